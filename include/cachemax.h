@@ -156,7 +156,8 @@ template <typename T> static inline T cm_init_(void)
     X(CM_EUNTRUSTED, -31, "others could have written the pool or replaced it")                     \
     X(CM_ECLONE, -32, "may be taken for a file of another volume; give its volume a volume id")    \
     X(CM_EMOVED, -33, "the file has another version now")                                          \
-    X(CM_ECANCELED, -34, "canceled")
+    X(CM_ECANCELED, -34, "canceled")                                                               \
+    X(CM_EKEEP, -35, "kept files would take more than half of the pool")
 
 enum cm_error {
 #define CM_X(name, value, text) name = (value),
@@ -672,6 +673,7 @@ typedef struct cm_file_info {
     /* In how many of its 64 regions unsynced writes may exist: a crash of the system costs so
      * much. 0 if it is not dirty. */
     uint32_t dirty_regions;
+    uint32_t keep; /* 1: its blocks are not evicted (cm_file_set_keep) */
 } cm_file_info;
 #define CM_FILE_INFO_INIT CM_INIT_(cm_file_info)
 /* Fills in *info. CM_EINVAL: info is NULL, or its struct_size is no size. */
@@ -721,6 +723,24 @@ CM_API int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns);
  * Returns 0 or CM_NOT_RECORDED: the file has no record, or its name cannot be written.
  * CM_EINVAL (too long) CM_ENOTSUP (a pool without names). */
 CM_API int cm_file_set_name(cm_file *file, const char *name);
+
+/* keep 1: blocks of the file are not evicted any more, whatever else is read. Those that come later
+ * are stored at once, as those of CM_ADVISE_KEEP, also with CM_ADVISE_NOREUSE. The call itself
+ * stores nothing: cm_warm() does. 0: as other files.
+ * FOR HOW LONG  It is written to the file's record, durably. So it holds in later sessions, after a
+ * crash of the program, and for each new version of the file. It ends with cm_forget(), and with
+ * all else if the pool empties itself. A later session reads the file table (18 bytes for each
+ * slot), a part with each fill that has to evict something; this call, cm_get_info() and the like
+ * read the rest at once.
+ * HOW MUCH  The files that are kept may have half of the pool's slots, by their sizes
+ * (cm_info.kept_bytes, kept_max). One that is too large beside the others is refused with CM_EKEEP,
+ * and nothing changes. If kept files grow beyond that later, what is too much of them is evicted as
+ * other blocks are.
+ * What is written, truncated or invalidated is forgotten all the same, and so are the blocks of
+ * cm_drop(). The next read brings them back.
+ * CM_EKEEP CM_NOT_RECORDED (it has no record, where the pool could remember it)
+ * CM_NOT_STORED_MODE (a failed fsync keeps it out of the cache) CM_ENOMEM CM_EIO CM_EFORGET. */
+CM_API int cm_file_set_keep(cm_file *file, int keep);
 
 /* Ends all open brackets of the file, and forgets its blocks. Use it if the owners of these
  * brackets are gone. CM_EFORGET. */
@@ -1200,9 +1220,6 @@ CM_API int cm_checkpoint(cm_cache *cache);
 /* These calls are declared so that programs can be written for them. Arguments are checked; then
  * the result is CM_ENOTSUP. */
 
-/* Keeps the file's blocks in the pool as long as its group has room for them; the pool remembers
- * it. keep 0: as other files. CM_ENOTSUP. */
-CM_API int cm_file_set_keep(cm_file *file, int keep);
 /* Puts the file into a group, 0 to 255. All files begin in group 0. CM_EINVAL (no such group)
  * CM_ENOTSUP. */
 CM_API int cm_file_set_group(cm_file *file, uint32_t group);
@@ -1227,7 +1244,8 @@ typedef struct cm_info {
     uint64_t slots;
     uint64_t max_files;      /* how many files find a record; if there are more, some may not */
     uint64_t metadata_bytes; /* bytes of the pool that are not slots */
-    uint64_t dram_bytes; /* that an open pool of this size takes, without the probation buffer */
+    uint64_t dram_bytes; /* that an open pool of this size takes, without the probation buffer; if
+                          * files are kept, one bit for each slot more, and 64 bytes for each */
     uint64_t epoch;
     uint64_t used_slots; /* slots that were ever used in this epoch (a hint) */
     uint32_t durability; /* enum cm_durability, of the present owner or else of the last one */
@@ -1245,6 +1263,10 @@ typedef struct cm_info {
     uint64_t created_at_ns; /* wall clock */
     uint64_t used_files;    /* records in use; estimated from 8192 of them if there are more */
     uint64_t names_bytes;   /* part of the metadata: room for names of files; 0: there is none */
+    /* Of cm_file_set_keep(), for an open pool; 0 of one that is only looked at. */
+    uint64_t kept_files;
+    uint64_t kept_bytes; /* room that they may need: the sum of their sizes, in whole blocks */
+    uint64_t kept_max;   /* at most */
 } cm_info;
 #define CM_INFO_INIT CM_INIT_(cm_info)
 /* Fills in *info for an open pool. Also checks the size of the pool file. If it was truncated, the

@@ -17,6 +17,7 @@
 #include "api/flight.h"
 #include "protocol/checkpoint.h"
 #include "protocol/fill_buffered.h"
+#include "state/keep.h"
 #include "state/object.h"
 #include "state/policy_sample.h"
 #include "state/settle.h"
@@ -252,6 +253,7 @@ void cm_cache_destroy(cm_cache *c)
     if (c->flights)
         cm_buffers_free(c);
     cm_files_free(c);
+    cm_keep_free(c);
     free_parts(c);
     if (c->guarded)
         cm_guard_remove(c->media.base);
@@ -403,6 +405,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
                   last.state == CM_SUPER_CLEAN ? &last.memo : NULL);
     cm_sample_begin(c, cm_policy_kind_of(c->opts.policy));
     cm_stats_begin(&c->media, o.pid, cm_plat_wall_ns());
+    cm_keep_begin(c);
     return cm_plat_random(&c->serial, sizeof(c->serial));
 }
 

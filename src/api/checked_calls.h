@@ -32,6 +32,7 @@
 #define CM_CALLS_OF_FILES(X)                                                                       \
     X(int, cm_file_revalidate, (cm_file * file, const cm_validator *validator), (file, validator)) \
     X(int, cm_file_set_name, (cm_file * file, const char *name), (file, name))                     \
+    X(int, cm_file_set_keep, (cm_file * file, int keep), (file, keep))                             \
     X(int, cm_file_abort, (cm_file * file), (file))                                                \
     X(int, cm_file_close, (cm_file * file), (file))                                                \
     X(int, cm_fill,                                                                                \
@@ -109,6 +110,7 @@ CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm
 #define cm_file_advise cm_file_advise_unchecked
 #define cm_file_get_info cm_file_get_info_unchecked
 #define cm_file_set_name cm_file_set_name_unchecked
+#define cm_file_set_keep cm_file_set_keep_unchecked
 #define cm_file_abort cm_file_abort_unchecked
 #define cm_file_close cm_file_close_unchecked
 #define cm_read cm_read_unchecked

@@ -10,6 +10,7 @@
 #include "api/cache.h"
 #include "protocol/checkpoint.h"
 #include "protocol/fill_buffered.h"
+#include "state/keep.h"
 #include "state/file_use.h"
 #include "state/object.h"
 #include "state/policy_sample.h"
@@ -89,6 +90,7 @@ static int settle(cm_cache *c)
         e = sync_all(c);
     if (cm_cache_whole(c))
         return CM_ETRUNCATED; /* it stays OPEN, and empty */
+    cm_keep_end(c);
     if (e == 0)
         return cm_super_close(&c->super, at_load_relaxed(&c->policy.ring.frontier), &memo);
     /* Nobody knows which part was written: nothing may count. */

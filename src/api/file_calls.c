@@ -120,6 +120,13 @@ int cm_file_lookup(cm_cache *c, const cm_file_id *id, cm_validator *validator, c
     return e;
 }
 
+int cm_file_set_keep(cm_file *file, int keep)
+{
+    struct cm_object *f;
+    int e = cm_enter_file(file, &f);
+    return e ? e : cm_file_keep(f, keep != 0);
+}
+
 int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns)
 {
     struct cm_object *f;

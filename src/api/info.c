@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "api/cache.h"
+#include "state/keep.h"
 #include "state/policy_sample.h"
 #include "media/file_table.h"
 
@@ -126,6 +127,10 @@ int cm_get_info(cm_cache *c, cm_info *out)
     if (!c->readonly) {
         info.used_slots = at_load_relaxed(&c->policy.ring.frontier);
         info.owned = 1;
+        const struct cm_keep_sum kept = cm_keep_sum(c);
+        info.kept_files = kept.files;
+        info.kept_bytes = kept.blocks * CM_BLOCK_SIZE;
+        info.kept_max = cm_keep_most(c) * CM_BLOCK_SIZE;
     }
     info.emptied = c->emptied;
     info.mode = cm_cache_mode(c);

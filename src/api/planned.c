@@ -10,14 +10,6 @@
 
 #define GROUPS 256u
 
-int cm_file_set_keep(cm_file *file, int keep)
-{
-    struct cm_object *f;
-    int e = cm_enter_file(file, &f);
-    (void)keep;
-    return e ? e : CM_ENOTSUP;
-}
-
 int cm_file_set_group(cm_file *file, uint32_t group)
 {
     struct cm_object *f;

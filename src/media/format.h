@@ -20,6 +20,8 @@
 #define CM_FORMAT_VERSION 8u
 #define CM_BYTE_ORDER_MARK 0x01020304u
 
+/* Bits of cm_super.compat. */
+#define CM_COMPAT_KEEP UINT64_C(1) /* a record may have CM_RECORD_KEEP */
 /* Bits of cm_super.incompat. */
 #define CM_INCOMPAT_NAMES UINT64_C(1) /* there is a table of names */
 #define CM_INCOMPAT_KNOWN CM_INCOMPAT_NAMES
@@ -124,6 +126,7 @@ enum cm_stat {
 #define CM_RECORD_CHOICES 2u /* buckets that may hold a file's record */
 #define CM_RECORD_RACY 1u
 #define CM_RECORD_SYNC_FAILED 2u /* an fsync failed in the boot of the state word */
+#define CM_RECORD_KEEP 4u        /* its blocks are not evicted, and its record is not given away */
 
 /* A file consists of so many regions; region.h says how blocks belong to them. */
 #define CM_REGIONS 64u

@@ -7,8 +7,8 @@
  * invalidation, and a check over everything else. So a header whose words do not belong together is
  * not valid.
  *
- * Who: api/, protocol/. Writers own the slot (ring.h); invalidating needs no ownership, only the
- * stripe of the key, because it is a compare-and-swap of w0 and touches nothing else.
+ * Who: api/, protocol/, state/. Writers own the slot (ring.h); invalidating needs no ownership,
+ * only the stripe of the key, because it is a compare-and-swap of w0 and touches nothing else.
  */
 #include "media/slot.h"
 

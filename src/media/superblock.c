@@ -351,6 +351,20 @@ int cm_super_checkpointed(struct cm_superblocks *s)
     return e;
 }
 
+int cm_super_keep(struct cm_superblocks *s, bool keeps)
+{
+    int e = 0;
+    cm_lock_acquire(&s->lock);
+    const uint64_t was = s->now.compat;
+    s->now.compat = keeps ? was | CM_COMPAT_KEEP : was & ~CM_COMPAT_KEEP;
+    if (s->now.compat != was)
+        e = write_both(s);
+    if (e)
+        s->now.compat = was; /* not proved durable: the next call writes it again */
+    cm_lock_release(&s->lock);
+    return e;
+}
+
 bool cm_super_lost(struct cm_superblocks *s)
 {
     cm_lock_acquire(&s->lock);

@@ -7,7 +7,7 @@
  * than a system call.
  *
  * Lock order, outermost first: checkpoint, files table, file, stripe (never two), free ring / super
- * (leaves).
+ * / kept files (leaves).
  */
 #ifndef CM_LOCK_H
 #define CM_LOCK_H

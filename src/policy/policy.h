@@ -141,7 +141,7 @@ static inline void cm_policy_prefetch_evicted(const struct cm_policy_state *p, b
 #define CM_POLICY_WORTH_END (CM_REF_MAX + 1u) /* a block with this worth or more stays */
 static inline unsigned cm_policy_worth(const struct cm_policy_state *p, uint64_t slot)
 {
-    return cm_ring_count(&p->ring, slot);
+    return cm_ring_is_kept(&p->ring, slot) ? CM_POLICY_WORTH_END : cm_ring_count(&p->ring, slot);
 }
 
 /* ---- Forget ---------------------------------------------------------------------------------- */
@@ -150,6 +150,14 @@ static inline unsigned cm_policy_worth(const struct cm_policy_state *p, uint64_t
 static inline void cm_policy_forget(struct cm_policy_state *p, uint64_t slot)
 {
     cm_ring_hint(&p->ring, slot);
+}
+/* It is forgotten. */
+static inline void cm_policy_forgotten(struct cm_policy_state *p, uint64_t slot)
+{
+    /* The thread that keeps a slot looks at its header again after that: one of the two sees what
+     * the other did (keep.c). */
+    at_fence_seq_cst();
+    cm_ring_unkeep(&p->ring, slot);
 }
 static inline void cm_policy_prefetch_forget(const struct cm_policy_state *p, uint64_t slot)
 {

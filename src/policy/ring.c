@@ -19,9 +19,13 @@
  *    meanwhile has earned its place and stays. The first other slot is the victim;
  * 4. the hand: at most CM_RING_STEPS steps. It passes by slots on probation, and lowers the count
  *    of the others. A slot with count zero is the victim at once. Else it is the slot with the
- *    lowest count that was seen.
+ *    lowest count that was seen. Kept slots are jumped over, at most CM_RING_PASSES runs of them.
  *
- * Who: api/, protocol/, media/.
+ * The ring does not know which blocks are kept. The caller looks at the victims that it gets, and
+ * says of each whether it is (cm_ring_keep); from then on the hand knows. The line does not ask:
+ * its slots are soon looked at anyway.
+ *
+ * Who: api/, protocol/, state/, media/.
  */
 #include "policy/ring.h"
 
@@ -125,6 +129,41 @@ void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n
     cm_lock_release(&r->lock);
 }
 
+/* ---- Kept slots ------------------------------------------------------------------------------ */
+
+bool cm_ring_keep(struct cm_ring *r, uint64_t slot, uint64_t most)
+{
+    const uint64_t bit = UINT64_C(1) << slot % 64;
+    assert(cm_ring_is_owned(r, slot));
+    if (cm_ring_is_kept(r, slot))
+        return true;
+    if (at_load_relaxed(&r->kept_count) >= most)
+        return false;
+    (void)at_add_acq_rel(&r->kept_count, 1); /* first: who clears the bit takes it back */
+    if (at_or_acq_rel(&r->kept[slot / 64], bit) & bit)
+        (void)at_add_relaxed(&r->kept_count, UINT64_MAX);
+    return true;
+}
+
+void cm_ring_unkeep(struct cm_ring *r, uint64_t slot)
+{
+    const uint64_t bit = UINT64_C(1) << slot % 64;
+    if (cm_ring_is_kept(r, slot) && (at_and_release(&r->kept[slot / 64], ~bit) & bit))
+        (void)at_add_relaxed(&r->kept_count, UINT64_MAX);
+}
+
+void cm_ring_unkeep_all(struct cm_ring *r)
+{
+    for (uint64_t word = 0; word * 64 < r->slots && at_load_relaxed(&r->kept_count) > 0; word++) {
+        uint64_t bits = at_load_relaxed(&r->kept[word]), n = 0;
+        if (bits == 0)
+            continue;
+        for (bits = at_and_release(&r->kept[word], UINT64_C(0)); bits; bits &= bits - 1)
+            n++;
+        (void)at_add_relaxed(&r->kept_count, -n);
+    }
+}
+
 /* ---- Victims --------------------------------------------------------------------------------- */
 
 /* Takes ownership of `slot`. CM_NO_SLOT if there is none, or if another thread owns it by now. */
@@ -203,10 +242,29 @@ static unsigned by_line(struct cm_ring *r, struct cm_victim *v, unsigned n, unsi
     return got;
 }
 
+/* Moves the hand to the next slot that is not kept, if that is within reach. A large file fills
+ * long runs of slots, so it goes by words. */
+static void pass_kept(struct cm_ring *r, uint64_t end, unsigned *passes)
+{
+    while (*passes > 0 && at_load_acquire(&r->kept_count) > 0) { /* as in cm_ring_is_kept */
+        const uint64_t slot = at_load_relaxed(&r->hand) % end;
+        const uint64_t others = ~at_load_relaxed(&r->kept[slot / 64]) >> slot % 64;
+        uint64_t n = others ? at_lowest_bit64(others) : 64 - slot % 64;
+        if (n == 0)
+            return;
+        n = n < end - slot ? n : end - slot;
+        (void)at_add_relaxed(&r->hand, n); /* relaxed: only says where to look */
+        --*passes;
+    }
+}
+
 static uint64_t by_hand(struct cm_ring *r, bool *remember)
 {
     uint64_t best = CM_NO_SLOT, end = at_load_relaxed(&r->end);
     uint8_t best_count = CM_REF_MAX + 1;
+    unsigned passes = CM_RING_PASSES;
+    if (end > 0)
+        pass_kept(r, end, &passes);
     if (r->reach && end > 0) { /* load all that the steps below look at */
         uint64_t hand = at_load_relaxed(&r->hand);
         r->reach(r->reach_ctx, hand % end);
@@ -214,7 +272,8 @@ static uint64_t by_hand(struct cm_ring *r, bool *remember)
     }
     for (unsigned i = 0; i < CM_RING_STEPS && end > 0; i++) {
         uint64_t slot = at_add_relaxed(&r->hand, 1) % end; /* relaxed: only says where to look */
-        if (cm_ring_is_owned(r, slot))
+        pass_kept(r, end, &passes);
+        if (cm_ring_is_owned(r, slot) || cm_ring_is_kept(r, slot))
             continue;
         uint8_t ref = at_load_relaxed(&r->ref[slot]);
         uint8_t count = ref & CM_REF_MAX; /* an empty slot counts as zero */
@@ -282,6 +341,7 @@ void cm_ring_give_free(struct cm_ring *r, const uint64_t *slot, unsigned n)
     unsigned kept = 0;
     for (unsigned i = 0; i < n; i++) {
         assert(cm_ring_is_owned(r, slot[i]));
+        cm_ring_unkeep(r, slot[i]);
         cm_ring_set(r, slot[i], 0);
     }
     cm_lock_acquire(&r->lock);

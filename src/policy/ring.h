@@ -22,9 +22,10 @@
 #define CM_REF_VERIFIED 0x40u   /* the slot was judged since open */
 #define CM_REF_EMPTY 0x80u      /* hinted, and not filled since */
 
-#define CM_RING_STEPS 64u  /* most steps of the hand in one search for a victim */
-#define CM_RING_POPS 4u    /* most entries that leave the line in one search */
-#define CM_FREE_MAX 65536u /* bound of the free stack */
+#define CM_RING_STEPS 64u    /* most steps of the hand in one search for a victim */
+#define CM_RING_PASSES 1024u /* and it passes by so many runs of up to 64 kept slots */
+#define CM_RING_POPS 4u      /* most entries that leave the line in one search */
+#define CM_FREE_MAX 65536u   /* bound of the free stack */
 #define CM_HINTS 256u
 #define CM_LINE_ENTRY 5u /* bytes: slot << 2 | generation */
 
@@ -32,12 +33,15 @@ struct cm_ring {
     uint64_t slots;
     /* A byte for each slot, above; changed by atomic read-modify-write only. */
     uint8_t *ref;
-    uint64_t *owned;    /* one bit for each slot; atomic read-modify-write only */
-    uint64_t hand;      /* atomic; counts steps, not slots */
-    uint64_t frontier;  /* atomic; slots from here on were never used in this epoch */
-    uint64_t end;       /* atomic; slots from here on are not used: see cm_ring_stop */
-    uint64_t probation; /* atomic; at so many slots on probation, victims come from the line */
-    uint32_t earn;      /* atomic; hits on probation, or in the buffer, that earn a place */
+    uint64_t *owned; /* one bit for each slot; atomic read-modify-write only */
+    /* The same; the search for a victim passes these slots by. NULL until there are any. */
+    uint64_t *kept;
+    uint64_t kept_count; /* atomic; bits that are set there */
+    uint64_t hand;       /* atomic; counts steps, not slots */
+    uint64_t frontier;   /* atomic; slots from here on were never used in this epoch */
+    uint64_t end;        /* atomic; slots from here on are not used: see cm_ring_stop */
+    uint64_t probation;  /* atomic; at so many slots on probation, victims come from the line */
+    uint32_t earn;       /* atomic; hits on probation, or in the buffer, that earn a place */
     /* Atomic; a block that has not earned a slot gets only a never used one. */
     uint32_t remembered;
     uint64_t on_probation; /* atomic */
@@ -121,6 +125,21 @@ static inline void cm_ring_disown(struct cm_ring *r, uint64_t slot)
 }
 /* The same for n slots. Neighbouring slots take one operation. */
 void cm_ring_disown_all(struct cm_ring *r, const uint64_t *slot, unsigned n);
+
+/* Kept slots: no victims, whatever their counts. Slots become so one by one, when the search for a
+ * victim comes to them and the caller says so. */
+static inline bool cm_ring_is_kept(const struct cm_ring *r, uint64_t slot)
+{
+    /* Acquire: pairs with the add in cm_ring_keep, after which `kept` does not change. */
+    return at_load_acquire(&r->kept_count) > 0 &&
+           (at_load_relaxed(&r->kept[slot / 64]) >> slot % 64 & 1);
+}
+/* Keeps an owned slot. False: `most` slots are kept already. One thread at a time. */
+bool cm_ring_keep(struct cm_ring *r, uint64_t slot, uint64_t most);
+/* The slot's block is gone. */
+void cm_ring_unkeep(struct cm_ring *r, uint64_t slot);
+/* No slot is kept. Not while cm_ring_keep() runs. */
+void cm_ring_unkeep_all(struct cm_ring *r);
 
 /* A slot that will be emptied and filled anew. */
 struct cm_victim {

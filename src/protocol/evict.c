@@ -14,6 +14,9 @@
 
 #include "protocol/steps.h"
 #include "state/file_record.h"
+#include "state/keep.h"
+
+#define SPARED_MAX 512u /* victims of kept files that one search passes by */
 
 struct victim {
     uint64_t slot, w0;
@@ -47,26 +50,45 @@ static int look(struct cm_cache *c, struct victim *v, struct cm_last_home *last)
 }
 
 /* Owns up to n victims and reads their headers. Victims that cannot be read are taken out of use.
- * The two rounds let the cache misses of the headers run side by side, and then those of the index
- * lines. */
-static unsigned choose_victims(struct cm_cache *c, struct victim *v, unsigned n)
+ * Blocks of kept files are left where they are; *spared: so many. The two rounds let the cache
+ * misses of the headers run side by side, and then those of the index lines. */
+static unsigned choose_some(struct cm_cache *c, struct victim *v, unsigned n, unsigned *spared)
 {
     struct cm_victim found[CM_BATCH_MAX];
     struct cm_last_home last = { 0 };
     assert(n <= CM_BATCH_MAX);
     unsigned chosen = cm_policy_victims(&c->policy, found, n), count = 0;
     assert(chosen <= n);
+    *spared = 0;
     for (unsigned i = 0; i < chosen; i++)
         cm_slot_prefetch_header(&c->media, found[i].slot);
     for (unsigned i = 0; i < chosen; i++) {
         assert(cm_ring_is_owned(&c->policy.ring, found[i].slot));
         v[count].slot = found[i].slot;
         v[count].remember = found[i].remember;
-        if (look(c, &v[count], &last))
+        if (look(c, &v[count], &last)) {
             cm_step_quarantine_owned(c, v[count].slot);
-        else
+        } else if (v[count].keyed &&
+                   cm_keep_spares(c, v[count].slot, v[count].key.incarnation, v[count].w0)) {
+            cm_ring_disown(&c->policy.ring, v[count].slot);
+            ++*spared;
+        } else {
             count++;
+        }
     }
+    return count;
+}
+
+/* Goes on as long as it meets nothing but blocks of kept files, to an end: then there are fewer
+ * victims or none, and what they were wanted for is not stored. The next search goes on there. */
+static unsigned choose_victims(struct cm_cache *c, struct victim *v, unsigned n)
+{
+    unsigned count = 0, spared, looked = 0;
+    cm_keep_prepare(c);
+    do {
+        count += choose_some(c, v + count, n - count, &spared);
+        looked += spared;
+    } while (count < n && spared > 0 && looked < SPARED_MAX);
     return count;
 }
 
@@ -135,6 +157,7 @@ static unsigned empty(struct cm_cache *c, struct victim *v, unsigned chosen, uin
             cm_step_drop_cells(c, &v[i].key, v[i].slot);
         }
         assert(cm_ring_is_owned(&c->policy.ring, v[i].slot));
+        cm_ring_unkeep(&c->policy.ring, v[i].slot);
         if (!cm_pin_doom(&c->pins[v[i].slot])) /* pinned: its last pin will free it */
             ready[out++] = v[i].slot;
     }

@@ -212,17 +212,18 @@ int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data,
 {
     struct cm_cache *c = f->cache;
     uint64_t blocks = (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
-    uint32_t advice = at_load_relaxed(&f->advice);
+    const uint32_t advice = at_load_relaxed(&f->advice);
+    const bool keep = at_load_relaxed(&f->keep) != 0;
     int e = blocks > 0 ? refused_whole(f, miss, blocks) : 0;
     if (e || blocks == 0)
         return e;
-    if (advice == CM_ADVISE_NOREUSE) {
+    if (advice == CM_ADVISE_NOREUSE && !keep) {
         cm_count(c, CM_STAT_refused_policy, blocks);
         return CM_NOT_STORED_POLICY;
     }
     struct offer o = { .c = c, .grant = { f, miss }, .miss = miss, .data = data, .len = len };
     o.asked = asked;
-    o.wanted = advice == CM_ADVISE_KEEP;
+    o.wanted = keep || advice == CM_ADVISE_KEEP;
     return fill_blocks(&o);
 }
 
@@ -233,7 +234,7 @@ int cm_fill_warm(struct cm_object *f, const cm_miss *miss, const uint8_t *data, 
         .c = f->cache, .grant = { f, miss }, .miss = miss, .data = data, .len = len
     };
     int e = len > 0 ? refused_whole(f, miss, (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE) : 0;
-    o.wanted = at_load_relaxed(&f->advice) == CM_ADVISE_KEEP;
+    o.wanted = at_load_relaxed(&f->keep) || at_load_relaxed(&f->advice) == CM_ADVISE_KEEP;
     o.warm = true;
     if (e == 0 && len > 0)
         e = fill_blocks(&o);

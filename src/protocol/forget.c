@@ -11,6 +11,7 @@
 
 #include "state/policy_sample.h"
 #include "protocol/steps.h"
+#include "state/keep.h"
 
 /* Cells of a key that lead nowhere once their headers are flushed and fenced. */
 struct dead {
@@ -47,6 +48,8 @@ static int kill(struct cm_cache *c, const struct cm_key *k, struct dead *dead, u
         if (v == CM_SLOT_HIT)
             cm_policy_forget(&c->policy, slot); /* while it is full: a filler resets the hint */
         int r = v == CM_SLOT_HIT ? cm_slot_invalidate(&c->media, slot, h.w0) : 0;
+        if (v == CM_SLOT_HIT && cm_keep_any(c))
+            cm_policy_forgotten(&c->policy, slot);
         if (r < 0)
             e = CM_EIO;
         dead->cell |= (uint16_t)(1u << i); /* every match, not the first */

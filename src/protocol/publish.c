@@ -12,6 +12,7 @@
 #include "protocol/evict.h"
 #include "protocol/fill_ticket.h"
 #include "protocol/steps.h"
+#include "state/keep.h"
 
 /* Evicts the slot that a cell names, so that the newcomer may overwrite the cell. The stripe lock
  * is held. false: the slot has another owner, or cannot be evicted. */
@@ -83,7 +84,7 @@ static int make_room(struct cm_cache *c, struct cm_newcomer *n, const struct cm_
         if (!live && !unreadable && !owned && settle_stale(c, slot))
             return i;
         unsigned worth = cm_policy_worth(&c->policy, slot);
-        if (live && !owned && worth < lowest) {
+        if (live && !owned && worth < lowest && !cm_keep_has(c, h.incarnation)) {
             victim = i;
             lowest = worth;
             victim_header = h;

@@ -17,6 +17,7 @@
 #include "state/file_name.h"
 #include "state/file_record.h"
 #include "state/file_use.h"
+#include "state/keep.h"
 #include "state/object.h"
 #include "state/region.h"
 #include "state/settle.h"
@@ -27,8 +28,8 @@
 /* ---- Attaching ------------------------------------------------------------------------------- */
 
 /* Chooses the record for a file that has none: an unused one, in the bucket that has more of them.
- * If there is none: a random one that no open file owns. (Not the oldest: if more files than fit
- * are read in turn, each would then be forgotten before its next turn.) */
+ * If there is none: a random one that no open file owns, and of no kept file. (Not the oldest: if
+ * more files than fit are read in turn, each would then be forgotten before its next turn.) */
 static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
 {
     uint64_t candidate[CM_RECORD_PLACES], unused[CM_RECORD_CHOICES];
@@ -40,6 +41,8 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
             continue;
         if (b->whole[i] && cm_file_record_failed(c, place, &b->record[i]))
             continue; /* it keeps its file out of the cache */
+        if (b->whole[i] && (b->record[i].flags & CM_RECORD_KEEP))
+            continue;
         if (b->whole[i])
             candidate[n++] = place;
         else if (free[bucket]++ == 0)
@@ -80,6 +83,7 @@ static int find_record(struct cm_object *f, const struct cm_record_set *b,
         if (cm_file_record_failed(c, cm_record_place(b, i), &b->record[i]))
             (void)cm_super_sync_failed(&c->super, false);
         cm_settle_lose(c, cm_record_place(b, i), &f->id);
+        cm_keep_move(c, b->record[i].incarnation, 0, 0);
         if (cm_record_drop(&c->media, cm_record_place(b, i)))
             return cm_file_bump_epoch(c);
     }
@@ -109,6 +113,8 @@ static void keep(struct cm_object *f, const struct cm_record *r, const cm_valida
     f->incarnation = r->incarnation;
     cm_file_set_size(f, v->size == CM_SIZE_UNKNOWN ? recorded : v->size);
     f->kept = true;
+    if (f->keep)
+        cm_keep_move(f->cache, f->incarnation, f->incarnation, f->size);
     f->limit = f->size; /* nothing past the size of an unchanged file was cached */
     cm_count(f->cache, CM_STAT_attach_kept, 1);
 }
@@ -198,6 +204,8 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
         /* The disk may have the old record for some time. */
         cm_settle_lose(c, f->place, &f->id);
         cm_settle_look(f);
+        if (r && f->keep) /* renewed below */
+            cm_keep_move(c, r->incarnation, 0, 0);
     } else {
         e = void_unreadable(c, b, true);
         cm_settle_look(f);
@@ -241,6 +249,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     if (e == 0)
         e = find_record(f, b, &r);
     cm_settle_look(f);
+    f->keep = e == 0 && r && (r->flags & CM_RECORD_KEEP);
     if (e == 0) {
         if (cm_file_may_have_failed(c, b, f->place, r))
             stay_out(f, v);
@@ -284,6 +293,8 @@ static int settled(struct cm_object *f, int failed, int e, cm_file **file)
 int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator *v, uint32_t flags,
                     cm_file **file)
 {
+    if (cm_keep_any(c))
+        (void)cm_keep_room(c); /* it may be kept; without memory it is so after the next open */
     int e = cm_object_lock_with_free(c);
     if (e)
         return e;
@@ -369,6 +380,7 @@ void cm_files_describe(struct cm_object *f, cm_file_info *info)
     info->want_validator = f->want;
     info->expires_ns = f->ttl_ns > 0 ? f->expires_ns : 0;
     info->cached_bytes = CM_SIZE_UNKNOWN;
+    info->keep = at_load_relaxed(&f->keep);
     cm_file_use_describe(f, info);
     cm_file_name_describe(f, info);
 }
@@ -400,6 +412,7 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
         v->racy = CM_RACY_RECORD;
     info->incarnation = info->bypassed ? 0 : r->incarnation;
     info->cached_bytes = CM_SIZE_UNKNOWN;
+    info->keep = (r->flags & CM_RECORD_KEEP) != 0;
     info->dirty = cm_region_was_dirty(c, &g);
     info->dirty_regions = info->dirty ? count_regions(g.intents) : 0;
     cm_file_use_recorded(c, place, r, info);
@@ -460,6 +473,7 @@ static int forget_records(struct cm_cache *c, const cm_file_id *id)
         if (its) {
             cm_file_name_end_recorded(c, place, &b->record[i]);
             cm_settle_lose(c, place, id);
+            cm_keep_move(c, b->record[i].incarnation, 0, 0);
         }
         if ((its && forget_record(c, place, &b->record[i])) ||
             (!its && !b->unreadable[i] && !cm_record_is_unused(b, i) &&
@@ -478,6 +492,10 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id, bool gone)
         cm_lock_acquire(&f->lock);
         cm_file_drop_validator(f); /* the id may stand for another file now */
         cm_file_name_end(f);       /* the flush of the record makes it durable */
+        if (at_load_relaxed(&f->keep)) {
+            at_store_relaxed(&f->keep, 0u);
+            cm_keep_move(c, f->incarnation, 0, 0);
+        }
         cm_file_moved(f);
         e = e == 0 ? cm_file_renew(f) : cm_file_stop(f, e);
         cm_lock_release(&f->lock);

@@ -52,6 +52,23 @@ struct cm_settling {
     uint64_t *ready;   /* the same, for the checkpoint that runs */
 };
 
+/* A kept file, for those who meet one of its blocks. */
+struct cm_kept {
+    uint64_t incarnation; /* 0: an unused cell */
+    uint64_t blocks;      /* that it may have */
+};
+
+/* Kept files (keep.c). */
+struct cm_keeping {
+    struct cm_lock lock; /* all of it, and marking slots as kept */
+    uint32_t stale;      /* atomic; a file left the table: slots may be marked for nothing */
+    struct cm_kept *cell;
+    uint64_t cells, used; /* cells: 0 or a power of two; at most half of them are used */
+    uint64_t blocks;      /* sum */
+    uint64_t files;       /* atomic; as `used`, for those who only ask whether there are any */
+    uint64_t left;        /* atomic; buckets of records that were not looked at; files lock */
+};
+
 struct cm_cache {
     uint32_t magic;
     uint32_t fork_count; /* cm_plat_fork_count() at open */
@@ -100,6 +117,7 @@ struct cm_cache {
     uint64_t serial;
     uint64_t bracket_id; /* atomic */
     struct cm_settling settling;
+    struct cm_keeping keeping;
 
     struct cm_rate rate;
     uint64_t sample_below;    /* places below this are in the sample; set at open */

@@ -17,7 +17,9 @@
 #include "state/file.h"
 
 #include "state/file_record.h"
+#include "state/keep.h"
 #include "state/region.h"
+#include "state/settle.h"
 
 #include <string.h>
 
@@ -26,6 +28,8 @@
 /* Lets lookups and fills use the new incarnation, whose record is durable. */
 static void release_incarnation(struct cm_object *f, uint64_t incarnation)
 {
+    if (at_load_relaxed(&f->keep))
+        cm_keep_move(f->cache, f->incarnation, incarnation, f->validator.size);
     /* Open brackets raised intents on the OLD incarnation's stripes only. Count them as stale
      * before the new incarnation can be seen: a miss loads the incarnation first and `stale` last.
      */
@@ -285,6 +289,51 @@ int cm_file_judge(struct cm_object *f, const cm_validator *v)
     assert(cm_lock_is_held(&f->lock));
     const int e = judge(f, v);
     return e == 0 ? live_again(f) : e;
+}
+
+/* ---- Keeping --------------------------------------------------------------------------------- */
+
+/* The file's lock is held. */
+static int set_keep(struct cm_object *f, bool keep)
+{
+    struct cm_cache *c = f->cache;
+    int e = 0;
+    assert(cm_lock_is_held(&f->lock));
+    if (!keep && !at_load_relaxed(&f->keep))
+        return 0;
+    if (f->place == CM_NO_PLACE)
+        return CM_NOT_RECORDED;
+    if (f->incarnation == 0) /* and a record that says that an fsync failed must not be torn */
+        return CM_NOT_STORED_MODE;
+    if (keep)
+        e = cm_keep_enter(c, f->incarnation, f->validator.size);
+    if (e || (at_load_relaxed(&f->keep) != 0) == keep)
+        return e;
+    at_store_relaxed(&f->keep, (uint32_t)keep);
+    if (!keep)
+        cm_keep_move(c, f->incarnation, 0, 0);
+    if (cm_file_write_record(f, f->incarnation)) {
+        e = cm_file_abandon_record(f);
+        e = e ? e : CM_EIO;
+    }
+    return e;
+}
+
+int cm_file_keep(struct cm_object *f, bool keep)
+{
+    struct cm_cache *c = f->cache;
+    if (keep)
+        cm_keep_complete(c); /* the share of the others is known */
+    int e = keep ? cm_keep_room(c) : 0;
+    if (e == 0 && keep)
+        e = cm_super_keep(&c->super, true); /* durable before a record says so */
+    if (e)
+        return e;
+    cm_lock_acquire(&f->lock);
+    e = set_keep(f, keep);
+    const bool settle = e == 0 && cm_settling(c);
+    cm_lock_release(&f->lock);
+    return settle ? cm_settle_pages(c, &f->id, CM_PAGES_ALL, CM_NO_PLACE) : e;
 }
 
 /* ---- Brackets -------------------------------------------------------------------------------- */

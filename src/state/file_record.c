@@ -11,6 +11,7 @@
  */
 #include "state/file_record.h"
 
+#include "state/keep.h"
 #include "state/region.h"
 
 #include <string.h>
@@ -53,6 +54,7 @@ static int write_record(struct cm_object *f, uint64_t incarnation, bool anew)
         memcpy(r.proof, f->validator.proof, sizeof(r.proof));
     r.flags = !f->has_validator || f->validator.racy ? CM_RECORD_RACY : 0;
     r.flags |= at_load_relaxed(&f->bypassed) ? CM_RECORD_SYNC_FAILED : 0;
+    r.flags |= at_load_relaxed(&f->keep) ? CM_RECORD_KEEP : 0;
     int e = cm_record_write(&f->cache->media, f->place, &r, anew ? &g : NULL);
     if (e == 0) {
         f->regions.size_loose = false;
@@ -163,6 +165,10 @@ int cm_file_abandon_record(struct cm_object *f)
         return 0;
     cm_file_open_place(c, place); /* never closed again: other files could not write it either */
     at_store_relaxed(&f->place, CM_NO_PLACE);
+    if (at_load_relaxed(&f->keep)) {
+        at_store_relaxed(&f->keep, 0u);
+        cm_keep_move(c, f->incarnation, 0, 0);
+    }
     if (at_load_relaxed(&f->handle) != 0) /* else attach_new counts it */
         cm_count(c, CM_STAT_unrecorded, 1);
     if (cm_record_drop(&c->media, place) == 0 && !cm_settling(c))

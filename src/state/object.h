@@ -78,6 +78,7 @@ struct cm_object {
     uint32_t gate;        /* atomic; CM_GATE_*: if not 0, reads take the slow path and ask why */
     int64_t expires_ns;   /* atomic, wall clock; with CM_GATE_TTL nothing is served from then on */
     uint32_t advice;      /* atomic; enum cm_advice */
+    uint32_t keep;        /* atomic; its blocks are not evicted: as in the record */
     uint32_t window;      /* atomic hint: blocks to read ahead */
 
     struct cm_lock lock;    /* everything below, and stores to most of the above */

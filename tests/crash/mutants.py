@@ -42,12 +42,13 @@ from rows import BENIGN, Mutant  # noqa: E402, F401
 from rows_blocks import BLOCKS  # noqa: E402
 from rows_checkpoint import CHECKPOINT  # noqa: E402
 from rows_files import FILES  # noqa: E402
+from rows_keep import KEEP  # noqa: E402
 from rows_names import NAMES  # noqa: E402
 from rows_validators import VALIDATORS  # noqa: E402
 from rows_regions import REGIONS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
-MUTANTS = BLOCKS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM
+MUTANTS = BLOCKS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',

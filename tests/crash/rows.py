@@ -140,5 +140,5 @@ BENIGN = [
        '    cm_media_fence(m); /* before CLEAN says that they count */\n', ''),
     _m('other owner\'s victim', 'ownership test when a cell\'s block is chosen to be displaced',
        'displacing takes ownership by compare-and-swap and gives up; the test saves the attempt',
-       PUBLISH, 'if (live && !owned && worth < lowest) {', 'if (live && count < lowest) {'),
+       PUBLISH, 'if (live && !owned && worth < lowest &&', 'if (live && worth < lowest &&'),
 ]

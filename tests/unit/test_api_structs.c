@@ -125,7 +125,6 @@ static void test_planned(void)
     f = attach(&p, 1, 100, 1, 0);
     CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
     CHECK_EQ(cm_checkpoint(NULL), CM_EHANDLE);
-    CHECK_EQ(cm_file_set_keep(f, 1), CM_ENOTSUP);
     CHECK_EQ(cm_file_set_keep(NULL, 1), CM_EHANDLE);
     CHECK_EQ(cm_file_set_group(f, 255), CM_ENOTSUP);
     CHECK_EQ(cm_file_set_group(f, 256), CM_EINVAL);

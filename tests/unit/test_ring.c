@@ -17,6 +17,7 @@ static struct cm_ring make(uint64_t slots)
     r.free_max = (uint32_t)(slots / 32);
     r.ref = calloc(slots, 1);
     r.owned = calloc((slots + 63) / 64, 8);
+    r.kept = calloc((slots + 63) / 64, 8);
     r.free = calloc(r.free_max + 1, 8);
     r.hint = calloc(CM_HINTS + 1, 8);
     r.line_max = cm_ring_line(slots);
@@ -42,6 +43,7 @@ static void unmake(struct cm_ring *r)
 {
     free(r->ref);
     free(r->owned);
+    free(r->kept);
     free(r->free);
     free(r->hint);
     free(r->line);
@@ -161,6 +163,38 @@ static void test_ageing(void)
         cm_ring_disown(&r, s);
     }
     CHECK_EQ(rounds, 3);
+    unmake(&r);
+}
+
+/* Kept slots are no victims, whatever their counts. A search comes to its end also if there are
+ * more of them than it may pass by, and the next one goes on behind them. */
+static void test_kept_slots(void)
+{
+    const uint64_t slots = 64 * CM_RING_PASSES + 1000;
+    struct cm_ring r = make(slots);
+    unsigned tries = 0;
+    uint64_t got;
+    r.hand = 3;
+    for (uint64_t s = 0; s < slots; s++) {
+        CHECK(cm_ring_own(&r, s));
+        CHECK_EQ(cm_ring_keep(&r, s, slots - 1), s != slots - 1);
+        cm_ring_disown(&r, s);
+    }
+    CHECK_EQ(r.kept_count, slots - 1);
+    while ((got = victim(&r)) == CM_NO_SLOT && tries < 2)
+        tries++;
+    CHECK_EQ(got, slots - 1);
+    for (unsigned i = 0; i < 10; i++)
+        CHECK_EQ(victim(&r), CM_NO_SLOT);
+    cm_ring_unkeep(&r, 77);
+    cm_ring_unkeep(&r, 77);
+    CHECK_EQ(r.kept_count, slots - 2);
+    for (got = CM_NO_SLOT, tries = 0; got == CM_NO_SLOT && tries < 4; tries++)
+        got = victim(&r);
+    CHECK_EQ(got, 77);
+    cm_ring_unkeep_all(&r);
+    CHECK_EQ(r.kept_count, 0);
+    CHECK(victim(&r) != CM_NO_SLOT);
     unmake(&r);
 }
 
@@ -767,6 +801,7 @@ static void test_victims_once(void)
 
 static const struct harness_test tests[] = {
     TEST(zero_wins),
+    TEST(kept_slots),
     TEST(bounded),
     TEST(first_of_equals),
     TEST(all_owned),

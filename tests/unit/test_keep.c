@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_keep.c - kept files: their blocks are not evicted, in this session and in later ones, and
+ * nobody starves beside them.
+ */
+#include "fixture.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+
+#include "state/keep.h"
+
+#define KEPT 300u /* blocks of file 1; a pool of 4 MiB has some thousand slots */
+
+static bool buffered; /* pools have a probation buffer */
+
+static cm_file *begin(struct pool *p, uint64_t bytes)
+{
+    pool_make(p, bytes, 0);
+    pool_seed(p, 7);
+    if (buffered)
+        p->o.probation_bytes = 16 * BLK;
+    (void)pool_up(p);
+    return attach(p, 1, KEPT * BLK, 1, 0);
+}
+
+/* A file much larger than the pool is read, each block twice; and again as one that wants to stay,
+ * so that the policy has to choose among all blocks. Returns how many of its blocks were stored. */
+static int64_t storm(struct pool *p, uint64_t id)
+{
+    const uint64_t blocks = 5 * p->c->media.geo.slots;
+    cm_file *f = attach(p, id, blocks * BLK, 1, 0);
+    const int64_t before = STAT(p->c, fill_blocks);
+    for (uint64_t b = 0; b < 2 * blocks; b++) {
+        if (b == blocks)
+            CHECK_EQ(cm_file_advise(f, CM_ADVISE_KEEP), 0);
+        for (unsigned again = 0; again < 2; again++)
+            if (look(f, b % blocks, id) != RIGHT)
+                (void)put(f, b % blocks, id);
+    }
+    detach(f);
+    return STAT(p->c, fill_blocks) - before;
+}
+
+/* The slots that are marked are those that the count says, and each has a block of a kept file. */
+static void check_marks(cm_cache *c)
+{
+    uint64_t n = 0;
+    cm_keep_complete(c);
+    cm_keep_prepare(c);
+    for (uint64_t s = 0; s < c->media.geo.slots; s++) {
+        if (!cm_ring_is_kept(&c->policy.ring, s))
+            continue;
+        n++;
+        CHECK(slot_ok(c, s) && cm_keep_has(c, header_of(c, s)->incarnation));
+    }
+    CHECK_EQ(c->policy.ring.kept_count, n);
+    CHECK(n <= cm_keep_most(c));
+    CHECK_EQ(slots_astray(c), 0);
+}
+#define check_marks(...) CALL(check_marks(__VA_ARGS__)) /* its checks say who called */
+
+/* ---- Evicting -------------------------------------------------------------------------------- */
+
+static void check_storm(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(info_of(f).keep, 1);
+    CHECK_EQ(put_all(f, 0, KEPT, 1), KEPT);
+    for (uint64_t id = 2; id < 5; id++) {
+        CHECK(storm(&p, id) > (int64_t)p.c->media.geo.slots);
+        CHECK_EQ(hits(f, 0, KEPT, 1), KEPT);
+    }
+    CHECK_EQ(p.c->policy.ring.kept_count, KEPT);
+    check_marks(p.c);
+    /* As other files: the next storm takes most of it. */
+    CHECK_EQ(cm_file_set_keep(f, 0), 0);
+    CHECK_EQ(info_of(f).keep, 0);
+    CHECK_EQ(pool_info(p.c).kept_files, 0);
+    (void)storm(&p, 5);
+    (void)storm(&p, 6);
+    CHECK(hits(f, 0, KEPT, 1) < KEPT / 2);
+    check_marks(p.c);
+    CHECK_EQ(p.c->policy.ring.kept_count, 0);
+    pool_end(&p);
+}
+
+static void test_storm(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        buffered = i != 0;
+        CALL(check_storm());
+    }
+    buffered = false;
+}
+
+/* Blocks that were there before stay, too. */
+static void test_kept_later(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    CHECK_EQ(put_all(f, 0, KEPT, 1), KEPT);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0); /* again: nothing changes */
+    (void)storm(&p, 2);
+    CHECK_EQ(hits(f, 0, KEPT, 1), KEPT);
+    check_marks(p.c);
+    pool_end(&p);
+}
+
+/* An advice does not weaken it. */
+static void test_advice(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_NOREUSE), 0);
+    CHECK_EQ(put(f, 0, 1), CM_NOT_STORED_POLICY);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(put(f, 0, 1), 0);
+    pool_end(&p);
+}
+
+/* ---- Later sessions -------------------------------------------------------------------------- */
+
+/* An open looks at no record. The storm comes before anybody attaches the file. */
+static void check_later(bool killed)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(put_all(f, 0, KEPT, 1), KEPT);
+    if (!killed)
+        detach(f);
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u, killed %d", i, killed);
+        if (killed) {
+            pool_crash(&p);
+            (void)pool_up(&p);
+        } else {
+            pool_again(&p);
+        }
+        CHECK(p.c->keeping.left > 0); /* an open looks at nothing */
+        CHECK(storm(&p, 2 + i) > (int64_t)p.c->media.geo.slots);
+        CHECK_EQ(p.c->keeping.left, 0);
+        CHECK_EQ(pool_info(p.c).kept_files, 1);
+        CHECK_EQ(pool_info(p.c).kept_bytes, KEPT * BLK);
+        check_marks(p.c);
+        f = attach(&p, 1, KEPT * BLK, 1, 0);
+        CHECK_EQ(info_of(f).kept, 1);
+        CHECK_EQ(info_of(f).keep, 1);
+        CHECK_EQ(hits(f, 0, KEPT, 1), KEPT);
+        detach(f);
+    }
+    /* No file is kept any more: the open after the next one need not look. */
+    f = attach(&p, 1, KEPT * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_keep(f, 0), 0);
+    detach(f);
+    CHECK(p.c->super.now.compat & CM_COMPAT_KEEP);
+    pool_again(&p);
+    CHECK_EQ(pool_info(p.c).kept_files, 0);
+    CHECK_EQ(p.c->super.now.compat, 0);
+    pool_end(&p);
+}
+
+static void test_later(void)
+{
+    check_later(false);
+    check_later(true);
+}
+
+/* A version that began while the pool was closed is kept, too. */
+static void test_versions(void)
+{
+    struct pool p;
+    cm_validator v = val(KEPT * BLK, 3);
+    cm_file *f = begin(&p, 4 * MIB);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(put_all(f, 0, KEPT, 1), KEPT);
+    (void)storm(&p, 2);
+    detach(f);
+    pool_again(&p);
+    f = attach(&p, 1, KEPT * BLK, 2, 0);
+    CHECK_EQ(info_of(f).keep, 1);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(hits(f, 0, KEPT, 1), 0);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0); /* another one while it is open */
+    CHECK_EQ(pool_info(p.c).kept_files, 1);
+    CHECK_EQ(pool_info(p.c).kept_bytes, KEPT * BLK);
+    CHECK_EQ(put_all(f, 0, KEPT, 3), KEPT);
+    (void)storm(&p, 3);
+    (void)storm(&p, 4);
+    CHECK_EQ(hits(f, 0, KEPT, 3), KEPT);
+    CHECK_EQ(p.c->policy.ring.kept_count, KEPT); /* none of the old versions */
+    check_marks(p.c);
+    pool_end(&p);
+}
+
+/* The record of a kept file is not given away. */
+static void test_record(void)
+{
+    struct pool p;
+    pool_make(&p, 4 * MIB, 16);
+    CHECK_EQ(pool_up(&p), 0);
+    cm_file *f = attach(&p, 1, BLK, 1, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(put(f, 0, 1), 0);
+    detach(f);
+    for (uint64_t id = 2; id < 500; id++)
+        detach(attach(&p, id, BLK, 1, 0));
+    CHECK(STAT(p.c, records_evicted) > 0);
+    f = attach(&p, 1, BLK, 1, 0);
+    CHECK_EQ(info_of(f).keep, 1);
+    CHECK_EQ(look(f, 0, 1), RIGHT);
+    pool_end(&p);
+}
+
+/* ---- Ends ------------------------------------------------------------------------------------ */
+
+static void test_forget(void)
+{
+    struct pool p;
+    const cm_file_id id = id_of(1);
+    cm_file_info info = { .struct_size = sizeof(info) };
+    cm_file *f = begin(&p, 4 * MIB);
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        CHECK_EQ(cm_file_set_keep(f, 1), 0);
+        CHECK_EQ(put_all(f, 0, KEPT, 1), KEPT);
+        (void)storm(&p, 2 + i);
+        if (i & 1)
+            detach(f);
+        CHECK_EQ(cm_file_lookup(p.c, &id, NULL, &info), 0);
+        CHECK_EQ(info.keep, 1);
+        CHECK_EQ(i & 2 ? cm_forget_gone(p.c, &id) : cm_forget(p.c, &id), 0);
+        CHECK_EQ(pool_info(p.c).kept_files, 0);
+        check_marks(p.c);
+        CHECK_EQ(p.c->policy.ring.kept_count, 0);
+        if (!(i & 1))
+            detach(f);
+        f = attach(&p, 1, KEPT * BLK, 1, 0);
+        CHECK_EQ(info_of(f).keep, 0);
+    }
+    pool_end(&p);
+}
+
+/* A write, an invalidation and a drop take the blocks; what is read again stays again. */
+static void test_changes(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(put_all(f, 0, KEPT, 1), KEPT);
+    (void)storm(&p, 2);
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        if (i == 0) {
+            const cm_bracket w = begin_write(f, 100 * BLK, 50 * BLK);
+            CHECK(cm_write_end(f, &w, NULL) >= 0);
+        } else if (i == 1) {
+            CHECK_EQ(cm_invalidate(f, 100 * BLK, 50 * BLK), 0);
+        } else {
+            CHECK_EQ(cm_drop(f, 100 * BLK, 50 * BLK), 50 * BLK);
+        }
+        CHECK_EQ(hits(f, 0, KEPT, 1), KEPT - 50);
+        CHECK_EQ(p.c->policy.ring.kept_count, KEPT - 50);
+        check_marks(p.c);
+        CHECK_EQ(info_of(f).keep, 1);
+        CHECK_EQ(put_all(f, 100, 50, 1), 50);
+        (void)storm(&p, 3 + i);
+        CHECK_EQ(hits(f, 0, KEPT, 1), KEPT);
+        check_marks(p.c);
+    }
+    pool_end(&p);
+}
+
+/* ---- Limits ---------------------------------------------------------------------------------- */
+
+static void test_share(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB), *g, *h;
+    const uint64_t most = cm_keep_most(p.c);
+    CHECK_EQ(most, p.c->media.geo.slots / 2);
+    CHECK_EQ(pool_info(p.c).kept_max, most * BLK);
+    g = attach(&p, 2, (most - KEPT) * BLK, 1, 0);
+    h = attach(&p, 3, 1, 1, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(cm_file_set_keep(g, 1), 0);
+    CHECK_EQ(pool_info(p.c).kept_bytes, most * BLK);
+    CHECK_EQ(pool_info(p.c).kept_files, 2);
+    CHECK_EQ(cm_file_set_keep(h, 1), CM_EKEEP);
+    CHECK_EQ(info_of(h).keep, 0);
+    CHECK_EQ(cm_file_set_keep(g, 1), 0); /* it has its room */
+    CHECK_EQ(cm_file_set_keep(f, 0), 0);
+    CHECK_EQ(cm_file_set_keep(h, 1), 0);
+    CHECK_EQ(pool_info(p.c).kept_bytes, (most - KEPT + 1) * BLK);
+    CHECK_EQ(cm_file_set_keep(f, 1), CM_EKEEP);
+    CHECK_EQ(pool_info(p.c).kept_files, 2);
+    pool_end(&p);
+}
+
+/* A file whose size is not known is kept in the whole pool, as far as it may be: others get the
+ * rest, and each search for a slot ends. */
+static void test_too_much(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    const uint64_t slots = p.c->media.geo.slots;
+    detach(f);
+    f = attach(&p, 7, CM_SIZE_UNKNOWN, 1, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    for (uint64_t b = 0; b < 2 * slots; b++)
+        (void)put(f, b, 1);
+    CHECK(storm(&p, 2) > (int64_t)slots);
+    CHECK(hits(f, 0, 2 * slots, 1) >= cm_keep_most(p.c) / 2);
+    check_marks(p.c);
+    CHECK(p.c->policy.ring.kept_count <= cm_keep_most(p.c));
+    pool_end(&p);
+}
+
+/* As long as not all records were looked at, no block of an earlier session is evicted. */
+static void test_unknown(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB), *g;
+    const uint64_t slots = p.c->media.geo.slots;
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(put_all(f, 0, KEPT, 1), KEPT);
+    detach(f);
+    (void)storm(&p, 2);
+    pool_again(&p);
+    g = attach(&p, 3, slots * BLK, 1, CM_SOLE_WRITER);
+    CHECK_EQ(cm_file_advise(g, CM_ADVISE_KEEP), 0);
+    const int64_t evicted = STAT(p.c, evicted);
+    out_of_order(p.c);
+    cm_lock_acquire(&p.c->files_lock); /* nobody gets to look */
+    for (uint64_t b = 0; b < slots; b++)
+        (void)put(g, b, 3);
+    cm_lock_release(&p.c->files_lock);
+    CHECK_EQ(STAT(p.c, evicted), evicted);
+    CHECK(STAT(p.c, refused_busy) > 0);
+    CHECK(put_all(g, 0, slots, 3) > slots / 4);
+    CHECK(STAT(p.c, evicted) > evicted);
+    f = attach(&p, 1, KEPT * BLK, 1, 0);
+    CHECK_EQ(hits(f, 0, KEPT, 1), KEPT);
+    pool_end(&p);
+}
+
+/* A file is attached before its record was looked at, and gets a new version then. */
+static void test_before_load(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    for (uint64_t version = 1; version < 3; version++) {
+        CHECK_EQ(cm_file_set_keep(f, 1), 0);
+        CHECK_EQ(put_all(f, 0, KEPT, version), KEPT);
+        detach(f);
+        pool_again(&p);
+        CHECK(p.c->keeping.left > 0);
+        f = attach(&p, 1, KEPT * BLK, version, 0);
+        CHECK_EQ(hits(f, 0, KEPT, version), KEPT);
+        (void)storm(&p, 2);
+        CHECK_EQ(hits(f, 0, KEPT, version), KEPT);
+        CHECK_EQ(pool_info(p.c).kept_files, 1);
+        check_marks(p.c);
+        detach(f);
+        pool_again(&p);
+        f = attach(&p, 1, KEPT * BLK, version + 1, 0);
+        CHECK(p.c->keeping.left > 0);
+    }
+    pool_end(&p);
+}
+
+/* Records that say anything: many are kept, all with one incarnation, of any size. */
+static void test_hostile(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(put_all(f, 0, KEPT, 1), KEPT);
+    const uint64_t places = p.c->media.geo.record_buckets * CM_RECORD_WAYS;
+    for (uint64_t at = 0; at < places; at++) {
+        struct cm_record r = { .id = id_of(1000 + at), .flags = ~UINT64_C(0) };
+        if (at == cm_object_of(f)->place)
+            continue;
+        r.incarnation = at % 3 ? cm_object_of(f)->incarnation : at + 1;
+        r.size = at % 2 ? UINT64_MAX - 1 : CM_SIZE_UNKNOWN;
+        CHECK_EQ(put_record(p.c, at, &r), 0);
+    }
+    pool_crash(&p);
+    (void)pool_up(&p);
+    CHECK(storm(&p, 2) > (int64_t)p.c->media.geo.slots);
+    check_marks(p.c);
+    f = attach(&p, 99999, BLK, 1, 0); /* it finds no record */
+    CHECK_EQ(cm_file_set_keep(f, 1), CM_NOT_RECORDED);
+    CHECK_EQ(cm_file_set_keep(f, 0), 0);
+    pool_end(&p);
+}
+
+/* ---- Threads --------------------------------------------------------------------------------- */
+
+#define READERS 3u
+
+struct reader {
+    struct pool *p;
+    uint64_t id, blocks;
+    pthread_t thread;
+};
+
+static void *run_reader(void *arg)
+{
+    const struct reader *r = arg;
+    cm_file *f = attach(r->p, r->id, r->blocks * BLK, 1, 0);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_KEEP), 0);
+    for (uint64_t b = 0; b < r->blocks; b++)
+        if (look(f, b, r->id) != RIGHT)
+            (void)put(f, b, r->id);
+    detach(f);
+    return NULL;
+}
+
+/* Files become kept and are so no more, are written and read, beside threads that evict. No mark is
+ * left where it does not belong. */
+static void test_threads(void)
+{
+    struct pool p;
+    struct reader r[READERS];
+    cm_file *f = begin(&p, 4 * MIB), *g = attach(&p, 2, KEPT / 2 * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_keep(g, 1), 0);
+    for (unsigned i = 0; i < READERS; i++) {
+        r[i] = (struct reader){ .p = &p, .id = 10 + i, .blocks = 4 * p.c->media.geo.slots };
+        CHECK_EQ(pthread_create(&r[i].thread, NULL, run_reader, &r[i]), 0);
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        CASE("i %u", i);
+        CHECK_EQ(cm_file_set_keep(f, i % 8 != 7), 0);
+        (void)put_all(f, 0, KEPT, 1);
+        (void)put_all(g, 0, KEPT / 2, 1);
+        const cm_bracket w = begin_write(i % 2 ? f : g, i * BLK, 100 * BLK);
+        CHECK(cm_write_end(i % 2 ? f : g, &w, NULL) >= 0);
+    }
+    for (unsigned i = 0; i < READERS; i++)
+        pthread_join(r[i].thread, NULL);
+    check_marks(p.c);
+    CHECK_EQ(cm_file_set_keep(f, 0), 0);
+    CHECK_EQ(cm_file_set_keep(g, 0), 0);
+    check_marks(p.c);
+    CHECK_EQ(p.c->policy.ring.kept_count, 0);
+    pool_end(&p);
+}
+
+static const struct harness_test tests[] = { TEST(storm),    TEST(kept_later), TEST(advice),
+                                             TEST(later),    TEST(versions),   TEST(record),
+                                             TEST(forget),   TEST(changes),    TEST(share),
+                                             TEST(too_much), TEST(unknown),    TEST(before_load),
+                                             TEST(hostile),  TEST(threads) };
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}
