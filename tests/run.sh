@@ -333,6 +333,7 @@ native_suites() { # DIR
   also mount-admin bash "$here/mount/admin-test.sh" "$b"
   also mount-rules bash "$here/mount/rules-test.sh" "$b"
   also mount-control bash "$here/mount/control-test.sh" "$b"
+  also mount-pin bash "$here/mount/pin-test.sh" "$b"
   also mount-coherence bash "$here/mount/coherence-test.sh" "$b"
   [ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"
   also policy python3 "$here/policy/policy-test.py" "$b"

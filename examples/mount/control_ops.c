@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * control_ops.c - what the control socket is asked for: warming, forgetting and counting what is
- * cached of a file, the mode of the pool, what the mount says of itself, the files of the pool.
+ * control_ops.c - what the control socket is asked for: warming, pinning, forgetting and counting
+ * what is cached of a file, the mode of the pool, what the mount says of itself, the files of the
+ * pool.
  *
  * A path is looked up below the root of the mount, at the origin, as the kernel would do it: names
  * only, no "..", and no symbolic link is followed. The inode is in the same table as the kernel's,
@@ -163,13 +164,47 @@ static int warm(struct control_client *c, struct inode *i, const struct control_
     return rc;
 }
 
-/* ---- Forgetting, counting -------------------------------------------------------------------- */
+/* ---- Pinning --------------------------------------------------------------------------------- */
 
-/* Also looks whether somebody has changed the file without the mount. What the kernel has of it
- * is the matter of the client: this process must not wait for the kernel's pages. */
-static int forget(struct control_client *c, struct inode *i, const struct control_request *r)
+/* How much more may be pinned, for the client's message. */
+static void tell_room(struct control_client *c)
 {
+    cm_info info = { .struct_size = sizeof(info) };
+
+    if (cm_get_info(mnt.cache, &info))
+        return;
+    (void)control_is(c, "pinned_max", info.kept_max);
+    (void)control_is(c, "room",
+                     info.kept_max > info.kept_bytes ? info.kept_max - info.kept_bytes : 0);
+}
+
+/* As warm(). The pin comes first: what is read then is not evicted while the rest is read. If the
+ * client goes meanwhile, the file is pinned and read in part. */
+static int pin(struct control_client *c, struct inode *i, const struct control_request *r)
+{
+    struct warming w = { .client = c };
     cm_file_info info = { .struct_size = sizeof(info) };
+    bool fresh;
+    int rc = CM_ENOTSUP;
+
+    if (!S_ISREG(i->type))
+        return CM_EINVAL;
+    fresh = file_use(i);
+    if (is_attached(i)) {
+        if (!fresh && others_write())
+            (void)file_revalidate(i, &info);
+        rc = cm_file_set_keep(i->cf, 1);
+        if (rc == CM_EKEEP)
+            tell_room(c);
+        if (rc == 0)
+            rc = warm_attached(i, &w, r->number);
+    }
+    file_unuse(i);
+    return rc;
+}
+
+static int unpin(struct control_client *c, struct inode *i, const struct control_request *r)
+{
     int rc;
 
     (void)c;
@@ -178,9 +213,76 @@ static int forget(struct control_client *c, struct inode *i, const struct contro
         return CM_EINVAL;
     if (!use_known(i, &rc))
         return rc;
+    if (is_attached(i))
+        rc = cm_file_set_keep(i->cf, 0);
+    file_unuse(i);
+    return rc;
+}
+
+/* A file that nobody uses may be gone, so it is forgotten instead: it cannot be attached without
+ * looking at it. The flags are those that change nothing of an attached file, and refuse another
+ * one. */
+static int unpin_id(const cm_file_id *id)
+{
+    cm_file *f;
+    int rc = cm_file_open(mnt.cache, id, NULL, CM_SOLE_WRITER | CM_EXCLUSIVE, &f);
+
+    if (rc < 0)
+        return cm_forget(mnt.cache, id);
+    rc = cm_file_set_keep(f, 0);
+    (void)cm_file_close(f);
+    return rc;
+}
+
+/* All files of the pool, also those that were deleted while nobody looked. */
+static int unpin_all(struct control_client *c, const struct control_request *r)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    cm_file_iter *it;
+    uint64_t files = 0;
+    int rc = cache_on() ? cm_files_begin(mnt.cache, 0, &it) : CM_EFORGET, first = 0;
+
+    (void)r;
+    if (rc < 0)
+        return rc;
+    while ((rc = cm_files_next(it, NULL, &info)) == 0 && !control_cancelled(c)) {
+        if (!info.keep)
+            continue;
+        rc = unpin_id(&info.id);
+        first = first ? first : rc;
+        files += rc == 0;
+    }
+    cm_files_end(it);
+    (void)control_is(c, "files", files);
+    return rc < 0 && rc != CM_EABSENT ? rc : first;
+}
+
+/* ---- Forgetting, counting -------------------------------------------------------------------- */
+
+static void tell_pinned(struct control_client *c, struct inode *i)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+
+    if (cm_file_get_info(i->cf, &info) == 0)
+        (void)control_is(c, "pinned", info.keep);
+}
+
+/* Also looks whether somebody has changed the file without the mount. What the kernel has of it
+ * is the matter of the client: this process must not wait for the kernel's pages. */
+static int forget(struct control_client *c, struct inode *i, const struct control_request *r)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    int rc;
+
+    (void)r;
+    if (!S_ISREG(i->type))
+        return CM_EINVAL;
+    if (!use_known(i, &rc))
+        return rc;
     if (is_attached(i)) {
         rc = cm_invalidate(i->cf, 0, CM_ALL);
         (void)file_revalidate(i, &info);
+        tell_pinned(c, i);
     }
     file_unuse(i);
     return rc;
@@ -216,8 +318,10 @@ static int cached(struct control_client *c, struct inode *i, const struct contro
     if (rc)
         return of_errno(rc);
     if (use_known(i, &rc)) {
-        if (is_attached(i))
+        if (is_attached(i)) {
             rc = count(c, i->cf, &bytes);
+            tell_pinned(c, i);
+        }
         file_unuse(i);
     }
     (void)control_is(c, "size", (uint64_t)st.st_size);
@@ -261,6 +365,9 @@ static int status(struct control_client *c, const struct control_request *r)
     (void)control_is(c, "size", info.size);
     (void)control_is(c, "slots", info.slots);
     (void)control_is(c, "used", info.used_slots);
+    (void)control_is(c, "pinned_files", info.kept_files);
+    (void)control_is(c, "pinned", info.kept_bytes);
+    (void)control_is(c, "pinned_max", info.kept_max);
     (void)control_is(c, "hits", s.hit_blocks);
     (void)control_is(c, "misses", s.miss_blocks);
     return 0;
@@ -274,7 +381,7 @@ static int tell_file(struct control_client *c, const cm_file_info *f)
     snprintf(text, sizeof(text),
              "%016" PRIx64 " %016" PRIx64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %u %s",
              f->id.hi, f->id.lo, f->size, f->cached_bytes, f->hits, f->last_used_ns,
-             f->dirty | f->racy << 1 | f->bypassed << 2, f->name);
+             f->dirty | f->racy << 1 | f->bypassed << 2 | f->keep << 3, f->name);
     return control_is_text(c, "file", text) ? 0 : CM_ECANCELED;
 }
 
@@ -341,9 +448,11 @@ static const struct {
     const char *verb;
     int (*of_file)(struct control_client *c, struct inode *i, const struct control_request *r);
     int (*of_mount)(struct control_client *c, const struct control_request *r);
-} verbs[] = { { "warm", warm, NULL },     { "forget", forget, NULL }, { "cached", cached, NULL },
-              { "status", NULL, status }, { "mode", NULL, set_mode }, { "files", NULL, files },
-              { "check", NULL, check } };
+} verbs[] = { { "warm", warm, NULL },     { "forget", forget, NULL },
+              { "cached", cached, NULL }, { "status", NULL, status },
+              { "mode", NULL, set_mode }, { "files", NULL, files },
+              { "check", NULL, check },   { "pin", pin, NULL },
+              { "unpin", unpin, NULL },   { "unpinall", NULL, unpin_all } };
 
 int control_serve(struct control_client *c, const struct control_request *r)
 {

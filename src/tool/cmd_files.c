@@ -29,7 +29,7 @@ struct file {
     uint64_t size, cached, hits; /* the first two: or CM_SIZE_UNKNOWN */
     uint64_t used_ns;            /* 0: not known */
     char *name;                  /* NULL: none */
-    bool dirty, racy, bypassed;
+    bool dirty, racy, bypassed, pinned;
 };
 
 struct list {
@@ -48,7 +48,8 @@ static bool add(void *ctx, const cm_file_info *info)
                       .used_ns = (uint64_t)info->last_used_ns,
                       .dirty = info->dirty,
                       .racy = info->racy,
-                      .bypassed = info->bypassed };
+                      .bypassed = info->bypassed,
+                      .pinned = info->keep };
 
     if (l->n == l->room) {
         const size_t room = l->room ? 2 * l->room : 64;
@@ -211,6 +212,7 @@ static void print_json(const char *pool, const struct list *l)
         json_bool(&j, "dirty", f->dirty);
         json_bool(&j, "racy", f->racy);
         json_bool(&j, "bypassed", f->bypassed);
+        json_bool(&j, "pinned", f->pinned);
         if (f->name)
             json_string(&j, "name", f->name);
         else

@@ -28,7 +28,7 @@
     X(TOOL_OWNED, 4, "pool is open in another process")                                            \
     X(TOOL_DAMAGE, 5, "check found damage and left it, or replay a wrong byte")                    \
     X(TOOL_UNKNOWN, 6, "advise: not enough was read through the pool yet")                         \
-    X(TOOL_PARTLY, 7, "warm: some of it could not be cached; cached, forget: some was left out")   \
+    X(TOOL_PARTLY, 7, "warm, pin: some was not cached, or not pinned; cached, forget: left out")   \
     X(TOOL_NO_MOUNT, 8, "no running cachemax-mount there, or it does not answer")                  \
     X(TOOL_SIGNAL, 128, "plus the signal's number: ended by it, such as 130 for Ctrl-C")
 
@@ -85,7 +85,8 @@ struct tool_command {
 
 extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat,
     tool_bench, tool_replay, tool_advise, tool_dump, tool_files, tool_top, tool_dash, tool_compare,
-    tool_warm, tool_forget, tool_cached, tool_mode, tool_list, tool_completion;
+    tool_warm, tool_forget, tool_pin, tool_unpin, tool_cached, tool_mode, tool_list,
+    tool_completion;
 /* The commands, in the order of the list in --help; NULL after the last one. */
 const struct tool_command *tool_command_at(size_t i);
 

@@ -96,6 +96,13 @@ MUTANTS = [
     _m('control, records', 'to ask for a file that the pool does not know makes a record',
        'control', '^(a running mount|cached leaves no record)$',
        STEER, '*code = cm_file_lookup(mnt.cache, &id, NULL, &info);', '*code = 0;'),
+    _m('pin', 'a file that is pinned is only warmed', 'pin', 'what is pinned stays in a storm',
+       STEER, 'rc = cm_file_set_keep(i->cf, 1);', 'rc = 0;'),
+    _m('pin, unpin', 'unpin does nothing', 'pin', '^(what is pinned stays in a storm|unpin)$',
+       STEER, 'rc = cm_file_set_keep(i->cf, 0);', 'rc = 0;'),
+    _m('pin, all', 'what is gone stays pinned', 'pin',
+       '^(what is pinned stays in a storm|unpin all, and what is gone)$', STEER,
+       'return cm_forget(mnt.cache, id);', 'return 0;'),
     # Several devices below DIR
     _m('numbers as they are', 'other devices\' inode numbers are not mixed', 'devices',
        '^no two files share a number$', NUMBER, '    if (d->own && !high)\n', '    if (!high)\n'),

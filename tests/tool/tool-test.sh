@@ -26,8 +26,8 @@ test_usage()
       grep -Eq "^\.It $s(\+n)?$" "$here/../../docs/cachemax.1" ||
       fail "man-status-$s" "not in cachemax.1"
   done
-  for c in create info check stats top dash files cat advise compare dump list warm cached forget \
-    mode completion; do
+  for c in create info check stats top dash files cat advise compare dump list warm pin unpin \
+    cached forget mode completion; do
     expect "help-$c" 0 "Usage: cachemax $c " "$cm" $c --help
     expect "help-$c-prefix" 0 "Usage: cachemax $c " "$cm" help $c
   done

@@ -20,6 +20,7 @@ static const struct tool_option cached_options[CACHED_OPTIONS] = {
 
 struct sum {
     uint64_t files, size, cached;
+    uint64_t pinned; /* files */
 };
 
 struct counting {
@@ -64,13 +65,18 @@ static void print_one(const struct printer *p, const char *path, const struct su
         json_number(p->json, "size", s->size);
         json_number(p->json, "cached_bytes", s->cached);
         json_decimal(p->json, "cached_percent", tool_share(s->cached, s->size), 2);
+        if (p->tree)
+            json_number(p->json, "pinned_files", s->pinned);
+        else
+            json_bool(p->json, "pinned", s->pinned > 0);
         json_close(p->json);
         return;
     }
     shown = malloc(TOOL_PRINTABLE_MAX(strlen(path)));
-    (void)printf("%12s %7.2f %12s %s\n", tool_bytes(cached, s->cached),
+    (void)printf("%12s %7.2f %12s %s%s\n", tool_bytes(cached, s->cached),
                  tool_share(s->cached, s->size), tool_bytes(size, s->size),
-                 shown ? tool_printable(shown, path) : "-");
+                 shown ? tool_printable(shown, path) : "-",
+                 !p->tree && s->pinned ? " (pinned)" : "");
     free(shown);
 }
 
@@ -79,6 +85,7 @@ static void add(struct sum *to, const struct control_file *f)
     to->files++;
     to->size += f->size;
     to->cached += f->cached;
+    to->pinned += f->pinned;
 }
 
 /* The directory whose path is the first n bytes of file i's path: all files in it follow. */
@@ -141,15 +148,19 @@ static void print_all(const struct control_files *f, bool tree, bool json)
     }
     print_list(&p, f);
     if (!json) {
-        (void)printf("%" PRIu64 " %s: %s of %s cached, %.2f %%\n", sum.files,
+        (void)printf("%" PRIu64 " %s: %s of %s cached, %.2f %%", sum.files,
                      sum.files == 1 ? "file" : "files", tool_bytes(cached, sum.cached),
                      tool_bytes(size, sum.size), tool_share(sum.cached, sum.size));
+        if (sum.pinned)
+            (void)printf("; %" PRIu64 " pinned", sum.pinned);
+        (void)putchar('\n');
         return;
     }
     json_close_array(&j);
     json_number(&j, "all_files", sum.files);
     json_number(&j, "all_size", sum.size);
     json_number(&j, "all_cached_bytes", sum.cached);
+    json_number(&j, "all_pinned_files", sum.pinned);
     json_end(&j);
 }
 
@@ -186,8 +197,9 @@ const struct tool_command tool_cached = {
     .help = "PATH is a file or a directory on a running mount of cachemax-mount; directories\n"
             "with all that is in them, but not what was mounted inside the mount. Counts what\n"
             "waits in the probation buffer, too, and not what the kernel has. With --tree each\n"
-            "directory has a line with the sum of all that is below it. Asking reads no file,\n"
-            "and makes nothing stay. Needs the user of the mount, or root.\n"
+            "directory has a line with the sum of all that is below it. Pinned files are marked\n"
+            "('cachemax pin'). Asking reads no file, and makes nothing stay. Needs the user of the "
+            "mount, or root.\n"
             "\n"
             "Examples:\n"
             "  cachemax cached /srv/data/images\n"

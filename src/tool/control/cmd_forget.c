@@ -20,6 +20,7 @@ static const struct tool_option forget_options[FORGET_OPTIONS] = {
 struct forget {
     struct tool_progress progress;
     uint64_t all, files, failed;
+    uint64_t pinned;
 };
 
 static int on_done(struct sweep *s, struct control_file *file)
@@ -28,6 +29,7 @@ static int on_done(struct sweep *s, struct control_file *file)
 
     g->files++;
     if (s->end.code == 0) {
+        g->pinned += s->pinned;
         os_drop_pages(file->path);
     } else {
         g->failed++;
@@ -54,10 +56,15 @@ static int forget_files(struct control_files *f, const struct tool_args *args)
         json_number(&j, "files", g.all);
         json_number(&j, "forgotten_files", g.files - g.failed);
         json_number(&j, "failed_files", g.failed);
+        json_number(&j, "pinned_files", g.pinned);
         json_end(&j);
     } else if (!args->value[FORGET_QUIET]) {
-        (void)printf("%" PRIu64 " %s forgotten\n", g.files - g.failed,
+        (void)printf("%" PRIu64 " %s forgotten", g.files - g.failed,
                      g.files - g.failed == 1 ? "file" : "files");
+        if (g.pinned)
+            (void)printf("; %" PRIu64 " pinned: what is read again of %s stays ('cachemax unpin')",
+                         g.pinned, g.pinned == 1 ? "it" : "them");
+        (void)putchar('\n');
     }
     return tool_end_output(g.failed ? TOOL_FAILED : f->failed ? TOOL_PARTLY : TOOL_OK);
 }
@@ -86,7 +93,8 @@ const struct tool_command tool_forget = {
             "with all that is in them, but not what was mounted inside the mount. The next read\n"
             "of such a file comes from its own place. Use it to make room, or after a file was\n"
             "changed without the mount; its name and size may then be old for some seconds\n"
-            "(entry_timeout, attr_timeout). Needs the user of the mount, or root.\n"
+            "(entry_timeout, attr_timeout). A pinned file stays pinned. Needs the user of the "
+            "mount, or root.\n"
             "\n"
             "Examples:\n"
             "  cachemax forget /srv/data/old\n"

@@ -28,19 +28,23 @@ struct row {
     bool answers;    /* the rest is known */
     const char *why; /* else */
     uint64_t process, since, mode, hits, misses, size, slots, used;
+    uint64_t pinned_files, pinned, pinned_max;
 };
 
 static void on_is(void *ctx, const char *name, const char *value)
 {
     struct row *r = ctx;
-    uint64_t *const at = !strcmp(name, "since")    ? &r->since
-                         : !strcmp(name, "mode")   ? &r->mode
-                         : !strcmp(name, "hits")   ? &r->hits
-                         : !strcmp(name, "misses") ? &r->misses
-                         : !strcmp(name, "size")   ? &r->size
-                         : !strcmp(name, "slots")  ? &r->slots
-                         : !strcmp(name, "used")   ? &r->used
-                                                   : NULL;
+    uint64_t *const at = !strcmp(name, "since")          ? &r->since
+                         : !strcmp(name, "mode")         ? &r->mode
+                         : !strcmp(name, "hits")         ? &r->hits
+                         : !strcmp(name, "misses")       ? &r->misses
+                         : !strcmp(name, "size")         ? &r->size
+                         : !strcmp(name, "slots")        ? &r->slots
+                         : !strcmp(name, "used")         ? &r->used
+                         : !strcmp(name, "pinned_files") ? &r->pinned_files
+                         : !strcmp(name, "pinned")       ? &r->pinned
+                         : !strcmp(name, "pinned_max")   ? &r->pinned_max
+                                                         : NULL;
 
     if (at && !control_number(value, at))
         *at = 0;
@@ -100,6 +104,9 @@ static void json_row(struct tool_json *j, const struct row *r)
             json_null(j, "hit_rate_percent");
         json_number(j, "size", r->size);
         json_decimal(j, "used_percent", tool_share(r->used, r->slots), 2);
+        json_number(j, "pinned_files", r->pinned_files);
+        json_number(j, "pinned_bytes", r->pinned);
+        json_number(j, "pinned_max_bytes", r->pinned_max);
     } else {
         json_string(j, "why", r->why);
     }

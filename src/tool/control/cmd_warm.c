@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cmd_warm.c - "cachemax warm": a running mount reads files into its pool ahead of use.
+ * cmd_warm.c - "cachemax warm": a running mount reads files into its pool ahead of use. "cachemax
+ * pin": the same, and they stay there.
  *
  * The mount reads the origin, one file at a time, and says how far it is. If this process ends, the
  * mount stops. The mount keeps to the rate within a file, this process from file to file.
@@ -25,10 +26,13 @@ static const struct tool_option warm_options[WARM_OPTIONS] = {
 
 struct warm {
     struct tool_progress progress;
+    bool pin;
     uint64_t began, rate;
     uint64_t total, passed; /* bytes of all files; of those that are done */
     uint64_t cached, stored, read;
     uint64_t files, partly, failed;
+    uint64_t refused, refused_bytes; /* to be pinned; counted as partly, too */
+    uint64_t room, most;             /* that may still be pinned; at all */
     int full; /* why it ended early: a CM_NOT_STORED_* code, or CM_ECANCELED */
 };
 
@@ -69,9 +73,15 @@ static int on_done(struct sweep *s, struct control_file *file)
         w->partly++;
         return 1;
     }
-    if (code > 0)
+    if (code == CM_EKEEP) { /* a smaller one may fit */
+        w->refused++;
+        w->refused_bytes += file->size;
+        w->room = s->room;
+        w->most = s->pinned_max;
+    }
+    if (code > 0 || code == CM_EKEEP) {
         w->partly++;
-    if (code < 0) {
+    } else if (code < 0) {
         w->failed++;
         progress_end(&w->progress);
         files_complain(file, &s->end);
@@ -103,6 +113,8 @@ static void print_json(const struct warm *w, uint64_t all)
     json_number(&j, "whole_files", w->files - w->partly - w->failed);
     json_number(&j, "partial_files", w->partly);
     json_number(&j, "failed_files", w->failed);
+    if (w->pin)
+        json_number(&j, "refused_files", w->refused);
     if (w->full)
         json_string(&j, "ended", cm_errname(w->full));
     else
@@ -110,8 +122,22 @@ static void print_json(const struct warm *w, uint64_t all)
     json_end(&j);
 }
 
+static void say_refused(const struct warm *w)
+{
+    char bytes[TOOL_NUMBER_MAX], room[TOOL_NUMBER_MAX], most[TOOL_NUMBER_MAX];
+
+    tool_message(NULL,
+                 "%" PRIu64 " %s of %s not pinned: pinned files may have half of the pool, "
+                 "%s, and there is room for %s more; unpin others, or use a larger pool",
+                 w->refused, w->refused == 1 ? "file" : "files",
+                 tool_bytes(bytes, w->refused_bytes), tool_bytes(most, w->most),
+                 tool_bytes(room, w->room));
+}
+
 static void say_why(const struct warm *w, uint64_t all)
 {
+    if (w->refused)
+        say_refused(w);
     if (w->full == CM_NOT_STORED_ROOM)
         tool_message(NULL,
                      "the pool is full of what was warmed; %" PRIu64 " of %" PRIu64
@@ -122,10 +148,11 @@ static void say_why(const struct warm *w, uint64_t all)
                            "a sync of the file has failed");
     else if (w->full)
         tool_message(NULL, "the mount is ending");
-    else if (w->partly)
+    else if (w->partly > w->refused)
         tool_message(NULL,
-                     "%" PRIu64 " %s cached in part: written, or expired, meanwhile; warm again",
-                     w->partly, w->partly == 1 ? "file is" : "files are");
+                     "%" PRIu64 " %s cached in part: written, or expired, meanwhile; %s again",
+                     w->partly - w->refused, w->partly - w->refused == 1 ? "file is" : "files are",
+                     w->pin ? "pin" : "warm");
 }
 
 static int outcome(const struct warm *w, const struct control_files *f)
@@ -137,11 +164,12 @@ static int outcome(const struct warm *w, const struct control_files *f)
 
 static int warm_files(struct control_files *f, struct warm *w, const struct tool_args *args)
 {
-    struct sweep s = { .verb = "warm", .number = w->rate, .at = on_at, .done = on_done, .ctx = w };
+    const char *verb = w->pin ? "pin" : "warm";
+    struct sweep s = { .verb = verb, .number = w->rate, .at = on_at, .done = on_done, .ctx = w };
     int rc;
 
     w->total = f->bytes;
-    progress_begin(&w->progress, "warm", w->total, args->value[WARM_QUIET] != NULL);
+    progress_begin(&w->progress, verb, w->total, args->value[WARM_QUIET] != NULL);
     w->began = cm_now();
     rc = files_sweep(f, &s);
     progress_end(&w->progress);
@@ -157,10 +185,10 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
     return tool_end_output(rc);
 }
 
-static int run_warm(const struct tool_args *args)
+static int run(const struct tool_args *args, bool pin)
 {
     struct control_files files;
-    struct warm w = { .rate = 0 };
+    struct warm w = { .rate = 0, .pin = pin };
     bool rough;
     int rc;
 
@@ -171,7 +199,8 @@ static int run_warm(const struct tool_args *args)
         return TOOL_USAGE;
     }
     if (!args->operand && !args->value[WARM_LIST]) {
-        tool_message(NULL, "'warm' needs the path of a file or directory, or --list FILE");
+        tool_message(NULL, "'%s' needs the path of a file or directory, or --list FILE",
+                     pin ? "pin" : "warm");
         return TOOL_USAGE;
     }
     os_catch_interrupts();
@@ -183,6 +212,41 @@ static int run_warm(const struct tool_args *args)
         os_end_interrupted();
     return rc;
 }
+
+static int run_warm(const struct tool_args *args)
+{
+    return run(args, false);
+}
+
+static int run_pin(const struct tool_args *args)
+{
+    return run(args, true);
+}
+
+const struct tool_command tool_pin = {
+    .name = "pin",
+    .operand = "[PATH]...",
+    .many = true,
+    .summary = "Read files on a mount into its pool, and keep them there",
+    .help =
+        "PATH is a file or a directory on a running mount of cachemax-mount; directories\n"
+        "with all files that are in them now, but not what was mounted inside the mount.\n"
+        "Their blocks are not evicted, whatever else is read, until 'cachemax unpin': also\n"
+        "by later mounts of the pool, and after a crash of the mount. A file that is written\n"
+        "stays pinned; what was written comes back with the next read. The pin belongs to the\n"
+        "file, whatever its names, and ends when the file is deleted.\n"
+        "Pinned files may have half of the pool, by their sizes. A file that does not fit is\n"
+        "not pinned, and a line says how much fits (exit status 7). What is not cached is\n"
+        "read as by 'cachemax warm'; if the command ends, the file that it was reading is\n"
+        "pinned, and the rest of it comes as it is read. Needs the user of the mount, or root.\n"
+        "\n"
+        "Examples:\n"
+        "  cachemax pin /srv/data/images/base.qcow2\n"
+        "  cachemax pin /srv/data/models --rate 50M\n",
+    .options = warm_options,
+    .noptions = WARM_OPTIONS,
+    .run = run_pin,
+};
 
 const struct tool_command tool_warm = {
     .name = "warm",

@@ -60,6 +60,7 @@ struct control_file {
     size_t base;  /* length of the operand below which it was found */
     size_t mount; /* in `mounts` */
     bool known;   /* the mount has answered */
+    bool pinned;
 };
 struct control_files {
     struct control_file *v;
@@ -87,7 +88,7 @@ struct sweep {
     void *ctx;
     /* Of the file that was asked for last. */
     struct control_end end;
-    uint64_t size, cached, stored, read;
+    uint64_t size, cached, stored, read, pinned, pinned_max, room;
 };
 /* TOOL_OK, also if `done` has ended it; or a status after a message. */
 int files_sweep(struct control_files *f, struct sweep *s);

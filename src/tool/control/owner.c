@@ -84,6 +84,7 @@ static void on_file(void *ctx, const char *name, const char *value)
     info.dirty = state & 1;
     info.racy = state >> 1 & 1;
     info.bypassed = state >> 2 & 1;
+    info.keep = state >> 3 & 1;
     (void)snprintf(info.name, sizeof(info.name), "%s", value);
     if (!l->add(l->ctx, &info))
         l->error = CM_ENOMEM;

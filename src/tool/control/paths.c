@@ -227,11 +227,14 @@ void files_free(struct control_files *f)
 static void on_is(void *ctx, const char *name, const char *value)
 {
     struct sweep *s = ctx;
-    uint64_t *const at = !strcmp(name, "size")     ? &s->size
-                         : !strcmp(name, "cached") ? &s->cached
-                         : !strcmp(name, "stored") ? &s->stored
-                         : !strcmp(name, "read")   ? &s->read
-                                                   : NULL;
+    uint64_t *const at = !strcmp(name, "size")         ? &s->size
+                         : !strcmp(name, "cached")     ? &s->cached
+                         : !strcmp(name, "stored")     ? &s->stored
+                         : !strcmp(name, "read")       ? &s->read
+                         : !strcmp(name, "pinned")     ? &s->pinned
+                         : !strcmp(name, "pinned_max") ? &s->pinned_max
+                         : !strcmp(name, "room")       ? &s->room
+                                                       : NULL;
 
     if (at && !control_number(value, at))
         *at = 0;
@@ -271,7 +274,7 @@ static int ask(struct control_files *f, struct control *c, struct sweep *s,
         error = control_open(c, m->source, m->user);
         *connected = file->mount;
     }
-    s->size = s->cached = s->stored = s->read = 0;
+    s->size = s->cached = s->stored = s->read = s->pinned = 0;
     if (error == 0 && !below(m, file->path, path)) {
         s->end.code = CM_EINVAL;
         (void)snprintf(s->end.text, sizeof(s->end.text), "its path is too long");
@@ -297,6 +300,7 @@ int files_sweep(struct control_files *f, struct sweep *s)
         if (error == 0) {
             f->v[i].known = s->end.code >= 0;
             f->v[i].cached = s->cached;
+            f->v[i].pinned = s->pinned != 0;
             stop = s->done(s, &f->v[i]) || os_interrupted();
         }
     }

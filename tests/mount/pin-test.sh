@@ -1,0 +1,187 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# pin-test.sh - pinned files of a mount: they stay in the pool, whatever else is read, over a
+# remount and a kill, and as the file changes.
+#
+# Usage: pin-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
+# last line. Exit status 1 when something failed. Needs 100 MiB in /dev/shm and in $TMPDIR.
+
+set -u
+build=${1:?usage: pin-test.sh BUILD_DIR}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+# status WANTED COMMAND...: its output in $work/said.
+status() {
+  local want=$1 got=0
+  shift
+  "$@" >"$work/said" 2>&1 </dev/null || got=$?
+  [ $got = "$want" ] || { echo "status $got, not $want: $(head -n 3 "$work/said")" >&2; return 1; }
+}
+says() {
+  grep -Eq -- "$1" "$work/said" && return 0
+  echo "no '$1': $(head -n 3 "$work/said")" >&2
+  return 1
+}
+# eventually COMMAND...: within a minute. What was just written may be open for a moment more.
+eventually() {
+  for _ in $(seq 1200); do
+    "$@" >/dev/null 2>&1 && return 0
+    sleep 0.05
+  done
+  echo "never: $*" >&2
+  return 1
+}
+# number KEY COMMAND...: of its JSON, which has a line for each member
+number() {
+  local key=$1
+  shift
+  "$@" --json | sed -n "s/^ *\"$key\": \([0-9.]*\),*$/\1/p" | head -n 1
+}
+cached() { number all_cached_bytes "$cm" cached "$@"; }
+pinned() { number all_pinned_files "$cm" cached "$@"; }
+of_pool() { number "$1" "$cm" list; } # the only mount here
+
+size=5000000
+# Reads more than twice the pool, each file twice, past the kernel's pages.
+storm() {
+  local n
+  for n in 1 2 3 1 2 3; do
+    dd if="$org/storm$n" of=/dev/null bs=1M iflag=direct status=none
+    "$cm" warm -q "$org/storm$n" 2>/dev/null || :
+  done
+}
+stays() { # FILE: all of it is cached, and right; the origin is not read for it
+  local read
+  same "$(cached "$org/$1")" "$(stat -c %s "$ref/$1")"
+  read=$(stat_of origin_bytes)
+  dd if="$org/$1" bs=1M iflag=direct status=none | cmp - "$ref/$1"
+  same "$(stat_of origin_bytes)" "$read"
+}
+
+t_storm() {
+  status 0 "$cm" pin "$org/a" "$org/dir"
+  says '^2 of 2 files, 5\.[0-9]* MiB: 5\.[0-9]* MiB cached, '
+  same "$(of_pool pinned_files)" 2
+  same "$(of_pool pinned_bytes)" 5505024 # whole blocks
+  status 0 "$cm" cached "$org/a"
+  says ' /.*/a \(pinned\)$'
+  says '; 1 pinned$'
+  "$cm" warm -q "$org/other"
+  storm
+  stays a
+  stays dir/b
+  [ "$(cached "$org/other")" -lt $size ] # the storm was one
+  [ "$(cached "$org/storm3")" -gt 0 ]    # and did not starve
+}
+t_still() {
+  same "$(of_pool pinned_files)" 2
+  storm
+  stays a
+  stays dir/b
+  same "$(pinned "$org")" 2
+}
+t_share() {
+  local left=$(($(of_pool pinned_max_bytes) - $(of_pool pinned_bytes)))
+  head -c $((left + 4096)) /dev/zero > "$org/much"
+  status 7 "$cm" pin "$org/much" "$org/a"
+  says '^cachemax: 1 file of .* not pinned: pinned files may have half of the pool, .*room for'
+  says '^1 of 2 files'
+  same "$(pinned "$org/much")" 0
+  truncate -s $left "$org/much"
+  eventually "$cm" pin "$org/much"
+  same "$(of_pool pinned_bytes)" "$(of_pool pinned_max_bytes)"
+  rm "$org/much" # its pin goes with it
+  same "$(of_pool pinned_files)" 2
+}
+t_writes() { # the pin outlives writes and a truncation; what was read again stays
+  local f
+  for f in "$org/a" "$ref/a"; do
+    printf 'written' | dd of="$f" bs=1 seek=123456 conv=notrunc status=none
+    truncate -s 4000000 "$f"
+    echo 'appended' >> "$f"
+  done
+  sync "$org/a"
+  dd if="$org/a" of=/dev/null bs=1M iflag=direct status=none
+  same "$(pinned "$org/a")" 1
+  eventually "$cm" warm "$org/a"
+  storm
+  stays a
+}
+t_names() { # a pin is the file's, whatever its names
+  mv "$org/dir/b" "$org/dir/c"
+  ln "$org/dir/c" "$org/second"
+  same "$(pinned "$org/dir/c")" 1
+  same "$(pinned "$org/second")" 1
+  same "$(of_pool pinned_files)" 2
+  rm "$org/dir/c"
+  same "$(of_pool pinned_files)" 2
+  status 0 "$cm" unpin "$org/second"
+  says '^1 file is not pinned now$'
+  same "$(of_pool pinned_files)" 1
+  mv "$org/second" "$org/dir/b"
+  eventually "$cm" pin "$org/dir/b"
+}
+t_forget() {
+  status 0 "$cm" forget "$org/dir/b"
+  says '^1 file forgotten; 1 pinned: '
+  same "$(cached "$org/dir/b")" 0
+  same "$(pinned "$org/dir/b")" 1
+  "$cm" pin -q "$org/dir/b"
+  stays dir/b
+}
+t_unpin() {
+  status 0 "$cm" unpin "$org"
+  same "$(of_pool pinned_files)" 0
+  same "$(pinned "$org")" 0
+  storm
+  storm
+  [ "$(cached "$org/a")" -lt 4000000 ]
+  cmp "$org/a" "$ref/a"
+}
+t_stray() { # files that went where nobody saw it
+  head -c 100000 /dev/urandom > "$org/stray"
+  eventually "$cm" pin "$org/stray" "$org/a"
+  rm "$below/stray"
+  status 0 "$cm" unpin --all "$org"
+  same "$(of_pool pinned_files)" 0
+  cmp "$org/a" "$ref/a"
+}
+t_usage() {
+  status 2 "$cm" pin
+  status 2 "$cm" unpin --all "$org" "$org/a"
+  status 8 "$cm" pin "$work"
+  status 1 "$cm" unpin "$org/none"
+}
+
+mkdir -p "$ref/dir"
+head -c $size /dev/urandom > "$ref/a"
+head -c 500000 /dev/urandom > "$ref/dir/b"
+head -c $size /dev/urandom > "$ref/other"
+cp -r "$ref/." "$org"
+for n in 1 2 3; do head -c 20000000 /dev/urandom > "$org/storm$n"; done
+sleep 0.3 # their times are no longer fresh
+new_pool 32M --names
+# shellcheck disable=SC2119 # without options
+do_mount || { fail mount "$(tail -n 1 "$work/log")"; summary; exit 1; }
+check "what is pinned stays in a storm" t_storm
+do_unmount || fail "the end" "status $status"
+do_mount
+check "it is pinned in the next mount" t_still
+kill -9 "$mount_pid"
+wait_mount
+do_mount
+check "it is pinned after a kill" t_still
+check "half of the pool at most" t_share
+check "a pinned file is written" t_writes
+check "a pinned file has other names" t_names
+check "a pinned file is forgotten" t_forget
+check "unpin" t_unpin
+[ $has_below = 0 ] || check "unpin all, and what is gone" t_stray
+check "wrong command lines" t_usage
+do_unmount || fail "the end" "status $status"
+if is_clean; then ok "the pool is clean"; else fail "the pool is clean" "no"; fi
+summary
