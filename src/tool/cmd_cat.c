@@ -7,7 +7,10 @@
  * pool, this command says so on standard error and reads the file directly. Only trouble with the
  * file or with standard output is an error. A signal, or a reader that went away, ends the loop, so
  * the pool is always closed.
+ *
+ * If a running mount has the pool, and the file lies on it, the mount reads through the pool.
  */
+#include "tool/control/control.h"
 #include "tool/tool.h"
 #include "tool/os.h"
 
@@ -35,6 +38,7 @@ struct cat {
     struct tool_log log;
     intptr_t fd;
     cm_cache *cache; /* NULL: read directly */
+    bool mounted;    /* the file lies on the mount that has the pool */
     cm_file *file;
     cm_validator seen; /* the validator that the cache was given last */
     int origin_error;  /* an error number of the system, from the callback of the library */
@@ -117,7 +121,8 @@ static void attach(struct cat *c)
         give_name(c);
         rc = cm_file_advise(c->file, CM_ADVISE_SEQUENTIAL);
     }
-    if (rc != 0) {
+    c->mounted = rc == CM_EOWNED && owner_serves(c->pool, c->path);
+    if (rc != 0 && !c->mounted) {
         (void)tool_pool_error(c->pool, rc, TOOL_OPENING);
         go_direct(c);
     }
@@ -262,7 +267,8 @@ static void print_summary(const struct cat *c, struct summary *s)
     (void)tool_bytes(size, c->bytes);
     (void)tool_bytes(rate, s->seconds > 0 ? (uint64_t)((double)c->bytes / s->seconds) : 0);
     if (!s->cached) {
-        tool_message(c->path, "%s in %.2f s, %s/s; no cache", size, s->seconds, rate);
+        tool_message(c->path, "%s in %.2f s, %s/s; %s", size, s->seconds, rate,
+                     c->mounted ? "through the mount that has the pool" : "no cache");
         return;
     }
     if (cm_pool_stats(c->pool, &closed) == 0 && closed.opened_at_ns == d->opened_at_ns)
@@ -348,6 +354,8 @@ const struct tool_command tool_cat = {
             "FILE is warm the next time only if nobody could be writing it. To find that out\n"
             "takes its owner or root, a local file system (not FUSE, NFS or SMB), and a file\n"
             "that nobody has open for writing. Else it is read right, but cold each time.\n"
+            "\n"
+            "If a cachemax-mount has the pool, FILE must lie on that mount, which reads it.\n"
             "\n"
             "Examples:\n"
             "  cachemax cat /slow/big.iso --pool /pmem/cache.pool -v > /dev/null\n"

@@ -437,6 +437,18 @@ t_check() {
   status 0 "$cm" check "$pool"
   says ': sound$'
 }
+t_cat() { # a file of the mount is read there; another one is read without a cache
+  "$cm" forget -q big
+  status 0 "$cm" cat big --pool "$pool"
+  same "$(grep -ac 'is open in process' "$work/said")" 0
+  "$cm" cat big --pool "$pool" | cmp - "$ref/big"
+  [ "$(cached big)" -gt 0 ] # what a single read leaves there is up to the policy
+  "$cm" cat big --pool "$pool" -v >/dev/null 2>"$work/said"
+  says 'through the mount that has the pool$'
+  "$cm" cat "$ref/big" --pool "$pool" 2>"$work/said" | cmp - "$ref/big"
+  says 'is open in process'
+  says 'is read without the cache'
+}
 t_check_damaged() { # a block that is damaged under the running mount
   local at
   "$cm" forget -q .
@@ -479,6 +491,7 @@ programs() {
   check "what was warmed stays" t_warm_stays
   check "warm --list" t_list
   check "warm and links" t_links
+  check "cat of a running mount" t_cat
   ! need_root "warm below a bind mount" || check "warm below a bind mount" t_bind
   check "warm --rate" t_rate
   check "warm is interrupted" t_client_goes INT 130

@@ -104,5 +104,7 @@ int owner_files(const char *pool, uint32_t flags, bool (*add)(void *ctx, const c
 int owner_check(const char *pool, uint32_t flags,
                 int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
                 cm_check_report *report);
+/* Does the file lie on a mount that has this pool? Then a plain read of it uses the pool. */
+bool owner_serves(const char *pool, const char *path);
 
 #endif

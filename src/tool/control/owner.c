@@ -155,3 +155,22 @@ int owner_check(const char *pool, uint32_t flags,
 
     return ask(pool, "check", flags, &listener);
 }
+
+/* ---- Cat ------------------------------------------------------------------------------------- */
+
+bool owner_serves(const char *pool, const char *path)
+{
+    struct os_mount *mounts = NULL;
+    size_t n = 0;
+    uint64_t id = 0;
+    char *real = NULL, *wanted = os_real_path(pool);
+    bool serves = false;
+
+    if (wanted && os_locate(path, &id, &real) == 0 && os_read_mounts(&mounts, &n) == 0)
+        for (size_t i = 0; i < n && !serves; i++)
+            serves = mounts[i].id == id && mounts[i].source && !strcmp(mounts[i].source, wanted);
+    os_free_mounts(mounts, n);
+    free(wanted);
+    free(real);
+    return serves;
+}
