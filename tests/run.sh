@@ -351,6 +351,7 @@ native_suites() { # DIR
   also mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
   also mount/service-sessions bash "$here/mount/sessions-test.sh" "$b" --service
   also mount/service-kills bash "$here/mount/service-test.sh" "$b"
+  need prometheus || :
   also tool-dash python3 "$here/tool/dash-test.py" "$b"
   also tool-compare python3 "$here/tool/compare-test.py" "$b"
   next examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"

@@ -23,6 +23,7 @@ import sys
 import time
 
 from live import PATIENCE, Bed, Owner, Results, run_all
+from prometheus import Prometheus
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 r = Results()
@@ -236,6 +237,48 @@ def test_dashboard(server):
         r.check("grafana-promtool", tool.returncode == 0, tool.stderr.decode())
     else:
         r.skip("grafana-promtool", "not installed (Debian package prometheus)")
+
+
+def check_scraped(prometheus, server, owner):
+    """What /metrics says is there, with the right values and names."""
+    r.check("prometheus-scrapes", prometheus.wait(lambda: (prometheus.value(
+        "count_over_time(up[1h])") or 0) >= 3), prometheus.text()[-500:])
+    owner.read(1, 0, 300)
+    hits = bed.json("stats", "p")["hit_blocks"]
+    r.check("prometheus-counts", prometheus.wait(lambda: prometheus.value(
+        'cachemax_hit_blocks_total{pool="p"}') == hits), hits)
+    pools = {labels["pool"] for labels, _ in prometheus.query("cachemax_up")[1]}
+    r.equal("prometheus-odd-name", pools, {"p", ODD})
+    r.check("prometheus-rate", prometheus.wait(lambda: (prometheus.value(
+        'rate(cachemax_hit_blocks_total{pool="p"}[1m])') or 0) > 0), "no rate")
+    target = prometheus.target()
+    r.equal("prometheus-target", (target.get("health"), target.get("lastError")), ("up", ""))
+    samples = parse(server.text("/metrics", Accept=OPEN_METRICS), True)[0]
+    missing = [n for n in samples if not prometheus.query("count(%s)" % n)[1]]
+    r.equal("prometheus-has-all", missing, [])
+
+
+def test_prometheus(server, owner):
+    """A Prometheus reads the metrics, and answers each query of Grafana's dashboard."""
+    if not shutil.which("prometheus"):
+        r.skip("prometheus", "not installed (Debian package prometheus)")
+        return
+    prometheus = Prometheus("127.0.0.1:%d" % server.port)
+    try:
+        if not r.check("prometheus-runs", prometheus.failed is None, prometheus.failed):
+            return
+        check_scraped(prometheus, server, owner)
+        path = os.path.join(HERE, "../../examples/grafana/cachemax.json")
+        for what, query, shown in queries(json.load(open(path, encoding="utf-8"))):
+            asked = query.replace("$__rate_interval", "1m").replace("$pool", ".*")
+            error, found = prometheus.query(asked)
+            conditional = " > " in asked or " >= " in asked  # and may be false
+            r.check("prometheus-query-" + what, error is None and (found or conditional),
+                    "%s: %s" % (asked, error or "nothing"))
+            unnamed = [labels for labels, _ in found if not set(shown) <= set(labels)]
+            r.equal("prometheus-legend-" + what, unnamed, [])
+    finally:
+        prometheus.end()
 
 
 def test_data(server, owner):
@@ -560,6 +603,7 @@ def main():
             return
         test_metrics(server)
         test_dashboard(server)
+        test_prometheus(server, owner)
         test_data(server, owner)
         test_page(server)
         test_browser(server, owner)
