@@ -119,7 +119,7 @@ warm() {
 
 # ---- The origin ---------------------------------------------------------------------------------
 
-# f1 and f2 are open before it fails: names are looked up at the origin, which may know them no more.
+# f1 and f2 are open before it fails: the origin may not know names any more.
 t_reads_fail() {
   warm
   exec 5<f1 6<f2
