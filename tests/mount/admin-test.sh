@@ -20,21 +20,23 @@ fi
 
 # ---- mount(8) -----------------------------------------------------------------------------------
 
-# /sbin with the helper in it: links to all programs that are there.
+# /sbin with the helper in it: links to all programs that are there, at a place that nothing can be
+# deleted from.
 new_sbin() {
   local sbin
   sbin=$(realpath /sbin)
   mkdir "$work/sbin" "$work/sbin.real" &&
     mount --bind "$sbin" "$work/sbin.real" &&
-    cp -s "$work/sbin.real"/* "$work/sbin" &&
+    mount -o remount,bind,ro "$work/sbin.real" &&
+    ln -s "$work/sbin.real"/* "$work/sbin" && # some may lead nowhere
     ln -sf "$mount_bin" "$work/sbin/mount.fuse.cachemax" &&
     ln -sf "$mount_bin" "$work/sbin/mount.cachemax" &&
     mount --bind "$work/sbin" "$sbin" && mount --bind "$work/fstab" /etc/fstab
 }
 old_sbin() {
-  umount /etc/fstab
-  umount "$(realpath /sbin)"
-  umount "$work/sbin.real"
+  umount -l /etc/fstab
+  umount -l "$(realpath /sbin)"
+  umount -l "$work/sbin.real"
 }
 # The process that serves the mount.
 server() { "$cm" info "$pool" | sed -n 's/^state: .*process \([0-9]*\).*/\1/p'; }
@@ -205,13 +207,25 @@ t_atime() { # OPTION OF
   same "$(cat "$work/read")" "$2"
 }
 
+# What a test leaves mounted is not deleted with its directory.
+t_remove() {
+  mkdir "$work/away" "$work/away/on" "$work/kept"
+  touch "$work/kept/file"
+  mount --bind "$work/kept" "$work/away/on"
+  mount --bind "$work/kept" "$work/away/on"
+  remove "$work/away"
+  [ -e "$work/kept/file" ]
+  [ ! -e "$work/away" ]
+}
 mount_8() {
   local shim synced
   case ${CM_CHECKS:-mount} in *mount*) ;; *) return ;; esac
   need_root "mount(8)" || return
   [ $has_below = 1 ] || { skip "mount(8)" "needs a bind mount"; return; }
+  check "what is mounted is not deleted" t_remove
   touch "$work/fstab"
   if ! new_sbin 2>"$work/err"; then
+    old_sbin 2>/dev/null
     skip "mount(8)" "$(tail -n 1 "$work/err")"
     return
   fi

@@ -71,8 +71,21 @@ cleanup() {
     kill -0 "$mount_pid" || break
     sleep 0.1
   done
-  [ $has_below = 1 ] && umount -l "$below"
-  rm -rf --one-file-system "$work" "$shm"
+  remove "$work" "$shm"
+}
+# remove DIRECTORY...: with what is below. What is mounted there goes first, because rm goes into a
+# bind mount of the same file system. If it stays, the directory stays.
+remove() {
+  local dir n
+  for dir; do
+    for n in 1 2 3 4 5 6 7 8; do # mounts may lie on each other
+      mounts_below "$dir" | tac | while read -r point; do umount -l "$point"; done
+    done
+    [ -n "$(mounts_below "$dir")" ] || rm -rf --one-file-system "$dir"
+  done
+}
+mounts_below() { # DIRECTORY
+  awk -v dir="$1/" 'index($5 "/", dir) == 1 { print $5 }' /proc/self/mountinfo
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
