@@ -251,11 +251,14 @@ def check_scraped(prometheus, server, owner):
     r.equal("prometheus-odd-name", pools, {"p", ODD})
     r.check("prometheus-rate", prometheus.wait(lambda: (prometheus.value(
         'rate(cachemax_hit_blocks_total{pool="p"}[1m])') or 0) > 0), "no rate")
-    target = prometheus.target()
-    r.equal("prometheus-target", (target.get("health"), target.get("lastError")), ("up", ""))
+    def target():
+        t = prometheus.target()
+        return t.get("health"), t.get("lastError")
+    r.check("prometheus-target", prometheus.wait(lambda: target() == ("up", "")), target())
     samples = parse(server.text("/metrics", Accept=OPEN_METRICS), True)[0]
-    missing = [n for n in samples if not prometheus.query("count(%s)" % n)[1]]
-    r.equal("prometheus-has-all", missing, [])
+    def missing():
+        return [n for n in samples if not prometheus.query("count(%s)" % n)[1]]
+    r.check("prometheus-has-all", prometheus.wait(lambda: not missing()), missing())
 
 
 def test_prometheus(server, owner):
@@ -271,10 +274,11 @@ def test_prometheus(server, owner):
         path = os.path.join(HERE, "../../examples/grafana/cachemax.json")
         for what, query, shown in queries(json.load(open(path, encoding="utf-8"))):
             asked = query.replace("$__rate_interval", "1m").replace("$pool", ".*")
-            error, found = prometheus.query(asked)
             conditional = " > " in asked or " >= " in asked  # and may be false
-            r.check("prometheus-query-" + what, error is None and (found or conditional),
-                    "%s: %s" % (asked, error or "nothing"))
+            ok = prometheus.wait(lambda: prometheus.query(asked)[0] is None and
+                                 (prometheus.query(asked)[1] or conditional))
+            error, found = prometheus.query(asked)
+            r.check("prometheus-query-" + what, ok, "%s: %s" % (asked, error or "nothing"))
             unnamed = [labels for labels, _ in found if not set(shown) <= set(labels)]
             r.equal("prometheus-legend-" + what, unnamed, [])
     finally:

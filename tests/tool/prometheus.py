@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""prometheus.py - a Prometheus of the test's own that scrapes one address every second."""
+"""prometheus.py - a Prometheus of the test's own that scrapes one address every two seconds."""
 import json
 import os
 import re
@@ -21,7 +21,7 @@ class Prometheus:
         self.data = tempfile.TemporaryDirectory(prefix="prometheus.")
         config = os.path.join(self.data.name, "config.yml")
         with open(config, "w") as f:  # JSON is YAML
-            json.dump({"global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+            json.dump({"global": {"scrape_interval": "2s", "scrape_timeout": "2s"},
                        "scrape_configs": [{"job_name": "cachemax",
                                            "static_configs": [{"targets": [target]}]}]}, f)
         self.log = open(os.path.join(self.data.name, "log"), "w+b")
