@@ -184,7 +184,8 @@ enum cm_error {
     X(CM_REQUEST_READ, 11, "read the piece, complete it, and step again for more pieces")          \
     X(CM_REQUEST_WAIT, 12, "nothing to do until a piece is completed or the request is woken")     \
     X(CM_NOT_STORED_ROOM, 13, "not stored: it would push out what was stored just before")         \
-    X(CM_NOT_RECORDED, 14, "not recorded: no place in the file table, or it cannot be written")
+    X(CM_NOT_RECORDED, 14, "not recorded: no place in the file table, or it cannot be written")    \
+    X(CM_NOT_STORED_QUOTA, 15, "not stored: the group of the file has all that its quota allows")
 
 enum cm_result {
 #define CM_X(name, value, text) name = (value),
@@ -401,6 +402,54 @@ CM_API uint64_t cm_pool_size_max(void);
  * system takes) CM_EEXIST CM_ENOENT (no such directory) CM_EACCES CM_ENOSPC CM_ENOTFILE CM_ENOMEM
  * CM_EIO CM_ECANCELED (by progress). */
 CM_API int cm_create(const char *path, const cm_create_options *opts);
+
+typedef struct cm_resize_options {
+    uint32_t struct_size; /* set by CM_RESIZE_OPTIONS_INIT */
+    uint32_t flags;       /* none yet: 0 */
+    uint64_t size;        /* bytes that the pool file shall have; a multiple of 4096 */
+    /* Called now and then with the bytes done and in all. A return value other than 0 cancels: the
+     * pool stays as it was, and cm_resize() returns CM_ECANCELED. May be NULL. */
+    int (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *progress_ctx;
+    cm_log_fn log; /* may be NULL */
+    void *log_ctx;
+    uint64_t reserved[4]; /* 0 */
+} cm_resize_options;
+#define CM_RESIZE_OPTIONS_INIT CM_INIT_(cm_resize_options)
+/* The same as a function; `size` as for cm_validator_init(). */
+CM_API void cm_resize_options_init(cm_resize_options *opts, size_t size);
+
+/* Begins with CM_RESIZE_REPORT_INIT, as cm_info. */
+typedef struct cm_resize_report {
+    uint32_t struct_size;
+    uint32_t emptied;    /* 1: the next open would have emptied the pool, so it is empty now */
+    uint64_t old_size;   /* of the pool file, in bytes */
+    uint64_t blocks;     /* that were cached */
+    uint64_t no_room;    /* of them, dropped because the pool is too small now */
+    uint64_t damaged;    /* of them, dropped because they could not be read or were not whole */
+    uint64_t files;      /* that the pool knew */
+    uint64_t files_lost; /* of them, forgotten: no room for their records, or these were damaged */
+    uint64_t kept_files; /* of cm_file_set_keep(), that the pool still knows */
+} cm_resize_report;
+#define CM_RESIZE_REPORT_INIT CM_INIT_(cm_resize_report)
+
+/* Gives a pool another size, and keeps what is cached in it. Nobody may have it open. If not all
+ * fits, blocks of kept files (cm_file_set_keep) stay first, then those that were used most often,
+ * as far as the last clean close has kept that. Files, their validators, names, groups, kept bits
+ * and unsynced writes are as before.
+ * HOW    It makes a new file beside the old one, copies what is cached, and checks each block on
+ * the way. The new file then takes the place of the old one in one step. So whatever crashes,
+ * `path` leads to the whole old pool or to the whole new one. Until the end, the volume has both.
+ * The new pool has another uuid. It is sparse if the old one is, and it has room for names and a
+ * fixed number of files if the old one has (for fewer files, if so many do not fit).
+ * A process that is killed may leave a file `path`.cachemax-resize, or that with .cachemax-new
+ * behind it. The next call removes them.
+ * *report may be NULL.
+ * TRUST, and errors beside these: as cm_open(). CM_EINVAL CM_EPOOLSIZE CM_EOWNED CM_ENOSPC
+ * CM_EEXIST (a file `path`.cachemax-resize that is no left-over) CM_ECANCELED CM_EMOVED (`path`
+ * leads to another file meanwhile) CM_EIO. After an error the pool is as it was; after CM_EIO from
+ * the last sync it may already be the new one. */
+CM_API int cm_resize(const char *path, const cm_resize_options *opts, cm_resize_report *report);
 
 enum {
     CM_OPEN_READONLY = 1u << 0,    /* change nothing: only cm_check, cm_get_info, cm_stats and
@@ -673,7 +722,9 @@ typedef struct cm_file_info {
     /* In how many of its 64 regions unsynced writes may exist: a crash of the system costs so
      * much. 0 if it is not dirty. */
     uint32_t dirty_regions;
-    uint32_t keep; /* 1: its blocks are not evicted (cm_file_set_keep) */
+    uint32_t keep;  /* 1: its blocks are not evicted (cm_file_set_keep) */
+    uint32_t group; /* cm_file_set_group(); 0: none */
+    uint32_t reserved;
 } cm_file_info;
 #define CM_FILE_INFO_INIT CM_INIT_(cm_file_info)
 /* Fills in *info. CM_EINVAL: info is NULL, or its struct_size is no size. */
@@ -742,6 +793,42 @@ CM_API int cm_file_set_name(cm_file *file, const char *name);
  * CM_NOT_STORED_MODE (a failed fsync keeps it out of the cache) CM_ENOMEM CM_EIO CM_EFORGET. */
 CM_API int cm_file_set_keep(cm_file *file, int keep);
 
+/* Puts the file into a group, which may have a quota. The number is yours; 0: in no group, as all
+ * files are at first. A group may stand for a directory or a user, say.
+ * FOR HOW LONG  It is written to the file's record. So it holds in later sessions, after a crash of
+ * the program, and for each new version of the file. It ends with cm_forget() of a file that is not
+ * attached, and with all else if the pool empties itself; after a crash of the system the file may
+ * be in the group in which it was before.
+ * Blocks that are stored already count for the new group once a survey has come to them, a part of
+ * which is made with each fill of a file whose group has a quota.
+ * CM_NOT_RECORDED (it has no record: it is in the group while it is attached) CM_NOT_STORED_MODE (a
+ * failed fsync keeps it out of the cache; nothing changes) CM_ENOMEM CM_EIO CM_EFORGET. */
+CM_API int cm_file_set_group(cm_file *file, uint32_t group);
+
+#define CM_GROUPS_MAX 16u /* groups that may have a quota in one session */
+
+/* The bytes of the pool that the blocks of a group's files may take together, in whole blocks.
+ * 0: all; they are counted all the same. When a group has all that it may have, a block that is
+ * stored takes the place of another block of the group, the one that is worth least of those that
+ * are found within a bound; blocks of other files stay. If none is found, the block is not stored
+ * (CM_NOT_STORED_QUOTA), and the next fill looks further. Blocks in the probation buffer do not
+ * count. Kept files do, and are not evicted. Blocks that a new version of a file has made useless
+ * count until their slots are used again.
+ * FOR HOW LONG  For this session: call it after each open. The groups of the files last, and so do
+ * their blocks: those that earlier sessions stored are counted, too, also after a crash. For that
+ * the pool is surveyed after the first call, if any file ever had a group: the file table, then all
+ * headers. A fill of a file whose group has a quota does a part of it. Until the survey is
+ * complete, such fills store nothing (CM_NOT_STORED_QUOTA). cm_group_usage() completes it at once.
+ * A quota that is smaller than what the group has is reached as blocks are stored, of any file.
+ * MEMORY  A bit for each slot and quota, and 64 bytes for each file of such groups.
+ * The first call for a group must come while no file is attached. Later ones change the number.
+ * CM_EINVAL (group is 0; `most` is less than a block) CM_EBUSY (the first one, and files are
+ * attached) CM_ERANGE (CM_GROUPS_MAX groups have a quota) CM_ENOMEM CM_EREADONLY. */
+CM_API int cm_group_set_quota(cm_cache *cache, uint32_t group, uint64_t most);
+/* What a group with a quota has, and what it may have (0: all), in bytes. Completes the survey.
+ * CM_EINVAL (used or most is NULL) CM_EABSENT (no quota was set) CM_EREADONLY. */
+CM_API int cm_group_usage(cm_cache *cache, uint32_t group, uint64_t *used, uint64_t *most);
+
 /* Ends all open brackets of the file, and forgets its blocks. Use it if the owners of these
  * brackets are gone. CM_EFORGET. */
 CM_API int cm_file_abort(cm_file *file);
@@ -788,6 +875,9 @@ typedef struct cm_range {
  * and nothing is counted as used. Returns the number of runs; 0: nothing is cached from there on.
  * CM_EINVAL (ranges is NULL and n is not 0) CM_ERANGE CM_ENOMEM. */
 CM_API int64_t cm_file_ranges(cm_file *file, uint64_t offset, cm_range *ranges, size_t n);
+/* How many bytes of [offset, offset+len) are cached; len may be CM_ALL. It looks for each block of
+ * the range, or reads all headers as cm_file_ranges() does. CM_ERANGE. */
+CM_API int64_t cm_file_cached(cm_file *file, uint64_t offset, uint64_t len);
 
 /* Drops the cached blocks that hold a byte of [offset, offset+len), to make room for others; len
  * may be CM_ALL. It is no promise: a block that is stored, evicted or pinned in the same moment may
@@ -880,6 +970,9 @@ CM_API int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n);
 /* The data ends at the end of the origin, which may be inside a block. If the size of the file was
  * not known, it is known now; a new attach under the same validator knows it, too. */
 #define CM_FILL_EOF 1u
+/* Stores as cm_warm() does: in the pool at once, whatever the policy and the advice say, as not
+ * used yet. For a program that warms from an origin of its own kind. */
+#define CM_FILL_WARM 2u
 
 /* Offers data that was read from the origin AFTER the miss was returned. `data` begins at
  * miss->offset. `len` is at most miss->len rounded up to a block. Only with CM_FILL_EOF may it end
@@ -984,7 +1077,10 @@ typedef struct cm_warm_report {
  * (report->end), and the result is the reason for that.
  *
  * CM_NOT_STORED_ROOM ends the call: the range is longer than the pool; or the pool has begun to
- * evict what the call has done. To go on would push out more of it.
+ * evict what the call has done. To go on would push out more of it. The report counts what was
+ * cached or stored, each block at its own moment: some of it may have gone again. Of several calls
+ * that are together longer than the pool, or than a quota, later ones push out what earlier ones
+ * have stored. cm_file_cached() tells what is there at the end.
  *
  * CM_NOT_STORED_MODE ends it: CM_FREEZE, CM_BYPASS, or the file is bypassed.
  *
@@ -1215,19 +1311,6 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
  * and can be used again) CM_EFORGET (the same, but it could not be emptied: nothing is served). */
 CM_API int cm_checkpoint(cm_cache *cache);
 
-/* ---- Not in this version --------------------------------------------------------------------- */
-
-/* These calls are declared so that programs can be written for them. Arguments are checked; then
- * the result is CM_ENOTSUP. */
-
-/* Puts the file into a group, 0 to 255. All files begin in group 0. CM_EINVAL (no such group)
- * CM_ENOTSUP. */
-CM_API int cm_file_set_group(cm_file *file, uint32_t group);
-/* The bytes of the pool that the files of a group may take together (`most`; 0: all), and those of
- * them that kept files may take (`keep`). CM_EINVAL (no such group, keep is more than most)
- * CM_EREADONLY CM_ENOTSUP. */
-CM_API int cm_group_set_quota(cm_cache *cache, uint32_t group, uint64_t most, uint64_t keep);
-
 /* ---- What it says about itself ------------------------------------------------------------- */
 
 /* The structs below grow at their end. The caller owns them and sets struct_size once
@@ -1323,7 +1406,8 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(dropped, "blocks dropped by cm_drop")                                                        \
     X(checkpoints, "checkpoints that succeeded")                                                   \
     X(page_syncs, "pages of the pool synced before a write, or to forget a file")                  \
-    X(checkpoint_us, "microseconds that checkpoints took, all together")
+    X(checkpoint_us, "microseconds that checkpoints took, all together")                           \
+    X(refused_quota, "fills refused: the quota of the file's group")
 
 #define CM_LATENCY_BUCKETS 32
 #define CM_CURVE_POINTS 7

@@ -7,10 +7,10 @@
 # Installs what it needs (Debian packages), builds in $CM_BUILD (default: a directory below
 # ${TMPDIR:-/tmp}) and runs everything; --all adds the other compilers, the sanitizers, Windows
 # (under Wine) and arm64 (emulated). FILTER: only suites whose name contains it, or one of several.
-# Each suite says how many seconds it took, and how many of a processor. The last lines are the
-# seconds of all, then "TARGET: N passed, N failed, N skipped", one a target, and the same without
-# one: the total. Exit status: 0 all is well, 1 something failed, 2 wrong usage, as a FILTER that
-# names no suite.
+# Each suite says how many seconds it took, and how many of a processor. The last lines repeat what
+# failed ("failed: SUITE: TEST"), say the seconds of all, then "TARGET: N passed, N failed, N
+# skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1
+# something failed, 2 wrong usage, as a FILTER that names no suite.
 #
 # --list runs nothing. A line has a suite's label, its name and its command, with tabs between the
 # words; the label of a slow one ends with a minus. The numbers in these commands are smaller.
@@ -58,6 +58,7 @@ $((skipped - skipped_before)) skipped
   passed_before=$passed failed_before=$failed skipped_before=$skipped
 }
 finish() {
+  [ ! -f "$log/failed" ] || cat "$log/failed"
   times >"$log/times" # the last two: user and system time of all that was waited for
   echo "all of it took $(($(date +%s) - began_all)) s; processors' time: $(tail -n 1 "$log/times")"
   printf '%s' "$targets"
@@ -190,7 +191,10 @@ report() { # NAME
   grep -E '^(skip |model:|race:|turns:|crash:|guest:|kill:|foreign:|ratio)' "$out.out" |
     sed 's/^/  /'
   if [ "$2" != 0 ]; then
-    grep -E '^(FAIL|not ok|FAILED)' "$out.out" | head -n 20 | sed 's/^/  /'
+    grep -E '^(FAIL|not ok|FAILED)' "$out.out" | head -n 20 >"$log/fails"
+    sed 's/^/  /' "$log/fails"
+    [ -s "$log/fails" ] || tail -n 1 "$out.out" >"$log/fails"
+    cut -c 1-200 "$log/fails" | sed "s|^|failed: $name: |" >>"$log/failed"
     echo "  --- the end of its output:"
     tail -n 25 "$out.out" | sed 's/^/  | /'
   fi
@@ -212,6 +216,7 @@ build() {
   if [ ! -f "$dir/set-up" ] && [ -n "$(ls -A "$dir" 2>/dev/null)" ]; then
     failed=$((failed + 1))
     echo "build $name: FAILED: $dir is not empty, and not made by run.sh; name another CM_BUILD"
+    echo "failed: build $name" >>"$log/failed"
     return 1
   fi
   if [ -f "$dir/build.ninja" ]; then
@@ -231,6 +236,7 @@ build() {
   fi
   failed=$((failed + 1))
   echo "build $name: FAILED"
+  echo "failed: build $name" >>"$log/failed"
   tail -n 30 "$log/build" | sed 's/^/  | /'
   return 1
 }
@@ -327,14 +333,24 @@ native_suites() { # DIR
   fi
   settle
   also mount-devices bash "$here/mount/devices-test.sh" "$b"
+  also mount-dirs bash "$here/mount/dirs-test.sh" "$b"
   also mount-features bash "$here/mount/features-test.sh" "$b"
   also mount-sessions bash "$here/mount/sessions-test.sh" "$b"
   also mount-far bash "$here/mount/far-test.sh" "$b"
+  also mount-uring bash "$here/mount/uring-test.sh" "$b"
   also mount-failures bash "$here/mount/failures-test.sh" "$b"
   also mount-admin bash "$here/mount/admin-test.sh" "$b"
+  also mount-day bash "$here/mount/day-test.sh" "$b"
   also mount-rules bash "$here/mount/rules-test.sh" "$b"
   also mount-control bash "$here/mount/control-test.sh" "$b"
+  also mount-control-service bash "$here/mount/control-service-test.sh" "$b"
   also mount-pin bash "$here/mount/pin-test.sh" "$b"
+  also mount-quota bash "$here/mount/quota-test.sh" "$b"
+  also mount-requests bash "$here/mount/requests-test.sh" "$b"
+  also mount-writeback bash "$here/mount/writeback-test.sh" "$b"
+  also mount-random bash "$here/mount/random-test.sh" "$b"
+  also mount-soak bash "$here/mount/soak.sh" "$b" --seconds 20
+  also mount-record bash "$here/mount/record-test.sh" "$b"
   also mount-coherence bash "$here/mount/coherence-test.sh" "$b"
   [ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"
   also policy python3 "$here/policy/policy-test.py" "$b"
@@ -344,6 +360,9 @@ native_suites() { # DIR
   next mount-bare bash "$here/mount/bare-test.sh" "$b"
   next mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
   settle
+  need moosefs-master moosefs-chunkserver moosefs-client >/dev/null 2>&1 || :
+  also mount-fleet sh "$here/fleet/run.sh" "$b" --only moosefs --checks none --operations 2500 \
+    --kills 0
   storm="$b/tests/service/storm" service="$b/examples/service/cachemax-service"
   also service/remove bash "$here/service/remove-test.sh" "$b"
   also service/stalls "$b/tests/service/stalls"
@@ -352,6 +371,7 @@ native_suites() { # DIR
   also mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
   also mount/service-sessions bash "$here/mount/sessions-test.sh" "$b" --service
   also mount/service-kills bash "$here/mount/service-test.sh" "$b"
+  also mount/service-random bash "$here/mount/random-test.sh" "$b" --service
   need prometheus || :
   also tool-dash python3 "$here/tool/dash-test.py" "$b"
   also tool-compare python3 "$here/tool/compare-test.py" "$b"
@@ -359,6 +379,7 @@ native_suites() { # DIR
   next examples/page-store bash "$here/examples/page-store-test.sh" "$b"
   next tool bash "$here/tool/tool-test.sh" "$b"
   next tool-pools bash "$here/tool/pools-test.sh" "$b"
+  next tool-resize bash "$here/tool/resize-test.sh" "$b"
   next tool-top python3 "$here/tool/top-test.py" "$b"
   # With --all these three run under the address sanitizer only.
   [ $all = yes ] || next tool-dump bash "$here/tool/dump-test.sh" "$b"
@@ -432,7 +453,7 @@ need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
 }
 need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev \
   libsqlite3-dev liblzma-dev liburing-dev libmicrohttpd-dev libcurl4-openssl-dev \
-  rsync e2fsprogs xfsprogs btrfs-progs bindfs squashfs-tools ||
+  rsync strace e2fsprogs xfsprogs btrfs-progs bindfs squashfs-tools ||
   echo "without these some tests are skipped"
 echo "$(uname -srm), $(nproc) processors," \
   "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
@@ -470,6 +491,7 @@ if [ $all = yes ]; then
     crash_rules='adr eadr pagecache checkpoint'
     beside asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
     beside asan/tool-pools bash "$here/tool/pools-test.sh" "$b-asan"
+    beside asan/tool-resize bash "$here/tool/resize-test.sh" "$b-asan"
     beside asan/tool-dump bash "$here/tool/dump-test.sh" "$b-asan"
     beside asan/replay bash "$here/tool/replay-test.sh" "$b-asan"
     settle

@@ -30,14 +30,13 @@ struct sync {
 /* All calls may be made from any thread, unless it says otherwise. Codes are CM_E* of cachemax.h.
  */
 struct backing {
-    /* Sets mnt.cache. `rootfd`: DIR's. Returns 0 or an exit status, after a message. Once, before
-     * anything else. */
-    int (*open)(int rootfd);
+    /* Sets mnt.cache. Returns 0 or an exit status, after a message. Once, before anything else. */
+    int (*open)(void);
     /* Starts threads, after the last fork. 0 or errno. */
     int (*start)(void);
     /* All files are detached. Returns 0 or an exit status. */
     int (*close)(void);
-    /* About once a second. */
+    /* About once a second; also after it was given up. */
     void (*look)(void);
     /* Is a file warm after a power cut if its origin is synced, and not without? */
     bool (*pays_to_sync)(void);
@@ -49,10 +48,9 @@ struct backing {
     /* A deleted file, or one that may have lost data; attached or not. As cm_forget(), and with
      * `gone` as cm_forget_gone(). */
     int (*forget)(const cm_file_id *id, bool gone);
-    /* It cannot forget something, because of the error `why`. 0: nothing of it will be served
-     * again, and the origin may be changed. -EIO: that cannot be guaranteed. One thread at a time.
-     */
-    int (*give_up)(int why);
+    /* It cannot forget something, because of the error `why`. When this returns, reads that begin
+     * from now on are served nothing old, and the origin may be changed. */
+    void (*give_up)(int why);
 
     /* Of an attached inode in use: as the calls of the library. A `buf` is loop_scratch(). */
     int (*revalidate)(struct inode *i, const cm_validator *v);
@@ -64,6 +62,16 @@ struct backing {
     void (*write_end)(struct inode *i, struct bracket *b, const cm_validator *after);
     int (*sync_begin)(struct inode *i, struct sync *s);
     void (*sync_end)(struct inode *i, struct sync *s, bool ok, const cm_validator *after);
+
+    /* For control_ops.c; those with an inode as above. Codes of the library, or CMC_AWAY. */
+    int (*look_up)(const cm_file_id *id); /* 0, or CM_EABSENT: the pool does not know the file */
+    int (*warm)(struct inode *i, uint64_t off, uint64_t len, const cm_warm_options *o,
+                cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report);
+    /* Bytes of a range of CMC_COUNT_MAX at most; *kept: is the file pinned? */
+    int (*cached)(struct inode *i, uint64_t offset, uint64_t len, uint64_t *bytes, int *kept);
+    int (*keep)(struct inode *i, int keep);
+    int (*drop)(struct inode *i); /* all that is cached of it, durably */
+    int (*info)(cm_info *info, uint64_t *hits, uint64_t *misses);
 };
 extern const struct backing backing_pool, backing_service;
 

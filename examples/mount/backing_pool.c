@@ -3,8 +3,10 @@
  * backing_pool.c - the cached blocks are in a pool that this process opens.
  *
  * Owns: mnt.cache, and the pool file as long as it may have to be removed. If the library cannot
- * promise that old bytes are forgotten, the file is removed before the origin is changed. From then
- * on everything passes through. A pool that does not exist cannot come back with old data.
+ * promise that old bytes are forgotten, everything passes through from then on, and the file is
+ * removed: a pool that does not exist cannot come back with old data. Where it cannot be removed
+ * because its volume fails, that is tried once a second. docs/decisions/giving-up.md says why the
+ * origin may be changed meanwhile.
  *
  * Who: the rest of the mount, as backing_pool (backing.h).
  */
@@ -12,17 +14,65 @@
 
 #include <libgen.h>
 #include <limits.h>
+#include <stdio.h>
 #include <sys/resource.h>
 
-static char root[PATH_MAX]; /* DIR's path, if the pool has room for names; else "" */
-static int pool_fd = -1;    /* O_PATH: knows whether the pool file still has a name */
+static bool has_names;       /* the pool has room for names */
+static int pool_fd = -1;     /* O_PATH: knows whether the pool file still has a name */
+static _Atomic bool remains; /* it was given up, and could not be removed yet */
 
 /* ---- Its life ------------------------------------------------------------------------------ */
+
+/* While the pool is opened, the last error waits here: open_pool() may say more. */
+static struct {
+    bool on;
+    char text[512];
+} late;
+
+static void say_late(void)
+{
+    if (late.text[0])
+        say(CM_LOG_ERROR, "%s", late.text);
+    late.text[0] = '\0';
+}
 
 static void log_line(void *ctx, int level, const char *text)
 {
     (void)ctx;
-    say(level, "%s", text);
+    if (late.on && level == CM_LOG_ERROR) {
+        say_late();
+        snprintf(late.text, sizeof(late.text), "%s", text);
+    } else {
+        say(level, "%s", text);
+    }
+}
+
+/* What a process is called; "" if that is not told. */
+static void name_of(uint32_t pid, char name[32])
+{
+    char path[64];
+    FILE *f;
+
+    name[0] = '\0';
+    snprintf(path, sizeof(path), "/proc/%u/comm", pid);
+    f = fopen(path, "re");
+    if (f && fgets(name, 30, f))
+        name[strcspn(name, "\n")] = '\0';
+    if (f)
+        fclose(f);
+}
+
+static int busy(uint32_t pid)
+{
+    char name[32];
+
+    name_of(pid, name);
+    say(CM_LOG_ERROR,
+        "pool %s is in use by process %u%s%s%s, and has one owner at a time: unmount or stop that "
+        "('cachemax list' shows mounts), use another pool, or give one cachemax-mount all "
+        "directories",
+        mnt.opt.pool, pid, name[0] ? " (" : "", name, name[0] ? ")" : "");
+    return EXIT_POOL;
 }
 
 /* Bytes a second; 0: no limit. A day of drive writes is the pool's size so many times. */
@@ -56,11 +106,12 @@ static int open_pool(void)
     o.fill_rate_limit = fill_rate(info.size);
     o.log = log_line;
     o.flags = mnt.opt.any_owner ? CM_OPEN_ANY_OWNER : 0;
+    late.on = true;
     rc = cm_open(mnt.opt.pool, &o, &mnt.cache);
-    if (rc == CM_EOWNED && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owner_pid) {
-        say(CM_LOG_ERROR, "pool %s: %s (pid %u)", mnt.opt.pool, cm_strerror(rc), info.owner_pid);
-        return EXIT_POOL;
-    }
+    late.on = false;
+    if (rc == CM_EOWNED && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owner_pid)
+        return busy(info.owner_pid);
+    say_late();
     if (rc < 0) {
         say(CM_LOG_ERROR, "pool %s: %s", mnt.opt.pool, cm_strerror(rc));
         return EXIT_POOL;
@@ -68,18 +119,22 @@ static int open_pool(void)
     return 0;
 }
 
-static int pool_open(int rootfd)
+static int pool_open(void)
 {
     cm_info info = { .struct_size = sizeof(info) };
     int rc = open_pool();
 
     if (rc)
         return rc;
+    rc = quota_begin();
+    if (rc) {
+        (void)cm_close(mnt.cache);
+        return rc;
+    }
     /* An attached file takes a record of the pool. At most half of the records are used. */
     cache_limit(cm_get_info(mnt.cache, &info) >= 0 ? info.max_files / 2 : UINT64_MAX);
     pool_fd = open(mnt.opt.pool, O_PATH | O_CLOEXEC);
-    if (info.names_bytes > 0)
-        (void)path_of(rootfd, root);
+    has_names = info.names_bytes > 0;
     manager_status("%s: cached in %s", mnt.opt.dir, mnt.opt.pool);
     return 0;
 }
@@ -94,14 +149,6 @@ static int pool_close(void)
     if (rc < 0 && cache_on())
         say(CM_LOG_ERROR, "pool %s: not closed cleanly: %s", mnt.opt.pool, cm_strerror(rc));
     return rc < 0 || !cache_on() ? EXIT_POOL : 0; /* given up: the log said so then */
-}
-
-/* The library notices that its file was truncated when it meets a hole, or when it is asked. */
-static void pool_look(void)
-{
-    cm_info info = { .struct_size = sizeof(info) };
-
-    cm_get_info(mnt.cache, &info);
 }
 
 /* ---- Giving it up -------------------------------------------------------------------------- */
@@ -131,43 +178,66 @@ static bool remove_pool(void)
     return fstat(pool_fd, &held) == 0 && held.st_nlink == 0;
 }
 
-static int pool_give_up(int why)
+static void try_to_remove(void)
 {
-    static bool said;
+    if (!remove_pool())
+        return;
+    atomic_store(&remains, false);
+    say(CM_LOG_WARNING, "%s: the pool was removed", mnt.opt.pool);
+    manager_status("%s: uncached, the pool was removed", mnt.opt.dir);
+}
 
-    if (remove_pool()) {
-        say(CM_LOG_ERROR, "%s: %s: pool removed, %s passes through uncached from now on",
-            mnt.opt.pool, cm_strerror(why), mnt.opt.dir);
-        manager_status("%s: uncached, the pool was removed", mnt.opt.dir);
-        cm_set_mode(mnt.cache, CM_BYPASS);
-        atomic_store_explicit(&mnt.gave_up, true, memory_order_release);
-        return 0;
-    }
-    if (!said)
-        say(CM_LOG_ERROR,
-            "%s: %s, and the pool file cannot be removed (moved or linked elsewhere?): "
-            "writing to %s fails until it is gone",
-            mnt.opt.pool, cm_strerror(why), mnt.opt.dir);
-    said = true;
-    return -EIO;
+/* For the pool it is as if this process had been killed. Only the first call tries to remove it: it
+ * may wait for a volume that fails, and the others need not. */
+static void pool_give_up(int why)
+{
+    if (atomic_exchange(&mnt.gave_up, true)) /* before any change of the origin: file_identify() */
+        return;
+    cm_set_mode(mnt.cache, CM_BYPASS);
+    say(CM_LOG_ERROR, "%s: %s: %s passes through uncached from now on", mnt.opt.pool,
+        cm_strerror(why), mnt.opt.dir);
+    atomic_store(&remains, true);
+    try_to_remove();
+    if (!atomic_load(&remains))
+        return;
+    say(CM_LOG_ERROR,
+        "%s: the pool file cannot be removed (its volume fails, or it was moved or linked "
+        "elsewhere?): delete it before it is used again",
+        mnt.opt.pool);
+    manager_status("%s: uncached, delete the pool", mnt.opt.dir);
+}
+
+/* The library notices that its file was truncated when it meets a hole, or when it is asked. */
+static void ask_pool(void)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+
+    cm_get_info(mnt.cache, &info);
+}
+
+static void pool_look(void)
+{
+    ask_pool();
+    if (atomic_load(&remains))
+        try_to_remove();
 }
 
 /* ---- Files --------------------------------------------------------------------------------- */
 
-/* Tells the pool what the file is called below DIR, for `cachemax files`. Of a long path the end
- * says more. */
+/* Tells the pool what the file is called below DIR, for `cachemax files`; of several DIRs the whole
+ * path tells which. Of a long path the end says more. */
 static void give_name(const struct inode *i)
 {
-    const size_t below = strlen(root), most = CM_FILE_NAME_MAX;
+    const size_t most = CM_FILE_NAME_MAX;
     char path[PATH_MAX], name[CM_FILE_NAME_MAX + 1] = "";
-    const char *p = path;
+    const char *p;
     size_t n;
 
-    if (below == 0 || path_of(i->fd, path) < 0)
+    if (!has_names || path_of(i->fd, path) < 0)
         return;
-    if (strncmp(path, root, below) == 0) /* else it was moved meanwhile */
-        p += below;
-    p += p > path && *p == '/';
+    p = mnt.opt.places == 1 ? place_below(path) : NULL;
+    if (!p) /* or it was moved meanwhile */
+        p = path;
     n = strlen(p);
     memcpy(name, n > most ? p + n - most : p, n > most ? most : n);
     if (n > most)
@@ -186,6 +256,7 @@ static int pool_attach(struct inode *i, int fd, const cm_validator *v, uint32_t 
     i->cf = cf;
     if (mnt.opt.rules.advised)
         cm_file_advise(cf, rules_advice(i->fd));
+    quota_join(cf, i->fd);
     give_name(i);
     return rc;
 }
@@ -266,6 +337,54 @@ static void pool_sync_end(struct inode *i, struct sync *s, bool ok, const cm_val
     cm_sync_end(i->cf, &s->own, ok, after);
 }
 
+/* ---- Steering ------------------------------------------------------------------------------ */
+
+static int pool_look_up(const cm_file_id *id)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    const int rc = cm_file_lookup(mnt.cache, id, NULL, &info);
+
+    return rc == CM_ECLONE ? CM_EABSENT : rc;
+}
+
+static int pool_warm(struct inode *i, uint64_t off, uint64_t len, const cm_warm_options *o,
+                     cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report)
+{
+    return cm_warm(i->cf, off, len, o, origin_read, ctx, report);
+}
+
+static int pool_cached(struct inode *i, uint64_t offset, uint64_t len, uint64_t *bytes, int *kept)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    const int64_t n = cm_file_cached(i->cf, offset, len);
+
+    *bytes = n < 0 ? 0 : (uint64_t)n;
+    *kept = cm_file_get_info(i->cf, &info) == 0 && info.keep;
+    return n < 0 ? (int)n : 0;
+}
+
+static int pool_keep(struct inode *i, int keep)
+{
+    return cm_file_set_keep(i->cf, keep);
+}
+
+static int pool_drop(struct inode *i)
+{
+    return cm_invalidate(i->cf, 0, CM_ALL);
+}
+
+static int pool_info(cm_info *info, uint64_t *hits, uint64_t *misses)
+{
+    cm_stats_data s = { .struct_size = sizeof(s) };
+    int rc = cm_get_info(mnt.cache, info);
+
+    if (rc == 0)
+        rc = cm_stats(mnt.cache, &s);
+    *hits = s.hit_blocks;
+    *misses = s.miss_blocks;
+    return rc;
+}
+
 const struct backing backing_pool = { .open = pool_open,
                                       .start = checkpoint_start,
                                       .close = pool_close,
@@ -282,4 +401,10 @@ const struct backing backing_pool = { .open = pool_open,
                                       .truncate_begin = pool_truncate_begin,
                                       .write_end = pool_write_end,
                                       .sync_begin = pool_sync_begin,
-                                      .sync_end = pool_sync_end };
+                                      .sync_end = pool_sync_end,
+                                      .look_up = pool_look_up,
+                                      .warm = pool_warm,
+                                      .cached = pool_cached,
+                                      .keep = pool_keep,
+                                      .drop = pool_drop,
+                                      .info = pool_info };

@@ -70,13 +70,12 @@ static void say_state(bool now)
             mnt.opt.service, mnt.opt.dir);
 }
 
-static int service_open(int rootfd)
+static int service_open(void)
 {
     const struct cmc_options o = { .where = mnt.opt.service };
     char why[256] = "";
     int rc = open_book();
 
-    (void)rootfd;
     if (rc == 0)
         rc = cmc_connect(&o, &client, why);
     if (rc < 0) {
@@ -100,14 +99,13 @@ static bool service_pays_to_sync(void)
 
 /* ---- Failed syncs -------------------------------------------------------------------------- */
 
-static int service_give_up(int why)
+static void service_give_up(int why)
 {
     if (!atomic_exchange(&blind, true))
         say(CM_LOG_ERROR,
             "the service at %s cannot be told what it must forget (%s): %s is read uncached from "
             "now on. Stop the service and make its pool anew",
             mnt.opt.service, cm_strerror(why), mnt.opt.dir);
-    return 0;
 }
 
 /* The place of an id in the list, or its end. The lock is held. */
@@ -389,6 +387,61 @@ static void service_sync_end(struct inode *i, struct sync *s, bool ok, const cm_
         must_tell(i->remote);
 }
 
+/* ---- Steering ------------------------------------------------------------------------------ */
+
+static int service_look_up(const cm_file_id *id)
+{
+    return cmc_look_up(client, id);
+}
+
+static int service_warm(struct inode *i, uint64_t off, uint64_t len, const cm_warm_options *o,
+                        cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report)
+{
+    struct stat st;
+
+    if (fstat(i->rfd, &st) < 0)
+        return -ORIGIN_ERROR - errno;
+    if (!may_ask(i->remote))
+        return CM_NOT_STORED_MODE;
+    if (off >= (uint64_t)st.st_size)
+        return 0;
+    if (len > (uint64_t)st.st_size - off)
+        len = (uint64_t)st.st_size - off;
+    return cmc_warm(i->remote->file, off, len, o, origin_read, ctx, report);
+}
+
+static int service_cached(struct inode *i, uint64_t offset, uint64_t len, uint64_t *bytes,
+                          int *kept)
+{
+    return cmc_file_cached(i->remote->file, offset, len, bytes, kept);
+}
+
+static int service_keep(struct inode *i, int keep)
+{
+    return cmc_file_set_keep(i->remote->file, keep);
+}
+
+static int service_drop(struct inode *i)
+{
+    return cmc_invalidate(i->remote->file, 0, CM_ALL);
+}
+
+/* The counters are those of all clients. */
+static int service_info(cm_info *info, uint64_t *hits, uint64_t *misses)
+{
+    uint64_t v[64] = { 0 };
+    const unsigned n = cmc_stats(client, v, 64);
+
+    *hits = *misses = 0;
+    for (unsigned k = 0; k < n && cm_stat_name(k); k++) {
+        if (!strcmp(cm_stat_name(k), "hit_blocks"))
+            *hits = v[k];
+        if (!strcmp(cm_stat_name(k), "miss_blocks"))
+            *misses = v[k];
+    }
+    return cmc_pool(client, info);
+}
+
 const struct backing backing_service = { .open = service_open,
                                          .start = service_start,
                                          .close = service_close,
@@ -405,4 +458,10 @@ const struct backing backing_service = { .open = service_open,
                                          .truncate_begin = service_truncate_begin,
                                          .write_end = service_write_end,
                                          .sync_begin = service_sync_begin,
-                                         .sync_end = service_sync_end };
+                                         .sync_end = service_sync_end,
+                                         .look_up = service_look_up,
+                                         .warm = service_warm,
+                                         .cached = service_cached,
+                                         .keep = service_keep,
+                                         .drop = service_drop,
+                                         .info = service_info };

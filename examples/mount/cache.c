@@ -6,7 +6,8 @@
  * limit: the one that is idle for the longest time is detached first. A file that the rules leave
  * out (rules.h) is not attached. If it was, it is forgotten at the end of its use. Every change of
  * the origin runs between change_begin() and change_end(). If nobody can promise that old bytes are
- * forgotten, the cache is given up before the origin is changed (backing.h). Any thread may call.
+ * forgotten, the cache is given up before the origin is changed (backing.h). From then on nobody
+ * takes a validator: one of a later version could vouch for old blocks. Any thread may call.
  * file_* and change_* may wait for the origin, and for a service, but for nothing else.
  */
 #include "mount.h"
@@ -20,9 +21,6 @@ static struct {
     uint64_t count, limit;
 } lru = { .lock = PTHREAD_MUTEX_INITIALIZER,
           .list = { .lru_prev = &lru.list, .lru_next = &lru.list } };
-
-static pthread_mutex_t give_up_lock = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic int stuck; /* why the cache had to go when that was not possible */
 
 ssize_t path_of(int fd, char path[PATH_MAX])
 {
@@ -47,23 +45,14 @@ void cache_limit(uint64_t most)
 
 /* ---- Giving up ----------------------------------------------------------------------------- */
 
-/* 0: nothing old will be served, and the origin may be changed. -EIO: it must not be changed. */
-static int give_up(int why)
+static void give_up(int why)
 {
-    int rc = 0;
-
-    pthread_mutex_lock(&give_up_lock);
-    if (cache_on()) {
-        rc = mnt.backing->give_up(why);
-        atomic_store(&stuck, rc < 0 ? why : 0);
-    }
-    pthread_mutex_unlock(&give_up_lock);
-    return rc;
+    mnt.backing->give_up(why);
 }
 
 void cache_give_up(void)
 {
-    (void)give_up(CM_EFORGET);
+    give_up(CM_EFORGET);
 }
 
 /* ---- The list of idle attached inodes ------------------------------------------------------ */
@@ -130,12 +119,25 @@ static void say_clone(const struct inode *i)
         n < 0 ? mnt.opt.dir : path);
 }
 
+bool file_is_ours(const struct inode *i, int fd, int64_t *until)
+{
+    struct stat st;
+
+    if (place_still_ours(PLACE_ALL, until))
+        return true;
+    /* A file with several names may have one where the mount is gone. */
+    return fstat(fd, &st) == 0 && st.st_nlink <= 1 && place_still_ours(i->place, until);
+}
+
 int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v)
 {
     cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
+    struct timespec now;
+    int64_t until;
     int rc;
 
-    o.flags = others_write() ? 0 : CM_IDENTIFY_SOLE_WRITER;
+    clock_gettime(CLOCK_REALTIME, &now); /* from before they are looked at */
+    o.flags = others_write() && !times_tell(i) ? 0 : CM_IDENTIFY_SOLE_WRITER;
     /* The name is that of one volume. Other volumes below the directory have their own inode
      * numbers. */
     if (number_own(i->device))
@@ -144,13 +146,42 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
     rc = cm_identify_with(fd, &o, id, v);
     if (rc == CM_ECLONE)
         say_clone(i);
+    if (rc == 0 && times_tell(i) && times_are_young(v->changed_ns, &now))
+        v->racy |= CM_RACY_TIMES;
     /* Once the mount has lost its name, others write the origin. We cannot know whether a file that
-     * changed since then, or at an unknown time, is still the same. */
-    if (rc == 0 && !place_still_ours()) {
-        if (!number_local(i->device) || v->changed_ns >= place_ours_until())
+     * changed since then, or at an unknown time, is still the same. Where times tell, others write
+     * it all the time. */
+    if (rc == 0 && !times_tell(i) && !file_is_ours(i, fd, &until)) {
+        if (!number_local(i->device) || v->changed_ns >= until)
             v->racy |= CM_RACY_WRITER;
     }
-    return rc;
+    /* After it was given up, the origin is changed without brackets. What was taken before cannot
+     * be the validator of a later version. */
+    return cache_on() ? rc : CM_EFORGET;
+}
+
+/* The inode's own descriptor becomes one that can be read, so that an attached file takes one and
+ * not two. Its number stays, so other threads may be using it meanwhile. */
+static int open_to_read(struct inode *i)
+{
+    const int fd = fstab_open(i->fd, O_RDONLY | O_CLOEXEC | times_flags(i));
+
+    if (fd < 0 || dup3(fd, i->fd, O_CLOEXEC) < 0)
+        return fd;
+    close(fd);
+    return i->fd;
+}
+
+/* An open file may keep a server's file or a lease busy, and O_PATH does not. If there is no
+ * descriptor for that, the inode keeps what it has. */
+static void close_to_read(struct inode *i, int fd)
+{
+    const int path = fd == i->fd ? open(procpath(fd).s, O_PATH | O_CLOEXEC) : -1;
+
+    if (path >= 0)
+        dup3(path, fd, O_CLOEXEC);
+    if (path >= 0 || fd != i->fd)
+        close(path >= 0 ? path : fd);
 }
 
 /* i->lock held. A failure is no error: the file then passes through. */
@@ -158,7 +189,7 @@ static void attach(struct inode *i)
 {
     cm_validator v = CM_VALIDATOR_INIT;
     cm_file_info info = { .racy = 1 };
-    int fd = fstab_open(i->fd, O_RDONLY | O_CLOEXEC), rc;
+    int fd = open_to_read(i), rc;
     struct stat st;
     bool remember;
 
@@ -171,7 +202,7 @@ static void attach(struct inode *i)
     if (rc < 0) {
         if (rc == CM_EFORGET)
             give_up(rc);
-        close(fd);
+        close_to_read(i, fd);
         return;
     }
     i->rfd = fd;
@@ -205,7 +236,7 @@ static void detach(struct inode *i)
         mnt.backing->forget(&i->id, false);
     else if (dirty && !number_far(i->device))
         number_leave(i->device, &i->id);
-    close(i->rfd);
+    close_to_read(i, i->rfd);
     i->cf = NULL;
     i->rfd = -1;
 }
@@ -277,6 +308,8 @@ void file_made(struct inode *i)
 {
     pthread_mutex_lock(&i->lock);
     i->unread = S_ISREG(i->type) && !i->attached && mnt.backing == &backing_pool;
+    if (!others_write())
+        atomic_store(&i->no_caps, true);
     pthread_mutex_unlock(&i->lock);
 }
 
@@ -424,7 +457,8 @@ bool file_keep_pages(struct inode *i, uint64_t *fresh)
 
     *fresh = 0;
     pthread_mutex_lock(&i->lock);
-    if (i->cf && !i->linked && cache_on() && cm_file_get_info(i->cf, &info) >= 0) {
+    if (i->cf && !i->linked && !(i->left_out && others_write()) && /* this open looked at nothing */
+        cache_on() && cm_file_get_info(i->cf, &info) >= 0) {
         /* The mount's own writes go through the kernel's pages and keep the incarnation. Any other
          * change of the content starts a new one. */
         keep = i->kernel_incarnation != 0 && i->kernel_incarnation == info.incarnation;
@@ -475,11 +509,6 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
     int rc;
 
     *c = (struct change){ .inode = i, .kind = kind };
-    if (atomic_load(&stuck) && cache_on()) {
-        rc = give_up(atomic_load(&stuck));
-        if (rc < 0)
-            return rc;
-    }
     inode_changes(i);
     file_use_to_change(i);
     if (i->cf && cache_on()) {
@@ -491,11 +520,11 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
             atomic_fetch_add(&i->changes_begun, 1);
             return 0;
         }
-        rc = rc == CM_ERANGE ? -EFBIG : give_up(rc);
-        if (rc < 0) {
+        if (rc == CM_ERANGE) {
             file_unuse(i);
-            return rc;
+            return -EFBIG;
         }
+        give_up(rc);
     }
     pthread_mutex_lock(&i->lock);
     if (!i->cf || !cache_on()) {

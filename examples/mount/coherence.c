@@ -5,7 +5,8 @@
  * The kernel keeps pages of open files, and mappings use them without asking anybody. So when a
  * file has changed, the kernel is told to drop its pages (direct_drop). That a file has changed is
  * seen at each validation, and by a look at all files that are open and have pages: once per
- * attr_timeout, by the keeper. A look is an fstat; only what differs is validated.
+ * attr_timeout, by the keeper. A look is an fstat; only what differs is validated. Where the kernel
+ * tells of a change (watch.c), the look comes at once.
  *
  * THE ORDER is: fstat, validation, memory of what fstat said, pages. The blocks of the old version
  * are forgotten before the pages are dropped, so a page that is read again is new. A change after
@@ -15,7 +16,7 @@
  * write, too. Their pages are dropped once.
  *
  * Owns: the list of open files; what was seen of each. Who: ops_open.c says what is open, cache.c
- * what was validated, the keeper when to look; ops_read.c asks. Nothing here runs with
+ * what was validated, the keeper and watch.c when to look; ops_read.c asks. Nothing here runs with
  * --coherence=local.
  */
 #include "mount.h"
@@ -50,6 +51,7 @@ void coherence_opened(struct inode *i)
             i->open_next->open_prev = i;
         open_files.head = i;
         open_files.count++;
+        watch_opened(i);
     }
     pthread_mutex_unlock(&open_files.lock);
     pthread_mutex_lock(&i->lock);
@@ -69,6 +71,7 @@ void coherence_closed(struct inode *i)
         if (i->open_next)
             i->open_next->open_prev = i->open_prev;
         open_files.count--;
+        watch_closed(i);
     }
     pthread_mutex_unlock(&open_files.lock);
 }
@@ -82,12 +85,15 @@ static bool equal(const struct sight *a, const struct stat *b)
 }
 
 /* Could it change once more without another time? */
-static bool is_young(const struct stat *st)
+static bool is_young(const struct inode *i, const struct stat *st)
 {
     struct timespec now;
     int64_t age;
 
     clock_gettime(CLOCK_REALTIME, &now);
+    if (times_tell(i))
+        return times_are_young((int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec,
+                               &now);
     age =
         (int64_t)(now.tv_sec - st->st_ctim.tv_sec) * 1000000000 + now.tv_nsec - st->st_ctim.tv_nsec;
     return age >= 0 && age < (st->st_ctim.tv_nsec ? TICK_NS : SECONDS_NS);
@@ -107,7 +113,7 @@ void coherence_seen(struct inode *i, const struct stat *st, bool sound)
                          .mtim = st->st_mtim,
                          .ctim = st->st_ctim,
                          .known = true,
-                         .young = is_young(st),
+                         .young = is_young(i, st),
                          .sound = sound };
     if (changed && atomic_load(&i->pages))
         direct_drop(i);
@@ -156,6 +162,25 @@ static void look_at(struct inode *i)
     file_unuse(i);
     if (!inode_known(i))
         file_detach_idle(i);
+}
+
+/* What the kernel knows of the attributes goes with the pages, also if there are none. */
+bool coherence_look_at(struct inode *i)
+{
+    struct sight was, is;
+    struct stat st;
+
+    pthread_mutex_lock(&i->lock);
+    was = i->seen;
+    pthread_mutex_unlock(&i->lock);
+    look_at(i);
+    pthread_mutex_lock(&i->lock);
+    is = i->seen;
+    pthread_mutex_unlock(&i->lock);
+    if (!atomic_load(&i->pages) &&
+        (is.size != was.size || memcmp(&is.ctim, &was.ctim, sizeof(is.ctim)) != 0))
+        direct_drop(i);
+    return !coherence_begin(i, &st) || equal(&is, &st);
 }
 
 /* Those with pages, held; NULL: there are none, or no memory. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * control.c - the control socket of a running mount: POOL.control, beside the pool.
+ * control.c - the control socket of a running mount: POOL.control, beside the pool, or with a
+ * service SOCKET.DEVICE.control, beside its socket, where DEVICE is that of the mount.
  *
  * Owns the socket, a thread that accepts, and one thread for each client, CLIENTS_MAX at most. Only
  * the user of the mount and root are served: the socket has mode 0600, and the kernel tells who
@@ -8,10 +9,10 @@
  * client that stops in the middle of a request, or does not take its answer, is left after
  * STALL_MS, one that asks nothing after IDLE_MS. Nothing else waits for a client.
  *
- * The pool belongs to this process, so a socket that is there before belongs to a mount that was
- * killed, and is replaced. If there can be no socket, the log says so, and the mount serves without
- * one. At the end control_cancel() lets all work stop, and control_stop() waits for it: for
- * STOP_NS, because a server below DIR may not answer.
+ * The pool belongs to this process, and so does the number of the device. So a socket that is there
+ * before belongs to a mount that was killed, and is replaced. If there can be no socket, the log
+ * says so, and the mount serves without one. At the end control_cancel() lets all work stop, and
+ * control_stop() waits for it: for STOP_NS, because a server below DIR may not answer.
  *
  * Callers: main.c; control_ops.c for the lines.
  */
@@ -30,7 +31,7 @@
 
 #define CLIENTS_MAX 16u
 #define HEAD_MAX 128u
-#define LINE_MAX_ (3 * PATH_MAX + 64) /* every byte of a text may be escaped */
+#define LINE_MAX_ (3 * PATH_MAX + 128) /* every byte of a text may be escaped */
 #define IDLE_MS 60000
 #define STALL_MS 10000
 #define AT_NS 100000000ull
@@ -71,6 +72,13 @@ bool control_cancelled(struct control_client *c)
     if (!c->gone && poll(&p, 1, 0) > 0)
         c->gone = true;
     return c->gone || atomic_load(&control.stop);
+}
+
+bool control_wanted(struct control_client *c, int ms)
+{
+    struct pollfd p = { .fd = c->fd, .events = POLLRDHUP };
+
+    return !atomic_load(&control.stop) && !c->gone && poll(&p, 1, ms) <= 0;
 }
 
 /* Sends all of it. `ms`: how long it may wait for the client to take it. */
@@ -148,10 +156,12 @@ static bool say_end(struct control_client *c, int code)
     const bool system = code <= CONTROL_ERRNO;
 
     return say_line(c, "end %d %s\n", code,
-                    code == 0  ? "done"
-                    : system   ? strerror(CONTROL_ERRNO - code)
-                    : code < 0 ? cm_strerror(code)
-                               : cm_errname(code));
+                    code == 0                  ? "done"
+                    : code == CONTROL_AWAY     ? "the service of the mount does not answer"
+                    : code == CONTROL_NOT_OURS ? "the pool is a service's, and has other users"
+                    : system                   ? strerror(CONTROL_ERRNO - code)
+                    : code < 0                 ? cm_strerror(code)
+                                               : cm_errname(code));
 }
 
 /* ---- Requests -------------------------------------------------------------------------------- */
@@ -338,14 +348,17 @@ static bool address(struct sockaddr_un *a)
     return n > 0 && (size_t)n < sizeof(a->sun_path);
 }
 
-/* The directory of the pool itself, whatever links lead to it. */
+/* The directory of the pool itself, whatever links lead to it. The socket of a service may be away;
+ * several mounts use it, and no two have the same device. */
 static bool find_place(void)
 {
-    char *real = realpath(mnt.opt.pool, NULL), *slash = real ? strrchr(real, '/') : NULL;
+    char *real = mnt.opt.pool ? realpath(mnt.opt.pool, NULL) : strdup(mnt.opt.service);
+    char *slash = real ? strrchr(real, '/') : NULL;
     int n = -1;
 
     if (slash) {
-        n = snprintf(control.name, sizeof(control.name), "%s.control", slash + 1);
+        n = snprintf(control.name, sizeof(control.name), "%s%s%s.control", slash + 1,
+                     mnt.opt.pool ? "" : ".", mnt.opt.pool ? "" : place_device());
         slash[slash == real] = '\0';
         control.dir = open(real, O_PATH | O_DIRECTORY | O_CLOEXEC);
     }
@@ -402,8 +415,6 @@ void control_start(void)
     pthread_condattr_t a;
     int err;
 
-    if (!mnt.opt.pool)
-        return;
     pthread_condattr_init(&a);
     pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
     pthread_cond_init(&control.wake, &a);
@@ -412,8 +423,9 @@ void control_start(void)
     control.running = err == 0;
     if (control.running)
         return;
-    say(CM_LOG_WARNING, "%s.control: there is no control socket (%s): cachemax cannot steer %s",
-        mnt.opt.pool, strerror(err), mnt.opt.dir);
+    say(CM_LOG_WARNING, "%s%s.control: there is no control socket (%s): cachemax cannot steer %s",
+        mnt.opt.pool ? mnt.opt.pool : mnt.opt.service, mnt.opt.pool ? "" : ".*", strerror(err),
+        mnt.opt.dir);
     remove_socket();
 }
 

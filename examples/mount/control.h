@@ -6,6 +6,7 @@
 #ifndef CACHEMAX_MOUNT_CONTROL_H
 #define CACHEMAX_MOUNT_CONTROL_H
 
+#include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,9 +31,18 @@ bool control_at(struct control_client *c, uint64_t done, uint64_t total);
 /* The client has gone, or the mount ends. */
 bool control_cancelled(struct control_client *c);
 
+/* Waits so long, or until the client wants no more of this answer: it has closed its side or the
+ * half of it that asks, or the mount ends. False: so it is. What is said then may still arrive. */
+bool control_wanted(struct control_client *c, int ms);
+
+/* record.c: sends what programs read and write, until the client wants no more. */
+int record_serve(struct control_client *c, const struct control_request *r);
+
 /* control_ops.c: does what is asked for. Returns what the last line says: 0, a CM_* code, or
  * CONTROL_ERRNO - errno. */
-#define CONTROL_ERRNO (-100000) /* as -ORIGIN_ERROR */
+#define CONTROL_ERRNO (-100000)                       /* as -ORIGIN_ERROR */
+#define CONTROL_AWAY (CONTROL_ERRNO - ENOTCONN)       /* the service is */
+#define CONTROL_NOT_OURS (CONTROL_ERRNO - EOPNOTSUPP) /* it is the service's matter */
 int control_serve(struct control_client *c, const struct control_request *r);
 
 #endif

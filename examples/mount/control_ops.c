@@ -5,19 +5,20 @@
  * pool.
  *
  * A path is looked up below the root of the mount, at the origin, as the kernel would do it: names
- * only, no "..", and no symbolic link is followed. The inode is in the same table as the kernel's,
- * so it is attached once, and a write through the mount has its bracket. Only for a mount with a
- * pool of its own. A file of a server that does not answer keeps the thread of its client.
+ * only, no "..", and no symbolic link is followed. With several DIRs it begins with the number of
+ * one (inode.c). The inode is in the same table as the kernel's, so it is attached once, and a
+ * write through the mount has its bracket. A file of a server that does not answer keeps the thread
+ * of its client. With a service that is away a request ends with CONTROL_AWAY, within some
+ * time-outs of its client library.
  *
  * Callers: the threads of control.c.
  */
 #include "control.h"
 #include "mount.h"
+#include "uring.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-
-#define RANGES 64u
 
 static int of_errno(int err)
 {
@@ -77,7 +78,6 @@ static bool is_attached(struct inode *i)
  * knows nothing of it. */
 static bool use_known(struct inode *i, int *code)
 {
-    cm_file_info info = { .struct_size = sizeof(info) };
     cm_validator v;
     cm_file_id id;
     int fd;
@@ -93,7 +93,7 @@ static bool use_known(struct inode *i, int *code)
     *code = file_identify(i, fd, &id, &v);
     close(fd);
     if (*code == 0)
-        *code = cm_file_lookup(mnt.cache, &id, NULL, &info);
+        *code = mnt.backing->look_up(&id);
     if (*code == CM_EABSENT || *code == CM_ECLONE)
         *code = 0;
     else if (*code == 0) {
@@ -124,20 +124,23 @@ static int64_t from_origin(void *ctx, uint64_t off, void *buf, size_t len)
     return read_origin(w->fd, off, buf, len);
 }
 
-/* The inode is in use. Its descriptor may be closed at an end that does not wait for this. */
-static int warm_attached(struct inode *i, struct warming *w, uint64_t rate)
+/* The inode is in use. Its descriptor may be closed at an end that does not wait for this. What a
+ * server's client keeps for it may be old (times.c). */
+static int warm_attached(struct inode *i, struct warming *w, uint64_t rate, uint64_t off,
+                         uint64_t len)
 {
     cm_warm_options o = CM_WARM_OPTIONS_INIT;
     cm_warm_report report = CM_WARM_REPORT_INIT;
     int rc;
 
-    w->fd = fcntl(i->rfd, F_DUPFD_CLOEXEC, 3);
+    w->fd = times_tell(i) ? fstab_open(i->fd, O_RDONLY | O_CLOEXEC | times_flags(i))
+                          : fcntl(i->rfd, F_DUPFD_CLOEXEC, 3);
     if (w->fd < 0)
         return of_errno(errno);
     o.bytes_per_second = rate;
     o.progress = on_progress;
     o.progress_ctx = w;
-    rc = cm_warm(i->cf, 0, CM_ALL, &o, from_origin, w, &report);
+    rc = mnt.backing->warm(i, off, len, &o, from_origin, w, &report);
     close(w->fd);
     (void)control_is(w->client, "cached", report.cached);
     (void)control_is(w->client, "stored", report.stored);
@@ -145,7 +148,14 @@ static int warm_attached(struct inode *i, struct warming *w, uint64_t rate)
     return rc;
 }
 
-static int warm(struct control_client *c, struct inode *i, const struct control_request *r)
+/* Why it is not attached, for the client's message. */
+static void tell_left_out(struct control_client *c, const struct inode *i)
+{
+    (void)control_is(c, "left_out", atomic_load(&i->left_out));
+}
+
+static int warm_range(struct control_client *c, struct inode *i, uint64_t rate, uint64_t off,
+                      uint64_t len)
 {
     struct warming w = { .client = c };
     cm_file_info info = { .struct_size = sizeof(info) };
@@ -158,9 +168,53 @@ static int warm(struct control_client *c, struct inode *i, const struct control_
     if (is_attached(i)) {
         if (!fresh && others_write())
             (void)file_revalidate(i, &info);
-        rc = warm_attached(i, &w, r->number);
+        rc = warm_attached(i, &w, rate, off, len);
+    } else {
+        tell_left_out(c, i);
     }
     file_unuse(i);
+    return rc;
+}
+
+static int warm(struct control_client *c, struct inode *i, const struct control_request *r)
+{
+    return warm_range(c, i, r->number, 0, CM_ALL);
+}
+
+/* Moves *text behind a number and its blank. */
+static bool take_number(const char **text, uint64_t *value)
+{
+    char *end;
+
+    if (**text < '0' || **text > '9')
+        return false;
+    errno = 0;
+    *value = strtoull(*text, &end, 10);
+    *text = end + 1;
+    return errno == 0 && *end == ' ';
+}
+
+/* "OFFSET LENGTH PATH". The size is told, because the file may have been larger once. */
+static int warm_part(struct control_client *c, const struct control_request *r)
+{
+    const char *path = r->path;
+    uint64_t off, len;
+    struct inode *i;
+    struct stat st;
+    int rc;
+
+    if (!take_number(&path, &off) || !take_number(&path, &len) || len > INT64_MAX ||
+        off > INT64_MAX - len)
+        return CM_EINVAL;
+    i = find(path);
+    if (!i)
+        return of_errno(errno);
+    rc = S_ISREG(i->type) ? of_errno(inode_stat(i, &st)) : CM_EINVAL;
+    if (rc == CONTROL_ERRNO) { /* no error */
+        (void)control_is(c, "size", (uint64_t)st.st_size);
+        rc = warm_range(c, i, r->number, off, len);
+    }
+    let_go(i);
     return rc;
 }
 
@@ -171,7 +225,9 @@ static void tell_room(struct control_client *c)
 {
     cm_info info = { .struct_size = sizeof(info) };
 
-    if (cm_get_info(mnt.cache, &info))
+    uint64_t hits, misses;
+
+    if (mnt.backing->info(&info, &hits, &misses))
         return;
     (void)control_is(c, "pinned_max", info.kept_max);
     (void)control_is(c, "room",
@@ -193,11 +249,13 @@ static int pin(struct control_client *c, struct inode *i, const struct control_r
     if (is_attached(i)) {
         if (!fresh && others_write())
             (void)file_revalidate(i, &info);
-        rc = cm_file_set_keep(i->cf, 1);
+        rc = mnt.backing->keep(i, 1);
         if (rc == CM_EKEEP)
             tell_room(c);
         if (rc == 0)
-            rc = warm_attached(i, &w, r->number);
+            rc = warm_attached(i, &w, r->number, 0, CM_ALL);
+    } else {
+        tell_left_out(c, i);
     }
     file_unuse(i);
     return rc;
@@ -214,7 +272,7 @@ static int unpin(struct control_client *c, struct inode *i, const struct control
     if (!use_known(i, &rc))
         return rc;
     if (is_attached(i))
-        rc = cm_file_set_keep(i->cf, 0);
+        rc = mnt.backing->keep(i, 0);
     file_unuse(i);
     return rc;
 }
@@ -261,14 +319,16 @@ static int unpin_all(struct control_client *c, const struct control_request *r)
 
 static void tell_pinned(struct control_client *c, struct inode *i)
 {
-    cm_file_info info = { .struct_size = sizeof(info) };
+    uint64_t bytes;
+    int kept;
 
-    if (cm_file_get_info(i->cf, &info) == 0)
-        (void)control_is(c, "pinned", info.keep);
+    if (mnt.backing->cached(i, 0, 0, &bytes, &kept) == 0)
+        (void)control_is(c, "pinned", (uint64_t)kept);
 }
 
 /* Also looks whether somebody has changed the file without the mount. What the kernel has of it
- * is the matter of the client: this process must not wait for the kernel's pages. */
+ * is the matter of the client: this process must not wait for the kernel's pages. A service that is
+ * away learns of it later, as of a write. */
 static int forget(struct control_client *c, struct inode *i, const struct control_request *r)
 {
     cm_file_info info = { .struct_size = sizeof(info) };
@@ -277,10 +337,13 @@ static int forget(struct control_client *c, struct inode *i, const struct contro
     (void)r;
     if (!S_ISREG(i->type))
         return CM_EINVAL;
-    if (!use_known(i, &rc))
-        return rc;
+    if (!use_known(i, &rc)) {
+        if (rc != CMC_AWAY)
+            return rc;
+        (void)file_use(i);
+    }
     if (is_attached(i)) {
-        rc = cm_invalidate(i->cf, 0, CM_ALL);
+        rc = mnt.backing->drop(i);
         (void)file_revalidate(i, &info);
         tell_pinned(c, i);
     }
@@ -288,21 +351,17 @@ static int forget(struct control_client *c, struct inode *i, const struct contro
     return rc;
 }
 
-static int count(struct control_client *c, cm_file *cf, uint64_t *bytes)
+static int count(struct control_client *c, struct inode *i, uint64_t size, uint64_t *bytes)
 {
-    cm_range v[RANGES];
-    uint64_t at = 0;
-    int64_t n;
+    uint64_t some;
+    int kept, rc = 0;
 
     *bytes = 0;
-    do {
-        n = cm_file_ranges(cf, at, v, RANGES);
-        for (int64_t k = 0; k < n; k++) {
-            *bytes += v[k].len;
-            at = v[k].offset + v[k].len;
-        }
-    } while (n == RANGES && !control_cancelled(c));
-    return n < 0 ? (int)n : 0;
+    for (uint64_t at = 0; at < size && rc == 0 && !control_cancelled(c); at += CMC_COUNT_MAX) {
+        rc = mnt.backing->cached(i, at, CMC_COUNT_MAX, &some, &kept);
+        *bytes += some;
+    }
+    return rc;
 }
 
 static int cached(struct control_client *c, struct inode *i, const struct control_request *r)
@@ -319,7 +378,7 @@ static int cached(struct control_client *c, struct inode *i, const struct contro
         return of_errno(rc);
     if (use_known(i, &rc)) {
         if (is_attached(i)) {
-            rc = count(c, i->cf, &bytes);
+            rc = count(c, i, (uint64_t)st.st_size, &bytes);
             tell_pinned(c, i);
         }
         file_unuse(i);
@@ -345,22 +404,36 @@ static int set_mode(struct control_client *c, const struct control_request *r)
     return cm_set_mode(mnt.cache, (int)r->number);
 }
 
+static void tell_uuid(struct control_client *c, const cm_info *info)
+{
+    char text[2 * sizeof(info->uuid) + 1];
+
+    for (size_t k = 0; k < sizeof(info->uuid); k++)
+        snprintf(text + 2 * k, 3, "%02x", info->uuid[k]);
+    (void)control_is_text(c, "uuid", text);
+}
+
 static int status(struct control_client *c, const struct control_request *r)
 {
     cm_info info = { .struct_size = sizeof(info) };
-    cm_stats_data s = { .struct_size = sizeof(s) };
-    int rc = cm_get_info(mnt.cache, &info);
+    cm_stats_data own = { .struct_size = sizeof(own) };
+    uint64_t hits, misses;
+    int rc;
 
     (void)r;
-    if (rc == 0)
-        rc = cm_stats(mnt.cache, &s);
+    (void)cm_stats(mnt.cache, &own);
+    for (unsigned k = 0; k < mnt.opt.places; k++)
+        (void)control_is_text(c, "directory", mnt.opt.place[k].path);
+    (void)control_is_text(c, mnt.opt.pool ? "pool" : "service",
+                          mnt.opt.pool ? mnt.opt.pool : mnt.opt.service);
+    (void)control_is(c, "process", (uint64_t)getpid());
+    (void)control_is(c, "since", own.opened_at_ns);
+    (void)control_is(c, "serves", cache_on());
+    (void)control_is_text(c, "requests", uring_queues() ? "io_uring" : "/dev/fuse");
+    rc = mnt.backing->info(&info, &hits, &misses);
     if (rc < 0)
         return rc;
-    (void)control_is_text(c, "directory", mnt.opt.dir);
-    (void)control_is_text(c, "pool", mnt.opt.pool);
-    (void)control_is(c, "process", (uint64_t)getpid());
-    (void)control_is(c, "since", s.opened_at_ns);
-    (void)control_is(c, "serves", cache_on());
+    tell_uuid(c, &info);
     (void)control_is(c, "mode", info.mode);
     (void)control_is(c, "size", info.size);
     (void)control_is(c, "slots", info.slots);
@@ -368,8 +441,9 @@ static int status(struct control_client *c, const struct control_request *r)
     (void)control_is(c, "pinned_files", info.kept_files);
     (void)control_is(c, "pinned", info.kept_bytes);
     (void)control_is(c, "pinned_max", info.kept_max);
-    (void)control_is(c, "hits", s.hit_blocks);
-    (void)control_is(c, "misses", s.miss_blocks);
+    (void)control_is(c, "hits", hits);
+    (void)control_is(c, "misses", misses);
+    quota_tell(c);
     return 0;
 }
 
@@ -448,28 +522,37 @@ static const struct {
     const char *verb;
     int (*of_file)(struct control_client *c, struct inode *i, const struct control_request *r);
     int (*of_mount)(struct control_client *c, const struct control_request *r);
-} verbs[] = { { "warm", warm, NULL },     { "forget", forget, NULL },
-              { "cached", cached, NULL }, { "status", NULL, status },
-              { "mode", NULL, set_mode }, { "files", NULL, files },
-              { "check", NULL, check },   { "pin", pin, NULL },
-              { "unpin", unpin, NULL },   { "unpinall", NULL, unpin_all } };
+    bool own; /* only if the pool is this mount's */
+} verbs[] = { { "warm", warm, NULL, false },          { "forget", forget, NULL, false },
+              { "cached", cached, NULL, false },      { "status", NULL, status, false },
+              { "mode", NULL, set_mode, true },       { "files", NULL, files, true },
+              { "check", NULL, check, true },         { "pin", pin, NULL, false },
+              { "unpin", unpin, NULL, false },        { "unpinall", NULL, unpin_all, true },
+              { "warmpart", NULL, warm_part, false }, { "record", NULL, record_serve, false } };
+
+static int serve_file(struct control_client *c, const struct control_request *r, size_t k)
+{
+    struct inode *i = find(r->path);
+    int rc;
+
+    if (!i)
+        return of_errno(errno);
+    rc = verbs[k].of_file(c, i, r);
+    let_go(i);
+    return rc;
+}
 
 int control_serve(struct control_client *c, const struct control_request *r)
 {
     for (size_t k = 0; k < sizeof(verbs) / sizeof(verbs[0]); k++) {
-        struct inode *i;
         int rc;
 
         if (strcmp(r->verb, verbs[k].verb))
             continue;
-        if (verbs[k].of_mount)
-            return verbs[k].of_mount(c, r);
-        i = find(r->path);
-        if (!i)
-            return of_errno(errno);
-        rc = verbs[k].of_file(c, i, r);
-        let_go(i);
-        return rc;
+        if (verbs[k].own && !mnt.opt.pool)
+            return CONTROL_NOT_OURS;
+        rc = verbs[k].of_mount ? verbs[k].of_mount(c, r) : serve_file(c, r, k);
+        return rc == CMC_AWAY ? CONTROL_AWAY : rc;
     }
     return CM_ENOTSUP;
 }

@@ -171,6 +171,14 @@ static bool same_user_namespace(pid_t pid)
            theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
 }
 
+/* The kernel gives the file at once if there is room. So with a part that stands behind all that is
+ * looked for, and a whole line, it is complete. */
+static bool ends_here(char *buf, size_t n)
+{
+    buf[n] = '\0';
+    return buf[n - 1] == '\n' && strstr(buf, "\nCapEff:");
+}
+
 /* The whole file, which the caller frees; with 65536 groups it is long. NULL: none. */
 static char *read_status(pid_t pid)
 {
@@ -189,6 +197,10 @@ static char *read_status(pid_t pid)
         if (got <= 0)
             break;
         n += (size_t)got;
+        if (n < room - 1 && ends_here(buf, n)) {
+            got = 0; /* as the next read would say */
+            break;
+        }
         room += n == room - 1 ? room : 0;
     }
     close(fd);
@@ -291,13 +303,22 @@ static uint64_t charged_caps(const struct creds *c)
     return base().caps & ~(c->clears ? CAP_BIT(CAP_FSETID) : 0);
 }
 
-/* Has the file bits that the kernel leaves to the mount? */
-static bool has_bits(const struct inode *i)
+/* Has the file bits that the kernel leaves to the mount? If nobody else changes modes, the answer
+ * "none" is remembered until the next change. */
+static bool has_bits(struct inode *i)
 {
+    const unsigned changes = atomic_load(&i->mode_changes); /* before the look */
+    const bool sole = !others_write() && !atomic_load(&i->linked);
     struct stat st;
 
-    return wire_kills() && fstat(i->fd, &st) == 0 && (st.st_mode & (S_ISUID | S_ISGID)) != 0 &&
-           S_ISREG(st.st_mode);
+    if (!wire_kills() || (sole && atomic_load(&i->no_bits) == changes + 1))
+        return false;
+    if (fstat(i->fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return false;
+    if ((st.st_mode & (S_ISUID | S_ISGID)) != 0)
+        return true;
+    atomic_store(&i->no_bits, changes + 1);
+    return false;
 }
 
 /* Such a file is rare. The caller's groups and its CAP_FSETID decide what becomes of the bits. */
@@ -313,7 +334,7 @@ static void charge_with_bits(struct creds *c, fuse_req_t req, const struct inode
     free(who.groups);
 }
 
-void creds_charge(struct creds *c, fuse_req_t req, const struct inode *i)
+void creds_charge(struct creds *c, fuse_req_t req, struct inode *i)
 {
     const struct fuse_ctx *ctx = req ? fuse_req_ctx(req) : NULL;
 

@@ -20,13 +20,16 @@
  * - No write that waits here owns a page. The buffered part of an O_DIRECT write has locked pages,
  *   but it has no lock owner, so it never waits here.
  * - The kernel sends max_background requests at a time, and waiting writes count. At most three
- *   quarters of them may wait. One more is answered at once, and its pages are dropped a moment
- *   later.
+ *   quarters of them may wait. With io_uring each holds a thread
+ *   of its CPU's queue; the kernel then sends no more ahead than a queue has threads. One more is
+ * answered at once, and its pages are dropped a moment later.
  * - If this process dies, nobody answers, and a thread that waits for a page cannot be killed. With
  *   that thread the connection would stay open, the readers would hang, and the pool would stay
  *   owned. Therefore the helper is a process that has neither the session's descriptor nor the
  *   pool. The kernel ends the requests that the session had read. The second thread refuses the
- *   rest, so the first thread returns, and the connection ends with the helper.
+ *   rest, so the first thread returns, and the connection ends with the helper. With io_uring the
+ *   kernel keeps requests for the dead process, which nobody else can take. So the second thread
+ *   ends the connection. Where it cannot (no fusectl, not root), io_uring is not used.
  *
  * Without a helper (/dev/fuse cannot be opened) the mount asks the kernel for synchronous direct
  * I/O, and mappings keep what others have changed. Called by main before and after the threads;
@@ -34,11 +37,15 @@
  */
 #include "mount.h"
 
+#include "uring.h"
+
 #include <linux/fuse.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define DRAIN_MS 1000
@@ -57,8 +64,9 @@ static struct {
     unsigned waiting; /* writes: queued or in hand */
     bool stop;
     pthread_t thread;
-    pid_t pid; /* the helper */
-    int sock;  /* to it; -1: none */
+    pid_t pid;   /* the helper */
+    int sock;    /* to it; -1: none */
+    bool aborts; /* it can end the connection */
 } n = {
     .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .tail = &n.head, .sock = -1
 };
@@ -66,7 +74,7 @@ static struct {
 /* ---- The helper ----------------------------------------------------------------------------- */
 
 static struct {
-    int dev, sock;
+    int dev, sock, abort; /* abort -1: none */
     _Atomic bool busy;
 } helper;
 
@@ -97,6 +105,9 @@ static void helper_refuse(void)
     struct fuse_in_header *in = malloc(size);
     struct pollfd p = { .fd = helper.dev, .events = POLLIN };
 
+    /* What came by io_uring, or would, can be refused by nobody. The kernel ends it all. */
+    if (helper.abort >= 0 && write(helper.abort, "1", 1) < 0)
+        (void)0; /* then only the others are refused */
     while (in && atomic_load(&helper.busy)) {
         struct fuse_out_header out = { .len = sizeof(out), .error = -ENOTCONN };
         if (poll(&p, 1, 10) <= 0)
@@ -115,7 +126,7 @@ static void helper_refuse(void)
     _exit(0);
 }
 
-static _Noreturn void helper_main(int dev, int sock)
+static _Noreturn void helper_main(int dev, int sock, int abort)
 {
     struct pollfd p;
     pthread_t t;
@@ -126,11 +137,16 @@ static _Noreturn void helper_main(int dev, int sock)
     /* The helper must not keep the session's descriptor, the pool and the origin open. */
     helper.dev = dup2(dev, 3);
     helper.sock = dup2(sock, 4);
-    if (helper.dev < 0 || helper.sock < 0)
+    helper.abort = dup2(abort >= 0 ? abort : sock, 5);
+    if (helper.dev < 0 || helper.sock < 0 || helper.abort < 0)
         _exit(1);
-    if (close_range(5, ~0u, 0) < 0)
-        for (long fd = sysconf(_SC_OPEN_MAX); fd >= 5; fd--)
+    if (close_range(6, ~0u, 0) < 0)
+        for (long fd = sysconf(_SC_OPEN_MAX); fd >= 6; fd--)
             close((int)fd);
+    if (abort < 0) {
+        close(helper.abort);
+        helper.abort = -1;
+    }
     for (int fd = 0; fd < 3; fd++)
         close(fd);
     p = (struct pollfd){ .fd = helper.sock };
@@ -155,9 +171,36 @@ static int clone_session(void)
     return dev;
 }
 
+/* What ends the connection when a byte is written there, or -1. Root needs no path to it. */
+static int open_abort(void)
+{
+    const char *const minor = strchr(place_device(), ':'); /* names the connection */
+    char name[96];
+    int fd, dir, fs;
+
+    if (!minor)
+        return -1;
+    snprintf(name, sizeof(name), "/sys/fs/fuse/connections/%s/abort", minor + 1);
+    fd = open(name, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0)
+        return fd;
+    fs = (int)syscall(SYS_fsopen, "fusectl", 1u /* FSOPEN_CLOEXEC */);
+    if (fs < 0)
+        return -1;
+    dir = syscall(SYS_fsconfig, fs, 6u /* FSCONFIG_CMD_CREATE */, NULL, NULL, 0) < 0
+              ? -1
+              : (int)syscall(SYS_fsmount, fs, 1u /* FSMOUNT_CLOEXEC */, 0u);
+    snprintf(name, sizeof(name), "%s/abort", minor + 1);
+    fd = dir < 0 ? -1 : openat(dir, name, O_WRONLY | O_CLOEXEC);
+    if (dir >= 0)
+        close(dir);
+    close(fs);
+    return fd;
+}
+
 static bool start_helper(void)
 {
-    int dev = clone_session(), s[2], low, high;
+    int dev = clone_session(), s[2], low, high, end, abort;
 
     if (dev < 0)
         return false;
@@ -165,14 +208,19 @@ static bool start_helper(void)
         close(dev);
         return false;
     }
-    /* Above 4, so that the helper can move them to 3 and 4. */
+    /* Above 5, so that the helper can move them to 3, 4 and 5. */
     low = fcntl(dev, F_DUPFD_CLOEXEC, 10);
     high = fcntl(s[1], F_DUPFD_CLOEXEC, 10);
+    end = open_abort();
+    abort = end < 0 ? -1 : fcntl(end, F_DUPFD_CLOEXEC, 10);
+    n.aborts = abort >= 0;
     n.pid = low < 0 || high < 0 ? -1 : fork();
     if (n.pid == 0)
-        helper_main(low, high);
+        helper_main(low, high, abort);
     close(low);
     close(high);
+    close(end);
+    close(abort);
     close(dev);
     close(s[1]);
     n.sock = n.pid < 0 ? -1 : s[0];
@@ -230,6 +278,19 @@ static void *notifier_main(void *arg)
 bool direct_on(void)
 {
     return n.pid > 0;
+}
+
+bool direct_survives_ring(void)
+{
+    return !direct_on() || n.aborts;
+}
+
+/* So many writes may wait. */
+static unsigned waiting_max(void)
+{
+    const unsigned depth = uring_depth();
+
+    return (depth && depth < mnt.opt.max_background ? depth : mnt.opt.max_background) * 3 / 4;
 }
 
 void direct_start(void)
@@ -310,7 +371,7 @@ void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool 
                                    .off = anywhere ? 0 : off,
                                    .len = anywhere ? 0 : (int64_t)done } };
     pthread_mutex_lock(&n.lock);
-    early = n.waiting >= mnt.opt.max_background * 3 / 4;
+    early = n.waiting >= waiting_max();
     if (early)
         h->req = NULL;
     n.waiting++;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * flush.c - data that programs stored in mappings and that the kernel has not written yet.
+ * flush.c - data of programs that the kernel has not written yet, as what they store in mappings.
  *
  * Owns: the list of handles open for writing, and the count of bytes that could not be written.
- * Dirty pages of mappings are the only data that the kernel alone holds (writeback caching is off).
- * A file has such pages only while a handle of it is open for writing: the kernel writes them when
- * a mapping is removed.
+ * Dirty pages of mappings are the only data that the kernel alone holds; with -o writeback those of
+ * write() are, too. A file has such pages only while a handle of it is open for writing: the kernel
+ * writes them when a mapping is removed, and at a close.
  *
  * An end by a signal has these steps:
  *   flush_begin   a child process asks for a sync of the whole mount, while everything is served.
@@ -68,13 +68,15 @@ void flush_unlist(struct handle *h)
     pthread_mutex_unlock(&open_writers.lock);
 }
 
-bool flush_may_be_mapped(struct inode *i)
+bool flush_may_hold(struct inode *i)
 {
     bool found = false;
 
+    if (!mnt.opt.writeback && !atomic_load(&i->pages_read)) /* a store needs a page that was read */
+        return false;
     pthread_mutex_lock(&open_writers.lock);
     for (struct handle *h = open_writers.head; h && !found; h = h->next)
-        found = h->inode == i && h->maps;
+        found = h->inode == i && (h->maps || mnt.opt.writeback);
     pthread_mutex_unlock(&open_writers.lock);
     return found;
 }
@@ -178,8 +180,9 @@ void flush_failed(struct inode *i, off_t off, size_t size, int err)
 
     path[n < 0 ? 0 : n] = '\0';
     atomic_fetch_add(&lost, size);
-    say(CM_LOG_ERROR, "%s: %zu bytes at %lld, stored in a mapping, cannot be written: %s",
-        n < 0 ? "a file" : path, size, (long long)off, strerror(err));
+    say(CM_LOG_ERROR, "%s: %zu bytes at %lld, %s, cannot be written: %s", n < 0 ? "a file" : path,
+        size, (long long)off,
+        mnt.opt.writeback ? "which the kernel held back" : "stored in a mapping", strerror(err));
 }
 
 void flush_incomplete(const char *why)

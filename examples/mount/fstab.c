@@ -203,12 +203,11 @@ int fstab_parse(int argc, char **argv, struct options *o)
     if (argc - optind != 2)
         return usage_error("a source and a directory are needed", "");
     o->source = strdup(argv[optind]);
-    o->dir = strdup(argv[optind + 1]);
-    if (!o->source || !o->dir)
+    if (!o->source)
         return EXIT_RUNTIME;
-    if (!*o->dir)
-        return usage_error("the directory's name is empty", "");
-    rc = take_source(o);
+    rc = options_take_dir(argv[optind + 1], o);
+    if (!rc)
+        rc = take_source(o);
     if (rc)
         return rc;
     rc = options_complete(o);

@@ -12,9 +12,10 @@
  *
  * The kernel gets the address of the struct as the node id. The address may be used again, so the
  * kernel also gets a generation: a file handle (name_to_handle_at, NFS) that outlives its inode
- * opens nothing. `nlookup` counts what the kernel was given and has not forgotten. `refs` counts
- * holds of this process, plus one for nlookup > 0. One mutex guards the table and the counts.
- * Nothing that can wait is done under it. Any thread may call.
+ * opens nothing. With several DIRs the root is a directory that nobody sees. Its children are the
+ * DIRs, by their numbers from 1. `nlookup` counts what the kernel was given and has not forgotten.
+ * `refs` counts holds of this process, plus one for nlookup > 0. One mutex guards the table and the
+ * counts. Nothing that can wait is done under it. Any thread may call.
  */
 #include "mount.h"
 
@@ -30,6 +31,7 @@ static struct {
     uint32_t generation; /* of the next inode; starts at random, for handles of an earlier mount */
     size_t clock;        /* bucket where the search for idle names goes on */
     struct inode root;
+    struct inode **top; /* of each place; NULL: it has lost its mount */
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static size_t slot_of(dev_t dev, ino_t ino)
@@ -38,14 +40,17 @@ static size_t slot_of(dev_t dev, ino_t ino)
     return (size_t)(h >> 20) & table.mask;
 }
 
-static void init_inode(struct inode *i, const struct stat *st, int fd, struct device *device)
+/* A directory that is not shown has no children, so the others are on the device of their DIR. */
+static void init_inode(struct inode *i, const struct stat *st, int fd, struct device *device,
+                       const struct inode *parent)
 {
     *i = (struct inode){ .dev = st->st_dev,
                          .ino = st->st_ino,
                          .device = device,
                          .number = number_of(device, st->st_ino),
-                         .barred =
-                             mnt.opt.one_file_system && S_ISDIR(st->st_mode) && !number_own(device),
+                         .barred = mnt.opt.one_file_system && S_ISDIR(st->st_mode) && parent &&
+                                   device != parent->device,
+                         .place = parent ? parent->place : 0,
                          .type = st->st_mode & S_IFMT,
                          .fd = fd,
                          .refs = 1,
@@ -70,14 +75,14 @@ static uint64_t mount_of(int fd)
 /* Flags belong to the mount, not to the device: two mounts of one file system may differ, and DIR's
  * own file system may be bound below DIR with other flags. An inode on its parent's mount has the
  * parent's flags; that mount cannot go away while the parent is held. For other inodes the kernel
- * is asked. */
+ * is asked. Our mount itself has the flags of DIR. */
 static void set_limits(struct inode *i, const struct inode *parent)
 {
     i->mount = mount_of(i->fd);
     if (parent && i->mount && i->mount == parent->mount)
         i->limits = atomic_load(&parent->limits);
     else
-        i->limits = number_limits(i->fd);
+        i->limits = number_limits(i->fd) & ~mnt.opt.place[i->place].limits;
 }
 
 static void insert(struct inode *i)
@@ -120,23 +125,62 @@ static void grow(void)
     free(from);
 }
 
-int inode_init(int rootfd)
+/* It is held for as long as it has its mount. 0 or errno. */
+static int init_top(struct inode *i, unsigned place)
 {
+    struct place *const p = &mnt.opt.place[place];
+    struct device *device;
     struct stat st;
 
-    if (fstat(rootfd, &st) < 0)
+    if (fstat(p->fd, &st) < 0)
         return errno;
+    device = place == 0 ? number_init(&st, p->fd) : number_device(NULL, &st, p->fd);
+    if (!device)
+        return ENOMEM;
+    init_inode(i, &st, p->fd, device, NULL);
+    i->place = place;
+    i->top = true;
+    i->generation = table.generation++;
+    p->limits = number_limits(p->fd);
+    set_limits(i, NULL);
+    table.top[place] = i;
+    insert(i);
+    return 0;
+}
+
+/* The root that nobody sees. It is in no bucket: the directory that lends it its attributes may be
+ * found by its own name, too. 0 or errno. */
+static int init_hidden(void)
+{
+    const int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return errno;
+    init_inode(&table.root, &st, fd, table.top[0]->device, NULL);
+    table.root.barred = true;
+    return 0;
+}
+
+int inode_init(void)
+{
+    int err = 0;
+
     table.mask = (1u << 12) - 1;
     table.bucket = calloc(table.mask + 1, sizeof(*table.bucket));
+    table.top = calloc(mnt.opt.places, sizeof(struct inode *));
     if (getrandom(&table.generation, sizeof(table.generation), GRND_NONBLOCK) < 0)
         table.generation = (uint32_t)cm_now();
-    if (!table.bucket)
+    if (!table.bucket || !table.top)
         return ENOMEM;
-    init_inode(&table.root, &st, rootfd, number_init(&st, rootfd));
-    set_limits(&table.root, NULL);
+    for (unsigned k = 0; k < mnt.opt.places && !err; k++) {
+        struct inode *i = mnt.opt.places == 1 ? &table.root : malloc(sizeof(*i));
+        err = i ? init_top(i, k) : ENOMEM;
+    }
+    if (!err && mnt.opt.places > 1)
+        err = init_hidden();
     table.root.nlookup = 1;
-    insert(&table.root);
-    return 0;
+    return err;
 }
 
 struct inode *inode_of(fuse_ino_t ino)
@@ -204,7 +248,9 @@ static struct inode *find_known(const struct stat *st, struct inode *parent, con
     return i;
 }
 
-static struct inode *add(int fd, const struct stat *st, struct inode *parent, const char *name)
+/* `made`: this process has just made it there, so it is on the mount of its parent. */
+static struct inode *add(int fd, const struct stat *st, struct inode *parent, const char *name,
+                         bool made)
 {
     struct inode *fresh = malloc(sizeof(*fresh)), *i;
     struct device *device = fresh ? number_device(parent->device, st, fd) : NULL;
@@ -217,8 +263,13 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent, co
         errno = ENOMEM;
         return NULL;
     }
-    init_inode(fresh, st, fd, device);
-    set_limits(fresh, parent);
+    init_inode(fresh, st, fd, device, parent);
+    if (made) {
+        fresh->mount = parent->mount;
+        fresh->limits = atomic_load(&parent->limits);
+    } else {
+        set_limits(fresh, parent);
+    }
     linked = node_of(device, st, fd, "", parent, name, &fresh->node);
     pthread_mutex_lock(&table.lock);
     i = find(st, fresh->node);
@@ -244,15 +295,36 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent, co
     return i;
 }
 
+/* Of a directory that is shown empty. The root that nobody sees does have children. */
+static struct inode *child_of_barred(const struct inode *parent, const char *name, struct stat *st)
+{
+    const bool numbered = *name >= '1' && strspn(name, "0123456789") == strlen(name);
+    const unsigned long k = numbered ? strtoul(name, NULL, 10) : 0;
+    struct inode *i = NULL;
+    int err;
+
+    pthread_mutex_lock(&table.lock);
+    if (parent == &table.root && k >= 1 && k <= mnt.opt.places)
+        i = table.top[k - 1];
+    if (i)
+        i->refs++;
+    pthread_mutex_unlock(&table.lock);
+    err = i ? inode_stat(i, st) : ENOENT;
+    if (i && err) {
+        inode_put(i);
+        i = NULL;
+    }
+    errno = err;
+    return i;
+}
+
 struct inode *inode_child(struct inode *parent, const char *name, struct stat *st)
 {
     struct inode *i = NULL;
     int fd;
 
-    if (parent->barred) {
-        errno = ENOENT;
-        return NULL;
-    }
+    if (parent->barred)
+        return child_of_barred(parent, name, st);
     /* A known inode costs one system call: an inode in the table is alive, so the numbers that were
      * just read belong to it. */
     if (fstatat(parent->fd, name, st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -273,7 +345,7 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
         errno = err;
         return NULL;
     }
-    i = add(fd, st, parent, name);
+    i = add(fd, st, parent, name, false);
     if (i)
         number_show(i, st);
     return i;
@@ -313,7 +385,7 @@ int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param 
     i = inode_child(parent, name, &e->attr);
     if (!i)
         return errno;
-    if (i == &table.root) { /* a bind mount of the directory inside itself */
+    if (i->top && !parent->barred) { /* a bind mount of a DIR inside itself, or inside another */
         inode_put(i);
         return ELOOP;
     }
@@ -321,23 +393,43 @@ int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param 
     return 0;
 }
 
-int inode_unnamed(struct inode *parent, int fd, struct fuse_entry_param *e)
+/* Held, for an answer to the kernel. NULL: errno says why. */
+static struct inode *add_open(int fd, struct inode *parent, const char *name,
+                              struct fuse_entry_param *e)
 {
-    static _Atomic unsigned made;
-    int path = open(procpath(fd).s, O_PATH | O_CLOEXEC);
-    char name[16]; /* that no file has */
-    struct inode *i;
+    const int path = open(procpath(fd).s, O_PATH | O_CLOEXEC);
 
     *e = (struct fuse_entry_param){ .entry_timeout = mnt.opt.entry_timeout };
     if (path < 0)
-        return errno;
-    if (fstatat(path, "", &e->attr, AT_EMPTY_PATH) < 0) {
+        return NULL;
+    if (fstat(fd, &e->attr) < 0) {
         int err = errno;
         close(path);
-        return err;
+        errno = err;
+        return NULL;
     }
+    return add(path, &e->attr, parent, name, true);
+}
+
+int inode_made(struct inode *parent, const char *name, int fd, struct fuse_entry_param *e)
+{
+    struct inode *i = add_open(fd, parent, name, e);
+
+    if (!i)
+        return errno;
+    number_show(i, &e->attr);
+    give(i, parent, name, e);
+    return 0;
+}
+
+int inode_unnamed(struct inode *parent, int fd, struct fuse_entry_param *e)
+{
+    static _Atomic unsigned made;
+    char name[16]; /* that no file has */
+    struct inode *i;
+
     snprintf(name, sizeof(name), "/%u", atomic_fetch_add(&made, 1));
-    i = add(path, &e->attr, parent, name);
+    i = add_open(fd, parent, name, e);
     if (!i)
         return errno;
     atomic_store(&i->unlinked, true); /* nothing of it is cached until it has a name */
@@ -466,6 +558,56 @@ void inode_changes(struct inode *i)
             inode_put(other);
         }
     } while (other);
+}
+
+struct inode *inode_top(const struct inode *i)
+{
+    struct inode *top;
+
+    pthread_mutex_lock(&table.lock);
+    top = table.top[i->place];
+    if (top)
+        top->refs++;
+    pthread_mutex_unlock(&table.lock);
+    return top;
+}
+
+bool inode_left(const struct inode *i)
+{
+    bool left;
+
+    pthread_mutex_lock(&table.lock);
+    left = !table.top[i->place];
+    pthread_mutex_unlock(&table.lock);
+    return left;
+}
+
+void inode_leave(unsigned place)
+{
+    char name[16];
+    struct inode *top;
+
+    snprintf(name, sizeof(name), "%u", place + 1);
+    fuse_lowlevel_notify_inval_entry(mnt.se, FUSE_ROOT_ID, name, strlen(name));
+    pthread_mutex_lock(&table.lock);
+    top = table.top[place];
+    table.top[place] = NULL;
+    pthread_mutex_unlock(&table.lock);
+    if (top)
+        inode_put(top);
+}
+
+uint64_t inode_number_above(const struct inode *i, ino_t listed)
+{
+    uint64_t number = 0;
+
+    pthread_mutex_lock(&table.lock);
+    /* It may have been moved there, and not been looked up since. */
+    const struct inode *top = table.top[i->place];
+    if (top && (i->parent == top || (i->dev == top->dev && listed == top->ino)))
+        number = top->number;
+    pthread_mutex_unlock(&table.lock);
+    return number;
 }
 
 uint64_t inode_count(void)

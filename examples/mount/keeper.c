@@ -16,8 +16,9 @@
  * - What is open is looked at for changes of others (coherence.c).
  * - Descriptors run out before the kernel forgets names by itself. The keeper asks it to.
  *
- * There are two lists, each in order of time, because the delay of each is constant. A listed inode
- * is held. At the end finish() does the rest, within SYNC_BUDGET_NS.
+ * There are two lists, each in order of time, because the delay of each is constant. If a DIR lost
+ * its mount, its files come first, so that its file system can be unmounted. A listed inode is
+ * held. At the end finish() does the rest, within SYNC_BUDGET_NS.
  *
  * There are two such threads. One is for file systems that may wait for a server, and detaches
  * their idle files. The other one is for all other file systems, and for work that belongs to no
@@ -199,13 +200,15 @@ static bool check(struct keeper *k, struct inode *i, bool proof, struct batch *b
 {
     cm_file_info info = { .size = 0 };
     struct list *again = NULL;
+    const bool last = inode_left(i);
 
     if (!file_use_attached(i))
         return false;
     if (cache_on() && file_revalidate(i, &info) >= 0) {
-        if ((info.racy || info.want_validator) && atomic_fetch_add(&i->tries, 1) < TRIES_MAX) {
+        if ((info.racy || info.want_validator) && !last &&
+            atomic_fetch_add(&i->tries, 1) < TRIES_MAX) {
             again = &k->validators;
-        } else if (wants_proof(i, &info) && !proof) {
+        } else if (wants_proof(i, &info) && !proof && !last) {
             again = &k->proofs;
         } else if (wants_proof(i, &info)) {
             i->proved = true;
@@ -279,9 +282,55 @@ static void wait_for_signal(struct keeper *k, uint64_t ns)
     pthread_cond_timedwait(&k->wake, &k->lock, &ts);
 }
 
+/* Takes all of a place to the front. Lock held. */
+static void hurry(struct list *l, uint32_t place)
+{
+    struct inode *rest = NULL, **first = &l->head, **last = &rest;
+
+    for (struct inode *i = l->head, *next; i; i = next) {
+        struct inode ***const to = i->place == place ? &first : &last;
+
+        next = i->due_next;
+        if (i->place == place)
+            i->due_ns = 0;
+        **to = i;
+        *to = &i->due_next;
+    }
+    *last = NULL;
+    *first = rest;
+    l->tail = rest ? last : first;
+}
+
+/* A DIR that lost its mount while the others go on: its files are finished at once. */
+static void leave_places(void)
+{
+    int lost;
+
+    while ((lost = place_lost()) >= 0) {
+        say(CM_LOG_INFO,
+            "%s: unmounted; the other directories stay. To get it back, end this process and "
+            "start it with all of them",
+            mnt.opt.place[lost].path);
+        inode_leave((unsigned)lost);
+        for (int far = 0; far < 2; far++) {
+            struct keeper *k = &keepers[far];
+
+            pthread_mutex_lock(&k->lock);
+            hurry(&k->validators, (uint32_t)lost);
+            hurry(&k->proofs, (uint32_t)lost);
+            pthread_cond_signal(&k->wake);
+            pthread_mutex_unlock(&k->lock);
+        }
+    }
+}
+
 static void look_around(struct keeper *k)
 {
-    (void)place_still_ours();
+    int64_t until;
+
+    (void)place_still_ours(PLACE_ALL, &until);
+    if (!k->far)
+        leave_places();
     relieve_descriptors(k);
     coherence_look(k->far);
     if (cm_now() - k->looked_ns < (k->far ? GONE_NS : LOOK_NS))

@@ -18,6 +18,9 @@
  * GETATTR never waits if the origin is local: the table holds the inode. For the same reason a loop
  * opens and closes an attached file for a reader.
  *
+ * With io_uring (uring.c) the loops get little: FORGET and INTERRUPT. All other requests come to
+ * loop_take_ring(), each in a thread that has nothing else to do: it also does what waits.
+ *
  * When the loops are stopped, the kernel may still have requests for us, pages of mappings among
  * them. They are answered before the session ends. Therefore the loops have a flag of their own:
  * libfuse drops the request that it reads after fuse_session_exit().
@@ -25,6 +28,8 @@
  * Owns: the spare buffers of requests. Who: main.c; threads.c runs the loops.
  */
 #include "threads.h"
+
+#include "uring.h"
 
 #include <linux/fuse.h>
 #include <sys/statvfs.h>
@@ -45,6 +50,10 @@ static _Thread_local void *scratch;
 
 void *loop_scratch(void)
 {
+    void *room = uring_room();
+
+    if (room)
+        return room;
     /* One block more than the largest read: an unaligned read ends in the next block. */
     if (!scratch && posix_memalign(&scratch, 4096, READ_MAX + 2 * CM_BLOCK_SIZE))
         abort();
@@ -81,6 +90,8 @@ static void *stock_get(void)
 
 static void process(struct fuse_buf *buf)
 {
+    if (mnt.opt.ro && raw_refuse_change(buf->mem))
+        return;
     if (!raw_request(buf->mem))
         fuse_session_process_buf(mnt.se, buf);
 }
@@ -88,7 +99,7 @@ static void process(struct fuse_buf *buf)
 void loop_run(struct job *j)
 {
     if (!j->buf.mem) {
-        read_worker(j->req, j->handle, j->size, j->off);
+        read_worker(j->req, j->inode, j->handle, j->size, j->off);
     } else {
         process(&j->buf);
         if (j->big)
@@ -97,15 +108,22 @@ void loop_run(struct job *j)
     free(j);
 }
 
-void loop_defer_read(fuse_req_t req, struct handle *h, size_t size, off_t off)
+void loop_defer_read(fuse_req_t req, struct inode *i, struct handle *h, size_t size, off_t off)
 {
-    struct job *j = calloc(1, sizeof(*j));
+    struct job *j;
 
+    if (uring_thread()) { /* nobody waits for this thread */
+        uring_at_once(false);
+        read_worker(req, i, h, size, off);
+        return;
+    }
+    j = calloc(1, sizeof(*j));
     if (!j) {
         fuse_reply_err(req, ENOMEM);
         return;
     }
     j->req = req;
+    j->inode = i;
     j->handle = h;
     j->size = size;
     j->off = off;
@@ -264,9 +282,25 @@ static bool refused(const struct fuse_in_header *h)
 static void refuse(const struct fuse_in_header *h)
 {
     struct fuse_out_header out = { .len = sizeof(out), .error = -ENOTCONN, .unique = h->unique };
+    const struct iovec iov = { &out, sizeof(out) };
+    const int rc = wire_answer(&iov, 1);
 
-    if (write(fuse_session_fd(mnt.se), &out, sizeof(out)) < 0 && errno != ENOENT)
-        say(CM_LOG_WARNING, "cannot answer a request: %s", strerror(errno));
+    if (rc < 0 && rc != -ENOENT)
+        say(CM_LOG_WARNING, "cannot answer a request: %s", strerror(-rc));
+}
+
+void loop_take_ring(void *request, size_t size)
+{
+    struct fuse_buf buf = { .mem = request, .size = size };
+    const struct fuse_in_header *const h = request;
+
+    if (flush_refuses() && refused(h)) {
+        refuse(h);
+        return;
+    }
+    uring_at_once(h->opcode == FUSE_READ);
+    process(&buf);
+    uring_at_once(false);
 }
 
 /* Handles what never waits. False: it may wait. */
@@ -357,6 +391,7 @@ static void drain(void)
         wrote = false;
         all = round < DRAIN_ROUNDS && take_all(&buf, &wrote);
         threads_settle();
+        wrote |= uring_settle();
     }
     free(buf.mem);
     if (!all)
@@ -368,6 +403,7 @@ void loop_finish(void)
     if (!fuse_session_exited(mnt.se))
         drain();
     fuse_session_exit(mnt.se);
+    uring_finish();
     threads_finish();
     while (stock.n)
         free(stock.buf[--stock.n]);

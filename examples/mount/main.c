@@ -6,7 +6,8 @@
  *                result, exits with it
  *   child        opens the cache (after the fork, because the library cannot be used across one),
  *                mounts the session on the directory, starts the threads, sends the result, leaves
- *                the terminal
+ *                the terminal; of several directories cover.c mounts the session out of sight, and
+ *                covers them when the threads run
  *   main thread  sleeps in sigtimedwait until a signal or the end of the session
  *   end          flushes dirty pages of mappings, detaches the mount, waits a moment for open
  *                files, takes the pages from the kernel, finishes requests, takes validators and
@@ -60,6 +61,9 @@ static void op_init(void *user, struct fuse_conn_info *conn)
     /* Asynchronous direct writes leave old pages behind unless the mount drops them. */
     if (!direct_on())
         conn->want &= ~(unsigned)FUSE_CAP_ASYNC_DIO;
+    if (mnt.opt.writeback)
+        conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
+    ops_open_agree(conn->capable);
     ops_ioctl_protocol(conn->proto_minor);
     conn->max_background = mnt.opt.max_background;
     conn->congestion_threshold = mnt.opt.max_background * 3 / 4;
@@ -79,9 +83,21 @@ static bool may_allow_other(void)
     return yes;
 }
 
-/* The mount allows what the one below it and the options allow, and nothing more. fusermount3 takes
- * set-user-id bits and devices from ordinary users anyway. */
-static const char *mount_flags(void)
+/* The mount allows what the one below it and the options allow, and nothing more. */
+unsigned long mount_flags(unsigned place)
+{
+    struct statvfs sv = { .f_flag = ST_NOSUID | ST_NODEV };
+    unsigned long f = mnt.opt.flags | (mnt.opt.ro ? ST_RDONLY : 0);
+
+    fstatvfs(mnt.opt.place[place].fd, &sv);
+    if (mnt.root_user)
+        f |= sv.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC);
+    return f & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC | ST_NOATIME);
+}
+
+/* As words of mount(8). fusermount3 takes set-user-id bits and devices from ordinary users anyway.
+ */
+static const char *words_of(unsigned long f)
 {
     static const struct {
         unsigned long flag;
@@ -92,13 +108,8 @@ static const char *mount_flags(void)
                   { ST_NOEXEC, ",noexec", ",exec" },
                   { ST_NOATIME, ",noatime", "" } };
     static char flags[80];
-    struct statvfs sv = { .f_flag = ST_NOSUID | ST_NODEV };
-    unsigned long f = mnt.opt.flags | (mnt.opt.ro ? ST_RDONLY : 0);
     size_t n = 0;
 
-    statvfs(mnt.opt.dir, &sv);
-    if (mnt.root_user)
-        f |= sv.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC);
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         const bool says_no = mnt.root_user || words[i].flag == ST_RDONLY;
         n += (size_t)snprintf(flags + n, sizeof(flags) - n, "%s",
@@ -107,6 +118,11 @@ static const char *mount_flags(void)
                                                 : "");
     }
     return flags;
+}
+
+static int mount_session(const char *at)
+{
+    return fuse_session_mount(mnt.se, at) == 0 && wire_begin() == 0 ? 0 : EXIT_RUNTIME;
 }
 
 /* The source of the mount tells where its control socket is (docs/control.md), unless mount(8) was
@@ -119,6 +135,7 @@ static int new_session(void)
                          : real         ? real
                          : mnt.opt.pool ? mnt.opt.pool
                                         : mnt.opt.service;
+    const bool several = mnt.opt.places > 1;
     int rc = EXIT_RUNTIME;
 
     ops.init = op_init;
@@ -131,16 +148,18 @@ static int new_session(void)
     ops_ioctl_init(&ops);
     if (asprintf(&name, "fsname=%s", source) > 0 && fuse_opt_add_opt_escaped(&list, name) == 0 &&
         fuse_opt_add_opt(&list, "subtype=cachemax,default_permissions") == 0 &&
-        fuse_opt_add_opt(&list, mount_flags()) == 0 &&
+        /* Each of several has its own flags: cover.c. */
+        fuse_opt_add_opt(&list, words_of(!several     ? mount_flags(0)
+                                         : mnt.opt.ro ? ST_RDONLY
+                                                      : 0)) == 0 &&
         (!may_allow_other() || fuse_opt_add_opt(&list, "allow_other") == 0) &&
         fuse_opt_add_arg(&args, "cachemax-mount") == 0 && fuse_opt_add_arg(&args, "-o") == 0 &&
         fuse_opt_add_arg(&args, list) == 0) {
         mnt.se = fuse_session_new(&args, &ops, sizeof(ops), NULL);
-        rc = mnt.se && fuse_session_mount(mnt.se, mnt.opt.dir) == 0 && wire_begin() == 0
-                 ? 0
-                 : EXIT_RUNTIME;
-        if (!rc)
-            place_mounted(mnt.opt.dir);
+        if (mnt.se)
+            rc = several ? cover_mount(mount_session) : mount_session(mnt.opt.place[0].path);
+        if (!rc && !several)
+            place_mounted(0);
     }
     if (rc)
         say(CM_LOG_ERROR, "cannot mount on %s", mnt.opt.dir);
@@ -201,22 +220,17 @@ static bool wait_end(int ms)
  * files may finish with them. A second signal ends both waits. Returns the exit status. */
 static int leave(void)
 {
-    bool hurry = false;
-    int rc;
+    bool hurry = false, all;
+    int64_t until;
 
     flush_begin();
     for (int ms = 0; flush_running() && loop_running() && !hurry && ms < GRACE_MS; ms += 10)
         hurry = wait_end(10);
-    (void)place_still_ours(); /* the last moment at which it was */
-    rc = place_leave();
-    if (rc == -ENOENT) /* somebody else has */
-        rc = 0;
-    if (rc < 0)
-        say(CM_LOG_ERROR, "cannot unmount %s, which stays as a dead mount: %s", mnt.opt.dir,
-            rc == -EBUSY ? "another mount covers it" : strerror(-rc));
+    (void)place_still_ours(PLACE_ALL, &until); /* the last moment at which it was */
+    all = place_leave();
     for (int ms = 0; loop_running() && !hurry && ms < GRACE_MS; ms += 50)
         hurry = wait_end(50);
-    return rc < 0 ? EXIT_RUNTIME : 0;
+    return all ? 0 : EXIT_RUNTIME;
 }
 
 /* Exit status. */
@@ -233,10 +247,6 @@ static int serve(void)
         rc = leave();
     if (loop_running())
         flush_end();
-    while (loop_running()) {
-        loop_interrupt();
-        wait_end(10);
-    }
     return rc;
 }
 
@@ -248,8 +258,10 @@ static void verdict(int *pipe_fd, int status)
 
     if (*pipe_fd < 0)
         return;
-    if (write(*pipe_fd, &c, 1) != 1)
-        say(CM_LOG_WARNING, "the starting process is gone");
+    if (write(*pipe_fd, &c, 1) != 1) {
+        say(CM_LOG_WARNING, "the process that started the mount is gone: it ends");
+        kill(getpid(), SIGTERM); /* who gave up must not find it mounted later */
+    }
     close(*pipe_fd);
     *pipe_fd = -1;
 }
@@ -306,24 +318,63 @@ static _Noreturn void end_without(const pthread_t *keeper)
     if (keeper)
         pthread_kill(*keeper, SIGUSR1);
     control_waiting(SIGUSR1);
+    watch_waiting(SIGUSR1);
     alarm(10); /* if it holds a lock of the pool at this moment: then it is as after a kill */
     close(fuse_session_fd(mnt.se)); /* or users wait for it, too, if the mount still has its name */
     mnt.backing->close();
     _exit(proof_untold(false) || flush_lost() ? EXIT_LOST : EXIT_RUNTIME);
 }
 
-static int run(int rootfd, int *pipe_fd)
+static void say_what_is_mounted(void)
+{
+    static const char *const levels[] = { "local", "close-to-open", "strict" };
+    const char *const pool = mnt.opt.pool ? mnt.opt.pool : mnt.opt.service;
+    const char *const level = levels[mnt.opt.coherence];
+    cm_info info = { .struct_size = sizeof(info) };
+    uint64_t hits, misses;
+
+    if (mnt.backing->info(&info, &hits, &misses) == 0)
+        say(CM_LOG_INFO, "%s: mounted; pool %s, %.0f MiB, %.0f %% in use; coherence=%s",
+            mnt.opt.dir, pool, (double)info.size / (1 << 20),
+            info.slots ? 100.0 * (double)info.used_slots / (double)info.slots : 0, level);
+    else
+        say(CM_LOG_INFO, "%s: mounted; the service at %s is not there yet; coherence=%s",
+            mnt.opt.dir, pool, level);
+}
+
+/* The session is mounted, and its threads run. 0 or an exit status: of the start, or of the end. */
+static int live(int *pipe_fd)
+{
+    int rc = mnt.opt.places > 1 ? cover_all() : 0;
+
+    if (!rc) {
+        control_start();
+        watch_start();
+        verdict(pipe_fd, EXIT_OK);
+        manager_ready();
+        if (!mnt.opt.foreground)
+            let_go_of_terminal();
+        say_what_is_mounted();
+        rc = serve();
+    }
+    while (loop_running()) {
+        loop_interrupt();
+        wait_end(10);
+    }
+    return rc;
+}
+
+static int run(int *pipe_fd)
 {
     int rc, err, left = 0;
     bool untold = false, answers, ended;
     pthread_t waiting;
 
     setup_signals();
-    rules_begin(rootfd);
-    rc = mnt.backing->open(rootfd);
+    rc = mnt.backing->open();
     if (rc)
         return rc;
-    err = inode_init(rootfd);
+    err = inode_init();
     rc = err ? EXIT_RUNTIME : new_session();
     if (!rc)
         direct_start();
@@ -333,15 +384,11 @@ static int run(int rootfd, int *pipe_fd)
         _exit(EXIT_RUNTIME); /* the kernel ends the mount with us */
     }
     if (!rc) {
-        control_start();
-        verdict(pipe_fd, EXIT_OK);
-        manager_ready();
-        if (!mnt.opt.foreground)
-            let_go_of_terminal();
-        left = serve();
+        left = live(pipe_fd);
         loop_finish();
         direct_finish();
         answers = control_stop();
+        answers = watch_stop() && answers;
         ended = keeper_stop(&waiting);
         if (!answers || !ended)
             end_without(ended ? NULL : &waiting);
@@ -362,13 +409,13 @@ static int run(int rootfd, int *pipe_fd)
 /* Exit status. */
 static int whole_life(int argc, char **argv)
 {
-    int rootfd = -1, pipe_fd = -1, rc;
+    int pipe_fd = -1, rc;
 
     rc = options_parse(argc, argv, &mnt.opt);
     if (rc)
         return rc < 0 ? EXIT_OK : rc;
     mnt.backing = mnt.opt.service ? &backing_service : &backing_pool;
-    rc = place_prepare(&mnt.opt, &rootfd);
+    rc = place_prepare(&mnt.opt);
     if (rc)
         return rc;
     if (!mnt.opt.foreground) {
@@ -381,7 +428,7 @@ static int whole_life(int argc, char **argv)
     umask(0);
     place_raise_nofile();
     mnt.root_user = geteuid() == 0;
-    rc = run(rootfd, &pipe_fd);
+    rc = run(&pipe_fd);
     verdict(&pipe_fd, rc);
     return rc;
 }

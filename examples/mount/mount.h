@@ -6,6 +6,7 @@
  *   options.c   command line
  *   fstab.c     what mount(8) gives: its helper's command line, options of all file systems
  *   place.c     what is true about a path before and after mounting: stale mounts, pool inside
+ *   cover.c     several directories: one mount that nobody sees, bound over each of them
  *   loop.c      requests of the kernel: who handles each; threads.h: the threads, who reads, who
  *               works
  *   inode.c     inode table: (st_dev, st_ino) -> O_PATH descriptor
@@ -18,18 +19,21 @@
  *   checkpoint.c  one background thread: checkpoints of the pool
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
  *   coherence.c changes that others make at the origin, beside programs that have files open
+ *   watch.c     one background thread: the kernel tells of these changes
  *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
  *   paranoid.c  compares what is cached with the origin
  *   proof.c     which syncs prove that the origin has what was written
  *   flush.c     pages that the kernel holds alone, written and taken at the end
  *   creds.c     acting as the requesting user
  *   wire.c      what is agreed with the kernel beside libfuse
+ *   uring.h     requests by io_uring instead of /dev/fuse
  *   control.c   control socket of a running mount; control_ops.c does what is asked for there
+ *   record.c    what programs read and write, for a client of that socket
  *   ops_*.c     the FUSE operations
  *
  * LOCKS  inode.lock -> keeper, lru or direct.c's lock -> table lock -> devices lock; lists of
- *        writers and of open files -> table lock. None is held in a call of the origin except
- * inode.lock while a file is attached or judged (rules.h).
+ *        writers and of open files -> watch.c's lock -> table lock. None is held in a call of the
+ * origin except inode.lock while a file is attached or judged (rules.h).
  */
 #ifndef CACHEMAX_MOUNT_H
 #define CACHEMAX_MOUNT_H
@@ -51,6 +55,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "backing.h"
@@ -75,15 +80,27 @@ enum coherence {
     COHERENCE_STRICT         /* others: each read validates */
 };
 
+/* A directory that is served. */
+struct place {
+    char *path;           /* as given, then absolute */
+    char *seen;           /* as /proc/self/fd shows it; NULL: not known */
+    int fd;               /* O_PATH, from before it was covered; later that of its inode */
+    unsigned long limits; /* number_limits() of its own mount */
+};
+
 struct options {
-    char *dir;     /* as given, then absolute */
+    struct place *place;
+    unsigned places;
+    char *dir;     /* their paths, for messages */
     char *pool;    /* as given, then absolute; NULL: `service` */
     char *service; /* path of its socket, as given, then absolute; NULL: `pool` */
     bool foreground;
     bool ro;
     bool any_owner; /* take a pool that others own or may write */
     enum coherence coherence;
-    bool paranoid; /* compare every hit with the origin */
+    double trust_times; /* seconds that times must be old to prove something; 0: see times_tell() */
+    bool paranoid;      /* compare every hit with the origin */
+    bool writeback;     /* the kernel may hold writes back until a close or an fsync */
     bool one_file_system;
     double entry_timeout;
     double attr_timeout;
@@ -93,8 +110,9 @@ struct options {
     uint64_t probation_bytes;
     uint64_t fill_rate;  /* bytes a second; 0: no limit */
     double drive_writes; /* a day; 0: no limit */
-    bool of_pool;        /* one of these was given, from `verify` on */
+    const char *of_pool; /* the last of these that was given, from `verify` on; NULL: none */
     unsigned loops;
+    bool ring;       /* io_uring=auto */
     char *volume_id; /* names the volume DIR is on; NULL: the system's identity */
     struct rules rules;
     /* fstab.c */
@@ -128,16 +146,23 @@ struct inode {
     /* Has or had several names, and may be reached by other inodes: never cached. Set once. */
     _Atomic bool linked;
     uint32_t generation;
+    uint32_t place; /* of mnt.opt: below which it was found first */
+    bool top;       /* that directory itself */
     /* i->lock. Made through this mount, and never attached: the pool has nothing of it, so a change
      * needs no bracket. A reader attaches it. */
     bool unread;
-    bool attached;  /* has been */
-    bool barred;    /* --one-file-system: a directory elsewhere, shown empty */
+    bool attached; /* has been */
+    /* A directory whose list of names the kernel may have: number_look_at_mounts() then, and one.
+     */
+    _Atomic unsigned listed;
+    /* A directory that is shown empty: with --one-file-system one elsewhere; and the root that
+     * nobody sees (cover.c). */
+    bool barred;
     mode_t type;    /* S_IFMT bits */
     uint64_t mount; /* that fd is on; 0: not known */
     /* number_limits of that mount, and of others on which it was found (hard links, binds). */
     _Atomic unsigned long limits;
-    int fd; /* O_PATH; keeps st_ino from being reused */
+    int fd; /* O_PATH, or rfd; keeps st_ino from being reused */
     /* Table lock: refs counts internal holds, plus one while nlookup > 0. Freed at 0. */
     uint64_t refs;
     uint64_t nlookup; /* the kernel's count */
@@ -147,7 +172,7 @@ struct inode {
     pthread_mutex_t lock;
     cm_file *_Atomic cf;
     struct remote *remote; /* as cf; backing_service.c's */
-    int rfd;               /* O_RDONLY descriptor of the origin: misses, fstat, fsync */
+    int rfd;               /* to read the origin: misses, fstat, fsync; mostly `fd` itself */
     cm_file_id id;
     unsigned users;        /* open handles and running operations */
     unsigned raw;          /* changes that have no bracket: no attaching meanwhile */
@@ -174,12 +199,27 @@ struct inode {
     _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
     _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
     unsigned xattr_changes;      /* changes that have ended */
-    _Atomic uint64_t changes_begun, changes_ended; /* of the content; for paranoid.c */
+    /* Of the mode: one before and one after each. No set-user-id or set-group-id bit was seen when
+     * they were `no_bits` - 1. */
+    _Atomic unsigned mode_changes, no_bits;
+    _Atomic uint64_t changes_begun, changes_ended; /* for paranoid.c and times.c */
+    _Atomic uint64_t shown;    /* times.c: the server shows the time of so many changes */
+    _Atomic bool announced;    /* and one of a change that has begun */
+    _Atomic uint64_t recorded; /* record.c's: session and number */
 
     /* coherence.c's lock, but for the last one: inode.lock. */
     unsigned opens;
     struct inode *open_prev, *open_next;
     struct sight seen;
+
+    /* watch.c's lock. */
+    bool watch_open, watch_listed;
+    int watch_number; /* of the watch that is set; 0: none */
+    struct inode *watch_same, *watch_next;
+    uint64_t watch_due_ns, watch_looked_ns;
+    bool watch_own;       /* an event may be of this mount's change */
+    uint64_t watch_begun; /* changes_begun when the watch was set; UINT64_MAX: one was going on */
+    uint64_t watch_busy;  /* changes_begun when it was seen last, if it is watch_own */
 
     /* lru lock: idle attached inodes; membership holds a reference. */
     struct inode *lru_prev, *lru_next;
@@ -200,8 +240,9 @@ struct inode {
 /* An open file. */
 struct handle {
     struct inode *inode;
-    cm_file *cf; /* what was attached at open, or NULL: pass through */
-    int fd;      /* inode->rfd when !own_fd */
+    cm_file *cf;          /* what was attached at open, or NULL: pass through */
+    int fd;               /* inode->rfd when !own_fd */
+    _Atomic int store_fd; /* times.c: reads what is stored in the pool; mostly fd */
     bool own_fd;
     bool writable;
     bool readable;
@@ -247,6 +288,7 @@ int options_parse(int argc, char **argv, struct options *o);
 int options_take_list(const char *list, struct options *o); /* of -o; as options_parse() */
 int options_complete(struct options *o); /* checks what excludes each other; defaults */
 int options_answer(int letter);          /* 'h' or 'V'; as options_parse() */
+int options_take_dir(const char *dir, struct options *o);
 
 /* fstab.c */
 enum taken { NOT_TAKEN, TAKEN, NEEDS_NO_VALUE };
@@ -261,23 +303,36 @@ int fstab_sync_names(int dirfd);
 int fstab_status(int status); /* as mount(8) has them */
 
 /* place.c */
-int place_prepare(struct options *o, int *rootfd); /* exit status */
-void place_mounted(const char *dir);               /* this process has just mounted it */
+int place_prepare(struct options *o); /* exit status */
+void place_mounted(unsigned place);   /* this process has just mounted it */
+const char *place_device(void);       /* of our mounts: "MAJOR:MINOR", as mountinfo has it */
 /* An O_PATH descriptor of our mount, wherever it is now. -ENOENT: it is nowhere. -EBUSY: another
- * mount covers it. Or another -errno. */
+ * mount covers it. Or another -errno. With several places: of any. */
 int place_open(void);
 /* The kernel reads so far ahead in files of this mount, if this process may set that. The answer to
  * INIT must come before, because it sets it, too. */
 void place_read_ahead(unsigned kib);
-int place_leave(void); /* unmounts it, lazily; 0 or -errno as above */
-/* Is our mount still there, so that nobody changes what lies below it? Also notes the time. */
-bool place_still_ours(void);
-/* Wall clock until which it was there, once it is gone. */
-int64_t place_ours_until(void);
+bool place_leave(void); /* unmounts all, lazily. False: one stays, after a message */
+/* Is our mount still there, so that nobody changes what lies below it? If not, *until is the wall
+ * clock until which it was. Also notes the time. */
+#define PLACE_ALL UINT_MAX /* all of them; *until: of the first that went */
+bool place_still_ours(unsigned place, int64_t *until);
+/* One that has lost its mount while another one has not; each is told once. -1: none. */
+int place_lost(void);
+const char *place_below(const char *path); /* what it is below a DIR; NULL: nothing there */
 bool place_is_local(int fd);
-/* Last parts of the paths mounted below dir; the caller frees each and the list. */
-size_t place_mount_points(const char *dir, char ***names);
+/* Last parts of the paths mounted below DIRs; the caller frees each and the list. */
+size_t place_mount_points(char ***names);
 void place_raise_nofile(void);
+
+/* cover.c, for more than one place */
+/* Mounts the session out of sight. `mount`: does it, at that path; 0 or an exit status. */
+int cover_mount(int (*mount)(const char *at));
+/* The loops run: binds a part of it over each DIR. 0, or an exit status after a message: then
+ * nothing is covered any more. */
+int cover_all(void);
+/* main.c: ST_RDONLY, ST_NOSUID, ST_NODEV, ST_NOEXEC and ST_NOATIME that a mount there has. */
+unsigned long mount_flags(unsigned place);
 
 /* manager.c: nothing of it is told by a mount in the background. */
 void manager_status(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -295,28 +350,40 @@ bool loop_answers(void);
 /* After the loops ended: answers what the kernel has sent, completes queued work, joins the
  * workers. */
 void loop_finish(void);
-void loop_defer_read(fuse_req_t req, struct handle *h, size_t size, off_t off);
+/* h NULL: the kernel has sent no OPEN. */
+void loop_defer_read(fuse_req_t req, struct inode *i, struct handle *h, size_t size, off_t off);
 void *loop_scratch(void); /* the calling thread's page-aligned buffer of READ_MAX bytes */
 
 /* inode.c */
-int inode_init(int rootfd);
+int inode_init(void);
 struct inode *inode_of(fuse_ino_t ino);
 /* Holds the inode behind a name. NULL: errno says why. *st is filled in, with st_ino as shown. */
 struct inode *inode_child(struct inode *parent, const char *name, struct stat *st);
 /* The same as an answer to the kernel; counts as one of its lookups. 0 or errno. */
 int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param *e);
-/* The same for a file without a name that was made in `parent`, and is open as fd. */
+/* The same for a file that was made in `parent` just now, and is open as fd; and for one that was
+ * made without a name. */
+int inode_made(struct inode *parent, const char *name, int fd, struct fuse_entry_param *e);
 int inode_unnamed(struct inode *parent, int fd, struct fuse_entry_param *e);
 void inode_hold(struct inode *i);
 void inode_put(struct inode *i);
 void inode_forget(fuse_ino_t ino, uint64_t n);
-bool inode_known(struct inode *i);                /* does the kernel know it? */
+bool inode_known(struct inode *i); /* does the kernel know it? */
+/* The number of the directory that the mount covers, if that is the ".." of this one, whose list
+ * says that ".." is `listed`; else 0. */
+uint64_t inode_number_above(const struct inode *i, ino_t listed);
 int inode_stat(struct inode *i, struct stat *st); /* 0 or errno; st_ino as shown */
 double inode_attr_timeout(struct inode *i);
 /* It is about to get one more name. */
 void inode_gets_name(struct inode *i);
 /* Before and after a change: no other inode of a file with several names is cached. */
 void inode_changes(struct inode *i);
+/* The directory of mnt.opt below which it was found, held; NULL: it has lost its mount. */
+struct inode *inode_top(const struct inode *i);
+/* It has lost its mount: the kernel forgets what it knows there, so that its file system can be
+ * unmounted. Not in a thread that answers requests. */
+void inode_leave(unsigned place);
+bool inode_left(const struct inode *i); /* inode_leave() was called for its place */
 uint64_t inode_count(void);
 /* Those on file systems that are far, or the others. */
 void inode_each(bool far, void (*fn)(struct inode *i, void *ctx), void *ctx);
@@ -329,11 +396,11 @@ size_t inode_idle_names(bool far, struct idle_name *v, size_t n);
 
 /* number.c */
 struct dirent;
-struct device *number_init(const struct stat *st, int fd); /* DIR's */
+struct device *number_init(const struct stat *st, int fd); /* the first DIR's */
 /* The device of a file behind fd, counted. `hint`: probably this one. NULL: no memory. */
 struct device *number_device(struct device *hint, const struct stat *st, int fd);
 void number_put(struct device *d);
-bool number_own(const struct device *d); /* DIR's */
+bool number_own(const struct device *d); /* the first DIR's */
 /* FUSE and overlayfs: names with one number may be two files, or may become two (copied up). */
 bool number_doubtful(const struct device *d);
 bool number_local(const struct device *d); /* no other machine or process serves it */
@@ -343,7 +410,7 @@ void number_forget(const struct device *d, const cm_file_id *id);
 bool number_far(const struct device *d);
 /* Does a sync there prove anything? overlayfs reports no losses of its layers. */
 bool number_proves(const struct device *d);
-/* ST_NOSUID, ST_NODEV, ST_NOEXEC that the mount behind fd has and DIR does not. May wait. */
+/* ST_NOSUID, ST_NODEV, ST_NOEXEC of the mount behind fd. May wait. */
 unsigned long number_limits(int fd);
 /* A descriptor of it that is older than all writes to it through this mount; -1: none. */
 int number_witness(const struct device *d);
@@ -361,7 +428,9 @@ void number_show(const struct inode *i, struct stat *st);
  * itself. *node 0: the number alone. False: the kernel does not tell. */
 bool number_node(const struct device *d, int dirfd, const char *name, uint64_t *node);
 uint64_t number_of(const struct device *d, ino_t ino);
-void number_look_at_mounts(void); /* before the next two: reads the list of mount points again */
+/* Before the next two: reads the list of mount points again if it has changed. Returns how often
+ * that was so. */
+unsigned number_look_at_mounts(void);
 bool number_is_point(const char *name); /* the last part of a mount point below DIR */
 /* The number to show for an entry that readdir of the directory found. */
 uint64_t number_listed(struct inode *dir, int dirfd, const struct dirent *e);
@@ -411,10 +480,24 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
                  uint64_t len);
 void change_end(struct change *c);
 int file_sync(struct handle *h, bool datasync); /* 0 or errno */
+/* Has its DIR still the mount, and each one in which it may have another name? Else *until as
+ * place_still_ours(). `fd`: any descriptor of it. */
+bool file_is_ours(const struct inode *i, int fd, int64_t *until);
 /* Id and validator of the file that `fd` is open on; 0 or a negative CM_E*. */
 int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v);
 void cache_give_up(void);        /* something must be forgotten, but it is not known what */
 void cache_detach_all(bool far); /* of file systems that are far, or of the others; at the end */
+
+/* times.c: servers whose times tell. Without --trust-times nothing of it does anything. */
+bool times_tell(const struct inode *i); /* it is on such a server */
+bool times_are_young(int64_t changed_ns, const struct timespec *now);
+int times_flags(const struct inode *i);           /* to open it for reads that are stored */
+void times_opened(struct handle *h);              /* h->fd is open */
+int times_store_fd(struct handle *h);             /* -1: errno */
+void times_closed(struct handle *h);              /* before h->fd is */
+void times_write_begin(struct handle *h);         /* before a write */
+uint64_t times_sync_begin(const struct inode *i); /* around what brings writes to the server */
+void times_sync_end(struct handle *h, uint64_t ended);
 
 /* coherence.c: nothing of it does anything with --coherence=local. */
 void coherence_opened(struct inode *i); /* a handle more, */
@@ -427,6 +510,16 @@ void coherence_seen(struct inode *i, const struct stat *st, bool sound); /* inod
 /* Is it as a validation has found it that was accepted? False also if that would take a wait. */
 bool coherence_unchanged(struct inode *i);
 void coherence_look(bool far); /* now and then, by the keeper: at the files that are open */
+/* By watch.c: the kernel says that it has changed. False: look again, it could not be judged. */
+bool coherence_look_at(struct inode *i);
+
+/* watch.c: nothing of it is needed, and nobody waits for it. */
+void watch_start(void);
+/* Open files, by coherence.c, which holds the lock of its list. */
+void watch_opened(struct inode *i);
+void watch_closed(struct inode *i);
+bool watch_stop(void);       /* false: its thread waits for a file system */
+void watch_waiting(int sig); /* sends it a signal, then */
 
 /* keeper.c */
 int keeper_start(void);
@@ -447,6 +540,7 @@ void keeper_throttle(uint64_t names);
 void direct_start(void);  /* session mounted, no threads yet: forks */
 void direct_finish(void); /* loops and workers have ended: answers the rest */
 bool direct_on(void);
+bool direct_survives_ring(void); /* if this process is killed, who waits for it is released */
 bool direct_bypasses(const struct fuse_file_info *fi); /* READ, WRITE: not through pages */
 /* Before a READ through pages is answered, and a WRITE from pages. */
 void direct_note_pages(struct inode *i, bool read);
@@ -510,6 +604,17 @@ void control_cancel(void); /* an end was asked for: all its work stops soon */
 bool control_stop(void);
 void control_waiting(int sig); /* sends them a signal */
 
+/* record.c */
+extern _Atomic uint32_t record_session; /* 0: nobody records */
+static inline bool record_on(void)
+{
+    /* Relaxed: who sees the begin late was before it. */
+    return atomic_load_explicit(&record_session, memory_order_relaxed) != 0;
+}
+/* Something was read or written, and its program has no answer yet. Only while record_on(). */
+void record_note(struct inode *i, bool write, uint64_t off, uint64_t len);
+void record_renamed(struct inode *i); /* its name has changed */
+
 /* flush.c */
 bool flush_list(struct handle *h);   /* a handle open for writing; false: too late */
 void flush_unlist(struct handle *h); /* any handle */
@@ -521,7 +626,7 @@ bool flush_refuses(void); /* nobody gets new pages */
 void flush_failed(struct inode *i, off_t off, size_t size, int err);
 void flush_incomplete(const char *why);
 bool flush_lost(void);
-bool flush_may_be_mapped(struct inode *i); /* for writing */
+bool flush_may_hold(struct inode *i); /* the kernel may have data of it that is not written yet */
 
 /* creds.c */
 struct creds {
@@ -540,7 +645,7 @@ void creds_enter(struct creds *c, fuse_req_t req);
 void creds_enter_as(struct creds *c, const struct fuse_ctx *ctx);
 /* For calls that take room for the caller and change the inode (or NULL). req NULL: for the mount.
  */
-void creds_charge(struct creds *c, fuse_req_t req, const struct inode *i);
+void creds_charge(struct creds *c, fuse_req_t req, struct inode *i);
 /* After creds_charge and an error. True, once: there was no room, but the caller may have more. */
 bool creds_more(struct creds *c, int err);
 bool creds_admin(fuse_req_t req);  /* the caller has CAP_SYS_ADMIN */
@@ -549,6 +654,8 @@ void creds_leave(struct creds *c); /* keeps errno */
 /* wire.c */
 int wire_begin(void);  /* the session is mounted, and no thread serves it yet; 0 or -errno */
 bool wire_kills(void); /* the mount clears set-user-id bits when the content changes */
+/* Answers a request without libfuse: 0 or -errno. */
+int wire_answer(const struct iovec *iov, int count);
 
 /* ops_*.c fill their part of the table. */
 void ops_read_init(struct fuse_lowlevel_ops *ops);
@@ -568,14 +675,22 @@ int open_unnamed(const struct fuse_ctx *ctx, struct inode *parent, mode_t mode,
 /* The kernel has opened it for a program: a READ has come, or it was open for writing. */
 void handle_in_use(struct handle *h);
 void close_handle(struct handle *h);
+int flush_handle(struct handle *h); /* ops_write.c: as at a close of it; 0 or errno */
+/* The handle of a request that only reads. Where the kernel sends no OPEN it is made here, and
+ * handle_end() closes it. NULL: an error was replied. */
+struct handle *handle_begin(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi);
+void handle_end(struct handle *h, const struct fuse_file_info *fi);
+void ops_open_agree(unsigned capable); /* what the kernel can; once, before the first request */
+bool opens_are_sent(void);             /* does the kernel send OPEN and RELEASE? */
 /* ops_write.c: truncates inside a bracket. fd >= 0 or -1. 0 or errno. */
 int set_size(fuse_req_t req, struct inode *i, int fd, off_t size);
 /* ops_raw.c: false if libfuse knows the request. */
 bool raw_request(const void *request);
-bool raw_gives_pages(uint32_t opcode);      /* a program may get pages, or store in them */
-bool raw_reads_attributes(uint32_t opcode); /* as GETATTR */
+bool raw_refuse_change(const void *request); /* of a read-only mount: true: it was answered */
+bool raw_gives_pages(uint32_t opcode);       /* a program may get pages, or store in them */
+bool raw_reads_attributes(uint32_t opcode);  /* as GETATTR */
 /* ops_read.c */
-void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off);
+void read_worker(fuse_req_t req, struct inode *i, struct handle *h, size_t size, off_t off);
 /* Reads the origin: the bytes read, short only at its end; or -ORIGIN_ERROR - errno. */
 #define ORIGIN_ERROR 100000 /* keeps values of errno apart from CM_E* */
 int64_t read_origin(int fd, uint64_t off, void *buf, size_t len);
@@ -588,6 +703,7 @@ static inline bool refuse_barred(fuse_req_t req, const struct inode *i)
     return i->barred;
 }
 
+/* NULL: there was no OPEN. */
 static inline struct handle *handle_of(const struct fuse_file_info *fi)
 {
     return (struct handle *)(uintptr_t)fi->fh;

@@ -4,10 +4,10 @@
  *
  * A FUSE mount has one st_dev for everything below it. But DIR may contain mounted file systems and
  * btrfs subvolumes, and each has its own numbers. Programs that copy trees take equal (st_dev,
- * st_ino) for hard links. So numbers of DIR's own device stay as they are. Numbers of other devices
- * are mixed with a key of the device and get the top bit. Numbers of DIR's device that have the top
- * bit themselves are mixed, too. The mixing is a permutation: two files of one device never share a
- * number.
+ * st_ino) for hard links. So numbers of DIR's own device stay as they are (of the first DIR's, if
+ * there are several). Numbers of other devices are mixed with a key of the device and get the top
+ * bit. Numbers of DIR's device that have the top bit themselves are mixed, too. The mixing is a
+ * permutation: two files of one device never share a number.
  *
  * The key comes from an identity that the file system keeps over a reboot. A second device with the
  * same identity (a copy of an image, a snapshot), and a device without one, get their device number
@@ -47,7 +47,7 @@ struct device {
     dev_t dev;
     uint64_t identity, key;
     uint64_t inodes; /* held; while there are any, `dev` means this file system */
-    bool own;        /* DIR's */
+    bool own;        /* the first DIR's */
     bool subvolumes; /* a directory may be on another device without being a mount point */
     bool nodes;      /* FUSE, whose server may give one number to two files */
     bool doubtful;   /* number_doubtful */
@@ -63,16 +63,17 @@ struct device {
 static struct {
     pthread_mutex_t lock;
     struct device *head, own;
-    unsigned long limits; /* of DIR */
 } devices = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-/* Names of mount points below DIR. readdir's numbers for them are those of the covered directories.
+/* Names of mount points below DIRs. readdir's numbers for them are those of the covered
+ * directories.
  */
 static struct {
     pthread_mutex_t lock;
     int fd; /* polled: the kernel says when mounts change */
     char **name;
     size_t n;
+    unsigned reads; /* how often the list was read again */
 } points = { .lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1 };
 
 static uint64_t mix(uint64_t x)
@@ -242,9 +243,8 @@ bool number_proves(const struct device *d)
 unsigned long number_limits(int fd)
 {
     struct statfs sf;
-    unsigned long limits = fstatfs(fd, &sf) < 0 ? LIMITS : (unsigned long)sf.f_flags & LIMITS;
 
-    return limits & ~devices.limits; /* the mount itself has the flags of DIR */
+    return fstatfs(fd, &sf) < 0 ? LIMITS : (unsigned long)sf.f_flags & LIMITS;
 }
 
 int number_witness(const struct device *d)
@@ -331,6 +331,8 @@ void number_show(const struct inode *i, struct stat *st)
         i->linked && st->st_dev == i->device->dev ? number_of(i->device, st->st_ino) : i->number;
     if ((limits & ST_NOSUID) && S_ISREG(st->st_mode))
         st->st_mode &= ~(mode_t)(S_ISUID | S_ISGID);
+    if ((limits & ST_NOEXEC) && S_ISREG(st->st_mode) && !opens_are_sent())
+        st->st_mode &= ~(mode_t)(S_IXUSR | S_IXGRP | S_IXOTH); /* no open can be refused */
     if ((limits & ST_NODEV) && (S_ISBLK(st->st_mode) || S_ISCHR(st->st_mode)))
         st->st_rdev = makedev(0, 0); /* nobody guarantees that number */
 }
@@ -374,17 +376,17 @@ struct device *number_init(const struct stat *st, int fd)
     d->dev = st->st_dev;
     d->own = true;
     describe(d, fd, st->st_mode);
-    devices.limits = number_limits(fd);
     d->witness = open_witness(d, fd, st->st_mode);
-    d->inodes = 1; /* never removed: the root */
+    d->inodes = 1; /* DIR's */
     enter(d);
     points.fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
-    points.n = place_mount_points(mnt.opt.dir, &points.name);
+    points.n = place_mount_points(&points.name);
     return d;
 }
 
-void number_look_at_mounts(void)
+unsigned number_look_at_mounts(void)
 {
+    unsigned reads;
     struct pollfd p = { .fd = points.fd, .events = POLLPRI };
 
     pthread_mutex_lock(&points.lock);
@@ -392,9 +394,12 @@ void number_look_at_mounts(void)
         for (size_t i = 0; i < points.n; i++)
             free(points.name[i]);
         free(points.name);
-        points.n = place_mount_points(mnt.opt.dir, &points.name);
+        points.n = place_mount_points(&points.name);
+        points.reads++;
     }
+    reads = points.reads;
     pthread_mutex_unlock(&points.lock);
+    return reads;
 }
 
 bool number_is_point(const char *name)
@@ -434,8 +439,11 @@ uint64_t number_listed(struct inode *dir, int dirfd, const struct dirent *e)
 
     if (!strcmp(e->d_name, "."))
         return dir->number;
-    if (up ? dir != inode_of(FUSE_ROOT_ID)
-           : (directory && dir->device->subvolumes) || number_is_point(e->d_name))
+    /* A lookup of ".." would lead to this mount, which covers the directory, and the mount would
+     * ask itself. If it is killed then, it cannot end. */
+    if (up && !dir->top && (n = inode_number_above(dir, e->d_ino)) != 0)
+        return n;
+    if (up ? !dir->top : (directory && dir->device->subvolumes) || number_is_point(e->d_name))
         n = number_found(dir->device, dirfd, e->d_name);
     return n ? n : number_of(dir->device, e->d_ino);
 }

@@ -70,8 +70,12 @@ static int set_others(fuse_req_t req, struct inode *i, const struct stat *a, int
     if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
         err = set_owner(req, i, a, to_set);
     /* After the owner: a change of owner may clear bits that the kernel asks to set. */
-    if (!err && (to_set & FUSE_SET_ATTR_MODE) && chmod(procpath(i->fd).s, a->st_mode & 07777) < 0)
-        err = errno;
+    if (!err && (to_set & FUSE_SET_ATTR_MODE)) {
+        atomic_fetch_add(&i->mode_changes, 1);
+        if (chmod(procpath(i->fd).s, a->st_mode & 07777) < 0)
+            err = errno;
+        atomic_fetch_add(&i->mode_changes, 1);
+    }
     if (!err && (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |
                            FUSE_SET_ATTR_MTIME_NOW)))
         err = set_times(i, a, to_set);
@@ -89,7 +93,9 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *a, int to_se
     if (refuse_barred(req, i))
         return;
     if (to_set & FUSE_SET_ATTR_SIZE)
-        err = set_size(req, i, fi && handle_of(fi)->writable ? handle_of(fi)->fd : -1, a->st_size);
+        err = set_size(req, i,
+                       fi && handle_of(fi) && handle_of(fi)->writable ? handle_of(fi)->fd : -1,
+                       a->st_size);
     if (!err && (to_set & ~FUSE_SET_ATTR_SIZE)) {
         err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
         if (!err) {

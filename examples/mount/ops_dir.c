@@ -26,6 +26,16 @@ int dir_descriptor(const struct fuse_file_info *fi)
     return dirfd(dir_of(fi)->d);
 }
 
+/* Nobody else makes or removes names, so the kernel may keep the list. It drops it when a name
+ * changes through the mount. Another number of a mount point is no change that it sees. */
+static void keep_list(struct inode *i, struct fuse_file_info *fi)
+{
+    const unsigned reads = number_look_at_mounts() + 1;
+
+    fi->cache_readdir = !others_write();
+    fi->keep_cache = !others_write() && atomic_exchange(&i->listed, reads) == reads;
+}
+
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct dir *dir = calloc(1, sizeof(*dir));
@@ -42,6 +52,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
         return;
     }
     fi->fh = (uintptr_t)dir;
+    keep_list(inode_of(ino), fi);
     if (fuse_reply_open(req, fi) == -ENOENT) {
         closedir(dir->d);
         free(dir);
@@ -122,12 +133,15 @@ static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fus
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
+    struct inode *i = inode_of(ino), *top = i->barred ? inode_top(i) : NULL;
     struct statvfs sv;
 
-    if (fstatvfs((inode_of(ino)->barred ? inode_of(FUSE_ROOT_ID) : inode_of(ino))->fd, &sv) < 0)
+    if (fstatvfs(top ? top->fd : i->fd, &sv) < 0)
         fuse_reply_err(req, errno);
     else
         fuse_reply_statfs(req, &sv);
+    if (top)
+        inode_put(top);
 }
 
 void ops_dir_init(struct fuse_lowlevel_ops *ops)

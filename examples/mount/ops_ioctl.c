@@ -72,7 +72,7 @@ static int set_flags(fuse_req_t req, struct inode *i, int fd, unsigned cmd, unio
         return EROFS;
     if (!S_ISREG(i->type))
         return set_as(req, fd, cmd, a);
-    if (fixes(cmd, a) && atomic_load(&i->pages_read) && flush_may_be_mapped(i))
+    if (fixes(cmd, a) && flush_may_hold(i))
         return EBUSY;
     err = -change_begin(&c, i, CHANGE_ATTR, 0, 0);
     if (!err) {
@@ -82,32 +82,44 @@ static int set_flags(fuse_req_t req, struct inode *i, int fd, unsigned cmd, unio
     return err;
 }
 
+/* 0 or errno. */
+static int do_ioctl(fuse_req_t req, fuse_ino_t ino, int fd, unsigned cmd, union argument *a)
+{
+    int err;
+
+    if (is_get(cmd))
+        return ioctl(fd, cmd, a) < 0 ? errno : 0;
+    err = set_flags(req, inode_of(ino), fd, cmd, a);
+    /* The kernel does not know that the ctime has changed. */
+    fuse_lowlevel_notify_inval_inode(mnt.se, ino, -1, 0);
+    return err;
+}
+
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
                      struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_size,
                      size_t out_size)
 {
     struct inode *i = inode_of(ino);
-    const int fd = S_ISDIR(i->type) ? dir_descriptor(fi) : handle_of(fi)->fd;
+    struct handle *h = NULL;
     union argument a = { .size = 0 };
-    int err = ENOTTY;
+    int err;
 
     (void)arg, (void)flags;
-    if (!checked || in_size > sizeof(a) || out_size > sizeof(a)) {
+    if (!checked || in_size > sizeof(a) || out_size > sizeof(a) || !(is_get(cmd) || is_set(cmd))) {
         fuse_reply_err(req, ENOTTY);
         return;
     }
-    if (is_get(cmd)) {
-        err = ioctl(fd, cmd, &a) < 0 ? errno : 0;
-    } else if (is_set(cmd)) {
+    if (!S_ISDIR(i->type) && !(h = handle_begin(req, ino, fi)))
+        return;
+    if (is_set(cmd))
         memcpy(&a, in, in_size);
-        err = set_flags(req, i, fd, cmd, &a);
-        /* The kernel does not know that the ctime has changed. */
-        fuse_lowlevel_notify_inval_inode(mnt.se, ino, -1, 0);
-    }
+    err = do_ioctl(req, ino, h ? h->fd : dir_descriptor(fi), cmd, &a);
     if (err)
         fuse_reply_err(req, err);
     else
         fuse_reply_ioctl(req, 0, &a, out_size);
+    if (h)
+        handle_end(h, fi);
 }
 
 void ops_ioctl_init(struct fuse_lowlevel_ops *ops)

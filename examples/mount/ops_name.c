@@ -58,6 +58,7 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 struct named {
     struct inode *inode; /* held; NULL: no such name, or it cannot be cached */
     struct change change;
+    bool dies;   /* its name is removed */
     bool last;   /* the last name of a file that is not attached needs no bracket, */
     bool forget; /* but this id has to be forgotten */
     cm_file_id id;
@@ -90,6 +91,7 @@ static int named_begin(struct named *v, struct inode *parent, const char *name, 
         inode_put(i);
         return 0;
     }
+    v->dies = dies;
     if (dies && st.st_nlink == 1 && !i->cf && cache_on())
         prepare_forget(v, i);
     else
@@ -105,7 +107,9 @@ static void named_end(struct named *v)
 {
     if (!v->inode)
         return;
-    file_gone(v->inode);
+    if (v->dies)
+        file_gone(v->inode);
+    record_renamed(v->inode);
     if (!v->last)
         change_end(&v->change);
     else if (v->forget && v->inode->unlinked && cache_on())

@@ -7,15 +7,25 @@
  * (requests are not aligned in their buffer, and the kernel bypasses its own pages itself),
  * O_APPEND (ops_write.c decides by the flags of each write; append-only files are an exception) and
  * O_TRUNC (it needs a bracket). Called by workers.
+ *
+ * A mount that is read-only, with nobody else writing, has nothing to do at an open: what is cached
+ * stays right, and so do the kernel's pages. So it tells the kernel to send no OPEN, FLUSH and
+ * RELEASE at all (ENOSYS). A READ then comes without a handle, and uses the attachment. What
+ * depends on opens excludes this: rules, which judge a file at each open, and --paranoid. Programs
+ * on a file system mounted with noexec are kept from running by their mode (number_show).
  */
 #include "mount.h"
 
 #include <sys/statvfs.h>
 
+#define VALIDATIONS_MAX 3u
 #define FMODE_EXEC 0x20 /* the kernel says with it that the file is opened to be executed */
 
 static int origin_flags(int flags)
 {
+    /* To write a part of a page later, the kernel first reads the page. */
+    if (mnt.opt.writeback && (flags & O_ACCMODE) == O_WRONLY)
+        flags ^= O_WRONLY ^ O_RDWR;
     /* Not O_NONBLOCK. With a regular file it only means that the open does not wait for a lease. A
      * program that identifies the file for a cache may hold a lease for a moment. */
     return (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_DIRECT | O_APPEND | O_NOFOLLOW | O_NOCTTY |
@@ -38,13 +48,23 @@ static bool may_share(const struct inode *i)
 /* Its own descriptor, or the attachment's for a reader. 0 or errno. */
 static int open_origin(struct handle *h, int fd, int flags)
 {
+    const int direct = h->writable ? 0 : times_flags(h->inode);
+
     h->own_fd = true;
     h->fd = fd;
+    h->readable |= mnt.opt.writeback;
     if (fd < 0 && !h->writable && may_share(h->inode)) {
         h->own_fd = false;
         h->fd = h->inode->rfd;
     } else if (fd < 0) {
-        h->fd = fstab_open(h->inode->fd, origin_flags(flags));
+        h->fd = fstab_open(h->inode->fd, origin_flags(flags) | direct);
+        if (h->fd < 0 && errno == EINVAL && direct) /* it is not attached then */
+            h->fd = fstab_open(h->inode->fd, origin_flags(flags));
+        /* The mount of an ordinary user may have the right to write it only. */
+        if (h->fd < 0 && errno == EACCES && mnt.opt.writeback && (flags & O_ACCMODE) == O_WRONLY) {
+            h->readable = false;
+            h->fd = fstab_open(h->inode->fd, origin_flags(flags) ^ O_WRONLY ^ O_RDWR);
+        }
         /* An append-only file (chattr +a) can be opened in no other way. */
         if (h->fd < 0 && errno == EPERM && (flags & O_APPEND)) {
             h->fd = fstab_open(h->inode->fd, origin_flags(flags) | O_APPEND);
@@ -60,10 +80,35 @@ static int open_origin(struct handle *h, int fd, int flags)
     return h->fd < 0 ? errno : 0;
 }
 
+/* What other machines or processes serve has no writes that wait here, and neither has a file that
+ * cannot be read: both are written past the kernel's pages. */
+static bool may_hold_back(const struct handle *h)
+{
+    return !mnt.opt.writeback || !h->writable || (h->readable && number_local(h->inode->device));
+}
+
+/* Beside other writers only a validation that counts shows that what is cached is still right. One
+ * does not count if the file was written or forgotten here meanwhile, or if another thread has
+ * validated it later: then it is done again. In the end the handle passes through, and the kernel's
+ * pages go. */
+static void validate_opened(struct handle *h)
+{
+    cm_file_info info = { .racy = 0 };
+    int rc = CM_IGNORED;
+
+    for (unsigned n = 0; n < VALIDATIONS_MAX && rc == CM_IGNORED; n++)
+        rc = file_revalidate(h->inode, &info);
+    if (info.racy || info.want_validator)
+        keeper_schedule(h->inode);
+    if (rc != 0 && others_write()) {
+        h->cf = NULL;
+        file_has_pages(h->inode, 0);
+    }
+}
+
 int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
 {
     struct handle *h = calloc(1, sizeof(*h));
-    cm_file_info info = { .racy = 0 };
     uint64_t incarnation;
     bool fresh;
     int err;
@@ -81,6 +126,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     file_judge(i);
     fresh = h->readable ? file_use(i) : file_use_to_change(i);
     err = open_origin(h, fd, fi->flags);
+    times_opened(h);
     if (err) {
         file_unuse(i);
         inode_put(i);
@@ -90,11 +136,8 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     proof_opened(h, fd >= 0);
     coherence_opened(i);
     h->cf = cache_on() && !i->left_out ? i->cf : NULL;
-    if (h->cf && !fresh) { /* the attaching has just done it */
-        file_revalidate(i, &info);
-        if (info.racy || info.want_validator)
-            keeper_schedule(i);
-    }
+    if (h->cf && !fresh) /* the attaching has just done it */
+        validate_opened(h);
     if (h->writable && !flush_list(h)) {
         close_handle(h);
         return ENOTCONN; /* the mount is ending */
@@ -105,7 +148,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     /* FLUSH writes what was stored in mappings, and asks a network for its errors. */
     fi->noflush = !h->writable || (!h->maps && !number_far(i->device));
     /* An append-only file has no shared mapping, because its stores could not be written. */
-    fi->direct_io = h->appends || is_strict();
+    fi->direct_io = h->appends || is_strict() || !may_hold_back(h);
     return 0;
 }
 
@@ -127,6 +170,9 @@ void close_handle(struct handle *h)
     /* The mount's own writes have scheduled a validator. Others may have written meanwhile. */
     if (h->writable && others_write() && i->cf && cache_on())
         file_revalidate(i, &info);
+    if (h->writable && times_tell(i)) /* what was stored in a mapping comes after the close */
+        flush_handle(h);
+    times_closed(h);
     if (h->own_fd)
         close(h->fd);
     file_unuse(i);
@@ -134,11 +180,59 @@ void close_handle(struct handle *h)
     free(h);
 }
 
+/* ---- Without OPEN --------------------------------------------------------------------------- */
+
+static bool no_opens;
+
+void ops_open_agree(unsigned capable)
+{
+    no_opens = mnt.opt.ro && !others_write() && !mnt.opt.paranoid && !rules_any() &&
+               (capable & FUSE_CAP_NO_OPEN_SUPPORT);
+}
+
+bool opens_are_sent(void)
+{
+    return !no_opens;
+}
+
+struct handle *handle_begin(fuse_req_t req, fuse_ino_t ino, const struct fuse_file_info *fi)
+{
+    struct fuse_file_info own = { .flags = O_RDONLY };
+    int err;
+
+    if (handle_of(fi))
+        return handle_of(fi);
+    err = open_handle(inode_of(ino), -1, &own);
+    if (err)
+        fuse_reply_err(req, err);
+    return err ? NULL : handle_of(&own);
+}
+
+void handle_end(struct handle *h, const struct fuse_file_info *fi)
+{
+    struct inode *i;
+
+    if (h == handle_of(fi))
+        return;
+    i = h->inode;
+    inode_hold(i);
+    close_handle(h);
+    if (!inode_known(i)) /* the request is answered, and nobody else would detach it */
+        file_detach_idle(i);
+    inode_put(i);
+}
+
+/* ---- Operations ------------------------------------------------------------------------------ */
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     const bool executes = fi->flags & FMODE_EXEC;
     int err = executes && inode_of(ino)->limits & ST_NOEXEC ? EACCES : 0;
 
+    if (no_opens) { /* from now on the kernel does not ask, and keeps its pages */
+        fuse_reply_err(req, ENOSYS);
+        return;
+    }
     if (!err)
         err = open_handle(inode_of(ino), -1, fi);
     if (err)
@@ -183,6 +277,18 @@ static bool is_made(int fd, const struct fuse_entry_param *e)
            number_of(inode_of(e->ino)->device, st.st_ino) == e->attr.st_ino;
 }
 
+/* Others may have replaced it already. 0 or errno. */
+static int look_up_made(struct inode *parent, const char *name, int fd, struct fuse_entry_param *e)
+{
+    int err = inode_entry(parent, name, e);
+
+    if (!err && !is_made(fd, e)) {
+        inode_forget(e->ino, 1);
+        err = ESTALE;
+    }
+    return err;
+}
+
 static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, mode_t mode,
                       struct fuse_file_info *fi)
 {
@@ -201,11 +307,8 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
     }
     err = fstab_sync_names(parent->fd);
     if (!err)
-        err = inode_entry(parent, name, &e);
-    if (!err && !is_made(fd, &e)) {
-        inode_forget(e.ino, 1);
-        err = ESTALE;
-    }
+        err =
+            others_write() ? look_up_made(parent, name, fd, &e) : inode_made(parent, name, fd, &e);
     if (err) {
         close(fd);
         fuse_reply_err(req,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * ops_raw.c - requests that libfuse 3.14 does not know: TMPFILE and STATX.
+ * ops_raw.c - requests that libfuse 3.14 does not know: TMPFILE and STATX; and those that a
+ * read-only mount refuses.
  *
  * The kernel sends these whatever protocol version was agreed on, until a server answers ENOSYS. So
  * loop.c shows every request to raw_request() before libfuse gets it. This file translates between
@@ -14,7 +15,6 @@
 
 #include <linux/fuse.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 
 /* The enum of linux/fuse.h has them since Linux 6.1 and 6.6. */
 #define TMPFILE 51
@@ -51,7 +51,7 @@ static int answer(const struct fuse_in_header *in, int err, const void *data, si
                                  .unique = in->unique };
     struct iovec iov[2] = { { &h, sizeof(h) }, { (void *)(uintptr_t)data, n } };
 
-    return writev(fuse_session_fd(mnt.se), iov, n ? 2 : 1) < 0 ? -errno : 0;
+    return wire_answer(iov, n ? 2 : 1);
 }
 
 static void split(double timeout, uint64_t *sec, uint32_t *nsec)
@@ -179,6 +179,42 @@ bool raw_request(const void *request)
         take_statx(in);
     else
         return false;
+    return true;
+}
+
+/* The kernel sends none of these to a read-only mount. But somebody may make it writable later
+ * (mount -o remount,rw), and then the mount would change files that it has not opened. */
+bool raw_refuse_change(const void *request)
+{
+    const struct fuse_in_header *in = request;
+    const struct fuse_open_in *open = (const void *)(in + 1);
+
+    switch (in->opcode) {
+    case FUSE_OPEN:
+        if ((open->flags & O_ACCMODE) == O_RDONLY && !(open->flags & O_TRUNC))
+            return false;
+        break;
+    case FUSE_SETATTR:
+    case FUSE_MKNOD:
+    case FUSE_MKDIR:
+    case FUSE_UNLINK:
+    case FUSE_RMDIR:
+    case FUSE_RENAME:
+    case FUSE_RENAME2:
+    case FUSE_LINK:
+    case FUSE_SYMLINK:
+    case FUSE_CREATE:
+    case TMPFILE:
+    case FUSE_WRITE:
+    case FUSE_SETXATTR:
+    case FUSE_REMOVEXATTR:
+    case FUSE_FALLOCATE:
+    case FUSE_COPY_FILE_RANGE:
+        break;
+    default:
+        return false;
+    }
+    (void)answer(in, EROFS, NULL, 0);
     return true;
 }
 

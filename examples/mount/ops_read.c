@@ -12,6 +12,17 @@
  */
 #include "mount.h"
 
+/* A shorter answer is stored first: it takes no time, and programs that look at the counters right
+ * after a read find it there. */
+#define EARLY_MIN (READ_MAX / 2)
+
+static void reply_read(fuse_req_t req, struct inode *i, uint64_t off, const void *buf, size_t n)
+{
+    if (record_on())
+        record_note(i, false, off, n);
+    fuse_reply_buf(req, buf, n);
+}
+
 /* False: it is no hit, and nothing was replied. */
 static bool reply_hit(fuse_req_t req, struct inode *i, size_t size, off_t off)
 {
@@ -20,7 +31,7 @@ static bool reply_hit(fuse_req_t req, struct inode *i, size_t size, off_t off)
 
     if (n < 0)
         return false;
-    fuse_reply_buf(req, buf, (size_t)n);
+    reply_read(req, i, (uint64_t)off, buf, (size_t)n);
     return true;
 }
 
@@ -34,14 +45,15 @@ static bool stale(struct inode *i)
            (double)(cm_now() - atomic_load(&i->checked_ns)) > mnt.opt.attr_timeout * 1e9;
 }
 
-/* Looks at the origin before what is cached is used. False: somebody is writing it, so a cached
- * block may be old, and storing one would be in vain. */
+/* Looks at the origin before what is cached is used. False: it cannot be looked at, or with
+ * `strict` somebody is writing it. So a cached block may be old, and storing one would be in vain.
+ */
 static bool validate(struct inode *i)
 {
     cm_file_info info = { .struct_size = sizeof(info) };
     const int rc = file_revalidate(i, &info);
 
-    return !is_strict() || (rc == 0 && !info.racy);
+    return is_strict() ? rc == 0 && !info.racy : rc >= 0;
 }
 
 /* Since it was opened, its file may have become one that is not cached. */
@@ -50,12 +62,34 @@ static bool cached(const struct handle *h)
     return h->cf && cache_on() && !atomic_load(&h->inode->linked) && !paranoid_found();
 }
 
+/* The kernel has sent no OPEN, and holds the inode while somebody has the file open. */
+static void read_unopened(fuse_req_t req, struct inode *i, size_t size, off_t off,
+                          const struct fuse_file_info *fi)
+{
+    char *buf = loop_scratch();
+    int64_t n = -1;
+
+    if (!direct_bypasses(fi))
+        direct_note_pages(i, true);
+    if (size <= READ_MAX && !atomic_load(&i->linked) && file_try_use(i)) {
+        n = cache_on() ? mnt.backing->read_whole(i, (uint64_t)off, buf, size) : -1;
+        file_unuse(i);
+    }
+    if (n >= 0) /* after that the inode may be gone */
+        reply_read(req, i, (uint64_t)off, buf, (size_t)n);
+    else
+        loop_defer_read(req, i, NULL, size, off);
+}
+
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                     struct fuse_file_info *fi)
 {
     struct handle *h = handle_of(fi);
 
-    (void)ino;
+    if (!h) {
+        read_unopened(req, inode_of(ino), size, off, fi);
+        return;
+    }
     if (atomic_load_explicit(&h->fresh, memory_order_relaxed))
         handle_in_use(h);
     if (!direct_bypasses(fi))
@@ -63,7 +97,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     if (cached(h) && size <= READ_MAX && !mnt.opt.paranoid && !stale(h->inode) &&
         reply_hit(req, h->inode, size, off))
         return;
-    loop_defer_read(req, h, size, off);
+    loop_defer_read(req, h->inode, h, size, off);
 }
 
 int64_t read_origin(int fd, uint64_t off, void *buf, size_t len)
@@ -86,47 +120,121 @@ int64_t read_origin(int fd, uint64_t off, void *buf, size_t len)
     return (int64_t)done;
 }
 
+/* A READ that the origin answers. */
+struct reading {
+    fuse_req_t req;
+    struct inode *inode;
+    int fd; /* of the origin */
+    uint64_t off;
+    size_t size;
+    void *buf;  /* where the answer is made */
+    bool early; /* answer as soon as the origin has, and store the blocks then */
+    bool replied;
+};
+
+/* All of the answer has come from the origin at once. The user need not wait until it is stored.
+ * With the answer the handle may go, so the attachment's descriptor is used from then on. */
+static void reply_early(struct reading *r, size_t n)
+{
+    r->replied = true;
+    r->fd = r->inode->rfd;
+    reply_read(r->req, r->inode, r->off, r->buf, n < r->size ? n : r->size);
+}
+
 static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
 {
-    const struct handle *h = ctx;
+    struct reading *r = ctx;
+    const int64_t n = read_origin(r->fd, off, buf, len);
 
-    return read_origin(h->readable ? h->fd : h->inode->rfd, off, buf, len);
+    if (r->early && !r->replied && n >= 0 && off == r->off && buf == r->buf && len >= r->size)
+        reply_early(r, (size_t)n);
+    return n;
 }
 
 /* --paranoid: what the cache would answer, compared. Without memory it is not used. */
-static int64_t read_compared(struct handle *h, uint64_t off, void *buf, size_t size)
+static int64_t read_compared(struct reading *r)
 {
-    void *origin = malloc(size);
+    void *origin = malloc(r->size);
     struct paranoid p;
     int64_t n;
 
     if (!origin)
         return CM_ENOMEM;
-    paranoid_begin(&p, h->inode);
-    n = mnt.backing->read_through(h->inode, off, buf, size, origin_read, h);
+    paranoid_begin(&p, r->inode);
+    n = mnt.backing->read_through(r->inode, r->off, r->buf, r->size, origin_read, r);
     if (n >= 0)
-        n = paranoid_end(&p, buf, n, origin_read(h, off, origin, size), origin, off);
+        n = paranoid_end(&p, r->buf, n, origin_read(r, r->off, origin, r->size), origin, r->off);
     free(origin);
     return n;
 }
 
-void read_worker(fuse_req_t req, struct handle *h, size_t size, off_t off)
+/* The bytes read, or an error. Of what is long the blocks are stored after the answer. The file
+ * stays attached for that, whatever becomes of the handle. Where times tell, the handle's own
+ * descriptor reads all that is stored, so the answer waits for it. */
+static int64_t read_cached(struct reading *r)
 {
-    void *buf = loop_scratch();
+    int64_t n;
+
+    if (mnt.opt.paranoid)
+        return read_compared(r);
+    r->early = r->size >= EARLY_MIN && !times_tell(r->inode) && file_use_attached(r->inode);
+    n = mnt.backing->read_through(r->inode, r->off, r->buf, r->size, origin_read, r);
+    if (r->early)
+        file_unuse(r->inode);
+    return n;
+}
+
+/* Its file system cannot read past its pages, or not at this place. */
+static int64_t read_buffered(struct handle *h, const struct reading *r)
+{
+    const int fd = fstab_open(h->inode->fd, O_RDONLY | O_CLOEXEC);
+    const int64_t n = fd < 0 ? -errno - ORIGIN_ERROR : read_origin(fd, r->off, r->buf, r->size);
+
+    if (fd >= 0)
+        close(fd);
+    file_has_pages(h->inode, 0);
+    return n;
+}
+
+static void answer_read(fuse_req_t req, struct handle *h, size_t size, off_t off)
+{
+    struct reading r = { .req = req,
+                         .inode = h->inode,
+                         .fd = h->readable ? h->fd : h->inode->rfd,
+                         .off = (uint64_t)off,
+                         .size = size > READ_MAX ? READ_MAX : size,
+                         .buf = loop_scratch() };
     int64_t n = CM_EIO;
 
-    if (size > READ_MAX)
-        size = READ_MAX;
-    if (cached(h) && (!stale(h->inode) || validate(h->inode)))
-        n = mnt.opt.paranoid
-                ? read_compared(h, (uint64_t)off, buf, size)
-                : mnt.backing->read_through(h->inode, (uint64_t)off, buf, size, origin_read, h);
+    if (times_tell(h->inode) && cached(h))
+        r.fd = times_store_fd(h);
+    if (r.fd >= 0 && cached(h) && (!stale(h->inode) || validate(h->inode)))
+        n = read_cached(&r);
+    if (r.replied)
+        return;
     if (n < 0 && n > -ORIGIN_ERROR) /* trouble of the cache does not concern the reader */
-        n = read_origin(h->fd, (uint64_t)off, buf, size);
+        n = read_origin(r.fd, r.off, r.buf, r.size);
+    if (times_tell(h->inode) && (n == -EINVAL - ORIGIN_ERROR || r.fd < 0))
+        n = read_buffered(h, &r);
     if (n < 0)
         fuse_reply_err(req, (int)(-n - ORIGIN_ERROR));
     else
-        fuse_reply_buf(req, buf, (size_t)n);
+        reply_read(req, r.inode, r.off, r.buf, (size_t)n);
+}
+
+void read_worker(fuse_req_t req, struct inode *i, struct handle *h, size_t size, off_t off)
+{
+    const struct fuse_file_info none = { .fh = (uintptr_t)h };
+
+    inode_hold(i); /* after the answer the kernel may forget it */
+    h = handle_begin(req, (uintptr_t)i, &none);
+    if (h) {
+        answer_read(req, h, size, off);
+        handle_end(h, &none);
+    }
+    if (!inode_known(i)) /* nobody else would detach it */
+        file_detach_idle(i);
+    inode_put(i);
 }
 
 void ops_read_init(struct fuse_lowlevel_ops *ops)

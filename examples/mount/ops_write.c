@@ -23,8 +23,9 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
                      struct fuse_file_info *fi)
 {
     struct handle *h = handle_of(fi);
-    /* Pages of a mapping are written to their place, whatever flags the file was opened with. */
-    bool at_end = (fi->flags & O_APPEND) && !fi->writepage;
+    /* Pages of a mapping are written to their place, whatever flags the file was opened with. With
+     * -o writeback only the kernel knows where the end is; it says so, and nobody else writes. */
+    bool at_end = (fi->flags & O_APPEND) && !fi->writepage && (!mnt.opt.writeback || h->appends);
     struct change c;
     struct creds who;
     size_t done = 0;
@@ -43,6 +44,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
         fuse_reply_err(req, err);
         return;
     }
+    times_write_begin(h);
     creds_charge(&who, fi->writepage ? NULL : req, h->inode);
     while (done < size && !err) {
         ssize_t n = at_end ? append(h->fd, buf + done, size - done, off + (off_t)done)
@@ -59,6 +61,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
         flush_failed(h->inode, off + (off_t)done, size - done, err);
         done = 0;
     }
+    if (done && record_on())
+        record_note(h->inode, true, (uint64_t)off, done);
     if (done && direct_bypasses(fi))
         direct_reply(req, h->inode, off, done, at_end && others_write());
     else if (done)
@@ -99,6 +103,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
     err = mode & ~known ? EOPNOTSUPP
                         : -change_begin(&c, h->inode, CHANGE_RANGE, (uint64_t)off, (uint64_t)len);
     if (!err) {
+        times_write_begin(h);
         creds_charge(&who, req, h->inode);
         do
             rc = fallocate(h->fd, mode, off, len);
@@ -115,6 +120,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
                                struct fuse_file_info *fi_out, size_t len, int flags)
 {
     struct handle *in = handle_of(fi_in), *out = handle_of(fi_out);
+    const off_t to = off_out; /* the call moves it */
     struct change c;
     struct creds who;
     ssize_t n;
@@ -128,6 +134,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
         fuse_reply_err(req, err);
         return;
     }
+    times_write_begin(out);
     creds_charge(&who, req, out->inode);
     do
         n = copy_file_range(in->fd, &off_in, out->fd, &off_out, len, (unsigned)flags);
@@ -135,6 +142,8 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
     err = errno;
     creds_leave(&who);
     change_end(&c);
+    if (n > 0 && record_on())
+        record_note(out->inode, true, (uint64_t)to, (uint64_t)n);
     if (n < 0)
         fuse_reply_err(req, err);
     else
@@ -143,51 +152,69 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-    struct handle *h = handle_of(fi);
+    struct handle *h = handle_begin(req, ino, fi);
+    uint64_t ended;
+    int err;
 
-    (void)ino;
-    fuse_reply_err(req, file_sync(h, datasync != 0));
+    if (!h)
+        return;
+    ended = times_sync_begin(h->inode);
+    err = file_sync(h, datasync != 0);
+    if (!err)
+        times_sync_end(h, ended);
+    fuse_reply_err(req, err);
+    handle_end(h, fi);
 }
 
-/* close(): a network file system reports its write errors here. The handle's own descriptor stays
+/* A network file system reports its write errors at a close. The handle's own descriptor stays
  * open, so a duplicate is closed. */
+int flush_handle(struct handle *h)
+{
+    const uint64_t ended = times_sync_begin(h->inode);
+    const int fd = dup(h->fd);
+
+    if (fd >= 0 && close(fd) < 0)
+        return errno;
+    times_sync_end(h, ended);
+    return 0;
+}
+
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct handle *h = handle_of(fi);
-    int fd, err = 0;
 
     (void)ino;
-    if (h->writable) {
-        fd = dup(h->fd);
-        if (fd >= 0 && close(fd) < 0)
-            err = errno;
-    }
-    fuse_reply_err(req, err);
+    if (!opens_are_sent() && !h) /* so that it is not sent any more, too */
+        fuse_reply_err(req, ENOSYS);
+    else
+        fuse_reply_err(req, h->writable ? flush_handle(h) : 0);
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
                      struct fuse_file_info *fi)
 {
-    struct handle *h = handle_of(fi);
+    struct handle *h = handle_begin(req, ino, fi);
     struct stat st;
     off_t at;
 
-    (void)ino;
+    if (!h)
+        return;
     /* Data that was stored in a mapping is only in the kernel, which does not write it for this
      * call. So if the file may be mapped, all of it counts as data. */
-    if (atomic_load(&h->inode->pages_read) && flush_may_be_mapped(h->inode) &&
-        fstat(h->fd, &st) == 0) {
-        if (off < 0 || off >= st.st_size)
-            fuse_reply_err(req, ENXIO);
+    if (flush_may_hold(h->inode) && fstat(h->fd, &st) == 0) {
+        if (off >= 0 && off < st.st_size)
+            at = whence == SEEK_HOLE ? st.st_size : off;
         else
-            fuse_reply_lseek(req, whence == SEEK_HOLE ? st.st_size : off);
-        return;
+            at = -ENXIO;
+    } else {
+        at = lseek(h->fd, off, whence);
+        at = at < 0 ? -errno : at;
     }
-    at = lseek(h->fd, off, whence);
     if (at < 0)
-        fuse_reply_err(req, errno);
+        fuse_reply_err(req, (int)-at);
     else
         fuse_reply_lseek(req, at);
+    handle_end(h, fi);
 }
 
 void ops_write_init(struct fuse_lowlevel_ops *ops)
@@ -197,5 +224,7 @@ void ops_write_init(struct fuse_lowlevel_ops *ops)
     ops->copy_file_range = op_copy_file_range;
     ops->fsync = op_fsync;
     ops->flush = op_flush;
-    ops->lseek = op_lseek;
+    /* Without it the kernel answers itself: all is data. The origin does not know the size of a
+     * file whose writes are held back. */
+    ops->lseek = mnt.opt.writeback ? NULL : op_lseek;
 }

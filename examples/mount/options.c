@@ -9,10 +9,11 @@
 #include <stdio.h>
 
 static const char help[] =
-    "usage: cachemax-mount DIR --pool POOL | --service SOCKET [-f] [-o OPTION[,OPTION...]]\n"
+    "usage: cachemax-mount DIR... --pool POOL | --service SOCKET [-f] [-o OPTION[,OPTION...]]\n"
     "\n"
     "Mounts a read cache over the directory DIR. Everything in DIR stays where it is and is\n"
     "served under the same path. POOL keeps the blocks that are read; 'cachemax create' makes it.\n"
+    "Several DIRs share the pool and the process; that needs root. None may lie inside another.\n"
     "'mount -t fuse.cachemax POOL DIR' does the same, and so does a line of fstab.\n"
     "Unmount with 'fusermount3 -u DIR' or SIGTERM. The cache never holds the only copy of a file.\n"
     "\n"
@@ -34,9 +35,13 @@ static const char help[] =
     "                       how such files are read: sequential (reads ahead further), noreuse\n"
     "                       (nothing new of them is stored), keep (they stay longer)\n"
     "  --max-file-size SIZE do not cache files that are larger: bytes, or with K, M, G, T\n"
+    "  --quota PATH=SIZE    the files below the directory PATH of DIR take at most so much of the\n"
+    "                       pool: bytes, or with K, M, G, T, or a part of it, such as 10%\n"
     "  --coherence LEVEL    who else writes the files, and how soon that is seen: local (default:\n"
     "                       nobody does), close-to-open (a new open sees it at once, the rest\n"
     "                       about once per attr_timeout), strict (each read sees it)\n"
+    "  --trust-times SECS   the times of a server below DIR show each change by others, and no\n"
+    "                       clock is so many seconds ahead or behind: its files stay cached\n"
     "  --paranoid           compare everything that comes from the cache with the files: slow. "
     "The\n"
     "                       first difference is logged, and ends the use of the cache\n"
@@ -57,11 +62,15 @@ static const char help[] =
     "  -o fill_rate=SIZE    store at most so many bytes a second in the pool: saves its drive\n"
     "  -o drive_writes=N    store at most N times the pool's size a day\n"
     "  -o policy=NAME       which blocks stay: auto (default), s3r, gclock\n"
+    "  -o writeback         the kernel may hold writes back until fsync or close: fast small\n"
+    "                       writes. If the mount is killed before that, they are lost\n"
     "  -o any_owner         accept a pool, or a directory of SOCKET, that others own or may "
     "write:\n"
     "                       they decide what is read\n"
     "  -o max_background=N  requests the kernel sends ahead (64)\n"
     "  -o loops=N           threads that answer hits (2; with 8 CPUs or more 4)\n"
+    "  -o io_uring=WHEN     requests come by io_uring: off (default), or auto: if the kernel\n"
+    "                       allows it (module parameter fuse.enable_uring)\n"
     "  -o allow_other, -o default_permissions\n"
     "                       accepted; used anyway wherever they are permitted\n"
     "\n"
@@ -75,21 +84,26 @@ static const char help[] =
     "     and no program was told; the log names the file\n"
     "  5  --paranoid found wrong bytes in the cache; no program got them\n";
 
-static const char *const names[] = { "ro",      "rw",        "coherence",     "entry_timeout",
-                                     "verify",  "probation", "attr_timeout",  "max_background",
-                                     "loops",   "any_owner", "allow_other",   "default_permissions",
-                                     "pool",    "service",   "volume-id",     "one-file-system",
-                                     "include", "exclude",   "exclude-owner", "max-file-size",
-                                     "advise",  "policy",    "fill_rate",     "drive_writes" };
+static const char *const names[] = {
+    "ro",           "rw",          "coherence",     "entry_timeout",
+    "verify",       "probation",   "attr_timeout",  "max_background",
+    "loops",        "any_owner",   "allow_other",   "default_permissions",
+    "pool",         "service",     "volume-id",     "one-file-system",
+    "include",      "exclude",     "exclude-owner", "max-file-size",
+    "quota",        "advise",      "policy",        "fill_rate",
+    "drive_writes", "trust-times", "writeback",     "io_uring"
+};
 static const char *const switches[] = { "--pool",
                                         "--service",
                                         "--one-file-system",
                                         "--volume-id",
                                         "--coherence",
+                                        "--trust-times",
                                         "--paranoid",
                                         "--help",
                                         "--version",
                                         "--advise",
+                                        "--quota",
                                         "--include",
                                         "--exclude",
                                         "--exclude-owner",
@@ -245,6 +259,18 @@ static int parse_coherence(const char *value, enum coherence *out)
     return bad_value("coherence", value, "local, close-to-open or strict");
 }
 
+/* Below 2 s, whole seconds would hide a change. */
+static int parse_trust(const char *value, double *out)
+{
+    char *end = NULL;
+    const double d = value ? strtod(value, &end) : -1;
+
+    if (!value || end == value || *end || !(d >= 2 && d <= 3600))
+        return bad_value("trust-times", value, "2 to 3600 seconds");
+    *out = d;
+    return 0;
+}
+
 /* What is a switch, too. -1: it is none of them. */
 static int parse_switch_o(const char *key, const char *value, struct options *o)
 {
@@ -256,6 +282,8 @@ static int parse_switch_o(const char *key, const char *value, struct options *o)
         return take_text(&o->volume_id, value, "-o volume-id needs a name");
     if (!strcmp(key, "coherence"))
         return parse_coherence(value, &o->coherence);
+    if (!strcmp(key, "trust-times"))
+        return parse_trust(value, &o->trust_times);
     if (strcmp(key, "one-file-system") && strcmp(key, "paranoid"))
         return rules_has(key) ? rules_take(key, value, &o->rules) : -1;
     *(key[0] == 'p' ? &o->paranoid : &o->one_file_system) = true;
@@ -304,9 +332,18 @@ static int parse_drive_writes(const char *value, double *out)
     return 0;
 }
 
+static int parse_ring(const char *value, bool *ring)
+{
+    *ring = value && !strcmp(value, "auto");
+    return *ring || (value && !strcmp(value, "off")) ? 0
+                                                     : bad_value("io_uring", value, "auto or off");
+}
+
 /* Options of a pool that this process opens. -1: it is none of them. */
 static int parse_pool_o(const char *key, const char *value, struct options *o)
 {
+    static const char *const keys[] = { "-o probation", "-o verify", "-o policy", "-o drive_writes",
+                                        "-o fill_rate" };
     int rc = -1;
 
     if (!strcmp(key, "probation"))
@@ -321,7 +358,9 @@ static int parse_pool_o(const char *key, const char *value, struct options *o)
         rc = value && rules_size(value, &o->fill_rate)
                  ? 0
                  : bad_value(key, value, "a number of bytes, such as 20M");
-    o->of_pool |= rc >= 0;
+    for (size_t i = 0; rc >= 0 && i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (!strcmp(key, keys[i] + strlen("-o ")))
+            o->of_pool = keys[i];
     return rc;
 }
 
@@ -343,16 +382,21 @@ static int parse_o(char *key, struct options *o)
         return parse_count(key, value, 1, 65535, &o->max_background);
     if (!strcmp(key, "loops"))
         return parse_count(key, value, 1, 64, &o->loops);
+    if (!strcmp(key, "io_uring"))
+        return parse_ring(value, &o->ring);
     rc = parse_pool_o(key, value, o);
     if (rc >= 0)
         return rc;
     if (value && !(strcmp(key, "ro") && strcmp(key, "rw") && strcmp(key, "any_owner") &&
-                   strcmp(key, "allow_other") && strcmp(key, "default_permissions")))
+                   strcmp(key, "writeback") && strcmp(key, "allow_other") &&
+                   strcmp(key, "default_permissions")))
         return bad_value(key, value, "no value");
     if (!strcmp(key, "ro") || !strcmp(key, "rw"))
         o->ro = key[1] == 'o';
     else if (!strcmp(key, "any_owner"))
         o->any_owner = true;
+    else if (!strcmp(key, "writeback"))
+        o->writeback = true;
     else if (strcmp(key, "allow_other") && strcmp(key, "default_permissions"))
         return parse_fstab_o(key, value, o);
     return 0;
@@ -414,12 +458,18 @@ int options_answer(int letter)
     return printed();
 }
 
-static int take_dir(const char *a, struct options *o)
+int options_take_dir(const char *dir, struct options *o)
 {
-    if (o->dir)
-        return usage_error("more than one directory given");
-    o->dir = strdup(a);
-    return o->dir ? 0 : EXIT_RUNTIME;
+    struct place *more;
+
+    if (!*dir)
+        return usage_error("the directory's name is empty");
+    more = realloc(o->place, (o->places + 1) * sizeof(*more));
+    if (!more)
+        return EXIT_RUNTIME;
+    o->place = more;
+    more[o->places] = (struct place){ .path = strdup(dir), .fd = -1 };
+    return more[o->places++].path ? 0 : EXIT_RUNTIME;
 }
 
 /* --NAME VALUE or --NAME=VALUE of a rule. -1: it is none. */
@@ -469,12 +519,14 @@ static int parse_word(int argc, char **argv, int *i, struct options *o)
     }
     if (!strcmp(a, "--coherence") || !strncmp(a, "--coherence=", 12))
         return parse_coherence(a[11] ? a + 12 : argument("", argc, argv, i), &o->coherence);
+    if (!strcmp(a, "--trust-times") || !strncmp(a, "--trust-times=", 14))
+        return parse_trust(a[13] ? a + 14 : argument("", argc, argv, i), &o->trust_times);
     rc = parse_rule(argc, argv, i, o);
     if (rc >= 0)
         return rc;
     if (a[0] == '-' && a[1])
         return unknown("option", a, switches, sizeof(switches) / sizeof(switches[0]));
-    return take_dir(a, o);
+    return options_take_dir(a, o);
 }
 
 /* With two loops one is mostly awake and on the CPU next to the reader. Measured on two CPUs
@@ -508,9 +560,24 @@ int options_complete(struct options *o)
 {
     if (o->pool && o->service)
         return usage_error("--pool and --service exclude each other");
-    if (o->service && (o->of_pool || o->rules.advised))
-        return usage_error("-o verify, probation, fill_rate, drive_writes and policy, and --advise "
-                           "are of a --pool; a service has its own");
+    if (o->service && (o->of_pool || o->rules.advised || o->rules.quotas.n)) {
+        char why[160];
+
+        snprintf(why, sizeof(why),
+                 "%s needs --pool: with --service the pool is the service's; leave it out",
+                 o->of_pool         ? o->of_pool
+                 : o->rules.advised ? "--advise"
+                                    : "--quota");
+        return usage_error(why);
+    }
+    if (o->trust_times > 0 && o->coherence == COHERENCE_LOCAL)
+        return usage_error("--trust-times needs --coherence=close-to-open or strict: with local "
+                           "nobody else writes");
+    if (o->writeback && o->coherence != COHERENCE_LOCAL)
+        return usage_error("-o writeback needs --coherence=local: the kernel would write old data "
+                           "over what others have written");
+    if (o->writeback && (o->flags & ST_SYNCHRONOUS))
+        return usage_error("-o writeback and -o sync exclude each other");
     if (!o->loops)
         o->loops = default_loops();
     return complete_timeouts(o);
@@ -528,12 +595,12 @@ int options_parse(int argc, char **argv, struct options *o)
             switches_end = true;
             continue;
         }
-        rc = switches_end ? take_dir(argv[i], o) : parse_word(argc, argv, &i, o);
+        rc = switches_end ? options_take_dir(argv[i], o) : parse_word(argc, argv, &i, o);
         if (rc)
             return rc;
     }
-    if (!o->dir || !*o->dir)
-        return usage_error(o->dir ? "the directory's name is empty" : "no directory given");
+    if (!o->places)
+        return usage_error("no directory given");
     if (!o->pool && !o->service)
         return usage_error("no pool given (--pool POOL, or --service SOCKET)");
     return options_complete(o);

@@ -47,8 +47,10 @@ void paranoid_begin(struct paranoid *p, struct inode *i)
 static bool is_certain(const struct paranoid *p)
 {
     cm_file_info info = { .struct_size = sizeof(info) };
+    int64_t until;
 
-    if (!p->quiet || atomic_load(&p->inode->changes_begun) != p->begun || !place_still_ours())
+    if (!p->quiet || atomic_load(&p->inode->changes_begun) != p->begun ||
+        !file_is_ours(p->inode, p->inode->fd, &until))
         return false;
     return !others_write() ||
            (file_revalidate(p->inode, &info) == 0 && !info.racy && info.incarnation == p->version);

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * place.c - what must be true of the directory and the path of the pool or of the service's socket
- *           before mounting.
+ * place.c - what must be true of the directories and the path of the pool or of the service's
+ *           socket before mounting.
  *
- * Makes the paths absolute, finds mounts of ours in /proc/self/mountinfo, removes the dead mount
- * that a killed process left, refuses a pool or a socket inside the directory, and opens the
- * directory. main calls it before the fork. Later it knows where the mount is, and detaches it.
+ * Makes the paths absolute, finds mounts of ours in /proc/self/mountinfo, removes the dead mounts
+ * that a killed process left, refuses a pool or a socket inside a directory, and opens the
+ * directories. main calls it before the fork. Later it knows where each mount is, and detaches it.
+ *
+ * WHY DIRECTORIES MAY NOT OVERLAP. All are in one file system of the kernel, in which a directory
+ * is at one place. If it could be reached below two DIRs, each look at it would move it from one to
+ * the other, away from the programs that are in it.
  */
 #include "mount.h"
 
@@ -75,16 +79,39 @@ static void unescape(char *s)
     *w = '\0';
 }
 
-/* The mount point of a line of mountinfo, cut out in place; NULL: none. */
-static char *mount_point(char *line, char **save)
-{
-    char *tok = strtok_r(line, " ", save);
+/* A line of mountinfo, cut up in place. */
+struct line {
+    unsigned long long id;
+    char *device, *root, *point;
+    bool ours;
+};
 
-    for (int k = 0; k < 4 && tok; k++)
-        tok = strtok_r(NULL, " ", save);
-    if (tok)
-        unescape(tok);
-    return tok;
+/* "ID PARENT DEVICE ROOT POINT OPTIONS [TAG]... - TYPE SOURCE OPTIONS". */
+static bool parse_line(char *text, struct line *l)
+{
+    char *field[5], *save = NULL;
+
+    l->ours = strstr(text, " - fuse.cachemax ") != NULL;
+    for (int k = 0; k < 5; k++)
+        if (!(field[k] = strtok_r(k ? NULL : text, " ", &save)))
+            return false;
+    l->id = strtoull(field[0], NULL, 10);
+    l->device = field[2];
+    l->root = field[3];
+    l->point = field[4];
+    unescape(l->root);
+    unescape(l->point);
+    return true;
+}
+
+/* What `path` is below `dir`, without a slash before it; "": the same; NULL: it is not there. */
+static const char *rest_of(const char *path, const char *dir)
+{
+    const size_t n = strcmp(dir, "/") ? strlen(dir) : 0;
+
+    if (strncmp(path, dir, n) || (path[n] && path[n] != '/'))
+        return NULL;
+    return path + n + (path[n] == '/');
 }
 
 /* A mount of ours. Ids and devices of mounts are used again, but not both at the same time. */
@@ -98,28 +125,23 @@ struct found {
 static bool find_mount(const char *dir, const struct found *like, struct found *f, char **path)
 {
     FILE *mounts = fopen("/proc/self/mountinfo", "re");
-    char *line = NULL, *save;
+    char *text = NULL;
+    struct line l;
     size_t cap = 0;
 
     f->id = 0;
     if (!mounts)
         return false;
-    while (getline(&line, &cap, mounts) > 0) {
-        const bool ours = strstr(line, " - fuse.cachemax ") != NULL;
-        struct found here = { .id = 0 };
-        const char *at;
-        if (sscanf(line, "%llu %*u %31s", &here.id, here.device) != 2)
+    while (getline(&text, &cap, mounts) > 0) {
+        if (!parse_line(text, &l) || (dir && strcmp(l.point, dir)) ||
+            (like && (l.id != like->id || strcmp(l.device, like->device))))
             continue;
-        at = mount_point(line, &save);
-        if (!at || (dir && strcmp(at, dir)) ||
-            (like && (here.id != like->id || strcmp(here.device, like->device))))
-            continue;
-        *f = here;
-        f->id = ours ? here.id : 0;
+        f->id = l.ours ? l.id : 0;
+        snprintf(f->device, sizeof(f->device), "%s", l.device);
         if (!dir)
-            *path = strdup(at);
+            *path = strdup(l.point);
     }
-    free(line);
+    free(text);
     fclose(mounts);
     return true;
 }
@@ -131,99 +153,184 @@ static bool is_ours(const char *dir)
     return find_mount(dir, NULL, &f, NULL) && f.id != 0;
 }
 
-size_t place_mount_points(const char *dir, char ***names)
+static bool is_below_any(const char *point)
+{
+    for (unsigned k = 0; k < mnt.opt.places; k++) {
+        const char *const rest = rest_of(point, mnt.opt.place[k].path);
+
+        if (rest && *rest)
+            return true;
+    }
+    return false;
+}
+
+size_t place_mount_points(char ***names)
 {
     FILE *f = fopen("/proc/self/mountinfo", "re");
-    size_t prefix = strcmp(dir, "/") ? strlen(dir) : 0, cap = 0, n = 0;
-    char *line = NULL, *save = NULL, *path, **list = NULL, **more;
+    size_t cap = 0, n = 0;
+    char *text = NULL, **list = NULL, **more;
+    struct line l;
 
-    while (f && getline(&line, &cap, f) > 0) {
-        path = mount_point(line, &save);
-        if (!path || strncmp(path, dir, prefix) || path[prefix] != '/' || !path[prefix + 1])
+    while (f && getline(&text, &cap, f) > 0) {
+        if (!parse_line(text, &l) || !is_below_any(l.point))
             continue;
         more = realloc(list, (n + 1) * sizeof(*list));
         if (!more)
             break;
         list = more;
-        list[n] = strdup(strrchr(path, '/') + 1);
+        list[n] = strdup(strrchr(l.point, '/') + 1);
         n += list[n] != NULL;
     }
-    free(line);
+    free(text);
     if (f)
         fclose(f);
     *names = list;
     return n;
 }
 
-/* ---- Is the mount still where it was made? --------------------------------------------------- */
+const char *place_below(const char *path)
+{
+    for (unsigned k = 0; k < mnt.opt.places; k++) {
+        const char *const seen = mnt.opt.place[k].seen, *rest = seen ? rest_of(path, seen) : NULL;
+
+        if (rest && *rest)
+            return rest;
+    }
+    return NULL;
+}
+
+/* ---- Are the mounts still where they were made? ---------------------------------------------- */
+
+/* One for each DIR. */
+struct spot {
+    struct found mount;
+    bool covered; /* this process has mounted there */
+    bool left;    /* and the mount is gone */
+    bool told;    /* place_lost() has said so */
+    int64_t until;
+    int starting; /* DIR, locked until this process has mounted there; or -1 */
+};
 
 static struct {
     pthread_mutex_t lock;
-    const char *dir;
-    int mounts; /* polled: the kernel says when mounts change */
-    struct found mount;
-    bool changed; /* the mounts, since they were read */
-    bool left;
-    int64_t until;
-    int starting; /* DIR, locked until this process has mounted there */
-} here = { .lock = PTHREAD_MUTEX_INITIALIZER, .mounts = -1, .starting = -1 };
+    int mounts;          /* polled: the kernel says when mounts change */
+    bool changed;        /* the mounts, since they were read */
+    unsigned read_ahead; /* KiB; 0: not known yet */
+    struct spot *spot;
+} here = { .lock = PTHREAD_MUTEX_INITIALIZER, .mounts = -1 };
 
-void place_mounted(const char *dir)
+const char *place_device(void)
 {
-    here.dir = dir;
-    here.mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
-    if (!find_mount(dir, NULL, &here.mount, NULL))
-        here.changed = true;
-    if (here.starting >= 0)
-        close(here.starting);
-    here.starting = -1;
+    return here.spot[0].mount.device;
 }
 
-void place_read_ahead(unsigned kib)
+/* All mounts are of one file system, and so of one device. Lock held. */
+static void set_read_ahead(void)
 {
     char path[80];
     FILE *f;
 
-    snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb", here.mount.device);
+    if (!here.read_ahead || !here.spot[0].covered)
+        return;
+    snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb", here.spot[0].mount.device);
     f = fopen(path, "we");
     if (f) {
-        fprintf(f, "%u\n", kib);
+        fprintf(f, "%u\n", here.read_ahead);
         fclose(f); /* a container may not write it: the kernel then reads ahead less */
     }
 }
 
-bool place_still_ours(void)
+void place_mounted(unsigned place)
 {
-    struct pollfd p = { .fd = here.mounts, .events = POLLPRI };
-    struct timespec now; /* coarse, like the times of files */
-    struct found f;
-    bool ours;
+    struct spot *const s = &here.spot[place];
 
     pthread_mutex_lock(&here.lock);
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    if (here.mounts < 0)
+        here.mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+    if (!find_mount(mnt.opt.place[place].path, NULL, &s->mount, NULL))
+        here.changed = true;
+    s->covered = true;
+    set_read_ahead();
+    pthread_mutex_unlock(&here.lock);
+    if (s->starting >= 0)
+        close(s->starting);
+    s->starting = -1;
+}
+
+void place_read_ahead(unsigned kib)
+{
+    pthread_mutex_lock(&here.lock);
+    here.read_ahead = kib;
+    set_read_ahead();
+    pthread_mutex_unlock(&here.lock);
+}
+
+/* Reads the list of mounts again if it has changed. False: it cannot be read now. Lock held. */
+static bool look_again(void)
+{
+    struct pollfd p = { .fd = here.mounts, .events = POLLPRI };
+    struct found f;
+
     here.changed = here.changed || here.mounts < 0 || poll(&p, 1, 0) != 0;
-    if (!here.left && here.changed && find_mount(here.dir, &here.mount, &f, NULL)) {
-        here.left = f.id == 0;
-        here.changed = false;
+    for (unsigned k = 0; here.changed && k < mnt.opt.places; k++) {
+        struct spot *const s = &here.spot[k];
+
+        if (!s->covered || s->left)
+            continue;
+        if (!find_mount(mnt.opt.place[k].path, &s->mount, &f, NULL))
+            return false;
+        s->left = f.id == 0;
     }
-    ours = !here.left && !here.changed;
-    if (ours)
-        here.until = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    here.changed = false;
+    return true;
+}
+
+bool place_still_ours(unsigned place, int64_t *until)
+{
+    struct timespec now; /* coarse, like the times of files */
+    bool ours = true, known;
+
+    *until = INT64_MAX;
+    pthread_mutex_lock(&here.lock);
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    known = look_again();
+    for (unsigned k = 0; k < mnt.opt.places; k++) {
+        struct spot *const s = &here.spot[k];
+        const bool there = known && s->covered && !s->left;
+
+        if (there)
+            s->until = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+        if (!there && (place == k || place == PLACE_ALL)) {
+            ours = false;
+            *until = s->until < *until ? s->until : *until;
+        }
+    }
     pthread_mutex_unlock(&here.lock);
     return ours;
 }
 
-int64_t place_ours_until(void)
+int place_lost(void)
 {
-    int64_t until;
+    int lost = -1;
+    bool stays = false;
 
     pthread_mutex_lock(&here.lock);
-    until = here.until;
+    for (unsigned k = 0; k < mnt.opt.places; k++) {
+        const struct spot *const s = &here.spot[k];
+
+        stays = stays || !s->left;
+        if (s->left && !s->told)
+            lost = (int)k;
+    }
+    if (!stays)
+        lost = -1;
+    if (lost >= 0)
+        here.spot[lost].told = true;
     pthread_mutex_unlock(&here.lock);
-    return until;
+    return lost;
 }
 
-/* ---- Taking it away -------------------------------------------------------------------------- */
+/* ---- Taking them away ------------------------------------------------------------------------ */
 
 /* Lazy; 0 or -errno. `at` leads to the mount on dir. */
 static int detach(const char *at, const char *dir)
@@ -265,15 +372,15 @@ static unsigned long long mount_of(int fd)
 }
 
 /* *dir: where it is now. The caller frees it, also after an error. */
-static int open_ours(char **dir)
+static int open_ours(const struct spot *s, char **dir)
 {
     struct found f;
     int fd;
 
     *dir = NULL;
-    if (!here.mount.id)
+    if (!s->mount.id)
         return -EIO; /* it could not be found when it was made */
-    if (!find_mount(NULL, &here.mount, &f, dir))
+    if (!find_mount(NULL, &s->mount, &f, dir))
         return -errno;
     if (!f.id || !*dir)
         return -ENOENT;
@@ -289,17 +396,23 @@ static int open_ours(char **dir)
 
 int place_open(void)
 {
-    char *dir;
-    int fd = open_ours(&dir);
+    int fd = -ENOENT;
 
-    free(dir);
+    for (unsigned k = 0; k < mnt.opt.places && fd < 0; k++) {
+        char *dir;
+        const int rc = open_ours(&here.spot[k], &dir);
+
+        if (rc >= 0 || fd == -ENOENT) /* an error says more than that it is gone */
+            fd = rc;
+        free(dir);
+    }
     return fd;
 }
 
-int place_leave(void)
+static int leave(const struct spot *s)
 {
     char *dir;
-    int fd = open_ours(&dir), rc = fd;
+    int fd = open_ours(s, &dir), rc = fd;
 
     if (fd >= 0) {
         rc = detach(procpath(fd).s, dir);
@@ -307,6 +420,22 @@ int place_leave(void)
     }
     free(dir);
     return rc;
+}
+
+bool place_leave(void)
+{
+    bool all = true;
+
+    for (unsigned k = 0; k < mnt.opt.places; k++) {
+        const int rc = here.spot[k].covered ? leave(&here.spot[k]) : 0;
+
+        if (rc == 0 || rc == -ENOENT) /* somebody else has */
+            continue;
+        all = false;
+        say(CM_LOG_ERROR, "cannot unmount %s, which stays as a dead mount: %s",
+            mnt.opt.place[k].path, rc == -EBUSY ? "another mount covers it" : strerror(-rc));
+    }
+    return all;
 }
 
 bool place_is_local(int fd)
@@ -346,7 +475,7 @@ void place_raise_nofile(void)
 
 /* Walks from the directory of the path to the root. A pool inside the mount would be read through
  * itself. 1: inside, 0: not, -1: errno. */
-static int is_inside(const char *path, int rootfd)
+static int is_inside_of(const char *path, int rootfd)
 {
     char *dir = strdup(path), *slash = dir ? strrchr(dir, '/') : NULL;
     struct stat root, st, last = { 0 };
@@ -370,6 +499,16 @@ static int is_inside(const char *path, int rootfd)
         close(fd);
         fd = up;
     }
+    return inside;
+}
+
+/* The same for all DIRs. */
+static int is_inside(const char *path)
+{
+    int inside = 0;
+
+    for (unsigned k = 0; k < mnt.opt.places && inside == 0; k++)
+        inside = is_inside_of(path, mnt.opt.place[k].fd);
     return inside;
 }
 
@@ -399,43 +538,180 @@ static int open_alive(const char *dir, int *fd)
 
 /* Two mounts that start at the same time would both find the directory free, and cover each other.
  * If somebody else has a lock of it, this waits for a while, and no longer. */
-static void one_at_a_time(const char *dir)
+static void one_at_a_time(const char *dir, struct spot *s)
 {
-    here.starting = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    for (int tries = 100; here.starting >= 0 && tries > 0; tries--) {
-        if (flock(here.starting, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+    s->starting = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int tries = 100; s->starting >= 0 && tries > 0; tries--) {
+        if (flock(s->starting, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
             break;
         usleep(50000);
     }
 }
 
-static int open_dir(const char *dir, int *rootfd)
+static int open_dir(struct place *p, struct spot *s)
 {
+    const char *const dir = p->path;
+    char seen[PATH_MAX];
     struct stat st;
-    int err = open_alive(dir, rootfd), rc;
+    int err = open_alive(dir, &p->fd), rc;
 
-    /* ECONNABORTED: it died during the call; another process of it may be the last one. */
-    if ((err == ENOTCONN || err == ECONNABORTED) && is_ours(dir)) {
+    /* ECONNABORTED, with io_uring ECANCELED: it died during the call; another process of it may be
+     * the last one. */
+    if ((err == ENOTCONN || err == ECONNABORTED || err == ECANCELED) && is_ours(dir)) {
         rc = detach(dir, dir);
         if (rc < 0)
             return fail("cannot detach the dead mount on", dir, strerror(-rc));
         fprintf(stderr, "cachemax-mount: detached the dead mount on %s\n", dir);
-        err = open_alive(dir, rootfd);
+        err = open_alive(dir, &p->fd);
     }
-    if (!err && fstat(*rootfd, &st) < 0)
+    if (!err && fstat(p->fd, &st) < 0)
         err = errno;
     if (err)
         return fail("mount point", dir, strerror(err));
     if (!S_ISDIR(st.st_mode))
         return fail("mount point", dir, "not a directory");
-    one_at_a_time(dir);
+    one_at_a_time(dir, s);
     if (is_ours(dir))
         return fail("mount point", dir, "is mounted by cachemax-mount already");
+    p->seen = path_of(p->fd, seen) < 0 ? NULL : strdup(seen);
     return 0;
 }
 
+/* ---- Several of them ------------------------------------------------------------------------- */
+
+/* A part of a file system that can be seen below a DIR. */
+struct part {
+    unsigned place;
+    char *device, *root; /* which one, and from which of its directories on */
+    char *at;            /* where it is seen */
+};
+struct parts {
+    struct part *v;
+    size_t n;
+};
+
+static bool add_part(struct parts *p, unsigned place, const struct line *l, const char *below,
+                     const char *at)
+{
+    struct part *const more = realloc(p->v, (p->n + 1) * sizeof(*more)), one = { .place = place };
+
+    if (!more)
+        return false;
+    p->v = more;
+    more[p->n] = one;
+    more[p->n].device = strdup(l->device);
+    more[p->n].at = strdup(at);
+    if (asprintf(&more[p->n].root, "%s%s%s", l->root, *below && strcmp(l->root, "/") ? "/" : "",
+                 below) < 0)
+        more[p->n].root = NULL;
+    return more[p->n].root && more[p->n++].at;
+}
+
+/* What a mount shows of its file system below the DIRs: it is mounted there, or they are on it. */
+static bool add_line(struct parts *p, const struct line *l)
+{
+    bool ok = true;
+
+    for (unsigned k = 0; k < mnt.opt.places && ok; k++) {
+        const struct place *const place = &mnt.opt.place[k];
+        const char *const in_place = rest_of(l->point, place->path);
+
+        if (mount_of(place->fd) == l->id)
+            ok = add_part(p, k, l, rest_of(place->path, l->point), place->path);
+        else if (in_place && *in_place)
+            ok = add_part(p, k, l, "", l->point);
+    }
+    return ok;
+}
+
+/* False: the mounts cannot be read. */
+static bool read_parts(struct parts *p)
+{
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    char *text = NULL;
+    struct line l;
+    size_t cap = 0;
+    bool ok = f != NULL;
+
+    while (ok && getline(&text, &cap, f) > 0)
+        if (parse_line(text, &l))
+            ok = add_line(p, &l);
+    free(text);
+    if (f)
+        fclose(f);
+    return ok;
+}
+
+static bool overlap(const struct part *a, const struct part *b)
+{
+    return a->place != b->place && !strcmp(a->device, b->device) &&
+           (rest_of(a->root, b->root) || rest_of(b->root, a->root));
+}
+
+static int refuse_overlap(const char *a, const char *b)
+{
+    fprintf(stderr,
+            "cachemax-mount: %s and %s show the same files; directories of one mount must not: "
+            "leave one out, or give each a process of its own (--service)\n",
+            a, b);
+    return EXIT_USAGE;
+}
+
+/* Can a directory be reached below two DIRs? 0 or an exit status. */
+static int check_overlap(void)
+{
+    struct parts p = { .n = 0 };
+    int rc = read_parts(&p) ? 0 : fail("cannot read", "/proc/self/mountinfo", strerror(errno));
+
+    for (size_t a = 0; a < p.n && !rc; a++)
+        for (size_t b = a + 1; b < p.n && !rc; b++)
+            if (overlap(&p.v[a], &p.v[b]))
+                rc = refuse_overlap(p.v[a].at, p.v[b].at);
+    for (size_t k = 0; k < p.n; k++) {
+        free(p.v[k].device);
+        free(p.v[k].root);
+        free(p.v[k].at);
+    }
+    free(p.v);
+    return rc;
+}
+
+/* One name for two volumes would be one id for two files. */
+static int check_volume(const struct options *o)
+{
+    struct stat first, st;
+
+    if (!o->volume_id || fstat(o->place[0].fd, &first) < 0)
+        return 0;
+    for (unsigned k = 1; k < o->places; k++)
+        if (fstat(o->place[k].fd, &st) < 0 || st.st_dev != first.st_dev) {
+            fprintf(stderr,
+                    "cachemax-mount: --volume-id %s: %s and %s are on two volumes, and one name "
+                    "cannot mean both\n",
+                    o->volume_id, o->place[0].path, o->place[k].path);
+            return EXIT_USAGE;
+        }
+    return 0;
+}
+
+/* The paths; before anything is opened: a dead mount on the outer one would hide the inner one. */
+static int check_several(const struct options *o)
+{
+    if (o->places > 1 && geteuid() != 0)
+        return fail("mount point", o->place[1].path,
+                    "several directories in one process need root; start a process for each, with "
+                    "a pool of its own or --service");
+    for (unsigned a = 0; a < o->places; a++)
+        for (unsigned b = 0; b < o->places; b++)
+            if (a != b && rest_of(o->place[a].path, o->place[b].path))
+                return refuse_overlap(o->place[a].path, o->place[b].path);
+    return 0;
+}
+
+/* ---- The pool, or the socket ----------------------------------------------------------------- */
+
 /* 0 or an exit status. */
-static int prepare_pool(struct options *o, int rootfd)
+static int prepare_pool(struct options *o)
 {
     char *pool = from_root(o->pool), *real = realpath(o->pool, NULL);
     bool inside;
@@ -450,7 +726,7 @@ static int prepare_pool(struct options *o, int rootfd)
     }
     free(o->pool);
     o->pool = pool;
-    inside = is_inside(real, rootfd) != 0;
+    inside = is_inside(real) != 0;
     if (inside)
         fail("pool", real, "lies inside the directory to be mounted; put it elsewhere");
     free(real);
@@ -459,7 +735,7 @@ static int prepare_pool(struct options *o, int rootfd)
 
 /* A service writes the path of its pool into the file of its lock. The pool is open, so it would
  * only be in the way when the service starts again. */
-static bool its_pool_is_inside(const char *where, int rootfd)
+static bool its_pool_is_inside(const char *where)
 {
     char pool[PATH_MAX] = "", *lock = NULL;
     FILE *f = asprintf(&lock, "%s.lock", where) > 0 ? fopen(lock, "re") : NULL;
@@ -469,11 +745,11 @@ static bool its_pool_is_inside(const char *where, int rootfd)
         fclose(f);
     free(lock);
     pool[strcspn(pool, "\n")] = '\0';
-    return read && pool[0] == '/' && is_inside(pool, rootfd) == 1;
+    return read && pool[0] == '/' && is_inside(pool) == 1;
 }
 
 /* The socket need not be there yet, but its directory must. 0 or an exit status. */
-static int prepare_service(struct options *o, int rootfd)
+static int prepare_service(struct options *o)
 {
     char *where = absolute(o->service);
     const char *wrong = NULL;
@@ -490,9 +766,9 @@ static int prepare_service(struct options *o, int rootfd)
         wrong = "the name of a socket cannot be so long";
     else if (lstat(where, &st) == 0 && !S_ISSOCK(st.st_mode))
         wrong = "is no socket";
-    else if (is_inside(where, rootfd) != 0)
+    else if (is_inside(where) != 0)
         wrong = "lies inside the directory to be mounted; put it elsewhere";
-    else if (its_pool_is_inside(where, rootfd))
+    else if (its_pool_is_inside(where))
         wrong = "its pool lies inside the directory to be mounted; put it elsewhere";
     else if (!o->any_owner && os_place_is_exposed(where))
         wrong = "others own or may write the directory, or one above it, and could put another "
@@ -532,22 +808,60 @@ static int check_source(struct options *o, const char *dir)
     return 0;
 }
 
-int place_prepare(struct options *o, int *rootfd)
+/* Paths for messages. */
+static char *join_paths(const struct options *o)
 {
-    char *dir = absolute(o->dir);
-    int rc;
+    size_t room = 1;
+    char *all;
 
-    if (!dir)
-        return fail("mount point", o->dir, strerror(errno));
-    rc = check_source(o, dir);
+    for (unsigned k = 0; k < o->places; k++)
+        room += strlen(o->place[k].path) + 2;
+    all = calloc(room, 1);
+    for (unsigned k = 0; k < o->places && all; k++) {
+        strcat(all, k ? ", " : "");
+        strcat(all, o->place[k].path);
+    }
+    return all;
+}
+
+/* Makes the paths absolute. 0 or an exit status. */
+static int resolve(struct options *o)
+{
+    int rc = 0;
+
+    for (unsigned k = 0; k < o->places && !rc; k++) {
+        char *const dir = absolute(o->place[k].path);
+
+        if (!dir)
+            return fail("mount point", o->place[k].path, strerror(errno));
+        if (k == 0)
+            rc = check_source(o, dir);
+        free(o->place[k].path);
+        o->place[k].path = dir;
+    }
+    return rc;
+}
+
+int place_prepare(struct options *o)
+{
+    int rc = resolve(o);
+
     if (rc)
         return rc;
     if (access("/proc/self/fd", X_OK) < 0)
         return fail("cannot use", "/proc/self/fd", strerror(errno));
-    free(o->dir);
-    o->dir = dir;
-    rc = open_dir(dir, rootfd);
+    rc = check_several(o);
+    o->dir = join_paths(o);
+    here.spot = calloc(o->places, sizeof(*here.spot));
+    if (!rc && (!o->dir || !here.spot))
+        rc = EXIT_RUNTIME;
+    for (unsigned k = 0; k < o->places && !rc; k++)
+        rc = open_dir(&o->place[k], &here.spot[k]);
+    if (!rc && o->places > 1)
+        rc = check_overlap();
+    if (!rc)
+        rc = check_volume(o);
     if (rc)
         return rc;
-    return o->service ? prepare_service(o, *rootfd) : prepare_pool(o, *rootfd);
+    return o->service ? prepare_service(o) : prepare_pool(o);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * rules.c - which files are cached: --include, --exclude, --max-file-size, --exclude-owner; and how
- *           they are read: --advise.
+ *           they are read: --advise. (--quota: quota.c.)
  *
  * A file is judged when it is opened, and before it is attached for another reason (cache.c), by
  * what it is at that moment: its path, size and owner. Of several names that counts by which it was
@@ -9,7 +9,7 @@
  *
  * Advice is asked for when a file is attached.
  *
- * Owns: DIR's path. Who: options.c, cache.c, backing_pool.c; any thread.
+ * No state. Who: options.c, cache.c, backing_pool.c; any thread.
  */
 #include "mount.h"
 
@@ -17,8 +17,6 @@
 
 #include <pwd.h>
 #include <stdio.h>
-
-static char root[PATH_MAX]; /* as /proc/self/fd shows it; "": not known */
 
 /* ---- Options ------------------------------------------------------------------------------- */
 
@@ -114,8 +112,8 @@ bool rules_size(const char *text, uint64_t *bytes)
 
 bool rules_has(const char *name)
 {
-    static const char *const names[] = { "include", "exclude", "exclude-owner", "max-file-size",
-                                         "advise" };
+    static const char *const names[] = { "include",       "exclude", "exclude-owner",
+                                         "max-file-size", "advise",  "quota" };
 
     for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++)
         if (!strcmp(name, names[k]))
@@ -135,29 +133,18 @@ int rules_take(const char *name, const char *value, struct rules *r)
         return add_owner(name, value, r);
     if (!strcmp(name, "advise"))
         return add_advice(name, value, r);
+    if (!strcmp(name, "quota"))
+        return quota_take(name, value, &r->quotas);
     return rules_size(value, &r->size_max) ? 0 : wrong(name, value, "expected a size, such as 64M");
 }
 
 /* ---- Judging ------------------------------------------------------------------------------- */
-
-void rules_begin(int rootfd)
-{
-    (void)path_of(rootfd, root);
-}
 
 bool rules_any(void)
 {
     const struct rules *const r = &mnt.opt.rules;
 
     return r->include.n || r->exclude.n || r->owners || r->size_max;
-}
-
-/* What the path is below DIR; NULL: nothing there. */
-static const char *below(const char *path)
-{
-    const size_t n = strcmp(root, "/") ? strlen(root) : 0;
-
-    return root[0] && !strncmp(path, root, n) && path[n] == '/' ? path + n + 1 : NULL;
 }
 
 static bool matches(const struct patterns *p, const char *path)
@@ -184,7 +171,7 @@ bool rules_leave_out(int fd)
     }
     if (!r->include.n && !r->exclude.n)
         return false;
-    path = path_of(fd, whole) < 0 ? NULL : below(whole);
+    path = path_of(fd, whole) < 0 ? NULL : place_below(whole);
     return !path || matches(&r->exclude, path) || (r->include.n && !matches(&r->include, path));
 }
 
@@ -192,7 +179,7 @@ int rules_advice(int fd)
 {
     const struct rules *const r = &mnt.opt.rules;
     char whole[PATH_MAX];
-    const char *const path = r->advised && path_of(fd, whole) >= 0 ? below(whole) : NULL;
+    const char *const path = r->advised && path_of(fd, whole) >= 0 ? place_below(whole) : NULL;
 
     for (unsigned k = 0; path && k < r->advised; k++)
         if (folders_pattern_matches(r->advice[k].pattern, path))

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "quota.h"
+
 struct rules {
     struct patterns {
         char **v;
@@ -24,6 +26,7 @@ struct rules {
         int advice; /* enum cm_advice */
     } * advice;     /* the first that matches counts */
     unsigned advised;
+    struct quotas quotas;
 };
 
 bool rules_has(const char *name); /* is it the name of such an option? */
@@ -34,7 +37,6 @@ int rules_take(const char *name, const char *value, struct rules *r);
 bool rules_size(const char *text, uint64_t *bytes);
 
 /* The rest uses mnt.opt.rules. */
-void rules_begin(int rootfd); /* DIR's, before it is covered */
 bool rules_any(void);
 /* Do they leave out the file behind an O_PATH descriptor? */
 bool rules_leave_out(int fd);

@@ -18,6 +18,8 @@
  */
 #include "threads.h"
 
+#include "uring.h"
+
 #include <signal.h>
 
 #define WORKERS_MAX 32 /* limits the origin reads at a time; the queue of a disk is not longer */
@@ -267,7 +269,7 @@ bool loop_running(void)
 bool loop_answers(void)
 {
     const unsigned n = q.threads;
-    bool all = true;
+    bool all = uring_moves();
 
     for (unsigned i = 0; i < n; i++) {
         struct thread *const t = &q.thread[i];

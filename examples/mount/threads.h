@@ -13,6 +13,7 @@ struct job {
     struct fuse_buf buf; /* raw request; mem NULL: a deferred read */
     bool big;            /* buf.mem has the session's buffer size, so it goes to the stock */
     fuse_req_t req;
+    struct inode *inode;
     struct handle *handle;
     size_t size;
     off_t off;
@@ -23,6 +24,7 @@ struct job {
 bool loop_serve(void);
 void loop_run(struct job *j); /* and frees it */
 void loop_free_scratch(void);
+void loop_take_ring(void *request, size_t size); /* in a thread of uring.c */
 
 /* threads.c */
 void threads_push(struct job *j);

@@ -109,9 +109,14 @@ int64_t cmc_read(cmc_file *f, uint64_t offset, void *buf, uint32_t len, cmc_miss
  * does not look for the service. Returns len, or less if the file ends there, or CM_EABSENT: then
  * let another thread call cmc_read(), which looks. Counts no miss. CM_EINVAL. */
 int64_t cmc_read_whole(cmc_file *f, uint64_t offset, void *buf, uint32_t len);
+/* What a call returns that only the service can do, if it is not there, does not answer in time,
+ * does not cache the file, or is older than these calls. */
+#define CMC_AWAY (-900)
+
 /* Stores what the origin had where a read missed. Does not wait. `flags`: CM_FILL_EOF: the file
- * ends after these bytes; only then may they end inside a block. 0, or CM_EINVAL: more bytes than
- * the miss, or they end inside a block without the flag. */
+ * ends after these bytes; only then may they end inside a block. CM_FILL_WARM: as cm_fill(); it
+ * waits for the answer, and returns it (CM_NOT_STORED_*), or CMC_AWAY. Else 0, or CM_EINVAL: more
+ * bytes than the miss, or they end inside a block without the flag. */
 int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, uint32_t flags);
 
 /* An open bracket or sync. */
@@ -149,6 +154,23 @@ int cmc_file_revalidate(cmc_file *f);
 /* A file is gone, open or not. `gone`: no file will ever have this id again. 0, or CMC_UNTOLD: it
  * is noted as a write, which is enough if its validator is another one next time. CM_EINVAL. */
 int cmc_forget(cmc_client *k, const cm_file_id *id, int gone);
+/* Reads what of [offset, offset + len) is not cached, ahead of need, and stores it, as cm_warm();
+ * all options and members of the report are those, and so are the results, with CMC_AWAY. `len` is
+ * not CM_ALL. What is cached in part is read from the service, and counts as read. */
+int cmc_warm(cmc_file *f, uint64_t offset, uint64_t len, const cm_warm_options *opts,
+             cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report);
+/* How many bytes of a range are cached, and is the file kept? *kept may be NULL. Nothing counts as
+ * used. 0, CMC_AWAY, or CM_EINVAL: `len` is more than CMC_COUNT_MAX. */
+int cmc_file_cached(cmc_file *f, uint64_t offset, uint64_t len, uint64_t *bytes, int *kept);
+#define CMC_COUNT_MAX (UINT64_C(1) << 26)
+/* As cm_file_set_keep(), for all clients of the service. Its result, or CMC_AWAY. */
+int cmc_file_set_keep(cmc_file *f, int keep);
+/* Does the pool know a file? Asking makes no record of it. 0, CM_EABSENT, CMC_AWAY, or CM_EINVAL.
+ */
+int cmc_look_up(cmc_client *k, const cm_file_id *id);
+/* What the pool is: uuid, size, slots, used_slots, mode, kept_files, kept_bytes and kept_max of
+ * *info; the rest of it stays as it is. 0 or CMC_AWAY. */
+int cmc_pool(cmc_client *k, cm_info *info);
 /* The service's counters, in the order of cm_stat_name(). Returns how many there are, at most n; 0:
  * the service is not there. */
 unsigned cmc_stats(cmc_client *k, uint64_t *values, unsigned n);

@@ -15,6 +15,9 @@
  * Who speaks. The client sends requests, and gets one reply to each, except to CMP_FILL, which has
  * none. Replies may come in another order than the requests: `tag` says which request it is. The
  * first request is CMP_HELLO.
+ *
+ * Steering. Commands that came later are known to a service that says so (CMP_STEERS). A client
+ * does not send them to another one, which would end the connection.
  */
 #ifndef CACHEMAX_PROTOCOL_H
 #define CACHEMAX_PROTOCOL_H
@@ -44,7 +47,13 @@ enum cmp_command {
     CMP_REVALIDATE = 12, /* a new validator */
     CMP_FORGET = 13,     /* a file is gone, open or not */
     CMP_STATS = 14,      /* the counters of the service */
-    CMP_COMMANDS = 15
+    /* From here on only if the reply to the hello has CMP_STEERS. */
+    CMP_WARM = 15,    /* as CMP_FILL, but the pool takes it at once, and there is a reply */
+    CMP_LOOK_UP = 16, /* does the pool know a file? It is not opened by that */
+    CMP_COUNT = 17,   /* how much of a range is cached */
+    CMP_KEEP = 18,    /* the file's blocks are not evicted, or as others again */
+    CMP_POOL = 19,    /* what the pool is */
+    CMP_COMMANDS = 20
 };
 
 struct cmp_head {
@@ -91,6 +100,7 @@ struct cmp_hello_reply {
 #define CMP_REPLY_MIN (24u + 72u)
 #define CMP_HAS_RING 1u
 #define CMP_RING_WRITES 2u /* the ring takes brackets, too: none of them waits for a disk */
+#define CMP_STEERS 4u      /* the commands from CMP_WARM on are known */
 
 struct cmp_open {
     uint64_t id_hi, id_lo; /*  0 as cm_file_id; not both 0 */
@@ -124,7 +134,7 @@ struct cmp_read_reply {
 };
 #define CMP_AT_END 1u /* the file ends after the bytes that follow */
 
-struct cmp_fill {
+struct cmp_fill {    /* CMP_FILL, CMP_WARM */
     uint64_t ticket; /*  0 */
     uint32_t flags;  /*  8 CMP_FILL_EOF */
     uint32_t zero;   /* 12 */
@@ -155,6 +165,32 @@ struct cmp_forget {
     uint32_t gone;         /* 16 1: no file will ever have this id again */
     uint32_t zero;         /* 20 */
 };
+struct cmp_look_up {
+    uint64_t id_hi, id_lo; /*  0 */
+};
+struct cmp_count {
+    uint64_t offset; /*  0 */
+    uint64_t len;    /*  8 at most CMP_COUNT_MAX */
+};
+#define CMP_COUNT_MAX (UINT64_C(1) << 26) /* so that nobody waits long for it */
+struct cmp_count_reply {
+    uint64_t cached; /*  0 bytes */
+    uint32_t kept;   /*  8 1: CMP_KEEP, or 0 */
+    uint32_t zero;   /* 12 */
+};
+struct cmp_keep {
+    uint32_t keep; /*  0 1 or 0 */
+    uint32_t zero; /*  4 */
+};
+struct cmp_pool_reply {                        /* as cm_info */
+    uint64_t size;                             /*  0 */
+    uint64_t slots;                            /*  8 */
+    uint64_t used;                             /* 16 slots */
+    uint64_t kept_files, kept_bytes, kept_max; /* 24 */
+    uint32_t mode;                             /* 48 enum cm_mode */
+    uint32_t zero;                             /* 52 */
+    uint8_t uuid[16];                          /* 56 of the pool */
+};
 /* The reply to CMP_STATS has no body. Its data are the counters of cm_stats(), 8 bytes each, in
  * their order. */
 
@@ -176,6 +212,11 @@ CMP_SIZE(cmp_token_reply, 8);
 CMP_SIZE(cmp_end, 80);
 CMP_SIZE(cmp_revalidate, 64);
 CMP_SIZE(cmp_forget, 24);
+CMP_SIZE(cmp_look_up, 16);
+CMP_SIZE(cmp_count, 16);
+CMP_SIZE(cmp_count_reply, 16);
+CMP_SIZE(cmp_keep, 8);
+CMP_SIZE(cmp_pool_reply, CMP_REPLY_MIN - sizeof(struct cmp_head));
 #undef CMP_SIZE
 
 /* Why a message is refused. */
@@ -200,16 +241,48 @@ static inline const char *cmp_fault_text(enum cmp_fault f)
  * reply. *data: whether data may follow. */
 static inline uint32_t cmp_body(unsigned command, int reply, int *data)
 {
-    static const uint8_t body[2][CMP_COMMANDS] = {
-        { 0, sizeof(struct cmp_hello), sizeof(struct cmp_open), 0, sizeof(struct cmp_read),
-          sizeof(struct cmp_fill), sizeof(struct cmp_range), sizeof(struct cmp_truncate),
-          sizeof(struct cmp_end), 0, sizeof(struct cmp_end), sizeof(struct cmp_range),
-          sizeof(struct cmp_revalidate), sizeof(struct cmp_forget), 0 },
-        { 0, sizeof(struct cmp_hello_reply), sizeof(struct cmp_open_reply), 0,
-          sizeof(struct cmp_read_reply), 0, sizeof(struct cmp_token_reply),
-          sizeof(struct cmp_token_reply), 0, sizeof(struct cmp_token_reply), 0, 0, 0, 0, 0 }
-    };
-    *data = reply ? command == CMP_READ || command == CMP_STATS : command == CMP_FILL;
+    static const uint8_t body[2][CMP_COMMANDS] = { { 0,
+                                                     sizeof(struct cmp_hello),
+                                                     sizeof(struct cmp_open),
+                                                     0,
+                                                     sizeof(struct cmp_read),
+                                                     sizeof(struct cmp_fill),
+                                                     sizeof(struct cmp_range),
+                                                     sizeof(struct cmp_truncate),
+                                                     sizeof(struct cmp_end),
+                                                     0,
+                                                     sizeof(struct cmp_end),
+                                                     sizeof(struct cmp_range),
+                                                     sizeof(struct cmp_revalidate),
+                                                     sizeof(struct cmp_forget),
+                                                     0,
+                                                     sizeof(struct cmp_fill),
+                                                     sizeof(struct cmp_look_up),
+                                                     sizeof(struct cmp_count),
+                                                     sizeof(struct cmp_keep),
+                                                     0 },
+                                                   { 0,
+                                                     sizeof(struct cmp_hello_reply),
+                                                     sizeof(struct cmp_open_reply),
+                                                     0,
+                                                     sizeof(struct cmp_read_reply),
+                                                     0,
+                                                     sizeof(struct cmp_token_reply),
+                                                     sizeof(struct cmp_token_reply),
+                                                     0,
+                                                     sizeof(struct cmp_token_reply),
+                                                     0,
+                                                     0,
+                                                     0,
+                                                     0,
+                                                     0,
+                                                     0,
+                                                     0,
+                                                     sizeof(struct cmp_count_reply),
+                                                     0,
+                                                     sizeof(struct cmp_pool_reply) } };
+    *data = reply ? command == CMP_READ || command == CMP_STATS
+                  : command == CMP_FILL || command == CMP_WARM;
     if (command == 0 || command >= CMP_COMMANDS || (reply && command == CMP_FILL))
         return UINT32_MAX;
     return body[reply ? 1 : 0][command];
@@ -218,7 +291,7 @@ static inline uint32_t cmp_body(unsigned command, int reply, int *data)
 static inline int cmp_has_file(unsigned command)
 {
     return command != CMP_HELLO && command != CMP_OPEN && command != CMP_FORGET &&
-           command != CMP_STATS;
+           command != CMP_STATS && command != CMP_LOOK_UP && command != CMP_POOL;
 }
 
 /* May a request go through the ring? `flags`: of the hello's reply. What may wait for a disk goes
@@ -248,6 +321,35 @@ static inline enum cmp_fault cmp_check_head(const void *message, size_t n, size_
     memcpy(&h, message, sizeof(h));
     *bytes = h.bytes;
     return h.bytes < sizeof(h) || h.bytes > CMP_MESSAGE_MAX ? CMP_LENGTH : CMP_SOUND;
+}
+
+/* The fields of a request to steer. */
+static inline enum cmp_fault cmp_check_steering(unsigned command, const uint8_t *body)
+{
+    union {
+        struct cmp_fill warm;
+        struct cmp_look_up look_up;
+        struct cmp_count count;
+        struct cmp_keep keep;
+    } m;
+    int data;
+    memset(&m, 0, sizeof(m));
+    if (command >= CMP_WARM)
+        memcpy(&m, body, cmp_body(command, 0, &data));
+    switch (command) {
+    case CMP_WARM:
+        return (m.warm.flags & ~CMP_FILL_EOF) == 0 && m.warm.zero == 0 ? CMP_SOUND : CMP_FIELD;
+    case CMP_LOOK_UP:
+        return (m.look_up.id_hi | m.look_up.id_lo) != 0 ? CMP_SOUND : CMP_FIELD;
+    case CMP_COUNT:
+        return m.count.len <= CMP_COUNT_MAX && m.count.offset <= (uint64_t)INT64_MAX - m.count.len
+                   ? CMP_SOUND
+                   : CMP_FIELD;
+    case CMP_KEEP:
+        return m.keep.keep <= 1 && m.keep.zero == 0 ? CMP_SOUND : CMP_FIELD;
+    default:
+        return CMP_SOUND;
+    }
 }
 
 /* The fields of a request whose lengths are right. */
@@ -309,7 +411,7 @@ static inline enum cmp_fault cmp_check_fields(const struct cmp_head *h, const ui
                    ? CMP_SOUND
                    : CMP_FIELD;
     default:
-        return CMP_SOUND;
+        return cmp_check_steering(h->command, body);
     }
 }
 

@@ -206,6 +206,16 @@ static struct link *hold_present(cmc_client *k)
     return l;
 }
 
+cmc_client *client_of(const cmc_file *f)
+{
+    return f->client;
+}
+
+struct link *client_link(cmc_client *k)
+{
+    return hold_link(k);
+}
+
 int cmc_is_connected(cmc_client *k)
 {
     struct link *l = hold_link(k);

@@ -11,6 +11,10 @@
 /* client.c: the link, held, and the file's handle there. Looks for the service, and opens the file,
  * if that is due. NULL: pass. */
 struct link *client_hold(cmc_file *f, uint32_t *handle);
+/* client.c: the link of a client, held. Looks for the service if that is due. NULL: there is none.
+ */
+struct link *client_link(cmc_client *k);
+cmc_client *client_of(const cmc_file *f); /* client.c */
 /* client.c: the same, without looking and opening: for a thread that must not wait. */
 struct link *client_hold_open(cmc_file *f, uint32_t *handle);
 
@@ -25,5 +29,17 @@ int64_t client_read(cmc_file *f, uint64_t offset, void *buf, uint32_t len, cmc_m
                     struct client_version *v);
 /* client_read.c: the file's version now. */
 struct client_version client_version_now(cmc_file *f);
+
+/* What became of a window of a warming. */
+struct client_window {
+    uint64_t read, stored; /* bytes */
+    int result;            /* 0, the first CM_NOT_STORED_*, or an error of the service */
+    bool ends;             /* the file ends in it */
+};
+#define CLIENT_WINDOW_MAX (UINT64_C(1) << 20)
+/* client_through.c: reads what of a window is not cached, and stores it. offset, len and buf are
+ * multiples of a block. 0, or what origin_read returned. */
+int64_t client_warm_window(cmc_file *f, uint64_t offset, void *buf, size_t len,
+                           cm_origin_read_fn origin_read, void *ctx, struct client_window *r);
 
 #endif

@@ -59,6 +59,11 @@ uint32_t link_data_max(const struct link *l)
     return l->data_max;
 }
 
+bool link_steers(const struct link *l)
+{
+    return (l->hello_flags & CMP_STEERS) != 0;
+}
+
 bool link_is_lost(const struct link *l)
 {
     return atomic_load(&l->lost);

@@ -148,32 +148,45 @@ int64_t cmc_read_whole(cmc_file *f, uint64_t offset, void *buf, uint32_t len)
     return n == len || (miss.flags & CM_MISS_EOF) ? n : CM_EABSENT;
 }
 
+/* Sends a fill of its miss. Returns 0, or of CMP_WARM what the service says, or LINK_LOST. */
+static int64_t send_fill(struct link *l, const struct request *q)
+{
+    struct answer a = { .data = NULL };
+
+    if (q->command == CMP_WARM)
+        return link_steers(l) ? link_ask(l, q, &a) : LINK_LOST;
+    link_tell(l, q);
+    return 0;
+}
+
 int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, uint32_t flags)
 {
+    const bool warm = flags & CM_FILL_WARM;
+    int64_t result = CM_NOT_STORED_STALE; /* of a warming; the miss is of a link that is lost */
     struct cmp_fill m;
     struct request q;
     struct link *l;
     uint32_t handle;
 
-    if (!f || !miss || (!data && len > 0) || flags & ~(uint32_t)CM_FILL_EOF || len > miss->len ||
-        (len % CM_BLOCK_SIZE != 0 && !(flags & CM_FILL_EOF)))
+    if (!f || !miss || (!data && len > 0) || flags & ~(uint32_t)(CM_FILL_EOF | CM_FILL_WARM) ||
+        len > miss->len || (len % CM_BLOCK_SIZE != 0 && !(flags & CM_FILL_EOF)))
         return CM_EINVAL;
     if (miss->ticket == 0)
-        return 0;
+        return warm ? CM_NOT_STORED_STALE : 0;
     l = client_hold(f, &handle);
     if (!l)
-        return 0;
+        return warm ? CMC_AWAY : 0;
     /* A read that does not begin at a block may miss a block more than a message has room for. */
     if (len > link_data_max(l)) {
         len = link_data_max(l) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
-        flags = 0; /* this is not the end */
+        flags &= ~(uint32_t)CM_FILL_EOF; /* this is not the end */
     }
     if (link_number(l) == miss->connection && handle == miss->handle) {
         m = (struct cmp_fill){ .ticket = miss->ticket,
                                .flags = flags & CM_FILL_EOF ? CMP_FILL_EOF : 0 };
-        q = (struct request){ CMP_FILL, handle, &m, data, sizeof(m), len };
-        link_tell(l, &q);
+        q = (struct request){ warm ? CMP_WARM : CMP_FILL, handle, &m, data, sizeof(m), len };
+        result = send_fill(l, &q);
     }
     link_drop(l);
-    return 0;
+    return !warm ? 0 : result == LINK_LOST ? CMC_AWAY : (int)result;
 }

@@ -8,7 +8,10 @@
  * has answered with bytes of two versions of the file, or has another one at the end, it begins
  * again; and reads all of it at the origin if that happens again and again.
  *
- * Who: programs, by cachemax_client.h.
+ * A warming has its windows from here, too. It goes on where the service has two versions, because
+ * nobody gets its bytes.
+ *
+ * Who: programs, by cachemax_client.h; client_warm.c.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +39,7 @@ struct through {
     struct client_version version; /* that of its first answer */
     bool from_service;             /* some bytes */
     unsigned origin_reads;
+    struct client_window *warm; /* what is stored, and how; NULL: it is an ordinary read */
 };
 
 /* What a window has, in whole blocks. */
@@ -117,11 +121,25 @@ static int64_t read_parts(struct through *t, struct window *w)
     return 0;
 }
 
+/* Stores a part of a warming, and notes what came of it. */
+static void store_warm(const struct through *t, const cmc_miss *miss, const void *data,
+                       uint32_t len, uint32_t flags)
+{
+    struct client_window *const r = t->warm;
+    const int e = cmc_fill(t->file, miss, data, len, flags | CM_FILL_WARM);
+
+    r->read += len;
+    r->stored += e == 0 ? len : 0;
+    if (e < 0 || r->result == 0)
+        r->result = e;
+}
+
 static void store_parts(const struct through *t, const struct window *w)
 {
     for (unsigned k = 0; k < w->n; k++) {
         const cmc_miss *const miss = &w->part[k].miss;
         const bool ends = w->end < w->to && miss->offset + miss->len >= w->end;
+        const void *const data = w->buf + (miss->offset - w->from);
         uint64_t len = miss->len;
 
         if (miss->offset > w->end)
@@ -130,8 +148,10 @@ static void store_parts(const struct through *t, const struct window *w)
             len = w->end - miss->offset;
         else
             len -= len % BLOCK; /* the file has become longer */
-        (void)cmc_fill(t->file, miss, w->buf + (miss->offset - w->from), (uint32_t)len,
-                       ends ? CM_FILL_EOF : 0);
+        if (t->warm)
+            store_warm(t, miss, data, (uint32_t)len, ends ? CM_FILL_EOF : 0);
+        else
+            (void)cmc_fill(t->file, miss, data, (uint32_t)len, ends ? CM_FILL_EOF : 0);
     }
 }
 
@@ -264,4 +284,28 @@ int64_t cmc_read_through(cmc_file *f, uint64_t offset, void *buf, size_t len,
     n = read_all(&t);
     free(t.memory);
     return n;
+}
+
+int64_t client_warm_window(cmc_file *f, uint64_t offset, void *buf, size_t len,
+                           cm_origin_read_fn origin_read, void *ctx, struct client_window *r)
+{
+    struct through t = { .file = f,
+                         .offset = offset,
+                         .buf = buf,
+                         .len = len,
+                         .origin_read = origin_read,
+                         .ctx = ctx,
+                         .warm = r };
+    uint64_t end = offset;
+    int64_t e;
+
+    *r = (struct client_window){ .result = 0 };
+    e = read_window(&t, offset, offset + len, false, &end);
+    if (e == AGAIN) { /* the next window may be of one version */
+        r->result = CM_NOT_STORED_STALE;
+        e = 0;
+        end = offset + len;
+    }
+    r->ends = end < offset + len;
+    return e;
 }

@@ -51,7 +51,8 @@ static int64_t do_hello(struct call *c)
                                  .block = CM_BLOCK_SIZE,
                                  .data_max = c->s->data_max,
                                  .open_max = service->open_max,
-                                 .flags = c->s->ring ? CMP_HAS_RING | service->hello_flags : 0,
+                                 .flags = CMP_STEERS |
+                                          (c->s->ring ? CMP_HAS_RING | service->hello_flags : 0),
                                  .ring = c->s->ring,
                                  .ring_name = c->s->ring_name,
                                  .bell_name = c->s->bell_name,
@@ -196,6 +197,22 @@ static int64_t do_fill(struct call *c)
     return 0;
 }
 
+static int64_t do_warm(struct call *c)
+{
+    struct cmp_fill m;
+    cm_miss miss;
+    int e;
+
+    memcpy(&m, c->body, sizeof(m));
+    if (!state_take_ticket(c->s, m.ticket, c->head.file, &miss, &c->why))
+        return CM_NOT_STORED_STALE;
+    e = cm_fill(c->h->cf, &miss, c->data, c->data_len,
+                CM_FILL_WARM | (m.flags & CMP_FILL_EOF ? CM_FILL_EOF : 0));
+    if (e == CM_EINVAL || e == CM_ETICKET)
+        c->why = "a fill is longer than its miss, or ends inside a block";
+    return e;
+}
+
 /* The begin of a bracket or of a sync. */
 static int64_t do_begin(struct call *c)
 {
@@ -299,6 +316,61 @@ static int64_t do_stats(struct call *c)
     return e < 0 ? e : (int64_t)n;
 }
 
+/* ---- Steering -------------------------------------------------------------------------------- */
+
+static int64_t do_look_up(struct call *c)
+{
+    struct cmp_look_up m;
+    cm_file_info info = CM_FILE_INFO_INIT;
+    cm_file_id id;
+
+    memcpy(&m, c->body, sizeof(m));
+    id = (cm_file_id){ .hi = m.id_hi, .lo = m.id_lo };
+    return cm_file_lookup(c->s->service->cache, &id, NULL, &info);
+}
+
+static int64_t do_count(struct call *c)
+{
+    struct cmp_count_reply r = { .cached = 0 };
+    cm_file_info info = CM_FILE_INFO_INIT;
+    struct cmp_count m;
+    int64_t n;
+
+    memcpy(&m, c->body, sizeof(m));
+    n = cm_file_cached(c->h->cf, m.offset, m.len);
+    if (n < 0)
+        return n;
+    r.cached = (uint64_t)n;
+    r.kept = cm_file_get_info(c->h->cf, &info) == 0 && info.keep != 0;
+    answer(c, &r, sizeof(r));
+    return 0;
+}
+
+static int64_t do_keep(struct call *c)
+{
+    struct cmp_keep m;
+
+    memcpy(&m, c->body, sizeof(m));
+    return cm_file_set_keep(c->h->cf, (int)m.keep);
+}
+
+static int64_t do_pool(struct call *c)
+{
+    cm_info info = CM_INFO_INIT;
+    const int e = cm_get_info(c->s->service->cache, &info);
+    struct cmp_pool_reply r = { .size = info.size,
+                                .slots = info.slots,
+                                .used = info.used_slots,
+                                .kept_files = info.kept_files,
+                                .kept_bytes = info.kept_bytes,
+                                .kept_max = info.kept_max,
+                                .mode = info.mode };
+
+    memcpy(r.uuid, info.uuid, sizeof(r.uuid));
+    answer(c, &r, sizeof(r));
+    return e;
+}
+
 static int64_t (*const commands[CMP_COMMANDS])(struct call *c) = {
     [CMP_HELLO] = do_hello,
     [CMP_OPEN] = do_open,
@@ -314,6 +386,11 @@ static int64_t (*const commands[CMP_COMMANDS])(struct call *c) = {
     [CMP_REVALIDATE] = do_revalidate,
     [CMP_FORGET] = do_forget,
     [CMP_STATS] = do_stats,
+    [CMP_WARM] = do_warm,
+    [CMP_LOOK_UP] = do_look_up,
+    [CMP_COUNT] = do_count,
+    [CMP_KEEP] = do_keep,
+    [CMP_POOL] = do_pool,
 };
 
 /* What is wrong with a sound message at this place of the conversation; NULL: nothing, and the

@@ -20,6 +20,7 @@
 #include "state/keep.h"
 #include "state/object.h"
 #include "state/policy_sample.h"
+#include "state/quota.h"
 #include "state/settle.h"
 #include "media/file_table.h"
 
@@ -254,6 +255,7 @@ void cm_cache_destroy(cm_cache *c)
         cm_buffers_free(c);
     cm_files_free(c);
     cm_keep_free(c);
+    cm_quota_free(c);
     free_parts(c);
     if (c->guarded)
         cm_guard_remove(c->media.base);
@@ -472,9 +474,10 @@ static int open_file(cm_cache *c, const char *path)
 {
     enum cm_durability d;
     char why[PLAT_WHY] = "";
-    bool any = c->readonly || (c->opts.flags & CM_OPEN_ANY_OWNER);
+    const bool reads = (c->opts.flags & CM_OPEN_READONLY) != 0;
+    bool any = reads || (c->opts.flags & CM_OPEN_ANY_OWNER);
     keep_name(c, path);
-    int e = any ? cm_plat_file_open(&c->file, path, c->readonly)
+    int e = any ? cm_plat_file_open(&c->file, path, reads)
                 : cm_plat_file_open_trusted(&c->file, path, why);
     if (e)
         cm_log(c, CM_LOG_ERROR, "%s: %s", path, why[0] ? why : cm_strerror(e));
@@ -502,6 +505,21 @@ int cm_open(const char *path, const cm_options *opts, cm_cache **cache)
     int e = new_cache(opts, &c);
     if (e)
         return e;
+    e = open_file(c, path);
+    if (e)
+        cm_cache_destroy(c);
+    else
+        *cache = c;
+    return e;
+}
+
+int cm_open_unchanged(const char *path, const cm_options *opts, cm_cache **cache)
+{
+    cm_cache *c;
+    int e = new_cache(opts, &c);
+    if (e)
+        return e;
+    c->readonly = true;
     e = open_file(c, path);
     if (e)
         cm_cache_destroy(c);

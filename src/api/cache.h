@@ -54,6 +54,9 @@ static inline int cm_check_range(uint64_t offset, uint64_t len)
 bool cm_take_validator(struct cm_cache *c, const char *call, cm_validator *v,
                        const cm_validator *given, bool must_prove);
 
+/* cache.c: opens a pool and locks it as its owner does, but changes nothing in it. End it with
+ * cm_cache_destroy(). Errors as cm_open(). */
+int cm_open_unchanged(const char *path, const cm_options *opts, cm_cache **cache);
 /* cache.c: releases what an open cache holds. It does not change the pool's state. */
 void cm_cache_destroy(cm_cache *c);
 

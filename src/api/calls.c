@@ -271,13 +271,21 @@ int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n)
     return whole;
 }
 
+static int fill_warm(struct cm_object *f, const cm_miss *miss, const void *data, size_t len)
+{
+    struct cm_warmed done = { 0 };
+    const int e = cm_fill_warm(f, miss, data, len, &done);
+    cm_count(f->cache, CM_STAT_prefetch_blocks, (done.stored + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE);
+    return e;
+}
+
 int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len, uint32_t flags)
 {
     struct cm_object *f;
     int e = cm_enter_file(file, &f);
     if (e)
         return e;
-    if (!miss || (!data && len) || (flags & ~CM_FILL_EOF))
+    if (!miss || (!data && len) || (flags & ~(CM_FILL_EOF | CM_FILL_WARM)))
         return CM_EINVAL;
     if (miss->opaque[0] != f->serial)
         return CM_EFOREIGN;
@@ -291,7 +299,8 @@ int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len, ui
         return CM_ETICKET;
     if (len % CM_BLOCK_SIZE && !(flags & CM_FILL_EOF))
         return CM_EINVAL;
-    e = cm_fill_offer(f, miss, data, len, len);
+    e = flags & CM_FILL_WARM ? fill_warm(f, miss, data, len)
+                             : cm_fill_offer(f, miss, data, len, len);
     if (flags & CM_FILL_EOF)
         cm_fill_ends(f, miss, len);
     cm_report_trouble(f->cache);

@@ -197,7 +197,7 @@ static void check_slot(struct check *k, uint64_t slot)
     k->r->bad_headers++;
     if (k->repair && cm_slot_invalidate(m, slot, h.w0) == 1 && cm_slot_flush(m, slot) == 0)
         k->r->dropped++; /* no reader believed it, so no cell has to go first */
-    cm_ring_unkeep(&k->c->policy.ring, slot);
+    cm_ring_vacated(&k->c->policy.ring, slot);
 }
 
 static void check_cell(struct check *k, uint64_t bucket, unsigned i, uint64_t cell)

@@ -33,6 +33,7 @@
     X(int, cm_file_revalidate, (cm_file * file, const cm_validator *validator), (file, validator)) \
     X(int, cm_file_set_name, (cm_file * file, const char *name), (file, name))                     \
     X(int, cm_file_set_keep, (cm_file * file, int keep), (file, keep))                             \
+    X(int, cm_file_set_group, (cm_file * file, uint32_t group), (file, group))                     \
     X(int, cm_file_abort, (cm_file * file), (file))                                                \
     X(int, cm_file_close, (cm_file * file), (file))                                                \
     X(int, cm_fill,                                                                                \
@@ -75,6 +76,8 @@
 #define CM_READS_OF_FILES(X)                                                                       \
     X(int, cm_file_advise, (cm_file * file, int advice), (file, advice))                           \
     X(int, cm_file_get_info, (cm_file * file, cm_file_info * info), (file, info))                  \
+    X(int64_t, cm_file_cached, (cm_file * file, uint64_t offset, uint64_t len),                    \
+      (file, offset, len))                                                                         \
     X(int64_t, cm_file_ranges, (cm_file * file, uint64_t offset, cm_range * ranges, size_t n),     \
       (file, offset, ranges, n))                                                                   \
     X(int64_t, cm_read, (cm_file * file, uint64_t offset, void *buf, size_t len, cm_miss *miss),   \
@@ -99,6 +102,7 @@ CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm
 #define cm_files_next cm_files_next_unchecked
 #define cm_file_lookup cm_file_lookup_unchecked
 #define cm_drop cm_drop_unchecked
+#define cm_file_cached cm_file_cached_unchecked
 #define cm_file_ranges cm_file_ranges_unchecked
 #define cm_set_mode cm_set_mode_unchecked
 #define cm_check cm_check_unchecked
@@ -111,6 +115,7 @@ CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm
 #define cm_file_get_info cm_file_get_info_unchecked
 #define cm_file_set_name cm_file_set_name_unchecked
 #define cm_file_set_keep cm_file_set_keep_unchecked
+#define cm_file_set_group cm_file_set_group_unchecked
 #define cm_file_abort cm_file_abort_unchecked
 #define cm_file_close cm_file_close_unchecked
 #define cm_read cm_read_unchecked

@@ -9,6 +9,7 @@
  */
 #include "api/cache.h"
 #include "state/attach.h"
+#include "state/quota.h"
 #include "state/region.h"
 #include "protocol/bracket.h"
 
@@ -125,6 +126,41 @@ int cm_file_set_keep(cm_file *file, int keep)
     struct cm_object *f;
     int e = cm_enter_file(file, &f);
     return e ? e : cm_file_keep(f, keep != 0);
+}
+
+int cm_file_set_group(cm_file *file, uint32_t group)
+{
+    struct cm_object *f;
+    int e = cm_enter_file(file, &f);
+    return e ? e : cm_file_group(f, group);
+}
+
+int cm_group_set_quota(cm_cache *c, uint32_t group, uint64_t most)
+{
+    int e = cm_enter_owner(c);
+    if (e)
+        return e;
+    if (group == 0 || (most > 0 && most < CM_BLOCK_SIZE))
+        return CM_EINVAL;
+    return cm_quota_set(c, group, most > 0 ? most / CM_BLOCK_SIZE : CM_SHARE_ALL);
+}
+
+int cm_group_usage(cm_cache *c, uint32_t group, uint64_t *used, uint64_t *most)
+{
+    int e = cm_enter_owner(c);
+    if (e)
+        return e;
+    const uint32_t share = cm_quota_share(c, group);
+    if (!used || !most)
+        return CM_EINVAL;
+    if (share == 0)
+        return CM_EABSENT;
+    cm_quota_complete(c);
+    const struct cm_share *h = cm_quota_of(c, share);
+    const uint64_t slots = at_load_relaxed(&h->most); /* relaxed: as they are now */
+    *used = at_load_relaxed(&h->used) * CM_BLOCK_SIZE;
+    *most = slots == CM_SHARE_ALL ? 0 : slots * CM_BLOCK_SIZE;
+    return 0;
 }
 
 int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns)

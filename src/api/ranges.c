@@ -8,7 +8,6 @@
  *
  * Who: users, through cachemax.h; api/.
  */
-#include "api/ranges.h"
 
 #include "api/cache.h"
 #include "protocol/evict.h"
@@ -221,21 +220,29 @@ static int tally(void *ctx, const struct cm_surveyed *b)
     return 0;
 }
 
-uint64_t cm_ranges_cached(struct cm_object *f, uint64_t offset, uint64_t end)
+int64_t cm_file_cached(cm_file *file, uint64_t offset, uint64_t len)
 {
+    struct cm_object *f;
+    int e = cm_enter_file(file, &f);
+    if (e == 0)
+        e = cm_check_range(offset, len == CM_ALL ? 0 : len);
+    if (e)
+        return e;
+    const uint64_t end = len == CM_ALL ? CM_OFFSET_MAX : offset + len;
     struct tally t = { .span = span_of(f, offset, end), .offset = offset, .end = end };
     const struct cm_survey survey = { in_span, tally, &t };
     struct cm_last_home last = { 0 };
     if (is_wide(&t.span)) {
         (void)cm_survey_blocks(f->cache, &survey);
-        return t.bytes;
+    } else {
+        for (uint64_t b = t.span.first; b < t.span.end; b++) {
+            const struct cm_key k = cm_region_key_next(f, &last, t.span.incarnation, b);
+            const struct cm_surveyed found = { .key = k, .valid = cm_lookup_cached(f->cache, &k) };
+            (void)tally(&t, &found);
+        }
     }
-    for (uint64_t b = t.span.first; b < t.span.end; b++) {
-        const struct cm_key k = cm_region_key_next(f, &last, t.span.incarnation, b);
-        const struct cm_surveyed found = { .key = k, .valid = cm_lookup_cached(f->cache, &k) };
-        (void)tally(&t, &found);
-    }
-    return t.bytes;
+    cm_report_trouble(f->cache);
+    return (int64_t)t.bytes;
 }
 
 /* ---- Dropping -------------------------------------------------------------------------------- */

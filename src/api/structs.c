@@ -31,6 +31,11 @@ void cm_create_options_init(cm_create_options *opts, size_t size)
     init_struct(opts, size);
 }
 
+void cm_resize_options_init(cm_resize_options *opts, size_t size)
+{
+    init_struct(opts, size);
+}
+
 void cm_identify_options_init(cm_identify_options *opts, size_t size)
 {
     init_struct(opts, size);

@@ -21,7 +21,8 @@
 #define CM_BYTE_ORDER_MARK 0x01020304u
 
 /* Bits of cm_super.compat. */
-#define CM_COMPAT_KEEP UINT64_C(1) /* a record may have CM_RECORD_KEEP */
+#define CM_COMPAT_KEEP UINT64_C(1)  /* a record may have CM_RECORD_KEEP */
+#define CM_COMPAT_GROUP UINT64_C(2) /* a record may have a group */
 /* Bits of cm_super.incompat. */
 #define CM_INCOMPAT_NAMES UINT64_C(1) /* there is a table of names */
 #define CM_INCOMPAT_KNOWN CM_INCOMPAT_NAMES
@@ -145,7 +146,8 @@ struct cm_record {
     uint64_t flags;                /*  56 CM_RECORD_RACY ... */
     uint32_t birth;                /*  64 boot from which on "since" counts */
     uint32_t region_shift;         /*  68 region of a block: (block >> this) modulo CM_REGIONS */
-    uint64_t reserved;             /*  72 zero */
+    uint32_t group;                /*  72 whose quota counts its blocks; 0: none */
+    uint32_t reserved;             /*  76 zero */
     uint64_t xxh3;                 /*  80 of bytes 0..79, seed: check key and place */
     /* Words that change alone, each with its own check. */
     uint64_t intents[CM_REGIONS / CM_INTENTS]; /*  88 */
@@ -256,6 +258,7 @@ static_assert(offsetof(struct cm_record, incarnation) == 16, "record");
 static_assert(offsetof(struct cm_record, proof) == 24, "record");
 static_assert(offsetof(struct cm_record, flags) == 56, "record");
 static_assert(offsetof(struct cm_record, birth) == 64, "record");
+static_assert(offsetof(struct cm_record, group) == 72, "record");
 static_assert(offsetof(struct cm_record, xxh3) == 80, "record");
 static_assert(offsetof(struct cm_record, intents) == CM_RECORD_BODY_BYTES, "record");
 static_assert(offsetof(struct cm_record, since) == 104, "record");

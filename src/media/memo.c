@@ -145,6 +145,22 @@ void cm_memo_begin(struct cm_memo *o, const struct cm_media *m, struct cm_policy
     ghost->reach_ctx = o;
 }
 
+bool cm_memo_read(const struct cm_media *m, const struct cm_super_memo *kept, uint64_t number,
+                  struct cm_memo_page *p)
+{
+    const struct cm_memo o = { .media = m, .generation = kept->generation };
+    return fetch(&o, number, p);
+}
+
+int cm_memo_store(const struct cm_media *m, uint64_t generation, uint64_t number,
+                  struct cm_memo_page *p)
+{
+    p->generation = generation;
+    p->number = number;
+    p->xxh3 = cm_format_memo_sum(cm_media_key(m), p);
+    return cm_media_copy(m, page_at(m, number), p, sizeof(*p));
+}
+
 /* ---- Writing --------------------------------------------------------------------------------- */
 
 /* Joins two bytes of ring pages. Each half gets the higher count, and KNOWN if one of them has
@@ -209,10 +225,7 @@ int cm_memo_write(struct cm_memo *o, uint64_t generation, struct cm_super_memo *
         struct cm_memo_page p;
         if (!gather(o, i, &p))
             continue;
-        p.generation = generation;
-        p.number = i;
-        p.xxh3 = cm_format_memo_sum(cm_media_key(m), &p);
-        e = cm_media_copy(m, page_at(m, i), &p, sizeof(p));
+        e = cm_memo_store(m, generation, i, &p);
     }
     cm_media_fence(m); /* before CLEAN says that they count */
     kept->generation = o->generation != 0 ? o->generation : generation;

@@ -21,6 +21,13 @@ struct cm_memo {
 uint64_t cm_memo_bytes(const struct cm_geometry *g);
 /* Can a page be read? A hole of a sparse file that a full volume cannot fill counts as empty. */
 bool cm_memo_readable(const struct cm_media *m, uint64_t number);
+/* Copies page `number` of what a closed pool kept: `kept` as its superblock says. false: the page
+ * does not count. */
+bool cm_memo_read(const struct cm_media *m, const struct cm_super_memo *kept, uint64_t number,
+                  struct cm_memo_page *p);
+/* Writes the body of *p as page `number`; sets its other fields. Durable after a fence. CM_EIO. */
+int cm_memo_store(const struct cm_media *m, uint64_t generation, uint64_t number,
+                  struct cm_memo_page *p);
 /* Called after the policy was set up. `kept`: what the last session left; NULL: that session was
  * not closed cleanly. Reads no page. */
 void cm_memo_begin(struct cm_memo *o, const struct cm_media *m, struct cm_policy_state *policy,

@@ -9,7 +9,7 @@
  * people depends on a name.
  *
  * Locks: a file's own lock, or files_lock while it is not attached.
- * Who: state/.
+ * Who: api/, state/.
  */
 #include "media/name_table.h"
 

@@ -115,6 +115,11 @@ void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
     put(&h->form, form_of(CM_STATS_LAYOUT, CM_STAT_COUNT));
 }
 
+void cm_stats_inherit(const struct cm_media *m, uint64_t lifetime)
+{
+    put(&head_at(m->base)->lifetime_pool_bytes, lifetime);
+}
+
 void cm_stats_end(const struct cm_media *m, int64_t wall_ns)
 {
     put(&head_at(m->base)->closed_at_ns, (uint64_t)wall_ns);

@@ -27,6 +27,8 @@ void cm_stats_curve(const struct cm_media *m, const uint64_t hits[CM_CURVE_POINT
 
 /* Begins a session: folds the wear of the last one into the lifetime count, zeroes the rest. */
 void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns);
+/* A pool that was never open takes over the wear of the one in whose place it comes. */
+void cm_stats_inherit(const struct cm_media *m, uint64_t lifetime);
 /* And ends it. */
 void cm_stats_end(const struct cm_media *m, int64_t wall_ns);
 /* Sums the stats page at `base` (any process's mapping of it). CM_EIO: unreadable; CM_EVERSION:

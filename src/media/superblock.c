@@ -351,12 +351,12 @@ int cm_super_checkpointed(struct cm_superblocks *s)
     return e;
 }
 
-int cm_super_keep(struct cm_superblocks *s, bool keeps)
+int cm_super_compat(struct cm_superblocks *s, uint64_t bit, bool on)
 {
     int e = 0;
     cm_lock_acquire(&s->lock);
     const uint64_t was = s->now.compat;
-    s->now.compat = keeps ? was | CM_COMPAT_KEEP : was & ~CM_COMPAT_KEEP;
+    s->now.compat = on ? was | bit : was & ~bit;
     if (s->now.compat != was)
         e = write_both(s);
     if (e)

@@ -94,8 +94,9 @@ static inline bool cm_super_booted_since(const struct cm_superblocks *s, uint32_
 int cm_super_checkpointed(struct cm_superblocks *s);
 /* Has the system lost pages of the pool, as a sync of a superblock said in this epoch? */
 bool cm_super_lost(struct cm_superblocks *s);
-/* May a record of the pool say CM_RECORD_KEEP? Durable before the first one says so. CM_EIO. */
-int cm_super_keep(struct cm_superblocks *s, bool keeps);
+/* May a record of the pool say what the bit CM_COMPAT_* stands for? Durable before the first one
+ * says so. CM_EIO. */
+int cm_super_compat(struct cm_superblocks *s, uint64_t bit, bool on);
 /* Empties the pool in O(1) and durably. CM_EIO: may or may not have taken effect. *failed (atomic)
  * says whether the latest bump failed. */
 int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed);

@@ -6,8 +6,8 @@
  * may sleep. The lock first spins a little, because nearly every critical section here is shorter
  * than a system call.
  *
- * Lock order, outermost first: checkpoint, files table, file, stripe (never two), free ring / super
- * / kept files (leaves).
+ * Lock order, outermost first: checkpoint / survey of groups, files table, file, stripe (never
+ * two), free ring / super / kept files / groups (leaves).
  */
 #ifndef CM_LOCK_H
 #define CM_LOCK_H

@@ -364,6 +364,63 @@ int cm_plat_file_link(struct cm_plat_file *f, const char *path)
     return rc;
 }
 
+/* The same mode and group as the old file. The owner is the same already, or root. */
+static int take_after(int fd, int old)
+{
+    struct stat was, is;
+
+    if (fstat(old, &was) != 0 || fstat(fd, &is) != 0) {
+        return cm_posix_error(errno);
+    }
+    if ((was.st_uid != is.st_uid || was.st_gid != is.st_gid) &&
+        fchown(fd, was.st_uid, was.st_gid) != 0) {
+        return cm_posix_error(errno);
+    }
+    if (fchmod(fd, was.st_mode & 07777) != 0 || fsync(fd) != 0) {
+        return cm_posix_error(errno);
+    }
+    return 0;
+}
+
+int cm_plat_file_replace(struct cm_plat_file *f, const char *made, struct cm_plat_file *old,
+                         const char *path, bool *replaced)
+{
+    POSIX_NO_CANCEL;
+    int rc;
+
+    *replaced = false;
+    if (!leads_to(path, file_fd(old)) || !leads_to(made, file_fd(f))) {
+        return CM_EMOVED;
+    }
+    rc = take_after(file_fd(f), file_fd(old));
+    if (rc == 0 && rename(made, path) != 0) {
+        rc = cm_posix_error(errno);
+    }
+    if (rc == 0) {
+        *replaced = true;
+        rc = cm_plat_file_sync_dir(path);
+    }
+    return rc;
+}
+
+int cm_plat_real_path(const char *path, char real[PLAT_PATH])
+{
+    POSIX_NO_CANCEL;
+    char *found = realpath(path, NULL);
+    int rc = 0;
+
+    if (found == NULL) {
+        return cm_posix_error(errno);
+    }
+    if (strlen(found) < PLAT_PATH) {
+        memcpy(real, found, strlen(found) + 1);
+    } else {
+        rc = CM_EINVAL;
+    }
+    free(found);
+    return rc;
+}
+
 void cm_plat_file_abandon(struct cm_plat_file *f, const char *path)
 {
     POSIX_NO_CANCEL;

@@ -256,9 +256,8 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
     return rc;
 }
 
-/* Renames an open file, but never over another one. `path` is a full path, as this call needs it.
- */
-static int file_rename(HANDLE h, const wchar_t *path)
+/* Renames an open file; over another one only with `replace`. The call needs a full path. */
+static int file_rename(HANDLE h, const wchar_t *path, bool replace)
 {
     const DWORD room = GetFullPathNameW(path, 0, NULL, NULL);
     FILE_RENAME_INFO *info = calloc(1, sizeof *info + room * sizeof(wchar_t));
@@ -268,6 +267,7 @@ static int file_rename(HANDLE h, const wchar_t *path)
         free(info);
         return CM_ENOMEM;
     }
+    info->ReplaceIfExists = replace;
     info->FileNameLength =
         GetFullPathNameW(path, room, info->FileName, NULL) * (DWORD)sizeof(wchar_t);
     if (!SetFileInformationByHandle(h, FileRenameInfo, info,
@@ -289,13 +289,44 @@ int cm_plat_file_link(struct cm_plat_file *f, const char *path)
     if (name == NULL) {
         return win32_error(GetLastError());
     }
-    rc = file_rename(win32_handle(f), name);
+    rc = file_rename(win32_handle(f), name, false);
     if (rc == 0) {
         f->state |= WIN32_NAMED;
         rc = FlushFileBuffers(win32_handle(f)) ? 0 : CM_EIO;
     }
     free(name);
     return rc != 0 ? rc : cm_plat_file_sync_dir(path);
+}
+
+int cm_plat_file_replace(struct cm_plat_file *f, const char *made, struct cm_plat_file *old,
+                         const char *path, bool *replaced)
+{
+    wchar_t *name = win32_path(path);
+    int rc;
+
+    (void)made;
+    *replaced = false;
+    if (name == NULL) {
+        return win32_error(GetLastError());
+    }
+    cm_plat_file_close(old);
+    rc = file_rename(win32_handle(f), name, true);
+    free(name);
+    if (rc != 0) { /* the system says only that it may not be replaced: somebody has opened it */
+        return rc == CM_EACCES || rc == CM_EEXIST ? CM_EOWNED : rc;
+    }
+    *replaced = true;
+    rc = FlushFileBuffers(win32_handle(f)) ? 0 : CM_EIO;
+    return rc != 0 ? rc : cm_plat_file_sync_dir(path);
+}
+
+int cm_plat_real_path(const char *path, char real[PLAT_PATH])
+{
+    if (strlen(path) >= PLAT_PATH) {
+        return CM_EINVAL;
+    }
+    memcpy(real, path, strlen(path) + 1);
+    return 0;
 }
 
 void cm_plat_file_abandon(struct cm_plat_file *f, const char *path)

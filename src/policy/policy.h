@@ -125,6 +125,17 @@ static inline unsigned cm_policy_victims(struct cm_policy_state *p, struct cm_vi
 {
     return cm_ring_victims(&p->ring, v, n);
 }
+/* The same of one share. Fewer than n if there are none within reach. */
+static inline unsigned cm_policy_share_victims(struct cm_policy_state *p, uint32_t share,
+                                               struct cm_victim *v, unsigned n)
+{
+    unsigned got = 0;
+    while (got < n &&
+           (v[got].slot = cm_ring_share_victim(&p->ring, &p->ring.shares.share[share - 1],
+                                               &v[got].remember)) != CM_NO_SLOT)
+        got++;
+    return got;
+}
 /* The victim's block is gone. */
 static inline void cm_policy_evicted(struct cm_policy_state *p, bool remember, uint64_t hash)
 {
@@ -146,10 +157,12 @@ static inline unsigned cm_policy_worth(const struct cm_policy_state *p, uint64_t
 
 /* ---- Forget ---------------------------------------------------------------------------------- */
 
-/* The slot's block is about to be forgotten. Then the slot is tried before others. */
+/* The slot's block is about to be forgotten. Then the slot is tried before others. No share counts
+ * it: once it is forgotten, another thread may have filled the slot. */
 static inline void cm_policy_forget(struct cm_policy_state *p, uint64_t slot)
 {
     cm_ring_hint(&p->ring, slot);
+    cm_share_leave(&p->ring.shares, slot);
 }
 /* It is forgotten. */
 static inline void cm_policy_forgotten(struct cm_policy_state *p, uint64_t slot)

@@ -90,6 +90,19 @@ static bool free_in_order(const struct cm_ring *r, const uint8_t *pins, char *te
     return true;
 }
 
+/* The slots of each share are counted. */
+static bool shares_in_order(const struct cm_ring *r, char *text, size_t size)
+{
+    for (uint32_t i = 0; i < r->shares.count; i++) {
+        const struct cm_share *h = &r->shares.share[i];
+        uint64_t used = 0;
+        for (uint64_t s = 0; s < r->slots; s++)
+            used += cm_share_has(h, s);
+        MUST(used == h->used, "share %u: %llu slots, %llu counted", i, (llu)used, (llu)h->used);
+    }
+    return true;
+}
+
 static bool ghost_in_order(const struct cm_ghost *g, char *text, size_t size)
 {
     MUST(g->buckets == cm_ghost_buckets(g->window), "ghost: %llu buckets for a window of %llu",
@@ -104,7 +117,7 @@ bool cm_policy_in_order(const struct cm_policy_state *p, const uint8_t *pins, bo
                         size_t size)
 {
     return bounds_in_order(&p->ring, text, size) && line_in_order(&p->ring, text, size) &&
-           free_in_order(&p->ring, pins, text, size) &&
+           free_in_order(&p->ring, pins, text, size) && shares_in_order(&p->ring, text, size) &&
            owned_in_order(&p->ring, pins, lost, text, size) &&
            ghost_in_order(&p->ghost, text, size);
 }

@@ -323,6 +323,65 @@ unsigned cm_ring_victims(struct cm_ring *r, struct cm_victim *v, unsigned n)
     return got;
 }
 
+/* ---- Victims of a share ---------------------------------------------------------------------- */
+
+/* A share has a hand of its own, because its slots may lie far apart. The hand goes by words of 64
+ * slots. Probation does not protect a slot here: the hand of a full share is its line. */
+
+struct search {
+    uint64_t victim, best; /* `victim` is owned */
+    uint8_t best_count;
+    bool remember;
+    unsigned steps; /* that are left */
+};
+
+/* Looks at a slot of the share. */
+static void look_at(struct cm_ring *r, struct search *s, uint64_t slot)
+{
+    s->steps--;
+    if (cm_ring_is_owned(r, slot) || cm_ring_is_kept(r, slot))
+        return;
+    if (r->reach)
+        r->reach(r->reach_ctx, slot);
+    uint8_t ref = at_load_relaxed(&r->ref[slot]);
+    const uint8_t count = ref & CM_REF_MAX;
+    if (count < s->best_count) {
+        s->best = slot;
+        s->best_count = count;
+        s->remember = !(ref & CM_REF_KNOWN);
+    }
+    if (count == 0 && cm_ring_own(r, slot))
+        s->victim = slot;
+    else if (count > 0)
+        (void)at_cas_acq_rel(&r->ref[slot], &ref, (uint8_t)(ref - 1)); /* or it was touched: fine */
+}
+
+uint64_t cm_ring_share_victim(struct cm_ring *r, struct cm_share *h, bool *remember)
+{
+    struct search s = { CM_NO_SLOT, CM_NO_SLOT, CM_REF_MAX + 1, false, CM_SHARE_STEPS };
+    const uint64_t words = (r->slots + 63) / 64;
+    uint64_t hand = at_load_relaxed(&h->hand); /* relaxed: only says where to look */
+    for (unsigned i = 0; i <= CM_SHARE_WORDS && i <= words; i++) {
+        const uint64_t word = hand / 64 < words ? hand / 64 : 0;
+        uint64_t bits = at_load_relaxed(&h->slots[word]);
+        bits &= hand / 64 == word ? ~UINT64_C(0) << hand % 64 : ~UINT64_C(0);
+        for (; bits && s.steps > 0 && s.victim == CM_NO_SLOT; bits &= bits - 1) {
+            hand = word * 64 + at_lowest_bit64(bits) + 1;
+            look_at(r, &s, hand - 1);
+        }
+        if (s.steps == 0 || s.victim != CM_NO_SLOT)
+            break;
+        hand = (word + 1) * 64;
+    }
+    at_store_relaxed(&h->hand, hand);
+    *remember = s.remember;
+    if (s.victim == CM_NO_SLOT && s.best != CM_NO_SLOT && cm_ring_own(r, s.best))
+        s.victim = s.best;
+    return s.victim;
+}
+
+/* ---- Free slots ------------------------------------------------------------------------------ */
+
 unsigned cm_ring_take_free(struct cm_ring *r, uint64_t *slot, unsigned n)
 {
     unsigned got = 0;
@@ -341,7 +400,7 @@ void cm_ring_give_free(struct cm_ring *r, const uint64_t *slot, unsigned n)
     unsigned kept = 0;
     for (unsigned i = 0; i < n; i++) {
         assert(cm_ring_is_owned(r, slot[i]));
-        cm_ring_unkeep(r, slot[i]);
+        cm_ring_vacated(r, slot[i]);
         cm_ring_set(r, slot[i], 0);
     }
     cm_lock_acquire(&r->lock);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "platform/lock.h"
+#include "policy/share.h"
 
 #define CM_NO_SLOT UINT64_MAX
 
@@ -25,6 +26,8 @@
 #define CM_RING_STEPS 64u    /* most steps of the hand in one search for a victim */
 #define CM_RING_PASSES 1024u /* and it passes by so many runs of up to 64 kept slots */
 #define CM_RING_POPS 4u      /* most entries that leave the line in one search */
+#define CM_SHARE_WORDS 4096u /* a search in a share looks at so many times 64 slots */
+#define CM_SHARE_STEPS 256u  /* and at so many slots of the share */
 #define CM_FREE_MAX 65536u   /* bound of the free stack */
 #define CM_HINTS 256u
 #define CM_LINE_ENTRY 5u /* bytes: slot << 2 | generation */
@@ -37,11 +40,12 @@ struct cm_ring {
     /* The same; the search for a victim passes these slots by. NULL until there are any. */
     uint64_t *kept;
     uint64_t kept_count; /* atomic; bits that are set there */
-    uint64_t hand;       /* atomic; counts steps, not slots */
-    uint64_t frontier;   /* atomic; slots from here on were never used in this epoch */
-    uint64_t end;        /* atomic; slots from here on are not used: see cm_ring_stop */
-    uint64_t probation;  /* atomic; at so many slots on probation, victims come from the line */
-    uint32_t earn;       /* atomic; hits on probation, or in the buffer, that earn a place */
+    struct cm_shares shares;
+    uint64_t hand;      /* atomic; counts steps, not slots */
+    uint64_t frontier;  /* atomic; slots from here on were never used in this epoch */
+    uint64_t end;       /* atomic; slots from here on are not used: see cm_ring_stop */
+    uint64_t probation; /* atomic; at so many slots on probation, victims come from the line */
+    uint32_t earn;      /* atomic; hits on probation, or in the buffer, that earn a place */
     /* Atomic; a block that has not earned a slot gets only a never used one. */
     uint32_t remembered;
     uint64_t on_probation; /* atomic */
@@ -138,6 +142,12 @@ static inline bool cm_ring_is_kept(const struct cm_ring *r, uint64_t slot)
 bool cm_ring_keep(struct cm_ring *r, uint64_t slot, uint64_t most);
 /* The slot's block is gone. */
 void cm_ring_unkeep(struct cm_ring *r, uint64_t slot);
+/* The same: it is not kept, and no share counts it. */
+static inline void cm_ring_vacated(struct cm_ring *r, uint64_t slot)
+{
+    cm_ring_unkeep(r, slot);
+    cm_share_leave(&r->shares, slot);
+}
 /* No slot is kept. Not while cm_ring_keep() runs. */
 void cm_ring_unkeep_all(struct cm_ring *r);
 
@@ -148,6 +158,9 @@ struct cm_victim {
 };
 /* Takes ownership of the next n victims. Returns fewer if all slots that it saw were owned. */
 unsigned cm_ring_victims(struct cm_ring *r, struct cm_victim *v, unsigned n);
+/* Takes ownership of the next victim among the slots of a share. CM_NO_SLOT: there is none within
+ * reach; the next search goes on from there. */
+uint64_t cm_ring_share_victim(struct cm_ring *r, struct cm_share *h, bool *remember);
 /* The volume has no room for slots that were never used. From here on only the used slots are used,
  * in turn. */
 static inline void cm_ring_stop(struct cm_ring *r)

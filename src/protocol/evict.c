@@ -49,15 +49,19 @@ static int look(struct cm_cache *c, struct victim *v, struct cm_last_home *last)
     return 0;
 }
 
-/* Owns up to n victims and reads their headers. Victims that cannot be read are taken out of use.
- * Blocks of kept files are left where they are; *spared: so many. The two rounds let the cache
- * misses of the headers run side by side, and then those of the index lines. */
-static unsigned choose_some(struct cm_cache *c, struct victim *v, unsigned n, unsigned *spared)
+/* Owns up to n victims, of one share if it is not 0, and reads their headers. Victims that cannot
+ * be read are taken out of use. Blocks of kept files are left where they are; *spared: so many. The
+ * two rounds let the cache misses of the headers run side by side, and then those of the index
+ * lines. */
+static unsigned choose_some(struct cm_cache *c, uint32_t share, struct victim *v, unsigned n,
+                            unsigned *spared)
 {
     struct cm_victim found[CM_BATCH_MAX];
     struct cm_last_home last = { 0 };
     assert(n <= CM_BATCH_MAX);
-    unsigned chosen = cm_policy_victims(&c->policy, found, n), count = 0;
+    unsigned chosen = share > 0 ? cm_policy_share_victims(&c->policy, share, found, n)
+                                : cm_policy_victims(&c->policy, found, n);
+    unsigned count = 0;
     assert(chosen <= n);
     *spared = 0;
     for (unsigned i = 0; i < chosen; i++)
@@ -81,12 +85,12 @@ static unsigned choose_some(struct cm_cache *c, struct victim *v, unsigned n, un
 
 /* Goes on as long as it meets nothing but blocks of kept files, to an end: then there are fewer
  * victims or none, and what they were wanted for is not stored. The next search goes on there. */
-static unsigned choose_victims(struct cm_cache *c, struct victim *v, unsigned n)
+static unsigned choose_victims(struct cm_cache *c, uint32_t share, struct victim *v, unsigned n)
 {
     unsigned count = 0, spared, looked = 0;
     cm_keep_prepare(c);
     do {
-        count += choose_some(c, v + count, n - count, &spared);
+        count += choose_some(c, share, v + count, n - count, &spared);
         looked += spared;
     } while (count < n && spared > 0 && looked < SPARED_MAX);
     return count;
@@ -157,7 +161,7 @@ static unsigned empty(struct cm_cache *c, struct victim *v, unsigned chosen, uin
             cm_step_drop_cells(c, &v[i].key, v[i].slot);
         }
         assert(cm_ring_is_owned(&c->policy.ring, v[i].slot));
-        cm_ring_unkeep(&c->policy.ring, v[i].slot);
+        cm_ring_vacated(&c->policy.ring, v[i].slot);
         if (!cm_pin_doom(&c->pins[v[i].slot])) /* pinned: its last pin will free it */
             ready[out++] = v[i].slot;
     }
@@ -166,12 +170,13 @@ static unsigned empty(struct cm_cache *c, struct victim *v, unsigned chosen, uin
     return out;
 }
 
-/* Evicts up to n slots with one fence; they are owned, durably invalid and ready to be filled. */
-static unsigned evict(struct cm_cache *c, uint64_t *ready, unsigned n)
+/* Evicts up to n slots with one fence; they are owned, durably invalid and ready to be filled.
+ * `share`: those of one share; 0: any. */
+static unsigned evict(struct cm_cache *c, uint32_t share, uint64_t *ready, unsigned n)
 {
     struct victim v[CM_BATCH_MAX];
     unsigned emptied, evicted = 0;
-    unsigned out = empty(c, v, choose_victims(c, v, n), ready, &emptied);
+    unsigned out = empty(c, v, choose_victims(c, share, v, n), ready, &emptied);
     for (unsigned i = 0; i < emptied; i++)
         evicted += v[i].gone;
     cm_count(c, CM_STAT_evicted, evicted);
@@ -244,17 +249,34 @@ static unsigned evict_size(const struct cm_cache *c)
     return b < 2 ? 2 : b > CM_BATCH_MAX ? CM_BATCH_MAX : (unsigned)b;
 }
 
+/* Evicts n slots, or some more than that: those go to the free stack. */
+static unsigned evict_ahead(struct cm_cache *c, uint32_t share, uint64_t *slot, unsigned n)
+{
+    uint64_t ready[CM_BATCH_MAX];
+    const unsigned ahead = evict_size(c), more = evict(c, share, ready, n > ahead ? n : ahead);
+    const unsigned used = more < n ? more : n;
+    memcpy(slot, ready, used * sizeof(*slot));
+    if (more > used)
+        cm_ring_give_free(&c->policy.ring, ready + used, more - used);
+    return used;
+}
+
+unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsigned n)
+{
+    assert(share > 0 && n <= CM_BATCH_MAX);
+    return evict_ahead(c, share, slot, n);
+}
+
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
 {
     unsigned got = cm_ring_take_free(&c->policy.ring, slot, n);
     if (got == n)
         return got;
-    uint64_t ready[CM_BATCH_MAX];
-    unsigned ahead = evict_size(c), more = evict(c, ready, n - got > ahead ? n - got : ahead);
-    unsigned used = more < n - got ? more : n - got;
+    const uint32_t over = cm_share_over(&c->policy.ring.shares);
+    if (over > 0) /* its quota is smaller than it was: it gives first */
+        got += evict_ahead(c, over, slot + got, n - got);
+    if (got < n)
+        got += evict_ahead(c, 0, slot + got, n - got);
     note_frontier(c);
-    memcpy(slot + got, ready, used * sizeof(*slot));
-    if (more > used)
-        cm_ring_give_free(&c->policy.ring, ready + used, more - used);
-    return got + used;
+    return got;
 }

@@ -14,6 +14,8 @@ unsigned cm_evict_batch(const struct cm_cache *c);
 /* Gets up to n owned slots to fill: from the free stack, then by eviction. An eviction also puts
  * some slots on the free stack for later. Returns the number of slots. */
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n);
+/* The same from blocks of one share (quota.h), by eviction only. */
+unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsigned n);
 /* Evicts up to cm_evict_batch() blocks from their slots, with one fence, and frees the slots. A
  * block that is not there any more, or that comes or goes just now, is left out. Returns the bytes
  * that were cached of the blocks that it evicted. */

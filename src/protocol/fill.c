@@ -95,6 +95,7 @@ static void make_newcomer(struct offer *o, const struct batch *b, unsigned i, st
     n->data = o->data + at;
     n->valid = o->len - at < CM_BLOCK_SIZE ? (uint32_t)(o->len - at) : CM_BLOCK_SIZE;
     n->start = b->start[i];
+    n->share = at_load_relaxed(&o->grant.f->share); /* relaxed: it may change meanwhile */
     n->key = cm_region_key_next(o->grant.f, &o->home, o->miss->incarnation,
                                 (o->miss->offset + at) / CM_BLOCK_SIZE);
     n->result = 0;

@@ -11,6 +11,7 @@
 #include "protocol/fill_buffered.h"
 
 #include "protocol/steps.h"
+#include "state/quota.h"
 
 /* The block in a claimed entry has to leave it. true: it goes to the pool, as *n. It was wanted
  * again, or the pool has room, or the rule lets it go on probation there. false: it goes to the
@@ -23,6 +24,7 @@ static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *
     n->key = cm_key_stored(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
     n->data = cm_probation_data(&c->probation, e);
     n->valid = cm_probation_valid(&c->probation, e);
+    n->share = cm_quota_of_block(c, h.incarnation);
     n->start = cm_policy_leaves_buffer(&c->policy, h.count, h.count == CM_PROBATION_AHEAD);
     if (n->start == CM_START_NOT) {
         cm_policy_remember(&c->policy, h.hash);

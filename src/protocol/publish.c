@@ -3,7 +3,7 @@
  * publish.c - makes new blocks visible and durable, a batch at a time.
  *
  * Owns: the order of payload, header, cell and the fences between them; which cell a block gets,
- * and which block has to leave for it.
+ * and which block has to leave for it; that no group gets more slots than its quota.
  *
  * Who: protocol/.
  */
@@ -13,6 +13,7 @@
 #include "protocol/fill_ticket.h"
 #include "protocol/steps.h"
 #include "state/keep.h"
+#include "state/quota.h"
 
 /* Evicts the slot that a cell names, so that the newcomer may overwrite the cell. The stripe lock
  * is held. false: the slot has another owner, or cannot be evicted. */
@@ -217,12 +218,10 @@ static void flush_published(struct cm_cache *c, struct cm_newcomer *n, unsigned 
 }
 
 /* Writes payload and key of one newcomer into its owned slot; the header is not flushed. */
-static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
-                    uint64_t slot)
+static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n)
 {
-    assert(cm_ring_is_owned(&c->policy.ring, slot));
+    assert(cm_ring_is_owned(&c->policy.ring, n->slot));
     assert(n->valid > 0 && n->valid <= CM_BLOCK_SIZE);
-    n->slot = slot;
     n->freed = CM_NO_SLOT;
     n->spoiled = false;
     cm_step_prefetch(c, &n->key); /* for choose_cell, while the payload is copied */
@@ -243,6 +242,8 @@ static void finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned cou
     uint64_t stored[CM_BATCH_MAX];
     unsigned some = 0;
     for (unsigned i = 0; i < count; i++) {
+        if (n[i].slot == CM_NO_SLOT)
+            continue;
         assert(cm_ring_is_owned(&c->policy.ring, n[i].slot));
         assert(n[i].result >= 0 && n[i].result <= CM_NOT_STORED_MEDIA);
         if (n[i].result == 0)
@@ -277,6 +278,7 @@ void cm_publish_count_refused(struct cm_cache *c, const struct cm_newcomer *n, u
         [CM_NOT_STORED_FULL] = CM_STAT_refused_full,
         [CM_NOT_STORED_POLICY] = CM_STAT_refused_policy,
         [CM_NOT_STORED_MEDIA] = CM_STAT_refused_media,
+        [CM_NOT_STORED_QUOTA] = CM_STAT_refused_quota,
     };
     for (unsigned i = 0; i < count; i++)
         if (n[i].result != 0)
@@ -296,10 +298,92 @@ static void count_stored(struct cm_cache *c, const struct cm_newcomer *n, unsign
     cm_stats_add2(&c->media, CM_STAT_fill_blocks, blocks, CM_STAT_fill_bytes, bytes);
 }
 
+/* ---- Slots for the newcomers, within the quotas of their groups ------------------------------ */
+
+/* If a group has as many slots as it may have, blocks of the same group are evicted first, and the
+ * newcomers get their slots. If none of them can be evicted within reach, the newcomers are refused
+ * (CM_NOT_STORED_QUOTA). Other newcomers do not notice. */
+
+/* For the newcomers of one share: evicts blocks of the share until there is room for them. Refuses
+ * the last ones if there is not. Puts slots that it got into slot[], and returns their number. */
+static unsigned admit_share(struct cm_cache *c, uint32_t share, struct cm_newcomer *n,
+                            unsigned count, uint64_t *slot)
+{
+    const struct cm_share *h = cm_quota_of(c, share);
+    unsigned want = 0, got = 0;
+    for (unsigned i = 0; i < count; i++)
+        want += n[i].share == share;
+    if (want == 0)
+        return 0;
+    uint64_t room = cm_quota_learn(c) ? cm_share_room(h) : 0;
+    if (want > room && cm_quota_learn(c)) {
+        got = cm_evict_share(c, share, slot, want - (unsigned)room);
+        room = cm_share_room(h);
+    }
+    for (unsigned i = count; i-- > 0 && want > room;)
+        if (n[i].share == share) {
+            n[i].result = CM_NOT_STORED_QUOTA;
+            want--;
+        }
+    return got;
+}
+
+static unsigned admit_shares(struct cm_cache *c, struct cm_newcomer *n, unsigned count,
+                             uint64_t *slot)
+{
+    unsigned got = 0;
+    for (uint32_t share = 1; share <= CM_SHARES; share++)
+        got += admit_share(c, share, n, count, slot + got);
+    return got;
+}
+
+/* Some group has a quota. */
+static void admit(struct cm_cache *c, struct cm_newcomer *n, unsigned count)
+{
+    uint64_t slot[CM_BATCH_MAX];
+    unsigned want = 0, used = 0;
+    for (unsigned i = 0; i < count; i++) {
+        n[i].slot = CM_NO_SLOT;
+        n[i].result = 0;
+    }
+    unsigned got = admit_shares(c, n, count, slot);
+    for (unsigned i = 0; i < count; i++)
+        want += n[i].result == 0;
+    if (got < want)
+        got += cm_evict_slots(c, slot + got, want - got);
+    for (unsigned i = 0; i < count; i++) {
+        if (n[i].result != 0)
+            continue;
+        if (used == got)
+            n[i].result = CM_NOT_STORED_BUSY;
+        else if (n[i].share > 0 && !cm_share_take(cm_quota_of(c, n[i].share), slot[used]))
+            n[i].result = CM_NOT_STORED_QUOTA; /* another thread took the room */
+        else
+            n[i].slot = slot[used++];
+    }
+    if (used < got)
+        cm_ring_give_free(&c->policy.ring, slot + used, got - used);
+}
+
+/* Gives each of the newcomers an owned slot to fill, which is counted for its share. Those that get
+ * none have a result and CM_NO_SLOT. No lock is held. */
+static void give_slots(struct cm_cache *c, struct cm_newcomer *n, unsigned count)
+{
+    uint64_t slot[CM_BATCH_MAX];
+    if (cm_quota_any(c)) {
+        admit(c, n, count);
+        return;
+    }
+    const unsigned got = cm_evict_slots(c, slot, count);
+    for (unsigned i = 0; i < count; i++) {
+        n[i].slot = i < got ? slot[i] : CM_NO_SLOT;
+        n[i].result = i < got ? 0 : CM_NOT_STORED_BUSY;
+    }
+}
+
 void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
                       unsigned count)
 {
-    uint64_t slot[CM_BATCH_MAX];
     if (count == 0)
         return;
     if (!cm_rate_take(&c->rate, (uint64_t)count * CM_BLOCK_SIZE)) {
@@ -308,30 +392,29 @@ void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
         return;
     }
     assert(count <= CM_BATCH_MAX);
-    unsigned got = cm_evict_slots(c, slot, count);
-    assert(got <= count);
-    for (unsigned i = 0; i < got; i++) /* the flush may have evicted it from the CPU's cache */
-        cm_slot_prefetch_header(&c->media, slot[i]);
-    for (unsigned i = 0; i < got; i++)
-        prepare(c, g, &n[i], slot[i]);
+    give_slots(c, n, count);
+    for (unsigned i = 0; i < count; i++) /* the flush may have evicted it from the CPU's cache */
+        if (n[i].slot != CM_NO_SLOT)
+            cm_slot_prefetch_header(&c->media, n[i].slot);
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].slot != CM_NO_SLOT)
+            prepare(c, g, &n[i]);
     /* All headers are flushed now. If each were flushed at once, its neighbour in the same line
      * would wait for the line to come back. */
-    uint32_t failed = flush_headers(c, n, got);
-    for (unsigned i = 0; i < got; i++)
+    uint32_t failed = flush_headers(c, n, count);
+    for (unsigned i = 0; i < count; i++)
         if (failed >> i & 1) {
             n[i].spoiled = true;
             n[i].result = CM_NOT_STORED_MEDIA;
         }
     /* Fence 2: payload and key words are durable and visible before any VALID is. */
     cm_media_fence(&c->media);
-    publish_all(c, g, n, got);
-    flush_published(c, n, got);
+    publish_all(c, g, n, count);
+    flush_published(c, n, count);
     /* Fence 3: "stored" means that VALID and the cell survive a power cut from here on. The
      * slot is disowned only after that. */
     cm_media_fence(&c->media);
-    tell_policy(c, n, got);
-    finish(c, n, got);
-    for (unsigned i = got; i < count; i++)
-        n[i].result = CM_NOT_STORED_BUSY;
+    tell_policy(c, n, count);
+    finish(c, n, count);
     count_stored(c, n, count);
 }

@@ -27,6 +27,7 @@ struct cm_newcomer {
     unsigned cell;  /* number of its cell, 0..15 */
     bool spoiled;   /* a store to the slot failed: it must not be filled again */
     int result;     /* CM_NOT_STORED_*, 0: published */
+    uint32_t share; /* of its file (quota.h) */
 };
 
 /* May the newcomer come in? Decisive if its stripe is locked, else a hint. */

@@ -18,6 +18,7 @@
 #include "state/file_record.h"
 #include "state/file_use.h"
 #include "state/keep.h"
+#include "state/quota.h"
 #include "state/object.h"
 #include "state/region.h"
 #include "state/settle.h"
@@ -84,6 +85,7 @@ static int find_record(struct cm_object *f, const struct cm_record_set *b,
             (void)cm_super_sync_failed(&c->super, false);
         cm_settle_lose(c, cm_record_place(b, i), &f->id);
         cm_keep_move(c, b->record[i].incarnation, 0, 0);
+        cm_quota_move(c, b->record[i].incarnation, 0, 0);
         if (cm_record_drop(&c->media, cm_record_place(b, i)))
             return cm_file_bump_epoch(c);
     }
@@ -115,6 +117,8 @@ static void keep(struct cm_object *f, const struct cm_record *r, const cm_valida
     f->kept = true;
     if (f->keep)
         cm_keep_move(f->cache, f->incarnation, f->incarnation, f->size);
+    if (f->share)
+        cm_quota_move(f->cache, 0, f->incarnation, f->share);
     f->limit = f->size; /* nothing past the size of an unchanged file was cached */
     cm_count(f->cache, CM_STAT_attach_kept, 1);
 }
@@ -164,8 +168,10 @@ static void take_place(struct cm_object *f, const struct cm_record_set *b)
         return;
     r = record_at(b, f->place, &whole);
     cm_file_name_end_recorded(f->cache, f->place, r);
-    if (whole)
+    if (whole) {
         cm_settle_lose(f->cache, f->place, &r->id);
+        cm_quota_move(f->cache, r->incarnation, 0, 0);
+    }
 }
 
 /* May the origin lose writes of a file that begins anew? Its times may say no, and its record yes:
@@ -206,6 +212,8 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
         cm_settle_look(f);
         if (r && f->keep) /* renewed below */
             cm_keep_move(c, r->incarnation, 0, 0);
+        if (r)
+            cm_quota_move(c, r->incarnation, 0, 0);
     } else {
         e = void_unreadable(c, b, true);
         cm_settle_look(f);
@@ -250,6 +258,8 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         e = find_record(f, b, &r);
     cm_settle_look(f);
     f->keep = e == 0 && r && (r->flags & CM_RECORD_KEEP);
+    f->group = e == 0 && r ? r->group : 0;
+    f->share = cm_quota_share(c, f->group);
     if (e == 0) {
         if (cm_file_may_have_failed(c, b, f->place, r))
             stay_out(f, v);
@@ -295,6 +305,8 @@ int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator
 {
     if (cm_keep_any(c))
         (void)cm_keep_room(c); /* it may be kept; without memory it is so after the next open */
+    if (cm_quota_any(c))
+        (void)cm_quota_room(c); /* the same of its group */
     int e = cm_object_lock_with_free(c);
     if (e)
         return e;
@@ -348,6 +360,8 @@ int cm_files_detach(struct cm_object *f)
             cm_file_close_place(c, f->place);
             if (f->regions.intents != 0 && f->regions.unsynced == 0)
                 cm_settle_quiet(c, f->place);
+        } else {
+            cm_quota_move(c, f->incarnation, 0, 0); /* nothing leads to its blocks any more */
         }
         cm_object_put_free(c, f);
     }
@@ -381,6 +395,7 @@ void cm_files_describe(struct cm_object *f, cm_file_info *info)
     info->expires_ns = f->ttl_ns > 0 ? f->expires_ns : 0;
     info->cached_bytes = CM_SIZE_UNKNOWN;
     info->keep = at_load_relaxed(&f->keep);
+    info->group = at_load_relaxed(&f->group);
     cm_file_use_describe(f, info);
     cm_file_name_describe(f, info);
 }
@@ -413,6 +428,7 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
     info->incarnation = info->bypassed ? 0 : r->incarnation;
     info->cached_bytes = CM_SIZE_UNKNOWN;
     info->keep = (r->flags & CM_RECORD_KEEP) != 0;
+    info->group = r->group;
     info->dirty = cm_region_was_dirty(c, &g);
     info->dirty_regions = info->dirty ? count_regions(g.intents) : 0;
     cm_file_use_recorded(c, place, r, info);
@@ -474,6 +490,7 @@ static int forget_records(struct cm_cache *c, const cm_file_id *id)
             cm_file_name_end_recorded(c, place, &b->record[i]);
             cm_settle_lose(c, place, id);
             cm_keep_move(c, b->record[i].incarnation, 0, 0);
+            cm_quota_move(c, b->record[i].incarnation, 0, 0);
         }
         if ((its && forget_record(c, place, &b->record[i])) ||
             (!its && !b->unreadable[i] && !cm_record_is_unused(b, i) &&

@@ -52,21 +52,37 @@ struct cm_settling {
     uint64_t *ready;   /* the same, for the checkpoint that runs */
 };
 
-/* A kept file, for those who meet one of its blocks. */
-struct cm_kept {
-    uint64_t incarnation; /* 0: an unused cell */
-    uint64_t blocks;      /* that it may have */
+/* Incarnations, and what the owner of the table knows of each (incarnations.h). */
+struct cm_incarnation {
+    uint64_t incarnation; /* its number; 0: an unused cell */
+    uint64_t value;       /* what the owner of the table knows of it */
+};
+/* The owner's lock protects it. */
+struct cm_incarnations {
+    struct cm_incarnation *cell;
+    uint64_t cells, used; /* cells: 0 or a power of two; at most half of them are used */
 };
 
 /* Kept files (keep.c). */
 struct cm_keeping {
     struct cm_lock lock; /* all of it, and marking slots as kept */
     uint32_t stale;      /* atomic; a file left the table: slots may be marked for nothing */
-    struct cm_kept *cell;
-    uint64_t cells, used; /* cells: 0 or a power of two; at most half of them are used */
-    uint64_t blocks;      /* sum */
-    uint64_t files;       /* atomic; as `used`, for those who only ask whether there are any */
-    uint64_t left;        /* atomic; buckets of records that were not looked at; files lock */
+    struct cm_incarnations table; /* value: blocks that the file may have */
+    uint64_t blocks;              /* sum */
+    uint64_t files; /* atomic; as table.used, for those who only ask whether there are any */
+    uint64_t left;  /* atomic; buckets of records that were not looked at; files lock */
+};
+
+/* Groups of files that have a quota (quota.c). */
+struct cm_quotas {
+    struct cm_lock looking;       /* one thread looks at what earlier sessions left */
+    struct cm_lock lock;          /* the table; with `looking` slot and passes */
+    uint32_t group[CM_SHARES];    /* of each share; files lock */
+    struct cm_incarnations table; /* value: number of the share */
+    uint64_t left;                /* atomic; buckets of records that were not looked at */
+    uint64_t slot;                /* the next one to look at */
+    uint32_t passes;              /* atomic; over the slots, until all blocks are counted */
+    uint32_t counted;             /* atomic; all blocks of earlier sessions were counted once */
 };
 
 struct cm_cache {
@@ -118,6 +134,7 @@ struct cm_cache {
     uint64_t bracket_id; /* atomic */
     struct cm_settling settling;
     struct cm_keeping keeping;
+    struct cm_quotas quotas;
 
     struct cm_rate rate;
     uint64_t sample_below;    /* places below this are in the sample; set at open */

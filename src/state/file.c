@@ -18,6 +18,7 @@
 
 #include "state/file_record.h"
 #include "state/keep.h"
+#include "state/quota.h"
 #include "state/region.h"
 #include "state/settle.h"
 
@@ -30,6 +31,8 @@ static void release_incarnation(struct cm_object *f, uint64_t incarnation)
 {
     if (at_load_relaxed(&f->keep))
         cm_keep_move(f->cache, f->incarnation, incarnation, f->validator.size);
+    if (at_load_relaxed(&f->share))
+        cm_quota_move(f->cache, f->incarnation, incarnation, f->share);
     /* Open brackets raised intents on the OLD incarnation's stripes only. Count them as stale
      * before the new incarnation can be seen: a miss loads the incarnation first and `stale` last.
      */
@@ -326,7 +329,7 @@ int cm_file_keep(struct cm_object *f, bool keep)
         cm_keep_complete(c); /* the share of the others is known */
     int e = keep ? cm_keep_room(c) : 0;
     if (e == 0 && keep)
-        e = cm_super_keep(&c->super, true); /* durable before a record says so */
+        e = cm_super_compat(&c->super, CM_COMPAT_KEEP, true); /* durable before a record says so */
     if (e)
         return e;
     cm_lock_acquire(&f->lock);
@@ -334,6 +337,47 @@ int cm_file_keep(struct cm_object *f, bool keep)
     const bool settle = e == 0 && cm_settling(c);
     cm_lock_release(&f->lock);
     return settle ? cm_settle_pages(c, &f->id, CM_PAGES_ALL, CM_NO_PLACE) : e;
+}
+
+/* ---- Groups ---------------------------------------------------------------------------------- */
+
+/* The file's lock is held. */
+static int set_group(struct cm_object *f, uint32_t group)
+{
+    struct cm_cache *c = f->cache;
+    const uint32_t share = cm_quota_share(c, group);
+    int e = 0;
+    assert(cm_lock_is_held(&f->lock));
+    if (at_load_relaxed(&f->group) == group)
+        return 0;
+    if (f->incarnation == 0) /* and a record that says that an fsync failed must not be torn */
+        return CM_NOT_STORED_MODE;
+    at_store_relaxed(&f->group, group);
+    at_store_relaxed(&f->share, share); /* a fill that runs may count for the other one */
+    cm_quota_move(c, f->incarnation, share ? f->incarnation : 0, share);
+    if (at_load_relaxed(&f->limit) > 0) /* it may have blocks */
+        cm_quota_again(c);
+    if (f->place == CM_NO_PLACE)
+        return CM_NOT_RECORDED;
+    if (cm_file_write_record(f, f->incarnation)) {
+        e = cm_file_abandon_record(f);
+        e = e ? e : CM_EIO;
+    }
+    return e;
+}
+
+int cm_file_group(struct cm_object *f, uint32_t group)
+{
+    struct cm_cache *c = f->cache;
+    int e = cm_quota_share(c, group) ? cm_quota_room(c) : 0;
+    if (e == 0 && group != 0)
+        e = cm_super_compat(&c->super, CM_COMPAT_GROUP, true); /* durable before a record says so */
+    if (e)
+        return e;
+    cm_lock_acquire(&f->lock);
+    e = set_group(f, group);
+    cm_lock_release(&f->lock);
+    return e;
 }
 
 /* ---- Brackets -------------------------------------------------------------------------------- */

@@ -61,7 +61,8 @@ void cm_file_link(struct cm_object *f, struct cm_open_bracket *b, bool stale);
 /* Unlinks the bracket `id` if its begin has ended; with id 0 any bracket. NULL: there is none. */
 struct cm_open_bracket *cm_file_unlink(struct cm_object *f, uint64_t id);
 
-/* cm_file_set_keep(). No lock is held. */
+/* cm_file_set_keep(), cm_file_set_group(). No lock is held. */
 int cm_file_keep(struct cm_object *f, bool keep);
+int cm_file_group(struct cm_object *f, uint32_t group);
 
 #endif

@@ -55,6 +55,7 @@ static int write_record(struct cm_object *f, uint64_t incarnation, bool anew)
     r.flags = !f->has_validator || f->validator.racy ? CM_RECORD_RACY : 0;
     r.flags |= at_load_relaxed(&f->bypassed) ? CM_RECORD_SYNC_FAILED : 0;
     r.flags |= at_load_relaxed(&f->keep) ? CM_RECORD_KEEP : 0;
+    r.group = at_load_relaxed(&f->group);
     int e = cm_record_write(&f->cache->media, f->place, &r, anew ? &g : NULL);
     if (e == 0) {
         f->regions.size_loose = false;

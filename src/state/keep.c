@@ -22,66 +22,34 @@
 
 #include "media/file_table.h"
 #include "media/slot.h"
+#include "state/incarnations.h"
 
-#define ROOM_MIN 64u
+#define ROOM_AHEAD 32u     /* files; for several threads */
 #define LOADED_AT_ONCE 64u /* buckets of records, 256 KiB; a fill waits for them */
 
 /* ---- The table ------------------------------------------------------------------------------- */
 
-/* The cell of an incarnation, or the empty one where it belongs. Lock held; there is room. */
-static uint64_t cell_of(const struct cm_keeping *k, uint64_t incarnation)
-{
-    uint64_t at = (incarnation * UINT64_C(0x9e3779b97f4a7c15)) >> 20;
-    assert(k->cells > k->used && (k->cells & (k->cells - 1)) == 0 && incarnation != 0);
-    for (;; at++) {
-        const uint64_t i = at & (k->cells - 1);
-        if (k->cell[i].incarnation == 0 || k->cell[i].incarnation == incarnation)
-            return i;
-    }
-}
-
-/* Lock held. */
-static struct cm_kept *find(const struct cm_keeping *k, uint64_t incarnation)
-{
-    if (k->used == 0 || incarnation == 0)
-        return NULL;
-    struct cm_kept *at = &k->cell[cell_of(k, incarnation)];
-    return at->incarnation != 0 ? at : NULL;
-}
-
 static void count(struct cm_keeping *k)
 {
-    at_store_relaxed(&k->files, k->used);
+    at_store_relaxed(&k->files, k->table.used);
 }
 
 /* Lock held. Without room the file is kept again after the next open. */
 static void add(struct cm_keeping *k, uint64_t incarnation, uint64_t blocks)
 {
-    struct cm_kept *at = find(k, incarnation);
-    if (incarnation == 0 || (!at && 2 * (k->used + 1) > k->cells))
+    struct cm_incarnation *at = cm_incarnations_find(&k->table, incarnation);
+    if (!at && !(at = cm_incarnations_add(&k->table, incarnation)))
         return;
-    if (!at) {
-        at = &k->cell[cell_of(k, incarnation)];
-        *at = (struct cm_kept){ incarnation, 0 };
-        k->used++;
-    }
-    k->blocks += blocks - at->blocks;
-    at->blocks = blocks;
+    k->blocks += blocks - at->value;
+    at->value = blocks;
     count(k);
 }
 
-/* Lock held. Those behind it in the same run are entered again, so that they are found. */
-static void drop(struct cm_keeping *k, struct cm_kept *at)
+/* Lock held. */
+static void drop(struct cm_keeping *k, struct cm_incarnation *at)
 {
-    uint64_t i = (uint64_t)(at - k->cell);
-    k->blocks -= at->blocks;
-    k->used--;
-    at->incarnation = 0;
-    for (i = (i + 1) & (k->cells - 1); k->cell[i].incarnation != 0; i = (i + 1) & (k->cells - 1)) {
-        const struct cm_kept again = k->cell[i];
-        k->cell[i].incarnation = 0;
-        k->cell[cell_of(k, again.incarnation)] = again;
-    }
+    k->blocks -= at->value;
+    cm_incarnations_drop(&k->table, at);
     /* Release: pairs with the acquire in tidy(), which takes the lock, too. */
     at_store_release(&k->stale, 1u);
     count(k);
@@ -117,47 +85,22 @@ static int make_marks(struct cm_cache *c)
 /* Ensures that there is memory for `more` files. No lock is held. */
 static int make_room(struct cm_cache *c, uint64_t more)
 {
-    struct cm_keeping *k = &c->keeping;
     int e = make_marks(c);
-    if (e)
-        return e;
-    for (;;) {
-        cm_lock_acquire(&k->lock);
-        const uint64_t had = k->cells;
-        const bool room = 2 * (k->used + more) <= had;
-        cm_lock_release(&k->lock);
-        if (room)
-            return 0;
-        const uint64_t cells = had ? 2 * had : ROOM_MIN;
-        struct cm_kept *wide = cm_cache_alloc(c, (size_t)cells * sizeof(*wide)), *old = wide;
-        if (!wide)
-            return CM_ENOMEM;
-        cm_lock_acquire(&k->lock);
-        if (k->cells == had) { /* else another thread was faster */
-            old = k->cell;
-            k->cell = wide;
-            k->cells = cells;
-            for (uint64_t i = 0; i < had; i++)
-                if (old[i].incarnation != 0)
-                    k->cell[cell_of(k, old[i].incarnation)] = old[i];
-        }
-        cm_lock_release(&k->lock);
-        cm_cache_free(c, old, (size_t)(old == wide ? cells : had) * sizeof(*wide));
-    }
+    return e ? e : cm_incarnations_room(c, &c->keeping.lock, &c->keeping.table, more);
 }
 
 int cm_keep_room(struct cm_cache *c)
 {
-    return make_room(c, ROOM_MIN / 2); /* for several threads */
+    return make_room(c, ROOM_AHEAD);
 }
 
 void cm_keep_free(struct cm_cache *c)
 {
     struct cm_keeping *k = &c->keeping;
-    cm_cache_free(c, k->cell, (size_t)k->cells * sizeof(*k->cell));
+    cm_incarnations_free(c, &k->table);
     cm_cache_free(c, c->policy.ring.kept, (size_t)marks_bytes(c));
     c->policy.ring.kept = NULL;
-    *k = (struct cm_keeping){ .cells = 0 };
+    *k = (struct cm_keeping){ .blocks = 0 };
 }
 
 /* ---- Which files ----------------------------------------------------------------------------- */
@@ -180,7 +123,7 @@ struct cm_keep_sum cm_keep_sum(struct cm_cache *c)
 {
     cm_keep_complete(c);
     cm_lock_acquire(&c->keeping.lock);
-    const struct cm_keep_sum sum = { c->keeping.used, c->keeping.blocks };
+    const struct cm_keep_sum sum = { c->keeping.table.used, c->keeping.blocks };
     cm_lock_release(&c->keeping.lock);
     return sum;
 }
@@ -189,8 +132,8 @@ void cm_keep_move(struct cm_cache *c, uint64_t was, uint64_t now, uint64_t size)
 {
     struct cm_keeping *k = &c->keeping;
     cm_lock_acquire(&k->lock);
-    struct cm_kept *at = find(k, was);
-    const uint64_t blocks = size == CM_SIZE_UNKNOWN && at ? at->blocks : blocks_of(c, size);
+    struct cm_incarnation *at = cm_incarnations_find(&k->table, was);
+    const uint64_t blocks = size == CM_SIZE_UNKNOWN && at ? at->value : blocks_of(c, size);
     if (at && was != now)
         drop(k, at);
     add(k, now, blocks);
@@ -203,10 +146,10 @@ int cm_keep_enter(struct cm_cache *c, uint64_t incarnation, uint64_t size)
     const uint64_t blocks = blocks_of(c, size);
     int e = 0;
     cm_lock_acquire(&k->lock);
-    const struct cm_kept *at = find(k, incarnation);
-    if (k->blocks - (at ? at->blocks : 0) + blocks > cm_keep_most(c))
+    const struct cm_incarnation *at = cm_incarnations_find(&k->table, incarnation);
+    if (k->blocks - (at ? at->value : 0) + blocks > cm_keep_most(c))
         e = CM_EKEEP;
-    else if (!at && 2 * (k->used + 1) > k->cells)
+    else if (!at && 2 * (k->table.used + 1) > k->table.cells)
         e = CM_ENOMEM; /* other files took the room that was made */
     else
         add(k, incarnation, blocks);
@@ -267,7 +210,8 @@ void cm_keep_complete(struct cm_cache *c)
 void cm_keep_end(struct cm_cache *c)
 {
     if (!cm_keep_any(c))
-        (void)cm_super_keep(&c->super, false); /* the next session need not look */
+        (void)cm_super_compat(&c->super, CM_COMPAT_KEEP,
+                              false); /* the next session need not look */
 }
 
 /* ---- Which blocks ---------------------------------------------------------------------------- */
@@ -287,7 +231,7 @@ bool cm_keep_has(struct cm_cache *c, uint64_t incarnation)
     if (is_unknown(c, number))
         return true;
     cm_lock_acquire(&c->keeping.lock);
-    const bool has = find(&c->keeping, number) != NULL;
+    const bool has = cm_incarnations_find(&c->keeping.table, number) != NULL;
     cm_lock_release(&c->keeping.lock);
     return has;
 }
@@ -303,7 +247,7 @@ bool cm_keep_spares(struct cm_cache *c, uint64_t slot, uint64_t incarnation, uin
     /* Looked up and marked under the lock: if the file leaves the table, tidy() comes after this
      * mark. */
     cm_lock_acquire(&c->keeping.lock);
-    const bool has = find(&c->keeping, number) != NULL;
+    const bool has = cm_incarnations_find(&c->keeping.table, number) != NULL;
     const bool spares = has && cm_ring_keep(r, slot, cm_keep_most(c));
     cm_lock_release(&c->keeping.lock);
     if (!spares)

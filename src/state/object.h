@@ -79,6 +79,8 @@ struct cm_object {
     int64_t expires_ns;   /* atomic, wall clock; with CM_GATE_TTL nothing is served from then on */
     uint32_t advice;      /* atomic; enum cm_advice */
     uint32_t keep;        /* atomic; its blocks are not evicted: as in the record */
+    uint32_t group;       /* atomic; as in the record */
+    uint32_t share;       /* atomic; that of the group, 0: none (quota.h) */
     uint32_t window;      /* atomic hint: blocks to read ahead */
 
     struct cm_lock lock;    /* everything below, and stores to most of the above */

@@ -239,9 +239,10 @@ int tool_read_args(const struct tool_command *command, int argc, char **argv,
     tool_message(
         NULL, args->operand ? "'%s' got an empty name for its %s" : "'%s' needs the name of a %s",
         command->name,
-        !strncmp(command->operand, "POOL", 4) ? "pool"
-        : command->operand[0] == '['          ? "directory"
-        : command->operand[0] == 'b'          ? "shell"
-                                              : "file");
+        !strncmp(command->operand, "POOL", 4)    ? "pool"
+        : !strncmp(command->operand, "TRACE", 5) ? "trace"
+        : command->operand[0] == '['             ? "directory"
+        : command->operand[0] == 'b'             ? "shell"
+                                                 : "file");
     return usage_hint(command);
 }

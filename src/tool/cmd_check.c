@@ -146,6 +146,8 @@ static int check_pool(const struct tool_args *args, cm_check_report *report, int
     if (args->value[CHECK_METADATA])
         flags |= CM_CHECK_METADATA;
     rc = tool_open(&log, &options, &cache);
+    if (rc == CM_EOWNED && owner_leaves(args->operand))
+        rc = tool_open(&log, &options, &cache);
     if (rc != 0 && rc != CM_EOWNED)
         return tool_pool_error(args->operand, rc, TOOL_OPENING);
     if ((cache ? cm_get_info(cache, &info) : cm_pool_info(args->operand, &info)) != 0)

@@ -38,60 +38,55 @@ static uint64_t nearest_good_size(uint64_t size, uint64_t least)
     return good < least ? least : good;
 }
 
-static int judge_bounds(const char *text, uint64_t size, uint64_t least)
+static int judge_bounds(const char *what, const char *text, uint64_t size, uint64_t least)
 {
     char limit[TOOL_NUMBER_MAX], is[TOOL_NUMBER_MAX];
 
     if (size < least) {
-        tool_message(NULL, "--size '%s' is too small; the smallest pool has %s", text,
+        tool_message(NULL, "%s '%s' is too small; the smallest pool has %s", what, text,
                      tool_bytes_exact(limit, least));
         return TOOL_USAGE;
     }
     if (size > cm_pool_size_max()) {
-        tool_message(NULL, "--size '%s' is too large; the largest pool has %s", text,
+        tool_message(NULL, "%s '%s' is too large; the largest pool has %s", what, text,
                      tool_bytes_exact(limit, cm_pool_size_max()));
         return TOOL_USAGE;
     }
     if (size % CM_BLOCK_SIZE) {
-        tool_message(NULL, "--size '%s' is %s, which is not a multiple of %u; use --size %" PRIu64,
+        tool_message(NULL, "%s '%s' is %s, which is not a multiple of %u; use %s%" PRIu64, what,
                      text, tool_bytes_exact(is, size), CM_BLOCK_SIZE,
-                     nearest_good_size(size, least));
+                     what[0] == '-' ? "--size " : "", nearest_good_size(size, least));
         return TOOL_USAGE;
     }
     return TOOL_OK;
 }
 
-/* `least`: the size of the smallest pool with these options. */
-static int read_size(const char *text, uint64_t least, uint64_t *size)
+int tool_read_pool_size(const char *what, const char *text, uint64_t least, uint64_t *size)
 {
     char limit[TOOL_NUMBER_MAX];
     bool rough;
 
-    if (!text) {
-        tool_message(NULL, "'create' needs the pool's size, such as --size 8G");
-        return TOOL_USAGE;
-    }
     switch (tool_parse_size(text, size, &rough)) {
     case TOOL_SIZE_OK:
         break;
     case TOOL_SIZE_NEGATIVE:
-        tool_message(NULL, "--size '%s' is negative; write it as 8G, 512M, 1.5T or 10GB", text);
+        tool_message(NULL, "%s '%s' is negative; write it as 8G, 512M, 1.5T or 10GB", what, text);
         return TOOL_USAGE;
     case TOOL_SIZE_OVERFLOW:
-        tool_message(NULL, "--size '%s' is too large; the largest pool has %s", text,
+        tool_message(NULL, "%s '%s' is too large; the largest pool has %s", what, text,
                      tool_bytes_exact(limit, cm_pool_size_max()));
         return TOOL_USAGE;
     case TOOL_SIZE_JUNK:
     default:
         tool_message(NULL,
-                     "--size '%s' is not a size; write it as 8G, 512M, 1.5T, 10GB or a number of "
+                     "%s '%s' is not a size; write it as 8G, 512M, 1.5T, 10GB or a number of "
                      "bytes",
-                     text);
+                     what, text);
         return TOOL_USAGE;
     }
     if (rough && *size > least)
         *size -= *size % CM_BLOCK_SIZE;
-    return judge_bounds(text, *size, least);
+    return judge_bounds(what, text, *size, least);
 }
 
 static int read_max_files(const char *text, uint64_t *max_files)
@@ -155,9 +150,13 @@ static int run_create(const struct tool_args *args)
     bool quiet = args->value[CREATE_QUIET] != NULL;
     int rc;
 
-    rc =
-        read_size(args->value[CREATE_SIZE],
-                  cm_pool_size_min() + (args->value[CREATE_NAMES] ? NAMES_ROOM : 0), &options.size);
+    if (!args->value[CREATE_SIZE]) {
+        tool_message(NULL, "'create' needs the pool's size, such as --size 8G");
+        return TOOL_USAGE;
+    }
+    rc = tool_read_pool_size("--size", args->value[CREATE_SIZE],
+                             cm_pool_size_min() + (args->value[CREATE_NAMES] ? NAMES_ROOM : 0),
+                             &options.size);
     if (rc == TOOL_OK)
         rc = read_max_files(args->value[CREATE_MAX_FILES], &options.max_files);
     if (rc != TOOL_OK)

@@ -273,7 +273,10 @@ static int look(const char *pool, uint32_t flags, cm_info *info, struct list *li
     rc = tool_open(&log, &options, &cache);
     if (rc == CM_EOWNED) {
         rc = cm_pool_info(pool, info);
-        return rc ? rc : owner_files(pool, flags, add, list);
+        rc = rc ? rc : owner_files(pool, flags, add, list);
+        if (rc != CM_EOWNED || !owner_leaves(pool))
+            return rc;
+        rc = tool_open(&log, &options, &cache);
     }
     if (rc != 0)
         return rc;
@@ -311,7 +314,8 @@ const struct tool_command tool_files = {
     .operand = "POOL",
     .summary = "List the files that a pool knows, and what is cached of each",
     .help = "If a process has the pool open, it must be a cachemax-mount of yours, which is\n"
-            "asked then. A file is known by its id, which 'cachemax dump POOL file FILE' shows\n"
+            "asked then; one that is ending is waited for, 10 seconds at most. A file is known by "
+            "its id, which 'cachemax dump POOL file FILE' shows\n"
             "for a file of the system. Hits are blocks; they are estimated. If the pool was\n"
             "made with --names, the name of each file is shown that its program has given it;\n"
             "bytes that a terminal should not get are shown as \\x1b and the like.\n"

@@ -14,13 +14,29 @@ static const struct {
     const char *name; /* the first member, as tool_nearest() needs it */
     const struct tool_command *command;
 } commands[] = {
-    { "create", &tool_create },   { "info", &tool_info },     { "check", &tool_check },
-    { "stats", &tool_stats },     { "cat", &tool_cat },       { "bench", &tool_bench },
-    { "replay", &tool_replay },   { "advise", &tool_advise }, { "dump", &tool_dump },
-    { "files", &tool_files },     { "top", &tool_top },       { "dash", &tool_dash },
-    { "compare", &tool_compare }, { "warm", &tool_warm },     { "forget", &tool_forget },
-    { "pin", &tool_pin },         { "unpin", &tool_unpin },   { "cached", &tool_cached },
-    { "mode", &tool_mode },       { "list", &tool_list },     { "completion", &tool_completion },
+    { "create", &tool_create },
+    { "resize", &tool_resize },
+    { "info", &tool_info },
+    { "check", &tool_check },
+    { "stats", &tool_stats },
+    { "cat", &tool_cat },
+    { "bench", &tool_bench },
+    { "replay", &tool_replay },
+    { "advise", &tool_advise },
+    { "dump", &tool_dump },
+    { "files", &tool_files },
+    { "top", &tool_top },
+    { "dash", &tool_dash },
+    { "compare", &tool_compare },
+    { "warm", &tool_warm },
+    { "forget", &tool_forget },
+    { "pin", &tool_pin },
+    { "unpin", &tool_unpin },
+    { "cached", &tool_cached },
+    { "mode", &tool_mode },
+    { "record", &tool_record },
+    { "list", &tool_list },
+    { "completion", &tool_completion },
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -123,11 +139,12 @@ int main(int argc, char **argv)
 
     os_start(&argc, &argv);
     if (argc < 2) {
-        (void)fputs("cachemax: a command is needed: create, info, check, stats, top, dash, files, "
-                    "cat, bench, compare, replay, advise, dump, warm, forget, pin, unpin, "
-                    "cached, mode, list or completion\n"
-                    "Try 'cachemax --help'.\n",
-                    stderr);
+        (void)fputs(
+            "cachemax: a command is needed: create, resize, info, check, stats, top, dash, files, "
+            "cat, bench, compare, replay, advise, dump, warm, forget, pin, unpin, "
+            "cached, mode, record, list or completion\n"
+            "Try 'cachemax --help'.\n",
+            stderr);
         return TOOL_USAGE;
     }
     if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {

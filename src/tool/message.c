@@ -78,15 +78,18 @@ static int owned_error(const char *pool)
 {
     cm_info info = { .struct_size = sizeof(info) };
 
+    char program[OS_PROGRAM] = "";
     int rc = cm_pool_info(pool, &info);
 
+    if (rc == 0 && info.owner_pid)
+        os_program(info.owner_pid, program);
     if (rc == 0 && !info.owned)
         tool_message(pool, "is being checked or looked at by another process; wait for it to end");
     else if (rc == 0 && info.owner_pid)
         tool_message(pool,
-                     "is open in process %" PRIu32
+                     "is open in process %" PRIu32 "%s%s%s"
                      "; use 'cachemax stats' to watch it, or stop that process",
-                     info.owner_pid);
+                     info.owner_pid, program[0] ? " (" : "", program, program[0] ? ")" : "");
     else
         tool_message(pool, "is open in another process; use 'cachemax stats' to watch it, or stop "
                            "that process");
@@ -217,6 +220,13 @@ static bool says_more(const struct tool_log *log, int rc)
            (rc < 0 && n >= m && strcmp(log->held + n - m, cm_strerror(rc)) == 0);
 }
 
+void tool_print_held(struct tool_log *log, int rc)
+{
+    if (says_more(log, rc))
+        log->held[0] = '\0';
+    print_held(log);
+}
+
 int tool_open(struct tool_log *log, cm_options *options, cm_cache **cache)
 {
     int rc;
@@ -226,9 +236,7 @@ int tool_open(struct tool_log *log, cm_options *options, cm_cache **cache)
     log->opening = true;
     rc = cm_open(log->pool, options, cache);
     log->opening = false;
-    if (says_more(log, rc))
-        log->held[0] = '\0';
-    print_held(log);
+    tool_print_held(log, rc);
     return rc;
 }
 

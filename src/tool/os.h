@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Prepares the process: arguments become UTF-8, output is not translated. Call first. */
 void os_start(int *argc, char ***argv);
@@ -37,6 +38,7 @@ bool os_shows_unicode(void);
 /* From now on Ctrl-C and requests to end only raise a flag (and interrupt waiting calls). */
 void os_catch_interrupts(void);
 bool os_interrupted(void);
+void os_forget_interrupt(void); /* the request was answered; the next one counts again */
 /* Ends the process like the caught signal would have. Call this when all is closed. */
 _Noreturn void os_end_interrupted(void);
 /* If the reader of standard output goes away, that is OS_BROKEN_PIPE instead of a signal. */
@@ -56,6 +58,9 @@ int os_write_stdout(const void *data, size_t len);
 
 /* Opens a file for reading. 0 or an error number; a directory is an error. */
 int os_open_file(const char *path, intptr_t *file);
+/* Makes a file that only this user may read, for writing. 0 or an error number, also if the name is
+ * taken. */
+int os_make_file(const char *path, FILE **file);
 /* Is `path` a name of this open file? Opens nothing that could wait, such as a pipe. */
 bool os_is_named(intptr_t file, const char *path);
 /* Reads up to len bytes at `off` (from a pipe: the next bytes). Returns fewer only at the end, so a
@@ -69,6 +74,9 @@ void os_close_file(intptr_t file);
 int os_remove_file(const char *path);
 bool os_file_size(const char *path, uint64_t *size);
 bool os_is_directory(const char *path);
+/* The name of the program that a process runs; "": not known. */
+#define OS_PROGRAM 64
+void os_program(uint64_t process, char name[OS_PROGRAM]);
 /* The directory of `path`, cut to n bytes. */
 void os_parent(const char *path, char *parent, size_t n);
 
@@ -120,10 +128,11 @@ void os_memory_directory(char *path, size_t n);
 /* A mount of cachemax-mount that this process can see. */
 struct os_mount {
     uint64_t id;
-    uint64_t user; /* who mounted it */
-    char *point;   /* where it is */
-    char *root;    /* which of its directories is there: "/", or that of a bind mount */
-    char *source;  /* its pool, or the socket of its service */
+    uint64_t user;   /* who mounted it */
+    char *point;     /* where it is */
+    char *root;      /* which of its directories is there: "/", or that of a bind mount */
+    char *source;    /* its pool, or the socket of its service */
+    char device[24]; /* "MAJOR:MINOR" */
 };
 /* 0 or an error number. os_free_mounts() frees the list, also after an error. */
 int os_read_mounts(struct os_mount **list, size_t *n);
@@ -138,6 +147,12 @@ bool os_owner(const char *path, uint64_t *user);
 /* The name of a user; his number if he has no name. */
 void os_user_name(uint64_t user, char *name, size_t n);
 bool os_is_socket(const char *path);
+/* Is this the error of a path on a mount whose process is gone? Of a connection to a socket that
+ * has no process? */
+bool os_is_dead(int error);
+bool os_is_refused(int error);
+/* Does the mount at `point` have no process any more? If it has one, that is asked. */
+bool os_mount_is_dead(const char *point);
 
 /* Calls `fn` for each regular file at or below `path`, in the same file system, and with an error
  * number for what cannot be looked at. No link is followed. Stops if `fn` returns other than 0, and
@@ -156,6 +171,7 @@ int os_send(intptr_t stream, const void *data, size_t len);
  * for so many seconds; OS_INTERRUPTED: the user asked the process to end. */
 enum { OS_TIMED_OUT = -3 };
 int64_t os_receive(intptr_t stream, void *buf, size_t len, int seconds, int *error);
+void os_end_sending(intptr_t stream); /* what the other side still sends can be received */
 void os_disconnect(intptr_t stream);
 
 /* Listens on "ADDRESS:PORT"; the address is numeric, an IPv6 one in brackets. *fd does not wait.

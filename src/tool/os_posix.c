@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -75,6 +76,11 @@ void os_catch_interrupts(void)
 bool os_interrupted(void)
 {
     return caught_signal != 0;
+}
+
+void os_forget_interrupt(void)
+{
+    caught_signal = 0;
 }
 
 static _Noreturn void end_by(int number)
@@ -170,6 +176,21 @@ int os_open_file(const char *path, intptr_t *file)
     return 0;
 }
 
+int os_make_file(const char *path, FILE **file)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0600);
+    int error = 0;
+
+    if (fd < 0)
+        return errno;
+    *file = fdopen(fd, "wb");
+    if (!*file) {
+        error = errno;
+        (void)close(fd);
+    }
+    return error;
+}
+
 bool os_is_named(intptr_t file, const char *path)
 {
     struct stat open_file, named;
@@ -230,6 +251,21 @@ bool os_is_directory(const char *path)
     struct stat st;
 
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Of a program that was replaced meanwhile, Linux says " (deleted)" behind it. */
+void os_program(uint64_t process, char name[OS_PROGRAM])
+{
+    char link[48], path[4096];
+    const char *base;
+    ssize_t n;
+
+    (void)snprintf(link, sizeof(link), "/proc/%" PRIu64 "/exe", process);
+    n = readlink(link, path, sizeof(path) - 1);
+    path[n < 0 ? 0 : n] = '\0';
+    base = strrchr(path, '/');
+    base = base ? base + 1 : path;
+    (void)snprintf(name, OS_PROGRAM, "%.*s", (int)strcspn(base, " "), base);
 }
 
 void os_parent(const char *path, char *parent, size_t n)

@@ -65,6 +65,7 @@ static int parse_mount(char *line, struct os_mount *m)
                             .user = user ? strtoull(user + 8, NULL, 10) : UINT64_MAX,
                             .root = strdup(unescape(fields[3])),
                             .point = strdup(unescape(fields[4])) };
+    (void)snprintf(m->device, sizeof(m->device), "%s", fields[2]);
     more[strcspn(more, " ")] = '\0';
     m->source = strdup(unescape(more));
     return m->root && m->point && m->source ? 1 : -1;
@@ -181,6 +182,23 @@ bool os_is_socket(const char *path)
     struct stat st;
 
     return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+bool os_is_dead(int error)
+{
+    return error == ENOTCONN;
+}
+
+bool os_is_refused(int error)
+{
+    return error == ECONNREFUSED || error == ENOENT;
+}
+
+bool os_mount_is_dead(const char *point)
+{
+    struct stat st;
+
+    return stat(point, &st) != 0 && os_is_dead(errno);
 }
 
 /* ---- Directories ----------------------------------------------------------------------------- */
@@ -343,6 +361,11 @@ int64_t os_receive(intptr_t stream, void *buf, size_t len, int seconds, int *err
             return -1;
         }
     }
+}
+
+void os_end_sending(intptr_t stream)
+{
+    (void)shutdown((int)stream, SHUT_WR);
 }
 
 void os_disconnect(intptr_t stream)

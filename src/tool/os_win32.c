@@ -17,6 +17,7 @@
 #include <malloc.h>
 #include <shellapi.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #ifndef ENABLE_VIRTUAL_TERMINAL_PROCESSING
 #define ENABLE_VIRTUAL_TERMINAL_PROCESSING 4
@@ -151,6 +152,13 @@ bool os_interrupted(void)
     return InterlockedCompareExchange(&interrupted, 0, 0) != 0;
 }
 
+void os_forget_interrupt(void)
+{
+    (void)InterlockedExchange(&interrupted, 0);
+    if (interrupt_event)
+        (void)ResetEvent(interrupt_event);
+}
+
 static _Noreturn void end_with(UINT status)
 {
     (void)fflush(NULL);
@@ -246,6 +254,25 @@ int os_open_file(const char *path, intptr_t *file)
         return ERROR_DIRECTORY;
     }
     *file = (intptr_t)h;
+    return 0;
+}
+
+int os_make_file(const char *path, FILE **file)
+{
+    wchar_t *name = win32_path(path);
+    int fd = -1, error;
+
+    if (name)
+        fd = _wopen(name, _O_WRONLY | _O_CREAT | _O_EXCL | _O_BINARY, _S_IREAD | _S_IWRITE);
+    error = fd < 0 ? (int)GetLastError() : 0;
+    free(name);
+    if (error)
+        return error;
+    *file = _fdopen(fd, "wb");
+    if (!*file) {
+        (void)_close(fd);
+        return ERROR_NOT_ENOUGH_MEMORY;
+    }
     return 0;
 }
 
@@ -353,6 +380,12 @@ bool os_is_directory(const char *path)
     is = GetFileInformationByHandle(h, &info) && (info.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY);
     (void)CloseHandle(h);
     return is;
+}
+
+void os_program(uint64_t process, char name[OS_PROGRAM])
+{
+    (void)process;
+    name[0] = '\0';
 }
 
 void os_parent(const char *path, char *parent, size_t n)

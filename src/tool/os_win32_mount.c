@@ -55,6 +55,24 @@ bool os_is_socket(const char *path)
     return false;
 }
 
+bool os_is_dead(int error)
+{
+    (void)error;
+    return false;
+}
+
+bool os_is_refused(int error)
+{
+    (void)error;
+    return false;
+}
+
+bool os_mount_is_dead(const char *point)
+{
+    (void)point;
+    return false;
+}
+
 int os_walk(const char *path, os_walk_fn fn, void *ctx)
 {
     (void)path;
@@ -92,6 +110,11 @@ int64_t os_receive(intptr_t stream, void *buf, size_t len, int seconds, int *err
     (void)seconds;
     *error = ERROR_NOT_SUPPORTED;
     return -1;
+}
+
+void os_end_sending(intptr_t stream)
+{
+    (void)stream;
 }
 
 void os_disconnect(intptr_t stream)

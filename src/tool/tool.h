@@ -28,7 +28,8 @@
     X(TOOL_OWNED, 4, "pool is open in another process")                                            \
     X(TOOL_DAMAGE, 5, "check found damage and left it, or replay a wrong byte")                    \
     X(TOOL_UNKNOWN, 6, "advise: not enough was read through the pool yet")                         \
-    X(TOOL_PARTLY, 7, "warm, pin: some was not cached, or not pinned; cached, forget: left out")   \
+    X(TOOL_PARTLY, 7,                                                                              \
+      "warm, pin: some was not cached, or not pinned; cached, forget, record: left out")           \
     X(TOOL_NO_MOUNT, 8, "no running cachemax-mount there, or it does not answer")                  \
     X(TOOL_SIGNAL, 128, "plus the signal's number: ended by it, such as 130 for Ctrl-C")
 
@@ -83,10 +84,10 @@ struct tool_command {
     int (*run)(const struct tool_args *args);
 };
 
-extern const struct tool_command tool_create, tool_info, tool_check, tool_stats, tool_cat,
-    tool_bench, tool_replay, tool_advise, tool_dump, tool_files, tool_top, tool_dash, tool_compare,
-    tool_warm, tool_forget, tool_pin, tool_unpin, tool_cached, tool_mode, tool_list,
-    tool_completion;
+extern const struct tool_command tool_create, tool_resize, tool_info, tool_check, tool_stats,
+    tool_cat, tool_bench, tool_replay, tool_advise, tool_dump, tool_files, tool_top, tool_dash,
+    tool_compare, tool_warm, tool_forget, tool_pin, tool_unpin, tool_cached, tool_mode, tool_record,
+    tool_list, tool_completion;
 /* The commands, in the order of the list in --help; NULL after the last one. */
 const struct tool_command *tool_command_at(size_t i);
 
@@ -118,11 +119,19 @@ struct tool_log {
 void tool_log_line(void *ctx, int level, const char *text);
 /* cm_open() with that log. A message that tool_pool_error() will give is not printed twice. */
 int tool_open(struct tool_log *log, cm_options *options, cm_cache **cache);
+/* Prints the error that a log has held back, unless tool_pool_error() will say it for `rc`. */
+void tool_print_held(struct tool_log *log, int rc);
 /* Would an open refuse the pool, because others could have written it? Then `why` says what is
  * wrong. Call this while this process has the pool open: then this call opens nothing. */
 bool tool_is_untrusted(const char *pool, char why[TOOL_WHY]);
 /* Flushes standard output; returns `status`, or TOOL_FAILED if output was lost. */
 int tool_end_output(int status);
+
+/* ---- Sizes of pools (cmd_create.c) --------------------------------------------------------- */
+
+/* Reads the size of a pool that shall have at least `least` bytes. `what`: how it is called on the
+ * command line. TOOL_OK, or TOOL_USAGE after a message. */
+int tool_read_pool_size(const char *what, const char *text, uint64_t least, uint64_t *size);
 
 /* ---- Numbers as people write them (number.c) ----------------------------------------------- */
 

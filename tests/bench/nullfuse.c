@@ -6,22 +6,27 @@
  * request and replies to it at once, the same way as the loops of cachemax-mount do, so the
  * difference between the two is what the cache costs. No table, no locks, no copies but the
  * kernel's; with "copy" one more, into a buffer of the thread's, as a mount makes that does not
- * reply straight from its pool.
+ * reply straight from its pool. With "uring" requests come by io_uring, as the mount has it
+ * (examples/mount/uring.c): the reply is copied into the ring.
  *
- * usage: nullfuse DIR BYTES [LOOPS [copy]]     (foreground; ends when DIR is unmounted)
+ * usage: nullfuse DIR BYTES [LOOPS [copy|uring]]     (foreground; ends when DIR is unmounted)
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #define FUSE_USE_VERSION 312
 
+#include "../../examples/mount/uring.h"
+
 #include <errno.h>
 #include <fuse_lowlevel.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define DATA_INO 2
 
@@ -29,7 +34,8 @@ static struct fuse_session *se;
 static char *data;
 static size_t data_size;
 static int copies;
-static _Thread_local char buffer[1 << 20] __attribute__((aligned(4096)));
+#define BUFFER (1u << 20)
+static _Thread_local char *buffer; /* of a loop; a thread of the ring has none */
 
 static void attr_of(fuse_ino_t ino, struct stat *st)
 {
@@ -82,7 +88,9 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
         size = 0;
     else if (size > data_size - (size_t)off)
         size = data_size - (size_t)off;
-    if (copies && size <= sizeof(buffer))
+    if (uring_room())
+        fuse_reply_buf(req, memcpy(uring_room(), data + off, size), size);
+    else if (copies && buffer && size <= BUFFER)
         fuse_reply_buf(req, memcpy(buffer, data + off, size), size);
     else
         fuse_reply_buf(req, data + off, size);
@@ -96,6 +104,7 @@ static void *loop(void *arg)
 {
     struct fuse_buf buf = { .mem = NULL };
 
+    buffer = copies ? aligned_alloc(4096, BUFFER) : NULL;
     while (!fuse_session_exited(se)) {
         int n = fuse_session_receive_buf(se, &buf);
         if (n == -EINTR)
@@ -105,8 +114,68 @@ static void *loop(void *arg)
         fuse_session_process_buf(se, &buf);
     }
     free(buf.mem);
+    free(buffer);
     fuse_session_exit(se);
     return arg;
+}
+
+#ifdef HAVE_CUSTOM_IO
+static int offered, agreed;
+
+static void serve(void *request, size_t size)
+{
+    const struct fuse_buf buf = { .mem = request, .size = size };
+
+    fuse_session_process_buf(se, &buf);
+}
+
+static ssize_t ring_read(int fd, void *buf, size_t room, void *user)
+{
+    const ssize_t n = read(fd, buf, room);
+
+    (void)user;
+    if (n > 0 && uring_offered(buf, (size_t)n))
+        offered = 1;
+    return n;
+}
+
+static ssize_t ring_writev(int fd, struct iovec *iov, int count, void *user)
+{
+    static const struct uring_server server = { .serve = serve };
+    ssize_t n;
+
+    (void)user;
+    if (uring_answer(iov, count))
+        return (ssize_t)((const struct fuse_out_header *)iov[0].iov_base)->len;
+    /* The first reply is that to INIT. */
+    agreed = offered && count > 1 && iov[1].iov_len >= sizeof(struct fuse_init_out) &&
+             uring_prepare(&server, fd, iov[1].iov_base) > 0;
+    if (offered && !agreed)
+        fprintf(stderr, "nullfuse: io_uring cannot be used\n");
+    offered = 0;
+    n = writev(fd, iov, count);
+    if (agreed && !uring_begin(n > 0))
+        fprintf(stderr, "nullfuse: the kernel refuses io_uring\n");
+    agreed = 0;
+    return n;
+}
+
+static int use_ring(void)
+{
+    static const struct fuse_custom_io io = { .read = ring_read, .writev = ring_writev };
+
+    return fuse_session_custom_io(se, &io, fuse_session_fd(se));
+}
+#else
+static int use_ring(void)
+{
+    return -ENOTSUP;
+}
+#endif
+
+static void nothing(int sig)
+{
+    (void)sig; /* interrupts the threads of the ring at the end */
 }
 
 int main(int argc, char **argv)
@@ -119,7 +188,7 @@ int main(int argc, char **argv)
     copies = argc > 4 && strcmp(argv[4], "copy") == 0;
     data_size = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
     if (!data_size || loops < 1 || loops > 64) {
-        fprintf(stderr, "usage: nullfuse DIR BYTES [LOOPS [copy]]\n");
+        fprintf(stderr, "usage: nullfuse DIR BYTES [LOOPS [copy|uring]]\n");
         return 2;
     }
     data = mmap(NULL, data_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE,
@@ -130,12 +199,16 @@ int main(int argc, char **argv)
     se = fuse_session_new(&args, &ops, sizeof(ops), NULL);
     if (!se || fuse_session_mount(se, argv[1]))
         return 1;
+    signal(SIGUSR1, nothing);
+    if (argc > 4 && strcmp(argv[4], "uring") == 0 && use_ring() < 0)
+        return 1;
     for (int i = 1; i < loops; i++)
         if (pthread_create(&thread[i], NULL, loop, NULL))
             return 1;
     loop(NULL);
     for (int i = 1; i < loops; i++)
         pthread_join(thread[i], NULL);
+    uring_finish();
     fuse_session_destroy(se);
     return 0;
 }

@@ -75,7 +75,8 @@ BLOCKS = [
 ''', '''before any VALID is. */
 '''),
     _m('flush, key words', 'flush of a header before VALID', 'crash full fill-z', PUBLISH,
-       'uint32_t failed = flush_headers(c, n, got);', 'uint32_t failed = 0;'),
+       'come back. */\n    uint32_t failed = flush_headers(c, n, count);',
+       'come back. */\n    uint32_t failed = 0;'),
     _m('payload stored plainly', 'non-temporal copy: plain stores, no flush', 'crash full fill-z',
        SLOT, '? cm_media_copy(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE)',
        '? cm_media_write(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE)'),
@@ -85,7 +86,7 @@ BLOCKS = [
 ''', '''     * slot is disowned only after that. */
 '''),
     _m('flush, VALID', 'flush of a published header', 'crash full fill-z', PUBLISH,
-       'uint32_t failed = flush_headers(c, n, count);', 'uint32_t failed = 0;'),
+       '\n{\n    uint32_t failed = flush_headers(c, n, count);', '\n{\n    uint32_t failed = 0;'),
     _m('flush, cell', 'flush of a published cell', 'crash full fill-z', PUBLISH,
        '(cm_index_flush(&c->media, &n[i].key, n[i].cell) || failed >> i & 1)', '(failed >> i & 1)'),
     _m('header before its cell', 'the cell is stored before its header is valid',

@@ -15,7 +15,7 @@ KEEP = [
     _m('keep, record', 'the record says that the file is kept', 'unit keep later',
        'state/file_record.c', '? CM_RECORD_KEEP : 0', '? 0 : 0'),
     _m('keep, superblock', 'the superblock says that records may say so', 'unit keep later',
-       'state/file.c', 'e = cm_super_keep(&c->super, true);', 'e = 0;'),
+       'state/file.c', 'e = cm_super_compat(&c->super, CM_COMPAT_KEEP, true);', 'e = 0;'),
     _m('keep, load', 'records of earlier sessions are looked at', 'unit keep later', KEEP_C,
        '        load_bucket(c, k->left - 1);\n', ''),
     _m('keep, not loaded', 'old blocks stay until all records were looked at', 'unit keep unknown',
@@ -35,7 +35,8 @@ KEEP = [
     _m('keep, most', 'no more than half of the slots are marked', 'unit keep too_much', KEEP_C,
        'cm_ring_keep(r, slot, cm_keep_most(c))', 'cm_ring_keep(r, slot, UINT64_MAX)'),
     _m('keep, hand', 'a kept slot is no victim of the hand', 'unit ring kept_slots',
-       'policy/ring.c', ' || cm_ring_is_kept(r, slot))', ')'),
+       'policy/ring.c', ' || cm_ring_is_kept(r, slot))\n            continue;',
+       ')\n            continue;'),
     _m('keep, advice', 'a kept file is stored whatever the advice is', 'unit keep advice',
        'protocol/fill.c', 'advice == CM_ADVISE_NOREUSE && !keep', 'advice == CM_ADVISE_NOREUSE'),
 ]

@@ -125,7 +125,7 @@ trace "$work/damage" --full --trace damage-repair
 has "what the media does" "$work/damage" "N | -- the test changes header of slot N sum"
 has "a call through the platform" "$work/damage" "cm_check"
 trace "$work/close" --full --trace close
-has "the memo" "$work/close" "N | copy | cm_memo_write < cm_close | memo page N"
+has "the memo" "$work/close" "N | copy | cm_memo_store < cm_memo_write | memo page N"
 has "the state of the superblock" "$work/close" \
   "N | write | write_copy < cm_super_close | superblock copy N state CLEAN, durability"
 trace "$work/beside" --trace beside-2,fill-a0,write-sync

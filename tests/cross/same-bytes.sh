@@ -21,8 +21,8 @@ step() { # NAME COMMAND...
   shift
   timeout 60 "$@" >out 2>err </dev/null && status=0 || status=$?
   # Under Wine a process that was killed may own its files for a moment longer.
-  for _ in $(seq 50); do
-    grep -q 'open already' err || break
+  for _ in $(seq 600); do
+    grep -q 'open already' out err || break
     sleep 0.1
     timeout 60 "$@" >out 2>err </dev/null && status=0 || status=$?
   done

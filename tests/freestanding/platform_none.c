@@ -100,6 +100,19 @@ int cm_plat_file_state(struct cm_plat_file *f, uint64_t *size, bool *named)
     return CM_ENOTSUP;
 }
 
+int cm_plat_file_replace(struct cm_plat_file *f, const char *made, struct cm_plat_file *old,
+                         const char *path, bool *replaced)
+{
+    (void)f, (void)made, (void)old, (void)path, (void)replaced;
+    return CM_ENOTSUP;
+}
+
+int cm_plat_real_path(const char *path, char real[PLAT_PATH])
+{
+    (void)path, (void)real;
+    return CM_ENOTSUP;
+}
+
 int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t offset)
 {
     (void)f, (void)buf, (void)n, (void)offset;

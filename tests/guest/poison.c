@@ -513,7 +513,8 @@ int main(int argc, char **argv)
                   { "index", index_part },         { "record", record_part },
                   { "superblock", super_part },    { "forget", forget_part },
                   { "statistics", stats_part } };
-    signal(SIGBUS, on_bus); /* the library passes on to it what is not its own */
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a hang shows where it is */
+    signal(SIGBUS, on_bus);           /* the library passes on to it what is not its own */
     if (prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0) != 0)
         perror("prctl");
     t.tool = argc > 1 ? argv[1] : NULL;

@@ -150,6 +150,132 @@ close_to_open() {
   do_unmount
 }
 
+# ---- The kernel tells ---------------------------------------------------------------------------
+
+# With an attr_timeout of an hour nothing that is open follows by itself. On a machine that does
+# nothing else it takes some milliseconds; half a minute is allowed.
+told=$(cat <<'PY'
+import ctypes, mmap, os, sys, time
+bare, how = sys.argv[1:]
+size = 300000
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+with open(bare, "wb") as f:
+    f.write(b"a" * size)
+time.sleep(0.3)
+name = os.path.basename(bare)
+fd = os.open(name, os.O_RDWR if how == "own" else os.O_RDONLY)
+at = libc.mmap(None, ctypes.c_size_t(size), mmap.PROT_READ, mmap.MAP_SHARED, fd, ctypes.c_long(0))
+assert at != ctypes.c_void_p(-1).value, ctypes.get_errno()
+def mapped(n): return ctypes.string_at(at, n)
+def read_all(): assert len(ctypes.string_at(at, size)) == size
+def until(what, f):
+    began = time.monotonic()
+    while not f():
+        if time.monotonic() - began > 30:
+            sys.exit("after 30 s: " + what)
+        time.sleep(0.002)
+def write(text):
+    with open(bare, "r+b") as f:
+        f.write(text)
+def follows(n):
+    write(b"%06d" % n)
+    until("content %d" % n, lambda: mapped(6) == b"%06d" % n and os.pread(fd, 6, 0) == b"%06d" % n)
+read_all()
+PY
+)
+t_told() { # FILE, a new one: its name is remembered for long
+  python3 -c "$told"'
+for n in range(20):
+    follows(n)
+    time.sleep(0.1 if n % 4 == 0 else 0) # looked at, and watched anew
+    os.truncate(bare, size + n)
+    until("size", lambda: os.fstat(fd).st_size == size + n)
+    os.chmod(bare, 0o600 + n % 7)
+    until("mode", lambda: os.stat(name).st_mode & 0o777 == 0o600 + n % 7)
+other = os.open(bare, os.O_WRONLY) # a writer that writes without an end
+for n in range(20000):
+    os.pwrite(other, b"%06d" % n, 0)
+until("the last of many", lambda: mapped(6) == b"019999")
+os.close(other)
+os.link(bare, bare + ".link") # all names lead to it
+with open(bare + ".link", "r+b") as f:
+    f.write(b"linked")
+until("by another name", lambda: mapped(6) == b"linked")
+os.unlink(bare + ".link")
+os.unlink(bare)' "$below/$1" others
+}
+# An open file of which nobody has read a byte.
+t_told_attributes() {
+  echo a > "$below/shut"
+  sleep 0.3
+  exec 7< shut
+  python3 -c 'import os, sys, time
+time.sleep(0.5)
+for n in range(5):
+    os.chmod(sys.argv[1], 0o600 + n)
+    began = time.monotonic()
+    while os.fstat(7).st_mode & 0o777 != 0o600 + n:
+        if time.monotonic() - began > 30:
+            sys.exit("the mode of round %d is not seen" % n)
+        time.sleep(0.01)' "$below/shut"
+  exec 7<&-
+}
+# What the mount writes sets no new watch, as long as it writes. When it has not written for a
+# second, what others write is seen.
+t_told_own() {
+  local before spent=$SECONDS after
+  before=$(stat -c %s "$work/watches")
+  python3 -c "$told"'
+time.sleep(0.5) # it is watched now
+for n in range(200):
+    os.pwrite(fd, b"own%03d" % n, 8000)
+    time.sleep(0.01)' "$below/own" own
+  after=$(stat -c %s "$work/watches")
+  [ $((after - before)) -ge 1 ]
+  [ $((after - before)) -le $((SECONDS - spent + 5)) ]
+  python3 -c "$told"'
+time.sleep(0.5)
+for n in range(30):
+    os.pwrite(fd, b"own%03d" % n, 8000)
+    time.sleep(0.01)
+write(b"theirs")
+until("content beside own writes", lambda: mapped(6) == b"theirs")
+follows(7)' "$below/own2" own
+}
+told() { # HOW...
+  wanted "told" || return
+  local how lib
+  lib=$(find "$build" -name failing_watch.so)
+  if [ -z "$lib" ] || grep -q __asan_init "$mount_bin"; then
+    skip told "no failing_watch.so, or a sanitizer"
+    return
+  fi
+  for how in count lost none few; do
+    local -x FAILING_WATCH=$how LD_PRELOAD=$lib WATCH_COUNT=$work/watches
+    : > "$work/log"
+    : > "$work/watches"
+    case $how in
+    count | lost) do_mount --coherence=close-to-open -o attr_timeout=3600,entry_timeout=3600 ;;
+    *) do_mount --coherence=close-to-open --exclude out ;;
+    esac || { fail "told: $how" mount; return; }
+    unset LD_PRELOAD FAILING_WATCH WATCH_COUNT
+    case $how in
+    count)
+      check "told: what is open follows" t_told told
+      check "told: attributes of what was never read" t_told_attributes
+      check "told: beside the mount's own writes" t_told_own ;;
+    lost) # then all that is watched is looked at
+      check "told: events are lost" t_told told2 ;;
+    *)
+      check "told: $how: a mapping follows" t_mapping mapped open
+      check "told: $how: a mapping of a file that is not cached follows" t_mapping_passing
+      check "told: $how: the log says so" grep -q 'open files .*be watched' "$work/log" ;;
+    esac
+    do_unmount || fail "told: $how" "end with status $status"
+  done
+}
+
 # ---- strict -----------------------------------------------------------------------------------
 
 # Each change is seen by the next call, whoever made it and however: no pause anywhere.
@@ -256,6 +382,103 @@ strict() {
   else
     skip "strict: shared mappings" "the kernel or libfuse is too old"
   fi
+  do_unmount
+}
+
+# ---- Opens beside forget ------------------------------------------------------------------------
+
+# A validation that was begun before the file was forgotten shows nothing. What the kernel has of
+# the file must not be kept then.
+t_beside_forget() {
+  python3 - "$org" "$below" "$pool.control" <<'PY'
+import os, random, socket, struct, sys, threading, time
+top, bare, control = sys.argv[1:]
+os.chdir(top)
+BLOCKS, FILES, end, stale = 256, 4, time.monotonic() + 5, []
+def block(k, version):
+    return struct.pack("<QQ", k, version) * 256
+def write(k, version):
+    fd = os.open("%s/f%d" % (bare, k), os.O_RDWR | os.O_CREAT)
+    for b in range(BLOCKS):
+        os.pwrite(fd, block(k, version), b * 4096)
+    os.close(fd)
+def user(k):
+    r, version = random.Random(k), 0
+    while time.monotonic() < end and not stale:
+        if r.random() < .35:
+            version += 1
+            write(k, version)
+            time.sleep(r.choice([0, 0, .001, .02]))
+        for _ in range(3):
+            fd = os.open("f%d" % k, os.O_RDONLY)
+            for _ in range(4):
+                b, n = r.randrange(BLOCKS - 8), r.choice([1, 8])
+                if os.pread(fd, n * 4096, b * 4096) != block(k, version) * n:
+                    stale.append((k, b, version))
+            os.close(fd)
+        time.sleep(r.random() * .01)
+def forgetter(seed):
+    r = random.Random(seed)
+    while time.monotonic() < end and not stale:
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(control)
+        s.sendall(b"cachemax 1 forget 0 2\nf%d" % r.randrange(FILES))
+        text = b""
+        while b"\nend " not in b"\n" + text:
+            text += s.recv(4096)
+        s.close()
+        time.sleep(.002)
+for k in range(FILES):
+    write(k, 0)
+threads = [threading.Thread(target=user, args=(k,)) for k in range(FILES)]
+threads += [threading.Thread(target=forgetter, args=(k,)) for k in range(3)]
+for t in threads: t.start()
+for t in threads: t.join()
+assert not stale, "file %d, block %d is older than version %d" % stale[0]
+PY
+}
+beside_forget() {
+  wanted "opens beside forget" && [ $via = pool ] || return
+  do_mount --coherence=close-to-open -o probation=0 || { fail "opens beside forget" mount; return; }
+  check "opens beside forget" t_beside_forget
+  do_unmount
+}
+
+# ---- Validations that fail ----------------------------------------------------------------------
+
+# Nobody knows whether what is cached is still right, so an open reads the file at its server.
+t_unknown() {
+  local n
+  cd /
+  for n in 1 2 3; do
+    head -c 400000 /dev/urandom > "$below/unknown"
+    eventually all_of_it "$org/unknown"
+    touch "$work/fail"
+    head -c 400000 /dev/urandom > "$ref/unknown"
+    dd if="$ref/unknown" of="$below/unknown" conv=notrunc status=none
+    cmp "$org/unknown" "$ref/unknown"
+    cmp <(dd if="$org/unknown" bs=64k iflag=direct status=none) "$ref/unknown"
+    rm "$work/fail"
+    cmp "$org/unknown" "$ref/unknown"
+  done
+}
+all_of_it() { # FILE: it is cached
+  cat "$1" > /dev/null
+  [ "$(cached "$1")" = "$(stat -c %s "$1")" ]
+}
+unknown() {
+  local shim
+  wanted "a file that cannot be validated" || return
+  shim=$(find "$build" -name slow_origin.so | head -n 1)
+  if grep -Eq '__(asan|tsan)_init' "$mount_bin"; then
+    skip "a file that cannot be validated" "a sanitizer is loaded first"
+    return
+  fi
+  # No look and no attributes of the kernel: only the open can see the change.
+  FAIL_STAT=$work/fail LD_PRELOAD=$(realpath "$shim") \
+    do_mount --coherence=close-to-open -o attr_timeout=60,entry_timeout=60 ||
+    { fail "a file that cannot be validated" mount; return; }
+  check "a file that cannot be validated" t_unknown
   do_unmount
 }
 
@@ -377,8 +600,210 @@ paranoid() {
   [ $via = service ] || check "paranoid: a damaged pool" t_paranoid_pool
 }
 
+# ---- A server, whose times are trusted ----------------------------------------------------------
+
+source=$work/source
+open_hits() { # how many blocks of `old` hit in an open of their own, past the kernel's pages
+  local before
+  before=$(stat_of hit_blocks)
+  dd if="$org/old" iflag=direct bs=1M status=none | cmp - "$source/old" >&2 || return
+  echo $(($(stat_of hit_blocks) - before))
+}
+t_trust_hits() { # once it is old enough
+  local n
+  head -c 1048576 /dev/urandom > "$source/old"
+  for _ in $(seq 300); do
+    n=$(open_hits)
+    [ "$n" -lt 256 ] || return 0
+    sleep 0.1
+  done
+  echo "$n hits" >&2
+  return 1
+}
+t_trust_follows() { # equal sizes, several changes in a second, and one by a descriptor
+  timeout 60 python3 - "$org" "$source" <<'PY'
+import os, random, sys
+def content(path):
+    with open(path, 'rb') as f: return f.read()
+names = ['f%d' % k for k in range(4)]
+r = random.Random(1)
+for n in range(2000):
+    name = r.choice(names)
+    if n < 4 or r.randrange(3) == 0:
+        with open(os.path.join(sys.argv[2], names[n] if n < 4 else name), 'wb') as f:
+            f.write(b'%06d' % n * 3000)
+    if n >= 4:
+        assert content(os.path.join(sys.argv[1], name)) == content(os.path.join(sys.argv[2], name))
+PY
+  head -c 1048576 /dev/urandom > "$source/old"
+  cmp "$org/old" "$source/old"
+  t_trust_hits
+}
+t_trust_not_yet() { # too young for that long
+  head -c 1048576 /dev/urandom > "$source/old"
+  for _ in 1 2 3 4; do
+    [ "$(open_hits)" = 0 ] || return
+    sleep 1
+  done
+}
+# A reader has the file open, and its server's client has kept what it read. The file changes, and
+# keeps its size and its mtime. When the new times are old enough to count, the reader's pages must
+# not be stored: the next open gets what the server has.
+t_trust_held() {
+  held ro && held rw
+}
+held() { # HOW it is open
+  timeout 60 python3 - "$org/$1" "$source/$1" "$1" <<'PY'
+import os, sys, time
+name, source, how = sys.argv[1:]
+with open(source, 'wb') as f:
+    f.write(os.urandom(300000))
+def all_of(fd):
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    return os.pread(fd, 1 << 20, 0)
+# Not in the pool yet, so the server's client gets pages.
+fd = os.open(name, os.O_RDWR if how == 'rw' else os.O_RDONLY)
+before = all_of(fd)
+st = os.stat(source)
+now = os.urandom(len(before))
+with open(source, 'r+b') as f:
+    f.write(now)
+os.utime(source, ns=(st.st_atime_ns, st.st_mtime_ns))
+end = time.monotonic() + 5
+while time.monotonic() < end: # no open
+    got = all_of(fd)
+    time.sleep(0.2)
+for _ in range(3):
+    with open(name, 'rb') as f:
+        assert f.read() == now, 'a new open shows what was'
+assert got == now, 'the open file shows what was'
+PY
+}
+t_trust_remount() { # --volume-id; it was warm in the mount before
+  local n
+  n=$(open_hits)
+  [ "$n" = 256 ] || { echo "$n hits" >&2; return 1; }
+}
+# The server shows new times when a write has been closed or synced, and before one begins.
+t_trust_shown() {
+  timeout 60 python3 - "$org/late" "$below/late" "$work/late.log" <<'PY'
+import mmap, os, sys, time
+name, bare, log = sys.argv[1:]
+with open(name, 'wb') as f:
+    f.write(bytes(65536))
+def times():
+    st = os.stat(bare)
+    return st.st_mtime_ns, st.st_ctime_ns
+def store(f):
+    with mmap.mmap(f.fileno(), 0) as m:
+        m[0] = 1
+        m.flush()
+changes = (lambda f: f.write(b'a' * 10000), lambda f: (f.write(b'b'), f.flush(), os.fsync(f)),
+           store)
+for change in changes:
+    time.sleep(2.1)
+    was = times()
+    open(log, 'w').close()
+    st = os.stat(name)
+    with open(name, 'r+b', buffering=0) as f:
+        change(f)
+        if change is not changes[0]:
+            assert times() != was, 'an fsync is answered before its write is shown'
+    assert times() != was, 'a close is answered before its write is shown'
+    assert change is store or os.stat(name).st_atime_ns == st.st_atime_ns, 'the time of access'
+    with open(log) as f:
+        did = f.read().split()
+    assert did[:2] == ['times', 'write'], 'what was done: %s' % did
+    assert 'times' in did[2:], 'what was done: %s' % did
+PY
+}
+t_trust_dates() { # what a program sets stays, also if it was set before the close
+  python3 - "$org/late" "$below/late" <<'PY'
+import os, sys
+with open(sys.argv[1], 'wb', buffering=0) as f:
+    f.write(b'dated')
+    os.utime(f.fileno(), (10**9, 10**9))
+assert os.stat(sys.argv[2]).st_mtime == 10**9 and os.stat(sys.argv[1]).st_mtime == 10**9
+PY
+}
+# A reader has the file open, and then it becomes one that is not cached.
+t_trust_left_out() {
+  timeout 60 python3 - "$org/large" "$source/large" <<'PY'
+import os, sys
+name, source = sys.argv[1:]
+def first():
+    with open(name, 'rb', buffering=0) as f:
+        return f.read(10)
+with open(source, 'wb') as f:
+    f.write(b'a' * 300000)
+with open(name, 'rb') as reader:
+    reader.read()
+    os.truncate(source, 2000000)
+    assert first() == b'a' * 10
+    with open(source, 'r+b') as f:
+        f.write(b'b' * 10)
+    assert first() == b'b' * 10, 'a new open shows what was'
+PY
+}
+trust_mount() { # SECONDS OPTION...
+  local seconds=$1
+  shift
+  do_mount --coherence=close-to-open --volume-id=trusted --trust-times "$seconds" "$@" || return
+  for _ in $(seq 600); do # both are FUSE, and do_mount may have seen the one below
+    ! grep -q " $org .* fuse.cachemax " /proc/self/mountinfo || break
+    sleep 0.05
+  done
+}
+trusted() {
+  local server
+  wanted "trusted times" || return
+  [ $via = pool ] || return
+  late=$(bin late)
+  [ -n "$late" ] || { skip "trusted times" "no program 'late' in this build"; return; }
+  cd /
+  mkdir "$source"
+  "$late" "$source" "$org" "$work/late.log" -f 2>"$work/server.log" &
+  server=$!
+  for _ in $(seq 600); do
+    ! mountpoint -q "$org" || break
+    kill -0 "$server" 2>/dev/null || break
+    sleep 0.05
+  done
+  mountpoint -q "$org" || { fail "trusted times" "$(tail -n 1 "$work/server.log")"; return; }
+  umount "$below" && mount --bind "$org" "$below" && mount --make-private "$below"
+  while read -r seconds name function options; do
+    # shellcheck disable=SC2086
+    if trust_mount "$seconds" $options; then
+      check "trusted times: $name" "$function"
+      do_unmount
+    else
+      fail "trusted times: $name" "$(tail -n 1 "$work/log")"
+    fi
+    if [ "$name" = hits ] && trust_mount 2; then
+      check "trusted times: remount" t_trust_remount
+      do_unmount
+    fi
+  done <<'END'
+2 hits t_trust_hits
+2 follow t_trust_follows
+2 held t_trust_held
+2 shown t_trust_shown
+2 dates t_trust_dates
+2 left_out t_trust_left_out --max-file-size=1M -o attr_timeout=60
+3600 too_young t_trust_not_yet
+END
+  umount "$below"
+  umount -l "$org"
+  kill "$server" 2>/dev/null
+  wait "$server"
+}
+
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
 close_to_open
+told
 strict
+beside_forget
+unknown
 paranoid
+trusted
 summary

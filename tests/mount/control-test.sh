@@ -14,34 +14,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
-# status WANTED COMMAND...: its output in $work/said.
-status() {
-  local want=$1 got=0
-  shift
-  "$@" >"$work/said" 2>&1 </dev/null || got=$?
-  [ $got = "$want" ] || { echo "status $got, not $want: $(head -n 3 "$work/said")" >&2; return 1; }
-}
-says() {
-  grep -Eq -- "$1" "$work/said" && return 0
-  echo "no '$1': $(head -n 3 "$work/said")" >&2
-  return 1
-}
-# eventually COMMAND...: within a minute
-eventually() {
-  for _ in $(seq 1200); do
-    "$@" >/dev/null 2>&1 && return 0
-    sleep 0.05
-  done
-  echo "never: $*" >&2
-  return 1
-}
-# number KEY COMMAND...: of its JSON, which has a line for each member
-number() {
-  local key=$1
-  shift
-  "$@" --json | sed -n "s/^ *\"$key\": \([0-9.]*\),*$/\1/p" | head -n 1
-}
-cached() { number all_cached_bytes "$cm" cached "$@"; }
 log_has() { grep -Eq -- "$1" "$work/log"; }
 other() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
 files() { # DIR: some files of all kinds
@@ -242,7 +214,7 @@ t_list() {
   says 'none: No such file'
   printf 'a\0b\n' > "$work/list"
   status 2 "$cm" warm --list "$work/list"
-  status 1 "$cm" warm big none
+  status 7 "$cm" warm big none # the others are warmed
   says 'none: No such file'
 }
 t_links() { # a link that is named is followed, one in a directory is not; twice is once
@@ -548,11 +520,62 @@ t_kill() {
   [ -S "$pool.control" ]
   same "$("$cm" mode "$org")" normal
 }
+# The commands on the directory of a dead mount say that it is dead, and what to do.
+t_dead() {
+  local command
+  status 0 "$cm" list
+  says "^$(id -un) .* dead +$org $pool - its process is gone; 'fusermount3 -u' it"
+  status 0 "$cm" list --json
+  says '"dead": true,'
+  for command in warm pin unpin cached forget mode "unpin --all" "record $work/dead.trace"; do
+    # shellcheck disable=SC2086
+    status 8 "$cm" $command "$org"
+    says "^cachemax: $org: .*dead.*'fusermount3 -u $org', then mount it again; what is cached stays"
+    same "$(wc -l < "$work/said")" 1
+  done
+  for command in warm cached mode "record $work/dead.trace"; do
+    # shellcheck disable=SC2086
+    status 8 "$cm" $command "$org/a b/c"
+    says "^cachemax: $org/a b/c: .*dead.*'fusermount3 -u $org'"
+  done
+}
+# What begins says one line. `umount && cachemax files` works while the mount still closes its pool.
+t_starts() {
+  eventually log_has \
+    "^cachemax-mount: $org: mounted; pool $pool, 32 MiB, [0-9]+ % in use; coherence=local\$"
+  same "$(wc -l < "$work/log")" 1
+}
+t_closing() {
+  echo new > "$org/new"
+  kill -STOP "$mount_pid" # as if it were still closing
+  mv "$pool.control" "$shm/aside"
+  (sleep 1.5; kill -CONT "$mount_pid"; mv "$shm/aside" "$pool.control"; fusermount3 -u "$org") &
+  status 0 "$cm" files "$pool"
+  says 'there is room for'
+  wait $!
+}
+t_trace_missing() {
+  status 2 "$cm" record "$org"
+  says 'is a directory; the first name is that of the file TRACE'
+  status 2 "$cm" record
+  says "'record' needs the name of a trace"
+}
+begins_and_ends() {
+  wanted "a short mount" || return 0
+  new_pool 32M
+  : > "$work/log"
+  do_mount
+  check "it says what is mounted" t_starts
+  check "record without a trace" t_trace_missing
+  check_at / "files right after the end" t_closing
+  wait_mount
+}
 kills() {
   wanted "a mount that was killed" || return 0
   do_mount
   kill -9 "$mount_pid"
   wait_mount
+  check_at / "a dead mount is told" t_dead
   [ -S "$pool.control" ] && ok "a killed mount leaves its socket" ||
     fail "a killed mount leaves its socket" "it is gone"
   do_mount
@@ -582,7 +605,8 @@ t_two() {
   "$cm" forget -q "$org/big" "$work/second/big"
   status 0 "$cm" warm --json "$org/big" "$work/second/big"
   says '"whole_files": 2,'
-  same "$("$cm" list --json | grep -c '"answers": true')" 2
+  # The machine may have others.
+  same "$("$cm" list --json | grep -A4 "\"directory\": \"$work/" | grep -c '"answers": true')" 2
 }
 # Also: a name longer than an address of a socket, with a blank.
 two_mounts() {
@@ -605,24 +629,59 @@ two_mounts() {
   mount_pid=$first
   do_unmount
 }
-t_of_service() {
-  status 8 "$cm" warm "$org/big"
-  says 'uses the pool of a service'
-  status 0 "$cm" list
-  says "$org $socket - the pool is a service's$"
+# What cannot be warmed is told, and the rest is warmed.
+t_some() {
+  "$cm" forget -q big
+  status 7 "$cm" warm "$org/nosuch" big "$work"
+  says 'nosuch: '
+  says 'is not on a mount of cachemax-mount'
+  says '^1 of 1 file, '
+  same "$(cached big)" 3000001
+  printf '%s\n' nosuch big other/nosuch > "$work/paths"
+  status 7 "$cm" warm --list "$work/paths"
+  status 7 "$cm" cached nosuch big
+  status 1 "$cm" warm nosuch
+  status 8 "$cm" warm "$work"
 }
-of_service() {
-  wanted "a mount with a service" || return 0
-  via=service backing=(--service "$socket")
-  do_mount
-  check "a mount with a service" t_of_service
+t_left_out() {
+  status 7 "$cm" warm big skipped
+  says '^cachemax: 5 files are left out by the rules of the mount'
+  says '^1 of 6 files, '
+  [ "$(wc -l < "$work/said")" = 2 ]
+  status 7 "$cm" pin --json skipped
+  says '"left_out_files": 5,'
+  says '"failed_files": 0,'
+}
+# Together they are larger than the pool, and no single one is. What it says is true.
+t_pushed_out() {
+  local said
+  status 7 "$cm" warm --json many
+  said=$(sed -n 's/^ *"cached_bytes": \([0-9]*\),$/\1/p' "$work/said")
+  same "$said" "$(cached many)"
+  [ "$said" -lt 40000000 ]
+  status 7 "$cm" warm many
+  says 'had to make room for those after'
+}
+parts() {
+  wanted "only a part can be warmed" || return 0
+  local n
+  mkdir "$org/skipped" "$org/many"
+  for n in 1 2 3 4 5; do echo "$n" > "$org/skipped/$n"; done
+  for n in $(seq 20); do head -c 2000000 /dev/urandom > "$org/many/$n"; done
+  new_pool 16M
+  do_mount --exclude skipped
+  check "only a part can be warmed: missing, or elsewhere" t_some
+  check "only a part can be warmed: left out" t_left_out
+  check "only a part can be warmed: too many" t_pushed_out
   do_unmount
+  rm -r "$org/skipped" "$org/many"
 }
 
 programs
+parts
 ! need "an end while a warm runs" python3 || ends
+begins_and_ends
 kills
 in_the_way
 two_mounts
-of_service
 summary

@@ -41,7 +41,8 @@ sleep 0.1
 
 # Overwrites blocks at random, reads others, until the mount dies.
 random_writer() { # FILE SEED
-  local RANDOM=$2 n
+  local n
+  RANDOM=$2 # in a shell of its own; "local" would make it an ordinary variable
   while n=$((RANDOM % 1024)); do
     dd if=/dev/urandom of="$1" bs=4096 seek=$n count=$((RANDOM % 9 + 1)) conv=notrunc status=none ||
       return

@@ -55,6 +55,8 @@ if [ $is_root = 1 ] && mkdir "$below" && mount --bind "$org" "$below" 2>/dev/nul
   has_below=1
 fi
 mount_pid='' socket=$shm/socket
+# Requests come by /dev/fuse, also where the kernel offers io_uring: uring-test.sh sets it.
+io_uring=${CM_IO_URING:-off}
 backing=(--pool "$pool")
 [ $via = pool ] || backing=(--service "$socket")
 
@@ -120,7 +122,7 @@ stop_service() { # [SIGNAL]
 # do_mount [OPTIONS...]: in the foreground mode, so that its process is known.
 do_mount() {
   [ $via = pool ] || [ -f "$shm/service.pid" ] || start_service || return 1
-  "$mount_bin" "$org" "${backing[@]}" -f "$@" 2>>"$work/log" &
+  "$mount_bin" "$org" "${backing[@]}" -f -o io_uring="$io_uring" "$@" 2>>"$work/log" &
   mount_pid=$!
   for _ in $(seq 1200); do # as long as it lives, a minute at most
     kill -0 $mount_pid 2>/dev/null || break
@@ -156,11 +158,12 @@ drop_caches() { [ $is_root = 1 ] && echo 3 > /proc/sys/vm/drop_caches; }
 wanted() { [[ -z "${CM_CHECKS:-}" || $1 =~ $CM_CHECKS ]]; }
 
 # check NAME FUNCTION [ARG...]: in a subshell; what it prints to stderr says why it failed.
-check() {
-  local name=$1 rc
+check() { check_at "$org" "$@"; }
+check_at() { # DIRECTORY NAME FUNCTION [ARG...]: there
+  local dir=$1 name=$2 rc
   wanted "$name" || return 0
-  shift
-  (set -eE; trap 'echo "line $LINENO: ${BASH_COMMAND%%$'"'\n'"'*}" >&2' ERR; cd "$org"; "$@") \
+  shift 2
+  (set -eE; trap 'echo "line $LINENO: ${BASH_COMMAND%%$'"'\n'"'*}" >&2' ERR; cd "$dir"; "$@") \
     >"$work/out" 2>"$work/err" # not in an "if": that would switch -e off
   rc=$?
   if [ $rc = 0 ]; then
@@ -187,3 +190,32 @@ fails() {
     return 1
   fi
 }
+# status WANTED COMMAND...: its output in $work/said. $limit: what it is run with.
+limit=()
+status() {
+  local want=$1 got=0
+  shift
+  "${limit[@]}" "$@" >"$work/said" 2>&1 </dev/null || got=$?
+  [ $got = "$want" ] || { echo "status $got, not $want: $(head -n 3 "$work/said")" >&2; return 1; }
+}
+says() {
+  grep -Eq -- "$1" "$work/said" && return 0
+  echo "no '$1': $(head -n 3 "$work/said")" >&2
+  return 1
+}
+# eventually COMMAND...: within a minute
+eventually() {
+  for _ in $(seq 1200); do
+    "$@" >/dev/null 2>&1 && return 0
+    sleep 0.05
+  done
+  echo "never: $*" >&2
+  return 1
+}
+# number KEY COMMAND...: of its JSON, which has a line for each member
+number() {
+  local key=$1
+  shift
+  "$@" --json | sed -n "s/^ *\"$key\": \([0-9.]*\),*$/\1/p" | head -n 1
+}
+cached() { number all_cached_bytes "$cm" cached "$@"; }

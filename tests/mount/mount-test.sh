@@ -110,7 +110,8 @@ wrong_use_mounted() {
   mkdir -p "$work/second"
   "$mount_bin" "$work/second" --pool "$pool" >/dev/null 2>"$work/err"
   r=$?
-  if [ $r = 3 ] && grep -q "is open in process $mount_pid" "$work/err"; then
+  if [ $r = 3 ] && grep -q "is in use by process $mount_pid (cachemax-mount), " "$work/err" &&
+    [ "$(grep -vc ' waiting for process ' "$work/err")" = 1 ]; then
     ok "pool owned by another process"
   else
     fail "pool owned by another process" "status $r: $(cat "$work/err")"

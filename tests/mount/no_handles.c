@@ -4,6 +4,7 @@
  *
  * $NO_HANDLES "export": no handles that could be opened again, as of a FUSE server without support
  * for NFS. Anything else: none at all, as before Linux 6.5 or behind a filter of system calls.
+ * $NO_TREES: no copies of mounts, as before Linux 5.2.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -11,10 +12,13 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define FID 0x200 /* AT_HANDLE_FID, Linux 6.5 */
+#define FID 0x200     /* AT_HANDLE_FID, Linux 6.5 */
+#define OPEN_TREE 428 /* SYS_open_tree */
 
 int name_to_handle_at(int dir, const char *name, struct file_handle *handle, int *mount, int flags)
 {
@@ -28,4 +32,20 @@ int name_to_handle_at(int dir, const char *name, struct file_handle *handle, int
         return -1;
     }
     return next(dir, name, handle, mount, flags);
+}
+
+long syscall(long number, ...)
+{
+    long (*next)(long, ...) = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall"), a[6];
+    va_list ap;
+
+    if (number == OPEN_TREE && getenv("NO_TREES")) {
+        errno = ENOSYS;
+        return -1;
+    }
+    va_start(ap, number);
+    for (int k = 0; k < 6; k++)
+        a[k] = va_arg(ap, long);
+    va_end(ap);
+    return next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }

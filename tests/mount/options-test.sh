@@ -38,7 +38,7 @@ if [ ! -x "$mount_bin" ]; then
   exit 77
 fi
 
-says "--help" 0 '^usage: cachemax-mount DIR --pool POOL' "$mount_bin" --help
+says "--help" 0 '^usage: cachemax-mount DIR\.\.\. --pool POOL' "$mount_bin" --help
 says "--version" 0 '^cachemax-mount [0-9.]+, libcachemax [0-9.]+, libfuse' "$mount_bin" --version
 # shellcheck disable=SC2016
 if [ -c /dev/full ]; then
@@ -52,7 +52,8 @@ else
 fi
 
 says "-- ends the options" 1 '/-dir: No such file' "$mount_bin" --pool pool -- -dir
-says "options after --" 2 'more than one directory' "$mount_bin" --pool pool -- -dir -f
+mkdir ./-dir
+says "options after --" 1 "/-f: No such file" "$mount_bin" --pool pool -- -dir -f
 says "-- and no directory" 2 'no directory' "$mount_bin" --pool pool --
 says "a mistyped switch" 2 "unknown option '--pol'; did you mean '--pool'" "$mount_bin" dir \
   --pol pool
@@ -70,6 +71,10 @@ says "another coherence" 2 'coherence=weak: expected local, close-to-open or str
   "$mount_bin" dir --pool pool --coherence=weak
 says "-o of another coherence" 2 'expected local, close-to-open or strict' "$mount_bin" dir \
   -o pool=pool,coherence=open
+says "times that are trusted too soon" 2 'trust-times=1: expected 2 to 3600 seconds' "$mount_bin" \
+  dir --pool pool --coherence=close-to-open --trust-times=1
+says "trusted times without others" 2 '--trust-times needs --coherence=close-to-open or strict' \
+  "$mount_bin" dir --pool pool -o trust-times=5
 says "a coherence without a level" 2 'expected local, close-to-open or strict' "$mount_bin" dir \
   --pool pool --coherence
 says "strict with a time-out" 2 'strict has no time-outs' "$mount_bin" dir --pool pool \
@@ -85,10 +90,10 @@ says "neither pool nor service" 2 'no pool given .--pool POOL, or --service SOCK
 says "pool and service" 2 'exclude each other' "$mount_bin" dir --pool pool --service=socket
 says "a service without a name" 2 'needs the name of a socket' "$mount_bin" dir --service
 says "a mistyped --service" 2 "did you mean '--service'" "$mount_bin" dir --servise socket
-says "-o of a pool with a service" 2 'a service has its own' "$mount_bin" dir --service socket \
-  -o verify=always
-says "-o of a pool before a service" 2 'a service has its own' "$mount_bin" dir -o ro,probation=5 \
-  --service socket
+says "-o of a pool with a service" 2 '^cachemax-mount: -o verify needs --pool: ' "$mount_bin" dir \
+  --service socket -o verify=always
+says "-o of a pool before a service" 2 '^cachemax-mount: -o probation needs --pool: ' "$mount_bin" \
+  dir -o ro,probation=5 --service socket
 
 says "a size that is none" 2 'max-file-size=64X: expected a size' "$mount_bin" dir \
   --max-file-size 64X
@@ -102,8 +107,10 @@ says "an owner that is missing" 2 'nobody-there: there is no such user' "$mount_
 says "advice that is none" 2 'advise=a=fast: expected PATTERN=ADVICE' "$mount_bin" dir \
   --advise a=fast
 says "advice for nothing" 2 'advise=: a pattern is missing' "$mount_bin" dir --advise==keep
-says "advice with a service" 2 'a service has its own' "$mount_bin" dir -o service=s,advise=a=keep
-says "a limit with a service" 2 'a service has its own' "$mount_bin" dir -o service=s,fill_rate=1M
+says "advice with a service" 2 '^cachemax-mount: --advise needs --pool: ' "$mount_bin" dir \
+  -o service=s,advise=a=keep
+says "a limit with a service" 2 '^cachemax-mount: -o fill_rate needs --pool: ' "$mount_bin" dir \
+  -o service=s,fill_rate=1M
 says "a policy that is none" 2 'policy=lru: expected auto, s3r or gclock' "$mount_bin" dir \
   -o policy=lru
 says "a wrong rate" 2 'fill_rate=-1: expected' "$mount_bin" dir -o fill_rate=-1

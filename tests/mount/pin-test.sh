@@ -14,36 +14,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
-# status WANTED COMMAND...: its output in $work/said.
-status() {
-  local want=$1 got=0
-  shift
-  "$@" >"$work/said" 2>&1 </dev/null || got=$?
-  [ $got = "$want" ] || { echo "status $got, not $want: $(head -n 3 "$work/said")" >&2; return 1; }
-}
-says() {
-  grep -Eq -- "$1" "$work/said" && return 0
-  echo "no '$1': $(head -n 3 "$work/said")" >&2
-  return 1
-}
-# eventually COMMAND...: within a minute. What was just written may be open for a moment more.
-eventually() {
-  for _ in $(seq 1200); do
-    "$@" >/dev/null 2>&1 && return 0
-    sleep 0.05
-  done
-  echo "never: $*" >&2
-  return 1
-}
-# number KEY COMMAND...: of its JSON, which has a line for each member
-number() {
-  local key=$1
-  shift
-  "$@" --json | sed -n "s/^ *\"$key\": \([0-9.]*\),*$/\1/p" | head -n 1
-}
-cached() { number all_cached_bytes "$cm" cached "$@"; }
 pinned() { number all_pinned_files "$cm" cached "$@"; }
-of_pool() { number "$1" "$cm" list; } # the only mount here
+of_pool() { # KEY: of the mount here; the machine may have others
+  "$cm" list --json | sed -n "\|\"pool\": \"$pool\"|,/^    }/p" |
+    sed -n "s/^ *\"$1\": \([0-9.]*\),*$/\1/p" | head -n 1
+}
 
 size=5000000
 # Reads more than twice the pool, each file twice, past the kernel's pages.

@@ -16,7 +16,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 read_it() { dd if="$1" of=/dev/null bs=128k iflag=direct status=none; }
 # Is the file read from the cache, if it is read often? It has 16 blocks or more.
-cached() {
+is_cached() {
   local before
   read_it "$org/$1"
   read_it "$org/$1"
@@ -25,8 +25,8 @@ cached() {
   [ $(($(stat_of hit_blocks) - before)) -ge 16 ]
 }
 # All of them are, none of them is.
-all() { for f in "$@"; do cached "$f" || { echo "$f is not cached" >&2; return 1; }; done; }
-none() { for f in "$@"; do ! cached "$f" || { echo "$f is cached" >&2; return 1; }; done; }
+all() { for f in "$@"; do is_cached "$f" || { echo "$f is not cached" >&2; return 1; }; done; }
+none() { for f in "$@"; do ! is_cached "$f" || { echo "$f is cached" >&2; return 1; }; done; }
 files_known() { "$cm" info "$pool" | sed -n 's/.*known now: *//p'; }
 new_files() { # NAME...: 64 KiB each
   for f in "$@"; do

@@ -361,6 +361,7 @@ t_damaged_pool() {
   for _ in 1 2 3; do
     dd if="$org/damaged" of=/dev/null bs=64k iflag=direct status=none
   done
+  sleep 0.1 # a change just before the end would make it cold
   do_unmount
   python3 - "$pool" "$ref/damaged" <<'PY'
 import sys
@@ -442,4 +443,21 @@ else
 fi
 need "damaged pool" python3 && check "damaged pool" t_damaged_pool
 lost_pool "pool deleted" 0 "deleted while it was open" rm -f "$pool"
+# Who gives up waiting for the pool does not find the directory mounted later.
+t_given_up() {
+  cd /
+  new_pool 16MiB
+  mkdir "$work/other"
+  do_mount
+  fails timeout 1 "$mount_bin" "$work/other" --pool "$pool"
+  do_unmount
+  for _ in $(seq 600); do # it may still wait for the pool
+    pgrep -f "$work/other" >/dev/null || break
+    sleep 0.1
+  done
+  fails pkill -KILL -f "$work/other"
+  fails mountpoint -q "$work/other"
+  is_clean
+}
+[ $via = service ] || check "a start that was given up" t_given_up
 summary

@@ -12,11 +12,14 @@
  * While there is a file $SLOW_STAT, an fstatat of a descriptor makes $SLOW_STAT.waits and waits, a
  * minute at most.
  *
+ * While there is a file $FAIL_STAT, an fstat of a regular file fails with EIO.
+ *
  * The file $SYNCED gets a line for each fsync, with the path of what is synced.
  *
  * With $SLOW_MOUNT in the environment a mount takes a second.
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fuse.h>
@@ -64,6 +67,18 @@ int fstatat(int dir, const char *name, struct stat *st, int flags)
             usleep(10000);
     }
     return next(dir, name, st, flags);
+}
+
+int fstat(int fd, struct stat *st)
+{
+    int (*next)(int, struct stat *) = (int (*)(int, struct stat *))dlsym(RTLD_NEXT, "fstat");
+    const char *flag = getenv("FAIL_STAT");
+    const int rc = next(fd, st);
+
+    if (rc < 0 || !flag || !S_ISREG(st->st_mode) || access(flag, F_OK) < 0)
+        return rc;
+    errno = EIO;
+    return -1;
 }
 
 int fsync(int fd)

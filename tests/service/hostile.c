@@ -55,7 +55,7 @@ static const struct odd {
     { "version 0", CMP_OPEN, 4, 2, 0, other },
     { "version 65535", CMP_STATS, 4, 2, 65535, other },
     { "command 0", CMP_READ, 6, 2, 0, unknown },
-    { "command 15", CMP_READ, 6, 2, CMP_COMMANDS, unknown },
+    { "command 20", CMP_READ, 6, 2, CMP_COMMANDS, unknown },
     { "command 65535", CMP_STATS, 6, 2, 65535, unknown },
     { "a result in a request", CMP_READ, 16, 4, 1, no_sense },
     { "a read without a file", CMP_READ, 20, 4, 0, no_sense },
@@ -96,6 +96,11 @@ static const struct odd {
     { "forget no id", CMP_FORGET, 24, 16, 0, no_sense },
     { "gone of forget", CMP_FORGET, 40, 4, 2, no_sense },
     { "zero of forget", CMP_FORGET, 44, 4, 1, no_sense },
+    { "keep of 2", CMP_KEEP, 24, 4, 2, no_sense },
+    { "a count of all", CMP_COUNT, 32, 8, UINT64_MAX, no_sense },
+    { "a look-up of no id", CMP_LOOK_UP, 24, 16, 0, no_sense },
+    { "pool of a file", CMP_POOL, 20, 4, 1, no_sense },
+    { "a ticket of later, warm", CMP_WARM, 24, 8, 1000, no_ticket },
     { "a handle that was not given", CMP_READ, 20, 4, 3, not_open },
     { "the last handle", CMP_READ, 20, 4, 65536, not_open },
     { "a handle beyond the last one", CMP_READ, 20, 4, 65537, not_open },
@@ -122,6 +127,9 @@ static struct message sound(struct raw *r, unsigned command)
     const struct cmp_range range = { .offset = RAW_BLOCK, .len = RAW_BLOCK };
     const struct cmp_revalidate revalidate = { .validator = raw_validator() };
     const struct cmp_forget forget = { .id_hi = 5, .id_lo = 6, .gone = 1 };
+    const struct cmp_look_up look_up = { .id_hi = 5, .id_lo = 6 };
+    const struct cmp_count count = { .offset = 0, .len = RAW_BLOCK };
+    const struct cmp_keep keep = { .keep = 0 };
 
     switch (command) {
     case CMP_OPEN:
@@ -142,8 +150,21 @@ static struct message sound(struct raw *r, unsigned command)
         return raw_message(r, command, 1, &revalidate);
     case CMP_FORGET:
         return raw_message(r, command, 0, &forget);
-    default: /* CMP_CLOSE, CMP_SYNC_BEGIN, CMP_STATS */
-        return raw_message(r, command, command == CMP_STATS ? 0 : 1, NULL);
+    case CMP_WARM: {
+        struct message m = raw_fill(r, 1, raw_miss(r, 1, 1), RAW_BLOCK);
+        const uint16_t warm = CMP_WARM;
+
+        memcpy(m.bytes + offsetof(struct cmp_head, command), &warm, sizeof(warm));
+        return m;
+    }
+    case CMP_LOOK_UP:
+        return raw_message(r, command, 0, &look_up);
+    case CMP_COUNT:
+        return raw_message(r, command, 1, &count);
+    case CMP_KEEP:
+        return raw_message(r, command, 1, &keep);
+    default: /* CMP_CLOSE, CMP_SYNC_BEGIN, CMP_STATS, CMP_POOL */
+        return raw_message(r, command, command == CMP_STATS || command == CMP_POOL ? 0 : 1, NULL);
     }
 }
 
@@ -215,9 +236,10 @@ static void length_cases(bool ring, bool brackets)
             m.n = (size_t)((int)m.n + by[i]);
             memcpy(m.bytes, &(uint32_t){ (uint32_t)m.n }, 4);
             raw_put(&r, &m);
-            case_ended(&r, is_short
-                               ? "a message in the ring has a wrong length"
-                               : why_not(&r, &m, ring, command == CMP_FILL ? bad_fill : length));
+            case_ended(&r, is_short ? "a message in the ring has a wrong length"
+                                    : why_not(&r, &m, ring,
+                                              command == CMP_FILL || command == CMP_WARM ? bad_fill
+                                                                                         : length));
             case_end();
         }
 }

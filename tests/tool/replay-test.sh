@@ -345,8 +345,43 @@ PY
 hostile "an empty file" 3 'not a block trace' <<<''
 hostile "a short file" 3 'not a block trace' <<<'out(b"LCTRACE")'
 hostile "a short header" 3 'ends within its header' <<<'out(b"LCTRACE1\1\0\0")'
-hostile "another magic" 3 'not a block trace: it does not begin with LCTRACE1' \
+hostile "another magic" 3 'not a block trace: it begins neither with LCTRACE1 nor' \
   <<<'out(b"LCTRACE2" + struct.pack("<Q", 1)); record()'
+# What 'cachemax record' makes: lines of text.
+hostile "another version of a recording" 3 "its first line is not 'cachemax-trace 1'" \
+  <<<'out(b"cachemax-trace 2\nend 0\n")'
+hostile "a recording that is cut off" 3 'is cut off: it ends in line 4' \
+  <<<'out(b"cachemax-trace 1\nf 1 a\nr 1 0 1 0\n")'
+hostile "a recording that is cut off in a line" 3 'is cut off: it ends in line 3' \
+  <<<'out(b"cachemax-trace 1\nf 1 a\nr 1 0 1")'
+hostile "half of the first line" 3 "its first line is not" <<<'out(b"cachemax-trace 1")'
+hostile "a recording without reads" 3 'has no reads' <<<'out(b"cachemax-trace 1\nend 0\n")'
+hostile "a line behind the end" 3 'line 4 follows the end' \
+  <<<'out(b"cachemax-trace 1\nf 1 a\nend 0\nx")'
+hostile "an unknown line" 3 'line 2 is not known' <<<'out(b"cachemax-trace 1\nx 1\nend 0\n")'
+hostile "a file without a line" 3 'line 2 is about a file that has no line before' \
+  <<<'out(b"cachemax-trace 1\nr 1 0 1 0\nend 0\n")'
+hostile "a file is left out" 3 'line 3 leaves out a file' \
+  <<<'out(b"cachemax-trace 1\nf 1 a\nf 3 c\nend 0\n")'
+hostile "a number too large" 3 'line 3 is neither a read nor a write' \
+  <<<'out(b"cachemax-trace 1\nf 1 a\nr 1 18446744073709551616 1 0\nend 0\n")'
+hostile "beyond the largest file" 3 'line 3 touches bytes beyond' \
+  <<<'out(b"cachemax-trace 1\nf 1 a\nr 1 9223372036854775807 1 0\nend 0\n")'
+hostile "no byte" 3 'line 3 touches no byte' \
+  <<<'out(b"cachemax-trace 1\nf 1 a\nr 1 0 0 0\nend 0\n")'
+hostile "more than there can be" 3 'line 3 touches more than 1 GiB' \
+  <<<'out(b"cachemax-trace 1\nf 1 a\nr 1 0 1073741825 0\nend 0\n")'
+for path in ../a a/../b a/.. /a a//b a/ . a/. %00 %2 %zz; do
+  hostile "the path $path" 3 'line 2 has no path below the mount' \
+    <<<"out(b'cachemax-trace 1\nf 1 $path\nend 0\n')"
+done
+hostile "a byte 0" 3 'line 2 has a byte 0 in it' <<<'out(b"cachemax-trace 1\nf 1 a\0\nend 0\n")'
+hostile "a line without an end" 3 'line 2 is too long' \
+  <<<'out(b"cachemax-trace 1\nf 1 " + 1000000 * b"a")'
+hostile "a path that is too long" 3 'line 2 has no path' \
+  <<<'out(b"cachemax-trace 1\nf 1 " + 5000 * b"a" + b"\nend 0\n")'
+hostile "a good recording" 0 'bad: 3 blocks read, 2 different ones, in 1 file; 1 written' \
+  <<<'out(b"cachemax-trace 1\nf 1 ..a\nr 1 4095 2 0\nw 1 0 9 1\nf 1 b\nr 1 1 2 3\nend 7\n")'
 hostile "no records" 3 'has no reads' <<<'head(0)'
 hostile "only writes" 3 'has no reads' <<<'head(1); record(op=1)'
 hostile "a record too few" 3 'its header says 3 records, it has 2' <<<'head(3); record(); record()'
@@ -420,7 +455,7 @@ expect "restart, none" 2 "needs a value" twice --size 400 --restart-at
 says "restart, attached" 'v["restart"] == "clean"' twice --size 400 --restart-at=0.5 clean
 says "restart, letter" 'v["restart"] == "cold"' twice --size 400 -r.5 cold
 expect "help" 0 '--restart-at F HOW' --help
-expect "no trace" 2 'needs the name of a file' --size 400
+expect "no trace" 2 'needs the name of a trace' --size 400
 
 # ---- Ctrl-C ------------------------------------------------------------------------------------
 "${plain[@]}" "$cm" replay hits --sizes 64,65,66,67,68,69,70 --dir pools >out 2>err &

@@ -27,7 +27,7 @@ test_usage()
       fail "man-status-$s" "not in cachemax.1"
   done
   for c in create info check stats top dash files cat advise compare dump list warm pin unpin \
-    cached forget mode completion; do
+    cached forget mode record completion; do
     expect "help-$c" 0 "Usage: cachemax $c " "$cm" $c --help
     expect "help-$c-prefix" 0 "Usage: cachemax $c " "$cm" help $c
   done
@@ -620,7 +620,8 @@ test_owner()
     return
   fi
   local pid=$owner
-  expect owned-check 4 "p: is open in process $pid; use 'cachemax stats'" "$cm" check p
+  expect owned-check 4 "p: is open in process $pid \([a-z0-9_-]*\); use 'cachemax stats'" \
+    "$cm" check p
   check owned-said-once test "$(grep -c 'is open' err)" = 1
   expect owned-repair 4 "is open in process $pid" "$cm" check p --repair
   expect owned-create 1 'exists already' "$cm" create p --size 4M

@@ -174,6 +174,7 @@ def test_rates(owner, columns, rows_, env, extra):
     r.check(name + "-last-row", "q: end; every 0.3 s" in last[-1], last)
     side = any("why blocks were not served" in line and "latency below" in line for line in last)
     r.equal(name + "-two-columns", side, columns >= 110)
+    r.check("graph", re.search(r"graph: last \d+ \w+ .*graph top", "\n".join(last)), last)
     marks = [line[49:columns - 10] for line in last if line.startswith("from the pool")][0]
     blocks = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
     r.check(name + "-marks", marks.strip() and set(marks.strip()) <=

@@ -31,6 +31,7 @@ compiler="$compiler|__mingw_v?(snprintf|fprintf)|__mingw_strtod|__imp__assert"
 engine="$compiler|cm_.*|cm_plat_.*|mem(cpy|set|cmp|move)|strcmp|strlen|v?snprintf|__assert_fail"
 command="$engine|(tool|os|json|dump|progress|bench|replay|trace|seen|frame|view)_.*"
 command="$command|(control|files|owner|mdb|sqlite3|lzma|dash)_.*|MHD_.*|open_memstream|fclose"
+command="$command|(profile|recording)_.*"
 command="$command|(m|c|re)alloc|free|qsort|exit|v?f?printf|f?put[cs]|putchar|fwrite|fflush|ferror"
 command="$command|std(out|err)|str(chr|str|ncmp|c?spn|pbrk|ftime|tod)|memchr"
 command="$command|(__imp__)?localtime(64)?|(__imp_)?toupper|__ctype_.*_loc|__errno_location"
@@ -128,7 +129,7 @@ fences='_mm_(sfence|mfence|clwb|clflush|stream)|__builtin_ia32_[a-z]*(fence|clwb
 empty "fences, flushes and non-temporal stores only in the persist layer" \
   "$(grep -nE "$fences|asm.*(fence|dsb)" src -r --include='*.[ch]' | grep -vE '^src/persist/')"
 empty "no function is longer than 60 lines" "$(
-  for f in $(find src -name '*.[ch]') examples/*/*.[ch]; do
+  for f in $(find src tests -name '*.[ch]' ! -path 'tests/abi/previous/*') examples/*/*.[ch]; do
     [ -f "$f" ] || continue
     awk -v f="$f" '/^[A-Za-z_].*\)[ \t]*\{?[ \t]*$/ { name = $0; start = FNR }
       /^\{/ { if (!start) start = FNR }

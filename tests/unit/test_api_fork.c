@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -359,6 +360,54 @@ static void test_fork_beside_opens(void)
     (void)unlink(beside.childs);
 }
 
+/* A mapping is made, and before it is kept from children another thread forks. */
+static struct {
+    uint32_t armed, mapped; /* atomic */
+} mapping;
+
+/* In place of the C library's. */
+int madvise(void *base, size_t n, int advice)
+{
+    if (advice == MADV_DONTFORK && at_load_acquire(&mapping.armed)) {
+        at_store_release(&mapping.mapped, 1u); /* release: the mapping is there */
+        sleep_ms(200);                         /* a slow fork hides a fault, and makes none */
+    }
+    return (int)syscall(SYS_madvise, base, n, advice);
+}
+
+static void *fork_when_mapped(void *arg)
+{
+    int status = -1;
+    while (!at_load_acquire(&mapping.mapped))
+        sleep_ms(1);
+    const pid_t child = fork();
+    if (child == 0)
+        _exit(has_pools());
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    *(int *)arg = status;
+    return NULL;
+}
+
+static void test_fork_beside_mapping(void)
+{
+    pthread_t id;
+    int status = -1;
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("the emulator does not know MADV_DONTFORK: the child keeps mappings");
+#ifdef CM_TSAN
+    SKIP("a fork beside threads: not under this sanitizer");
+#endif
+    beside.path = make_pool("mapping", cm_pool_size_min(), 0);
+    REQUIRE(pthread_create(&id, NULL, fork_when_mapped, &status) == 0);
+    at_store_release(&mapping.armed, 1u);
+    CHECK_EQ(try_open(beside.path, 0), 0);
+    at_store_release(&mapping.armed, 0u);
+    CHECK_EQ(pthread_join(id, NULL), 0);
+    CHECK_EQ(at_load_acquire(&mapping.mapped), 1);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    (void)unlink(beside.path);
+}
+
 /* A pool is put together beside a fork: not while the fork is on its way. */
 static struct {
     uint32_t wanted, done; /* atomic */
@@ -421,6 +470,7 @@ const struct harness_test api_fork_tests[] = {
     TEST(child_keeps_its_numbers),
     TEST(fork_in_create),
     TEST(fork_beside_opens),
+    TEST(fork_beside_mapping),
     TEST(fork_beside_guard),
     TEST_END,
 };

@@ -325,7 +325,7 @@ static void test_bad_tickets(void)
     CHECK_EQ(fill(f, &m, 5, 2 * BLK + 1, CM_FILL_EOF), CM_ETICKET);
     CHECK_EQ(fill(f, &m, 5, BLK + 1, 0), CM_EINVAL); /* ends in a block, not at EOF */
     CHECK_EQ(fill(g, &m, 5, BLK, 0), CM_EFOREIGN);
-    CHECK_EQ(fill(f, &m, 5, BLK, 2), CM_EINVAL);
+    CHECK_EQ(fill(f, &m, 5, BLK, 4), CM_EINVAL); /* no such flag */
     bad = m;
     bad.offset += 1;
     CHECK_EQ(fill(f, &bad, 5, BLK, 0), CM_ETICKET);

@@ -78,7 +78,10 @@ static int allocate(int fd, off_t from, off_t n)
 #include "../../examples/service/client.c"
 #include "../../examples/service/client_link.c"
 #include "../../examples/service/client_read.c"
+#include "../../examples/service/client_steer.c"
 #include "../../examples/service/client_through.c"
+#undef BLOCK
+#include "../../examples/service/client_warm.c"
 #include "../../examples/service/failed_posix.c"
 #include "../../examples/service/client_socket.c"
 #include "../../examples/service/outside_file.c"
@@ -93,6 +96,7 @@ static _Atomic uint32_t handles; /* that it gave */
 static _Atomic uint64_t filled;  /* bytes of data that came */
 static _Atomic int refused;      /* command that it refuses, or 0 */
 static _Atomic int swallowed;    /* command that it does not answer, or 0 */
+static uint32_t hello_flags;     /* of its hello */
 static _Atomic unsigned n_swallowed;
 static struct os_thread acceptor;
 static struct outside_file table_file;
@@ -121,6 +125,7 @@ static bool serve_one(int fd)
     }
     memset(out, 0, sizeof(out));
     hello.outside = atomic_load(&table_file.at->name);
+    hello.flags = hello_flags;
     if (h.command == CMP_HELLO)
         memcpy(out + sizeof(h), &hello, sizeof(hello));
     if (h.command == CMP_WRITE_BEGIN)
@@ -837,12 +842,56 @@ static void test_lock_is_held(void)
     service_down();
 }
 
+static int64_t from_nowhere(void *ctx, uint64_t off, void *buf, size_t len)
+{
+    (void)ctx;
+    (void)off;
+    memset(buf, 1, len);
+    return (int64_t)len;
+}
+
+/* Calls that only the service can do: it does not know them, it does, and it does not answer. */
+static void test_steering(void)
+{
+    const cm_file_id id = { .lo = 1 };
+    cm_warm_report r = CM_WARM_REPORT_INIT;
+    cm_info info = CM_INFO_INIT;
+    uint64_t n;
+    for (unsigned knows = 0; knows < 2; knows++) {
+        CASE("knows %u", knows);
+        const int want = knows ? 0 : CMC_AWAY;
+        hello_flags = knows ? CMP_STEERS : 0;
+        service_up(false);
+        client = connect_here();
+        file = open_here(client);
+        CHECK_EQ(cmc_look_up(client, &id), want);
+        CHECK_EQ(cmc_file_cached(file, 0, 4096, &n, NULL), want);
+        CHECK_EQ(cmc_file_set_keep(file, 1), want);
+        CHECK_EQ(cmc_pool(client, &info), want);
+        CHECK(cmc_is_connected(client)); /* it was not sent what it does not know */
+        CHECK_EQ(handles, 1);
+        if (!knows)
+            CHECK_EQ(cmc_warm(file, 0, 4096, NULL, from_nowhere, NULL, &r), CMC_AWAY);
+        CHECK_EQ(cmc_file_cached(file, 0, CMC_COUNT_MAX + 1, &n, NULL), CM_EINVAL);
+        (void)lose(client->link);
+        client->trying = true; /* and it is not looked for */
+        CHECK_EQ(cmc_warm(file, 0, 4096, NULL, from_nowhere, NULL, &r), CMC_AWAY);
+        CHECK_EQ(r.read, 0);
+        client->trying = false;
+        cmc_file_close(file);
+        cmc_disconnect(client);
+        service_down();
+    }
+    hello_flags = 0;
+}
+
 static const struct harness_test tests[] = {
     TEST(slot_taken_again), TEST(signals),          TEST(half_dead),       TEST(revalidate_refused),
     TEST(no_place),         TEST(failed_sync),      TEST(late_link),       TEST(long_fill),
     TEST(one_descriptor),   TEST(interrupted_look), TEST(second_service),  TEST(claim_taken_again),
     TEST(other_table),      TEST(table_moved),      TEST(share_of_claims), TEST(refused_file),
     TEST(stream_in_use),    TEST(link_to_nothing),  TEST(lock_is_held),    TEST(failed_sync_again),
+    TEST(steering),
 };
 
 int main(int argc, char **argv)

@@ -47,6 +47,11 @@ static void test_ranges(void)
             expect_runs(f, 4 * BLK + BLK / 2, "4.5+1.5 60+8 100+0.976562");
             expect_runs(f, 100 * BLK + 4000, "");
             expect_runs(f, 101 * BLK, "");
+            CHECK_EQ(cm_file_cached(f, 0, CM_ALL), 12 * BLK + 4000);
+            CHECK_EQ(cm_file_cached(f, 4 * BLK + 5, 57 * BLK), 3 * BLK);
+            CHECK_EQ(cm_file_cached(f, 6 * BLK, 54 * BLK), 0);
+            CHECK_EQ(cm_file_cached(f, 7, 0), 0);
+            CHECK_EQ(cm_file_cached(f, UINT64_MAX, 1), CM_ERANGE);
             cm_range few[2];
             CHECK_EQ(cm_file_ranges(f, 0, few, 2), 2);
             CHECK_EQ(few[1].offset, 3 * BLK);

@@ -156,7 +156,7 @@ static void hello(void)
     CHECK_EQ(ask(CMP_HELLO, 0, &m, sizeof(m)), 0);
     memcpy(&r, reply.body, sizeof(r));
     CHECK_EQ(r.data_max, RING_DATA);
-    CHECK_EQ(r.flags, 0);
+    CHECK_EQ(r.flags, CMP_STEERS);
 }
 
 static uint32_t open_file(uint64_t id)

@@ -43,6 +43,27 @@ static struct cmp_validator some_validator(void)
     return v;
 }
 
+/* Of the commands that only a service with CMP_STEERS knows. */
+static struct built later_request(unsigned command)
+{
+    switch (command) {
+    case CMP_LOOK_UP: {
+        const struct cmp_look_up m = { .id_hi = 1, .id_lo = 2 };
+        return BUILD(CMP_LOOK_UP, 0, m);
+    }
+    case CMP_COUNT: {
+        const struct cmp_count m = { .offset = 4096, .len = 0x2000 };
+        return BUILD(CMP_COUNT, 7, m);
+    }
+    case CMP_KEEP: {
+        const struct cmp_keep m = { .keep = 1 };
+        return BUILD(CMP_KEEP, 7, m);
+    }
+    default: /* CMP_POOL */
+        return build(CMP_POOL, 0, NULL, 0);
+    }
+}
+
 /* One request of each command, all of them sound. */
 static struct built request(unsigned command)
 {
@@ -61,9 +82,10 @@ static struct built request(unsigned command)
         const struct cmp_read m = { .offset = 0x12345, .len = 4096, .flags = CMP_READ_WHOLE };
         return BUILD(CMP_READ, 7, m);
     }
-    case CMP_FILL: {
+    case CMP_FILL:
+    case CMP_WARM: {
         struct cmp_fill m = { .ticket = 0x99, .flags = CMP_FILL_EOF };
-        struct built b = BUILD(CMP_FILL, 7, m);
+        struct built b = BUILD((uint16_t)command, 7, m);
         memcpy(b.bytes + b.n, "data", 4);
         b.n += 4;
         b.bytes[0] = (uint8_t)b.n;
@@ -91,8 +113,13 @@ static struct built request(unsigned command)
         const struct cmp_forget m = { .id_hi = 1, .id_lo = 2, .gone = 1 };
         return BUILD(CMP_FORGET, 0, m);
     }
-    default: /* CMP_CLOSE, CMP_SYNC_BEGIN, CMP_STATS */
-        return build((uint16_t)command, command == CMP_STATS ? 0 : 7, NULL, 0);
+    case CMP_STATS:
+        return build(CMP_STATS, 0, NULL, 0);
+    case CMP_CLOSE:
+    case CMP_SYNC_BEGIN:
+        return build((uint16_t)command, 7, NULL, 0);
+    default:
+        return later_request(command);
     }
 }
 
@@ -146,6 +173,17 @@ static const char *const golden[CMP_COMMANDS] = {
                                                 "01000000"
                                                 "00000000",
     [CMP_STATS] = HEAD("18", "0e", "00000000"),
+    [CMP_WARM] = HEAD("2c", "0f", "07000000") "9900000000000000"
+                                              "01000000"
+                                              "00000000"
+                                              "64617461",
+    [CMP_LOOK_UP] = HEAD("28", "10", "00000000") "0100000000000000"
+                                                 "0200000000000000",
+    [CMP_COUNT] = HEAD("28", "11", "07000000") "0010000000000000"
+                                               "0020000000000000",
+    [CMP_KEEP] = HEAD("20", "12", "07000000") "01000000"
+                                              "00000000",
+    [CMP_POOL] = HEAD("18", "13", "00000000"),
 };
 
 static bool is_golden(const struct built *b, const char *want)
@@ -177,6 +215,32 @@ static struct built reply_of(unsigned command, int32_t result, uint32_t file, co
     b.bytes[0] = (uint8_t)b.n;
     memcpy(b.bytes + offsetof(struct cmp_head, result), &result, sizeof(result));
     return b;
+}
+
+static struct built later_reply(unsigned command)
+{
+    const struct cmp_count_reply count = { .cached = 0x1234, .kept = 1 };
+    struct cmp_pool_reply pool = { .size = 0x100000,
+                                   .slots = 0xf0,
+                                   .used = 0x20,
+                                   .kept_files = 3,
+                                   .kept_bytes = 0x4000,
+                                   .kept_max = 0x78000,
+                                   .mode = 2 };
+    switch (command) {
+    case CMP_WARM: /* CM_NOT_STORED_STALE */
+        return reply_of(command, 3, 7, NULL, 0, NULL, 0);
+    case CMP_COUNT:
+        return reply_of(command, 0, 7, &count, sizeof(count), NULL, 0);
+    case CMP_KEEP: /* CM_EKEEP */
+        return reply_of(command, -35, 7, NULL, 0, NULL, 0);
+    case CMP_POOL:
+        for (unsigned i = 0; i < sizeof(pool.uuid); i++)
+            pool.uuid[i] = (uint8_t)(0xb0 + i);
+        return reply_of(command, 0, 0, &pool, sizeof(pool), NULL, 0);
+    default: /* CMP_LOOK_UP */
+        return reply_of(command, 0, 0, NULL, 0, NULL, 0);
+    }
 }
 
 /* One reply to each command, as the service answers request(). */
@@ -218,8 +282,14 @@ static struct built reply(unsigned command)
         return reply_of(command, -1, 7, NULL, 0, NULL, 0);
     case CMP_STATS:
         return reply_of(command, 3, 0, NULL, 0, counters, sizeof(counters));
-    default: /* CMP_CLOSE, CMP_SYNC_END, CMP_INVALIDATE, CMP_FORGET */
-        return reply_of(command, 0, command == CMP_FORGET ? 0 : 7, NULL, 0, NULL, 0);
+    case CMP_FORGET:
+        return reply_of(command, 0, 0, NULL, 0, NULL, 0);
+    case CMP_CLOSE:
+    case CMP_SYNC_END:
+    case CMP_INVALIDATE:
+        return reply_of(command, 0, 7, NULL, 0, NULL, 0);
+    default:
+        return later_reply(command);
     }
 }
 
@@ -258,6 +328,21 @@ static const char *const golden_reply[CMP_COMMANDS] = {
     [CMP_STATS] = REPLY_HEAD("30", "0e", "03000000", "00000000") "0100000000000000"
                                                                  "0080000000000000"
                                                                  "ffffffffffffffff",
+    [CMP_WARM] = REPLY_HEAD("18", "0f", "03000000", "07000000"),
+    [CMP_LOOK_UP] = HEAD("18", "10", "00000000"),
+    [CMP_COUNT] = HEAD("28", "11", "07000000") "3412000000000000"
+                                               "01000000"
+                                               "00000000",
+    [CMP_KEEP] = REPLY_HEAD("18", "12", "ddffffff", "07000000"),
+    [CMP_POOL] = HEAD("60", "13", "00000000") "0000100000000000"
+                                              "f000000000000000"
+                                              "2000000000000000"
+                                              "0300000000000000"
+                                              "0040000000000000"
+                                              "0080070000000000"
+                                              "02000000"
+                                              "00000000"
+                                              "b0b1b2b3b4b5b6b7b8b9babbbcbdbebf",
 };
 
 static void test_golden_replies(void)
@@ -283,7 +368,7 @@ static void test_lengths(void)
         struct built b = request(command);
         for (size_t n = 0; n < b.n; n++)
             CHECK(cmp_check(b.bytes, n, 0) != CMP_SOUND);
-        if (command == CMP_FILL)
+        if (command == CMP_FILL || command == CMP_WARM)
             continue; /* any amount of data may follow */
         b.bytes[0]++;
         CHECK_EQ(cmp_check(b.bytes, b.n, 0), CMP_LENGTH);
@@ -309,60 +394,76 @@ static enum cmp_fault with(unsigned command, size_t at, uint64_t value, size_t n
     return cmp_check(b.bytes, b.n, 0);
 }
 
+/* A request with n bytes at `at` set to the value. */
+static const struct {
+    unsigned command, at, n;
+    uint64_t value;
+    enum cmp_fault fault;
+} fields[] = {
+    { CMP_READ, 4, 2, 2, CMP_OTHER },
+    { CMP_HELLO, 4, 2, 9, CMP_SOUND }, /* its receiver answers what it speaks */
+    { CMP_READ, 6, 2, 0, CMP_UNKNOWN },
+    { CMP_READ, 6, 2, CMP_COMMANDS, CMP_UNKNOWN },
+    { CMP_READ, 6, 2, 0xffff, CMP_UNKNOWN },
+    { CMP_READ, 16, 4, 1, CMP_FIELD },  /* a result */
+    { CMP_READ, 20, 4, 0, CMP_FIELD },  /* no file */
+    { CMP_STATS, 20, 4, 1, CMP_FIELD }, /* a file */
+    { CMP_HELLO, 24, 4, 1, CMP_FIELD },
+    { CMP_HELLO, 28, 4, 0, CMP_FIELD },
+    { CMP_HELLO, 32, 4, 2, CMP_FIELD },
+    { CMP_HELLO, 36, 4, 1, CMP_FIELD },
+    { CMP_OPEN, 52, 4, 1, CMP_FIELD },
+    { CMP_OPEN, 56 + 28, 4, 2, CMP_FIELD },
+    { CMP_OPEN, 56 + 28, 4, 0, CMP_FIELD }, /* none given, and yet it has fields */
+    { CMP_READ, 24, 8, UINT64_MAX, CMP_FIELD },
+    { CMP_READ, 24, 8, (uint64_t)INT64_MAX - 4096, CMP_SOUND },
+    { CMP_READ, 24, 8, (uint64_t)INT64_MAX - 4095, CMP_FIELD },
+    { CMP_READ, 32, 4, 0, CMP_FIELD },
+    { CMP_READ, 32, 4, CMP_DATA_MAX, CMP_SOUND },
+    { CMP_READ, 32, 4, CMP_DATA_MAX + 1, CMP_FIELD },
+    { CMP_READ, 32, 8, UINT64_C(2) << 32, CMP_SOUND }, /* no bytes, but the version */
+    { CMP_READ, 32, 8, UINT64_C(3) << 32, CMP_FIELD },
+    { CMP_READ, 32, 8, 0, CMP_FIELD },
+    { CMP_READ, 36, 4, 3, CMP_SOUND },
+    { CMP_READ, 36, 4, 4, CMP_FIELD },
+    { CMP_FILL, 32, 4, 2, CMP_FIELD },
+    { CMP_FILL, 36, 4, 1, CMP_FIELD },
+    { CMP_WRITE_BEGIN, 24, 8, (uint64_t)INT64_MAX + 1, CMP_FIELD },
+    { CMP_WRITE_BEGIN, 24, 8, UINT64_MAX, CMP_FIELD }, /* at the end, without a length */
+    { CMP_WRITE_BEGIN, 32, 8, INT64_MAX, CMP_FIELD },
+    { CMP_WRITE_BEGIN, 32, 8, INT64_MAX - 4096, CMP_SOUND },
+    { CMP_INVALIDATE, 24, 8, UINT64_MAX, CMP_FIELD },
+    { CMP_TRUNCATE_BEGIN, 24, 8, INT64_MAX, CMP_SOUND },
+    { CMP_TRUNCATE_BEGIN, 24, 8, (uint64_t)INT64_MAX + 1, CMP_FIELD },
+    { CMP_TRUNCATE_BEGIN, 24, 8, UINT64_MAX, CMP_FIELD },
+    { CMP_WRITE_END, 32, 4, 0, CMP_FIELD },
+    { CMP_SYNC_END, 32, 4, 0, CMP_SOUND },
+    { CMP_SYNC_END, 32, 4, 2, CMP_FIELD },
+    { CMP_WRITE_END, 36, 4, 1, CMP_FIELD },
+    { CMP_REVALIDATE, 24 + 28, 4, 3, CMP_FIELD },
+    { CMP_FORGET, 40, 4, 2, CMP_FIELD },
+    { CMP_FORGET, 44, 4, 1, CMP_FIELD },
+    { CMP_WARM, 32, 4, 2, CMP_FIELD },
+    { CMP_WARM, 36, 4, 1, CMP_FIELD },
+    { CMP_WARM, 20, 4, 0, CMP_FIELD },    /* no file */
+    { CMP_LOOK_UP, 20, 4, 1, CMP_FIELD }, /* a file */
+    { CMP_COUNT, 24, 8, UINT64_MAX, CMP_FIELD },
+    { CMP_COUNT, 24, 8, (uint64_t)INT64_MAX - 0x2000, CMP_SOUND },
+    { CMP_COUNT, 24, 8, (uint64_t)INT64_MAX - 0x1fff, CMP_FIELD },
+    { CMP_COUNT, 32, 8, CMP_COUNT_MAX, CMP_SOUND },
+    { CMP_COUNT, 32, 8, CMP_COUNT_MAX + 1, CMP_FIELD },
+    { CMP_COUNT, 32, 8, UINT64_MAX, CMP_FIELD },
+    { CMP_KEEP, 24, 4, 2, CMP_FIELD },
+    { CMP_KEEP, 28, 4, 1, CMP_FIELD },
+    { CMP_POOL, 20, 4, 1, CMP_FIELD },
+};
+
 static void test_fields(void)
 {
-    static const struct {
-        unsigned command, at, n;
-        uint64_t value;
-        enum cmp_fault fault;
-    } of[] = {
-        { CMP_READ, 4, 2, 2, CMP_OTHER },
-        { CMP_HELLO, 4, 2, 9, CMP_SOUND }, /* its receiver answers what it speaks */
-        { CMP_READ, 6, 2, 0, CMP_UNKNOWN },
-        { CMP_READ, 6, 2, CMP_COMMANDS, CMP_UNKNOWN },
-        { CMP_READ, 6, 2, 0xffff, CMP_UNKNOWN },
-        { CMP_READ, 16, 4, 1, CMP_FIELD },  /* a result */
-        { CMP_READ, 20, 4, 0, CMP_FIELD },  /* no file */
-        { CMP_STATS, 20, 4, 1, CMP_FIELD }, /* a file */
-        { CMP_HELLO, 24, 4, 1, CMP_FIELD },
-        { CMP_HELLO, 28, 4, 0, CMP_FIELD },
-        { CMP_HELLO, 32, 4, 2, CMP_FIELD },
-        { CMP_HELLO, 36, 4, 1, CMP_FIELD },
-        { CMP_OPEN, 52, 4, 1, CMP_FIELD },
-        { CMP_OPEN, 56 + 28, 4, 2, CMP_FIELD },
-        { CMP_OPEN, 56 + 28, 4, 0, CMP_FIELD }, /* none given, and yet it has fields */
-        { CMP_READ, 24, 8, UINT64_MAX, CMP_FIELD },
-        { CMP_READ, 24, 8, (uint64_t)INT64_MAX - 4096, CMP_SOUND },
-        { CMP_READ, 24, 8, (uint64_t)INT64_MAX - 4095, CMP_FIELD },
-        { CMP_READ, 32, 4, 0, CMP_FIELD },
-        { CMP_READ, 32, 4, CMP_DATA_MAX, CMP_SOUND },
-        { CMP_READ, 32, 4, CMP_DATA_MAX + 1, CMP_FIELD },
-        { CMP_READ, 32, 8, UINT64_C(2) << 32, CMP_SOUND }, /* no bytes, but the version */
-        { CMP_READ, 32, 8, UINT64_C(3) << 32, CMP_FIELD },
-        { CMP_READ, 32, 8, 0, CMP_FIELD },
-        { CMP_READ, 36, 4, 3, CMP_SOUND },
-        { CMP_READ, 36, 4, 4, CMP_FIELD },
-        { CMP_FILL, 32, 4, 2, CMP_FIELD },
-        { CMP_FILL, 36, 4, 1, CMP_FIELD },
-        { CMP_WRITE_BEGIN, 24, 8, (uint64_t)INT64_MAX + 1, CMP_FIELD },
-        { CMP_WRITE_BEGIN, 24, 8, UINT64_MAX, CMP_FIELD }, /* at the end, without a length */
-        { CMP_WRITE_BEGIN, 32, 8, INT64_MAX, CMP_FIELD },
-        { CMP_WRITE_BEGIN, 32, 8, INT64_MAX - 4096, CMP_SOUND },
-        { CMP_INVALIDATE, 24, 8, UINT64_MAX, CMP_FIELD },
-        { CMP_TRUNCATE_BEGIN, 24, 8, INT64_MAX, CMP_SOUND },
-        { CMP_TRUNCATE_BEGIN, 24, 8, (uint64_t)INT64_MAX + 1, CMP_FIELD },
-        { CMP_TRUNCATE_BEGIN, 24, 8, UINT64_MAX, CMP_FIELD },
-        { CMP_WRITE_END, 32, 4, 0, CMP_FIELD },
-        { CMP_SYNC_END, 32, 4, 0, CMP_SOUND },
-        { CMP_SYNC_END, 32, 4, 2, CMP_FIELD },
-        { CMP_WRITE_END, 36, 4, 1, CMP_FIELD },
-        { CMP_REVALIDATE, 24 + 28, 4, 3, CMP_FIELD },
-        { CMP_FORGET, 40, 4, 2, CMP_FIELD },
-        { CMP_FORGET, 44, 4, 1, CMP_FIELD },
-    };
-    for (size_t i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         CASE("i %zu", i);
-        CHECK_EQ(with(of[i].command, of[i].at, of[i].value, of[i].n), of[i].fault);
+        CHECK_EQ(with(fields[i].command, fields[i].at, fields[i].value, fields[i].n),
+                 fields[i].fault);
     }
 }
 

@@ -104,6 +104,64 @@ static void test_write(void)
     service_down();
 }
 
+static struct cmp_count_reply count_of(struct client *k, uint32_t file, uint64_t block, uint64_t n)
+{
+    const struct cmp_count m = { .offset = block * BLK, .len = n * BLK };
+    struct cmp_count_reply r;
+    CHECK_EQ(ASK(k, CMP_COUNT, file, m), 0);
+    memcpy(&r, reply.body, sizeof(r));
+    return r;
+}
+
+/* Warming, counting, keeping. Asking for a file makes no record of it. */
+static void test_steering(void)
+{
+    static uint8_t data[BLK];
+    service_up();
+    struct client a = client(), b = client();
+    struct cmp_look_up id = { .id_lo = 1 };
+    struct cmp_keep keep = { .keep = 1 };
+    struct cmp_pool_reply pool;
+    CHECK_EQ(ASK(&a, CMP_LOOK_UP, 0, id), CM_EABSENT);
+    const uint32_t file = open_file(&a, 1, 7), same = open_file(&b, 1, 7);
+    CHECK_EQ(ASK(&a, CMP_LOOK_UP, 0, id), 0);
+    id.id_lo = 2;
+    CHECK_EQ(ASK(&a, CMP_LOOK_UP, 0, id), CM_EABSENT);
+    CHECK_EQ(count_of(&a, file, 0, 100).cached, 0);
+    CHECK_EQ(read_block(&a, file, 3), 0);
+    struct cmp_fill f = { .ticket = miss().ticket };
+    memset(data, 'x', sizeof(data));
+    CHECK_EQ(ask(&a, CMP_WARM, file, &f, sizeof(f), data, BLK), 0);
+    CHECK_EQ(block_is(&b, same, 3), 'x');
+    CHECK_EQ(ask(&a, CMP_WARM, file, &f, sizeof(f), data, BLK), CM_NOT_STORED_STALE); /* twice */
+    CHECK_EQ(read_block(&a, file, 4), 0);
+    f.ticket = miss().ticket; /* and then it is written */
+    CHECK(end_token(&b, same, CMP_WRITE_END, begin_block(&b, same, 4), 0) >= 0);
+    CHECK_EQ(ask(&a, CMP_WARM, file, &f, sizeof(f), data, BLK), CM_NOT_STORED_STALE);
+    CHECK_EQ(block_is(&b, same, 4), 0);
+    CHECK_EQ(count_of(&a, file, 0, 100).cached, BLK);
+    CHECK_EQ(count_of(&a, file, 4, 96).cached, 0);
+    CHECK_EQ(count_of(&a, file, 3, 1).kept, 0);
+    CHECK_EQ(ASK(&a, CMP_KEEP, file, keep), 0);
+    CHECK_EQ(count_of(&b, same, 3, 1).kept, 1);
+    CHECK_EQ(ask(&b, CMP_POOL, 0, NULL, 0, NULL, 0), 0);
+    memcpy(&pool, reply.body, sizeof(pool));
+    CHECK_EQ(pool.size, MIB);
+    CHECK(pool.used > 0);
+    CHECK_EQ(pool.kept_files, 1);
+    CHECK_EQ(pool.kept_bytes, 100 * BLK);
+    CHECK(pool.kept_max >= pool.kept_bytes && pool.slots > 0);
+    keep.keep = 0;
+    CHECK_EQ(ASK(&b, CMP_KEEP, same, keep), 0);
+    CHECK_EQ(count_of(&a, file, 3, 1).kept, 0);
+    CHECK_EQ(read_block(&a, file, 5), 0);
+    f.ticket = miss().ticket;
+    CHECK_EQ(ask(&a, CMP_WARM, file, &f, sizeof(f), data, 5), INT64_MIN); /* inside a block */
+    session_end(a.s, true);
+    session_end(b.s, true);
+    service_down();
+}
+
 /* ---- What is not asked ----------------------------------------------------------------------- */
 
 static void test_out_of_place(void)
@@ -493,11 +551,10 @@ static void test_other_space(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(read_and_fill),       TEST(version),     TEST(write),
-    TEST(out_of_place),        TEST(bounds),      TEST(outside),
-    TEST(outside_then_opened), TEST(lost),        TEST(lost_unseen),
-    TEST(lost_again),          TEST(noise),       TEST(threads),
-    TEST(bad_validator),       TEST(other_space),
+    TEST(read_and_fill), TEST(version),       TEST(write),       TEST(steering),
+    TEST(out_of_place),  TEST(bounds),        TEST(outside),     TEST(outside_then_opened),
+    TEST(lost),          TEST(lost_unseen),   TEST(lost_again),  TEST(noise),
+    TEST(threads),       TEST(bad_validator), TEST(other_space),
 };
 
 int main(int argc, char **argv)

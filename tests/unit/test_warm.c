@@ -273,6 +273,27 @@ static void test_advice(void)
     pool_end(&p);
 }
 
+/* A fill of a warming that a program does itself. */
+static void test_fill_warm(void)
+{
+    static uint8_t data[2 * BLK];
+    struct pool p;
+    struct origin o = make_origin(30 * BLK);
+    cm_miss miss = CM_MISS_INIT;
+    cm_file *f = open_both(&p, MIB, o.size);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_NOREUSE), 0);
+    CHECK_EQ(cm_read(f, 0, data, 2 * BLK, &miss), 0);
+    CHECK_EQ(cm_fill(f, &miss, data, 2 * BLK, 0), CM_NOT_STORED_POLICY);
+    CHECK_EQ(in_pool(f, 0, 2), 0);
+    CHECK_EQ(cm_fill(f, &miss, data, 2 * BLK, CM_FILL_WARM << 1), CM_EINVAL);
+    CHECK_EQ(cm_fill(f, &miss, data, 2 * BLK, CM_FILL_WARM), 0);
+    CHECK_EQ(in_pool(f, 0, 2), 2);
+    CHECK_EQ(STAT(p.c, prefetch_blocks), 2);
+    CHECK_EQ(cm_fill(f, &miss, data, 2 * BLK, CM_FILL_WARM), 0); /* it is there already */
+    CHECK_EQ(STAT(p.c, prefetch_blocks), 2);
+    pool_end(&p);
+}
+
 /* The rule holds back blocks that come for the first time. Not those of a warming. And the ghost
  * forgets the block, which is there now. */
 static void test_past_rule(void)
@@ -362,9 +383,10 @@ static void test_fill_rate(void)
 }
 
 static const struct harness_test warm_tests[] = {
-    TEST(cold),      TEST(skips),     TEST(ranges),       TEST(unknown_size),  TEST(grown_tail),
-    TEST(pieces),    TEST(no_memory), TEST(past_buffer),  TEST(out_of_buffer), TEST(advice),
-    TEST(past_rule), TEST(rate),      TEST(cancel_sleep), TEST(fill_rate),     TEST_END,
+    TEST(cold),          TEST(skips),        TEST(ranges),    TEST(unknown_size),
+    TEST(grown_tail),    TEST(pieces),       TEST(no_memory), TEST(past_buffer),
+    TEST(out_of_buffer), TEST(advice),       TEST(fill_warm), TEST(past_rule),
+    TEST(rate),          TEST(cancel_sleep), TEST(fill_rate), TEST_END,
 };
 
 static const struct harness_test *const tables[] = { warm_tests, warm_stops_tests,

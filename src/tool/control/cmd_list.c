@@ -21,19 +21,55 @@ static const struct tool_option list_options[LIST_OPTIONS] = {
 #define ANSWER_SECONDS 2
 #define USER_MAX 64
 
+struct quota {
+    uint64_t used, most;
+    char *path; /* below the directory */
+};
+
 struct row {
     const struct os_mount *mount;
     char user[USER_MAX];
-    bool service;    /* the source is the socket of a service */
+    bool service;    /* the pool is that of a service, and the source its socket */
+    bool dead;       /* its process is gone */
     bool answers;    /* the rest is known */
     const char *why; /* else */
+    bool io_uring;   /* requests come by it */
     uint64_t process, since, mode, hits, misses, size, slots, used;
     uint64_t pinned_files, pinned, pinned_max;
+    struct quota quota[CM_GROUPS_MAX];
+    size_t quotas;
 };
+
+/* The number at the begin of *text, which goes on behind the blank after it. */
+static bool cut_number(const char **text, uint64_t *number)
+{
+    char digits[24];
+    const size_t n = strcspn(*text, " ");
+    if (n >= sizeof(digits) || !(*text)[n])
+        return false;
+    memcpy(digits, *text, n);
+    digits[n] = '\0';
+    *text += n + 1;
+    return control_number(digits, number);
+}
+
+/* "USED MOST PATH" */
+static void add_quota(struct row *r, const char *value)
+{
+    struct quota q = { .used = 0 };
+    if (r->quotas == CM_GROUPS_MAX || !cut_number(&value, &q.used) || !cut_number(&value, &q.most))
+        return;
+    q.path = malloc(strlen(value) + 1);
+    if (!q.path)
+        return;
+    memcpy(q.path, value, strlen(value) + 1);
+    r->quota[r->quotas++] = q;
+}
 
 static void on_is(void *ctx, const char *name, const char *value)
 {
     struct row *r = ctx;
+    const bool io_uring = !strcmp(name, "requests") && !strcmp(value, "io_uring");
     uint64_t *const at = !strcmp(name, "since")          ? &r->since
                          : !strcmp(name, "mode")         ? &r->mode
                          : !strcmp(name, "hits")         ? &r->hits
@@ -46,7 +82,12 @@ static void on_is(void *ctx, const char *name, const char *value)
                          : !strcmp(name, "pinned_max")   ? &r->pinned_max
                                                          : NULL;
 
-    if (at && !control_number(value, at))
+    r->io_uring |= io_uring;
+    if (!strcmp(name, "service"))
+        r->service = true;
+    else if (!strcmp(name, "quota"))
+        add_quota(r, value);
+    else if (at && !control_number(value, at))
         *at = 0;
 }
 
@@ -58,22 +99,22 @@ static void look(struct row *r, struct control *c)
 
     os_user_name(r->mount->user, r->user, sizeof(r->user));
     r->service = os_is_socket(r->mount->source);
-    if (r->service) {
-        r->why = "the pool is a service's";
-        return;
-    }
     if (r->mount->source[0] != '/') {
         r->why = "its source does not tell the pool";
         return;
     }
-    error = control_open(c, r->mount->source, r->mount->user);
+    error = control_open_mount(c, r->mount);
     if (error == 0) {
         r->process = c->process;
         error = control_ask(c, "status", 0, "", ANSWER_SECONDS, &listener, &end);
         control_close(c);
     }
     r->answers = error == 0 && end.code == 0;
-    r->why = error ? control_error_text(error) : cm_strerror(end.code);
+    r->dead = error == CONTROL_DEAD;
+    r->why = error                       ? control_error_text(error)
+             : end.code == CONTROL_AWAY  ? control_error_text(end.code)
+             : end.code == CONTROL_CROWD ? "too many clients"
+                                         : cm_strerror(end.code);
 }
 
 static const char *mode_name(uint64_t mode)
@@ -92,10 +133,12 @@ static void json_row(struct tool_json *j, const struct row *r)
     json_string(j, "user", r->user);
     json_number(j, "uid", r->mount->user);
     json_bool(j, "answers", r->answers);
+    json_bool(j, "dead", r->dead);
     if (r->answers) {
         json_number(j, "process", r->process);
         json_number(j, "since_seconds", r->since / 1000000000);
         json_string(j, "mode", mode_name(r->mode));
+        json_string(j, "requests", r->io_uring ? "io_uring" : "/dev/fuse");
         json_number(j, "hits", r->hits);
         json_number(j, "misses", r->misses);
         if (r->hits + r->misses)
@@ -107,6 +150,15 @@ static void json_row(struct tool_json *j, const struct row *r)
         json_number(j, "pinned_files", r->pinned_files);
         json_number(j, "pinned_bytes", r->pinned);
         json_number(j, "pinned_max_bytes", r->pinned_max);
+        json_open_array(j, "quotas");
+        for (size_t i = 0; i < r->quotas; i++) {
+            json_open(j, NULL);
+            json_string(j, "path", r->quota[i].path);
+            json_number(j, "used_bytes", r->quota[i].used);
+            json_number(j, "max_bytes", r->quota[i].most);
+            json_close(j);
+        }
+        json_close_array(j);
     } else {
         json_string(j, "why", r->why);
     }
@@ -134,12 +186,22 @@ static void print_row(const struct row *r)
     if (r->answers)
         (void)snprintf(process, sizeof(process), "%" PRIu64, r->process);
     (void)printf("%-12s %8s %-19s %7s %-8s", r->user, process, since, rate,
-                 r->answers ? mode_name(r->mode) : "-");
+                 r->dead      ? "dead"
+                 : r->answers ? mode_name(r->mode)
+                              : "-");
     print_text(" ", r->mount->point);
     print_text(" ", r->mount->source);
     if (!r->answers)
         print_text(" - ", r->why);
+    if (r->dead)
+        (void)printf("; 'fusermount3 -u' it and mount it again: what is cached stays");
     (void)putchar('\n');
+    for (size_t i = 0; i < r->quotas; i++) {
+        (void)printf("  quota %" PRIu64 " of %" PRIu64 " MiB", r->quota[i].used >> 20,
+                     r->quota[i].most >> 20);
+        print_text(" ", r->quota[i].path);
+        (void)putchar('\n');
+    }
 }
 
 /* A mount may be at several places (bind mounts): each is shown. */
@@ -172,6 +234,8 @@ static int run_list(const struct tool_args *args)
             json_row(&j, &r);
         else
             print_row(&r);
+        for (size_t k = 0; k < r.quotas; k++)
+            free(r.quota[k].path);
     }
     if (args->value[LIST_JSON]) {
         json_close_array(&j);
@@ -189,7 +253,10 @@ const struct tool_command tool_list = {
     .help = "Lists the mounts that this process can see. What a mount says of itself (process,\n"
             "since when, hit rate, mode) is known to its user and root. Hits count since the\n"
             "mount began; what the kernel serves from its own pages is not among them. Pools that\n"
-            "no mount has are not listed.\n"
+            "no mount has are not listed. A dead mount is one whose process is gone: unmount it\n"
+            "(fusermount3 -u), and mount it again. Below a mount are its quotas (cachemax-mount "
+            "--quota):\n"
+            "how much of the pool the files of a directory take, and may take.\n"
             "\n"
             "Examples:\n"
             "  cachemax list\n"

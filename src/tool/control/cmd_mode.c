@@ -30,32 +30,35 @@ static void on_is(void *ctx, const char *name, const char *value)
         *mode = NMODES;
 }
 
-/* The pool of the mount that `path` names, which the caller frees, and the user of the mount. */
-static int find_pool(const char *path, char **pool, uint64_t *user)
+/* The mount that `path` names: *m gets what it takes to ask it. A pool has no device. */
+static int find_mount(const char *path, struct os_mount *m)
 {
     struct control_files f = { .v = NULL };
     size_t mount;
     char *real = NULL;
     int rc;
 
-    *pool = NULL;
+    *m = (struct os_mount){ .id = 0 };
+    if (files_on_dead(&f, path)) {
+        files_free(&f);
+        return TOOL_NO_MOUNT;
+    }
     if (!os_is_directory(path)) {
         cm_info info = { .struct_size = sizeof(info) };
 
         rc = cm_pool_info(path, &info);
         if (rc != 0)
             return tool_pool_error(path, rc, TOOL_OPENING);
-        if (!info.owned || !os_owner(path, user)) {
+        if (!info.owned || !os_owner(path, &m->user)) {
             tool_message(path, "no process has this pool open; the mode is that of a running "
                                "cachemax-mount, and ends with it");
             return TOOL_NO_MOUNT;
         }
-        *pool = os_real_path(path);
+        m->source = os_real_path(path);
     } else {
         rc = files_mount_of(&f, path, &real, &mount);
         if (rc == TOOL_OK) { /* take it out of the list */
-            *pool = f.mounts[mount].source;
-            *user = f.mounts[mount].user;
+            *m = f.mounts[mount];
             f.mounts[mount].source = NULL;
         }
         free(real);
@@ -63,25 +66,42 @@ static int find_pool(const char *path, char **pool, uint64_t *user)
         if (rc != TOOL_OK)
             return rc;
     }
-    return *pool ? TOOL_OK : TOOL_FAILED;
+    return m->source ? TOOL_OK : TOOL_FAILED;
+}
+
+/* A service has its pool open, too, and no socket of this kind: it has other users. */
+static void complain(const char *where, const struct os_mount *m, int error)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    char program[OS_PROGRAM] = "";
+
+    if (error > 0 && !m->point && cm_pool_info(m->source, &info) == 0 && info.owner_pid)
+        os_program(info.owner_pid, program);
+    if (program[0] && strcmp(program, "cachemax-mount") != 0)
+        tool_message(where,
+                     "is open in process %u (%s), and only a cachemax-mount with a pool of its own "
+                     "lets its mode be set; of a service, name the directory of one of its mounts "
+                     "to see the mode",
+                     (unsigned)info.owner_pid, program);
+    else
+        control_complain(where, m, error);
 }
 
 /* mode < 0: asks only. *now: the mode after that. */
-static int ask(const char *where, const char *pool, uint64_t user, int mode, uint64_t *now)
+static int ask(const char *where, const struct os_mount *m, int mode, uint64_t *now)
 {
     const struct control_listener listener = { .is = on_is, .ctx = now };
     struct control *c = calloc(1, sizeof(*c));
     struct control_end end = { .code = 0 };
     char text[TOOL_PRINTABLE_MAX(sizeof(end.text))];
-    int error = c ? control_open(c, pool, user) : CONTROL_ENDED;
+    int error = c ? control_open_mount(c, m) : CONTROL_ENDED;
 
     if (error == 0 && mode >= 0)
         error = control_ask(c, "mode", (uint64_t)mode, "", ANSWER_SECONDS, NULL, &end);
     if (error == 0 && end.code == 0)
         error = control_ask(c, "status", 0, "", ANSWER_SECONDS, &listener, &end);
     if (error)
-        tool_message(where, "%s%s", control_error_text(error),
-                     error > 0 ? ": its owner has no control socket, or you are not its user" : "");
+        complain(where, m, error);
     else if (end.code)
         tool_message(where, "%s", tool_printable(text, end.text));
     if (c)
@@ -109,9 +129,9 @@ static int read_mode(const char *text)
 static int run_mode(const struct tool_args *args)
 {
     const int mode = read_mode(args->more[0]);
-    uint64_t user = 0, now = NMODES;
+    uint64_t now = NMODES;
     struct tool_json j;
-    char *pool;
+    struct os_mount m;
     int rc;
 
     if (mode < -1)
@@ -121,18 +141,18 @@ static int run_mode(const struct tool_args *args)
                      args->more[1]);
         return TOOL_USAGE;
     }
-    rc = find_pool(args->operand, &pool, &user);
+    rc = find_mount(args->operand, &m);
     if (rc == TOOL_OK)
-        rc = ask(args->operand, pool, user, mode, &now);
+        rc = ask(args->operand, &m, mode, &now);
     if (rc == TOOL_OK && args->value[MODE_JSON]) {
         json_begin(&j, stdout, false);
-        json_string(&j, "pool", pool);
+        json_string(&j, "pool", m.source);
         json_string(&j, "mode", now < NMODES ? names[now] : "unknown");
         json_end(&j);
     } else if (rc == TOOL_OK) {
         (void)printf("%s\n", now < NMODES ? names[now] : "unknown");
     }
-    free(pool);
+    free(m.source);
     return rc == TOOL_OK ? tool_end_output(rc) : rc;
 }
 

@@ -92,12 +92,12 @@ static int unpin_mount(const char *path, const struct os_mount *m, struct unpin 
     struct control *c = calloc(1, sizeof(*c));
     struct control_end end = { .code = 0 };
     char text[TOOL_PRINTABLE_MAX(sizeof(end.text))];
-    int error = c ? control_open(c, m->source, m->user) : CONTROL_ENDED;
+    int error = c ? control_open_mount(c, m) : CONTROL_ENDED;
 
     if (error == 0)
         error = control_ask(c, "unpinall", 0, "", OS_FOREVER, &listener, &end);
     if (error)
-        tool_message(path, "%s", control_error_text(error));
+        control_complain(path, m, error);
     else if (end.code)
         tool_message(path, "%s", tool_printable(text, end.text));
     if (c)

@@ -11,7 +11,16 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { WARM_RATE, WARM_LIST, WARM_QUIET, WARM_JSON, WARM_OPTIONS };
+/* The last one is warm's alone. */
+enum {
+    WARM_RATE,
+    WARM_LIST,
+    WARM_QUIET,
+    WARM_JSON,
+    PIN_OPTIONS,
+    WARM_TRACE = PIN_OPTIONS,
+    WARM_OPTIONS
+};
 
 static const struct tool_option warm_options[WARM_OPTIONS] = {
     [WARM_RATE] = { "rate", 'r', TOOL_NEEDS_ARG, "BYTES",
@@ -20,6 +29,8 @@ static const struct tool_option warm_options[WARM_OPTIONS] = {
                     "also the paths in FILE, one in a line; -: standard input" },
     [WARM_QUIET] = { "quiet", 'q', TOOL_NO_ARG, NULL, "no progress, and nothing if all went well" },
     [WARM_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print one JSON object" },
+    [WARM_TRACE] = { "trace", 't', TOOL_NEEDS_ARG, "TRACE",
+                     "what TRACE reads, which 'cachemax record' has made" },
 };
 
 #define NAP_SECONDS 0.1
@@ -31,6 +42,8 @@ struct warm {
     uint64_t total, passed; /* bytes of all files; of those that are done */
     uint64_t cached, stored, read;
     uint64_t files, partly, failed;
+    uint64_t left_out; /* by the rules of the mount */
+    uint64_t evicted;  /* files that were whole, and had to make room for later ones */
     uint64_t refused, refused_bytes; /* to be pinned; counted as partly, too */
     uint64_t room, most;             /* that may still be pinned; at all */
     int full; /* why it ended early: a CM_NOT_STORED_* code, or CM_ECANCELED */
@@ -63,6 +76,7 @@ static int on_done(struct sweep *s, struct control_file *file)
     struct warm *w = s->ctx;
     const int code = s->end.code;
 
+    file->whole = code == 0;
     w->files++;
     w->passed += file->size;
     w->cached += s->cached;
@@ -81,6 +95,8 @@ static int on_done(struct sweep *s, struct control_file *file)
     }
     if (code > 0 || code == CM_EKEEP) {
         w->partly++;
+    } else if (s->left_out) {
+        w->left_out++;
     } else if (code < 0) {
         w->failed++;
         progress_end(&w->progress);
@@ -90,14 +106,18 @@ static int on_done(struct sweep *s, struct control_file *file)
     return progress_step(&w->progress, w->passed, w->total);
 }
 
+static uint64_t whole(const struct warm *w)
+{
+    return w->files - w->partly - w->failed - w->left_out - w->evicted;
+}
+
 static void print_lines(const struct warm *w, uint64_t all)
 {
     char cached[TOOL_NUMBER_MAX], total[TOOL_NUMBER_MAX], read[TOOL_NUMBER_MAX];
 
-    (void)printf("%" PRIu64 " of %" PRIu64 " %s, %s: %s cached, %s of it read now\n",
-                 w->files - w->partly - w->failed, all, all == 1 ? "file" : "files",
-                 tool_bytes(total, w->total), tool_bytes(cached, w->cached),
-                 tool_bytes(read, w->read));
+    (void)printf("%" PRIu64 " of %" PRIu64 " %s, %s: %s cached, %s of it read now\n", whole(w), all,
+                 all == 1 ? "file" : "files", tool_bytes(total, w->total),
+                 tool_bytes(cached, w->cached), tool_bytes(read, w->read));
 }
 
 static void print_json(const struct warm *w, uint64_t all)
@@ -110,9 +130,10 @@ static void print_json(const struct warm *w, uint64_t all)
     json_number(&j, "cached_bytes", w->cached);
     json_number(&j, "stored_bytes", w->stored);
     json_number(&j, "read_bytes", w->read);
-    json_number(&j, "whole_files", w->files - w->partly - w->failed);
-    json_number(&j, "partial_files", w->partly);
+    json_number(&j, "whole_files", whole(w));
+    json_number(&j, "partial_files", w->partly + w->evicted);
     json_number(&j, "failed_files", w->failed);
+    json_number(&j, "left_out_files", w->left_out);
     if (w->pin)
         json_number(&j, "refused_files", w->refused);
     if (w->full)
@@ -138,6 +159,15 @@ static void say_why(const struct warm *w, uint64_t all)
 {
     if (w->refused)
         say_refused(w);
+    if (w->left_out)
+        tool_message(NULL,
+                     "%" PRIu64 " %s left out by the rules of the mount (--exclude and the like)",
+                     w->left_out, w->left_out == 1 ? "file is" : "files are");
+    if (w->evicted)
+        tool_message(NULL,
+                     "%" PRIu64 " %s had to make room for those after: the pool, or a quota, has "
+                     "no room for all; name fewer, or use a larger pool",
+                     w->evicted, w->evicted == 1 ? "file" : "files");
     if (w->full == CM_NOT_STORED_ROOM)
         tool_message(NULL,
                      "the pool is full of what was warmed; %" PRIu64 " of %" PRIu64
@@ -150,16 +180,42 @@ static void say_why(const struct warm *w, uint64_t all)
         tool_message(NULL, "the mount is ending");
     else if (w->partly > w->refused)
         tool_message(NULL,
-                     "%" PRIu64 " %s cached in part: written, or expired, meanwhile; %s again",
+                     "%" PRIu64 " %s cached in part: written, or expired, meanwhile, or more "
+                     "than a quota allows; %s again",
                      w->partly - w->refused, w->partly - w->refused == 1 ? "file is" : "files are",
                      w->pin ? "pin" : "warm");
 }
 
 static int outcome(const struct warm *w, const struct control_files *f)
 {
-    if (w->failed || f->failed)
+    if (w->failed)
         return TOOL_FAILED;
-    return w->full || w->partly ? TOOL_PARTLY : TOOL_OK;
+    return f->failed || w->full || w->partly || w->left_out || w->evicted ? TOOL_PARTLY : TOOL_OK;
+}
+
+/* ---- What is left at the end ----------------------------------------------------------------- */
+
+static int on_counted(struct sweep *s, struct control_file *file)
+{
+    struct warm *w = s->ctx;
+    const uint64_t n = s->cached < s->size ? s->cached : s->size;
+
+    if (s->end.code == 0)
+        w->cached += n;
+    w->evicted += s->end.code == 0 && n < s->size && file->whole;
+    return progress_step(&w->progress, w->passed, w->total);
+}
+
+/* A full pool, or a quota, may have evicted files that were warmed first. So those that stored
+ * something count what is there. */
+static int count_again(struct control_files *f, struct warm *w)
+{
+    struct sweep s = { .verb = "cached", .done = on_counted, .ctx = w };
+
+    if (f->n < 2 || !w->stored || w->full == CM_ECANCELED)
+        return TOOL_OK;
+    w->cached = 0;
+    return files_sweep(f, &s);
 }
 
 static int warm_files(struct control_files *f, struct warm *w, const struct tool_args *args)
@@ -172,6 +228,8 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
     progress_begin(&w->progress, verb, w->total, args->value[WARM_QUIET] != NULL);
     w->began = cm_now();
     rc = files_sweep(f, &s);
+    if (rc == TOOL_OK && !os_interrupted())
+        rc = count_again(f, w);
     progress_end(&w->progress);
     if (rc != TOOL_OK)
         return rc;
@@ -183,6 +241,25 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
     else if (!args->value[WARM_QUIET] || rc != TOOL_OK)
         print_lines(w, f->n);
     return tool_end_output(rc);
+}
+
+static int run_trace(const struct tool_args *args, uint64_t rate)
+{
+    const struct warm_trace w = { .trace = args->value[WARM_TRACE],
+                                  .rate = rate,
+                                  .quiet = args->value[WARM_QUIET] != NULL,
+                                  .json = args->value[WARM_JSON] != NULL };
+    int rc;
+
+    if (args->value[WARM_LIST]) {
+        tool_message(NULL, "--trace and --list exclude each other");
+        return TOOL_USAGE;
+    }
+    os_catch_interrupts();
+    rc = profile_warm(args, &w);
+    if (os_interrupted())
+        os_end_interrupted();
+    return rc;
 }
 
 static int run(const struct tool_args *args, bool pin)
@@ -198,9 +275,11 @@ static int run(const struct tool_args *args, bool pin)
                      args->value[WARM_RATE]);
         return TOOL_USAGE;
     }
+    if (args->value[WARM_TRACE])
+        return run_trace(args, w.rate);
     if (!args->operand && !args->value[WARM_LIST]) {
-        tool_message(NULL, "'%s' needs the path of a file or directory, or --list FILE",
-                     pin ? "pin" : "warm");
+        tool_message(NULL, "'%s' needs the path of a file or directory, or --list FILE%s",
+                     pin ? "pin" : "warm", pin ? "" : ", or --trace TRACE");
         return TOOL_USAGE;
     }
     os_catch_interrupts();
@@ -244,7 +323,7 @@ const struct tool_command tool_pin = {
         "  cachemax pin /srv/data/images/base.qcow2\n"
         "  cachemax pin /srv/data/models --rate 50M\n",
     .options = warm_options,
-    .noptions = WARM_OPTIONS,
+    .noptions = PIN_OPTIONS,
     .run = run_pin,
 };
 
@@ -258,9 +337,15 @@ const struct tool_command tool_warm = {
             "reads what is not cached from the files' own place, and stops if this command\n"
             "ends, or if the pool is full of what was warmed. Needs the user of the mount, or\n"
             "root.\n"
+            "With --trace the mount reads what programs have read while 'cachemax record' ran,\n"
+            "there or on another machine with the same files. What was read most often comes\n"
+            "first, and up to as much as the pool holds. PATH says which part of the mount is\n"
+            "meant; without one it is all of the only mount. Files that are missing, or\n"
+            "shorter now, are told and skipped (exit status 7).\n"
             "\n"
             "Examples:\n"
             "  cachemax warm /srv/data/images\n"
+            "  cachemax warm --trace monday.trace /srv/data --rate 50M\n"
             "  cachemax warm /srv/data --rate 50M\n"
             "  find /srv/data -newer yesterday -type f | cachemax warm --list -\n",
     .options = warm_options,

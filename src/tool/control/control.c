@@ -24,13 +24,34 @@ const char *control_error_text(int error)
         return "its control socket answers something else";
     case CONTROL_STOPPED:
         return "stopped";
+    case CONTROL_AWAY:
+        return "the service of the mount does not answer";
     case OS_TIMED_OUT:
         return "the mount does not answer in time";
     case OS_INTERRUPTED:
         return "interrupted";
+    case CONTROL_DEAD:
+        return "its process is gone";
     default:
         return os_error_text(error);
     }
+}
+
+void control_complain(const char *path, const struct os_mount *m, int error)
+{
+    char *shown = malloc(TOOL_PRINTABLE_MAX(strlen(path)));
+    char *point = malloc(TOOL_PRINTABLE_MAX(m->point ? strlen(m->point) : 0));
+
+    if (error == CONTROL_DEAD && point)
+        tool_message(shown ? tool_printable(shown, path) : NULL,
+                     "the mount is dead (its process is gone): run 'fusermount3 -u %s', then mount "
+                     "it again; what is cached stays",
+                     tool_printable(point, m->point));
+    else
+        tool_message(shown ? tool_printable(shown, path) : NULL, "%s%s", control_error_text(error),
+                     error > 0 ? ": its owner has no control socket, or you are not its user" : "");
+    free(shown);
+    free(point);
 }
 
 /* Beside the pool itself, whatever links lead to it. A pool that is gone has none. */
@@ -49,9 +70,8 @@ char *control_path(const char *pool)
     return path;
 }
 
-int control_open(struct control *c, const char *pool, uint64_t user)
+static int open_at(struct control *c, const char *path, uint64_t user)
 {
-    char *path = control_path(pool);
     int error;
 
     c->open = false;
@@ -59,7 +79,6 @@ int control_open(struct control *c, const char *pool, uint64_t user)
     if (!path)
         return CONTROL_ENDED;
     error = os_connect(path, &c->stream, &c->user, &c->process);
-    free(path);
     c->open = error == 0;
     if (error == 0 && c->user != user && c->user != 0) {
         control_close(c);
@@ -68,11 +87,43 @@ int control_open(struct control *c, const char *pool, uint64_t user)
     return error;
 }
 
+int control_open(struct control *c, const char *pool, uint64_t user)
+{
+    char *path = control_path(pool);
+    const int error = open_at(c, path, user);
+
+    free(path);
+    return error;
+}
+
+/* With a service it is beside the service's socket, and has the device in its name, because several
+ * mounts use one service. Its socket may be away. */
+int control_open_mount(struct control *c, const struct os_mount *m)
+{
+    const size_t n = strlen(m->source) + sizeof(m->device) + sizeof(SUFFIX) + 1;
+    char *path = malloc(n);
+    int error;
+
+    if (!path)
+        return CONTROL_ENDED;
+    (void)snprintf(path, n, "%s.%s" SUFFIX, m->source, m->device);
+    error = os_is_socket(path) ? open_at(c, path, m->user) : control_open(c, m->source, m->user);
+    free(path);
+    if (error > 0 && os_is_refused(error) && m->point && os_mount_is_dead(m->point))
+        error = CONTROL_DEAD;
+    return error;
+}
+
 void control_close(struct control *c)
 {
     if (c->open)
         os_disconnect(c->stream);
     c->open = false;
+}
+
+void control_enough(struct control *c)
+{
+    os_end_sending(c->stream);
 }
 
 bool control_number(const char *text, uint64_t *value)
@@ -194,6 +245,7 @@ int control_ask(struct control *c, const char *verb, uint64_t number, const char
     const int n =
         snprintf(head, sizeof(head), "cachemax 1 %s %" PRIu64 " %zu\n", verb, number, strlen(path));
     int error = 0, done = 0;
+    bool enough = false;
 
     /* If the mount takes no more, what it has said before tells why. */
     if (os_send(c->stream, head, (size_t)n) == 0)
@@ -201,6 +253,12 @@ int control_ask(struct control *c, const char *verb, uint64_t number, const char
     while (error == 0 && done == 0) {
         char *line = next_line(c, seconds, &error);
 
+        if (!line && error == OS_INTERRUPTED && listener && listener->to_the_end && !enough) {
+            enough = true;
+            error = 0;
+            os_forget_interrupt();
+            control_enough(c);
+        }
         if (line)
             done = take_line(line, listener, end);
         if (done < 0)

@@ -24,6 +24,7 @@ struct control {
 struct control_listener {
     void (*is)(void *ctx, const char *name, const char *value);
     int (*at)(void *ctx, uint64_t done, uint64_t total); /* NULL: not wanted */
+    bool to_the_end; /* after a first interrupt, the answer is ended by control_enough() */
     void *ctx;
 };
 struct control_end {
@@ -31,21 +32,34 @@ struct control_end {
     char text[128];
 };
 #define CONTROL_ERRNO (-100000)
+#define CONTROL_AWAY (-100107) /* the service of the mount is: ENOTCONN of Linux */
+/* Of Linux, where the mount runs. */
+#define CONTROL_NO_FILE (CONTROL_ERRNO - 2)
+#define CONTROL_BUSY (CONTROL_ERRNO - 16)
+#define CONTROL_CROWD (CONTROL_ERRNO - 11) /* too many clients */
+#define CONTROL_NO_DIRECTORY (CONTROL_ERRNO - 20)
 
 /* Beside numbers of the system, OS_TIMED_OUT and OS_INTERRUPTED. */
 enum {
     CONTROL_STRANGER = -10, /* another user listens there */
     CONTROL_ENDED = -11,    /* the mount has ended the connection */
     CONTROL_JUNK = -12,     /* that is no answer */
-    CONTROL_STOPPED = -13   /* `at` wanted no more */
+    CONTROL_STOPPED = -13,  /* `at` wanted no more */
+    CONTROL_DEAD = -14      /* the process of the mount is gone, and the mount is still there */
 };
 const char *control_error_text(int error);
+/* Says what is wrong with `path`, of which the mount `m` was asked. */
+void control_complain(const char *path, const struct os_mount *m, int error);
 
 /* The control socket of a pool; free it. NULL: no memory. */
 char *control_path(const char *pool);
 /* Connects to the control socket of a pool, if the process behind it is `user`'s or root's. */
 int control_open(struct control *c, const char *pool, uint64_t user);
+/* The same of a mount, which may use a service. */
+int control_open_mount(struct control *c, const struct os_mount *m);
 void control_close(struct control *c);
+/* While an answer comes that has no end of its own: the mount shall end it. */
+void control_enough(struct control *c);
 /* Asks, and waits for the end of the answer; `seconds` for each part of it, or OS_FOREVER. After an
  * error the connection is closed. */
 int control_ask(struct control *c, const char *verb, uint64_t number, const char *path, int seconds,
@@ -61,6 +75,7 @@ struct control_file {
     size_t mount; /* in `mounts` */
     bool known;   /* the mount has answered */
     bool pinned;
+    bool whole; /* it was when it was warmed */
 };
 struct control_files {
     struct control_file *v;
@@ -69,14 +84,19 @@ struct control_files {
     size_t nmounts;
     uint64_t bytes;
     uint64_t failed;    /* what could not be looked at, after a message */
+    int reason;         /* the status of the first operand of these */
     size_t base, mount; /* of the operand that is being looked at */
 };
 /* The files at and below the operands, and the lines of the file `list` (NULL: none), sorted, each
- * once. TOOL_OK, or a status after a message. */
+ * once. What cannot be looked at is told and counted, and the others are there. TOOL_OK, or a
+ * status after a message: nothing could be looked at. */
 int files_collect(struct control_files *f, const struct tool_args *args, const char *list);
 void files_free(struct control_files *f);
+#define CONTROL_PATH_MAX 4096u /* with its end */
 /* The mount that `path` lies on, as its place in `mounts`. TOOL_OK, or a status after a message. */
 int files_mount_of(struct control_files *f, const char *path, char **real, size_t *mount);
+/* Says so if `path` is on a mount that is dead. */
+bool files_on_dead(struct control_files *f, const char *path);
 
 /* Asks the mounts for each file, in order. */
 struct sweep {
@@ -88,12 +108,52 @@ struct sweep {
     void *ctx;
     /* Of the file that was asked for last. */
     struct control_end end;
-    uint64_t size, cached, stored, read, pinned, pinned_max, room;
+    uint64_t size, cached, stored, read, pinned, pinned_max, room, left_out;
 };
 /* TOOL_OK, also if `done` has ended it; or a status after a message. */
 int files_sweep(struct control_files *f, struct sweep *s);
 /* Says what is wrong with a file. */
 void files_complain(const struct control_file *file, const struct control_end *end);
+
+/* One mount, and what of it is meant (paths.c): at and below n paths of it, or all. */
+struct control_scope {
+    struct control_files files; /* for its mounts */
+    size_t mount;
+    char **below;
+    size_t n;
+};
+/* Without a path: the only mount that there is. TOOL_OK, or a status after a message;
+ * control_scope_free() in both cases. */
+int control_scope_find(struct control_scope *s, char *const *paths, size_t n);
+void control_scope_free(struct control_scope *s);
+bool control_in_scope(const struct control_scope *s, const char *path); /* below the mount's root */
+
+/* ---- What a trace reads (profile.c) ---------------------------------------------------------- */
+
+struct profile_part {
+    uint32_t file;     /* in `path` */
+    unsigned often;    /* its blocks were read 2^often to 2^(often + 1) - 1 times */
+    uint64_t off, len; /* whole blocks */
+};
+struct profile {
+    char **path;               /* below the root of the mount, sorted */
+    size_t files, read;        /* read: those that a part is of */
+    struct profile_part *part; /* what was read most often comes first */
+    size_t parts;
+    uint64_t bytes;
+};
+/* What of the scope the trace of "cachemax record" reads. TOOL_OK, or a status after a message;
+ * profile_free() in both cases. */
+int profile_load(struct profile *p, const char *trace, const struct control_scope *scope);
+void profile_free(struct profile *p);
+
+/* "cachemax warm --trace" (warm_trace.c) */
+struct warm_trace {
+    const char *trace;
+    uint64_t rate; /* 0: no limit */
+    bool quiet, json;
+};
+int profile_warm(const struct tool_args *args, const struct warm_trace *w);
 
 /* ---- The mount that has a pool (owner.c) ----------------------------------------------------- */
 
@@ -104,6 +164,8 @@ int owner_files(const char *pool, uint32_t flags, bool (*add)(void *ctx, const c
 int owner_check(const char *pool, uint32_t flags,
                 int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
                 cm_check_report *report);
+/* Waits some seconds if the owner of the pool is a mount that is ending. Has it closed the pool? */
+bool owner_leaves(const char *pool);
 /* Does the file lie on a mount that has this pool? Then a plain read of it uses the pool. */
 bool owner_serves(const char *pool, const char *path);
 

@@ -27,7 +27,9 @@ static int ask(const char *pool, const char *verb, uint64_t number,
         else if (error)
             rc = CM_EOWNED;
         else
-            rc = end.code <= CONTROL_ERRNO ? CM_EIO : end.code;
+            rc = end.code == CONTROL_CROWD   ? CM_EOWNED
+                 : end.code <= CONTROL_ERRNO ? CM_EIO
+                                             : end.code;
     }
     free(c);
     return rc;
@@ -156,21 +158,84 @@ int owner_check(const char *pool, uint32_t flags,
     return ask(pool, "check", flags, &listener);
 }
 
+/* ---- The end of the mount -------------------------------------------------------------------- */
+
+#define LOOKS 200 /* for 10 seconds */
+#define LOOK_SECONDS 0.05
+
+static bool takes_clients(const char *pool)
+{
+    struct control *c = calloc(1, sizeof(*c));
+    uint64_t user = 0;
+    bool takes = c && os_owner(pool, &user) && control_open(c, pool, user) == 0;
+
+    if (takes)
+        control_close(c);
+    free(c);
+    return takes;
+}
+
+/* `umount` returns before the mount has closed its pool. Such a mount takes no clients any more. */
+bool owner_leaves(const char *pool)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    char program[OS_PROGRAM];
+    bool owned = true;
+
+    if (takes_clients(pool))
+        return false;
+
+    for (int k = 0; k < LOOKS && !os_interrupted(); k++) {
+        owned = cm_pool_info(pool, &info) == 0 && info.owned;
+        os_program(info.owner_pid, program);
+        if (!owned || strcmp(program, "cachemax-mount") != 0)
+            break;
+        os_sleep(LOOK_SECONDS);
+    }
+    return !owned;
+}
+
 /* ---- Cat ------------------------------------------------------------------------------------- */
+
+#define ANSWER_SECONDS 10
+
+static void on_uuid(void *ctx, const char *name, const char *value)
+{
+    if (!strcmp(name, "uuid"))
+        (void)snprintf(ctx, 2 * sizeof(((cm_info *)NULL)->uuid) + 1, "%s", value);
+}
+
+/* Does the mount use this pool, of its own or of a service? It is asked. */
+static bool has_pool(const struct os_mount *m, const char *pool)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    char wanted[2 * sizeof(info.uuid) + 1], uuid[sizeof(wanted)] = "";
+    const struct control_listener listener = { .is = on_uuid, .ctx = uuid };
+    struct control *c = calloc(1, sizeof(*c));
+    struct control_end end = { .code = 0 };
+
+    if (c && cm_pool_info(pool, &info) == 0 && control_open_mount(c, m) == 0) {
+        (void)control_ask(c, "status", 0, "", ANSWER_SECONDS, &listener, &end);
+        control_close(c);
+    }
+    free(c);
+    for (size_t i = 0; i < sizeof(info.uuid); i++)
+        (void)snprintf(wanted + 2 * i, 3, "%02x", info.uuid[i]);
+    return !strcmp(uuid, wanted);
+}
 
 bool owner_serves(const char *pool, const char *path)
 {
     struct os_mount *mounts = NULL;
     size_t n = 0;
     uint64_t id = 0;
-    char *real = NULL, *wanted = os_real_path(pool);
+    char *real = NULL;
     bool serves = false;
 
-    if (wanted && os_locate(path, &id, &real) == 0 && os_read_mounts(&mounts, &n) == 0)
+    if (os_locate(path, &id, &real) == 0 && os_read_mounts(&mounts, &n) == 0)
         for (size_t i = 0; i < n && !serves; i++)
-            serves = mounts[i].id == id && mounts[i].source && !strcmp(mounts[i].source, wanted);
+            serves = mounts[i].id == id && mounts[i].source && has_pool(&mounts[i], pool);
     os_free_mounts(mounts, n);
-    free(wanted);
     free(real);
     return serves;
 }

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATHS_MAX 4096u
-
 static void message_of(const char *path, const char *text)
 {
     char *shown = malloc(TOOL_PRINTABLE_MAX(strlen(path)));
@@ -46,6 +44,38 @@ static int no_memory(void)
     return TOOL_FAILED;
 }
 
+static size_t place_of(const struct control_files *f, uint64_t id)
+{
+    size_t k = 0;
+
+    while (k < f->nmounts && (f->mounts[k].id != id || !f->mounts[k].point))
+        k++;
+    return k;
+}
+
+/* What is below a dead mount cannot be located. Its root can. */
+bool files_on_dead(struct control_files *f, const char *path)
+{
+    char up[2][CONTROL_PATH_MAX], *real = NULL;
+    uint64_t id = 0;
+    size_t k;
+    bool now = false;
+
+    if (!os_mount_is_dead(path) || strlen(path) >= sizeof(up[0]) ||
+        (!f->mounts && os_read_mounts(&f->mounts, &f->nmounts) != 0))
+        return false;
+    memcpy(up[now], path, strlen(path) + 1);
+    while (os_is_dead(os_locate(up[now], &id, &real)) && strcmp(up[now], ".") != 0) {
+        os_parent(up[now], up[!now], sizeof(up[0]));
+        now = !now;
+    }
+    k = real ? place_of(f, id) : f->nmounts;
+    if (k < f->nmounts)
+        control_complain(path, &f->mounts[k], CONTROL_DEAD);
+    free(real);
+    return k < f->nmounts;
+}
+
 int files_mount_of(struct control_files *f, const char *path, char **real, size_t *mount)
 {
     uint64_t id = 0;
@@ -56,16 +86,14 @@ int files_mount_of(struct control_files *f, const char *path, char **real, size_
         return TOOL_FAILED;
     }
     error = os_locate(path, &id, real);
+    if (os_is_dead(error) && files_on_dead(f, path))
+        return TOOL_NO_MOUNT;
     if (error) {
         message_of(path, os_error_text(error));
         return TOOL_FAILED;
     }
-    for (*mount = 0; *mount < f->nmounts; (*mount)++)
-        if (f->mounts[*mount].id == id && f->mounts[*mount].point)
-            break;
-    if (*mount < f->nmounts && os_is_socket(f->mounts[*mount].source)) {
-        message_of(path, "its mount uses the pool of a service, and has no control socket");
-    } else if (*mount < f->nmounts && f->mounts[*mount].source[0] != '/') {
+    *mount = place_of(f, id);
+    if (*mount < f->nmounts && f->mounts[*mount].source[0] != '/') {
         message_of(path, "the source of its mount does not tell the pool: in fstab, make the pool "
                          "the source");
     } else if (*mount < f->nmounts) {
@@ -105,18 +133,29 @@ static int found(void *ctx, const char *path, uint64_t size, int error)
     return os_interrupted() ? TOOL_SIGNAL : 0;
 }
 
+/* What cannot be looked at is told, and the others are done all the same. */
+static int passed_over(struct control_files *f, int rc)
+{
+    f->failed++;
+    if (!f->reason)
+        f->reason = rc;
+    return os_interrupted() ? rc : TOOL_OK;
+}
+
 static int add_operand(struct control_files *f, const char *path)
 {
     char *real;
     int rc = files_mount_of(f, path, &real, &f->mount);
 
     if (rc != TOOL_OK)
-        return rc;
+        return passed_over(f, rc);
     f->base = strlen(real);
     rc = os_walk(real, found, f);
-    if (rc < 0) {
+    if (rc < 0 && os_is_dead(-rc) && files_on_dead(f, path)) {
+        rc = passed_over(f, TOOL_NO_MOUNT);
+    } else if (rc < 0) {
         message_of(path, os_error_text(-rc));
-        rc = TOOL_FAILED;
+        rc = passed_over(f, TOOL_FAILED);
     }
     free(real);
     if (os_interrupted())
@@ -137,7 +176,7 @@ static int add_line(struct control_files *f, char *line, size_t n)
 
 static int read_list(struct control_files *f, const char *list)
 {
-    char line[PATHS_MAX + 1];
+    char line[CONTROL_PATH_MAX + 1];
     size_t have = 0;
     uint64_t off = 0;
     intptr_t file;
@@ -159,8 +198,8 @@ static int read_list(struct control_files *f, const char *list)
             have -= taken;
             continue;
         }
-        if (have < PATHS_MAX)
-            n = os_read_at(file, off, line + have, PATHS_MAX - have, &error);
+        if (have < CONTROL_PATH_MAX)
+            n = os_read_at(file, off, line + have, CONTROL_PATH_MAX - have, &error);
         if (n <= 0)
             break;
         off += (uint64_t)n;
@@ -169,7 +208,7 @@ static int read_list(struct control_files *f, const char *list)
     os_close_file(file);
     if (os_interrupted())
         os_end_interrupted();
-    if (rc == TOOL_OK && (have == PATHS_MAX || error)) {
+    if (rc == TOOL_OK && (have == CONTROL_PATH_MAX || error)) {
         tool_message(list, "%s", error ? os_error_text(error) : "a line is too long");
         rc = TOOL_FAILED;
     }
@@ -211,7 +250,7 @@ int files_collect(struct control_files *f, const struct tool_args *args, const c
     if (rc == TOOL_OK && list)
         rc = read_list(f, list);
     each_once(f);
-    return rc;
+    return rc == TOOL_OK && f->n == 0 && f->reason ? f->reason : rc;
 }
 
 void files_free(struct control_files *f)
@@ -234,6 +273,7 @@ static void on_is(void *ctx, const char *name, const char *value)
                          : !strcmp(name, "pinned")     ? &s->pinned
                          : !strcmp(name, "pinned_max") ? &s->pinned_max
                          : !strcmp(name, "room")       ? &s->room
+                         : !strcmp(name, "left_out")   ? &s->left_out
                                                        : NULL;
 
     if (at && !control_number(value, at))
@@ -247,9 +287,8 @@ static int on_at(void *ctx, uint64_t done, uint64_t total)
     return s->at ? s->at(s, done, total) : os_interrupted();
 }
 
-/* The path below the root of the mount: what is behind its point, below the directory that is
- * mounted there. False: it is too long. */
-static bool below(const struct os_mount *m, const char *path, char text[PATHS_MAX])
+/* What is behind the point of the mount, below the directory that is mounted there. */
+static bool below(const struct os_mount *m, const char *path, char text[CONTROL_PATH_MAX])
 {
     const char *root = m->root + strspn(m->root, "/");
     const size_t skip = strcmp(m->point, "/") ? strlen(m->point) : 0;
@@ -257,8 +296,8 @@ static bool below(const struct os_mount *m, const char *path, char text[PATHS_MA
     int n;
 
     rest += strspn(rest, "/");
-    n = snprintf(text, PATHS_MAX, "%s%s%s", root, *root && *rest ? "/" : "", rest);
-    return n >= 0 && (size_t)n < PATHS_MAX;
+    n = snprintf(text, CONTROL_PATH_MAX, "%s%s%s", root, *root && *rest ? "/" : "", rest);
+    return n >= 0 && (size_t)n < CONTROL_PATH_MAX;
 }
 
 static int ask(struct control_files *f, struct control *c, struct sweep *s,
@@ -266,24 +305,26 @@ static int ask(struct control_files *f, struct control *c, struct sweep *s,
 {
     const struct control_listener listener = { .is = on_is, .at = on_at, .ctx = s };
     const struct os_mount *m = &f->mounts[file->mount];
-    char path[PATHS_MAX];
+    char path[CONTROL_PATH_MAX];
     int error = 0;
 
     if (*connected != file->mount || !c->open) {
         control_close(c);
-        error = control_open(c, m->source, m->user);
+        error = control_open_mount(c, m);
         *connected = file->mount;
     }
-    s->size = s->cached = s->stored = s->read = s->pinned = 0;
+    s->size = s->cached = s->stored = s->read = s->pinned = s->left_out = 0;
     if (error == 0 && !below(m, file->path, path)) {
         s->end.code = CM_EINVAL;
         (void)snprintf(s->end.text, sizeof(s->end.text), "its path is too long");
     } else if (error == 0) {
         error = control_ask(c, s->verb, s->number, path, OS_FOREVER, &listener, &s->end);
     }
+    if (error == 0 && s->end.code == CONTROL_AWAY)
+        error = CONTROL_AWAY; /* the other files would get the same answer */
     if (os_interrupted() || error == 0 || error == CONTROL_STOPPED)
         return error;
-    message_of(m->point, control_error_text(error));
+    control_complain(m->point, m, error);
     return error;
 }
 
@@ -307,4 +348,96 @@ int files_sweep(struct control_files *f, struct sweep *s)
     control_close(c);
     free(c);
     return error && error != CONTROL_STOPPED && !os_interrupted() ? TOOL_NO_MOUNT : TOOL_OK;
+}
+
+/* ---- One mount ------------------------------------------------------------------------------- */
+
+/* A mount may be in several places, and several mounts may use one service. */
+static bool same_mount(const struct os_mount *a, const struct os_mount *b)
+{
+    return !strcmp(a->source, b->source) && !strcmp(a->device, b->device);
+}
+
+static int only_mount(struct control_files *f, size_t *mount)
+{
+    const int error = os_read_mounts(&f->mounts, &f->nmounts);
+    size_t n = 0;
+
+    if (error) {
+        tool_message(NULL, "the mounts cannot be listed: %s", os_error_text(error));
+        return TOOL_FAILED;
+    }
+    for (size_t i = 0; i < f->nmounts; i++) {
+        const char *source = f->mounts[i].source;
+
+        if (source[0] != '/' || /* its pool is not known */
+            (n > 0 && same_mount(&f->mounts[i], &f->mounts[*mount])))
+            continue;
+        *mount = i;
+        n++;
+    }
+    if (n == 1)
+        return TOOL_OK;
+    tool_message(NULL, n ? "there are several mounts: name a path on the one that is meant"
+                         : "there is no mount of cachemax-mount");
+    return n ? TOOL_USAGE : TOOL_NO_MOUNT;
+}
+
+static int add_below(struct control_scope *s, const char *path)
+{
+    char text[CONTROL_PATH_MAX], *real, *copy = NULL;
+    size_t mount;
+    int rc = files_mount_of(&s->files, path, &real, &mount);
+
+    if (rc != TOOL_OK)
+        return rc;
+    if (s->n > 0 && !same_mount(&s->files.mounts[mount], &s->files.mounts[s->mount])) {
+        message_of(path, "is on another mount; name paths on one");
+        rc = TOOL_USAGE;
+    } else if (!below(&s->files.mounts[mount], real, text)) {
+        message_of(path, "its path is too long");
+        rc = TOOL_FAILED;
+    } else if (!(copy = copy_of(text))) {
+        rc = no_memory();
+    } else {
+        s->mount = mount;
+        s->below[s->n++] = copy;
+    }
+    free(real);
+    return rc;
+}
+
+int control_scope_find(struct control_scope *s, char *const *paths, size_t n)
+{
+    int rc = TOOL_OK;
+
+    *s = (struct control_scope){ .n = 0 };
+    if (n == 0)
+        return only_mount(&s->files, &s->mount);
+    s->below = calloc(n, sizeof(*s->below));
+    if (!s->below)
+        return no_memory();
+    for (size_t i = 0; i < n && rc == TOOL_OK; i++)
+        rc = add_below(s, paths[i]);
+    return rc;
+}
+
+bool control_in_scope(const struct control_scope *s, const char *path)
+{
+    bool is = s->n == 0;
+
+    for (size_t i = 0; i < s->n && !is; i++) {
+        const size_t n = strlen(s->below[i]);
+
+        is = n == 0 || (!strncmp(path, s->below[i], n) && (!path[n] || path[n] == '/'));
+    }
+    return is;
+}
+
+void control_scope_free(struct control_scope *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        free(s->below[i]);
+    free(s->below);
+    files_free(&s->files);
 }

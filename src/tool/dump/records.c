@@ -215,6 +215,7 @@ void dump_record_print(const struct dump_pool *p, const struct dump_record *d, s
     dump_bool(o, "racy", (r->flags & CM_RECORD_RACY) != 0);
     dump_bool(o, "sync_failed", (r->flags & CM_RECORD_SYNC_FAILED) != 0);
     dump_bool(o, "keep", (r->flags & CM_RECORD_KEEP) != 0);
+    dump_number(o, "group", r->group);
     dump_hex(o, "xxh3", r->xxh3, 16);
     dump_hex(o, "xxh3_computed", cm_format_record_sum(p->media.check_key, d->place, r), 16);
     if (cm_record_size(&p->media, d->place, r) != CM_SIZE_UNKNOWN)

@@ -536,10 +536,11 @@ const struct tool_command tool_replay = {
     .operand = "TRACE",
     .summary = "Replay a block trace: hit ratio for a pool of a given size",
     .help =
-        "TRACE is a file in the format LCTRACE1, plain or compressed with xz; cachemax(1)\n"
-        "describes it. The library itself replays it, in a pool in memory, once for each of its\n"
-        "policies. Every byte of every hit is compared with the expected one. The output also\n"
-        "shows what LRU and CLOCK would do with as many slots; those two are simulated.\n"
+        "TRACE was made by 'cachemax record', or is in the format LCTRACE1; plain, or compressed\n"
+        "with xz. cachemax(1) describes both. The library itself replays it, in a pool in memory,\n"
+        "once for each of its policies. Every byte of every hit is compared with the expected\n"
+        "one. The output also shows what LRU and CLOCK would do with as many slots; those two are\n"
+        "simulated.\n"
         "\n"
         "N below 1.5 is a share of the different blocks that are read. Otherwise it is a number\n"
         "of blocks, or with a unit (64M) the bytes of so many. The pool is the smallest with so\n"

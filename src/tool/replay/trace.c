@@ -2,19 +2,20 @@
  *
  * trace.c - reads a block trace and numbers its blocks.
  *
- * The format, little-endian: 8 bytes "LCTRACE1", u64 count of records, then records of 16 bytes:
- *     0  u64  first block        12  u16  blocks
- *     8  u32  file               14  u8   0 read, 1 write      15  u8  0
- * The count is used only after that many records were read. Memory grows with the records that are
- * there, and no array takes more than half of the free memory.
- *
+ * A trace of "cachemax record" has lines (recording.h): what they read and write counts in whole
+ * blocks. The other format, little-endian: 8 bytes "LCTRACE1", u64 count of records, then records
+ * of 16 bytes: 0  u64  first block        12  u16  blocks 8  u32  file               14  u8   0
+ * read, 1 write      15  u8  0 The count is used only after that many records were read. Memory
+ * grows with the records that are there, and no array takes more than half of the free memory.
  */
+#include "tool/replay/recording.h"
 #include "tool/replay/replay.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define MAGIC 8u
 #define HEADER 16u
 #define RECORD 16u
 #define BATCH 4096u /* records read at a time */
@@ -29,6 +30,7 @@ struct loader {
     const char *path;
     uint64_t memory;       /* free at the beginning */
     uint64_t records_room; /* of t->record */
+    bool with_writes;
 };
 
 static int no_memory(const struct loader *l)
@@ -143,21 +145,11 @@ static int bad_record(const struct loader *l, uint64_t n, const char *what)
     return TOOL_REFUSED;
 }
 
-static int take_record(struct loader *l, uint64_t n, const uint8_t *p, bool with_writes)
+static int add_record(struct loader *l, struct trace_record r)
 {
     struct trace *t = l->t;
-    struct trace_record r = { .first = little(p, 8),
-                              .file = (uint32_t)little(p + 8, 4),
-                              .blocks = (uint16_t)little(p + 12, 2),
-                              .write = p[14] == 1 };
 
-    if (p[14] > 1 || p[15] != 0)
-        return bad_record(l, n, "is neither a read nor a write");
-    if (r.blocks == 0)
-        return bad_record(l, n, "touches no block");
-    if (r.first >= END_MAX || r.first + r.blocks >= END_MAX)
-        return bad_record(l, n, "touches blocks beyond the end of the largest file");
-    if (r.write && !with_writes) {
+    if (r.write && !l->with_writes) {
         t->ignored += r.blocks;
         return TOOL_OK;
     }
@@ -173,38 +165,67 @@ static int take_record(struct loader *l, uint64_t n, const uint8_t *p, bool with
     return TOOL_OK;
 }
 
-static int read_header(struct loader *l, struct trace_input *in, uint64_t *count)
+static int take_record(struct loader *l, uint64_t n, const uint8_t *p)
 {
-    uint8_t header[HEADER];
+    struct trace_record r = { .first = little(p, 8),
+                              .file = (uint32_t)little(p + 8, 4),
+                              .blocks = (uint16_t)little(p + 12, 2),
+                              .write = p[14] == 1 };
+
+    if (p[14] > 1 || p[15] != 0)
+        return bad_record(l, n, "is neither a read nor a write");
+    if (r.blocks == 0)
+        return bad_record(l, n, "touches no block");
+    if (r.first >= END_MAX || r.first + r.blocks >= END_MAX)
+        return bad_record(l, n, "touches blocks beyond the end of the largest file");
+    return add_record(l, r);
+}
+
+/* A read or write of a recording: as many records as it needs. */
+static int take_io(void *ctx, uint32_t file, bool write, uint64_t off, uint64_t len)
+{
+    uint64_t first = off / CM_BLOCK_SIZE, end = (off + len - 1) / CM_BLOCK_SIZE + 1;
+    int status = TOOL_OK;
+
+    while (first < end && status == TOOL_OK) {
+        const uint64_t n = end - first < UINT16_MAX ? end - first : UINT16_MAX;
+
+        status = add_record(
+            ctx, (struct trace_record){
+                     .first = first, .file = file, .blocks = (uint16_t)n, .write = write });
+        first += n;
+    }
+    return status;
+}
+
+static int read_count(struct loader *l, struct trace_input *in, uint64_t *count)
+{
+    uint8_t number[HEADER - MAGIC];
     size_t got;
-    int status = trace_input_read(in, header, sizeof(header), &got);
+    int status = trace_input_read(in, number, sizeof(number), &got);
 
     if (status != TOOL_OK)
         return status;
-    if (got < 8 || memcmp(header, "LCTRACE1", 8) != 0) {
-        tool_message(l->path, "not a block trace: it does not begin with LCTRACE1");
-        return TOOL_REFUSED;
-    }
-    if (got < sizeof(header)) {
+    if (got < sizeof(number)) {
         tool_message(l->path, "is cut off: it ends within its header");
         return TOOL_REFUSED;
     }
-    *count = little(header + 8, 8);
+    *count = little(number, sizeof(number));
     return TOOL_OK;
 }
 
-static int read_records(struct loader *l, struct trace_input *in, bool with_writes)
+static int read_records(struct loader *l, struct trace_input *in)
 {
     static uint8_t batch[BATCH * RECORD];
     uint64_t count, n = 0;
     size_t got = sizeof(batch);
-    int status = read_header(l, in, &count);
+    int status = read_count(l, in, &count);
 
     while (status == TOOL_OK && got == sizeof(batch)) {
         size_t at = 0;
         status = trace_input_read(in, batch, sizeof(batch), &got);
         for (; status == TOOL_OK && at + RECORD <= got && n < count; at += RECORD)
-            status = take_record(l, n++, batch + at, with_writes);
+            status = take_record(l, n++, batch + at);
         if (status == TOOL_OK && n == count && at < got) {
             tool_message(l->path,
                          "is longer than its header says: more follows %" PRIu64 " records", count);
@@ -217,6 +238,24 @@ static int read_records(struct loader *l, struct trace_input *in, bool with_writ
         return TOOL_REFUSED;
     }
     return status;
+}
+
+static int read_all(struct loader *l, struct trace_input *in)
+{
+    const struct recording_listener listener = { .io = take_io, .ctx = l };
+    uint8_t magic[MAGIC];
+    size_t got;
+    int status = trace_input_read(in, magic, sizeof(magic), &got);
+
+    if (status != TOOL_OK)
+        return status;
+    if (got == sizeof(magic) && !memcmp(magic, RECORDING_BEGIN, MAGIC))
+        return recording_read(in, l->path, &listener);
+    if (got == sizeof(magic) && !memcmp(magic, "LCTRACE1", MAGIC))
+        return read_records(l, in);
+    tool_message(l->path, "not a block trace: it begins neither with LCTRACE1 nor with %s",
+                 RECORDING_FIRST);
+    return TOOL_REFUSED;
 }
 
 /* ---- Numbers ------------------------------------------------------------------------------- */
@@ -292,7 +331,7 @@ static int number_blocks(struct loader *l, struct numbering *m)
 int trace_load(struct trace *t, const char *path, bool with_writes)
 {
     struct numbering files = { 0 }, blocks = { 0 };
-    struct loader l = { .t = t, .path = path };
+    struct loader l = { .t = t, .path = path, .with_writes = with_writes };
     struct os_machine machine;
     struct trace_input *in;
     int status;
@@ -302,7 +341,7 @@ int trace_load(struct trace *t, const char *path, bool with_writes)
     l.memory = machine.available;
     status = trace_input_open(path, &in);
     if (status == TOOL_OK)
-        status = read_records(&l, in, with_writes);
+        status = read_all(&l, in);
     trace_input_close(in);
     if (status == TOOL_OK && t->reads == 0) {
         tool_message(path, "has no reads, so there is nothing to replay");

@@ -163,7 +163,7 @@ const struct tool_command tool_top = {
         "\n"
         "Each row of the first table has the rate of the last interval, the sum since the pool "
         "was\n"
-        "opened, and a line of marks for the last minutes with the value of its highest mark. MB\n"
+        "opened, and a graph of the last minutes with the value that its top stands for. MB\n"
         "are 1000000 bytes. Hits are timed for 1 in 64 calls, origin reads all of them.\n"
         "\n"
         "The files are those with the most in the pool, counted every ten seconds (in a pool with\n"

@@ -142,13 +142,14 @@ static void draw_rates(const struct view *v, struct frame *f)
 
     if (v->history.seconds > 0)
         (void)snprintf(now, sizeof(now), "in %.2f s", v->history.seconds);
-    (void)snprintf(last, sizeof(last), "last %s",
+    (void)snprintf(last, sizeof(last),
+                   n < sizeof("graph: last 59 s") ? "last %s" : "graph: last %s",
                    seen_span(span, (double)(n * each) * v->interval));
     frame_bold(f, true);
     frame_text(f, "%*s %*s", AT_SINCE, now, AT_MARKS - AT_SINCE - 3, "since open");
     if (n > 0) {
         frame_to(f, AT_MARKS);
-        frame_text(f, "%-*s %*s", (int)n, last, PEAK, "up to");
+        frame_text(f, "%-*s %*s", (int)n, last, PEAK, "graph top");
     }
     frame_bold(f, false);
     frame_line_end(f);

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * quota.c - --quota: how much of the pool the files below a directory may take.
+ *
+ * A directory is a group of the library (cm_group_set_quota). The pool remembers of each file in
+ * which group it is, so the number of the group must be the same at the next mount, whatever other
+ * quotas there are then: it is a hash of the path below DIR. (With several DIRs, what lies at that
+ * path below any of them counts together.) A file joins the group when it is attached, by the path
+ * by which it was found. The longest path counts.
+ *
+ * Owns: the numbers. Who: rules.c, backing_pool.c, control_ops.c.
+ */
+#include "control.h"
+#include "mount.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* ---- Options ------------------------------------------------------------------------------- */
+
+static int wrong(const char *name, const char *value, const char *why)
+{
+    fprintf(stderr, "cachemax-mount: %s=%s: %s\n", name, value, why);
+    return EXIT_USAGE;
+}
+
+/* A size, or a part of the pool. */
+static bool take_size(const char *text, struct quota *q)
+{
+    char *end;
+    const size_t n = strlen(text);
+
+    if (n > 0 && text[n - 1] == '%' && text[0] >= '0' && text[0] <= '9') {
+        q->percent = strtod(text, &end);
+        return end == text + n - 1 && q->percent > 0 && q->percent <= 100;
+    }
+    return rules_size(text, &q->bytes) && q->bytes >= 4096;
+}
+
+/* Names between single slashes, none of them "." or "..". */
+static bool is_path(const char *path)
+{
+    for (size_t n; *path; path += n + (path[n] == '/')) {
+        n = strcspn(path, "/");
+        if (n == 0 || (n <= 2 && !strncmp(path, "..", n)) || (path[n] == '/' && !path[n + 1]))
+            return false;
+    }
+    return true;
+}
+
+int quota_take(const char *name, const char *value, struct quotas *q)
+{
+    const char *const equals = strrchr(value, '=');
+    struct quota one = { .bytes = 0 };
+    size_t n;
+
+    if (!equals || !take_size(equals + 1, &one))
+        return wrong(name, value,
+                     "expected PATH=SIZE, such as logs=10G or logs=5%; SIZE is 4096 "
+                     "bytes or more, or at most 100%");
+    while (*value == '/')
+        value++;
+    n = value < equals ? (size_t)(equals - value) : 0;
+    while (n > 0 && value[n - 1] == '/')
+        n--;
+    one.path = strndup(value, n);
+    if (!one.path)
+        return EXIT_RUNTIME;
+    for (unsigned k = 0; k < q->n && n > 0; k++)
+        if (!strcmp(q->v[k].path, one.path)) {
+            free(one.path);
+            return wrong(name, value, "this directory has a quota already");
+        }
+    if (n == 0 || !is_path(one.path) || q->n == CM_GROUPS_MAX) {
+        const bool many = n > 0 && is_path(one.path);
+        free(one.path);
+        return wrong(name, value,
+                     many ? "there are 16 already, and not more are possible"
+                          : "the path must be one below the directory, without . or ..");
+    }
+    q->v[q->n++] = one;
+    return 0;
+}
+
+/* ---- Groups -------------------------------------------------------------------------------- */
+
+/* FNV-1a. 0 is no group. */
+static uint32_t group_number(const char *path)
+{
+    uint32_t h = 2166136261u;
+
+    for (const char *p = path; *p; p++)
+        h = (h ^ (unsigned char)*p) * 16777619u;
+    return h ? h : 1;
+}
+
+static int set_one(struct quota *q, uint64_t pool)
+{
+    const uint64_t bytes = q->bytes ? q->bytes : (uint64_t)(q->percent / 100 * (double)pool);
+    const struct quotas *const all = &mnt.opt.rules.quotas;
+    int rc;
+
+    q->group = group_number(q->path);
+    for (const struct quota *p = all->v; p < q; p++)
+        if (p->group == q->group) { /* one in 2^32 */
+            say(CM_LOG_ERROR, "quota=%s: the pool cannot tell it from %s: leave one out", q->path,
+                p->path);
+            return EXIT_USAGE;
+        }
+    rc = cm_group_set_quota(mnt.cache, q->group, bytes < 4096 ? 4096 : bytes);
+    if (rc == 0)
+        return 0;
+    say(CM_LOG_ERROR, "quota=%s: %s", q->path, cm_strerror(rc));
+    return EXIT_RUNTIME;
+}
+
+/* A mistyped path would limit nothing. */
+static void warn_missing(const struct quota *q)
+{
+    struct stat st;
+
+    for (unsigned k = 0; k < mnt.opt.places; k++)
+        if (fstatat(mnt.opt.place[k].fd, q->path, &st, 0) == 0 && S_ISDIR(st.st_mode))
+            return;
+    say(CM_LOG_WARNING, "quota=%s: there is no directory %s in %s now; the quota begins with it",
+        q->path, q->path, mnt.opt.dir);
+}
+
+int quota_begin(void)
+{
+    struct quotas *const all = &mnt.opt.rules.quotas;
+    cm_info info = { .struct_size = sizeof(info) };
+    int rc = 0;
+
+    if (all->n == 0)
+        return 0;
+    cm_get_info(mnt.cache, &info);
+    for (unsigned k = 0; k < all->n && !rc; k++)
+        if (!(rc = set_one(&all->v[k], info.slots * 4096)))
+            warn_missing(&all->v[k]);
+    return rc;
+}
+
+/* 0: none. */
+static uint32_t group_of(const char *path)
+{
+    const struct quotas *const all = &mnt.opt.rules.quotas;
+    uint32_t group = 0;
+    size_t longest = 0;
+
+    for (unsigned k = 0; k < all->n; k++) {
+        const size_t n = strlen(all->v[k].path);
+
+        if (n > longest && !strncmp(path, all->v[k].path, n) && path[n] == '/') {
+            longest = n;
+            group = all->v[k].group;
+        }
+    }
+    return group;
+}
+
+void quota_join(cm_file *cf, int fd)
+{
+    char whole[PATH_MAX];
+    const char *path = NULL;
+
+    if (mnt.opt.rules.quotas.n && path_of(fd, whole) >= 0)
+        path = place_below(whole);
+    /* A file that moves meanwhile stays in its group. What is left to do after an error is done at
+     * the next attach: the pool serves nothing of a file whose record it could not write. */
+    if (path)
+        (void)cm_file_set_group(cf, group_of(path));
+}
+
+void quota_tell(struct control_client *c)
+{
+    const struct quotas *const all = &mnt.opt.rules.quotas;
+    char text[PATH_MAX + 64];
+    uint64_t used, most;
+
+    for (unsigned k = 0; k < all->n; k++)
+        if (cm_group_usage(mnt.cache, all->v[k].group, &used, &most) == 0) {
+            snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 " %s", used, most, all->v[k].path);
+            (void)control_is_text(c, "quota", text);
+        }
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * quota.h - --quota: how much of the pool the files below a directory may take.
+ */
+#ifndef CACHEMAX_MOUNT_QUOTA_H
+#define CACHEMAX_MOUNT_QUOTA_H
+
+#include "cachemax.h"
+
+struct control_client;
+
+struct quota {
+    char *path;     /* below a DIR */
+    uint64_t bytes; /* 0: a part of the pool */
+    double percent; /* ... this one */
+    uint32_t group; /* its number in the pool; set by quota_begin() */
+};
+struct quotas {
+    struct quota v[CM_GROUPS_MAX];
+    unsigned n;
+};
+
+/* Takes PATH=SIZE. 0, or an exit status after a message. */
+int quota_take(const char *name, const char *value, struct quotas *q);
+
+/* The rest uses mnt.opt.rules.quotas, and does nothing if there are none. */
+/* The pool has just been opened. 0, or an exit status after a message. */
+int quota_begin(void);
+/* Puts an attached file into the group of the path behind an O_PATH descriptor. */
+void quota_join(cm_file *cf, int fd);
+/* A line for each of them: bytes used, bytes allowed, path. */
+void quota_tell(struct control_client *c);
+
+#endif

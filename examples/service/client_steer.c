@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * client_steer.c - what a program asks about files and the pool, and keeping files there.
+ *
+ * Owns: nothing. These calls have no meaning without the service, so they say when it is away. None
+ * waits longer than the time-out of the client.
+ *
+ * Who: programs, by cachemax_client.h; client_through.c.
+ */
+#include "client_file.h"
+
+/* Asks by a link, which is released; NULL: there is none. The result, or CMC_AWAY. */
+static int ask_by(struct link *l, const struct request *q, struct answer *a)
+{
+    int64_t result = LINK_LOST;
+
+    if (!l)
+        return CMC_AWAY;
+    if (link_steers(l)) {
+        link_settle(l); /* what was filled before counts */
+        result = link_ask(l, q, a);
+    }
+    link_drop(l);
+    return result == LINK_LOST ? CMC_AWAY : (int)result;
+}
+
+int cmc_file_cached(cmc_file *f, uint64_t offset, uint64_t len, uint64_t *bytes, int *kept)
+{
+    const struct cmp_count m = { .offset = offset, .len = len };
+    struct request q = { .command = CMP_COUNT, .body = &m, .body_len = sizeof(m) };
+    struct cmp_count_reply r = { .cached = 0 };
+    struct answer a = { .body = &r, .body_room = sizeof(r) };
+    int e;
+
+    if (!f || !bytes || len > CMP_COUNT_MAX || offset > (uint64_t)INT64_MAX - len)
+        return CM_EINVAL;
+    e = ask_by(client_hold(f, &q.file), &q, &a);
+    *bytes = r.cached < len ? r.cached : len;
+    if (kept)
+        *kept = r.kept == 1;
+    return e;
+}
+
+int cmc_file_set_keep(cmc_file *f, int keep)
+{
+    const struct cmp_keep m = { .keep = keep != 0 };
+    struct request q = { .command = CMP_KEEP, .body = &m, .body_len = sizeof(m) };
+    struct answer a = { .body = NULL };
+
+    return f ? ask_by(client_hold(f, &q.file), &q, &a) : CM_EINVAL;
+}
+
+int cmc_look_up(cmc_client *k, const cm_file_id *id)
+{
+    struct cmp_look_up m = { .id_hi = 0 };
+    const struct request q = { .command = CMP_LOOK_UP, .body = &m, .body_len = sizeof(m) };
+    struct answer a = { .body = NULL };
+
+    if (!k || !id || (id->hi | id->lo) == 0)
+        return CM_EINVAL;
+    m = (struct cmp_look_up){ .id_hi = id->hi, .id_lo = id->lo };
+    return ask_by(client_link(k), &q, &a);
+}
+
+int cmc_pool(cmc_client *k, cm_info *info)
+{
+    const struct request q = { .command = CMP_POOL };
+    struct cmp_pool_reply r = { .size = 0 };
+    struct answer a = { .body = &r, .body_room = sizeof(r) };
+    int e;
+
+    if (!k || !info)
+        return CM_EINVAL;
+    e = ask_by(client_link(k), &q, &a);
+    if (e < 0)
+        return e;
+    info->size = r.size;
+    info->slots = r.slots;
+    info->used_slots = r.used;
+    info->mode = r.mode;
+    info->kept_files = r.kept_files;
+    info->kept_bytes = r.kept_bytes;
+    info->kept_max = r.kept_max;
+    memcpy(info->uuid, r.uuid, sizeof(info->uuid));
+    return 0;
+}

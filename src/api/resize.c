@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * resize.c - gives a pool another size.
+ *
+ * Owns: the order of the steps. The old pool is locked as by an owner, and not changed. A new file
+ * is made beside it and filled (resize_carry.c). Its superblocks come when all else is synced: up
+ * to then it is no pool. They say what the old ones said of epoch, boots, incarnations and failed
+ * fsyncs, and whether the pool was closed cleanly, so the next open judges as it would have judged
+ * the old pool. Then the new file takes the name of the old one, in one step. The old file has no
+ * name any more; its superblocks are removed, so that a process that has just opened it, and waits
+ * for the lock, or another link to it, finds no pool. docs/decisions/resize.md says why the pool is
+ * copied and not changed in place.
+ *
+ * Who: users, through cachemax.h; api/.
+ */
+#include "api/resize.h"
+
+#define BESIDE ".cachemax-resize"
+#define STEP_CALLS 256u
+#define FLUSH_BYTES ((size_t)1 << 20)
+
+/* ---- Small things ---------------------------------------------------------------------------- */
+
+int cm_resize_step(struct cm_resizing *z, uint64_t bytes)
+{
+    z->done += bytes;
+    if (!z->opts.progress || z->calls++ % STEP_CALLS != 0)
+        return 0;
+    return z->opts.progress(z->opts.progress_ctx, z->done, z->all) ? CM_ECANCELED : 0;
+}
+
+/* Of cm_plat_file_create: to cancel it. Its bytes are not copied ones. */
+static int making(void *ctx, uint64_t done, uint64_t total)
+{
+    const struct cm_resizing *z = ctx;
+    (void)done, (void)total;
+    return z->opts.progress ? z->opts.progress(z->opts.progress_ctx, 0, z->all) : 0;
+}
+
+static int refuse(const struct cm_resizing *z, int code, const char *path, const char *why)
+{
+    return cm_refuse(z->opts.log, z->opts.log_ctx, code, "%s: %s", path, why);
+}
+
+static int take_options(struct cm_resizing *z, const cm_resize_options *opts)
+{
+    cm_resize_options *o = &z->opts;
+    if (cm_take_options(o, sizeof(*o), opts) || o->flags != 0 || !cm_all_zero(o->reserved, 4))
+        return cm_refuse(
+            o->log, o->log_ctx, CM_EINVAL,
+            "cm_resize_options: an option is set that this library (version %s) does not know",
+            cm_version());
+    return 0;
+}
+
+static int open_old(struct cm_resizing *z, const char *path)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    o.log = z->opts.log;
+    o.log_ctx = z->opts.log_ctx;
+    int e = cm_open_unchanged(path, &o, &z->old);
+    if (e)
+        return e;
+    /* As it is in the file: the open has judged its copy. */
+    e = cm_super_read(z->old->media.base, &z->was, &z->old->super.damaged);
+    z->report->old_size = z->was.pool_size;
+    return e < 0 ? e : 0;
+}
+
+/* ---- The plan -------------------------------------------------------------------------------- */
+
+/* The number of files that the pool was made for; 0: that follows from its size. */
+static uint64_t wanted_files(const struct cm_geometry *was)
+{
+    struct cm_geometry g;
+    if (cm_format_plan(was->pool_size, 0, was->incompat, &g) == 0 &&
+        g.record_buckets == was->record_buckets)
+        return 0;
+    return cm_format_max_files(was);
+}
+
+/* Plans the new pool, and chooses what goes there. Files of chosen blocks need records, too. */
+static int plan(struct cm_resizing *z, struct cm_geometry *g)
+{
+    const struct cm_geometry *was = &z->old->media.geo;
+    struct cm_geometry more;
+    int e = cm_format_plan(z->opts.size, wanted_files(was), was->incompat, g);
+    if (e == CM_EINVAL) /* no room for so many files */
+        e = cm_format_plan(z->opts.size, 0, was->incompat, g);
+    if (e)
+        return cm_refuse(z->opts.log, z->opts.log_ctx, e,
+                         "pool size %llu: must be a multiple of %u between %llu and %llu",
+                         (unsigned long long)z->opts.size, CM_BLOCK_SIZE,
+                         (unsigned long long)cm_format_size_min(was->incompat),
+                         (unsigned long long)CM_POOL_SIZE_MAX);
+    cm_carry_choose(z, g->slots);
+    const uint64_t files = cm_carry_files(z);
+    if (files > cm_format_max_files(g) &&
+        cm_format_plan(z->opts.size, files, was->incompat, &more) == 0) {
+        *g = more;
+        cm_carry_choose(z, g->slots);
+    }
+    z->all = z->chosen * CM_BLOCK_SIZE;
+    return 0;
+}
+
+/* ---- The new pool ---------------------------------------------------------------------------- */
+
+/* What the superblock says of the pool's life is true of the copy, too. */
+static int begin_super(struct cm_resizing *z)
+{
+    const struct cm_super *was = &z->was;
+    struct cm_super *sb = &z->super;
+    uint8_t uuid[16];
+    uint64_t seed;
+    int e = cm_plat_random(uuid, sizeof(uuid));
+    if (e == 0)
+        e = cm_plat_random(&seed, sizeof(seed));
+    if (e)
+        return e;
+    cm_super_init(sb, &z->to.geo, uuid, seed, was->created_ns);
+    sb->compat = was->compat;
+    sb->epoch = was->epoch;
+    sb->inc_mark = was->inc_mark;
+    sb->state = was->state;
+    sb->durability = was->durability;
+    sb->boot_number = was->boot_number;
+    sb->owner_pid = was->owner_pid;
+    memcpy(sb->boot_id, was->boot_id, sizeof(sb->boot_id));
+    memcpy(sb->mount_id, was->mount_id, sizeof(sb->mount_id));
+    sb->failed_boot = was->failed_boot;
+    sb->unnamed_boot = was->unnamed_boot;
+    memcpy(sb->failed_boot_id, was->failed_boot_id, sizeof(sb->failed_boot_id));
+    sb->torn_epoch = was->torn_epoch;
+    sb->boot_first = was->boot_first;
+    z->to.hash_seed = seed;
+    z->to.check_key = cm_format_check_key(uuid, sb->epoch);
+    return 0;
+}
+
+/* Makes the file and maps it. The files are not told apart by mode or group until it gets its
+ * name. */
+static int make_file(struct cm_resizing *z, const char *made)
+{
+    enum cm_durability d;
+    int e = cm_plat_file_create(&z->new_file, made, z->opts.size, !z->old->file.sparse, making, z);
+    if (e == 0)
+        e = cm_plat_file_map(&z->new_file, z->to.geo.data_align, &d);
+    if (e)
+        return e;
+    z->to.base = z->new_file.base;
+    z->to.file = &z->new_file;
+    z->to.ops = cm_persist_choose(d == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
+    z->synced = d == CM_DURABILITY_PAGECACHE;
+    e = cm_guard_add(z->to.base, (size_t)z->opts.size);
+    z->guarded = e == 0;
+    return e;
+}
+
+/* With DAX the stores of metadata are flushed here, all at once. Payload is copied past the
+ * caches. */
+static int settle(struct cm_resizing *z)
+{
+    const uint8_t *const base = z->to.base;
+    int e = 0;
+    for (uint64_t at = z->to.geo.record_offset; at < z->to.geo.slot_offset && e == 0;) {
+        const uint64_t left = z->to.geo.slot_offset - at;
+        const size_t n = left < FLUSH_BYTES ? (size_t)left : FLUSH_BYTES;
+        e = cm_media_flush(&z->to, base + at, n);
+        at += n;
+    }
+    cm_media_fence(&z->to); /* before the superblocks say that it is a pool */
+    return e ? e : cm_plat_file_sync(&z->new_file, 0, 0);
+}
+
+static int write_super(struct cm_resizing *z)
+{
+    struct cm_superblocks s = { .media = &z->to, .file = &z->new_file, .sync = z->synced };
+    s.now = z->super;
+    s.now.frontier = z->slots_used;
+    if (z->unnamed || z->older)
+        s.now.unnamed_boot = s.now.failed_boot;
+    if (s.now.state == CM_SUPER_CLEAN && z->was.memo.generation != 0)
+        s.now.memo.generation = CM_RESIZE_GENERATION; /* its hand begins with the first slot */
+    int e = cm_super_format(&s);
+    return e ? e : cm_plat_file_sync(&z->new_file, 0, z->to.geo.index_offset);
+}
+
+static int fill(struct cm_resizing *z, const char *made)
+{
+    cm_stats_data stats;
+    int e = make_file(z, made);
+    if (e == 0)
+        e = begin_super(z);
+    if (e == 0 && !z->report->emptied)
+        e = cm_carry(z);
+    if (e == 0 && cm_stats_sum(z->old->media.base, &stats) == 0)
+        cm_stats_inherit(&z->to, stats.lifetime_pool_bytes + z->slots_used * CM_BLOCK_SIZE);
+    if (e == 0)
+        e = settle(z);
+    if (e == 0)
+        e = write_super(z);
+    return e == CM_EIO && z->old->file.sparse ? CM_ENOSPC : e; /* a hole could not be filled */
+}
+
+/* ---- The exchange ---------------------------------------------------------------------------- */
+
+/* Removes what a killed call has left. It was complete, so it is a pool. */
+static int remove_left(const struct cm_resizing *z, const char *made)
+{
+    cm_info info = CM_INFO_INIT;
+    const int e = cm_pool_info(made, &info);
+    if (e == CM_ENOENT)
+        return 0;
+    if (e == 0 && !info.owned) {
+        cm_plat_file_remove(made);
+        return 0;
+    }
+    return refuse(z, CM_EEXIST, made,
+                  "is in the way: no left-over of a resize, or in use; move it away");
+}
+
+/* The old file has no name any more. A process that has opened it before may get its lock next. */
+static void kill_old(struct cm_resizing *z)
+{
+    struct cm_superblocks s = { .media = &z->old->media };
+    if (z->old->file.handle == -1)
+        return;
+    (void)cm_super_kill(&s);
+    (void)cm_plat_file_sync(&z->old->file, 0, CM_STATS_OFFSET);
+}
+
+static int exchange(struct cm_resizing *z, const char *made, const char *path)
+{
+    bool replaced = false;
+    cm_guard_remove(z->to.base);
+    z->guarded = false;
+    int e = cm_plat_file_link(&z->new_file, made);
+    if (e) {
+        cm_plat_file_abandon(&z->new_file, made);
+        return e;
+    }
+    e = cm_plat_file_replace(&z->new_file, made, &z->old->file, path, &replaced);
+    if (replaced)
+        kill_old(z);
+    cm_plat_file_close(&z->new_file);
+    if (!replaced)
+        cm_plat_file_remove(made);
+    return e;
+}
+
+/* The name of the new file. False: it is too long. (The engine has no strlen, because it also runs
+ * without a C library.) */
+static bool put_beside(char made[PLAT_PATH], const char *real)
+{
+    size_t n = 0;
+    while (real[n])
+        n++;
+    if (n + sizeof(BESIDE) > PLAT_PATH)
+        return false;
+    memcpy(made, real, n);
+    memcpy(made + n, BESIDE, sizeof(BESIDE));
+    return true;
+}
+
+static int resize(struct cm_resizing *z, const char *path, char real[2 * PLAT_PATH])
+{
+    char *const made = real + PLAT_PATH;
+    int e = cm_plat_real_path(path, real);
+    if (e == 0 && !put_beside(made, real))
+        e = CM_EINVAL;
+    if (e)
+        return refuse(z, e, path, cm_strerror(e));
+    e = remove_left(z, made);
+    if (e == 0)
+        e = cm_carry_look(z);
+    if (e == 0)
+        e = plan(z, &z->to.geo);
+    z->report->emptied = z->old->must_empty || z->older;
+    if (e == 0)
+        e = fill(z, made);
+    if (z->guarded && e)
+        cm_guard_remove(z->to.base);
+    if (e)
+        cm_plat_file_abandon(&z->new_file, made);
+    return e ? e : exchange(z, made, real);
+}
+
+int cm_resize(const char *path, const cm_resize_options *opts, cm_resize_report *report)
+{
+    cm_resize_report r = { 0 };
+    struct cm_resizing z = { .report = &r, .new_file = PLAT_FILE_INIT };
+    if (!path || !opts || (report && !cm_can_give_result(report)))
+        return CM_EINVAL;
+    const int cancel = cm_plat_cancel_off();
+    int e = take_options(&z, opts);
+    if (e == 0)
+        e = open_old(&z, path);
+    if (z.old) {
+        char *names = cm_cache_alloc(z.old, 2 * PLAT_PATH);
+        if (e == 0)
+            e = names ? resize(&z, path, names) : CM_ENOMEM;
+        cm_cache_free(z.old, names, 2 * PLAT_PATH);
+        cm_carry_free(&z);
+        cm_cache_destroy(z.old);
+    }
+    cm_plat_cancel_back(cancel);
+    if (report)
+        (void)cm_give_result(report, &r, sizeof(r));
+    return e;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * cmd_resize.c - "cachemax resize": gives a pool another size, and keeps what is cached.
+ *
+ * The library does it (cm_resize). This file reads the size, and says what stayed and what did not.
+ */
+#include "tool/control/control.h"
+#include "tool/tool.h"
+#include "tool/os.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_result(const char *pool, uint64_t size, const cm_resize_report *r)
+{
+    char now[TOOL_NUMBER_MAX], was[TOOL_NUMBER_MAX], kept[TOOL_NUMBER_MAX], all[TOOL_NUMBER_MAX];
+    const uint64_t stayed = r->blocks - r->no_room - r->damaged;
+
+    (void)printf("%s: %s now, was %s\n", pool, tool_bytes(now, size), tool_bytes(was, r->old_size));
+    if (r->emptied) {
+        (void)puts("  empty: its next use would have emptied it, because it was not closed before "
+                   "the system stopped, or its superblock is older than the rest");
+        return;
+    }
+    (void)printf("  kept %s of %s that were cached (%.2f %%)\n",
+                 tool_bytes(kept, stayed * CM_BLOCK_SIZE),
+                 tool_bytes(all, r->blocks * CM_BLOCK_SIZE),
+                 r->blocks ? tool_share(stayed, r->blocks) : 100.0);
+    if (r->no_room)
+        (void)printf("  dropped %s that have no room; what was used most often stayed\n",
+                     tool_bytes(kept, r->no_room * CM_BLOCK_SIZE));
+    if (r->damaged)
+        (void)printf("  dropped %" PRIu64 " blocks that were damaged\n", r->damaged);
+    (void)printf("  knows %" PRIu64 " of %" PRIu64 " files", r->files - r->files_lost, r->files);
+    if (r->kept_files)
+        (void)printf(", %" PRIu64 " of them pinned", r->kept_files);
+    (void)puts("");
+}
+
+static int no_space(const char *pool, uint64_t size)
+{
+    char parent[1024], need[TOOL_NUMBER_MAX], space[TOOL_NUMBER_MAX], left[96] = "";
+    struct os_volume volume;
+
+    os_parent(pool, parent, sizeof(parent));
+    if (os_volume(parent, &volume))
+        (void)snprintf(left, sizeof(left), ", the volume has %s", tool_bytes(space, volume.free));
+    tool_message(pool,
+                 "not enough space: the new pool is made beside the old one and needs %s%s; "
+                 "nothing was changed. Make room. Or, if the pool may be empty then, delete it and "
+                 "make it anew with 'cachemax create'",
+                 tool_bytes(need, size), left);
+    return TOOL_FAILED;
+}
+
+/* Where the pool is mounted, of the mounts that this process can see; NULL: nowhere. Free it. */
+static char *mounted_at(const char *pool)
+{
+    struct os_mount *mounts = NULL;
+    char *const real = os_real_path(pool), *point = NULL;
+    size_t n = 0;
+
+    if (real && os_read_mounts(&mounts, &n) == 0) {
+        for (size_t i = 0; i < n && !point; i++) {
+            char *source = mounts[i].source ? os_real_path(mounts[i].source) : NULL;
+
+            if (source && !strcmp(source, real)) {
+                point = mounts[i].point;
+                mounts[i].point = NULL;
+            }
+            free(source);
+        }
+    }
+    os_free_mounts(mounts, n);
+    free(real);
+    return point;
+}
+
+/* A pool that is in use cannot get another size: says who uses it, and what to do. */
+static int in_use(const char *pool, const char *size)
+{
+    cm_info info = CM_INFO_INIT;
+    char *point = mounted_at(pool), *where, *name;
+
+    if (!point)
+        return tool_pool_error(pool, CM_EOWNED, TOOL_OPENING);
+    if (cm_pool_info(pool, &info) != 0)
+        info.owner_pid = 0;
+    where = malloc(TOOL_PRINTABLE_MAX(strlen(point)));
+    name = malloc(TOOL_PRINTABLE_MAX(strlen(pool)));
+    if (where && name)
+        tool_message(tool_printable(name, pool),
+                     "is in use by cachemax-mount (process %" PRIu32
+                     ") at %s. Unmount it, resize, and mount it again with its options:\n"
+                     "  fusermount3 -u '%s'\n"
+                     "  cachemax resize '%s' %s\n"
+                     "If a unit of systemd mounts it, 'systemctl stop' and 'systemctl start' that "
+                     "unit instead. What is cached stays",
+                     info.owner_pid, tool_printable(where, point), where, name, size);
+    free(where);
+    free(name);
+    free(point);
+    return TOOL_OWNED;
+}
+
+static int resize_error(const char *pool, int code, uint64_t size)
+{
+    if (code == CM_ENOSPC)
+        return no_space(pool, size);
+    if (code == CM_ECANCELED) {
+        tool_message(pool, "interrupted; the pool is as it was");
+        os_end_interrupted();
+    }
+    if (code == CM_EMOVED) {
+        tool_message(pool, "was replaced by another file meanwhile; that one was left untouched");
+        return TOOL_FAILED;
+    }
+    if (code == CM_EEXIST) /* the log's line says which file it is */
+        return TOOL_FAILED;
+    return tool_pool_error(pool, code, TOOL_OPENING);
+}
+
+static int run_resize(const struct tool_args *args)
+{
+    struct tool_log log = { .pool = args->operand, .max_level = CM_LOG_WARNING };
+    cm_resize_options options = CM_RESIZE_OPTIONS_INIT;
+    cm_resize_report report = CM_RESIZE_REPORT_INIT;
+    struct tool_progress progress;
+    cm_info info = CM_INFO_INIT;
+    int rc;
+
+    if (!args->more[0]) {
+        tool_message(NULL, "'resize' needs the pool's new size, such as 8G");
+        return TOOL_USAGE;
+    }
+    rc = tool_read_pool_size("SIZE", args->more[0], cm_pool_size_min(), &options.size);
+    if (rc != TOOL_OK)
+        return rc;
+    rc = cm_pool_info(args->operand, &info);
+    if (rc == 0 && info.size == options.size) {
+        (void)printf("%s: has that size already\n", args->operand);
+        return tool_end_output(TOOL_OK);
+    }
+    options.progress = progress_step;
+    options.progress_ctx = &progress;
+    options.log = tool_log_line;
+    options.log_ctx = &log;
+    os_catch_interrupts();
+    progress_begin(&progress, "resize", options.size, false);
+    log.opening = true;
+    rc = cm_resize(args->operand, &options, &report);
+    if (rc == CM_EOWNED && owner_leaves(args->operand))
+        rc = cm_resize(args->operand, &options, &report);
+    log.opening = false;
+    progress_end(&progress);
+    tool_print_held(&log, rc);
+    if (rc == CM_EOWNED)
+        return in_use(args->operand, args->more[0]);
+    if (rc != 0)
+        return resize_error(args->operand, rc, options.size);
+    print_result(args->operand, options.size, &report);
+    return tool_end_output(TOOL_OK);
+}
+
+const struct tool_command tool_resize = {
+    .name = "resize",
+    .operand = "POOL",
+    .more = "SIZE",
+    .more_max = 1,
+    .summary = "Give a pool another size, and keep what is cached",
+    .help =
+        "SIZE is written as for 'create'. Nobody may have the pool open: stop the mount or the\n"
+        "service first, and start it again afterwards.\n"
+        "A smaller pool keeps pinned files first, then what was used most often. Pins, quotas\n"
+        "and the names of files stay.\n"
+        "The new pool is made beside the old one, and takes its place at the end in one step.\n"
+        "So the volume must have room for both. Whatever happens meanwhile, also a power cut,\n"
+        "the pool is the whole old one or the whole new one.\n"
+        "\n"
+        "Examples:\n"
+        "  cachemax resize /pmem/cache.pool 128G\n",
+    .run = run_resize,
+};

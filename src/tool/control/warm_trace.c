@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * warm_trace.c - "cachemax warm --trace": a mount reads into its pool what a trace reads.
+ *
+ * profile.c says what that is, in parts, the best ones first. The mount gets one part at a time, up
+ * to 15/16 of the blocks that its pool has: it evicts not quite in the order in which blocks came.
+ * If the pool is full of used blocks, there is less room. The mount does not remember the parts
+ * before, so this file looks whether the pool is full: now and then it asks again for blocks that
+ * were warmed before. If most of them had to be read once more, going on would only push out what
+ * was warmed.
+ *
+ * A file that is missing, or shorter than it was, is told once and skipped.
+ */
+#include "tool/control/control.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAP_SECONDS 0.1
+#define TOLD_MAX 8u /* files that have a message of their own */
+#define SAMPLES 8u
+#define ENOUGH_SAMPLES 4u
+
+/* A file is FINE, or SHORTER than it was, or OUT: it is not asked for any more. */
+enum { FINE, SHORTER, OUT };
+
+struct sweep_trace {
+    const struct warm_trace *w;
+    struct profile profile;
+    struct control *c;
+    const struct os_mount *mount;
+    struct tool_progress progress;
+    /* Of what was asked for last. */
+    struct control_end end;
+    uint64_t size, cached, stored, read, slots, left_out;
+    bool sampling; /* it is not part of the work */
+
+    uint8_t *state; /* for each file */
+    uint64_t began;
+    uint64_t total, passed; /* bytes of the parts: all that may be done; what is done */
+    uint64_t sum_cached, sum_stored, sum_read;
+    uint64_t missing, shorter, failed; /* files */
+    uint64_t outside;                  /* the same, by the rules of the mount */
+    uint64_t partly;                   /* parts */
+    int full;               /* why it ended early: a CM_NOT_STORED_* code, or CM_ECANCELED */
+    size_t sample[SAMPLES]; /* parts that were stored */
+    unsigned samples;
+};
+
+/* ---- Asking ---------------------------------------------------------------------------------- */
+
+static void on_is(void *ctx, const char *name, const char *value)
+{
+    struct sweep_trace *s = ctx;
+    uint64_t *const at = !strcmp(name, "size")       ? &s->size
+                         : !strcmp(name, "cached")   ? &s->cached
+                         : !strcmp(name, "stored")   ? &s->stored
+                         : !strcmp(name, "read")     ? &s->read
+                         : !strcmp(name, "slots")    ? &s->slots
+                         : !strcmp(name, "left_out") ? &s->left_out
+                                                     : NULL;
+
+    if (at && !control_number(value, at))
+        *at = 0;
+}
+
+static int on_at(void *ctx, uint64_t done, uint64_t total)
+{
+    struct sweep_trace *s = ctx;
+
+    (void)total;
+    return progress_step(&s->progress, s->passed + (s->sampling ? 0 : done), s->total);
+}
+
+/* 0, or an error after a message. */
+static int ask(struct sweep_trace *s, const char *verb, const char *text)
+{
+    const struct control_listener listener = { .is = on_is, .at = on_at, .ctx = s };
+    int error;
+
+    s->size = s->cached = s->stored = s->read = s->left_out = 0;
+    error = control_ask(s->c, verb, *text ? s->w->rate : 0, text, OS_FOREVER, &listener, &s->end);
+    if (error == 0 && s->end.code == CONTROL_AWAY)
+        error = CONTROL_AWAY; /* the other parts would get the same answer */
+    if (error && error != CONTROL_STOPPED && !os_interrupted()) {
+        progress_end(&s->progress);
+        tool_message(s->mount->point, "%s", control_error_text(error));
+    }
+    return error;
+}
+
+static int ask_for(struct sweep_trace *s, uint32_t file, uint64_t off, uint64_t len)
+{
+    char text[CONTROL_PATH_MAX];
+    const int n =
+        snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 " %s", off, len, s->profile.path[file]);
+
+    if (n > 0 && (size_t)n < sizeof(text))
+        return ask(s, "warmpart", text);
+    s->end.code = CM_EINVAL;
+    (void)snprintf(s->end.text, sizeof(s->end.text), "its path is too long");
+    return 0;
+}
+
+/* ---- What came of it ------------------------------------------------------------------------- */
+
+/* The first ones have a line each. */
+static void tell(struct sweep_trace *s, uint32_t file, uint8_t state, const char *text)
+{
+    const char *path = s->profile.path[file];
+    char *shown;
+
+    s->state[file] = state;
+    if (s->missing + s->shorter + s->failed + s->outside > TOLD_MAX)
+        return;
+    shown = malloc(TOOL_PRINTABLE_MAX(strlen(path)));
+    progress_end(&s->progress);
+    tool_message(shown ? tool_printable(shown, path) : NULL, "%s", text);
+    free(shown);
+}
+
+static void note(struct sweep_trace *s, const struct profile_part *part)
+{
+    char text[TOOL_PRINTABLE_MAX(sizeof(s->end.text))];
+    const int code = s->end.code;
+
+    if (code == CM_NOT_STORED_ROOM || code == CM_NOT_STORED_MODE || code == CM_ECANCELED)
+        s->full = code;
+    s->partly += code > 0 || code == CM_ECANCELED;
+    if (code == CONTROL_NO_FILE || code == CONTROL_NO_DIRECTORY) {
+        s->missing++;
+        tell(s, part->file, OUT, "is missing");
+    } else if (s->left_out) {
+        s->outside++;
+        tell(s, part->file, OUT, "is left out by the rules of the mount");
+    } else if (code < 0 && code != CM_ECANCELED) {
+        s->failed++;
+        tell(s, part->file, OUT,
+             code == CM_ENOTSUP ? "is not cached there: the mount cannot tell it from other files"
+                                : tool_printable(text, s->end.text));
+    } else if (s->size + CM_BLOCK_SIZE <= part->off + part->len && s->state[part->file] == FINE) {
+        s->shorter++; /* whole blocks are missing at its end */
+        tell(s, part->file, SHORTER, "is shorter than it was");
+    }
+    s->sum_cached += s->cached;
+    s->sum_stored += s->stored;
+    s->sum_read += s->read;
+    s->passed += part->len;
+}
+
+/* Waits until what was read fits the rate. */
+static void keep_to_rate(struct sweep_trace *s)
+{
+    while (s->w->rate && !os_interrupted()) {
+        const double due =
+            (double)s->sum_read / (double)s->w->rate - (double)(cm_now() - s->began) / 1e9;
+
+        if (due <= 0)
+            return;
+        os_sleep(due < NAP_SECONDS ? due : NAP_SECONDS);
+        (void)progress_step(&s->progress, s->passed, s->total);
+    }
+}
+
+/* After a part that was stored: keeps it in mind, one of each eighth of the work, and looks whether
+ * those before are still there. */
+static int look_back(struct sweep_trace *s, size_t part)
+{
+    unsigned gone = 0;
+    int error = 0;
+
+    if (s->samples == SAMPLES || s->passed < s->total / SAMPLES * s->samples || s->stored == 0)
+        return 0;
+    s->sampling = true;
+    for (unsigned i = 0; i < s->samples && error == 0; i++) {
+        const struct profile_part *p = &s->profile.part[s->sample[i]];
+
+        error = ask_for(s, p->file, p->off, CM_BLOCK_SIZE);
+        s->sum_read += s->read;
+        gone += s->read > 0;
+    }
+    s->sampling = false;
+    if (s->samples >= ENOUGH_SAMPLES && gone > s->samples / 2)
+        s->full = CM_NOT_STORED_ROOM;
+    s->sample[s->samples++] = part;
+    return error;
+}
+
+static int do_parts(struct sweep_trace *s)
+{
+    /* What is missing, or was not stored, takes no room. */
+    uint64_t room = (s->slots - s->slots / 16) * CM_BLOCK_SIZE;
+    int error = 0;
+
+    s->total = s->profile.bytes;
+    progress_begin(&s->progress, "warm", s->total, s->w->quiet);
+    s->began = cm_now();
+    for (size_t i = 0; i < s->profile.parts && !s->full && error == 0; i++) {
+        struct profile_part part = s->profile.part[i];
+
+        if (s->state[part.file] == OUT) {
+            s->passed += part.len;
+            continue;
+        }
+        if (room == 0) {
+            s->full = CM_NOT_STORED_ROOM;
+            break;
+        }
+        part.len = part.len < room ? part.len : room;
+        error = ask_for(s, part.file, part.off, part.len);
+        if (error == 0) {
+            note(s, &part);
+            room -= s->cached < part.len ? s->cached : part.len;
+            if (room == 0 && part.len < s->profile.part[i].len)
+                s->full = CM_NOT_STORED_ROOM;
+            keep_to_rate(s);
+            error = look_back(s, i);
+        }
+        if (os_interrupted())
+            break;
+    }
+    progress_end(&s->progress);
+    return error && error != CONTROL_STOPPED && !os_interrupted() ? TOOL_NO_MOUNT : TOOL_OK;
+}
+
+/* ---- Output ---------------------------------------------------------------------------------- */
+
+static void print_lines(const struct sweep_trace *s)
+{
+    char cached[TOOL_NUMBER_MAX], all[TOOL_NUMBER_MAX], read[TOOL_NUMBER_MAX];
+
+    (void)printf("%zu %s, of which the trace reads %s: %s cached, %s of it read now\n",
+                 s->profile.read, s->profile.read == 1 ? "file" : "files",
+                 tool_bytes(all, s->profile.bytes), tool_bytes(cached, s->sum_cached),
+                 tool_bytes(read, s->sum_stored));
+}
+
+static void print_json(const struct sweep_trace *s)
+{
+    struct tool_json j;
+
+    json_begin(&j, stdout, false);
+    json_number(&j, "files", s->profile.read);
+    json_number(&j, "bytes", s->profile.bytes);
+    json_number(&j, "cached_bytes", s->sum_cached);
+    json_number(&j, "stored_bytes", s->sum_stored);
+    json_number(&j, "read_bytes", s->sum_read);
+    json_number(&j, "missing_files", s->missing);
+    json_number(&j, "shorter_files", s->shorter);
+    json_number(&j, "failed_files", s->failed);
+    json_number(&j, "left_out_files", s->outside);
+    if (s->full)
+        json_string(&j, "ended", cm_errname(s->full));
+    else
+        json_null(&j, "ended");
+    json_end(&j);
+}
+
+static void say_why(const struct sweep_trace *s)
+{
+    char passed[TOOL_NUMBER_MAX], all[TOOL_NUMBER_MAX];
+
+    if (s->missing + s->shorter + s->failed + s->outside > TOLD_MAX)
+        tool_message(NULL,
+                     "in all %" PRIu64 " files are missing, %" PRIu64 " shorter, %" PRIu64
+                     " not readable, %" PRIu64 " left out",
+                     s->missing, s->shorter, s->failed, s->outside);
+    if (s->full == CM_NOT_STORED_MODE)
+        tool_message(NULL, "the pool takes no blocks: its mode is not normal ('cachemax mode'), or "
+                           "a sync of a file has failed");
+    else if (s->full == CM_ECANCELED)
+        tool_message(NULL, "the mount is ending");
+    else if (s->full)
+        tool_message(NULL,
+                     "the pool is full after %s of %s; what was read least often was left out",
+                     tool_bytes(passed, s->sum_cached), tool_bytes(all, s->profile.bytes));
+    else if (s->partly)
+        tool_message(NULL,
+                     "%" PRIu64 " %s cached in part: a file was written, or expired, "
+                     "meanwhile; warm again",
+                     s->partly, s->partly == 1 ? "range is" : "ranges are");
+}
+
+static int outcome(const struct sweep_trace *s)
+{
+    if (s->failed)
+        return TOOL_FAILED;
+    return s->full || s->partly || s->missing || s->shorter || s->outside ? TOOL_PARTLY : TOOL_OK;
+}
+
+/* ---- All of it ------------------------------------------------------------------------------- */
+
+static int warm_profile(struct sweep_trace *s)
+{
+    int rc, error;
+
+    s->state = calloc(s->profile.files + 1, sizeof(*s->state));
+    s->c = calloc(1, sizeof(*s->c));
+    if (!s->state || !s->c) {
+        tool_message(NULL, "out of memory");
+        return TOOL_FAILED;
+    }
+    error = control_open_mount(s->c, s->mount);
+    if (error) {
+        control_complain(s->mount->point, s->mount, error);
+        return TOOL_NO_MOUNT;
+    }
+    rc = ask(s, "status", "") ? TOOL_NO_MOUNT : TOOL_OK;
+    if (rc == TOOL_OK)
+        rc = do_parts(s);
+    if (rc != TOOL_OK || os_interrupted())
+        return rc;
+    say_why(s);
+    rc = outcome(s);
+    if (s->w->json)
+        print_json(s);
+    else if (!s->w->quiet || rc != TOOL_OK)
+        print_lines(s);
+    return tool_end_output(rc);
+}
+
+int profile_warm(const struct tool_args *args, const struct warm_trace *w)
+{
+    struct sweep_trace s = { .w = w };
+    struct control_scope scope;
+    int rc = control_scope_find(&scope, args->operands, args->noperands);
+
+    if (rc == TOOL_OK) {
+        s.mount = &scope.files.mounts[scope.mount];
+        rc = profile_load(&s.profile, w->trace, &scope);
+        if (rc == TOOL_OK && !os_interrupted())
+            rc = warm_profile(&s);
+        profile_free(&s.profile);
+    }
+    if (s.c)
+        control_close(s.c);
+    free(s.c);
+    free(s.state);
+    control_scope_free(&scope);
+    return rc;
+}

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""rows_quota.py - the mutants of --quota."""
+from rows import POOL, STEER, _m
+
+QUOTA = 'mount/quota.c'
+
+OF_QUOTA = [
+    _m('quota, group', 'files do not join the group of their directory', 'quota',
+       '^no more than the quota', POOL, '    quota_join(cf, i->fd);\n', ''),
+    _m('quota, begin', 'the pool is not told of the quotas', 'quota', '^no more than the quota',
+       QUOTA, 'rc = cm_group_set_quota(mnt.cache, q->group, bytes < 4096 ? 4096 : bytes);',
+       'rc = 0;'),
+    _m('quota, longest path', 'the first path that fits counts', 'quota',
+       '^a quota within a quota$', QUOTA, 'if (n > longest && ', 'if (longest == 0 && '),
+    _m('quota, whole names', 'a name that only begins as the path counts, too', 'quota',
+       '^(no more than the quota.*|a quota within a quota)$', QUOTA,
+       " && path[n] == '/') {", ') {'),
+    _m('quota, number', 'the number of a group depends on the other quotas', 'quota',
+       '^(no more than the quota.*|a smaller quota, and others beside it)$', QUOTA,
+       'q->group = group_number(q->path);', 'q->group = (uint32_t)(q - all->v) + 1;'),
+    _m('quota, list', 'the mount does not tell its quotas', 'quota', '^list shows them$', STEER,
+       '    quota_tell(c);\n', ''),
+    _m('quota, twice', 'a directory may have two quotas', 'quota', '^wrong command lines$', QUOTA,
+       'if (!strcmp(q->v[k].path, one.path)) {', 'if (false) {'),
+]

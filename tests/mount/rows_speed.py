@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""rows_speed.py - the mutants of what the mount leaves out to be fast."""
+from rows import ATTR, CACHE, DIR, LOOP, NUMBER, OPEN, READ, WRITE, _m
+
+OF_SPEED = [
+    _m('no OPEN', 'a read-only mount gets OPEN and RELEASE', 'requests', '^read-only: no OPEN',
+       OPEN, '        fuse_reply_err(req, ENOSYS);\n', '        fuse_reply_err(req, EIO);\n'),
+    _m('no OPEN, FLUSH', 'a read-only mount gets FLUSH', 'requests', '^read-only: no OPEN',
+       WRITE, '        fuse_reply_err(req, ENOSYS);\n', '        fuse_reply_err(req, 0);\n'),
+    _m('no OPEN, rules', 'rules do not judge at an open of a read-only mount', 'requests',
+       '^read-only: rules judge', OPEN, ' && !rules_any() &&', ' &&'),
+    _m('no OPEN, noexec', 'without OPEN a program is run that is below noexec', 'requests',
+       '^read-only: noexec below$', NUMBER,
+       '        st->st_mode &= ~(mode_t)(S_IXUSR | S_IXGRP | S_IXOTH);', '        (void)0;'),
+    _m('no OPEN, writes', 'a write without a handle is not refused', 'requests',
+       '^read-only: made writable later$', LOOP,
+       'if (mnt.opt.ro && raw_refuse_change(buf->mem))', 'if (0)'),
+    _m('lists and mount points', 'a list of names stays when a mount point is new', 'devices',
+       '^a device that is mounted later$', DIR,
+       ' && atomic_exchange(&i->listed, reads) == reads;',
+       ' && (atomic_exchange(&i->listed, reads) | 1);'),
+    _m('lists are kept', 'the kernel asks for a list of names each time', 'requests',
+       '^lists of names are kept', DIR, '    fi->cache_readdir = !others_write();\n', ''),
+    _m('one descriptor', 'an attached file has two descriptors', 'requests',
+       '^one descriptor for an open file$', CACHE,
+       '    if (fd < 0 || dup3(fd, i->fd, O_CLOEXEC) < 0)\n', '    if (fd < 0 || i->fd >= 0)\n'),
+    _m('one descriptor, detached', 'a detached file stays open', 'requests',
+       '^a detached file is not kept open$', CACHE, '        dup3(path, fd, O_CLOEXEC);\n',
+       '        (void)0;\n'),
+    _m('remembered bits', 'a chmod does not count for what is known of the mode', 'requests',
+       '^set-user-id bits that come after a write$', ATTR,
+       '        atomic_fetch_add(&i->mode_changes, 1);\n        if (chmod',
+       '        if (chmod', ATTR,
+       '            err = errno;\n        atomic_fetch_add(&i->mode_changes, 1);\n',
+       '            err = errno;\n'),
+    _m('early answers', 'a part of a long read is taken for the answer', 'requests',
+       '^long reads, partly cached$', READ, ' && len >= r->size)', ')'),
+]

@@ -1,0 +1,243 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# resize-test.sh - "cachemax resize": what it says, what it refuses, and a kill at each system call.
+#
+# Usage: resize-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and a summary as the
+# last line. Exit status 1 when something failed. A few checks need root, or strace.
+
+set -u
+build=${1:?usage: resize-test.sh BUILD_DIR}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+# Of 4.77 MiB, some blocks in a hundred may find their buckets full, in either pool.
+kept='kept 4[.][67][0-9]? MiB of 4[.][67][0-9]? MiB that were cached \((100|99|98)[.][0-9]+ %\)'
+export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" # it does not work under strace
+
+size_of() { stat -c %s "$1"; }
+
+# warm_pool POOL SIZE: a pool with all of ./data and ./more.
+warm_pool()
+{
+  rm -f "$1"
+  "$cm" create "$1" --size "$2" -q
+  "$cm" cat data --pool "$1" >/dev/null
+  "$cm" cat more --pool "$1" >/dev/null
+}
+
+# all_hits NAME POOL FILE
+all_hits()
+{
+  through "$1" "$3" "$2" || return
+  [ "$(misses)" = 0 ] || fail "$1-hits" "$(misses) misses"
+}
+
+test_words()
+{
+  make_file data 3000000
+  make_file more 2000000
+  warm_pool pool 8M
+  expect no-size 2 "needs the pool's new size" "$cm" resize pool
+  expect bad-size 2 "SIZE 'lots' is not a size" "$cm" resize pool lots
+  expect odd-size 2 \
+    "SIZE '8000001' .* not a multiple of 4096; use 7999488" "$cm" resize pool 8000001
+  expect small 2 "too small; the smallest pool has" "$cm" resize pool 4K
+  expect missing 1 'nothing: no such file' "$cm" resize nothing 8M
+  expect no-pool 3 'data: not a cachemax pool' "$cm" resize data 8M
+  expect same 0 'pool: has that size already' "$cm" resize pool 8M
+  expect grow 0 'pool: 16.00 MiB now, was 8.00 MiB' "$cm" resize pool 16M
+  check grow-kept grep -Eq "$kept" out
+  check grow-files grep -q 'knows 2 of 2 files$' out
+  check grow-sound "$cm" check pool
+  all_hits grow-data pool data
+  all_hits grow-more pool more
+  check grow-mode test "$(stat -c %a pool)" = 600
+  expect shrink 0 'pool: 4.00 MiB now, was 16.00 MiB' "$cm" resize pool 4M
+  check shrink-dropped grep -Eq 'dropped [0-9.]+ (KiB|MiB) that have no room' out
+  check shrink-sound "$cm" check pool
+  through shrink-data data pool
+  check shrink-hits test "$(hits)" -gt 0
+  poke pool $((3 * 1048576)) 01 02 03 04 05 06 07 08
+  expect damaged 0 'dropped 1 blocks that were damaged' "$cm" resize pool 6M
+  check damaged-sound "$cm" check pool
+  check nothing-left test -z "$(ls -d pool.* 2>/dev/null)"
+}
+
+test_place()
+{
+  warm_pool pool 8M
+  mkdir -p elsewhere
+  mv pool elsewhere/pool
+  ln -s elsewhere/pool pool
+  expect link 0 '16.00 MiB now' "$cm" resize pool 16M
+  check link-stays test -L pool
+  check link-size test "$(size_of elsewhere/pool)" = 16777216
+  echo precious >elsewhere/pool.cachemax-resize
+  expect in-the-way 1 'pool.cachemax-resize: is in the way' "$cm" resize pool 8M
+  check in-the-way-stays grep -q precious elsewhere/pool.cachemax-resize
+  rm pool elsewhere/pool.cachemax-resize
+  mv elsewhere/pool pool
+  chmod 640 pool
+  expect mode 0 '' "$cm" resize pool 8M
+  check mode-stays test "$(stat -c %a pool)" = 640
+  chmod 666 pool
+  expect untrusted 3 'others' "$cm" resize pool 16M
+  check untrusted-stays test "$(size_of pool)" = 8388608
+  chmod 600 pool
+  rm pool
+}
+
+# Another process has the lock of an owner.
+test_owned()
+{
+  warm_pool pool 8M
+  python3 - "$PWD/pool" <<'PY' &
+import fcntl
+import struct
+import sys
+import time
+f = open(sys.argv[1], "r+b")
+fcntl.fcntl(f, fcntl.F_OFD_SETLK, struct.pack("hhqqixxxx", fcntl.F_WRLCK, 0, 0, 0, 0))
+open("locked", "w").close()
+time.sleep(60)
+PY
+  owner=$!
+  for _ in $(seq 100); do [ -e locked ] && break; sleep 0.1; done
+  expect owned 4 'pool: is open in' "$cm" resize pool 16M
+  check owned-stays test "$(size_of pool)" = 8388608
+  kill "$owner"
+  wait "$owner" 2>/dev/null
+  owner=
+}
+
+# A running mount: the command says what to type, and that works.
+test_mounted()
+{
+  local mount=$build/examples/mount/cachemax-mount
+  if [ "$(id -u)" != 0 ] || [ ! -x "$mount" ] || [ ! -e /dev/fuse ]; then
+    skip mounted "needs root and cachemax-mount"
+    return
+  fi
+  mkdir -p origin
+  cp data more origin
+  rm -f pool
+  "$cm" create pool --size 8M -q
+  "$mount" "$work/origin" --pool "$work/pool" || { fail mounted "no mount"; return; }
+  cat origin/* >/dev/null
+  expect mounted 4 "is in use by cachemax-mount \\(process [0-9]+\\) at $work/origin" \
+    "$cm" resize pool 16M
+  check mounted-says grep -q "fusermount3 -u '$work/origin'" err
+  check mounted-stays test "$(size_of pool)" = 8388608
+  umount origin
+  expect unmounted 0 "$kept" "$cm" resize pool 16M # it waits for the mount's end
+  "$mount" "$work/origin" --pool "$work/pool" || { fail unmounted-mount "no mount"; return; }
+  check unmounted-data cmp data origin/data
+  expect unmounted-cached 0 '2 files: 4[.][67][0-9]? MiB of 4[.]77 MiB cached' "$cm" cached origin
+  umount origin
+}
+
+test_no_space()
+{
+  local small=$work/small
+  if [ "$(id -u)" != 0 ] || ! mkdir -p "$small" ||
+    ! mount -t tmpfs -o size=20m none "$small" 2>/dev/null; then
+    skip no-space "needs root and a tmpfs"
+    return
+  fi
+  warm_pool "$small/pool" 12M
+  expect no-space 1 'needs 16.00 MiB, the volume has 8.00 MiB; nothing was changed' \
+    "$cm" resize "$small/pool" 16M
+  check no-space-stays test "$(size_of "$small/pool")" = 12582912
+  all_hits no-space-data "$small/pool" data
+  # A sparse one finds out while it copies.
+  rm "$small/pool"
+  "$cm" create "$small/pool" --size 64M --sparse -q
+  "$cm" cat data --pool "$small/pool" >/dev/null
+  "$cm" cat more --pool "$small/pool" >/dev/null
+  head -c 11M /dev/zero >"$small/ballast"
+  expect sparse-no-space 1 'not enough space' "$cm" resize "$small/pool" 96M
+  check sparse-no-space-stays test "$(size_of "$small/pool")" = 67108864
+  check sparse-no-space-left test "$(ls "$small")" = "$(printf '%s\n' ballast pool)"
+  rm "$small/ballast"
+  all_hits sparse-no-space-data "$small/pool" data
+  expect sparse 0 '96.00 MiB now' "$cm" resize "$small/pool" 96M
+  all_hits sparse-data "$small/pool" data
+  umount "$small"
+}
+
+# killed_at CALL:N TO: resizes a copy of the warm pool, which is killed when it enters its N-th
+# system call of that name. Prints what is wrong: the pool must be whole, and as warm as before.
+# Leaves files that say how far it came: ended (it was not killed), moved (the new pool has the
+# name), left.
+killed_at()
+{
+  local n=$1 to=$2 size
+  cp --sparse=never warm pool
+  rm -f pool.* ended moved left
+  strace -f -qq -o /dev/null -e trace=all -e inject="${n%:*}:signal=KILL:when=${n#*:}" \
+    "$cm" resize pool "$to" >/dev/null 2>&1 && : >ended
+  size=$(size_of pool)
+  [ "$size" = "$to" ] && : >moved
+  [ -z "$(ls pool.* 2>/dev/null)" ] || : >left
+  [ "$size" = "$to" ] || [ "$size" = 8388608 ] || echo "at $n: size $size. "
+  "$cm" check pool >check.out 2>&1 || echo "at $n: $(head -1 check.out). "
+  "$cm" cat data --pool pool -v >through.out 2>err
+  cmp -s data through.out || echo "at $n: wrong bytes. "
+  [ "$to" -lt 8388608 ] || [ "$(misses)" = 0 ] || echo "at $n: $(misses) misses. "
+  # The next one removes what was left.
+  [ -e left ] || return
+  "$cm" resize pool 12M >resize.out 2>&1 || echo "at $n: $(head -1 resize.out). "
+  [ -z "$(ls pool.* 2>/dev/null)" ] || echo "at $n: $(ls pool.*) is left. "
+}
+
+# calls_of TO: the system calls of a resize, as CALL:N, from the one that opens the pool on. Those
+# before are of the loader and the like.
+calls_of()
+{
+  cp --sparse=never warm pool
+  strace -f -qq -o calls "$cm" resize pool "$1" >/dev/null
+  sed -nE 's/^[0-9]+ +([a-z0-9_]+)\(.*/\1 &/p' calls |
+    awk '{ n[$1]++ } /openat.*"pool"/ { on = 1 } on && $1 != "exit_group" { print $1 ":" n[$1] }'
+}
+
+test_kills()
+{
+  local n to every trouble left kills moved
+  if ! command -v strace >/dev/null || ! strace -qq -o /dev/null true 2>/dev/null; then
+    skip kills "needs strace"
+    return
+  fi
+  if [ -n "$shm" ]; then # a kill takes no page cache away, and syncs take no time there
+    cp data more "$shm"
+    cd "$shm" || return
+  fi
+  warm_pool warm 8M
+  for to in 16777216 4194304; do
+    trouble='' kills=0 left=0 moved=0
+    every=1
+    [ "$to" = 4194304 ] && every=3
+    for n in $(calls_of "$to" | awk -v n=$every 'NR % n == 0'); do
+      trouble=$trouble$(killed_at "$n" "$to")
+      [ -z "$trouble" ] || break
+      [ -e ended ] && continue
+      kills=$((kills + 1))
+      [ -e left ] && left=$((left + 1))
+      [ -e moved ] && moved=$((moved + 1))
+    done
+    check "kills-$to" test -z "$trouble"
+    [ -z "$trouble" ] || echo "  $trouble"
+    # Before the exchange, with both files there, and after it.
+    check "kills-$to-everywhere" test "$((kills - moved))" -gt 20 -a "$left" -gt 2 -a "$moved" -gt 2
+    echo "  $kills kills: $((kills - moved - left)) before, $left with both files, $moved after"
+  done
+}
+
+test_words
+test_place
+test_owned
+test_mounted
+test_no_space
+test_kills
+summary

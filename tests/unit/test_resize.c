@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_resize.c - a pool gets another size: what stays, what the new one knows, and what is
+ * refused.
+ */
+#include "fixture.h"
+
+#include <unistd.h>
+
+#include "../os.h"
+
+static char dir[256], path[300], made[340];
+
+/* ---- Pools in files -------------------------------------------------------------------------- */
+
+static cm_cache *up(void)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *c = NULL;
+    o.probation_bytes = CM_PROBATION_NONE;
+    o.policy = CM_POLICY_GCLOCK; /* every block is stored */
+    CHECK_EQ(cm_open(path, &o, &c), 0);
+    if (!c)
+        exit(1);
+    return c;
+}
+
+static void make(struct pool *p, uint64_t size, uint64_t files, uint32_t flags)
+{
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    (void)unlink(path);
+    o.size = size;
+    o.max_files = files;
+    o.flags = flags;
+    REQUIRE(cm_create(path, &o) == 0);
+    memset(p, 0, sizeof(*p));
+    p->c = up();
+}
+
+static void down(struct pool *p)
+{
+    CHECK_EQ(cm_close(p->c), 0);
+    p->c = NULL;
+}
+#define down(...) CALL(down(__VA_ARGS__))
+
+static cm_resize_report resize_to(uint64_t size, int result)
+{
+    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+    cm_resize_report r = CM_RESIZE_REPORT_INIT;
+    o.size = size;
+    CHECK_EQ(cm_resize(path, &o, &r), result);
+    CHECK_EQ(os_size(made), -1);
+    if (result == 0)
+        CHECK_EQ(os_size(path), (int64_t)size);
+    return r;
+}
+
+/* The new pool is sound. */
+static void up_and_check(struct pool *p)
+{
+    cm_check_report r = CM_CHECK_REPORT_INIT;
+    p->c = up();
+    CHECK_EQ(cm_check(p->c, 0, NULL, NULL, &r), 0);
+    CHECK_EQ(r.orphaned + r.stale_cells + r.bad_headers + r.torn_records, 0);
+}
+#define up_and_check(...) CALL(up_and_check(__VA_ARGS__))
+
+static uint64_t count_hits(struct pool *p, uint64_t id, uint64_t blocks)
+{
+    cm_file *f = attach(p, id, blocks * BLK, 1, 0);
+    uint64_t n = 0;
+    for (uint64_t b = 0; b < blocks; b++) {
+        const int got = look(f, b, id);
+        CHECK(got == RIGHT || got == MISS);
+        n += got == RIGHT;
+    }
+    detach(f);
+    return n;
+}
+
+static void fill_file(struct pool *p, uint64_t id, uint64_t blocks)
+{
+    cm_file *f = attach(p, id, blocks * BLK, 1, 0);
+    (void)put_all(f, 0, blocks, id);
+    detach(f);
+}
+
+/* ---- Growing --------------------------------------------------------------------------------- */
+
+/* All hits stay, and all that is known of a file. */
+static void test_grow(void)
+{
+    struct pool p;
+    cm_file_info before, after;
+    cm_file *f;
+    make(&p, 2 * MIB, 0, CM_CREATE_NAMES);
+    for (uint64_t id = 1; id <= 10; id++)
+        fill_file(&p, id, 20);
+    f = attach(&p, 11, 3 * BLK + 100, 1, 0);
+    CHECK_EQ(put_all(f, 0, 3, 11), 3);
+    CHECK_EQ(put_tail(f, 3, 100, 11), 0);
+    CHECK_EQ(cm_file_set_name(f, "some/name"), 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(cm_file_set_group(f, 77), 0);
+    CHECK_EQ(cm_file_set_ttl(f, UINT64_C(3600) * 1000000000), 0);
+    before = info_of(f);
+    detach(f);
+    down(&p);
+    const cm_resize_report r = resize_to(6 * MIB, 0);
+    CHECK_EQ(r.old_size, 2 * MIB);
+    CHECK_EQ(r.blocks, 204);
+    CHECK_EQ(r.no_room + r.damaged + r.files_lost + r.emptied, 0);
+    CHECK_EQ(r.files, 11);
+    CHECK_EQ(r.kept_files, 1);
+    up_and_check(&p);
+    CHECK_EQ(pool_info(p.c).size, 6 * MIB);
+    CHECK(pool_info(p.c).slots > 1400);
+    CHECK_EQ(pool_info(p.c).kept_files, 1);
+    for (uint64_t id = 1; id <= 10; id++)
+        CHECK_EQ(count_hits(&p, id, 20), 20);
+    const cm_file_id eleven = id_of(11);
+    memset(&after, 0, sizeof(after));
+    after.struct_size = sizeof(after);
+    CHECK_EQ(cm_file_lookup(p.c, &eleven, NULL, &after), 0);
+    CHECK_EQ(after.incarnation, before.incarnation);
+    CHECK(after.expires_ns != 0 && after.expires_ns <= before.expires_ns);
+    CHECK(after.expires_ns > before.expires_ns - 2000000000);
+    CHECK_EQ(after.group, 77);
+    CHECK_EQ(after.keep, 1);
+    CHECK_EQ(after.size, 3 * BLK + 100);
+    CHECK(strcmp(after.name, "some/name") == 0);
+    f = attach(&p, 11, 3 * BLK + 100, 1, 0);
+    CHECK_EQ(look(f, 3, 11), TOO_SHORT); /* 100 right bytes */
+    CHECK_EQ(look(f, 2, 11), RIGHT);
+    /* Numbers are never used again. */
+    CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+    CHECK(info_of(f).incarnation == before.incarnation ||
+          info_of(f).incarnation >= p.c->super.first_incarnation);
+    detach(f);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* What was forgotten stays so, and a changed file is cold. */
+static void test_forgotten(void)
+{
+    struct pool p;
+    cm_bracket w;
+    cm_file *f;
+    make(&p, 2 * MIB, 0, 0);
+    fill_file(&p, 1, 50);
+    fill_file(&p, 2, 50);
+    f = attach(&p, 1, 50 * BLK, 1, CM_SOLE_WRITER);
+    CHECK_EQ(cm_write_begin(f, 10 * BLK, 5 * BLK, &w), 0);
+    cm_validator v = val(50 * BLK, 1);
+    v.taken_at = later();
+    (void)cm_write_end(f, &w, &v);
+    detach(f);
+    down(&p);
+    CHECK_EQ(resize_to(3 * MIB, 0).blocks, 95);
+    up_and_check(&p);
+    f = attach(&p, 1, 50 * BLK, 1, 0);
+    for (uint64_t b = 0; b < 50; b++)
+        CHECK_EQ(look(f, b, 1), b >= 10 && b < 15 ? MISS : RIGHT);
+    detach(f);
+    f = attach(&p, 2, 50 * BLK, 2, 0); /* it was changed while nobody looked */
+    for (uint64_t b = 0; b < 50; b++)
+        CHECK_EQ(look(f, b, 2), MISS);
+    detach(f);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* ---- Shrinking ------------------------------------------------------------------------------- */
+
+/* Kept files stay, then what was used most often. */
+/* Of 100 blocks so many may find both of their buckets full, if the pool is full. */
+#define FULL 12
+
+static void test_shrink(void)
+{
+    struct pool p;
+    cm_file *f;
+    make(&p, 8 * MIB, 0, 0);
+    fill_file(&p, 1, 300);
+    fill_file(&p, 2, 100); /* hot */
+    fill_file(&p, 3, 100); /* kept */
+    fill_file(&p, 4, 300);
+    f = attach(&p, 3, 100 * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    detach(f);
+    for (unsigned i = 0; i < 4; i++)
+        CHECK_EQ(count_hits(&p, 2, 100), 100);
+    down(&p);
+    const cm_resize_report r = resize_to(MIB + 512 * 1024, 0);
+    CHECK_EQ(r.blocks, 800);
+    CHECK(r.no_room > 400 && r.no_room < 500);
+    CHECK_EQ(r.damaged, 0);
+    up_and_check(&p);
+    CHECK_EQ(pool_info(p.c).slots, 800 - r.no_room);
+    CHECK_EQ(count_hits(&p, 3, 100), 100);
+    const uint64_t hot = count_hits(&p, 2, 100);
+    CHECK(hot >= 100 - FULL);
+    CHECK_EQ(count_hits(&p, 1, 300) + count_hits(&p, 4, 300), 700 - hot - r.no_room);
+    /* The counts came along: the next pool is small enough for the hot ones alone. */
+    down(&p);
+    CHECK(resize_to(MIB, 0).no_room > 0);
+    up_and_check(&p);
+    CHECK(count_hits(&p, 2, 100) >= 100 - 2 * FULL);
+    CHECK_EQ(count_hits(&p, 3, 100), 100);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* Among equals those stay that came last. */
+static void test_youngest(void)
+{
+    struct pool p;
+    uint64_t all = 0;
+    make(&p, 8 * MIB, 0, 0);
+    for (uint64_t id = 1; id <= 8; id++)
+        fill_file(&p, id, 100);
+    down(&p);
+    const cm_resize_report r = resize_to(2 * MIB, 0);
+    CHECK(r.no_room > 300 && r.no_room < 400);
+    up_and_check(&p);
+    for (uint64_t id = 1; id <= 8; id++) {
+        const uint64_t n = count_hits(&p, id, 100);
+        CHECK(id < 4 ? n == 0 : id == 4 || n >= 100 - FULL);
+        all += n;
+    }
+    CHECK_EQ(all, 800 - r.no_room);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* A small table still has the records of all files with blocks, and of kept ones. */
+static void test_many_files(void)
+{
+    struct pool p;
+    uint64_t hits = 0;
+    make(&p, 4 * MIB, 800, 0);
+    for (uint64_t id = 1; id <= 400; id++) {
+        fill_file(&p, id, 1);
+        if (id > 200)
+            continue;
+        cm_file *f = attach(&p, id, BLK, 1, CM_SOLE_WRITER); /* nothing of it is cached */
+        CHECK_EQ(cm_drop(f, 0, CM_ALL), (int64_t)BLK);
+        if (id <= 10)
+            CHECK_EQ(cm_file_set_keep(f, 1), 0);
+        detach(f);
+    }
+    down(&p);
+    const cm_resize_report r = resize_to(MIB, 0);
+    CHECK_EQ(r.files, 400);
+    CHECK_EQ(r.kept_files, 10);
+    CHECK_EQ(r.blocks, 200);
+    up_and_check(&p);
+    for (uint64_t id = 201; id <= 400; id++)
+        hits += count_hits(&p, id, 1);
+    CHECK_EQ(hits, 200 - r.no_room);
+    CHECK(hits > 100);
+    CHECK_EQ(pool_info(p.c).kept_files, 10);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* ---- Damage, crashes ------------------------------------------------------------------------- */
+
+static void patch(uint64_t at, const void *bytes, size_t n)
+{
+    FILE *file = fopen(path, "rb+");
+    CHECK(file && fseek(file, (long)at, SEEK_SET) == 0 && fwrite(bytes, 1, n, file) == n &&
+          fclose(file) == 0);
+}
+
+/* Damaged blocks stay behind. */
+static void test_damage(void)
+{
+    struct pool p;
+    make(&p, 2 * MIB, 0, 0);
+    fill_file(&p, 1, 100);
+    const uint64_t slots = p.c->media.geo.slot_offset;
+    down(&p);
+    for (uint64_t slot = 0; slot < 7; slot++)
+        patch(slots + slot * BLK + 1000, "damage", 6);
+    const cm_resize_report r = resize_to(3 * MIB, 0);
+    CHECK_EQ(r.blocks, 100);
+    CHECK_EQ(r.damaged, 7);
+    up_and_check(&p);
+    CHECK_EQ(count_hits(&p, 1, 100), 93);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* Changes both superblocks of the closed pool. */
+static void change_super(void (*change)(struct cm_super *sb))
+{
+    struct cm_super sb;
+    FILE *file = fopen(path, "rb+");
+    REQUIRE(file != NULL);
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        CHECK_EQ(fseek(file, (long)(i * CM_SUPER_STRIDE), SEEK_SET), 0);
+        CHECK_EQ(fread(&sb, 1, sizeof(sb), file), sizeof(sb));
+        change(&sb);
+        super_seal(&sb);
+        CHECK_EQ(fseek(file, (long)(i * CM_SUPER_STRIDE), SEEK_SET), 0);
+        CHECK_EQ(fwrite(&sb, 1, sizeof(sb), file), sizeof(sb));
+    }
+    CHECK_EQ(fclose(file), 0);
+}
+
+static struct cm_super super_now(void)
+{
+    struct cm_super sb = { 0 };
+    FILE *file = fopen(path, "rb");
+    CHECK(file && fread(&sb, 1, sizeof(sb), file) == sizeof(sb) && fclose(file) == 0);
+    return sb;
+}
+
+static void open_here(struct cm_super *sb)
+{
+    sb->state = CM_SUPER_OPEN;
+    memset(&sb->memo, 0, sizeof(sb->memo));
+}
+
+static void open_elsewhere(struct cm_super *sb)
+{
+    open_here(sb);
+    sb->durability = CM_DURABILITY_PAGECACHE;
+    sb->boot_id[3] ^= 0x5a;
+}
+
+static void old_copy(struct cm_super *sb)
+{
+    sb->inc_mark = 2;
+    sb->failed_boot = 5;
+}
+
+static bool mount_known(void)
+{
+    static const uint8_t unknown[16];
+    const struct cm_super sb = super_now();
+    return memcmp(sb.mount_id, unknown, sizeof(unknown)) != 0;
+}
+
+/* A killed owner's pool: as warm as before, and the next open still sees that it was killed. */
+static void test_killed(void)
+{
+    struct pool p;
+    make(&p, 2 * MIB, 0, 0);
+    fill_file(&p, 1, 100);
+    down(&p);
+    if (!mount_known())
+        SKIP("no mount ids here: the pool of a dead owner empties itself, as it must");
+    change_super(open_here);
+    CHECK_EQ(resize_to(3 * MIB, 0).blocks, 100);
+    CHECK_EQ(super_now().state, CM_SUPER_OPEN);
+    up_and_check(&p);
+    CHECK_EQ(count_hits(&p, 1, 100), 100);
+    down(&p);
+    /* After a crash of the system the next open would empty it: it is empty. */
+    change_super(open_elsewhere);
+    CHECK_EQ(resize_to(2 * MIB, 0).emptied, 1);
+    p.c = up();
+    CHECK_EQ(count_hits(&p, 1, 100), 0);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* An older superblock beside newer blocks: nothing is believed. */
+static void test_older(void)
+{
+    struct pool p;
+    make(&p, 2 * MIB, 0, 0);
+    fill_file(&p, 1, 100);
+    down(&p);
+    change_super(old_copy);
+    CHECK_EQ(resize_to(3 * MIB, 0).emptied, 1);
+    CHECK_EQ(super_now().unnamed_boot, 5); /* any file may be the one whose fsync failed */
+    p.c = up();
+    CHECK_EQ(count_hits(&p, 1, 100), 0);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* A file whose fsync failed bypasses the new pool, too. */
+static void test_failed_sync(void)
+{
+    struct pool p;
+    cm_sync s;
+    cm_file *f;
+    make(&p, 2 * MIB, 0, 0);
+    f = attach(&p, 1, 10 * BLK, 1, CM_SOLE_WRITER);
+    CHECK_EQ(cm_sync_begin(f, &s), 0);
+    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    CHECK_EQ(info_of(f).bypassed, 1);
+    detach(f);
+    down(&p);
+    CHECK_EQ(resize_to(MIB, 0).files_lost, 0);
+    p.c = up();
+    f = attach(&p, 1, 10 * BLK, 1, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).bypassed, 1);
+    detach(f);
+    f = attach(&p, 2, 10 * BLK, 1, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).bypassed, 0);
+    detach(f);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* Unsynced writes stay known: after a crash of the system their region is cold. */
+static void test_dirty(void)
+{
+    struct pool p;
+    cm_bracket w;
+    make(&p, 2 * MIB, 0, 0);
+    fill_file(&p, 1, 100);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, CM_SOLE_WRITER);
+    CHECK_EQ(cm_write_begin(f, 0, BLK, &w), 0);
+    cm_validator v = val(100 * BLK, 2);
+    v.taken_at = later();
+    CHECK_EQ(cm_write_end(f, &w, &v), 0);
+    CHECK_EQ(put(f, 0, 1), 0);
+    const cm_file_info before = info_of(f);
+    CHECK_EQ(before.dirty, 1);
+    detach(f);
+    down(&p);
+    (void)resize_to(3 * MIB, 0);
+    up_and_check(&p);
+    const cm_file_id one = id_of(1);
+    cm_file_info after = CM_FILE_INFO_INIT;
+    CHECK_EQ(cm_file_lookup(p.c, &one, NULL, &after), 0);
+    CHECK_EQ(after.dirty, 1);
+    CHECK_EQ(after.dirty_regions, before.dirty_regions);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* ---- Refused --------------------------------------------------------------------------------- */
+
+static int cancel(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)done, (void)total;
+    return --*(int *)ctx < 0;
+}
+
+static void test_refused(void)
+{
+    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+    struct pool p;
+    make(&p, 8 * MIB, 0, 0);
+    fill_file(&p, 1, 900);
+    (void)resize_to(16 * MIB, CM_EOWNED);
+    down(&p);
+    (void)resize_to(16 * MIB + 1, CM_EPOOLSIZE);
+    (void)resize_to(0, CM_EPOOLSIZE);
+    (void)resize_to(CM_POOL_SIZE_MAX + BLK, CM_EPOOLSIZE);
+    CHECK_EQ(cm_resize(NULL, &o, NULL), CM_EINVAL);
+    CHECK_EQ(cm_resize(path, NULL, NULL), CM_EINVAL);
+    CHECK_EQ(cm_resize(made, &o, NULL), CM_ENOENT);
+    o.size = 16 * MIB;
+    o.flags = 1;
+    CHECK_EQ(cm_resize(path, &o, NULL), CM_EINVAL);
+    o.flags = 0;
+    o.progress = cancel;
+    for (int calls = 0; calls < 6; calls++) {
+        int left = calls;
+        o.progress_ctx = &left;
+        CHECK_EQ(cm_resize(path, &o, NULL), CM_ECANCELED);
+        CHECK_EQ(os_size(path), 8 * MIB);
+        CHECK_EQ(os_size(made), -1);
+    }
+    up_and_check(&p);
+    CHECK_EQ(count_hits(&p, 1, 900), 900);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+static void put_file(const char *name, const char *text)
+{
+    FILE *file = fopen(name, "wb");
+    CHECK(file && fputs(text, file) >= 0 && fclose(file) == 0);
+}
+
+/* A left-over is removed; another file of its name is not. */
+static void test_left_over(void)
+{
+    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+    cm_create_options left = CM_CREATE_OPTIONS_INIT;
+    struct pool p;
+    make(&p, 2 * MIB, 0, 0);
+    fill_file(&p, 1, 100);
+    down(&p);
+    left.size = o.size = 3 * MIB;
+    CHECK_EQ(cm_create(made, &left), 0);
+    CHECK_EQ(resize_to(3 * MIB, 0).blocks, 100);
+    put_file(made, "precious");
+    o.size = 2 * MIB;
+    CHECK_EQ(cm_resize(path, &o, NULL), CM_EEXIST);
+    CHECK_EQ(os_size(made), 8);
+    CHECK_EQ(os_size(path), 3 * MIB);
+    CHECK_EQ(unlink(made), 0);
+    up_and_check(&p);
+    CHECK_EQ(count_hits(&p, 1, 100), 100);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* A process that opened the old file before, or has another name of it, finds no pool. */
+static void test_old_file(void)
+{
+#ifndef _WIN32
+    char other[320];
+    struct pool p;
+    cm_info info = CM_INFO_INIT;
+    (void)snprintf(other, sizeof(other), "%s/other", dir);
+    make(&p, 2 * MIB, 0, 0);
+    down(&p);
+    CHECK_EQ(link(path, other), 0);
+    (void)resize_to(3 * MIB, 0);
+    CHECK_EQ(cm_pool_info(other, &info), CM_ENOTPOOL);
+    CHECK_EQ(unlink(other), 0);
+    /* Through a link the pool itself is replaced. */
+    CHECK_EQ(symlink(path, other), 0);
+    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+    o.size = 4 * MIB;
+    CHECK_EQ(cm_resize(other, &o, NULL), 0);
+    CHECK_EQ(os_size(path), 4 * MIB);
+    CHECK_EQ(unlink(other), 0);
+    CHECK_EQ(unlink(path), 0);
+#else
+    SKIP("hard links, and names of open files");
+#endif
+}
+
+/* A sparse pool stays so, one with a number of files keeps it, and the wear goes on. */
+static void test_shape(void)
+{
+    struct pool p;
+    cm_stats_data s = CM_STATS_INIT;
+    make(&p, 64 * MIB, 5000, CM_CREATE_SPARSE);
+    fill_file(&p, 1, 100);
+    const uint64_t files = pool_info(p.c).max_files;
+    down(&p);
+    CHECK_EQ(cm_pool_stats(path, &s), 0);
+    const uint64_t wear = s.lifetime_pool_bytes;
+    (void)resize_to(96 * MIB, 0);
+    CHECK(os_space(path) < (int64_t)(32 * MIB));
+    s = (cm_stats_data)CM_STATS_INIT;
+    CHECK_EQ(cm_pool_stats(path, &s), 0);
+    CHECK_EQ(s.lifetime_pool_bytes, wear + 100 * BLK);
+    up_and_check(&p);
+    CHECK_EQ(pool_info(p.c).max_files, files);
+    down(&p);
+    (void)resize_to(2 * MIB, 0); /* no room for so many */
+    up_and_check(&p);
+    CHECK(pool_info(p.c).max_files < files);
+    CHECK_EQ(count_hits(&p, 1, 100), 100);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+static const struct harness_test tests[] = {
+    TEST(grow),    TEST(forgotten), TEST(shrink),   TEST(youngest),    TEST(many_files),
+    TEST(damage),  TEST(killed),    TEST(older),    TEST(failed_sync), TEST(dirty),
+    TEST(refused), TEST(left_over), TEST(old_file), TEST(shape),
+};
+
+int main(int argc, char **argv)
+{
+    if (!os_make_dir(dir, sizeof(dir), NULL, "resize"))
+        return 1;
+    (void)snprintf(path, sizeof(path), "%s/pool", dir);
+    (void)snprintf(made, sizeof(made), "%s.cachemax-resize", path);
+    const int failed = HARNESS_MAIN(tests, argc, argv);
+    (void)os_remove_dir(dir);
+    return failed;
+}
