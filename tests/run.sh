@@ -360,7 +360,7 @@ native_suites() { # DIR
   next mount-bare bash "$here/mount/bare-test.sh" "$b"
   next mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
   settle
-  need moosefs-master moosefs-chunkserver moosefs-client >/dev/null 2>&1 || :
+  need iproute2 moosefs-master moosefs-chunkserver moosefs-client >/dev/null 2>&1 || :
   also mount-fleet sh "$here/fleet/run.sh" "$b" --only moosefs --checks none --operations 2500 \
     --kills 0
   storm="$b/tests/service/storm" service="$b/examples/service/cachemax-service"

@@ -10,7 +10,7 @@
 # without the caches: what the file system itself does. --measure: requests and time of an open, and
 # where the blocks of a workload that mostly reads come from (docs/scale.md). Prints "ok NAME",
 # "FAIL NAME: why" or "skip NAME: reason" for every check, and the numbers as the last line. Needs
-# root, python3, and Debian's packages glusterfs-server, glusterfs-client, moosefs-master,
+# root, python3, and Debian's packages iproute2, glusterfs-server, glusterfs-client, moosefs-master,
 # moosefs-chunkserver, moosefs-client, moosefs-cli. Works below $TMPDIR, and needs 1 GiB there and
 # 200 MiB in /dev/shm.
 #
@@ -33,6 +33,7 @@ nothing() {
 [ "$(id -u)" = 0 ] || nothing "needs root"
 [ -c /dev/fuse ] || nothing "no FUSE here"
 command -v python3 >/dev/null || nothing "no python3"
+command -v ip >/dev/null || nothing "no ip (Debian's package iproute2)"
 unshare -m -n -p -f true 2>/dev/null || nothing "no namespaces here"
 # The shell is the first process of the namespace, and waits for what servers leave behind.
 exec unshare -m -n -p -f --kill-child --mount-proc sh -c 'python3 "$@"; exit $?' sh \

@@ -15,10 +15,11 @@ Wanted, where each block is scanned once, or again after more than the pool's si
 96 %, and five points more of the reads hit than with LRU and CLOCK; of the small one 97 % with a
 buffer, 80 % without one, and more than with those two. Where the scan comes again sooner, it is a
 new hot set, and all hits count: between the hot reads at most 8 (AUTO: 16) points fewer than with
-LRU or CLOCK, in one go 0.3 of theirs, for this is what resistance costs. A new pool draws a seed, and
-with it which blocks AUTO learns from: a case that is not good runs four times more, and the medians
-decide. Prints "ok NAME" or "FAIL NAME: why", "N passed, N failed, N skipped" last; with --table, instead, the tables of
-docs/notes/policy-tables.md.
+LRU or CLOCK, in one go 0.3 of theirs, for this is what resistance costs.
+
+A new pool draws a seed, and with it the blocks that AUTO learns from. So a case that is not good
+runs four times more, and the medians decide. Prints "ok NAME" or "FAIL NAME: why", "N passed, N
+failed, N skipped" last; with --table, instead, the tables of docs/notes/policy-tables.md.
 """
 import argparse
 import concurrent.futures
