@@ -146,8 +146,6 @@ static int check_pool(const struct tool_args *args, cm_check_report *report, int
     if (args->value[CHECK_METADATA])
         flags |= CM_CHECK_METADATA;
     rc = tool_open(&log, &options, &cache);
-    if (rc == CM_EOWNED && owner_leaves(args->operand))
-        rc = tool_open(&log, &options, &cache);
     if (rc != 0 && rc != CM_EOWNED)
         return tool_pool_error(args->operand, rc, TOOL_OPENING);
     if ((cache ? cm_get_info(cache, &info) : cm_pool_info(args->operand, &info)) != 0)
@@ -157,6 +155,9 @@ static int check_pool(const struct tool_args *args, cm_check_report *report, int
     progress_begin(&progress, "check", flags & CM_CHECK_METADATA ? 0 : info.size, false);
     *found = cache ? cm_check(cache, flags, progress_step, &progress, report)
                    : owner_check(args->operand, flags, progress_step, &progress, report);
+    if (*found == CM_EOWNED && owner_leaves(args->operand) &&
+        tool_open(&log, &options, &cache) == 0)
+        *found = cm_check(cache, flags, progress_step, &progress, report);
     progress_end(&progress);
     rc = cache ? cm_close(cache) : 0;
     if (os_interrupted()) {

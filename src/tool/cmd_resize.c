@@ -54,34 +54,11 @@ static int no_space(const char *pool, uint64_t size)
     return TOOL_FAILED;
 }
 
-/* Where the pool is mounted, of the mounts that this process can see; NULL: nowhere. Free it. */
-static char *mounted_at(const char *pool)
-{
-    struct os_mount *mounts = NULL;
-    char *const real = os_real_path(pool), *point = NULL;
-    size_t n = 0;
-
-    if (real && os_read_mounts(&mounts, &n) == 0) {
-        for (size_t i = 0; i < n && !point; i++) {
-            char *source = mounts[i].source ? os_real_path(mounts[i].source) : NULL;
-
-            if (source && !strcmp(source, real)) {
-                point = mounts[i].point;
-                mounts[i].point = NULL;
-            }
-            free(source);
-        }
-    }
-    os_free_mounts(mounts, n);
-    free(real);
-    return point;
-}
-
 /* A pool that is in use cannot get another size: says who uses it, and what to do. */
 static int in_use(const char *pool, const char *size)
 {
     cm_info info = CM_INFO_INIT;
-    char *point = mounted_at(pool), *where, *name;
+    char *point = owner_mounted_at(pool), *where, *name;
 
     if (!point)
         return tool_pool_error(pool, CM_EOWNED, TOOL_OPENING);

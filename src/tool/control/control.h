@@ -164,7 +164,10 @@ int owner_files(const char *pool, uint32_t flags, bool (*add)(void *ctx, const c
 int owner_check(const char *pool, uint32_t flags,
                 int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
                 cm_check_report *report);
-/* Waits some seconds if the owner of the pool is a mount that is ending. Has it closed the pool? */
+/* Where the pool is mounted, of the mounts that this process can see; NULL: nowhere. Free it. */
+char *owner_mounted_at(const char *pool);
+/* Waits some seconds if the owner of the pool is a mount that is ending. Has it closed the pool?
+ * A mount that can be asked is asked first: one in another namespace looks as if it were ending. */
 bool owner_leaves(const char *pool);
 /* Does the file lie on a mount that has this pool? Then a plain read of it uses the pool. */
 bool owner_serves(const char *pool, const char *path);

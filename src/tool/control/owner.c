@@ -175,14 +175,46 @@ static bool takes_clients(const char *pool)
     return takes;
 }
 
-/* `umount` returns before the mount has closed its pool. Such a mount takes no clients any more. */
+char *owner_mounted_at(const char *pool)
+{
+    struct os_mount *mounts = NULL;
+    char *const real = os_real_path(pool), *point = NULL;
+    size_t n = 0;
+
+    if (real && os_read_mounts(&mounts, &n) == 0) {
+        for (size_t i = 0; i < n && !point; i++) {
+            char *source = mounts[i].source ? os_real_path(mounts[i].source) : NULL;
+
+            if (source && !strcmp(source, real)) {
+                point = mounts[i].point;
+                mounts[i].point = NULL;
+            }
+            free(source);
+        }
+    }
+    os_free_mounts(mounts, n);
+    free(real);
+    return point;
+}
+
+/* A mount in another namespace is seen by its socket only. */
+static bool is_mounted(const char *pool)
+{
+    char *point = owner_mounted_at(pool);
+    const bool mounted = point != NULL;
+
+    free(point);
+    return mounted && takes_clients(pool);
+}
+
+/* `umount` returns before the mount has closed its pool, and before it has closed its socket. */
 bool owner_leaves(const char *pool)
 {
     cm_info info = { .struct_size = sizeof(info) };
     char program[OS_PROGRAM];
     bool owned = true;
 
-    if (takes_clients(pool))
+    if (is_mounted(pool))
         return false;
 
     for (int k = 0; k < LOOKS && !os_interrupted(); k++) {
