@@ -2,15 +2,19 @@
  *
  * slow.c - a slow origin with other writers: loaded into the mount by LD_PRELOAD.
  *
- * While the file named by $SLOW_ORIGIN exists, a pread makes $SLOW_ORIGIN.reading and takes a
- * minute; a pwrite makes $SLOW_ORIGIN.writing and waits for a pread, a minute at most. If there is
- * a file $SLOW_ORIGIN.other, the next file that an openat makes is replaced by it at once.
+ * While the file named by $SLOW_ORIGIN exists, a pread makes $SLOW_ORIGIN.reading and waits as
+ * long as both exist, a minute at most; a pwrite makes $SLOW_ORIGIN.writing and waits for a pread,
+ * a minute at most. If there is a file $SLOW_ORIGIN.other, the next file that an openat makes is
+ * replaced by it at once.
  *
  * If there is a file $SLOW_OPEN, the next answer to an OPEN that makes the kernel drop its pages
  * renames it to $SLOW_OPEN.late and waits until that is gone, a minute at most.
  *
  * While there is a file $SLOW_STAT, an fstatat of a descriptor makes $SLOW_STAT.waits and waits, a
  * minute at most.
+ *
+ * While there is a file $SLOW_MAKE, an fallocate makes $SLOW_MAKE.waits and waits, a minute at
+ * most.
  *
  * While there is a file $FAIL_STAT, an fstat of a regular file fails with EIO.
  *
@@ -53,19 +57,36 @@ static bool marked(const char *suffix, bool make)
     return access(path, F_OK) == 0;
 }
 
+/* As long as the file is there. */
+static void wait_for(const char *flag)
+{
+    char waits[PATH_MAX];
+
+    snprintf(waits, sizeof(waits), "%s.waits", flag);
+    close(open(waits, O_WRONLY | O_CREAT, 0600));
+    for (int i = 0; i < 6000 && access(flag, F_OK) == 0; i++)
+        usleep(10000);
+}
+
+int fallocate(int fd, int mode, off_t off, off_t len)
+{
+    int (*next)(int, int, off_t, off_t) =
+        (int (*)(int, int, off_t, off_t))dlsym(RTLD_NEXT, "fallocate");
+    const char *flag = getenv("SLOW_MAKE");
+
+    if (flag && access(flag, F_OK) == 0)
+        wait_for(flag);
+    return next(fd, mode, off, len);
+}
+
 int fstatat(int dir, const char *name, struct stat *st, int flags)
 {
     int (*next)(int, const char *, struct stat *, int) =
         (int (*)(int, const char *, struct stat *, int))dlsym(RTLD_NEXT, "fstatat");
     const char *flag = getenv("SLOW_STAT");
-    char waits[PATH_MAX];
 
-    if (flag && !*name && access(flag, F_OK) == 0) {
-        snprintf(waits, sizeof(waits), "%s.waits", flag);
-        close(open(waits, O_WRONLY | O_CREAT, 0600));
-        for (int i = 0; i < 6000 && access(flag, F_OK) == 0; i++)
-            usleep(10000);
-    }
+    if (flag && !*name && access(flag, F_OK) == 0)
+        wait_for(flag);
     return next(dir, name, st, flags);
 }
 
@@ -107,7 +128,8 @@ ssize_t pread(int fd, void *buf, size_t n, off_t off)
         (ssize_t(*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread");
 
     if (marked("reading", true))
-        sleep(60);
+        for (int i = 0; i < 6000 && marked("reading", false); i++)
+            usleep(10000);
     return next(fd, buf, n, off);
 }
 
