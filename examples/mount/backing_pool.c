@@ -19,6 +19,7 @@
 
 static bool has_names;       /* the pool has room for names */
 static int pool_fd = -1;     /* O_PATH: knows whether the pool file still has a name */
+static int mode = CM_NORMAL; /* while it is away */
 static _Atomic bool remains; /* it was given up, and could not be removed yet */
 
 /* ---- Its life ------------------------------------------------------------------------------ */
@@ -90,6 +91,7 @@ static int open_pool(void)
 {
     cm_options o = CM_OPTIONS_INIT;
     cm_info info = { .struct_size = sizeof(info) };
+    cm_cache *cache = NULL;
     int rc;
 
     o.verify = mnt.opt.verify;
@@ -107,7 +109,7 @@ static int open_pool(void)
     o.log = log_line;
     o.flags = mnt.opt.any_owner ? CM_OPEN_ANY_OWNER : 0;
     late.on = true;
-    rc = cm_open(mnt.opt.pool, &o, &mnt.cache);
+    rc = cm_open(mnt.opt.pool, &o, &cache);
     late.on = false;
     if (rc == CM_EOWNED && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owner_pid)
         return busy(info.owner_pid);
@@ -116,6 +118,7 @@ static int open_pool(void)
         say(CM_LOG_ERROR, "pool %s: %s", mnt.opt.pool, cm_strerror(rc));
         return EXIT_POOL;
     }
+    mnt.cache = cache;
     return 0;
 }
 
@@ -129,10 +132,13 @@ static int pool_open(void)
     rc = quota_begin();
     if (rc) {
         (void)cm_close(mnt.cache);
+        mnt.cache = NULL;
         return rc;
     }
     /* An attached file takes a record of the pool. At most half of the records are used. */
     cache_limit(cm_get_info(mnt.cache, &info) >= 0 ? info.max_files / 2 : UINT64_MAX);
+    if (pool_fd >= 0)
+        close(pool_fd);
     pool_fd = open(mnt.opt.pool, O_PATH | O_CLOEXEC);
     has_names = info.names_bytes > 0;
     manager_status("%s: cached in %s", mnt.opt.dir, mnt.opt.pool);
@@ -141,14 +147,48 @@ static int pool_open(void)
 
 static int pool_close(void)
 {
-    int rc;
+    int rc = 0;
 
     checkpoint_stop();
-    rc = cm_close(mnt.cache);
+    if (mnt.cache)
+        rc = cm_close(mnt.cache);
 
     if (rc < 0 && cache_on())
         say(CM_LOG_ERROR, "pool %s: not closed cleanly: %s", mnt.opt.pool, cm_strerror(rc));
     return rc < 0 || !cache_on() ? EXIT_POOL : 0; /* given up: the log said so then */
+}
+
+int pool_leave(void)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    cm_cache *const cache = mnt.cache;
+    int rc;
+
+    mode = cm_get_info(cache, &info) == 0 ? (int)info.mode : CM_NORMAL;
+    mnt.cache = NULL;
+    rc = cm_close(cache);
+    if (rc == CM_EBUSY)
+        mnt.cache = cache;
+    else
+        manager_status("%s: uncached, its pool gets another size", mnt.opt.dir);
+    return rc;
+}
+
+int pool_return(void)
+{
+    int rc = mnt.cache ? 0 : pool_open();
+
+    if (rc == 0 && atomic_load(&mnt.gave_up)) { /* meanwhile: pool_look() removes it */
+        (void)cm_set_mode(mnt.cache, CM_BYPASS);
+        atomic_store(&remains, true);
+        return 0;
+    }
+    if (rc == 0 && cm_set_mode(mnt.cache, mode) < 0)
+        say(CM_LOG_WARNING, "pool %s: its mode is normal again", mnt.opt.pool);
+    if (rc == 0 && checkpoint_start())
+        say(CM_LOG_WARNING, "pool %s: no checkpoints any more: a power cut empties it",
+            mnt.opt.pool);
+    return rc;
 }
 
 /* ---- Giving it up -------------------------------------------------------------------------- */
@@ -193,7 +233,8 @@ static void pool_give_up(int why)
 {
     if (atomic_exchange(&mnt.gave_up, true)) /* before any change of the origin: file_identify() */
         return;
-    cm_set_mode(mnt.cache, CM_BYPASS);
+    if (mnt.cache)
+        cm_set_mode(mnt.cache, CM_BYPASS);
     say(CM_LOG_ERROR, "%s: %s: %s passes through uncached from now on", mnt.opt.pool,
         cm_strerror(why), mnt.opt.dir);
     atomic_store(&remains, true);
@@ -212,7 +253,8 @@ static void ask_pool(void)
 {
     cm_info info = { .struct_size = sizeof(info) };
 
-    cm_get_info(mnt.cache, &info);
+    if (mnt.cache)
+        cm_get_info(mnt.cache, &info);
 }
 
 static void pool_look(void)

@@ -48,13 +48,18 @@ static int open_book(void)
 {
     cm_create_options make = CM_CREATE_OPTIONS_INIT;
     cm_options o = CM_OPTIONS_INIT;
+    cm_cache *cache = NULL;
     int rc;
 
     make.max_files = BOOK_FILES;
     o.flags = CM_OPEN_NO_GUARD; /* it is our own memory */
     o.probation_bytes = CM_PROBATION_NONE;
     rc = cm_format_memory(book, sizeof(book), &make);
-    return rc < 0 ? rc : cm_open_memory(book, sizeof(book), &o, &mnt.cache);
+    if (rc == 0)
+        rc = cm_open_memory(book, sizeof(book), &o, &cache);
+    if (rc == 0)
+        mnt.cache = cache;
+    return rc;
 }
 
 static void say_state(bool now)

@@ -32,7 +32,7 @@ ssize_t path_of(int fd, char path[PATH_MAX])
 
 bool cache_on(void)
 {
-    return !atomic_load_explicit(&mnt.gave_up, memory_order_acquire);
+    return !atomic_load_explicit(&mnt.gave_up, memory_order_acquire) && !resize_runs();
 }
 
 void cache_limit(uint64_t most)
@@ -184,12 +184,13 @@ static void close_to_read(struct inode *i, int fd)
         close(path >= 0 ? path : fd);
 }
 
-/* i->lock held. A failure is no error: the file then passes through. */
+/* i->lock held. A failure is no error: the file then passes through. A descriptor is there if
+ * cache_detach_used() has left it to handles. */
 static void attach(struct inode *i)
 {
     cm_validator v = CM_VALIDATOR_INIT;
     cm_file_info info = { .racy = 1 };
-    int fd = open_to_read(i), rc;
+    int fd = i->rfd >= 0 ? i->rfd : open_to_read(i), rc;
     struct stat st;
     bool remember;
 
@@ -202,7 +203,8 @@ static void attach(struct inode *i)
     if (rc < 0) {
         if (rc == CM_EFORGET)
             give_up(rc);
-        close_to_read(i, fd);
+        if (i->rfd < 0)
+            close_to_read(i, fd);
         return;
     }
     i->rfd = fd;
@@ -220,8 +222,8 @@ static void attach(struct inode *i)
         keeper_schedule(i);
 }
 
-/* i->lock held, users 0. */
-static void detach(struct inode *i)
+/* i->lock held. */
+static void take_attachment(struct inode *i)
 {
     cm_file_info info = { .struct_size = sizeof(info) };
     const bool dirty =
@@ -236,8 +238,15 @@ static void detach(struct inode *i)
         mnt.backing->forget(&i->id, false);
     else if (dirty && !number_far(i->device))
         number_leave(i->device, &i->id);
-    close_to_read(i, i->rfd);
     i->cf = NULL;
+}
+
+/* i->lock held, users 0. */
+static void detach(struct inode *i)
+{
+    if (i->cf)
+        take_attachment(i);
+    close_to_read(i, i->rfd);
     i->rfd = -1;
 }
 
@@ -246,7 +255,7 @@ static void detach_idle(struct inode *i, bool always)
 {
     bool taken = false;
 
-    if (i->cf && i->users == 0 && (always || !keeper_has(i))) {
+    if (i->rfd >= 0 && i->users == 0 && (always || !keeper_has(i))) {
         taken = lru_take(i);
         detach(i);
     }
@@ -273,6 +282,13 @@ void file_judge(struct inode *i)
     pthread_mutex_unlock(&i->lock);
 }
 
+/* i->lock held. */
+static bool may_attach(const struct inode *i)
+{
+    return !i->cf && S_ISREG(i->type) && !i->raw && !i->unlinked && !i->linked && !i->left_out &&
+           cache_on();
+}
+
 static bool use(struct inode *i, bool reads)
 {
     bool taken = false, fresh;
@@ -283,8 +299,7 @@ static bool use(struct inode *i, bool reads)
     fresh = !i->cf;
     if (fresh && i->users == 1)
         judge(i);
-    if (fresh && S_ISREG(i->type) && !i->raw && !i->unlinked && !i->linked && !i->left_out &&
-        (reads || !i->unread) && cache_on())
+    if (may_attach(i) && (reads || !i->unread))
         attach(i);
     fresh = fresh && i->cf;
     pthread_mutex_unlock(&i->lock);
@@ -353,11 +368,15 @@ void file_unuse(struct inode *i)
 
     pthread_mutex_lock(&i->lock);
     assert(i->users > 0);
-    if (--i->users == 0 && i->cf) {
-        if (i->unlinked || i->linked || i->left_out)
-            detach(i);
-        else
+    if (--i->users == 0 && i->rfd >= 0) {
+        if (i->cf && !i->unlinked && !i->linked && !i->left_out) {
             over = lru_put(i);
+        } else if (i->cf || !number_far(i->device)) {
+            detach(i);
+        } else { /* what cache_detach_used() has left */
+            inode_hold(i);
+            over = i;
+        }
     }
     pthread_mutex_unlock(&i->lock);
     if (over && number_far(over->device)) { /* closing it may wait, and this may be a loop */
@@ -392,7 +411,7 @@ static void detach_any(struct inode *i, void *ctx)
     bool taken = false;
 
     (void)ctx;
-    if (i->cf) {
+    if (i->rfd >= 0) {
         taken = lru_take(i);
         detach(i);
     }
@@ -404,6 +423,49 @@ static void detach_any(struct inode *i, void *ctx)
 void cache_detach_all(bool far)
 {
     inode_each(far, detach_any, NULL);
+}
+
+/* Its descriptor stays for handles; that of a far one is closed by the keeper, because it may wait.
+ * The kernel's pages are of a version that a later attachment knows nothing of. */
+static void detach_used(struct inode *i, void *ctx)
+{
+    bool taken = false, surplus = false;
+
+    (void)ctx;
+    pthread_mutex_lock(&i->lock);
+    if (i->cf) {
+        taken = lru_take(i);
+        i->kernel_incarnation = 0;
+        surplus = i->users == 0 && number_far(i->device);
+        if (i->users == 0 && !surplus)
+            detach(i);
+        else
+            take_attachment(i);
+    }
+    pthread_mutex_unlock(&i->lock);
+    if (surplus)
+        keeper_detach(i);
+    if (taken)
+        inode_put(i);
+}
+
+void cache_detach_used(bool far)
+{
+    inode_each(far, detach_used, NULL);
+}
+
+static void attach_used(struct inode *i, void *ctx)
+{
+    (void)ctx;
+    pthread_mutex_lock(&i->lock);
+    if (i->users > 0 && may_attach(i) && !i->unread)
+        attach(i);
+    pthread_mutex_unlock(&i->lock);
+}
+
+void cache_attach_used(bool far)
+{
+    inode_each(far, attach_used, NULL);
 }
 
 int file_revalidate(struct inode *i, cm_file_info *info)

@@ -106,6 +106,7 @@ int checkpoint_start(void)
     pthread_condattr_t a;
     int err;
 
+    checkpoints.stop = false;
     if (d != CM_DURABILITY_PAGECACHE && d != CM_DURABILITY_CHECKPOINT)
         return 0;
     pthread_condattr_init(&a);

@@ -35,14 +35,18 @@ bool control_cancelled(struct control_client *c);
  * half of it that asks, or the mount ends. False: so it is. What is said then may still arrive. */
 bool control_wanted(struct control_client *c, int ms);
 
+/* resize.c: gives the pool the size that is the request's number. */
+int resize_serve(struct control_client *c, const struct control_request *r);
+
 /* record.c: sends what programs read and write, until the client wants no more. */
 int record_serve(struct control_client *c, const struct control_request *r);
 
 /* control_ops.c: does what is asked for. Returns what the last line says: 0, a CM_* code, or
  * CONTROL_ERRNO - errno. */
-#define CONTROL_ERRNO (-100000)                       /* as -ORIGIN_ERROR */
-#define CONTROL_AWAY (CONTROL_ERRNO - ENOTCONN)       /* the service is */
-#define CONTROL_NOT_OURS (CONTROL_ERRNO - EOPNOTSUPP) /* it is the service's matter */
+#define CONTROL_ERRNO (-100000)                        /* as -ORIGIN_ERROR */
+#define CONTROL_AWAY (CONTROL_ERRNO - ENOTCONN)        /* the service is */
+#define CONTROL_NOT_OURS (CONTROL_ERRNO - EOPNOTSUPP)  /* it is the service's matter */
+#define CONTROL_RESIZING (CONTROL_ERRNO - EINPROGRESS) /* the mount is without its pool */
 int control_serve(struct control_client *c, const struct control_request *r);
 
 #endif

@@ -413,23 +413,16 @@ static void tell_uuid(struct control_client *c, const cm_info *info)
     (void)control_is_text(c, "uuid", text);
 }
 
-static int status(struct control_client *c, const struct control_request *r)
+/* What there is to say of the pool. */
+static int tell_pool(struct control_client *c)
 {
     cm_info info = { .struct_size = sizeof(info) };
     cm_stats_data own = { .struct_size = sizeof(own) };
     uint64_t hits, misses;
     int rc;
 
-    (void)r;
     (void)cm_stats(mnt.cache, &own);
-    for (unsigned k = 0; k < mnt.opt.places; k++)
-        (void)control_is_text(c, "directory", mnt.opt.place[k].path);
-    (void)control_is_text(c, mnt.opt.pool ? "pool" : "service",
-                          mnt.opt.pool ? mnt.opt.pool : mnt.opt.service);
-    (void)control_is(c, "process", (uint64_t)getpid());
     (void)control_is(c, "since", own.opened_at_ns);
-    (void)control_is(c, "serves", cache_on());
-    (void)control_is_text(c, "requests", uring_queues() ? "io_uring" : "/dev/fuse");
     rc = mnt.backing->info(&info, &hits, &misses);
     if (rc < 0)
         return rc;
@@ -445,6 +438,26 @@ static int status(struct control_client *c, const struct control_request *r)
     (void)control_is(c, "misses", misses);
     quota_tell(c);
     return 0;
+}
+
+static int status(struct control_client *c, const struct control_request *r)
+{
+    const bool here = resize_hold();
+    int rc;
+
+    (void)r;
+    for (unsigned k = 0; k < mnt.opt.places; k++)
+        (void)control_is_text(c, "directory", mnt.opt.place[k].path);
+    (void)control_is_text(c, mnt.opt.pool ? "pool" : "service",
+                          mnt.opt.pool ? mnt.opt.pool : mnt.opt.service);
+    (void)control_is(c, "process", (uint64_t)getpid());
+    (void)control_is(c, "serves", cache_on());
+    (void)control_is_text(c, "requests", uring_queues() ? "io_uring" : "/dev/fuse");
+    if (!here)
+        return CONTROL_RESIZING;
+    rc = tell_pool(c);
+    resize_release();
+    return rc;
 }
 
 /* One line for a file: a pool may know millions of them. */
@@ -518,17 +531,29 @@ static int check(struct control_client *c, const struct control_request *r)
 
 /* ---- What is asked for ----------------------------------------------------------------------- */
 
+enum {
+    OWN = 1u << 0,  /* only if the pool is this mount's */
+    APART = 1u << 1 /* it does not use the pool, or sees to it itself */
+};
+
 static const struct {
     const char *verb;
     int (*of_file)(struct control_client *c, struct inode *i, const struct control_request *r);
     int (*of_mount)(struct control_client *c, const struct control_request *r);
-    bool own; /* only if the pool is this mount's */
-} verbs[] = { { "warm", warm, NULL, false },          { "forget", forget, NULL, false },
-              { "cached", cached, NULL, false },      { "status", NULL, status, false },
-              { "mode", NULL, set_mode, true },       { "files", NULL, files, true },
-              { "check", NULL, check, true },         { "pin", pin, NULL, false },
-              { "unpin", unpin, NULL, false },        { "unpinall", NULL, unpin_all, true },
-              { "warmpart", NULL, warm_part, false }, { "record", NULL, record_serve, false } };
+    unsigned flags;
+} verbs[] = { { "warm", warm, NULL, 0 },
+              { "forget", forget, NULL, 0 },
+              { "cached", cached, NULL, 0 },
+              { "status", NULL, status, APART },
+              { "mode", NULL, set_mode, OWN },
+              { "files", NULL, files, OWN },
+              { "check", NULL, check, OWN },
+              { "pin", pin, NULL, 0 },
+              { "unpin", unpin, NULL, 0 },
+              { "unpinall", NULL, unpin_all, OWN },
+              { "warmpart", NULL, warm_part, 0 },
+              { "record", NULL, record_serve, APART },
+              { "resize", NULL, resize_serve, OWN | APART } };
 
 static int serve_file(struct control_client *c, const struct control_request *r, size_t k)
 {
@@ -542,17 +567,25 @@ static int serve_file(struct control_client *c, const struct control_request *r,
     return rc;
 }
 
+static int serve(struct control_client *c, const struct control_request *r, size_t k)
+{
+    const bool holds = !(verbs[k].flags & APART);
+    int rc;
+
+    if (holds && !resize_hold())
+        return CONTROL_RESIZING;
+    rc = verbs[k].of_mount ? verbs[k].of_mount(c, r) : serve_file(c, r, k);
+    if (holds)
+        resize_release();
+    return rc == CMC_AWAY ? CONTROL_AWAY : rc;
+}
+
 int control_serve(struct control_client *c, const struct control_request *r)
 {
     for (size_t k = 0; k < sizeof(verbs) / sizeof(verbs[0]); k++) {
-        int rc;
-
         if (strcmp(r->verb, verbs[k].verb))
             continue;
-        if (verbs[k].own && !mnt.opt.pool)
-            return CONTROL_NOT_OURS;
-        rc = verbs[k].of_mount ? verbs[k].of_mount(c, r) : serve_file(c, r, k);
-        return rc == CMC_AWAY ? CONTROL_AWAY : rc;
+        return (verbs[k].flags & OWN) && !mnt.opt.pool ? CONTROL_NOT_OURS : serve(c, r, k);
     }
     return CM_ENOTSUP;
 }

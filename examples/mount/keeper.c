@@ -332,13 +332,15 @@ static void look_around(struct keeper *k)
     if (!k->far)
         leave_places();
     relieve_descriptors(k);
+    gate_enter();
     coherence_look(k->far);
-    if (cm_now() - k->looked_ns < (k->far ? GONE_NS : LOOK_NS))
-        return;
-    k->looked_ns = cm_now();
-    proof_look(k->far);
-    if (!k->far)
-        mnt.backing->look();
+    if (cm_now() - k->looked_ns >= (k->far ? GONE_NS : LOOK_NS)) {
+        k->looked_ns = cm_now();
+        proof_look(k->far);
+        if (!k->far)
+            mnt.backing->look();
+    }
+    gate_leave();
 }
 
 /* ---- The end -------------------------------------------------------------------------------- */
@@ -421,6 +423,22 @@ static void finish(struct keeper *k)
 
 /* ---- The threads ---------------------------------------------------------------------------- */
 
+/* What is due next, if anything is. What is in the batch is in the middle of its sync, so the
+ * keeper stays inside the gate as long as something is there. */
+static void do_next(struct inode *i, bool proof, struct keeper *k, struct batch *b)
+{
+    if (b->n == 0)
+        gate_enter();
+    if (i && atomic_exchange(&i->surplus, false))
+        file_detach_linked(i);
+    if (i && !check(k, i, proof, b))
+        let_go(i);
+    if (b->n == PROOFS_MAX || !i)
+        settle(b);
+    if (b->n == 0)
+        gate_leave();
+}
+
 static void *keeper_main(void *arg)
 {
     struct keeper *k = arg;
@@ -433,17 +451,12 @@ static void *keeper_main(void *arg)
         if (!i && !b.n)
             wait_for_signal(k, k->validators.head ? TICK_NS : 200000000);
         pthread_mutex_unlock(&k->lock);
-        if (i && atomic_exchange(&i->surplus, false))
-            file_detach_linked(i);
-        if (i && !check(k, i, proof, &b))
-            let_go(i);
-        if (b.n == PROOFS_MAX || !i)
-            settle(&b);
+        do_next(i, proof, k, &b);
         look_around(k);
         pthread_mutex_lock(&k->lock);
     }
     pthread_mutex_unlock(&k->lock);
-    settle(&b);
+    do_next(NULL, false, k, &b);
     finish(k);
     pthread_mutex_lock(&k->lock);
     k->ended = true;

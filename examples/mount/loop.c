@@ -98,6 +98,7 @@ static void process(struct fuse_buf *buf)
 
 void loop_run(struct job *j)
 {
+    gate_enter();
     if (!j->buf.mem) {
         read_worker(j->req, j->inode, j->handle, j->size, j->off);
     } else {
@@ -105,6 +106,7 @@ void loop_run(struct job *j)
         if (j->big)
             stock_put(j->buf.mem);
     }
+    gate_leave();
     free(j);
 }
 
@@ -299,7 +301,9 @@ void loop_take_ring(void *request, size_t size)
         return;
     }
     uring_at_once(h->opcode == FUSE_READ);
+    gate_enter();
     process(&buf);
+    gate_leave();
     uring_at_once(false);
 }
 
@@ -323,14 +327,10 @@ static bool taken_at_once(struct fuse_buf *buf)
 }
 
 /* True: the thread has lost its place. */
-static bool take(struct fuse_buf *buf)
+static bool take_inside(struct fuse_buf *buf)
 {
     const struct fuse_in_header *const h = buf->mem;
 
-    if (flush_refuses() && refused(h)) {
-        refuse(h);
-        return false;
-    }
     if (taken_at_once(buf))
         return false;
     if (threads_may_wait() && is_short(h) && !number_far(inode_of(h->nodeid)->device)) {
@@ -341,6 +341,20 @@ static bool take(struct fuse_buf *buf)
     if (!hand_over(buf))
         process(buf);
     return false;
+}
+
+static bool take(struct fuse_buf *buf)
+{
+    bool relieved;
+
+    if (flush_refuses() && refused(buf->mem)) {
+        refuse(buf->mem);
+        return false;
+    }
+    gate_enter();
+    relieved = take_inside(buf);
+    gate_leave();
+    return relieved;
 }
 
 bool loop_serve(void)

@@ -354,7 +354,9 @@ static int live(int *pipe_fd)
         manager_ready();
         if (!mnt.opt.foreground)
             let_go_of_terminal();
+        gate_enter(); /* a client may resize the pool already */
         say_what_is_mounted();
+        gate_leave();
         rc = serve();
     }
     while (loop_running()) {

@@ -28,6 +28,8 @@
  *   wire.c      what is agreed with the kernel beside libfuse
  *   uring.h     requests by io_uring instead of /dev/fuse
  *   control.c   control socket of a running mount; control_ops.c does what is asked for there
+ *   resize.c    another size for the pool of a running mount
+ *   gate.c      for that, a moment at which nobody uses what is attached
  *   record.c    what programs read and write, for a client of that socket
  *   ops_*.c     the FUSE operations
  *
@@ -167,8 +169,9 @@ struct inode {
     uint64_t refs;
     uint64_t nlookup; /* the kernel's count */
 
-    /* inode.lock: the attachment. cf is set iff rfd >= 0; neither changes while users > 0
-     * except from "not attached" to "attached". */
+    /* inode.lock: the attachment. While cf is set, rfd >= 0. While users > 0 neither changes,
+     * except from "not attached" to "attached", and by resize.c: it takes cf, and leaves rfd, which
+     * handles use. */
     pthread_mutex_t lock;
     cm_file *_Atomic cf;
     struct remote *remote; /* as cf; backing_service.c's */
@@ -240,7 +243,7 @@ struct inode {
 /* An open file. */
 struct handle {
     struct inode *inode;
-    cm_file *cf;          /* what was attached at open, or NULL: pass through */
+    bool cached;          /* may use what is attached; false: passes through */
     int fd;               /* inode->rfd when !own_fd */
     _Atomic int store_fd; /* times.c: reads what is stored in the pool; mostly fd */
     bool own_fd;
@@ -263,8 +266,8 @@ struct handle {
 struct mount {
     struct options opt;
     const struct backing *backing;
-    cm_cache *cache;
-    _Atomic bool gave_up; /* the pool is gone for good: no brackets, no hits */
+    cm_cache *_Atomic cache; /* NULL: not now (resize.c) */
+    _Atomic bool gave_up;    /* the pool is gone for good: no brackets, no hits */
     struct fuse_session *se;
     bool root_user; /* privileged: may act as the requesting user */
 };
@@ -485,8 +488,10 @@ int file_sync(struct handle *h, bool datasync); /* 0 or errno */
 bool file_is_ours(const struct inode *i, int fd, int64_t *until);
 /* Id and validator of the file that `fd` is open on; 0 or a negative CM_E*. */
 int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v);
-void cache_give_up(void);        /* something must be forgotten, but it is not known what */
-void cache_detach_all(bool far); /* of file systems that are far, or of the others; at the end */
+void cache_give_up(void);         /* something must be forgotten, but it is not known what */
+void cache_detach_all(bool far);  /* of file systems that are far, or of the others; at the end */
+void cache_detach_used(bool far); /* also what is in use; the gate is closed */
+void cache_attach_used(bool far); /* what is in use */
 
 /* times.c: servers whose times tell. Without --trust-times nothing of it does anything. */
 bool times_tell(const struct inode *i); /* it is on such a server */
@@ -594,6 +599,26 @@ int checkpoint_start(void);
 void checkpoint_stop(void);  /* waits for one that runs; before the pool is closed */
 bool checkpoint_helps(void); /* a file whose origin is synced is warm after a power cut */
 void checkpoint_proof(void); /* a sync has proved that the origin has what was written */
+
+/* gate.c: around all work that may use what is attached; they nest. */
+void gate_enter(void);
+void gate_leave(void);
+/* Waits until nobody is inside, and lets nobody in. False: somebody stays too long; it is open. */
+bool gate_close(void);
+void gate_open(void);
+
+/* resize.c */
+bool resize_runs(void); /* the mount is without its pool for a while */
+/* For work that uses the pool without the gate. False: the mount is without it, and there is no end
+ * to call. */
+bool resize_hold(void);
+void resize_release(void);
+
+/* backing_pool.c: for resize.c */
+int pool_leave(void); /* closes it; as cm_close(): after CM_EBUSY it is still open */
+/* Opens it again, or if leaving failed goes on with it. 0, or an exit status after a message: there
+ * is no pool. */
+int pool_return(void);
 
 /* control.c: the socket through which the command cachemax steers a mount with a pool of its own.
  */

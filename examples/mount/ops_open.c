@@ -101,7 +101,7 @@ static void validate_opened(struct handle *h)
     if (info.racy || info.want_validator)
         keeper_schedule(h->inode);
     if (rc != 0 && others_write()) {
-        h->cf = NULL;
+        h->cached = false;
         file_has_pages(h->inode, 0);
     }
 }
@@ -135,8 +135,8 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     }
     proof_opened(h, fd >= 0);
     coherence_opened(i);
-    h->cf = cache_on() && !i->left_out ? i->cf : NULL;
-    if (h->cf && !fresh) /* the attaching has just done it */
+    h->cached = !i->left_out && (i->cf ? cache_on() : resize_runs());
+    if (i->cf && h->cached && !fresh) /* the attaching has just done it */
         validate_opened(h);
     if (h->writable && !flush_list(h)) {
         close_handle(h);

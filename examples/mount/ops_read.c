@@ -59,7 +59,8 @@ static bool validate(struct inode *i)
 /* Since it was opened, its file may have become one that is not cached. */
 static bool cached(const struct handle *h)
 {
-    return h->cf && cache_on() && !atomic_load(&h->inode->linked) && !paranoid_found();
+    return h->cached && h->inode->cf && cache_on() && !atomic_load(&h->inode->linked) &&
+           !paranoid_found();
 }
 
 /* The kernel has sent no OPEN, and holds the inode while somebody has the file open. */

@@ -277,7 +277,9 @@ static void *watch_main(void *arg)
         do {
             n = take_due(v);
             for (unsigned k = 0; k < n; k++) {
+                gate_enter();
                 look_at(v[k]);
+                gate_leave();
                 inode_put(v[k]);
             }
         } while (n == BATCH && !atomic_load(&watch.stop));
