@@ -344,6 +344,7 @@ native_suites() { # DIR
   also mount-rules bash "$here/mount/rules-test.sh" "$b"
   also mount-control bash "$here/mount/control-test.sh" "$b"
   also mount-control-service bash "$here/mount/control-service-test.sh" "$b"
+  also mount-resize bash "$here/mount/resize-test.sh" "$b"
   also mount-pin bash "$here/mount/pin-test.sh" "$b"
   also mount-quota bash "$here/mount/quota-test.sh" "$b"
   also mount-requests bash "$here/mount/requests-test.sh" "$b"

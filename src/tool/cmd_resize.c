@@ -2,7 +2,8 @@
  *
  * cmd_resize.c - "cachemax resize": gives a pool another size, and keeps what is cached.
  *
- * The library does it (cm_resize). This file reads the size, and says what stayed and what did not.
+ * The library does it (cm_resize), or the mount that has the pool open. This file reads the size,
+ * and says what stayed and what did not.
  */
 #include "tool/control/control.h"
 #include "tool/tool.h"
@@ -81,7 +82,8 @@ static int in_use(const char *pool, const char *size)
     return TOOL_OWNED;
 }
 
-static int resize_error(const char *pool, int code, uint64_t size)
+/* `asked`: the mount has said it, and its log says more. */
+static int resize_error(const char *pool, int code, uint64_t size, bool asked)
 {
     if (code == CM_ENOSPC)
         return no_space(pool, size);
@@ -93,8 +95,12 @@ static int resize_error(const char *pool, int code, uint64_t size)
         tool_message(pool, "was replaced by another file meanwhile; that one was left untouched");
         return TOOL_FAILED;
     }
-    if (code == CM_EEXIST) /* the log's line says which file it is */
+    if (code == CM_EEXIST) {
+        if (asked) /* else the log's line says which file it is */
+            tool_message(pool, "a file beside it is in the way (see the log of the mount); its "
+                               "name is the pool's with .cachemax-resize behind it");
         return TOOL_FAILED;
+    }
     return tool_pool_error(pool, code, TOOL_OPENING);
 }
 
@@ -105,6 +111,7 @@ static int run_resize(const struct tool_args *args)
     cm_resize_report report = CM_RESIZE_REPORT_INIT;
     struct tool_progress progress;
     cm_info info = CM_INFO_INIT;
+    bool asked;
     int rc;
 
     if (!args->more[0]) {
@@ -127,15 +134,20 @@ static int run_resize(const struct tool_args *args)
     progress_begin(&progress, "resize", options.size, false);
     log.opening = true;
     rc = cm_resize(args->operand, &options, &report);
+    asked = rc == CM_EOWNED;
+    if (asked)
+        rc = owner_resize(args->operand, &options, &report);
     if (rc == CM_EOWNED && owner_leaves(args->operand))
         rc = cm_resize(args->operand, &options, &report);
+    if (asked)
+        log.held[0] = '\0'; /* that it is in use */
     log.opening = false;
     progress_end(&progress);
     tool_print_held(&log, rc);
     if (rc == CM_EOWNED)
         return in_use(args->operand, args->more[0]);
     if (rc != 0)
-        return resize_error(args->operand, rc, options.size);
+        return resize_error(args->operand, rc, options.size, asked);
     print_result(args->operand, options.size, &report);
     return tool_end_output(TOOL_OK);
 }
@@ -146,16 +158,16 @@ const struct tool_command tool_resize = {
     .more = "SIZE",
     .more_max = 1,
     .summary = "Give a pool another size, and keep what is cached",
-    .help =
-        "SIZE is written as for 'create'. Nobody may have the pool open: stop the mount or the\n"
-        "service first, and start it again afterwards.\n"
-        "A smaller pool keeps pinned files first, then what was used most often. Pins, quotas\n"
-        "and the names of files stay.\n"
-        "The new pool is made beside the old one, and takes its place at the end in one step.\n"
-        "So the volume must have room for both. Whatever happens meanwhile, also a power cut,\n"
-        "the pool is the whole old one or the whole new one.\n"
-        "\n"
-        "Examples:\n"
-        "  cachemax resize /pmem/cache.pool 128G\n",
+    .help = "SIZE is written as for 'create'. The mount that has the pool (cachemax-mount --pool)\n"
+            "does it while it runs: programs go on, and read the origin until it is done. Stop a\n"
+            "service first, and start it again afterwards.\n"
+            "A smaller pool keeps pinned files first, then what was used most often. Pins, quotas\n"
+            "and the names of files stay.\n"
+            "The new pool is made beside the old one, and takes its place at the end in one step.\n"
+            "So the volume must have room for both. Whatever happens meanwhile, also a power cut,\n"
+            "the pool is the whole old one or the whole new one.\n"
+            "\n"
+            "Examples:\n"
+            "  cachemax resize /pmem/cache.pool 128G\n",
     .run = run_resize,
 };

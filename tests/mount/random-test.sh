@@ -5,8 +5,8 @@
 #
 # Usage: random-test.sh BUILD_DIR [--ops N] [--seed S] [--service]
 # For each way to mount, N operations (20000) of random.c: with the cache, with a pool that evicts
-# all the time, with -o writeback, in the mode bypass, with modes that change all the time, with
-# --paranoid.
+# all the time, with -o writeback, in the mode bypass, with modes or a size of the pool that change
+# all the time, with --paranoid.
 # --service does the first one with a service. Every byte that is read is compared with a model, and
 # what was synced with the origin, too. S (1) chooses the operations; a failure prints it. Prints
 # "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the last line.
@@ -89,6 +89,30 @@ t_modes() {
   hits
   ends
 }
+# What is written while the mount is without its pool must be known afterwards.
+t_sizes() {
+  local changer
+  do_mount -o probation=0
+  mkdir "$org/files"
+  while :; do
+    for size in 8M 16M; do
+      stat_of hit_blocks >>"$shm/hits" # a new pool counts anew
+      "$cm" resize "$pool" $size >>"$shm/sizes"
+      sleep 0.05
+    done
+  done 2>/dev/null &
+  changer=$!
+  touch "$shm/sizes"
+  until [ "$(grep -c ' now, was ' "$shm/sizes")" -ge 20 ]; do
+    run || { kill $changer; return 1; }
+    seed=$((seed + 1000))
+    rm -rf "$org/files/"*
+  done
+  kill $changer
+  wait $changer 2>/dev/null || :
+  [ "$(awk '{ sum += $1 } END { print sum }' "$shm/hits")" -gt $((ops / 20)) ]
+  ends
+}
 # A mount whose cache differs ends with status 5.
 t_paranoid() {
   do_mount --paranoid -o probation=0
@@ -113,6 +137,8 @@ else
   check "writeback, $names" t_cached -o writeback,probation=0
   check "bypassed, $names" t_bypass
   check "modes that change, $names" t_modes
+  new_pool 16MiB
+  check "sizes that change, $names" t_sizes
   new_pool 512KiB
   check "paranoid, $names" t_paranoid
 fi

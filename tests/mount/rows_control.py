@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_control.py - the mutants of the control socket."""
-from rows import CONTROL, SERVICE, STEER, _m
+from rows import CACHE, CONTROL, GATE, OPEN, POOL, READ, RESIZE, SERVICE, STEER, _m
 
 OF_CONTROL = [
     # The control socket
@@ -39,6 +39,34 @@ OF_CONTROL = [
     _m('pin, all', 'what is gone stays pinned', 'pin',
        '^(what is pinned stays in a storm|unpin all, and what is gone)$', STEER,
        'return cm_forget(mnt.cache, id);', 'return 0;'),
+    # Another size
+    _m('resize, gate', 'files are detached beside requests', 'resize', '^the origin does not answer$',
+       GATE, 'while (!is_empty()) {', 'while (0) {'),
+    _m('resize, keeper', 'files are detached beside the keeper', 'random', '^sizes that change',
+       'mount/keeper.c', '    if (b->n == 0)\n        gate_enter();', '    (void)0;',
+       '    if (b->n == 0)\n        gate_leave();', '    (void)0;'),
+    _m('resize, patience', 'the gate waits for a server for ever', 'resize',
+       '^the origin does not answer$', GATE, 'if (cm_now() > until) {', 'if (0) {'),
+    _m('resize, readers', 'descriptors of open files are closed', 'resize',
+       '^what is done meanwhile$', CACHE,
+       'if (i->users == 0 && !surplus)', 'if (!surplus)'),
+    _m('resize, again', 'open files are not attached again', 'resize',
+       '^what is cached, open, pinned and limited stays$', CACHE,
+       'if (i->users > 0 && may_attach(i) && !i->unread)', 'if (0)'),
+    _m('resize, opened meanwhile', 'a file that was opened meanwhile stays uncached', 'resize',
+       '^what is done meanwhile$', OPEN, '(i->cf ? cache_on() : resize_runs())',
+       '(i->cf && cache_on())'),
+    _m('resize, other commands', 'a command uses the pool while it is away', 'resize',
+       '^what is done meanwhile$', RESIZE, '    if (!resize_runs())\n        return true;',
+       '    return true;'),
+    _m('resize, mode', 'the mode is normal afterwards', 'resize', '^a smaller pool, and the mode$',
+       POOL, 'cm_set_mode(mnt.cache, mode) < 0', '0'),
+    _m('resize, client', 'it goes on without its client', 'resize',
+       '^(what is done meanwhile|its client is interrupted)$', RESIZE,
+       'return !control_at(ctx, done, total);', 'return !control_at(ctx, done, total) && 0;'),
+    _m('resize, back', 'after an error the pool stays away', 'resize',
+       '^(what is done meanwhile|its client is interrupted)$', RESIZE, 'if (pool_return() == 0) {',
+       'if (rc == 0 && pool_return() == 0) {'),
     # With a service
     _m('steered service, names', 'all mounts of a service have one socket', 'control-service',
        '^two mounts of a service$', CONTROL, 'mnt.opt.pool ? "" : place_device()', '""'),
@@ -53,5 +81,5 @@ OF_CONTROL = [
     _m('steered service, pins', 'a pin of a service is not made', 'control-service', '^pin$',
        SERVICE, 'return cmc_file_set_keep(i->remote->file, keep);', 'return 0;'),
     _m('steered service, modes', 'one mount sets the mode for itself alone', 'control-service',
-       "^what is the service's matter$", STEER, 'if (verbs[k].own && !mnt.opt.pool)', 'if (0)'),
+       "^what is the service's matter$", STEER, '(verbs[k].flags & OWN) && !mnt.opt.pool ?', '0 ?'),
 ]

@@ -78,7 +78,7 @@ OF_OTHERS = [
        '^paranoid', PARANOID,
        'if (!p->quiet || atomic_load(&p->inode->changes_begun) != p->begun ||', 'if ('),
     _m('paranoid: cache', '--paranoid reads from the cache after a difference', 'coherence',
-       '^paranoid', READ, ' && !paranoid_found();', ';'),
+       '^paranoid', READ, '!paranoid_found();', 'true;'),
     _m('paranoid: status', 'wrong bytes are no reason for a status', 'coherence', '^paranoid',
        MAIN, ' : paranoid_found() ? EXIT_WRONG', ''),
 

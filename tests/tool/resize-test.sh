@@ -112,7 +112,8 @@ PY
   owner=
 }
 
-# A running mount: the command says what to type, and that works.
+# A running mount does it (tests/mount/resize-test.sh). Of one that cannot be asked the command says
+# what to type, and that works.
 test_mounted()
 {
   local mount=$build/examples/mount/cachemax-mount process
@@ -126,10 +127,15 @@ test_mounted()
   "$cm" create pool --size 8M -q
   "$mount" "$work/origin" --pool "$work/pool" || { fail mounted "no mount"; return; }
   cat origin/* >/dev/null
+  expect asked 0 "$kept" "$cm" resize pool 9M
+  check asked-quiet test ! -s err
+  expect asked-room 2 'too small' "$cm" resize pool 4K
+  mv pool.control aside
   expect mounted 4 "is in use by cachemax-mount \\(process [0-9]+\\) at $work/origin" \
     "$cm" resize pool 16M
   check mounted-says grep -q "fusermount3 -u '$work/origin'" err
-  check mounted-stays test "$(size_of pool)" = 8388608
+  check mounted-stays test "$(size_of pool)" = 9437184
+  mv aside pool.control
   # It waits for the mount's end, and this one takes a second until it looks.
   process=$(sed -n 's/.*(process \([0-9]*\)).*/\1/p' err)
   kill -STOP "$process"

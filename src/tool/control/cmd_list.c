@@ -111,10 +111,11 @@ static void look(struct row *r, struct control *c)
     }
     r->answers = error == 0 && end.code == 0;
     r->dead = error == CONTROL_DEAD;
-    r->why = error                       ? control_error_text(error)
-             : end.code == CONTROL_AWAY  ? control_error_text(end.code)
-             : end.code == CONTROL_CROWD ? "too many clients"
-                                         : cm_strerror(end.code);
+    r->why = error                          ? control_error_text(error)
+             : end.code == CONTROL_AWAY     ? control_error_text(end.code)
+             : end.code == CONTROL_CROWD    ? "too many clients"
+             : end.code == CONTROL_RESIZING ? "its pool gets another size at this moment"
+                                            : cm_strerror(end.code);
 }
 
 static const char *mode_name(uint64_t mode)

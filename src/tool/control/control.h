@@ -37,6 +37,7 @@ struct control_end {
 #define CONTROL_NO_FILE (CONTROL_ERRNO - 2)
 #define CONTROL_BUSY (CONTROL_ERRNO - 16)
 #define CONTROL_CROWD (CONTROL_ERRNO - 11) /* too many clients */
+#define CONTROL_RESIZING (CONTROL_ERRNO - 115)
 #define CONTROL_NO_DIRECTORY (CONTROL_ERRNO - 20)
 
 /* Beside numbers of the system, OS_TIMED_OUT and OS_INTERRUPTED. */
@@ -164,6 +165,9 @@ int owner_files(const char *pool, uint32_t flags, bool (*add)(void *ctx, const c
 int owner_check(const char *pool, uint32_t flags,
                 int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
                 cm_check_report *report);
+/* What cm_resize() does, by the mount. CM_EBUSY: it is at work with the pool. CM_EOWNED also: it is
+ * too old for that. */
+int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_report *report);
 /* Where the pool is mounted, of the mounts that this process can see; NULL: nowhere. Free it. */
 char *owner_mounted_at(const char *pool);
 /* Waits some seconds if the owner of the pool is a mount that is ending. Has it closed the pool?

@@ -27,9 +27,10 @@ static int ask(const char *pool, const char *verb, uint64_t number,
         else if (error)
             rc = CM_EOWNED;
         else
-            rc = end.code == CONTROL_CROWD   ? CM_EOWNED
-                 : end.code <= CONTROL_ERRNO ? CM_EIO
-                                             : end.code;
+            rc = end.code == CONTROL_CROWD                                  ? CM_EOWNED
+                 : end.code == CONTROL_BUSY || end.code == CONTROL_RESIZING ? CM_EBUSY
+                 : end.code <= CONTROL_ERRNO                                ? CM_EIO
+                                                                            : end.code;
     }
     free(c);
     return rc;
@@ -156,6 +157,47 @@ int owner_check(const char *pool, uint32_t flags,
     const struct control_listener listener = { .is = on_count, .at = on_at, .ctx = &k };
 
     return ask(pool, "check", flags, &listener);
+}
+
+/* ---- Another size ---------------------------------------------------------------------------- */
+
+struct resizing {
+    const cm_resize_options *options;
+    cm_resize_report *report;
+};
+
+static void on_resized(void *ctx, const char *name, const char *value)
+{
+    cm_resize_report *const r = ((const struct resizing *)ctx)->report;
+    uint64_t *const at = !strcmp(name, "old_size")     ? &r->old_size
+                         : !strcmp(name, "blocks")     ? &r->blocks
+                         : !strcmp(name, "no_room")    ? &r->no_room
+                         : !strcmp(name, "damaged")    ? &r->damaged
+                         : !strcmp(name, "files")      ? &r->files
+                         : !strcmp(name, "files_lost") ? &r->files_lost
+                         : !strcmp(name, "kept_files") ? &r->kept_files
+                                                       : NULL;
+
+    if (!strcmp(name, "emptied"))
+        r->emptied = strcmp(value, "0") != 0;
+    else if (at && !control_number(value, at))
+        *at = 0;
+}
+
+static int on_resizing(void *ctx, uint64_t done, uint64_t total)
+{
+    const cm_resize_options *o = ((struct resizing *)ctx)->options;
+
+    return o->progress ? o->progress(o->progress_ctx, done, total) : 0;
+}
+
+int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_report *report)
+{
+    struct resizing r = { options, report };
+    const struct control_listener listener = { .is = on_resized, .at = on_resizing, .ctx = &r };
+    const int rc = ask(pool, "resize", options->size, &listener);
+
+    return rc == CM_ENOTSUP ? CM_EOWNED : rc;
 }
 
 /* ---- The end of the mount -------------------------------------------------------------------- */

@@ -1,0 +1,273 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# resize-test.sh - "cachemax resize" of the pool of a running mount.
+#
+# Usage: resize-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
+# last line. Exit status 1 when something failed. Needs root for one check.
+#
+# slow.c lets the mount wait in the middle of a resize. random-test.sh changes the size all the time
+# beside random operations.
+
+set -u
+build=${1:?usage: resize-test.sh BUILD_DIR}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+shim=$(find "$build" -name slow_origin.so | head -n 1)
+[ -n "$shim" ] || { fail resize "slow_origin.so is missing in $build"; summary; exit 1; }
+shim=$(realpath "$shim")
+asan=$(ldd "$mount_bin" | sed -n 's|.*=> \(/.*libasan[^ ]*\).*|\1|p') # must be loaded first
+export SLOW_MAKE=$shm/make SLOW_STAT=$shm/stat
+
+mount_slowly() { LD_PRELOAD=$asan${asan:+:}$shim do_mount "$@"; }
+of_pool() { # KEY: of the mount here
+  "$cm" list --json | sed -n "\|\"pool\": \"$pool\"|,/^    }/p" |
+    sed -n "s/^ *\"$1\": \"\{0,1\}\([^\",]*\).*/\1/p" | head -n 1
+}
+size() { stat -c %s "$pool"; }
+# The same by an open descriptor, which nobody opens again.
+by() { # DESCRIPTOR
+  python3 -c 'import fcntl, mmap, os, sys
+fcntl.fcntl(0, fcntl.F_SETFL, os.O_DIRECT)
+room = mmap.mmap(-1, 1 << 20)
+at = 0
+while n := os.preadv(0, [room], at):
+    sys.stdout.buffer.write(room[:n])
+    at += n' <&"$1"
+}
+direct() { dd if="$1" bs=1M iflag=direct status=none; }
+all_right() { # every file is as in $ref, also past the kernel's pages
+  local f
+  (cd "$org" && find . -type f | sort) >"$work/is"
+  (cd "$ref" && find . -type f | sort) >"$work/shall"
+  diff "$work/is" "$work/shall" >&2
+  while read -r f; do
+    cmp "$org/$f" "$ref/$f"
+    direct "$org/$f" | cmp - "$ref/$f"
+  done <"$work/shall"
+}
+hit_by() { # COMMAND...: reads at least one of the files; the pool serves it, and not the origin
+  local read hits
+  read=$(stat_of origin_bytes)
+  hits=$(stat_of hit_blocks)
+  "$@"
+  same "$(stat_of origin_bytes)" "$read"
+  [ $(($(stat_of hit_blocks) - hits)) -ge 200 ]
+}
+# Begins a resize, and returns in the middle of it: all files are detached, and the pool is closed.
+begin() { # SIZE
+  rm -f "$SLOW_MAKE.waits"
+  touch "$SLOW_MAKE"
+  env --default-signal=INT "$cm" resize "$pool" "$1" >"$work/resized" 2>&1 &
+  client=$!
+  eventually test -e "$SLOW_MAKE.waits"
+}
+# Its status.
+finish() {
+  local got=0
+  rm "$SLOW_MAKE"
+  wait $client || got=$?
+  cat "$work/resized" >&2
+  return $got
+}
+serves() { [ -n "$(of_pool mode)" ]; }
+still() { # BYTES: after a resize that did not take place
+  eventually serves
+  same "$(size)" "$1"
+  hit_by cmp <(direct "$org/a") "$ref/a"
+  "$cm" resize "$pool" 20M
+  "$cm" resize "$pool" "$1"
+  fails ls "$pool.cachemax"*
+  all_right
+}
+
+t_files() { # what is open, pinned, limited, and how it is steered stays
+  hit_by cmp <(direct "$org/a") "$ref/a"
+  "$cm" list | grep -q "quota 0 of 4 MiB dir"
+  status 0 "$cm" resize "$pool" 32M
+  says 'pool: 32.00 MiB now, was 16.00 MiB'
+  says 'knows 4 of 4 files, 1 of them pinned'
+  same "$(size)" 33554432
+  serves
+  same "$(of_pool pinned_files)" 1
+  hit_by cmp <(by 7) "$ref/a"
+  hit_by cmp <(direct "$org/a") "$ref/a"
+  [ "$(cached "$org")" -gt $(($(cat "$ref"/* "$ref"/dir/* 2>/dev/null | wc -c) * 98 / 100)) ]
+}
+t_writes_then() { # through descriptors that are older than the pool
+  printf 'changed' | dd of=/dev/fd/8 bs=1 seek=5000 conv=notrunc status=none
+  printf 'changed' | dd of="$ref/b" bs=1 seek=5000 conv=notrunc status=none
+  printf 'as well' | dd of="$org/a" bs=1 seek=9000 conv=notrunc status=none
+  printf 'as well' | dd of="$ref/a" bs=1 seek=9000 conv=notrunc status=none
+  cmp <(by 7) "$ref/a"
+  all_right
+}
+t_smaller() {
+  local was
+  was=$(cached "$org/b")
+  "$cm" mode "$org" bypass
+  status 0 "$cm" resize "$pool" 8M
+  same "$(of_pool mode)" bypass
+  "$cm" mode "$org" normal
+  same "$(cached "$org/b")" "$was" # it is pinned
+  [ "$(cached "$org/a")" -lt 6000000 ]
+  all_right
+  status 0 "$cm" resize "$pool" 8M
+  says 'has that size already'
+}
+
+t_meanwhile() { # nobody waits, nothing of it is lost, and nothing old comes back
+  begin 16M
+  status 1 timeout 10 "$cm" warm "$org/a"
+  says 'gets another size'
+  status 1 timeout 10 "$cm" resize "$pool" 12M
+  says 'busy'
+  same "$(of_pool mode)" ''
+  "$cm" list | grep -q 'its pool gets another size'
+  cmp "$org/a" "$ref/a"
+  cmp <(by 6) "$ref/a"
+  direct "$org/b" | cmp - "$ref/b"
+  dd if=/dev/zero of=/dev/fd/7 bs=1000 count=3 seek=5 conv=notrunc status=none
+  dd if=/dev/zero of="$ref/a" bs=1000 count=3 seek=5 conv=notrunc status=none
+  touch -r "$work/time" "$org/a" # as if nothing had been written
+  for dir in "$org" "$ref"; do
+    echo new >"$dir/new"
+    truncate -s 100000 "$dir/b"
+    mv "$dir/dir/c" "$dir/dir/d"
+    sync "$dir/b"
+  done
+  exec 5<"$org/c2" 9<>"$org/new"
+  finish
+  same "$(size)" 16777216
+  all_right
+  cmp /dev/fd/9 "$ref/new"
+  cmp <(by 5) "$ref/c2" # it was opened then
+  hit_by cmp <(by 5) "$ref/c2"
+  dd if=/dev/zero of=/dev/fd/9 bs=1 count=2 conv=notrunc status=none
+  dd if=/dev/zero of="$ref/new" bs=1 count=2 conv=notrunc status=none
+  "$cm" warm -q "$org"
+  hit_by all_right
+  exec 5<&- 9<&-
+}
+t_interrupted() {
+  local was
+  was=$(size)
+  begin 28M
+  kill -INT $client
+  fails finish
+  still "$was"
+}
+t_no_room() { # for both pools
+  local was
+  was=$(size)
+  status 1 "$cm" resize "$pool" 80M
+  says 'not enough space: .* nothing was changed'
+  still "$was"
+}
+some_cached() { [ "$(cached "$1")" -gt 0 ]; }
+t_busy() {
+  head -c 4000000 /dev/zero >"$org/much"
+  "$cm" warm --rate 1M "$org/much" >/dev/null 2>&1 &
+  client=$!
+  eventually some_cached "$org/much"
+  status 1 timeout 20 "$cm" resize "$pool" 24M
+  says 'busy with it: a command such as warm'
+  kill $client
+  wait $client || :
+  rm "$org/much"
+  eventually "$cm" resize "$pool" 24M
+  "$cm" resize "$pool" 16M
+}
+t_hangs() { # a request waits for the origin, and keeps the gate open
+  local was
+  was=$(size)
+  touch "$SLOW_STAT"
+  python3 -c 'import os, sys; os.fstat(os.open(sys.argv[1], os.O_RDONLY))' "$org/a" &
+  client=$!
+  eventually test -e "$SLOW_STAT.waits"
+  status 1 timeout 30 "$cm" resize "$pool" 24M
+  says 'or a file system below the mount does not answer'
+  rm "$SLOW_STAT"
+  wait $client
+  still "$was"
+}
+t_unmounted() { # the mount does not end it, so the command does
+  begin 28M
+  umount "$org"
+  finish
+}
+t_clean() {
+  same $status 0
+  same "$(size)" 29360128
+  "$cm" resize "$pool" 16M
+  is_clean
+  fails ls "$pool.cachemax"*
+}
+t_killed() { # both pools are whole at every moment; this is one in the middle
+  begin 28M
+  kill -9 $client $mount_pid
+  fails finish
+  same "$(size)" "$was"
+}
+
+# ---- Main: mounts here, because a check is a subshell -------------------------------------------
+
+mkdir "$ref/dir"
+head -c 6000000 /dev/urandom >"$ref/a"
+head -c 2000000 /dev/urandom >"$ref/b"
+head -c 1000000 /dev/urandom >"$ref/dir/c"
+head -c 1000000 /dev/urandom >"$ref/c2"
+touch -d '2020-02-02' "$work/time"
+cp -r "$ref/." "$org"
+[ $is_root = 0 ] || mount -t tmpfs -o size=90M,mode=700 tmpfs "$shm"
+new_pool 16M
+ends() { rm -f "$SLOW_MAKE" "$SLOW_STAT"; do_unmount && is_clean || fail "the end $1" "status $status"; }
+
+mount_slowly --quota dir=4M
+"$cm" warm -q "$org"
+"$cm" pin -q "$org/b"
+exec 7<"$org/a" 8<>"$org/b"
+check 'what is cached, open, pinned and limited stays' t_files
+check 'writes through descriptors that are older' t_writes_then
+check 'a smaller pool, and the mode' t_smaller
+exec 7<&- 8<&-
+ends 'after both sizes'
+rm "$pool"
+new_pool 14M
+
+mount_slowly
+"$cm" warm -q "$org"
+exec 6<"$org/a" 7<>"$org/a"
+check 'what is done meanwhile' t_meanwhile
+exec 6<&- 7<&-
+check 'its client is interrupted' t_interrupted
+[ $is_root = 0 ] || check 'no room' t_no_room
+check 'another command works' t_busy
+ends 'after what failed'
+
+mount_slowly -o attr_timeout=0
+"$cm" warm -q "$org"
+check_at / 'the origin does not answer' t_hangs
+if wanted 'it is unmounted meanwhile'; then
+  check_at / 'it is unmounted meanwhile' t_unmounted
+  wait_mount
+  check_at / 'clean after that' t_clean
+else
+  ends 'after a time without an answer'
+fi
+
+if wanted 'it is killed meanwhile'; then
+  mount_slowly
+  "$cm" warm -q "$org"
+  was=$(size)
+  check_at / 'it is killed meanwhile' t_killed
+  wait_mount 2>/dev/null
+  umount -l "$org"
+  mount_slowly
+  check 'the pool after that' still "$was"
+  ends 'after a kill'
+fi
+summary
