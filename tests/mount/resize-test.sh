@@ -224,7 +224,10 @@ touch -d '2020-02-02' "$work/time"
 cp -r "$ref/." "$org"
 [ $is_root = 0 ] || mount -t tmpfs -o size=90M,mode=700 tmpfs "$shm"
 new_pool 16M
-ends() { rm -f "$SLOW_MAKE" "$SLOW_STAT"; do_unmount && is_clean || fail "the end $1" "status $status"; }
+ends() { # NAME
+  rm -f "$SLOW_MAKE" "$SLOW_STAT"
+  do_unmount && is_clean || fail "the end $1" "status $status"
+}
 
 mount_slowly --quota dir=4M
 "$cm" warm -q "$org"

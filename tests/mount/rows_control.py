@@ -40,8 +40,8 @@ OF_CONTROL = [
        '^(what is pinned stays in a storm|unpin all, and what is gone)$', STEER,
        'return cm_forget(mnt.cache, id);', 'return 0;'),
     # Another size
-    _m('resize, gate', 'files are detached beside requests', 'resize', '^the origin does not answer$',
-       GATE, 'while (!is_empty()) {', 'while (0) {'),
+    _m('resize, gate', 'files are detached beside requests', 'resize',
+       '^the origin does not answer$', GATE, 'while (!is_empty()) {', 'while (0) {'),
     _m('resize, keeper', 'files are detached beside the keeper', 'random', '^sizes that change',
        'mount/keeper.c', '    if (b->n == 0)\n        gate_enter();', '    (void)0;',
        '    if (b->n == 0)\n        gate_leave();', '    (void)0;'),
