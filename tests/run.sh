@@ -304,12 +304,12 @@ native_suites() { # DIR
   suite freestanding "$b/tests/freestanding/core"
   suite shared "$b/tests/cross/shared" "$made/shared.pool"
   suite abi "$b/tests/abi/client"
-  # With --all one half, and the next commit the other one: they take as long as all unit tests.
-  half=''
+  # With --all a third, and the next commits the others: they take as long as all unit tests.
+  third=''
   commits=$(git -C "$top" rev-list --count HEAD 2>/dev/null) || commits=0
-  [ $all = no ] || half="--half $((commits % 2))"
+  [ $all = no ] || third="--third $((commits % 3))"
   # shellcheck disable=SC2086 # words
-  suite mutants python3 "$here/crash/mutants.py" --quick $half $few
+  suite mutants python3 "$here/crash/mutants.py" --quick $third $few
   # All of src/ can be changed.
   suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
   # In each group, up to its settle, those that mostly wait, and beside them those that do not.
