@@ -298,7 +298,7 @@ native_suites() { # DIR
   # A job for each processor. --list has the short ones, of core_suites.
   [ "$list" ] || for rules in adr eadr pagecache checkpoint; do
     suite crash/$rules "$here/crash/run" --rules $rules \
-      --states "$(crash_states $rules 250000)" --every 24 --no-mutants \
+      --states "$(crash_states $rules 150000)" --every 24 --no-mutants \
       --resume "$log/crash.$rules" "$b"
   done
   suite freestanding "$b/tests/freestanding/core"
@@ -464,7 +464,7 @@ b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 werror=
 [ $all = no ] || werror=-Dwerror=true # not where a user's compiler may warn of more
 build native "$b" "${CC:-cc}" $werror || finish
-core_suites "$b" "" 400000 5 250000
+core_suites "$b" "" 400000 5 150000
 native_suites "$b"
 target "linux x86-64"
 
@@ -533,6 +533,15 @@ if [ $all = yes ]; then
   PATH=$here/cross:$PATH # wine-run, for the cross file
   was_alone=$alone alone='' # Wine's server, which all programs share, must see their mounts
   if need wine wine64 gcc-mingw-w64-x86-64; then
+    clang_built=no
+    # Where the linker finds gcc's library, only gcc knows.
+    build_windows_clang() {
+      command -v clang >/dev/null && build windows-clang "$b-windows-clang" cc \
+        --cross-file "$here/cross/mingw64-clang.ini" -Ddebug=false -Dwerror=true \
+        -Dxxhash_header="$b-xxhash" \
+        -Dc_link_args="-L$(dirname "$(x86_64-w64-mingw32-gcc -print-libgcc-file-name)")" &&
+        clang_built=yes
+    }
     if build windows "$b-windows" cc --cross-file "$here/cross/mingw64.ini" \
       -Ddebug=false -Dwerror=true -Dxxhash_header="$b-xxhash"; then
       passed=$((passed + 1))
@@ -546,19 +555,18 @@ if [ $all = yes ]; then
         --no-ring
       core_suites "$b-windows" wine/ 100000 5 20000
       run='' exe=''
+      build_windows_clang # beside those that mostly wait
       settle # it deletes the files of others that have ended
       suite wine/service/scm bash "$here/service/scm.sh" "$b-windows"
       suite wine/tree sh "$here/tree/check-tree.sh" "$top" "$b-windows" objects
       suite wine/same-bytes sh "$here/cross/same-bytes.sh" "$b/tests/cross/pool" \
         "wine-run $b-windows/tests/cross/pool.exe"
+    else
+      build_windows_clang
     fi
-    # The other compiler; where the linker finds the first one's library, only that one knows.
-    gcc_dir=$(dirname "$(x86_64-w64-mingw32-gcc -print-libgcc-file-name)")
     if ! command -v clang >/dev/null; then
       skip windows-clang "no clang here"
-    elif build windows-clang "$b-windows-clang" cc --cross-file "$here/cross/mingw64-clang.ini" \
-      -Ddebug=false -Dwerror=true -Dxxhash_header="$b-xxhash" \
-      -Dc_link_args="-L$gcc_dir"; then
+    elif [ $clang_built = yes ]; then
       passed=$((passed + 1))
       run=wine-run exe=.exe
       also wine-clang/service bash "$here/service/win32-test.sh" "$b-windows-clang"
