@@ -233,7 +233,7 @@ static void pool_give_up(int why)
 {
     if (atomic_exchange(&mnt.gave_up, true)) /* before any change of the origin: file_identify() */
         return;
-    if (mnt.cache)
+    if (!resize_runs() && mnt.cache)
         cm_set_mode(mnt.cache, CM_BYPASS);
     say(CM_LOG_ERROR, "%s: %s: %s passes through uncached from now on", mnt.opt.pool,
         cm_strerror(why), mnt.opt.dir);
@@ -253,7 +253,7 @@ static void ask_pool(void)
 {
     cm_info info = { .struct_size = sizeof(info) };
 
-    if (mnt.cache)
+    if (!resize_runs() && mnt.cache) /* else another thread may be closing it */
         cm_get_info(mnt.cache, &info);
 }
 

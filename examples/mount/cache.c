@@ -449,9 +449,9 @@ static void detach_used(struct inode *i, void *ctx)
         inode_put(i);
 }
 
-void cache_detach_used(bool far)
+bool cache_detach_used(bool far)
 {
-    inode_each(far, detach_used, NULL);
+    return inode_each(far, detach_used, NULL);
 }
 
 static void attach_used(struct inode *i, void *ctx)
@@ -565,6 +565,33 @@ void file_named(struct inode *i)
 
 /* ---- Changing the origin ------------------------------------------------------------------- */
 
+/* A change while the mount is without its pool has no bracket: only the validator will show it. A
+ * power cut may leave the new content beside the old times, because fdatasync need not bring times
+ * to the disk. So a new ctime is durable before the first change of a file. */
+static void mark(struct inode *i)
+{
+    const unsigned number = resize_number();
+    struct stat st;
+    bool marked;
+    int fd;
+
+    if (i->marked == number || i->linked || i->unread || !S_ISREG(i->type))
+        return;
+    fd = fstab_open(i->fd, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        fd = fstab_open(i->fd, O_WRONLY | O_CLOEXEC);
+    marked = fd >= 0 && fstat(fd, &st) == 0 &&
+             (futimens(fd, (struct timespec[]){ st.st_atim, st.st_mtim }) == 0 ||
+              futimens(fd, NULL) == 0) && /* who may only write it can set no other times */
+             fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    if (marked)
+        i->marked = number;
+    else
+        give_up(CM_EFORGET);
+}
+
 int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint64_t off,
                  uint64_t len)
 {
@@ -589,6 +616,8 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
         give_up(rc);
     }
     pthread_mutex_lock(&i->lock);
+    if (!i->cf && resize_runs())
+        mark(i);
     if (!i->cf || !cache_on()) {
         i->raw++;
         pthread_mutex_unlock(&i->lock);
@@ -637,6 +666,9 @@ int file_sync(struct handle *h, bool datasync)
         proof_end_of(&p, h);
     } else if ((datasync ? fdatasync(h->fd) : fsync(h->fd)) < 0) {
         p.err = errno;
+        /* Nobody notes the loss for the pool, and the origin may have older data then. */
+        if (resize_runs() && (p.err == EIO || p.err == ENOSPC || p.err == EDQUOT))
+            give_up(CM_EFORGET);
     }
     p.err = proof_tell(h, p.err);
     file_unuse(i);

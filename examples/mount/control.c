@@ -74,6 +74,11 @@ bool control_cancelled(struct control_client *c)
     return c->gone || atomic_load(&control.stop);
 }
 
+bool control_ending(void)
+{
+    return atomic_load(&control.stop);
+}
+
 bool control_wanted(struct control_client *c, int ms)
 {
     struct pollfd p = { .fd = c->fd, .events = POLLRDHUP };

@@ -620,7 +620,7 @@ uint64_t inode_count(void)
     return n;
 }
 
-void inode_each(bool far, void (*fn)(struct inode *i, void *ctx), void *ctx)
+bool inode_each(bool far, void (*fn)(struct inode *i, void *ctx), void *ctx)
 {
     struct inode **v;
     size_t n = 0;
@@ -641,6 +641,7 @@ void inode_each(bool far, void (*fn)(struct inode *i, void *ctx), void *ctx)
         inode_put(v[k]);
     }
     free(v);
+    return v != NULL;
 }
 
 size_t inode_idle_names(bool far, struct idle_name *v, size_t n)

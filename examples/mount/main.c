@@ -354,9 +354,10 @@ static int live(int *pipe_fd)
         manager_ready();
         if (!mnt.opt.foreground)
             let_go_of_terminal();
-        gate_enter(); /* a client may resize the pool already */
-        say_what_is_mounted();
-        gate_leave();
+        if (resize_hold()) { /* a client may resize the pool already */
+            say_what_is_mounted();
+            resize_release();
+        }
         rc = serve();
     }
     while (loop_running()) {

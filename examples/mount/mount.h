@@ -179,6 +179,7 @@ struct inode {
     cm_file_id id;
     unsigned users;        /* open handles and running operations */
     unsigned raw;          /* changes that have no bracket: no attaching meanwhile */
+    unsigned marked;       /* resize_number() when its ctime was changed for that */
     _Atomic bool unlinked; /* no name left: forget it once users is 0 */
     _Atomic bool written;  /* through this mount, since attach */
     _Atomic bool left_out; /* by the rules, when they were asked last */
@@ -389,7 +390,7 @@ void inode_leave(unsigned place);
 bool inode_left(const struct inode *i); /* inode_leave() was called for its place */
 uint64_t inode_count(void);
 /* Those on file systems that are far, or the others. */
-void inode_each(bool far, void (*fn)(struct inode *i, void *ctx), void *ctx);
+bool inode_each(bool far, void (*fn)(struct inode *i, void *ctx), void *ctx);
 /* Names of up to n inodes nobody uses, for fuse_lowlevel_notify_inval_entry; caller frees. */
 struct idle_name {
     fuse_ino_t parent;
@@ -490,7 +491,7 @@ bool file_is_ours(const struct inode *i, int fd, int64_t *until);
 int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v);
 void cache_give_up(void);         /* something must be forgotten, but it is not known what */
 void cache_detach_all(bool far);  /* of file systems that are far, or of the others; at the end */
-void cache_detach_used(bool far); /* also what is in use; the gate is closed */
+bool cache_detach_used(bool far); /* also what is in use; the gate is closed. False: no memory */
 void cache_attach_used(bool far); /* what is in use */
 
 /* times.c: servers whose times tell. Without --trust-times nothing of it does anything. */
@@ -608,7 +609,8 @@ bool gate_close(void);
 void gate_open(void);
 
 /* resize.c */
-bool resize_runs(void); /* the mount is without its pool for a while */
+bool resize_runs(void);       /* the mount is without its pool for a while */
+unsigned resize_number(void); /* of the last one */
 /* For work that uses the pool without the gate. False: the mount is without it, and there is no end
  * to call. */
 bool resize_hold(void);
@@ -627,6 +629,7 @@ void control_cancel(void); /* an end was asked for: all its work stops soon */
 /* Loops and workers have ended; before keeper_stop. False: a file system below DIR does not answer,
  * and threads of control_waiting() still wait for it. */
 bool control_stop(void);
+bool control_ending(void);     /* control_cancel() was called */
 void control_waiting(int sig); /* sends them a signal */
 
 /* record.c */

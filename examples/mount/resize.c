@@ -12,10 +12,11 @@
  *
  * What programs write in step 2 is as what others write while the mount is away: the validators
  * show it at the next attachment, and a validator that cannot show it is racy, and matches nothing.
- * So nothing has to be remembered of these writes.
+ * cache.c makes a new ctime durable before the first change of a file, so that a power cut cannot
+ * take the times back and leave the content.
  *
- * Whatever fails, the pool is opened again as it is. If that fails, too, everything passes through
- * until the next mount, and the log says so.
+ * Whatever fails, the pool is opened again as it is. If that fails, too, everything passes through,
+ * and it is tried again every RETRY_S seconds.
  *
  * Callers: control_ops.c; cache.c asks whether the pool is away.
  */
@@ -25,11 +26,18 @@
 #include <time.h>
 
 #define PATIENCE_S 2
+#define RETRY_S 5
 
 static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* held by the only resize */
 /* Shared by requests of the control socket that use the pool. */
 static pthread_rwlock_t using_pool = PTHREAD_RWLOCK_INITIALIZER;
 static _Atomic bool away;
+static _Atomic unsigned number; /* of the resize, from 1 on */
+
+unsigned resize_number(void)
+{
+    return atomic_load(&number);
+}
 
 bool resize_runs(void)
 {
@@ -62,9 +70,14 @@ static bool detach_all(void)
     if (pthread_rwlock_timedwrlock(&using_pool, &until))
         return false;
     closed = gate_close();
+    if (closed && (!cache_detach_used(false) || !cache_detach_used(true))) {
+        gate_open();
+        cache_attach_used(false);
+        cache_attach_used(true);
+        closed = false;
+    }
     if (closed) {
-        cache_detach_used(false);
-        cache_detach_used(true);
+        atomic_fetch_add(&number, 1);
         /* Release: with the gate, which opens after it. */
         atomic_store_explicit(&away, true, memory_order_release);
         gate_open();
@@ -111,8 +124,10 @@ static int resize_pool(struct control_client *c, uint64_t size)
     cm_resize_report report = CM_RESIZE_REPORT_INIT;
     int rc = pool_leave();
 
-    if (rc == CM_EBUSY)
+    if (rc == CM_EBUSY) { /* a bracket that the gate has not seen: what it forgets is not known */
+        cache_give_up();
         return CONTROL_ERRNO - EBUSY;
+    }
     o.size = size;
     o.progress = on_progress;
     o.progress_ctx = c;
@@ -122,6 +137,19 @@ static int resize_pool(struct control_client *c, uint64_t size)
     if (rc == 0)
         tell(c, &report);
     return rc;
+}
+
+/* False: there is no pool: the mount ends, or it was given up. */
+static bool come_back(void)
+{
+    int rc;
+
+    while ((rc = pool_return()) != 0 && !control_ending() && !atomic_load(&mnt.gave_up)) {
+        say(CM_LOG_ERROR, "%s passes through uncached; the pool is tried again soon", mnt.opt.dir);
+        for (int k = 0; k < RETRY_S * 10 && !control_ending(); k++)
+            usleep(100000);
+    }
+    return rc == 0;
 }
 
 int resize_serve(struct control_client *c, const struct control_request *r)
@@ -141,15 +169,13 @@ int resize_serve(struct control_client *c, const struct control_request *r)
     say(CM_LOG_INFO, "pool %s: gets another size; %s passes through uncached meanwhile",
         mnt.opt.pool, mnt.opt.dir);
     rc = resize_pool(c, r->number);
-    if (pool_return() == 0) {
+    if (come_back()) {
         attach_all();
         say(rc ? CM_LOG_WARNING : CM_LOG_INFO, "pool %s: %s; %s is cached again", mnt.opt.pool,
             rc == 0               ? "has its new size"
             : rc <= CONTROL_ERRNO ? "is in use, so it keeps its size"
                                   : cm_strerror(rc),
             mnt.opt.dir);
-    } else {
-        say(CM_LOG_ERROR, "%s passes through uncached until it is mounted again", mnt.opt.dir);
     }
     pthread_mutex_unlock(&one);
     return rc;

@@ -88,7 +88,10 @@ static int resize_error(const char *pool, int code, uint64_t size, bool asked)
     if (code == CM_ENOSPC)
         return no_space(pool, size);
     if (code == CM_ECANCELED) {
-        tool_message(pool, "interrupted; the pool is as it was");
+        tool_message(pool,
+                     asked ? "interrupted; the mount goes on with the pool as it was, unless it "
+                             "was just ready: 'cachemax info' tells the size"
+                           : "interrupted; the pool is as it was");
         os_end_interrupted();
     }
     if (code == CM_EMOVED) {

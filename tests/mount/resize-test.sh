@@ -20,7 +20,7 @@ shim=$(find "$build" -name slow_origin.so | head -n 1)
 [ -n "$shim" ] || { fail resize "slow_origin.so is missing in $build"; summary; exit 1; }
 shim=$(realpath "$shim")
 asan=$(ldd "$mount_bin" | sed -n 's|.*=> \(/.*libasan[^ ]*\).*|\1|p') # must be loaded first
-export SLOW_MAKE=$shm/make SLOW_STAT=$shm/stat
+export SLOW_MAKE=$shm/make SLOW_STAT=$shm/stat SYNCED=$work/synced
 
 mount_slowly() { LD_PRELOAD=$asan${asan:+:}$shim do_mount "$@"; }
 of_pool() { # KEY: of the mount here
@@ -130,8 +130,10 @@ t_meanwhile() { # nobody waits, nothing of it is lost, and nothing old comes bac
   cmp "$org/a" "$ref/a"
   cmp <(by 6) "$ref/a"
   direct "$org/b" | cmp - "$ref/b"
+  : >"$SYNCED"
   dd if=/dev/zero of=/dev/fd/7 bs=1000 count=3 seek=5 conv=notrunc status=none
   dd if=/dev/zero of="$ref/a" bs=1000 count=3 seek=5 conv=notrunc status=none
+  grep -q '/a$' "$SYNCED" # so that a power cut cannot leave the new bytes and the old times
   touch -r "$work/time" "$org/a" # as if nothing had been written
   for dir in "$org" "$ref"; do
     echo new >"$dir/new"
