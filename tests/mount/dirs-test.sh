@@ -336,7 +336,7 @@ t_alone() { # one is unmounted, the others go on, and its file system can be unm
   start "$one" "$two" "$three"
   cat "$three/file"
   echo more > "$three/other"
-  eventually umount "$three" # a program that just ended may still count as a user
+  eventually umount "$three"
   same "$(cat "$three/file")" here
   echo bare > "$three/file"
   eventually umount "$three"

@@ -71,7 +71,7 @@ again() {
 ends() { # NAME: the mount of the check before it ended in time
   local n=0
   while kill -0 "$mount_pid" 2>/dev/null && mountpoint -q "$org" && [ $n -lt 600 ]; do
-    fusermount3 -u "$org" 2>/dev/null
+    command fusermount3 -u "$org" 2>/dev/null
     n=$((n + 1))
     sleep 0.1
   done

@@ -60,6 +60,22 @@ io_uring=${CM_IO_URING:-off}
 backing=(--pool "$pool")
 [ $via = pool ] || backing=(--service "$socket")
 
+# A process leaves its files after its memory: it looks ended, or was waited for by nobody, and still
+# counts as a user of a mount. So "busy" is tried again, for half a minute.
+umount() { unmount umount "$@"; }
+fusermount3() { unmount fusermount3 "$@"; }
+unmount() { # PROGRAM ARG...
+  local n err rc
+  for n in $(seq 300); do
+    rc=0
+    err=$(LC_ALL=C command "$@" 2>&1 >/dev/null) || rc=$?
+    [ $rc != 0 ] && [[ $err == *busy* ]] || break
+    sleep 0.1
+  done
+  [ -z "$err" ] || printf '%s\n' "$err" >&2
+  return $rc
+}
+
 cleanup() {
   exec 2>/dev/null
   cd /
@@ -141,10 +157,7 @@ wait_mount() {
   stop_service
 }
 do_unmount() {
-  for _ in $(seq 300); do # a reader that just ended may still count as a user
-    fusermount3 -u "$org" 2>/dev/null && break
-    sleep 0.1
-  done
+  fusermount3 -u "$org" 2>/dev/null
   wait_mount
   return $status
 }

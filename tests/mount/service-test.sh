@@ -211,7 +211,8 @@ t_two_mounts() {
   mkdir "$other"
   mount --bind "$below" "$other"
   do_mount --coherence=close-to-open
-  "$mount_bin" "$other" "${backing[@]}" --coherence=close-to-open
+  "$mount_bin" "$other" "${backing[@]}" --coherence=close-to-open -f 2>>"$work/log" &
+  until [ "$(stat -f -c %t "$other")" = 65735546 ]; do kill -0 $! && sleep 0.05; done
   for n in 1 2 3; do
     head -c 300000 /dev/urandom > "$org/both"
     sleep 1.1
@@ -222,7 +223,7 @@ t_two_mounts() {
   done
   same_below both
   fusermount3 -u "$other"
-  while pgrep -f "$other --service" >/dev/null; do sleep 0.05; done
+  wait $!
   umount "$other"
   cd /
   do_unmount
