@@ -60,8 +60,8 @@ io_uring=${CM_IO_URING:-off}
 backing=(--pool "$pool")
 [ $via = pool ] || backing=(--service "$socket")
 
-# A process leaves its files after its memory: it looks ended, or was waited for by nobody, and still
-# counts as a user of a mount. So "busy" is tried again, for half a minute.
+# A process leaves its files after its memory: while it looks ended, it may still be a user of a
+# mount. So "busy" is tried again, for half a minute.
 umount() { unmount umount "$@"; }
 fusermount3() { unmount fusermount3 "$@"; }
 unmount() { # PROGRAM ARG...
