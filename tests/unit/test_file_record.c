@@ -25,7 +25,7 @@ static void test_failed_sync_stays(void)
         detach(f);
         if (forget)
             CHECK_EQ(cm_forget(p.c, &id), 0);
-        for (uint64_t i = 0; i < 60 * p.c->media.geo.record_buckets; i++)
+        for (uint64_t i = 0; i < 200 * p.c->media.geo.record_buckets; i++)
             detach(attach_v(&p, 100 + i, &v, 0));
         pool_again(&p);
         v = fresh(v);
