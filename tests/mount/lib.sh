@@ -68,7 +68,7 @@ unmount() { # PROGRAM ARG...
   local n err rc
   for n in $(seq 300); do
     rc=0
-    err=$(LC_ALL=C command "$@" 2>&1 >/dev/null) || rc=$?
+    err=$(LC_ALL=C env "$@" 2>&1 >/dev/null) || rc=$?
     [ $rc != 0 ] && [[ $err == *busy* ]] || break
     sleep 0.1
   done

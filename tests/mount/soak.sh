@@ -59,7 +59,7 @@ start_users() {
 
 # One command: its status is 0, or 7 (no room in the pool), while the mount is there. What random.c
 # does to its files may come in between.
-command() { # STRICT? ARGUMENT...
+ask() { # STRICT? ARGUMENT...
   local status=0
   timeout -k 10 300 "$cm" "${@:2}" > "$shm/said" 2>&1 || status=$?
   echo "$2 $status" >> "$shm/commands"
@@ -74,17 +74,17 @@ commands() {
   while [ ! -e "$shm/ending" ]; do
     file=$org/tree/d$((RANDOM % (files / 16)))
     case $((RANDOM % 12)) in
-    0) command strict warm "$file" --rate 20M ;;
-    1 | 2) command strict forget "$file" ;;
-    3) command strict pin "$file" ;;
-    4) command strict unpin "$file" ;;
-    5) command strict cached "$org/tree" ;;
-    6) command strict mode "$org" ${modes[RANDOM % 5]} ;;
-    7) command strict list ;;
-    8) command loose pin "$org/random1" ;;
-    9) command loose forget "$org/random2" "$org/small" ;;
-    10) command strict unpin --all "$org" ;;
-    11) command loose warm "$org/random2" ;;
+    0) ask strict warm "$file" --rate 20M ;;
+    1 | 2) ask strict forget "$file" ;;
+    3) ask strict pin "$file" ;;
+    4) ask strict unpin "$file" ;;
+    5) ask strict cached "$org/tree" ;;
+    6) ask strict mode "$org" ${modes[RANDOM % 5]} ;;
+    7) ask strict list ;;
+    8) ask loose pin "$org/random1" ;;
+    9) ask loose forget "$org/random2" "$org/small" ;;
+    10) ask strict unpin --all "$org" ;;
+    11) ask loose warm "$org/random2" ;;
     esac
     sleep 0.1
   done
