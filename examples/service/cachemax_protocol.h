@@ -16,8 +16,8 @@
  * none. Replies may come in another order than the requests: `tag` says which request it is. The
  * first request is CMP_HELLO.
  *
- * Steering. Commands that came later are known to a service that says so (CMP_STEERS). A client
- * does not send them to another one, which would end the connection.
+ * Later commands are known to a service that says so (CMP_STEERS, CMP_FORGETS_ALL). A client does
+ * not send them to another one, which would end the connection.
  */
 #ifndef CACHEMAX_PROTOCOL_H
 #define CACHEMAX_PROTOCOL_H
@@ -53,7 +53,9 @@ enum cmp_command {
     CMP_COUNT = 17,   /* how much of a range is cached */
     CMP_KEEP = 18,    /* the file's blocks are not evicted, or as others again */
     CMP_POOL = 19,    /* what the pool is */
-    CMP_COMMANDS = 20
+    /* Only if the reply to the hello has CMP_FORGETS_ALL. */
+    CMP_FORGET_ALL = 20, /* any file may have changed; this may take long */
+    CMP_COMMANDS = 21
 };
 
 struct cmp_head {
@@ -100,7 +102,8 @@ struct cmp_hello_reply {
 #define CMP_REPLY_MIN (24u + 72u)
 #define CMP_HAS_RING 1u
 #define CMP_RING_WRITES 2u /* the ring takes brackets, too: none of them waits for a disk */
-#define CMP_STEERS 4u      /* the commands from CMP_WARM on are known */
+#define CMP_STEERS 4u      /* the commands CMP_WARM to CMP_POOL are known */
+#define CMP_FORGETS_ALL 8u /* CMP_FORGET_ALL is known */
 
 struct cmp_open {
     uint64_t id_hi, id_lo; /*  0 as cm_file_id; not both 0 */
@@ -260,6 +263,7 @@ static inline uint32_t cmp_body(unsigned command, int reply, int *data)
                                                      sizeof(struct cmp_look_up),
                                                      sizeof(struct cmp_count),
                                                      sizeof(struct cmp_keep),
+                                                     0,
                                                      0 },
                                                    { 0,
                                                      sizeof(struct cmp_hello_reply),
@@ -280,7 +284,8 @@ static inline uint32_t cmp_body(unsigned command, int reply, int *data)
                                                      0,
                                                      sizeof(struct cmp_count_reply),
                                                      0,
-                                                     sizeof(struct cmp_pool_reply) } };
+                                                     sizeof(struct cmp_pool_reply),
+                                                     0 } };
     *data = reply ? command == CMP_READ || command == CMP_STATS
                   : command == CMP_FILL || command == CMP_WARM;
     if (command == 0 || command >= CMP_COMMANDS || (reply && command == CMP_FILL))
@@ -291,7 +296,8 @@ static inline uint32_t cmp_body(unsigned command, int reply, int *data)
 static inline int cmp_has_file(unsigned command)
 {
     return command != CMP_HELLO && command != CMP_OPEN && command != CMP_FORGET &&
-           command != CMP_STATS && command != CMP_LOOK_UP && command != CMP_POOL;
+           command != CMP_STATS && command != CMP_LOOK_UP && command != CMP_POOL &&
+           command != CMP_FORGET_ALL;
 }
 
 /* May a request go through the ring? `flags`: of the hello's reply. What may wait for a disk goes

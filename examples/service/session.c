@@ -51,7 +51,7 @@ static int64_t do_hello(struct call *c)
                                  .block = CM_BLOCK_SIZE,
                                  .data_max = c->s->data_max,
                                  .open_max = service->open_max,
-                                 .flags = CMP_STEERS |
+                                 .flags = CMP_STEERS | CMP_FORGETS_ALL |
                                           (c->s->ring ? CMP_HAS_RING | service->hello_flags : 0),
                                  .ring = c->s->ring,
                                  .ring_name = c->s->ring_name,
@@ -296,6 +296,23 @@ static int64_t do_forget(struct call *c)
                   : cm_forget(c->s->service->cache, &id);
 }
 
+/* Files that come meanwhile are none of those that were meant. Returns how many files it was. */
+static int64_t do_forget_all(struct call *c)
+{
+    cm_cache *const cache = c->s->service->cache;
+    cm_file_info info = CM_FILE_INFO_INIT;
+    cm_file_iter *it;
+    int64_t n = 0;
+    int e = cm_files_begin(cache, 0, &it);
+
+    if (e < 0)
+        return e;
+    while ((e = cm_files_next(it, NULL, &info)) == 0 && (e = cm_forget(cache, &info.id)) >= 0)
+        n += n < INT32_MAX;
+    cm_files_end(it);
+    return e == CM_EABSENT ? n : e;
+}
+
 static int64_t do_stats(struct call *c)
 {
     union {
@@ -391,6 +408,7 @@ static int64_t (*const commands[CMP_COMMANDS])(struct call *c) = {
     [CMP_COUNT] = do_count,
     [CMP_KEEP] = do_keep,
     [CMP_POOL] = do_pool,
+    [CMP_FORGET_ALL] = do_forget_all,
 };
 
 /* What is wrong with a sound message at this place of the conversation; NULL: nothing, and the

@@ -156,7 +156,7 @@ static void hello(void)
     CHECK_EQ(ask(CMP_HELLO, 0, &m, sizeof(m)), 0);
     memcpy(&r, reply.body, sizeof(r));
     CHECK_EQ(r.data_max, RING_DATA);
-    CHECK_EQ(r.flags, CMP_STEERS);
+    CHECK_EQ(r.flags, CMP_STEERS | CMP_FORGETS_ALL);
 }
 
 static uint32_t open_file(uint64_t id)
@@ -294,6 +294,20 @@ static void test_lost_in_a_bracket(void)
     down();
 }
 
+/* A driver whose list of written files was too short has all forgotten. */
+static void test_forgets_all(void)
+{
+    up();
+    load_driver();
+    hello();
+    const uint32_t file = open_file(7);
+    store(file, 3, 'a');
+    CHECK_EQ(ask(CMP_FORGET_ALL, 0, NULL, 0), 1);
+    CHECK_EQ(read_block(file, 3), 0);
+    unload_driver();
+    down();
+}
+
 /* A driver that makes no sense loses its connection, and may connect again. */
 static void test_nonsense(void)
 {
@@ -325,7 +339,8 @@ static void test_stop(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(comes_and_goes), TEST(in_flight), TEST(lost_in_a_bracket), TEST(nonsense), TEST(stop),
+    TEST(comes_and_goes), TEST(in_flight), TEST(lost_in_a_bracket),
+    TEST(forgets_all),    TEST(nonsense),  TEST(stop),
 };
 
 int main(int argc, char **argv)

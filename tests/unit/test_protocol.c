@@ -43,7 +43,7 @@ static struct cmp_validator some_validator(void)
     return v;
 }
 
-/* Of the commands that only a service with CMP_STEERS knows. */
+/* Of the commands that only a service with CMP_STEERS or CMP_FORGETS_ALL knows. */
 static struct built later_request(unsigned command)
 {
     switch (command) {
@@ -59,8 +59,8 @@ static struct built later_request(unsigned command)
         const struct cmp_keep m = { .keep = 1 };
         return BUILD(CMP_KEEP, 7, m);
     }
-    default: /* CMP_POOL */
-        return build(CMP_POOL, 0, NULL, 0);
+    default: /* CMP_POOL, CMP_FORGET_ALL */
+        return build((uint16_t)command, 0, NULL, 0);
     }
 }
 
@@ -184,6 +184,7 @@ static const char *const golden[CMP_COMMANDS] = {
     [CMP_KEEP] = HEAD("20", "12", "07000000") "01000000"
                                               "00000000",
     [CMP_POOL] = HEAD("18", "13", "00000000"),
+    [CMP_FORGET_ALL] = HEAD("18", "14", "00000000"),
 };
 
 static bool is_golden(const struct built *b, const char *want)
@@ -238,6 +239,8 @@ static struct built later_reply(unsigned command)
         for (unsigned i = 0; i < sizeof(pool.uuid); i++)
             pool.uuid[i] = (uint8_t)(0xb0 + i);
         return reply_of(command, 0, 0, &pool, sizeof(pool), NULL, 0);
+    case CMP_FORGET_ALL: /* that many files */
+        return reply_of(command, 5, 0, NULL, 0, NULL, 0);
     default: /* CMP_LOOK_UP */
         return reply_of(command, 0, 0, NULL, 0, NULL, 0);
     }
@@ -343,6 +346,7 @@ static const char *const golden_reply[CMP_COMMANDS] = {
                                               "02000000"
                                               "00000000"
                                               "b0b1b2b3b4b5b6b7b8b9babbbcbdbebf",
+    [CMP_FORGET_ALL] = REPLY_HEAD("18", "14", "05000000", "00000000"),
 };
 
 static void test_golden_replies(void)
@@ -456,6 +460,7 @@ static const struct {
     { CMP_KEEP, 24, 4, 2, CMP_FIELD },
     { CMP_KEEP, 28, 4, 1, CMP_FIELD },
     { CMP_POOL, 20, 4, 1, CMP_FIELD },
+    { CMP_FORGET_ALL, 20, 4, 1, CMP_FIELD }, /* a file */
 };
 
 static void test_fields(void)

@@ -104,6 +104,34 @@ static void test_write(void)
     service_down();
 }
 
+/* Any file may have changed: open by somebody, or known from before. */
+static void test_forget_all(void)
+{
+    service_up();
+    struct client a = client(), b = client();
+    const uint32_t file = open_file(&a, 1, 7), other = open_file(&b, 2, 7);
+    store(&a, file, 3, 'x');
+    store(&b, other, 3, 'y');
+    uint32_t closed = open_file(&a, 3, 7);
+    store(&a, closed, 3, 'z');
+    CHECK_EQ(ask(&a, CMP_CLOSE, closed, NULL, 0, NULL, 0), 0);
+    CHECK_EQ(read_block(&b, other, 5), 0);
+    const uint64_t ticket = miss().ticket, token = begin_block(&a, file, 9);
+    CHECK_EQ(ask(&a, CMP_FORGET_ALL, 0, NULL, 0, NULL, 0), 3);
+    CHECK_EQ(block_is(&a, file, 3), 0);
+    CHECK_EQ(block_is(&b, other, 3), 0);
+    CHECK_EQ(fill(&b, other, ticket, 'Y'), 0); /* it was read before */
+    CHECK_EQ(block_is(&b, other, 5), 0);
+    closed = open_file(&a, 3, 7);
+    CHECK_EQ(block_is(&a, closed, 3), 0);
+    CHECK(end_token(&a, file, CMP_WRITE_END, token, 0) >= 0);
+    store(&b, other, 3, 'Z');
+    store(&a, file, 9, 'X');
+    session_end(a.s, true);
+    session_end(b.s, true);
+    service_down();
+}
+
 static struct cmp_count_reply count_of(struct client *k, uint32_t file, uint64_t block, uint64_t n)
 {
     const struct cmp_count m = { .offset = block * BLK, .len = n * BLK };
@@ -447,6 +475,8 @@ static uint32_t make_noise(uint8_t message[4096], uint64_t *rng)
                           .file = (uint32_t)below(rng, 4) };
     int data;
     const uint32_t body = cmp_body(h.command, 0, &data);
+    if (h.command == CMP_FORGET_ALL)
+        h.file = 1; /* that makes no sense: else it would take what the others have */
     h.bytes = (uint32_t)sizeof(h) + (body == UINT32_MAX ? 8 : body) +
               (data && h.command == CMP_FILL ? (uint32_t)below(rng, 3) * 100 : 0);
     for (size_t k = 0; k < 4096; k += 8) {
@@ -551,10 +581,12 @@ static void test_other_space(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(read_and_fill), TEST(version),       TEST(write),       TEST(steering),
-    TEST(out_of_place),  TEST(bounds),        TEST(outside),     TEST(outside_then_opened),
-    TEST(lost),          TEST(lost_unseen),   TEST(lost_again),  TEST(noise),
-    TEST(threads),       TEST(bad_validator), TEST(other_space),
+    TEST(read_and_fill), TEST(version),     TEST(write),
+    TEST(steering),      TEST(forget_all),  TEST(out_of_place),
+    TEST(bounds),        TEST(outside),     TEST(outside_then_opened),
+    TEST(lost),          TEST(lost_unseen), TEST(lost_again),
+    TEST(noise),         TEST(threads),     TEST(bad_validator),
+    TEST(other_space),
 };
 
 int main(int argc, char **argv)
