@@ -310,6 +310,7 @@ native_suites() { # DIR
   [ $all = no ] || third="--third $((commits % 3))"
   # shellcheck disable=SC2086 # words
   suite mutants python3 "$here/crash/mutants.py" --quick $third $few
+  suite filter-mutants python3 "$here/filter/mutants.py"
   # All of src/ can be changed.
   suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
   # In each group, up to its settle, those that mostly wait, and beside them those that do not.
@@ -394,6 +395,7 @@ native_suites() { # DIR
   also service/ring "$storm" "$service" --operations 100000 --kills 5 --stalls 3
   also service/socket "$storm" "$service" --operations 100000 --kills 5 --stalls 3 --no-ring
   also service/hostile "$b/tests/service/hostile" "$service"
+  also filter/storm "$b/tests/filter/storm" "$service" --operations 100000 --troubles 10
   next mount-kill bash "$here/mount/kill-test.sh" "$b"
   next foreign sh "$here/foreign/run.sh" "$b"
   settle

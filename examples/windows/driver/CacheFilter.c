@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * CacheFilter.c - the driver: its entry, its registration, and the volumes that it filters.
+ *
+ * A minifilter that reads files through the service's pool (docs/windows.md). What it decides is in
+ * filter_core.c; this shell gives it files, buffers and messages. Owns: struct driver.
+ *
+ * VOLUMES. It attaches to fixed NTFS and ReFS volumes of disks. The claim that it sees all writes
+ * holds there: no other machine writes them. Files of the pool's own volume always pass.
+ *
+ * LATE. A volume that was mounted before the driver came had writes that it did not see: all files
+ * are forgotten. So the driver starts with the system, and only a driver that is loaded by hand
+ * begins with nothing.
+ */
+#include "filter_shell.h"
+
+struct driver driver;
+
+static NTSTATUS FLTAPI setup(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_SETUP_FLAGS flags,
+                             DEVICE_TYPE device, FLT_FILESYSTEM_TYPE system)
+{
+    UNREFERENCED_PARAMETER(o);
+    if (device != FILE_DEVICE_DISK_FILE_SYSTEM) /* a network: others write, too */
+        return STATUS_FLT_DO_NOT_ATTACH;
+    if (system != FLT_FSTYPE_NTFS && system != FLT_FSTYPE_REFS)
+        return STATUS_FLT_DO_NOT_ATTACH;
+    if (!(flags & FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME))
+        fc_written_anything(&driver.core); /* it was in use, and nobody looked */
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS FLTAPI teardown(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_QUERY_TEARDOWN_FLAGS flags)
+{
+    UNREFERENCED_PARAMETER(o);
+    UNREFERENCED_PARAMETER(flags);
+    return STATUS_SUCCESS;
+}
+
+static VOID release(void)
+{
+    if (driver.written)
+        ExFreePoolWithTag(driver.written, TAG);
+    driver.written = NULL;
+}
+
+/* The port closes first: then no message is on its way. */
+static NTSTATUS FLTAPI unload(FLT_FILTER_UNLOAD_FLAGS flags)
+{
+    UNREFERENCED_PARAMETER(flags);
+    port_close();
+    FltUnregisterFilter(driver.filter);
+    release();
+    return STATUS_SUCCESS;
+}
+
+static const FLT_REGISTRATION registration = { .Size = sizeof(FLT_REGISTRATION),
+                                               .Version = FLT_REGISTRATION_VERSION,
+                                               .Flags = 0, /* no DAX volumes */
+                                               .ContextRegistration = stream_contexts,
+                                               .OperationRegistration = operations,
+                                               .FilterUnloadCallback = unload,
+                                               .InstanceSetupCallback = setup,
+                                               .InstanceQueryTeardownCallback = teardown };
+
+NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT object, PUNICODE_STRING path);
+NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT object, PUNICODE_STRING path)
+{
+    NTSTATUS s;
+
+    UNREFERENCED_PARAMETER(path);
+    driver.written = ExAllocatePoolWithTag(NonPagedPoolNx, FC_SET_BYTES(WRITTEN_SLOTS), TAG);
+    if (!driver.written)
+        return STATUS_INSUFFICIENT_RESOURCES;
+    ExInitializeFastMutex(&driver.lock);
+    fc_init(&driver.core, &port_env, driver.written, WRITTEN_SLOTS);
+    s = FltRegisterFilter(object, &registration, &driver.filter);
+    if (NT_SUCCESS(s)) {
+        s = port_open();
+        if (NT_SUCCESS(s)) {
+            s = FltStartFiltering(driver.filter);
+            if (!NT_SUCCESS(s))
+                port_close();
+        }
+        if (!NT_SUCCESS(s))
+            FltUnregisterFilter(driver.filter);
+    }
+    if (!NT_SUCCESS(s))
+        release();
+    return s;
+}

@@ -1,0 +1,771 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * filter_core.c - what a file system filter keeps of the service (filter_core.h).
+ *
+ * Owns all of struct fc and struct fc_file. Its lock is held to look and to change, and never while
+ * the service is asked. So each function that asks looks again afterwards: what it was told counts
+ * only in the life that it was told in.
+ *
+ * Who: the driver's shell (CacheFilter.c), and the tests.
+ */
+#include "filter_core.h"
+
+#include <string.h>
+
+#include "cachemax.h"
+#include "cachemax_protocol.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+static void lock(struct fc *fc)
+{
+    fc->env->lock(fc->env->ctx);
+}
+
+static void unlock(struct fc *fc)
+{
+    fc->env->unlock(fc->env->ctx);
+}
+
+static void count(struct fc *fc, enum fc_counter c)
+{
+    lock(fc);
+    fc->counter[c]++;
+    unlock(fc);
+}
+
+/* ---- The written-set ------------------------------------------------------------------------- */
+
+/* Locked. Its file, or all files if its id is not known. */
+static void note_outside(struct fc_file *f)
+{
+    if (f->known)
+        fc_set_add(&f->fc->written, f->id);
+    else
+        fc_set_add_all(&f->fc->written);
+}
+
+static bool is_same(struct fc_id a, struct fc_id b)
+{
+    return a.hi == b.hi && a.lo == b.lo;
+}
+
+/* Locked. May the service have what the file held before an outside write? */
+static bool is_stale(const struct fc_file *f)
+{
+    const struct fc *fc = f->fc;
+
+    if (fc->forgets_all || fc->written.all)
+        return true;
+    return f->known && (is_same(fc->forgets, f->id) || fc_set_has(&fc->written, f->id));
+}
+
+/* Locked. */
+static bool is_settled(const struct fc *fc)
+{
+    return fc_set_empty(&fc->written) && !fc->forgets_all && (fc->forgets.hi | fc->forgets.lo) == 0;
+}
+
+bool fc_is_settled(struct fc *fc)
+{
+    bool settled;
+
+    lock(fc);
+    settled = is_settled(fc);
+    unlock(fc);
+    return settled;
+}
+
+/* ---- Lives ----------------------------------------------------------------------------------- */
+
+/* Locked. The write has begun in a bracket, and that does not count any more. */
+static void put_outside(struct fc_write *w)
+{
+    w->outside = true;
+    w->file->brackets--;
+    w->file->outside++;
+    note_outside(w->file);
+}
+
+/* Locked. */
+static void end_life(struct fc *fc)
+{
+    fc->greeted = false;
+    fc->life = 0;
+    for (struct fc_write *w = fc->writes; w; w = w->next)
+        if (!w->outside)
+            put_outside(w);
+}
+
+void fc_disconnect(struct fc *fc, uint32_t life)
+{
+    lock(fc);
+    if (fc->life == life)
+        end_life(fc);
+    unlock(fc);
+}
+
+/* The service did not answer in time, or nonsense. */
+static void give_up(struct fc *fc, uint32_t life)
+{
+    lock(fc);
+    if (fc->life == life) {
+        end_life(fc);
+        fc->counter[FC_LATE]++;
+    }
+    unlock(fc);
+    fc->env->hang_up(fc->env->ctx, life);
+}
+
+/* ---- Messages -------------------------------------------------------------------------------- */
+
+union body {
+    struct cmp_hello hello;
+    struct cmp_open open;
+    struct cmp_read read;
+    struct cmp_range range;
+    struct cmp_truncate truncate;
+    struct cmp_end end;
+    struct cmp_revalidate revalidate;
+    struct cmp_forget forget;
+};
+union answer {
+    struct cmp_hello_reply hello;
+    struct cmp_open_reply open;
+    struct cmp_token_reply token;
+};
+struct message {
+    struct cmp_head head;
+    union body body;
+};
+struct reply {
+    struct cmp_head head;
+    union answer body;
+};
+
+static void head(struct fc *fc, struct cmp_head *h, unsigned command, uint32_t file, uint32_t bytes)
+{
+    lock(fc);
+    *h = (struct cmp_head){ .bytes = bytes,
+                            .version = CMP_VERSION,
+                            .command = (uint16_t)command,
+                            .tag = ++fc->tag,
+                            .file = file };
+    unlock(fc);
+}
+
+/* Sends what has a reply. FC_GONE: the life is over. Else the bytes of a sound reply to it. */
+static int ask(struct fc *fc, uint32_t life, const struct cmp_head *h, void *reply, uint32_t room)
+{
+    const int n =
+        fc->env->ask(fc->env->ctx, life, h, h->bytes, reply, room, h->command == CMP_FORGET_ALL);
+    struct cmp_head r;
+
+    if (n >= (int)sizeof(r) && cmp_check(reply, (size_t)n, 1) == CMP_SOUND) {
+        memcpy(&r, reply, sizeof(r));
+        if (r.tag == h->tag && r.command == h->command)
+            return n;
+    }
+    give_up(fc, life);
+    return FC_GONE;
+}
+
+/* A request without data, whose body is in *m. Returns the result, and the reply. */
+static int request(struct fc *fc, uint32_t life, unsigned command, uint32_t file, struct message *m,
+                   struct reply *r)
+{
+    int data;
+
+    head(fc, &m->head, command, file, (uint32_t)sizeof(m->head) + cmp_body(command, 0, &data));
+    memset(r, 0, sizeof(*r));
+    return ask(fc, life, &m->head, r, sizeof(*r)) < 0 ? FC_GONE : r->head.result;
+}
+
+/* ---- Forgetting ------------------------------------------------------------------------------ */
+
+/* Has the service forget a file. `gone`: its id will not come back. */
+static bool forget(struct fc *fc, uint32_t life, struct fc_id id, bool gone)
+{
+    struct message m = { .body.forget = { .id_hi = id.hi, .id_lo = id.lo, .gone = gone } };
+    struct reply r;
+
+    return request(fc, life, CMP_FORGET, 0, &m, &r) >= 0;
+}
+
+static bool forget_all(struct fc *fc, uint32_t life)
+{
+    struct message m;
+    struct reply r;
+
+    return request(fc, life, CMP_FORGET_ALL, 0, &m, &r) >= 0;
+}
+
+/* Locked. Takes out of the set what is to be forgotten next. False: there is nothing, or nobody to
+ * tell. */
+static bool take(struct fc *fc)
+{
+    if (!fc->greeted)
+        return false;
+    if (fc->written.all) {
+        fc->forgets_all = true;
+        fc_set_clear(&fc->written);
+        return true;
+    }
+    return fc_set_take(&fc->written, &fc->forgets);
+}
+
+/* Locked. What was taken out goes back if the service has not forgotten it. */
+static void taken(struct fc *fc, bool ok)
+{
+    if (ok)
+        fc->counter[fc->forgets_all ? FC_FORGOT_ALL : FC_FORGOTTEN]++;
+    else if (fc->forgets_all)
+        fc_set_add_all(&fc->written);
+    else
+        fc_set_add(&fc->written, fc->forgets);
+    fc->forgets_all = false;
+    fc->forgets = (struct fc_id){ 0, 0 };
+}
+
+/* A service that refuses to forget is as good as none. */
+void fc_tend(struct fc *fc)
+{
+    lock(fc);
+    if (fc->tending) {
+        unlock(fc);
+        return; /* that thread looks once more before it leaves */
+    }
+    fc->tending = true;
+    while (take(fc)) {
+        const uint32_t life = fc->life;
+        const struct fc_id id = fc->forgets;
+        const bool all = fc->forgets_all;
+        bool ok;
+
+        unlock(fc);
+        ok = all ? forget_all(fc, life) : forget(fc, life, id, false);
+        if (!ok)
+            give_up(fc, life);
+        lock(fc);
+        taken(fc, ok);
+    }
+    fc->tending = false;
+    unlock(fc);
+}
+
+/* Something may be in the set. */
+static void tend_soon(struct fc *fc)
+{
+    bool some;
+
+    lock(fc);
+    some = fc->greeted && !fc_set_empty(&fc->written);
+    unlock(fc);
+    if (some)
+        fc->env->tend(fc->env->ctx);
+}
+
+void fc_written_anything(struct fc *fc)
+{
+    lock(fc);
+    fc_set_add_all(&fc->written);
+    unlock(fc);
+    tend_soon(fc);
+}
+
+/* ---- Connecting ------------------------------------------------------------------------------ */
+
+/* Locked. From now on writes use brackets. */
+static bool greet(struct fc *fc, uint32_t life, const struct cmp_hello_reply *r)
+{
+    if (fc->life != life)
+        return false;
+    if (fc->met && memcmp(fc->pool, r->pool, sizeof(fc->pool)) != 0)
+        fc_set_add_all(&fc->written);
+    fc->met = true;
+    memcpy(fc->pool, r->pool, sizeof(fc->pool));
+    fc->block = r->block;
+    fc->data_max = r->data_max;
+    fc->greeted = true;
+    return true;
+}
+
+bool fc_connect(struct fc *fc, uint32_t life)
+{
+    struct message m = { .body.hello = { .magic = CMP_MAGIC, .oldest = CMP_VERSION } };
+    struct reply r;
+    bool greeted;
+
+    lock(fc);
+    end_life(fc);
+    fc->life = life;
+    unlock(fc);
+    if (request(fc, life, CMP_HELLO, 0, &m, &r) < 0 || r.head.version != CMP_VERSION ||
+        r.body.hello.block == 0 || r.body.hello.data_max == 0 ||
+        !(r.body.hello.flags & CMP_FORGETS_ALL)) {
+        give_up(fc, life);
+        return false;
+    }
+    lock(fc);
+    greeted = greet(fc, life, &r.body.hello);
+    unlock(fc);
+    fc_tend(fc);
+    return greeted;
+}
+
+void fc_init(struct fc *fc, const struct fc_env *env, void *written, uint32_t slots)
+{
+    memset(fc, 0, sizeof(*fc));
+    fc->env = env;
+    fc_set_init(&fc->written, written, slots);
+}
+
+/* ---- Files ----------------------------------------------------------------------------------- */
+
+void fc_file_init(struct fc_file *f, struct fc *fc)
+{
+    memset(f, 0, sizeof(*f));
+    f->fc = fc;
+}
+
+static struct fc_id id_of(const struct fc_facts *facts)
+{
+    const uint64_t word[3] = { facts->volume, facts->file[0], facts->file[1] };
+    const XXH128_hash_t hash = XXH3_128bits(word, sizeof(word));
+    struct fc_id id = { hash.high64, hash.low64 };
+
+    if (id.hi == 0 && id.lo == 0)
+        id.lo = 1;
+    return id;
+}
+
+/* The id and the validator of the file: the same that cm_identify() makes on Windows. */
+static bool identify(struct fc_file *f, const void *via, struct cmp_validator *v)
+{
+    struct fc *fc = f->fc;
+    struct fc_facts facts;
+
+    if (!fc->env->facts(fc->env->ctx, via, &facts))
+        return false;
+    lock(fc);
+    f->id = id_of(&facts);
+    f->known = true;
+    unlock(fc);
+    *v = (struct cmp_validator){ .taken_at = facts.taken_at,
+                                 .size = facts.size,
+                                 .racy = facts.racy ? CM_RACY_TIMES : 0,
+                                 .given = 1 };
+    v->changed_ns = facts.written_ns > facts.changed_ns ? facts.written_ns : facts.changed_ns;
+    if (v->changed_ns < CM_CHANGED_LONG_AGO)
+        v->changed_ns = CM_CHANGED_LONG_AGO;
+    memcpy(v->proof, &facts.size, 8);
+    memcpy(v->proof + 8, &facts.written_ns, 8);
+    memcpy(v->proof + 16, &facts.changed_ns, 8);
+    memcpy(v->proof + 24, &facts.change, 8);
+    return true;
+}
+
+void fc_know(struct fc_file *f, const void *via)
+{
+    struct cmp_validator v;
+    bool known;
+
+    lock(f->fc);
+    known = f->known;
+    unlock(f->fc);
+    if (!known)
+        (void)identify(f, via, &v);
+}
+
+static void close_handle(struct fc *fc, uint32_t life, uint32_t handle)
+{
+    struct message m;
+    struct reply r;
+
+    (void)request(fc, life, CMP_CLOSE, handle, &m, &r);
+}
+
+/* Opens the file at the service. Two threads may do so at a time; then the second handle goes. The
+ * claim CM_SOLE_WRITER is right: the filter sees all writes of a local volume. */
+static bool open_file(struct fc_file *f, const void *via, uint32_t life)
+{
+    struct message m;
+    struct reply r;
+    bool mine;
+
+    memset(&m, 0, sizeof(m));
+    m.body.open.flags = CM_SOLE_WRITER | CM_ORIGIN_VOLATILE;
+    if (!identify(f, via, &m.body.open.validator))
+        return false;
+    m.body.open.id_hi = f->id.hi;
+    m.body.open.id_lo = f->id.lo;
+    if (request(f->fc, life, CMP_OPEN, 0, &m, &r) < 0)
+        return false;
+    lock(f->fc);
+    mine = f->fc->life == life && (f->life != life || f->handle == 0);
+    if (mine) {
+        f->life = life;
+        f->handle = r.head.file;
+    }
+    unlock(f->fc);
+    if (!mine)
+        close_handle(f->fc, life, r.head.file);
+    return true;
+}
+
+/* Locked. Is the service to be used for the file? `reads`: it shall answer. */
+static bool is_usable(const struct fc_file *f, bool reads)
+{
+    return f->fc->greeted && !(reads && (f->outside > 0 || is_stale(f)));
+}
+
+/* The file's handle in the present life; 0: the service cannot be used for it. May wait for an
+ * open. An open tells the id of the file, so one may be stale after it that was not before. */
+static uint32_t handle_of(struct fc_file *f, const void *via, bool reads, uint32_t *life)
+{
+    struct fc *fc = f->fc;
+
+    for (unsigned tries = 0;; tries++) {
+        uint32_t handle = 0;
+        bool usable;
+
+        lock(fc);
+        *life = fc->life;
+        usable = is_usable(f, reads);
+        if (usable && f->life == fc->life)
+            handle = f->handle;
+        unlock(fc);
+        if (!usable || handle)
+            return handle;
+        if (tries > 0 || !open_file(f, via, *life))
+            return 0;
+    }
+}
+
+void fc_file_done(struct fc_file *f)
+{
+    struct fc *fc = f->fc;
+    uint32_t life, handle;
+
+    lock(fc);
+    life = fc->life;
+    handle = f->life == life && fc->greeted ? f->handle : 0;
+    f->handle = 0;
+    unlock(fc);
+    if (handle)
+        close_handle(fc, life, handle);
+}
+
+/* ---- Reads ----------------------------------------------------------------------------------- */
+
+/* A read on its way: of the parts that came so far. */
+struct parts {
+    uint8_t *scratch;
+    uint32_t room; /* bytes of scratch: a message */
+    uint32_t most; /* bytes of data in it */
+    uint64_t version;
+};
+
+/* One part. Returns the bytes that came, or FC_GONE. */
+static int64_t read_part(struct fc_file *f, const struct fc_read *at, struct parts *p,
+                         struct cmp_read_reply *r)
+{
+    const int around = (int)(sizeof(struct cmp_head) + sizeof(*r));
+    struct message m;
+    int n;
+
+    memset(&m, 0, sizeof(m));
+    m.body.read =
+        (struct cmp_read){ .offset = at->offset, .len = at->len, .flags = CMP_READ_VERSION };
+    head(f->fc, &m.head, CMP_READ, at->handle, sizeof(m.head) + sizeof(m.body.read));
+    n = ask(f->fc, at->life, &m.head, p->scratch, p->room);
+    if (n < around)
+        return FC_GONE; /* an error has no body */
+    memcpy(r, p->scratch + sizeof(m.head), sizeof(*r));
+    return n - around > (int)at->len ? FC_GONE : n - around;
+}
+
+/* Asks part by part, for as long as a message may take. A write between two parts would give a
+ * mixture that was never in the file, so their versions are compared. True: all of it has come. */
+static bool read_parts(struct fc_file *f, uint64_t off, uint32_t len, uint8_t *buf, uint32_t *got,
+                       struct fc_read *at, struct parts *p)
+{
+    const struct fc_env *env = f->fc->env;
+    const uint64_t until = env->now_ns(env->ctx) + env->timeout_ns;
+
+    for (*got = 0; *got < len;) {
+        struct cmp_read_reply r;
+        int64_t n;
+
+        if (*got > 0 && env->now_ns(env->ctx) > until)
+            return false;
+        at->offset = off + *got;
+        at->len = len - *got < p->most ? len - *got : p->most;
+        n = read_part(f, at, p, &r);
+        if (n < 0 || (*got > 0 && (r.version == 0 || r.version != p->version)))
+            return false;
+        p->version = r.version;
+        memcpy(buf + *got, p->scratch + p->room - p->most, (size_t)n);
+        *got += (uint32_t)n;
+        if ((uint64_t)n < at->len) {
+            at->ticket = r.ticket;
+            at->offset = r.miss_offset;
+            at->len = r.miss_len;
+            return r.flags & CMP_AT_END;
+        }
+    }
+    return true;
+}
+
+/* In memory of its own. */
+static bool read_all(struct fc_file *f, uint64_t off, uint32_t len, void *buf, uint32_t *got,
+                     struct fc_read *at)
+{
+    const struct fc_env *env = f->fc->env;
+    struct parts p = { .most = len < f->fc->data_max ? len : f->fc->data_max };
+    bool whole;
+
+    p.room = (uint32_t)(sizeof(struct cmp_head) + sizeof(struct cmp_read_reply)) + p.most;
+    p.scratch = env->alloc(env->ctx, p.room);
+    if (!p.scratch)
+        return false;
+    whole = read_parts(f, off, len, buf, got, at, &p);
+    env->free(env->ctx, p.scratch);
+    return whole;
+}
+
+enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_t len, void *buf,
+                       uint32_t *got, struct fc_read *missed)
+{
+    struct fc *fc = f->fc;
+    bool hit;
+
+    memset(missed, 0, sizeof(*missed));
+    missed->handle = handle_of(f, via, true, &missed->life);
+    if (missed->handle == 0) {
+        count(fc, FC_PASSED);
+        return FC_PASS;
+    }
+    hit = read_all(f, off, len, buf, got, missed);
+    count(fc, hit ? FC_HITS : FC_MISSES);
+    return hit ? FC_DONE : FC_PASS;
+}
+
+/* It has no reply, and nothing is lost if it does not arrive. */
+void fc_fill(struct fc_file *f, const struct fc_read *missed, const void *data, uint32_t n)
+{
+    struct fc *fc = f->fc;
+    const struct fc_env *env = fc->env;
+    const uint32_t bytes = (uint32_t)(sizeof(struct cmp_head) + sizeof(struct cmp_fill)) + n;
+    const struct cmp_fill fill = { .ticket = missed->ticket,
+                                   .flags = n < missed->len ? CMP_FILL_EOF : 0 };
+    struct cmp_head h;
+    uint8_t *message;
+
+    if (missed->ticket == 0 || n > missed->len)
+        return;
+    message = env->alloc(env->ctx, bytes);
+    if (!message)
+        return;
+    head(fc, &h, CMP_FILL, missed->handle, bytes);
+    memcpy(message, &h, sizeof(h));
+    memcpy(message + sizeof(h), &fill, sizeof(fill));
+    memcpy(message + sizeof(h) + sizeof(fill), data, n);
+    if (env->ask(env->ctx, missed->life, message, bytes, NULL, 0, false) < 0)
+        give_up(fc, missed->life);
+    else
+        count(fc, FC_FILLS);
+    env->free(env->ctx, message);
+}
+
+/* ---- Writes ---------------------------------------------------------------------------------- */
+
+/* Locked. */
+static void link_write(struct fc *fc, struct fc_write *w)
+{
+    w->prev = NULL;
+    w->next = fc->writes;
+    if (w->next)
+        w->next->prev = w;
+    fc->writes = w;
+    w->file->unsettled = true;
+}
+
+/* Locked. */
+static void unlink_write(struct fc *fc, struct fc_write *w)
+{
+    if (w->prev)
+        w->prev->next = w->next;
+    else
+        fc->writes = w->next;
+    if (w->next)
+        w->next->prev = w->prev;
+}
+
+void fc_write_begin_outside(struct fc_file *f, struct fc_write *w)
+{
+    struct fc *fc = f->fc;
+
+    *w = (struct fc_write){ .file = f, .outside = true };
+    lock(fc);
+    link_write(fc, w);
+    f->outside++;
+    note_outside(f);
+    fc->counter[FC_OUTSIDES]++;
+    unlock(fc);
+}
+
+/* Asks for the bracket. The token; 0: there is none. */
+static uint64_t ask_bracket(const struct fc_write *w, enum fc_kind kind, uint64_t off, uint64_t len)
+{
+    const unsigned command = kind == FC_SIZE ? CMP_TRUNCATE_BEGIN : CMP_WRITE_BEGIN;
+    struct message m;
+    struct reply r;
+
+    memset(&m, 0, sizeof(m));
+    if (kind == FC_SIZE)
+        m.body.truncate.size = off;
+    else if (kind == FC_RANGE)
+        m.body.range = (struct cmp_range){ .offset = off, .len = len };
+    else
+        m.body.range = (struct cmp_range){ .offset = 0, .len = UINT64_MAX };
+    if (request(w->file->fc, w->life, command, w->handle, &m, &r) < 0)
+        return 0;
+    return r.body.token.token;
+}
+
+/* Is the life of the write's handle still there? Then it is in flight in it: if the life ends from
+ * now on, it is outside. */
+static bool enter_bracket(struct fc_write *w)
+{
+    struct fc *fc = w->file->fc;
+    bool in;
+
+    lock(fc);
+    in = fc->life == w->life;
+    if (in) {
+        link_write(fc, w);
+        w->file->brackets++;
+    }
+    unlock(fc);
+    return in;
+}
+
+void fc_write_begin(struct fc_file *f, const void *via, struct fc_write *w, enum fc_kind kind,
+                    uint64_t off, uint64_t len)
+{
+    struct fc *fc = f->fc;
+    uint64_t token;
+
+    *w = (struct fc_write){ .file = f };
+    w->handle = handle_of(f, via, false, &w->life);
+    if (w->handle == 0 || !enter_bracket(w)) {
+        fc_write_begin_outside(f, w);
+        return;
+    }
+    token = ask_bracket(w, kind, off, len);
+    lock(fc);
+    w->token = token;
+    if (!w->outside && token == 0) /* refused, in a life that goes on */
+        put_outside(w);
+    fc->counter[w->outside ? FC_OUTSIDES : FC_BRACKETS]++;
+    unlock(fc);
+}
+
+static void end_bracket(const struct fc_write *w)
+{
+    struct message m;
+    struct reply r;
+
+    memset(&m, 0, sizeof(m));
+    m.body.end.token = w->token;
+    m.body.end.ok = 1;
+    (void)request(w->file->fc, w->life, CMP_WRITE_END, w->handle, &m, &r);
+}
+
+/* What the service has forgotten since an outside write began was too early: it is noted again. */
+void fc_write_end(struct fc_write *w)
+{
+    struct fc_file *f = w->file;
+    struct fc *fc = f->fc;
+
+    lock(fc);
+    unlink_write(fc, w);
+    if (w->outside) {
+        note_outside(f);
+        f->outside--;
+    } else {
+        f->brackets--;
+    }
+    unlock(fc);
+    if (w->outside)
+        tend_soon(fc);
+    else
+        end_bracket(w);
+}
+
+/* ---- The rest of a file's life --------------------------------------------------------------- */
+
+bool fc_sync_begin(struct fc_file *f, const void *via, struct fc_sync *s)
+{
+    struct message m;
+    struct reply r;
+
+    memset(&m, 0, sizeof(m));
+    s->token = 0;
+    s->handle = handle_of(f, via, false, &s->life);
+    if (s->handle && request(f->fc, s->life, CMP_SYNC_BEGIN, s->handle, &m, &r) >= 0)
+        s->token = r.body.token.token;
+    return s->token != 0;
+}
+
+void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok)
+{
+    struct message m;
+    struct reply r;
+
+    if (s->token == 0)
+        return;
+    memset(&m, 0, sizeof(m));
+    m.body.end.token = s->token;
+    m.body.end.ok = ok;
+    (void)request(f->fc, s->life, CMP_SYNC_END, s->handle, &m, &r);
+}
+
+/* With a write in flight a validator proves nothing. The next close tries again. */
+void fc_settle(struct fc_file *f, const void *via)
+{
+    struct fc *fc = f->fc;
+    struct message m;
+    struct reply r;
+    uint32_t life, handle = 0;
+
+    lock(fc);
+    life = fc->life;
+    if (is_usable(f, true) && f->unsettled && f->brackets == 0 && f->life == life)
+        handle = f->handle;
+    if (handle)
+        f->unsettled = false;
+    unlock(fc);
+    if (!handle)
+        return;
+    memset(&m, 0, sizeof(m));
+    if (identify(f, via, &m.body.revalidate.validator))
+        (void)request(fc, life, CMP_REVALIDATE, handle, &m, &r);
+}
+
+void fc_gone(struct fc_file *f)
+{
+    struct fc *fc = f->fc;
+    struct fc_id id;
+    uint32_t life;
+
+    lock(fc);
+    id = f->id;
+    life = fc->greeted && f->known ? fc->life : 0;
+    unlock(fc);
+    fc_file_done(f);
+    if (life)
+        (void)forget(fc, life, id, true);
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * filter_core.h - what a file system filter keeps of the service: its connection, the files that
+ * were written while nobody told it, and the handle of each file in use.
+ *
+ * Owns: the connection's state, the written-set, and for each file in use its handle at the
+ * service. No call of a system: the shell around it gives it a lock, memory, messages and the facts
+ * of a file (struct fc_env). The shell knows file objects and buffers; the core knows neither.
+ * Which operations take part is the matter of filter_rules.h.
+ *
+ * LIVES
+ *   L1  Each connection of the service is a life. Handles, tickets and tokens are void in another.
+ *   L2  Without a life all passes (safe mode): reads go to the file system, writes are outside.
+ *   L3  A reply that does not come in time, or makes no sense, ends the life at once. The service
+ *       may still do what it was asked, but nothing of that life counts any more.
+ *   L4  A service that cannot forget all files (CMP_FORGETS_ALL) is none for a driver.
+ *   L5  If a later life has another pool, all files are forgotten in it: what was forgotten before
+ *       was forgotten in the other one.
+ *
+ * OUTSIDE WRITES. A write that no bracket of the present life covers is *outside*.
+ *   W1  A bracket is outside from the moment on that its life ends, and when it is refused.
+ *   W2  While an outside write lasts, its file passes.
+ *   W3  The file's id is in the *written-set* at the begin and at the end of an outside write. It
+ *       leaves the set when the service has forgotten the file, and comes back if it has not.
+ *   W4  A file in the set, or one that is just being forgotten, passes.
+ *   W5  A set that is full stands for all files. So does a file whose id is not known.
+ *   W6  A volume that was in use before the filter saw its writes is an outside write of all files
+ *       (fc_written_anything).
+ *
+ * BRACKETS AND FILLS
+ *   B1  A bracket is asked for before the write begins, and ended after it has ended.
+ *   B2  A fill goes to the life and the handle of the read that missed, and to no other.
+ *   B3  A read of several parts counts only if all of them are of one version of the file.
+ *   B4  A file's times are told to the service when a writer closes it, but not while a write is on
+ *       its way.
+ *
+ * WHY NOTHING STALE IS READ. (1) A read is answered by the service only if its file has no outside
+ * write and is not in the written-set. So each write before it was in a bracket of the same life,
+ * or has been forgotten since. (2) A ticket is given under the same condition. The service voids it
+ * when a bracket begins and when the file is forgotten, and each outside write is followed by that.
+ * (3) If a bracket is not confirmed in time, the life ends before the write goes on.
+ *
+ * WAITING. An operation waits for the service three times at most, and for no longer than a
+ * message's time-out each. Forgetting is done by fc_tend(), in a thread that nobody waits for.
+ *
+ * Threads: every function may be called by any number of threads at a time. Those marked "may wait"
+ * send messages. They must not be called for paging I/O, nor by the service's process.
+ */
+#ifndef CACHEMAX_FILTER_CORE_H
+#define CACHEMAX_FILTER_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "filter_set.h"
+
+/* What the file system says of a file now. */
+struct fc_facts {
+    uint64_t volume;    /* serial number */
+    uint64_t file[2];   /* id; the second word is 0 on volumes with ids of 64 bits */
+    uint64_t size;      /* bytes */
+    int64_t written_ns; /* time of the last write, since 1970 */
+    int64_t changed_ns; /* time of the last change */
+    uint64_t change;    /* the file's last number in the change journal, or its time of birth */
+    uint64_t taken_at;  /* the system's monotonic clock, before all that was asked */
+    bool racy;          /* a time is so recent that a later write may not move it */
+};
+
+#define FC_GONE (-1) /* no service, or its reply came too late */
+
+/* The shell. None of the calls is made with the lock held. */
+struct fc_env {
+    void *ctx;
+    /* Sends a message through this connection, and through no later one. Waits for the reply, for a
+     * limited time, or, if `patient`, for as long as the connection lasts. Returns the bytes of the
+     * reply, or FC_GONE. room == 0: no reply is expected, and 0 is returned. May wait. */
+    int (*ask)(void *ctx, uint32_t life, const void *message, uint32_t bytes, void *reply,
+               uint32_t room, bool patient);
+    /* The connection is to end: the service shall get no message any more. May be called again. */
+    void (*hang_up)(void *ctx, uint32_t life);
+    /* fc_tend() shall be called soon, in a thread that may wait. Does not wait. */
+    void (*tend)(void *ctx);
+    void *(*alloc)(void *ctx, size_t bytes); /* NULL: no memory; then the caller passes */
+    void (*free)(void *ctx, void *at);
+    void (*lock)(void *ctx); /* a mutex */
+    void (*unlock)(void *ctx);
+    /* False: the facts cannot be had. May wait. */
+    bool (*facts)(void *ctx, const void *via, struct fc_facts *facts);
+    uint64_t (*now_ns)(void *ctx); /* a monotonic clock */
+    uint64_t timeout_ns;           /* of a message */
+};
+
+enum fc_counter {
+    FC_HITS,       /* reads that the service answered */
+    FC_MISSES,     /* reads of which it had not all */
+    FC_PASSED,     /* reads that it was not asked for */
+    FC_FILLS,      /* fills sent */
+    FC_BRACKETS,   /* writes in a bracket */
+    FC_OUTSIDES,   /* writes outside */
+    FC_LATE,       /* lives that ended because of a reply that did not come */
+    FC_FORGOTTEN,  /* files that were forgotten because of outside writes */
+    FC_FORGOT_ALL, /* times that all files were */
+    FC_COUNTERS
+};
+
+struct fc_write;
+struct fc {
+    const struct fc_env *env;
+    /* env->lock: all of it. */
+    uint32_t life;     /* of the connection; 0: there is none */
+    bool greeted;      /* hello was said */
+    bool met;          /* there was a life before */
+    uint8_t pool[16];  /* of the last one */
+    uint32_t block;    /* bytes of a block of the cache */
+    uint32_t data_max; /* bytes of data in a message */
+    uint64_t tag;
+    struct fc_set written;
+    bool tending;            /* a thread is in fc_tend() */
+    struct fc_id forgets;    /* taken out of the set, and not yet forgotten; 0, 0: none */
+    bool forgets_all;        /* the same of all files */
+    struct fc_write *writes; /* all in flight */
+    uint64_t counter[FC_COUNTERS];
+};
+
+/* A file that is in use: one stream of one file. The shell keeps it with the stream. */
+struct fc_file {
+    struct fc *fc;
+    /* env->lock: all that follows. */
+    bool known; /* the id is known */
+    struct fc_id id;
+    uint32_t handle; /* at the service, in life `life`; 0: not open */
+    uint32_t life;
+    uint32_t outside;  /* outside writes in flight */
+    uint32_t brackets; /* in flight */
+    bool unsettled;    /* was written since its validator was told */
+};
+
+enum fc_kind { FC_RANGE, FC_SIZE, FC_ALL };
+
+/* A write in flight. The caller keeps it from begin to end. */
+struct fc_write {
+    struct fc_file *file;
+    struct fc_write *next, *prev; /* fc.writes */
+    uint64_t token;
+    uint32_t life, handle; /* of the token */
+    bool outside;
+};
+
+/* A read that the service could not answer. */
+struct fc_read {
+    uint64_t ticket; /* 0: nothing to fill */
+    uint64_t offset; /* of what is missing */
+    uint32_t len;
+    uint32_t life, handle;
+};
+
+struct fc_sync {
+    uint64_t token; /* 0: none */
+    uint32_t life, handle;
+};
+
+enum fc_answer {
+    FC_PASS, /* the file system answers; if missed->ticket is not 0, fc_fill() stores that part */
+    FC_DONE  /* the buffer has *got bytes. Fewer than asked for: the file ends there */
+};
+
+/* `written`: memory for the set, FC_SET_BYTES(slots). */
+void fc_init(struct fc *fc, const struct fc_env *env, void *written, uint32_t slots);
+
+/* A service has connected. `life` is the number of the connection, not 0, and never used again.
+ * Says hello, and tends. False: the connection is of no use, and was hung up. May wait. */
+bool fc_connect(struct fc *fc, uint32_t life);
+/* This connection has ended. */
+void fc_disconnect(struct fc *fc, uint32_t life);
+/* Has the service forget what is in the written-set. Returns at once if another thread is there.
+ * May wait for long. */
+void fc_tend(struct fc *fc);
+/* Has something been written that the service has not forgotten yet? */
+bool fc_is_settled(struct fc *fc);
+/* Something was written that may be any file's (a volume was written as a whole, or before the
+ * filter saw it). */
+void fc_written_anything(struct fc *fc);
+
+/* `via` in what follows: how the shell reaches the file now, for env->facts. */
+void fc_file_init(struct fc_file *f, struct fc *fc);
+/* Asks for the file's id. May wait. */
+void fc_know(struct fc_file *f, const void *via);
+/* Nobody uses the file any more: the handle is closed. No write may be in flight. May wait. */
+void fc_file_done(struct fc_file *f);
+
+/* A read of a part of the file, 1 byte or more. May wait. */
+enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_t len, void *buf,
+                       uint32_t *got, struct fc_read *missed);
+/* What the file system has at missed->offset: `n` bytes, at most missed->len, and fewer only if the
+ * file ends there. It must have been read after fc_read() returned. May wait. */
+void fc_fill(struct fc_file *f, const struct fc_read *missed, const void *data, uint32_t n);
+
+/* Before a write: of a range (FC_RANGE; off UINT64_MAX: at the end), of the size (FC_SIZE: off is
+ * the new one), or of anything (FC_ALL). It always succeeds. May wait. */
+void fc_write_begin(struct fc_file *f, const void *via, struct fc_write *w, enum fc_kind kind,
+                    uint64_t off, uint64_t len);
+/* The same without a message: an outside write. For what may not wait. */
+void fc_write_begin_outside(struct fc_file *f, struct fc_write *w);
+/* After it, whether it succeeded or not, and before its caller hears of it. May wait, but not for
+ * an outside write. */
+void fc_write_end(struct fc_write *w);
+
+/* Around a sync of the file. False: the service does not take part. May wait. */
+bool fc_sync_begin(struct fc_file *f, const void *via, struct fc_sync *s);
+void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok);
+
+/* A handle that wrote is closed: the file's times are final, so it can stay warm. May wait. */
+void fc_settle(struct fc_file *f, const void *via);
+/* The file is deleted. May wait. */
+void fc_gone(struct fc_file *f);
+
+#endif

@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * filter_ops.c - the operations: reads, writes, and all else that changes a file.
+ *
+ * Owns: nothing but what an operation carries from its begin to its end.
+ *
+ *   read      asks the service. A whole answer completes the operation. Else the file system
+ *             answers, and afterwards a thread of the system reads the missing blocks once more,
+ *             from the system's cache, and sends them to the service. The reader waits for neither.
+ *   change    a bracket around it: writes, sizes, and every control code that is not known to leave
+ *             the content alone.
+ *   sync      told to the service, so that what was written counts as lasting.
+ *   mapping   stores that nobody sees: the file passes (stream_mapped).
+ *
+ * What passes: filter_rules.h.
+ *
+ * Who: the Filter Manager.
+ */
+#include "filter_shell.h"
+
+#define FILL_UNIT 4096u /* bytes of a block, and of a sector at most */
+
+enum kind { WRITE, SYNC };
+/* A change or a sync between its begin and its end. */
+struct change {
+    struct context *context; /* referenced */
+    enum kind kind;
+    struct fc_write write;
+    struct fc_sync sync;
+};
+
+/* May this operation wait for the service? */
+static BOOLEAN may_ask(PFLT_CALLBACK_DATA d)
+{
+    return KeGetCurrentIrql() == PASSIVE_LEVEL && !KeAreAllApcsDisabled() &&
+           IoGetTopLevelIrp() == NULL && !(d->Iopb->IrpFlags & IRP_PAGING_IO);
+}
+
+static struct fc_op op_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+{
+    const ULONG flags = d->Iopb->IrpFlags;
+
+    return (struct fc_op){ .paging = flags & (IRP_PAGING_IO | IRP_SYNCHRONOUS_PAGING_IO),
+                           .service = port_is_service(),
+                           .waits = may_ask(d),
+                           .transacted = o->Transaction != NULL,
+                           .plain = d->Iopb->MinorFunction == IRP_MN_NORMAL,
+                           .non_cached = flags & IRP_NOCACHE };
+}
+
+static BOOLEAN passes(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+{
+    const struct fc_op op = op_of(d, o);
+
+    return fc_change_way(&op) == FC_NOTHING;
+}
+
+/* ---- Reads ----------------------------------------------------------------------------------- */
+
+/* A read that missed. */
+struct missed {
+    struct context *context; /* referenced, as the next two */
+    PFLT_INSTANCE instance;
+    PFILE_OBJECT object;
+    struct fc_read read;
+};
+
+static VOID free_missed(struct missed *m)
+{
+    FltReleaseContext(m->context);
+    ExFreePoolWithTag(m, TAG);
+}
+
+/* In a thread of the system. The ticket was given before, so this read is late enough. A handle
+ * without the system's cache reads whole blocks; the place is one, and memory of a page or more
+ * begins at a page. */
+static VOID fill(PVOID context)
+{
+    struct missed *const m = context;
+    const BOOLEAN direct = (m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING) != 0;
+    const ULONG bytes = (m->read.len + FILL_UNIT - 1) / FILL_UNIT * FILL_UNIT;
+    PVOID const buf = ExAllocatePoolWithTag(NonPagedPoolNx, bytes, TAG);
+    LARGE_INTEGER at = { .QuadPart = (LONGLONG)m->read.offset };
+    NTSTATUS s = STATUS_INSUFFICIENT_RESOURCES;
+    ULONG n = 0;
+
+    if (buf) {
+        s = FltReadFile(m->instance, m->object, &at, direct ? bytes : m->read.len, buf,
+                        FLTFL_IO_OPERATION_DO_NOT_UPDATE_BYTE_OFFSET |
+                            (direct ? FLTFL_IO_OPERATION_NON_CACHED : 0),
+                        &n, NULL, NULL);
+        n = n < m->read.len ? n : m->read.len;
+        if (NT_SUCCESS(s) || s == STATUS_END_OF_FILE)
+            fc_fill(&m->context->stream->file, &m->read, buf, NT_SUCCESS(s) ? n : 0);
+        ExFreePoolWithTag(buf, TAG);
+    }
+    ObDereferenceObject(m->object);
+    FltObjectDereference(m->instance);
+    free_missed(m);
+}
+
+/* The whole answer has come. */
+static FLT_PREOP_CALLBACK_STATUS complete_read(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                               uint64_t off, ULONG n)
+{
+    d->IoStatus.Status = n > 0 ? STATUS_SUCCESS : STATUS_END_OF_FILE;
+    d->IoStatus.Information = n;
+    if (n > 0 && (o->FileObject->Flags & FO_SYNCHRONOUS_IO))
+        o->FileObject->CurrentByteOffset.QuadPart = (LONGLONG)(off + n);
+    return FLT_PREOP_COMPLETE;
+}
+
+/* The user's buffer, in the system's addresses; NULL: it cannot be had. */
+static PVOID buffer_of(PFLT_CALLBACK_DATA d)
+{
+    if (!d->Iopb->Parameters.Read.MdlAddress && !NT_SUCCESS(FltLockUserBuffer(d)))
+        return NULL;
+    return d->Iopb->Parameters.Read.MdlAddress
+               ? MmGetSystemAddressForMdlSafe(d->Iopb->Parameters.Read.MdlAddress,
+                                              NormalPagePriority | MdlMappingNoExecute)
+               : d->Iopb->Parameters.Read.ReadBuffer;
+}
+
+/* Asks the service. TRUE: *got bytes are in the buffer. Else *missed is for the fill, or NULL. */
+static BOOLEAN ask_read(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct context *c,
+                        ULONG *got, struct missed **missed)
+{
+    const LONGLONG off = d->Iopb->Parameters.Read.ByteOffset.QuadPart;
+    PVOID const buf = buffer_of(d);
+    struct missed *m = NULL;
+    struct fc_read r;
+
+    *missed = NULL;
+    if (!buf)
+        return FALSE;
+    if (fc_read(&c->stream->file, o, (uint64_t)off, d->Iopb->Parameters.Read.Length, buf, got,
+                &r) == FC_DONE)
+        return TRUE;
+    if (r.ticket)
+        m = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*m), TAG);
+    if (m) {
+        *m = (struct missed){ .context = c, .read = r };
+        *missed = m;
+    }
+    return FALSE;
+}
+
+static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_read(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                 PVOID *keep)
+{
+    const LONGLONG off = d->Iopb->Parameters.Read.ByteOffset.QuadPart;
+    struct fc_op op = op_of(d, o);
+    struct missed *m = NULL;
+    struct context *c;
+    ULONG got = 0;
+    BOOLEAN done;
+
+    op.off = off; /* negative: the file object's own, which is resolved further down */
+    op.len = d->Iopb->Parameters.Read.Length;
+    if (!fc_read_asks(&op, FILL_UNIT) || !stream_of(d, o, TRUE, &c))
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    op.locked = stream_is_locked(c->stream);
+    done = fc_read_asks(&op, FILL_UNIT) && ask_read(d, o, c, &got, &m);
+    if (m) {
+        *keep = m;
+        return FLT_PREOP_SUCCESS_WITH_CALLBACK;
+    }
+    FltReleaseContext(c);
+    return done ? complete_read(d, o, (uint64_t)off, got) : FLT_PREOP_SUCCESS_NO_CALLBACK;
+}
+
+/* May be at a raised IRQL. A file that cannot be kept for the fill stays cold. */
+static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_read(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                   PVOID keep, FLT_POST_OPERATION_FLAGS flags)
+{
+    struct missed *const m = keep;
+
+    if ((flags & FLTFL_POST_OPERATION_DRAINING) ||
+        (!NT_SUCCESS(d->IoStatus.Status) && d->IoStatus.Status != STATUS_END_OF_FILE) ||
+        !NT_SUCCESS(FltObjectReference(o->Instance))) {
+        free_missed(m);
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    }
+    m->instance = o->Instance;
+    m->object = o->FileObject;
+    ObReferenceObject(m->object);
+    if (!port_later(fill, m)) {
+        ObDereferenceObject(m->object);
+        FltObjectDereference(m->instance);
+        free_missed(m);
+    }
+    return FLT_POSTOP_FINISHED_PROCESSING;
+}
+
+/* ---- Changes --------------------------------------------------------------------------------- */
+
+/* What an operation changes. */
+struct extent {
+    enum fc_kind kind;
+    uint64_t off, len;
+};
+
+static VOID FLTAPI end_change(struct change *c, BOOLEAN ok)
+{
+    if (c->kind == WRITE)
+        fc_write_end(&c->write);
+    else
+        fc_sync_end(&c->context->stream->file, &c->sync, ok);
+    FltReleaseContext(c->context);
+    ExFreePoolWithTag(c, TAG);
+}
+
+/* Begins a bracket. FALSE: the file is not cached, or there is nothing to end. *keep: for
+ * post_change. Without memory the change counts as one that ends with the stream. */
+static BOOLEAN begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct extent e,
+                            PVOID *keep)
+{
+    struct fc_op op = op_of(d, o);
+    struct context *context;
+    struct change *c = NULL;
+    enum fc_way way;
+
+    op.mapping = !op.plain && d->Iopb->MajorFunction == IRP_MJ_WRITE; /* pages to be written to */
+    way = fc_change_way(&op);
+    if (way == FC_NOTHING || !stream_of(d, o, op.waits, &context))
+        return FALSE;
+    if (way != FC_LASTING)
+        c = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*c), TAG);
+    if (!c) {
+        stream_mapped(context->stream);
+        FltReleaseContext(context);
+        return FALSE;
+    }
+    *c = (struct change){ .context = context, .kind = WRITE };
+    if (way == FC_BRACKET)
+        fc_write_begin(&context->stream->file, o, &c->write, e.kind, e.off, e.len);
+    else
+        fc_write_begin_outside(&context->stream->file, &c->write);
+    *keep = c;
+    return TRUE;
+}
+
+static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_safe(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                   PVOID keep, FLT_POST_OPERATION_FLAGS flags)
+{
+    UNREFERENCED_PARAMETER(o);
+    UNREFERENCED_PARAMETER(flags);
+    end_change(keep, NT_SUCCESS(d->IoStatus.Status));
+    return FLT_POSTOP_FINISHED_PROCESSING;
+}
+
+static VOID end_later(PVOID keep)
+{
+    end_change(keep, FALSE);
+}
+
+/* The caller hears of the end only after this. Where that cannot be done the end is later: until
+ * then the file passes, or its blocks are in a bracket. */
+static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                     PVOID keep, FLT_POST_OPERATION_FLAGS flags)
+{
+    FLT_POSTOP_CALLBACK_STATUS s = FLT_POSTOP_FINISHED_PROCESSING;
+
+    if (!(flags & FLTFL_POST_OPERATION_DRAINING) &&
+        FltDoCompletionProcessingWhenSafe(d, o, keep, flags, post_safe, &s))
+        return s;
+    (void)port_later(end_later, keep);
+    return FLT_POSTOP_FINISHED_PROCESSING;
+}
+
+static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                  PVOID *keep)
+{
+    const LONGLONG off = d->Iopb->Parameters.Write.ByteOffset.QuadPart;
+    struct extent e = { FC_RANGE, (uint64_t)off, d->Iopb->Parameters.Write.Length };
+
+    if (passes(d, o) || d->Iopb->Parameters.Write.Length == 0)
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    if (o->FileObject && (o->FileObject->Flags & FO_VOLUME_OPEN)) {
+        fc_written_anything(&driver.core);
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    }
+    if (off < 0) /* at the end, or at the file object's own place */
+        e = (struct extent){ FC_ALL, 0, 0 };
+    return begin_change(d, o, e, keep) ? FLT_PREOP_SUCCESS_WITH_CALLBACK
+                                       : FLT_PREOP_SUCCESS_NO_CALLBACK;
+}
+
+/* Sizes change the content. So does the valid data length, which uncovers what the disk had. */
+static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                PVOID *keep)
+{
+    struct extent e = { FC_ALL, 0, 0 };
+
+    if (passes(d, o))
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    switch (d->Iopb->Parameters.SetFileInformation.FileInformationClass) {
+    case FileEndOfFileInformation:
+        e.kind = FC_SIZE;
+        e.off = (uint64_t)((FILE_END_OF_FILE_INFORMATION *)
+                               d->Iopb->Parameters.SetFileInformation.InfoBuffer)
+                    ->EndOfFile.QuadPart;
+        break;
+    case FileAllocationInformation:
+    case FileValidDataLengthInformation:
+        break;
+    default: /* names, times, attributes */
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    }
+    if (e.kind == FC_SIZE && e.off > INT64_MAX)
+        e.kind = FC_ALL;
+    return begin_change(d, o, e, keep) ? FLT_PREOP_SYNCHRONIZE : FLT_PREOP_SUCCESS_NO_CALLBACK;
+}
+
+#define FSCTL(n) CTL_CODE(9, n, 0, 0)
+/* Leaves this control code the content alone? Those that are not listed get a bracket around the
+ * whole file. The lowest bits, method and access, do not matter. */
+static BOOLEAN is_harmless(ULONG code)
+{
+    switch ((code >> 2 & 0xfff) | (code >> 16 == 9 ? 0 : 0x1000)) {
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+    case 4:
+    case 5:
+    case 20:
+    case 22:
+    case 23:  /* oplocks */
+    case 144: /* REQUEST_OPLOCK */
+    case 15:  /* GET_COMPRESSION */
+    case 25:  /* GET_NTFS_VOLUME_DATA */
+    case 28:  /* GET_RETRIEVAL_POINTERS */
+    case 39:  /* CREATE_OR_GET_OBJECT_ID */
+    case 42:  /* GET_REPARSE_POINT */
+    case 51:  /* QUERY_ALLOCATED_RANGES */
+    case 58:  /* READ_FILE_USN_DATA */
+    case 59:  /* WRITE_USN_CLOSE_RECORD */
+        return TRUE;
+    default:
+        return FALSE;
+    }
+}
+
+static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                    PVOID *keep)
+{
+    const struct extent e = { FC_ALL, 0, 0 };
+
+    if (passes(d, o) || is_harmless(d->Iopb->Parameters.FileSystemControl.Common.FsControlCode))
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    return begin_change(d, o, e, keep) ? FLT_PREOP_SYNCHRONIZE : FLT_PREOP_SUCCESS_NO_CALLBACK;
+}
+
+/* ---- The rest -------------------------------------------------------------------------------- */
+
+static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_flush(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                  PVOID *keep)
+{
+    struct context *context;
+    struct change *c;
+
+    if (passes(d, o) || !may_ask(d) || !stream_of(d, o, FALSE, &context))
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    c = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*c), TAG);
+    if (c) {
+        *c = (struct change){ .context = context, .kind = SYNC };
+        if (fc_sync_begin(&context->stream->file, o, &c->sync)) {
+            *keep = c;
+            return FLT_PREOP_SYNCHRONIZE;
+        }
+        ExFreePoolWithTag(c, TAG);
+    }
+    FltReleaseContext(context);
+    return FLT_PREOP_SUCCESS_NO_CALLBACK;
+}
+
+/* A section through which somebody may store. This must not wait: the memory manager is on the way.
+ * A stream that cannot be marked must not be mapped. */
+static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_section(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                    PVOID *keep)
+{
+    struct context *c;
+
+    UNREFERENCED_PARAMETER(keep);
+    if (d->Iopb->Parameters.AcquireForSectionSynchronization.SyncType != SyncTypeCreateSection ||
+        !(d->Iopb->Parameters.AcquireForSectionSynchronization.PageProtection &
+          (PAGE_READWRITE | PAGE_EXECUTE_READWRITE)) ||
+        !o->FileObject->WriteAccess)
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    if (stream_of(d, o, FALSE, &c)) {
+        stream_mapped(c->stream);
+        FltReleaseContext(c);
+    } else if (!stream_is_known(o)) {
+        d->IoStatus.Status = STATUS_INSUFFICIENT_RESOURCES;
+        return FLT_PREOP_COMPLETE;
+    }
+    return FLT_PREOP_SUCCESS_NO_CALLBACK;
+}
+
+/* Pages of the system's cache, to be written to: nobody sees the stores. (A server of files does
+ * so.) */
+static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_pages(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                  PVOID *keep)
+{
+    struct context *c;
+
+    UNREFERENCED_PARAMETER(keep);
+    if (!passes(d, o) && stream_of(d, o, may_ask(d), &c)) {
+        stream_mapped(c->stream);
+        FltReleaseContext(c);
+    }
+    return FLT_PREOP_SUCCESS_NO_CALLBACK;
+}
+
+static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_lock(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                 PVOID *keep)
+{
+    struct context *c;
+
+    UNREFERENCED_PARAMETER(keep);
+    if (stream_of(d, o, may_ask(d), &c)) {
+        stream_locked(c->stream);
+        FltReleaseContext(c);
+    }
+    return FLT_PREOP_SUCCESS_NO_CALLBACK;
+}
+
+/* An open that may write judges its stream at once: what may not wait later finds it known. An open
+ * may also empty the file. Whoever reads it meanwhile may see it before or after that. */
+static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                     PVOID keep, FLT_POST_OPERATION_FLAGS flags)
+{
+    struct context *c;
+
+    UNREFERENCED_PARAMETER(keep);
+    if ((flags & FLTFL_POST_OPERATION_DRAINING) || !NT_SUCCESS(d->IoStatus.Status) ||
+        !o->FileObject->WriteAccess || port_is_service() || !stream_of(d, o, TRUE, &c))
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    if (o->Transaction) /* what it writes, others see later, or never */
+        stream_mapped(c->stream);
+    if (d->IoStatus.Information == FILE_OVERWRITTEN || d->IoStatus.Information == FILE_SUPERSEDED)
+        stream_written(c->stream);
+    FltReleaseContext(c);
+    return FLT_POSTOP_FINISHED_PROCESSING;
+}
+
+/* The handle is closed. If the file is deleted with it, its id means nothing any more. Otherwise
+ * its times are final now, as far as this handle goes. */
+static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                    PVOID *keep)
+{
+    struct context *c;
+
+    if (passes(d, o) || !may_ask(d) || !o->FileObject->WriteAccess || !stream_of(d, o, FALSE, &c))
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    *keep = c;
+    return FLT_PREOP_SYNCHRONIZE;
+}
+
+static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_cleanup(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                      PVOID keep, FLT_POST_OPERATION_FLAGS flags)
+{
+    struct context *const c = keep;
+
+    UNREFERENCED_PARAMETER(d);
+    if (!(flags & FLTFL_POST_OPERATION_DRAINING)) {
+        if (stream_is_deleted(o))
+            fc_gone(&c->stream->file);
+        else
+            fc_settle(&c->stream->file, o);
+    }
+    FltReleaseContext(c);
+    return FLT_POSTOP_FINISHED_PROCESSING;
+}
+
+#define SKIP_PAGING FLTFL_OPERATION_REGISTRATION_SKIP_PAGING_IO
+const FLT_OPERATION_REGISTRATION operations[] = {
+    { IRP_MJ_CREATE, 0, NULL, post_create, NULL },
+    { IRP_MJ_READ, SKIP_PAGING, pre_read, post_read, NULL },
+    { IRP_MJ_WRITE, SKIP_PAGING, pre_write, post_change, NULL },
+    { IRP_MJ_PREPARE_MDL_WRITE, 0, pre_pages, NULL, NULL },
+    { IRP_MJ_SET_INFORMATION, 0, pre_set, post_change, NULL },
+    { IRP_MJ_FILE_SYSTEM_CONTROL, 0, pre_control, post_change, NULL },
+    { IRP_MJ_FLUSH_BUFFERS, 0, pre_flush, post_change, NULL },
+    { IRP_MJ_LOCK_CONTROL, 0, pre_lock, NULL, NULL },
+    { IRP_MJ_ACQUIRE_FOR_SECTION_SYNCHRONIZATION, 0, pre_section, NULL, NULL },
+    { IRP_MJ_CLEANUP, 0, pre_cleanup, post_cleanup, NULL },
+    { IRP_MJ_OPERATION_END, 0, NULL, NULL, NULL }
+};

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * filter_port.c - the driver's communication port: the service's connection, and the calls of the
+ * system that the core needs (struct fc_env).
+ *
+ * Owns: the ports, the number of the connection, and the rules that came with it.
+ *
+ * The Filter Manager sends through whatever connection the port has. So a message of an old life
+ * could reach a new service. Therefore each message holds rundown protection of its connection's
+ * number, and a new connection is accepted only when all messages of the old one have returned.
+ *
+ * Who: CacheFilter.c opens and closes it; the core sends through it.
+ */
+#include "filter_shell.h"
+
+#include "folders.h"
+
+#define PORT_NAME L"\\CacheFilterPort"
+#define TIMEOUT_MS 2000
+#define RULES_MAX 32768u
+#define PATH_MAX_BYTES 4096u
+
+static struct {
+    PFLT_PORT server, client;
+    HANDLE process; /* of the service */
+    EX_RUNDOWN_REF messages;
+    FAST_MUTEX lock; /* all that follows */
+    BOOLEAN vacant;  /* a service may connect: no message of the last one is on its way */
+    ULONG life;      /* of the connection, 0: none */
+    ULONG last_life;
+    ULONG rules; /* counts up with each connection that brought rules */
+    struct folders folders;
+    CHAR pool[256]; /* the device of the pool's volume */
+    CHAR text[RULES_MAX];
+} port;
+
+/* ---- Rules ----------------------------------------------------------------------------------- */
+
+/* Texts that each end with a NUL: "folder=\Device\HarddiskVolume3\data", "exclude=*.tmp",
+ * "pool=\Device\HarddiskVolume5". What is not understood is no reason to cache anything: FALSE. */
+static BOOLEAN read_rules(const CHAR *context, ULONG bytes)
+{
+    ULONG at = 0;
+
+    if (bytes == 0 || bytes > RULES_MAX || context[bytes - 1] != 0)
+        return FALSE;
+    memcpy(port.text, context, bytes);
+    memset(&port.folders, 0, sizeof(port.folders));
+    port.pool[0] = 0;
+    while (at < bytes) {
+        const CHAR *line = port.text + at;
+        const ULONG n = (ULONG)strlen(line);
+
+        at += n + 1;
+        if (n > 7 && !memcmp(line, "folder=", 7) && port.folders.count < FOLDERS_MAX)
+            port.folders.folder[port.folders.count++] = line + 7;
+        else if (n > 8 && !memcmp(line, "exclude=", 8) &&
+                 port.folders.excludes < FOLDERS_EXCLUDES_MAX)
+            port.folders.exclude[port.folders.excludes++] = line + 8;
+        else if (n > 5 && n - 5 < sizeof(port.pool) && !memcmp(line, "pool=", 5))
+            memcpy(port.pool, line + 5, n - 4);
+        else
+            return FALSE;
+    }
+    return TRUE;
+}
+
+ULONG port_rules(void)
+{
+    ULONG n;
+
+    ExAcquireFastMutex(&port.lock);
+    n = port.rules;
+    ExReleaseFastMutex(&port.lock);
+    return n;
+}
+
+/* A name that does not fit, or that is no Unicode, is not cached. The volume's part of it, a
+ * device, has letters of ASCII only. */
+BOOLEAN port_wants(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s)
+{
+    CHAR *const path = ExAllocatePoolWithTag(NonPagedPoolNx, PATH_MAX_BYTES, TAG);
+    const char *by;
+    BOOLEAN wants = FALSE;
+    ULONG n = 0;
+
+    if (!path)
+        return FALSE;
+    if (NT_SUCCESS(RtlUnicodeToUTF8N(path, PATH_MAX_BYTES - 1, &n, name->Buffer, name->Length))) {
+        path[n] = 0;
+        s->path = volume <= n ? path + volume : path;
+        ExAcquireFastMutex(&port.lock);
+        s->pools_volume = port.pool[0] && folders_is_below(port.pool, path);
+        wants = fc_stream_fits(s) && folders_judge(&port.folders, path, &by) == FOLDERS_CACHED;
+        ExReleaseFastMutex(&port.lock);
+    }
+    ExFreePoolWithTag(path, TAG);
+    return wants;
+}
+
+/* ---- Jobs ------------------------------------------------------------------------------------ */
+
+struct job {
+    VOID (*run)(PVOID);
+    PVOID context;
+};
+
+static VOID FLTAPI run_job(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID context)
+{
+    struct job job = *(struct job *)context;
+
+    UNREFERENCED_PARAMETER(filter);
+    ExFreePoolWithTag(context, TAG);
+    FltFreeGenericWorkItem(item);
+    job.run(job.context);
+}
+
+BOOLEAN port_later(VOID (*run)(PVOID), PVOID context)
+{
+    PFLT_GENERIC_WORKITEM item = FltAllocateGenericWorkItem();
+    struct job *job = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*job), TAG);
+
+    if (item && job) {
+        *job = (struct job){ run, context };
+        if (NT_SUCCESS(
+                FltQueueGenericWorkItem(item, driver.filter, run_job, DelayedWorkQueue, job)))
+            return TRUE;
+    }
+    if (item)
+        FltFreeGenericWorkItem(item);
+    if (job)
+        ExFreePoolWithTag(job, TAG);
+    return FALSE;
+}
+
+/* ---- The connection -------------------------------------------------------------------------- */
+
+/* From now on no message is sent through it, and when this returns none is on its way. Then the
+ * next service may come. `close`: this end of it is to be closed; else the Filter Manager does. */
+static VOID end_connection(ULONG life, BOOLEAN close)
+{
+    BOOLEAN mine;
+
+    ExAcquireFastMutex(&port.lock);
+    mine = life != 0 && port.life == life;
+    if (mine) {
+        port.life = 0;
+        port.process = NULL;
+    }
+    ExReleaseFastMutex(&port.lock);
+    if (!mine)
+        return;
+    fc_disconnect(&driver.core, life);
+    if (close) /* whoever waits for a reply returns now */
+        FltCloseClientPort(driver.filter, &port.client);
+    ExWaitForRundownProtectionRelease(&port.messages);
+    ExAcquireFastMutex(&port.lock);
+    port.client = NULL;
+    port.vacant = TRUE;
+    ExReleaseFastMutex(&port.lock);
+}
+
+/* A new connection: its messages need a thread, and this one is the service's, which waits. */
+static VOID greet(PVOID life)
+{
+    (void)fc_connect(&driver.core, (uint32_t)(ULONG_PTR)life);
+}
+
+static NTSTATUS FLTAPI connect(PFLT_PORT client, PVOID cookie, PVOID context, ULONG bytes,
+                               PVOID *connection)
+{
+    NTSTATUS s = STATUS_CONNECTION_REFUSED;
+    ULONG life = 0;
+
+    UNREFERENCED_PARAMETER(cookie);
+    ExAcquireFastMutex(&port.lock);
+    if (port.vacant && !read_rules(context, bytes)) {
+        s = STATUS_INVALID_PARAMETER;
+    } else if (port.vacant) {
+        life = ++port.last_life;
+        s = STATUS_SUCCESS;
+        port.vacant = FALSE;
+        port.client = client;
+        port.process = PsGetCurrentProcessId();
+        port.life = life;
+        port.rules++;
+        ExReInitializeRundownProtection(&port.messages);
+    }
+    ExReleaseFastMutex(&port.lock);
+    *connection = (PVOID)(ULONG_PTR)life;
+    if (NT_SUCCESS(s) && !port_later(greet, (PVOID)(ULONG_PTR)life)) {
+        end_connection(life, FALSE);
+        s = STATUS_INSUFFICIENT_RESOURCES;
+    }
+    return s;
+}
+
+/* The service's end is gone. Messages that wait for a reply return now. If this end was closed
+ * first, there is nothing left to do. */
+static VOID FLTAPI disconnect(PVOID connection)
+{
+    end_connection((ULONG)(ULONG_PTR)connection, TRUE);
+}
+
+BOOLEAN port_is_service(void)
+{
+    BOOLEAN is;
+
+    ExAcquireFastMutex(&port.lock);
+    is = port.process != NULL && port.process == PsGetCurrentProcessId();
+    ExReleaseFastMutex(&port.lock);
+    return is;
+}
+
+/* ---- What the core asks ---------------------------------------------------------------------- */
+
+/* STATUS_TIMEOUT is a success code, and means that there is no reply. */
+static int ask(void *ctx, uint32_t life, const void *message, uint32_t bytes, void *reply,
+               uint32_t room, bool patient)
+{
+    LARGE_INTEGER timeout = { .QuadPart = -10000LL * TIMEOUT_MS };
+    NTSTATUS s = STATUS_UNSUCCESSFUL;
+    ULONG n = room;
+    BOOLEAN present;
+
+    UNREFERENCED_PARAMETER(ctx);
+    if (!ExAcquireRundownProtection(&port.messages))
+        return FC_GONE;
+    ExAcquireFastMutex(&port.lock);
+    present = port.life == life;
+    ExReleaseFastMutex(&port.lock);
+    if (present)
+        s = FltSendMessage(driver.filter, &port.client, (PVOID)(uintptr_t)message, bytes, reply,
+                           reply ? &n : NULL, patient ? NULL : &timeout);
+    ExReleaseRundownProtection(&port.messages);
+    if (s != STATUS_SUCCESS)
+        return FC_GONE;
+    return reply ? (int)n : 0;
+}
+
+/* The service notices that the port is closed. */
+static void hang_up(void *ctx, uint32_t life)
+{
+    UNREFERENCED_PARAMETER(ctx);
+    end_connection(life, TRUE);
+}
+
+static VOID tend_now(PVOID context)
+{
+    UNREFERENCED_PARAMETER(context);
+    fc_tend(&driver.core);
+}
+
+/* Without memory the files pass until the next one is to be forgotten. */
+static void tend(void *ctx)
+{
+    UNREFERENCED_PARAMETER(ctx);
+    (void)port_later(tend_now, NULL);
+}
+
+uint64_t port_now_ns(void *ctx)
+{
+    LARGE_INTEGER hz, ticks = KeQueryPerformanceCounter(&hz);
+
+    UNREFERENCED_PARAMETER(ctx);
+    return (uint64_t)(ticks.QuadPart / hz.QuadPart) * 1000000000u +
+           (uint64_t)(ticks.QuadPart % hz.QuadPart) * 1000000000u / (uint64_t)hz.QuadPart;
+}
+
+static void *alloc(void *ctx, size_t bytes)
+{
+    UNREFERENCED_PARAMETER(ctx);
+    return ExAllocatePoolWithTag(NonPagedPoolNx, bytes, TAG);
+}
+
+static void release(void *ctx, void *at)
+{
+    UNREFERENCED_PARAMETER(ctx);
+    ExFreePoolWithTag(at, TAG);
+}
+
+static void lock(void *ctx)
+{
+    UNREFERENCED_PARAMETER(ctx);
+    ExAcquireFastMutex(&driver.lock);
+}
+
+static void unlock(void *ctx)
+{
+    UNREFERENCED_PARAMETER(ctx);
+    ExReleaseFastMutex(&driver.lock);
+}
+
+const struct fc_env port_env = { .ask = ask,
+                                 .hang_up = hang_up,
+                                 .tend = tend,
+                                 .now_ns = port_now_ns,
+                                 .timeout_ns = TIMEOUT_MS * UINT64_C(1000000),
+                                 .alloc = alloc,
+                                 .free = release,
+                                 .lock = lock,
+                                 .unlock = unlock,
+                                 .facts = stream_facts };
+
+/* ---- Opening --------------------------------------------------------------------------------- */
+
+NTSTATUS port_open(void)
+{
+    static WCHAR text[] = PORT_NAME;
+    UNICODE_STRING name = { .Length = sizeof(text) - sizeof(WCHAR),
+                            .MaximumLength = sizeof(text),
+                            .Buffer = text };
+    PSECURITY_DESCRIPTOR sd;
+    OBJECT_ATTRIBUTES oa;
+    NTSTATUS s;
+
+    ExInitializeFastMutex(&port.lock);
+    ExInitializeRundownProtection(&port.messages);
+    ExWaitForRundownProtectionRelease(&port.messages); /* nobody is connected */
+    port.vacant = TRUE;
+    s = FltBuildDefaultSecurityDescriptor(&sd, FLT_PORT_ALL_ACCESS);
+    if (!NT_SUCCESS(s))
+        return s;
+    InitializeObjectAttributes(&oa, &name, OBJ_KERNEL_HANDLE | OBJ_CASE_INSENSITIVE, NULL, sd);
+    s = FltCreateCommunicationPort(driver.filter, &port.server, &oa, NULL, connect, disconnect,
+                                   NULL, 1);
+    FltFreeSecurityDescriptor(sd);
+    return s;
+}
+
+/* Nobody can connect any more; then what is connected ends. */
+VOID port_close(void)
+{
+    ULONG life;
+
+    FltCloseCommunicationPort(port.server);
+    ExAcquireFastMutex(&port.lock);
+    life = port.life;
+    ExReleaseFastMutex(&port.lock);
+    end_connection(life, TRUE);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * filter_rules.c - which operations the cache takes part in (filter_rules.h).
+ *
+ * Owns: nothing.
+ *
+ * Who: the driver's shell (filter_streams.c, filter_ops.c), and the tests.
+ */
+#include "filter_rules.h"
+
+#include <stddef.h>
+
+bool fc_read_asks(const struct fc_op *op, uint32_t block)
+{
+    if (op->paging || op->service || !op->waits || op->transacted || !op->plain || op->locked)
+        return false;
+    if (op->len == 0 || op->off < 0 || op->off > INT64_MAX - (int64_t)op->len)
+        return false;
+    return !op->non_cached || (op->off % block == 0 && op->len % block == 0);
+}
+
+enum fc_way fc_change_way(const struct fc_op *op)
+{
+    if (op->paging || op->service)
+        return FC_NOTHING;
+    if (op->transacted || op->mapping)
+        return FC_LASTING;
+    return op->waits ? FC_BRACKET : FC_OUTSIDE;
+}
+
+/* ---- Names ----------------------------------------------------------------------------------- */
+
+/* Letters of ASCII count as the same, small or capital. */
+static char small(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+/* Begins the text with `word`? Returns what follows, or NULL. */
+static const char *after(const char *text, const char *word)
+{
+    for (; *word; text++, word++)
+        if (small(*text) != *word)
+            return NULL;
+    return text;
+}
+
+static const char *last_name(const char *path)
+{
+    const char *name = path;
+
+    for (; *path; path++)
+        if (*path == '\\')
+            name = path + 1;
+    return name;
+}
+
+/* Programs and libraries, the hives of the registry, event logs: the service and its start depend
+ * on them. Restore points. What starts the system. What the service itself keeps. */
+static const char *const folders[] = { "\\windows",  "\\system volume information",
+                                       "\\boot",     "\\efi",
+                                       "\\recovery", "\\programdata\\cachemax" };
+/* In the root: memory that is put away, and what starts the system. */
+static const char *const root_files[] = { "\\pagefile.sys", "\\swapfile.sys", "\\hiberfil.sys",
+                                          "\\bootmgr",      "\\bootnxt",      "\\dumpstack.log" };
+/* Anywhere, and what begins so: the hives of users, with their logs. */
+static const char *const hives[] = { "ntuser.dat", "usrclass.dat" };
+
+bool fc_is_the_systems(const char *path)
+{
+    if (path[0] == '\\' && path[1] == '$')
+        return true; /* the file system's own: $Mft, $Extend, $Recycle.Bin */
+    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        const char *rest = after(path, folders[i]);
+
+        if (rest && (*rest == 0 || *rest == '\\'))
+            return true;
+    }
+    for (size_t i = 0; i < sizeof(root_files) / sizeof(root_files[0]); i++) {
+        const char *rest = after(path, root_files[i]);
+
+        if (rest && (*rest == 0 || *rest == '.')) /* dumpstack.log.tmp */
+            return true;
+    }
+    for (size_t i = 0; i < sizeof(hives) / sizeof(hives[0]); i++)
+        if (after(last_name(path), hives[i]))
+            return true;
+    return after(path, "\\programdata\\cachemax-"); /* of other users: cachemax-SID */
+}
+
+bool fc_stream_fits(const struct fc_stream *s)
+{
+    return !s->directory && !s->alternate && !s->encrypted && !s->paging && !s->recalled &&
+           !s->pools_volume && !fc_is_the_systems(s->path);
+}

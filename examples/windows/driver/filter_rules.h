@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * filter_rules.h - which operations the cache takes part in, and which pass it by.
+ *
+ * No state, no call of a system. The shell says what it sees; the answer is what it does. The rules
+ * have numbers, which the tests name.
+ *
+ * STREAMS that are never cached (fc_stream_fits):
+ *   S1  directories
+ *   S2  alternate streams: they are small, and share a file's id with its content
+ *   S3  encrypted files: the pool would hold their plain text. (Compressed ones are cached: what a
+ *       reader gets of them is the plain content, and the pool holds it uncompressed.)
+ *   S4  paging files
+ *   S5  files that are not all here: another program brings their content when somebody reads them
+ *   S6  files of the pool's own volume: there is nothing to gain, and the pool is one of them
+ *   S7  what the system needs for itself (fc_is_the_systems)
+ *
+ * READS that the service is not asked for (fc_read_asks):
+ *   R1  paging I/O: it moves pages between memory and disk. Whoever waits for a page must not wait
+ *       for a program
+ *   R2  those of the service's process: it would wait for itself
+ *   R3  those that may not wait: at a raised IRQL, with APCs off, inside another operation of the
+ *       file system. The service might need what the caller holds
+ *   R4  those of a transaction: it sees what others do not
+ *   R5  other kinds than a plain read: compressed content, pages of the system's cache (MDLs)
+ *   R6  where byte ranges are locked: only the file system knows who may read them
+ *   R7  non-cached ones that are not whole blocks: the file system refuses what does not fit its
+ *       sectors, and the caller should see that. Whole blocks are answered, as databases read so
+ *   R8  without a length, at a negative place, beyond the largest file
+ *
+ * CHANGES (fc_change_way):
+ *   C1  paging I/O brings to the disk what has been a change already: nothing is done
+ *   C2  the service's process changes no cached file: nothing is done
+ *   C3  what others see later or never (transactions), and stores that nobody sees (mappings, pages
+ *       of the system's cache that were handed out for writing) last until the stream is not used
+ *       any more: an outside write of that length
+ *   C4  what may not wait is an outside write
+ *   C5  all else gets a bracket
+ */
+#ifndef CACHEMAX_FILTER_RULES_H
+#define CACHEMAX_FILTER_RULES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What the shell sees of an operation on a stream. */
+struct fc_op {
+    bool paging;     /* for the memory manager */
+    bool service;    /* of the service's process */
+    bool waits;      /* the caller may be kept waiting */
+    bool transacted; /* belongs to a transaction */
+    bool plain;      /* data between a buffer and the file, and nothing else */
+    bool mapping;    /* gives away a way to store without further operations */
+    bool locked;     /* byte ranges of the stream are locked */
+    bool non_cached; /* of a handle without the system's cache */
+    int64_t off;     /* of a read */
+    uint32_t len;
+};
+
+enum fc_way {
+    FC_NOTHING, /* it is no change, for the cache */
+    FC_BRACKET,
+    FC_OUTSIDE,
+    FC_LASTING /* an outside write that ends with the stream */
+};
+
+/* What the shell sees of a stream. */
+struct fc_stream {
+    bool directory, alternate, encrypted, paging, recalled;
+    bool pools_volume;
+    const char *path; /* UTF-8, with '\', from the volume's root on: "\data\file" */
+};
+
+bool fc_read_asks(const struct fc_op *op, uint32_t block);
+enum fc_way fc_change_way(const struct fc_op *op);
+bool fc_stream_fits(const struct fc_stream *s);
+/* Does the system need it to run, or to run the service? */
+bool fc_is_the_systems(const char *path);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * filter_shell.h - what the parts of the driver's shell share.
+ *
+ *   CacheFilter.c     the driver's entry, its registration, volumes, unload
+ *   filter_port.c     the service's connection, and what the core asks of the system
+ *   filter_streams.c  streams: which of them are cached, and their facts
+ *   filter_ops.c      the operations: reads, writes, and all that changes a file
+ */
+#ifndef CACHEFILTER_SHELL_H
+#define CACHEFILTER_SHELL_H
+
+#include "filter_core.h"
+#include "filter_rules.h"
+#include "nt.h"
+
+#define TAG 0x78616d43u      /* "Cmax" in the system's lists of memory */
+#define WRITTEN_SLOTS 65536u /* of the written-set: 1 MiB */
+
+/* A stream that is in use. It lives as long as its context, and a moment longer: its end sends a
+ * message, for which the last release is no place. */
+struct stream {
+    struct fc_file file;
+    PFLT_GENERIC_WORKITEM end; /* made ahead, so that the end cannot fail for memory */
+    FAST_MUTEX lock;           /* all that follows */
+    ULONG rules;               /* the number of the rules that judged it; 0: not judged */
+    BOOLEAN cached;
+    BOOLEAN mapped; /* somebody may store through a mapping: `mapping` has begun */
+    BOOLEAN locked; /* byte ranges were locked; as long as it is open */
+    struct fc_write mapping;
+};
+struct context {
+    struct stream *stream;
+};
+
+extern struct driver {
+    PFLT_FILTER filter;
+    struct fc core;
+    FAST_MUTEX lock; /* of the core */
+    void *written;
+} driver;
+
+/* ---- filter_port.c --------------------------------------------------------------------------- */
+
+extern const struct fc_env port_env;
+NTSTATUS port_open(void);
+VOID port_close(void);
+/* Is this thread the service's? Its operations always pass. */
+BOOLEAN port_is_service(void);
+/* The number of the rules that the service has given; 0: none yet. */
+ULONG port_rules(void);
+/* Is a file of this name to be cached? `volume`: letters of the volume's part of the name. Sets
+ * what the name says of *s; the rest is there. */
+BOOLEAN port_wants(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s);
+/* As fc_env.now_ns. */
+uint64_t port_now_ns(void *ctx);
+/* Does a job in a thread of the system. FALSE: it cannot be done. */
+BOOLEAN port_later(VOID (*job)(PVOID), PVOID context);
+
+/* ---- filter_streams.c ------------------------------------------------------------------------ */
+
+extern const FLT_CONTEXT_REGISTRATION stream_contexts[];
+/* The stream of an operation, if it is cached; NULL: the operation passes. `may_ask`: a stream may
+ * be judged, for which the file system is asked. With *c, which is to be released. */
+struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask,
+                         struct context **c);
+/* The facts of the file of an operation: `via` is its PCFLT_RELATED_OBJECTS. */
+bool stream_facts(void *ctx, const void *via, struct fc_facts *facts);
+/* Somebody may store through a mapping from now on. Does not wait. */
+VOID stream_mapped(struct stream *s);
+/* The file was changed as a whole a moment ago, or nobody has looked for a while. */
+VOID stream_written(struct stream *s);
+/* Has it a context? (Without memory there is none.) */
+BOOLEAN stream_is_known(PCFLT_RELATED_OBJECTS o);
+BOOLEAN stream_is_deleted(PCFLT_RELATED_OBJECTS o);
+/* Byte ranges are locked from now on, which only the file system knows. */
+VOID stream_locked(struct stream *s);
+BOOLEAN stream_is_locked(struct stream *s);
+
+/* ---- filter_ops.c ---------------------------------------------------------------------------- */
+
+extern const FLT_OPERATION_REGISTRATION operations[];
+
+#endif

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * filter_streams.c - streams: which of them are cached, and what the file system says of them.
+ *
+ * Owns the stream contexts. A stream is judged by its name when it is first used, and again when a
+ * service has brought other rules. A file that is renamed meanwhile keeps its verdict until the
+ * stream is used by nobody: what is cached of it is right under any name.
+ *
+ * Which streams are not cached at all: filter_rules.h.
+ *
+ * The facts of a file need a file object. An operation lends its own while it calls the core.
+ *
+ * Who: filter_ops.c; the core asks for facts.
+ */
+#include "filter_shell.h"
+
+#define FILETIME_1970 INT64_C(116444736000000000)
+
+static VOID FLTAPI finish_later(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID context)
+{
+    UNREFERENCED_PARAMETER(filter);
+    FltFreeGenericWorkItem(item);
+    fc_file_done(&((struct stream *)context)->file);
+    ExFreePoolWithTag(context, TAG);
+}
+
+/* The last user of the file is gone. This may be the memory manager's thread, which must not wait.
+ * If no thread takes the message, the filter ends: then the life ends, too. Nobody has the file
+ * open, so nobody has it mapped. */
+static VOID FLTAPI clean(PFLT_CONTEXT context, FLT_CONTEXT_TYPE type)
+{
+    struct stream *const s = ((struct context *)context)->stream;
+
+    UNREFERENCED_PARAMETER(type);
+    if (!s)
+        return;
+    if (s->mapped)
+        fc_write_end(&s->mapping);
+    if (NT_SUCCESS(
+            FltQueueGenericWorkItem(s->end, driver.filter, finish_later, DelayedWorkQueue, s)))
+        return;
+    FltFreeGenericWorkItem(s->end);
+    ExFreePoolWithTag(s, TAG);
+}
+
+const FLT_CONTEXT_REGISTRATION stream_contexts[] = { { FLT_STREAM_CONTEXT, 0, clean,
+                                                       sizeof(struct context), TAG },
+                                                     { FLT_CONTEXT_END, 0, NULL, 0, 0 } };
+
+/* ---- Facts ----------------------------------------------------------------------------------- */
+
+static int64_t nanoseconds(LARGE_INTEGER filetime)
+{
+    return (filetime.QuadPart - FILETIME_1970) * 100;
+}
+
+/* The number of the file's last record in the volume's journal, or 0. */
+static uint64_t journal_number(PCFLT_RELATED_OBJECTS o)
+{
+    USHORT versions[2] = { 2, 3 };
+    /* USN_RECORD_V2 or _V3: length, version, ids, number, and a name of up to 255 characters. */
+    uint64_t record[(80 + 2 * 260) / 8];
+    USHORT version;
+    uint64_t number = 0;
+    ULONG n = 0;
+
+    if (!NT_SUCCESS(FltFsControlFile(o->Instance, o->FileObject, FSCTL_READ_FILE_USN_DATA, versions,
+                                     sizeof(versions), record, sizeof(record), &n)) ||
+        n < 48)
+        return 0;
+    memcpy(&version, (const UCHAR *)record + 4, sizeof(version));
+    if (version == 2 || version == 3)
+        memcpy(&number, (const UCHAR *)record + (version == 2 ? 24 : 40), sizeof(number));
+    return number;
+}
+
+/* A time of the last 20 ms may hide a second change. A stamp from the future proves nothing. */
+static bool is_racy(LARGE_INTEGER t, LARGE_INTEGER now)
+{
+    return t.QuadPart + 200000 >= now.QuadPart;
+}
+
+bool stream_facts(void *ctx, const void *via, struct fc_facts *facts)
+{
+    const PCFLT_RELATED_OBJECTS o = via;
+    FILE_STANDARD_INFORMATION size;
+    FILE_BASIC_INFORMATION times;
+    FILE_ID_INFORMATION id;
+    LARGE_INTEGER now;
+    uint64_t change;
+
+    UNREFERENCED_PARAMETER(ctx);
+    memset(facts, 0, sizeof(*facts));
+    facts->taken_at = port_now_ns(NULL);
+    KeQuerySystemTimePrecise(&now);
+    if (!NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &size, sizeof(size),
+                                            FileStandardInformation, NULL)) ||
+        !NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &times, sizeof(times),
+                                            FileBasicInformation, NULL)) ||
+        !NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &id, sizeof(id),
+                                            FileIdInformation, NULL)) ||
+        size.Directory)
+        return false;
+    facts->volume = id.VolumeSerialNumber;
+    memcpy(facts->file, &id.FileId, sizeof(facts->file));
+    facts->size = (uint64_t)size.EndOfFile.QuadPart;
+    facts->written_ns = nanoseconds(times.LastWriteTime);
+    facts->changed_ns = nanoseconds(times.ChangeTime);
+    change = journal_number(o);
+    facts->change = change ? change : (uint64_t)times.CreationTime.QuadPart;
+    facts->racy = is_racy(times.LastWriteTime, now) || is_racy(times.ChangeTime, now);
+    return true;
+}
+
+/* ---- Which streams --------------------------------------------------------------------------- */
+
+/* The file system's answer, as far as there is one: a file that cannot be asked for its kind is
+ * taken for a plain one, so that its writes are seen. */
+static struct fc_stream kind_of(PCFLT_RELATED_OBJECTS o)
+{
+    struct fc_stream s = { .paging = FsRtlIsPagingFile(o->FileObject) != 0 };
+    FILE_BASIC_INFORMATION info;
+
+    if (NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &info, sizeof(info),
+                                           FileBasicInformation, NULL))) {
+        s.directory = info.FileAttributes & FILE_ATTRIBUTE_DIRECTORY;
+        s.encrypted = info.FileAttributes & FILE_ATTRIBUTE_ENCRYPTED;
+        s.recalled = info.FileAttributes & (FILE_ATTRIBUTE_OFFLINE | FILE_ATTRIBUTE_RECALL_ON_OPEN |
+                                            FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS);
+    }
+    return s;
+}
+
+/* False also if the file system does not say its name. */
+static BOOLEAN is_wanted(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+{
+    struct fc_stream s = kind_of(o);
+    PFLT_FILE_NAME_INFORMATION name;
+    BOOLEAN wanted;
+
+    if (!NT_SUCCESS(FltGetFileNameInformation(
+            d, FLT_FILE_NAME_NORMALIZED | FLT_FILE_NAME_QUERY_DEFAULT, &name)))
+        return FALSE;
+    wanted = NT_SUCCESS(FltParseFileNameInformation(name));
+    s.alternate = name->Stream.Length > 0;
+    wanted = wanted && port_wants(&name->Name, name->Volume.Length / sizeof(WCHAR), &s);
+    FltReleaseFileNameInformation(name);
+    return wanted;
+}
+
+static struct stream *make_stream(void)
+{
+    struct stream *s = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*s), TAG);
+
+    if (!s)
+        return NULL;
+    memset(s, 0, sizeof(*s));
+    s->end = FltAllocateGenericWorkItem();
+    if (!s->end) {
+        ExFreePoolWithTag(s, TAG);
+        return NULL;
+    }
+    ExInitializeFastMutex(&s->lock);
+    fc_file_init(&s->file, &driver.core);
+    return s;
+}
+
+/* A context of a new stream, or the one that another thread has just made. */
+static struct context *make_context(PCFLT_RELATED_OBJECTS o)
+{
+    PFLT_CONTEXT made = NULL, old = NULL;
+    NTSTATUS s;
+
+    if (!NT_SUCCESS(FltAllocateContext(driver.filter, FLT_STREAM_CONTEXT, sizeof(struct context),
+                                       NonPagedPoolNx, &made)))
+        return NULL;
+    ((struct context *)made)->stream = make_stream();
+    if (!((struct context *)made)->stream) {
+        FltReleaseContext(made);
+        return NULL;
+    }
+    s = FltSetStreamContext(o->Instance, o->FileObject, FLT_SET_CONTEXT_KEEP_IF_EXISTS, made, &old);
+    if (NT_SUCCESS(s))
+        return made;
+    FltReleaseContext(made);
+    return s == STATUS_FLT_CONTEXT_ALREADY_DEFINED ? old : NULL;
+}
+
+VOID stream_written(struct stream *s)
+{
+    struct fc_write w;
+
+    fc_write_begin_outside(&s->file, &w);
+    fc_write_end(&w);
+}
+
+static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                     BOOLEAN may_ask)
+{
+    const ULONG rules = port_rules();
+    BOOLEAN cached, known, again;
+
+    ExAcquireFastMutex(&s->lock);
+    cached = s->cached;
+    known = s->rules == rules;
+    ExReleaseFastMutex(&s->lock);
+    if (known || !may_ask)
+        return cached || !known;
+    cached = is_wanted(d, o);
+    if (cached)
+        fc_know(&s->file, o);
+    /* A mapping that is older than this driver. */
+    if (cached && MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer))
+        stream_mapped(s);
+    ExAcquireFastMutex(&s->lock);
+    again = cached && !s->cached && s->rules != 0;
+    s->cached = cached;
+    s->rules = rules;
+    ExReleaseFastMutex(&s->lock);
+    if (again) /* nobody has looked at its writes meanwhile */
+        stream_written(s);
+    return cached;
+}
+
+struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask,
+                         struct context **c)
+{
+    PFLT_CONTEXT found = NULL;
+
+    *c = NULL;
+    if (!o->FileObject || (o->FileObject->Flags & FO_VOLUME_OPEN) || port_rules() == 0)
+        return NULL;
+    if (NT_SUCCESS(FltGetStreamContext(o->Instance, o->FileObject, &found)))
+        *c = found;
+    else
+        *c = make_context(o);
+    if (!*c)
+        return NULL;
+    if (judge((*c)->stream, d, o, may_ask))
+        return (*c)->stream;
+    FltReleaseContext(*c);
+    *c = NULL;
+    return NULL;
+}
+
+/* ---- What the cache cannot keep up with ------------------------------------------------------ */
+
+/* Nobody tells when the last mapping is gone, or the section is about to be made. So the write
+ * lasts as long as the file system knows the stream. */
+VOID stream_mapped(struct stream *s)
+{
+    ExAcquireFastMutex(&s->lock);
+    if (!s->mapped) {
+        s->mapped = TRUE;
+        fc_write_begin_outside(&s->file, &s->mapping);
+    }
+    ExReleaseFastMutex(&s->lock);
+}
+
+VOID stream_locked(struct stream *s)
+{
+    ExAcquireFastMutex(&s->lock);
+    s->locked = TRUE;
+    ExReleaseFastMutex(&s->lock);
+}
+
+BOOLEAN stream_is_locked(struct stream *s)
+{
+    BOOLEAN locked;
+
+    ExAcquireFastMutex(&s->lock);
+    locked = s->locked;
+    ExReleaseFastMutex(&s->lock);
+    return locked;
+}
+
+BOOLEAN stream_is_known(PCFLT_RELATED_OBJECTS o)
+{
+    PFLT_CONTEXT c;
+
+    if (port_rules() == 0)
+        return TRUE;
+    if (!NT_SUCCESS(FltGetStreamContext(o->Instance, o->FileObject, &c)))
+        return FALSE;
+    FltReleaseContext(c);
+    return TRUE;
+}
+
+/* After the cleanup of a handle. */
+BOOLEAN stream_is_deleted(PCFLT_RELATED_OBJECTS o)
+{
+    FILE_STANDARD_INFORMATION info;
+    const NTSTATUS s = FltQueryInformationFile(o->Instance, o->FileObject, &info, sizeof(info),
+                                               FileStandardInformation, NULL);
+
+    return s == STATUS_FILE_DELETED || (NT_SUCCESS(s) && info.NumberOfLinks == 0);
+}

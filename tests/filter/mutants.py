@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""mutants.py - do the tests of the Windows driver's rules find what they should? Takes one rule at
+a time out of examples/windows/driver/filter_{rules,core,set}.c.
+
+  mutants.py [--only NAME] [--storm BUILD]
+
+A row has the number of its rule (filter_rules.h, filter_core.h), what is taken out, and the test of
+unit/filter that has to fail. The text must be there exactly once, so the rows stay in step with the
+code. With --storm the rows whose loss shows as wrong bytes are tried with the storm instead,
+against the service of that build, which takes some minutes. First of all the unchanged code has to
+pass. The last line is "N passed, N failed, N skipped";
+passed: noticed. The compiler is $CC, or cc.
+"""
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(HERE))
+sys.dont_write_bytecode = True
+from mutation import Failure, edit, edits_of, run  # noqa: E402
+
+DRIVER = os.path.join(TOP, 'examples', 'windows', 'driver')
+RULES, CORE, SET = 'filter_rules.c', 'filter_core.c', 'filter_set.c'
+LIMIT = 60  # seconds: a mutant may go round for ever
+
+
+def rule(name, test, *words):
+    return name, test, edits_of(words)
+
+
+MUTANTS = [
+    rule('S1 directories', 'streams', RULES, '!s->directory && ', ''),
+    rule('S2 alternate streams', 'streams', RULES, '!s->alternate && ', ''),
+    rule('S3 encrypted', 'streams', RULES, '!s->encrypted && ', ''),
+    rule('S4 paging files', 'streams', RULES, '!s->paging && ', ''),
+    rule('S5 not all here', 'streams', RULES, '!s->recalled &&', ''),
+    rule('S6 the volume of the pool', 'streams', RULES, '!s->pools_volume && ', ''),
+    rule('S7 names of the system', 'system_names', RULES, ' && !fc_is_the_systems(s->path)', ''),
+    rule('S7 small letters', 'system_names', RULES, "c >= 'A' && c <= 'Z'", "c == 'A'"),
+    rule('S7 whole names', 'system_names', RULES, "(*rest == 0 || *rest == '\\\\')", '*rest != 1'),
+    rule('S7 hives', 'system_names', RULES, 'if (after(last_name(path), hives[i]))', 'if (false)'),
+    rule('R1 paging', 'reads_that', RULES, 'if (op->paging || op->service || !op->waits',
+         'if (op->service || !op->waits'),
+    rule('R2 the service reads', 'reads_that', RULES, 'op->paging || op->service || !op->waits',
+         'op->paging || !op->waits'),
+    rule('R3 may not wait', 'reads_that', RULES, '|| !op->waits || op->transacted',
+         '|| op->transacted'),
+    rule('R4 transactions read', 'reads_that', RULES, '|| op->transacted || !op->plain',
+         '|| !op->plain'),
+    rule('R5 other kinds', 'reads_that', RULES, '|| !op->plain ', ''),
+    rule('R6 locked', 'reads_that', RULES, ' || op->locked)', ')'),
+    rule('R7 place', 'reads_that', RULES, 'op->off % block == 0 && ', ''),
+    rule('R7 length', 'reads_that', RULES, ' && op->len % block == 0', ''),
+    rule('R8 no length', 'reads_that', RULES, 'op->len == 0 || ', ''),
+    rule('R8 negative', 'reads_that', RULES, 'op->off < 0 || ', ''),
+    rule('R8 too far', 'reads_that', RULES, ' || op->off > INT64_MAX - (int64_t)op->len', ''),
+    rule('C1 paging', 'changes', RULES, 'if (op->paging || op->service)\n', 'if (op->service)\n'),
+    rule('C2 the service writes', 'changes', RULES, 'if (op->paging || op->service)\n',
+         'if (op->paging)\n'),
+    rule('C3 transactions', 'changes', RULES, 'op->transacted || op->mapping', 'op->mapping'),
+    rule('C3 mappings', 'changes', RULES, 'op->transacted || op->mapping', 'op->transacted'),
+    rule('C4 may not wait', 'changes', RULES, 'op->waits ? FC_BRACKET : FC_OUTSIDE', 'FC_BRACKET'),
+    rule('L1 handles of another life', 'lives', CORE,
+         '        if (usable && f->life == fc->life)\n', '        if (usable)\n'),
+    rule('L1 closes of another life', 'ends', CORE,
+         'handle = f->life == life && fc->greeted ? f->handle : 0;', 'handle = f->handle;'),
+    rule('L1 an old end', 'lives', CORE,
+         '    if (fc->life == life)\n        end_life(fc);\n    unlock(fc);\n}\n\n/* The service',
+         '    end_life(fc);\n    unlock(fc);\n}\n\n/* The service'),
+    rule('L2 no life', 'lives', CORE, 'return f->fc->greeted && ', 'return '),
+    rule('L3 late replies', 'bad_replies', CORE, '''    }
+    give_up(fc, life);
+    return FC_GONE;
+''', '''    }
+    return FC_GONE;
+'''),
+    rule('L3 replies of others', 'bad_replies', CORE, 'r.tag == h->tag && ', ''),
+    rule('L4 cannot forget all', 'old_service', CORE,
+         ' ||\n        !(r.body.hello.flags & CMP_FORGETS_ALL)) {', ') {'),
+    rule('L5 another pool', 'another_pool', CORE,
+         '        fc_set_add_all(&fc->written);\n    fc->met', '        (void)fc;\n    fc->met'),
+    rule('L5 the first pool', 'lives', CORE, 'if (fc->met && memcmp', 'if (memcmp'),
+    rule('W1 brackets of a life that ends', 'lost_brackets', CORE,
+         '        if (!w->outside)\n            put_outside(w);\n', '        (void)put_outside;\n'),
+    rule('W1 refused brackets', 'lost_brackets', CORE, 'if (!w->outside && token == 0)',
+         'if (!w->outside && token == 1)'),
+    rule('W1 a bracket counts before it is asked for', 'lost_brackets', CORE,
+         '    link_write(fc, w);\n        w->file->brackets++;\n', '    w->file->brackets++;\n',
+         CORE, '    w->token = token;\n', '    w->token = token;\n    link_write(fc, w);\n'),
+    rule('W2 it lasts', 'lasting', CORE, '(f->outside > 0 || is_stale(f))', 'is_stale(f)'),
+    rule('W3 at the begin', 'written_before', CORE,
+         '    f->outside++;\n    note_outside(f);\n', '    f->outside++;\n',
+         CORE, '        note_outside(f);\n        f->outside--;\n', '        f->outside--;\n'),
+    rule('W3 at the end', 'lasting', CORE, '        note_outside(f);\n        f->outside--;\n',
+         '        f->outside--;\n'),
+    rule('W3 a lost bracket is noted', 'lost_brackets', CORE,
+         '    w->file->outside++;\n    note_outside(w->file);\n', '    w->file->outside++;\n'),
+    rule('W3 somebody tends', 'lost_brackets', CORE,
+         '    if (w->outside)\n        tend_soon(fc);\n',
+         '    if (w->outside)\n        (void)0;\n'),
+    rule('W3 not forgotten: a file', 'not_forgotten', CORE,
+         '        fc_set_add(&fc->written, fc->forgets);\n', '        (void)0;\n'),
+    rule('W3 not forgotten: all', 'not_forgotten', CORE,
+         '    else if (fc->forgets_all)\n        fc_set_add_all(&fc->written);\n',
+         '    else if (fc->forgets_all)\n        (void)0;\n'),
+    rule('W3 a service that refuses to forget', 'not_forgotten', CORE,
+         '        if (!ok)\n            give_up(fc, life);\n', '''        if (!ok)
+            end_life(fc);
+'''),
+    rule('W4 in the set', 'lost_brackets', CORE, ' || fc_set_has(&fc->written, f->id));', ');'),
+    rule('W4 being forgotten', 'while_forgotten', CORE, 'is_same(fc->forgets, f->id) || ', ''),
+    rule('W4 all being forgotten', 'while_forgotten', CORE,
+         'if (fc->forgets_all || fc->written.all)', 'if (fc->written.all)'),
+    rule('W4 two that tend', 'while_forgotten', CORE, '    if (fc->tending) {', '    if (false) {'),
+    rule('W5 a full set', 'full_set', SET, '        fc_set_add_all(s);\n        return;\n',
+         '        return;\n'),
+    rule('W5 all of it', 'full_set', SET, '    return s->all || (s->used', '    return (s->used',
+         CORE, 'if (fc->written.all) {', 'if (false) {'),
+    rule('W5 gaps of the set', 'set_gaps', SET, '            s->slot[hole] = s->slot[at];\n',
+         '            s->slot[at] = s->slot[hole];\n'),
+    rule('W5 an unknown id', 'unknown_id', CORE,
+         '    else\n        fc_set_add_all(&f->fc->written);\n', ''),
+    rule('W6 used before', 'used_before', CORE,
+         '    lock(fc);\n    fc_set_add_all(&fc->written);\n', '    lock(fc);\n'),
+    rule('B1 the end is told', 'brackets', CORE, '    else\n        end_bracket(w);\n', ''),
+    rule('B1 sizes', 'brackets', CORE, 'kind == FC_SIZE ? CMP_TRUNCATE_BEGIN : CMP_WRITE_BEGIN;',
+         'CMP_WRITE_BEGIN;'),
+    rule('B1 all of a file', 'brackets', CORE, '.len = UINT64_MAX };', '.len = 1 };'),
+    rule('B2 life of a fill', 'fills', CORE, 'env->ask(env->ctx, missed->life, message',
+         'env->ask(env->ctx, fc->life, message'),
+    rule('B2 no ticket', 'fills', CORE, 'missed->ticket == 0 || n >', 'n >'),
+    rule('B2 too long', 'fills', CORE, ' || n > missed->len)', ')'),
+    rule('B2 the end of the file', 'fills', CORE, 'n < missed->len ? CMP_FILL_EOF : 0', '0'),
+    rule('B3 versions', 'parts', CORE, ' || r.version != p->version', ''),
+    rule('B3 no version', 'parts', CORE, 'r.version == 0 || ', ''),
+    rule('B3 a part that is missing', 'parts', CORE, 'return r.flags & CMP_AT_END;',
+         'return true;'),
+    rule('B3 time', 'parts', CORE, '        if (*got > 0 && env->now_ns(env->ctx) > until)\n'
+         '            return false;\n', '        (void)until;\n'),
+    rule('B4 nothing was written', 'settle', CORE, 'f->unsettled && f->brackets', 'f->brackets'),
+    rule('B4 a bracket is open', 'settle', CORE, 'f->brackets == 0 && f->life == life',
+         'f->life == life'),
+    rule('B4 an outside write', 'settle', CORE, 'if (is_usable(f, true) && f->unsettled',
+         'if (is_usable(f, false) && f->unsettled'),
+    rule('syncs that failed', 'syncs', CORE, '    m.body.end.ok = ok;\n',
+         '    m.body.end.ok = 1;\n'),
+]
+
+
+# What the storm notices: lives, outside writes, brackets.
+STORM = ['L1 handles of another life', 'W1 brackets of a life', 'W5 a full set', 'B1 no bracket']
+STORM_ONLY = [
+    rule('B1 no bracket', '', CORE, '    token = ask_bracket(w, kind, off, len);\n',
+         '    (void)ask_bracket, token = 1;\n', CORE, '    else\n        end_bracket(w);\n',
+         '    (void)end_bracket;\n'),
+]
+
+
+def build_storm(sources, where, build_dir):
+    program = os.path.join(where, 'storm')
+    tests, service = os.path.join(TOP, 'tests'), os.path.join(TOP, 'examples', 'service')
+    include = [sources, os.path.join(TOP, 'include'), service, os.path.join(tests, 'service')]
+    status, out = run([os.environ.get('CC', 'cc'), '-O1', '-w', '-D_GNU_SOURCE', '-pthread'] +
+                      ['-I' + d for d in include] +
+                      [os.path.join(sources, f) for f in (CORE, SET)] +
+                      [os.path.join(tests, 'filter', f) for f in ('storm.c', 'line.c')] +
+                      [os.path.join(build_dir, lib) for lib in (
+                          'tests/service/libplace.a', 'tests/libtest_os.a',
+                          'examples/service/libcachemax_client_parts.a', 'src/libcachemax.a')] +
+                      ['-o', program], LIMIT)
+    if status != 0:
+        raise Failure('it does not compile: ' + out[-300:])
+    return program
+
+
+def judge_storm(row, where, build_dir):
+    """Some runs, with more and more operations."""
+    sources = os.path.join(where, 'driver')
+    shutil.rmtree(sources, ignore_errors=True)
+    shutil.copytree(DRIVER, sources)
+    edit(sources, row[2])
+    service = os.path.join(build_dir, 'examples', 'service', 'cachemax-service')
+    program = build_storm(sources, where, build_dir)
+    for seed in range(1, 5 if row[0] else 2):
+        status, out = run([program, service, '--operations', str(40000 * seed), '--troubles',
+                           str(10 * seed), '--seed', str(seed)], 10 * LIMIT)
+        if status != 0 and 'WRONG' in out:
+            return False
+    return True
+
+
+def build(sources, where):
+    program = os.path.join(where, 'test_filter')
+    unit = os.path.join(TOP, 'tests', 'unit')
+    include = [os.path.join(TOP, *d) for d in (('include',), ('src',), ('examples', 'service'))]
+    status, out = run([os.environ.get('CC', 'cc'), '-O0', '-w', '-D_GNU_SOURCE', '-I' + sources] +
+                      ['-I' + d for d in include + [unit]] +
+                      [os.path.join(sources, f) for f in (RULES, CORE, SET)] +
+                      [os.path.join(unit, f) for f in ('test_filter.c', 'harness.c')] +
+                      ['-o', program], LIMIT)
+    if status != 0:
+        raise Failure('it does not compile: ' + out[-300:])
+    return program
+
+
+def judge(row, where):
+    name, test, edits = row
+    sources = os.path.join(where, 'driver')
+    shutil.rmtree(sources, ignore_errors=True)
+    shutil.copytree(DRIVER, sources)
+    edit(sources, edits)
+    return run([build(sources, where)] + ([test] if test else []), LIMIT)[0] in (0, 77)
+
+
+def main():
+    a = argparse.ArgumentParser(description='Would the tests of the driver\'s rules notice it?')
+    a.add_argument('--only', default='', metavar='NAME', help='rows whose name contains it')
+    a.add_argument('--storm', default='', metavar='BUILD', help='with the storm')
+    args = a.parse_args()
+    only, rows = args.only, MUTANTS
+    judge_row = judge
+    if args.storm:
+        rows = [r for r in MUTANTS + STORM_ONLY if r[0].startswith(tuple(STORM))]
+
+        def judge_row(row, where):
+            return judge_storm(row, where, args.storm)
+    passed = failed = 0
+    with tempfile.TemporaryDirectory(prefix='cachemax-filter.') as where:
+        if not judge_row(('', '', []), where):
+            print('FAIL the unchanged code does not pass')
+            print('0 passed, 1 failed, 0 skipped')
+            return 1
+        for row in rows:
+            if only not in row[0]:
+                continue
+            try:
+                why = 'nobody noticed' if judge_row(row, where) else ''
+            except Failure as e:
+                why = str(e)
+            print('%s %s%s' % ('FAIL' if why else 'ok', row[0], ': ' + why if why else ''),
+                  flush=True)
+            passed, failed = passed + (not why), failed + bool(why)
+    print('%d passed, %d failed, 0 skipped' % (passed, failed))
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,897 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_filter.c - what the driver for Windows decides, without any system: the rules at the heads
+ * of filter_rules.h and filter_core.h, by their numbers. The service is made up: it notes what it
+ * is asked, and answers, refuses, is silent, or lets something happen first, as the test says.
+ */
+#include "harness.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "cachemax.h"
+#include "cachemax_protocol.h"
+#include "filter_core.h"
+#include "filter_rules.h"
+
+#define BLOCK 4096u
+#define DATA_MAX (2 * BLOCK)
+#define SLOTS 8u
+#define LOG_MAX 256u
+
+/* ---- The service ----------------------------------------------------------------------------- */
+
+static struct asked {
+    uint32_t life;
+    struct cmp_head head;
+    uint8_t body[96]; /* its begin */
+    bool patient;
+} asked[LOG_MAX];
+static unsigned n_asked;
+static struct {
+    bool silent, nonsense;   /* it does not answer; another request's answer */
+    int refuse;              /* this command gets an error; 0: none */
+    void (*meanwhile)(void); /* happens while `at` is asked, once */
+    int at;
+    uint32_t hello_flags;
+    uint8_t pool;
+    uint64_t version; /* of the file: counts up with each read if `moves` */
+    bool moves;
+    uint64_t cached_to; /* bytes of each file that are cached; the file ends at `ends` */
+    uint64_t ends, ticket;
+    uint32_t handles;
+    uint32_t hung_up; /* the last life that was */
+} service;
+static bool facts_fail;
+static uint64_t file_id, clock_ns;
+static unsigned tends;
+
+static void answer_read(const struct cmp_read *m, struct cmp_head *h, uint8_t *body, uint32_t *n)
+{
+    struct cmp_read_reply r = { .version = service.version };
+    const uint64_t to = service.cached_to < m->offset ? m->offset : service.cached_to;
+    const uint32_t got = to - m->offset < m->len ? (uint32_t)(to - m->offset) : m->len;
+
+    service.version += service.moves;
+    if (got < m->len && to < service.ends) {
+        r.ticket = ++service.ticket;
+        r.miss_offset = to;
+        r.miss_len = BLOCK;
+    } else if (got < m->len) {
+        r.flags = CMP_AT_END;
+    }
+    h->result = (int32_t)got;
+    memcpy(body, &r, sizeof(r));
+    memset(body + sizeof(r), 'c', got);
+    *n = (uint32_t)sizeof(r) + got;
+}
+
+static void answer(struct cmp_head *h, const uint8_t *in, uint8_t *body, uint32_t *n)
+{
+    const struct cmp_hello_reply hello = { .life = 1,
+                                           .block = BLOCK,
+                                           .data_max = DATA_MAX,
+                                           .flags = service.hello_flags,
+                                           .pool = { service.pool } };
+    const struct cmp_open_reply open = { .size = 1 };
+    const struct cmp_token_reply token = { .token = 77 };
+    struct cmp_read m;
+    int data;
+
+    *n = cmp_body(h->command, 1, &data);
+    switch (h->command) {
+    case CMP_HELLO:
+        memcpy(body, &hello, sizeof(hello));
+        break;
+    case CMP_OPEN:
+        h->file = ++service.handles;
+        memcpy(body, &open, sizeof(open));
+        break;
+    case CMP_READ:
+        memcpy(&m, in, sizeof(m));
+        answer_read(&m, h, body, n);
+        break;
+    default:
+        memcpy(body, &token, *n < sizeof(token) ? *n : sizeof(token));
+    }
+}
+
+static int ask(void *ctx, uint32_t life, const void *message, uint32_t bytes, void *reply,
+               uint32_t room, bool patient)
+{
+    static uint8_t out[CMP_MESSAGE_MAX];
+    const uint8_t *const body = (const uint8_t *)message + sizeof(struct cmp_head);
+    struct asked *const a = &asked[n_asked++ % LOG_MAX];
+    void (*const meanwhile)(void) = service.meanwhile;
+    uint32_t n = 0;
+
+    (void)ctx;
+    CHECK_EQ(cmp_check(message, bytes, 0), CMP_SOUND);
+    *a = (struct asked){ .life = life, .patient = patient };
+    memcpy(&a->head, message, sizeof(a->head));
+    memcpy(a->body, body,
+           bytes - sizeof(a->head) < sizeof(a->body) ? bytes - sizeof(a->head) : sizeof(a->body));
+    CHECK_EQ(room == 0, a->head.command == CMP_FILL);
+    struct cmp_head h = a->head;
+    if (meanwhile && service.at == (int)h.command) {
+        service.meanwhile = NULL;
+        meanwhile();
+    }
+    clock_ns += 1000;
+    if (service.silent || life == service.hung_up)
+        return FC_GONE;
+    if (room == 0)
+        return 0;
+    if (service.refuse == (int)h.command)
+        h.result = CM_ENOMEM;
+    else
+        answer(&h, body, out, &n);
+    h.bytes = (uint32_t)sizeof(h) + n;
+    h.tag += service.nonsense;
+    CHECK(h.bytes <= room);
+    memcpy(reply, &h, sizeof(h));
+    memcpy((uint8_t *)reply + sizeof(h), out, n);
+    return (int)h.bytes;
+}
+
+static void hang_up(void *ctx, uint32_t life)
+{
+    (void)ctx;
+    service.hung_up = life;
+}
+
+/* ---- The rest of the shell ------------------------------------------------------------------- */
+
+static bool locked;
+
+static void lock(void *ctx)
+{
+    (void)ctx;
+    CHECK(!locked);
+    locked = true;
+}
+
+static void unlock(void *ctx)
+{
+    (void)ctx;
+    CHECK(locked);
+    locked = false;
+}
+
+static void tend(void *ctx)
+{
+    (void)ctx;
+    CHECK(!locked);
+    tends++;
+}
+
+static void *get_memory(void *ctx, size_t n)
+{
+    (void)ctx;
+    return malloc(n);
+}
+
+static void give_back(void *ctx, void *at)
+{
+    (void)ctx;
+    free(at);
+}
+
+static bool facts(void *ctx, const void *via, struct fc_facts *f)
+{
+    (void)ctx;
+    CHECK(!locked);
+    *f = (struct fc_facts){ .volume = 1, .file = { via ? *(const uint64_t *)via : file_id } };
+    f->taken_at = clock_ns;
+    return !facts_fail;
+}
+
+static uint64_t now_ns(void *ctx)
+{
+    (void)ctx;
+    return clock_ns;
+}
+
+static const struct fc_env env = { .ask = ask,
+                                   .hang_up = hang_up,
+                                   .tend = tend,
+                                   .alloc = get_memory,
+                                   .free = give_back,
+                                   .lock = lock,
+                                   .unlock = unlock,
+                                   .facts = facts,
+                                   .now_ns = now_ns,
+                                   .timeout_ns = 1000000 };
+static struct fc fc;
+static struct fc_file file;
+static struct fc_id set[SLOTS];
+static uint8_t buf[16 * BLOCK];
+static uint32_t got;
+static struct fc_read missed;
+
+/* A filter without a service, and one file. */
+static void begin(void)
+{
+    memset(&service, 0, sizeof(service));
+    service.hello_flags = CMP_STEERS | CMP_FORGETS_ALL;
+    service.cached_to = service.ends = 16 * BLOCK;
+    service.version = 5;
+    service.pool = 3;
+    n_asked = tends = 0;
+    facts_fail = false;
+    file_id = 7;
+    fc_init(&fc, &env, set, SLOTS);
+    fc_file_init(&file, &fc);
+    fc_know(&file, NULL);
+}
+
+static enum fc_answer read_at(uint64_t off, uint32_t len)
+{
+    return fc_read(&file, NULL, off, len, buf, &got, &missed);
+}
+
+static bool hits(void)
+{
+    return read_at(0, BLOCK) == FC_DONE;
+}
+
+static void write_some(void)
+{
+    struct fc_write w;
+    fc_write_begin(&file, NULL, &w, FC_RANGE, 0, BLOCK);
+    fc_write_end(&w);
+}
+
+static void write_outside(void)
+{
+    struct fc_write w;
+    fc_write_begin_outside(&file, &w);
+    fc_write_end(&w);
+}
+
+/* Has that command been asked since request `from`? Returns how often. */
+static unsigned times(unsigned from, uint16_t command)
+{
+    unsigned n = 0;
+    for (unsigned i = from; i < n_asked; i++)
+        n += asked[i].head.command == command;
+    return n;
+}
+
+/* The first request of that kind since `from`. */
+static const struct asked *first(unsigned from, uint16_t command)
+{
+    static const struct asked none;
+    for (unsigned i = from; i < n_asked; i++)
+        if (asked[i].head.command == command)
+            return &asked[i];
+    harness_fail(__FILE__, __LINE__, "it was not asked");
+    return &none;
+}
+
+/* ---- Rules of streams and operations --------------------------------------------------------- */
+
+static void test_streams(void)
+{
+    const struct fc_stream fits = { .path = "\\data\\file" };
+    CHECK(fc_stream_fits(&fits));
+    struct fc_stream s[6] = { fits, fits, fits, fits, fits, fits };
+    s[0].directory = s[1].alternate = s[2].encrypted = true; /* S1 S2 S3 */
+    s[3].paging = s[4].recalled = s[5].pools_volume = true;  /* S4 S5 S6 */
+    for (unsigned i = 0; i < 6; i++) {
+        CASE("i %u", i);
+        CHECK(!fc_stream_fits(&s[i]));
+    }
+}
+
+/* S7 */
+static void test_system_names(void)
+{
+    static const char *const theirs[] = {
+        "\\Windows\\System32\\config\\SOFTWARE",
+        "\\WINDOWS",
+        "\\pagefile.sys",
+        "\\hiberfil.sys",
+        "\\swapfile.sys",
+        "\\$Mft",
+        "\\$Extend\\$UsnJrnl",
+        "\\System Volume Information\\x",
+        "\\Boot\\BCD",
+        "\\EFI\\Microsoft\\Boot\\BCD",
+        "\\bootmgr",
+        "\\BOOTNXT",
+        "\\Recovery\\r",
+        "\\DumpStack.log.tmp",
+        "\\Users\\a\\NTUSER.DAT",
+        "\\Users\\a\\ntuser.dat.LOG1",
+        "\\Users\\a\\AppData\\Local\\Microsoft\\Windows\\UsrClass.dat",
+        "\\ProgramData\\cachemax\\CacheManager.writes",
+        "\\ProgramData\\cachemax-S-1-5\\x.lock",
+    };
+    static const char *const ours[] = {
+        "\\Windows.old\\x",
+        "\\windowsapps",
+        "\\data\\windows\\x",
+        "\\data\\pagefile.sys",
+        "\\pagefile.sysx",
+        "\\data\\$x",
+        "\\bootmgrs",
+        "\\boot2\\x",
+        "\\ProgramData\\cachemaxx",
+        "\\data\\my ntuser.dat",
+    };
+    for (unsigned i = 0; i < sizeof(theirs) / sizeof(theirs[0]); i++) {
+        CASE("%s", theirs[i]);
+        CHECK(fc_is_the_systems(theirs[i]));
+        CHECK(!fc_stream_fits(&(struct fc_stream){ .path = theirs[i] }));
+    }
+    for (unsigned i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+        CASE("%s", ours[i]);
+        CHECK(!fc_is_the_systems(ours[i]));
+    }
+}
+
+static void test_reads_that_ask(void)
+{
+    const struct fc_op asks = { .waits = true, .plain = true, .off = 5, .len = 100 };
+    const struct fc_op whole = {
+        .waits = true, .plain = true, .non_cached = true, .off = BLOCK, .len = 2 * BLOCK
+    };
+    CHECK(fc_read_asks(&asks, BLOCK));
+    CHECK(fc_read_asks(&whole, BLOCK));
+    struct fc_op op[11] = { asks, asks, asks, asks, asks, asks, whole, whole, asks, asks, asks };
+    op[0].paging = op[1].service = true; /* R1 R2 */
+    op[2].waits = false;                 /* R3 */
+    op[3].transacted = true;             /* R4 */
+    op[4].plain = false;                 /* R5 */
+    op[5].locked = true;                 /* R6 */
+    op[6].off = BLOCK + 512;             /* R7 */
+    op[7].len = BLOCK + 512;             /* R7 */
+    op[8].len = 0;                       /* R8 */
+    op[9].off = -1;                      /* R8 */
+    op[10].off = INT64_MAX - 99;         /* R8 */
+    for (unsigned i = 0; i < 11; i++) {
+        CASE("i %u", i);
+        CHECK(!fc_read_asks(&op[i], BLOCK));
+    }
+}
+
+static void test_changes(void)
+{
+    CHECK_EQ(fc_change_way(&(struct fc_op){ .paging = true, .waits = true }), FC_NOTHING);  /* C1 */
+    CHECK_EQ(fc_change_way(&(struct fc_op){ .service = true, .waits = true }), FC_NOTHING); /* C2 */
+    CHECK_EQ(fc_change_way(&(struct fc_op){ .transacted = true, .waits = true }), FC_LASTING);
+    CHECK_EQ(fc_change_way(&(struct fc_op){ .mapping = true, .waits = true }), FC_LASTING); /* C3 */
+    CHECK_EQ(fc_change_way(&(struct fc_op){ .waits = false }), FC_OUTSIDE);                 /* C4 */
+    CHECK_EQ(fc_change_way(&(struct fc_op){ .waits = true }), FC_BRACKET);                  /* C5 */
+    /* The service's own comes first. */
+    CHECK_EQ(fc_change_way(&(struct fc_op){ .service = true, .mapping = true }), FC_NOTHING);
+}
+
+/* ---- Lives ----------------------------------------------------------------------------------- */
+
+/* L2: nobody is asked. L1: a handle is of one life. */
+static void test_lives(void)
+{
+    begin();
+    CHECK(!hits());
+    CHECK_EQ(missed.ticket, 0);
+    write_some();
+    CHECK_EQ(n_asked, 0);
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    CHECK(hits());
+    CHECK_EQ(buf[0], 'c');
+    CHECK_EQ(first(0, CMP_READ)->head.file, 1);
+    CHECK(hits());
+    CHECK_EQ(times(0, CMP_OPEN), 1);
+    fc_disconnect(&fc, 1);
+    CHECK(!hits());
+    const unsigned from = n_asked;
+    service.handles = 40;
+    CHECK(fc_connect(&fc, 2));
+    CHECK(hits());
+    CHECK_EQ(first(from, CMP_READ)->head.file, 41);
+    CHECK_EQ(first(from, CMP_READ)->life, 2);
+    fc_disconnect(&fc, 1); /* an old one */
+    CHECK(hits());
+    CHECK_EQ(times(0, CMP_FORGET) + times(0, CMP_FORGET_ALL), 0); /* nothing was written */
+}
+
+/* L3: silence and nonsense end the life, and the read passes. */
+static void test_bad_replies(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin();
+        CHECK(fc_connect(&fc, 1));
+        CHECK(hits());
+        service.silent = i == 0;
+        service.nonsense = i == 1;
+        CHECK(!hits());
+        CHECK_EQ(service.hung_up, 1);
+        CHECK_EQ(fc.counter[FC_LATE], 1);
+        service.silent = service.nonsense = false;
+        const unsigned from = n_asked;
+        CHECK(!hits());
+        write_some();
+        CHECK_EQ(n_asked, from);
+    }
+    begin(); /* at the hello */
+    service.silent = true;
+    CHECK(!fc_connect(&fc, 1));
+    CHECK_EQ(service.hung_up, 1);
+}
+
+/* L4 */
+static void test_old_service(void)
+{
+    begin();
+    service.hello_flags = CMP_STEERS;
+    CHECK(!fc_connect(&fc, 1));
+    CHECK_EQ(service.hung_up, 1);
+    CHECK(!hits());
+}
+
+/* L5 */
+static void test_another_pool(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    fc_disconnect(&fc, 1);
+    CHECK(fc_connect(&fc, 2));
+    CHECK_EQ(times(0, CMP_FORGET_ALL), 0);
+    fc_disconnect(&fc, 2);
+    service.pool = 9;
+    CHECK(fc_connect(&fc, 3));
+    CHECK_EQ(times(0, CMP_FORGET_ALL), 1);
+    CHECK(first(0, CMP_FORGET_ALL)->patient);
+    CHECK(hits());
+}
+
+/* ---- Outside writes -------------------------------------------------------------------------- */
+
+/* W3: what was written without a service is forgotten before anything is asked of it. */
+static void test_written_before(void)
+{
+    begin();
+    write_some();
+    CHECK(!fc_is_settled(&fc));
+    CHECK(fc_connect(&fc, 1));
+    CHECK_EQ(asked[1].head.command, CMP_FORGET);
+    CHECK(fc_is_settled(&fc));
+    CHECK(hits());
+    CHECK_EQ(times(0, CMP_FORGET), 1);
+    struct cmp_forget m;
+    struct cmp_open o;
+    memcpy(&m, first(0, CMP_FORGET)->body, sizeof(m));
+    memcpy(&o, first(0, CMP_OPEN)->body, sizeof(o));
+    CHECK(m.id_hi == o.id_hi && m.id_lo == o.id_lo && m.gone == 0);
+}
+
+static struct fc_write pending;
+
+static void end_the_life(void)
+{
+    fc_disconnect(&fc, 1);
+}
+
+/* W1: the life ends in a bracket, or the bracket is refused, or not confirmed. */
+static void test_lost_brackets(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    fc_write_begin(&file, NULL, &pending, FC_RANGE, 0, BLOCK);
+    CHECK(!pending.outside);
+    CHECK(fc_is_settled(&fc));
+    fc_disconnect(&fc, 1);
+    CHECK(fc_connect(&fc, 2));
+    CHECK_EQ(times(0, CMP_FORGET), 1);
+    CHECK(!hits()); /* W2: it lasts */
+    CHECK_EQ(tends, 0);
+    fc_write_end(&pending);
+    CHECK_EQ(times(0, CMP_WRITE_END), 0);
+    CHECK_EQ(tends, 1);
+    CHECK(!hits()); /* W4 */
+    fc_tend(&fc);
+    CHECK_EQ(times(0, CMP_FORGET), 2);
+    CHECK(hits());
+
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    service.refuse = CMP_WRITE_BEGIN;
+    fc_write_begin(&file, NULL, &pending, FC_RANGE, 0, BLOCK);
+    CHECK(pending.outside && !hits());
+    fc_write_end(&pending);
+    CHECK(!hits());
+    fc_tend(&fc);
+    CHECK(hits());
+    CHECK_EQ(fc.counter[FC_OUTSIDES], 1);
+
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    service.at = CMP_WRITE_BEGIN;
+    service.meanwhile = end_the_life;
+    fc_write_begin(&file, NULL, &pending, FC_RANGE, 0, BLOCK);
+    CHECK(pending.outside && !fc_is_settled(&fc));
+    fc_write_end(&pending);
+    CHECK_EQ(file.outside + file.brackets, 0);
+}
+
+static void connect_again(void)
+{
+    fc_disconnect(&fc, 1);
+    CHECK(fc_connect(&fc, 2));
+}
+
+/* The life changes while the file is opened for a bracket: its handle is void. */
+static void test_other_life_at_open(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    service.at = CMP_OPEN;
+    service.meanwhile = connect_again;
+    fc_write_begin(&file, NULL, &pending, FC_RANGE, 0, BLOCK);
+    CHECK(pending.outside || first(0, CMP_WRITE_BEGIN)->life == 2);
+    fc_write_end(&pending);
+    for (unsigned i = 0; i < n_asked; i++)
+        CHECK(asked[i].life == 1 || asked[i].head.command != CMP_READ || asked[i].head.file != 1);
+}
+
+/* W2: an outside write in a life that goes on, as that of a mapping. */
+static void test_lasting(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    CHECK(hits());
+    fc_write_begin_outside(&file, &pending);
+    CHECK(!hits());
+    fc_tend(&fc);
+    CHECK(!hits());
+    CHECK_EQ(times(0, CMP_FORGET), 1);
+    fc_write_end(&pending);
+    CHECK(!hits());
+    fc_tend(&fc);
+    CHECK_EQ(times(0, CMP_FORGET), 2); /* what was stored during it is known */
+    CHECK(hits());
+}
+
+static void look(void)
+{
+    const unsigned from = n_asked;
+    CHECK(!hits());
+    CHECK_EQ(n_asked, from);
+    fc_tend(&fc); /* another thread is there */
+    CHECK_EQ(n_asked, from);
+    CHECK(!fc_is_settled(&fc));
+}
+
+static void look_and_write(void)
+{
+    look();
+    write_outside();
+    look(); /* two at a time would lose what the first one has taken out */
+}
+
+/* W4: while it is being forgotten it passes, and what is written meanwhile counts. */
+static void test_while_forgotten(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    write_outside();
+    service.at = CMP_FORGET;
+    service.meanwhile = look;
+    fc_tend(&fc);
+    CHECK_EQ(times(0, CMP_FORGET), 1);
+    write_outside();
+    service.meanwhile = look_and_write;
+    fc_tend(&fc);
+    CHECK_EQ(times(0, CMP_FORGET), 3);
+    CHECK(fc_is_settled(&fc) && hits());
+    fc_written_anything(&fc); /* the same of all */
+    CHECK(!hits());
+    service.at = CMP_FORGET_ALL;
+    service.meanwhile = look_and_write;
+    fc_tend(&fc);
+    CHECK_EQ(times(0, CMP_FORGET_ALL), 1);
+    CHECK_EQ(times(0, CMP_FORGET), 4);
+    CHECK(fc_is_settled(&fc) && hits());
+}
+
+/* W3: a service that does not forget is none, and the file stays in the set. */
+static void test_not_forgotten(void)
+{
+    static const int commands[] = { CMP_FORGET, CMP_FORGET_ALL };
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin();
+        write_outside();
+        if (i == 1)
+            fc_written_anything(&fc);
+        service.refuse = commands[i];
+        (void)fc_connect(&fc, 1);
+        CHECK_EQ(service.hung_up, 1);
+        CHECK(!hits() && !fc_is_settled(&fc));
+        service.refuse = 0;
+        CHECK(fc_connect(&fc, 2));
+        CHECK_EQ(times(0, (uint16_t)commands[i]), 2);
+        CHECK(hits());
+    }
+}
+
+static void write_file(uint64_t id)
+{
+    struct fc_file f;
+    struct fc_write w;
+    fc_file_init(&f, &fc);
+    fc_know(&f, &id);
+    fc_write_begin_outside(&f, &w);
+    fc_write_end(&w);
+}
+
+/* W5: the set has a fixed size. What it has not room for is not lost. */
+static void test_full_set(void)
+{
+    for (uint64_t n = 1; n <= 2 * SLOTS; n++) {
+        CASE("%u files", (unsigned)n);
+        begin();
+        for (uint64_t i = 0; i < n; i++)
+            write_file(100 + i);
+        CHECK(fc_connect(&fc, 1));
+        CHECK(fc_is_settled(&fc));
+        if (n <= SLOTS - SLOTS / 4)
+            CHECK(times(0, CMP_FORGET) == n && times(0, CMP_FORGET_ALL) == 0);
+        else
+            CHECK_EQ(times(0, CMP_FORGET_ALL), 1);
+    }
+    begin();
+    for (unsigned i = 0; i < 100; i++)
+        write_file(100); /* one file takes one place */
+    CHECK(fc_connect(&fc, 1));
+    CHECK_EQ(times(0, CMP_FORGET), 1);
+}
+
+/* W5: whatever was taken out, the rest is found. */
+static void test_set_gaps(void)
+{
+    struct fc_id id;
+    struct fc_set s;
+    for (uint64_t seed = 1; seed < 500; seed++) {
+        CASE("seed %u", (unsigned)seed);
+        bool in[7] = { false };
+        fc_set_init(&s, set, SLOTS);
+        for (uint64_t i = 1; i < 7; i++) {
+            fc_set_add(&s, (struct fc_id){ seed, i });
+            in[i] = true;
+        }
+        for (unsigned left = 6; left > 0; left--) {
+            REQUIRE(fc_set_take(&s, &id) && id.hi == seed && id.lo < 7 && in[id.lo]);
+            in[id.lo] = false;
+            for (uint64_t i = 1; i < 7; i++)
+                CHECK_EQ(fc_set_has(&s, (struct fc_id){ seed, i }), in[i]);
+        }
+        CHECK(fc_set_empty(&s) && !fc_set_take(&s, &id));
+    }
+}
+
+/* W5: a file whose id is not known may be any. */
+static void test_unknown_id(void)
+{
+    begin();
+    facts_fail = true;
+    fc_file_init(&file, &fc);
+    fc_know(&file, NULL);
+    write_some();
+    facts_fail = false;
+    CHECK(fc_connect(&fc, 1));
+    CHECK_EQ(times(0, CMP_FORGET_ALL), 1);
+    facts_fail = true; /* and it is not opened */
+    fc_file_init(&file, &fc);
+    CHECK(!hits());
+    CHECK_EQ(times(0, CMP_OPEN), 0);
+}
+
+/* W6 */
+static void test_used_before(void)
+{
+    begin();
+    fc_written_anything(&fc);
+    CHECK_EQ(tends, 0); /* there is nobody to tell */
+    CHECK(fc_connect(&fc, 1));
+    CHECK_EQ(asked[1].head.command, CMP_FORGET_ALL);
+    CHECK(hits());
+    fc_written_anything(&fc);
+    CHECK_EQ(tends, 1);
+    CHECK(!hits());
+    fc_tend(&fc);
+    CHECK(hits());
+}
+
+/* ---- Brackets and fills ---------------------------------------------------------------------- */
+
+/* B1, and what each kind of change asks for. */
+static void test_brackets(void)
+{
+    struct fc_write w;
+    struct cmp_range range;
+    struct cmp_truncate size;
+    struct cmp_end end;
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    fc_write_begin(&file, NULL, &w, FC_RANGE, 4711, 5);
+    memcpy(&range, first(0, CMP_WRITE_BEGIN)->body, sizeof(range));
+    CHECK(range.offset == 4711 && range.len == 5);
+    CHECK_EQ(times(0, CMP_WRITE_END), 0);
+    CHECK(hits()); /* the service knows which blocks */
+    fc_write_end(&w);
+    memcpy(&end, first(0, CMP_WRITE_END)->body, sizeof(end));
+    CHECK(end.token == 77 && end.ok == 1);
+    unsigned from = n_asked;
+    fc_write_begin(&file, NULL, &w, FC_SIZE, 99, 0);
+    memcpy(&size, first(from, CMP_TRUNCATE_BEGIN)->body, sizeof(size));
+    CHECK_EQ(size.size, 99);
+    fc_write_end(&w);
+    CHECK_EQ(times(from, CMP_WRITE_END), 1);
+    from = n_asked;
+    fc_write_begin(&file, NULL, &w, FC_ALL, 0, 0);
+    memcpy(&range, first(from, CMP_WRITE_BEGIN)->body, sizeof(range));
+    CHECK(range.offset == 0 && range.len == UINT64_MAX);
+    fc_write_end(&w);
+    CHECK(fc_is_settled(&fc));
+    CHECK_EQ(fc.counter[FC_BRACKETS], 3);
+}
+
+/* B2 */
+static void test_fills(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    service.cached_to = BLOCK;
+    CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
+    CHECK(missed.ticket != 0 && missed.offset == BLOCK && missed.len == BLOCK);
+    fc_fill(&file, &missed, buf, BLOCK);
+    struct cmp_fill m;
+    memcpy(&m, first(0, CMP_FILL)->body, sizeof(m));
+    CHECK(m.ticket == missed.ticket && m.flags == 0);
+    CHECK_EQ(first(0, CMP_FILL)->head.file, first(0, CMP_READ)->head.file);
+    unsigned from = n_asked;
+    fc_fill(&file, &missed, buf, 100);
+    memcpy(&m, first(from, CMP_FILL)->body, sizeof(m));
+    CHECK_EQ(m.flags, CMP_FILL_EOF);
+    from = n_asked;
+    fc_fill(&file, &missed, buf, BLOCK + 1);
+    CHECK_EQ(n_asked, from);
+    connect_again(); /* the shell sends it through the life that it names, which is over */
+    from = n_asked;
+    fc_fill(&file, &missed, buf, BLOCK);
+    CHECK_EQ(first(from, CMP_FILL)->life, 1);
+    missed.ticket = 0;
+    from = n_asked;
+    fc_fill(&file, &missed, buf, BLOCK);
+    CHECK_EQ(n_asked, from);
+}
+
+static void pass_time(void)
+{
+    clock_ns += 2 * env.timeout_ns;
+}
+
+/* B3, and the end of a file. A read of many parts does not take longer than one message may. */
+static void test_parts(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    memset(buf, 0, sizeof(buf));
+    CHECK_EQ(read_at(BLOCK, 5 * BLOCK), FC_DONE);
+    CHECK_EQ(got, 5 * BLOCK);
+    CHECK_EQ(times(0, CMP_READ), 3);
+    CHECK(buf[0] == 'c' && buf[5 * BLOCK - 1] == 'c' && buf[5 * BLOCK] == 0);
+    CHECK_EQ(read_at(12 * BLOCK, 10 * BLOCK), FC_DONE);
+    CHECK_EQ(got, 4 * BLOCK);
+    service.ends = 20 * BLOCK; /* the file goes on, and that is not cached */
+    CHECK_EQ(read_at(12 * BLOCK, 6 * BLOCK), FC_PASS);
+    CHECK_EQ(missed.offset, 16 * BLOCK);
+    service.moves = true;
+    CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
+    CHECK_EQ(missed.ticket, 0);
+    CHECK(hits());
+    service.moves = false;
+    service.version = 0; /* not known */
+    CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
+    CHECK(hits());
+    service.version = 1;
+    service.at = CMP_READ;
+    service.meanwhile = pass_time;
+    CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
+    CHECK(hits());
+}
+
+/* B4 */
+static void test_settle(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    CHECK(hits());
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 0); /* nothing was written */
+    fc_write_begin(&file, NULL, &pending, FC_RANGE, 0, BLOCK);
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 0);
+    fc_write_end(&pending);
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+    fc_write_begin_outside(&file, &pending);
+    fc_settle(&file, NULL);
+    fc_write_end(&pending);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+}
+
+static void test_syncs(void)
+{
+    struct fc_sync s;
+    struct cmp_end end;
+    begin();
+    CHECK(!fc_sync_begin(&file, NULL, &s));
+    fc_sync_end(&file, &s, true);
+    CHECK_EQ(n_asked, 0);
+    CHECK(fc_connect(&fc, 1));
+    CHECK(fc_sync_begin(&file, NULL, &s));
+    fc_sync_end(&file, &s, false);
+    memcpy(&end, first(0, CMP_SYNC_END)->body, sizeof(end));
+    CHECK(end.token == 77 && end.ok == 0);
+}
+
+/* Handles go when nobody uses the file; a deleted one is forgotten for good. */
+static void test_ends(void)
+{
+    struct cmp_forget m;
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    CHECK(hits());
+    fc_file_done(&file);
+    CHECK_EQ(first(0, CMP_CLOSE)->head.file, 1);
+    CHECK(hits());
+    fc_gone(&file);
+    CHECK_EQ(times(0, CMP_CLOSE), 2);
+    memcpy(&m, first(0, CMP_FORGET)->body, sizeof(m));
+    CHECK_EQ(m.gone, 1);
+    CHECK(hits());
+    fc_disconnect(&fc, 1);
+    CHECK(fc_connect(&fc, 2));
+    fc_file_done(&file); /* its handle was of the old life */
+    CHECK_EQ(times(0, CMP_CLOSE), 2);
+}
+
+static const struct harness_test tests[] = {
+    TEST(streams),
+    TEST(system_names),
+    TEST(reads_that_ask),
+    TEST(changes),
+    TEST(lives),
+    TEST(bad_replies),
+    TEST(old_service),
+    TEST(another_pool),
+    TEST(written_before),
+    TEST(lost_brackets),
+    TEST(other_life_at_open),
+    TEST(lasting),
+    TEST(while_forgotten),
+    TEST(not_forgotten),
+    TEST(full_set),
+    TEST(set_gaps),
+    TEST(unknown_id),
+    TEST(used_before),
+    TEST(brackets),
+    TEST(fills),
+    TEST(parts),
+    TEST(settle),
+    TEST(syncs),
+    TEST(ends),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}
