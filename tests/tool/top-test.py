@@ -14,7 +14,7 @@ import re
 import signal
 import sys
 
-from live import Bed, Owner, Results, Terminal, run_all
+from live import Bed, Owner, Results, Terminal, plain, run_all
 
 r = Results()
 bed = Bed(sys.argv[1])
@@ -50,6 +50,15 @@ def of(stats, counters, divisor):
 
 def fits(frame, columns):
     return all(len(line) <= columns for line in frame)
+
+
+def erased(output):
+    """Lines whose rest is erased. At the end of a full line the cursor is in the last column, as
+    the view lets no line wrap, so that would clear a character that was just written."""
+    text = output.decode("utf-8", "replace")
+    lines = [line for frame in text.split("\033[H")[1:]
+             for line in frame.split("\033[J")[0].split("\r\n")]
+    return [plain(line) for line in lines if line.endswith("\033[K")]
 
 
 def busy(owner):
@@ -142,6 +151,20 @@ def test_sample():
     r.check("sample-said", "cached: estimated" in text, text)
 
 
+def test_curve():
+    """All of its figures are in the 80 columns."""
+    bed.run("create", "curve", "--size", "4M", "-q")
+    owner = Owner("curve")
+    owner.file(1)
+    for _ in range(30):
+        owner.read(1, 0, 700)
+    text = bed.run("top", "curve", "--once", "--interval", "0.1").stdout.decode()
+    owner.close()
+    os.unlink("curve")
+    r.check("curve", re.search(r"^hits % by size: x1/8 \d+(, x\S+ \d+){5}, x8 \d+$", text, re.M),
+            text)
+
+
 def test_rates(owner, columns, rows_, env, extra):
     name = "live-%d" % columns
     t = Terminal(columns, rows_, [bed.cm, "top", "p", "--interval", "0.3", *extra], env)
@@ -171,6 +194,9 @@ def test_rates(owner, columns, rows_, env, extra):
                 abs(got - want) <= tolerance, "%s instead of %s +- %s" % (got, want, tolerance))
     last = t.frames()[-1]
     r.check(name + "-fits", fits(last, columns) and len(last) <= rows_, last)
+    full = [line for line in last if len(line) == columns]
+    r.check(name + "-full-lines", full and not [x for x in erased(t.output) if len(x) == columns],
+            last)
     r.check(name + "-last-row", "q: end; every 0.3 s" in last[-1], last)
     side = any("why blocks were not served" in line and "latency below" in line for line in last)
     r.equal(name + "-two-columns", side, columns >= 110)
@@ -272,6 +298,7 @@ def main():
     owner.close()
     test_files_counts(shown)
     test_sample()
+    test_curve()
     test_sessions()
     test_usage()
 

@@ -127,8 +127,11 @@ void frame_line_end(struct frame *f)
 {
     if (frame_left(f) <= 0)
         return;
-    if (f->styled)
-        add_text(f, f->row + 1 < f->rows ? "\033[K\n" : "\033[K");
+    /* After a full line the cursor is still in its last column, which erasing would clear. */
+    if (f->styled && f->column < f->columns)
+        add_text(f, "\033[K");
+    if (f->styled && f->row + 1 < f->rows)
+        add_text(f, "\n");
     while (!f->styled && f->len > 0 && f->text[f->len - 1] == ' ')
         f->len--;
     if (!f->styled)

@@ -384,21 +384,25 @@ static void draw_wear(const struct view *v, struct frame *f)
     frame_line_end(f);
 }
 
+/* With its figures 80 columns at most. */
 static void draw_curve(const struct view *v, struct frame *f)
 {
     static const char *const factors[CM_CURVE_POINTS] = { "1/8", "1/4", "1/2", "1", "2", "4", "8" };
     const struct seen *s = &v->history.now;
-    char observed[SEEN_TEXT];
+    const bool known = s->stats.curve_hits[OWN] != CM_CURVE_UNKNOWN;
+    char some[TOOL_NUMBER_MAX], all[TOOL_NUMBER_MAX];
+    struct seen_need need;
 
-    frame_text(f, "hit rate by size: ");
-    if (s->stats.curve_hits[OWN] == CM_CURVE_UNKNOWN) {
-        seen_curve_text(s, OWN, observed);
-        frame_text(f, "%s", observed);
+    frame_text(f, "hits %% by size: ");
+    if (!known) {
+        seen_curve_needs(&s->info, OWN, &need);
+        frame_text(f, "observed %s of the reads, needs about %s",
+                   tool_bytes(some, seen_lookups(&s->stats) * CM_BLOCK_SIZE),
+                   tool_bytes(all, need.blocks * CM_BLOCK_SIZE));
     }
-    for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
-        if (s->stats.curve_hits[OWN] != CM_CURVE_UNKNOWN &&
-            s->stats.curve_hits[i] != CM_CURVE_UNKNOWN)
-            frame_text(f, "%sx%s %.0f %%", i ? ", " : "", factors[i],
+    for (unsigned i = 0; known && i < CM_CURVE_POINTS; i++)
+        if (s->stats.curve_hits[i] != CM_CURVE_UNKNOWN)
+            frame_text(f, "%sx%s %.0f", i ? ", " : "", factors[i],
                        (double)s->stats.curve_hits[i] / 1e4);
     frame_line_end(f);
 }
