@@ -208,6 +208,7 @@ static void attach(struct inode *i)
         return;
     }
     i->rfd = fd;
+    i->forgotten = false;
     i->attached = true; /* the pool may know it from now on, also when it is detached */
     i->unread = false;
     i->passes = false;
@@ -228,16 +229,18 @@ static void take_attachment(struct inode *i)
     cm_file_info info = { .struct_size = sizeof(info) };
     const bool dirty =
         cache_on() && cm_file_get_info(i->cf, &info) >= 0 && info.dirty && !info.bypassed;
+    int rc = 0;
 
     mnt.backing->detach(i);
-    if (i->linked && cache_on())
-        mnt.backing->forget(&i->id, false);
+    /* Nobody will tell of what changes it from now on. */
+    if (cache_on() && (i->linked || (i->left_out && !i->unlinked)))
+        rc = mnt.backing->forget(&i->id, false);
     else if (i->unlinked && cache_on())
         number_forget(i->device, &i->id);
-    else if (i->left_out && cache_on()) /* what changes it from now on tells nobody */
-        mnt.backing->forget(&i->id, false);
     else if (dirty && !number_far(i->device))
         number_leave(i->device, &i->id);
+    if (rc < 0)
+        give_up(rc);
     i->cf = NULL;
 }
 
@@ -565,31 +568,71 @@ void file_named(struct inode *i)
 
 /* ---- Changing the origin ------------------------------------------------------------------- */
 
-/* A change while the mount is without its pool has no bracket: only the validator will show it. A
- * power cut may leave the new content beside the old times, because fdatasync need not bring times
- * to the disk. So a new ctime is durable before the first change of a file. */
-static void mark(struct inode *i)
+/* Does a change need neither a bracket nor mark()? The pool has nothing of it. */
+static bool is_unknown(const struct inode *i)
 {
-    const unsigned number = resize_number();
+    return i->linked || i->unread || !S_ISREG(i->type);
+}
+
+/* A change without a bracket is shown by the validator only. A power cut may leave the new content
+ * beside the old times, because fdatasync need not bring times to the disk. So a new ctime is
+ * durable before the first such change of a file. `number`: of the time in which changes have no
+ * bracket; not 0. i->lock held. */
+static bool mark(struct inode *i, unsigned number)
+{
     struct stat st;
-    bool marked;
     int fd;
 
-    if (i->marked == number || i->linked || i->unread || !S_ISREG(i->type))
-        return;
+    if (i->marked == number || is_unknown(i))
+        return true;
     fd = fstab_open(i->fd, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         fd = fstab_open(i->fd, O_WRONLY | O_CLOEXEC);
-    marked = fd >= 0 && fstat(fd, &st) == 0 &&
-             (futimens(fd, (struct timespec[]){ st.st_atim, st.st_mtim }) == 0 ||
-              futimens(fd, NULL) == 0) && /* who may only write it can set no other times */
-             fsync(fd) == 0;
+    if (fd >= 0 && fstat(fd, &st) == 0 &&
+        (futimens(fd, (struct timespec[]){ st.st_atim, st.st_mtim }) == 0 ||
+         futimens(fd, NULL) == 0) && /* who may only write it can set no other times */
+        fsync(fd) == 0)
+        i->marked = number;
     if (fd >= 0)
         close(fd);
-    if (marked)
-        i->marked = number;
-    else
-        give_up(CM_EFORGET);
+    return i->marked == number;
+}
+
+/* A file that the rules leave out may have been cached under others: the pool forgets it before the
+ * first change. i->lock held. 0, or why it cannot. */
+static int forget_left_out(struct inode *i)
+{
+    cm_validator v;
+    cm_file_id id;
+    int fd, rc = 0;
+
+    if (i->forgotten || is_unknown(i) || atomic_load(&i->unlinked))
+        return 0;
+    fd = fstab_open(i->fd, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0; /* who cannot read it now could not before, as a rule */
+    if (file_identify(i, fd, &id, &v) == 0)
+        rc = mnt.backing->forget(&id, false);
+    close(fd);
+    i->forgotten = rc >= 0;
+    return rc;
+}
+
+/* Before a change that has no bracket. i->lock held, and the file is not attached. False: the pool
+ * may know the file, and no change of it would show. */
+static bool prepare_raw(struct inode *i)
+{
+    if (resize_runs())
+        return mark(i, resize_number());
+    return !i->left_out || !cache_on() || mnt.backing != &backing_pool || forget_left_out(i) >= 0;
+}
+
+/* The service is away, and the note of this change is in memory. */
+static void mark_away(struct inode *i, const cmc_bracket *w)
+{
+    pthread_mutex_lock(&i->lock);
+    (void)mark(i, (unsigned)w->connection + 1);
+    pthread_mutex_unlock(&i->lock);
 }
 
 int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint64_t off,
@@ -604,6 +647,8 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
         rc = kind == CHANGE_SIZE ? mnt.backing->truncate_begin(i, off, &c->w)
                                  : mnt.backing->write_begin(i, off, len, &c->w);
         if (rc >= 0) {
+            if (c->w.told.outside && kind != CHANGE_ATTR)
+                mark_away(i, &c->w.told);
             c->bracketed = true;
             i->written |= kind != CHANGE_ATTR;
             atomic_fetch_add(&i->changes_begun, 1);
@@ -616,8 +661,8 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
         give_up(rc);
     }
     pthread_mutex_lock(&i->lock);
-    if (!i->cf && resize_runs())
-        mark(i);
+    if (!i->cf && !prepare_raw(i))
+        give_up(CM_EFORGET);
     if (!i->cf || !cache_on()) {
         i->raw++;
         pthread_mutex_unlock(&i->lock);

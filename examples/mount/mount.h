@@ -179,7 +179,8 @@ struct inode {
     cm_file_id id;
     unsigned users;        /* open handles and running operations */
     unsigned raw;          /* changes that have no bracket: no attaching meanwhile */
-    unsigned marked;       /* resize_number() when its ctime was changed for that */
+    unsigned marked;       /* when its ctime was changed for that; cache.c */
+    bool forgotten;        /* the pool has been told, since it was attached last */
     _Atomic bool unlinked; /* no name left: forget it once users is 0 */
     _Atomic bool written;  /* through this mount, since attach */
     _Atomic bool left_out; /* by the rules, when they were asked last */

@@ -122,9 +122,10 @@ int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, 
 /* An open bracket or sync. */
 typedef struct {
     uint64_t token;
-    uint64_t connection;
+    uint64_t connection; /* if outside: how many there have been */
     int32_t claim;
-    uint32_t outside;
+    uint32_t outside; /* the service does not know of it; the note that it finds later is lost in a
+                       * power cut. So before the change make a new ctime of the file durable */
 } cmc_bracket;
 
 /* Before and after a change of the origin. A file stays warm when clients write it if all of them

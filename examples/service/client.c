@@ -38,12 +38,13 @@ struct cmc_client {
     char *where;
     struct outside_file outside;
     os_mutex lock;
-    struct link *link; /* lock; NULL: none */
-    uint32_t links;    /* lock; number of the last one */
-    uint64_t retry_at; /* lock */
-    uint64_t since;    /* lock; of the link */
-    unsigned late;     /* lock; links in turn whose service did not answer in time */
-    bool trying;       /* lock; a thread looks for the service */
+    struct link *link;      /* lock; NULL: none */
+    uint32_t links;         /* lock; number of the last one */
+    _Atomic uint32_t lives; /* links that came about */
+    uint64_t retry_at;      /* lock */
+    uint64_t since;         /* lock; of the link */
+    unsigned late;          /* lock; links in turn whose service did not answer in time */
+    bool trying;            /* lock; a thread looks for the service */
     _Atomic int claims;
     _Atomic bool astray; /* the service of the last link has another table */
 };
@@ -105,6 +106,8 @@ static struct link *hold_link(cmc_client *k)
     l = link_open(&k->options, number);
     if (l)
         atomic_store(&k->astray, link_outside(l) != atomic_load(&k->outside.at->name));
+    if (l)
+        atomic_fetch_add(&k->lives, 1);
     os_lock(&k->lock);
     k->trying = false;
     now = os_now_ns();
@@ -417,6 +420,7 @@ static void begin(cmc_file *f, uint16_t command, const void *body, size_t n, cmc
     if (w->token == 0) {
         outside_begin(f->client->outside.at, f->hash);
         w->outside = 1;
+        w->connection = atomic_load(&f->client->lives);
     }
     if (w->token == 0 || atomic_load(&f->client->astray))
         outside_file_follow(&f->client->outside, f->client->where, f->hash);

@@ -139,6 +139,33 @@ t_comes() {
   is_clean
 }
 
+# While the service is away the note of a write is in memory, which a power cut clears. So the file's
+# new times are on the disk before the write: else a later fdatasync could bring the new bytes alone.
+t_away() {
+  local shim asan n
+  shim=$(realpath "$(find "$build" -name slow_origin.so | head -n 1)")
+  asan=$(ldd "$mount_bin" | sed -n 's|.*=> \(/.*libasan[^ ]*\).*|\1|p') # must be loaded first
+  export SYNCED=$work/synced
+  LD_PRELOAD=$asan${asan:+:}$shim do_mount -o attr_timeout=0
+  cp "$ref/quiet1" "$org/away"
+  for n in 1 2; do # each time that it goes
+    read_direct "$org/away"
+    : > "$work/log"
+    stop_service
+    until_said 1 'there is no service'
+    : > "$SYNCED"
+    printf AWAY | dd of="$org/away" conv=notrunc status=none
+    grep -q '/away$' "$SYNCED"
+    : > "$SYNCED"
+    printf AWAY | dd of="$org/away" bs=4096 seek=$n conv=notrunc status=none
+    fails grep -q '/away$' "$SYNCED" # once is enough
+    start_service
+    until_said 1 'the service at .* is there'
+  done
+  cd /
+  do_unmount
+}
+
 # Not cached, and then cached: reads that begin or end inside a block, the end of the file, and a
 # read of which every other block is there.
 t_parts() {
@@ -343,6 +370,8 @@ sleep 0.3 # the times of these files are old enough
 check "parts of blocks, parts of reads" t_parts
 new_pool 64MiB
 check "the service comes and goes" t_comes
+: > "$work/log"
+check "what is written while it is away" t_away
 : > "$work/log"
 check "warm after a write and a kill" t_written
 : > "$work/log"
