@@ -139,8 +139,9 @@ t_comes() {
   is_clean
 }
 
-# While the service is away the note of a write is in memory, which a power cut clears. So the file's
-# new times are on the disk before the write: else a later fdatasync could bring the new bytes alone.
+# While the service is away the note of a write is in memory, which a power cut clears. So the
+# file's new times are on the disk before the write: else a later fdatasync could bring the new
+# bytes alone.
 t_away() {
   local shim asan n
   shim=$(realpath "$(find "$build" -name slow_origin.so | head -n 1)")
