@@ -476,6 +476,7 @@ programs() {
   [ $has_below = 0 ] || check "cached leaves no record" t_cached_leaves_no_record
   check "mode" t_mode
   check "list" t_shown
+  check "list beside answers without end" t_endless
   check "files of a running mount" t_files
   check "check of a running mount" t_check
   check "check of a damaged block" t_check_damaged
@@ -553,6 +554,32 @@ t_closing() {
   status 0 "$cm" files "$pool"
   says 'there is room for'
   wait $!
+}
+# Who answers, and never comes to an end, holds up nobody who asks all mounts.
+t_endless() {
+  local answer
+  mv "$pool.control" "$shm/aside"
+  for answer in 'i' 'is quota 1 2 a\n' 'at 1 2\n'; do
+    python3 - "$pool.control" "$answer" <<'EOF' &
+import os, socket, sys, time
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+s.listen()
+c = s.accept()[0]
+os.unlink(sys.argv[1])
+try:
+    while True:
+        c.sendall(sys.argv[2].replace("\\n", "\n").encode())
+        time.sleep(0.01)
+except OSError:
+    pass # it has gone
+EOF
+    eventually test -S "$pool.control"
+    status 0 timeout 60 "$cm" list --json
+    grep -A4 "\"directory\": \"$org\"" "$work/said" | grep -q '"answers": false'
+    wait $!
+  done
+  mv "$shm/aside" "$pool.control"
 }
 t_trace_missing() {
   status 2 "$cm" record "$org"

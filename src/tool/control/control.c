@@ -165,13 +165,19 @@ static void unescape(char *text)
     *w = '\0';
 }
 
-/* The next line, cut off at its end. NULL: *error says why there is none. */
-static char *next_line(struct control *c, int seconds, int *error)
+/* The next line, cut off at its end. NULL: *error says why there is none. Each part of it may take
+ * so many seconds, and all of it until `until`, a time of cm_now(); 0: for ever. Who answers a byte
+ * a second, or lines without end, holds nobody up. */
+static char *next_line(struct control *c, int seconds, uint64_t until, int *error)
 {
     char *end;
     int64_t n;
 
     for (;;) {
+        if (until && cm_now() >= until) {
+            *error = OS_TIMED_OUT;
+            return NULL;
+        }
         end = memchr(c->in + c->used, '\n', c->have - c->used);
         if (end) {
             char *line = c->in + c->used;
@@ -244,6 +250,9 @@ int control_ask(struct control *c, const char *verb, uint64_t number, const char
     char head[128];
     const int n =
         snprintf(head, sizeof(head), "cachemax 1 %s %" PRIu64 " %zu\n", verb, number, strlen(path));
+    const bool endless = listener && listener->to_the_end;
+    const uint64_t until =
+        seconds < 0 || endless ? 0 : cm_now() + (uint64_t)seconds * UINT64_C(1000000000);
     int error = 0, done = 0;
     bool enough = false;
 
@@ -251,9 +260,9 @@ int control_ask(struct control *c, const char *verb, uint64_t number, const char
     if (os_send(c->stream, head, (size_t)n) == 0)
         (void)os_send(c->stream, path, strlen(path));
     while (error == 0 && done == 0) {
-        char *line = next_line(c, seconds, &error);
+        char *line = next_line(c, seconds, until, &error);
 
-        if (!line && error == OS_INTERRUPTED && listener && listener->to_the_end && !enough) {
+        if (!line && error == OS_INTERRUPTED && endless && !enough) {
             enough = true;
             error = 0;
             os_forget_interrupt();

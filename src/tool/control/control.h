@@ -61,8 +61,8 @@ int control_open_mount(struct control *c, const struct os_mount *m);
 void control_close(struct control *c);
 /* While an answer comes that has no end of its own: the mount shall end it. */
 void control_enough(struct control *c);
-/* Asks, and waits for the end of the answer; `seconds` for each part of it, or OS_FOREVER. After an
- * error the connection is closed. */
+/* Asks, and waits for the end of the answer: `seconds`, or OS_FOREVER; if listener->to_the_end, so
+ * long for each part of it. After an error the connection is closed. */
 int control_ask(struct control *c, const char *verb, uint64_t number, const char *path, int seconds,
                 const struct control_listener *listener, struct control_end *end);
 bool control_number(const char *text, uint64_t *value); /* decimal, up to a blank or the end */
