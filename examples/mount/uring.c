@@ -30,6 +30,7 @@
 #include "uring_abi.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/io_uring.h>
 #include <pthread.h>
 #include <sched.h>
@@ -52,7 +53,7 @@
 #define STACK_SIZE (512u << 10)
 #define LATE_NS 1000000000u /* an end waits so long for an answer of another thread */
 
-enum order { WAIT, GO, GIVE_UP };
+enum order { WAIT, GO, KEEP, GIVE_UP };
 enum phase { MAKING, READY, REGISTERED, FAILED };
 
 struct worker {
@@ -60,6 +61,7 @@ struct worker {
     unsigned qid;
     int fd;           /* its io_uring */
     enum phase phase; /* pool.lock */
+    int error;        /* why it has no io_uring, or 0; before `phase` is FAILED */
     bool joined;      /* its queue; pool.lock, once `phase` says so */
     void *rings;
     size_t rings_size, sqes_size;
@@ -424,19 +426,21 @@ static void tell_phase(struct worker *w, enum phase phase)
     pthread_mutex_unlock(&pool.lock);
 }
 
-static bool ordered(void)
+/* The order that comes after this one. */
+static enum order order_after(enum order before)
 {
-    bool go;
+    enum order order;
 
     pthread_mutex_lock(&pool.lock);
-    while (pool.order == WAIT)
+    while (pool.order <= before)
         pthread_cond_wait(&pool.change, &pool.lock);
-    go = pool.order == GO;
+    order = pool.order;
     pthread_mutex_unlock(&pool.lock);
-    return go;
+    return order;
 }
 
-/* The kernel holds back all requests until it has all queues, or has refused a buffer. */
+/* The kernel holds back all requests until it has all queues, or has refused a buffer. If it has
+ * them, this must not be done: from then on it would look at its parameter with each command. */
 static void be_refused(struct worker *w)
 {
     w->qid = UINT16_MAX;
@@ -485,24 +489,23 @@ static bool join_queue(struct worker *w)
 static void *worker_main(void *arg)
 {
     struct worker *const w = arg;
-    bool made;
 
     if (pool.server.begin)
         pool.server.begin();
     run_on(w->qid);
-    made = make_ring(w) == 0;
-    tell_phase(w, made ? READY : FAILED);
-    if (ordered() && made) {
+    w->error = make_ring(w);
+    tell_phase(w, w->error ? FAILED : READY);
+    if (order_after(WAIT) != GIVE_UP && !w->error) {
         me = w;
         if (join_queue(w))
             while (next(w))
                 ;
-        if (!w->joined)
-            be_refused(w);
         me = NULL;
+        if (!w->joined)
+            tell_phase(w, FAILED);
+        if (!w->joined && order_after(GO) == GIVE_UP)
+            be_refused(w);
     }
-    if (!w->joined)
-        tell_phase(w, FAILED);
     atomic_store(&w->ended, true);
     free_ring(w);
     if (pool.server.end)
@@ -510,33 +513,41 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-/* Waits until all have at least this phase, or have failed. Returns how many of the queue have not
- * failed. */
-static unsigned wait_for_all(enum phase phase, unsigned qid)
+/* Waits until all have at least this phase, or have failed. Returns how many have not failed of the
+ * queue that has the fewest. */
+static unsigned wait_for_all(enum phase phase)
 {
-    unsigned have, sound;
+    unsigned have, fewest = UINT_MAX;
 
     pthread_mutex_lock(&pool.lock);
     do {
-        have = sound = 0;
-        for (unsigned n = 0; n < pool.count; n++) {
+        have = 0;
+        for (unsigned n = 0; n < pool.count; n++)
             have += pool.worker[n].phase >= phase;
-            sound += pool.worker[n].phase != FAILED && pool.worker[n].qid == qid;
-        }
         if (have < pool.count)
             pthread_cond_wait(&pool.change, &pool.lock);
     } while (have < pool.count);
+    for (unsigned q = 0; q < pool.queues; q++) {
+        unsigned sound = 0;
+
+        for (unsigned n = 0; n < pool.count; n++)
+            sound += pool.worker[n].qid == q && pool.worker[n].phase != FAILED;
+        fewest = sound < fewest ? sound : fewest;
+    }
     pthread_mutex_unlock(&pool.lock);
-    return sound;
+    return fewest;
 }
 
-/* Then the kernel uses them. */
-static bool all_queues(enum phase phase)
+/* Why a thread has no io_uring: 0 if all have one. With some of them a queue would have fewer than
+ * what waits may hold. */
+static int make_rings(void)
 {
-    for (unsigned q = 0; q < pool.queues; q++)
-        if (wait_for_all(phase, q) == 0)
-            return false;
-    return true;
+    int error = 0;
+
+    (void)wait_for_all(READY);
+    for (unsigned n = 0; n < pool.count && !error; n++)
+        error = pool.worker[n].error;
+    return error;
 }
 
 static void give_order(enum order order)
@@ -597,6 +608,7 @@ int uring_prepare(const struct uring_server *s, int fd, struct fuse_init_out *ou
     char online[4096];
     const unsigned queues = count_queues(online);
     struct rlimit rl;
+    int error;
     bool ok;
 
     if (!queues)
@@ -614,9 +626,10 @@ int uring_prepare(const struct uring_server *s, int fd, struct fuse_init_out *ou
     for (unsigned q = 0; ok && q < queues; q++)
         for (unsigned n = listed(online, q) ? pool.depth : DEPTH_AWAY; ok && n > 0; n--)
             ok = start(q);
-    if (!ok || !all_queues(READY)) {
+    error = ok ? make_rings() : -EAGAIN;
+    if (error) {
         (void)uring_begin(false);
-        return ok ? -ENOSYS : -EAGAIN;
+        return error;
     }
     out->flags |= ABI_INIT_EXT;
     out->flags2 |= ABI_OVER_IO_URING;
@@ -626,7 +639,8 @@ int uring_prepare(const struct uring_server *s, int fd, struct fuse_init_out *ou
 bool uring_begin(bool sent)
 {
     give_order(sent ? GO : GIVE_UP);
-    atomic_store(&pool.used, sent && all_queues(REGISTERED));
+    atomic_store(&pool.used, sent && wait_for_all(REGISTERED) > 0); /* then the kernel uses them */
+    give_order(uring_queues() ? KEEP : GIVE_UP);
     if (!uring_queues())
         uring_finish();
     return uring_queues() != 0;

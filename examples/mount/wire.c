@@ -67,6 +67,14 @@ static ssize_t wire_read(int fd, void *buf, size_t room, void *user)
     return n;
 }
 
+static const char *remedy(int error)
+{
+    return error == EPERM    ? "; look at sysctl kernel.io_uring_disabled"
+           : error == ENOMEM ? "; look at the limit of locked memory (ulimit -l)"
+           : error == EMFILE ? "; look at the limit of descriptors (ulimit -n)"
+                             : "";
+}
+
 static void agree_on_ring(struct fuse_init_out *out)
 {
     static const struct uring_server server = { .serve = loop_take_ring,
@@ -91,7 +99,7 @@ static void agree_on_ring(struct fuse_init_out *out)
     rc = uring_prepare(&server, fuse_session_fd(mnt.se), out);
     agreed.ring = rc > 0;
     if (rc < 0)
-        say(CM_LOG_INFO, "io_uring is not used: %s", strerror(-rc));
+        say(CM_LOG_INFO, "io_uring is not used: %s%s", strerror(-rc), remedy(-rc));
     if (rc <= 0 || out->max_background <= rc)
         return;
     /* What the kernel sends ahead must not hold all threads of a CPU; direct.c counts on it. */

@@ -87,14 +87,43 @@ with_mount() { # NAME FUNCTION [OPTION...]
   check "$name" "$function"
   do_unmount || fail "$name: its end" "status $status"
 }
+# A kernel that waits for buffers answers nobody.
+kill_if_stuck() {
+  for _ in $(seq 1200); do sleep 0.1; done
+  pkill -9 -f "$mount_bin $org "
+}
 # Without io_uring the mount is as ever.
 refused() { # NAME LINE: with NO_URING set
   wanted "$1" || return 0
   preloads "$1" || return 0
   lines=$(wc -l < "$work/log")
+  local guard
+  kill_if_stuck &
+  guard=$!
   LD_PRELOAD=$shim do_mount || { fail "$1" "$(tail -n 1 "$work/log")"; return; }
+  kill $guard
   check "$1" t_refused "$2"
   do_unmount || fail "$1: its end" "status $status"
+}
+
+# A thread that could not begin is no reason to refuse io_uring: it would stop when the parameter
+# changes, and what it has taken would hang.
+t_one_fails() {
+  eventually line_of_log 'requests come by io_uring'
+  echo N > $allowed
+  (cd / && cmp "$org/a" "$below/a" && : > "$work/read-it") & # a program that hangs cannot be killed
+  eventually test -e "$work/read-it"
+}
+one_fails() {
+  local name="one thread cannot begin"
+  wanted "$name" || return 0
+  preloads "$name" || return 0
+  lines=$(wc -l < "$work/log")
+  NO_URING=one LD_PRELOAD=$shim do_mount || { fail "$name" "$(tail -n 1 "$work/log")"; return; }
+  check "$name" t_one_fails
+  echo Y > $allowed
+  [ -e "$work/read-it" ] || kill -9 "$mount_pid"
+  do_unmount || fail "$name: its end" "status $status"
 }
 
 # ---- Files --------------------------------------------------------------------------------------
@@ -259,6 +288,25 @@ t_term() {
   wait_for 120 fails kill -0 "$mount_pid"
   is_clean
 }
+# The same, with a second SIGTERM: the mount ends while they wait. It has begun to when another
+# program, which has its file open, is refused.
+t_term_twice() {
+  local n
+  exec 7<a
+  hang_readers
+  kill -TERM "$mount_pid"
+  wait_for 60 fails mountpoint -q "$org"
+  kill -TERM "$mount_pid"
+  wait_for 60 fails dd bs=4k count=1 iflag=direct status=none <&7
+  exec 7<&-
+  release
+  for n in $readers; do
+    wait "$n"
+  done
+  cd /
+  wait_for 120 fails kill -0 "$mount_pid"
+  is_clean
+}
 with_slow() { # NAME FUNCTION STATUS: of the mount; the function may end it
   wanted "$1" || return 0
   need "$1" taskset || return 0
@@ -286,8 +334,12 @@ for k in $(seq 20); do head -c 4096 /dev/urandom > "$below/cold$k"; done
 new_pool 32MiB
 with_mount "requests come by io_uring" t_used
 with_mount "io_uring=off" t_fuse -o io_uring=off
-NO_URING=setup refused "a system that forbids io_uring" 'io_uring is not used: '
+NO_URING=setup refused "a system that forbids io_uring" \
+  'io_uring is not used: Operation not permitted.*kernel.io_uring_disabled'
+NO_URING=few refused "no memory for all io_urings" \
+  'io_uring is not used: Cannot allocate memory.*ulimit -l'
 NO_URING=register refused "a kernel that refuses the buffers" 'io_uring is not used: the kernel'
+one_fails
 # Its descriptors are those of files. Nothing crashes, and nothing fails.
 few_descriptors() {
   wanted "few descriptors" || return 0
@@ -321,11 +373,12 @@ with_mount "a kernel that does not offer it" t_fuse
 echo Y > $allowed
 with_mount "files through io_uring" t_files
 with_mount "1000 threads" t_threads
-for k in beside kill term; do
+for k in beside kill term term_twice; do
   case $k in
   beside) name="requests that wait hold up nobody" ends=0 ;;
   kill) name="kill -9 with requests in flight" ends=137 ;;
   term) name="SIGTERM with requests in flight" ends=0 ;;
+  term_twice) name="SIGTERM twice with requests in flight" ends=0 ;;
   esac
   rm -f "$pool"
   new_pool 32MiB
