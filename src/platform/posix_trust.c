@@ -62,13 +62,13 @@ static int untrusted(const struct walk *w, const char *what, const char *name,
     if (!is_ours(st)) {
         (void)snprintf(
             w->why, PLAT_WHY,
-            "%s %.300s%s%.100s belongs to user %u, who could change what the pool holds: "
+            "%s %.260s%s%.100s belongs to user %u, who could change what the pool holds: "
             "give it to yourself or root (chown), or make the pool elsewhere",
             what, at, name != NULL ? "/" : "", name != NULL ? name : "", st->st_uid);
     } else {
         (void)snprintf(
             w->why, PLAT_WHY,
-            "%s %.300s%s%.100s may be written by others (mode %04o), who could change what "
+            "%s %.260s%s%.100s may be written by others (mode %04o), who could change what "
             "the pool holds: take that from them (chmod go-w), or make the pool elsewhere",
             what, at, name != NULL ? "/" : "", name != NULL ? name : "",
             (unsigned)(st->st_mode & 07777));
@@ -94,7 +94,7 @@ static int judge_server(const struct walk *w, int fd, const char *name)
     n = readlink(self, at, sizeof at - 1);
     at[n > 0 ? n : 0] = '\0';
     (void)snprintf(w->why, PLAT_WHY,
-                   "%.300s%s%.100s is on a FUSE file system of %s%.0u, whose server could change "
+                   "%.260s%s%.100s is on a FUSE file system of %s%.0u, whose server could change "
                    "what the pool holds: make the pool elsewhere",
                    at, name != NULL ? "/" : "", name != NULL ? name : "",
                    user == UINT32_MAX ? "an unknown user" : "user ", user == UINT32_MAX ? 0 : user);

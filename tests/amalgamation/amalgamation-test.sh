@@ -1,0 +1,100 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# amalgamation-test.sh BUILD - cachemax.c, the library in one file, in place of the library that
+# meson builds. BUILD is a native build.
+#
+# Its compiler compiles the file without any flag, and without a warning with many. The unit tests
+# are linked anew with it instead of the static library, and run. The README's program and the C++
+# sample run with nothing else. clang compiles it, too. The last line is "N passed, N failed, N
+# skipped".
+set -u
+: "${1:?usage: amalgamation-test.sh BUILD}"
+build=$(realpath "$1")
+top=$(cd "$(dirname "$0")/../.." && pwd)
+passed=0 failed=0 skipped=0
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-one-file.XXXXXX") || exit 1
+trap 'rm -rf "$work"' EXIT
+check() { # NAME COMMAND...: status 0, and nothing on stderr
+  local name=$1
+  shift
+  if "$@" >"$work/out" 2>"$work/err" && [ ! -s "$work/err" ]; then
+    passed=$((passed + 1)) && echo "ok $name"
+  else
+    failed=$((failed + 1)) && echo "FAIL $name: $(tail -n 3 "$work/out" "$work/err" | tr '\n' ' ')"
+  fi
+}
+skip() { skipped=$((skipped + 1)) && echo "skip $1: $2"; }
+
+# ---- It compiles --------------------------------------------------------------------------------
+
+link=$(ninja -C "$build" -t commands tests/unit/test_file | tail -n 1)
+compiler=${link%% *}
+check "it is made" python3 "$top/packaging/amalgamate.py" "$work"
+check "the same twice" bash -c \
+  'python3 "$1/packaging/amalgamate.py" "$2/again" && cmp "$2/cachemax.c" "$2/again/cachemax.c"' - \
+  "$top" "$work"
+check "cc -c cachemax.c" "$compiler" -c "$work/cachemax.c" -o "$work/plain.o"
+check "without a warning" "$compiler" -std=c11 -O2 -Wall -Wextra -Werror -c "$work/cachemax.c" \
+  -o "$work/cachemax.o"
+outside=$(nm -g --defined-only "$work/cachemax.o" | awk '$3 !~ /^cm_/ { print $3 }')
+check "it defines no name but cm_..." test -z "$outside"
+
+# ---- The unit tests -----------------------------------------------------------------------------
+
+# What takes the place of the library's own calls (--wrap) needs them in objects of their own. The
+# test of the header calls no library.
+others='pin checkpoint resident platform header'
+for at in "$build"/tests/unit/test_*; do
+  name=${at##*/test_}
+  [ -x "$at" ] && [ -f "$at" ] || continue
+  link=$(ninja -C "$build" -t commands "tests/unit/test_$name" | tail -n 1)
+  case " $others " in *" $name "*) continue ;; esac
+  case $link in
+  *--wrap* | *tests/mount* | *examples/*) continue ;; # of a front end
+  *src/libcachemax.a*) ;;
+  *) continue ;;
+  esac
+  link=${link/ -o tests\/unit\// -o $work\/}
+  link=${link//src\/libcachemax.a/$work\/cachemax.o}
+  check "unit/$name: links" bash -c 'cd "$1" && eval "$2"' - "$build" "$link"
+  timeout 300 "$work/test_$name" >"$work/out" 2>&1 </dev/null
+  case $? in
+  0) passed=$((passed + 1)) && echo "ok unit/$name" ;;
+  77) skip "unit/$name" "$(grep -m 1 -i skip "$work/out")" ;;
+  *) failed=$((failed + 1)) && echo "FAIL unit/$name: $(grep -m 3 'not ok\|^#' "$work/out")" ;;
+  esac
+done
+# ---- Programs with nothing else -----------------------------------------------------------------
+
+sed -n '/^```c$/,/^```$/p' "$top/README.md" | sed '1d;$d' >"$work/through.c"
+mkdir "$work/include"
+cp "$work/cachemax.h" "$work/include/"
+check "the README's program: compiles" "$compiler" -I "$work/include" -o "$work/through" \
+  "$work/through.c" "$work/cachemax.o" -pthread
+head -c 300000 /dev/urandom >"$work/data"
+check "a pool" "$build/src/tool/cachemax" create "$work/pool" --size 4M --quiet
+for round in cold warm; do
+  check "the README's program: $round" bash -c \
+    '"$1/through" "$1/data" "$1/pool" | cmp - "$1/data"' - "$work"
+done
+if command -v c++ >/dev/null; then
+  check "the C++ sample: compiles" c++ -I "$work/include" -o "$work/cpp-sample" \
+    "$top/examples/cpp/sample.cpp" "$work/cachemax.o" -pthread
+  mkdir -p "$work/b/examples/cpp" "$work/b/src/tool"
+  cp "$work/cpp-sample" "$work/b/examples/cpp/"
+  ln -s "$build/src/tool/cachemax" "$work/b/src/tool/cachemax"
+  check "the C++ sample" sh "$top/tests/examples/cpp-test.sh" "$work/b"
+else
+  skip "the C++ sample" "no C++ compiler (Debian package g++)"
+fi
+if command -v clang >/dev/null; then
+  check "clang" clang -std=c11 -Wall -Wextra -Werror -c "$work/cachemax.c" -o "$work/clang.o"
+  check "the README's program with clang" bash -c \
+    'clang -I "$1/include" -o "$1/through" "$1/through.c" "$1/clang.o" -pthread &&
+     "$1/through" "$1/data" "$1/pool" | cmp - "$1/data"' - "$work"
+else
+  skip clang "not installed"
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
