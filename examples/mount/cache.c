@@ -209,6 +209,7 @@ static void attach(struct inode *i)
     }
     i->rfd = fd;
     i->forgotten = false;
+    i->marked = 0;
     i->attached = true; /* the pool may know it from now on, also when it is detached */
     i->unread = false;
     i->passes = false;
@@ -239,7 +240,7 @@ static void take_attachment(struct inode *i)
         number_forget(i->device, &i->id);
     else if (dirty && !number_far(i->device))
         number_leave(i->device, &i->id);
-    if (rc < 0)
+    if (rc < 0 && mnt.backing == &backing_pool) /* a service learns of it by the client's note */
         give_up(rc);
     i->cf = NULL;
 }
@@ -568,6 +569,8 @@ void file_named(struct inode *i)
 
 /* ---- Changing the origin ------------------------------------------------------------------- */
 
+#define RAW_MARK UINT_MAX /* no number of mark() that others use */
+
 /* Does a change need neither a bracket nor mark()? The pool has nothing of it. */
 static bool is_unknown(const struct inode *i)
 {
@@ -589,7 +592,7 @@ static bool mark(struct inode *i, unsigned number)
     if (fd < 0)
         fd = fstab_open(i->fd, O_WRONLY | O_CLOEXEC);
     if (fd >= 0 && fstat(fd, &st) == 0 &&
-        (futimens(fd, (struct timespec[]){ st.st_atim, st.st_mtim }) == 0 ||
+        (futimens(fd, (struct timespec[]){ st.st_atim, { .tv_nsec = UTIME_OMIT } }) == 0 ||
          futimens(fd, NULL) == 0) && /* who may only write it can set no other times */
         fsync(fd) == 0)
         i->marked = number;
@@ -624,7 +627,12 @@ static bool prepare_raw(struct inode *i)
 {
     if (resize_runs())
         return mark(i, resize_number());
-    return !i->left_out || !cache_on() || mnt.backing != &backing_pool || forget_left_out(i) >= 0;
+    if (!i->left_out || !cache_on() || i->marked == RAW_MARK || forget_left_out(i) >= 0)
+        return true;
+    if (mnt.backing == &backing_pool)
+        return false;
+    (void)mark(i, RAW_MARK); /* the service is away */
+    return true;
 }
 
 /* The service is away, and the note of this change is in memory. */

@@ -142,12 +142,15 @@ t_comes() {
 # While the service is away the note of a write is in memory, which a power cut clears. So the
 # file's new times are on the disk before the write: else a later fdatasync could bring the new
 # bytes alone.
-t_away() {
-  local shim asan n
-  shim=$(realpath "$(find "$build" -name slow_origin.so | head -n 1)")
+slow_origin() { # for LD_PRELOAD
+  local asan
   asan=$(ldd "$mount_bin" | sed -n 's|.*=> \(/.*libasan[^ ]*\).*|\1|p') # must be loaded first
+  echo "$asan${asan:+:}$(realpath "$(find "$build" -name slow_origin.so | head -n 1)")"
+}
+t_away() {
+  local n
   export SYNCED=$work/synced
-  LD_PRELOAD=$asan${asan:+:}$shim do_mount -o attr_timeout=0
+  LD_PRELOAD=$(slow_origin) do_mount -o attr_timeout=0
   cp "$ref/quiet1" "$org/away"
   for n in 1 2; do # each time that it goes
     read_direct "$org/away"
@@ -163,6 +166,36 @@ t_away() {
     start_service
     until_said 1 'the service at .* is there'
   done
+  cd /
+  do_unmount
+}
+
+# A file that is left out from now on cannot be forgotten while the service is away. That is noted,
+# and no reason to do without the cache. What is written to such a file gets durable times, too.
+t_left_out_away() {
+  local n
+  export SYNCED=$work/synced
+  LD_PRELOAD=$(slow_origin) do_mount -o attr_timeout=0 --exclude '*.out'
+  cp "$ref/quiet1" "$org/left"
+  read_direct "$org/left" "$org/quiet1"
+  : > "$work/log"
+  stop_service
+  until_said 1 'there is no service'
+  mv "$org/left" "$org/left.out"
+  for n in attached detached; do
+    : > "$SYNCED"
+    printf OUT | dd of="$org/left.out" conv=notrunc status=none
+    grep -q '/left.out$' "$SYNCED"
+  done
+  : > "$SYNCED"
+  printf OUT | dd of="$org/left.out" conv=notrunc status=none
+  fails grep -q '/left.out$' "$SYNCED"
+  start_service
+  until_said 1 'the service at .* is there'
+  fails grep -q 'cannot be told' "$work/log"
+  read_direct "$org/quiet1"
+  [ "$(hits_now "$org/quiet1")" -ge 1000 ]
+  printf OUT | cmp -n 3 - "$org/left.out"
   cd /
   do_unmount
 }
@@ -373,6 +406,8 @@ new_pool 64MiB
 check "the service comes and goes" t_comes
 : > "$work/log"
 check "what is written while it is away" t_away
+: > "$work/log"
+check "what is left out while it is away" t_left_out_away
 : > "$work/log"
 check "warm after a write and a kill" t_written
 : > "$work/log"
