@@ -531,6 +531,7 @@ t_paranoid_pool() {
   do_mount
   head -c 65536 /dev/urandom > "$org/pp"
   cp "$org/pp" "$ref/pp"
+  sleep 0.3 # its times are no longer fresh: else it is cold after the unmount
   for _ in 1 2 3; do read_direct "$org/pp" > /dev/null; done
   do_unmount
   python3 - "$pool" "$ref/pp" <<'PY'
