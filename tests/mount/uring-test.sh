@@ -274,12 +274,9 @@ t_kill() {
   cd /
   do_unmount
 }
-# SIGTERM with the same in flight: the users get their data, and the pool is clean.
-t_term() {
+# The origin answers: so do the requests in flight, and the mount ends.
+all_get_theirs() {
   local n
-  hang_readers
-  kill -TERM "$mount_pid"
-  wait_for 60 fails mountpoint -q "$org" # detached: it waits for them
   release
   for n in $readers; do
     wait "$n"
@@ -288,10 +285,16 @@ t_term() {
   wait_for 120 fails kill -0 "$mount_pid"
   is_clean
 }
+# SIGTERM with the same in flight: the users get their data, and the pool is clean.
+t_term() {
+  hang_readers
+  kill -TERM "$mount_pid"
+  wait_for 60 fails mountpoint -q "$org" # detached: it waits for them
+  all_get_theirs
+}
 # The same, with a second SIGTERM: the mount ends while they wait. It has begun to when another
 # program, which has its file open, is refused.
 t_term_twice() {
-  local n
   exec 7<a
   hang_readers
   kill -TERM "$mount_pid"
@@ -299,13 +302,7 @@ t_term_twice() {
   kill -TERM "$mount_pid"
   wait_for 60 fails dd bs=4k count=1 iflag=direct status=none <&7
   exec 7<&-
-  release
-  for n in $readers; do
-    wait "$n"
-  done
-  cd /
-  wait_for 120 fails kill -0 "$mount_pid"
-  is_clean
+  all_get_theirs
 }
 with_slow() { # NAME FUNCTION STATUS: of the mount; the function may end it
   wanted "$1" || return 0
