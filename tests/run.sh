@@ -387,6 +387,7 @@ native_suites() { # DIR
   [ $all = yes ] || next tool-dump bash "$here/tool/dump-test.sh" "$b"
   [ $all = yes ] || next replay bash "$here/tool/replay-test.sh" "$b"
   next examples/http-proxy sh "$here/examples/http-proxy-test.sh" "$b"
+  next amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
   next examples/cpp sh "$here/examples/cpp-test.sh" "$b"
   next examples/python sh "$here/examples/python-test.sh" "$b"
   settle
