@@ -17,8 +17,9 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
-static bool has_names;       /* the pool has room for names */
-static int pool_fd = -1;     /* O_PATH: knows whether the pool file still has a name */
+static bool has_names;   /* the pool has room for names */
+static int pool_fd = -1; /* O_PATH: knows whether the pool file still has a name */
+static pthread_mutex_t pool_fd_lock = PTHREAD_MUTEX_INITIALIZER;
 static int mode = CM_NORMAL; /* while it is away */
 static _Atomic bool remains; /* it was given up, and could not be removed yet */
 
@@ -98,7 +99,8 @@ static int open_pool(void)
     o.policy = mnt.opt.policy;
     o.probation_bytes = mnt.opt.probation_bytes;
     /* A process that has just lost its mount may still be syncing files and closing the pool. */
-    for (int patience = 150; patience && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owned;
+    for (int patience = 150;
+         patience && !control_ending() && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owned;
          patience--) {
         if (patience == 140)
             say(CM_LOG_INFO, "pool %s: waiting for process %u, which has it open", mnt.opt.pool,
@@ -122,6 +124,21 @@ static int open_pool(void)
     return 0;
 }
 
+/* Holds the file that has the pool's name now. errno if there is none. */
+static bool hold_named(void)
+{
+    const int fd = open(mnt.opt.pool, O_PATH | O_CLOEXEC);
+
+    if (fd < 0)
+        return false;
+    pthread_mutex_lock(&pool_fd_lock);
+    if (pool_fd >= 0)
+        close(pool_fd);
+    pool_fd = fd;
+    pthread_mutex_unlock(&pool_fd_lock);
+    return true;
+}
+
 static int pool_open(void)
 {
     cm_info info = { .struct_size = sizeof(info) };
@@ -137,9 +154,7 @@ static int pool_open(void)
     }
     /* An attached file takes a record of the pool. At most half of the records are used. */
     cache_limit(cm_get_info(mnt.cache, &info) >= 0 ? info.max_files / 2 : UINT64_MAX);
-    if (pool_fd >= 0)
-        close(pool_fd);
-    pool_fd = open(mnt.opt.pool, O_PATH | O_CLOEXEC);
+    (void)hold_named();
     has_names = info.names_bytes > 0;
     manager_status("%s: cached in %s", mnt.opt.dir, mnt.opt.pool);
     return 0;
@@ -153,9 +168,9 @@ static int pool_close(void)
     if (mnt.cache)
         rc = cm_close(mnt.cache);
 
-    if (rc < 0 && cache_on())
+    if (rc < 0 && !atomic_load(&mnt.gave_up))
         say(CM_LOG_ERROR, "pool %s: not closed cleanly: %s", mnt.opt.pool, cm_strerror(rc));
-    return rc < 0 || !cache_on() ? EXIT_POOL : 0; /* given up: the log said so then */
+    return rc < 0 || atomic_load(&mnt.gave_up) ? EXIT_POOL : 0; /* given up: the log said so then */
 }
 
 int pool_leave(void)
@@ -178,11 +193,6 @@ int pool_return(void)
 {
     int rc = mnt.cache ? 0 : pool_open();
 
-    if (rc == 0 && atomic_load(&mnt.gave_up)) { /* meanwhile: pool_look() removes it */
-        (void)cm_set_mode(mnt.cache, CM_BYPASS);
-        atomic_store(&remains, true);
-        return 0;
-    }
     if (rc == 0 && cm_set_mode(mnt.cache, mode) < 0)
         say(CM_LOG_WARNING, "pool %s: its mode is normal again", mnt.opt.pool);
     if (rc == 0 && checkpoint_start())
@@ -209,13 +219,17 @@ static void sync_dir_of(const char *path)
 static bool remove_pool(void)
 {
     struct stat held, named;
+    bool removed = false;
 
-    if (pool_fd < 0 || fstat(pool_fd, &held) < 0)
-        return false;
-    if (held.st_nlink > 0 && lstat(mnt.opt.pool, &named) == 0 && named.st_dev == held.st_dev &&
-        named.st_ino == held.st_ino && unlink(mnt.opt.pool) == 0)
-        sync_dir_of(mnt.opt.pool);
-    return fstat(pool_fd, &held) == 0 && held.st_nlink == 0;
+    pthread_mutex_lock(&pool_fd_lock);
+    if (pool_fd >= 0 && fstat(pool_fd, &held) == 0) {
+        if (held.st_nlink > 0 && lstat(mnt.opt.pool, &named) == 0 && named.st_dev == held.st_dev &&
+            named.st_ino == held.st_ino && unlink(mnt.opt.pool) == 0)
+            sync_dir_of(mnt.opt.pool);
+        removed = fstat(pool_fd, &held) == 0 && held.st_nlink == 0;
+    }
+    pthread_mutex_unlock(&pool_fd_lock);
+    return removed;
 }
 
 static void try_to_remove(void)
@@ -233,7 +247,9 @@ static void pool_give_up(int why)
 {
     if (atomic_exchange(&mnt.gave_up, true)) /* before any change of the origin: file_identify() */
         return;
-    if (!resize_runs() && mnt.cache)
+    if (resize_runs())
+        (void)hold_named();
+    else if (mnt.cache)
         cm_set_mode(mnt.cache, CM_BYPASS);
     say(CM_LOG_ERROR, "%s: %s: %s passes through uncached from now on", mnt.opt.pool,
         cm_strerror(why), mnt.opt.dir);
@@ -246,6 +262,19 @@ static void pool_give_up(int why)
         "elsewhere?): delete it before it is used again",
         mnt.opt.pool);
     manager_status("%s: uncached, delete the pool", mnt.opt.dir);
+}
+
+/* Whatever a resize has given the name to since must not come back. */
+void pool_abandon(void)
+{
+    if (mnt.cache)
+        (void)cm_set_mode(mnt.cache, CM_BYPASS);
+    if (hold_named()) {
+        atomic_store(&remains, true);
+        try_to_remove();
+    } else if (errno != ENOENT) { /* no descriptor is left */
+        (void)unlink(mnt.opt.pool);
+    }
 }
 
 /* The library notices that its file was truncated when it meets a hole, or when it is asked. */

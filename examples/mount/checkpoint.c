@@ -115,6 +115,8 @@ int checkpoint_start(void)
     pthread_condattr_destroy(&a);
     err = pthread_create(&checkpoints.thread, NULL, checkpoint_main, NULL);
     checkpoints.running = err == 0;
+    if (err)
+        pthread_cond_destroy(&checkpoints.wake);
     return err;
 }
 
@@ -127,5 +129,6 @@ void checkpoint_stop(void)
     pthread_cond_signal(&checkpoints.wake);
     pthread_mutex_unlock(&checkpoints.lock);
     pthread_join(checkpoints.thread, NULL);
+    pthread_cond_destroy(&checkpoints.wake); /* checkpoint_start() makes it again */
     checkpoints.running = false;
 }

@@ -47,6 +47,7 @@ int record_serve(struct control_client *c, const struct control_request *r);
 #define CONTROL_AWAY (CONTROL_ERRNO - ENOTCONN)        /* the service is */
 #define CONTROL_NOT_OURS (CONTROL_ERRNO - EOPNOTSUPP)  /* it is the service's matter */
 #define CONTROL_RESIZING (CONTROL_ERRNO - EINPROGRESS) /* the mount is without its pool */
+#define CONTROL_NO_POOL (CONTROL_ERRNO - ENODEV)       /* and could not open it again yet */
 int control_serve(struct control_client *c, const struct control_request *r);
 
 #endif

@@ -440,6 +440,12 @@ static int tell_pool(struct control_client *c)
     return 0;
 }
 
+/* False: it was given up while it was away (resize.c). */
+static bool has_pool(void)
+{
+    return !mnt.opt.pool || mnt.cache;
+}
+
 static int status(struct control_client *c, const struct control_request *r)
 {
     const bool here = resize_hold();
@@ -454,8 +460,8 @@ static int status(struct control_client *c, const struct control_request *r)
     (void)control_is(c, "serves", cache_on());
     (void)control_is_text(c, "requests", uring_queues() ? "io_uring" : "/dev/fuse");
     if (!here)
-        return CONTROL_RESIZING;
-    rc = tell_pool(c);
+        return resize_lost_pool() ? CONTROL_NO_POOL : CONTROL_RESIZING;
+    rc = has_pool() ? tell_pool(c) : CM_EFORGET;
     resize_release();
     return rc;
 }
@@ -573,8 +579,10 @@ static int serve(struct control_client *c, const struct control_request *r, size
     int rc;
 
     if (holds && !resize_hold())
-        return CONTROL_RESIZING;
-    rc = verbs[k].of_mount ? verbs[k].of_mount(c, r) : serve_file(c, r, k);
+        return resize_lost_pool() ? CONTROL_NO_POOL : CONTROL_RESIZING;
+    rc = holds && !has_pool() ? CM_EFORGET
+         : verbs[k].of_mount  ? verbs[k].of_mount(c, r)
+                              : serve_file(c, r, k);
     if (holds)
         resize_release();
     return rc == CMC_AWAY ? CONTROL_AWAY : rc;

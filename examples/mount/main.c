@@ -307,13 +307,17 @@ static void rest(int sig)
 }
 
 /* Threads wait for a server: that of the keeper, or (NULL) only those of clients of the control
- * socket. When one returns, it must not meet a closed pool. The kernel frees the process, and the
- * pool if it is open, only when the server answers. */
+ * socket. One of these may also wait for the volume of the pool, which gets another size. When one
+ * returns, it must not meet a closed pool. The kernel frees the process, and the pool if it is
+ * open, only when the server answers. */
 static _Noreturn void end_without(const pthread_t *keeper)
 {
     struct sigaction sa = { .sa_handler = rest };
 
-    say(CM_LOG_ERROR, "a file system below %s does not answer: ended without it", mnt.opt.dir);
+    if (resize_runs())
+        say(CM_LOG_ERROR, "pool %s: its volume does not answer: ended without it", mnt.opt.pool);
+    if (keeper || !resize_runs())
+        say(CM_LOG_ERROR, "a file system below %s does not answer: ended without it", mnt.opt.dir);
     sigaction(SIGUSR1, &sa, NULL);
     if (keeper)
         pthread_kill(*keeper, SIGUSR1);

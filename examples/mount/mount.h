@@ -612,6 +612,9 @@ void gate_open(void);
 /* resize.c */
 bool resize_runs(void);       /* the mount is without its pool for a while */
 unsigned resize_number(void); /* of the last one */
+bool resize_lost_pool(void);  /* and could not open it again yet */
+/* A file was removed. True: the pool is away, and is told when it is back. */
+bool resize_forgets(struct device *d, const cm_file_id *id);
 /* For work that uses the pool without the gate. False: the mount is without it, and there is no end
  * to call. */
 bool resize_hold(void);
@@ -622,6 +625,7 @@ int pool_leave(void); /* closes it; as cm_close(): after CM_EBUSY it is still op
 /* Opens it again, or if leaving failed goes on with it. 0, or an exit status after a message: there
  * is no pool. */
 int pool_return(void);
+void pool_abandon(void); /* it was given up while it was away: removes what has its name now */
 
 /* control.c: the socket through which the command cachemax steers a mount with a pool of its own.
  */

@@ -69,10 +69,13 @@ static void prepare_forget(struct named *v, struct inode *i)
 {
     cm_validator ignored = CM_VALIDATOR_INIT;
     const bool unread = file_is_unread(i);
-    int fd = unread ? -1 : open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
+    int fd = unread ? -1 : open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC), rc = CM_EIO;
 
     v->last = true;
-    v->forget = fd >= 0 && file_identify(i, fd, &v->id, &ignored) == 0;
+    if (fd >= 0)
+        rc = file_identify(i, fd, &v->id, &ignored);
+    /* While the pool is away it has no validator, but an id. */
+    v->forget = rc == 0 || (rc == CM_EFORGET && resize_runs() && (v->id.hi || v->id.lo));
     if (fd >= 0)
         close(fd);
 }
@@ -92,7 +95,7 @@ static int named_begin(struct named *v, struct inode *parent, const char *name, 
         return 0;
     }
     v->dies = dies;
-    if (dies && st.st_nlink == 1 && !i->cf && cache_on())
+    if (dies && st.st_nlink == 1 && !i->cf && (cache_on() || resize_runs()))
         prepare_forget(v, i);
     else
         err = -change_begin(&v->change, i, CHANGE_ATTR, 0, 0);
@@ -112,7 +115,8 @@ static void named_end(struct named *v)
     record_renamed(v->inode);
     if (!v->last)
         change_end(&v->change);
-    else if (v->forget && v->inode->unlinked && cache_on())
+    else if (v->forget && v->inode->unlinked && !resize_forgets(v->inode->device, &v->id) &&
+             cache_on())
         number_forget(v->inode->device, &v->id);
     inode_put(v->inode);
 }

@@ -15,8 +15,12 @@
  * cache.c makes a new ctime durable before the first change of a file, so that a power cut cannot
  * take the times back and leave the content.
  *
+ * What they remove in step 2 is noted, and forgotten once the pool is back: else a pin of it would
+ * count for ever.
+ *
  * Whatever fails, the pool is opened again as it is. If that fails, too, everything passes through,
- * and it is tried again every RETRY_S seconds.
+ * and it is tried again every RETRY_S seconds. If the mount ends meanwhile, the pool stays closed:
+ * it is clean, and its next user may have it already.
  *
  * Callers: control_ops.c; cache.c asks whether the pool is away.
  */
@@ -27,12 +31,23 @@
 
 #define PATIENCE_S 2
 #define RETRY_S 5
+#define MIB(bytes) ((double)(bytes) / (1 << 20))
 
 static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* held by the only resize */
 /* Shared by requests of the control socket that use the pool. */
 static pthread_rwlock_t using_pool = PTHREAD_RWLOCK_INITIALIZER;
-static _Atomic bool away;
+static _Atomic bool away;       /* set with gone.lock */
+static _Atomic bool lost;       /* it could not be opened again yet */
 static _Atomic unsigned number; /* of the resize, from 1 on */
+/* Files that were removed while it is away. */
+static struct {
+    pthread_mutex_t lock;
+    struct gone {
+        struct device *device; /* devices stay */
+        cm_file_id id;
+    } * v;
+    size_t n, room;
+} gone = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 unsigned resize_number(void)
 {
@@ -43,6 +58,51 @@ bool resize_runs(void)
 {
     /* Acquire: who sees the pool back sees mnt.cache. */
     return atomic_load_explicit(&away, memory_order_acquire);
+}
+
+bool resize_lost_pool(void)
+{
+    return atomic_load(&lost);
+}
+
+/* If there is no memory, nobody forgets the file: it takes room until others need that. */
+bool resize_forgets(struct device *d, const cm_file_id *id)
+{
+    bool taken;
+
+    pthread_mutex_lock(&gone.lock);
+    taken = resize_runs();
+    if (taken && gone.n == gone.room) {
+        const size_t room = gone.room ? 2 * gone.room : 64;
+        struct gone *more = realloc(gone.v, room * sizeof(*more));
+
+        if (more) {
+            gone.v = more;
+            gone.room = room;
+        }
+    }
+    if (taken && gone.n < gone.room)
+        gone.v[gone.n++] = (struct gone){ d, *id };
+    pthread_mutex_unlock(&gone.lock);
+    return taken;
+}
+
+/* Release: as in resize_runs(). */
+static void set_away(bool to)
+{
+    pthread_mutex_lock(&gone.lock);
+    atomic_store_explicit(&away, to, memory_order_release);
+    pthread_mutex_unlock(&gone.lock);
+}
+
+/* Nobody adds to the list any more. */
+static void forget_gone(void)
+{
+    for (size_t k = 0; k < gone.n && cache_on() && !control_ending(); k++)
+        number_forget(gone.v[k].device, &gone.v[k].id);
+    free(gone.v);
+    gone.v = NULL;
+    gone.n = gone.room = 0;
 }
 
 bool resize_hold(void)
@@ -78,8 +138,7 @@ static bool detach_all(void)
     }
     if (closed) {
         atomic_fetch_add(&number, 1);
-        /* Release: with the gate, which opens after it. */
-        atomic_store_explicit(&away, true, memory_order_release);
+        set_away(true);
         gate_open();
     }
     pthread_rwlock_unlock(&using_pool);
@@ -88,15 +147,15 @@ static bool detach_all(void)
 
 static void attach_all(void)
 {
-    /* Release: as in resize_runs(). */
-    atomic_store_explicit(&away, false, memory_order_release);
+    set_away(false);
+    forget_gone();
     cache_attach_used(false);
     cache_attach_used(true); /* the last, because a server may not answer */
 }
 
 static int on_progress(void *ctx, uint64_t done, uint64_t total)
 {
-    return !control_at(ctx, done, total);
+    return !control_at(ctx, done, total) || atomic_load(&mnt.gave_up);
 }
 
 static void log_line(void *ctx, int level, const char *text)
@@ -142,40 +201,87 @@ static int resize_pool(struct control_client *c, uint64_t size)
 /* False: there is no pool: the mount ends, or it was given up. */
 static bool come_back(void)
 {
-    int rc;
-
-    while ((rc = pool_return()) != 0 && !control_ending() && !atomic_load(&mnt.gave_up)) {
-        say(CM_LOG_ERROR, "%s passes through uncached; the pool is tried again soon", mnt.opt.dir);
+    while (!control_ending() && !atomic_load(&mnt.gave_up)) {
+        if (pool_return() == 0)
+            return !atomic_load(&mnt.gave_up);
+        if (control_ending())
+            break;
+        atomic_store(&lost, true);
+        say(CM_LOG_ERROR, "%s passes through uncached; the pool is tried again every %d s",
+            mnt.opt.dir, RETRY_S);
         for (int k = 0; k < RETRY_S * 10 && !control_ending(); k++)
             usleep(100000);
     }
-    return rc == 0;
+    return false;
+}
+
+/* Pins that are more than may be pinned stay, but nothing can be added. */
+static void say_pins(void)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+
+    if (cm_get_info(mnt.cache, &info) || info.kept_bytes <= info.kept_max)
+        return;
+    say(CM_LOG_WARNING,
+        "pool %s: pinned files take %.1f MiB, and half of the pool is %.1f MiB: no more can be "
+        "pinned, and a part of them may be dropped",
+        mnt.opt.pool, MIB(info.kept_bytes), MIB(info.kept_max));
+}
+
+static void say_end(int rc, uint64_t begun)
+{
+    const double seconds = (double)(cm_now() - begun) / 1e9;
+
+    if (rc == 0)
+        say(CM_LOG_INFO, "pool %s: has its new size after %.1f s; %s is cached again", mnt.opt.pool,
+            seconds, mnt.opt.dir);
+    else
+        say(CM_LOG_WARNING, "pool %s: keeps its size (%s, after %.1f s); %s is cached again",
+            mnt.opt.pool, rc <= CONTROL_ERRNO ? strerror(CONTROL_ERRNO - rc) : cm_strerror(rc),
+            seconds, mnt.opt.dir);
+}
+
+/* After detach_all(). */
+static int serve_away(struct control_client *c, uint64_t size)
+{
+    const uint64_t begun = cm_now();
+    int rc = resize_pool(c, size);
+    const bool back = come_back();
+
+    atomic_store(&lost, false);
+    if (back) {
+        attach_all();
+        say_end(rc, begun);
+        if (rc == 0)
+            say_pins();
+    } else if (atomic_load(&mnt.gave_up)) {
+        pool_abandon();
+        set_away(false);
+        forget_gone();
+        rc = CM_EFORGET;
+    }
+    return rc;
 }
 
 int resize_serve(struct control_client *c, const struct control_request *r)
 {
+    cm_info info = { .struct_size = sizeof(info) };
     int rc = CONTROL_ERRNO - EBUSY;
 
     if (!cache_on())
         return resize_runs() ? rc : CM_EFORGET;
     if (pthread_mutex_trylock(&one))
         return rc;
+    (void)cm_get_info(mnt.cache, &info);
     checkpoint_stop(); /* before programs wait */
-    if (!detach_all()) {
+    if (detach_all()) {
+        say(CM_LOG_INFO,
+            "pool %s: gets another size: %.1f MiB -> %.1f MiB; %s passes through uncached "
+            "meanwhile",
+            mnt.opt.pool, MIB(info.size), MIB(r->number), mnt.opt.dir);
+        rc = serve_away(c, r->number);
+    } else {
         (void)checkpoint_start();
-        pthread_mutex_unlock(&one);
-        return rc;
-    }
-    say(CM_LOG_INFO, "pool %s: gets another size; %s passes through uncached meanwhile",
-        mnt.opt.pool, mnt.opt.dir);
-    rc = resize_pool(c, r->number);
-    if (come_back()) {
-        attach_all();
-        say(rc ? CM_LOG_WARNING : CM_LOG_INFO, "pool %s: %s; %s is cached again", mnt.opt.pool,
-            rc == 0               ? "has its new size"
-            : rc <= CONTROL_ERRNO ? "is in use, so it keeps its size"
-                                  : cm_strerror(rc),
-            mnt.opt.dir);
     }
     pthread_mutex_unlock(&one);
     return rc;

@@ -18,6 +18,7 @@
 #define BESIDE ".cachemax-resize"
 #define STEP_CALLS 256u
 #define FLUSH_BYTES ((size_t)1 << 20)
+#define SYNC_BYTES ((uint64_t)16 << 20)
 
 /* ---- Small things ---------------------------------------------------------------------------- */
 
@@ -29,12 +30,17 @@ int cm_resize_step(struct cm_resizing *z, uint64_t bytes)
     return z->opts.progress(z->opts.progress_ctx, z->done, z->all) ? CM_ECANCELED : 0;
 }
 
-/* Of cm_plat_file_create: to cancel it. Its bytes are not copied ones. */
+/* Between steps that copy nothing: how far the copy is, to be cancelled. */
+static bool cancelled(const struct cm_resizing *z)
+{
+    return z->opts.progress && z->opts.progress(z->opts.progress_ctx, z->done, z->all);
+}
+
+/* Of cm_plat_file_create. */
 static int making(void *ctx, uint64_t done, uint64_t total)
 {
-    const struct cm_resizing *z = ctx;
     (void)done, (void)total;
-    return z->opts.progress ? z->opts.progress(z->opts.progress_ctx, 0, z->all) : 0;
+    return cancelled(ctx);
 }
 
 static int refuse(const struct cm_resizing *z, int code, const char *path, const char *why)
@@ -157,6 +163,21 @@ static int make_file(struct cm_resizing *z, const char *made)
     return e;
 }
 
+/* In pieces, because a slow volume takes long, and nobody can cancel one sync. */
+static int sync_all(struct cm_resizing *z)
+{
+    for (uint64_t at = 0, n; at < z->opts.size; at += n) {
+        const uint64_t left = z->opts.size - at;
+        n = left < SYNC_BYTES ? left : SYNC_BYTES;
+        if (cancelled(z))
+            return CM_ECANCELED;
+        const int e = cm_plat_file_sync(&z->new_file, at, n);
+        if (e)
+            return e;
+    }
+    return cancelled(z) ? CM_ECANCELED : cm_plat_file_sync(&z->new_file, 0, 0);
+}
+
 /* With DAX the stores of metadata are flushed here, all at once. Payload is copied past the
  * caches. */
 static int settle(struct cm_resizing *z)
@@ -170,7 +191,7 @@ static int settle(struct cm_resizing *z)
         at += n;
     }
     cm_media_fence(&z->to); /* before the superblocks say that it is a pool */
-    return e ? e : cm_plat_file_sync(&z->new_file, 0, 0);
+    return e ? e : sync_all(z);
 }
 
 static int write_super(struct cm_resizing *z)

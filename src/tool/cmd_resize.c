@@ -13,6 +13,56 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Adds the room that a pinned file may need. */
+static bool add_pinned(void *ctx, const cm_file_info *f)
+{
+    uint64_t *const bytes = ctx;
+
+    if (f->keep && f->size != CM_SIZE_UNKNOWN)
+        *bytes += (f->size + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+    return true;
+}
+
+static int add_files(const char *pool, uint64_t *bytes)
+{
+    cm_file_info f = { .struct_size = sizeof(f) };
+    cm_options options = CM_OPTIONS_INIT;
+    cm_file_iter *it;
+    cm_cache *cache;
+    int rc;
+
+    options.flags = CM_OPEN_READONLY;
+    rc = cm_open(pool, &options, &cache);
+    if (rc != 0)
+        return rc;
+    rc = cm_files_begin(cache, 0, &it);
+    if (rc == 0) {
+        while (cm_files_next(it, NULL, &f) == 0)
+            (void)add_pinned(bytes, &f);
+        cm_files_end(it);
+    }
+    (void)cm_close(cache);
+    return rc;
+}
+
+/* Pins stay, also if they are more than can be pinned. */
+static void print_pins(const char *pool)
+{
+    char all[TOOL_NUMBER_MAX], half[TOOL_NUMBER_MAX];
+    cm_info info = CM_INFO_INIT;
+    uint64_t bytes = 0, most;
+
+    if (add_files(pool, &bytes) == CM_EOWNED)
+        (void)owner_files(pool, 0, add_pinned, &bytes);
+    if (cm_pool_info(pool, &info) != 0)
+        return;
+    most = info.slots / 2 * CM_BLOCK_SIZE;
+    if (bytes > most)
+        (void)printf("  pinned files have %s, and half of the pool is %s: a part of them may be "
+                     "dropped, and no more can be pinned; see 'cachemax unpin'\n",
+                     tool_bytes(all, bytes), tool_bytes(half, most));
+}
+
 static void print_result(const char *pool, uint64_t size, const cm_resize_report *r)
 {
     char now[TOOL_NUMBER_MAX], was[TOOL_NUMBER_MAX], kept[TOOL_NUMBER_MAX], all[TOOL_NUMBER_MAX];
@@ -37,9 +87,11 @@ static void print_result(const char *pool, uint64_t size, const cm_resize_report
     if (r->kept_files)
         (void)printf(", %" PRIu64 " of them pinned", r->kept_files);
     (void)puts("");
+    if (r->kept_files)
+        print_pins(pool);
 }
 
-static int no_space(const char *pool, uint64_t size)
+static int no_space(const char *pool, uint64_t size, bool asked)
 {
     char parent[1024], need[TOOL_NUMBER_MAX], space[TOOL_NUMBER_MAX], left[96] = "";
     struct os_volume volume;
@@ -49,9 +101,11 @@ static int no_space(const char *pool, uint64_t size)
         (void)snprintf(left, sizeof(left), ", the volume has %s", tool_bytes(space, volume.free));
     tool_message(pool,
                  "not enough space: the new pool is made beside the old one and needs %s%s; "
-                 "nothing was changed. Make room. Or, if the pool may be empty then, delete it and "
-                 "make it anew with 'cachemax create'",
-                 tool_bytes(need, size), left);
+                 "nothing was changed%s. Make room. Or, if the pool may be empty then, %sdelete it "
+                 "and make it anew with 'cachemax create'%s",
+                 tool_bytes(need, size), left,
+                 asked ? ", and the mount goes on with the pool as it was" : "",
+                 asked ? "unmount, " : "", asked ? ", and mount again" : "");
     return TOOL_FAILED;
 }
 
@@ -82,11 +136,31 @@ static int in_use(const char *pool, const char *size)
     return TOOL_OWNED;
 }
 
+/* The mount's log names it, but this user may not read that. */
+static int in_the_way(const char *pool)
+{
+    char *const real = os_real_path(pool);
+    char *const name = real ? malloc(TOOL_PRINTABLE_MAX(strlen(real))) : NULL;
+
+    tool_message(pool,
+                 "%s.cachemax-resize is in the way: no left-over of a resize, or in use; move it "
+                 "away",
+                 name ? tool_printable(name, real) : pool);
+    free(name);
+    free(real);
+    return TOOL_FAILED;
+}
+
 /* `asked`: the mount has said it, and its log says more. */
 static int resize_error(const char *pool, int code, uint64_t size, bool asked)
 {
     if (code == CM_ENOSPC)
-        return no_space(pool, size);
+        return no_space(pool, size, asked);
+    if (code == CM_EFORGET && asked) {
+        tool_message(pool, "its mount gave the pool up (see its log); it serves uncached until it "
+                           "is unmounted and mounted again");
+        return TOOL_FAILED;
+    }
     if (code == CM_ECANCELED) {
         tool_message(pool,
                      asked ? "interrupted; the mount goes on with the pool as it was, unless it "
@@ -98,12 +172,8 @@ static int resize_error(const char *pool, int code, uint64_t size, bool asked)
         tool_message(pool, "was replaced by another file meanwhile; that one was left untouched");
         return TOOL_FAILED;
     }
-    if (code == CM_EEXIST) {
-        if (asked) /* else the log's line says which file it is */
-            tool_message(pool, "a file beside it is in the way (see the log of the mount); its "
-                               "name is the pool's with .cachemax-resize behind it");
-        return TOOL_FAILED;
-    }
+    if (code == CM_EEXIST)
+        return asked ? in_the_way(pool) : TOOL_FAILED; /* the log's line says which file it is */
     return tool_pool_error(pool, code, TOOL_OPENING);
 }
 

@@ -259,10 +259,19 @@ void os_program(uint64_t process, char name[OS_PROGRAM])
     char link[48], path[4096];
     const char *base;
     ssize_t n;
+    int fd;
 
     (void)snprintf(link, sizeof(link), "/proc/%" PRIu64 "/exe", process);
     n = readlink(link, path, sizeof(path) - 1);
+    if (n < 0 && errno == ENOENT) { /* a process that ends may only have its short name left */
+        (void)snprintf(link, sizeof(link), "/proc/%" PRIu64 "/comm", process);
+        fd = open(link, O_RDONLY | O_CLOEXEC);
+        n = fd < 0 ? -1 : read(fd, path, sizeof(path) - 1);
+        if (fd >= 0)
+            (void)close(fd);
+    }
     path[n < 0 ? 0 : n] = '\0';
+    path[strcspn(path, "\n")] = '\0';
     base = strrchr(path, '/');
     base = base ? base + 1 : path;
     (void)snprintf(name, OS_PROGRAM, "%.*s", (int)strcspn(base, " "), base);

@@ -550,7 +550,8 @@ t_closing() {
   echo new > "$org/new"
   kill -STOP "$mount_pid" # as if it were still closing
   mv "$pool.control" "$shm/aside"
-  (sleep 1.5; kill -CONT "$mount_pid"; mv "$shm/aside" "$pool.control"; fusermount3 -u "$org") &
+  # Its socket stays away: a mount that is still there and answers is not ending.
+  (sleep 1.5; kill -CONT "$mount_pid"; fusermount3 -u "$org"; rm "$shm/aside") &
   status 0 "$cm" files "$pool"
   says 'there is room for'
   wait $!

@@ -20,9 +20,14 @@ shim=$(find "$build" -name slow_origin.so | head -n 1)
 [ -n "$shim" ] || { fail resize "slow_origin.so is missing in $build"; summary; exit 1; }
 shim=$(realpath "$shim")
 asan=$(ldd "$mount_bin" | sed -n 's|.*=> \(/.*libasan[^ ]*\).*|\1|p') # must be loaded first
-export SLOW_MAKE=$shm/make SLOW_STAT=$shm/stat SYNCED=$work/synced
+export SLOW_MAKE=$shm/make SLOW_STAT=$shm/stat SLOW_FSTAT=$shm/fstat SLOW_SYNC=$shm/sync
+export FAIL_OPEN=$shm/no-open FAIL_SYNC=$shm/no-sync SYNCED=$work/synced
 
-mount_slowly() { LD_PRELOAD=$asan${asan:+:}$shim do_mount "$@"; }
+mount_slowly() {
+  touch "$work/log"
+  logged_from=$(($(wc -l <"$work/log") + 1))
+  LD_PRELOAD=$asan${asan:+:}$shim do_mount "$@"
+}
 of_pool() { # KEY: of the mount here
   "$cm" list --json | sed -n "\|\"pool\": \"$pool\"|,/^    }/p" |
     sed -n "s/^ *\"$1\": \"\{0,1\}\([^\",]*\).*/\1/p" | head -n 1
@@ -73,6 +78,11 @@ finish() {
   cat "$work/resized" >&2
   return $got
 }
+logged() { # EXPRESSION: by the mount that is the last one
+  sed -n "$logged_from,\$p" "$work/log" | grep -Eq -- "$1" && return 0
+  echo "the log has no '$1'" >&2
+  return 1
+}
 serves() { [ -n "$(of_pool mode)" ]; }
 still() { # BYTES: after a resize that did not take place
   eventually serves
@@ -92,6 +102,8 @@ t_files() { # what is open, pinned, limited, and how it is steered stays
   says 'knows 4 of 4 files, 1 of them pinned'
   same "$(size)" 33554432
   serves
+  logged 'gets another size: 16.0 MiB -> 32.0 MiB'
+  logged 'has its new size after [0-9.]+ s'
   same "$(of_pool pinned_files)" 1
   hit_by cmp <(by 7) "$ref/a"
   hit_by cmp <(direct "$org/a") "$ref/a"
@@ -117,6 +129,37 @@ t_smaller() {
   all_right
   status 0 "$cm" resize "$pool" 8M
   says 'has that size already'
+}
+t_too_many_pins() { # for the smaller pool
+  "$cm" resize "$pool" 20M
+  "$cm" pin -q "$org/a"
+  status 0 "$cm" resize "$pool" 8M
+  says 'pinned files have 7[.]63 MiB, and half of the pool is 3[.].* no more can be pinned'
+  logged 'pinned files take 7[.]6 MiB, and half of the pool is 3'
+  "$cm" unpin -q "$org/a"
+  status 0 "$cm" resize "$pool" 12M
+  fails says 'no more can be pinned'
+  echo precious >"$pool.cachemax-resize"
+  status 1 "$cm" resize "$pool" 8M
+  says "$pool.cachemax-resize is in the way"
+  rm "$pool.cachemax-resize"
+  serves
+}
+t_removed() { # meanwhile, with its pin
+  echo pinned >"$org/in-use"
+  echo pinned >"$org/pinned"
+  "$cm" pin -q "$org/pinned" "$org/in-use" "$org/unused"
+  same "$(of_pool pinned_files)" 4
+  exec 5<"$org/in-use"
+  begin 20M
+  rm "$org/pinned" "$org/unused"
+  mv "$org/c2" "$org/in-use"
+  finish
+  mv "$org/in-use" "$org/c2"
+  exec 5<&-
+  same "$(of_pool pinned_files)" 1
+  "$cm" resize "$pool" 8M
+  all_right
 }
 
 t_meanwhile() { # nobody waits, nothing of it is lost, and nothing old comes back
@@ -154,6 +197,37 @@ t_meanwhile() { # nobody waits, nothing of it is lost, and nothing old comes bac
   hit_by all_right
   exec 5<&- 9<&-
 }
+t_last_sync() { # a slow volume: its client is interrupted in the middle of the last sync
+  local was
+  was=$(size)
+  begin 60M
+  rm -f "$SLOW_SYNC.waits"
+  touch "$SLOW_SYNC"
+  rm "$SLOW_MAKE"
+  eventually test -e "$SLOW_SYNC.waits"
+  kill -INT $client
+  fails wait $client
+  rm "$SLOW_SYNC"
+  still "$was"
+}
+t_not_opened() { # the new pool, for a while
+  local was
+  was=$(size)
+  begin 24M
+  echo "$pool" >"$FAIL_OPEN"
+  rm "$SLOW_MAKE"
+  eventually logged 'the pool is tried again every 5 s'
+  "$cm" list | grep -q 'its pool cannot be opened again (see its log); it is tried every'
+  status 1 timeout 10 "$cm" warm "$org/a"
+  says 'the pool cannot be opened again; it is tried'
+  cmp <(by 6) "$ref/a"
+  direct "$org/b" | cmp - "$ref/b"
+  rm "$FAIL_OPEN"
+  wait $client
+  same "$(size)" 25165824
+  "$cm" resize "$pool" "$was"
+  still "$was"
+}
 t_interrupted() {
   local was
   was=$(size)
@@ -166,7 +240,7 @@ t_no_room() { # for both pools
   local was
   was=$(size)
   status 1 "$cm" resize "$pool" 80M
-  says 'not enough space: .* nothing was changed'
+  says 'not enough space: .* nothing was changed, and the mount goes on .* if .*, unmount, delete'
   still "$was"
 }
 some_cached() { [ "$(cached "$1")" -gt 0 ]; }
@@ -208,6 +282,44 @@ t_clean() {
   is_clean
   fails ls "$pool.cachemax"*
 }
+t_terminated() { # while a program has a file open, so the end takes a while
+  begin 28M
+  kill $mount_pid
+  finish
+  same "$(size)" 29360128
+}
+t_kill_of_mount() { # the command does it then
+  begin 20M
+  kill -9 $mount_pid
+  finish
+  same "$(size)" 20971520
+}
+t_no_answer() { # of the pool's volume, at the end
+  begin 28M
+  rm -f "$SLOW_SYNC.waits"
+  touch "$SLOW_SYNC"
+  rm "$SLOW_MAKE"
+  eventually test -e "$SLOW_SYNC.waits"
+  kill -9 $client
+  umount "$org"
+  eventually fails kill -0 $mount_pid
+  logged "pool $pool: its volume does not answer: ended without it"
+  fails logged 'a file system below'
+}
+t_sync_fails() { # of a file that was written meanwhile: what the origin has is not known
+  begin 28M
+  dd if="$ref/a" of=/dev/fd/7 bs=4096 count=1 conv=notrunc status=none
+  echo /a >"$FAIL_SYNC"
+  fails sync "$org/a"
+  rm "$FAIL_SYNC"
+  fails finish
+  grep -q 'its mount gave the pool up' "$work/resized"
+  eventually fails test -e "$pool"
+  "$cm" list | grep -q "$pool - it gave its pool up (see its log): nothing is cached"
+  status 1 timeout 10 "$cm" warm "$org/a"
+  fails ls "$pool.cachemax"*
+  all_right
+}
 t_killed() { # both pools are whole at every moment; this is one in the middle
   begin 28M
   kill -9 $client $mount_pid
@@ -238,17 +350,25 @@ exec 7<"$org/a" 8<>"$org/b"
 check 'what is cached, open, pinned and limited stays' t_files
 check 'writes through descriptors that are older' t_writes_then
 check 'a smaller pool, and the mode' t_smaller
+check 'more pins than it may have' t_too_many_pins
 exec 7<&- 8<&-
+echo pinned >"$org/unused"
+"$cm" pin -q "$org/unused"
 ends 'after both sizes'
-rm "$pool"
+mount_slowly # it does not know the pinned file
+check 'pinned files that are removed meanwhile' t_removed
+ends 'after files were removed'
+rm -f "$pool" "$org/unused"
 new_pool 14M
 
 mount_slowly
 "$cm" warm -q "$org"
 exec 6<"$org/a" 7<>"$org/a"
 check 'what is done meanwhile' t_meanwhile
+check 'the new pool cannot be opened' t_not_opened
 exec 6<&- 7<&-
 check 'its client is interrupted' t_interrupted
+check 'its client is interrupted in the last sync' t_last_sync
 [ $is_root = 0 ] || check 'no room' t_no_room
 check 'another command works' t_busy
 ends 'after what failed'
@@ -264,15 +384,48 @@ else
   ends 'after a time without an answer'
 fi
 
-if wanted 'it is killed meanwhile'; then
+if wanted 'it is terminated meanwhile'; then
   mount_slowly
   "$cm" warm -q "$org"
-  was=$(size)
-  check_at / 'it is killed meanwhile' t_killed
-  wait_mount 2>/dev/null
-  umount -l "$org"
+  exec 6<"$org/a"
+  check_at / 'it is terminated meanwhile' t_terminated
+  exec 6<&-
+  wait_mount
+  check_at / 'clean after that' t_clean
+fi
+
+if wanted 'the volume of the pool does not answer'; then
+  mount_slowly
+  check_at / 'the volume of the pool does not answer' t_no_answer
+  wait_mount
+  rm -f "$SLOW_SYNC"
+fi
+
+if wanted 'it is killed meanwhile'; then
+  for kind in of_mount ed; do
+    mount_slowly
+    "$cm" warm -q "$org"
+    was=$(size)
+    if [ $kind = ed ]; then
+      check_at / 'it is killed meanwhile' t_killed
+    else
+      check_at / 'it is killed meanwhile, and not the command' t_kill_of_mount
+    fi
+    wait_mount 2>/dev/null
+    umount -l "$org"
+  done
   mount_slowly
   check 'the pool after that' still "$was"
   ends 'after a kill'
+fi
+
+if wanted 'a sync fails meanwhile'; then
+  mount_slowly
+  "$cm" warm -q "$org"
+  exec 7<>"$org/a"
+  check 'a sync fails meanwhile' t_sync_fails
+  exec 7<&-
+  do_unmount
+  [ $status = 3 ] || fail 'the end after a failed sync' "status $status"
 fi
 summary

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_control.py - the mutants of the control socket."""
-from rows import CACHE, CONTROL, GATE, OPEN, POOL, READ, RESIZE, SERVICE, STEER, _m
+from rows import CACHE, CONTROL, GATE, MAIN, OPEN, POOL, READ, RESIZE, SERVICE, STEER, _m
 
 OF_CONTROL = [
     # The control socket
@@ -66,10 +66,30 @@ OF_CONTROL = [
        POOL, 'cm_set_mode(mnt.cache, mode) < 0', '0'),
     _m('resize, client', 'it goes on without its client', 'resize',
        '^(what is done meanwhile|its client is interrupted)$', RESIZE,
-       'return !control_at(ctx, done, total);', 'return !control_at(ctx, done, total) && 0;'),
+       'return !control_at(ctx, done, total) ||', 'return 0 * !control_at(ctx, done, total) ||'),
     _m('resize, back', 'after an error the pool stays away', 'resize',
-       '^(what is done meanwhile|its client is interrupted)$', RESIZE, 'if (come_back()) {',
-       'if (rc == 0 && come_back()) {'),
+       '^(what is done meanwhile|its client is interrupted)$', RESIZE,
+       'const bool back = come_back();', 'const bool back = rc == 0 && come_back();'),
+    _m('resize, opened again', 'a pool that cannot be opened is given up at once', 'resize',
+       '^(what is done meanwhile|the new pool cannot be opened)$', RESIZE,
+       '        if (control_ending())\n            break;\n', '        break;\n'),
+    _m('resize, failed sync', 'nobody minds a sync that fails meanwhile', 'resize',
+       '^a sync fails meanwhile$', CACHE,
+       'if (resize_runs() && (p.err == EIO', 'if (0 && (p.err == EIO'),
+    _m('resize, given up', 'a pool that is given up meanwhile gets another size for ever', 'resize',
+       '^a sync fails meanwhile$', RESIZE,
+       '        set_away(false);\n        forget_gone();\n        rc = CM_EFORGET;',
+       '        rc = CM_EFORGET;'),
+    _m('resize, removed', 'what is removed meanwhile stays pinned', 'resize',
+       '^pinned files that are removed meanwhile$', RESIZE,
+       'number_forget(gone.v[k].device, &gone.v[k].id);', '(void)0;'),
+    _m('resize, volume', 'the log blames the origin for the volume of the pool', 'resize',
+       '^the volume of the pool does not answer$', MAIN,
+       '    if (resize_runs())\n        say(CM_LOG_ERROR, "pool',
+       '    if (0)\n        say(CM_LOG_ERROR, "pool'),
+    _m('resize, by the command', 'the command does not wait for a mount that ends', 'resize',
+       '^it is terminated meanwhile$', 'tool/control/owner.c',
+       'return mounted && answers(pool);', 'return mounted;'),
     # With a service
     _m('steered service, names', 'all mounts of a service have one socket', 'control-service',
        '^two mounts of a service$', CONTROL, 'mnt.opt.pool ? "" : place_device()', '""'),

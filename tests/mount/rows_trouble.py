@@ -56,7 +56,8 @@ OF_TROUBLE = [
        POOL, '    cm_get_info(mnt.cache, &info);\n}\n', '    (void)info;\n}\n'),
     _m('status of the pool', 'a pool that was lost is no reason for a status', 'sessions',
        '^pool truncated to half',
-       POOL, '    return rc < 0 || !cache_on() ? EXIT_POOL : 0;', '    return 0;'),
+       POOL,
+       '    return rc < 0 || atomic_load(&mnt.gave_up) ? EXIT_POOL : 0;', '    return 0;'),
 
     # A failed fsync
     _m('second fsync', 'a second fsync decides', 'sync', '^a background sync that fails',

@@ -16,7 +16,18 @@
  * While there is a file $SLOW_MAKE, an fallocate makes $SLOW_MAKE.waits and waits, a minute at
  * most.
  *
+ * While there is a file $SLOW_FSTAT, an fstat of a file whose path ends with its text makes
+ * $SLOW_FSTAT.waits and waits, a minute at most.
+ *
+ * While there is a file $SLOW_SYNC, an msync makes $SLOW_SYNC.waits and waits, a minute at most.
+ *
  * While there is a file $FAIL_STAT, an fstat of a regular file fails with EIO.
+ *
+ * While there is a file $FAIL_OPEN, there is no descriptor to read and write a file whose path ends
+ * with its text.
+ *
+ * While there is a file $FAIL_SYNC, an fsync or fdatasync of a file whose path ends with its text
+ * fails with EIO.
  *
  * The file $SYNCED gets a line for each fsync, with the path of what is synced.
  *
@@ -31,6 +42,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -42,6 +55,7 @@ int mount(const char *what, const char *where, const char *type, unsigned long f
           const void *data);
 ssize_t writev(int fd, const struct iovec *v, int n);
 int openat(int dir, const char *name, int flags, ...);
+int open(const char *name, int flags, ...);
 
 /* The file $SLOW_ORIGIN.SUFFIX: is it there? `make`: now it is. False unless the origin is slow. */
 static bool marked(const char *suffix, bool make)
@@ -66,6 +80,88 @@ static void wait_for(const char *flag)
     close(open(waits, O_WRONLY | O_CREAT, 0600));
     for (int i = 0; i < 6000 && access(flag, F_OK) == 0; i++)
         usleep(10000);
+}
+
+/* The text of a file, without the end of its line. False: there is no such file. */
+static bool text_of(const char *flag, char text[PATH_MAX])
+{
+    FILE *f = flag ? fopen(flag, "re") : NULL;
+
+    text[0] = '\0';
+    if (!f)
+        return false;
+    if (fgets(text, PATH_MAX, f))
+        text[strcspn(text, "\n")] = '\0';
+    fclose(f);
+    return true;
+}
+
+static bool path_of(int fd, char path[PATH_MAX])
+{
+    char name[40];
+    ssize_t n;
+
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+    n = readlink(name, path, PATH_MAX - 1);
+    path[n < 0 ? 0 : n] = '\0';
+    return n > 0;
+}
+
+/* Does the path of fd end with the text of the file? */
+static bool is_meant(const char *flag, int fd)
+{
+    char text[PATH_MAX], path[PATH_MAX];
+    size_t n, m;
+
+    if (!text_of(flag, text) || !path_of(fd, path))
+        return false;
+    n = strlen(path);
+    m = strlen(text);
+    return m > 0 && n >= m && strcmp(path + n - m, text) == 0;
+}
+
+static int unless_failing(int fd, int flags)
+{
+    if (fd < 0 || (flags & O_ACCMODE) != O_RDWR || !is_meant(getenv("FAIL_OPEN"), fd))
+        return fd;
+    close(fd);
+    errno = EMFILE;
+    return -1;
+}
+
+int open(const char *name, int flags, ...)
+{
+    int (*next)(const char *, int, ...) = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open");
+    mode_t mode = 0;
+    va_list ap;
+
+    if (flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) {
+        va_start(ap, flags);
+        mode = va_arg(ap, mode_t);
+        va_end(ap);
+    }
+    return unless_failing(next(name, flags, mode), flags);
+}
+
+int msync(void *start, size_t len, int flags)
+{
+    int (*next)(void *, size_t, int) = (int (*)(void *, size_t, int))dlsym(RTLD_NEXT, "msync");
+    const char *flag = getenv("SLOW_SYNC");
+
+    if (flag && access(flag, F_OK) == 0)
+        wait_for(flag);
+    return next(start, len, flags);
+}
+
+int fdatasync(int fd)
+{
+    int (*next)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+
+    if (is_meant(getenv("FAIL_SYNC"), fd)) {
+        errno = EIO;
+        return -1;
+    }
+    return next(fd);
 }
 
 int fallocate(int fd, int mode, off_t off, off_t len)
@@ -93,8 +189,11 @@ int fstatat(int dir, const char *name, struct stat *st, int flags)
 int fstat(int fd, struct stat *st)
 {
     int (*next)(int, struct stat *) = (int (*)(int, struct stat *))dlsym(RTLD_NEXT, "fstat");
-    const char *flag = getenv("FAIL_STAT");
+    const char *flag = getenv("FAIL_STAT"), *slow = getenv("SLOW_FSTAT");
     const int rc = next(fd, st);
+
+    if (is_meant(slow, fd))
+        wait_for(slow);
 
     if (rc < 0 || !flag || !S_ISREG(st->st_mode) || access(flag, F_OK) < 0)
         return rc;
@@ -106,18 +205,19 @@ int fsync(int fd)
 {
     int (*next)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
     const char *list = getenv("SYNCED");
-    char name[40], path[PATH_MAX];
-    ssize_t n;
+    char path[PATH_MAX + 1];
     int out;
 
-    snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
-    n = list ? readlink(name, path, sizeof(path) - 1) : -1;
-    if (n > 0) {
-        path[n] = '\n';
+    if (list && path_of(fd, path)) {
+        strcat(path, "\n");
         out = open(list, O_WRONLY | O_CREAT | O_APPEND, 0600);
-        if (write(out, path, (size_t)n + 1) < 0)
+        if (write(out, path, strlen(path)) < 0)
             abort();
         close(out);
+    }
+    if (is_meant(getenv("FAIL_SYNC"), fd)) {
+        errno = EIO;
+        return -1;
     }
     return next(fd);
 }
@@ -184,7 +284,7 @@ int openat(int dir, const char *name, int flags, ...)
     int fd;
 
     if (!(flags & O_CREAT))
-        return next(dir, name, flags);
+        return unless_failing(next(dir, name, flags), flags);
     va_start(ap, flags);
     fd = next(dir, name, flags, va_arg(ap, mode_t));
     va_end(ap);

@@ -115,7 +115,10 @@ static void look(struct row *r, struct control *c)
              : end.code == CONTROL_AWAY     ? control_error_text(end.code)
              : end.code == CONTROL_CROWD    ? "too many clients"
              : end.code == CONTROL_RESIZING ? "its pool gets another size at this moment"
-                                            : cm_strerror(end.code);
+             : end.code == CONTROL_NO_POOL
+                 ? "its pool cannot be opened again (see its log); it is tried every few seconds"
+             : end.code == CM_EFORGET ? "it gave its pool up (see its log): nothing is cached"
+                                      : cm_strerror(end.code);
 }
 
 static const char *mode_name(uint64_t mode)

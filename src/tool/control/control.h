@@ -38,6 +38,7 @@ struct control_end {
 #define CONTROL_BUSY (CONTROL_ERRNO - 16)
 #define CONTROL_CROWD (CONTROL_ERRNO - 11) /* too many clients */
 #define CONTROL_RESIZING (CONTROL_ERRNO - 115)
+#define CONTROL_NO_POOL (CONTROL_ERRNO - 19) /* after a resize it cannot be opened again yet */
 #define CONTROL_NO_DIRECTORY (CONTROL_ERRNO - 20)
 
 /* Beside numbers of the system, OS_TIMED_OUT and OS_INTERRUPTED. */
@@ -171,7 +172,7 @@ int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_r
 /* Where the pool is mounted, of the mounts that this process can see; NULL: nowhere. Free it. */
 char *owner_mounted_at(const char *pool);
 /* Waits some seconds if the owner of the pool is a mount that is ending. Has it closed the pool?
- * A mount that can be asked is asked first: one in another namespace looks as if it were ending. */
+ * One that is mounted and answers is not ending. */
 bool owner_leaves(const char *pool);
 /* Does the file lie on a mount that has this pool? Then a plain read of it uses the pool. */
 bool owner_serves(const char *pool, const char *path);

@@ -27,10 +27,12 @@ static int ask(const char *pool, const char *verb, uint64_t number,
         else if (error)
             rc = CM_EOWNED;
         else
-            rc = end.code == CONTROL_CROWD                                  ? CM_EOWNED
-                 : end.code == CONTROL_BUSY || end.code == CONTROL_RESIZING ? CM_EBUSY
-                 : end.code <= CONTROL_ERRNO                                ? CM_EIO
-                                                                            : end.code;
+            rc = end.code == CONTROL_CROWD ? CM_EOWNED
+                 : end.code == CONTROL_BUSY || end.code == CONTROL_RESIZING ||
+                         end.code == CONTROL_NO_POOL
+                     ? CM_EBUSY
+                 : end.code <= CONTROL_ERRNO ? CM_EIO
+                                             : end.code;
     }
     free(c);
     return rc;
@@ -202,19 +204,24 @@ int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_r
 
 /* ---- The end of the mount -------------------------------------------------------------------- */
 
-#define LOOKS 200 /* for 10 seconds */
+#define LEAVE_NS UINT64_C(10000000000)
 #define LOOK_SECONDS 0.05
+#define SOON_SECONDS 1
 
-static bool takes_clients(const char *pool)
+/* A mount that ends still takes clients for a while, but has no answer for them. */
+static bool answers(const char *pool)
 {
     struct control *c = calloc(1, sizeof(*c));
+    struct control_end end = { .code = 0 };
     uint64_t user = 0;
-    bool takes = c && os_owner(pool, &user) && control_open(c, pool, user) == 0;
+    bool does = c && os_owner(pool, &user) && control_open(c, pool, user) == 0;
 
-    if (takes)
+    if (does) {
+        does = control_ask(c, "status", 0, "", SOON_SECONDS, NULL, &end) == 0;
         control_close(c);
+    }
     free(c);
-    return takes;
+    return does;
 }
 
 char *owner_mounted_at(const char *pool)
@@ -239,34 +246,33 @@ char *owner_mounted_at(const char *pool)
     return point;
 }
 
-/* A mount in another namespace is seen by its socket only. */
-static bool is_mounted(const char *pool)
+/* One that was unmounted just now may still answer. */
+static bool serves(const char *pool)
 {
     char *point = owner_mounted_at(pool);
     const bool mounted = point != NULL;
 
     free(point);
-    return mounted && takes_clients(pool);
+    return mounted && answers(pool);
 }
 
-/* `umount` returns before the mount has closed its pool, and before it has closed its socket. */
+/* `umount` returns before the mount has closed its pool, and before it has closed its socket. Of a
+ * killed one the memory goes before its files. */
 bool owner_leaves(const char *pool)
 {
+    const uint64_t begun = os_wall_time();
     cm_info info = { .struct_size = sizeof(info) };
     char program[OS_PROGRAM];
-    bool owned = true;
 
-    if (is_mounted(pool))
-        return false;
-
-    for (int k = 0; k < LOOKS && !os_interrupted(); k++) {
-        owned = cm_pool_info(pool, &info) == 0 && info.owned;
+    while (!os_interrupted() && os_wall_time() - begun < LEAVE_NS) {
+        if (cm_pool_info(pool, &info) != 0 || !info.owned)
+            return true;
         os_program(info.owner_pid, program);
-        if (!owned || strcmp(program, "cachemax-mount") != 0)
-            break;
+        if (strcmp(program, "cachemax-mount") != 0 || serves(pool))
+            return false;
         os_sleep(LOOK_SECONDS);
     }
-    return !owned;
+    return false;
 }
 
 /* ---- Cat ------------------------------------------------------------------------------------- */
