@@ -466,6 +466,17 @@ static void test_pool_skipped(void)
     pool_end(&p);
 }
 
+/* The first block from this one on that the pool refuses, because it has not seen it before. The
+ * ghost takes one block in 13000 for another (ghost.c). */
+static uint64_t refused_from(cm_file *f, uint64_t block)
+{
+    for (unsigned k = 0; k < 3; k++, block++)
+        if (put(f, block, 1) == CM_NOT_STORED_POLICY)
+            return block;
+    CHECK(false);
+    return block;
+}
+
 /* AUTO in a loop longer than the pool: first-time blocks are refused, and the blocks that stay are
  * hit. */
 static void test_pool_auto(void)
@@ -480,24 +491,25 @@ static void test_pool_auto(void)
         sweep(f, n);
     CHECK(p.c->policy.ring.remembered);
     cm_stats_data before = pool_stats(p.c);
-    CHECK_EQ(put(f, 5 * n, 1), CM_NOT_STORED_POLICY);
+    uint64_t b = refused_from(f, 5 * n);
     CHECK_EQ(STAT(p.c, refused_policy), before.refused_policy + 1);
-    CHECK_EQ(put(f, 5 * n, 1), 0); /* the ghost remembers it */
-    CHECK_EQ(look(f, 5 * n, 1), RIGHT);
+    CHECK_EQ(put(f, b, 1), 0); /* the ghost remembers it */
+    CHECK_EQ(look(f, b, 1), RIGHT);
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_KEEP), 0);
-    CHECK_EQ(put(f, 5 * n + 1, 1), 0); /* the caller's advice overrides the rule */
+    CHECK_EQ(put(f, b + 1, 1), 0); /* the caller's advice overrides the rule */
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_NORMAL), 0);
     /* One run: some are remembered, some not. */
     uint8_t data[4 * CM_BLOCK_SIZE];
-    CHECK_EQ(put(f, 6 * n + 2, 1), CM_NOT_STORED_POLICY);
-    cm_miss m = miss_of(f, 6 * n * BLK, 4 * BLK);
+    b = refused_from(f, 6 * n + 2);
+    cm_miss m = miss_of(f, (b - 2) * BLK, 4 * BLK);
     for (unsigned i = 0; i < 4; i++)
-        content(1, 6 * n + i, data + i * BLK);
+        content(1, b - 2 + i, data + i * BLK);
     before = pool_stats(p.c);
     CHECK_EQ(cm_fill(f, &m, data, sizeof(data), 0), CM_NOT_STORED_POLICY);
-    CHECK_EQ(STAT(p.c, fill_blocks), before.fill_blocks + 1);
-    CHECK_EQ(STAT(p.c, refused_policy), before.refused_policy + 3);
-    CHECK_EQ(look(f, 6 * n + 2, 1), RIGHT);
+    const uint64_t stored = pool_stats(p.c).fill_blocks - before.fill_blocks;
+    CHECK(stored == 1 || stored == 2); /* two: the ghost takes one for another */
+    CHECK_EQ(STAT(p.c, refused_policy), before.refused_policy + 4 - stored);
+    CHECK_EQ(look(f, b, 1), RIGHT);
     detach(f);
     p.o.policy = CM_POLICY_S3R;
     pool_again(&p);
