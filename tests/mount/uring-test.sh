@@ -212,6 +212,16 @@ PY
 # ---- Requests that wait -------------------------------------------------------------------------
 
 readers='' number=0
+# It has its file open, and its read is in flight: it neither runs nor opens. Seen twice, because
+# it may have waited for something else.
+waits_in_read() { # PROCESS FILE
+  local k
+  for k in 1 2; do
+    [ "$(readlink "/proc/$1/fd/0")" = "$org/$2" ]
+    grep -q '^State:.[SD]' "/proc/$1/status"
+    sleep 0.05
+  done
+}
 # Programs on the first CPU, almost as many as may wait there, wait for an origin that does not
 # answer.
 hang_readers() {
@@ -224,8 +234,9 @@ hang_readers() {
   for k in $(seq $number); do
     taskset -c 0 dd if="cold$k" of=/dev/null bs=4k count=1 iflag=direct status=none &
     readers="$readers $!"
+    wait_for 60 waits_in_read $! "cold$k"
   done
-  wait_for 60 test -e "$SLOW_ORIGIN.reading"
+  test -e "$SLOW_ORIGIN.reading"
 }
 release() { # the origin answers again
   rm -f "$SLOW_ORIGIN" "$SLOW_ORIGIN.reading"
@@ -235,7 +246,6 @@ t_beside() {
   local begun=$SECONDS
   warm a
   hang_readers
-  sleep 1 # the others, too
   for _ in $(seq 50); do
     timeout 40 taskset -c 0 dd if=a of=/dev/null bs=64k count=16 iflag=direct status=none
     echo line | taskset -c 0 dd of=written oflag=append conv=notrunc status=none
