@@ -694,6 +694,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     begin();
     compare_all();
+    puts("random: at work");
     while (!stopped && run.done < run.ops && (!run.end || time(NULL) < run.end))
         step();
     compare_all();

@@ -311,6 +311,8 @@ int main(int argc, char **argv)
         return 2;
     }
     state = (uint64_t)getpid();
+    puts("soak: at work");
+    fflush(stdout);
     if (!strcmp(what, "make"))
         make_tree(atoll(argv[3]), atoll(argv[4]) << 10);
     else if (tree)

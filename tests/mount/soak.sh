@@ -46,7 +46,7 @@ start() { # NAME COMMAND...
 }
 start_users() {
   local n
-  rm -f "$shm/ending"
+  rm -f "$shm/ending" "$shm/"*.out
   for n in 1 2; do
     start random$n "$random" "$org/random$n" --below "$below/random$n" --seed $RANDOM \
       --ops 1000000000000 --until-gone
@@ -55,6 +55,10 @@ start_users() {
   start churn "$soak" churn "$org/small"
   commands &
   pid[commands]=$!
+  # A mount that is killed before they have opened its directory would tell nothing.
+  for n in $users; do
+    eventually grep -q 'at work$' "$shm/$n.out" || fail "$n begins" "$(head -n 1 "$shm/$n.err")"
+  done
 }
 
 # One command: its status is 0, or 7 (no room in the pool), while the mount is there. What random.c
