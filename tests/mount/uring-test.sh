@@ -325,6 +325,109 @@ with_slow() { # NAME FUNCTION STATUS: of the mount; the function may end it
   [ "$status" = "$3" ] || fail "$1: its end" "status $status"
 }
 
+# ---- Together with other options ----------------------------------------------------------------
+
+# Threads change and read parts of a file of which they keep the bytes; at last it is at the origin.
+changes() {
+  python3 - "$org/dir/changes" "$below/dir/changes" <<'PY'
+import os, random, sys, threading
+path, below = sys.argv[1:]
+SIZE, wrong = 500000, []
+whole = [bytearray(random.Random(n).randbytes(SIZE)) for n in range(4)]
+with open(path, "wb") as f:
+    f.write(b"".join(whole))
+def work(n):
+    r, mine = random.Random(n), whole[n]
+    fd = os.open(path, os.O_RDWR)
+    for _ in range(150):
+        at, size = r.randrange(SIZE - 9000), r.randrange(1, 9000)
+        if r.random() < 0.5:
+            mine[at:at + size] = r.randbytes(size)
+            os.pwrite(fd, mine[at:at + size], n * SIZE + at)
+        elif os.pread(fd, size, n * SIZE + at) != mine[at:at + size]:
+            wrong.append((n, at, size))
+    os.fsync(fd)
+    os.close(fd)
+threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+for t in threads: t.start()
+for t in threads: t.join()
+for name in path, below:
+    with open(name, "rb") as f:
+        if f.read() != b"".join(whole):
+            sys.exit("%s has other bytes" % name)
+if wrong:
+    sys.exit("wrong bytes: %s" % wrong[:3])
+PY
+}
+resized() { # the size changes while a program reads, and both ways
+  local reader rc=0
+  while [ ! -e "$work/enough" ]; do
+    cmp <(dd if="$org/a" bs=64k iflag=direct status=none) "$below/a" || exit 1
+  done &
+  reader=$!
+  "$cm" resize "$pool" 48MiB >/dev/null && "$cm" resize "$pool" 40MiB >/dev/null || rc=1
+  : > "$work/enough"
+  wait $reader || rc=1
+  rm "$work/enough"
+  same "$(stat -c %s "$pool") $rc" "41943040 0"
+}
+quota_kept() {
+  local used
+  for _ in 1 2; do dd if="$org/dir/much" of=/dev/null bs=1M iflag=direct status=none; done
+  used=$("$cm" list --json | grep -A 1 '"path": "dir"' |
+    sed -n 's/.*"used_bytes": \([0-9]*\).*/\1/p')
+  [ "$used" -gt 3000000 ] && [ "$used" -le 4194304 ]
+}
+quota_and_size() {
+  resized
+  quota_kept
+}
+# t_together FUNCTION [OPTION...]: also killed, and warm after that.
+t_together() {
+  local extra=$1 hits
+  shift
+  do_mount "$@"
+  eventually comes_by io_uring
+  warm "$org/a"
+  changes
+  $extra
+  kill -9 "$mount_pid"
+  wait "$mount_pid" || :
+  do_mount "$@"
+  hits=$(stat_of hit_blocks)
+  cmp <(dd if="$org/a" bs=128k iflag=direct status=none) "$below/a"
+  eventually comes_by io_uring
+  [ $(($(stat_of hit_blocks) - hits)) -ge 1000 ]
+  cmp "$org/dir/changes" "$below/dir/changes"
+  do_unmount
+  is_clean
+}
+t_service() {
+  via=service backing=(--service "$socket")
+  t_together true
+}
+# Several directories have no io_uring yet. The log says so, and they are served.
+t_dirs() {
+  local lines
+  lines=$(wc -l < "$work/log")
+  do_mount "$work/two"
+  wait_for 60 line_of_log 'io_uring is not used with several directories'
+  comes_by /dev/fuse
+  changes
+  cmp "$org/a" "$below/a"
+  cmp "$work/two/b" "$work/b"
+  kill "$mount_pid"
+  wait_mount
+  same "$status" 0
+  is_clean
+}
+together() { # NAME FUNCTION [ARG...]
+  wanted "$1" || return 0
+  new_pool 40MiB
+  check_at / "$@"
+  fusermount3 -u -z "$org" 2>/dev/null # of a check that failed
+}
+
 # Checks of another script, with io_uring.
 t_other() { # SCRIPT CHECKS [OPTION...]
   local script=$1
@@ -391,6 +494,15 @@ for k in beside kill term term_twice; do
   new_pool 32MiB
   with_slow "$name" t_$k $ends
 done
+mkdir "$below/dir" "$work/two"
+head -c 6M /dev/urandom > "$below/dir/much"
+head -c 100000 /dev/urandom > "$work/b"
+cp "$work/b" "$work/two"
+sleep 0.3 # their times are no longer fresh
+together "a quota, and another size" t_together quota_and_size --quota dir=4M
+together "writes held back" t_together resized -o writeback
+together "a service" t_service
+together "several directories" t_dirs
 check "killed beside direct writes" t_other bare-test.sh \
   '^(asynchronous direct writes|killed beside)'
 check "stores in mappings at the end" t_other end-test.sh '^(SIGTERM|a lazy unmount)'
