@@ -372,6 +372,7 @@ native_suites() { # DIR
   also mount/service bash "$here/mount/mount-test.sh" "$b" --service
   also mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
   also mount/service-sessions bash "$here/mount/sessions-test.sh" "$b" --service
+  also mount/service-coherence bash "$here/mount/coherence-test.sh" "$b" --service
   also mount/service-kills bash "$here/mount/service-test.sh" "$b"
   also mount/service-random bash "$here/mount/random-test.sh" "$b" --service
   need prometheus || :

@@ -30,6 +30,9 @@ struct remote {
     int fd;
     cm_file *own;      /* in mnt.cache; identify() needs it before the inode has it */
     _Atomic bool lost; /* a sync failed, and the service may not know */
+    /* Held by a validation until the service knows of it: who sees its result in `own` must not
+     * read from the service before that. */
+    pthread_mutex_t validating;
 };
 
 static cmc_client *client;
@@ -256,9 +259,11 @@ static int service_attach(struct inode *i, int fd, const cm_validator *v, uint32
         return rc;
     }
     *r = (struct remote){ .inode = i, .fd = fd, .own = cf, .lost = is_untold(&i->id) };
+    pthread_mutex_init(&r->validating, NULL);
     e = cmc_file_open(client, &i->id, flags, identify, r, &r->file);
     if (e < 0) {
         cm_file_close(cf);
+        pthread_mutex_destroy(&r->validating);
         free(r);
         return e;
     }
@@ -276,6 +281,7 @@ static void service_detach(struct inode *i)
         cm_file_close(i->cf);
     }
     cmc_file_close(r->file);
+    pthread_mutex_destroy(&r->validating);
     free(r);
     i->remote = NULL;
 }
@@ -294,13 +300,14 @@ static int service_revalidate(struct inode *i, const cm_validator *v)
     struct remote *r = i->remote;
     int rc;
 
+    pthread_mutex_lock(&r->validating);
     cm_file_get_info(i->cf, &was);
     rc = cm_file_revalidate(i->cf, v);
     cm_file_get_info(i->cf, &is);
-    if (rc == 0 && !was.racy && !was.want_validator && was.incarnation == is.incarnation)
-        return rc;
-    if (cmc_file_revalidate(r->file) < 0)
+    if ((rc != 0 || was.racy || was.want_validator || was.incarnation != is.incarnation) &&
+        cmc_file_revalidate(r->file) < 0)
         (void)cmc_invalidate(r->file, 0, CM_ALL);
+    pthread_mutex_unlock(&r->validating);
     return rc;
 }
 
