@@ -138,6 +138,21 @@ bool coherence_unchanged(struct inode *i)
     return same;
 }
 
+bool coherence_moved(struct inode *i)
+{
+    struct stat st;
+    bool moved;
+
+    /* Beside a network nobody asks the server once more for each read. */
+    if (number_far(i->device) || times_tell(i) || !coherence_begin(i, &st))
+        return false;
+    if (pthread_mutex_trylock(&i->lock))
+        return true; /* being validated, mostly */
+    moved = i->seen.known && !equal(&i->seen, &st);
+    pthread_mutex_unlock(&i->lock);
+    return moved;
+}
+
 /* ---- The look ------------------------------------------------------------------------------ */
 
 static void look_at(struct inode *i)
@@ -164,22 +179,23 @@ static void look_at(struct inode *i)
         file_detach_idle(i);
 }
 
-/* What the kernel knows of the attributes goes with the pages, also if there are none. */
-bool coherence_look_at(struct inode *i)
+/* What the kernel knows of the attributes goes with the pages, also if there are none. Others may
+ * have seen the change first, who drop pages only. What the kernel was told at the open is not
+ * known here. */
+bool coherence_look_at(struct inode *i, bool first)
 {
-    struct sight was, is;
+    const struct sight was = i->watch_saw;
+    struct sight is;
     struct stat st;
 
-    pthread_mutex_lock(&i->lock);
-    was = i->seen;
-    pthread_mutex_unlock(&i->lock);
     look_at(i);
     pthread_mutex_lock(&i->lock);
     is = i->seen;
     pthread_mutex_unlock(&i->lock);
-    if (!atomic_load(&i->pages) &&
-        (is.size != was.size || memcmp(&is.ctim, &was.ctim, sizeof(is.ctim)) != 0))
+    if (first ? !atomic_load(&i->pages)
+              : is.size != was.size || memcmp(&is.ctim, &was.ctim, sizeof(is.ctim)) != 0)
         direct_drop(i);
+    i->watch_saw = is;
     return !coherence_begin(i, &st) || equal(&is, &st);
 }
 

@@ -105,8 +105,11 @@ static bool use_known(struct inode *i, int *code)
 
 /* ---- Warming --------------------------------------------------------------------------------- */
 
+#define WARM_TRIES 4 /* of a file that others change meanwhile */
+
 struct warming {
     struct control_client *client;
+    struct inode *inode;
     int fd;
 };
 
@@ -120,8 +123,9 @@ static int on_progress(void *ctx, uint64_t done, uint64_t total)
 static int64_t from_origin(void *ctx, uint64_t off, void *buf, size_t len)
 {
     const struct warming *w = ctx;
+    const int64_t n = read_origin(w->fd, off, buf, len);
 
-    return read_origin(w->fd, off, buf, len);
+    return n >= 0 && coherence_moved(w->inode) ? CM_EMOVED : n;
 }
 
 /* The inode is in use. Its descriptor may be closed at an end that does not wait for this. What a
@@ -131,8 +135,10 @@ static int warm_attached(struct inode *i, struct warming *w, uint64_t rate, uint
 {
     cm_warm_options o = CM_WARM_OPTIONS_INIT;
     cm_warm_report report = CM_WARM_REPORT_INIT;
-    int rc;
+    cm_file_info info = { .struct_size = sizeof(info) };
+    int rc = CM_EMOVED;
 
+    w->inode = i;
     w->fd = times_tell(i) ? fstab_open(i->fd, O_RDONLY | O_CLOEXEC | times_flags(i))
                           : fcntl(i->rfd, F_DUPFD_CLOEXEC, 3);
     if (w->fd < 0)
@@ -140,7 +146,11 @@ static int warm_attached(struct inode *i, struct warming *w, uint64_t rate, uint
     o.bytes_per_second = rate;
     o.progress = on_progress;
     o.progress_ctx = w;
-    rc = mnt.backing->warm(i, off, len, &o, from_origin, w, &report);
+    for (int k = 0; k < WARM_TRIES && rc == CM_EMOVED; k++) {
+        if (k)
+            (void)file_revalidate(i, &info);
+        rc = mnt.backing->warm(i, off, len, &o, from_origin, w, &report);
+    }
     close(w->fd);
     (void)control_is(w->client, "cached", report.cached);
     (void)control_is(w->client, "stored", report.stored);

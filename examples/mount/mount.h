@@ -225,6 +225,9 @@ struct inode {
     bool watch_own;       /* an event may be of this mount's change */
     uint64_t watch_begun; /* changes_begun when the watch was set; UINT64_MAX: one was going on */
     uint64_t watch_busy;  /* changes_begun when it was seen last, if it is watch_own */
+    bool watch_fresh;     /* no look since it was opened */
+
+    struct sight watch_saw; /* at the last look; its thread's */
 
     /* lru lock: idle attached inodes; membership holds a reference. */
     struct inode *lru_prev, *lru_next;
@@ -516,9 +519,15 @@ void coherence_end(struct inode *i, const struct stat *st, bool sound);
 void coherence_seen(struct inode *i, const struct stat *st, bool sound); /* inode.lock held */
 /* Is it as a validation has found it that was accepted? False also if that would take a wait. */
 bool coherence_unchanged(struct inode *i);
+/* Does it differ from what the last validation has found, or may it? To be asked after a read of
+ * the origin, before what was read is stored: it may be newer than the validator it would be stored
+ * under. If nobody has synced it, a power cut takes the change back, and the new times with it, but
+ * not what is stored. */
+bool coherence_moved(struct inode *i);
 void coherence_look(bool far); /* now and then, by the keeper: at the files that are open */
-/* By watch.c: the kernel says that it has changed. False: look again, it could not be judged. */
-bool coherence_look_at(struct inode *i);
+/* By watch.c's thread: the kernel says that it has changed, or (`first`) it was opened. False: look
+ * again, it could not be judged. */
+bool coherence_look_at(struct inode *i, bool first);
 
 /* watch.c: nothing of it is needed, and nobody waits for it. */
 void watch_start(void);

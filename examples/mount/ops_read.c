@@ -142,6 +142,7 @@ static void reply_early(struct reading *r, size_t n)
     reply_read(r->req, r->inode, r->off, r->buf, n < r->size ? n : r->size);
 }
 
+/* Reads what is stored. */
 static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
 {
     struct reading *r = ctx;
@@ -149,7 +150,7 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
 
     if (r->early && !r->replied && n >= 0 && off == r->off && buf == r->buf && len >= r->size)
         reply_early(r, (size_t)n);
-    return n;
+    return n >= 0 && coherence_moved(r->inode) ? CM_EMOVED : n; /* the reader reads it once more */
 }
 
 /* --paranoid: what the cache would answer, compared. Without memory it is not used. */
@@ -164,7 +165,8 @@ static int64_t read_compared(struct reading *r)
     paranoid_begin(&p, r->inode);
     n = mnt.backing->read_through(r->inode, r->off, r->buf, r->size, origin_read, r);
     if (n >= 0)
-        n = paranoid_end(&p, r->buf, n, origin_read(r, r->off, origin, r->size), origin, r->off);
+        n = paranoid_end(&p, r->buf, n, read_origin(r->fd, r->off, origin, r->size), origin,
+                         r->off);
     free(origin);
     return n;
 }

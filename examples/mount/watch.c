@@ -157,7 +157,7 @@ void watch_opened(struct inode *i)
     if (!atomic_load(&watch.running) || number_far(i->device))
         return;
     pthread_mutex_lock(&watch.lock);
-    i->watch_open = i->watch_own = true;
+    i->watch_open = i->watch_own = i->watch_fresh = true;
     i->watch_busy = atomic_load(&i->changes_begun);
     put_in_list(i, cm_now() + FRESH_NS);
     pthread_mutex_unlock(&watch.lock);
@@ -238,19 +238,20 @@ static bool is_quiet(struct inode *i)
 
 static void look_at(struct inode *i)
 {
-    bool ready;
+    bool ready, first;
 
     pthread_mutex_lock(&watch.lock);
+    first = i->watch_fresh;
     ready = i->watch_open && is_quiet(i);
     if (ready) {
         set_watch(i);
-        i->watch_own = false;
+        i->watch_own = i->watch_fresh = false;
         i->watch_looked_ns = cm_now();
     } else if (i->watch_open) {
         put_in_list(i, cm_now() + OWN_NS);
     }
     pthread_mutex_unlock(&watch.lock);
-    if (!ready || coherence_look_at(i))
+    if (!ready || coherence_look_at(i, first))
         return;
     pthread_mutex_lock(&watch.lock);
     if (i->watch_open)

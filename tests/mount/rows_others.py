@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_others.py - the mutants of others who write the origin, and of the service."""
 from rows import (ATTR, CACHE, COHERENCE, CREDS, KEEPER, MAIN, OPEN, PARANOID, PLACE, READ, ROOM,
-                  SERVICE, TIMES, WATCH, _m)
+                  SERVICE, STEER, TIMES, WATCH, _m)
 
 OF_OTHERS = [
     # Who writes
@@ -41,6 +41,18 @@ OF_OTHERS = [
        READ, 'return !coherence_unchanged(i);', 'return false;'),
     _m('strict: writers', 'strict believes times that were seen beside a writer', 'coherence',
        '^strict(: each read.*)?$', COHERENCE, 'same = i->seen.sound && equal', 'same = equal'),
+    _m('strict: service', 'a validation does not wait until the service knows of another one',
+       'coherence --service', '^strict(: each read.*)?$', SERVICE,
+       '    pthread_mutex_lock(&r->validating);\n', '',
+       '    pthread_mutex_unlock(&r->validating);\n', ''),
+    _m('others: moved', 'what is read since somebody changed the file is stored', 'coherence',
+       '^written since', READ,
+       'return n >= 0 && coherence_moved(r->inode) ? CM_EMOVED : n;', 'return n;'),
+    _m('others: moved, warm', 'warm goes on beside changes of others', 'coherence',
+       '^written since', STEER,
+       'return n >= 0 && coherence_moved(w->inode) ? CM_EMOVED : n;', 'return n;'),
+    _m('others: moved, again', 'warm does not begin again', 'coherence', '^written since', STEER,
+       'k < WARM_TRIES && rc == CM_EMOVED', 'k < 1 && rc == CM_EMOVED'),
     _m('others: pages', 'the kernel keeps the pages of a file that others changed', 'coherence',
        '^close-to-open(: a mapping follows)?$',
        COHERENCE, 'if (changed && atomic_load(&i->pages))', 'if (0)'),
@@ -57,7 +69,10 @@ OF_OTHERS = [
        'if (i->watch_number != 0 || !i->watch_open || i->watch_looked_ns)'),
     _m('told, attributes', 'attributes of a file without pages stay', 'coherence',
        '^told(: attributes of what was never read)?$', COHERENCE,
-       'if (!atomic_load(&i->pages) &&', 'if (0 &&'),
+       '        direct_drop(i);\n    i->watch_saw = is;\n', '        ;\n    i->watch_saw = is;\n'),
+    _m('told, seen by others', 'attributes stay if the keeper has validated the file first',
+       'coherence --service', '^told(: (what is open follows|attributes of what was never read))?$',
+       COHERENCE, 'const struct sight was = i->watch_saw;', 'const struct sight was = i->seen;'),
     _m('told, own writes', 'the own writes count as those of others', 'coherence',
        "^told(: beside the mount's own writes)?$", WATCH,
        'i->watch_own = i->watch_busy != i->watch_begun;', 'i->watch_own = false;'),
@@ -120,7 +135,7 @@ OF_OTHERS = [
        'begun(i, b, rc, (b->told = (cmc_bracket){ .claim = -1 }, 0))'),
     _m('service: other versions', 'the service is not told that somebody changed the file',
        'sessions --service', '^shared',
-       SERVICE, ' && was.incarnation == is.incarnation)\n', ')\n'),
+       SERVICE, ' || was.incarnation != is.incarnation)', ')'),
     _m('service: times', 'a power cut may leave a write that it did not see beside the old times',
        'service', '^what is written while it is away$',
        CACHE, '(void)mark(i, (unsigned)w->connection + 1);', '(void)w;'),
@@ -134,7 +149,7 @@ OF_OTHERS = [
        '^what is left out while it is away$', CACHE, '(void)mark(i, RAW_MARK);', '(void)0;'),
     _m('service: own versions', 'the service gets no validator after a write',
        'service', '^warm after a write and a kill',
-       SERVICE, 'if (rc == 0 && !was.racy && !was.want_validator &&', 'if (rc == 0 &&'),
+       SERVICE, 'if ((rc != 0 || was.racy || was.want_validator || ', 'if ((rc != 0 || '),
     _m('service: another pool', 'a new service does not learn of an older loss', 'sync --service',
        '^a new pool after', SERVICE, '    if (is_bypassed(r->own))\n', '    if (0)\n'),
     _m('service: beginning of a read', 'a read gets the block that it begins in', 'service',
