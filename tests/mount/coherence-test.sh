@@ -277,7 +277,7 @@ told() { # HOW...
   done
 }
 
-# ---- What is not yet validated --------------------------------------------------------------------
+# ---- What is not yet validated -------------------------------------------------------------------
 
 # Others have written it since it was validated. What is read then is not stored: a power cut might
 # take their write back, and its times, and the block would be newer than the file.
@@ -367,7 +367,7 @@ for n in range(200): # with the writer's descriptor open all the time
         got = os.pread(reader, 6, n * 400)
         assert got == want, (n, want, got)
 os.close(writer)
-for n in range(2000): # with one that is opened and closed for each change, beside the looks of others
+for n in range(2000): # with one that is opened and closed for each change; the mount looks, too
     want = b"%06d" % (n + 1000)
     with open(sys.argv[1], "r+b") as w:
         w.seek(n % 200 * 400)
