@@ -52,6 +52,7 @@ die() { echo "guest.sh: $*" >&2; exit 125; }
 skip() { echo "skip: $*"; exit 77; }
 usage() { sed -n '/^# usage:/,/^# Exit/s/^# \{0,1\}//p' "$0"; }
 
+all=("$@")
 while [ $# -gt 0 ]; do
   case $1 in
   --) shift; break ;;
@@ -369,7 +370,8 @@ if [ -n "$mce" ]; then
 fi
 
 now() { echo "${EPOCHREALTIME/./}"; } # microseconds
-deadline=$(($(now) + timeout * 1000000)) started='' cut_at='' cut='' late=''
+deadline=$(($(now) + timeout * 1000000)) started='' cut_at='' cut='' late='' hung=''
+boot_deadline=$((deadline - timeout * 500000))
 while kill -0 "$qemu"; do
   t=$(now)
   if [ -z "$started" ] && grep -q 'guest: start' "$work/kernel.log" &&
@@ -380,6 +382,11 @@ while kill -0 "$qemu"; do
   fi
   if [ -n "$cut_at" ] && [ "$t" -ge "$cut_at" ]; then
     cut=1
+    kill -9 "$qemu"
+    wait "$qemu"
+  elif [ -z "$started${GUEST_AGAIN:-}" ] && [ "$t" -ge $boot_deadline ] &&
+    ! grep -q 'guest: start' "$work/kernel.log"; then
+    hung=1
     kill -9 "$qemu"
     wait "$qemu"
   elif [ "$t" -ge "$deadline" ]; then
@@ -393,6 +400,11 @@ done 2>/dev/null
 wait "$qemu" 2>/dev/null
 ended=$?
 wait "$tail" 2>/dev/null # it ends with qemu
+if [ -n "$hung" ]; then # an emulated kernel rarely hangs in its boot; that tells nothing
+  echo "guest.sh: no boot within $((timeout / 2)) s: once more" >&2
+  cleanup
+  GUEST_AGAIN=1 exec bash "$0" "${all[@]}"
+fi
 [ -z "$log" ] || cp "$work/kernel.log" "$log"
 rc=$(sed -n 's/.*guest: exit \([0-9]*\).*/\1/p' "$work/kernel.log" | head -n 1)
 [ -z "$rc" ] || exit "$rc"
