@@ -67,7 +67,8 @@ struct backing {
     int (*look_up)(const cm_file_id *id); /* 0, or CM_EABSENT: the pool does not know the file */
     int (*warm)(struct inode *i, uint64_t off, uint64_t len, const cm_warm_options *o,
                 cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report);
-    /* Bytes of a range of CMC_COUNT_MAX at most; *kept: is the file pinned? */
+    uint64_t count_max; /* bytes that one call of cached() may count */
+    /* *kept: is the file pinned? */
     int (*cached)(struct inode *i, uint64_t offset, uint64_t len, uint64_t *bytes, int *kept);
     int (*keep)(struct inode *i, int keep);
     int (*drop)(struct inode *i); /* all that is cached of it, durably */

@@ -475,6 +475,8 @@ const struct backing backing_pool = { .open = pool_open,
                                       .sync_end = pool_sync_end,
                                       .look_up = pool_look_up,
                                       .warm = pool_warm,
+                                      /* As long as it takes to read all headers. */
+                                      .count_max = CM_ALL,
                                       .cached = pool_cached,
                                       .keep = pool_keep,
                                       .drop = pool_drop,

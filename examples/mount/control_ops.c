@@ -363,12 +363,14 @@ static int forget(struct control_client *c, struct inode *i, const struct contro
 
 static int count(struct control_client *c, struct inode *i, uint64_t size, uint64_t *bytes)
 {
-    uint64_t some;
+    const uint64_t most = mnt.backing->count_max;
+    uint64_t at = 0, n, some;
     int kept, rc = 0;
 
     *bytes = 0;
-    for (uint64_t at = 0; at < size && rc == 0 && !control_cancelled(c); at += CMC_COUNT_MAX) {
-        rc = mnt.backing->cached(i, at, CMC_COUNT_MAX, &some, &kept);
+    for (; at < size && rc == 0 && !control_cancelled(c); at += n) {
+        n = size - at < most ? size - at : most;
+        rc = mnt.backing->cached(i, at, n, &some, &kept);
         *bytes += some;
     }
     return rc;

@@ -340,6 +340,14 @@ t_cached() {
   status 1 "$cm" cached none
   rm unknown
 }
+# As long as the pool is large, not the file.
+t_cached_huge() {
+  truncate -s 4T huge
+  dd if=huge of=/dev/null bs=4k count=1 skip=500000000 iflag=direct status=none
+  timeout 60 "$cm" cached huge > "$work/out"
+  grep -Eq '[1-9][0-9.]* [KM]iB of 4.00 TiB' "$work/out"
+  rm huge
+}
 t_cached_leaves_no_record() {
   local before
   for n in $(seq 20); do echo "$n" > "$below/r$n"; done
@@ -472,6 +480,7 @@ programs() {
   check "forget" t_forget
   [ $has_below = 0 ] || check "forget what was changed behind the mount" t_changed_behind
   check "cached" t_cached
+  check "cached of a huge file" t_cached_huge
   [ $has_below = 0 ] || check "cached leaves no record" t_cached_leaves_no_record
   check "mode" t_mode
   check "list" t_shown
