@@ -486,6 +486,7 @@ asan=''
 
 # ---- other compilers, sanitizers -----------------------------------------------------------------
 if [ $all = yes ]; then
+  also packages bash "$here/packages/packages-test.sh" "$b"
   if [ "$asan" ]; then
     also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next two mostly wait
     also asan/mount/service-kills bash "$here/mount/service-test.sh" "$b-asan" --kills 5

@@ -163,7 +163,7 @@ empty "files are as .editorconfig says" "$(
   echo "$texts" | LC_ALL=C xargs awk '
     /[ \t]$/ { print FILENAME ":" FNR ": blanks at the end" }
     /\r/ { print FILENAME ":" FNR ": a carriage return" }
-    /\t/ && FILENAME !~ /(^|\/)Makefile$|\.mk$/ { print FILENAME ":" FNR ": a tab" }'
+    /\t/ && FILENAME !~ /(^|\/)Makefile$|\.mk$|debian\/rules$/ { print FILENAME ":" FNR ": a tab" }'
   for f in $texts; do
     case $(tail -c 2 "$f" | tr '\n' '$') in
     '$$' | *[!$]) echo "$f: does not end with one newline" ;;

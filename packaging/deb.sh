@@ -1,0 +1,33 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# deb.sh OUT - builds the Debian packages of this source, for this machine's architecture, into OUT.
+#
+# packaging/debian is copied to where the tools want it, in a copy of the source: what git has of
+# it, or, in an unpacked release, all of it. Installs what the build needs, if it may.
+set -eu
+: "${1:?usage: deb.sh OUT}"
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+top=$(cd "$(dirname "$0")/.." && pwd)
+. "$top/examples/need.sh"
+need debhelper dh-python meson pkg-config libfuse3-dev liblmdb-dev liblzma-dev libmicrohttpd-dev \
+  libsqlite3-dev libxxhash-dev >&2
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-deb.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/source"
+cd "$top"
+if [ -e .git ]; then
+  git ls-files -z | tar -c --null -T - | tar -x -C "$work/source"
+else
+  tar -c --exclude=./build . | tar -x -C "$work/source"
+fi
+cd "$work/source"
+cp -r packaging/debian debian
+# A build on a busy machine is no faster for more jobs than processors.
+dpkg-buildpackage -b -us -uc -j"$(nproc)" >"$work/log" 2>&1 || {
+  tail -n 30 "$work/log" >&2
+  exit 1
+}
+cp "$work"/*.deb "$work"/*.changes "$work"/*.buildinfo "$out"
+ls "$out"/*.deb

@@ -1,0 +1,176 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# packages-test.sh BUILD [--clean] - what others build with and install.
+#
+# - CMakeLists.txt compiles the same files as meson.build, and a program can take it in with
+#   FetchContent.
+# - The Debian packages: built (packaging/deb.sh), judged by lintian, installed, used as a programmer
+#   would (packaging/debian/tests/build-and-read), and removed without a trace. That happens in a
+#   copy of this system (an overlay, so that nothing here changes); with --clean in a new system that
+#   debootstrap makes, which has nothing but Debian's smallest set, and takes minutes.
+#
+# BUILD is a native build. The last line is "N passed, N failed, N skipped".
+set -u
+: "${1:?usage: packages-test.sh BUILD [--clean]}"
+build=$(realpath "$1")
+clean=${2:-}
+top=$(cd "$(dirname "$0")/../.." && pwd)
+# shellcheck source=../../examples/need.sh
+. "$top/examples/need.sh"
+export LC_ALL=C DEBIAN_FRONTEND=noninteractive
+passed=0 failed=0 skipped=0 root=''
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-packages.XXXXXX") || exit 1
+cleanup() {
+  local at
+  for at in dev/pts dev proc ''; do
+    [ -z "$root" ] || umount -l "$root/$at" 2>/dev/null
+  done
+  umount -l "$work/layer" 2>/dev/null
+  rm -rf "$work"
+}
+trap cleanup EXIT
+check() { # NAME COMMAND...
+  local name=$1
+  shift
+  if "$@" >"$work/out" 2>&1; then
+    passed=$((passed + 1)) && echo "ok $name"
+  else
+    failed=$((failed + 1)) && echo "FAIL $name: $(tail -n 5 "$work/out" | tr '\n' ' ')"
+  fi
+}
+skip() { skipped=$((skipped + 1)) && echo "skip $1: $2"; }
+end() {
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ $failed = 0 ]
+  exit
+}
+
+# ---- CMake --------------------------------------------------------------------------------------
+
+# Relative to src/, one a line.
+of_meson() {
+  python3 -c '
+import json, os, subprocess, sys
+build, top = sys.argv[1:]
+said = subprocess.run(["meson", "introspect", "--targets", build], stdout=subprocess.PIPE, check=True)
+names = set()
+for target in json.loads(said.stdout):
+    if target["name"] == "cachemax" and target["type"].endswith("library"):
+        for part in target["target_sources"]:
+            names.update(os.path.relpath(s, top + "/src") for s in part.get("sources", []))
+print("\n".join(sorted(names)))' "$build" "$top"
+}
+of_cmake() {
+  python3 -c '
+import json, os, sys
+build, top = sys.argv[1:]
+for command in json.load(open(build + "/compile_commands.json")):
+    print(os.path.relpath(command["file"], top + "/src"))' "$work/cmake" "$top" | sort
+}
+same_files() {
+  of_meson >"$work/meson.list" && of_cmake >"$work/cmake.list" && [ -s "$work/meson.list" ] &&
+    diff "$work/meson.list" "$work/cmake.list"
+}
+fetched() {
+  mkdir "$work/program"
+  sed -n '/^```c$/,/^```$/p' "$top/README.md" | sed '/^```/d' >"$work/program/main.c"
+  cat >"$work/program/CMakeLists.txt" <<END
+cmake_minimum_required(VERSION 3.16)
+project(program C)
+include(FetchContent)
+FetchContent_Declare(cachemax SOURCE_DIR "$top")
+FetchContent_MakeAvailable(cachemax)
+add_executable(program main.c)
+target_link_libraries(program cachemax::cachemax)
+END
+  cmake -S "$work/program" -B "$work/program/build" &&
+    cmake --build "$work/program/build" -j2 && [ -x "$work/program/build/program" ]
+}
+if need cmake >/dev/null 2>&1; then
+  check "CMakeLists.txt: configures" cmake -S "$top" -B "$work/cmake" \
+    -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
+  check "CMakeLists.txt: the files of meson.build" same_files
+  check "CMakeLists.txt: FetchContent, and the README's program" fetched
+else
+  skip CMake "cmake cannot be installed"
+fi
+
+# ---- Debian packages ------------------------------------------------------------------------------
+
+if ! command -v dpkg-buildpackage >/dev/null && ! need dpkg-dev >/dev/null 2>&1; then
+  skip "Debian packages" "no dpkg-buildpackage here"
+  end
+fi
+check "Debian packages: are built" sh "$top/packaging/deb.sh" "$work/debs"
+[ -d "$work/debs" ] || end
+if need lintian >/dev/null 2>&1; then
+  check "Debian packages: lintian finds nothing" \
+    lintian --allow-root --tag-display-limit 0 --fail-on error,warning "$work"/debs/*.changes
+else
+  skip "Debian packages: lintian" "it cannot be installed"
+fi
+# A copy of this system: what is written stays in the layer.
+copy_of_system() {
+  mkdir "$work/layer" "$work/root"
+  mount -t tmpfs none "$work/layer" && mkdir "$work/layer/upper" "$work/layer/work" &&
+    mount -t overlay -o "lowerdir=/,upperdir=$work/layer/upper,workdir=$work/layer/work" none \
+      "$work/root"
+}
+new_system() {
+  mkdir "$work/root"
+  need debootstrap && debootstrap --variant=minbase stable "$work/root" && cp /etc/apt/sources.list \
+    "$work/root/etc/apt/" && in_root apt-get -q update
+}
+in_root() { PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$root" "$@"; }
+prepare() {
+  root=$work/root
+  mount --bind /proc "$root/proc" && mount --bind /dev "$root/dev" &&
+    mkdir -p "$root/packages" && cp "$work"/debs/*.deb "$root/packages" &&
+    rm "$root"/packages/*dbgsym* &&
+    cp "$top/packaging/debian/tests/build-and-read" "$root/packages" &&
+    printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" && # no daemon starts
+    chmod +x "$root/usr/sbin/policy-rc.d"
+}
+# What the system has beside the caches and logs of its package manager. Of a copy: beside the names
+# that it had before.
+names() {
+  (cd "$work/layer/upper" 2>/dev/null || cd "$root" || exit
+    find . -xdev \( -path ./tmp -o -path ./packages -o -path ./proc -o -path ./dev -o \
+      -path ./var/cache -o -path ./var/log -o -path ./var/lib/dpkg -o -path ./var/lib/apt -o \
+      -path ./root \) -prune -o -print) | sort |
+    if [ -d "$work/layer/upper" ]; then
+      while read -r name; do [ -e "/$name" ] || [ -L "/$name" ] || echo "$name"; done
+    else
+      cat
+    fi
+}
+install_them() { in_root sh -c 'apt-get -q -y --no-install-recommends install /packages/*.deb'; }
+remove_them() {
+  in_root sh -c 'apt-get -q -y purge $(dpkg-query -W -f "\${Package} " "*cachemax*")'
+}
+if [ "$(id -u)" != 0 ]; then
+  skip "Debian packages: installed" "needs root"
+  end
+fi
+if [ "$clean" = --clean ]; then
+  root=$work/root
+  check "a new system" new_system
+elif ! copy_of_system >"$work/out" 2>&1; then
+  skip "Debian packages: installed" "no overlay over this system: $(tail -n 1 "$work/out")"
+  end
+fi
+check "a system to install in" prepare
+check "what the programmer's tools need" in_root sh -c \
+  'command -v gcc cmake meson pkg-config python3 fusermount3 >/dev/null ||
+  apt-get -q -y --no-install-recommends install gcc libc6-dev cmake meson pkg-config python3 fuse3'
+names >"$work/before"
+check "Debian packages: are installed" install_them
+check "Debian packages: a program, the command, Python" in_root sh /packages/build-and-read
+check "Debian packages: the manual pages" in_root sh -c \
+  'for p in cachemax cachemax-mount cachemax-service cachemax-dash; do
+    test -s "$(readlink -f /usr/share/man/man1/$p.1.gz)" || exit 1; done'
+check "Debian packages: are removed" remove_them
+names >"$work/after"
+check "Debian packages: nothing is left" diff "$work/before" "$work/after"
+end
