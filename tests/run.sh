@@ -379,6 +379,8 @@ native_suites() { # DIR
   also tool-dash python3 "$here/tool/dash-test.py" "$b"
   also tool-compare python3 "$here/tool/compare-test.py" "$b"
   next examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"
+  next examples/memory-pool bash "$here/examples/memory-pool-test.sh" "$b"
+  next examples/writev bash "$here/examples/writev-test.sh" "$b"
   next examples/page-store bash "$here/examples/page-store-test.sh" "$b"
   next tool bash "$here/tool/tool-test.sh" "$b"
   next tool-pools bash "$here/tool/pools-test.sh" "$b"

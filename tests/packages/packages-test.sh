@@ -5,10 +5,10 @@
 #
 # - CMakeLists.txt compiles the same files as meson.build, and a program can take it in with
 #   FetchContent.
-# - The Debian packages: built (packaging/deb.sh), judged by lintian, installed, used as a programmer
-#   would (packaging/debian/tests/build-and-read), and removed without a trace. That happens in a
-#   copy of this system (an overlay, so that nothing here changes); with --clean in a new system that
-#   debootstrap makes, which has nothing but Debian's smallest set, and takes minutes.
+# - The Debian packages: built (packaging/deb.sh), judged by lintian, installed, used as a
+#   programmer would (packaging/debian/tests/build-and-read), and removed without a trace. That
+#   happens in a copy of this system (an overlay, so that nothing here changes); with --clean in a
+#   new system that debootstrap makes, which has Debian's smallest set only, and takes minutes.
 #
 # BUILD is a native build. The last line is "N passed, N failed, N skipped".
 set -u
@@ -53,9 +53,9 @@ of_meson() {
   python3 -c '
 import json, os, subprocess, sys
 build, top = sys.argv[1:]
-said = subprocess.run(["meson", "introspect", "--targets", build], stdout=subprocess.PIPE, check=True)
+said = subprocess.check_output(["meson", "introspect", "--targets", build])
 names = set()
-for target in json.loads(said.stdout):
+for target in json.loads(said):
     if target["name"] == "cachemax" and target["type"].endswith("library"):
         for part in target["target_sources"]:
             names.update(os.path.relpath(s, top + "/src") for s in part.get("sources", []))
@@ -96,7 +96,7 @@ else
   skip CMake "cmake cannot be installed"
 fi
 
-# ---- Debian packages ------------------------------------------------------------------------------
+# ---- Debian packages ----------------------------------------------------------------------------
 
 if ! command -v dpkg-buildpackage >/dev/null && ! need dpkg-dev >/dev/null 2>&1; then
   skip "Debian packages" "no dpkg-buildpackage here"
@@ -119,8 +119,10 @@ copy_of_system() {
 }
 new_system() {
   mkdir "$work/root"
-  need debootstrap && debootstrap --variant=minbase stable "$work/root" && cp /etc/apt/sources.list \
-    "$work/root/etc/apt/" && in_root apt-get -q update
+  # The same release: its libraries are those that the packages were built with.
+  need debootstrap && debootstrap --variant=minbase \
+    "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$work/root" &&
+    in_root apt-get -q update
 }
 in_root() { PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$root" "$@"; }
 prepare() {

@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# writev-test.sh - examples/writev: the bytes are those of the file, cold, warm, without a pool, and
+# where the memory of the pool cannot be read; what is warm comes from the pool without a copy.
+#
+# Usage: writev-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and a summary as the
+# last line. Exit status 1 when something failed, 77 if the program is not there or cannot run.
+set -u
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh" writev "$@"
+
+# bytes NAME POOL: the output of the program is the file. What it says: ./err.
+bytes()
+{
+  if timeout 60 "$program" "$2" data >got 2>err; then
+    check "$1" cmp got data
+  else
+    fail "$1" "status $?: $(tail -n 3 err | tr '\n' ' ')"
+  fi
+}
+straight() { sed -n 's/^writev: \([0-9]*\) bytes straight.*/\1/p' err; }
+
+head -c 9000123 /dev/urandom >data
+"$cm" create pool --size 32M -q
+sleep 1 # the file's times are no longer fresh, so a validator of it is not racy
+bytes cold pool
+bytes warm pool
+check warm-is-not-copied test "$(straight)" = 9000123
+bytes no-pool none
+check no-pool-says-why grep -q 'none: no such file' err
+check no-pool-copies test "$(straight)" = 0
+: >data2 && cp data saved && : >data
+bytes empty pool
+cp saved data
+expect no-file 2 '^usage: writev' "$program" pool nothing
+# A pipe whose reader goes away.
+"$program" pool data 2>err | head -c 1000 >/dev/null
+check the-reader-goes test "${PIPESTATUS[0]}" = 141
+if [ -e /dev/full ]; then
+  expect full 1 'cannot be written' sh -c '"$1" pool data >/dev/full' - "$program"
+fi
+# The system cannot read the payload of the pool's slots: EFAULT, and the copy brings the bytes.
+sleep 1
+bytes again pool
+bytes again-warm pool
+if grep -Eq '__(asan|tsan)_init' "$program"; then
+  skip unreadable "a sanitizer's build takes no LD_PRELOAD"
+else
+  cat >efault.c <<'END'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/uio.h>
+/* A part is written, then the memory cannot be read, and at the next try not either. */
+ssize_t writev(int fd, const struct iovec *v, int n)
+{
+    static int calls;
+    ssize_t (*next)(int, const struct iovec *, int) =
+        (ssize_t (*)(int, const struct iovec *, int))dlsym(RTLD_NEXT, "writev");
+    struct iovec part = v[0];
+    switch (calls++ % 5) {
+    case 1: part.iov_len = part.iov_len > 5000 ? 5000 : part.iov_len; return next(fd, &part, 1);
+    case 2:
+    case 3: errno = EFAULT; return -1;
+    default: return next(fd, v, n);
+    }
+}
+END
+  check an-unreadable-pool "${CC:-cc}" -shared -fPIC -o efault.so efault.c -ldl
+  export LD_PRELOAD=$work/efault.so
+  bytes unreadable pool
+  unset LD_PRELOAD
+  check unreadable-is-copied test "$(straight)" -lt 9000123
+fi
+summary
