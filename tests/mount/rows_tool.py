@@ -5,6 +5,7 @@ from rows import _m
 ASKS, PATHS = 'tool/control/control.c', 'tool/control/paths.c'
 
 OWNER = 'tool/control/owner.c'
+WARM = 'tool/control/cmd_warm.c'
 
 OF_TOOL = [
     _m('dead mounts', 'a connection that is refused says only that', 'control',
@@ -38,6 +39,12 @@ OF_TOOL = [
     _m('option of a pool', 'the message names another option', 'options',
        '^-o of a pool with a service$', 'mount/options.c',
        'o->of_pool = keys[i];', 'o->of_pool = keys[0];'),
+    _m('warm, a block', 'a file counts as pushed out if it misses one block', 'control',
+       '^only a part can be warmed(: one block is gone)?$', WARM,
+       'missing > small_share(s->size)', '1'),
+    _m('warm, blocks', 'small files may all be pushed out', 'control',
+       '^only a part can be warmed(: too many small ones)?$', WARM,
+       'w->nearly_bytes > small_share(w->total)', '0'),
     _m('list, above', 'a list of a directory asks the mount itself', 'requests',
        '^a list of a directory does not ask the mount itself$', 'mount/number.c',
        'if (up && !dir->top &&', 'if (0 &&'),

@@ -42,8 +42,9 @@ struct warm {
     uint64_t total, passed; /* bytes of all files; of those that are done */
     uint64_t cached, stored, read;
     uint64_t files, partly, failed;
-    uint64_t left_out; /* by the rules of the mount */
-    uint64_t evicted;  /* files that were whole, and had to make room for later ones */
+    uint64_t left_out;             /* by the rules of the mount */
+    uint64_t evicted;              /* files that were whole, and had to make room for later ones */
+    uint64_t nearly, nearly_bytes; /* files that miss a small share now; what they miss */
     uint64_t refused, refused_bytes; /* to be pinned; counted as partly, too */
     uint64_t room, most;             /* that may still be pinned; at all */
     int full; /* why it ended early: a CM_NOT_STORED_* code, or CM_ECANCELED */
@@ -195,14 +196,28 @@ static int outcome(const struct warm *w, const struct control_files *f)
 
 /* ---- What is left at the end ----------------------------------------------------------------- */
 
+/* The pool may displace one block in 200, also where there is room: two others are in its places.
+ * At least one block, because files may be small. */
+static uint64_t small_share(uint64_t bytes)
+{
+    return bytes / 200 > CM_BLOCK_SIZE ? bytes / 200 : CM_BLOCK_SIZE;
+}
+
 static int on_counted(struct sweep *s, struct control_file *file)
 {
     struct warm *w = s->ctx;
-    const uint64_t n = s->cached < s->size ? s->cached : s->size;
+    const uint64_t n = s->cached < s->size ? s->cached : s->size, missing = s->size - n;
 
     if (s->end.code == 0)
         w->cached += n;
-    w->evicted += s->end.code == 0 && n < s->size && file->whole;
+    if (s->end.code == 0 && missing > 0 && file->whole) {
+        if (missing > small_share(s->size)) {
+            w->evicted++;
+        } else {
+            w->nearly++;
+            w->nearly_bytes += missing;
+        }
+    }
     return progress_step(&w->progress, w->passed, w->total);
 }
 
@@ -211,11 +226,15 @@ static int on_counted(struct sweep *s, struct control_file *file)
 static int count_again(struct control_files *f, struct warm *w)
 {
     struct sweep s = { .verb = "cached", .done = on_counted, .ctx = w };
+    int rc;
 
     if (f->n < 2 || !w->stored || w->full == CM_ECANCELED)
         return TOOL_OK;
     w->cached = 0;
-    return files_sweep(f, &s);
+    rc = files_sweep(f, &s);
+    if (w->nearly_bytes > small_share(w->total)) /* many small files miss their only block, say */
+        w->evicted += w->nearly;
+    return rc;
 }
 
 static int warm_files(struct control_files *f, struct warm *w, const struct tool_args *args)
