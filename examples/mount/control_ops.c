@@ -155,6 +155,8 @@ static int warm_attached(struct inode *i, struct warming *w, uint64_t rate, uint
     (void)control_is(w->client, "cached", report.cached);
     (void)control_is(w->client, "stored", report.stored);
     (void)control_is(w->client, "read", report.read);
+    if (rc >= 0) /* also if all was stored: its end may have taken the places of its begin */
+        quota_tell_full(w->client, i->fd);
     return rc;
 }
 
@@ -392,6 +394,8 @@ static int cached(struct control_client *c, struct inode *i, const struct contro
         if (is_attached(i)) {
             rc = count(c, i, (uint64_t)st.st_size, &bytes);
             tell_pinned(c, i);
+            if (bytes < (uint64_t)st.st_size)
+                quota_tell_full(c, i->fd);
         }
         file_unuse(i);
     }

@@ -720,7 +720,7 @@ some_of() { [ "$(cached "$1")" -gt 0 ]; }
 t_small_gone() {
   local n
   mkdir many/small
-  for n in $(seq 5000); do head -c 4096 /dev/urandom > "many/small/$n"; done
+  for n in $(seq 1500); do head -c 4096 /dev/urandom > "many/small/$n"; done
   status 7 "$cm" warm many/small
   says 'files had to make room for those after'
 }

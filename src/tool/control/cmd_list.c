@@ -40,30 +40,18 @@ struct row {
     size_t quotas;
 };
 
-/* The number at the begin of *text, which goes on behind the blank after it. */
-static bool cut_number(const char **text, uint64_t *number)
-{
-    char digits[24];
-    const size_t n = strcspn(*text, " ");
-    if (n >= sizeof(digits) || !(*text)[n])
-        return false;
-    memcpy(digits, *text, n);
-    digits[n] = '\0';
-    *text += n + 1;
-    return control_number(digits, number);
-}
-
-/* "USED MOST PATH" */
 static void add_quota(struct row *r, const char *value)
 {
-    struct quota q = { .used = 0 };
-    if (r->quotas == CM_GROUPS_MAX || !cut_number(&value, &q.used) || !cut_number(&value, &q.most))
+    struct control_quota q;
+    char *path;
+
+    if (r->quotas == CM_GROUPS_MAX || !control_quota(value, &q))
         return;
-    q.path = malloc(strlen(value) + 1);
-    if (!q.path)
+    path = malloc(strlen(q.path) + 1);
+    if (!path)
         return;
-    memcpy(q.path, value, strlen(value) + 1);
-    r->quota[r->quotas++] = q;
+    memcpy(path, q.path, strlen(q.path) + 1);
+    r->quota[r->quotas++] = (struct quota){ q.used, q.most, path };
 }
 
 static void on_is(void *ctx, const char *name, const char *value)

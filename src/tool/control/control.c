@@ -142,6 +142,26 @@ bool control_number(const char *text, uint64_t *value)
     return p > text && (*p == '\0' || *p == ' ');
 }
 
+bool control_quota(const char *text, struct control_quota *q)
+{
+    const char *most = strchr(text, ' '), *path = most ? strchr(most + 1, ' ') : NULL;
+
+    if (!path || !control_number(text, &q->used) || !control_number(most + 1, &q->most))
+        return false;
+    q->path = path + 1;
+    return true;
+}
+
+void control_limit_take(struct control_limit *l, const char *text)
+{
+    struct control_quota q;
+
+    if (!control_quota(text, &q))
+        return;
+    l->most = q.most;
+    (void)snprintf(l->path, sizeof(l->path), "%s", q.path);
+}
+
 static int hex(char c)
 {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;

@@ -68,6 +68,20 @@ int control_ask(struct control *c, const char *verb, uint64_t number, const char
                 const struct control_listener *listener, struct control_end *end);
 bool control_number(const char *text, uint64_t *value); /* decimal, up to a blank or the end */
 
+#define CONTROL_PATH_MAX 4096u /* with its end */
+struct control_quota {
+    uint64_t used, most; /* bytes */
+    const char *path;    /* within what was parsed; below the directory of the mount */
+};
+/* "USED MOST PATH" of a line `quota`. */
+bool control_quota(const char *text, struct control_quota *q);
+/* A quota that is full. */
+struct control_limit {
+    uint64_t most; /* bytes; 0: there is none */
+    char path[CONTROL_PATH_MAX];
+};
+void control_limit_take(struct control_limit *l, const char *text);
+
 /* ---- Files on mounts (paths.c) --------------------------------------------------------------- */
 
 struct control_file {
@@ -94,7 +108,6 @@ struct control_files {
  * status after a message: nothing could be looked at. */
 int files_collect(struct control_files *f, const struct tool_args *args, const char *list);
 void files_free(struct control_files *f);
-#define CONTROL_PATH_MAX 4096u /* with its end */
 /* The mount that `path` lies on, as its place in `mounts`. TOOL_OK, or a status after a message. */
 int files_mount_of(struct control_files *f, const char *path, char **real, size_t *mount);
 /* Says so if `path` is on a mount that is dead. */
@@ -111,6 +124,7 @@ struct sweep {
     /* Of the file that was asked for last. */
     struct control_end end;
     uint64_t size, cached, stored, read, pinned, pinned_max, room, left_out;
+    struct control_limit limit; /* why it is not cached as a whole */
 };
 /* TOOL_OK, also if `done` has ended it; or a status after a message. */
 int files_sweep(struct control_files *f, struct sweep *s);

@@ -276,7 +276,9 @@ static void on_is(void *ctx, const char *name, const char *value)
                          : !strcmp(name, "left_out")   ? &s->left_out
                                                        : NULL;
 
-    if (at && !control_number(value, at))
+    if (!strcmp(name, "quota"))
+        control_limit_take(&s->limit, value);
+    else if (at && !control_number(value, at))
         *at = 0;
 }
 
@@ -313,7 +315,7 @@ static int ask(struct control_files *f, struct control *c, struct sweep *s,
         error = control_open_mount(c, m);
         *connected = file->mount;
     }
-    s->size = s->cached = s->stored = s->read = s->pinned = s->left_out = 0;
+    s->size = s->cached = s->stored = s->read = s->pinned = s->left_out = s->limit.most = 0;
     if (error == 0 && !below(m, file->path, path)) {
         s->end.code = CM_EINVAL;
         (void)snprintf(s->end.text, sizeof(s->end.text), "its path is too long");
