@@ -154,6 +154,7 @@ struct profile_part {
 struct profile {
     char **path;               /* below the root of the mount, sorted */
     size_t files, read;        /* read: those that a part is of */
+    size_t named, numbered;    /* also outside the scope: all; those whose path begins "N/" */
     struct profile_part *part; /* what was read most often comes first */
     size_t parts;
     uint64_t bytes;

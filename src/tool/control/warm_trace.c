@@ -357,10 +357,34 @@ static void print_json(const struct sweep_trace *s)
     json_end(&j);
 }
 
+/* Of several directories the paths of a trace begin with numbers, of one they do not. */
+static bool is_of_another(const struct sweep_trace *s)
+{
+    const bool several = s->profile.numbered == s->profile.named;
+
+    return s->profile.named > 0 && several != (s->directories > 1);
+}
+
+/* Nothing of the trace is there. */
+static void say_nothing_there(const struct sweep_trace *s)
+{
+    if (is_of_another(s))
+        tool_message(s->w->trace,
+                     "was recorded on a mount of %s, and this one has %u: the paths in it are "
+                     "others; mount as many as there, or record here",
+                     s->directories > 1 ? "one directory" : "several directories", s->directories);
+    else
+        tool_message(s->w->trace, "names %zu %s, and none at the paths that were given",
+                     s->profile.named, s->profile.named == 1 ? "file" : "files");
+}
+
 static void say_why(const struct sweep_trace *s)
 {
     char passed[TOOL_NUMBER_MAX], all[TOOL_NUMBER_MAX];
 
+    if (s->profile.named > 0 &&
+        (s->profile.files == 0 || (is_of_another(s) && s->missing == s->profile.read)))
+        say_nothing_there(s);
     if (told(s) > TOLD_MAX)
         tool_message(NULL,
                      "in all %" PRIu64 " files are missing, %" PRIu64 " shorter, %" PRIu64
@@ -386,7 +410,9 @@ static int outcome(const struct sweep_trace *s)
 {
     if (s->failed)
         return TOOL_FAILED;
-    return s->full || s->partly || told(s) ? TOOL_PARTLY : TOOL_OK;
+    return s->full || s->partly || told(s) || (s->profile.named > 0 && s->profile.files == 0)
+               ? TOOL_PARTLY
+               : TOOL_OK;
 }
 
 /* ---- All of it ------------------------------------------------------------------------------- */
