@@ -290,15 +290,17 @@ static int unpin(struct control_client *c, struct inode *i, const struct control
 }
 
 /* A file that nobody uses may be gone, so it is forgotten instead: it cannot be attached without
- * looking at it. The flags are those that change nothing of an attached file, and refuse another
- * one. */
-static int unpin_id(const cm_file_id *id)
+ * looking at it. The flags are those that change nothing of an attached file, and refuse one that
+ * was let go of meanwhile. */
+static int unpin_file(const cm_file_info *info)
 {
     cm_file *f;
-    int rc = cm_file_open(mnt.cache, id, NULL, CM_SOLE_WRITER | CM_EXCLUSIVE, &f);
+    int rc = info->attached
+                 ? cm_file_open(mnt.cache, &info->id, NULL, CM_SOLE_WRITER | CM_EXCLUSIVE, &f)
+                 : CM_EABSENT;
 
     if (rc < 0)
-        return cm_forget(mnt.cache, id);
+        return cm_forget(mnt.cache, &info->id);
     rc = cm_file_set_keep(f, 0);
     (void)cm_file_close(f);
     return rc;
@@ -318,7 +320,7 @@ static int unpin_all(struct control_client *c, const struct control_request *r)
     while ((rc = cm_files_next(it, NULL, &info)) == 0 && !control_cancelled(c)) {
         if (!info.keep)
             continue;
-        rc = unpin_id(&info.id);
+        rc = unpin_file(&info);
         first = first ? first : rc;
         files += rc == 0;
     }

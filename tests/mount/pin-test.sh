@@ -125,6 +125,12 @@ t_stray() { # files that went where nobody saw it
   same "$(of_pool pinned_files)" 0
   cmp "$org/a" "$ref/a"
 }
+t_quiet() { # of a file that nobody has used since the mount began
+  same "$(of_pool pinned_files)" 1
+  status 0 "$cm" unpin --all "$org"
+  same "$(of_pool pinned_files)" 0
+  fails grep cm_file_open "$work/log"
+}
 t_usage() {
   status 2 "$cm" pin
   status 2 "$cm" unpin --all "$org" "$org/a"
@@ -157,6 +163,10 @@ check "a pinned file is forgotten" t_forget
 check "unpin" t_unpin
 [ $has_below = 0 ] || check "unpin all, and what is gone" t_stray
 check "wrong command lines" t_usage
+"$cm" pin -q "$org/a"
+do_unmount || fail "the end" "status $status"
+do_mount
+check "unpin all says nothing in the log" t_quiet
 do_unmount || fail "the end" "status $status"
 if is_clean; then ok "the pool is clean"; else fail "the pool is clean" "no"; fi
 summary

@@ -38,7 +38,7 @@ OF_CONTROL = [
        STEER, 'rc = mnt.backing->keep(i, 0);', 'rc = 0;'),
     _m('pin, all', 'what is gone stays pinned', 'pin',
        '^(what is pinned stays in a storm|unpin all, and what is gone)$', STEER,
-       'return cm_forget(mnt.cache, id);', 'return 0;'),
+       'return cm_forget(mnt.cache, &info->id);', 'return 0;'),
     # Another size
     _m('resize, gate', 'files are detached beside requests', 'resize',
        '^the origin does not answer$', GATE, 'while (!is_empty()) {', 'while (0) {'),
