@@ -108,6 +108,9 @@ static int set_one(struct quota *q, uint64_t pool)
             return EXIT_USAGE;
         }
     rc = cm_group_set_quota(mnt.cache, q->group, bytes < 4096 ? 4096 : bytes);
+    if (rc == 0 && bytes > pool)
+        say(CM_LOG_WARNING, "quota=%s: limits nothing: it is %.1f MiB, and the pool holds %.1f MiB",
+            q->path, (double)bytes / (1 << 20), (double)pool / (1 << 20));
     if (rc == 0)
         return 0;
     say(CM_LOG_ERROR, "quota=%s: %s", q->path, cm_strerror(rc));
@@ -117,13 +120,24 @@ static int set_one(struct quota *q, uint64_t pool)
 /* A mistyped path would limit nothing. */
 static void warn_missing(const struct quota *q)
 {
+    const char *file_in = NULL;
     struct stat st;
 
-    for (unsigned k = 0; k < mnt.opt.places; k++)
-        if (fstatat(mnt.opt.place[k].fd, q->path, &st, 0) == 0 && S_ISDIR(st.st_mode))
+    for (unsigned k = 0; k < mnt.opt.places; k++) {
+        if (fstatat(mnt.opt.place[k].fd, q->path, &st, 0))
+            continue;
+        if (S_ISDIR(st.st_mode))
             return;
-    say(CM_LOG_WARNING, "quota=%s: there is no directory %s in %s now; the quota begins with it",
-        q->path, q->path, mnt.opt.dir);
+        file_in = mnt.opt.place[k].path;
+    }
+    if (file_in)
+        say(CM_LOG_WARNING,
+            "quota=%s: limits nothing: %s in %s is no directory; name the one that it is in",
+            q->path, q->path, file_in);
+    else
+        say(CM_LOG_WARNING,
+            "quota=%s: there is no directory %s in %s now; the quota begins with it", q->path,
+            q->path, mnt.opt.dir);
 }
 
 int quota_begin(void)

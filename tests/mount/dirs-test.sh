@@ -313,6 +313,14 @@ t_traces() {
   status 0 "$cm" warm --trace "$work/of one" "$one"
   stop 0
 }
+t_quotas() { # in the list they have one line, below all directories
+  start "$one" "$two" --quota sub=1200K
+  "$cm" list > "$work/said"
+  grep -q " $one $pool$" "$work/said"
+  same "$(grep -c '^  quota .* sub$' "$work/said")" 1
+  grep -B 1 '^  quota .* of 1\.17 MiB sub$' "$work/said" | grep -q " $two $pool$"
+  stop 0
+}
 t_rules() { # patterns are below each of them
   mkdir "$two/deep"
   cp "$two/sub/big" "$two/deep/sub"
@@ -531,6 +539,7 @@ fresh "programs in all of them" t_at_once
 fresh "warm after a restart" t_warm
 fresh "a kill, and the next mount" t_kill
 fresh "commands in each" t_commands
+fresh "quotas of several directories" t_quotas
 fresh "traces of another mount" t_traces
 fresh "rules in each" t_rules
 fresh "names of files tell which" t_names

@@ -104,8 +104,8 @@ t_nested() { # the longest path counts; names that only begin so do not
 }
 t_list() {
   "$cm" list > "$work/said"
-  grep -Eq '^  quota [0-9]+ of 4 MiB logs$' "$work/said"
-  grep -Eq '^  quota [0-9]+ of 1 MiB logs/deep$' "$work/said"
+  grep -Eq '^  quota [0-9.]+ ([KM]iB|bytes) of 4\.00 MiB logs$' "$work/said"
+  grep -Eq '^  quota [0-9.]+ ([KM]iB|bytes) of 1\.00 MiB logs/deep$' "$work/said"
 }
 t_writes() { # a file that is written stays where it counts
   head -c $((2 * mib)) /dev/urandom > "$work/new"
@@ -168,6 +168,11 @@ t_usage() {
     $(for v in $(seq 17); do echo --quota "dir$v=1G"; done)
 }
 
+t_no_use() { # what limits nothing is told
+  grep -q 'quota=other: limits nothing: it is 100.0 MiB, and the pool holds [0-9]' "$work/log"
+  grep -q "quota=other: limits nothing: other in $org is no directory; " "$work/log"
+  fails grep -q 'quota=logs: ' "$work/log"
+}
 t_missing() { # the log warns; it may be made later
   grep -q 'quota=nosuch: there is no directory nosuch in ' "$work/log"
   fails grep -q 'quota=logs: there is no' "$work/log"
@@ -200,7 +205,8 @@ wait_mount
 do_mount "${two[@]}"
 check "it holds after a kill" t_still
 do_unmount || fail "the end" "status $status"
-do_mount --quota other=30M --quota logs=2M
+do_mount --quota other=100M --quota logs=2M
+check "a quota that limits nothing" t_no_use
 check "a smaller quota, and others beside it" t_smaller
 do_unmount || fail "the end" "status $status"
 do_mount --quota logs=25% --quota nosuch=1M

@@ -96,7 +96,7 @@ still() { # BYTES: after a resize that did not take place
 
 t_files() { # what is open, pinned, limited, and how it is steered stays
   hit_by cmp <(direct "$org/a") "$ref/a"
-  "$cm" list | grep -q "quota 0 of 4 MiB dir"
+  "$cm" list | grep -Eq "quota .* of 4\.00 MiB dir"
   status 0 "$cm" resize "$pool" 32M
   says 'pool: 32.00 MiB now, was 16.00 MiB'
   says 'knows 4 of 4 files, 1 of them pinned'

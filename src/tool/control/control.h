@@ -142,6 +142,8 @@ struct control_scope {
  * control_scope_free() in both cases. */
 int control_scope_find(struct control_scope *s, char *const *paths, size_t n);
 void control_scope_free(struct control_scope *s);
+/* Do they have the same pool, and the same process? */
+bool control_same_mount(const struct os_mount *a, const struct os_mount *b);
 bool control_in_scope(const struct control_scope *s, const char *path); /* below the mount's root */
 
 /* ---- What a trace reads (profile.c) ---------------------------------------------------------- */

@@ -355,7 +355,7 @@ int files_sweep(struct control_files *f, struct sweep *s)
 /* ---- One mount ------------------------------------------------------------------------------- */
 
 /* A mount may be in several places, and several mounts may use one service. */
-static bool same_mount(const struct os_mount *a, const struct os_mount *b)
+bool control_same_mount(const struct os_mount *a, const struct os_mount *b)
 {
     return !strcmp(a->source, b->source) && !strcmp(a->device, b->device);
 }
@@ -373,7 +373,7 @@ static int only_mount(struct control_files *f, size_t *mount)
         const char *source = f->mounts[i].source;
 
         if (source[0] != '/' || /* its pool is not known */
-            (n > 0 && same_mount(&f->mounts[i], &f->mounts[*mount])))
+            (n > 0 && control_same_mount(&f->mounts[i], &f->mounts[*mount])))
             continue;
         *mount = i;
         n++;
@@ -393,7 +393,7 @@ static int add_below(struct control_scope *s, const char *path)
 
     if (rc != TOOL_OK)
         return rc;
-    if (s->n > 0 && !same_mount(&s->files.mounts[mount], &s->files.mounts[s->mount])) {
+    if (s->n > 0 && !control_same_mount(&s->files.mounts[mount], &s->files.mounts[s->mount])) {
         message_of(path, "is on another mount; name paths on one");
         rc = TOOL_USAGE;
     } else if (!below(&s->files.mounts[mount], real, text)) {
