@@ -406,6 +406,29 @@ static int cached(struct control_client *c, struct inode *i, const struct contro
     return rc;
 }
 
+/* The id by which the pool knows the file, or would. */
+static int identify(struct control_client *c, struct inode *i, const struct control_request *r)
+{
+    char text[40];
+    cm_validator v;
+    cm_file_id id;
+    int fd, rc;
+
+    (void)r;
+    if (!S_ISREG(i->type))
+        return CM_EINVAL;
+    fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return of_errno(errno);
+    rc = file_identify(i, fd, &id, &v);
+    close(fd);
+    if (rc < 0)
+        return rc;
+    snprintf(text, sizeof(text), "%016" PRIx64 "%016" PRIx64, id.hi, id.lo);
+    (void)control_is_text(c, "id", text);
+    return 0;
+}
+
 /* ---- The pool and the mount ------------------------------------------------------------------ */
 
 static int set_mode(struct control_client *c, const struct control_request *r)
@@ -574,6 +597,7 @@ static const struct {
               { "check", NULL, check, OWN },
               { "pin", pin, NULL, 0 },
               { "unpin", unpin, NULL, 0 },
+              { "id", identify, NULL, 0 },
               { "unpinall", NULL, unpin_all, OWN },
               { "warmpart", NULL, warm_part, 0 },
               { "record", NULL, record_serve, APART },

@@ -406,6 +406,17 @@ t_files() { # of the pool of a running mount
   [ "$(number cached_bytes "$cm" files "$pool" --sort bytes)" = 3000001 ]
   "$cm" files --no-count --json "$pool" | grep -q '"cached_bytes": null'
 }
+# By its path on the mount a file has the id that it has in the pool.
+t_dump() {
+  "$cm" forget -q big # what waits in memory stays there
+  "$cm" warm -q .
+  status 0 "$cm" dump "$pool" find big 17
+  says '^ *ends at: +hit'
+  status 0 "$cm" dump "$pool" file "a b/c/small"
+  says '^ *found: +yes$'
+  status 0 "$cm" dump "$pool" find "$work/log" 0
+  says '^ *ends at: +record'
+}
 t_check() {
   local blocks
   status 0 "$cm" check "$pool" --json
@@ -486,6 +497,7 @@ programs() {
   check "list" t_shown
   check "list beside answers without end" t_endless
   check "files of a running mount" t_files
+  check "dump finds a file of a running mount" t_dump
   check "check of a running mount" t_check
   check "check of a damaged block" t_check_damaged
   check "warm more than there is room" t_full # last: who is displaced in a full pool is chance

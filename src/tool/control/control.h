@@ -193,5 +193,8 @@ char *owner_mounted_at(const char *pool);
 bool owner_leaves(const char *pool);
 /* Does the file lie on a mount that has this pool? Then a plain read of it uses the pool. */
 bool owner_serves(const char *pool, const char *path);
+/* The id that the file has in the pool, from the mount it lies on. CM_EABSENT: it lies on no mount.
+ * CM_EOWNED: on one that has another pool, or does not tell. */
+int owner_file_id(const char *pool, const char *path, cm_file_id *id);
 
 #endif
