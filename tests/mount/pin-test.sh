@@ -52,6 +52,11 @@ t_storm() {
   [ "$(cached "$org/other")" -lt $size ] # the storm was one
   [ "$(cached "$org/storm3")" -gt 0 ]    # and did not starve
 }
+t_files() { # the list of the pool marks them, whether a mount has it or not
+  "$cm" files "$pool" > "$work/said"
+  says ' ([a-z,]*,)?pinned +[0-9a-f]{32} a$'
+  fails says 'pinned .* other$'
+}
 t_still() {
   same "$(of_pool pinned_files)" 2
   storm
@@ -149,7 +154,9 @@ new_pool 32M --names
 # shellcheck disable=SC2119 # without options
 do_mount || { fail mount "$(tail -n 1 "$work/log")"; summary; exit 1; }
 check "what is pinned stays in a storm" t_storm
+check "the list of files marks it" t_files
 do_unmount || fail "the end" "status $status"
+check "the list of files marks it, without a mount" t_files
 do_mount
 check "it is pinned in the next mount" t_still
 kill -9 "$mount_pid"
