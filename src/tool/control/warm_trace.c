@@ -374,8 +374,8 @@ static void say_nothing_there(const struct sweep_trace *s)
                      "others; mount as many as there, or record here",
                      s->directories > 1 ? "one directory" : "several directories", s->directories);
     else
-        tool_message(s->w->trace, "names %zu %s, and none at the paths that were given",
-                     s->profile.named, s->profile.named == 1 ? "file" : "files");
+        tool_message(s->w->trace, "names %" PRIu64 " %s, and none at the paths that were given",
+                     (uint64_t)s->profile.named, s->profile.named == 1 ? "file" : "files");
 }
 
 static void say_why(const struct sweep_trace *s)
