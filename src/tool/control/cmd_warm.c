@@ -314,7 +314,7 @@ static int on_counted(struct sweep *s, struct control_file *file)
  * something count what is there. */
 static int count_again(struct control_files *f, struct warm *w)
 {
-    struct sweep s = { .verb = "cached", .done = on_counted, .ctx = w };
+    struct sweep s = { .verb = "cached", .done = on_counted, .ctx = w, .progress = &w->progress };
     int rc;
 
     if ((f->n < 2 && !w->met_limit) || !w->stored || w->full == CM_ECANCELED)
@@ -331,7 +331,12 @@ static int count_again(struct control_files *f, struct warm *w)
 static int warm_files(struct control_files *f, struct warm *w, const struct tool_args *args)
 {
     const char *verb = w->pin ? "pin" : "warm";
-    struct sweep s = { .verb = verb, .number = w->rate, .at = on_at, .done = on_done, .ctx = w };
+    struct sweep s = { .verb = verb,
+                       .number = w->rate,
+                       .at = on_at,
+                       .done = on_done,
+                       .ctx = w,
+                       .progress = &w->progress };
     int rc;
 
     w->total = f->bytes;

@@ -15,6 +15,7 @@ struct control {
     intptr_t stream;
     uint64_t user, process; /* behind the socket */
     bool open;
+    bool waited;       /* and said so */
     size_t have, used; /* bytes in `in` */
     char in[16384];
 };
@@ -66,6 +67,11 @@ void control_enough(struct control *c);
  * long for each part of it. After an error the connection is closed. */
 int control_ask(struct control *c, const char *verb, uint64_t number, const char *path, int seconds,
                 const struct control_listener *listener, struct control_end *end);
+/* The same without a limit. While the pool of the mount `m` gets another size, it waits, says so,
+ * and asks again. CONTROL_STOPPED: the user wants no more. */
+int control_ask_again(struct control *c, const struct os_mount *m, const char *verb,
+                      uint64_t number, const char *path, const struct control_listener *listener,
+                      struct tool_progress *progress, struct control_end *end);
 bool control_number(const char *text, uint64_t *value); /* decimal, up to a blank or the end */
 
 #define CONTROL_PATH_MAX 4096u /* with its end */
@@ -121,6 +127,7 @@ struct sweep {
     int (*at)(struct sweep *s, uint64_t done, uint64_t total);
     int (*done)(struct sweep *s, struct control_file *file);
     void *ctx;
+    struct tool_progress *progress;
     /* Of the file that was asked for last. */
     struct control_end end;
     uint64_t size, cached, stored, read, pinned, pinned_max, room, left_out;

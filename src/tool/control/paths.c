@@ -320,7 +320,7 @@ static int ask(struct control_files *f, struct control *c, struct sweep *s,
         s->end.code = CM_EINVAL;
         (void)snprintf(s->end.text, sizeof(s->end.text), "its path is too long");
     } else if (error == 0) {
-        error = control_ask(c, s->verb, s->number, path, OS_FOREVER, &listener, &s->end);
+        error = control_ask_again(c, m, s->verb, s->number, path, &listener, s->progress, &s->end);
     }
     if (error == 0 && s->end.code == CONTROL_AWAY)
         error = CONTROL_AWAY; /* the other files would get the same answer */

@@ -43,6 +43,7 @@ struct sweep_trace {
     struct quota quota[CM_GROUPS_MAX];
     size_t quotas;
     unsigned directories; /* of the mount */
+    bool counting;        /* the line before told one of them */
     bool sampling;        /* it is not part of the work */
 
     uint8_t *state; /* for each file */
@@ -112,7 +113,12 @@ static void on_is(void *ctx, const char *name, const char *value)
                          : !strcmp(name, "left_out") ? &s->left_out
                                                      : NULL;
 
-    s->directories += !strcmp(name, "directory");
+    if (!s->began) { /* `status` may be asked for several times */
+        const bool is = !strcmp(name, "directory");
+
+        s->directories = is ? (s->counting ? s->directories : 0) + 1 : s->directories;
+        s->counting = is;
+    }
     if (!strcmp(name, "quota") && !s->began)
         add_quota(s, value);
     else if (!strcmp(name, "quota"))
@@ -136,7 +142,8 @@ static int ask(struct sweep_trace *s, const char *verb, const char *text)
     int error;
 
     s->size = s->cached = s->stored = s->read = s->left_out = s->limit.most = 0;
-    error = control_ask(s->c, verb, *text ? s->w->rate : 0, text, OS_FOREVER, &listener, &s->end);
+    error = control_ask_again(s->c, s->mount, verb, *text ? s->w->rate : 0, text, &listener,
+                              &s->progress, &s->end);
     if (error == 0 && s->end.code == CONTROL_AWAY)
         error = CONTROL_AWAY; /* the other parts would get the same answer */
     if (error && error != CONTROL_STOPPED && !os_interrupted()) {
@@ -448,7 +455,7 @@ static int warm_profile(struct sweep_trace *s)
 
 int profile_warm(const struct tool_args *args, const struct warm_trace *w)
 {
-    struct sweep_trace s = { .w = w };
+    struct sweep_trace s = { .w = w, .progress = { .quiet = w->quiet } };
     struct control_scope scope;
     int rc = control_scope_find(&scope, args->operands, args->noperands);
 
