@@ -12,6 +12,7 @@
  */
 #include "mount.h"
 
+#include <dirent.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
@@ -64,16 +65,60 @@ static void name_of(uint32_t pid, char name[32])
         fclose(f);
 }
 
+/* Has the process the pool open? Else the number is one of another PID namespace. True also if that
+ * cannot be seen. */
+static bool is_owner(uint32_t pid)
+{
+    char path[300];
+    const struct dirent *e;
+    struct stat pool, st;
+    bool is = false;
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "/proc/%u/fd", pid);
+    dir = stat(mnt.opt.pool, &pool) ? NULL : opendir(path);
+    if (!dir)
+        return errno != ENOENT || access("/proc/self", F_OK);
+    while (!is && (e = readdir(dir))) {
+        snprintf(path, sizeof(path), "/proc/%u/fd/%s", pid, e->d_name);
+        is = stat(path, &st) == 0 && st.st_dev == pool.st_dev && st.st_ino == pool.st_ino;
+    }
+    closedir(dir);
+    return is;
+}
+
+/* Nothing if that cannot be seen. */
+static bool has_other_mounts(uint32_t pid)
+{
+    char path[64], its[64] = "", ours[64] = "";
+
+    snprintf(path, sizeof(path), "/proc/%u/ns/mnt", pid);
+    return readlink(path, its, sizeof(its) - 1) > 0 &&
+           readlink("/proc/self/ns/mnt", ours, sizeof(ours) - 1) > 0 && strcmp(its, ours);
+}
+
 static int busy(uint32_t pid)
 {
-    char name[32];
+    char name[32], hint[160] = "unmount or stop that ('cachemax list' shows mounts)";
 
+    if (!is_owner(pid)) {
+        say(CM_LOG_ERROR,
+            "pool %s is in use by a process that is not seen here, and has one owner at a time: in "
+            "a container or another PID namespace its number is %u; stop it there ('fuser POOL' as "
+            "root on the host tells its number), or use another pool",
+            mnt.opt.pool, pid);
+        return EXIT_POOL;
+    }
+    if (has_other_mounts(pid))
+        snprintf(hint, sizeof(hint),
+                 "it is in another mount namespace (a container, say): unmount it there ('nsenter "
+                 "--target %u --mount' leads to it), or stop it",
+                 pid);
     name_of(pid, name);
     say(CM_LOG_ERROR,
-        "pool %s is in use by process %u%s%s%s, and has one owner at a time: unmount or stop that "
-        "('cachemax list' shows mounts), use another pool, or give one cachemax-mount all "
-        "directories",
-        mnt.opt.pool, pid, name[0] ? " (" : "", name, name[0] ? ")" : "");
+        "pool %s is in use by process %u%s%s%s, and has one owner at a time: %s, use another pool, "
+        "or give one cachemax-mount all directories",
+        mnt.opt.pool, pid, name[0] ? " (" : "", name, name[0] ? ")" : "", hint);
     return EXIT_POOL;
 }
 
@@ -102,9 +147,12 @@ static int open_pool(void)
     for (int patience = 150;
          patience && !control_ending() && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owned;
          patience--) {
-        if (patience == 140)
+        if (patience == 140 && is_owner(info.owner_pid))
             say(CM_LOG_INFO, "pool %s: waiting for process %u, which has it open", mnt.opt.pool,
                 info.owner_pid);
+        else if (patience == 140)
+            say(CM_LOG_INFO, "pool %s: waiting for a process elsewhere, which has it open",
+                mnt.opt.pool);
         usleep(100000);
     }
     o.fill_rate_limit = fill_rate(info.size);

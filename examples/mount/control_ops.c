@@ -155,6 +155,8 @@ static int warm_attached(struct inode *i, struct warming *w, uint64_t rate, uint
     (void)control_is(w->client, "cached", report.cached);
     (void)control_is(w->client, "stored", report.stored);
     (void)control_is(w->client, "read", report.read);
+    if (rc >= 0) /* also if all was stored: its end may have taken the places of its begin */
+        quota_tell_full(w->client, i->fd);
     return rc;
 }
 
@@ -288,15 +290,17 @@ static int unpin(struct control_client *c, struct inode *i, const struct control
 }
 
 /* A file that nobody uses may be gone, so it is forgotten instead: it cannot be attached without
- * looking at it. The flags are those that change nothing of an attached file, and refuse another
- * one. */
-static int unpin_id(const cm_file_id *id)
+ * looking at it. The flags are those that change nothing of an attached file, and refuse one that
+ * was let go of meanwhile. */
+static int unpin_file(const cm_file_info *info)
 {
     cm_file *f;
-    int rc = cm_file_open(mnt.cache, id, NULL, CM_SOLE_WRITER | CM_EXCLUSIVE, &f);
+    int rc = info->attached
+                 ? cm_file_open(mnt.cache, &info->id, NULL, CM_SOLE_WRITER | CM_EXCLUSIVE, &f)
+                 : CM_EABSENT;
 
     if (rc < 0)
-        return cm_forget(mnt.cache, id);
+        return cm_forget(mnt.cache, &info->id);
     rc = cm_file_set_keep(f, 0);
     (void)cm_file_close(f);
     return rc;
@@ -316,7 +320,7 @@ static int unpin_all(struct control_client *c, const struct control_request *r)
     while ((rc = cm_files_next(it, NULL, &info)) == 0 && !control_cancelled(c)) {
         if (!info.keep)
             continue;
-        rc = unpin_id(&info.id);
+        rc = unpin_file(&info);
         first = first ? first : rc;
         files += rc == 0;
     }
@@ -392,12 +396,37 @@ static int cached(struct control_client *c, struct inode *i, const struct contro
         if (is_attached(i)) {
             rc = count(c, i, (uint64_t)st.st_size, &bytes);
             tell_pinned(c, i);
+            if (bytes < (uint64_t)st.st_size)
+                quota_tell_full(c, i->fd);
         }
         file_unuse(i);
     }
     (void)control_is(c, "size", (uint64_t)st.st_size);
     (void)control_is(c, "cached", bytes);
     return rc;
+}
+
+/* The id by which the pool knows the file, or would. */
+static int identify(struct control_client *c, struct inode *i, const struct control_request *r)
+{
+    char text[40];
+    cm_validator v;
+    cm_file_id id;
+    int fd, rc;
+
+    (void)r;
+    if (!S_ISREG(i->type))
+        return CM_EINVAL;
+    fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return of_errno(errno);
+    rc = file_identify(i, fd, &id, &v);
+    close(fd);
+    if (rc < 0)
+        return rc;
+    snprintf(text, sizeof(text), "%016" PRIx64 "%016" PRIx64, id.hi, id.lo);
+    (void)control_is_text(c, "id", text);
+    return 0;
 }
 
 /* ---- The pool and the mount ------------------------------------------------------------------ */
@@ -568,6 +597,7 @@ static const struct {
               { "check", NULL, check, OWN },
               { "pin", pin, NULL, 0 },
               { "unpin", unpin, NULL, 0 },
+              { "id", identify, NULL, 0 },
               { "unpinall", NULL, unpin_all, OWN },
               { "warmpart", NULL, warm_part, 0 },
               { "record", NULL, record_serve, APART },

@@ -108,6 +108,9 @@ static int set_one(struct quota *q, uint64_t pool)
             return EXIT_USAGE;
         }
     rc = cm_group_set_quota(mnt.cache, q->group, bytes < 4096 ? 4096 : bytes);
+    if (rc == 0 && bytes > pool)
+        say(CM_LOG_WARNING, "quota=%s: limits nothing: it is %.1f MiB, and the pool holds %.1f MiB",
+            q->path, (double)bytes / (1 << 20), (double)pool / (1 << 20));
     if (rc == 0)
         return 0;
     say(CM_LOG_ERROR, "quota=%s: %s", q->path, cm_strerror(rc));
@@ -117,13 +120,24 @@ static int set_one(struct quota *q, uint64_t pool)
 /* A mistyped path would limit nothing. */
 static void warn_missing(const struct quota *q)
 {
+    const char *file_in = NULL;
     struct stat st;
 
-    for (unsigned k = 0; k < mnt.opt.places; k++)
-        if (fstatat(mnt.opt.place[k].fd, q->path, &st, 0) == 0 && S_ISDIR(st.st_mode))
+    for (unsigned k = 0; k < mnt.opt.places; k++) {
+        if (fstatat(mnt.opt.place[k].fd, q->path, &st, 0))
+            continue;
+        if (S_ISDIR(st.st_mode))
             return;
-    say(CM_LOG_WARNING, "quota=%s: there is no directory %s in %s now; the quota begins with it",
-        q->path, q->path, mnt.opt.dir);
+        file_in = mnt.opt.place[k].path;
+    }
+    if (file_in)
+        say(CM_LOG_WARNING,
+            "quota=%s: limits nothing: %s in %s is no directory; name the one that it is in",
+            q->path, q->path, file_in);
+    else
+        say(CM_LOG_WARNING,
+            "quota=%s: there is no directory %s in %s now; the quota begins with it", q->path,
+            q->path, mnt.opt.dir);
 }
 
 int quota_begin(void)
@@ -141,11 +155,11 @@ int quota_begin(void)
     return rc;
 }
 
-/* 0: none. */
-static uint32_t group_of(const char *path)
+/* NULL: none. */
+static const struct quota *quota_of(const char *path)
 {
     const struct quotas *const all = &mnt.opt.rules.quotas;
-    uint32_t group = 0;
+    const struct quota *found = NULL;
     size_t longest = 0;
 
     for (unsigned k = 0; k < all->n; k++) {
@@ -153,34 +167,59 @@ static uint32_t group_of(const char *path)
 
         if (n > longest && !strncmp(path, all->v[k].path, n) && path[n] == '/') {
             longest = n;
-            group = all->v[k].group;
+            found = &all->v[k];
         }
     }
-    return group;
+    return found;
 }
 
-void quota_join(cm_file *cf, int fd)
+/* Of the path behind an O_PATH descriptor. *known: there is one. */
+static const struct quota *quota_behind(int fd, bool *known)
 {
     char whole[PATH_MAX];
     const char *path = NULL;
 
     if (mnt.opt.rules.quotas.n && path_of(fd, whole) >= 0)
         path = place_below(whole);
+    *known = path != NULL;
+    return path ? quota_of(path) : NULL;
+}
+
+void quota_join(cm_file *cf, int fd)
+{
+    bool known;
+    const struct quota *const q = quota_behind(fd, &known);
+
     /* A file that moves meanwhile stays in its group. What is left to do after an error is done at
      * the next attach: the pool serves nothing of a file whose record it could not write. */
-    if (path)
-        (void)cm_file_set_group(cf, group_of(path));
+    if (known)
+        (void)cm_file_set_group(cf, q ? q->group : 0);
+}
+
+static void tell(struct control_client *c, const struct quota *q, bool only_full)
+{
+    char text[PATH_MAX + 64];
+    uint64_t used, most;
+
+    if (cm_group_usage(mnt.cache, q->group, &used, &most) || (only_full && used < most - most / 16))
+        return;
+    snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 " %s", used, most, q->path);
+    (void)control_is_text(c, "quota", text);
 }
 
 void quota_tell(struct control_client *c)
 {
     const struct quotas *const all = &mnt.opt.rules.quotas;
-    char text[PATH_MAX + 64];
-    uint64_t used, most;
 
     for (unsigned k = 0; k < all->n; k++)
-        if (cm_group_usage(mnt.cache, all->v[k].group, &used, &most) == 0) {
-            snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 " %s", used, most, all->v[k].path);
-            (void)control_is_text(c, "quota", text);
-        }
+        tell(c, &all->v[k], false);
+}
+
+void quota_tell_full(struct control_client *c, int fd)
+{
+    bool known;
+    const struct quota *const q = quota_behind(fd, &known);
+
+    if (q)
+        tell(c, q, true);
 }

@@ -30,5 +30,8 @@ int quota_begin(void);
 void quota_join(cm_file *cf, int fd);
 /* A line for each of them: bytes used, bytes allowed, path. */
 void quota_tell(struct control_client *c);
+/* The line of the one that counts for the path behind an O_PATH descriptor, if it has (nearly) no
+ * room left: then it is what keeps blocks of the file out. */
+void quota_tell_full(struct control_client *c, int fd);
 
 #endif

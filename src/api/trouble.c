@@ -34,11 +34,11 @@ void cm_say_owner(cm_cache *c, const char *path)
         cm_log(c, CM_LOG_ERROR, "%s: is being looked at by process %u%s", path, holder,
                holder == cm_plat_pid() ? ", which is this one" : "");
     else if (holder != 0 && holder != said && said != 0)
-        cm_log(
-            c, CM_LOG_ERROR,
-            "%s: is held by process %u; its superblock names process %u (a child keeps a pool if "
-            "it was made by clone(), without the handlers of fork())",
-            path, holder, said);
+        cm_log(c, CM_LOG_ERROR,
+               "%s: is held by process %u; its superblock names process %u (a process in a "
+               "container has another number there; and a child keeps a pool if it was made by "
+               "clone(), without the handlers of fork())",
+               path, holder, said);
     else if (holder != 0)
         cm_log(c, CM_LOG_ERROR, "%s: is open in process %u", path, holder);
     else

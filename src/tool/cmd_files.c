@@ -223,10 +223,24 @@ static void print_json(const char *pool, const struct list *l)
     json_end(&j);
 }
 
+#define STATE_TEXT 32
+
+/* A file that a failed fsync keeps out is neither dirty nor racy. */
+static const char *state_text(const struct file *f, char text[STATE_TEXT])
+{
+    (void)snprintf(text, STATE_TEXT, "%s%s%s",
+                   f->bypassed ? ",bypassed"
+                   : f->dirty  ? ",dirty"
+                               : "",
+                   f->racy && !f->bypassed ? ",racy" : "", f->pinned ? ",pinned" : "");
+    return text[0] ? text + 1 : "-";
+}
+
 static void print_file(const struct file *f, bool names)
 {
     char size[TOOL_NUMBER_MAX] = "-", cached[TOOL_NUMBER_MAX] = "-", share[16] = "-";
-    char used[32] = "-", id[ID_TEXT], name[TOOL_PRINTABLE_MAX(CM_FILE_NAME_MAX)];
+    char used[32] = "-", id[ID_TEXT], state[STATE_TEXT];
+    char name[TOOL_PRINTABLE_MAX(CM_FILE_NAME_MAX)];
     const time_t at = (time_t)(f->used_ns / 1000000000);
     struct tm *local = f->used_ns ? localtime(&at) : NULL;
 
@@ -238,14 +252,8 @@ static void print_file(const struct file *f, bool names)
         (void)snprintf(share, sizeof(share), "%.1f", tool_share(f->cached, f->size));
     if (local)
         (void)strftime(used, sizeof(used), "%Y-%m-%d %H:%M:%S", local);
-    (void)printf("%12s %7s %12s %12" PRIu64 " %19s %-14s %s%s%s\n", cached, share, size, f->hits,
-                 used,
-                 f->bypassed           ? "bypassed"
-                 : f->dirty && f->racy ? "dirty,racy"
-                 : f->dirty            ? "dirty"
-                 : f->racy             ? "racy"
-                                       : "-",
-                 id_text(&f->id, id), names ? " " : "",
+    (void)printf("%12s %7s %12s %12" PRIu64 " %19s %-17s %s%s%s\n", cached, share, size, f->hits,
+                 used, state_text(f, state), id_text(&f->id, id), names ? " " : "",
                  names ? tool_printable(name, f->name ? f->name : "-") : "");
 }
 
@@ -253,7 +261,7 @@ static void print_lines(const struct list *l, const cm_info *info)
 {
     const bool names = info->names_bytes > 0;
 
-    (void)printf("%12s %7s %12s %12s %19s %-14s %s\n", "cached", "%", "size", "hits", "last used",
+    (void)printf("%12s %7s %12s %12s %19s %-17s %s\n", "cached", "%", "size", "hits", "last used",
                  "state", names ? "id                               name" : "id");
     for (size_t i = 0; i < l->n; i++)
         print_file(&l->file[i], names);
@@ -323,6 +331,7 @@ const struct tool_command tool_files = {
             "  dirty     unsynced writes may exist: a power cut would drop its blocks\n"
             "  racy      cold when it is attached next\n"
             "  bypassed  a failed fsync keeps it out of the cache until the next boot\n"
+            "  pinned    its blocks stay ('cachemax pin')\n"
             "\n"
             "Examples:\n"
             "  cachemax files /pmem/cache.pool\n"

@@ -77,17 +77,56 @@ void tool_message(const char *where, const char *format, ...)
     (void)fputc('\n', stderr);
 }
 
+#define LOOKS 5
+#define LOOK_SECONDS 0.1
+
+/* Where the owner has another number, or its mount is not one of those here. */
+static void say_elsewhere(const char *pool, enum os_whereabouts where, uint32_t pid)
+{
+    if (where == OS_HIDDEN)
+        tool_message(pool,
+                     "is open in a process that is not seen here: in a container or another PID "
+                     "namespace its number is %" PRIu32 "; stop it there. On the host 'fuser POOL' "
+                     "as root tells its number; 'cachemax stats' watches the pool from here",
+                     pid);
+    else
+        tool_message(pool,
+                     "is open in process %" PRIu32 ", which is in another mount namespace (a "
+                     "container, say); go there with 'nsenter --target %" PRIu32 " --mount', or "
+                     "stop that process. 'cachemax stats' watches the pool from here",
+                     pid, pid);
+}
+
+/* A process that has just opened the pool has not told its number yet, and one that ends has closed
+ * its files before the system has: a moment later it is known. */
+static int find_owner(const char *pool, cm_info *info)
+{
+    int rc = cm_pool_info(pool, info);
+
+    for (int i = 0; i < LOOKS && rc == 0 && info->owned && info->owner_pid &&
+                    os_whereabouts(info->owner_pid, pool) == OS_HIDDEN;
+         i++) {
+        os_sleep(LOOK_SECONDS);
+        rc = cm_pool_info(pool, info);
+    }
+    return rc;
+}
+
 static int owned_error(const char *pool)
 {
     cm_info info = { .struct_size = sizeof(info) };
 
     char program[OS_PROGRAM] = "";
-    int rc = cm_pool_info(pool, &info);
+    int rc = find_owner(pool, &info);
+    const enum os_whereabouts where =
+        rc == 0 && info.owned && info.owner_pid ? os_whereabouts(info.owner_pid, pool) : OS_HERE;
 
     if (rc == 0 && info.owner_pid)
         os_program(info.owner_pid, program);
     if (rc == 0 && !info.owned)
         tool_message(pool, "is being checked or looked at by another process; wait for it to end");
+    else if (where != OS_HERE)
+        say_elsewhere(pool, where, info.owner_pid);
     else if (rc == 0 && info.owner_pid)
         tool_message(pool,
                      "is open in process %" PRIu32 "%s%s%s"

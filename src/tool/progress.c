@@ -22,6 +22,7 @@ void progress_begin(struct tool_progress *p, const char *label, uint64_t bytes, 
     p->label = label;
     p->bytes = bytes;
     p->began = cm_now();
+    p->quiet = quiet;
     p->shown = !quiet && os_is_terminal(2);
 }
 

@@ -202,7 +202,7 @@ struct tool_progress {
     const char *label;
     uint64_t bytes;        /* bytes that the whole work is; 0: show no rate */
     uint64_t began, drawn; /* cm_now() */
-    bool shown;            /* a bar may be shown */
+    bool quiet, shown;     /* shown: a bar may be */
     bool on_screen;        /* there is a bar to erase */
 };
 void progress_begin(struct tool_progress *p, const char *label, uint64_t bytes, bool quiet);

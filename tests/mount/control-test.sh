@@ -406,6 +406,17 @@ t_files() { # of the pool of a running mount
   [ "$(number cached_bytes "$cm" files "$pool" --sort bytes)" = 3000001 ]
   "$cm" files --no-count --json "$pool" | grep -q '"cached_bytes": null'
 }
+# By its path on the mount a file has the id that it has in the pool.
+t_dump() {
+  "$cm" forget -q big # what waits in memory stays there
+  "$cm" warm -q .
+  status 0 "$cm" dump "$pool" find big 17
+  says '^ *ends at: +hit'
+  status 0 "$cm" dump "$pool" file "a b/c/small"
+  says '^ *found: +yes$'
+  status 0 "$cm" dump "$pool" find "$work/log" 0
+  says '^ *ends at: +record'
+}
 t_check() {
   local blocks
   status 0 "$cm" check "$pool" --json
@@ -486,6 +497,7 @@ programs() {
   check "list" t_shown
   check "list beside answers without end" t_endless
   check "files of a running mount" t_files
+  check "dump finds a file of a running mount" t_dump
   check "check of a running mount" t_check
   check "check of a damaged block" t_check_damaged
   check "warm more than there is room" t_full # last: who is displaced in a full pool is chance
@@ -699,6 +711,31 @@ t_pushed_out() {
   status 7 "$cm" warm many
   says 'had to make room for those after'
 }
+# The pool may displace single blocks while it has room. Here a write takes one, so that it is sure.
+t_one_block_gone() {
+  local pid
+  head -c 2000000 /dev/urandom > many/one
+  head -c 1000000 /dev/urandom > many/two
+  sync many
+  "$cm" warm -q many/one
+  "$cm" forget -q many/two
+  "$cm" warm -q --rate 400k many/one many/two >"$work/said" 2>&1 &
+  pid=$!
+  eventually some_of many/two
+  dd if=/dev/zero of=many/one bs=4k count=1 seek=9 conv=notrunc status=none
+  wait $pid # status 0, and not a word
+  same "$(wc -c < "$work/said")" 0
+  rm many/one many/two
+}
+some_of() { [ "$(cached "$1")" -gt 0 ]; }
+# None of many small files misses more than a block, but together they miss much.
+t_small_gone() {
+  local n
+  mkdir many/small
+  for n in $(seq 1500); do head -c 4096 /dev/urandom > "many/small/$n"; done
+  status 7 "$cm" warm many/small
+  says 'files had to make room for those after'
+}
 parts() {
   wanted "only a part can be warmed" || return 0
   local n
@@ -707,9 +744,11 @@ parts() {
   for n in $(seq 20); do head -c 2000000 /dev/urandom > "$org/many/$n"; done
   new_pool 16M
   do_mount --exclude skipped
+  check "only a part can be warmed: one block is gone" t_one_block_gone # while there is room
   check "only a part can be warmed: missing, or elsewhere" t_some
   check "only a part can be warmed: left out" t_left_out
   check "only a part can be warmed: too many" t_pushed_out
+  check "only a part can be warmed: too many small ones" t_small_gone
   do_unmount
   rm -r "$org/skipped" "$org/many"
 }

@@ -294,6 +294,33 @@ PY
   same "$("$cm" mode "$one")" freeze
   stop 0
 }
+# The paths of a trace begin with the number of a directory, if the mount has several.
+t_traces() {
+  printf 'cachemax-trace 1\nf 1 sub/big\nr 1 0 4096 9\nend 0\n' > "$work/of one"
+  sed 's,sub/big,1/&,' "$work/of one" > "$work/of two"
+  start "$one" "$two"
+  status 7 "$cm" warm --trace "$work/of one" "$one"
+  says 'of one: was recorded on a mount of one directory, and this one has 2: '
+  status 0 "$cm" warm --trace "$work/of two" "$one"
+  status 7 "$cm" warm --trace "$work/of two" "$two"
+  says 'of two: names 1 file, and none at the paths that were given$'
+  stop 0
+  start "$one"
+  for d in "$one" "$one/sub"; do
+    status 7 "$cm" warm --trace "$work/of two" "$d"
+    says 'of two: was recorded on a mount of several directories, and this one has 1: '
+  done
+  status 0 "$cm" warm --trace "$work/of one" "$one"
+  stop 0
+}
+t_quotas() { # in the list they have one line, below all directories
+  start "$one" "$two" --quota sub=1200K
+  "$cm" list > "$work/said"
+  grep -q " $one $pool$" "$work/said"
+  same "$(grep -c '^  quota .* sub$' "$work/said")" 1
+  grep -B 1 '^  quota .* of 1\.17 MiB sub$' "$work/said" | grep -q " $two $pool$"
+  stop 0
+}
 t_rules() { # patterns are below each of them
   mkdir "$two/deep"
   cp "$two/sub/big" "$two/deep/sub"
@@ -512,6 +539,8 @@ fresh "programs in all of them" t_at_once
 fresh "warm after a restart" t_warm
 fresh "a kill, and the next mount" t_kill
 fresh "commands in each" t_commands
+fresh "quotas of several directories" t_quotas
+fresh "traces of another mount" t_traces
 fresh "rules in each" t_rules
 fresh "names of files tell which" t_names
 fresh "with a service" t_service

@@ -117,6 +117,38 @@ wrong_use_mounted() {
     fail "pool owned by another process" "status $r: $(cat "$work/err")"
     fusermount3 -u "$work/second" 2>/dev/null
   fi
+  ! need_root "pool owned by a process elsewhere" ||
+    check "pool owned by a process elsewhere" t_elsewhere
+}
+
+# A number of a process says nothing in another PID namespace, and 'list' nothing in another mount
+# namespace.
+elsewhere() { # OPTION... -- COMMAND...: there; the mount is not seen
+  local options=()
+  while [ "$1" != -- ]; do options+=("$1"); shift; done
+  shift
+  unshare --mount "${options[@]}" sh -c 'umount -l "$0"; "$@"' "$org" "$@"
+}
+t_elsewhere() { # the mounts wait for a while, so they do that at the same time
+  local pids mounts rc=0 own=(--pid --fork --mount-proc)
+  echo something > "$work/data"
+  elsewhere "${own[@]}" -- "$mount_bin" "$work/second" --pool "$pool" 2>"$work/pids" &
+  pids=$!
+  elsewhere -- "$mount_bin" "$work/second" --pool "$pool" 2>"$work/mounts" &
+  mounts=$!
+  status 0 elsewhere "${own[@]}" -- "$cm" cat "$work/data" --pool "$pool"
+  says 'is open in a process that is not seen here: in a container or .* its number is [0-9]*; stop'
+  status 0 elsewhere -- "$cm" cat "$work/data" --pool "$pool"
+  says "is open in process $mount_pid, which is in another mount namespace .* --target $mount_pid "
+  wait $pids || rc=$?
+  same $rc 3
+  grep -q 'is in use by a process that is not seen here, .* its number is [0-9]*; stop it there' \
+    "$work/pids"
+  fails grep -q 'waiting for process' "$work/pids"
+  wait $mounts || rc=$?
+  same $rc 3
+  grep -q "process $mount_pid (cachemax-mount), .*'nsenter --target $mount_pid --mount' leads to" \
+    "$work/mounts"
 }
 
 # ---- Programs ---------------------------------------------------------------------------------

@@ -52,6 +52,11 @@ t_storm() {
   [ "$(cached "$org/other")" -lt $size ] # the storm was one
   [ "$(cached "$org/storm3")" -gt 0 ]    # and did not starve
 }
+t_files() { # the list of the pool marks them, whether a mount has it or not
+  "$cm" files "$pool" > "$work/said"
+  says ' ([a-z,]*,)?pinned +[0-9a-f]{32} a$'
+  fails says 'pinned .* other$'
+}
 t_still() {
   same "$(of_pool pinned_files)" 2
   storm
@@ -125,6 +130,12 @@ t_stray() { # files that went where nobody saw it
   same "$(of_pool pinned_files)" 0
   cmp "$org/a" "$ref/a"
 }
+t_quiet() { # of a file that nobody has used since the mount began
+  same "$(of_pool pinned_files)" 1
+  status 0 "$cm" unpin --all "$org"
+  same "$(of_pool pinned_files)" 0
+  fails grep cm_file_open "$work/log"
+}
 t_usage() {
   status 2 "$cm" pin
   status 2 "$cm" unpin --all "$org" "$org/a"
@@ -143,7 +154,9 @@ new_pool 32M --names
 # shellcheck disable=SC2119 # without options
 do_mount || { fail mount "$(tail -n 1 "$work/log")"; summary; exit 1; }
 check "what is pinned stays in a storm" t_storm
+check "the list of files marks it" t_files
 do_unmount || fail "the end" "status $status"
+check "the list of files marks it, without a mount" t_files
 do_mount
 check "it is pinned in the next mount" t_still
 kill -9 "$mount_pid"
@@ -157,6 +170,10 @@ check "a pinned file is forgotten" t_forget
 check "unpin" t_unpin
 [ $has_below = 0 ] || check "unpin all, and what is gone" t_stray
 check "wrong command lines" t_usage
+"$cm" pin -q "$org/a"
+do_unmount || fail "the end" "status $status"
+do_mount
+check "unpin all says nothing in the log" t_quiet
 do_unmount || fail "the end" "status $status"
 if is_clean; then ok "the pool is clean"; else fail "the pool is clean" "no"; fi
 summary

@@ -66,6 +66,31 @@ t_warm() { # all of a directory that does not fit
   at_least "$(quota logs used)" $((4 * mib * 8 / 10))
   same "$(cached "$org/other")" $((6 * mib))
 }
+# A quota is named if it is the limit, and what lies elsewhere is warmed all the same.
+t_says_which() {
+  "$cm" forget -q "$org/logs" "$org/other"
+  status 7 "$cm" warm "$org/logs"
+  says "^cachemax: $org/logs/deep/1: is larger than its quota, 1.00 MiB for logs/deep, and cached"
+  says 'in part, or not any more: the quota of logs.* is .\.00 MiB, and others have a quota of '
+  fails says 'use a larger pool'
+  status 7 "$cm" warm "$org/logs/deep/1" "$org/other"
+  says '^cachemax: 1 file is cached in part, or .*: the quota of logs/deep is 1.00 MiB; name fewer'
+  same "$(cached "$org/other")" $((6 * mib))
+}
+t_pin_says_which() {
+  "$cm" forget -q "$org/logs"
+  status 7 "$cm" pin "$org/logs/deep/1"
+  "$cm" unpin -q "$org/logs/deep/1"
+  grep -q "deep/1: is larger than its quota, 1.00 MiB for logs/deep, and cached in" "$work/said"
+}
+t_trace_says_which() {
+  { printf 'cachemax-trace 1\nf 1 logs/deep/1\nf 2 other\n'
+    printf 'r 1 0 2097152 9\nr 2 0 6291456 9\nend 0\n'; } > "$work/trace"
+  "$cm" forget -q "$org/logs" "$org/other"
+  status 7 "$cm" warm --trace "$work/trace" "$org"
+  says '^cachemax: logs/deep/1: is cached in part: the quota of logs/deep is 1.00 MiB$'
+  same "$(cached "$org/other")" $((6 * mib))
+}
 t_nested() { # the longest path counts; names that only begin so do not
   local had
   read_twice logs/deep/1 logs/deep/2
@@ -79,8 +104,8 @@ t_nested() { # the longest path counts; names that only begin so do not
 }
 t_list() {
   "$cm" list > "$work/said"
-  grep -Eq '^  quota [0-9]+ of 4 MiB logs$' "$work/said"
-  grep -Eq '^  quota [0-9]+ of 1 MiB logs/deep$' "$work/said"
+  grep -Eq '^  quota [0-9.]+ ([KM]iB|bytes) of 4\.00 MiB logs$' "$work/said"
+  grep -Eq '^  quota [0-9.]+ ([KM]iB|bytes) of 1\.00 MiB logs/deep$' "$work/said"
 }
 t_writes() { # a file that is written stays where it counts
   head -c $((2 * mib)) /dev/urandom > "$work/new"
@@ -143,6 +168,11 @@ t_usage() {
     $(for v in $(seq 17); do echo --quota "dir$v=1G"; done)
 }
 
+t_no_use() { # what limits nothing is told
+  grep -q 'quota=other: limits nothing: it is 100.0 MiB, and the pool holds [0-9]' "$work/log"
+  grep -q "quota=other: limits nothing: other in $org is no directory; " "$work/log"
+  fails grep -q 'quota=logs: ' "$work/log"
+}
 t_missing() { # the log warns; it may be made later
   grep -q 'quota=nosuch: there is no directory nosuch in ' "$work/log"
   fails grep -q 'quota=logs: there is no' "$work/log"
@@ -161,6 +191,9 @@ do_mount "${two[@]}" || { fail mount "$(tail -n 1 "$work/log")"; summary; exit 1
 check "no more than the quota, and nobody else goes" t_limit
 check "new blocks displace older ones of the directory" t_displaces
 check "warm keeps to it" t_warm
+check "warm says which quota is full" t_says_which
+check "pin says which quota is full" t_pin_says_which
+check "warm --trace says which quota is full" t_trace_says_which
 check "a quota within a quota" t_nested
 check "list shows them" t_list
 check "a file below it is written" t_writes
@@ -172,7 +205,8 @@ wait_mount
 do_mount "${two[@]}"
 check "it holds after a kill" t_still
 do_unmount || fail "the end" "status $status"
-do_mount --quota other=30M --quota logs=2M
+do_mount --quota other=100M --quota logs=2M
+check "a quota that limits nothing" t_no_use
 check "a smaller quota, and others beside it" t_smaller
 do_unmount || fail "the end" "status $status"
 do_mount --quota logs=25% --quota nosuch=1M

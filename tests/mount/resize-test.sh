@@ -96,7 +96,7 @@ still() { # BYTES: after a resize that did not take place
 
 t_files() { # what is open, pinned, limited, and how it is steered stays
   hit_by cmp <(direct "$org/a") "$ref/a"
-  "$cm" list | grep -q "quota 0 of 4 MiB dir"
+  "$cm" list | grep -Eq "quota .* of 4\.00 MiB dir"
   status 0 "$cm" resize "$pool" 32M
   says 'pool: 32.00 MiB now, was 16.00 MiB'
   says 'knows 4 of 4 files, 1 of them pinned'
@@ -162,10 +162,10 @@ t_removed() { # meanwhile, with its pin
   all_right
 }
 
-t_meanwhile() { # nobody waits, nothing of it is lost, and nothing old comes back
+waits() { grep -q "^cachemax: $org: its pool gets another size at this moment; this" "$1"; }
+t_meanwhile() { # no program waits, nothing of it is lost, and nothing old comes back
+  local verb
   begin 16M
-  status 1 timeout 10 "$cm" warm "$org/a"
-  says 'gets another size'
   status 1 timeout 10 "$cm" resize "$pool" 12M
   says 'busy'
   same "$(of_pool mode)" ''
@@ -196,6 +196,37 @@ t_meanwhile() { # nobody waits, nothing of it is lost, and nothing old comes bac
   "$cm" warm -q "$org"
   hit_by all_right
   exec 5<&- 9<&-
+}
+t_commands_wait() { # for the end, and then they do what they were asked for; or until a signal
+  local verb pids=() was
+  was=$(size)
+  printf 'cachemax-trace 1\nf 1 a\nr 1 0 4096 9\nend 0\n' >"$work/trace"
+  begin 20M
+  "$cm" cached "$org/b" >"$work/stopped" 2>&1 &
+  pids=($!)
+  eventually waits "$work/stopped"
+  kill -TERM "${pids[0]}"
+  wait "${pids[0]}" && return 1
+  pids=()
+  for verb in "warm $org/a" "pin $org/a" "cached $org/a" "forget $org/b" "unpin $org/a" \
+    "warm --trace $work/trace $org"; do
+    # shellcheck disable=SC2086 # words
+    "$cm" $verb >"$work/waits.${#pids[@]}" 2>&1 &
+    pids+=($!)
+  done
+  "$cm" warm -q "$org/a" >"$work/quiet" 2>&1 &
+  pids+=($!)
+  for verb in 0 1 2 3 4 5; do
+    eventually waits "$work/waits.$verb"
+  done
+  finish
+  for verb in "${pids[@]}"; do wait "$verb"; done
+  same "$(grep -c 'gets another size' "$work/waits.0")" 1
+  grep -q '^1 of 1 file, ' "$work/waits.0"
+  grep -q '^1 file, of which the trace reads 4.00 KiB: 4.00 KiB cached' "$work/waits.5"
+  same "$(wc -c <"$work/quiet")" 0
+  "$cm" unpin -q "$org/a"
+  "$cm" resize "$pool" "$was"
 }
 t_last_sync() { # a slow volume: its client is interrupted in the middle of the last sync
   local was
@@ -365,6 +396,7 @@ mount_slowly
 "$cm" warm -q "$org"
 exec 6<"$org/a" 7<>"$org/a"
 check 'what is done meanwhile' t_meanwhile
+check 'commands wait for the end' t_commands_wait
 check 'the new pool cannot be opened' t_not_opened
 exec 6<&- 7<&-
 check 'its client is interrupted' t_interrupted

@@ -38,7 +38,7 @@ OF_CONTROL = [
        STEER, 'rc = mnt.backing->keep(i, 0);', 'rc = 0;'),
     _m('pin, all', 'what is gone stays pinned', 'pin',
        '^(what is pinned stays in a storm|unpin all, and what is gone)$', STEER,
-       'return cm_forget(mnt.cache, id);', 'return 0;'),
+       'return cm_forget(mnt.cache, &info->id);', 'return 0;'),
     # Another size
     _m('resize, gate', 'files are detached beside requests', 'resize',
        '^the origin does not answer$', GATE, 'while (!is_empty()) {', 'while (0) {'),
@@ -59,6 +59,9 @@ OF_CONTROL = [
     _m('resize, other commands', 'a command uses the pool while it is away', 'resize',
        '^what is done meanwhile$', RESIZE, '    if (!resize_runs())\n        return true;',
        '    return true;'),
+    _m('resize, patient commands', 'commands do not wait for the end', 'resize',
+       '^(what is done meanwhile|commands wait for the end)$', 'tool/control/control.c',
+       'while (error == 0 && end->code == CONTROL_RESIZING) {', 'while (0) {'),
     _m('resize, times', 'a power cut may leave what is written meanwhile beside the old times',
        'resize', '^what is done meanwhile$', CACHE,
        'return mark(i, resize_number());', 'return true;'),

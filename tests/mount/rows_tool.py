@@ -5,6 +5,7 @@ from rows import _m
 ASKS, PATHS = 'tool/control/control.c', 'tool/control/paths.c'
 
 OWNER = 'tool/control/owner.c'
+WARM = 'tool/control/cmd_warm.c'
 
 OF_TOOL = [
     _m('dead mounts', 'a connection that is refused says only that', 'control',
@@ -35,9 +36,27 @@ OF_TOOL = [
     _m('busy pool', 'a pool that is busy gets the line of the library, too', 'mount',
        '^(wrong use|pool owned by another process)$', 'mount/backing_pool.c',
        '    late.on = true;\n', ''),
+    _m('busy pool, elsewhere', 'the number of a process of another PID namespace is told', 'mount',
+       '^(wrong use|pool owned by a process elsewhere)$', 'mount/backing_pool.c',
+       '    if (!is_owner(pid)) {', '    if (false) {'),
+    _m('busy pool, of the command', 'the command tells that number', 'mount',
+       '^(wrong use|pool owned by a process elsewhere)$', 'tool/os_posix.c',
+       'if (stat(file, &st) == 0 && !has_open(process, &st))', 'if (false)'),
     _m('option of a pool', 'the message names another option', 'options',
        '^-o of a pool with a service$', 'mount/options.c',
        'o->of_pool = keys[i];', 'o->of_pool = keys[0];'),
+    _m('dump, mounted', 'a file on a mount gets the id of the kernel', 'control',
+       '^(a running mount|dump finds a file of a running mount)$', 'tool/dump/cmd_dump.c',
+       'rc = owner_file_id(r->pool, text, &r->file.id);', 'rc = CM_EABSENT;'),
+    _m('files, pinned', 'the list of files does not mark pinned ones', 'pin',
+       '^(what is pinned stays in a storm|the list of files marks it)$', 'tool/cmd_files.c',
+       'f->pinned ? ",pinned" : ""', '""'),
+    _m('warm, a block', 'a file counts as pushed out if it misses one block', 'control',
+       '^only a part can be warmed(: one block is gone)?$', WARM,
+       'missing > small_share(s->size)', '1'),
+    _m('warm, blocks', 'small files may all be pushed out', 'control',
+       '^only a part can be warmed(: too many small ones)?$', WARM,
+       'w->nearly_bytes > small_share(w->total)', '0'),
     _m('list, above', 'a list of a directory asks the mount itself', 'requests',
        '^a list of a directory does not ask the mount itself$', 'mount/number.c',
        'if (up && !dir->top &&', 'if (0 &&'),

@@ -424,6 +424,9 @@ for bad in 0.0 x -1 1K 99999999999P; do
   expect "probation '$bad'" 2 "expected a share such as 0.1" twice --size 400 "--probation=$bad"
 done
 says "probation 0" 'v["probation_blocks"] == 0' twice --size 400 --probation 0
+says "probation, the default: 256 KiB at least" 'v["probation_blocks"] == 64' \
+  twice --size 400 --probation default
+says "probation, the default" 'v["probation_blocks"] == 100' twice --size 10000 --probation default
 says "probation, a share" 'v["probation_blocks"] == 40' twice --size 400 --probation 0.1
 for many in 1.4 1000 1T 4503599627370496 18446744073709551615; do
   says "probation $many: no more than the pool" \

@@ -168,7 +168,7 @@ static int run_cached(const struct tool_args *args)
 {
     struct control_files files;
     struct counting c = { .done = 0 };
-    struct sweep s = { .verb = "cached", .done = on_done, .ctx = &c };
+    struct sweep s = { .verb = "cached", .done = on_done, .ctx = &c, .progress = &c.progress };
     int rc;
 
     os_catch_interrupts();

@@ -42,7 +42,7 @@ static int on_done(struct sweep *s, struct control_file *file)
 static int forget_files(struct control_files *f, const struct tool_args *args)
 {
     struct forget g = { .all = f->n };
-    struct sweep s = { .verb = "forget", .done = on_done, .ctx = &g };
+    struct sweep s = { .verb = "forget", .done = on_done, .ctx = &g, .progress = &g.progress };
     struct tool_json j;
     int rc;
 

@@ -40,30 +40,18 @@ struct row {
     size_t quotas;
 };
 
-/* The number at the begin of *text, which goes on behind the blank after it. */
-static bool cut_number(const char **text, uint64_t *number)
-{
-    char digits[24];
-    const size_t n = strcspn(*text, " ");
-    if (n >= sizeof(digits) || !(*text)[n])
-        return false;
-    memcpy(digits, *text, n);
-    digits[n] = '\0';
-    *text += n + 1;
-    return control_number(digits, number);
-}
-
-/* "USED MOST PATH" */
 static void add_quota(struct row *r, const char *value)
 {
-    struct quota q = { .used = 0 };
-    if (r->quotas == CM_GROUPS_MAX || !cut_number(&value, &q.used) || !cut_number(&value, &q.most))
+    struct control_quota q;
+    char *path;
+
+    if (r->quotas == CM_GROUPS_MAX || !control_quota(value, &q))
         return;
-    q.path = malloc(strlen(value) + 1);
-    if (!q.path)
+    path = malloc(strlen(q.path) + 1);
+    if (!path)
         return;
-    memcpy(q.path, value, strlen(value) + 1);
-    r->quota[r->quotas++] = q;
+    memcpy(path, q.path, strlen(q.path) + 1);
+    r->quota[r->quotas++] = (struct quota){ q.used, q.most, path };
 }
 
 static void on_is(void *ctx, const char *name, const char *value)
@@ -177,7 +165,8 @@ static void print_text(const char *before, const char *text)
     free(shown);
 }
 
-static void print_row(const struct row *r)
+/* `quotas`: with them. */
+static void print_row(const struct row *r, bool quotas)
 {
     const time_t at = (time_t)(r->since / 1000000000);
     struct tm *local = r->answers ? localtime(&at) : NULL;
@@ -200,15 +189,26 @@ static void print_row(const struct row *r)
     if (r->dead)
         (void)printf("; 'fusermount3 -u' it and mount it again: what is cached stays");
     (void)putchar('\n');
-    for (size_t i = 0; i < r->quotas; i++) {
-        (void)printf("  quota %" PRIu64 " of %" PRIu64 " MiB", r->quota[i].used >> 20,
-                     r->quota[i].most >> 20);
+    for (size_t i = 0; i < r->quotas && quotas; i++) {
+        char used[TOOL_NUMBER_MAX], most[TOOL_NUMBER_MAX];
+
+        (void)printf("  quota %s of %s", tool_bytes(used, r->quota[i].used),
+                     tool_bytes(most, r->quota[i].most));
         print_text(" ", r->quota[i].path);
         (void)putchar('\n');
     }
 }
 
-/* A mount may be at several places (bind mounts): each is shown. */
+/* Of the places of one mount: its quotas count for all of them together. */
+static bool is_last_of(const struct os_mount *mounts, size_t n, size_t i)
+{
+    for (size_t k = i + 1; k < n; k++)
+        if (control_same_mount(&mounts[i], &mounts[k]))
+            return false;
+    return true;
+}
+
+/* A mount may be at several places (directories, bind mounts): each is shown. */
 static int run_list(const struct tool_args *args)
 {
     struct control *c = calloc(1, sizeof(*c));
@@ -237,7 +237,7 @@ static int run_list(const struct tool_args *args)
         if (args->value[LIST_JSON])
             json_row(&j, &r);
         else
-            print_row(&r);
+            print_row(&r, is_last_of(mounts, n, i));
         for (size_t k = 0; k < r.quotas; k++)
             free(r.quota[k].path);
     }
@@ -258,9 +258,9 @@ const struct tool_command tool_list = {
             "since when, hit rate, mode) is known to its user and root. Hits count since the\n"
             "mount began; what the kernel serves from its own pages is not among them. Pools that\n"
             "no mount has are not listed. A dead mount is one whose process is gone: unmount it\n"
-            "(fusermount3 -u), and mount it again. Below a mount are its quotas (cachemax-mount "
-            "--quota):\n"
-            "how much of the pool the files of a directory take, and may take.\n"
+            "(fusermount3 -u), and mount it again. Below a mount, or the last of its\n"
+            "directories, are its quotas (cachemax-mount --quota): how much of the pool the files\n"
+            "of a directory take, and may take.\n"
             "\n"
             "Examples:\n"
             "  cachemax list\n"

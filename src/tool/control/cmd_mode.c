@@ -75,7 +75,8 @@ static void complain(const char *where, const struct os_mount *m, int error)
     cm_info info = { .struct_size = sizeof(info) };
     char program[OS_PROGRAM] = "";
 
-    if (error > 0 && !m->point && cm_pool_info(m->source, &info) == 0 && info.owner_pid)
+    if (error > 0 && !m->point && cm_pool_info(m->source, &info) == 0 && info.owner_pid &&
+        os_whereabouts(info.owner_pid, m->source) != OS_HIDDEN)
         os_program(info.owner_pid, program);
     if (program[0] && strcmp(program, "cachemax-mount") != 0)
         tool_message(where,

@@ -57,7 +57,7 @@ static int unpin_files(const struct tool_args *args)
 {
     struct control_files files;
     struct unpin u = { .all = 0 };
-    struct sweep s = { .verb = "unpin", .done = on_done, .ctx = &u };
+    struct sweep s = { .verb = "unpin", .done = on_done, .ctx = &u, .progress = &u.progress };
     int rc;
 
     os_catch_interrupts();

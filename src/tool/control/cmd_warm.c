@@ -9,6 +9,7 @@
 #include "tool/control/control.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The last one is warm's alone. */
@@ -35,15 +36,26 @@ static const struct tool_option warm_options[WARM_OPTIONS] = {
 
 #define NAP_SECONDS 0.1
 
+/* Files that are not cached as a whole. */
+struct some {
+    uint64_t files, limited; /* limited: those of them that a quota keeps out */
+};
+
 struct warm {
     struct tool_progress progress;
     bool pin;
     uint64_t began, rate;
     uint64_t total, passed; /* bytes of all files; of those that are done */
     uint64_t cached, stored, read;
-    uint64_t files, partly, failed;
+    uint64_t files, failed;
     uint64_t left_out; /* by the rules of the mount */
-    uint64_t evicted;  /* files that were whole, and had to make room for later ones */
+    struct some partly;
+    struct some evicted;        /* they were whole, and had to make room for later ones */
+    struct some nearly;         /* the same, and they miss a small share */
+    uint64_t nearly_bytes;      /* what they miss */
+    struct control_limit limit; /* the first quota of `limited` */
+    bool limits;                /* it is not the only one */
+    bool met_limit;             /* a quota is full, so that a file may push out its own begin */
     uint64_t refused, refused_bytes; /* to be pinned; counted as partly, too */
     uint64_t room, most;             /* that may still be pinned; at all */
     int full; /* why it ended early: a CM_NOT_STORED_* code, or CM_ECANCELED */
@@ -71,20 +83,66 @@ static void keep_to_rate(struct warm *w)
     }
 }
 
+static void add(struct warm *w, struct some *to, const struct control_limit *limit)
+{
+    to->files++;
+    if (!limit->most)
+        return;
+    to->limited++;
+    if (!w->limit.most)
+        w->limit = *limit;
+    w->limits |= strcmp(w->limit.path, limit->path) != 0;
+}
+
+/* The others may lie elsewhere: the pool is not full. */
+static bool is_limited(const struct sweep *s)
+{
+    return s->limit.most &&
+           (s->end.code == CM_NOT_STORED_ROOM || s->end.code == CM_NOT_STORED_QUOTA);
+}
+
+static void complain_of_size(struct warm *w, const struct sweep *s, const struct control_file *file)
+{
+    char *path = malloc(TOOL_PRINTABLE_MAX(strlen(file->path)));
+    char *quota = malloc(TOOL_PRINTABLE_MAX(strlen(s->limit.path)));
+    char bytes[TOOL_NUMBER_MAX];
+
+    progress_end(&w->progress);
+    if (path && quota)
+        tool_message(tool_printable(path, file->path),
+                     "is larger than its quota, %s for %s, and cached in part",
+                     tool_bytes(bytes, s->limit.most), tool_printable(quota, s->limit.path));
+    free(path);
+    free(quota);
+}
+
+/* `file` is cached in part. */
+static void add_file(struct warm *w, struct some *to, const struct sweep *s,
+                     const struct control_file *file)
+{
+    add(w, to, &s->limit);
+    if (s->limit.most && file->size > s->limit.most)
+        complain_of_size(w, s, file);
+}
+
 static int on_done(struct sweep *s, struct control_file *file)
 {
+    static const struct control_limit none = { .most = 0 };
     struct warm *w = s->ctx;
     const int code = s->end.code;
+    const bool limited = is_limited(s);
 
+    w->met_limit |= s->limit.most > 0;
     file->whole = code == 0;
     w->files++;
     w->passed += file->size;
     w->cached += s->cached;
     w->stored += s->stored;
     w->read += s->read;
-    if (code == CM_NOT_STORED_ROOM || code == CM_NOT_STORED_MODE || code == CM_ECANCELED) {
+    if (!limited &&
+        (code == CM_NOT_STORED_ROOM || code == CM_NOT_STORED_MODE || code == CM_ECANCELED)) {
         w->full = code;
-        w->partly++;
+        add(w, &w->partly, &none);
         return 1;
     }
     if (code == CM_EKEEP) { /* a smaller one may fit */
@@ -93,8 +151,10 @@ static int on_done(struct sweep *s, struct control_file *file)
         w->room = s->room;
         w->most = s->pinned_max;
     }
-    if (code > 0 || code == CM_EKEEP) {
-        w->partly++;
+    if (limited) {
+        add_file(w, &w->partly, s, file);
+    } else if (code > 0 || code == CM_EKEEP) {
+        add(w, &w->partly, &none);
     } else if (s->left_out) {
         w->left_out++;
     } else if (code < 0) {
@@ -108,7 +168,7 @@ static int on_done(struct sweep *s, struct control_file *file)
 
 static uint64_t whole(const struct warm *w)
 {
-    return w->files - w->partly - w->failed - w->left_out - w->evicted;
+    return w->files - w->partly.files - w->failed - w->left_out - w->evicted.files;
 }
 
 static void print_lines(const struct warm *w, uint64_t all)
@@ -131,7 +191,7 @@ static void print_json(const struct warm *w, uint64_t all)
     json_number(&j, "stored_bytes", w->stored);
     json_number(&j, "read_bytes", w->read);
     json_number(&j, "whole_files", whole(w));
-    json_number(&j, "partial_files", w->partly + w->evicted);
+    json_number(&j, "partial_files", w->partly.files + w->evicted.files);
     json_number(&j, "failed_files", w->failed);
     json_number(&j, "left_out_files", w->left_out);
     if (w->pin)
@@ -155,54 +215,98 @@ static void say_refused(const struct warm *w)
                  tool_bytes(room, w->room));
 }
 
+static const char *files_are(uint64_t n)
+{
+    return n == 1 ? "file is" : "files are";
+}
+
+static void say_limited(const struct warm *w, uint64_t n)
+{
+    char *path = malloc(TOOL_PRINTABLE_MAX(strlen(w->limit.path)));
+    char most[TOOL_NUMBER_MAX];
+
+    if (path)
+        tool_message(
+            NULL,
+            "%" PRIu64 " %s cached in part, or not any more: the quota of %s is %s%s; name "
+            "fewer files, or mount with a larger --quota",
+            n, files_are(n), tool_printable(path, w->limit.path), tool_bytes(most, w->limit.most),
+            w->limits ? ", and others have a quota of their own" : "");
+    free(path);
+}
+
+static void say_evicted(uint64_t n)
+{
+    tool_message(NULL,
+                 "%" PRIu64 " %s had to make room for those after: the pool has no room for all; "
+                 "name fewer, or use a larger pool",
+                 n, n == 1 ? "file" : "files");
+}
+
 static void say_why(const struct warm *w, uint64_t all)
 {
+    const uint64_t limited = w->partly.limited + w->evicted.limited;
+    const uint64_t disturbed = w->partly.files - w->partly.limited - w->refused;
+
     if (w->refused)
         say_refused(w);
     if (w->left_out)
         tool_message(NULL,
                      "%" PRIu64 " %s left out by the rules of the mount (--exclude and the like)",
-                     w->left_out, w->left_out == 1 ? "file is" : "files are");
-    if (w->evicted)
-        tool_message(NULL,
-                     "%" PRIu64 " %s had to make room for those after: the pool, or a quota, has "
-                     "no room for all; name fewer, or use a larger pool",
-                     w->evicted, w->evicted == 1 ? "file" : "files");
+                     w->left_out, files_are(w->left_out));
+    if (limited)
+        say_limited(w, limited);
+    if (w->evicted.files > w->evicted.limited)
+        say_evicted(w->evicted.files - w->evicted.limited);
     if (w->full == CM_NOT_STORED_ROOM)
         tool_message(NULL,
                      "the pool is full of what was warmed; %" PRIu64 " of %" PRIu64
                      " files were left out: name fewer, or use a larger pool",
-                     all - w->files + w->partly, all);
+                     all - w->files + w->partly.files, all);
     else if (w->full == CM_NOT_STORED_MODE)
         tool_message(NULL, "the pool takes no blocks: its mode is not normal ('cachemax mode'), or "
                            "a sync of the file has failed");
     else if (w->full)
         tool_message(NULL, "the mount is ending");
-    else if (w->partly > w->refused)
+    else if (disturbed)
         tool_message(NULL,
-                     "%" PRIu64 " %s cached in part: written, or expired, meanwhile, or more "
-                     "than a quota allows; %s again",
-                     w->partly - w->refused, w->partly - w->refused == 1 ? "file is" : "files are",
-                     w->pin ? "pin" : "warm");
+                     "%" PRIu64 " %s cached in part: written, or expired, meanwhile, or the pool "
+                     "still counts for a quota; %s again",
+                     disturbed, files_are(disturbed), w->pin ? "pin" : "warm");
 }
 
 static int outcome(const struct warm *w, const struct control_files *f)
 {
     if (w->failed)
         return TOOL_FAILED;
-    return f->failed || w->full || w->partly || w->left_out || w->evicted ? TOOL_PARTLY : TOOL_OK;
+    return f->failed || w->full || w->partly.files || w->left_out || w->evicted.files ? TOOL_PARTLY
+                                                                                      : TOOL_OK;
 }
 
 /* ---- What is left at the end ----------------------------------------------------------------- */
 
+/* The pool may displace one block in 200, also where there is room: two others are in its places.
+ * At least one block, because files may be small. */
+static uint64_t small_share(uint64_t bytes)
+{
+    return bytes / 200 > CM_BLOCK_SIZE ? bytes / 200 : CM_BLOCK_SIZE;
+}
+
 static int on_counted(struct sweep *s, struct control_file *file)
 {
     struct warm *w = s->ctx;
-    const uint64_t n = s->cached < s->size ? s->cached : s->size;
+    const uint64_t n = s->cached < s->size ? s->cached : s->size, missing = s->size - n;
 
     if (s->end.code == 0)
         w->cached += n;
-    w->evicted += s->end.code == 0 && n < s->size && file->whole;
+    if (s->end.code == 0 && missing > 0 && file->whole) {
+        if (missing > small_share(s->size)) {
+            add_file(w, &w->evicted, s, file);
+        } else {
+            add(w, &w->nearly, &s->limit);
+            w->nearly_bytes += missing;
+        }
+    }
     return progress_step(&w->progress, w->passed, w->total);
 }
 
@@ -210,18 +314,29 @@ static int on_counted(struct sweep *s, struct control_file *file)
  * something count what is there. */
 static int count_again(struct control_files *f, struct warm *w)
 {
-    struct sweep s = { .verb = "cached", .done = on_counted, .ctx = w };
+    struct sweep s = { .verb = "cached", .done = on_counted, .ctx = w, .progress = &w->progress };
+    int rc;
 
-    if (f->n < 2 || !w->stored || w->full == CM_ECANCELED)
+    if ((f->n < 2 && !w->met_limit) || !w->stored || w->full == CM_ECANCELED)
         return TOOL_OK;
     w->cached = 0;
-    return files_sweep(f, &s);
+    rc = files_sweep(f, &s);
+    if (w->nearly_bytes > small_share(w->total)) { /* many small files miss their only block, say */
+        w->evicted.files += w->nearly.files;
+        w->evicted.limited += w->nearly.limited;
+    }
+    return rc;
 }
 
 static int warm_files(struct control_files *f, struct warm *w, const struct tool_args *args)
 {
     const char *verb = w->pin ? "pin" : "warm";
-    struct sweep s = { .verb = verb, .number = w->rate, .at = on_at, .done = on_done, .ctx = w };
+    struct sweep s = { .verb = verb,
+                       .number = w->rate,
+                       .at = on_at,
+                       .done = on_done,
+                       .ctx = w,
+                       .progress = &w->progress };
     int rc;
 
     w->total = f->bytes;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define SUFFIX ".control"
+#define AGAIN_SECONDS 0.2
 
 const char *control_error_text(int error)
 {
@@ -140,6 +141,26 @@ bool control_number(const char *text, uint64_t *value)
     }
     *value = v;
     return p > text && (*p == '\0' || *p == ' ');
+}
+
+bool control_quota(const char *text, struct control_quota *q)
+{
+    const char *most = strchr(text, ' '), *path = most ? strchr(most + 1, ' ') : NULL;
+
+    if (!path || !control_number(text, &q->used) || !control_number(most + 1, &q->most))
+        return false;
+    q->path = path + 1;
+    return true;
+}
+
+void control_limit_take(struct control_limit *l, const char *text)
+{
+    struct control_quota q;
+
+    if (!control_quota(text, &q))
+        return;
+    l->most = q.most;
+    (void)snprintf(l->path, sizeof(l->path), "%s", q.path);
 }
 
 static int hex(char c)
@@ -275,5 +296,34 @@ int control_ask(struct control *c, const char *verb, uint64_t number, const char
     }
     if (error)
         control_close(c);
+    return error;
+}
+
+static void say_waits(struct control *c, const struct os_mount *m, struct tool_progress *progress)
+{
+    char *point = malloc(TOOL_PRINTABLE_MAX(strlen(m->point)));
+
+    if (!c->waited && !progress->quiet) {
+        progress_end(progress);
+        tool_message(point ? tool_printable(point, m->point) : NULL,
+                     "its pool gets another size at this moment; this command waits for the end");
+    }
+    c->waited = true;
+    free(point);
+}
+
+int control_ask_again(struct control *c, const struct os_mount *m, const char *verb,
+                      uint64_t number, const char *path, const struct control_listener *listener,
+                      struct tool_progress *progress, struct control_end *end)
+{
+    int error = control_ask(c, verb, number, path, OS_FOREVER, listener, end);
+
+    while (error == 0 && end->code == CONTROL_RESIZING) {
+        say_waits(c, m, progress);
+        if (!os_interrupted())
+            os_sleep(AGAIN_SECONDS);
+        error = os_interrupted() ? CONTROL_STOPPED
+                                 : control_ask(c, verb, number, path, OS_FOREVER, listener, end);
+    }
     return error;
 }

@@ -15,6 +15,7 @@ struct control {
     intptr_t stream;
     uint64_t user, process; /* behind the socket */
     bool open;
+    bool waited;       /* and said so */
     size_t have, used; /* bytes in `in` */
     char in[16384];
 };
@@ -66,7 +67,26 @@ void control_enough(struct control *c);
  * long for each part of it. After an error the connection is closed. */
 int control_ask(struct control *c, const char *verb, uint64_t number, const char *path, int seconds,
                 const struct control_listener *listener, struct control_end *end);
+/* The same without a limit. While the pool of the mount `m` gets another size, it waits, says so,
+ * and asks again. CONTROL_STOPPED: the user wants no more. */
+int control_ask_again(struct control *c, const struct os_mount *m, const char *verb,
+                      uint64_t number, const char *path, const struct control_listener *listener,
+                      struct tool_progress *progress, struct control_end *end);
 bool control_number(const char *text, uint64_t *value); /* decimal, up to a blank or the end */
+
+#define CONTROL_PATH_MAX 4096u /* with its end */
+struct control_quota {
+    uint64_t used, most; /* bytes */
+    const char *path;    /* within what was parsed; below the directory of the mount */
+};
+/* "USED MOST PATH" of a line `quota`. */
+bool control_quota(const char *text, struct control_quota *q);
+/* A quota that is full. */
+struct control_limit {
+    uint64_t most; /* bytes; 0: there is none */
+    char path[CONTROL_PATH_MAX];
+};
+void control_limit_take(struct control_limit *l, const char *text);
 
 /* ---- Files on mounts (paths.c) --------------------------------------------------------------- */
 
@@ -94,7 +114,6 @@ struct control_files {
  * status after a message: nothing could be looked at. */
 int files_collect(struct control_files *f, const struct tool_args *args, const char *list);
 void files_free(struct control_files *f);
-#define CONTROL_PATH_MAX 4096u /* with its end */
 /* The mount that `path` lies on, as its place in `mounts`. TOOL_OK, or a status after a message. */
 int files_mount_of(struct control_files *f, const char *path, char **real, size_t *mount);
 /* Says so if `path` is on a mount that is dead. */
@@ -108,9 +127,11 @@ struct sweep {
     int (*at)(struct sweep *s, uint64_t done, uint64_t total);
     int (*done)(struct sweep *s, struct control_file *file);
     void *ctx;
+    struct tool_progress *progress;
     /* Of the file that was asked for last. */
     struct control_end end;
     uint64_t size, cached, stored, read, pinned, pinned_max, room, left_out;
+    struct control_limit limit; /* why it is not cached as a whole */
 };
 /* TOOL_OK, also if `done` has ended it; or a status after a message. */
 int files_sweep(struct control_files *f, struct sweep *s);
@@ -128,6 +149,8 @@ struct control_scope {
  * control_scope_free() in both cases. */
 int control_scope_find(struct control_scope *s, char *const *paths, size_t n);
 void control_scope_free(struct control_scope *s);
+/* Do they have the same pool, and the same process? */
+bool control_same_mount(const struct os_mount *a, const struct os_mount *b);
 bool control_in_scope(const struct control_scope *s, const char *path); /* below the mount's root */
 
 /* ---- What a trace reads (profile.c) ---------------------------------------------------------- */
@@ -140,6 +163,7 @@ struct profile_part {
 struct profile {
     char **path;               /* below the root of the mount, sorted */
     size_t files, read;        /* read: those that a part is of */
+    size_t named, numbered;    /* also outside the scope: all; those whose path begins "N/" */
     struct profile_part *part; /* what was read most often comes first */
     size_t parts;
     uint64_t bytes;
@@ -176,5 +200,8 @@ char *owner_mounted_at(const char *pool);
 bool owner_leaves(const char *pool);
 /* Does the file lie on a mount that has this pool? Then a plain read of it uses the pool. */
 bool owner_serves(const char *pool, const char *path);
+/* The id that the file has in the pool, from the mount it lies on. CM_EABSENT: it lies on no mount.
+ * CM_EOWNED: on one that has another pool, or does not tell. */
+int owner_file_id(const char *pool, const char *path, cm_file_id *id);
 
 #endif

@@ -304,18 +304,70 @@ static bool has_pool(const struct os_mount *m, const char *pool)
     return !strcmp(uuid, wanted);
 }
 
-bool owner_serves(const char *pool, const char *path)
+static bool is_mounted(const char *pool, const char *path, bool *serves)
 {
     struct os_mount *mounts = NULL;
     size_t n = 0;
     uint64_t id = 0;
     char *real = NULL;
-    bool serves = false;
+    bool is = false;
 
+    *serves = false;
     if (os_locate(path, &id, &real) == 0 && os_read_mounts(&mounts, &n) == 0)
-        for (size_t i = 0; i < n && !serves; i++)
-            serves = mounts[i].id == id && mounts[i].source && has_pool(&mounts[i], pool);
+        for (size_t i = 0; i < n && !*serves; i++) {
+            is |= mounts[i].id == id;
+            *serves = mounts[i].id == id && mounts[i].source && has_pool(&mounts[i], pool);
+        }
     os_free_mounts(mounts, n);
     free(real);
-    return serves;
+    return is;
+}
+
+bool owner_serves(const char *pool, const char *path)
+{
+    bool serves;
+
+    return is_mounted(pool, path, &serves) && serves;
+}
+
+static void on_id(void *ctx, const char *name, const char *value)
+{
+    cm_file_id *id = ctx;
+    char text[2 * 16 + 2];
+    const char *p = text;
+
+    if (strcmp(name, "id") != 0 || strlen(value) != 32)
+        return;
+    (void)snprintf(text, sizeof(text), "%.16s ", value);
+    if (!take_id(&p, &id->hi))
+        return;
+    p = text;
+    (void)snprintf(text, sizeof(text), "%.16s ", value + 16);
+    (void)take_id(&p, &id->lo);
+}
+
+int owner_file_id(const char *pool, const char *path, cm_file_id *id)
+{
+    const struct control_listener listener = { .is = on_id, .ctx = id };
+    struct control_end end = { .code = CM_EOWNED };
+    struct control_scope scope;
+    struct control *c;
+    char *paths[] = { (char *)path };
+    bool serves;
+
+    *id = (cm_file_id){ 0, 0 };
+    if (!is_mounted(pool, path, &serves))
+        return CM_EABSENT;
+    if (!serves)
+        return CM_EOWNED;
+    c = calloc(1, sizeof(*c));
+    if (c && control_scope_find(&scope, paths, 1) == TOOL_OK &&
+        control_open_mount(c, &scope.files.mounts[scope.mount]) == 0) {
+        (void)control_ask(c, "id", 0, scope.below[0], ANSWER_SECONDS, &listener, &end);
+        control_close(c);
+    }
+    if (c)
+        control_scope_free(&scope);
+    free(c);
+    return end.code == 0 && (id->hi | id->lo) ? 0 : CM_EOWNED;
 }

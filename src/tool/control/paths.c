@@ -276,7 +276,9 @@ static void on_is(void *ctx, const char *name, const char *value)
                          : !strcmp(name, "left_out")   ? &s->left_out
                                                        : NULL;
 
-    if (at && !control_number(value, at))
+    if (!strcmp(name, "quota"))
+        control_limit_take(&s->limit, value);
+    else if (at && !control_number(value, at))
         *at = 0;
 }
 
@@ -313,12 +315,12 @@ static int ask(struct control_files *f, struct control *c, struct sweep *s,
         error = control_open_mount(c, m);
         *connected = file->mount;
     }
-    s->size = s->cached = s->stored = s->read = s->pinned = s->left_out = 0;
+    s->size = s->cached = s->stored = s->read = s->pinned = s->left_out = s->limit.most = 0;
     if (error == 0 && !below(m, file->path, path)) {
         s->end.code = CM_EINVAL;
         (void)snprintf(s->end.text, sizeof(s->end.text), "its path is too long");
     } else if (error == 0) {
-        error = control_ask(c, s->verb, s->number, path, OS_FOREVER, &listener, &s->end);
+        error = control_ask_again(c, m, s->verb, s->number, path, &listener, s->progress, &s->end);
     }
     if (error == 0 && s->end.code == CONTROL_AWAY)
         error = CONTROL_AWAY; /* the other files would get the same answer */
@@ -353,7 +355,7 @@ int files_sweep(struct control_files *f, struct sweep *s)
 /* ---- One mount ------------------------------------------------------------------------------- */
 
 /* A mount may be in several places, and several mounts may use one service. */
-static bool same_mount(const struct os_mount *a, const struct os_mount *b)
+bool control_same_mount(const struct os_mount *a, const struct os_mount *b)
 {
     return !strcmp(a->source, b->source) && !strcmp(a->device, b->device);
 }
@@ -371,7 +373,7 @@ static int only_mount(struct control_files *f, size_t *mount)
         const char *source = f->mounts[i].source;
 
         if (source[0] != '/' || /* its pool is not known */
-            (n > 0 && same_mount(&f->mounts[i], &f->mounts[*mount])))
+            (n > 0 && control_same_mount(&f->mounts[i], &f->mounts[*mount])))
             continue;
         *mount = i;
         n++;
@@ -391,7 +393,7 @@ static int add_below(struct control_scope *s, const char *path)
 
     if (rc != TOOL_OK)
         return rc;
-    if (s->n > 0 && !same_mount(&s->files.mounts[mount], &s->files.mounts[s->mount])) {
+    if (s->n > 0 && !control_same_mount(&s->files.mounts[mount], &s->files.mounts[s->mount])) {
         message_of(path, "is on another mount; name paths on one");
         rc = TOOL_USAGE;
     } else if (!below(&s->files.mounts[mount], real, text)) {

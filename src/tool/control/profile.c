@@ -132,6 +132,14 @@ static int by_file(const void *left, const void *right)
 
 #define LEFT_OUT UINT32_MAX
 
+/* So it is if the mount has several directories. */
+static bool is_numbered(const char *path)
+{
+    const size_t digits = strspn(path, "0123456789");
+
+    return digits > 0 && path[digits] == '/';
+}
+
 /* Moves the paths to the profile, sorted and each once. The edges get their new numbers. */
 static int sort_files(struct loading *l, const struct control_scope *scope)
 {
@@ -148,6 +156,8 @@ static int sort_files(struct loading *l, const struct control_scope *scope)
         struct named *f = &l->file[i];
 
         f->sorted = LEFT_OUT;
+        p->named += *f->path != '\0';
+        p->numbered += is_numbered(f->path);
         if (!*f->path || !control_in_scope(scope, f->path))
             continue;
         if (p->files == 0 || strcmp(p->path[p->files - 1], f->path) != 0) {

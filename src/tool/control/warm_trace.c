@@ -7,7 +7,7 @@
  * If the pool is full of used blocks, there is less room. The mount does not remember the parts
  * before, so this file looks whether the pool is full: now and then it asks again for blocks that
  * were warmed before. If most of them had to be read once more, going on would only push out what
- * was warmed.
+ * was warmed. A quota of the mount is as a pool for the files below its directory.
  *
  * A file that is missing, or shorter than it was, is told once and skipped.
  */
@@ -25,6 +25,11 @@
 /* A file is FINE, or SHORTER than it was, or OUT: it is not asked for any more. */
 enum { FINE, SHORTER, OUT };
 
+struct quota {
+    char *path; /* below a directory of the mount */
+    uint64_t most, left;
+};
+
 struct sweep_trace {
     const struct warm_trace *w;
     struct profile profile;
@@ -34,7 +39,12 @@ struct sweep_trace {
     /* Of what was asked for last. */
     struct control_end end;
     uint64_t size, cached, stored, read, slots, left_out;
-    bool sampling; /* it is not part of the work */
+    struct control_limit limit; /* why it is not cached as a whole */
+    struct quota quota[CM_GROUPS_MAX];
+    size_t quotas;
+    unsigned directories; /* of the mount */
+    bool counting;        /* the line before told one of them */
+    bool sampling;        /* it is not part of the work */
 
     uint8_t *state; /* for each file */
     uint64_t began;
@@ -42,6 +52,7 @@ struct sweep_trace {
     uint64_t sum_cached, sum_stored, sum_read;
     uint64_t missing, shorter, failed; /* files */
     uint64_t outside;                  /* the same, by the rules of the mount */
+    uint64_t limited;                  /* the same, by a quota */
     uint64_t partly;                   /* parts */
     int full;               /* why it ended early: a CM_NOT_STORED_* code, or CM_ECANCELED */
     size_t sample[SAMPLES]; /* parts that were stored */
@@ -49,6 +60,47 @@ struct sweep_trace {
 };
 
 /* ---- Asking ---------------------------------------------------------------------------------- */
+
+/* It evicts not quite in the order in which blocks came. */
+static uint64_t most_of(uint64_t blocks)
+{
+    return (blocks - blocks / 16) * CM_BLOCK_SIZE;
+}
+
+/* Of the answer of `status`. */
+static void add_quota(struct sweep_trace *s, const char *value)
+{
+    struct control_quota q;
+    char *path;
+
+    if (s->quotas == CM_GROUPS_MAX || !control_quota(value, &q))
+        return;
+    path = malloc(strlen(q.path) + 1);
+    if (!path)
+        return;
+    memcpy(path, q.path, strlen(q.path) + 1);
+    s->quota[s->quotas++] = (struct quota){ path, q.most, most_of(q.most / CM_BLOCK_SIZE) };
+}
+
+/* The longest path counts. NULL: none. */
+static struct quota *quota_of(struct sweep_trace *s, uint32_t file)
+{
+    const char *path = s->profile.path[file];
+    struct quota *found = NULL;
+    size_t longest = 0;
+
+    if (s->directories > 1) /* it begins with the number of one */
+        path += strcspn(path, "/") + (strchr(path, '/') != NULL);
+    for (size_t i = 0; i < s->quotas; i++) {
+        const size_t n = strlen(s->quota[i].path);
+
+        if (n > longest && !strncmp(path, s->quota[i].path, n) && path[n] == '/') {
+            longest = n;
+            found = &s->quota[i];
+        }
+    }
+    return found;
+}
 
 static void on_is(void *ctx, const char *name, const char *value)
 {
@@ -61,7 +113,17 @@ static void on_is(void *ctx, const char *name, const char *value)
                          : !strcmp(name, "left_out") ? &s->left_out
                                                      : NULL;
 
-    if (at && !control_number(value, at))
+    if (!s->began) { /* `status` may be asked for several times */
+        const bool is = !strcmp(name, "directory");
+
+        s->directories = is ? (s->counting ? s->directories : 0) + 1 : s->directories;
+        s->counting = is;
+    }
+    if (!strcmp(name, "quota") && !s->began)
+        add_quota(s, value);
+    else if (!strcmp(name, "quota"))
+        control_limit_take(&s->limit, value);
+    else if (at && !control_number(value, at))
         *at = 0;
 }
 
@@ -79,8 +141,9 @@ static int ask(struct sweep_trace *s, const char *verb, const char *text)
     const struct control_listener listener = { .is = on_is, .at = on_at, .ctx = s };
     int error;
 
-    s->size = s->cached = s->stored = s->read = s->left_out = 0;
-    error = control_ask(s->c, verb, *text ? s->w->rate : 0, text, OS_FOREVER, &listener, &s->end);
+    s->size = s->cached = s->stored = s->read = s->left_out = s->limit.most = 0;
+    error = control_ask_again(s->c, s->mount, verb, *text ? s->w->rate : 0, text, &listener,
+                              &s->progress, &s->end);
     if (error == 0 && s->end.code == CONTROL_AWAY)
         error = CONTROL_AWAY; /* the other parts would get the same answer */
     if (error && error != CONTROL_STOPPED && !os_interrupted()) {
@@ -105,6 +168,11 @@ static int ask_for(struct sweep_trace *s, uint32_t file, uint64_t off, uint64_t 
 
 /* ---- What came of it ------------------------------------------------------------------------- */
 
+static uint64_t told(const struct sweep_trace *s)
+{
+    return s->missing + s->shorter + s->failed + s->outside + s->limited;
+}
+
 /* The first ones have a line each. */
 static void tell(struct sweep_trace *s, uint32_t file, uint8_t state, const char *text)
 {
@@ -112,7 +180,7 @@ static void tell(struct sweep_trace *s, uint32_t file, uint8_t state, const char
     char *shown;
 
     s->state[file] = state;
-    if (s->missing + s->shorter + s->failed + s->outside > TOLD_MAX)
+    if (told(s) > TOLD_MAX)
         return;
     shown = malloc(TOOL_PRINTABLE_MAX(strlen(path)));
     progress_end(&s->progress);
@@ -120,20 +188,38 @@ static void tell(struct sweep_trace *s, uint32_t file, uint8_t state, const char
     free(shown);
 }
 
+/* Its other parts would push out what is there. */
+static void tell_limit(struct sweep_trace *s, uint32_t file, const char *quota, uint64_t bytes)
+{
+    char most[TOOL_NUMBER_MAX], path[TOOL_PRINTABLE_MAX(CONTROL_PATH_MAX)];
+    char text[sizeof(path) + 80];
+
+    (void)snprintf(text, sizeof(text), "is cached in part: the quota of %s is %s",
+                   tool_printable(path, quota), tool_bytes(most, bytes));
+    s->limited++;
+    tell(s, file, OUT, text);
+}
+
 static void note(struct sweep_trace *s, const struct profile_part *part)
 {
     char text[TOOL_PRINTABLE_MAX(sizeof(s->end.text))];
     const int code = s->end.code;
 
-    if (code == CM_NOT_STORED_ROOM || code == CM_NOT_STORED_MODE || code == CM_ECANCELED)
+    const bool limited =
+        s->limit.most && (code == CM_NOT_STORED_ROOM || code == CM_NOT_STORED_QUOTA);
+
+    if (!limited &&
+        (code == CM_NOT_STORED_ROOM || code == CM_NOT_STORED_MODE || code == CM_ECANCELED))
         s->full = code;
-    s->partly += code > 0 || code == CM_ECANCELED;
+    s->partly += (code > 0 && !limited) || code == CM_ECANCELED;
     if (code == CONTROL_NO_FILE || code == CONTROL_NO_DIRECTORY) {
         s->missing++;
         tell(s, part->file, OUT, "is missing");
     } else if (s->left_out) {
         s->outside++;
         tell(s, part->file, OUT, "is left out by the rules of the mount");
+    } else if (limited) {
+        tell_limit(s, part->file, s->limit.path, s->limit.most);
     } else if (code < 0 && code != CM_ECANCELED) {
         s->failed++;
         tell(s, part->file, OUT,
@@ -187,36 +273,57 @@ static int look_back(struct sweep_trace *s, size_t part)
     return error;
 }
 
+/* Asks for a part, as far as there is room. */
+static int do_part(struct sweep_trace *s, size_t i, uint64_t *room)
+{
+    const struct profile_part *whole = &s->profile.part[i];
+    struct quota *const q = quota_of(s, whole->file);
+    struct profile_part part = *whole;
+    uint64_t cached;
+    int error;
+
+    part.len = part.len < *room ? part.len : *room;
+    if (q && part.len > q->left)
+        part.len = q->left;
+    error = part.len ? ask_for(s, part.file, part.off, part.len) : 0;
+    if (error)
+        return error;
+    if (part.len)
+        note(s, &part);
+    cached = !part.len ? 0 : s->cached < part.len ? s->cached : part.len;
+    s->passed += whole->len - part.len;
+    *room -= cached;
+    if (q)
+        q->left -= cached;
+    if (*room == 0 && part.len < whole->len)
+        s->full = CM_NOT_STORED_ROOM;
+    else if (part.len < whole->len && s->state[part.file] != OUT)
+        tell_limit(s, part.file, q->path, q->most);
+    if (!part.len)
+        return 0;
+    keep_to_rate(s);
+    return look_back(s, i);
+}
+
 static int do_parts(struct sweep_trace *s)
 {
     /* What is missing, or was not stored, takes no room. */
-    uint64_t room = (s->slots - s->slots / 16) * CM_BLOCK_SIZE;
+    uint64_t room = most_of(s->slots);
     int error = 0;
 
     s->total = s->profile.bytes;
     progress_begin(&s->progress, "warm", s->total, s->w->quiet);
     s->began = cm_now();
     for (size_t i = 0; i < s->profile.parts && !s->full && error == 0; i++) {
-        struct profile_part part = s->profile.part[i];
-
-        if (s->state[part.file] == OUT) {
-            s->passed += part.len;
+        if (s->state[s->profile.part[i].file] == OUT) {
+            s->passed += s->profile.part[i].len;
             continue;
         }
         if (room == 0) {
             s->full = CM_NOT_STORED_ROOM;
             break;
         }
-        part.len = part.len < room ? part.len : room;
-        error = ask_for(s, part.file, part.off, part.len);
-        if (error == 0) {
-            note(s, &part);
-            room -= s->cached < part.len ? s->cached : part.len;
-            if (room == 0 && part.len < s->profile.part[i].len)
-                s->full = CM_NOT_STORED_ROOM;
-            keep_to_rate(s);
-            error = look_back(s, i);
-        }
+        error = do_part(s, i, &room);
         if (os_interrupted())
             break;
     }
@@ -257,15 +364,39 @@ static void print_json(const struct sweep_trace *s)
     json_end(&j);
 }
 
+/* Of several directories the paths of a trace begin with numbers, of one they do not. */
+static bool is_of_another(const struct sweep_trace *s)
+{
+    const bool several = s->profile.numbered == s->profile.named;
+
+    return s->profile.named > 0 && several != (s->directories > 1);
+}
+
+/* Nothing of the trace is there. */
+static void say_nothing_there(const struct sweep_trace *s)
+{
+    if (is_of_another(s))
+        tool_message(s->w->trace,
+                     "was recorded on a mount of %s, and this one has %u: the paths in it are "
+                     "others; mount as many as there, or record here",
+                     s->directories > 1 ? "one directory" : "several directories", s->directories);
+    else
+        tool_message(s->w->trace, "names %" PRIu64 " %s, and none at the paths that were given",
+                     (uint64_t)s->profile.named, s->profile.named == 1 ? "file" : "files");
+}
+
 static void say_why(const struct sweep_trace *s)
 {
     char passed[TOOL_NUMBER_MAX], all[TOOL_NUMBER_MAX];
 
-    if (s->missing + s->shorter + s->failed + s->outside > TOLD_MAX)
+    if (s->profile.named > 0 &&
+        (s->profile.files == 0 || (is_of_another(s) && s->missing == s->profile.read)))
+        say_nothing_there(s);
+    if (told(s) > TOLD_MAX)
         tool_message(NULL,
                      "in all %" PRIu64 " files are missing, %" PRIu64 " shorter, %" PRIu64
-                     " not readable, %" PRIu64 " left out",
-                     s->missing, s->shorter, s->failed, s->outside);
+                     " not readable, %" PRIu64 " left out, %" PRIu64 " limited by a quota",
+                     s->missing, s->shorter, s->failed, s->outside, s->limited);
     if (s->full == CM_NOT_STORED_MODE)
         tool_message(NULL, "the pool takes no blocks: its mode is not normal ('cachemax mode'), or "
                            "a sync of a file has failed");
@@ -286,7 +417,9 @@ static int outcome(const struct sweep_trace *s)
 {
     if (s->failed)
         return TOOL_FAILED;
-    return s->full || s->partly || s->missing || s->shorter || s->outside ? TOOL_PARTLY : TOOL_OK;
+    return s->full || s->partly || told(s) || (s->profile.named > 0 && s->profile.files == 0)
+               ? TOOL_PARTLY
+               : TOOL_OK;
 }
 
 /* ---- All of it ------------------------------------------------------------------------------- */
@@ -322,7 +455,7 @@ static int warm_profile(struct sweep_trace *s)
 
 int profile_warm(const struct tool_args *args, const struct warm_trace *w)
 {
-    struct sweep_trace s = { .w = w };
+    struct sweep_trace s = { .w = w, .progress = { .quiet = w->quiet } };
     struct control_scope scope;
     int rc = control_scope_find(&scope, args->operands, args->noperands);
 
@@ -335,6 +468,8 @@ int profile_warm(const struct tool_args *args, const struct warm_trace *w)
     }
     if (s.c)
         control_close(s.c);
+    for (size_t i = 0; i < s.quotas; i++)
+        free(s.quota[i].path);
     free(s.c);
     free(s.state);
     control_scope_free(&scope);

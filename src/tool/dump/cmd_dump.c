@@ -5,6 +5,7 @@
  * Reads the command line, opens the pool to look at it and says what is wrong with it as a whole.
  * The rest is dump.h. A pool that an open would refuse is shown as far as it is there.
  */
+#include "tool/control/control.h"
 #include "tool/dump/dump.h"
 #include "tool/os.h"
 
@@ -113,6 +114,18 @@ static bool read_id(const char *text, cm_file_id *id)
     return true;
 }
 
+/* A file on a mount has another id there than in the pool, which the mount was asked for. */
+static int end_mounted(const char *text, const char *pool, int rc)
+{
+    if (rc == 0)
+        return TOOL_OK;
+    tool_message(text,
+                 "lies on a mount that does not tell its id in this pool; give the id as "
+                 "'cachemax files %s' prints it, or the file's own place",
+                 pool);
+    return TOOL_FAILED;
+}
+
 /* An id, or the name of a file whose id it finds out. Other writers do not matter here, and are not
  * disturbed. */
 static int read_file(const char *text, const char *volume_id, struct request *r)
@@ -139,6 +152,11 @@ static int read_file(const char *text, const char *volume_id, struct request *r)
         tool_message(text, "%s; FILE is the name of a file, or an id of 32 hexadecimal digits",
                      rc > 0 ? os_error_text(rc) : "no such file, or not a regular one");
         return TOOL_FAILED;
+    }
+    rc = owner_file_id(r->pool, text, &r->file.id);
+    if (rc != CM_EABSENT) {
+        os_close_file(fd);
+        return end_mounted(text, r->pool, rc);
     }
     options.flags = CM_IDENTIFY_SOLE_WRITER;
     options.volume_id = volume_id;
@@ -269,7 +287,8 @@ const struct tool_command tool_dump = {
         "  find FILE BLOCK  the way of a lookup, from the file to the slot, and where it ends\n"
         "\n"
         "FILE is the name of a file, or an id as it is printed: 32 hexadecimal digits (./NAME for\n"
-        "a file that is called so). BLOCK counts from 0, 4096 bytes each.\n"
+        "a file that is called so). A file on a running mount of the pool is found, too. BLOCK\n"
+        "counts from 0, 4096 bytes each.\n"
         "\n"
         "Changes nothing and takes no lock: the pool may be open in another process, and then\n"
         "fields may change while they are read. A pool that cannot be used is shown as far as it\n"

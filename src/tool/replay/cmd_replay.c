@@ -42,7 +42,8 @@ static const struct tool_option replay_options[REPLAY_OPTIONS] = {
     [REPLAY_WRITES] = { "writes", 'w', TOOL_NO_ARG, NULL,
                         "replay writes too, as brackets (default: ignored)" },
     [REPLAY_PROBATION] = { "probation", 'b', TOOL_NEEDS_ARG, "N",
-                           "the probation buffer: as --size, a share of the pool (default 0)" },
+                           "the probation buffer: as --size, of the pool; or default: as pools "
+                           "have it" },
     [REPLAY_THREADS] = { "threads", 't', TOOL_NEEDS_ARG, "N", "that read (default 1)" },
     [REPLAY_RESTART_AT] = { "restart-at", 'r', TOOL_NEEDS_TWO, "F HOW",
                             "restart after share F: clean, crash, cold or none" },
@@ -82,6 +83,10 @@ static const char *const restart_names[] = { [REPLAY_GO_ON] = "none",
                                              [REPLAY_CRASH] = "crash",
                                              [REPLAY_COLD] = "cold" };
 
+/* Blocks of the default probation buffer: 256 KiB, 256 MiB. */
+#define DEFAULT_MIN UINT64_C(64)
+#define DEFAULT_MAX UINT64_C(65536)
+
 struct size {
     const char *text;
     double share;    /* share of the blocks that are read, or of the slots; 0: */
@@ -93,7 +98,8 @@ struct command {
     struct trace trace;
     const char *path;
     struct size size[SIZES_MAX];
-    struct size probation; /* a share is a share of the pool's slots */
+    struct size probation;  /* a share is a share of the pool's slots */
+    bool probation_default; /* instead: that of cm_options */
     unsigned sizes;
     bool table;        /* several sizes were requested */
     unsigned policies; /* number of policies */
@@ -236,6 +242,14 @@ static int read_restart(const char *at, const char *how, struct command *c)
     return TOOL_USAGE;
 }
 
+static int read_probation(const char *text, struct command *c)
+{
+    if (!text || !strcmp(text, "0"))
+        return TOOL_OK;
+    c->probation_default = !strcmp(text, "default");
+    return c->probation_default ? TOOL_OK : read_size("probation", text, &c->probation);
+}
+
 static int read_options(const struct tool_args *args, struct command *c)
 {
     const char *threads = args->value[REPLAY_THREADS], *wear = args->value[REPLAY_WEAR_WEIGHT];
@@ -244,9 +258,8 @@ static int read_options(const struct tool_args *args, struct command *c)
 
     if (status == TOOL_OK)
         status = read_policy(args->value[REPLAY_POLICY], c);
-    if (status == TOOL_OK && args->value[REPLAY_PROBATION] &&
-        strcmp(args->value[REPLAY_PROBATION], "0") != 0)
-        status = read_size("probation", args->value[REPLAY_PROBATION], &c->probation);
+    if (status == TOOL_OK)
+        status = read_probation(args->value[REPLAY_PROBATION], c);
     if (status == TOOL_OK)
         status = read_restart(args->value[REPLAY_RESTART_AT], args->second[REPLAY_RESTART_AT], c);
     if (status != TOOL_OK)
@@ -286,12 +299,16 @@ static void json_counts(struct tool_json *j, const struct command *c, const stru
     json_number(j, "hits_after", n->hits_after);
 }
 
-/* At most the slots of the pool, as in the library. */
+/* At most the slots of the pool, as in the library. The default is what cm_options says. */
 static uint64_t probation_blocks(const struct command *c, const struct answer *a)
 {
     const struct size *s = &c->probation;
     uint64_t n = s->share > 0 ? (uint64_t)(s->share * (double)a->pool.slots + 0.5) : s->blocks;
 
+    if (c->probation_default) {
+        n = a->pool.slots / 100;
+        n = n < DEFAULT_MIN ? DEFAULT_MIN : n > DEFAULT_MAX ? DEFAULT_MAX : n;
+    }
     return n < a->pool.slots ? n : a->pool.slots;
 }
 
