@@ -65,6 +65,25 @@ static void name_of(uint32_t pid, char name[32])
         fclose(f);
 }
 
+/* Looks at a descriptor without its file system, which may not answer (Linux since 5.14). */
+static bool may_be(uint32_t pid, const char *fd, ino_t number)
+{
+    char path[300], text[512];
+    const char *line;
+    ssize_t n = -1;
+    int info;
+
+    snprintf(path, sizeof(path), "/proc/%u/fdinfo/%s", pid, fd);
+    info = open(path, O_RDONLY | O_CLOEXEC);
+    if (info >= 0) {
+        n = read(info, text, sizeof(text) - 1);
+        close(info);
+    }
+    text[n < 0 ? 0 : n] = '\0';
+    line = strstr(text, "\nino:");
+    return !line || strtoull(line + 5, NULL, 10) == number;
+}
+
 /* Has the process the pool open? Else the number is one of another PID namespace. True also if that
  * cannot be seen. */
 static bool is_owner(uint32_t pid)
@@ -81,7 +100,8 @@ static bool is_owner(uint32_t pid)
         return errno != ENOENT || access("/proc/self", F_OK);
     while (!is && (e = readdir(dir))) {
         snprintf(path, sizeof(path), "/proc/%u/fd/%s", pid, e->d_name);
-        is = stat(path, &st) == 0 && st.st_dev == pool.st_dev && st.st_ino == pool.st_ino;
+        is = may_be(pid, e->d_name, pool.st_ino) && stat(path, &st) == 0 &&
+             st.st_dev == pool.st_dev && st.st_ino == pool.st_ino;
     }
     closedir(dir);
     return is;

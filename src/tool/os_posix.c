@@ -278,6 +278,25 @@ void os_program(uint64_t process, char name[OS_PROGRAM])
     (void)snprintf(name, OS_PROGRAM, "%.*s", (int)strcspn(base, " "), base);
 }
 
+/* Looks at a descriptor without its file system, which may not answer (Linux since 5.14). */
+static bool may_be(uint64_t process, const char *fd, ino_t number)
+{
+    char path[96], text[512];
+    const char *line;
+    ssize_t n = -1;
+    int info;
+
+    (void)snprintf(path, sizeof(path), "/proc/%" PRIu64 "/fdinfo/%.20s", process, fd);
+    info = open(path, O_RDONLY | O_CLOEXEC);
+    if (info >= 0) {
+        n = read(info, text, sizeof(text) - 1);
+        (void)close(info);
+    }
+    text[n < 0 ? 0 : n] = '\0';
+    line = strstr(text, "\nino:");
+    return !line || strtoull(line + 5, NULL, 10) == number;
+}
+
 /* Has the process this file open? True also if that cannot be seen. */
 static bool has_open(uint64_t process, const struct stat *file)
 {
@@ -293,7 +312,8 @@ static bool has_open(uint64_t process, const struct stat *file)
         return errno != ENOENT || stat("/proc/self", &st) != 0;
     while (!has && (e = readdir(dir))) {
         (void)snprintf(path, sizeof(path), "/proc/%" PRIu64 "/fd/%.20s", process, e->d_name);
-        has = stat(path, &st) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino;
+        has = may_be(process, e->d_name, file->st_ino) && stat(path, &st) == 0 &&
+              st.st_dev == file->st_dev && st.st_ino == file->st_ino;
     }
     (void)closedir(dir);
     return has;
