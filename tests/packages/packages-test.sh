@@ -5,6 +5,7 @@
 #
 # - CMakeLists.txt compiles the same files as meson.build, and a program can take it in with
 #   FetchContent.
+# - Each call of the library has a manual page (packaging/man3.py), with an example.
 # - The Debian packages: built (packaging/deb.sh), judged by lintian, installed, used as a
 #   programmer would (packaging/debian/tests/build-and-read), and removed without a trace. That
 #   happens in a copy of this system (an overlay, so that nothing here changes); with --clean in a
@@ -96,6 +97,36 @@ else
   skip CMake "cmake cannot be installed"
 fi
 
+# ---- Manual pages of the calls ------------------------------------------------------------------
+
+python3 "$top/packaging/man3.py" "$work/man3"
+all_documented() {
+  sed -n 's/^ *\(cm_[a-z_]*\);$/\1.3/p' "$top/src/cachemax.map" | sort >"$work/exported"
+  [ -s "$work/exported" ] &&
+    diff "$work/exported" <(cd "$work/man3" && printf '%s\n' cm_*.3 | sort)
+}
+no_warnings() {
+  local page said=''
+  for page in "$work"/man3/*.3; do
+    said=$said$(groff -man -ww -Tutf8 "$page" 2>&1 >/dev/null)
+  done
+  [ -z "$said" ] || { echo "$said"; return 1; }
+}
+# What fills a struct with its defaults needs none, and these are questions of one line.
+with_example() {
+  local without
+  without=$(cd "$work/man3" && grep -L '^\.SH EXAMPLE' cm_*.3 |
+    grep -vE '_init\.3$|^cm_(version_number|validator_equal)\.3$')
+  [ -z "$without" ] || { echo "no example: $without"; return 1; }
+}
+check "manual pages: all that the library exports" all_documented
+if command -v groff >/dev/null || need groff-base >/dev/null 2>&1; then
+  check "manual pages: groff warns of nothing" no_warnings
+else
+  skip "manual pages: groff warns of nothing" "no groff here"
+fi
+check "manual pages: with an example" with_example
+
 # ---- Debian packages ----------------------------------------------------------------------------
 
 if ! command -v dpkg-buildpackage >/dev/null && ! need dpkg-dev >/dev/null 2>&1; then
@@ -148,8 +179,10 @@ names() {
     fi
 }
 install_them() { in_root sh -c 'apt-get -q -y --no-install-recommends install /packages/*.deb'; }
-remove_them() {
-  in_root sh -c 'apt-get -q -y purge $(dpkg-query -W -f "\${Package} " "*cachemax*")'
+remove_them() { # in a new system also what came with them
+  # shellcheck disable=SC2086 # one word or none
+  in_root sh -c 'apt-get -q -y ${1:+--autoremove} purge $(
+    dpkg-query -W -f "\${Package} " "*cachemax*")' - $clean
 }
 if [ "$(id -u)" != 0 ]; then
   skip "Debian packages: installed" "needs root"
@@ -164,14 +197,15 @@ elif ! copy_of_system >"$work/out" 2>&1; then
 fi
 check "a system to install in" prepare
 check "what the programmer's tools need" in_root sh -c \
-  'command -v gcc cmake meson pkg-config python3 fusermount3 >/dev/null ||
-  apt-get -q -y --no-install-recommends install gcc libc6-dev cmake meson pkg-config python3 fuse3'
+  'command -v gcc make cmake meson pkg-config python3 fusermount3 >/dev/null ||
+  apt-get -q -y --no-install-recommends install gcc libc6-dev make cmake meson pkg-config python3 \
+    fuse3'
 names >"$work/before"
 check "Debian packages: are installed" install_them
 check "Debian packages: a program, the command, Python" in_root sh /packages/build-and-read
 check "Debian packages: the manual pages" in_root sh -c \
-  'for p in cachemax cachemax-mount cachemax-service cachemax-dash; do
-    test -s "$(readlink -f /usr/share/man/man1/$p.1.gz)" || exit 1; done'
+  'for p in man1/cachemax.1 man1/cachemax-mount.1 man1/cachemax-service.1 man1/cachemax-dash.1 \
+    man3/cm_open.3; do test -s "$(readlink -f /usr/share/man/$p.gz)" || exit 1; done'
 check "Debian packages: are removed" remove_them
 names >"$work/after"
 check "Debian packages: nothing is left" diff "$work/before" "$work/after"
