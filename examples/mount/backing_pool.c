@@ -283,20 +283,23 @@ static void sync_dir_of(const char *path)
     free(copy);
 }
 
-/* The pool file has no name any more, so nobody can open it again. */
+/* The pool file has no name any more, so nobody can open it again. Its name is that behind symbolic
+ * links. */
 static bool remove_pool(void)
 {
+    char *const path = realpath(mnt.opt.pool, NULL);
     struct stat held, named;
     bool removed = false;
 
     pthread_mutex_lock(&pool_fd_lock);
     if (pool_fd >= 0 && fstat(pool_fd, &held) == 0) {
-        if (held.st_nlink > 0 && lstat(mnt.opt.pool, &named) == 0 && named.st_dev == held.st_dev &&
-            named.st_ino == held.st_ino && unlink(mnt.opt.pool) == 0)
-            sync_dir_of(mnt.opt.pool);
+        if (path && held.st_nlink > 0 && lstat(path, &named) == 0 && named.st_dev == held.st_dev &&
+            named.st_ino == held.st_ino && unlink(path) == 0)
+            sync_dir_of(path);
         removed = fstat(pool_fd, &held) == 0 && held.st_nlink == 0;
     }
     pthread_mutex_unlock(&pool_fd_lock);
+    free(path);
     return removed;
 }
 
@@ -341,7 +344,10 @@ void pool_abandon(void)
         atomic_store(&remains, true);
         try_to_remove();
     } else if (errno != ENOENT) { /* no descriptor is left */
-        (void)unlink(mnt.opt.pool);
+        char *const path = realpath(mnt.opt.pool, NULL);
+
+        (void)unlink(path ? path : mnt.opt.pool);
+        free(path);
     }
 }
 

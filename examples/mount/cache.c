@@ -184,6 +184,11 @@ static void close_to_read(struct inode *i, int fd)
         close(path >= 0 ? path : fd);
 }
 
+static bool is_want(int err)
+{
+    return err == EMFILE || err == ENFILE || err == ENOMEM;
+}
+
 /* i->lock held. A failure is no error: the file then passes through. A descriptor is there if
  * cache_detach_used() has left it to handles. */
 static void attach(struct inode *i)
@@ -194,6 +199,7 @@ static void attach(struct inode *i)
     struct stat st;
     bool remember;
 
+    i->starved = fd < 0 && is_want(errno);
     if (fd < 0)
         return;
     remember = coherence_begin(i, &st);
@@ -485,12 +491,17 @@ int file_revalidate(struct inode *i, cm_file_info *info)
     rc = mnt.backing->revalidate(i, &v);
     if (rc == CM_EFORGET)
         give_up(rc);
-    if (rc >= 0)
+    if (rc == 0)
         atomic_store(&i->checked_ns, cm_now());
     cm_file_get_info(i->cf, info);
     if (rc == 0 && remember)
         coherence_end(i, &st, !info->racy);
     return rc;
+}
+
+void file_must_validate(struct inode *i)
+{
+    atomic_store(&i->checked_ns, 0);
 }
 
 /* What a handle has noted is no incarnation, but the number of i->passing. */
@@ -577,32 +588,40 @@ static bool is_unknown(const struct inode *i)
     return i->linked || i->unread || !S_ISREG(i->type);
 }
 
+/* The change that follows is refused for the same reason; or the file system has no disk. */
+static bool is_refusal(int err)
+{
+    return err == EROFS || err == EPERM || err == EACCES || err == EINVAL;
+}
+
 /* A change without a bracket is shown by the validator only. A power cut may leave the new content
  * beside the old times, because fdatasync need not bring times to the disk. So a new ctime is
  * durable before the first such change of a file. `number`: of the time in which changes have no
- * bracket; not 0. i->lock held. */
-static bool mark(struct inode *i, unsigned number)
+ * bracket; 0: before each change. i->lock held. 0, or an errno. */
+static int mark(struct inode *i, unsigned number)
 {
     struct stat st;
-    int fd;
+    int fd, err = 0;
 
-    if (i->marked == number || is_unknown(i))
-        return true;
+    if ((number && i->marked == number) || is_unknown(i))
+        return 0;
     fd = fstab_open(i->fd, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         fd = fstab_open(i->fd, O_WRONLY | O_CLOEXEC);
-    if (fd >= 0 && fstat(fd, &st) == 0 &&
-        (futimens(fd, (struct timespec[]){ st.st_atim, { .tv_nsec = UTIME_OMIT } }) == 0 ||
-         futimens(fd, NULL) == 0) && /* who may only write it can set no other times */
-        fsync(fd) == 0)
+    if (fd < 0 || fstat(fd, &st) < 0 ||
+        (futimens(fd, (struct timespec[]){ st.st_atim, { .tv_nsec = UTIME_OMIT } }) < 0 &&
+         futimens(fd, NULL) < 0) || /* who may only write it can set no other times */
+        fsync(fd) < 0)
+        err = errno;
+    if (err == 0)
         i->marked = number;
     if (fd >= 0)
         close(fd);
-    return i->marked == number;
+    return is_refusal(err) ? 0 : err;
 }
 
 /* A file that the rules leave out may have been cached under others: the pool forgets it before the
- * first change. i->lock held. 0, or why it cannot. */
+ * first change. i->lock held. 0, why it cannot, or an errno: for want of a descriptor or memory. */
 static int forget_left_out(struct inode *i)
 {
     cm_validator v;
@@ -612,34 +631,45 @@ static int forget_left_out(struct inode *i)
     if (i->forgotten || is_unknown(i) || atomic_load(&i->unlinked))
         return 0;
     fd = fstab_open(i->fd, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0; /* who cannot read it now could not before, as a rule */
-    if (file_identify(i, fd, &id, &v) == 0)
+    if (fd < 0) /* who cannot read it now could not before, as a rule */
+        return is_want(errno) ? errno : 0;
+    if (file_identify(i, fd, &id, &v) == 0) {
         rc = mnt.backing->forget(&id, false);
+        i->forgotten = rc >= 0;
+    }
     close(fd);
-    i->forgotten = rc >= 0;
-    return rc;
+    return rc < 0 ? rc : 0;
 }
 
-/* Before a change that has no bracket. i->lock held, and the file is not attached. False: the pool
- * may know the file, and no change of it would show. */
-static bool prepare_raw(struct inode *i)
+/* Before a change of content that has no bracket. i->lock held, and the file is not attached. 0;
+ * CM_EFORGET: the pool may know the file, and no change of it would show; an errno: the same for
+ * want of a descriptor or memory, so there must be no change now. */
+static int prepare_raw(struct inode *i)
 {
+    int err = 0, rc;
+
     if (resize_runs())
-        return mark(i, resize_number());
-    if (!i->left_out || !cache_on() || i->marked == RAW_MARK || forget_left_out(i) >= 0)
-        return true;
-    if (mnt.backing == &backing_pool)
-        return false;
-    (void)mark(i, RAW_MARK); /* the service is away */
-    return true;
+        err = mark(i, resize_number());
+    else if (!cache_on() || i->marked == RAW_MARK)
+        return 0;
+    else if (i->starved && !i->left_out)
+        err = mark(i, RAW_MARK);
+    else if (!i->left_out)
+        return 0;
+    else if ((rc = forget_left_out(i)) >= 0)
+        return rc;
+    else if (mnt.backing != &backing_pool) /* the service is away */
+        (void)mark(i, RAW_MARK);
+    else
+        return CM_EFORGET;
+    return is_want(err) ? err : err ? CM_EFORGET : 0;
 }
 
 /* The service is away, and the note of this change is in memory. */
 static void mark_away(struct inode *i, const cmc_bracket *w)
 {
     pthread_mutex_lock(&i->lock);
-    (void)mark(i, (unsigned)w->connection + 1);
+    (void)mark(i, (unsigned)w->connection);
     pthread_mutex_unlock(&i->lock);
 }
 
@@ -669,8 +699,14 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
         give_up(rc);
     }
     pthread_mutex_lock(&i->lock);
-    if (!i->cf && !prepare_raw(i))
-        give_up(CM_EFORGET);
+    rc = i->cf || kind == CHANGE_ATTR ? 0 : prepare_raw(i);
+    if (rc > 0) {
+        pthread_mutex_unlock(&i->lock);
+        file_unuse(i);
+        return -rc;
+    }
+    if (rc < 0)
+        give_up(rc);
     if (!i->cf || !cache_on()) {
         i->raw++;
         pthread_mutex_unlock(&i->lock);

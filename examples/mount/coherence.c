@@ -108,13 +108,15 @@ void coherence_seen(struct inode *i, const struct stat *st, bool sound)
 {
     struct sight *const s = &i->seen;
     const bool changed = s->known && (s->young || !equal(s, st));
+    const uint64_t ended = atomic_load(&i->changes_ended), begun = atomic_load(&i->changes_begun);
 
     *s = (struct sight){ .size = st->st_size,
                          .mtim = st->st_mtim,
                          .ctim = st->st_ctim,
                          .known = true,
                          .young = is_young(i, st),
-                         .sound = sound };
+                         .sound = sound,
+                         .changes = begun == ended ? begun : UINT64_MAX };
     if (changed && atomic_load(&i->pages))
         direct_drop(i);
 }
@@ -148,7 +150,8 @@ bool coherence_moved(struct inode *i)
         return false;
     if (pthread_mutex_trylock(&i->lock))
         return true; /* being validated, mostly */
-    moved = i->seen.known && !equal(&i->seen, &st);
+    moved =
+        i->seen.known && !equal(&i->seen, &st) && atomic_load(&i->changes_begun) == i->seen.changes;
     pthread_mutex_unlock(&i->lock);
     return moved;
 }
@@ -160,6 +163,7 @@ static void look_at(struct inode *i)
     cm_file_info info = { .struct_size = sizeof(info) };
     struct stat st;
     bool same;
+    int rc;
 
     if (!coherence_begin(i, &st))
         return;
@@ -172,7 +176,10 @@ static void look_at(struct inode *i)
         coherence_end(i, &st, false);
         return;
     }
-    if (file_revalidate(i, &info) >= 0 && (info.racy || info.want_validator))
+    rc = file_revalidate(i, &info);
+    if (rc == CM_IGNORED && atomic_load(&i->pages)) /* a write through the mount is going on */
+        direct_drop(i);
+    if (rc >= 0 && (info.racy || info.want_validator))
         keeper_schedule(i);
     file_unuse(i);
     if (!inode_known(i))

@@ -146,7 +146,7 @@ static int warm_attached(struct inode *i, struct warming *w, uint64_t rate, uint
     o.bytes_per_second = rate;
     o.progress = on_progress;
     o.progress_ctx = w;
-    for (int k = 0; k < WARM_TRIES && rc == CM_EMOVED; k++) {
+    for (int k = 0; k < WARM_TRIES && (rc == CM_EMOVED || rc == CM_NOT_STORED_STALE); k++) {
         if (k)
             (void)file_revalidate(i, &info);
         rc = mnt.backing->warm(i, off, len, &o, from_origin, w, &report);

@@ -133,8 +133,9 @@ struct sight {
     off_t size;
     struct timespec mtim, ctim;
     bool known;
-    bool young; /* it could change once more and look the same */
-    bool sound; /* the validation after it was accepted, and nobody was writing */
+    bool young;       /* it could change once more and look the same */
+    bool sound;       /* the validation after it was accepted, and nobody was writing */
+    uint64_t changes; /* inode.changes_begun; UINT64_MAX: the mount was changing it */
 };
 
 /* An origin file that the kernel knows or that an operation is working on. */
@@ -180,6 +181,7 @@ struct inode {
     unsigned users;        /* open handles and running operations */
     unsigned raw;          /* changes that have no bracket: no attaching meanwhile */
     unsigned marked;       /* when its ctime was changed for that; cache.c */
+    bool starved;          /* it could not be attached for want of a descriptor or memory */
     bool forgotten;        /* the pool has been told, since it was attached last */
     _Atomic bool unlinked; /* no name left: forget it once users is 0 */
     _Atomic bool written;  /* through this mount, since attach */
@@ -477,6 +479,7 @@ void file_detach_idle(struct inode *i);
 void file_detach_linked(struct inode *i); /* if it is in use: at the end of that use */
 /* Presents the current validator; 0, CM_IGNORED or a negative CM_E*. */
 int file_revalidate(struct inode *i, cm_file_info *info);
+void file_must_validate(struct inode *i); /* before its cached blocks are used again */
 /* After file_use: may the kernel keep the pages that it has? If not, *fresh is the incarnation of
  * the pages that it will have after it has dropped these, for file_has_pages(); 0: of none. */
 bool file_keep_pages(struct inode *i, uint64_t *fresh);
@@ -519,10 +522,10 @@ void coherence_end(struct inode *i, const struct stat *st, bool sound);
 void coherence_seen(struct inode *i, const struct stat *st, bool sound); /* inode.lock held */
 /* Is it as a validation has found it that was accepted? False also if that would take a wait. */
 bool coherence_unchanged(struct inode *i);
-/* Does it differ from what the last validation has found, or may it? To be asked after a read of
- * the origin, before what was read is stored: it may be newer than the validator it would be stored
- * under. If nobody has synced it, a power cut takes the change back, and the new times with it, but
- * not what is stored. */
+/* Has somebody else changed it since the last validation, or may that be? To be asked after a read
+ * of the origin, before what was read is stored: it may be newer than the validator it would be
+ * stored under. If nobody has synced it, a power cut takes the change back, and the new times with
+ * it, but not what is stored. If the mount itself has changed it, too, nobody can say: false. */
 bool coherence_moved(struct inode *i);
 void coherence_look(bool far); /* now and then, by the keeper: at the files that are open */
 /* By watch.c's thread: the kernel says that it has changed, or (`first`) it was opened. False: look

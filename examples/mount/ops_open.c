@@ -89,8 +89,8 @@ static bool may_hold_back(const struct handle *h)
 
 /* Beside other writers only a validation that counts shows that what is cached is still right. One
  * does not count if the file was written or forgotten here meanwhile, or if another thread has
- * validated it later: then it is done again. In the end the handle passes through, and the kernel's
- * pages go. */
+ * validated it later: then it is done again. In the end the reads do it, and the kernel's pages go.
+ */
 static void validate_opened(struct handle *h)
 {
     cm_file_info info = { .racy = 0 };
@@ -101,7 +101,8 @@ static void validate_opened(struct handle *h)
     if (info.racy || info.want_validator)
         keeper_schedule(h->inode);
     if (rc != 0 && others_write()) {
-        h->cached = false;
+        h->cached = rc > 0;
+        file_must_validate(h->inode); /* the next read does */
         file_has_pages(h->inode, 0);
     }
 }

@@ -45,15 +45,17 @@ static bool stale(struct inode *i)
            (double)(cm_now() - atomic_load(&i->checked_ns)) > mnt.opt.attr_timeout * 1e9;
 }
 
-/* Looks at the origin before what is cached is used. False: it cannot be looked at, or with
- * `strict` somebody is writing it. So a cached block may be old, and storing one would be in vain.
- */
+/* Looks at the origin before what is cached is used. False: it cannot be looked at, a write through
+ * the mount is going on (CM_IGNORED), or with `strict` somebody else is writing it. So a cached
+ * block may be old, and storing one would be in vain. */
 static bool validate(struct inode *i)
 {
     cm_file_info info = { .struct_size = sizeof(info) };
     const int rc = file_revalidate(i, &info);
 
-    return is_strict() ? rc == 0 && !info.racy : rc >= 0;
+    if (is_strict())
+        return rc == 0 && !info.racy;
+    return rc == 0 || (rc == CM_IGNORED && !stale(i)); /* another reader has just validated it */
 }
 
 /* Since it was opened, its file may have become one that is not cached. */
@@ -131,6 +133,7 @@ struct reading {
     void *buf;  /* where the answer is made */
     bool early; /* answer as soon as the origin has, and store the blocks then */
     bool replied;
+    int64_t got; /* all of the answer, in buf; -1: none */
 };
 
 /* All of the answer has come from the origin at once. The user need not wait until it is stored.
@@ -147,10 +150,14 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
 {
     struct reading *r = ctx;
     const int64_t n = read_origin(r->fd, off, buf, len);
+    const bool whole = n >= 0 && off == r->off && buf == r->buf && len >= r->size;
 
-    if (r->early && !r->replied && n >= 0 && off == r->off && buf == r->buf && len >= r->size)
+    if (r->early && !r->replied && whole)
         reply_early(r, (size_t)n);
-    return n >= 0 && coherence_moved(r->inode) ? CM_EMOVED : n; /* the reader reads it once more */
+    if (n < 0 || !coherence_moved(r->inode))
+        return n;
+    r->got = whole ? n : -1;
+    return CM_EMOVED;
 }
 
 /* --paranoid: what the cache would answer, compared. Without memory it is not used. */
@@ -206,7 +213,8 @@ static void answer_read(fuse_req_t req, struct handle *h, size_t size, off_t off
                          .fd = h->readable ? h->fd : h->inode->rfd,
                          .off = (uint64_t)off,
                          .size = size > READ_MAX ? READ_MAX : size,
-                         .buf = loop_scratch() };
+                         .buf = loop_scratch(),
+                         .got = -1 };
     int64_t n = CM_EIO;
 
     if (times_tell(h->inode) && cached(h))
@@ -215,6 +223,8 @@ static void answer_read(fuse_req_t req, struct handle *h, size_t size, off_t off
         n = read_cached(&r);
     if (r.replied)
         return;
+    if (n == CM_EMOVED && r.got >= 0)
+        n = (size_t)r.got < r.size ? r.got : (int64_t)r.size;
     if (n < 0 && n > -ORIGIN_ERROR) /* trouble of the cache does not concern the reader */
         n = read_origin(r.fd, r.off, r.buf, r.size);
     if (times_tell(h->inode) && (n == -EINVAL - ORIGIN_ERROR || r.fd < 0))

@@ -122,7 +122,10 @@ int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, 
 /* An open bracket or sync. */
 typedef struct {
     uint64_t token;
-    uint64_t connection; /* if outside: how many there have been */
+    /* If outside: a number of the time in which there is no service; one ctime is enough for that
+     * time. 0: the service is there, but refused this, so it may take a validator at any moment,
+     * and each change needs a ctime of its own. */
+    uint64_t connection;
     int32_t claim;
     uint32_t outside; /* the service does not know of it; the note that it finds later is lost in a
                        * power cut. So before the change make a new ctime of the file durable */

@@ -209,6 +209,15 @@ static struct link *hold_present(cmc_client *k)
     return l;
 }
 
+static bool is_present(cmc_client *k)
+{
+    struct link *l = hold_present(k);
+
+    if (l)
+        link_drop(l);
+    return l != NULL;
+}
+
 cmc_client *client_of(const cmc_file *f)
 {
     return f->client;
@@ -420,7 +429,7 @@ static void begin(cmc_file *f, uint16_t command, const void *body, size_t n, cmc
     if (w->token == 0) {
         outside_begin(f->client->outside.at, f->hash);
         w->outside = 1;
-        w->connection = atomic_load(&f->client->lives);
+        w->connection = is_present(f->client) ? 0 : atomic_load(&f->client->lives) + UINT64_C(1);
     }
     if (w->token == 0 || atomic_load(&f->client->astray))
         outside_file_follow(&f->client->outside, f->client->where, f->hash);

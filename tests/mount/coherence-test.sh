@@ -558,6 +558,86 @@ unknown() {
   do_unmount
 }
 
+# ---- Beside a write that takes long -------------------------------------------------------------
+
+# As long as a write through the mount is going on, no validation counts. An open descriptor shows
+# what others have written all the same. (The write goes on for a minute; slow.c.)
+t_beside_write() {
+  head -c 1M /dev/zero > "$below/long"
+  sleep 0.3
+  python3 - "$below/long" "$cm" "$SLOW_ORIGIN" <<'PY'
+import mmap, os, subprocess, sys, threading, time
+bare, cm, flag = sys.argv[1:]
+fd, wfd = os.open("long", os.O_RDONLY | os.O_DIRECT), os.open("long", os.O_RDWR)
+by_pages = os.open("long", os.O_RDONLY)
+buf = mmap.mmap(-1, 131072)
+def read_all():
+    for n in range(8):
+        os.preadv(fd, [buf], n << 17)
+def is_cached():
+    # all but the block that is written
+    return b" 99.61 %" in subprocess.run([cm, "cached", "long"], stdout=subprocess.PIPE).stdout
+def wait_for(name):
+    while not os.path.exists(name):
+        time.sleep(0.01)
+def make(name):
+    open(name, "w").close()
+def remove(*names):
+    for name in names:
+        if os.path.exists(name):
+            os.remove(name)
+def release(t):
+    make(flag)
+    make(flag + ".reading")
+    t.join()
+    remove(flag, flag + ".reading", flag + ".writing")
+for attempt in range(50): # a validation may come just before the write
+    os.pread(by_pages, 3, 1 << 19)
+    read_all()
+    make(flag)
+    t = threading.Thread(target=os.pwrite, args=(wfd, b"w", 0))
+    t.start()
+    wait_for(flag + ".writing")
+    remove(flag) # the write waits, and reads do not
+    if is_cached():
+        break
+    release(t)
+else:
+    sys.exit("it was never cached")
+other = os.open(bare, os.O_RDWR)
+os.pwrite(other, b"NEW", 1 << 19)
+os.close(other)
+end = time.monotonic() + 20 # twice attr_timeout is 2 s
+seen = {}
+while len(seen) < 2 and time.monotonic() < end:
+    os.preadv(fd, [buf], 1 << 19)
+    if buf[:3] == b"NEW":
+        seen["in the cache"] = True
+    if os.pread(by_pages, 3, 1 << 19) == b"NEW":
+        seen["in the kernel's pages"] = True
+    time.sleep(0.05)
+release(t)
+for where in "in the cache", "in the kernel's pages":
+    if where not in seen:
+        sys.exit("what others wrote is not seen after 20 s " + where)
+PY
+}
+beside_write() {
+  wanted "beside a long write" && [ $via = pool ] || return
+  local shim
+  shim=$(find "$build" -name slow_origin.so | head -n 1)
+  if grep -Eq '__(asan|tsan)_init' "$mount_bin"; then
+    skip "beside a long write" "a sanitizer is loaded first"
+    return
+  fi
+  export SLOW_ORIGIN=$shm/slow
+  LD_PRELOAD=$(realpath "$shim") do_mount --coherence=close-to-open ||
+    { fail "beside a long write" mount; return; }
+  check "beside a long write" t_beside_write
+  do_unmount
+  unset SLOW_ORIGIN
+}
+
 # ---- paranoid ---------------------------------------------------------------------------------
 
 read_direct() { dd if="$1" bs=64k iflag=direct status=none; }
@@ -882,6 +962,7 @@ moved
 strict
 beside_forget
 unknown
+beside_write
 paranoid
 trusted
 summary

@@ -116,8 +116,8 @@ new_pool() { # SIZE [OPTION...]
 }
 # Returns when it takes clients, which its log says. A check is a subshell, and what it starts may
 # be stopped elsewhere: so a file has the number of its process.
-start_service() {
-  printf 'pool = %s\nsocket = %s\n' "$pool" "$socket" > "$shm/service.conf"
+start_service() { # [LINE]: one more for its configuration
+  printf 'pool = %s\nsocket = %s\n%s\n' "$pool" "$socket" "${1:-}" > "$shm/service.conf"
   : > "$work/service.log"
   "$service_bin" "$shm/service.conf" 2>>"$work/service.log" &
   echo $! > "$shm/service.pid"

@@ -21,7 +21,7 @@ shim=$(find "$build" -name slow_origin.so | head -n 1)
 shim=$(realpath "$shim")
 asan=$(ldd "$mount_bin" | sed -n 's|.*=> \(/.*libasan[^ ]*\).*|\1|p') # must be loaded first
 export SLOW_MAKE=$shm/make SLOW_STAT=$shm/stat SLOW_FSTAT=$shm/fstat SLOW_SYNC=$shm/sync
-export FAIL_OPEN=$shm/no-open FAIL_SYNC=$shm/no-sync SYNCED=$work/synced
+export FAIL_READ=$shm/no-read FAIL_OPEN=$shm/no-open FAIL_SYNC=$shm/no-sync SYNCED=$work/synced
 
 mount_slowly() {
   touch "$work/log"
@@ -351,6 +351,33 @@ t_sync_fails() { # of a file that was written meanwhile: what the origin has is 
   fails ls "$pool.cachemax"*
   all_right
 }
+t_sync_fails_of_link() { # the pool was reached by a symbolic link
+  local real
+  real=$(realpath "$pool")
+  begin 28M
+  dd if="$ref/a" of=/dev/fd/7 bs=4096 count=1 conv=notrunc status=none
+  echo /a >"$FAIL_SYNC"
+  fails sync "$org/a"
+  rm "$FAIL_SYNC"
+  fails finish
+  eventually fails test -e "$real"
+}
+# Nothing to do with another size, but with slow.c: a file that cannot be attached may be in the
+# pool all the same. A power cut may leave a write without a bracket beside the old times. So
+# before it either the times are new on the disk, or the pool has forgotten the file.
+t_not_attached() {
+  echo /a >"$FAIL_READ"
+  : >"$SYNCED"
+  printf changed | dd of="$org/a" conv=notrunc status=none
+  grep -q '/a$' "$SYNCED" || fails grep -q ' a$' <("$cm" files "$pool")
+}
+t_cannot_change() { # what is refused at the origin is no reason to give the pool up
+  begin "$1"
+  fails chmod 600 "$org/ro/f"
+  fails truncate -s 0 "$org/ro/f"
+  finish
+  serves
+}
 t_killed() { # both pools are whole at every moment; this is one in the middle
   begin 28M
   kill -9 $client $mount_pid
@@ -459,5 +486,42 @@ if wanted 'a sync fails meanwhile'; then
   exec 7<&-
   do_unmount
   [ $status = 3 ] || fail 'the end after a failed sync' "status $status"
+fi
+if wanted 'written, but not attached'; then
+  rm -f "$pool"
+  new_pool 16M --names
+  mount_slowly
+  "$cm" warm -q "$org"
+  do_unmount
+  mount_slowly
+  check 'written, but not attached' t_not_attached
+  rm -f "$FAIL_READ"
+  do_unmount
+fi
+
+if wanted 'a sync fails, and the pool has a link' && [ $is_root = 1 ]; then
+  rm -f "$pool"
+  new_pool 16M
+  mkdir -p "$work/elsewhere"
+  mv "$pool" "$work/elsewhere/real"
+  ln -s "$work/elsewhere/real" "$pool"
+  mount_slowly
+  exec 7<>"$org/a"
+  check 'a sync fails, and the pool has a link' t_sync_fails_of_link
+  exec 7<&-
+  do_unmount
+fi
+
+if [ $is_root = 1 ] && wanted 'what cannot be changed meanwhile'; then
+  rm -f "$pool"
+  new_pool 16M
+  mkdir -p "$org/ro" "$work/ro"
+  echo content >"$work/ro/f"
+  mount --bind "$work/ro" "$org/ro"
+  mount -o remount,bind,ro "$org/ro"
+  mount_slowly
+  check 'what cannot be changed meanwhile' t_cannot_change 20M
+  do_unmount
+  umount "$org/ro"
 fi
 summary

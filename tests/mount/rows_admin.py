@@ -57,7 +57,7 @@ OF_ADMIN = [
        'cache_on() && i->linked'),
     _m('rules: changed', 'what is left out is forgotten by its validator only', 'rules',
        '^left out after it was cached$', CACHE,
-       'rc = mnt.backing->forget(&id, false);\n    close', 'rc = 0;\n    close'),
+       'rc = mnt.backing->forget(&id, false);\n        i->forgotten', 'i->forgotten'),
     _m('rules: back in use', 'a file that came back is judged when nobody has it open', 'rules',
        '^renamed back while it is open$',
        CACHE, '    if (i->users > 0 || i->cf)\n',

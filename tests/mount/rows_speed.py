@@ -34,5 +34,5 @@ OF_SPEED = [
        '            err = errno;\n        atomic_fetch_add(&i->mode_changes, 1);\n',
        '            err = errno;\n'),
     _m('early answers', 'a part of a long read is taken for the answer', 'requests',
-       '^long reads, partly cached$', READ, ' && len >= r->size)', ')'),
+       '^long reads, partly cached$', READ, ' && len >= r->size;', ';'),
 ]

@@ -200,6 +200,39 @@ t_left_out_away() {
   do_unmount
 }
 
+# A service that is there may refuse a file, or a bracket. What makes times durable then says
+# nothing of a later time without the service: what is cached since has newer times.
+t_refused_then_away() {
+  local shim asan
+  shim=$(realpath "$(find "$build" -name slow_origin.so | head -n 1)")
+  asan=$(ldd "$mount_bin" | sed -n 's|.*=> \(/.*libasan[^ ]*\).*|\1|p') # must be loaded first
+  export SYNCED=$work/synced
+  start_service 'files = 2'
+  echo one > "$org/one"
+  echo two > "$org/two"
+  cp "$ref/quiet1" "$org/refused"
+  LD_PRELOAD=$asan${asan:+:}$shim do_mount
+  exec 5< "$org/one" 6< "$org/two"
+  cat <&5 <&6
+  printf HERE | dd of="$org/refused" conv=notrunc status=none
+  exec 5<&- 6<&-
+  rm "$org/one" "$org/two"
+  eventually cached_now "$org/refused"
+  : > "$work/log"
+  stop_service
+  until_said 1 'there is no service'
+  : > "$SYNCED"
+  printf AWAY | dd of="$org/refused" conv=notrunc status=none
+  grep -q '/refused$' "$SYNCED"
+  start_service
+  cd /
+  do_unmount
+}
+cached_now() {
+  read_direct "$1"
+  "$cm" cached "$1" | grep -q ' 100.00 %$'
+}
+
 # Not cached, and then cached: reads that begin or end inside a block, the end of the file, and a
 # read of which every other block is there.
 t_parts() {
@@ -406,6 +439,8 @@ new_pool 64MiB
 check "the service comes and goes" t_comes
 : > "$work/log"
 check "what is written while it is away" t_away
+: > "$work/log"
+check "refused, and then away" t_refused_then_away
 : > "$work/log"
 check "what is left out while it is away" t_left_out_away
 : > "$work/log"

@@ -26,6 +26,9 @@
  * While there is a file $FAIL_OPEN, there is no descriptor to read and write a file whose path ends
  * with its text.
  *
+ * While there is a file $FAIL_READ, there is no descriptor to read a file whose path ends with its
+ * text.
+ *
  * While there is a file $FAIL_SYNC, an fsync or fdatasync of a file whose path ends with its text
  * fails with EIO.
  *
@@ -122,7 +125,9 @@ static bool is_meant(const char *flag, int fd)
 
 static int unless_failing(int fd, int flags)
 {
-    if (fd < 0 || (flags & O_ACCMODE) != O_RDWR || !is_meant(getenv("FAIL_OPEN"), fd))
+    const char *flag = getenv((flags & O_ACCMODE) == O_RDWR ? "FAIL_OPEN" : "FAIL_READ");
+
+    if (fd < 0 || (flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY || !is_meant(flag, fd))
         return fd;
     close(fd);
     errno = EMFILE;
