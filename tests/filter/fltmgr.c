@@ -24,7 +24,7 @@ struct fm_op {
     const FLT_OPERATION_REGISTRATION *r;
     PVOID keep;
     PFLT_SAFE_POST safe; /* of an end that was put off */
-    bool wants_post, synchronized, waits;
+    bool wants_post, synchronized, put_off;
     struct fm_op *next; /* fm.pending */
 };
 
@@ -131,7 +131,7 @@ static void post(struct fm_op *op, KIRQL irql, FLT_POST_OPERATION_FLAGS flags)
         *fm_me() = (struct fm_thread){ .irql = irql, .process = FM_SYSTEM };
     fm_me()->locks = before.locks;
     s = op->r->PostOperation(&op->d, &op->o, op->keep, flags);
-    if ((s == FLT_POSTOP_MORE_PROCESSING_REQUIRED) != (op->safe != NULL))
+    if ((s == FLT_POSTOP_MORE_PROCESSING_REQUIRED) != op->put_off)
         fm_fault("it should have put the end off, or not", "PostOperation");
     leave(&before, irql, "PostOperation");
 }
@@ -208,7 +208,6 @@ static void end(struct fm_op *op)
     fm_unlock_it();
     if (!wants)
         return;
-    op->waits = true;
     post(op, op->how->dispatch && !op->synchronized ? DISPATCH_LEVEL : fm_me()->irql, 0);
     fm_lock_it();
     while (op->safe)
@@ -246,6 +245,7 @@ BOOLEAN FLTAPI FltDoCompletionProcessingWhenSafe(PFLT_CALLBACK_DATA d, PCFLT_REL
     if (op->how->stuck || (d->Flags & FLTFL_CALLBACK_DATA_FAST_IO_OPERATION))
         return FALSE;
     op->safe = safe;
+    op->put_off = true;
     *status = FLT_POSTOP_MORE_PROCESSING_REQUIRED;
     fm_do_later(run_safe, op);
     return TRUE;

@@ -595,6 +595,19 @@ static void test_streams(void)
     }
 }
 
+/* A file that the file system has no contexts for is not cached, and works. */
+static void test_no_contexts(void)
+{
+    begin();
+    file.f.no_contexts = TRUE;
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(!warm(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(fm_section(o, SyncTypeCreateSection, PAGE_READWRITE), STATUS_SUCCESS);
+    fm_close(o);
+    end();
+}
+
 /* Another service brings other rules. */
 static void test_other_rules(void)
 {
@@ -871,6 +884,48 @@ static void test_closes(void)
     end();
 }
 
+/* Each operation with each allocation failing, or three in a row, on a file that is warm and was
+ * just opened: what is read is right, and nothing is left behind. */
+static void without_memory(unsigned what, unsigned skip, unsigned fail)
+{
+    PFILE_OBJECT o = fm_open(&file.f, true, FILE_OPENED);
+    NTSTATUS s = STATUS_SUCCESS;
+    CHECK(warm(o));
+    fm_close(o);
+    fm_settle();
+    fm_starve(skip, fail);
+    o = fm_open(&file.f, what != 1, FILE_OPENED);
+    if (what == 0)
+        s = fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN);
+    else if (what == 1)
+        CHECK_EQ(read_how(o, 2 * BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    else if (what == 2)
+        s = fm_write(o, BLOCK, BLOCK, change, NULL, &at_dispatch);
+    else if (what == 3)
+        s = fm_write(o, BLOCK, BLOCK, change, NULL, &stuck);
+    else if (what == 4)
+        s = fm_set(o, FileEndOfFileInformation, 5 * BLOCK, change, NULL, FM_PLAIN);
+    else if (what == 5)
+        s = fm_flush(o, NULL, NULL, FM_PLAIN);
+    else if (NT_SUCCESS(fm_section(o, SyncTypeCreateSection, PAGE_READWRITE)))
+        memset(file.data + BLOCK, 'x', BLOCK);
+    fm_starve(0, 0);
+    CHECK(NT_SUCCESS(s) || s == STATUS_INSUFFICIENT_RESOURCES);
+    (void)warm(o);
+    fm_close(o);
+}
+
+static void test_without_memory(void)
+{
+    for (unsigned what = 0; what < 7; what++)
+        for (unsigned skip = 0; skip < 32; skip++) {
+            CASE("operation %u, allocation %u fails", what, skip / 2);
+            begin();
+            CALL(without_memory(what, skip / 2, skip % 2 ? 3 : 1));
+            end();
+        }
+}
+
 /* ---- A service that comes and goes ----------------------------------------------------------- */
 
 /* What was written without a service is forgotten when one comes. */
@@ -977,6 +1032,28 @@ static void test_detaches_in_a_read(void)
     end();
 }
 
+static NTSTATUS unload(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o;
+    fm_unload();
+    *information = BLOCK;
+    return STATUS_SUCCESS;
+}
+
+/* The driver is unloaded while a write is on its way. */
+static void test_unloads(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, unload, NULL, FM_PLAIN), STATUS_SUCCESS);
+    cut(NULL);
+    fm_disconnect(connection);
+    fm_close(o);
+    fm_end();
+    CHECK_EQ(fm_faults(), 0);
+}
+
 /* ---- The emulation itself -------------------------------------------------------------------- */
 
 /* It notices what it says that it notices. */
@@ -1028,7 +1105,9 @@ static const struct harness_test tests[] = {
     TEST(tail),
     TEST(closed_at_once),
     TEST(streams),
+    TEST(no_contexts),
     TEST(other_rules),
+    TEST(without_memory),
     TEST(writes),
     TEST(writes_that_may_not_wait),
     TEST(sizes),
@@ -1046,6 +1125,7 @@ static const struct harness_test tests[] = {
     TEST(lost_bracket),
     TEST(detaches),
     TEST(detaches_in_a_read),
+    TEST(unloads),
 };
 
 int main(int argc, char **argv)

@@ -23,7 +23,8 @@
 enum kind { WRITE, SYNC };
 /* A change or a sync between its begin and its end. */
 struct change {
-    struct context *context; /* referenced */
+    struct context *context;     /* referenced */
+    PFLT_GENERIC_WORKITEM later; /* made ahead, so that the end cannot fail for memory */
     enum kind kind;
     struct fc_write write;
     struct fc_sync sync;
@@ -200,20 +201,51 @@ struct extent {
     uint64_t off, len;
 };
 
-static VOID FLTAPI end_change(struct change *c, BOOLEAN ok)
+/* NULL: no memory. */
+static struct change *make_change(struct context *context, enum kind kind)
+{
+    struct change *c = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*c), TAG);
+
+    if (!c)
+        return NULL;
+    *c = (struct change){ .context = context, .kind = kind, .later = FltAllocateGenericWorkItem() };
+    if (c->later)
+        return c;
+    ExFreePoolWithTag(c, TAG);
+    return NULL;
+}
+
+static VOID free_change(struct change *c)
+{
+    FltFreeGenericWorkItem(c->later);
+    ExFreePoolWithTag(c, TAG);
+}
+
+static VOID end_change(struct change *c, BOOLEAN ok)
 {
     if (c->kind == WRITE)
         fc_write_end(&c->write);
     else
         fc_sync_end(&c->context->stream->file, &c->sync, ok);
     FltReleaseContext(c->context);
-    ExFreePoolWithTag(c, TAG);
+    free_change(c);
 }
 
-/* Begins a bracket. FALSE: the file is not cached, or there is nothing to end. *keep: for
- * post_change. Without memory the change counts as one that ends with the stream. */
-static BOOLEAN begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct extent e,
-                            PVOID *keep)
+/* The stream is not cached, and the operation passes. Unless it is not known whether it is. */
+static FLT_PREOP_CALLBACK_STATUS pass(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+{
+    if (!stream_is_lost(o))
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    d->IoStatus.Status = STATUS_INSUFFICIENT_RESOURCES;
+    d->IoStatus.Information = 0;
+    return FLT_PREOP_COMPLETE;
+}
+
+/* Begins a bracket. Returns `with` if there is something to end. *keep: for post_change. Without
+ * memory the change counts as one that ends with the stream. */
+static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                              struct extent e, FLT_PREOP_CALLBACK_STATUS with,
+                                              PVOID *keep)
 {
     struct fc_op op = op_of(d, o);
     struct context *context;
@@ -222,22 +254,23 @@ static BOOLEAN begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struc
 
     op.mapping = !op.plain && d->Iopb->MajorFunction == IRP_MJ_WRITE; /* pages to be written to */
     way = fc_change_way(&op);
-    if (way == FC_NOTHING || !stream_of(d, o, op.waits, &context))
-        return FALSE;
+    if (way == FC_NOTHING)
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    if (!stream_of(d, o, op.waits, &context))
+        return pass(d, o);
     if (way != FC_LASTING)
-        c = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*c), TAG);
+        c = make_change(context, WRITE);
     if (!c) {
         stream_mapped(context->stream);
         FltReleaseContext(context);
-        return FALSE;
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
     }
-    *c = (struct change){ .context = context, .kind = WRITE };
     if (way == FC_BRACKET)
         fc_write_begin(&context->stream->file, o, &c->write, e.kind, e.off, e.len);
     else
         fc_write_begin_outside(&context->stream->file, &c->write);
     *keep = c;
-    return TRUE;
+    return with;
 }
 
 static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_safe(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
@@ -249,22 +282,28 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_safe(PFLT_CALLBACK_DATA d, PCFLT_R
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 
-static VOID end_later(PVOID keep)
+static VOID FLTAPI end_later(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID keep)
 {
+    UNREFERENCED_PARAMETER(item);
+    UNREFERENCED_PARAMETER(filter);
     end_change(keep, FALSE);
 }
 
 /* The caller hears of the end only after this. Where that cannot be done the end is later: until
- * then the file passes, or its blocks are in a bracket. */
+ * then the file passes, or its blocks are in a bracket. If no thread takes it, the filter ends:
+ * then the life has ended before, and no message is sent. */
 static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                      PVOID keep, FLT_POST_OPERATION_FLAGS flags)
 {
     FLT_POSTOP_CALLBACK_STATUS s = FLT_POSTOP_FINISHED_PROCESSING;
+    struct change *const c = keep;
 
     if (!(flags & FLTFL_POST_OPERATION_DRAINING) &&
         FltDoCompletionProcessingWhenSafe(d, o, keep, flags, post_safe, &s))
         return s;
-    (void)port_later(end_later, keep);
+    if (!NT_SUCCESS(
+            FltQueueGenericWorkItem(c->later, driver.filter, end_later, DelayedWorkQueue, c)))
+        end_change(c, FALSE);
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 
@@ -282,8 +321,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
     }
     if (off < 0) /* at the end, or at the file object's own place */
         e = (struct extent){ FC_ALL, 0, 0 };
-    return begin_change(d, o, e, keep) ? FLT_PREOP_SUCCESS_WITH_CALLBACK
-                                       : FLT_PREOP_SUCCESS_NO_CALLBACK;
+    return begin_change(d, o, e, FLT_PREOP_SUCCESS_WITH_CALLBACK, keep);
 }
 
 /* Sizes change the content. So does the valid data length, which uncovers what the disk had. */
@@ -309,7 +347,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELA
     }
     if (e.kind == FC_SIZE && e.off > INT64_MAX)
         e.kind = FC_ALL;
-    return begin_change(d, o, e, keep) ? FLT_PREOP_SYNCHRONIZE : FLT_PREOP_SUCCESS_NO_CALLBACK;
+    return begin_change(d, o, e, FLT_PREOP_SYNCHRONIZE, keep);
 }
 
 #define FSCTL(n) CTL_CODE(9, n, 0, 0)
@@ -349,7 +387,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_
 
     if (passes(d, o) || is_harmless(d->Iopb->Parameters.FileSystemControl.Common.FsControlCode))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    return begin_change(d, o, e, keep) ? FLT_PREOP_SYNCHRONIZE : FLT_PREOP_SUCCESS_NO_CALLBACK;
+    return begin_change(d, o, e, FLT_PREOP_SYNCHRONIZE, keep);
 }
 
 /* ---- The rest -------------------------------------------------------------------------------- */
@@ -362,14 +400,13 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_flush(PFLT_CALLBACK_DATA d, PCFLT_RE
 
     if (passes(d, o) || !may_ask(d) || !stream_of(d, o, FALSE, &context))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    c = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*c), TAG);
+    c = make_change(context, SYNC);
     if (c) {
-        *c = (struct change){ .context = context, .kind = SYNC };
         if (fc_sync_begin(&context->stream->file, o, &c->sync)) {
             *keep = c;
             return FLT_PREOP_SYNCHRONIZE;
         }
-        ExFreePoolWithTag(c, TAG);
+        free_change(c);
     }
     FltReleaseContext(context);
     return FLT_PREOP_SUCCESS_NO_CALLBACK;
@@ -388,13 +425,10 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_section(PFLT_CALLBACK_DATA d, PCFLT_
           (PAGE_READWRITE | PAGE_EXECUTE_READWRITE)) ||
         !o->FileObject->WriteAccess)
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    if (stream_of(d, o, FALSE, &c)) {
-        stream_mapped(c->stream);
-        FltReleaseContext(c);
-    } else if (!stream_is_known(o)) {
-        d->IoStatus.Status = STATUS_INSUFFICIENT_RESOURCES;
-        return FLT_PREOP_COMPLETE;
-    }
+    if (!stream_of(d, o, FALSE, &c))
+        return pass(d, o);
+    stream_mapped(c->stream);
+    FltReleaseContext(c);
     return FLT_PREOP_SUCCESS_NO_CALLBACK;
 }
 
@@ -406,10 +440,12 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_pages(PFLT_CALLBACK_DATA d, PCFLT_RE
     struct context *c;
 
     UNREFERENCED_PARAMETER(keep);
-    if (!passes(d, o) && stream_of(d, o, may_ask(d), &c)) {
-        stream_mapped(c->stream);
-        FltReleaseContext(c);
-    }
+    if (passes(d, o))
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    if (!stream_of(d, o, may_ask(d), &c))
+        return pass(d, o);
+    stream_mapped(c->stream);
+    FltReleaseContext(c);
     return FLT_PREOP_SUCCESS_NO_CALLBACK;
 }
 

@@ -70,8 +70,9 @@ bool stream_facts(void *ctx, const void *via, struct fc_facts *facts);
 VOID stream_mapped(struct stream *s);
 /* The file was changed as a whole a moment ago, or nobody has looked for a while. */
 VOID stream_written(struct stream *s);
-/* Has it a context? (Without memory there is none.) */
-BOOLEAN stream_is_known(PCFLT_RELATED_OBJECTS o);
+/* Is there no context, for want of memory? Nothing that changes the file may go on then: nobody
+ * would see it. */
+BOOLEAN stream_is_lost(PCFLT_RELATED_OBJECTS o);
 BOOLEAN stream_is_deleted(PCFLT_RELATED_OBJECTS o);
 /* Byte ranges are locked from now on, which only the file system knows. */
 VOID stream_locked(struct stream *s);

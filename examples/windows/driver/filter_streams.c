@@ -274,15 +274,23 @@ BOOLEAN stream_is_locked(struct stream *s)
     return locked;
 }
 
-BOOLEAN stream_is_known(PCFLT_RELATED_OBJECTS o)
+/* Where the file system has no contexts nothing is cached. An instance that leaves its volume gets
+ * no new ones. */
+BOOLEAN stream_is_lost(PCFLT_RELATED_OBJECTS o)
 {
     PFLT_CONTEXT c;
+    NTSTATUS s;
 
-    if (port_rules() == 0)
-        return TRUE;
-    if (!NT_SUCCESS(FltGetStreamContext(o->Instance, o->FileObject, &c)))
+    if (!o->FileObject || (o->FileObject->Flags & FO_VOLUME_OPEN) || port_rules() == 0)
         return FALSE;
-    FltReleaseContext(c);
+    s = FltGetStreamContext(o->Instance, o->FileObject, &c);
+    if (NT_SUCCESS(s)) {
+        FltReleaseContext(c);
+        return FALSE;
+    }
+    if (s == STATUS_NOT_SUPPORTED || !NT_SUCCESS(FltObjectReference(o->Instance)))
+        return FALSE;
+    FltObjectDereference(o->Instance);
     return TRUE;
 }
 
