@@ -945,6 +945,60 @@ static void test_without_service(void)
     end();
 }
 
+/* The system has started, and the driver sees each volume from its mount on. What is written before
+ * the first service comes is forgotten then, as the writer has not closed it yet: its times are the
+ * old ones. */
+static void test_before_the_first_service(void)
+{
+    begin();
+    PFILE_OBJECT o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    fm_close(o);
+    end_service();
+    fm_unload();
+    CHECK_EQ(fm_load(true), STATUS_SUCCESS);
+    o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    const unsigned from = service.n;
+    CHECK(!hits(o));
+    connect_service();
+    CHECK_EQ(times(from, CMP_FORGET), 1);
+    CHECK_EQ(times(from, CMP_FORGET_ALL), 0);
+    CHECK(!hits(o));
+    CHECK(hits(o));
+    fm_close(o);
+    end();
+}
+
+/* Byte ranges that are locked when nobody asks for them are known later. */
+static void test_locked_before(void)
+{
+    begin_without_service();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    (void)fm_lock(o);
+    connect_service();
+    CHECK(!warm(o));
+    fm_close(o);
+    end();
+}
+
+/* A service whose rules are refused changes nothing of that. */
+static void test_refused_service(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    end_service();
+    connection = NULL;
+    CHECK_EQ(connect_with("what=x", 7), STATUS_INVALID_PARAMETER);
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    connect_service();
+    CHECK(!hits(o));
+    CHECK(warm(o));
+    fm_close(o);
+    end();
+}
+
 /* A reply that does not come closes the driver's end. The service closes its own later. */
 static void test_late_reply(void)
 {
@@ -1121,6 +1175,9 @@ static const struct harness_test tests[] = {
     TEST(overwrites),
     TEST(closes),
     TEST(without_service),
+    TEST(before_the_first_service),
+    TEST(locked_before),
+    TEST(refused_service),
     TEST(late_reply),
     TEST(lost_bracket),
     TEST(detaches),

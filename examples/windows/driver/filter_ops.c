@@ -158,7 +158,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_read(PFLT_CALLBACK_DATA d, PCFLT_REL
 
     op.off = off; /* negative: the file object's own, which is resolved further down */
     op.len = d->Iopb->Parameters.Read.Length;
-    if (!fc_read_asks(&op, FILL_UNIT) || !stream_of(d, o, TRUE, &c))
+    if (!port_is_connected() || !fc_read_asks(&op, FILL_UNIT) || !stream_of(d, o, TRUE, &c))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     op.locked = stream_is_locked(c->stream);
     done = fc_read_asks(&op, FILL_UNIT) && ask_read(d, o, c, &got, &m);
@@ -452,14 +452,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_pages(PFLT_CALLBACK_DATA d, PCFLT_RE
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_lock(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                  PVOID *keep)
 {
-    struct context *c;
-
     UNREFERENCED_PARAMETER(keep);
-    if (stream_of(d, o, may_ask(d), &c)) {
-        stream_locked(c->stream);
-        FltReleaseContext(c);
-    }
-    return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    return stream_locked(o) ? FLT_PREOP_SUCCESS_NO_CALLBACK : pass(d, o);
 }
 
 /* An open that may write judges its stream at once: what may not wait later finds it known. An open
