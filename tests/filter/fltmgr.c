@@ -455,6 +455,7 @@ NTSTATUS fm_set(PFILE_OBJECT o, FILE_INFORMATION_CLASS c, uint64_t value, fm_bel
     FILE_END_OF_FILE_INFORMATION info = { { .QuadPart = (LONGLONG)value } };
 
     op.iopb.Parameters.SetFileInformation.FileInformationClass = c;
+    op.iopb.Parameters.SetFileInformation.AdvanceOnly = how->advance;
     op.iopb.Parameters.SetFileInformation.Length = sizeof(info);
     op.iopb.Parameters.SetFileInformation.InfoBuffer = &info;
     return go(&op, below, ctx);

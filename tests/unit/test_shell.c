@@ -714,6 +714,22 @@ static void test_sizes(void)
     end();
 }
 
+/* The lazy writer tells how far the file's data are on the disk. Nothing changes by that. */
+static void test_advances(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    fm_me()->top = (PIRP)1;
+    CHECK_EQ(fm_set(o, FileEndOfFileInformation, 5 * BLOCK, NULL, NULL,
+                    &(const struct fm_how){ .advance = TRUE }),
+             STATUS_SUCCESS);
+    fm_me()->top = NULL;
+    CHECK(hits(o));
+    fm_close(o);
+    end();
+}
+
 #define SET_ZERO_DATA CTL_CODE(9, 50, 0, 2)
 #define SET_ENCRYPTION CTL_CODE(9, 53, 3, 0)
 #define GET_COMPRESSION CTL_CODE(9, 15, 0, 0)
@@ -733,6 +749,52 @@ static void test_controls(void)
     CHECK_EQ(service.n, from);
     fm_close(o);
     end();
+}
+
+static NTSTATUS encrypt(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o, (void)information;
+    file.f.attributes |= FILE_ATTRIBUTE_ENCRYPTED;
+    return STATUS_SUCCESS;
+}
+
+/* A file that is encrypted while it is open is not cached any more. */
+static void test_encrypts(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_control(o, SET_ENCRYPTION, encrypt, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(!warm(o));
+    fm_close(o);
+    end();
+}
+
+static NTSTATUS change_volume(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    fm_settle();
+    (void)warm(ctx); /* what was there before the write */
+    return change(NULL, o, information);
+}
+
+/* A write to the volume may change any file. */
+static void test_volume(void)
+{
+    static const struct fm_how *const how[] = { FM_PLAIN, &at_dispatch, &stuck };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED), v = fm_open_volume();
+        CHECK(warm(o));
+        CHECK_EQ(fm_write(v, 0, BLOCK, change_volume, o, how[i]), STATUS_SUCCESS);
+        if (how[i] == &stuck)
+            fm_settle();
+        CHECK(!hits(o));
+        CHECK(warm(o));
+        fm_close(v);
+        fm_close(o);
+        end();
+    }
 }
 
 static void test_flushes(void)
@@ -835,16 +897,17 @@ static void test_transactions(void)
 
 /* ---- Opens and closes ------------------------------------------------------------------------ */
 
+/* CreateFile(GENERIC_READ, CREATE_ALWAYS) empties a file by a handle that may only read. */
 static void test_overwrites(void)
 {
     static const ULONG outcome[] = { FILE_OVERWRITTEN, FILE_SUPERSEDED };
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         CASE("i %u", i);
         begin();
         PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
         CHECK(warm(o));
         memset(file.data, 'z', sizeof(file.data));
-        PFILE_OBJECT const w = fm_open(&file.f, true, outcome[i]);
+        PFILE_OBJECT const w = fm_open(&file.f, i / 2, outcome[i % 2]);
         CHECK(!hits(o));
         CHECK(warm(o));
         fm_close(w);
@@ -894,7 +957,9 @@ static void without_memory(unsigned what, unsigned skip, unsigned fail)
     fm_close(o);
     fm_settle();
     fm_starve(skip, fail);
-    o = fm_open(&file.f, what != 1, FILE_OPENED);
+    if (what == 7)
+        memset(file.data + BLOCK, 'z', BLOCK);
+    o = fm_open(&file.f, what != 1, what == 7 ? FILE_OVERWRITTEN : FILE_OPENED);
     if (what == 0)
         s = fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN);
     else if (what == 1)
@@ -907,7 +972,7 @@ static void without_memory(unsigned what, unsigned skip, unsigned fail)
         s = fm_set(o, FileEndOfFileInformation, 5 * BLOCK, change, NULL, FM_PLAIN);
     else if (what == 5)
         s = fm_flush(o, NULL, NULL, FM_PLAIN);
-    else if (NT_SUCCESS(fm_section(o, SyncTypeCreateSection, PAGE_READWRITE)))
+    else if (what == 6 && NT_SUCCESS(fm_section(o, SyncTypeCreateSection, PAGE_READWRITE)))
         memset(file.data + BLOCK, 'x', BLOCK);
     fm_starve(0, 0);
     CHECK(NT_SUCCESS(s) || s == STATUS_INSUFFICIENT_RESOURCES);
@@ -917,13 +982,30 @@ static void without_memory(unsigned what, unsigned skip, unsigned fail)
 
 static void test_without_memory(void)
 {
-    for (unsigned what = 0; what < 7; what++)
+    for (unsigned what = 0; what < 8; what++)
         for (unsigned skip = 0; skip < 32; skip++) {
             CASE("operation %u, allocation %u fails", what, skip / 2);
             begin();
             CALL(without_memory(what, skip / 2, skip % 2 ? 3 : 1));
             end();
         }
+}
+
+/* A program that deletes opens the file for nothing else. */
+static void test_deletes(void)
+{
+    begin();
+    PFILE_OBJECT o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(warm(o));
+    fm_close(o);
+    fm_settle();
+    o = fm_open(&file.f, false, FILE_OPENED);
+    o->DeleteAccess = TRUE;
+    file.f.cleanup = delete_at_cleanup;
+    fm_close(o);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_FORGET), 1);
+    end();
 }
 
 /* ---- A service that comes and goes ----------------------------------------------------------- */
@@ -1166,7 +1248,11 @@ static const struct harness_test tests[] = {
     TEST(writes_that_may_not_wait),
     TEST(sizes),
     TEST(controls),
+    TEST(advances),
+    TEST(encrypts),
+    TEST(volume),
     TEST(flushes),
+    TEST(deletes),
     TEST(sections),
     TEST(mapped_before),
     TEST(pages),

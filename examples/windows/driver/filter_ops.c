@@ -20,10 +20,10 @@
 
 #define FILL_UNIT 4096u /* bytes of a block, and of a sector at most */
 
-enum kind { WRITE, SYNC };
+enum kind { WRITE, CONTROL, SYNC, VOLUME };
 /* A change or a sync between its begin and its end. */
 struct change {
-    struct context *context;     /* referenced */
+    struct context *context;     /* referenced; NULL: a volume */
     PFLT_GENERIC_WORKITEM later; /* made ahead, so that the end cannot fail for memory */
     enum kind kind;
     struct fc_write write;
@@ -223,22 +223,30 @@ static VOID free_change(struct change *c)
 
 static VOID end_change(struct change *c, BOOLEAN ok)
 {
-    if (c->kind == WRITE)
-        fc_write_end(&c->write);
-    else
+    if (c->kind == VOLUME)
+        fc_written_anything(&driver.core);
+    else if (c->kind == SYNC)
         fc_sync_end(&c->context->stream->file, &c->sync, ok);
-    FltReleaseContext(c->context);
+    else
+        fc_write_end(&c->write);
+    if (c->kind == CONTROL) /* it may be encrypted now, or a file that is not here */
+        stream_doubted(c->context->stream);
+    if (c->context)
+        FltReleaseContext(c->context);
     free_change(c);
+}
+
+static FLT_PREOP_CALLBACK_STATUS refuse(PFLT_CALLBACK_DATA d)
+{
+    d->IoStatus.Status = STATUS_INSUFFICIENT_RESOURCES;
+    d->IoStatus.Information = 0;
+    return FLT_PREOP_COMPLETE;
 }
 
 /* The stream is not cached, and the operation passes. Unless it is not known whether it is. */
 static FLT_PREOP_CALLBACK_STATUS pass(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
 {
-    if (!stream_is_lost(o))
-        return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    d->IoStatus.Status = STATUS_INSUFFICIENT_RESOURCES;
-    d->IoStatus.Information = 0;
-    return FLT_PREOP_COMPLETE;
+    return stream_is_lost(o) ? refuse(d) : FLT_PREOP_SUCCESS_NO_CALLBACK;
 }
 
 /* Begins a bracket. Returns `with` if there is something to end. *keep: for post_change. Without
@@ -259,7 +267,8 @@ static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATE
     if (!stream_of(d, o, op.waits, &context))
         return pass(d, o);
     if (way != FC_LASTING)
-        c = make_change(context, WRITE);
+        c = make_change(context,
+                        d->Iopb->MajorFunction == IRP_MJ_FILE_SYSTEM_CONTROL ? CONTROL : WRITE);
     if (!c) {
         stream_mapped(context->stream);
         FltReleaseContext(context);
@@ -307,6 +316,16 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 
+/* Any file may change, from now on until the write has ended. */
+static FLT_PREOP_CALLBACK_STATUS begin_volume(PFLT_CALLBACK_DATA d, PVOID *keep)
+{
+    *keep = make_change(NULL, VOLUME);
+    if (!*keep)
+        return refuse(d);
+    fc_written_anything(&driver.core);
+    return FLT_PREOP_SUCCESS_WITH_CALLBACK;
+}
+
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                   PVOID *keep)
 {
@@ -315,10 +334,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
 
     if (passes(d, o) || d->Iopb->Parameters.Write.Length == 0)
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    if (o->FileObject && (o->FileObject->Flags & FO_VOLUME_OPEN)) {
-        fc_written_anything(&driver.core);
-        return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    }
+    if (o->FileObject && (o->FileObject->Flags & FO_VOLUME_OPEN))
+        return begin_volume(d, keep);
     if (off < 0) /* at the end, or at the file object's own place */
         e = (struct extent){ FC_ALL, 0, 0 };
     return begin_change(d, o, e, FLT_PREOP_SUCCESS_WITH_CALLBACK, keep);
@@ -334,6 +351,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELA
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     switch (d->Iopb->Parameters.SetFileInformation.FileInformationClass) {
     case FileEndOfFileInformation:
+        if (d->Iopb->Parameters.SetFileInformation.AdvanceOnly) /* the lazy writer: as C1 */
+            return FLT_PREOP_SUCCESS_NO_CALLBACK;
         e.kind = FC_SIZE;
         e.off = (uint64_t)((FILE_END_OF_FILE_INFORMATION *)
                                d->Iopb->Parameters.SetFileInformation.InfoBuffer)
@@ -457,19 +476,27 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_lock(PFLT_CALLBACK_DATA d, PCFLT_REL
 }
 
 /* An open that may write judges its stream at once: what may not wait later finds it known. An open
- * may also empty the file. Whoever reads it meanwhile may see it before or after that. */
+ * may also empty the file, even if its handle may only read. Whoever reads it meanwhile may see it
+ * before or after that. */
 static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                      PVOID keep, FLT_POST_OPERATION_FLAGS flags)
 {
+    const BOOLEAN emptied =
+        d->IoStatus.Information == FILE_OVERWRITTEN || d->IoStatus.Information == FILE_SUPERSEDED;
     struct context *c;
 
     UNREFERENCED_PARAMETER(keep);
     if ((flags & FLTFL_POST_OPERATION_DRAINING) || !NT_SUCCESS(d->IoStatus.Status) ||
-        !o->FileObject->WriteAccess || port_is_service() || !stream_of(d, o, TRUE, &c))
+        !(o->FileObject->WriteAccess || emptied) || port_is_service())
         return FLT_POSTOP_FINISHED_PROCESSING;
+    if (!stream_of(d, o, TRUE, &c)) {
+        if (emptied && stream_is_lost(o)) /* it is too late to refuse it */
+            fc_written_anything(&driver.core);
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    }
     if (o->Transaction) /* what it writes, others see later, or never */
         stream_mapped(c->stream);
-    if (d->IoStatus.Information == FILE_OVERWRITTEN || d->IoStatus.Information == FILE_SUPERSEDED)
+    if (emptied)
         stream_written(c->stream);
     FltReleaseContext(c);
     return FLT_POSTOP_FINISHED_PROCESSING;
@@ -482,7 +509,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_
 {
     struct context *c;
 
-    if (passes(d, o) || !may_ask(d) || !o->FileObject->WriteAccess || !stream_of(d, o, FALSE, &c))
+    if (passes(d, o) || !may_ask(d) ||
+        !(o->FileObject->WriteAccess || o->FileObject->DeleteAccess) || !stream_of(d, o, TRUE, &c))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     *keep = c;
     return FLT_PREOP_SYNCHRONIZE;

@@ -69,6 +69,8 @@ struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN 
 bool stream_facts(void *ctx, const void *via, struct fc_facts *facts);
 /* Somebody may store through a mapping from now on. Does not wait. */
 VOID stream_mapped(struct stream *s);
+/* It may have become another kind of file: it is judged again. */
+VOID stream_doubted(struct stream *s);
 /* The file was changed as a whole a moment ago, or nobody has looked for a while. */
 VOID stream_written(struct stream *s);
 /* Is there no context, for want of memory? Nothing that changes the file may go on then: nobody

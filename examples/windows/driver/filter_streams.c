@@ -262,6 +262,13 @@ VOID stream_mapped(struct stream *s)
     ExReleaseFastMutex(&s->lock);
 }
 
+VOID stream_doubted(struct stream *s)
+{
+    ExAcquireFastMutex(&s->lock);
+    s->rules = 0;
+    ExReleaseFastMutex(&s->lock);
+}
+
 /* Whatever the rules say: they may change before the ranges are unlocked. */
 BOOLEAN stream_locked(PCFLT_RELATED_OBJECTS o)
 {

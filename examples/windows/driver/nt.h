@@ -267,6 +267,11 @@ typedef union {
         ULONG Length;
         FILE_INFORMATION_CLASS FileInformationClass;
         PFILE_OBJECT ParentOfTarget;
+        union {
+            struct {
+                BOOLEAN ReplaceIfExists, AdvanceOnly;
+            };
+        };
         PVOID InfoBuffer;
     } SetFileInformation;
     union {
