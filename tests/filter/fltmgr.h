@@ -132,6 +132,8 @@ PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG fl
                          const struct fm_how *how);
 /* Closes the handle: cleanup, and close as soon as nobody has a reference. */
 void fm_close(PFILE_OBJECT o);
+/* File objects of the file that are left: handles, and references to closed ones. */
+unsigned fm_objects(struct fm_file *f);
 /* A handle of the volume. */
 PFILE_OBJECT fm_open_volume(void);
 

@@ -205,6 +205,16 @@ VOID NTAPI ObfDereferenceObject(PVOID o)
     fm_unlock_it();
 }
 
+unsigned fm_objects(struct fm_file *f)
+{
+    unsigned n;
+
+    fm_lock_it();
+    n = f->objects;
+    fm_unlock_it();
+    return n;
+}
+
 /* ---- What the file system is asked ----------------------------------------------------------- */
 
 /* Such a call goes down to the file system, which may take locks and wait for the disk. */

@@ -153,7 +153,7 @@ MUTANTS = [
 
 
 # What the storm notices: lives, outside writes, brackets.
-STORM = ['L1 handles of another life', 'W1 brackets of a life', 'W5 a full set', 'B1 no bracket']
+STORM = ['L1 handles of another life', 'W1', 'W2', 'W3', 'W4', 'W5 a full set', 'B1 no bracket', 'B3']
 STORM_ONLY = [
     rule('B1 no bracket', '', CORE, '    token = ask_bracket(w, kind, off, len);\n',
          '    (void)ask_bracket, token = 1;\n', CORE, '    else\n        end_bracket(w);\n',
@@ -166,9 +166,11 @@ def build_storm(sources, where, build_dir):
     tests, service = os.path.join(TOP, 'tests'), os.path.join(TOP, 'examples', 'service')
     include = [sources, os.path.join(TOP, 'include'), service, os.path.join(tests, 'service')]
     status, out = run([os.environ.get('CC', 'cc'), '-O1', '-w', '-D_GNU_SOURCE', '-pthread'] +
-                      ['-I' + d for d in include] +
-                      [os.path.join(sources, f) for f in (CORE, SET)] +
-                      [os.path.join(tests, 'filter', f) for f in ('storm.c', 'line.c')] +
+                      ['-fshort-wchar', '-DNAMES_OF_WINDOWS'] + ['-I' + d for d in include] +
+                      [os.path.join(sources, f) for f in os.listdir(sources)
+                       if f.endswith('.c')] + [os.path.join(service, 'folders.c')] +
+                      [os.path.join(tests, 'filter', f) for f in os.listdir(
+                          os.path.join(tests, 'filter')) if f.endswith('.c')] +
                       [os.path.join(build_dir, lib) for lib in (
                           'tests/service/libplace.a', 'tests/libtest_os.a',
                           'examples/service/libcachemax_client_parts.a', 'src/libcachemax.a')] +
