@@ -13,6 +13,7 @@
 #include "../filter/fltmgr.h"
 #include "cachemax.h"
 #include "cachemax_protocol.h"
+#include "driver_rules.h"
 #include "filter_shell.h"
 #include "os.h"
 
@@ -412,6 +413,46 @@ static void test_connects(void)
     connect_service();
     CHECK_EQ(times(0, CMP_HELLO), 2);
     end();
+}
+
+static bool name_of(const char *path, char to[DRIVER_NAME_MAX])
+{
+    if (path[0] == 'Q')
+        return false;
+    snprintf(to, DRIVER_NAME_MAX, "%s%s", path[0] == 'P' ? "\\Device\\HarddiskVolume5" : DEVICE,
+             path + 2);
+    return true;
+}
+
+/* The driver takes the rules that the service writes. */
+static void test_rules_of_the_service(void)
+{
+    static char text[DRIVER_RULES_MAX];
+    struct folders f = { .folder = { "C:\\other", "Q:\\data", "C:\\data" }, .count = 3 };
+    const char *left_out;
+    char why[256];
+    f.exclude[f.excludes++] = "*.tmp";
+    const uint32_t n = driver_rules(&f, "P:\\a\\pool", name_of, text, &left_out, why);
+    CHECK(n > 0 && left_out == f.folder[1]);
+    begin_without_service();
+    CHECK_EQ(connect_with(text, n), STATUS_SUCCESS);
+    fm_settle();
+    PFILE_OBJECT o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(warm(o));
+    fm_close(o);
+    fm_settle();
+    file.f.name = u"\\Device\\HarddiskVolume5\\data\\file";
+    o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(!warm(o));
+    fm_close(o);
+    end();
+    CHECK_EQ(driver_rules(&f, "Q:\\pool", name_of, text, &left_out, why), 0);
+    CHECK(strstr(why, "Q:\\pool: the system does not say") != NULL);
+    static char long_name[DRIVER_NAME_MAX];
+    memset(long_name, 'x', DRIVER_NAME_MAX - 40);
+    for (f.count = 0; f.count < 9; f.count++)
+        f.folder[f.count] = long_name;
+    CHECK_EQ(driver_rules(&f, "P:\\pool", name_of, text, &left_out, why), 0);
 }
 
 /* A service that cannot be greeted for want of memory is refused, and may come again. */
@@ -1235,6 +1276,7 @@ static const struct harness_test tests[] = {
     TEST(late),
     TEST(connects),
     TEST(connects_without_memory),
+    TEST(rules_of_the_service),
     TEST(reads),
     TEST(reads_that_pass),
     TEST(non_cached),
