@@ -59,13 +59,31 @@ void line_init(const char *where)
         abort();
 }
 
+/* Bytes that have come; 0: look again. The client's end of a pipe has one call at a time, so it
+ * must not wait in it. */
+static int64_t take_some(const struct piece p[2])
+{
+#ifdef _WIN32
+    int64_t got;
+
+    os_lock(&line.send);
+    got = client_stream_receive(&line.stream, p, false, NULL);
+    os_unlock(&line.send);
+    if (got == 0)
+        os_sleep_ms(1);
+    return got;
+#else
+    return client_stream_receive(&line.stream, p, true, NULL);
+#endif
+}
+
 static bool take_all(void *to, size_t n)
 {
     uint8_t *at = to;
 
     while (n > 0) {
         const struct piece p[2] = { { at, n }, { NULL, 0 } };
-        const int64_t got = client_stream_receive(&line.stream, p, true, NULL);
+        const int64_t got = take_some(p);
 
         if (got < 0)
             return false;

@@ -153,7 +153,8 @@ MUTANTS = [
 
 
 # What the storm notices: lives, outside writes, brackets.
-STORM = ['L1 handles of another life', 'W1', 'W2', 'W3', 'W4', 'W5 a full set', 'B1 no bracket', 'B3']
+STORM = ['L1 handles of another life', 'W1', 'W2', 'W3', 'W4', 'W5 a full set', 'B1 no bracket',
+         'B3']
 STORM_ONLY = [
     rule('B1 no bracket', '', CORE, '    token = ask_bracket(w, kind, off, len);\n',
          '    (void)ask_bracket, token = 1;\n', CORE, '    else\n        end_bracket(w);\n',
