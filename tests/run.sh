@@ -277,7 +277,7 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
   [ "$2" ] || beside "$2crash/probation" "$1/tests/crash/crash" --probation 3 --length 1 --states 0
 }
 has_threads() { # NAME
-  grep -qsE 'pthread_create|os_thread_begin|start_readers' "$here/unit/test_$1"*.c
+  grep -qsE 'pthread_create|os_thread_begin|start_readers|fm_load' "$here/unit/test_$1"*.c
 }
 with_threads() { # DIR: the unit tests
   for t in "$1"/tests/unit/test_*; do

@@ -134,7 +134,7 @@ HANDLE NTAPI PsGetCurrentProcessId(void)
 
 struct mutex {
     os_mutex lock;
-    struct fm_thread *owner;
+    _Atomic(struct fm_thread *) owner;
     KIRQL before;
 };
 _Static_assert(sizeof(struct mutex) <= sizeof(FAST_MUTEX), "room");

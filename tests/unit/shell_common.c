@@ -103,7 +103,7 @@ static void answer(struct cmp_head *h, const uint8_t *in, uint32_t in_n, uint8_t
         if (m.fill.ticket < c->from)
             break;
         c->has[block_of[m.fill.ticket % 1024]] = true;
-        memcpy(c->data[block_of[m.fill.ticket % 1024]], in + sizeof(m.fill), BLOCK);
+        memcpy(c->data[block_of[m.fill.ticket % 1024]], in + sizeof(m.fill), in_n - sizeof(m.fill));
         break;
     case CMP_FORGET:
         drop(cached_of(m.forget.id_hi, m.forget.id_lo));
