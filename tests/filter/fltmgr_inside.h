@@ -63,7 +63,7 @@ struct fm_object {
     FILE_OBJECT o;        /* first */
     struct fm_file *file; /* NULL: the volume */
     unsigned refs;
-    bool cleaned;
+    _Atomic bool cleaned;
     void *transaction;
 };
 struct fm_object *fm_object(PFILE_OBJECT o);

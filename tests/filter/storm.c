@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * storm.c - the driver on an emulated Filter Manager (fltmgr.h), and the real service: threads that
- * read and change files, while the service is killed, stopped and started again. No reader may see
- * what was changed before.
+ * read and change files, while the service is killed, stopped and started again, and refuses what
+ * it is asked now and then. No reader may see what was changed before.
  *
  *   storm SERVICE [--operations N] [--threads N] [--troubles N] [--seed N]
  *
@@ -26,6 +26,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cachemax.h"
+#include "cachemax_protocol.h"
 #include "filter_shell.h"
 #include "fltmgr.h"
 #include "line.h"
@@ -390,7 +392,7 @@ static void do_lock(struct file *f)
 
 static void open_again(struct file *f, ULONG outcome)
 {
-    f->handle = fm_open(&f->stream, true, outcome);
+    f->handle = fm_open_how(&f->stream, true, outcome, 0, FM_PLAIN); /* many use it at a time */
     f->handle->DeleteAccess = TRUE;
 }
 
@@ -483,8 +485,28 @@ static void work(void *seed)
 static const char *service_program;
 static place_process service;
 
+/* A service without memory refuses now and then: a bracket, or to forget. */
+static bool refuses(unsigned command)
+{
+    static _Atomic uint64_t messages;
+    uint64_t rng = atomic_fetch_add(&messages, 1) * UINT64_C(0x9e3779b97f4a7c15) + 1;
+
+    (void)below(&rng, 2);
+    return (command == CMP_WRITE_BEGIN && below(&rng, 100) == 0) ||
+           ((command == CMP_FORGET || command == CMP_FORGET_ALL) && below(&rng, 20) == 0);
+}
+
 static int take(void *life, const void *message, ULONG n, void *reply, ULONG room, uint64_t ns)
 {
+    struct cmp_head h;
+
+    memcpy(&h, message, sizeof(h));
+    if (refuses(h.command) && room >= sizeof(h)) {
+        h.bytes = sizeof(h);
+        h.result = CM_ENOMEM;
+        memcpy(reply, &h, sizeof(h));
+        return (int)sizeof(h);
+    }
     return line_ask((uint32_t)(uintptr_t)life, message, n, reply, room, ns);
 }
 _Static_assert(LINE_LATE == FM_LATE && LINE_CUT == FM_CUT && UINT64_MAX == FM_FOREVER, "line.h");
