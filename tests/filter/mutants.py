@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""mutants.py - do the tests of the Windows driver's rules find what they should? Takes one rule at
-a time out of examples/windows/driver/filter_{rules,core,set}.c.
+"""mutants.py - do the tests of the Windows driver find what they should? Takes one rule at a time
+out of examples/windows/driver.
 
   mutants.py [--only NAME] [--storm BUILD]
 
 A row has the number of its rule (filter_rules.h, filter_core.h), what is taken out, and the test of
-unit/filter that has to fail. The text must be there exactly once, so the rows stay in step with the
-code. With --storm the rows whose loss shows as wrong bytes are tried with the storm instead,
+unit/filter that has to fail; a row of the shell has a test of unit/shell. The text must be there
+exactly once, so the rows stay in step with the code. With --storm the rows whose loss shows as wrong bytes are tried with the storm instead,
 against the service of that build, which takes some minutes. First of all the unchanged code has to
 pass. The last line is "N passed, N failed, N skipped";
 passed: noticed. The compiler is $CC, or cc.
@@ -152,6 +152,52 @@ MUTANTS = [
 ]
 
 
+OPS, PORT, STREAMS = 'filter_ops.c', 'filter_port.c', 'filter_streams.c'
+SHELL = [
+    rule('APCs', 'reads_that_pass', OPS, '!KeAreAllApcsDisabled() &&', ''),
+    rule('operations inside others', 'reads_that_pass', OPS, 'IoGetTopLevelIrp() == NULL && ', ''),
+    rule('kinds of reads', 'reads_that_pass', OPS,
+         '.plain = d->Iopb->MinorFunction == IRP_MN_NORMAL', '.plain = TRUE'),
+    rule('transactions', 'reads_that_pass', OPS, '.transacted = o->Transaction != NULL',
+         '.transacted = FALSE'),
+    rule('the service', 'reads_that_pass', OPS, '.service = port_is_service()', '.service = FALSE'),
+    rule('fills without the cache', 'non_cached', OPS,
+         'const BOOLEAN direct = (m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING) != 0;',
+         'const BOOLEAN direct = FALSE;'),
+    rule('reads that are drained', 'detaches_in_a_read', OPS,
+         '    if ((flags & FLTFL_POST_OPERATION_DRAINING) ||\n'
+         '        (!NT_SUCCESS(d->IoStatus.Status) && d->IoStatus.Status != STATUS_END_OF_FILE) ||\n'
+         '        !NT_SUCCESS(FltObjectReference(o->Instance))) {', '    if (FALSE) {'),
+    rule('references of file objects', 'reads', OPS, '    ObReferenceObject(m->object);\n', ''),
+    rule('ends at a raised IRQL', 'writes', OPS,
+         '        FltDoCompletionProcessingWhenSafe(d, o, keep, flags, post_safe, &s))',
+         '        (end_change(keep, TRUE), TRUE))'),
+    rule('changes that are drained', 'detaches', OPS,
+         'if (!(flags & FLTFL_POST_OPERATION_DRAINING) &&\n        FltDo', 'if (FltDo'),
+    rule('writes to a volume', 'volume', OPS, 'VOLUME)\n        fc_written_anything(&driver.core);',
+         'VOLUME)\n        (void)0;'),
+    rule('the lazy writer', 'advances', OPS,
+         'if (d->Iopb->Parameters.SetFileInformation.AdvanceOnly)', 'if (FALSE)'),
+    rule('handles that empty a file', 'overwrites', OPS, 'o->FileObject->WriteAccess || emptied)',
+         'o->FileObject->WriteAccess)'),
+    rule('overwrites', 'overwrites', OPS, '    if (emptied)\n', '    if (FALSE)\n'),
+    rule('handles that delete', 'deletes', OPS, ' || o->FileObject->DeleteAccess', ''),
+    rule('files that are encrypted', 'encrypts', STREAMS, '    s->rules = 0;\n', ''),
+    rule('changes without memory', 'without_memory', OPS,
+         'return stream_is_lost(o) ? refuse(d) : FLT', 'return FLT'),
+    rule('opens without memory', 'without_memory', OPS, 'if (emptied && stream_is_lost(o))',
+         'if (FALSE)'),
+    rule('no contexts', 'no_contexts', STREAMS, 's == STATUS_NOT_SUPPORTED || ', ''),
+    rule('mapped before', 'mapped_before', STREAMS,
+         'if (cached && MmDoesFileHaveUserWritableReferences', 'if (FALSE && MmDoesFile'
+         'HaveUserWritableReferences'),
+    rule('other rules', 'other_rules', STREAMS, '    if (again)', '    if (FALSE)'),
+    rule('a mapping ends', 'sections', STREAMS, '    if (s->mapped)\n', '    if (FALSE)\n'),
+    rule('before the first service', 'before_the_first', PORT, '    port.anyone = TRUE;\n', ''),
+    rule('the port is closed', 'late_reply', PORT, '    if (close) ', '    if (FALSE) '),
+]
+
+
 # What the storm notices: lives, outside writes, brackets.
 STORM = ['L1 handles of another life', 'W1', 'W2', 'W3', 'W4', 'W5 a full set', 'B1 no bracket',
          'B3']
@@ -211,14 +257,49 @@ def build(sources, where):
     return program
 
 
+def shell_words(sources):
+    tests, service = os.path.join(TOP, 'tests'), os.path.join(TOP, 'examples', 'service')
+    include = [sources, os.path.join(TOP, 'include'), os.path.join(TOP, 'src'), service,
+               os.path.join(tests, 'unit')]
+    return [os.environ.get('CC', 'cc'), '-O0', '-w', '-D_GNU_SOURCE', '-pthread', '-fshort-wchar',
+            '-DNAMES_OF_WINDOWS'] + ['-I' + d for d in include]
+
+
+def c_files(directory, begins=''):
+    return [os.path.join(directory, f) for f in sorted(os.listdir(directory))
+            if f.startswith(begins) and f.endswith('.c')]
+
+
+def build_shell(sources, where):
+    """The tests and the emulation are compiled once."""
+    program, rest = os.path.join(where, 'test_shell'), os.path.join(where, 'rest.o')
+    unit, service = os.path.join(TOP, 'tests', 'unit'), os.path.join(TOP, 'examples', 'service')
+    status, out = 0, ''
+    if not os.path.exists(rest):
+        status, out = run(shell_words(DRIVER) + ['-r', '-nostdlib'] + c_files(unit, 'test_shell') +
+                          [os.path.join(unit, f) for f in ('shell_common.c', 'harness.c')] +
+                          c_files(HERE, 'fltmgr') +
+                          [os.path.join(service, f) for f in (
+                              'driver_rules.c', 'folders.c', 'os_posix.c')] + ['-o', rest], LIMIT)
+    if status == 0:
+        status, out = run(shell_words(sources) + c_files(sources) + [rest, '-o', program], LIMIT)
+    if status != 0:
+        raise Failure('it does not compile: ' + out[-300:])
+    return program
+
+
 def judge(row, where):
     name, test, edits = row
     sources = os.path.join(where, 'driver')
     shutil.rmtree(sources, ignore_errors=True)
     shutil.copytree(DRIVER, sources)
     edit(sources, edits)
-    status = run([build(sources, where)] + ([test] if test else []), LIMIT)[0]
-    return status in (None, 0, 77)  # slow is not wrong
+    programs = [build_shell if row in SHELL else build]
+    if not name:
+        programs = [build, build_shell]
+    statuses = [run([program(sources, where)] + ([test] if test else []), LIMIT)[0]
+                for program in programs]
+    return all(status in (None, 0, 77) for status in statuses)  # slow is not wrong
 
 
 def main():
@@ -226,7 +307,7 @@ def main():
     a.add_argument('--only', default='', metavar='NAME', help='rows whose name contains it')
     a.add_argument('--storm', default='', metavar='BUILD', help='with the storm')
     args = a.parse_args()
-    only, rows = args.only, MUTANTS
+    only, rows = args.only, MUTANTS + SHELL
     judge_row = judge
     if args.storm:
         rows = [r for r in MUTANTS + STORM_ONLY if r[0].startswith(tuple(STORM))]
