@@ -7,10 +7,10 @@ out of examples/windows/driver.
 
 A row has the number of its rule (filter_rules.h, filter_core.h), what is taken out, and the test of
 unit/filter that has to fail; a row of the shell has a test of unit/shell. The text must be there
-exactly once, so the rows stay in step with the code. With --storm the rows whose loss shows as wrong bytes are tried with the storm instead,
-against the service of that build, which takes some minutes. First of all the unchanged code has to
-pass. The last line is "N passed, N failed, N skipped";
-passed: noticed. The compiler is $CC, or cc.
+exactly once, so the rows stay in step with the code. With --storm the rows whose loss shows as
+wrong bytes are tried with the storm instead, against the service of that build, which takes some
+minutes. First of all the unchanged code has to pass. The last line is "N passed, N failed, N
+skipped"; passed: noticed. The compiler is $CC, or cc.
 """
 import argparse
 import os
@@ -166,7 +166,8 @@ SHELL = [
          'const BOOLEAN direct = FALSE;'),
     rule('reads that are drained', 'detaches_in_a_read', OPS,
          '    if ((flags & FLTFL_POST_OPERATION_DRAINING) ||\n'
-         '        (!NT_SUCCESS(d->IoStatus.Status) && d->IoStatus.Status != STATUS_END_OF_FILE) ||\n'
+         '        (!NT_SUCCESS(d->IoStatus.Status) && '
+         'd->IoStatus.Status != STATUS_END_OF_FILE) ||\n'
          '        !NT_SUCCESS(FltObjectReference(o->Instance))) {', '    if (FALSE) {'),
     rule('references of file objects', 'reads', OPS, '    ObReferenceObject(m->object);\n', ''),
     rule('ends at a raised IRQL', 'writes', OPS,

@@ -485,15 +485,19 @@ static void work(void *seed)
 static const char *service_program;
 static place_process service;
 
-/* A service without memory refuses now and then: a bracket, or to forget. */
+/* A service without memory refuses now and then: a bracket, or to forget. Forgetting may take long.
+ */
 static bool refuses(unsigned command)
 {
     static _Atomic uint64_t messages;
     uint64_t rng = atomic_fetch_add(&messages, 1) * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    const bool forgets = command == CMP_FORGET || command == CMP_FORGET_ALL;
 
     (void)below(&rng, 2);
-    return (command == CMP_WRITE_BEGIN && below(&rng, 100) == 0) ||
-           ((command == CMP_FORGET || command == CMP_FORGET_ALL) && below(&rng, 20) == 0);
+    if (forgets && below(&rng, 4) == 0)
+        place_sleep_us(below(&rng, 50000));
+    return (forgets && below(&rng, 20) == 0) ||
+           (command == CMP_WRITE_BEGIN && below(&rng, 100) == 0);
 }
 
 static int take(void *life, const void *message, ULONG n, void *reply, ULONG room, uint64_t ns)
