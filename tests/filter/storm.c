@@ -472,7 +472,7 @@ static void work(void *seed)
         const uint64_t began = place_now_ns();
 
         if (!is_up())
-            place_sleep_us(1000);
+            place_sleep_us(5000);
 
         atomic_fetch_add(&done, 1);
         operation(&files[below(&rng, 1 + below(&rng, FILES))], &rng); /* some more than others */

@@ -351,7 +351,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELA
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     switch (d->Iopb->Parameters.SetFileInformation.FileInformationClass) {
     case FileEndOfFileInformation:
-        if (d->Iopb->Parameters.SetFileInformation.AdvanceOnly) /* the lazy writer: as C1 */
+        if (d->Iopb->Parameters.SetFileInformation.AdvanceOnly) /* C1 */
             return FLT_PREOP_SUCCESS_NO_CALLBACK;
         e.kind = FC_SIZE;
         e.off = (uint64_t)((FILE_END_OF_FILE_INFORMATION *)
