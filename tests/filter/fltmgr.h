@@ -52,6 +52,8 @@ void fm_detach(void);
 void fm_attach(bool mounted);
 /* Waits until no work item is queued or runs. */
 void fm_settle(void);
+/* The threads for work items begin none until it is over. */
+void fm_hold(bool held);
 /* What setup() returns for a volume of this kind; no instance stays. */
 NTSTATUS fm_would_attach(DEVICE_TYPE device, FLT_FILESYSTEM_TYPE system);
 

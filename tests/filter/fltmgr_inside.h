@@ -34,7 +34,7 @@ struct fm {
     unsigned objects, names, contexts, allocations, blocks, items;
     unsigned starve_skip, starve_fail;
     unsigned faults;
-    bool quiet;
+    bool quiet, held;
     PFLT_PORT port;
     unsigned percent;
 };

@@ -419,7 +419,7 @@ static void work(void *arg)
     for (;;) {
         PFLT_GENERIC_WORKITEM w = first;
 
-        if (!w) {
+        if (!w || fm.held) {
             os_cond_wait(&fm.changed, &fm.lock);
             continue;
         }
@@ -429,6 +429,14 @@ static void work(void *arg)
         run_item(w);
         os_cond_wake_all(&fm.changed);
     }
+}
+
+void fm_hold(bool held)
+{
+    fm_lock_it();
+    fm.held = held;
+    os_cond_wake_all(&fm.changed);
+    fm_unlock_it();
 }
 
 void fm_settle(void)

@@ -169,6 +169,8 @@ SHELL = [
          '        (!NT_SUCCESS(d->IoStatus.Status) && '
          'd->IoStatus.Status != STATUS_END_OF_FILE) ||\n'
          '        !NT_SUCCESS(FltObjectReference(o->Instance))) {', '    if (FALSE) {'),
+    rule('files that are closed at once', 'closed_at_once', OPS,
+         'if (may_ask(d) && !(m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING)) {', 'if (FALSE) {'),
     rule('references of file objects', 'reads', OPS, '    ObReferenceObject(m->object);\n', ''),
     rule('ends at a raised IRQL', 'writes', OPS,
          '        FltDoCompletionProcessingWhenSafe(d, o, keep, flags, post_safe, &s))',

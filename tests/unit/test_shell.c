@@ -238,15 +238,22 @@ static void test_tail(void)
     end();
 }
 
-/* The handle is closed before the fill could read: nothing is sent. */
+/* Small files are read and closed at once, and a handle that is closed reads no more. So their
+ * blocks are sent before the reader goes on. Where that may not wait they stay cold. */
 static void test_closed_at_once(void)
 {
+    static const struct fm_how *const how[] = { &at_dispatch, FM_PLAIN, FM_PLAIN };
     begin();
-    for (unsigned i = 0; i < 50; i++) {
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        fm_hold(true);
         PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
-        CHECK_EQ(read_how(o, (i % BLOCKS) * BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
-        CHECK_EQ(buf[0], file.data[(i % BLOCKS) * BLOCK]);
+        CHECK_EQ(read_how(o, BLOCK, BLOCK, how[i]), STATUS_SUCCESS);
+        CHECK_EQ(buf[0], 'b');
+        CHECK_EQ(by_driver, i == 2);
         fm_close(o);
+        fm_hold(false);
+        fm_settle();
     }
     end();
 }

@@ -5,8 +5,9 @@
  * Owns: nothing but what an operation carries from its begin to its end.
  *
  *   read      asks the service. A whole answer completes the operation. Else the file system
- *             answers, and afterwards a thread of the system reads the missing blocks once more,
- *             from the system's cache, and sends them to the service. The reader waits for neither.
+ *             answers. Afterwards the missing blocks are read once more, from the system's cache,
+ *             and sent to the service: before the reader goes on, because it may close its handle
+ *             then; or by a thread of the system, where that may not wait or comes from the disk.
  *   change    a bracket around it: writes, sizes, and every control code that is not known to leave
  *             the content alone.
  *   sync      told to the service, so that what was written counts as lasting.
@@ -72,9 +73,8 @@ static VOID free_missed(struct missed *m)
     ExFreePoolWithTag(m, TAG);
 }
 
-/* In a thread of the system. The ticket was given before, so this read is late enough. A handle
- * without the system's cache reads whole blocks; the place is one, and memory of a page or more
- * begins at a page. */
+/* The ticket was given before, so this read is late enough. A handle without the system's cache
+ * reads whole blocks; the place is one, and memory of a page or more begins at a page. */
 static VOID fill(PVOID context)
 {
     struct missed *const m = context;
@@ -170,7 +170,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_read(PFLT_CALLBACK_DATA d, PCFLT_REL
     return done ? complete_read(d, o, (uint64_t)off, got) : FLT_PREOP_SUCCESS_NO_CALLBACK;
 }
 
-/* May be at a raised IRQL. A file that cannot be kept for the fill stays cold. */
+/* May be at a raised IRQL. A file that cannot be kept for the fill stays cold. So does one whose
+ * handle is closed before a thread of the system has read. */
 static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_read(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                    PVOID keep, FLT_POST_OPERATION_FLAGS flags)
 {
@@ -185,7 +186,9 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_read(PFLT_CALLBACK_DATA d, PCFLT_R
     m->instance = o->Instance;
     m->object = o->FileObject;
     ObReferenceObject(m->object);
-    if (!port_later(fill, m)) {
+    if (may_ask(d) && !(m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING)) {
+        fill(m);
+    } else if (!port_later(fill, m)) {
         ObDereferenceObject(m->object);
         FltObjectDereference(m->instance);
         free_missed(m);
