@@ -340,9 +340,8 @@ static struct fm_object *make_object(struct fm_file *f)
 
 static NTSTATUS created(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 {
-    (void)o;
     *information = *(const ULONG *)ctx;
-    return STATUS_SUCCESS;
+    return o->FsContext ? STATUS_SUCCESS : STATUS_REPARSE;
 }
 
 PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG flags,
@@ -352,7 +351,7 @@ PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG fl
     struct fm_op op = make(&x->o, IRP_MJ_CREATE, how);
 
     x->o.SectionObjectPointer = &f->sections;
-    x->o.FsContext = f;
+    x->o.FsContext = how->reparse ? NULL : f;
     x->o.Flags = flags;
     x->o.ReadAccess = TRUE;
     x->o.WriteAccess = writes;
@@ -390,7 +389,10 @@ void fm_close(PFILE_OBJECT o)
 {
     struct fm_op op = make(o, IRP_MJ_CLEANUP, FM_PLAIN);
 
-    (void)go(&op, clean_up, NULL);
+    if (o->FsContext || (o->Flags & FO_VOLUME_OPEN))
+        (void)go(&op, clean_up, NULL);
+    else
+        fm_object(o)->cleaned = true;
     ObfDereferenceObject(o);
 }
 

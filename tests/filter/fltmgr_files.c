@@ -92,6 +92,8 @@ VOID FLTAPI FltReleaseContext(PFLT_CONTEXT context)
 
 static struct fm_file *file_of(PFILE_OBJECT o)
 {
+    if (!o->FsContext && !(o->Flags & FO_VOLUME_OPEN))
+        fm_fault("nothing is open", "a call with a file object");
     return fm_object(o)->file;
 }
 

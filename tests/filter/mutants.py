@@ -177,6 +177,9 @@ SHELL = [
          '        (end_change(keep, TRUE), TRUE))'),
     rule('changes that are drained', 'detaches', OPS,
          'if (!(flags & FLTFL_POST_OPERATION_DRAINING) &&\n        FltDo', 'if (FltDo'),
+    rule('flushes of parts', 'flushes_of_parts', OPS,
+         'd->Iopb->MinorFunction != IRP_MN_NORMAL || passes', 'passes'),
+    rule('links', 'links', OPS, 'd->IoStatus.Status == STATUS_REPARSE || ', ''),
     rule('writes to a volume', 'volume', OPS, 'VOLUME)\n        fc_written_anything(&driver.core);',
          'VOLUME)\n        (void)0;'),
     rule('the lazy writer', 'advances', OPS,
@@ -290,6 +293,9 @@ def build(files, changed, sources, where):
 def judge(row, where):
     name, test, edits = row
     sources = os.path.join(where, 'driver')
+    tests = c_files(UNIT, 'test_shell' if row in SHELL else 'test_filter')
+    if not any('TEST(%s' % test in open(f, encoding='utf-8').read() for f in tests):
+        raise Failure('there is no test ' + test)
     shutil.rmtree(sources, ignore_errors=True)
     shutil.copytree(DRIVER, sources)
     changed = edit(sources, edits)

@@ -190,6 +190,21 @@ static void test_flushes(void)
     end();
 }
 
+/* Flushes of less than all of the file, or without the disk's own cache: nothing is lasting. */
+static void test_flushes_of_parts(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    for (UCHAR minor = 1; minor < 5; minor++) {
+        CASE("minor %u", minor);
+        CHECK_EQ(fm_flush(o, change, NULL, &(const struct fm_how){ .minor = minor }),
+                 STATUS_SUCCESS);
+        CHECK_EQ(times(0, CMP_SYNC_BEGIN), 0);
+    }
+    fm_close(o);
+    end();
+}
+
 /* ---- What the cache cannot keep up with ------------------------------------------------------ */
 
 /* Stores through a section are not seen: the file passes until nobody uses it. */
@@ -290,6 +305,15 @@ static void test_overwrites(void)
     }
 }
 
+/* A name that is a link: the same result as FILE_SUPERSEDED, and nothing is open. */
+static void test_links(void)
+{
+    begin();
+    fm_close(
+        fm_open_how(&file.f, true, FILE_SUPERSEDED, 0, &(const struct fm_how){ .reparse = TRUE }));
+    end();
+}
+
 static void delete_at_cleanup(struct fm_file *f, PFILE_OBJECT o)
 {
     (void)o;
@@ -383,10 +407,24 @@ static void test_deletes(void)
 }
 
 const struct harness_test shell_changes_tests[] = {
-    TEST(without_memory), TEST(writes),   TEST(writes_that_may_not_wait),
-    TEST(sizes),          TEST(controls), TEST(advances),
-    TEST(encrypts),       TEST(volume),   TEST(flushes),
-    TEST(deletes),        TEST(sections), TEST(mapped_before),
-    TEST(pages),          TEST(locks),    TEST(transactions),
-    TEST(overwrites),     TEST(closes),   TEST_END,
+    TEST(without_memory),
+    TEST(writes),
+    TEST(writes_that_may_not_wait),
+    TEST(sizes),
+    TEST(controls),
+    TEST(advances),
+    TEST(encrypts),
+    TEST(volume),
+    TEST(flushes),
+    TEST(flushes_of_parts),
+    TEST(links),
+    TEST(deletes),
+    TEST(sections),
+    TEST(mapped_before),
+    TEST(pages),
+    TEST(locks),
+    TEST(transactions),
+    TEST(overwrites),
+    TEST(closes),
+    TEST_END,
 };

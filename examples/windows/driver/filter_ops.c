@@ -414,13 +414,15 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_
 
 /* ---- The rest -------------------------------------------------------------------------------- */
 
+/* Other kinds of it leave something in the disk's cache, or write only the data. */
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_flush(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                   PVOID *keep)
 {
     struct context *context;
     struct change *c;
 
-    if (passes(d, o) || !may_ask(d) || !stream_of(d, o, FALSE, &context))
+    if (d->Iopb->MinorFunction != IRP_MN_NORMAL || passes(d, o) || !may_ask(d) ||
+        !stream_of(d, o, FALSE, &context))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     c = make_change(context, SYNC);
     if (c) {
@@ -490,7 +492,8 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT
 
     UNREFERENCED_PARAMETER(keep);
     if ((flags & FLTFL_POST_OPERATION_DRAINING) || !NT_SUCCESS(d->IoStatus.Status) ||
-        !(o->FileObject->WriteAccess || emptied) || port_is_service())
+        d->IoStatus.Status == STATUS_REPARSE || !(o->FileObject->WriteAccess || emptied) ||
+        port_is_service())
         return FLT_POSTOP_FINISHED_PROCESSING;
     if (!stream_of(d, o, TRUE, &c)) {
         if (emptied && stream_is_lost(o)) /* it is too late to refuse it */

@@ -89,6 +89,7 @@ typedef struct _FILE_OBJECT {
 #define NT_SUCCESS(s) ((NTSTATUS)(s) >= 0)
 #define STATUS_SUCCESS ((NTSTATUS)0)
 #define STATUS_TIMEOUT ((NTSTATUS)0x00000102) /* a success code */
+#define STATUS_REPARSE ((NTSTATUS)0x00000104) /* a success code, and nothing is open */
 #define STATUS_UNSUCCESSFUL ((NTSTATUS)0xC0000001)
 #define STATUS_INVALID_PARAMETER ((NTSTATUS)0xC000000D)
 #define STATUS_END_OF_FILE ((NTSTATUS)0xC0000011)
