@@ -139,11 +139,15 @@ static void post(struct fm_op *op, KIRQL irql, FLT_POST_OPERATION_FLAGS flags)
 /* Which callbacks there are for it. False: the filter does not see it. */
 static bool find(struct fm_op *op)
 {
+    const FLT_REGISTRATION *r;
     bool seen;
 
-    if (!fm.filter.r)
+    fm_lock_it();
+    r = fm.filter.r;
+    fm_unlock_it();
+    if (!r)
         return false;
-    op->r = fm.filter.r->OperationRegistration;
+    op->r = r->OperationRegistration;
     while (op->r->MajorFunction != op->iopb.MajorFunction &&
            op->r->MajorFunction != IRP_MJ_OPERATION_END)
         op->r++;

@@ -21,7 +21,7 @@ struct _FLT_PORT {
     /* Of a connection: */
     struct fm_service service;
     PVOID connection;
-    bool closed;    /* by the driver */
+    unsigned open;  /* 0: it was closed by the driver */
     unsigned users; /* threads that send */
 };
 struct fm_connection {
@@ -70,6 +70,7 @@ VOID FLTAPI FltCloseCommunicationPort(PFLT_PORT port)
 {
     fm_lock_it();
     fm.port = NULL;
+    fm_wait_zero(&fm.calls, "callbacks of the port");
     fm_unlock_it();
     free(port);
 }
@@ -84,7 +85,7 @@ VOID FLTAPI FltCloseClientPort(PFLT_FILTER f, PFLT_PORT *client)
     p = *client;
     *client = NULL;
     if (p)
-        p->closed = true;
+        p->open = 0;
     fm_unlock_it();
     if (!p)
         fm_fault("there is none", "FltCloseClientPort");
@@ -112,7 +113,7 @@ NTSTATUS FLTAPI FltSendMessage(PFLT_FILTER f, PFLT_PORT *port, PVOID message, UL
     p = *port;
     if (timeout)
         ns = (uint64_t)-timeout->QuadPart * fm.percent; /* 100 ns each, in percent */
-    if (p && !p->closed)
+    if (p && p->open)
         p->users++;
     else
         p = NULL;
@@ -150,12 +151,14 @@ NTSTATUS fm_connect(const struct fm_service *s, const void *context, USHORT byte
     if (!x)
         abort();
     x->port.service = *s;
+    x->port.open = 1;
     fm_lock_it();
     server = fm.port;
     if (server && server->room <= 0)
         status = STATUS_CONNECTION_COUNT_LIMIT;
     if (server && server->room > 0) {
         server->room--;
+        fm.calls++;
         x->disconnect = server->disconnect;
         status = STATUS_SUCCESS;
     }
@@ -167,11 +170,11 @@ NTSTATUS fm_connect(const struct fm_service *s, const void *context, USHORT byte
         if (t->irql != PASSIVE_LEVEL || t->locks > 0)
             fm_fault("it has left a lock or an IRQL", "ConnectNotifyCallback");
         *t = before;
-        if (!NT_SUCCESS(status)) {
-            fm_lock_it();
+        fm_lock_it();
+        if (!NT_SUCCESS(status))
             server->room++;
-            fm_unlock_it();
-        }
+        fm.calls--;
+        fm_unlock_it();
     }
     if (!NT_SUCCESS(status)) {
         free(x);
@@ -184,18 +187,23 @@ NTSTATUS fm_connect(const struct fm_service *s, const void *context, USHORT byte
 void fm_disconnect(struct fm_connection *c)
 {
     struct fm_thread *const t = fm_me(), before = *t;
+    bool is_there;
 
+    fm_lock_it();
+    is_there = fm.port != NULL; /* else the driver was unloaded, or is just about to */
+    fm.calls += is_there;
+    fm_unlock_it();
     *t = (struct fm_thread){ .process = FM_SERVICE };
-    c->disconnect(c->port.connection);
+    if (is_there)
+        c->disconnect(c->port.connection);
     if (t->irql != PASSIVE_LEVEL || t->locks > 0)
         fm_fault("it has left a lock or an IRQL", "DisconnectNotifyCallback");
     *t = before;
-    fm_lock_it();
-    if (!c->port.closed) {
-        fm_unlock_it();
+    if (is_there && !fm_is_cut(c))
         fm_fault("the driver's end stays open", "DisconnectNotifyCallback");
-        fm_lock_it();
-    }
+    fm_lock_it();
+    fm_wait_zero(&c->port.open, "the driver's end of a connection");
+    fm.calls -= is_there;
     fm_wait_zero(&c->port.users, "messages of a connection");
     if (fm.port)
         fm.port->room++;
@@ -208,7 +216,7 @@ bool fm_is_cut(struct fm_connection *c)
     bool cut;
 
     fm_lock_it();
-    cut = c->port.closed;
+    cut = !c->port.open;
     fm_unlock_it();
     return cut;
 }

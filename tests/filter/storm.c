@@ -17,6 +17,8 @@
  * delete and make again. Each goes through the driver's callbacks, as programs, the memory manager
  * and the lazy writer do it: with and without an IRP, with ends in other threads at a raised IRQL.
  *
+ * In the end the driver is unloaded while all goes on.
+ *
  * The last line is "filter: N operations, ..., N wrong, N slow, N faults". Exits 0 if nothing was
  * wrong, nothing took longer than the driver's time-outs allow, and the Filter Manager found no
  * fault.
@@ -541,11 +543,16 @@ static void connect_again(void *arg)
     }
 }
 
-/* Until the filter answers reads from the service, at most `ms`. */
-static void wait_up(unsigned ms)
+/* Until the filter answers reads from the service. */
+static void wait_up(void)
 {
-    while (!is_up() && ms-- > 0 && !atomic_load(&wrong))
+    const uint64_t until = place_now_ns() + PLACE_PATIENCE_NS;
+
+    while (!is_up() && !atomic_load(&wrong)) {
         place_sleep_us(1000);
+        if (place_now_ns() > until && atomic_fetch_add(&wrong, 1) == 0)
+            printf("WRONG the driver has not come back to its service\n");
+    }
 }
 
 /* One of: it is stopped for longer than anybody waits; it ends, or is killed, and comes again. */
@@ -591,7 +598,7 @@ static unsigned run(unsigned threads, unsigned troubles, uint64_t seed)
 
     if (!os_thread_begin(&connector, connect_again, NULL))
         abort();
-    wait_up(20000);
+    wait_up();
     for (unsigned i = 0; i < threads; i++)
         if (!os_thread_begin(&t[i], work, (void *)(uintptr_t)(seed * THREADS_MAX + i + 1)))
             abort();
@@ -600,9 +607,10 @@ static unsigned run(unsigned threads, unsigned troubles, uint64_t seed)
         if (had < troubles && atomic_load(&done) * (troubles + 1) / wanted > had) {
             trouble(&rng);
             had++;
-            wait_up(20000);
+            wait_up();
         }
     }
+    fm_unload(); /* while all goes on */
     atomic_store(&enough, true);
     for (unsigned i = 0; i < threads; i++)
         os_thread_join(&t[i]);
@@ -658,12 +666,10 @@ static void load(void)
     }
 }
 
-/* Nothing is left of the driver. */
-static void unload(void)
+static void close_files(void)
 {
     for (unsigned i = 0; i < FILES; i++)
         close_all(&files[i]);
-    fm_unload();
     fm_end();
 }
 
@@ -686,7 +692,7 @@ int main(int argc, char **argv)
     service_program = argv[1];
     service = place_start(service_program);
     troubles = run(threads, troubles, seed);
-    unload();
+    close_files();
     place_clean();
     print_counts(troubles);
     return atomic_load(&wrong) || atomic_load(&slow) || fm_faults() ? 1 : 0;
