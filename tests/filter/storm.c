@@ -62,6 +62,7 @@ struct file {
     WCHAR name[64];
     struct use in_use;   /* the stream: alone when it is deleted or nobody is to have it open */
     PFILE_OBJECT handle; /* is open all the time */
+    _Atomic bool mapped; /* for stores */
     _Atomic bool held;   /* mapped, or byte ranges are locked: until it is closed */
     os_mutex lock;       /* the file system's, for the content */
     struct block block[BLOCKS];
@@ -364,26 +365,29 @@ static void do_overwrite(struct file *f)
     end_blocks(f, 0, BLOCKS, version);
 }
 
-/* Stores through a mapping, which nobody sees. */
-static void do_map(struct file *f, uint64_t *rng)
+/* A store through a mapping, which nobody sees. */
+static void do_store(struct file *f, uint64_t *rng)
+{
+    uint64_t version[BLOCKS];
+    uint32_t b;
+
+    os_lock(&f->lock);
+    b = f->blocks ? below(rng, f->blocks) : BLOCKS;
+    if (b < BLOCKS)
+        change_blocks(f, b, b + 1, false);
+    memcpy(version, f->begun, sizeof(version));
+    os_unlock(&f->lock);
+    if (b < BLOCKS)
+        end_blocks(f, b, b + 1, version);
+}
+
+/* The mapping lasts until the file is closed. */
+static void do_map(struct file *f)
 {
     if (!NT_SUCCESS(fm_section(f->handle, SyncTypeCreateSection, PAGE_READWRITE)))
         return;
     atomic_store(&f->held, true);
-    for (uint32_t i = below(rng, 8); i > 0; i--) {
-        uint64_t version[BLOCKS];
-        uint32_t b;
-
-        os_lock(&f->lock);
-        b = f->blocks ? below(rng, f->blocks) : BLOCKS;
-        if (b < BLOCKS)
-            change_blocks(f, b, b + 1, false);
-        memcpy(version, f->begun, sizeof(version));
-        os_unlock(&f->lock);
-        if (b < BLOCKS)
-            end_blocks(f, b, b + 1, version);
-        place_sleep_us(below(rng, 4000)); /* others read meanwhile */
-    }
+    atomic_store(&f->mapped, true);
 }
 
 static void do_lock(struct file *f)
@@ -405,6 +409,7 @@ static void close_all(struct file *f)
     while (fm_objects(&f->stream) > 0)
         place_sleep_us(1000);
     atomic_store(&f->held, false);
+    atomic_store(&f->mapped, false);
 }
 
 /* The file is deleted, and another one is made in its place. Nobody uses it meanwhile. */
@@ -425,6 +430,8 @@ static void do_delete(struct file *f)
 
 static void operate(struct file *f, uint32_t what, bool quiet, uint64_t *rng)
 {
+    if (atomic_load(&f->mapped) && below(rng, 4) == 0)
+        do_store(f, rng);
     if (what < 800)
         do_read(f, rng);
     else if (what < 940)
@@ -432,7 +439,7 @@ static void operate(struct file *f, uint32_t what, bool quiet, uint64_t *rng)
     else if (what < 950)
         do_truncate(f, rng);
     else if (what < 952)
-        do_map(f, rng);
+        do_map(f);
     else if (what < 953)
         do_lock(f);
     else if (what < 973)
@@ -451,7 +458,7 @@ static void operation(struct file *f, uint64_t *rng)
     const uint32_t what = !quiet    ? below(rng, 1000)
                           : is_up() ? 10 + below(rng, 790)
                                     : 600 + below(rng, 350);
-    const bool alone = what < 2 || (!quiet && atomic_load(&f->held) && below(rng, 16) == 0);
+    const bool alone = what < 2 || (!quiet && atomic_load(&f->held) && below(rng, 64) == 0);
 
     use(&f->in_use, alone);
     if (alone && what < 1) {
