@@ -526,7 +526,6 @@ void fm_begin(void)
     fm_kernel_begin();
     fm_forgive(false);
     fm.starve_skip = fm.starve_fail = 0;
-    fm.allocations = 0;
     fm.percent = 100;
     *fm_me() = (struct fm_thread){ 0 };
 }

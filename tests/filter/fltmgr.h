@@ -65,8 +65,6 @@ unsigned fm_faults(void);
 void fm_forgive(bool quiet);
 /* The next `skip` allocations succeed, then `fail` fail. Of pool memory, contexts, work items. */
 void fm_starve(unsigned skip, unsigned fail);
-/* Allocations since fm_begin(). */
-unsigned fm_allocations(void);
 
 /* ---- Threads --------------------------------------------------------------------------------- */
 

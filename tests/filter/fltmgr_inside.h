@@ -31,7 +31,7 @@ struct fm {
     struct _FLT_INSTANCE instance;
     struct fm_file *files; /* that have a context */
     struct fm_op *pending; /* operations below the filter */
-    unsigned objects, names, contexts, allocations, blocks, items;
+    unsigned objects, names, contexts, blocks, items;
     unsigned calls; /* of the port's callbacks, on their way */
     unsigned starve_skip, starve_fail;
     unsigned faults;

@@ -239,7 +239,6 @@ bool fm_has_memory(void)
     bool has = true;
 
     fm_lock_it();
-    fm.allocations++;
     if (fm.starve_skip > 0)
         fm.starve_skip--;
     else if (fm.starve_fail > 0) {
@@ -256,16 +255,6 @@ void fm_starve(unsigned skip, unsigned fail)
     fm.starve_skip = skip;
     fm.starve_fail = fail;
     fm_unlock_it();
-}
-
-unsigned fm_allocations(void)
-{
-    unsigned n;
-
-    fm_lock_it();
-    n = fm.allocations;
-    fm_unlock_it();
-    return n;
 }
 
 /* The memory has no zeros. */
@@ -471,8 +460,7 @@ VOID NTAPI KeQuerySystemTimePrecise(PLARGE_INTEGER now)
     now->QuadPart = (LONGLONG)(os_wall_ns() / 100) + INT64_C(116444736000000000);
 }
 
-/* What is no Unicode becomes U+FFFD, and the status says so; of pairs only their kind is looked at.
- * Only letters below 0x800 and such pairs are needed here. */
+/* Letters below 0x800 are enough here; all others count as no Unicode. */
 NTSTATUS NTAPI RtlUnicodeToUTF8N(CHAR *to, ULONG room, PULONG n, const WCHAR *from, ULONG bytes)
 {
     ULONG out = 0;
