@@ -282,6 +282,14 @@ static void test_transactions(void)
     fm_close(t);
     fm_close(o);
     end();
+    begin_without_service(); /* it is older than the service */
+    PFILE_OBJECT const old = fm_open_how(&file.f, true, FILE_OPENED, 0, &transacted);
+    connect_service();
+    PFILE_OBJECT const r = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(!warm(r));
+    fm_close(r);
+    fm_close(old);
+    end();
 }
 
 /* ---- Opens and closes ------------------------------------------------------------------------ */
