@@ -208,9 +208,9 @@ SHELL = [
 # time), files that pass although they need not (W3 somebody tends, B4), gaps of some instructions
 # (W1 a bracket counts), and what another rule makes good: at the end of an outside write nothing is
 # cached of its file as long as W2 and the note at its begin hold.
-STORM = ['L1 handles of another life', 'W1 brackets of a life', 'W1 refused', 'W2', 'W3 at the begin',
-         'W3 not forgotten', 'W3 a service', 'W4 in the set', 'W4 being', 'W4 all', 'W5 a full set',
-         'B1 no bracket', 'B3 a part']
+STORM = ['L1 handles of another life', 'W1 brackets of a life', 'W1 refused', 'W2',
+         'W3 at the begin', 'W3 not forgotten', 'W3 a service', 'W4 in the set', 'W4 being',
+         'W4 all', 'W5 a full set', 'B1 no bracket', 'B3 a part']
 STORM_ONLY = [
     rule('B1 no bracket', '', CORE, '    token = ask_bracket(w, kind, off, len);\n',
          '    (void)ask_bracket, token = 1;\n', CORE, '    else\n        end_bracket(w);\n',
