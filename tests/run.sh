@@ -277,7 +277,7 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
   [ "$2" ] || beside "$2crash/probation" "$1/tests/crash/crash" --probation 3 --length 1 --states 0
 }
 has_threads() { # NAME
-  grep -qsE 'pthread_create|os_thread_begin|start_readers' "$here/unit/test_$1"*.c
+  grep -qsE 'pthread_create|os_thread_begin|start_readers|fm_load' "$here/unit/test_$1"*.c
 }
 with_threads() { # DIR: the unit tests
   for t in "$1"/tests/unit/test_*; do
@@ -558,6 +558,8 @@ if [ $all = yes ]; then
       service="$b-windows/examples/service/cachemax-service.exe"
       also wine/service bash "$here/service/win32-test.sh" "$b-windows"
       also wine/service/ring $run "$storm" "$service" --operations 100000 --kills 5 --stalls 3
+      also wine/filter/storm $run "$b-windows/tests/filter/storm.exe" "$service" \
+        --operations 10000 --troubles 4
       also wine/service/pipe $run "$storm" "$service" --operations 50000 --kills 5 --stalls 3 \
         --no-ring
       core_suites "$b-windows" wine/ 100000 5 20000

@@ -3,7 +3,9 @@
  * port_win32.c - the driver as a client, through the Filter Manager's communication port.
  *
  * Owns: the connection to the driver's port, the messages in flight, and the threads that answer
- * them. The driver comes and goes: a thread connects to its port, again and again, once a second.
+ * them. The driver comes and goes: a thread connects to its port, again and again, once a second,
+ * and tells it which files to cache. A folder whose volume comes later is told with the next
+ * connection.
  *
  * Several FilterGetMessage() are in flight, each with a buffer of its own. Any thread takes the
  * next message that has come, answers it with FilterReplyMessage(), and gives its buffer back to
@@ -22,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "driver_rules.h"
 #include "ring.h"
 
 #define IN_FLIGHT 16u
@@ -40,7 +43,9 @@ struct port {
     const struct port_calls *calls;
     struct port_calls system;
     WCHAR name[256];
-    HANDLE stop; /* event */
+    char rules[DRIVER_RULES_MAX];
+    char said[2][512]; /* the last lines about rules, and about connections that did not come */
+    HANDLE stop;       /* event */
     HANDLE port, completions;
     struct os_thread keeper, thread[THREADS];
     struct message message[IN_FLIGHT];
@@ -181,11 +186,56 @@ static void serve_driver(struct port *p)
     server_log(p->server, LOG_NOTE, "the driver is not connected any more");
 }
 
-/* False: the driver is not there. */
+/* Says it once, and not every second. */
+static void say(struct port *p, unsigned of, enum log_weight w, const char *text)
+{
+    if (strcmp(p->said[of], text) == 0)
+        return;
+    snprintf(p->said[of], sizeof(p->said[of]), "%s", text);
+    server_log(p->server, w, "%s", text);
+}
+
+/* *bytes of rules for the driver. False: there are none. */
+static bool make_rules(struct port *p, WORD *bytes)
+{
+    static const struct folders none;
+    const struct folders *const f = p->server->folders ? p->server->folders : &none;
+    const char *left_out;
+    char why[256], line[512];
+    const uint32_t n =
+        driver_rules(f, p->server->pool, driver_name_win32, p->rules, &left_out, why);
+
+    if (n == 0)
+        say(p, 0, LOG_TROUBLE, why);
+    else if (left_out) {
+        snprintf(line, sizeof(line),
+                 "%.400s is on no volume that is there; the driver passes it by", left_out);
+        say(p, 0, LOG_WARN, line);
+    }
+    *bytes = (WORD)n;
+    return n > 0;
+}
+
+/* False: the driver is not there, or does not want to. */
 static bool connect_driver(struct port *p)
 {
-    if (FAILED(p->calls->connect(p->name, 0, NULL, 0, NULL, &p->port)))
+    char line[64];
+    WORD bytes;
+    HRESULT r;
+
+    if (!make_rules(p, &bytes))
         return false;
+    r = p->calls->connect(p->name, 0, p->rules, bytes, NULL, &p->port);
+    if (FAILED(r)) {
+        if (r != HRESULT_FROM_WIN32(ERROR_FILE_NOT_FOUND)) {
+            snprintf(line, sizeof(line), "the driver refuses: error 0x%08lx", (unsigned long)r);
+            say(p, 1, LOG_WARN, line);
+        } else {
+            say(p, 1, LOG_NOTE, "waits for the driver");
+        }
+        return false;
+    }
+    p->said[1][0] = 0;
     p->completions = CreateIoCompletionPort(p->port, NULL, 0, THREADS);
     if (p->completions)
         return true;
@@ -196,17 +246,12 @@ static bool connect_driver(struct port *p)
 static void keep(void *arg)
 {
     struct port *p = arg;
-    bool said = false;
 
     do {
         if (connect_driver(p)) {
             serve_driver(p);
             CloseHandle(p->completions);
             CloseHandle(p->port);
-            said = false;
-        } else if (!said) {
-            server_log(p->server, LOG_NOTE, "waits for the driver");
-            said = true;
         }
     } while (WaitForSingleObject(p->stop, RETRY_MS) == WAIT_TIMEOUT);
 }

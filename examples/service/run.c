@@ -107,6 +107,7 @@ static int serve(const struct run *r, cm_cache *cache)
 {
     const struct config *c = r->config;
     struct server s = { .pool = c->pool,
+                        .folders = &c->folders,
                         .clients_max = c->clients,
                         .message_ms = SERVER_MESSAGE_MS,
                         .wait_ms = SERVER_WAIT_MS,

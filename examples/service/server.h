@@ -18,9 +18,11 @@ enum log_weight { LOG_TROUBLE = 3, LOG_WARN = 4, LOG_NOTE = 6 };
 #define RING_SERVERS_MAX 8u
 
 struct connection;
+struct folders;
 struct server {
     struct service service;
-    const char *pool; /* its path */
+    const char *pool;              /* its path */
+    const struct folders *folders; /* for the driver; or NULL: none */
     unsigned clients_max;
     uint32_t message_ms; /* SERVER_MESSAGE_MS */
     uint32_t wait_ms;    /* SERVER_WAIT_MS: calls of a stream wait so long */

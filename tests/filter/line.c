@@ -2,26 +2,24 @@
  *
  * line.c - messages to the service over one connection (line.h).
  *
- * Owns: the socket, a thread that takes the replies, and a table of who waits for which tag.
+ * Owns: the stream, a thread that takes the replies, a table of who waits for which tag, and a
+ * thread that has the waiters look at the clock.
+ *
+ * Who: storm.c.
  */
 #include "line.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "cachemax_protocol.h"
-#include "filter_core.h"
+#include "client_stream.h"
+#include "os.h"
 
 #define WAITERS 64u
+#define STREAM_NS UINT64_C(600000000000) /* of the stream's own calls: longer than any test */
+#define TICK_MS 10u
 
 struct waiter {
     uint64_t tag; /* 0: free */
@@ -30,39 +28,64 @@ struct waiter {
     int n; /* 0: it has not come */
 };
 static struct {
-    char socket[108];
-    unsigned ms;
-    pthread_mutex_t lock, send; /* `send` first */
-    pthread_cond_t changed;
+    char where[1024];
+    os_mutex lock, send; /* `send` first */
+    os_cond changed;
     uint32_t life, last;
-    unsigned users; /* threads that use fd */
-    int fd;
+    unsigned users; /* threads that use the stream */
+    struct client_stream stream;
     struct waiter waiter[WAITERS];
-    pthread_t taker;
-    bool taking;
-} line = { .lock = PTHREAD_MUTEX_INITIALIZER, .send = PTHREAD_MUTEX_INITIALIZER, .fd = -1 };
+    struct os_thread taker;
+} line;
 
-void line_init(const char *socket, unsigned ms)
+static void tick(void *arg)
 {
-    pthread_condattr_t a;
-
-    snprintf(line.socket, sizeof(line.socket), "%s", socket);
-    line.ms = ms;
-    pthread_condattr_init(&a);
-    pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-    pthread_cond_init(&line.changed, &a);
+    (void)arg;
+    for (;;) {
+        os_sleep_ms(TICK_MS);
+        os_lock(&line.lock);
+        os_cond_wake_all(&line.changed);
+        os_unlock(&line.lock);
+    }
 }
 
-static bool take_all(int fd, void *to, size_t n)
+void line_init(const char *where)
+{
+    snprintf(line.where, sizeof(line.where), "%s", where);
+    os_mutex_begin(&line.lock);
+    os_mutex_begin(&line.send);
+    os_cond_begin(&line.changed);
+    if (!os_thread_begin_alone(tick, NULL))
+        abort();
+}
+
+/* Bytes that have come; 0: look again. The client's end of a pipe has one call at a time, so it
+ * must not wait in it. */
+static int64_t take_some(const struct piece p[2])
+{
+#ifdef _WIN32
+    int64_t got;
+
+    os_lock(&line.send);
+    got = client_stream_receive(&line.stream, p, false, NULL);
+    os_unlock(&line.send);
+    if (got == 0)
+        os_sleep_ms(1);
+    return got;
+#else
+    return client_stream_receive(&line.stream, p, true, NULL);
+#endif
+}
+
+static bool take_all(void *to, size_t n)
 {
     uint8_t *at = to;
 
     while (n > 0) {
-        const ssize_t got = recv(fd, at, n, 0);
+        const struct piece p[2] = { { at, n }, { NULL, 0 } };
+        const int64_t got = take_some(p);
 
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
+        if (got < 0)
             return false;
         at += got;
         n -= (size_t)got;
@@ -75,79 +98,63 @@ static void deliver(const uint8_t *message, uint32_t n)
     struct cmp_head h;
 
     memcpy(&h, message, sizeof(h));
-    pthread_mutex_lock(&line.lock);
+    os_lock(&line.lock);
     for (unsigned i = 0; i < WAITERS; i++)
         if (line.waiter[i].tag == h.tag && line.waiter[i].n == 0) {
             if (n <= line.waiter[i].room) {
                 memcpy(line.waiter[i].reply, message, n);
                 line.waiter[i].n = (int)n;
             }
-            pthread_cond_broadcast(&line.changed);
+            os_cond_wake_all(&line.changed);
         }
-    pthread_mutex_unlock(&line.lock);
+    os_unlock(&line.lock);
 }
 
-static void *take_replies(void *arg)
+static void take_replies(void *arg)
 {
     static uint8_t message[CMP_MESSAGE_MAX];
-    const int fd = line.fd;
-    const uint32_t life = (uint32_t)(uintptr_t)arg;
     size_t n;
 
-    while (take_all(fd, message, sizeof(struct cmp_head)) &&
+    while (take_all(message, sizeof(struct cmp_head)) &&
            cmp_check_head(message, sizeof(struct cmp_head), &n) == CMP_SOUND &&
-           take_all(fd, message + sizeof(struct cmp_head), n - sizeof(struct cmp_head)))
+           take_all(message + sizeof(struct cmp_head), n - sizeof(struct cmp_head)))
         deliver(message, (uint32_t)n);
-    line_hang_up(NULL, life);
-    return NULL;
+    line_hang_up((uint32_t)(uintptr_t)arg);
 }
 
 uint32_t line_connect(void)
 {
-    struct sockaddr_un a = { .sun_family = AF_UNIX };
     uint32_t life;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    assert(fd >= 0 && !line.taking && line.fd < 0);
-    memcpy(a.sun_path, line.socket, sizeof(a.sun_path));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO,
-               &(struct timeval){ line.ms / 1000, (long)(line.ms % 1000) * 1000 },
-               sizeof(struct timeval));
-    if (connect(fd, (const struct sockaddr *)&a, sizeof(a)) < 0) {
-        close(fd);
+    if (!client_stream_open(&line.stream, line.where, STREAM_NS))
         return 0;
-    }
-    pthread_mutex_lock(&line.lock);
-    line.fd = fd;
+    os_lock(&line.lock);
     life = line.life = ++line.last;
-    pthread_mutex_unlock(&line.lock);
-    line.taking = pthread_create(&line.taker, NULL, take_replies, (void *)(uintptr_t)life) == 0;
-    assert(line.taking);
+    os_unlock(&line.lock);
+    if (!os_thread_begin(&line.taker, take_replies, (void *)(uintptr_t)life))
+        abort();
     return life;
 }
 
 void line_wait(uint32_t life)
 {
-    pthread_mutex_lock(&line.lock);
+    os_lock(&line.lock);
     while (line.life == life || line.users > 0)
-        pthread_cond_wait(&line.changed, &line.lock);
-    pthread_mutex_unlock(&line.lock);
-    pthread_join(line.taker, NULL);
-    line.taking = false;
-    close(line.fd);
-    line.fd = -1;
+        os_cond_wait(&line.changed, &line.lock);
+    os_unlock(&line.lock);
+    os_thread_join(&line.taker);
+    client_stream_close(&line.stream);
 }
 
-void line_hang_up(void *ctx, uint32_t life)
+void line_hang_up(uint32_t life)
 {
-    (void)ctx;
-    pthread_mutex_lock(&line.lock);
+    os_lock(&line.lock);
     if (line.life == life) {
         line.life = 0;
-        shutdown(line.fd, SHUT_RDWR);
-        pthread_cond_broadcast(&line.changed);
+        client_stream_shut(&line.stream);
+        os_cond_wake_all(&line.changed);
     }
-    pthread_mutex_unlock(&line.lock);
+    os_unlock(&line.lock);
 }
 
 /* Locked. */
@@ -161,70 +168,47 @@ static struct waiter *begin_wait(const void *message, void *reply, uint32_t room
             line.waiter[i] = (struct waiter){ .tag = h.tag, .reply = reply, .room = room };
             return &line.waiter[i];
         }
-    assert(!"more threads than waiters");
-    return NULL;
+    abort(); /* more threads than waiters */
 }
 
-static bool send_all(const uint8_t *at, size_t n)
+static bool send_all(const void *message, size_t n)
 {
-    bool ok = true;
+    const struct piece p[2] = { { (void *)(uintptr_t)message, n }, { NULL, 0 } };
+    bool ok;
 
-    pthread_mutex_lock(&line.send);
-    while (n > 0 && ok) {
-        const ssize_t sent = send(line.fd, at, n, MSG_NOSIGNAL);
-
-        ok = sent > 0 || (sent < 0 && errno == EINTR);
-        at += sent > 0 ? sent : 0;
-        n -= sent > 0 ? (size_t)sent : 0;
-    }
-    pthread_mutex_unlock(&line.send);
+    os_lock(&line.send);
+    ok = client_stream_send(&line.stream, p);
+    os_unlock(&line.send);
     return ok;
 }
 
-/* Locked. Until the reply is there, the connection has ended, or the time is over. */
-static void wait_reply(const struct waiter *w, uint32_t life, unsigned ms)
+int line_ask(uint32_t life, const void *message, uint32_t bytes, void *reply, uint32_t room,
+             uint64_t ns)
 {
-    struct timespec end;
-    int e = 0;
-
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += ms / 1000;
-    end.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (end.tv_nsec >= 1000000000) {
-        end.tv_sec++;
-        end.tv_nsec -= 1000000000;
-    }
-    while (w->n == 0 && line.life == life && e == 0)
-        e = pthread_cond_timedwait(&line.changed, &line.lock, &end);
-}
-
-int line_ask(void *ctx, uint32_t life, const void *message, uint32_t bytes, void *reply,
-             uint32_t room, bool patient)
-{
+    const uint64_t now = os_now_ns(), until = ns > UINT64_MAX - now ? UINT64_MAX : now + ns;
     struct waiter *w = NULL;
+    int n = LINE_CUT;
     bool ok;
-    int n = FC_GONE;
 
-    (void)ctx;
-    pthread_mutex_lock(&line.lock);
+    os_lock(&line.lock);
     ok = life != 0 && line.life == life;
     if (ok) {
         line.users++;
         w = room ? begin_wait(message, reply, room) : NULL;
     }
-    pthread_mutex_unlock(&line.lock);
+    os_unlock(&line.lock);
     if (!ok)
-        return FC_GONE;
+        return LINE_CUT;
     ok = send_all(message, bytes);
-    pthread_mutex_lock(&line.lock);
-    if (ok && w)
-        wait_reply(w, life, patient ? 60000 : line.ms);
-    if (ok)
-        n = !w ? 0 : w->n > 0 ? w->n : FC_GONE;
+    os_lock(&line.lock);
+    while (ok && w && w->n == 0 && line.life == life && os_now_ns() < until)
+        os_cond_wait(&line.changed, &line.lock);
+    if (ok && line.life == life)
+        n = !w ? 0 : w->n > 0 ? w->n : LINE_LATE;
     if (w)
         w->tag = 0;
     line.users--;
-    pthread_cond_broadcast(&line.changed);
-    pthread_mutex_unlock(&line.lock);
+    os_cond_wake_all(&line.changed);
+    os_unlock(&line.lock);
     return n;
 }

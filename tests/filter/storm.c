@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * storm.c - the filter's core and the real service: threads that read and change files, while the
- * service is killed, stopped and started again. No reader may see what was changed before.
+ * storm.c - the driver on an emulated Filter Manager (fltmgr.h), and the real service: threads that
+ * read and change files, while the service is killed, stopped and started again, and refuses what
+ * it is asked now and then. No reader may see what was changed before.
  *
  *   storm SERVICE [--operations N] [--threads N] [--troubles N] [--seed N]
  *
@@ -12,55 +13,74 @@
  * read began, and not newer than the last one that had begun when it ended. As in NTFS, a file's
  * times move when a writer closes it, and not with each write.
  *
- * OPERATIONS read, write, append, truncate, map and store, sync, close, delete and make again. Each
- * goes through the core as the driver's shell does it.
+ * OPERATIONS open, read, write, append, truncate, overwrite, map and store, lock, sync, close,
+ * delete and make again. Each goes through the driver's callbacks, as programs, the memory manager
+ * and the lazy writer do it: with and without an IRP, with ends in other threads at a raised IRQL.
  *
- * The last line is "filter: N operations, ..., N wrong, N slow". Exits 0 if nothing was wrong, and
- * nothing took longer than the driver's time-outs allow.
+ * In the end the driver is unloaded while all goes on.
+ *
+ * The last line is "filter: N operations, ..., N wrong, N slow, N faults". Exits 0 if nothing was
+ * wrong, nothing took longer than the driver's time-outs allow, and the Filter Manager found no
+ * fault.
  */
-#include <assert.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "filter_core.h"
+#include "cachemax.h"
+#include "cachemax_protocol.h"
+#include "filter_shell.h"
+#include "fltmgr.h"
 #include "line.h"
+#include "os.h"
 #include "place.h"
 
 #define FILES 24u
 #define BLOCKS 64u /* of a file, at most */
 #define BLOCK 4096u
-#define TIMEOUT_MS 400u
+#define TIMEOUT_MS 400u /* the driver's 2 s, in a hurry */
+#define HURRY 20u       /* percent */
 #define THREADS_MAX 64u
-#define POOL_BYTES (16u << 20)
-#define SLOTS 16u /* of the written-set: small, so that it gets full */
+#define POOL_BYTES (256u << 20) /* many stripes: a bracket keeps the fills of its own out */
+#define SLOTS 16u               /* of the written-set: small, so that it gets full */
+#define DEVICE "\\Device\\HarddiskVolume3"
+#define RULES "folder=" DEVICE "\\data\0pool=\\Device\\HarddiskVolume5"
 
+/* Readers together, a writer alone. */
+struct use {
+    os_mutex lock;
+    os_cond free;
+    unsigned users;
+};
 /* A version: even, a block of data; odd, the block is absent. */
 struct block {
     uint64_t file, version, fills[BLOCK / 8 - 2];
 };
 struct file {
-    pthread_rwlock_t in_use; /* the stream: written when it is deleted */
-    pthread_mutex_t lock;    /* the file system's, for the content */
+    struct fm_file stream; /* first */
+    WCHAR name[64];
+    struct use in_use;   /* the stream: alone when it is deleted or nobody is to have it open */
+    PFILE_OBJECT handle; /* is open all the time */
+    _Atomic bool mapped; /* for stores */
+    _Atomic bool held;   /* mapped, or byte ranges are locked: until it is closed */
+    os_mutex lock;       /* the file system's, for the content */
     struct block block[BLOCKS];
-    uint32_t blocks;                        /* size */
-    uint64_t id;                            /* another one after each deletion */
-    uint64_t change;                        /* of the journal */
-    bool written;                           /* since the last close */
+    uint32_t blocks; /* size */
+    uint64_t id;     /* another one after each deletion */
+    uint64_t change; /* of the journal */
+    bool written;    /* since the last close */
+    bool deleted;
     uint64_t begun[BLOCKS], absent[BLOCKS]; /* lock: the last version, and the last odd one */
     _Atomic uint64_t ended[BLOCKS];         /* the last version whose change has ended */
-    struct fc_file stream;
 };
 static struct file files[FILES];
-static struct fc filter;
 static _Atomic uint64_t ids = 1;
 static _Atomic unsigned long wrong, done, slow;
 static _Atomic bool over, enough;
-static unsigned long operations = 100000;
+static unsigned long wanted = 100000;
 
-/* ---- Time and chance ------------------------------------------------------------------------- */
+/* ---- Chance, and who uses a file ------------------------------------------------------------- */
 
 /* Marsaglia's xorshift64. */
 static uint32_t below(uint64_t *rng, uint32_t n)
@@ -71,93 +91,22 @@ static uint32_t below(uint64_t *rng, uint32_t n)
     return (uint32_t)(*rng >> 32) % n;
 }
 
-/* ---- The shell's part ------------------------------------------------------------------------ */
-
-static pthread_mutex_t core_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static void lock(void *ctx)
+static void use(struct use *u, bool alone)
 {
-    (void)ctx;
-    pthread_mutex_lock(&core_lock);
+    os_lock(&u->lock);
+    while (alone ? u->users > 0 : u->users == UINT32_MAX)
+        os_cond_wait(&u->free, &u->lock);
+    u->users = alone ? UINT32_MAX : u->users + 1;
+    os_unlock(&u->lock);
 }
 
-static void unlock(void *ctx)
+static void leave(struct use *u)
 {
-    (void)ctx;
-    pthread_mutex_unlock(&core_lock);
+    os_lock(&u->lock);
+    u->users = u->users == UINT32_MAX ? 0 : u->users - 1;
+    os_cond_wake_all(&u->free);
+    os_unlock(&u->lock);
 }
-
-static void *get_memory(void *ctx, size_t n)
-{
-    (void)ctx;
-    return malloc(n);
-}
-
-static void give_back(void *ctx, void *at)
-{
-    (void)ctx;
-    free(at);
-}
-
-static bool facts(void *ctx, const void *via, struct fc_facts *to)
-{
-    struct file *const f = (struct file *)(uintptr_t)via;
-
-    (void)ctx;
-    *to = (struct fc_facts){ .volume = 7, .taken_at = place_now_ns() };
-    pthread_mutex_lock(&f->lock);
-    to->file[0] = f->id;
-    to->size = f->blocks * (uint64_t)BLOCK;
-    to->written_ns = to->changed_ns = 1000000000 + (int64_t)f->change;
-    to->change = f->change;
-    pthread_mutex_unlock(&f->lock);
-    return true;
-}
-
-/* The thread that tends. */
-static pthread_mutex_t tend_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t tend_wanted = PTHREAD_COND_INITIALIZER;
-static bool tend_now; /* tend_lock */
-
-static void tend(void *ctx)
-{
-    (void)ctx;
-    pthread_mutex_lock(&tend_lock);
-    tend_now = true;
-    pthread_cond_signal(&tend_wanted);
-    pthread_mutex_unlock(&tend_lock);
-}
-
-static void *tend_main(void *arg)
-{
-    (void)arg;
-    while (!atomic_load(&over)) {
-        pthread_mutex_lock(&tend_lock);
-        while (!tend_now)
-            pthread_cond_wait(&tend_wanted, &tend_lock);
-        tend_now = false;
-        pthread_mutex_unlock(&tend_lock);
-        fc_tend(&filter);
-    }
-    return NULL;
-}
-
-static uint64_t now_ns(void *ctx)
-{
-    (void)ctx;
-    return place_now_ns();
-}
-
-static const struct fc_env env = { .ask = line_ask,
-                                   .hang_up = line_hang_up,
-                                   .tend = tend,
-                                   .now_ns = now_ns,
-                                   .timeout_ns = TIMEOUT_MS * UINT64_C(1000000),
-                                   .alloc = get_memory,
-                                   .free = give_back,
-                                   .lock = lock,
-                                   .unlock = unlock,
-                                   .facts = facts };
 
 /* ---- The file system ------------------------------------------------------------------------- */
 
@@ -187,18 +136,45 @@ static void end_blocks(struct file *f, uint32_t from, uint32_t to, const uint64_
     }
 }
 
-/* Bytes that the file system has there. */
-static uint32_t read_below(struct file *f, uint64_t off, uint32_t len, void *to)
+static uint32_t read_below(struct fm_file *s, uint64_t off, uint32_t len, void *to)
 {
-    const uint64_t from = off;
+    struct file *const f = (struct file *)s;
     uint64_t size;
 
-    pthread_mutex_lock(&f->lock);
+    os_lock(&f->lock);
     size = f->blocks * (uint64_t)BLOCK;
-    len = from >= size ? 0 : size - from < len ? (uint32_t)(size - from) : len;
-    memcpy(to, (const uint8_t *)f->block + from, len);
-    pthread_mutex_unlock(&f->lock);
+    len = off >= size ? 0 : size - off < len ? (uint32_t)(size - off) : len;
+    memcpy(to, (const uint8_t *)f->block + off, len);
+    os_unlock(&f->lock);
     return len;
+}
+
+static void facts(struct fm_file *s, struct fm_facts *to)
+{
+    struct file *const f = (struct file *)s;
+
+    os_lock(&f->lock);
+    *to = (struct fm_facts){ .volume = 7, .id = { f->id }, .size = f->blocks * (uint64_t)BLOCK };
+    to->created = INT64_C(116444736000000000) + 10000000;
+    to->written = to->changed = to->created + (int64_t)f->change;
+    to->usn = 1 + f->change;
+    to->usn_version = 3;
+    to->deleted = f->deleted;
+    os_unlock(&f->lock);
+}
+
+/* A writer closes the file: only now its times move. */
+static void clean_up(struct fm_file *s, PFILE_OBJECT o)
+{
+    struct file *const f = (struct file *)s;
+
+    os_lock(&f->lock);
+    if (o->WriteAccess) {
+        f->change += f->written;
+        f->written = false;
+    }
+    f->deleted = o->DeletePending;
+    os_unlock(&f->lock);
 }
 
 /* ---- What a reader may see ------------------------------------------------------------------- */
@@ -229,10 +205,10 @@ static void check_read(struct file *f, uint32_t from, uint32_t blocks, const str
 {
     uint64_t high[BLOCKS], absent[BLOCKS];
 
-    pthread_mutex_lock(&f->lock);
+    os_lock(&f->lock);
     memcpy(high, f->begun, sizeof(high));
     memcpy(absent, f->absent, sizeof(absent));
-    pthread_mutex_unlock(&f->lock);
+    os_unlock(&f->lock);
     if (n % BLOCK)
         complain(f, from, "bytes", n, 0, blocks * BLOCK);
     for (uint32_t i = 0; i < blocks; i++) {
@@ -249,9 +225,9 @@ static bool is_up(void)
 {
     bool up;
 
-    lock(NULL);
-    up = filter.greeted;
-    unlock(NULL);
+    port_env.lock(NULL);
+    up = driver.core.greeted;
+    port_env.unlock(NULL);
     return up;
 }
 
@@ -263,38 +239,56 @@ static void too_long(uint64_t began)
         atomic_fetch_add(&slow, 1);
 }
 
+/* A handle for an operation: the one that is always open, or a new one. */
+static PFILE_OBJECT handle(struct file *f, bool writes, uint64_t *rng)
+{
+    const bool direct = !writes && below(rng, 4) == 0;
+
+    if (below(rng, 8))
+        return f->handle;
+    return fm_open_how(&f->stream, writes, FILE_OPENED,
+                       direct ? FO_NO_INTERMEDIATE_BUFFERING : FO_SYNCHRONOUS_IO, FM_PLAIN);
+}
+
+static void end_handle(const struct file *f, PFILE_OBJECT o)
+{
+    if (o != f->handle)
+        fm_close(o);
+}
+
+static const struct fm_how *how(uint64_t *rng)
+{
+    static const struct fm_how ways[] = {
+        { 0 }, { .dispatch = TRUE }, { .dispatch = TRUE, .stuck = TRUE }, { .fast = TRUE }
+    };
+    static const uint8_t often[] = { 0, 0, 0, 1, 1, 1, 2, 3 };
+
+    return &ways[often[below(rng, 8)]];
+}
+
 static void do_read(struct file *f, uint64_t *rng)
 {
-    static _Thread_local struct block buf[BLOCKS], more[BLOCKS];
+    static const struct fm_how paging = { .irp_flags = IRP_PAGING_IO | IRP_NOCACHE };
+    static _Thread_local struct block buf[BLOCKS];
     const uint32_t from = below(rng, BLOCKS);
     const uint32_t blocks = 1 + below(rng, below(rng, 4) ? 2 : BLOCKS - from) % (BLOCKS - from);
+    PFILE_OBJECT const o = handle(f, false, rng);
     uint64_t low[BLOCKS];
-    struct fc_read missed;
-    uint32_t n = 0;
+    bool by_driver;
+    ULONG n;
 
     for (uint32_t b = 0; b < BLOCKS; b++)
         low[b] = atomic_load(&f->ended[b]);
-    if (fc_read(&f->stream, f, from * (uint64_t)BLOCK, blocks * BLOCK, buf, &n, &missed) ==
-        FC_DONE) {
-        check_read(f, from, blocks, buf, n, low);
-        return;
-    }
-    n = read_below(f, from * (uint64_t)BLOCK, blocks * BLOCK, buf);
+    (void)fm_read(o, from * (int64_t)BLOCK, blocks * BLOCK, buf, &n, &by_driver,
+                  below(rng, 64) ? how(rng) : &paging);
     check_read(f, from, blocks, buf, n, low);
-    if (missed.ticket && missed.len <= sizeof(more)) {
-        if (below(rng, 16) == 0)
-            place_sleep_us(below(rng, 3000)); /* a fill may come late */
-        n = read_below(f, missed.offset, missed.len, more);
-        if (below(rng, 16) == 0)
-            place_sleep_us(below(rng, 3000));
-        fc_fill(&f->stream, &missed, more, n);
-    }
+    end_handle(f, o);
 }
 
 /* Changes blocks of the file below, as a file system does: all of it at a time. */
 static void change_below(struct file *f, uint32_t from, uint32_t to, bool absent, uint64_t *version)
 {
-    pthread_mutex_lock(&f->lock);
+    os_lock(&f->lock);
     if (absent) {
         to = f->blocks > from ? f->blocks : from;
         f->blocks = f->blocks > from ? from : f->blocks;
@@ -304,88 +298,118 @@ static void change_below(struct file *f, uint32_t from, uint32_t to, bool absent
     }
     change_blocks(f, from, to, absent);
     memcpy(version, f->begun, sizeof(f->begun));
-    pthread_mutex_unlock(&f->lock);
+    os_unlock(&f->lock);
 }
 
-static void do_write(struct file *f, uint64_t *rng)
+/* A change below the filter. */
+struct change {
+    struct file *f;
+    uint64_t *rng;
+    uint32_t begin, from, to;
+    bool absent;
+    uint64_t version[BLOCKS];
+};
+
+static NTSTATUS change(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    struct change *const c = ctx;
+
+    (void)o;
+    if (below(c->rng, 32) == 0)
+        place_sleep_us(below(c->rng, 2000));
+    else if (below(c->rng, 100) == 0) /* over the end of a life and the begin of another */
+        place_sleep_us(below(c->rng, 300000));
+    os_lock(&c->f->lock);
+    c->begin =
+        c->f->blocks < c->from ? c->f->blocks : c->from; /* what lies before it appears, too */
+    os_unlock(&c->f->lock);
+    change_below(c->f, c->from, c->to, c->absent, c->version);
+    if (below(c->rng, 32) == 0)
+        place_sleep_us(below(c->rng, 2000));
+    *information = (c->to - c->from) * BLOCK;
+    return STATUS_SUCCESS;
+}
+
+static void do_write(struct file *f, bool quiet, uint64_t *rng)
 {
     const uint32_t from = below(rng, BLOCKS), n = 1 + below(rng, 3);
-    const uint32_t to = from + n > BLOCKS ? BLOCKS : from + n;
-    uint64_t version[BLOCKS];
-    struct fc_write w;
-    uint32_t begin;
+    struct change c = { .f = f, .rng = rng, .from = from };
+    PFILE_OBJECT const o = quiet ? f->handle : handle(f, true, rng);
+    const bool may_wait = below(rng, 200);
 
-    if (below(rng, 200) == 0)
-        fc_write_begin_outside(&f->stream, &w);
-    else
-        fc_write_begin(&f->stream, f, &w, below(rng, 8) ? FC_RANGE : FC_ALL, from * (uint64_t)BLOCK,
-                       (to - from) * (uint64_t)BLOCK);
-    if (below(rng, 32) == 0)
-        place_sleep_us(below(rng, 2000));
-    else if (below(rng, 100) == 0) /* over the end of a life and the begin of another */
-        place_sleep_us(below(rng, 300000));
-    pthread_mutex_lock(&f->lock);
-    begin = f->blocks < from ? f->blocks : from; /* what lies before it appears, too */
-    pthread_mutex_unlock(&f->lock);
-    change_below(f, from, to, false, version);
-    if (below(rng, 32) == 0)
-        place_sleep_us(below(rng, 2000));
-    fc_write_end(&w);
-    end_blocks(f, begin, to, version);
+    c.to = from + n > BLOCKS ? BLOCKS : from + n;
+    fm_me()->apcs_disabled = !may_wait;
+    if (NT_SUCCESS(fm_write(o, below(rng, 8) ? from * (int64_t)BLOCK : -1, (c.to - from) * BLOCK,
+                            change, &c, how(rng))))
+        end_blocks(f, c.begin, c.to, c.version);
+    fm_me()->apcs_disabled = FALSE;
+    end_handle(f, o);
 }
 
 static void do_truncate(struct file *f, uint64_t *rng)
 {
     const uint32_t to = BLOCKS / 2 + below(rng, BLOCKS / 2);
+    struct change c = { .f = f, .rng = rng, .from = to, .to = to, .absent = true };
+
+    (void)fm_set(f->handle, FileEndOfFileInformation, to * (uint64_t)BLOCK, change, &c, FM_PLAIN);
+    end_blocks(f, to, BLOCKS, c.version);
+}
+
+/* An open that empties the file. */
+static void do_overwrite(struct file *f)
+{
     uint64_t version[BLOCKS];
-    struct fc_write w;
 
-    fc_write_begin(&f->stream, f, &w, FC_SIZE, to * (uint64_t)BLOCK, 0);
-    change_below(f, to, to, true, version);
-    fc_write_end(&w);
-    end_blocks(f, to, BLOCKS, version);
+    change_below(f, 0, 0, true, version);
+    fm_close(fm_open(&f->stream, false, FILE_OVERWRITTEN));
+    end_blocks(f, 0, BLOCKS, version);
 }
 
-/* Stores through a mapping, which nobody sees. */
-static void do_map(struct file *f, uint64_t *rng)
+/* A store through a mapping, which nobody sees. */
+static void do_store(struct file *f, uint64_t *rng)
 {
-    struct fc_write w;
+    uint64_t version[BLOCKS];
+    uint32_t b;
 
-    fc_write_begin_outside(&f->stream, &w);
-    for (uint32_t i = below(rng, 8); i > 0; i--) {
-        uint64_t version[BLOCKS];
-        uint32_t b;
-
-        pthread_mutex_lock(&f->lock);
-        b = f->blocks ? below(rng, f->blocks) : BLOCKS;
-        if (b < BLOCKS)
-            change_blocks(f, b, b + 1, false);
-        memcpy(version, f->begun, sizeof(version));
-        pthread_mutex_unlock(&f->lock);
-        if (b < BLOCKS)
-            end_blocks(f, b, b + 1, version);
-        place_sleep_us(below(rng, 4000)); /* others read meanwhile */
-    }
-    fc_write_end(&w);
+    os_lock(&f->lock);
+    b = f->blocks ? below(rng, f->blocks) : BLOCKS;
+    if (b < BLOCKS)
+        change_blocks(f, b, b + 1, false);
+    memcpy(version, f->begun, sizeof(version));
+    os_unlock(&f->lock);
+    if (b < BLOCKS)
+        end_blocks(f, b, b + 1, version);
 }
 
-static void do_sync(struct file *f)
+/* The mapping lasts until the file is closed. */
+static void do_map(struct file *f)
 {
-    struct fc_sync s;
-
-    (void)fc_sync_begin(&f->stream, f, &s);
-    fc_sync_end(&f->stream, &s, true);
+    if (!NT_SUCCESS(fm_section(f->handle, SyncTypeCreateSection, PAGE_READWRITE)))
+        return;
+    atomic_store(&f->held, true);
+    atomic_store(&f->mapped, true);
 }
 
-/* A writer closes the file: only now its times move. */
-static void do_close(struct file *f)
+static void do_lock(struct file *f)
 {
-    pthread_mutex_lock(&f->lock);
-    if (f->written)
-        f->change++;
-    f->written = false;
-    pthread_mutex_unlock(&f->lock);
-    fc_settle(&f->stream, f);
+    (void)fm_lock(f->handle);
+    atomic_store(&f->held, true);
+}
+
+static void open_again(struct file *f, ULONG outcome)
+{
+    f->handle = fm_open_how(&f->stream, true, outcome, 0, FM_PLAIN); /* many use it at a time */
+    f->handle->DeleteAccess = TRUE;
+}
+
+/* Nobody has it open any more; fills may be on their way. */
+static void close_all(struct file *f)
+{
+    fm_close(f->handle);
+    while (fm_objects(&f->stream) > 0)
+        place_sleep_us(1000);
+    atomic_store(&f->held, false);
+    atomic_store(&f->mapped, false);
 }
 
 /* The file is deleted, and another one is made in its place. Nobody uses it meanwhile. */
@@ -393,11 +417,37 @@ static void do_delete(struct file *f)
 {
     uint64_t version[BLOCKS];
 
-    fc_gone(&f->stream);
-    fc_file_init(&f->stream, &filter);
+    if (f->handle) {
+        f->handle->DeletePending = TRUE;
+        close_all(f);
+    }
     f->id = atomic_fetch_add(&ids, 1);
+    f->deleted = false;
     change_below(f, 0, BLOCKS, false, version);
     end_blocks(f, 0, BLOCKS, version);
+    open_again(f, FILE_CREATED);
+}
+
+static void operate(struct file *f, uint32_t what, bool quiet, uint64_t *rng)
+{
+    if (atomic_load(&f->mapped) && below(rng, 4) == 0)
+        do_store(f, rng);
+    if (what < 800)
+        do_read(f, rng);
+    else if (what < 940)
+        do_write(f, quiet, rng);
+    else if (what < 950)
+        do_truncate(f, rng);
+    else if (what < 952)
+        do_map(f);
+    else if (what < 953)
+        do_lock(f);
+    else if (what < 973)
+        (void)fm_flush(f->handle, NULL, NULL, FM_PLAIN);
+    else if (what < 975)
+        do_overwrite(f);
+    else
+        fm_close(fm_open(&f->stream, true, FILE_OPENED));
 }
 
 /* Every other file is *quiet*: it is written only while the service is away, and not closed then.
@@ -407,32 +457,23 @@ static void operation(struct file *f, uint64_t *rng)
     const bool quiet = (f - files) % 2;
     const uint32_t what = !quiet    ? below(rng, 1000)
                           : is_up() ? 10 + below(rng, 790)
-                                    : 600 + below(rng, 355);
+                                    : 600 + below(rng, 350);
+    const bool alone = what < 2 || (!quiet && atomic_load(&f->held) && below(rng, 64) == 0);
 
-    if (what < 1) {
-        pthread_rwlock_wrlock(&f->in_use);
+    use(&f->in_use, alone);
+    if (alone && what < 1) {
         do_delete(f);
-        pthread_rwlock_unlock(&f->in_use);
-        return;
+    } else if (alone) {
+        close_all(f);
+        open_again(f, FILE_OPENED);
+    } else {
+        operate(f, what, quiet, rng);
     }
-    pthread_rwlock_rdlock(&f->in_use);
-    if (what < 800)
-        do_read(f, rng);
-    else if (what < 940)
-        do_write(f, rng);
-    else if (what < 950)
-        do_truncate(f, rng);
-    else if (what < 953)
-        do_map(f, rng);
-    else if (what < 975)
-        do_sync(f);
-    else
-        do_close(f);
-    pthread_rwlock_unlock(&f->in_use);
+    leave(&f->in_use);
 }
 
 /* Without the service they work slower, so that most of the operations meet it. */
-static void *work(void *seed)
+static void work(void *seed)
 {
     uint64_t rng = (uintptr_t)seed;
 
@@ -440,13 +481,12 @@ static void *work(void *seed)
         const uint64_t began = place_now_ns();
 
         if (!is_up())
-            place_sleep_us(1000);
+            place_sleep_us(5000);
 
         atomic_fetch_add(&done, 1);
         operation(&files[below(&rng, 1 + below(&rng, FILES))], &rng); /* some more than others */
         too_long(began);
     }
-    return NULL;
 }
 
 /* ---- The service ----------------------------------------------------------------------------- */
@@ -454,29 +494,72 @@ static void *work(void *seed)
 static const char *service_program;
 static place_process service;
 
-/* Connects the filter again and again. */
-static void *connect_again(void *arg)
+/* A service without memory refuses now and then: a bracket, or to forget. Forgetting may take long.
+ */
+static bool refuses(unsigned command)
+{
+    static _Atomic uint64_t messages;
+    uint64_t rng = atomic_fetch_add(&messages, 1) * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    const bool forgets = command == CMP_FORGET || command == CMP_FORGET_ALL;
+
+    (void)below(&rng, 2);
+    if (forgets && below(&rng, 4) == 0)
+        place_sleep_us(below(&rng, 50000));
+    return (forgets && below(&rng, 20) == 0) ||
+           (command == CMP_WRITE_BEGIN && below(&rng, 100) == 0);
+}
+
+static int take(void *life, const void *message, ULONG n, void *reply, ULONG room, uint64_t ns)
+{
+    struct cmp_head h;
+
+    memcpy(&h, message, sizeof(h));
+    if (refuses(h.command) && room >= sizeof(h)) {
+        h.bytes = sizeof(h);
+        h.result = CM_ENOMEM;
+        memcpy(reply, &h, sizeof(h));
+        return (int)sizeof(h);
+    }
+    return line_ask((uint32_t)(uintptr_t)life, message, n, reply, room, ns);
+}
+_Static_assert(LINE_LATE == FM_LATE && LINE_CUT == FM_CUT && UINT64_MAX == FM_FOREVER, "line.h");
+
+static void cut(void *life)
+{
+    line_hang_up((uint32_t)(uintptr_t)life);
+}
+
+/* Connects the driver's port with the service again and again. */
+static void connect_again(void *arg)
 {
     (void)arg;
     while (!atomic_load(&over)) {
         const uint32_t life = line_connect();
+        const struct fm_service s = { (void *)(uintptr_t)life, take, cut };
+        struct fm_connection *c = NULL;
 
         if (life == 0) {
             place_sleep_us(5000);
             continue;
         }
-        (void)fc_connect(&filter, life);
+        if (!NT_SUCCESS(fm_connect(&s, RULES, sizeof(RULES), &c)))
+            line_hang_up(life); /* messages of the last one are still on their way */
         line_wait(life);
-        fc_disconnect(&filter, life);
+        if (c)
+            fm_disconnect(c);
     }
-    return NULL;
 }
 
-/* Until the filter answers reads from the service, at most `ms`. */
-static void wait_up(unsigned ms)
+/* Until the filter answers reads from the service. */
+static void wait_up(void)
 {
-    while (!is_up() && ms-- > 0 && !atomic_load(&wrong))
+    const uint64_t until = place_now_ns() + PLACE_PATIENCE_NS;
+
+    while (!is_up() && !atomic_load(&wrong)) {
         place_sleep_us(1000);
+        if (place_now_ns() > until && atomic_fetch_add(&wrong, 1) == 0)
+            printf("WRONG the driver has not come back to its service\n");
+    }
 }
 
 /* One of: it is stopped for longer than anybody waits; it ends, or is killed, and comes again. */
@@ -508,39 +591,40 @@ static void print_counts(unsigned troubles)
 
     printf("filter: %lu operations, %u troubles of the service", atomic_load(&done), troubles);
     for (unsigned i = 0; i < FC_COUNTERS; i++)
-        printf(", %s %llu", name[i], (unsigned long long)filter.counter[i]);
-    printf("; %lu wrong, %lu slow\n", atomic_load(&wrong), atomic_load(&slow));
+        printf(", %s %llu", name[i], (unsigned long long)driver.core.counter[i]);
+    printf("; %lu wrong, %lu slow, %u faults\n", atomic_load(&wrong), atomic_load(&slow),
+           fm_faults());
 }
 
 /* Operations and troubles go on until there were enough of both. */
 static unsigned run(unsigned threads, unsigned troubles, uint64_t seed)
 {
-    pthread_t t[THREADS_MAX], connector, tender;
+    struct os_thread t[THREADS_MAX], connector;
     uint64_t rng = seed * 2654435761u + 1;
     unsigned had = 0;
 
-    pthread_create(&connector, NULL, connect_again, NULL);
-    pthread_create(&tender, NULL, tend_main, NULL);
-    wait_up(20000);
+    if (!os_thread_begin(&connector, connect_again, NULL))
+        abort();
+    wait_up();
     for (unsigned i = 0; i < threads; i++)
-        pthread_create(&t[i], NULL, work, (void *)(uintptr_t)(seed * THREADS_MAX + i + 1));
-    while (!atomic_load(&wrong) && (atomic_load(&done) < operations || had < troubles)) {
+        if (!os_thread_begin(&t[i], work, (void *)(uintptr_t)(seed * THREADS_MAX + i + 1)))
+            abort();
+    while (!atomic_load(&wrong) && (atomic_load(&done) < wanted || had < troubles)) {
         place_sleep_us(1000);
-        if (had < troubles && atomic_load(&done) * (troubles + 1) / operations > had) {
+        if (had < troubles && atomic_load(&done) * (troubles + 1) / wanted > had) {
             trouble(&rng);
             had++;
-            wait_up(20000);
+            wait_up();
         }
     }
+    fm_unload(); /* while all goes on */
     atomic_store(&enough, true);
     for (unsigned i = 0; i < threads; i++)
-        pthread_join(t[i], NULL);
+        os_thread_join(&t[i]);
     atomic_store(&over, true);
     place_end(service);
     (void)place_await(service);
-    pthread_join(connector, NULL);
-    tend(NULL);
-    pthread_join(tender, NULL);
+    os_thread_join(&connector);
     return had;
 }
 
@@ -550,7 +634,7 @@ static bool take_option(const char *name, const char *value, unsigned *threads, 
     const uint64_t n = strtoull(value, NULL, 10);
 
     if (!strcmp(name, "--operations"))
-        operations = (unsigned long)n;
+        wanted = (unsigned long)n;
     else if (!strcmp(name, "--threads") && n > 0 && n <= THREADS_MAX)
         *threads = (unsigned)n;
     else if (!strcmp(name, "--troubles"))
@@ -562,9 +646,42 @@ static bool take_option(const char *name, const char *value, unsigned *threads, 
     return true;
 }
 
+/* The driver is there before its volume is mounted. */
+static void load(void)
+{
+    fm_begin();
+    fm_hurry(HURRY);
+    if (!NT_SUCCESS(fm_load(true)))
+        place_die("DriverEntry");
+    fc_set_init(&driver.core.written, driver.written, SLOTS);
+    line_init(place_socket);
+    for (unsigned i = 0; i < FILES; i++) {
+        struct file *const f = &files[i];
+        static const char name[] = DEVICE "\\data\\f";
+
+        for (unsigned n = 0; n < sizeof(name) - 1; n++)
+            f->name[n] = (WCHAR)name[n];
+        f->name[sizeof(name) - 1] = (WCHAR)('a' + i);
+        f->stream = (struct fm_file){ .name = f->name, .device = sizeof(DEVICE) - 1 };
+        f->stream.read = read_below;
+        f->stream.facts = facts;
+        f->stream.cleanup = clean_up;
+        os_mutex_begin(&f->in_use.lock);
+        os_cond_begin(&f->in_use.free);
+        os_mutex_begin(&f->lock);
+        do_delete(f);
+    }
+}
+
+static void close_files(void)
+{
+    for (unsigned i = 0; i < FILES; i++)
+        close_all(&files[i]);
+    fm_end();
+}
+
 int main(int argc, char **argv)
 {
-    static uint8_t set[FC_SET_BYTES(SLOTS)];
     unsigned threads = 8, troubles = 20;
     uint64_t seed = place_now_ns() % 1000000;
     bool ok = argc >= 2 && argc % 2 == 0;
@@ -578,18 +695,12 @@ int main(int argc, char **argv)
     }
     printf("filter: seed %llu\n", (unsigned long long)seed);
     place_make(POOL_BYTES);
-    fc_init(&filter, &env, set, SLOTS);
-    line_init(place_socket, TIMEOUT_MS);
-    for (unsigned i = 0; i < FILES; i++) {
-        pthread_rwlock_init(&files[i].in_use, NULL);
-        pthread_mutex_init(&files[i].lock, NULL);
-        fc_file_init(&files[i].stream, &filter);
-        do_delete(&files[i]);
-    }
+    load();
     service_program = argv[1];
     service = place_start(service_program);
     troubles = run(threads, troubles, seed);
+    close_files();
     place_clean();
     print_counts(troubles);
-    return atomic_load(&wrong) || atomic_load(&slow) ? 1 : 0;
+    return atomic_load(&wrong) || atomic_load(&slow) || fm_faults() ? 1 : 0;
 }

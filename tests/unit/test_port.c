@@ -5,6 +5,8 @@
  */
 #include "fixture.h"
 
+#include "../os.h"
+#include "../../examples/service/driver_rules.h"
 #include "../../examples/service/port_win32.h"
 
 static struct pool p;
@@ -12,6 +14,7 @@ static struct outside outside;
 static struct server server;
 static void *transport;
 static struct port_calls calls;
+static struct folders folders;
 
 /* ---- The log --------------------------------------------------------------------------------- */
 
@@ -46,12 +49,19 @@ static bool log_has(const char *text, unsigned times)
 
 static HANDLE driver = INVALID_HANDLE_VALUE; /* the other end of the port */
 static WCHAR pipe_name[64];
+static char rules[65536]; /* what the service has told last */
+static DWORD rules_bytes;
+static HRESULT refuses;
 
 static HRESULT WINAPI fake_connect(LPCWSTR name, DWORD options, LPCVOID context, WORD bytes,
                                    LPSECURITY_ATTRIBUTES security, HANDLE *port)
 {
     DWORD mode = PIPE_READMODE_MESSAGE;
-    (void)options, (void)context, (void)bytes, (void)security;
+    (void)options, (void)security;
+    memcpy(rules, context, bytes);
+    rules_bytes = bytes;
+    if (refuses)
+        return refuses;
     if (wcscmp(name, L"\\CacheFilterPort") != 0)
         return E_INVALIDARG;
     *port = CreateFileW(pipe_name, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING,
@@ -207,6 +217,8 @@ static void up(void)
     memset(&server, 0, sizeof(server));
     service_begin(&server.service, p.c, &outside, 5);
     server.clients_max = 4;
+    server.pool = "C:\\pool";
+    server.folders = &folders;
     server.log = take_line;
     server_begin(&server);
     calls = (struct port_calls){ fake_connect, fake_get, fake_reply };
@@ -220,6 +232,21 @@ static void down(void)
     service_end(&server.service);
     os_mutex_end(&log_lock);
     pool_end(&p);
+}
+
+/* The text that begins so, of the rules; or "". */
+static const char *rule(const char *key)
+{
+    for (const char *at = rules; at < rules + rules_bytes; at += strlen(at) + 1)
+        if (strncmp(at, key, strlen(key)) == 0)
+            return at + strlen(key);
+    return "";
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
 }
 
 /* ---- Tests ----------------------------------------------------------------------------------- */
@@ -243,6 +270,45 @@ static void test_comes_and_goes(void)
         CHECK(log_has("the driver is not connected any more", round));
     }
     down();
+}
+
+/* The driver is told which files to cache, by their names in the kernel. */
+static void test_rules(void)
+{
+    char dir[256], sub[300], below[330], name[DRIVER_NAME_MAX], pools[DRIVER_NAME_MAX];
+    REQUIRE(os_make_dir(dir, sizeof(dir), NULL, "port"));
+    snprintf(sub, sizeof(sub), "%s\\not there", dir);
+    snprintf(below, sizeof(below), "%s/yet", sub);
+    REQUIRE(driver_name_win32(dir, name));
+    CHECK(strncmp(name, "\\Device\\", 8) == 0);
+    CHECK(ends_with(name, dir + strlen(dir) - 6)); /* it has separators of both kinds */
+    CHECK(driver_name_win32("C:\\", pools) && strncmp(pools, "\\Device\\", 8) == 0);
+    CHECK(driver_name_win32("C:\\no such file", pools));
+    CHECK(ends_with(pools, "\\no such file") && !strstr(pools + 1, "\\\\"));
+    CHECK(!driver_name_win32("Q:\\data", pools));
+    folders = (struct folders){ .folder = { dir, below, "Q:\\data" }, .count = 3 };
+    folders.exclude[folders.excludes++] = "*.tmp";
+    up();
+    CHECK(log_has("Q:\\data is on no volume that is there", 1));
+    CHECK(log_has("waits for the driver", 1));
+    load_driver();
+    CHECK(log_has("the driver is connected", 1));
+    CHECK_EQ(rules[rules_bytes - 1], 0);
+    REQUIRE(driver_name_win32("C:\\pool", pools));
+    const size_t n = strlen(rule("pool="));
+    CHECK(n > 8 && strncmp(pools, rule("pool="), n) == 0 && pools[n] == '\\');
+    CHECK(strchr(rule("pool=") + 8, '\\') == NULL);
+    CHECK(strcmp(rule("folder="), name) == 0);
+    CHECK(ends_with(rule("folder=") + strlen(name) + 1, "\\not there\\yet"));
+    CHECK(strcmp(rule("exclude="), "*.tmp") == 0);
+    unload_driver();
+    CHECK(log_has("the driver is not connected any more", 1));
+    refuses = E_INVALIDARG;
+    CHECK(log_has("the driver refuses: error 0x80070057", 1));
+    down();
+    refuses = 0;
+    memset(&folders, 0, sizeof(folders));
+    (void)os_remove_dir(dir);
 }
 
 /* Many requests wait at a time. Each gets its own reply. */
@@ -339,8 +405,8 @@ static void test_stop(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(comes_and_goes), TEST(in_flight), TEST(lost_in_a_bracket),
-    TEST(forgets_all),    TEST(nonsense),  TEST(stop),
+    TEST(comes_and_goes), TEST(rules),    TEST(in_flight), TEST(lost_in_a_bracket),
+    TEST(forgets_all),    TEST(nonsense), TEST(stop),
 };
 
 int main(int argc, char **argv)

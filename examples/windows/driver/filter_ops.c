@@ -5,8 +5,9 @@
  * Owns: nothing but what an operation carries from its begin to its end.
  *
  *   read      asks the service. A whole answer completes the operation. Else the file system
- *             answers, and afterwards a thread of the system reads the missing blocks once more,
- *             from the system's cache, and sends them to the service. The reader waits for neither.
+ *             answers. Afterwards the missing blocks are read once more, from the system's cache,
+ *             and sent to the service: before the reader goes on, because it may close its handle
+ *             then; or by a thread of the system, where that may not wait or comes from the disk.
  *   change    a bracket around it: writes, sizes, and every control code that is not known to leave
  *             the content alone.
  *   sync      told to the service, so that what was written counts as lasting.
@@ -20,10 +21,11 @@
 
 #define FILL_UNIT 4096u /* bytes of a block, and of a sector at most */
 
-enum kind { WRITE, SYNC };
+enum kind { WRITE, CONTROL, SYNC, VOLUME };
 /* A change or a sync between its begin and its end. */
 struct change {
-    struct context *context; /* referenced */
+    struct context *context;     /* referenced; NULL: a volume */
+    PFLT_GENERIC_WORKITEM later; /* made ahead, so that the end cannot fail for memory */
     enum kind kind;
     struct fc_write write;
     struct fc_sync sync;
@@ -71,9 +73,8 @@ static VOID free_missed(struct missed *m)
     ExFreePoolWithTag(m, TAG);
 }
 
-/* In a thread of the system. The ticket was given before, so this read is late enough. A handle
- * without the system's cache reads whole blocks; the place is one, and memory of a page or more
- * begins at a page. */
+/* The ticket was given before, so this read is late enough. A handle without the system's cache
+ * reads whole blocks; the place is one, and memory of a page or more begins at a page. */
 static VOID fill(PVOID context)
 {
     struct missed *const m = context;
@@ -157,7 +158,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_read(PFLT_CALLBACK_DATA d, PCFLT_REL
 
     op.off = off; /* negative: the file object's own, which is resolved further down */
     op.len = d->Iopb->Parameters.Read.Length;
-    if (!fc_read_asks(&op, FILL_UNIT) || !stream_of(d, o, TRUE, &c))
+    if (!port_is_connected() || !fc_read_asks(&op, FILL_UNIT) || !stream_of(d, o, TRUE, &c))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     op.locked = stream_is_locked(c->stream);
     done = fc_read_asks(&op, FILL_UNIT) && ask_read(d, o, c, &got, &m);
@@ -169,7 +170,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_read(PFLT_CALLBACK_DATA d, PCFLT_REL
     return done ? complete_read(d, o, (uint64_t)off, got) : FLT_PREOP_SUCCESS_NO_CALLBACK;
 }
 
-/* May be at a raised IRQL. A file that cannot be kept for the fill stays cold. */
+/* May be at a raised IRQL. A file that cannot be kept for the fill stays cold. So does one whose
+ * handle is closed before a thread of the system has read. */
 static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_read(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                    PVOID keep, FLT_POST_OPERATION_FLAGS flags)
 {
@@ -184,7 +186,9 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_read(PFLT_CALLBACK_DATA d, PCFLT_R
     m->instance = o->Instance;
     m->object = o->FileObject;
     ObReferenceObject(m->object);
-    if (!port_later(fill, m)) {
+    if (may_ask(d) && !(m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING)) {
+        fill(m);
+    } else if (!port_later(fill, m)) {
         ObDereferenceObject(m->object);
         FltObjectDereference(m->instance);
         free_missed(m);
@@ -200,20 +204,59 @@ struct extent {
     uint64_t off, len;
 };
 
-static VOID FLTAPI end_change(struct change *c, BOOLEAN ok)
+/* NULL: no memory. */
+static struct change *make_change(struct context *context, enum kind kind)
 {
-    if (c->kind == WRITE)
-        fc_write_end(&c->write);
-    else
-        fc_sync_end(&c->context->stream->file, &c->sync, ok);
-    FltReleaseContext(c->context);
+    struct change *c = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*c), TAG);
+
+    if (!c)
+        return NULL;
+    *c = (struct change){ .context = context, .kind = kind, .later = FltAllocateGenericWorkItem() };
+    if (c->later)
+        return c;
+    ExFreePoolWithTag(c, TAG);
+    return NULL;
+}
+
+static VOID free_change(struct change *c)
+{
+    FltFreeGenericWorkItem(c->later);
     ExFreePoolWithTag(c, TAG);
 }
 
-/* Begins a bracket. FALSE: the file is not cached, or there is nothing to end. *keep: for
- * post_change. Without memory the change counts as one that ends with the stream. */
-static BOOLEAN begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct extent e,
-                            PVOID *keep)
+static VOID end_change(struct change *c, BOOLEAN ok)
+{
+    if (c->kind == VOLUME)
+        fc_written_anything(&driver.core);
+    else if (c->kind == SYNC)
+        fc_sync_end(&c->context->stream->file, &c->sync, ok);
+    else
+        fc_write_end(&c->write);
+    if (c->kind == CONTROL) /* it may be encrypted now, or a file that is not here */
+        stream_doubted(c->context->stream);
+    if (c->context)
+        FltReleaseContext(c->context);
+    free_change(c);
+}
+
+static FLT_PREOP_CALLBACK_STATUS refuse(PFLT_CALLBACK_DATA d)
+{
+    d->IoStatus.Status = STATUS_INSUFFICIENT_RESOURCES;
+    d->IoStatus.Information = 0;
+    return FLT_PREOP_COMPLETE;
+}
+
+/* The stream is not cached, and the operation passes. Unless it is not known whether it is. */
+static FLT_PREOP_CALLBACK_STATUS pass(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+{
+    return stream_is_lost(o) ? refuse(d) : FLT_PREOP_SUCCESS_NO_CALLBACK;
+}
+
+/* Begins a bracket. Returns `with` if there is something to end. *keep: for post_change. Without
+ * memory the change counts as one that ends with the stream. */
+static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                              struct extent e, FLT_PREOP_CALLBACK_STATUS with,
+                                              PVOID *keep)
 {
     struct fc_op op = op_of(d, o);
     struct context *context;
@@ -222,22 +265,24 @@ static BOOLEAN begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struc
 
     op.mapping = !op.plain && d->Iopb->MajorFunction == IRP_MJ_WRITE; /* pages to be written to */
     way = fc_change_way(&op);
-    if (way == FC_NOTHING || !stream_of(d, o, op.waits, &context))
-        return FALSE;
+    if (way == FC_NOTHING)
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    if (!stream_of(d, o, op.waits, &context))
+        return pass(d, o);
     if (way != FC_LASTING)
-        c = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*c), TAG);
+        c = make_change(context,
+                        d->Iopb->MajorFunction == IRP_MJ_FILE_SYSTEM_CONTROL ? CONTROL : WRITE);
     if (!c) {
         stream_mapped(context->stream);
         FltReleaseContext(context);
-        return FALSE;
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
     }
-    *c = (struct change){ .context = context, .kind = WRITE };
     if (way == FC_BRACKET)
         fc_write_begin(&context->stream->file, o, &c->write, e.kind, e.off, e.len);
     else
         fc_write_begin_outside(&context->stream->file, &c->write);
     *keep = c;
-    return TRUE;
+    return with;
 }
 
 static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_safe(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
@@ -249,23 +294,39 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_safe(PFLT_CALLBACK_DATA d, PCFLT_R
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 
-static VOID end_later(PVOID keep)
+static VOID FLTAPI end_later(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID keep)
 {
+    UNREFERENCED_PARAMETER(item);
+    UNREFERENCED_PARAMETER(filter);
     end_change(keep, FALSE);
 }
 
 /* The caller hears of the end only after this. Where that cannot be done the end is later: until
- * then the file passes, or its blocks are in a bracket. */
+ * then the file passes, or its blocks are in a bracket. If no thread takes it, the filter ends:
+ * then the life has ended before, and no message is sent. */
 static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                      PVOID keep, FLT_POST_OPERATION_FLAGS flags)
 {
     FLT_POSTOP_CALLBACK_STATUS s = FLT_POSTOP_FINISHED_PROCESSING;
+    struct change *const c = keep;
 
     if (!(flags & FLTFL_POST_OPERATION_DRAINING) &&
         FltDoCompletionProcessingWhenSafe(d, o, keep, flags, post_safe, &s))
         return s;
-    (void)port_later(end_later, keep);
+    if (!NT_SUCCESS(
+            FltQueueGenericWorkItem(c->later, driver.filter, end_later, DelayedWorkQueue, c)))
+        end_change(c, FALSE);
     return FLT_POSTOP_FINISHED_PROCESSING;
+}
+
+/* Any file may change, from now on until the write has ended. */
+static FLT_PREOP_CALLBACK_STATUS begin_volume(PFLT_CALLBACK_DATA d, PVOID *keep)
+{
+    *keep = make_change(NULL, VOLUME);
+    if (!*keep)
+        return refuse(d);
+    fc_written_anything(&driver.core);
+    return FLT_PREOP_SUCCESS_WITH_CALLBACK;
 }
 
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
@@ -276,14 +337,11 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
 
     if (passes(d, o) || d->Iopb->Parameters.Write.Length == 0)
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    if (o->FileObject && (o->FileObject->Flags & FO_VOLUME_OPEN)) {
-        fc_written_anything(&driver.core);
-        return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    }
+    if (o->FileObject && (o->FileObject->Flags & FO_VOLUME_OPEN))
+        return begin_volume(d, keep);
     if (off < 0) /* at the end, or at the file object's own place */
         e = (struct extent){ FC_ALL, 0, 0 };
-    return begin_change(d, o, e, keep) ? FLT_PREOP_SUCCESS_WITH_CALLBACK
-                                       : FLT_PREOP_SUCCESS_NO_CALLBACK;
+    return begin_change(d, o, e, FLT_PREOP_SUCCESS_WITH_CALLBACK, keep);
 }
 
 /* Sizes change the content. So does the valid data length, which uncovers what the disk had. */
@@ -296,6 +354,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELA
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     switch (d->Iopb->Parameters.SetFileInformation.FileInformationClass) {
     case FileEndOfFileInformation:
+        if (d->Iopb->Parameters.SetFileInformation.AdvanceOnly) /* C1 */
+            return FLT_PREOP_SUCCESS_NO_CALLBACK;
         e.kind = FC_SIZE;
         e.off = (uint64_t)((FILE_END_OF_FILE_INFORMATION *)
                                d->Iopb->Parameters.SetFileInformation.InfoBuffer)
@@ -309,7 +369,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELA
     }
     if (e.kind == FC_SIZE && e.off > INT64_MAX)
         e.kind = FC_ALL;
-    return begin_change(d, o, e, keep) ? FLT_PREOP_SYNCHRONIZE : FLT_PREOP_SUCCESS_NO_CALLBACK;
+    return begin_change(d, o, e, FLT_PREOP_SYNCHRONIZE, keep);
 }
 
 #define FSCTL(n) CTL_CODE(9, n, 0, 0)
@@ -349,27 +409,28 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_
 
     if (passes(d, o) || is_harmless(d->Iopb->Parameters.FileSystemControl.Common.FsControlCode))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    return begin_change(d, o, e, keep) ? FLT_PREOP_SYNCHRONIZE : FLT_PREOP_SUCCESS_NO_CALLBACK;
+    return begin_change(d, o, e, FLT_PREOP_SYNCHRONIZE, keep);
 }
 
 /* ---- The rest -------------------------------------------------------------------------------- */
 
+/* Other kinds of it leave something in the disk's cache, or write only the data. */
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_flush(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                   PVOID *keep)
 {
     struct context *context;
     struct change *c;
 
-    if (passes(d, o) || !may_ask(d) || !stream_of(d, o, FALSE, &context))
+    if (d->Iopb->MinorFunction != IRP_MN_NORMAL || passes(d, o) || !may_ask(d) ||
+        !stream_of(d, o, FALSE, &context))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    c = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*c), TAG);
+    c = make_change(context, SYNC);
     if (c) {
-        *c = (struct change){ .context = context, .kind = SYNC };
         if (fc_sync_begin(&context->stream->file, o, &c->sync)) {
             *keep = c;
             return FLT_PREOP_SYNCHRONIZE;
         }
-        ExFreePoolWithTag(c, TAG);
+        free_change(c);
     }
     FltReleaseContext(context);
     return FLT_PREOP_SUCCESS_NO_CALLBACK;
@@ -388,13 +449,10 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_section(PFLT_CALLBACK_DATA d, PCFLT_
           (PAGE_READWRITE | PAGE_EXECUTE_READWRITE)) ||
         !o->FileObject->WriteAccess)
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    if (stream_of(d, o, FALSE, &c)) {
-        stream_mapped(c->stream);
-        FltReleaseContext(c);
-    } else if (!stream_is_known(o)) {
-        d->IoStatus.Status = STATUS_INSUFFICIENT_RESOURCES;
-        return FLT_PREOP_COMPLETE;
-    }
+    if (!stream_of(d, o, FALSE, &c))
+        return pass(d, o);
+    stream_mapped(c->stream);
+    FltReleaseContext(c);
     return FLT_PREOP_SUCCESS_NO_CALLBACK;
 }
 
@@ -406,40 +464,45 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_pages(PFLT_CALLBACK_DATA d, PCFLT_RE
     struct context *c;
 
     UNREFERENCED_PARAMETER(keep);
-    if (!passes(d, o) && stream_of(d, o, may_ask(d), &c)) {
-        stream_mapped(c->stream);
-        FltReleaseContext(c);
-    }
+    if (passes(d, o))
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    if (!stream_of(d, o, may_ask(d), &c))
+        return pass(d, o);
+    stream_mapped(c->stream);
+    FltReleaseContext(c);
     return FLT_PREOP_SUCCESS_NO_CALLBACK;
 }
 
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_lock(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                  PVOID *keep)
 {
-    struct context *c;
-
     UNREFERENCED_PARAMETER(keep);
-    if (stream_of(d, o, may_ask(d), &c)) {
-        stream_locked(c->stream);
-        FltReleaseContext(c);
-    }
-    return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    return stream_locked(o) ? FLT_PREOP_SUCCESS_NO_CALLBACK : pass(d, o);
 }
 
 /* An open that may write judges its stream at once: what may not wait later finds it known. An open
- * may also empty the file. Whoever reads it meanwhile may see it before or after that. */
+ * may also empty the file, even if its handle may only read. Whoever reads it meanwhile may see it
+ * before or after that. */
 static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                      PVOID keep, FLT_POST_OPERATION_FLAGS flags)
 {
+    const BOOLEAN emptied =
+        d->IoStatus.Information == FILE_OVERWRITTEN || d->IoStatus.Information == FILE_SUPERSEDED;
     struct context *c;
 
     UNREFERENCED_PARAMETER(keep);
     if ((flags & FLTFL_POST_OPERATION_DRAINING) || !NT_SUCCESS(d->IoStatus.Status) ||
-        !o->FileObject->WriteAccess || port_is_service() || !stream_of(d, o, TRUE, &c))
+        d->IoStatus.Status == STATUS_REPARSE || !(o->FileObject->WriteAccess || emptied) ||
+        port_is_service())
         return FLT_POSTOP_FINISHED_PROCESSING;
+    if (!stream_of(d, o, TRUE, &c)) {
+        if (emptied && stream_is_lost(o)) /* it is too late to refuse it */
+            fc_written_anything(&driver.core);
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    }
     if (o->Transaction) /* what it writes, others see later, or never */
         stream_mapped(c->stream);
-    if (d->IoStatus.Information == FILE_OVERWRITTEN || d->IoStatus.Information == FILE_SUPERSEDED)
+    if (emptied)
         stream_written(c->stream);
     FltReleaseContext(c);
     return FLT_POSTOP_FINISHED_PROCESSING;
@@ -452,7 +515,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_
 {
     struct context *c;
 
-    if (passes(d, o) || !may_ask(d) || !o->FileObject->WriteAccess || !stream_of(d, o, FALSE, &c))
+    if (passes(d, o) || !may_ask(d) ||
+        !(o->FileObject->WriteAccess || o->FileObject->DeleteAccess) || !stream_of(d, o, TRUE, &c))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     *keep = c;
     return FLT_PREOP_SYNCHRONIZE;

@@ -28,7 +28,8 @@ static struct {
     BOOLEAN vacant;  /* a service may connect: no message of the last one is on its way */
     ULONG life;      /* of the connection, 0: none */
     ULONG last_life;
-    ULONG rules; /* counts up with each connection that brought rules */
+    ULONG rules;    /* counts up with each connection that brought rules; 1: none has yet */
+    BOOLEAN anyone; /* there are no rules: whatever might be cached is kept track of */
     struct folders folders;
     CHAR pool[256]; /* the device of the pool's volume */
     CHAR text[RULES_MAX];
@@ -75,6 +76,16 @@ ULONG port_rules(void)
     return n;
 }
 
+BOOLEAN port_is_connected(void)
+{
+    BOOLEAN is;
+
+    ExAcquireFastMutex(&port.lock);
+    is = port.life != 0;
+    ExReleaseFastMutex(&port.lock);
+    return is;
+}
+
 /* A name that does not fit, or that is no Unicode, is not cached. The volume's part of it, a
  * device, has letters of ASCII only. */
 BOOLEAN port_wants(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s)
@@ -91,7 +102,8 @@ BOOLEAN port_wants(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s)
         s->path = volume <= n ? path + volume : path;
         ExAcquireFastMutex(&port.lock);
         s->pools_volume = port.pool[0] && folders_is_below(port.pool, path);
-        wants = fc_stream_fits(s) && folders_judge(&port.folders, path, &by) == FOLDERS_CACHED;
+        wants = fc_stream_fits(s) &&
+                (port.anyone || folders_judge(&port.folders, path, &by) == FOLDERS_CACHED);
         ExReleaseFastMutex(&port.lock);
     }
     ExFreePoolWithTag(path, TAG);
@@ -174,16 +186,18 @@ static NTSTATUS FLTAPI connect(PFLT_PORT client, PVOID cookie, PVOID context, UL
 
     UNREFERENCED_PARAMETER(cookie);
     ExAcquireFastMutex(&port.lock);
-    if (port.vacant && !read_rules(context, bytes)) {
+    if (port.vacant) {
+        port.anyone = !read_rules(context, bytes);
+        port.rules++;
         s = STATUS_INVALID_PARAMETER;
-    } else if (port.vacant) {
+    }
+    if (port.vacant && !port.anyone) {
         life = ++port.last_life;
         s = STATUS_SUCCESS;
         port.vacant = FALSE;
         port.client = client;
         port.process = PsGetCurrentProcessId();
         port.life = life;
-        port.rules++;
         ExReInitializeRundownProtection(&port.messages);
     }
     ExReleaseFastMutex(&port.lock);
@@ -314,6 +328,9 @@ NTSTATUS port_open(void)
     OBJECT_ATTRIBUTES oa;
     NTSTATUS s;
 
+    memset(&port, 0, sizeof(port)); /* a test loads the driver again */
+    port.rules = 1;
+    port.anyone = TRUE;
     ExInitializeFastMutex(&port.lock);
     ExInitializeRundownProtection(&port.messages);
     ExWaitForRundownProtectionRelease(&port.messages); /* nobody is connected */

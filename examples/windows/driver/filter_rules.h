@@ -29,7 +29,8 @@
  *   R8  without a length, at a negative place, beyond the largest file
  *
  * CHANGES (fc_change_way):
- *   C1  paging I/O brings to the disk what has been a change already: nothing is done
+ *   C1  paging I/O brings to the disk what has been a change already, and the lazy writer tells how
+ *       far that has come (FileEndOfFileInformation with AdvanceOnly): nothing is done
  *   C2  the service's process changes no cached file: nothing is done
  *   C3  what others see later or never (transactions), and stores that nobody sees (mappings, pages
  *       of the system's cache that were handed out for writing) last until the stream is not used

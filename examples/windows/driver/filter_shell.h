@@ -47,10 +47,11 @@ NTSTATUS port_open(void);
 VOID port_close(void);
 /* Is this thread the service's? Its operations always pass. */
 BOOLEAN port_is_service(void);
-/* The number of the rules that the service has given; 0: none yet. */
+/* The number of the rules that the service has given, not 0. */
 ULONG port_rules(void);
-/* Is a file of this name to be cached? `volume`: letters of the volume's part of the name. Sets
- * what the name says of *s; the rest is there. */
+BOOLEAN port_is_connected(void);
+/* Is a file of this name to be cached? Before the first service has come: might it be? `volume`:
+ * letters of the volume's part of the name. Sets what the name says of *s; the rest is there. */
 BOOLEAN port_wants(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s);
 /* As fc_env.now_ns. */
 uint64_t port_now_ns(void *ctx);
@@ -68,13 +69,17 @@ struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN 
 bool stream_facts(void *ctx, const void *via, struct fc_facts *facts);
 /* Somebody may store through a mapping from now on. Does not wait. */
 VOID stream_mapped(struct stream *s);
+/* It may have become another kind of file: it is judged again. */
+VOID stream_doubted(struct stream *s);
 /* The file was changed as a whole a moment ago, or nobody has looked for a while. */
 VOID stream_written(struct stream *s);
-/* Has it a context? (Without memory there is none.) */
-BOOLEAN stream_is_known(PCFLT_RELATED_OBJECTS o);
+/* Is there no context, for want of memory? Nothing that changes the file may go on then: nobody
+ * would see it. */
+BOOLEAN stream_is_lost(PCFLT_RELATED_OBJECTS o);
 BOOLEAN stream_is_deleted(PCFLT_RELATED_OBJECTS o);
-/* Byte ranges are locked from now on, which only the file system knows. */
-VOID stream_locked(struct stream *s);
+/* Byte ranges are locked from now on, which only the file system knows. FALSE: there is no memory
+ * to note it, or no need. */
+BOOLEAN stream_locked(PCFLT_RELATED_OBJECTS o);
 BOOLEAN stream_is_locked(struct stream *s);
 
 /* ---- filter_ops.c ---------------------------------------------------------------------------- */

@@ -3,8 +3,9 @@
  * filter_streams.c - streams: which of them are cached, and what the file system says of them.
  *
  * Owns the stream contexts. A stream is judged by its name when it is first used, and again when a
- * service has brought other rules. A file that is renamed meanwhile keeps its verdict until the
- * stream is used by nobody: what is cached of it is right under any name.
+ * service has brought other rules. Before the first one has come, what might be cached is kept
+ * track of. A file that is renamed meanwhile keeps its verdict until the stream is used by nobody:
+ * what is cached of it is right under any name.
  *
  * Which streams are not cached at all: filter_rules.h.
  *
@@ -186,6 +187,18 @@ static struct context *make_context(PCFLT_RELATED_OBJECTS o)
     return s == STATUS_FLT_CONTEXT_ALREADY_DEFINED ? old : NULL;
 }
 
+/* NULL: there is none. */
+static struct context *context_of(PCFLT_RELATED_OBJECTS o)
+{
+    PFLT_CONTEXT found = NULL;
+
+    if (!o->FileObject || (o->FileObject->Flags & FO_VOLUME_OPEN))
+        return NULL;
+    if (NT_SUCCESS(FltGetStreamContext(o->Instance, o->FileObject, &found)))
+        return found;
+    return make_context(o);
+}
+
 VOID stream_written(struct stream *s)
 {
     struct fc_write w;
@@ -225,15 +238,7 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
 struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask,
                          struct context **c)
 {
-    PFLT_CONTEXT found = NULL;
-
-    *c = NULL;
-    if (!o->FileObject || (o->FileObject->Flags & FO_VOLUME_OPEN) || port_rules() == 0)
-        return NULL;
-    if (NT_SUCCESS(FltGetStreamContext(o->Instance, o->FileObject, &found)))
-        *c = found;
-    else
-        *c = make_context(o);
+    *c = context_of(o);
     if (!*c)
         return NULL;
     if (judge((*c)->stream, d, o, may_ask))
@@ -257,11 +262,25 @@ VOID stream_mapped(struct stream *s)
     ExReleaseFastMutex(&s->lock);
 }
 
-VOID stream_locked(struct stream *s)
+VOID stream_doubted(struct stream *s)
 {
     ExAcquireFastMutex(&s->lock);
-    s->locked = TRUE;
+    s->rules = 0;
     ExReleaseFastMutex(&s->lock);
+}
+
+/* Whatever the rules say: they may change before the ranges are unlocked. */
+BOOLEAN stream_locked(PCFLT_RELATED_OBJECTS o)
+{
+    struct context *const c = context_of(o);
+
+    if (!c)
+        return FALSE;
+    ExAcquireFastMutex(&c->stream->lock);
+    c->stream->locked = TRUE;
+    ExReleaseFastMutex(&c->stream->lock);
+    FltReleaseContext(c);
+    return TRUE;
 }
 
 BOOLEAN stream_is_locked(struct stream *s)
@@ -274,15 +293,23 @@ BOOLEAN stream_is_locked(struct stream *s)
     return locked;
 }
 
-BOOLEAN stream_is_known(PCFLT_RELATED_OBJECTS o)
+/* Where the file system has no contexts nothing is cached. An instance that leaves its volume gets
+ * no new ones. */
+BOOLEAN stream_is_lost(PCFLT_RELATED_OBJECTS o)
 {
     PFLT_CONTEXT c;
+    NTSTATUS s;
 
-    if (port_rules() == 0)
-        return TRUE;
-    if (!NT_SUCCESS(FltGetStreamContext(o->Instance, o->FileObject, &c)))
+    if (!o->FileObject || (o->FileObject->Flags & FO_VOLUME_OPEN))
         return FALSE;
-    FltReleaseContext(c);
+    s = FltGetStreamContext(o->Instance, o->FileObject, &c);
+    if (NT_SUCCESS(s)) {
+        FltReleaseContext(c);
+        return FALSE;
+    }
+    if (s == STATUS_NOT_SUPPORTED || !NT_SUCCESS(FltObjectReference(o->Instance)))
+        return FALSE;
+    FltObjectDereference(o->Instance);
     return TRUE;
 }
 

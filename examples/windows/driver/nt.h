@@ -89,10 +89,12 @@ typedef struct _FILE_OBJECT {
 #define NT_SUCCESS(s) ((NTSTATUS)(s) >= 0)
 #define STATUS_SUCCESS ((NTSTATUS)0)
 #define STATUS_TIMEOUT ((NTSTATUS)0x00000102) /* a success code */
+#define STATUS_REPARSE ((NTSTATUS)0x00000104) /* a success code, and nothing is open */
 #define STATUS_UNSUCCESSFUL ((NTSTATUS)0xC0000001)
 #define STATUS_INVALID_PARAMETER ((NTSTATUS)0xC000000D)
 #define STATUS_END_OF_FILE ((NTSTATUS)0xC0000011)
 #define STATUS_INSUFFICIENT_RESOURCES ((NTSTATUS)0xC000009A)
+#define STATUS_NOT_SUPPORTED ((NTSTATUS)0xC00000BB)
 #define STATUS_FILE_DELETED ((NTSTATUS)0xC0000123)
 #define STATUS_FLT_CONTEXT_ALREADY_DEFINED ((NTSTATUS)0xC01C0002)
 #define STATUS_FLT_DO_NOT_ATTACH ((NTSTATUS)0xC01C000F)
@@ -266,6 +268,11 @@ typedef union {
         ULONG Length;
         FILE_INFORMATION_CLASS FileInformationClass;
         PFILE_OBJECT ParentOfTarget;
+        union {
+            struct {
+                BOOLEAN ReplaceIfExists, AdvanceOnly;
+            };
+        };
         PVOID InfoBuffer;
     } SetFileInformation;
     union {

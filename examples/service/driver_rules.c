@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * driver_rules.c - what the driver has to know when the service connects (driver_rules.h).
+ *
+ * Owns: nothing.
+ *
+ * Who: port_win32.c, and the driver's test.
+ */
+#include "driver_rules.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Appends "KEY=TEXT". False: there is no room. */
+static bool put(char *to, uint32_t *n, const char *key, const char *text)
+{
+    const int bytes = snprintf(to + *n, DRIVER_RULES_MAX - *n, "%s=%s", key, text);
+
+    if (bytes < 0 || (uint32_t)bytes >= DRIVER_RULES_MAX - *n)
+        return false;
+    *n += (uint32_t)bytes + 1;
+    return true;
+}
+
+/* Leaves the volume of a name: "\Device\HarddiskVolume5\pool" begins with it. */
+static void cut_to_volume(char *name)
+{
+    char *at = strchr(name + 1, '\\');
+
+    at = at ? strchr(at + 1, '\\') : NULL;
+    if (at)
+        *at = 0;
+}
+
+uint32_t driver_rules(const struct folders *f, const char *pool, driver_name name,
+                      char to[DRIVER_RULES_MAX], const char **left_out, char why[256])
+{
+    char text[DRIVER_NAME_MAX];
+    uint32_t n = 0;
+    bool fits;
+
+    *left_out = NULL;
+    if (!name(pool, text)) {
+        snprintf(why, 256, "%.150s: the system does not say on which volume it is", pool);
+        return 0;
+    }
+    cut_to_volume(text);
+    fits = put(to, &n, "pool", text);
+    for (unsigned i = 0; i < f->count && fits; i++) {
+        if (name(f->folder[i], text))
+            fits = put(to, &n, "folder", text);
+        else
+            *left_out = f->folder[i];
+    }
+    for (unsigned i = 0; i < f->excludes && fits; i++)
+        fits = put(to, &n, "exclude", f->exclude[i]);
+    if (fits)
+        return n;
+    snprintf(why, 256, "the folders and patterns are too long for the driver");
+    return 0;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * driver_rules.h - what the driver has to know when the service connects: which files to cache.
+ *
+ * Texts that each end with a zero byte: "folder=\Device\HarddiskVolume3\data", "exclude=*.tmp",
+ * "pool=\Device\HarddiskVolume5". The names are those of the kernel, without drive letters. The
+ * driver reads them in examples/windows/driver/filter_port.c.
+ */
+#ifndef CACHEMAX_DRIVER_RULES_H
+#define CACHEMAX_DRIVER_RULES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "folders.h"
+
+#define DRIVER_RULES_MAX 32768u /* bytes, all of them */
+#define DRIVER_NAME_MAX 4096u   /* of a name */
+
+/* The name of a file or a folder in the kernel. What is not there yet gets the name that it will
+ * have. False: there is none, as its volume is not there. */
+typedef bool (*driver_name)(const char *path, char to[DRIVER_NAME_MAX]);
+
+/* Writes the rules, and returns their bytes; 0: `why` says what is wrong. *left_out: a folder that
+ * has no name now; or NULL. */
+uint32_t driver_rules(const struct folders *f, const char *pool, driver_name name,
+                      char to[DRIVER_RULES_MAX], const char **left_out, char why[256]);
+
+#ifdef _WIN32
+/* What the system says. */
+bool driver_name_win32(const char *path, char to[DRIVER_NAME_MAX]);
+#endif
+
+#endif

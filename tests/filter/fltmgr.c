@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * fltmgr.c - the emulated Filter Manager (fltmgr.h): a filter, its instance on the one volume there
+ * is, and operations that go through its callbacks.
+ *
+ * Owns: the registration, and the operations that are on their way.
+ *
+ * Who: the tests, and the driver's shell.
+ */
+#include "fltmgr_inside.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT object, PUNICODE_STRING path);
+
+/* An operation between its begin and its end. */
+struct fm_op {
+    FLT_CALLBACK_DATA d; /* first */
+    FLT_IO_PARAMETER_BLOCK iopb;
+    FLT_RELATED_OBJECTS o;
+    const struct fm_how *how;
+    const FLT_OPERATION_REGISTRATION *r;
+    PVOID keep;
+    PFLT_SAFE_POST safe; /* of an end that was put off */
+    bool wants_post, synchronized, put_off;
+    struct fm_op *next; /* fm.pending */
+};
+
+/* ---- The filter and its instance ------------------------------------------------------------- */
+
+NTSTATUS FLTAPI FltRegisterFilter(PDRIVER_OBJECT d, const FLT_REGISTRATION *r, PFLT_FILTER *f)
+{
+    (void)d;
+    if (r->Size != sizeof(*r) || r->Version != FLT_REGISTRATION_VERSION)
+        fm_fault("wrong size or version", "FltRegisterFilter");
+    if (!fm_has_memory())
+        return STATUS_INSUFFICIENT_RESOURCES;
+    fm.filter = (struct _FLT_FILTER){ .r = r };
+    *f = &fm.filter;
+    return STATUS_SUCCESS;
+}
+
+void fm_attach(bool mounted)
+{
+    const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter, .Instance = &fm.instance };
+
+    fm.instance = (struct _FLT_INSTANCE){ 0 };
+    fm.instance.attached = NT_SUCCESS(fm.filter.r->InstanceSetupCallback(
+        &o, mounted ? FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME : 0, FILE_DEVICE_DISK_FILE_SYSTEM,
+        FLT_FSTYPE_NTFS));
+}
+
+NTSTATUS fm_would_attach(DEVICE_TYPE device, FLT_FILESYSTEM_TYPE system)
+{
+    const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter, .Instance = &fm.instance };
+
+    return fm.filter.r->InstanceSetupCallback(&o, FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME, device,
+                                              system);
+}
+
+static bool mounted_later;
+
+NTSTATUS FLTAPI FltStartFiltering(PFLT_FILTER f)
+{
+    if (!fm_has_memory())
+        return STATUS_INSUFFICIENT_RESOURCES;
+    f->started = true;
+    if (!mounted_later)
+        fm_attach(false);
+    return STATUS_SUCCESS;
+}
+
+/* ---- Operations ------------------------------------------------------------------------------ */
+
+/* This thread as it is in a callback. */
+static struct fm_thread enter(const struct fm_op *op)
+{
+    struct fm_thread *const t = fm_me(), before = *t;
+
+    t->paging = t->paging || (op->iopb.IrpFlags & (IRP_PAGING_IO | IRP_SYNCHRONOUS_PAGING_IO));
+    return before;
+}
+
+static void leave(const struct fm_thread *before, KIRQL irql, const char *callback)
+{
+    struct fm_thread *const t = fm_me();
+
+    if (t->irql != irql || t->locks != before->locks)
+        fm_fault("it has left a lock or an IRQL", callback);
+    *t = *before;
+}
+
+static void judge_pre(const struct fm_op *op, FLT_PREOP_CALLBACK_STATUS s)
+{
+    const bool post = s == FLT_PREOP_SUCCESS_WITH_CALLBACK || s == FLT_PREOP_SYNCHRONIZE;
+
+    if (!post && s != FLT_PREOP_SUCCESS_NO_CALLBACK && s != FLT_PREOP_COMPLETE)
+        fm_fault("a status that this driver has no use for", "PreOperation");
+    if (!post && op->keep)
+        fm_fault("nobody gets its completion context", "PreOperation");
+    if (post && !op->r->PostOperation)
+        fm_fault("there is no callback after it", "PreOperation");
+    if (s == FLT_PREOP_COMPLETE && op->iopb.MajorFunction == IRP_MJ_CLEANUP)
+        fm_fault("a cleanup must not fail", "PreOperation");
+    if (s == FLT_PREOP_SYNCHRONIZE && op->iopb.MajorFunction == IRP_MJ_CREATE)
+        fm_fault("a create is synchronous anyway", "PreOperation");
+    if (s == FLT_PREOP_COMPLETE && NT_SUCCESS(op->d.IoStatus.Status) &&
+        op->iopb.MajorFunction == IRP_MJ_ACQUIRE_FOR_SECTION_SYNCHRONIZATION)
+        fm_fault("the file system has not acquired the file", "PreOperation");
+}
+
+/* Locked. */
+static void forget_op(struct fm_op *op)
+{
+    struct fm_op **at = &fm.pending;
+
+    while (*at && *at != op)
+        at = &(*at)->next;
+    if (*at)
+        *at = op->next;
+}
+
+static void post(struct fm_op *op, KIRQL irql, FLT_POST_OPERATION_FLAGS flags)
+{
+    const struct fm_thread before = enter(op);
+    FLT_POSTOP_CALLBACK_STATUS s;
+
+    if (irql >= DISPATCH_LEVEL)
+        *fm_me() = (struct fm_thread){ .irql = irql, .process = FM_SYSTEM };
+    fm_me()->locks = before.locks;
+    s = op->r->PostOperation(&op->d, &op->o, op->keep, flags);
+    if ((s == FLT_POSTOP_MORE_PROCESSING_REQUIRED) != op->put_off)
+        fm_fault("it should have put the end off, or not", "PostOperation");
+    leave(&before, irql, "PostOperation");
+}
+
+/* Which callbacks there are for it. False: the filter does not see it. */
+static bool find(struct fm_op *op)
+{
+    const FLT_REGISTRATION *r;
+    bool seen;
+
+    fm_lock_it();
+    r = fm.filter.r;
+    fm_unlock_it();
+    if (!r)
+        return false;
+    op->r = r->OperationRegistration;
+    while (op->r->MajorFunction != op->iopb.MajorFunction &&
+           op->r->MajorFunction != IRP_MJ_OPERATION_END)
+        op->r++;
+    if (op->r->MajorFunction == IRP_MJ_OPERATION_END)
+        return false;
+    if ((op->r->Flags & FLTFL_OPERATION_REGISTRATION_SKIP_PAGING_IO) &&
+        (op->iopb.IrpFlags & (IRP_PAGING_IO | IRP_SYNCHRONOUS_PAGING_IO)))
+        return false;
+    fm_lock_it();
+    seen = fm.filter.started && fm.instance.attached && !fm.instance.deleting;
+    fm.instance.users += seen;
+    fm_unlock_it();
+    return seen;
+}
+
+/* The operation's begin. False: the driver has ended it. */
+static bool begin(struct fm_op *op)
+{
+    FLT_PREOP_CALLBACK_STATUS s = FLT_PREOP_SUCCESS_WITH_CALLBACK;
+    bool drain;
+
+    if (!find(op))
+        return true;
+    if (op->r->PreOperation) {
+        const struct fm_thread before = enter(op);
+
+        s = op->r->PreOperation(&op->d, &op->o, &op->keep);
+        leave(&before, before.irql, "PreOperation");
+        judge_pre(op, s);
+    }
+    op->synchronized = s == FLT_PREOP_SYNCHRONIZE;
+    op->wants_post = s == FLT_PREOP_SUCCESS_WITH_CALLBACK || op->synchronized;
+    fm_lock_it();
+    drain = fm.instance.deleting && op->wants_post && !op->synchronized;
+    if (drain)
+        op->wants_post = false;
+    else if (op->wants_post) {
+        op->next = fm.pending;
+        fm.pending = op;
+    }
+    fm_unlock_it();
+    if (drain)
+        post(op, PASSIVE_LEVEL, FLTFL_POST_OPERATION_DRAINING);
+    fm_lock_it();
+    if (!op->synchronized)
+        fm.instance.users--;
+    fm_unlock_it();
+    return s != FLT_PREOP_COMPLETE;
+}
+
+/* The operation's end. */
+static void end(struct fm_op *op)
+{
+    bool wants;
+
+    fm_lock_it();
+    wants = op->wants_post;
+    if (wants) {
+        forget_op(op);
+        fm.instance.users += !op->synchronized;
+    }
+    fm_unlock_it();
+    if (!wants)
+        return;
+    post(op, op->how->dispatch && !op->synchronized ? DISPATCH_LEVEL : fm_me()->irql, 0);
+    fm_lock_it();
+    while (op->safe)
+        os_cond_wait(&fm.changed, &fm.lock);
+    fm.instance.users--;
+    fm_unlock_it();
+}
+
+static void run_safe(void *arg)
+{
+    struct fm_op *const op = arg;
+
+    (void)op->safe(&op->d, &op->o, op->keep, 0);
+    fm_lock_it();
+    op->safe = NULL;
+    os_cond_wake_all(&fm.changed);
+    fm_unlock_it();
+}
+
+BOOLEAN FLTAPI FltDoCompletionProcessingWhenSafe(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                 PVOID context, FLT_POST_OPERATION_FLAGS flags,
+                                                 PFLT_SAFE_POST safe,
+                                                 FLT_POSTOP_CALLBACK_STATUS *status)
+{
+    struct fm_op *const op = (struct fm_op *)d;
+
+    if (flags & FLTFL_POST_OPERATION_DRAINING)
+        fm_fault("not while draining", "FltDoCompletionProcessingWhenSafe");
+    if (context != op->keep)
+        fm_fault("not its context", "FltDoCompletionProcessingWhenSafe");
+    if (fm_me()->irql < DISPATCH_LEVEL) {
+        *status = safe(d, o, context, flags);
+        return TRUE;
+    }
+    if (op->how->stuck || (d->Flags & FLTFL_CALLBACK_DATA_FAST_IO_OPERATION))
+        return FALSE;
+    op->safe = safe;
+    op->put_off = true;
+    *status = FLT_POSTOP_MORE_PROCESSING_REQUIRED;
+    fm_do_later(run_safe, op);
+    return TRUE;
+}
+
+/* Takes the filter off its volume. What waits for the file system is ended at once, and its own end
+ * is not seen any more. */
+void fm_detach(void)
+{
+    const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter, .Instance = &fm.instance };
+    struct fm_op **at, *op;
+
+    if (!fm.instance.attached)
+        return;
+    if (!NT_SUCCESS(fm.filter.r->InstanceQueryTeardownCallback(&o, 0)))
+        fm_fault("it wants to stay", "InstanceQueryTeardownCallback");
+    fm_lock_it();
+    fm.instance.deleting = true;
+    for (at = &fm.pending; *at;)
+        if ((*at)->synchronized) {
+            at = &(*at)->next;
+        } else {
+            op = *at;
+            *at = op->next;
+            op->wants_post = false;
+            fm_unlock_it();
+            post(op, PASSIVE_LEVEL, FLTFL_POST_OPERATION_DRAINING);
+            fm_lock_it();
+            at = &fm.pending;
+        }
+    fm_wait_zero(&fm.instance.users, "callbacks, or references of the instance");
+    fm_drop_contexts();
+    fm.instance.attached = false;
+    fm_unlock_it();
+}
+
+/* ---- What programs do ------------------------------------------------------------------------ */
+
+static struct fm_op make(PFILE_OBJECT o, UCHAR major, const struct fm_how *how)
+{
+    struct fm_op op = { .how = how };
+
+    op.iopb.MajorFunction = major;
+    op.iopb.MinorFunction = how->minor;
+    op.iopb.IrpFlags = how->irp_flags;
+    op.iopb.TargetFileObject = o;
+    op.iopb.TargetInstance = &fm.instance;
+    op.o = (FLT_RELATED_OBJECTS){ .Filter = &fm.filter, .Instance = &fm.instance, .FileObject = o };
+    op.o.Transaction = how->transaction;
+    op.d.Flags =
+        how->fast ? FLTFL_CALLBACK_DATA_FAST_IO_OPERATION : FLTFL_CALLBACK_DATA_IRP_OPERATION;
+    return op;
+}
+
+const struct fm_how fm_plain;
+
+/* Not before its place is known. */
+static void set_out(struct fm_op *op)
+{
+    op->d.Iopb = &op->iopb;
+    if (!op->o.Transaction)
+        op->o.Transaction = fm_object(op->o.FileObject)->transaction;
+}
+
+static NTSTATUS go(struct fm_op *op, fm_below below, void *ctx)
+{
+    set_out(op);
+    if (begin(op)) {
+        op->d.IoStatus = (IO_STATUS_BLOCK){ 0 };
+        if (below)
+            op->d.IoStatus.Status = below(ctx, op->o.FileObject, &op->d.IoStatus.Information);
+        end(op);
+    }
+    return op->d.IoStatus.Status;
+}
+
+static struct fm_object *make_object(struct fm_file *f)
+{
+    struct fm_object *const x = calloc(1, sizeof(*x));
+
+    if (!x)
+        abort();
+    x->file = f;
+    x->refs = 1;
+    fm_lock_it();
+    fm.objects++;
+    if (f)
+        f->objects++;
+    fm_unlock_it();
+    return x;
+}
+
+static NTSTATUS created(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    *information = *(const ULONG *)ctx;
+    return o->FsContext ? STATUS_SUCCESS : STATUS_REPARSE;
+}
+
+PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG flags,
+                         const struct fm_how *how)
+{
+    struct fm_object *const x = make_object(f);
+    struct fm_op op = make(&x->o, IRP_MJ_CREATE, how);
+
+    x->o.SectionObjectPointer = &f->sections;
+    x->o.FsContext = how->reparse ? NULL : f;
+    x->o.Flags = flags;
+    x->o.ReadAccess = TRUE;
+    x->o.WriteAccess = writes;
+    x->transaction = how->transaction;
+    (void)go(&op, created, &outcome);
+    return &x->o;
+}
+
+PFILE_OBJECT fm_open(struct fm_file *f, bool writes, ULONG outcome)
+{
+    return fm_open_how(f, writes, outcome, FO_SYNCHRONOUS_IO, FM_PLAIN);
+}
+
+PFILE_OBJECT fm_open_volume(void)
+{
+    struct fm_object *const x = make_object(NULL);
+
+    x->o.Flags = FO_VOLUME_OPEN;
+    x->o.ReadAccess = x->o.WriteAccess = TRUE;
+    return &x->o;
+}
+
+static NTSTATUS clean_up(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    struct fm_object *const x = fm_object(o);
+
+    (void)ctx, (void)information;
+    x->cleaned = true;
+    if (x->file && x->file->cleanup)
+        x->file->cleanup(x->file, o);
+    return STATUS_SUCCESS;
+}
+
+void fm_close(PFILE_OBJECT o)
+{
+    struct fm_op op = make(o, IRP_MJ_CLEANUP, FM_PLAIN);
+
+    if (o->FsContext || (o->Flags & FO_VOLUME_OPEN))
+        (void)go(&op, clean_up, NULL);
+    else
+        fm_object(o)->cleaned = true;
+    ObfDereferenceObject(o);
+}
+
+struct read {
+    int64_t off;
+    ULONG n;
+    void *buf;
+    bool asked;
+};
+
+static NTSTATUS read_below(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    struct read *const r = ctx;
+    struct fm_file *const f = fm_object(o)->file;
+    const uint64_t off = (uint64_t)(r->off < 0 ? o->CurrentByteOffset.QuadPart : r->off);
+    const ULONG n = f->read(f, off, r->n, r->buf);
+
+    r->asked = true;
+    *information = n;
+    if (o->Flags & FO_SYNCHRONOUS_IO)
+        o->CurrentByteOffset.QuadPart = (LONGLONG)(off + n);
+    return n > 0 || r->n == 0 ? STATUS_SUCCESS : STATUS_END_OF_FILE;
+}
+
+NTSTATUS fm_read(PFILE_OBJECT o, int64_t off, ULONG n, void *buf, ULONG *got, bool *by_driver,
+                 const struct fm_how *how)
+{
+    struct read r = { off, n, buf, false };
+    struct fm_op op = make(o, IRP_MJ_READ, how);
+    NTSTATUS s;
+
+    if (o->Flags & FO_NO_INTERMEDIATE_BUFFERING)
+        op.iopb.IrpFlags |= IRP_NOCACHE;
+    op.iopb.Parameters.Read.ByteOffset.QuadPart = off;
+    op.iopb.Parameters.Read.Length = n;
+    if (how->mdl)
+        op.iopb.Parameters.Read.MdlAddress = buf;
+    else
+        op.iopb.Parameters.Read.ReadBuffer = buf;
+    s = go(&op, read_below, &r);
+    *got = (ULONG)op.d.IoStatus.Information;
+    *by_driver = !r.asked;
+    return s;
+}
+
+NTSTATUS fm_write(PFILE_OBJECT o, int64_t off, ULONG n, fm_below below, void *ctx,
+                  const struct fm_how *how)
+{
+    struct fm_op op = make(o, IRP_MJ_WRITE, how);
+
+    if (o->Flags & FO_NO_INTERMEDIATE_BUFFERING)
+        op.iopb.IrpFlags |= IRP_NOCACHE;
+    op.iopb.Parameters.Write.ByteOffset.QuadPart = off;
+    op.iopb.Parameters.Write.Length = n;
+    return go(&op, below, ctx);
+}
+
+NTSTATUS fm_set(PFILE_OBJECT o, FILE_INFORMATION_CLASS c, uint64_t value, fm_below below, void *ctx,
+                const struct fm_how *how)
+{
+    struct fm_op op = make(o, IRP_MJ_SET_INFORMATION, how);
+    FILE_END_OF_FILE_INFORMATION info = { { .QuadPart = (LONGLONG)value } };
+
+    op.iopb.Parameters.SetFileInformation.FileInformationClass = c;
+    op.iopb.Parameters.SetFileInformation.AdvanceOnly = how->advance;
+    op.iopb.Parameters.SetFileInformation.Length = sizeof(info);
+    op.iopb.Parameters.SetFileInformation.InfoBuffer = &info;
+    return go(&op, below, ctx);
+}
+
+NTSTATUS fm_control(PFILE_OBJECT o, ULONG code, fm_below below, void *ctx, const struct fm_how *how)
+{
+    struct fm_op op = make(o, IRP_MJ_FILE_SYSTEM_CONTROL, how);
+
+    op.iopb.Parameters.FileSystemControl.Common.FsControlCode = code;
+    return go(&op, below, ctx);
+}
+
+NTSTATUS fm_flush(PFILE_OBJECT o, fm_below below, void *ctx, const struct fm_how *how)
+{
+    struct fm_op op = make(o, IRP_MJ_FLUSH_BUFFERS, how);
+
+    return go(&op, below, ctx);
+}
+
+NTSTATUS fm_lock(PFILE_OBJECT o)
+{
+    struct fm_op op = make(o, IRP_MJ_LOCK_CONTROL, FM_PLAIN);
+
+    return go(&op, NULL, NULL);
+}
+
+/* The memory manager holds the file: nobody may wait for a program now. */
+NTSTATUS fm_section(PFILE_OBJECT o, FS_FILTER_SECTION_SYNC_TYPE type, ULONG protection)
+{
+    static const struct fm_how fast = { .fast = TRUE };
+    struct fm_op op = make(o, IRP_MJ_ACQUIRE_FOR_SECTION_SYNCHRONIZATION, &fast);
+    struct fm_thread *const t = fm_me(), before = *t;
+    NTSTATUS s;
+
+    op.iopb.Parameters.AcquireForSectionSynchronization.SyncType = type;
+    op.iopb.Parameters.AcquireForSectionSynchronization.PageProtection = protection;
+    t->paging = TRUE;
+    s = go(&op, NULL, NULL);
+    *t = before;
+    return s;
+}
+
+NTSTATUS fm_pages(PFILE_OBJECT o)
+{
+    static const struct fm_how fast = { .fast = TRUE };
+    struct fm_op op = make(o, IRP_MJ_PREPARE_MDL_WRITE, &fast);
+
+    return go(&op, NULL, NULL);
+}
+
+/* ---- Life ------------------------------------------------------------------------------------ */
+
+static void look(unsigned n, const char *what)
+{
+    if (n > 0)
+        fm_fault("something is left", what);
+}
+
+void fm_begin(void)
+{
+    fm_kernel_begin();
+    fm_forgive(false);
+    fm.starve_skip = fm.starve_fail = 0;
+    fm.percent = 100;
+    *fm_me() = (struct fm_thread){ 0 };
+}
+
+void fm_end(void)
+{
+    fm_settle();
+    look(fm.objects, "file objects");
+    fm.objects = 0;
+}
+
+NTSTATUS fm_load(bool mounted)
+{
+    struct fm_thread *const t = fm_me(), before = *t;
+    NTSTATUS s;
+
+    t->process = FM_SYSTEM;
+    mounted_later = mounted;
+    s = DriverEntry(NULL, NULL);
+    if (NT_SUCCESS(s) && mounted)
+        fm_attach(true);
+    *t = before;
+    return s;
+}
+
+NTSTATUS FLTAPI FltObjectReference(PVOID o)
+{
+    NTSTATUS s = STATUS_SUCCESS;
+
+    fm_at_most(DISPATCH_LEVEL, "FltObjectReference");
+    if (o != &fm.instance)
+        fm_fault("not in this driver", "FltObjectReference");
+    fm_lock_it();
+    if (fm.instance.deleting || !fm.instance.attached)
+        s = STATUS_FLT_DELETING_OBJECT;
+    else
+        fm.instance.users++;
+    fm_unlock_it();
+    return s;
+}
+
+VOID FLTAPI FltObjectDereference(PVOID o)
+{
+    fm_at_most(DISPATCH_LEVEL, "FltObjectDereference");
+    if (o != &fm.instance)
+        fm_fault("not in this driver", "FltObjectDereference");
+    fm_lock_it();
+    fm.instance.users--;
+    fm_unlock_it();
+}
+
+VOID FLTAPI FltUnregisterFilter(PFLT_FILTER f)
+{
+    fm_lock_it();
+    f->deleting = true;
+    fm_unlock_it();
+    fm_detach();
+    fm_lock_it();
+    fm_wait_zero(&f->users, "work items of the filter");
+    fm_wait_zero(&fm.contexts, "contexts");
+    f->r = NULL;
+    f->started = false;
+    fm_unlock_it();
+}
+
+void fm_unload(void)
+{
+    struct fm_thread *const t = fm_me(), before = *t;
+
+    t->process = FM_SYSTEM;
+    if (!NT_SUCCESS(fm.filter.r->FilterUnloadCallback(FLTFL_FILTER_UNLOAD_MANDATORY)))
+        fm_fault("it wants to stay", "FilterUnloadCallback");
+    *t = before;
+    if (fm.filter.r) {
+        fm_fault("the filter is still registered", "FilterUnloadCallback");
+        fm.filter.r = NULL;
+    }
+    fm_settle();
+    look(fm.port != NULL, "the port");
+    look(fm.contexts, "contexts");
+    look(fm.names, "names of files");
+    look(fm.blocks, "memory");
+    look(fm.items, "work items");
+    fm.contexts = fm.names = fm.blocks = fm.items = 0;
+}

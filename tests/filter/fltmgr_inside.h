@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * fltmgr_inside.h - what the files of the emulated Filter Manager share.
+ *
+ *   fltmgr.c         the filter, its instance, its operations
+ *   fltmgr_files.c   contexts, names, and what the file system is asked
+ *   fltmgr_port.c    the communication port
+ *   fltmgr_kernel.c  threads, locks, memory, work items
+ */
+#ifndef CACHEMAX_TEST_FLTMGR_INSIDE_H
+#define CACHEMAX_TEST_FLTMGR_INSIDE_H
+
+#include "fltmgr.h"
+#include "os.h"
+
+struct _FLT_FILTER {
+    const FLT_REGISTRATION *r;
+    bool started, deleting;
+    unsigned users; /* rundown references */
+};
+struct _FLT_INSTANCE {
+    bool attached, deleting;
+    unsigned users;
+};
+
+/* fm.lock: all of it. */
+struct fm {
+    os_mutex lock;
+    os_cond changed; /* anything */
+    struct _FLT_FILTER filter;
+    struct _FLT_INSTANCE instance;
+    struct fm_file *files; /* that have a context */
+    struct fm_op *pending; /* operations below the filter */
+    unsigned objects, names, contexts, blocks, items;
+    unsigned calls; /* of the port's callbacks, on their way */
+    unsigned starve_skip, starve_fail;
+    unsigned faults;
+    bool quiet, held;
+    PFLT_PORT port;
+    unsigned percent;
+};
+extern struct fm fm;
+
+void fm_lock_it(void);
+void fm_unlock_it(void);
+/* Notes a fault, with the lock not held. */
+void fm_fault(const char *what, const char *where);
+/* A call that is allowed up to this IRQL. */
+void fm_at_most(KIRQL irql, const char *call);
+/* Notes a fault if this thread may not wait for a program. */
+void fm_may_wait(const char *call);
+/* Is there memory for another allocation? */
+bool fm_has_memory(void);
+
+void fm_kernel_begin(void);
+/* Locked. Waits until *n is 0, and notes a fault if that takes too long. */
+void fm_wait_zero(const unsigned *n, const char *what);
+
+/* A job of the emulation itself, in a work item's thread. */
+void fm_do_later(void (*run)(void *arg), void *arg);
+
+/* An object with references, for ObfReferenceObject(): a file object. */
+struct fm_object {
+    FILE_OBJECT o;        /* first */
+    struct fm_file *file; /* NULL: the volume */
+    unsigned refs;
+    _Atomic bool cleaned;
+    void *transaction;
+};
+struct fm_object *fm_object(PFILE_OBJECT o);
+/* The last file object of the file is gone: its context goes, too. Locked; unlocks meanwhile. */
+void fm_drop_context(struct fm_file *f);
+/* The context of each file. Locked; unlocks meanwhile. */
+void fm_drop_contexts(void);
+
+#endif

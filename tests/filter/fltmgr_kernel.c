@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * fltmgr_kernel.c - what the driver uses of the kernel, emulated (fltmgr.h): threads and their
+ * IRQL, locks, memory, work items, clocks, text.
+ *
+ * Owns: the state of each thread, the threads that run work items, and their queue.
+ *
+ * Who: the driver's shell, as the kernel; the other files of the emulation.
+ */
+#include "fltmgr_inside.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WORKERS 4u
+#define POOL_MAGIC UINT64_C(0x6c6f6f7066696c74)
+#define PATIENCE_MS 20000u
+
+struct fm fm;
+
+/* ---- Faults ---------------------------------------------------------------------------------- */
+
+void fm_lock_it(void)
+{
+    os_lock(&fm.lock);
+}
+
+void fm_unlock_it(void)
+{
+    os_unlock(&fm.lock);
+}
+
+void fm_fault(const char *what, const char *where)
+{
+    fm_lock_it();
+    if (!fm.quiet && fm.faults < 20)
+        printf("fltmgr: %s: %s\n", where, what);
+    fm.faults++;
+    fm_unlock_it();
+}
+
+unsigned fm_faults(void)
+{
+    unsigned n;
+
+    fm_lock_it();
+    n = fm.faults;
+    fm_unlock_it();
+    return n;
+}
+
+void fm_forgive(bool quiet)
+{
+    fm_lock_it();
+    fm.faults = 0;
+    fm.quiet = quiet;
+    fm_unlock_it();
+}
+
+void fm_wait_zero(const unsigned *n, const char *what)
+{
+    unsigned ms = 0;
+
+    for (; *n > 0 && ms < PATIENCE_MS; ms++) {
+        fm_unlock_it();
+        os_sleep_ms(1);
+        fm_lock_it();
+    }
+    if (*n == 0)
+        return;
+    fm_unlock_it();
+    fm_fault("they are not given back", what);
+    fm_lock_it();
+}
+
+/* ---- Threads --------------------------------------------------------------------------------- */
+
+struct fm_thread *fm_me(void)
+{
+    static _Thread_local struct fm_thread me;
+
+    if (!me.process)
+        me.process = FM_PROGRAM;
+    return &me;
+}
+
+void fm_at_most(KIRQL irql, const char *call)
+{
+    if (fm_me()->irql > irql)
+        fm_fault("the IRQL is too high", call);
+}
+
+void fm_may_wait(const char *call)
+{
+    const struct fm_thread *const t = fm_me();
+
+    fm_at_most(PASSIVE_LEVEL, call);
+    if (t->locks > 0)
+        fm_fault("a lock is held", call);
+    if (t->paging)
+        fm_fault("in a callback for paging I/O", call);
+    if (t->top)
+        fm_fault("inside another operation of the file system", call);
+    if (t->apcs_disabled)
+        fm_fault("with APCs off", call);
+    if (t->connecting)
+        fm_fault("the service waits to be connected", call);
+    if (t->process == FM_SERVICE)
+        fm_fault("the service would wait for itself", call);
+}
+
+KIRQL NTAPI KeGetCurrentIrql(void)
+{
+    return fm_me()->irql;
+}
+
+BOOLEAN NTAPI KeAreAllApcsDisabled(void)
+{
+    return fm_me()->apcs_disabled || fm_me()->irql >= APC_LEVEL;
+}
+
+PIRP NTAPI IoGetTopLevelIrp(void)
+{
+    return fm_me()->top;
+}
+
+HANDLE NTAPI PsGetCurrentProcessId(void)
+{
+    return fm_me()->process;
+}
+
+/* ---- Locks ----------------------------------------------------------------------------------- */
+
+struct mutex {
+    os_mutex lock;
+    _Atomic(struct fm_thread *) owner;
+    KIRQL before;
+};
+_Static_assert(sizeof(struct mutex) <= sizeof(FAST_MUTEX), "room");
+
+VOID NTAPI ExInitializeFastMutex(PFAST_MUTEX m)
+{
+    struct mutex *const x = (struct mutex *)m;
+
+    memset(m, 0, sizeof(*m));
+    os_mutex_begin(&x->lock);
+}
+
+VOID NTAPI ExAcquireFastMutex(PFAST_MUTEX m)
+{
+    struct mutex *const x = (struct mutex *)m;
+    struct fm_thread *const t = fm_me();
+
+    fm_at_most(APC_LEVEL, "ExAcquireFastMutex");
+    if (x->owner == t) {
+        fm_fault("a thread waits for itself", "ExAcquireFastMutex");
+        abort();
+    }
+    os_lock(&x->lock);
+    x->owner = t;
+    x->before = t->irql;
+    t->irql = APC_LEVEL;
+    t->locks++;
+}
+
+VOID NTAPI ExReleaseFastMutex(PFAST_MUTEX m)
+{
+    struct mutex *const x = (struct mutex *)m;
+    struct fm_thread *const t = fm_me();
+
+    if (x->owner != t)
+        fm_fault("it is another thread's", "ExReleaseFastMutex");
+    x->owner = NULL;
+    t->irql = x->before;
+    t->locks--;
+    os_unlock(&x->lock);
+}
+
+struct rundown {
+    unsigned users;
+    bool down, over;
+};
+
+VOID NTAPI ExInitializeRundownProtection(PEX_RUNDOWN_REF r)
+{
+    memset(r, 0, sizeof(*r));
+}
+
+VOID NTAPI ExReInitializeRundownProtection(PEX_RUNDOWN_REF r)
+{
+    if (!((struct rundown *)r)->over)
+        fm_fault("it has not run down", "ExReInitializeRundownProtection");
+    memset(r, 0, sizeof(*r));
+}
+
+BOOLEAN NTAPI ExAcquireRundownProtection(PEX_RUNDOWN_REF r)
+{
+    struct rundown *const x = (struct rundown *)r;
+    BOOLEAN got;
+
+    fm_lock_it();
+    got = !x->down;
+    x->users += got;
+    fm_unlock_it();
+    return got;
+}
+
+VOID NTAPI ExReleaseRundownProtection(PEX_RUNDOWN_REF r)
+{
+    fm_lock_it();
+    ((struct rundown *)r)->users--;
+    fm_unlock_it();
+}
+
+VOID NTAPI ExWaitForRundownProtectionRelease(PEX_RUNDOWN_REF r)
+{
+    struct rundown *const x = (struct rundown *)r;
+
+    fm_at_most(APC_LEVEL, "ExWaitForRundownProtectionRelease");
+    fm_lock_it();
+    x->down = true;
+    fm_wait_zero(&x->users, "ExWaitForRundownProtectionRelease");
+    x->over = true;
+    fm_unlock_it();
+}
+
+/* ---- Memory ---------------------------------------------------------------------------------- */
+
+struct block {
+    uint64_t magic;
+    SIZE_T bytes;
+    ULONG tag;
+    uint64_t room;
+};
+
+bool fm_has_memory(void)
+{
+    bool has = true;
+
+    fm_lock_it();
+    if (fm.starve_skip > 0)
+        fm.starve_skip--;
+    else if (fm.starve_fail > 0) {
+        fm.starve_fail--;
+        has = false;
+    }
+    fm_unlock_it();
+    return has;
+}
+
+void fm_starve(unsigned skip, unsigned fail)
+{
+    fm_lock_it();
+    fm.starve_skip = skip;
+    fm.starve_fail = fail;
+    fm_unlock_it();
+}
+
+/* The memory has no zeros. */
+PVOID NTAPI ExAllocatePoolWithTag(POOL_TYPE type, SIZE_T bytes, ULONG tag)
+{
+    struct block *b;
+
+    fm_at_most(DISPATCH_LEVEL, "ExAllocatePoolWithTag");
+    if (type != NonPagedPoolNx || bytes == 0 || tag == 0)
+        fm_fault("wrong parameters", "ExAllocatePoolWithTag");
+    b = fm_has_memory() ? malloc(sizeof(*b) + bytes) : NULL;
+    if (!b)
+        return NULL;
+    *b = (struct block){ .magic = POOL_MAGIC, .bytes = bytes, .tag = tag };
+    memset(b + 1, 0xcd, bytes);
+    fm_lock_it();
+    fm.blocks++;
+    fm_unlock_it();
+    return b + 1;
+}
+
+VOID NTAPI ExFreePoolWithTag(PVOID at, ULONG tag)
+{
+    struct block *const b = (struct block *)at - 1;
+
+    fm_at_most(DISPATCH_LEVEL, "ExFreePoolWithTag");
+    if (b->magic != POOL_MAGIC || b->tag != tag) {
+        fm_fault("it is no memory of this tag", "ExFreePoolWithTag");
+        return;
+    }
+    memset(b + 1, 0xdd, b->bytes);
+    b->magic = 0;
+    fm_lock_it();
+    fm.blocks--;
+    fm_unlock_it();
+    free(b);
+}
+
+/* ---- Work items ------------------------------------------------------------------------------ */
+
+struct _FLT_GENERIC_WORKITEM {
+    PFLT_GENERIC_WORKITEM next;
+    PFLT_GENERIC_WORKITEM_ROUTINE run;
+    void (*inside)(void *arg); /* instead of `run` */
+    PVOID context;
+    bool queued;
+};
+static PFLT_GENERIC_WORKITEM first, *last = &first; /* fm.lock */
+static unsigned busy;                               /* fm.lock: items queued or running */
+static bool workers_run;
+
+PFLT_GENERIC_WORKITEM FLTAPI FltAllocateGenericWorkItem(void)
+{
+    PFLT_GENERIC_WORKITEM w;
+
+    fm_at_most(DISPATCH_LEVEL, "FltAllocateGenericWorkItem");
+    w = fm_has_memory() ? calloc(1, sizeof(*w)) : NULL;
+    if (w) {
+        fm_lock_it();
+        fm.items++;
+        fm_unlock_it();
+    }
+    return w;
+}
+
+VOID FLTAPI FltFreeGenericWorkItem(PFLT_GENERIC_WORKITEM w)
+{
+    fm_at_most(DISPATCH_LEVEL, "FltFreeGenericWorkItem");
+    if (w->queued)
+        fm_fault("it is queued", "FltFreeGenericWorkItem");
+    fm_lock_it();
+    fm.items--;
+    fm_unlock_it();
+    free(w);
+}
+
+/* Locked. */
+static void put(PFLT_GENERIC_WORKITEM w)
+{
+    w->queued = true;
+    w->next = NULL;
+    *last = w;
+    last = &w->next;
+    busy++;
+    os_cond_wake_all(&fm.changed);
+}
+
+NTSTATUS FLTAPI FltQueueGenericWorkItem(PFLT_GENERIC_WORKITEM w, PVOID object,
+                                        PFLT_GENERIC_WORKITEM_ROUTINE run, WORK_QUEUE_TYPE q,
+                                        PVOID context)
+{
+    NTSTATUS s = STATUS_SUCCESS;
+
+    fm_at_most(DISPATCH_LEVEL, "FltQueueGenericWorkItem");
+    if (object != &fm.filter || q != DelayedWorkQueue)
+        fm_fault("wrong parameters", "FltQueueGenericWorkItem");
+    if (w->queued)
+        fm_fault("it is queued", "FltQueueGenericWorkItem");
+    fm_lock_it();
+    if (fm.filter.deleting) {
+        s = STATUS_FLT_DELETING_OBJECT;
+    } else {
+        fm.filter.users++;
+        w->run = run;
+        w->context = context;
+        put(w);
+    }
+    fm_unlock_it();
+    return s;
+}
+
+void fm_do_later(void (*run)(void *arg), void *arg)
+{
+    PFLT_GENERIC_WORKITEM w = calloc(1, sizeof(*w));
+
+    if (!w)
+        abort();
+    w->inside = run;
+    w->context = arg;
+    fm_lock_it();
+    put(w);
+    fm_unlock_it();
+}
+
+/* Locked. The item is its routine's from the call on. */
+static void run_item(PFLT_GENERIC_WORKITEM w)
+{
+    void (*const inside)(void *) = w->inside;
+
+    w->queued = false;
+    fm_unlock_it();
+    *fm_me() = (struct fm_thread){ .process = FM_SYSTEM };
+    if (inside) {
+        inside(w->context);
+        free(w);
+    } else {
+        w->run(w, &fm.filter, w->context);
+        if (fm_me()->irql != PASSIVE_LEVEL || fm_me()->locks > 0)
+            fm_fault("a work item has left a lock or an IRQL", "FltQueueGenericWorkItem");
+    }
+    fm_lock_it();
+    if (!inside)
+        fm.filter.users--;
+    busy--;
+}
+
+static void work(void *arg)
+{
+    (void)arg;
+    fm_lock_it();
+    for (;;) {
+        PFLT_GENERIC_WORKITEM w = first;
+
+        if (!w || fm.held) {
+            os_cond_wait(&fm.changed, &fm.lock);
+            continue;
+        }
+        first = w->next;
+        if (!first)
+            last = &first;
+        run_item(w);
+        os_cond_wake_all(&fm.changed);
+    }
+}
+
+void fm_hold(bool held)
+{
+    fm_lock_it();
+    fm.held = held;
+    os_cond_wake_all(&fm.changed);
+    fm_unlock_it();
+}
+
+void fm_settle(void)
+{
+    fm_lock_it();
+    fm_wait_zero(&busy, "work items");
+    fm_unlock_it();
+}
+
+void fm_kernel_begin(void)
+{
+    if (!workers_run) {
+        os_mutex_begin(&fm.lock);
+        os_cond_begin(&fm.changed);
+        for (unsigned i = 0; i < WORKERS; i++)
+            if (!os_thread_begin_alone(work, NULL))
+                abort();
+    }
+    workers_run = true;
+}
+
+/* ---- Clocks, text, the rest ------------------------------------------------------------------ */
+
+LARGE_INTEGER NTAPI KeQueryPerformanceCounter(PLARGE_INTEGER frequency)
+{
+    frequency->QuadPart = 1000000000;
+    return (LARGE_INTEGER){ .QuadPart = (LONGLONG)os_now_ns() };
+}
+
+VOID NTAPI KeQuerySystemTimePrecise(PLARGE_INTEGER now)
+{
+    now->QuadPart = (LONGLONG)(os_wall_ns() / 100) + INT64_C(116444736000000000);
+}
+
+/* Letters below 0x800 are enough here; all others count as no Unicode. */
+NTSTATUS NTAPI RtlUnicodeToUTF8N(CHAR *to, ULONG room, PULONG n, const WCHAR *from, ULONG bytes)
+{
+    ULONG out = 0;
+
+    fm_at_most(PASSIVE_LEVEL, "RtlUnicodeToUTF8N");
+    for (ULONG i = 0; i < bytes / sizeof(WCHAR); i++) {
+        const WCHAR c = from[i];
+
+        if (out + 2 > room)
+            return (NTSTATUS)0xC0000023; /* STATUS_BUFFER_TOO_SMALL */
+        if (c >= 0x800)
+            return (NTSTATUS)0xC000000D;
+        if (c >= 0x80)
+            to[out++] = (CHAR)(0xc0 | c >> 6);
+        to[out++] = (CHAR)(c >= 0x80 ? (0x80 | (c & 0x3f)) : c);
+    }
+    *n = out;
+    return STATUS_SUCCESS;
+}

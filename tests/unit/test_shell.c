@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_shell.c - the shell of the driver for Windows: each of its callbacks, on an emulated Filter
+ * Manager (tests/filter/fltmgr.h), with a service that the test makes up. test_shell_changes.c has
+ * what changes a file.
+ */
+#include "shell_common.h"
+
+#include "driver_rules.h"
+
+/* ---- Life ------------------------------------------------------------------------------------ */
+
+static void test_loads(void)
+{
+    fm_begin();
+    unsigned failed = 0;
+    for (unsigned skip = 0; skip < 20; skip++) {
+        CASE("allocation %u fails", skip);
+        fm_starve(skip, 1);
+        if (NT_SUCCESS(fm_load(true))) {
+            fm_starve(0, 0);
+            fm_unload();
+        } else {
+            failed++;
+        }
+        fm_end();
+        CHECK_EQ(fm_faults(), 0);
+    }
+    CHECK(failed > 3);
+    begin_without_service();
+    CHECK_EQ(fm_would_attach(FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_NTFS), STATUS_SUCCESS);
+    CHECK_EQ(fm_would_attach(FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_REFS), STATUS_SUCCESS);
+    CHECK_EQ(fm_would_attach(FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_FAT),
+             STATUS_FLT_DO_NOT_ATTACH);
+    CHECK_EQ(fm_would_attach(0x14, FLT_FSTYPE_NTFS), STATUS_FLT_DO_NOT_ATTACH); /* a network */
+    end();
+}
+
+/* A volume that was in use before: all is forgotten. */
+static void test_late(void)
+{
+    begin_without_service();
+    fm_unload();
+    CHECK_EQ(fm_load(false), STATUS_SUCCESS);
+    connect_service();
+    CHECK_EQ(times(0, CMP_FORGET_ALL), 1);
+    end();
+    begin();
+    CHECK_EQ(times(0, CMP_FORGET_ALL), 0);
+    end();
+}
+
+static void test_connects(void)
+{
+    static const struct {
+        const char *rules;
+        size_t bytes;
+    } bad[] = {
+        { NULL, 0 },
+        { "folder=x", 8 }, /* does not end */
+        { "folder=\\Device\\H\0", 18 },
+        { "what=\\Device\\H", 15 },
+        { "pool=", 6 },
+    };
+    begin_without_service();
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        CASE("i %u", i);
+        CHECK_EQ(connect_with(bad[i].rules, bad[i].bytes), STATUS_INVALID_PARAMETER);
+    }
+    connect_service();
+    CHECK_EQ(times(0, CMP_HELLO), 1);
+    struct fm_connection *const one = connection;
+    CHECK_EQ(connect_with(RULES, sizeof(RULES)), STATUS_CONNECTION_COUNT_LIMIT);
+    connection = one;
+    end_service();
+    connect_service();
+    CHECK_EQ(times(0, CMP_HELLO), 2);
+    end();
+}
+
+static bool name_of(const char *path, char to[DRIVER_NAME_MAX])
+{
+    if (path[0] == 'Q')
+        return false;
+    snprintf(to, DRIVER_NAME_MAX, "%s%s", path[0] == 'P' ? "\\Device\\HarddiskVolume5" : DEVICE,
+             path + 2);
+    return true;
+}
+
+/* The driver takes the rules that the service writes. */
+static void test_rules_of_the_service(void)
+{
+    static char text[DRIVER_RULES_MAX];
+    struct folders f = { .folder = { "C:\\other", "Q:\\data", "C:\\data" }, .count = 3 };
+    const char *left_out;
+    char why[256];
+    f.exclude[f.excludes++] = "*.tmp";
+    const uint32_t n = driver_rules(&f, "P:\\a\\pool", name_of, text, &left_out, why);
+    CHECK(n > 0 && left_out == f.folder[1]);
+    begin_without_service();
+    CHECK_EQ(connect_with(text, n), STATUS_SUCCESS);
+    fm_settle();
+    PFILE_OBJECT o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(warm(o));
+    fm_close(o);
+    fm_settle();
+    file.f.name = u"\\Device\\HarddiskVolume5\\data\\file";
+    o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(!warm(o));
+    fm_close(o);
+    end();
+    CHECK_EQ(driver_rules(&f, "Q:\\pool", name_of, text, &left_out, why), 0);
+    CHECK(strstr(why, "Q:\\pool: the system does not say") != NULL);
+    static char long_name[DRIVER_NAME_MAX];
+    memset(long_name, 'x', DRIVER_NAME_MAX - 40);
+    for (f.count = 0; f.count < 9; f.count++)
+        f.folder[f.count] = long_name;
+    CHECK_EQ(driver_rules(&f, "P:\\pool", name_of, text, &left_out, why), 0);
+}
+
+/* A service that cannot be greeted for want of memory is refused, and may come again. */
+static void test_connects_without_memory(void)
+{
+    begin_without_service();
+    unsigned refused = 0;
+    for (unsigned skip = 0; skip < 4; skip++) {
+        CASE("allocation %u fails", skip);
+        fm_starve(skip, 1);
+        if (NT_SUCCESS(connect_with(RULES, sizeof(RULES)))) {
+            fm_settle();
+            end_service();
+        } else {
+            refused++;
+        }
+    }
+    CHECK(refused > 0);
+    fm_starve(0, 0);
+    connect_service();
+    end();
+}
+
+/* ---- Reads ----------------------------------------------------------------------------------- */
+
+static void test_reads(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(!hits(o));
+    CHECK_EQ(times(0, CMP_FILL), 1);
+    CHECK(hits(o));
+    CHECK_EQ(o->CurrentByteOffset.QuadPart, 2 * BLOCK);
+    CHECK_EQ(times(0, CMP_OPEN), 1);
+    CHECK_EQ(read_how(o, BLOCK + 5, 100, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(by_driver && got == 100 && buf[99] == 'b' && buf[100] == 0);
+    CHECK_EQ(o->CurrentByteOffset.QuadPart, BLOCK + 105);
+    CHECK_EQ(read_how(o, BLOCK, BLOCK, &(const struct fm_how){ .mdl = TRUE }), STATUS_SUCCESS);
+    CHECK(by_driver && buf[0] == 'b');
+    CHECK_EQ(read_how(o, BLOCK, BLOCK, &(const struct fm_how){ .fast = TRUE }), STATUS_SUCCESS);
+    CHECK(by_driver && buf[0] == 'b');
+    CHECK_EQ(read_how(o, 3 * BLOCK, BLOCK, &(const struct fm_how){ .dispatch = TRUE }),
+             STATUS_SUCCESS);
+    fm_settle();
+    CHECK_EQ(read_how(o, 3 * BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(by_driver && buf[0] == 'd');
+    CHECK_EQ(read_how(o, BLOCKS * BLOCK, BLOCK, FM_PLAIN), STATUS_END_OF_FILE);
+    CHECK(by_driver && got == 0);
+    fm_close(o);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_CLOSE), 1); /* nobody uses it */
+    end();
+}
+
+/* None of these is asked for. */
+static void test_reads_that_pass(void)
+{
+    const struct {
+        struct fm_thread t;
+        const struct fm_how *how;
+        int64_t off;
+        ULONG n;
+    } c[] = {
+        { { 0 }, &paging, BLOCK, BLOCK },
+        { { 0 }, &sync_paging, BLOCK, BLOCK },
+        { { 0 }, &transacted, BLOCK, BLOCK },
+        { { 0 }, &mdl_read, BLOCK, BLOCK },
+        { { .process = FM_SERVICE }, FM_PLAIN, BLOCK, BLOCK },
+        { { .irql = APC_LEVEL }, FM_PLAIN, BLOCK, BLOCK },
+        { { .apcs_disabled = TRUE }, FM_PLAIN, BLOCK, BLOCK },
+        { { .top = (PIRP)1 }, FM_PLAIN, BLOCK, BLOCK },
+        { { 0 }, FM_PLAIN, -2, BLOCK },
+        { { 0 }, FM_PLAIN, BLOCK, 0 },
+    };
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    for (unsigned i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+        CASE("i %u", i);
+        const unsigned from = service.n;
+        o->CurrentByteOffset.QuadPart = BLOCK;
+        *fm_me() = c[i].t;
+        CHECK_EQ(read_how(o, c[i].off, c[i].n, c[i].how), STATUS_SUCCESS);
+        *fm_me() = (struct fm_thread){ 0 };
+        CHECK(!by_driver && got == c[i].n);
+        fm_settle();
+        CHECK_EQ(service.n, from);
+    }
+    CHECK(hits(o));
+    fm_close(o);
+    end();
+}
+
+/* A handle without the system's cache: whole blocks. */
+static void test_non_cached(void)
+{
+    begin();
+    PFILE_OBJECT const o =
+        fm_open_how(&file.f, false, FILE_OPENED, FO_NO_INTERMEDIATE_BUFFERING, FM_PLAIN);
+    CHECK(warm(o));
+    CHECK_EQ(read_how(o, BLOCK + 512, 512, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(!by_driver);
+    fm_close(o);
+    end();
+}
+
+/* A file whose last block is not whole. */
+static void test_tail(void)
+{
+    begin();
+    file.size = BLOCK + 100;
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(got, 100);
+    fm_settle();
+    struct cmp_fill m;
+    memcpy(&m, body_of(CMP_FILL), sizeof(m));
+    CHECK_EQ(m.flags, CMP_FILL_EOF);
+    fm_close(o);
+    end();
+}
+
+/* Small files are read and closed at once, and a handle that is closed reads no more. So their
+ * blocks are sent before the reader goes on. Where that may not wait they stay cold. */
+static void test_closed_at_once(void)
+{
+    static const struct fm_how *const how[] = { &at_dispatch, FM_PLAIN, FM_PLAIN };
+    begin();
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        fm_hold(true);
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK_EQ(read_how(o, BLOCK, BLOCK, how[i]), STATUS_SUCCESS);
+        CHECK_EQ(buf[0], 'b');
+        CHECK_EQ(by_driver, i == 2);
+        fm_close(o);
+        fm_hold(false);
+        fm_settle();
+    }
+    end();
+}
+
+/* ---- Streams --------------------------------------------------------------------------------- */
+
+static void test_streams(void)
+{
+#define V u"\\Device\\HarddiskVolume3"
+    static const struct {
+        const WCHAR *name;
+        ULONG attributes;
+        bool paging, cached;
+    } c[] = {
+        { V u"\\data\\x", 0, false, true },
+        { V u"\\DATA\\sub\\x", 0, false, true },
+        { V u"\\data\\x", FILE_ATTRIBUTE_DIRECTORY, false, false },
+        { V u"\\data\\x", FILE_ATTRIBUTE_ENCRYPTED, false, false },
+        { V u"\\data\\x", FILE_ATTRIBUTE_OFFLINE, false, false },
+        { V u"\\data\\x", FILE_ATTRIBUTE_RECALL_ON_OPEN, false, false },
+        { V u"\\data\\x", FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS, false, false },
+        { V u"\\data\\x", 0, true, false },
+        { V u"\\data\\x:alternate", 0, false, false },
+        { V u"\\data\\x.tmp", 0, false, false },
+        { V u"\\other\\x", 0, false, false },
+        { V u"\\data\\ntuser.dat", 0, false, false },
+        { u"\\Device\\HarddiskVolume5\\data\\x", 0, false, false },
+        { V u"\\data\\\xd800", 0, false, false }, /* no Unicode */
+        { V u"\\data\\\u00e4", 0, false, true },
+    };
+    for (unsigned i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+        CASE("i %u", i);
+        begin();
+        file.f.name = c[i].name;
+        file.f.attributes = c[i].attributes;
+        file.f.paging = c[i].paging;
+        PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+        CHECK_EQ(warm(o), c[i].cached);
+        const unsigned from = service.n;
+        (void)fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN);
+        CHECK_EQ(times(from, CMP_WRITE_BEGIN), c[i].cached);
+        CHECK(!hits(o));
+        fm_close(o);
+        end();
+    }
+}
+
+/* A file that the file system has no contexts for is not cached, and works. */
+static void test_no_contexts(void)
+{
+    begin();
+    file.f.no_contexts = TRUE;
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(!warm(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(fm_section(o, SyncTypeCreateSection, PAGE_READWRITE), STATUS_SUCCESS);
+    fm_close(o);
+    end();
+}
+
+/* Another service brings other rules. */
+static void test_other_rules(void)
+{
+    static const char other[] = "folder=" DEVICE "\\elsewhere\0pool=\\Device\\HarddiskVolume5";
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    end_service();
+    CHECK_EQ(connect_with(other, sizeof(other)), STATUS_SUCCESS);
+    fm_settle();
+    CHECK(!warm(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    end_service();
+    connect_service();
+    CHECK(!hits(o)); /* it is not what was there before the write */
+    CHECK(warm(o));
+    fm_close(o);
+    end();
+}
+
+/* ---- A service that comes and goes ----------------------------------------------------------- */
+
+/* What was written without a service is forgotten when one comes. */
+static void test_without_service(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    end_service();
+    CHECK(!hits(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    connect_service();
+    CHECK_EQ(times(0, CMP_FORGET), 1);
+    CHECK(!hits(o));
+    CHECK(hits(o));
+    fm_close(o);
+    end();
+}
+
+/* The system has started, and the driver sees each volume from its mount on. What is written before
+ * the first service comes is forgotten then, as the writer has not closed it yet: its times are the
+ * old ones. */
+static void test_before_the_first_service(void)
+{
+    begin();
+    PFILE_OBJECT o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    fm_close(o);
+    end_service();
+    fm_unload();
+    CHECK_EQ(fm_load(true), STATUS_SUCCESS);
+    o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    const unsigned from = service.n;
+    CHECK(!hits(o));
+    connect_service();
+    CHECK_EQ(times(from, CMP_FORGET), 1);
+    CHECK_EQ(times(from, CMP_FORGET_ALL), 0);
+    CHECK(!hits(o));
+    CHECK(hits(o));
+    fm_close(o);
+    end();
+}
+
+/* Byte ranges that are locked when nobody asks for them are known later. */
+static void test_locked_before(void)
+{
+    begin_without_service();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    (void)fm_lock(o);
+    connect_service();
+    CHECK(!warm(o));
+    fm_close(o);
+    end();
+}
+
+/* A service whose rules are refused changes nothing of that. */
+static void test_refused_service(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    end_service();
+    connection = NULL;
+    CHECK_EQ(connect_with("what=x", 7), STATUS_INVALID_PARAMETER);
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    connect_service();
+    CHECK(!hits(o));
+    CHECK(warm(o));
+    fm_close(o);
+    end();
+}
+
+/* A reply that does not come closes the driver's end. The service closes its own later. */
+static void test_late_reply(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    os_lock(&service.lock);
+    service.silent = true;
+    os_unlock(&service.lock);
+    CHECK(!hits(o));
+    CHECK(fm_is_cut(connection));
+    CHECK(!hits(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    end_service();
+    connect_service();
+    CHECK(!hits(o));
+    CHECK(hits(o));
+    fm_close(o);
+    end();
+}
+
+static NTSTATUS change_and_lose(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    end_service();
+    connect_service();
+    return change(ctx, o, information);
+}
+
+/* The life ends in a bracket, and another one begins. */
+static void test_lost_bracket(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change_and_lose, NULL, FM_PLAIN), STATUS_SUCCESS);
+    fm_settle();
+    CHECK(!hits(o));
+    CHECK(hits(o));
+    fm_close(o);
+    end();
+}
+
+/* ---- The end of the filter ------------------------------------------------------------------- */
+
+static NTSTATUS detach(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o;
+    fm_detach();
+    *information = BLOCK;
+    return STATUS_SUCCESS;
+}
+
+/* The filter leaves the volume while an operation is on its way. */
+static void test_detaches(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, detach, NULL, FM_PLAIN), STATUS_SUCCESS);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_WRITE_END), 1);
+    CHECK(!hits(o));
+    fm_attach(false);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_FORGET_ALL), 1);
+    CHECK(warm(o));
+    fm_close(o);
+    end();
+}
+
+static ULONG detaching_read(struct fm_file *f, uint64_t off, ULONG n, void *to)
+{
+    f->read = read_file;
+    fm_detach();
+    return read_file(f, off, n, to);
+}
+
+static void test_detaches_in_a_read(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    file.f.read = detaching_read;
+    CHECK(!hits(o));
+    fm_close(o);
+    end();
+}
+
+static NTSTATUS unload(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o;
+    fm_unload();
+    *information = BLOCK;
+    return STATUS_SUCCESS;
+}
+
+/* The driver is unloaded while a write is on its way. */
+static void test_unloads(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, unload, NULL, FM_PLAIN), STATUS_SUCCESS);
+    cut(NULL);
+    fm_disconnect(connection);
+    fm_close(o);
+    fm_end();
+    CHECK_EQ(fm_faults(), 0);
+}
+
+/* ---- The emulation itself -------------------------------------------------------------------- */
+
+/* It notices what it says that it notices. */
+static void test_emulation(void)
+{
+    FAST_MUTEX m;
+    fm_begin();
+    fm_forgive(true);
+    struct fm_thread *const t = fm_me();
+    unsigned n = 0;
+    PFLT_PORT none = NULL;
+    t->irql = DISPATCH_LEVEL;
+    ExInitializeFastMutex(&m);
+    ExAcquireFastMutex(&m);
+    CHECK_EQ(fm_faults(), ++n);
+    CHECK_EQ(KeGetCurrentIrql(), APC_LEVEL);
+    ExReleaseFastMutex(&m);
+    CHECK_EQ(KeGetCurrentIrql(), DISPATCH_LEVEL);
+    static const struct fm_thread wrong[] = { { .irql = APC_LEVEL }, { .apcs_disabled = TRUE },
+                                              { .top = (PIRP)1 },    { .process = FM_SERVICE },
+                                              { .paging = TRUE },    { .connecting = TRUE },
+                                              { .locks = 1 } };
+    for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        CASE("i %u", i);
+        *t = wrong[i];
+        (void)FltSendMessage(NULL, &none, buf, 1, NULL, NULL, NULL);
+        CHECK_EQ(fm_faults(), ++n);
+    }
+    *t = (struct fm_thread){ 0 };
+    (void)FltSendMessage(NULL, &none, buf, 1, NULL, NULL, NULL);
+    CHECK_EQ(fm_faults(), n);
+    PVOID const p = ExAllocatePoolWithTag(NonPagedPoolNx, 10, 5);
+    ExFreePoolWithTag(p, 6);
+    CHECK_EQ(fm_faults(), ++n);
+    ExFreePoolWithTag(p, 5);
+    CHECK_EQ(fm_faults(), n);
+    fm_forgive(false);
+}
+
+static const struct harness_test tests[] = {
+    TEST(emulation),
+    TEST(loads),
+    TEST(late),
+    TEST(connects),
+    TEST(connects_without_memory),
+    TEST(rules_of_the_service),
+    TEST(reads),
+    TEST(reads_that_pass),
+    TEST(non_cached),
+    TEST(tail),
+    TEST(closed_at_once),
+    TEST(streams),
+    TEST(no_contexts),
+    TEST(other_rules),
+    TEST(without_service),
+    TEST(before_the_first_service),
+    TEST(locked_before),
+    TEST(refused_service),
+    TEST(late_reply),
+    TEST(lost_bracket),
+    TEST(detaches),
+    TEST(detaches_in_a_read),
+    TEST(unloads),
+    TEST_END,
+};
+
+static const struct harness_test *const tables[] = { tests, shell_changes_tests };
+
+int main(int argc, char **argv)
+{
+    return HARNESS_TABLES(tables, argc, argv);
+}

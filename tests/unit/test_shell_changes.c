@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_shell_changes.c - the callbacks of the driver's shell for what changes a file.
+ */
+#include "shell_common.h"
+
+/* ---- Changes --------------------------------------------------------------------------------- */
+
+static const struct fm_how fast = { .fast = TRUE };
+
+/* The bracket begins before the write and ends after it, however the write ends. */
+static void test_writes(void)
+{
+    static const struct fm_how *const how[] = { FM_PLAIN, &at_dispatch, &stuck, &fast };
+    static const NTSTATUS fails = STATUS_UNSUCCESSFUL;
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+        CHECK(warm(o));
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, how[i]), STATUS_SUCCESS);
+        CHECK(begun == 1 && ended == 0);
+        if (how[i] != &stuck)
+            CHECK_EQ(times(0, CMP_WRITE_END), 1); /* before the caller hears of it */
+        fm_settle();
+        CHECK_EQ(times(0, CMP_WRITE_END), 1);
+        struct cmp_range range;
+        memcpy(&range, body_of(CMP_WRITE_BEGIN), sizeof(range));
+        CHECK(range.offset == BLOCK && range.len == BLOCK);
+        CHECK(!hits(o));
+        CHECK(hits(o));
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, (void *)(uintptr_t)&fails, how[i]), fails);
+        fm_settle();
+        CHECK_EQ(times(0, CMP_WRITE_END), 2);
+        CHECK_EQ(fm_write(o, -1, BLOCK, change, NULL, how[i]), STATUS_SUCCESS); /* at the end */
+        fm_settle();
+        memcpy(&range, body_of(CMP_WRITE_BEGIN), sizeof(range));
+        CHECK(range.offset == 0 && range.len == UINT64_MAX);
+        fm_close(o);
+        end();
+    }
+}
+
+/* What may not wait is outside: the service is told by another thread, and the file passes. */
+static void test_writes_that_may_not_wait(void)
+{
+    static const struct fm_thread t[] = { { .irql = APC_LEVEL },
+                                          { .apcs_disabled = TRUE },
+                                          { .top = (PIRP)1 } };
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        CHECK(warm(o));
+        const unsigned from = service.n;
+        *fm_me() = t[i];
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        *fm_me() = (struct fm_thread){ 0 };
+        CHECK(!hits(o) || times(from, CMP_FORGET) > 0);
+        CHECK_EQ(times(from, CMP_WRITE_BEGIN), 0);
+    }
+    const unsigned from = service.n;
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, NULL, NULL, &paging), STATUS_SUCCESS);
+    CHECK_EQ(service.n, from);
+    fm_close(o);
+    end();
+}
+
+static void test_sizes(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_set(o, FileEndOfFileInformation, 4711, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(begun == 1 && ended == 0);
+    struct cmp_truncate m;
+    memcpy(&m, body_of(CMP_TRUNCATE_BEGIN), sizeof(m));
+    CHECK_EQ(m.size, 4711);
+    CHECK(!hits(o));
+    CHECK_EQ(fm_set(o, FileAllocationInformation, 1, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(fm_set(o, FileValidDataLengthInformation, 1, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(times(0, CMP_WRITE_BEGIN), 2);
+    CHECK_EQ(times(0, CMP_WRITE_END), 3);
+    CHECK_EQ(fm_set(o, FileBasicInformation, 1, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(fm_set(o, FileRenameInformation, 1, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(times(0, CMP_WRITE_BEGIN), 2);
+    fm_close(o);
+    end();
+}
+
+/* The lazy writer tells how far the file's data are on the disk. Nothing changes by that. */
+static void test_advances(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    fm_me()->top = (PIRP)1;
+    CHECK_EQ(fm_set(o, FileEndOfFileInformation, 5 * BLOCK, NULL, NULL,
+                    &(const struct fm_how){ .advance = TRUE }),
+             STATUS_SUCCESS);
+    fm_me()->top = NULL;
+    CHECK(hits(o));
+    fm_close(o);
+    end();
+}
+
+#define SET_ZERO_DATA CTL_CODE(9, 50, 0, 2)
+#define SET_ENCRYPTION CTL_CODE(9, 53, 3, 0)
+#define GET_COMPRESSION CTL_CODE(9, 15, 0, 0)
+
+static void test_controls(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_control(o, SET_ZERO_DATA, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(begun == 1 && ended == 0);
+    CHECK_EQ(times(0, CMP_WRITE_END), 1);
+    CHECK(!hits(o));
+    const unsigned from = service.n;
+    CHECK_EQ(fm_control(o, GET_COMPRESSION, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(fm_control(o, FSCTL_READ_FILE_USN_DATA, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(service.n, from);
+    fm_close(o);
+    end();
+}
+
+static NTSTATUS encrypt(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o, (void)information;
+    file.f.attributes |= FILE_ATTRIBUTE_ENCRYPTED;
+    return STATUS_SUCCESS;
+}
+
+/* A file that is encrypted while it is open is not cached any more. */
+static void test_encrypts(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_control(o, SET_ENCRYPTION, encrypt, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(!warm(o));
+    fm_close(o);
+    end();
+}
+
+static NTSTATUS change_volume(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    fm_settle();
+    (void)warm(ctx); /* what was there before the write */
+    return change(NULL, o, information);
+}
+
+/* A write to the volume may change any file. */
+static void test_volume(void)
+{
+    static const struct fm_how *const how[] = { FM_PLAIN, &at_dispatch, &stuck };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED), v = fm_open_volume();
+        CHECK(warm(o));
+        CHECK_EQ(fm_write(v, 0, BLOCK, change_volume, o, how[i]), STATUS_SUCCESS);
+        if (how[i] == &stuck)
+            fm_settle();
+        CHECK(!hits(o));
+        CHECK(warm(o));
+        fm_close(v);
+        fm_close(o);
+        end();
+    }
+}
+
+static void test_flushes(void)
+{
+    static const NTSTATUS fails = STATUS_UNSUCCESSFUL;
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    struct cmp_end m;
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        CHECK_EQ(fm_flush(o, change, i ? (void *)(uintptr_t)&fails : NULL, FM_PLAIN),
+                 i ? fails : STATUS_SUCCESS);
+        CHECK_EQ(times(0, CMP_SYNC_BEGIN), i + 1);
+        CHECK_EQ(times(0, CMP_SYNC_END), i + 1);
+        memcpy(&m, body_of(CMP_SYNC_END), sizeof(m));
+        CHECK(m.token == 77 && m.ok == !i);
+    }
+    fm_close(o);
+    end();
+}
+
+/* Flushes of less than all of the file, or without the disk's own cache: nothing is lasting. */
+static void test_flushes_of_parts(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    for (UCHAR minor = 1; minor < 5; minor++) {
+        CASE("minor %u", minor);
+        CHECK_EQ(fm_flush(o, change, NULL, &(const struct fm_how){ .minor = minor }),
+                 STATUS_SUCCESS);
+        CHECK_EQ(times(0, CMP_SYNC_BEGIN), 0);
+    }
+    fm_close(o);
+    end();
+}
+
+/* ---- What the cache cannot keep up with ------------------------------------------------------ */
+
+/* Stores through a section are not seen: the file passes until nobody uses it. */
+static void test_sections(void)
+{
+    begin();
+    PFILE_OBJECT o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_section(o, SyncTypeOther, PAGE_READWRITE), STATUS_SUCCESS);
+    CHECK_EQ(fm_section(o, SyncTypeCreateSection, 2 /* PAGE_READONLY */), STATUS_SUCCESS);
+    CHECK(hits(o));
+    CHECK_EQ(fm_section(o, SyncTypeCreateSection, PAGE_READWRITE), STATUS_SUCCESS);
+    memset(file.data + BLOCK, 'x', BLOCK);
+    CHECK(!hits(o) && !hits(o));
+    memset(file.data + BLOCK, 'y', BLOCK);
+    fm_close(o);
+    fm_settle();
+    o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(!hits(o));
+    CHECK(hits(o));
+    CHECK_EQ(fm_section(o, SyncTypeCreateSection, PAGE_READWRITE), STATUS_SUCCESS);
+    CHECK(hits(o)); /* a handle that may not write */
+    fm_close(o);
+    end();
+}
+
+/* A mapping that is older than the service. */
+static void test_mapped_before(void)
+{
+    begin();
+    file.f.mapped_before = TRUE;
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(!warm(o));
+    fm_close(o);
+    end();
+}
+
+static void test_pages(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    (void)fm_pages(o);
+    CHECK(!warm(o));
+    fm_close(o);
+    fm_settle();
+    PFILE_OBJECT const again = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(again));
+    (void)fm_write(again, BLOCK, BLOCK, change, NULL, &mdl_read);
+    CHECK(!warm(again));
+    fm_close(again);
+    end();
+}
+
+static void test_locks(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    (void)fm_lock(o);
+    CHECK(!warm(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(begun, 1); /* writes are told all the same */
+    fm_close(o);
+    end();
+}
+
+static void test_transactions(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(warm(o));
+    PFILE_OBJECT const t = fm_open_how(&file.f, true, FILE_OPENED, 0, &transacted);
+    CHECK(!warm(o));
+    fm_close(t);
+    fm_close(o);
+    end();
+    begin_without_service(); /* it is older than the service */
+    PFILE_OBJECT const old = fm_open_how(&file.f, true, FILE_OPENED, 0, &transacted);
+    connect_service();
+    PFILE_OBJECT const r = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(!warm(r));
+    fm_close(r);
+    fm_close(old);
+    end();
+}
+
+/* ---- Opens and closes ------------------------------------------------------------------------ */
+
+/* CreateFile(GENERIC_READ, CREATE_ALWAYS) empties a file by a handle that may only read. */
+static void test_overwrites(void)
+{
+    static const ULONG outcome[] = { FILE_OVERWRITTEN, FILE_SUPERSEDED };
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        memset(file.data, 'z', sizeof(file.data));
+        PFILE_OBJECT const w = fm_open(&file.f, i / 2, outcome[i % 2]);
+        CHECK(!hits(o));
+        CHECK(warm(o));
+        fm_close(w);
+        fm_close(o);
+        end();
+    }
+}
+
+/* A name that is a link: the same result as FILE_SUPERSEDED, and nothing is open. */
+static void test_links(void)
+{
+    begin();
+    fm_close(
+        fm_open_how(&file.f, true, FILE_SUPERSEDED, 0, &(const struct fm_how){ .reparse = TRUE }));
+    end();
+}
+
+static void delete_at_cleanup(struct fm_file *f, PFILE_OBJECT o)
+{
+    (void)o;
+    ((struct file *)f)->deleted = true;
+}
+
+static void test_closes(void)
+{
+    begin();
+    PFILE_OBJECT o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    fm_close(o);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_REVALIDATE), 0); /* nothing was written */
+    o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    fm_close(o);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+    o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    file.f.cleanup = delete_at_cleanup;
+    fm_close(o);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_FORGET), 1);
+    struct cmp_forget m;
+    memcpy(&m, body_of(CMP_FORGET), sizeof(m));
+    CHECK_EQ(m.gone, 1);
+    end();
+}
+
+/* Each operation with each allocation failing, or three in a row, on a file that is warm and was
+ * just opened: what is read is right, and nothing is left behind. */
+static void without_memory(unsigned what, unsigned skip, unsigned fail)
+{
+    PFILE_OBJECT o = fm_open(&file.f, true, FILE_OPENED);
+    NTSTATUS s = STATUS_SUCCESS;
+    CHECK(warm(o));
+    fm_close(o);
+    fm_settle();
+    fm_starve(skip, fail);
+    if (what == 7)
+        memset(file.data + BLOCK, 'z', BLOCK);
+    o = fm_open(&file.f, what != 1, what == 7 ? FILE_OVERWRITTEN : FILE_OPENED);
+    if (what == 0)
+        s = fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN);
+    else if (what == 1)
+        CHECK_EQ(read_how(o, 2 * BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    else if (what == 2)
+        s = fm_write(o, BLOCK, BLOCK, change, NULL, &at_dispatch);
+    else if (what == 3)
+        s = fm_write(o, BLOCK, BLOCK, change, NULL, &stuck);
+    else if (what == 4)
+        s = fm_set(o, FileEndOfFileInformation, 5 * BLOCK, change, NULL, FM_PLAIN);
+    else if (what == 5)
+        s = fm_flush(o, NULL, NULL, FM_PLAIN);
+    else if (what == 6 && NT_SUCCESS(fm_section(o, SyncTypeCreateSection, PAGE_READWRITE)))
+        memset(file.data + BLOCK, 'x', BLOCK);
+    fm_starve(0, 0);
+    CHECK(NT_SUCCESS(s) || s == STATUS_INSUFFICIENT_RESOURCES);
+    (void)warm(o);
+    fm_close(o);
+}
+
+static void test_without_memory(void)
+{
+    for (unsigned what = 0; what < 8; what++)
+        for (unsigned skip = 0; skip < 32; skip++) {
+            CASE("operation %u, allocation %u fails", what, skip / 2);
+            begin();
+            CALL(without_memory(what, skip / 2, skip % 2 ? 3 : 1));
+            end();
+        }
+}
+
+/* A program that deletes opens the file for nothing else. */
+static void test_deletes(void)
+{
+    begin();
+    PFILE_OBJECT o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(warm(o));
+    fm_close(o);
+    fm_settle();
+    o = fm_open(&file.f, false, FILE_OPENED);
+    o->DeleteAccess = TRUE;
+    file.f.cleanup = delete_at_cleanup;
+    fm_close(o);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_FORGET), 1);
+    end();
+}
+
+const struct harness_test shell_changes_tests[] = {
+    TEST(without_memory),
+    TEST(writes),
+    TEST(writes_that_may_not_wait),
+    TEST(sizes),
+    TEST(controls),
+    TEST(advances),
+    TEST(encrypts),
+    TEST(volume),
+    TEST(flushes),
+    TEST(flushes_of_parts),
+    TEST(links),
+    TEST(deletes),
+    TEST(sections),
+    TEST(mapped_before),
+    TEST(pages),
+    TEST(locks),
+    TEST(transactions),
+    TEST(overwrites),
+    TEST(closes),
+    TEST_END,
+};
