@@ -1,0 +1,138 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""mutants.py - would tests/nbd/nbd-test.py notice it? Takes one thing at a time out of
+examples/nbdkit, and wants the check that the row names to fail.
+
+  mutants.py [--list] [--only NAME] [BUILD_DIR]
+
+--list looks only whether the text of every row is there exactly once. The last line is "N passed, N
+failed, N skipped"; passed: noticed.
+"""
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(HERE))
+sys.dont_write_bytecode = True
+from mutation import Failure, edit, end_all, run  # noqa: E402
+SOURCES = os.path.join(TOP, 'examples', 'nbdkit')
+LIMIT = 300  # seconds: for a hang, not for a slow machine
+
+# Name, file, old text, new text, check of nbd-test.py.
+MUTANTS = [
+    ('no-bracket', 'filter.c', 'cm_write_begin(c->file, offset, count, w);',
+     'cm_write_begin(c->file, 0, 0, w);', 'connections'),
+    ('trim-elsewhere', 'filter.c',
+     'change_begin(handle, offset, count, &w, err) < 0)\n        return -1;\n'
+     '    const int r = next->trim',
+     'change_begin(handle, 0, 1, &w, err) < 0)\n        return -1;\n'
+     '    const int r = next->trim', 'changes_forget'),
+    ('no-sync', 'filter.c', 'const bool begun = whole &&', 'const bool begun = false &&',
+     'flush_proves'),
+    ('fua-lost', 'filter.c', 'return r == 0 && (flags & FUA) ?', 'return r == 1 && (flags & FUA) ?',
+     'flush_proves'),
+    ('own-error', 'filter.c', 'if (n == ORIGIN_FAILED) {\n            *err = o.error;',
+     'if (n == ORIGIN_FAILED) {\n            *err = EIO;', 'plugin_errors'),
+    ('no-warming', 'filter.c', 'if (!c->cached)\n        return next->cache(',
+     'if (c->cached)\n        return next->cache(', 'cache_request'),
+    ('beyond-the-end', 'filter.c', 'const uint64_t size = o->c->size;',
+     'const uint64_t size = o->c->size + 4096;', 'unaligned'),
+    ('names-ignored', 'export.c', 'settings.names == NAMES_EACH ? c->name : ""', '""', 'exports'),
+    ('any-name', 'export.c', '|| settings.names != NAMES_NONE)', '|| true)', 'export_names'),
+    ('any-version', 'export.c',
+     'cm_validator_set_proof(v, settings.version, strlen(settings.version));',
+     'cm_validator_set_proof(v, "1", 1);', 'version'),
+    ('not-exclusive', 'export.c', 'return CM_EXCLUSIVE | (settings.plain ? 0u :',
+     'return CM_SOLE_WRITER | (!settings.plain ? 0u :', 'kills'),
+    ('no-last-validator', 'export.c', 'last_validator(e);', '', 'warm_after_stop'),
+    ('any-filter', 'filter.c', 'settings.plain &= harmless(base);', '(void)harmless;',
+     'parameters'),
+    ('in-use', 'pool.c', 'return e < 0 || info.owned ? -1 : 0;', 'return e < 0 ? -1 : 0;',
+     'pool_in_use'),
+    ('not-closed', 'pool.c', 'int e = cm_close(pool);', 'int e = 0;', 'clean'),
+]
+
+
+def commands(build):
+    """How the filter's objects are compiled, and how it is linked."""
+    with open(os.path.join(build, 'compile_commands.json'), encoding='utf-8') as f:
+        entries = [e for e in json.load(f)
+                   if e['output'].startswith('examples/nbdkit/nbdkit-cachemax-filter.so.p/')]
+    status, text = run(['ninja', '-C', build, '-t', 'commands', '-s',
+                        'examples/nbdkit/nbdkit-cachemax-filter.so'], LIMIT)
+    if status != 0 or not entries:
+        raise Failure('the filter is not built in %s' % build)
+    return entries, text.strip().splitlines()[-1]
+
+
+def make(build, row, directory):
+    """The changed filter."""
+    edit(directory, [row[1:4]])
+    entries, link = commands(build)
+    result = os.path.join(directory, 'nbdkit-cachemax-filter.so')
+    words = shlex.split(link)
+    for e in entries:
+        name = os.path.basename(e['file'])
+        out = os.path.join(directory, name + '.o')
+        compile_words = [os.path.join(directory, name) if w == e['file'] else out
+                         if w == e['output'] else w for w in shlex.split(e['command'])]
+        status, text = run(compile_words, LIMIT, cwd=e['directory'])
+        if status != 0:
+            raise Failure('does not compile: %s' % text[-400:])
+        words = [out if w == e['output'] else w for w in words]
+    words = [result if w == 'examples/nbdkit/nbdkit-cachemax-filter.so' else w for w in words]
+    status, text = run(words, LIMIT, cwd=build)
+    if status != 0:
+        raise Failure('does not link: %s' % text[-400:])
+    return result
+
+
+def judge(build, row):
+    with tempfile.TemporaryDirectory(prefix='cachemax-nbd-mutant.') as d:
+        directory = os.path.join(d, 'nbdkit')
+        shutil.copytree(SOURCES, directory)
+        result = make(build, row, directory)
+        env = dict(os.environ, CM_CHECKS='^%s$' % row[4])
+        status, text = run(['/usr/bin/python3', os.path.join(HERE, 'nbd-test.py'), build, result],
+                           LIMIT, env=env)
+        if not re.search('^FAIL %s' % row[4], text, re.M):
+            raise Failure('not noticed: status %s: %s' % (status, text.strip()[-200:]))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--list', action='store_true')
+    parser.add_argument('--only')
+    parser.add_argument('build', nargs='?')
+    args = parser.parse_args()
+    passed = failed = 0
+    for row in MUTANTS:
+        if args.only and args.only not in row[0]:
+            continue
+        try:
+            if args.list:
+                with open(os.path.join(SOURCES, row[1]), encoding='utf-8') as f:
+                    if f.read().count(row[2]) != 1:
+                        raise Failure('its text is not there exactly once')
+            else:
+                judge(os.path.realpath(args.build), row)
+            passed += 1
+            print('ok ' + row[0], flush=True)
+        except Failure as e:
+            failed += 1
+            print('FAIL %s: %s' % (row[0], e), flush=True)
+    print('%d passed, %d failed, 0 skipped' % (passed, failed))
+    sys.exit(failed > 0)
+
+
+try:
+    main()
+finally:
+    end_all()
