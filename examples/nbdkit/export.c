@@ -68,8 +68,9 @@ int export_find(struct connection *c)
         nbdkit_error("cachemax: out of memory");
         return -1;
     }
-    c->fd = open(c->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    return 0; /* if it failed, the plugin's error is the one to report */
+    if (settings.file || !strchr(c->name, '/')) /* a client must not make it open other files */
+        c->fd = open(c->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return 0; /* if it is not open, the plugin's error is the one to report */
 }
 
 /* The plugin has opened the file by its name: is it the one that this filter has opened? */

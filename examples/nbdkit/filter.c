@@ -303,10 +303,11 @@ static int change_begin(struct connection *c, uint64_t offset, uint32_t count, c
 static int flush_all(nbdkit_next *next, struct connection *c, int *err)
 {
     cm_sync s;
-    const bool whole = c->file && export_flush_is_whole(c);
-    const bool begun = whole && cm_sync_begin(c->file, &s) == 0;
+    const bool begun = c->file && cm_sync_begin(c->file, &s) == 0;
+    /* Behind the begin: who writes from here on is not proved synced anyway. */
+    const bool whole = begun && export_flush_is_whole(c);
     const int r = next->flush(next, 0, err);
-    if (begun) {
+    if (whole || (begun && r < 0)) {
         cm_validator v = CM_VALIDATOR_INIT;
         const bool after = r == 0 && export_validator(c, &v);
         cm_sync_end(c->file, &s, r == 0, after ? &v : NULL);

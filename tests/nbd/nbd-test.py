@@ -175,7 +175,7 @@ def read_all(h, data, step=65536):
         want(h.pread(n, at) == data[at:at + n], 'wrong bytes in [%d, %d)' % (at, at + n))
 
 
-# ---- The checks: every function that begins with check_ -------------------------------------------
+# ---- The checks: every function that begins with check_ -----------------------------------------
 def check_copies():
     """nbdcopy both ways, and qemu-img."""
     data = content()
@@ -553,6 +553,7 @@ def check_read_only():
 def check_exports():
     """Several exports of one server, each with its own content."""
     os.mkdir('dir')
+    put('disk', content())
     for words in ((), ('cachemax-id=vms', 'cachemax-exports=each')):
         make('pool' + str(len(words)))
         for n in range(3):
@@ -564,6 +565,12 @@ def check_exports():
                 read_all(hs[n], content(seed=n))
             for h in hs:
                 h.shutdown()
+            for name in ('3', '../disk', ''):
+                try:
+                    s.connect(name)
+                    raise Failed('export "%s" is served' % name)
+                except nbd.Error:
+                    pass
             s.end()
         want(counter('attach_kept', 'pool' + str(len(words))) == 3, 'cold')
 
@@ -610,6 +617,39 @@ def check_other_plugins():
     h.shutdown()
     s.end()
     want(counter('hit_blocks') >= 24, 'only %d hits' % counter('hit_blocks'))
+
+
+def check_without_multi_conn():
+    """A plugin without multi-conn: one connection at a time reads through the pool, and a flush
+    proves nothing when two have written."""
+    put('disk', bytes(100 * BLOCK))
+    make()
+    disk = os.path.abspath('disk')
+    place = 'iflag=skip_bytes,count_bytes skip=$4 count=$3'
+    s = Server('eval', 'get_size=echo %d' % (100 * BLOCK), 'cachemax-id=eval',
+               'pread=dd if=%s bs=64K %s status=none' % (disk, place),
+               'pwrite=dd of=%s oflag=seek_bytes seek=$4 conv=notrunc status=none' % disk,
+               'can_write=true', 'can_flush=true', 'flush=true')
+    a, b = s.connect(), s.connect()
+    want(a.can_cache() and not b.can_cache(), 'both or none of them read through the pool')
+    a.pwrite(b'a' * BLOCK, 0)
+    for h in (a, b):
+        h.pwrite(b'b' * BLOCK, BLOCK)
+        want(h.pread(BLOCK, BLOCK) == b'b' * BLOCK and h.pread(BLOCK, 0) == b'a' * BLOCK,
+             'wrong bytes')
+    b.flush()
+    a.shutdown()
+    eventually(lambda: reads_through(s), 'no later connection reads through the pool')
+    b.shutdown()
+    s.end()
+    want(dirty(), 'a flush of one of two connections proved it synced')
+
+
+def reads_through(s):
+    h = s.connect()
+    result = h.can_cache()
+    h.shutdown()
+    return result
 
 
 def check_pool_in_use():
@@ -671,7 +711,7 @@ def check_clean():
     works(TOOL, 'check', 'pool')
 
 
-# ---- Running them ----------------------------------------------------------------------------------
+# ---- Running them --------------------------------------------------------------------------------
 def attempt(name, check, top):
     directory = os.path.join(top, name)
     os.mkdir(directory)
