@@ -417,4 +417,5 @@ static struct nbdkit_filter filter = {
     .cache = filter_cache,
 };
 
+struct nbdkit_filter *filter_init(void); /* that nbdkit calls */
 NBDKIT_REGISTER_FILTER(filter)
