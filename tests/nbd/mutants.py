@@ -59,8 +59,7 @@ MUTANTS = [
     ('no-last-validator', 'export.c', 'last_validator(e);', '', 'warm_after_stop'),
     ('any-filter', 'filter.c', 'settings.plain &= harmless(base);', '(void)harmless;',
      'parameters'),
-    ('in-use', 'pool.c', 'return e < 0 || info.owned ? -1 : 0;', 'return e < 0 ? -1 : 0;',
-     'pool_in_use'),
+    ('in-use', 'pool.c', 'else if (info.owned)', 'else if (false)', 'pool_in_use'),
     ('not-closed', 'pool.c', 'int e = cm_close(pool);', 'int e = 0;', 'clean'),
 ]
 
