@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
@@ -31,15 +32,17 @@ struct export
     cm_file_id id;
     cm_file *file;
     int fd; /* own descriptor of the file that can be written, without cachemax-id; or -1 */
-    /* Without multi-conn the next layer may show a write to other connections late. So only one
-     * connection reads through the pool then. */
-    const struct connection *reader;
-    uint64_t writer; /* the connection that wrote; 0: none; SEVERAL */
+    struct connection *connections;
+    /* Of writes that are not proved flushed: */
+    uint64_t writer; /* the connection that made them; 0: none; SEVERAL */
+    uint64_t last;   /* the last connection there was when the first of them was made */
+    uint64_t writes; /* a count */
+    unsigned open;   /* writes that go on now */
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all below */
 static struct export *exports;
-static atomic_uint_fast64_t connections;
+static uint64_t connections; /* a count */
 
 /* ---- Id and validator ---------------------------------------------------------------------- */
 
@@ -57,7 +60,7 @@ static int find_named(const struct connection *c)
 int export_find(struct connection *c)
 {
     c->fd = -1;
-    c->number = atomic_fetch_add(&connections, 1) + 1;
+    pthread_rwlock_init(&c->reading, NULL);
     if (settings.id)
         return find_named(c);
     if (settings.file)
@@ -108,7 +111,7 @@ static int identify_path(const struct connection *c, cm_file_id *id, cm_validato
 }
 
 /* The id is the name that the user gave, and the export's. */
-static void identify_name(const struct connection *c, bool flushes, cm_file_id *id, cm_validator *v)
+static void identify_name(const struct connection *c, cm_file_id *id, cm_validator *v)
 {
     const char *name = settings.names == NAMES_EACH ? c->name : "";
     XXH3_state_t state;
@@ -121,88 +124,129 @@ static void identify_name(const struct connection *c, bool flushes, cm_file_id *
     cm_validator_set_proof(v, settings.version, strlen(settings.version));
     v->taken_at = cm_now();
     v->size = c->size;
-    v->changed_ns = c->readonly && !flushes ? CM_CHANGED_LONG_AGO : 0;
+    v->changed_ns = c->readonly && !c->flushes ? CM_CHANGED_LONG_AGO : 0;
 }
 
-static uint32_t flags_of(const struct connection *c, bool flushes)
+/* The volume of the files is one that a server keeps: it may lose unsynced writes by itself. */
+static bool is_far(const struct connection *c)
 {
-    if (!settings.id)
-        return c->readonly ? 0 : CM_SOLE_WRITER;
-    if (c->readonly && !flushes) /* nobody could prove that it is synced: it counts as such */
-        return 0;
-    /* What is below may lose unsynced writes by itself: a server, a filter with a memory. */
-    return CM_EXCLUSIVE | (settings.plain ? 0u : CM_ORIGIN_VOLATILE);
+    static const uint32_t
+        remote[] = { 0x6969 /* nfs */,      0xFF534D42 /* cifs */, 0xFE534D42 /* smb2 */,
+                     0x517B /* smb */,      0x01021997 /* 9p */,   0x00C36400 /* ceph */,
+                     0x65735546 /* fuse */, 0x5346414F /* afs */,  0x0BD00BD0 /* lustre */ };
+    const char *path = settings.file ? settings.file : settings.dir;
+    struct statfs sf;
+    if ((c->fd >= 0 ? fstatfs(c->fd, &sf) : path ? statfs(path, &sf) : -1) < 0)
+        return true;
+    for (size_t i = 0; i < sizeof(remote) / sizeof(remote[0]); i++)
+        if ((uint32_t)sf.f_type == remote[i])
+            return true;
+    return false;
+}
+
+static uint32_t flags_of(const struct connection *c)
+{
+    const uint32_t far = !settings.plain || is_far(c) ? CM_ORIGIN_VOLATILE : 0;
+    if (c->readonly && (!settings.id || !c->flushes)) /* nobody could prove that it is synced: it */
+        return 0;                                     /* counts as such */
+    return (settings.id ? CM_EXCLUSIVE : CM_SOLE_WRITER) | far;
 }
 
 /* ---- Attach -------------------------------------------------------------------------------- */
 
 /* With the lock. The export has a reference of its own to the file of c. */
-static int remember(struct connection *c, const cm_file_id *id, uint32_t flags)
+static struct export *make_export(const struct connection *c, const cm_file_id *id, uint32_t flags)
 {
-    struct export *e = exports;
-    while (e && (e->id.hi != id->hi || e->id.lo != id->lo))
-        e = e->next;
-    if (!e) {
-        e = calloc(1, sizeof(*e));
-        if (!e)
-            return CM_ENOMEM;
-        e->fd = settings.id || c->readonly ? -1 : fcntl(c->fd, F_DUPFD_CLOEXEC, 3);
-        e->id = *id;
-        int r = cm_file_open(pool, id, NULL, flags, &e->file);
-        if (r < 0) {
-            if (e->fd >= 0)
-                close(e->fd);
-            free(e);
-            return r;
-        }
-        e->next = exports;
-        exports = e;
+    struct export *e = calloc(1, sizeof(*e));
+    if (!e)
+        return NULL;
+    e->id = *id;
+    if (cm_file_open(pool, id, NULL, flags, &e->file) < 0) {
+        free(e);
+        return NULL;
     }
-    c->export = e;
-    c->cached = c->readonly || c->multi || !e->reader;
-    if (c->cached && !e->reader)
-        e->reader = c;
-    return 0;
-}
-
-static int attach(struct connection *c, bool flushes, const cm_file_id *id, const cm_validator *v)
-{
-    const uint32_t flags = flags_of(c, flushes);
-    pthread_mutex_lock(&lock);
-    int e = cm_file_open(pool, id, v, flags, &c->file);
-    if (e >= 0) {
-        int r = remember(c, id, flags);
-        if (r < 0) {
-            cm_file_close(c->file);
-            c->file = NULL;
-            e = r;
-        }
-    }
-    pthread_mutex_unlock(&lock);
+    e->fd = settings.id || c->readonly ? -1 : fcntl(c->fd, F_DUPFD_CLOEXEC, 3);
+    e->next = exports;
+    exports = e;
     return e;
 }
 
-int export_attach(struct connection *c, bool flushes)
+/* With the lock. Without multi-conn the next layer may show a connection late what another one
+ * wrote, and then old bytes would get into the pool. So if somebody can write, a connection reads
+ * through the pool only while it is alone, from its beginning on. */
+static void join(struct export *e, struct connection *c)
+{
+    bool safe = c->multi, writes = !c->readonly;
+    for (const struct connection *o = e->connections; o; o = o->next) {
+        safe &= o->multi;
+        writes |= !o->readonly;
+    }
+    safe |= !writes;
+    for (struct connection *o = safe ? NULL : e->connections; o; o = o->next) {
+        pthread_rwlock_wrlock(&o->reading); /* waits for its reads */
+        o->cached = false;
+        pthread_rwlock_unlock(&o->reading);
+    }
+    c->cached = c->fits && (safe || !e->connections);
+    c->number = ++connections;
+    c->export = e;
+    c->next = e->connections;
+    e->connections = c;
+}
+
+static int attach(struct connection *c, const cm_file_id *id, const cm_validator *v)
+{
+    const uint32_t flags = flags_of(c);
+    pthread_mutex_lock(&lock);
+    int r = cm_file_open(pool, id, v, flags, &c->file);
+    if (r >= 0) {
+        struct export *e = exports;
+        while (e && (e->id.hi != id->hi || e->id.lo != id->lo))
+            e = e->next;
+        if (!e)
+            e = make_export(c, id, flags);
+        if (e) {
+            join(e, c);
+        } else {
+            cm_file_close(c->file);
+            c->file = NULL;
+            r = CM_ENOMEM;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    return r;
+}
+
+void export_attach(struct connection *c)
 {
     cm_file_id id;
     cm_validator v = CM_VALIDATOR_INIT;
+    int e = 0;
     if (settings.id)
-        identify_name(c, flushes, &id, &v);
-    else if (identify_path(c, &id, &v) < 0)
-        return -1;
-    int e = attach(c, flushes, &id, &v);
+        identify_name(c, &id, &v);
+    else
+        e = identify_path(c, &id, &v);
+    if (e == 0) {
+        e = attach(c, &id, &v);
+        if (e < 0)
+            nbdkit_error("cachemax: %s: %s", settings.pool, cm_strerror(e));
+    }
     if (e >= 0)
-        return 0;
-    nbdkit_error("cachemax: the export is not cached: %s", cm_strerror(e));
-    return c->readonly ? 0 : -1; /* its writes would be in no bracket */
+        return;
+    c->file = NULL;
+    nbdkit_error("cachemax: this connection is not cached%s",
+                 c->readonly ? "" : ", and cannot write: its writes could not be told to the pool");
+    c->readonly = true;
 }
 
 void export_detach(struct connection *c)
 {
     if (c->export) {
         pthread_mutex_lock(&lock);
-        if (c->export->reader == c)
-            c->export->reader = NULL;
+        struct connection **o = &c->export->connections;
+        while (*o != c)
+            o = &(*o)->next;
+        *o = c->next;
         pthread_mutex_unlock(&lock);
         cm_file_close(c->file);
     }
@@ -210,30 +254,82 @@ void export_detach(struct connection *c)
         close(c->fd);
     free(c->name);
     free(c->path);
+    pthread_rwlock_destroy(&c->reading);
 }
 
-/* ---- Writes and syncs ---------------------------------------------------------------------- */
+/* ---- Reads, writes and flushes ------------------------------------------------------------- */
 
-void export_writes(struct connection *c)
+bool export_read_begin(struct connection *c)
+{
+    if (!c->cached)
+        return false;
+    pthread_rwlock_rdlock(&c->reading);
+    if (c->cached)
+        return true;
+    pthread_rwlock_unlock(&c->reading);
+    return false;
+}
+
+void export_read_end(struct connection *c)
+{
+    pthread_rwlock_unlock(&c->reading);
+}
+
+void export_write_begin(struct connection *c)
+{
+    struct export *e = c->export;
+    pthread_mutex_lock(&lock);
+    if (e->writer == 0)
+        e->last = connections;
+    e->writer = e->writer == 0 || e->writer == c->number ? c->number : SEVERAL;
+    e->writes++;
+    e->open++;
+    pthread_mutex_unlock(&lock);
+    c->wrote = true;
+}
+
+void export_write_end(struct connection *c)
 {
     pthread_mutex_lock(&lock);
-    struct export *e = c->export;
-    e->writer = e->writer == 0 || e->writer == c->number ? c->number : SEVERAL;
+    c->export->open--;
     pthread_mutex_unlock(&lock);
 }
 
-bool export_flush_is_whole(const struct connection *c)
+/* A system may report a write that failed only to descriptors that were open then. So a flush
+ * counts if its connection is older than the writes. */
+bool export_flush_begin(const struct connection *c, uint64_t *writes)
 {
+    const struct export *e = c->export;
     pthread_mutex_lock(&lock);
-    bool whole = c->multi || c->export->writer == 0 || c->export->writer == c->number;
+    const bool whole =
+        e->writer == 0 || e->writer == c->number || (c->multi && c->number <= e->last);
+    *writes = e->open ? UINT64_MAX : e->writes;
     pthread_mutex_unlock(&lock);
     return whole;
+}
+
+void export_flush_end(const struct connection *c, uint64_t writes)
+{
+    pthread_mutex_lock(&lock);
+    if (c->export->writes == writes)
+        c->export->writer = 0;
+    pthread_mutex_unlock(&lock);
+}
+
+bool export_unflushed(const struct connection *c)
+{
+    if (!c->wrote)
+        return false;
+    pthread_mutex_lock(&lock);
+    const bool some = c->export->writer != 0;
+    pthread_mutex_unlock(&lock);
+    return some;
 }
 
 bool export_validator(const struct connection *c, cm_validator *v)
 {
     cm_file_id id;
-    return !settings.id && !c->readonly && identify_file(c->fd, false, &id, v) == 0;
+    return !settings.id && identify_file(c->fd, false, &id, v) == 0;
 }
 
 /* Times that are as fresh as the last write prove nothing in the next session: waits until they are

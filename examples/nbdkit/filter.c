@@ -50,6 +50,14 @@ static int set_path(char **to, const char *value)
     return *to ? 0 : -1;
 }
 
+/* Follows symbolic links now, as the plugin does: they may lead elsewhere later. */
+static int set_origin(char **to, const char *value)
+{
+    free(*to);
+    *to = nbdkit_realpath(value);
+    return *to ? 0 : -1;
+}
+
 static int set_names(const char *value)
 {
     settings.names = strcmp(value, "same") == 0   ? NAMES_SAME
@@ -88,9 +96,9 @@ static int filter_config(nbdkit_next_config *next, nbdkit_backend *nxdata, const
         nbdkit_error("cachemax: there is no parameter %s", key);
         return -1;
     }
-    if (strcmp(key, "file") == 0 && set_path(&settings.file, value) < 0)
+    if (strcmp(key, "file") == 0 && set_origin(&settings.file, value) < 0)
         return -1;
-    if (strcmp(key, "dir") == 0 && set_path(&settings.dir, value) < 0)
+    if (strcmp(key, "dir") == 0 && set_origin(&settings.dir, value) < 0)
         return -1;
     return next(nxdata, key, value);
 }
@@ -98,10 +106,9 @@ static int filter_config(nbdkit_next_config *next, nbdkit_backend *nxdata, const
 /* A filter that changes neither the content nor what a flush means. */
 static bool harmless(const char *name)
 {
-    static const char *const names[] = { "blocksize", "cachemax",  "delay",      "error",
-                                         "exitlast",  "exitwhen",  "ip",         "limit",
-                                         "log",       "noextents", "noparallel", "nozero",
-                                         "pause",     "rate",      "retry",      "stats" };
+    static const char *const names[] = { "blocksize",  "cachemax", "delay", "error", "exitlast",
+                                         "exitwhen",   "ip",       "limit", "log",   "noextents",
+                                         "noparallel", "nozero",   "pause", "rate",  "stats" };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         const size_t n = strlen(names[i]);
         if (strncmp(name, names[i], n) == 0 && strcmp(name + n, "-filter.so") == 0)
@@ -132,6 +139,11 @@ static int look_at_object(struct dl_phdr_info *info, size_t size, void *ctx)
 
 static int filter_config_complete(nbdkit_next_config_complete *next, nbdkit_backend *nxdata)
 {
+    if (settings.complete) {
+        nbdkit_error("cachemax: nbdkit has this filter twice; give it once");
+        return -1;
+    }
+    settings.complete = true;
     if (!settings.pool) {
         nbdkit_error("cachemax: give the pool: cachemax-pool=FILE");
         return -1;
@@ -216,7 +228,7 @@ static int look_at_sizes(nbdkit_next *next, struct connection *c)
     if (next->block_size(next, &least, &preferred, &most) < 0)
         return -1;
     c->most = most >= CM_BLOCK_SIZE ? most & ~(CM_BLOCK_SIZE - 1) : UINT32_C(64) << 20;
-    c->cached &= least <= CM_BLOCK_SIZE && (most == 0 || most >= CM_BLOCK_SIZE);
+    c->fits = least <= CM_BLOCK_SIZE && (most == 0 || most >= CM_BLOCK_SIZE);
     return 0;
 }
 
@@ -227,14 +239,21 @@ static int filter_prepare(nbdkit_next *next, void *handle, int readonly)
     const int can_write = readonly ? 0 : next->can_write(next);
     const int can_flush = next->can_flush(next);
     const int multi = next->can_multi_conn(next);
-    if (size < 0 || can_write < 0 || can_flush < 0 || multi < 0)
+    if (size < 0 || can_write < 0 || can_flush < 0 || multi < 0 || look_at_sizes(next, c) < 0)
         return -1;
     c->size = (uint64_t)size;
     c->readonly = !can_write;
+    c->flushes = can_flush;
     c->multi = multi;
-    if (export_attach(c, can_flush) < 0)
-        return -1;
-    return look_at_sizes(next, c);
+    export_attach(c);
+    return 0;
+}
+
+static int filter_can_write(nbdkit_next *next, void *handle)
+{
+    (void)next;
+    const struct connection *c = handle;
+    return !c->readonly;
 }
 
 static void filter_close(void *handle)
@@ -272,16 +291,14 @@ static int filter_pread(nbdkit_next *next, void *handle, void *buf, uint32_t cou
 {
     struct connection *c = handle;
     struct origin o = { .next = next, .c = c, .error = EIO };
-    if (c->cached) {
+    if (export_read_begin(c)) {
         const int64_t n = cm_read_through(c->file, offset, buf, count, origin_read, &o);
+        export_read_end(c);
         if (n == count)
             return 0;
-        if (n == ORIGIN_FAILED) {
-            *err = o.error;
-            return -1;
-        }
     }
-    return next->pread(next, buf, count, offset, flags, err); /* no cache, or trouble with it */
+    /* No cache, or trouble with it; or the origin's, which may lie beside what is wanted. */
+    return next->pread(next, buf, count, offset, flags, err);
 }
 
 /* Before a change below. 0 or -1: it must not be made. */
@@ -290,7 +307,7 @@ static int change_begin(struct connection *c, uint64_t offset, uint32_t count, c
 {
     const int e = cm_write_begin(c->file, offset, count, w);
     if (e == 0) {
-        export_writes(c);
+        export_write_begin(c);
         return 0;
     }
     nbdkit_error("cachemax: nothing is written, because the pool %s cannot forget the old bytes: "
@@ -303,15 +320,17 @@ static int change_begin(struct connection *c, uint64_t offset, uint32_t count, c
 static int flush_all(nbdkit_next *next, struct connection *c, int *err)
 {
     cm_sync s;
+    uint64_t writes = 0;
     const bool begun = c->file && cm_sync_begin(c->file, &s) == 0;
     /* Behind the begin: who writes from here on is not proved synced anyway. */
-    const bool whole = begun && export_flush_is_whole(c);
+    const bool whole = begun && export_flush_begin(c, &writes);
     const int r = next->flush(next, 0, err);
-    if (whole || (begun && r < 0)) {
+    if (whole && r == 0) {
         cm_validator v = CM_VALIDATOR_INIT;
-        const bool after = r == 0 && export_validator(c, &v);
-        cm_sync_end(c->file, &s, r == 0, after ? &v : NULL);
-    }
+        cm_sync_end(c->file, &s, 1, export_validator(c, &v) ? &v : NULL);
+        export_flush_end(c, writes);
+    } else if (begun && r < 0)
+        cm_sync_end(c->file, &s, 0, NULL);
     return r;
 }
 
@@ -319,6 +338,7 @@ static int flush_all(nbdkit_next *next, struct connection *c, int *err)
 static int change_end(nbdkit_next *next, struct connection *c, const cm_bracket *w, int r,
                       uint32_t flags, int *err)
 {
+    export_write_end(c);
     cm_write_end(c->file, w, NULL);
     return r == 0 && (flags & FUA) ? flush_all(next, c, err) : r;
 }
@@ -370,7 +390,7 @@ static int filter_can_fua(nbdkit_next *next, void *handle)
 
 static int filter_can_cache(nbdkit_next *next, void *handle)
 {
-    struct connection *c = handle;
+    const struct connection *c = handle;
     return c->cached ? NBDKIT_CACHE_NATIVE : next->can_cache(next);
 }
 
@@ -379,12 +399,27 @@ static int filter_cache(nbdkit_next *next, void *handle, uint32_t count, uint64_
 {
     struct connection *c = handle;
     struct origin o = { .next = next, .c = c, .error = EIO };
-    if (!c->cached)
-        return next->cache(next, count, offset, flags, err);
-    if (cm_warm(c->file, offset, count, NULL, origin_read, &o, NULL) != ORIGIN_FAILED)
+    if (!export_read_begin(c)) /* perhaps it ended reading through the pool meanwhile */
+        return next->can_cache(next) > NBDKIT_CACHE_NONE
+                   ? next->cache(next, count, offset, flags, err)
+                   : 0;
+    const int r = cm_warm(c->file, offset, count, NULL, origin_read, &o, NULL);
+    export_read_end(c);
+    if (r != ORIGIN_FAILED)
         return 0; /* no room is no error: the client asked for speed only */
     *err = o.error;
     return -1;
+}
+
+/* A client leaves. What it did not flush would be cold after a power cut, and if others changed the
+ * file before the next client comes, that would be taken for this one's writes. */
+static int filter_finalize(nbdkit_next *next, void *handle)
+{
+    struct connection *c = handle;
+    int err;
+    if (c->flushes && export_unflushed(c))
+        (void)flush_all(next, c, &err); /* the plugin has said what is wrong */
+    return 0;
 }
 
 static struct nbdkit_filter filter = {
@@ -407,6 +442,8 @@ static struct nbdkit_filter filter = {
     .open = filter_open,
     .close = filter_close,
     .prepare = filter_prepare,
+    .finalize = filter_finalize,
+    .can_write = filter_can_write,
     .can_fua = filter_can_fua,
     .can_cache = filter_can_cache,
     .pread = filter_pread,

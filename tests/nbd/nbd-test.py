@@ -8,180 +8,23 @@ FILTER: another build of the filter. CM_CHECKS: a regular expression, only check
 a name that it finds. Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and
 a summary as the last line. Exit status 1 when something failed, 77 if nothing can be run here.
 """
+import http.server
 import json
 import os
 import random
 import re
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
-import time
 import traceback
 
-LIMIT = 120  # seconds for one command: for a hang, not for a slow machine
-SIZE = 3 * 1024 * 1024 + 1234  # of the images: no multiple of 4096
-BLOCK = 4096
-BUILD = os.path.realpath(sys.argv[1])
-FILTER = os.path.realpath(sys.argv[2] if len(sys.argv) > 2 else
-                          os.path.join(BUILD, 'examples/nbdkit/nbdkit-cachemax-filter.so'))
-TOOL = os.path.join(BUILD, 'src/tool/cachemax')
+sys.dont_write_bytecode = True
+from serve import (BLOCK, FILTER, SIZE, TOOL, Failed, Server, Skipped, cold_part, content,
+                   counter, eventually, get, leave_ending, make, nbd, not_sanitized, put,
+                   read_all, refused, run, sanitized, want, works)  # noqa: E402
 WAITING = {'stop': None}
-
-
-def leave(why):
-    print('skip nbdkit: %s' % why)
-    print('0 passed, 0 failed, 1 skipped')
-    sys.exit(77)
-
-
-if not os.path.exists(FILTER):
-    leave('the filter is not built: it needs nbdkit-plugin-dev')
-if not shutil.which('nbdkit'):
-    leave('there is no nbdkit (Debian: nbdkit)')
-try:
-    import nbd
-except ImportError:
-    leave('Python has no libnbd (Debian: python3-libnbd)')
-
-
-class Failed(Exception):
-    pass
-
-
-class Skipped(Exception):
-    pass
-
-
-def want(condition, text):
-    if not condition:
-        raise Failed(text)
-
-
-def eventually(condition, text):
-    end = time.monotonic() + LIMIT
-    while not condition():
-        want(time.monotonic() < end, text)
-        time.sleep(0.02)
-
-
-def run(*command):
-    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT,
-                       check=False, stdin=subprocess.DEVNULL)
-    return p.returncode, p.stdout.decode(errors='replace')
-
-
-def works(*command):
-    status, text = run(*command)
-    want(status == 0, '%s: status %d: %s' % (command[0], status, text[-300:]))
-    return text
-
-
-def content(size=SIZE, seed=1):
-    return bytearray(random.Random(seed).randbytes(size))
-
-
-def put(path, data):
-    with open(path, 'wb') as f:
-        f.write(data)
-
-
-def get(path):
-    with open(path, 'rb') as f:
-        return bytearray(f.read())
-
-
-def stats(pool='pool'):
-    return json.loads(works(TOOL, 'stats', pool, '--json'))
-
-
-def counter(name, pool='pool'):
-    found = []
-
-    def look(x):
-        for k, v in x.items():
-            if k == name:
-                found.append(v)
-            elif isinstance(v, dict):
-                look(v)
-    look(stats(pool))
-    want(len(found) == 1, 'stats has %s %d times' % (name, len(found)))
-    return found[0]
-
-
-class Server:
-    """nbdkit with the filter, on a socket in this directory. `words`: what follows the filters."""
-    live = []
-
-    def __init__(self, *words, above=(), below=(), pool='pool', options=()):
-        self.socket = os.path.abspath('socket')
-        if os.path.exists(self.socket):
-            os.unlink(self.socket)
-        self.log = open('log', 'wb')
-        command = ['nbdkit', '-f', '-U', self.socket, *options]
-        command += ['--filter=' + f for f in above] + ['--filter=' + FILTER]
-        command += ['--filter=' + f for f in below] + [*words, 'cachemax-pool=' + pool]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log,
-                                        stderr=self.log)
-        Server.live.append(self)
-        eventually(self.listens, 'nbdkit does not listen')
-        want(self.process.poll() is None, 'nbdkit ended: ' + self.text())
-        self.uri = 'nbd+unix://?socket=' + self.socket
-
-    def text(self):
-        return get('log').decode(errors='replace')[-600:]
-
-    def connect(self, export=''):
-        h = nbd.NBD()
-        h.set_export_name(export)
-        h.set_strict_mode(0)
-        h.connect_unix(self.socket)
-        return h
-
-    def listens(self):
-        """The socket is there a moment before nbdkit listens."""
-        try:
-            with socket.socket(socket.AF_UNIX) as s:
-                s.connect(self.socket)
-            return True
-        except OSError:
-            return self.process.poll() is not None
-
-    def end(self, how=signal.SIGTERM):
-        Server.live.remove(self)
-        self.process.send_signal(how)
-        status = self.process.wait(LIMIT)
-        self.log.close()
-        want(status in (0, -how), 'nbdkit ended with status %d: %s' % (status, self.text()))
-        return self.text()
-
-
-def refused(pattern, *words, below=(), pool='pool'):
-    """nbdkit does not start, and says why."""
-    arguments = ['cachemax-pool=' + pool] if pool else []
-    status, text = run('timeout', '60', 'nbdkit', '-U', '-', '--filter=' + FILTER,
-                       *['--filter=' + f for f in below], *words, *arguments, '--run', 'true')
-    want(status != 0, 'it starts with %s' % ' '.join(words))
-    want(re.search(pattern, text), 'it says: %s' % text[-300:])
-
-
-def cold_part(pool='pool', size=SIZE):
-    """Which part of the image came from the plugin in the last session. (Hits do not tell: blocks
-    that were read ahead are hits.)"""
-    return counter('origin_bytes', pool) / size
-
-
-def make(pool='pool', size='32M'):
-    works(TOOL, 'create', pool, '--size', size, '-q')
-
-
-def read_all(h, data, step=65536):
-    for at in range(0, len(data), step):
-        n = min(step, len(data) - at)
-        want(h.pread(n, at) == data[at:at + n], 'wrong bytes in [%d, %d)' % (at, at + n))
 
 
 # ---- The checks: every function that begins with check_ -----------------------------------------
@@ -221,8 +64,7 @@ def check_warm_after_stop():
     data[3 * BLOCK:4 * BLOCK] = b'y' * BLOCK
     h.pwrite(b'y' * BLOCK, 3 * BLOCK)
     read_all(h, data)
-    h.shutdown()
-    s.end()
+    leave_ending(s, h)
     s = Server('file', 'disk')
     h = s.connect()
     read_all(h, data)
@@ -453,12 +295,112 @@ def check_flush_proves():
         h.pwrite(b'x' * 512, 0, fua)
         if flush:
             h.flush()
-        h.shutdown()
-        s.end()
+        s.end(signal.SIGKILL)  # a client that leaves is flushed
         proves = bool(fua or flush)
         want(dirty() != proves, '%s: dirty: %s' % (what, dirty()))
         want((b' Flush ' in get('calls')) == proves, '%s: a flush reached the plugin: %s'
              % (what, b' Flush ' in get('calls')))
+
+
+def check_client_leaves():
+    """What a client did not flush is flushed when it leaves. What others write to the file after
+    that, before the next client comes, is seen."""
+    data = content()
+    put('disk', data)
+    make()
+    s = Server('file', 'disk', 'logfile=calls', below=('log',))
+    h = s.connect()
+    read_all(h, data)
+    h.pwrite(b'x' * BLOCK, 0)
+    h.shutdown()
+    eventually(lambda: b' Disconnect ' in get('calls'), 'the connection is not closed')
+    want(b' Flush ' in get('calls'), 'nothing was flushed')
+    data[:2 * BLOCK] = b'y' * 2 * BLOCK
+    with open('disk', 'r+b') as f:
+        f.write(data[:2 * BLOCK])
+    os.utime('disk', (1, 1))  # another time, however fast this was
+    h = s.connect()
+    read_all(h, data)
+    h.shutdown()
+    s.end()
+
+
+def check_late_flush():
+    """A flush of a connection that opened after the writes proves nothing."""
+    put('disk', content())
+    make()
+    for writes, flushes, proves in ((0, 1, False), (0, 0, True), (1, 0, True)):
+        s = Server('file', 'disk', 'cachemax-id=vm')
+        hs = [s.connect()]
+        if writes == 1:
+            hs.append(s.connect())
+        hs[writes].pwrite(b'x' * 512, 0)
+        if writes == 0:
+            hs.append(s.connect())
+        hs[flushes].flush()
+        s.end(signal.SIGKILL)
+        want(dirty() != proves, 'connection %d writes, %d flushes: dirty: %s'
+             % (writes, flushes, dirty()))
+
+
+def check_failing_flush():
+    """A flush that fails is the plugin's error, and the image is not cached any more; its reads and
+    writes go on."""
+    not_sanitized()
+    data = content()
+    put('disk', data)
+    make()
+    fail = "test ! -e '%s'" % os.path.abspath('fail')
+    disk = os.path.abspath('disk')
+    place = 'iflag=skip_bytes,count_bytes skip=$4 count=$3'
+    words = ('eval', 'get_size=echo %d' % SIZE, 'cachemax-id=eval',
+             'pread=dd if=%s bs=64K %s status=none' % (disk, place),
+             'pwrite=dd of=%s oflag=seek_bytes seek=$4 conv=notrunc status=none' % disk,
+             'can_write=exit 0', 'can_flush=exit 0', 'can_multi_conn=exit 0',
+             'flush=%s || { echo ENOSPC full >&2; exit 1; }' % fail)
+    s = Server(*words)
+    h = s.connect()
+    read_all(h, data, 1 << 20)
+    put('fail', b'')
+    for fua in (0, nbd.CMD_FLAG_FUA):
+        h.pwrite(b'x' * BLOCK, 0)
+        data[:BLOCK] = b'x' * BLOCK
+        try:
+            if fua:
+                h.pwrite(b'x' * BLOCK, 0, fua)
+            else:
+                h.flush()
+            raise Failed('no error')
+        except nbd.Error as e:
+            want(e.errno == 'ENOSPC', 'another error: %s' % e)
+    read_all(h, data, 1 << 20)
+    os.unlink('fail')
+    h.flush()
+    put('disk', bytes(SIZE))  # were anything of it cached, this would not be read
+    read_all(h, bytes(SIZE), 1 << 20)
+    s.end(signal.SIGKILL)
+    s = Server(*words)
+    h = s.connect()
+    read_all(h, bytes(SIZE), 1 << 20)
+    h.shutdown()
+    s.end()
+
+
+def check_checkpoints():
+    """The server makes them by itself."""
+    put('disk', content())
+    make()
+    s = Server('file', 'disk')
+    h = s.connect()
+    h.pread(BLOCK, 0)
+    kind = works('stat', '-f', '-c', '%T', 'pool').strip()
+    try:
+        if kind not in ('ext2/ext3', 'xfs', 'btrfs', 'f2fs'):
+            raise Skipped('a pool on %s has no checkpoints' % kind)
+        eventually(lambda: counter('checkpoints') > 0, 'no checkpoint')
+    finally:
+        h.shutdown()
+        s.end()
 
 
 def dirty():
@@ -507,6 +449,179 @@ def check_write_errors():
     read_all(h, data)
     h.shutdown()
     s.end()
+
+
+def check_bad_sector():
+    """A sector below that cannot be read fails the reads of that sector, and no others."""
+    not_sanitized()
+    data = content(64 * BLOCK)
+    put('disk', data)
+    make()
+    disk = os.path.abspath('disk')
+    bad = 20 * BLOCK + 1024
+    s = Server('eval', 'get_size=echo %d' % len(data), 'cachemax-id=eval',
+               'pread=if test $4 -lt %d && test $(($3 + $4)) -gt %d; then echo EIO bad >&2; exit 1;'
+               ' fi; dd if=%s bs=64K iflag=skip_bytes,count_bytes skip=$4 count=$3 status=none'
+               % (bad + 512, bad, disk))
+    h = s.connect()
+    for at in range(0, len(data), 512):
+        try:
+            want(h.pread(512, at) == data[at:at + 512] and at != bad, 'wrong bytes at %d' % at)
+        except nbd.Error as e:
+            want(at == bad and e.errno == 'EIO', 'at %d: %s' % (at, e))
+    h.shutdown()
+    s.end()
+
+
+def check_part_of_a_write():
+    """A write of which only a part was made before it failed: what is read is what is there."""
+    not_sanitized()
+    data = content()
+    put('disk', data)
+    make()
+    disk = os.path.abspath('disk')
+    s = Server('eval', 'get_size=echo %d' % SIZE, 'cachemax-id=eval', 'can_write=exit 0',
+               'pread=dd if=%s bs=64K iflag=skip_bytes,count_bytes skip=$4 count=$3 status=none'
+               % disk,
+               'pwrite=dd of=%s oflag=seek_bytes seek=$4 conv=notrunc bs=512 count=3 status=none;'
+               ' echo EIO half >&2; exit 1' % disk)
+    h = s.connect()
+    read_all(h, data, 1 << 20)
+    try:
+        h.pwrite(b'x' * 2 * BLOCK, 1000)
+        raise Failed('no error')
+    except nbd.Error:
+        pass
+    data[1000:1000 + 3 * 512] = b'x' * 3 * 512
+    read_all(h, data, 1 << 20)
+    h.shutdown()
+    s.end()
+
+
+def check_pool_lost():
+    """The pool is truncated, or its pages are overwritten, while clients read and write: every byte
+    is right, a write works or fails, and nothing crashes."""
+    for trouble in ('truncate', 'scribble'):
+        data = content()
+        put('disk', data)
+        make(trouble)
+        s = Server('file', 'disk', 'cachemax-id=vm', pool=trouble)
+        h = s.connect()
+        read_all(h, data)
+        read_all(h, data)
+        if trouble == 'truncate':
+            os.truncate(trouble, 8192)
+        else:
+            with open(trouble, 'r+b') as f:
+                f.seek(8192)
+                f.write(random.Random(5).randbytes((32 << 20) - 8192))
+        read_all(h, data)
+        for n in range(3):
+            at = n * 7 * BLOCK
+            try:
+                h.pwrite(bytes([n]) * BLOCK, at)
+                data[at:at + BLOCK] = bytes([n]) * BLOCK
+            except nbd.Error:
+                want('cannot forget' in s.text(), 'it says: ' + s.text())
+            read_all(h, data)
+        h.shutdown()
+        h = s.connect()
+        read_all(h, data)
+        h.shutdown()
+        s.end()
+
+
+def check_far():
+    """An image on a volume that somebody else keeps: what was not flushed is cold after a kill."""
+    if os.geteuid() or not shutil.which('bindfs'):
+        raise Skipped('needs root and bindfs')
+    os.mkdir('real')
+    os.mkdir('far')
+    status, text = run('bindfs', 'real', 'far')
+    if status:
+        raise Skipped('bindfs: %s' % text.strip())
+    try:
+        data = content(64 * BLOCK)
+        put('far/disk', data)
+        make()
+        for turn in range(2):
+            s = Server('file', 'far/disk', 'cachemax-id=vm')
+            h = s.connect()
+            if turn == 0:
+                h.pwrite(bytes(BLOCK), 0)
+                data[:BLOCK] = bytes(BLOCK)
+            h.cache(len(data), 0)
+            read_all(h, data)
+            want(counter('origin_bytes') > 0, 'a lost write would not be seen')
+            s.end(signal.SIGKILL)
+    finally:
+        works('umount', '-l', 'far')
+
+
+def check_links():
+    """A symbolic link that leads elsewhere once nbdkit runs: the plugin stays with the old file."""
+    for n in range(2):
+        put(str(n), content(seed=n))
+        os.utime(str(n), (1, 1))
+    make()
+    for n in range(2):
+        os.symlink(str(n), 'new')
+        os.rename('new', 'link')
+        s = Server('file', 'link')
+        if n == 0:
+            os.symlink('1', 'new')
+            os.rename('new', 'link')
+        h = s.connect()
+        read_all(h, content(seed=n))
+        h.shutdown()
+        s.end()
+
+
+def check_curl():
+    """The plugin curl, over a small server."""
+    plugins = re.search('plugindir=(.*)', works('nbdkit', '--dump-config')).group(1)
+    if not os.path.exists(plugins + '/nbdkit-curl-plugin.so'):
+        raise Skipped('nbdkit has no plugin curl (Debian: nbdkit)')
+    data = content(1 << 20)
+    make()
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = 'HTTP/1.1'
+
+        def log_message(self, *_):  # pylint: disable=arguments-differ
+            pass
+
+        def do_HEAD(self):
+            self.send_response(200)
+            self.send_header('Accept-Ranges', 'bytes')
+            self.send_header('Content-Length', str(len(data)))
+            self.end_headers()
+
+        def do_GET(self):
+            first, last = re.match(r'bytes=(\d+)-(\d+)', self.headers['Range']).groups()
+            part = data[int(first):int(last) + 1]
+            asked.append(len(part))
+            self.send_response(206)
+            self.send_header('Content-Range', 'bytes %s-%s/%d' % (first, last, len(data)))
+            self.send_header('Content-Length', str(len(part)))
+            self.end_headers()
+            self.wfile.write(part)
+
+    web = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    for turn in range(2):
+        s = Server('curl', 'http://127.0.0.1:%d/disk' % web.server_port, 'cachemax-id=web',
+                   options=('-r',))
+        h = s.connect()
+        read_all(h, data)
+        h.shutdown()
+        s.end()
+        want(asked if turn == 0 else not asked, 'turn %d: the server was asked %d times'
+             % (turn, len(asked)))
+        asked.clear()
+    web.shutdown()
+    web.server_close()
 
 
 def check_cache_request():
@@ -561,6 +676,7 @@ def check_read_only():
 
 def check_exports():
     """Several exports of one server, each with its own content."""
+    not_sanitized()
     os.mkdir('dir')
     put('disk', content())
     for words in ((), ('cachemax-id=vms', 'cachemax-exports=each')):
@@ -586,6 +702,7 @@ def check_exports():
 
 def check_export_names():
     """A plugin that ignores names: one content under all of them, and no other without that."""
+    not_sanitized()
     data = content()
     put('disk', data)
     make()
@@ -609,6 +726,7 @@ def check_export_names():
 
 def check_other_plugins():
     """memory and eval, with an id."""
+    not_sanitized()
     make()
     data = content(1 << 20)
     s = Server('memory', '1M', 'cachemax-id=memory')
@@ -629,27 +747,36 @@ def check_other_plugins():
 
 
 def check_without_multi_conn():
-    """A plugin without multi-conn: one connection at a time reads through the pool, and a flush
-    proves nothing when two have written."""
-    put('disk', bytes(100 * BLOCK))
+    """A plugin without multi-conn, each of whose connections has a copy of its own: a connection
+    reads through the pool only while it is alone. A flush proves nothing when two have written."""
+    not_sanitized()
+    data = bytearray(100 * BLOCK)
+    put('disk', data)
     make()
-    disk = os.path.abspath('disk')
-    place = 'iflag=skip_bytes,count_bytes skip=$4 count=$3'
-    s = Server('eval', 'get_size=echo %d' % (100 * BLOCK), 'cachemax-id=eval',
-               'pread=dd if=%s bs=64K %s status=none' % (disk, place),
-               'pwrite=dd of=%s oflag=seek_bytes seek=$4 conv=notrunc status=none' % disk,
-               'can_write=true', 'can_flush=true', 'flush=true')
-    a, b = s.connect(), s.connect()
-    want(a.can_cache() and not b.can_cache(), 'both or none of them read through the pool')
-    a.pwrite(b'a' * BLOCK, 0)
-    for h in (a, b):
-        h.pwrite(b'b' * BLOCK, BLOCK)
-        want(h.pread(BLOCK, BLOCK) == b'b' * BLOCK and h.pread(BLOCK, 0) == b'a' * BLOCK,
-             'wrong bytes')
+    here = os.getcwd()
+    s = Server('eval', 'get_size=echo %d' % len(data), 'cachemax-id=eval',
+               'open=f=$(mktemp %s/copy.XXXXXX); cp %s/disk $f; echo $f' % (here, here),
+               'pread=dd if=$2 bs=64K iflag=skip_bytes,count_bytes skip=$4 count=$3 status=none',
+               'pwrite=tee $2.new | dd of=$2 oflag=seek_bytes seek=$4 conv=notrunc status=none; '
+               'dd if=$2.new of=%s/disk oflag=seek_bytes seek=$4 conv=notrunc status=none' % here,
+               'can_write=exit 0', 'can_flush=exit 0', 'flush=exit 0')
+    a = s.connect()
+    want(a.can_cache(), 'a connection that is alone does not read through the pool')
+    a.pwrite(b'a' * BLOCK, BLOCK)
+    data[BLOCK:2 * BLOCK] = b'a' * BLOCK
+    b = s.connect()
+    want(not b.can_cache(), 'two connections read through the pool')
+    b.pwrite(b'b' * BLOCK, 0)
+    data[:BLOCK] = b'b' * BLOCK
+    want(a.pread(BLOCK, 0) == bytes(BLOCK), 'the copies are none: this tests nothing')
+    a.cache(BLOCK, 0)
     b.flush()
     a.shutdown()
-    eventually(lambda: reads_through(s), 'no later connection reads through the pool')
     b.shutdown()
+    eventually(lambda: reads_through(s), 'no later connection reads through the pool')
+    c = s.connect()
+    read_all(c, data)
+    c.shutdown()
     s.end()
     want(dirty(), 'a flush of one of two connections proved it synced')
 
@@ -687,6 +814,8 @@ def check_parameters():
     refused('need cachemax-id', 'file', 'disk', 'cachemax-version=2')
     refused('cachemax-id=NAME', 'memory', '1M')
     refused('cachemax-id=NAME', 'file', 'disk', below=('cow',))
+    refused('cachemax-id=NAME', 'file', 'disk', below=('retry',))  # it may open another file
+    refused('has this filter twice', 'file', 'disk', below=(FILTER,))
     s = Server('file', 'disk', 'cachemax-size=8M', pool='made')
     s.end()
     want(os.path.getsize('made') == 8 << 20, 'the pool has another size')
@@ -712,12 +841,7 @@ def check_clean():
     s = Server('file', 'disk')
     h = s.connect()
     h.pwrite(bytes(BLOCK), 0)
-    s.process.terminate()
-    try:
-        h.shutdown()
-    except nbd.Error:
-        pass  # nbdkit was faster
-    s.end()
+    leave_ending(s, h)
     want('cachemax:' not in s.text(), s.text())
     want(json.loads(works(TOOL, 'info', 'pool', '--json'))['clean'], 'the pool is not clean')
     works(TOOL, 'check', 'pool')
@@ -753,6 +877,7 @@ def main():
     wanted = re.compile(os.environ.get('CM_CHECKS', ''))
     counts = {'passed': 0, 'failed': 0, 'skipped': 0}
     os.umask(0o077)
+    sanitized()
     top = tempfile.mkdtemp(prefix='cachemax-nbd.')
     try:
         for name, check in list(globals().items()):

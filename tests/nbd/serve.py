@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""serve.py - what nbd-test.py is made of: nbdkit with the filter, pools, images."""
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+LIMIT = 120  # seconds for one command: for a hang, not for a slow machine
+SIZE = 3 * 1024 * 1024 + 1234  # of the images: no multiple of 4096
+BLOCK = 4096
+BUILD = os.path.realpath(sys.argv[1])
+FILTER = os.path.realpath(sys.argv[2] if len(sys.argv) > 2 else
+                          os.path.join(BUILD, 'examples/nbdkit/nbdkit-cachemax-filter.so'))
+TOOL = os.path.join(BUILD, 'src/tool/cachemax')
+ENV = dict(os.environ)
+
+
+def leave(why):
+    print('skip nbdkit: %s' % why)
+    print('0 passed, 0 failed, 1 skipped')
+    sys.exit(77)
+
+
+if not os.path.exists(FILTER):
+    leave('the filter is not built: it needs nbdkit-plugin-dev')
+if not shutil.which('nbdkit'):
+    leave('there is no nbdkit (Debian: nbdkit)')
+try:
+    import nbd
+except ImportError:
+    leave('Python has no libnbd (Debian: python3-libnbd)')
+
+
+def sanitized():
+    """A filter with the address sanitizer wants its library to be loaded first."""
+    text = subprocess.run(['ldd', FILTER], stdout=subprocess.PIPE, check=False).stdout.decode()
+    found = re.search(r'(/\S*libasan\S*)', text)
+    if found:
+        ENV['LD_PRELOAD'] = found.group(1)
+        # nbdkit closes no connection that ends while the server does.
+        ENV['ASAN_OPTIONS'] = 'detect_leaks=0'
+
+
+class Failed(Exception):
+    pass
+
+
+class Skipped(Exception):
+    pass
+
+
+def want(condition, text):
+    if not condition:
+        raise Failed(text)
+
+
+def not_sanitized():
+    if 'LD_PRELOAD' in ENV:
+        raise Skipped('with the address sanitizer nbdkit, also without the filter, hangs after '
+                      'connections that fail, and the scripts of its plugin eval fail')
+
+
+def eventually(condition, text):
+    end = time.monotonic() + LIMIT
+    while not condition():
+        want(time.monotonic() < end, text)
+        time.sleep(0.02)
+
+
+def run(*command, env=None):
+    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT,
+                       check=False, stdin=subprocess.DEVNULL, env=env)
+    return p.returncode, p.stdout.decode(errors='replace')
+
+
+def works(*command):
+    status, text = run(*command)
+    want(status == 0, '%s: status %d: %s' % (command[0], status, text[-300:]))
+    return text
+
+
+def content(size=SIZE, seed=1):
+    return bytearray(random.Random(seed).randbytes(size))
+
+
+def put(path, data):
+    with open(path, 'wb') as f:
+        f.write(data)
+
+
+def get(path):
+    with open(path, 'rb') as f:
+        return bytearray(f.read())
+
+
+def stats(pool='pool'):
+    return json.loads(works(TOOL, 'stats', pool, '--json'))
+
+
+def counter(name, pool='pool'):
+    found = []
+
+    def look(x):
+        for k, v in x.items():
+            if k == name:
+                found.append(v)
+            elif isinstance(v, dict):
+                look(v)
+    look(stats(pool))
+    want(len(found) == 1, 'stats has %s %d times' % (name, len(found)))
+    return found[0]
+
+
+class Server:
+    """nbdkit with the filter, on a socket in this directory. `words`: what follows the filters."""
+    live = []
+
+    def __init__(self, *words, above=(), below=(), pool='pool', options=()):
+        self.socket = os.path.abspath('socket')
+        if os.path.exists(self.socket):
+            os.unlink(self.socket)
+        self.log = open('log', 'wb')
+        command = ['nbdkit', '-f', '-U', self.socket, *options]
+        command += ['--filter=' + f for f in above] + ['--filter=' + FILTER]
+        command += ['--filter=' + f for f in below] + [*words, 'cachemax-pool=' + pool]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log,
+                                        stderr=self.log, env=ENV)
+        Server.live.append(self)
+        eventually(self.listens, 'nbdkit does not listen')
+        want(self.process.poll() is None, 'nbdkit ended: ' + self.text())
+        self.uri = 'nbd+unix://?socket=' + self.socket
+
+    def text(self):
+        return get('log').decode(errors='replace')[-600:]
+
+    def connect(self, export=''):
+        h = nbd.NBD()
+        h.set_export_name(export)
+        h.set_strict_mode(0)
+        h.connect_unix(self.socket)
+        return h
+
+    def listens(self):
+        """The socket is there a moment before nbdkit listens. A connection that ends at once would
+        tell, too. But with the address sanitizer nbdkit then hangs at its end, also without the
+        filter: in p11-kit, which waits for a lock of the C library."""
+        with open('/proc/net/unix', encoding='ascii', errors='replace') as f:
+            found = any(line.split()[3] == '00010000' and line.rstrip().endswith(self.socket)
+                        for line in f if self.socket in line)
+        return found or self.process.poll() is not None
+
+    def end(self, how=signal.SIGTERM):
+        Server.live.remove(self)
+        self.process.send_signal(how)
+        status = self.process.wait(LIMIT)
+        self.log.close()
+        want(status in (0, -how), 'nbdkit ended with status %d: %s' % (status, self.text()))
+        return self.text()
+
+
+def leave_ending(s, h):
+    """A client leaves when the server is ending already: nbdkit does not close such connections."""
+    s.process.terminate()
+    try:
+        h.shutdown()
+    except nbd.Error:
+        pass  # nbdkit was faster
+    s.end()
+
+
+def refused(pattern, *words, below=(), pool='pool'):
+    """nbdkit does not start, and says why."""
+    arguments = ['cachemax-pool=' + pool] if pool else []
+    status, text = run('timeout', '60', 'nbdkit', '-U', '-', '--filter=' + FILTER,
+                       *['--filter=' + f for f in below], *words, *arguments, '--run', 'true', env=ENV)
+    want(status != 0, 'it starts with %s' % ' '.join(words))
+    want(re.search(pattern, text), 'it says: %s' % text[-300:])
+
+
+def cold_part(pool='pool', size=SIZE):
+    """Which part of the image came from the plugin in the last session. (Hits do not tell: blocks
+    that were read ahead are hits.)"""
+    return counter('origin_bytes', pool) / size
+
+
+def make(pool='pool', size='32M'):
+    works(TOOL, 'create', pool, '--size', size, '-q')
+
+
+def read_all(h, data, step=65536):
+    for at in range(0, len(data), step):
+        n = min(step, len(data) - at)
+        want(h.pread(n, at) == data[at:at + n], 'wrong bytes in [%d, %d)' % (at, at + n))
