@@ -505,6 +505,7 @@ if [ $all = yes ]; then
     beside asan/tool-resize bash "$here/tool/resize-test.sh" "$b-asan"
     beside asan/tool-dump bash "$here/tool/dump-test.sh" "$b-asan"
     beside asan/replay bash "$here/tool/replay-test.sh" "$b-asan"
+    beside asan/nbdkit /usr/bin/python3 "$here/nbd/nbd-test.py" "$b-asan"
     settle
     suite asan/bench bash "$here/bench/bench-test.sh" "$b-asan"
   fi
