@@ -21,10 +21,9 @@ import threading
 import traceback
 
 sys.dont_write_bytecode = True
-from serve import (BLOCK, FILTER, SIZE, TOOL, Failed, Server, Skipped, cold_part, content,
+from serve import (BLOCK, FILTER, SIZE, TOOL, Failed, Server, Skipped, Writer, cold_part, content,
                    counter, eventually, get, leave_ending, make, nbd, not_sanitized, put,
-                   read_all, refused, run, sanitized, want, works)  # noqa: E402
-WAITING = {'stop': None}
+                   read_all, refused, run, sanitized, settle_doubts, want, works)  # noqa: E402
 
 
 # ---- The checks: every function that begins with check_ -----------------------------------------
@@ -130,67 +129,6 @@ def check_unaligned():
     want(get('disk') == data, 'the image has other bytes')
 
 
-class Writer(threading.Thread):
-    """Works in its own pieces of the image: every `of`-th one of 12000 bytes, so that blocks are
-    shared by two writers. Knows what they hold. Ends when the server is gone."""
-    PIECE = 12000
-    STEPS = 100  # then much of the image is still warm
-
-    def __init__(self, server, data, number, of, seed):
-        super().__init__()
-        self.h, self.data, self.random = server.connect(), data, random.Random(seed)
-        self.pieces = range(number, len(data) // self.PIECE, of)
-        self.wrong, self.done, self.doubt = None, 0, None
-
-    def change(self, at, n):
-        how = self.random.randrange(8)
-        self.doubt = (at, n)
-        if how == 0:
-            self.h.zero(n, at)
-            self.data[at:at + n] = bytes(n)
-        elif how == 1:
-            self.h.trim(n, at)
-            self.data[at:at + n] = self.h.pread(n, at)
-            self.doubt = None
-            return
-        else:
-            new = self.random.randbytes(n)
-            self.h.pwrite(new, at, nbd.CMD_FLAG_FUA if how == 2 else 0)
-            self.data[at:at + n] = new
-        self.doubt = None
-
-    def step(self):
-        n = self.random.randrange(1, self.PIECE)
-        at = self.random.choice(self.pieces) * self.PIECE + self.random.randrange(self.PIECE - n)
-        what = self.random.randrange(16)
-        if what < 6:
-            self.change(at, n)
-        elif what == 6:
-            self.h.flush()
-        elif what == 7:
-            self.h.cache(n, at)
-        elif self.h.pread(n, at) != self.data[at:at + n]:
-            self.wrong = 'wrong bytes in [%d, %d)' % (at, at + n)
-
-    def run(self):
-        try:
-            while not self.wrong and self.done < self.STEPS and not WAITING['stop'].is_set():
-                self.step()
-                self.done += 1
-        except nbd.Error as e:
-            if not WAITING['stop'].is_set():
-                self.wrong = str(e)
-
-
-def settle_doubts(workers, data):
-    """What a killed server was writing may be there or not, or a part of it: the image says."""
-    image = get('disk')
-    for w in workers:
-        if w.doubt:
-            at, n = w.doubt
-            data[at:at + n] = image[at:at + n]
-
-
 def check_kills():
     """Several connections write, trim, zero, flush and read, and nbdkit is killed: every byte is
     right afterwards, and the image with an id stays warm."""
@@ -204,13 +142,13 @@ def check_kills():
         if turn:
             want(cold_part() < 0.6, 'cold after a kill: %.2f of it came from the plugin'
                  % cold_part())
-        WAITING['stop'] = threading.Event()
+        Writer.stop = threading.Event()
         workers = [Writer(s, data, i, 3, 10 * turn + i) for i in range(3)]
         for w in workers:
             w.start()
         eventually(lambda ws=workers: all(w.done > 60 or w.wrong for w in ws), 'no progress')
         h.flush()
-        WAITING['stop'].set()
+        Writer.stop.set()
         s.end(signal.SIGKILL)
         for w in workers:
             w.join()
@@ -529,6 +467,72 @@ def check_pool_lost():
         read_all(h, data)
         h.shutdown()
         s.end()
+
+
+def check_resized():
+    """The image gets another size while nbdkit runs: old and new connections read right bytes."""
+    for words in ((), ('cachemax-id=vm',)):
+        pool = 'pool%d' % len(words)
+        make(pool)
+        data = content(100 * BLOCK + 100)
+        put('disk', data[:50 * BLOCK + 100])
+        s = Server('file', 'disk', *words, pool=pool)
+        hs = []
+        for size in (50 * BLOCK + 100, 100 * BLOCK + 100, 10 * BLOCK + 7, 50 * BLOCK + 100):
+            with open('disk', 'r+b') as f:
+                f.truncate(size)
+                f.write(data[:size])
+            hs.append((s.connect(), size))
+            want(hs[-1][0].get_size() == size, 'another size')
+            for h, n in hs:
+                read_all(h, data[:min(n, size)], 9000)
+        for h, _ in hs:
+            h.shutdown()
+        s.end()
+        s = Server('file', 'disk', *words, pool=pool)
+        h = s.connect()
+        read_all(h, data[:50 * BLOCK + 100])
+        h.shutdown()
+        s.end()
+
+
+def check_stacked():
+    """With other filters above and below."""
+    make()
+    for n, (above, below, words, first) in enumerate((
+            (('cache',), (), ('cache=writeback',), 0),
+            (('blocksize',), (), ('minblock=64K',), 0),
+            ((), ('blocksize',), ('maxdata=4K', 'maxlen=8K'), 0),
+            ((), ('offset',), ('offset=10000', 'range=500000'), 10000),
+            (('fua', 'stats'), ('nozero', 'noextents'), ('statsfile=/dev/null',), 0))):
+        data = content(640 * 1024)
+        put('disk', data)
+        s = Server('file', 'disk', 'cachemax-id=%d' % n, *words, above=above, below=below)
+        h = s.connect()
+        size = h.get_size()
+        r = random.Random(n)
+        for _ in range(150):
+            at = r.randrange(size - 1)
+            length = r.randrange(1, min(30000, size - at) + 1)
+            what = r.choice(('pwrite', 'zero' if h.can_zero() else 'pwrite', 'pread', 'pread',
+                             'pread', 'flush'))
+            if what == 'pwrite':
+                new = r.randbytes(length)
+                h.pwrite(new, at, nbd.CMD_FLAG_FUA if h.can_fua() and r.random() < 0.5 else 0)
+                data[first + at:first + at + length] = new
+            elif what == 'zero':
+                h.zero(length, at)
+                data[first + at:first + at + length] = bytes(length)
+            elif what == 'flush':
+                h.flush()
+            else:
+                want(h.pread(length, at) == data[first + at:first + at + length],
+                     'wrong bytes with %s over it and %s below it' % (above, below))
+        read_all(h, data[first:first + size])
+        h.flush()
+        h.shutdown()
+        s.end()
+        want(get('disk') == data, 'the image is wrong with %s, %s' % (above, below))
 
 
 def check_far():

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 LIMIT = 120  # seconds for one command: for a hang, not for a slow machine
@@ -177,7 +178,8 @@ def refused(pattern, *words, below=(), pool='pool'):
     """nbdkit does not start, and says why."""
     arguments = ['cachemax-pool=' + pool] if pool else []
     status, text = run('timeout', '60', 'nbdkit', '-U', '-', '--filter=' + FILTER,
-                       *['--filter=' + f for f in below], *words, *arguments, '--run', 'true', env=ENV)
+                       *['--filter=' + f for f in below], *words, *arguments, '--run', 'true',
+                       env=ENV)
     want(status != 0, 'it starts with %s' % ' '.join(words))
     want(re.search(pattern, text), 'it says: %s' % text[-300:])
 
@@ -196,3 +198,65 @@ def read_all(h, data, step=65536):
     for at in range(0, len(data), step):
         n = min(step, len(data) - at)
         want(h.pread(n, at) == data[at:at + n], 'wrong bytes in [%d, %d)' % (at, at + n))
+
+
+class Writer(threading.Thread):
+    """Works in its own pieces of the image: every `of`-th one of 12000 bytes, so that blocks are
+    shared by two writers. Knows what they hold. Ends when the server is gone."""
+    stop = threading.Event()
+    PIECE = 12000
+    STEPS = 100  # then much of the image is still warm
+
+    def __init__(self, server, data, number, of, seed):
+        super().__init__()
+        self.h, self.data, self.random = server.connect(), data, random.Random(seed)
+        self.pieces = range(number, len(data) // self.PIECE, of)
+        self.wrong, self.done, self.doubt = None, 0, None
+
+    def change(self, at, n):
+        how = self.random.randrange(8)
+        self.doubt = (at, n)
+        if how == 0:
+            self.h.zero(n, at)
+            self.data[at:at + n] = bytes(n)
+        elif how == 1:
+            self.h.trim(n, at)
+            self.data[at:at + n] = self.h.pread(n, at)
+            self.doubt = None
+            return
+        else:
+            new = self.random.randbytes(n)
+            self.h.pwrite(new, at, nbd.CMD_FLAG_FUA if how == 2 else 0)
+            self.data[at:at + n] = new
+        self.doubt = None
+
+    def step(self):
+        n = self.random.randrange(1, self.PIECE)
+        at = self.random.choice(self.pieces) * self.PIECE + self.random.randrange(self.PIECE - n)
+        what = self.random.randrange(16)
+        if what < 6:
+            self.change(at, n)
+        elif what == 6:
+            self.h.flush()
+        elif what == 7:
+            self.h.cache(n, at)
+        elif self.h.pread(n, at) != self.data[at:at + n]:
+            self.wrong = 'wrong bytes in [%d, %d)' % (at, at + n)
+
+    def run(self):
+        try:
+            while not self.wrong and self.done < self.STEPS and not Writer.stop.is_set():
+                self.step()
+                self.done += 1
+        except nbd.Error as e:
+            if not Writer.stop.is_set():
+                self.wrong = str(e)
+
+
+def settle_doubts(workers, data):
+    """What a killed server was writing may be there or not, or a part of it: the image says."""
+    image = get('disk')
+    for w in workers:
+        if w.doubt:
+            at, n = w.doubt
+            data[at:at + n] = image[at:at + n]
