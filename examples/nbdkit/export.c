@@ -183,8 +183,8 @@ static void join(struct export *e, struct connection *c)
     }
     safe |= !writes;
     for (struct connection *o = safe ? NULL : e->connections; o; o = o->next) {
-        pthread_rwlock_wrlock(&o->reading); /* waits for its reads */
-        o->cached = false;
+        o->cached = false; /* no further read begins: a writer's lock alone could wait for ever */
+        pthread_rwlock_wrlock(&o->reading); /* waits for those that have begun */
         pthread_rwlock_unlock(&o->reading);
     }
     c->cached = c->fits && (safe || !e->connections);
