@@ -329,7 +329,7 @@ bool export_unflushed(const struct connection *c)
 bool export_validator(const struct connection *c, cm_validator *v)
 {
     cm_file_id id;
-    return !settings.id && identify_file(c->fd, false, &id, v) == 0;
+    return !settings.id && !c->readonly && identify_file(c->fd, false, &id, v) == 0;
 }
 
 /* Times that are as fresh as the last write prove nothing in the next session: waits until they are

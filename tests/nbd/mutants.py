@@ -68,6 +68,8 @@ MUTANTS = [
     ('all-read', 'export.c', 'c->fits && (safe || !e->connections);', 'c->fits;',
      'without_multi_conn'),
     ('the-first-goes-on', 'export.c', 'o->cached = false;', '', 'without_multi_conn'),
+    ('a-reader-proves', 'export.c', '!settings.id && !c->readonly && identify_file',
+     '!settings.id && identify_file', 'read_only_beside_a_writer'),
     ('any-filter', 'filter.c', 'settings.plain &= harmless(base);', '(void)harmless;',
      'parameters'),
     ('in-use', 'pool.c', 'else if (info.owned)', 'else if (false)', 'pool_in_use'),

@@ -8,7 +8,6 @@ FILTER: another build of the filter. CM_CHECKS: a regular expression, only check
 a name that it finds. Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and
 a summary as the last line. Exit status 1 when something failed, 77 if nothing can be run here.
 """
-import http.server
 import json
 import os
 import random
@@ -21,9 +20,10 @@ import threading
 import traceback
 
 sys.dont_write_bytecode = True
-from serve import (BLOCK, FILTER, SIZE, TOOL, Failed, Server, Skipped, Writer, cold_part, content,
-                   counter, eventually, get, leave_ending, make, nbd, not_sanitized, put,
-                   read_all, refused, run, sanitized, settle_doubts, want, works)  # noqa: E402
+from serve import (  # noqa: E402
+    BLOCK, FILTER, SIZE, TOOL, Failed, Server, Skipped, Writer, cold_part, content, counter,
+    eventually, get, leave_ending, make, nbd, not_sanitized, put, read_all, refused, run, sanitized,
+    settle_doubts, want, web_server, works)
 
 
 # ---- The checks: every function that begins with check_ -----------------------------------------
@@ -588,32 +588,7 @@ def check_curl():
         raise Skipped('nbdkit has no plugin curl (Debian: nbdkit)')
     data = content(1 << 20)
     make()
-    asked = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = 'HTTP/1.1'
-
-        def log_message(self, *_):  # pylint: disable=arguments-differ
-            pass
-
-        def do_HEAD(self):
-            self.send_response(200)
-            self.send_header('Accept-Ranges', 'bytes')
-            self.send_header('Content-Length', str(len(data)))
-            self.end_headers()
-
-        def do_GET(self):
-            first, last = re.match(r'bytes=(\d+)-(\d+)', self.headers['Range']).groups()
-            part = data[int(first):int(last) + 1]
-            asked.append(len(part))
-            self.send_response(206)
-            self.send_header('Content-Range', 'bytes %s-%s/%d' % (first, last, len(data)))
-            self.send_header('Content-Length', str(len(part)))
-            self.end_headers()
-            self.wfile.write(part)
-
-    web = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    threading.Thread(target=web.serve_forever, daemon=True).start()
+    web, asked = web_server(data)
     for turn in range(2):
         s = Server('curl', 'http://127.0.0.1:%d/disk' % web.server_port, 'cachemax-id=web',
                    options=('-r',))
@@ -676,6 +651,28 @@ def check_read_only():
             s.end()
             want((cold_part() < 0.1) == warm, '%s: %.2f of it came from the plugin, warm: %s'
                  % (words, cold_part(), warm))
+
+
+def check_read_only_beside_a_writer():
+    """A client of a server with -r flushes, while somebody has the file open for writing: that
+    writer may change it without a new time (through a mapping), so nothing is proved by that."""
+    data = content()
+    put('disk', data)
+    os.utime('disk', (1, 1))
+    make()
+    with open('disk', 'r+b'):
+        s = Server('file', 'disk', options=('-r',))
+        h = s.connect()
+        read_all(h, data)
+        h.flush()
+        h.shutdown()
+        s.end()
+    s = Server('file', 'disk', options=('-r',))
+    h = s.connect()
+    read_all(h, data)
+    h.shutdown()
+    s.end()
+    want(counter('attach_kept') == 0, 'a flush of a reader made it warm')
 
 
 def check_exports():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """serve.py - what nbd-test.py is made of: nbdkit with the filter, pools, images."""
+import http.server
 import json
 import os
 import random
@@ -260,3 +261,34 @@ def settle_doubts(workers, data):
         if w.doubt:
             at, n = w.doubt
             data[at:at + n] = image[at:at + n]
+
+
+def web_server(data):
+    """Serves data as a file by HTTP. Also returns a list that gets the length of each answer."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = 'HTTP/1.1'
+
+        def log_message(self, *_):  # pylint: disable=arguments-differ
+            pass
+
+        def do_HEAD(self):
+            self.send_response(200)
+            self.send_header('Accept-Ranges', 'bytes')
+            self.send_header('Content-Length', str(len(data)))
+            self.end_headers()
+
+        def do_GET(self):
+            first, last = re.match(r'bytes=(\d+)-(\d+)', self.headers['Range']).groups()
+            part = data[int(first):int(last) + 1]
+            asked.append(len(part))
+            self.send_response(206)
+            self.send_header('Content-Range', 'bytes %s-%s/%d' % (first, last, len(data)))
+            self.send_header('Content-Length', str(len(part)))
+            self.end_headers()
+            self.wfile.write(part)
+
+    web = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    return web, asked
