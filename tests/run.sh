@@ -389,6 +389,8 @@ native_suites() { # DIR
   # With --all these three run under the address sanitizer only.
   [ $all = yes ] || next tool-dump bash "$here/tool/dump-test.sh" "$b"
   [ $all = yes ] || next replay bash "$here/tool/replay-test.sh" "$b"
+  next examples/nbdkit /usr/bin/python3 "$here/nbd/nbd-test.py" "$b"
+  next nbdkit-mutants /usr/bin/python3 "$here/nbd/mutants.py" --list
   next examples/http-proxy sh "$here/examples/http-proxy-test.sh" "$b"
   next amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
   next examples/cpp sh "$here/examples/cpp-test.sh" "$b"
@@ -460,6 +462,7 @@ need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
 }
 need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev \
   libsqlite3-dev liblzma-dev liburing-dev libmicrohttpd-dev libcurl4-openssl-dev \
+  nbdkit nbdkit-plugin-dev libnbd-bin python3-libnbd qemu-utils \
   rsync strace e2fsprogs xfsprogs btrfs-progs bindfs squashfs-tools ||
   echo "without these some tests are skipped"
 echo "$(uname -srm), $(nproc) processors," \
@@ -502,6 +505,7 @@ if [ $all = yes ]; then
     beside asan/tool-resize bash "$here/tool/resize-test.sh" "$b-asan"
     beside asan/tool-dump bash "$here/tool/dump-test.sh" "$b-asan"
     beside asan/replay bash "$here/tool/replay-test.sh" "$b-asan"
+    beside asan/nbdkit /usr/bin/python3 "$here/nbd/nbd-test.py" "$b-asan"
     settle
     suite asan/bench bash "$here/bench/bench-test.sh" "$b-asan"
   fi

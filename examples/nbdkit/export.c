@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * export.c - owns the exports: which content a connection reads, under which id and validator the
+ * pool knows it, and how long it stays attached.
+ *
+ * A content stays attached until the server ends, also while no client is connected: its own writes
+ * have changed its times, and at a new attach they would look like those of somebody else.
+ */
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-filter.h>
+/* Behind it: */
+#include "filter.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+enum { LAST_TRIES = 100 }; /* of 20 ms: until the times of a file that was written count */
+#define SEVERAL UINT64_MAX
+
+struct export
+{
+    struct export *next;
+    cm_file_id id;
+    cm_file *file;
+    int fd; /* own descriptor of the file that can be written, without cachemax-id; or -1 */
+    struct connection *connections;
+    /* Of writes that are not proved flushed: */
+    uint64_t writer; /* the connection that made them; 0: none; SEVERAL */
+    uint64_t last;   /* the last connection there was when the first of them was made */
+    uint64_t writes; /* a count */
+    unsigned open;   /* writes that go on now */
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all below */
+static struct export *exports;
+static uint64_t connections; /* a count */
+
+/* ---- Id and validator ---------------------------------------------------------------------- */
+
+static int find_named(const struct connection *c)
+{
+    if (c->name[0] == '\0' || settings.names != NAMES_NONE)
+        return 0;
+    nbdkit_error("cachemax: a client asks for the export \"%s\": give cachemax-exports=each if the "
+                 "plugin has another content under each name, or cachemax-exports=same if it "
+                 "ignores names",
+                 c->name);
+    return -1;
+}
+
+int export_find(struct connection *c)
+{
+    c->fd = -1;
+    pthread_rwlock_init(&c->reading, NULL);
+    if (settings.id)
+        return find_named(c);
+    if (settings.file)
+        c->path = strdup(settings.file);
+    else if (asprintf(&c->path, "%s/%s", settings.dir, c->name) < 0)
+        c->path = NULL;
+    if (!c->path) {
+        nbdkit_error("cachemax: out of memory");
+        return -1;
+    }
+    if (settings.file || !strchr(c->name, '/')) /* a client must not make it open other files */
+        c->fd = open(c->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return 0; /* if it is not open, the plugin's error is the one to report */
+}
+
+/* The plugin has opened the file by its name: is it the one that this filter has opened? */
+static int same_file(const struct connection *c)
+{
+    struct stat own, now;
+    if (c->fd >= 0 && fstat(c->fd, &own) == 0 && stat(c->path, &now) == 0 &&
+        own.st_dev == now.st_dev && own.st_ino == now.st_ino)
+        return 0;
+    nbdkit_error("cachemax: %s cannot be opened for reading, or was replaced just now; connect "
+                 "again",
+                 c->path);
+    return -1;
+}
+
+static int identify_file(int fd, bool readonly, cm_file_id *id, cm_validator *v)
+{
+    cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
+    o.flags = readonly ? 0 : CM_IDENTIFY_SOLE_WRITER;
+    return cm_identify_with(fd, &o, id, v);
+}
+
+static int identify_path(const struct connection *c, cm_file_id *id, cm_validator *v)
+{
+    if (same_file(c) < 0)
+        return -1;
+    int e = identify_file(c->fd, c->readonly, id, v);
+    if (e < 0)
+        nbdkit_error("cachemax: %s: %s; give it a name with cachemax-id=NAME", c->path,
+                     cm_strerror(e));
+    else if (v->size != c->size)
+        nbdkit_error("cachemax: %s: its size is %llu, but the export's is %llu; connect again",
+                     c->path, (unsigned long long)v->size, (unsigned long long)c->size);
+    return e < 0 || v->size != c->size ? -1 : 0;
+}
+
+/* The id is the name that the user gave, and the export's. */
+static void identify_name(const struct connection *c, cm_file_id *id, cm_validator *v)
+{
+    const char *name = settings.names == NAMES_EACH ? c->name : "";
+    XXH3_state_t state;
+    XXH3_128bits_reset(&state);
+    XXH3_128bits_update(&state, settings.id, strlen(settings.id) + 1); /* with the NUL */
+    XXH3_128bits_update(&state, name, strlen(name));
+    XXH128_hash_t h = XXH3_128bits_digest(&state);
+    id->hi = h.high64;
+    id->lo = h.low64 ? h.low64 : 1; /* zero is no id */
+    cm_validator_set_proof(v, settings.version, strlen(settings.version));
+    v->taken_at = cm_now();
+    v->size = c->size;
+    v->changed_ns = c->readonly && !c->flushes ? CM_CHANGED_LONG_AGO : 0;
+}
+
+/* The volume of the files is one that a server keeps: it may lose unsynced writes by itself. */
+static bool is_far(const struct connection *c)
+{
+    static const uint32_t
+        remote[] = { 0x6969 /* nfs */,      0xFF534D42 /* cifs */, 0xFE534D42 /* smb2 */,
+                     0x517B /* smb */,      0x01021997 /* 9p */,   0x00C36400 /* ceph */,
+                     0x65735546 /* fuse */, 0x5346414F /* afs */,  0x0BD00BD0 /* lustre */ };
+    const char *path = settings.file ? settings.file : settings.dir;
+    struct statfs sf;
+    if ((c->fd >= 0 ? fstatfs(c->fd, &sf) : path ? statfs(path, &sf) : -1) < 0)
+        return true;
+    for (size_t i = 0; i < sizeof(remote) / sizeof(remote[0]); i++)
+        if ((uint32_t)sf.f_type == remote[i])
+            return true;
+    return false;
+}
+
+static uint32_t flags_of(const struct connection *c)
+{
+    const uint32_t far = !settings.plain || is_far(c) ? CM_ORIGIN_VOLATILE : 0;
+    if (c->readonly && (!settings.id || !c->flushes)) /* nobody could prove that it is synced: it */
+        return 0;                                     /* counts as such */
+    return (settings.id ? CM_EXCLUSIVE : CM_SOLE_WRITER) | far;
+}
+
+/* ---- Attach -------------------------------------------------------------------------------- */
+
+/* With the lock. The export has a reference of its own to the file of c. */
+static struct export *make_export(const struct connection *c, const cm_file_id *id, uint32_t flags)
+{
+    struct export *e = calloc(1, sizeof(*e));
+    if (!e)
+        return NULL;
+    e->id = *id;
+    if (cm_file_open(pool, id, NULL, flags, &e->file) < 0) {
+        free(e);
+        return NULL;
+    }
+    e->fd = settings.id || c->readonly ? -1 : fcntl(c->fd, F_DUPFD_CLOEXEC, 3);
+    e->next = exports;
+    exports = e;
+    return e;
+}
+
+/* With the lock. Without multi-conn the next layer may show a connection late what another one
+ * wrote, and then old bytes would get into the pool. So if somebody can write, a connection reads
+ * through the pool only while it is alone, from its beginning on. */
+static void join(struct export *e, struct connection *c)
+{
+    bool safe = c->multi, writes = !c->readonly;
+    for (const struct connection *o = e->connections; o; o = o->next) {
+        safe &= o->multi;
+        writes |= !o->readonly;
+    }
+    safe |= !writes;
+    for (struct connection *o = safe ? NULL : e->connections; o; o = o->next) {
+        o->cached = false; /* no further read begins: a writer's lock alone could wait for ever */
+        pthread_rwlock_wrlock(&o->reading); /* waits for those that have begun */
+        pthread_rwlock_unlock(&o->reading);
+    }
+    c->cached = c->fits && (safe || !e->connections);
+    c->number = ++connections;
+    c->export = e;
+    c->next = e->connections;
+    e->connections = c;
+}
+
+static int attach(struct connection *c, const cm_file_id *id, const cm_validator *v)
+{
+    const uint32_t flags = flags_of(c);
+    pthread_mutex_lock(&lock);
+    int r = cm_file_open(pool, id, v, flags, &c->file);
+    if (r >= 0) {
+        struct export *e = exports;
+        while (e && (e->id.hi != id->hi || e->id.lo != id->lo))
+            e = e->next;
+        if (!e)
+            e = make_export(c, id, flags);
+        if (e) {
+            join(e, c);
+        } else {
+            cm_file_close(c->file);
+            c->file = NULL;
+            r = CM_ENOMEM;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    return r;
+}
+
+void export_attach(struct connection *c)
+{
+    cm_file_id id;
+    cm_validator v = CM_VALIDATOR_INIT;
+    int e = 0;
+    if (settings.id)
+        identify_name(c, &id, &v);
+    else
+        e = identify_path(c, &id, &v);
+    if (e == 0) {
+        e = attach(c, &id, &v);
+        if (e < 0)
+            nbdkit_error("cachemax: %s: %s", settings.pool, cm_strerror(e));
+    }
+    if (e >= 0)
+        return;
+    c->file = NULL;
+    nbdkit_error("cachemax: this connection is not cached%s",
+                 c->readonly ? "" : ", and cannot write: its writes could not be told to the pool");
+    c->readonly = true;
+}
+
+void export_detach(struct connection *c)
+{
+    if (c->export) {
+        pthread_mutex_lock(&lock);
+        struct connection **o = &c->export->connections;
+        while (*o != c)
+            o = &(*o)->next;
+        *o = c->next;
+        pthread_mutex_unlock(&lock);
+        cm_file_close(c->file);
+    }
+    if (c->fd >= 0)
+        close(c->fd);
+    free(c->name);
+    free(c->path);
+    pthread_rwlock_destroy(&c->reading);
+}
+
+/* ---- Reads, writes and flushes ------------------------------------------------------------- */
+
+bool export_read_begin(struct connection *c)
+{
+    if (!c->cached)
+        return false;
+    pthread_rwlock_rdlock(&c->reading);
+    if (c->cached)
+        return true;
+    pthread_rwlock_unlock(&c->reading);
+    return false;
+}
+
+void export_read_end(struct connection *c)
+{
+    pthread_rwlock_unlock(&c->reading);
+}
+
+void export_write_begin(struct connection *c)
+{
+    struct export *e = c->export;
+    pthread_mutex_lock(&lock);
+    if (e->writer == 0)
+        e->last = connections;
+    e->writer = e->writer == 0 || e->writer == c->number ? c->number : SEVERAL;
+    e->writes++;
+    e->open++;
+    pthread_mutex_unlock(&lock);
+    c->wrote = true;
+}
+
+void export_write_end(struct connection *c)
+{
+    pthread_mutex_lock(&lock);
+    c->export->open--;
+    pthread_mutex_unlock(&lock);
+}
+
+/* A system may report a write that failed only to descriptors that were open then. So a flush
+ * counts if its connection is older than the writes. */
+bool export_flush_begin(const struct connection *c, uint64_t *writes)
+{
+    const struct export *e = c->export;
+    pthread_mutex_lock(&lock);
+    const bool whole =
+        e->writer == 0 || e->writer == c->number || (c->multi && c->number <= e->last);
+    *writes = e->open ? UINT64_MAX : e->writes;
+    pthread_mutex_unlock(&lock);
+    return whole;
+}
+
+void export_flush_end(const struct connection *c, uint64_t writes)
+{
+    pthread_mutex_lock(&lock);
+    if (c->export->writes == writes)
+        c->export->writer = 0;
+    pthread_mutex_unlock(&lock);
+}
+
+bool export_unflushed(const struct connection *c)
+{
+    if (!c->wrote)
+        return false;
+    pthread_mutex_lock(&lock);
+    const bool some = c->export->writer != 0;
+    pthread_mutex_unlock(&lock);
+    return some;
+}
+
+bool export_validator(const struct connection *c, cm_validator *v)
+{
+    cm_file_id id;
+    return !settings.id && !c->readonly && identify_file(c->fd, false, &id, v) == 0;
+}
+
+/* Times that are as fresh as the last write prove nothing in the next session: waits until they are
+ * old enough. */
+static void last_validator(const struct export *e)
+{
+    cm_file_info info = CM_FILE_INFO_INIT;
+    for (int i = 0; i < LAST_TRIES; i++) {
+        cm_file_id id;
+        cm_validator v = CM_VALIDATOR_INIT;
+        if (cm_file_get_info(e->file, &info) < 0 || (!info.racy && !info.want_validator))
+            return;
+        if (identify_file(e->fd, false, &id, &v) < 0)
+            return;
+        if (!(v.racy & CM_RACY_TIMES) && cm_file_revalidate(e->file, &v) == 0)
+            return;
+        nanosleep(&(struct timespec){ .tv_nsec = 20 * 1000 * 1000 }, NULL);
+    }
+}
+
+void exports_end(void)
+{
+    while (exports) {
+        struct export *e = exports;
+        exports = e->next;
+        if (e->fd >= 0) {
+            last_validator(e);
+            close(e->fd);
+        }
+        cm_file_close(e->file);
+        free(e);
+    }
+}

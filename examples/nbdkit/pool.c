@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * pool.c - owns the pool of an nbdkit server: looks at it before nbdkit forks, opens it after that,
+ * makes checkpoints, and closes it.
+ */
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-filter.h>
+/* Behind it: */
+#include "filter.h"
+#include <pthread.h>
+#include <time.h>
+
+enum { CHECKPOINT_SECONDS = 5 };
+
+cm_cache *pool;
+static pthread_t checkpoints;
+static bool checkpoints_run;
+static bool ending;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+
+static void log_line(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    if (level == CM_LOG_INFO)
+        nbdkit_debug("cachemax: %s", text);
+    else
+        nbdkit_error("cachemax: %s", text);
+}
+
+static int pool_make(void)
+{
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    o.size = (uint64_t)settings.size;
+    o.log = log_line;
+    int e = cm_create(settings.pool, &o);
+    if (e < 0 && e != CM_EEXIST) { /* somebody may have made it meanwhile */
+        nbdkit_error("cachemax: cannot make the pool %s: %s", settings.pool, cm_strerror(e));
+        return -1;
+    }
+    return 0;
+}
+
+int pool_ready(void)
+{
+    cm_info info = CM_INFO_INIT;
+    int e = cm_pool_info(settings.pool, &info);
+    if (e == CM_ENOENT && settings.size > 0)
+        return pool_make();
+    if (e == CM_ENOENT)
+        nbdkit_error("cachemax: there is no pool %s; make it with: cachemax create %s --size SIZE, "
+                     "or give cachemax-size=SIZE",
+                     settings.pool, settings.pool);
+    else if (e < 0)
+        nbdkit_error("cachemax: cannot use the pool %s: %s", settings.pool, cm_strerror(e));
+    else if (info.owned)
+        nbdkit_error("cachemax: the pool %s is in use by process %u; end it, or give another pool",
+                     settings.pool, info.owner_pid);
+    return e < 0 || info.owned ? -1 : 0;
+}
+
+/* Without DAX only what a checkpoint found survives a power cut. */
+static void *make_checkpoints(void *arg)
+{
+    pthread_mutex_lock(&lock);
+    while (!ending) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += CHECKPOINT_SECONDS;
+        if (pthread_cond_timedwait(&wake, &lock, &until) == 0)
+            continue;
+        pthread_mutex_unlock(&lock);
+        int e = cm_checkpoint(pool);
+        pthread_mutex_lock(&lock);
+        if (e == CM_ENOTSUP)
+            break;
+    }
+    pthread_mutex_unlock(&lock);
+    return arg;
+}
+
+int pool_open(void)
+{
+    cm_info info = CM_INFO_INIT;
+    cm_options o = CM_OPTIONS_INIT;
+    o.log = log_line;
+    int e = cm_open(settings.pool, &o, &pool);
+    if (e < 0) {
+        nbdkit_error("cachemax: cannot open the pool %s: %s", settings.pool, cm_strerror(e));
+        return -1;
+    }
+    if (cm_get_info(pool, &info) == 0 && info.durability != CM_DURABILITY_DAX)
+        checkpoints_run = pthread_create(&checkpoints, NULL, make_checkpoints, NULL) == 0;
+    return 0;
+}
+
+void pool_close(void)
+{
+    if (!pool)
+        return;
+    pthread_mutex_lock(&lock);
+    ending = true;
+    pthread_cond_signal(&wake);
+    pthread_mutex_unlock(&lock);
+    if (checkpoints_run)
+        pthread_join(checkpoints, NULL);
+    exports_end();
+    int e = cm_close(pool);
+    if (e < 0)
+        nbdkit_error("cachemax: cannot close the pool %s: %s", settings.pool, cm_strerror(e));
+    pool = NULL;
+}
