@@ -393,6 +393,7 @@ native_suites() { # DIR
   next amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
   next examples/cpp sh "$here/examples/cpp-test.sh" "$b"
   next examples/python sh "$here/examples/python-test.sh" "$b"
+  next examples/sqlite-vfs python3 "$here/sqlite/sqlite-test.py" "$b"
   settle
   also kill "$b/tests/kill/kill" --cycles 100
   also service/parts "$b/tests/service/parts" "$service"
