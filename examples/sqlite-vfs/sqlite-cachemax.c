@@ -354,8 +354,6 @@ static int file_lock(sqlite3_file *f, int level)
     int r = c->real->pMethods->xLock(c->real, level);
     if (r != SQLITE_OK)
         return r;
-    if (c->level == SQLITE_LOCK_NONE)
-        c->looked = c->wrote = false; /* others may have written */
     if (level > c->level)
         c->level = level;
     return r;
@@ -365,8 +363,9 @@ static int file_unlock(sqlite3_file *f, int level)
 {
     struct conn *c = conn_of(f);
     if (level < c->level) {
+        /* Without a lock others may write. After own writes without a commit look again, too. */
         if (level == SQLITE_LOCK_NONE || c->wrote)
-            c->looked = false; /* c->wrote: rolled back */
+            c->looked = false;
         c->wrote = false;
         c->level = level;
     }
@@ -384,10 +383,6 @@ static int file_control(sqlite3_file *f, int op, void *arg)
     struct conn *c = conn_of(f);
     if (op == SQLITE_FCNTL_COMMIT_PHASETWO)
         committed(c);
-    if (op == SQLITE_FCNTL_MMAP_SIZE) { /* a mapping would pass by the pool */
-        *(sqlite3_int64 *)arg = 0;
-        return SQLITE_OK;
-    }
     int r = c->real->pMethods->xFileControl(c->real, op, arg);
     if (op == SQLITE_FCNTL_VFSNAME && r == SQLITE_OK)
         *(char **)arg = sqlite3_mprintf("cachemax/%z", *(char **)arg);

@@ -23,8 +23,8 @@ SOURCE = 'sqlite-cachemax.c'
 ROWS = [  # name, check, old, new
     ('header-not-compared', 'another_process_writes', 'memcmp(e->header, header, HEADER) == 0',
      '1'),
-    ('look-once', 'another_process_writes', 'c->looked = c->wrote = false; /* others may have',
-     'c->wrote = false; /* others may have'),
+    ('look-once', 'another_process_writes', 'if (level == SQLITE_LOCK_NONE || c->wrote)',
+     'if (c->wrote)'),
     ('others-not-forgotten', 'rollback_then_another_process',
      'if (e->file && !own && !forget_all(e))', 'if (0)'),
     ('no-bracket-of-a-write', 'rollback_after_spill',
@@ -33,9 +33,8 @@ ROWS = [  # name, check, old, new
     ('fill-before-commit', 'kill_in_a_spilled_transaction',
      'if (c->wrote || (miss->flags', 'if ((miss->flags'),
     ('wal-cached', 'wal', 'header[18] == 2 || header[19] == 2', '0'),
-    ('commit-not-adopted', 'page_sizes', 'if (op == SQLITE_FCNTL_COMMIT_PHASETWO)', 'if (0)'),
+    ('commit-not-adopted', 'own_commit_stays_warm', 'if (op == SQLITE_FCNTL_COMMIT_PHASETWO)', 'if (0)'),
     ('no-default-pool', 'environment', 'getenv("CACHEMAX_POOL")', 'NULL'),
-    ('mmap-not-refused', 'mmap_size', 'if (op == SQLITE_FCNTL_MMAP_SIZE) {', 'if (0) {'),
     ('pool-needed', 'pool_missing', 'if (r != SQLITE_OK)\n        return r;\n    c->base',
      'if (r != SQLITE_OK || access(pool, F_OK))\n        return r ? r : 14;\n    c->base'),
 ]

@@ -134,11 +134,24 @@ class Tests:
         db.execute('pragma cache_size=5')
         before = list(db.iterdump())
         db.execute('begin')
-        db.execute('update t set b = ?', ('y' * 120,))
-        db.execute('select sum(length(b)) from t').fetchall()  # of pages that were spilled
+        db.execute('update t set b = ?', ('y' * 117,))
+        # Of pages that were spilled.
+        assert db.execute('select sum(length(b)) from t').fetchone() == (117 * 3000,)
         db.execute('rollback')
         assert list(db.iterdump()) == before
         self.same('x.db', db)
+        db.close()
+
+    def test_own_commit_stays_warm(self):
+        db = cached('x.db')
+        self.fill(db)
+        db.execute('pragma cache_size=5')
+        db.execute('select sum(length(b)) from t').fetchall()
+        before = self.stat('miss_blocks')
+        db.execute('update t set b = 1 where a = 1000')
+        db.execute('select sum(length(b)) from t').fetchall()
+        missed = self.stat('miss_blocks') - before
+        assert missed < 20, '%d blocks were missed after a commit' % missed
         db.close()
 
     def test_vacuum(self):
@@ -193,6 +206,7 @@ class Tests:
         db.execute('begin')
         db.execute("update t set b = 'mine' || b")
         db.execute('rollback')
+        self.same('x.db', db)
         plain('x.db', "update t set b = 'other' where a < 2000;")
         self.same('x.db', db)
         db.close()
