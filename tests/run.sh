@@ -394,6 +394,7 @@ native_suites() { # DIR
   next examples/cpp sh "$here/examples/cpp-test.sh" "$b"
   next examples/python sh "$here/examples/python-test.sh" "$b"
   next examples/sqlite-vfs python3 "$here/sqlite/sqlite-test.py" "$b"
+  next sqlite-mutants python3 "$here/sqlite/mutants.py" --list # all of them can be made
   settle
   also kill "$b/tests/kill/kill" --cycles 100
   also service/parts "$b/tests/service/parts" "$service"

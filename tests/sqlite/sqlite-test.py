@@ -154,6 +154,21 @@ class Tests:
         assert missed < 20, '%d blocks were missed after a commit' % missed
         db.close()
 
+    def test_locks_are_kept(self):
+        """To identify the file must not drop the lock (POSIX: by closing a descriptor)."""
+        plain('x.db', 'create table t(a integer primary key, b); insert into t values (1, 2);')
+        for _ in range(2):
+            db = cached('x.db')
+            db.execute('begin')
+            db.execute('select * from t').fetchall()
+            other = cached('x.db')
+            other.execute('select * from t').fetchall()
+            other.close()
+            assert 'locked' in plain('x.db', 'update t set b = 3;'), 'written under a lock'
+            db.execute('commit')
+            db.close()
+            assert plain('x.db', 'update t set b = b + 1;') == ''
+
     def test_vacuum(self):
         for auto in (0, 1, 2):
             path = 'v%d.db' % auto
@@ -268,6 +283,25 @@ class Tests:
             t.join()
         assert not wrong, wrong
         self.same('x.db', db)
+        db.close()
+
+    def logged(self, uri, *wanted):
+        """What the program sqlite3 does with such a database, and what its log says."""
+        r = subprocess.run(['sqlite3', '-cmd', '.log stderr', '-cmd', '.load ' + os.path.join(
+            self.build, EXTENSION), '-cmd', '.open ' + uri, ':memory:', 'select 1+1;'],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60)
+        for text in wanted:
+            assert text in r.stdout, '"%s" is not in: %s' % (text, r.stdout)
+
+    def test_log(self):
+        plain('x.db', 'create table t(a);')
+        here = os.path.abspath('none')
+        self.logged('file:x.db?vfs=cachemax', 'no pool is named', 'CACHEMAX_POOL')
+        self.logged('file:x.db?vfs=cachemax&pool=' + here,
+                    here + ': no such file or directory; going on without the cache', '\n2\n')
+        db = cached('x.db')
+        self.logged('file:x.db?vfs=cachemax&pool=' + os.path.abspath('pool'),
+                    'pool is open already', '\n2\n')
         db.close()
 
     def child(self, sql, *more):
