@@ -35,7 +35,8 @@ def main():
     ap.add_argument('build')
     a = ap.parse_args()
     build = os.path.realpath(a.build)
-    os.chdir(tempfile.mkdtemp(prefix='cachemax-measure.'))
+    work = tempfile.TemporaryDirectory(prefix='cachemax-measure.')  # until the end
+    os.chdir(work.name)
     slow = os.path.abspath('slow.so')
     subprocess.run(['cc', '-D_GNU_SOURCE', '-shared', '-fPIC', '-o', slow,
                     os.path.join(HERE, 'slow_pread.c')], check=True)
@@ -66,6 +67,8 @@ def main():
     print('%d reads, %d us each read of the origin' % (a.reads, a.us))
     for name, t in ('plain', plain), ('cold', cold), ('warm', warm), ('restart', restart):
         print('%-8s %.2f of the time, %.1f times as fast' % (name, t / plain, plain / t))
+    os.chdir('/')
+    work.cleanup()
     return 0
 
 
