@@ -10,13 +10,13 @@
  * files.
  *
  * The rule that keeps old bytes away (docs/sqlite.md says why it holds):
- * - The proof of a file is its header of 100 bytes: each commit in rollback mode counts up a number
- *   there, and SQLite's own page cache trusts the same number.
- * - The first read after a SHARED lock looks at the header of the origin. Another process may have
- *   written while there was no lock. Without a lock nothing is served and nothing is stored.
+ * - The proof of a file is its size and its times: they show what anything wrote while no process
+ *   had the pool. The times of own writes are noted before the lock goes.
+ * - The first read after a SHARED lock looks at them again, and at the header of 100 bytes: each
+ *   commit in rollback mode counts up a number there, and SQLite's own page cache trusts it. Others
+ *   may have written while there was no lock. Without a lock nothing is served, nothing is stored.
  * - Between the first write of a transaction and its commit nothing is stored: a rollback could
  *   come from another process, after this one was killed.
- * - The new header is adopted after the commit, before the lock goes.
  * - In WAL mode the number does not move with each commit. Such a file is not cached.
  *
  * Read next: docs/sqlite.md, and docs/embedding.md, "Attach files".
@@ -28,12 +28,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <sqlite3ext.h>
 SQLITE_EXTENSION_INIT1
 
 enum { HEADER = 100, FILES_MAX = 64, BOUNCE = 65536 + 2 * CM_BLOCK_SIZE };
+enum { LAST_TRIES = 200 }; /* of 10 ms: until the times of a file that was written count */
 
 /* A database file. It stays until the process ends: POSIX drops all locks of a process on a file
  * when it closes any descriptor of it, so `fd` is never closed. */
@@ -42,14 +44,16 @@ struct entry {
     ino_t ino;
     int fd;
     cm_file *file; /* NULL: not attached */
-    bool known;    /* `header` is that of the attached version */
+    bool known;    /* the two below are those of the attached version */
     uint8_t header[HEADER];
+    cm_validator noted; /* size and times */
 };
 
 /* An open main database. `real`, the file of the parent, follows in memory. */
 struct conn {
     sqlite3_file base;
     struct entry *entry; /* NULL: not cached */
+    unsigned process;    /* `processes` when it was opened */
     int level;           /* lock of this connection: SQLITE_LOCK_* */
     bool looked;         /* the header was looked at under this lock */
     bool cached;         /* ... and the cache may be used */
@@ -65,6 +69,7 @@ static unsigned pool_users;
 static struct entry entries[FILES_MAX];
 static unsigned entries_used;
 static sqlite3_vfs *parent;
+static unsigned processes; /* forks that lie behind this process */
 
 static struct conn *conn_of(sqlite3_file *f)
 {
@@ -80,6 +85,23 @@ static void pool_log(void *ctx, int level, const char *text)
 static void trouble(const char *what, int e)
 {
     sqlite3_log(SQLITE_WARNING, "cachemax: %s: %s", what, cm_strerror(e));
+}
+
+/* The entry of a connection; NULL: it is not cached, or the process before a fork opened it. */
+static struct entry *entry_now(const struct conn *c)
+{
+    return c->process == processes ? c->entry : NULL;
+}
+
+/* After a fork, in the child: the pool is the parent's. */
+static void forked(void)
+{
+    pthread_mutex_init(&mutex, NULL);
+    processes++;
+    cache = NULL;
+    pool_path = NULL;
+    pool_users = 0;
+    entries_used = 0;
 }
 
 /* ---- The pool: under the mutex ------------------------------------------------------------- */
@@ -104,22 +126,6 @@ static bool pool_take(const char *path)
     }
     pool_users++;
     return true;
-}
-
-static void pool_release(void)
-{
-    if (--pool_users > 0)
-        return;
-    for (unsigned i = 0; i < entries_used; i++) {
-        entries[i].file = NULL;
-        entries[i].known = false;
-    }
-    int e = cm_close(cache); /* closes the files, too */
-    if (e < 0)
-        trouble(pool_path ? pool_path : "pool", e);
-    free(pool_path);
-    pool_path = NULL;
-    cache = NULL;
 }
 
 static struct entry *entry_find(const struct stat *st)
@@ -160,57 +166,84 @@ static bool forget_all(struct entry *e)
     return r >= 0;
 }
 
-static int attach(struct entry *e, const cm_validator *proof)
+static int identify(const struct entry *e, cm_file_id *id, cm_validator *v)
 {
     cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
-    cm_validator v = CM_VALIDATOR_INIT;
-    cm_file_id id;
-    o.flags = CM_IDENTIFY_SOLE_WRITER;
-    int r = cm_identify_with(e->fd, &o, &id, &v); /* only the id of it is used */
-    if (r < 0)
-        return r;
-    r = cm_file_open(cache, &id, proof, CM_SOLE_WRITER, &e->file);
-    if (r < 0)
-        e->file = NULL;
-    return r;
+    o.flags = CM_IDENTIFY_SOLE_WRITER; /* the locks do that */
+    return cm_identify_with(e->fd, &o, id, v);
 }
 
-static int64_t ns_of(struct timespec t)
-{
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
-/* Makes `header` the proof of what is cached. `own`: since the last one only this process has
- * written. Returns whether the cache may be used now. */
+/* Makes what the file is now the proof of what is cached. `own`: since the last one only this
+ * process has written. Returns whether the cache may be used now. */
 static bool adopt(struct entry *e, const uint8_t *header, bool own)
 {
     cm_validator v = CM_VALIDATOR_INIT;
-    struct stat st;
+    cm_file_id id;
     if (header[18] == 2 || header[19] == 2) { /* WAL: checkpoints of others cannot be seen */
         forget_all(e);
         return false;
     }
-    if (e->known && !own && memcmp(e->header, header, HEADER) == 0)
+    int r = identify(e, &id, &v); /* the lock keeps the file as it is */
+    bool same = r == 0 && e->known && memcmp(e->header, header, HEADER) == 0 &&
+                cm_validator_equal(&e->noted, &v);
+    if (same && (v.racy || !e->noted.racy))
         return true;
-    if (e->file && !own && !forget_all(e))
-        return false;
-    cm_validator_set_proof(&v, header, HEADER);
-    v.taken_at = cm_now(); /* the lock keeps the header as it is */
-    if (fstat(e->fd, &st) == 0)
-        v.changed_ns =
-            ns_of(st.st_mtim) > ns_of(st.st_ctim) ? ns_of(st.st_mtim) : ns_of(st.st_ctim);
-    int r = e->file ? cm_file_revalidate(e->file, &v) : attach(e, &v);
+    if (e->file && !own && !same) {
+        if (!forget_all(e))
+            return false;
+        r = identify(e, &id, &v); /* the first one is older than that */
+    }
+    if (r == 0)
+        r = e->file ? cm_file_revalidate(e->file, &v)
+                    : cm_file_open(cache, &id, &v, CM_SOLE_WRITER, &e->file);
     e->known = r == 0;
     memcpy(e->header, header, HEADER);
+    e->noted = v;
     if (r != 0)
         trouble("a database is not cached", r);
     return e->known;
 }
 
+/* The process gives up the pool. Times that are as fresh as the last write prove nothing in the
+ * next session: waits until they are old enough. */
+static void last_note(struct entry *e)
+{
+    for (int i = 0; i < LAST_TRIES && e->known && e->noted.racy; i++) {
+        uint8_t header[HEADER];
+        cm_file_id id;
+        cm_validator v = CM_VALIDATOR_INIT;
+        if (identify(e, &id, &v) < 0 || !cm_validator_equal(&e->noted, &v) ||
+            pread(e->fd, header, HEADER, 0) != HEADER || memcmp(e->header, header, HEADER) != 0)
+            return; /* somebody else has written */
+        if (!(v.racy & CM_RACY_TIMES)) {
+            cm_file_revalidate(e->file, &v);
+            return;
+        }
+        nanosleep(&(struct timespec){ .tv_nsec = 10 * 1000 * 1000 }, NULL);
+    }
+}
+
+static void pool_release(void)
+{
+    if (--pool_users > 0)
+        return;
+    for (unsigned i = 0; i < entries_used; i++) {
+        last_note(&entries[i]);
+        entries[i].file = NULL;
+        entries[i].known = false;
+    }
+    int e = cm_close(cache); /* closes the files, too */
+    if (e < 0)
+        trouble(pool_path ? pool_path : "pool", e);
+    free(pool_path);
+    pool_path = NULL;
+    cache = NULL;
+}
+
 /* Whether this connection may use the cache now. */
 static bool usable(struct conn *c)
 {
-    if (!c->entry || c->level < SQLITE_LOCK_SHARED)
+    if (!entry_now(c) || c->level < SQLITE_LOCK_SHARED)
         return false;
     if (!c->looked && !c->wrote && c->level < SQLITE_LOCK_EXCLUSIVE) {
         uint8_t header[HEADER];
@@ -223,19 +256,22 @@ static bool usable(struct conn *c)
     return c->looked && c->cached;
 }
 
-/* The transaction of this connection is committed, and its lock is still there. If the connection
- * had not looked before it wrote, others may have written, too. */
-static void committed(struct conn *c)
+/* The transaction of this connection has ended, and its lock is still there. If the connection had
+ * not looked before it wrote, others may have written, too. */
+static void note_own(struct conn *c, bool commit)
 {
     uint8_t header[HEADER];
-    if (!c->entry || !c->wrote)
+    if (!entry_now(c) || !c->wrote)
         return;
     pthread_mutex_lock(&mutex);
     bool own = c->looked && c->cached;
-    c->cached = c->real->pMethods->xRead(c->real, header, HEADER, 0) == SQLITE_OK &&
-                adopt(c->entry, header, own);
-    c->looked = true;
-    c->wrote = false;
+    bool read = c->real->pMethods->xRead(c->real, header, HEADER, 0) == SQLITE_OK;
+    /* After a rollback the header is the old one, unless the rollback failed. */
+    if (commit || (read && own && memcmp(header, c->entry->header, HEADER) == 0)) {
+        c->cached = read && adopt(c->entry, header, own);
+        c->looked = true;
+        c->wrote = false;
+    }
     pthread_mutex_unlock(&mutex);
 }
 
@@ -280,7 +316,7 @@ static int file_read(sqlite3_file *f, void *buf, int len, sqlite3_int64 off)
 static cm_file *writing(struct conn *c)
 {
     c->wrote = true;
-    if (!c->entry)
+    if (!entry_now(c))
         return NULL;
     pthread_mutex_lock(&mutex);
     cm_file *file = c->entry->file;
@@ -330,7 +366,7 @@ static int file_sync(sqlite3_file *f, int flags)
     struct conn *c = conn_of(f);
     cm_file *file = NULL;
     cm_sync s;
-    if (c->entry) {
+    if (entry_now(c)) {
         pthread_mutex_lock(&mutex);
         file = c->entry->file;
         pthread_mutex_unlock(&mutex);
@@ -363,6 +399,7 @@ static int file_unlock(sqlite3_file *f, int level)
 {
     struct conn *c = conn_of(f);
     if (level < c->level) {
+        note_own(c, false);
         /* Without a lock others may write. After own writes without a commit look again, too. */
         if (level == SQLITE_LOCK_NONE || c->wrote)
             c->looked = false;
@@ -382,7 +419,7 @@ static int file_control(sqlite3_file *f, int op, void *arg)
 {
     struct conn *c = conn_of(f);
     if (op == SQLITE_FCNTL_COMMIT_PHASETWO)
-        committed(c);
+        note_own(c, true);
     int r = c->real->pMethods->xFileControl(c->real, op, arg);
     if (op == SQLITE_FCNTL_VFSNAME && r == SQLITE_OK)
         *(char **)arg = sqlite3_mprintf("cachemax/%z", *(char **)arg);
@@ -431,7 +468,7 @@ static int file_close(sqlite3_file *f)
     struct conn *c = conn_of(f);
     int r = c->real->pMethods->xClose(c->real);
     free(c->bounce);
-    if (c->entry) {
+    if (entry_now(c)) {
         pthread_mutex_lock(&mutex);
         pool_release();
         pthread_mutex_unlock(&mutex);
@@ -476,6 +513,7 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int fla
         return r;
     c->base.pMethods = &methods;
     pthread_mutex_lock(&mutex);
+    c->process = processes;
     if ((pool || pool_users > 0) && pool_take(pool)) {
         c->entry = entry_of(name, c->real);
         if (!c->entry) {
@@ -504,6 +542,7 @@ int sqlite3_sqlitecachemax_init(sqlite3 *db, char **error, const sqlite3_api_rou
         *error = sqlite3_mprintf("cachemax: SQLite has no default VFS");
         return SQLITE_ERROR;
     }
+    pthread_atfork(NULL, NULL, forked);
     vfs = *parent; /* all calls but xOpen; they do not look at their first parameter's name */
     vfs.zName = "cachemax";
     vfs.szOsFile = (int)sizeof(struct conn) + parent->szOsFile;
