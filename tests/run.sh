@@ -395,6 +395,9 @@ native_suites() { # DIR
   next amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
   next examples/cpp sh "$here/examples/cpp-test.sh" "$b"
   next examples/python sh "$here/examples/python-test.sh" "$b"
+  need sqlite3-tools >/dev/null 2>&1 || : # sqldiff
+  next examples/sqlite-vfs python3 "$here/sqlite/sqlite-test.py" "$b"
+  next sqlite-mutants python3 "$here/sqlite/mutants.py" --list # all of them can be made
   settle
   also kill "$b/tests/kill/kill" --cycles 100
   also service/parts "$b/tests/service/parts" "$service"

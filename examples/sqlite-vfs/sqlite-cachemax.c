@@ -1,0 +1,556 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * sqlite-cachemax.c - a VFS for SQLite that reads the pages of a database through a pool.
+ *
+ *     sqlite> .load ./sqlite-cachemax
+ *     sqlite> .open file:x.db?vfs=cachemax&pool=/mnt/pmem/pool
+ *
+ * It owns the pool of the process and one entry for each database file. Everything else goes to the
+ * VFS that was the default one when the extension was loaded: locks, journals, WAL, temporary
+ * files.
+ *
+ * The rule that keeps old bytes away (docs/sqlite.md says why it holds):
+ * - The proof of a file is its size and its times: they show what anything wrote while no process
+ *   had the pool. The times of own writes are noted before the lock goes.
+ * - The first read after a SHARED lock looks at them again, and at the header of 100 bytes: each
+ *   commit in rollback mode counts up a number there, and SQLite's own page cache trusts it. Others
+ *   may have written while there was no lock. Without a lock nothing is served, nothing is stored.
+ * - Between the first write of a transaction and its commit nothing is stored: a rollback could
+ *   come from another process, after this one was killed.
+ * - In WAL mode the number does not move with each commit. Such a file is not cached.
+ *
+ * Read next: docs/sqlite.md, and docs/embedding.md, "Attach files".
+ */
+#include <cachemax.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <sqlite3ext.h>
+SQLITE_EXTENSION_INIT1
+
+enum { HEADER = 100, FILES_MAX = 64, BOUNCE = 65536 + 2 * CM_BLOCK_SIZE };
+enum { LAST_TRIES = 200 }; /* of 10 ms: until the times of a file that was written count */
+
+/* A database file. It stays until the process ends: POSIX drops all locks of a process on a file
+ * when it closes any descriptor of it, so `fd` is never closed. */
+struct entry {
+    dev_t dev;
+    ino_t ino;
+    int fd;
+    cm_file *file; /* NULL: not attached */
+    bool known;    /* the two below are those of the attached version */
+    uint8_t header[HEADER];
+    cm_validator noted; /* size and times */
+};
+
+/* An open main database. `real`, the file of the parent, follows in memory. */
+struct conn {
+    sqlite3_file base;
+    struct entry *entry; /* NULL: not cached */
+    unsigned process;    /* `processes` when it was opened */
+    int level;           /* lock of this connection: SQLITE_LOCK_* */
+    bool looked;         /* the header was looked at under this lock */
+    bool cached;         /* ... and the cache may be used */
+    bool wrote;          /* since the last commit */
+    uint8_t *bounce;
+    sqlite3_file real[];
+};
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* of all that follows */
+static cm_cache *cache;
+static char *pool_path;
+static unsigned pool_users;
+static struct entry entries[FILES_MAX];
+static unsigned entries_used;
+static sqlite3_vfs *parent;
+static unsigned processes; /* forks that lie behind this process */
+
+static struct conn *conn_of(sqlite3_file *f)
+{
+    return (struct conn *)(void *)f;
+}
+
+static void pool_log(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    sqlite3_log(level == CM_LOG_INFO ? SQLITE_NOTICE : SQLITE_WARNING, "cachemax: %s", text);
+}
+
+static void trouble(const char *what, int e)
+{
+    sqlite3_log(SQLITE_WARNING, "cachemax: %s: %s", what, cm_strerror(e));
+}
+
+/* The entry of a connection; NULL: it is not cached, or the process before a fork opened it. */
+static struct entry *entry_now(const struct conn *c)
+{
+    return c->process == processes ? c->entry : NULL;
+}
+
+/* After a fork, in the child: the pool is the parent's. */
+static void forked(void)
+{
+    pthread_mutex_init(&mutex, NULL);
+    processes++;
+    cache = NULL;
+    pool_path = NULL;
+    pool_users = 0;
+    entries_used = 0;
+}
+
+/* ---- The pool: under the mutex ------------------------------------------------------------- */
+
+static bool pool_take(const char *path)
+{
+    if (pool_users == 0) {
+        cm_options o = CM_OPTIONS_INIT;
+        o.log = pool_log;
+        int e = cm_open(path, &o, &cache);
+        if (e < 0) {
+            sqlite3_log(SQLITE_WARNING, "cachemax: %s: %s; going on without the cache", path,
+                        cm_strerror(e));
+            return false;
+        }
+        pool_path = strdup(path);
+    } else if (path && (!pool_path || strcmp(path, pool_path) != 0)) {
+        sqlite3_log(SQLITE_WARNING,
+                    "cachemax: %s: this process uses the pool %s; going on without the cache", path,
+                    pool_path ? pool_path : "?");
+        return false;
+    }
+    pool_users++;
+    return true;
+}
+
+static struct entry *entry_find(const struct stat *st)
+{
+    for (unsigned i = 0; i < entries_used; i++)
+        if (entries[i].dev == st->st_dev && entries[i].ino == st->st_ino)
+            return &entries[i];
+    return NULL;
+}
+
+/* The entry of the file that the parent has just opened, or NULL. */
+static struct entry *entry_of(const char *path, sqlite3_file *real)
+{
+    struct stat st;
+    int moved = 1;
+    struct entry *e = stat(path, &st) == 0 ? entry_find(&st) : NULL;
+    if (!e && entries_used < FILES_MAX) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) < 0)
+            return NULL;
+        e = &entries[entries_used++];
+        *e = (struct entry){ .dev = st.st_dev, .ino = st.st_ino, .fd = fd };
+    }
+    /* The path may lead to another file by now. */
+    if (real->pMethods->xFileControl(real, SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK || moved)
+        return NULL;
+    return e;
+}
+
+/* ---- The proof: under the mutex, and under a lock of the file ------------------------------ */
+
+static bool forget_all(struct entry *e)
+{
+    int r = e->file ? cm_invalidate(e->file, 0, CM_ALL) : 0;
+    e->known = false;
+    if (r < 0)
+        trouble("a database cannot be forgotten: it is not cached", r);
+    return r >= 0;
+}
+
+static int identify(const struct entry *e, cm_file_id *id, cm_validator *v)
+{
+    cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
+    o.flags = CM_IDENTIFY_SOLE_WRITER; /* the locks do that */
+    return cm_identify_with(e->fd, &o, id, v);
+}
+
+/* Makes what the file is now the proof of what is cached. `own`: since the last one only this
+ * process has written. Returns whether the cache may be used now. */
+static bool adopt(struct entry *e, const uint8_t *header, bool own)
+{
+    cm_validator v = CM_VALIDATOR_INIT;
+    cm_file_id id;
+    if (header[18] == 2 || header[19] == 2) { /* WAL: checkpoints of others cannot be seen */
+        forget_all(e);
+        return false;
+    }
+    int r = identify(e, &id, &v); /* the lock keeps the file as it is */
+    bool same = r == 0 && e->known && memcmp(e->header, header, HEADER) == 0 &&
+                cm_validator_equal(&e->noted, &v);
+    if (same && (v.racy || !e->noted.racy))
+        return true;
+    if (e->file && !own && !same) {
+        if (!forget_all(e))
+            return false;
+        r = identify(e, &id, &v); /* the first one is older than that */
+    }
+    if (r == 0)
+        r = e->file ? cm_file_revalidate(e->file, &v)
+                    : cm_file_open(cache, &id, &v, CM_SOLE_WRITER, &e->file);
+    e->known = r == 0;
+    memcpy(e->header, header, HEADER);
+    e->noted = v;
+    if (r != 0)
+        trouble("a database is not cached", r);
+    return e->known;
+}
+
+/* The process gives up the pool. Times that are as fresh as the last write prove nothing in the
+ * next session: waits until they are old enough. */
+static void last_note(struct entry *e)
+{
+    for (int i = 0; i < LAST_TRIES && e->known && e->noted.racy; i++) {
+        uint8_t header[HEADER];
+        cm_file_id id;
+        cm_validator v = CM_VALIDATOR_INIT;
+        if (identify(e, &id, &v) < 0 || !cm_validator_equal(&e->noted, &v) ||
+            pread(e->fd, header, HEADER, 0) != HEADER || memcmp(e->header, header, HEADER) != 0)
+            return; /* somebody else has written */
+        if (!(v.racy & CM_RACY_TIMES)) {
+            cm_file_revalidate(e->file, &v);
+            return;
+        }
+        nanosleep(&(struct timespec){ .tv_nsec = 10 * 1000 * 1000 }, NULL);
+    }
+}
+
+static void pool_release(void)
+{
+    if (--pool_users > 0)
+        return;
+    for (unsigned i = 0; i < entries_used; i++) {
+        last_note(&entries[i]);
+        entries[i].file = NULL;
+        entries[i].known = false;
+    }
+    int e = cm_close(cache); /* closes the files, too */
+    if (e < 0)
+        trouble(pool_path ? pool_path : "pool", e);
+    free(pool_path);
+    pool_path = NULL;
+    cache = NULL;
+}
+
+/* Whether this connection may use the cache now. */
+static bool usable(struct conn *c)
+{
+    if (!entry_now(c) || c->level < SQLITE_LOCK_SHARED)
+        return false;
+    if (!c->looked && !c->wrote && c->level < SQLITE_LOCK_EXCLUSIVE) {
+        uint8_t header[HEADER];
+        pthread_mutex_lock(&mutex);
+        c->cached = c->real->pMethods->xRead(c->real, header, HEADER, 0) == SQLITE_OK &&
+                    adopt(c->entry, header, false);
+        c->looked = true;
+        pthread_mutex_unlock(&mutex);
+    }
+    return c->looked && c->cached;
+}
+
+/* The transaction of this connection has ended, and its lock is still there. If the connection had
+ * not looked before it wrote, others may have written, too. */
+static void note_own(struct conn *c, bool commit)
+{
+    uint8_t header[HEADER];
+    if (!entry_now(c) || !c->wrote)
+        return;
+    pthread_mutex_lock(&mutex);
+    bool own = c->looked && c->cached;
+    bool read = c->real->pMethods->xRead(c->real, header, HEADER, 0) == SQLITE_OK;
+    /* After a rollback the header is the old one, unless the rollback failed. */
+    if (commit || (read && own && memcmp(header, c->entry->header, HEADER) == 0)) {
+        c->cached = read && adopt(c->entry, header, own);
+        c->looked = true;
+        c->wrote = false;
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+/* ---- Methods of a main database ------------------------------------------------------------ */
+
+/* Reads what is missing in whole blocks, offers it to the pool, and copies what was asked for. */
+static bool read_missed(struct conn *c, uint8_t *buf, int len, sqlite3_int64 off, cm_miss *miss)
+{
+    uint64_t end =
+        ((uint64_t)off + (uint64_t)len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+    uint64_t most = (miss->len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+    uint64_t n = end - miss->offset;
+    if (c->wrote || (miss->flags & CM_MISS_NOFILL) || miss->len == 0 || n > BOUNCE ||
+        miss->offset > (uint64_t)off)
+        return false;
+    if (!c->bounce && !(c->bounce = malloc(BOUNCE)))
+        return false;
+    if (c->real->pMethods->xRead(c->real, c->bounce, (int)n, (sqlite3_int64)miss->offset))
+        return false; /* also where the file ends inside of the last block */
+    memcpy(buf, c->bounce + ((uint64_t)off - miss->offset), (size_t)len);
+    cm_fill(c->entry->file, miss, c->bounce, (size_t)(n < most ? n : most), 0);
+    return true;
+}
+
+static int file_read(sqlite3_file *f, void *buf, int len, sqlite3_int64 off)
+{
+    struct conn *c = conn_of(f);
+    if (usable(c)) {
+        cm_miss miss = CM_MISS_INIT;
+        int64_t n = cm_read(c->entry->file, (uint64_t)off, buf, (size_t)len, &miss);
+        if (n == len)
+            return SQLITE_OK;
+        if (n < 0)
+            n = 0, miss.len = 0;
+        if (read_missed(c, (uint8_t *)buf + n, len - (int)n, off + n, &miss))
+            return SQLITE_OK;
+    }
+    return c->real->pMethods->xRead(c->real, buf, len, off);
+}
+
+/* The file that brackets are for, or NULL. A transaction begins with its first write. */
+static cm_file *writing(struct conn *c)
+{
+    c->wrote = true;
+    if (!entry_now(c))
+        return NULL;
+    pthread_mutex_lock(&mutex);
+    cm_file *file = c->entry->file;
+    pthread_mutex_unlock(&mutex);
+    return file;
+}
+
+static int refused(int e)
+{
+    sqlite3_log(SQLITE_IOERR_WRITE,
+                "cachemax: %s: old data cannot be forgotten (%s), so nothing is written; close the "
+                "database and delete the pool",
+                pool_path ? pool_path : "pool", cm_strerror(e));
+    return SQLITE_IOERR_WRITE;
+}
+
+static int file_write(sqlite3_file *f, const void *buf, int len, sqlite3_int64 off)
+{
+    struct conn *c = conn_of(f);
+    cm_file *file = writing(c);
+    cm_bracket w;
+    int e = file ? cm_write_begin(file, (uint64_t)off, (uint64_t)len, &w) : 0;
+    if (e < 0)
+        return refused(e);
+    int r = c->real->pMethods->xWrite(c->real, buf, len, off);
+    if (file)
+        cm_write_end(file, &w, NULL);
+    return r;
+}
+
+static int file_truncate(sqlite3_file *f, sqlite3_int64 size)
+{
+    struct conn *c = conn_of(f);
+    cm_file *file = writing(c);
+    cm_bracket w;
+    int e = file ? cm_truncate_begin(file, (uint64_t)size, &w) : 0;
+    if (e < 0)
+        return refused(e);
+    int r = c->real->pMethods->xTruncate(c->real, size);
+    if (file)
+        cm_write_end(file, &w, NULL);
+    return r;
+}
+
+static int file_sync(sqlite3_file *f, int flags)
+{
+    struct conn *c = conn_of(f);
+    cm_file *file = NULL;
+    cm_sync s;
+    if (entry_now(c)) {
+        pthread_mutex_lock(&mutex);
+        file = c->entry->file;
+        pthread_mutex_unlock(&mutex);
+    }
+    bool begun = file && cm_sync_begin(file, &s) == 0;
+    int r = c->real->pMethods->xSync(c->real, flags);
+    if (begun)
+        cm_sync_end(file, &s, r == SQLITE_OK, NULL);
+    return r;
+}
+
+static int file_size(sqlite3_file *f, sqlite3_int64 *size)
+{
+    struct conn *c = conn_of(f);
+    return c->real->pMethods->xFileSize(c->real, size);
+}
+
+static int file_lock(sqlite3_file *f, int level)
+{
+    struct conn *c = conn_of(f);
+    int r = c->real->pMethods->xLock(c->real, level);
+    if (r != SQLITE_OK)
+        return r;
+    if (level > c->level)
+        c->level = level;
+    return r;
+}
+
+static int file_unlock(sqlite3_file *f, int level)
+{
+    struct conn *c = conn_of(f);
+    if (level < c->level) {
+        note_own(c, false);
+        /* Without a lock others may write. After own writes without a commit look again, too. */
+        if (level == SQLITE_LOCK_NONE || c->wrote)
+            c->looked = false;
+        c->wrote = false;
+        c->level = level;
+    }
+    return c->real->pMethods->xUnlock(c->real, level);
+}
+
+static int file_reserved(sqlite3_file *f, int *out)
+{
+    struct conn *c = conn_of(f);
+    return c->real->pMethods->xCheckReservedLock(c->real, out);
+}
+
+static int file_control(sqlite3_file *f, int op, void *arg)
+{
+    struct conn *c = conn_of(f);
+    if (op == SQLITE_FCNTL_COMMIT_PHASETWO)
+        note_own(c, true);
+    int r = c->real->pMethods->xFileControl(c->real, op, arg);
+    if (op == SQLITE_FCNTL_VFSNAME && r == SQLITE_OK)
+        *(char **)arg = sqlite3_mprintf("cachemax/%z", *(char **)arg);
+    return r;
+}
+
+static int file_sector(sqlite3_file *f)
+{
+    struct conn *c = conn_of(f);
+    return c->real->pMethods->xSectorSize(c->real);
+}
+
+static int file_traits(sqlite3_file *f)
+{
+    struct conn *c = conn_of(f);
+    /* A batch that the file system takes back would leave brackets that say nothing of it. */
+    return c->real->pMethods->xDeviceCharacteristics(c->real) & ~SQLITE_IOCAP_BATCH_ATOMIC;
+}
+
+static int file_shm_map(sqlite3_file *f, int page, int size, int extend, void volatile **out)
+{
+    struct conn *c = conn_of(f);
+    return c->real->pMethods->xShmMap(c->real, page, size, extend, out);
+}
+
+static int file_shm_lock(sqlite3_file *f, int off, int n, int flags)
+{
+    struct conn *c = conn_of(f);
+    return c->real->pMethods->xShmLock(c->real, off, n, flags);
+}
+
+static void file_shm_barrier(sqlite3_file *f)
+{
+    struct conn *c = conn_of(f);
+    c->real->pMethods->xShmBarrier(c->real);
+}
+
+static int file_shm_unmap(sqlite3_file *f, int remove)
+{
+    struct conn *c = conn_of(f);
+    return c->real->pMethods->xShmUnmap(c->real, remove);
+}
+
+static int file_close(sqlite3_file *f)
+{
+    struct conn *c = conn_of(f);
+    int r = c->real->pMethods->xClose(c->real);
+    free(c->bounce);
+    if (entry_now(c)) {
+        pthread_mutex_lock(&mutex);
+        pool_release();
+        pthread_mutex_unlock(&mutex);
+    }
+    return r;
+}
+
+/* Version 2: with shared memory for WAL, and without xFetch, so nothing is mapped. */
+static const sqlite3_io_methods methods = {
+    2,           file_close,   file_read,     file_write,       file_truncate,  file_sync,
+    file_size,   file_lock,    file_unlock,   file_reserved,    file_control,   file_sector,
+    file_traits, file_shm_map, file_shm_lock, file_shm_barrier, file_shm_unmap, NULL,
+    NULL
+};
+
+/* ---- The VFS ------------------------------------------------------------------------------- */
+
+static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int flags, int *out)
+{
+    struct conn *c = conn_of(f);
+    (void)vfs;
+    if (!(flags & SQLITE_OPEN_MAIN_DB) ||
+        !name) /* journal, WAL, temporary: the parent's own file */
+        return parent->xOpen(parent, name, f, flags, out);
+    memset(c, 0, sizeof(*c));
+    const char *pool = sqlite3_uri_parameter(name, "pool");
+    if (!pool)
+        pool = getenv("CACHEMAX_POOL");
+    pthread_mutex_lock(&mutex);
+    bool named = pool_users > 0 || (pool && *pool);
+    pthread_mutex_unlock(&mutex);
+    if (!named || (pool && !*pool)) {
+        sqlite3_log(
+            SQLITE_CANTOPEN,
+            "cachemax: %s: no pool is named: open file:NAME?vfs=cachemax&pool=/PATH/OF/POOL, "
+            "or set CACHEMAX_POOL",
+            name);
+        return SQLITE_CANTOPEN;
+    }
+    int r = parent->xOpen(parent, name, c->real, flags, out);
+    if (r != SQLITE_OK)
+        return r;
+    c->base.pMethods = &methods;
+    pthread_mutex_lock(&mutex);
+    c->process = processes;
+    if ((pool || pool_users > 0) && pool_take(pool)) {
+        c->entry = entry_of(name, c->real);
+        if (!c->entry) {
+            sqlite3_log(SQLITE_WARNING,
+                        "cachemax: %s: not cached: the file was moved, or %d other "
+                        "databases were opened before",
+                        name, FILES_MAX);
+            pool_release();
+        }
+    }
+    pthread_mutex_unlock(&mutex);
+    return r;
+}
+
+int sqlite3_sqlitecachemax_init(sqlite3 *db, char **error, const sqlite3_api_routines *api);
+
+int sqlite3_sqlitecachemax_init(sqlite3 *db, char **error, const sqlite3_api_routines *api)
+{
+    static sqlite3_vfs vfs;
+    SQLITE_EXTENSION_INIT2(api)
+    (void)db;
+    if (sqlite3_vfs_find("cachemax"))
+        return SQLITE_OK_LOAD_PERMANENTLY;
+    parent = sqlite3_vfs_find(NULL);
+    if (!parent) {
+        *error = sqlite3_mprintf("cachemax: SQLite has no default VFS");
+        return SQLITE_ERROR;
+    }
+    pthread_atfork(NULL, NULL, forked);
+    vfs = *parent; /* all calls but xOpen; they do not look at their first parameter's name */
+    vfs.zName = "cachemax";
+    vfs.szOsFile = (int)sizeof(struct conn) + parent->szOsFile;
+    vfs.pNext = NULL;
+    vfs.xOpen = vfs_open;
+    if (sqlite3_vfs_register(&vfs, 0) != SQLITE_OK) {
+        *error = sqlite3_mprintf("cachemax: the VFS cannot be registered");
+        return SQLITE_ERROR;
+    }
+    return SQLITE_OK_LOAD_PERMANENTLY;
+}

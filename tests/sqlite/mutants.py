@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""mutants.py - would sqlite-test.py notice it? Takes one thing at a time out of the VFS, and wants
+the check that the row names to fail.
+
+  mutants.py [--list] [--only NAME] BUILD_DIR
+
+--list looks only whether the text of every row is there exactly once.
+"""
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(HERE))
+sys.dont_write_bytecode = True
+from mutation import Failure, edit, run  # noqa: E402
+SOURCE = 'sqlite-cachemax.c'
+ROWS = [  # name, check, old, new
+    ('nothing-compared', 'another_process_writes',
+     'memcmp(e->header, header, HEADER) == 0 &&\n'
+     '                cm_validator_equal(&e->noted, &v);', 'true;'),
+    ('times-not-compared', 'overwritten_while_nobody_reads',
+     '&&\n                cm_validator_equal(&e->noted, &v);', ';'),
+    ('times-of-today', 'overwritten_between_sessions',
+     'return cm_identify_with(e->fd, &o, id, v);',
+     'int r = cm_identify_with(e->fd, &o, id, v);\n    cm_validator_set_proof(v, "1", 1);\n'
+     '    v->racy = 0;\n    return r;'),
+    ('no-note-after-a-rollback', 'warm_after_own_writes', 'note_own(c, false);', ''),
+    ('no-last-note', 'warm_after_a_quick_end', 'last_note(&entries[i]);', ''),
+    ('fork-unseen', 'fork', 'pthread_atfork(NULL, NULL, forked);', ''),
+    ('look-once', 'another_process_writes', 'if (level == SQLITE_LOCK_NONE || c->wrote)',
+     'if (c->wrote)'),
+    ('an-old-proof', 'warm_again_after_another_process',
+     'r = identify(e, &id, &v); /* the first', '/* the first'),
+    ('no-bracket-of-a-write', 'rollback_after_spill',
+     'int e = file ? cm_write_begin(file, (uint64_t)off, (uint64_t)len, &w) : 0;',
+     'file = NULL; int e = 0; (void)w;'),
+    ('fill-before-commit', 'rollback_after_spill',
+     'if (c->wrote || (miss->flags', 'if ((miss->flags'),
+    ('wal-cached', 'wal_of_others', 'header[18] == 2 || header[19] == 2', '0'),
+    ('commit-not-adopted', 'own_commit_stays_warm',
+     'if (op == SQLITE_FCNTL_COMMIT_PHASETWO)', 'if (0)'),
+    ('no-default-pool', 'environment', 'getenv("CACHEMAX_POOL")', 'NULL'),
+    ('pool-needed', 'pool_missing', 'if (r != SQLITE_OK)\n        return r;\n    c->base',
+     'if (r != SQLITE_OK || access(pool, F_OK))\n        return r ? r : 14;\n    c->base'),
+]
+
+
+def judge(row, build):
+    name, check, old, new = row
+    with tempfile.TemporaryDirectory(prefix='cachemax-mutant.') as d:
+        shutil.copy(os.path.join(TOP, 'examples/sqlite-vfs', SOURCE), d)
+        edit(d, [(SOURCE, old, new)])
+        for sub in ('src/tool', 'examples/sqlite-vfs'):
+            os.makedirs(os.path.join(d, sub))
+        os.symlink(os.path.join(build, 'src/tool/cachemax'), os.path.join(d, 'src/tool/cachemax'))
+        subprocess.run([os.environ.get('CC', 'cc'), '-D_GNU_SOURCE', '-g', '-shared', '-fPIC',
+                        '-I', os.path.join(TOP, 'include'), '-o',
+                        os.path.join(d, 'examples/sqlite-vfs/sqlite-cachemax.so'),
+                        os.path.join(d, SOURCE), os.path.join(build, 'src/libcachemax.a'),
+                        '-lpthread'], check=True)
+        status, text = run([sys.executable, os.path.join(HERE, 'sqlite-test.py'), '--only',
+                            '^%s$' % check, d], 120)
+        if status not in (0, 1, None):
+            raise Failure('status %s: %s' % (status, text[-300:]))
+        return status != 0
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument('--list', action='store_true')
+    ap.add_argument('--only', default='')
+    ap.add_argument('build', nargs='?', default='')
+    a = ap.parse_args()
+    passed = failed = 0
+    with open(os.path.join(TOP, 'examples/sqlite-vfs', SOURCE), encoding='utf-8') as f:
+        source = f.read()
+    for row in [r for r in ROWS if a.only in r[0]]:
+        try:
+            good = source.count(row[2]) == 1 if a.list else judge(row, os.path.realpath(a.build))
+            why = 'text is not there once' if a.list else 'not noticed by ' + row[1]
+        except Failure as e:
+            good, why = False, str(e)
+        print('ok ' + row[0] if good else 'FAIL %s: %s' % (row[0], why), flush=True)
+        passed, failed = passed + good, failed + (not good)
+    print('%d passed, %d failed, 0 skipped' % (passed, failed))
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

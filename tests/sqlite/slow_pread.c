@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * slow_pread.c - a slow origin for measure.py, loaded by LD_PRELOAD: each pread64 of a file whose
+ * name ends with ".db" waits $SLOW_US microseconds first, also if the kernel has the pages. */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+ssize_t pread64(int fd, void *buf, size_t n, off64_t off);
+
+ssize_t pread64(int fd, void *buf, size_t n, off64_t off)
+{
+    static ssize_t (*real)(int, void *, size_t, off64_t);
+    char name[64], path[4096];
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "pread64");
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(name, path, sizeof(path));
+    const char *us = getenv("SLOW_US");
+    if (us && len > 3 && memcmp(path + len - 3, ".db", 3) == 0)
+        usleep((unsigned)atoi(us));
+    return real(fd, buf, n, off);
+}

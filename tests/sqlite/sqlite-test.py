@@ -1,0 +1,636 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""sqlite-test.py - examples/sqlite-vfs: a database through the pool says the same as with plain
+SQLite, whoever writes it, and after kill -9.
+
+  sqlite-test.py [--only REGEX] BUILD_DIR
+
+Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and a summary as the last
+line. Exit status 1 when something failed, 77 if the extension is not there. Plain SQLite is the
+program sqlite3: another process.
+"""
+import argparse
+import ctypes
+import os
+import random
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+EXTENSION = 'examples/sqlite-vfs/sqlite-cachemax.so'
+DONE = {'ok': 0, 'FAIL': 0, 'skip': 0}
+
+
+def say(kind, name, why=''):
+    DONE[kind] += 1
+    print(kind, name + (': ' + why if why else ''), flush=True)
+
+
+def load(build):
+    """Registers the VFS. Python's own call for that is missing in some builds."""
+    lib = ctypes.CDLL('libsqlite3.so.0')
+    db, error = ctypes.c_void_p(), ctypes.c_char_p()
+    assert lib.sqlite3_open(b':memory:', ctypes.byref(db)) == 0
+    lib.sqlite3_enable_load_extension(db, 1)
+    r = lib.sqlite3_load_extension(db, os.path.join(build, EXTENSION).encode(), None,
+                                   ctypes.byref(error))
+    if r not in (0, 256):
+        raise OSError('the extension cannot be loaded: %s' % error.value)
+    lib.sqlite3_close(db)
+
+
+def cached(path, pool='pool', more=''):
+    return sqlite3.connect('file:%s?vfs=cachemax&pool=%s%s' % (path, os.path.abspath(pool), more),
+                           uri=True, isolation_level=None, check_same_thread=False)
+
+
+def plain(path, sql):
+    """What another process with plain SQLite does and says."""
+    r = subprocess.run(['sqlite3', path], input=sql, stdout=subprocess.PIPE, text=True,
+                       stderr=subprocess.STDOUT, timeout=60, check=False)
+    return r.stdout
+
+
+class Skipped(Exception):
+    pass
+
+
+class Tests:
+    def __init__(self, build):
+        self.build = build
+        self.tool = os.path.join(build, 'src/tool/cachemax')
+
+    def new_pool(self, name='pool'):
+        if os.path.exists(name):
+            os.remove(name)
+        subprocess.run([self.tool, 'create', name, '--size', '16M', '-q'], check=True)
+
+    def stat(self, name, pool='pool'):
+        """A counter of the session that is open, or of the last one."""
+        text = subprocess.run([self.tool, 'stats', pool, '--json'], stdout=subprocess.PIPE,
+                              check=True, text=True).stdout
+        m = re.search(r'"%s": *([0-9]+)' % name, text)
+        assert m, 'no %s in %s' % (name, text[:200])
+        return int(m.group(1))
+
+    def same(self, path, db):
+        """What the pool says is what the file says, and the file is sound."""
+        mine = '\n'.join(db.iterdump())
+        other = subprocess.run([sys.executable, '-c', 'import sqlite3, sys\n'
+                                'sys.stdout.write("\\n".join(sqlite3.connect(sys.argv[1])'
+                                '.iterdump()))', path], stdout=subprocess.PIPE, text=True,
+                               timeout=60, check=True).stdout
+        assert mine == other, 'the dump differs'
+        assert db.execute('pragma integrity_check').fetchall() == [('ok',)], 'integrity'
+        assert plain(path, 'pragma integrity_check;') == 'ok\n', 'integrity with plain SQLite'
+
+    @staticmethod
+    def fill(db, rows=3000, size=60):
+        db.execute('create table if not exists t(a integer primary key, b)')
+        db.execute('begin')
+        db.executemany('insert into t(b) values (?)',
+                       ((os.urandom(size).hex(),) for _ in range(rows)))
+        db.execute('commit')
+
+    def workload(self, path, pragmas=''):
+        db = cached(path)
+        db.executescript(pragmas)
+        self.fill(db, 1000)
+        db.execute('create index i on t(b)')
+        for n in range(6):
+            db.execute('begin')
+            db.execute('update t set b = b || ? where a % 6 = ?', (n, n))
+            db.execute('delete from t where a % 29 = ?', (n,))
+            db.execute('rollback' if n % 3 == 1 else 'commit')
+            db.execute('select count(*), sum(length(b)) from t').fetchall()
+        self.same(path, db)
+        return db
+
+    def test_page_sizes(self):
+        for size in (512, 1024, 4096, 8192, 65536):
+            path = 'p%d.db' % size
+            db = self.workload(path, 'pragma cache_size=10; pragma page_size=%d' % size)
+            self.same(path, db)
+            db.close()
+            db = cached(path)
+            self.same(path, db)
+            db.close()
+            assert self.stat('attach_kept') > 0, 'cold: %d' % size
+            assert self.stat('hit_blocks') > 0, 'no hits: %d' % size
+
+    def test_journal_modes(self):
+        for mode in ('truncate', 'persist', 'memory', 'off'):
+            db = cached(mode + '.db')
+            db.execute('pragma journal_mode=' + mode)
+            self.fill(db)
+            db.execute('update t set b = 1 where a % 7 = 0')
+            self.same(mode + '.db', db)
+            db.close()
+
+    def test_rollback_after_spill(self):
+        db = cached('x.db')
+        self.fill(db)
+        db.execute('pragma cache_size=5')
+        before = list(db.iterdump())
+        db.execute('begin')
+        db.execute('update t set b = ?', ('y' * 117,))
+        before_reads = self.stat('fill_blocks') + self.stat('buffered')
+        # Of pages that were spilled.
+        assert db.execute('select sum(length(b)) from t').fetchone() == (117 * 3000,)
+        assert self.stat('fill_blocks') + self.stat('buffered') == before_reads, 'stored too early'
+        db.execute('rollback')
+        assert list(db.iterdump()) == before
+        self.same('x.db', db)
+        db.close()
+
+    def test_own_commit_stays_warm(self):
+        db = cached('x.db')
+        self.fill(db)
+        db.execute('pragma cache_size=5')
+        db.execute('select sum(length(b)) from t').fetchall()
+        before = self.stat('miss_blocks')
+        db.execute('update t set b = 1 where a = 1000')
+        db.execute('select sum(length(b)) from t').fetchall()
+        missed = self.stat('miss_blocks') - before
+        assert missed < 20, '%d blocks were missed after a commit' % missed
+        db.close()
+
+    def test_locks_are_kept(self):
+        """To identify the file must not drop the lock (POSIX: by closing a descriptor)."""
+        plain('x.db', 'create table t(a integer primary key, b); insert into t values (1, 2);')
+        for _ in range(2):
+            db = cached('x.db')
+            db.execute('begin')
+            db.execute('select * from t').fetchall()
+            other = cached('x.db')
+            other.execute('select * from t').fetchall()
+            other.close()
+            assert 'locked' in plain('x.db', 'update t set b = 3;'), 'written under a lock'
+            db.execute('commit')
+            db.close()
+            assert plain('x.db', 'update t set b = b + 1;') == ''
+
+    def test_vacuum(self):
+        for auto in (0, 1, 2):
+            path = 'v%d.db' % auto
+            db = cached(path)
+            db.execute('pragma auto_vacuum=%d' % auto)
+            self.fill(db)
+            db.execute('delete from t where a > 500')
+            db.execute('pragma incremental_vacuum(20)').fetchall()
+            self.fill(db, 100)
+            db.execute('vacuum')
+            self.fill(db, 500)
+            self.same(path, db)
+            db.close()
+
+    def test_attach(self):
+        db = cached('x.db')
+        self.fill(db, 500)
+        db.execute("attach 'y.db' as y")
+        db.execute('create table y.u as select * from t')
+        db.execute('begin')
+        db.execute('update t set b = 1')
+        db.execute('update u set b = 2')
+        db.execute('commit')
+        db.execute('detach y')
+        self.same('x.db', db)
+        other = cached('y.db')
+        self.same('y.db', other)
+        other.close()
+        db.close()
+
+    def test_another_process_writes(self):
+        db = cached('x.db')
+        self.fill(db)
+        for n in range(10):
+            db.execute('pragma cache_size=%d' % (1 + n % 2 * 500))
+            plain('x.db', 'update t set b = b || %d where a %% 5 = %d;' % (n, n % 5))
+            if n % 4 == 0:
+                db.execute('update t set b = ? where a = ?', (n, n + 1))
+            self.same('x.db', db)
+        db.close()
+        plain('x.db', 'update t set b = 77;')  # while nobody has the pool
+        db = cached('x.db')
+        self.same('x.db', db)
+        db.close()
+
+    def test_warm_again_after_another_process(self):
+        db = cached('x.db')
+        self.fill(db)
+        db.execute('pragma cache_size=5')
+        for n in range(3):
+            plain('x.db', 'update t set b = %d where a = 9;' % n)
+            for _ in range(2):
+                before = self.stat('hit_blocks')
+                db.execute('select sum(length(b)) from t').fetchall()
+            assert self.stat('hit_blocks') - before > 50, 'no hits after another process wrote'
+        self.same('x.db', db)
+        db.close()
+
+    def test_rollback_then_another_process(self):
+        db = cached('x.db')
+        self.fill(db)
+        db.execute('pragma cache_size=5')
+        db.execute('begin')
+        db.execute("update t set b = 'mine' || b")
+        db.execute('rollback')
+        self.same('x.db', db)
+        plain('x.db', "update t set b = 'other' where a < 2000;")
+        self.same('x.db', db)
+        db.close()
+
+    def test_wal(self):
+        db = cached('x.db')
+        self.fill(db)
+        self.same('x.db', db)
+        assert db.execute('pragma journal_mode=wal').fetchall() == [('wal',)]
+        for n in range(4):
+            plain('x.db', "update t set b = 'w%d' || b where a %% 3 = 1; "
+                          'pragma wal_checkpoint;' % n)
+            db.execute('update t set b = ? where a = ?', (n, n + 1))
+            db.execute('pragma wal_checkpoint(truncate)').fetchall()
+            self.same('x.db', db)
+        assert db.execute('pragma journal_mode=delete').fetchall() == [('delete',)]
+        self.same('x.db', db)
+        plain('x.db', "update t set b = 'z';")
+        self.same('x.db', db)
+        db.close()
+
+    def test_wal_of_others(self):
+        db = cached('x.db')
+        self.fill(db)
+        db.execute('pragma journal_mode=wal').fetchall()
+        db.close()
+        db = cached('x.db')
+        db.execute('pragma cache_size=5')
+        for n in range(4):
+            plain('x.db', "update t set b = 'v%d' || b where a %% 3 = 1; "
+                          'pragma wal_checkpoint(restart);' % n)
+            self.same('x.db', db)
+        db.close()
+
+    def test_exclusive_locking(self):
+        db = cached('x.db')
+        self.fill(db)
+        db.execute('pragma locking_mode=exclusive')
+        for n in range(5):
+            db.execute('update t set b = ? where a % 5 = ?', (n, n))
+            db.execute('select sum(length(b)) from t').fetchall()
+        db.execute('pragma locking_mode=normal')
+        db.execute('select 1 from t').fetchall()
+        self.same('x.db', db)
+        db.close()
+
+    def test_threads(self):
+        db = cached('x.db')
+        self.fill(db, 1000)
+        db.execute('create table sums(n)')
+        wrong = []
+
+        def work(seed):
+            rnd, mine = random.Random(seed), cached('x.db')
+            mine.execute('pragma busy_timeout=60000')
+            mine.execute('pragma cache_size=5')
+            for n in range(15):
+                if rnd.random() < 0.3:
+                    a = rnd.randrange(1, 500)
+                    mine.execute('begin immediate')
+                    mine.execute('update t set b = ? where a in (?, ?)',
+                                 ('%d-%d' % (seed, n), a, a + 500))
+                    mine.execute('commit')
+                    if mine.execute('select count(*) from t').fetchone()[0] != 1000:
+                        wrong.append('count')
+                mine.execute('select sum(length(b)) from t').fetchall()
+            mine.close()
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert not wrong, wrong
+        self.same('x.db', db)
+        db.close()
+
+    def logged(self, uri, *wanted):
+        """What the program sqlite3 does with such a database, and what its log says."""
+        r = subprocess.run(['sqlite3', '-cmd', '.log stderr', '-cmd', '.load ' + os.path.join(
+            self.build, EXTENSION), '-cmd', '.open ' + uri, ':memory:', 'select 1+1;'],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60)
+        for text in wanted:
+            assert text in r.stdout, '"%s" is not in: %s' % (text, r.stdout)
+
+    def test_sqldiff(self):
+        """SQLite's own comparison: of the file, and of a copy that was read through the pool."""
+        if not shutil.which('sqldiff'):
+            raise Skipped('there is no sqldiff (Debian: sqlite3-tools)')
+        db = self.workload('x.db', 'pragma cache_size=10')
+        for name in ('cold', 'warm'):
+            db.execute('vacuum into ?', (name,))
+            r = subprocess.run(['sqldiff', 'x.db', name], stdout=subprocess.PIPE, text=True,
+                               stderr=subprocess.STDOUT, timeout=60, check=True)
+            assert r.stdout == '', r.stdout[:200]
+        db.close()
+
+    def test_log(self):
+        plain('x.db', 'create table t(a);')
+        here = os.path.abspath('none')
+        self.logged('file:x.db?vfs=cachemax', 'no pool is named', 'CACHEMAX_POOL')
+        self.logged('file:x.db?vfs=cachemax&pool=' + here,
+                    here + ': no such file or directory; going on without the cache', '\n2\n')
+        db = cached('x.db')
+        self.logged('file:x.db?vfs=cachemax&pool=' + os.path.abspath('pool'),
+                    'pool is open already', '\n2\n')
+        db.close()
+
+    def child(self, sql, *more):
+        return subprocess.Popen([sys.executable, os.path.abspath(__file__), '--child', sql,
+                                 *more, self.build], stdout=subprocess.PIPE, text=True)
+
+    def test_kill(self):
+        db = cached('x.db')
+        self.fill(db)
+        db.close()
+        for n in range(6):
+            p = self.child('update t set b = ? || substr(b, 3) where a % 2 = ?')
+            for _ in range(2 + n):
+                p.stdout.readline()
+            p.kill()  # in the middle of a transaction
+            p.wait()
+            p.stdout.close()
+            if n % 3 == 2:  # plain SQLite rolls back
+                plain('x.db', 'select count(*) from t;')
+            db = cached('x.db')
+            self.same('x.db', db)
+            db.close()
+
+    def test_kill_in_a_spilled_transaction(self):
+        db = cached('x.db')
+        self.fill(db)
+        db.execute('select sum(length(b)) from t').fetchall()
+        db.close()
+        for who in ('plain', 'pool'):
+            p = self.child('spill')
+            assert p.stdout.readline() == 'spilled\n'
+            p.kill()
+            p.wait()
+            p.stdout.close()
+            assert os.path.exists('x.db-journal')
+            if who == 'plain':
+                plain('x.db', 'select count(*) from t;')
+            db = cached('x.db')
+            assert db.execute("select count(*) from t where b like 'spill%'").fetchone() == (0,)
+            self.same('x.db', db)
+            db.close()
+
+    def test_pool_in_use(self):
+        db = cached('x.db')
+        self.fill(db)
+        p = self.child('read')
+        assert p.stdout.readline() == '3000\n', 'the second process cannot read'
+        p.wait()
+        p.stdout.close()
+        other = cached('x.db', 'another')  # not there, and this process has one
+        assert other.execute('select count(*) from t').fetchone() == (3000,)
+        other.execute('delete from t where a < 100')
+        self.same('x.db', db)
+        other.close()
+        db.close()
+
+    def test_pool_missing(self):
+        db = cached('x.db', 'none')
+        self.fill(db)
+        self.same('x.db', db)
+        db.close()
+
+    def test_wrong_parameters(self):
+        for uri in ('file:x.db?vfs=cachemax', 'file:x.db?vfs=cachemax&pool='):
+            try:
+                sqlite3.connect(uri, uri=True).execute('select 1')
+            except sqlite3.OperationalError as e:
+                assert 'unable to open' in str(e), e
+            else:
+                raise AssertionError('opened: ' + uri)
+
+    def test_environment(self):
+        os.environ['CACHEMAX_POOL'] = os.path.abspath('pool')
+        db = sqlite3.connect('file:x.db?vfs=cachemax', uri=True, isolation_level=None)
+        del os.environ['CACHEMAX_POOL']
+        self.fill(db)
+        db.close()
+        assert self.stat('brackets') > 0
+
+    def test_read_only_and_odd_size(self):
+        db = cached('x.db')
+        self.fill(db)
+        db.close()
+        with open('x.db', 'ab') as f:
+            f.write(b'tail' * 300 + b'x')
+        os.chmod('x.db', 0o444)
+        for _ in range(2):
+            db = cached('x.db', more='&mode=ro')
+            self.same('x.db', db)
+            db.close()
+        assert self.stat('hit_blocks') > 20
+
+    def test_mmap_size(self):
+        db = cached('x.db')
+        assert db.execute('pragma mmap_size=100000000').fetchall() in ([(0,)], [])
+        self.fill(db)
+        plain('x.db', 'update t set b = 5;')
+        self.same('x.db', db)
+        db.close()
+
+    def test_a_new_file_of_the_name(self):
+        db = cached('x.db')
+        self.fill(db)
+        db.close()
+        shutil.copy('x.db', 'copy.db')
+        plain('copy.db', 'update t set b = 9;')
+        os.rename('copy.db', 'x.db')
+        db = cached('x.db')
+        self.same('x.db', db)
+        db.close()
+
+    def overwrite(self, make_fresh):
+        """Another database with the same header, over the one that was cached."""
+        for name, letter in (('x.db', 'x'), ('other.db', 'y')):
+            plain(name, "create table t(a integer primary key, b); begin; with recursive n(i) as "
+                  "(select 1 union all select i + 1 from n where i < 3000) insert into t select i, "
+                  "'%s' || substr('%s', 1) from n; commit;" % (letter, 'z' * 90))
+        with open('x.db', 'rb') as f, open('other.db', 'rb') as g:
+            assert f.read(100) == g.read(100), 'the headers differ: this tests nothing'
+        if not make_fresh:
+            os.utime('x.db', (1, 1))
+        first = cached('x.db')
+        self.same('x.db', first)
+        return first
+
+    def copy_over(self):
+        with open('other.db', 'rb') as f, open('x.db', 'r+b') as g:
+            g.write(f.read())
+
+    def test_overwritten_between_sessions(self):
+        for fresh in (True, False):
+            self.overwrite(fresh).close()
+            self.copy_over()
+            db = cached('x.db')
+            assert db.execute("select count(*) from t where b like 'y%'").fetchone() == (3000,)
+            self.same('x.db', db)
+            db.close()
+            os.remove('x.db')
+            os.remove('other.db')
+
+    def test_overwritten_while_nobody_reads(self):
+        """The process has it open, but its page cache is empty."""
+        idle = self.overwrite(False)
+        self.copy_over()
+        db = cached('x.db')
+        assert db.execute("select count(*) from t where b like 'y%'").fetchone() == (3000,)
+        self.same('x.db', db)
+        db.close()
+        idle.close()
+
+    def test_overwritten_after_an_own_commit(self):
+        db = self.overwrite(False)
+        plain('other.db', 'update t set b = b where a = 1;')
+        db.execute('update t set b = b where a = 1')
+        db.close()
+        self.copy_over()
+        db = cached('x.db')
+        assert db.execute("select count(*) from t where b like 'y%'").fetchone() == (3000,)
+        db.close()
+
+    def test_warm_after_own_writes(self):
+        """What the session wrote, committed and rolled back is no foreign change."""
+        db = cached('x.db')
+        self.fill(db)
+        db.execute('pragma cache_size=5')
+        db.execute('select sum(length(b)) from t').fetchall()
+        for end in ('commit', 'rollback'):
+            db.execute('begin')
+            db.execute("update t set b = 'u' || b where a % 200 = 1")  # some is spilled
+            db.execute(end)
+            before = self.stat('hit_blocks')
+            db.execute('select sum(length(b)) from t').fetchall()
+            hits = self.stat('hit_blocks') - before
+            assert hits > 40, 'only %d hits after a %s' % (hits, end)
+            db.execute('select sum(length(b)) from t').fetchall()
+        db.close()
+        db = cached('x.db')
+        self.same('x.db', db)
+        db.close()
+        assert self.stat('attach_kept') == 1, 'cold in the next session'
+
+    def test_warm_after_a_quick_end(self):
+        """The times are as fresh as the last write when the program ends."""
+        db = cached('x.db')
+        db.execute('pragma synchronous=off')
+        self.fill(db)
+        db.close()
+        db = cached('x.db')
+        self.same('x.db', db)
+        db.close()
+        assert self.stat('attach_kept') == 1, 'cold'
+
+    def test_kill_between_transactions(self):
+        db = cached('x.db')
+        self.fill(db)
+        db.close()
+        p = self.child('idle')
+        assert p.stdout.readline() == 'idle\n'
+        p.kill()
+        p.wait()
+        p.stdout.close()
+        db = cached('x.db')
+        self.same('x.db', db)
+        db.close()
+        assert self.stat('attach_kept') == 1, 'cold after the kill'
+
+    def test_fork(self):
+        """A child opens its own connection. The pool stays with the parent."""
+        db = cached('x.db')
+        self.fill(db, 100)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                mine = cached('x.db')
+                mine.execute("update t set b = 'child'")
+                code = 0 if mine.execute('select b from t').fetchone() == ('child',) else 2
+                mine.close()
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, 'the child cannot write'
+        assert db.execute("select count(*) from t where b = 'child'").fetchone() == (100,)
+        self.same('x.db', db)
+        db.close()
+
+
+def child(what):
+    db = cached('x.db')
+    if what == 'read':
+        print(db.execute('select count(*) from t').fetchone()[0], flush=True)
+        return
+    db.execute('pragma cache_size=5')
+    if what == 'idle':
+        db.execute('update t set b = 1 where a = 7')
+        time.sleep(0.1)  # until the time of that is no longer fresh
+        db.execute('select sum(length(b)) from t').fetchall()
+        print('idle', flush=True)
+        signal.pause()
+    if what == 'spill':
+        db.execute('select sum(length(b)) from t').fetchall()
+        db.execute('begin')
+        db.execute("update t set b = 'spill' || b")
+        db.execute('select sum(length(b)) from t').fetchall()
+        print('spilled', flush=True)
+        signal.pause()
+    n = 0
+    while True:
+        n += 1
+        db.execute(what, (n % 90 + 10, n % 2))
+        db.execute('select sum(length(b)) from t').fetchall()
+        print('.', flush=True)
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument('--only', default='')
+    ap.add_argument('--child')
+    ap.add_argument('build')
+    a = ap.parse_args()
+    build = os.path.realpath(a.build)
+    if not os.path.exists(os.path.join(build, EXTENSION)) or not shutil.which('sqlite3'):
+        print('skip sqlite: the extension is not built, or there is no program sqlite3')
+        return 77
+    load(build)
+    if a.child:
+        child(a.child)
+        return 0
+    t = Tests(build)
+    for name in [n for n in dir(t) if n.startswith('test_') and re.search(a.only, n[5:])]:
+        work = tempfile.mkdtemp(prefix='cachemax-sqlite.')
+        os.chdir(work)
+        try:
+            t.new_pool()
+            getattr(t, name)()
+            say('ok', name[5:])
+        except Skipped as e:
+            say('skip', name[5:], str(e))
+        except (AssertionError, sqlite3.Error, OSError, subprocess.SubprocessError) as e:
+            say('FAIL', name[5:], '%s: %s' % (type(e).__name__, e))
+        os.chdir('/')
+        shutil.rmtree(work)
+    print('%d passed, %d failed, %d skipped' % (DONE['ok'], DONE['FAIL'], DONE['skip']))
+    return 1 if DONE['FAIL'] else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
