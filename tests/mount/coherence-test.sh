@@ -277,81 +277,6 @@ told() { # HOW...
   done
 }
 
-# ---- What is not yet validated -------------------------------------------------------------------
-
-# Others have written it since it was validated. What is read then is not stored: a power cut might
-# take their write back, and its times, and the block would be newer than the file.
-t_moved_read() {
-  head -c 4M /dev/urandom > "$below/moved"
-  sleep 0.3
-  python3 - "$below/moved" "$cm" "$pool" <<'PY'
-import json, mmap, os, subprocess, sys
-bare, cm, pool = sys.argv[1:]
-fd = os.open("moved", os.O_RDONLY | os.O_DIRECT)
-buf = mmap.mmap(-1, 16384)
-def read(block, n=1):
-    at = memoryview(buf)[:n * 4096]
-    assert os.preadv(fd, [at], block * 4096) == n * 4096
-    return bytes(at[:4096])
-def fills():
-    said = subprocess.run([cm, "stats", "--json", pool], stdout=subprocess.PIPE, check=True)
-    return json.loads(said.stdout)["fill_blocks"]
-before = fills()
-read(300, 2)
-assert fills() >= before + 2 # nobody has written it
-before = fills()
-with open(bare, "r+b", buffering=0) as other:
-    for block in 500, 800:
-        new = os.urandom(4096)
-        os.pwrite(other.fileno(), new, block * 4096)
-        assert read(block) == new
-        read(block, 4)
-assert fills() == before, (before, fills())
-PY
-}
-# Beside a long `warm` it is validated again, and all of it belongs to the new version.
-t_moved_warm() {
-  local n warming
-  head -c 2M /dev/urandom > "$below/warming"
-  sleep 0.3
-  cat warming > /dev/null
-  "$cm" forget warming > /dev/null
-  n=$(stat_of fill_blocks)
-  "$cm" warm warming --rate 1M > "$work/out" &
-  warming=$!
-  eventually more_fills $((n + 20))
-  echo new | dd of="$below/warming" bs=4k seek=500 conv=notrunc status=none
-  wait $warming
-}
-t_moved_remount() {
-  local n
-  "$cm" cached warming > "$work/out"
-  grep -q '2.00 MiB of 2.00 MiB' "$work/out"
-  n=$(stat_of miss_blocks)
-  cmp warming "$below/warming"
-  same "$(stat_of miss_blocks)" "$n"
-}
-more_fills() { [ "$(stat_of fill_blocks)" -ge "$1" ]; }
-moved() {
-  wanted "written since" && [ $via = pool ] || return
-  local lib
-  lib=$(find "$build" -name failing_watch.so)
-  if [ -z "$lib" ] || grep -q __asan_init "$mount_bin"; then
-    skip "written since" "no failing_watch.so, or a sanitizer"
-    return
-  fi
-  local -x FAILING_WATCH=none LD_PRELOAD=$lib
-  do_mount --coherence=close-to-open -o attr_timeout=3600,entry_timeout=3600,probation=0 ||
-    { fail "written since" mount; return; }
-  unset LD_PRELOAD FAILING_WATCH
-  check "written since the last look: what is read is not stored" t_moved_read
-  check "written since the last look: a long warm begins again" t_moved_warm
-  if do_unmount && do_mount --coherence=close-to-open; then
-    check "written since the last look: warm after that" t_moved_remount
-  fi
-  do_unmount || fail "written since" "end with status $status"
-}
-
 # ---- strict -----------------------------------------------------------------------------------
 
 # Each change is seen by the next call, whoever made it and however: no pause anywhere.
@@ -556,86 +481,6 @@ unknown() {
     { fail "a file that cannot be validated" mount; return; }
   check "a file that cannot be validated" t_unknown
   do_unmount
-}
-
-# ---- Beside a write that takes long -------------------------------------------------------------
-
-# As long as a write through the mount is going on, no validation counts. An open descriptor shows
-# what others have written all the same. (The write goes on for a minute; slow.c.)
-t_beside_write() {
-  head -c 1M /dev/zero > "$below/long"
-  sleep 0.3
-  python3 - "$below/long" "$cm" "$SLOW_ORIGIN" <<'PY'
-import mmap, os, subprocess, sys, threading, time
-bare, cm, flag = sys.argv[1:]
-fd, wfd = os.open("long", os.O_RDONLY | os.O_DIRECT), os.open("long", os.O_RDWR)
-by_pages = os.open("long", os.O_RDONLY)
-buf = mmap.mmap(-1, 131072)
-def read_all():
-    for n in range(8):
-        os.preadv(fd, [buf], n << 17)
-def is_cached():
-    # all but the block that is written
-    return b" 99.61 %" in subprocess.run([cm, "cached", "long"], stdout=subprocess.PIPE).stdout
-def wait_for(name):
-    while not os.path.exists(name):
-        time.sleep(0.01)
-def make(name):
-    open(name, "w").close()
-def remove(*names):
-    for name in names:
-        if os.path.exists(name):
-            os.remove(name)
-def release(t):
-    make(flag)
-    make(flag + ".reading")
-    t.join()
-    remove(flag, flag + ".reading", flag + ".writing")
-for attempt in range(50): # a validation may come just before the write
-    os.pread(by_pages, 3, 1 << 19)
-    read_all()
-    make(flag)
-    t = threading.Thread(target=os.pwrite, args=(wfd, b"w", 0))
-    t.start()
-    wait_for(flag + ".writing")
-    remove(flag) # the write waits, and reads do not
-    if is_cached():
-        break
-    release(t)
-else:
-    sys.exit("it was never cached")
-other = os.open(bare, os.O_RDWR)
-os.pwrite(other, b"NEW", 1 << 19)
-os.close(other)
-end = time.monotonic() + 20 # twice attr_timeout is 2 s
-seen = {}
-while len(seen) < 2 and time.monotonic() < end:
-    os.preadv(fd, [buf], 1 << 19)
-    if buf[:3] == b"NEW":
-        seen["in the cache"] = True
-    if os.pread(by_pages, 3, 1 << 19) == b"NEW":
-        seen["in the kernel's pages"] = True
-    time.sleep(0.05)
-release(t)
-for where in "in the cache", "in the kernel's pages":
-    if where not in seen:
-        sys.exit("what others wrote is not seen after 20 s " + where)
-PY
-}
-beside_write() {
-  wanted "beside a long write" && [ $via = pool ] || return
-  local shim
-  shim=$(find "$build" -name slow_origin.so | head -n 1)
-  if grep -Eq '__(asan|tsan)_init' "$mount_bin"; then
-    skip "beside a long write" "a sanitizer is loaded first"
-    return
-  fi
-  export SLOW_ORIGIN=$shm/slow
-  LD_PRELOAD=$(realpath "$shim") do_mount --coherence=close-to-open ||
-    { fail "beside a long write" mount; return; }
-  check "beside a long write" t_beside_write
-  do_unmount
-  unset SLOW_ORIGIN
 }
 
 # ---- paranoid ---------------------------------------------------------------------------------
@@ -958,11 +803,9 @@ END
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
 close_to_open
 told
-moved
 strict
 beside_forget
 unknown
-beside_write
 paranoid
 trusted
 summary
