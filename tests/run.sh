@@ -366,6 +366,7 @@ native_suites() { # DIR
   also mount-fleet sh "$here/fleet/run.sh" "$b" --only moosefs --checks none --operations 2500 \
     --kills 0
   storm="$b/tests/service/storm" service="$b/examples/service/cachemax-service"
+  also winfsp bash "$here/winfsp/winfsp-test.sh" "$b"
   also service/remove bash "$here/service/remove-test.sh" "$b"
   also service/stalls "$b/tests/service/stalls"
   also service/program sh "$here/service/program-test.sh" "$b"

@@ -22,8 +22,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAGIC "cachemax-winfsp 1: a mount has the name of this folder, which is *.cachemax-origin " \
-              "now; \"cachemax-winfsp --recover FOLDER\" brings it back\n"
+#define MAGIC                                                                                      \
+    "cachemax-winfsp 1: a mount has the name of this folder, which is *.cachemax-origin "          \
+    "now; \"cachemax-winfsp --recover FOLDER\" brings it back\n"
 #define TEXT_ROOM (sizeof(MAGIC) + SWAP_ID + 16)
 
 static void say_stderr(const char *text)
@@ -104,7 +105,8 @@ static enum swap_result move_back(const struct swap *s, const char *id)
     int e = swap_os_id(s->aside, is);
 
     if (e < 0 || (*id && strcmp(id, is)))
-        return stays(s, "what is called *.cachemax-origin is not the folder that the journal names");
+        return stays(s,
+                     "what is called *.cachemax-origin is not the folder that the journal names");
     if (!*id && is_there(s->folder))
         return stays(s, "the journal is damaged, and both names exist");
     e = fault(SWAP_CLEAR_PLACE);

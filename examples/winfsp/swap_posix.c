@@ -79,7 +79,8 @@ static int sync_parent(const char *path)
     fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    if (fsync(fd) < 0 && errno != EINVAL && errno != EROFS) /* some file systems have no such sync */
+    if (fsync(fd) < 0 && errno != EINVAL &&
+        errno != EROFS) /* some file systems have no such sync */
         e = -errno;
     close(fd);
     return e;
