@@ -10,6 +10,9 @@
 
 #define FUSE_USE_VERSION 31 /* what both have */
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #ifdef _WIN32
 #ifdef HAVE_WINFSP
 #include <fuse.h>
@@ -21,9 +24,11 @@ typedef struct fuse_statvfs api_statvfs;
 typedef struct fuse_timespec api_timespec;
 typedef fuse_off_t api_off;
 typedef fuse_mode_t api_mode;
+#ifndef O_ACCMODE
+#define O_ACCMODE (O_RDONLY | O_WRONLY | O_RDWR)
+#endif
 #else
 #include <fuse.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 typedef struct stat api_stat;
 typedef struct statvfs api_statvfs;

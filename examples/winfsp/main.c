@@ -14,6 +14,9 @@
 #include "cache.h"
 #include "ops.h"
 #include "swap.h"
+#ifdef _WIN32
+#include "names_win32.h"
+#endif
 
 #include <errno.h>
 #include <stdio.h>
@@ -102,6 +105,11 @@ int main(int argc, char **argv)
     const char *folder = NULL, *pool = NULL;
     bool recovers = false;
 
+#ifdef _WIN32 /* in UTF-8 */
+    argv = names_arguments(&argc);
+    if (!argv)
+        return SWAP_FAILED;
+#endif
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--recover"))
             recovers = true;

@@ -225,7 +225,8 @@ one_kill() { # ROUND
   if [ -n "$user" ]; then
     wait "$user" || got=$?
     # 3: the file system was gone, and the origin is right; 2: it was gone before the first step.
-    [ $got = 3 ] || [ $got = 2 ] || { head -n 3 "$shm/random.err" >&2; return 1; }
+    [ $got = 3 ] || [ $got = 2 ] ||
+      { head -n 3 "$shm/random.err" >&2; cat "$shm/random.err" >"$shm/failed"; return 1; }
   fi
 }
 t_kills() {
