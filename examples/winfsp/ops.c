@@ -29,6 +29,9 @@ static void *op_init(struct fuse_conn_info *conn, struct fuse_config *config)
 {
     (void)conn;
     config->use_ino = 1;
+    /* What is deleted while it is open is deleted at once, and gets no hidden name: those would
+     * stay after a kill. Then the calls of an open file may have no path. */
+    config->hard_remove = config->nullpath_ok = 1;
     fprintf(stderr, "cachemax-winfsp: is mounted\n");
     return NULL;
 }
@@ -133,6 +136,8 @@ static int op_chmod(const char *path, api_mode mode, struct fuse_file_info *fi)
     int e;
 
     (void)fi;
+    if (!path)
+        return -ENOENT;
     cache_change_begin(&c, path);
     e = origin_chmod(path, mode);
     cache_change_end(&c, false);
@@ -145,6 +150,8 @@ static int op_utimens(const char *path, const api_timespec tv[2], struct fuse_fi
     int e;
 
     (void)fi;
+    if (!path)
+        return -ENOENT;
     cache_change_begin(&c, path);
     e = origin_set_times(path, tv);
     cache_change_end(&c, false);

@@ -150,6 +150,7 @@ static enum swap_result restore(struct swap *s, const char *id)
 static enum swap_result recover(struct swap *s)
 {
     char text[TEXT_ROOM] = "", id[SWAP_ID] = "";
+    enum swap_result r;
     const int e = swap_os_open(s->journal, text, sizeof(text), &s->lock);
 
     if (e == -ENOENT && is_there(s->aside))
@@ -162,7 +163,8 @@ static enum swap_result recover(struct swap *s)
         return say(SWAP_FAILED, "%s: %s", s->journal, strerror(-e));
     if (!read_id(text, id))
         *id = '\0';
-    return restore(s, id);
+    r = restore(s, id);
+    return r == SWAP_OK ? say(r, "%s: has its name again, after a crash", s->folder) : r;
 }
 
 enum swap_result swap_recover(const char *folder)

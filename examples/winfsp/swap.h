@@ -21,7 +21,7 @@ struct swap {
     intptr_t lock; /* the journal, open */
 };
 
-/* Results. A message was printed for each but SWAP_OK. */
+/* Results. A message was given for each but SWAP_OK, and for a recovery that did something. */
 enum swap_result {
     SWAP_OK = 0,
     SWAP_FAILED = 1, /* the folder has its name; or, if not, the message says where it is */

@@ -48,7 +48,7 @@ struct fuse_file_info {
     uint64_t fh;
 };
 struct fuse_config {
-    int use_ino;
+    int use_ino, hard_remove, nullpath_ok;
 };
 struct fuse_args {
     int argc;

@@ -16,7 +16,8 @@
  * line is "random: seed S: N operations, D differences". At the first difference it says the step,
  * the file, the offset, both bytes and the last operations on that file, and exits with 1.
  *
- * With --no-links there are neither links nor exchanges of names, and nobody counts names.
+ * With --no-links there are neither links nor exchanges of names, and nobody counts names or asks
+ * for the attributes or the holes of a deleted file.
  * With --until-gone the file system may go away at any time (a kill of the mount). Then the origin
  * must have everything whose end was told, but for stores into mappings, and it exits with 3.
  */
@@ -259,14 +260,16 @@ static bool choose_any(struct op *o)
 {
     const struct side *s = &model.side[o->worker][o->file][o->side];
     const bool mapped = model.mapped[o->worker][o->file] != 0;
+    const bool has_name = !model.no_links || model_name(o->file) >= 0;
 
     switch (o->kind) {
     case OP_READ:
         if (!needs(o, true, false))
             return false;
         return o->kind == OP_OPEN || choose_range(o, FILE_MAX);
-    case OP_CLOSE:
     case OP_STAT:
+        return s->open && has_name;
+    case OP_CLOSE:
     case OP_DROP:
         return s->open;
     case OP_SYNC:
@@ -275,7 +278,7 @@ static bool choose_any(struct op *o)
     case OP_SEEK:
         o->off = below(model.file[o->file].size + 10);
         o->arg = one_in(2) ? SEEK_DATA : SEEK_HOLE;
-        return s->open;
+        return s->open && has_name;
     case OP_UNMAP:
         return mapped;
     case OP_MSYNC:

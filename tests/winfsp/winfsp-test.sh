@@ -63,8 +63,9 @@ ends() { # WANTED [COMMAND...]: what ends it; its exit status
   wait "$pid" || got=$?
   [ $got = "$want" ] || { echo "status $got: $(tail -n 2 "$work/log")" >&2; return 1; }
 }
-# The folder has its name and its content, and nothing is left beside it.
+# The folder has its name and its content, and nothing is left beside it, or of deleted files.
 is_back() {
+  same "$(find "$folder" -name '.*')" '' &&
   same "$(stat -c %i "$folder")" "$number" &&
     same "$(cat "$folder/numbers" "$folder/below/small" | cksum)" "$sum" &&
     same "$(ls "$place")" folder
@@ -155,6 +156,17 @@ t_recovered() {
   fails cat "$folder/numbers" # a dead mount
   status 0 "$program" --recover "$folder"
   is_back
+}
+# The service begins with that, for the folders of its configuration.
+t_recovered_by_service() {
+  killed
+  printf 'pool = %s\nsocket = %s\nfolder = %s\n' "$pool" "$socket" "$folder" >"$shm/service.conf"
+  "$service_bin" "$shm/service.conf" 2>"$work/service.log" &
+  pid=$!
+  eventually grep -q ' serves ' "$work/service.log"
+  grep -q 'has its name again' "$work/service.log"
+  is_back
+  ends 0 kill "$pid"
 }
 t_mounted_again() {
   killed
@@ -253,6 +265,7 @@ check "hits, also in the next session" t_hits
 check "changes" t_changes
 check "one mount at a time" t_one_at_a_time
 check "recovered after a kill" t_recovered
+check "recovered by the service" t_recovered_by_service
 check "mounted again after a kill" t_mounted_again
 check "somebody else's files at the name" t_somebody_else
 if need_root "somebody else's mount at the name"; then
