@@ -87,6 +87,10 @@ static int run(const char *folder, const char *pool)
     static struct swap s;
     int status, back;
 
+    if (swap_is_below(folder, pool)) {
+        fprintf(stderr, "cachemax-winfsp: %s: the pool may not lie in the folder\n", pool);
+        return SWAP_FAILED;
+    }
     if (cache_begin(pool) < 0)
         return SWAP_FAILED;
     status = (int)swap_begin(&s, folder);

@@ -175,6 +175,18 @@ enum swap_result swap_recover(const char *folder)
     return r == SWAP_OK ? recover(&s) : r;
 }
 
+bool swap_is_below(const char *folder, const char *file)
+{
+    char top[SWAP_PATH], path[SWAP_PATH];
+    size_t n;
+
+    if (swap_os_resolve(folder, top, sizeof(top)) < 0 ||
+        swap_os_resolve(file, path, sizeof(path)) < 0)
+        return false;
+    n = strlen(top);
+    return !strncmp(top, path, n) && (path[n] == '/' || path[n] == '\\');
+}
+
 /* The journal is there, and on the disk. */
 static int write_journal(struct swap *s, const char *id)
 {

@@ -39,6 +39,9 @@ enum swap_result swap_end(struct swap *s);
  * one likes. */
 enum swap_result swap_recover(const char *folder);
 
+/* Does this file lie in the folder? */
+bool swap_is_below(const char *folder, const char *file);
+
 /* Gets each message, without a newline. The default prints it on standard error. */
 extern void (*swap_say)(const char *text);
 

@@ -66,7 +66,7 @@ ends() { # WANTED [COMMAND...]: what ends it; its exit status
 # The folder has its name and its content, and nothing is left beside it, or of deleted files.
 is_back() {
   same "$(find "$folder" -name '.*')" '' &&
-  same "$(stat -c %i "$folder")" "$number" &&
+    same "$(stat -c %i "$folder")" "$number" &&
     same "$(cat "$folder/numbers" "$folder/below/small" | cksum)" "$sum" &&
     same "$(ls "$place")" folder
 }
@@ -142,6 +142,8 @@ t_nothing_to_do() {
   status 0 "$program" --recover "$folder"
   status 1 "$program" "$folder" --pool "$work/no-pool"
   status 1 "$program" "$place/no-folder" --pool "$pool"
+  status 1 "$program" "$folder" --pool "$place/../place/folder/below/small"
+  says 'may not lie in the folder'
   status 2 "$program" "$folder"
   status 2 "$program" --recover "$folder" --pool "$pool"
   is_back
