@@ -155,7 +155,7 @@ int64_t cache_write(struct handle *h, uint64_t off, const void *buf, size_t len)
         return -EFBIG;
     /* Another handle may have the file attached. */
     if (!h->file)
-        give_up(CM_EIO);
+        give_up(CM_ENOTSUP);
     if (is_on(h))
         begun = has_begun(h, cm_write_begin(h->file, off, len, &w));
     n = origin_write(h->f, off, buf, len);
@@ -171,7 +171,7 @@ int cache_set_size(struct handle *h, uint64_t size)
     int e;
 
     if (!h->file)
-        give_up(CM_EIO);
+        give_up(CM_ENOTSUP);
     if (is_on(h))
         begun = has_begun(h, cm_truncate_begin(h->file, size, &w));
     e = origin_set_size(h->f, size);

@@ -14,6 +14,7 @@
 #include "cache.h"
 #include "ops.h"
 #include "swap.h"
+#include "swap_os.h"
 #ifdef _WIN32
 #include "names_win32.h"
 #endif
@@ -59,7 +60,9 @@ static int serve(const struct swap *s)
     e = fuse_mount(f, s->folder);
     if (e == 0) {
         (void)fuse_set_signal_handlers(fuse_get_session(f));
+        swap_os_hold(false);
         e = fuse_loop_mt(f, 0);
+        swap_os_hold(true);
         fuse_remove_signal_handlers(fuse_get_session(f));
         fuse_unmount(f);
         e = e < 0; /* a signal is no failure */
@@ -93,6 +96,7 @@ static int run(const char *folder, const char *pool)
     }
     if (cache_begin(pool) < 0)
         return SWAP_FAILED;
+    swap_os_hold(true); /* but for the time in which FUSE takes signals */
     status = (int)swap_begin(&s, folder);
     if (status == SWAP_OK) {
         status = serve_aside(&s);

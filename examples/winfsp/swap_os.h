@@ -7,6 +7,7 @@
 #ifndef CACHEMAX_WINFSP_SWAP_OS_H
 #define CACHEMAX_WINFSP_SWAP_OS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,5 +33,7 @@ int swap_os_make_place(const char *folder);
 /* Removes what a mount has left there: a dead mount, an empty directory. Nothing there: 0.
  * -ENOTEMPTY, -EBUSY, -ENOTDIR: it is something else, and stays. */
 int swap_os_clear_place(const char *folder);
+/* Requests to end (SIGTERM, Ctrl-C) wait from now on, or are let through. */
+void swap_os_hold(bool hold);
 
 #endif

@@ -187,3 +187,8 @@ int swap_os_clear_place(const char *folder)
         return -EBUSY;
     return RemoveDirectoryW(wide) ? 0 : names_error();
 }
+
+void swap_os_hold(bool hold)
+{
+    (void)SetConsoleCtrlHandler(NULL, hold); /* Ctrl-C only */
+}

@@ -215,6 +215,24 @@ t_random() {
   is_back
 }
 
+# SIGTERM at any moment is an orderly end.
+t_ended_at_once() {
+  local n
+  for n in $(seq 10); do
+    begin
+    until [ -e "$journal" ] || ! kill -0 "$pid" 2>/dev/null; do :; done
+    pause 20
+    ends 0 kill "$pid"
+    is_back || { echo "end $n" >&2; return 1; }
+  done
+}
+t_mount_fails() {
+  mount --bind /dev/null /dev/fuse
+  status 1 "$program" "$folder" --pool "$pool" || { umount /dev/fuse; return 1; }
+  umount /dev/fuse
+  says 'cannot be mounted'
+  is_back
+}
 pause() { sleep "$(printf '0.%03d' $((RANDOM % $1)))"; } # below so many ms
 # One life that is killed: while it mounts, while it is used, while it unmounts.
 one_kill() { # ROUND
@@ -265,6 +283,10 @@ check "serves and is ended" t_serves
 check "unmounted by others" t_unmounted
 check "hits, also in the next session" t_hits
 check "changes" t_changes
+check "ended at any moment" t_ended_at_once
+if need_root "the mount fails"; then
+  check "the mount fails" t_mount_fails
+fi
 check "one mount at a time" t_one_at_a_time
 check "recovered after a kill" t_recovered
 check "recovered by the service" t_recovered_by_service
