@@ -311,6 +311,7 @@ native_suites() { # DIR
   # shellcheck disable=SC2086 # words
   suite mutants python3 "$here/crash/mutants.py" --quick $third $few
   suite filter-mutants python3 "$here/filter/mutants.py"
+  suite winfsp-mutants python3 "$here/winfsp/mutants.py"
   # All of src/ can be changed.
   suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
   # In each group, up to its settle, those that mostly wait, and beside them those that do not.

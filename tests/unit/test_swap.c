@@ -248,6 +248,7 @@ static void test_names(void)
     CHECK_EQ(swap_begin(&s, path), SWAP_FAILED);
     (void)snprintf(path, sizeof(path), "%s/..", folder);
     CHECK_EQ(swap_begin(&s, path), SWAP_FAILED);
+    CHECK(strstr(said, "by its own name") != NULL);
     CHECK_EQ(swap_begin(&s, "/"), SWAP_FAILED);
     (void)snprintf(path, sizeof(path), "%s//", folder);
     CHECK_EQ(swap_begin(&s, path), SWAP_OK);

@@ -27,7 +27,7 @@ build=$(realpath "${build:?usage: winfsp-test.sh BUILD_DIR [--ops N] [--kills N]
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=../mount/lib.sh
 . "$here/../mount/lib.sh"
-program=$(bin cachemax-winfsp)
+program=${CM_WINFSP:-$(bin cachemax-winfsp)} # mutants.py has others
 random=$(find "$build" -path '*tests/mount/random' -type f -perm -u+x | head -n 1)
 [ -n "$program" ] && [ -n "$random" ] || {
   fail binaries "cachemax-winfsp or random missing in $build"
