@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""mutants.py - do the tests of cachemax-winfsp find what they should? Makes one mistake at a time in
-a copy of examples/winfsp.
+"""mutants.py - do the tests of cachemax-winfsp find what they should? Makes one mistake at a time
+in a copy of examples/winfsp.
 
   mutants.py [--only NAME] [--mount BUILD]
 
 A row has what is wrong, the test of unit/swap that has to fail, and the text that is changed, which
-must be there exactly once. With --mount the rows of the mount are tried instead: the program is made
-with the library of that build, and a check of winfsp-test.sh has to fail; that takes a minute or
-two. First of all the unchanged code has to pass. The last line is "N passed, N failed, N skipped";
-passed: noticed. The compiler is $CC, or cc.
+must be there exactly once. With --mount the rows of the mount are tried instead: the program is
+made with the library of that build, and a check of winfsp-test.sh has to fail; that takes half a
+minute. First of all the unchanged code has to pass. The last line is "N passed, N failed, N
+skipped"; passed: noticed. The compiler is $CC, or cc.
 """
 import argparse
 import os
@@ -70,7 +70,8 @@ MOUNT = [
     row('hidden names', 'kills', OPS, 'config->hard_remove = config->nullpath_ok = 1;', ''),
     row('dead mounts stay', 'recovered after', POSIX, 'while (is_dead_mount(folder))',
         'while (false)'),
-    row('requests to end do not wait', 'any moment', MAIN, '    swap_os_hold(true); /* but', '/* but'),
+    row('requests to end do not wait', 'any moment', MAIN, '    swap_os_hold(true); /* but',
+        '    /* but'),
     row('the folder stays aside', 'unmounted', MAIN, 'back = (int)swap_end(&s);', 'back = 0;'),
     row('a mount that fails leaves it aside', 'mount fails', MAIN, 'back = (int)swap_end(&s);',
         'back = status == SWAP_OK ? (int)swap_end(&s) : 0;'),
