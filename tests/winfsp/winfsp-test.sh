@@ -35,6 +35,11 @@ random=$(find "$build" -path '*tests/mount/random' -type f -perm -u+x | head -n 
   exit 1
 }
 program=$(realpath "$program")
+if ! { : <>/dev/fuse; } 2>/dev/null; then
+  skip everything "no access to /dev/fuse"
+  summary
+  exit 77
+fi
 RANDOM=$seed
 
 place=$work/place folder=$work/place/folder
