@@ -202,17 +202,23 @@ int cache_sync(struct handle *h, bool datasync)
 
 /* ---- Names and attributes -------------------------------------------------------------------- */
 
-void cache_change_begin(struct cache_change *c, const char *path)
+/* False: its content is not cached here, or will be cold when it is opened next. */
+static bool open_plain(const char *path, origin_file *f, api_stat *st)
 {
     const struct origin_how how = { .reads = true };
+
+    return origin_stat(path, st) == 0 && (st->st_mode & S_IFMT) == S_IFREG &&
+           origin_open(path, &how, f) == 0;
+}
+
+void cache_change_begin(struct cache_change *c, const char *path)
+{
     api_stat st;
 
     memset(c, 0, sizeof(*c));
-    if (origin_stat(path, &st) < 0 || (st.st_mode & S_IFMT) != S_IFREG ||
-        origin_open(path, &how, &c->h.f) < 0)
-        return; /* its content stays; if it is cached, it is cold when it is opened next */
+    if (!open_plain(path, &c->h.f, &st))
+        return;
     c->open = true;
-    c->last_name = st.st_nlink <= 1;
     cache_attach(&c->h);
     if (is_on(&c->h) && cm_write_begin(c->h.file, 0, 0, &c->bracket) < 0) {
         (void)cm_file_close(c->h.file);
@@ -220,24 +226,39 @@ void cache_change_begin(struct cache_change *c, const char *path)
     }
 }
 
-bool cache_is_same(const struct cache_change *a, const struct cache_change *b)
-{
-    return a->h.id.hi == b->h.id.hi && a->h.id.lo == b->h.id.lo;
-}
-
-void cache_change_end(struct cache_change *c, bool gone)
+void cache_change_end(struct cache_change *c)
 {
     cm_validator v;
-    int e;
 
     if (!c->open)
         return;
     if (c->h.file)
-        (void)cm_write_end(c->h.file, &c->bracket, !gone && identify(&c->h, &v) ? &v : NULL);
-    if (gone && c->last_name && is_on(&c->h)) {
-        e = cm_forget(cache.pool, &c->h.id);
-        if (e < 0)
-            give_up(e);
-    }
+        (void)cm_write_end(c->h.file, &c->bracket, identify(&c->h, &v) ? &v : NULL);
     (void)cache_detach(&c->h);
+}
+
+void cache_victim(struct cache_victim *v, const char *path)
+{
+    cm_validator unused;
+    struct handle h = { 0 };
+    api_stat st;
+
+    memset(v, 0, sizeof(*v));
+    if (!open_plain(path, &h.f, &st))
+        return;
+    if (identify(&h, &unused)) {
+        v->id = h.id;
+        v->last_name = st.st_nlink <= 1;
+    }
+    (void)origin_close(h.f);
+}
+
+void cache_victim_gone(const struct cache_victim *v)
+{
+    int e = 0;
+
+    if (v->last_name && !atomic_load(&cache.off))
+        e = cm_forget(cache.pool, &v->id);
+    if (e < 0)
+        give_up(e);
 }

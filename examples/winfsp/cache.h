@@ -41,12 +41,19 @@ int cache_sync(struct handle *h, bool datasync);
 struct cache_change {
     struct handle h;
     cm_bracket bracket;
-    bool open, last_name;
+    bool open;
 };
 void cache_change_begin(struct cache_change *c, const char *path);
-/* `gone`: that name of it exists no more. */
-void cache_change_end(struct cache_change *c, bool gone);
-/* Two names of one file? */
-bool cache_is_same(const struct cache_change *a, const struct cache_change *b);
+void cache_change_end(struct cache_change *c);
+
+/* A file that is about to lose this name. It is not open meanwhile: Windows would not replace it.
+ */
+struct cache_victim {
+    cm_file_id id;
+    bool last_name;
+};
+void cache_victim(struct cache_victim *v, const char *path);
+/* It has lost it. */
+void cache_victim_gone(const struct cache_victim *v);
 
 #endif

@@ -140,7 +140,7 @@ static int op_chmod(const char *path, api_mode mode, struct fuse_file_info *fi)
         return -ENOENT;
     cache_change_begin(&c, path);
     e = origin_chmod(path, mode);
-    cache_change_end(&c, false);
+    cache_change_end(&c);
     return e;
 }
 
@@ -154,7 +154,7 @@ static int op_utimens(const char *path, const api_timespec tv[2], struct fuse_fi
         return -ENOENT;
     cache_change_begin(&c, path);
     e = origin_set_times(path, tv);
-    cache_change_end(&c, false);
+    cache_change_end(&c);
     return e;
 }
 
@@ -199,28 +199,32 @@ static int op_rmdir(const char *path)
 
 static int op_unlink(const char *path)
 {
-    struct cache_change c;
+    struct cache_victim v;
     int e;
 
-    cache_change_begin(&c, path);
+    cache_victim(&v, path);
     e = origin_unlink(path);
-    cache_change_end(&c, e == 0);
+    if (e == 0)
+        cache_victim_gone(&v);
     return e;
 }
 
-/* The file at `to` loses that name, as with unlink. */
+/* The file at `to` loses that name, as with unlink. If both are names of one file, nothing happens;
+ * then it has two, so it is not forgotten. */
 static int op_rename(const char *from, const char *to, unsigned flags)
 {
-    struct cache_change moved, victim;
+    struct cache_change moved;
+    struct cache_victim v;
     int e;
 
     if (flags & ~KEEP_BOTH)
         return -EINVAL;
+    cache_victim(&v, to);
     cache_change_begin(&moved, from);
-    cache_change_begin(&victim, to);
     e = origin_rename(from, to, (flags & KEEP_BOTH) != 0);
-    cache_change_end(&victim, e == 0 && !cache_is_same(&moved, &victim));
-    cache_change_end(&moved, false);
+    cache_change_end(&moved);
+    if (e == 0)
+        cache_victim_gone(&v);
     return e;
 }
 

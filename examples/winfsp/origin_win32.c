@@ -28,6 +28,13 @@ struct path {
     wchar_t w[4096];
 };
 
+static void turn_slashes(wchar_t *c)
+{
+    for (; *c; c++)
+        if (*c == L'/')
+            *c = L'\\';
+}
+
 /* False: too long, or it names a stream. */
 static bool below(const char *path, struct path *p)
 {
@@ -38,9 +45,7 @@ static bool below(const char *path, struct path *p)
     wcscpy(p->w, folder);
     if (!names_wide(path[1] ? path : "", p->w + n, room - n))
         return false;
-    for (wchar_t *c = p->w + n; *c; c++)
-        if (*c == L'/')
-            *c = L'\\';
+    turn_slashes(p->w + n);
     return true;
 }
 
@@ -48,7 +53,7 @@ int origin_begin(const char *path)
 {
     static const wchar_t long_names[] = L"\\\\?\\";
     wchar_t wide[4096];
-    const bool plain = path[0] != '\\';
+    const bool plain = path[0] != '\\' && path[0] != '/';
 
     if (!names_wide(path, wide, sizeof(wide) / sizeof(wide[0])))
         return -ENAMETOOLONG;
@@ -57,6 +62,7 @@ int origin_begin(const char *path)
         return -ENOMEM;
     wcscpy(folder, plain ? long_names : L"");
     wcscat(folder, wide);
+    turn_slashes(folder);
     return 0;
 }
 
