@@ -93,7 +93,8 @@ def unit_fails(sources, where, test):
     compile_it(program, ['-I' + os.path.join(TOP, 'src'), os.path.join(sources, SWAP),
                          os.path.join(sources, POSIX), os.path.join(unit, 'test_swap.c'),
                          os.path.join(unit, 'harness.c'), os.path.join(TOP, 'tests', 'os_posix.c')])
-    return run([program] + ([test] if test else []), LIMIT)[0] not in (0, 77)
+    env = dict(os.environ, TMPDIR=where)  # what a failing test leaves goes with it
+    return run([program] + ([test] if test else []), LIMIT, env=env)[0] not in (0, 77)
 
 
 def mount_fails(sources, where, test, build):
