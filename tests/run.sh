@@ -311,6 +311,7 @@ native_suites() { # DIR
   # shellcheck disable=SC2086 # words
   suite mutants python3 "$here/crash/mutants.py" --quick $third $few
   suite filter-mutants python3 "$here/filter/mutants.py"
+  suite winfsp-mutants python3 "$here/winfsp/mutants.py"
   # All of src/ can be changed.
   suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
   # In each group, up to its settle, those that mostly wait, and beside them those that do not.
@@ -367,6 +368,7 @@ native_suites() { # DIR
   also mount-fleet sh "$here/fleet/run.sh" "$b" --only moosefs --checks none --operations 2500 \
     --kills 0
   storm="$b/tests/service/storm" service="$b/examples/service/cachemax-service"
+  also winfsp bash "$here/winfsp/winfsp-test.sh" "$b"
   also service/remove bash "$here/service/remove-test.sh" "$b"
   also service/stalls "$b/tests/service/stalls"
   also service/program sh "$here/service/program-test.sh" "$b"

@@ -15,6 +15,7 @@
 #include "failed.h"
 #include "os.h"
 #include "outside_file.h"
+#include "recover.h"
 #include "stream.h"
 #include "watch.h"
 
@@ -165,6 +166,7 @@ int run(const struct run *r)
 
     if (r->prepare)
         r->prepare(r->config->clients);
+    recover_folders(r->config, r->log);
     o.log = log_of_library;
     o.log_ctx = &log;
     e = cm_open(pool, &o, &cache);

@@ -3,7 +3,7 @@
  * random.c - random operations on files that two processes have open, compared with a model.
  *
  *   random DIRECTORY [--seed S] [--ops N] [--seconds N] [--below DIRECTORY] [--until-gone]
- * [--trace]
+ * [--no-links] [--trace]
  *
  * Each process has two descriptors of each file, a buffered and a direct one, and may map it. A
  * step is one operation, or two at the same time, one in each process, if both give the same in any
@@ -16,6 +16,8 @@
  * line is "random: seed S: N operations, D differences". At the first difference it says the step,
  * the file, the offset, both bytes and the last operations on that file, and exits with 1.
  *
+ * With --no-links there are neither links nor exchanges of names, and nobody counts names or asks
+ * for the attributes or the holes of a deleted file.
  * With --until-gone the file system may go away at any time (a kill of the mount). Then the origin
  * must have everything whose end was told, but for stores into mappings, and it exits with 3.
  */
@@ -234,9 +236,9 @@ static bool choose_names(struct op *o)
     o->name = (int)below(NAMES);
     if (o->kind != OP_UNLINK)
         o->name_to = (int)below(NAMES);
-    if (model.name[o->name] < 0 || o->name == o->name_to)
+    if (model.name[o->name] < 0 || o->name == o->name_to || (model.no_links && o->kind == OP_LINK))
         return false;
-    if (o->kind == OP_RENAME && one_in(3) && model.name[o->name_to] >= 0)
+    if (o->kind == OP_RENAME && !model.no_links && one_in(3) && model.name[o->name_to] >= 0)
         o->arg = 2; /* RENAME_EXCHANGE */
     return o->kind != OP_LINK || model.name[o->name_to] < 0;
 }
@@ -258,14 +260,16 @@ static bool choose_any(struct op *o)
 {
     const struct side *s = &model.side[o->worker][o->file][o->side];
     const bool mapped = model.mapped[o->worker][o->file] != 0;
+    const bool has_name = !model.no_links || model_name(o->file) >= 0;
 
     switch (o->kind) {
     case OP_READ:
         if (!needs(o, true, false))
             return false;
         return o->kind == OP_OPEN || choose_range(o, FILE_MAX);
-    case OP_CLOSE:
     case OP_STAT:
+        return s->open && has_name;
+    case OP_CLOSE:
     case OP_DROP:
         return s->open;
     case OP_SYNC:
@@ -274,7 +278,7 @@ static bool choose_any(struct op *o)
     case OP_SEEK:
         o->off = below(model.file[o->file].size + 10);
         o->arg = one_in(2) ? SEEK_DATA : SEEK_HOLE;
-        return s->open;
+        return s->open && has_name;
     case OP_UNMAP:
         return mapped;
     case OP_MSYNC:
@@ -651,7 +655,7 @@ static void on_term(int sig)
 static _Noreturn void usage(void)
 {
     fprintf(stderr, "usage: random DIRECTORY [--seed S] [--ops N] [--seconds N] "
-                    "[--below DIRECTORY] [--until-gone] [--trace]\n");
+                    "[--below DIRECTORY] [--until-gone] [--no-links] [--trace]\n");
     exit(2);
 }
 
@@ -661,6 +665,8 @@ static void options(int argc, char **argv)
         const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
         if (!strcmp(a, "--until-gone"))
             run.until_gone = true;
+        else if (!strcmp(a, "--no-links"))
+            model.no_links = true;
         else if (!strcmp(a, "--trace"))
             run.trace = true;
         else if (a[0] != '-' && !run.directory)

@@ -25,6 +25,7 @@ extern struct model {
     int name[NAMES]; /* the file that it leads to, or -1 */
     struct side side[WORKERS][FILES][SIDES];
     int mapped[WORKERS][FILES]; /* PROT_ flags; 0: not mapped */
+    bool no_links;              /* the number of a file's names says nothing */
     unsigned refused;           /* operations that the file system does not have */
 } model;
 

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * main.c - cachemax-winfsp: a folder under its own path, through the cache, with FUSE 3 of WinFsp
+ * or Linux.
+ *
+ *   cachemax-winfsp FOLDER --pool POOL
+ *   cachemax-winfsp --recover FOLDER
+ *
+ * Owns: the order in which the pool is opened, the folder is renamed aside (swap.c) and the mount
+ * takes its name; and of the way back. It stays in the foreground until it is unmounted, or gets
+ * SIGTERM or Ctrl-C. --recover gives a folder its name back after a crash; a mount of the same
+ * folder begins with that, too. README.md says more.
+ */
+#include "cache.h"
+#include "ops.h"
+#include "swap.h"
+#include "swap_os.h"
+#ifdef _WIN32
+#include "names_win32.h"
+#endif
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BAD_USAGE 2
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: cachemax-winfsp FOLDER --pool POOL\n"
+                    "       cachemax-winfsp --recover FOLDER\n");
+    return BAD_USAGE;
+}
+
+static struct fuse *make_fuse(void)
+{
+    char *argv[] = { (char *)"cachemax-winfsp",
+#ifdef _WIN32 /* files belong to who started it; compare names as Windows does */
+                     (char *)"-ouid=-1,gid=-1,FileSystemName=NTFS"
+#else
+                     (char *)"-ofsname=cachemax-winfsp,subtype=cachemax"
+#endif
+    };
+    struct fuse_args args = FUSE_ARGS_INIT(2, argv);
+    struct fuse *f = fuse_new(&args, &ops, sizeof(ops), NULL);
+
+    fuse_opt_free_args(&args);
+    return f;
+}
+
+/* The folder is aside: serves it under its name until the end. Returns the exit status. */
+static int serve(const struct swap *s)
+{
+    struct fuse *f = make_fuse();
+    int e;
+
+    if (!f)
+        return SWAP_FAILED;
+    e = fuse_mount(f, s->folder);
+    if (e == 0) {
+        (void)fuse_set_signal_handlers(fuse_get_session(f));
+        swap_os_hold(false);
+        e = fuse_loop_mt(f, 0);
+        swap_os_hold(true);
+        fuse_remove_signal_handlers(fuse_get_session(f));
+        fuse_unmount(f);
+        e = e < 0; /* a signal is no failure */
+    } else
+        fprintf(stderr, "cachemax-winfsp: %s: cannot be mounted\n", s->folder);
+    fuse_destroy(f);
+    return e == 0 ? SWAP_OK : SWAP_FAILED;
+}
+
+static int serve_aside(const struct swap *s)
+{
+    int e = origin_begin(s->aside);
+
+    if (e < 0) {
+        fprintf(stderr, "cachemax-winfsp: %s: %s\n", s->aside, strerror(-e));
+        return SWAP_FAILED;
+    }
+    e = serve(s);
+    origin_end();
+    return e;
+}
+
+static int run(const char *folder, const char *pool)
+{
+    static struct swap s;
+    int status, back;
+
+    if (swap_is_below(folder, pool)) {
+        fprintf(stderr, "cachemax-winfsp: %s: the pool may not lie in the folder\n", pool);
+        return SWAP_FAILED;
+    }
+    if (cache_begin(pool) < 0)
+        return SWAP_FAILED;
+    swap_os_hold(true); /* but for the time in which FUSE takes signals */
+    status = (int)swap_begin(&s, folder);
+    if (status == SWAP_OK) {
+        status = serve_aside(&s);
+        back = (int)swap_end(&s);
+        status = status == SWAP_OK ? back : status;
+    }
+    if (cache_end() < 0 && status == SWAP_OK)
+        status = SWAP_FAILED;
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    const char *folder = NULL, *pool = NULL;
+    bool recovers = false;
+
+#ifdef _WIN32 /* in UTF-8 */
+    argv = names_arguments(&argc);
+    if (!argv)
+        return SWAP_FAILED;
+#endif
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--recover"))
+            recovers = true;
+        else if (!strcmp(argv[i], "--pool") && i + 1 < argc && !pool)
+            pool = argv[++i];
+        else if (argv[i][0] != '-' && !folder)
+            folder = argv[i];
+        else
+            return usage();
+    }
+    if (!folder || recovers == (pool != NULL))
+        return usage();
+    return recovers ? (int)swap_recover(folder) : run(folder, pool);
+}

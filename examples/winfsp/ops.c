@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ops.c - the operations that FUSE asks for: those that libfuse3 and WinFsp both have.
+ *
+ * Owns: nothing but the handles of open files. Who: main.c. Every thread of FUSE.
+ */
+#include "ops.h"
+
+#include "cache.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __linux__
+#define KEEP_BOTH 1u /* RENAME_NOREPLACE */
+#else
+#define KEEP_BOTH 0u
+#endif
+
+static struct handle *handle_of(const struct fuse_file_info *fi)
+{
+    return fi && fi->fh ? (struct handle *)(uintptr_t)fi->fh : NULL;
+}
+
+static void *op_init(struct fuse_conn_info *conn, struct fuse_config *config)
+{
+    (void)conn;
+    config->use_ino = 1;
+    /* What is deleted while it is open is deleted at once, and gets no hidden name: those would
+     * stay after a kill. Then the calls of an open file may have no path. */
+    config->hard_remove = config->nullpath_ok = 1;
+    fprintf(stderr, "cachemax-winfsp: is mounted\n");
+    return NULL;
+}
+
+/* ---- Files ----------------------------------------------------------------------------------- */
+
+static int open_file(const char *path, struct fuse_file_info *fi, bool create, api_mode mode)
+{
+    const int access = fi->flags & O_ACCMODE;
+    const struct origin_how how = { .reads = access != O_WRONLY,
+                                    .writes = access != O_RDONLY || (fi->flags & O_TRUNC),
+                                    .create = create,
+                                    .exclusive = create && (fi->flags & O_EXCL),
+                                    .mode = mode };
+    struct handle *h = calloc(1, sizeof(*h));
+    int e = h ? origin_open(path, &how, &h->f) : -ENOMEM;
+
+    if (e < 0) {
+        free(h);
+        return e;
+    }
+    cache_attach(h);
+    if (fi->flags & O_TRUNC)
+        e = cache_set_size(h, 0);
+    if (e < 0) {
+        (void)cache_detach(h);
+        free(h);
+        return e;
+    }
+    fi->fh = (uintptr_t)h;
+    return 0;
+}
+
+static int op_open(const char *path, struct fuse_file_info *fi)
+{
+    return open_file(path, fi, false, 0);
+}
+
+static int op_create(const char *path, api_mode mode, struct fuse_file_info *fi)
+{
+    return open_file(path, fi, true, mode);
+}
+
+static int op_release(const char *path, struct fuse_file_info *fi)
+{
+    struct handle *h = handle_of(fi);
+
+    (void)path;
+    (void)cache_detach(h);
+    free(h);
+    return 0;
+}
+
+static int op_read(const char *path, char *buf, size_t size, api_off off, struct fuse_file_info *fi)
+{
+    (void)path;
+    return (int)cache_read(handle_of(fi), (uint64_t)off, buf, size);
+}
+
+static int op_write(const char *path, const char *buf, size_t size, api_off off,
+                    struct fuse_file_info *fi)
+{
+    (void)path;
+    return (int)cache_write(handle_of(fi), (uint64_t)off, buf, size);
+}
+
+static int op_truncate(const char *path, api_off size, struct fuse_file_info *fi)
+{
+    const struct origin_how how = { .writes = true };
+    struct handle own = { 0 };
+    int e;
+
+    if (handle_of(fi))
+        return cache_set_size(handle_of(fi), (uint64_t)size);
+    e = origin_open(path, &how, &own.f);
+    if (e < 0)
+        return e;
+    cache_attach(&own);
+    e = cache_set_size(&own, (uint64_t)size);
+    (void)cache_detach(&own);
+    return e;
+}
+
+static int op_fsync(const char *path, int datasync, struct fuse_file_info *fi)
+{
+    (void)path;
+    return cache_sync(handle_of(fi), datasync != 0);
+}
+
+/* ---- Attributes ------------------------------------------------------------------------------ */
+
+static int op_getattr(const char *path, api_stat *st, struct fuse_file_info *fi)
+{
+    struct handle *h = handle_of(fi);
+
+    return h ? origin_stat_file(h->f, st) : origin_stat(path, st);
+}
+
+static int op_chmod(const char *path, api_mode mode, struct fuse_file_info *fi)
+{
+    struct cache_change c;
+    int e;
+
+    (void)fi;
+    if (!path)
+        return -ENOENT;
+    cache_change_begin(&c, path);
+    e = origin_chmod(path, mode);
+    cache_change_end(&c);
+    return e;
+}
+
+static int op_utimens(const char *path, const api_timespec tv[2], struct fuse_file_info *fi)
+{
+    struct cache_change c;
+    int e;
+
+    (void)fi;
+    if (!path)
+        return -ENOENT;
+    cache_change_begin(&c, path);
+    e = origin_set_times(path, tv);
+    cache_change_end(&c);
+    return e;
+}
+
+static int op_statfs(const char *path, api_statvfs *s)
+{
+    (void)path;
+    return origin_space(s);
+}
+
+/* ---- Names ----------------------------------------------------------------------------------- */
+
+struct listing {
+    void *buf;
+    fuse_fill_dir_t fill;
+};
+
+static bool list_one(void *ctx, const char *name, const api_stat *st)
+{
+    const struct listing *l = ctx;
+
+    return l->fill(l->buf, name, st, 0, (enum fuse_fill_dir_flags)0) == 0;
+}
+
+static int op_readdir(const char *path, void *buf, fuse_fill_dir_t fill, api_off off,
+                      struct fuse_file_info *fi, enum fuse_readdir_flags flags)
+{
+    struct listing l = { buf, fill };
+
+    (void)off, (void)fi, (void)flags;
+    return origin_list(path, list_one, &l);
+}
+
+static int op_mkdir(const char *path, api_mode mode)
+{
+    return origin_mkdir(path, mode);
+}
+
+static int op_rmdir(const char *path)
+{
+    return origin_rmdir(path);
+}
+
+static int op_unlink(const char *path)
+{
+    struct cache_victim v;
+    int e;
+
+    cache_victim(&v, path);
+    e = origin_unlink(path);
+    if (e == 0)
+        cache_victim_gone(&v);
+    return e;
+}
+
+/* The file at `to` loses that name, as with unlink. If both are names of one file, nothing happens;
+ * then it has two, so it is not forgotten. */
+static int op_rename(const char *from, const char *to, unsigned flags)
+{
+    struct cache_change moved;
+    struct cache_victim v;
+    int e;
+
+    if (flags & ~KEEP_BOTH)
+        return -EINVAL;
+    cache_victim(&v, to);
+    cache_change_begin(&moved, from);
+    e = origin_rename(from, to, (flags & KEEP_BOTH) != 0);
+    cache_change_end(&moved);
+    if (e == 0)
+        cache_victim_gone(&v);
+    return e;
+}
+
+static int op_readlink(const char *path, char *buf, size_t room)
+{
+    return origin_read_link(path, buf, room);
+}
+
+static int op_symlink(const char *to, const char *path)
+{
+    return origin_make_link(to, path);
+}
+
+static int op_fsyncdir(const char *path, int datasync, struct fuse_file_info *fi)
+{
+    (void)datasync, (void)fi;
+    return origin_sync_names(path);
+}
+
+const struct fuse_operations ops = {
+    .init = op_init,
+    .getattr = op_getattr,
+    .readlink = op_readlink,
+    .mkdir = op_mkdir,
+    .unlink = op_unlink,
+    .rmdir = op_rmdir,
+    .symlink = op_symlink,
+    .rename = op_rename,
+    .chmod = op_chmod,
+    .truncate = op_truncate,
+    .open = op_open,
+    .read = op_read,
+    .write = op_write,
+    .statfs = op_statfs,
+    .release = op_release,
+    .fsync = op_fsync,
+    .readdir = op_readdir,
+    .fsyncdir = op_fsyncdir,
+    .create = op_create,
+    .utimens = op_utimens,
+};

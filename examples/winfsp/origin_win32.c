@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * origin_win32.c - the origin's files, on Windows.
+ *
+ * Owns: the path of the folder. Who: cache.c, ops.c. Every thread.
+ *
+ * Files are opened so that others may read, write, rename and delete them meanwhile: WinFsp has
+ * judged the share modes of its own callers before. Links and junctions are not followed.
+ */
+#include "names_win32.h"
+#include "origin.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <windows.h>
+
+#define SHARED (FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE)
+#define AS_IT_IS (FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT)
+#define EPOCH INT64_C(116444736000000000) /* 1970 in ticks of 100 ns since 1601 */
+#define CALL_MAX (UINT32_C(1) << 30)
+
+static wchar_t *folder;
+
+/* On the stack of each call: names of 32767 characters are rare, and memory is not. */
+struct path {
+    wchar_t w[4096];
+};
+
+static void turn_slashes(wchar_t *c)
+{
+    for (; *c; c++)
+        if (*c == L'/')
+            *c = L'\\';
+}
+
+/* False: too long, or it names a stream. */
+static bool below(const char *path, struct path *p)
+{
+    const size_t n = wcslen(folder), room = sizeof(p->w) / sizeof(p->w[0]);
+
+    if (n + 1 > room || strchr(path, ':'))
+        return false;
+    wcscpy(p->w, folder);
+    if (!names_wide(path[1] ? path : "", p->w + n, room - n))
+        return false;
+    turn_slashes(p->w + n);
+    return true;
+}
+
+int origin_begin(const char *path)
+{
+    static const wchar_t long_names[] = L"\\\\?\\";
+    wchar_t wide[4096];
+    const bool plain = path[0] != '\\' && path[0] != '/';
+
+    if (!names_wide(path, wide, sizeof(wide) / sizeof(wide[0])))
+        return -ENAMETOOLONG;
+    folder = calloc(wcslen(wide) + 8, sizeof(*folder));
+    if (!folder)
+        return -ENOMEM;
+    wcscpy(folder, plain ? long_names : L"");
+    wcscat(folder, wide);
+    turn_slashes(folder);
+    return 0;
+}
+
+void origin_end(void)
+{
+    free(folder);
+}
+
+/* ---- Files ----------------------------------------------------------------------------------- */
+
+int origin_open(const char *path, const struct origin_how *how, origin_file *f)
+{
+    const DWORD make = how->exclusive ? CREATE_NEW : how->create ? OPEN_ALWAYS : OPEN_EXISTING;
+    FILE_ATTRIBUTE_TAG_INFO is;
+    struct path p;
+    HANDLE h;
+
+    if (!below(path, &p))
+        return -ENOENT;
+    h = CreateFileW(p.w, GENERIC_READ | (how->writes ? GENERIC_WRITE : 0), SHARED, NULL, make,
+                    FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
+    if (h == INVALID_HANDLE_VALUE)
+        return names_error();
+    if (GetFileInformationByHandleEx(h, FileAttributeTagInfo, &is, sizeof(is)) &&
+        (is.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT)) {
+        CloseHandle(h);
+        return -ELOOP;
+    }
+    *f = (origin_file)h;
+    return 0;
+}
+
+int origin_close(origin_file f)
+{
+    return CloseHandle((HANDLE)f) ? 0 : names_error();
+}
+
+static OVERLAPPED at(uint64_t off)
+{
+    OVERLAPPED o = { 0 };
+
+    o.Offset = (DWORD)off;
+    o.OffsetHigh = (DWORD)(off >> 32);
+    return o;
+}
+
+int64_t origin_read(origin_file f, uint64_t off, void *buf, size_t len)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        OVERLAPPED o = at(off + done);
+        const size_t part = len - done < CALL_MAX ? len - done : CALL_MAX;
+        DWORD n = 0;
+        if (!ReadFile((HANDLE)f, (char *)buf + done, (DWORD)part, &n, &o)) {
+            if (GetLastError() != ERROR_HANDLE_EOF)
+                return names_error();
+            n = 0;
+        }
+        if (n == 0)
+            break;
+        done += n;
+    }
+    return (int64_t)done;
+}
+
+int64_t origin_write(origin_file f, uint64_t off, const void *buf, size_t len)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        OVERLAPPED o = at(off + done);
+        const size_t part = len - done < CALL_MAX ? len - done : CALL_MAX;
+        DWORD n = 0;
+        if (!WriteFile((HANDLE)f, (const char *)buf + done, (DWORD)part, &n, &o) || n == 0)
+            return done ? (int64_t)done : names_error();
+        done += n;
+    }
+    return (int64_t)done;
+}
+
+int origin_set_size(origin_file f, uint64_t size)
+{
+    FILE_END_OF_FILE_INFO end;
+
+    end.EndOfFile.QuadPart = (LONGLONG)size;
+    return SetFileInformationByHandle((HANDLE)f, FileEndOfFileInfo, &end, sizeof(end))
+               ? 0
+               : names_error();
+}
+
+int origin_sync(origin_file f, bool datasync)
+{
+    (void)datasync;
+    return FlushFileBuffers((HANDLE)f) ? 0 : names_error();
+}
+
+/* ---- Attributes ------------------------------------------------------------------------------ */
+
+static api_timespec time_of(int64_t ticks)
+{
+    api_timespec t;
+
+    t.tv_sec = (intptr_t)((ticks - EPOCH) / 10000000);
+    t.tv_nsec = (intptr_t)((ticks - EPOCH) % 10000000 * 100);
+    return t;
+}
+
+static LARGE_INTEGER ticks_of(const api_timespec *t)
+{
+    LARGE_INTEGER i;
+
+    i.QuadPart = (LONGLONG)t->tv_sec * 10000000 + t->tv_nsec / 100 + EPOCH;
+    return i;
+}
+
+static api_mode mode_of(DWORD attributes)
+{
+    const api_mode rights = attributes & FILE_ATTRIBUTE_READONLY ? 0555 : 0777;
+
+    return rights | (attributes & FILE_ATTRIBUTE_DIRECTORY ? S_IFDIR : S_IFREG);
+}
+
+static int stat_handle(HANDLE h, api_stat *st)
+{
+    BY_HANDLE_FILE_INFORMATION info;
+    FILE_BASIC_INFO basic;
+
+    if (!GetFileInformationByHandle(h, &info) ||
+        !GetFileInformationByHandleEx(h, FileBasicInfo, &basic, sizeof(basic)))
+        return names_error();
+    memset(st, 0, sizeof(*st));
+    st->st_ino = (uint64_t)info.nFileIndexHigh << 32 | info.nFileIndexLow;
+    st->st_mode = mode_of(info.dwFileAttributes);
+    st->st_nlink = (fuse_nlink_t)info.nNumberOfLinks;
+    st->st_size = (api_off)((uint64_t)info.nFileSizeHigh << 32 | info.nFileSizeLow);
+    st->st_blksize = 4096;
+    st->st_blocks = (st->st_size + 511) / 512;
+    st->st_atim = time_of(basic.LastAccessTime.QuadPart);
+    st->st_mtim = time_of(basic.LastWriteTime.QuadPart);
+    st->st_ctim = time_of(basic.ChangeTime.QuadPart);
+    st->st_birthtim = time_of(basic.CreationTime.QuadPart);
+    return 0;
+}
+
+int origin_stat_file(origin_file f, api_stat *st)
+{
+    return stat_handle((HANDLE)f, st);
+}
+
+/* INVALID_HANDLE_VALUE: *e says why. */
+static HANDLE open_any(const char *path, DWORD access, int *e)
+{
+    struct path p;
+    HANDLE h;
+
+    *e = -ENOENT;
+    if (!below(path, &p))
+        return INVALID_HANDLE_VALUE;
+    h = CreateFileW(p.w, access, SHARED, NULL, OPEN_EXISTING, AS_IT_IS, NULL);
+    *e = h == INVALID_HANDLE_VALUE ? names_error() : 0;
+    return h;
+}
+
+int origin_stat(const char *path, api_stat *st)
+{
+    int e;
+    const HANDLE h = open_any(path, FILE_READ_ATTRIBUTES, &e);
+
+    if (e < 0)
+        return e;
+    e = stat_handle(h, st);
+    CloseHandle(h);
+    return e;
+}
+
+/* Of the rights Windows knows one here: the attribute "read only". */
+int origin_chmod(const char *path, api_mode mode)
+{
+    FILE_BASIC_INFO basic;
+    int e;
+    const HANDLE h = open_any(path, FILE_READ_ATTRIBUTES | FILE_WRITE_ATTRIBUTES, &e);
+
+    if (e < 0)
+        return e;
+    if (!GetFileInformationByHandleEx(h, FileBasicInfo, &basic, sizeof(basic)))
+        e = names_error();
+    basic.FileAttributes &= ~(DWORD)FILE_ATTRIBUTE_READONLY;
+    basic.FileAttributes |= mode & 0222 ? 0 : FILE_ATTRIBUTE_READONLY;
+    if (basic.FileAttributes == 0)
+        basic.FileAttributes = FILE_ATTRIBUTE_NORMAL;
+    if (e == 0 && !SetFileInformationByHandle(h, FileBasicInfo, &basic, sizeof(basic)))
+        e = names_error();
+    CloseHandle(h);
+    return e;
+}
+
+int origin_set_times(const char *path, const api_timespec tv[2])
+{
+    FILE_BASIC_INFO basic = { 0 }; /* zero: stays */
+    int e;
+    const HANDLE h = open_any(path, FILE_WRITE_ATTRIBUTES, &e);
+
+    if (e < 0)
+        return e;
+    basic.LastAccessTime = ticks_of(&tv[0]);
+    basic.LastWriteTime = ticks_of(&tv[1]);
+    if (!SetFileInformationByHandle(h, FileBasicInfo, &basic, sizeof(basic)))
+        e = names_error();
+    CloseHandle(h);
+    return e;
+}
+
+int origin_space(api_statvfs *s)
+{
+    ULARGE_INTEGER mine, all, left;
+
+    if (!GetDiskFreeSpaceExW(folder, &mine, &all, &left))
+        return names_error();
+    memset(s, 0, sizeof(*s));
+    s->f_bsize = s->f_frsize = 4096;
+    s->f_blocks = all.QuadPart / 4096;
+    s->f_bfree = left.QuadPart / 4096;
+    s->f_bavail = mine.QuadPart / 4096;
+    s->f_namemax = 255;
+    return 0;
+}
+
+/* ---- Names ----------------------------------------------------------------------------------- */
+
+int origin_list(const char *path, bool (*each)(void *ctx, const char *name, const api_stat *st),
+                void *ctx)
+{
+    WIN32_FIND_DATAW found;
+    char name[4 * MAX_PATH];
+    struct path p;
+    HANDLE h;
+    bool more;
+
+    if (!below(path, &p) || wcslen(p.w) + 3 > sizeof(p.w) / sizeof(p.w[0]))
+        return -ENOENT;
+    wcscat(p.w, L"\\*");
+    h = FindFirstFileW(p.w, &found);
+    if (h == INVALID_HANDLE_VALUE)
+        return names_error();
+    do {
+        api_stat st;
+        memset(&st, 0, sizeof(st));
+        st.st_mode = mode_of(found.dwFileAttributes);
+        more = !names_utf8(found.cFileName, name, sizeof(name)) || each(ctx, name, &st);
+    } while (more && FindNextFileW(h, &found));
+    FindClose(h);
+    return 0;
+}
+
+int origin_mkdir(const char *path, api_mode mode)
+{
+    struct path p;
+
+    (void)mode;
+    if (!below(path, &p))
+        return -ENOENT;
+    return CreateDirectoryW(p.w, NULL) ? 0 : names_error();
+}
+
+int origin_rmdir(const char *path)
+{
+    struct path p;
+
+    if (!below(path, &p))
+        return -ENOENT;
+    return RemoveDirectoryW(p.w) ? 0 : names_error();
+}
+
+int origin_unlink(const char *path)
+{
+    struct path p;
+
+    if (!below(path, &p))
+        return -ENOENT;
+    return DeleteFileW(p.w) ? 0 : names_error();
+}
+
+int origin_rename(const char *from, const char *to, bool keep)
+{
+    struct path p, q;
+
+    if (!below(from, &p) || !below(to, &q))
+        return -ENOENT;
+    return MoveFileExW(p.w, q.w, keep ? 0 : MOVEFILE_REPLACE_EXISTING) ? 0 : names_error();
+}
+
+int origin_read_link(const char *path, char *buf, size_t room)
+{
+    (void)path, (void)buf, (void)room;
+    return -ENOSYS;
+}
+
+int origin_make_link(const char *to, const char *path)
+{
+    (void)to, (void)path;
+    return -ENOSYS;
+}
+
+int origin_sync_names(const char *path)
+{
+    (void)path; /* NTFS journals them */
+    return 0;
+}

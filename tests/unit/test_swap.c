@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_swap.c - a folder that is renamed aside gets its name back: when a step fails, when the
+ * process is killed at any step, also while it recovers, and when somebody else was there.
+ */
+#include "harness.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#ifndef _WIN32
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+#include "../os.h"
+#include "../../examples/winfsp/swap.h"
+
+static char base[512], folder[600], aside[640], journal[640], file[700], said[16384];
+
+static void hear(const char *text)
+{
+    (void)snprintf(said, sizeof(said), "%s", text);
+}
+
+static void make_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "wb");
+
+    REQUIRE(f != NULL);
+    CHECK(fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static bool is_file(const char *path)
+{
+    return os_size(path) >= 0;
+}
+
+static void make_folder(const char *path)
+{
+    char dir[512];
+
+    REQUIRE(os_make_dir(dir, sizeof(dir), base, "new"));
+    CHECK_EQ(rename(dir, path), 0);
+}
+
+static void begin_test(void)
+{
+    swap_say = hear;
+    swap_fault = NULL;
+    *said = '\0';
+    REQUIRE(os_make_dir(base, sizeof(base), NULL, "swap"));
+    (void)snprintf(folder, sizeof(folder), "%s/folder", base);
+    (void)snprintf(aside, sizeof(aside), "%s.cachemax-origin", folder);
+    (void)snprintf(journal, sizeof(journal), "%s.cachemax-journal", folder);
+    (void)snprintf(file, sizeof(file), "%s/file", folder);
+    CALL(make_folder(folder));
+    CALL(make_file(file, "content"));
+}
+
+/* All is as it was, and nothing else is there. */
+static void end_test(void)
+{
+    swap_fault = NULL;
+    CHECK(is_file(file));
+    CHECK_EQ(remove(file), 0);
+    CHECK(os_remove_dir(folder));
+    CHECK(!is_file(journal));
+    CHECK(os_remove_dir(base));
+}
+
+static void test_goes_and_comes(void)
+{
+    static struct swap s;
+    char beside[700];
+
+    CALL(begin_test());
+    CHECK_EQ(swap_recover(folder), SWAP_OK); /* nothing to do */
+    CHECK_EQ(swap_begin(&s, folder), SWAP_OK);
+    (void)snprintf(beside, sizeof(beside), "%s/file", aside);
+    CHECK(is_file(beside) && !is_file(file) && is_file(journal));
+    CHECK_EQ(swap_end(&s), SWAP_OK);
+    CHECK_EQ(said[0], 0);
+    CALL(end_test());
+}
+
+static void test_is_used_once(void)
+{
+    static struct swap s, other;
+
+    CALL(begin_test());
+    CHECK_EQ(swap_begin(&s, folder), SWAP_OK);
+    CHECK_EQ(swap_begin(&other, folder), SWAP_IN_USE);
+    CHECK_EQ(swap_recover(folder), SWAP_IN_USE);
+    CHECK(strstr(said, "is mounted by a process") != NULL);
+    CHECK_EQ(swap_end(&s), SWAP_OK);
+    CALL(end_test());
+}
+
+/* ---- Steps that fail ------------------------------------------------------------------------- */
+
+static enum swap_step failing;
+static bool for_ever;
+static unsigned failed;
+
+static int fail(enum swap_step step)
+{
+    if (step != failing || (failed && !for_ever))
+        return 0;
+    failed++;
+    return EIO;
+}
+
+static void one_failure(enum swap_step step, bool ever)
+{
+    static struct swap s;
+    enum swap_result r;
+
+    CASE("step %d, %s", (int)step, ever ? "from then on" : "once");
+    CALL(begin_test());
+    failing = step, for_ever = ever, failed = 0;
+    swap_fault = fail;
+    r = swap_begin(&s, folder);
+    if (r == SWAP_OK)
+        r = swap_end(&s);
+    CHECK(failed > 0);
+    CHECK_EQ(r, SWAP_FAILED);
+    CHECK(said[0] != '\0');
+    if (step <= SWAP_MAKE_PLACE && !ever)
+        CHECK(is_file(file) && !is_file(journal)); /* without a recovery */
+    swap_fault = NULL;
+    CHECK_EQ(swap_recover(folder), SWAP_OK);
+    CHECK_EQ(swap_recover(folder), SWAP_OK);
+    CALL(end_test());
+}
+
+static void test_each_step_fails(void)
+{
+    for (int step = 0; step < SWAP_STEPS; step++) {
+        CALL(one_failure((enum swap_step)step, false));
+        CALL(one_failure((enum swap_step)step, true));
+    }
+}
+
+/* ---- What others have done ------------------------------------------------------------------- */
+
+/* A process that has died here has left this. */
+static void leave_aside(void)
+{
+    static struct swap s;
+
+    CHECK_EQ(swap_begin(&s, folder), SWAP_OK);
+    failing = SWAP_CLEAR_PLACE, for_ever = true;
+    swap_fault = fail;
+    CHECK_EQ(swap_end(&s), SWAP_FAILED);
+    swap_fault = NULL;
+}
+
+/* Content that others have made at the name is not touched. */
+static void test_a_new_folder(void)
+{
+    char moved[640];
+
+    CALL(begin_test());
+    CALL(leave_aside());
+    (void)os_remove_dir(folder); /* the place of the mount */
+    CALL(make_folder(folder));
+    CALL(make_file(file, "of somebody else"));
+    CHECK_EQ(swap_recover(folder), SWAP_FAILED);
+    CHECK(strstr(said, "something else has this name") && strstr(said, ".cachemax-origin"));
+    CHECK(is_file(file) && is_file(journal));
+    (void)snprintf(moved, sizeof(moved), "%s/moved", base);
+    CHECK_EQ(rename(folder, moved), 0);
+    CHECK_EQ(swap_recover(folder), SWAP_OK);
+    CHECK_EQ(os_size(file), 7);
+    (void)snprintf(file, sizeof(file), "%s/file", moved);
+    CHECK_EQ(os_size(file), 16);
+    CHECK(remove(file) == 0 && os_remove_dir(moved));
+    (void)snprintf(file, sizeof(file), "%s/file", folder);
+    CALL(end_test());
+}
+
+static void test_a_file_at_the_name(void)
+{
+    CALL(begin_test());
+    CALL(leave_aside());
+    (void)os_remove_dir(folder);
+    CALL(make_file(folder, "no folder"));
+    CHECK_EQ(swap_recover(folder), SWAP_FAILED);
+    CHECK_EQ(os_size(folder), 9);
+    CHECK_EQ(remove(folder), 0);
+    CHECK_EQ(swap_recover(folder), SWAP_OK);
+    CALL(end_test());
+}
+
+/* Another folder is aside than the one that the journal names. */
+static void test_another_folder_aside(void)
+{
+    char moved[640];
+
+    CALL(begin_test());
+    CALL(leave_aside());
+    (void)snprintf(moved, sizeof(moved), "%s/moved", base);
+    CHECK_EQ(rename(aside, moved), 0);
+    CALL(make_folder(aside));
+    CHECK_EQ(swap_recover(folder), SWAP_FAILED);
+    CHECK(strstr(said, "not the folder that the journal names") != NULL);
+    CHECK(os_remove_dir(aside));
+    CHECK_EQ(swap_recover(folder), SWAP_FAILED); /* it is nowhere */
+    CHECK(is_file(journal));
+    (void)os_remove_dir(folder);
+    CHECK_EQ(rename(moved, folder), 0); /* by hand, with the journal left */
+    CHECK_EQ(swap_recover(folder), SWAP_OK);
+    CALL(end_test());
+}
+
+static void test_journals(void)
+{
+    static struct swap s;
+
+    CALL(begin_test());
+    CALL(make_file(journal, "")); /* nothing was renamed yet */
+    CHECK_EQ(swap_recover(folder), SWAP_OK);
+    CHECK(!is_file(journal) && is_file(file));
+    CALL(make_file(journal, "cachemax-winfsp 1: a mo"));
+    CHECK_EQ(swap_begin(&s, folder), SWAP_OK); /* recovers first */
+    CHECK_EQ(swap_end(&s), SWAP_OK);
+    CALL(make_folder(aside)); /* without a journal nobody touches it */
+    CHECK_EQ(swap_begin(&s, folder), SWAP_FAILED);
+    CHECK(strstr(said, "without a journal") != NULL);
+    CALL(make_file(journal, "damaged"));
+    CHECK_EQ(swap_recover(folder), SWAP_FAILED);
+    CHECK(strstr(said, "damaged") != NULL && is_file(file));
+    CHECK(os_remove_dir(aside));
+    CHECK_EQ(swap_recover(folder), SWAP_OK);
+    CALL(end_test());
+}
+
+/* Only a directory that has a name of its own can be renamed. */
+static void test_names(void)
+{
+    static struct swap s;
+    char path[700];
+
+    CALL(begin_test());
+    CHECK_EQ(swap_begin(&s, file), SWAP_FAILED);
+    (void)snprintf(path, sizeof(path), "%s/nothing", base);
+    CHECK_EQ(swap_begin(&s, path), SWAP_FAILED);
+    (void)snprintf(path, sizeof(path), "%s/..", folder);
+    CHECK_EQ(swap_begin(&s, path), SWAP_FAILED);
+    CHECK(strstr(said, "by its own name") != NULL);
+    CHECK_EQ(swap_begin(&s, "/"), SWAP_FAILED);
+    (void)snprintf(path, sizeof(path), "%s//", folder);
+    CHECK_EQ(swap_begin(&s, path), SWAP_OK);
+    CHECK_EQ(swap_recover(folder), SWAP_IN_USE); /* the same */
+    CHECK_EQ(swap_end(&s), SWAP_OK);
+    CALL(end_test());
+}
+
+/* ---- Kills ----------------------------------------------------------------------------------- */
+
+#ifndef _WIN32
+static unsigned steps_left;
+
+static int kill_here(enum swap_step step)
+{
+    (void)step;
+    if (steps_left-- == 0)
+        (void)raise(SIGKILL);
+    return 0;
+}
+
+static void mount_once(void)
+{
+    static struct swap s;
+
+    if (swap_begin(&s, folder) == SWAP_OK)
+        (void)swap_end(&s);
+}
+
+static void recover_once(void)
+{
+    (void)swap_recover(folder);
+}
+
+/* False: it came to its end before. */
+static bool killed_after(void (*what)(void), unsigned steps)
+{
+    const pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0) {
+        steps_left = steps;
+        swap_fault = kill_here;
+        what();
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    return WIFSIGNALED(status);
+}
+
+/* Killed at each step of a life, and at each step of the recovery after that. */
+static void test_killed_at_each_step(void)
+{
+    unsigned lives = 0, recoveries = 0;
+
+    for (unsigned life = 0, again = 1; again; life++) {
+        for (unsigned step = 0;; step++) {
+            CASE("killed after %u steps, and %u of the recovery", life, step);
+            CALL(begin_test());
+            again = killed_after(mount_once, life);
+            const bool killed = again && killed_after(recover_once, step);
+            CHECK_EQ(swap_recover(folder), SWAP_OK);
+            CALL(end_test());
+            recoveries += killed;
+            if (!killed)
+                break;
+        }
+        lives += again;
+    }
+    CHECK_EQ(lives, 7);
+    CHECK(recoveries >= 10);
+}
+#endif
+
+static const struct harness_test tests[] = {
+    TEST(goes_and_comes),
+    TEST(is_used_once),
+    TEST(each_step_fails),
+    TEST(a_new_folder),
+    TEST(a_file_at_the_name),
+    TEST(another_folder_aside),
+    TEST(journals),
+    TEST(names),
+#ifndef _WIN32
+    TEST(killed_at_each_step),
+#endif
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_winfsp.c - the operations of cachemax-winfsp with a pool and files, called without FUSE: so
+ * they run on Windows (Wine), too, where WinFsp may not be.
+ */
+#include "harness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "../os.h"
+#include "../../examples/winfsp/cache.h"
+#include "../../examples/winfsp/ops.h"
+
+#define SIZE 20000
+
+static char base[512], folder[600], pool[600];
+static char wrote[SIZE], got[SIZE + 1];
+
+static void begin_test(void)
+{
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    char dir[512];
+
+    o.size = UINT64_C(8) << 20;
+    REQUIRE(os_make_dir(base, sizeof(base), NULL, "winfsp"));
+    (void)snprintf(folder, sizeof(folder), "%s/folder", base);
+    (void)snprintf(pool, sizeof(pool), "%s/pool", base);
+    REQUIRE(os_make_dir(dir, sizeof(dir), base, "new"));
+    CHECK_EQ(rename(dir, folder), 0);
+    CHECK_EQ(cm_create(pool, &o), 0);
+    REQUIRE(cache_begin(pool) == 0);
+    REQUIRE(origin_begin(folder) == 0);
+    for (int i = 0; i < SIZE; i++)
+        wrote[i] = (char)(1 + i % 251);
+}
+
+static void end_test(void)
+{
+    origin_end();
+    CHECK_EQ(cache_end(), 0);
+    CHECK_EQ(remove(pool), 0);
+    CHECK(os_remove_dir(folder) && os_remove_dir(base));
+}
+
+static uint64_t open_it(const char *path, int flags)
+{
+    struct fuse_file_info fi = { .flags = flags };
+    const int e = flags & O_CREAT ? ops.create(path, 0644, &fi) : ops.open(path, &fi);
+
+    CHECK_EQ(e, 0);
+    return fi.fh;
+}
+
+static void close_it(uint64_t fh)
+{
+    struct fuse_file_info fi = { .fh = fh };
+
+    CHECK_EQ(ops.release(NULL, &fi), 0);
+}
+
+static void write_at(uint64_t fh, int off, int len)
+{
+    struct fuse_file_info fi = { .fh = fh };
+
+    CHECK_EQ(ops.write(NULL, wrote + off, (size_t)len, off, &fi), len);
+}
+
+/* All of the file is what was written. */
+static void is_right(uint64_t fh, int size)
+{
+    struct fuse_file_info fi = { .fh = fh };
+    api_stat st;
+
+    CHECK_EQ(ops.read(NULL, got, sizeof(got), 0, &fi), size);
+    CHECK_EQ(memcmp(got, wrote, (size_t)size), 0);
+    CHECK_EQ(ops.read(NULL, got, 100, size, &fi), 0);
+    CHECK_EQ(ops.getattr(NULL, &st, &fi), 0);
+    CHECK_EQ(st.st_size, size);
+}
+
+static void make_it(const char *path, int size)
+{
+    const uint64_t fh = open_it(path, O_CREAT | O_RDWR);
+
+    REQUIRE(fh != 0);
+    write_at(fh, 0, size);
+    close_it(fh);
+}
+
+static uint64_t hits(void)
+{
+    cm_stats_data s = CM_STATS_INIT;
+
+    CHECK_EQ(cm_pool_stats(pool, &s), 0);
+    return s.hit_blocks;
+}
+
+static void test_reads_and_writes(void)
+{
+    struct fuse_file_info fi = { 0 };
+    uint64_t fh, other;
+
+    CALL(begin_test());
+    CALL(make_it("/file", SIZE));
+    fh = open_it("/file", O_RDONLY);
+    other = open_it("/file", O_RDWR);
+    for (int i = 0; i < 4; i++)
+        CALL(is_right(fh, SIZE));
+    CHECK(hits() > 0);
+    wrote[5000]++;
+    write_at(other, 5000, 1); /* also what the first handle has cached */
+    CALL(is_right(fh, SIZE));
+    fi.fh = other;
+    CHECK_EQ(ops.fsync(NULL, 0, &fi), 0);
+    CHECK_EQ(ops.truncate(NULL, 9000, &fi), 0);
+    CALL(is_right(fh, 9000));
+    CHECK_EQ(ops.truncate("/file", 9500, NULL), 0);
+    memset(wrote + 9000, 0, 500);
+    CALL(is_right(fh, 9500));
+    close_it(fh);
+    close_it(other);
+    fh = open_it("/file", O_RDWR | O_TRUNC);
+    CALL(is_right(fh, 0));
+    close_it(fh);
+    CHECK_EQ(ops.unlink("/file"), 0);
+    CALL(end_test());
+}
+
+static unsigned seen;
+
+static int see(void *buf, const char *name, const api_stat *st, api_off off,
+               enum fuse_fill_dir_flags flags)
+{
+    (void)buf, (void)off, (void)flags;
+    if (!strcmp(name, "\xc3\xa4 b"))
+        seen += (st->st_mode & S_IFMT) == S_IFREG ? 2 : 1;
+    return 0;
+}
+
+static void test_names(void)
+{
+    struct fuse_file_info fi = { .flags = O_RDONLY };
+    api_statvfs s;
+    api_stat st;
+    uint64_t fh;
+
+    CALL(begin_test());
+    CHECK_EQ(ops.mkdir("/dir", 0755), 0);
+    CHECK_EQ(ops.mkdir("/dir", 0755), -EEXIST);
+    CALL(make_it("/a", 5000));
+    CALL(make_it("/dir/over", 100));
+    fh = open_it("/dir/over", O_RDONLY);
+    CALL(is_right(fh, 100));
+    close_it(fh);
+    CHECK_EQ(ops.rename("/a", "/dir/over", 0), 0); /* what was there is forgotten */
+    fh = open_it("/dir/over", O_RDONLY);
+    CALL(is_right(fh, 5000));
+    close_it(fh);
+    CHECK_EQ(ops.rename("/dir/over", "/dir/\xc3\xa4 b", 0), 0);
+    CHECK_EQ(ops.readdir("/dir", NULL, see, 0, NULL, (enum fuse_readdir_flags)0), 0);
+    CHECK_EQ(seen, 2);
+    CHECK_EQ(ops.getattr("/dir", &st, NULL), 0);
+    CHECK_EQ(st.st_mode & S_IFMT, S_IFDIR);
+    CHECK_EQ(ops.getattr("/a", &st, NULL), -ENOENT);
+    CHECK_EQ(ops.open("/a", &fi), -ENOENT);
+    fi.flags = O_RDWR | O_CREAT | O_EXCL;
+    CHECK_EQ(ops.create("/dir/\xc3\xa4 b", 0644, &fi), -EEXIST);
+    CHECK_EQ(ops.rmdir("/dir"), -ENOTEMPTY);
+    CHECK(ops.statfs("/", &s) == 0 && s.f_blocks > 0);
+    CHECK_EQ(ops.unlink("/dir/\xc3\xa4 b"), 0);
+    CHECK_EQ(ops.unlink("/dir/\xc3\xa4 b"), -ENOENT);
+    CHECK_EQ(ops.rmdir("/dir"), 0);
+    CALL(end_test());
+}
+
+static void test_attributes(void)
+{
+    const api_timespec tv[2] = { { .tv_sec = 1600000000 }, { .tv_sec = 1500000000 } };
+    api_stat st;
+    uint64_t fh;
+
+    CALL(begin_test());
+    CALL(make_it("/file", 5000));
+    CHECK_EQ(ops.chmod("/file", 0444, NULL), 0);
+    CHECK(ops.getattr("/file", &st, NULL) == 0 && (st.st_mode & 0222) == 0);
+    CHECK_EQ(ops.chmod("/file", 0644, NULL), 0);
+    CHECK(ops.getattr("/file", &st, NULL) == 0 && (st.st_mode & 0200) != 0);
+    CHECK_EQ(ops.utimens("/file", tv, NULL), 0);
+    CHECK(ops.getattr("/file", &st, NULL) == 0 && st.st_mtim.tv_sec == 1500000000);
+    fh = open_it("/file", O_RDONLY);
+    CALL(is_right(fh, 5000));
+    close_it(fh);
+    CHECK_EQ(ops.unlink("/file"), 0);
+    CALL(end_test());
+}
+
+static const struct harness_test tests[] = { TEST(reads_and_writes), TEST(names),
+                                             TEST(attributes) };
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}

@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""mutants.py - do the tests of cachemax-winfsp find what they should? Makes one mistake at a time
+in a copy of examples/winfsp.
+
+  mutants.py [--only NAME] [--mount BUILD]
+
+A row has what is wrong, the test of unit/swap that has to fail, and the text that is changed, which
+must be there exactly once. With --mount the rows of the mount are tried instead: the program is
+made with the library of that build, and a check of winfsp-test.sh has to fail; that takes half a
+minute. First of all the unchanged code has to pass. The last line is "N passed, N failed, N
+skipped"; passed: noticed. The compiler is $CC, or cc.
+"""
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(HERE))
+sys.dont_write_bytecode = True
+from mutation import Failure, edit, edits_of, run  # noqa: E402
+
+SOURCES = os.path.join(TOP, 'examples', 'winfsp')
+SWAP, POSIX, CACHE, OPS, MAIN = 'swap.c', 'swap_posix.c', 'cache.c', 'ops.c', 'main.c'
+LIMIT = 120  # seconds
+
+
+def row(name, test, *words):
+    return name, test, edits_of(words)
+
+
+UNIT = [
+    row('what failed is not undone', 'each_step', SWAP,
+        '    restore(s, id);\n    return SWAP_FAILED;', '    return SWAP_FAILED;'),
+    row('the name is taken before the journal is written', 'killed', SWAP,
+        '    e = e < 0 ? e : write_journal(s, id);\n    e = e < 0 ? e : move_aside(s);',
+        '    e = e < 0 ? e : move_aside(s);\n    e = e < 0 ? e : write_journal(s, id);'),
+    row('any folder aside is renamed back', 'another_folder', SWAP,
+        'if (e < 0 || (*id && strcmp(id, is)))', 'if (e < 0)'),
+    row('any folder at the name is the folder', 'another_folder', SWAP,
+        'swap_os_id(s->folder, is) < 0 || (*id && strcmp(id, is))',
+        'swap_os_id(s->folder, is) < 0'),
+    row('a damaged journal counts', 'journals', SWAP,
+        'if (!*id && is_there(s->folder))', 'if (false)'),
+    row('a folder aside without a journal is overlooked', 'journals', SWAP,
+        'if (e == -ENOENT && is_there(s->aside))', 'if (false)'),
+    row('a mount does not recover first', 'journals', SWAP, '        r = recover(s);\n', ''),
+    row('the place of the mount stays', 'goes_and_comes', SWAP,
+        '    e = e < 0 ? e : swap_os_clear_place(s->folder);\n', ''),
+    row('the journal stays', 'goes_and_comes', SWAP,
+        'e = e < 0 ? e : swap_os_remove(s->journal, s->lock);', '(void)0;'),
+    row('the lock of a new journal', 'used_once', POSIX,
+        'if (flock(fd, LOCK_EX | LOCK_NB) < 0) {', 'if (false) {'),
+    row('the lock of a recovery', 'used_once', POSIX,
+        'if (flock(fd, LOCK_EX | LOCK_NB) < 0)\n        e =', 'if (false)\n        e ='),
+    row('".." is a name', 'names', POSIX, ' || !strcmp(name, "..")', ''),
+]
+MOUNT = [
+    row('writes without a bracket', 'random operations', CACHE,
+        'begun = has_begun(h, cm_write_begin(h->file, off, len, &w));', '(void)w;'),
+    row('truncation without a bracket', 'random operations', CACHE,
+        'begun = has_begun(h, cm_truncate_begin(h->file, size, &w));', '(void)w;'),
+    row('O_TRUNC is overlooked', 'serves', OPS, 'if (fi->flags & O_TRUNC)', 'if (false)'),
+    row('no file is attached', 'hits', CACHE, '    if (!identify(h, &v))\n        return;\n',
+        '    return;\n'),
+    row('hidden names', 'kills', OPS, 'config->hard_remove = config->nullpath_ok = 1;', ''),
+    row('dead mounts stay', 'recovered after', POSIX, 'while (is_dead_mount(folder))',
+        'while (false)'),
+    row('requests to end do not wait', 'any moment', MAIN, '    swap_os_hold(true); /* but',
+        '    /* but'),
+    row('the folder stays aside', 'unmounted', MAIN, 'back = (int)swap_end(&s);', 'back = 0;'),
+    row('a mount that fails leaves it aside', 'mount fails', MAIN, 'back = (int)swap_end(&s);',
+        'back = status == SWAP_OK ? (int)swap_end(&s) : 0;'),
+    row('a pool in the folder', 'nothing to recover', MAIN, 'if (swap_is_below(folder, pool))',
+        'if (false)'),
+]
+
+
+def compile_it(program, words):
+    command = [os.environ.get('CC', 'cc'), '-O1', '-w', '-D_GNU_SOURCE', '-o', program] + words
+    status, out = run(command, LIMIT)
+    if status != 0:
+        raise Failure('it does not compile: ' + out[-300:])
+
+
+def unit_fails(sources, where, test):
+    program = os.path.join(where, 'test_swap')
+    unit = os.path.join(TOP, 'tests', 'unit')
+    compile_it(program, ['-I' + os.path.join(TOP, 'src'), os.path.join(sources, SWAP),
+                         os.path.join(sources, POSIX), os.path.join(unit, 'test_swap.c'),
+                         os.path.join(unit, 'harness.c'), os.path.join(TOP, 'tests', 'os_posix.c')])
+    env = dict(os.environ, TMPDIR=where)  # what a failing test leaves goes with it
+    return run([program] + ([test] if test else []), LIMIT, env=env)[0] not in (0, 77)
+
+
+def mount_fails(sources, where, test, build):
+    program = os.path.join(where, 'cachemax-winfsp')
+    fuse = subprocess.run(['pkg-config', '--cflags', '--libs', 'fuse3'], check=True,
+                          stdout=subprocess.PIPE).stdout.decode().split()
+    files = [SWAP, POSIX, CACHE, OPS, MAIN, 'origin_posix.c']
+    compile_it(program, ['-I' + os.path.join(TOP, 'include')] +
+               [os.path.join(sources, f) for f in files] +
+               [os.path.join(build, 'src', 'libcachemax.a'), '-pthread'] + fuse)
+    env = dict(os.environ, CM_WINFSP=program, CM_CHECKS=test)
+    script = os.path.join(HERE, 'winfsp-test.sh')
+    status, out = run(['unshare', '-m', 'bash', script, build], LIMIT, env=env, grace=10)
+    if status not in (0, 1, None) or '0 passed, 0 failed' in out:
+        raise Failure('no such check: ' + out[-300:])
+    return status != 0
+
+
+def fails(mutant, where, build):
+    sources = os.path.join(where, 'winfsp')
+    shutil.rmtree(sources, ignore_errors=True)
+    shutil.copytree(SOURCES, sources)
+    edit(sources, mutant[2])
+    if build:
+        return mount_fails(sources, where, mutant[1], build)
+    return unit_fails(sources, where, mutant[1])
+
+
+def main():
+    parser = argparse.ArgumentParser(add_help=True, description='see the top of this file')
+    parser.add_argument('--only', default='')
+    parser.add_argument('--mount', default='')
+    args = parser.parse_args()
+    build = os.path.realpath(args.mount) if args.mount else ''
+    passed = failed = 0
+    with tempfile.TemporaryDirectory(prefix='cachemax-mutants.') as where:
+        if fails(('unchanged', '', []), where, build):
+            print('FAIL the unchanged code does not pass\n0 passed, 1 failed, 0 skipped')
+            return 1
+        for mutant in MOUNT if build else UNIT:
+            if args.only not in mutant[0]:
+                continue
+            try:
+                noticed, why = fails(mutant, where, build), 'nobody noticed'
+            except Failure as e:
+                noticed, why = False, str(e)
+            passed, failed = passed + noticed, failed + (not noticed)
+            print('ok ' + mutant[0] if noticed else 'FAIL %s: %s' % (mutant[0], why), flush=True)
+    print('%d passed, %d failed, 0 skipped' % (passed, failed))
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
