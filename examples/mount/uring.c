@@ -62,6 +62,7 @@ struct worker {
     int fd;           /* its io_uring */
     enum phase phase; /* pool.lock */
     int error;        /* why it has no io_uring, or 0; before `phase` is FAILED */
+    bool few;         /* its queue has DEPTH_AWAY threads */
     bool joined;      /* its queue; pool.lock, once `phase` says so */
     void *rings;
     size_t rings_size, sqes_size;
@@ -558,13 +559,14 @@ static void give_order(enum order order)
     pthread_mutex_unlock(&pool.lock);
 }
 
-static bool start(unsigned qid)
+static bool start(unsigned qid, bool few)
 {
     struct worker *const w = &pool.worker[pool.count];
     pthread_attr_t a;
     bool ok;
 
     w->qid = qid;
+    w->few = few;
     w->fd = -1;
     pthread_mutex_init(&w->late, NULL);
     pthread_cond_init(&w->answered, NULL);
@@ -623,9 +625,11 @@ int uring_prepare(const struct uring_server *s, int fd, struct fuse_init_out *ou
     pool.size = longest(out) > URING_ROOM ? longest(out) : URING_ROOM;
     pool.worker = calloc((size_t)queues * pool.depth, sizeof(*pool.worker));
     ok = pool.worker != NULL;
-    for (unsigned q = 0; ok && q < queues; q++)
-        for (unsigned n = listed(online, q) ? pool.depth : DEPTH_AWAY; ok && n > 0; n--)
-            ok = start(q);
+    for (unsigned q = 0; ok && q < queues; q++) {
+        const bool few = !listed(online, q);
+        for (unsigned n = few ? DEPTH_AWAY : pool.depth; ok && n > 0; n--)
+            ok = start(q, few);
+    }
     error = ok ? make_rings() : -EAGAIN;
     if (error) {
         (void)uring_begin(false);
@@ -653,7 +657,9 @@ unsigned uring_queues(void)
 
 unsigned uring_depth(void)
 {
-    return atomic_load(&pool.used) ? pool.depth : 0;
+    if (!atomic_load(&pool.used))
+        return 0;
+    return me && me->few ? DEPTH_AWAY : pool.depth;
 }
 
 /* ---- End ------------------------------------------------------------------------------------ */

@@ -43,7 +43,9 @@ void uring_at_once(bool yes);
 bool uring_moves(void);
 
 unsigned uring_queues(void); /* 0: not used */
-unsigned uring_depth(void);  /* requests of a queue that may wait for something; 0: not used */
+/* Requests that may wait for something at a time: of the caller's queue, or of an ordinary one if
+ * the caller has none; 0: not used. */
+unsigned uring_depth(void);
 
 /* ---- End ---- */
 

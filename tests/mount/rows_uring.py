@@ -27,7 +27,7 @@ OF_URING = [
        '^files through io_uring',
        URING, 'request = w->room - op - head;', 'request = w->room - op - head - 8;'),
     _m('uring, one for a queue', 'a queue has one thread', 'uring', '^requests that wait hold up',
-       URING, 'listed(online, q) ? pool.depth : DEPTH_AWAY', 'listed(online, q) ? 1 : DEPTH_AWAY'),
+       URING, 'n = few ? DEPTH_AWAY : pool.depth', 'n = few ? DEPTH_AWAY : 1'),
     _m('uring, killed', 'the helper does not end the connection', 'uring',
        '^killed beside direct writes',
        DIRECT, 'write(helper.abort, "1", 1) < 0', '0'),

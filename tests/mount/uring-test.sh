@@ -126,6 +126,43 @@ one_fails() {
   do_unmount || fail "$name: its end" "status $status"
 }
 
+# A CPU that came later has few threads, and direct writes of a file with pages wait for the pages.
+# They leave a thread to the reads that may have these pages locked.
+t_late_cpu() {
+  head -c 16M /dev/urandom > "$below/late"
+  timeout -k 5 120 taskset -c 1 python3 - <<'PY'
+import mmap, os, threading, time
+end = time.monotonic() + 5
+fd = os.open("late", os.O_RDWR)
+direct = os.open("late", os.O_RDWR | os.O_DIRECT)
+def write(n):
+    buf, k = mmap.mmap(-1, 4096), 0
+    while time.monotonic() < end:
+        k += 1
+        buf[:8] = b"%08d" % k
+        os.pwritev(direct, [buf], (n * 512 + k * 7 % 512) * 4096)
+def read(n):
+    while time.monotonic() < end:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        for k in range(64):
+            os.pread(fd, 65536, (n * 512 + k * 8) * 4096)
+threads = [threading.Thread(target=f, args=(n,)) for n in range(8) for f in (write, read)]
+for t in threads:
+    t.start()
+for t in threads:
+    t.join()
+PY
+  cmp late "$below/late"
+}
+late_cpu() {
+  local name="a CPU that comes later"
+  wanted "$name" && [ "$(nproc)" -gt 1 ] || return 0
+  preloads "$name" || return 0
+  NO_URING=late LD_PRELOAD=$shim do_mount || { fail "$name" "$(tail -n 1 "$work/log")"; return; }
+  check "$name" t_late_cpu
+  do_unmount || fail "$name: its end" "status $status"
+}
+
 # ---- Files --------------------------------------------------------------------------------------
 
 # Names, content, attributes, lists and mappings, compared with what lies below.
@@ -450,6 +487,7 @@ NO_URING=few refused "no memory for all io_urings" \
   'io_uring is not used: Cannot allocate memory.*ulimit -l'
 NO_URING=register refused "a kernel that refuses the buffers" 'io_uring is not used: the kernel'
 one_fails
+late_cpu
 # Its descriptors are those of files. Nothing crashes, and nothing fails.
 few_descriptors() {
   wanted "few descriptors" || return 0
