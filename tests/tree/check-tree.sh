@@ -202,7 +202,7 @@ empty "links in the docs lead somewhere" "$(
   for f in README.md docs/*.md docs/*/*.md CONTRIBUTING.md src/MAP.md; do
     [ -f "$f" ] || continue
     grep -oE '\]\([^)#: ]+' "$f" | sed 's/^](//' | while read -r l; do
-      [ -e "$(dirname "$f")/$l" ] || echo "$f: $l"
+      [ "$l" = https ] || [ -e "$(dirname "$f")/$l" ] || echo "$f: $l"
     done
   done)"
 
