@@ -382,6 +382,7 @@ native_suites() { # DIR
   also tool-dash python3 "$here/tool/dash-test.py" "$b"
   also tool-compare python3 "$here/tool/compare-test.py" "$b"
   next examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"
+  next examples/freestanding bash "$here/examples/freestanding-test.sh" "$b"
   next examples/memory-pool bash "$here/examples/memory-pool-test.sh" "$b"
   next examples/writev bash "$here/examples/writev-test.sh" "$b"
   next examples/page-store bash "$here/examples/page-store-test.sh" "$b"

@@ -4,7 +4,8 @@
  * that has none.
  *
  * Seven functions: four on memory and strings, two that format "%s", "%u" and "%llu" for messages,
- * one for failed assertions (none with NDEBUG). check.sh holds the engine to this list.
+ * one for failed assertions (none with NDEBUG). tests/tree/check-tree.sh holds the engine to this
+ * list.
  */
 #include <stdarg.h>
 #include <stddef.h>

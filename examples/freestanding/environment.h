@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * environment.h - how the freestanding test talks and ends. environment.c calls program().
+ * environment.h - how a program without a system talks and ends. environment.c calls program().
  */
 #ifndef CM_ENVIRONMENT_H
 #define CM_ENVIRONMENT_H
