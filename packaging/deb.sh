@@ -6,7 +6,10 @@
 # packaging/debian is copied to where the tools want it, in a copy of the source: what git has of
 # it, or, in an unpacked release, all of it. Installs what the build needs, if it may.
 set -eu
-: "${1:?usage: deb.sh OUT}"
+[ $# = 1 ] || {
+  echo "usage: deb.sh OUT" >&2
+  exit 2
+}
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -30,4 +33,5 @@ dpkg-buildpackage -b -us -uc -j"$(nproc)" >"$work/log" 2>&1 || {
   exit 1
 }
 cp "$work"/*.deb "$work"/*.changes "$work"/*.buildinfo "$out"
-ls "$out"/*.deb
+echo "to install all of them but those with symbols for debuggers:"
+echo "  apt install $(find "$out" -name '*.deb' ! -name '*-dbgsym_*' | sort | tr '\n' ' ')"

@@ -119,7 +119,10 @@ static bool has_other_mounts(uint32_t pid)
 
 static int busy(uint32_t pid)
 {
-    char name[32], hint[160] = "unmount or stop that ('cachemax list' shows mounts)";
+    char name[32],
+        hint[200] =
+            "unmount or stop that ('cachemax list' shows mounts; one that was unmounted here "
+            "may go on in another mount namespace: kill the process then)";
 
     if (!is_owner(pid)) {
         say(CM_LOG_ERROR,

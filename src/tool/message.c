@@ -181,8 +181,8 @@ static int create_error(const char *pool, int code)
         if (os_volume(parent, &volume))
             (void)snprintf(left, sizeof(left), " (%s free)", tool_bytes(space, volume.free));
         tool_message(pool,
-                     "not enough space on the volume%s; nothing was left behind: make room, choose "
-                     "a smaller --size, or use --sparse",
+                     "not enough space on the volume%s; nothing was left behind: make room, or "
+                     "choose a smaller --size",
                      left);
     }
     return TOOL_FAILED;

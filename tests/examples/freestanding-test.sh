@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# freestanding-test.sh - examples/freestanding: the driver reads the right bytes, cold, warm, after a
-# write and after a restart; the program needs nothing of a C library.
+# freestanding-test.sh - examples/freestanding: the driver reads the right bytes, cold, warm, after
+# a write and after a restart; the program needs nothing of a C library.
 #
 # Usage: freestanding-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and a summary as the

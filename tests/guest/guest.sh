@@ -289,6 +289,9 @@ bytes=$(stat -L -c %s "$image")
 # ---- Boot ----------------------------------------------------------------------------------------
 
 ram=512
+# On a busy machine the emulator is late. That is no reason to panic, nor to take the HPET for a
+# clock, with which the guest was seen to hang.
+late='no_timer_check tsc=reliable'
 # shellcheck disable=SC2054 # the commas are qemu's
 args=(
   -nodefaults -no-user-config -nographic -no-reboot
@@ -298,9 +301,7 @@ args=(
   -kernel "$base/vmlinuz" -initrd "$work/initrd"
   -rtc "base=$(date -u -d "@$(($(date +%s) + clock))" +%Y-%m-%dT%H:%M:%S)"
   # FS= is for /init: the kernel hands it unknown NAME=VALUE as environment.
-  # On a busy machine the emulator is late. no_timer_check: that is no reason to panic.
-  # tsc=reliable: nor to take the HPET for a clock, with which the guest was seen to hang.
-  -append "console=ttyS0 panic=-1 no_timer_check tsc=reliable printk.devkmsg=on FS=$fs${disk:+ DISK=1}"
+  -append "console=ttyS0 panic=-1 $late printk.devkmsg=on FS=$fs${disk:+ DISK=1}"
   -serial "file:$work/kernel.log" -serial "file:$work/output"
   -device isa-debug-exit,iobase=0xf4,iosize=1
 )

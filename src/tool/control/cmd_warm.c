@@ -238,8 +238,8 @@ static void say_limited(const struct warm *w, uint64_t n)
 static void say_evicted(uint64_t n)
 {
     tool_message(NULL,
-                 "%" PRIu64 " %s had to make room for those after: the pool has no room for all; "
-                 "name fewer, or use a larger pool",
+                 "%" PRIu64 " %s had to make room for those after: the pool, or (of a sparse "
+                 "pool) its volume, has no room for all; name fewer, or use a larger pool",
                  n, n == 1 ? "file" : "files");
 }
 
