@@ -291,7 +291,7 @@ bytes=$(stat -L -c %s "$image")
 ram=512
 # On a busy machine the emulator is late. That is no reason to panic, nor to take the HPET for a
 # clock, with which the guest was seen to hang.
-late='no_timer_check tsc=reliable'
+patient='no_timer_check tsc=reliable'
 # shellcheck disable=SC2054 # the commas are qemu's
 args=(
   -nodefaults -no-user-config -nographic -no-reboot
@@ -301,7 +301,7 @@ args=(
   -kernel "$base/vmlinuz" -initrd "$work/initrd"
   -rtc "base=$(date -u -d "@$(($(date +%s) + clock))" +%Y-%m-%dT%H:%M:%S)"
   # FS= is for /init: the kernel hands it unknown NAME=VALUE as environment.
-  -append "console=ttyS0 panic=-1 $late printk.devkmsg=on FS=$fs${disk:+ DISK=1}"
+  -append "console=ttyS0 panic=-1 $patient printk.devkmsg=on FS=$fs${disk:+ DISK=1}"
   -serial "file:$work/kernel.log" -serial "file:$work/output"
   -device isa-debug-exit,iobase=0xf4,iosize=1
 )
