@@ -195,19 +195,29 @@ static int open_pool(void)
     return 0;
 }
 
-/* Holds the file that has the pool's name now. errno if there is none. */
+/* Holds the file that has the pool's name now, and no other one: what was held may be an older
+ * pool, whose name a resize took. False: none; errno says why. */
 static bool hold_named(void)
 {
-    const int fd = open(mnt.opt.pool, O_PATH | O_CLOEXEC);
+    const int fd = open(mnt.opt.pool, O_PATH | O_CLOEXEC), err = errno;
 
-    if (fd < 0)
-        return false;
     pthread_mutex_lock(&pool_fd_lock);
     if (pool_fd >= 0)
         close(pool_fd);
     pool_fd = fd;
     pthread_mutex_unlock(&pool_fd_lock);
-    return true;
+    errno = err;
+    return fd >= 0;
+}
+
+static bool holds_any(void)
+{
+    bool does;
+
+    pthread_mutex_lock(&pool_fd_lock);
+    does = pool_fd >= 0;
+    pthread_mutex_unlock(&pool_fd_lock);
+    return does;
 }
 
 static int pool_open(void)
@@ -294,6 +304,8 @@ static bool remove_pool(void)
     struct stat held, named;
     bool removed = false;
 
+    if (!holds_any()) /* there was no descriptor for it */
+        (void)hold_named();
     pthread_mutex_lock(&pool_fd_lock);
     if (pool_fd >= 0 && fstat(pool_fd, &held) == 0) {
         if (path && held.st_nlink > 0 && lstat(path, &named) == 0 && named.st_dev == held.st_dev &&

@@ -21,6 +21,7 @@ shim=$(find "$build" -name slow_origin.so | head -n 1)
 shim=$(realpath "$shim")
 asan=$(ldd "$mount_bin" | sed -n 's|.*=> \(/.*libasan[^ ]*\).*|\1|p') # must be loaded first
 export SLOW_MAKE=$shm/make SLOW_STAT=$shm/stat SLOW_FSTAT=$shm/fstat SLOW_SYNC=$shm/sync
+export FAIL_HOLD=$shm/no-hold
 export FAIL_READ=$shm/no-read FAIL_OPEN=$shm/no-open FAIL_SYNC=$shm/no-sync SYNCED=$work/synced
 
 mount_slowly() {
@@ -362,6 +363,16 @@ t_sync_fails_of_link() { # the pool was reached by a symbolic link
   fails finish
   eventually fails test -e "$real"
 }
+t_not_held() { # there was no descriptor left when the new pool was opened; it is given up later
+  begin 28M
+  echo "/${pool##*/}" >"$FAIL_HOLD"
+  finish
+  rm "$FAIL_HOLD"
+  truncate -s 4096 "$pool"
+  dd if="$ref/a" of="$org/a" bs=4096 count=1 conv=notrunc status=none
+  eventually fails test -e "$pool"
+  all_right
+}
 # Nothing to do with another size, but with slow.c: a file that cannot be attached may be in the
 # pool all the same. A power cut may leave a write without a bracket beside the old times. So
 # before it either the times are new on the disk, or the pool has forgotten the file.
@@ -509,6 +520,14 @@ if wanted 'a sync fails, and the pool has a link' && [ $is_root = 1 ]; then
   exec 7<>"$org/a"
   check 'a sync fails, and the pool has a link' t_sync_fails_of_link
   exec 7<&-
+  do_unmount
+fi
+
+if wanted 'no descriptor for the new pool'; then
+  rm -f "$pool"
+  new_pool 16M
+  mount_slowly
+  check 'no descriptor for the new pool' t_not_held
   do_unmount
 fi
 

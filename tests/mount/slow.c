@@ -29,6 +29,9 @@
  * While there is a file $FAIL_READ, there is no descriptor to read a file whose path ends with its
  * text.
  *
+ * While there is a file $FAIL_HOLD, an open() with O_PATH of a file whose path ends with its text
+ * finds no descriptor.
+ *
  * While there is a file $FAIL_SYNC, an fsync or fdatasync of a file whose path ends with its text
  * fails with EIO.
  *
@@ -123,11 +126,13 @@ static bool is_meant(const char *flag, int fd)
     return m > 0 && n >= m && strcmp(path + n - m, text) == 0;
 }
 
-static int unless_failing(int fd, int flags)
+/* `held`: what names the files for O_PATH. */
+static int unless_failing(int fd, int flags, const char *held)
 {
-    const char *flag = getenv((flags & O_ACCMODE) == O_RDWR ? "FAIL_OPEN" : "FAIL_READ");
+    const char *name = (flags & O_ACCMODE) == O_RDWR ? "FAIL_OPEN" : "FAIL_READ";
+    const char *flag = getenv(flags & O_PATH ? held : name);
 
-    if (fd < 0 || (flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY || !is_meant(flag, fd))
+    if (fd < 0 || (flags & O_ACCMODE) == O_WRONLY || !is_meant(flag, fd))
         return fd;
     close(fd);
     errno = EMFILE;
@@ -145,7 +150,7 @@ int open(const char *name, int flags, ...)
         mode = va_arg(ap, mode_t);
         va_end(ap);
     }
-    return unless_failing(next(name, flags, mode), flags);
+    return unless_failing(next(name, flags, mode), flags, "FAIL_HOLD");
 }
 
 int msync(void *start, size_t len, int flags)
@@ -289,7 +294,7 @@ int openat(int dir, const char *name, int flags, ...)
     int fd;
 
     if (!(flags & O_CREAT))
-        return unless_failing(next(dir, name, flags), flags);
+        return unless_failing(next(dir, name, flags), flags, "");
     va_start(ap, flags);
     fd = next(dir, name, flags, va_arg(ap, mode_t));
     va_end(ap);
