@@ -43,11 +43,14 @@ def answer(s):
         if line.startswith(b"end "):
             return line.decode()
     return ""
-def ask(line, path=b"", s=None):
-    s = s or connect()
-    try: s.sendall(line.replace("LEN", str(len(path))).encode() + path)
-    except BrokenPipeError: pass # it was refused, and the answer says why
-    return answer(s)
+def ask(line, path=b""):
+    while True:
+        s = connect()
+        try: s.sendall(line.replace("LEN", str(len(path))).encode() + path)
+        except BrokenPipeError: pass # it was refused, and the answer says why
+        got = answer(s)
+        if not got.startswith("end -100011 too many clients"): return got
+        time.sleep(0.05) # the mount has not seen yet that earlier ones are gone
 def code(a):
     return int(a.split()[1]) if a else None
 $(cat)

@@ -55,12 +55,14 @@ all_right() { # every file is as in $ref, also past the kernel's pages
     direct "$org/$f" | cmp - "$ref/$f"
   done <"$work/shall"
 }
-hit_by() { # COMMAND...: reads at least one of the files; the pool serves it, and not the origin
+# Reads at least one of the files; the pool serves it, and not the origin. But a block has two
+# buckets in the index, and in a pool in a hundred both are full for some of the blocks.
+hit_by() { # COMMAND...
   local read hits
   read=$(stat_of origin_bytes)
   hits=$(stat_of hit_blocks)
   "$@"
-  same "$(stat_of origin_bytes)" "$read"
+  [ $(($(stat_of origin_bytes) - read)) -le 40960 ]
   [ $(($(stat_of hit_blocks) - hits)) -ge 200 ]
 }
 # Begins a resize, and returns in the middle of it: all files are detached, and the pool is closed.
