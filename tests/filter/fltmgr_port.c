@@ -22,7 +22,7 @@ struct _FLT_PORT {
     struct fm_service service;
     PVOID connection;
     unsigned open;  /* 0: it was closed by the driver */
-    unsigned users; /* threads that send */
+    unsigned users; /* threads that send, or close it */
 };
 struct fm_connection {
     struct _FLT_PORT port; /* first */
@@ -84,13 +84,20 @@ VOID FLTAPI FltCloseClientPort(PFLT_FILTER f, PFLT_PORT *client)
     fm_lock_it();
     p = *client;
     *client = NULL;
-    if (p)
+    if (p) {
         p->open = 0;
+        p->users++; /* so that the service's end does not free it yet */
+    }
     fm_unlock_it();
-    if (!p)
+    if (!p) {
         fm_fault("there is none", "FltCloseClientPort");
-    else if (p->service.cut)
+        return;
+    }
+    if (p->service.cut)
         p->service.cut(p->service.ctx);
+    fm_lock_it();
+    p->users--;
+    fm_unlock_it();
 }
 
 static NTSTATUS status_of(int n)
