@@ -425,7 +425,8 @@ typedef struct cm_resize_report {
     uint32_t emptied;    /* 1: the next open would have emptied the pool, so it is empty now */
     uint64_t old_size;   /* of the pool file, in bytes */
     uint64_t blocks;     /* that were cached */
-    uint64_t no_room;    /* of them, dropped because the pool is too small now */
+    uint64_t no_room;    /* of them, dropped: the pool is too small now, or (a few, whatever its
+                          * size) the buckets of the index were full */
     uint64_t damaged;    /* of them, dropped because they could not be read or were not whole */
     uint64_t files;      /* that the pool knew */
     uint64_t files_lost; /* of them, forgotten: no room for their records, or these were damaged */
