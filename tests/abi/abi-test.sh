@@ -1,0 +1,74 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# abi-test.sh BUILD [--update] - the binary interface of both libraries against the stored one.
+#
+# BUILD is a native build with debug information. tests/abi/*.abi.xml describe functions, types,
+# sizes and offsets, as abidw (libabigail) reads them. Every change fails, also a harmless one, so
+# that nobody makes one by accident. If it is meant: change the SONAME if a program that was built
+# before would break, and write the new description with --update. Then later changes are judged
+# against it. The last line is "N passed, N failed, N skipped".
+set -u
+: "${1:?usage: abi-test.sh BUILD [--update]}"
+build=$(realpath "$1")
+here=$(cd "$(dirname "$0")" && pwd)
+top=$here/../..
+passed=0 failed=0
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-abi.XXXXXX") || exit 1
+trap 'rm -rf "$work"' EXIT
+ok() { passed=$((passed + 1)) && echo "ok $1"; }
+fail() { failed=$((failed + 1)) && echo "FAIL $1: $2"; }
+skip_all() {
+  echo "skip abi: $1"
+  echo "0 passed, 0 failed, 1 skipped"
+  exit 0
+}
+[ "$(uname -m)" = x86_64 ] || skip_all "the stored description is that of x86-64"
+# shellcheck source=../../examples/need.sh
+. "$top/examples/need.sh"
+need abigail-tools >&2 || skip_all "abidw cannot be installed"
+
+describe() { # LIBRARY HEADERS OUT: places in the source are no part of it
+  abidw --exported-interfaces-only --headers-dir "$2" --drop-private-types --no-corpus-path \
+    --no-show-locs --no-comp-dir-path --type-id-style hash "$1" |
+    sed "s/ path='[^']*\\/\\(src\\|examples\\)\\//  path='\\1\\//; s/  path=/ path=/" >"$3"
+}
+report() { # OLD NEW: nothing, if they are the same
+  abidiff --no-default-suppression --harmless "$1" "$2" 2>&1
+}
+changed() { # OLD NEW
+  report "$1" "$2" >"$work/report" && [ ! -s "$work/report" ] && return 1
+  return 0
+}
+
+one() { # NAME LIBRARY HEADERS
+  local now=$work/$1.abi.xml stored=$here/$1.abi.xml
+  describe "$2" "$3" "$now"
+  if [ "${update:-}" ]; then
+    cp "$now" "$stored"
+    echo "$1: written"
+    return
+  fi
+  if changed "$stored" "$now"; then
+    fail "$1: as it is stored" "$(head -c 2000 "$work/report")"
+  else
+    ok "$1: as it is stored"
+  fi
+  # The comparison sees what it is for.
+  sed "0,/layout-offset-in-bits='64'/s//layout-offset-in-bits='96'/" "$now" >"$work/moved"
+  if changed "$work/moved" "$now"; then ok "$1: a field moves"; else fail "$1: a field moves" unseen; fi
+  sed "0,/size-in-bits='\\([0-9]*\\)' is-struct/s//size-in-bits='\\10' is-struct/" "$now" \
+    >"$work/grown"
+  if changed "$work/grown" "$now"; then ok "$1: a struct grows"; else fail "$1: a struct grows" unseen; fi
+  sed "0,/ *<elf-symbol .*_open'.*/s///" "$now" >"$work/gone"
+  if changed "$now" "$work/gone"; then ok "$1: a call goes"; else fail "$1: a call goes" unseen; fi
+}
+
+update=''
+[ "${2:-}" != --update ] || update=1
+one libcachemax "$(realpath "$build"/src/libcachemax.so)" "$top/include"
+one libcachemax_client "$(realpath "$build"/examples/service/libcachemax_client.so)" \
+  "$top/examples/service"
+[ -z "$update" ] || exit 0
+echo "$passed passed, $failed failed, 0 skipped"
+[ $failed = 0 ]
