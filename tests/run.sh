@@ -398,6 +398,7 @@ native_suites() { # DIR
   next examples/http-proxy sh "$here/examples/http-proxy-test.sh" "$b"
   next amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
   next abi-baseline bash "$here/abi/abi-test.sh" "$b"
+  next site python3 "$here/site/site-test.py"
   next examples/cpp sh "$here/examples/cpp-test.sh" "$b"
   next examples/python sh "$here/examples/python-test.sh" "$b"
   need sqlite3-tools >/dev/null 2>&1 || : # sqldiff
@@ -469,8 +470,8 @@ need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
   finish
 }
 need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev \
-  abigail-tools libsqlite3-dev liblzma-dev liburing-dev libmicrohttpd-dev libcurl4-openssl-dev \
-  nbdkit nbdkit-plugin-dev libnbd-bin python3-libnbd qemu-utils \
+  libsqlite3-dev liblzma-dev liburing-dev libmicrohttpd-dev libcurl4-openssl-dev \
+  nbdkit nbdkit-plugin-dev libnbd-bin python3-libnbd qemu-utils abigail-tools mkdocs mandoc \
   rsync strace e2fsprogs xfsprogs btrfs-progs bindfs squashfs-tools ||
   echo "without these some tests are skipped"
 echo "$(uname -srm), $(nproc) processors," \

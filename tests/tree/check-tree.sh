@@ -149,9 +149,9 @@ empty "no file is too long" "$( # the header of the release before is a copy
     xargs wc -l | awk '$2 != "total" && $1 > ($2 ~ /^src\// ? 600 : 900) {
       print $2 ": " $1 " lines" }')"
 # Characters, not bytes: what goes on in UTF-8 is left out. Tables and recorded output cannot be
-# broken, nor can a long address or a string in JSON.
+# broken, nor can a long address, a string in JSON, or what a program wrote.
 empty "no line is longer than 100 columns" "$(
-  echo "$texts" | grep -v '^tests/unit/golden/' | LC_ALL=C xargs awk '
+  echo "$texts" | grep -v -e '^tests/unit/golden/' -e '^tests/abi/.*\.xml$' | LC_ALL=C xargs awk '
     FNR == 1 { code = 0 }
     FILENAME ~ /\.md$/ && /^ *```/ { code = !code }
     FILENAME ~ /\.md$/ && (code || /^\|/) { next }
