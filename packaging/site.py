@@ -30,7 +30,8 @@ MENU = [
                        'examples/README.md']),
     ('Judge it', ['docs/promises.md', 'docs/performance.md', 'docs/comparison.md',
                   'docs/security.md', 'docs/crash.md']),
-    ('Inside', ['docs/architecture.md', 'docs/format.md', 'src/MAP.md', 'docs/decisions/README.md'])]
+    ('Inside', ['docs/architecture.md', 'docs/format.md', 'src/MAP.md',
+                'docs/decisions/README.md'])]
 
 # What mkdocs knows differently from the renderer that the documents are written for.
 LIST = re.compile(r'( *)([-*]|\d+\.) ')
