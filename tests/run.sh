@@ -471,7 +471,7 @@ need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
 }
 need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev \
   libsqlite3-dev liblzma-dev liburing-dev libmicrohttpd-dev libcurl4-openssl-dev \
-  nbdkit nbdkit-plugin-dev libnbd-bin python3-libnbd qemu-utils abigail-tools mkdocs mandoc \
+  nbdkit nbdkit-plugin-dev libnbd-bin python3-libnbd qemu-utils abigail-tools mkdocs mandoc rpm \
   rsync strace e2fsprogs xfsprogs btrfs-progs bindfs squashfs-tools ||
   echo "without these some tests are skipped"
 echo "$(uname -srm), $(nproc) processors," \
@@ -501,6 +501,7 @@ asan=''
 # ---- other compilers, sanitizers -----------------------------------------------------------------
 if [ $all = yes ]; then
   also packages bash "$here/packages/packages-test.sh" "$b"
+  also recipes python3 "$here/packages/recipes-test.py"
   if [ "$asan" ]; then
     also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next two mostly wait
     also asan/mount/service-kills bash "$here/mount/service-test.sh" "$b-asan" --kills 5

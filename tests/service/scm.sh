@@ -38,7 +38,7 @@ pipe="\\\\.\\pipe\\$name"
 data=$prefix/drive_c/ProgramData/cachemax
 keys='System\CurrentControlSet\Services'
 source_key="$keys\\EventLog\\Application\\CacheManager"
-has_key() { run reg query "HKLM\\$1" >/dev/null; }
+has_key() { run reg query "HKLM\\$1"; }
 has_no_key() { ! has_key "$1"; }
 
 # expect NAME STATUS PATTERN COMMAND...: PATTERN has to be found in what it prints.
