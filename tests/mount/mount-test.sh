@@ -39,6 +39,13 @@ refused() {
   fi
 }
 
+# What is wrong, and what to do about it, in one line.
+refused_once() { # NAME PATTERN POOL
+  refused "$1" 3 "$2" "$org" --pool "$3"
+  if [ "$(wc -l < "$work/err")" = 1 ]; then ok "$1: in one line"; else
+    fail "$1: in one line" "$(cat "$work/err")"; fi
+}
+
 wrong_use() {
   { [ $via = pool ] && wanted "wrong use"; } || return
   echo precious > "$org/precious"
@@ -60,11 +67,19 @@ wrong_use() {
     --pool "$shm/nowhere"
   head -c 100000 /dev/urandom > "$shm/garbage"
   cp "$shm/garbage" "$work/garbage"
-  refused "not a pool" 3 'garbage' "$org" --pool "$shm/garbage"
-  refused "a directory as pool" 3 '.' "$org" --pool "$shm"
+  refused_once "not a pool" 'garbage: not a cachemax pool: check the name.*left untouched' \
+    "$shm/garbage"
+  refused_once "a directory as pool" 'not a regular file: name the pool file itself' "$shm"
   cp "$pool" "$shm/theirs"
   chmod 666 "$shm/theirs"
-  refused "a pool that others may write" 3 'may be written by others' "$org" --pool "$shm/theirs"
+  refused_once "a pool that others may write" 'may be written by others.*chmod' "$shm/theirs"
+  chmod 600 "$shm/theirs"
+  truncate -s 1M "$shm/theirs"
+  refused_once "a pool that was cut off" 'has 1048576 bytes, .* says [0-9]*: it was cut off.*anew' \
+    "$shm/theirs"
+  truncate -s 1G "$shm/theirs"
+  refused_once "a pool that got longer" 'has 1073741824 bytes.*: something was appended.*cut it to' \
+    "$shm/theirs"
   rm "$shm/theirs"
   if [ $is_root = 1 ]; then
     mkdir "$shm/real"
@@ -72,6 +87,12 @@ wrong_use() {
     ln -s "$shm/real/p" "$shm/link"
     ln -s "$shm/real" "$shm/dirlink"
     chown -h 65534 "$shm/link" "$shm/dirlink"
+    chmod 755 "$shm"
+    mkdir "$work/his"
+    chown 65534 "$work/his"
+    limit=(setpriv --reuid 65534 --clear-groups)
+    check "a pool of another user" t_his
+    limit=()
     refused "a pool behind another user's link" 3 'symbolic link .*/link belongs' "$org" \
       --pool "$shm/link"
     cd "$shm" || return
@@ -97,6 +118,12 @@ wrong_use() {
   done
   "$mount_bin" --version | grep -q 'cachemax-mount [0-9]' && ok "--version answers" ||
     fail "--version answers" no
+}
+
+t_his() {
+  status 3 "$mount_bin" "$work/his" --pool "$pool"
+  says "pool: permission denied: a pool is readable and writable by its owner only"
+  same "$(wc -l < "$work/said")" 1
 }
 
 wrong_use_mounted() {
