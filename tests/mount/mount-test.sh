@@ -104,6 +104,10 @@ wrong_use() {
   fi
   if cmp -s "$shm/garbage" "$work/garbage"; then ok "what is no pool is left alone"; else
     fail "what is no pool is left alone" "changed"; fi
+  refused_once "a pool to be made inside the directory" \
+    'does not exist, and may not lie inside .*: make one elsewhere' "$org/pool"
+  refused_once "a pool to be made deep inside the directory" \
+    'does not exist, and may not lie inside .*: make one elsewhere' "$org/d/e/pool"
   cp "$pool" "$org/pool"
   refused "pool inside the directory" 3 'inside' "$org" --pool "$org/pool"
   mkdir -p "$org/d/e"
