@@ -93,6 +93,7 @@ wrong_use() {
     limit=(setpriv --reuid 65534 --clear-groups)
     check "a pool of another user" t_his
     limit=()
+    check "no /dev/fuse" t_no_device
     refused "a pool behind another user's link" 3 'symbolic link .*/link belongs' "$org" \
       --pool "$shm/link"
     cd "$shm" || return
@@ -128,6 +129,31 @@ t_his() {
   status 3 "$mount_bin" "$work/his" --pool "$pool"
   says "pool: permission denied: a pool is readable and writable by its owner only"
   same "$(wc -l < "$work/said")" 1
+}
+
+# with_dev "COMMAND..." ARG...: with another /dev, which has null and what the command makes.
+with_dev() {
+  unshare -m sh -c 'mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 &&
+    commands=$1 && shift && eval "$commands" && exec "$@"' sh "$@"
+}
+t_no_device() {
+  local user=(setpriv --reuid 65534 --clear-groups)
+  cp "$pool" "$work/pool"
+  status 1 with_dev : "$mount_bin" "$work/his" --pool "$work/pool"
+  says "/dev/fuse is missing: load the module with 'modprobe fuse'; a container .* --device /dev/fuse"
+  same "$(wc -l < "$work/said")" 1
+  chown 65534 "$work/pool"
+  status 1 with_dev 'mknod -m 600 /dev/fuse c 10 229' "${user[@]}" "$mount_bin" "$work/his" \
+    --pool "$work/pool"
+  says "/dev/fuse may not be opened: Permission denied: its mode must be 0666"
+  same "$(wc -l < "$work/said")" 1
+  status 1 with_dev 'mknod -m 666 /dev/fuse c 1 7' "$mount_bin" "$work/his" --pool "$work/pool" \
+    -o any_owner
+  says '/dev/fuse is no device of FUSE: make it with'
+  status 1 setpriv --bounding-set -sys_admin "$mount_bin" "$work/his" --pool "$work/pool" \
+    -o any_owner
+  says "cannot mount on .*/his: .* CAP_SYS_ADMIN"
+  rm "$work/pool"
 }
 
 wrong_use_mounted() {
