@@ -54,6 +54,19 @@ wrong_use() {
   refused "empty directory name" 2 'empty' "" --pool "$pool"
   cd / || return
   refused "no pool given" 2 '--pool' "$org"
+  refused "a pool without --pool" 2 "is .*pool the pool\? write 'cachemax-mount $org --pool $pool'" \
+    "$org" "$pool"
+  refused "a pool without --pool, before" 2 "write 'cachemax-mount $org --pool $pool'" \
+    "$pool" "$org"
+  refused "a pool alone" 2 "write 'cachemax-mount DIR --pool $pool'" "$pool"
+  ln -s "$mount_bin" "$work/mount.fuse.cachemax"
+  mount_bin=$work/mount.fuse.cachemax \
+    refused "mount: the directory before the pool" 1 \
+    "write 'mount -t fuse.cachemax $pool $org': the pool stands before" "$org" "$pool"
+  mount_bin=$work/mount.fuse.cachemax \
+    refused "mount: the directory as pool" 1 'no pool given: .*is a directory.*-o pool=POOL' \
+    "$org" "$org"
+  rm "$work/mount.fuse.cachemax"
   refused "unknown -o option suggests the nearest" 2 "did you mean 'entry_timeout'" \
     "$org" --pool "$pool" -o entry_timout=3
   refused "unknown switch suggests the nearest" 2 "did you mean '--pool'" "$org" --pol "$pool"
