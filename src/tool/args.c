@@ -241,6 +241,7 @@ int tool_read_args(const struct tool_command *command, int argc, char **argv,
         command->name,
         !strncmp(command->operand, "POOL", 4)    ? "pool"
         : !strncmp(command->operand, "TRACE", 5) ? "trace"
+        : !strncmp(command->operand, "PATH", 4)  ? "file or directory"
         : command->operand[0] == '['             ? "directory"
         : command->operand[0] == 'b'             ? "shell"
                                                  : "file");
