@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -194,11 +195,13 @@ bool os_is_refused(int error)
     return error == ECONNREFUSED || error == ENOENT;
 }
 
+/* The kernel may still have the attributes, but statvfs always asks the process. */
 bool os_mount_is_dead(const char *point)
 {
+    struct statvfs sv;
     struct stat st;
 
-    return stat(point, &st) != 0 && os_is_dead(errno);
+    return (stat(point, &st) != 0 || statvfs(point, &sv) != 0) && os_is_dead(errno);
 }
 
 /* ---- Directories ----------------------------------------------------------------------------- */

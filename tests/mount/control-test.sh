@@ -567,6 +567,28 @@ t_dead() {
     says "^cachemax: $org/a b/c: .*dead.*'fusermount3 -u $org'"
   done
 }
+t_dead_without() {
+  status 0 "$cm" list
+  says " $org $pool - its process is gone.*; its pool file was moved or removed, too: mount another"
+  status 8 "$cm" warm "$org"
+  says "'fusermount3 -u $org'; its pool file was moved or removed, too: mount another"
+}
+# The pool, or the socket, of a mount that runs is gone.
+t_gone() {
+  mv "$pool" "$shm/aside"
+  status 0 "$cm" list
+  says " normal +$org $pool - its pool file was moved or removed: what is cached is lost when it is"
+  mv "$pool.control" "$shm/aside.control"
+  status 0 "$cm" list
+  says " $org $pool - its pool file was moved or removed: unmount it, and mount it with another pool"
+  status 8 "$cm" warm "$org"
+  says "$org: its pool file was moved or removed: unmount it, and mount it with another pool"
+  mv "$shm/aside" "$pool"
+  status 0 "$cm" list
+  says " $org $pool - its control socket is gone: unmount it and mount it again; what is cached stays"
+  mv "$shm/aside.control" "$pool.control"
+  same "$("$cm" mode "$org")" normal
+}
 # What begins says one line. `umount && cachemax files` works while the mount still closes its pool.
 t_starts() {
   eventually log_has \
@@ -622,15 +644,20 @@ begins_and_ends() {
   do_mount
   check "it says what is mounted" t_starts
   check "record without a trace" t_trace_missing
+  check "a mount whose pool is gone" t_gone
   check_at / "files right after the end" t_closing
   wait_mount
 }
 kills() {
   wanted "a mount that was killed" || return 0
   do_mount
+  stat "$org" >/dev/null # the kernel keeps its attributes, also when the process is gone
   kill -9 "$mount_pid"
   wait_mount
   check_at / "a dead mount is told" t_dead
+  mv "$pool" "$shm/aside"
+  check_at / "a dead mount is told, whose pool is gone" t_dead_without
+  mv "$shm/aside" "$pool"
   [ -S "$pool.control" ] && ok "a killed mount leaves its socket" ||
     fail "a killed mount leaves its socket" "it is gone"
   do_mount

@@ -31,6 +31,7 @@ struct row {
     char user[USER_MAX];
     bool service;    /* the pool is that of a service, and the source its socket */
     bool dead;       /* its process is gone */
+    bool pool_gone;  /* its pool file is */
     bool answers;    /* the rest is known */
     const char *why; /* else */
     bool io_uring;   /* requests come by it */
@@ -99,7 +100,8 @@ static void look(struct row *r, struct control *c)
     }
     r->answers = error == 0 && end.code == 0;
     r->dead = error == CONTROL_DEAD;
-    r->why = error                          ? control_error_text(error)
+    r->pool_gone = !r->service && control_pool_is_gone(r->mount);
+    r->why = error                          ? control_why(r->mount, error)
              : end.code == CONTROL_AWAY     ? control_error_text(end.code)
              : end.code == CONTROL_CROWD    ? "too many clients"
              : end.code == CONTROL_RESIZING ? "its pool gets another size at this moment"
@@ -186,8 +188,12 @@ static void print_row(const struct row *r, bool quotas)
     print_text(" ", r->mount->source);
     if (!r->answers)
         print_text(" - ", r->why);
+    else if (r->pool_gone)
+        (void)printf(" - its pool file was moved or removed: what is cached is lost when it is "
+                     "unmounted");
     if (r->dead)
-        (void)printf("; 'fusermount3 -u' it and mount it again: what is cached stays");
+        (void)printf("; 'fusermount3 -u' it%s",
+                     r->pool_gone ? CONTROL_GONE_TOO : " and mount it again: what is cached stays");
     (void)putchar('\n');
     for (size_t i = 0; i < r->quotas && quotas; i++) {
         char used[TOOL_NUMBER_MAX], most[TOOL_NUMBER_MAX];
