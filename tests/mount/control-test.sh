@@ -713,6 +713,7 @@ two_mounts() {
 }
 # What cannot be warmed is told, and the rest is warmed.
 t_some() {
+  local command
   "$cm" forget -q big
   status 7 "$cm" warm "$org/nosuch" big "$work"
   says 'nosuch: '
@@ -722,6 +723,15 @@ t_some() {
   printf '%s\n' nosuch big other/nosuch > "$work/paths"
   status 7 "$cm" warm --list "$work/paths"
   status 7 "$cm" cached nosuch big
+  mkfifo pipe
+  for command in warm pin cached forget unpin; do # none waits for a writer
+    status 1 timeout 20 "$cm" $command pipe
+    says '^cachemax: pipe: is no regular file, and no directory: nothing of it is cached'
+    same "$(wc -l < "$work/said")" 1
+  done
+  status 7 timeout 20 "$cm" warm pipe big
+  says '^1 of 1 file, '
+  rm pipe
   status 1 "$cm" warm nosuch
   status 8 "$cm" warm "$work"
 }
