@@ -130,6 +130,9 @@ wrong_use() {
   rm -r "$org/d"
   [ "$(cat "$org/precious")" = precious ] && ok "nothing lost by wrong use"
   "$mount_bin" --help | grep -q 'Exit status' && ok "--help answers" || fail "--help answers" "no"
+  if "$mount_bin" --help | grep -Eq '.{101}'; then
+    fail "--help fits 100 columns" "$("$mount_bin" --help | grep -E '.{101}')"
+  else ok "--help fits 100 columns"; fi
   for o in $("$mount_bin" --help | sed -n 's/^  -o \([a-z_]*\).*/\1/p'); do
     grep -q "Cm $o" "$here/../../docs/cachemax-mount.1" && ok "-o $o is in the manual" ||
       fail "-o $o is in the manual" "no"

@@ -26,9 +26,11 @@ test_usage()
       grep -Eq "^\.It $s(\+n)?$" "$here/../../docs/cachemax.1" ||
       fail "man-status-$s" "not in cachemax.1"
   done
-  for c in create info check stats top dash files cat advise compare dump list warm pin unpin \
-    cached forget mode record completion; do
+  check help-width test -z "$(grep -E '.{101}' out)"
+  for c in create resize info check stats top dash files cat bench replay advise compare dump list \
+    warm pin unpin cached forget mode record completion; do
     expect "help-$c" 0 "Usage: cachemax $c " "$cm" $c --help
+    check "help-$c-width" test -z "$(grep -E '.{101}' out)"
     expect "help-$c-prefix" 0 "Usage: cachemax $c " "$cm" help $c
   done
   expect no-command 2 'a command is needed' "$cm"
