@@ -39,7 +39,8 @@ def text_of(comment):
 
 def with_commas(text):
     """The header lists codes with blanks between them, and words in brackets behind some."""
-    return re.sub(r'(\bCM_[A-Z_]+(?:\s\((?:[^()]|\([^()]*\))*\))?)(\s+)(?=CM_[A-Z])', r'\1,\2', text)
+    code = r'(\bCM_[A-Z_]+(?:\s\((?:[^()]|\([^()]*\))*\))?)'
+    return re.sub(code + r'(\s+)(?=CM_[A-Z])', r'\1,\2', text)
 
 
 def calls_of(header):

@@ -169,7 +169,7 @@ static const char *advice_for(int rc)
     struct statvfs sv;
 
     if (rc == CM_EACCES && statvfs(mnt.opt.pool, &sv) == 0 && sv.f_flag & ST_RDONLY)
-        return "its volume is mounted read-only";
+        return "put it on another volume"; /* the line has said why */
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (known[i].code == rc)
             return known[i].advice;

@@ -569,7 +569,7 @@ t_dead() {
 }
 t_dead_without() {
   status 0 "$cm" list
-  says " $org $pool - its process is gone.*; its pool file was moved or removed, too: mount another"
+  says " $org $pool - its process is gone.*; its pool file was moved or removed, too: mount"
   status 8 "$cm" warm "$org"
   says "'fusermount3 -u $org'; its pool file was moved or removed, too: mount another"
 }
@@ -577,15 +577,15 @@ t_dead_without() {
 t_gone() {
   mv "$pool" "$shm/aside"
   status 0 "$cm" list
-  says " normal +$org $pool - its pool file was moved or removed: what is cached is lost when it is"
+  says " normal +$org $pool - its pool file was moved or removed: what is cached is lost"
   mv "$pool.control" "$shm/aside.control"
   status 0 "$cm" list
-  says " $org $pool - its pool file was moved or removed: unmount it, and mount it with another pool"
+  says " $org $pool - its pool file was moved or removed: unmount it, and mount it with"
   status 8 "$cm" warm "$org"
-  says "$org: its pool file was moved or removed: unmount it, and mount it with another pool"
+  says "$org: its pool file was moved or removed: unmount it, and mount it with"
   mv "$shm/aside" "$pool"
   status 0 "$cm" list
-  says " $org $pool - its control socket is gone: unmount it and mount it again; what is cached stays"
+  says " $org $pool - its control socket is gone: unmount it and mount it again; what"
   mv "$shm/aside.control" "$pool.control"
   same "$("$cm" mode "$org")" normal
 }
@@ -779,6 +779,22 @@ t_small_gone() {
   status 7 "$cm" warm many/small
   says 'files had to make room for those after'
 }
+# A sparse pool whose volume is full.
+t_sparse() {
+  local pool=$work/narrow/pool many=$work/many
+  mkdir "$work/narrow" "$many"
+  mount -t tmpfs -o size=8m none "$work/narrow"
+  "$cm" create "$pool" --size 64M --sparse -q
+  head -c 5m /dev/zero > "$work/narrow/ballast"
+  for n in 1 2 3 4 5 6; do head -c 2000000 /dev/urandom > "$many/$n"; done
+  "$mount_bin" "$many" --pool "$pool" -f 2>"$work/narrow.log" &
+  eventually mountpoint -q "$many"
+  status 7 "$cm" warm "$many"
+  says "had to make room for those after: the volume of the pool at $work/narrow is full"
+  umount "$many"
+  wait $!
+  umount "$work/narrow"
+}
 parts() {
   wanted "only a part can be warmed" || return 0
   local n
@@ -793,6 +809,8 @@ parts() {
   check "only a part can be warmed: too many" t_pushed_out
   check "only a part can be warmed: too many small ones" t_small_gone
   do_unmount
+  ! need_root "only a part can be warmed: a full volume" ||
+    check_at / "only a part can be warmed: a full volume" t_sparse
   rm -r "$org/skipped" "$org/many"
 }
 

@@ -295,7 +295,7 @@ test_full_volume()
     skip full-volume "cannot mount a small tmpfs"
     return
   fi
-  expect full-volume 1 'small/p: not enough space on the volume \(8.00 MiB free\)' \
+  expect full-volume 1 "p: not enough space on the volume at $work/small \\(8.00 MiB free\\)" \
     "$cm" create small/p --size 64M
   check full-volume-nothing-left test -z "$(ls -A small)"
   expect full-volume-sparse 0 '' "$cm" create small/p --size 64M --sparse

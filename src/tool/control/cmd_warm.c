@@ -35,6 +35,7 @@ static const struct tool_option warm_options[WARM_OPTIONS] = {
 };
 
 #define NAP_SECONDS 0.1
+#define VOLUME_FULL (UINT64_C(1) << 20) /* bytes that may be left on one that is full */
 
 /* Files that are not cached as a whole. */
 struct some {
@@ -44,6 +45,7 @@ struct some {
 struct warm {
     struct tool_progress progress;
     bool pin;
+    const char *pool; /* of the first file; NULL: there is none */
     uint64_t began, rate;
     uint64_t total, passed; /* bytes of all files; of those that are done */
     uint64_t cached, stored, read;
@@ -248,12 +250,21 @@ static void say_limited(const struct warm *w, uint64_t n)
     free(path);
 }
 
-static void say_evicted(uint64_t n)
+static void say_evicted(const struct warm *w, uint64_t n)
 {
-    tool_message(NULL,
-                 "%" PRIu64 " %s had to make room for those after: the pool, or (of a sparse "
-                 "pool) its volume, has no room for all; name fewer, or use a larger pool",
-                 n, n == 1 ? "file" : "files");
+    struct os_volume volume;
+    char at[TOOL_VOLUME];
+
+    if (w->pool && os_volume(w->pool, &volume) && volume.free < VOLUME_FULL)
+        tool_message(NULL,
+                     "%" PRIu64 " %s had to make room for those after: the volume of the pool%s is "
+                     "full, and a sparse pool grows no more; make room there, or name fewer",
+                     n, n == 1 ? "file" : "files", tool_volume_at(at, w->pool));
+    else
+        tool_message(NULL,
+                     "%" PRIu64 " %s had to make room for those after: the pool, or (of a sparse "
+                     "pool) its volume, has no room for all; name fewer, or use a larger pool",
+                     n, n == 1 ? "file" : "files");
 }
 
 static void say_unrecorded(const struct warm *w)
@@ -299,7 +310,7 @@ static void say_why(const struct warm *w, uint64_t all)
     if (limited)
         say_limited(w, limited);
     if (w->evicted.files > w->evicted.limited)
-        say_evicted(w->evicted.files - w->evicted.limited);
+        say_evicted(w, w->evicted.files - w->evicted.limited);
     if (w->full == CM_NOT_STORED_ROOM)
         tool_message(NULL,
                      "the pool is full of what was %s; %" PRIu64 " of %" PRIu64
@@ -387,6 +398,7 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
     progress_end(&w->progress);
     if (rc != TOOL_OK)
         return rc;
+    w->pool = f->n > 0 ? f->mounts[f->v[0].mount].source : NULL;
     if (!os_interrupted())
         say_why(w, f->n);
     rc = outcome(w, f);
