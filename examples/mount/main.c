@@ -121,8 +121,8 @@ static const char *words_of(unsigned long f)
     return flags;
 }
 
-/* Else libfuse would ask fusermount3, which says little. 0 or an exit status. */
-static int check_device(void)
+/* Else libfuse would ask fusermount3, which says little. False after a message. */
+static bool check_device(void)
 {
     const int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC), err = errno;
     struct stat st;
@@ -141,10 +141,10 @@ static int check_device(void)
         say(CM_LOG_ERROR, "/dev/fuse is no device of FUSE: make it with 'mknod -m 666 /dev/fuse c "
                           "10 229'");
     else
-        return close(fd);
+        return close(fd) == 0;
     if (fd >= 0)
         close(fd);
-    return EXIT_RUNTIME;
+    return false;
 }
 
 static int mount_session(const char *at)
@@ -162,7 +162,7 @@ static int new_session(void)
                          : real         ? real
                          : mnt.opt.pool ? mnt.opt.pool
                                         : mnt.opt.service;
-    const bool several = mnt.opt.places > 1;
+    const bool several = mnt.opt.places > 1, has_device = check_device();
     int rc = EXIT_RUNTIME;
 
     ops.init = op_init;
@@ -173,7 +173,8 @@ static int new_session(void)
     ops_dir_init(&ops);
     ops_attr_init(&ops);
     ops_ioctl_init(&ops);
-    if (asprintf(&name, "fsname=%s", source) > 0 && fuse_opt_add_opt_escaped(&list, name) == 0 &&
+    if (has_device && asprintf(&name, "fsname=%s", source) > 0 &&
+        fuse_opt_add_opt_escaped(&list, name) == 0 &&
         fuse_opt_add_opt(&list, "subtype=cachemax,default_permissions") == 0 &&
         /* Each of several has its own flags: cover.c. */
         fuse_opt_add_opt(&list, words_of(!several     ? mount_flags(0)
@@ -188,7 +189,7 @@ static int new_session(void)
         if (!rc && !several)
             place_mounted(0);
     }
-    if (rc)
+    if (rc && has_device)
         say(CM_LOG_ERROR,
             "cannot mount on %s: an ordinary user needs fusermount3 (package fuse3), a container "
             "CAP_SYS_ADMIN",
@@ -412,9 +413,7 @@ static int run(int *pipe_fd)
     if (rc)
         return rc;
     err = inode_init();
-    rc = err ? EXIT_RUNTIME : check_device();
-    if (!rc)
-        rc = new_session();
+    rc = err ? EXIT_RUNTIME : new_session();
     if (!rc)
         direct_start();
     /* The loops last: a request may need any of the others. */

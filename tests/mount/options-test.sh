@@ -171,8 +171,8 @@ if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=4M none ro 2>/dev/null; then
 else
   "$build/src/tool/cachemax" create ro/pool --size 1M -q
   mount -o remount,ro ro
-  says "a pool on a read-only volume" 3 'ro/pool: its volume is mounted read-only: put it' "$mount_bin" \
-    dir --pool ro/pool -f
+  says "a pool on a read-only volume" 3 'ro/pool: its volume is mounted read-only: put it' \
+    "$mount_bin" dir --pool ro/pool -f
 fi
 
 echo "$passed passed, $failed failed, $skipped skipped"
