@@ -122,8 +122,7 @@ wrong_use() {
 }
 
 t_his() {
-  mkdir "$work/his"
-  chown 65534 "$work/his"
+  install -d -o 65534 "$work/his"
   status 3 setpriv --reuid 65534 --clear-groups "$mount_bin" "$work/his" --pool "$pool"
   says "pool: permission denied: a pool is readable and writable by its owner only"
 }
@@ -135,6 +134,7 @@ with_dev() {
 }
 t_no_device() {
   local user=(setpriv --reuid 65534 --clear-groups)
+  install -d -o 65534 "$work/his"
   cp "$pool" "$work/pool"
   status 1 with_dev : "$mount_bin" "$work/his" --pool "$work/pool"
   says "/dev/fuse is missing: load the module with 'modprobe fuse'; a container .* --device /dev/f"

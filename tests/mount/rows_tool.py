@@ -43,7 +43,7 @@ OF_TOOL = [
        '^(wrong use|a pool to be made inside the directory)$', 'mount/place.c',
        'return pool && will_be_inside(pool)', 'return false'),
     _m('no device', 'it is left to libfuse that /dev/fuse is missing', 'mount',
-       '^(wrong use|a pool of another user|no /dev/fuse)$', 'mount/main.c',
+       '^(wrong use|no /dev/fuse)$', 'mount/main.c',
        'has_device = check_device();', 'has_device = true;'),
     _m('pin, records', 'what cannot be pinned counts as written', 'pin',
        '^more files than it can pin$', WARM,
