@@ -37,13 +37,19 @@ def text_of(comment):
                      for n, line in enumerate(body.split('\n'))).strip()
 
 
+def with_commas(text):
+    """The header lists codes with blanks between them, and words in brackets behind some."""
+    code = r'(\bCM_[A-Z_]+(?:\s\((?:[^()]|\([^()]*\))*\))?)'
+    return re.sub(code + r'(\s+)(?=CM_[A-Z])', r'\1,\2', text)
+
+
 def calls_of(header):
     """(name, prototype, comment) of each call, in the order of the header."""
     calls, comment = [], ''
     for m in re.finditer(r'/\*.*?\*/|^CM_API .*?;|^[^/\n].*?$', header, re.S | re.M):
         part = m.group(0)
         if part.startswith('/*'):
-            comment = text_of(part)
+            comment = with_commas(text_of(part))
         elif part.startswith('CM_API'):
             prototype = re.sub(r'\s+', ' ', part[len('CM_API '):])
             calls.append((re.search(r'(\w+)\(', prototype).group(1), prototype, comment))
@@ -133,6 +139,20 @@ def ends_early(line, following):
     return line.endswith(('.', ':', ')')) and len(line) + len(word) < 94
 
 
+def table(block):
+    """Terms and what they mean, if the lines are such a table; else nothing."""
+    out = []
+    for line in textwrap.dedent('\n'.join(block)).split('\n'):
+        row = re.match(r'(\w[\w, ]*?) {2,}(\S.*)$', line)
+        if row:
+            out += ['.TP', '.B ' + escaped(row.group(1)), escaped(row.group(2))]
+        elif out and line.startswith(' ' * 9):
+            out.append(escaped(line.strip()))
+        else:
+            return []
+    return out
+
+
 def paragraphs(text):
     """Filled text. What is indented stays as it is. A line that begins with "- " is an item; the
     indented lines below it belong to it."""
@@ -158,7 +178,7 @@ def paragraphs(text):
             while at < len(lines) and lines[at].startswith('  '):
                 block.append(lines[at])
                 at += 1
-            out += ['.PP'] + literal(textwrap.dedent('\n'.join(block))) + ['.PP']
+            out += (table(block) or ['.PP'] + literal(textwrap.dedent('\n'.join(block)))) + ['.PP']
         else:
             if item or not line or re.match(r'[A-Z]{3,}[A-Z ]*  |CM_\w+:|`\w+`:', line):
                 out.append('.PP')
@@ -212,7 +232,7 @@ def roff(page, version):
 
 
 def roff_overview(overview, version, all_pages):
-    title, _, rest = overview.partition('\n')
+    title, _, rest = overview.replace('this file', 'cachemax.h').partition('\n')
     name, brief = title.split(' - ', 1)
     out = head('cachemax', brief.rstrip('.'), version)
     out += ['.SH SYNOPSIS'] + literal('#include <%s>\n\ncc ... $(pkg-config --cflags --libs '

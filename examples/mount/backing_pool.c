@@ -12,7 +12,6 @@
  */
 #include "mount.h"
 
-#include <dirent.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
@@ -26,10 +25,10 @@ static _Atomic bool remains; /* it was given up, and could not be removed yet */
 
 /* ---- Its life ------------------------------------------------------------------------------ */
 
-/* While the pool is opened, the last error waits here: open_pool() may say more. */
+/* While the pool is opened, the last error waits here: pool_refused() says more. */
 static struct {
     bool on;
-    char text[512];
+    char text[POOL_LINE];
 } late;
 
 static void say_late(void)
@@ -50,101 +49,6 @@ static void log_line(void *ctx, int level, const char *text)
     }
 }
 
-/* What a process is called; "" if that is not told. */
-static void name_of(uint32_t pid, char name[32])
-{
-    char path[64];
-    FILE *f;
-
-    name[0] = '\0';
-    snprintf(path, sizeof(path), "/proc/%u/comm", pid);
-    f = fopen(path, "re");
-    if (f && fgets(name, 30, f))
-        name[strcspn(name, "\n")] = '\0';
-    if (f)
-        fclose(f);
-}
-
-/* Looks at a descriptor without its file system, which may not answer (Linux since 5.14). */
-static bool may_be(uint32_t pid, const char *fd, ino_t number)
-{
-    char path[300], text[512];
-    const char *line;
-    ssize_t n = -1;
-    int info;
-
-    snprintf(path, sizeof(path), "/proc/%u/fdinfo/%s", pid, fd);
-    info = open(path, O_RDONLY | O_CLOEXEC);
-    if (info >= 0) {
-        n = read(info, text, sizeof(text) - 1);
-        close(info);
-    }
-    text[n < 0 ? 0 : n] = '\0';
-    line = strstr(text, "\nino:");
-    return !line || strtoull(line + 5, NULL, 10) == number;
-}
-
-/* Has the process the pool open? Else the number is one of another PID namespace. True also if that
- * cannot be seen. */
-static bool is_owner(uint32_t pid)
-{
-    char path[300];
-    const struct dirent *e;
-    struct stat pool, st;
-    bool is = false;
-    DIR *dir;
-
-    snprintf(path, sizeof(path), "/proc/%u/fd", pid);
-    dir = stat(mnt.opt.pool, &pool) ? NULL : opendir(path);
-    if (!dir)
-        return errno != ENOENT || access("/proc/self", F_OK);
-    while (!is && (e = readdir(dir))) {
-        snprintf(path, sizeof(path), "/proc/%u/fd/%s", pid, e->d_name);
-        is = may_be(pid, e->d_name, pool.st_ino) && stat(path, &st) == 0 &&
-             st.st_dev == pool.st_dev && st.st_ino == pool.st_ino;
-    }
-    closedir(dir);
-    return is;
-}
-
-/* Nothing if that cannot be seen. */
-static bool has_other_mounts(uint32_t pid)
-{
-    char path[64], its[64] = "", ours[64] = "";
-
-    snprintf(path, sizeof(path), "/proc/%u/ns/mnt", pid);
-    return readlink(path, its, sizeof(its) - 1) > 0 &&
-           readlink("/proc/self/ns/mnt", ours, sizeof(ours) - 1) > 0 && strcmp(its, ours);
-}
-
-static int busy(uint32_t pid)
-{
-    char name[32],
-        hint[200] =
-            "unmount or stop that ('cachemax list' shows mounts; one that was unmounted here "
-            "may go on in another mount namespace: kill the process then)";
-
-    if (!is_owner(pid)) {
-        say(CM_LOG_ERROR,
-            "pool %s is in use by a process that is not seen here, and has one owner at a time: in "
-            "a container or another PID namespace its number is %u; stop it there ('fuser POOL' as "
-            "root on the host tells its number), or use another pool",
-            mnt.opt.pool, pid);
-        return EXIT_POOL;
-    }
-    if (has_other_mounts(pid))
-        snprintf(hint, sizeof(hint),
-                 "it is in another mount namespace (a container, say): unmount it there ('nsenter "
-                 "--target %u --mount' leads to it), or stop it",
-                 pid);
-    name_of(pid, name);
-    say(CM_LOG_ERROR,
-        "pool %s is in use by process %u%s%s%s, and has one owner at a time: %s, use another pool, "
-        "or give one cachemax-mount all directories",
-        mnt.opt.pool, pid, name[0] ? " (" : "", name, name[0] ? ")" : "", hint);
-    return EXIT_POOL;
-}
-
 /* Bytes a second; 0: no limit. A day of drive writes is the pool's size so many times. */
 static uint64_t fill_rate(uint64_t pool_size)
 {
@@ -160,6 +64,7 @@ static int open_pool(void)
 {
     cm_options o = CM_OPTIONS_INIT;
     cm_info info = { .struct_size = sizeof(info) };
+    char program[POOL_PROGRAM];
     cm_cache *cache = NULL;
     int rc;
 
@@ -170,9 +75,9 @@ static int open_pool(void)
     for (int patience = 150;
          patience && !control_ending() && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owned;
          patience--) {
-        if (patience == 140 && is_owner(info.owner_pid))
-            say(CM_LOG_INFO, "pool %s: waiting for process %u, which has it open", mnt.opt.pool,
-                info.owner_pid);
+        if (patience == 140 && pool_is_open_in(info.owner_pid))
+            say(CM_LOG_INFO, "pool %s: waiting for process %u%s, which has it open", mnt.opt.pool,
+                info.owner_pid, pool_program(info.owner_pid, program));
         else if (patience == 140)
             say(CM_LOG_INFO, "pool %s: waiting for a process elsewhere, which has it open",
                 mnt.opt.pool);
@@ -181,16 +86,13 @@ static int open_pool(void)
     o.fill_rate_limit = fill_rate(info.size);
     o.log = log_line;
     o.flags = mnt.opt.any_owner ? CM_OPEN_ANY_OWNER : 0;
+    late.text[0] = '\0';
     late.on = true;
     rc = cm_open(mnt.opt.pool, &o, &cache);
     late.on = false;
-    if (rc == CM_EOWNED && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owner_pid)
-        return busy(info.owner_pid);
+    if (rc < 0)
+        return pool_refused(rc, late.text);
     say_late();
-    if (rc < 0) {
-        say(CM_LOG_ERROR, "pool %s: %s", mnt.opt.pool, cm_strerror(rc));
-        return EXIT_POOL;
-    }
     mnt.cache = cache;
     return 0;
 }

@@ -168,13 +168,27 @@ static int parse_switch(int c, struct options *o, bool *fake)
  * "none" or the directory, too. 0 or an exit status. */
 static int take_source(struct options *o)
 {
-    struct stat st;
+    const char *const dir = o->place[0].path;
+    char why[512];
+    struct stat st, at;
 
     if (o->pool || o->service)
         return 0; /* place.c looks whether the source fits */
     if (!strcmp(o->source, "none"))
         return usage_error("no pool given: the source, -o pool=POOL, or -o service=SOCKET", "");
-    if (stat(o->source, &st) == 0 && S_ISSOCK(st.st_mode))
+    if (stat(o->source, &st) < 0)
+        st.st_mode = 0;
+    if (S_ISDIR(st.st_mode) && stat(dir, &at) == 0 && !S_ISDIR(at.st_mode)) {
+        snprintf(why, sizeof(why),
+                 "'mount -t fuse.cachemax %s %s': the pool stands before the directory", dir,
+                 o->source);
+        return usage_error("write ", why);
+    }
+    if (S_ISDIR(st.st_mode))
+        return usage_error("no pool given: the source is a directory: name the pool in its place, "
+                           "or with -o pool=POOL: ",
+                           o->source);
+    if (S_ISSOCK(st.st_mode))
         o->service = strdup(o->source);
     else
         o->pool = strdup(o->source);

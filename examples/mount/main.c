@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <syslog.h>
 
 #define GRACE_MS 5000 /* for a flush, and then for open files; a second signal ends both waits */
@@ -120,6 +121,32 @@ static const char *words_of(unsigned long f)
     return flags;
 }
 
+/* Else libfuse would ask fusermount3, which says little. False after a message. */
+static bool check_device(void)
+{
+    const int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC), err = errno;
+    struct stat st;
+
+    if (fd < 0 && (err == ENOENT || err == ENODEV || err == ENXIO))
+        say(CM_LOG_ERROR, "/dev/fuse is missing: load the module with 'modprobe fuse'; a container "
+                          "must be given the device (such as docker run --device /dev/fuse "
+                          "--cap-add SYS_ADMIN)");
+    else if (fd < 0)
+        say(CM_LOG_ERROR,
+            "/dev/fuse may not be opened: %s: its mode must be 0666 (or this user in its group), "
+            "and a container must allow the device (such as docker run --device /dev/fuse "
+            "--cap-add SYS_ADMIN)",
+            strerror(err));
+    else if (fstat(fd, &st) == 0 && (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(10, 229)))
+        say(CM_LOG_ERROR, "/dev/fuse is no device of FUSE: make it with 'mknod -m 666 /dev/fuse c "
+                          "10 229'");
+    else
+        return close(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return false;
+}
+
 static int mount_session(const char *at)
 {
     return fuse_session_mount(mnt.se, at) == 0 && wire_begin() == 0 ? 0 : EXIT_RUNTIME;
@@ -135,7 +162,7 @@ static int new_session(void)
                          : real         ? real
                          : mnt.opt.pool ? mnt.opt.pool
                                         : mnt.opt.service;
-    const bool several = mnt.opt.places > 1;
+    const bool several = mnt.opt.places > 1, has_device = check_device();
     int rc = EXIT_RUNTIME;
 
     ops.init = op_init;
@@ -146,7 +173,8 @@ static int new_session(void)
     ops_dir_init(&ops);
     ops_attr_init(&ops);
     ops_ioctl_init(&ops);
-    if (asprintf(&name, "fsname=%s", source) > 0 && fuse_opt_add_opt_escaped(&list, name) == 0 &&
+    if (has_device && asprintf(&name, "fsname=%s", source) > 0 &&
+        fuse_opt_add_opt_escaped(&list, name) == 0 &&
         fuse_opt_add_opt(&list, "subtype=cachemax,default_permissions") == 0 &&
         /* Each of several has its own flags: cover.c. */
         fuse_opt_add_opt(&list, words_of(!several     ? mount_flags(0)
@@ -161,8 +189,11 @@ static int new_session(void)
         if (!rc && !several)
             place_mounted(0);
     }
-    if (rc)
-        say(CM_LOG_ERROR, "cannot mount on %s", mnt.opt.dir);
+    if (rc && has_device)
+        say(CM_LOG_ERROR,
+            "cannot mount on %s: an ordinary user needs fusermount3 (package fuse3), a container "
+            "CAP_SYS_ADMIN",
+            mnt.opt.dir);
     fuse_opt_free_args(&args);
     free(list);
     free(name);

@@ -14,7 +14,7 @@
  *   cache.c     what is attached: brackets, giving the cache up
  *   rules.h     which files are cached
  *   backing.h   where the cached blocks are, behind a table of calls; backing_pool.c: in a pool;
- *               backing_service.c: in that of a service
+ *               backing_service.c: in that of a service; pool_refused.c: why one cannot be opened
  *   manager.c   what a service manager is told
  *   checkpoint.c  one background thread: checkpoints of the pool
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief

@@ -583,6 +583,36 @@ int options_complete(struct options *o)
     return complete_timeouts(o);
 }
 
+/* "DIR POOL" and "POOL DIR": what is no directory is meant to be the pool, or a socket. */
+static int no_pool(const struct options *o)
+{
+    const char *dir = "DIR", *named = NULL;
+    char why[512];
+    struct stat st;
+
+    for (unsigned k = 0; k < o->places; k++) {
+        const char *const path = o->place[k].path;
+
+        if (stat(path, &st) < 0 || S_ISDIR(st.st_mode))
+            dir = path;
+        else
+            named = path;
+    }
+    if (!named)
+        return usage_error("no pool given (--pool POOL, or --service SOCKET)");
+    if (stat(named, &st) == 0 && S_ISSOCK(st.st_mode))
+        snprintf(why, sizeof(why),
+                 "no pool given; is %s the socket of a service? write 'cachemax-mount %s --service "
+                 "%s'",
+                 named, dir, named);
+    else
+        snprintf(why, sizeof(why),
+                 "no pool given; is %s the pool? write 'cachemax-mount %s --pool "
+                 "%s'",
+                 named, dir, named);
+    return usage_error(why);
+}
+
 int options_parse(int argc, char **argv, struct options *o)
 {
     bool switches_end = false;
@@ -602,6 +632,6 @@ int options_parse(int argc, char **argv, struct options *o)
     if (!o->places)
         return usage_error("no directory given");
     if (!o->pool && !o->service)
-        return usage_error("no pool given (--pool POOL, or --service SOCKET)");
+        return no_pool(o);
     return options_complete(o);
 }

@@ -710,6 +710,28 @@ static int check_several(const struct options *o)
 
 /* ---- The pool, or the socket ----------------------------------------------------------------- */
 
+/* Would a file be inside that is not there yet, and maybe not its directory? */
+static bool will_be_inside(const char *path)
+{
+    char *copy = strdup(path), *slash;
+    int inside = -1;
+
+    while (copy && (inside = is_inside(copy)) < 0 && (slash = strrchr(copy, '/')))
+        *slash = '\0';
+    free(copy);
+    return inside == 1;
+}
+
+static const char *why_no_pool(const char *pool, int error)
+{
+    if (error != ENOENT)
+        return strerror(error);
+    return pool && will_be_inside(pool)
+               ? "does not exist, and may not lie inside the directory to be mounted: make one "
+                 "elsewhere with 'cachemax create'"
+               : "does not exist; make a pool with 'cachemax create'";
+}
+
 /* 0 or an exit status. */
 static int prepare_pool(struct options *o)
 {
@@ -717,9 +739,7 @@ static int prepare_pool(struct options *o)
     bool inside;
 
     if (!pool || !real) {
-        fail("pool", o->pool,
-             errno == ENOENT ? "does not exist; make a pool with 'cachemax create'"
-                             : strerror(errno));
+        fail("pool", o->pool, why_no_pool(pool, errno));
         free(pool);
         free(real);
         return EXIT_POOL;

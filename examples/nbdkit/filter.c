@@ -71,6 +71,10 @@ static int set_names(const char *value)
 static int set_size(const char *value)
 {
     settings.size = nbdkit_parse_size(value);
+    if (settings.size < 0)
+        nbdkit_error("cachemax: cachemax-size=%s is no size; write a number of bytes, or one with "
+                     "K, M, G or T, such as 64G",
+                     value);
     if (settings.size >= 0 && (settings.size == 0 || settings.size % CM_BLOCK_SIZE)) {
         nbdkit_error("cachemax: cachemax-size is no multiple of 4096: %s", value);
         return -1;

@@ -155,8 +155,8 @@ static bool split(char *line, const char **name, const char **value)
     return true;
 }
 
-/* `seen`: keys that were there, a bit each. */
-static const char *take_line(struct config *c, char *line, unsigned *seen)
+/* `seen`: keys that were there, a bit each. *key: the line's, if there is such a key. */
+static const char *take_line(struct config *c, char *line, unsigned *seen, const char **key)
 {
     const char *name, *value;
 
@@ -165,6 +165,7 @@ static const char *take_line(struct config *c, char *line, unsigned *seen)
     for (unsigned i = 0; i < KEYS; i++) {
         if (strcmp(name, keys[i].name) != 0)
             continue;
+        *key = keys[i].name;
         if ((*seen >> i & 1) && keys[i].kind < FOLDER)
             return "the key was there before";
         *seen |= 1u << i;
@@ -192,8 +193,9 @@ static const char *read_line(FILE *f, char line[LINE], bool *is_there)
     return ferror(f) ? strerror(errno) : NULL;
 }
 
-/* *number: the line where it is wrong; 0: none of them. */
-static const char *take_file(struct config *c, FILE *f, unsigned *number)
+/* *number: the line where it is wrong; 0: none of them. *key: that of the line, or
+ * NULL. */
+static const char *take_file(struct config *c, FILE *f, unsigned *number, const char **key)
 {
     char line[LINE], *text;
     unsigned seen = 0;
@@ -202,6 +204,7 @@ static const char *take_file(struct config *c, FILE *f, unsigned *number)
         bool is_there = true;
         const char *wrong = read_line(f, line, &is_there);
 
+        *key = NULL;
         if (wrong) {
             *number = ferror(f) ? 0 : *number;
             return wrong;
@@ -212,7 +215,7 @@ static const char *take_file(struct config *c, FILE *f, unsigned *number)
             memmove(line, line + 3, strlen(line + 3) + 1); /* the mark of an editor: it is UTF-8 */
         cut_comment(line);
         text = trim(line);
-        wrong = *text ? take_line(c, text, &seen) : NULL;
+        wrong = *text ? take_line(c, text, &seen, key) : NULL;
         if (wrong)
             return wrong;
     }
@@ -225,7 +228,7 @@ static const char *take_file(struct config *c, FILE *f, unsigned *number)
 bool config_read(struct config *c, const char *path, char why[CONFIG_WHY_ROOM])
 {
     FILE *f = os_read_file(path);
-    const char *wrong;
+    const char *wrong, *key = NULL;
     unsigned number = 0;
 
     memset(c, 0, sizeof(*c));
@@ -235,10 +238,11 @@ bool config_read(struct config *c, const char *path, char why[CONFIG_WHY_ROOM])
         snprintf(why, CONFIG_WHY_ROOM, "%.300s: %s", path, strerror(errno));
         return false;
     }
-    wrong = take_file(c, f, &number);
+    wrong = take_file(c, f, &number, &key);
     fclose(f);
     if (wrong && number > 0)
-        snprintf(why, CONFIG_WHY_ROOM, "%.300s:%u: %s", path, number, wrong);
+        snprintf(why, CONFIG_WHY_ROOM, "%.300s:%u: %s%s%s", path, number, key ? key : "",
+                 key ? ": " : "", wrong);
     else if (wrong)
         snprintf(why, CONFIG_WHY_ROOM, "%.300s: %s", path, wrong);
     return !wrong;

@@ -68,6 +68,19 @@ static int usage_hint(const struct tool_command *command)
     return TOOL_USAGE;
 }
 
+/* Is the option "--NAME" meant to be the operand NAME? */
+static bool is_operand(const struct tool_command *command, const char *name, size_t length)
+{
+    const char *const more = command->more;
+
+    if (!more || strlen(more) != length)
+        return false;
+    for (size_t i = 0; i < length; i++)
+        if (name[i] != (more[i] >= 'A' && more[i] <= 'Z' ? more[i] - 'A' + 'a' : more[i]))
+            return false;
+    return true;
+}
+
 static int unknown_option(const struct tool_command *command, const char *arg, size_t length)
 {
     static const char *const help_option = "help";
@@ -80,7 +93,10 @@ static int unknown_option(const struct tool_command *command, const char *arg, s
         if (!near)
             near = tool_nearest(word, &help_option, sizeof(char *), 1);
     }
-    if (near)
+    if (length > 2 && is_operand(command, arg + 2, length - 2))
+        tool_message(NULL, "unknown option '%.*s' of '%s'; write 'cachemax %s %s %s'", (int)length,
+                     arg, command->name, command->name, command->operand, command->more);
+    else if (near)
         tool_message(NULL, "unknown option '%.*s' of '%s'; did you mean '--%s'?", (int)length, arg,
                      command->name, near);
     else
@@ -171,6 +187,18 @@ static int read_letters(struct reader *r, const char *arg)
     return TOOL_OK;
 }
 
+/* Is it meant to be the value of --size? */
+static bool is_size(const struct tool_command *c, const char *arg)
+{
+    uint64_t bytes;
+    bool rough;
+
+    for (size_t i = 0; i < c->noptions; i++)
+        if (!strcmp(c->options[i].name, "size"))
+            return tool_parse_size(arg, &bytes, &rough) == TOOL_SIZE_OK;
+    return false;
+}
+
 static int take_operand(struct reader *r, const char *arg)
 {
     const struct tool_command *c = r->command;
@@ -200,6 +228,8 @@ static int take_operand(struct reader *r, const char *arg)
     }
     tool_message(NULL, "'%s' takes one %s, but got '%s' and '%s'", c->name, c->operand,
                  r->args->operand, arg);
+    if (is_size(c, arg))
+        (void)fprintf(stderr, "A size is an option: --size %s\n", arg);
     for (size_t i = 0; i < c->noptions; i++) {
         if (c->options[i].argument == TOOL_MAY_ARG && r->args->value[i] && !*r->args->value[i])
             (void)fprintf(stderr, "A value of --%s is attached to it: --%s=%s\n",
@@ -241,6 +271,7 @@ int tool_read_args(const struct tool_command *command, int argc, char **argv,
         command->name,
         !strncmp(command->operand, "POOL", 4)    ? "pool"
         : !strncmp(command->operand, "TRACE", 5) ? "trace"
+        : !strncmp(command->operand, "PATH", 4)  ? "file or directory"
         : command->operand[0] == '['             ? "directory"
         : command->operand[0] == 'b'             ? "shell"
                                                  : "file");

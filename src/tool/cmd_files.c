@@ -322,11 +322,11 @@ const struct tool_command tool_files = {
     .operand = "POOL",
     .summary = "List the files that a pool knows, and what is cached of each",
     .help = "If a process has the pool open, it must be a cachemax-mount of yours, which is\n"
-            "asked then; one that is ending is waited for, 10 seconds at most. A file is known by "
-            "its id, which 'cachemax dump POOL file FILE' shows\n"
-            "for a file of the system. Hits are blocks; they are estimated. If the pool was\n"
-            "made with --names, the name of each file is shown that its program has given it;\n"
-            "bytes that a terminal should not get are shown as \\x1b and the like.\n"
+            "asked then; one that is ending is waited for, 10 seconds at most. A file is known\n"
+            "by its id, which 'cachemax dump POOL file FILE' shows for a file of the system. Hits\n"
+            "are blocks; they are estimated. If the pool was made with --names, the name of each\n"
+            "file is shown that its program has given it; bytes that a terminal should not get\n"
+            "are shown as \\x1b and the like.\n"
             "\n"
             "  dirty     unsynced writes may exist: a power cut would drop its blocks\n"
             "  racy      cold when it is attached next\n"

@@ -83,7 +83,8 @@ static void print_result(const char *pool, uint64_t size, const cm_resize_report
                      tool_bytes(kept, r->no_room * CM_BLOCK_SIZE));
     if (r->damaged)
         (void)printf("  dropped %" PRIu64 " blocks that were damaged\n", r->damaged);
-    (void)printf("  knows %" PRIu64 " of %" PRIu64 " files", r->files - r->files_lost, r->files);
+    (void)printf("  knows %" PRIu64 " of %" PRIu64 " %s", r->files - r->files_lost, r->files,
+                 r->files == 1 ? "file" : "files");
     if (r->kept_files)
         (void)printf(", %" PRIu64 " of them pinned", r->kept_files);
     (void)puts("");

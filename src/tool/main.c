@@ -78,11 +78,16 @@ static int print_help(void)
     return tool_end_output(TOOL_OK);
 }
 
+#define USAGE_WIDTH 80
+
 static int print_command_help(const struct tool_command *c)
 {
-    (void)printf("%s.\n\nUsage: cachemax %s%s%s%s%s [OPTION]...\n\nOptions:\n", c->summary, c->name,
-                 c->operand ? " " : "", c->operand ? c->operand : "", c->more ? " " : "",
-                 c->more ? c->more : "");
+    const int n =
+        printf("%s.\n\nUsage: cachemax %s%s%s%s%s", c->summary, c->name, c->operand ? " " : "",
+               c->operand ? c->operand : "", c->more ? " " : "", c->more ? c->more : "") -
+        (int)strlen(c->summary);
+
+    (void)printf("%s[OPTION]...\n\nOptions:\n", n > USAGE_WIDTH ? "\n       " : " ");
     for (size_t i = 0; i <= c->noptions; i++) {
         static const struct tool_option help = { "help", 'h', TOOL_NO_ARG, NULL,
                                                  "print this and exit" };

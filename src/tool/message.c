@@ -158,6 +158,16 @@ static int length_error(const char *pool, int code)
     return TOOL_REFUSED;
 }
 
+const char *tool_volume_at(char text[TOOL_VOLUME], const char *path)
+{
+    char point[TOOL_VOLUME / 8], shown[TOOL_PRINTABLE_MAX(sizeof(point))];
+
+    text[0] = '\0';
+    if (os_mount_point(path, point, sizeof(point)))
+        (void)snprintf(text, TOOL_VOLUME, " at %s", tool_printable(shown, point));
+    return text;
+}
+
 /* The message for a pool that could not be made, which names its directory. */
 static int create_error(const char *pool, int code)
 {
@@ -178,12 +188,14 @@ static int create_error(const char *pool, int code)
                      "have its owner allow it",
                      parent);
     } else {
+        char at[TOOL_VOLUME];
+
         if (os_volume(parent, &volume))
             (void)snprintf(left, sizeof(left), " (%s free)", tool_bytes(space, volume.free));
         tool_message(pool,
-                     "not enough space on the volume%s; nothing was left behind: make room, or "
+                     "not enough space on the volume%s%s; nothing was left behind: make room, or "
                      "choose a smaller --size",
-                     left);
+                     tool_volume_at(at, parent), left);
     }
     return TOOL_FAILED;
 }

@@ -144,6 +144,11 @@ void os_free_mounts(struct os_mount *list, size_t n);
 /* The mount that `path` lies on, and its path without links, which the caller frees. 0 or an error
  * number. */
 int os_locate(const char *path, uint64_t *mount, char **real);
+/* The numbers of processes that run `program` (15 bytes of its name at most): this user's, or for
+ * root all. Without those that one of them has started. Returns how many it has put in the list. */
+size_t os_processes(const char *program, uint64_t *list, size_t most);
+/* Where the volume of an existing `path` is mounted. False: that is not known, or longer. */
+bool os_mount_point(const char *path, char *point, size_t n);
 /* The path without links, which the caller frees; NULL: there is no such file. */
 char *os_real_path(const char *path);
 /* Who owns the file. */

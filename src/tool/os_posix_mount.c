@@ -11,6 +11,7 @@
 #endif
 #include "tool/os.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -22,6 +23,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -152,6 +154,75 @@ int os_locate(const char *path, uint64_t *mount, char **real)
     return error;
 }
 
+/* Does the process live and run the program? *parent: who has started it. */
+static bool runs(uint64_t process, const char *program, uint64_t *parent)
+{
+    char path[48], text[256];
+    const size_t n = strlen(program);
+    const char *name, *end;
+    size_t have;
+    FILE *f;
+
+    (void)snprintf(path, sizeof(path), "/proc/%" PRIu64 "/stat", process);
+    f = fopen(path, "re");
+    have = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+    if (f)
+        (void)fclose(f);
+    text[have] = '\0';
+    name = strchr(text, '('); /* "NUMBER (NAME) STATE PARENT ..." */
+    end = strrchr(text, ')');
+    if (!name || !end || strncmp(name + 1, program, n) != 0 || end != name + 1 + n)
+        return false;
+    *parent = strlen(end) > 4 ? strtoull(end + 4, NULL, 10) : 0;
+    return end[1] == ' ' && end[2] != 'Z' && end[2] != 'X';
+}
+
+size_t os_processes(const char *program, uint64_t *list, size_t most)
+{
+    DIR *dir = opendir("/proc");
+    const struct dirent *e;
+    size_t n = 0;
+
+    while (dir && n < most && (e = readdir(dir))) {
+        const uint64_t process = strtoull(e->d_name, NULL, 10);
+        uint64_t parent, other;
+        char path[48];
+        struct stat st;
+
+        (void)snprintf(path, sizeof(path), "/proc/%" PRIu64, process);
+        if (process > 0 && runs(process, program, &parent) && !runs(parent, program, &other) &&
+            stat(path, &st) == 0 && (geteuid() == 0 || geteuid() == st.st_uid))
+            list[n++] = process;
+    }
+    if (dir)
+        (void)closedir(dir);
+    return n;
+}
+
+bool os_mount_point(const char *path, char *point, size_t n)
+{
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    char *line = NULL, *real = NULL, *field, *save;
+    size_t room = 0;
+    uint64_t id = 0;
+    bool found = false;
+
+    while (f && !found && (real || os_locate(path, &id, &real) == 0) &&
+           getline(&line, &room, f) > 0) {
+        if (strtoull(line, NULL, 10) != id)
+            continue;
+        field = strtok_r(line, " ", &save);
+        for (int k = 0; k < 4 && field; k++)
+            field = strtok_r(NULL, " ", &save);
+        found = field && (size_t)snprintf(point, n, "%s", unescape(field)) < n;
+    }
+    free(real);
+    free(line);
+    if (f)
+        (void)fclose(f);
+    return found;
+}
+
 char *os_real_path(const char *path)
 {
     return realpath(path, NULL);
@@ -194,11 +265,13 @@ bool os_is_refused(int error)
     return error == ECONNREFUSED || error == ENOENT;
 }
 
+/* The kernel may still have the attributes, but statvfs always asks the process. */
 bool os_mount_is_dead(const char *point)
 {
+    struct statvfs sv;
     struct stat st;
 
-    return stat(point, &st) != 0 && os_is_dead(errno);
+    return (stat(point, &st) != 0 || statvfs(point, &sv) != 0) && os_is_dead(errno);
 }
 
 /* ---- Directories ----------------------------------------------------------------------------- */

@@ -29,6 +29,22 @@ int os_locate(const char *path, uint64_t *mount, char **real)
     return ERROR_NOT_SUPPORTED;
 }
 
+size_t os_processes(const char *program, uint64_t *list, size_t most)
+{
+    (void)program;
+    (void)list;
+    (void)most;
+    return 0;
+}
+
+bool os_mount_point(const char *path, char *point, size_t n)
+{
+    (void)path;
+    (void)point;
+    (void)n;
+    return false;
+}
+
 char *os_real_path(const char *path)
 {
     (void)path;

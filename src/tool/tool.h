@@ -108,6 +108,9 @@ enum tool_action { TOOL_OPENING, TOOL_CREATING };
 void tool_message(const char *where, const char *format, ...) TOOL_PRINTF(2, 3);
 /* Says what is wrong with the pool and what to do about it. Returns the exit status. */
 int tool_pool_error(const char *pool, int code, enum tool_action action);
+#define TOOL_VOLUME 2048
+/* " at POINT", where the volume of `path` is mounted, or "" if that is not known. Returns text. */
+const char *tool_volume_at(char text[TOOL_VOLUME], const char *path);
 #define TOOL_WHY 800
 /* cm_log_fn; ctx is a struct tool_log. */
 struct tool_log {

@@ -567,6 +567,28 @@ t_dead() {
     says "^cachemax: $org/a b/c: .*dead.*'fusermount3 -u $org'"
   done
 }
+t_dead_without() {
+  status 0 "$cm" list
+  says " $org $pool - its process is gone.*; its pool file was moved or removed, too: mount"
+  status 8 "$cm" warm "$org"
+  says "'fusermount3 -u $org'; its pool file was moved or removed, too: mount another"
+}
+# The pool, or the socket, of a mount that runs is gone.
+t_gone() {
+  mv "$pool" "$shm/aside"
+  status 0 "$cm" list
+  says " normal +$org $pool - its pool file was moved or removed: what is cached is lost"
+  mv "$pool.control" "$shm/aside.control"
+  status 0 "$cm" list
+  says " $org $pool - its pool file was moved or removed: unmount it, and mount it with"
+  status 8 "$cm" warm "$org"
+  says "$org: its pool file was moved or removed: unmount it, and mount it with"
+  mv "$shm/aside" "$pool"
+  status 0 "$cm" list
+  says " $org $pool - its control socket is gone: unmount it and mount it again; what"
+  mv "$shm/aside.control" "$pool.control"
+  same "$("$cm" mode "$org")" normal
+}
 # What begins says one line. `umount && cachemax files` works while the mount still closes its pool.
 t_starts() {
   eventually log_has \
@@ -622,15 +644,20 @@ begins_and_ends() {
   do_mount
   check "it says what is mounted" t_starts
   check "record without a trace" t_trace_missing
+  check "a mount whose pool is gone" t_gone
   check_at / "files right after the end" t_closing
   wait_mount
 }
 kills() {
   wanted "a mount that was killed" || return 0
   do_mount
+  stat "$org" >/dev/null # the kernel keeps its attributes, also when the process is gone
   kill -9 "$mount_pid"
   wait_mount
   check_at / "a dead mount is told" t_dead
+  mv "$pool" "$shm/aside"
+  check_at / "a dead mount is told, whose pool is gone" t_dead_without
+  mv "$shm/aside" "$pool"
   [ -S "$pool.control" ] && ok "a killed mount leaves its socket" ||
     fail "a killed mount leaves its socket" "it is gone"
   do_mount
@@ -686,6 +713,7 @@ two_mounts() {
 }
 # What cannot be warmed is told, and the rest is warmed.
 t_some() {
+  local command
   "$cm" forget -q big
   status 7 "$cm" warm "$org/nosuch" big "$work"
   says 'nosuch: '
@@ -695,6 +723,15 @@ t_some() {
   printf '%s\n' nosuch big other/nosuch > "$work/paths"
   status 7 "$cm" warm --list "$work/paths"
   status 7 "$cm" cached nosuch big
+  mkfifo pipe
+  for command in warm pin cached forget unpin; do # none waits for a writer
+    status 1 timeout 20 "$cm" $command pipe
+    says '^cachemax: pipe: is no regular file, and no directory: nothing of it is cached'
+    same "$(wc -l < "$work/said")" 1
+  done
+  status 7 timeout 20 "$cm" warm pipe big
+  says '^1 of 1 file, '
+  rm pipe
   status 1 "$cm" warm nosuch
   status 8 "$cm" warm "$work"
 }
@@ -742,6 +779,22 @@ t_small_gone() {
   status 7 "$cm" warm many/small
   says 'files had to make room for those after'
 }
+# A sparse pool whose volume is full.
+t_sparse() {
+  local pool=$work/narrow/pool many=$work/many
+  mkdir "$work/narrow" "$many"
+  mount -t tmpfs -o size=8m none "$work/narrow"
+  "$cm" create "$pool" --size 64M --sparse -q
+  head -c 5m /dev/zero > "$work/narrow/ballast"
+  for n in 1 2 3 4 5 6; do head -c 2000000 /dev/urandom > "$many/$n"; done
+  "$mount_bin" "$many" --pool "$pool" -f 2>"$work/narrow.log" &
+  eventually mountpoint -q "$many"
+  status 7 "$cm" warm "$many"
+  says "had to make room for those after: the volume of the pool at $work/narrow is full"
+  umount "$many"
+  wait $!
+  umount "$work/narrow"
+}
 parts() {
   wanted "only a part can be warmed" || return 0
   local n
@@ -756,6 +809,8 @@ parts() {
   check "only a part can be warmed: too many" t_pushed_out
   check "only a part can be warmed: too many small ones" t_small_gone
   do_unmount
+  ! need_root "only a part can be warmed: a full volume" ||
+    check_at / "only a part can be warmed: a full volume" t_sparse
   rm -r "$org/skipped" "$org/many"
 }
 

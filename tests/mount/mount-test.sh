@@ -39,6 +39,13 @@ refused() {
   fi
 }
 
+# What is wrong, and what to do about it, in one line.
+refused_once() { # NAME PATTERN POOL
+  refused "$1" 3 "$2" "$org" --pool "$3"
+  if [ "$(wc -l < "$work/err")" = 1 ]; then ok "$1: in one line"; else
+    fail "$1: in one line" "$(cat "$work/err")"; fi
+}
+
 wrong_use() {
   { [ $via = pool ] && wanted "wrong use"; } || return
   echo precious > "$org/precious"
@@ -60,11 +67,19 @@ wrong_use() {
     --pool "$shm/nowhere"
   head -c 100000 /dev/urandom > "$shm/garbage"
   cp "$shm/garbage" "$work/garbage"
-  refused "not a pool" 3 'garbage' "$org" --pool "$shm/garbage"
-  refused "a directory as pool" 3 '.' "$org" --pool "$shm"
+  refused_once "not a pool" 'garbage: not a cachemax pool: check the name.*left untouched' \
+    "$shm/garbage"
+  refused_once "a directory as pool" 'not a regular file: name the pool file itself' "$shm"
   cp "$pool" "$shm/theirs"
   chmod 666 "$shm/theirs"
-  refused "a pool that others may write" 3 'may be written by others' "$org" --pool "$shm/theirs"
+  refused_once "a pool that others may write" 'may be written by others.*chmod' "$shm/theirs"
+  chmod 600 "$shm/theirs"
+  truncate -s 1M "$shm/theirs"
+  refused_once "a pool that was cut off" 'has 1048576 bytes, .* says [0-9]*: it was cut off.*anew' \
+    "$shm/theirs"
+  truncate -s 1G "$shm/theirs"
+  refused_once "a pool that got longer" 'has 1073741824 bytes.*: something was appended.*cut it' \
+    "$shm/theirs"
   rm "$shm/theirs"
   if [ $is_root = 1 ]; then
     mkdir "$shm/real"
@@ -72,6 +87,9 @@ wrong_use() {
     ln -s "$shm/real/p" "$shm/link"
     ln -s "$shm/real" "$shm/dirlink"
     chown -h 65534 "$shm/link" "$shm/dirlink"
+    chmod 755 "$shm"
+    check "a pool of another user" t_his
+    check "no /dev/fuse" t_no_device
     refused "a pool behind another user's link" 3 'symbolic link .*/link belongs' "$org" \
       --pool "$shm/link"
     cd "$shm" || return
@@ -83,6 +101,10 @@ wrong_use() {
   fi
   if cmp -s "$shm/garbage" "$work/garbage"; then ok "what is no pool is left alone"; else
     fail "what is no pool is left alone" "changed"; fi
+  refused_once "a pool to be made inside the directory" \
+    'does not exist, and may not lie inside .*: make one elsewhere' "$org/pool"
+  refused_once "a pool to be made deep inside the directory" \
+    'does not exist, and may not lie inside .*: make one elsewhere' "$org/d/e/pool"
   cp "$pool" "$org/pool"
   refused "pool inside the directory" 3 'inside' "$org" --pool "$org/pool"
   mkdir -p "$org/d/e"
@@ -97,6 +119,37 @@ wrong_use() {
   done
   "$mount_bin" --version | grep -q 'cachemax-mount [0-9]' && ok "--version answers" ||
     fail "--version answers" no
+}
+
+t_his() {
+  install -d -o 65534 "$work/his"
+  status 3 setpriv --reuid 65534 --clear-groups "$mount_bin" "$work/his" --pool "$pool"
+  says "pool: permission denied: a pool is readable and writable by its owner only"
+}
+
+# with_dev "COMMAND..." ARG...: with another /dev, which has null and what the command makes.
+with_dev() {
+  unshare -m sh -c 'mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 &&
+    commands=$1 && shift && eval "$commands" && exec "$@"' sh "$@"
+}
+t_no_device() {
+  local user=(setpriv --reuid 65534 --clear-groups)
+  install -d -o 65534 "$work/his"
+  cp "$pool" "$work/pool"
+  status 1 with_dev : "$mount_bin" "$work/his" --pool "$work/pool"
+  says "/dev/fuse is missing: load the module with 'modprobe fuse'; a container .* --device /dev/f"
+  same "$(wc -l < "$work/said")" 1
+  chown 65534 "$work/pool"
+  status 1 with_dev 'mknod -m 600 /dev/fuse c 10 229' "${user[@]}" "$mount_bin" "$work/his" \
+    --pool "$work/pool"
+  says "/dev/fuse may not be opened: Permission denied: its mode must be 0666"
+  status 1 with_dev 'mknod -m 666 /dev/fuse c 1 7' "$mount_bin" "$work/his" --pool "$work/pool" \
+    -o any_owner
+  says '/dev/fuse is no device of FUSE: make it with'
+  status 1 setpriv --bounding-set -sys_admin "$mount_bin" "$work/his" --pool "$work/pool" \
+    -o any_owner
+  says "cannot mount on .*/his: .* CAP_SYS_ADMIN"
+  rm "$work/pool"
 }
 
 wrong_use_mounted() {
@@ -140,6 +193,12 @@ t_elsewhere() { # the mounts wait for a while, so they do that at the same time
   says 'is open in a process that is not seen here: in a container or .* its number is [0-9]*; stop'
   status 0 elsewhere -- "$cm" cat "$work/data" --pool "$pool"
   says "is open in process $mount_pid, which is in another mount namespace .* --target $mount_pid "
+  # Where it is not mounted, nor are those of other tests, which may not answer.
+  status 0 elsewhere -- sh -c 'mounts=$(sed -n "s/ - fuse.cachemax .*//p" /proc/self/mountinfo |
+    cut -d " " -f 5); for m in $mounts; do umount -l "$m"; done; exec "$0" list' "$cm"
+  says "^cachemax: process $mount_pid \(cachemax-mount\) has a mount that is not seen here: "
+  status 0 "$cm" list
+  fails says "process $mount_pid \(cachemax-mount\) has a mount that is not seen"
   wait $pids || rc=$?
   same $rc 3
   grep -q 'is in use by a process that is not seen here, .* its number is [0-9]*; stop it there' \

@@ -149,6 +149,19 @@ says "-o pool without a name" 2 '-o pool needs a file name' "$mount_bin" dir -o 
 says "a mistyped -o of a switch" 2 "did you mean 'volume-id'" "$mount_bin" dir -o volum-id=x
 says "a comma in a name" 3 'pool a,b: does not exist' "$mount_bin" "$work" -o 'ro,pool=a\,b,noatime'
 says "a backslash in a name" 3 'pool b\\c: does not exist' "$mount_bin" "$work" -o 'pool=b\\c'
+says "--help fits 100 columns" 0 '!.{101}' "$mount_bin" --help
+
+# A pool at another place of the command line.
+: >file
+says "a pool without --pool" 2 "is file the pool\? write 'cachemax-mount dir --pool file'" \
+  "$mount_bin" dir file
+says "a pool without --pool, before" 2 "write 'cachemax-mount dir --pool file'" "$mount_bin" \
+  file dir
+says "a pool alone" 2 "write 'cachemax-mount DIR --pool file'" "$mount_bin" file
+says "helper: the directory before the pool" 1 \
+  "write 'mount -t fuse.cachemax file dir': the pool stands before" "$helper" dir file
+says "helper: the directory as pool" 1 'no pool given: .*is a directory.*-o pool=POOL' "$helper" \
+  dir dir
 
 # A pool that cannot be written.
 mkdir ro
@@ -158,8 +171,8 @@ if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=4M none ro 2>/dev/null; then
 else
   "$build/src/tool/cachemax" create ro/pool --size 1M -q
   mount -o remount,ro ro
-  says "a pool on a read-only volume" 3 'ro/pool: its volume is mounted read-only' "$mount_bin" \
-    dir --pool ro/pool -f
+  says "a pool on a read-only volume" 3 'ro/pool: its volume is mounted read-only: put it' \
+    "$mount_bin" dir --pool ro/pool -f
 fi
 
 echo "$passed passed, $failed failed, $skipped skipped"

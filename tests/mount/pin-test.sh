@@ -39,7 +39,7 @@ stays() { # FILE: all of it is cached, and right; the origin is not read for it
 
 t_storm() {
   status 0 "$cm" pin "$org/a" "$org/dir"
-  says '^2 of 2 files, 5\.[0-9]* MiB: 5\.[0-9]* MiB cached, '
+  says '^2 of 2 files pinned, 5\.[0-9]* MiB: 5\.[0-9]* MiB cached, '
   same "$(of_pool pinned_files)" 2
   same "$(of_pool pinned_bytes)" 5505024 # whole blocks
   status 0 "$cm" cached "$org/a"
@@ -69,7 +69,7 @@ t_share() {
   head -c $((left + 4096)) /dev/zero > "$org/much"
   status 7 "$cm" pin "$org/much" "$org/a"
   says '^cachemax: 1 file of .* not pinned: pinned files may have half of the pool, .*room for'
-  says '^1 of 2 files'
+  says '^1 of 2 files pinned, '
   same "$(pinned "$org/much")" 0
   truncate -s $left "$org/much"
   eventually "$cm" pin "$org/much"
@@ -139,8 +139,26 @@ t_quiet() { # of a file that nobody has used since the mount began
 t_usage() {
   status 2 "$cm" pin
   status 2 "$cm" unpin --all "$org" "$org/a"
+  status 2 "$cm" unpin --all
+  says "'unpin --all' needs one PATH on the mount whose pinned files are meant, .*unpin --all /srv"
+  status 2 "$cm" unpin
+  says "'unpin' needs the path of a file or directory, or --all PATH"
   status 8 "$cm" pin "$work"
   status 1 "$cm" unpin "$org/none"
+}
+# More files than the pool knows: those that are pinned keep the others out, and so it is told.
+t_records() {
+  local n
+  mkdir small
+  for n in $(seq 200); do echo "$n" > "small/$n"; done
+  status 7 "$cm" pin small
+  says '^cachemax: [0-9]+ files are not pinned: the pool knows too few files .* --max-files'
+  says '^[0-9]+ of 200 files pinned, '
+  fails says 'written'
+  same "$(sed -n 's/^cachemax: \([0-9]*\) files.*/\1/p' "$work/said")" \
+    $((200 - $(of_pool pinned_files)))
+  "$cm" unpin -q --all "$org"
+  rm -r small
 }
 
 mkdir -p "$ref/dir"
@@ -174,6 +192,10 @@ check "wrong command lines" t_usage
 do_unmount || fail "the end" "status $status"
 do_mount
 check "unpin all says nothing in the log" t_quiet
+do_unmount || fail "the end" "status $status"
+new_pool 4M --max-files 64
+do_mount
+check "more files than it can pin" t_records
 do_unmount || fail "the end" "status $status"
 if is_clean; then ok "the pool is clean"; else fail "the pool is clean" "no"; fi
 summary

@@ -298,7 +298,9 @@ t_usage() {
   status 2 "$cm" record "$org/t" "$org"
   says 'is on the mount that is recorded'
   status 1 "$cm" record "$trace" "$org"
-  says 'File exists'
+  says 'exists already, and nothing is ever overwritten; choose another name, or delete it'
+  status 1 "$cm" record "$work/nodir/t" "$org"
+  says "there is no directory '$work/nodir'; make it first"
   status 8 "$cm" record "$work/t" "$work"
   status 1 "$cm" warm --trace "$work/none" "$org"
   status 2 "$cm" warm --trace "$trace" --list "$work/none" "$org"
@@ -309,6 +311,18 @@ t_usage() {
   status 3 "$cm" warm --trace "$work/hostile" "$org"
   says 'is damaged: line 2 has no path below the mount'
   [ ! -e "$work/t" ]
+}
+t_full_volume() {
+  mkdir "$work/full"
+  mount -t tmpfs -o size=16k none "$work/full"
+  dd if=/dev/zero of="$work/full/filler" bs=4k count=4 2>/dev/null
+  status 1 "$cm" record "$work/full/t" "$org"
+  same "$(cat "$work/said")" "cachemax: $work/full/t: cannot be written; is the volume full?"
+  [ ! -e "$work/full/t" ]
+  mount -o remount,ro "$work/full"
+  status 1 "$cm" record "$work/full/t" "$org"
+  says "the volume of '$work/full' is mounted read-only; choose another place"
+  umount "$work/full"
 }
 t_unopened() { # a read-only mount may serve reads without an open
   "$cm" warm -q "$org/hot"
@@ -362,6 +376,7 @@ check "who records is killed" t_killed
 check "who records is stopped" t_stopped
 ! need "what is dropped is counted" python3 || check "what is dropped is counted" t_dropped
 check "wrong command lines" t_usage
+! need_root "record onto a full volume" || check "record onto a full volume" t_full_volume
 do_unmount || fail "the end" "status $status"
 new_pool 32M # without what was forgotten: such slots are used again out of order
 do_mount

@@ -322,6 +322,17 @@ t_two_mounts() {
   cd /
   do_unmount
 }
+# The name of the service is longer than what the kernel keeps of it in /proc/PID/comm.
+t_pool_in_use() {
+  local pid
+  start_service
+  pid=$(cat "$shm/service.pid")
+  status 3 "$mount_bin" "$org" --pool "$pool"
+  says "waiting for process $pid \(cachemax-service\), which has it open"
+  says "in use by process $pid \(cachemax-service\), .*: .*--service SOCKET in place of --pool"
+  stop_service
+}
+
 # A mount has lost its name and lives on for a program with an open file. Meanwhile the directory is
 # written without it, and a new mount begins. What the new one shows is not the old one's write.
 t_lives_on() {
@@ -437,6 +448,8 @@ sleep 0.3 # the times of these files are old enough
 check "parts of blocks, parts of reads" t_parts
 new_pool 64MiB
 check "the service comes and goes" t_comes
+: > "$work/log"
+check "the pool of a service is in use" t_pool_in_use
 : > "$work/log"
 check "what is written while it is away" t_away
 : > "$work/log"

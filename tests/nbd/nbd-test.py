@@ -806,6 +806,7 @@ def check_parameters():
     refused('not a cachemax pool', 'file', 'disk')
     os.unlink('pool')
     refused('cachemax-size is no multiple', 'file', 'disk', 'cachemax-size=1000')
+    refused('cachemax-size=64X is no size; write .*64G', 'file', 'disk', 'cachemax-size=64X')
     refused('cannot make the pool', 'file', 'disk', 'cachemax-size=4096')
     make()
     refused('no parameter cachemax-foo', 'file', 'disk', 'cachemax-foo=1')

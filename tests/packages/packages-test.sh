@@ -119,7 +119,18 @@ with_example() {
     grep -vE '_init\.3$|^cm_(version_number|validator_equal)\.3$')
   [ -z "$without" ] || { echo "no example: $without"; return 1; }
 }
+# On a terminal of 80 columns, but for what is code.
+readable() {
+  local wide
+  if grep -l 'reading this file' "$work"/man3/*.3; then return 1; fi
+  tr '\n' ' ' <"$work/man3/cm_read_through.3" | grep -q 'than len), CM_ERANGE, CM_ENOMEM (no' ||
+    { echo "errors without commas"; return 1; }
+  wide=$(awk '/^\.ft CW/ { code = 1 } /^\.ft$/ { code = 0 } code && length > 90' \
+    "$work/man3/cachemax.3")
+  [ -z "$wide" ] || { echo "wide: $wide"; return 1; }
+}
 check "manual pages: all that the library exports" all_documented
+check "manual pages: lists and tables can be read" readable
 if command -v groff >/dev/null || need groff-base >/dev/null 2>&1; then
   check "manual pages: groff warns of nothing" no_warnings
 else

@@ -76,7 +76,7 @@ done
 says 'no configuration' 2 "$us none.conf: No such file or directory" none.conf
 says 'no configuration to check' 2 "$us none.conf: No such file or directory" check-config none.conf
 config bad.conf "pool = $work/pool" 'clients = many'
-bad="$us bad.conf:2: it must be a number from 1 to 1000"
+bad="$us bad.conf:2: clients: it must be a number from 1 to 1000"
 says 'a bad configuration' 2 "$bad" bad.conf
 says 'a bad configuration to check' 2 "$bad" check-config bad.conf
 config good.conf "pool = $work/pool" "socket = $work/socket"
@@ -102,7 +102,7 @@ config nowhere.conf "pool = $work/pool" "socket = $work/no/socket"
 says 'no directory' 1 "$us $work/no/socket.writes: No such file or directory" nowhere.conf
 long=$work/$(printf '%0108d' 0)
 config long.conf "pool = $work/pool" "socket = $long"
-says 'a long socket' 2 "$us long.conf:2: the name of a socket is too long" long.conf
+says 'a long socket' 2 "$us long.conf:2: socket: the name of a socket is too long" long.conf
 : >open.writes
 chmod 644 open.writes
 config open.conf "pool = $work/pool" "socket = $work/open"

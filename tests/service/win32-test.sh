@@ -74,15 +74,15 @@ mv service.conf 'dienst-ä.conf'
 expect "names in UTF-8" 0 'dienst-ä.conf: in order' check-config 'dienst-ä.conf'
 for wrong in pool '\pool' 'C:pool' '/pool'; do
   config "$wrong" "$pipe"
-  expect "pool = $wrong" 2 'service.conf:1: it must be an absolute path, like C:' service.conf
+  expect "pool = $wrong" 2 'service.conf:1: pool: it must be an absolute path, like C:' service.conf
 done
 for wrong in /run/socket '\\server\pipe\x' '\\.\pipe' 'C:\x'; do
   config "$pool" "$wrong"
-  expect "socket = $wrong" 2 'service.conf:2: it must be a pipe' service.conf
+  expect "socket = $wrong" 2 'service.conf:2: socket: it must be a pipe' service.conf
 done
 for wrong in '\\.\pipe\' '\\.\pipe\a\b' '\\.\pipe\a:b'; do
   config "$pool" "$wrong"
-  expect "socket = $wrong" 2 'service.conf:2: the pipe.s name may have' service.conf
+  expect "socket = $wrong" 2 'service.conf:2: socket: the pipe.s name may have' service.conf
 done
 config '\\server\share\pool' "$pipe"
 expect "a pool on a server" 0 'in order' check-config service.conf

@@ -40,6 +40,9 @@ test_words()
   make_file more 2000000
   warm_pool pool 8M
   expect no-size 2 "needs the pool's new size" "$cm" resize pool
+  expect size-option 2 "unknown option '--size' of 'resize'; write 'cachemax resize POOL SIZE'" \
+    "$cm" resize pool --size 16M
+  expect size-option-equals 2 "write 'cachemax resize POOL SIZE'" "$cm" resize --size=16M pool
   expect bad-size 2 "SIZE 'lots' is not a size" "$cm" resize pool lots
   expect odd-size 2 \
     "SIZE '8000001' .* not a multiple of 4096; use 7999488" "$cm" resize pool 8000001

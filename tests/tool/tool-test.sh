@@ -26,9 +26,11 @@ test_usage()
       grep -Eq "^\.It $s(\+n)?$" "$here/../../docs/cachemax.1" ||
       fail "man-status-$s" "not in cachemax.1"
   done
-  for c in create info check stats top dash files cat advise compare dump list warm pin unpin \
-    cached forget mode record completion; do
+  check help-width test -z "$(grep -E '.{101}' out)"
+  for c in create resize info check stats top dash files cat bench replay advise compare dump list \
+    warm pin unpin cached forget mode record completion; do
     expect "help-$c" 0 "Usage: cachemax $c " "$cm" $c --help
+    check "help-$c-width" test -z "$(grep -E '.{101}' out)"
     expect "help-$c-prefix" 0 "Usage: cachemax $c " "$cm" help $c
   done
   expect no-command 2 'a command is needed' "$cm"
@@ -43,6 +45,9 @@ test_usage()
   expect missing-value 2 "'--size' needs a value" "$cm" create p --size
   expect missing-operand 2 'needs the name of a pool' "$cm" info
   expect empty-operand 2 'empty name' "$cm" info ''
+  expect size-operand 2 'A size is an option: --size 20M' "$cm" create q 20M
+  check size-operand-nothing test ! -e q
+  expect bench-pool 2 "p: is no directory: 'bench' makes a pool of its own in DIR" "$cm" bench p
   expect two-operands 2 "takes one POOL, but got 'a' and 'b'" "$cm" info a b
   expect watch-detached 2 '--watch=SECONDS' "$cm" stats p --watch 5
   expect watch-junk 2 "'soon' is not a number of seconds" "$cm" stats p --watch=soon
@@ -290,7 +295,7 @@ test_full_volume()
     skip full-volume "cannot mount a small tmpfs"
     return
   fi
-  expect full-volume 1 'small/p: not enough space on the volume \(8.00 MiB free\)' \
+  expect full-volume 1 "p: not enough space on the volume at $work/small \\(8.00 MiB free\\)" \
     "$cm" create small/p --size 64M
   check full-volume-nothing-left test -z "$(ls -A small)"
   expect full-volume-sparse 0 '' "$cm" create small/p --size 64M --sparse

@@ -48,9 +48,9 @@ static bool is_refused(const char *text, size_t n, unsigned line, const char *wr
 #define BOTH "pool = /p\nsocket = /s\n"
 #define KEY_VALUE "it should be \"KEY = VALUE\""
 #define NO_KEY "there is no such key: see cachemax-service(1)"
-#define ABSOLUTE "it must be an absolute path"
-#define CLIENTS "it must be a number from 1 to 1000"
-#define FILES "it must be a number from 1 to 10000000"
+#define ABSOLUTE "pool: it must be an absolute path"
+#define CLIENTS "clients: it must be a number from 1 to 1000"
+#define FILES "files: it must be a number from 1 to 10000000"
 
 static void set_up(void)
 {
@@ -105,8 +105,8 @@ static void test_lines(void)
     REFUSED(BOTH "Pool = /p\n", 3, NO_KEY);
     REFUSED(BOTH " = 7\n", 3, NO_KEY);
     REFUSED(BOTH "cl\xff = 7\n", 3, NO_KEY);
-    REFUSED(BOTH "socket = /s\n", 3, "the key was there before");
-    REFUSED("clients = 7\nclients = 8\n", 2, "the key was there before");
+    REFUSED(BOTH "socket = /s\n", 3, "socket: the key was there before");
+    REFUSED("clients = 7\nclients = 8\n", 2, "clients: the key was there before");
     CHECK(is_refused(zero, sizeof(zero) - 1, 2, "there is a zero byte"));
     CHECK(is_refused(last, sizeof(last) - 1, 2, "there is a zero byte"));
     REFUSED("", 0, "\"pool = FILE\" is missing");
@@ -138,7 +138,7 @@ static void test_paths(void)
     set_up();
     REFUSED("pool = p\n", 1, ABSOLUTE);
     REFUSED("pool =\n", 1, ABSOLUTE);
-    REFUSED("pool = /p\nsocket = ./s\n", 2, ABSOLUTE);
+    REFUSED("pool = /p\nsocket = ./s\n", 2, "socket: it must be an absolute path");
     REFUSED("pool = \"/p\"\n", 1, ABSOLUTE);
     for (unsigned n = 1023; n <= 1024; n++) { /* of the path */
         CASE("%u", n);
@@ -149,7 +149,7 @@ static void test_paths(void)
             CHECK(reads(text));
             CHECK_EQ(strlen(config.pool), n);
         } else {
-            REFUSED(text, 1, "the path is too long");
+            REFUSED(text, 1, "pool: the path is too long");
         }
     }
     for (unsigned n = 2047; n <= 2048; n++) { /* of a line, which is a comment */

@@ -129,6 +129,12 @@ static int read_options(const struct tool_args *args, struct run *u)
     if ((v = args->value[BENCH_MAX_THREADS]) != NULL &&
         !read_count(v, OS_THREADS_MAX, &u->b.threads))
         return bad_option("threads", v, "a number from 1 to 64");
+    if (args->operand && !os_is_directory(args->operand)) {
+        tool_message(args->operand,
+                     "is no directory: 'bench' makes a pool of its own in DIR, and removes it "
+                     "('cachemax stats POOL' and 'top' show how well a pool does)");
+        return TOOL_USAGE;
+    }
     os_memory_directory(u->dir, sizeof(u->dir));
     if (args->operand && strlen(args->operand) >= sizeof(u->dir) - 64) {
         tool_message(NULL, "the name of DIR is too long");

@@ -31,6 +31,7 @@ struct row {
     char user[USER_MAX];
     bool service;    /* the pool is that of a service, and the source its socket */
     bool dead;       /* its process is gone */
+    bool pool_gone;  /* its pool file is */
     bool answers;    /* the rest is known */
     const char *why; /* else */
     bool io_uring;   /* requests come by it */
@@ -99,7 +100,8 @@ static void look(struct row *r, struct control *c)
     }
     r->answers = error == 0 && end.code == 0;
     r->dead = error == CONTROL_DEAD;
-    r->why = error                          ? control_error_text(error)
+    r->pool_gone = !r->service && control_pool_is_gone(r->mount);
+    r->why = error                          ? control_why(r->mount, error)
              : end.code == CONTROL_AWAY     ? control_error_text(end.code)
              : end.code == CONTROL_CROWD    ? "too many clients"
              : end.code == CONTROL_RESIZING ? "its pool gets another size at this moment"
@@ -186,8 +188,12 @@ static void print_row(const struct row *r, bool quotas)
     print_text(" ", r->mount->source);
     if (!r->answers)
         print_text(" - ", r->why);
+    else if (r->pool_gone)
+        (void)printf(" - its pool file was moved or removed: what is cached is lost when it is "
+                     "unmounted");
     if (r->dead)
-        (void)printf("; 'fusermount3 -u' it and mount it again: what is cached stays");
+        (void)printf("; 'fusermount3 -u' it%s",
+                     r->pool_gone ? CONTROL_GONE_TOO : " and mount it again: what is cached stays");
     (void)putchar('\n');
     for (size_t i = 0; i < r->quotas && quotas; i++) {
         char used[TOOL_NUMBER_MAX], most[TOOL_NUMBER_MAX];
@@ -208,11 +214,41 @@ static bool is_last_of(const struct os_mount *mounts, size_t n, size_t i)
     return true;
 }
 
+/* Processes of mounts that none of the rows is of. */
+struct unseen {
+    uint64_t process[64];
+    size_t n;
+    bool unsure; /* a row has a process that is not known */
+};
+
+static void take_away(struct unseen *u, const struct row *r)
+{
+    u->unsure |= r->process == 0 && !r->dead;
+    for (size_t i = 0; i < u->n; i++)
+        if (u->process[i] == r->process)
+            u->process[i--] = u->process[--u->n];
+}
+
+/* One that was unmounted here serves on as long as another mount namespace has it. */
+static void say_unseen(const struct unseen *u)
+{
+    for (size_t i = 0; i < u->n && !u->unsure; i++)
+        tool_message(NULL,
+                     "process %" PRIu64
+                     " (cachemax-mount) has a mount that is not seen here: it begins or ends at "
+                     "this moment, or another mount namespace (a container, say) still has it, "
+                     "maybe one that was unmounted here. 'grep -l fuse.cachemax "
+                     "/proc/[0-9]*/mountinfo' names who sees it: unmount it there, or kill the "
+                     "process",
+                     u->process[i]);
+}
+
 /* A mount may be at several places (directories, bind mounts): each is shown. */
 static int run_list(const struct tool_args *args)
 {
     struct control *c = calloc(1, sizeof(*c));
     struct os_mount *mounts = NULL;
+    struct unseen unseen = { .n = 0 };
     struct tool_json j;
     size_t n = 0;
     int error = c ? os_read_mounts(&mounts, &n) : 0;
@@ -223,6 +259,8 @@ static int run_list(const struct tool_args *args)
         free(c);
         return TOOL_FAILED;
     }
+    unseen.n = os_processes("cachemax-mount", unseen.process,
+                            sizeof(unseen.process) / sizeof(unseen.process[0]));
     if (args->value[LIST_JSON]) {
         json_begin(&j, stdout, false);
         json_open_array(&j, "mounts");
@@ -234,6 +272,7 @@ static int run_list(const struct tool_args *args)
         struct row r = { .mount = &mounts[i] };
 
         look(&r, c);
+        take_away(&unseen, &r);
         if (args->value[LIST_JSON])
             json_row(&j, &r);
         else
@@ -244,6 +283,8 @@ static int run_list(const struct tool_args *args)
     if (args->value[LIST_JSON]) {
         json_close_array(&j);
         json_end(&j);
+    } else {
+        say_unseen(&unseen);
     }
     os_free_mounts(mounts, n);
     free(c);

@@ -293,6 +293,28 @@ static bool is_on(const struct control_scope *s, const char *trace)
     return is;
 }
 
+static int no_trace(const char *trace, int error)
+{
+    char parent[CONTROL_PATH_MAX], *real = NULL;
+    struct os_volume volume;
+    uint64_t id;
+
+    os_parent(trace, parent, sizeof(parent));
+    if (os_locate(trace, &id, &real) == 0)
+        tool_message(trace, "exists already, and nothing is ever overwritten; choose another name, "
+                            "or delete it first");
+    else if (!os_is_directory(parent))
+        tool_message(trace, "there is no directory '%s'; make it first, or choose another place",
+                     parent);
+    else if (os_volume(parent, &volume) && volume.read_only)
+        tool_message(trace, "the volume of '%s' is mounted read-only; choose another place",
+                     parent);
+    else
+        tool_message(trace, "cannot be made: %s; choose another place", os_error_text(error));
+    free(real);
+    return TOOL_FAILED;
+}
+
 static int record_to(struct recording *r)
 {
     const struct os_mount *m = &r->scope->files.mounts[r->scope->mount];
@@ -304,13 +326,11 @@ static int record_to(struct recording *r)
         return TOOL_NO_MOUNT;
     }
     error = os_make_file(r->trace, &r->out);
-    if (error) {
-        tool_message(r->trace, "%s", os_error_text(error));
-        return TOOL_FAILED;
-    }
+    if (error)
+        return no_trace(r->trace, error);
     (void)add(r, first, sizeof(first) - 1, true);
     flush(r);
-    rc = record(r, m);
+    rc = r->error ? TOOL_FAILED : record(r, m);
     if (!r->begun) {
         (void)fclose(r->out);
         (void)os_remove_file(r->trace);

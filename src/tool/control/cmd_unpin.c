@@ -116,7 +116,9 @@ static int unpin_all(const struct tool_args *args)
     int rc;
 
     if (args->noperands != 1) {
-        tool_message(NULL, "'unpin --all' takes one PATH on the mount");
+        tool_message(NULL,
+                     "'unpin --all' needs one PATH on the mount whose pinned files are meant, "
+                     "such as 'cachemax unpin --all /srv/data'");
         return TOOL_USAGE;
     }
     rc = files_mount_of(&f, args->operands[0], &real, &mount);
@@ -129,12 +131,17 @@ static int unpin_all(const struct tool_args *args)
 
 static int run_unpin(const struct tool_args *args)
 {
-    return args->value[UNPIN_ALL] ? unpin_all(args) : unpin_files(args);
+    if (args->value[UNPIN_ALL])
+        return unpin_all(args);
+    if (args->operand)
+        return unpin_files(args);
+    tool_message(NULL, "'unpin' needs the path of a file or directory, or --all PATH");
+    return TOOL_USAGE;
 }
 
 const struct tool_command tool_unpin = {
     .name = "unpin",
-    .operand = "PATH...",
+    .operand = "[PATH]...",
     .many = true,
     .summary = "Files on a mount that were pinned are as others again",
     .help = "PATH is a file or a directory on a running mount of cachemax-mount; directories\n"

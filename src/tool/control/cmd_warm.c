@@ -35,6 +35,7 @@ static const struct tool_option warm_options[WARM_OPTIONS] = {
 };
 
 #define NAP_SECONDS 0.1
+#define VOLUME_FULL (UINT64_C(1) << 20) /* bytes that may be left on one that is full */
 
 /* Files that are not cached as a whole. */
 struct some {
@@ -44,6 +45,7 @@ struct some {
 struct warm {
     struct tool_progress progress;
     bool pin;
+    const char *pool; /* of the first file; NULL: there is none */
     uint64_t began, rate;
     uint64_t total, passed; /* bytes of all files; of those that are done */
     uint64_t cached, stored, read;
@@ -58,7 +60,9 @@ struct warm {
     bool met_limit;             /* a quota is full, so that a file may push out its own begin */
     uint64_t refused, refused_bytes; /* to be pinned; counted as partly, too */
     uint64_t room, most;             /* that may still be pinned; at all */
-    int full; /* why it ended early: a CM_NOT_STORED_* code, or CM_ECANCELED */
+    uint64_t unrecorded; /* not pinned, because the pool does not know them; partly, too */
+    int why;             /* the first reason of others that are cached in part */
+    int full;            /* why it ended early: a CM_NOT_STORED_* code, or CM_ECANCELED */
 };
 
 static int on_at(struct sweep *s, uint64_t done, uint64_t total)
@@ -151,6 +155,10 @@ static int on_done(struct sweep *s, struct control_file *file)
         w->room = s->room;
         w->most = s->pinned_max;
     }
+    if (w->pin && code == CM_NOT_RECORDED)
+        w->unrecorded++;
+    else if (code > 0 && !limited && !w->why)
+        w->why = code;
     if (limited) {
         add_file(w, &w->partly, s, file);
     } else if (code > 0 || code == CM_EKEEP) {
@@ -171,12 +179,19 @@ static uint64_t whole(const struct warm *w)
     return w->files - w->partly.files - w->failed - w->left_out - w->evicted.files;
 }
 
+/* Also those that are cached in part: the rest comes as it is read. */
+static uint64_t pinned(const struct warm *w)
+{
+    return w->files - w->failed - w->left_out - w->refused - w->unrecorded;
+}
+
 static void print_lines(const struct warm *w, uint64_t all)
 {
     char cached[TOOL_NUMBER_MAX], total[TOOL_NUMBER_MAX], read[TOOL_NUMBER_MAX];
 
-    (void)printf("%" PRIu64 " of %" PRIu64 " %s, %s: %s cached, %s of it read now\n", whole(w), all,
-                 all == 1 ? "file" : "files", tool_bytes(total, w->total),
+    (void)printf("%" PRIu64 " of %" PRIu64 " %s%s, %s: %s cached, %s of it read now\n",
+                 w->pin ? pinned(w) : whole(w), all, all == 1 ? "file" : "files",
+                 w->pin ? " pinned" : "", tool_bytes(total, w->total),
                  tool_bytes(cached, w->cached), tool_bytes(read, w->read));
 }
 
@@ -195,7 +210,7 @@ static void print_json(const struct warm *w, uint64_t all)
     json_number(&j, "failed_files", w->failed);
     json_number(&j, "left_out_files", w->left_out);
     if (w->pin)
-        json_number(&j, "refused_files", w->refused);
+        json_number(&j, "refused_files", w->refused + w->unrecorded);
     if (w->full)
         json_string(&j, "ended", cm_errname(w->full));
     else
@@ -235,21 +250,59 @@ static void say_limited(const struct warm *w, uint64_t n)
     free(path);
 }
 
-static void say_evicted(uint64_t n)
+static void say_evicted(const struct warm *w, uint64_t n)
+{
+    struct os_volume volume;
+    char at[TOOL_VOLUME];
+
+    if (w->pool && os_volume(w->pool, &volume) && volume.free < VOLUME_FULL)
+        tool_message(NULL,
+                     "%" PRIu64 " %s had to make room for those after: the volume of the pool%s is "
+                     "full, and a sparse pool grows no more; make room there, or name fewer",
+                     n, n == 1 ? "file" : "files", tool_volume_at(at, w->pool));
+    else
+        tool_message(NULL,
+                     "%" PRIu64 " %s had to make room for those after: the pool, or (of a sparse "
+                     "pool) its volume, has no room for all; name fewer, or use a larger pool",
+                     n, n == 1 ? "file" : "files");
+}
+
+static void say_unrecorded(const struct warm *w)
 {
     tool_message(NULL,
-                 "%" PRIu64 " %s had to make room for those after: the pool, or (of a sparse "
-                 "pool) its volume, has no room for all; name fewer, or use a larger pool",
-                 n, n == 1 ? "file" : "files");
+                 "%" PRIu64 " %s not pinned: the pool knows too few files at a time, and pinned "
+                 "ones stay; unpin others, or make a pool with a larger --max-files",
+                 w->unrecorded, files_are(w->unrecorded));
+}
+
+static void say_disturbed(const struct warm *w, uint64_t n)
+{
+    const char *const again = w->pin ? "pin" : "warm";
+
+    if (w->why == CM_NOT_STORED_FULL || w->why == CM_NOT_STORED_BUSY)
+        tool_message(NULL,
+                     "%" PRIu64 " %s cached in part: the places for some blocks are all taken by "
+                     "what is pinned or in use; %s again, or use a larger pool",
+                     n, files_are(n), again);
+    else if (w->why && w->why != CM_NOT_STORED_STALE && w->why != CM_NOT_STORED_QUOTA)
+        tool_message(NULL, "%" PRIu64 " %s cached in part: %s; %s again", n, files_are(n),
+                     cm_strerror(w->why), again);
+    else
+        tool_message(NULL,
+                     "%" PRIu64 " %s cached in part: written, or expired, meanwhile, or the pool "
+                     "still counts for a quota; %s again",
+                     n, files_are(n), again);
 }
 
 static void say_why(const struct warm *w, uint64_t all)
 {
     const uint64_t limited = w->partly.limited + w->evicted.limited;
-    const uint64_t disturbed = w->partly.files - w->partly.limited - w->refused;
+    const uint64_t disturbed = w->partly.files - w->partly.limited - w->refused - w->unrecorded;
 
     if (w->refused)
         say_refused(w);
+    if (w->unrecorded)
+        say_unrecorded(w);
     if (w->left_out)
         tool_message(NULL,
                      "%" PRIu64 " %s left out by the rules of the mount (--exclude and the like)",
@@ -257,22 +310,19 @@ static void say_why(const struct warm *w, uint64_t all)
     if (limited)
         say_limited(w, limited);
     if (w->evicted.files > w->evicted.limited)
-        say_evicted(w->evicted.files - w->evicted.limited);
+        say_evicted(w, w->evicted.files - w->evicted.limited);
     if (w->full == CM_NOT_STORED_ROOM)
         tool_message(NULL,
-                     "the pool is full of what was warmed; %" PRIu64 " of %" PRIu64
+                     "the pool is full of what was %s; %" PRIu64 " of %" PRIu64
                      " files were left out: name fewer, or use a larger pool",
-                     all - w->files + w->partly.files, all);
+                     w->pin ? "pinned" : "warmed", all - w->files + w->partly.files, all);
     else if (w->full == CM_NOT_STORED_MODE)
         tool_message(NULL, "the pool takes no blocks: its mode is not normal ('cachemax mode'), or "
                            "a sync of the file has failed");
     else if (w->full)
         tool_message(NULL, "the mount is ending");
     else if (disturbed)
-        tool_message(NULL,
-                     "%" PRIu64 " %s cached in part: written, or expired, meanwhile, or the pool "
-                     "still counts for a quota; %s again",
-                     disturbed, files_are(disturbed), w->pin ? "pin" : "warm");
+        say_disturbed(w, disturbed);
 }
 
 static int outcome(const struct warm *w, const struct control_files *f)
@@ -348,6 +398,7 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
     progress_end(&w->progress);
     if (rc != TOOL_OK)
         return rc;
+    w->pool = f->n > 0 ? f->mounts[f->v[0].mount].source : NULL;
     if (!os_interrupted())
         say_why(w, f->n);
     rc = outcome(w, f);

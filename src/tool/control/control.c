@@ -38,19 +38,58 @@ const char *control_error_text(int error)
     }
 }
 
+/* With a service the control socket is beside the service's socket, and has the device in its name,
+ * because several mounts use one service. Its socket may be away. NULL: no memory. */
+static char *service_socket(const struct os_mount *m)
+{
+    const size_t n = strlen(m->source) + sizeof(m->device) + sizeof(SUFFIX) + 1;
+    char *path = malloc(n);
+
+    if (path)
+        (void)snprintf(path, n, "%s.%s" SUFFIX, m->source, m->device);
+    return path;
+}
+
+/* What cannot be looked at is not gone. Nor is the pool of a service, whose socket may be. */
+bool control_pool_is_gone(const struct os_mount *m)
+{
+    char *socket, *real = NULL;
+    uint64_t id;
+    int error;
+
+    if (m->source[0] != '/' || !(socket = service_socket(m)))
+        return false;
+    error = os_is_socket(socket) ? 0 : os_locate(m->source, &id, &real);
+    free(socket);
+    free(real);
+    return error && os_is_refused(error); /* there is no such file */
+}
+
+const char *control_why(const struct os_mount *m, int error)
+{
+    if (error <= 0 || !os_is_refused(error))
+        return control_error_text(error);
+    return control_pool_is_gone(m)
+               ? "its pool file was moved or removed: unmount it, and mount it with another pool"
+               : "its control socket is gone: unmount it and mount it again; what is cached stays";
+}
+
 void control_complain(const char *path, const struct os_mount *m, int error)
 {
     char *shown = malloc(TOOL_PRINTABLE_MAX(strlen(path)));
     char *point = malloc(TOOL_PRINTABLE_MAX(m->point ? strlen(m->point) : 0));
+    const char *const name = shown ? tool_printable(shown, path) : NULL;
 
     if (error == CONTROL_DEAD && point)
-        tool_message(shown ? tool_printable(shown, path) : NULL,
-                     "the mount is dead (its process is gone): run 'fusermount3 -u %s', then mount "
-                     "it again; what is cached stays",
-                     tool_printable(point, m->point));
+        tool_message(name, "the mount is dead (its process is gone): run 'fusermount3 -u %s'%s",
+                     tool_printable(point, m->point),
+                     control_pool_is_gone(m) ? CONTROL_GONE_TOO
+                                             : ", then mount it again; what is cached stays");
     else
-        tool_message(shown ? tool_printable(shown, path) : NULL, "%s%s", control_error_text(error),
-                     error > 0 ? ": its owner has no control socket, or you are not its user" : "");
+        tool_message(name, "%s%s", control_why(m, error),
+                     error > 0 && !os_is_refused(error)
+                         ? ": its owner has no control socket, or you are not its user"
+                         : "");
     free(shown);
     free(point);
 }
@@ -97,17 +136,13 @@ int control_open(struct control *c, const char *pool, uint64_t user)
     return error;
 }
 
-/* With a service it is beside the service's socket, and has the device in its name, because several
- * mounts use one service. Its socket may be away. */
 int control_open_mount(struct control *c, const struct os_mount *m)
 {
-    const size_t n = strlen(m->source) + sizeof(m->device) + sizeof(SUFFIX) + 1;
-    char *path = malloc(n);
+    char *path = service_socket(m);
     int error;
 
     if (!path)
         return CONTROL_ENDED;
-    (void)snprintf(path, n, "%s.%s" SUFFIX, m->source, m->device);
     error = os_is_socket(path) ? open_at(c, path, m->user) : control_open(c, m->source, m->user);
     free(path);
     if (error > 0 && os_is_refused(error) && m->point && os_mount_is_dead(m->point))

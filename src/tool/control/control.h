@@ -51,6 +51,11 @@ enum {
     CONTROL_DEAD = -14      /* the process of the mount is gone, and the mount is still there */
 };
 const char *control_error_text(int error);
+/* The same of a mount that could not be asked: more can be said if its socket is gone. */
+const char *control_why(const struct os_mount *m, int error);
+/* Its pool file was moved or removed. */
+bool control_pool_is_gone(const struct os_mount *m);
+#define CONTROL_GONE_TOO "; its pool file was moved or removed, too: mount another pool"
 /* Says what is wrong with `path`, of which the mount `m` was asked. */
 void control_complain(const char *path, const struct os_mount *m, int error);
 

@@ -144,6 +144,8 @@ static int passed_over(struct control_files *f, int rc)
 
 static int add_operand(struct control_files *f, const char *path)
 {
+    const size_t n = f->n;
+    const uint64_t failed = f->failed;
     char *real;
     int rc = files_mount_of(f, path, &real, &f->mount);
 
@@ -155,6 +157,9 @@ static int add_operand(struct control_files *f, const char *path)
         rc = passed_over(f, TOOL_NO_MOUNT);
     } else if (rc < 0) {
         message_of(path, os_error_text(-rc));
+        rc = passed_over(f, TOOL_FAILED);
+    } else if (rc == 0 && f->n == n && f->failed == failed && !os_is_directory(real)) {
+        message_of(path, "is no regular file, and no directory: nothing of it is cached");
         rc = passed_over(f, TOOL_FAILED);
     }
     free(real);

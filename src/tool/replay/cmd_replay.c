@@ -42,8 +42,7 @@ static const struct tool_option replay_options[REPLAY_OPTIONS] = {
     [REPLAY_WRITES] = { "writes", 'w', TOOL_NO_ARG, NULL,
                         "replay writes too, as brackets (default: ignored)" },
     [REPLAY_PROBATION] = { "probation", 'b', TOOL_NEEDS_ARG, "N",
-                           "the probation buffer: as --size, of the pool; or default: as pools "
-                           "have it" },
+                           "its probation buffer: as --size, of the pool; or: default" },
     [REPLAY_THREADS] = { "threads", 't', TOOL_NEEDS_ARG, "N", "that read (default 1)" },
     [REPLAY_RESTART_AT] = { "restart-at", 'r', TOOL_NEEDS_TWO, "F HOW",
                             "restart after share F: clean, crash, cold or none" },
