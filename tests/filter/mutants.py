@@ -147,6 +147,10 @@ MUTANTS = [
          'f->life == life'),
     rule('B4 an outside write', 'settle', CORE, 'if (is_usable(f, true) && f->unsettled',
          'if (is_usable(f, false) && f->unsettled'),
+    rule('H1 closed while others use it', 'deleted_in_use', CORE, '    f->gone = f->known;\n'
+         '    unlock(f->fc);\n', '    f->gone = f->known;\n    unlock(f->fc);\n'
+         '    fc_file_done(f);\n'),
+    rule('H1 deleted, and not forgotten', 'ends', CORE, '    f->gone = f->known;\n', ''),
     rule('syncs that failed', 'syncs', CORE, '    m.body.end.ok = ok;\n',
          '    m.body.end.ok = 1;\n'),
 ]

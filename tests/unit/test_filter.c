@@ -854,6 +854,8 @@ static void test_ends(void)
     CHECK_EQ(first(0, CMP_CLOSE)->head.file, 1);
     CHECK(hits());
     fc_gone(&file);
+    CHECK_EQ(times(0, CMP_CLOSE), 1);
+    fc_file_done(&file);
     CHECK_EQ(times(0, CMP_CLOSE), 2);
     memcpy(&m, first(0, CMP_FORGET)->body, sizeof(m));
     CHECK_EQ(m.gone, 1);
@@ -862,6 +864,31 @@ static void test_ends(void)
     CHECK(fc_connect(&fc, 2));
     fc_file_done(&file); /* its handle was of the old life */
     CHECK_EQ(times(0, CMP_CLOSE), 2);
+}
+
+static void delete_it(void)
+{
+    fc_gone(&file);
+}
+
+/* H1: it is deleted while others read and write it. */
+static void test_deleted_in_use(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    CHECK(hits());
+    service.at = CMP_READ;
+    service.meanwhile = delete_it;
+    CHECK(hits());
+    fc_write_begin(&file, NULL, &pending, FC_RANGE, 0, BLOCK);
+    fc_gone(&file);
+    fc_write_end(&pending);
+    CHECK(hits());
+    CHECK_EQ(times(0, CMP_CLOSE) + times(0, CMP_FORGET), 0);
+    CHECK_EQ(times(0, CMP_OPEN), 1);
+    fc_file_done(&file);
+    CHECK_EQ(times(0, CMP_CLOSE), 1);
+    CHECK_EQ(times(0, CMP_FORGET), 1);
 }
 
 static const struct harness_test tests[] = {
@@ -889,6 +916,7 @@ static const struct harness_test tests[] = {
     TEST(settle),
     TEST(syncs),
     TEST(ends),
+    TEST(deleted_in_use),
 };
 
 int main(int argc, char **argv)

@@ -447,14 +447,18 @@ void fc_file_done(struct fc_file *f)
 {
     struct fc *fc = f->fc;
     uint32_t life, handle;
+    bool gone;
 
     lock(fc);
     life = fc->life;
     handle = f->life == life && fc->greeted ? f->handle : 0;
+    gone = f->gone && fc->greeted;
     f->handle = 0;
     unlock(fc);
     if (handle)
         close_handle(fc, life, handle);
+    if (gone)
+        (void)forget(fc, life, f->id, true);
 }
 
 /* ---- Reads ----------------------------------------------------------------------------------- */
@@ -755,17 +759,11 @@ void fc_settle(struct fc_file *f, const void *via)
         (void)request(fc, life, CMP_REVALIDATE, handle, &m, &r);
 }
 
+/* Others may have it open, and be on their way with its handle. The service gives the number of a
+ * closed handle to another file: so it is closed when nobody uses the file any more. */
 void fc_gone(struct fc_file *f)
 {
-    struct fc *fc = f->fc;
-    struct fc_id id;
-    uint32_t life;
-
-    lock(fc);
-    id = f->id;
-    life = fc->greeted && f->known ? fc->life : 0;
-    unlock(fc);
-    fc_file_done(f);
-    if (life)
-        (void)forget(fc, life, id, true);
+    lock(f->fc);
+    f->gone = f->known;
+    unlock(f->fc);
 }

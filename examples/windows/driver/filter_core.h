@@ -16,6 +16,8 @@
  *   L4  A service that cannot forget all files (CMP_FORGETS_ALL) is none for a driver.
  *   L5  If a later life has another pool, all files are forgotten in it: what was forgotten before
  *       was forgotten in the other one.
+ *   H1  A handle is closed when nobody uses the file any more, also if it was deleted before: the
+ *       service gives its number to another file.
  *
  * OUTSIDE WRITES. A write that no bracket of the present life covers is *outside*.
  *   W1  A bracket is outside from the moment on that its life ends, and when it is refused.
@@ -134,6 +136,7 @@ struct fc_file {
     uint32_t outside;  /* outside writes in flight */
     uint32_t brackets; /* in flight */
     bool unsettled;    /* was written since its validator was told */
+    bool gone;         /* was deleted: it is forgotten when nobody uses it any more */
 };
 
 enum fc_kind { FC_RANGE, FC_SIZE, FC_ALL };
@@ -186,7 +189,8 @@ void fc_written_anything(struct fc *fc);
 void fc_file_init(struct fc_file *f, struct fc *fc);
 /* Asks for the file's id. May wait. */
 void fc_know(struct fc_file *f, const void *via);
-/* Nobody uses the file any more: the handle is closed. No write may be in flight. May wait. */
+/* Nobody uses the file any more: the handle is closed, and a deleted file is forgotten. Nothing may
+ * be in flight. May wait. */
 void fc_file_done(struct fc_file *f);
 
 /* A read of a part of the file, 1 byte or more. May wait. */
@@ -212,7 +216,7 @@ void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok);
 
 /* A handle that wrote is closed: the file's times are final, so it can stay warm. May wait. */
 void fc_settle(struct fc_file *f, const void *via);
-/* The file is deleted. May wait. */
+/* The file is deleted. Others may use it still. */
 void fc_gone(struct fc_file *f);
 
 #endif
