@@ -199,9 +199,12 @@ SHELL = [
          'if (FALSE)'),
     rule('no contexts', 'no_contexts', STREAMS, 's == STATUS_NOT_SUPPORTED || ', ''),
     rule('mapped before', 'mapped_before', STREAMS,
-         'if (cached && MmDoesFileHaveUserWritableReferences', 'if (FALSE && MmDoesFile'
-         'HaveUserWritableReferences'),
-    rule('other rules', 'other_rules', STREAMS, '    if (again)', '    if (FALSE)'),
+         'unseen || MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer)',
+         'unseen'),
+    rule('other rules', 'other_rules', STREAMS, '(unseen || Mm', '(Mm'),
+    rule('writes over other rules', 'write_over', STREAMS, '        stream_mapped(s);\n'
+         '    ExAcquireFastMutex(&s->lock);\n    s->cached = cached;',
+         '        stream_written(s);\n    ExAcquireFastMutex(&s->lock);\n    s->cached = cached;'),
     rule('a mapping ends', 'sections', STREAMS, '    if (s->mapped)\n', '    if (FALSE)\n'),
     rule('before the first service', 'before_the_first', PORT, '    port.anyone = TRUE;\n', ''),
     rule('the port is closed', 'late_reply', PORT, '    if (close) ', '    if (FALSE) '),

@@ -67,11 +67,12 @@ struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN 
                          struct context **c);
 /* The facts of the file of an operation: `via` is its PCFLT_RELATED_OBJECTS. */
 bool stream_facts(void *ctx, const void *via, struct fc_facts *facts);
-/* Somebody may store through a mapping from now on. Does not wait. */
+/* Somebody may change it unseen, as through a mapping, from now on and as long as the stream is
+ * used. Does not wait. */
 VOID stream_mapped(struct stream *s);
 /* It may have become another kind of file: it is judged again. */
 VOID stream_doubted(struct stream *s);
-/* The file was changed as a whole a moment ago, or nobody has looked for a while. */
+/* The file was changed as a whole a moment ago. */
 VOID stream_written(struct stream *s);
 /* Is there no context, for want of memory? Nothing that changes the file may go on then: nobody
  * would see it. */

@@ -4,8 +4,9 @@
  *
  * Owns the stream contexts. A stream is judged by its name when it is first used, and again when a
  * service has brought other rules. Before the first one has come, what might be cached is kept
- * track of. A file that is renamed meanwhile keeps its verdict until the stream is used by nobody:
- * what is cached of it is right under any name.
+ * track of. A stream that other rules left out passes as long as it is used: nobody has seen what
+ * was written to it, and what is on its way. A file that is renamed meanwhile keeps its verdict
+ * until the stream is used by nobody: what is cached of it is right under any name.
  *
  * Which streams are not cached at all: filter_rules.h.
  *
@@ -207,31 +208,31 @@ VOID stream_written(struct stream *s)
     fc_write_end(&w);
 }
 
+/* A stream that nobody has looked at, and that is cached from now on, may have writes on their way:
+ * it passes until nobody uses it. So does one with a mapping that is older than this driver. */
 static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                      BOOLEAN may_ask)
 {
     const ULONG rules = port_rules();
-    BOOLEAN cached, known, again;
+    BOOLEAN cached, known, unseen;
 
     ExAcquireFastMutex(&s->lock);
     cached = s->cached;
     known = s->rules == rules;
+    unseen = s->rules != 0 && !cached;
     ExReleaseFastMutex(&s->lock);
     if (known || !may_ask)
         return cached || !known;
     cached = is_wanted(d, o);
     if (cached)
         fc_know(&s->file, o);
-    /* A mapping that is older than this driver. */
-    if (cached && MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer))
+    if (cached &&
+        (unseen || MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer)))
         stream_mapped(s);
     ExAcquireFastMutex(&s->lock);
-    again = cached && !s->cached && s->rules != 0;
     s->cached = cached;
     s->rules = rules;
     ExReleaseFastMutex(&s->lock);
-    if (again) /* nobody has looked at its writes meanwhile */
-        stream_written(s);
     return cached;
 }
 
