@@ -205,6 +205,8 @@ SHELL = [
     rule('writes over other rules', 'write_over', STREAMS, '        stream_mapped(s);\n'
          '    ExAcquireFastMutex(&s->lock);\n    s->cached = cached;',
          '        stream_written(s);\n    ExAcquireFastMutex(&s->lock);\n    s->cached = cached;'),
+    rule('names that cannot be had', 'without_memory', STREAMS, '    if (!known)\n'
+         '        return TRUE;\n', '    cached = cached && known;\n'),
     rule('a mapping ends', 'sections', STREAMS, '    if (s->mapped)\n', '    if (FALSE)\n'),
     rule('before the first service', 'before_the_first', PORT, '    port.anyone = TRUE;\n', ''),
     rule('the port is closed', 'late_reply', PORT, '    if (close) ', '    if (FALSE) '),

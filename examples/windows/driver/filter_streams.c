@@ -133,21 +133,22 @@ static struct fc_stream kind_of(PCFLT_RELATED_OBJECTS o)
     return s;
 }
 
-/* False also if the file system does not say its name. */
-static BOOLEAN is_wanted(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+/* FALSE: that cannot be said now, because there is no memory, or the file system does not tell the
+ * name. */
+static BOOLEAN is_wanted(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN *wanted)
 {
     struct fc_stream s = kind_of(o);
     PFLT_FILE_NAME_INFORMATION name;
-    BOOLEAN wanted;
+    BOOLEAN said;
 
     if (!NT_SUCCESS(FltGetFileNameInformation(
             d, FLT_FILE_NAME_NORMALIZED | FLT_FILE_NAME_QUERY_DEFAULT, &name)))
         return FALSE;
-    wanted = NT_SUCCESS(FltParseFileNameInformation(name));
+    said = NT_SUCCESS(FltParseFileNameInformation(name));
     s.alternate = name->Stream.Length > 0;
-    wanted = wanted && port_wants(&name->Name, name->Volume.Length / sizeof(WCHAR), &s);
+    said = said && port_judges(&name->Name, name->Volume.Length / sizeof(WCHAR), &s, wanted);
     FltReleaseFileNameInformation(name);
-    return wanted;
+    return said;
 }
 
 static struct stream *make_stream(void)
@@ -209,7 +210,9 @@ VOID stream_written(struct stream *s)
 }
 
 /* A stream that nobody has looked at, and that is cached from now on, may have writes on their way:
- * it passes until nobody uses it. So does one with a mapping that is older than this driver. */
+ * it passes until nobody uses it. So does one with a mapping that is older than this driver. A
+ * stream that cannot be judged now may be cached: its changes count, and the next one that uses it
+ * tries again. */
 static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                      BOOLEAN may_ask)
 {
@@ -223,9 +226,11 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
     ExReleaseFastMutex(&s->lock);
     if (known || !may_ask)
         return cached || !known;
-    cached = is_wanted(d, o);
-    if (cached)
+    known = is_wanted(d, o, &cached);
+    if (cached || !known)
         fc_know(&s->file, o);
+    if (!known)
+        return TRUE;
     if (cached &&
         (unseen || MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer)))
         stream_mapped(s);
@@ -234,6 +239,17 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
     s->rules = rules;
     ExReleaseFastMutex(&s->lock);
     return cached;
+}
+
+BOOLEAN stream_is_judged(struct stream *s)
+{
+    const ULONG rules = port_rules();
+    BOOLEAN is;
+
+    ExAcquireFastMutex(&s->lock);
+    is = s->cached && s->rules == rules;
+    ExReleaseFastMutex(&s->lock);
+    return is;
 }
 
 struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask,
