@@ -138,6 +138,8 @@ MUTANTS = [
     rule('B2 the end of the file', 'fills', CORE, 'n < missed->len ? CMP_FILL_EOF : 0', '0'),
     rule('B3 versions', 'parts', CORE, ' || r.version != p->version', ''),
     rule('B3 no version', 'parts', CORE, 'r.version == 0 || ', ''),
+    rule('B3 brackets between', 'parts', CORE, '&& ends_of(f) != ends)', '&& ends_of(f) == 9)'),
+    rule('B3 reads of one part', 'parts', CORE, 'hit && len > fc->data_max && ', 'hit && '),
     rule('B3 a part that is missing', 'parts', CORE, 'return r.flags & CMP_AT_END;',
          'return true;'),
     rule('B3 time', 'parts', CORE, '        if (*got > 0 && env->now_ns(env->ctx) > until)\n'

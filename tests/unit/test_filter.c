@@ -804,6 +804,12 @@ static void test_parts(void)
     service.meanwhile = pass_time;
     CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
     CHECK(hits());
+    service.meanwhile = write_some; /* and what it wrote is cached again */
+    CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
+    CHECK_EQ(missed.ticket, 0);
+    service.meanwhile = write_some;
+    CHECK(hits()); /* one part */
+    CHECK_EQ(read_at(0, 3 * BLOCK), FC_DONE);
 }
 
 /* B4 */

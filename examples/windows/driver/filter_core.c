@@ -491,7 +491,9 @@ static int64_t read_part(struct fc_file *f, const struct fc_read *at, struct par
 }
 
 /* Asks part by part, for as long as a message may take. A write between two parts would give a
- * mixture that was never in the file, so their versions are compared. True: all of it has come. */
+ * mixture that was never in the file. Their versions tell of a file that was forgotten; a bracket
+ * does not make another version, and what it forgets comes back only after its end (fc_read). True:
+ * all of it has come. */
 static bool read_parts(struct fc_file *f, uint64_t off, uint32_t len, uint8_t *buf, uint32_t *got,
                        struct fc_read *at, struct parts *p)
 {
@@ -539,10 +541,22 @@ static bool read_all(struct fc_file *f, uint64_t off, uint32_t len, void *buf, u
     return whole;
 }
 
+/* The number of brackets of the file that have ended. */
+static uint64_t ends_of(struct fc_file *f)
+{
+    uint64_t n;
+
+    lock(f->fc);
+    n = f->ends;
+    unlock(f->fc);
+    return n;
+}
+
 enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_t len, void *buf,
                        uint32_t *got, struct fc_read *missed)
 {
     struct fc *fc = f->fc;
+    const uint64_t ends = ends_of(f);
     bool hit;
 
     memset(missed, 0, sizeof(*missed));
@@ -552,6 +566,8 @@ enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_
         return FC_PASS;
     }
     hit = read_all(f, off, len, buf, got, missed);
+    if (hit && len > fc->data_max && ends_of(f) != ends)
+        hit = false;
     count(fc, hit ? FC_HITS : FC_MISSES);
     return hit ? FC_DONE : FC_PASS;
 }
@@ -701,6 +717,7 @@ void fc_write_end(struct fc_write *w)
         f->outside--;
     } else {
         f->brackets--;
+        f->ends++;
     }
     unlock(fc);
     if (w->outside)

@@ -32,7 +32,8 @@
  * BRACKETS AND FILLS
  *   B1  A bracket is asked for before the write begins, and ended after it has ended.
  *   B2  A fill goes to the life and the handle of the read that missed, and to no other.
- *   B3  A read of several parts counts only if all of them are of one version of the file.
+ *   B3  A read of several parts counts only if all of them are of one version of the file, and no
+ *       bracket of it has ended meanwhile.
  *   B4  A file's times are told to the service when a writer closes it, but not while a write is on
  *       its way.
  *
@@ -135,6 +136,7 @@ struct fc_file {
     uint32_t life;
     uint32_t outside;  /* outside writes in flight */
     uint32_t brackets; /* in flight */
+    uint64_t ends;     /* brackets that have ended */
     bool unsettled;    /* was written since its validator was told */
     bool gone;         /* was deleted: it is forgotten when nobody uses it any more */
 };
