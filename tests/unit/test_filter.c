@@ -741,6 +741,36 @@ static void test_brackets(void)
     CHECK_EQ(fc.counter[FC_BRACKETS], 3);
 }
 
+/* B1: any place that a program may name; the made-up service looks whether messages are sound. What
+ * ends beyond the largest file is anything. */
+static void test_far_writes(void)
+{
+    static const struct {
+        uint64_t off, len;
+        bool all;
+    } far[] = { { INT64_MAX - 5, 5, false },
+                { INT64_MAX - 5, 6, true },
+                { INT64_MAX, UINT32_MAX, true },
+                { UINT64_MAX - 5, 100, true },
+                { (uint64_t)INT64_MAX + 1, 0, true } };
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    for (unsigned i = 0; i < sizeof(far) / sizeof(far[0]); i++) {
+        CASE("i %u", i);
+        const unsigned from = n_asked;
+        struct cmp_range range;
+        fc_write_begin(&file, NULL, &pending, FC_RANGE, far[i].off, far[i].len);
+        memcpy(&range, first(from, CMP_WRITE_BEGIN)->body, sizeof(range));
+        CHECK_EQ(range.offset, far[i].all ? 0 : far[i].off);
+        CHECK_EQ(range.len, far[i].all ? UINT64_MAX : far[i].len);
+        fc_write_end(&pending);
+    }
+    const unsigned from = n_asked;
+    fc_write_begin(&file, NULL, &pending, FC_SIZE, (uint64_t)INT64_MAX + 1, 0);
+    CHECK_EQ(times(from, CMP_WRITE_BEGIN), 1);
+    fc_write_end(&pending);
+}
+
 /* B2 */
 static void test_fills(void)
 {
@@ -917,6 +947,7 @@ static const struct harness_test tests[] = {
     TEST(unknown_id),
     TEST(used_before),
     TEST(brackets),
+    TEST(far_writes),
     TEST(fills),
     TEST(parts),
     TEST(settle),

@@ -636,20 +636,33 @@ void fc_write_begin_outside(struct fc_file *f, struct fc_write *w)
     unlock(fc);
 }
 
+/* Does it lie in the largest file? A program may name any place. The file system refuses such a
+ * write, and the service ends a connection that asks for it. */
+static bool is_in_a_file(enum fc_kind kind, uint64_t off, uint64_t len)
+{
+    if (kind == FC_SIZE)
+        return off <= INT64_MAX;
+    return len <= INT64_MAX && (off == UINT64_MAX || off <= (uint64_t)INT64_MAX - len);
+}
+
 /* Asks for the bracket. The token; 0: there is none. */
 static uint64_t ask_bracket(const struct fc_write *w, enum fc_kind kind, uint64_t off, uint64_t len)
 {
-    const unsigned command = kind == FC_SIZE ? CMP_TRUNCATE_BEGIN : CMP_WRITE_BEGIN;
+    unsigned command = CMP_WRITE_BEGIN;
     struct message m;
     struct reply r;
 
     memset(&m, 0, sizeof(m));
-    if (kind == FC_SIZE)
+    if (!is_in_a_file(kind, off, len))
+        kind = FC_ALL;
+    if (kind == FC_SIZE) {
+        command = CMP_TRUNCATE_BEGIN;
         m.body.truncate.size = off;
-    else if (kind == FC_RANGE)
+    } else if (kind == FC_RANGE) {
         m.body.range = (struct cmp_range){ .offset = off, .len = len };
-    else
+    } else {
         m.body.range = (struct cmp_range){ .offset = 0, .len = UINT64_MAX };
+    }
     if (request(w->file->fc, w->life, command, w->handle, &m, &r) < 0)
         return 0;
     return r.body.token.token;
