@@ -39,6 +39,8 @@ static struct {
     bool moves;
     uint64_t cached_to; /* bytes of each file that are cached; the file ends at `ends` */
     uint64_t ends, ticket;
+    uint32_t too_long, too_much; /* more is missing, or fits a message, than can be */
+    uint64_t too_far;
     uint32_t handles;
     uint32_t hung_up; /* the last life that was */
 } service;
@@ -56,7 +58,8 @@ static void answer_read(const struct cmp_read *m, struct cmp_head *h, uint8_t *b
     if (got < m->len && to < service.ends) {
         r.ticket = ++service.ticket;
         r.miss_offset = to;
-        r.miss_len = BLOCK;
+        r.miss_len = BLOCK + service.too_long;
+        r.miss_offset += service.too_far;
     } else if (got < m->len) {
         r.flags = CMP_AT_END;
     }
@@ -70,7 +73,7 @@ static void answer(struct cmp_head *h, const uint8_t *in, uint8_t *body, uint32_
 {
     const struct cmp_hello_reply hello = { .life = 1,
                                            .block = BLOCK,
-                                           .data_max = DATA_MAX,
+                                           .data_max = DATA_MAX + service.too_much,
                                            .flags = service.hello_flags,
                                            .pool = { service.pool } };
     const struct cmp_open_reply open = { .size = 1 };
@@ -421,6 +424,23 @@ static void test_bad_replies(void)
     service.silent = true;
     CHECK(!fc_connect(&fc, 1));
     CHECK_EQ(service.hung_up, 1);
+}
+
+/* L3: lengths that cannot be. A fill would take so much memory, and more than its message has. */
+static void test_bad_lengths(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        service.cached_to = 0;
+        service.too_long = i == 0 ? DATA_MAX - BLOCK + 1 : i == 1 ? UINT32_MAX - BLOCK : 0;
+        service.too_far = i == 2 ? (uint64_t)INT64_MAX - BLOCK + 1 : 0;
+        service.too_much = i == 3 ? CMP_DATA_MAX - DATA_MAX + 1 : 0;
+        CHECK_EQ(fc_connect(&fc, 1), i != 3);
+        CHECK_EQ(read_at(0, BLOCK), FC_PASS);
+        CHECK_EQ(missed.ticket, 0);
+        CHECK_EQ(service.hung_up, 1);
+    }
 }
 
 /* L4 */
@@ -928,31 +948,19 @@ static void test_deleted_in_use(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(streams),
-    TEST(system_names),
-    TEST(reads_that_ask),
-    TEST(changes),
-    TEST(lives),
-    TEST(bad_replies),
-    TEST(old_service),
-    TEST(another_pool),
-    TEST(written_before),
-    TEST(lost_brackets),
-    TEST(other_life_at_open),
-    TEST(lasting),
-    TEST(while_forgotten),
-    TEST(not_forgotten),
-    TEST(full_set),
-    TEST(set_gaps),
-    TEST(unknown_id),
-    TEST(used_before),
-    TEST(brackets),
-    TEST(far_writes),
-    TEST(fills),
-    TEST(parts),
-    TEST(settle),
-    TEST(syncs),
-    TEST(ends),
+    TEST(streams),        TEST(system_names),
+    TEST(reads_that_ask), TEST(changes),
+    TEST(lives),          TEST(bad_replies),
+    TEST(bad_lengths),    TEST(old_service),
+    TEST(another_pool),   TEST(written_before),
+    TEST(lost_brackets),  TEST(other_life_at_open),
+    TEST(lasting),        TEST(while_forgotten),
+    TEST(not_forgotten),  TEST(full_set),
+    TEST(set_gaps),       TEST(unknown_id),
+    TEST(used_before),    TEST(brackets),
+    TEST(far_writes),     TEST(fills),
+    TEST(parts),          TEST(settle),
+    TEST(syncs),          TEST(ends),
     TEST(deleted_in_use),
 };
 

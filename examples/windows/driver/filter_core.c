@@ -303,7 +303,7 @@ bool fc_connect(struct fc *fc, uint32_t life)
     unlock(fc);
     if (request(fc, life, CMP_HELLO, 0, &m, &r) < 0 || r.head.version != CMP_VERSION ||
         r.body.hello.block == 0 || r.body.hello.data_max == 0 ||
-        !(r.body.hello.flags & CMP_FORGETS_ALL)) {
+        r.body.hello.data_max > CMP_DATA_MAX || !(r.body.hello.flags & CMP_FORGETS_ALL)) {
         give_up(fc, life);
         return false;
     }
@@ -471,7 +471,8 @@ struct parts {
     uint64_t version;
 };
 
-/* One part. Returns the bytes that came, or FC_GONE. */
+/* One part. Returns the bytes that came, or FC_GONE. What is missing is memory to come: the service
+ * is a program, and the driver believes no length of it. */
 static int64_t read_part(struct fc_file *f, const struct fc_read *at, struct parts *p,
                          struct cmp_read_reply *r)
 {
@@ -487,7 +488,11 @@ static int64_t read_part(struct fc_file *f, const struct fc_read *at, struct par
     if (n < around)
         return FC_GONE; /* an error has no body */
     memcpy(r, p->scratch + sizeof(m.head), sizeof(*r));
-    return n - around > (int)at->len ? FC_GONE : n - around;
+    if (n - around <= (int)at->len && r->miss_len <= f->fc->data_max &&
+        r->miss_offset <= (uint64_t)INT64_MAX - r->miss_len)
+        return n - around;
+    give_up(f->fc, at->life);
+    return FC_GONE;
 }
 
 /* Asks part by part, for as long as a message may take. A write between two parts would give a
