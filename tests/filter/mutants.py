@@ -72,6 +72,7 @@ MUTANTS = [
     rule('L1 an old end', 'lives', CORE,
          '    if (fc->life == life)\n        end_life(fc);\n    unlock(fc);\n}\n\n/* The service',
          '    end_life(fc);\n    unlock(fc);\n}\n\n/* The service'),
+    rule('L1 an old begin', 'lives', CORE, 'greeted = life > fc->last_life;', 'greeted = true;'),
     rule('L2 no life', 'lives', CORE, 'return f->fc->greeted && ', 'return '),
     rule('L3 late replies', 'bad_replies', CORE, '''    }
     give_up(fc, life);

@@ -398,6 +398,9 @@ static void test_lives(void)
     CHECK_EQ(first(from, CMP_READ)->life, 2);
     fc_disconnect(&fc, 1); /* an old one */
     CHECK(hits());
+    CHECK(!fc_connect(&fc, 1)); /* its thread comes late */
+    CHECK_EQ(service.hung_up, 0);
+    CHECK(hits());
     CHECK_EQ(times(0, CMP_FORGET) + times(0, CMP_FORGET_ALL), 0); /* nothing was written */
 }
 

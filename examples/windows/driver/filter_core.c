@@ -298,9 +298,14 @@ bool fc_connect(struct fc *fc, uint32_t life)
     bool greeted;
 
     lock(fc);
-    end_life(fc);
-    fc->life = life;
+    greeted = life > fc->last_life;
+    if (greeted) {
+        end_life(fc);
+        fc->life = fc->last_life = life;
+    }
     unlock(fc);
+    if (!greeted) /* its thread comes late, and the next connection is there */
+        return false;
     if (request(fc, life, CMP_HELLO, 0, &m, &r) < 0 || r.head.version != CMP_VERSION ||
         r.body.hello.block == 0 || r.body.hello.data_max == 0 ||
         r.body.hello.data_max > CMP_DATA_MAX || !(r.body.hello.flags & CMP_FORGETS_ALL)) {

@@ -111,7 +111,8 @@ struct fc_write;
 struct fc {
     const struct fc_env *env;
     /* env->lock: all of it. */
-    uint32_t life;     /* of the connection; 0: there is none */
+    uint32_t life; /* of the connection; 0: there is none */
+    uint32_t last_life;
     bool greeted;      /* hello was said */
     bool met;          /* there was a life before */
     uint8_t pool[16];  /* of the last one */
@@ -173,8 +174,8 @@ enum fc_answer {
 /* `written`: memory for the set, FC_SET_BYTES(slots). */
 void fc_init(struct fc *fc, const struct fc_env *env, void *written, uint32_t slots);
 
-/* A service has connected. `life` is the number of the connection, not 0, and never used again.
- * Says hello, and tends. False: the connection is of no use, and was hung up. May wait. */
+/* A service has connected. `life` is the number of the connection, which counts up from 1. Says
+ * hello, and tends. False: the connection is of no use, and was hung up. May wait. */
 bool fc_connect(struct fc *fc, uint32_t life);
 /* This connection has ended. */
 void fc_disconnect(struct fc *fc, uint32_t life);
