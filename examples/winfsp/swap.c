@@ -226,6 +226,10 @@ enum swap_result swap_begin(struct swap *s, const char *folder)
     if (e < 0 && s->lock == -1)
         return say(SWAP_FAILED, "%s: %s", s->journal, strerror(-e));
     e = e < 0 ? e : write_journal(s, id);
+    if (e == -EAGAIN) { /* what is there now is another's: nothing of it is to be undone */
+        swap_os_close(s->lock);
+        return say(SWAP_IN_USE, "%s: is being mounted by another process", s->folder);
+    }
     e = e < 0 ? e : move_aside(s);
     if (e == 0)
         return SWAP_OK;

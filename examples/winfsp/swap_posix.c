@@ -143,10 +143,11 @@ int swap_os_open(const char *path, char *text, size_t room, intptr_t *journal)
 
 int swap_os_remove(const char *path, intptr_t journal)
 {
-    if (unlink(path) < 0)
-        return -errno;
-    close((int)journal);
-    return sync_parent(path);
+    const int e = unlink(path) < 0 ? -errno : sync_parent(path);
+
+    if (e == 0)
+        close((int)journal);
+    return e;
 }
 
 void swap_os_close(intptr_t journal)
