@@ -175,13 +175,17 @@ enum swap_result swap_recover(const char *folder)
     return r == SWAP_OK ? recover(&s) : r;
 }
 
+/* By the names that both really have: links, and other letters on Windows, hide it otherwise. What
+ * is not there has the name that was given. */
 bool swap_is_below(const char *folder, const char *file)
 {
     char top[SWAP_PATH], path[SWAP_PATH];
     size_t n;
 
-    if (swap_os_resolve(folder, top, sizeof(top)) < 0 ||
-        swap_os_resolve(file, path, sizeof(path)) < 0)
+    if ((swap_os_real(folder, top, sizeof(top)) < 0 ||
+         swap_os_real(file, path, sizeof(path)) < 0) &&
+        (swap_os_resolve(folder, top, sizeof(top)) < 0 ||
+         swap_os_resolve(file, path, sizeof(path)) < 0))
         return false;
     n = strlen(top);
     return !strncmp(top, path, n) && (path[n] == '/' || path[n] == '\\');

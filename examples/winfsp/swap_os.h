@@ -15,6 +15,8 @@
 /* The absolute path of a folder that may not exist; its parent must. -EINVAL: it has no name of its
  * own, as "/" and "..". */
 int swap_os_resolve(const char *folder, char *path, size_t room);
+/* The absolute path of what is there, without links. */
+int swap_os_real(const char *given, char *path, size_t room);
 /* What the directory is, whatever it is called: a word. -ENOTDIR: something else, or a link. */
 int swap_os_id(const char *path, char id[SWAP_ID]);
 /* Makes an empty journal, locked. -EEXIST. */

@@ -57,6 +57,17 @@ int swap_os_resolve(const char *folder, char *path, size_t room)
     return n < room ? 0 : -ENAMETOOLONG;
 }
 
+int swap_os_real(const char *given, char *path, size_t room)
+{
+    char real[PATH_MAX];
+    size_t n;
+
+    if (!realpath(given, real))
+        return -errno;
+    n = (size_t)snprintf(path, room, "%s", real);
+    return n < room ? 0 : -ENAMETOOLONG;
+}
+
 int swap_os_id(const char *path, char id[SWAP_ID])
 {
     struct stat st;

@@ -288,6 +288,34 @@ static void test_names(void)
     CALL(end_test());
 }
 
+/* What lies in the folder, whatever it is called. */
+static void test_is_below(void)
+{
+    char path[700];
+
+    CALL(begin_test());
+    CHECK(swap_is_below(folder, file));
+    CHECK(!swap_is_below(folder, folder));
+    (void)snprintf(path, sizeof(path), "%s/folder2", base);
+    CALL(make_folder(path));
+    CHECK(!swap_is_below(folder, path));
+    CHECK(os_remove_dir(path));
+    (void)snprintf(path, sizeof(path), "%s/../folder/file", folder);
+    CHECK(swap_is_below(folder, path));
+    (void)snprintf(path, sizeof(path), "%s/not there", folder);
+    CHECK(swap_is_below(folder, path));
+#ifdef _WIN32
+    (void)snprintf(path, sizeof(path), "%s/FOLDER/file", base);
+    CHECK(swap_is_below(folder, path));
+#else
+    (void)snprintf(path, sizeof(path), "%s/link", base);
+    CHECK_EQ(symlink("folder/file", path), 0);
+    CHECK(swap_is_below(folder, path));
+    CHECK_EQ(unlink(path), 0);
+#endif
+    CALL(end_test());
+}
+
 /* ---- Kills ----------------------------------------------------------------------------------- */
 
 #ifndef _WIN32
@@ -357,6 +385,7 @@ static void test_killed_at_each_step(void)
 static const struct harness_test tests[] = {
     TEST(goes_and_comes),     TEST(is_used_once),         TEST(each_step_fails), TEST(a_new_folder),
     TEST(a_file_at_the_name), TEST(another_folder_aside), TEST(journals),        TEST(names),
+    TEST(is_below),
 #ifndef _WIN32
     TEST(two_at_once),        TEST(killed_at_each_step),
 #endif

@@ -60,6 +60,8 @@ UNIT = [
         'if (flock(fd, LOCK_EX | LOCK_NB) < 0) {', 'if (false) {'),
     row('the lock of a recovery', 'used_once', POSIX,
         'if (flock(fd, LOCK_EX | LOCK_NB) < 0)\n        e =', 'if (false)\n        e ='),
+    row('a link into the folder', 'is_below', SWAP,
+        'swap_os_real(file, path, sizeof(path)) < 0)', 'true)'),
     row('".." is a name', 'names', POSIX, ' || !strcmp(name, "..")', ''),
 ]
 MOUNT = [
