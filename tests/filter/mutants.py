@@ -152,8 +152,10 @@ MUTANTS = [
     rule('B3 reads of one part', 'parts', CORE, 'hit && len > fc->data_max && ', 'hit && '),
     rule('B3 a part that is missing', 'parts', CORE, 'return r.flags & CMP_AT_END;',
          'return true;'),
-    rule('B3 time', 'parts', CORE, '        if (*got > 0 && env->now_ns(env->ctx) > until)\n'
-         '            return false;\n', '        (void)until;\n'),
+    rule('B3 time', 'parts', CORE, '        if (*got > 0 && env->now_ns(env->ctx) > p->until)\n'
+         '            return false;\n', '        (void)env;\n'),
+    rule('B3 time of the open', 'parts', CORE, 'at, &p);\n    env->free',
+         'at, (p.until = env->now_ns(env->ctx) + env->timeout_ns, &p));\n    env->free'),
     rule('B4 nothing was written', 'settle', CORE, 'f->unsettled && f->brackets', 'f->brackets'),
     rule('B4 a bracket is open', 'settle', CORE, 'f->brackets == 0 && f->life == life',
          'f->life == life'),

@@ -857,6 +857,13 @@ static void test_parts(void)
     service.meanwhile = pass_time;
     CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
     CHECK(hits());
+    fc_file_done(&file);
+    const unsigned from = n_asked;
+    service.at = CMP_OPEN; /* which may take as long, and so may the fill */
+    service.meanwhile = pass_time;
+    CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
+    CHECK_EQ(times(from, CMP_READ), 1);
+    service.at = CMP_READ;
     service.meanwhile = write_some; /* and what it wrote is cached again */
     CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
     CHECK_EQ(missed.ticket, 0);

@@ -471,8 +471,9 @@ void fc_file_done(struct fc_file *f)
 /* A read on its way: of the parts that came so far. */
 struct parts {
     uint8_t *scratch;
-    uint32_t room; /* bytes of scratch: a message */
-    uint32_t most; /* bytes of data in it */
+    uint32_t room;  /* bytes of scratch: a message */
+    uint32_t most;  /* bytes of data in it */
+    uint64_t until; /* no part is asked for later, but the first one */
     uint64_t version;
 };
 
@@ -500,21 +501,20 @@ static int64_t read_part(struct fc_file *f, const struct fc_read *at, struct par
     return FC_GONE;
 }
 
-/* Asks part by part, for as long as a message may take. A write between two parts would give a
- * mixture that was never in the file. Their versions tell of a file that was forgotten; a bracket
- * does not make another version, and what it forgets comes back only after its end (fc_read). True:
- * all of it has come. */
+/* Asks part by part, for as long as a message may take; the open counts. A write between two parts
+ * would give a mixture that was never in the file. Their versions tell of a file that was
+ * forgotten; a bracket does not make another version, and what it forgets comes back only after its
+ * end (fc_read). True: all of it has come. */
 static bool read_parts(struct fc_file *f, uint64_t off, uint32_t len, uint8_t *buf, uint32_t *got,
                        struct fc_read *at, struct parts *p)
 {
     const struct fc_env *env = f->fc->env;
-    const uint64_t until = env->now_ns(env->ctx) + env->timeout_ns;
 
     for (*got = 0; *got < len;) {
         struct cmp_read_reply r;
         int64_t n;
 
-        if (*got > 0 && env->now_ns(env->ctx) > until)
+        if (*got > 0 && env->now_ns(env->ctx) > p->until)
             return false;
         at->offset = off + *got;
         at->len = len - *got < p->most ? len - *got : p->most;
@@ -536,10 +536,10 @@ static bool read_parts(struct fc_file *f, uint64_t off, uint32_t len, uint8_t *b
 
 /* In memory of its own. */
 static bool read_all(struct fc_file *f, uint64_t off, uint32_t len, void *buf, uint32_t *got,
-                     struct fc_read *at)
+                     struct fc_read *at, uint64_t until)
 {
     const struct fc_env *env = f->fc->env;
-    struct parts p = { .most = len < f->fc->data_max ? len : f->fc->data_max };
+    struct parts p = { .most = len < f->fc->data_max ? len : f->fc->data_max, .until = until };
     bool whole;
 
     p.room = (uint32_t)(sizeof(struct cmp_head) + sizeof(struct cmp_read_reply)) + p.most;
@@ -566,6 +566,7 @@ enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_
                        uint32_t *got, struct fc_read *missed)
 {
     struct fc *fc = f->fc;
+    const uint64_t until = fc->env->now_ns(fc->env->ctx) + fc->env->timeout_ns;
     const uint64_t ends = ends_of(f);
     bool hit;
 
@@ -575,7 +576,7 @@ enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_
         count(fc, FC_PASSED);
         return FC_PASS;
     }
-    hit = read_all(f, off, len, buf, got, missed);
+    hit = read_all(f, off, len, buf, got, missed, until);
     if (hit && len > fc->data_max && ends_of(f) != ends)
         hit = false;
     count(fc, hit ? FC_HITS : FC_MISSES);
