@@ -634,6 +634,8 @@ static void unlink_write(struct fc *fc, struct fc_write *w)
         w->next->prev = w->prev;
 }
 
+/* The file is forgotten now, and once more after the end: a mapping may last for weeks, and after a
+ * power cut neither the written-set nor the file's times tell of it. */
 void fc_write_begin_outside(struct fc_file *f, struct fc_write *w)
 {
     struct fc *fc = f->fc;
@@ -645,6 +647,7 @@ void fc_write_begin_outside(struct fc_file *f, struct fc_write *w)
     note_outside(f);
     fc->counter[FC_OUTSIDES]++;
     unlock(fc);
+    tend_soon(fc);
 }
 
 /* Does it lie in the largest file? A program may name any place. The file system refuses such a

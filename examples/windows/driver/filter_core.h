@@ -23,7 +23,8 @@
  *   W1  A bracket is outside from the moment on that its life ends, and when it is refused.
  *   W2  While an outside write lasts, its file passes.
  *   W3  The file's id is in the *written-set* at the begin and at the end of an outside write. It
- *       leaves the set when the service has forgotten the file, and comes back if it has not.
+ *       leaves the set when the service has forgotten the file, and comes back if it has not. Each
+ *       time somebody is asked to have it forgotten soon.
  *   W4  A file in the set, or one that is just being forgotten, passes.
  *   W5  A set that is full stands for all files. So does a file whose id is not known.
  *   W6  A volume that was in use before the filter saw its writes is an outside write of all files
