@@ -861,10 +861,17 @@ static void test_parts(void)
     CHECK(hits());
     fc_file_done(&file);
     const unsigned from = n_asked;
-    service.at = CMP_OPEN; /* which may take as long, and so may the fill */
+    service.at = CMP_OPEN; /* which counts */
     service.meanwhile = pass_time;
     CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
-    CHECK_EQ(times(from, CMP_READ), 1);
+    CHECK_EQ(times(from, CMP_READ), 0);
+    CHECK(hits());
+    service.at = CMP_READ;
+    service.meanwhile = pass_time;
+    service.cached_to = 0;
+    CHECK_EQ(read_at(0, BLOCK), FC_PASS);
+    CHECK_EQ(missed.ticket, 0); /* no fill */
+    service.cached_to = service.ends;
     service.at = CMP_READ;
     service.meanwhile = write_some; /* and what it wrote is cached again */
     CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
@@ -872,6 +879,50 @@ static void test_parts(void)
     service.meanwhile = write_some;
     CHECK(hits()); /* one part */
     CHECK_EQ(read_at(0, 3 * BLOCK), FC_DONE);
+}
+
+/* B5: before the first read of each life, and after each outside write. */
+static void test_not_synced(void)
+{
+    struct cmp_range range;
+    begin();
+    write_some();
+    for (uint32_t life = 1; life < 4; life++) {
+        CASE("life %u", life);
+        const unsigned from = n_asked;
+        CHECK(fc_connect(&fc, life));
+        CHECK(hits() && hits());
+        CHECK_EQ(times(from, CMP_INVALIDATE), 1);
+        memcpy(&range, first(from, CMP_INVALIDATE)->body, sizeof(range));
+        CHECK(range.offset == 0 && range.len == UINT64_MAX);
+        write_some();
+        CHECK(hits());
+        CHECK_EQ(times(from, CMP_INVALIDATE), 1);
+        write_outside();
+        fc_tend(&fc);
+        CHECK(hits() && hits());
+        CHECK_EQ(times(from, CMP_INVALIDATE), 2);
+        fc_disconnect(&fc, life);
+    }
+    CHECK(fc_connect(&fc, 4));
+    service.refuse = CMP_INVALIDATE;
+    const unsigned from = n_asked;
+    CHECK(!hits());
+    CHECK_EQ(times(from, CMP_READ), 0);
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    write_some();
+    CHECK(hits());
+    CHECK_EQ(times(0, CMP_INVALIDATE), 0);
+    fc_written_anything(&fc);
+    fc_tend(&fc);
+    CHECK(hits() && hits());
+    CHECK_EQ(times(0, CMP_INVALIDATE), 1);
+    fc_disconnect(&fc, 1);
+    service.pool = 9;
+    CHECK(fc_connect(&fc, 2));
+    CHECK(hits());
+    CHECK_EQ(times(0, CMP_INVALIDATE), 2);
 }
 
 /* B4 */
@@ -960,20 +1011,13 @@ static void test_deleted_in_use(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(streams),        TEST(system_names),
-    TEST(reads_that_ask), TEST(changes),
-    TEST(lives),          TEST(bad_replies),
-    TEST(bad_lengths),    TEST(old_service),
-    TEST(another_pool),   TEST(written_before),
-    TEST(lost_brackets),  TEST(other_life_at_open),
-    TEST(lasting),        TEST(while_forgotten),
-    TEST(not_forgotten),  TEST(full_set),
-    TEST(set_gaps),       TEST(unknown_id),
-    TEST(used_before),    TEST(brackets),
-    TEST(far_writes),     TEST(fills),
-    TEST(parts),          TEST(settle),
-    TEST(syncs),          TEST(ends),
-    TEST(deleted_in_use),
+    TEST(streams),      TEST(system_names),    TEST(reads_that_ask), TEST(changes),
+    TEST(lives),        TEST(bad_replies),     TEST(bad_lengths),    TEST(old_service),
+    TEST(another_pool), TEST(written_before),  TEST(lost_brackets),  TEST(other_life_at_open),
+    TEST(lasting),      TEST(while_forgotten), TEST(not_forgotten),  TEST(full_set),
+    TEST(set_gaps),     TEST(unknown_id),      TEST(used_before),    TEST(brackets),
+    TEST(far_writes),   TEST(fills),           TEST(parts),          TEST(not_synced),
+    TEST(settle),       TEST(syncs),           TEST(ends),           TEST(deleted_in_use),
 };
 
 int main(int argc, char **argv)

@@ -40,10 +40,18 @@ static void count(struct fc *fc, enum fc_counter c)
 /* Locked. Its file, or all files if its id is not known. */
 static void note_outside(struct fc_file *f)
 {
+    f->outsides++;
     if (f->known)
         fc_set_add(&f->fc->written, f->id);
     else
         fc_set_add_all(&f->fc->written);
+}
+
+/* Locked. All files. */
+static void note_all(struct fc *fc)
+{
+    fc->outsides++;
+    fc_set_add_all(&fc->written);
 }
 
 static bool is_same(struct fc_id a, struct fc_id b)
@@ -269,7 +277,7 @@ static void tend_soon(struct fc *fc)
 void fc_written_anything(struct fc *fc)
 {
     lock(fc);
-    fc_set_add_all(&fc->written);
+    note_all(fc);
     unlock(fc);
     tend_soon(fc);
 }
@@ -282,7 +290,7 @@ static bool greet(struct fc *fc, uint32_t life, const struct cmp_hello_reply *r)
     if (fc->life != life)
         return false;
     if (fc->met && memcmp(fc->pool, r->pool, sizeof(fc->pool)) != 0)
-        fc_set_add_all(&fc->written);
+        note_all(fc);
     fc->met = true;
     memcpy(fc->pool, r->pool, sizeof(fc->pool));
     fc->block = r->block;
@@ -419,6 +427,35 @@ static bool open_file(struct fc_file *f, const void *via, uint32_t life)
     return true;
 }
 
+/* Has the service take all of the file for not synced. `n`: the outside writes so far. */
+static bool mark(struct fc_file *f, uint32_t life, uint32_t handle, uint64_t n)
+{
+    struct message m = { .body.range = { .offset = 0, .len = UINT64_MAX } };
+    struct reply r;
+
+    if (request(f->fc, life, CMP_INVALIDATE, handle, &m, &r) < 0)
+        return false;
+    lock(f->fc);
+    f->marked = n;
+    f->marked_life = life;
+    unlock(f->fc);
+    return true;
+}
+
+/* Locked. Outside writes that may be the file's, so far. */
+static uint64_t outsides_of(const struct fc_file *f)
+{
+    return f->outsides + f->fc->outsides;
+}
+
+/* Locked. Rule B5. */
+static bool is_marked(const struct fc_file *f)
+{
+    const uint64_t n = outsides_of(f);
+
+    return n == 0 || (f->marked == n && f->marked_life == f->fc->life);
+}
+
 /* Locked. Is the service to be used for the file? `reads`: it shall answer. */
 static bool is_usable(const struct fc_file *f, bool reads)
 {
@@ -426,26 +463,31 @@ static bool is_usable(const struct fc_file *f, bool reads)
 }
 
 /* The file's handle in the present life; 0: the service cannot be used for it. May wait for an
- * open. An open tells the id of the file, so one may be stale after it that was not before. */
+ * open, and a mark. An open tells the id of the file, so one may be stale after it that was not
+ * before. */
 static uint32_t handle_of(struct fc_file *f, const void *via, bool reads, uint32_t *life)
 {
     struct fc *fc = f->fc;
 
-    for (unsigned tries = 0;; tries++) {
+    for (unsigned tries = 0; tries < 3; tries++) {
         uint32_t handle = 0;
-        bool usable;
+        uint64_t outsides;
+        bool usable, marked;
 
         lock(fc);
         *life = fc->life;
         usable = is_usable(f, reads);
+        marked = !reads || is_marked(f);
+        outsides = outsides_of(f);
         if (usable && f->life == fc->life)
             handle = f->handle;
         unlock(fc);
-        if (!usable || handle)
+        if (!usable || (handle && marked))
             return handle;
-        if (tries > 0 || !open_file(f, via, *life))
+        if (!(handle ? mark(f, *life, handle, outsides) : open_file(f, via, *life)))
             return 0;
     }
+    return 0;
 }
 
 void fc_file_done(struct fc_file *f)
@@ -572,13 +614,15 @@ enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_
 
     memset(missed, 0, sizeof(*missed));
     missed->handle = handle_of(f, via, true, &missed->life);
-    if (missed->handle == 0) {
+    if (missed->handle == 0 || fc->env->now_ns(fc->env->ctx) > until) {
         count(fc, FC_PASSED);
         return FC_PASS;
     }
     hit = read_all(f, off, len, buf, got, missed, until);
     if (hit && len > fc->data_max && ends_of(f) != ends)
         hit = false;
+    if (fc->env->now_ns(fc->env->ctx) > until)
+        missed->ticket = 0; /* a fill may take as long again */
     count(fc, hit ? FC_HITS : FC_MISSES);
     return hit ? FC_DONE : FC_PASS;
 }

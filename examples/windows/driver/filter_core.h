@@ -37,6 +37,10 @@
  *       bracket of it has ended meanwhile.
  *   B4  A file's times are told to the service when a writer closes it, but not while a write is on
  *       its way.
+ *   B5  What was written outside is not synced, as far as anybody knows, and the file's times need
+ *       not tell as long as it is open. So the service takes all of the file for not synced before
+ *       anything of it is read through it again. Else a power cut could leave what was read from
+ *       the system's cache in the pool, and not in the file.
  *
  * WHY NOTHING STALE IS READ. (1) A read is answered by the service only if its file has no outside
  * write and is not in the written-set. So each write before it was in a bracket of the same life,
@@ -44,8 +48,9 @@
  * when a bracket begins and when the file is forgotten, and each outside write is followed by that.
  * (3) If a bracket is not confirmed in time, the life ends before the write goes on.
  *
- * WAITING. An operation waits for the service three times at most, and for no longer than a
- * message's time-out each. Forgetting is done by fc_tend(), in a thread that nobody waits for.
+ * WAITING. An operation waits for the service for no longer than three times a message's time-out.
+ * A read sends no more when the first time-out is over. Forgetting is done by fc_tend(), in a
+ * thread that nobody waits for.
  *
  * Threads: every function may be called by any number of threads at a time. Those marked "may wait"
  * send messages. They must not be called for paging I/O, nor by the service's process.
@@ -121,6 +126,7 @@ struct fc {
     uint32_t data_max; /* bytes of data in a message */
     uint64_t tag;
     struct fc_set written;
+    uint64_t outsides;       /* of all files, so far */
     bool tending;            /* a thread is in fc_tend() */
     struct fc_id forgets;    /* taken out of the set, and not yet forgotten; 0, 0: none */
     bool forgets_all;        /* the same of all files */
@@ -139,8 +145,11 @@ struct fc_file {
     uint32_t outside;  /* outside writes in flight */
     uint32_t brackets; /* in flight */
     uint64_t ends;     /* brackets that have ended */
-    bool unsettled;    /* was written since its validator was told */
-    bool gone;         /* was deleted: it is forgotten when nobody uses it any more */
+    uint64_t outsides; /* begins and ends of outside writes, so far */
+    uint64_t marked;   /* so many of them the service knows of, in life `marked_life` */
+    uint32_t marked_life;
+    bool unsettled; /* was written since its validator was told */
+    bool gone;      /* was deleted: it is forgotten when nobody uses it any more */
 };
 
 enum fc_kind { FC_RANGE, FC_SIZE, FC_ALL };
