@@ -293,7 +293,8 @@ def c_files(directory, begins=''):
             if f.startswith(begins) and f.endswith('.c')]
 
 
-FILTER = ([os.path.join(UNIT, f) for f in ('test_filter.c', 'harness.c')] +
+FILTER = ([os.path.join(UNIT, f) for f in ('test_filter.c', 'test_filter_rules.c',
+                                           'harness.c')] +
           [os.path.join(DRIVER, f) for f in (RULES, CORE, SET)])
 SHELL_FILES = (c_files(UNIT, 'test_shell') + c_files(HERE, 'fltmgr') + c_files(DRIVER) +
                [os.path.join(UNIT, f) for f in ('shell_common.c', 'harness.c')] +
