@@ -30,8 +30,9 @@ static void *op_init(struct fuse_conn_info *conn, struct fuse_config *config)
     (void)conn;
     config->use_ino = 1;
     /* What is deleted while it is open is deleted at once, and gets no hidden name: those would
-     * stay after a kill. Then the calls of an open file may have no path. */
-    config->hard_remove = config->nullpath_ok = 1;
+     * stay after a kill. Then its calls have no path. All others have one: a directory has no
+     * handle, so nullpath_ok would leave its calls with nothing. */
+    config->hard_remove = 1;
     fprintf(stderr, "cachemax-winfsp: is mounted\n");
     return NULL;
 }
@@ -184,7 +185,7 @@ static int op_readdir(const char *path, void *buf, fuse_fill_dir_t fill, api_off
     struct listing l = { buf, fill };
 
     (void)off, (void)fi, (void)flags;
-    return origin_list(path, list_one, &l);
+    return path ? origin_list(path, list_one, &l) : -ENOENT;
 }
 
 static int op_mkdir(const char *path, api_mode mode)
@@ -241,7 +242,7 @@ static int op_symlink(const char *to, const char *path)
 static int op_fsyncdir(const char *path, int datasync, struct fuse_file_info *fi)
 {
     (void)datasync, (void)fi;
-    return origin_sync_names(path);
+    return path ? origin_sync_names(path) : -ENOENT;
 }
 
 const struct fuse_operations ops = {

@@ -175,13 +175,17 @@ enum swap_result swap_recover(const char *folder)
     return r == SWAP_OK ? recover(&s) : r;
 }
 
+/* By the names that both really have: links, and other letters on Windows, hide it otherwise. What
+ * is not there has the name that was given. */
 bool swap_is_below(const char *folder, const char *file)
 {
     char top[SWAP_PATH], path[SWAP_PATH];
     size_t n;
 
-    if (swap_os_resolve(folder, top, sizeof(top)) < 0 ||
-        swap_os_resolve(file, path, sizeof(path)) < 0)
+    if ((swap_os_real(folder, top, sizeof(top)) < 0 ||
+         swap_os_real(file, path, sizeof(path)) < 0) &&
+        (swap_os_resolve(folder, top, sizeof(top)) < 0 ||
+         swap_os_resolve(file, path, sizeof(path)) < 0))
         return false;
     n = strlen(top);
     return !strncmp(top, path, n) && (path[n] == '/' || path[n] == '\\');
@@ -226,6 +230,10 @@ enum swap_result swap_begin(struct swap *s, const char *folder)
     if (e < 0 && s->lock == -1)
         return say(SWAP_FAILED, "%s: %s", s->journal, strerror(-e));
     e = e < 0 ? e : write_journal(s, id);
+    if (e == -EAGAIN) { /* what is there now is another's: nothing of it is to be undone */
+        swap_os_close(s->lock);
+        return say(SWAP_IN_USE, "%s: is being mounted by another process", s->folder);
+    }
     e = e < 0 ? e : move_aside(s);
     if (e == 0)
         return SWAP_OK;

@@ -15,14 +15,17 @@
 /* The absolute path of a folder that may not exist; its parent must. -EINVAL: it has no name of its
  * own, as "/" and "..". */
 int swap_os_resolve(const char *folder, char *path, size_t room);
+/* The absolute path of what is there, without links. */
+int swap_os_real(const char *given, char *path, size_t room);
 /* What the directory is, whatever it is called: a word. -ENOTDIR: something else, or a link. */
 int swap_os_id(const char *path, char id[SWAP_ID]);
 /* Makes an empty journal, locked. -EEXIST. */
 int swap_os_create(const char *path, intptr_t *journal);
+/* -EAGAIN: somebody has removed the journal meanwhile. */
 int swap_os_write(intptr_t journal, const char *text);
 /* Opens it, locks it, and reads it. -EAGAIN: another process has the lock. -ENOENT. */
 int swap_os_open(const char *path, char *text, size_t room, intptr_t *journal);
-/* Removes the journal; then the lock is gone. */
+/* Removes the journal; then the lock is gone. After an error it is still there. */
 int swap_os_remove(const char *path, intptr_t journal);
 /* Gives the lock up. The journal stays. */
 void swap_os_close(intptr_t journal);

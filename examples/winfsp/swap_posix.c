@@ -57,6 +57,17 @@ int swap_os_resolve(const char *folder, char *path, size_t room)
     return n < room ? 0 : -ENAMETOOLONG;
 }
 
+int swap_os_real(const char *given, char *path, size_t room)
+{
+    char real[PATH_MAX];
+    size_t n;
+
+    if (!realpath(given, real))
+        return -errno;
+    n = (size_t)snprintf(path, room, "%s", real);
+    return n < room ? 0 : -ENAMETOOLONG;
+}
+
 int swap_os_id(const char *path, char id[SWAP_ID])
 {
     struct stat st;
@@ -143,10 +154,11 @@ int swap_os_open(const char *path, char *text, size_t room, intptr_t *journal)
 
 int swap_os_remove(const char *path, intptr_t journal)
 {
-    if (unlink(path) < 0)
-        return -errno;
-    close((int)journal);
-    return sync_parent(path);
+    const int e = unlink(path) < 0 ? -errno : sync_parent(path);
+
+    if (e == 0)
+        close((int)journal);
+    return e;
 }
 
 void swap_os_close(intptr_t journal)

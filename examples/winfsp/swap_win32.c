@@ -54,6 +54,25 @@ int swap_os_resolve(const char *folder, char *path, size_t room)
     return names_utf8(whole, path, room) ? 0 : -ENAMETOOLONG;
 }
 
+int swap_os_real(const char *given, char *path, size_t room)
+{
+    wchar_t wide[SWAP_PATH + 32], real[SWAP_PATH];
+    HANDLE h;
+    DWORD n;
+
+    if (!wide_of(given, wide))
+        return -ENAMETOOLONG;
+    h = CreateFileW(wide, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                    OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+    if (h == INVALID_HANDLE_VALUE)
+        return names_error();
+    n = GetFinalPathNameByHandleW(h, real, SWAP_PATH, FILE_NAME_NORMALIZED | VOLUME_NAME_DOS);
+    CloseHandle(h);
+    if (n == 0 || n >= SWAP_PATH)
+        return -EIO;
+    return names_utf8(real, path, room) ? 0 : -ENAMETOOLONG;
+}
+
 int swap_os_id(const char *path, char id[SWAP_ID])
 {
     wchar_t wide[SWAP_PATH + 32];

@@ -72,6 +72,7 @@ MUTANTS = [
     rule('L1 an old end', 'lives', CORE,
          '    if (fc->life == life)\n        end_life(fc);\n    unlock(fc);\n}\n\n/* The service',
          '    end_life(fc);\n    unlock(fc);\n}\n\n/* The service'),
+    rule('L1 an old begin', 'lives', CORE, 'greeted = life > fc->last_life;', 'greeted = true;'),
     rule('L2 no life', 'lives', CORE, 'return f->fc->greeted && ', 'return '),
     rule('L3 late replies', 'bad_replies', CORE, '''    }
     give_up(fc, life);
@@ -80,10 +81,16 @@ MUTANTS = [
     return FC_GONE;
 '''),
     rule('L3 replies of others', 'bad_replies', CORE, 'r.tag == h->tag && ', ''),
+    rule('L3 too much is missing', 'bad_lengths', CORE, 'r->miss_len <= f->fc->data_max &&',
+         'true &&'),
+    rule('L3 it is missing too far away', 'bad_lengths', CORE,
+         'r->miss_offset <= (uint64_t)INT64_MAX - r->miss_len)', 'true)'),
+    rule('L3 messages that are too long', 'bad_lengths', CORE,
+         'r.body.hello.data_max > CMP_DATA_MAX ||', 'false ||'),
     rule('L4 cannot forget all', 'old_service', CORE,
-         ' ||\n        !(r.body.hello.flags & CMP_FORGETS_ALL)) {', ') {'),
+         ' || !(r.body.hello.flags & CMP_FORGETS_ALL)) {', ') {'),
     rule('L5 another pool', 'another_pool', CORE,
-         '        fc_set_add_all(&fc->written);\n    fc->met', '        (void)fc;\n    fc->met'),
+         '        note_all(fc);\n    fc->met', '        (void)fc;\n    fc->met'),
     rule('L5 the first pool', 'lives', CORE, 'if (fc->met && memcmp', 'if (memcmp'),
     rule('W1 brackets of a life that ends', 'lost_brackets', CORE,
          '        if (!w->outside)\n            put_outside(w);\n', '        (void)put_outside;\n'),
@@ -100,6 +107,9 @@ MUTANTS = [
          '        f->outside--;\n'),
     rule('W3 a lost bracket is noted', 'lost_brackets', CORE,
          '    w->file->outside++;\n    note_outside(w->file);\n', '    w->file->outside++;\n'),
+    rule('W3 somebody tends at the begin', 'lasting', CORE,
+         '    fc->counter[FC_OUTSIDES]++;\n    unlock(fc);\n    tend_soon(fc);\n',
+         '    fc->counter[FC_OUTSIDES]++;\n    unlock(fc);\n'),
     rule('W3 somebody tends', 'lost_brackets', CORE,
          '    if (w->outside)\n        tend_soon(fc);\n',
          '    if (w->outside)\n        (void)0;\n'),
@@ -126,10 +136,13 @@ MUTANTS = [
     rule('W5 an unknown id', 'unknown_id', CORE,
          '    else\n        fc_set_add_all(&f->fc->written);\n', ''),
     rule('W6 used before', 'used_before', CORE,
-         '    lock(fc);\n    fc_set_add_all(&fc->written);\n', '    lock(fc);\n'),
+         '    lock(fc);\n    note_all(fc);\n', '    lock(fc);\n'),
     rule('B1 the end is told', 'brackets', CORE, '    else\n        end_bracket(w);\n', ''),
-    rule('B1 sizes', 'brackets', CORE, 'kind == FC_SIZE ? CMP_TRUNCATE_BEGIN : CMP_WRITE_BEGIN;',
-         'CMP_WRITE_BEGIN;'),
+    rule('B1 sizes', 'brackets', CORE, 'command = CMP_TRUNCATE_BEGIN;', '(void)0;'),
+    rule('B1 beyond the largest file', 'far_writes', CORE,
+         'off <= (uint64_t)INT64_MAX - len);', 'off <= (uint64_t)INT64_MAX);'),
+    rule('B1 sizes beyond it', 'far_writes', CORE, '        return off <= INT64_MAX;\n',
+         '        return true;\n'),
     rule('B1 all of a file', 'brackets', CORE, '.len = UINT64_MAX };', '.len = 1 };'),
     rule('B2 life of a fill', 'fills', CORE, 'env->ask(env->ctx, missed->life, message',
          'env->ask(env->ctx, fc->life, message'),
@@ -138,15 +151,29 @@ MUTANTS = [
     rule('B2 the end of the file', 'fills', CORE, 'n < missed->len ? CMP_FILL_EOF : 0', '0'),
     rule('B3 versions', 'parts', CORE, ' || r.version != p->version', ''),
     rule('B3 no version', 'parts', CORE, 'r.version == 0 || ', ''),
+    rule('B3 brackets between', 'parts', CORE, '&& ends_of(f) != ends)', '&& ends_of(f) == 9)'),
+    rule('B3 reads of one part', 'parts', CORE, 'hit && len > fc->data_max && ', 'hit && '),
     rule('B3 a part that is missing', 'parts', CORE, 'return r.flags & CMP_AT_END;',
          'return true;'),
-    rule('B3 time', 'parts', CORE, '        if (*got > 0 && env->now_ns(env->ctx) > until)\n'
-         '            return false;\n', '        (void)until;\n'),
+    rule('B3 time', 'parts', CORE, '        if (*got > 0 && env->now_ns(env->ctx) > p->until)\n'
+         '            return false;\n', '        (void)env;\n'),
+    rule('B3 time of the open', 'parts', CORE,
+         ' || fc->env->now_ns(fc->env->ctx) > until) {', ') {'),
     rule('B4 nothing was written', 'settle', CORE, 'f->unsettled && f->brackets', 'f->brackets'),
     rule('B4 a bracket is open', 'settle', CORE, 'f->brackets == 0 && f->life == life',
          'f->life == life'),
     rule('B4 an outside write', 'settle', CORE, 'if (is_usable(f, true) && f->unsettled',
          'if (is_usable(f, false) && f->unsettled'),
+    rule('B5 not synced', 'not_synced', CORE, 'marked = !reads || is_marked(f);', 'marked = true;'),
+    rule('B5 any file', 'not_synced', CORE, 'return f->outsides + f->fc->outsides;',
+         'return f->outsides;'),
+    rule('B5 in each life', 'not_synced', CORE, ' && f->marked_life == f->fc->life);', ');'),
+    rule('B5 after each write', 'not_synced', CORE, '(f->marked == n && ', '(f->marked && '),
+    rule('time of a miss', 'parts', CORE, '        missed->ticket = 0; /*', '        (void)0; /*'),
+    rule('H1 closed while others use it', 'deleted_in_use', CORE, '    f->gone = f->known;\n'
+         '    unlock(f->fc);\n', '    f->gone = f->known;\n    unlock(f->fc);\n'
+         '    fc_file_done(f);\n'),
+    rule('H1 deleted, and not forgotten', 'ends', CORE, '    f->gone = f->known;\n', ''),
     rule('syncs that failed', 'syncs', CORE, '    m.body.end.ok = ok;\n',
          '    m.body.end.ok = 1;\n'),
 ]
@@ -195,9 +222,14 @@ SHELL = [
          'if (FALSE)'),
     rule('no contexts', 'no_contexts', STREAMS, 's == STATUS_NOT_SUPPORTED || ', ''),
     rule('mapped before', 'mapped_before', STREAMS,
-         'if (cached && MmDoesFileHaveUserWritableReferences', 'if (FALSE && MmDoesFile'
-         'HaveUserWritableReferences'),
-    rule('other rules', 'other_rules', STREAMS, '    if (again)', '    if (FALSE)'),
+         'unseen || MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer)',
+         'unseen'),
+    rule('other rules', 'other_rules', STREAMS, '(unseen || Mm', '(Mm'),
+    rule('writes over other rules', 'write_over', STREAMS, '        stream_mapped(s);\n'
+         '    ExAcquireFastMutex(&s->lock);\n    s->cached = cached;',
+         '        stream_written(s);\n    ExAcquireFastMutex(&s->lock);\n    s->cached = cached;'),
+    rule('names that cannot be had', 'without_memory', STREAMS, '    if (!known)\n'
+         '        return TRUE;\n', '    cached = cached && known;\n'),
     rule('a mapping ends', 'sections', STREAMS, '    if (s->mapped)\n', '    if (FALSE)\n'),
     rule('before the first service', 'before_the_first', PORT, '    port.anyone = TRUE;\n', ''),
     rule('the port is closed', 'late_reply', PORT, '    if (close) ', '    if (FALSE) '),
@@ -261,7 +293,8 @@ def c_files(directory, begins=''):
             if f.startswith(begins) and f.endswith('.c')]
 
 
-FILTER = ([os.path.join(UNIT, f) for f in ('test_filter.c', 'harness.c')] +
+FILTER = ([os.path.join(UNIT, f) for f in ('test_filter.c', 'test_filter_rules.c',
+                                           'harness.c')] +
           [os.path.join(DRIVER, f) for f in (RULES, CORE, SET)])
 SHELL_FILES = (c_files(UNIT, 'test_shell') + c_files(HERE, 'fltmgr') + c_files(DRIVER) +
                [os.path.join(UNIT, f) for f in ('shell_common.c', 'harness.c')] +

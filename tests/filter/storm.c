@@ -14,8 +14,9 @@
  * times move when a writer closes it, and not with each write.
  *
  * OPERATIONS open, read, write, append, truncate, overwrite, map and store, lock, sync, close,
- * delete and make again. Each goes through the driver's callbacks, as programs, the memory manager
- * and the lazy writer do it: with and without an IRP, with ends in other threads at a raised IRQL.
+ * delete and make again, delete while others have it open. Each goes through the driver's
+ * callbacks, as programs, the memory manager and the lazy writer do it: with and without an IRP,
+ * with ends in other threads at a raised IRQL.
  *
  * In the end the driver is unloaded while all goes on.
  *
@@ -428,6 +429,18 @@ static void do_delete(struct file *f)
     open_again(f, FILE_CREATED);
 }
 
+/* The file loses its name while others have it open, and use it as before. */
+static void do_unlink(struct file *f)
+{
+    PFILE_OBJECT const o = fm_open(&f->stream, false, FILE_OPENED);
+
+    if (!o)
+        return;
+    o->DeleteAccess = TRUE;
+    o->DeletePending = TRUE;
+    fm_close(o);
+}
+
 static void operate(struct file *f, uint32_t what, bool quiet, uint64_t *rng)
 {
     if (atomic_load(&f->mapped) && below(rng, 4) == 0)
@@ -446,6 +459,8 @@ static void operate(struct file *f, uint32_t what, bool quiet, uint64_t *rng)
         (void)fm_flush(f->handle, NULL, NULL, FM_PLAIN);
     else if (what < 975)
         do_overwrite(f);
+    else if (what < 980)
+        do_unlink(f);
     else
         fm_close(fm_open(&f->stream, true, FILE_OPENED));
 }

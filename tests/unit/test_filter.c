@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_filter.c - what the driver for Windows decides, without any system: the rules at the heads
- * of filter_rules.h and filter_core.h, by their numbers. The service is made up: it notes what it
- * is asked, and answers, refuses, is silent, or lets something happen first, as the test says.
+ * test_filter.c - what the driver for Windows decides, without any system: the rules at the head of
+ * filter_core.h, by their numbers. Those of filter_rules.h are in test_filter_rules.c. The service
+ * is made up: it notes what it is asked, and answers, refuses, is silent, or lets something happen
+ * first, as the test says.
  */
 #include "harness.h"
 
@@ -12,7 +13,6 @@
 #include "cachemax.h"
 #include "cachemax_protocol.h"
 #include "filter_core.h"
-#include "filter_rules.h"
 
 #define BLOCK 4096u
 #define DATA_MAX (2 * BLOCK)
@@ -39,6 +39,8 @@ static struct {
     bool moves;
     uint64_t cached_to; /* bytes of each file that are cached; the file ends at `ends` */
     uint64_t ends, ticket;
+    uint32_t too_long, too_much; /* more is missing, or fits a message, than can be */
+    uint64_t too_far;
     uint32_t handles;
     uint32_t hung_up; /* the last life that was */
 } service;
@@ -56,7 +58,8 @@ static void answer_read(const struct cmp_read *m, struct cmp_head *h, uint8_t *b
     if (got < m->len && to < service.ends) {
         r.ticket = ++service.ticket;
         r.miss_offset = to;
-        r.miss_len = BLOCK;
+        r.miss_len = BLOCK + service.too_long;
+        r.miss_offset += service.too_far;
     } else if (got < m->len) {
         r.flags = CMP_AT_END;
     }
@@ -70,7 +73,7 @@ static void answer(struct cmp_head *h, const uint8_t *in, uint8_t *body, uint32_
 {
     const struct cmp_hello_reply hello = { .life = 1,
                                            .block = BLOCK,
-                                           .data_max = DATA_MAX,
+                                           .data_max = DATA_MAX + service.too_much,
                                            .flags = service.hello_flags,
                                            .pool = { service.pool } };
     const struct cmp_open_reply open = { .size = 1 };
@@ -269,105 +272,6 @@ static const struct asked *first(unsigned from, uint16_t command)
     return &none;
 }
 
-/* ---- Rules of streams and operations --------------------------------------------------------- */
-
-static void test_streams(void)
-{
-    const struct fc_stream fits = { .path = "\\data\\file" };
-    CHECK(fc_stream_fits(&fits));
-    struct fc_stream s[6] = { fits, fits, fits, fits, fits, fits };
-    s[0].directory = s[1].alternate = s[2].encrypted = true; /* S1 S2 S3 */
-    s[3].paging = s[4].recalled = s[5].pools_volume = true;  /* S4 S5 S6 */
-    for (unsigned i = 0; i < 6; i++) {
-        CASE("i %u", i);
-        CHECK(!fc_stream_fits(&s[i]));
-    }
-}
-
-/* S7 */
-static void test_system_names(void)
-{
-    static const char *const theirs[] = {
-        "\\Windows\\System32\\config\\SOFTWARE",
-        "\\WINDOWS",
-        "\\pagefile.sys",
-        "\\hiberfil.sys",
-        "\\swapfile.sys",
-        "\\$Mft",
-        "\\$Extend\\$UsnJrnl",
-        "\\System Volume Information\\x",
-        "\\Boot\\BCD",
-        "\\EFI\\Microsoft\\Boot\\BCD",
-        "\\bootmgr",
-        "\\BOOTNXT",
-        "\\Recovery\\r",
-        "\\DumpStack.log.tmp",
-        "\\Users\\a\\NTUSER.DAT",
-        "\\Users\\a\\ntuser.dat.LOG1",
-        "\\Users\\a\\AppData\\Local\\Microsoft\\Windows\\UsrClass.dat",
-        "\\ProgramData\\cachemax\\CacheManager.writes",
-        "\\ProgramData\\cachemax-S-1-5\\x.lock",
-    };
-    static const char *const ours[] = {
-        "\\Windows.old\\x",
-        "\\windowsapps",
-        "\\data\\windows\\x",
-        "\\data\\pagefile.sys",
-        "\\pagefile.sysx",
-        "\\data\\$x",
-        "\\bootmgrs",
-        "\\boot2\\x",
-        "\\ProgramData\\cachemaxx",
-        "\\data\\my ntuser.dat",
-    };
-    for (unsigned i = 0; i < sizeof(theirs) / sizeof(theirs[0]); i++) {
-        CASE("%s", theirs[i]);
-        CHECK(fc_is_the_systems(theirs[i]));
-        CHECK(!fc_stream_fits(&(struct fc_stream){ .path = theirs[i] }));
-    }
-    for (unsigned i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
-        CASE("%s", ours[i]);
-        CHECK(!fc_is_the_systems(ours[i]));
-    }
-}
-
-static void test_reads_that_ask(void)
-{
-    const struct fc_op asks = { .waits = true, .plain = true, .off = 5, .len = 100 };
-    const struct fc_op whole = {
-        .waits = true, .plain = true, .non_cached = true, .off = BLOCK, .len = 2 * BLOCK
-    };
-    CHECK(fc_read_asks(&asks, BLOCK));
-    CHECK(fc_read_asks(&whole, BLOCK));
-    struct fc_op op[11] = { asks, asks, asks, asks, asks, asks, whole, whole, asks, asks, asks };
-    op[0].paging = op[1].service = true; /* R1 R2 */
-    op[2].waits = false;                 /* R3 */
-    op[3].transacted = true;             /* R4 */
-    op[4].plain = false;                 /* R5 */
-    op[5].locked = true;                 /* R6 */
-    op[6].off = BLOCK + 512;             /* R7 */
-    op[7].len = BLOCK + 512;             /* R7 */
-    op[8].len = 0;                       /* R8 */
-    op[9].off = -1;                      /* R8 */
-    op[10].off = INT64_MAX - 99;         /* R8 */
-    for (unsigned i = 0; i < 11; i++) {
-        CASE("i %u", i);
-        CHECK(!fc_read_asks(&op[i], BLOCK));
-    }
-}
-
-static void test_changes(void)
-{
-    CHECK_EQ(fc_change_way(&(struct fc_op){ .paging = true, .waits = true }), FC_NOTHING);  /* C1 */
-    CHECK_EQ(fc_change_way(&(struct fc_op){ .service = true, .waits = true }), FC_NOTHING); /* C2 */
-    CHECK_EQ(fc_change_way(&(struct fc_op){ .transacted = true, .waits = true }), FC_LASTING);
-    CHECK_EQ(fc_change_way(&(struct fc_op){ .mapping = true, .waits = true }), FC_LASTING); /* C3 */
-    CHECK_EQ(fc_change_way(&(struct fc_op){ .waits = false }), FC_OUTSIDE);                 /* C4 */
-    CHECK_EQ(fc_change_way(&(struct fc_op){ .waits = true }), FC_BRACKET);                  /* C5 */
-    /* The service's own comes first. */
-    CHECK_EQ(fc_change_way(&(struct fc_op){ .service = true, .mapping = true }), FC_NOTHING);
-}
-
 /* ---- Lives ----------------------------------------------------------------------------------- */
 
 /* L2: nobody is asked. L1: a handle is of one life. */
@@ -395,6 +299,8 @@ static void test_lives(void)
     CHECK_EQ(first(from, CMP_READ)->life, 2);
     fc_disconnect(&fc, 1); /* an old one */
     CHECK(hits());
+    CHECK(!fc_connect(&fc, 1) && service.hung_up == 0); /* its thread comes late */
+    CHECK(hits());
     CHECK_EQ(times(0, CMP_FORGET) + times(0, CMP_FORGET_ALL), 0); /* nothing was written */
 }
 
@@ -421,6 +327,22 @@ static void test_bad_replies(void)
     service.silent = true;
     CHECK(!fc_connect(&fc, 1));
     CHECK_EQ(service.hung_up, 1);
+}
+
+/* L3: lengths that cannot be. A fill would take so much memory, and more than its message has. */
+static void test_bad_lengths(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        service.cached_to = 0;
+        service.too_long = i == 0 ? DATA_MAX - BLOCK + 1 : i == 1 ? UINT32_MAX - BLOCK : 0;
+        service.too_far = i == 2 ? (uint64_t)INT64_MAX - BLOCK + 1 : 0;
+        service.too_much = i == 3 ? CMP_DATA_MAX - DATA_MAX + 1 : 0;
+        CHECK_EQ(fc_connect(&fc, 1), i != 3);
+        CHECK(read_at(0, BLOCK) == FC_PASS && missed.ticket == 0);
+        CHECK_EQ(service.hung_up, 1);
+    }
 }
 
 /* L4 */
@@ -545,11 +467,13 @@ static void test_lasting(void)
     CHECK(fc_connect(&fc, 1));
     CHECK(hits());
     fc_write_begin_outside(&file, &pending);
+    CHECK_EQ(tends, 1); /* its end may never come */
     CHECK(!hits());
     fc_tend(&fc);
     CHECK(!hits());
     CHECK_EQ(times(0, CMP_FORGET), 1);
     fc_write_end(&pending);
+    CHECK_EQ(tends, 2);
     CHECK(!hits());
     fc_tend(&fc);
     CHECK_EQ(times(0, CMP_FORGET), 2); /* what was stored during it is known */
@@ -651,29 +575,6 @@ static void test_full_set(void)
     CHECK_EQ(times(0, CMP_FORGET), 1);
 }
 
-/* W5: whatever was taken out, the rest is found. */
-static void test_set_gaps(void)
-{
-    struct fc_id id;
-    struct fc_set s;
-    for (uint64_t seed = 1; seed < 500; seed++) {
-        CASE("seed %u", (unsigned)seed);
-        bool in[7] = { false };
-        fc_set_init(&s, set, SLOTS);
-        for (uint64_t i = 1; i < 7; i++) {
-            fc_set_add(&s, (struct fc_id){ seed, i });
-            in[i] = true;
-        }
-        for (unsigned left = 6; left > 0; left--) {
-            REQUIRE(fc_set_take(&s, &id) && id.hi == seed && id.lo < 7 && in[id.lo]);
-            in[id.lo] = false;
-            for (uint64_t i = 1; i < 7; i++)
-                CHECK_EQ(fc_set_has(&s, (struct fc_id){ seed, i }), in[i]);
-        }
-        CHECK(fc_set_empty(&s) && !fc_set_take(&s, &id));
-    }
-}
-
 /* W5: a file whose id is not known may be any. */
 static void test_unknown_id(void)
 {
@@ -741,6 +642,36 @@ static void test_brackets(void)
     CHECK_EQ(fc.counter[FC_BRACKETS], 3);
 }
 
+/* B1: any place that a program may name; the made-up service looks whether messages are sound. What
+ * ends beyond the largest file is anything. */
+static void test_far_writes(void)
+{
+    static const struct {
+        uint64_t off, len;
+        bool all;
+    } far[] = { { INT64_MAX - 5, 5, false },
+                { INT64_MAX - 5, 6, true },
+                { INT64_MAX, UINT32_MAX, true },
+                { UINT64_MAX - 5, 100, true },
+                { (uint64_t)INT64_MAX + 1, 0, true } };
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    for (unsigned i = 0; i < sizeof(far) / sizeof(far[0]); i++) {
+        CASE("i %u", i);
+        const unsigned from = n_asked;
+        struct cmp_range range;
+        fc_write_begin(&file, NULL, &pending, FC_RANGE, far[i].off, far[i].len);
+        memcpy(&range, first(from, CMP_WRITE_BEGIN)->body, sizeof(range));
+        CHECK_EQ(range.offset, far[i].all ? 0 : far[i].off);
+        CHECK_EQ(range.len, far[i].all ? UINT64_MAX : far[i].len);
+        fc_write_end(&pending);
+    }
+    const unsigned from = n_asked;
+    fc_write_begin(&file, NULL, &pending, FC_SIZE, (uint64_t)INT64_MAX + 1, 0);
+    CHECK_EQ(times(from, CMP_WRITE_BEGIN), 1);
+    fc_write_end(&pending);
+}
+
 /* B2 */
 static void test_fills(void)
 {
@@ -804,6 +735,61 @@ static void test_parts(void)
     service.meanwhile = pass_time;
     CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
     CHECK(hits());
+    fc_file_done(&file);
+    const unsigned from = n_asked;
+    service.at = CMP_OPEN; /* which counts */
+    service.meanwhile = pass_time;
+    CHECK(read_at(0, 3 * BLOCK) == FC_PASS && times(from, CMP_READ) == 0);
+    CHECK(hits());
+    service.at = CMP_READ;
+    service.meanwhile = pass_time;
+    service.cached_to = 0;
+    CHECK(read_at(0, BLOCK) == FC_PASS && missed.ticket == 0); /* no fill */
+    service.cached_to = service.ends;
+    service.at = CMP_READ;
+    service.meanwhile = write_some; /* and what it wrote is cached again */
+    CHECK(read_at(0, 3 * BLOCK) == FC_PASS && missed.ticket == 0);
+    service.meanwhile = write_some;
+    CHECK(hits()); /* one part */
+    CHECK_EQ(read_at(0, 3 * BLOCK), FC_DONE);
+}
+
+/* B5: before the first read of each life, and after each outside write. */
+static void test_not_synced(void)
+{
+    struct cmp_range range;
+    begin();
+    write_some();
+    for (uint32_t life = 1; life < 4; life++) {
+        CASE("life %u", life);
+        const unsigned from = n_asked;
+        CHECK(fc_connect(&fc, life));
+        CHECK(hits() && hits());
+        CHECK_EQ(times(from, CMP_INVALIDATE), 1);
+        memcpy(&range, first(from, CMP_INVALIDATE)->body, sizeof(range));
+        CHECK(range.offset == 0 && range.len == UINT64_MAX);
+        write_some();
+        CHECK(hits() && times(from, CMP_INVALIDATE) == 1);
+        write_outside();
+        fc_tend(&fc);
+        CHECK(hits() && hits());
+        CHECK_EQ(times(from, CMP_INVALIDATE), 2);
+        fc_disconnect(&fc, life);
+    }
+    CHECK(fc_connect(&fc, 4));
+    service.refuse = CMP_INVALIDATE;
+    CHECK(!hits() && asked[n_asked - 1].head.command == CMP_INVALIDATE);
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    write_some();
+    CHECK(hits() && times(0, CMP_INVALIDATE) == 0);
+    fc_written_anything(&fc);
+    fc_tend(&fc);
+    CHECK(hits() && hits() && times(0, CMP_INVALIDATE) == 1);
+    fc_disconnect(&fc, 1);
+    service.pool = 9;
+    CHECK(fc_connect(&fc, 2) && hits());
+    CHECK_EQ(times(0, CMP_INVALIDATE), 2);
 }
 
 /* B4 */
@@ -854,6 +840,8 @@ static void test_ends(void)
     CHECK_EQ(first(0, CMP_CLOSE)->head.file, 1);
     CHECK(hits());
     fc_gone(&file);
+    CHECK_EQ(times(0, CMP_CLOSE), 1);
+    fc_file_done(&file);
     CHECK_EQ(times(0, CMP_CLOSE), 2);
     memcpy(&m, first(0, CMP_FORGET)->body, sizeof(m));
     CHECK_EQ(m.gone, 1);
@@ -864,34 +852,48 @@ static void test_ends(void)
     CHECK_EQ(times(0, CMP_CLOSE), 2);
 }
 
+static void delete_it(void)
+{
+    fc_gone(&file);
+}
+
+/* H1: it is deleted while others read and write it. */
+static void test_deleted_in_use(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    CHECK(hits());
+    service.at = CMP_READ;
+    service.meanwhile = delete_it;
+    CHECK(hits());
+    fc_write_begin(&file, NULL, &pending, FC_RANGE, 0, BLOCK);
+    fc_gone(&file);
+    fc_write_end(&pending);
+    CHECK(hits() && times(0, CMP_OPEN) == 1);
+    CHECK_EQ(times(0, CMP_CLOSE) + times(0, CMP_FORGET), 0);
+    fc_file_done(&file);
+    CHECK(times(0, CMP_CLOSE) == 1 && times(0, CMP_FORGET) == 1);
+}
+
 static const struct harness_test tests[] = {
-    TEST(streams),
-    TEST(system_names),
-    TEST(reads_that_ask),
-    TEST(changes),
-    TEST(lives),
-    TEST(bad_replies),
-    TEST(old_service),
-    TEST(another_pool),
-    TEST(written_before),
-    TEST(lost_brackets),
-    TEST(other_life_at_open),
-    TEST(lasting),
-    TEST(while_forgotten),
-    TEST(not_forgotten),
-    TEST(full_set),
-    TEST(set_gaps),
-    TEST(unknown_id),
-    TEST(used_before),
-    TEST(brackets),
-    TEST(fills),
-    TEST(parts),
-    TEST(settle),
-    TEST(syncs),
-    TEST(ends),
+    TEST(lives),          TEST(bad_replies),
+    TEST(bad_lengths),    TEST(old_service),
+    TEST(another_pool),   TEST(written_before),
+    TEST(lost_brackets),  TEST(other_life_at_open),
+    TEST(lasting),        TEST(while_forgotten),
+    TEST(not_forgotten),  TEST(full_set),
+    TEST(unknown_id),     TEST(used_before),
+    TEST(brackets),       TEST(far_writes),
+    TEST(fills),          TEST(parts),
+    TEST(not_synced),     TEST(settle),
+    TEST(syncs),          TEST(ends),
+    TEST(deleted_in_use), TEST_END,
 };
+
+extern const struct harness_test filter_rules_tests[];
+static const struct harness_test *const tables[] = { filter_rules_tests, tests };
 
 int main(int argc, char **argv)
 {
-    return HARNESS_MAIN(tests, argc, argv);
+    return HARNESS_TABLES(tables, argc, argv);
 }

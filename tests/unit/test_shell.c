@@ -329,8 +329,38 @@ static void test_other_rules(void)
     end_service();
     connect_service();
     CHECK(!hits(o)); /* it is not what was there before the write */
-    CHECK(warm(o));
+    CHECK(!warm(o));
     fm_close(o);
+    fm_settle();
+    PFILE_OBJECT const again = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(again));
+    fm_close(again);
+    end();
+}
+
+static NTSTATUS change_later(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    end_service();
+    connect_service();
+    (void)warm(ctx);
+    return change(NULL, o, information);
+}
+
+/* A write that began while nobody looked at the file, and ends when it is cached. */
+static void test_write_over_other_rules(void)
+{
+    static const char other[] = "folder=" DEVICE "\\elsewhere\0pool=\\Device\\HarddiskVolume5";
+    begin_without_service();
+    CHECK_EQ(connect_with(other, sizeof(other)), STATUS_SUCCESS);
+    fm_settle();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change_later, o, FM_PLAIN), STATUS_SUCCESS);
+    (void)warm(o);
+    fm_close(o);
+    fm_settle();
+    PFILE_OBJECT const again = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(again));
+    fm_close(again);
     end();
 }
 
@@ -570,6 +600,7 @@ static const struct harness_test tests[] = {
     TEST(streams),
     TEST(no_contexts),
     TEST(other_rules),
+    TEST(write_over_other_rules),
     TEST(without_service),
     TEST(before_the_first_service),
     TEST(locked_before),

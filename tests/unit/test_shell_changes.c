@@ -217,6 +217,8 @@ static void test_sections(void)
     CHECK_EQ(fm_section(o, SyncTypeCreateSection, 2 /* PAGE_READONLY */), STATUS_SUCCESS);
     CHECK(hits(o));
     CHECK_EQ(fm_section(o, SyncTypeCreateSection, PAGE_READWRITE), STATUS_SUCCESS);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_FORGET), 1); /* and is forgotten now, not only then */
     memset(file.data + BLOCK, 'x', BLOCK);
     CHECK(!hits(o) && !hits(o));
     memset(file.data + BLOCK, 'y', BLOCK);
@@ -382,6 +384,10 @@ static void without_memory(unsigned what, unsigned skip, unsigned fail)
         memset(file.data + BLOCK, 'x', BLOCK);
     fm_starve(0, 0);
     CHECK(NT_SUCCESS(s) || s == STATUS_INSUFFICIENT_RESOURCES);
+    (void)warm(o);
+    fm_close(o);
+    fm_settle();
+    o = fm_open(&file.f, false, FILE_OPENED); /* and by the next one that opens it */
     (void)warm(o);
     fm_close(o);
 }

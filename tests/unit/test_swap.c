@@ -236,6 +236,37 @@ static void test_journals(void)
     CALL(end_test());
 }
 
+#ifndef _WIN32
+static struct swap second;
+
+/* Another process has found the new journal before it was locked, removed it as one of a process
+ * that has died, and mounts. Then the lock of the first one is that of a file without a name. */
+static int come_between(enum swap_step step)
+{
+    if (step != SWAP_WRITE)
+        return 0;
+    swap_fault = NULL;
+    CHECK_EQ(unlink(journal), 0);
+    CHECK_EQ(swap_begin(&second, folder), SWAP_OK);
+    return 0;
+}
+
+static void test_two_at_once(void)
+{
+    static struct swap s;
+    char beside[700];
+
+    CALL(begin_test());
+    swap_fault = come_between;
+    CHECK_EQ(swap_begin(&s, folder), SWAP_IN_USE);
+    (void)snprintf(beside, sizeof(beside), "%s/file", aside);
+    CHECK(is_file(beside) && !is_file(file) && is_file(journal));
+    CHECK_EQ(swap_recover(folder), SWAP_IN_USE); /* the second one is mounted */
+    CHECK_EQ(swap_end(&second), SWAP_OK);
+    CALL(end_test());
+}
+#endif
+
 /* Only a directory that has a name of its own can be renamed. */
 static void test_names(void)
 {
@@ -254,6 +285,34 @@ static void test_names(void)
     CHECK_EQ(swap_begin(&s, path), SWAP_OK);
     CHECK_EQ(swap_recover(folder), SWAP_IN_USE); /* the same */
     CHECK_EQ(swap_end(&s), SWAP_OK);
+    CALL(end_test());
+}
+
+/* What lies in the folder, whatever it is called. */
+static void test_is_below(void)
+{
+    char path[700];
+
+    CALL(begin_test());
+    CHECK(swap_is_below(folder, file));
+    CHECK(!swap_is_below(folder, folder));
+    (void)snprintf(path, sizeof(path), "%s/folder2", base);
+    CALL(make_folder(path));
+    CHECK(!swap_is_below(folder, path));
+    CHECK(os_remove_dir(path));
+    (void)snprintf(path, sizeof(path), "%s/../folder/file", folder);
+    CHECK(swap_is_below(folder, path));
+    (void)snprintf(path, sizeof(path), "%s/not there", folder);
+    CHECK(swap_is_below(folder, path));
+#ifdef _WIN32
+    (void)snprintf(path, sizeof(path), "%s/FOLDER/file", base);
+    CHECK(swap_is_below(folder, path));
+#else
+    (void)snprintf(path, sizeof(path), "%s/link", base);
+    CHECK_EQ(symlink("folder/file", path), 0);
+    CHECK(swap_is_below(folder, path));
+    CHECK_EQ(unlink(path), 0);
+#endif
     CALL(end_test());
 }
 
@@ -324,16 +383,11 @@ static void test_killed_at_each_step(void)
 #endif
 
 static const struct harness_test tests[] = {
-    TEST(goes_and_comes),
-    TEST(is_used_once),
-    TEST(each_step_fails),
-    TEST(a_new_folder),
-    TEST(a_file_at_the_name),
-    TEST(another_folder_aside),
-    TEST(journals),
-    TEST(names),
+    TEST(goes_and_comes),     TEST(is_used_once),         TEST(each_step_fails), TEST(a_new_folder),
+    TEST(a_file_at_the_name), TEST(another_folder_aside), TEST(journals),        TEST(names),
+    TEST(is_below),
 #ifndef _WIN32
-    TEST(killed_at_each_step),
+    TEST(two_at_once),        TEST(killed_at_each_step),
 #endif
 };
 

@@ -98,6 +98,27 @@ t_serves() {
   ends 0 kill "$pid"
   is_back
 }
+# Directories are listed and synced as at the origin, also one that was renamed or removed while it
+# was open.
+t_lists() {
+  serve
+  mkdir "$folder/dir"
+  same "$(ls "$folder" | tr '\n' ' ')" "below dir files numbers "
+  same "$(cd "$folder" && find . | sort)" "$(cd "$aside" && find . | sort)"
+  sync "$folder" "$folder/below"
+  (
+    cd "$folder/dir"
+    mv "$folder/dir" "$folder/renamed"
+    mkdir "$folder/dir"
+    echo x >"$folder/renamed/x"
+    same "$(ls)" x
+    rm -r "$folder/renamed" "$folder/dir"
+    fails sync .
+    same "$(ls 2>/dev/null)" ''
+  )
+  ends 0 kill "$pid"
+  is_back
+}
 t_unmounted() {
   serve
   ends 0 fusermount3 -u "$folder"
@@ -285,6 +306,7 @@ t_kills() {
 new_pool 16MiB
 check "nothing to recover, wrong usage" t_nothing_to_do
 check "serves and is ended" t_serves
+check "lists directories" t_lists
 check "unmounted by others" t_unmounted
 check "hits, also in the next session" t_hits
 check "changes" t_changes

@@ -40,10 +40,18 @@ static void count(struct fc *fc, enum fc_counter c)
 /* Locked. Its file, or all files if its id is not known. */
 static void note_outside(struct fc_file *f)
 {
+    f->outsides++;
     if (f->known)
         fc_set_add(&f->fc->written, f->id);
     else
         fc_set_add_all(&f->fc->written);
+}
+
+/* Locked. All files. */
+static void note_all(struct fc *fc)
+{
+    fc->outsides++;
+    fc_set_add_all(&fc->written);
 }
 
 static bool is_same(struct fc_id a, struct fc_id b)
@@ -269,7 +277,7 @@ static void tend_soon(struct fc *fc)
 void fc_written_anything(struct fc *fc)
 {
     lock(fc);
-    fc_set_add_all(&fc->written);
+    note_all(fc);
     unlock(fc);
     tend_soon(fc);
 }
@@ -282,7 +290,7 @@ static bool greet(struct fc *fc, uint32_t life, const struct cmp_hello_reply *r)
     if (fc->life != life)
         return false;
     if (fc->met && memcmp(fc->pool, r->pool, sizeof(fc->pool)) != 0)
-        fc_set_add_all(&fc->written);
+        note_all(fc);
     fc->met = true;
     memcpy(fc->pool, r->pool, sizeof(fc->pool));
     fc->block = r->block;
@@ -298,12 +306,17 @@ bool fc_connect(struct fc *fc, uint32_t life)
     bool greeted;
 
     lock(fc);
-    end_life(fc);
-    fc->life = life;
+    greeted = life > fc->last_life;
+    if (greeted) {
+        end_life(fc);
+        fc->life = fc->last_life = life;
+    }
     unlock(fc);
+    if (!greeted) /* its thread comes late, and the next connection is there */
+        return false;
     if (request(fc, life, CMP_HELLO, 0, &m, &r) < 0 || r.head.version != CMP_VERSION ||
         r.body.hello.block == 0 || r.body.hello.data_max == 0 ||
-        !(r.body.hello.flags & CMP_FORGETS_ALL)) {
+        r.body.hello.data_max > CMP_DATA_MAX || !(r.body.hello.flags & CMP_FORGETS_ALL)) {
         give_up(fc, life);
         return false;
     }
@@ -414,6 +427,35 @@ static bool open_file(struct fc_file *f, const void *via, uint32_t life)
     return true;
 }
 
+/* Has the service take all of the file for not synced. `n`: the outside writes so far. */
+static bool mark(struct fc_file *f, uint32_t life, uint32_t handle, uint64_t n)
+{
+    struct message m = { .body.range = { .offset = 0, .len = UINT64_MAX } };
+    struct reply r;
+
+    if (request(f->fc, life, CMP_INVALIDATE, handle, &m, &r) < 0)
+        return false;
+    lock(f->fc);
+    f->marked = n;
+    f->marked_life = life;
+    unlock(f->fc);
+    return true;
+}
+
+/* Locked. Outside writes that may be the file's, so far. */
+static uint64_t outsides_of(const struct fc_file *f)
+{
+    return f->outsides + f->fc->outsides;
+}
+
+/* Locked. Rule B5. */
+static bool is_marked(const struct fc_file *f)
+{
+    const uint64_t n = outsides_of(f);
+
+    return n == 0 || (f->marked == n && f->marked_life == f->fc->life);
+}
+
 /* Locked. Is the service to be used for the file? `reads`: it shall answer. */
 static bool is_usable(const struct fc_file *f, bool reads)
 {
@@ -421,40 +463,49 @@ static bool is_usable(const struct fc_file *f, bool reads)
 }
 
 /* The file's handle in the present life; 0: the service cannot be used for it. May wait for an
- * open. An open tells the id of the file, so one may be stale after it that was not before. */
+ * open, and a mark. An open tells the id of the file, so one may be stale after it that was not
+ * before. */
 static uint32_t handle_of(struct fc_file *f, const void *via, bool reads, uint32_t *life)
 {
     struct fc *fc = f->fc;
 
-    for (unsigned tries = 0;; tries++) {
+    for (unsigned tries = 0; tries < 3; tries++) {
         uint32_t handle = 0;
-        bool usable;
+        uint64_t outsides;
+        bool usable, marked;
 
         lock(fc);
         *life = fc->life;
         usable = is_usable(f, reads);
+        marked = !reads || is_marked(f);
+        outsides = outsides_of(f);
         if (usable && f->life == fc->life)
             handle = f->handle;
         unlock(fc);
-        if (!usable || handle)
+        if (!usable || (handle && marked))
             return handle;
-        if (tries > 0 || !open_file(f, via, *life))
+        if (!(handle ? mark(f, *life, handle, outsides) : open_file(f, via, *life)))
             return 0;
     }
+    return 0;
 }
 
 void fc_file_done(struct fc_file *f)
 {
     struct fc *fc = f->fc;
     uint32_t life, handle;
+    bool gone;
 
     lock(fc);
     life = fc->life;
     handle = f->life == life && fc->greeted ? f->handle : 0;
+    gone = f->gone && fc->greeted;
     f->handle = 0;
     unlock(fc);
     if (handle)
         close_handle(fc, life, handle);
+    if (gone)
+        (void)forget(fc, life, f->id, true);
 }
 
 /* ---- Reads ----------------------------------------------------------------------------------- */
@@ -462,12 +513,14 @@ void fc_file_done(struct fc_file *f)
 /* A read on its way: of the parts that came so far. */
 struct parts {
     uint8_t *scratch;
-    uint32_t room; /* bytes of scratch: a message */
-    uint32_t most; /* bytes of data in it */
+    uint32_t room;  /* bytes of scratch: a message */
+    uint32_t most;  /* bytes of data in it */
+    uint64_t until; /* no part is asked for later, but the first one */
     uint64_t version;
 };
 
-/* One part. Returns the bytes that came, or FC_GONE. */
+/* One part. Returns the bytes that came, or FC_GONE. What is missing is memory to come: the service
+ * is a program, and the driver believes no length of it. */
 static int64_t read_part(struct fc_file *f, const struct fc_read *at, struct parts *p,
                          struct cmp_read_reply *r)
 {
@@ -483,22 +536,27 @@ static int64_t read_part(struct fc_file *f, const struct fc_read *at, struct par
     if (n < around)
         return FC_GONE; /* an error has no body */
     memcpy(r, p->scratch + sizeof(m.head), sizeof(*r));
-    return n - around > (int)at->len ? FC_GONE : n - around;
+    if (n - around <= (int)at->len && r->miss_len <= f->fc->data_max &&
+        r->miss_offset <= (uint64_t)INT64_MAX - r->miss_len)
+        return n - around;
+    give_up(f->fc, at->life);
+    return FC_GONE;
 }
 
-/* Asks part by part, for as long as a message may take. A write between two parts would give a
- * mixture that was never in the file, so their versions are compared. True: all of it has come. */
+/* Asks part by part, for as long as a message may take; the open counts. A write between two parts
+ * would give a mixture that was never in the file. Their versions tell of a file that was
+ * forgotten; a bracket does not make another version, and what it forgets comes back only after its
+ * end (fc_read). True: all of it has come. */
 static bool read_parts(struct fc_file *f, uint64_t off, uint32_t len, uint8_t *buf, uint32_t *got,
                        struct fc_read *at, struct parts *p)
 {
     const struct fc_env *env = f->fc->env;
-    const uint64_t until = env->now_ns(env->ctx) + env->timeout_ns;
 
     for (*got = 0; *got < len;) {
         struct cmp_read_reply r;
         int64_t n;
 
-        if (*got > 0 && env->now_ns(env->ctx) > until)
+        if (*got > 0 && env->now_ns(env->ctx) > p->until)
             return false;
         at->offset = off + *got;
         at->len = len - *got < p->most ? len - *got : p->most;
@@ -520,10 +578,10 @@ static bool read_parts(struct fc_file *f, uint64_t off, uint32_t len, uint8_t *b
 
 /* In memory of its own. */
 static bool read_all(struct fc_file *f, uint64_t off, uint32_t len, void *buf, uint32_t *got,
-                     struct fc_read *at)
+                     struct fc_read *at, uint64_t until)
 {
     const struct fc_env *env = f->fc->env;
-    struct parts p = { .most = len < f->fc->data_max ? len : f->fc->data_max };
+    struct parts p = { .most = len < f->fc->data_max ? len : f->fc->data_max, .until = until };
     bool whole;
 
     p.room = (uint32_t)(sizeof(struct cmp_head) + sizeof(struct cmp_read_reply)) + p.most;
@@ -535,19 +593,36 @@ static bool read_all(struct fc_file *f, uint64_t off, uint32_t len, void *buf, u
     return whole;
 }
 
+/* The number of brackets of the file that have ended. */
+static uint64_t ends_of(struct fc_file *f)
+{
+    uint64_t n;
+
+    lock(f->fc);
+    n = f->ends;
+    unlock(f->fc);
+    return n;
+}
+
 enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_t len, void *buf,
                        uint32_t *got, struct fc_read *missed)
 {
     struct fc *fc = f->fc;
+    const uint64_t until = fc->env->now_ns(fc->env->ctx) + fc->env->timeout_ns;
+    const uint64_t ends = ends_of(f);
     bool hit;
 
     memset(missed, 0, sizeof(*missed));
     missed->handle = handle_of(f, via, true, &missed->life);
-    if (missed->handle == 0) {
+    if (missed->handle == 0 || fc->env->now_ns(fc->env->ctx) > until) {
         count(fc, FC_PASSED);
         return FC_PASS;
     }
-    hit = read_all(f, off, len, buf, got, missed);
+    hit = read_all(f, off, len, buf, got, missed, until);
+    if (hit && len > fc->data_max && ends_of(f) != ends)
+        hit = false;
+    if (fc->env->now_ns(fc->env->ctx) > until)
+        missed->ticket = 0; /* a fill may take as long again */
     count(fc, hit ? FC_HITS : FC_MISSES);
     return hit ? FC_DONE : FC_PASS;
 }
@@ -603,6 +678,8 @@ static void unlink_write(struct fc *fc, struct fc_write *w)
         w->next->prev = w->prev;
 }
 
+/* The file is forgotten now, and once more after the end: a mapping may last for weeks, and after a
+ * power cut neither the written-set nor the file's times tell of it. */
 void fc_write_begin_outside(struct fc_file *f, struct fc_write *w)
 {
     struct fc *fc = f->fc;
@@ -614,22 +691,36 @@ void fc_write_begin_outside(struct fc_file *f, struct fc_write *w)
     note_outside(f);
     fc->counter[FC_OUTSIDES]++;
     unlock(fc);
+    tend_soon(fc);
+}
+
+/* Does it lie in the largest file? A program may name any place. The file system refuses such a
+ * write, and the service ends a connection that asks for it. */
+static bool is_in_a_file(enum fc_kind kind, uint64_t off, uint64_t len)
+{
+    if (kind == FC_SIZE)
+        return off <= INT64_MAX;
+    return len <= INT64_MAX && (off == UINT64_MAX || off <= (uint64_t)INT64_MAX - len);
 }
 
 /* Asks for the bracket. The token; 0: there is none. */
 static uint64_t ask_bracket(const struct fc_write *w, enum fc_kind kind, uint64_t off, uint64_t len)
 {
-    const unsigned command = kind == FC_SIZE ? CMP_TRUNCATE_BEGIN : CMP_WRITE_BEGIN;
+    unsigned command = CMP_WRITE_BEGIN;
     struct message m;
     struct reply r;
 
     memset(&m, 0, sizeof(m));
-    if (kind == FC_SIZE)
+    if (!is_in_a_file(kind, off, len))
+        kind = FC_ALL;
+    if (kind == FC_SIZE) {
+        command = CMP_TRUNCATE_BEGIN;
         m.body.truncate.size = off;
-    else if (kind == FC_RANGE)
+    } else if (kind == FC_RANGE) {
         m.body.range = (struct cmp_range){ .offset = off, .len = len };
-    else
+    } else {
         m.body.range = (struct cmp_range){ .offset = 0, .len = UINT64_MAX };
+    }
     if (request(w->file->fc, w->life, command, w->handle, &m, &r) < 0)
         return 0;
     return r.body.token.token;
@@ -697,6 +788,7 @@ void fc_write_end(struct fc_write *w)
         f->outside--;
     } else {
         f->brackets--;
+        f->ends++;
     }
     unlock(fc);
     if (w->outside)
@@ -755,17 +847,11 @@ void fc_settle(struct fc_file *f, const void *via)
         (void)request(fc, life, CMP_REVALIDATE, handle, &m, &r);
 }
 
+/* Others may have it open, and be on their way with its handle. The service gives the number of a
+ * closed handle to another file: so it is closed when nobody uses the file any more. */
 void fc_gone(struct fc_file *f)
 {
-    struct fc *fc = f->fc;
-    struct fc_id id;
-    uint32_t life;
-
-    lock(fc);
-    id = f->id;
-    life = fc->greeted && f->known ? fc->life : 0;
-    unlock(fc);
-    fc_file_done(f);
-    if (life)
-        (void)forget(fc, life, id, true);
+    lock(f->fc);
+    f->gone = f->known;
+    unlock(f->fc);
 }

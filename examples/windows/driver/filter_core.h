@@ -16,12 +16,15 @@
  *   L4  A service that cannot forget all files (CMP_FORGETS_ALL) is none for a driver.
  *   L5  If a later life has another pool, all files are forgotten in it: what was forgotten before
  *       was forgotten in the other one.
+ *   H1  A handle is closed when nobody uses the file any more, also if it was deleted before: the
+ *       service gives its number to another file.
  *
  * OUTSIDE WRITES. A write that no bracket of the present life covers is *outside*.
  *   W1  A bracket is outside from the moment on that its life ends, and when it is refused.
  *   W2  While an outside write lasts, its file passes.
  *   W3  The file's id is in the *written-set* at the begin and at the end of an outside write. It
- *       leaves the set when the service has forgotten the file, and comes back if it has not.
+ *       leaves the set when the service has forgotten the file, and comes back if it has not. Each
+ *       time somebody is asked to have it forgotten soon.
  *   W4  A file in the set, or one that is just being forgotten, passes.
  *   W5  A set that is full stands for all files. So does a file whose id is not known.
  *   W6  A volume that was in use before the filter saw its writes is an outside write of all files
@@ -30,9 +33,14 @@
  * BRACKETS AND FILLS
  *   B1  A bracket is asked for before the write begins, and ended after it has ended.
  *   B2  A fill goes to the life and the handle of the read that missed, and to no other.
- *   B3  A read of several parts counts only if all of them are of one version of the file.
+ *   B3  A read of several parts counts only if all of them are of one version of the file, and no
+ *       bracket of it has ended meanwhile.
  *   B4  A file's times are told to the service when a writer closes it, but not while a write is on
  *       its way.
+ *   B5  What was written outside is not synced, as far as anybody knows, and the file's times need
+ *       not tell as long as it is open. So the service takes all of the file for not synced before
+ *       anything of it is read through it again. Else a power cut could leave what was read from
+ *       the system's cache in the pool, and not in the file.
  *
  * WHY NOTHING STALE IS READ. (1) A read is answered by the service only if its file has no outside
  * write and is not in the written-set. So each write before it was in a bracket of the same life,
@@ -40,8 +48,9 @@
  * when a bracket begins and when the file is forgotten, and each outside write is followed by that.
  * (3) If a bracket is not confirmed in time, the life ends before the write goes on.
  *
- * WAITING. An operation waits for the service three times at most, and for no longer than a
- * message's time-out each. Forgetting is done by fc_tend(), in a thread that nobody waits for.
+ * WAITING. An operation waits for the service for no longer than three times a message's time-out.
+ * A read sends no more when the first time-out is over. Forgetting is done by fc_tend(), in a
+ * thread that nobody waits for.
  *
  * Threads: every function may be called by any number of threads at a time. Those marked "may wait"
  * send messages. They must not be called for paging I/O, nor by the service's process.
@@ -108,7 +117,8 @@ struct fc_write;
 struct fc {
     const struct fc_env *env;
     /* env->lock: all of it. */
-    uint32_t life;     /* of the connection; 0: there is none */
+    uint32_t life; /* of the connection; 0: there is none */
+    uint32_t last_life;
     bool greeted;      /* hello was said */
     bool met;          /* there was a life before */
     uint8_t pool[16];  /* of the last one */
@@ -116,6 +126,7 @@ struct fc {
     uint32_t data_max; /* bytes of data in a message */
     uint64_t tag;
     struct fc_set written;
+    uint64_t outsides;       /* of all files, so far */
     bool tending;            /* a thread is in fc_tend() */
     struct fc_id forgets;    /* taken out of the set, and not yet forgotten; 0, 0: none */
     bool forgets_all;        /* the same of all files */
@@ -133,7 +144,12 @@ struct fc_file {
     uint32_t life;
     uint32_t outside;  /* outside writes in flight */
     uint32_t brackets; /* in flight */
-    bool unsettled;    /* was written since its validator was told */
+    uint64_t ends;     /* brackets that have ended */
+    uint64_t outsides; /* begins and ends of outside writes, so far */
+    uint64_t marked;   /* so many of them the service knows of, in life `marked_life` */
+    uint32_t marked_life;
+    bool unsettled; /* was written since its validator was told */
+    bool gone;      /* was deleted: it is forgotten when nobody uses it any more */
 };
 
 enum fc_kind { FC_RANGE, FC_SIZE, FC_ALL };
@@ -168,8 +184,8 @@ enum fc_answer {
 /* `written`: memory for the set, FC_SET_BYTES(slots). */
 void fc_init(struct fc *fc, const struct fc_env *env, void *written, uint32_t slots);
 
-/* A service has connected. `life` is the number of the connection, not 0, and never used again.
- * Says hello, and tends. False: the connection is of no use, and was hung up. May wait. */
+/* A service has connected. `life` is the number of the connection, which counts up from 1. Says
+ * hello, and tends. False: the connection is of no use, and was hung up. May wait. */
 bool fc_connect(struct fc *fc, uint32_t life);
 /* This connection has ended. */
 void fc_disconnect(struct fc *fc, uint32_t life);
@@ -186,7 +202,8 @@ void fc_written_anything(struct fc *fc);
 void fc_file_init(struct fc_file *f, struct fc *fc);
 /* Asks for the file's id. May wait. */
 void fc_know(struct fc_file *f, const void *via);
-/* Nobody uses the file any more: the handle is closed. No write may be in flight. May wait. */
+/* Nobody uses the file any more: the handle is closed, and a deleted file is forgotten. Nothing may
+ * be in flight. May wait. */
 void fc_file_done(struct fc_file *f);
 
 /* A read of a part of the file, 1 byte or more. May wait. */
@@ -212,7 +229,7 @@ void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok);
 
 /* A handle that wrote is closed: the file's times are final, so it can stay warm. May wait. */
 void fc_settle(struct fc_file *f, const void *via);
-/* The file is deleted. May wait. */
+/* The file is deleted. Others may use it still. */
 void fc_gone(struct fc_file *f);
 
 #endif

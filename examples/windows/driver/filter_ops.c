@@ -161,7 +161,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_read(PFLT_CALLBACK_DATA d, PCFLT_REL
     if (!port_is_connected() || !fc_read_asks(&op, FILL_UNIT) || !stream_of(d, o, TRUE, &c))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     op.locked = stream_is_locked(c->stream);
-    done = fc_read_asks(&op, FILL_UNIT) && ask_read(d, o, c, &got, &m);
+    done =
+        stream_is_judged(c->stream) && fc_read_asks(&op, FILL_UNIT) && ask_read(d, o, c, &got, &m);
     if (m) {
         *keep = m;
         return FLT_PREOP_SUCCESS_WITH_CALLBACK;
@@ -277,7 +278,7 @@ static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATE
         FltReleaseContext(context);
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     }
-    if (way == FC_BRACKET)
+    if (way == FC_BRACKET && stream_is_judged(context->stream))
         fc_write_begin(&context->stream->file, o, &c->write, e.kind, e.off, e.len);
     else
         fc_write_begin_outside(&context->stream->file, &c->write);

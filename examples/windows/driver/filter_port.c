@@ -88,13 +88,13 @@ BOOLEAN port_is_connected(void)
 
 /* A name that does not fit, or that is no Unicode, is not cached. The volume's part of it, a
  * device, has letters of ASCII only. */
-BOOLEAN port_wants(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s)
+BOOLEAN port_judges(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s, BOOLEAN *wants)
 {
     CHAR *const path = ExAllocatePoolWithTag(NonPagedPoolNx, PATH_MAX_BYTES, TAG);
     const char *by;
-    BOOLEAN wants = FALSE;
     ULONG n = 0;
 
+    *wants = FALSE;
     if (!path)
         return FALSE;
     if (NT_SUCCESS(RtlUnicodeToUTF8N(path, PATH_MAX_BYTES - 1, &n, name->Buffer, name->Length))) {
@@ -102,12 +102,12 @@ BOOLEAN port_wants(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s)
         s->path = volume <= n ? path + volume : path;
         ExAcquireFastMutex(&port.lock);
         s->pools_volume = port.pool[0] && folders_is_below(port.pool, path);
-        wants = fc_stream_fits(s) &&
-                (port.anyone || folders_judge(&port.folders, path, &by) == FOLDERS_CACHED);
+        *wants = fc_stream_fits(s) &&
+                 (port.anyone || folders_judge(&port.folders, path, &by) == FOLDERS_CACHED);
         ExReleaseFastMutex(&port.lock);
     }
     ExFreePoolWithTag(path, TAG);
-    return wants;
+    return TRUE;
 }
 
 /* ---- Jobs ------------------------------------------------------------------------------------ */

@@ -51,8 +51,9 @@ BOOLEAN port_is_service(void);
 ULONG port_rules(void);
 BOOLEAN port_is_connected(void);
 /* Is a file of this name to be cached? Before the first service has come: might it be? `volume`:
- * letters of the volume's part of the name. Sets what the name says of *s; the rest is there. */
-BOOLEAN port_wants(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s);
+ * letters of the volume's part of the name. Sets what the name says of *s; the rest is there.
+ * FALSE: there is no memory to tell. */
+BOOLEAN port_judges(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s, BOOLEAN *wants);
 /* As fc_env.now_ns. */
 uint64_t port_now_ns(void *ctx);
 /* Does a job in a thread of the system. FALSE: it cannot be done. */
@@ -61,17 +62,20 @@ BOOLEAN port_later(VOID (*job)(PVOID), PVOID context);
 /* ---- filter_streams.c ------------------------------------------------------------------------ */
 
 extern const FLT_CONTEXT_REGISTRATION stream_contexts[];
-/* The stream of an operation, if it is cached; NULL: the operation passes. `may_ask`: a stream may
- * be judged, for which the file system is asked. With *c, which is to be released. */
+/* The stream of an operation, if it is cached or not judged; NULL: the operation passes. `may_ask`:
+ * a stream may be judged, for which the file system is asked. With *c, which is to be released. */
 struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask,
                          struct context **c);
+/* Is it known to be cached? It is not asked for, nor read, else. Its changes count all the same. */
+BOOLEAN stream_is_judged(struct stream *s);
 /* The facts of the file of an operation: `via` is its PCFLT_RELATED_OBJECTS. */
 bool stream_facts(void *ctx, const void *via, struct fc_facts *facts);
-/* Somebody may store through a mapping from now on. Does not wait. */
+/* Somebody may change it unseen, as through a mapping, from now on and as long as the stream is
+ * used. Does not wait. */
 VOID stream_mapped(struct stream *s);
 /* It may have become another kind of file: it is judged again. */
 VOID stream_doubted(struct stream *s);
-/* The file was changed as a whole a moment ago, or nobody has looked for a while. */
+/* The file was changed as a whole a moment ago. */
 VOID stream_written(struct stream *s);
 /* Is there no context, for want of memory? Nothing that changes the file may go on then: nobody
  * would see it. */

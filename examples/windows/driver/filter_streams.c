@@ -4,8 +4,9 @@
  *
  * Owns the stream contexts. A stream is judged by its name when it is first used, and again when a
  * service has brought other rules. Before the first one has come, what might be cached is kept
- * track of. A file that is renamed meanwhile keeps its verdict until the stream is used by nobody:
- * what is cached of it is right under any name.
+ * track of. A stream that other rules left out passes as long as it is used: nobody has seen what
+ * was written to it, and what is on its way. A file that is renamed meanwhile keeps its verdict
+ * until the stream is used by nobody: what is cached of it is right under any name.
  *
  * Which streams are not cached at all: filter_rules.h.
  *
@@ -132,21 +133,22 @@ static struct fc_stream kind_of(PCFLT_RELATED_OBJECTS o)
     return s;
 }
 
-/* False also if the file system does not say its name. */
-static BOOLEAN is_wanted(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+/* FALSE: that cannot be said now, because there is no memory, or the file system does not tell the
+ * name. */
+static BOOLEAN is_wanted(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN *wanted)
 {
     struct fc_stream s = kind_of(o);
     PFLT_FILE_NAME_INFORMATION name;
-    BOOLEAN wanted;
+    BOOLEAN said;
 
     if (!NT_SUCCESS(FltGetFileNameInformation(
             d, FLT_FILE_NAME_NORMALIZED | FLT_FILE_NAME_QUERY_DEFAULT, &name)))
         return FALSE;
-    wanted = NT_SUCCESS(FltParseFileNameInformation(name));
+    said = NT_SUCCESS(FltParseFileNameInformation(name));
     s.alternate = name->Stream.Length > 0;
-    wanted = wanted && port_wants(&name->Name, name->Volume.Length / sizeof(WCHAR), &s);
+    said = said && port_judges(&name->Name, name->Volume.Length / sizeof(WCHAR), &s, wanted);
     FltReleaseFileNameInformation(name);
-    return wanted;
+    return said;
 }
 
 static struct stream *make_stream(void)
@@ -207,32 +209,47 @@ VOID stream_written(struct stream *s)
     fc_write_end(&w);
 }
 
+/* A stream that nobody has looked at, and that is cached from now on, may have writes on their way:
+ * it passes until nobody uses it. So does one with a mapping that is older than this driver. A
+ * stream that cannot be judged now may be cached: its changes count, and the next one that uses it
+ * tries again. */
 static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                      BOOLEAN may_ask)
 {
     const ULONG rules = port_rules();
-    BOOLEAN cached, known, again;
+    BOOLEAN cached, known, unseen;
 
     ExAcquireFastMutex(&s->lock);
     cached = s->cached;
     known = s->rules == rules;
+    unseen = s->rules != 0 && !cached;
     ExReleaseFastMutex(&s->lock);
     if (known || !may_ask)
         return cached || !known;
-    cached = is_wanted(d, o);
-    if (cached)
+    known = is_wanted(d, o, &cached);
+    if (cached || !known)
         fc_know(&s->file, o);
-    /* A mapping that is older than this driver. */
-    if (cached && MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer))
+    if (!known)
+        return TRUE;
+    if (cached &&
+        (unseen || MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer)))
         stream_mapped(s);
     ExAcquireFastMutex(&s->lock);
-    again = cached && !s->cached && s->rules != 0;
     s->cached = cached;
     s->rules = rules;
     ExReleaseFastMutex(&s->lock);
-    if (again) /* nobody has looked at its writes meanwhile */
-        stream_written(s);
     return cached;
+}
+
+BOOLEAN stream_is_judged(struct stream *s)
+{
+    const ULONG rules = port_rules();
+    BOOLEAN is;
+
+    ExAcquireFastMutex(&s->lock);
+    is = s->cached && s->rules == rules;
+    ExReleaseFastMutex(&s->lock);
+    return is;
 }
 
 struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask,
