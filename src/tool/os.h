@@ -180,7 +180,7 @@ void os_disconnect(intptr_t stream);
 
 /* Listens on "ADDRESS:PORT"; the address is numeric, an IPv6 one in brackets. *fd does not wait.
  * `where` gets the address and port that it is. 0, an error number, or OS_BAD_ADDRESS.
- * (os_posix_listen.c; on Windows nothing needs it.) */
+ * (os_posix_listen.c; Windows has a web server of its own, and needs no socket.) */
 enum { OS_BAD_ADDRESS = -1 };
 #define OS_WHERE 80
 int os_listen(const char *address, int *fd, char where[OS_WHERE], bool *only_here);

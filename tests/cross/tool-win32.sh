@@ -63,7 +63,7 @@ needed() { objdump -p "$1" | sed -n 's/.*DLL Name: //p'; }
 system_only() {
   local all
   all=$(needed "$1") && grep -qi '^kernel32\.dll$' <<<"$all" &&
-    ! grep -viE '^(kernel32|advapi32|bcrypt|msvcrt|shell32|api-ms-win-.*)\.dll$' <<<"$all"
+    ! grep -viE '^(kernel32|advapi32|bcrypt|httpapi|msvcrt|shell32|api-ms-win-.*)\.dll$' <<<"$all"
 }
 check "needs nothing but the system" system_only "$cm"
 
@@ -96,7 +96,7 @@ expect "info --json" 0 '"slots": *[0-9]' info pool --json
 check "its JSON" python3 -m json.tool out
 expect stats 0 'hit rate' stats pool
 expect top 0 '^not cached +0\.0 +[0-9]+' top pool --once --interval 0.1
-expect dash 1 'cannot run cachemax-dash' dash pool
+expect dash 2 'only this machine can be served' dash pool --listen 0.0.0.0:80
 expect compare 1 'cannot run cachemax-compare' compare --origin . --pool-volume .
 expect check 0 'sound' check pool
 head -c 3000001 /dev/urandom >data
