@@ -23,8 +23,8 @@ bool os_is_terminal(int fd);
 int os_terminal_width(void);
 
 /* A view that fills the terminal on standard output: between begin and end, keys come one by one
- * and are not echoed, if standard input is a terminal. False: it does not know escape sequences, and
- * nothing has begun. (os_*_screen.c) */
+ * and are not echoed, if standard input is a terminal. False: the terminal knows no escape
+ * sequences, and nothing has begun. (os_*_screen.c) */
 bool os_screen_begin(void);
 void os_screen_end(void);
 /* Waits for a key: its byte. Or OS_KEY_NONE: the time is over, or os_interrupted(). Or

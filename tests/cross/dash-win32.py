@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """dash-win32.py NATIVE WINDOWS - "cachemax dash" of the build for Windows, under Wine, beside that
-of the native build: both serve the same pool, and have to give the same pages, figures and
-refusals; and what is particular to Windows: its own checks of names, clients on another address,
-slow clients, Ctrl-C. The last line is "N passed, N failed, N skipped"; status 77 if nothing can run.
+of the native build. Both serve the same pool, and have to give the same pages, figures and
+refusals. And what is particular to Windows: its own checks of names, clients on another address,
+slow clients, Ctrl-C. The last line is "N passed, N failed, N skipped"; status 77 if nothing can
+run.
 
 What the page and the formats have to contain is tested by tests/tool/dash-test.py.
 """
