@@ -167,6 +167,15 @@ int os_walk(const char *path, os_walk_fn fn, void *ctx);
 /* Lets the system drop its pages of a file that are not in use. */
 void os_drop_pages(const char *path);
 
+/* What "cachemax compare" needs on Windows, where it is no program of its own. (os_win32_disk.c) Each
+ * returns 0 or an error number. */
+int os_make_directory(const char *path);
+int os_remove_directory(const char *path);
+/* For reading without the system's cache: whole pages, to whole pages of memory. */
+int os_open_direct(const char *path, intptr_t *file);
+/* Opens a file that nobody else can open meanwhile, or makes it. */
+int os_hold_file(const char *path, bool make, intptr_t *file);
+
 /* Connects to a socket, which has a process of `user` behind it. 0 or an error number. */
 int os_connect(const char *path, intptr_t *stream, uint64_t *user, uint64_t *process);
 /* Sends all of it. 0 or an error number. */

@@ -97,7 +97,6 @@ check "its JSON" python3 -m json.tool out
 expect stats 0 'hit rate' stats pool
 expect top 0 '^not cached +0\.0 +[0-9]+' top pool --once --interval 0.1
 expect dash 2 'only this machine can be served' dash pool --listen 0.0.0.0:80
-expect compare 1 'cannot run cachemax-compare' compare --origin . --pool-volume .
 expect check 0 'sound' check pool
 head -c 3000001 /dev/urandom >data
 run cat data --pool pool -v >copy 2>err </dev/null
@@ -288,6 +287,63 @@ done
 expect "Ctrl-C for ever leaves a sound pool" 0 'sound' check pool
 run cat large --pool pool 2>err </dev/null | head -c 1000 >/dev/null
 expect "a reader that goes away leaves a clean pool" 0 'state: +clean' info pool
+
+# ---- compare -----------------------------------------------------------------------------------
+mkdir slow-volume fast-volume
+volumes=(compare --origin slow-volume --pool-volume fast-volume --size 8M --rounds 1)
+volumes_empty() { [ -z "$(find slow-volume fast-volume -mindepth 1)" ]; }
+expect "compare" 0 'the warm cache has [0-9.e+]+ times the IOPS of the origin' "${volumes[@]}" \
+  --seconds 1 --json compare.json
+check "compare leaves nothing" volumes_empty
+check "compare: its figures" python3 -c '
+import json
+r = json.load(open("compare.json"))
+assert r["hit_percent"] == 100 and r["size_bytes"] == 8 << 20, r
+for w in r["workloads"]:
+    p = w["places"]
+    assert set(p) == {"origin", "fast", "cold", "warm"}, w
+    for f in p.values():
+        block = {"random-read": 4096, "sequential-read": 131072}[w["name"]]
+        assert f["iops"] > 0 and f["mean_us"] > 0 and f["p99_us"] > 0, f
+        assert abs(f["bytes_per_second"] - block * f["iops"]) < block, f
+    assert abs(w["ratios"]["warm_to_origin"] - p["warm"]["iops"] / p["origin"]["iops"]) < 0.01, w'
+expect "compare --mount" 2 'no --mount' "${volumes[@]}" --mount slow-volume
+expect "compare, no directory" 1 'no such directory' compare --origin missing --pool-volume .
+expect "compare, no room" 1 'less room' compare --origin slow-volume --pool-volume fast-volume \
+  --size 1T
+check "compare, no room: leaves nothing" volumes_empty
+mkdir slow-volume/cachemax-compare.d && echo mine >slow-volume/cachemax-compare.d/data
+expect "compare, a directory of somebody" 1 'made by somebody else' "${volumes[@]}"
+expect "compare --clean, a directory of somebody" 1 'made by somebody else' \
+  compare --clean slow-volume
+check "compare keeps what is not its own" grep -q mine slow-volume/cachemax-compare.d/data
+rm -r slow-volume/cachemax-compare.d
+long_compare() { # until it measures
+  "$here/wine-run" "$cm" "${volumes[@]}" --seconds 600 >out 2>err </dev/null &
+  owner=$!
+  for _ in $(seq 600); do
+    [ ! -e fast-volume/cachemax-compare.d/pool ] || return
+    sleep 0.05
+  done
+}
+long_compare
+expect "compare, another one at work" 1 'in use by another' "${volumes[@]}"
+kill -9 $owner
+wait $owner 2>/dev/null
+check "compare, killed: its files stay" test -e slow-volume/cachemax-compare.d/data
+for volume in slow-volume fast-volume; do
+  for _ in $(seq 100); do # Wine closes the files of a killed process in its own time
+    run compare --clean $volume >out 2>err </dev/null && break
+    sleep 0.1
+  done
+done
+check "compare --clean, after a kill" volumes_empty
+long_compare
+kill -INT $owner
+wait $owner
+check "compare, Ctrl-C ends it" test $? = 58
+owner=
+check "compare, Ctrl-C leaves nothing" volumes_empty
 
 # ---- the console -------------------------------------------------------------------------------
 # console PROGRAM WORD... -- ARGUMENT...: the tool in a console of its own, with one of the programs
