@@ -167,8 +167,8 @@ int os_walk(const char *path, os_walk_fn fn, void *ctx);
 /* Lets the system drop its pages of a file that are not in use. */
 void os_drop_pages(const char *path);
 
-/* What "cachemax compare" needs on Windows, where it is no program of its own. (os_win32_disk.c) Each
- * returns 0 or an error number. */
+/* What "cachemax compare" needs on Windows, where it is no program of its own (os_win32_disk.c).
+ * Each returns 0 or an error number. */
 int os_make_directory(const char *path);
 int os_remove_directory(const char *path);
 /* For reading without the system's cache: whole pages, to whole pages of memory. */

@@ -6,57 +6,7 @@
 # does not depend on the system is in tests/tool/tool-test.sh. Prints "ok NAME" or "FAIL NAME: why"
 # and a summary as the last line.
 set -u
-build=$(realpath "${1:?usage: tool-win32.sh BUILD_DIR}")
-here=$(cd "$(dirname "$0")" && pwd)
-cm=$build/src/tool/cachemax.exe
-run() { "$here/wine-run" "$cm" "$@"; }
-
-passed=0 failed=0 skipped=0
-ok() { passed=$((passed + 1)); echo "ok $1"; }
-fail() { failed=$((failed + 1)); echo "FAIL $1: $2"; }
-work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-test.XXXXXX")
-owner=
-cleanup() {
-  [ -z "$owner" ] || kill -9 "$owner" 2>/dev/null
-  mountpoint -q "$work/small" 2>/dev/null && umount "$work/small"
-  rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 1' INT TERM
-cd "$work" || exit 1
-win="Z:${work//\//\\}" # the same directory as Windows names it
-
-# expect NAME STATUS PATTERN ARGUMENT...: runs the tool; PATTERN has to be found in what it prints.
-expect() {
-  local name=$1 want=$2 pattern=$3 got
-  shift 3
-  run "$@" >out 2>err </dev/null
-  got=$?
-  if [ $got != "$want" ]; then
-    fail "$name" "status $got instead of $want; $(head -c 300 err | tr '\n' ' ')"
-  elif [ -n "$pattern" ] && ! cat out err | grep -Eq -- "$pattern"; then
-    fail "$name" "'$pattern' not found in: $(cat out err | head -c 300 | tr '\n' ' ')"
-  else
-    ok "$name"
-  fi
-}
-check() { # NAME COMMAND...
-  local name=$1
-  shift
-  if "$@" >check.out 2>&1; then
-    ok "$name"
-  else
-    fail "$name" "'$*' failed: $(head -c 200 check.out)"
-  fi
-}
-# Waits until the process has FILE open: what it caught before, Wine ends in its own way.
-begun() { # PROCESS FILE
-  for _ in $(seq 200); do
-    ls -l "/proc/$1/fd" 2>/dev/null | grep -q "$work/$2\$" && return 0
-    sleep 0.05
-  done
-  return 1
-}
+. "$(dirname "$0")/lib-win32.sh"
 
 # ---- one static file ---------------------------------------------------------------------------
 needed() { objdump -p "$1" | sed -n 's/.*DLL Name: //p'; }
@@ -287,63 +237,6 @@ done
 expect "Ctrl-C for ever leaves a sound pool" 0 'sound' check pool
 run cat large --pool pool 2>err </dev/null | head -c 1000 >/dev/null
 expect "a reader that goes away leaves a clean pool" 0 'state: +clean' info pool
-
-# ---- compare -----------------------------------------------------------------------------------
-mkdir slow-volume fast-volume
-volumes=(compare --origin slow-volume --pool-volume fast-volume --size 8M --rounds 1)
-volumes_empty() { [ -z "$(find slow-volume fast-volume -mindepth 1)" ]; }
-expect "compare" 0 'the warm cache has [0-9.e+]+ times the IOPS of the origin' "${volumes[@]}" \
-  --seconds 1 --json compare.json
-check "compare leaves nothing" volumes_empty
-check "compare: its figures" python3 -c '
-import json
-r = json.load(open("compare.json"))
-assert r["hit_percent"] == 100 and r["size_bytes"] == 8 << 20, r
-for w in r["workloads"]:
-    p = w["places"]
-    assert set(p) == {"origin", "fast", "cold", "warm"}, w
-    for f in p.values():
-        block = {"random-read": 4096, "sequential-read": 131072}[w["name"]]
-        assert f["iops"] > 0 and f["mean_us"] > 0 and f["p99_us"] > 0, f
-        assert abs(f["bytes_per_second"] - block * f["iops"]) < block, f
-    assert abs(w["ratios"]["warm_to_origin"] - p["warm"]["iops"] / p["origin"]["iops"]) < 0.01, w'
-expect "compare --mount" 2 'no --mount' "${volumes[@]}" --mount slow-volume
-expect "compare, no directory" 1 'no such directory' compare --origin missing --pool-volume .
-expect "compare, no room" 1 'less room' compare --origin slow-volume --pool-volume fast-volume \
-  --size 1T
-check "compare, no room: leaves nothing" volumes_empty
-mkdir slow-volume/cachemax-compare.d && echo mine >slow-volume/cachemax-compare.d/data
-expect "compare, a directory of somebody" 1 'made by somebody else' "${volumes[@]}"
-expect "compare --clean, a directory of somebody" 1 'made by somebody else' \
-  compare --clean slow-volume
-check "compare keeps what is not its own" grep -q mine slow-volume/cachemax-compare.d/data
-rm -r slow-volume/cachemax-compare.d
-long_compare() { # until it measures
-  "$here/wine-run" "$cm" "${volumes[@]}" --seconds 600 >out 2>err </dev/null &
-  owner=$!
-  for _ in $(seq 600); do
-    [ ! -e fast-volume/cachemax-compare.d/pool ] || return
-    sleep 0.05
-  done
-}
-long_compare
-expect "compare, another one at work" 1 'in use by another' "${volumes[@]}"
-kill -9 $owner
-wait $owner 2>/dev/null
-check "compare, killed: its files stay" test -e slow-volume/cachemax-compare.d/data
-for volume in slow-volume fast-volume; do
-  for _ in $(seq 100); do # Wine closes the files of a killed process in its own time
-    run compare --clean $volume >out 2>err </dev/null && break
-    sleep 0.1
-  done
-done
-check "compare --clean, after a kill" volumes_empty
-long_compare
-kill -INT $owner
-wait $owner
-check "compare, Ctrl-C ends it" test $? = 58
-owner=
-check "compare, Ctrl-C leaves nothing" volumes_empty
 
 # ---- the console -------------------------------------------------------------------------------
 # console PROGRAM WORD... -- ARGUMENT...: the tool in a console of its own, with one of the programs

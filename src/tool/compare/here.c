@@ -267,7 +267,9 @@ static int print(const struct compare_result *q, const char *json)
 
 static unsigned count(const char *text, unsigned otherwise)
 {
-    return text ? (unsigned)strtoul(text, NULL, 10) : otherwise;
+    uint64_t n;
+
+    return text && tool_parse_count(text, &n) == TOOL_SIZE_OK ? (unsigned)n : otherwise;
 }
 
 static int run(struct run *r, const struct tool_args *args)

@@ -72,12 +72,13 @@ static void read_part(struct measure *m, struct worker *w, unsigned i, void *buf
     const uint64_t first = (uint64_t)n * i * job->block;
     uint64_t now = cm_now();
 
-    for (uint32_t k = 0; now < m->until && !os_interrupted(); k++) {
+    for (uint32_t k = 0; n > 0 && now < m->until && !os_interrupted(); k++) {
         const uint64_t began = now;
 
         if (k == n && job->once)
             return;
-        k %= n;
+        if (k == n)
+            k = 0;
         w->error = job->read(job->ctx, first + order[k] * (uint64_t)job->block, buf, job->block);
         now = cm_now();
         if (w->error != 0)
