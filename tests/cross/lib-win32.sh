@@ -54,3 +54,6 @@ begun() { # PROCESS FILE
   done
   return 1
 }
+# Did Ctrl-C end it? 58 is what is left of STATUS_CONTROL_C_EXIT. 137: on a busy machine Wine's
+# server kills what it has told to end.
+ended() { [ "$1" = 58 ] || [ "$1" = 137 ]; }

@@ -216,8 +216,6 @@ hail() { # PROCESS FILE SECONDS
   begun "$1" "$2" && sleep "$3" || return
   while kill -INT "$1" 2>/dev/null; do sleep 0.003; done
 }
-# 137: on a busy machine Wine's server kills what it has told to end.
-ended() { [ "$1" = 58 ] || [ "$1" = 137 ]; }
 for after in 0 0.2 0.4; do
   "$here/wine-run" "$cm" create interrupted --size 6G >out 2>err </dev/null &
   job=$!
