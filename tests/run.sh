@@ -568,6 +568,8 @@ if [ $all = yes ]; then
       passed=$((passed + 1))
       run=wine-run exe=.exe
       also wine/tool bash "$here/cross/tool-win32.sh" "$b-windows" # mostly waits
+      also wine/compare bash "$here/cross/compare-win32.sh" "$b-windows"
+      also wine/dash python3 "$here/cross/dash-win32.py" "$b" "$b-windows"
       storm="$b-windows/tests/service/storm.exe"
       service="$b-windows/examples/service/cachemax-service.exe"
       also wine/service bash "$here/service/win32-test.sh" "$b-windows"

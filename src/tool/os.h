@@ -23,8 +23,9 @@ bool os_is_terminal(int fd);
 int os_terminal_width(void);
 
 /* A view that fills the terminal on standard output: between begin and end, keys come one by one
- * and are not echoed, if standard input is a terminal. (os_*_screen.c) */
-void os_screen_begin(void);
+ * and are not echoed, if standard input is a terminal. False: the terminal knows no escape
+ * sequences, and nothing has begun. (os_*_screen.c) */
+bool os_screen_begin(void);
 void os_screen_end(void);
 /* Waits for a key: its byte. Or OS_KEY_NONE: the time is over, or os_interrupted(). Or
  * OS_KEY_REDRAW: the size has changed, or the process was stopped and goes on. */
@@ -171,6 +172,15 @@ int os_walk(const char *path, os_walk_fn fn, void *ctx);
 /* Lets the system drop its pages of a file that are not in use. */
 void os_drop_pages(const char *path);
 
+/* What "cachemax compare" needs on Windows, where it is no program of its own (os_win32_disk.c).
+ * Each returns 0 or an error number. */
+int os_make_directory(const char *path);
+int os_remove_directory(const char *path);
+/* For reading without the system's cache: whole pages, to whole pages of memory. */
+int os_open_direct(const char *path, intptr_t *file);
+/* Opens a file that nobody else can open meanwhile, or makes it. */
+int os_hold_file(const char *path, bool make, intptr_t *file);
+
 /* Connects to a socket, which has a process of `user` behind it. 0 or an error number. */
 int os_connect(const char *path, intptr_t *stream, uint64_t *user, uint64_t *process);
 /* Sends all of it. 0 or an error number. */
@@ -185,7 +195,7 @@ void os_disconnect(intptr_t stream);
 
 /* Listens on "ADDRESS:PORT"; the address is numeric, an IPv6 one in brackets. *fd does not wait.
  * `where` gets the address and port that it is. 0, an error number, or OS_BAD_ADDRESS.
- * (os_posix_listen.c; on Windows nothing needs it.) */
+ * (os_posix_listen.c; Windows has a web server of its own, and needs no socket.) */
 enum { OS_BAD_ADDRESS = -1 };
 #define OS_WHERE 80
 int os_listen(const char *address, int *fd, char where[OS_WHERE], bool *only_here);

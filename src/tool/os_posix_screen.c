@@ -77,12 +77,13 @@ static void enter(void)
     say(ENTER);
 }
 
-void os_screen_begin(void)
+bool os_screen_begin(void)
 {
     has_keys = isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &before) == 0;
     on(SIGWINCH, on_signal);
     on(SIGTSTP, on_signal);
     enter();
+    return true;
 }
 
 void os_screen_end(void)

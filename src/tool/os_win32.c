@@ -11,6 +11,7 @@
 #include "tool/os.h"
 
 #include "platform/win32_path.h"
+#include "tool/os_win32.h"
 
 #include <fcntl.h>
 #include <io.h>
@@ -150,6 +151,11 @@ void os_catch_interrupts(void)
 bool os_interrupted(void)
 {
     return InterlockedCompareExchange(&interrupted, 0, 0) != 0;
+}
+
+void *os_win32_interrupt(void)
+{
+    return interrupt_event;
 }
 
 void os_forget_interrupt(void)

@@ -3,8 +3,9 @@
  * os_win32_screen.c - the full-screen part of os.h on Windows.
  *
  * Owns the mode of the console's input while a view is shown. os_win32.c has made the console
- * understand escape sequences and UTF-8. A wait looks at the input twenty times a second, because
- * a request to end comes in a thread of its own.
+ * understand escape sequences and UTF-8, and restores that at the end of the process. A wait looks
+ * at the input and at the size of the window twenty times a second: a request to end comes in a
+ * thread of its own, and not every console tells that its window has another size.
  */
 #include "tool/os.h"
 
@@ -15,19 +16,28 @@
 #define ENTER "\033[?1049h\033[?25l\033[?7l"
 #define LEAVE "\033[?7h\033[?25h\033[?1049l"
 #define SLICE 0.05
+#ifndef ENABLE_VIRTUAL_TERMINAL_PROCESSING
+#define ENABLE_VIRTUAL_TERMINAL_PROCESSING 4
+#endif
 
 static DWORD before;
-static bool has_keys; /* `before` is valid */
+static bool has_keys;                 /* `before` is valid */
+static int known_columns, known_rows; /* as os_screen_size() has told them */
 
-void os_screen_begin(void)
+bool os_screen_begin(void)
 {
     const HANDLE in = GetStdHandle(STD_INPUT_HANDLE);
+    DWORD mode;
 
+    if (!GetConsoleMode(GetStdHandle(STD_OUTPUT_HANDLE), &mode) ||
+        !(mode & ENABLE_VIRTUAL_TERMINAL_PROCESSING))
+        return false;
     has_keys = GetConsoleMode(in, &before) != 0;
     if (has_keys)
         (void)SetConsoleMode(in, ENABLE_PROCESSED_INPUT | ENABLE_WINDOW_INPUT);
     (void)fputs(ENTER, stdout);
     (void)fflush(stdout);
+    return true;
 }
 
 void os_screen_end(void)
@@ -57,19 +67,7 @@ static int take_event(void)
     return OS_KEY_NONE;
 }
 
-int os_wait_key(double seconds)
-{
-    for (;;) {
-        const int key = take_event();
-
-        if (key != OS_KEY_NONE || os_interrupted() || seconds <= 0)
-            return key;
-        os_sleep(seconds < SLICE ? seconds : SLICE);
-        seconds -= SLICE;
-    }
-}
-
-void os_screen_size(int *columns, int *rows)
+static void window_size(int *columns, int *rows)
 {
     CONSOLE_SCREEN_BUFFER_INFO info;
 
@@ -79,6 +77,29 @@ void os_screen_size(int *columns, int *rows)
         *columns = info.srWindow.Right - info.srWindow.Left + 1;
         *rows = info.srWindow.Bottom - info.srWindow.Top + 1;
     }
+}
+
+int os_wait_key(double seconds)
+{
+    for (;;) {
+        const int key = take_event();
+        int columns, rows;
+
+        window_size(&columns, &rows);
+        if (key == OS_KEY_NONE && (columns != known_columns || rows != known_rows))
+            return OS_KEY_REDRAW;
+        if (key != OS_KEY_NONE || os_interrupted() || seconds <= 0)
+            return key;
+        os_sleep(seconds < SLICE ? seconds : SLICE);
+        seconds -= SLICE;
+    }
+}
+
+void os_screen_size(int *columns, int *rows)
+{
+    window_size(columns, rows);
+    known_columns = *columns;
+    known_rows = *rows;
 }
 
 bool os_shows_unicode(void)

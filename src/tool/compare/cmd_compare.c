@@ -2,30 +2,15 @@
  *
  * cmd_compare.c - "cachemax compare": slow volume, fast volume, and the one through the other.
  *
- * Owns the options and checks their values. The work is done by a program of its own,
+ * Owns the options and checks their values. On Linux the work is done by a program of its own,
  * cachemax-compare, written in Python, because fio is what measures and prints JSON. The command
- * becomes that program. The program is called by this file alone: it takes the values as made here.
+ * becomes that program (run_compare.c). On Windows there is no mount to measure: the command reads
+ * through the library itself (here.c).
  */
-#include "tool/os.h"
-#include "tool/tool.h"
+#include "tool/compare/compare.h"
 
-#define PROGRAM "cachemax-compare"
 #define SIZE_LEAST (UINT64_C(8) << 20)
 #define SIZE_MOST (UINT64_C(1) << 40)
-#define COUNT_MOST 9999u
-
-enum {
-    COMPARE_ORIGIN,
-    COMPARE_POOL_VOLUME,
-    COMPARE_MOUNT,
-    COMPARE_SIZE,
-    COMPARE_SECONDS,
-    COMPARE_ROUNDS,
-    COMPARE_JSON,
-    COMPARE_SVG,
-    COMPARE_CLEAN,
-    COMPARE_OPTIONS
-};
 
 static const struct tool_option compare_options[COMPARE_OPTIONS] = {
     [COMPARE_ORIGIN] = { "origin", 'o', TOOL_NEEDS_ARG, "DIR", "a directory on the slow volume" },
@@ -54,14 +39,12 @@ static bool count_is_well(const char *text)
 {
     uint64_t count;
 
-    return !text ||
-           (tool_parse_count(text, &count) == TOOL_SIZE_OK && count >= 1 && count <= COUNT_MOST);
+    return !text || (tool_parse_count(text, &count) == TOOL_SIZE_OK && count >= 1 &&
+                     count <= COMPARE_COUNT_MOST);
 }
 
-/* Of --size, in `bytes`, as the program takes it. */
-static int check_values(const struct tool_args *args, char bytes[TOOL_NUMBER_MAX])
+static int check_values(const struct tool_args *args, uint64_t *size)
 {
-    uint64_t size = UINT64_C(1) << 30;
     bool rough;
 
     for (unsigned i = 0; i < COMPARE_OPTIONS; i++)
@@ -75,39 +58,22 @@ static int check_values(const struct tool_args *args, char bytes[TOOL_NUMBER_MAX
         return usage("'compare' needs --origin DIR and --pool-volume DIR");
     }
     if (args->value[COMPARE_SIZE] &&
-        (tool_parse_size(args->value[COMPARE_SIZE], &size, &rough) != TOOL_SIZE_OK ||
-         size < SIZE_LEAST || size > SIZE_MOST))
+        (tool_parse_size(args->value[COMPARE_SIZE], size, &rough) != TOOL_SIZE_OK ||
+         *size < SIZE_LEAST || *size > SIZE_MOST))
         return usage("--size needs a size from 8M to 1T, such as 2G");
     if (!count_is_well(args->value[COMPARE_SECONDS]))
         return usage("--seconds needs a number from 1 to 9999");
     if (!count_is_well(args->value[COMPARE_ROUNDS]))
         return usage("--rounds needs a number from 1 to 9999");
-    (void)snprintf(bytes, TOOL_NUMBER_MAX, "%llu", (unsigned long long)size);
     return TOOL_OK;
 }
 
 static int run_compare(const struct tool_args *args)
 {
-    static char program[] = PROGRAM, names[COMPARE_OPTIONS][24], bytes[TOOL_NUMBER_MAX];
-    char *argv[2 * COMPARE_OPTIONS + 2];
-    size_t n = 0;
-    int rc = check_values(args, bytes);
+    uint64_t size = UINT64_C(1) << 30;
+    const int rc = check_values(args, &size);
 
-    if (rc != TOOL_OK)
-        return rc;
-    argv[n++] = program;
-    for (unsigned i = 0; i < COMPARE_OPTIONS; i++) {
-        if (!args->value[i] && i != COMPARE_SIZE)
-            continue;
-        (void)snprintf(names[i], sizeof(names[i]), "--%s", compare_options[i].name);
-        argv[n++] = names[i];
-        argv[n++] = i == COMPARE_SIZE ? bytes : (char *)(uintptr_t)args->value[i];
-    }
-    argv[n] = NULL;
-    tool_message(NULL,
-                 "cannot run " PROGRAM ": %s; it is installed beside this command, on Linux only",
-                 os_error_text(os_become(PROGRAM, argv)));
-    return TOOL_FAILED;
+    return rc == TOOL_OK ? compare_run(args, size) : rc;
 }
 
 const struct tool_command tool_compare = {
@@ -121,6 +87,7 @@ const struct tool_command tool_compare = {
         "command makes in each of the two, and removes at the end, also after Ctrl-C or an error.\n"
         "Nothing else is covered or changed. What a killed run left is removed by the next one.\n"
         "Needs fio, Python 3 and the right to mount. cachemax(1) describes output and JSON.\n"
+        "On Windows it needs none of them: it reads one file itself, without a mount.\n"
         "\n"
         "Examples:\n"
         "  cachemax compare --origin /srv/data --pool-volume /mnt/pmem --svg chart.svg\n"

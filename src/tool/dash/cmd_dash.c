@@ -2,10 +2,10 @@
  *
  * cmd_dash.c - "cachemax dash": what a pool does, for browsers and for Prometheus.
  *
- * Owns the options. The work is done by a program of its own, cachemax-dash, so that the command
- * does not load a web server's libraries whenever it runs, and works where they are not installed.
- * Both have this file: the command reads the options and becomes the program, which reads them
- * again.
+ * Owns the options. On Windows, which has a web server, the command serves itself. Elsewhere the
+ * work is done by a program of its own, cachemax-dash, so that the command does not load a web
+ * server's libraries whenever it runs, and works where they are not installed. Both have this file:
+ * the command reads the options and becomes the program, which reads them again.
  */
 #include "tool/dash/dash.h"
 
@@ -33,7 +33,8 @@ const struct tool_command tool_dash = {
         "There is no password: whoever can reach the address sees the names of files. A client\n"
         "must call the server by an IP address, as localhost, or by a name given with --host;\n"
         "else a page of a stranger could read it through the user's browser (DNS rebinding).\n"
-        "SIGTERM and Ctrl-C end it.\n"
+        "SIGTERM and Ctrl-C end it. On Windows only the machine itself is served, at\n"
+        "http://localhost:PORT/.\n"
         "\n"
         "Examples:\n"
         "  cachemax dash /pmem/cache.pool\n"

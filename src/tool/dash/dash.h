@@ -5,6 +5,7 @@
 #ifndef CM_TOOL_DASH_H
 #define CM_TOOL_DASH_H
 
+#include "tool/dash/web.h"
 #include "tool/seen_files.h"
 #include "tool/seen_history.h"
 
@@ -45,10 +46,7 @@ extern const unsigned char dash_page[];
 extern const size_t dash_page_len;
 extern const char dash_page_policy[];
 
-/* server.c: answers requests at the socket for about `seconds`. NULL: it cannot begin. */
-struct MHD_Daemon;
-struct MHD_Daemon *dash_server_begin(struct dash *d, int fd);
-bool dash_server_run(struct MHD_Daemon *server, double seconds);
-void dash_server_end(struct MHD_Daemon *server);
+/* answer.c: of web.h; ctx is a struct dash. */
+void dash_answer(void *ctx, const struct web_request *r, struct web_answer *a, FILE *out);
 
 #endif

@@ -1,137 +1,51 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * server.c - the web server: which request gets which answer.
+ * server.c - web.h with libmicrohttpd.
  *
  * Owns the limits. There is one thread: a connection that is slow waits in the library's poll() and
  * holds up nobody. There are CONNECTIONS of them at most, each is ended when it is idle, and a
- * request has a little memory. Only GET and HEAD, only known paths, and only under names that
- * host.c accepts. Answers are not kept by anybody, and no other page may embed or read them.
+ * request has a little memory.
  */
-#include "tool/dash/dash.h"
+#include "tool/dash/web.h"
 
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tool/os.h"
+#include "tool/tool.h"
 
 #define CONNECTIONS 64u
 #define IDLE 15u           /* seconds */
 #define MEMORY (32u << 10) /* of a connection: headers */
 
-static const char text_type[] = "text/plain; charset=utf-8";
-
-struct answer {
-    unsigned status;
-    const char *type;
-    char *body; /* of malloc(); NULL: `page` */
-    const void *page;
-    size_t len;
+struct web {
+    web_fn fn;
+    void *ctx;
+    struct MHD_Daemon *daemon;
 };
 
-static void say(struct answer *a, unsigned status, const char *text)
+/* `body` is of malloc(); this frees it. */
+static enum MHD_Result send_answer(struct MHD_Connection *c, const struct web_answer *a, char *body,
+                                   size_t len)
 {
-    a->status = status;
-    a->type = text_type;
-    a->page = text;
-    a->len = strlen(text);
-}
-
-static void answer_health(const struct dash *d, FILE *out, struct answer *a)
-{
-    a->status = MHD_HTTP_OK;
-    a->type = text_type;
-    for (size_t i = 0; i < d->n; i++) {
-        char name[TOOL_PRINTABLE_MAX(1024)], path[1025];
-
-        if (!d->pool[i].error)
-            continue;
-        (void)snprintf(path, sizeof(path), "%s", d->pool[i].path);
-        (void)fprintf(out, "%s: %s\n", tool_printable(name, path), cm_strerror(d->pool[i].error));
-        a->status = MHD_HTTP_SERVICE_UNAVAILABLE;
-    }
-    if (a->status == MHD_HTTP_OK)
-        (void)fputs("ok\n", out);
-}
-
-/* An answer that is made anew each time; false: there is none at this path. */
-static bool answer_made(struct dash *d, struct MHD_Connection *c, const char *path, FILE *out,
-                        struct answer *a)
-{
-    const char *accept = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
-    const bool open_metrics = dash_wants_open_metrics(accept);
-
-    a->status = MHD_HTTP_OK;
-    if (!strcmp(path, "/metrics")) {
-        a->type = open_metrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-                               : "text/plain; version=0.0.4; charset=utf-8";
-        dash_metrics(d, out, open_metrics);
-    } else if (!strcmp(path, "/stats.json")) {
-        a->type = "application/json";
-        d->viewed_at = cm_now();
-        dash_report(d, out);
-    } else if (!strcmp(path, "/health")) {
-        answer_health(d, out, a);
-    } else {
-        return false;
-    }
-    return true;
-}
-
-static void answer_path(struct dash *d, struct MHD_Connection *c, const char *path,
-                        struct answer *a)
-{
-    FILE *out;
-    bool found;
-
-    if (!strcmp(path, "/")) {
-        a->status = MHD_HTTP_OK;
-        a->type = "text/html; charset=utf-8";
-        a->page = dash_page;
-        a->len = dash_page_len;
-        return;
-    }
-    out = open_memstream(&a->body, &a->len);
-    found = out && answer_made(d, c, path, out, a);
-    if (!out || fclose(out) != 0) {
-        free(a->body);
-        a->body = NULL;
-        say(a, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
-    } else if (!found) {
-        free(a->body);
-        a->body = NULL;
-        say(a, MHD_HTTP_NOT_FOUND, "there is /, /metrics, /stats.json and /health\n");
-    }
-}
-
-static enum MHD_Result send_answer(struct MHD_Connection *c, const struct answer *a)
-{
-    static const char *const headers[][2] = {
-        { MHD_HTTP_HEADER_CACHE_CONTROL, "no-store" },
-        { "X-Content-Type-Options", "nosniff" },
-        { "Referrer-Policy", "no-referrer" },
-        { "Cross-Origin-Resource-Policy", "same-origin" },
-        { "Cross-Origin-Opener-Policy", "same-origin" },
-        { "Content-Security-Policy", dash_page_policy },
-    };
-    struct MHD_Response *r =
-        a->body ? MHD_create_response_from_buffer(a->len, a->body, MHD_RESPMEM_MUST_FREE)
-                : MHD_create_response_from_buffer(a->len, (void *)(uintptr_t)a->page,
-                                                  MHD_RESPMEM_PERSISTENT);
-    enum MHD_Result result = MHD_NO;
+    struct MHD_Response *r = MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_FREE);
+    enum MHD_Result result;
 
     if (!r) {
-        free(a->body);
+        free(body);
         return MHD_NO;
     }
-    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
-        (void)MHD_add_response_header(r, headers[i][0], headers[i][1]);
-    (void)MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, a->type);
-    if (a->status == MHD_HTTP_METHOD_NOT_ALLOWED)
-        (void)MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+    for (size_t i = 0; i < a->n; i++)
+        (void)MHD_add_response_header(r, a->header[i].name, a->header[i].value);
     result = MHD_queue_response(c, a->status, r);
     MHD_destroy_response(r);
     return result;
+}
+
+static const char *header(struct MHD_Connection *c, const char *name)
+{
+    return MHD_lookup_connection_value(c, MHD_HEADER_KIND, name);
 }
 
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *c, const char *path,
@@ -139,7 +53,13 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *c, const cha
                                   size_t *len, void **seen)
 {
     static char once;
-    struct answer a = { 0 };
+    const struct web *w = ctx;
+    const struct web_request r = { method, path, header(c, MHD_HTTP_HEADER_HOST),
+                                   header(c, MHD_HTTP_HEADER_ACCEPT) };
+    struct web_answer a = { 0 };
+    char *body = NULL;
+    size_t n = 0;
+    FILE *out;
 
     (void)version, (void)data;
     if (!*seen) { /* the head has come; an answer now would end a body that is under way */
@@ -150,31 +70,67 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *c, const cha
         *len = 0;
         return MHD_YES;
     }
-    if (!dash_may_call(ctx, MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST)))
-        say(&a, MHD_HTTP_MISDIRECTED_REQUEST,
-            "call this server by its address, as localhost, or by a name given with --host\n");
-    else if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
-        say(&a, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-    else
-        answer_path(ctx, c, path, &a);
-    return send_answer(c, &a);
+    out = open_memstream(&body, &n);
+    if (out)
+        w->fn(w->ctx, &r, &a, out);
+    if (!out || fclose(out) != 0) {
+        free(body);
+        body = NULL;
+        n = 0;
+        a = (struct web_answer){ .status = MHD_HTTP_INTERNAL_SERVER_ERROR };
+    }
+    return send_answer(c, &a, body, n);
 }
 
-struct MHD_Daemon *dash_server_begin(struct dash *d, int fd)
+/* A socket that listens; -1 after a message, with *status. */
+static int listen_on(const char *address, char where[WEB_WHERE], bool *only_here, int *status)
 {
-    return MHD_start_daemon(MHD_USE_AUTO, 0, NULL, NULL, on_request, d, MHD_OPTION_LISTEN_SOCKET,
-                            fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS,
-                            MHD_OPTION_CONNECTION_TIMEOUT, IDLE, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                            (size_t)MEMORY, MHD_OPTION_END);
+    int fd = -1;
+    const int error = os_listen(address, &fd, where, only_here);
+
+    *status = error == OS_BAD_ADDRESS ? TOOL_USAGE : TOOL_FAILED;
+    if (error == OS_BAD_ADDRESS)
+        tool_message(NULL, "--listen '%s' is no numeric address and port, such as 127.0.0.1:9843",
+                     address);
+    else if (error != 0)
+        tool_message(NULL, "cannot listen on %s: %s", address, os_error_text(error));
+    return error ? -1 : fd;
 }
 
-bool dash_server_run(struct MHD_Daemon *server, double seconds)
+int web_begin(const char *address, const char *hosts, web_fn fn, void *ctx, struct web **web,
+              char where[WEB_WHERE], bool *only_here)
+{
+    struct web *w;
+    int status;
+    const int fd = listen_on(address, where, only_here, &status);
+
+    (void)hosts; /* the names are in no address of this server */
+    if (fd < 0)
+        return status;
+    *web = w = calloc(1, sizeof(*w));
+    if (w) {
+        w->fn = fn;
+        w->ctx = ctx;
+        w->daemon = MHD_start_daemon(
+            MHD_USE_AUTO, 0, NULL, NULL, on_request, w, MHD_OPTION_LISTEN_SOCKET, fd,
+            MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, IDLE,
+            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY, MHD_OPTION_END);
+    }
+    if (w && w->daemon)
+        return TOOL_OK;
+    free(w);
+    tool_message(NULL, "the web server cannot begin: out of memory or of descriptors");
+    return TOOL_FAILED;
+}
+
+bool web_run(struct web *web, double seconds)
 {
     /* Interrupted by a signal it fails, which is the caller's business. */
-    return MHD_run_wait(server, (int)(seconds * 1000) + 1) == MHD_YES || os_interrupted();
+    return MHD_run_wait(web->daemon, (int)(seconds * 1000) + 1) == MHD_YES || os_interrupted();
 }
 
-void dash_server_end(struct MHD_Daemon *server)
+void web_end(struct web *web)
 {
-    MHD_stop_daemon(server);
+    MHD_stop_daemon(web->daemon);
+    free(web);
 }

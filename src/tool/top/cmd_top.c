@@ -115,7 +115,11 @@ static int live(struct view *v, struct frame *f)
         return tool_pool_error(v->pool, rc, TOOL_OPENING);
     f->styled = true;
     os_catch_interrupts();
-    os_screen_begin();
+    if (!os_screen_begin()) {
+        tool_message(NULL, "this console does not know escape sequences; if its properties say "
+                           "'use legacy console' turn that off; with --once one view is printed");
+        return TOOL_FAILED;
+    }
     do {
         next = cm_now() < next + every ? next + every : cm_now() + every;
         if (show(v, f, next, &lost))
