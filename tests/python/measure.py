@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""measure.py - what the file system of fsspec gains on a slow web server, beside fsspec's own caches.
+"""measure.py - what the pool gains under fsspec on a slow web server, beside fsspec's own caches.
 
   measure.py [--ms N] [--rate MIB] [--size MIB] [--reads N] [--rounds N] [--least RATIO]
 
@@ -63,8 +63,8 @@ def read_random(fs, url, a):
 
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("--ms", type=float, default=10)
-    ap.add_argument("--rate", type=float, default=20)
+    ap.add_argument("--ms", type=float, default=20)
+    ap.add_argument("--rate", type=float, default=10)
     ap.add_argument("--size", type=int, default=8)
     ap.add_argument("--reads", type=int, default=100)
     ap.add_argument("--rounds", type=int, default=5)
@@ -78,7 +78,7 @@ def main():
             for what, path, read in (("CSV", "/data.csv", read_csv),
                                      ("random", "/data", read_random)):
                 with tempfile.TemporaryDirectory() as work, cachemax.open(
-                        work + "/pool", create_size=64 << 20) as cache:
+                        work + "/pool", create_size=512 << 20) as cache:
                     for turn in "first", "second":
                         right = None
                         for kind, make in KINDS.items():

@@ -30,7 +30,7 @@ STRONG = ("VersionId", "version_id", "generation", "ETag", "etag", "md5Hash", "m
           "content_md5", "sha256", "sha1", "crc32c", "Digest")
 TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated")
 FRESH = 10  # seconds
-BUFFER = 64 << 10
+BUFFER = 64 << 10  # of a file, if its open names no block_size
 _logger = logging.getLogger("cachemax")
 _pools, _lock = {}, threading.Lock()
 
