@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """fsspec-test.py DIR - cachemax.filesystem, under fsspec and pandas. python-test.sh runs it."""
-import os
 import random
 import subprocess
 import sys
 
-import cachemax
 from checks import DIR, Skip, check, end, in_threads, new_file, new_pool, old, raises
 from serve import Server
 
 try:
-    import aiohttp  # noqa: F401: fsspec needs it for http
+    import aiohttp  # noqa: F401: fsspec needs the two for http
     import fsspec
+    import requests  # noqa: F401
     MISSING = ""
 except ImportError as e:
     MISSING = str(e)

@@ -24,7 +24,8 @@ import pandas
 from serve import Server
 
 READ = 4096
-# fsspec's caches ask the server what the file is, too, as they must not serve old bytes.
+# The other two are told to look whether the file has changed. (As of fsspec 2022.11 they send no
+# request for that over HTTP, and serve what is old.)
 KINDS = {
     "no cache": lambda work, cache: fsspec.filesystem("http", skip_instance_cache=True),
     "blockcache": lambda work, cache: fsspec.filesystem(
