@@ -156,35 +156,30 @@ def warm_and_check():
 
 @check
 def threads_read_and_write_in_brackets():
-    blocks, seconds = 256, 2
+    blocks = 256
     path, _ = new_file(blocks * BLOCK)
     fd = os.open(path, os.O_RDWR)
     done, locks = [0] * blocks, [threading.Lock() for _ in range(blocks)]
     os.pwrite(fd, bytes(blocks * BLOCK), 0)
     reads = [0] * 8
     with new_pool(640 << 10) as cache, cache.file(path) as file:
-        until = time.monotonic() + seconds
-
         def work(i):
             pick = random.Random(i)
-            while time.monotonic() < until:
+            for _ in range(8000):
                 b = pick.randrange(blocks)
                 if i < 3 and pick.random() < 0.3:
                     with locks[b]:
                         new = done[b] + 1
                         with file.bracket(b * BLOCK, BLOCK):
-                            os.pwrite(fd, new.to_bytes(8, "little") * (BLOCK // 8), b * BLOCK)
+                            os.pwrite(fd, new.to_bytes(8, sys.byteorder) * (BLOCK // 8), b * BLOCK)
                         done[b] = new
                     continue
                 before = done[b]
                 data = file.pread(b * BLOCK, BLOCK)
                 after = done[b] + 1
-                version = int.from_bytes(data[:8], "little")
                 # A read beside a write may have a part of both: that is the origin's.
-                if data != data[:8] * (BLOCK // 8):
-                    assert after > before
-                else:
-                    assert before <= version <= after, (b, before, version, after)
+                versions = set(memoryview(data).cast("Q"))
+                assert before <= min(versions) and max(versions) <= after, (before, versions, after)
                 reads[i] += 1
         in_threads(8, work)
         assert min(reads) > 0 and cache.stats()["hit_blocks"] > 0 and sum(done) > 0
@@ -244,7 +239,7 @@ def calls_leave_the_interpreter_free():
         while not ended.is_set():
             turns += 1
         thread.join()
-        assert turns > 10000, turns
+        assert turns > 1000, turns
 
 
 @check
