@@ -400,7 +400,9 @@ native_suites() { # DIR
   next abi-baseline bash "$here/abi/abi-test.sh" "$b"
   next site python3 "$here/site/site-test.py"
   next examples/cpp sh "$here/examples/cpp-test.sh" "$b"
-  next examples/python sh "$here/examples/python-test.sh" "$b"
+  need python3-cffi python3-dev python3-pip python3-setuptools python3-venv python3-wheel || :
+  need python3-aiohttp python3-fsspec python3-pandas python3-requests || :
+  next examples/python sh "$here/python/python-test.sh" "$b"
   need sqlite3-tools >/dev/null 2>&1 || : # sqldiff
   next examples/sqlite-vfs python3 "$here/sqlite/sqlite-test.py" "$b"
   next sqlite-mutants python3 "$here/sqlite/mutants.py" --list # all of them can be made

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """cat.py POOL FILE - writes FILE to standard output, read through the cache POOL.
 
-    cachemax create POOL --size 64M       # once
     python3 examples/python/cat.py POOL FILE >/dev/null
 
-Trouble with the cache never fails a read: then the file is read without it, and standard error says
-why. The last line there says how many blocks came from the pool. Read next: cachemax.py.
+POOL is made if it does not exist, with 64 MiB. Trouble with the cache never fails a read: then the
+file is read without it, and standard error says why. The last line there says how many blocks came
+from the pool. Read next: README.md.
 """
 import contextlib
-import os
+import shutil
 import sys
 
 PIECE = 1 << 20
@@ -23,32 +23,17 @@ def main():
     if len(sys.argv) != 3:
         say("usage: cat.py POOL FILE")
         return 2
-    fd = os.open(sys.argv[2], os.O_RDONLY)
-
-    def origin(offset, length):
-        return os.pread(fd, length, offset)  # short only at the end of the file
-
     with contextlib.ExitStack() as stack:
-        cache = file = None
+        cache, out = None, sys.stdout.buffer
         try:
-            import cachemax  # fails if the library is not installed
-            cache = stack.enter_context(cachemax.Cache(sys.argv[1], log=lambda _, t: say(t)))
-            file = stack.enter_context(cache.open(*cachemax.identify(fd)))
-        except (OSError, ImportError, AttributeError) as e:
+            import cachemax  # fails if it is not installed
+            cache = stack.enter_context(cachemax.open(sys.argv[1], create_size=64 << 20))
+            file = stack.enter_context(cache.file(sys.argv[2]))
+        except (OSError, ImportError) as e:
             say(e)
-
-        def read(at):
-            try:
-                return file.read(at, PIECE, origin) if file else origin(at, PIECE)
-            except OSError as e:  # the cache's; the origin's comes again
-                say(e)
-                return origin(at, PIECE)
-
-        offset = 0
-        while data := read(offset):
-            sys.stdout.buffer.write(data)
-            offset += len(data)
-        sys.stdout.buffer.flush()
+            file = stack.enter_context(open(sys.argv[2], "rb"))
+        shutil.copyfileobj(file, out, PIECE)
+        out.flush()
         if cache:
             say("%d blocks from the pool" % cache.stats()["hit_blocks"])
     return 0

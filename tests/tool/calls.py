@@ -1,19 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The calls of cachemax.h for Python, with ctypes alone. Copy this module into your program.
+"""The calls of cachemax.h for the tests of the live views, with ctypes alone: these run with any
+Python, and need no package that is built first. (examples/python is the package for users.)
 
-    import cachemax
-    with cachemax.Cache("/mnt/pmem/pool") as cache:
-        with cache.open(*cachemax.identify(fd)) as file:
-            data = file.read(0, 1 << 20, lambda offset, length: os.pread(fd, length, offset))
-            with file.bracket(offset, len(new)):        # before a write of the origin
-                os.pwrite(fd, new, offset)
-
-Negative results raise cachemax.Error, an OSError; its `code` and `name` say which. Positive results
-are no errors: functions return them. Exceptions of the origin come out of File.read(). Threads may
-share a Cache and a File, because ctypes leaves the interpreter's lock during a call.
-The *_init() functions of the library get the sizes of the structs below, so a newer library works,
-too. It is the one that CACHEMAX_LIBRARY names, or the installed one. Read next: cat.py, a small
-program; docs/embedding.md explains the calls.
+Negative results raise Error; its `code` and `name` say which. Positive results are no errors:
+functions return them. The library is the one that CACHEMAX_LIBRARY names.
 """
 import ctypes
 import os
@@ -21,8 +11,8 @@ from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_int, c_int
                     c_uint8, c_uint32, c_uint64, c_void_p, sizeof)
 
 LONG_AGO = 1  # Validator.changed_ns of servers
-SIZE_UNKNOWN = APPEND = 2**64 - 1
-SOLE_WRITER, IGNORED = 1, 1  # flag of Cache.open() and identify(); result of File.revalidate()
+SIZE_UNKNOWN = 2**64 - 1
+SOLE_WRITER, IGNORED = 1, 1  # flag of Cache.open(); result of cm_file_open()
 _ORIGIN_FAILED = -1001
 
 
@@ -33,24 +23,6 @@ class FileId(Structure):
 class Validator(Structure):
     _fields_ = [("struct_size", c_uint32), ("racy", c_uint32), ("taken_at", c_uint64),
                 ("size", c_uint64), ("changed_ns", c_int64), ("proof", c_uint8 * 32)]
-
-
-class FileInfo(Structure):
-    _fields_ = [("struct_size", c_uint32), ("attached", c_uint32), ("id", FileId),
-                ("incarnation", c_uint64), ("size", c_uint64), ("dirty", c_uint32),
-                ("racy", c_uint32), ("kept", c_uint32), ("brackets", c_uint32),
-                ("bypassed", c_uint32), ("want_validator", c_uint32), ("expires_ns", c_int64)]
-
-
-class IdentifyOptions(Structure):
-    _fields_ = [("struct_size", c_uint32), ("flags", c_uint32), ("volume_id", c_char_p),
-                ("reserved", c_uint64 * 2)]
-
-
-class CreateOptions(Structure):
-    _fields_ = [("struct_size", c_uint32), ("flags", c_uint32), ("size", c_uint64),
-                ("max_files", c_uint64), ("progress", c_void_p), ("progress_ctx", c_void_p),
-                ("log", c_void_p), ("log_ctx", c_void_p), ("reserved", c_uint64 * 4)]
 
 
 _LOG = CFUNCTYPE(None, c_void_p, c_int, c_char_p)
@@ -84,27 +56,16 @@ _CALLS = {  # name: (result, parameters); _check looks at the results of type c_
     "cm_validator_init": (None, c_void_p, c_size_t),
     "cm_validator_set_proof": (None, POINTER(Validator), c_char_p, c_size_t),
     "cm_options_init": (None, c_void_p, c_size_t),
-    "cm_create_options_init": (None, c_void_p, c_size_t),
-    "cm_identify_options_init": (None, c_void_p, c_size_t),
-    "cm_create": (c_int, c_char_p, POINTER(CreateOptions)),
     "cm_open": (c_int, c_char_p, POINTER(Options), POINTER(c_void_p)),
     "cm_close": (c_int, c_void_p),
-    "cm_identify_with": (c_int, ctypes.c_ssize_t, POINTER(IdentifyOptions), POINTER(FileId),
-                         POINTER(Validator)),
     "cm_file_open": (c_int, c_void_p, POINTER(FileId), POINTER(Validator), c_uint32,
                      POINTER(c_void_p)),
     "cm_file_close": (c_int, c_void_p),
-    "cm_file_lookup": (c_int, c_void_p, POINTER(FileId), POINTER(Validator), POINTER(FileInfo)),
-    "cm_file_get_info": (c_int, c_void_p, POINTER(FileInfo)),
-    "cm_file_revalidate": (c_int, c_void_p, POINTER(Validator)),
-    "cm_file_set_ttl": (c_int, c_void_p, c_uint64),
     "cm_read_through": (c_int64, c_void_p, c_uint64, c_void_p, c_size_t, _ORIGIN, c_void_p),
-    "cm_write_begin": (c_int, c_void_p, c_uint64, c_uint64, POINTER(c_uint64)),
-    "cm_write_end": (c_int, c_void_p, POINTER(c_uint64), POINTER(Validator)),
     "cm_stats": (c_int, c_void_p, c_void_p), "cm_stat_name": (c_char_p, ctypes.c_uint),
     "cm_stat_value": (c_uint64, c_void_p, ctypes.c_uint),
 }
-_lib = ctypes.CDLL(os.environ.get("CACHEMAX_LIBRARY", "libcachemax.so.0"))
+_lib = ctypes.CDLL(os.environ["CACHEMAX_LIBRARY"])
 for _name, (_result, *_parameters) in _CALLS.items():
     _function = getattr(_lib, _name)
     _function.restype, _function.argtypes = _result, _parameters
@@ -117,22 +78,6 @@ def _new(struct, init):
     s = struct()
     init(byref(s), sizeof(s))
     return s
-
-
-def create(path, size):
-    """Makes a pool of `size` bytes."""
-    options = _new(CreateOptions, _lib.cm_create_options_init)
-    options.size = size
-    _lib.cm_create(os.fsencode(path), byref(options))
-
-
-def identify(fd, flags=0, volume_id=None):
-    """Id and validator of an open file, for Cache.open()."""
-    file_id, validator = FileId(), _new(Validator, _lib.cm_validator_init)
-    options = _new(IdentifyOptions, _lib.cm_identify_options_init)
-    options.flags, options.volume_id = flags, volume_id and volume_id.encode()
-    _lib.cm_identify_with(fd, byref(options), byref(file_id), byref(validator))
-    return file_id, validator
 
 
 def validator_of(proof, taken_at, size=SIZE_UNKNOWN, changed_ns=LONG_AGO):
@@ -177,12 +122,6 @@ class Cache(_Closing):
     def open(self, file_id, validator=None, flags=0):
         return File(self._handle, file_id, validator, flags)
 
-    def lookup(self, file_id):
-        """Validator and FileInfo of a file that is not attached; Error CM_EABSENT."""
-        validator, info = _new(Validator, _lib.cm_validator_init), FileInfo(sizeof(FileInfo))
-        _lib.cm_file_lookup(self._handle, byref(file_id), byref(validator), byref(info))
-        return validator, info
-
     def stats(self):
         """All counters that the library has, by name."""
         room = (c_uint32 * 1024)(4096)
@@ -219,32 +158,3 @@ class File(_Closing):
         if n < 0:
             raise failed[-1]
         return buffer[:n]
-
-    def info(self):
-        info = FileInfo(sizeof(FileInfo))
-        _lib.cm_file_get_info(self._handle, byref(info))
-        return info
-
-    def revalidate(self, validator):
-        return _lib.cm_file_revalidate(self._handle, byref(validator))
-
-    def set_ttl(self, ttl_ns):
-        _lib.cm_file_set_ttl(self._handle, ttl_ns)
-
-    def bracket(self, offset, length):
-        """Enter it before the write. Set its `after` to a validator taken after the write."""
-        return Bracket(self._handle, offset, length)
-
-
-class Bracket:
-    after = None  # a Validator
-
-    def __init__(self, file, offset, length):
-        self._file, self._range, self._id = file, (offset, length), c_uint64()
-
-    def __enter__(self):
-        _lib.cm_write_begin(self._file, *self._range, byref(self._id))
-        return self
-
-    def __exit__(self, *exception):
-        _lib.cm_write_end(self._file, byref(self._id), self.after and byref(self.after))

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What is compiled: the module cachemax._binding, made by cffi from the declarations below.
+
+If pkg-config finds the library, the module is linked to it. If not, the library is compiled into
+the module, from the source tree that this file is a part of.
+The C compiler checks the declarations against cachemax.h. "...": it also finds out the rest.
+"""
+import os
+import shlex
+import subprocess
+import sys
+
+import cffi
+
+DECLARATIONS = """
+#define CM_SIZE_UNKNOWN ...
+#define CM_IGNORED ...
+#define CM_DAMAGED ...
+#define CM_EINVAL ...
+#define CM_EEXIST ...
+#define CM_EBUSY ...
+#define CM_EFORKED ...
+#define CM_EABSENT ...
+#define CM_RACY_TIMES ...
+#define CM_OPEN_READONLY ...
+#define CM_SOLE_WRITER ...
+#define CM_EXCLUSIVE ...
+#define CM_IDENTIFY_SOLE_WRITER ...
+#define CM_CHECK_REPAIR ...
+
+typedef ... cm_cache;
+typedef ... cm_file;
+typedef struct { uint64_t hi, lo; } cm_file_id;
+typedef struct { uint64_t id; } cm_bracket;
+typedef struct { ...; } cm_sync;
+typedef struct {
+    uint32_t struct_size, racy; uint64_t taken_at, size; int64_t changed_ns; ...;
+} cm_validator;
+typedef void (*cm_log_fn)(void *, int, const char *);
+typedef struct { uint64_t size; cm_log_fn log; void *log_ctx; ...; } cm_create_options;
+typedef struct {
+    uint32_t flags, policy; uint64_t fill_rate_limit, probation_bytes, read_size_max;
+    cm_log_fn log; void *log_ctx; ...;
+} cm_options;
+typedef struct { uint32_t flags; const char *volume_id; ...; } cm_identify_options;
+typedef struct {
+    uint32_t struct_size; cm_file_id id; uint64_t incarnation, size, cached_bytes;
+    uint32_t dirty, racy, kept, brackets, bypassed, want_validator; ...;
+} cm_file_info;
+typedef struct {
+    uint32_t struct_size; uint64_t size, slots, used_slots, max_files, used_files;
+    uint32_t durability, clean, emptied; ...;
+} cm_info;
+typedef struct {
+    uint64_t bytes_per_second; int (*progress)(void *, uint64_t, uint64_t); void *progress_ctx;
+    ...;
+} cm_warm_options;
+typedef struct { uint32_t struct_size; uint64_t end, cached, stored, read; ...; } cm_warm_report;
+typedef struct {
+    uint32_t struct_size; uint64_t slots, valid, orphaned, bad_headers, bad_payload, unreadable,
+    stale_cells, bad_cells, duplicates, records, torn_records, dropped; ...;
+} cm_check_report;
+typedef struct { uint32_t struct_size; ...; } cm_stats_data;
+
+const char *cm_strerror(int);
+const char *cm_errname(int);
+const char *cm_version(void);
+uint64_t cm_now(void);
+void cm_create_options_init(cm_create_options *, size_t);
+void cm_options_init(cm_options *, size_t);
+void cm_identify_options_init(cm_identify_options *, size_t);
+void cm_validator_init(cm_validator *, size_t);
+void cm_validator_set_proof(cm_validator *, const void *, size_t);
+void cm_warm_options_init(cm_warm_options *, size_t);
+int cm_create(const char *, const cm_create_options *);
+int cm_open(const char *, const cm_options *, cm_cache **);
+int cm_close(cm_cache *);
+int cm_identify_with(intptr_t, const cm_identify_options *, cm_file_id *, cm_validator *);
+int cm_file_open(cm_cache *, const cm_file_id *, const cm_validator *, uint32_t, cm_file **);
+int cm_file_close(cm_file *);
+int cm_file_abort(cm_file *);
+int cm_file_revalidate(cm_file *, const cm_validator *);
+int cm_file_get_info(cm_file *, cm_file_info *);
+int64_t cm_file_cached(cm_file *, uint64_t, uint64_t);
+int64_t cm_read_whole(cm_file *, uint64_t, void *, size_t, uint32_t);
+int64_t cm_read_through(cm_file *, uint64_t, void *, size_t,
+                        int64_t (*)(void *, uint64_t, void *, size_t), void *);
+int cm_warm(cm_file *, uint64_t, uint64_t, const cm_warm_options *,
+            int64_t (*)(void *, uint64_t, void *, size_t), void *, cm_warm_report *);
+int cm_write_begin(cm_file *, uint64_t, uint64_t, cm_bracket *);
+int cm_truncate_begin(cm_file *, uint64_t, cm_bracket *);
+int cm_write_end(cm_file *, const cm_bracket *, const cm_validator *);
+int cm_sync_begin(cm_file *, cm_sync *);
+int cm_sync_end(cm_file *, const cm_sync *, int, const cm_validator *);
+int cm_invalidate(cm_file *, uint64_t, uint64_t);
+int cm_forget(cm_cache *, const cm_file_id *);
+int cm_checkpoint(cm_cache *);
+int cm_get_info(cm_cache *, cm_info *);
+int cm_stats(cm_cache *, cm_stats_data *);
+const char *cm_stat_name(unsigned);
+uint64_t cm_stat_value(const cm_stats_data *, unsigned);
+int cm_check(cm_cache *, uint32_t, int (*)(void *, uint64_t, uint64_t), void *, cm_check_report *);
+
+extern "Python" int64_t cachemax_origin(void *, uint64_t, void *, size_t);
+extern "Python" int cachemax_progress(void *, uint64_t, uint64_t);
+extern "Python" void cachemax_log(void *, int, const char *);
+"""
+
+
+def pkg_config(*arguments):
+    try:
+        return shlex.split(subprocess.check_output(
+            ["pkg-config", *arguments, "cachemax"], stderr=subprocess.DEVNULL, text=True))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def how():
+    """The arguments for the compiler and the linker."""
+    compile_args, link_args = pkg_config("--cflags"), pkg_config("--libs")
+    if compile_args is not None and link_args is not None:
+        return {"extra_compile_args": compile_args, "extra_link_args": link_args}
+    here = os.path.dirname(os.path.abspath(__file__))
+    program = os.path.join(here, "..", "..", "packaging", "amalgamate.py")
+    if not os.path.exists(program):
+        sys.exit("cachemax: pkg-config does not find the library, and this is no source tree of "
+                 "it; install libcachemax-dev, or build from the source tree")
+    out = os.path.join(here, "build", "library")
+    os.makedirs(out, exist_ok=True)
+    subprocess.check_call([sys.executable, program, out])
+    return {"include_dirs": [out], "sources": ["build/library/cachemax.c"],
+            "extra_link_args": ["-pthread"]}
+
+
+ffi = cffi.FFI()
+ffi.cdef(DECLARATIONS)
+ffi.set_source("cachemax._binding", "#include <cachemax.h>", **how())

@@ -1,0 +1,658 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A crash-proof, persistent block read cache in one file, for Python.
+
+    import cachemax
+    with cachemax.open("/mnt/pmem/pool", create_size=1 << 30) as cache:
+        with cache.file("/mnt/slow/data") as file:
+            data = file.read()
+
+README.md beside the package explains it; docs/embedding.md of the library has the whole contract.
+
+How it works. An open pool is a _Pool. It counts the calls that run in the library, because a cache
+must not be closed below them. The count and the flags change under its lock only; no call of the
+library is made under the lock. The interpreter's own lock is free during the calls. A File that is
+closed while another thread reads is closed in the library when that read ends.
+"""
+import errno
+import hashlib
+import io
+import logging
+import os
+import threading
+import weakref
+
+from ._binding import ffi, lib
+
+__all__ = ["open", "Cache", "File", "Error", "now", "version"]
+SIZE_UNKNOWN = lib.CM_SIZE_UNKNOWN
+LONG_AGO = 1  # CM_CHANGED_LONG_AGO: an origin that takes care of its own power cuts
+POLICIES = {"auto": 0, "s3r": 1, "gclock": 2}
+DURABILITIES = {1: "volatile", 2: "pagecache", 3: "dax", 4: "checkpoint"}
+PIECE = 1 << 20  # of reads up to the end of a file
+_FAILED = -1001  # no error of the library is below -1000
+_LEVELS = {0: logging.ERROR, 1: logging.WARNING}
+_logger = logging.getLogger("cachemax")
+_memory = ffi.new_allocator(should_clear_after_alloc=False)
+
+
+def now():
+    """The library's clock, for taken_at."""
+    return lib.cm_now()
+
+
+def version():
+    """Of the library that is running."""
+    return ffi.string(lib.cm_version()).decode()
+
+
+class Error(OSError):
+    """What the library says: `code` is a CM_E* number and `name` its name, as "CM_EOWNED"."""
+
+    def __init__(self, code, where, more=""):
+        self.code, self.where, self.more = code, where, more
+        self.name = ffi.string(lib.cm_errname(code)).decode()
+        text = more or ffi.string(lib.cm_strerror(code)).decode()
+        super().__init__("%s (%s)" % (text if text.startswith(where) else where + ": " + text,
+                                      self.name))
+
+    def __reduce__(self):
+        return Error, (self.code, self.where, self.more)
+
+
+def _check(result, where, more=""):
+    if result < 0:
+        raise Error(result, where, more)
+    return result
+
+
+# ---- Callbacks of the library -------------------------------------------------------------------
+
+class _Call:
+    """One call with callbacks. An exception in them ends the call, and comes out of it."""
+    failed = None
+
+    def __init__(self, into=None, progress=None):
+        self.into, self.progress = into, progress
+        self.handle = ffi.new_handle(self)
+
+    def result(self, code, where):
+        if self.failed is not None and code < 0:
+            raise self.failed
+        return _check(code, where)
+
+
+@ffi.def_extern(error=_FAILED)
+def cachemax_origin(ctx, offset, to, length):
+    call = ffi.from_handle(ctx)
+    try:
+        with memoryview(ffi.buffer(to, length)) as memory:
+            return call.into(offset, memory)
+    except BaseException as e:  # it must not look like the end of the file
+        call.failed = e
+        return _FAILED
+
+
+@ffi.def_extern(error=1)
+def cachemax_progress(ctx, done, total):
+    call = ffi.from_handle(ctx)
+    try:
+        return bool(call.progress and call.progress(done, total))
+    except BaseException as e:  # also KeyboardInterrupt
+        call.failed = e
+        return 1
+
+
+@ffi.def_extern()
+def cachemax_log(ctx, level, text):
+    ffi.from_handle(ctx).log(level, ffi.string(text).decode(errors="replace"))
+
+
+# ---- Identity -----------------------------------------------------------------------------------
+
+def _id_of_key(key):
+    if isinstance(key, str):
+        key = key.encode()
+    if not isinstance(key, int):
+        key = int.from_bytes(hashlib.blake2b(key, digest_size=16).digest(), "big") or 1
+    if not 0 < key < 1 << 128:
+        raise ValueError("a number as key must be from 1 to 2**128 - 1")
+    return ffi.new("cm_file_id *", (key >> 64, key & ((1 << 64) - 1)))
+
+
+def _validator(proof, size, taken_at, racy=False):
+    v = ffi.new("cm_validator *")
+    lib.cm_validator_init(v, ffi.sizeof("cm_validator"))
+    proof = proof.encode() if isinstance(proof, str) else proof or b""
+    lib.cm_validator_set_proof(v, proof, len(proof))
+    v.taken_at = lib.cm_now() if taken_at is None else taken_at
+    v.size = SIZE_UNKNOWN if size is None else size
+    v.changed_ns, v.racy = LONG_AGO, lib.CM_RACY_TIMES if racy else 0
+    return v
+
+
+class _Path:
+    """A file of the system as origin."""
+
+    def __init__(self, path, volume_id, sole_writer):
+        self.where, self.sole_writer = os.fspath(path), sole_writer
+        self.volume = ffi.NULL if volume_id is None else ffi.new("char[]", volume_id.encode())
+        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def identify(self):
+        options, file_id = ffi.new("cm_identify_options *"), ffi.new("cm_file_id *")
+        v = ffi.new("cm_validator *")
+        lib.cm_validator_init(v, ffi.sizeof("cm_validator"))
+        lib.cm_identify_options_init(options, ffi.sizeof("cm_identify_options"))
+        options.volume_id = self.volume
+        if self.sole_writer:
+            options.flags = lib.CM_IDENTIFY_SOLE_WRITER
+        _check(lib.cm_identify_with(self.fd, options, file_id, v), self.where)
+        return file_id, v
+
+    def into(self, offset, memory):
+        done = 0
+        while done < len(memory):
+            n = os.preadv(self.fd, [memory[done:]], offset + done)
+            if n == 0:
+                break
+            done += n
+        return done
+
+    def size(self):
+        return os.fstat(self.fd).st_size
+
+    def close(self):
+        os.close(self.fd)
+
+
+class _Object:
+    """Anything that read(offset, length) reads, as origin."""
+
+    def __init__(self, key, read, proof, size, taken_at):
+        self.where, self.read = str(key), read
+        self.id, self.proof = _id_of_key(key), (proof, size, taken_at)
+
+    def identify(self):
+        return self.id, _validator(*self.proof)
+
+    def into(self, offset, memory):
+        data = self.read(offset, len(memory))
+        if len(data) > len(memory):
+            raise ValueError("the origin returned more than it was asked for")
+        memory[:len(data)] = data
+        return len(data)
+
+    def size(self):
+        return self.proof[1]
+
+    def close(self):
+        pass
+
+
+# ---- The cache ----------------------------------------------------------------------------------
+
+class _Pool:
+    """The state of a Cache that its files share."""
+
+    def __init__(self, where, log):
+        self.where, self.user_log = where, log
+        self.lock, self.calls, self.pid = threading.Lock(), 0, os.getpid()
+        self.pointer, self.said = None, []
+        self.handle = ffi.new_handle(self)
+
+    def log(self, level, text):
+        if self.pointer is None and level == 0:
+            self.said.append(text)  # for the exception
+        elif self.user_log:
+            self.user_log(level, text)
+        else:
+            _logger.log(_LEVELS.get(level, logging.INFO), "%s", text)
+
+    def enter(self, file=None):
+        """Begins a call. After a fork the lock may be held by nobody: the child never takes it."""
+        if os.getpid() != self.pid:
+            raise Error(lib.CM_EFORKED, self.where)
+        with self.lock:
+            if self.pointer is None:
+                raise ValueError("the cache is closed: " + self.where)
+            if file is not None:
+                if file._ended:
+                    raise ValueError("I/O operation on closed file")
+                file._calls += 1
+            self.calls += 1
+
+    def leave(self, file=None):
+        with self.lock:
+            self.calls -= 1
+            if file is None:
+                return
+            file._calls -= 1
+            last = file._ended and file._calls == 0
+        if last:
+            try:
+                file._end()
+            except Error as e:
+                _logger.warning("%s", e)
+
+    def close(self):
+        if os.getpid() != self.pid:
+            return
+        with self.lock:
+            if self.pointer is None:
+                return
+            if self.calls:
+                raise Error(lib.CM_EBUSY, self.where, "still in use: a call of another thread")
+            pointer, self.pointer = self.pointer, None
+        rc = lib.cm_close(pointer)
+        if rc == lib.CM_EBUSY:  # nothing was closed
+            self.pointer = pointer
+            raise Error(rc, self.where, "still in use: a bracket is open")
+        _check(rc, self.where)
+
+    def close_at_last(self):
+        try:
+            self.close()
+        except Error as e:
+            _logger.warning("%s", e)
+
+
+def open(pool, create_size=None, *, policy="auto", readonly=False, fill_rate_limit=0,
+         probation_bytes=0, read_size_max=0, log=None):
+    """Opens a pool. `create_size`: makes it first with so many bytes, if it does not exist.
+
+    `log(level, text)` gets the library's lines, from any thread; without it they go to
+    logging.getLogger("cachemax"). The other options are fields of cm_options."""
+    options = ffi.new("cm_options *")
+    lib.cm_options_init(options, ffi.sizeof("cm_options"))
+    options.policy, options.flags = POLICIES[policy], lib.CM_OPEN_READONLY if readonly else 0
+    options.fill_rate_limit, options.probation_bytes = fill_rate_limit, probation_bytes
+    options.read_size_max = read_size_max
+    return Cache(os.fspath(pool), create_size, options, log)
+
+
+class Cache:
+    """An open pool: see open(). Threads may share it."""
+
+    def __init__(self, path, create_size, options, log):
+        self._pool = pool = _Pool(os.fsdecode(path), log)
+        path = os.fsencode(path)
+        if create_size is not None and not os.path.exists(path):
+            create = ffi.new("cm_create_options *")
+            lib.cm_create_options_init(create, ffi.sizeof("cm_create_options"))
+            create.size, create.log, create.log_ctx = create_size, lib.cachemax_log, pool.handle
+            rc = lib.cm_create(path, create)
+            if rc != lib.CM_EEXIST:  # another process may have been faster
+                _check(rc, pool.where, "; ".join(pool.said))
+        options.log, options.log_ctx = lib.cachemax_log, pool.handle
+        pointer = ffi.new("cm_cache **")
+        _check(lib.cm_open(path, options, pointer), pool.where, "; ".join(pool.said))
+        pool.pointer = pointer[0]
+        # Also at the end of the program: a pool that was closed keeps all that it has.
+        self._last = weakref.finalize(self, pool.close_at_last)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    @property
+    def closed(self):
+        return self._pool.pointer is None
+
+    def close(self):
+        """Leaves the pool clean. Files that are still open are closed for good.
+
+        Error CM_EBUSY, and nothing is closed: a call is running in another thread, or a bracket is
+        open."""
+        self._pool.close()
+
+    def _call(self, function, *arguments):
+        self._pool.enter()
+        try:
+            return _check(function(self._pool.pointer, *arguments), self._pool.where)
+        finally:
+            self._pool.leave()
+
+    def file(self, path, *, volume_id=None, sole_writer=False):
+        """A file of the system, read through the cache. Its id and validator are cm_identify's.
+
+        `volume_id`: a name for its volume, if the system has none that lasts. `sole_writer`: no
+        other process writes the file while it is open here."""
+        return File(self, _Path(path, volume_id, sole_writer),
+                    lib.CM_SOLE_WRITER if sole_writer else 0)
+
+    def object(self, key, read, *, proof=None, size=None, taken_at=None, sole_writer=False,
+               exclusive=False):
+        """Anything else, read through the cache. read(offset, length) returns bytes, fewer only at
+        the end. It may be called by several threads, and must not use this cache.
+
+        `key`: a name (str, bytes), or a number of 128 bits. `proof`: str or bytes that change
+        whenever the content may have changed, as an ETag; None: there is none, and the object is
+        cold at each open. `taken_at`: now() from before the proof was asked for. `sole_writer`: as
+        for file(). `exclusive`: CM_EXCLUSIVE, a stronger promise; the proof is a version of your
+        own, which writes do not change."""
+        return File(self, _Object(key, read, proof, size, taken_at),
+                    (lib.CM_SOLE_WRITER if sole_writer else 0) |
+                    (lib.CM_EXCLUSIVE if exclusive else 0))
+
+    def forget(self, which):
+        """Forgets a File or a key, durably."""
+        self._call(lib.cm_forget, which._id if isinstance(which, File) else _id_of_key(which))
+
+    def checkpoint(self):
+        """What is cached now survives a crash of the system, also on a volume without DAX."""
+        self._call(lib.cm_checkpoint)
+
+    def stats(self):
+        """All counters since the open, by name (cachemax.h: CM_STAT_MAP)."""
+        room = ffi.new("uint64_t[512]")
+        data = ffi.cast("cm_stats_data *", room)
+        data.struct_size = 4096
+        self._call(lib.cm_stats, data)
+        result = {}
+        while True:
+            name = lib.cm_stat_name(len(result))
+            if name == ffi.NULL:
+                return result
+            result[ffi.string(name).decode()] = lib.cm_stat_value(data, len(result))
+
+    def info(self):
+        """What the pool is: size, slots, durability, and so on (cachemax.h: cm_info)."""
+        info = ffi.new("cm_info *", {"struct_size": ffi.sizeof("cm_info")})
+        self._call(lib.cm_get_info, info)
+        result = _fields(info)
+        result["durability"] = DURABILITIES.get(result["durability"], result["durability"])
+        return result
+
+    def check(self, repair=False, progress=None):
+        """Verifies the whole pool. Returns a dict; "sound" is False if damage is left.
+
+        progress(done, total) may cancel it by returning True: Error CM_ECANCELED."""
+        report = ffi.new("cm_check_report *", {"struct_size": ffi.sizeof("cm_check_report")})
+        call = _Call(progress=progress)
+        self._pool.enter()
+        try:
+            rc = lib.cm_check(self._pool.pointer, lib.CM_CHECK_REPAIR if repair else 0,
+                              lib.cachemax_progress, call.handle, report)
+        finally:
+            self._pool.leave()
+        rc = call.result(rc, self._pool.where)
+        return dict(_fields(report), sound=rc != lib.CM_DAMAGED)
+
+
+def _fields(struct):
+    names = [name for name, kind in ffi.typeof(struct).item.fields if kind.type.kind == "primitive"]
+    return {name: getattr(struct, name) for name in names if name != "struct_size"}
+
+
+# ---- Files --------------------------------------------------------------------------------------
+
+class File(io.RawIOBase):
+    """What Cache.file() and Cache.object() return: a file to read. It never writes the origin.
+
+    pread() is for threads that share it; read() and seek() move one position for all."""
+    _ended, _calls, _position = True, 0, 0  # until it is open
+
+    def __init__(self, cache, source, flags=0):
+        super().__init__()
+        self._cache, self._pool, self._source = cache, cache._pool, source
+        try:
+            self._open(flags)
+        except BaseException:
+            if self._ended:
+                source.close()
+            else:
+                self.close()
+            raise
+
+    def _open(self, flags):
+        pointer = ffi.new("cm_file **")
+        self._id, validator = self._source.identify()
+        rc = self._cache._call(lib.cm_file_open, self._id, validator, flags, pointer)
+        self._pointer, self._ended = pointer[0], False
+        for _ in range(3):  # what it proves may be older than a bracket that has just ended
+            if rc != lib.CM_IGNORED:
+                break
+            rc = self._revalidate()
+
+    def _revalidate(self):
+        self._pool.enter(self)  # so the origin is not closed meanwhile
+        try:
+            return _check(lib.cm_file_revalidate(self._pointer, self._source.identify()[1]),
+                          self._source.where)
+        finally:
+            self._pool.leave(self)
+
+    def _call(self, function, *arguments):
+        self._pool.enter(self)
+        try:
+            return _check(function(self._pointer, *arguments), self._source.where)
+        finally:
+            self._pool.leave(self)
+
+    def close(self):
+        """Error CM_EBUSY, and it stays open: a bracket is open."""
+        with self._pool.lock:
+            if self._ended:
+                return
+            self._ended = True
+            if self._calls:
+                return  # the last of them ends it
+        self._end()
+
+    def _end(self):
+        rc = 0
+        try:
+            self._pool.enter()
+        except (ValueError, Error):
+            pass  # the cache is closed, and with it the file; or this is a child
+        else:
+            try:
+                rc = lib.cm_file_close(self._pointer)
+            finally:
+                self._pool.leave()
+        if rc == lib.CM_EBUSY:
+            self._ended = False
+            raise Error(rc, self._source.where, "still in use: a bracket is open")
+        super().close()
+        self._source.close()
+
+    def __del__(self):
+        try:
+            File.close(self)
+        except (Error, AttributeError):  # nobody has the bracket any more; or it was never open
+            if not self._ended:
+                self._call(lib.cm_file_abort)
+                File.close(self)
+
+    @property
+    def closed(self):
+        return self._ended or self._pool.pointer is None
+
+    def _usable(self):
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+    def readable(self):
+        self._usable()
+        return True
+
+    def seekable(self):
+        self._usable()
+        return True
+
+    def fileno(self):
+        """Not the origin's: who got that would read beside the cache."""
+        raise io.UnsupportedOperation("fileno")
+
+    def tell(self):
+        self._usable()
+        return self._position
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        self._usable()
+        if whence == os.SEEK_CUR:
+            offset += self._position
+        elif whence == os.SEEK_END:
+            size = self.size
+            if size is None:
+                raise io.UnsupportedOperation("the size is not known yet")
+            offset += size
+        elif whence != os.SEEK_SET:
+            raise ValueError("whence must be 0, 1 or 2")
+        if offset < 0:
+            raise OSError(errno.EINVAL, "a negative position")
+        self._position = offset
+        return offset
+
+    @property
+    def size(self):
+        """In bytes; None: not known before the end was read."""
+        size = self._info().size
+        return self._source.size() if size == SIZE_UNKNOWN else size
+
+    def _info(self):
+        info = ffi.new("cm_file_info *")
+        info.struct_size = ffi.sizeof("cm_file_info")
+        self._call(lib.cm_file_get_info, info)
+        return info
+
+    def info(self):
+        """What the cache knows of the file (cachemax.h: cm_file_info)."""
+        result = _fields(self._info())
+        del result["cached_bytes"]
+        if result["size"] == SIZE_UNKNOWN:
+            result["size"] = None
+        return result
+
+    def _read(self, offset, to, length):
+        """A hit goes straight to memory of the caller. A miss does not: its other threads might
+        change what is stored from there."""
+        call = None
+        self._pool.enter(self)
+        try:
+            n = lib.cm_read_whole(self._pointer, offset, to, length, 0)
+            if n == lib.CM_EABSENT:
+                own, call = _memory("char[]", length), _Call(self._source.into)
+                n = lib.cm_read_through(self._pointer, offset, own, length, lib.cachemax_origin,
+                                        call.handle)
+                if n > 0:
+                    ffi.memmove(to, own, n)
+        finally:
+            self._pool.leave(self)
+        return call.result(n, self._source.where) if call else _check(n, self._source.where)
+
+    def pread(self, offset, length):
+        """Bytes from `offset` on, fewer than `length` only at the end. Moves no position."""
+        size = self.size
+        if size is not None:
+            length = max(0, min(length, size - offset))
+        memory = _memory("char[]", length)
+        return bytes(ffi.buffer(memory, self._read(offset, memory, length)))
+
+    def readinto(self, buffer):
+        with ffi.from_buffer(buffer, require_writable=True) as memory:
+            n = self._read(self._position, memory, len(memory))
+        self._position += n
+        return n
+
+    def readall(self):
+        pieces = []
+        while True:
+            pieces.append(self.pread(self._position, PIECE))
+            self._position += len(pieces[-1])
+            if len(pieces[-1]) < PIECE:
+                return b"".join(pieces)
+
+    def cached(self, offset=0, length=None):
+        """How many bytes of the range are cached."""
+        return self._call(lib.cm_file_cached, offset, SIZE_UNKNOWN if length is None else length)
+
+    def warm(self, offset=0, length=None, bytes_per_second=0, progress=None):
+        """Reads ahead of need what is not cached, and stores it. Returns a dict; "result" is
+        "CM_OK", or the name of the reason why something was not stored."""
+        options = ffi.new("cm_warm_options *")
+        lib.cm_warm_options_init(options, ffi.sizeof("cm_warm_options"))
+        call, report = _Call(self._source.into, progress), ffi.new("cm_warm_report *")
+        options.bytes_per_second, options.progress = bytes_per_second, lib.cachemax_progress
+        options.progress_ctx, report.struct_size = call.handle, ffi.sizeof("cm_warm_report")
+        self._pool.enter(self)
+        try:
+            rc = lib.cm_warm(self._pointer, offset, SIZE_UNKNOWN if length is None else length,
+                             options, lib.cachemax_origin, call.handle, report)
+        finally:
+            self._pool.leave(self)
+        rc = call.result(rc, self._source.where)
+        return dict(_fields(report), result=ffi.string(lib.cm_errname(rc)).decode())
+
+    # ---- Changes of the origin ----
+
+    def revalidate(self, proof=None, size=None, taken_at=None):
+        """Looks whether the origin has changed, and forgets what is cached if it has. An object
+        needs its new proof. Returns False if the proof is too old: take a new one."""
+        if proof is not None:
+            self._source.proof = (proof, size, taken_at)
+        return self._revalidate() != lib.CM_IGNORED
+
+    def invalidate(self, offset=0, length=None):
+        """Somebody else has changed this part of the origin."""
+        self._call(lib.cm_invalidate, offset, SIZE_UNKNOWN if length is None else length)
+
+    def bracket(self, offset=0, length=None):
+        """Write the origin in a `with` of it; without a length: the whole rest of the file."""
+        return Bracket(self, lib.cm_write_begin, offset,
+                       SIZE_UNKNOWN if length is None else length)
+
+    def truncate_bracket(self, size):
+        """The same for a change of the origin's size."""
+        return Bracket(self, lib.cm_truncate_begin, size)
+
+    def sync_bracket(self):
+        """Sync the origin in a `with` of it; an exception there says that it failed."""
+        return Sync(self)
+
+
+class Bracket:
+    """See File.bracket(). With sole_writer what is cached beside the write stays, also for the next
+    open: at its end a file of the system is identified again; for an object call changed() with its
+    new proof in the bracket, after the write. Without it a new version of the file begins when it
+    is identified next."""
+    _after = ffi.NULL
+
+    def __init__(self, file, begin, *range_):
+        self._file, self._begin, self._range = file, begin, range_
+        self._open = ffi.new("cm_bracket *")
+
+    def __enter__(self):
+        self._file._call(self._begin, *self._range, self._open)
+        return self
+
+    def changed(self, proof, size=None, taken_at=None):
+        self._after = _validator(proof, size, taken_at)
+        self._file._source.proof = (proof, size, taken_at)
+
+    def __exit__(self, *exception):
+        after, source = self._after, self._file._source
+        if isinstance(source, _Path) and source.sole_writer:
+            try:
+                after = source.identify()[1]
+            except Error as e:  # without it the file is cold at its next open
+                _logger.warning("%s", e)
+        self._file._call(lib.cm_write_end, self._open, after)
+
+
+class Sync:
+    """See File.sync_bracket()."""
+
+    def __init__(self, file):
+        self._file, self._open = file, ffi.new("cm_sync *")
+
+    def __enter__(self):
+        self._file._call(lib.cm_sync_begin, self._open)
+        return self
+
+    def __exit__(self, kind, exception, traceback):
+        if getattr(exception, "errno", None) in (errno.EINVAL, errno.EROFS):
+            return  # it cannot be synced at all: nothing is known
+        self._file._call(lib.cm_sync_end, self._open, kind is None, ffi.NULL)

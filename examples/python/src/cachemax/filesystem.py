@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The cache under every file system of fsspec, and so under pandas, pyarrow, dask and others.
+
+    pandas.read_csv("cachemax://https://host/data.csv",
+                    storage_options={"pool": "/mnt/pmem/pool", "create_size": 1 << 30})
+
+How it works. Each open asks the target file system what the file is now (info). If that has a
+proof, what is cached of the same proof is served, and only the rest is read from the target. A
+proof is a strong ETag, a version or a checksum; else size and time of change, unless the time is so
+fresh that another change could have the same one. Without a proof the file is not cached.
+When a file is closed after a read of the target, its info is asked for again, and if it has
+changed, what was stored is forgotten. Trouble with the pool never fails a read: the file is then
+read without it, and a warning is logged.
+One process owns a pool at a time. Within a process all share it, until the process ends.
+"""
+import datetime
+import io
+import logging
+import os
+import threading
+import time
+
+import fsspec
+from fsspec.core import split_protocol
+from fsspec.implementations.local import LocalFileSystem
+
+import cachemax
+
+STRONG = ("VersionId", "version_id", "generation", "ETag", "etag", "md5Hash", "md5", "Content-MD5",
+          "content_md5", "sha256", "sha1", "crc32c", "Digest")
+TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated")
+FRESH = 10  # seconds
+BUFFER = 64 << 10  # of a file, if its open names no block_size
+_logger = logging.getLogger("cachemax")
+_pools, _lock = {}, threading.Lock()
+
+
+def proof_of(info):
+    """What an info proves: (bytes or None, is it too fresh to be sure)."""
+    for name in STRONG:
+        value = info.get(name)
+        if value and not str(value).startswith("W/"):  # weak: other bytes may have the same
+            return ("%s %s %s" % (name, value, info.get("size"))).encode(), False
+    for name in TIMES:
+        value = info.get(name)
+        if isinstance(value, datetime.datetime):
+            value = value.timestamp()
+        if isinstance(value, (int, float)):
+            return (b"%s %r %r" % (name.encode(), value, info.get("size")),
+                    time.time() - value < FRESH)
+    return None, False
+
+
+def pool_of_process(path, create_size):
+    path = os.path.realpath(path)
+    with _lock:
+        cache = _pools.get(path)
+        if cache is None or cache.closed:
+            cache = _pools[path] = cachemax.open(path, create_size)
+        return cache
+
+
+class _Unproven(Exception):
+    """Without a proof nobody can know whether what is cached is still right."""
+
+
+class _Remote:
+    """A file of a target as origin. It is opened at the first read that misses."""
+
+    def __init__(self, fs, path, kwargs, proof):
+        self.fs, self.where, self.kwargs, self.proof_of = fs, path, kwargs, proof
+        self.file, self.lock, self.etag, self.length = None, threading.Lock(), None, None
+        # Other hosts and users are other objects. (The path does not always name the host.)
+        self.id = cachemax._id_of_key(repr((fs.protocol, path, getattr(fs, "storage_args", ()),
+                                            sorted(fs.storage_options.items()))))
+
+    def identify(self):
+        taken_at = cachemax.now()
+        self.fs.invalidate_cache(self.where)  # of its directories: it may be old
+        info = self.fs.info(self.where)
+        self.length, self.etag = info.get("size"), info.get("ETag")
+        proof, racy = self.proof_of(info)
+        if proof is None or self.length is None:
+            raise _Unproven("%s: no proof, or no size" % self.where)
+        return self.id, cachemax._validator(proof, self.length, taken_at, racy)
+
+    def open(self):
+        kwargs = dict(self.kwargs, cache_type="none")
+        if "http" in self.fs.protocol:  # one read of the info is enough, and no other version
+            kwargs["size"] = self.length
+            if self.etag and not self.etag.startswith("W/"):
+                kwargs["headers"] = {**self.fs.kwargs.get("headers", {}),
+                                     **kwargs.get("headers", {}), "If-Match": self.etag}
+        return self.fs.open(self.where, "rb", **kwargs)
+
+    def into(self, offset, memory):
+        done = 0
+        with self.lock:
+            if self.file is None:
+                self.file = self.open()
+            self.file.seek(offset)
+            while done < len(memory):
+                data = self.file.read(len(memory) - done)
+                if not data:
+                    break
+                memory[done:done + len(data)] = data
+                done += len(data)
+        return done
+
+    def size(self):
+        return self.length
+
+    def close(self):
+        if self.file is not None:
+            self.file.close()
+
+
+class _RemoteFile(cachemax.File):
+    def close(self):
+        if not self.closed and self._source.file is not None:
+            try:
+                self.revalidate()
+            except Exception as e:  # of the target, or the cache was closed before
+                _logger.warning("%s: %s; what is cached of it is forgotten", self._source.where, e)
+                try:
+                    self._cache.forget(self)
+                except (ValueError, cachemax.Error):
+                    pass
+        super().close()
+
+
+class CachemaxFileSystem(fsspec.AbstractFileSystem):
+    """`pool`: a path, or an open cachemax.Cache. `create_size`: bytes of a pool that is made if it
+    does not exist. The target: that of the URL (cachemax://https://host/file, or
+    cachemax::https://host/file), or `fs`, or `target_protocol`; and `target_options`. `proof`: a
+    function of your own in place of proof_of, for a target that says too little or never changes.
+    """
+    protocol = "cachemax"
+    root_marker = ""
+
+    def __init__(self, pool=None, create_size=None, target_protocol=None, target_options=None,
+                 fs=None, fo=None, proof=proof_of, **kwargs):
+        super().__init__(**kwargs)
+        if pool is None or (fs is None and target_protocol is None):
+            raise ValueError('a pool and a target are needed, as in fsspec.open("cachemax://https:'
+                             '//host/file", pool="/mnt/pmem/pool")')
+        self.fs = fs or fsspec.filesystem(target_protocol, **(target_options or {}))
+        self.fo, self.proof_of, self.cache = fo, proof, pool
+        if not isinstance(pool, cachemax.Cache):
+            self.cache = None
+            try:
+                self.cache = pool_of_process(pool, create_size)
+            except cachemax.Error as e:
+                _logger.warning("%s; files are read without the cache", e)
+        self._strip_protocol = self._target_path  # each target has its own names
+
+    @classmethod
+    def _get_kwargs_from_urls(cls, path):
+        target = split_protocol(path[len("cachemax://"):])[0]  # cachemax://https://host/file
+        return {"target_protocol": target} if target else {}
+
+    def _target_path(self, path):
+        if isinstance(path, (list, tuple)):
+            return [self._target_path(p) for p in path]
+        if path.startswith("cachemax://"):
+            path = path[len("cachemax://"):]
+        return self.fs._strip_protocol(path or self.fo or "")
+
+    def info(self, path, **kwargs):
+        return self.fs.info(self._strip_protocol(path), **kwargs)
+
+    def ls(self, path, detail=True, **kwargs):
+        return self.fs.ls(self._strip_protocol(path), detail=detail, **kwargs)
+
+    def invalidate_cache(self, path=None):
+        self.fs.invalidate_cache(path and self._strip_protocol(path))
+
+    def _open(self, path, mode="rb", block_size=None, autocommit=True, cache_options=None,
+              **kwargs):
+        if mode == "rb" and self.cache is not None:
+            try:
+                return io.BufferedReader(self._attach(path, kwargs), block_size or BUFFER)
+            except _Unproven as e:
+                _logger.info("%s: it is read without the cache", e)
+            except (cachemax.Error, ValueError) as e:
+                _logger.warning("%s; %s is read without the cache", e, path)
+        return self.fs.open(path, mode, **kwargs)
+
+    def _attach(self, path, kwargs):
+        if isinstance(self.fs, LocalFileSystem):
+            return self.cache.file(path)
+        return _RemoteFile(self.cache, _Remote(self.fs, path, kwargs, self.proof_of))

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""fsspec-test.py DIR - cachemax.filesystem, under fsspec and pandas. python-test.sh runs it."""
+import random
+import subprocess
+import sys
+
+from checks import DIR, Skip, check, end, in_threads, new_file, new_pool, old, raises
+from serve import Server
+
+try:
+    import aiohttp  # noqa: F401: fsspec needs the two for http
+    import fsspec
+    import requests  # noqa: F401
+    MISSING = ""
+except ImportError as e:
+    MISSING = str(e)
+
+
+def needs_fsspec():
+    if MISSING:
+        raise Skip(MISSING)
+
+
+def over_http(cache, **options):
+    return fsspec.filesystem("cachemax", pool=cache, target_protocol="http",
+                             skip_instance_cache=True, **options)
+
+
+def content_of(fs, url):
+    with fs.open(url) as file:
+        return file.read()
+
+
+@check
+def fsspec_right_bytes_of_random_reads():
+    needs_fsspec()
+    with Server() as server, new_pool() as cache:
+        content = random.randbytes(2000003)
+        server.files["/data"] = content, '"1"'
+        for turn in range(2):
+            before, pick = server.gets, random.Random(2)
+            fs = over_http(cache)
+            with fs.open(server.url + "/data") as file:
+                for _ in range(200):
+                    at, n = pick.randrange(len(content)), pick.choice([1, 5000, 100000])
+                    file.seek(at)
+                    assert file.read(n) == content[at:at + n]
+                assert file.seek(-9, 2) and file.read() == content[-9:]
+            assert fs.cat_file(server.url + "/data", start=5, end=10) == content[5:10]
+            assert fs.info(server.url + "/data")["size"] == len(content)
+            assert (server.gets == before) == (turn == 1), (turn, server.gets - before)
+
+
+@check
+def fsspec_what_has_changed_is_read_again():
+    needs_fsspec()
+    with Server() as server, new_pool() as cache:
+        fs, url = over_http(cache), server.url + "/data"
+        for etag in ('"a"', '"b"', '"a"'):
+            server.files["/data"] = random.randbytes(300000), etag
+            assert content_of(fs, url) == server.files["/data"][0]
+        before = server.gets
+        assert content_of(fs, url) == server.files["/data"][0] and server.gets == before
+
+
+@check
+def fsspec_without_a_proof_nothing_is_cached():
+    needs_fsspec()
+    with Server() as server, new_pool() as cache:
+        url = server.url + "/data"
+        for etag in (None, 'W/"weak"'):
+            for _ in range(3):
+                server.files["/data"] = random.randbytes(300000), etag
+                assert content_of(over_http(cache), url) == server.files["/data"][0]
+        assert cache.stats()["fill_blocks"] == cache.stats()["buffered"] == 0
+        # Who knows that it never changes may say so.
+        fs = over_http(cache, proof=lambda info: (b"it never changes", False))
+        for turn in range(2):
+            before = server.gets
+            assert content_of(fs, url) == server.files["/data"][0]
+        assert server.gets == before
+
+
+@check
+def fsspec_what_changes_while_it_is_open():
+    needs_fsspec()
+    with Server() as server, new_pool() as cache:
+        fs, url = over_http(cache), server.url + "/data"
+        first, second = random.randbytes(5000000), random.randbytes(5000000)
+        server.files["/data"] = first, '"1"'
+        with fs.open(url) as file:
+            assert file.read(10) == first[:10]
+            server.files["/data"] = second, '"2"'
+            file.seek(4000000)
+            raises(Exception, lambda: file.read(10))  # no bytes of another version
+        assert content_of(fs, url) == second
+        # A server that does not know If-Match: what was stored is forgotten at the close.
+        class Careless(dict):
+            def get(self, name, default):
+                content, self.etag = super().get(name, default)
+                return content, None if self.silent else self.etag
+        server.files = Careless(server.files)
+        server.files.silent = False
+        proof = lambda info: (b"%d" % version, False)
+        fs, version = over_http(cache, proof=proof), 1
+        server.files["/data"] = first, None
+        with fs.open(url) as file:
+            assert file.read(10) == first[:10]
+            server.files["/data"], version = (second, None), 2
+            file.seek(4000000)
+            file.read(10)
+        version = 1
+        server.files["/data"] = first, None
+        assert content_of(fs, url) == first
+
+
+@check
+def fsspec_times_as_proof():
+    needs_fsspec()
+    from cachemax.filesystem import proof_of
+    import datetime
+    import time
+    now = time.time()
+    assert proof_of({"size": 1, "mtime": now - 100}) == (b"mtime %r 1" % (now - 100), False)
+    assert proof_of({"size": 1, "mtime": now})[1]  # too fresh
+    day = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    assert proof_of({"size": 1, "LastModified": day})[1] is False
+    assert proof_of({"size": 1, "LastModified": day}) != proof_of({"size": 2, "LastModified": day})
+    assert proof_of({"size": 1}) == proof_of({"size": 1, "ETag": 'W/"x"'}) == (None, False)
+
+
+@check
+def fsspec_a_pool_that_cannot_be_used_fails_no_read():
+    needs_fsspec()
+    with Server() as server, new_pool() as cache:
+        server.files["/data"] = random.randbytes(300000), '"1"'
+        url = server.url + "/data"
+        path = cache._pool.where  # in use
+        for pool in (path, DIR + "/none/pool"):
+            fs = fsspec.filesystem("cachemax", pool=pool, target_protocol="http",
+                                   skip_instance_cache=True)
+            assert content_of(fs, url) == server.files["/data"][0]
+        fs = over_http(cache)
+        cache.close()
+        assert content_of(fs, url) == server.files["/data"][0]
+
+
+@check
+def fsspec_files_of_the_system():
+    needs_fsspec()
+    path, content = new_file(300000)
+    warm = old(path)
+    with new_pool() as cache:
+        fs = fsspec.filesystem("cachemax", pool=cache, target_protocol="file")
+        for _ in range(2):
+            assert content_of(fs, path) == content
+        assert not warm or cache.stats()["attach_kept"] == 1
+        assert path in fs.glob(DIR + "/file*")
+        with fs.open(DIR + "/new", "wb") as file:
+            file.write(b"new")
+        with fs.open(DIR + "/new", "r") as file:
+            assert file.read() == "new"
+
+
+@check
+def fsspec_threads():
+    needs_fsspec()
+    with Server() as server, new_pool(1 << 20) as cache:
+        fs = over_http(cache)
+        for i in range(4):
+            server.files["/%d" % i] = random.randbytes(400000), '"%d"' % i
+
+        def work(i):
+            pick = random.Random(i)
+            for _ in range(20):
+                name = "/%d" % pick.randrange(4)
+                with fs.open(server.url + name) as file:
+                    at = file.seek(pick.randrange(400000))
+                    assert file.read(50000) == server.files[name][0][at:at + 50000]
+        in_threads(8, work)
+
+
+@check
+def fsspec_pandas_reads_a_CSV():
+    needs_fsspec()
+    try:
+        import pandas
+    except ImportError as e:
+        raise Skip(e)
+    with Server() as server:
+        lines = ["a,b"] + ["%d,%d" % (i, i * i) for i in range(20000)]
+        server.files["/t.csv"] = "\n".join(lines).encode(), '"1"'
+        options = {"pool": DIR + "/pandas", "create_size": 16 << 20}
+        for turn in range(2):
+            before = server.gets
+            table = pandas.read_csv("cachemax://" + server.url + "/t.csv", storage_options=options)
+            assert len(table) == 20000 and table["b"].sum() == sum(i * i for i in range(20000))
+        assert server.gets == before
+
+
+@check
+def fsspec_pandas_reads_Parquet():
+    needs_fsspec()
+    try:
+        import pandas
+        import pyarrow  # noqa: F401
+    except ImportError as e:
+        raise Skip(e)
+    with Server() as server:
+        table = pandas.DataFrame({"a": range(50000)})
+        server.files["/t.parquet"] = table.to_parquet(), '"1"'
+        options = {"pool": DIR + "/pandas", "create_size": 16 << 20}
+        for turn in range(2):
+            before = server.gets
+            assert pandas.read_parquet("cachemax://" + server.url + "/t.parquet",
+                                       storage_options=options).equals(table)
+        assert server.gets == before
+
+
+@check
+def fsspec_pools_of_a_process_are_warm_in_the_next():
+    needs_fsspec()
+    with Server() as server:
+        server.files["/data"] = random.randbytes(300000), '"1"'
+        program = """
+import fsspec, sys
+with fsspec.open("cachemax::" + sys.argv[2], cachemax={"pool": sys.argv[1],
+                                                       "create_size": 16 << 20}) as file:
+    file.read()
+"""
+        for turn in range(2):
+            before = server.gets
+            said = subprocess.run([sys.executable, "-c", program, DIR + "/next",
+                                   server.url + "/data"], capture_output=True, text=True)
+            assert said.returncode == 0, said.stderr
+        assert server.gets == before
+
+
+end()

@@ -1,0 +1,424 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""python-test.py DIR - the installed Python package cachemax. python-test.sh runs it.
+
+Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason", and "N passed, N failed, N skipped"."""
+import gc
+import io
+import os
+import pickle
+import random
+import signal
+import sys
+import threading
+import time
+import tracemalloc
+
+import cachemax
+from checks import (BLOCK, DIR, check, child, end, in_threads, new_file, new_pool, old, pools,
+                    raises)
+
+# ---- Reading ------------------------------------------------------------------------------------
+
+@check
+def right_bytes_of_random_reads():
+    path, content = new_file(9 * (1 << 20) + 1234)
+    pick = random.Random(1)
+    with new_pool(4 << 20) as cache, cache.file(path) as file, cache.object(
+            "object", lambda at, n: content[at:at + n], proof="1") as thing:
+        buffered = io.BufferedReader(cache.file(path), 20000)
+        for _ in range(3000):
+            at, n = pick.randrange(len(content) + 5000), pick.choice([1, 100, 4096, 70000])
+            want = content[at:at + n]
+            assert file.pread(at, n) == want and thing.pread(at, n) == want
+            assert buffered.seek(at) == at and buffered.read(n) == want
+            file.seek(at)
+            room = bytearray(n)
+            got = file.readinto(room)
+            assert room[:got] == want and file.tell() == at + got
+        assert cache.stats()["hit_blocks"] > 1000 and cache.stats()["evicted"] > 0
+        assert cache.check()["sound"]
+
+
+@check
+def like_a_file_of_Python():
+    path, content = new_file(300001)
+    with new_pool() as cache, cache.file(path) as file:
+        assert isinstance(file, io.RawIOBase) and file.readable() and file.seekable()
+        assert not file.writable() and file.size == len(content)
+        assert file.read() == content and file.read() == b"" and file.tell() == len(content)
+        assert file.seek(-5, os.SEEK_END) and file.read(100) == content[-5:]
+        assert file.seek(10) and file.seek(5, os.SEEK_CUR) == 15 and file.read(3) == content[15:18]
+        raises(OSError, lambda: file.seek(-1))
+        raises(ValueError, lambda: file.seek(0, 9))
+        raises(NotImplementedError, lambda: file.write(b"x"))
+        raises(io.UnsupportedOperation, file.fileno)
+        raises((TypeError, BufferError, ValueError), lambda: file.readinto(b"constant"))
+        assert file.pread(len(content) + 1, 10) == b"" and file.pread(0, 0) == b""
+        raises((OverflowError, MemoryError, ValueError), lambda: file.pread(-1, 10))
+        text = io.TextIOWrapper(io.BufferedReader(cache.object(
+            "text", lambda at, n: b"one\ntwo\n"[at:at + n], proof="1")))
+        assert list(text) == ["one\n", "two\n"]
+
+
+@check
+def errors():
+    path, _ = new_file(10000)
+    text = str(raises(cachemax.Error, lambda: cachemax.open(DIR + "/none"), "CM_ENOENT"))
+    assert "/none" in text and "no such file" in text
+    raises(cachemax.Error, lambda: cachemax.open(path), "CM_ENOTPOOL")
+    raises(cachemax.Error, lambda: cachemax.open(DIR + "/x", create_size=5), "CM_EPOOLSIZE")
+    raises(KeyError, lambda: cachemax.open(DIR + "/x", policy="none"))
+    with new_pool() as cache:
+        e = raises(cachemax.Error, lambda: cachemax.open(pools[-1]), "CM_EOWNED")
+        assert e.code == -16 and isinstance(e, OSError)
+        again = pickle.loads(pickle.dumps(e))
+        assert again.code == e.code and str(again) == str(e)
+        raises(FileNotFoundError, lambda: cache.file(DIR + "/none"))
+        raises(cachemax.Error, lambda: cache.file(DIR), "CM_EINVAL")
+        raises(ValueError, lambda: cache.object(0, None))
+
+
+@check
+def proofs_of_objects():
+    reads = []
+
+    def read(at, n):
+        reads.append(at)
+        return bytes([version]) * max(0, min(n, 100000 - at))
+
+    def value(**proof):
+        with cache.object("key", read, **proof) as thing:
+            del reads[:]
+            data = thing.read()
+            assert len(set(data)) == 1 and len(data) == 100000 == thing.size
+            return data[0], bool(reads)
+    with new_pool() as cache:
+        version = 1
+        assert value(proof="a") == (1, True)
+        assert value(proof="a") == (1, False)
+        version = 2
+        assert value(proof="a") == (1, False)  # nobody has said that it changed
+        assert value(proof="b") == (2, True)
+        assert value() == (2, True)
+        assert value() == (2, True)
+        assert value(proof="b", size=100000) == (2, True)
+        cache.forget("key")
+        assert value(proof="b") == (2, True)
+        with cache.object("key", read, proof="b") as thing:
+            assert thing.info()["kept"] and thing.cached() == 100000
+            version = 3
+            assert thing.revalidate("b") and thing.read()[0] == 2
+            thing.seek(0)
+            assert thing.revalidate("c") and thing.read()[0] == 3
+            version = 4
+            thing.invalidate(0, 10)
+            assert thing.pread(0, 1) == b"\4" and thing.pread(99999, 1) == b"\3"
+
+
+@check
+def exceptions_of_the_origin_come_out():
+    with new_pool() as cache:
+        def read(at, n):
+            return what(at, n)
+        with cache.object("key", read, proof="1") as thing:
+            for what in (lambda at, n: {}[7], lambda at, n: sys.exit("x")):
+                raises((KeyError, SystemExit), lambda: thing.read(10))
+            what = lambda at, n: bytes(n + 1)
+            raises(ValueError, lambda: thing.read(10))
+            what = lambda at, n: "text"
+            raises(TypeError, lambda: thing.read(10))
+            what = lambda at, n: cache.stats()
+            raises(cachemax.Error, lambda: thing.read(10), "CM_ECALLBACK")
+            what = lambda at, n: b"right"
+            assert thing.read(10) == b"right"
+
+
+@check
+def warm_and_check():
+    path, content = new_file(3 << 20)
+    with new_pool() as cache, cache.file(path) as file:
+        seen = []
+        raises(ZeroDivisionError, lambda: file.warm(progress=lambda done, total: 1 / 0))
+        raises(cachemax.Error, lambda: file.warm(progress=lambda d, t: True), "CM_ECANCELED")
+        report = file.warm(progress=lambda done, total: seen.append((done, total)))
+        assert report["result"] == "CM_OK" and report["end"] == report["cached"] == len(content)
+        assert seen[-1] == (len(content), len(content)) and file.cached() == len(content)
+        before = cache.stats()["origin_reads"]
+        assert file.read() == content and cache.stats()["origin_reads"] == before
+        report = cache.check()
+        assert report["sound"] and report["valid"] == len(content) // BLOCK
+        raises(cachemax.Error, lambda: cache.check(progress=lambda d, t: True), "CM_ECANCELED")
+        assert cache.info()["size"] == 16 << 20
+    assert cachemax.open(pools[-1], readonly=True).check()["sound"]
+
+
+# ---- Writing, threads ---------------------------------------------------------------------------
+
+@check
+def threads_read_and_write_in_brackets():
+    blocks = 256
+    path, _ = new_file(blocks * BLOCK)
+    fd = os.open(path, os.O_RDWR)
+    done, locks = [0] * blocks, [threading.Lock() for _ in range(blocks)]
+    os.pwrite(fd, bytes(blocks * BLOCK), 0)
+    reads = [0] * 8
+    with new_pool(640 << 10) as cache, cache.file(path) as file:
+        def work(i):
+            pick = random.Random(i)
+            for _ in range(8000):
+                b = pick.randrange(blocks)
+                if i < 3 and pick.random() < 0.3:
+                    with locks[b]:
+                        new = done[b] + 1
+                        with file.bracket(b * BLOCK, BLOCK):
+                            os.pwrite(fd, new.to_bytes(8, sys.byteorder) * (BLOCK // 8), b * BLOCK)
+                        done[b] = new
+                    continue
+                before = done[b]
+                data = file.pread(b * BLOCK, BLOCK)
+                after = done[b] + 1
+                # A read beside a write may have a part of both: that is the origin's.
+                versions = set(memoryview(data).cast("Q"))
+                assert before <= min(versions) and max(versions) <= after, (before, versions, after)
+                reads[i] += 1
+        in_threads(8, work)
+        assert min(reads) > 0 and cache.stats()["hit_blocks"] > 0 and sum(done) > 0
+        assert cache.stats()["brackets"] == sum(done)
+        for b in range(blocks):
+            assert file.pread(b * BLOCK, BLOCK) == os.pread(fd, BLOCK, b * BLOCK)
+        assert cache.check()["sound"]
+    os.close(fd)
+
+
+@check
+def brackets():
+    path, content = new_file(100000)
+    with new_pool() as cache, cache.file(path, sole_writer=True) as file, open(path, "r+b") as f:
+        assert file.read() == content
+        raises(ZeroDivisionError, lambda: exec("with file.bracket(0, 1): 1 / 0", {"file": file}))
+        assert file.info()["brackets"] == 0
+        with file.bracket(5, 10):
+            os.pwrite(f.fileno(), b"0123456789", 5)
+            assert file.info()["brackets"] == 1
+            raises(cachemax.Error, cache.close, "CM_EBUSY")
+            raises(cachemax.Error, file.close, "CM_EBUSY")
+            assert not file.closed and not cache.closed
+        assert file.pread(0, 20) == content[:5] + b"0123456789" + content[15:20]
+        with file.truncate_bracket(50):
+            os.truncate(path, 50)
+        assert file.pread(0, 100000) == content[:5] + b"0123456789" + content[15:50]
+        with file.sync_bracket():
+            os.fsync(f.fileno())
+        assert not file.info()["bypassed"]
+        raises(OSError, lambda: exec("with file.sync_bracket(): raise OSError(22, 'no')",
+                                     {"file": file}))
+        assert not file.info()["bypassed"]
+        raises(OSError, lambda: exec("with file.sync_bracket(): raise OSError(5, 'no')",
+                                     {"file": file}))
+        assert file.info()["bypassed"]
+        thing = cache.object("key", lambda at, n: b"", proof="1", sole_writer=True)
+        with thing.bracket() as bracket:
+            bracket.changed("2")
+        assert not thing.info()["want_validator"]
+        thing.bracket(0, 1).__enter__()  # and nobody ends it
+        del thing, bracket
+        gc.collect()
+
+
+@check
+def calls_leave_the_interpreter_free():
+    path, _ = new_file(1 << 20)
+    with new_pool() as cache, cache.file(path) as file:
+        ended = threading.Event()
+
+        def warm():
+            file.warm(bytes_per_second=2 << 20)  # sleeps in the library
+            ended.set()
+        thread, turns = threading.Thread(target=warm), 0
+        thread.start()
+        while not ended.is_set():
+            turns += 1
+        thread.join()
+        assert turns > 1000, turns
+
+
+@check
+def closed_beside_readers():
+    path, content = new_file(200000)
+    for turn in range(100):
+        cache = cachemax.open(DIR + "/closed", create_size=4 << 20)
+        files = [cache.file(path) for _ in range(2)]
+        go = threading.Barrier(5)
+
+        def work(i):
+            go.wait()
+            if i == 4:
+                files[0].close()
+                if turn % 2:
+                    files[1].close()
+                while True:
+                    try:
+                        return cache.close()
+                    except cachemax.Error as e:
+                        assert e.name == "CM_EBUSY"
+                        time.sleep(0)
+            try:
+                while True:
+                    at = random.randrange(200000)
+                    assert files[i % 2].pread(at, 5000) == content[at:at + 5000]
+                    if turn % 2 == 0:
+                        time.sleep(0.0001)
+            except ValueError:  # closed
+                pass
+        in_threads(5, work)
+        assert cache.closed and files[0].closed
+
+
+@check
+def use_after_close():
+    path, _ = new_file(50000)
+    cache = new_pool()
+    closed, left = cache.file(path), cache.file(path)
+    bracket, sync = closed.bracket(0, 1), closed.sync_bracket()
+    closed.close()
+    closed.close()
+    assert closed.closed and not left.closed
+    calls = [lambda f: f.read(), lambda f: f.read(1), lambda f: f.pread(0, 1), lambda f: f.seek(0),
+             lambda f: f.readinto(bytearray(3)), lambda f: f.tell(), lambda f: f.size,
+             lambda f: f.info(), lambda f: f.warm(), lambda f: f.cached(), lambda f: f.revalidate(),
+             lambda f: f.invalidate(), lambda f: f.bracket().__enter__(), lambda f: f.readable(),
+             lambda f: f.__enter__(), lambda f: f.sync_bracket().__enter__(), lambda f: next(f)]
+    for call in calls:
+        raises(ValueError, lambda: call(closed))
+    raises(ValueError, bracket.__enter__)
+    raises(ValueError, sync.__enter__)
+    cache.close()
+    cache.close()
+    for call in calls:
+        raises(ValueError, lambda: call(left))
+    for call in (cache.stats, cache.info, cache.check, cache.checkpoint, lambda: cache.file(path),
+                 lambda: cache.forget("x"), lambda: cache.object("x", None)):
+        raises(ValueError, call)
+    left.close()
+    del closed, left, cache
+    gc.collect()
+
+
+@check
+def nothing_leaks():
+    path, content = new_file(100000)
+    fds, kinds = lambda: len(os.listdir("/proc/self/fd")), lambda: sum(
+        type(o).__module__.startswith("cachemax") for o in gc.get_objects())
+
+    def rss():
+        with open("/proc/self/statm") as f:
+            return int(f.read().split()[1]) * 4096
+
+    def round_(n):
+        with new_pool(2 << 20, policy="gclock") as cache, cache.file(path) as file:
+            for i in range(n):
+                at = i * 7919 % 100000
+                assert file.pread(at, 3000) == content[at:at + 3000]
+                if i % 3 == 0:
+                    file.invalidate(at, 1)  # so that the origin is read
+                if i % 20 == 0:
+                    with cache.object("key", lambda at, n: {}[1], proof="1") as thing:
+                        raises(KeyError, lambda: thing.read(5))
+                    with cache.file(path) as other, other.bracket(0, 1):
+                        other.readinto(bytearray(10))
+                    cache.stats(), cache.info()
+                    raises(cachemax.Error, lambda: cache.file("/"))
+        os.unlink(pools[-1])
+    round_(10000)
+    gc.collect()
+    before = fds(), kinds(), rss()
+    round_(80000)
+    gc.collect()
+    assert (fds(), kinds()) == before[:2], (fds(), kinds(), before)
+    assert rss() - before[2] < 4 << 20, (rss() - before[2])
+    tracemalloc.start()
+    round_(1000)
+    gc.collect()
+    first = tracemalloc.get_traced_memory()[0]
+    round_(9000)
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0] - first
+    tracemalloc.stop()
+    assert grown < 50000, grown
+
+
+# ---- Processes ----------------------------------------------------------------------------------
+
+@check
+def killed_and_warm_again():
+    path, content = new_file(2 << 20)
+    pool = DIR + "/killed"
+    warm = old(path)
+    said = child("""
+import cachemax, os, signal, sys
+cache = cachemax.open(sys.argv[1], create_size=16 << 20)
+file = cache.file(sys.argv[2])
+file.warm()
+with cache.object("key", lambda at, n: bytes(200000)[at:at + n], proof="1") as thing:
+    thing.warm()
+os.kill(os.getpid(), signal.SIGKILL)
+""", pool, path)
+    assert said.returncode == -signal.SIGKILL, said.stderr
+    with cachemax.open(pool) as cache:
+        with cache.object("key", None, proof="1") as thing:
+            assert thing.read() == bytes(200000)
+        with cache.file(path) as file:
+            assert file.read() == content
+            assert not warm or (file.info()["kept"] and not cache.stats()["origin_reads"])
+        assert cache.check()["sound"]
+
+
+@check
+def the_end_of_a_program_closes_the_pool():
+    said = child("""
+import cachemax, sys
+cache = cachemax.open(sys.argv[1], create_size=16 << 20)
+thing = cache.object("key", lambda at, n: bytes(200000)[at:at + n], proof="1")
+thing.read(100)
+""", DIR + "/ended")
+    assert said.returncode == 0 and not said.stderr, said.stderr
+    with cachemax.open(DIR + "/ended", readonly=True) as cache:
+        assert cache.info()["clean"]
+
+
+@check
+def a_child_of_fork_has_no_part_of_it():
+    said = child("""
+import cachemax, os, sys
+cache = cachemax.open(sys.argv[1], create_size=16 << 20)
+thing = cache.object("key", lambda at, n: bytes(200000)[at:at + n], proof="1")
+thing.read(100)
+pid = os.fork()
+if pid == 0:
+    for call in (cache.stats, lambda: thing.read(1)):
+        try:
+            call()
+            sys.exit(1)
+        except cachemax.Error as e:
+            assert e.name == "CM_EFORKED"
+    thing.close()
+    sys.exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert thing.read(100) == bytes(100)
+""", DIR + "/forked")
+    assert said.returncode == 0 and not said.stderr, said.stderr
+
+
+@check
+def lines_of_the_log():
+    lines = []
+    with new_pool(log=lambda level, text: lines.append((level, text))) as cache:
+        size = os.path.getsize(pools[-1])
+        os.truncate(pools[-1], size // 2)
+        cache.info()
+        assert lines and all(isinstance(text, str) for _, text in lines), lines
+        raises(cachemax.Error, cache.close, "CM_ETRUNCATED")
+    assert cache.closed
+
+
+end()

@@ -1,0 +1,110 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# python-test.sh BUILD - examples/python: its wheels are built and installed without a network, the
+# README's program and cat.py run, then python-test.py and fsspec-test.py. Python is Debian's,
+# because its packages are used. The last line is "N passed, N failed, N skipped"; status 77 if
+# nothing can run. CM_CHECKS=REGEX picks checks of the two.
+set -u
+: "${1:?usage: python-test.sh BUILD}"
+build=$(realpath "$1")
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+top=$(realpath "$here/../..")
+python=/usr/bin/python3
+export PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+unset PYTHONPATH
+passed=0 failed=0 skipped=0
+none() {
+  echo "skip python: $1"
+  echo "0 passed, 0 failed, 1 skipped"
+  exit 77
+}
+for module in cffi setuptools wheel venv pip; do
+  $python -c "import $module" 2>/dev/null || none "$python has no $module"
+done
+[ -f "$build/src/libcachemax.so.0" ] || none "no shared library in this build"
+command -v pkg-config >/dev/null || none "no pkg-config here"
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-python.XXXXXX") || exit 1
+trap 'rm -rf "$work"' EXIT
+ok() { passed=$((passed + 1)) && echo "ok $1"; }
+fail() { failed=$((failed + 1)) && echo "FAIL $1: $2"; }
+check() { # NAME COMMAND...
+  name=$1
+  shift
+  if "$@" >"$work/out" 2>&1; then
+    ok "$name"
+  else
+    fail "$name" "$(tail -n 3 "$work/out" | tr '\n' ' ')"
+  fi
+}
+
+# ---- Wheels -------------------------------------------------------------------------------------
+
+# wheel NAME: of a copy of the source, because setuptools writes into it. Then installs it.
+wheel() {
+  mkdir -p "$work/$1/examples" &&
+    (cd "$top" && cp -r LICENSE meson.build include packaging src "$work/$1") &&
+    cp -r "$top/examples/python" "$work/$1/examples/" &&
+    "$venv/pip" wheel -q --no-index --no-deps --no-build-isolation -w "$work/$1" \
+      "$work/$1/examples/python" &&
+    "$venv/pip" install -q --no-index --no-deps --force-reinstall "$work/$1"/cachemax-*.whl
+}
+with_library() { PKG_CONFIG_LIBDIR=$work PKG_CONFIG_PATH='' CFLAGS=-O0 wheel whole; }
+linked() { PKG_CONFIG_PATH=$build/meson-uninstalled wheel linked; }
+readme() { # NAME: the first program of README.md, with the wheel NAME
+  awk '/^```/ { inside = $0 == "```python" && !done; done = 1; next } inside' \
+    "$top/examples/python/README.md" |
+    sed "s|/mnt/pmem/pool|$work/$1/pool|; s|/mnt/slow/data|$work/file|" >"$work/program.py" &&
+    grep -q "$work/$1/pool" "$work/program.py" &&
+    echo "assert data == open('$work/file', 'rb').read()" >>"$work/program.py" &&
+    "$venv/python" "$work/program.py"
+}
+venv=$work/venv/bin
+check "an environment" $python -m venv --system-site-packages "$work/venv"
+head -c 3000001 "$build/src/libcachemax.a" >"$work/file"
+check "a wheel with the library in it" with_library
+check "a wheel with the library in it: the README's program" readme whole
+check "a wheel that is linked" linked
+export LD_LIBRARY_PATH="$build/src"
+check "a wheel that is linked: the README's program" readme linked
+
+# ---- cat.py -------------------------------------------------------------------------------------
+
+run=$venv/python
+cat_says() { # NAME POOL TEXT: the content is right, and the last line on stderr is TEXT
+  if "$run" "$top/examples/python/cat.py" "$2" "$work/file" >"$work/out" 2>"$work/err" &&
+    cmp -s "$work/file" "$work/out" && [ "$(tail -n 1 "$work/err")" = "cat.py: $3" ]; then
+    ok "$1"
+  else
+    fail "$1" "$(cat "$work/err")"
+  fi
+}
+blocks=$((($(wc -c <"$work/file") + 4095) / 4096))
+cat_says "cat.py: a new pool" "$work/pool" "0 blocks from the pool"
+"$run" -c 'import sys, cachemax
+with cachemax.open(sys.argv[1], create_size=1 << 20) as cache:
+    sys.exit(10 * (cache.file(sys.argv[2]).info()["racy"] != 0))' "$work/racy" "$work/file"
+if [ $? = 10 ]; then
+  skipped=$((skipped + 1))
+  echo "skip cat.py: a warm pool: the file system of $work does not show who writes"
+else
+  cat_says "cat.py: a warm pool" "$work/pool" "$blocks blocks from the pool"
+fi
+cat_says "cat.py: without a pool" "$work/none/pool" \
+  "$work/none/pool: no such file or directory (CM_ENOENT)"
+
+# ---- Calls, fsspec ------------------------------------------------------------------------------
+
+for test in python fsspec; do
+  mkdir "$work/$test"
+  "$run" "$here/$test-test.py" "$work/$test" >"$work/out" 2>"$work/err"
+  status=$?
+  grep -E '^(ok|FAIL|skip) ' "$work/out"
+  # shellcheck disable=SC2046 # three numbers
+  set -- $(sed -n '$s/ passed, \| failed, \| skipped/ /gp' "$work/out")
+  passed=$((passed + ${1:-0})) failed=$((failed + ${2:-0})) skipped=$((skipped + ${3:-0}))
+  [ $status = 0 ] || cat "$work/err"
+  [ $# = 3 ] || fail "$test-test.py" "it died with status $status"
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""serve.py - a small web server with ranges, ETags and a slow line, in a thread.
+
+    with Server(delay=0.01, rate=10 << 20) as server:
+        server.files["/name"] = (content, etag)      # etag may be None
+        server.url + "/name", server.gets            # how often content was sent
+"""
+import http.server
+import re
+import threading
+import time
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.answer(False)
+
+    def do_GET(self):
+        self.answer(True)
+
+    def answer(self, with_content):
+        server = self.server.owner
+        time.sleep(server.delay)
+        content, etag = server.files.get(self.path, (None, None))
+        wanted = self.headers.get("If-Match")
+        if content is None or (wanted and wanted != etag):
+            self.send_response(404 if content is None else 412)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        first, last = (int(part[1]), int(part[2])) if part else (0, len(content) - 1)
+        data = content[first:last + 1]
+        self.send_response(206 if part else 200)
+        if part:
+            self.send_header("Content-Range", "bytes %d-%d/%d" % (
+                first, first + len(data) - 1, len(content)))
+        if etag:
+            self.send_header("ETag", etag)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if with_content:
+            with server.lock:
+                server.gets += 1
+            if server.rate:
+                time.sleep(len(data) / server.rate)
+            self.wfile.write(data)
+
+    def log_message(self, *arguments):
+        pass
+
+
+class Server:
+    def __init__(self, delay=0, rate=0):
+        self.files, self.gets, self.delay, self.rate = {}, 0, delay, rate
+        self.lock = threading.Lock()
+
+    def __enter__(self):
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.owner, self.server.daemon_threads = self, True
+        self.url = "http://127.0.0.1:%d" % self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception):
+        self.server.shutdown()
+        self.server.server_close()
