@@ -568,7 +568,7 @@ if [ $all = yes ]; then
     if build windows "$b-windows" cc --cross-file "$here/cross/mingw64.ini" \
       -Ddebug=false -Dwerror=true -Dxxhash_header="$b-xxhash"; then
       passed=$((passed + 1))
-      run=wine-run exe=.exe
+      run=wine-try exe=.exe
       also wine/tool bash "$here/cross/tool-win32.sh" "$b-windows" # mostly waits
       also wine/compare bash "$here/cross/compare-win32.sh" "$b-windows"
       also wine/dash python3 "$here/cross/dash-win32.py" "$b" "$b-windows"
@@ -595,7 +595,7 @@ if [ $all = yes ]; then
       skip windows-clang "no clang here"
     elif [ $clang_built = yes ]; then
       passed=$((passed + 1))
-      run=wine-run exe=.exe
+      run=wine-try exe=.exe
       also wine-clang/service bash "$here/service/win32-test.sh" "$b-windows-clang"
       core_suites "$b-windows-clang" wine-clang/ 30000 3 none
       run='' exe=''

@@ -6,7 +6,7 @@
 build=$(realpath "${1:?usage: $0 BUILD_DIR}")
 here=$(cd "$(dirname "$0")" && pwd)
 cm=$build/src/tool/cachemax.exe
-run() { "$here/wine-run" "$cm" "$@"; }
+run() { "$here/wine-try" "$cm" "$@"; }
 
 passed=0 failed=0 skipped=0
 ok() { passed=$((passed + 1)); echo "ok $1"; }

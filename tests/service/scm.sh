@@ -9,7 +9,7 @@ set -u
 build=$(realpath "${1:?usage: scm.sh BUILD_DIR}")
 here=$(cd "$(dirname "$0")" && pwd)
 top=$here/../..
-wine_run=$top/tests/cross/wine-run
+wine_run=$top/tests/cross/wine-try
 prefix=${WINEPREFIX:-${TMPDIR:-/tmp}/cachemax-wine}
 passed=0 failed=0
 ok() { passed=$((passed + 1)); echo "ok $1"; }

@@ -7,6 +7,7 @@
 set -u
 build=$(realpath "${1:?usage: win32-test.sh BUILD_DIR}")
 wine=$(cd "$(dirname "$0")/../cross" && pwd)/wine-run
+wine_try=${wine%-run}-try
 service=$build/examples/service/cachemax-service.exe
 cm=$build/src/tool/cachemax.exe
 
@@ -30,7 +31,7 @@ win="Z:${work//\//\\}"
 expect() {
   local what=$1 want=$2 pattern=$3 got
   shift 3
-  timeout -k 5 60 "$wine" "$service" "$@" >out 2>&1 </dev/null
+  timeout -k 5 60 "$wine_try" "$service" "$@" >out 2>&1 </dev/null
   got=$?
   if [ $got = "$want" ] && grep -Eq -- "$pattern" out; then
     ok "$what"
