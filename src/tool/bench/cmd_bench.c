@@ -109,6 +109,7 @@ static bool read_count(const char *text, unsigned most, unsigned *n)
 static int read_options(const struct tool_args *args, struct run *u)
 {
     const char *v;
+    struct os_volume volume;
     bool rough;
 
     u->b.bytes = 2048 * MIB;
@@ -129,7 +130,8 @@ static int read_options(const struct tool_args *args, struct run *u)
     if ((v = args->value[BENCH_MAX_THREADS]) != NULL &&
         !read_count(v, OS_THREADS_MAX, &u->b.threads))
         return bad_option("threads", v, "a number from 1 to 64");
-    if (args->operand && !os_is_directory(args->operand)) {
+    /* What does not exist is told by who makes the pool. */
+    if (args->operand && !os_is_directory(args->operand) && os_volume(args->operand, &volume)) {
         tool_message(args->operand,
                      "is no directory: 'bench' makes a pool of its own in DIR, and removes it "
                      "('cachemax stats POOL' and 'top' show how well a pool does)");
