@@ -278,7 +278,7 @@ t_gone() {
 until_forgotten() { # FILE
   for _ in $(seq 60); do
     echo 2 > /proc/sys/vm/drop_caches
-    ls -l "/proc/$mount_pid/fd" > "$work/fds"
+    ls -l "/proc/$mount_pid/fd" > "$work/fds" 2>/dev/null || : # one may be closed meanwhile
     grep -q "/${1##*/}\$" "$work/fds" || break
     sleep 0.2
   done
