@@ -47,7 +47,10 @@ test_usage()
   expect empty-operand 2 'empty name' "$cm" info ''
   expect size-operand 2 'A size is an option: --size 20M' "$cm" create q 20M
   check size-operand-nothing test ! -e q
+  : >p
   expect bench-pool 2 "p: is no directory: 'bench' makes a pool of its own in DIR" "$cm" bench p
+  rm p
+  expect bench-nothing 1 'p: not a directory .* choose another DIR' "$cm" bench p
   expect two-operands 2 "takes one POOL, but got 'a' and 'b'" "$cm" info a b
   expect watch-detached 2 '--watch=SECONDS' "$cm" stats p --watch 5
   expect watch-junk 2 "'soon' is not a number of seconds" "$cm" stats p --watch=soon
