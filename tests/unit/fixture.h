@@ -114,9 +114,35 @@ static inline bool cpu_flushes(void)
     return cm_persist_choose(CM_FLUSH_LINES)->flushes;
 }
 
-/* Makes a formatted pool, which is not open. `flags`: CM_CREATE_*. */
+static inline struct cm_super *super_at(const struct pool *p, unsigned i)
+{
+    return (struct cm_super *)(void *)(p->base + i * CM_SUPER_STRIDE);
+}
+
+static inline void super_seal(struct cm_super *sb)
+{
+    sb->xxh3 = cm_format_super_sum(sb);
+}
+
+/* Gives a closed pool this hash seed and this identity instead of random ones, and no random gap
+ * before its incarnations. So chance does not decide where things are in it, or whether a short
+ * check misses a change. */
+static inline void pool_seed(const struct pool *p, uint64_t seed)
+{
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        super_at(p, i)->hash_seed = seed;
+        memset(super_at(p, i)->uuid, 0, sizeof(super_at(p, i)->uuid));
+        memcpy(super_at(p, i)->uuid, &seed, sizeof(seed));
+        super_at(p, i)->inc_mark = CM_GAP_END;
+        super_seal(super_at(p, i));
+    }
+}
+
+/* Makes a formatted pool, which is not open. `flags`: CM_CREATE_*. Every run of a test makes the
+ * same pools: the first has seed 1, the second 2. */
 static inline void pool_make_as(struct pool *p, uint64_t bytes, uint64_t max_files, uint32_t flags)
 {
+    static uint64_t made;
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
     memset(p, 0, sizeof(*p));
     p->base = map_bytes(bytes);
@@ -126,6 +152,7 @@ static inline void pool_make_as(struct pool *p, uint64_t bytes, uint64_t max_fil
     o.max_files = max_files;
     o.flags = flags;
     CHECK_EQ(cm_format_memory(p->base, bytes, &o), 0);
+    pool_seed(p, ++made);
 }
 #define pool_make_as(...) CALL(pool_make_as(__VA_ARGS__)) /* its checks say who called */
 
@@ -182,27 +209,6 @@ static inline void pool_crash(struct pool *p)
     unmap_bytes(p->base, p->bytes);
     p->base = image;
     p->c = NULL;
-}
-
-static inline struct cm_super *super_at(const struct pool *p, unsigned i)
-{
-    return (struct cm_super *)(void *)(p->base + i * CM_SUPER_STRIDE);
-}
-
-static inline void super_seal(struct cm_super *sb)
-{
-    sb->xxh3 = cm_format_super_sum(sb);
-}
-
-/* Gives a closed pool this hash seed instead of a random one, and no random gap before its
- * incarnations. So chance does not decide where things are in it. */
-static inline void pool_seed(const struct pool *p, uint64_t seed)
-{
-    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
-        super_at(p, i)->hash_seed = seed;
-        super_at(p, i)->inc_mark = CM_GAP_END;
-        super_seal(super_at(p, i));
-    }
 }
 
 /* Makes the pool look as if another boot of the system had made it. */

@@ -42,6 +42,7 @@ static void set_mark(struct pool *p, uint64_t mark)
 static uint64_t pool_of_one(struct pool *p, uint64_t bytes, uint64_t blocks)
 {
     pool_make(p, bytes, 1); /* all records in one bucket */
+    set_mark(p, 1);         /* the gap before the first number of a session is random again */
     (void)pool_up(p);
     uint64_t mark = p->c->super.next_incarnation;
     cm_file *f = attach(p, 1, blocks * BLK, 1, 0);
@@ -113,6 +114,7 @@ static void test_mark_too_old_evicted(void)
 {
     struct pool p;
     pool_make(&p, cm_pool_size_min(), 0);
+    set_mark(&p, 1); /* a random gap, as in pool_of_one() */
     (void)pool_up(&p);
     uint64_t mark = p.c->super.next_incarnation;
     cm_file *f = attach(&p, 1, 200 * BLK, 1, 0);
