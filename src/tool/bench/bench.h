@@ -16,6 +16,7 @@
 #include <math.h>
 
 #define BENCH_BLOCK ((size_t)CM_BLOCK_SIZE)
+#define BENCH_MANY 16u  /* blocks of one cm_read_many */
 #define BENCH_GROUP 32u /* blocks of a large request: 128 KiB */
 #define BENCH_BUFFER ((size_t)1 << 20)
 #define BENCH_SLICE_NS 10e6
@@ -97,8 +98,8 @@ struct bench_ratio {
     const char *key;
     const char *text; /* the two values of the ratio */
     const char *unit; /* "ns", "us", "x" */
-    double limit;
-    bool at_least; /* the ratio is rival / ours, at least `limit`; else ours / rival, at most */
+    double limit;     /* 0: a figure for people, which nothing judges */
+    bool at_least;    /* the ratio is rival / ours, at least `limit`; else ours / rival, at most */
     unsigned needs;
     struct bench_side ours, rival;
     void (*run)(struct bench *b, struct bench_result *r);
@@ -164,6 +165,12 @@ void bench_nt_fence(const struct bench *b, void *dst, const void *src);
 /* Called through a pointer: the compiler's own code for memcpy with a constant size is slower. */
 extern void *(*volatile bench_copy)(void *dst, const void *src, size_t n);
 
+/* chain.c: the accesses that no cache can leave out. */
+bool bench_chain_make(struct bench *b); /* false: the pool's superblock cannot be read */
+void bench_chain(struct bench *b, unsigned n);
+void bench_chain_many(struct bench *b, unsigned n);
+void bench_two_lines(struct bench *b, unsigned n);
+
 /* lmdb.c */
 bool bench_lmdb_make(struct bench *b, char why_not[96]);
 void bench_lmdb_drop(struct bench *b);
@@ -176,7 +183,7 @@ const char *bench_sqlite_version(void); /* NULL: not built in */
 void bench_sqlite_run(struct bench *b, struct bench_result *r);
 
 /* reads.c, threads.c, writes.c: the rows, in the order of the table. */
-#define BENCH_READS 8u
+#define BENCH_READS 11u
 #define BENCH_WRITES 3u
 #define BENCH_THREADS 3u
 #define BENCH_OTHERS 3u

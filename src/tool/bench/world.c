@@ -278,6 +278,8 @@ static void make_fresh(struct bench *b)
     bench_must(cm_open_memory(b->base, b->bytes, &o, &b->cache), "cm_open_memory");
     b->info = (cm_info){ .struct_size = sizeof(b->info) };
     bench_must(cm_get_info(b->cache, &b->info), "cm_get_info");
+    if (!bench_chain_make(b))
+        bench_fail("pool", "its superblock cannot be read");
     b->file = bench_open_file(b->cache, 1);
     b->endless = bench_open_file(b->cache, 2);
     wanted = (uint32_t)(b->info.slots / BENCH_GROUP * BENCH_GROUP);
