@@ -25,6 +25,8 @@
         .arch   armv8.2-a
 
 #define FUNCTION(name) .globl name; .hidden name; .type name, %function; .p2align 5; name: hint 34
+/* The size: profilers and debuggers name what lies in a function only if it has one. */
+#define END(name) .size name, . - name
 #define RETURN_0 mov w0, 0; ret
 
         .data
@@ -47,6 +49,7 @@ FUNCTION(cm_guard_load64)
         ldar    x2, [x0]
         str     x2, [x1]
         RETURN_0
+END(cm_guard_load64)
 
 /* int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n): in ascending order */
 FUNCTION(cm_guard_load_words)
@@ -57,6 +60,7 @@ FUNCTION(cm_guard_load_words)
         subs    x2, x2, 1
         b.ne    1b
 2:      RETURN_0
+END(cm_guard_load_words)
 
 /* int cm_guard_add64(uint64_t *p, uint64_t v) */
 FUNCTION(cm_guard_add64)
@@ -65,6 +69,7 @@ FUNCTION(cm_guard_add64)
         stxr    w3, x2, [x0]
         cbnz    w3, 1b
         RETURN_0
+END(cm_guard_add64)
 
 /* int cm_guard_add64_own(uint64_t *p, uint64_t v) */
 FUNCTION(cm_guard_add64_own)
@@ -72,6 +77,7 @@ FUNCTION(cm_guard_add64_own)
         add     x2, x2, x1
         str     x2, [x0]
         RETURN_0
+END(cm_guard_add64_own)
 
 /* int cm_guard_add64_own2(uint64_t *p, uint64_t v, uint64_t w) */
 FUNCTION(cm_guard_add64_own2)
@@ -80,11 +86,13 @@ FUNCTION(cm_guard_add64_own2)
         add     x4, x4, x2
         stp     x3, x4, [x0]
         RETURN_0
+END(cm_guard_add64_own2)
 
 /* int cm_arm64_store64(void *ctx, uint64_t *p, uint64_t v) */
 FUNCTION(cm_arm64_store64)
         stlr    x2, [x1]
         RETURN_0
+END(cm_arm64_store64)
 
 /* int cm_arm64_cas64(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired): with barriers on
  * both sides, because later loads may pass the store of an exclusive pair. */
@@ -101,6 +109,7 @@ FUNCTION(cm_arm64_cas64)
 2:      clrex
         dmb     ish
         RETURN_0
+END(cm_arm64_cas64)
 
 /* int cm_arm64_write(void *ctx, void *dst, const void *src, size_t n): 8-byte stores */
 FUNCTION(cm_arm64_write)
@@ -110,6 +119,7 @@ FUNCTION(cm_arm64_write)
         subs    x3, x3, 8
         b.ne    1b
 2:      RETURN_0
+END(cm_arm64_write)
 
 /* ---- Copy out of the pool: int cm_arm64_copy(void *dst, const void *src, size_t n) --------- */
 
@@ -177,6 +187,7 @@ copy_long:
         stp     q0, q1, [x4]
         stp     q2, q3, [x4, 32]
         RETURN_0
+END(cm_arm64_copy)
 
 /* ---- Non-temporal copies into the pool: int f(void *ctx, void *dst, const void *src, size_t n),
  * dst aligned to 64, n a multiple of 64. STNP is only a hint, the lines may stay in the cache. So
@@ -201,7 +212,8 @@ FUNCTION(name); \
         mov     x1, x4; \
         subs    x3, x3, 64; \
         b.ne    1b; \
-3:      RETURN_0
+3:      RETURN_0; \
+END(name)
 
 NT_COPY(cm_arm64_nt_cvap, dc cvap, x1)
 NT_COPY(cm_arm64_nt_cvac, dc cvac, x1)
@@ -217,6 +229,7 @@ FUNCTION(cm_arm64_nt)
         subs    x3, x3, 64
         b.ne    1b
 2:      RETURN_0
+END(cm_arm64_nt)
 
 /* ---- Write-back of lines: int f(void *ctx, const void *p, size_t n) ------------------------ */
 
@@ -232,7 +245,8 @@ FUNCTION(name); \
         add     x1, x1, x6; \
         cmp     x1, x2; \
         b.lo    1b; \
-2:      RETURN_0
+2:      RETURN_0; \
+END(name)
 
 FLUSH(cm_arm64_cvap, dc cvap, x1)
 FLUSH(cm_arm64_cvac, dc cvac, x1)
@@ -256,11 +270,13 @@ cm_guard_end:
 FUNCTION(cm_arm64_dsb)
         dsb     sy
         ret
+END(cm_arm64_dsb)
 
 /* void cm_arm64_dmb(void *ctx): if nothing is written back, order is enough. */
 FUNCTION(cm_arm64_dmb)
         dmb     ish
         ret
+END(cm_arm64_dmb)
 
 #ifdef __ARM_FEATURE_BTI_DEFAULT /* every entry is a BTI landing pad (hint 34) */
         .section .note.gnu.property, "a"

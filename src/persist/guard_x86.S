@@ -43,6 +43,7 @@
 #define A3 %r9
 #define HIDE(name)
 #define TYPE(name)
+#define END(name)
 #else
 #define A0 %rdi
 #define A1 %rsi
@@ -50,6 +51,8 @@
 #define A3 %rcx
 #define HIDE(name) .hidden name
 #define TYPE(name) .type name, @function
+/* The size: profilers and debuggers name what lies in a function only if it has one. */
+#define END(name) .size name, . - name
 #endif
 
 #define FUNCTION(name) .globl name; HIDE(name); TYPE(name); .p2align 5; name: _CET_ENDBR
@@ -75,6 +78,7 @@ FUNCTION(cm_guard_load64)
         movq    (A0), %rax
         movq    %rax, (A1)
         RETURN_0
+END(cm_guard_load64)
 
 /* int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n): in ascending order. It stores
  * to v in pairs; each word of a pair is loaded whole. A caller that compares the words in pairs,
@@ -99,27 +103,32 @@ FUNCTION(cm_guard_load_words)
         decq    A2
         jnz     3b
 4:      RETURN_0
+END(cm_guard_load_words)
 
 /* int cm_guard_add64(uint64_t *p, uint64_t v) */
 FUNCTION(cm_guard_add64)
         lock addq A1, (A0)
         RETURN_0
+END(cm_guard_add64)
 
 /* int cm_guard_add64_own(uint64_t *p, uint64_t v) */
 FUNCTION(cm_guard_add64_own)
         addq    A1, (A0)
         RETURN_0
+END(cm_guard_add64_own)
 
 /* int cm_guard_add64_own2(uint64_t *p, uint64_t v, uint64_t w) */
 FUNCTION(cm_guard_add64_own2)
         addq    A1, (A0)
         addq    A2, 8(A0)
         RETURN_0
+END(cm_guard_add64_own2)
 
 /* int cm_x86_store64(void *ctx, uint64_t *p, uint64_t v) */
 FUNCTION(cm_x86_store64)
         movq    A2, (A1)
         RETURN_0
+END(cm_x86_store64)
 
 /* int cm_x86_cas64(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired) */
 FUNCTION(cm_x86_cas64)
@@ -128,6 +137,7 @@ FUNCTION(cm_x86_cas64)
         sete    %al
         movzbl  %al, %eax
         ret
+END(cm_x86_cas64)
 
 /* int cm_x86_write(void *ctx, void *dst, const void *src, size_t n): 8-byte stores */
 FUNCTION(cm_x86_write)
@@ -140,6 +150,7 @@ FUNCTION(cm_x86_write)
         cmpq    A3, %r10
         jb      1b
 2:      RETURN_0
+END(cm_x86_write)
 
 /* ---- Copies out of the pool: int f(void *dst, const void *src, size_t n) ------------------- */
 
@@ -232,6 +243,7 @@ copy_sse2_long:
         movdqu  %xmm2, 32(%r11)
         movdqu  %xmm3, 48(%r11)
         RETURN_0
+END(cm_x86_copy_sse2)
 
 /* As above, in runs of 128. A copy of a block into an aligned buffer skips the unaligned start. */
 FUNCTION(cm_x86_copy_avx2)
@@ -277,6 +289,7 @@ FUNCTION(cm_x86_copy_avx2)
         vmovdqu %ymm3, 96(%r11)
         vzeroupper
         RETURN_0
+END(cm_x86_copy_avx2)
 
 #ifndef _WIN32 /* RDI and RSI belong to the caller there */
 /* For CPUs whose microcode moves strings fast (CM_X86_STRINGS). It has few instructions, so the
@@ -293,6 +306,7 @@ FUNCTION(cm_x86_copy_rep)
         subq    A1, %rcx
         rep movsb
         RETURN_0
+END(cm_x86_copy_rep)
 
 /* int cm_x86_take_rep(const uint64_t *header, const void *src, void *dst, size_t n, uint64_t w1,
  * uint64_t w2): the caller has prefetched the first lines of src. The count depends on the first of
@@ -317,6 +331,7 @@ FUNCTION(cm_x86_take_rep)
         cmpq    %r10, (%r9) /* loads keep their order, so this one is behind the copy */
         sete    %al
 1:      ret
+END(cm_x86_take_rep)
 #endif
 
 /* ---- Non-temporal copies into the pool: int f(void *ctx, void *dst, const void *src, size_t n),
@@ -339,6 +354,7 @@ FUNCTION(cm_x86_nt_sse2)
         cmpq    A3, %r10
         jb      1b
 2:      RETURN_0
+END(cm_x86_nt_sse2)
 
 FUNCTION(cm_x86_nt_avx2)
         xorl    %r10d, %r10d
@@ -354,6 +370,7 @@ FUNCTION(cm_x86_nt_avx2)
         jb      1b
         vzeroupper
 2:      RETURN_0
+END(cm_x86_nt_avx2)
 
 /* ZMM16 and up do not change the state that VZEROUPPER cleans. */
 FUNCTION(cm_x86_nt_avx512)
@@ -367,6 +384,7 @@ FUNCTION(cm_x86_nt_avx512)
         cmpq    A3, %r10
         jb      1b
 2:      RETURN_0
+END(cm_x86_nt_avx512)
 
 /* ---- Write-back of lines: int f(void *ctx, const void *p, size_t n) ------------------------ */
 
@@ -380,7 +398,8 @@ FUNCTION(name); \
         addq    $64, A1; \
         cmpq    A2, A1; \
         jb      1b; \
-2:      RETURN_0
+2:      RETURN_0; \
+END(name)
 
 FLUSH(cm_x86_clwb, clwb)
 FLUSH(cm_x86_clflushopt, clflushopt)
@@ -408,6 +427,7 @@ cm_guard_end:
 FUNCTION(cm_x86_sfence)
         sfence
         ret
+END(cm_x86_sfence)
 
 #endif
 #endif

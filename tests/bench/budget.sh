@@ -1,69 +1,130 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# budget.sh BUILD_DIR [OTHER_BUILD_DIR] - instructions of each operation, and its time.
+# budget.sh [--update] [BUILD_DIR] - how many instructions each operation takes, beside its copy.
 #
-# Counts with valgrind's callgrind what "budget OPERATION" runs inside its measured(), and prints
-# the instructions of one operation. Valgrind shows every program the same CPU, so that the counts
-# of one compiler are the same on each x86-64 machine. Beside them the nanoseconds on this machine,
-# without valgrind: the median of several rounds. With two builds both are run in turns, and a last
-# column says what the second takes of the first. Release builds mean something:
-#   meson setup --buildtype=release -Db_ndebug=true BUILD_DIR
+# Valgrind's callgrind counts what "budget" (budget.c) runs inside its measured(). The result is
+# compared with budget.txt. A row fails if it has grown by more than 3 %, or if it has fallen by
+# more than 3 % and budget.txt does not say so. --update writes the table anew, with the limits that
+# it has. Copies of blocks and sums of payloads do not count: what one of them takes is measured
+# first. Valgrind shows every program a CPU with AVX2 and without AVX-512, so that the counts of one
+# compiler are the same on each x86-64 machine that has AVX2. Where it is another compiler than the
+# table's, nothing is judged.
+#
+# Without BUILD_DIR it makes a release build of its own. Prints the table, "FAIL ROW: why" lines, and
+# a summary as the last line.
 set -u
-[ $# = 1 ] || [ $# = 2 ] || {
-  echo "usage: budget.sh BUILD_DIR [OTHER_BUILD_DIR]" >&2
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+top=$(dirname -- "$(dirname -- "$here")")
+table=$here/budget.txt
+update=no
+[ "${1:-}" != --update ] || { update=yes && shift; }
+[ $# -le 1 ] || {
+  echo "usage: budget.sh [--update] [BUILD_DIR]" >&2
   exit 2
 }
-rounds=9
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-budget.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
-for build; do
-  [ -x "$build/tests/bench/budget" ] || {
-    echo "budget.sh: $build/tests/bench/budget is not there: build it with ninja" >&2
-    exit 2
-  }
-done
-command -v valgrind >/dev/null || {
-  echo "budget.sh: valgrind is not installed (Debian package valgrind)" >&2
-  exit 77
+
+skip() { # REASON
+  echo "skip budget: $1"
+  echo "0 passed, 0 failed, 1 skipped"
+  exit 0
+}
+[ "$(uname -m)" = x86_64 ] || skip "the table is that of x86-64"
+grep -qw avx2 /proc/cpuinfo || skip "this CPU has no AVX2"
+command -v valgrind >/dev/null || skip "valgrind is not installed (Debian package valgrind)"
+
+build=${1:-}
+if [ -z "$build" ]; then
+  build=$work/build
+  if ! CC=${CC:-gcc} meson setup --buildtype=release -Db_ndebug=true "$build" "$top" \
+    >"$work/log" 2>&1 || ! ninja -C "$build" tests/bench/budget >>"$work/log" 2>&1; then
+    tail -n 20 "$work/log"
+    echo "FAIL build: the release build failed"
+    echo "0 passed, 1 failed, 0 skipped"
+    exit 1
+  fi
+fi
+[ -x "$build/tests/bench/budget" ] || {
+  echo "budget.sh: $build/tests/bench/budget is not there: build it with ninja" >&2
+  exit 2
 }
 
-instructions() { # BUILD OPERATION
-  valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect=measured \
-    "$1/tests/bench/budget" "$2" >"$work/out" 2>"$work/err" || {
+# count SIZE POLICY BUFFER: a line for each operation: its name, its instructions, nanoseconds.
+count() {
+  rm -f "$work"/calls*
+  valgrind --tool=callgrind --callgrind-out-file="$work/calls" --toggle-collect=measured \
+    --dump-after=measured "$build/tests/bench/budget" "$@" >"$work/under" 2>"$work/err" || {
     cat "$work/err" >&2
     exit 1
   }
-  echo "$(sed -n 's/.*Collected : //p' "$work/err") $(cut -d' ' -f1 "$work/out")" |
-    awk '{ printf "%.1f", $1 / $2 }'
+  "$build/tests/bench/budget" "$@" >"$work/alone" || exit 1
+  part=0
+  while read -r name units; do
+    part=$((part + 1))
+    echo "$name $(sed -n 's/^totals: //p' "$work/calls.$part") ${units%% *}" \
+      "$(sed -n "${part}s/.* //p" "$work/alone")"
+  done <"$work/under" | awk '{ printf "%s %.1f %s\n", $1, $2 / $3, $4 }'
 }
-median() { sort -n "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
-per() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f", (a > 0 ? b / a : 0) }'; }
 
-sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1
-if [ $# = 1 ]; then
-  printf '%-14s %12s %8s\n' operation instructions ns
-else
-  printf '%-14s %12s %12s %6s %8s %8s %6s\n' operation instructions other ratio ns other ratio
-fi
-for op in hit read_many run miss fill fill_buffered bracket; do
-  rm -f "$work"/ns.*
-  for _ in $(seq $rounds); do
-    n=0
-    for build; do
-      n=$((n + 1))
-      "$build/tests/bench/budget" $op | cut -d' ' -f2 >>"$work/ns.$n" || exit 1
+sed -n 's/^model name[^:]*: /# the nanoseconds: /p' /proc/cpuinfo | head -n 1
+compiler=$("$build/tests/bench/budget" compiler) || exit 1
+for size in 64 1024; do
+  for policy in S3R AUTO; do
+    for buffer in none buffer; do
+      count $size $policy $buffer >"$work/counts" || exit 1
+      awk -v at="$size $policy $buffer" '
+        $1 == "copy" { copy = $2 } $1 == "store" { store = $2 } $1 == "sum" { sum = $2 }
+        { beside = $2 }
+        $1 ~ /^(hit|read_many|run)$/ { beside -= copy }
+        $1 ~ /^fill/ { beside -= store + sum }
+        { printf "%s %s %.1f %s\n", at, $1, beside, $3 }' "$work/counts"
     done
   done
-  first=$(instructions "$1" $op) || exit 1
-  ns=$(median "$work/ns.1")
-  if [ $# = 1 ]; then
-    printf '%-14s %12s %8s\n' $op "$first" "$ns"
-  else
-    second=$(instructions "$2" $op) || exit 1
-    ns2=$(median "$work/ns.2")
-    printf '%-14s %12s %12s %6s %8s %8s %6s\n' $op "$first" "$second" "$(per "$first" "$second")" \
-      "$ns" "$ns2" "$(per "$ns" "$ns2")"
-  fi
-done
+done >"$work/found" || exit 1
+
+awk -v compiler="$compiler" -v update=$update '
+  function row(key, n, limit, ns, word) {
+    printf "%-24s %12s %7s %6s%s\n", key, n, limit, ns, word
+  }
+  FILENAME == ARGV[1] && $1 == "#" && $2 == "compiler:" { sub(/^# compiler: /, ""); of = $0 }
+  FILENAME == ARGV[1] && $1 !~ /^#/ { was[$1 " " $2 " " $3 " " $4] = $5; most[$4] = $6; next }
+  FILENAME == ARGV[1] { next }
+  FNR == 1 && update == "no" { row("# MiB policy buffer what", "instructions", "limit", "ns", "") }
+  {
+    key = $1 " " $2 " " $3 " " $4; n = $5; word = ""
+    if (update == "no" && of == compiler) {
+      if (!(key in was)) why = "is not in budget.txt"
+      else if (n > was[key] * 1.03) why = "takes " n " instructions, and " was[key] " before"
+      else if (n < was[key] * 0.97) why = "takes " n " instructions, and budget.txt says " \
+        was[key] ": run budget.sh --update"
+      else why = ""
+      if (why == "") passed++
+      else { failed++; fails = fails "FAIL " key ": " why "\n" }
+    }
+    row(key, n, ($4 in most ? most[$4] : "-"), $6, word)
+  }
+  END {
+    if (update == "yes") exit
+    printf "%s", fails
+    if (of != compiler) {
+      print "skip budget: the table is that of " of ", and this is " compiler
+      skipped = 1
+    }
+    printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
+    exit failed > 0
+  }' "$table" "$work/found" >"$work/table"
+status=$?
+if [ $update = no ]; then
+  cat "$work/table"
+  exit $status
+fi
+{
+  sed -n '/^#/p' "$table" | grep -v '^# compiler: ' | sed '/^# MiB/d'
+  echo "# compiler: $compiler"
+  printf '%-24s %12s %7s\n' "# MiB policy buffer what" instructions limit
+  cut -c 1-45 "$work/table"
+} >"$work/new" && cp "$work/new" "$table"
+echo "$table was written"
