@@ -417,6 +417,8 @@ native_suites() { # DIR
   next foreign sh "$here/foreign/run.sh" "$b"
   settle
   suite bench bash "$here/bench/bench-test.sh" "$b"
+  need valgrind || :
+  suite budget bash "$here/bench/budget.sh"
 }
 # These are long: with --all only.
 more_of_policies() { # DIR

@@ -159,6 +159,7 @@ static __attribute__((noinline)) void end_sample(struct cm_object *f, uint64_t s
 /* What begin_read() gives to the calls below. */
 struct reading {
     struct cm_fast fast;
+    bool absent;                         /* it is not cached */
     const struct cm_plat_thread *thread; /* the calling one */
     uint64_t start;                      /* 0: not timed */
 };
@@ -172,7 +173,7 @@ begin_read(const cm_file *file, uint64_t offset, const void *buf, size_t len, st
     if (e)
         return e;
     struct cm_plat_thread *t = cm_plat_thread(); /* first: a thread's first call makes it ready */
-    r->fast = cm_fast_begin(f, offset, len);
+    r->absent = cm_fast_begin(f, offset, len, &r->fast);
     r->thread = t;
     e = cm_enter_thread(f->cache, t);
     if (e == 0)
@@ -198,12 +199,12 @@ int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *
     if (n)
         return n;
     struct cm_object *f = cm_object_of(file);
-    enum cm_found seen = cm_fast_read(f, r.thread, &r.fast, offset, buf, len);
+    enum cm_found seen = cm_fast_read(f, r.thread, &r.fast, r.absent, offset, buf, len);
     if (seen != CM_FOUND_HIT) {
         n = cm_range_read(f, seen, offset, buf, len, 0, &counted, miss);
     } else {
         n = (int64_t)len;
-        cm_fast_end(cm_incarnation_number(r.fast.key.incarnation), offset + len, false, miss);
+        cm_fast_end(cm_incarnation_number(r.fast.incarnation), offset + len, false, miss);
     }
     end_read(f, r.start, offset, n, len);
     return n;
@@ -234,7 +235,7 @@ int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len, uin
     if (n)
         return n;
     struct cm_object *f = cm_object_of(file);
-    enum cm_found seen = cm_fast_read(f, r.thread, &r.fast, offset, buf, len);
+    enum cm_found seen = cm_fast_read(f, r.thread, &r.fast, r.absent, offset, buf, len);
     n = seen == CM_FOUND_HIT ? (int64_t)len : cm_range_read_whole(f, seen, offset, buf, len);
     end_read(f, r.start, offset, n, len);
     return n;

@@ -43,48 +43,86 @@ static inline void cm_fast_end(uint64_t incarnation, uint64_t pos, bool eof, cm_
 
 /* Where a block is, as the index says. */
 struct cm_fast {
-    struct cm_key key;
-    uint64_t slot; /* the slot that probably holds it, or CM_NO_SLOT */
-    bool absent;   /* no cell of the first bucket carries its tag */
+    uint64_t incarnation, block; /* the incarnation with the region's "since" */
+    uint64_t hash;               /* of both */
+    uint64_t bucket;             /* its first one */
+    uint64_t slot;               /* the slot that probably holds it, or CM_NO_SLOT */
 };
 
-/* Prefetches what a hit waits for. Only the request's file was checked before; the other checks run
- * meanwhile. (If all checks came first, a hit would take a quarter longer.) */
-static inline __attribute__((always_inline)) struct cm_fast
-cm_fast_begin(const struct cm_object *f, uint64_t offset, size_t len)
+/* The place of a block of the file. `home`: of its group. */
+static inline __attribute__((always_inline)) void
+cm_fast_place(const struct cm_object *f, uint64_t incarnation, uint64_t block,
+              const struct cm_home *home, struct cm_fast *g)
 {
     const struct cm_media *m = &f->cache->media;
-    const uint64_t incarnation = at_load_acquire(&f->incarnation);
-    struct cm_fast g = { cm_region_key(f, incarnation, offset / CM_BLOCK_SIZE), CM_NO_SLOT, false };
-    struct cm_cells cells;
-    if (cm_index_load(m, &g.key, 0, &cells))
-        return g;
-    const unsigned matches = cm_index_matches(&g.key, cells.cell);
-    if (matches == 0) {
-        g.absent = cm_lookup_elsewhere(f->cache, g.key.place.bucket[1], g.key.place.tag) ==
-                   CM_FOUND_ABSENT;
-        return g;
-    }
-    if (!cm_index_match(m, &g.key, cells.cell[at_lowest_bit(matches)]))
-        return g;
-    g.slot = cm_cell_slot(cells.cell[at_lowest_bit(matches)]);
-    cm_slot_prefetch_payload(m, g.slot, (uint32_t)(offset % CM_BLOCK_SIZE), len, CM_PREFETCH_LINES);
-    return g;
+    g->incarnation = cm_region_incarnation(f, incarnation, block);
+    g->block = block;
+    g->hash = cm_place_hash(m->hash_seed, incarnation, block);
+    g->bucket =
+        home->stripe * m->geo.stripe_buckets + cm_place_first(&m->geo, g->hash, block, home);
+    g->slot = CM_NO_SLOT;
+}
+/* Looks in the first bucket. true: no cell of it carries the block's tag. */
+static inline __attribute__((always_inline)) bool cm_fast_find(const struct cm_media *m,
+                                                               struct cm_fast *g)
+{
+    const uint64_t tag = cm_place_tag(g->hash);
+    uint64_t cell = 0;
+    const int found = cm_index_find(m, g->bucket, tag, &cell);
+    if (found > 0 && cm_index_leads(m, tag, cell))
+        g->slot = cm_cell_slot(cell);
+    return found == 0;
+}
+/* Prefetches the first lines of a part of it, with its header. */
+static inline __attribute__((always_inline)) void cm_fast_prefetch(const struct cm_media *m,
+                                                                   const struct cm_fast *g,
+                                                                   uint64_t offset, size_t len,
+                                                                   unsigned lines)
+{
+    if (g->slot != CM_NO_SLOT)
+        cm_slot_prefetch_payload(m, g->slot, (uint32_t)(offset % CM_BLOCK_SIZE), len, lines);
+}
+
+/* Prefetches what a hit waits for. Only the request's file was checked before; the other checks run
+ * meanwhile. (If all checks came first, a hit would take a quarter longer.) Returns whether the
+ * block is certainly not cached. */
+static inline __attribute__((always_inline)) bool
+cm_fast_begin(const struct cm_object *f, uint64_t offset, size_t len, struct cm_fast *g)
+{
+    const struct cm_media *m = &f->cache->media;
+    const uint64_t incarnation = at_load_acquire(&f->incarnation), block = offset / CM_BLOCK_SIZE;
+    const struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
+    cm_fast_place(f, incarnation, block, &home, g);
+    if (cm_fast_find(m, g))
+        return cm_lookup_elsewhere(f->cache, incarnation, block);
+    cm_fast_prefetch(m, g, offset, len, CM_PREFETCH_LINES);
+    return false;
+}
+
+/* Copies a part of the block. false: nothing is known, and nothing was left in the buffer.
+ * `prefetched`: cm_fast_prefetch() was called. */
+static inline __attribute__((always_inline)) bool cm_fast_copy(struct cm_cache *c,
+                                                               const struct cm_fast *g,
+                                                               uint64_t offset, void *buf,
+                                                               size_t len, bool prefetched)
+{
+    const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
+    return g->slot != CM_NO_SLOT &&
+           cm_lookup_copy(c, g->incarnation, g->block, g->hash, g->slot, &part, prefetched);
 }
 
 /* HIT: all of it was copied and counted. ABSENT: it is not cached. Else nothing is known, and
- * nothing was left in the buffer. */
+ * nothing was left in the buffer. `absent`: as cm_fast_begin() returned. */
 static inline __attribute__((always_inline)) enum cm_found
 cm_fast_read(struct cm_object *f, const struct cm_plat_thread *t, const struct cm_fast *g,
-             uint64_t offset, void *buf, size_t len)
+             bool absent, uint64_t offset, void *buf, size_t len)
 {
     struct cm_cache *c = f->cache;
-    const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
-    if (!cm_fast_fits(f, cm_incarnation_number(g->key.incarnation), offset, len))
+    if (!cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, len))
         return CM_FOUND_CONFLICT;
-    if (g->absent)
+    if (absent)
         return CM_FOUND_ABSENT;
-    if (g->slot == CM_NO_SLOT || !cm_lookup_copy(c, &g->key, g->slot, &part, true))
+    if (!cm_fast_copy(c, g, offset, buf, len, true))
         return CM_FOUND_CONFLICT;
     static_assert(CM_STAT_hit_bytes == CM_STAT_hit_blocks + 1, "cm_media_count2 counts neighbours");
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);

@@ -18,8 +18,6 @@
 #include <string.h>
 
 #define INDEX_AHEAD 16u /* index lines under way before the first copy */
-#define SLOTS_AHEAD 6u  /* slots under way */
-#define RUN_LINES 16u   /* prefetched of the next block: enough for it (docs/performance.md) */
 #define ABSENT_AHEAD 8u /* pairs of index lines under way where blocks are likely absent */
 
 /* What the call works on. */
@@ -209,7 +207,7 @@ static int64_t walk_end(struct walk *w, uint64_t pos, bool fillable, enum cm_sta
 
 /* The wanted part of one block. */
 struct piece {
-    struct cm_probe probe;
+    struct cm_fast fast;
     uint64_t pos;
     uint32_t from, want;
 };
@@ -223,21 +221,15 @@ struct progress {
 /* Plans the piece at byte `pos`. Returns where the next one begins. */
 static inline uint64_t plan(struct walk *w, uint64_t pos, struct piece *p)
 {
+    const uint64_t block = pos / CM_BLOCK_SIZE;
     p->pos = pos;
-    walk_key(w, pos / CM_BLOCK_SIZE, &p->probe.key);
+    cm_key_home_next(&w->c->media, &w->home, w->incarnation, block >> CM_GROUP_SHIFT);
+    cm_fast_place(w->f, w->incarnation, block, &w->home.home, &p->fast);
     p->from = (uint32_t)(pos % CM_BLOCK_SIZE);
     p->want = CM_BLOCK_SIZE - p->from;
     if (p->want > w->end - pos)
         p->want = (uint32_t)(w->end - pos);
     return pos + p->want;
-}
-
-/* Plans a piece and prefetches its index line. */
-static uint64_t prefetch(struct walk *w, uint64_t pos, struct piece *p)
-{
-    pos = plan(w, pos, p);
-    cm_lookup_prefetch(w->c, &p->probe);
-    return pos;
 }
 
 /* Adds what was read of a piece. false: not all of it. */
@@ -255,13 +247,16 @@ static inline bool add_read(const struct piece *p, enum cm_found r, uint32_t got
     return false;
 }
 
-/* false: not all of it is cached. */
-static inline bool read_piece(struct walk *w, const struct piece *p, uint8_t *buf,
-                              struct progress *at)
+/* Reads a piece with all steps of a lookup. false: not all of it is cached. */
+static __attribute__((noinline)) bool read_piece(struct walk *w, const struct piece *p,
+                                                 uint8_t *buf, struct progress *at)
 {
     uint32_t got = 0;
     const struct cm_part part = { p->from, p->want, buf + (p->pos - w->offset) };
-    enum cm_found r = cm_lookup_read(w->c, &p->probe, &part, &got);
+    struct cm_probe probe;
+    walk_key(w, p->fast.block, &probe.key);
+    cm_lookup_probe(w->c, &probe);
+    enum cm_found r = cm_lookup_read(w->c, &probe, &part, &got);
     return add_read(p, r, got, at);
 }
 
@@ -270,31 +265,110 @@ static bool read_resident_piece(struct walk *w, struct piece *p, uint8_t *buf, s
 {
     uint32_t got = 0;
     const struct cm_part part = { p->from, p->want, buf + (p->pos - w->offset) };
-    if (cm_lookup_buffered(w->c, &p->probe.key, &part, &got) == CM_FOUND_BUFFERED)
+    struct cm_key k;
+    walk_key(w, p->fast.block, &k);
+    if (cm_lookup_buffered(w->c, &k, &part, &got) == CM_FOUND_BUFFERED)
         return add_read(p, CM_FOUND_BUFFERED, got, at);
-    if (!cm_lookup_is_resident(w->c, &p->probe.key))
+    if (!cm_lookup_is_resident(w->c, &k))
         return add_read(p, CM_FOUND_ABSENT, 0, at);
-    cm_lookup_probe(w->c, &p->probe);
     return read_piece(w, p, buf, at);
 }
 
-/* Reads from at->pos on, as far as the range is cached. The prefetches are INDEX_AHEAD index lines
- * and SLOTS_AHEAD slots ahead of the copy. */
+/* Looks for the slots of pieces, and prefetches what is needed first. */
+static inline void find_slots(const struct walk *w, struct piece *p, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        (void)cm_fast_find(&w->c->media, &p[i].fast);
+        if (p[i].fast.slot == CM_NO_SLOT)
+            continue;
+        at_prefetch(cm_slot_at(&w->c->media, p[i].fast.slot));
+        cm_ring_prefetch(&w->c->policy.ring, p[i].fast.slot);
+    }
+}
+
+/* Plans the next pieces, from *next on, and prefetches their index lines. Returns how many. */
+static inline unsigned plan_ahead(struct walk *w, uint64_t *next, struct piece *p)
+{
+    unsigned n = 0;
+    for (; n < INDEX_AHEAD && *next < w->end; n++) {
+        *next = plan(w, *next, &p[n]);
+        at_prefetch(cm_index_bucket(&w->c->media, p[n].fast.bucket));
+    }
+    return n;
+}
+
+/* How many of n pieces are whole blocks whose slots are neighbours and were judged before. */
+static inline unsigned neighbours(const struct cm_cache *c, const struct piece *p, unsigned n)
+{
+    unsigned i = 0;
+    for (; i < n && i < CM_SLOT_NEIGHBOURS; i++)
+        if (p[i].fast.slot == CM_NO_SLOT || p[i].fast.slot != p[0].fast.slot + i ||
+            p[i].want != CM_BLOCK_SIZE || !cm_lookup_knows(c, p[i].fast.slot))
+            break;
+    return i;
+}
+
+/* Reads n such pieces in one copy. Returns a bit for each that was read. */
+static uint32_t read_neighbours(struct walk *w, const struct piece *p, unsigned n, uint8_t *buf)
+{
+    struct cm_cache *c = w->c;
+    uint64_t incarnation[CM_SLOT_NEIGHBOURS];
+    uint8_t *to = buf + (p->pos - w->offset);
+    for (unsigned i = 0; i < n; i++)
+        incarnation[i] = p[i].fast.incarnation;
+    const uint32_t right =
+        cm_slot_read_neighbours(&c->media, p->fast.slot, n, incarnation, p->fast.block, to);
+    for (unsigned i = 0; i < n; i++) {
+        const struct cm_fast *g = &p[i].fast;
+        if (!(right >> i & 1))
+            memset(to + i * CM_BLOCK_SIZE, 0, CM_BLOCK_SIZE); /* may be another file's */
+        else if (cm_sample_has(c, g->incarnation, g->block) ||
+                 cm_policy_notes_hit(&c->policy, g->slot))
+            cm_lookup_touch(c, g->incarnation, g->block, g->hash, g->slot);
+    }
+    return right;
+}
+
+/* Reads n pieces, those of neighbours together. false: not all of it is cached. */
+static bool read_pieces(struct walk *w, const struct piece *p, unsigned n, uint8_t *buf,
+                        struct progress *at)
+{
+    for (unsigned i = 0; i < n;) {
+        const unsigned some = neighbours(w->c, p + i, n - i);
+        uint32_t right = 0;
+        if (some > 1)
+            right = read_neighbours(w, p + i, some, buf);
+        for (const unsigned end = i + (some > 1 ? some : 1); i < end; i++, right >>= 1) {
+            if ((right & 1) ||
+                (some < 2 && cm_fast_copy(w->c, &p[i].fast, p[i].pos, buf + (p[i].pos - w->offset),
+                                          p[i].want, false))) {
+                at->pos += p[i].want;
+                at->hits++;
+            } else if (!read_piece(w, &p[i], buf, at)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Reads from at->pos on, as far as the range is cached. While some pieces are copied, the index
+ * lines of the next ones are loaded. */
 static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
 {
-    struct piece p[INDEX_AHEAD];
-    uint64_t next = at->pos, asked = 0, probed = 0;
-    for (uint64_t i = 0; i < asked || next < w->end; i++) {
-        for (; asked < i + INDEX_AHEAD && next < w->end; asked++)
-            next = prefetch(w, next, &p[asked % INDEX_AHEAD]);
-        for (; probed < i + SLOTS_AHEAD && probed < asked; probed++)
-            cm_lookup_probe(w->c, &p[probed % INDEX_AHEAD].probe);
-        const struct piece *next_one = &p[(i + 1) % INDEX_AHEAD];
-        if (i + 1 < probed)
-            cm_lookup_prefetch_payload(w->c, &next_one->probe, next_one->from, next_one->want,
-                                       RUN_LINES);
-        if (!read_piece(w, &p[i % INDEX_AHEAD], buf, at))
+    struct piece p[2][INDEX_AHEAD];
+    uint64_t next = at->pos;
+    unsigned n = plan_ahead(w, &next, p[0]), now = 0;
+    find_slots(w, p[0], n);
+    while (n > 0) {
+        const unsigned more = plan_ahead(w, &next, p[!now]), first = more > 0 ? n / 2 : n;
+        if (!read_pieces(w, p[now], first, buf, at))
             return;
+        find_slots(w, p[!now], more);
+        if (!read_pieces(w, p[now] + first, n - first, buf, at))
+            return;
+        n = more;
+        now = !now;
     }
 }
 
@@ -392,25 +466,30 @@ static bool read_vec(struct cm_object *f, cm_read_vec *v)
 static int64_t read_group(struct cm_object *f, cm_read_vec *const *v, size_t n)
 {
     struct cm_cache *c = f->cache;
+    const struct cm_media *m = &c->media;
     const uint64_t incarnation = at_load_acquire(&f->incarnation);
-    struct cm_probe p[INDEX_AHEAD];
+    struct cm_fast p[INDEX_AHEAD];
     uint64_t hits = 0, bytes = 0;
     int64_t whole = 0;
     for (size_t i = 0; i < n; i++) {
-        p[i].key = cm_region_key(f, incarnation, v[i]->offset / CM_BLOCK_SIZE);
-        cm_lookup_prefetch(c, &p[i]);
+        const uint64_t block = v[i]->offset / CM_BLOCK_SIZE;
+        const struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
+        cm_fast_place(f, incarnation, block, &home, &p[i]);
+        at_prefetch(cm_index_bucket(m, p[i].bucket));
     }
-    for (size_t i = 0; i < n; i++)
-        cm_lookup_probe(c, &p[i]);
+    for (size_t i = 0; i < n; i++) {
+        (void)cm_fast_find(m, &p[i]);
+        if (p[i].slot != CM_NO_SLOT) {
+            cm_slot_prefetch(m, p[i].slot);
+            cm_ring_prefetch(&c->policy.ring, p[i].slot);
+        }
+    }
     for (size_t i = 0; i < n; i++) {
         cm_read_vec *const r = v[i];
-        const struct cm_part part = { (uint32_t)(r->offset % CM_BLOCK_SIZE), (uint32_t)r->len,
-                                      r->buf };
         if (i + 1 < n)
-            cm_lookup_prefetch_payload(c, &p[i + 1], (uint32_t)(v[i + 1]->offset % CM_BLOCK_SIZE),
-                                       v[i + 1]->len, CM_PREFETCH_LINES);
-        if (p[i].slot != CM_NO_SLOT && cm_fast_fits(f, incarnation, r->offset, r->len) &&
-            cm_lookup_copy(c, &p[i].key, p[i].slot, &part, i > 0)) {
+            cm_fast_prefetch(m, &p[i + 1], v[i + 1]->offset, v[i + 1]->len, CM_PREFETCH_LINES);
+        if (cm_fast_fits(f, incarnation, r->offset, r->len) &&
+            cm_fast_copy(c, &p[i], r->offset, r->buf, r->len, i > 0)) {
             hits++;
             bytes += r->len;
             r->result = (int64_t)r->len;

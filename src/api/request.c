@@ -176,10 +176,12 @@ static bool read_cached(struct cm_run *q, cm_miss *miss)
         q->pos = read_range(q, CM_FOUND_CONFLICT, pos, miss);
         return miss->len > 0;
     }
-    const struct cm_fast g = cm_fast_begin(q->f, pos, len);
-    enum cm_found seen = cm_fast_read(q->f, cm_plat_thread(), &g, pos, buffer_at(q, pos), len);
+    struct cm_fast g;
+    const bool absent = cm_fast_begin(q->f, pos, len, &g);
+    enum cm_found seen =
+        cm_fast_read(q->f, cm_plat_thread(), &g, absent, pos, buffer_at(q, pos), len);
     if (seen == CM_FOUND_HIT) {
-        note_part(q, cm_incarnation_number(g.key.incarnation), true);
+        note_part(q, cm_incarnation_number(g.incarnation), true);
         q->served += len;
         q->pos = q->end;
         return false;

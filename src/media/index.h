@@ -54,15 +54,19 @@ struct cm_last_home {
     uint64_t incarnation, group;
     struct cm_home home;
 };
-static inline struct cm_key cm_key_next(const struct cm_media *m, struct cm_last_home *last,
-                                        uint64_t incarnation, uint64_t block)
+static inline void cm_key_home_next(const struct cm_media *m, struct cm_last_home *last,
+                                    uint64_t incarnation, uint64_t group)
 {
-    const uint64_t group = block >> CM_GROUP_SHIFT;
     if (last->incarnation != incarnation || last->group != group) {
         last->incarnation = incarnation;
         last->group = group;
         last->home = cm_key_home(m, incarnation, group);
     }
+}
+static inline struct cm_key cm_key_next(const struct cm_media *m, struct cm_last_home *last,
+                                        uint64_t incarnation, uint64_t block)
+{
+    cm_key_home_next(m, last, incarnation, block >> CM_GROUP_SHIFT);
     return cm_key_make(m, incarnation, block, &last->home);
 }
 /* The key of a block that was stored. */
@@ -103,11 +107,6 @@ static inline int cm_index_load(const struct cm_media *m, const struct cm_key *k
     return cm_guard_load_words(cm_index_bucket(m, k->place.bucket[which]),
                                &cells->cell[which * CM_BUCKET_CELLS], CM_BUCKET_CELLS);
 }
-/* Does cell c carry the key's tag and name a slot that exists? */
-static inline bool cm_index_match(const struct cm_media *m, const struct cm_key *k, uint64_t c)
-{
-    return c != 0 && cm_cell_tag(c) == k->place.tag && cm_cell_slot(c) < m->geo.slots;
-}
 /* Which of a bucket's cells carry a tag: a bit for each cell. There is no branch for each cell: a
  * CPU could not predict it. */
 static inline unsigned cm_index_tagged(uint64_t wanted, const uint64_t *cell)
@@ -128,6 +127,24 @@ static inline unsigned cm_index_tagged(uint64_t wanted, const uint64_t *cell)
         matches |= (unsigned)(cm_cell_tag(cell[i]) == wanted) << i;
 #endif
     return matches;
+}
+/* Looks for a tag in a bucket as it is now. Returns a bit for each cell that carries it, or CM_EIO;
+ * *cell: the first of them, or as it was. Test it with cm_index_leads(). */
+static inline int cm_index_find(const struct cm_media *m, uint64_t bucket, uint64_t tag,
+                                uint64_t *cell)
+{
+    static_assert(CM_CELL_TAG_SHIFT == CM_GUARD_TAG_SHIFT, "the tag is what the guard compares");
+    static_assert(sizeof(struct cm_bucket) == CM_CACHE_LINE, "a bucket is a line");
+    return cm_guard_find(cm_index_bucket(m, bucket), tag >> CM_CELL_TAG_SHIFT, cell);
+}
+/* Does cell c carry the tag and name a slot that exists? */
+static inline bool cm_index_leads(const struct cm_media *m, uint64_t tag, uint64_t c)
+{
+    return cm_cell_tag(c) == tag && cm_cell_slot(c) < m->geo.slots; /* an empty cell has no slot */
+}
+static inline bool cm_index_match(const struct cm_media *m, const struct cm_key *k, uint64_t c)
+{
+    return cm_index_leads(m, k->place.tag, c);
 }
 /* The same with the tag of a key. An empty cell matches the tag zero: test each match with
  * cm_index_match(). */

@@ -38,30 +38,45 @@ static inline struct cm_home cm_place_home(const struct cm_geometry *g, uint64_t
     return home;
 }
 
+/* The hash of a block. Its seed differs from the group's, so that group g and block g are
+ * unrelated. The upper 22 bits are the tag, the lower 20 choose the second bucket. */
+static inline uint64_t cm_place_hash(uint64_t seed, uint64_t incarnation, uint64_t block)
+{
+    const uint64_t w[2] = { incarnation, block };
+    return XXH3_64bits_withSeed(w, sizeof(w), ~seed);
+}
+static inline uint64_t cm_place_tag(uint64_t hash)
+{
+    return hash & ~((UINT64_C(1) << CM_CELL_TAG_SHIFT) - 1);
+}
+/* The first bucket of a block, counted from the first of its stripe. */
+static inline uint64_t cm_place_first(const struct cm_geometry *g, uint64_t hash, uint64_t block,
+                                      const struct cm_home *home)
+{
+    const uint64_t n = g->stripe_buckets;
+    /* The buckets of neighbours are neighbours. But if a stripe has fewer buckets than a group has
+     * blocks, every n-th block of the group would get the same bucket. So there each block gets a
+     * bucket from its own hash. */
+    const uint64_t first = n < CM_GROUP_BLOCKS ? (((hash >> 20) & 0xfffff) * n) >> 20
+                                               : home->start + (block & (CM_GROUP_BLOCKS - 1));
+    return first >= n ? first - n : first;
+}
+
 static inline void cm_place_block(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
                                   uint64_t block, const struct cm_home *home,
                                   struct cm_place *place)
 {
-    const uint64_t w[2] = { incarnation, block };
-    /* The seed differs from the group's, so that group g and block g are unrelated. */
-    uint64_t h = XXH3_64bits_withSeed(w, sizeof(w), ~seed);
-    uint64_t n = g->stripe_buckets;
-    /* The buckets of neighbours are neighbours. But if a stripe has fewer buckets than a group has
-     * blocks, every n-th block of the group would get the same bucket. So there each block gets a
-     * bucket from its own hash. */
-    uint64_t first = n < CM_GROUP_BLOCKS ? (((h >> 20) & 0xfffff) * n) >> 20
-                                         : home->start + (block & (CM_GROUP_BLOCKS - 1));
-    if (first >= n)
-        first -= n;
+    const uint64_t h = cm_place_hash(seed, incarnation, block), n = g->stripe_buckets;
+    const uint64_t first = cm_place_first(g, h, block, home);
     /* The second bucket comes from the block's own hash. Otherwise neighbours that overflow their
-     * first buckets would meet again in the second. 20 bits choose it, 22 others are the tag. */
+     * first buckets would meet again in the second. */
     uint64_t second = first + 1 + (((h & 0xfffff) * (n - 1)) >> 20); /* never the first */
     if (second >= n)
         second -= n;
     place->bucket[0] = home->stripe * n + first;
     place->bucket[1] = home->stripe * n + second;
     place->hash = h;
-    place->tag = h & ~((UINT64_C(1) << CM_CELL_TAG_SHIFT) - 1);
+    place->tag = cm_place_tag(h);
 }
 
 #endif

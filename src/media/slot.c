@@ -61,6 +61,28 @@ static bool copy_while_unchanged(const struct cm_media *m, uint64_t slot, uint64
     return *error == 0 && again == w0;
 }
 
+uint32_t cm_slot_read_neighbours(const struct cm_media *m, uint64_t slot, unsigned n,
+                                 const uint64_t *incarnation, uint64_t block, void *dst)
+{
+    struct cm_header h[CM_SLOT_NEIGHBOURS], again[CM_SLOT_NEIGHBOURS];
+    const uint64_t *at = &cm_slot_at(m, slot)->w0; /* headers of neighbours are neighbours, too */
+    const size_t words = n * (sizeof(*h) / sizeof(uint64_t));
+    uint32_t right = 0;
+    assert(n > 0 && n <= CM_SLOT_NEIGHBOURS && slot + n <= m->geo.slots);
+    if (cm_guard_load_words(at, &h[0].w0, words) ||
+        cm_guard_copy(dst, cm_slot_payload(m, slot), n * (size_t)CM_BLOCK_SIZE))
+        return 0;
+    at_fence_acquire(); /* THE DELIBERATE RACE, for each of them */
+    if (cm_guard_load_words(at, &again[0].w0, words))
+        return 0;
+    for (unsigned i = 0; i < n; i++)
+        right |= (uint32_t)(again[i].w0 == h[i].w0 && (h[i].w0 & CM_W0_VALID) &&
+                            h[i].incarnation == incarnation[i] &&
+                            h[i].block_valid == ((block + i) << CM_VALID_BITS | CM_BLOCK_SIZE))
+                 << i;
+    return right;
+}
+
 /* Copies the valid part aside, in chunks that fit a small stack, and sums it. Takes the wanted part
  * [from, from+len) to dst on the way. The sum and the bytes count only if w0 is the same word after
  * the call: see copy_while_unchanged. */

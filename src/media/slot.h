@@ -68,6 +68,8 @@ cm_slot_prefetch_payload(const struct cm_media *m, uint64_t slot, uint32_t from,
     at_prefetch(p);
     if (len < CM_TAKE_MIN)
         return;
+        /* Unrolled where `lines` is a constant: 23 instructions instead of 90. */
+#pragma GCC unroll 32
     for (unsigned i = 1; i < lines; i++)
         at_prefetch(p + i * CM_CACHE_LINE);
 }
@@ -92,8 +94,8 @@ enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const
  * The words that are used are compared in full, the length included. (The length of a tail cannot
  * be compared: use cm_slot_read.) false: nothing is known, and part->dst may hold another block's
  * bytes. */
-static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot,
-                                      const struct cm_key *k, const struct cm_part *part)
+static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot, uint64_t incarnation,
+                                      uint64_t block, const struct cm_part *part)
 {
     const struct cm_header *at = cm_slot_at(m, slot);
     struct cm_header h;
@@ -103,20 +105,26 @@ static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot,
         return false;
     at_fence_acquire(); /* THE DELIBERATE RACE: slot.c */
     return cm_guard_load64(&at->w0, &again) == 0 && again == h.w0 && (h.w0 & CM_W0_VALID) &&
-           h.incarnation == k->incarnation &&
-           h.block_valid == (k->block << CM_VALID_BITS | CM_BLOCK_SIZE);
+           h.incarnation == incarnation &&
+           h.block_valid == (block << CM_VALID_BITS | CM_BLOCK_SIZE);
 }
 /* The same for a slot that cm_slot_prefetch_payload() has prefetched. */
-static inline bool cm_slot_take_known(const struct cm_media *m, uint64_t slot,
-                                      const struct cm_key *k, const struct cm_part *part)
+static inline bool cm_slot_take_known(const struct cm_media *m, uint64_t slot, uint64_t incarnation,
+                                      uint64_t block, const struct cm_part *part)
 {
     /* NOLINTNEXTLINE(misc-redundant-expression): that they are equal is the point. */
     static_assert(CM_W0_VALID == CM_GUARD_VALID, "what cm_guard_take_fn asks of a header");
+    static_assert(CM_TAKE_MIN >= CM_GUARD_TAKE_MIN, "and of a length");
     if (!m->take || part->len < CM_TAKE_MIN)
-        return cm_slot_read_known(m, slot, k, part);
+        return cm_slot_read_known(m, slot, incarnation, block, part);
     return m->take(&cm_slot_at(m, slot)->w0, cm_slot_payload(m, slot) + part->from, part->dst,
-                   part->len, k->incarnation, k->block << CM_VALID_BITS | CM_BLOCK_SIZE) == 1;
+                   part->len, incarnation, block << CM_VALID_BITS | CM_BLOCK_SIZE) == 1;
 }
+/* The same for n slots that are neighbours, and for n blocks of a file from `block` on, all of them
+ * copied at once to `dst`. `incarnation`: of each. Returns a bit for each that is right. */
+#define CM_SLOT_NEIGHBOURS 8u
+uint32_t cm_slot_read_neighbours(const struct cm_media *m, uint64_t slot, unsigned n,
+                                 const uint64_t *incarnation, uint64_t block, void *dst);
 /* Tests the payload of a slot that cannot change meanwhile (pinned or owned). */
 enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
                                     const struct cm_header *h);

@@ -39,6 +39,7 @@
 #ifdef _WIN32
 #define A0 %rcx
 #define A1 %rdx
+#define A1L %edx
 #define A2 %r8
 #define A3 %r9
 #define HIDE(name)
@@ -47,6 +48,7 @@
 #else
 #define A0 %rdi
 #define A1 %rsi
+#define A1L %esi
 #define A2 %rdx
 #define A3 %rcx
 #define HIDE(name) .hidden name
@@ -104,6 +106,34 @@ FUNCTION(cm_guard_load_words)
         jnz     3b
 4:      RETURN_0
 END(cm_guard_load_words)
+
+/* int cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word): compares the upper 22 bits
+ * of eight words. The words are loaded in pairs, each whole; the one that is given back is loaded
+ * again. */
+FUNCTION(cm_guard_find)
+        movd    A1L, %xmm4
+        movdqu  (A0), %xmm0
+        movdqu  16(A0), %xmm1
+        movdqu  32(A0), %xmm2
+        movdqu  48(A0), %xmm3
+        pshufd  $0, %xmm4, %xmm4
+        shufps  $0xdd, %xmm1, %xmm0 /* the upper halves of four words */
+        shufps  $0xdd, %xmm3, %xmm2
+        psrld   $10, %xmm0
+        psrld   $10, %xmm2
+        pcmpeqd %xmm4, %xmm0
+        pcmpeqd %xmm4, %xmm2
+        packssdw %xmm2, %xmm0
+        packsswb %xmm0, %xmm0
+        pmovmskb %xmm0, %eax
+        movzbl  %al, %eax
+        testl   %eax, %eax
+        jz      1f
+        bsfl    %eax, %r10d
+        movq    (A0,%r10,8), %r11
+        movq    %r11, (A2)
+1:      ret
+END(cm_guard_find)
 
 /* int cm_guard_add64(uint64_t *p, uint64_t v) */
 FUNCTION(cm_guard_add64)
@@ -307,30 +337,140 @@ FUNCTION(cm_x86_copy_rep)
         rep movsb
         RETURN_0
 END(cm_x86_copy_rep)
+#endif
 
-/* int cm_x86_take_rep(const uint64_t *header, const void *src, void *dst, size_t n, uint64_t w1,
- * uint64_t w2): the caller has prefetched the first lines of src. The count depends on the first of
- * these lines. So the copy does not fill the reorder buffer while it can do nothing (a fifth of a
- * hit's time: docs/performance.md). */
+/* ---- Copies behind a header: cm_guard_take_fn ---------------------------------------------------
+ * int f(const uint64_t *header, const void *src, void *dst, size_t n, uint64_t w1, uint64_t w2) */
+
+/* RAX: zero if the second and the third word are the wanted ones. R10: the first word. */
+#ifdef _WIN32
+#define LOOK_BEFORE \
+        movq    (A0), %r10; \
+        movq    40(%rsp), %rax; \
+        movq    48(%rsp), %r11; \
+        xorq    8(A0), %rax; \
+        xorq    16(A0), %r11; \
+        orq     %r11, %rax
+#else
+#define LOOK_BEFORE \
+        movq    (A0), %r10; \
+        xorq    8(A0), %r8; \
+        xorq    16(A0), %r9; \
+        movq    %r8, %rax; \
+        orq     %r9, %rax
+#endif
+/* Loads keep their order, so the first word is loaded here behind the copy. */
+#define LOOK_AFTER(header) \
+        testq   %rax, %rax; \
+        jne     9f; \
+        testl   %r10d, %r10d; /* CM_GUARD_VALID */ \
+        jns     9f; \
+        cmpq    %r10, (header); \
+        sete    %al; \
+        movzbl  %al, %eax; \
+        ret; \
+9:      RETURN_0
+
+/* In runs of 128 bytes, the last 128 unaligned. n is at least 128. R11, A3: source and destination
+ * of the last ones. */
+FUNCTION(cm_x86_take_avx2)
+        LOOK_BEFORE
+        leaq    -128(A1,A3), %r11
+        leaq    -128(A2,A3), A3
+        cmpq    %r11, A1
+        jae     2f
+        .p2align 5
+1:      vmovdqu (A1), %ymm0
+        vmovdqu 32(A1), %ymm1
+        vmovdqu 64(A1), %ymm2
+        vmovdqu 96(A1), %ymm3
+        subq    $-128, A1
+        vmovdqu %ymm0, (A2)
+        vmovdqu %ymm1, 32(A2)
+        vmovdqu %ymm2, 64(A2)
+        vmovdqu %ymm3, 96(A2)
+        subq    $-128, A2
+        cmpq    %r11, A1
+        jb      1b
+2:      vmovdqu (%r11), %ymm0
+        vmovdqu 32(%r11), %ymm1
+        vmovdqu 64(%r11), %ymm2
+        vmovdqu 96(%r11), %ymm3
+        vmovdqu %ymm0, (A3)
+        vmovdqu %ymm1, 32(A3)
+        vmovdqu %ymm2, 64(A3)
+        vmovdqu %ymm3, 96(A3)
+        vzeroupper
+        LOOK_AFTER(A0)
+END(cm_x86_take_avx2)
+
+/* The same with registers of 64 bytes. ZMM16 and up do not change the state that VZEROUPPER
+ * cleans. */
+FUNCTION(cm_x86_take_avx512)
+        LOOK_BEFORE
+        leaq    -128(A1,A3), %r11
+        leaq    -128(A2,A3), A3
+        cmpq    %r11, A1
+        jae     2f
+        .p2align 5
+1:      vmovdqu64 (A1), %zmm16
+        vmovdqu64 64(A1), %zmm17
+        subq    $-128, A1
+        vmovdqu64 %zmm16, (A2)
+        vmovdqu64 %zmm17, 64(A2)
+        subq    $-128, A2
+        cmpq    %r11, A1
+        jb      1b
+2:      vmovdqu64 (%r11), %zmm16
+        vmovdqu64 64(%r11), %zmm17
+        vmovdqu64 %zmm16, (A3)
+        vmovdqu64 %zmm17, 64(A3)
+        LOOK_AFTER(A0)
+END(cm_x86_take_avx512)
+
+FUNCTION(cm_x86_take_sse2)
+        LOOK_BEFORE
+        leaq    -64(A1,A3), %r11
+        leaq    -64(A2,A3), A3
+        cmpq    %r11, A1
+        jae     2f
+        .p2align 4
+1:      movdqu  (A1), %xmm0
+        movdqu  16(A1), %xmm1
+        movdqu  32(A1), %xmm2
+        movdqu  48(A1), %xmm3
+        addq    $64, A1
+        movdqu  %xmm0, (A2)
+        movdqu  %xmm1, 16(A2)
+        movdqu  %xmm2, 32(A2)
+        movdqu  %xmm3, 48(A2)
+        addq    $64, A2
+        cmpq    %r11, A1
+        jb      1b
+2:      movdqu  (%r11), %xmm0
+        movdqu  16(%r11), %xmm1
+        movdqu  32(%r11), %xmm2
+        movdqu  48(%r11), %xmm3
+        movdqu  %xmm0, (A3)
+        movdqu  %xmm1, 16(A3)
+        movdqu  %xmm2, 32(A3)
+        movdqu  %xmm3, 48(A3)
+        LOOK_AFTER(A0)
+END(cm_x86_take_sse2)
+
+#ifndef _WIN32
+/* The caller has prefetched the first lines of src. The count depends on the first of these lines.
+ * So the copy does not fill the reorder buffer while it can do nothing (a fifth of a hit's time:
+ * docs/performance.md). */
 FUNCTION(cm_x86_take_rep)
-        movq    (%rdi), %r10
-        xorq    8(%rdi), %r8
-        xorq    16(%rdi), %r9
-        orq     %r9, %r8 /* zero: both words are the wanted ones */
+        LOOK_BEFORE
         movq    %rdi, %r9
         movq    %rdx, %rdi
-        xorl    %eax, %eax
-        andq    (%rsi), %rax
-        addq    %rax, %rcx
+        xorl    %edx, %edx
+        andq    (%rsi), %rdx
+        addq    %rdx, %rcx
         rep movsb
-        xorl    %eax, %eax
-        testq   %r8, %r8
-        jne     1f
-        testl   %r10d, %r10d /* CM_GUARD_VALID */
-        jns     1f
-        cmpq    %r10, (%r9) /* loads keep their order, so this one is behind the copy */
-        sete    %al
-1:      ret
+        LOOK_AFTER(%r9)
 END(cm_x86_take_rep)
 #endif
 

@@ -61,20 +61,27 @@ const struct cm_persist_ops *cm_persist_variant(size_t i);
  * its range was registered with cm_guard_add. */
 int cm_guard_load64(const uint64_t *p, uint64_t *v);               /* acquire */
 int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n); /* n words, each acquire */
+/* Compares the upper 22 bits of eight words, a cache line, with `tag`. Returns a bit for each that
+ * is equal, or CM_EIO. *word: the first of them, loaded once more (it may have changed); unchanged
+ * if there is none. */
+int cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word);
+#define CM_GUARD_TAG_SHIFT 42u
 /* Plain copy out of the pool, any alignment. It may race with a writer: the caller checks for that
  * afterwards (slot.c). */
 int cm_guard_copy(void *dst, const void *src, size_t n);
 /* A copy of data behind a header. 1: the header's first word has CM_GUARD_VALID, its second and
  * third are `w1` and `w2`, and the first is the same before and after the copy. 0: one of these is
  * not so, and dst may hold anything. Or CM_EIO. Made for data of which only the first lines are in
- * the CPU's caches or prefetched. n is at least 8. */
+ * the CPU's caches or prefetched. n is at least CM_GUARD_TAKE_MIN. */
 typedef int (*cm_guard_take_fn)(const uint64_t *header, const void *src, void *dst, size_t n,
                                 uint64_t w1, uint64_t w2);
 #define CM_GUARD_VALID (UINT64_C(1) << 31)
-/* NULL: this CPU has no routine that is faster than these steps done singly. */
+#define CM_GUARD_TAKE_MIN 128u
+/* Every such routine that this CPU can run, best first; NULL from the first index beyond them on.
+ * *name may be NULL. */
+cm_guard_take_fn cm_guard_take_variant(size_t i, const char **name);
+/* The best one. NULL: there is none, and the caller takes these steps singly. */
 cm_guard_take_fn cm_guard_take_choose(void);
-/* A routine that runs on this CPU, fast or not: for tests. NULL: there is none. */
-cm_guard_take_fn cm_guard_take_any(void);
 /* *p += v, relaxed: for statistics only, which need no durability. */
 int cm_guard_add64(uint64_t *p, uint64_t v);
 /* The same, for a word that only the calling thread adds to. It has no locked instruction, behind

@@ -31,6 +31,12 @@ int cm_x86_clflush(void *ctx, const void *p, size_t n);
 void cm_x86_sfence(void *ctx);
 int cm_x86_copy_sse2(void *dst, const void *src, size_t n);
 int cm_x86_copy_avx2(void *dst, const void *src, size_t n);
+int cm_x86_take_sse2(const uint64_t *header, const void *src, void *dst, size_t n, uint64_t w1,
+                     uint64_t w2);
+int cm_x86_take_avx2(const uint64_t *header, const void *src, void *dst, size_t n, uint64_t w1,
+                     uint64_t w2);
+int cm_x86_take_avx512(const uint64_t *header, const void *src, void *dst, size_t n, uint64_t w1,
+                       uint64_t w2);
 #ifndef _WIN32
 int cm_x86_copy_rep(void *dst, const void *src, size_t n);
 int cm_x86_take_rep(const uint64_t *header, const void *src, void *dst, size_t n, uint64_t w1,
@@ -88,6 +94,22 @@ static const struct {
 #endif
 };
 
+static const struct {
+    const char *name;
+    cm_guard_take_fn take;
+    uint32_t needs;
+} x86_takes[] = {
+#ifndef _WIN32
+    { "rep movsb", cm_x86_take_rep, CM_X86_STRINGS },
+#endif
+    { "avx512", cm_x86_take_avx512, CM_X86_AVX512 },
+    { "avx2", cm_x86_take_avx2, CM_X86_AVX2 },
+    { "sse2", cm_x86_take_sse2, 0u },
+#ifndef _WIN32
+    { "slow rep movsb", cm_x86_take_rep, 0u }, /* so that tests run it on every CPU */
+#endif
+};
+
 static uint32_t x86_features(void)
 {
     const uint32_t features = cm_x86_features();
@@ -124,18 +146,19 @@ cm_guard_copy_fn cm_guard_copy_variant(size_t i, const char **name)
     return NULL;
 }
 
-cm_guard_take_fn cm_guard_take_any(void)
+cm_guard_take_fn cm_guard_take_variant(size_t i, const char **name)
 {
-#ifndef _WIN32
-    return cm_x86_take_rep;
-#else
-    return NULL;
-#endif
-}
+    const uint32_t features = x86_features();
 
-cm_guard_take_fn cm_guard_take_choose(void)
-{
-    return (x86_features() & CM_X86_STRINGS) != 0 ? cm_guard_take_any() : NULL;
+    for (size_t t = 0; t < sizeof x86_takes / sizeof x86_takes[0]; t++) {
+        if ((x86_takes[t].needs & ~features) == 0 && i-- == 0) {
+            if (name != NULL) {
+                *name = x86_takes[t].name;
+            }
+            return x86_takes[t].take;
+        }
+    }
+    return NULL;
 }
 
 bool cm_guard_code(struct cm_plat_guard_code *code)

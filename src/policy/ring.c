@@ -403,12 +403,14 @@ void cm_ring_give_free(struct cm_ring *r, const uint64_t *slot, unsigned n)
         cm_ring_vacated(r, slot[i]);
         cm_ring_set(r, slot[i], 0);
     }
+    /* The first comes out first: blocks that are stored one after the other get neighbours, which a
+     * long read copies together. */
     cm_lock_acquire(&r->lock);
     for (; kept < n && r->free_count + kept < r->free_max; kept++)
-        r->free[r->free_count + kept] = slot[kept];
+        r->free[r->free_count + kept] = slot[n - 1 - kept];
     at_store_relaxed(&r->free_count, r->free_count + kept);
     cm_lock_release(&r->lock);
-    for (unsigned i = kept; i < n; i++) {
+    for (unsigned i = 0; i < n - kept; i++) {
         cm_ring_disown(r, slot[i]);
         cm_ring_hint(r, slot[i]);
     }

@@ -38,7 +38,7 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
 {
     bool verify = must_verify(c, slot);
     uint64_t w0 = 0;
-    if (cm_lookup_copy(c, k, slot, part, false)) {
+    if (cm_lookup_copy(c, k->incarnation, k->block, k->place.hash, slot, part, false)) {
         *got = part->len;
         return CM_FOUND_HIT;
     }
@@ -94,18 +94,6 @@ static enum cm_found read_bucket(struct cm_cache *c, const struct cm_probe *p, u
     return worst;
 }
 
-void cm_lookup_prefetch(const struct cm_cache *c, const struct cm_probe *p)
-{
-    cm_index_prefetch(&c->media, &p->key, 0);
-}
-
-void cm_lookup_prefetch_payload(const struct cm_cache *c, const struct cm_probe *p, uint32_t from,
-                                size_t len, unsigned lines)
-{
-    if (p->slot != CM_NO_SLOT)
-        cm_slot_prefetch_payload(&c->media, p->slot, from, len, lines);
-}
-
 static void count_buffered_hit(struct cm_cache *c, const struct cm_key *k, uint32_t entry)
 {
     bool first = cm_step_first_touch(k->place.hash);
@@ -153,18 +141,19 @@ enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
     return found == CM_FOUND_ABSENT ? cm_lookup_buffered(c, &p->key, part, got) : found;
 }
 
-enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag)
+bool cm_lookup_elsewhere(struct cm_cache *c, uint64_t incarnation, uint64_t block)
 {
-    uint64_t cell[CM_BUCKET_CELLS];
-    return c->probation.entries == 0 && cm_index_load_bucket(&c->media, bucket, cell) == 0 &&
-                   cm_index_tagged(tag, cell) == 0
-               ? CM_FOUND_ABSENT
-               : CM_FOUND_CONFLICT;
+    const struct cm_key k = cm_key_of(&c->media, incarnation, block);
+    uint64_t cell;
+    return c->probation.entries == 0 &&
+           cm_index_find(&c->media, k.place.bucket[1], k.place.tag, &cell) == 0;
 }
 
-void cm_lookup_touch(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
+void cm_lookup_touch(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t hash,
+                     uint64_t slot)
 {
-    count_hit(c, k, slot);
+    const struct cm_key k = { .incarnation = incarnation, .block = block, .place.hash = hash };
+    count_hit(c, &k, slot); /* this much of a key is all that it looks at */
 }
 
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k)

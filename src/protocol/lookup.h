@@ -18,7 +18,6 @@ struct cm_probe {
     uint8_t boot;  /* of the cell that leads there, if one does */
     bool more;     /* other cells of the first bucket may lead to the key, too */
 };
-void cm_lookup_prefetch(const struct cm_cache *c, const struct cm_probe *p);
 static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
 {
     struct cm_cells cells;
@@ -36,9 +35,6 @@ static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
         cm_ring_prefetch(&c->policy.ring, p->slot);
     }
 }
-/* Prefetches the first lines of a part of the block, while the block before it is copied. */
-void cm_lookup_prefetch_payload(const struct cm_cache *c, const struct cm_probe *p, uint32_t from,
-                                size_t len, unsigned lines);
 /* Copies a part of the block to part->dst. HIT, BUFFERED: *got bytes (possibly 0) are valid. */
 enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
                              const struct cm_part *part, uint32_t *got);
@@ -48,22 +44,24 @@ static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
     return cm_ring_is_verified(&c->policy.ring, slot) && c->opts.verify != CM_VERIFY_ALWAYS &&
            cm_media_key(&c->media) == c->judged_key;
 }
-/* Tells the policy of a hit. */
-void cm_lookup_touch(struct cm_cache *c, const struct cm_key *k, uint64_t slot);
-/* Copies from a slot that most probably holds k. false: it does not, or the slot is not known; then
- * nothing is left in part->dst. `prefetched`: cm_slot_prefetch_payload() has prefetched it. */
+/* Tells the policy of a hit. `hash`: of the block's place. */
+void cm_lookup_touch(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t hash,
+                     uint64_t slot);
+/* Copies from a slot that most probably holds the block. false: it does not, or the slot is not
+ * known; then nothing was left in the buffer. `prefetched`: its first lines were. */
 static inline __attribute__((always_inline)) bool
-cm_lookup_copy(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
-               const struct cm_part *part, bool prefetched)
+cm_lookup_copy(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t hash,
+               uint64_t slot, const struct cm_part *part, bool prefetched)
 {
     if (!cm_lookup_knows(c, slot))
         return false;
-    if (!(prefetched ? cm_slot_take_known : cm_slot_read_known)(&c->media, slot, k, part)) {
+    if (!(prefetched ? cm_slot_take_known : cm_slot_read_known)(&c->media, slot, incarnation, block,
+                                                                part)) {
         memset(part->dst, 0, part->len); /* may be another file's */
         return false;
     }
-    if (cm_sample_has(c, k->incarnation, k->block) || cm_policy_notes_hit(&c->policy, slot))
-        cm_lookup_touch(c, k, slot);
+    if (cm_sample_has(c, incarnation, block) || cm_policy_notes_hit(&c->policy, slot))
+        cm_lookup_touch(c, incarnation, block, hash, slot);
     return true;
 }
 /* The same for a block that waits in the probation buffer. BUFFERED, else ABSENT or CONFLICT. */
@@ -72,9 +70,9 @@ enum cm_found cm_lookup_buffered(struct cm_cache *c, const struct cm_key *k,
 /* Are all pages of the pool in memory that a lookup of the block and a copy of it would touch?
  * Reads only such pages. For cm_read_whole(). */
 bool cm_lookup_is_resident(struct cm_cache *c, const struct cm_key *k);
-/* For read_fast.h. No cell of the first bucket carries the tag. `bucket` is the second one. Returns
- * ABSENT, or CONFLICT if a full lookup has to decide. */
-enum cm_found cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag);
+/* For read_fast.h. No cell of the first bucket carries the tag. Neither does one of the second, and
+ * no buffer may hold the block: it is not cached. `incarnation`: its number. */
+bool cm_lookup_elsewhere(struct cm_cache *c, uint64_t incarnation, uint64_t block);
 /* How many bytes of the block are cached, as the header says; 0: none. The payload is not
  * tested. */
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);

@@ -101,7 +101,8 @@ judge() {
   fi
 }
 
-keys="hit_vs_chain read_many_vs_chain16 absent_vs_two_lines hit_vs_memcpy hit_speedup_vs_pread hit_speedup_vs_lmdb hit_speedup_vs_sqlite
+keys="hit_vs_chain read_many_vs_chain16 absent_vs_two_lines hit_vs_memcpy
+hit_speedup_vs_pread hit_speedup_vs_lmdb hit_speedup_vs_sqlite
 read_many_vs_memcpy hit_128k_vs_memcpy pin_vs_hit absent_vs_hit fill_vs_nt fill_128k_vs_nt
 fill_speedup_vs_lmdb two_threads_random two_threads_hot readers_beside_filler
 invalidate_block_fences invalidate_file_us open_1tib_vs_1gib"
@@ -146,7 +147,8 @@ if [ "$(python3 -c 'import json; print(list(json.load(open("out"))["threads"]))'
 else
   fail "1, 2 and 3 threads" "$(cat out)"
 fi
-(cd "$place" && "$cm" bench "${small[@]}" -o hit_vs_chain,hit_vs_memcpy . >"$work/out" 2>"$work/err")
+(cd "$place" &&
+  "$cm" bench "${small[@]}" -o hit_vs_chain,hit_vs_memcpy . >"$work/out" 2>"$work/err")
 if grep -Eq '^hit_vs_chain +[0-9.]+ +<= 1\.25 +(met|MISSED) ' out &&
   grep -Eq '^hit_vs_memcpy +[0-9.]+ +[0-9.]+ to ' out &&
   [ "$(grep -c '<=\|>=' out)" = 1 ]; then

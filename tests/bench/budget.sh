@@ -11,8 +11,8 @@
 # compiler are the same on each x86-64 machine that has AVX2. Where it is another compiler than the
 # table's, nothing is judged.
 #
-# Without BUILD_DIR it makes a release build of its own. Prints the table, "FAIL ROW: why" lines, and
-# a summary as the last line.
+# Without BUILD_DIR it makes a release build of its own. Prints the table, "FAIL ROW: why" lines,
+# and a summary as the last line.
 set -u
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(dirname -- "$(dirname -- "$here")")
@@ -87,7 +87,7 @@ done >"$work/found" || exit 1
 
 awk -v compiler="$compiler" -v update=$update '
   function row(key, n, limit, ns, word) {
-    printf "%-24s %12s %7s %6s%s\n", key, n, limit, ns, word
+    printf "%-26s %12s %7s %6s%s\n", key, n, limit, ns, word
   }
   FILENAME == ARGV[1] && $1 == "#" && $2 == "compiler:" { sub(/^# compiler: /, ""); of = $0 }
   FILENAME == ARGV[1] && $1 !~ /^#/ { was[$1 " " $2 " " $3 " " $4] = $5; most[$4] = $6; next }
@@ -124,7 +124,7 @@ fi
 {
   sed -n '/^#/p' "$table" | grep -v '^# compiler: ' | sed '/^# MiB/d'
   echo "# compiler: $compiler"
-  printf '%-24s %12s %7s\n' "# MiB policy buffer what" instructions limit
-  cut -c 1-45 "$work/table"
+  printf '%-26s %12s %7s\n' "# MiB policy buffer what" instructions limit
+  cut -c 1-47 "$work/table"
 } >"$work/new" && cp "$work/new" "$table"
 echo "$table was written"

@@ -55,7 +55,7 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
         '-Wl,--wrap=cm_plat_mount_id', '-Wl,--wrap=cm_plat_file_map',
         '-Wl,--wrap=cm_plat_file_sync', '-Wl,--wrap=cm_plat_file_close', '-Wl,--wrap=cm_guard_copy',
-        '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=cm_guard_load_words',
+        '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=cm_guard_load_words', '-Wl,--wrap=cm_guard_find',
         '-Wl,--wrap=cm_guard_take_choose', '-Wl,--wrap=cm_stats_begin', '-Wl,--wrap=cm_sample_read',
         '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid', '-Wl,--wrap=cm_region_shift',
         '-Wl,--wrap=cm_plat_file_sync_lasts', '-Wl,--wrap=cm_super_open']

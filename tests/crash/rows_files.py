@@ -83,9 +83,9 @@ FILES = [
        'cm_plat_thread_begin */\n', ''),
     _m('blocked signals, order', 'a thread is made ready before it looks at the pool',
        'unit platform blocked_signals',
-       'api/calls.c', '    r->fast = cm_fast_begin(f, offset, len);\n', '',
+       'api/calls.c', '    r->absent = cm_fast_begin(f, offset, len, &r->fast);\n', '',
        'api/calls.c', '    struct cm_plat_thread *t = cm_plat_thread(); /* first',
-       '    r->fast = cm_fast_begin(f, offset, len);\n'
+       '    r->absent = cm_fast_begin(f, offset, len, &r->fast);\n'
        '    struct cm_plat_thread *t = cm_plat_thread(); /* first'),
     _m('resident, index', 'a resident read asks for the page of the index',
        'unit resident absent_block', 'protocol/lookup.c',
@@ -99,8 +99,8 @@ FILES = [
        '(w.c->directly || cm_media_counters_resident(&w.c->media))', 'true'),
     _m('resident, buffer', 'a block in the probation buffer needs no page',
        'unit resident buffered',
-       'api/read_range.c', '    if (cm_lookup_buffered(w->c, &p->probe.key, &part, &got) == '
-       'CM_FOUND_BUFFERED)\n', '    if (0)\n'),
+       'api/read_range.c',
+       '    if (cm_lookup_buffered(w->c, &k, &part, &got) == CM_FOUND_BUFFERED)\n', '    if (0)\n'),
     _m('lock, refused', 'an open that cannot lock its metadata fails',
        'unit resident lock_refused', 'api/cache.c',
        'if ((c->opts.flags & CM_OPEN_LOCK) && !c->locked)', 'if (0)'),

@@ -99,6 +99,13 @@ int __wrap_cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n)
     return rec_load_fails() ? CM_EIO : __real_cm_guard_load_words(p, v, n);
 }
 
+int __real_cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word);
+int __wrap_cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word);
+int __wrap_cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word)
+{
+    return rec_load_fails() ? CM_EIO : __real_cm_guard_find(line, tag, word);
+}
+
 /* Regions of two blocks, so that small files have several. */
 uint32_t __wrap_cm_region_shift(uint64_t size)
 {

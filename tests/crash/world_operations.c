@@ -53,7 +53,7 @@ int __wrap_cm_guard_copy(void *dst, const void *src, size_t n)
 {
     if (rec_load_fails())
         return CM_EIO;
-    size_t half = w.torn && n == BLOCK ? BLOCK / 2 : 0;
+    size_t half = w.torn && n >= BLOCK ? BLOCK / 2 : 0; /* of the first block */
     int e = __real_cm_guard_copy(dst, src, half);
     if (half) {
         uint8_t *buf = w.buf;
@@ -79,21 +79,30 @@ void __wrap_cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool agai
     (void)c, (void)k, (void)again, (void)missed;
 }
 /* A block is evicted while it is copied, and its slot is filled again. */
-static void op_read_torn(void)
+static void read_torn(size_t len)
 {
-    static uint8_t want[BLOCK] __attribute__((aligned(4096)));
+    static uint8_t want[2 * BLOCK] __attribute__((aligned(4096)));
     w.cache->opts.verify = CM_VERIFY_NEVER;
     /* So that earlier reads do not protect it from eviction. */
     for (uint64_t s = 0; s < POOL_SLOTS; s++)
         cm_ring_set(&w.cache->policy.ring, s, 0);
     w.torn = true;
-    int64_t n = cm_read(w.file[FILE_A], 0, w.buf, BLOCK, NULL);
+    int64_t n = cm_read(w.file[FILE_A], 0, w.buf, len, NULL);
     w.torn = false;
     w.cache->opts.verify = CM_VERIFY_ALWAYS;
     always(n, "cm_read");
-    origin_of(&w.now, FILE_A, 0, want, BLOCK);
+    origin_of(&w.now, FILE_A, 0, want, len);
     if (memcmp(w.buf, want, (size_t)n) != 0)
         always(CM_EIO, "a torn copy");
+}
+static void op_read_torn(void)
+{
+    read_torn(BLOCK);
+}
+/* The same for two blocks in one copy. */
+static void op_read_torn_run(void)
+{
+    read_torn(2 * BLOCK);
 }
 static void op_read_a(void)
 {
@@ -575,6 +584,7 @@ static const struct {
     { "crowd", op_crowd, PLAIN },
     { "thread", op_thread, PLAIN },
     { "read-torn", op_read_torn, ALONE },
+    { "read-torn-run", op_read_torn_run, ALONE },
     { "close-unsynced", op_close_unsynced, ALONE },
     { "write-back-failed", op_write_back_failed, ALONE },
     { "power-cut", op_power_cut, ALONE },

@@ -123,17 +123,83 @@ static void flip_known_header(cm_guard_take_fn take)
     pool_end(&p);
 }
 
+/* The same for blocks that are neighbours in the pool, so one copy takes them all. */
+static void test_flipped_known_neighbours(void)
+{
+    static uint8_t buf[5 * CM_BLOCK_SIZE], none[CM_BLOCK_SIZE];
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 5, 5), 5);
+    for (uint64_t i = 0; i < 4; i++)
+        CHECK_EQ(slot_of(f, i + 1), slot_of(f, i) + 1);
+    uint8_t *h = (uint8_t *)header_of(p.c, slot_of(f, 2));
+    uint8_t *last = (uint8_t *)header_of(p.c, slot_of(f, 4));
+    for (unsigned bit = 0; bit < sizeof(struct cm_header) * 8; bit++) {
+        CASE("bit %u", bit);
+        CHECK_EQ(hits(f, 0, 5, 5), 5); /* judged */
+        h[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        last[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        memset(buf, 0xee, sizeof(buf));
+        const int64_t n = cm_read(f, 0, buf, sizeof(buf), NULL);
+        const bool key = bit == 31 || (bit >= 64 && bit < 192);
+        CHECK(n == 2 * BLK || (n == 5 * BLK && !key));
+        for (uint64_t i = 0; i < (uint64_t)n / BLK; i++)
+            CHECK(is_content(5, i, buf + i * BLK, BLK));
+        if (n == 2 * BLK) { /* what was copied in vain is wiped */
+            CHECK(memcmp(buf + 2 * BLK, none, BLK) == 0);
+            CHECK(!key || memcmp(buf + 4 * BLK, none, BLK) == 0);
+        }
+        h[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        last[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    pool_end(&p);
+}
+
+/* Of neighbours that are read together, one was not judged since the pool was opened, and is
+ * damaged. */
+static void test_run_judged(void)
+{
+    static uint8_t buf[5 * CM_BLOCK_SIZE];
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 5, 5), 5);
+    CHECK_EQ(hits(f, 0, 5, 5), 5);
+    uint64_t slot = slot_of(f, 2);
+    p.c->policy.ring.ref[slot] &= (uint8_t)~CM_REF_VERIFIED;
+    payload_of(p.c, slot)[17] ^= 4;
+    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), 2 * BLK);
+    CHECK_EQ(STAT(p.c, miss_checksum), 1);
+    CHECK(is_content(5, 1, buf + BLK, BLK));
+    pool_end(&p);
+}
+
+/* Blocks of a run whose slots are in no order. */
+static void test_run_apart(void)
+{
+    static const uint64_t order[] = { 3, 0, 4, 2, 1, 5, 6, 7 };
+    static uint8_t buf[8 * CM_BLOCK_SIZE];
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    for (unsigned i = 0; i < 8; i++)
+        CHECK_EQ(put(f, order[i], 5), 0);
+    for (unsigned pass = 0; pass < 2; pass++) {
+        CASE("pass %u", pass);
+        CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), 8 * BLK);
+        for (uint64_t i = 0; i < 8; i++)
+            CHECK(is_content(5, i, buf + i * BLK, BLK));
+    }
+    pool_end(&p);
+}
+
 /* Parts of blocks, about as long as the shortest copy of a routine for long ones, up to the last
  * byte. */
-static void test_taken_parts(void)
+static void take_parts(cm_guard_take_fn take)
 {
-    static const uint32_t lengths[] = { 1535, 1536, 1537, 2047, 2048, 4095, 4096 };
+    static const uint32_t lengths[] = { 1535, 1536, 1537, 1600, 2047, 2048, 4095, 4096 };
     struct pool p;
     uint8_t buf[CM_BLOCK_SIZE + 1], want[CM_BLOCK_SIZE];
-    if (cm_guard_take_any() == NULL)
-        SKIP("here copies are made in steps");
     cm_file *f = open_pool_and_file(&p, MIB);
-    p.c->media.take = cm_guard_take_any();
+    p.c->media.take = take;
     CHECK_EQ(put_all(f, 0, 3, 5), 3);
     CHECK_EQ(hits(f, 0, 3, 5), 3);
     content(5, 1, want);
@@ -150,12 +216,25 @@ static void test_taken_parts(void)
     pool_end(&p);
 }
 
-/* Copied in steps, and by one routine, which only some CPUs choose themselves. */
+static void test_taken_parts(void)
+{
+    cm_guard_take_fn take;
+    CALL(take_parts(NULL));
+    for (unsigned i = 0; (take = cm_guard_take_variant(i, NULL)) != NULL; i++) {
+        CASE("routine %u", i);
+        CALL(take_parts(take));
+    }
+}
+
+/* Copied in steps, and by each routine. */
 static void test_flipped_known_header(void)
 {
+    cm_guard_take_fn take;
     CALL(flip_known_header(NULL));
-    if (cm_guard_take_any() != NULL)
-        CALL(flip_known_header(cm_guard_take_any()));
+    for (unsigned i = 0; (take = cm_guard_take_variant(i, NULL)) != NULL; i++) {
+        CASE("routine %u", i);
+        CALL(flip_known_header(take));
+    }
 }
 
 /* A new epoch makes every header invalid, also those that were verified before. */
@@ -454,13 +533,25 @@ static void test_garbage_headers(void)
 }
 
 const struct harness_test block_damage_tests[] = {
-    TEST(flipped_payload),       TEST(first_hit_of_session),
-    TEST(partial_read_verifies), TEST(nothing_leaks),
-    TEST(flipped_header),        TEST(taken_parts),
-    TEST(flipped_known_header),  TEST(epoch_outdates_judged),
-    TEST(flipped_dead_header),   TEST(cell_changes_in_bracket),
-    TEST(valid_in_owned_slot),   TEST(first_hit_counts),
-    TEST(victims_remembered),    TEST(other_key),
-    TEST(garbage_cells),         TEST(same_tag_cells),
-    TEST(garbage_headers),       TEST_END,
+    TEST(flipped_payload),
+    TEST(first_hit_of_session),
+    TEST(partial_read_verifies),
+    TEST(nothing_leaks),
+    TEST(flipped_header),
+    TEST(taken_parts),
+    TEST(flipped_known_header),
+    TEST(flipped_known_neighbours),
+    TEST(run_judged),
+    TEST(run_apart),
+    TEST(epoch_outdates_judged),
+    TEST(flipped_dead_header),
+    TEST(cell_changes_in_bracket),
+    TEST(valid_in_owned_slot),
+    TEST(first_hit_counts),
+    TEST(victims_remembered),
+    TEST(other_key),
+    TEST(garbage_cells),
+    TEST(same_tag_cells),
+    TEST(garbage_headers),
+    TEST_END,
 };

@@ -253,16 +253,12 @@ static void test_copy_sizes_and_alignments(void)
 
 /* ---- Copies of what is behind a header ------------------------------------------------------- */
 
-static void test_take(void)
+static void check_take(cm_guard_take_fn take)
 {
-    static const size_t sizes[] = { 8, 9, 63, 64, 65, 512, 2048, 4095, 4096 };
+    static const size_t sizes[] = { 128, 129, 192, 255, 256, 257, 512, 1535, 2048, 4095, 4096 };
     static uint8_t from[8192], to[8192];
-    const cm_guard_take_fn take = cm_guard_take_any();
     uint64_t h[3] = { CM_GUARD_VALID | 7, 11, 12 };
 
-    if (take == NULL) {
-        SKIP("here copies are made in steps");
-    }
     fill_pattern(from, 8192);
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
         for (size_t skew = 0; skew < 70; skew += 7) {
@@ -284,6 +280,50 @@ static void test_take(void)
     CHECK_EQ(take(h, from, to, 4096, 11, 12), 0);
     h[0] = UINT64_MAX;
     CHECK_EQ(take(h, from, to, 4096, 11, 12), 1);
+}
+
+static void test_take(void)
+{
+    const char *name;
+    cm_guard_take_fn take;
+
+    if (cm_guard_take_choose() == NULL) {
+        SKIP("here copies are made in steps");
+    }
+    CHECK(cm_guard_take_choose() == cm_guard_take_variant(0, NULL));
+    CHECK(cm_guard_take_variant(SIZE_MAX, NULL) == NULL);
+    for (size_t i = 0; (take = cm_guard_take_variant(i, &name)) != NULL; i++) {
+        CASE("%s", name);
+        CALL(check_take(take));
+    }
+}
+
+/* ---- Tags in a line of the index ------------------------------------------------------------- */
+
+static void test_find(void)
+{
+    const uint64_t other = UINT64_C(0x155555) << CM_GUARD_TAG_SHIFT | UINT64_C(0x3ffffffffff);
+    const uint64_t tags[] = { 0, 1, UINT64_C(0x200000), UINT64_C(0x3fffff), UINT64_C(0x2aaaaa) };
+    uint64_t *line = cm_plat_alloc(4096), word;
+
+    REQUIRE(line != NULL);
+    for (size_t t = 0; t < sizeof tags / sizeof tags[0]; t++) {
+        for (unsigned wanted = 0; wanted < 256; wanted++) {
+            CASE("tag %zu, words %u", t, wanted);
+            for (unsigned i = 0; i < 8; i++) { /* the lower bits do not count */
+                line[i] = wanted >> i & 1 ? tags[t] << CM_GUARD_TAG_SHIFT | (i * 77 + 1) : other;
+            }
+            word = 99;
+            CHECK_EQ(cm_guard_find(line, tags[t], &word), (int)wanted);
+            const unsigned first = wanted != 0 ? (unsigned)at_lowest_bit(wanted) : 0;
+            CHECK_EQ(word, wanted != 0 ? line[first] : 99);
+        }
+        for (unsigned bit = 42; bit < 64; bit++) { /* each bit of a tag counts */
+            line[5] = tags[t] << CM_GUARD_TAG_SHIFT ^ UINT64_C(1) << bit;
+            CHECK_EQ(cm_guard_find(line, tags[t], &word) >> 5 & 1, 0);
+        }
+    }
+    cm_plat_free(line, 4096);
 }
 
 struct taken {
@@ -309,16 +349,13 @@ static void *rewriter(void *arg)
 }
 
 /* A copy that was overwritten meanwhile never counts as whole. */
-static void test_take_race(void)
+static void race_take(cm_guard_take_fn take, const char *name)
 {
-    static struct taken t = { .header = { CM_GUARD_VALID, 11, 12, 0 } };
-    const cm_guard_take_fn take = cm_guard_take_any();
+    static struct taken t;
     uint64_t out[512], whole = 0, others = 0;
     pthread_t other;
 
-    if (take == NULL) {
-        SKIP("here copies are made in steps");
-    }
+    t = (struct taken){ .header = { CM_GUARD_VALID, 11, 12, 0 } };
     REQUIRE(pthread_create(&other, NULL, rewriter, &t) == 0);
     const uint64_t end = cm_plat_now_ns() + UINT64_C(3000000000);
     while ((others < 1000 || whole < 1000) && harness_failures == 0 && cm_plat_now_ns() < end) {
@@ -332,10 +369,23 @@ static void test_take_race(void)
             CHECK_EQ(out[i], out[0]);
         }
     }
-    printf("# take: %" PRIu64 " whole copies, %" PRIu64 " others\n", whole, others);
+    printf("# %s: %" PRIu64 " whole copies, %" PRIu64 " others\n", name, whole, others);
     CHECK(whole > 0);
     at_store_relaxed(&t.stop, UINT64_C(1));
     CHECK_EQ(pthread_join(other, NULL), 0);
+}
+
+static void test_take_race(void)
+{
+    const char *name;
+    cm_guard_take_fn take;
+
+    if (cm_guard_take_choose() == NULL) {
+        SKIP("here copies are made in steps");
+    }
+    for (size_t i = 0; (take = cm_guard_take_variant(i, &name)) != NULL; i++) {
+        CALL(race_take(take, name));
+    }
 }
 
 static void test_nt_copy(void)
@@ -429,6 +479,7 @@ static const struct harness_test persist_tests[] = {
     TEST(write),
     TEST(copy_sizes_and_alignments),
     TEST(take),
+    TEST(find),
     TEST(take_race),
     TEST(nt_copy),
     TEST(flush_changes_nothing),

@@ -163,19 +163,32 @@ static void check_guarded_copies(const struct poison *p)
 static void check_guarded_take(const struct poison *p)
 {
     static uint8_t out[PAGE];
-    const cm_guard_take_fn take = cm_guard_take_any();
+    cm_guard_take_fn take;
     const uint64_t h[3] = { CM_GUARD_VALID, 11, 12 };
     const uint64_t *bad = (const uint64_t *)(const void *)p->bad;
 
-    if (take == NULL) {
-        return;
+    for (size_t i = 0; (take = cm_guard_take_variant(i, NULL)) != NULL; i++) {
+        CASE("routine %zu", i);
+        memset(out, 0, PAGE);
+        CHECK_EQ(take(h, p->bad, out, PAGE, 11, 12), CM_EIO);
+        CHECK(upper_halves_clean());
+        CHECK_EQ(take(h, p->bad + 1 - PAGE, out, PAGE, 11, 12), CM_EIO); /* its last byte is bad */
+        CHECK(upper_halves_clean());
+        CHECK_EQ(take(bad, p->good, out, PAGE, 11, 12), CM_EIO);
+        CHECK_EQ(take(bad - 2, p->good, out, PAGE, 11, 12), CM_EIO);
+        CHECK_EQ(take(h, p->good, out, PAGE, 11, 12), 1);
+        CHECK(upper_halves_clean());
+        CHECK(all_bytes(out, PAGE, 0x5a));
     }
-    CHECK_EQ(take(h, p->bad, out, PAGE, 11, 12), CM_EIO);
-    CHECK_EQ(take(h, p->bad + 1 - PAGE, out, PAGE, 11, 12), CM_EIO); /* only its last byte is bad */
-    CHECK_EQ(take(bad, p->good, out, PAGE, 11, 12), CM_EIO);
-    CHECK_EQ(take(bad - 2, p->good, out, PAGE, 11, 12), CM_EIO);
-    CHECK_EQ(take(h, p->good, out, PAGE, 11, 12), 1);
-    CHECK(all_bytes(out, PAGE, 0x5a));
+}
+
+static void check_guarded_find(const struct poison *p)
+{
+    uint64_t word = 99;
+
+    CHECK_EQ(cm_guard_find((const uint64_t *)(const void *)p->bad, 1, &word), CM_EIO);
+    CHECK_EQ(word, 99);
+    CHECK_EQ(cm_guard_find((const uint64_t *)(const void *)p->good, 0, &word), 0);
 }
 
 static void check_guarded_stores(const struct poison *p)
@@ -220,6 +233,7 @@ static void test_poison_is_an_error(void)
     CALL(check_guarded_loads(&p));
     check_guarded_copies(&p);
     check_guarded_take(&p);
+    check_guarded_find(&p);
     check_guarded_stores(&p);
     poison_free(&p);
 }
