@@ -22,7 +22,10 @@ static int usage(FILE *to, const char *more)
             "usage: cachemax-service FILE\n"
             "       cachemax-service check-config FILE [PATH...]\n"
             "       cachemax-service remove FILE FOLDER\n%s"
-            "Serves the pool that the configuration FILE names: cachemax-service(1).\n",
+            "FILE is the configuration. With it alone the pool that it names is served, until\n"
+            "Ctrl-C or SIGTERM. check-config looks at FILE, and says of each PATH whether it is\n"
+            "cached. remove forgets what is cached of FOLDER, and takes its line out of FILE.\n"
+            "More: cachemax-service(1), docs/service.md\n",
             more);
     return to == stdout ? 0 : RUN_BAD_USAGE;
 }

@@ -33,24 +33,33 @@ static void cut_to_volume(char *name)
 }
 
 uint32_t driver_rules(const struct folders *f, const char *pool, driver_name name,
-                      char to[DRIVER_RULES_MAX], const char **left_out, char why[256])
+                      char to[DRIVER_RULES_MAX], char left_out[DRIVER_LEFT_OUT], char why[256])
 {
-    char text[DRIVER_NAME_MAX];
+    char text[DRIVER_NAME_MAX], volume[DRIVER_NAME_MAX];
     uint32_t n = 0;
     bool fits;
 
-    *left_out = NULL;
-    if (!name(pool, text)) {
+    left_out[0] = 0;
+    if (!name(pool, volume)) {
         snprintf(why, 256, "%.150s: the system does not say on which volume it is", pool);
         return 0;
     }
-    cut_to_volume(text);
-    fits = put(to, &n, "pool", text);
+    cut_to_volume(volume);
+    fits = put(to, &n, "pool", volume);
     for (unsigned i = 0; i < f->count && fits; i++) {
-        if (name(f->folder[i], text))
-            fits = put(to, &n, "folder", text);
-        else
-            *left_out = f->folder[i];
+        if (!name(f->folder[i], text)) {
+            snprintf(left_out, DRIVER_LEFT_OUT,
+                     "%.300s is on no volume that is there; the driver passes it by. Start the "
+                     "service again when the volume has come",
+                     f->folder[i]);
+            continue;
+        }
+        fits = put(to, &n, "folder", text);
+        if (folders_is_below(volume, text))
+            snprintf(left_out, DRIVER_LEFT_OUT,
+                     "%.300s is on the pool's volume; the driver passes it by. Make the pool on "
+                     "another volume",
+                     f->folder[i]);
     }
     for (unsigned i = 0; i < f->excludes && fits; i++)
         fits = put(to, &n, "exclude", f->exclude[i]);

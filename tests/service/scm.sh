@@ -86,6 +86,8 @@ expect "stop, not installed" 4 'not installed' "$service" stop
 expect "uninstall, not installed" 0 'not installed' "$service" uninstall
 expect "install, no configuration" 2 'none\.conf: ' "$service" install none.conf
 run "$service" check-config wrong.conf >"$work/wrong"
+expect "install, no file" 2 'needs the configuration: .*install FILE' "$service" install
+expect "install, an option in its place" 2 'install FILE' "$service" install --start
 expect "install, wrong configuration" 2 'wrong\.conf:1: ' "$service" install wrong.conf
 check "says the same as check-config" cmp "$work/out" "$work/wrong"
 expect "install, no pool" 1 'lost: no such file.*cachemax create' "$service" install lost.conf
