@@ -31,7 +31,8 @@
     X(TOOL_PARTLY, 7,                                                                              \
       "warm, pin: some was not cached, or not pinned; cached, forget, record: left out")           \
     X(TOOL_NO_MOUNT, 8, "no running cachemax-mount there, or it does not answer")                  \
-    X(TOOL_SIGNAL, 128, "plus the signal's number: ended by it, such as 130 for Ctrl-C (Windows: 0xC000013A)")
+    X(TOOL_SIGNAL, 128,                                                                            \
+      "plus the signal's number: ended by it, such as 130 for Ctrl-C (Windows: 0xC000013A)")
 
 enum tool_status {
 #define TOOL_X(name, value, text) name = (value),

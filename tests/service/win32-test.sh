@@ -93,7 +93,8 @@ mkdir 'my data'
 echo text >'my data/file'
 config "$pool" "$pipe"
 printf 'folder = %s\\my data\r\nexclude = *.tmp\r\n' "$win" >>service.conf
-expect "remove a folder" 0 'my data: removed; .* its 1 files' remove "$win\\service.conf" "$win\\my data"
+expect "remove a folder" 0 'my data: removed; .* its 1 files' \
+  remove "$win\\service.conf" "$win\\my data"
 check "its line is gone" sh -c '! grep -q folder service.conf'
 check "the other lines stay" test "$(grep -c '^[pse].* = ' service.conf)" = 3
 check "nothing is left beside it" test ! -e service.conf.new
