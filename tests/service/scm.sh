@@ -97,6 +97,12 @@ check "no key of the events" has_no_key "$source_key"
 expect "run-service by hand" 2 'install FILE --start' "$service" run-service 'my service.conf'
 
 # ---- install -----------------------------------------------------------------------------------
+chmod go+w "$place"
+expect "install where others may write" 0 'service\.conf: not only administrators may write it' \
+  "$service" install 'my service.conf'
+check "it names the program, too" grep -q 'service\.exe: not only administrators' "$work/out"
+run "$service" uninstall >/dev/null
+chmod go-w "$place"
 expect "install" 0 'is installed' "$service" install 'my service.conf'
 expect "status, stopped" 3 'is stopped, .*\\my service\.conf' "$service" status
 run "$look" value "$keys\\CacheManager" ImagePath >"$work/out"

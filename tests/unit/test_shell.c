@@ -82,7 +82,10 @@ static bool name_of(const char *path, char to[DRIVER_NAME_MAX])
 {
     if (path[0] == 'Q')
         return false;
-    snprintf(to, DRIVER_NAME_MAX, "%s%s", path[0] == 'P' ? "\\Device\\HarddiskVolume5" : DEVICE,
+    snprintf(to, DRIVER_NAME_MAX, "%s%s",
+             path[0] == 'P'   ? "\\Device\\HarddiskVolume5"
+             : path[0] == 'N' ? "\\Device\\Mup\\server\\share"
+                              : DEVICE,
              path + 2);
     return true;
 }
@@ -111,6 +114,9 @@ static void test_rules_of_the_service(void)
     f.folder[1] = "P:\\data"; /* rule S6: files of the pool's volume pass */
     CHECK(driver_rules(&f, "P:\\a\\pool", name_of, text, left_out, why) > 0);
     CHECK(strstr(left_out, "P:\\data is on the pool's volume") != NULL);
+    f.folder[1] = "N:\\data";
+    CHECK(driver_rules(&f, "P:\\a\\pool", name_of, text, left_out, why) > 0);
+    CHECK(strstr(left_out, "N:\\data is on a network") != NULL);
     f.folder[1] = "C:\\more";
     CHECK(driver_rules(&f, "P:\\a\\pool", name_of, text, left_out, why) > 0 && !left_out[0]);
     CHECK_EQ(driver_rules(&f, "Q:\\pool", name_of, text, left_out, why), 0);
