@@ -62,6 +62,20 @@ static void warn_of_others(void (*log)(enum log_weight w, const char *text))
     log(LOG_WARN, text);
 }
 
+/* A folder may come later; a name that is written wrong never does. */
+static void warn_of_missing(void (*log)(enum log_weight w, const char *text))
+{
+    char text[RUN_WHY_ROOM];
+
+    for (unsigned i = 0; i < config.folders.count; i++) {
+        if (os_is_directory(config.folders.folder[i]))
+            continue;
+        snprintf(text, sizeof(text), "folder = %.1000s: there is no such directory now",
+                 config.folders.folder[i]);
+        log(LOG_WARN, text);
+    }
+}
+
 /* Says of each path whether it should be cached. */
 static int judge(int n, char **paths)
 {
@@ -115,6 +129,7 @@ int command(int argc, char **argv, const struct run *calls, const char *more_usa
     if (!removes)
         warn_of_others(r.log);
     if (checks) {
+        warn_of_missing(r.log);
         printf("%s: in order\n", file);
         return judge(argc - 3, argv + 3);
     }

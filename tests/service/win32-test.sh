@@ -93,10 +93,14 @@ mkdir 'my data'
 echo text >'my data/file'
 config "$pool" "$pipe"
 printf 'folder = %s\\my data\r\nexclude = *.tmp\r\n' "$win" >>service.conf
+printf 'folder = %s\\gone\r\n' "$win" >>service.conf
+expect "a folder that is not there" 0 'gone: there is no such directory now' \
+  check-config service.conf
+check "the other one is" sh -c '! grep -q "data: there is no" out'
 expect "remove a folder" 0 'my data: removed; .* its 1 files' \
   remove "$win\\service.conf" "$win\\my data"
-check "its line is gone" sh -c '! grep -q folder service.conf'
-check "the other lines stay" test "$(grep -c '^[pse].* = ' service.conf)" = 3
+check "its line is gone" sh -c '! grep -q "my data" service.conf'
+check "the other lines stay" test "$(grep -c '^[psef].* = ' service.conf)" = 4
 check "nothing is left beside it" test ! -e service.conf.new
 
 # ---- one service at a pipe ---------------------------------------------------------------------
