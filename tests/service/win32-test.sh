@@ -69,6 +69,8 @@ check "needs nothing but the system" sh -c '! objdump -p "$1" | sed -n "s/.*DLL 
 
 # ---- names -------------------------------------------------------------------------------------
 expect "no arguments" 2 '^usage: '
+expect "help" 0 '^usage: ' --help
+expect "help, as Windows asks for it" 0 '^usage: ' '/?'
 expect "no file" 2 'missing: No such file' missing
 config "$pool" "$pipe"
 mv service.conf 'dienst-ä.conf'
