@@ -580,6 +580,7 @@ if [ $all = yes ]; then
       also wine/service/ring $run "$storm" "$service" --operations 100000 --kills 5 --stalls 3
       also wine/filter/storm $run "$b-windows/tests/filter/storm.exe" "$service" \
         --operations 10000 --troubles 4
+      also wine/filter/inf bash "$here/filter/inf-win32.sh"
       also wine/service/pipe $run "$storm" "$service" --operations 50000 --kills 5 --stalls 3 \
         --no-ring
       core_suites "$b-windows" wine/ 100000 5 20000

@@ -22,7 +22,10 @@ static int usage(FILE *to, const char *more)
             "usage: cachemax-service FILE\n"
             "       cachemax-service check-config FILE [PATH...]\n"
             "       cachemax-service remove FILE FOLDER\n%s"
-            "Serves the pool that the configuration FILE names: cachemax-service(1).\n",
+            "FILE is the configuration. With it alone the pool that it names is served, until\n"
+            "Ctrl-C or SIGTERM. check-config looks at FILE, and says of each PATH whether it is\n"
+            "cached. remove forgets what is cached of FOLDER, and takes its line out of FILE.\n"
+            "More: cachemax-service(1), docs/service.md\n",
             more);
     return to == stdout ? 0 : RUN_BAD_USAGE;
 }
@@ -57,6 +60,20 @@ static void warn_of_others(void (*log)(enum log_weight w, const char *text))
              "go-w), or choose another directory",
              config.socket);
     log(LOG_WARN, text);
+}
+
+/* A folder may come later; a name that is written wrong never does. */
+static void warn_of_missing(void (*log)(enum log_weight w, const char *text))
+{
+    char text[RUN_WHY_ROOM];
+
+    for (unsigned i = 0; i < config.folders.count; i++) {
+        if (os_is_directory(config.folders.folder[i]))
+            continue;
+        snprintf(text, sizeof(text), "folder = %.1000s: there is no such directory now",
+                 config.folders.folder[i]);
+        log(LOG_WARN, text);
+    }
 }
 
 /* Says of each path whether it should be cached. */
@@ -112,6 +129,7 @@ int command(int argc, char **argv, const struct run *calls, const char *more_usa
     if (!removes)
         warn_of_others(r.log);
     if (checks) {
+        warn_of_missing(r.log);
         printf("%s: in order\n", file);
         return judge(argc - 3, argv + 3);
     }

@@ -130,6 +130,8 @@ static const char *take_path(char *to, const struct key *k, const char *value)
 
 static const char *take(struct config *c, const struct key *k, const char *value)
 {
+    if ((k->kind == PATH || k->kind == FOLDER) && value[0] == '"')
+        return "write it without quotes, also if there are blanks in it";
     switch (k->kind) {
     case NUMBER:
         return take_number((char *)c + k->at, k, value);
@@ -171,7 +173,7 @@ static const char *take_line(struct config *c, char *line, unsigned *seen, const
         *seen |= 1u << i;
         return take(c, &keys[i], value);
     }
-    return "there is no such key: see cachemax-service(1)";
+    return "there is no such key: see cachemax-service(1), docs/service.md";
 }
 
 /* The next line, without its end. Returns what is wrong with it, or NULL. *is_there: false at the
@@ -183,7 +185,7 @@ static const char *read_line(FILE *f, char line[LINE], bool *is_there)
 
     while ((c = getc(f)) != EOF && c != '\n') {
         if (c == 0)
-            return "there is a zero byte";
+            return "there is a zero byte; save the file as UTF-8, not as UTF-16 (\"Unicode\")";
         if (n == LINE - 1)
             return "the line is too long";
         line[n++] = (char)c;
@@ -279,11 +281,12 @@ bool config_remove_folder(const char *path, const char *folder, char why[CONFIG_
     while (done && fgets(line, sizeof(line), from))
         if (!is_of_folder(line, folder))
             done = fputs(line, to) >= 0;
+    done = done && !ferror(from);
+    if (from)
+        fclose(from); /* Windows replaces no file that is open */
     if (to)
-        done = os_replace_end(&r, done && !ferror(from));
+        done = os_replace_end(&r, done);
     if (!done)
         snprintf(why, CONFIG_WHY_ROOM, "%.300s: it cannot be changed: %s", path, strerror(errno));
-    if (from)
-        fclose(from);
     return done;
 }

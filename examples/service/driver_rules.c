@@ -32,25 +32,42 @@ static void cut_to_volume(char *name)
         *at = 0;
 }
 
-uint32_t driver_rules(const struct folders *f, const char *pool, driver_name name,
-                      char to[DRIVER_RULES_MAX], const char **left_out, char why[256])
+/* Why the driver will pass a folder by, and what to do; NULL: it will not. `name`: its name in the
+ * kernel; NULL: it has none. */
+static const char *passed_by(const char *name, const char *pools_volume)
 {
-    char text[DRIVER_NAME_MAX];
+    if (!name)
+        return "is on no volume that is there; the driver passes it by. Start the service again "
+               "when the volume has come";
+    if (folders_is_below("\\Device\\Mup", name))
+        return "is on a network; the driver passes it by. Run it on the machine that has the disk";
+    if (folders_is_below(pools_volume, name))
+        return "is on the pool's volume; the driver passes it by. Make the pool on another volume";
+    return NULL;
+}
+
+uint32_t driver_rules(const struct folders *f, const char *pool, driver_name name,
+                      char to[DRIVER_RULES_MAX], char left_out[DRIVER_LEFT_OUT], char why[256])
+{
+    char text[DRIVER_NAME_MAX], volume[DRIVER_NAME_MAX];
     uint32_t n = 0;
     bool fits;
 
-    *left_out = NULL;
-    if (!name(pool, text)) {
+    left_out[0] = 0;
+    if (!name(pool, volume)) {
         snprintf(why, 256, "%.150s: the system does not say on which volume it is", pool);
         return 0;
     }
-    cut_to_volume(text);
-    fits = put(to, &n, "pool", text);
+    cut_to_volume(volume);
+    fits = put(to, &n, "pool", volume);
     for (unsigned i = 0; i < f->count && fits; i++) {
-        if (name(f->folder[i], text))
+        const bool is_there = name(f->folder[i], text);
+        const char *const passes = passed_by(is_there ? text : NULL, volume);
+
+        if (passes)
+            snprintf(left_out, DRIVER_LEFT_OUT, "%.300s %s", f->folder[i], passes);
+        if (is_there)
             fits = put(to, &n, "folder", text);
-        else
-            *left_out = f->folder[i];
     }
     for (unsigned i = 0; i < f->excludes && fits; i++)
         fits = put(to, &n, "exclude", f->exclude[i]);

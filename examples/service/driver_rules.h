@@ -16,15 +16,16 @@
 
 #define DRIVER_RULES_MAX 32768u /* bytes, all of them */
 #define DRIVER_NAME_MAX 4096u   /* of a name */
+#define DRIVER_LEFT_OUT 512u    /* of a message */
 
 /* The name of a file or a folder in the kernel. What is not there yet gets the name that it will
  * have. False: there is none, as its volume is not there. */
 typedef bool (*driver_name)(const char *path, char to[DRIVER_NAME_MAX]);
 
-/* Writes the rules, and returns their bytes; 0: `why` says what is wrong. *left_out: a folder that
- * has no name now; or NULL. */
+/* Writes the rules, and returns their bytes; 0: `why` says what is wrong. left_out: says of
+ * a folder, the last such one, why the driver will pass it by; or "". */
 uint32_t driver_rules(const struct folders *f, const char *pool, driver_name name,
-                      char to[DRIVER_RULES_MAX], const char **left_out, char why[256]);
+                      char to[DRIVER_RULES_MAX], char left_out[DRIVER_LEFT_OUT], char why[256]);
 
 #ifdef _WIN32
 /* What the system says. */

@@ -12,6 +12,7 @@
 #include <shellapi.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "command.h"
 #include "service_win32.h"
@@ -110,6 +111,8 @@ int main(void)
         (void)atexit(restore_page);
         (void)SetConsoleOutputCP(CP_UTF8);
     }
+    if (argc == 2 && strcmp(argv[1], "/?") == 0)
+        argv[1] = (char *)"--help";
     status = service_command(argc - 1, argv + 1, has_ended);
     if (status >= 0)
         return status;

@@ -222,6 +222,13 @@ static void go_up(char *path)
 
 /* Looks at the socket, at its directory and at all above it: those of its name, which may be links
  * in directories of others, and those that it leads to. */
+bool os_is_directory(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 bool os_place_is_exposed(const char *where)
 {
     char dir[2][PATH_MAX];

@@ -317,6 +317,15 @@ bool os_place_is_exposed(const char *where)
     return false;
 }
 
+bool os_is_directory(const char *path)
+{
+    wchar_t *name = win32_path(path);
+    const DWORD is = name ? GetFileAttributesW(name) : INVALID_FILE_ATTRIBUTES;
+
+    free(name);
+    return is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_DIRECTORY);
+}
+
 uint64_t os_process_space(void)
 {
     return 1;

@@ -5,13 +5,14 @@
  * Owns no state. An access list says who may use an object, and its owner may change the list. So
  * both are looked at, before an object is believed that another process may have made.
  *
- * Who: pipe.c, client_pipe.c, pipe_files.c, ring_win32.c.
+ * Who: pipe.c, client_pipe.c, pipe_files.c, ring_win32.c, service_install_win32.c.
  */
 #include "owner_win32.h"
 
 #include <aclapi.h>
 #include <sddl.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Of the token, not of the thread: a program may do something in the name of another user. */
 static bool is_administrator(HANDLE token, bool *is)
@@ -135,4 +136,40 @@ const char *owner_fault(HANDLE h, unsigned asked)
     wrong = owner_fault_for(&o, of, list, asked);
     LocalFree(all);
     return wrong;
+}
+
+/* ---- Who may write --------------------------------------------------------------------------- */
+
+#define WRITES                                                                                     \
+    (FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_DELETE_CHILD | DELETE | WRITE_DAC | WRITE_OWNER |   \
+     GENERIC_WRITE | GENERIC_ALL)
+
+/* It has the system's own files. */
+static bool is_installer(PSID sid)
+{
+    static const char installer[] =
+        "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464";
+    char *name;
+    bool is;
+
+    if (!ConvertSidToStringSidA(sid, &name))
+        return false;
+    is = strcmp(name, installer) == 0;
+    LocalFree(name);
+    return is;
+}
+
+bool owner_others_write(ACL *list)
+{
+    for (DWORD i = 0; list && i < list->AceCount; i++) {
+        ACCESS_ALLOWED_ACE *entry;
+
+        if (!GetAce(list, i, (void **)&entry))
+            return true;
+        if (entry->Header.AceType == ACCESS_ALLOWED_ACE_TYPE && (entry->Mask & WRITES) &&
+            !(entry->Header.AceFlags & INHERIT_ONLY_ACE) && !is_administrators(&entry->SidStart) &&
+            !is_installer(&entry->SidStart))
+            return true;
+    }
+    return list == NULL;
 }

@@ -41,4 +41,7 @@ void owner_only_end(SECURITY_ATTRIBUTES *a);
 const char *owner_fault(HANDLE h, unsigned asked);
 const char *owner_fault_for(const struct owner *o, PSID of, ACL *list, unsigned asked);
 
+/* May somebody who is no administrator, and not the system, write what has the list? */
+bool owner_others_write(ACL *list);
+
 #endif

@@ -200,26 +200,34 @@ static bool make_rules(struct port *p, WORD *bytes)
 {
     static const struct folders none;
     const struct folders *const f = p->server->folders ? p->server->folders : &none;
-    const char *left_out;
-    char why[256], line[512];
-    const uint32_t n =
-        driver_rules(f, p->server->pool, driver_name_win32, p->rules, &left_out, why);
+    char why[256], left_out[DRIVER_LEFT_OUT];
+    const uint32_t n = driver_rules(f, p->server->pool, driver_name_win32, p->rules, left_out, why);
 
     if (n == 0)
         say(p, 0, LOG_TROUBLE, why);
-    else if (left_out) {
-        snprintf(line, sizeof(line),
-                 "%.400s is on no volume that is there; the driver passes it by", left_out);
-        say(p, 0, LOG_WARN, line);
-    }
+    else if (left_out[0])
+        say(p, 0, LOG_WARN, left_out);
     *bytes = (WORD)n;
     return n > 0;
+}
+
+/* What to do when the driver does not want to. */
+static const char *advice(HRESULT r)
+{
+    if (r == HRESULT_FROM_WIN32(ERROR_ACCESS_DENIED))
+        return "; run the service as administrator, or install it (\"cachemax-service install\")";
+    if (r == HRESULT_FROM_WIN32(ERROR_CONNECTION_COUNT_LIMIT) ||
+        r == HRESULT_FROM_WIN32(ERROR_CONNECTION_REFUSED))
+        return "; it serves another service: stop that one";
+    if (r == E_INVALIDARG)
+        return "; it does not understand the folders: install driver and service of one version";
+    return "";
 }
 
 /* False: the driver is not there, or does not want to. */
 static bool connect_driver(struct port *p)
 {
-    char line[64];
+    char line[256];
     WORD bytes;
     HRESULT r;
 
@@ -228,10 +236,12 @@ static bool connect_driver(struct port *p)
     r = p->calls->connect(p->name, 0, p->rules, bytes, NULL, &p->port);
     if (FAILED(r)) {
         if (r != HRESULT_FROM_WIN32(ERROR_FILE_NOT_FOUND)) {
-            snprintf(line, sizeof(line), "the driver refuses: error 0x%08lx", (unsigned long)r);
+            snprintf(line, sizeof(line), "the driver refuses: error 0x%08lx%s", (unsigned long)r,
+                     advice(r));
             say(p, 1, LOG_WARN, line);
         } else {
-            say(p, 1, LOG_NOTE, "waits for the driver");
+            say(p, 1, LOG_NOTE,
+                "waits for the driver; \"fltmc load CacheFilter\", as administrator, loads it");
         }
         return false;
     }

@@ -12,7 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+#include <aclapi.h>
+
 #include "event_log_win32.h"
+#include "owner_win32.h"
 #include "pipe_files.h"
 #include "run.h"
 #include "service_scm_win32.h"
@@ -186,6 +192,42 @@ static int check_first(const char *file)
     return 0;
 }
 
+static bool is_exposed(const wchar_t *path)
+{
+    PSECURITY_DESCRIPTOR all;
+    ACL *list = NULL;
+    bool exposed;
+
+    if (GetNamedSecurityInfoW(path, SE_FILE_OBJECT, DACL_SECURITY_INFORMATION, NULL, NULL, &list,
+                              NULL, &all) != ERROR_SUCCESS)
+        return false;
+    exposed = owner_others_write(list);
+    LocalFree(all);
+    return exposed;
+}
+
+/* Whoever may write the program or the configuration, or replace them, gets the service's rights.
+ * It is a warning: the administrator may trust them. */
+static void warn_of_others(const wchar_t *path)
+{
+    wchar_t directory[1024], *last;
+    char *name;
+
+    wcscpy(directory, path);
+    last = wcsrchr(directory, L'\\');
+    if (last)
+        *last = 0;
+    if (!is_exposed(path) && !is_exposed(directory))
+        return;
+    name = text_utf8(path);
+    fprintf(stderr,
+            "cachemax-service: warning: %s: not only administrators may write it or its directory, "
+            "and the service has the rights of the system. Put it in a directory of C:\\Program "
+            "Files, and install again\n",
+            name ? name : "this program");
+    free(name);
+}
+
 int service_install(const char *file, bool start)
 {
     wchar_t *const given = text_wide(file);
@@ -200,6 +242,8 @@ int service_install(const char *file, bool start)
     if (n == 0 || n >= 1024 || len == 0 || len >= 1024)
         return scm_failed("the paths of this program and of the configuration",
                           ERROR_FILENAME_EXCED_RANGE);
+    warn_of_others(program);
+    warn_of_others(full);
     return register_service(program, full, start);
 }
 

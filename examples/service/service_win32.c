@@ -21,7 +21,9 @@
 #define LOOK_MS 50
 
 const char service_usage[] =
-    "       cachemax-service install FILE [--start] | uninstall | start | stop | status\n";
+    "       cachemax-service install FILE [--start] | uninstall | start | stop | status\n"
+    "install makes the service CacheManager of it, which starts with the system. All but\n"
+    "status need an administrator.\n";
 
 /* ---- What all commands share ----------------------------------------------------------------- */
 
@@ -33,7 +35,7 @@ static const char *hint(DWORD error)
     case ERROR_SERVICE_MARKED_FOR_DELETE:
         return "; it goes once the programs that show services are closed (Services, Task Manager)";
     case ERROR_SERVICE_DISABLED:
-        return "; \"sc config " SERVICE_NAME_UTF8 " start= delayed-auto\" enables it";
+        return "; \"sc.exe config " SERVICE_NAME_UTF8 " start= delayed-auto\" enables it";
     default:
         return "";
     }
@@ -89,7 +91,7 @@ static int open_service(struct scm *m, DWORD access)
     if (m->file)
         return 0;
     fprintf(stderr, "cachemax-service: there is a service " SERVICE_NAME_UTF8
-                    " that is not of this program; \"sc qc " SERVICE_NAME_UTF8 "\" shows it\n");
+                    " that is not of this program; \"sc.exe qc " SERVICE_NAME_UTF8 "\" shows it\n");
     return RUN_NO_SERVICE;
 }
 
@@ -276,6 +278,11 @@ int service_command(int n, char **arg, bool (*has_ended)(uint32_t process))
 
     if (strcmp(name, "install") == 0 && (n == 2 || start) && arg[1][0] != '-')
         return service_install(arg[1], start);
+    if (strcmp(name, "install") == 0 && (n == 1 || arg[1][0] == '-')) {
+        fprintf(stderr, "cachemax-service: install needs the configuration: "
+                        "cachemax-service install FILE [--start]\n");
+        return RUN_BAD_USAGE;
+    }
     if (strcmp(name, "run-service") == 0 && n == 2)
         return service_run(arg[1], has_ended);
     if (n != 1)

@@ -25,11 +25,18 @@
 #include <string.h>
 
 #define BAD_USAGE 2
+#ifdef _WIN32
+#define NEEDS "look whether WinFsp is installed, and whether the folder is on a local NTFS volume"
+#else
+#define NEEDS "look whether there is /dev/fuse, and whether you may use it"
+#endif
 
 static int usage(void)
 {
     fprintf(stderr, "usage: cachemax-winfsp FOLDER --pool POOL\n"
-                    "       cachemax-winfsp --recover FOLDER\n");
+                    "       cachemax-winfsp --recover FOLDER\n"
+                    "The first serves FOLDER under its own name through POOL, until Ctrl-C. The\n"
+                    "second gives FOLDER its name back after a crash. More: README.md\n");
     return BAD_USAGE;
 }
 
@@ -55,8 +62,10 @@ static int serve(const struct swap *s)
     struct fuse *f = make_fuse();
     int e;
 
-    if (!f)
+    if (!f) {
+        fprintf(stderr, "cachemax-winfsp: %s: FUSE does not begin; " NEEDS "\n", s->folder);
         return SWAP_FAILED;
+    }
     e = fuse_mount(f, s->folder);
     if (e == 0) {
         (void)fuse_set_signal_handlers(fuse_get_session(f));
@@ -67,7 +76,7 @@ static int serve(const struct swap *s)
         fuse_unmount(f);
         e = e < 0; /* a signal is no failure */
     } else
-        fprintf(stderr, "cachemax-winfsp: %s: cannot be mounted\n", s->folder);
+        fprintf(stderr, "cachemax-winfsp: %s: cannot be mounted; " NEEDS "\n", s->folder);
     fuse_destroy(f);
     return e == 0 ? SWAP_OK : SWAP_FAILED;
 }

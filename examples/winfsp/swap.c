@@ -66,7 +66,8 @@ static enum swap_result set_names(struct swap *s, const char *folder)
     s->lock = -1;
     if (e < 0)
         return say(SWAP_FAILED, "%s: %s", folder,
-                   e == -EINVAL ? "name the folder by its own name" : strerror(-e));
+                   e == -EINVAL ? "name a folder, by its own name; a whole volume cannot be taken"
+                                : strerror(-e));
     snprintf(s->aside, sizeof(s->aside), "%s.cachemax-origin", s->folder);
     snprintf(s->journal, sizeof(s->journal), "%s.cachemax-journal", s->folder);
     return SWAP_OK;
@@ -237,7 +238,10 @@ enum swap_result swap_begin(struct swap *s, const char *folder)
     e = e < 0 ? e : move_aside(s);
     if (e == 0)
         return SWAP_OK;
-    say(SWAP_FAILED, "%s: cannot be renamed aside: %s", s->folder, strerror(-e));
+    say(SWAP_FAILED,
+        "%s: cannot be renamed aside: %s. End the programs that have files of it open, and look "
+        "whether you may rename it",
+        s->folder, strerror(-e));
     restore(s, id);
     return SWAP_FAILED;
 }

@@ -45,6 +45,12 @@ const struct tool_command *tool_command_at(size_t i)
     return i < NCOMMANDS ? commands[i].command : NULL;
 }
 
+/* Is it of use on this system? */
+static bool works_here(const struct tool_command *c)
+{
+    return !c->on_mounts || os_has_mounts();
+}
+
 static void print_statuses(void)
 {
     static const struct {
@@ -71,7 +77,8 @@ static int print_help(void)
                "\n"
                "Commands:");
     for (size_t i = 0; i < NCOMMANDS; i++)
-        (void)printf("  %-10s %s\n", commands[i].name, commands[i].command->summary);
+        if (works_here(commands[i].command))
+            (void)printf("  %-10s %s\n", commands[i].name, commands[i].command->summary);
     (void)puts("\n"
                "A pool only holds copies: it may be deleted whenever no process has it open.");
     print_statuses();
@@ -117,6 +124,20 @@ static const struct tool_command *find_command(const char *name)
     return NULL;
 }
 
+static int no_command(void)
+{
+    const char *between = "cachemax: a command is needed: ";
+
+    for (size_t i = 0; i < NCOMMANDS; i++) {
+        if (!works_here(commands[i].command))
+            continue;
+        (void)fprintf(stderr, "%s%s", between, commands[i].name);
+        between = ", ";
+    }
+    (void)fputs("\nTry 'cachemax --help'.\n", stderr);
+    return TOOL_USAGE;
+}
+
 static int unknown_command(const char *name)
 {
     static const char *const options[] = { "--help", "--version" };
@@ -143,15 +164,8 @@ int main(int argc, char **argv)
     int rc;
 
     os_start(&argc, &argv);
-    if (argc < 2) {
-        (void)fputs(
-            "cachemax: a command is needed: create, resize, info, check, stats, top, dash, files, "
-            "cat, bench, compare, replay, advise, dump, warm, forget, pin, unpin, "
-            "cached, mode, record, list or completion\n"
-            "Try 'cachemax --help'.\n",
-            stderr);
-        return TOOL_USAGE;
-    }
+    if (argc < 2)
+        return no_command();
     if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
         (void)printf("cachemax %s\n", cm_version());
         return tool_end_output(TOOL_OK);
@@ -167,5 +181,14 @@ int main(int argc, char **argv)
     rc = tool_read_args(command, argc - 2, argv + 2, &args, &help);
     if (rc != TOOL_OK)
         return rc;
-    return help ? print_command_help(command) : command->run(&args);
+    if (help)
+        return print_command_help(command);
+    if (!works_here(command)) {
+        tool_message(NULL,
+                     "'%s' asks a running cachemax-mount, which this system does not have; files "
+                     "get into a pool here when they are read through it ('cachemax cat')",
+                     command->name);
+        return TOOL_NO_MOUNT;
+    }
+    return command->run(&args);
 }

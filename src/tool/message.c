@@ -23,7 +23,7 @@ static const struct {
     { CM_ENOENT, TOOL_FAILED, "no such file; make a pool with 'cachemax create'" },
     { CM_EACCES, TOOL_FAILED,
       "permission denied; a pool is readable and writable by its owner only, so run this as that "
-      "user" },
+      "user (Windows: or as administrator)" },
     { CM_EEXIST, TOOL_FAILED,
       "exists already, and nothing is ever overwritten; choose another name, or delete it first" },
     { CM_EIO, TOOL_FAILED,

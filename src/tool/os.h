@@ -139,6 +139,7 @@ struct os_mount {
     char *source;    /* its pool, or the socket of its service */
     char device[24]; /* "MAJOR:MINOR" */
 };
+bool os_has_mounts(void); /* is there a cachemax-mount for this system? */
 /* 0 or an error number. os_free_mounts() frees the list, also after an error. */
 int os_read_mounts(struct os_mount **list, size_t *n);
 void os_free_mounts(struct os_mount *list, size_t n);

@@ -73,6 +73,11 @@ static int parse_mount(char *line, struct os_mount *m)
     return m->root && m->point && m->source ? 1 : -1;
 }
 
+bool os_has_mounts(void)
+{
+    return true;
+}
+
 int os_read_mounts(struct os_mount **list, size_t *n)
 {
     FILE *f = fopen("/proc/self/mountinfo", "re");

@@ -8,6 +8,11 @@
 
 #include <windows.h>
 
+bool os_has_mounts(void)
+{
+    return false;
+}
+
 int os_read_mounts(struct os_mount **list, size_t *n)
 {
     *list = NULL;

@@ -34,12 +34,19 @@ size_t tool_utf8(const char *text, uint32_t *code)
     return n;
 }
 
+#ifdef _WIN32
+static const bool backslashes_separate = true;
+#else
+static const bool backslashes_separate = false;
+#endif
+
 /* No control character, no end of a line, no change of the direction of writing; and no backslash,
- * which begins an escape. */
+ * which begins an escape, but on Windows, where each path has some. */
 static bool may_show(uint32_t c)
 {
-    return c >= 0x20 && c != '\\' && (c < 0x7f || c > 0x9f) && c != 0x061c &&
-           (c < 0x200e || c > 0x200f) && (c < 0x2028 || c > 0x202e) && (c < 0x2066 || c > 0x2069);
+    return c >= 0x20 && (c != '\\' || backslashes_separate) && (c < 0x7f || c > 0x9f) &&
+           c != 0x061c && (c < 0x200e || c > 0x200f) && (c < 0x2028 || c > 0x202e) &&
+           (c < 0x2066 || c > 0x2069);
 }
 
 const char *tool_printable(char *text, const char *name)

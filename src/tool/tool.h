@@ -31,7 +31,8 @@
     X(TOOL_PARTLY, 7,                                                                              \
       "warm, pin: some was not cached, or not pinned; cached, forget, record: left out")           \
     X(TOOL_NO_MOUNT, 8, "no running cachemax-mount there, or it does not answer")                  \
-    X(TOOL_SIGNAL, 128, "plus the signal's number: ended by it, such as 130 for Ctrl-C")
+    X(TOOL_SIGNAL, 128,                                                                            \
+      "plus the signal's number: ended by it, such as 130 for Ctrl-C (Windows: 0xC000013A)")
 
 enum tool_status {
 #define TOOL_X(name, value, text) name = (value),
@@ -77,6 +78,7 @@ struct tool_command {
     const char *more;    /* further operands, for --help; NULL: none */
     size_t more_max;     /* of them, TOOL_MORE_MAX at most; 0: TOOL_MORE_DEFAULT */
     bool many;           /* takes any number of operands */
+    bool on_mounts;      /* it asks a running cachemax-mount */
     const char *summary; /* one line, for the list of commands */
     const char *help;    /* the rest of COMMAND --help */
     const struct tool_option *options;

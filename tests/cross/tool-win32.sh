@@ -59,6 +59,18 @@ expect "check, warm" 0 '733  hold a block' check pool
 expect dump 0 'ends at: +hit' dump pool find data 732
 expect "dump, no such slot" 2 'the slots are 0 to' dump pool slot 99999
 
+# ---- what only a mount has ---------------------------------------------------------------------
+for c in warm forget pin unpin cached mode record list; do
+  check "the help is without $c" sh -c '! echo "$1" | grep -qx "$2"' - "$commands" $c
+  case $c in list) arg= ;; *) arg=pool ;; esac
+  # shellcheck disable=SC2086 # no word or one
+  expect "$c, no mount" 8 "'$c' asks a running cachemax-mount, which this system does not" $c $arg
+  expect "$c --help" 0 "^Usage: cachemax $c " "$c" --help
+done
+path=$win\\pool
+expect "a path as it is" 0 "^${path//\\/\\\\}: not open" \
+  top "$path" --once --interval 0.1
+
 # ---- bench -------------------------------------------------------------------------------------
 mkdir bench
 expect bench 0 '"hit_vs_memcpy": [0-9.]*[1-9]' bench bench --size 64M --rounds 1 --json

@@ -50,6 +50,12 @@ touch -d 2020-01-01 data/a/file other/file
 configure "folder = $work/data   # a comment
 folder=$work/other"
 expect check 0 'conf: in order' "$service" check-config conf
+if grep -q 'no such directory' out; then fail check-there "$(cat out)"; else ok check-there; fi
+configure "folder = $work/gone"
+expect check-missing 0 "folder = $work/gone: there is no such directory now" \
+  "$service" check-config conf
+configure "folder = $work/data   # a comment
+folder=$work/other"
 expect judge-cached 0 "a/file: cached \(folder = $work/data\)" \
   "$service" check-config conf "$work/data/a/file"
 expect judge-excluded 0 'x.tmp: not cached \(exclude = \*\.tmp\)' \

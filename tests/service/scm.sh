@@ -86,6 +86,8 @@ expect "stop, not installed" 4 'not installed' "$service" stop
 expect "uninstall, not installed" 0 'not installed' "$service" uninstall
 expect "install, no configuration" 2 'none\.conf: ' "$service" install none.conf
 run "$service" check-config wrong.conf >"$work/wrong"
+expect "install, no file" 2 'needs the configuration: .*install FILE' "$service" install
+expect "install, an option in its place" 2 'install FILE' "$service" install --start
 expect "install, wrong configuration" 2 'wrong\.conf:1: ' "$service" install wrong.conf
 check "says the same as check-config" cmp "$work/out" "$work/wrong"
 expect "install, no pool" 1 'lost: no such file.*cachemax create' "$service" install lost.conf
@@ -95,6 +97,12 @@ check "no key of the events" has_no_key "$source_key"
 expect "run-service by hand" 2 'install FILE --start' "$service" run-service 'my service.conf'
 
 # ---- install -----------------------------------------------------------------------------------
+chmod go+w "$place"
+expect "install where others may write" 0 'service\.conf: not only administrators may write it' \
+  "$service" install 'my service.conf'
+check "it names the program, too" grep -q 'service\.exe: not only administrators' "$work/out"
+run "$service" uninstall >/dev/null
+chmod go-w "$place"
 expect "install" 0 'is installed' "$service" install 'my service.conf'
 expect "status, stopped" 3 'is stopped, .*\\my service\.conf' "$service" status
 run "$look" value "$keys\\CacheManager" ImagePath >"$work/out"

@@ -69,6 +69,8 @@ check "needs nothing but the system" sh -c '! objdump -p "$1" | sed -n "s/.*DLL 
 
 # ---- names -------------------------------------------------------------------------------------
 expect "no arguments" 2 '^usage: '
+expect "help" 0 '^usage: ' --help
+expect "help, as Windows asks for it" 0 '^usage: ' '/?'
 expect "no file" 2 'missing: No such file' missing
 config "$pool" "$pipe"
 mv service.conf 'dienst-ä.conf'
@@ -87,6 +89,21 @@ for wrong in '\\.\pipe\' '\\.\pipe\a\b' '\\.\pipe\a:b'; do
 done
 config '\\server\share\pool' "$pipe"
 expect "a pool on a server" 0 'in order' check-config service.conf
+
+# ---- remove ------------------------------------------------------------------------------------
+mkdir 'my data'
+echo text >'my data/file'
+config "$pool" "$pipe"
+printf 'folder = %s\\my data\r\nexclude = *.tmp\r\n' "$win" >>service.conf
+printf 'folder = %s\\gone\r\n' "$win" >>service.conf
+expect "a folder that is not there" 0 'gone: there is no such directory now' \
+  check-config service.conf
+check "the other one is" sh -c '! grep -q "data: there is no" out'
+expect "remove a folder" 0 'my data: removed; .* its 1 files' \
+  remove "$win\\service.conf" "$win\\my data"
+check "its line is gone" sh -c '! grep -q "my data" service.conf'
+check "the other lines stay" test "$(grep -c '^[psef].* = ' service.conf)" = 4
+check "nothing is left beside it" test ! -e service.conf.new
 
 # ---- one service at a pipe ---------------------------------------------------------------------
 config "$pool" "$pipe"

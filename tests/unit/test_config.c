@@ -46,8 +46,10 @@ static bool is_refused(const char *text, size_t n, unsigned line, const char *wr
 #define REFUSED(text, line, wrong) CHECK(is_refused(text, strlen(text), line, wrong))
 
 #define BOTH "pool = /p\nsocket = /s\n"
+#define ZERO_BYTE "there is a zero byte; save the file as UTF-8, not as UTF-16 (\"Unicode\")"
+#define QUOTES "write it without quotes, also if there are blanks in it"
 #define KEY_VALUE "it should be \"KEY = VALUE\""
-#define NO_KEY "there is no such key: see cachemax-service(1)"
+#define NO_KEY "there is no such key: see cachemax-service(1), docs/service.md"
 #define ABSOLUTE "pool: it must be an absolute path"
 #define CLIENTS "clients: it must be a number from 1 to 1000"
 #define FILES "files: it must be a number from 1 to 10000000"
@@ -97,6 +99,7 @@ static void test_layout(void)
 static void test_lines(void)
 {
     static const char zero[] = "pool = /p\nsocket = /s\0x\n", last[] = "pool = /p\nsocket = /s\0";
+    static const char utf16[] = "\xff\xfep\0o\0o\0l\0 \0=\0";
     set_up();
     REFUSED("pool\n", 1, KEY_VALUE);
     REFUSED(BOTH "clients 7\n", 3, KEY_VALUE);
@@ -107,8 +110,10 @@ static void test_lines(void)
     REFUSED(BOTH "cl\xff = 7\n", 3, NO_KEY);
     REFUSED(BOTH "socket = /s\n", 3, "socket: the key was there before");
     REFUSED("clients = 7\nclients = 8\n", 2, "clients: the key was there before");
-    CHECK(is_refused(zero, sizeof(zero) - 1, 2, "there is a zero byte"));
-    CHECK(is_refused(last, sizeof(last) - 1, 2, "there is a zero byte"));
+    CHECK(is_refused(zero, sizeof(zero) - 1, 2, ZERO_BYTE));
+    CHECK(is_refused(last, sizeof(last) - 1, 2, ZERO_BYTE));
+    /* An editor of Windows has saved it as "Unicode". */
+    CHECK(is_refused(utf16, sizeof(utf16) - 1, 1, ZERO_BYTE));
     REFUSED("", 0, "\"pool = FILE\" is missing");
     REFUSED("# nothing\n", 0, "\"pool = FILE\" is missing");
     REFUSED("socket = /s\n", 0, "\"pool = FILE\" is missing");
@@ -139,7 +144,8 @@ static void test_paths(void)
     REFUSED("pool = p\n", 1, ABSOLUTE);
     REFUSED("pool =\n", 1, ABSOLUTE);
     REFUSED("pool = /p\nsocket = ./s\n", 2, "socket: it must be an absolute path");
-    REFUSED("pool = \"/p\"\n", 1, ABSOLUTE);
+    REFUSED(BOTH "folder = \"/a b\"\n", 3, "folder: " QUOTES);
+    REFUSED("pool = \"/p\"\n", 1, "pool: " QUOTES);
     for (unsigned n = 1023; n <= 1024; n++) { /* of the path */
         CASE("%u", n);
         memset(text, 'x', sizeof(text));

@@ -293,6 +293,39 @@ static void test_owners(void)
     }
 }
 
+/* Who may write a program of the service. */
+static void test_writers(void)
+{
+    static const struct {
+        const char *list;
+        bool others;
+    } lists[] = {
+        { "D:(A;;FA;;;BA)(A;;FA;;;SY)", false },
+        /* A directory in "Program Files": users read, the installer writes, and who makes a file
+         * owns it. */
+        { "D:(A;OICI;FA;;;S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464)"
+          "(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;0x1200a9;;;BU)(A;OICIIO;GA;;;CO)",
+          false },
+        { "D:(A;OICI;FA;;;BA)(A;OICI;0x1301bf;;;AU)", true }, /* one in C:\\ */
+        { "D:(A;;FA;;;BA)(A;;0x4;;;BU)", true },              /* they may make directories in it */
+        { "D:(A;;FA;;;BA)(A;;WD;;;BU)", true },
+        { "D:(A;;FA;;;BA)(A;;FA;;;S-1-5-80-1-2-3-4-5)", true },
+        { "D:(D;;FA;;;BU)(A;;FR;;;BU)", false },
+    };
+    PSECURITY_DESCRIPTOR d;
+    BOOL is_there, is_default;
+
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        ACL *acl = NULL;
+        CASE("%s", lists[i].list);
+        REQUIRE(ConvertStringSecurityDescriptorToSecurityDescriptorA(lists[i].list, 1, &d, NULL));
+        CHECK(GetSecurityDescriptorDacl(d, &is_there, &acl, &is_default));
+        CHECK_EQ(owner_others_write(acl), lists[i].others);
+        LocalFree(d);
+    }
+    CHECK(owner_others_write(NULL)); /* no list lets everybody in */
+}
+
 /* ---- The ring -------------------------------------------------------------------------------- */
 
 static void test_ring(void)
@@ -367,8 +400,9 @@ static void test_ring_refused(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(messages),   TEST(late),  TEST(service_shuts), TEST(client_shuts), TEST(service_ends),
-    TEST(no_service), TEST(owner), TEST(owners),        TEST(ring),         TEST(ring_refused),
+    TEST(messages),     TEST(late),       TEST(service_shuts), TEST(client_shuts),
+    TEST(service_ends), TEST(no_service), TEST(owner),         TEST(owners),
+    TEST(writers),      TEST(ring),       TEST(ring_refused),
 };
 
 int main(int argc, char **argv)

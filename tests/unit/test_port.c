@@ -255,7 +255,7 @@ static bool ends_with(const char *text, const char *end)
 static void test_comes_and_goes(void)
 {
     up();
-    CHECK(log_has("waits for the driver", 1));
+    CHECK(log_has("waits for the driver; \"fltmc load CacheFilter\"", 1));
     for (unsigned round = 1; round <= 2; round++) {
         load_driver();
         CHECK(log_has("the driver is connected", round));
@@ -304,7 +304,13 @@ static void test_rules(void)
     unload_driver();
     CHECK(log_has("the driver is not connected any more", 1));
     refuses = E_INVALIDARG;
-    CHECK(log_has("the driver refuses: error 0x80070057", 1));
+    CHECK(log_has("the driver refuses: error 0x80070057; it does not understand", 1));
+    refuses = HRESULT_FROM_WIN32(ERROR_ACCESS_DENIED);
+    CHECK(log_has("the driver refuses: error 0x80070005; run the service as administrator", 1));
+    refuses = HRESULT_FROM_WIN32(ERROR_CONNECTION_COUNT_LIMIT);
+    CHECK(log_has("the driver refuses: error 0x800704d6; it serves another service", 1));
+    refuses = E_UNEXPECTED;
+    CHECK(log_has("the driver refuses: error 0x8000ffff", 1));
     down();
     refuses = 0;
     memset(&folders, 0, sizeof(folders));

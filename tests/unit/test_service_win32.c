@@ -486,7 +486,7 @@ static void test_usage(void)
 {
     new_system();
     CHECK_EQ(command("conf", NULL, NULL), -1);
-    CHECK_EQ(command("install", NULL, NULL), -1);
+    CHECK_EQ(command("install", NULL, NULL), RUN_BAD_USAGE);
     CHECK_EQ(command("install", "conf", "--stop"), -1);
     CHECK_EQ(command("status", "conf", NULL), -1);
     CHECK_EQ(sys.changes, 0);

@@ -82,7 +82,10 @@ static bool name_of(const char *path, char to[DRIVER_NAME_MAX])
 {
     if (path[0] == 'Q')
         return false;
-    snprintf(to, DRIVER_NAME_MAX, "%s%s", path[0] == 'P' ? "\\Device\\HarddiskVolume5" : DEVICE,
+    snprintf(to, DRIVER_NAME_MAX, "%s%s",
+             path[0] == 'P'   ? "\\Device\\HarddiskVolume5"
+             : path[0] == 'N' ? "\\Device\\Mup\\server\\share"
+                              : DEVICE,
              path + 2);
     return true;
 }
@@ -92,11 +95,10 @@ static void test_rules_of_the_service(void)
 {
     static char text[DRIVER_RULES_MAX];
     struct folders f = { .folder = { "C:\\other", "Q:\\data", "C:\\data" }, .count = 3 };
-    const char *left_out;
-    char why[256];
+    char why[256], left_out[DRIVER_LEFT_OUT];
     f.exclude[f.excludes++] = "*.tmp";
-    const uint32_t n = driver_rules(&f, "P:\\a\\pool", name_of, text, &left_out, why);
-    CHECK(n > 0 && left_out == f.folder[1]);
+    const uint32_t n = driver_rules(&f, "P:\\a\\pool", name_of, text, left_out, why);
+    CHECK(n > 0 && strstr(left_out, "Q:\\data is on no volume that is there") != NULL);
     begin_without_service();
     CHECK_EQ(connect_with(text, n), STATUS_SUCCESS);
     fm_settle();
@@ -109,13 +111,21 @@ static void test_rules_of_the_service(void)
     CHECK(!warm(o));
     fm_close(o);
     end();
-    CHECK_EQ(driver_rules(&f, "Q:\\pool", name_of, text, &left_out, why), 0);
+    f.folder[1] = "P:\\data"; /* rule S6: files of the pool's volume pass */
+    CHECK(driver_rules(&f, "P:\\a\\pool", name_of, text, left_out, why) > 0);
+    CHECK(strstr(left_out, "P:\\data is on the pool's volume") != NULL);
+    f.folder[1] = "N:\\data";
+    CHECK(driver_rules(&f, "P:\\a\\pool", name_of, text, left_out, why) > 0);
+    CHECK(strstr(left_out, "N:\\data is on a network") != NULL);
+    f.folder[1] = "C:\\more";
+    CHECK(driver_rules(&f, "P:\\a\\pool", name_of, text, left_out, why) > 0 && !left_out[0]);
+    CHECK_EQ(driver_rules(&f, "Q:\\pool", name_of, text, left_out, why), 0);
     CHECK(strstr(why, "Q:\\pool: the system does not say") != NULL);
     static char long_name[DRIVER_NAME_MAX];
     memset(long_name, 'x', DRIVER_NAME_MAX - 40);
     for (f.count = 0; f.count < 9; f.count++)
         f.folder[f.count] = long_name;
-    CHECK_EQ(driver_rules(&f, "P:\\pool", name_of, text, &left_out, why), 0);
+    CHECK_EQ(driver_rules(&f, "P:\\pool", name_of, text, left_out, why), 0);
 }
 
 /* A service that cannot be greeted for want of memory is refused, and may come again. */

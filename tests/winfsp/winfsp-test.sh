@@ -256,7 +256,7 @@ t_mount_fails() {
   mount --bind /dev/null /dev/fuse
   status 1 "$program" "$folder" --pool "$pool" || { umount /dev/fuse; return 1; }
   umount /dev/fuse
-  says 'cannot be mounted'
+  says 'cannot be mounted; look whether'
   is_back
 }
 pause() { sleep "$(printf '0.%03d' $((RANDOM % $1)))"; } # below so many ms

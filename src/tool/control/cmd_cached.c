@@ -191,6 +191,7 @@ static int run_cached(const struct tool_args *args)
 
 const struct tool_command tool_cached = {
     .name = "cached",
+    .on_mounts = true,
     .operand = "PATH...",
     .many = true,
     .summary = "Show how much of files on a mount is cached",

@@ -86,6 +86,7 @@ static int run_forget(const struct tool_args *args)
 
 const struct tool_command tool_forget = {
     .name = "forget",
+    .on_mounts = true,
     .operand = "PATH...",
     .many = true,
     .summary = "Forget what the pool of a mount has of files",

@@ -293,6 +293,7 @@ static int run_list(const struct tool_args *args)
 
 const struct tool_command tool_list = {
     .name = "list",
+    .on_mounts = true,
     .operand = NULL,
     .summary = "List the mounts of cachemax-mount, and their pools",
     .help = "Lists the mounts that this process can see. What a mount says of itself (process,\n"

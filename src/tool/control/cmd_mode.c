@@ -159,6 +159,7 @@ static int run_mode(const struct tool_args *args)
 
 const struct tool_command tool_mode = {
     .name = "mode",
+    .on_mounts = true,
     .operand = "POOL|DIR",
     .more = "[normal|freeze|bypass]",
     .summary = "Show or set the mode of the pool of a running mount",

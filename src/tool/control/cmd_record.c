@@ -404,6 +404,7 @@ static int run_record(const struct tool_args *args)
 
 const struct tool_command tool_record = {
     .name = "record",
+    .on_mounts = true,
     .operand = "TRACE [PATH]...",
     .many = true,
     .summary = "Record what programs read and write on a mount",

@@ -141,6 +141,7 @@ static int run_unpin(const struct tool_args *args)
 
 const struct tool_command tool_unpin = {
     .name = "unpin",
+    .on_mounts = true,
     .operand = "[PATH]...",
     .many = true,
     .summary = "Files on a mount that were pinned are as others again",

@@ -470,6 +470,7 @@ static int run_pin(const struct tool_args *args)
 
 const struct tool_command tool_pin = {
     .name = "pin",
+    .on_mounts = true,
     .operand = "[PATH]...",
     .many = true,
     .summary = "Read files on a mount into its pool, and keep them there",
@@ -495,6 +496,7 @@ const struct tool_command tool_pin = {
 
 const struct tool_command tool_warm = {
     .name = "warm",
+    .on_mounts = true,
     .operand = "[PATH]...",
     .many = true,
     .summary = "Read files on a mount into its pool, ahead of use",
