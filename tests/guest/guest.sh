@@ -15,6 +15,7 @@
 # written and not flushed, in any order (tests/cut/replay.py).
 #
 # usage: guest.sh --image FILE [option...] -- PROGRAM [ARG...]
+#        guest.sh --base    only prints the directory that has vmlinuz, base.cpio and busybox
 #   --image FILE        what the NVDIMM holds; made and formatted if missing
 #   --size MB           its size when it is made (256; a multiple of 2)
 #   --fs ext4|xfs       its file system when it is made (ext4; xfs needs 320 MB)
@@ -46,7 +47,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$(dirname "$here")")
 
 image='' size=256 fs=ext4 kill_after='' from='' timeout=300 clock=0 mce='' log='' flavour=cloud
-files='' disk='' lose=''
+files='' disk='' lose='' only_base=''
 add=()
 die() { echo "guest.sh: $*" >&2; exit 125; }
 skip() { echo "skip: $*"; exit 77; }
@@ -59,6 +60,7 @@ while [ $# -gt 0 ]; do
   -h | --help) usage; exit 0 ;;
   --mce) mce=1 flavour=full; shift; continue ;;
   --disk) disk=1; shift; continue ;;
+  --base) only_base=1; shift; continue ;;
   --*) [ $# -ge 2 ] || die "$1 wants a value" ;;
   *) die "unexpected '$1' (is '--' missing before the program?)" ;;
   esac
@@ -78,9 +80,11 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
-[ -n "$image" ] && [ $# -gt 0 ] || { usage >&2; exit 125; }
-program=$(command -v -- "$1") && program=$(realpath -- "$program") || die "no program '$1'"
-shift
+if [ -z "$only_base" ]; then
+  [ -n "$image" ] && [ $# -gt 0 ] || { usage >&2; exit 125; }
+  program=$(command -v -- "$1") && program=$(realpath -- "$program") || die "no program '$1'"
+  shift
+fi
 
 [ "$(uname -m)" = x86_64 ] || skip "the guest is a PC; this machine is not"
 # shellcheck source=../../examples/need.sh
@@ -231,6 +235,7 @@ if [ ! -d "$base" ]; then
   mv -T "$new" "$base" 2>/dev/null || rm -rf "$new" # another run was first
   new=''
 fi
+[ -z "$only_base" ] || { echo "$base"; exit 0; }
 
 # ---- This run's own part of the initramfs: the program, its libraries, --add ---------------------
 
