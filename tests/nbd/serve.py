@@ -74,8 +74,8 @@ def eventually(condition, text):
         time.sleep(0.02)
 
 
-def run(*command, env=None):
-    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT,
+def run(*command, env=None, limit=LIMIT):
+    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit,
                        check=False, stdin=subprocess.DEVNULL, env=env)
     return p.returncode, p.stdout.decode(errors='replace')
 

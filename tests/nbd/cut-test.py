@@ -1,0 +1,513 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""cut-test.py - power cuts under nbdkit with the filter: pool and image lie on one disk.
+
+Usage: cut-test.py [--cuts N] [--rounds N] [--seed N] [--fs ext4|xfs] BUILD_DIR [FILTER]
+
+The disk is a loop device on a FUSE export of qemu-storage-daemon, which logs each write and each
+flush. An image with an id is made warm. Some of its regions are written, flushed and left alone
+then. When a checkpoint of the filter has passed, three clients write other regions, more and more
+of them, and read. First they flush now and then; later nobody does, until another checkpoint has
+passed. ROUNDS (1) of this. Then the log is replayed up to N (12) places, half of them while there
+were flushes, with a part of what was not flushed, in any order (tests/cut/replay.py). Each such disk
+is mounted. Then:
+
+- each block of the image has one of the versions that it may have: that of the last flush, or a
+  later one. That is the work of the file system and of nbdkit; without it the rest proves nothing.
+- each block that the filter serves is that of the image, twice
+- each block that must be warm is: it was cached when the checkpoint began, its region was flushed
+  then, and no write to its region has begun since. The plugin's own log tells what did not come
+  from the pool.
+- the pool closes, and cachemax check finds no damage
+
+Both file systems are tested at once, unless --fs names one. Needs root, loop devices and
+qemu-storage-daemon; skips without. More of it: --cuts 200 --rounds 5.
+"""
+import argparse
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+REPLAY = os.path.join(os.path.dirname(HERE), 'cut', 'replay.py')
+
+
+def arguments():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument('--cuts', type=int, default=12)
+    p.add_argument('--rounds', type=int, default=1)
+    p.add_argument('--seed', type=int, default=random.randrange(1 << 31))
+    p.add_argument('--fs', choices=('ext4', 'xfs'))
+    p.add_argument('--judge', nargs=3, metavar=('DIR', 'DISK', 'POSITION'), help=argparse.SUPPRESS)
+    p.add_argument('build')
+    p.add_argument('filter', nargs='?')
+    args = p.parse_args()
+    sys.argv[1:] = [args.build] + ([args.filter] if args.filter else [])  # for serve.py
+    return args
+
+
+ARGS = arguments()
+from serve import (  # noqa: E402
+    BLOCK, FILTER, TOOL, Failed, Server, counter, eventually, get, leave, make, nbd, run, sanitized,
+    want, works)
+
+REGION = 256  # blocks: 1 MiB, for an image of this size
+QUIET = range(10 * REGION)  # nobody writes these
+SETTLED = range(10 * REGION, 12 * REGION)  # written and flushed before the work begins
+HOT = range(12 * REGION, 19 * REGION)  # written by the work, in whole blocks
+PARTS = range(19 * REGION, 20 * REGION)  # written by the work, in parts of blocks
+# Read last of all, so that none of the others waits in the probation buffer: a cut loses it.
+BALLAST = range(20 * REGION, 22 * REGION)
+BLOCKS = BALLAST.stop
+WARM = [b for b in range(BLOCKS) if b not in BALLAST]
+POOL = 64 << 20  # nothing is evicted, and the buffer is smaller than the ballast
+DISK_MIB = 512
+STEPS = 500  # of each client with flushes, and without them, at least
+STEP = 16  # blocks of a read
+
+
+def text_of(block, version):
+    """What a block holds: no two are alike."""
+    head = b'%d %d %d\n' % (ARGS.seed, block, version)
+    return head + hashlib.shake_128(head).digest(BLOCK - len(head))
+
+
+def version_of(block, data):
+    head = re.match(rb'(\d+) (\d+) (\d+)\n', data)
+    version = int(head.group(3)) if head else -1
+    return version if head and data == text_of(block, version) else None
+
+
+# ---- The disk ------------------------------------------------------------------------------------
+class Disk:
+    """A loop device, whose writes go to the file `writes`."""
+
+    def __init__(self):
+        self.loop, self.mounted = None, False
+        for name in ('blank', 'writes', 'exported'):
+            with open(name, 'wb') as f:
+                f.truncate(DISK_MIB << 20 if name == 'blank' else 0)
+        shutil.copy('blank', 'base')
+        self.daemon = subprocess.Popen(
+            ['qemu-storage-daemon', '--blockdev', 'driver=file,filename=blank,node-name=disk',
+             '--blockdev', 'driver=file,filename=writes,node-name=log',
+             '--blockdev', 'driver=blklogwrites,file=disk,log=log,node-name=logged', '--export',
+             'fuse,id=e,node-name=logged,mountpoint=%s,writable=on' % os.path.abspath('exported')],
+            stdout=subprocess.DEVNULL, stderr=open('daemon', 'wb'))
+
+    def begin(self):
+        """Returns why there is none, or None."""
+        eventually(lambda: os.path.getsize('exported') or self.daemon.poll() is not None,
+                   'qemu-storage-daemon exports nothing')
+        status, text = run('losetup', '-f', '--show', 'exported')
+        if status or self.daemon.poll() is not None:
+            return 'no loop device on a FUSE file here (%s %s)' % (
+                text.strip(), get('daemon').decode(errors='replace').strip())
+        self.loop = text.strip()
+        return None
+
+    def mount(self, kind):
+        works('mkfs.' + kind, '-q', self.loop)
+        works('mount', self.loop, 'mnt')
+        self.mounted = True
+
+    def end(self):
+        if self.mounted:
+            works('umount', 'mnt')
+        if self.loop:
+            works('losetup', '-d', self.loop)
+        self.loop, self.mounted = None, False
+        self.daemon.terminate()
+        self.daemon.wait()
+
+
+def serve():
+    return Server('file', 'mnt/disk', 'cachemax-id=vm', 'logfile=calls', below=('log',),
+                  pool='mnt/pool')
+
+
+def cold_blocks(skip=0):
+    """The blocks that the plugin was asked for, after the first `skip` bytes of its log."""
+    found = re.findall(rb'connection=\d+ Read .*? offset=0x([0-9a-f]+) count=0x([0-9a-f]+)',
+                       get('calls')[skip:])
+    return {b for at, n in found
+            for b in range(int(at, 16) // BLOCK, (int(at, 16) + int(n, 16) - 1) // BLOCK + 1)}
+
+
+# ---- What was written when -----------------------------------------------------------------------
+class Notes:
+    """Each note has the length of the log of writes then. Before a write: [place, 'write', block,
+    version]. After a flush: [place, 'flush', {block: version}], with what had been written when it
+    began. When a checkpoint has begun and ended since the last write was flushed: [place, 'sure'].
+    When no more flushes come: [place, 'lazy']. When the work is over: [place, 'end']."""
+
+    def __init__(self):
+        self.all, self.lock = [], threading.Lock()
+        self.versions = [1] * BLOCKS
+        self.written = {}  # and not flushed
+
+    def add(self, *words):
+        self.all.append([os.path.getsize('writes'), *words])
+
+    def write_begins(self, block):
+        with self.lock:
+            self.versions[block] += 1
+            self.add('write', block, self.versions[block])
+            return self.versions[block]
+
+    def write_ended(self, block, version):
+        with self.lock:
+            self.written[block] = version
+
+    def flush_begins(self):
+        with self.lock:
+            return dict(self.written)
+
+    def flush_ended(self, known):
+        with self.lock:
+            self.add('flush', known)
+            for b, version in known.items():
+                if self.written.get(b) == version:
+                    del self.written[b]
+
+    def mark(self, word):
+        with self.lock:
+            self.add(word)
+
+
+def state_at(notes, place):
+    """Of each block the versions that it may have, and the set of blocks that must be warm."""
+    first, last = [1] * BLOCKS, [1] * BLOCKS
+    written, warm = set(), set()
+    for at, what, *words in notes:
+        if at > place:
+            break
+        if what == 'write':
+            block, last[block] = words
+            written.add(block)
+            region = block // REGION
+            warm -= set(range(region * REGION, (region + 1) * REGION))
+        elif what == 'flush':
+            for block, version in words[0].items():
+                first[int(block)] = max(first[int(block)], version)
+        elif what == 'sure':  # what the work wrote may wait in the probation buffer
+            warm = {b for b in WARM if b in SETTLED or b not in written}
+    return first, last, warm
+
+
+def flush(h, notes):
+    known = notes.flush_begins()
+    h.flush()
+    notes.flush_ended(known)
+
+
+# ---- The work ------------------------------------------------------------------------------------
+class Client(threading.Thread):
+    """Writes the hot blocks whose number modulo 3 is its own, and reads anything."""
+
+    def __init__(self, server, notes, number):
+        super().__init__()
+        self.h, self.notes = server.connect(), notes
+        self.lazy, self.over = threading.Event(), threading.Event()
+        self.random = random.Random('%d %d' % (ARGS.seed, number))
+        self.mine = [b for b in HOT if b % 3 == number]
+        self.known = {b: notes.versions[b] for b in self.mine}
+        self.parts = number == 0
+        self.wrong, self.done = None, 0
+
+    def write(self, block, fua=0):
+        version = self.notes.write_begins(block)
+        self.h.pwrite(text_of(block, version), block * BLOCK, fua)
+        self.known[block] = version
+        if fua:  # the write itself; that it flushes others, too, is not promised
+            self.notes.flush_ended({block: version})
+        else:
+            self.notes.write_ended(block, version)
+
+    def write_part(self):
+        block = self.random.choice(PARTS[:-1])
+        for b in (block, block + 1):
+            self.notes.write_begins(b)
+        self.h.pwrite(self.random.randbytes(self.random.randrange(1, BLOCK)),
+                      block * BLOCK + self.random.randrange(BLOCK))
+
+    def step(self):
+        what = self.random.randrange(20)
+        block = self.mine[self.random.randrange(min(len(self.mine), 40 + self.done))]
+        if what < 6:
+            self.write(block)
+        elif what < 8 and not self.lazy.is_set():
+            if what == 6:
+                self.write(block, nbd.CMD_FLAG_FUA)
+            else:
+                flush(self.h, self.notes)
+        elif what == 8 and self.parts:
+            self.write_part()
+        elif what < 12:
+            if self.h.pread(BLOCK, block * BLOCK) != text_of(block, self.known[block]):
+                self.wrong = 'block %d: not what was written' % block
+        else:
+            self.h.pread(STEP * BLOCK, self.random.randrange(BLOCKS - STEP) * BLOCK)
+        time.sleep(0.002)  # the log of writes need not be long
+
+    def run(self):
+        try:
+            while not self.wrong and not self.over.is_set():
+                self.step()
+                self.done += 1
+        except nbd.Error as e:
+            self.wrong = str(e)
+
+
+def read_blocks(h, blocks):
+    """Reads runs of blocks, STEP at a time. All of them together."""
+    return b''.join(bytes(h.pread(STEP * BLOCK, b * BLOCK)) for b in blocks[::STEP])
+
+
+def wait_for_checkpoints(number):
+    since = counter('checkpoints', 'mnt/pool')
+    eventually(lambda: counter('checkpoints', 'mnt/pool') >= since + number, 'no checkpoints')
+
+
+def make_warm(h, notes):
+    """All of the image gets cached, and then leaves the probation buffer."""
+    h.flush()  # an image that is new counts as not flushed
+    for block in SETTLED:
+        h.pwrite(text_of(block, notes.write_begins(block)), block * BLOCK)
+        notes.write_ended(block, notes.versions[block])
+    flush(h, notes)
+    read_blocks(h, WARM)
+    read_blocks(h, BALLAST)
+
+
+def steps_of(clients, number):
+    """Waits until each of them has made so many steps."""
+    eventually(lambda: all(c.done >= number or c.wrong for c in clients), 'the clients are slow')
+    for c in clients:
+        want(not c.wrong, str(c.wrong))
+
+
+def one_round(server, notes):
+    notes.mark('sure')
+    clients = [Client(server, notes, n) for n in range(3)]
+    for c in clients:
+        c.start()
+    try:
+        steps_of(clients, STEPS)
+        notes.mark('lazy')
+        for c in clients:
+            c.lazy.set()
+        steps_of(clients, 2 * STEPS)
+        wait_for_checkpoints(1)
+        notes.mark('end')
+    finally:
+        for c in clients:
+            c.over.set()
+            c.join()
+    steps_of(clients, 0)
+    return clients
+
+
+def work(kind):
+    """Returns how many steps the clients have made. Leaves the files base, writes and notes."""
+    notes = Notes()
+    with open('mnt/disk', 'wb') as f:
+        for b in range(BLOCKS):
+            f.write(text_of(b, 1))
+        f.flush()
+        os.fsync(f.fileno())
+    make('mnt/pool', str(POOL))
+    works('sync', '-f', 'mnt/pool')
+    server = serve()
+    h = server.connect()
+    make_warm(h, notes)
+    h.shutdown()
+    server.end()
+    server = serve()
+    h = server.connect()
+    read_blocks(h, WARM)
+    want(not cold_blocks() & set(WARM), 'the image is not warm')
+    wait_for_checkpoints(1)
+    done = 0
+    for left in reversed(range(ARGS.rounds)):
+        clients = one_round(server, notes)
+        done += sum(c.done for c in clients)
+        if left:
+            flush(h, notes)
+            wait_for_checkpoints(2)  # the second one has begun since the flush
+    server.end(signal.SIGKILL)
+    with open('notes', 'w', encoding='ascii') as f:
+        json.dump(notes.all, f)
+    return '%s, %d steps' % (kind, done)
+
+
+# ---- What a cut leaves ---------------------------------------------------------------------------
+def judge_image(image, first, last):
+    want(len(image) == BLOCKS * BLOCK, 'the image has %d bytes' % len(image))
+    for b in range(BLOCKS):
+        if b in PARTS:
+            continue
+        version = version_of(b, bytes(image[b * BLOCK:(b + 1) * BLOCK]))
+        want(version is not None and first[b] <= version <= last[b],
+             'block %d of the image has version %s of %d to %d: this is not the cache'
+             % (b, version, first[b], last[b]))
+
+
+def judge_served(h, image):
+    for turn in range(2):
+        served = read_blocks(h, range(BLOCKS))
+        if served != image:
+            wrong = [b for b in range(BLOCKS)
+                     if served[b * BLOCK:(b + 1) * BLOCK] != image[b * BLOCK:(b + 1) * BLOCK]]
+            raise Failed('pass %d serves other bytes than the image has, in %d blocks: %s'
+                         % (turn + 1, len(wrong), wrong[:5]))
+
+
+def judge_mounted(place):
+    with open('notes', encoding='ascii') as f:
+        notes = json.load(f)
+    first, last, warm = state_at(notes, place)
+    image = get('mnt/disk')
+    judge_image(image, first, last)
+    server = serve()
+    h = server.connect()
+    judge_served(h, bytes(image))
+    cold = cold_blocks()
+    h.shutdown()
+    server.end()
+    lost = sorted(warm & cold)
+    want(not lost, '%d of %d blocks that must be warm are cold: %s'
+         % (len(lost), len(warm), lost[:5]))
+    want(get('mnt/disk') == image, 'the image has changed')
+    works(TOOL, 'check', 'mnt/pool')
+    hot = [b for b in WARM if b in HOT or b in PARTS]
+    with open('judged', 'a', encoding='ascii') as f:
+        f.write('%d %d %d %d %d\n' % (len(warm), len(WARM), len(set(WARM) - cold), len(hot),
+                                      len(set(hot) - cold)))
+
+
+def judge():
+    """Called by replay.py."""
+    directory, disk, place = ARGS.judge
+    os.chdir(directory)
+    works('mount', '-o', 'loop', disk, 'mnt')
+    try:
+        judge_mounted(int(place))
+    except Failed as e:
+        print('FAIL a cut at %s of the log: %s' % (place, e), flush=True)
+        sys.exit(1)
+    finally:
+        for s in list(Server.live):
+            s.process.kill()
+            s.process.wait()
+        works('umount', 'mnt')
+
+
+def summary():
+    with open('judged', encoding='ascii') as f:
+        rows = [[int(n) for n in line.split()] for line in f]
+    warm, every, hits, hot, hot_hits = (sum(column) for column in zip(*rows))
+    want(warm * 2 >= every, 'too few blocks must be warm: %d of %d' % (warm, every))
+    return ('%d cuts: all of the %d blocks that must be warm (%d %%) hit; %.1f %% of all blocks; '
+            '%.1f %% of the regions that were written at any time'
+            % (len(rows), warm, 100 * warm // every, 100 * hits / every, 100 * hot_hits / hot))
+
+
+def replay(first, last, number, seed):
+    status, text = run(
+        sys.executable, REPLAY, 'base', 'writes', str(first), str(last), str(number),
+        str(ARGS.seed + seed), 'cut', '--', sys.executable, os.path.abspath(__file__), ARGS.build,
+        FILTER, '--seed', str(ARGS.seed), '--judge', os.getcwd(), limit=3600)
+    want(status == 0, text[-600:])
+
+
+# ---- Running it ----------------------------------------------------------------------------------
+def cuts(kind):
+    os.mkdir('mnt')
+    disk = Disk()
+    try:
+        why = disk.begin()
+        if why:
+            leave(why)
+        disk.mount(kind)
+        said = work(kind)
+    finally:
+        for s in list(Server.live):
+            s.process.kill()
+            s.process.wait()
+        disk.end()
+    with open('notes', encoding='ascii') as f:
+        notes = json.load(f)
+    sure, lazy, end = ([at for at, what, *_ in notes if what == w] for w in ('sure', 'lazy', 'end'))
+    for n in range(ARGS.rounds):  # with flushes; without; when a checkpoint has ended without
+        each = ARGS.cuts // ARGS.rounds
+        replay(sure[n], lazy[n], each // 2, n)
+        replay(lazy[n], end[n], each - each // 2 - 1, n)
+        replay(lazy[n], end[n], 'end', n)
+    return said + '; ' + summary()
+
+
+def one_kind(kind):
+    if not shutil.which('mkfs.' + kind):
+        leave('there is no mkfs.' + kind)
+    top = tempfile.mkdtemp(prefix='cachemax-nbd-cut.')
+    os.chdir(top)
+    try:
+        print('ok power cuts, %s' % cuts(kind))
+        passed = True
+    except Failed as e:
+        print('FAIL power cuts on %s, seed %d: %s' % (kind, ARGS.seed, e))
+        passed = False
+    finally:
+        os.chdir('/')
+        shutil.rmtree(top, ignore_errors=True)
+    print('%d passed, %d failed, 0 skipped' % (passed, not passed))
+    sys.exit(not passed)
+
+
+def both():
+    """Each in a process of its own: they mostly wait for checkpoints."""
+    running = [subprocess.Popen([sys.executable, *sys.orig_argv[1:], '--fs', kind, '--seed',
+                                 str(ARGS.seed)],
+                                stdout=subprocess.PIPE) for kind in ('ext4', 'xfs')]
+    counts = [0, 0, 0]
+    for p in running:
+        lines = p.communicate()[0].decode().strip().split('\n')
+        print('\n'.join(lines[:-1]), flush=True)
+        found = re.match(r'(\d+) passed, (\d+) failed, (\d+) skipped', lines[-1])
+        counts = [c + int(n) for c, n in zip(counts, found.groups() if found else (0, 1, 0))]
+    print('%d passed, %d failed, %d skipped' % tuple(counts))
+    sys.exit(counts[1] > 0)
+
+
+def main():
+    sanitized()
+    if os.geteuid():
+        leave('power cuts need root')
+    if not shutil.which('qemu-storage-daemon'):
+        leave('there is no qemu-storage-daemon (Debian: qemu-system-common)')
+    if ARGS.judge:
+        judge()
+    elif 'CM_CUT_ALONE' not in os.environ and run('unshare', '-m', 'true')[0] == 0:
+        # A mount namespace of its own: one that another program makes would keep copies of the
+        # mounts here, and xfs mounts no second disk with the same UUID.
+        os.environ['CM_CUT_ALONE'] = '1'
+        os.execvp('unshare', ['unshare', '-m', sys.executable, *sys.orig_argv[1:]])
+    elif ARGS.fs:
+        one_kind(ARGS.fs)
+    else:
+        print('seed %d' % ARGS.seed, flush=True)
+        both()
+
+
+main()
