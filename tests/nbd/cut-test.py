@@ -7,8 +7,8 @@ Usage: cut-test.py [--cuts N] [--rounds N] [--seed N] [--fs ext4|xfs] BUILD_DIR 
 The disk is a loop device on a FUSE export of qemu-storage-daemon, which logs each write and each
 flush. An image with an id is made warm. Some of its regions are written, flushed and left alone
 then. When a checkpoint of the filter has passed, three clients write other regions, more and more
-of them, and read. First they flush now and then; later nobody does, until another checkpoint has
-passed. ROUNDS (1) of this. Then the log is replayed up to N (12) places, half of them while there
+of them, and read. First they flush now and then, later nobody does. At last they write one region
+only, until another checkpoint has passed: it saves blocks that no flush has made safe. ROUNDS (1) of this. Then the log is replayed up to N (12) places, half of them while there
 were flushes, with a part of what was not flushed, in any order (tests/cut/replay.py). Each such disk
 is mounted. Then:
 
@@ -218,7 +218,7 @@ class Client(threading.Thread):
     def __init__(self, server, notes, number):
         super().__init__()
         self.h, self.notes = server.connect(), notes
-        self.lazy, self.over = threading.Event(), threading.Event()
+        self.lazy, self.late, self.over = (threading.Event() for _ in range(3))
         self.random = random.Random('%d %d' % (ARGS.seed, number))
         self.mine = [b for b in HOT if b % 3 == number]
         self.known = {b: notes.versions[b] for b in self.mine}
@@ -243,7 +243,8 @@ class Client(threading.Thread):
 
     def step(self):
         what = self.random.randrange(20)
-        block = self.mine[self.random.randrange(min(len(self.mine), 40 + self.done))]
+        most = REGION // 3 if self.late.is_set() else min(len(self.mine), 40 + self.done)
+        block = self.mine[self.random.randrange(most)]
         if what < 6:
             self.write(block)
         elif what < 8 and not self.lazy.is_set():
@@ -251,7 +252,7 @@ class Client(threading.Thread):
                 self.write(block, nbd.CMD_FLAG_FUA)
             else:
                 flush(self.h, self.notes)
-        elif what == 8 and self.parts:
+        elif what == 8 and self.parts and not self.late.is_set():
             self.write_part()
         elif what < 12:
             if self.h.pread(BLOCK, block * BLOCK) != text_of(block, self.known[block]):
@@ -308,6 +309,8 @@ def one_round(server, notes):
         for c in clients:
             c.lazy.set()
         steps_of(clients, 2 * STEPS)
+        for c in clients:
+            c.late.set()
         wait_for_checkpoints(1)
         notes.mark('end')
     finally:
