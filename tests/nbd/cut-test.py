@@ -24,7 +24,6 @@ Both file systems are tested at once, unless --fs names one. Needs root, loop de
 qemu-storage-daemon; skips without. More of it: --cuts 200 --rounds 5.
 """
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -34,8 +33,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -57,35 +54,14 @@ def arguments():
 
 
 ARGS = arguments()
+import cuts  # noqa: E402
 from serve import (  # noqa: E402
-    BLOCK, FILTER, TOOL, Failed, Server, counter, eventually, get, leave, make, nbd, run, sanitized,
+    BLOCK, FILTER, TOOL, Failed, Server, counter, eventually, get, leave, make, run, sanitized,
     want, works)
+cuts.SEED[0] = ARGS.seed
 
-REGION = 256  # blocks: 1 MiB, for an image of this size
-QUIET = range(10 * REGION)  # nobody writes these
-SETTLED = range(10 * REGION, 12 * REGION)  # written and flushed before the work begins
-HOT = range(12 * REGION, 19 * REGION)  # written by the work, in whole blocks
-PARTS = range(19 * REGION, 20 * REGION)  # written by the work, in parts of blocks
-# Read last of all, so that none of the others waits in the probation buffer: a cut loses it.
-BALLAST = range(20 * REGION, 22 * REGION)
-BLOCKS = BALLAST.stop
-WARM = [b for b in range(BLOCKS) if b not in BALLAST]
-POOL = 64 << 20  # nothing is evicted, and the buffer is smaller than the ballast
 DISK_MIB = 512
 STEPS = 500  # of each client with flushes, and without them, at least
-STEP = 16  # blocks of a read
-
-
-def text_of(block, version):
-    """What a block holds: no two are alike."""
-    head = b'%d %d %d\n' % (ARGS.seed, block, version)
-    return head + hashlib.shake_128(head).digest(BLOCK - len(head))
-
-
-def version_of(block, data):
-    head = re.match(rb'(\d+) (\d+) (\d+)\n', data)
-    version = int(head.group(3)) if head else -1
-    return version if head and data == text_of(block, version) else None
 
 
 # ---- The disk ------------------------------------------------------------------------------------
@@ -144,151 +120,10 @@ def cold_blocks(skip=0):
             for b in range(int(at, 16) // BLOCK, (int(at, 16) + int(n, 16) - 1) // BLOCK + 1)}
 
 
-# ---- What was written when -----------------------------------------------------------------------
-class Notes:
-    """Each note has the length of the log of writes then. Before a write: [place, 'write', block,
-    version]. After a flush: [place, 'flush', {block: version}], with what had been written when it
-    began. When a checkpoint has begun and ended since the last write was flushed: [place, 'sure'].
-    When no more flushes come: [place, 'lazy']. When the work is over: [place, 'end']."""
-
-    def __init__(self):
-        self.all, self.lock = [], threading.Lock()
-        self.versions = [1] * BLOCKS
-        self.written = {}  # and not flushed
-
-    def add(self, *words):
-        self.all.append([os.path.getsize('writes'), *words])
-
-    def write_begins(self, block):
-        with self.lock:
-            self.versions[block] += 1
-            self.add('write', block, self.versions[block])
-            return self.versions[block]
-
-    def write_ended(self, block, version):
-        with self.lock:
-            self.written[block] = version
-
-    def flush_begins(self):
-        with self.lock:
-            return dict(self.written)
-
-    def flush_ended(self, known):
-        with self.lock:
-            self.add('flush', known)
-            for b, version in known.items():
-                if self.written.get(b) == version:
-                    del self.written[b]
-
-    def mark(self, word):
-        with self.lock:
-            self.add(word)
-
-
-def state_at(notes, place):
-    """Of each block the versions that it may have, and the set of blocks that must be warm."""
-    first, last = [1] * BLOCKS, [1] * BLOCKS
-    written, warm = set(), set()
-    for at, what, *words in notes:
-        if at > place:
-            break
-        if what == 'write':
-            block, last[block] = words
-            written.add(block)
-            region = block // REGION
-            warm -= set(range(region * REGION, (region + 1) * REGION))
-        elif what == 'flush':
-            for block, version in words[0].items():
-                first[int(block)] = max(first[int(block)], version)
-        elif what == 'sure':  # what the work wrote may wait in the probation buffer
-            warm = {b for b in WARM if b in SETTLED or b not in written}
-    return first, last, warm
-
-
-def flush(h, notes):
-    known = notes.flush_begins()
-    h.flush()
-    notes.flush_ended(known)
-
-
 # ---- The work ------------------------------------------------------------------------------------
-class Client(threading.Thread):
-    """Writes the hot blocks whose number modulo 3 is its own, and reads anything."""
-
-    def __init__(self, server, notes, number):
-        super().__init__()
-        self.h, self.notes = server.connect(), notes
-        self.lazy, self.late, self.over = (threading.Event() for _ in range(3))
-        self.random = random.Random('%d %d' % (ARGS.seed, number))
-        self.mine = [b for b in HOT if b % 3 == number]
-        self.known = {b: notes.versions[b] for b in self.mine}
-        self.parts = number == 0
-        self.wrong, self.done = None, 0
-
-    def write(self, block, fua=0):
-        version = self.notes.write_begins(block)
-        self.h.pwrite(text_of(block, version), block * BLOCK, fua)
-        self.known[block] = version
-        if fua:  # the write itself; that it flushes others, too, is not promised
-            self.notes.flush_ended({block: version})
-        else:
-            self.notes.write_ended(block, version)
-
-    def write_part(self):
-        block = self.random.choice(PARTS[:-1])
-        for b in (block, block + 1):
-            self.notes.write_begins(b)
-        self.h.pwrite(self.random.randbytes(self.random.randrange(1, BLOCK)),
-                      block * BLOCK + self.random.randrange(BLOCK))
-
-    def step(self):
-        what = self.random.randrange(20)
-        most = REGION // 3 if self.late.is_set() else min(len(self.mine), 40 + self.done)
-        block = self.mine[self.random.randrange(most)]
-        if what < 6:
-            self.write(block)
-        elif what < 8 and not self.lazy.is_set():
-            if what == 6:
-                self.write(block, nbd.CMD_FLAG_FUA)
-            else:
-                flush(self.h, self.notes)
-        elif what == 8 and self.parts and not self.late.is_set():
-            self.write_part()
-        elif what < 12:
-            if self.h.pread(BLOCK, block * BLOCK) != text_of(block, self.known[block]):
-                self.wrong = 'block %d: not what was written' % block
-        else:
-            self.h.pread(STEP * BLOCK, self.random.randrange(BLOCKS - STEP) * BLOCK)
-        time.sleep(0.002)  # the log of writes need not be long
-
-    def run(self):
-        try:
-            while not self.wrong and not self.over.is_set():
-                self.step()
-                self.done += 1
-        except nbd.Error as e:
-            self.wrong = str(e)
-
-
-def read_blocks(h, blocks):
-    """Reads runs of blocks, STEP at a time. All of them together."""
-    return b''.join(bytes(h.pread(STEP * BLOCK, b * BLOCK)) for b in blocks[::STEP])
-
-
 def wait_for_checkpoints(number):
     since = counter('checkpoints', 'mnt/pool')
     eventually(lambda: counter('checkpoints', 'mnt/pool') >= since + number, 'no checkpoints')
-
-
-def make_warm(h, notes):
-    """All of the image gets cached, and then leaves the probation buffer."""
-    h.flush()  # an image that is new counts as not flushed
-    for block in SETTLED:
-        h.pwrite(text_of(block, notes.write_begins(block)), block * BLOCK)
-        notes.write_ended(block, notes.versions[block])
-    flush(h, notes)
-    read_blocks(h, WARM)
-    read_blocks(h, BALLAST)
 
 
 def steps_of(clients, number):
@@ -300,7 +135,7 @@ def steps_of(clients, number):
 
 def one_round(server, notes):
     notes.mark('sure')
-    clients = [Client(server, notes, n) for n in range(3)]
+    clients = [cuts.Client(server.connect(), notes, n, 3) for n in range(3)]
     for c in clients:
         c.start()
     try:
@@ -323,30 +158,26 @@ def one_round(server, notes):
 
 def work(kind):
     """Returns how many steps the clients have made. Leaves the files base, writes and notes."""
-    notes = Notes()
-    with open('mnt/disk', 'wb') as f:
-        for b in range(BLOCKS):
-            f.write(text_of(b, 1))
-        f.flush()
-        os.fsync(f.fileno())
-    make('mnt/pool', str(POOL))
+    notes = cuts.Notes(lambda: os.path.getsize('writes'))
+    cuts.write_image('mnt/disk')
+    make('mnt/pool', str(cuts.POOL))
     works('sync', '-f', 'mnt/pool')
     server = serve()
     h = server.connect()
-    make_warm(h, notes)
+    cuts.make_warm(h, notes)
     h.shutdown()
     server.end()
     server = serve()
     h = server.connect()
-    read_blocks(h, WARM)
-    want(not cold_blocks() & set(WARM), 'the image is not warm')
+    cuts.read_blocks(h, cuts.WARM)
+    want(not cold_blocks() & set(cuts.WARM), 'the image is not warm')
     wait_for_checkpoints(1)
     done = 0
     for left in reversed(range(ARGS.rounds)):
         clients = one_round(server, notes)
         done += sum(c.done for c in clients)
         if left:
-            flush(h, notes)
+            cuts.flush(h, notes)
             wait_for_checkpoints(2)  # the second one has begun since the flush
     server.end(signal.SIGKILL)
     with open('notes', 'w', encoding='ascii') as f:
@@ -355,48 +186,24 @@ def work(kind):
 
 
 # ---- What a cut leaves ---------------------------------------------------------------------------
-def judge_image(image, first, last):
-    want(len(image) == BLOCKS * BLOCK, 'the image has %d bytes' % len(image))
-    for b in range(BLOCKS):
-        if b in PARTS:
-            continue
-        version = version_of(b, bytes(image[b * BLOCK:(b + 1) * BLOCK]))
-        want(version is not None and first[b] <= version <= last[b],
-             'block %d of the image has version %s of %d to %d: this is not the cache'
-             % (b, version, first[b], last[b]))
-
-
-def judge_served(h, image):
-    for turn in range(2):
-        served = read_blocks(h, range(BLOCKS))
-        if served != image:
-            wrong = [b for b in range(BLOCKS)
-                     if served[b * BLOCK:(b + 1) * BLOCK] != image[b * BLOCK:(b + 1) * BLOCK]]
-            raise Failed('pass %d serves other bytes than the image has, in %d blocks: %s'
-                         % (turn + 1, len(wrong), wrong[:5]))
-
-
 def judge_mounted(place):
     with open('notes', encoding='ascii') as f:
         notes = json.load(f)
-    first, last, warm = state_at(notes, place)
+    first, last, warm = cuts.state_at(notes, place, dax=False)
     image = get('mnt/disk')
-    judge_image(image, first, last)
+    cuts.judge_image(image, first, last)
     server = serve()
     h = server.connect()
-    judge_served(h, bytes(image))
+    for _ in range(2):
+        cuts.judge_served(h, bytes(image))
     cold = cold_blocks()
     h.shutdown()
     server.end()
-    lost = sorted(warm & cold)
-    want(not lost, '%d of %d blocks that must be warm are cold: %s'
-         % (len(lost), len(warm), lost[:5]))
+    row = cuts.judge_warm(warm, cold)
     want(get('mnt/disk') == image, 'the image has changed')
     works(TOOL, 'check', 'mnt/pool')
-    hot = [b for b in WARM if b in HOT or b in PARTS]
     with open('judged', 'a', encoding='ascii') as f:
-        f.write('%d %d %d %d %d\n' % (len(warm), len(WARM), len(set(WARM) - cold), len(hot),
-                                      len(set(hot) - cold)))
+        f.write('%d %d %d %d %d\n' % row)
 
 
 def judge():
@@ -419,11 +226,7 @@ def judge():
 def summary():
     with open('judged', encoding='ascii') as f:
         rows = [[int(n) for n in line.split()] for line in f]
-    warm, every, hits, hot, hot_hits = (sum(column) for column in zip(*rows))
-    want(warm * 2 >= every, 'too few blocks must be warm: %d of %d' % (warm, every))
-    return ('%d cuts: all of the %d blocks that must be warm (%d %%) hit; %.1f %% of all blocks; '
-            '%.1f %% of the regions that were written at any time'
-            % (len(rows), warm, 100 * warm // every, 100 * hits / every, 100 * hot_hits / hot))
+    return cuts.summary(rows)
 
 
 def replay(first, last, number, seed):
@@ -435,7 +238,7 @@ def replay(first, last, number, seed):
 
 
 # ---- Running it ----------------------------------------------------------------------------------
-def cuts(kind):
+def cut_power(kind):
     os.mkdir('mnt')
     disk = Disk()
     try:
@@ -466,7 +269,7 @@ def one_kind(kind):
     top = tempfile.mkdtemp(prefix='cachemax-nbd-cut.')
     os.chdir(top)
     try:
-        print('ok power cuts, %s' % cuts(kind))
+        print('ok power cuts, %s' % cut_power(kind))
         passed = True
     except Failed as e:
         print('FAIL power cuts on %s, seed %d: %s' % (kind, ARGS.seed, e))

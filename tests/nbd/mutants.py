@@ -26,7 +26,7 @@ SOURCES = os.path.join(TOP, 'examples', 'nbdkit')
 LIMIT = 300  # seconds: for a hang, not for a slow machine
 
 # Name, file, old text, new text, check of nbd-test.py, or another test here.
-OTHERS = {'cut-test.py': ('--fs', 'ext4'), 'boot-test.py': ()}
+OTHERS = {'cut-test.py': ('--fs', 'ext4'), 'dax-test.py': (), 'boot-test.py': ()}
 MUTANTS = [
     ('no-bracket', 'filter.c', 'cm_write_begin(c->file, offset, count, w);',
      'cm_write_begin(c->file, 0, 0, w);', 'connections'),
@@ -80,6 +80,10 @@ MUTANTS = [
      'cut-test.py'),
     ('never-synced', 'filter.c', 'if (whole && r == 0) {', 'if (whole && r == 1) {',
      'cut-test.py'),
+    ('never-synced-on-dax', 'filter.c', 'if (whole && r == 0) {', 'if (whole && r == 1) {',
+     'dax-test.py'),
+    ('old-bytes-stay-on-dax', 'filter.c', 'cm_write_begin(c->file, offset, count, w);',
+     'cm_write_begin(c->file, 0, 0, w);', 'dax-test.py'),
     ('a-proof-of-this-start', 'export.c', 'v->taken_at = cm_now();',
      'v->taken_at = cm_now();\n    cm_validator_set_proof(v, &v->taken_at, 8);', 'boot-test.py'),
     ('old-bytes-stay', 'filter.c', 'cm_write_begin(c->file, offset, count, w);',
