@@ -320,6 +320,7 @@ ram=512
 # On a busy machine the emulator is late. That is no reason to panic, nor to take the HPET for a
 # clock, with which the guest was seen to hang.
 patient='no_timer_check tsc=reliable'
+for_init="${disk:+DISK=1 }${port:+PORT=1 }NVDIMMS=$((1 + ${#also[@]}))"
 # shellcheck disable=SC2054 # the commas are qemu's
 args=(
   -nodefaults -no-user-config -nographic -no-reboot
@@ -329,7 +330,7 @@ args=(
   -kernel "$base/vmlinuz" -initrd "$work/initrd"
   -rtc "base=$(date -u -d "@$(($(date +%s) + clock))" +%Y-%m-%dT%H:%M:%S)"
   # FS= is for /init: the kernel hands it unknown NAME=VALUE as environment.
-  -append "console=ttyS0 panic=-1 $patient printk.devkmsg=on FS=$fs${disk:+ DISK=1}${port:+ PORT=1} NVDIMMS=$((1 + ${#also[@]}))"
+  -append "console=ttyS0 panic=-1 $patient printk.devkmsg=on FS=$fs $for_init"
   -serial "file:$work/kernel.log" -serial "file:$work/output"
   -device isa-debug-exit,iobase=0xf4,iosize=1
 )

@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # boot-init.sh - process 1 of the guest of boot-test.py, on its root disk, with busybox only.

@@ -22,7 +22,6 @@ can be run here.
 import hashlib
 import os
 import random
-import re
 import shutil
 import signal
 import struct
@@ -36,14 +35,14 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), 'cut'))
 import replay  # noqa: E402
 from serve import (  # noqa: E402
-    BLOCK, BUILD, Failed, Server, cold_part, counter, eventually, get, leave, make, put, run, want,
-    works)
+    Failed, Server, blocks, buffered, calls, cold_part, counter, eventually, get, leave, make, put,
+    run, sanitized, want, works)
 
 MIB = 1 << 20
 PARTITION = MIB  # where it begins
 SIZE = 112 * MIB
 POOL = 64 * MIB
-BUFFER = POOL // 100 // BLOCK  # blocks that wait in memory for a second read: a kill loses them
+BUFFER = buffered(POOL)
 WARM = 0.94  # of the bytes that boot 2 reads
 GUEST_LIMIT = 300  # seconds for one boot: for a hang, not for a slow machine
 GRUB = '/usr/lib/grub/i386-pc'
@@ -102,8 +101,8 @@ def make_disk(base):
     root_files(base)
     put('grub.cfg', b'set root=(hd0,msdos1)\nlinux /boot/vmlinuz %s\ninitrd /boot/initrd\nboot\n'
         % CONSOLE.encode())
-    works('grub-mkimage', '-O', 'i386-pc', '-p', '/boot', '-c', 'grub.cfg', '-o', 'core', 'biosdisk',
-          'part_msdos', 'ext2', 'linux', 'boot')
+    works('grub-mkimage', '-O', 'i386-pc', '-p', '/boot', '-c', 'grub.cfg', '-o', 'core',
+          'biosdisk', 'part_msdos', 'ext2', 'linux', 'boot')
     core = get('core')
     want(len(core) < PARTITION - 512, 'GRUB does not fit')
     with open('disk', 'wb') as f:
@@ -129,7 +128,7 @@ def check_files():
 
 # ---- The guest -----------------------------------------------------------------------------------
 class Guest:
-    """qemu with a disk that is the export of the server; its writes go to the file `writes`, too."""
+    """qemu with a disk that is the server's export; its writes go to the file `writes`, too."""
 
     def __init__(self):
         put('writes', b'')
@@ -188,17 +187,6 @@ def serve():
     return Server('file', 'disk', 'cachemax-id=vm', 'logfile=calls', below=('log',))
 
 
-def calls(what):
-    """The requests of this kind that have reached the plugin of this server: place and length."""
-    found = re.findall(r'connection=\d+ %s .*? offset=0x([0-9a-f]+) count=0x([0-9a-f]+)' % what,
-                       get('calls').decode())
-    return [(int(at, 16), int(n, 16)) for at, n in found]
-
-
-def blocks(places):
-    return {b for at, n in places for b in range(at // BLOCK, (at + n - 1) // BLOCK + 1)}
-
-
 def hit_ratio():
     """Of the bytes that were wanted, those that did not come from the plugin. As the pool says, and
     as the plugin's own calls say: these also have the reads beside the pool."""
@@ -231,8 +219,9 @@ def second_boot(guests):
     want(counter('attach_kept') == 1, 'the disk was attached cold')
     guests[-1].stop()
     server.end(signal.SIGKILL)
-    text = '%.2f %% of the bytes hit, %.2f %% as the calls of the plugin say; %d blocks are cold' \
-        ' that boot 1 did not write, of %d at most' % (*[100 * r for r in ratios], len(cold), BUFFER)
+    text = ('%.2f %% of the bytes hit, %.2f %% as the calls of the plugin say; %d blocks are cold '
+            'that boot 1 did not write, of %d at most'
+            % (100 * ratios[0], 100 * ratios[1], len(cold), BUFFER))
     want(min(ratios) >= WARM and len(cold) <= BUFFER, 'not warm after the kill: ' + text)
     print('ok it boots again, after a kill: ' + text, flush=True)
 
@@ -256,6 +245,7 @@ def main():
     base = base.strip().split('\n')[-1]
     if status != 0:
         leave(base)
+    sanitized()
     top = tempfile.mkdtemp(prefix='cachemax-nbd-boot.')
     os.chdir(top)
     guests, done = [], 0

@@ -8,9 +8,9 @@ The disk is a loop device on a FUSE export of qemu-storage-daemon, which logs ea
 flush. An image with an id is made warm. Some of its regions are written, flushed and left alone
 then. When a checkpoint of the filter has passed, three clients write other regions, more and more
 of them, and read. First they flush now and then, later nobody does. At last they write one region
-only, until another checkpoint has passed: it saves blocks that no flush has made safe. ROUNDS (1) of this. Then the log is replayed up to N (12) places, half of them while there
-were flushes, with a part of what was not flushed, in any order (tests/cut/replay.py). Each such disk
-is mounted. Then:
+only, until another checkpoint has passed: it saves blocks that no flush has made safe. ROUNDS (1)
+of this. Then the log is replayed up to N (10) places, half of them while there were flushes, with a
+part of what was not flushed, in any order (tests/cut/replay.py). Each such disk is mounted. Then:
 
 - each block of the image has one of the versions that it may have: that of the last flush, or a
   later one. That is the work of the file system and of nbdkit; without it the rest proves nothing.
@@ -41,7 +41,7 @@ REPLAY = os.path.join(os.path.dirname(HERE), 'cut', 'replay.py')
 
 def arguments():
     p = argparse.ArgumentParser(usage=__doc__)
-    p.add_argument('--cuts', type=int, default=12)
+    p.add_argument('--cuts', type=int, default=10)
     p.add_argument('--rounds', type=int, default=1)
     p.add_argument('--seed', type=int, default=random.randrange(1 << 31))
     p.add_argument('--fs', choices=('ext4', 'xfs'))
@@ -56,8 +56,8 @@ def arguments():
 ARGS = arguments()
 import cuts  # noqa: E402
 from serve import (  # noqa: E402
-    BLOCK, FILTER, TOOL, Failed, Server, counter, eventually, get, leave, make, run, sanitized,
-    want, works)
+    FILTER, TOOL, Failed, Server, blocks, calls, counter, eventually, get, leave, make, run,
+    sanitized, want, works)
 cuts.SEED[0] = ARGS.seed
 
 DISK_MIB = 512
@@ -112,14 +112,6 @@ def serve():
                   pool='mnt/pool')
 
 
-def cold_blocks(skip=0):
-    """The blocks that the plugin was asked for, after the first `skip` bytes of its log."""
-    found = re.findall(rb'connection=\d+ Read .*? offset=0x([0-9a-f]+) count=0x([0-9a-f]+)',
-                       get('calls')[skip:])
-    return {b for at, n in found
-            for b in range(int(at, 16) // BLOCK, (int(at, 16) + int(n, 16) - 1) // BLOCK + 1)}
-
-
 # ---- The work ------------------------------------------------------------------------------------
 def wait_for_checkpoints(number):
     since = counter('checkpoints', 'mnt/pool')
@@ -170,7 +162,7 @@ def work(kind):
     server = serve()
     h = server.connect()
     cuts.read_blocks(h, cuts.WARM)
-    want(not cold_blocks() & set(cuts.WARM), 'the image is not warm')
+    want(not blocks(calls('Read')) & set(cuts.WARM), 'the image is not warm')
     wait_for_checkpoints(1)
     done = 0
     for left in reversed(range(ARGS.rounds)):
@@ -196,7 +188,7 @@ def judge_mounted(place):
     h = server.connect()
     for _ in range(2):
         cuts.judge_served(h, bytes(image))
-    cold = cold_blocks()
+    cold = blocks(calls('Read'))
     h.shutdown()
     server.end()
     row = cuts.judge_warm(warm, cold)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""cuts.py - what cut-test.py and dax-test.py share: an image whose blocks tell their version, clients
-that write it, notes of what was written and flushed when, and what follows from them for an image
-and a pool that a power cut left."""
+"""cuts.py - what cut-test.py and dax-test.py share: an image whose blocks tell their version,
+clients that write it, notes of what was written and flushed when, and what follows from them for an
+image and a pool that a power cut left."""
 import hashlib
 import random
 import re

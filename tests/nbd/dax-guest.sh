@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# dax-guest.sh work | judge N - runs in the guest of dax-test.py, with busybox only, in the directory
-# of a DAX file system that has ./disk. nbdkit talks to the virtio port, which is a socket of the
-# test.
+# dax-guest.sh work SIZE | judge N - runs in the guest of dax-test.py, with busybox only, in the
+# directory of a DAX file system that has ./disk. nbdkit talks to the virtio port, which is a socket
+# of the test.
 #
-#   work    makes a pool, and serves the disk with the filter until the power goes
+#   work    makes a pool of this size, and serves the disk with the filter until the power goes
 #   judge   of each of the NVDIMMs 1 to N, which power cuts left: serves the disk
 #           without the filter, then with it; says which reads reached the plugin
 add=/run/add
@@ -34,13 +34,15 @@ fi
 n=0
 while [ $n -lt "$2" ]; do
   n=$((n + 1))
-  mount -t ext4 -o dax /dev/nvdimm$n /mnt/disk && cd /mnt/disk || fail "mount nvdimm$n"
+  mount -t ext4 -o dax /dev/nvdimm$n /mnt/disk || fail "mount nvdimm$n"
+  cd /mnt/disk || fail cd
   echo "bare $n"
   serve $add/nbdkit-file-plugin.so disk
   echo "cached $n"
   cached
   $add/cachemax check pool >/run/check 2>&1 || fail "check: $(tail -n 5 /run/check)"
   sed -n 's/.* Read .* offset=\(0x[0-9a-f]*\) count=\(0x[0-9a-f]*\).*/read \1 \2/p' /run/calls
-  cd / && umount /mnt/disk || fail umount
+  cd / || fail cd
+  umount /mnt/disk || fail umount
   echo "judged $n"
 done

@@ -51,15 +51,16 @@ def arguments():
 
 ARGS = arguments()
 import cuts  # noqa: E402
-from serve import BLOCK, FILTER, TOOL, Failed, eventually, get, leave, nbd, want, works  # noqa: E402
+from serve import (  # noqa: E402
+    FILTER, TOOL, Failed, blocks, eventually, get, leave, nbd, want, works)
 cuts.SEED[0] = ARGS.seed
 
 
 class Guest:
     def __init__(self, image, also, *program):
         plugins, filters = nbdkit_directories()
-        words = ['--image', image, '--size', str(MIB), '--files', 'files', '--port', 'port', '--qmp',
-                 'qmp', '--timeout', str(GUEST_LIMIT), '--log', 'kernel.log']
+        words = ['--image', image, '--size', str(MIB), '--files', 'files', '--port', 'port',
+                 '--qmp', 'qmp', '--timeout', str(GUEST_LIMIT)]
         for f in also:
             words += ['--also', f]
         for f in (shutil.which('nbdkit'), FILTER, TOOL, plugins + '/nbdkit-file-plugin.so',
@@ -187,7 +188,7 @@ def judge_one(guest, n, notes, place):
     cold = set()
     for line in guest.wait('judged %d' % n):
         _, at, length = line.split()
-        cold |= set(range(int(at, 16) // BLOCK, (int(at, 16) + int(length, 16) - 1) // BLOCK + 1))
+        cold |= blocks([(int(at, 16), int(length, 16))])
     return cuts.judge_warm(warm, cold)
 
 
