@@ -14,6 +14,7 @@ mount -t devtmpfs dev /dev 2>/dev/null
 mount -t tmpfs tmp /run
 stty -F /dev/ttyS1 raw -echo
 exec >/dev/ttyS1 2>&1 </dev/null
+echo up
 
 end() {
   sync
