@@ -260,10 +260,14 @@ def main():
     if not shutil.which('qemu-system-x86_64') or not shutil.which('grub-mkimage') or \
             not os.path.exists(GRUB + '/boot.img'):
         leave('needs qemu and GRUB (Debian: qemu-system-x86 grub-pc-bin)')
-    status, base = run('bash', os.path.join(os.path.dirname(HERE), 'guest', 'guest.sh'), '--base')
-    base = base.strip().split('\n')[-1]
-    if status != 0:
+    status, text = run('bash', os.path.join(os.path.dirname(HERE), 'guest', 'guest.sh'), '--base')
+    base = text.strip().split('\n')[-1]
+    if status == 77:
         leave(base.replace('skip: ', ''))
+    elif status != 0:
+        print('FAIL guest.sh --base: %s' % base)
+        print('0 passed, 1 failed, 0 skipped')
+        sys.exit(1)
     sanitized()
     top = tempfile.mkdtemp(prefix='cachemax-nbd-boot.')
     os.chdir(top)
