@@ -394,6 +394,9 @@ native_suites() { # DIR
   [ $all = yes ] || next tool-dump bash "$here/tool/dump-test.sh" "$b"
   [ $all = yes ] || next replay bash "$here/tool/replay-test.sh" "$b"
   next examples/nbdkit /usr/bin/python3 "$here/nbd/nbd-test.py" "$b"
+  need qemu-system-x86 grub-pc-bin >/dev/null 2>&1 || :
+  also nbdkit-cuts /usr/bin/python3 "$here/nbd/cut-test.py" "$b" # mostly waits
+  next nbdkit-boot /usr/bin/python3 "$here/nbd/boot-test.py" "$b"
   next nbdkit-mutants /usr/bin/python3 "$here/nbd/mutants.py" --list
   next examples/http-proxy sh "$here/examples/http-proxy-test.sh" "$b"
   next amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
@@ -446,6 +449,7 @@ list_one() { # NAME COMMAND...
   policy*) label=policy- ;;
   tool-dash | tool-compare) label=tool- ;;
   tool* | examples/*) label=tool ;;
+  nbdkit-*) label=tool- ;;
   replay) label=tool- ;;
   spin | foreign | gdb) label=$1 ;;
   *) label=$1- ;; # bench, kill
@@ -494,6 +498,7 @@ target "linux x86-64"
 asan=''
 [ $all = no ] || {
   also guest bash "$here/guest/run.sh" "$b" # one processor
+  also nbdkit-dax /usr/bin/python3 "$here/nbd/dax-test.py" "$b" # the same
   more_of_policies "$b"
   need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
   # With more optimization compiling takes longer than the tests win by it.

@@ -15,12 +15,16 @@
 # written and not flushed, in any order (tests/cut/replay.py).
 #
 # usage: guest.sh --image FILE [option...] -- PROGRAM [ARG...]
+#        guest.sh --base    only prints the directory that has vmlinuz, base.cpio and busybox
 #   --image FILE        what the NVDIMM holds; made and formatted if missing
 #   --size MB           its size when it is made (256; a multiple of 2)
 #   --fs ext4|xfs       its file system when it is made (ext4; xfs needs 320 MB)
 #   --files DIR         what is in the file system when it is made: files and directories
 #   --disk              an ordinary disk instead of the NVDIMM
 #   --lose SEED         ... of which a power cut loses a part of what was not flushed
+#   --also FILE         another NVDIMM, that a guest had before: /dev/nvdimm1 ... (repeatable)
+#   --port SOCKET       the guest's /dev/vport0p1 is this Unix socket here
+#   --qmp SOCKET        qemu listens there for commands
 #   --kill-after SEC    cut the power SEC seconds (0.5, say) after the program's start
 #   --from WORD         ... after the first line of its output that begins with WORD
 #   --timeout SEC       give up after SEC seconds in all (300)
@@ -46,8 +50,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$(dirname "$here")")
 
 image='' size=256 fs=ext4 kill_after='' from='' timeout=300 clock=0 mce='' log='' flavour=cloud
-files='' disk='' lose=''
-add=()
+files='' disk='' lose='' only_base='' port='' qmp=''
+add=() also=()
 die() { echo "guest.sh: $*" >&2; exit 125; }
 skip() { echo "skip: $*"; exit 77; }
 usage() { sed -n '/^# usage:/,/^# Exit/s/^# \{0,1\}//p' "$0"; }
@@ -59,6 +63,7 @@ while [ $# -gt 0 ]; do
   -h | --help) usage; exit 0 ;;
   --mce) mce=1 flavour=full; shift; continue ;;
   --disk) disk=1; shift; continue ;;
+  --base) only_base=1; shift; continue ;;
   --*) [ $# -ge 2 ] || die "$1 wants a value" ;;
   *) die "unexpected '$1' (is '--' missing before the program?)" ;;
   esac
@@ -74,13 +79,18 @@ while [ $# -gt 0 ]; do
   --add) add+=("$2") ;;
   --clock) clock=$2 ;;
   --log) log=$2 ;;
+  --also) also+=("$2") ;;
+  --port) port=$2 ;;
+  --qmp) qmp=$2 ;;
   *) die "unknown option $1" ;;
   esac
   shift 2
 done
-[ -n "$image" ] && [ $# -gt 0 ] || { usage >&2; exit 125; }
-program=$(command -v -- "$1") && program=$(realpath -- "$program") || die "no program '$1'"
-shift
+if [ -z "$only_base" ]; then
+  [ -n "$image" ] && [ $# -gt 0 ] || { usage >&2; exit 125; }
+  program=$(command -v -- "$1") && program=$(realpath -- "$program") || die "no program '$1'"
+  shift
+fi
 
 [ "$(uname -m)" = x86_64 ] || skip "the guest is a PC; this machine is not"
 # shellcheck source=../../examples/need.sh
@@ -113,7 +123,8 @@ fetch() { # fetch PACKAGE: download it and unpack it into $work/root
 
 # In the order of loading. What is not found is built in, or not needed.
 modules='crc32c_generic crc32c-intel libcrc32c libnvdimm nd_btt nd_pmem nfit crc16 mbcache jbd2 ext4
-  xfs fuse virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk'
+  xfs fuse virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk
+  virtio_console'
 
 make_init() {
   cat <<'INIT'
@@ -132,7 +143,7 @@ chmod 1777 /tmp
 for m in $(cat /modules); do
   case $m in
   ext4|xfs) [ $m = "$FS" ] || continue ;;
-  virtio*) [ "$DISK" ] || continue ;;
+  virtio*) [ "$DISK$PORT" ] || continue ;;
   esac
   insmod /lib/modules/$m.ko 2>/dev/null
 done
@@ -143,24 +154,35 @@ appears() { # TEST PATH WHAT: waits until it is there
     usleep 10000
   done
 }
+link_nvdimms() { # /dev/nvdimm0 and so on: by address, which is the order of guest.sh
+  appears "$NVDIMMS -le" '"$(ls /dev | grep -c "^pmem")"' NVDIMM
+  n=0
+  for r in $(for d in /sys/bus/nd/devices/region*; do
+    printf '%020d %s\n' $(($(cat $d/resource))) ${d##*region}
+  done | sort | cut -d ' ' -f 2); do
+    ln -s pmem$r /dev/nvdimm$n
+    n=$((n + 1))
+  done
+}
 make_fsdax() {
-  appears -b /dev/pmem0 NVDIMM
   # A namespace found by ACPI NFIT has no struct pages, and so no DAX, until an info block makes it
   # "fsdax" (as "ndctl create-namespace -e namespace0.0 -m fsdax -M mem" does). The block stays in
   # the image's first 2 MB; later boots find it by themselves.
   nd=/sys/bus/nd
-  if [ "$(cat /sys/block/pmem0/queue/dax)" != 1 ]; then
-    echo namespace0.0 >$nd/drivers/nd_pmem/unbind
+  pmem=$(readlink /dev/nvdimm0)
+  r=${pmem#pmem}
+  if [ "$(cat /sys/block/$pmem/queue/dax)" != 1 ]; then
+    echo namespace$r.0 >$nd/drivers/nd_pmem/unbind
     # Usually pfn0.0; another one if that number was taken while the namespace was probed.
-    appears -n '"$(cat $nd/devices/region0/pfn_seed)"' "pfn seed"
-    seed=$(cat $nd/devices/region0/pfn_seed)
+    appears -n '"$(cat $nd/devices/region$r/pfn_seed)"' "pfn seed"
+    seed=$(cat $nd/devices/region$r/pfn_seed)
     appears -e $nd/devices/$seed "pfn device"
     echo ram >$nd/devices/$seed/mode
     echo 2097152 >$nd/devices/$seed/align
     cat /proc/sys/kernel/random/uuid >$nd/devices/$seed/uuid
-    echo namespace0.0 >$nd/devices/$seed/namespace
+    echo namespace$r.0 >$nd/devices/$seed/namespace
     echo $seed >$nd/drivers/nd_pmem/bind
-    appears -b /dev/pmem0 "fsdax device"
+    appears -b /dev/$pmem "fsdax device"
   fi
 }
 if [ "$DISK" ]; then
@@ -170,10 +192,11 @@ if [ "$DISK" ]; then
   mount -t $FS /dev/vda $at || fail "cannot mount $FS"
 else
   at=/mnt/pmem
+  link_nvdimms
   make_fsdax
-  mount -t $FS -o dax /dev/pmem0 $at || fail "cannot mount $FS with dax"
+  mount -t $FS -o dax /dev/$pmem $at || fail "cannot mount $FS with dax"
   # -o dax is only a request; the kernel may mount without it.
-  grep -q '^/dev/pmem0 .*[ ,]dax' /proc/mounts || fail "mounted without dax"
+  grep -q "^/dev/$pmem .*[ ,]dax" /proc/mounts || fail "mounted without dax"
 fi
 stty -F /dev/ttyS1 raw -echo
 cd $at || fail cd
@@ -231,6 +254,7 @@ if [ ! -d "$base" ]; then
   mv -T "$new" "$base" 2>/dev/null || rm -rf "$new" # another run was first
   new=''
 fi
+[ -z "$only_base" ] || { echo "$base"; exit 0; }
 
 # ---- This run's own part of the initramfs: the program, its libraries, --add ---------------------
 
@@ -285,6 +309,10 @@ XFSB) fs=xfs ;;
 esac
 bytes=$(stat -L -c %s "$image")
 [ $((bytes % 2097152)) -eq 0 ] || die "$image: size is not a multiple of 2 MB"
+all_bytes=$bytes
+for f in ${also[@]+"${also[@]}"}; do
+  all_bytes=$((all_bytes + $(stat -L -c %s "$f"))) || die "cannot read $f"
+done
 
 # ---- Boot ----------------------------------------------------------------------------------------
 
@@ -292,16 +320,17 @@ ram=512
 # On a busy machine the emulator is late. That is no reason to panic, nor to take the HPET for a
 # clock, with which the guest was seen to hang.
 patient='no_timer_check tsc=reliable'
+for_init="${disk:+DISK=1 }${port:+PORT=1 }NVDIMMS=$((1 + ${#also[@]}))"
 # shellcheck disable=SC2054 # the commas are qemu's
 args=(
   -nodefaults -no-user-config -nographic -no-reboot
   -machine pc,nvdimm=on,nvdimm-persistence=mem-ctrl,accel=tcg
   -cpu "max${mce:+,vendor=GenuineIntel}" -smp 1 # recovery from machine checks wants an Intel CPU
-  -m "${ram}M,slots=1,maxmem=$((ram + bytes / 1048576 + 1024))M"
+  -m "${ram}M,slots=$((1 + ${#also[@]})),maxmem=$((ram + all_bytes / 1048576 + 1024))M"
   -kernel "$base/vmlinuz" -initrd "$work/initrd"
   -rtc "base=$(date -u -d "@$(($(date +%s) + clock))" +%Y-%m-%dT%H:%M:%S)"
   # FS= is for /init: the kernel hands it unknown NAME=VALUE as environment.
-  -append "console=ttyS0 panic=-1 $patient printk.devkmsg=on FS=$fs${disk:+ DISK=1}"
+  -append "console=ttyS0 panic=-1 $patient printk.devkmsg=on FS=$fs $for_init"
   -serial "file:$work/kernel.log" -serial "file:$work/output"
   -device isa-debug-exit,iobase=0xf4,iosize=1
 )
@@ -319,6 +348,15 @@ else
   args+=(-object "memory-backend-file,id=mem,share=on,mem-path=$image,size=$bytes"
     -device nvdimm,id=nv,memdev=mem)
 fi
+n=0
+for f in ${also[@]+"${also[@]}"}; do
+  n=$((n + 1))
+  args+=(-object "memory-backend-file,id=mem$n,share=on,mem-path=$f,size=$(stat -L -c %s "$f")"
+    -device "nvdimm,id=nv$n,memdev=mem$n")
+done
+[ -z "$port" ] || args+=(-device virtio-serial-pci -device virtserialport,chardev=port
+  -chardev "socket,id=port,path=$port,server=on,wait=off")
+[ -z "$qmp" ] || args+=(-qmp "unix:$qmp,server=on,wait=off")
 monitor=/dev/null
 if [ -n "$mce" ]; then
   monitor=$work/monitor

@@ -74,8 +74,8 @@ def eventually(condition, text):
         time.sleep(0.02)
 
 
-def run(*command, env=None):
-    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT,
+def run(*command, env=None, limit=LIMIT):
+    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit,
                        check=False, stdin=subprocess.DEVNULL, env=env)
     return p.returncode, p.stdout.decode(errors='replace')
 
@@ -191,6 +191,23 @@ def cold_part(pool='pool', size=SIZE):
     return counter('origin_bytes', pool) / size
 
 
+def calls(what, skip=0):
+    """The requests of a kind that have reached the plugin, as the filter `log` says in the file
+    `calls`, but for so many bytes of it: places and lengths."""
+    found = re.findall(rb'connection=\d+ %s .*? offset=0x([0-9a-f]+) count=0x([0-9a-f]+)'
+                       % what.encode(), get('calls')[skip:])
+    return [(int(at, 16), int(n, 16)) for at, n in found]
+
+
+def blocks(places):
+    return {b for at, n in places for b in range(at // BLOCK, (at + n - 1) // BLOCK + 1)}
+
+
+def buffered(size):
+    """Blocks of a pool of this size that may wait in memory, and that a kill loses then."""
+    return max(size // 100, 256 << 10) // BLOCK
+
+
 def make(pool='pool', size='32M'):
     works(TOOL, 'create', pool, '--size', size, '-q')
 
@@ -212,11 +229,12 @@ class Writer(threading.Thread):
         super().__init__()
         self.h, self.data, self.random = server.connect(), data, random.Random(seed)
         self.pieces = range(number, len(data) // self.PIECE, of)
-        self.wrong, self.done, self.doubt = None, 0, None
+        self.wrong, self.done, self.doubt, self.changed = None, 0, None, set()
 
     def change(self, at, n):
         how = self.random.randrange(8)
         self.doubt = (at, n)
+        self.changed |= blocks([(at, n)])
         if how == 0:
             self.h.zero(n, at)
             self.data[at:at + n] = bytes(n)
