@@ -12,6 +12,7 @@
 #include "api/read_range.h"
 
 #include "api/read_fast.h"
+#include "api/read_blocks.h"
 #include "protocol/fill_ticket.h"
 #include "state/file.h"
 
@@ -205,186 +206,30 @@ static int64_t walk_end(struct walk *w, uint64_t pos, bool fillable, enum cm_sta
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-/* The wanted part of one block. */
-struct piece {
-    struct cm_fast fast;
-    uint64_t pos;
-    uint32_t from, want;
-};
-
-/* How far a read has come. */
-struct progress {
-    uint64_t pos, hits, buffered; /* buffered: as in count_hits */
-    enum cm_stat cause;           /* why it stopped */
-};
-
-/* Plans the piece at byte `pos`. Returns where the next one begins. */
-static inline uint64_t plan(struct walk *w, uint64_t pos, struct piece *p)
+/* A run of lookups over what a walk wants. */
+static struct cm_blocks run_of(const struct walk *w)
 {
-    const uint64_t block = pos / CM_BLOCK_SIZE;
-    p->pos = pos;
-    cm_key_home_next(&w->c->media, &w->home, w->incarnation, block >> CM_GROUP_SHIFT);
-    cm_fast_place(w->f, w->incarnation, block, &w->home.home, &p->fast);
-    p->from = (uint32_t)(pos % CM_BLOCK_SIZE);
-    p->want = CM_BLOCK_SIZE - p->from;
-    if (p->want > w->end - pos)
-        p->want = (uint32_t)(w->end - pos);
-    return pos + p->want;
-}
-
-/* Adds what was read of a piece. false: not all of it. */
-static inline bool add_read(const struct piece *p, enum cm_found r, uint32_t got,
-                            struct progress *at)
-{
-    if (r == CM_FOUND_HIT || r == CM_FOUND_BUFFERED) {
-        at->pos += got;
-        at->hits += got > 0;
-        at->buffered += got > 0 && r == CM_FOUND_BUFFERED;
-        if (got == p->want)
-            return true;
-    }
-    at->cause = cause_of(r);
-    return false;
-}
-
-/* Reads a piece with all steps of a lookup. false: not all of it is cached. */
-static __attribute__((noinline)) bool read_piece(struct walk *w, const struct piece *p,
-                                                 uint8_t *buf, struct progress *at)
-{
-    uint32_t got = 0;
-    const struct cm_part part = { p->from, p->want, buf + (p->pos - w->offset) };
-    struct cm_probe probe;
-    walk_key(w, p->fast.block, &probe.key);
-    cm_lookup_probe(w->c, &probe);
-    enum cm_found r = cm_lookup_read(w->c, &probe, &part, &got);
-    return add_read(p, r, got, at);
-}
-
-/* The same, but false also if it would have to wait for a page of the pool. */
-static bool read_resident_piece(struct walk *w, struct piece *p, uint8_t *buf, struct progress *at)
-{
-    uint32_t got = 0;
-    const struct cm_part part = { p->from, p->want, buf + (p->pos - w->offset) };
-    struct cm_key k;
-    walk_key(w, p->fast.block, &k);
-    if (cm_lookup_buffered(w->c, &k, &part, &got) == CM_FOUND_BUFFERED)
-        return add_read(p, CM_FOUND_BUFFERED, got, at);
-    if (!cm_lookup_is_resident(w->c, &k))
-        return add_read(p, CM_FOUND_ABSENT, 0, at);
-    return read_piece(w, p, buf, at);
-}
-
-/* Looks for the slots of pieces, and prefetches what is needed first. */
-static inline void find_slots(const struct walk *w, struct piece *p, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) {
-        (void)cm_fast_find(&w->c->media, &p[i].fast);
-        if (p[i].fast.slot == CM_NO_SLOT)
-            continue;
-        at_prefetch(cm_slot_at(&w->c->media, p[i].fast.slot));
-        cm_ring_prefetch(&w->c->policy.ring, p[i].fast.slot);
-    }
-}
-
-/* Plans the next pieces, from *next on, and prefetches their index lines. Returns how many. */
-static inline unsigned plan_ahead(struct walk *w, uint64_t *next, struct piece *p)
-{
-    unsigned n = 0;
-    for (; n < INDEX_AHEAD && *next < w->end; n++) {
-        *next = plan(w, *next, &p[n]);
-        at_prefetch(cm_index_bucket(&w->c->media, p[n].fast.bucket));
-    }
-    return n;
-}
-
-/* How many of n pieces are whole blocks whose slots are neighbours and were judged before. */
-static inline unsigned neighbours(const struct cm_cache *c, const struct piece *p, unsigned n)
-{
-    unsigned i = 0;
-    for (; i < n && i < CM_SLOT_NEIGHBOURS; i++)
-        if (p[i].fast.slot == CM_NO_SLOT || p[i].fast.slot != p[0].fast.slot + i ||
-            p[i].want != CM_BLOCK_SIZE || !cm_lookup_knows(c, p[i].fast.slot))
-            break;
-    return i;
-}
-
-/* Reads n such pieces in one copy. Returns a bit for each that was read. */
-static uint32_t read_neighbours(struct walk *w, const struct piece *p, unsigned n, uint8_t *buf)
-{
-    struct cm_cache *c = w->c;
-    uint64_t incarnation[CM_SLOT_NEIGHBOURS];
-    uint8_t *to = buf + (p->pos - w->offset);
-    for (unsigned i = 0; i < n; i++)
-        incarnation[i] = p[i].fast.incarnation;
-    const uint32_t right =
-        cm_slot_read_neighbours(&c->media, p->fast.slot, n, incarnation, p->fast.block, to);
-    for (unsigned i = 0; i < n; i++) {
-        const struct cm_fast *g = &p[i].fast;
-        if (!(right >> i & 1))
-            memset(to + i * CM_BLOCK_SIZE, 0, CM_BLOCK_SIZE); /* may be another file's */
-        else if (cm_sample_has(c, g->incarnation, g->block) ||
-                 cm_policy_notes_hit(&c->policy, g->slot))
-            cm_lookup_touch(c, g->incarnation, g->block, g->hash, g->slot);
-    }
-    return right;
-}
-
-/* Reads n pieces, those of neighbours together. false: not all of it is cached. */
-static bool read_pieces(struct walk *w, const struct piece *p, unsigned n, uint8_t *buf,
-                        struct progress *at)
-{
-    for (unsigned i = 0; i < n;) {
-        const unsigned some = neighbours(w->c, p + i, n - i);
-        uint32_t right = 0;
-        if (some > 1)
-            right = read_neighbours(w, p + i, some, buf);
-        for (const unsigned end = i + (some > 1 ? some : 1); i < end; i++, right >>= 1) {
-            if ((right & 1) ||
-                (some < 2 && cm_fast_copy(w->c, &p[i].fast, p[i].pos, buf + (p[i].pos - w->offset),
-                                          p[i].want, false))) {
-                at->pos += p[i].want;
-                at->hits++;
-            } else if (!read_piece(w, &p[i], buf, at)) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
-/* Reads from at->pos on, as far as the range is cached. While some pieces are copied, the index
- * lines of the next ones are loaded. */
-static void read_run(struct walk *w, uint8_t *buf, struct progress *at)
-{
-    struct piece p[2][INDEX_AHEAD];
-    uint64_t next = at->pos;
-    unsigned n = plan_ahead(w, &next, p[0]), now = 0;
-    find_slots(w, p[0], n);
-    while (n > 0) {
-        const unsigned more = plan_ahead(w, &next, p[!now]), first = more > 0 ? n / 2 : n;
-        if (!read_pieces(w, p[now], first, buf, at))
-            return;
-        find_slots(w, p[!now], more);
-        if (!read_pieces(w, p[now] + first, n - first, buf, at))
-            return;
-        n = more;
-        now = !now;
-    }
+    return (struct cm_blocks){ .f = w->f,
+                               .incarnation = w->incarnation,
+                               .offset = w->offset,
+                               .end = w->end,
+                               .pos = w->offset };
 }
 
 int64_t cm_range_read(struct cm_object *f, enum cm_found seen, uint64_t offset, void *buf,
                       size_t len, uint64_t ahead, uint64_t *counted, cm_miss *miss)
 {
     struct walk w;
-    struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
+    enum cm_stat cause = CM_STAT_miss_mode;
     bool fillable = walk_begin(&w, f, offset, len);
+    struct cm_blocks run = run_of(&w);
     w.counted = *counted;
     if (fillable && seen == CM_FOUND_ABSENT)
-        at.cause = CM_STAT_miss_absent;
+        cause = CM_STAT_miss_absent;
     else if (fillable)
-        read_run(&w, buf, &at);
-    count_hits(w.c, at.hits, at.pos - offset, at.buffered);
-    int64_t n = walk_end(&w, at.pos, fillable, at.cause, ahead, miss);
+        cause = cause_of(cm_blocks_read(&run, buf));
+    count_hits(w.c, run.hits, run.pos - offset, run.buffered);
+    int64_t n = walk_end(&w, run.pos, fillable, cause, ahead, miss);
     *counted = w.counted;
     return n;
 }
@@ -413,42 +258,40 @@ int64_t cm_range_skip(struct cm_object *f, uint64_t offset, size_t len, cm_miss 
 }
 
 /* Ends a read of all or nothing. */
-static int64_t end_whole(struct walk *w, const struct progress *at)
+static int64_t end_whole(struct walk *w, const struct cm_blocks *run, enum cm_stat cause)
 {
     /* Misses are counted by the read that follows. But damage is counted now: its block was
      * dropped, so the next read finds it absent. */
-    if (at->pos < w->end && (at->cause == CM_STAT_miss_checksum || at->cause == CM_STAT_miss_media))
-        cm_count(w->c, at->cause, 1);
-    if (at->pos < w->end)
+    if (run->pos < w->end && (cause == CM_STAT_miss_checksum || cause == CM_STAT_miss_media))
+        cm_count(w->c, cause, 1);
+    if (run->pos < w->end)
         return CM_EABSENT;
-    count_hits(w->c, at->hits, at->pos - w->offset, at->buffered);
-    return (int64_t)(at->pos - w->offset);
+    count_hits(w->c, run->hits, run->pos - w->offset, run->buffered);
+    return (int64_t)(run->pos - w->offset);
 }
 
 int64_t cm_range_read_whole(struct cm_object *f, enum cm_found seen, uint64_t offset, void *buf,
                             size_t len)
 {
     struct walk w;
-    struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
-    if (walk_begin(&w, f, offset, len) && seen != CM_FOUND_ABSENT)
-        read_run(&w, buf, &at);
-    return end_whole(&w, &at);
+    enum cm_stat cause = CM_STAT_miss_mode;
+    const bool serves = walk_begin(&w, f, offset, len);
+    struct cm_blocks run = run_of(&w);
+    if (serves && seen != CM_FOUND_ABSENT)
+        cause = cause_of(cm_blocks_read(&run, buf));
+    return end_whole(&w, &run, cause);
 }
 
 int64_t cm_range_read_resident(struct cm_object *f, uint64_t offset, void *buf, size_t len)
 {
     struct walk w;
-    struct progress at = { offset, 0, 0, CM_STAT_miss_mode };
-    struct piece p;
+    enum cm_stat cause = CM_STAT_miss_mode;
+    const bool serves = walk_begin(&w, f, offset, len);
+    struct cm_blocks run = run_of(&w);
     /* The counters lie in the pool, too. Their page is tested once: the first hit uses it. */
-    if (walk_begin(&w, f, offset, len) &&
-        (w.c->directly || cm_media_counters_resident(&w.c->media)))
-        for (uint64_t next = offset; next < w.end;) {
-            next = plan(&w, next, &p);
-            if (!read_resident_piece(&w, &p, buf, &at))
-                break;
-        }
-    return end_whole(&w, &at);
+    if (serves && (w.c->directly || cm_media_counters_resident(&w.c->media)))
+        cause = cause_of(cm_blocks_read_resident(&run, buf));
+    return end_whole(&w, &run, cause);
 }
 
 /* Reads one vector and sets its result. Returns whether it was read whole. */

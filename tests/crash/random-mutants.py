@@ -65,6 +65,7 @@ UNITS = {
     'state/probation_buffer.c': 'probation',
     'protocol/publish.c': 'block pin',
     'api/read_range.c': 'block api',
+    'api/read_blocks.c': 'block',
     'media/file_table.c': 'record file',
     'media/name_table.c': 'files format',
     'policy/ring.c': 'ring',
