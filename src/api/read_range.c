@@ -456,7 +456,8 @@ int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec 
     enum cm_stat cause = CM_STAT_miss_mode;
     uint64_t pos = offset, buffered = 0;
     int pieces = 0;
-    memset(pins, 0, sizeof(*pins));
+    pins->n = pins->reserved = 0; /* the slots are set one by one */
+    pins->opaque[PINS_CHECK] = 0;
     pins->opaque[PINS_CACHE] = (uint64_t)(uintptr_t)w.c;
     while (fillable && pos < w.end && pins->n < CM_PINS_MAX) {
         struct cm_key k;

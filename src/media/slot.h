@@ -87,6 +87,18 @@ struct cm_part {
 enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
                                   uint8_t boot, const struct cm_part *part, bool verify,
                                   uint32_t *got, uint64_t *w0);
+/* Does a slot hold all of a block now? *w0: the header word that says so. Only for a slot that
+ * cm_slot_read() has found right since the pool was opened: see cm_slot_read_known(). */
+static inline bool cm_slot_holds_known(const struct cm_media *m, uint64_t slot,
+                                       uint64_t incarnation, uint64_t block, uint64_t *w0)
+{
+    struct cm_header h;
+    if (cm_guard_load_words(&cm_slot_at(m, slot)->w0, &h.w0, 4))
+        return false;
+    *w0 = h.w0;
+    return (h.w0 & CM_W0_VALID) && h.incarnation == incarnation &&
+           h.block_valid == (block << CM_VALID_BITS | CM_BLOCK_SIZE);
+}
 /* The same for a slot that holds all of k's block, and that cm_slot_read() has found right since
  * the pool was opened, through a cell of its boot. This session wrote every header that the slot
  * has had since then, so its words are those that w0's check covers. w0 is the same before and
@@ -97,16 +109,12 @@ enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const
 static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot, uint64_t incarnation,
                                       uint64_t block, const struct cm_part *part)
 {
-    const struct cm_header *at = cm_slot_at(m, slot);
-    struct cm_header h;
-    uint64_t again;
-    if (cm_guard_load_words(&at->w0, &h.w0, 4) ||
+    uint64_t w0, again;
+    if (!cm_slot_holds_known(m, slot, incarnation, block, &w0) ||
         cm_guard_copy(part->dst, cm_slot_payload(m, slot) + part->from, part->len))
         return false;
     at_fence_acquire(); /* THE DELIBERATE RACE: slot.c */
-    return cm_guard_load64(&at->w0, &again) == 0 && again == h.w0 && (h.w0 & CM_W0_VALID) &&
-           h.incarnation == incarnation &&
-           h.block_valid == (block << CM_VALID_BITS | CM_BLOCK_SIZE);
+    return cm_guard_load64(&cm_slot_at(m, slot)->w0, &again) == 0 && again == w0;
 }
 /* The same for a slot that cm_slot_prefetch_payload() has prefetched. */
 static inline bool cm_slot_take_known(const struct cm_media *m, uint64_t slot, uint64_t incarnation,

@@ -495,7 +495,7 @@ static void refill(void)
     FAIL("the slot was filled again");
 }
 
-static void test_refilled_before_the_pin(void)
+static void refill_before_the_pin(bool judged)
 {
     struct pool p;
     cm_iovec v = { 0 };
@@ -505,6 +505,8 @@ static void test_refilled_before_the_pin(void)
     REQUIRE(pool_up(&p) == 0);
     refilled_file = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     CHECK_EQ(put(refilled_file, 0, 5), 0);
+    if (judged)
+        CHECK_EQ(look(refilled_file, 0, 5), RIGHT);
     between_cache = p.c;
     between_slot = slot_of(refilled_file, 0);
     between = refill;
@@ -514,6 +516,12 @@ static void test_refilled_before_the_pin(void)
     CHECK_EQ(p.c->pins[between_slot], 0);
     CHECK_EQ(slots_astray(p.c), 0);
     pool_end(&p);
+}
+
+static void test_refilled_before_the_pin(void)
+{
+    CALL(refill_before_the_pin(false));
+    CALL(refill_before_the_pin(true)); /* a pin has a shorter way to a slot that was judged */
 }
 
 /* ---- Threads --------------------------------------------------------------------------------- */
