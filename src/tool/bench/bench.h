@@ -154,6 +154,7 @@ static inline uint32_t bench_next(struct bench *b)
 
 void bench_hit(struct bench *b, unsigned n);      /* random, 4 KiB */
 void bench_memcpy(struct bench *b, unsigned n);   /* copies the same blocks */
+void bench_pread(struct bench *b, unsigned n);    /* as many, out of the page cache */
 void bench_fill_one(struct bench *b, unsigned n); /* evicts */
 void bench_store(struct bench *b, unsigned n);    /* NT copy, XXH3, fence */
 void bench_bracket(struct bench *b, unsigned n);
@@ -196,6 +197,7 @@ struct bench_more {
     const char *key;
     void (*run)(struct bench *b, struct tool_json *j); /* j NULL: prints for people */
     unsigned needs;
+    unsigned wants; /* it prepares this itself, and does without what cannot be had */
 };
 #define BENCH_MORE 4u
 extern const struct bench_more bench_more[BENCH_MORE];

@@ -335,7 +335,7 @@ static unsigned all_needs(const struct run *u)
     for (unsigned i = 0; i < RATIOS; i++)
         needs |= u->wanted[i] ? ratio_at(i)->needs : 0;
     for (unsigned i = 0; i < BENCH_MORE; i++)
-        needs |= u->more[i] ? bench_more[i].needs : 0;
+        needs |= u->more[i] ? bench_more[i].needs | bench_more[i].wants : 0;
     if (!bench_lmdb_version())
         needs &= ~(unsigned)BENCH_NEEDS_LMDB;
     return bench_sqlite_version() ? needs : needs & ~(unsigned)BENCH_NEEDS_SQLITE;

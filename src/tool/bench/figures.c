@@ -13,38 +13,88 @@
 
 /* ---- Footprints ---------------------------------------------------------------------------- */
 
-static void footprint(struct bench *b, struct tool_json *j, uint32_t blocks)
+/* The rivals of a footprint: those that need no file of their own come first. */
+static const struct {
+    const char *name;
+    bench_op op;
+    unsigned needs;
+} footprint_rivals[] = { { "memcpy", bench_memcpy, BENCH_NEEDS_FRESH },
+                         { "pread", bench_pread, BENCH_NEEDS_FRESH | BENCH_NEEDS_SCRATCH },
+                         { "lmdb", bench_lmdb_get, BENCH_NEEDS_FRESH | BENCH_NEEDS_LMDB } };
+#define RIVALS (sizeof(footprint_rivals) / sizeof(footprint_rivals[0]))
+
+/* Nanoseconds of a hit, and of each rival; 0: it is not there. The others than memcpy get a third
+ * of the rounds: they are far away. */
+static void footprint(struct bench *b, uint32_t blocks, const bool there[RIVALS], double *hit,
+                      double ns[RIVALS], struct bench_result *r)
 {
-    static const struct bench_side ours = { .op = bench_hit }, rival = { .op = bench_memcpy };
-    struct bench_result r = { 0 };
-    char key[32], size[TOOL_NUMBER_MAX];
+    static const struct bench_side ours = { .op = bench_hit };
+    const unsigned rounds = b->rounds;
 
     b->span = blocks;
-    bench_turns(b, &ours, &rival, false, &r);
+    for (unsigned i = 0; i < RIVALS; i++) {
+        const struct bench_side rival = { .op = footprint_rivals[i].op };
+        struct bench_result one = { 0 };
+        ns[i] = 0;
+        if (!there[i])
+            continue;
+        b->rounds = i == 0 ? rounds : (rounds + 2) / 3;
+        bench_turns(b, &ours, &rival, false, &one);
+        ns[i] = one.rival;
+        if (i == 0)
+            *r = one, *hit = one.ours;
+    }
+    b->rounds = rounds;
     b->span = b->blocks;
-    if (j) {
-        (void)snprintf(key, sizeof(key), "%" PRIu64, blocks * (uint64_t)BENCH_BLOCK);
-        json_open(j, key);
-        json_decimal(j, "hit_ns", r.ours, 1);
-        json_decimal(j, "memcpy_ns", r.rival, 1);
-        json_decimal(j, "ratio", r.ratio, 3);
-        json_close(j);
+}
+
+static void print_footprint(struct tool_json *j, uint64_t bytes, double hit, const double *ns,
+                            const struct bench_result *r)
+{
+    char key[32], size[TOOL_NUMBER_MAX];
+
+    if (!j) {
+        (void)printf("  %-12s %8.1f", tool_bytes(size, bytes), hit);
+        for (unsigned i = 0; i < RIVALS; i++)
+            if (ns[i] > 0)
+                (void)printf(" %8.1f", ns[i]);
+            else
+                (void)printf(" %8s", "-");
+        (void)printf(" %8.3f  (%.3f to %.3f)\n", r->ratio, r->low, r->high);
         return;
     }
-    (void)printf("  %-12s %8.1f %8.1f %8.3f  (%.3f to %.3f)\n",
-                 tool_bytes(size, blocks * (uint64_t)BENCH_BLOCK), r.ours, r.rival, r.ratio, r.low,
-                 r.high);
+    (void)snprintf(key, sizeof(key), "%" PRIu64, bytes);
+    json_open(j, key);
+    json_decimal(j, "hit_ns", hit, 1);
+    for (unsigned i = 0; i < RIVALS; i++) {
+        (void)snprintf(key, sizeof(key), "%s_ns", footprint_rivals[i].name);
+        if (ns[i] > 0)
+            json_decimal(j, key, ns[i], 1);
+    }
+    json_decimal(j, "ratio", r->ratio, 3);
+    json_close(j);
 }
 
 /* From a footprint that fits the first cache level upwards, by factors of 8. */
 static void footprints(struct bench *b, struct tool_json *j)
 {
+    bool there[RIVALS];
+    char why_not[96];
+
+    for (unsigned i = 0; i < RIVALS; i++)
+        there[i] = bench_prepare(b, footprint_rivals[i].needs, why_not);
     if (!j)
-        (void)printf("\nrandom 4 KiB hits by footprint, ns\n  %-12s %8s %8s %8s  quartiles\n", "",
-                     "hit", "memcpy", "ratio");
-    for (uint32_t blocks = 4; blocks < b->blocks; blocks *= 8)
-        footprint(b, j, blocks);
-    footprint(b, j, b->blocks);
+        (void)printf("\nrandom 4 KiB reads by footprint, ns\n  %-12s %8s %8s %8s %8s %8s  "
+                     "quartiles\n",
+                     "", "hit", "memcpy", "pread", "LMDB", "/ memcpy");
+    for (uint32_t blocks = 4;; blocks = blocks * 8 < b->blocks ? blocks * 8 : b->blocks) {
+        struct bench_result r = { 0 };
+        double hit = 0, ns[RIVALS];
+        footprint(b, blocks, there, &hit, ns, &r);
+        print_footprint(j, blocks * (uint64_t)BENCH_BLOCK, hit, ns, &r);
+        if (blocks == b->blocks)
+            break;
+    }
 }
 
 /* ---- Threads ------------------------------------------------------------------------------- */
@@ -191,8 +241,8 @@ static void index_shares(struct bench *b, struct tool_json *j)
 }
 
 const struct bench_more bench_more[BENCH_MORE] = {
-    { "footprints", footprints, BENCH_NEEDS_FRESH },
-    { "threads", threads, BENCH_NEEDS_FRESH },
-    { "index", index_shares, BENCH_NEEDS_CHURNED },
-    { "latency", latency, BENCH_NEEDS_FRESH | BENCH_NEEDS_SCRATCH },
+    { "footprints", footprints, BENCH_NEEDS_FRESH, BENCH_NEEDS_SCRATCH | BENCH_NEEDS_LMDB },
+    { "threads", threads, BENCH_NEEDS_FRESH, 0 },
+    { "index", index_shares, BENCH_NEEDS_CHURNED, 0 },
+    { "latency", latency, BENCH_NEEDS_FRESH | BENCH_NEEDS_SCRATCH, 0 },
 };

@@ -100,9 +100,12 @@ void bench_lmdb_drop(struct bench *b)
     b->lmdb = NULL;
 }
 
-static size_t next_key(struct bench_lmdb *s)
+/* It goes around as many keys as the others have blocks to go around, if there are so many. */
+static size_t next_key(const struct bench *b, struct bench_lmdb *s)
 {
-    s->at = s->at + 1 < s->keys ? s->at + 1 : 0;
+    const uint32_t span = b->span < s->keys ? b->span : s->keys;
+
+    s->at = s->at + 1 < span ? s->at + 1 : 0;
     return s->order[s->at];
 }
 
@@ -111,7 +114,7 @@ void bench_lmdb_get(struct bench *b, unsigned n)
     struct bench_lmdb *s = b->lmdb;
 
     while (n--) {
-        size_t key = next_key(s);
+        size_t key = next_key(b, s);
         MDB_val k = { sizeof(key), &key }, v;
         must(mdb_get(s->reader, s->dbi, &k, &v), "mdb_get");
         (void)bench_copy(b->buffer, v.mv_data, BENCH_BLOCK);
@@ -124,7 +127,7 @@ void bench_lmdb_put(struct bench *b, unsigned n)
 
     mdb_txn_reset(s->reader); /* else no page could be used again */
     while (n--) {
-        size_t key = next_key(s);
+        size_t key = next_key(b, s);
         MDB_val k = { sizeof(key), &key }, v = { BENCH_BLOCK, b->data };
         MDB_txn *t;
         must(mdb_txn_begin(s->env, NULL, 0, &t), "mdb_txn_begin");

@@ -42,7 +42,7 @@ void bench_memcpy(struct bench *b, unsigned n)
         (void)bench_copy(b->buffer, b->where[bench_next(b)], BENCH_BLOCK);
 }
 
-static void page_cache(struct bench *b, unsigned n)
+void bench_pread(struct bench *b, unsigned n)
 {
     int error;
 
@@ -189,7 +189,7 @@ const struct bench_ratio bench_reads[BENCH_READS] = {
       true,
       BENCH_NEEDS_FRESH | BENCH_NEEDS_SCRATCH,
       { .op = bench_hit },
-      { .op = page_cache },
+      { .op = bench_pread },
       NULL },
     { "hit_speedup_vs_lmdb",
       "LMDB get and copy / hit",
