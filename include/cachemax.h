@@ -56,7 +56,7 @@
  * ERRORS    Success is 0, a positive count or a positive remark. Failure is a negative CM_E*. errno
  *           is neither used nor preserved. cm_strerror() names a code. Every function that takes a
  *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK; the lists below
- *           name the other codes. CM_EINVAL is a mistake of the program. Of options and
+ *           name the other codes. CM_EINVAL is a mistake of the program. Of options, ids and
  *           validators a line of the log says what is wrong.
  * OWNERSHIP The caller owns all memory that it passes in. The library keeps no pointer to it after
  *           the call, except where a comment says so. Strings that the library returns are static.
@@ -151,7 +151,7 @@ template <typename T> static inline T cm_init_(void)
     X(CM_EFORGET, -26, "old data cannot be forgotten durably; do not write")                       \
     X(CM_EREADONLY, -27, "pool is open read-only")                                                 \
     X(CM_ENOTDAX, -28, "volume does not offer DAX, which was required")                            \
-    X(CM_ENOTSUP, -29, "not supported on this system")                                             \
+    X(CM_ENOTSUP, -29, "not supported by this version, system, volume or pool")                    \
     X(CM_EABSENT, -30, "absent: not all of it is cached, or the file is not known")                \
     X(CM_EUNTRUSTED, -31, "others could have written the pool or replaced it")                     \
     X(CM_ECLONE, -32, "may be taken for a file of another volume; give its volume a volume id")    \
@@ -211,12 +211,19 @@ typedef struct cm_file cm_file;   /* an attached origin file; one object per id,
                                    * count */
 
 /* 128-bit identity of an origin file. The front end chooses it: volume + inode + generation on
- * POSIX, volume + FileId128 on Windows (cm_identify). One id must never stand for two files at the
- * same time. If an id is used again for a later file, the validator shows that. All zero is not a
- * valid id. */
+ * POSIX, volume + FileId128 on Windows (cm_identify), the hash of a key for other objects
+ * (cm_file_id_set_key). One id must never stand for two files at the same time. If an id is used
+ * again for a later file, the validator shows that. All zero is not a valid id. */
 typedef struct cm_file_id {
     uint64_t hi, lo;
 } cm_file_id;
+
+/* Makes the id of an object that is no file of the system out of its key: a name, an address, a
+ * number, of `len` bytes. It is a 128-bit hash (XXH3), never zero, and the same in every version
+ * and on every machine. It is not made to withstand attackers: if somebody who is not trusted can
+ * choose keys, set hi and lo from a cryptographic hash instead. If a pool serves several stores,
+ * put the name of the store into the key. `key` may be NULL if len is 0. */
+CM_API void cm_file_id_set_key(cm_file_id *id, const void *key, size_t len);
 
 /* cm_validator.size if the size is not known. */
 #define CM_SIZE_UNKNOWN UINT64_MAX

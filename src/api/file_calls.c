@@ -44,6 +44,10 @@ int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validato
     int e = cm_enter_owner(c);
     if (e)
         return e;
+    if (id && (id->hi | id->lo) == 0)
+        cm_log(c, CM_LOG_ERROR,
+               "cm_file_open: the id is zero, which names no file: take it from cm_identify() or "
+               "cm_file_id_set_key()");
     if (!id || !file || (id->hi | id->lo) == 0 ||
         (validator && !cm_take_validator(c, "cm_file_open", &v, validator, false)))
         return CM_EINVAL;
