@@ -20,11 +20,13 @@
  *   dirty      a file with writes that are not synced: a power cut may take them back
  *   bypassed   a file that is not cached, because its fsync failed
  *
- * FIRST CALLS  These make a cache. README.md has a short program that reads with them, and
- *              examples/page-store one that writes, too.
+ * FIRST CALLS  These make a cache. README.md has a short program that reads with them,
+ *              examples/page-store one that writes, too, and examples/object-store one whose origin
+ *              is no file.
  *   cm_create        makes a pool, once
  *   cm_open          opens it; cm_close ends that
- *   cm_identify      says which file of the system a descriptor is, and whether it has changed
+ *   cm_identify      says which file of the system a descriptor is, and whether it has changed (for
+ *                    objects that are no files: cm_file_id_set_key and cm_validator_set_proof)
  *   cm_file_open     attaches it; cm_file_close ends that
  *   cm_read_through  reads: from the pool, or from the origin with a callback of yours
  *   cm_write_begin, cm_write_end   around each of your own writes to the origin
@@ -1249,11 +1251,13 @@ CM_API int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_brack
 CM_API int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w);
 
 /* Call it after the write, successful or not. `after`: the validator taken after the write, inside
- * the bracket, or NULL.
+ * the bracket, or NULL. It is adopted if the file is attached with CM_SOLE_WRITER or CM_EXCLUSIVE
+ * and no other bracket is open. Else somebody else may have written, too, so it is not looked at.
  * Returns 0, or CM_WANT_VALIDATOR: the last bracket is closed, and no validator was adopted.
- * Present one later (cm_file_revalidate, or an empty bracket). A CM_EXCLUSIVE file needs none: the
- * result is 0, also if `after` was not adopted because other brackets are open.
- * CM_EINVAL (w is NULL, `after` is no validator) CM_EBRACKET (unknown or ended already). */
+ * Present one that was taken later (cm_file_revalidate; of a sole writer also an empty bracket), or
+ * the file is cold when it is attached next under another validator. A CM_EXCLUSIVE file needs
+ * none: the result is 0, also if `after` was not adopted because other brackets are open. CM_EINVAL
+ * (w is NULL, `after` is no validator) CM_EBRACKET (unknown or ended already). */
 CM_API int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after);
 
 /* Put cm_sync_begin() and cm_sync_end() around the origin's fsync. A sync that succeeds proves that

@@ -51,9 +51,15 @@ wheel() {
 }
 with_library() { PKG_CONFIG_LIBDIR=$work PKG_CONFIG_PATH='' CFLAGS=-O0 wheel whole; }
 linked() { PKG_CONFIG_PATH=$build/meson-uninstalled wheel linked; }
+program() { # FILE: its first program in Python
+  awk '/^```/ { inside = $0 == "```python" && !done; done += inside; next } inside' "$1"
+}
+same_program() {
+  program "$top/README.md" >"$work/first" && program "$top/examples/python/README.md" |
+    cmp "$work/first" -
+}
 readme() { # NAME: the first program of README.md, with the wheel NAME
-  awk '/^```/ { inside = $0 == "```python" && !done; done = 1; next } inside' \
-    "$top/examples/python/README.md" |
+  program "$top/examples/python/README.md" |
     sed "s|/mnt/pmem/pool|$work/$1/pool|; s|/mnt/slow/data|$work/file|" >"$work/program.py" &&
     grep -q "$work/$1/pool" "$work/program.py" &&
     echo "assert data == open('$work/file', 'rb').read()" >>"$work/program.py" &&
@@ -72,6 +78,7 @@ installing() {
     "$work/README/venv/bin/python" -c 'import cachemax'
 }
 check "the README's commands install it" installing
+check "the project's README has the same program" same_program
 venv=$work/venv/bin
 check "an environment" $python -m venv --system-site-packages "$work/venv"
 head -c 3000001 "$build/src/libcachemax.a" >"$work/file"
