@@ -511,6 +511,7 @@ asan=''
 # ---- other compilers, sanitizers -----------------------------------------------------------------
 if [ $all = yes ]; then
   also packages bash "$here/packages/packages-test.sh" "$b"
+  need cmake || : # the port of vcpkg
   also recipes python3 "$here/packages/recipes-test.py"
   if [ "$asan" ]; then
     also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next two mostly wait
