@@ -20,11 +20,13 @@
  *   dirty      a file with writes that are not synced: a power cut may take them back
  *   bypassed   a file that is not cached, because its fsync failed
  *
- * FIRST CALLS  These make a cache. README.md has a short program that reads with them, and
- *              examples/page-store one that writes, too.
+ * FIRST CALLS  These make a cache. README.md has a short program that reads with them,
+ *              examples/page-store one that writes, too, and examples/object-store one whose origin
+ *              is no file.
  *   cm_create        makes a pool, once
  *   cm_open          opens it; cm_close ends that
- *   cm_identify      says which file of the system a descriptor is, and whether it has changed
+ *   cm_identify      says which file of the system a descriptor is, and whether it has changed (for
+ *                    objects that are no files: cm_file_id_set_key and cm_validator_set_proof)
  *   cm_file_open     attaches it; cm_file_close ends that
  *   cm_read_through  reads: from the pool, or from the origin with a callback of yours
  *   cm_write_begin, cm_write_end   around each of your own writes to the origin
@@ -56,7 +58,7 @@
  * ERRORS    Success is 0, a positive count or a positive remark. Failure is a negative CM_E*. errno
  *           is neither used nor preserved. cm_strerror() names a code. Every function that takes a
  *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK; the lists below
- *           name the other codes. CM_EINVAL is a mistake of the program. Of options and
+ *           name the other codes. CM_EINVAL is a mistake of the program. Of options, ids and
  *           validators a line of the log says what is wrong.
  * OWNERSHIP The caller owns all memory that it passes in. The library keeps no pointer to it after
  *           the call, except where a comment says so. Strings that the library returns are static.
@@ -151,7 +153,7 @@ template <typename T> static inline T cm_init_(void)
     X(CM_EFORGET, -26, "old data cannot be forgotten durably; do not write")                       \
     X(CM_EREADONLY, -27, "pool is open read-only")                                                 \
     X(CM_ENOTDAX, -28, "volume does not offer DAX, which was required")                            \
-    X(CM_ENOTSUP, -29, "not supported on this system")                                             \
+    X(CM_ENOTSUP, -29, "not supported by this version, system, volume or pool")                    \
     X(CM_EABSENT, -30, "absent: not all of it is cached, or the file is not known")                \
     X(CM_EUNTRUSTED, -31, "others could have written the pool or replaced it")                     \
     X(CM_ECLONE, -32, "may be taken for a file of another volume; give its volume a volume id")    \
@@ -211,12 +213,19 @@ typedef struct cm_file cm_file;   /* an attached origin file; one object per id,
                                    * count */
 
 /* 128-bit identity of an origin file. The front end chooses it: volume + inode + generation on
- * POSIX, volume + FileId128 on Windows (cm_identify). One id must never stand for two files at the
- * same time. If an id is used again for a later file, the validator shows that. All zero is not a
- * valid id. */
+ * POSIX, volume + FileId128 on Windows (cm_identify), the hash of a key for other objects
+ * (cm_file_id_set_key). One id must never stand for two files at the same time. If an id is used
+ * again for a later file, the validator shows that. All zero is not a valid id. */
 typedef struct cm_file_id {
     uint64_t hi, lo;
 } cm_file_id;
+
+/* Makes the id of an object that is no file of the system out of its key: a name, an address, a
+ * number, of `len` bytes. It is a 128-bit hash (XXH3), never zero, and the same in every version
+ * and on every machine. It is not made to withstand attackers: if somebody who is not trusted can
+ * choose keys, set hi and lo from a cryptographic hash instead. If a pool serves several stores,
+ * put the name of the store into the key. `key` may be NULL if len is 0. */
+CM_API void cm_file_id_set_key(cm_file_id *id, const void *key, size_t len);
 
 /* cm_validator.size if the size is not known. */
 #define CM_SIZE_UNKNOWN UINT64_MAX
@@ -1242,11 +1251,13 @@ CM_API int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_brack
 CM_API int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w);
 
 /* Call it after the write, successful or not. `after`: the validator taken after the write, inside
- * the bracket, or NULL.
+ * the bracket, or NULL. It is adopted if the file is attached with CM_SOLE_WRITER or CM_EXCLUSIVE
+ * and no other bracket is open. Else somebody else may have written, too, so it is not looked at.
  * Returns 0, or CM_WANT_VALIDATOR: the last bracket is closed, and no validator was adopted.
- * Present one later (cm_file_revalidate, or an empty bracket). A CM_EXCLUSIVE file needs none: the
- * result is 0, also if `after` was not adopted because other brackets are open.
- * CM_EINVAL (w is NULL, `after` is no validator) CM_EBRACKET (unknown or ended already). */
+ * Present one that was taken later (cm_file_revalidate; of a sole writer also an empty bracket), or
+ * the file is cold when it is attached next under another validator. A CM_EXCLUSIVE file needs
+ * none: the result is 0, also if `after` was not adopted because other brackets are open. CM_EINVAL
+ * (w is NULL, `after` is no validator) CM_EBRACKET (unknown or ended already). */
 CM_API int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after);
 
 /* Put cm_sync_begin() and cm_sync_end() around the origin's fsync. A sync that succeeds proves that

@@ -20,7 +20,8 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HEADER = os.path.join(TOP, 'include', 'cachemax.h')
 # Where an example of a call is taken from: the first of these that makes it.
 EXAMPLES = ['docs/embedding.md', 'examples/writev/writev.c', 'examples/memory-pool/memory-pool.c',
-            'examples/page-store/page-store.c', 'examples/event-loop/job.c',
+            'examples/page-store/page-store.c', 'examples/object-store/object-store.c',
+            'examples/event-loop/job.c',
             'examples/event-loop/event-loop.c', 'examples/http-proxy/object.c',
             'examples/http-proxy/http-proxy.c', 'examples/mount/quota.c',
             'examples/mount/backing_pool.c', 'examples/mount/cache.c',

@@ -385,6 +385,7 @@ native_suites() { # DIR
   next examples/freestanding bash "$here/examples/freestanding-test.sh" "$b"
   next examples/memory-pool bash "$here/examples/memory-pool-test.sh" "$b"
   next examples/writev bash "$here/examples/writev-test.sh" "$b"
+  next examples/object-store bash "$here/examples/object-store-test.sh" "$b"
   next examples/page-store bash "$here/examples/page-store-test.sh" "$b"
   next tool bash "$here/tool/tool-test.sh" "$b"
   next tool-pools bash "$here/tool/pools-test.sh" "$b"
@@ -510,6 +511,7 @@ asan=''
 # ---- other compilers, sanitizers -----------------------------------------------------------------
 if [ $all = yes ]; then
   also packages bash "$here/packages/packages-test.sh" "$b"
+  need cmake || : # the port of vcpkg
   also recipes python3 "$here/packages/recipes-test.py"
   if [ "$asan" ]; then
     also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next two mostly wait

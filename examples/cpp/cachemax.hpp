@@ -185,7 +185,8 @@ class bracket
         if (handle)
             cm_write_end(handle, &opened, nullptr);
     }
-    /* Ends it now. `after`: the validator taken after the write. Returns 0 or CM_WANT_VALIDATOR. */
+    /* Ends it now. `after`: the validator taken after the write; it counts only if the file was
+     * opened with CM_SOLE_WRITER or CM_EXCLUSIVE. Returns 0 or CM_WANT_VALIDATOR. */
     int end(const cm_validator &after)
     {
         return check(cm_write_end(std::exchange(handle, nullptr), &opened, &after), "cm_write_end");

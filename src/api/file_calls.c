@@ -20,10 +20,15 @@
 
 #define OPEN_FLAGS ((uint32_t)(CM_SOLE_WRITER | CM_ORIGIN_VOLATILE | CM_EXCLUSIVE))
 
+static bool first_time(uint32_t *said)
+{
+    uint32_t no = 0;
+    return at_cas_acq_rel(said, &no, 1);
+}
+
 /* Says what is wrong with the arguments, or what makes the file cold each time. */
 static void say_of_open(cm_cache *c, const cm_validator *v, uint32_t flags, int e)
 {
-    uint32_t unsaid = 0;
     if (flags & ~OPEN_FLAGS)
         cm_log(c, CM_LOG_ERROR, "cm_file_open: unknown flags 0x%x", flags & ~OPEN_FLAGS);
     else if (e == CM_EINVAL)
@@ -31,10 +36,16 @@ static void say_of_open(cm_cache *c, const cm_validator *v, uint32_t flags, int 
                "cm_file_open: CM_EXCLUSIVE needs a validator with a version of yours: "
                "cm_validator_set_proof");
     else if ((flags & CM_SOLE_WRITER) && !(flags & CM_EXCLUSIVE) && v &&
-             (v->racy & CM_RACY_WRITER) && at_cas_acq_rel(&c->racy_said, &unsaid, 1))
+             (v->racy & CM_RACY_WRITER) && first_time(&c->racy_said))
         cm_log(c, CM_LOG_INFO,
                "cm_file_open: a sole writer's validator says that somebody is writing, so the file "
                "is cold each time it is opened: take it with CM_IDENTIFY_SOLE_WRITER");
+    if (e == CM_IGNORED && v && v->taken_at < c->opened_ns && /* else others came in between */
+        first_time(&c->early_said))
+        cm_log(
+            c, CM_LOG_INFO,
+            "cm_file_open: a validator was taken before the pool was opened, so it proves nothing, "
+            "and the file is cold: open the pool first, and take the validator then");
 }
 
 int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validator, uint32_t flags,
@@ -44,6 +55,10 @@ int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validato
     int e = cm_enter_owner(c);
     if (e)
         return e;
+    if (id && (id->hi | id->lo) == 0)
+        cm_log(c, CM_LOG_ERROR,
+               "cm_file_open: the id is zero, which names no file: take it from cm_identify() or "
+               "cm_file_id_set_key()");
     if (!id || !file || (id->hi | id->lo) == 0 ||
         (validator && !cm_take_validator(c, "cm_file_open", &v, validator, false)))
         return CM_EINVAL;

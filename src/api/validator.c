@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * validator.c - the public calls on validators, and the check of those that calls get.
+ * validator.c - the public calls on validators and ids, and the check of those that calls get.
  *
  * Owns: the rule of which validators are refused. A refusal is a mistake of the program: its log
  * line says which one.
@@ -11,6 +11,11 @@
 
 #include "api/cache.h"
 #include "state/file.h"
+
+void cm_file_id_set_key(cm_file_id *id, const void *key, size_t len)
+{
+    cm_format_key_id(id, key, len);
+}
 
 void cm_validator_set_proof(cm_validator *v, const void *proof, size_t len)
 {

@@ -24,7 +24,8 @@
 #define LARGE_ALIGN (UINT64_C(2) << 20) /* what a huge DAX mapping needs */
 #define LARGE_POOL (UINT64_C(1) << 30)  /* below it 2 MiB of padding would cost too much */
 #define DEFAULT_SLOTS_PER_FILE 16u
-#define CELLS_PER_SLOT 2u /* index load <= 0.5 */
+#define CELLS_PER_SLOT 2u                        /* index load <= 0.5 */
+#define KEY_ID_SEED UINT64_C(0x63616368656b6579) /* pools hold the ids: it never changes */
 
 static uint64_t round_up(uint64_t n, uint64_t unit)
 {
@@ -323,6 +324,13 @@ void cm_format_proof(uint8_t proof[CM_PROOF_BYTES], const void *bytes, size_t le
     XXH128_canonicalFromHash(&hash, XXH3_128bits(bytes, len));
     memcpy(proof, hash.digest, sizeof(hash.digest));
     proof[last] = CM_PROOF_BYTES; /* more than any number of bytes that are stored as they are */
+}
+
+void cm_format_key_id(cm_file_id *id, const void *key, size_t len)
+{
+    const XXH128_hash_t hash = XXH3_128bits_withSeed(len > 0 ? key : "", len, KEY_ID_SEED);
+    id->hi = hash.high64;
+    id->lo = hash.low64 | (uint64_t)((hash.high64 | hash.low64) == 0); /* zero is no id */
 }
 
 size_t cm_format_proof_length(const uint8_t proof[CM_PROOF_BYTES])

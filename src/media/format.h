@@ -363,6 +363,8 @@ uint64_t cm_format_name_sum(uint64_t key, uint64_t place, const cm_file_id *id,
 
 /* A proof that stands for any bytes; see cm_validator_set_proof(). */
 void cm_format_proof(uint8_t proof[CM_PROOF_BYTES], const void *bytes, size_t len);
+/* The id of a key; see cm_file_id_set_key(). */
+void cm_format_key_id(cm_file_id *id, const void *key, size_t len);
 /* How many bytes a proof stands for, which are its first; 0: they are not stored as they are. */
 size_t cm_format_proof_length(const uint8_t proof[CM_PROOF_BYTES]);
 

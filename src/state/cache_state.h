@@ -102,6 +102,7 @@ struct cm_cache {
     bool must_empty; /* read-only: the next owner will empty it */
 
     uint32_t racy_said;     /* atomic; the log told of a sole writer's racy validator */
+    uint32_t early_said;    /* atomic; ... of a validator from before the open */
     uint64_t judged_key;    /* check key at open; with another key slots are judged again */
     uint32_t mode;          /* atomic, enum cm_mode */
     uint32_t broken;        /* atomic; forgetting failed: bypass. 1 not logged yet, 2 logged */

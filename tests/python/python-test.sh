@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # python-test.sh BUILD - examples/python: its wheels are built and installed without a network, the
-# README's program and cat.py run, then python-test.py and fsspec-test.py. Python is Debian's,
-# because its packages are used. The last line is "N passed, N failed, N skipped"; status 77 if
-# nothing can run. CM_CHECKS=REGEX picks checks of the two.
+# README's commands, its program and cat.py run, then python-test.py and fsspec-test.py. Python is
+# Debian's, because its packages are used. The last line is "N passed, N failed, N skipped"; status
+# 77 if nothing can run. CM_CHECKS=REGEX picks checks of the two.
 set -u
 : "${1:?usage: python-test.sh BUILD}"
 build=$(realpath "$1")
@@ -51,14 +51,34 @@ wheel() {
 }
 with_library() { PKG_CONFIG_LIBDIR=$work PKG_CONFIG_PATH='' CFLAGS=-O0 wheel whole; }
 linked() { PKG_CONFIG_PATH=$build/meson-uninstalled wheel linked; }
+program() { # FILE: its first program in Python
+  awk '/^```/ { inside = $0 == "```python" && !done; done += inside; next } inside' "$1"
+}
+same_program() {
+  program "$top/README.md" >"$work/first" && program "$top/examples/python/README.md" |
+    cmp "$work/first" -
+}
 readme() { # NAME: the first program of README.md, with the wheel NAME
-  awk '/^```/ { inside = $0 == "```python" && !done; done = 1; next } inside' \
-    "$top/examples/python/README.md" |
+  program "$top/examples/python/README.md" |
     sed "s|/mnt/pmem/pool|$work/$1/pool|; s|/mnt/slow/data|$work/file|" >"$work/program.py" &&
     grep -q "$work/$1/pool" "$work/program.py" &&
     echo "assert data == open('$work/file', 'rb').read()" >>"$work/program.py" &&
     "$venv/python" "$work/program.py"
 }
+# The README's commands, as they stand there.
+installing() {
+  mkdir "$work/README" &&
+    awk '/^```/ { inside = $0 == "```sh" && !done; done += inside; next } inside' \
+      "$top/examples/python/README.md" >"$work/README/commands" &&
+    [ "$(grep -c 'examples/python$' "$work/README/commands")" = 1 ] &&
+    mkdir "$work/README/examples" &&
+    (cd "$top" && cp -r LICENSE meson.build include packaging src "$work/README") &&
+    cp -r "$top/examples/python" "$work/README/examples/" &&
+    (cd "$work/README" && PKG_CONFIG_LIBDIR=$work PKG_CONFIG_PATH='' CFLAGS=-O0 sh -e commands) &&
+    "$work/README/venv/bin/python" -c 'import cachemax'
+}
+check "the README's commands install it" installing
+check "the project's README has the same program" same_program
 venv=$work/venv/bin
 check "an environment" $python -m venv --system-site-packages "$work/venv"
 head -c 3000001 "$build/src/libcachemax.a" >"$work/file"

@@ -237,6 +237,26 @@ if [ -f README.md ]; then
   else
     fail "the README's example does not compile" "$(cat "$t/err")"
   fi
+
+  # Its commands for nbdkit and SQLite, where these are built: one command a line, with paths of $t.
+  sed -n '/^```sh$/,/^```$/p' README.md | sed -e ':a' -e '/\\$/N; s/\\\n//; ta' |
+    grep -E '^(nbdkit|cachemax create .*/databases|sqlite3) ' |
+    sed -e "s|\./build/|$build/|; s|/mnt/pmem|$t|g; s|/srv|$t|; s|64G|64M|; s|1G|16M|" \
+      -e "s|disk\.img|$t/data|; s|^cachemax|$build/src/tool/cachemax|" >"$t/commands"
+  check "the README has commands for nbdkit and SQLite" test "$(wc -l <"$t/commands")" = 3
+  if [ -e "$build/examples/sqlite-vfs/sqlite-cachemax.so" ] && command -v sqlite3 >/dev/null; then
+    sqlite3 "$t/x.db" 'CREATE TABLE t(a); INSERT INTO t VALUES (1), (2), (3)'
+    check "the README's SQLite counts rows through the pool" test "$(
+      grep -v '^nbdkit' "$t/commands" | sh 2>/dev/null | tail -n 1
+      "$build/src/tool/cachemax" files "$t/databases" --json | grep -c '"id"')" = "3
+1"
+  fi
+  if [ -e "$build/examples/nbdkit/nbdkit-cachemax-filter.so" ] &&
+    command -v nbdcopy >/dev/null; then
+    check "the README's nbdkit serves a disk through the pool" \
+      sh -c "$(grep '^nbdkit' "$t/commands") -U - --run 'nbdcopy \"\$uri\" $t/copied'"
+    check "the disk is the same" cmp -s "$t/data" "$t/copied"
+  fi
   rm -rf "$t"
 fi
 echo "$passed passed, $failed failed, 0 skipped"

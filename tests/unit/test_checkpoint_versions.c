@@ -217,7 +217,8 @@ static void test_told(void)
 {
     cm_file_info info = CM_FILE_INFO_INIT;
     cm_validator v = val(SIZE, 7);
-    const cm_file_id first = id_of(1), id = id_of(2), third = id_of(3);
+    const cm_file_id first = id_of(1), id = id_of(2), third = id_of(3), fourth = id_of(4);
+    const cm_file_id none = { 0 };
     cm_file *f, *g;
     checkpointed_pool();
     f = three_regions(CM_EXCLUSIVE);
@@ -236,6 +237,12 @@ static void test_told(void)
     CHECK(strstr(t.said, "cm_validator_set_proof") != NULL);
     CHECK_EQ(cm_file_open(t.p.c, &id, NULL, 64, &f), CM_EINVAL);
     CHECK(strstr(t.said, "unknown flags 0x40") != NULL);
+    CHECK_EQ(cm_file_open(t.p.c, &none, NULL, 0, &f), CM_EINVAL);
+    CHECK(strstr(t.said, "cm_file_id_set_key") != NULL);
+    v.taken_at = 1;
+    CHECK_EQ(cm_file_open(t.p.c, &fourth, &v, 0, &g), CM_IGNORED);
+    CHECK(strstr(t.said, "before the pool was opened") != NULL);
+    detach(g);
     v.racy = CM_RACY_WRITER;
     v.taken_at = later();
     CHECK_EQ(cm_file_open(t.p.c, &id, &v, CM_SOLE_WRITER, &f), 0);

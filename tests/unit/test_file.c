@@ -325,6 +325,26 @@ static void test_proof_back(void)
     }
 }
 
+/* Keys have ids that never change, because pools hold them. No two of these keys share one. */
+static void test_id_of_key(void)
+{
+    enum { LENGTHS = 300 };
+    static const char zeros[LENGTHS], key[] = "bucket/photo-1";
+    cm_file_id id[LENGTHS], other;
+    for (unsigned n = 0; n < LENGTHS; n++) {
+        CASE("n %u", n);
+        cm_file_id_set_key(&id[n], zeros, n);
+        CHECK((id[n].hi | id[n].lo) != 0);
+        for (unsigned i = 0; i < n; i++)
+            CHECK(id[i].hi != id[n].hi || id[i].lo != id[n].lo);
+    }
+    cm_file_id_set_key(&other, NULL, 0);
+    CHECK(other.hi == id[0].hi && other.lo == id[0].lo);
+    cm_file_id_set_key(&other, key, strlen(key));
+    CHECK_EQ(other.hi, UINT64_C(0x4c0cc463091e5765));
+    CHECK_EQ(other.lo, UINT64_C(0xa98b043148becd39));
+}
+
 static void test_equal(void)
 {
     cm_validator a = CM_VALIDATOR_INIT, b = CM_VALIDATOR_INIT;
@@ -635,6 +655,7 @@ static const struct harness_test file_tests[] = {
     TEST(no_proof),
     TEST(proofs),
     TEST(proof_back),
+    TEST(id_of_key),
     TEST(equal),
     TEST(older_than_a_write),
     TEST(ignored_forgets),
