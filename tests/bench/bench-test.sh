@@ -7,6 +7,7 @@
 set -u
 build=${1:?usage: bench-test.sh BUILD_DIR}
 cm=$(realpath "$build/src/tool/cachemax") || exit 1
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 
 passed=0 failed=0 skipped=0
 ok() { passed=$((passed + 1)); echo "ok $1"; }
@@ -110,6 +111,13 @@ small=(--size 64M --rounds 1)
 
 expect "everything as JSON" 0 '"ratios"' --size 64M --rounds 2 --json "$place"
 judge "all keys, all numbers above zero" out "$keys" "footprints threads index latency"
+if python3 "$here/chart.py" out out chart.svg 2>err &&
+  python3 -c 'import sys, xml.dom.minidom as x; sys.exit(len(x.parse("chart.svg").
+getElementsByTagName("polyline")) < 6)' 2>>err; then
+  ok "a chart of it"
+else
+  fail "a chart of it" "$(tail -n 1 err)"
+fi
 allowed='lmdb built without LMDB|sqlite built without SQLite|fences this processor'
 allowed="^null [a-z_]*($allowed|threads[a-z_]* there is one|filler there is one)"
 if grep '^null ' nulls | grep -Evq "$allowed"; then

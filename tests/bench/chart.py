@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """chart.py JSON... SVG - draws what "cachemax bench --json" says of reads by footprint.
 
-One panel for each JSON file, named by its CPU. Both axes are logarithmic: how many bytes are read in
-random order, and the nanoseconds of a read of 4 KiB by a hit, memcpy, pread and LMDB.
+One panel for each JSON file, named by its CPU. Both axes are logarithmic: how many bytes are read
+in random order, and the nanoseconds of a read of 4 KiB by a hit, memcpy, pread and LMDB.
 """
 import json
 import math
@@ -40,7 +40,8 @@ def panel(bench, left, low, high):
         return bottom - (math.log(ns) - math.log(low)) / (math.log(high) - math.log(low)) * (
             bottom - TOP)
 
-    out = [text(left + LEFT, 16, bench['machine']['cpu'] or 'processor unknown', font_weight='bold')]
+    out = [text(left + LEFT, 16, bench['machine']['cpu'] or 'processor unknown',
+                font_weight='bold')]
     step = low
     while step <= high:
         y = y_of(step)
