@@ -45,6 +45,7 @@ static struct {
     uint32_t hung_up; /* the last life that was */
 } service;
 static bool facts_fail;
+static void (*at_facts)(void); /* happens while the facts are asked for, once */
 static uint64_t file_id, clock_ns;
 static unsigned tends;
 
@@ -182,8 +183,12 @@ static void give_back(void *ctx, void *at)
 
 static bool facts(void *ctx, const void *via, struct fc_facts *f)
 {
+    void (*const meanwhile)(void) = at_facts;
     (void)ctx;
     CHECK(!locked);
+    at_facts = NULL;
+    if (meanwhile)
+        meanwhile();
     *f = (struct fc_facts){ .volume = 1, .file = { via ? *(const uint64_t *)via : file_id } };
     f->taken_at = clock_ns;
     return !facts_fail;
@@ -222,6 +227,7 @@ static void begin(void)
     service.pool = 3;
     n_asked = tends = 0;
     facts_fail = false;
+    at_facts = NULL;
     file_id = 7;
     fc_init(&fc, &env, set, SLOTS);
     fc_file_init(&file, &fc);
@@ -343,6 +349,11 @@ static void test_bad_lengths(void)
         CHECK(read_at(0, BLOCK) == FC_PASS && missed.ticket == 0);
         CHECK_EQ(service.hung_up, 1);
     }
+    begin(); /* nothing is missing, and there is a ticket for it: no memory of 0 bytes for a fill */
+    CHECK(fc_connect(&fc, 1));
+    service.cached_to = 0;
+    service.too_long = UINT32_MAX - BLOCK + 1;
+    CHECK(read_at(0, BLOCK) == FC_PASS && missed.ticket == 0);
 }
 
 /* L4 */
@@ -438,6 +449,11 @@ static void test_lost_brackets(void)
     CHECK(pending.outside && !fc_is_settled(&fc));
     fc_write_end(&pending);
     CHECK_EQ(file.outside + file.brackets, 0);
+}
+
+static void write_anything(void)
+{
+    fc_written_anything(&fc);
 }
 
 static void connect_again(void)
@@ -750,8 +766,52 @@ static void test_parts(void)
     service.meanwhile = write_some; /* and what it wrote is cached again */
     CHECK(read_at(0, 3 * BLOCK) == FC_PASS && missed.ticket == 0);
     service.meanwhile = write_some;
-    CHECK(hits()); /* one part */
+    CHECK(hits()); /* one block */
     CHECK_EQ(read_at(0, 3 * BLOCK), FC_DONE);
+}
+
+static void change_size(void)
+{
+    struct fc_write w;
+    fc_write_begin(&file, NULL, &w, FC_SIZE, 9 * BLOCK, 0);
+    fc_write_end(&w);
+}
+
+static void append(void)
+{
+    struct fc_write w;
+    fc_write_begin(&file, NULL, &w, FC_RANGE, UINT64_MAX, 5);
+    fc_write_end(&w);
+}
+
+/* B3: the service looks for one block after the other, and a write may come and go between two of
+ * them. */
+static void test_blocks(void)
+{
+    static const struct {
+        void (*write)(void);
+        uint64_t off;
+        uint32_t len;
+        bool hits;
+    } c[] = {
+        { write_some, 0, 2 * BLOCK, false },
+        { write_some, BLOCK - 1, 2, false },
+        { write_some, BLOCK, 2 * BLOCK, true }, /* it touches other blocks */
+        { write_some, 0, BLOCK, true },         /* one block */
+        { change_size, 4 * BLOCK, 2 * BLOCK, false },
+        { append, 4 * BLOCK, 2 * BLOCK, false },
+    };
+    for (unsigned i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+        CASE("i %u", i);
+        begin();
+        CHECK(fc_connect(&fc, 1));
+        CHECK(hits());
+        service.at = CMP_READ;
+        service.meanwhile = c[i].write;
+        CHECK_EQ(read_at(c[i].off, c[i].len), c[i].hits ? FC_DONE : FC_PASS);
+        CHECK_EQ(read_at(c[i].off, c[i].len), FC_DONE);
+        CHECK(!file.readings);
+    }
 }
 
 /* B5: before the first read of each life, and after each outside write. */
@@ -812,6 +872,26 @@ static void test_settle(void)
     fc_settle(&file, NULL);
     fc_write_end(&pending);
     CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+}
+
+/* B4: the times may be those of a write that the service does not know of yet. */
+static void test_settle_and_outside(void)
+{
+    static void (*const outside[])(void) = { write_outside, write_anything, connect_again };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        CHECK(fc_connect(&fc, 1));
+        CHECK(hits());
+        write_some();
+        at_facts = outside[i];
+        fc_settle(&file, NULL);
+        CHECK_EQ(times(0, CMP_REVALIDATE), 0);
+        fc_tend(&fc);
+        CHECK(hits());
+        fc_settle(&file, NULL);
+        CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+    }
 }
 
 static void test_syncs(void)
@@ -886,6 +966,7 @@ static const struct harness_test tests[] = {
     TEST(brackets),       TEST(far_writes),
     TEST(fills),          TEST(parts),
     TEST(not_synced),     TEST(settle),
+    TEST(blocks),         TEST(settle_and_outside),
     TEST(syncs),          TEST(ends),
     TEST(deleted_in_use), TEST_END,
 };

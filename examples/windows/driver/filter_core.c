@@ -520,7 +520,7 @@ struct parts {
 };
 
 /* One part. Returns the bytes that came, or FC_GONE. What is missing is memory to come: the service
- * is a program, and the driver believes no length of it. */
+ * is a program, and the driver believes no length of it. A ticket for nothing is none. */
 static int64_t read_part(struct fc_file *f, const struct fc_read *at, struct parts *p,
                          struct cmp_read_reply *r)
 {
@@ -536,6 +536,8 @@ static int64_t read_part(struct fc_file *f, const struct fc_read *at, struct par
     if (n < around)
         return FC_GONE; /* an error has no body */
     memcpy(r, p->scratch + sizeof(m.head), sizeof(*r));
+    if (r->miss_len == 0)
+        r->ticket = 0;
     if (n - around <= (int)at->len && r->miss_len <= f->fc->data_max &&
         r->miss_offset <= (uint64_t)INT64_MAX - r->miss_len)
         return n - around;
@@ -543,10 +545,8 @@ static int64_t read_part(struct fc_file *f, const struct fc_read *at, struct par
     return FC_GONE;
 }
 
-/* Asks part by part, for as long as a message may take; the open counts. A write between two parts
- * would give a mixture that was never in the file. Their versions tell of a file that was
- * forgotten; a bracket does not make another version, and what it forgets comes back only after its
- * end (fc_read). True: all of it has come. */
+/* Asks part by part, for as long as a message may take; the open counts. True: all of it has come,
+ * and of one version. */
 static bool read_parts(struct fc_file *f, uint64_t off, uint32_t len, uint8_t *buf, uint32_t *got,
                        struct fc_read *at, struct parts *p)
 {
@@ -593,15 +593,45 @@ static bool read_all(struct fc_file *f, uint64_t off, uint32_t len, void *buf, u
     return whole;
 }
 
-/* The number of brackets of the file that have ended. */
-static uint64_t ends_of(struct fc_file *f)
-{
-    uint64_t n;
+/* A read of several blocks on its way. A write between two of them would give a mixture that was
+ * never in the file, also in one part: the service looks for one block after the other. The version
+ * tells of a file that was forgotten; a bracket does not make another version, and what it forgets
+ * comes back only after its end. */
+struct fc_reading {
+    struct fc_reading *next; /* fc_file.readings */
+    uint64_t from, to;
+    bool torn; /* a bracket that touches it has ended */
+};
 
+static void begin_reading(struct fc_file *f, struct fc_reading *r, uint64_t off, uint32_t len)
+{
     lock(f->fc);
-    n = f->ends;
+    *r = (struct fc_reading){ .next = f->readings, .from = off, .to = off + len };
+    f->readings = r;
     unlock(f->fc);
-    return n;
+}
+
+/* False: it is torn. A single block never is. */
+static bool end_reading(struct fc_file *f, const struct fc_reading *r)
+{
+    struct fc *fc = f->fc;
+    struct fc_reading **at;
+    bool whole;
+
+    lock(fc);
+    for (at = &f->readings; *at != r;)
+        at = &(*at)->next;
+    *at = r->next;
+    whole = !r->torn || (fc->block && r->from / fc->block == (r->to - 1) / fc->block);
+    unlock(fc);
+    return whole;
+}
+
+/* Locked. */
+static void tear_readings(const struct fc_write *w)
+{
+    for (struct fc_reading *r = w->file->readings; r; r = r->next)
+        r->torn |= w->from < r->to && r->from < w->to;
 }
 
 enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_t len, void *buf,
@@ -609,7 +639,7 @@ enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_
 {
     struct fc *fc = f->fc;
     const uint64_t until = fc->env->now_ns(fc->env->ctx) + fc->env->timeout_ns;
-    const uint64_t ends = ends_of(f);
+    struct fc_reading reading;
     bool hit;
 
     memset(missed, 0, sizeof(*missed));
@@ -618,8 +648,9 @@ enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_
         count(fc, FC_PASSED);
         return FC_PASS;
     }
+    begin_reading(f, &reading, off, len);
     hit = read_all(f, off, len, buf, got, missed, until);
-    if (hit && len > fc->data_max && ends_of(f) != ends)
+    if (!end_reading(f, &reading))
         hit = false;
     if (fc->env->now_ns(fc->env->ctx) > until)
         missed->ticket = 0; /* a fill may take as long again */
@@ -703,6 +734,16 @@ static bool is_in_a_file(enum fc_kind kind, uint64_t off, uint64_t len)
     return len <= INT64_MAX && (off == UINT64_MAX || off <= (uint64_t)INT64_MAX - len);
 }
 
+/* What a write may change, at most: where a file ended before is not known, nor where "at the end"
+ * is. */
+static void set_range(struct fc_write *w, enum fc_kind kind, uint64_t off, uint64_t len)
+{
+    const bool known = kind == FC_RANGE && off != UINT64_MAX;
+
+    w->from = known ? off : 0;
+    w->to = known ? off + len : UINT64_MAX;
+}
+
 /* Asks for the bracket. The token; 0: there is none. */
 static uint64_t ask_bracket(const struct fc_write *w, enum fc_kind kind, uint64_t off, uint64_t len)
 {
@@ -711,8 +752,6 @@ static uint64_t ask_bracket(const struct fc_write *w, enum fc_kind kind, uint64_
     struct reply r;
 
     memset(&m, 0, sizeof(m));
-    if (!is_in_a_file(kind, off, len))
-        kind = FC_ALL;
     if (kind == FC_SIZE) {
         command = CMP_TRUNCATE_BEGIN;
         m.body.truncate.size = off;
@@ -750,6 +789,9 @@ void fc_write_begin(struct fc_file *f, const void *via, struct fc_write *w, enum
     uint64_t token;
 
     *w = (struct fc_write){ .file = f };
+    if (!is_in_a_file(kind, off, len))
+        kind = FC_ALL;
+    set_range(w, kind, off, len);
     w->handle = handle_of(f, via, false, &w->life);
     if (w->handle == 0 || !enter_bracket(w)) {
         fc_write_begin_outside(f, w);
@@ -788,7 +830,7 @@ void fc_write_end(struct fc_write *w)
         f->outside--;
     } else {
         f->brackets--;
-        f->ends++;
+        tear_readings(w);
     }
     unlock(fc);
     if (w->outside)
@@ -825,16 +867,33 @@ void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok)
     (void)request(f->fc, s->life, CMP_SYNC_END, s->handle, &m, &r);
 }
 
-/* With a write in flight a validator proves nothing. The next close tries again. */
+/* Has no outside write begun since there were so many of them? Else it is to be settled later. */
+static bool is_as_before(struct fc_file *f, uint32_t life, uint64_t outsides)
+{
+    bool is;
+
+    lock(f->fc);
+    is = f->fc->life == life && outsides_of(f) == outsides;
+    if (!is)
+        f->unsettled = true;
+    unlock(f->fc);
+    return is;
+}
+
+/* With a write in flight a validator proves nothing. The next close tries again. So does one after
+ * an outside write that began meanwhile: it is noted before it changes anything, so what was asked
+ * before that is older than it. */
 void fc_settle(struct fc_file *f, const void *via)
 {
     struct fc *fc = f->fc;
     struct message m;
     struct reply r;
     uint32_t life, handle = 0;
+    uint64_t outsides;
 
     lock(fc);
     life = fc->life;
+    outsides = outsides_of(f);
     if (is_usable(f, true) && f->unsettled && f->brackets == 0 && f->life == life)
         handle = f->handle;
     if (handle)
@@ -843,7 +902,7 @@ void fc_settle(struct fc_file *f, const void *via)
     if (!handle)
         return;
     memset(&m, 0, sizeof(m));
-    if (identify(f, via, &m.body.revalidate.validator))
+    if (identify(f, via, &m.body.revalidate.validator) && is_as_before(f, life, outsides))
         (void)request(fc, life, CMP_REVALIDATE, handle, &m, &r);
 }
 

@@ -33,10 +33,11 @@
  * BRACKETS AND FILLS
  *   B1  A bracket is asked for before the write begins, and ended after it has ended.
  *   B2  A fill goes to the life and the handle of the read that missed, and to no other.
- *   B3  A read of several parts counts only if all of them are of one version of the file, and no
- *       bracket of it has ended meanwhile.
+ *   B3  A read of several blocks counts only if all of them are of one version of the file, and no
+ *       bracket that touches it has ended meanwhile.
  *   B4  A file's times are told to the service when a writer closes it, but not while a write is on
- *       its way.
+ *       its way, nor if an outside write has begun since they were asked for: they may be those of
+ *       that write, and the pool still has what was before it.
  *   B5  What was written outside is not synced, as far as anybody knows, and the file's times need
  *       not tell as long as it is open. So the service takes all of the file for not synced before
  *       anything of it is read through it again. Else a power cut could leave what was read from
@@ -114,6 +115,7 @@ enum fc_counter {
 };
 
 struct fc_write;
+struct fc_reading;
 struct fc {
     const struct fc_env *env;
     /* env->lock: all of it. */
@@ -142,11 +144,11 @@ struct fc_file {
     struct fc_id id;
     uint32_t handle; /* at the service, in life `life`; 0: not open */
     uint32_t life;
-    uint32_t outside;  /* outside writes in flight */
-    uint32_t brackets; /* in flight */
-    uint64_t ends;     /* brackets that have ended */
-    uint64_t outsides; /* begins and ends of outside writes, so far */
-    uint64_t marked;   /* so many of them the service knows of, in life `marked_life` */
+    uint32_t outside;            /* outside writes in flight */
+    uint32_t brackets;           /* in flight */
+    struct fc_reading *readings; /* reads of several blocks that are on their way */
+    uint64_t outsides;           /* begins and ends of outside writes, so far */
+    uint64_t marked;             /* so many of them the service knows of, in life `marked_life` */
     uint32_t marked_life;
     bool unsettled; /* was written since its validator was told */
     bool gone;      /* was deleted: it is forgotten when nobody uses it any more */
@@ -160,6 +162,7 @@ struct fc_write {
     struct fc_write *next, *prev; /* fc.writes */
     uint64_t token;
     uint32_t life, handle; /* of the token */
+    uint64_t from, to;     /* of a bracket: what it may change, and what follows that */
     bool outside;
 };
 
