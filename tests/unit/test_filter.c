@@ -559,6 +559,40 @@ static void test_not_forgotten(void)
     }
 }
 
+/* W7: another stream of the same file, which a transaction has. */
+static void test_transacted(void)
+{
+    struct fc_file own, other;
+    const uint64_t id = 8;
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    CHECK(hits());
+    fc_file_init(&own, &fc);
+    fc_know(&own, NULL);
+    fc_transacted(&own);
+    CHECK(!hits());
+    fc_file_done(&own);
+    fc_tend(&fc);
+    connect_again();
+    CHECK(!hits());
+    write_some(); /* is told all the same */
+    CHECK_EQ(fc.counter[FC_BRACKETS], 1);
+    fc_file_init(&other, &fc);
+    CHECK_EQ(fc_read(&other, &id, 0, BLOCK, buf, &got, &missed), FC_DONE);
+    for (uint64_t i = 0; i < FC_TRANSACTED; i++) { /* so many: all files pass */
+        uint64_t n = 100 + i;
+        fc_file_init(&own, &fc);
+        fc_know(&own, &n);
+        fc_transacted(&own);
+    }
+    CHECK_EQ(fc_read(&other, &id, 0, BLOCK, buf, &got, &missed), FC_PASS);
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    fc_file_init(&own, &fc); /* it may be any */
+    fc_transacted(&own);
+    CHECK(!hits());
+}
+
 static void write_file(uint64_t id)
 {
     struct fc_file f;
@@ -619,6 +653,13 @@ static void test_used_before(void)
     CHECK(hits());
     fc_written_anything(&fc);
     CHECK_EQ(tends, 1);
+    CHECK(!hits());
+    fc_tend(&fc);
+    CHECK(hits());
+    fc_anything_begin(&fc); /* W2 */
+    fc_tend(&fc);
+    CHECK(!hits());
+    fc_anything_end(&fc);
     CHECK(!hits());
     fc_tend(&fc);
     CHECK(hits());
@@ -956,19 +997,33 @@ static void test_deleted_in_use(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(lives),          TEST(bad_replies),
-    TEST(bad_lengths),    TEST(old_service),
-    TEST(another_pool),   TEST(written_before),
-    TEST(lost_brackets),  TEST(other_life_at_open),
-    TEST(lasting),        TEST(while_forgotten),
-    TEST(not_forgotten),  TEST(full_set),
-    TEST(unknown_id),     TEST(used_before),
-    TEST(brackets),       TEST(far_writes),
-    TEST(fills),          TEST(parts),
-    TEST(not_synced),     TEST(settle),
-    TEST(blocks),         TEST(settle_and_outside),
-    TEST(syncs),          TEST(ends),
-    TEST(deleted_in_use), TEST_END,
+    TEST(lives),
+    TEST(bad_replies),
+    TEST(bad_lengths),
+    TEST(old_service),
+    TEST(another_pool),
+    TEST(written_before),
+    TEST(lost_brackets),
+    TEST(other_life_at_open),
+    TEST(lasting),
+    TEST(while_forgotten),
+    TEST(not_forgotten),
+    TEST(full_set),
+    TEST(unknown_id),
+    TEST(used_before),
+    TEST(brackets),
+    TEST(far_writes),
+    TEST(fills),
+    TEST(parts),
+    TEST(not_synced),
+    TEST(settle),
+    TEST(blocks),
+    TEST(transacted),
+    TEST(settle_and_outside),
+    TEST(syncs),
+    TEST(ends),
+    TEST(deleted_in_use),
+    TEST_END,
 };
 
 extern const struct harness_test filter_rules_tests[];

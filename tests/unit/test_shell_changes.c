@@ -41,6 +41,22 @@ static void test_writes(void)
     }
 }
 
+/* It ends inside the file system, where nobody may wait: the bracket ends later. */
+static void test_asynchronous_writes(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open_how(&file.f, true, FILE_OPENED, 0, FM_PLAIN);
+    CHECK(warm(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(begun == 1 && ended == 0);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_WRITE_END), 1);
+    CHECK(!hits(o));
+    CHECK(hits(o));
+    fm_close(o);
+    end();
+}
+
 /* What may not wait is outside: the service is told by another thread, and the file passes. */
 static void test_writes_that_may_not_wait(void)
 {
@@ -144,10 +160,72 @@ static void test_encrypts(void)
     end();
 }
 
+static struct {
+    os_mutex lock; /* all that follows */
+    os_cond changed;
+    bool begun, goes_on;
+} decryption;
+
+static NTSTATUS decrypt(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o, (void)information;
+    os_lock(&decryption.lock);
+    decryption.begun = true;
+    os_cond_wake_all(&decryption.changed);
+    while (!decryption.goes_on)
+        os_cond_wait(&decryption.changed, &decryption.lock);
+    os_unlock(&decryption.lock);
+    file.f.attributes = 0;
+    return STATUS_SUCCESS;
+}
+
+static void decrypts(void *o)
+{
+    (void)fm_control(o, SET_ENCRYPTION, decrypt, NULL, FM_PLAIN);
+}
+
+static struct os_thread decrypter;
+
+static NTSTATUS change_when_decrypted(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    os_lock(&decryption.lock);
+    decryption.goes_on = true;
+    os_cond_wake_all(&decryption.changed);
+    os_unlock(&decryption.lock);
+    os_thread_join(&decrypter);
+    (void)warm(ctx);
+    return change(NULL, o, information);
+}
+
+/* A write that begins while the file is encrypted is not seen. Until it ends the file is plain
+ * again. */
+static void test_left_out_meanwhile(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    memset(&decryption, 0, sizeof(decryption));
+    os_mutex_begin(&decryption.lock);
+    os_cond_begin(&decryption.changed);
+    CHECK(os_thread_begin(&decrypter, decrypts, o));
+    os_lock(&decryption.lock);
+    while (!decryption.begun)
+        os_cond_wait(&decryption.changed, &decryption.lock);
+    os_unlock(&decryption.lock);
+    CHECK_EQ(fm_control(o, SET_ENCRYPTION, encrypt, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change_when_decrypted, o, FM_PLAIN), STATUS_SUCCESS);
+    (void)warm(o);
+    fm_close(o);
+    end();
+}
+
 static NTSTATUS change_volume(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 {
-    fm_settle();
-    (void)warm(ctx); /* what was there before the write */
+    ULONG n;
+    bool by;
+    static uint8_t to[BLOCK];
+    for (unsigned i = 0; i < 2; i++) /* what was there before the write */
+        CHECK_EQ(fm_read(ctx, BLOCK, BLOCK, to, &n, &by, FM_PLAIN), STATUS_SUCCESS);
     return change(NULL, o, information);
 }
 
@@ -160,10 +238,12 @@ static void test_volume(void)
         begin();
         PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED), v = fm_open_volume();
         CHECK(warm(o));
+        fm_hold(how[i] == &stuck); /* the end comes late */
         CHECK_EQ(fm_write(v, 0, BLOCK, change_volume, o, how[i]), STATUS_SUCCESS);
-        if (how[i] == &stuck)
-            fm_settle();
-        CHECK(!hits(o));
+        CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(buf[0], file.data[BLOCK]);
+        fm_hold(false);
+        CHECK(!hits(o) || times(0, CMP_FORGET_ALL) > 1);
         CHECK(warm(o));
         fm_close(v);
         fm_close(o);
@@ -291,6 +371,92 @@ static void test_transactions(void)
     CHECK(!warm(r));
     fm_close(r);
     fm_close(old);
+    end();
+}
+
+/* A transaction has a stream of its own. What it has written others see when it commits, also after
+ * its handle was closed: nobody tells the driver. */
+static void test_commits(void)
+{
+    static struct file own;
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin();
+        make_file(&own, file.f.name, file.id);
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        PFILE_OBJECT const t =
+            fm_open_how(&own.f, true, FILE_OPENED, 0, i ? FM_PLAIN : &transacted);
+        if (i == 1) /* by a handle that was opened without it */
+            CHECK_EQ(fm_set(t, FileEndOfFileInformation, 5, NULL, NULL, &transacted),
+                     STATUS_SUCCESS);
+        fm_settle();
+        (void)warm(o);
+        memset(file.data + BLOCK, 'x', BLOCK); /* it commits */
+        (void)warm(o);
+        fm_close(t);
+        fm_settle();
+        (void)warm(o);
+        memset(file.data + BLOCK, 'y', BLOCK); /* or now */
+        CHECK(!warm(o));
+        fm_close(o);
+        end();
+    }
+}
+
+static const FILE_INFORMATION_CLASS renames[] = { FileRenameInformation,
+                                                  FileRenameInformationBypassAccessCheck,
+                                                  FileRenameInformationEx,
+                                                  FileRenameInformationExBypassAccessCheck };
+
+/* It is the file's content now, and the file's times are what they were. */
+static NTSTATUS rename_stream(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    fm_settle();
+    (void)warm(ctx);
+    return change(NULL, o, information);
+}
+
+/* NTFS gives an alternate stream the name of the content. */
+static void test_streams_that_become_content(void)
+{
+    static struct file stream;
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        make_file(&stream, u"\\Device\\HarddiskVolume3\\data\\file:other", file.id);
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        PFILE_OBJECT const s = fm_open(&stream.f, true, FILE_OPENED);
+        CHECK(warm(o));
+        CHECK_EQ(fm_rename(s, renames[i], u"::$DATA", rename_stream, o), STATUS_SUCCESS);
+        CHECK(!hits(o));
+        CHECK(warm(o));
+        CHECK_EQ(fm_rename(s, renames[i], u"\\data\\name", NULL, NULL), STATUS_SUCCESS);
+        CHECK(hits(o));
+        fm_close(s);
+        fm_close(o);
+        end();
+    }
+}
+
+/* And the content becomes an alternate stream. The file has another stream then, with the same id:
+ * what is read of the one is not stored as the other's. */
+static void test_content_that_becomes_a_stream(void)
+{
+    static struct file now;
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_rename(o, FileRenameInformation, u":other", NULL, NULL), STATUS_SUCCESS);
+    fm_settle();
+    (void)warm(o);
+    make_file(&now, file.f.name, file.id);
+    memset(now.data, 'n', sizeof(now.data));
+    PFILE_OBJECT const n = fm_open(&now.f, false, FILE_OPENED);
+    CHECK_EQ(read_how(n, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(buf[0], 'n');
+    fm_close(n);
+    fm_close(o);
     end();
 }
 
@@ -423,6 +589,7 @@ static void test_deletes(void)
 const struct harness_test shell_changes_tests[] = {
     TEST(without_memory),
     TEST(writes),
+    TEST(asynchronous_writes),
     TEST(writes_that_may_not_wait),
     TEST(sizes),
     TEST(controls),
@@ -438,6 +605,10 @@ const struct harness_test shell_changes_tests[] = {
     TEST(pages),
     TEST(locks),
     TEST(transactions),
+    TEST(commits),
+    TEST(streams_that_become_content),
+    TEST(content_that_becomes_a_stream),
+    TEST(left_out_meanwhile),
     TEST(overwrites),
     TEST(closes),
     TEST_END,

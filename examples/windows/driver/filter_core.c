@@ -282,6 +282,23 @@ void fc_written_anything(struct fc *fc)
     tend_soon(fc);
 }
 
+void fc_anything_begin(struct fc *fc)
+{
+    lock(fc);
+    fc->all_outside++;
+    unlock(fc);
+    fc_written_anything(fc);
+}
+
+/* Noted first: else a read could come between. */
+void fc_anything_end(struct fc *fc)
+{
+    fc_written_anything(fc);
+    lock(fc);
+    fc->all_outside--;
+    unlock(fc);
+}
+
 /* ---- Connecting ------------------------------------------------------------------------------ */
 
 /* Locked. From now on writes use brackets. */
@@ -332,6 +349,7 @@ void fc_init(struct fc *fc, const struct fc_env *env, void *written, uint32_t sl
     memset(fc, 0, sizeof(*fc));
     fc->env = env;
     fc_set_init(&fc->written, written, slots);
+    fc_set_init(&fc->transacted, fc->transacted_slot, FC_TRANSACTED);
 }
 
 /* ---- Files ----------------------------------------------------------------------------------- */
@@ -459,7 +477,10 @@ static bool is_marked(const struct fc_file *f)
 /* Locked. Is the service to be used for the file? `reads`: it shall answer. */
 static bool is_usable(const struct fc_file *f, bool reads)
 {
-    return f->fc->greeted && !(reads && (f->outside > 0 || is_stale(f)));
+    const bool outside = f->outside > 0 || f->fc->all_outside > 0;
+    const bool apart = f->known && fc_set_has(&f->fc->transacted, f->id);
+
+    return f->fc->greeted && !(reads && (outside || apart || is_stale(f)));
 }
 
 /* The file's handle in the present life; 0: the service cannot be used for it. May wait for an
@@ -723,6 +744,18 @@ void fc_write_begin_outside(struct fc_file *f, struct fc_write *w)
     fc->counter[FC_OUTSIDES]++;
     unlock(fc);
     tend_soon(fc);
+}
+
+void fc_transacted(struct fc_file *f)
+{
+    struct fc *fc = f->fc;
+
+    lock(fc);
+    if (f->known)
+        fc_set_add(&fc->transacted, f->id);
+    else
+        fc_set_add_all(&fc->transacted);
+    unlock(fc);
 }
 
 /* Does it lie in the largest file? A program may name any place. The file system refuses such a

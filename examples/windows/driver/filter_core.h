@@ -21,7 +21,7 @@
  *
  * OUTSIDE WRITES. A write that no bracket of the present life covers is *outside*.
  *   W1  A bracket is outside from the moment on that its life ends, and when it is refused.
- *   W2  While an outside write lasts, its file passes.
+ *   W2  While an outside write lasts, its file passes; if it is one of all files, they all do.
  *   W3  The file's id is in the *written-set* at the begin and at the end of an outside write. It
  *       leaves the set when the service has forgotten the file, and comes back if it has not. Each
  *       time somebody is asked to have it forgotten soon.
@@ -29,6 +29,8 @@
  *   W5  A set that is full stands for all files. So does a file whose id is not known.
  *   W6  A volume that was in use before the filter saw its writes is an outside write of all files
  *       (fc_written_anything).
+ *   W7  What a transaction has written others see when it commits, and nobody tells when that is.
+ * So its file passes until the filter is loaded again (fc_transacted).
  *
  * BRACKETS AND FILLS
  *   B1  A bracket is asked for before the write begins, and ended after it has ended.
@@ -114,6 +116,8 @@ enum fc_counter {
     FC_COUNTERS
 };
 
+#define FC_TRANSACTED 1024u /* files of transactions that are kept apart; more: all pass */
+
 struct fc_write;
 struct fc_reading;
 struct fc {
@@ -127,8 +131,10 @@ struct fc {
     uint32_t block;    /* bytes of a block of the cache */
     uint32_t data_max; /* bytes of data in a message */
     uint64_t tag;
-    struct fc_set written;
+    struct fc_set written, transacted;
+    struct fc_id transacted_slot[FC_TRANSACTED];
     uint64_t outsides;       /* of all files, so far */
+    uint32_t all_outside;    /* outside writes of all files, in flight */
     bool tending;            /* a thread is in fc_tend() */
     struct fc_id forgets;    /* taken out of the set, and not yet forgotten; 0, 0: none */
     bool forgets_all;        /* the same of all files */
@@ -200,6 +206,9 @@ bool fc_is_settled(struct fc *fc);
 /* Something was written that may be any file's (a volume was written as a whole, or before the
  * filter saw it). */
 void fc_written_anything(struct fc *fc);
+/* Around such a write. Does not wait. */
+void fc_anything_begin(struct fc *fc);
+void fc_anything_end(struct fc *fc);
 
 /* `via` in what follows: how the shell reaches the file now, for env->facts. */
 void fc_file_init(struct fc_file *f, struct fc *fc);
@@ -225,6 +234,9 @@ void fc_write_begin_outside(struct fc_file *f, struct fc_write *w);
 /* After it, whether it succeeded or not, and before its caller hears of it. May wait, but not for
  * an outside write. */
 void fc_write_end(struct fc_write *w);
+
+/* A transaction may write the file, or has. The file passes from now on. */
+void fc_transacted(struct fc_file *f);
 
 /* Around a sync of the file. False: the service does not take part. May wait. */
 bool fc_sync_begin(struct fc_file *f, const void *via, struct fc_sync *s);

@@ -25,8 +25,9 @@ struct stream {
     FAST_MUTEX lock;           /* all that follows */
     ULONG rules;               /* the number of the rules that judged it; 0: not judged */
     BOOLEAN cached;
-    BOOLEAN mapped; /* somebody may store through a mapping: `mapping` has begun */
-    BOOLEAN locked; /* byte ranges were locked; as long as it is open */
+    BOOLEAN left_out; /* it was judged not to be cached: changes have passed unseen */
+    BOOLEAN mapped;   /* somebody may store through a mapping: `mapping` has begun */
+    BOOLEAN locked;   /* byte ranges were locked; as long as it is open */
     struct fc_write mapping;
 };
 struct context {
@@ -73,6 +74,8 @@ bool stream_facts(void *ctx, const void *via, struct fc_facts *facts);
 /* Somebody may change it unseen, as through a mapping, from now on and as long as the stream is
  * used. Does not wait. */
 VOID stream_mapped(struct stream *s);
+/* A transaction may write it: so it is from now on, and its file is as long as the driver. */
+VOID stream_transacted(struct stream *s);
 /* It may have become another kind of file: it is judged again. */
 VOID stream_doubted(struct stream *s);
 /* The file was changed as a whole a moment ago. */

@@ -101,6 +101,7 @@ typedef struct _FILE_OBJECT {
 #define STATUS_CONNECTION_REFUSED ((NTSTATUS)0xC0000236)
 #define PASSIVE_LEVEL 0
 #define APC_LEVEL 1
+#define DISPATCH_LEVEL 2
 
 #define OBJ_CASE_INSENSITIVE 0x00000040u
 #define OBJ_KERNEL_HANDLE 0x00000200u
@@ -129,6 +130,15 @@ BOOLEAN NTAPI KeAreAllApcsDisabled(void);
 LARGE_INTEGER NTAPI KeQueryPerformanceCounter(PLARGE_INTEGER frequency);
 VOID NTAPI KeQuerySystemTimePrecise(PLARGE_INTEGER now);
 HANDLE NTAPI PsGetCurrentProcessId(void);
+/* The system's headers have these two for the compiler, and no calls. */
+static inline LONG InterlockedIncrement(volatile LONG *n)
+{
+    return __atomic_add_fetch(n, 1, __ATOMIC_SEQ_CST);
+}
+static inline LONG InterlockedDecrement(volatile LONG *n)
+{
+    return __atomic_sub_fetch(n, 1, __ATOMIC_SEQ_CST);
+}
 PIRP NTAPI IoGetTopLevelIrp(void);
 VOID NTAPI ObfReferenceObject(PVOID o);
 VOID NTAPI ObfDereferenceObject(PVOID o);
@@ -168,8 +178,11 @@ typedef enum {
     FileAllocationInformation = 19,
     FileEndOfFileInformation = 20,
     FileValidDataLengthInformation = 39,
+    FileRenameInformationBypassAccessCheck = 56,
     FileIdInformation = 59,
-    FileDispositionInformationEx = 64
+    FileDispositionInformationEx = 64,
+    FileRenameInformationEx = 65,
+    FileRenameInformationExBypassAccessCheck = 66
 } FILE_INFORMATION_CLASS;
 typedef struct {
     LARGE_INTEGER CreationTime, LastAccessTime, LastWriteTime, ChangeTime;
@@ -183,6 +196,12 @@ typedef struct {
 typedef struct {
     LARGE_INTEGER EndOfFile;
 } FILE_END_OF_FILE_INFORMATION;
+typedef struct {
+    ULONG Flags;
+    HANDLE RootDirectory;
+    ULONG FileNameLength; /* bytes */
+    WCHAR FileName[1];
+} FILE_RENAME_INFORMATION;
 typedef struct {
     UCHAR Identifier[16];
 } FILE_ID_128;
@@ -386,6 +405,7 @@ NTSTATUS FLTAPI FltReadFile(PFLT_INSTANCE i, PFILE_OBJECT o, PLARGE_INTEGER off,
                             PVOID buf, FLT_IO_OPERATION_FLAGS flags, PULONG n, PVOID callback,
                             PVOID context);
 NTSTATUS FLTAPI FltLockUserBuffer(PFLT_CALLBACK_DATA d);
+BOOLEAN FLTAPI FltIsOperationSynchronous(PFLT_CALLBACK_DATA d);
 PFLT_GENERIC_WORKITEM FLTAPI FltAllocateGenericWorkItem(void);
 VOID FLTAPI FltFreeGenericWorkItem(PFLT_GENERIC_WORKITEM w);
 typedef enum { DelayedWorkQueue = 1 } WORK_QUEUE_TYPE;
