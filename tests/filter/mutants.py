@@ -216,7 +216,7 @@ SHELL = [
          '        FltDoCompletionProcessingWhenSafe(d, o, keep, flags, post_safe, &s))',
          '        (end_change(keep, TRUE), TRUE))'),
     rule('changes that are drained', 'detaches', OPS,
-         'if (!(flags & FLTFL_POST_OPERATION_DRAINING) &&\n        FltDo', 'if (FltDo'),
+         'if (!(flags & FLTFL_POST_OPERATION_DRAINING) &&\n        (Ke', 'if ((Ke'),
     rule('flushes of parts', 'flushes_of_parts', OPS,
          'd->Iopb->MinorFunction != IRP_MN_NORMAL || passes', 'passes'),
     rule('links', 'links', OPS, 'd->IoStatus.Status == STATUS_REPARSE || ', ''),

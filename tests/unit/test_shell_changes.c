@@ -224,21 +224,23 @@ static NTSTATUS change_volume(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
     ULONG n;
     bool by;
     static uint8_t to[BLOCK];
+    fm_settle();
     for (unsigned i = 0; i < 2; i++) /* what was there before the write */
         CHECK_EQ(fm_read(ctx, BLOCK, BLOCK, to, &n, &by, FM_PLAIN), STATUS_SUCCESS);
+    fm_settle();
+    fm_hold(true); /* if the end is put off, it comes late */
     return change(NULL, o, information);
 }
 
 /* A write to the volume may change any file. */
 static void test_volume(void)
 {
-    static const struct fm_how *const how[] = { FM_PLAIN, &at_dispatch, &stuck };
-    for (unsigned i = 0; i < 3; i++) {
+    static const struct fm_how *const how[] = { FM_PLAIN, &stuck };
+    for (unsigned i = 0; i < 2; i++) {
         CASE("i %u", i);
         begin();
         PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED), v = fm_open_volume();
         CHECK(warm(o));
-        fm_hold(how[i] == &stuck); /* the end comes late */
         CHECK_EQ(fm_write(v, 0, BLOCK, change_volume, o, how[i]), STATUS_SUCCESS);
         CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
         CHECK_EQ(buf[0], file.data[BLOCK]);
