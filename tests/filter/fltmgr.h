@@ -79,6 +79,8 @@ struct fm_thread {
     BOOLEAN apcs_disabled;
     PIRP top; /* it is inside another operation of the file system */
     HANDLE process;
+    BOOLEAN terminating; /* it is being ended: no wait for a program any more */
+    BOOLEAN dying;       /* the same, from its next such wait on */
     /* The emulation's: */
     unsigned locks;             /* fast mutexes held */
     BOOLEAN paging, connecting; /* in a callback for paging I/O; in the connect callback */

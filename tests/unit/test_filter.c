@@ -43,6 +43,7 @@ static struct {
     uint64_t too_far;
     uint32_t handles;
     uint32_t hung_up; /* the last life that was */
+    int stops;        /* the thread that asks this is ended meanwhile, and hears no reply */
 } service;
 static bool facts_fail;
 static void (*at_facts)(void); /* happens while the facts are asked for, once */
@@ -124,6 +125,8 @@ static int ask(void *ctx, uint32_t life, const void *message, uint32_t bytes, vo
     clock_ns += 1000;
     if (service.silent || life == service.hung_up)
         return FC_GONE;
+    if (service.stops == (int)h.command)
+        return FC_STOPPED;
     if (room == 0)
         return 0;
     if (service.refuse == (int)h.command)
@@ -356,6 +359,64 @@ static void test_bad_lengths(void)
     CHECK(read_at(0, BLOCK) == FC_PASS && missed.ticket == 0);
 }
 
+/* Something that asks this command, in a thread that is ended meanwhile. */
+static void ask_and_stop(int command)
+{
+    struct fc_sync s;
+    const uint64_t outsides = fc.counter[FC_OUTSIDES];
+    if (command == CMP_INVALIDATE) {
+        write_outside();
+        fc_tend(&fc);
+    }
+    if (command == CMP_OPEN)
+        fc_file_done(&file);
+    service.stops = command;
+    if (command == CMP_SYNC_BEGIN)
+        CHECK(!fc_sync_begin(&file, NULL, &s));
+    else if (command == CMP_READ || command == CMP_INVALIDATE || command == CMP_OPEN)
+        CHECK(!hits());
+    else
+        write_some();
+    if (command == CMP_REVALIDATE)
+        fc_settle(&file, NULL);
+    service.stops = 0;
+    if (command == CMP_REVALIDATE)
+        CHECK(file.unsettled);
+    CHECK_EQ(fc.counter[FC_OUTSIDES] - outsides,
+             command == CMP_INVALIDATE || command == CMP_WRITE_BEGIN);
+    fc_tend(&fc);
+}
+
+/* L6: programs that are killed. */
+static void test_stopped(void)
+{
+    static const int commands[] = { CMP_READ,      CMP_INVALIDATE, CMP_REVALIDATE, CMP_OPEN,
+                                    CMP_WRITE_END, CMP_SYNC_BEGIN, CMP_WRITE_BEGIN };
+    for (unsigned i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        CASE("command %d", commands[i]);
+        begin();
+        CHECK(fc_connect(&fc, 1));
+        for (unsigned n = 0; n < FC_LOST_MAX; n++) {
+            CHECK(hits());
+            CALL(ask_and_stop(commands[i]));
+        }
+        CHECK(hits() && service.hung_up == 0);
+        CALL(ask_and_stop(commands[i]));
+        CHECK_EQ(service.hung_up != 0, i >= 3); /* it may have left something */
+        CHECK(fc_connect(&fc, 2) && hits());
+        service.hung_up = 0;
+        CALL(ask_and_stop(commands[i])); /* and what it left is gone */
+        CHECK_EQ(service.hung_up, 0);
+    }
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    service.cached_to = 0;
+    CHECK_EQ(read_at(0, BLOCK), FC_PASS);
+    service.stops = CMP_FILL;
+    fc_fill(&file, &missed, buf, BLOCK);
+    CHECK(service.hung_up == 0 && fc.counter[FC_FILLS] == 0);
+}
+
 /* L4 */
 static void test_old_service(void)
 {
@@ -435,6 +496,7 @@ static void test_lost_brackets(void)
     service.refuse = CMP_WRITE_BEGIN;
     fc_write_begin(&file, NULL, &pending, FC_RANGE, 0, BLOCK);
     CHECK(pending.outside && !hits());
+    CHECK_EQ(tends, 1); /* W3 */
     fc_write_end(&pending);
     CHECK(!hits());
     fc_tend(&fc);
@@ -1001,6 +1063,7 @@ static const struct harness_test tests[] = {
     TEST(bad_replies),
     TEST(bad_lengths),
     TEST(old_service),
+    TEST(stopped),
     TEST(another_pool),
     TEST(written_before),
     TEST(lost_brackets),

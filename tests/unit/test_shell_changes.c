@@ -57,6 +57,53 @@ static void test_asynchronous_writes(void)
     end();
 }
 
+/* Programs are killed at any moment: before a message, while they wait for its reply, in the middle
+ * of a write. Others do not notice. */
+static void test_killed_programs(void)
+{
+    static const struct fm_thread t[] = { { .terminating = TRUE }, { .dying = TRUE } };
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        CHECK(warm(o));
+        *fm_me() = t[i];
+        CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+        CHECK(!by_driver && buf[0] == file.data[BLOCK]);
+        *fm_me() = t[i];
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        *fm_me() = t[i];
+        fm_close(fm_open(&file.f, true, FILE_OPENED));
+        *fm_me() = (struct fm_thread){ 0 };
+        fm_settle();
+        (void)hits(o);
+        CHECK(!fm_is_cut(connection));
+    }
+    fm_close(o);
+    end();
+}
+
+static NTSTATUS change_and_die(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    fm_me()->terminating = TRUE;
+    return change(ctx, o, information);
+}
+
+/* It is killed while the file system writes: a thread of the system ends its bracket. */
+static void test_killed_in_a_write(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change_and_die, NULL, FM_PLAIN), STATUS_SUCCESS);
+    *fm_me() = (struct fm_thread){ 0 };
+    fm_settle();
+    CHECK_EQ(times(0, CMP_WRITE_END), 1);
+    CHECK(warm(o));
+    fm_close(o);
+    end();
+}
+
 /* What may not wait is outside: the service is told by another thread, and the file passes. */
 static void test_writes_that_may_not_wait(void)
 {
@@ -592,6 +639,8 @@ const struct harness_test shell_changes_tests[] = {
     TEST(without_memory),
     TEST(writes),
     TEST(asynchronous_writes),
+    TEST(killed_programs),
+    TEST(killed_in_a_write),
     TEST(writes_that_may_not_wait),
     TEST(sizes),
     TEST(controls),

@@ -163,13 +163,33 @@ static void head(struct fc *fc, struct cmp_head *h, unsigned command, uint32_t f
     unlock(fc);
 }
 
-/* Sends what has a reply. FC_GONE: the life is over. Else the bytes of a sound reply to it. */
+/* A thread that is being ended has asked, and hears no reply (L6). */
+static void lost(struct fc *fc, uint32_t life, unsigned command)
+{
+    bool over = false;
+
+    if (command == CMP_READ || command == CMP_INVALIDATE || command == CMP_REVALIDATE)
+        return; /* they leave nothing behind */
+    lock(fc);
+    if (fc->life == life)
+        over = ++fc->lost > FC_LOST_MAX;
+    unlock(fc);
+    if (over)
+        give_up(fc, life);
+}
+
+/* Sends what has a reply. FC_GONE: the life is over, or the thread is. Else the bytes of a sound
+ * reply to it. */
 static int ask(struct fc *fc, uint32_t life, const struct cmp_head *h, void *reply, uint32_t room)
 {
     const int n =
         fc->env->ask(fc->env->ctx, life, h, h->bytes, reply, room, h->command == CMP_FORGET_ALL);
     struct cmp_head r;
 
+    if (n == FC_STOPPED) {
+        lost(fc, life, h->command);
+        return FC_GONE;
+    }
     if (n >= (int)sizeof(r) && cmp_check(reply, (size_t)n, 1) == CMP_SOUND) {
         memcpy(&r, reply, sizeof(r));
         if (r.tag == h->tag && r.command == h->command)
@@ -327,6 +347,7 @@ bool fc_connect(struct fc *fc, uint32_t life)
     if (greeted) {
         end_life(fc);
         fc->life = fc->last_life = life;
+        fc->lost = 0;
     }
     unlock(fc);
     if (!greeted) /* its thread comes late, and the next connection is there */
@@ -689,6 +710,7 @@ void fc_fill(struct fc_file *f, const struct fc_read *missed, const void *data, 
                                    .flags = n < missed->len ? CMP_FILL_EOF : 0 };
     struct cmp_head h;
     uint8_t *message;
+    int sent;
 
     if (missed->ticket == 0 || n > missed->len)
         return;
@@ -699,10 +721,11 @@ void fc_fill(struct fc_file *f, const struct fc_read *missed, const void *data, 
     memcpy(message, &h, sizeof(h));
     memcpy(message + sizeof(h), &fill, sizeof(fill));
     memcpy(message + sizeof(h) + sizeof(fill), data, n);
-    if (env->ask(env->ctx, missed->life, message, bytes, NULL, 0, false) < 0)
-        give_up(fc, missed->life);
-    else
+    sent = env->ask(env->ctx, missed->life, message, bytes, NULL, 0, false);
+    if (sent >= 0)
         count(fc, FC_FILLS);
+    else if (sent != FC_STOPPED)
+        give_up(fc, missed->life);
     env->free(env->ctx, message);
 }
 
@@ -837,6 +860,8 @@ void fc_write_begin(struct fc_file *f, const void *via, struct fc_write *w, enum
         put_outside(w);
     fc->counter[w->outside ? FC_OUTSIDES : FC_BRACKETS]++;
     unlock(fc);
+    if (token == 0)
+        tend_soon(fc);
 }
 
 static void end_bracket(const struct fc_write *w)
@@ -935,8 +960,13 @@ void fc_settle(struct fc_file *f, const void *via)
     if (!handle)
         return;
     memset(&m, 0, sizeof(m));
-    if (identify(f, via, &m.body.revalidate.validator) && is_as_before(f, life, outsides))
-        (void)request(fc, life, CMP_REVALIDATE, handle, &m, &r);
+    if (!identify(f, via, &m.body.revalidate.validator) || !is_as_before(f, life, outsides))
+        return;
+    if (request(fc, life, CMP_REVALIDATE, handle, &m, &r) == FC_GONE) {
+        lock(fc);
+        f->unsettled = true;
+        unlock(fc);
+    }
 }
 
 /* Others may have it open, and be on their way with its handle. The service gives the number of a

@@ -16,8 +16,11 @@
  *   L4  A service that cannot forget all files (CMP_FORGETS_ALL) is none for a driver.
  *   L5  If a later life has another pool, all files are forgotten in it: what was forgotten before
  *       was forgotten in the other one.
- *   H1  A handle is closed when nobody uses the file any more, also if it was deleted before: the
- *       service gives its number to another file.
+ *   L6  A thread that is being ended hears no reply. What it asked counts as refused, and the life
+ *       goes on: else every program that is killed would end it. A bracket, a sync or a handle that
+ *       nobody knows of may stay at the service until the life ends. So it ends after FC_LOST_MAX
+ * of them. H1  A handle is closed when nobody uses the file any more, also if it was deleted
+ * before: the service gives its number to another file.
  *
  * OUTSIDE WRITES. A write that no bracket of the present life covers is *outside*.
  *   W1  A bracket is outside from the moment on that its life ends, and when it is refused.
@@ -79,14 +82,17 @@ struct fc_facts {
     bool racy;          /* a time is so recent that a later write may not move it */
 };
 
-#define FC_GONE (-1) /* no service, or its reply came too late */
+#define FC_GONE (-1)    /* no service, or its reply came too late */
+#define FC_STOPPED (-2) /* the calling thread is being ended; the message may have been taken */
+#define FC_LOST_MAX 64u
 
 /* The shell. None of the calls is made with the lock held. */
 struct fc_env {
     void *ctx;
     /* Sends a message through this connection, and through no later one. Waits for the reply, for a
      * limited time, or, if `patient`, for as long as the connection lasts. Returns the bytes of the
-     * reply, or FC_GONE. room == 0: no reply is expected, and 0 is returned. May wait. */
+     * reply, FC_GONE or FC_STOPPED. room == 0: no reply is expected, and 0 is returned. May wait.
+     */
     int (*ask)(void *ctx, uint32_t life, const void *message, uint32_t bytes, void *reply,
                uint32_t room, bool patient);
     /* The connection is to end: the service shall get no message any more. May be called again. */
@@ -125,6 +131,7 @@ struct fc {
     /* env->lock: all of it. */
     uint32_t life; /* of the connection; 0: there is none */
     uint32_t last_life;
+    uint32_t lost;     /* replies in this life that nobody heard, and that mattered */
     bool greeted;      /* hello was said */
     bool met;          /* there was a life before */
     uint8_t pool[16];  /* of the last one */

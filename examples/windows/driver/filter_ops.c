@@ -33,11 +33,13 @@ struct change {
     struct fc_sync sync;
 };
 
-/* May this operation wait for the service? */
+/* May this operation wait for the service? A thread that is being ended cannot: its waits end at
+ * once. */
 static BOOLEAN may_ask(PFLT_CALLBACK_DATA d)
 {
     return KeGetCurrentIrql() == PASSIVE_LEVEL && !KeAreAllApcsDisabled() &&
-           IoGetTopLevelIrp() == NULL && !(d->Iopb->IrpFlags & IRP_PAGING_IO);
+           IoGetTopLevelIrp() == NULL && !PsIsThreadTerminating(PsGetCurrentThread()) &&
+           !(d->Iopb->IrpFlags & IRP_PAGING_IO);
 }
 
 static struct fc_op op_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
