@@ -268,8 +268,12 @@ SHELL = [
          '        return begin_rename(d, o, keep);\n',
          '        return FLT_PREOP_SUCCESS_NO_CALLBACK;\n'),
     rule('content that becomes a stream', 'content_that_becomes', OPS,
-         '    if (stream_of(d, o, may_ask(d), &c)) {\n        stream_mapped(c->stream);\n',
-         '    if (stream_of(d, o, may_ask(d), &c)) {\n'),
+         '    stream_mapped(context->stream);\n    fc_write_begin_outside(&context->stream->file, '
+         '&c->write);\n    *keep = c;\n    return FLT_PREOP_SYNCHRONIZE;',
+         '    fc_write_begin_outside(&context->stream->file, &c->write);\n    *keep = c;\n'
+         '    return FLT_PREOP_SYNCHRONIZE;'),
+    rule('renamed streams are known', 'streams_that_become', STREAMS, '    if (c && may_ask)\n',
+         '    if (FALSE)\n'),
     rule('names of files', 'streams_that_become', OPS, "name->FileName[0] == ':'", 'TRUE'),
     rule('fast reads', 'reads', OPS, '    if (FLT_IS_FASTIO_OPERATION(d)) {', '    if (FALSE) {'),
     rule('threads that end', 'killed_in_a_write', OPS,

@@ -407,20 +407,27 @@ static BOOLEAN is_a_streams_name(PFLT_CALLBACK_DATA d)
 }
 
 /* A stream that becomes the file's content, or was it, has the file's id for a time, and other
- * content. It passes until nobody uses it, and what is cached of the file is forgotten. Which file
- * it is need not be known: nobody renames streams often. */
+ * content. It passes until nobody uses it, and what is cached of the file is forgotten. */
 static FLT_PREOP_CALLBACK_STATUS begin_rename(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                               PVOID *keep)
 {
-    struct context *c;
+    struct context *context;
+    struct change *c;
 
     if (!is_a_streams_name(d))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    if (stream_of(d, o, may_ask(d), &c)) {
-        stream_mapped(c->stream);
-        FltReleaseContext(c);
+    context = stream_any(o, may_ask(d));
+    if (!context)
+        return begin_volume(d, keep);
+    c = make_change(context, WRITE);
+    if (!c) {
+        FltReleaseContext(context);
+        return refuse(d);
     }
-    return begin_volume(d, keep);
+    stream_mapped(context->stream);
+    fc_write_begin_outside(&context->stream->file, &c->write);
+    *keep = c;
+    return FLT_PREOP_SYNCHRONIZE;
 }
 
 /* Sizes change the content. So does the valid data length, which uncovers what the disk had. */

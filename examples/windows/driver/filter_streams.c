@@ -279,6 +279,15 @@ struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN 
     return NULL;
 }
 
+struct context *stream_any(PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask)
+{
+    struct context *const c = context_of(o);
+
+    if (c && may_ask)
+        fc_know(&c->stream->file, o);
+    return c;
+}
+
 /* ---- What the cache cannot keep up with ------------------------------------------------------ */
 
 /* Nobody tells when the last mapping is gone, or the section is about to be made. So the write
