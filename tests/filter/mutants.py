@@ -26,6 +26,7 @@ from mutation import Failure, edit, edits_of, run  # noqa: E402
 
 DRIVER = os.path.join(TOP, 'examples', 'windows', 'driver')
 RULES, CORE, SET = 'filter_rules.c', 'filter_core.c', 'filter_set.c'
+READS = 'filter_reads.c'
 LIMIT = 60  # seconds: a mutant may go round for ever
 
 
@@ -70,20 +71,20 @@ MUTANTS = [
     rule('L1 closes of another life', 'ends', CORE,
          'handle = f->life == life && fc->greeted ? f->handle : 0;', 'handle = f->handle;'),
     rule('L1 an old end', 'lives', CORE,
-         '    if (fc->life == life)\n        end_life(fc);\n    unlock(fc);\n}\n\n/* The service',
-         '    end_life(fc);\n    unlock(fc);\n}\n\n/* The service'),
+         '    if (fc->life == life)\n        end_life(fc);\n    unlock(fc);\n}\n',
+         '    end_life(fc);\n    unlock(fc);\n}\n'),
     rule('L1 an old begin', 'lives', CORE, 'greeted = life > fc->last_life;', 'greeted = true;'),
     rule('L2 no life', 'lives', CORE, 'return f->fc->greeted && ', 'return '),
     rule('L3 late replies', 'bad_replies', CORE, '''    }
-    give_up(fc, life);
+    fc_give_up(fc, life);
     return FC_GONE;
 ''', '''    }
     return FC_GONE;
 '''),
     rule('L3 replies of others', 'bad_replies', CORE, 'r.tag == h->tag && ', ''),
-    rule('L3 too much is missing', 'bad_lengths', CORE, 'r->miss_len <= f->fc->data_max &&',
+    rule('L3 too much is missing', 'bad_lengths', READS, 'r->miss_len <= f->fc->data_max &&',
          'true &&'),
-    rule('L3 it is missing too far away', 'bad_lengths', CORE,
+    rule('L3 it is missing too far away', 'bad_lengths', READS,
          'r->miss_offset <= (uint64_t)INT64_MAX - r->miss_len)', 'true)'),
     rule('L3 messages that are too long', 'bad_lengths', CORE,
          'r.body.hello.data_max > CMP_DATA_MAX ||', 'false ||'),
@@ -118,7 +119,7 @@ MUTANTS = [
          '    if (token == 0)\n        tend_soon(fc);\n', ''),
     rule('L6 a life goes on', 'stopped', CORE,
          '        lost(fc, life, h->command);\n        return FC_GONE;\n', '        (void)lost;\n'),
-    rule('L6 a fill', 'stopped', CORE, 'else if (sent != FC_STOPPED)', 'else'),
+    rule('L6 a fill', 'stopped', READS, 'else if (sent != FC_STOPPED)', 'else'),
     rule('L6 what leaves something', 'stopped', CORE, 'over = ++fc->lost > FC_LOST_MAX;',
          'over = false;'),
     rule('L6 what leaves nothing', 'stopped', CORE,
@@ -133,7 +134,7 @@ MUTANTS = [
          '    else if (fc->forgets_all)\n        fc_set_add_all(&fc->written);\n',
          '    else if (fc->forgets_all)\n        (void)0;\n'),
     rule('W3 a service that refuses to forget', 'not_forgotten', CORE,
-         '        if (!ok)\n            give_up(fc, life);\n', '''        if (!ok)
+         '        if (!ok)\n            fc_give_up(fc, life);\n', '''        if (!ok)
             end_life(fc);
 '''),
     rule('W4 in the set', 'lost_brackets', CORE, ' || fc_set_has(&fc->written, f->id));', ');'),
@@ -161,29 +162,30 @@ MUTANTS = [
     rule('B1 sizes beyond it', 'far_writes', CORE, '        return off <= INT64_MAX;\n',
          '        return true;\n'),
     rule('B1 all of a file', 'brackets', CORE, '.len = UINT64_MAX };', '.len = 1 };'),
-    rule('B2 life of a fill', 'fills', CORE, 'env->ask(env->ctx, missed->life, message',
+    rule('B2 life of a fill', 'fills', READS, 'env->ask(env->ctx, missed->life, message',
          'env->ask(env->ctx, fc->life, message'),
-    rule('B2 no ticket', 'fills', CORE, 'missed->ticket == 0 || n >', 'n >'),
-    rule('B2 too long', 'fills', CORE, ' || n > missed->len)', ')'),
-    rule('B2 the end of the file', 'fills', CORE, 'n < missed->len ? CMP_FILL_EOF : 0', '0'),
-    rule('B3 versions', 'parts', CORE, ' || r.version != p->version', ''),
-    rule('B3 no version', 'parts', CORE, 'r.version == 0 || ', ''),
-    rule('B3 brackets between', 'parts', CORE, '        tear_readings(w);\n', ''),
-    rule('B3 brackets between two blocks', 'blocks', CORE,
+    rule('B2 no ticket', 'fills', READS, 'missed->ticket == 0 || n >', 'n >'),
+    rule('B2 too long', 'fills', READS, ' || n > missed->len)', ')'),
+    rule('B2 the end of the file', 'fills', READS, 'n < missed->len ? CMP_FILL_EOF : 0', '0'),
+    rule('B3 versions', 'parts', READS, ' || r.version != p->version', ''),
+    rule('B3 no version', 'parts', READS, 'r.version == 0 || ', ''),
+    rule('B3 brackets between', 'parts', CORE, '        fc_tear_readings(w);\n', ''),
+    rule('B3 brackets between two blocks', 'blocks', READS,
          '    begin_reading(f, &reading, off, len);\n',
          '    begin_reading(f, &reading, off, len > fc->data_max ? len : 0);\n'),
-    rule('B3 one block', 'blocks', CORE, 'whole = !r->torn || (fc->block &&',
+    rule('B3 one block', 'blocks', READS, 'whole = !r->torn || (fc->block &&',
          'whole = !r->torn || (fc->block == 1 &&'),
     rule('B3 sizes', 'blocks', CORE, 'kind == FC_RANGE && off != UINT64_MAX;',
          '(kind == FC_RANGE || kind == FC_SIZE) && off != UINT64_MAX;'),
     rule('B4 outside writes meanwhile', 'settle_and_outside', CORE,
          ' && outsides_of(f) == outsides;', ';'),
-    rule('L3 a ticket for nothing', 'bad_lengths', CORE, '        r->ticket = 0;\n', '        ;\n'),
-    rule('B3 a part that is missing', 'parts', CORE, 'return r.flags & CMP_AT_END;',
+    rule('L3 a ticket for nothing', 'bad_lengths', READS, '        r->ticket = 0;\n',
+         '        ;\n'),
+    rule('B3 a part that is missing', 'parts', READS, 'return r.flags & CMP_AT_END;',
          'return true;'),
-    rule('B3 time', 'parts', CORE, '        if (*got > 0 && env->now_ns(env->ctx) > p->until)\n'
+    rule('B3 time', 'parts', READS, '        if (*got > 0 && env->now_ns(env->ctx) > p->until)\n'
          '            return false;\n', '        (void)env;\n'),
-    rule('B3 time of the open', 'parts', CORE,
+    rule('B3 time of the open', 'parts', READS,
          ' || fc->env->now_ns(fc->env->ctx) > until) {', ') {'),
     rule('B4 nothing was written', 'settle', CORE, 'f->unsettled && f->brackets', 'f->brackets'),
     rule('B4 a bracket is open', 'settle', CORE, 'f->brackets == 0 && f->life == life',
@@ -195,7 +197,7 @@ MUTANTS = [
          'return f->outsides;'),
     rule('B5 in each life', 'not_synced', CORE, ' && f->marked_life == f->fc->life);', ');'),
     rule('B5 after each write', 'not_synced', CORE, '(f->marked == n && ', '(f->marked && '),
-    rule('time of a miss', 'parts', CORE, '        missed->ticket = 0; /*', '        (void)0; /*'),
+    rule('time of a miss', 'parts', READS, '        missed->ticket = 0; /*', '        (void)0; /*'),
     rule('H1 closed while others use it', 'deleted_in_use', CORE, '    f->gone = f->known;\n'
          '    unlock(f->fc);\n', '    f->gone = f->known;\n    unlock(f->fc);\n'
          '    fc_file_done(f);\n'),
@@ -354,9 +356,10 @@ def c_files(directory, begins=''):
             if f.startswith(begins) and f.endswith('.c')]
 
 
-FILTER = ([os.path.join(UNIT, f) for f in ('test_filter.c', 'test_filter_rules.c',
+FILTER = ([os.path.join(UNIT, f) for f in ('test_filter.c', 'test_filter_fills.c',
+                                           'test_filter_rules.c', 'filter_common.c',
                                            'harness.c')] +
-          [os.path.join(DRIVER, f) for f in (RULES, CORE, SET)])
+          [os.path.join(DRIVER, f) for f in (RULES, CORE, READS, SET)])
 SHELL_FILES = (c_files(UNIT, 'test_shell') + c_files(HERE, 'fltmgr') + c_files(DRIVER) +
                [os.path.join(UNIT, f) for f in ('shell_common.c', 'harness.c')] +
                [os.path.join(SERVICE, f) for f in ('driver_rules.c', 'folders.c', 'os_posix.c')])
