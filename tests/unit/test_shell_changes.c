@@ -89,6 +89,40 @@ static NTSTATUS change_and_die(void *ctx, PFILE_OBJECT o, ULONG_PTR *information
     return change(ctx, o, information);
 }
 
+/* The service's log is a cached file. It must not wait for itself. */
+static void test_service_that_writes(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        CHECK(warm(o));
+        *fm_me() = (struct fm_thread){ .process = FM_SERVICE };
+        if (i == 2) /* it begins a new one */
+            memset(file.data + BLOCK, 'n', BLOCK);
+        PFILE_OBJECT const log = fm_open(&file.f, true, i == 2 ? FILE_OVERWRITTEN : FILE_OPENED);
+        if (i == 0)
+            CHECK_EQ(fm_write(log, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        else if (i == 1)
+            CHECK_EQ(fm_set(log, FileEndOfFileInformation, 5 * BLOCK, change, NULL, FM_PLAIN),
+                     STATUS_SUCCESS);
+        CHECK_EQ(fm_flush(log, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+        *fm_me() = (struct fm_thread){ 0 };
+        CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(buf[0], file.data[BLOCK]);
+        fm_settle();
+        (void)warm(o);
+        *fm_me() = (struct fm_thread){ .process = FM_SERVICE };
+        fm_close(log);
+        *fm_me() = (struct fm_thread){ 0 };
+        fm_settle();
+        CHECK(times(0, CMP_FORGET) > i);
+        CHECK_EQ(times(0, CMP_FORGET_ALL) + times(0, CMP_WRITE_BEGIN), 0);
+    }
+    fm_close(o);
+    end();
+}
+
 /* It is killed while the file system writes: a thread of the system ends its bracket. */
 static void test_killed_in_a_write(void)
 {
@@ -642,6 +676,7 @@ const struct harness_test shell_changes_tests[] = {
     TEST(asynchronous_writes),
     TEST(killed_programs),
     TEST(killed_in_a_write),
+    TEST(service_that_writes),
     TEST(writes_that_may_not_wait),
     TEST(sizes),
     TEST(controls),

@@ -512,8 +512,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_flush(PFLT_CALLBACK_DATA d, PCFLT_RE
     struct context *context;
     struct change *c;
 
-    if (d->Iopb->MinorFunction != IRP_MN_NORMAL || passes(d, o) || !may_ask(d) ||
-        !stream_of(d, o, FALSE, &context))
+    if (d->Iopb->MinorFunction != IRP_MN_NORMAL || passes(d, o) || port_is_service() ||
+        !may_ask(d) || !stream_of(d, o, FALSE, &context))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     c = make_change(context, SYNC);
     if (c) {
@@ -583,8 +583,7 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT
 
     UNREFERENCED_PARAMETER(keep);
     if ((flags & FLTFL_POST_OPERATION_DRAINING) || !NT_SUCCESS(d->IoStatus.Status) ||
-        d->IoStatus.Status == STATUS_REPARSE || !(o->FileObject->WriteAccess || emptied) ||
-        port_is_service())
+        d->IoStatus.Status == STATUS_REPARSE || !(o->FileObject->WriteAccess || emptied))
         return FLT_POSTOP_FINISHED_PROCESSING;
     if (!stream_of(d, o, TRUE, &c)) {
         if (emptied && stream_is_lost(o)) /* it is too late to refuse it */
@@ -606,7 +605,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_
 {
     struct context *c;
 
-    if (passes(d, o) || !may_ask(d) ||
+    if (passes(d, o) || port_is_service() || !may_ask(d) ||
         !(o->FileObject->WriteAccess || o->FileObject->DeleteAccess) || !stream_of(d, o, TRUE, &c))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     *keep = c;

@@ -31,12 +31,11 @@
  * CHANGES (fc_change_way):
  *   C1  paging I/O brings to the disk what has been a change already, and the lazy writer tells how
  *       far that has come (FileEndOfFileInformation with AdvanceOnly): nothing is done
- *   C2  the service's process changes no cached file: nothing is done
- *   C3  what others see later or never (transactions), and stores that nobody sees (mappings, pages
- *       of the system's cache that were handed out for writing) last until the stream is not used
- *       any more: an outside write of that length
- *   C4  what may not wait is an outside write
- *   C5  all else gets a bracket
+ *   C2  what the service's process changes is an outside write: it would wait for itself. (Its log
+ * may be a cached file) C3  what others see later or never (transactions), and stores that nobody
+ * sees (mappings, pages of the system's cache that were handed out for writing) last until the
+ * stream is not used any more: an outside write of that length C4  what may not wait is an outside
+ * write C5  all else gets a bracket
  */
 #ifndef CACHEMAX_FILTER_RULES_H
 #define CACHEMAX_FILTER_RULES_H
