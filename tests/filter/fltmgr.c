@@ -383,6 +383,7 @@ PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG fl
     x->o.ReadAccess = TRUE;
     x->o.WriteAccess = writes;
     x->transaction = how->transaction;
+    op.iopb.Parameters.Create.Options = how->options;
     (void)go(&op, created, &outcome);
     return &x->o;
 }

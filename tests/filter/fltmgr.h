@@ -123,6 +123,7 @@ struct fm_how {
     BOOLEAN dispatch; /* it ends at DISPATCH_LEVEL, in some thread */
     BOOLEAN stuck;    /* such an end cannot be put off */
     BOOLEAN mdl;      /* the buffer is a list of pages already */
+    ULONG options;    /* of an open: FILE_OPEN_REPARSE_POINT */
     BOOLEAN reparse;  /* of an open: its name is a link, and nothing is open */
     BOOLEAN advance;  /* of a size: the lazy writer's valid data length */
     PVOID transaction;

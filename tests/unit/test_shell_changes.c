@@ -565,6 +565,43 @@ static void test_overwrites(void)
     }
 }
 
+/* A filter below makes the content of such a file, but not for who opens it as it lies there. The
+ * file system of this test has no handles that read differently: so what it has is changed. */
+static void test_as_it_lies(void)
+{
+    static const struct fm_how as_it_lies = { .options = FILE_OPEN_REPARSE_POINT };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        file.f.attributes = i < 2 ? FILE_ATTRIBUTE_REPARSE_POINT : 0;
+        PFILE_OBJECT const o = i != 1 ? fm_open(&file.f, false, FILE_OPENED) : NULL;
+        CHECK(!o || warm(o));
+        PFILE_OBJECT const raw =
+            fm_open_how(&file.f, false, FILE_OPENED, FO_SYNCHRONOUS_IO, &as_it_lies);
+        fm_settle();
+        memset(file.data + BLOCK, i == 2 ? file.data[BLOCK] : 0, BLOCK);
+        CHECK_EQ(warm(raw), i == 2);
+        memset(file.data + BLOCK, 'b', BLOCK);
+        CHECK_EQ(warm(raw), i == 2);
+        fm_close(raw);
+        if (o)
+            fm_close(o);
+        end();
+    }
+}
+
+/* Links to directories are opened so all the time. */
+static void test_links_as_they_lie(void)
+{
+    begin();
+    file.f.attributes = FILE_ATTRIBUTE_REPARSE_POINT | FILE_ATTRIBUTE_DIRECTORY;
+    fm_close(fm_open_how(&file.f, false, FILE_OPENED, 0,
+                         &(const struct fm_how){ .options = FILE_OPEN_REPARSE_POINT }));
+    fm_settle();
+    CHECK_EQ(times(0, CMP_FORGET) + times(0, CMP_FORGET_ALL), 0);
+    end();
+}
+
 /* A name that is a link: the same result as FILE_SUPERSEDED, and nothing is open. */
 static void test_links(void)
 {
@@ -686,6 +723,8 @@ const struct harness_test shell_changes_tests[] = {
     TEST(flushes),
     TEST(flushes_of_parts),
     TEST(links),
+    TEST(as_it_lies),
+    TEST(links_as_they_lie),
     TEST(deletes),
     TEST(sections),
     TEST(mapped_before),

@@ -571,6 +571,20 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_lock(PFLT_CALLBACK_DATA d, PCFLT_REL
     return stream_locked(o) ? FLT_PREOP_SUCCESS_NO_CALLBACK : pass(d, o);
 }
 
+/* S8. What this handle reads is not what others read, and it may be the only one so far. */
+static VOID open_as_it_lies(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+{
+    struct context *c;
+
+    if (!(d->Iopb->Parameters.Create.Options & FILE_OPEN_REPARSE_POINT) || !stream_is_reparsed(o))
+        return;
+    c = stream_any(o, TRUE);
+    if (!c)
+        return;
+    stream_mapped(c->stream);
+    FltReleaseContext(c);
+}
+
 /* An open that may write judges its stream at once: what may not wait later finds it known. An open
  * may also empty the file, even if its handle may only read. Whoever reads it meanwhile may see it
  * before or after that. */
@@ -583,7 +597,10 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT
 
     UNREFERENCED_PARAMETER(keep);
     if ((flags & FLTFL_POST_OPERATION_DRAINING) || !NT_SUCCESS(d->IoStatus.Status) ||
-        d->IoStatus.Status == STATUS_REPARSE || !(o->FileObject->WriteAccess || emptied))
+        d->IoStatus.Status == STATUS_REPARSE)
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    open_as_it_lies(d, o);
+    if (!(o->FileObject->WriteAccess || emptied))
         return FLT_POSTOP_FINISHED_PROCESSING;
     if (!stream_of(d, o, TRUE, &c)) {
         if (emptied && stream_is_lost(o)) /* it is too late to refuse it */

@@ -67,6 +67,8 @@ extern const FLT_CONTEXT_REGISTRATION stream_contexts[];
  * a stream may be judged, for which the file system is asked. With *c, which is to be released. */
 struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask,
                          struct context **c);
+/* Is it a file with a reparse point, or may it be one? */
+BOOLEAN stream_is_reparsed(PCFLT_RELATED_OBJECTS o);
 /* The stream of an operation, also if it is not cached. NULL: there is none, or no memory. */
 struct context *stream_any(PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask);
 /* Is it known to be cached? It is not asked for, nor read, else. Its changes count all the same. */

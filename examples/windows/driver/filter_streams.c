@@ -279,6 +279,16 @@ struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN 
     return NULL;
 }
 
+BOOLEAN stream_is_reparsed(PCFLT_RELATED_OBJECTS o)
+{
+    FILE_BASIC_INFORMATION info;
+
+    return !NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &info, sizeof(info),
+                                               FileBasicInformation, NULL)) ||
+           (info.FileAttributes & (FILE_ATTRIBUTE_REPARSE_POINT | FILE_ATTRIBUTE_DIRECTORY)) ==
+               FILE_ATTRIBUTE_REPARSE_POINT;
+}
+
 struct context *stream_any(PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask)
 {
     struct context *const c = context_of(o);

@@ -166,6 +166,8 @@ PVOID NTAPI MmGetSystemAddressForMdlSafe(PMDL mdl, ULONG priority);
 #define FO_VOLUME_OPEN 0x00400000u
 #define FO_NO_INTERMEDIATE_BUFFERING 0x00000008u
 #define FILE_ATTRIBUTE_DIRECTORY 0x00000010u
+#define FILE_ATTRIBUTE_REPARSE_POINT 0x00000400u
+#define FILE_OPEN_REPARSE_POINT 0x00200000u
 #define FILE_ATTRIBUTE_OFFLINE 0x00001000u
 #define FILE_ATTRIBUTE_RECALL_ON_OPEN 0x00040000u
 #define FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS 0x00400000u
@@ -274,6 +276,9 @@ typedef enum {
 
 typedef enum { SyncTypeOther, SyncTypeCreateSection } FS_FILTER_SECTION_SYNC_TYPE;
 typedef union {
+    struct {
+        ULONG Options; /* how to open, and 8 bits of something else above */
+    } Create;
     struct {
         ULONG Length;
         LARGE_INTEGER ByteOffset;
