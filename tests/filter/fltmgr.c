@@ -106,6 +106,11 @@ static void judge_pre(const struct fm_op *op, FLT_PREOP_CALLBACK_STATUS s)
         fm_fault("there is no callback after it", "PreOperation");
     if (s == FLT_PREOP_COMPLETE && op->iopb.MajorFunction == IRP_MJ_CLEANUP)
         fm_fault("a cleanup must not fail", "PreOperation");
+    if (s == FLT_PREOP_SYNCHRONIZE && !FLT_IS_FASTIO_OPERATION(&op->d) &&
+        !(op->o.FileObject->Flags & FO_SYNCHRONOUS_IO) &&
+        (op->iopb.MajorFunction == IRP_MJ_READ || op->iopb.MajorFunction == IRP_MJ_WRITE ||
+         op->iopb.MajorFunction == IRP_MJ_FILE_SYSTEM_CONTROL))
+        fm_fault("who does not want to wait has to", "PreOperation");
     if (s == FLT_PREOP_SYNCHRONIZE && op->iopb.MajorFunction == IRP_MJ_CREATE)
         fm_fault("a create is synchronous anyway", "PreOperation");
     if (s == FLT_PREOP_COMPLETE && NT_SUCCESS(op->d.IoStatus.Status) &&

@@ -207,19 +207,25 @@ static void test_advances(void)
 
 static void test_controls(void)
 {
-    begin();
-    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
-    CHECK(warm(o));
-    CHECK_EQ(fm_control(o, SET_ZERO_DATA, change, NULL, FM_PLAIN), STATUS_SUCCESS);
-    CHECK(begun == 1 && ended == 0);
-    CHECK_EQ(times(0, CMP_WRITE_END), 1);
-    CHECK(!hits(o));
-    const unsigned from = service.n;
-    CHECK_EQ(fm_control(o, GET_COMPRESSION, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
-    CHECK_EQ(fm_control(o, FSCTL_READ_FILE_USN_DATA, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
-    CHECK_EQ(service.n, from);
-    fm_close(o);
-    end();
+    static const ULONG flags[] = { FO_SYNCHRONOUS_IO, 0 };
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const o = fm_open_how(&file.f, true, FILE_OPENED, flags[i], FM_PLAIN);
+        CHECK(warm(o));
+        CHECK_EQ(fm_control(o, SET_ZERO_DATA, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK(begun == 1 && ended == 0);
+        if (i == 1) /* it does not wait */
+            fm_settle();
+        CHECK_EQ(times(0, CMP_WRITE_END), 1);
+        CHECK(!hits(o));
+        const unsigned from = service.n;
+        CHECK_EQ(fm_control(o, GET_COMPRESSION, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(fm_control(o, FSCTL_READ_FILE_USN_DATA, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(service.n, from);
+        fm_close(o);
+        end();
+    }
 }
 
 static NTSTATUS encrypt(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)

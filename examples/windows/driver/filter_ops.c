@@ -493,6 +493,8 @@ static BOOLEAN is_harmless(ULONG code)
     }
 }
 
+/* Some control codes pend until something happens. So only who waits anyway is made to wait;
+ * FltIsOperationSynchronous() counts some of them as synchronous. */
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                     PVOID *keep)
 {
@@ -500,7 +502,11 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_
 
     if (passes(d, o) || is_harmless(d->Iopb->Parameters.FileSystemControl.Common.FsControlCode))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    return begin_change(d, o, e, FLT_PREOP_SYNCHRONIZE, keep);
+    return begin_change(d, o, e,
+                        o->FileObject && (o->FileObject->Flags & FO_SYNCHRONOUS_IO)
+                            ? FLT_PREOP_SYNCHRONIZE
+                            : FLT_PREOP_SUCCESS_WITH_CALLBACK,
+                        keep);
 }
 
 /* ---- The rest -------------------------------------------------------------------------------- */
