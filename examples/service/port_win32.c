@@ -15,6 +15,7 @@
  *
  * A driver that gives up a reply (FltSendMessage() returned STATUS_TIMEOUT) does not know the token
  * of its bracket. It has to close the port then: the end of the connection forgets what is open.
+ * (So it is if a thread of the driver was ended meanwhile; of those brackets some may stay open.)
  *
  * Who: run.c, as transport_port.
  */

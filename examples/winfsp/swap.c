@@ -99,6 +99,23 @@ static enum swap_result stays(const struct swap *s, const char *why)
                s->folder, why, s->aside, s->folder);
 }
 
+#define PATIENCE 50 /* pauses */
+
+/* On Windows a folder is not renamed while anything below it is open, and virus scanners and
+ * indexers open files for a moment. */
+static int move_patiently(const char *from, const char *to)
+{
+    int e = -EBUSY;
+
+    for (unsigned i = 0; i < PATIENCE && (e == -EBUSY || e == -EAGAIN || e == -EACCES); i++) {
+        if (i > 0)
+            swap_os_pause();
+        e = fault(SWAP_MOVE_BACK);
+        e = e < 0 ? e : swap_os_move(from, to);
+    }
+    return e;
+}
+
 /* Renames the folder back. The lock is held. */
 static enum swap_result move_back(const struct swap *s, const char *id)
 {
@@ -116,8 +133,7 @@ static enum swap_result move_back(const struct swap *s, const char *id)
         snprintf(why, sizeof(why), "something else has this name now (%s)", strerror(-e));
         return stays(s, why);
     }
-    e = fault(SWAP_MOVE_BACK);
-    e = e < 0 ? e : swap_os_move(s->aside, s->folder);
+    e = move_patiently(s->aside, s->folder);
     if (e == 0)
         return SWAP_OK;
     snprintf(why, sizeof(why), "the folder cannot be renamed back (%s)", strerror(-e));
@@ -156,6 +172,11 @@ static enum swap_result recover(struct swap *s)
 
     if (e == -ENOENT && is_there(s->aside))
         return stays(s, "*.cachemax-origin exists without a journal");
+    if (e == -ENOENT && !is_there(s->folder))
+        return say(SWAP_FAILED,
+                   "%s: there is no such folder, and none that was renamed aside. "
+                   "Give the name that the mount was given",
+                   s->folder);
     if (e == -ENOENT)
         return SWAP_OK;
     if (e == -EAGAIN)
@@ -213,7 +234,6 @@ static int move_aside(struct swap *s)
 
 enum swap_result swap_begin(struct swap *s, const char *folder)
 {
-    char id[SWAP_ID];
     enum swap_result r = set_names(s, folder);
     int e;
 
@@ -221,7 +241,7 @@ enum swap_result swap_begin(struct swap *s, const char *folder)
         r = recover(s);
     if (r != SWAP_OK)
         return r;
-    e = swap_os_id(s->folder, id);
+    e = swap_os_id(s->folder, s->id);
     if (e < 0)
         return say(SWAP_FAILED, "%s: %s", s->folder, strerror(-e));
     e = fault(SWAP_CREATE);
@@ -230,7 +250,7 @@ enum swap_result swap_begin(struct swap *s, const char *folder)
         return say(SWAP_IN_USE, "%s: is being mounted by another process", s->folder);
     if (e < 0 && s->lock == -1)
         return say(SWAP_FAILED, "%s: %s", s->journal, strerror(-e));
-    e = e < 0 ? e : write_journal(s, id);
+    e = e < 0 ? e : write_journal(s, s->id);
     if (e == -EAGAIN) { /* what is there now is another's: nothing of it is to be undone */
         swap_os_close(s->lock);
         return say(SWAP_IN_USE, "%s: is being mounted by another process", s->folder);
@@ -242,7 +262,7 @@ enum swap_result swap_begin(struct swap *s, const char *folder)
         "%s: cannot be renamed aside: %s. End the programs that have files of it open, and look "
         "whether you may rename it",
         s->folder, strerror(-e));
-    restore(s, id);
+    restore(s, s->id);
     return SWAP_FAILED;
 }
 
@@ -250,7 +270,7 @@ enum swap_result swap_end(struct swap *s)
 {
     char id[SWAP_ID] = "";
 
-    /* What is aside is what was renamed there: only that is compared. */
-    (void)swap_os_id(s->aside, id);
-    return restore(s, id);
+    /* What is aside is what was renamed there: only that is compared. If nothing is, what has the
+     * folder's name may be the place of the mount: then it must be the folder itself. */
+    return restore(s, swap_os_id(s->aside, id) == 0 ? id : s->id);
 }

@@ -13,12 +13,14 @@
 #include <stdint.h>
 
 #define SWAP_PATH 4096
+#define SWAP_ID 80
 
 struct swap {
     char folder[SWAP_PATH]; /* absolute */
     char aside[SWAP_PATH + 32];
     char journal[SWAP_PATH + 32];
-    intptr_t lock; /* the journal, open */
+    char id[SWAP_ID]; /* what the folder is, whatever it is called */
+    intptr_t lock;    /* the journal, open */
 };
 
 /* Results. A message was given for each but SWAP_OK, and for a recovery that did something. */

@@ -11,9 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SWAP_ID 80
-/* The absolute path of a folder that may not exist; its parent must. -EINVAL: it has no name of its
- * own, as "/" and "..". */
+#include "swap.h"
+
+/* The absolute path of a folder that may not exist; its parent must. Its own name is the one that
+ * the directory has, if it is there or aside: Windows finds it by other letters and by a short
+ * name, too, and those must not become its name. -EINVAL: it has none of its own, as "/" and "..".
+ */
 int swap_os_resolve(const char *folder, char *path, size_t room);
 /* The absolute path of what is there, without links. */
 int swap_os_real(const char *given, char *path, size_t room);
@@ -31,6 +34,8 @@ int swap_os_remove(const char *path, intptr_t journal);
 void swap_os_close(intptr_t journal);
 /* Renames a directory. Never replaces anything: -EEXIST. */
 int swap_os_move(const char *from, const char *to);
+/* Others have had something open there for a moment: lets some time pass. */
+void swap_os_pause(void);
 /* Makes what a mount needs at its name. */
 int swap_os_make_place(const char *folder);
 /* Removes what a mount has left there: a dead mount, an empty directory. Nothing there: 0.

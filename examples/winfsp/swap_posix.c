@@ -24,6 +24,7 @@
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -177,6 +178,13 @@ int swap_os_move(const char *from, const char *to)
         rc = rename(from, to);
     }
     return rc < 0 ? -errno : sync_parent(to);
+}
+
+void swap_os_pause(void)
+{
+    const struct timespec t = { .tv_nsec = 100000000 };
+
+    nanosleep(&t, NULL);
 }
 
 int swap_os_make_place(const char *folder)

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <wchar.h>
 #include <windows.h>
 
 static HANDLE handle_of(intptr_t journal)
@@ -26,6 +27,29 @@ static HANDLE handle_of(intptr_t journal)
 static bool wide_of(const char *path, wchar_t wide[SWAP_PATH + 32])
 {
     return names_wide(path, wide, SWAP_PATH + 32);
+}
+
+/* The last name of `path` as its directory has it, if there is such a name with `suffix`. */
+static void name_as_it_is(wchar_t *path, size_t room, const wchar_t *suffix)
+{
+    wchar_t whole[SWAP_PATH + 32];
+    wchar_t *const name = wcsrchr(path, L'\\');
+    WIN32_FIND_DATAW found;
+    HANDLE h;
+    size_t n;
+
+    if (!name || swprintf(whole, SWAP_PATH + 32, L"%ls%ls", path, suffix) < 0)
+        return;
+    h = FindFirstFileW(whole, &found);
+    if (h == INVALID_HANDLE_VALUE)
+        return;
+    FindClose(h);
+    n = wcslen(found.cFileName);
+    if (n <= wcslen(suffix) || (size_t)(name + 1 - path) + n >= room)
+        return;
+    n -= wcslen(suffix);
+    wmemcpy(name + 1, found.cFileName, n);
+    name[1 + n] = L'\0';
 }
 
 int swap_os_resolve(const char *folder, char *path, size_t room)
@@ -51,6 +75,8 @@ int swap_os_resolve(const char *folder, char *path, size_t room)
         return -ENAMETOOLONG;
     while (len > 0 && whole[len - 1] == L'\\')
         whole[--len] = L'\0';
+    name_as_it_is(whole, SWAP_PATH, L".cachemax-origin");
+    name_as_it_is(whole, SWAP_PATH, L"");
     return names_utf8(whole, path, room) ? 0 : -ENAMETOOLONG;
 }
 
@@ -169,6 +195,11 @@ int swap_os_move(const char *from, const char *to)
     if (!wide_of(from, wide) || !wide_of(to, wide_to))
         return -ENAMETOOLONG;
     return MoveFileExW(wide, wide_to, MOVEFILE_WRITE_THROUGH) ? 0 : names_error();
+}
+
+void swap_os_pause(void)
+{
+    Sleep(100);
 }
 
 int swap_os_make_place(const char *folder)

@@ -24,7 +24,7 @@ struct fm_op {
     const FLT_OPERATION_REGISTRATION *r;
     PVOID keep;
     PFLT_SAFE_POST safe; /* of an end that was put off */
-    bool wants_post, synchronized, put_off;
+    bool wants_post, synchronized, put_off, disallowed;
     struct fm_op *next; /* fm.pending */
 };
 
@@ -96,7 +96,9 @@ static void judge_pre(const struct fm_op *op, FLT_PREOP_CALLBACK_STATUS s)
 {
     const bool post = s == FLT_PREOP_SUCCESS_WITH_CALLBACK || s == FLT_PREOP_SYNCHRONIZE;
 
-    if (!post && s != FLT_PREOP_SUCCESS_NO_CALLBACK && s != FLT_PREOP_COMPLETE)
+    if (!post && s != FLT_PREOP_SUCCESS_NO_CALLBACK && s != FLT_PREOP_COMPLETE &&
+        (s != FLT_PREOP_DISALLOW_FASTIO || op->iopb.MajorFunction != IRP_MJ_READ ||
+         !FLT_IS_FASTIO_OPERATION(&op->d)))
         fm_fault("a status that this driver has no use for", "PreOperation");
     if (!post && op->keep)
         fm_fault("nobody gets its completion context", "PreOperation");
@@ -104,6 +106,11 @@ static void judge_pre(const struct fm_op *op, FLT_PREOP_CALLBACK_STATUS s)
         fm_fault("there is no callback after it", "PreOperation");
     if (s == FLT_PREOP_COMPLETE && op->iopb.MajorFunction == IRP_MJ_CLEANUP)
         fm_fault("a cleanup must not fail", "PreOperation");
+    if (s == FLT_PREOP_SYNCHRONIZE && !FLT_IS_FASTIO_OPERATION(&op->d) &&
+        !(op->o.FileObject->Flags & FO_SYNCHRONOUS_IO) &&
+        (op->iopb.MajorFunction == IRP_MJ_READ || op->iopb.MajorFunction == IRP_MJ_WRITE ||
+         op->iopb.MajorFunction == IRP_MJ_FILE_SYSTEM_CONTROL))
+        fm_fault("who does not want to wait has to", "PreOperation");
     if (s == FLT_PREOP_SYNCHRONIZE && op->iopb.MajorFunction == IRP_MJ_CREATE)
         fm_fault("a create is synchronous anyway", "PreOperation");
     if (s == FLT_PREOP_COMPLETE && NT_SUCCESS(op->d.IoStatus.Status) &&
@@ -127,6 +134,9 @@ static void post(struct fm_op *op, KIRQL irql, FLT_POST_OPERATION_FLAGS flags)
     const struct fm_thread before = enter(op);
     FLT_POSTOP_CALLBACK_STATUS s;
 
+    if (!op->synchronized && !FLT_IS_FASTIO_OPERATION(&op->d) &&
+        op->iopb.MajorFunction != IRP_MJ_CREATE && !(flags & FLTFL_POST_OPERATION_DRAINING))
+        fm_me()->top = (PIRP)1; /* the file system completes the IRP, and is not through with it */
     if (irql >= DISPATCH_LEVEL)
         *fm_me() = (struct fm_thread){ .irql = irql, .process = FM_SYSTEM };
     fm_me()->locks = before.locks;
@@ -178,6 +188,7 @@ static bool begin(struct fm_op *op)
         leave(&before, before.irql, "PreOperation");
         judge_pre(op, s);
     }
+    op->disallowed = s == FLT_PREOP_DISALLOW_FASTIO;
     op->synchronized = s == FLT_PREOP_SYNCHRONIZE;
     op->wants_post = s == FLT_PREOP_SUCCESS_WITH_CALLBACK || op->synchronized;
     fm_lock_it();
@@ -255,6 +266,16 @@ BOOLEAN FLTAPI FltDoCompletionProcessingWhenSafe(PFLT_CALLBACK_DATA d, PCFLT_REL
     return TRUE;
 }
 
+/* What ends in another thread is asynchronous. */
+BOOLEAN FLTAPI FltIsOperationSynchronous(PFLT_CALLBACK_DATA d)
+{
+    const struct fm_op *const op = (const struct fm_op *)d;
+
+    fm_at_most(APC_LEVEL, "FltIsOperationSynchronous");
+    return FLT_IS_FASTIO_OPERATION(d) || (op->iopb.MajorFunction == IRP_MJ_SET_INFORMATION) ||
+           ((op->o.FileObject->Flags & FO_SYNCHRONOUS_IO) && !op->how->dispatch);
+}
+
 /* Takes the filter off its volume. What waits for the file system is ended at once, and its own end
  * is not seen any more. */
 void fm_detach(void)
@@ -316,8 +337,15 @@ static void set_out(struct fm_op *op)
 
 static NTSTATUS go(struct fm_op *op, fm_below below, void *ctx)
 {
+    bool below_too;
+
     set_out(op);
-    if (begin(op)) {
+    below_too = begin(op);
+    if (op->disallowed) {
+        op->d.Flags = FLTFL_CALLBACK_DATA_IRP_OPERATION;
+        below_too = begin(op);
+    }
+    if (below_too) {
         op->d.IoStatus = (IO_STATUS_BLOCK){ 0 };
         if (below)
             op->d.IoStatus.Status = below(ctx, op->o.FileObject, &op->d.IoStatus.Information);
@@ -360,6 +388,7 @@ PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG fl
     x->o.ReadAccess = TRUE;
     x->o.WriteAccess = writes;
     x->transaction = how->transaction;
+    op.iopb.Parameters.Create.Options = how->options;
     (void)go(&op, created, &outcome);
     return &x->o;
 }
@@ -464,6 +493,27 @@ NTSTATUS fm_set(PFILE_OBJECT o, FILE_INFORMATION_CLASS c, uint64_t value, fm_bel
     op.iopb.Parameters.SetFileInformation.AdvanceOnly = how->advance;
     op.iopb.Parameters.SetFileInformation.Length = sizeof(info);
     op.iopb.Parameters.SetFileInformation.InfoBuffer = &info;
+    return go(&op, below, ctx);
+}
+
+NTSTATUS fm_rename(PFILE_OBJECT o, FILE_INFORMATION_CLASS c, const WCHAR *name, fm_below below,
+                   void *ctx)
+{
+    union {
+        FILE_RENAME_INFORMATION info;
+        char room[256];
+    } to = { .room = { 0 } };
+    struct fm_op op = make(o, IRP_MJ_SET_INFORMATION, FM_PLAIN);
+    ULONG letters = 0;
+
+    while (name[letters])
+        letters++;
+    to.info.FileNameLength = letters * (ULONG)sizeof(WCHAR);
+    memcpy(to.room + offsetof(FILE_RENAME_INFORMATION, FileName), name, to.info.FileNameLength);
+    op.iopb.Parameters.SetFileInformation.FileInformationClass = c;
+    op.iopb.Parameters.SetFileInformation.Length =
+        (ULONG)offsetof(FILE_RENAME_INFORMATION, FileName) + to.info.FileNameLength;
+    op.iopb.Parameters.SetFileInformation.InfoBuffer = &to.info;
     return go(&op, below, ctx);
 }
 

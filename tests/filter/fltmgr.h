@@ -11,6 +11,8 @@
  *   - a call at a raised IRQL that needs a lower one. A fast mutex raises it
  *   - FltSendMessage() with a lock held, for paging I/O, inside another operation of the file
  *     system, with APCs off, by the service's process, or while the service waits to be connected
+ *     An IRP that is not synchronized ends inside the file system
+ *   - the pages of a buffer of fast I/O
  *   - a callback that returns with a lock held, with another IRQL, with a status that its operation
  *     does not allow, or with a completion context that nobody would get
  *   - references of contexts, memory, work items, names, file objects: too many given back, or some
@@ -29,7 +31,6 @@
 
 #include "nt.h"
 
-#define DISPATCH_LEVEL 2
 #define STATUS_NOT_FOUND ((NTSTATUS)0xC0000225)
 #define STATUS_FILE_CLOSED ((NTSTATUS)0xC0000128)
 #define STATUS_PORT_DISCONNECTED ((NTSTATUS)0xC0000037)
@@ -78,6 +79,8 @@ struct fm_thread {
     BOOLEAN apcs_disabled;
     PIRP top; /* it is inside another operation of the file system */
     HANDLE process;
+    BOOLEAN terminating; /* it is being ended: no wait for a program any more */
+    BOOLEAN dying;       /* the same, from its next such wait on */
     /* The emulation's: */
     unsigned locks;             /* fast mutexes held */
     BOOLEAN paging, connecting; /* in a callback for paging I/O; in the connect callback */
@@ -116,10 +119,11 @@ struct fm_file {
 struct fm_how {
     ULONG irp_flags; /* IRP_PAGING_IO and so on */
     UCHAR minor;
-    BOOLEAN fast;     /* fast I/O: no IRP */
+    BOOLEAN fast;     /* fast I/O: no IRP. If the driver does not want it, an IRP comes */
     BOOLEAN dispatch; /* it ends at DISPATCH_LEVEL, in some thread */
     BOOLEAN stuck;    /* such an end cannot be put off */
     BOOLEAN mdl;      /* the buffer is a list of pages already */
+    ULONG options;    /* of an open: FILE_OPEN_REPARSE_POINT */
     BOOLEAN reparse;  /* of an open: its name is a link, and nothing is open */
     BOOLEAN advance;  /* of a size: the lazy writer's valid data length */
     PVOID transaction;
@@ -148,6 +152,9 @@ NTSTATUS fm_write(PFILE_OBJECT o, int64_t off, ULONG n, fm_below below, void *ct
                   const struct fm_how *how);
 NTSTATUS fm_set(PFILE_OBJECT o, FILE_INFORMATION_CLASS c, uint64_t value, fm_below below, void *ctx,
                 const struct fm_how *how);
+/* Gives it another name: of a file, or ":stream". */
+NTSTATUS fm_rename(PFILE_OBJECT o, FILE_INFORMATION_CLASS c, const WCHAR *name, fm_below below,
+                   void *ctx);
 NTSTATUS fm_control(PFILE_OBJECT o, ULONG code, fm_below below, void *ctx,
                     const struct fm_how *how);
 NTSTATUS fm_flush(PFILE_OBJECT o, fm_below below, void *ctx, const struct fm_how *how);

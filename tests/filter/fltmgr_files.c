@@ -386,6 +386,8 @@ BOOLEAN NTAPI MmDoesFileHaveUserWritableReferences(PSECTION_OBJECT_POINTERS p)
 NTSTATUS FLTAPI FltLockUserBuffer(PFLT_CALLBACK_DATA d)
 {
     fm_at_most(APC_LEVEL, "FltLockUserBuffer");
+    if (FLT_IS_FASTIO_OPERATION(d))
+        fm_fault("fast I/O has no list of pages", "FltLockUserBuffer");
     if (!fm_has_memory())
         return STATUS_INSUFFICIENT_RESOURCES;
     d->Iopb->Parameters.Read.MdlAddress = (PMDL)d->Iopb->Parameters.Read.ReadBuffer;

@@ -125,6 +125,16 @@ PIRP NTAPI IoGetTopLevelIrp(void)
     return fm_me()->top;
 }
 
+PETHREAD NTAPI PsGetCurrentThread(void)
+{
+    return (PETHREAD)fm_me();
+}
+
+BOOLEAN NTAPI PsIsThreadTerminating(PETHREAD t)
+{
+    return ((const struct fm_thread *)t)->terminating;
+}
+
 HANDLE NTAPI PsGetCurrentProcessId(void)
 {
     return fm_me()->process;

@@ -114,6 +114,8 @@ NTSTATUS FLTAPI FltSendMessage(PFLT_FILTER f, PFLT_PORT *port, PVOID message, UL
 
     (void)f;
     fm_may_wait("FltSendMessage");
+    if (fm_me()->terminating)
+        return STATUS_THREAD_IS_TERMINATING;
     if (timeout && timeout->QuadPart > 0)
         fm_fault("a time of the clock", "FltSendMessage");
     fm_lock_it();
@@ -135,7 +137,8 @@ NTSTATUS FLTAPI FltSendMessage(PFLT_FILTER f, PFLT_PORT *port, PVOID message, UL
         *room = (ULONG)n;
     p->users--;
     fm_unlock_it();
-    return status_of(n);
+    fm_me()->terminating = fm_me()->dying; /* the service has it all the same */
+    return fm_me()->terminating ? STATUS_THREAD_IS_TERMINATING : status_of(n);
 }
 
 /* ---- The service's side ---------------------------------------------------------------------- */

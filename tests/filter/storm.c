@@ -16,7 +16,7 @@
  * OPERATIONS open, read, write, append, truncate, overwrite, map and store, lock, sync, close,
  * delete and make again, delete while others have it open. Each goes through the driver's
  * callbacks, as programs, the memory manager and the lazy writer do it: with and without an IRP,
- * with ends in other threads at a raised IRQL.
+ * with ends in other threads at a raised IRQL, by programs that are killed meanwhile.
  *
  * In the end the driver is unloaded while all goes on.
  *
@@ -267,6 +267,14 @@ static const struct fm_how *how(uint64_t *rng)
     return &ways[often[below(rng, 8)]];
 }
 
+/* The program is killed while it waits for the service, now and then. The thread is another one's
+ * afterwards. */
+static void may_die(bool dies)
+{
+    fm_me()->dying = dies;
+    fm_me()->terminating = FALSE;
+}
+
 static void do_read(struct file *f, uint64_t *rng)
 {
     static const struct fm_how paging = { .irp_flags = IRP_PAGING_IO | IRP_NOCACHE };
@@ -280,8 +288,10 @@ static void do_read(struct file *f, uint64_t *rng)
 
     for (uint32_t b = 0; b < BLOCKS; b++)
         low[b] = atomic_load(&f->ended[b]);
+    may_die(below(rng, 200) == 0);
     (void)fm_read(o, from * (int64_t)BLOCK, blocks * BLOCK, buf, &n, &by_driver,
                   below(rng, 64) ? how(rng) : &paging);
+    may_die(false);
     check_read(f, from, blocks, buf, n, low);
     end_handle(f, o);
 }
@@ -340,9 +350,11 @@ static void do_write(struct file *f, bool quiet, uint64_t *rng)
 
     c.to = from + n > BLOCKS ? BLOCKS : from + n;
     fm_me()->apcs_disabled = !may_wait;
+    may_die(below(rng, 200) == 0);
     if (NT_SUCCESS(fm_write(o, below(rng, 8) ? from * (int64_t)BLOCK : -1, (c.to - from) * BLOCK,
                             change, &c, how(rng))))
         end_blocks(f, c.begin, c.to, c.version);
+    may_die(false);
     fm_me()->apcs_disabled = FALSE;
     end_handle(f, o);
 }

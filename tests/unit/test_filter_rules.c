@@ -99,13 +99,12 @@ static void test_reads_that_ask(void)
 static void test_changes(void)
 {
     CHECK_EQ(fc_change_way(&(struct fc_op){ .paging = true, .waits = true }), FC_NOTHING);  /* C1 */
-    CHECK_EQ(fc_change_way(&(struct fc_op){ .service = true, .waits = true }), FC_NOTHING); /* C2 */
+    CHECK_EQ(fc_change_way(&(struct fc_op){ .service = true, .waits = true }), FC_OUTSIDE); /* C2 */
     CHECK_EQ(fc_change_way(&(struct fc_op){ .transacted = true, .waits = true }), FC_LASTING);
     CHECK_EQ(fc_change_way(&(struct fc_op){ .mapping = true, .waits = true }), FC_LASTING); /* C3 */
     CHECK_EQ(fc_change_way(&(struct fc_op){ .waits = false }), FC_OUTSIDE);                 /* C4 */
     CHECK_EQ(fc_change_way(&(struct fc_op){ .waits = true }), FC_BRACKET);                  /* C5 */
-    /* The service's own comes first. */
-    CHECK_EQ(fc_change_way(&(struct fc_op){ .service = true, .mapping = true }), FC_NOTHING);
+    CHECK_EQ(fc_change_way(&(struct fc_op){ .service = true, .mapping = true }), FC_LASTING);
 }
 
 /* ---- The written-set ------------------------------------------------------------------------- */

@@ -268,6 +268,26 @@ static void test_closed_at_once(void)
     end();
 }
 
+/* What threads of the system are to read is limited: they serve others, too. */
+static void test_many_fills(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        const unsigned from = service.n;
+        fm_hold(true);
+        for (unsigned n = 0; n < 100; n++)
+            CHECK_EQ(read_how(o, BLOCK, BLOCK, &at_dispatch), STATUS_SUCCESS);
+        fm_hold(false);
+        fm_settle();
+        CHECK_EQ(times(from, CMP_FILL), 64);
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    }
+    fm_close(o);
+    end();
+}
+
 /* ---- Streams --------------------------------------------------------------------------------- */
 
 static void test_streams(void)
@@ -499,13 +519,14 @@ static NTSTATUS detach(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
     return STATUS_SUCCESS;
 }
 
-/* The filter leaves the volume while an operation is on its way. */
+/* The filter leaves the volume while an operation is on its way. It would wait for one that is
+ * synchronized. */
 static void test_detaches(void)
 {
     begin();
     PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
     CHECK(warm(o));
-    CHECK_EQ(fm_write(o, BLOCK, BLOCK, detach, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, detach, NULL, &at_dispatch), STATUS_SUCCESS);
     fm_settle();
     CHECK_EQ(times(0, CMP_WRITE_END), 1);
     CHECK(!hits(o));
@@ -527,7 +548,7 @@ static ULONG detaching_read(struct fm_file *f, uint64_t off, ULONG n, void *to)
 static void test_detaches_in_a_read(void)
 {
     begin();
-    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    PFILE_OBJECT const o = fm_open_how(&file.f, false, FILE_OPENED, 0, FM_PLAIN);
     file.f.read = detaching_read;
     CHECK(!hits(o));
     fm_close(o);
@@ -548,7 +569,7 @@ static void test_unloads(void)
     begin();
     PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
     CHECK(warm(o));
-    CHECK_EQ(fm_write(o, BLOCK, BLOCK, unload, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, unload, NULL, &at_dispatch), STATUS_SUCCESS);
     cut(NULL);
     fm_disconnect(connection);
     fm_close(o);
@@ -607,6 +628,7 @@ static const struct harness_test tests[] = {
     TEST(non_cached),
     TEST(tail),
     TEST(closed_at_once),
+    TEST(many_fills),
     TEST(streams),
     TEST(no_contexts),
     TEST(other_rules),

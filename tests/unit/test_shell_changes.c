@@ -41,6 +41,103 @@ static void test_writes(void)
     }
 }
 
+/* It ends inside the file system, where nobody may wait: the bracket ends later. */
+static void test_asynchronous_writes(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open_how(&file.f, true, FILE_OPENED, 0, FM_PLAIN);
+    CHECK(warm(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(begun == 1 && ended == 0);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_WRITE_END), 1);
+    CHECK(!hits(o));
+    CHECK(hits(o));
+    fm_close(o);
+    end();
+}
+
+/* Programs are killed at any moment: before a message, while they wait for its reply, in the middle
+ * of a write. Others do not notice. */
+static void test_killed_programs(void)
+{
+    static const struct fm_thread t[] = { { .terminating = TRUE }, { .dying = TRUE } };
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        CHECK(warm(o));
+        *fm_me() = t[i];
+        CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+        CHECK(!by_driver && buf[0] == file.data[BLOCK]);
+        *fm_me() = t[i];
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        *fm_me() = t[i];
+        fm_close(fm_open(&file.f, true, FILE_OPENED));
+        *fm_me() = (struct fm_thread){ 0 };
+        fm_settle();
+        (void)hits(o);
+        CHECK(!fm_is_cut(connection));
+    }
+    fm_close(o);
+    end();
+}
+
+static NTSTATUS change_and_die(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    fm_me()->terminating = TRUE;
+    return change(ctx, o, information);
+}
+
+/* The service's log is a cached file. It must not wait for itself. */
+static void test_service_that_writes(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        CHECK(warm(o));
+        *fm_me() = (struct fm_thread){ .process = FM_SERVICE };
+        if (i == 2) /* it begins a new one */
+            memset(file.data + BLOCK, 'n', BLOCK);
+        PFILE_OBJECT const log = fm_open(&file.f, true, i == 2 ? FILE_OVERWRITTEN : FILE_OPENED);
+        if (i == 0)
+            CHECK_EQ(fm_write(log, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        else if (i == 1)
+            CHECK_EQ(fm_set(log, FileEndOfFileInformation, 5 * BLOCK, change, NULL, FM_PLAIN),
+                     STATUS_SUCCESS);
+        CHECK_EQ(fm_flush(log, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+        *fm_me() = (struct fm_thread){ 0 };
+        CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(buf[0], file.data[BLOCK]);
+        fm_settle();
+        (void)warm(o);
+        *fm_me() = (struct fm_thread){ .process = FM_SERVICE };
+        fm_close(log);
+        *fm_me() = (struct fm_thread){ 0 };
+        fm_settle();
+        CHECK(times(0, CMP_FORGET) > i);
+        CHECK_EQ(times(0, CMP_FORGET_ALL) + times(0, CMP_WRITE_BEGIN), 0);
+    }
+    fm_close(o);
+    end();
+}
+
+/* It is killed while the file system writes: a thread of the system ends its bracket. */
+static void test_killed_in_a_write(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change_and_die, NULL, FM_PLAIN), STATUS_SUCCESS);
+    *fm_me() = (struct fm_thread){ 0 };
+    fm_settle();
+    CHECK_EQ(times(0, CMP_WRITE_END), 1);
+    CHECK(warm(o));
+    fm_close(o);
+    end();
+}
+
 /* What may not wait is outside: the service is told by another thread, and the file passes. */
 static void test_writes_that_may_not_wait(void)
 {
@@ -110,19 +207,25 @@ static void test_advances(void)
 
 static void test_controls(void)
 {
-    begin();
-    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
-    CHECK(warm(o));
-    CHECK_EQ(fm_control(o, SET_ZERO_DATA, change, NULL, FM_PLAIN), STATUS_SUCCESS);
-    CHECK(begun == 1 && ended == 0);
-    CHECK_EQ(times(0, CMP_WRITE_END), 1);
-    CHECK(!hits(o));
-    const unsigned from = service.n;
-    CHECK_EQ(fm_control(o, GET_COMPRESSION, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
-    CHECK_EQ(fm_control(o, FSCTL_READ_FILE_USN_DATA, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
-    CHECK_EQ(service.n, from);
-    fm_close(o);
-    end();
+    static const ULONG flags[] = { FO_SYNCHRONOUS_IO, 0 };
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const o = fm_open_how(&file.f, true, FILE_OPENED, flags[i], FM_PLAIN);
+        CHECK(warm(o));
+        CHECK_EQ(fm_control(o, SET_ZERO_DATA, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK(begun == 1 && ended == 0);
+        if (i == 1) /* it does not wait */
+            fm_settle();
+        CHECK_EQ(times(0, CMP_WRITE_END), 1);
+        CHECK(!hits(o));
+        const unsigned from = service.n;
+        CHECK_EQ(fm_control(o, GET_COMPRESSION, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(fm_control(o, FSCTL_READ_FILE_USN_DATA, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(service.n, from);
+        fm_close(o);
+        end();
+    }
 }
 
 static NTSTATUS encrypt(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
@@ -144,26 +247,92 @@ static void test_encrypts(void)
     end();
 }
 
+static struct {
+    os_mutex lock; /* all that follows */
+    os_cond changed;
+    bool begun, goes_on;
+} decryption;
+
+static NTSTATUS decrypt(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o, (void)information;
+    os_lock(&decryption.lock);
+    decryption.begun = true;
+    os_cond_wake_all(&decryption.changed);
+    while (!decryption.goes_on)
+        os_cond_wait(&decryption.changed, &decryption.lock);
+    os_unlock(&decryption.lock);
+    file.f.attributes = 0;
+    return STATUS_SUCCESS;
+}
+
+static void decrypts(void *o)
+{
+    (void)fm_control(o, SET_ENCRYPTION, decrypt, NULL, FM_PLAIN);
+}
+
+static struct os_thread decrypter;
+
+static NTSTATUS change_when_decrypted(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    os_lock(&decryption.lock);
+    decryption.goes_on = true;
+    os_cond_wake_all(&decryption.changed);
+    os_unlock(&decryption.lock);
+    os_thread_join(&decrypter);
+    (void)warm(ctx);
+    return change(NULL, o, information);
+}
+
+/* A write that begins while the file is encrypted is not seen. Until it ends the file is plain
+ * again. */
+static void test_left_out_meanwhile(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    memset(&decryption, 0, sizeof(decryption));
+    os_mutex_begin(&decryption.lock);
+    os_cond_begin(&decryption.changed);
+    CHECK(os_thread_begin(&decrypter, decrypts, o));
+    os_lock(&decryption.lock);
+    while (!decryption.begun)
+        os_cond_wait(&decryption.changed, &decryption.lock);
+    os_unlock(&decryption.lock);
+    CHECK_EQ(fm_control(o, SET_ENCRYPTION, encrypt, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change_when_decrypted, o, FM_PLAIN), STATUS_SUCCESS);
+    (void)warm(o);
+    fm_close(o);
+    end();
+}
+
 static NTSTATUS change_volume(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 {
+    ULONG n;
+    bool by;
+    static uint8_t to[BLOCK];
     fm_settle();
-    (void)warm(ctx); /* what was there before the write */
+    for (unsigned i = 0; i < 2; i++) /* what was there before the write */
+        CHECK_EQ(fm_read(ctx, BLOCK, BLOCK, to, &n, &by, FM_PLAIN), STATUS_SUCCESS);
+    fm_settle();
+    fm_hold(true); /* if the end is put off, it comes late */
     return change(NULL, o, information);
 }
 
 /* A write to the volume may change any file. */
 static void test_volume(void)
 {
-    static const struct fm_how *const how[] = { FM_PLAIN, &at_dispatch, &stuck };
-    for (unsigned i = 0; i < 3; i++) {
+    static const struct fm_how *const how[] = { FM_PLAIN, &stuck };
+    for (unsigned i = 0; i < 2; i++) {
         CASE("i %u", i);
         begin();
         PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED), v = fm_open_volume();
         CHECK(warm(o));
         CHECK_EQ(fm_write(v, 0, BLOCK, change_volume, o, how[i]), STATUS_SUCCESS);
-        if (how[i] == &stuck)
-            fm_settle();
-        CHECK(!hits(o));
+        CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(buf[0], file.data[BLOCK]);
+        fm_hold(false);
+        CHECK(!hits(o) || times(0, CMP_FORGET_ALL) > 1);
         CHECK(warm(o));
         fm_close(v);
         fm_close(o);
@@ -294,6 +463,93 @@ static void test_transactions(void)
     end();
 }
 
+/* A transaction has a stream of its own. What it has written others see when it commits, also after
+ * its handle was closed: nobody tells the driver. */
+static void test_commits(void)
+{
+    static struct file own;
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin();
+        make_file(&own, file.f.name, file.id);
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        PFILE_OBJECT const t =
+            fm_open_how(&own.f, true, FILE_OPENED, 0, i ? FM_PLAIN : &transacted);
+        if (i == 1) /* by a handle that was opened without it */
+            CHECK_EQ(fm_set(t, FileEndOfFileInformation, 5, NULL, NULL, &transacted),
+                     STATUS_SUCCESS);
+        fm_settle();
+        (void)warm(o);
+        memset(file.data + BLOCK, 'x', BLOCK); /* it commits */
+        (void)warm(o);
+        fm_close(t);
+        fm_settle();
+        (void)warm(o);
+        memset(file.data + BLOCK, 'y', BLOCK); /* or now */
+        CHECK(!warm(o));
+        fm_close(o);
+        end();
+    }
+}
+
+static const FILE_INFORMATION_CLASS renames[] = { FileRenameInformation,
+                                                  FileRenameInformationBypassAccessCheck,
+                                                  FileRenameInformationEx,
+                                                  FileRenameInformationExBypassAccessCheck };
+
+/* It is the file's content now, and the file's times are what they were. */
+static NTSTATUS rename_stream(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    fm_settle();
+    (void)warm(ctx);
+    return change(NULL, o, information);
+}
+
+/* NTFS gives an alternate stream the name of the content. */
+static void test_streams_that_become_content(void)
+{
+    static struct file stream;
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        make_file(&stream, u"\\Device\\HarddiskVolume3\\data\\file:other", file.id);
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        PFILE_OBJECT const s = fm_open(&stream.f, true, FILE_OPENED);
+        CHECK(warm(o));
+        CHECK_EQ(fm_rename(s, renames[i], u"::$DATA", rename_stream, o), STATUS_SUCCESS);
+        CHECK_EQ(times(0, CMP_FORGET_ALL), 0); /* it is known which file it is */
+        CHECK(!hits(o));
+        CHECK(warm(o));
+        CHECK_EQ(fm_rename(s, renames[i], u"\\data\\name", NULL, NULL), STATUS_SUCCESS);
+        CHECK(hits(o));
+        fm_close(s);
+        fm_close(o);
+        end();
+    }
+}
+
+/* And the content becomes an alternate stream. The file has another stream then, with the same id:
+ * what is read of the one is not stored as the other's. */
+static void test_content_that_becomes_a_stream(void)
+{
+    static struct file now;
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_rename(o, FileRenameInformation, u":other", NULL, NULL), STATUS_SUCCESS);
+    fm_settle();
+    (void)warm(o);
+    make_file(&now, file.f.name, file.id);
+    memset(now.data, 'n', sizeof(now.data));
+    PFILE_OBJECT const n = fm_open(&now.f, false, FILE_OPENED);
+    CHECK_EQ(read_how(n, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(buf[0], 'n');
+    fm_close(n);
+    fm_close(o);
+    end();
+}
+
 /* ---- Opens and closes ------------------------------------------------------------------------ */
 
 /* CreateFile(GENERIC_READ, CREATE_ALWAYS) empties a file by a handle that may only read. */
@@ -313,6 +569,43 @@ static void test_overwrites(void)
         fm_close(o);
         end();
     }
+}
+
+/* A filter below makes the content of such a file, but not for who opens it as it lies there. The
+ * file system of this test has no handles that read differently: so what it has is changed. */
+static void test_as_it_lies(void)
+{
+    static const struct fm_how as_it_lies = { .options = FILE_OPEN_REPARSE_POINT };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        file.f.attributes = i < 2 ? FILE_ATTRIBUTE_REPARSE_POINT : 0;
+        PFILE_OBJECT const o = i != 1 ? fm_open(&file.f, false, FILE_OPENED) : NULL;
+        CHECK(!o || warm(o));
+        PFILE_OBJECT const raw =
+            fm_open_how(&file.f, false, FILE_OPENED, FO_SYNCHRONOUS_IO, &as_it_lies);
+        fm_settle();
+        memset(file.data + BLOCK, i == 2 ? file.data[BLOCK] : 0, BLOCK);
+        CHECK_EQ(warm(raw), i == 2);
+        memset(file.data + BLOCK, 'b', BLOCK);
+        CHECK_EQ(warm(raw), i == 2);
+        fm_close(raw);
+        if (o)
+            fm_close(o);
+        end();
+    }
+}
+
+/* Links to directories are opened so all the time. */
+static void test_links_as_they_lie(void)
+{
+    begin();
+    file.f.attributes = FILE_ATTRIBUTE_REPARSE_POINT | FILE_ATTRIBUTE_DIRECTORY;
+    fm_close(fm_open_how(&file.f, false, FILE_OPENED, 0,
+                         &(const struct fm_how){ .options = FILE_OPEN_REPARSE_POINT }));
+    fm_settle();
+    CHECK_EQ(times(0, CMP_FORGET) + times(0, CMP_FORGET_ALL), 0);
+    end();
 }
 
 /* A name that is a link: the same result as FILE_SUPERSEDED, and nothing is open. */
@@ -423,6 +716,10 @@ static void test_deletes(void)
 const struct harness_test shell_changes_tests[] = {
     TEST(without_memory),
     TEST(writes),
+    TEST(asynchronous_writes),
+    TEST(killed_programs),
+    TEST(killed_in_a_write),
+    TEST(service_that_writes),
     TEST(writes_that_may_not_wait),
     TEST(sizes),
     TEST(controls),
@@ -432,12 +729,18 @@ const struct harness_test shell_changes_tests[] = {
     TEST(flushes),
     TEST(flushes_of_parts),
     TEST(links),
+    TEST(as_it_lies),
+    TEST(links_as_they_lie),
     TEST(deletes),
     TEST(sections),
     TEST(mapped_before),
     TEST(pages),
     TEST(locks),
     TEST(transactions),
+    TEST(commits),
+    TEST(streams_that_become_content),
+    TEST(content_that_becomes_a_stream),
+    TEST(left_out_meanwhile),
     TEST(overwrites),
     TEST(closes),
     TEST_END,

@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#ifndef _WIN32
+#ifdef _WIN32
+#include <windows.h>
+#else
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -216,6 +218,80 @@ static void test_another_folder_aside(void)
     CALL(end_test());
 }
 
+/* The folder is aside no more when the mount ends. What has its name is not the folder. */
+static void test_moved_away(void)
+{
+    static struct swap s;
+    char moved[640];
+
+    CALL(begin_test());
+    CHECK_EQ(swap_begin(&s, folder), SWAP_OK);
+    (void)snprintf(moved, sizeof(moved), "%s/moved", base);
+    CHECK_EQ(rename(aside, moved), 0);
+    CHECK_EQ(swap_end(&s), SWAP_FAILED);
+    CHECK(strstr(said, "at neither of its names") != NULL && is_file(journal));
+    CHECK_EQ(rename(moved, aside), 0);
+    CHECK_EQ(swap_recover(folder), SWAP_OK);
+    CALL(end_test());
+}
+
+static unsigned busy;
+
+static int is_busy(enum swap_step step)
+{
+    if (step != SWAP_MOVE_BACK || busy == 0)
+        return 0;
+    return busy-- % 2 ? EACCES : EBUSY;
+}
+
+/* Somebody has a file of the folder open for a moment, when it is to get its name back. */
+static void test_open_for_a_moment(void)
+{
+    static struct swap s;
+
+    CALL(begin_test());
+    CHECK_EQ(swap_begin(&s, folder), SWAP_OK);
+    busy = 3;
+    swap_fault = is_busy;
+    CHECK_EQ(swap_end(&s), SWAP_OK);
+    CHECK(busy == 0 && said[0] == '\0');
+    CALL(end_test());
+}
+
+#ifdef _WIN32
+/* The folder's name in its directory; other letters, and a short name, lead to it, too. */
+static void check_name(const char *path)
+{
+    WIN32_FIND_DATAA found;
+    HANDLE const h = FindFirstFileA(path, &found);
+
+    REQUIRE(h != INVALID_HANDLE_VALUE);
+    FindClose(h);
+    CHECK_EQ(strcmp(found.cFileName, "folder"), 0);
+}
+
+static void test_other_letters(void)
+{
+    static struct swap s;
+    char other[700];
+
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        CALL(begin_test());
+        (void)snprintf(other, sizeof(other), "%s/FOLDER", base);
+        if (i == 0) {
+            CHECK_EQ(swap_begin(&s, other), SWAP_OK);
+            CHECK_EQ(swap_end(&s), SWAP_OK);
+        } else { /* it is aside */
+            CALL(leave_aside());
+            CHECK_EQ(swap_recover(other), SWAP_OK);
+        }
+        CALL(check_name(folder));
+        CALL(end_test());
+    }
+}
+#endif
+
 static void test_journals(void)
 {
     static struct swap s;
@@ -279,6 +355,8 @@ static void test_names(void)
     CHECK_EQ(swap_begin(&s, file), SWAP_FAILED);
     (void)snprintf(path, sizeof(path), "%s/nothing", base);
     CHECK_EQ(swap_begin(&s, path), SWAP_FAILED);
+    CHECK_EQ(swap_recover(path), SWAP_FAILED);
+    CHECK(strstr(said, "there is no such folder") != NULL);
     (void)snprintf(path, sizeof(path), "%s/..", folder);
     CHECK_EQ(swap_begin(&s, path), SWAP_FAILED);
     CHECK(strstr(said, "by its own name") != NULL);
@@ -387,9 +465,15 @@ static void test_killed_at_each_step(void)
 #endif
 
 static const struct harness_test tests[] = {
-    TEST(goes_and_comes),     TEST(is_used_once),         TEST(each_step_fails), TEST(a_new_folder),
-    TEST(a_file_at_the_name), TEST(another_folder_aside), TEST(journals),        TEST(names),
-    TEST(is_below),
+    TEST(goes_and_comes),     TEST(is_used_once),
+    TEST(each_step_fails),    TEST(a_new_folder),
+    TEST(a_file_at_the_name), TEST(another_folder_aside),
+    TEST(journals),           TEST(names),
+    TEST(is_below),           TEST(moved_away),
+    TEST(open_for_a_moment),
+#ifdef _WIN32
+    TEST(other_letters),
+#endif
 #ifndef _WIN32
     TEST(two_at_once),        TEST(killed_at_each_step),
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * filter_core.c - what a file system filter keeps of the service (filter_core.h).
+ * filter_core.c - what a file system filter keeps of the service (filter_core.h). Reads and fills
+ * are in filter_reads.c.
  *
  * Owns all of struct fc and struct fc_file. Its lock is held to look and to change, and never while
  * the service is asked. So each function that asks looks again afterwards: what it was told counts
@@ -8,27 +9,14 @@
  *
  * Who: the driver's shell (CacheFilter.c), and the tests.
  */
-#include "filter_core.h"
+#include "filter_inside.h"
 
 #include <string.h>
-
-#include "cachemax.h"
-#include "cachemax_protocol.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-static void lock(struct fc *fc)
-{
-    fc->env->lock(fc->env->ctx);
-}
-
-static void unlock(struct fc *fc)
-{
-    fc->env->unlock(fc->env->ctx);
-}
-
-static void count(struct fc *fc, enum fc_counter c)
+void fc_count(struct fc *fc, enum fc_counter c)
 {
     lock(fc);
     fc->counter[c]++;
@@ -114,8 +102,7 @@ void fc_disconnect(struct fc *fc, uint32_t life)
     unlock(fc);
 }
 
-/* The service did not answer in time, or nonsense. */
-static void give_up(struct fc *fc, uint32_t life)
+void fc_give_up(struct fc *fc, uint32_t life)
 {
     lock(fc);
     if (fc->life == life) {
@@ -128,31 +115,7 @@ static void give_up(struct fc *fc, uint32_t life)
 
 /* ---- Messages -------------------------------------------------------------------------------- */
 
-union body {
-    struct cmp_hello hello;
-    struct cmp_open open;
-    struct cmp_read read;
-    struct cmp_range range;
-    struct cmp_truncate truncate;
-    struct cmp_end end;
-    struct cmp_revalidate revalidate;
-    struct cmp_forget forget;
-};
-union answer {
-    struct cmp_hello_reply hello;
-    struct cmp_open_reply open;
-    struct cmp_token_reply token;
-};
-struct message {
-    struct cmp_head head;
-    union body body;
-};
-struct reply {
-    struct cmp_head head;
-    union answer body;
-};
-
-static void head(struct fc *fc, struct cmp_head *h, unsigned command, uint32_t file, uint32_t bytes)
+void fc_head(struct fc *fc, struct cmp_head *h, unsigned command, uint32_t file, uint32_t bytes)
 {
     lock(fc);
     *h = (struct cmp_head){ .bytes = bytes,
@@ -163,19 +126,37 @@ static void head(struct fc *fc, struct cmp_head *h, unsigned command, uint32_t f
     unlock(fc);
 }
 
-/* Sends what has a reply. FC_GONE: the life is over. Else the bytes of a sound reply to it. */
-static int ask(struct fc *fc, uint32_t life, const struct cmp_head *h, void *reply, uint32_t room)
+/* A thread that is being ended has asked, and hears no reply (L6). */
+static void lost(struct fc *fc, uint32_t life, unsigned command)
+{
+    bool over = false;
+
+    if (command == CMP_READ || command == CMP_INVALIDATE || command == CMP_REVALIDATE)
+        return; /* they leave nothing behind */
+    lock(fc);
+    if (fc->life == life)
+        over = ++fc->lost > FC_LOST_MAX;
+    unlock(fc);
+    if (over)
+        fc_give_up(fc, life);
+}
+
+int fc_ask(struct fc *fc, uint32_t life, const struct cmp_head *h, void *reply, uint32_t room)
 {
     const int n =
         fc->env->ask(fc->env->ctx, life, h, h->bytes, reply, room, h->command == CMP_FORGET_ALL);
     struct cmp_head r;
 
+    if (n == FC_STOPPED) {
+        lost(fc, life, h->command);
+        return FC_GONE;
+    }
     if (n >= (int)sizeof(r) && cmp_check(reply, (size_t)n, 1) == CMP_SOUND) {
         memcpy(&r, reply, sizeof(r));
         if (r.tag == h->tag && r.command == h->command)
             return n;
     }
-    give_up(fc, life);
+    fc_give_up(fc, life);
     return FC_GONE;
 }
 
@@ -185,9 +166,9 @@ static int request(struct fc *fc, uint32_t life, unsigned command, uint32_t file
 {
     int data;
 
-    head(fc, &m->head, command, file, (uint32_t)sizeof(m->head) + cmp_body(command, 0, &data));
+    fc_head(fc, &m->head, command, file, (uint32_t)sizeof(m->head) + cmp_body(command, 0, &data));
     memset(r, 0, sizeof(*r));
-    return ask(fc, life, &m->head, r, sizeof(*r)) < 0 ? FC_GONE : r->head.result;
+    return fc_ask(fc, life, &m->head, r, sizeof(*r)) < 0 ? FC_GONE : r->head.result;
 }
 
 /* ---- Forgetting ------------------------------------------------------------------------------ */
@@ -254,7 +235,7 @@ void fc_tend(struct fc *fc)
         unlock(fc);
         ok = all ? forget_all(fc, life) : forget(fc, life, id, false);
         if (!ok)
-            give_up(fc, life);
+            fc_give_up(fc, life);
         lock(fc);
         taken(fc, ok);
     }
@@ -280,6 +261,23 @@ void fc_written_anything(struct fc *fc)
     note_all(fc);
     unlock(fc);
     tend_soon(fc);
+}
+
+void fc_anything_begin(struct fc *fc)
+{
+    lock(fc);
+    fc->all_outside++;
+    unlock(fc);
+    fc_written_anything(fc);
+}
+
+/* Noted first: else a read could come between. */
+void fc_anything_end(struct fc *fc)
+{
+    fc_written_anything(fc);
+    lock(fc);
+    fc->all_outside--;
+    unlock(fc);
 }
 
 /* ---- Connecting ------------------------------------------------------------------------------ */
@@ -310,6 +308,7 @@ bool fc_connect(struct fc *fc, uint32_t life)
     if (greeted) {
         end_life(fc);
         fc->life = fc->last_life = life;
+        fc->lost = 0;
     }
     unlock(fc);
     if (!greeted) /* its thread comes late, and the next connection is there */
@@ -317,7 +316,7 @@ bool fc_connect(struct fc *fc, uint32_t life)
     if (request(fc, life, CMP_HELLO, 0, &m, &r) < 0 || r.head.version != CMP_VERSION ||
         r.body.hello.block == 0 || r.body.hello.data_max == 0 ||
         r.body.hello.data_max > CMP_DATA_MAX || !(r.body.hello.flags & CMP_FORGETS_ALL)) {
-        give_up(fc, life);
+        fc_give_up(fc, life);
         return false;
     }
     lock(fc);
@@ -332,6 +331,7 @@ void fc_init(struct fc *fc, const struct fc_env *env, void *written, uint32_t sl
     memset(fc, 0, sizeof(*fc));
     fc->env = env;
     fc_set_init(&fc->written, written, slots);
+    fc_set_init(&fc->transacted, fc->transacted_slot, FC_TRANSACTED);
 }
 
 /* ---- Files ----------------------------------------------------------------------------------- */
@@ -459,13 +459,13 @@ static bool is_marked(const struct fc_file *f)
 /* Locked. Is the service to be used for the file? `reads`: it shall answer. */
 static bool is_usable(const struct fc_file *f, bool reads)
 {
-    return f->fc->greeted && !(reads && (f->outside > 0 || is_stale(f)));
+    const bool outside = f->outside > 0 || f->fc->all_outside > 0;
+    const bool apart = f->known && fc_set_has(&f->fc->transacted, f->id);
+
+    return f->fc->greeted && !(reads && (outside || apart || is_stale(f)));
 }
 
-/* The file's handle in the present life; 0: the service cannot be used for it. May wait for an
- * open, and a mark. An open tells the id of the file, so one may be stale after it that was not
- * before. */
-static uint32_t handle_of(struct fc_file *f, const void *via, bool reads, uint32_t *life)
+uint32_t fc_handle_of(struct fc_file *f, const void *via, bool reads, uint32_t *life)
 {
     struct fc *fc = f->fc;
 
@@ -508,152 +508,6 @@ void fc_file_done(struct fc_file *f)
         (void)forget(fc, life, f->id, true);
 }
 
-/* ---- Reads ----------------------------------------------------------------------------------- */
-
-/* A read on its way: of the parts that came so far. */
-struct parts {
-    uint8_t *scratch;
-    uint32_t room;  /* bytes of scratch: a message */
-    uint32_t most;  /* bytes of data in it */
-    uint64_t until; /* no part is asked for later, but the first one */
-    uint64_t version;
-};
-
-/* One part. Returns the bytes that came, or FC_GONE. What is missing is memory to come: the service
- * is a program, and the driver believes no length of it. */
-static int64_t read_part(struct fc_file *f, const struct fc_read *at, struct parts *p,
-                         struct cmp_read_reply *r)
-{
-    const int around = (int)(sizeof(struct cmp_head) + sizeof(*r));
-    struct message m;
-    int n;
-
-    memset(&m, 0, sizeof(m));
-    m.body.read =
-        (struct cmp_read){ .offset = at->offset, .len = at->len, .flags = CMP_READ_VERSION };
-    head(f->fc, &m.head, CMP_READ, at->handle, sizeof(m.head) + sizeof(m.body.read));
-    n = ask(f->fc, at->life, &m.head, p->scratch, p->room);
-    if (n < around)
-        return FC_GONE; /* an error has no body */
-    memcpy(r, p->scratch + sizeof(m.head), sizeof(*r));
-    if (n - around <= (int)at->len && r->miss_len <= f->fc->data_max &&
-        r->miss_offset <= (uint64_t)INT64_MAX - r->miss_len)
-        return n - around;
-    give_up(f->fc, at->life);
-    return FC_GONE;
-}
-
-/* Asks part by part, for as long as a message may take; the open counts. A write between two parts
- * would give a mixture that was never in the file. Their versions tell of a file that was
- * forgotten; a bracket does not make another version, and what it forgets comes back only after its
- * end (fc_read). True: all of it has come. */
-static bool read_parts(struct fc_file *f, uint64_t off, uint32_t len, uint8_t *buf, uint32_t *got,
-                       struct fc_read *at, struct parts *p)
-{
-    const struct fc_env *env = f->fc->env;
-
-    for (*got = 0; *got < len;) {
-        struct cmp_read_reply r;
-        int64_t n;
-
-        if (*got > 0 && env->now_ns(env->ctx) > p->until)
-            return false;
-        at->offset = off + *got;
-        at->len = len - *got < p->most ? len - *got : p->most;
-        n = read_part(f, at, p, &r);
-        if (n < 0 || (*got > 0 && (r.version == 0 || r.version != p->version)))
-            return false;
-        p->version = r.version;
-        memcpy(buf + *got, p->scratch + p->room - p->most, (size_t)n);
-        *got += (uint32_t)n;
-        if ((uint64_t)n < at->len) {
-            at->ticket = r.ticket;
-            at->offset = r.miss_offset;
-            at->len = r.miss_len;
-            return r.flags & CMP_AT_END;
-        }
-    }
-    return true;
-}
-
-/* In memory of its own. */
-static bool read_all(struct fc_file *f, uint64_t off, uint32_t len, void *buf, uint32_t *got,
-                     struct fc_read *at, uint64_t until)
-{
-    const struct fc_env *env = f->fc->env;
-    struct parts p = { .most = len < f->fc->data_max ? len : f->fc->data_max, .until = until };
-    bool whole;
-
-    p.room = (uint32_t)(sizeof(struct cmp_head) + sizeof(struct cmp_read_reply)) + p.most;
-    p.scratch = env->alloc(env->ctx, p.room);
-    if (!p.scratch)
-        return false;
-    whole = read_parts(f, off, len, buf, got, at, &p);
-    env->free(env->ctx, p.scratch);
-    return whole;
-}
-
-/* The number of brackets of the file that have ended. */
-static uint64_t ends_of(struct fc_file *f)
-{
-    uint64_t n;
-
-    lock(f->fc);
-    n = f->ends;
-    unlock(f->fc);
-    return n;
-}
-
-enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_t len, void *buf,
-                       uint32_t *got, struct fc_read *missed)
-{
-    struct fc *fc = f->fc;
-    const uint64_t until = fc->env->now_ns(fc->env->ctx) + fc->env->timeout_ns;
-    const uint64_t ends = ends_of(f);
-    bool hit;
-
-    memset(missed, 0, sizeof(*missed));
-    missed->handle = handle_of(f, via, true, &missed->life);
-    if (missed->handle == 0 || fc->env->now_ns(fc->env->ctx) > until) {
-        count(fc, FC_PASSED);
-        return FC_PASS;
-    }
-    hit = read_all(f, off, len, buf, got, missed, until);
-    if (hit && len > fc->data_max && ends_of(f) != ends)
-        hit = false;
-    if (fc->env->now_ns(fc->env->ctx) > until)
-        missed->ticket = 0; /* a fill may take as long again */
-    count(fc, hit ? FC_HITS : FC_MISSES);
-    return hit ? FC_DONE : FC_PASS;
-}
-
-/* It has no reply, and nothing is lost if it does not arrive. */
-void fc_fill(struct fc_file *f, const struct fc_read *missed, const void *data, uint32_t n)
-{
-    struct fc *fc = f->fc;
-    const struct fc_env *env = fc->env;
-    const uint32_t bytes = (uint32_t)(sizeof(struct cmp_head) + sizeof(struct cmp_fill)) + n;
-    const struct cmp_fill fill = { .ticket = missed->ticket,
-                                   .flags = n < missed->len ? CMP_FILL_EOF : 0 };
-    struct cmp_head h;
-    uint8_t *message;
-
-    if (missed->ticket == 0 || n > missed->len)
-        return;
-    message = env->alloc(env->ctx, bytes);
-    if (!message)
-        return;
-    head(fc, &h, CMP_FILL, missed->handle, bytes);
-    memcpy(message, &h, sizeof(h));
-    memcpy(message + sizeof(h), &fill, sizeof(fill));
-    memcpy(message + sizeof(h) + sizeof(fill), data, n);
-    if (env->ask(env->ctx, missed->life, message, bytes, NULL, 0, false) < 0)
-        give_up(fc, missed->life);
-    else
-        count(fc, FC_FILLS);
-    env->free(env->ctx, message);
-}
-
 /* ---- Writes ---------------------------------------------------------------------------------- */
 
 /* Locked. */
@@ -694,6 +548,18 @@ void fc_write_begin_outside(struct fc_file *f, struct fc_write *w)
     tend_soon(fc);
 }
 
+void fc_transacted(struct fc_file *f)
+{
+    struct fc *fc = f->fc;
+
+    lock(fc);
+    if (f->known)
+        fc_set_add(&fc->transacted, f->id);
+    else
+        fc_set_add_all(&fc->transacted);
+    unlock(fc);
+}
+
 /* Does it lie in the largest file? A program may name any place. The file system refuses such a
  * write, and the service ends a connection that asks for it. */
 static bool is_in_a_file(enum fc_kind kind, uint64_t off, uint64_t len)
@@ -701,6 +567,16 @@ static bool is_in_a_file(enum fc_kind kind, uint64_t off, uint64_t len)
     if (kind == FC_SIZE)
         return off <= INT64_MAX;
     return len <= INT64_MAX && (off == UINT64_MAX || off <= (uint64_t)INT64_MAX - len);
+}
+
+/* What a write may change, at most: where a file ended before is not known, nor where "at the end"
+ * is. */
+static void set_range(struct fc_write *w, enum fc_kind kind, uint64_t off, uint64_t len)
+{
+    const bool known = kind == FC_RANGE && off != UINT64_MAX;
+
+    w->from = known ? off : 0;
+    w->to = known ? off + len : UINT64_MAX;
 }
 
 /* Asks for the bracket. The token; 0: there is none. */
@@ -711,8 +587,6 @@ static uint64_t ask_bracket(const struct fc_write *w, enum fc_kind kind, uint64_
     struct reply r;
 
     memset(&m, 0, sizeof(m));
-    if (!is_in_a_file(kind, off, len))
-        kind = FC_ALL;
     if (kind == FC_SIZE) {
         command = CMP_TRUNCATE_BEGIN;
         m.body.truncate.size = off;
@@ -750,7 +624,10 @@ void fc_write_begin(struct fc_file *f, const void *via, struct fc_write *w, enum
     uint64_t token;
 
     *w = (struct fc_write){ .file = f };
-    w->handle = handle_of(f, via, false, &w->life);
+    if (!is_in_a_file(kind, off, len))
+        kind = FC_ALL;
+    set_range(w, kind, off, len);
+    w->handle = fc_handle_of(f, via, false, &w->life);
     if (w->handle == 0 || !enter_bracket(w)) {
         fc_write_begin_outside(f, w);
         return;
@@ -762,6 +639,8 @@ void fc_write_begin(struct fc_file *f, const void *via, struct fc_write *w, enum
         put_outside(w);
     fc->counter[w->outside ? FC_OUTSIDES : FC_BRACKETS]++;
     unlock(fc);
+    if (token == 0)
+        tend_soon(fc);
 }
 
 static void end_bracket(const struct fc_write *w)
@@ -788,7 +667,7 @@ void fc_write_end(struct fc_write *w)
         f->outside--;
     } else {
         f->brackets--;
-        f->ends++;
+        fc_tear_readings(w);
     }
     unlock(fc);
     if (w->outside)
@@ -806,7 +685,7 @@ bool fc_sync_begin(struct fc_file *f, const void *via, struct fc_sync *s)
 
     memset(&m, 0, sizeof(m));
     s->token = 0;
-    s->handle = handle_of(f, via, false, &s->life);
+    s->handle = fc_handle_of(f, via, false, &s->life);
     if (s->handle && request(f->fc, s->life, CMP_SYNC_BEGIN, s->handle, &m, &r) >= 0)
         s->token = r.body.token.token;
     return s->token != 0;
@@ -825,16 +704,33 @@ void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok)
     (void)request(f->fc, s->life, CMP_SYNC_END, s->handle, &m, &r);
 }
 
-/* With a write in flight a validator proves nothing. The next close tries again. */
+/* Has no outside write begun since there were so many of them? Else it is to be settled later. */
+static bool is_as_before(struct fc_file *f, uint32_t life, uint64_t outsides)
+{
+    bool is;
+
+    lock(f->fc);
+    is = f->fc->life == life && outsides_of(f) == outsides;
+    if (!is)
+        f->unsettled = true;
+    unlock(f->fc);
+    return is;
+}
+
+/* With a write in flight a validator proves nothing. The next close tries again. So does one after
+ * an outside write that began meanwhile: it is noted before it changes anything, so what was asked
+ * before that is older than it. */
 void fc_settle(struct fc_file *f, const void *via)
 {
     struct fc *fc = f->fc;
     struct message m;
     struct reply r;
     uint32_t life, handle = 0;
+    uint64_t outsides;
 
     lock(fc);
     life = fc->life;
+    outsides = outsides_of(f);
     if (is_usable(f, true) && f->unsettled && f->brackets == 0 && f->life == life)
         handle = f->handle;
     if (handle)
@@ -843,8 +739,13 @@ void fc_settle(struct fc_file *f, const void *via)
     if (!handle)
         return;
     memset(&m, 0, sizeof(m));
-    if (identify(f, via, &m.body.revalidate.validator))
-        (void)request(fc, life, CMP_REVALIDATE, handle, &m, &r);
+    if (!identify(f, via, &m.body.revalidate.validator) || !is_as_before(f, life, outsides))
+        return;
+    if (request(fc, life, CMP_REVALIDATE, handle, &m, &r) == FC_GONE) {
+        lock(fc);
+        f->unsettled = true;
+        unlock(fc);
+    }
 }
 
 /* Others may have it open, and be on their way with its handle. The service gives the number of a

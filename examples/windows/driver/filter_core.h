@@ -16,12 +16,15 @@
  *   L4  A service that cannot forget all files (CMP_FORGETS_ALL) is none for a driver.
  *   L5  If a later life has another pool, all files are forgotten in it: what was forgotten before
  *       was forgotten in the other one.
- *   H1  A handle is closed when nobody uses the file any more, also if it was deleted before: the
- *       service gives its number to another file.
+ *   L6  A thread that is being ended hears no reply. What it asked counts as refused, and the life
+ *       goes on: else every program that is killed would end it. A bracket, a sync or a handle that
+ *       nobody knows of may stay at the service until the life ends. So it ends after FC_LOST_MAX
+ * of them. H1  A handle is closed when nobody uses the file any more, also if it was deleted
+ * before: the service gives its number to another file.
  *
  * OUTSIDE WRITES. A write that no bracket of the present life covers is *outside*.
  *   W1  A bracket is outside from the moment on that its life ends, and when it is refused.
- *   W2  While an outside write lasts, its file passes.
+ *   W2  While an outside write lasts, its file passes; if it is one of all files, they all do.
  *   W3  The file's id is in the *written-set* at the begin and at the end of an outside write. It
  *       leaves the set when the service has forgotten the file, and comes back if it has not. Each
  *       time somebody is asked to have it forgotten soon.
@@ -29,14 +32,17 @@
  *   W5  A set that is full stands for all files. So does a file whose id is not known.
  *   W6  A volume that was in use before the filter saw its writes is an outside write of all files
  *       (fc_written_anything).
+ *   W7  What a transaction has written others see when it commits, and nobody tells when that is.
+ * So its file passes until the filter is loaded again (fc_transacted).
  *
  * BRACKETS AND FILLS
  *   B1  A bracket is asked for before the write begins, and ended after it has ended.
  *   B2  A fill goes to the life and the handle of the read that missed, and to no other.
- *   B3  A read of several parts counts only if all of them are of one version of the file, and no
- *       bracket of it has ended meanwhile.
+ *   B3  A read of several blocks counts only if all of them are of one version of the file, and no
+ *       bracket that touches it has ended meanwhile.
  *   B4  A file's times are told to the service when a writer closes it, but not while a write is on
- *       its way.
+ *       its way, nor if an outside write has begun since they were asked for: they may be those of
+ *       that write, and the pool still has what was before it.
  *   B5  What was written outside is not synced, as far as anybody knows, and the file's times need
  *       not tell as long as it is open. So the service takes all of the file for not synced before
  *       anything of it is read through it again. Else a power cut could leave what was read from
@@ -76,14 +82,17 @@ struct fc_facts {
     bool racy;          /* a time is so recent that a later write may not move it */
 };
 
-#define FC_GONE (-1) /* no service, or its reply came too late */
+#define FC_GONE (-1)    /* no service, or its reply came too late */
+#define FC_STOPPED (-2) /* the calling thread is being ended; the message may have been taken */
+#define FC_LOST_MAX 64u
 
 /* The shell. None of the calls is made with the lock held. */
 struct fc_env {
     void *ctx;
     /* Sends a message through this connection, and through no later one. Waits for the reply, for a
      * limited time, or, if `patient`, for as long as the connection lasts. Returns the bytes of the
-     * reply, or FC_GONE. room == 0: no reply is expected, and 0 is returned. May wait. */
+     * reply, FC_GONE or FC_STOPPED. room == 0: no reply is expected, and 0 is returned. May wait.
+     */
     int (*ask)(void *ctx, uint32_t life, const void *message, uint32_t bytes, void *reply,
                uint32_t room, bool patient);
     /* The connection is to end: the service shall get no message any more. May be called again. */
@@ -113,20 +122,26 @@ enum fc_counter {
     FC_COUNTERS
 };
 
+#define FC_TRANSACTED 1024u /* files of transactions that are kept apart; more: all pass */
+
 struct fc_write;
+struct fc_reading;
 struct fc {
     const struct fc_env *env;
     /* env->lock: all of it. */
     uint32_t life; /* of the connection; 0: there is none */
     uint32_t last_life;
+    uint32_t lost;     /* replies in this life that nobody heard, and that mattered */
     bool greeted;      /* hello was said */
     bool met;          /* there was a life before */
     uint8_t pool[16];  /* of the last one */
     uint32_t block;    /* bytes of a block of the cache */
     uint32_t data_max; /* bytes of data in a message */
     uint64_t tag;
-    struct fc_set written;
+    struct fc_set written, transacted;
+    struct fc_id transacted_slot[FC_TRANSACTED];
     uint64_t outsides;       /* of all files, so far */
+    uint32_t all_outside;    /* outside writes of all files, in flight */
     bool tending;            /* a thread is in fc_tend() */
     struct fc_id forgets;    /* taken out of the set, and not yet forgotten; 0, 0: none */
     bool forgets_all;        /* the same of all files */
@@ -142,11 +157,11 @@ struct fc_file {
     struct fc_id id;
     uint32_t handle; /* at the service, in life `life`; 0: not open */
     uint32_t life;
-    uint32_t outside;  /* outside writes in flight */
-    uint32_t brackets; /* in flight */
-    uint64_t ends;     /* brackets that have ended */
-    uint64_t outsides; /* begins and ends of outside writes, so far */
-    uint64_t marked;   /* so many of them the service knows of, in life `marked_life` */
+    uint32_t outside;            /* outside writes in flight */
+    uint32_t brackets;           /* in flight */
+    struct fc_reading *readings; /* reads of several blocks that are on their way */
+    uint64_t outsides;           /* begins and ends of outside writes, so far */
+    uint64_t marked;             /* so many of them the service knows of, in life `marked_life` */
     uint32_t marked_life;
     bool unsettled; /* was written since its validator was told */
     bool gone;      /* was deleted: it is forgotten when nobody uses it any more */
@@ -160,6 +175,7 @@ struct fc_write {
     struct fc_write *next, *prev; /* fc.writes */
     uint64_t token;
     uint32_t life, handle; /* of the token */
+    uint64_t from, to;     /* of a bracket: what it may change, and what follows that */
     bool outside;
 };
 
@@ -197,6 +213,9 @@ bool fc_is_settled(struct fc *fc);
 /* Something was written that may be any file's (a volume was written as a whole, or before the
  * filter saw it). */
 void fc_written_anything(struct fc *fc);
+/* Around such a write. Does not wait. */
+void fc_anything_begin(struct fc *fc);
+void fc_anything_end(struct fc *fc);
 
 /* `via` in what follows: how the shell reaches the file now, for env->facts. */
 void fc_file_init(struct fc_file *f, struct fc *fc);
@@ -222,6 +241,9 @@ void fc_write_begin_outside(struct fc_file *f, struct fc_write *w);
 /* After it, whether it succeeded or not, and before its caller hears of it. May wait, but not for
  * an outside write. */
 void fc_write_end(struct fc_write *w);
+
+/* A transaction may write the file, or has. The file passes from now on. */
+void fc_transacted(struct fc_file *f);
 
 /* Around a sync of the file. False: the service does not take part. May wait. */
 bool fc_sync_begin(struct fc_file *f, const void *via, struct fc_sync *s);

@@ -8,6 +8,8 @@
  *             answers. Afterwards the missing blocks are read once more, from the system's cache,
  *             and sent to the service: before the reader goes on, because it may close its handle
  *             then; or by a thread of the system, where that may not wait or comes from the disk.
+ *             Fast I/O has no list of the buffer's pages, and a buffer of a program is not to be
+ *             touched otherwise: the system is told to send an IRP instead.
  *   change    a bracket around it: writes, sizes, and every control code that is not known to leave
  *             the content alone.
  *   sync      told to the service, so that what was written counts as lasting.
@@ -31,11 +33,13 @@ struct change {
     struct fc_sync sync;
 };
 
-/* May this operation wait for the service? */
+/* May this operation wait for the service? A thread that is being ended cannot: its waits end at
+ * once. */
 static BOOLEAN may_ask(PFLT_CALLBACK_DATA d)
 {
     return KeGetCurrentIrql() == PASSIVE_LEVEL && !KeAreAllApcsDisabled() &&
-           IoGetTopLevelIrp() == NULL && !(d->Iopb->IrpFlags & IRP_PAGING_IO);
+           IoGetTopLevelIrp() == NULL && !PsIsThreadTerminating(PsGetCurrentThread()) &&
+           !(d->Iopb->IrpFlags & IRP_PAGING_IO);
 }
 
 static struct fc_op op_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
@@ -114,12 +118,11 @@ static FLT_PREOP_CALLBACK_STATUS complete_read(PFLT_CALLBACK_DATA d, PCFLT_RELAT
 /* The user's buffer, in the system's addresses; NULL: it cannot be had. */
 static PVOID buffer_of(PFLT_CALLBACK_DATA d)
 {
-    if (!d->Iopb->Parameters.Read.MdlAddress && !NT_SUCCESS(FltLockUserBuffer(d)))
+    if (!d->Iopb->Parameters.Read.MdlAddress &&
+        (!NT_SUCCESS(FltLockUserBuffer(d)) || !d->Iopb->Parameters.Read.MdlAddress))
         return NULL;
-    return d->Iopb->Parameters.Read.MdlAddress
-               ? MmGetSystemAddressForMdlSafe(d->Iopb->Parameters.Read.MdlAddress,
-                                              NormalPagePriority | MdlMappingNoExecute)
-               : d->Iopb->Parameters.Read.ReadBuffer;
+    return MmGetSystemAddressForMdlSafe(d->Iopb->Parameters.Read.MdlAddress,
+                                        NormalPagePriority | MdlMappingNoExecute);
 }
 
 /* Asks the service. TRUE: *got bytes are in the buffer. Else *missed is for the fill, or NULL. */
@@ -146,6 +149,27 @@ static BOOLEAN ask_read(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct co
     return FALSE;
 }
 
+/* The status for an operation that has an end to be seen. Within the file system's own completion
+ * nobody may wait: it may hold what the service needs. So the end comes after that, in the thread
+ * of the begin; but an asynchronous operation must not be made to wait. */
+static FLT_PREOP_CALLBACK_STATUS with_end(PFLT_CALLBACK_DATA d)
+{
+    return FltIsOperationSynchronous(d) ? FLT_PREOP_SYNCHRONIZE : FLT_PREOP_SUCCESS_WITH_CALLBACK;
+}
+
+/* Is it to be answered from the cache, if its range is? With *c, which is to be released. */
+static BOOLEAN wants_answer(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct fc_op *op,
+                            struct context **c)
+{
+    if (!port_is_connected() || !fc_read_asks(op, FILL_UNIT) || !stream_of(d, o, TRUE, c))
+        return FALSE;
+    op->locked = stream_is_locked((*c)->stream);
+    if (stream_is_judged((*c)->stream) && fc_read_asks(op, FILL_UNIT))
+        return TRUE;
+    FltReleaseContext(*c);
+    return FALSE;
+}
+
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_read(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                  PVOID *keep)
 {
@@ -158,17 +182,39 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_read(PFLT_CALLBACK_DATA d, PCFLT_REL
 
     op.off = off; /* negative: the file object's own, which is resolved further down */
     op.len = d->Iopb->Parameters.Read.Length;
-    if (!port_is_connected() || !fc_read_asks(&op, FILL_UNIT) || !stream_of(d, o, TRUE, &c))
+    if (!wants_answer(d, o, &op, &c))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    op.locked = stream_is_locked(c->stream);
-    done =
-        stream_is_judged(c->stream) && fc_read_asks(&op, FILL_UNIT) && ask_read(d, o, c, &got, &m);
+    if (FLT_IS_FASTIO_OPERATION(d)) {
+        FltReleaseContext(c);
+        return FLT_PREOP_DISALLOW_FASTIO;
+    }
+    done = ask_read(d, o, c, &got, &m);
     if (m) {
         *keep = m;
-        return FLT_PREOP_SUCCESS_WITH_CALLBACK;
+        return with_end(d);
     }
     FltReleaseContext(c);
     return done ? complete_read(d, o, (uint64_t)off, got) : FLT_PREOP_SUCCESS_NO_CALLBACK;
+}
+
+/* Fills by threads of the system: each reads from the disk, and keeps a file object. They serve
+ * others, too, so there is a limit. */
+#define FILLS_LATER 64
+static volatile LONG fills_later;
+
+static VOID fill_later(PVOID context)
+{
+    fill(context);
+    InterlockedDecrement(&fills_later);
+}
+
+/* FALSE: there are too many, or no memory. */
+static BOOLEAN put_fill_off(struct missed *m)
+{
+    if (InterlockedIncrement(&fills_later) <= FILLS_LATER && port_later(fill_later, m))
+        return TRUE;
+    InterlockedDecrement(&fills_later);
+    return FALSE;
 }
 
 /* May be at a raised IRQL. A file that cannot be kept for the fill stays cold. So does one whose
@@ -189,7 +235,7 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_read(PFLT_CALLBACK_DATA d, PCFLT_R
     ObReferenceObject(m->object);
     if (may_ask(d) && !(m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING)) {
         fill(m);
-    } else if (!port_later(fill, m)) {
+    } else if (!put_fill_off(m)) {
         ObDereferenceObject(m->object);
         FltObjectDereference(m->instance);
         free_missed(m);
@@ -228,7 +274,7 @@ static VOID free_change(struct change *c)
 static VOID end_change(struct change *c, BOOLEAN ok)
 {
     if (c->kind == VOLUME)
-        fc_written_anything(&driver.core);
+        fc_anything_end(&driver.core);
     else if (c->kind == SYNC)
         fc_sync_end(&c->context->stream->file, &c->sync, ok);
     else
@@ -274,7 +320,10 @@ static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATE
         c = make_change(context,
                         d->Iopb->MajorFunction == IRP_MJ_FILE_SYSTEM_CONTROL ? CONTROL : WRITE);
     if (!c) {
-        stream_mapped(context->stream);
+        if (op.transacted)
+            stream_transacted(context->stream);
+        else
+            stream_mapped(context->stream);
         FltReleaseContext(context);
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     }
@@ -303,8 +352,9 @@ static VOID FLTAPI end_later(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID kee
 }
 
 /* The caller hears of the end only after this. Where that cannot be done the end is later: until
- * then the file passes, or its blocks are in a bracket. If no thread takes it, the filter ends:
- * then the life has ended before, and no message is sent. */
+ * then the file passes, or its blocks are in a bracket. So it is with what is asynchronous and ends
+ * in the file system. If no thread takes it, the filter ends: then the life has ended before, and
+ * no message is sent. */
 static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                      PVOID keep, FLT_POST_OPERATION_FLAGS flags)
 {
@@ -312,6 +362,7 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT
     struct change *const c = keep;
 
     if (!(flags & FLTFL_POST_OPERATION_DRAINING) &&
+        (KeGetCurrentIrql() >= DISPATCH_LEVEL || may_ask(d)) &&
         FltDoCompletionProcessingWhenSafe(d, o, keep, flags, post_safe, &s))
         return s;
     if (!NT_SUCCESS(
@@ -326,8 +377,8 @@ static FLT_PREOP_CALLBACK_STATUS begin_volume(PFLT_CALLBACK_DATA d, PVOID *keep)
     *keep = make_change(NULL, VOLUME);
     if (!*keep)
         return refuse(d);
-    fc_written_anything(&driver.core);
-    return FLT_PREOP_SUCCESS_WITH_CALLBACK;
+    fc_anything_begin(&driver.core);
+    return with_end(d);
 }
 
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
@@ -342,7 +393,41 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
         return begin_volume(d, keep);
     if (off < 0) /* at the end, or at the file object's own place */
         e = (struct extent){ FC_ALL, 0, 0 };
-    return begin_change(d, o, e, FLT_PREOP_SUCCESS_WITH_CALLBACK, keep);
+    return begin_change(d, o, e, with_end(d), keep);
+}
+
+/* The name begins with ":": a stream gets another name, which may be that of the file's content. */
+static BOOLEAN is_a_streams_name(PFLT_CALLBACK_DATA d)
+{
+    const FILE_RENAME_INFORMATION *const name = d->Iopb->Parameters.SetFileInformation.InfoBuffer;
+
+    return d->Iopb->Parameters.SetFileInformation.Length >=
+               offsetof(FILE_RENAME_INFORMATION, FileName) + sizeof(WCHAR) &&
+           name->FileNameLength >= sizeof(WCHAR) && name->FileName[0] == ':';
+}
+
+/* A stream that becomes the file's content, or was it, has the file's id for a time, and other
+ * content. It passes until nobody uses it, and what is cached of the file is forgotten. */
+static FLT_PREOP_CALLBACK_STATUS begin_rename(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                              PVOID *keep)
+{
+    struct context *context;
+    struct change *c;
+
+    if (!is_a_streams_name(d))
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    context = stream_any(o, may_ask(d));
+    if (!context)
+        return begin_volume(d, keep);
+    c = make_change(context, WRITE);
+    if (!c) {
+        FltReleaseContext(context);
+        return refuse(d);
+    }
+    stream_mapped(context->stream);
+    fc_write_begin_outside(&context->stream->file, &c->write);
+    *keep = c;
+    return FLT_PREOP_SYNCHRONIZE;
 }
 
 /* Sizes change the content. So does the valid data length, which uncovers what the disk had. */
@@ -365,6 +450,11 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELA
     case FileAllocationInformation:
     case FileValidDataLengthInformation:
         break;
+    case FileRenameInformation:
+    case FileRenameInformationBypassAccessCheck:
+    case FileRenameInformationEx:
+    case FileRenameInformationExBypassAccessCheck:
+        return begin_rename(d, o, keep);
     default: /* names, times, attributes */
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     }
@@ -403,6 +493,8 @@ static BOOLEAN is_harmless(ULONG code)
     }
 }
 
+/* Some control codes pend until something happens. So only who waits anyway is made to wait;
+ * FltIsOperationSynchronous() counts some of them as synchronous. */
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                     PVOID *keep)
 {
@@ -410,7 +502,11 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_
 
     if (passes(d, o) || is_harmless(d->Iopb->Parameters.FileSystemControl.Common.FsControlCode))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    return begin_change(d, o, e, FLT_PREOP_SYNCHRONIZE, keep);
+    return begin_change(d, o, e,
+                        o->FileObject && (o->FileObject->Flags & FO_SYNCHRONOUS_IO)
+                            ? FLT_PREOP_SYNCHRONIZE
+                            : FLT_PREOP_SUCCESS_WITH_CALLBACK,
+                        keep);
 }
 
 /* ---- The rest -------------------------------------------------------------------------------- */
@@ -422,8 +518,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_flush(PFLT_CALLBACK_DATA d, PCFLT_RE
     struct context *context;
     struct change *c;
 
-    if (d->Iopb->MinorFunction != IRP_MN_NORMAL || passes(d, o) || !may_ask(d) ||
-        !stream_of(d, o, FALSE, &context))
+    if (d->Iopb->MinorFunction != IRP_MN_NORMAL || passes(d, o) || port_is_service() ||
+        !may_ask(d) || !stream_of(d, o, FALSE, &context))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     c = make_change(context, SYNC);
     if (c) {
@@ -481,6 +577,20 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_lock(PFLT_CALLBACK_DATA d, PCFLT_REL
     return stream_locked(o) ? FLT_PREOP_SUCCESS_NO_CALLBACK : pass(d, o);
 }
 
+/* S8. What this handle reads is not what others read, and it may be the only one so far. */
+static VOID open_as_it_lies(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+{
+    struct context *c;
+
+    if (!(d->Iopb->Parameters.Create.Options & FILE_OPEN_REPARSE_POINT) || !stream_is_reparsed(o))
+        return;
+    c = stream_any(o, TRUE);
+    if (!c)
+        return;
+    stream_mapped(c->stream);
+    FltReleaseContext(c);
+}
+
 /* An open that may write judges its stream at once: what may not wait later finds it known. An open
  * may also empty the file, even if its handle may only read. Whoever reads it meanwhile may see it
  * before or after that. */
@@ -493,8 +603,10 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT
 
     UNREFERENCED_PARAMETER(keep);
     if ((flags & FLTFL_POST_OPERATION_DRAINING) || !NT_SUCCESS(d->IoStatus.Status) ||
-        d->IoStatus.Status == STATUS_REPARSE || !(o->FileObject->WriteAccess || emptied) ||
-        port_is_service())
+        d->IoStatus.Status == STATUS_REPARSE)
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    open_as_it_lies(d, o);
+    if (!(o->FileObject->WriteAccess || emptied))
         return FLT_POSTOP_FINISHED_PROCESSING;
     if (!stream_of(d, o, TRUE, &c)) {
         if (emptied && stream_is_lost(o)) /* it is too late to refuse it */
@@ -502,7 +614,7 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT
         return FLT_POSTOP_FINISHED_PROCESSING;
     }
     if (o->Transaction) /* what it writes, others see later, or never */
-        stream_mapped(c->stream);
+        stream_transacted(c->stream);
     if (emptied)
         stream_written(c->stream);
     FltReleaseContext(c);
@@ -516,7 +628,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_
 {
     struct context *c;
 
-    if (passes(d, o) || !may_ask(d) ||
+    if (passes(d, o) || port_is_service() || !may_ask(d) ||
         !(o->FileObject->WriteAccess || o->FileObject->DeleteAccess) || !stream_of(d, o, TRUE, &c))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     *keep = c;

@@ -247,6 +247,8 @@ static int ask(void *ctx, uint32_t life, const void *message, uint32_t bytes, vo
         s = FltSendMessage(driver.filter, &port.client, (PVOID)(uintptr_t)message, bytes, reply,
                            reply ? &n : NULL, patient ? NULL : &timeout);
     ExReleaseRundownProtection(&port.messages);
+    if (s == STATUS_THREAD_IS_TERMINATING)
+        return FC_STOPPED;
     if (s != STATUS_SUCCESS)
         return FC_GONE;
     return reply ? (int)n : 0;

@@ -21,11 +21,11 @@ bool fc_read_asks(const struct fc_op *op, uint32_t block)
 
 enum fc_way fc_change_way(const struct fc_op *op)
 {
-    if (op->paging || op->service)
+    if (op->paging)
         return FC_NOTHING;
     if (op->transacted || op->mapping)
         return FC_LASTING;
-    return op->waits ? FC_BRACKET : FC_OUTSIDE;
+    return op->waits && !op->service ? FC_BRACKET : FC_OUTSIDE;
 }
 
 /* ---- Names ----------------------------------------------------------------------------------- */

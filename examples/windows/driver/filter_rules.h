@@ -14,6 +14,9 @@
  *   S5  files that are not all here: another program brings their content when somebody reads them
  *   S6  files of the pool's own volume: there is nothing to gain, and the pool is one of them
  *   S7  what the system needs for itself (fc_is_the_systems)
+ * and one that passes from then on until nobody uses it:
+ *   S8  a file with a reparse point that somebody opens as it lies there. Filters below make the
+ *       content of such files (compression of single files, deduplication), but not for this handle
  *
  * READS that the service is not asked for (fc_read_asks):
  *   R1  paging I/O: it moves pages between memory and disk. Whoever waits for a page must not wait
@@ -31,12 +34,11 @@
  * CHANGES (fc_change_way):
  *   C1  paging I/O brings to the disk what has been a change already, and the lazy writer tells how
  *       far that has come (FileEndOfFileInformation with AdvanceOnly): nothing is done
- *   C2  the service's process changes no cached file: nothing is done
- *   C3  what others see later or never (transactions), and stores that nobody sees (mappings, pages
- *       of the system's cache that were handed out for writing) last until the stream is not used
- *       any more: an outside write of that length
- *   C4  what may not wait is an outside write
- *   C5  all else gets a bracket
+ *   C2  what the service's process changes is an outside write: it would wait for itself. (Its log
+ * may be a cached file) C3  what others see later or never (transactions), and stores that nobody
+ * sees (mappings, pages of the system's cache that were handed out for writing) last until the
+ * stream is not used any more: an outside write of that length C4  what may not wait is an outside
+ * write C5  all else gets a bracket
  */
 #ifndef CACHEMAX_FILTER_RULES_H
 #define CACHEMAX_FILTER_RULES_H

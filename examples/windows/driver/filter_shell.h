@@ -25,8 +25,9 @@ struct stream {
     FAST_MUTEX lock;           /* all that follows */
     ULONG rules;               /* the number of the rules that judged it; 0: not judged */
     BOOLEAN cached;
-    BOOLEAN mapped; /* somebody may store through a mapping: `mapping` has begun */
-    BOOLEAN locked; /* byte ranges were locked; as long as it is open */
+    BOOLEAN left_out; /* it was judged not to be cached: changes have passed unseen */
+    BOOLEAN mapped;   /* somebody may store through a mapping: `mapping` has begun */
+    BOOLEAN locked;   /* byte ranges were locked; as long as it is open */
     struct fc_write mapping;
 };
 struct context {
@@ -66,6 +67,10 @@ extern const FLT_CONTEXT_REGISTRATION stream_contexts[];
  * a stream may be judged, for which the file system is asked. With *c, which is to be released. */
 struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask,
                          struct context **c);
+/* Is it a file with a reparse point, or may it be one? */
+BOOLEAN stream_is_reparsed(PCFLT_RELATED_OBJECTS o);
+/* The stream of an operation, also if it is not cached. NULL: there is none, or no memory. */
+struct context *stream_any(PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask);
 /* Is it known to be cached? It is not asked for, nor read, else. Its changes count all the same. */
 BOOLEAN stream_is_judged(struct stream *s);
 /* The facts of the file of an operation: `via` is its PCFLT_RELATED_OBJECTS. */
@@ -73,6 +78,8 @@ bool stream_facts(void *ctx, const void *via, struct fc_facts *facts);
 /* Somebody may change it unseen, as through a mapping, from now on and as long as the stream is
  * used. Does not wait. */
 VOID stream_mapped(struct stream *s);
+/* A transaction may write it: so it is from now on, and its file is as long as the driver. */
+VOID stream_transacted(struct stream *s);
 /* It may have become another kind of file: it is judged again. */
 VOID stream_doubted(struct stream *s);
 /* The file was changed as a whole a moment ago. */

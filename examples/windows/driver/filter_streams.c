@@ -210,19 +210,37 @@ VOID stream_written(struct stream *s)
 }
 
 /* A stream that nobody has looked at, and that is cached from now on, may have writes on their way:
- * it passes until nobody uses it. So does one with a mapping that is older than this driver. A
- * stream that cannot be judged now may be cached: its changes count, and the next one that uses it
- * tries again. */
+ * it passes until nobody uses it. Two threads may judge it at a time, differently. */
+static VOID set_verdict(struct stream *s, BOOLEAN cached, ULONG rules)
+{
+    BOOLEAN set;
+
+    for (;;) {
+        ExAcquireFastMutex(&s->lock);
+        set = !cached || !s->left_out || s->mapped;
+        if (set) {
+            s->cached = cached;
+            s->rules = rules;
+            s->left_out = s->left_out || !cached;
+        }
+        ExReleaseFastMutex(&s->lock);
+        if (set)
+            return;
+        stream_mapped(s);
+    }
+}
+
+/* So does one with a mapping that is older than this driver. A stream that cannot be judged now may
+ * be cached: its changes count, and the next one that uses it tries again. */
 static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                      BOOLEAN may_ask)
 {
     const ULONG rules = port_rules();
-    BOOLEAN cached, known, unseen;
+    BOOLEAN cached, known;
 
     ExAcquireFastMutex(&s->lock);
     cached = s->cached;
     known = s->rules == rules;
-    unseen = s->rules != 0 && !cached;
     ExReleaseFastMutex(&s->lock);
     if (known || !may_ask)
         return cached || !known;
@@ -231,13 +249,9 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
         fc_know(&s->file, o);
     if (!known)
         return TRUE;
-    if (cached &&
-        (unseen || MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer)))
+    if (cached && MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer))
         stream_mapped(s);
-    ExAcquireFastMutex(&s->lock);
-    s->cached = cached;
-    s->rules = rules;
-    ExReleaseFastMutex(&s->lock);
+    set_verdict(s, cached, rules);
     return cached;
 }
 
@@ -265,6 +279,25 @@ struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN 
     return NULL;
 }
 
+BOOLEAN stream_is_reparsed(PCFLT_RELATED_OBJECTS o)
+{
+    FILE_BASIC_INFORMATION info;
+
+    return !NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &info, sizeof(info),
+                                               FileBasicInformation, NULL)) ||
+           (info.FileAttributes & (FILE_ATTRIBUTE_REPARSE_POINT | FILE_ATTRIBUTE_DIRECTORY)) ==
+               FILE_ATTRIBUTE_REPARSE_POINT;
+}
+
+struct context *stream_any(PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask)
+{
+    struct context *const c = context_of(o);
+
+    if (c && may_ask)
+        fc_know(&c->stream->file, o);
+    return c;
+}
+
 /* ---- What the cache cannot keep up with ------------------------------------------------------ */
 
 /* Nobody tells when the last mapping is gone, or the section is about to be made. So the write
@@ -277,6 +310,13 @@ VOID stream_mapped(struct stream *s)
         fc_write_begin_outside(&s->file, &s->mapping);
     }
     ExReleaseFastMutex(&s->lock);
+}
+
+/* A transaction has a stream of its own, and this one knows nothing of it. */
+VOID stream_transacted(struct stream *s)
+{
+    fc_transacted(&s->file);
+    stream_mapped(s);
 }
 
 VOID stream_doubted(struct stream *s)

@@ -93,6 +93,7 @@ typedef struct _FILE_OBJECT {
 #define STATUS_UNSUCCESSFUL ((NTSTATUS)0xC0000001)
 #define STATUS_INVALID_PARAMETER ((NTSTATUS)0xC000000D)
 #define STATUS_END_OF_FILE ((NTSTATUS)0xC0000011)
+#define STATUS_THREAD_IS_TERMINATING ((NTSTATUS)0xC000004B)
 #define STATUS_INSUFFICIENT_RESOURCES ((NTSTATUS)0xC000009A)
 #define STATUS_NOT_SUPPORTED ((NTSTATUS)0xC00000BB)
 #define STATUS_FILE_DELETED ((NTSTATUS)0xC0000123)
@@ -101,6 +102,7 @@ typedef struct _FILE_OBJECT {
 #define STATUS_CONNECTION_REFUSED ((NTSTATUS)0xC0000236)
 #define PASSIVE_LEVEL 0
 #define APC_LEVEL 1
+#define DISPATCH_LEVEL 2
 
 #define OBJ_CASE_INSENSITIVE 0x00000040u
 #define OBJ_KERNEL_HANDLE 0x00000200u
@@ -129,6 +131,17 @@ BOOLEAN NTAPI KeAreAllApcsDisabled(void);
 LARGE_INTEGER NTAPI KeQueryPerformanceCounter(PLARGE_INTEGER frequency);
 VOID NTAPI KeQuerySystemTimePrecise(PLARGE_INTEGER now);
 HANDLE NTAPI PsGetCurrentProcessId(void);
+/* The system's headers have these two for the compiler, and no calls. */
+static inline LONG InterlockedIncrement(volatile LONG *n)
+{
+    return __atomic_add_fetch(n, 1, __ATOMIC_SEQ_CST);
+}
+static inline LONG InterlockedDecrement(volatile LONG *n)
+{
+    return __atomic_sub_fetch(n, 1, __ATOMIC_SEQ_CST);
+}
+PETHREAD NTAPI PsGetCurrentThread(void);
+BOOLEAN NTAPI PsIsThreadTerminating(PETHREAD t);
 PIRP NTAPI IoGetTopLevelIrp(void);
 VOID NTAPI ObfReferenceObject(PVOID o);
 VOID NTAPI ObfDereferenceObject(PVOID o);
@@ -153,6 +166,8 @@ PVOID NTAPI MmGetSystemAddressForMdlSafe(PMDL mdl, ULONG priority);
 #define FO_VOLUME_OPEN 0x00400000u
 #define FO_NO_INTERMEDIATE_BUFFERING 0x00000008u
 #define FILE_ATTRIBUTE_DIRECTORY 0x00000010u
+#define FILE_ATTRIBUTE_REPARSE_POINT 0x00000400u
+#define FILE_OPEN_REPARSE_POINT 0x00200000u
 #define FILE_ATTRIBUTE_OFFLINE 0x00001000u
 #define FILE_ATTRIBUTE_RECALL_ON_OPEN 0x00040000u
 #define FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS 0x00400000u
@@ -168,8 +183,11 @@ typedef enum {
     FileAllocationInformation = 19,
     FileEndOfFileInformation = 20,
     FileValidDataLengthInformation = 39,
+    FileRenameInformationBypassAccessCheck = 56,
     FileIdInformation = 59,
-    FileDispositionInformationEx = 64
+    FileDispositionInformationEx = 64,
+    FileRenameInformationEx = 65,
+    FileRenameInformationExBypassAccessCheck = 66
 } FILE_INFORMATION_CLASS;
 typedef struct {
     LARGE_INTEGER CreationTime, LastAccessTime, LastWriteTime, ChangeTime;
@@ -183,6 +201,12 @@ typedef struct {
 typedef struct {
     LARGE_INTEGER EndOfFile;
 } FILE_END_OF_FILE_INFORMATION;
+typedef struct {
+    ULONG Flags;
+    HANDLE RootDirectory;
+    ULONG FileNameLength; /* bytes */
+    WCHAR FileName[1];
+} FILE_RENAME_INFORMATION;
 typedef struct {
     UCHAR Identifier[16];
 } FILE_ID_128;
@@ -252,6 +276,9 @@ typedef enum {
 
 typedef enum { SyncTypeOther, SyncTypeCreateSection } FS_FILTER_SECTION_SYNC_TYPE;
 typedef union {
+    struct {
+        ULONG Options; /* how to open, and 8 bits of something else above */
+    } Create;
     struct {
         ULONG Length;
         LARGE_INTEGER ByteOffset;
@@ -386,6 +413,7 @@ NTSTATUS FLTAPI FltReadFile(PFLT_INSTANCE i, PFILE_OBJECT o, PLARGE_INTEGER off,
                             PVOID buf, FLT_IO_OPERATION_FLAGS flags, PULONG n, PVOID callback,
                             PVOID context);
 NTSTATUS FLTAPI FltLockUserBuffer(PFLT_CALLBACK_DATA d);
+BOOLEAN FLTAPI FltIsOperationSynchronous(PFLT_CALLBACK_DATA d);
 PFLT_GENERIC_WORKITEM FLTAPI FltAllocateGenericWorkItem(void);
 VOID FLTAPI FltFreeGenericWorkItem(PFLT_GENERIC_WORKITEM w);
 typedef enum { DelayedWorkQueue = 1 } WORK_QUEUE_TYPE;

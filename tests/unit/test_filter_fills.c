@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_filter_fills.c - brackets, reads, fills, and the rest of a file's life, as the driver for
+ * Windows decides it: the rules B1 to B5 and H1 of filter_core.h.
+ */
+#include "filter_common.h"
+
+/* ---- Brackets and fills ---------------------------------------------------------------------- */
+
+/* B1, and what each kind of change asks for. */
+static void test_brackets(void)
+{
+    struct fc_write w;
+    struct cmp_range range;
+    struct cmp_truncate size;
+    struct cmp_end end;
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    fc_write_begin(&file, NULL, &w, FC_RANGE, 4711, 5);
+    memcpy(&range, first(0, CMP_WRITE_BEGIN)->body, sizeof(range));
+    CHECK(range.offset == 4711 && range.len == 5);
+    CHECK_EQ(times(0, CMP_WRITE_END), 0);
+    CHECK(hits()); /* the service knows which blocks */
+    fc_write_end(&w);
+    memcpy(&end, first(0, CMP_WRITE_END)->body, sizeof(end));
+    CHECK(end.token == 77 && end.ok == 1);
+    unsigned from = n_asked;
+    fc_write_begin(&file, NULL, &w, FC_SIZE, 99, 0);
+    memcpy(&size, first(from, CMP_TRUNCATE_BEGIN)->body, sizeof(size));
+    CHECK_EQ(size.size, 99);
+    fc_write_end(&w);
+    CHECK_EQ(times(from, CMP_WRITE_END), 1);
+    from = n_asked;
+    fc_write_begin(&file, NULL, &w, FC_ALL, 0, 0);
+    memcpy(&range, first(from, CMP_WRITE_BEGIN)->body, sizeof(range));
+    CHECK(range.offset == 0 && range.len == UINT64_MAX);
+    fc_write_end(&w);
+    CHECK(fc_is_settled(&fc));
+    CHECK_EQ(fc.counter[FC_BRACKETS], 3);
+}
+
+/* B1: any place that a program may name; the made-up service looks whether messages are sound. What
+ * ends beyond the largest file is anything. */
+static void test_far_writes(void)
+{
+    static const struct {
+        uint64_t off, len;
+        bool all;
+    } far[] = { { INT64_MAX - 5, 5, false },
+                { INT64_MAX - 5, 6, true },
+                { INT64_MAX, UINT32_MAX, true },
+                { UINT64_MAX - 5, 100, true },
+                { (uint64_t)INT64_MAX + 1, 0, true } };
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    for (unsigned i = 0; i < sizeof(far) / sizeof(far[0]); i++) {
+        CASE("i %u", i);
+        const unsigned from = n_asked;
+        struct cmp_range range;
+        fc_write_begin(&file, NULL, &pending, FC_RANGE, far[i].off, far[i].len);
+        memcpy(&range, first(from, CMP_WRITE_BEGIN)->body, sizeof(range));
+        CHECK_EQ(range.offset, far[i].all ? 0 : far[i].off);
+        CHECK_EQ(range.len, far[i].all ? UINT64_MAX : far[i].len);
+        fc_write_end(&pending);
+    }
+    const unsigned from = n_asked;
+    fc_write_begin(&file, NULL, &pending, FC_SIZE, (uint64_t)INT64_MAX + 1, 0);
+    CHECK_EQ(times(from, CMP_WRITE_BEGIN), 1);
+    fc_write_end(&pending);
+}
+
+/* B2 */
+static void test_fills(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    service.cached_to = BLOCK;
+    CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
+    CHECK(missed.ticket != 0 && missed.offset == BLOCK && missed.len == BLOCK);
+    fc_fill(&file, &missed, buf, BLOCK);
+    struct cmp_fill m;
+    memcpy(&m, first(0, CMP_FILL)->body, sizeof(m));
+    CHECK(m.ticket == missed.ticket && m.flags == 0);
+    CHECK_EQ(first(0, CMP_FILL)->head.file, first(0, CMP_READ)->head.file);
+    unsigned from = n_asked;
+    fc_fill(&file, &missed, buf, 100);
+    memcpy(&m, first(from, CMP_FILL)->body, sizeof(m));
+    CHECK_EQ(m.flags, CMP_FILL_EOF);
+    from = n_asked;
+    fc_fill(&file, &missed, buf, BLOCK + 1);
+    CHECK_EQ(n_asked, from);
+    connect_again(); /* the shell sends it through the life that it names, which is over */
+    from = n_asked;
+    fc_fill(&file, &missed, buf, BLOCK);
+    CHECK_EQ(first(from, CMP_FILL)->life, 1);
+    missed.ticket = 0;
+    from = n_asked;
+    fc_fill(&file, &missed, buf, BLOCK);
+    CHECK_EQ(n_asked, from);
+}
+
+static void pass_time(void)
+{
+    clock_ns += 2 * env.timeout_ns;
+}
+
+/* B3, and the end of a file. A read of many parts does not take longer than one message may. */
+static void test_parts(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    memset(buf, 0, sizeof(buf));
+    CHECK_EQ(read_at(BLOCK, 5 * BLOCK), FC_DONE);
+    CHECK_EQ(got, 5 * BLOCK);
+    CHECK_EQ(times(0, CMP_READ), 3);
+    CHECK(buf[0] == 'c' && buf[5 * BLOCK - 1] == 'c' && buf[5 * BLOCK] == 0);
+    CHECK_EQ(read_at(12 * BLOCK, 10 * BLOCK), FC_DONE);
+    CHECK_EQ(got, 4 * BLOCK);
+    service.ends = 20 * BLOCK; /* the file goes on, and that is not cached */
+    CHECK_EQ(read_at(12 * BLOCK, 6 * BLOCK), FC_PASS);
+    CHECK_EQ(missed.offset, 16 * BLOCK);
+    service.moves = true;
+    CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
+    CHECK_EQ(missed.ticket, 0);
+    CHECK(hits());
+    service.moves = false;
+    service.version = 0; /* not known */
+    CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
+    CHECK(hits());
+    service.version = 1;
+    service.at = CMP_READ;
+    service.meanwhile = pass_time;
+    CHECK_EQ(read_at(0, 3 * BLOCK), FC_PASS);
+    CHECK(hits());
+    fc_file_done(&file);
+    const unsigned from = n_asked;
+    service.at = CMP_OPEN; /* which counts */
+    service.meanwhile = pass_time;
+    CHECK(read_at(0, 3 * BLOCK) == FC_PASS && times(from, CMP_READ) == 0);
+    CHECK(hits());
+    service.at = CMP_READ;
+    service.meanwhile = pass_time;
+    service.cached_to = 0;
+    CHECK(read_at(0, BLOCK) == FC_PASS && missed.ticket == 0); /* no fill */
+    service.cached_to = service.ends;
+    service.at = CMP_READ;
+    service.meanwhile = write_some; /* and what it wrote is cached again */
+    CHECK(read_at(0, 3 * BLOCK) == FC_PASS && missed.ticket == 0);
+    service.meanwhile = write_some;
+    CHECK(hits()); /* one block */
+    CHECK_EQ(read_at(0, 3 * BLOCK), FC_DONE);
+}
+
+static void change_size(void)
+{
+    struct fc_write w;
+    fc_write_begin(&file, NULL, &w, FC_SIZE, 9 * BLOCK, 0);
+    fc_write_end(&w);
+}
+
+static void append(void)
+{
+    struct fc_write w;
+    fc_write_begin(&file, NULL, &w, FC_RANGE, UINT64_MAX, 5);
+    fc_write_end(&w);
+}
+
+/* B3: the service looks for one block after the other, and a write may come and go between two of
+ * them. */
+static void test_blocks(void)
+{
+    static const struct {
+        void (*write)(void);
+        uint64_t off;
+        uint32_t len;
+        bool hits;
+    } c[] = {
+        { write_some, 0, 2 * BLOCK, false },
+        { write_some, BLOCK - 1, 2, false },
+        { write_some, BLOCK, 2 * BLOCK, true }, /* it touches other blocks */
+        { write_some, 0, BLOCK, true },         /* one block */
+        { change_size, 4 * BLOCK, 2 * BLOCK, false },
+        { append, 4 * BLOCK, 2 * BLOCK, false },
+    };
+    for (unsigned i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+        CASE("i %u", i);
+        begin();
+        CHECK(fc_connect(&fc, 1));
+        CHECK(hits());
+        service.at = CMP_READ;
+        service.meanwhile = c[i].write;
+        CHECK_EQ(read_at(c[i].off, c[i].len), c[i].hits ? FC_DONE : FC_PASS);
+        CHECK_EQ(read_at(c[i].off, c[i].len), FC_DONE);
+        CHECK(!file.readings);
+    }
+}
+
+/* B5: before the first read of each life, and after each outside write. */
+static void test_not_synced(void)
+{
+    struct cmp_range range;
+    begin();
+    write_some();
+    for (uint32_t life = 1; life < 4; life++) {
+        CASE("life %u", life);
+        const unsigned from = n_asked;
+        CHECK(fc_connect(&fc, life));
+        CHECK(hits() && hits());
+        CHECK_EQ(times(from, CMP_INVALIDATE), 1);
+        memcpy(&range, first(from, CMP_INVALIDATE)->body, sizeof(range));
+        CHECK(range.offset == 0 && range.len == UINT64_MAX);
+        write_some();
+        CHECK(hits() && times(from, CMP_INVALIDATE) == 1);
+        write_outside();
+        fc_tend(&fc);
+        CHECK(hits() && hits());
+        CHECK_EQ(times(from, CMP_INVALIDATE), 2);
+        fc_disconnect(&fc, life);
+    }
+    CHECK(fc_connect(&fc, 4));
+    service.refuse = CMP_INVALIDATE;
+    CHECK(!hits() && asked[n_asked - 1].head.command == CMP_INVALIDATE);
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    write_some();
+    CHECK(hits() && times(0, CMP_INVALIDATE) == 0);
+    fc_written_anything(&fc);
+    fc_tend(&fc);
+    CHECK(hits() && hits() && times(0, CMP_INVALIDATE) == 1);
+    fc_disconnect(&fc, 1);
+    service.pool = 9;
+    CHECK(fc_connect(&fc, 2) && hits());
+    CHECK_EQ(times(0, CMP_INVALIDATE), 2);
+}
+
+/* B4 */
+static void test_settle(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    CHECK(hits());
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 0); /* nothing was written */
+    fc_write_begin(&file, NULL, &pending, FC_RANGE, 0, BLOCK);
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 0);
+    fc_write_end(&pending);
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+    fc_write_begin_outside(&file, &pending);
+    fc_settle(&file, NULL);
+    fc_write_end(&pending);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+}
+
+/* B4: the times may be those of a write that the service does not know of yet. */
+static void test_settle_and_outside(void)
+{
+    static void (*const outside[])(void) = { write_outside, write_anything, connect_again };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        CHECK(fc_connect(&fc, 1));
+        CHECK(hits());
+        write_some();
+        at_facts = outside[i];
+        fc_settle(&file, NULL);
+        CHECK_EQ(times(0, CMP_REVALIDATE), 0);
+        fc_tend(&fc);
+        CHECK(hits());
+        fc_settle(&file, NULL);
+        CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+    }
+}
+
+static void test_syncs(void)
+{
+    struct fc_sync s;
+    struct cmp_end end;
+    begin();
+    CHECK(!fc_sync_begin(&file, NULL, &s));
+    fc_sync_end(&file, &s, true);
+    CHECK_EQ(n_asked, 0);
+    CHECK(fc_connect(&fc, 1));
+    CHECK(fc_sync_begin(&file, NULL, &s));
+    fc_sync_end(&file, &s, false);
+    memcpy(&end, first(0, CMP_SYNC_END)->body, sizeof(end));
+    CHECK(end.token == 77 && end.ok == 0);
+}
+
+/* Handles go when nobody uses the file; a deleted one is forgotten for good. */
+static void test_ends(void)
+{
+    struct cmp_forget m;
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    CHECK(hits());
+    fc_file_done(&file);
+    CHECK_EQ(first(0, CMP_CLOSE)->head.file, 1);
+    CHECK(hits());
+    fc_gone(&file);
+    CHECK_EQ(times(0, CMP_CLOSE), 1);
+    fc_file_done(&file);
+    CHECK_EQ(times(0, CMP_CLOSE), 2);
+    memcpy(&m, first(0, CMP_FORGET)->body, sizeof(m));
+    CHECK_EQ(m.gone, 1);
+    CHECK(hits());
+    fc_disconnect(&fc, 1);
+    CHECK(fc_connect(&fc, 2));
+    fc_file_done(&file); /* its handle was of the old life */
+    CHECK_EQ(times(0, CMP_CLOSE), 2);
+}
+
+static void delete_it(void)
+{
+    fc_gone(&file);
+}
+
+/* H1: it is deleted while others read and write it. */
+static void test_deleted_in_use(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    CHECK(hits());
+    service.at = CMP_READ;
+    service.meanwhile = delete_it;
+    CHECK(hits());
+    fc_write_begin(&file, NULL, &pending, FC_RANGE, 0, BLOCK);
+    fc_gone(&file);
+    fc_write_end(&pending);
+    CHECK(hits() && times(0, CMP_OPEN) == 1);
+    CHECK_EQ(times(0, CMP_CLOSE) + times(0, CMP_FORGET), 0);
+    fc_file_done(&file);
+    CHECK(times(0, CMP_CLOSE) == 1 && times(0, CMP_FORGET) == 1);
+}
+
+const struct harness_test filter_fills_tests[] = {
+    TEST(brackets), TEST(far_writes), TEST(fills),          TEST(parts),
+    TEST(blocks),   TEST(not_synced), TEST(settle),         TEST(settle_and_outside),
+    TEST(syncs),    TEST(ends),       TEST(deleted_in_use), TEST_END
+};

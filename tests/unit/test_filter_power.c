@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_filter_power.c - power cuts below the driver for Windows: its core, the service's session
+ * and a pool that survives. Not the messages are judged, but what a read gets after the cut.
+ *
+ * The file has one block. Its content is in the system's cache and on the disk, and so are its
+ * times. A power cut leaves what the disk has.
+ */
+#include "session_fixture.h"
+
+#include "filter_core.h"
+
+#define SLOTS 8u
+
+struct state {
+    uint8_t content;
+    int64_t time; /* of the last change */
+};
+static struct state cached, disk;
+static int64_t booted; /* time of the file before all tests: long before the boot */
+static void (*at_facts)(void);
+
+/* ---- The shell ------------------------------------------------------------------------------- */
+
+static struct client k;
+static uint32_t gone; /* the last life that has ended */
+
+static int to_service(void *ctx, uint32_t life, const void *message, uint32_t bytes, void *to,
+                      uint32_t room, bool patient)
+{
+    static uint8_t out[CMP_MESSAGE_MAX];
+    (void)ctx, (void)patient;
+    if (life <= gone)
+        return FC_GONE;
+    const int64_t n = session_handle(k.s, true, message, bytes, out, sizeof(out), &why);
+    CHECK(n >= 0 && n <= (int64_t)(room ? room : sizeof(out)));
+    if (n > 0 && room > 0)
+        memcpy(to, out, (size_t)n);
+    return n < 0 ? FC_GONE : (int)n;
+}
+
+static void hang_up(void *ctx, uint32_t life)
+{
+    (void)ctx;
+    gone = life;
+}
+
+static void nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+static void *get_memory(void *ctx, size_t n)
+{
+    (void)ctx;
+    return malloc(n);
+}
+
+static void give_back(void *ctx, void *at)
+{
+    (void)ctx;
+    free(at);
+}
+
+static bool facts(void *ctx, const void *via, struct fc_facts *f)
+{
+    void (*const meanwhile)(void) = at_facts;
+    (void)ctx, (void)via;
+    at_facts = NULL;
+    if (meanwhile)
+        meanwhile();
+    *f = (struct fc_facts){ .volume = 1, .file = { 7 }, .size = BLK };
+    f->written_ns = f->changed_ns = cached.time;
+    f->taken_at = later();
+    return true;
+}
+
+static uint64_t no_time(void *ctx)
+{
+    (void)ctx;
+    return 0;
+}
+
+static const struct fc_env env = { .ask = to_service,
+                                   .hang_up = hang_up,
+                                   .tend = nothing,
+                                   .alloc = get_memory,
+                                   .free = give_back,
+                                   .lock = nothing,
+                                   .unlock = nothing,
+                                   .facts = facts,
+                                   .now_ns = no_time,
+                                   .timeout_ns = 1 };
+static struct fc fc;
+static struct fc_file file;
+static struct fc_id set[SLOTS];
+
+/* ---- What happens ---------------------------------------------------------------------------- */
+
+static void start_service(void)
+{
+    service_begin(&service, p.c, &outside, 5);
+    k = (struct client){ .s = session_begin(&service, 4, CMP_DATA_MAX) };
+    REQUIRE(k.s != NULL);
+}
+
+static void stop_service(void)
+{
+    gone = fc.life;
+    fc_disconnect(&fc, fc.life);
+    session_end(k.s, true);
+    service_end(&service);
+}
+
+static void start_driver(void)
+{
+    gone = 0;
+    fc_init(&fc, &env, set, SLOTS);
+    fc_file_init(&file, &fc);
+    fc_know(&file, NULL);
+}
+
+static void begin(void)
+{
+    booted = 1000;
+    cached = disk = (struct state){ 'a', booted };
+    at_facts = NULL;
+    pool_make(&p, MIB, 0);
+    p.o.memory_durability = CM_DURABILITY_DAX;
+    REQUIRE(pool_up(&p) == 0);
+    memset(&outside, 0, sizeof(outside));
+    start_service();
+    start_driver();
+    CHECK(fc_connect(&fc, 1));
+}
+
+static void end(void)
+{
+    fc_file_done(&file);
+    stop_service();
+    pool_end(&p);
+}
+
+/* Returns what a reader gets. *hit: from the pool. */
+static uint8_t read_file(bool *hit)
+{
+    static uint8_t buf[BLK];
+    struct fc_read missed;
+    uint32_t got = 0;
+    *hit = fc_read(&file, NULL, 0, BLK, buf, &got, &missed) == FC_DONE && got == BLK;
+    if (*hit)
+        return buf[0];
+    memset(buf, cached.content, BLK);
+    fc_fill(&file, &missed, buf, BLK);
+    return cached.content;
+}
+
+static bool warm(void)
+{
+    bool hit;
+    (void)read_file(&hit);
+    CHECK_EQ(read_file(&hit), cached.content);
+    return hit;
+}
+
+/* The disk has all of it, and the service knows. */
+static void sync_file(void)
+{
+    struct fc_sync s;
+    CHECK(fc_sync_begin(&file, NULL, &s));
+    disk = cached;
+    fc_sync_end(&file, &s, true);
+}
+
+/* The image of the pool is what it is now. */
+static void power_cut(void)
+{
+    gone = fc.life;
+    session_end(k.s, false);
+    pool_crash(&p);
+    service_end(&service);
+    pool_other_boot(&p);
+    cached = disk;
+    REQUIRE(pool_up(&p) == 0);
+    start_service();
+    start_driver();
+    CHECK(fc_connect(&fc, 1));
+}
+
+/* What a reader gets is what the file holds. */
+static bool hits_after_cut(void)
+{
+    bool hit;
+    power_cut();
+    CHECK_EQ(read_file(&hit), cached.content);
+    return hit;
+}
+
+/* ---- The tests ------------------------------------------------------------------------------- */
+
+#define NEED_DAX                                                                                   \
+    if (!cpu_flushes())                                                                            \
+    SKIP("no flush instruction in this build")
+
+/* A pool that forgets all would pass the other tests. */
+static void test_warm(void)
+{
+    NEED_DAX;
+    begin();
+    CHECK(warm());
+    CHECK(hits_after_cut());
+    struct fc_write w; /* and what was written and synced is warm */
+    fc_write_begin(&file, NULL, &w, FC_RANGE, 0, BLK);
+    cached.content = 'b';
+    fc_write_end(&w);
+    CHECK(warm());
+    sync_file();
+    CHECK(hits_after_cut());
+    end();
+}
+
+/* A bracket whose write was never synced. */
+static void test_bracket(void)
+{
+    struct fc_write w;
+    NEED_DAX;
+    begin();
+    CHECK(warm());
+    fc_write_begin(&file, NULL, &w, FC_RANGE, 0, BLK);
+    cached.content = 'b';
+    fc_write_end(&w);
+    CHECK(warm());
+    CHECK(!hits_after_cut());
+    end();
+}
+
+/* W3: a mapping lasts, and the disk gets what was stored through it. The times move late. */
+static void test_mapping(void)
+{
+    struct fc_write w;
+    NEED_DAX;
+    begin();
+    CHECK(warm());
+    fc_write_begin_outside(&file, &w);
+    fc_tend(&fc);
+    cached.content = disk.content = 'b';
+    CHECK(!hits_after_cut());
+    end();
+}
+
+/* B5: what was written while there was no service is read, and lost with the power. The times are
+ * the old ones: the writer set them so, or its handle is still open. */
+static void test_written_without_service(void)
+{
+    NEED_DAX;
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        struct fc_write w;
+        begin();
+        CHECK(warm());
+        stop_service();
+        fc_write_begin(&file, NULL, &w, FC_RANGE, 0, BLK);
+        CHECK(w.outside);
+        cached.content = 'b';
+        fc_write_end(&w);
+        start_service();
+        CHECK(fc_connect(&fc, 2));
+        CHECK(warm());
+        if (i == 1) /* what is on the disk stays */
+            sync_file();
+        CHECK_EQ(hits_after_cut(), i == 1);
+        end();
+    }
+}
+
+static void write_unseen(void)
+{
+    static struct fc_write w; /* it has not ended when the power fails */
+    fc_write_begin_outside(&file, &w);
+    cached = disk = (struct state){ 'c', booted + 5 };
+}
+
+/* B4: the times that a close tells are those of an outside write, which has begun meanwhile and is
+ * on the disk. What the pool has is older. */
+static void test_settled_too_late(void)
+{
+    struct fc_write w;
+    NEED_DAX;
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin();
+        fc_write_begin(&file, NULL, &w, FC_RANGE, 0, BLK);
+        cached = (struct state){ 'b', booted + 3 };
+        fc_write_end(&w);
+        CHECK(warm());
+        sync_file();
+        at_facts = i ? write_unseen : NULL;
+        fc_settle(&file, NULL);
+        CHECK_EQ(hits_after_cut(), i == 0);
+        end();
+    }
+}
+
+static const struct harness_test tests[] = {
+    TEST(warm), TEST(bracket), TEST(mapping), TEST(written_without_service), TEST(settled_too_late),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}
