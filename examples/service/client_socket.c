@@ -64,7 +64,8 @@ bool client_stream_send(struct client_stream *s, const struct piece p[2])
         const size_t in_second = done > p[0].n ? done - p[0].n : 0;
         const size_t in_first = done < p[0].n ? done : p[0].n;
         struct iovec v[2] = { { (uint8_t *)p[0].at + in_first, p[0].n - in_first },
-                              { (uint8_t *)p[1].at + in_second, p[1].n - in_second } };
+                              { p[1].n > 0 ? (uint8_t *)p[1].at + in_second : NULL,
+                                p[1].n - in_second } };
         const struct msghdr m = { .msg_iov = v, .msg_iovlen = p[1].n > 0 ? 2 : 1 };
         const ssize_t sent = sendmsg((int)s->handle, &m, MSG_NOSIGNAL);
 
