@@ -203,5 +203,9 @@ struct bench_more {
 extern const struct bench_more bench_more[BENCH_MORE];
 /* threads.c: operations per second of n threads: hits or memcpy. */
 double bench_rate(struct bench *b, unsigned n, bool hits);
+/* The same of fills, of brackets around blocks that are not cached, and of 19 hits to one fill. The
+ * pool is full of other blocks after it. */
+void bench_rate_changes(struct bench *b, unsigned n, double *fills, double *mixed,
+                        double *brackets);
 
 #endif

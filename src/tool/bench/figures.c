@@ -99,34 +99,74 @@ static void footprints(struct bench *b, struct tool_json *j)
 
 /* ---- Threads ------------------------------------------------------------------------------- */
 
-static void threads(struct bench *b, struct tool_json *j)
+/* 1, 2, 4 ..., and as many as there are; 0: these were all. */
+static unsigned more_threads(const struct bench *b, unsigned n)
+{
+    return n >= b->threads ? 0 : n * 2 < b->threads ? n * 2 : b->threads;
+}
+
+/* Millions a second: medians over the rounds, in turns. */
+static void hits_of_threads(struct bench *b, unsigned n, double *hit, double *copy)
 {
     double *hits = bench_alloc(2 * b->rounds * sizeof(*hits)), *copies = hits + b->rounds;
-    char key[16];
 
-    if (!j)
-        (void)printf("\nrandom 4 KiB hits by threads, millions a second\n  %-12s %8s %8s %8s\n", "",
-                     "hit", "memcpy", "quotient");
-    for (unsigned n = 1;; n = n * 2 < b->threads ? n * 2 : b->threads) {
-        for (unsigned i = 0; i < b->rounds; i++) {
-            hits[i] = bench_rate(b, n, true) / 1e6;
-            copies[i] = (bench_rate(b, n, false) + bench_rate(b, n, false)) / 2e6;
-            hits[i] = (hits[i] + bench_rate(b, n, true) / 1e6) / 2;
-        }
-        double h = bench_median(hits, b->rounds), c = bench_median(copies, b->rounds);
-        if (j) {
-            (void)snprintf(key, sizeof(key), "%u", n);
-            json_open(j, key);
-            json_decimal(j, "hits_per_us", h, 3);
-            json_decimal(j, "memcpy_per_us", c, 3);
-            json_close(j);
-        } else {
-            (void)printf("  %-12u %8.3f %8.3f %8.3f\n", n, h, c, h / c);
-        }
-        if (n >= b->threads)
-            break;
+    for (unsigned i = 0; i < b->rounds; i++) {
+        hits[i] = bench_rate(b, n, true) / 1e6;
+        copies[i] = (bench_rate(b, n, false) + bench_rate(b, n, false)) / 2e6;
+        hits[i] = (hits[i] + bench_rate(b, n, true) / 1e6) / 2;
     }
+    *hit = bench_median(hits, b->rounds);
+    *copy = bench_median(copies, b->rounds);
     free(hits);
+}
+
+static void changes_of_threads(struct bench *b, unsigned n, double *fills, double *mixed,
+                               double *brackets)
+{
+    const unsigned rounds = (b->rounds + 2) / 3;
+    double *f = bench_alloc(3 * rounds * sizeof(*f)), *m = f + rounds, *k = m + rounds;
+
+    for (unsigned i = 0; i < rounds; i++) {
+        bench_rate_changes(b, n, &f[i], &m[i], &k[i]);
+        f[i] /= 1e6, m[i] /= 1e6, k[i] /= 1e6;
+    }
+    *fills = bench_median(f, rounds);
+    *mixed = bench_median(m, rounds);
+    *brackets = bench_median(k, rounds);
+    free(f);
+}
+
+static void threads(struct bench *b, struct tool_json *j)
+{
+    struct {
+        double hit, copy;
+    } *of = bench_alloc((b->threads + 1) * sizeof(*of));
+
+    for (unsigned n = 1; n > 0; n = more_threads(b, n))
+        hits_of_threads(b, n, &of[n].hit, &of[n].copy);
+    if (!j)
+        (void)printf("\n4 KiB operations by threads, millions a second\n  %-8s %8s %8s %8s %8s %8s "
+                     "%8s\n",
+                     "", "hit", "memcpy", "quotient", "fill", "95/5", "bracket");
+    for (unsigned n = 1; n > 0; n = more_threads(b, n)) {
+        double fills, mixed, brackets;
+        changes_of_threads(b, n, &fills, &mixed, &brackets);
+        if (!j) {
+            (void)printf("  %-8u %8.3f %8.3f %8.3f %8.3f %8.3f %8.3f\n", n, of[n].hit, of[n].copy,
+                         of[n].hit / of[n].copy, fills, mixed, brackets);
+            continue;
+        }
+        char key[16];
+        (void)snprintf(key, sizeof(key), "%u", n);
+        json_open(j, key);
+        json_decimal(j, "hits_per_us", of[n].hit, 3);
+        json_decimal(j, "memcpy_per_us", of[n].copy, 3);
+        json_decimal(j, "fills_per_us", fills, 3);
+        json_decimal(j, "hits_95_fills_5_per_us", mixed, 3);
+        json_decimal(j, "brackets_per_us", brackets, 3);
+        json_close(j);
+    }
+    free(of);
 }
 
 /* ---- Latency ------------------------------------------------------------------------------- */

@@ -18,12 +18,14 @@
 #define RAN 0.97          /* a slice counts if every thread ran for this share of it */
 #define REFILLS_MAX 4096u /* blocks that a reader may miss in a slice */
 
-enum job { HITS, COPIES, HOT_HITS, HOT_COPIES, FILL, STORE };
+enum job { HITS, COPIES, HOT_HITS, HOT_COPIES, FILL, STORE, MIXED, BRACKET };
+#define MIXED_FILL 20u /* of so many operations of MIXED one is a fill */
 
 struct member {
     enum job job;
     uint8_t *buffer;
     uint32_t at;
+    uint64_t next; /* block of the endless file that it fills next: each thread has its own range */
     uint64_t done; /* a read counts only if it hits */
     double ns;
     double share; /* share of the slice in which it ran */
@@ -52,7 +54,7 @@ static void fill(struct bench *b, struct member *m)
 {
     cm_miss miss;
 
-    bench_must(cm_read(b->endless, b->next_block++ * BENCH_BLOCK, m->buffer, BENCH_BLOCK, &miss),
+    bench_must(cm_read(b->endless, m->next++ * BENCH_BLOCK, m->buffer, BENCH_BLOCK, &miss),
                "cm_read");
     bench_must(cm_fill(b->endless, &miss, b->data, miss.len, 0), "cm_fill");
     m->done++;
@@ -65,23 +67,50 @@ static void store(struct bench *b, struct member *m)
     m->done++;
 }
 
+/* Around a block that is not cached: nothing has to be stored again. */
+static void bracket(struct bench *b, struct member *m, uint32_t at)
+{
+    const uint64_t beyond = UINT64_C(1) << 40;
+    cm_bracket w;
+
+    bench_must(
+        cm_write_begin(b->file, beyond + (uint64_t)b->order[at] * BENCH_BLOCK, BENCH_BLOCK, &w),
+        "cm_write_begin");
+    bench_must(cm_write_end(b->file, &w, NULL), "cm_write_end");
+    m->done++;
+}
+
+static void operation(struct bench *b, struct member *m, enum job job, uint32_t at)
+{
+    switch (job) {
+    case HITS:
+    case HOT_HITS:
+        hit(b, m, at);
+        break;
+    case COPIES:
+    case HOT_COPIES:
+        (void)bench_copy(m->buffer, b->where[at], BENCH_BLOCK);
+        m->done++;
+        break;
+    case STORE:
+        store(b, m);
+        break;
+    case BRACKET:
+        bracket(b, m, at);
+        break;
+    default:
+        fill(b, m);
+    }
+}
+
 static void batch(struct bench *b, struct member *m)
 {
     const bool hot = m->job == HOT_HITS || m->job == HOT_COPIES;
 
     for (unsigned k = 0; k < BATCH; k++) {
-        uint32_t at = hot ? 0 : m->at;
+        const uint32_t at = hot ? 0 : m->at;
         m->at = m->at + 1 < b->span ? m->at + 1 : 0;
-        if (m->job == HITS || m->job == HOT_HITS) {
-            hit(b, m, at);
-        } else if (m->job == COPIES || m->job == HOT_COPIES) {
-            (void)bench_copy(m->buffer, b->where[at], BENCH_BLOCK);
-            m->done++;
-        } else if (m->job == FILL) {
-            fill(b, m);
-        } else {
-            store(b, m);
-        }
+        operation(b, m, m->job != MIXED ? m->job : m->at % MIXED_FILL == 0 ? FILL : HITS, at);
     }
 }
 
@@ -109,12 +138,14 @@ static struct team *new_team(struct bench *b, unsigned n)
         if (!t->m[i]->buffer)
             bench_fail("memory", "there is not enough");
         t->m[i]->at = (uint32_t)(b->span * (uint64_t)i / n);
+        t->m[i]->next = b->next_block + ((uint64_t)i << 24);
     }
     return t;
 }
 
 static void free_team(struct team *t, unsigned n)
 {
+    t->b->next_block += (uint64_t)n << 24; /* a range that no later team has filled */
     for (unsigned i = 0; i < n; i++) {
         os_free_pages(t->m[i]->buffer);
         free(t->m[i]);
@@ -166,16 +197,35 @@ static double rate(struct team *t, unsigned n, enum job first, enum job others, 
     return result;
 }
 
-double bench_rate(struct bench *b, unsigned n, bool hits)
+static double rate_of(struct bench *b, unsigned n, enum job job)
 {
     struct team *t = new_team(b, n);
     double r;
 
     for (unsigned i = 0; i < n; i++)
         t->m[i]->at = (uint32_t)(bench_random() % b->span);
-    r = rate(t, n, hits ? HITS : COPIES, hits ? HITS : COPIES, true);
+    r = rate(t, n, job, job, true);
     free_team(t, n);
     return r;
+}
+
+double bench_rate(struct bench *b, unsigned n, bool hits)
+{
+    return rate_of(b, n, hits ? HITS : COPIES);
+}
+
+void bench_rate_changes(struct bench *b, unsigned n, double *fills, double *mixed, double *brackets)
+{
+    const uint32_t span = b->span;
+
+    b->state = BENCH_CHURNED;
+    *fills = rate_of(b, n, FILL);
+    *brackets = rate_of(b, n, BRACKET);
+    b->span = b->blocks / 4; /* used blocks are not evicted */
+    for (uint32_t i = 0; i < b->span; i++)
+        bench_fill_block(b, b->file, b->order[i]);
+    *mixed = rate_of(b, n, MIXED);
+    b->span = span;
 }
 
 static void scaling(struct bench *b, enum job ours, enum job rival, struct bench_result *r)
