@@ -478,7 +478,12 @@ enum {
      * memory of cm_open_memory(). */
     CM_OPEN_LOCK = 1u << 5,
     /* Share the pool with its owner, and only read it. Not in this version: CM_ENOTSUP. */
-    CM_OPEN_SHARED = 1u << 6
+    CM_OPEN_SHARED = 1u << 6,
+    /* Hits copy with the routine that the CPU's table names. Else some of the first thousands of
+     * hits measure which routine is the fastest here (each takes some microseconds longer, half a
+     * millisecond in all), and it is used from then on. For runs that have to be the same each
+     * time, as counts of instructions. */
+    CM_OPEN_NO_TUNING = 1u << 7
 };
 
 #define CM_PROBATION_NONE UINT64_MAX
@@ -1362,6 +1367,10 @@ typedef struct cm_info {
     uint64_t kept_files;
     uint64_t kept_bytes; /* room that they may need: the sum of their sizes, in whole blocks */
     uint64_t kept_max;   /* at most */
+    /* The routine that hits copy with: "rep movsb", "avx512", "avx2", "sse2"; "": in steps. */
+    char hit_copy[16];
+    uint32_t hit_copy_measured; /* 1: the fastest, as measured; 0: the CPU's table says so */
+    uint32_t reserved2;
 } cm_info;
 #define CM_INFO_INIT CM_INIT_(cm_info)
 /* Fills in *info for an open pool. Also checks the size of the pool file. If it was truncated, the

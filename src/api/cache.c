@@ -17,6 +17,7 @@
 #include "api/flight.h"
 #include "protocol/checkpoint.h"
 #include "protocol/fill_buffered.h"
+#include "state/copy_choice.h"
 #include "state/keep.h"
 #include "state/object.h"
 #include "state/policy_sample.h"
@@ -84,7 +85,7 @@ struct part {
     uint64_t bytes;
 };
 
-#define PARTS 26
+#define PARTS 27
 
 /* All memory of an open cache, in one table. It is allocated, freed and counted by this table. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
@@ -121,6 +122,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->left, cm_object_left_bytes() },
         { (void **)&c->flights, sizeof(struct cm_flight_table) },
         { (void **)&c->sample, cm_sample_bytes() },
+        { (void **)&c->copy, cm_copy_choice_bytes() },
         { (void **)&c->settling.losses, g->record_buckets * sizeof(uint32_t) },
         { (void **)&c->settling.lost, g->record_buckets * sizeof(uint64_t) },
         { (void **)&c->settling.open, g->record_buckets },
@@ -173,7 +175,8 @@ static int alloc_parts(struct cm_cache *c)
 static int check_options(const cm_options *o)
 {
     const uint32_t known = CM_OPEN_READONLY | CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_GUARD |
-                           CM_OPEN_ANY_OWNER | CM_OPEN_PREFAULT | CM_OPEN_LOCK | CM_OPEN_SHARED;
+                           CM_OPEN_ANY_OWNER | CM_OPEN_PREFAULT | CM_OPEN_LOCK | CM_OPEN_SHARED |
+                           CM_OPEN_NO_TUNING;
     if (o->flags & ~known)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options.flags: 0x%x is unknown to this library (version %s)",
@@ -418,7 +421,6 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     c->media.ops = cm_persist_choose(d == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
     if (d == CM_DURABILITY_DAX && !c->media.ops->flushes)
         d = CM_DURABILITY_PAGECACHE; /* the CPU cannot write lines back: do not claim DAX */
-    c->media.take = cm_guard_take_choose();
     int e = guard(c, bytes);
     if (e == 0)
         e = load_super(c, what, bytes);
@@ -428,6 +430,8 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     }
     if (e == 0 && !c->readonly)
         e = alloc_parts(c);
+    if (e == 0)
+        cm_copy_choice_begin(c, !(c->opts.flags & CM_OPEN_NO_TUNING));
     if (e == 0)
         e = make_resident(c, what); /* before it is ours: if this fails, the pool did not change */
     if (e == 0)

@@ -20,6 +20,7 @@
 #include "protocol/checkpoint.h"
 #include "protocol/fill.h"
 #include "state/attach.h"
+#include "state/copy_choice.h"
 #include "state/region.h"
 
 #ifdef CM_CHECKS_FULL
@@ -154,6 +155,8 @@ static __attribute__((noinline)) void end_sample(struct cm_object *f, uint64_t s
     if (whole)
         cm_stats_latency(&f->cache->media, CM_HISTOGRAM_HIT, cm_plat_now_ns() - start);
     count_served(f, offset, served > 0 ? (uint64_t)served : 0, start);
+    if (served == CM_BLOCK_SIZE && !cm_copy_choice_is_over(f->cache))
+        cm_copy_choice_measure(f->cache);
 }
 
 /* What begin_read() gives to the calls below. */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "api/cache.h"
+#include "state/copy_choice.h"
 #include "state/keep.h"
 #include "state/policy_sample.h"
 #include "media/file_table.h"
@@ -132,6 +133,9 @@ int cm_get_info(cm_cache *c, cm_info *out)
         info.kept_bytes = kept.blocks * CM_BLOCK_SIZE;
         info.kept_max = cm_keep_most(c) * CM_BLOCK_SIZE;
     }
+    bool measured;
+    (void)snprintf(info.hit_copy, sizeof(info.hit_copy), "%s", cm_copy_choice_name(c, &measured));
+    info.hit_copy_measured = measured;
     info.emptied = c->emptied;
     info.mode = cm_cache_mode(c);
     info.superblocks_damaged = c->super.damaged;

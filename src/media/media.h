@@ -20,7 +20,7 @@ struct cm_media {
     uint64_t hash_seed;        /* placement */
     uint64_t check_key;        /* seeds checks; atomic: changes with the epoch */
     uint8_t boot;              /* low bits of the superblock's boot_number: stamps what is stored */
-    cm_guard_take_fn take;     /* or NULL */
+    cm_guard_take_fn take;     /* atomic; or NULL */
     struct cm_plat_file *file; /* NULL: memory */
     bool counted;              /* what is written is added to the stats page */
 };

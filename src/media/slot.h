@@ -123,10 +123,11 @@ static inline bool cm_slot_take_known(const struct cm_media *m, uint64_t slot, u
     /* NOLINTNEXTLINE(misc-redundant-expression): that they are equal is the point. */
     static_assert(CM_W0_VALID == CM_GUARD_VALID, "what cm_guard_take_fn asks of a header");
     static_assert(CM_TAKE_MIN >= CM_GUARD_TAKE_MIN, "and of a length");
-    if (!m->take || part->len < CM_TAKE_MIN)
+    const cm_guard_take_fn take = at_load_relaxed(&m->take);
+    if (!take || part->len < CM_TAKE_MIN)
         return cm_slot_read_known(m, slot, incarnation, block, part);
-    return m->take(&cm_slot_at(m, slot)->w0, cm_slot_payload(m, slot) + part->from, part->dst,
-                   part->len, incarnation, block << CM_VALID_BITS | CM_BLOCK_SIZE) == 1;
+    return take(&cm_slot_at(m, slot)->w0, cm_slot_payload(m, slot) + part->from, part->dst,
+                part->len, incarnation, block << CM_VALID_BITS | CM_BLOCK_SIZE) == 1;
 }
 /* The same for n slots that are neighbours, and for n blocks of a file from `block` on, all of them
  * copied at once to `dst`. `incarnation`: of each. Returns a bit for each that is right. */

@@ -5,7 +5,7 @@
  * Owns the tables that lead to the routines of guard_x86.S. Called by persist.c and tests
  * through persist.h. Every CPU with x86-64 has SSE2 and CLFLUSH, so there is always a table.
  *
- * Who: persist/.
+ * Who: persist/, state/.
  */
 #include "persist/persist.h"
 

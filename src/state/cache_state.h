@@ -25,6 +25,7 @@ struct cm_flight_table;
 struct cm_left_group;
 struct cm_record_set;
 struct cm_sample;
+struct cm_copy_choice;
 
 #define CM_NAME_MAX 128u
 
@@ -138,9 +139,10 @@ struct cm_cache {
     struct cm_quotas quotas;
 
     struct cm_rate rate;
-    uint64_t sample_below;    /* places below this are in the sample; set at open */
-    uint64_t sample_skipped;  /* atomic; reads of the sample that found it locked */
-    struct cm_sample *sample; /* policy_sample.c */
+    uint64_t sample_below;       /* places below this are in the sample; set at open */
+    uint64_t sample_skipped;     /* atomic; reads of the sample that found it locked */
+    struct cm_sample *sample;    /* policy_sample.c */
+    struct cm_copy_choice *copy; /* copy_choice.c; NULL: read-only */
     struct cm_flight_table *flights;
     uint64_t live; /* atomic; read-throughs running */
     struct cm_trouble trouble[CM_TROUBLES];

@@ -411,7 +411,7 @@ static void test_flags(void)
         cm_options o = CM_OPTIONS_INIT;
         CASE("option %u", i);
         o.probation_bytes = CM_PROBATION_NONE;
-        o.flags = i == 0 ? 128 : i == 1 ? 0x80000000u : 0;
+        o.flags = i == 0 ? 256 : i == 1 ? 0x80000000u : 0;
         o.verify = i == 2 ? 3 : 0;
         o.memory_durability = i == 3 ? 4 : 0;
         o.reserved[0] = i == 4;

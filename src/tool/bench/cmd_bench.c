@@ -43,6 +43,8 @@ struct run {
     struct os_machine machine;
     char dir[1024];
     bool json;
+    char copy[16]; /* how hits are copied */
+    bool measured;
     bool wanted[RATIOS], more[BENCH_MORE];
     struct bench_result result[RATIOS];
 };
@@ -244,6 +246,8 @@ static void json_setup(struct tool_json *j, const struct run *u)
     json_number(j, "pool_bytes", u->b.bytes);
     json_number(j, "rounds", u->b.rounds);
     json_number(j, "threads", u->b.threads);
+    json_string(j, "hit_copy", u->copy);
+    json_bool(j, "hit_copy_measured", u->measured);
     json_version(j, "lmdb", bench_lmdb_version());
     json_version(j, "sqlite", bench_sqlite_version());
     json_close(j);
@@ -311,6 +315,17 @@ static void run_ratio(struct run *u, unsigned i)
         print_row(q, r);
 }
 
+/* How the pool that is open now copies hits. */
+static void learn_copy(struct run *u)
+{
+    cm_info info = CM_INFO_INIT;
+
+    if (!u->b.cache || cm_get_info(u->b.cache, &info))
+        return;
+    (void)snprintf(u->copy, sizeof(u->copy), "%s", info.hit_copy);
+    u->measured = info.hit_copy_measured != 0;
+}
+
 static void run_more(struct run *u, struct tool_json *j)
 {
     char why_not[96];
@@ -359,6 +374,7 @@ static int run_bench(const struct tool_args *args)
         if (u.wanted[i])
             run_ratio(&u, i);
     if (u.json) {
+        learn_copy(&u);
         json_begin(&j, stdout, false);
         json_machine(&j, &u);
         json_setup(&j, &u);
@@ -366,8 +382,13 @@ static int run_bench(const struct tool_args *args)
         json_details(&j, &u);
     }
     run_more(&u, u.json ? &j : NULL);
+    learn_copy(&u);
     if (u.json)
         json_end(&j);
+    else if (u.copy[0])
+        (void)printf("\nhits were copied with %s, %s\n", u.copy,
+                     u.measured ? "which was measured to be the fastest here"
+                                : "as the CPU's table says");
     bench_release(&u.b);
     return tool_end_output(TOOL_OK);
 }
