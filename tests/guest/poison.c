@@ -183,17 +183,22 @@ static void poison_page(const void *p)
     usleep(200000);
 }
 
-/* The instructions that copy out of the pool. */
+/* The instructions that hits copy with: up to where the next routine begins. */
 static void copy_code(uintptr_t *from, uintptr_t *to)
 {
     struct cm_plat_guard_code code;
-    cm_guard_copy_fn other;
+    uintptr_t other;
     (void)cm_guard_code(&code);
-    *from = (uintptr_t)cm_guard_copy_variant(0, NULL);
+    *from = (uintptr_t)cm_guard_take_choose();
+    if (*from == 0)
+        *from = (uintptr_t)cm_guard_copy_variant(0, NULL);
     *to = code.landing;
-    for (size_t i = 1; (other = cm_guard_copy_variant(i, NULL)) != NULL; i++)
-        if ((uintptr_t)other > *from && (uintptr_t)other < *to)
-            *to = (uintptr_t)other;
+    for (size_t i = 0; (other = (uintptr_t)cm_guard_copy_variant(i, NULL)) != 0; i++)
+        if (other > *from && other < *to)
+            *to = other;
+    for (size_t i = 0; (other = (uintptr_t)cm_guard_take_variant(i, NULL)) != 0; i++)
+        if (other > *from && other < *to)
+            *to = other;
 }
 
 /* ---- Parts ----------------------------------------------------------------------------------- */
@@ -206,7 +211,7 @@ static void begin(const char *part)
     cm_file_id id = { 1, 1 };
     cm_validator v = validator_of_version(BLOCKS * BLOCK, 1000);
     c.size = 4 << 20;
-    o.flags = CM_OPEN_REQUIRE_DAX;
+    o.flags = CM_OPEN_REQUIRE_DAX | CM_OPEN_NO_TUNING; /* copy_code() has to be right */
     t.part = part;
     int e = cm_create(part, &c);
     if (e == 0)

@@ -254,8 +254,9 @@ t_end() { # the socket goes; that of a killed mount is replaced
   [ -S "$at" ]
   do_mount
   echo "$mount_pid" > "$work/mount.pid" # the script has to know
+  # Mostly it has the number of the killed one, so its socket the same name. Any other mount of the
+  # system may have taken the number meanwhile.
   status 0 "$cm" warm "$org/big"
-  same "$(control_of "$org")" "$at"
 }
 t_no_place() { # a file of that name: the mount goes on without a socket, and says so
   local at
