@@ -80,4 +80,10 @@ READS = [
        '        xorq    16(A0), %r9; \\\n', '        xorq    %r9, %r9; \\\n'),
     _m('take, second look', 'second look at such a header', 'unit persist take_race', GUARD,
        'cmpq    %r10, (header);', 'cmpq    %r10, %r10;'),
+    _m('many, version', 'a block of many says its version', 'unit block read_many_known',
+       'api/read_range.c', '            r->incarnation = incarnation;\n', ''),
+    _m('many, bytes', 'bytes of many blocks are counted', 'unit block read_many_known',
+       'api/read_range.c', '            bytes += r->len;\n', ''),
+    _m('fast, nothing', 'a read of nothing is no hit', 'unit block read_many_known',
+       'api/read_fast.h', ' && len > 0 &&\n', ' &&\n'),
 ]
