@@ -123,15 +123,18 @@ static uint32_t read_neighbours(struct cm_blocks *r, const struct piece *p, unsi
         incarnation[i] = p[i].fast.incarnation;
     const uint32_t right =
         cm_slot_read_neighbours(&c->media, p->fast.slot, n, incarnation, p->fast.block, to);
-    for (unsigned i = 0; i < n; i++) {
-        const struct cm_fast *g = &p[i].fast;
+    for (unsigned i = 0; i < n; i++)
         if (!(right >> i & 1))
             memset(to + i * CM_BLOCK_SIZE, 0, CM_BLOCK_SIZE); /* may be another file's */
-        else if (cm_sample_has(c, g->incarnation, g->block) ||
-                 cm_policy_notes_hit(&c->policy, g->slot))
-            cm_lookup_touch(c, g->incarnation, g->block, g->hash, g->slot);
-    }
     return right;
+}
+
+/* Adds a piece that was read with its neighbours. */
+static inline enum cm_found add_neighbour(struct cm_blocks *r, const struct piece *p)
+{
+    const struct cm_fast *g = &p->fast;
+    cm_lookup_note(r->f->cache, g->incarnation, g->block, g->hash, g->slot);
+    return add_read(r, p, CM_FOUND_HIT, p->want);
 }
 
 /* Reads a piece by the short way, and if that is not enough, with all steps. */
@@ -158,8 +161,7 @@ static enum cm_found read_pieces(struct cm_blocks *r, const struct piece *p, uns
         }
         uint32_t right = read_neighbours(r, p + i, some, buf);
         for (const unsigned end = i + some; i < end && found == CM_FOUND_HIT; i++, right >>= 1)
-            found =
-                right & 1 ? add_read(r, &p[i], CM_FOUND_HIT, p[i].want) : read_piece(r, &p[i], buf);
+            found = right & 1 ? add_neighbour(r, &p[i]) : read_piece(r, &p[i], buf);
     }
     return found;
 }

@@ -84,12 +84,17 @@ END(cm_guard_load64)
 
 /* int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n): in ascending order. It stores
  * to v in pairs; each word of a pair is loaded whole. A caller that compares the words in pairs,
- * too, need not wait until the stores to v have left the store buffer. */
+ * too, need not wait until the stores to v have left the store buffer. A CPU with AVX loads an
+ * aligned pair at one moment. An older CPU may load its halves in any order. So the first word of
+ * four, that is w0 of a header, is loaded before its pair: readers of a known slot depend on it
+ * (slot.h). */
 FUNCTION(cm_guard_load_words)
         subq    $4, A2
         jb      2f
-1:      movdqu  (A0), %xmm0 /* headers have four words, buckets eight */
+1:      movq    (A0), %xmm2 /* headers have four words, buckets eight */
+        movdqu  (A0), %xmm0
         movdqu  16(A0), %xmm1
+        movsd   %xmm2, %xmm0
         movdqu  %xmm0, (A1)
         movdqu  %xmm1, 16(A1)
         addq    $32, A0

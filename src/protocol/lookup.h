@@ -47,6 +47,15 @@ static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
 /* Tells the policy of a hit. `hash`: of the block's place. */
 void cm_lookup_touch(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t hash,
                      uint64_t slot);
+/* The same, if the policy wants to know. Most hits need no more than this. */
+static inline __attribute__((always_inline)) void cm_lookup_note(struct cm_cache *c,
+                                                                 uint64_t incarnation,
+                                                                 uint64_t block, uint64_t hash,
+                                                                 uint64_t slot)
+{
+    if (cm_sample_has(c, incarnation, block) || cm_policy_notes_hit(&c->policy, slot))
+        cm_lookup_touch(c, incarnation, block, hash, slot);
+}
 /* Copies from a slot that most probably holds the block. false: it does not, or the slot is not
  * known; then nothing was left in the buffer. `prefetched`: its first lines were. */
 static inline __attribute__((always_inline)) bool
@@ -60,8 +69,7 @@ cm_lookup_copy(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_
         memset(part->dst, 0, part->len); /* may be another file's */
         return false;
     }
-    if (cm_sample_has(c, incarnation, block) || cm_policy_notes_hit(&c->policy, slot))
-        cm_lookup_touch(c, incarnation, block, hash, slot);
+    cm_lookup_note(c, incarnation, block, hash, slot);
     return true;
 }
 /* The same for a block that waits in the probation buffer. BUFFERED, else ABSENT or CONFLICT. */

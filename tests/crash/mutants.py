@@ -46,10 +46,11 @@ from rows_keep import KEEP  # noqa: E402
 from rows_names import NAMES  # noqa: E402
 from rows_quota import QUOTA  # noqa: E402
 from rows_validators import VALIDATORS  # noqa: E402
+from rows_reads import READS  # noqa: E402
 from rows_regions import REGIONS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
-MUTANTS = BLOCKS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
+MUTANTS = BLOCKS + READS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',

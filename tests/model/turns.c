@@ -134,12 +134,15 @@ static void op_read(void)
         check("cm_read", 0, buf, low);
 }
 
-/* Two blocks whose slots are neighbours, in one copy. Nothing else changes them. */
-static void read_neighbours(void)
+/* Two blocks, in one copy if their slots are neighbours. Each is read at its own moment. */
+static void op_run(void)
 {
-    static uint8_t buf[2 * BLOCK];
-    if (cm_read(w.other, (AHEAD + 8) * BLOCK, buf, 2 * BLOCK, NULL) != 2 * BLOCK)
-        fail("neighbours are not cached", 0, 0);
+    static _Thread_local uint8_t buf[2 * BLOCK];
+    const uint64_t low[] = { w.floor[0], w.floor[1] };
+    int64_t n = cm_read(w.file, 0, buf, 2 * BLOCK, NULL);
+    must(n, "cm_read");
+    for (unsigned b = 0; b < (uint64_t)n / BLOCK; b++)
+        check("cm_read of a run", b, buf + b * BLOCK, low[b]);
 }
 
 static void op_fill(void)
@@ -378,6 +381,7 @@ static const struct op {
     bool changes; /* it changes what others may see */
 } ops[] = {
     { "read", op_read, false },
+    { "run", op_run, false },
     { "fill", op_fill, true },
     { "through", op_through, true },
     { "pin", op_pin, true },
@@ -405,9 +409,10 @@ static const struct op {
 /* ---- Situations ------------------------------------------------------------------------------ */
 
 /* The block is: not cached; in the pool, as the next victim; in the probation buffer, has earned a
- * place, and is the next to leave. `open`: a bracket over it is open. */
-enum place { ABSENT, VICTIM, LEAVING };
-static const char *const place_name[] = { "absent", "victim", "leaving" };
+ * place, and is the next to leave; in the pool, as the next victim, and so is the block behind it,
+ * both were read before, and their slots are neighbours. `open`: a bracket over it is open. */
+enum place { ABSENT, VICTIM, LEAVING, PAIR };
+static const char *const place_name[] = { "absent", "victim", "leaving", "pair" };
 
 static void fill_pool(void)
 {
@@ -427,21 +432,42 @@ static void to_leave(void)
         fail("not in the buffer", p->next, 0);
 }
 
-static void to_be_victim(void)
+static uint64_t slot_of(uint64_t block)
 {
-    struct cm_ring *r = &w.cache->policy.ring;
-    struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file)->incarnation, 0);
+    struct cm_key k = cm_key_of(&w.cache->media, cm_object_of(w.file)->incarnation, block);
     struct cm_header h;
     uint64_t slot;
+    if (cm_step_find(w.cache, &k, &slot, &h) != CM_FOUND_HIT)
+        fail("not in the pool", block, 0);
+    return slot;
+}
+
+/* The first n blocks, whose slots are neighbours. */
+static void to_be_victims(unsigned n)
+{
+    struct cm_ring *r = &w.cache->policy.ring;
+    const uint64_t slot = slot_of(0);
     while (r->free_count > 0) /* uses up the slots that were evicted ahead, and evicts nothing */
         must(store(w.other, w.next_other++), "cm_fill");
-    if (cm_step_find(w.cache, &k, &slot, &h) != CM_FOUND_HIT)
-        fail("not in the pool", 0, 0);
     for (uint64_t s = 0; s < r->slots; s++)
         if (!cm_ring_is_owned(r, s))
             cm_ring_set(r, s, CM_REF_MAX | CM_REF_KNOWN);
-    cm_ring_set(r, slot, CM_REF_KNOWN);
+    for (unsigned b = 0; b < n; b++) {
+        if (slot_of(b) != slot + b)
+            fail("no neighbours", slot_of(b), slot);
+        cm_ring_set(r, slot + b, CM_REF_KNOWN);
+    }
     r->hand = slot;
+}
+
+/* The second block is stored, too, and both are judged. */
+static void pair_up(void)
+{
+    if (store(w.file, 1) != 0)
+        fail("not stored in the beginning", 1, 0);
+    hit(0);
+    hit(1);
+    to_be_victims(2);
 }
 
 /* The second superblock is a copy of the first. */
@@ -509,16 +535,21 @@ static void set_up(enum place place, bool open)
     w.next_other = AHEAD;
     if (place != ABSENT) {
         fill_pool();
+        if (place == PAIR) /* takes the last slot, which has no neighbour */
+            must(store(w.other, w.next_other++), "cm_fill");
         if (store(w.file, 0) != 0)
             fail("not stored in the beginning", 0, 0);
         if (place == LEAVING)
             to_leave();
+        else if (place == PAIR)
+            pair_up();
         else
-            to_be_victim();
+            to_be_victims(1);
     }
     w.aborts = 0;
     w.opened = open;
-    w.open_block = place == ABSENT ? 0 : 1; /* of the same stripe; the first block must stay */
+    /* Of the same stripe; what is cached must stay. */
+    w.open_block = place == ABSENT ? 0 : place == PAIR ? 2 : 1;
     if (open)
         must(cm_write_begin(w.file, w.open_block * BLOCK, BLOCK, &w.open), "cm_write_begin");
     memset(w.pinned, 0, sizeof(w.pinned));
@@ -641,7 +672,7 @@ static void check_order(void)
     } want[] = { { "a slot's first hit", "cfl", VICTIM, op_read },
                  { "a known slot", "cfl", VICTIM, op_read },
                  { "an entry of the buffer", "cf", LEAVING, op_read },
-                 { "known slots that are neighbours", "cfw", VICTIM, read_neighbours } };
+                 { "known slots that are neighbours", "cfw", PAIR, op_run } };
     snprintf(t.where, sizeof(t.where), "order");
     for (unsigned i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
         set_up(want[i].place, false);
@@ -653,7 +684,7 @@ static void check_order(void)
         memset(t.trace, 0, sizeof(t.trace));
         want[i].read();
         const char *c = strchr(t.trace, 'c');
-        if (!c || (want[i].read == read_neighbours && strchr(c + 1, 'c')))
+        if (!c || (want[i].read == op_run && strchr(c + 1, 'c')))
             fail(want[i].what, 0, 0);
         for (; c; c = strchr(c + 1, 'c')) {
             while (c[1] == 'c') /* a block that is copied in chunks: the fence is behind the last */
@@ -708,6 +739,11 @@ static bool makes_sense(enum place place, bool open, const struct op *a, const s
         return place == ABSENT && !open && tail_a && tail_b;
     if ((a->run == op_begin || b->run == op_begin) && (open || a == b))
         return false;
+    /* In a pair it is about those who take short ways because the blocks are known. */
+    if (a->run == op_run || b->run == op_run)
+        return place == PAIR;
+    if (place == PAIR)
+        return !open && (a->run == op_read || a->run == op_pin);
     return place != ABSENT || (a->run != op_push && b->run != op_push);
 }
 
@@ -743,7 +779,7 @@ static void run_all(const char *only, uint64_t every, bool verbose)
         t.pairs++;
     }
     pthread_create(&thread, NULL, second, NULL);
-    for (unsigned s = 0; s < 6; s++)
+    for (unsigned s = 0; s < 8; s++)
         run_situation(s / 2, s % 2, only, every, verbose);
     t.over = true;
     pthread_mutex_lock(&t.lock);

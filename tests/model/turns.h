@@ -19,6 +19,7 @@ void turns_release(struct cm_lock *l);
 void turns_wait(const uint32_t *word, uint32_t expected);
 int turns_load64(const uint64_t *p, uint64_t *v);
 int turns_load_words(const uint64_t *p, uint64_t *v, size_t n);
+int turns_find(const uint64_t *line, uint64_t tag, uint64_t *word);
 int turns_copy(void *dst, const void *src, size_t n);
 void turns_fence(void);
 
@@ -59,6 +60,7 @@ void turns_fence(void);
 #define cm_plat_wake_all(word) ((void)(word))
 #define cm_guard_load64(p, v) turns_load64((p), (v))
 #define cm_guard_load_words(p, v, n) turns_load_words((p), (v), (n))
+#define cm_guard_find(line, tag, word) turns_find((line), (tag), (word))
 #define cm_guard_copy(dst, src, n) turns_copy((dst), (src), (n))
 #endif
 

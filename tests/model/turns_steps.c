@@ -135,6 +135,18 @@ int turns_load_words(const uint64_t *p, uint64_t *v, size_t n)
     return e;
 }
 
+/* In two steps, as on x86: it looks for the tag, and loads the word once more. */
+int turns_find(const uint64_t *line, uint64_t tag, uint64_t *word)
+{
+    uint64_t seen;
+    turns_step();
+    const int found = cm_guard_find(line, tag, &seen);
+    if (found <= 0)
+        return found;
+    turns_step();
+    return cm_guard_load64(line + at_lowest_bit((unsigned)found), word) == 0 ? found : CM_EIO;
+}
+
 int turns_copy(void *dst, const void *src, size_t n)
 {
     turns_step();

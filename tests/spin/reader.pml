@@ -5,9 +5,12 @@
  *
  * One slot. It holds block K of version 1. The owner refills it with B or with a newer K. The check
  * in w0 covers the key words, so the words of a valid header belong together: w0 is (valid,
- * sequence, key). The payload has two words. Without an acquire (NO_ACQUIRE), the reader's second
- * load of w0 may come before its payload loads. A bracket completes between an invalidation and a
- * refill of K, so from then on the old content is wrong for every read that begins later.
+ * sequence, key). With KNOWN the check is not computed (cm_slot_read_known, cm_x86_take_*,
+ * cm_slot_read_neighbours, pin_known): the key is a word of its own, loaded after w0.
+ *
+ * The payload has two words. Without an acquire (NO_ACQUIRE), the reader's second load of w0 may
+ * come before its payload loads. A bracket completes between an invalidation and a refill of K, so
+ * from then on the old content is wrong for every read that begins later.
  *
  * Proves: a hit is the whole content of K at one moment inside the call. It is never torn, of
  * another block, or old.
@@ -16,7 +19,8 @@
  *          SEQ_LOST invalidation stores 0, so the sequence is lost  VALID_FIRST the header is valid
  *          before the payload is stored  TRUST_TAG the key words are not compared  OVERWRITE_VALID
  *          no invalidation before the payload  SEQ_BITS=1 the sequence wraps within one read
- *          (this shows why it has 31 bits)
+ *          (this shows why it has 23 bits)  KNOWN KEY_FIRST the key is loaded before w0  KNOWN
+ *          KEY_LAST the key is loaded behind the second look at w0
  */
 #ifndef SEQ_BITS
 #define SEQ_BITS 3
@@ -25,6 +29,7 @@
 #define K 1
 #define B 2
 byte key = K, seq = 1, d0 = 1, d1 = 1; /* payload: version of K, or 9 for B */
+byte word = K; /* the key, as a word beside w0 */
 bit valid = 1;
 byte ov = 1, lo = 1;
 byte fills = 3;
@@ -44,10 +49,10 @@ proctype Owner() {
 #endif
      if :: atomic { k == K -> ov++; lo = ov; v = ov } :: else -> v = 9 fi;
 #ifdef VALID_FIRST
-     atomic { seq = (seq + 1) & MASK; key = k; valid = 1 };
+     atomic { seq = (seq + 1) & MASK; key = k; word = k; valid = 1 };
      d0 = v; d1 = v
 #else
-     d0 = v; d1 = v;                            /* cm_slot_fill, fence 2 */
+     d0 = v; d1 = v; word = k;                  /* cm_slot_fill, fence 2 */
      atomic { seq = (seq + 1) & MASK; key = k; valid = 1 } /* cm_slot_publish */
 #endif
   :: else -> break
@@ -55,18 +60,24 @@ proctype Owner() {
 }
 proctype Reader() {
   byte s, a, b, low, again, n = 2;
-  bit ok, loaded;
+  bit ok, loaded, named = 1;
   do
   :: n > 0 ->
      n--; low = lo; loaded = 0; ok = 0;
+#ifdef KEY_FIRST
+     named = word == K;
+#endif
      atomic { /* cm_slot_header: words that belong together */
        s = seq;
-#ifdef TRUST_TAG
+#if defined(TRUST_TAG) || defined(KNOWN)
        ok = valid
 #else
        ok = valid && key == K
 #endif
      };
+#if defined(KNOWN) && !defined(KEY_FIRST) && !defined(KEY_LAST)
+     named = word == K;
+#endif
      if
      :: ok ->
 #ifdef NO_ACQUIRE
@@ -74,6 +85,9 @@ proctype Reader() {
 #endif
         a = d0; b = d1;
         if :: !loaded -> atomic { again = seq; ok = valid } :: else fi;
+#ifdef KEY_LAST
+        named = word == K;
+#endif
 #ifdef NO_RECHECK
         ok = 1; again = s;
 #endif
@@ -81,7 +95,7 @@ proctype Reader() {
         again = s;
 #endif
         if
-        :: ok && again == s -> assert(a == b && a != 9 && a >= low && a <= ov)
+        :: ok && named && again == s -> assert(a == b && a != 9 && a >= low && a <= ov)
         :: else
         fi
      :: else

@@ -138,6 +138,10 @@ must all publish BLIND_REUSE NO_SETTLE F0=2 F1=2
 
 # ---- readers, pins -------------------------------------------------------------------------------
 ok ci reader base
+ok ci reader known KNOWN
+must ci reader KNOWN KEY_FIRST
+must all reader KNOWN KEY_LAST
+must all reader KNOWN NO_RECHECK
 for m in NO_ACQUIRE SEQ_LOST; do must ci reader $m; done
 for m in NO_RECHECK NO_SEQ VALID_FIRST TRUST_TAG OVERWRITE_VALID SEQ_BITS=1; do
   must all reader $m

@@ -129,6 +129,25 @@ empty "raw atomics only in atomic.h and the persist back ends" \
 fences='_mm_(sfence|mfence|clwb|clflush|stream)|__builtin_ia32_[a-z]*(fence|clwb|clflush)'
 empty "fences, flushes and non-temporal stores only in the persist layer" \
   "$(grep -nE "$fences|asm.*(fence|dsb)" src -r --include='*.[ch]' | grep -vE '^src/persist/')"
+# A fault at any of their instructions ends in a plain return to the caller, who expects the stack
+# and some registers as they were. No test sees a register that the caller happens not to use.
+routines() { # FILE MACRO...: what the assembler reads of a file of the guard
+  file=$1
+  shift
+  # shellcheck disable=SC2086 # CC may have arguments
+  ${CC:-cc} -E -P -x assembler-with-cpp -U__CET__ -U_WIN32 -U__x86_64__ -U__aarch64__ \
+    -U__SANITIZE_THREAD__ "$@" "src/persist/$file"
+}
+routines guard_x86.S -D__x86_64__ >"$scratch/unix.s"
+routines guard_x86.S -D__x86_64__ -D_WIN32 >"$scratch/windows.s"
+routines guard_arm64.S -D__aarch64__ >"$scratch/arm64.s"
+kept='%[re]?(bx|bp)\b|%[bs]pl?\b|%r1[2-5]|%[xyz]mm([6-9]|1[0-5])\b|\b(push|pop|call|enter|leave)'
+empty "the guard's routines leave the stack and the caller's registers alone" "$(
+  grep -nE "$kept|%[re]?sp\b" "$scratch/unix.s"
+  grep -vE '^ *movq \(%rcx\), %r10; movq 40\(%rsp\), %rax; movq 48\(%rsp\), %r11;' \
+    "$scratch/windows.s" | grep -nE "$kept|%[re]?sp\b|%[re]?[ds]i\b|\brep\b"
+  grep -nE '\b([xw](1[89]|2[0-9]|30)|[qdv]([89]|1[0-5])|sp|bl|blr|br)\b' "$scratch/arm64.s")"
+check "that check sees the routines" test "$(cat "$scratch"/*.s | grep -cE '\bret\b')" -gt 60
 empty "no function is longer than 60 lines" "$(
   for f in $(find src tests -name '*.[ch]' ! -path 'tests/abi/previous/*') examples/*/*.[ch]; do
     [ -f "$f" ] || continue

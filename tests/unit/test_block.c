@@ -449,7 +449,8 @@ static void test_no_miss_no_fill(void)
     pool_end(&p);
 }
 
-/* Many single blocks at once, all verified: each is served, and counted once. */
+/* Many single blocks at once, all verified: each is served, says its version, and is counted once.
+ * A read of nothing is no hit. */
 static void test_read_many_known(void)
 {
     struct pool p;
@@ -458,7 +459,7 @@ static void test_read_many_known(void)
     cm_file *f = open_pool_and_file(&p, MIB);
     CHECK_EQ(put_all(f, 0, 40, 5), 40);
     CHECK_EQ(hits(f, 0, 40, 5), 40); /* from here on their slots are verified */
-    int64_t before = STAT(p.c, hit_blocks);
+    const int64_t before = STAT(p.c, hit_blocks), bytes = STAT(p.c, hit_bytes);
     memset(m, 0xee, sizeof(m));
     for (unsigned i = 0; i < 40; i++)
         v[i] = (cm_read_vec){
@@ -470,7 +471,13 @@ static void test_read_many_known(void)
         CHECK_EQ(v[i].result, BLK);
         CHECK(is_content(5, i, data + i * BLK, BLK));
         CHECK(m[i].offset == (i + 1) * BLK && m[i].len == 0 && m[i].flags == 0);
+        CHECK(v[i].incarnation == info_of(f).incarnation);
+        CHECK(m[i].incarnation == info_of(f).incarnation);
     }
+    CHECK_EQ(STAT(p.c, hit_blocks), before + 40);
+    CHECK_EQ(STAT(p.c, hit_bytes), bytes + (int64_t)(40 * BLK));
+    CHECK_EQ(cm_read(f, BLK, data, 0, m), 0);
+    CHECK(m[0].offset == BLK && m[0].len == 0);
     CHECK_EQ(STAT(p.c, hit_blocks), before + 40);
     pool_end(&p);
 }

@@ -191,6 +191,54 @@ static void test_run_apart(void)
     pool_end(&p);
 }
 
+/* A read of part of a run: it must return `n` bytes, all right, and change none behind them. */
+static void read_part(cm_file *f, uint64_t from, uint64_t n, const uint8_t *want)
+{
+    static uint8_t buf[80 * CM_BLOCK_SIZE + 1];
+    struct cm_cache *c = cm_object_of(f)->cache;
+    const int64_t before = STAT(c, hit_blocks), bytes = STAT(c, hit_bytes);
+    memset(buf, 0xee, (size_t)n + 1);
+    CHECK_EQ(cm_read(f, from, buf, (size_t)n, NULL), n);
+    CHECK(memcmp(buf, want + from, (size_t)n) == 0 && buf[n] == 0xee);
+    CHECK_EQ(STAT(c, hit_blocks) - before, (from + n - 1) / BLK - from / BLK + 1);
+    CHECK_EQ(STAT(c, hit_bytes) - bytes, n);
+}
+
+/* A run that is longer than what is looked up at a time. Some of its blocks have neighbours in the
+ * pool and some have none. It is read in parts, and then up to each of its blocks in turn. */
+static void test_run_parts(void)
+{
+    enum { RUN = 70 };
+    static const uint64_t at[] = { 0, 1, 4000, BLK, 3 * BLK + 17, 60 * BLK - 1 };
+    static const uint64_t length[] = { 1,        BLK,          2 * BLK + 5, 9 * BLK,
+                                       17 * BLK, 33 * BLK - 1, 34 * BLK,    60 * BLK + 9 };
+    static uint8_t want[RUN * CM_BLOCK_SIZE], buf[RUN * CM_BLOCK_SIZE];
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    for (uint64_t i = 0; i < RUN; i++)
+        content(5, i, want + i * BLK);
+    CHECK_EQ(put_all(f, 0, 9, 5), 9);
+    CHECK_EQ(put_all(f, 20, 30, 5), 30);
+    for (uint64_t i = 20; i-- > 9;)
+        CHECK_EQ(put(f, i, 5), 0);
+    CHECK_EQ(put_all(f, 50, RUN - 50, 5), RUN - 50);
+    CHECK_EQ(hits(f, 0, RUN, 5), RUN); /* judged */
+    for (unsigned i = 0; i < sizeof(at) / sizeof(at[0]); i++)
+        for (unsigned j = 0; j < sizeof(length) / sizeof(length[0]); j++) {
+            CASE("from %" PRIu64 ", %" PRIu64 " bytes", at[i], length[j]);
+            if (at[i] + length[j] <= sizeof(want))
+                CALL(read_part(f, at[i], length[j], want));
+        }
+    for (uint64_t i = 0; i < RUN; i++) {
+        CASE("without block %" PRIu64, i);
+        CHECK_EQ(cm_invalidate(f, i * BLK, 1), 0);
+        CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), i * BLK);
+        CHECK(memcmp(buf, want, (size_t)(i * BLK)) == 0);
+        CHECK_EQ(put(f, i, 5), 0);
+    }
+    pool_end(&p);
+}
+
 /* Parts of blocks, about as long as the shortest copy of a routine for long ones, up to the last
  * byte. */
 static void take_parts(cm_guard_take_fn take)
@@ -369,6 +417,33 @@ static void test_first_hit_counts(void)
     pool_end(&p);
 }
 
+/* Each block of a run that is served counts once. What was copied behind the end of what is served
+ * does not count: the reader did not get it. */
+static void test_run_counts(void)
+{
+    static uint8_t buf[5 * CM_BLOCK_SIZE];
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 6, 5), 6);
+    CHECK_EQ(hits(f, 0, 6, 5), 6); /* judged */
+    struct cm_header *h = header_of(p.c, slot_of(f, 2));
+    uint64_t slot[6];
+    for (uint64_t i = 0; i < 6; i++)
+        slot[i] = slot_of(f, i);
+    for (unsigned damaged = 0; damaged < 2; damaged++) {
+        CASE("damaged %u", damaged);
+        for (unsigned i = 0; i < 6; i++)
+            cm_ring_set(&p.c->policy.ring, slot[i], 0);
+        memset(cm_plat_thread()->recent, 0, sizeof(cm_plat_thread()->recent));
+        h->incarnation ^= damaged;
+        CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), damaged ? 2 * BLK : 5 * BLK);
+        h->incarnation ^= damaged;
+        for (unsigned i = 0; i < 6; i++)
+            CHECK_EQ(cm_ring_count(&p.c->policy.ring, slot[i]), i < (damaged ? 2u : 5u));
+    }
+    pool_end(&p);
+}
+
 /* Of evicted blocks the ghost remembers those that came for the first time, not the known ones. */
 static void test_victims_remembered(void)
 {
@@ -543,6 +618,8 @@ const struct harness_test block_damage_tests[] = {
     TEST(flipped_known_neighbours),
     TEST(run_judged),
     TEST(run_apart),
+    TEST(run_parts),
+    TEST(run_counts),
     TEST(epoch_outdates_judged),
     TEST(flipped_dead_header),
     TEST(cell_changes_in_bracket),

@@ -279,6 +279,33 @@ static void test_unreadable_payload(void)
     pool_end(&p);
 }
 
+/* One of the payloads that one copy takes cannot be read. What is before it is served. The damage
+ * is counted once, and the slots beside it stay in use. */
+static void test_unreadable_neighbour(void)
+{
+    static uint8_t buf[5 * CM_BLOCK_SIZE], none[CM_BLOCK_SIZE];
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 5, 5), 5);
+    CHECK_EQ(hits(f, 0, 5, 5), 5); /* judged */
+    uint64_t slot = slot_of(f, 2);
+    memset(buf, 0xee, sizeof(buf));
+    forbid(payload_of(p.c, slot), true);
+    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), 2 * BLK);
+    forbid(payload_of(p.c, slot), false);
+    for (uint64_t i = 0; i < 2; i++)
+        CHECK(is_content(5, i, buf + i * BLK, BLK));
+    CHECK(memcmp(buf + 2 * BLK, none, BLK) == 0);
+    CHECK_EQ(STAT(p.c, miss_media), 1);
+    CHECK_EQ(STAT(p.c, quarantined), 1);
+    CHECK(cm_ring_is_owned(&p.c->policy.ring, slot));
+    CHECK_EQ(look(f, 2, 5), MISS);
+    CHECK_EQ(hits(f, 3, 2, 5), 2);
+    pool_end(&p);
+}
+
 /* A slot that cannot be written: the fill is refused, the next one goes elsewhere. */
 static void test_unwritable_payload(void)
 {
@@ -587,13 +614,23 @@ static void test_full_volume(void)
 }
 
 const struct harness_test block_media_tests[] = {
-    TEST(neighbours_flushed),  TEST(only_those_flushed),
-    TEST(stores_locked),       TEST(unflushable_cell),
-    TEST(second_bucket),       TEST(unreadable_first_bucket),
-    TEST(unreadable_unseen),   TEST(unflushable_header),
-    TEST(displace_unwritable), TEST(owned_is_left_alone),
-    TEST(unreadable_payload),  TEST(unwritable_payload),
-    TEST(unreadable_header),   TEST(cells_of_unreadable_headers),
-    TEST(unreadable_index),    TEST(failing_media),
-    TEST(full_volume),         TEST_END,
+    TEST(neighbours_flushed),
+    TEST(only_those_flushed),
+    TEST(stores_locked),
+    TEST(unflushable_cell),
+    TEST(second_bucket),
+    TEST(unreadable_first_bucket),
+    TEST(unreadable_unseen),
+    TEST(unflushable_header),
+    TEST(displace_unwritable),
+    TEST(owned_is_left_alone),
+    TEST(unreadable_payload),
+    TEST(unreadable_neighbour),
+    TEST(unwritable_payload),
+    TEST(unreadable_header),
+    TEST(cells_of_unreadable_headers),
+    TEST(unreadable_index),
+    TEST(failing_media),
+    TEST(full_volume),
+    TEST_END,
 };

@@ -74,6 +74,31 @@ static void test_region_lost(void)
     pool_end(&p);
 }
 
+/* Blocks of two regions whose slots are neighbours were judged. Then the second region begins anew:
+ * none of its blocks is served, alone or together with those of the first. */
+static void test_region_border(void)
+{
+    static uint8_t buf[4 * CM_BLOCK_SIZE], none[2 * CM_BLOCK_SIZE];
+    struct pool p;
+    cm_validator v = val(REGION_SIZE, 7);
+    CHECK_EQ(pool_new(&p, MIB), 0);
+    cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    struct cm_object *o = cm_object_of(f);
+    CHECK_EQ(put_all(f, REGION - 2, 4, 1), 4);
+    CHECK_EQ(hits(f, REGION - 2, 4, 1), 4);
+    for (uint64_t i = 1; i < 4; i++)
+        CHECK_EQ(slot_of(f, REGION - 2 + i), slot_of(f, REGION - 2) + i);
+    CHECK_EQ(cm_read(f, (REGION - 2) * BLK, buf, sizeof(buf), NULL), 4 * BLK);
+    out_of_order(p.c);
+    at_store_relaxed(&o->regions.since[1], (uint8_t)3);
+    at_store_relaxed(&o->raised, 1u);
+    CHECK_EQ(cm_read(f, (REGION - 2) * BLK, buf, sizeof(buf), NULL), 2 * BLK);
+    CHECK(memcmp(buf + 2 * BLK, none, sizeof(none)) == 0);
+    CHECK_EQ(look(f, REGION, 1), MISS);
+    CHECK_EQ(look(f, REGION - 1, 1), RIGHT);
+    pool_end(&p);
+}
+
 /* A crash of the process takes nothing, in whatever boot the blocks were stored. What is stored
  * after a region began anew is forgotten as anything else. */
 static void test_region_killed(void)
@@ -637,23 +662,9 @@ static void test_exclusive_racy(void)
 }
 
 const struct harness_test file_regions_tests[] = {
-    TEST(region_lost),
-    TEST(region_killed),
-    TEST(region_sync),
-    TEST(region_masks),
-    TEST(region_boots),
-    TEST(older_size),
-    TEST(lost_around),
-    TEST(foreign_hole),
-    TEST(counted),
-    TEST(size_at_a_border),
-    TEST(older_boot),
-    TEST(named_in_trouble),
-    TEST(damaged_words),
-    TEST(exclusive_killed),
-    TEST(exclusive_claim),
-    TEST(exclusive_cut),
-    TEST(exclusive_anew),
-    TEST(exclusive_racy),
-    TEST_END,
+    TEST(region_lost),      TEST(region_border),  TEST(region_killed),    TEST(region_sync),
+    TEST(region_masks),     TEST(region_boots),   TEST(older_size),       TEST(lost_around),
+    TEST(foreign_hole),     TEST(counted),        TEST(size_at_a_border), TEST(older_boot),
+    TEST(named_in_trouble), TEST(damaged_words),  TEST(exclusive_killed), TEST(exclusive_claim),
+    TEST(exclusive_cut),    TEST(exclusive_anew), TEST(exclusive_racy),   TEST_END,
 };

@@ -45,6 +45,31 @@ static void test_size(void)
     pool_end(&p);
 }
 
+/* The size of a file was not known while its blocks were stored and judged. Nothing is served from
+ * behind the size that is learned. */
+static void test_size_learned(void)
+{
+    struct pool p;
+    cm_validator v = val(CM_SIZE_UNKNOWN, 7), v2;
+    uint8_t buf[2 * CM_BLOCK_SIZE];
+    cm_miss m;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    CHECK_EQ(hits(f, 0, 3, 5), 3);
+    v2 = val(BLK + 10, 7);
+    CHECK_EQ(cm_file_revalidate(f, &v2), 0);
+    CHECK_EQ(info_of(f).size, BLK + 10);
+    CHECK_EQ(cm_read(f, 2 * BLK, buf, BLK, &m), 0);
+    CHECK_EQ(m.flags & CM_MISS_EOF, CM_MISS_EOF);
+    CHECK_EQ(cm_read(f, BLK, buf, BLK, &m), 10);
+    CHECK_EQ(m.flags & CM_MISS_EOF, CM_MISS_EOF);
+    CHECK_EQ(cm_read(f, 0, buf, 2 * BLK, &m), BLK + 10);
+    CHECK_EQ(cm_read(f, BLK, buf, 10, &m), 10);
+    pool_end(&p);
+}
+
 static void test_size_brackets(void)
 {
     struct pool p;
@@ -502,6 +527,7 @@ const struct harness_test file_size_tests[] = {
     TEST(hooks_unlocked),
     TEST(abort_disowns),
     TEST(size),
+    TEST(size_learned),
     TEST(size_brackets),
     TEST(truncate),
     TEST(truncate_kept),

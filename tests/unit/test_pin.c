@@ -3,6 +3,7 @@
  * test_pin.c - zero copy: a pinned slot does not change while all else is overwritten, the last pin
  * frees a slot that was evicted meanwhile, and the number of pins has a bound.
  */
+#include "../os.h"
 #include "fixture.h"
 
 #include <inttypes.h>
@@ -626,6 +627,115 @@ static void test_other_thread_unpins(void)
     pool_end(&p);
 }
 
+/* The same while a part of a judged block is read, or the block together with its neighbour. What
+ * was copied is another block's: none of it stays in the buffer. */
+static void test_refilled_while_read(void)
+{
+    for (unsigned n = 0; n < 2; n++) {
+        CASE("%u", n);
+        static uint8_t buf[2 * CM_BLOCK_SIZE], none[CM_BLOCK_SIZE];
+        struct pool p;
+        pool_make(&p, cm_pool_size_min(), 0);
+        p.o.verify = CM_VERIFY_NEVER;
+        REQUIRE(pool_up(&p) == 0);
+        refilled_file = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+        CHECK_EQ(put_all(refilled_file, 0, 2, 5), 2);
+        CHECK_EQ(hits(refilled_file, 0, 2, 5), 2);
+        between_cache = p.c;
+        between_slot = slot_of(refilled_file, 0);
+        between = refill;
+        memset(buf, 0xee, sizeof(buf));
+        CHECK_EQ(cm_read(refilled_file, 0, buf, n == 0 ? 100 : sizeof(buf), NULL), 0);
+        CHECK(between == NULL);
+        CHECK(memcmp(buf, none, n == 0 ? 100 : sizeof(none)) == 0);
+        pool_end(&p);
+    }
+}
+
+/* A cell leads to the slot of another block, which was judged: it is not pinned in its place. */
+static void test_other_key(void)
+{
+    struct pool p;
+    cm_iovec v = { 0 };
+    cm_pins pins;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 2, 5), 2);
+    CHECK_EQ(hits(f, 0, 2, 5), 2);
+    out_of_order(p.c);
+    struct cm_key k = key_of(f, 0);
+    *cell_to(f, 0) = cm_cell_make(k.place.tag, p.c->media.boot, slot_of(f, 1));
+    CHECK_EQ(pin(f, 0, 1, &v, 1, &pins), 0);
+    CHECK_EQ(pin(f, 1, 1, &v, 1, &pins), BLK);
+    CHECK(pinned_is(&v, 5, 1));
+    CHECK_EQ(cm_unpin(&pins), 0);
+    CHECK_EQ(at_load_relaxed(&p.c->pinned), 0);
+    pool_end(&p);
+}
+
+/* A pin of a block that was judged is a hit to the policy, like the first one. */
+static void test_counts(void)
+{
+    struct pool p;
+    cm_iovec v;
+    cm_pins pins;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    struct cm_ring *r = &p.c->policy.ring;
+    const uint64_t slot = slot_of(f, 0);
+    for (unsigned judged = 0; judged < 2; judged++) {
+        CASE("judged %u", judged);
+        CHECK_EQ(cm_ring_is_verified(r, slot), judged);
+        cm_ring_set(r, slot, 0);
+        memset(cm_plat_thread()->recent, 0, sizeof(cm_plat_thread()->recent));
+        CHECK_EQ(pin(f, 0, 1, &v, 1, &pins), BLK);
+        CHECK_EQ(cm_unpin(&pins), 0);
+        CHECK_EQ(cm_ring_count(r, slot), 1);
+    }
+    pool_end(&p);
+}
+
+/* The headers cannot be read any more, after they were read once. Nothing is pinned or served, and
+ * nothing stays in the buffer. */
+static void forbid_headers(void)
+{
+    os_protect(header_of(between_cache, 0), BLK, OS_NOTHING);
+}
+
+static void test_second_look_fails(void)
+{
+    for (unsigned n = 0; n < 3; n++) {
+        CASE("%u", n);
+        static uint8_t buf[2 * CM_BLOCK_SIZE], none[2 * CM_BLOCK_SIZE];
+        struct pool p;
+        cm_iovec v;
+        cm_pins pins;
+        if (!cm_guard_available())
+            SKIP("no fault guard in this build");
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+        CHECK_EQ(put_all(f, 0, 2, 5), 2);
+        CHECK_EQ(hits(f, 0, 2, 5), 2);
+        between_cache = p.c;
+        between_slot = slot_of(f, 0);
+        between = forbid_headers;
+        memset(buf, 0xee, sizeof(buf));
+        if (n == 0) {
+            CHECK_EQ(pin(f, 0, 1, &v, 1, &pins), 0);
+            CHECK_EQ(at_load_relaxed(&p.c->pinned), 0);
+            CHECK_EQ(p.c->pins[between_slot], 0);
+        } else {
+            CHECK_EQ(cm_read(f, 0, buf, n == 1 ? 100 : sizeof(buf), NULL), 0);
+            CHECK(memcmp(buf, none, n == 1 ? 100 : sizeof(buf)) == 0);
+        }
+        CHECK(between == NULL);
+        CHECK_EQ(STAT(p.c, miss_media), 1);
+        os_protect(header_of(p.c, 0), BLK, OS_WRITE);
+        pool_end(&p);
+    }
+}
+
 static const struct harness_test tests[] = {
     TEST(byte),
     TEST(unchanged_by_churn),
@@ -646,6 +756,10 @@ static const struct harness_test tests[] = {
     TEST(displaced_while_pinned),
     TEST(dropped_while_pinned),
     TEST(refilled_before_the_pin),
+    TEST(refilled_while_read),
+    TEST(other_key),
+    TEST(counts),
+    TEST(second_look_fails),
     TEST(threads),
     TEST(other_thread_unpins),
 };

@@ -585,6 +585,37 @@ static void test_free_stack(void)
     unmake(&r);
 }
 
+/* Slots that are given together come out in their order. When not all of them fit, each is either
+ * in the stack and owned, or disowned and hinted. */
+static void test_free_together(void)
+{
+    struct cm_ring r = make(320);
+    uint64_t slot[14], out[14], hinted;
+    unsigned seen[14] = { 0 };
+    for (unsigned i = 0; i < 14; i++) {
+        slot[i] = 20 + i;
+        CHECK(cm_ring_own(&r, slot[i]));
+    }
+    cm_ring_give_free(&r, slot, 6);
+    CHECK_EQ(cm_ring_take_free(&r, out, 6), 6);
+    for (unsigned i = 0; i < 6; i++)
+        CHECK_EQ(out[i], slot[i]);
+    cm_ring_give_free(&r, slot, 14);
+    CHECK_EQ(r.free_count, r.free_max);
+    CHECK_EQ(cm_ring_take_free(&r, out, 14), 10);
+    for (unsigned i = 0; i < 10; i++) {
+        CHECK(cm_ring_is_owned(&r, out[i]));
+        CHECK(out[i] >= 20 && out[i] < 34 && seen[out[i] - 20]++ == 0);
+    }
+    CHECK_EQ(r.hint_count, 4);
+    for (unsigned i = 0; i < 4; i++) {
+        hinted = r.hint[i];
+        CHECK(!cm_ring_is_owned(&r, hinted));
+        CHECK(hinted >= 20 && hinted < 34 && seen[hinted - 20]++ == 0);
+    }
+    unmake(&r);
+}
+
 static void test_verified_flag(void)
 {
     struct cm_ring r = make(130);
@@ -823,6 +854,7 @@ static const struct harness_test tests[] = {
     TEST(hints_bounded),
     TEST(frontier),
     TEST(free_stack),
+    TEST(free_together),
     TEST(verified_flag),
     TEST(bytes),
     TEST(kept),
