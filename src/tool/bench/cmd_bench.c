@@ -300,6 +300,17 @@ static void json_ratios(struct tool_json *j, const struct run *u)
 
 /* ---- Running ------------------------------------------------------------------------------- */
 
+/* How the pool that is open now copies hits. Each pool measures for itself. */
+static void learn_copy(struct run *u)
+{
+    cm_info info = CM_INFO_INIT;
+
+    if (u->measured || !u->b.cache || cm_get_info(u->b.cache, &info))
+        return;
+    (void)snprintf(u->copy, sizeof(u->copy), "%s", info.hit_copy);
+    u->measured = info.hit_copy_measured != 0;
+}
+
 static void run_ratio(struct run *u, unsigned i)
 {
     const struct bench_ratio *q = ratio_at(i);
@@ -311,19 +322,9 @@ static void run_ratio(struct run *u, unsigned i)
         else
             bench_turns(&u->b, &q->ours, &q->rival, q->at_least, r);
     }
+    learn_copy(u);
     if (!u->json)
         print_row(q, r);
-}
-
-/* How the pool that is open now copies hits. */
-static void learn_copy(struct run *u)
-{
-    cm_info info = CM_INFO_INIT;
-
-    if (!u->b.cache || cm_get_info(u->b.cache, &info))
-        return;
-    (void)snprintf(u->copy, sizeof(u->copy), "%s", info.hit_copy);
-    u->measured = info.hit_copy_measured != 0;
 }
 
 static void run_more(struct run *u, struct tool_json *j)
@@ -374,7 +375,6 @@ static int run_bench(const struct tool_args *args)
         if (u.wanted[i])
             run_ratio(&u, i);
     if (u.json) {
-        learn_copy(&u);
         json_begin(&j, stdout, false);
         json_machine(&j, &u);
         json_setup(&j, &u);
