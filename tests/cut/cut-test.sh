@@ -55,6 +55,12 @@ end_disk() {
   loop=
   if [ -n "$daemon" ]; then
     kill "$daemon" 2>/dev/null
+    # It has nothing left to write. It was seen to wait for ever, in one of some hundred ends.
+    for _ in $(seq 200); do
+      kill -0 "$daemon" 2>/dev/null || break
+      sleep 0.05
+    done
+    kill -9 "$daemon" 2>/dev/null
     wait "$daemon" 2>/dev/null
     daemon=
   fi

@@ -104,7 +104,11 @@ class Disk:
             works('losetup', '-d', self.loop)
         self.loop, self.mounted = None, False
         self.daemon.terminate()
-        self.daemon.wait()
+        try:
+            self.daemon.wait(10)
+        except subprocess.TimeoutExpired:  # it has nothing left to write, and was seen to hang
+            self.daemon.kill()
+            self.daemon.wait()
 
 
 def serve():
