@@ -51,7 +51,13 @@ loop=
 
 end_disk() {
   umount "$work/mnt" 2>/dev/null
-  [ -z "$loop" ] || losetup -d "$loop" 2>/dev/null
+  if [ -n "$loop" ]; then
+    losetup -d "$loop" 2>/dev/null
+    for _ in $(seq 100); do # it lets go of the file a moment later
+      [ -e "/sys/block/${loop##*/}/loop/backing_file" ] || break
+      sleep 0.05
+    done
+  fi
   loop=
   if [ -n "$daemon" ]; then
     kill "$daemon" 2>/dev/null
@@ -60,7 +66,7 @@ end_disk() {
       kill -0 "$daemon" 2>/dev/null || break
       sleep 0.05
     done
-    kill -9 "$daemon" 2>/dev/null
+    kill -9 "$daemon" 2>/dev/null && umount -l "$work/exported" 2>/dev/null
     wait "$daemon" 2>/dev/null
     daemon=
   fi

@@ -33,6 +33,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -102,6 +103,11 @@ class Disk:
             works('umount', 'mnt')
         if self.loop:
             works('losetup', '-d', self.loop)
+            backing = '/sys/block/%s/loop/backing_file' % os.path.basename(self.loop)
+            for _ in range(100):  # it lets go of the file a moment later
+                if not os.path.exists(backing):
+                    break
+                time.sleep(0.05)
         self.loop, self.mounted = None, False
         self.daemon.terminate()
         try:
@@ -109,6 +115,7 @@ class Disk:
         except subprocess.TimeoutExpired:  # it has nothing left to write, and was seen to hang
             self.daemon.kill()
             self.daemon.wait()
+            run('umount', '-l', 'exported')
 
 
 def serve():
