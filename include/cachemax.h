@@ -1367,7 +1367,8 @@ typedef struct cm_info {
     uint64_t kept_files;
     uint64_t kept_bytes; /* room that they may need: the sum of their sizes, in whole blocks */
     uint64_t kept_max;   /* at most */
-    /* The routine that hits copy with: "rep movsb", "avx512", "avx2", "sse2"; "": in steps. */
+    /* The routine that hits copy with: "rep movsb", "avx512", "avx2", "sse2"; "": in steps, or
+     * the pool is only looked at. */
     char hit_copy[16];
     uint32_t hit_copy_measured; /* 1: the fastest, as measured; 0: the CPU's table says so */
     uint32_t reserved2;

@@ -93,8 +93,12 @@ cm_fast_begin(const struct cm_object *f, uint64_t offset, size_t len, struct cm_
     const uint64_t incarnation = at_load_acquire(&f->incarnation), block = offset / CM_BLOCK_SIZE;
     const struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
     cm_fast_place(f, incarnation, block, &home, g);
-    if (cm_fast_find(m, g))
-        return cm_lookup_elsewhere(f->cache, incarnation, block);
+    if (cm_fast_find(m, g)) {
+        const uint64_t base = home.stripe * m->geo.stripe_buckets;
+        return cm_lookup_elsewhere(f->cache,
+                                   base + cm_place_second(&m->geo, g->hash, g->bucket - base),
+                                   cm_place_tag(g->hash));
+    }
     cm_fast_prefetch(m, g, offset, len, CM_PREFETCH_LINES);
     return false;
 }

@@ -62,19 +62,23 @@ static inline uint64_t cm_place_first(const struct cm_geometry *g, uint64_t hash
     return first >= n ? first - n : first;
 }
 
+/* The second bucket, counted in the same way; never the first. It comes from the block's own hash.
+ * Otherwise neighbours that overflow their first buckets would meet again in the second. */
+static inline uint64_t cm_place_second(const struct cm_geometry *g, uint64_t hash, uint64_t first)
+{
+    const uint64_t n = g->stripe_buckets;
+    const uint64_t second = first + 1 + (((hash & 0xfffff) * (n - 1)) >> 20);
+    return second >= n ? second - n : second;
+}
+
 static inline void cm_place_block(const struct cm_geometry *g, uint64_t seed, uint64_t incarnation,
                                   uint64_t block, const struct cm_home *home,
                                   struct cm_place *place)
 {
     const uint64_t h = cm_place_hash(seed, incarnation, block), n = g->stripe_buckets;
     const uint64_t first = cm_place_first(g, h, block, home);
-    /* The second bucket comes from the block's own hash. Otherwise neighbours that overflow their
-     * first buckets would meet again in the second. */
-    uint64_t second = first + 1 + (((h & 0xfffff) * (n - 1)) >> 20); /* never the first */
-    if (second >= n)
-        second -= n;
     place->bucket[0] = home->stripe * n + first;
-    place->bucket[1] = home->stripe * n + second;
+    place->bucket[1] = home->stripe * n + cm_place_second(g, h, first);
     place->hash = h;
     place->tag = cm_place_tag(h);
 }

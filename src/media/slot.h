@@ -55,7 +55,7 @@ void cm_slot_prefetch(const struct cm_media *m, uint64_t slot);
 void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
 /* Prefetches the header and the first lines of a part of the payload. The caller reads the slot
  * next. For a single block 24 to 63 lines are equally good; fewer are worse
- * (docs/performance.md). */
+ * (docs/performance.md). Unrolled where `lines` is a constant: 23 instructions instead of 90. */
 #define CM_PREFETCH_LINES 24u
 #define CM_TAKE_MIN (CM_PREFETCH_LINES * CM_CACHE_LINE)
 static inline __attribute__((always_inline)) void
@@ -68,7 +68,6 @@ cm_slot_prefetch_payload(const struct cm_media *m, uint64_t slot, uint32_t from,
     at_prefetch(p);
     if (len < CM_TAKE_MIN)
         return;
-        /* Unrolled where `lines` is a constant: 23 instructions instead of 90. */
 #pragma GCC unroll 32
     for (unsigned i = 1; i < lines; i++)
         at_prefetch(p + i * CM_CACHE_LINE);
@@ -99,13 +98,13 @@ static inline bool cm_slot_holds_known(const struct cm_media *m, uint64_t slot,
     return (h.w0 & CM_W0_VALID) && h.incarnation == incarnation &&
            h.block_valid == (block << CM_VALID_BITS | CM_BLOCK_SIZE);
 }
-/* The same for a slot that holds all of k's block, and that cm_slot_read() has found right since
- * the pool was opened, through a cell of its boot. This session wrote every header that the slot
- * has had since then, so its words are those that w0's check covers. w0 is the same before and
- * after the copy. So the check could only find media that changed by itself, and it is left out.
- * The words that are used are compared in full, the length included. (The length of a tail cannot
- * be compared: use cm_slot_read.) false: nothing is known, and part->dst may hold another block's
- * bytes. */
+/* The optimistic copy out of a slot that holds all of the block, and that cm_slot_read() has found
+ * right since the pool was opened, through a cell of its boot. This session wrote every header that
+ * the slot has had since then, so its words are those that w0's check covers. w0 is the same before
+ * and after the copy. So the check could only find media that changed by itself, and it is left
+ * out. The words that are used are compared in full, the length included. (The length of a tail
+ * cannot be compared: use cm_slot_read.) false: nothing is known, and part->dst may hold another
+ * block's bytes. */
 static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot, uint64_t incarnation,
                                       uint64_t block, const struct cm_part *part)
 {
@@ -129,8 +128,9 @@ static inline bool cm_slot_take_known(const struct cm_media *m, uint64_t slot, u
     return take(&cm_slot_at(m, slot)->w0, cm_slot_payload(m, slot) + part->from, part->dst,
                 part->len, incarnation, block << CM_VALID_BITS | CM_BLOCK_SIZE) == 1;
 }
-/* The same for n slots that are neighbours, and for n blocks of a file from `block` on, all of them
- * copied at once to `dst`. `incarnation`: of each. Returns a bit for each that is right. */
+/* The same as cm_slot_read_known() for n slots that are neighbours, and for n blocks of a file from
+ * `block` on, all of them copied whole and at once to `dst`. `incarnation`: of each. Returns a bit
+ * for each that is right. */
 #define CM_SLOT_NEIGHBOURS 8u
 uint32_t cm_slot_read_neighbours(const struct cm_media *m, uint64_t slot, unsigned n,
                                  const uint64_t *incarnation, uint64_t block, void *dst);

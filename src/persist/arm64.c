@@ -80,29 +80,6 @@ cm_guard_copy_fn cm_guard_copy_variant(size_t i, const char **name)
     return cm_arm64_copy;
 }
 
-int cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word)
-{
-    uint64_t w[CM_CACHE_LINE / sizeof(uint64_t)];
-    int found = 0;
-
-    if (cm_guard_load_words(line, w, CM_CACHE_LINE / sizeof(uint64_t)) != 0) {
-        return CM_EIO;
-    }
-    for (unsigned i = CM_CACHE_LINE / sizeof(uint64_t); i-- > 0;) {
-        if (w[i] >> CM_GUARD_TAG_SHIFT == tag) {
-            found |= 1 << i;
-            *word = w[i];
-        }
-    }
-    return found;
-}
-
-cm_guard_take_fn cm_guard_take_variant(size_t i, const char **name)
-{
-    (void)i, (void)name;
-    return NULL;
-}
-
 bool cm_guard_code(struct cm_plat_guard_code *code)
 {
     assert(code != NULL);

@@ -38,29 +38,6 @@ int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n)
     return 0;
 }
 
-int cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word)
-{
-    uint64_t w[CM_CACHE_LINE / sizeof(uint64_t)];
-    int found = 0;
-
-    if (cm_guard_load_words(line, w, CM_CACHE_LINE / sizeof(uint64_t)) != 0) {
-        return CM_EIO;
-    }
-    for (unsigned i = CM_CACHE_LINE / sizeof(uint64_t); i-- > 0;) {
-        if (w[i] >> CM_GUARD_TAG_SHIFT == tag) {
-            found |= 1 << i;
-            *word = w[i];
-        }
-    }
-    return found;
-}
-
-cm_guard_take_fn cm_guard_take_variant(size_t i, const char **name)
-{
-    (void)i, (void)name;
-    return NULL;
-}
-
 int cm_guard_add64(uint64_t *p, uint64_t v)
 {
     at_add_relaxed(p, v);

@@ -5,7 +5,8 @@
  * Owns the choice. Its only state is one function pointer. The routines themselves are in the back
  * end of the CPU: x86.c, arm64.c or generic.c. Preprocessing leaves exactly one of these files not
  * empty. That one provides cm_persist_variant(), cm_guard_copy_variant(), cm_guard_code() and the
- * guarded loads of persist.h. Every module may call it.
+ * guarded loads of persist.h; x86.c also what finds a tag, and copies behind headers. Every module
+ * may call it.
  *
  * Who: api/, protocol/, state/, media/.
  */
@@ -55,6 +56,32 @@ cm_guard_take_fn cm_guard_take_choose(void)
 {
     return cm_guard_take_variant(0, NULL);
 }
+
+#if !defined(__x86_64__) || defined(CM_TSAN)
+/* What these back ends have no routine of their own for. */
+int cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word)
+{
+    uint64_t w[CM_CACHE_LINE / sizeof(uint64_t)];
+    int found = 0;
+
+    if (cm_guard_load_words(line, w, CM_CACHE_LINE / sizeof(uint64_t)) != 0) {
+        return CM_EIO;
+    }
+    for (unsigned i = CM_CACHE_LINE / sizeof(uint64_t); i-- > 0;) {
+        if (w[i] >> CM_GUARD_TAG_SHIFT == tag) {
+            found |= 1 << i;
+            *word = w[i];
+        }
+    }
+    return found;
+}
+
+cm_guard_take_fn cm_guard_take_variant(size_t i, const char **name)
+{
+    (void)i, (void)name;
+    return NULL;
+}
+#endif
 
 bool cm_guard_available(void)
 {

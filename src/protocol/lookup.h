@@ -79,8 +79,8 @@ enum cm_found cm_lookup_buffered(struct cm_cache *c, const struct cm_key *k,
  * Reads only such pages. For cm_read_whole(). */
 bool cm_lookup_is_resident(struct cm_cache *c, const struct cm_key *k);
 /* For read_fast.h. No cell of the first bucket carries the tag. Neither does one of the second, and
- * no buffer may hold the block: it is not cached. `incarnation`: its number. */
-bool cm_lookup_elsewhere(struct cm_cache *c, uint64_t incarnation, uint64_t block);
+ * no buffer may hold the block: it is not cached. `bucket`: the second one. */
+bool cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag);
 /* How many bytes of the block are cached, as the header says; 0: none. The payload is not
  * tested. */
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);

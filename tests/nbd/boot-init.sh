@@ -28,16 +28,16 @@ fail() {
 drop() { sync && echo 3 >/proc/sys/vm/drop_caches; }
 same() { md5sum -c "$1" >/run/sums || fail "$(grep -v ': OK$' /run/sums | head -n 3)"; }
 step() { # N
-  dd if=/dev/urandom of=/work/in-place bs=4k count=3 seek=$(($1 * 37 % 256)) conv=notrunc,fsync \
+  dd if=/dev/urandom of=/data/in-place bs=4k count=3 seek=$(($1 * 37 % 256)) conv=notrunc,fsync \
     2>/dev/null || fail "write"
-  head -c $(($1 % 5 * 3000 + 1)) /dev/urandom >"/work/small$(($1 % 20))" || fail "write a file"
-  [ $(($1 % 7)) != 0 ] || rm "/work/small$(($1 % 20))"
+  head -c $(($1 % 5 * 3000 + 1)) /dev/urandom >"/data/small$(($1 % 20))" || fail "write a file"
+  [ $(($1 % 7)) != 0 ] || rm "/data/small$(($1 % 20))"
 }
 
 cd /
 same /made.sums
 [ ! -e /written.sums ] || same /written.sums
-mkdir -p /work
+mkdir -p /data
 (
   head -n 1 </dev/ttyS1 >/run/line
   mv /run/line /run/stop
@@ -48,7 +48,7 @@ until [ -e /run/stop ]; do
   n=$((n + 1))
   [ $n != 10 ] || echo working
 done
-find /work -type f -exec md5sum {} + >/written.sums
+find /data -type f -exec md5sum {} + >/written.sums
 drop
 same /made.sums
 same /written.sums
