@@ -96,10 +96,9 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
     c->policy.ring.slots = c->policy.ring.end = g->slots;
     c->policy.ring.free_max = (uint32_t)(g->slots / 32 < CM_FREE_MAX ? g->slots / 32 : CM_FREE_MAX);
     c->policy.ring.line_max = cm_ring_line(g->slots);
-    c->probation.entries = c->opts.flags & CM_OPEN_READONLY
-                               ? 0
-                               : cm_probation_entries(c->opts.probation_bytes, g->slots);
-    c->probation.buckets = cm_probation_buckets(c->probation.entries);
+    cm_probation_size(&c->probation, c->opts.flags & CM_OPEN_READONLY
+                                         ? 0
+                                         : cm_probation_entries(c->opts.probation_bytes, g->slots));
     const struct part list[] = {
         { (void **)&c->stripes, g->stripes * sizeof(struct cm_stripe) },
         { (void **)&c->policy.ring.ref, g->slots },

@@ -162,7 +162,6 @@ static __attribute__((noinline)) void end_sample(struct cm_object *f, uint64_t s
 /* What begin_read() gives to the calls below. */
 struct reading {
     struct cm_fast fast;
-    bool absent;                         /* it is not cached */
     const struct cm_plat_thread *thread; /* the calling one */
     uint64_t start;                      /* 0: not timed */
 };
@@ -176,7 +175,7 @@ begin_read(const cm_file *file, uint64_t offset, const void *buf, size_t len, st
     if (e)
         return e;
     struct cm_plat_thread *t = cm_plat_thread(); /* first: a thread's first call makes it ready */
-    r->absent = cm_fast_begin(f, offset, len, &r->fast);
+    cm_fast_begin(f, offset, len, &r->fast);
     r->thread = t;
     e = cm_enter_thread(f->cache, t);
     if (e == 0)
@@ -197,17 +196,15 @@ static inline void end_read(struct cm_object *f, uint64_t start, uint64_t offset
 int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *miss)
 {
     struct reading r;
-    uint64_t counted = 0;
     int64_t n = begin_read(file, offset, buf, len, &r);
     if (n)
         return n;
     struct cm_object *f = cm_object_of(file);
-    enum cm_found seen = cm_fast_read(f, r.thread, &r.fast, r.absent, offset, buf, len);
-    if (seen != CM_FOUND_HIT) {
-        n = cm_range_read(f, seen, offset, buf, len, 0, &counted, miss);
-    } else {
+    if (cm_fast_read(f, r.thread, &r.fast, offset, buf, len)) {
         n = (int64_t)len;
         cm_fast_end(cm_incarnation_number(r.fast.incarnation), offset + len, false, miss);
+    } else {
+        n = cm_range_read_slow(f, r.thread, &r.fast, offset, buf, len, miss);
     }
     end_read(f, r.start, offset, n, len);
     return n;
@@ -238,8 +235,9 @@ int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len, uin
     if (n)
         return n;
     struct cm_object *f = cm_object_of(file);
-    enum cm_found seen = cm_fast_read(f, r.thread, &r.fast, r.absent, offset, buf, len);
-    n = seen == CM_FOUND_HIT ? (int64_t)len : cm_range_read_whole(f, seen, offset, buf, len);
+    n = cm_fast_read(f, r.thread, &r.fast, offset, buf, len)
+            ? (int64_t)len
+            : cm_range_read_whole(f, r.thread, &r.fast, offset, buf, len);
     end_read(f, r.start, offset, n, len);
     return n;
 }

@@ -82,7 +82,7 @@ static enum cm_found read_resident_piece(struct cm_blocks *r, const struct piece
 static inline void find_slots(const struct cm_blocks *r, struct piece *p, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
-        (void)cm_fast_find(&r->f->cache->media, &p[i].fast);
+        cm_fast_find(&r->f->cache->media, &p[i].fast);
         if (p[i].fast.slot == CM_NO_SLOT)
             continue;
         at_prefetch(cm_slot_at(&r->f->cache->media, p[i].fast.slot));

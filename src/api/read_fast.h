@@ -45,8 +45,10 @@ static inline void cm_fast_end(uint64_t incarnation, uint64_t pos, bool eof, cm_
 struct cm_fast {
     uint64_t incarnation, block; /* the incarnation with the region's "since" */
     uint64_t hash;               /* of both */
+    uint64_t stripe;             /* of its group */
     uint64_t bucket;             /* its first one */
     uint64_t slot;               /* the slot that probably holds it, or CM_NO_SLOT */
+    int found;                   /* as cm_index_find() in that bucket; 0: its tag is not there */
 };
 
 /* The place of a block of the file. `home`: of its group. */
@@ -58,20 +60,20 @@ cm_fast_place(const struct cm_object *f, uint64_t incarnation, uint64_t block,
     g->incarnation = cm_region_incarnation(f, incarnation, block);
     g->block = block;
     g->hash = cm_place_hash(m->hash_seed, incarnation, block);
+    g->stripe = home->stripe;
     g->bucket =
         home->stripe * m->geo.stripe_buckets + cm_place_first(&m->geo, g->hash, block, home);
     g->slot = CM_NO_SLOT;
 }
-/* Looks in the first bucket. true: no cell of it carries the block's tag. */
-static inline __attribute__((always_inline)) bool cm_fast_find(const struct cm_media *m,
+/* Looks in the first bucket. */
+static inline __attribute__((always_inline)) void cm_fast_find(const struct cm_media *m,
                                                                struct cm_fast *g)
 {
     const uint64_t tag = cm_place_tag(g->hash);
     uint64_t cell = 0;
-    const int found = cm_index_find(m, g->bucket, tag, &cell);
-    if (found > 0 && cm_index_leads(m, tag, cell))
+    g->found = cm_index_find(m, g->bucket, tag, &cell);
+    if (g->found > 0 && cm_index_leads(m, tag, cell))
         g->slot = cm_cell_slot(cell);
-    return found == 0;
 }
 /* Prefetches the first lines of a part of it, with its header. */
 static inline __attribute__((always_inline)) void cm_fast_prefetch(const struct cm_media *m,
@@ -84,23 +86,16 @@ static inline __attribute__((always_inline)) void cm_fast_prefetch(const struct 
 }
 
 /* Prefetches what a hit waits for. Only the request's file was checked before; the other checks run
- * meanwhile. (If all checks came first, a hit would take a quarter longer.) Returns whether the
- * block is certainly not cached. */
-static inline __attribute__((always_inline)) bool
+ * meanwhile. (If all checks came first, a hit would take a quarter longer.) */
+static inline __attribute__((always_inline)) void
 cm_fast_begin(const struct cm_object *f, uint64_t offset, size_t len, struct cm_fast *g)
 {
     const struct cm_media *m = &f->cache->media;
     const uint64_t incarnation = at_load_acquire(&f->incarnation), block = offset / CM_BLOCK_SIZE;
     const struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
     cm_fast_place(f, incarnation, block, &home, g);
-    if (cm_fast_find(m, g)) {
-        const uint64_t base = home.stripe * m->geo.stripe_buckets;
-        return cm_lookup_elsewhere(f->cache,
-                                   base + cm_place_second(&m->geo, g->hash, g->bucket - base),
-                                   cm_place_tag(g->hash));
-    }
+    cm_fast_find(m, g);
     cm_fast_prefetch(m, g, offset, len, CM_PREFETCH_LINES);
-    return false;
 }
 
 /* Copies a part of the block. false: nothing is known, and nothing was left in the buffer.
@@ -115,22 +110,19 @@ static inline __attribute__((always_inline)) bool cm_fast_copy(struct cm_cache *
            cm_lookup_copy(c, g->incarnation, g->block, g->hash, g->slot, &part, prefetched);
 }
 
-/* HIT: all of it was copied and counted. ABSENT: it is not cached. Else nothing is known, and
- * nothing was left in the buffer. `absent`: as cm_fast_begin() returned. */
-static inline __attribute__((always_inline)) enum cm_found
+/* true: all of it was copied and counted. false: nothing is known, and nothing was left in the
+ * buffer. */
+static inline __attribute__((always_inline)) bool
 cm_fast_read(struct cm_object *f, const struct cm_plat_thread *t, const struct cm_fast *g,
-             bool absent, uint64_t offset, void *buf, size_t len)
+             uint64_t offset, void *buf, size_t len)
 {
     struct cm_cache *c = f->cache;
-    if (!cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, len))
-        return CM_FOUND_CONFLICT;
-    if (absent)
-        return CM_FOUND_ABSENT;
-    if (!cm_fast_copy(c, g, offset, buf, len, true))
-        return CM_FOUND_CONFLICT;
+    if (!cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, len) ||
+        !cm_fast_copy(c, g, offset, buf, len, true))
+        return false;
     static_assert(CM_STAT_hit_bytes == CM_STAT_hit_blocks + 1, "cm_media_count2 counts neighbours");
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
-    return CM_FOUND_HIT;
+    return true;
 }
 
 #endif

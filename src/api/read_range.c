@@ -11,7 +11,6 @@
  */
 #include "api/read_range.h"
 
-#include "api/read_fast.h"
 #include "api/read_blocks.h"
 #include "protocol/fill_ticket.h"
 #include "state/file.h"
@@ -270,14 +269,19 @@ static int64_t end_whole(struct walk *w, const struct cm_blocks *run, enum cm_st
     return (int64_t)(run->pos - w->offset);
 }
 
-int64_t cm_range_read_whole(struct cm_object *f, enum cm_found seen, uint64_t offset, void *buf,
-                            size_t len)
+int64_t cm_range_read_whole(struct cm_object *f, const struct cm_plat_thread *t,
+                            const struct cm_fast *g, uint64_t offset, void *buf, size_t len)
 {
     struct walk w;
     enum cm_stat cause = CM_STAT_miss_mode;
+    const enum cm_found seen = cm_range_elsewhere(f, t, g, offset, buf, len);
+    if (seen == CM_FOUND_HIT)
+        return (int64_t)len;
+    if (seen == CM_FOUND_ABSENT)
+        return CM_EABSENT;
     const bool serves = walk_begin(&w, f, offset, len);
     struct cm_blocks run = run_of(&w);
-    if (serves && seen != CM_FOUND_ABSENT)
+    if (serves)
         cause = cause_of(cm_blocks_read(&run, buf));
     return end_whole(&w, &run, cause);
 }
@@ -321,7 +325,7 @@ static int64_t read_group(struct cm_object *f, cm_read_vec *const *v, size_t n)
         at_prefetch(cm_index_bucket(m, p[i].bucket));
     }
     for (size_t i = 0; i < n; i++) {
-        (void)cm_fast_find(m, &p[i]);
+        cm_fast_find(m, &p[i]);
         if (p[i].slot != CM_NO_SLOT) {
             cm_slot_prefetch(m, p[i].slot);
             cm_ring_prefetch(&c->policy.ring, p[i].slot);

@@ -5,16 +5,25 @@
 #ifndef CM_READ_RANGE_H
 #define CM_READ_RANGE_H
 
-#include "protocol/lookup.h"
+#include "api/read_fast.h"
 
-/* Does a cm_read() that read_fast.h did not answer. `seen`: what cm_fast_read() returned. `ahead`:
- * the miss may run up to so many blocks past the request. Misses of blocks before *counted are not
- * counted again; *counted moves past the blocks that are counted. */
+/* Does a cm_read() that cm_fast_read() did not do; g->slot says where cm_fast_begin() looked. */
+int64_t cm_range_read_slow(struct cm_object *f, const struct cm_plat_thread *t,
+                           const struct cm_fast *g, uint64_t offset, void *buf, size_t len,
+                           cm_miss *miss);
+/* The same for cm_read_whole(). */
+int64_t cm_range_read_whole(struct cm_object *f, const struct cm_plat_thread *t,
+                            const struct cm_fast *g, uint64_t offset, void *buf, size_t len);
+/* Looks where cm_fast_begin() did not. HIT: all of it was copied and counted. BUFFERED: it was in
+ * the probation buffer a moment ago. ABSENT: it is not cached. CONFLICT: nothing is known. In the
+ * last three cases nothing was left in the buffer. */
+enum cm_found cm_range_elsewhere(struct cm_object *f, const struct cm_plat_thread *t,
+                                 const struct cm_fast *g, uint64_t offset, void *buf, size_t len);
+/* Does a cm_read() of any range. `seen`: ABSENT, as cm_range_elsewhere() returned, or CONFLICT.
+ * `ahead`: the miss may run up to so many blocks past the request. Misses of blocks before *counted
+ * are not counted again; *counted moves past the blocks that are counted. */
 int64_t cm_range_read(struct cm_object *f, enum cm_found seen, uint64_t offset, void *buf,
                       size_t len, uint64_t ahead, uint64_t *counted, cm_miss *miss);
-/* The same for cm_read_whole(). */
-int64_t cm_range_read_whole(struct cm_object *f, enum cm_found seen, uint64_t offset, void *buf,
-                            size_t len);
 /* The same with CM_READ_RESIDENT. */
 int64_t cm_range_read_resident(struct cm_object *f, uint64_t offset, void *buf, size_t len);
 /* Does a cm_read_many(). `size`: of each element. Elements with a negative result are refused

@@ -141,12 +141,6 @@ enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
     return found == CM_FOUND_ABSENT ? cm_lookup_buffered(c, &p->key, part, got) : found;
 }
 
-bool cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag)
-{
-    uint64_t cell;
-    return c->probation.entries == 0 && cm_index_find(&c->media, bucket, tag, &cell) == 0;
-}
-
 void cm_lookup_touch(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t hash,
                      uint64_t slot)
 {

@@ -78,9 +78,27 @@ enum cm_found cm_lookup_buffered(struct cm_cache *c, const struct cm_key *k,
 /* Are all pages of the pool in memory that a lookup of the block and a copy of it would touch?
  * Reads only such pages. For cm_read_whole(). */
 bool cm_lookup_is_resident(struct cm_cache *c, const struct cm_key *k);
-/* For read_fast.h. No cell of the first bucket carries the tag. Neither does one of the second, and
- * no buffer may hold the block: it is not cached. `bucket`: the second one. */
-bool cm_lookup_elsewhere(struct cm_cache *c, uint64_t bucket, uint64_t tag);
+/* For read_fast.h. No cell of the block's first bucket carries its tag. HIT: a cell of the second
+ * does; *slot is where it leads. BUFFERED: the block was in the probation buffer a moment ago.
+ * ABSENT: it is not cached. CONFLICT: nothing is known. `bucket`: the second one. */
+static inline enum cm_found cm_lookup_elsewhere(const struct cm_cache *c, uint64_t incarnation,
+                                                uint64_t block, uint64_t hash, uint64_t bucket,
+                                                uint64_t *slot)
+{
+    uint64_t cell = 0, version;
+    const int found = cm_index_find(&c->media, bucket, cm_place_tag(hash), &cell);
+    if (found != 0) {
+        if (found < 0 || !cm_index_leads(&c->media, cm_place_tag(hash), cell))
+            return CM_FOUND_CONFLICT;
+        *slot = cm_cell_slot(cell);
+        return CM_FOUND_HIT;
+    }
+    if (c->probation.entries == 0)
+        return CM_FOUND_ABSENT;
+    const struct cm_key k = { .incarnation = incarnation, .block = block, .place.hash = hash };
+    return cm_probation_find(&c->probation, &k, &version) == CM_NO_ENTRY ? CM_FOUND_ABSENT
+                                                                         : CM_FOUND_BUFFERED;
+}
 /* How many bytes of the block are cached, as the header says; 0: none. The payload is not
  * tested. */
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);

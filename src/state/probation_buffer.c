@@ -36,16 +36,53 @@ uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots)
     return n < most ? n : most;
 }
 
-uint64_t cm_probation_buckets(uint64_t entries)
+void cm_probation_size(struct cm_probation *p, uint64_t entries)
 {
-    return entries; /* one of eight cells taken: one block in a million finds its bucket full */
+    p->entries = entries;
+    p->buckets = p->entries; /* one of eight cells taken: a block in a million finds none free */
+    for (p->number_bits = 0; p->entries >> p->number_bits != 0; p->number_bits++)
+        ;
 }
 
 /* ---- Cells ----------------------------------------------------------------------------------- */
 
+/* A cell is the number of an entry, plus one, in as many bits as that takes, and a tag of the
+ * block's hash in the others. So a lookup of a block that is not here touches no entry, mostly. The
+ * tag and the bucket come from different bits of the hash. */
+
+static uint32_t tag_of(uint64_t hash, unsigned bits)
+{
+    return (uint32_t)hash << bits;
+}
+
+static uint32_t cell_of(const struct cm_probation *p, uint32_t e)
+{
+    return (e + 1) | tag_of(p->entry[e].hash, p->number_bits);
+}
+
 static uint32_t *bucket(const struct cm_probation *p, uint64_t hash)
 {
     return p->cell + cm_format_reduce((uint32_t)(hash >> 16), p->buckets) * CM_PROBATION_WAYS;
+}
+
+/* Which cells of a bucket carry the tag: a bit for each. Empty ones carry the tag 0. It is only a
+ * first look: each cell is loaded again, with the order that it needs. */
+static unsigned tagged(const uint32_t *cell, uint32_t tag, unsigned bits)
+{
+#if defined(__SSE2__) && !defined(CM_TSAN)
+    const __m128i *half = (const __m128i *)(const void *)cell;
+    const __m128i want = _mm_set1_epi32((int)tag), shift = _mm_cvtsi32_si128((int)bits);
+    const __m128i a = _mm_srl_epi32(_mm_xor_si128(_mm_loadu_si128(half), want), shift);
+    const __m128i b = _mm_srl_epi32(_mm_xor_si128(_mm_loadu_si128(half + 1), want), shift);
+    const __m128i same = _mm_packs_epi32(_mm_cmpeq_epi32(a, _mm_setzero_si128()),
+                                         _mm_cmpeq_epi32(b, _mm_setzero_si128()));
+    return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(same, _mm_setzero_si128()));
+#else
+    unsigned matches = 0;
+    for (unsigned i = 0; i < CM_PROBATION_WAYS; i++)
+        matches |= (unsigned)((at_load_relaxed(&cell[i]) ^ tag) >> bits == 0) << i;
+    return matches;
+#endif
 }
 
 static bool enter(struct cm_probation *p, uint32_t e)
@@ -54,7 +91,7 @@ static bool enter(struct cm_probation *p, uint32_t e)
     for (unsigned i = 0; i < CM_PROBATION_WAYS; i++) {
         uint32_t empty = 0;
         /* Release: a thread that follows the cell finds this life of the entry, or a later one. */
-        if (at_cas_acq_rel(&cell[i], &empty, e + 1))
+        if (at_cas_acq_rel(&cell[i], &empty, cell_of(p, e)))
             return true;
     }
     return false;
@@ -64,7 +101,7 @@ static void leave(struct cm_probation *p, uint32_t e)
 {
     uint32_t *cell = bucket(p, p->entry[e].hash);
     for (unsigned i = 0; i < CM_PROBATION_WAYS; i++) {
-        uint32_t own = e + 1;
+        uint32_t own = cell_of(p, e);
         if (at_cas_acq_rel(&cell[i], &own, 0u))
             return;
     }
@@ -92,11 +129,14 @@ uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k,
 {
     if (p->entries == 0)
         return CM_NO_ENTRY;
+    const unsigned bits = p->number_bits;
     const uint32_t *cell = bucket(p, k->place.hash);
-    for (unsigned i = 0; i < CM_PROBATION_WAYS; i++) {
-        uint32_t e = at_load_acquire(&cell[i]) - 1;
-        if (e == CM_NO_ENTRY)
+    for (unsigned left = tagged(cell, tag_of(k->place.hash, bits), bits); left; left &= left - 1) {
+        const uint32_t number =
+            at_load_acquire(&cell[at_lowest_bit(left)]) & (uint32_t)((UINT64_C(1) << bits) - 1);
+        if (number == 0)
             continue;
+        const uint32_t e = number - 1;
         /* Acquire: pairs with the release in cm_probation_publish; the words are of that life. */
         *version = at_load_acquire(&p->entry[e].version);
         if ((*version & 1) && is_of(&p->entry[e], k) && unchanged(p, e, *version))

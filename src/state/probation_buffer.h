@@ -29,9 +29,10 @@ struct cm_buffered {
 struct cm_probation {
     uint64_t entries; /* 0: there is no buffer */
     uint64_t buckets;
+    unsigned number_bits; /* that hold the number of any entry, plus one */
     struct cm_buffered *entry;
     uint8_t *data;       /* a block for each entry */
-    uint32_t *cell;      /* atomic; buckets of CM_PROBATION_WAYS: entry + 1, or 0 */
+    uint32_t *cell;      /* atomic; buckets of CM_PROBATION_WAYS: entry and tag, or 0 */
     struct cm_lock lock; /* next */
     uint64_t next;       /* the oldest entry, and the next to be used */
     uint64_t used;       /* entries from here on were never claimed */
@@ -40,8 +41,8 @@ struct cm_probation {
 /* Number of entries in the buffer of a pool with `slots` slots. `bytes`: how much data the user
  * wants in it, as cm_options.probation_bytes. Never more than slots. */
 uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots);
-/* Number of cell buckets for so many entries. */
-uint64_t cm_probation_buckets(uint64_t entries);
+/* Sets the sizes of a buffer of so many entries, before its memory is allocated. */
+void cm_probation_size(struct cm_probation *p, uint64_t entries);
 
 /* Copies a part of k's block, if it is here; lock-free. As cm_slot_read(): HIT, OTHER (not here) or
  * CHANGED. part->dst never holds another block's bytes. */

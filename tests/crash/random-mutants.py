@@ -66,6 +66,7 @@ UNITS = {
     'protocol/publish.c': 'block pin',
     'api/read_range.c': 'block api',
     'api/read_blocks.c': 'block',
+    'api/read_elsewhere.c': 'block probation',
     'state/copy_choice.c': 'copy_choice',
     'media/file_table.c': 'record file',
     'media/name_table.c': 'files format',

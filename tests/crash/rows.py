@@ -47,7 +47,7 @@ _FILE_TICKET = (MISS,
 ''', '')
 _INCARNATION = (MISS, '           at_load_acquire(&f->incarnation) == miss->incarnation &&\n',
                 '')
-_STALE_MISS = (MISS, '    good &= at_load_seq_cst(&f->stale) == 0;\n', '')
+_STALE_MISS = (MISS, 'if (!good || at_load_seq_cst(&f->stale) != 0)', 'if (!good)')
 _STALE_FILL = (MISS, ''' &&
            at_load_seq_cst(&f->stale) == 0;
 }''', ''';

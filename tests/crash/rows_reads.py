@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_reads.py - the rows of mutants.py about reads and pins of blocks that were judged before:
 copies of neighbours, windows, the short ways, and the routines of the guard."""
-from rows import _m, LOOKUP, SLOT
+from rows import _m, LOOKUP, PROBATION, SLOT
 
 GUARD, RING, RUNS = 'persist/guard_x86.S', 'policy/ring.c', 'api/read_blocks.c'
+AWAY = 'api/read_elsewhere.c'
 
 READS = [
     _m('neighbours, whole', 'only whole blocks are copied with their neighbours',
@@ -53,7 +54,7 @@ READS = [
        'unit file size_learned', 'api/read_fast.h',
        '           offset + len <= at_load_acquire(&f->size) && cm', '           cm'),
     _m('fast, slot', 'a cell whose slot does not exist', 'unit block same_tag_cells',
-       'api/read_fast.h', 'found > 0 && cm_index_leads(m, tag, cell)', 'found > 0'),
+       'api/read_fast.h', 'g->found > 0 && cm_index_leads(m, tag, cell)', 'g->found > 0'),
     _m('known pin, key', 'only a slot that holds the block is pinned by the short way',
        'unit pin other_key', LOOKUP,
        '!cm_slot_holds_known(m, *slot, k->incarnation, k->block, &w0) ||',
@@ -86,4 +87,38 @@ READS = [
        'api/read_range.c', '            bytes += r->len;\n', ''),
     _m('fast, nothing', 'a read of nothing is no hit', 'unit block read_many_known',
        'api/read_fast.h', ' && len > 0 &&\n', ' &&\n'),
+    _m('elsewhere, fits', 'only a part of one block of the file is absent by the short way',
+       'unit block', AWAY,
+       'g->found != 0 || !cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, len)',
+       'g->found != 0'),
+    _m('elsewhere, unreadable', 'a first bucket that cannot be read says nothing',
+       'unit block', AWAY, 'if (g->found != 0 || ', 'if (g->found > 0 || '),
+    _m('elsewhere, buffer', 'a block in the buffer is not absent', 'unit probation short_way',
+       'protocol/lookup.h', '    if (c->probation.entries == 0)\n', '    if (true)\n'),
+    _m('elsewhere, second bucket', 'a block in its second bucket is not absent',
+       'unit block second_bucket', 'protocol/lookup.h',
+       '    if (found != 0) {\n', '    if (found < 0) {\n'),
+    _m('elsewhere, second slot', 'a cell of the second bucket whose slot does not exist',
+       'unit block same_tag_cells', 'protocol/lookup.h',
+       'found < 0 || !cm_index_leads(&c->media, cm_place_tag(hash), cell)', 'found < 0'),
+    _m('absent, mode', 'an absent block says that nothing may be filled',
+       'unit probation short_way', AWAY, ' || cm_cache_mode(c) != CM_NORMAL', ''),
+    _m('absent, shorter', 'a file that has become shorter', 'turns last, cut', AWAY,
+       'offset + len > size || ', ''),
+    _m('absent, end', 'an absent block ends where the file does', 'unit probation short_way_end',
+       AWAY, 'size - first < CM_BLOCK_SIZE ? size - first : CM_BLOCK_SIZE', 'CM_BLOCK_SIZE'),
+    _m('absent, intents', 'no ticket for an absent block under a bracket',
+       'unit probation short_way', 'protocol/fill_ticket.c',
+       '    good &= cm_stripe_ticket(cm_stripe_at(f->cache, stripe), &',
+       '    (void)cm_stripe_ticket(cm_stripe_at(f->cache, stripe), &'),
+    _m('absent, sample', 'an absent block of the sample is told to it', 'unit curve', AWAY,
+       '    cm_ticket_sample_miss(c, incarnation, g->block, 1);\n', ''),
+    _m('absent, file', 'an absent block counts for its file', 'unit files', AWAY,
+       '    cm_object_missed(f, 1, cm_plat_now_ns());\n', ''),
+    _m('buffered, whole', 'a block that is shorter in the buffer is not served whole',
+       'unit probation', AWAY, ' || got != len', ''),
+    _m('buffered, tag', 'the tag of a cell is that of its block', 'unit probation short_way',
+       PROBATION, 'return (e + 1) | tag_of(p->entry[e].hash, p->number_bits);', 'return e + 1;'),
+    _m('buffered, empty', 'an empty cell is no entry', 'unit probation tag_zero', PROBATION,
+       '        if (number == 0)\n            continue;\n', ''),
 ]

@@ -369,6 +369,31 @@ static void open_tail(void)
         fail("not stored in the beginning", (uint64_t)e, miss.len);
 }
 
+/* A read of the last block, which is not cached, of a file that loses it: what is missing ends
+ * where the file of one of the two versions does. */
+static void op_last(void)
+{
+    static _Thread_local uint8_t buf[BLOCK];
+    cm_miss miss;
+    int64_t n = cm_read(w.third[2], BLOCK, buf, BLOCK, &miss);
+    must(n, "cm_read");
+    if (n != 0 || (miss.len == 0 && !(miss.flags & CM_MISS_EOF)))
+        fail("neither missing nor the end", (uint64_t)n, miss.flags);
+}
+
+static void op_cut(void)
+{
+    cm_validator v = validator_of_version(BLOCK, 2);
+    must(cm_file_revalidate(w.third[2], &v), "cm_file_revalidate");
+}
+
+static void open_last(void)
+{
+    const cm_file_id id = { 7, 5 };
+    cm_validator v = validator_of_version(2 * BLOCK, 1);
+    must(cm_file_open(w.cache, &id, &v, 0, &w.third[2]), "cm_file_open");
+}
+
 static void op_mode(void)
 {
     must(cm_set_mode(w.cache, CM_BYPASS), "cm_set_mode");
@@ -403,6 +428,8 @@ static const struct op {
     { "detach", op_detach, true },
     { "tail", op_tail, false },
     { "shorten", op_shorten, true },
+    { "last", op_last, false },
+    { "cut", op_cut, true },
 };
 #define OPS (sizeof(ops) / sizeof(ops[0]))
 
@@ -643,6 +670,8 @@ static uint64_t run_once(enum place place, bool open, const struct op *a, const 
     }
     if (a->run == op_tail || a->run == op_shorten)
         open_tail();
+    if (a->run == op_last || a->run == op_cut)
+        open_last();
     t.step = 0;
     t.switch_at = at;
     t.begun = t.done = false;
@@ -653,7 +682,7 @@ static uint64_t run_once(enum place place, bool open, const struct op *a, const 
         while (!t.done)
             give_turn();
     t.armed = false;
-    if (a->run == op_tail || a->run == op_shorten)
+    if (a->run == op_tail || a->run == op_shorten || a->run == op_last || a->run == op_cut)
         op_detach();
     judge();
     tear_down();
@@ -737,6 +766,10 @@ static bool makes_sense(enum place place, bool open, const struct op *a, const s
     bool tail_b = b->run == op_tail || b->run == op_shorten;
     if (tail_a || tail_b)
         return place == ABSENT && !open && tail_a && tail_b;
+    bool last_a = a->run == op_last || a->run == op_cut;
+    bool last_b = b->run == op_last || b->run == op_cut;
+    if (last_a || last_b)
+        return place == ABSENT && !open && last_a && last_b && a != b;
     if ((a->run == op_begin || b->run == op_begin) && (open || a == b))
         return false;
     /* In a pair it is about those who take short ways because the blocks are known. */

@@ -552,6 +552,9 @@ static void test_same_tag_cells(void)
     CHECK_EQ(look(f, 50, 5), MISS);
     *cell_of(p.c, k.place.bucket[1], 7) = right;
     CHECK_EQ(look(f, 50, 5), RIGHT);
+    for (unsigned i = 0; i < CM_BUCKET_CELLS; i++) /* no tag in the first bucket */
+        *cell_of(p.c, k.place.bucket[0], i) = 0;
+    CHECK_EQ(look(f, 50, 5), RIGHT);
     cm_bracket w = begin_write(f, 50 * BLK, 1);
     CHECK_EQ(look(f, 50, 5), MISS);
     CHECK(cm_write_end(f, &w, NULL) >= 0);

@@ -458,6 +458,9 @@ static void test_unreadable_first_bucket(void)
     forbid(cell_of(p.c, page * 64, 0), true);
     CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_MEDIA);
     CHECK_EQ(cm_fill(f, &m, data, BLK, 0), CM_NOT_STORED_MEDIA);
+    CHECK_EQ(STAT(p.c, miss_media), 0);
+    CHECK_EQ(look(f, wanted[0], 5), MISS);
+    CHECK_EQ(STAT(p.c, miss_media), 1);
     forbid(cell_of(p.c, page * 64, 0), false);
     CHECK_EQ(hits(f, wanted[0], 1, 5), 1);
     pool_end(&p);

@@ -47,6 +47,67 @@ static bool in_pool(cm_file *f, uint64_t block)
            cm_lookup_cached(c, &k) > 0;
 }
 
+/* A cell has a tag of its block's hash. An empty cell looks as one with the tag zero. */
+static void test_tag_zero(void)
+{
+    struct pool p;
+    (void)set_up(&p, MIB);
+    const struct cm_key k = { .incarnation = 1, .block = 1, .place.hash = 0 };
+    uint64_t version;
+    CHECK_EQ(cm_probation_find(&p.c->probation, &k, &version), CM_NO_ENTRY);
+    pool_end(&p);
+}
+
+/* Reads by the short way: what is held, and what is not. */
+static void test_short_way(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_miss m;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    const int64_t hits = STAT(p.c, hit_blocks), bytes = STAT(p.c, hit_bytes);
+    const int64_t held = STAT(p.c, probation_hits), missed = STAT(p.c, miss_absent);
+    CHECK_EQ(cm_read(f, 3 * BLK + 7, buf, 100, &m), 100);
+    CHECK_EQ(m.len, 0);
+    CHECK_EQ(m.offset, 3 * BLK + 107);
+    CHECK_EQ(STAT(p.c, hit_blocks), hits + 1);
+    CHECK_EQ(STAT(p.c, hit_bytes), bytes + 100);
+    CHECK_EQ(STAT(p.c, probation_hits), held + 1);
+    CHECK_EQ(cm_read(f, 50 * BLK + 7, buf, 100, &m), 0);
+    CHECK_EQ(m.flags, 0);
+    CHECK_EQ(m.offset, 50 * BLK);
+    CHECK_EQ(m.len, BLK);
+    CHECK_EQ(STAT(p.c, miss_absent), missed + 1);
+    cm_bracket w = begin_write(f, 51 * BLK, BLK); /* of its stripe */
+    CHECK_EQ(cm_read(f, 50 * BLK, buf, BLK, &m), 0);
+    CHECK_EQ(m.flags, CM_MISS_NOFILL);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(cm_set_mode(p.c, CM_FREEZE), 0);
+    CHECK_EQ(cm_read(f, 50 * BLK, buf, BLK, &m), 0);
+    CHECK_EQ(m.flags, CM_MISS_NOFILL);
+    CHECK_EQ(cm_set_mode(p.c, CM_NORMAL), 0);
+    CHECK_EQ(cm_read(f, 50 * BLK, buf, BLK, &m), 0);
+    CHECK_EQ(m.flags, 0);
+    pool_end(&p);
+}
+
+/* The last block of a file that ends in it: its miss ends there, too. */
+static void test_short_way_end(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_miss m;
+    (void)set_up(&p, MIB);
+    cm_file *f = attach(&p, 2, 10 * BLK + 100, 1, 0);
+    CHECK_EQ(cm_read(f, 10 * BLK, buf, 100, &m), 0);
+    CHECK_EQ(m.len, 100);
+    CHECK_EQ(m.flags, 0);
+    CHECK_EQ(cm_read(f, 9 * BLK, buf, BLK, &m), 0);
+    CHECK_EQ(m.len, BLK);
+    pool_end(&p);
+}
+
 /* ---- What it is for -------------------------------------------------------------------------- */
 
 static void test_no_write(void)
@@ -676,6 +737,9 @@ static const struct harness_test tests[] = {
     TEST(all_pinned),
     TEST(refused_is_remembered),
     TEST(advice),
+    TEST(tag_zero),
+    TEST(short_way),
+    TEST(short_way_end),
 };
 
 int main(int argc, char **argv)

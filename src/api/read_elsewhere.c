@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * read_elsewhere.c - the second look at a part of one block that read_fast.h did not serve: its
+ * second bucket, the probation buffer; and the miss, if it is in neither.
+ *
+ * Owns: no state. What needs more than that goes to read_range.c.
+ *
+ * Who: api/.
+ */
+#include "api/read_range.h"
+#include "protocol/fill_ticket.h"
+#include "state/file.h"
+
+/* Reads a block whose tag is in its second bucket. */
+static __attribute__((noinline)) enum cm_found read_second(struct cm_cache *c,
+                                                           const struct cm_plat_thread *t,
+                                                           const struct cm_fast *g, uint64_t slot,
+                                                           uint64_t offset, void *buf, size_t len)
+{
+    struct cm_fast second = *g;
+    second.slot = slot;
+    if (!cm_fast_copy(c, &second, offset, buf, len, false))
+        return CM_FOUND_CONFLICT;
+    cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
+    return CM_FOUND_HIT;
+}
+
+enum cm_found cm_range_elsewhere(struct cm_object *f, const struct cm_plat_thread *t,
+                                 const struct cm_fast *g, uint64_t offset, void *buf, size_t len)
+{
+    struct cm_cache *c = f->cache;
+    const struct cm_geometry *geo = &c->media.geo;
+    const uint64_t base = g->stripe * geo->stripe_buckets;
+    uint64_t slot = CM_NO_SLOT;
+    if (g->found != 0 || !cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, len))
+        return CM_FOUND_CONFLICT;
+    const uint64_t second = base + cm_place_second(geo, g->hash, g->bucket - base);
+    const enum cm_found r =
+        cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, second, &slot);
+    return r == CM_FOUND_HIT ? read_second(c, t, g, slot, offset, buf, len) : r;
+}
+
+/* Ends the read of a part of one block that is not cached. */
+static int64_t read_absent(struct cm_object *f, const struct cm_plat_thread *t,
+                           const struct cm_fast *g, uint64_t offset, size_t len, cm_miss *miss)
+{
+    struct cm_cache *c = f->cache;
+    const uint64_t incarnation = cm_incarnation_number(g->incarnation);
+    const uint64_t first = g->block * CM_BLOCK_SIZE, size = at_load_acquire(&f->size);
+    uint64_t counted = 0;
+    /* The file may just have become shorter. */
+    if (offset + len > size || cm_cache_mode(c) != CM_NORMAL)
+        return cm_range_read(f, CM_FOUND_ABSENT, offset, NULL, len, 0, &counted, miss);
+    if (miss) {
+        miss->struct_size = sizeof(*miss);
+        miss->flags = 0;
+        miss->offset = first;
+        miss->len = size - first < CM_BLOCK_SIZE ? size - first : CM_BLOCK_SIZE;
+        cm_ticket_take_block(f, incarnation, g->stripe, miss);
+    }
+    static_assert(CM_STAT_miss_absent == CM_STAT_miss_blocks + 1, "neighbours");
+    cm_media_count2(&c->media, t, CM_STAT_miss_blocks, 1, 1);
+    cm_object_missed(f, 1, cm_plat_now_ns());
+    cm_ticket_sample_miss(c, incarnation, g->block, 1);
+    return 0;
+}
+
+/* Ends the read of a part of one block that was in the probation buffer a moment ago. */
+static int64_t read_buffered(struct cm_object *f, const struct cm_plat_thread *t,
+                             const struct cm_fast *g, uint64_t offset, void *buf, size_t len,
+                             cm_miss *miss)
+{
+    const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
+    struct cm_key k = { .incarnation = g->incarnation, .block = g->block };
+    uint32_t got = 0;
+    uint64_t counted = 0;
+    k.place.hash = g->hash; /* this much of a key is all that a buffer looks at */
+    if (cm_lookup_buffered(f->cache, &k, &part, &got) != CM_FOUND_BUFFERED || got != len)
+        return cm_range_read(f, CM_FOUND_CONFLICT, offset, buf, len, 0, &counted, miss);
+    cm_media_count2(&f->cache->media, t, CM_STAT_hit_blocks, 1, len);
+    cm_media_count(&f->cache->media, t, CM_STAT_probation_hits, 1);
+    cm_fast_end(cm_incarnation_number(g->incarnation), offset + len, false, miss);
+    return (int64_t)len;
+}
+
+int64_t cm_range_read_slow(struct cm_object *f, const struct cm_plat_thread *t,
+                           const struct cm_fast *g, uint64_t offset, void *buf, size_t len,
+                           cm_miss *miss)
+{
+    uint64_t counted = 0;
+    switch (cm_range_elsewhere(f, t, g, offset, buf, len)) {
+    case CM_FOUND_HIT:
+        cm_fast_end(cm_incarnation_number(g->incarnation), offset + len, false, miss);
+        return (int64_t)len;
+    case CM_FOUND_ABSENT:
+        return read_absent(f, t, g, offset, len, miss);
+    case CM_FOUND_BUFFERED:
+        return read_buffered(f, t, g, offset, buf, len, miss);
+    default:
+        return cm_range_read(f, CM_FOUND_CONFLICT, offset, buf, len, 0, &counted, miss);
+    }
+}
