@@ -113,7 +113,7 @@ static struct cm_open_bracket *leave_room(struct cm_object *f, struct cm_open_br
 /* Ends the bracket on its stripes and frees its memory. The bracket is in no list any more. */
 static void release_bracket(struct cm_object *f, struct cm_open_bracket *b)
 {
-    cm_forget_end(f->cache, b->incarnation, b->first, b->end);
+    cm_forget_end(f->cache, b->incarnation, b->first, b->end, &b->home);
     cm_lock_acquire(&f->lock);
     b = leave_room(f, b);
     cm_lock_release(&f->lock);
@@ -171,7 +171,7 @@ static bool stands(struct cm_open_bracket *b)
 static int raise_stripes(struct cm_object *f, struct cm_open_bracket *b, int e)
 {
     struct cm_cache *c = f->cache;
-    const int unreached = cm_forget_begin(f, b->incarnation, b->first, b->end);
+    const int unreached = cm_forget_begin(f, b->incarnation, b->first, b->end, &b->home);
     if (e == 0 && !unreached)
         return stands(b) ? 0 : CM_EBRACKET; /* if not, its blocks are forgotten all the same */
     cm_lock_acquire(&f->lock);
@@ -191,14 +191,16 @@ static int raise_stripes(struct cm_object *f, struct cm_open_bracket *b, int e)
 static int begin(struct cm_object *f, const struct plan *p, cm_bracket *w)
 {
     struct cm_cache *c = f->cache;
+    struct cm_last_home home = { 0 };
     bool linked;
     if (p->kind == RANGE) /* relaxed: it only prefetches */
-        cm_forget_prefetch(c, at_load_relaxed(&f->incarnation), p->first);
+        cm_forget_prefetch(c, at_load_relaxed(&f->incarnation), p->first, &home);
     struct cm_open_bracket *b = lock_with_room(f);
     if (!b)
         return CM_ENOMEM;
     uint64_t id = at_add_relaxed(&c->bracket_id, 1) + 1; /* relaxed: only unique */
     b->id = id;
+    b->home = home;
     int e = begin_in_file(f, b, p, &linked);
     const bool settle = linked && e == 0 && !cm_region_is_settled(f, b->regions);
     if (!linked)
@@ -208,7 +210,7 @@ static int begin(struct cm_object *f, const struct plan *p, cm_bracket *w)
         cm_cache_free(c, b, sizeof(*b));
         return e;
     }
-    cm_count(c, CM_STAT_brackets, 1);
+    cm_media_count(&c->media, cm_plat_thread(), CM_STAT_brackets, 1);
     if (settle) /* no lock is held: it may take as long as a sync of the disk */
         e = cm_region_settle(f, b);
     e = raise_stripes(f, b, e);
@@ -256,12 +258,13 @@ int cm_bracket_end(struct cm_object *f, const cm_bracket *w, const cm_validator 
         cm_file_moved(f);
     }
     bool want = f->want && f->open_brackets == 0;
-    const struct cm_open_bracket was = *b;
+    const uint64_t incarnation = b->incarnation, first = b->first, end = b->end;
+    struct cm_last_home home = b->home;
     b = leave_room(f, b);
     cm_lock_release(&f->lock);
     /* The thread that unlinked the bracket ends it on its stripes. These belong to the bracket's
      * own incarnation. */
-    cm_forget_end(c, was.incarnation, was.first, was.end);
+    cm_forget_end(c, incarnation, first, end, &home);
     cm_cache_free(c, b, sizeof(*b));
     return want ? CM_WANT_VALIDATOR : 0;
 }

@@ -19,42 +19,62 @@ struct dead {
     uint16_t cell; /* a bit each */
 };
 
+/* Makes the block in a cell's slot invalid, not yet durably, if it is k's. 1: the slot does not
+ * hold k any more, so its header has to be flushed. 0: it holds another block. CM_EIO. Lock held.
+ */
+static int kill_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot, uint64_t *killed)
+{
+    struct cm_header h;
+    enum cm_slot_verdict v = cm_slot_header(&c->media, slot, &h);
+    if (v == CM_SLOT_UNREADABLE) {
+        cm_step_quarantine(c, slot, NULL);
+        return CM_EIO;
+    }
+    if (v != CM_SLOT_HIT)
+        return 1;
+    if (!cm_slot_is(&h, k))
+        return 0;
+    cm_policy_forget(&c->policy, slot); /* while it is full: a filler resets the hint */
+    int r = cm_slot_invalidate(&c->media, slot, h.w0);
+    if (cm_keep_any(c))
+        cm_policy_forgotten(&c->policy, slot);
+    *killed += r == 1;
+    return r < 0 ? CM_EIO : 1;
+}
+
 /* Makes every copy of one key invalid, not yet durably, and adds their number to *killed. CM_EIO: a
  * copy may exist where nothing can be read. Lock held. */
 static int kill(struct cm_cache *c, const struct cm_key *k, struct dead *dead, uint64_t *killed)
 {
-    struct cm_cells cells;
+    int e = 0;
     assert(cm_lock_is_held(&cm_stripe_at(c, k->stripe)->lock));
-    int e = cm_step_cells(c, k, &cells);
     *dead = (struct dead){ 0, 0 };
-    if (e)
-        return e;
-    unsigned left = cm_index_matches(k, cells.cell) |
-                    cm_index_matches(k, &cells.cell[CM_BUCKET_CELLS]) << CM_BUCKET_CELLS;
-    for (; left; left &= left - 1) {
-        unsigned i = at_lowest_bit(left);
-        if (!cm_index_match(&c->media, k, cells.cell[i]))
-            continue;
-        uint64_t slot = cm_cell_slot(cells.cell[i]);
-        struct cm_header h;
-        enum cm_slot_verdict v = cm_slot_header(&c->media, slot, &h);
-        if (v == CM_SLOT_UNREADABLE) {
-            cm_step_quarantine(c, slot, NULL);
+    for (unsigned which = 0; which < 2; which++) {
+        const uint64_t bucket = k->place.bucket[which];
+        uint64_t cell = 0;
+        const int found = cm_index_find(&c->media, bucket, k->place.tag, &cell);
+        if (found < 0) {
+            cm_suspect(c);
             e = CM_EIO;
             continue;
         }
-        if (v == CM_SLOT_HIT && !cm_slot_is(&h, k))
-            continue;
-        if (v == CM_SLOT_HIT)
-            cm_policy_forget(&c->policy, slot); /* while it is full: a filler resets the hint */
-        int r = v == CM_SLOT_HIT ? cm_slot_invalidate(&c->media, slot, h.w0) : 0;
-        if (v == CM_SLOT_HIT && cm_keep_any(c))
-            cm_policy_forgotten(&c->policy, slot);
-        if (r < 0)
-            e = CM_EIO;
-        dead->cell |= (uint16_t)(1u << i); /* every match, not the first */
-        dead->sum += cells.cell[i];
-        *killed += r == 1;
+        for (unsigned left = (unsigned)found; left; left &= left - 1) { /* every match */
+            const unsigned i = at_lowest_bit(left);
+            if (left != (unsigned)found &&
+                cm_guard_load64(cm_index_bucket(&c->media, bucket) + i, &cell)) {
+                e = CM_EIO;
+                continue;
+            }
+            if (!cm_index_match(&c->media, k, cell))
+                continue;
+            const int r = kill_slot(c, k, cm_cell_slot(cell), killed);
+            if (r < 0)
+                e = CM_EIO;
+            if (r == 0)
+                continue;
+            dead->cell |= (uint16_t)(1u << (which * CM_BUCKET_CELLS + i));
+            dead->sum += cell;
+        }
     }
     return e;
 }
@@ -64,16 +84,17 @@ static int kill(struct cm_cache *c, const struct cm_key *k, struct dead *dead, u
  * absence must be durable before the origin is written. Lock held. */
 static int flush_dead(struct cm_cache *c, const struct cm_key *k, const struct dead *dead)
 {
-    struct cm_cells cells;
     uint64_t sum = 0;
-    int e = dead->cell ? cm_step_cells(c, k, &cells) : 0;
-    if (e)
-        return e;
+    int e = 0;
     for (unsigned left = dead->cell; left; left &= left - 1) {
-        const uint64_t cell = cells.cell[at_lowest_bit(left)];
-        sum += cell;
-        if (!cm_index_match(&c->media, k, cell) || cm_slot_flush(&c->media, cm_cell_slot(cell)))
+        const unsigned i = at_lowest_bit(left);
+        uint64_t cell = 0;
+        if (cm_guard_load64(cm_index_bucket(&c->media, k->place.bucket[i / CM_BUCKET_CELLS]) +
+                                i % CM_BUCKET_CELLS,
+                            &cell) ||
+            !cm_index_match(&c->media, k, cell) || cm_slot_flush(&c->media, cm_cell_slot(cell)))
             e = CM_EIO;
+        sum += cell;
     }
     /* The lock keeps our threads away, but media may change by themselves: then it is not known
      * which headers kill() made invalid. */
@@ -120,7 +141,8 @@ static int kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n)
     /* All are flushed now: a locked instruction between two flushes would wait for the first. */
     for (unsigned i = 0; i < n; i++)
         failed |= (uint64_t)(flush_dead(c, &k[i], &dead[i]) != 0) << i;
-    cm_count(c, CM_STAT_forgotten, killed); /* while they are on their way */
+    cm_media_count(&c->media, cm_plat_thread(), CM_STAT_forgotten,
+                   killed); /* while they are on their way */
     /* Fence 4: forgotten durably. The lock is held over the fence: a second bracket on this stripe
      * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);
@@ -130,40 +152,52 @@ static int kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n)
     return failed ? CM_EIO : 0;
 }
 
-void cm_forget_prefetch(const struct cm_cache *c, uint64_t incarnation, uint64_t block)
+void cm_forget_prefetch(const struct cm_cache *c, uint64_t incarnation, uint64_t block,
+                        struct cm_last_home *home)
 {
-    struct cm_key k = cm_key_of(&c->media, incarnation, block);
-    cm_step_prefetch(c, &k);
-    at_prefetch(cm_stripe_at(c, k.stripe));
+    const struct cm_geometry *g = &c->media.geo;
+    cm_key_home_next(&c->media, home, incarnation, block >> CM_GROUP_SHIFT);
+    at_prefetch(cm_stripe_at(c, home->home.stripe));
+    if (g->stripe_buckets >= CM_GROUP_BLOCKS) /* then the first bucket needs no hash */
+        at_prefetch(cm_index_bucket(&c->media, home->home.stripe * g->stripe_buckets +
+                                                   cm_place_first(g, 0, block, &home->home)));
 }
 
-int cm_forget_begin(const struct cm_object *f, uint64_t incarnation, uint64_t first, uint64_t end)
+/* Makes the keys of n blocks of one group. The prefetches run side by side, and before the lock is
+ * taken. */
+static void make_keys(const struct cm_object *f, uint64_t incarnation, uint64_t first, unsigned n,
+                      const struct cm_home *home, struct cm_key *k)
+{
+    struct cm_cache *c = f->cache;
+    assert(n <= CM_GROUP_BLOCKS);
+    for (unsigned i = 0; i < n; i++) {
+        k[i] = cm_key_make(&c->media, incarnation, first + i, home);
+        k[i].incarnation = cm_region_incarnation(f, incarnation, first + i);
+        cm_step_prefetch(c, &k[i]);
+        if (cm_sample_has(c, k[i].incarnation, first + i))
+            cm_sample_drop(c, &k[i]);
+    }
+    for (unsigned i = 0; i < n && n > 1; i++) /* of one block, the header is read at once */
+        prefetch_header(c, &k[i]);
+}
+
+int cm_forget_begin(const struct cm_object *f, uint64_t incarnation, uint64_t first, uint64_t end,
+                    struct cm_last_home *home)
 {
     struct cm_cache *c = f->cache;
     int e = 0;
     while (first < end) {
-        uint64_t group = first >> CM_GROUP_SHIFT;
+        const uint64_t group = first >> CM_GROUP_SHIFT;
         uint64_t stop = (group + 1) << CM_GROUP_SHIFT;
         if (stop > end)
             stop = end;
-        struct cm_home home = cm_key_home(&c->media, incarnation, group);
-        struct cm_stripe *s = cm_stripe_at(c, home.stripe);
         struct cm_key k[CM_GROUP_BLOCKS];
-        unsigned n = (unsigned)(stop - first);
-        assert(n <= CM_GROUP_BLOCKS);
-        /* The prefetches run side by side, and before the lock is taken. */
-        for (unsigned i = 0; i < n; i++) {
-            k[i] = cm_key_make(&c->media, incarnation, first + i, &home);
-            k[i].incarnation = cm_region_incarnation(f, incarnation, first + i);
-            cm_step_prefetch(c, &k[i]);
-            if (cm_sample_has(c, k[i].incarnation, first + i))
-                cm_sample_drop(c, &k[i]);
-        }
-        for (unsigned i = 0; i < n; i++)
-            prefetch_header(c, &k[i]);
+        cm_key_home_next(&c->media, home, incarnation, group);
+        struct cm_stripe *s = cm_stripe_at(c, home->home.stripe);
+        make_keys(f, incarnation, first, (unsigned)(stop - first), &home->home, k);
         cm_lock_acquire(&s->lock);
         cm_stripe_begin(s);
-        int r = kill_range(c, k, n);
+        int r = kill_range(c, k, (unsigned)(stop - first));
         cm_lock_release(&s->lock);
         if (r)
             e = r;
@@ -172,11 +206,13 @@ int cm_forget_begin(const struct cm_object *f, uint64_t incarnation, uint64_t fi
     return e;
 }
 
-void cm_forget_end(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end)
+void cm_forget_end(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end,
+                   struct cm_last_home *home)
 {
     for (uint64_t g = first >> CM_GROUP_SHIFT; first < end && g <= (end - 1) >> CM_GROUP_SHIFT;
          g++) {
-        struct cm_stripe *s = cm_stripe_at(c, cm_key_home(&c->media, incarnation, g).stripe);
+        cm_key_home_next(&c->media, home, incarnation, g);
+        struct cm_stripe *s = cm_stripe_at(c, home->home.stripe);
         cm_lock_acquire(&s->lock);
         cm_stripe_end(s);
         cm_lock_release(&s->lock);

@@ -254,27 +254,31 @@ const uint8_t *cm_lookup_data(const struct cm_cache *c, uint64_t slot)
                         : cm_probation_data(&c->probation, slot - slots);
 }
 
-/* Pins a slot that holds all of the block, and that this session has judged (cm_slot_read_known()
- * says what that is worth). false: nothing is known. */
-static bool pin_known(struct cm_cache *c, const struct cm_key *k, uint64_t *slot)
+bool cm_lookup_pin_known(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
 {
     const struct cm_media *m = &c->media;
-    uint64_t cell = 0, w0, again;
-    if (cm_index_find(m, k->place.bucket[0], k->place.tag, &cell) <= 0 ||
-        !cm_index_leads(m, k->place.tag, cell))
-        return false;
-    *slot = cm_cell_slot(cell);
-    if (!cm_lookup_knows(c, *slot) ||
-        !cm_slot_holds_known(m, *slot, k->incarnation, k->block, &w0) ||
-        cm_pin_add(&c->pins[*slot]) != CM_PIN_OK)
+    uint64_t w0, again;
+    if (!cm_lookup_knows(c, slot) || !cm_slot_holds_known(m, slot, k->incarnation, k->block, &w0) ||
+        cm_pin_add(&c->pins[slot]) != CM_PIN_OK)
         return false;
     at_add_relaxed(&c->pinned, 1);
-    if (cm_guard_load64(&cm_slot_at(m, *slot)->w0, &again) == 0 && again == w0) {
-        count_hit(c, k, *slot);
+    if (cm_guard_load64(&cm_slot_at(m, slot)->w0, &again) == 0 && again == w0) {
+        cm_lookup_note(c, k->incarnation, k->block, k->place.hash, slot);
         return true;
     }
-    cm_lookup_unpin(c, *slot);
+    cm_lookup_unpin(c, slot);
     return false;
+}
+
+/* The same for the first slot that the first bucket leads to. */
+static bool pin_known(struct cm_cache *c, const struct cm_key *k, uint64_t *slot)
+{
+    uint64_t cell = 0;
+    if (cm_index_find(&c->media, k->place.bucket[0], k->place.tag, &cell) <= 0 ||
+        !cm_index_leads(&c->media, k->place.tag, cell))
+        return false;
+    *slot = cm_cell_slot(cell);
+    return cm_lookup_pin_known(c, k, *slot);
 }
 
 enum cm_found cm_lookup_pin(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,

@@ -109,6 +109,9 @@ uint32_t cm_lookup_keep(struct cm_cache *c, const struct cm_key *k);
  * and *valid are set. CONFLICT also when the slot has as many pins as fit (*busy). */
 enum cm_found cm_lookup_pin(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                             uint32_t *valid, bool *busy);
+/* Pins a slot that holds all of the block, and that this session has judged (cm_slot_read_known()
+ * says what that is worth). false: nothing is known. Of the key's place, only the hash is used. */
+bool cm_lookup_pin_known(struct cm_cache *c, const struct cm_key *k, uint64_t slot);
 void cm_lookup_unpin(struct cm_cache *c, uint64_t slot);
 /* The bytes of a pinned slot or entry. */
 const uint8_t *cm_lookup_data(const struct cm_cache *c, uint64_t slot);

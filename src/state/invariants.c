@@ -167,10 +167,12 @@ static bool buffer_in_order(const struct cm_probation *p, char *text)
         MUST(!p->entry[e].busy, "buffer: entry %llu is claimed, and nobody is at work", (llu)e);
     }
     for (uint64_t i = 0; p->entries > 0 && i < p->buckets * CM_PROBATION_WAYS; i++) {
-        const uint32_t e = p->cell[i];
+        const uint32_t e = cm_probation_number(p, p->cell[i]);
         MUST(e <= p->entries, "buffer: cell %llu names entry %u", (llu)i, e - 1);
         MUST(e == 0 || (p->entry[e - 1].version & 1), "buffer: cell %llu leads to dead entry %u",
              (llu)i, e - 1);
+        MUST(e == 0 || p->cell[i] == cm_probation_cell(p, e - 1), "buffer: tag of cell %llu",
+             (llu)i);
         cells += e != 0;
     }
     MUST(cells == live, "buffer: %llu live entries, %llu cells", (llu)live, (llu)cells);

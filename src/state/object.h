@@ -18,12 +18,13 @@ enum cm_bracket_state {
 struct cm_open_bracket {
     struct cm_open_bracket *next;
     uint64_t id;
-    uint64_t incarnation; /* whose stripes it raised */
-    uint64_t first, end;  /* blocks; first == end: no stripes */
-    uint64_t regions;     /* that it may change, a bit each */
-    bool data;            /* may change content or size */
-    bool stale;           /* counted in cm_object.stale */
-    uint32_t state;       /* atomic; enum cm_bracket_state */
+    uint64_t incarnation;     /* whose stripes it raised */
+    uint64_t first, end;      /* blocks; first == end: no stripes */
+    struct cm_last_home home; /* of its last group; of the thread that begins or ends it */
+    uint64_t regions;         /* that it may change, a bit each */
+    bool data;                /* may change content or size */
+    bool stale;               /* counted in cm_object.stale */
+    uint32_t state;           /* atomic; enum cm_bracket_state */
 };
 
 /* What an attached file knows of its regions (region.h). */

@@ -46,20 +46,6 @@ void cm_probation_size(struct cm_probation *p, uint64_t entries)
 
 /* ---- Cells ----------------------------------------------------------------------------------- */
 
-/* A cell is the number of an entry, plus one, in as many bits as that takes, and a tag of the
- * block's hash in the others. So a lookup of a block that is not here touches no entry, mostly. The
- * tag and the bucket come from different bits of the hash. */
-
-static uint32_t tag_of(uint64_t hash, unsigned bits)
-{
-    return (uint32_t)hash << bits;
-}
-
-static uint32_t cell_of(const struct cm_probation *p, uint32_t e)
-{
-    return (e + 1) | tag_of(p->entry[e].hash, p->number_bits);
-}
-
 static uint32_t *bucket(const struct cm_probation *p, uint64_t hash)
 {
     return p->cell + cm_format_reduce((uint32_t)(hash >> 16), p->buckets) * CM_PROBATION_WAYS;
@@ -91,7 +77,7 @@ static bool enter(struct cm_probation *p, uint32_t e)
     for (unsigned i = 0; i < CM_PROBATION_WAYS; i++) {
         uint32_t empty = 0;
         /* Release: a thread that follows the cell finds this life of the entry, or a later one. */
-        if (at_cas_acq_rel(&cell[i], &empty, cell_of(p, e)))
+        if (at_cas_acq_rel(&cell[i], &empty, cm_probation_cell(p, e)))
             return true;
     }
     return false;
@@ -101,7 +87,7 @@ static void leave(struct cm_probation *p, uint32_t e)
 {
     uint32_t *cell = bucket(p, p->entry[e].hash);
     for (unsigned i = 0; i < CM_PROBATION_WAYS; i++) {
-        uint32_t own = cell_of(p, e);
+        uint32_t own = cm_probation_cell(p, e);
         if (at_cas_acq_rel(&cell[i], &own, 0u))
             return;
     }
@@ -131,9 +117,9 @@ uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k,
         return CM_NO_ENTRY;
     const unsigned bits = p->number_bits;
     const uint32_t *cell = bucket(p, k->place.hash);
-    for (unsigned left = tagged(cell, tag_of(k->place.hash, bits), bits); left; left &= left - 1) {
-        const uint32_t number =
-            at_load_acquire(&cell[at_lowest_bit(left)]) & (uint32_t)((UINT64_C(1) << bits) - 1);
+    for (unsigned left = tagged(cell, cm_probation_tag(p, k->place.hash), bits); left;
+         left &= left - 1) {
+        const uint32_t number = cm_probation_number(p, at_load_acquire(&cell[at_lowest_bit(left)]));
         if (number == 0)
             continue;
         const uint32_t e = number - 1;

@@ -38,6 +38,23 @@ struct cm_probation {
     uint64_t used;       /* entries from here on were never claimed */
 };
 
+/* A cell is the number of an entry, plus one, in as many bits as that takes, and a tag of the
+ * block's hash in the others. So a lookup of a block that is not here touches no entry, mostly. The
+ * tag and the bucket come from different bits of the hash. */
+static inline uint32_t cm_probation_number(const struct cm_probation *p, uint32_t cell)
+{
+    return cell & (uint32_t)((UINT64_C(1) << p->number_bits) - 1);
+}
+static inline uint32_t cm_probation_tag(const struct cm_probation *p, uint64_t hash)
+{
+    return (uint32_t)hash << p->number_bits;
+}
+/* The cell of entry e. */
+static inline uint32_t cm_probation_cell(const struct cm_probation *p, uint32_t e)
+{
+    return (e + 1) | cm_probation_tag(p, p->entry[e].hash);
+}
+
 /* Number of entries in the buffer of a pool with `slots` slots. `bytes`: how much data the user
  * wants in it, as cm_options.probation_bytes. Never more than slots. */
 uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots);

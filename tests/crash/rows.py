@@ -24,24 +24,22 @@ _UNIQUE = (PUBLISH, '''    if (!cm_index_match(&c->media, &n->key, cell))
 ''', '''    if (cell || !cell)
         return 0;
 ''')
-_FIRST = (FORGET, '''        *killed += r == 1;
-''', '''        *killed += r == 1;
-        if (r == 1)
-            break;
+_FIRST = (FORGET, 'left; left &= left - 1) { /* every match */',
+          'left && dead->cell == 0; left = 0) {')
+_HELP = (FORGET, '''    if (v != CM_SLOT_HIT)
+        return 1;
+''', '''    if (v != CM_SLOT_HIT)
+        return 0;
 ''')
-_HELP = (FORGET, 'dead->cell |= (uint16_t)(1u << i); /* every match, not the first */\n',
-         'if (r != 1)\n            continue;\n        dead->cell |= (uint16_t)(1u << i);\n')
 _EARLY_UNLOCK = (FORGET, '''     * must not trust the absence before it is durable. */
     cm_media_fence(&c->media);''', '''     * must not trust the absence before it is durable. */
     cm_lock_release(&cm_stripe_at(c, k->stripe)->lock);
     cm_media_fence(&c->media);
     cm_lock_acquire(&cm_stripe_at(c, k->stripe)->lock);''')
-_EARLY_CELLS = (FORGET,
-                '''    cm_count(c, CM_STAT_forgotten, killed); /* while they are on their way */
-''', '''    cm_count(c, CM_STAT_forgotten, killed);
-    for (unsigned i = 0; i < n; i++)
+_EARLY_CELLS = (FORGET, '''    /* Fence 4: forgotten durably.''',
+                '''    for (unsigned i = 0; i < n; i++)
         clear_cells(c, &k[i], dead[i].cell);
-''')
+    /* Fence 4: forgotten durably.''')
 _FILE_TICKET = (MISS,
                 '''           at_load_seq_cst(&f->ticket) == miss->opaque[CM_MISS_FILE_TICKET] &&
 ''', '')

@@ -72,7 +72,7 @@ REGIONS = [
        'state/region.h', 'if (!at_load_relaxed(&f->raised))', 'if (f != NULL)'),
     _m('since, forgetting', 'a bracket finds blocks of a region that began anew',
        'unit file region_killed', FORGET,
-       '            k[i].incarnation = cm_region_incarnation(f, incarnation, first + i);\n', ''),
+       '        k[i].incarnation = cm_region_incarnation(f, incarnation, first + i);\n', ''),
     _m('since, recorded', 'what begins anew is recorded', 'unit file region_killed', REGION,
        'int e = anew ? cm_record_write_since(', 'int e = anew == 1 ? cm_record_write_since('),
     _m('boot of the first write', 'a record says in which boot it was written',
