@@ -13,6 +13,9 @@
 #define CM_ATOMIC_H
 
 #include <stdint.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #define at_load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define at_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
@@ -63,5 +66,26 @@
 #define CM_TSAN 1
 #endif
 #endif
+
+/* Which of eight words are equal to `want` from bit `shift` on: a bit for each. The loads are
+ * relaxed: load a word again with the order that it needs. */
+static inline unsigned at_matching8(const uint32_t *word, uint32_t want, unsigned shift)
+{
+#if defined(__SSE2__) && !defined(CM_TSAN)
+    /* A CPU loads each aligned word of a vector at once, and no compiler splits these loads. */
+    const __m128i *half = (const __m128i *)(const void *)word;
+    const __m128i all = _mm_set1_epi32((int)want), from = _mm_cvtsi32_si128((int)shift);
+    const __m128i a = _mm_srl_epi32(_mm_xor_si128(_mm_loadu_si128(half), all), from);
+    const __m128i b = _mm_srl_epi32(_mm_xor_si128(_mm_loadu_si128(half + 1), all), from);
+    const __m128i same = _mm_packs_epi32(_mm_cmpeq_epi32(a, _mm_setzero_si128()),
+                                         _mm_cmpeq_epi32(b, _mm_setzero_si128()));
+    return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(same, _mm_setzero_si128()));
+#else
+    unsigned matching = 0;
+    for (unsigned i = 0; i < 8; i++)
+        matching |= (unsigned)((at_load_relaxed(&word[i]) ^ want) >> shift == 0) << i;
+    return matching;
+#endif
+}
 
 #endif

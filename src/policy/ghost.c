@@ -84,28 +84,30 @@ void cm_ghost_add(struct cm_ghost *g, uint64_t hash)
     (void)at_add_relaxed(&g->time, 1u);
 }
 
+/* The cell of a bucket that has the hash's fingerprint, or NULL. *seen: what is in it. */
+static uint32_t *find(uint32_t *cell, uint64_t hash, uint32_t *seen)
+{
+    static_assert(WAYS == 8, "a bucket has eight cells");
+    const unsigned found = at_matching8(cell, fingerprint(hash) << 16, 16);
+    if (found == 0)
+        return NULL;
+    *seen = at_load_relaxed(&cell[at_lowest_bit(found)]);
+    return &cell[at_lowest_bit(found)];
+}
+
 bool cm_ghost_has(const struct cm_ghost *g, uint64_t hash)
 {
-    const uint32_t *cell = bucket(g, hash);
-    for (unsigned i = 0; i < WAYS; i++) {
-        uint32_t seen = at_load_relaxed(&cell[i]);
-        if (seen >> 16 == fingerprint(hash))
-            return age(now(g), seen) * g->unit < g->window;
-    }
-    return false;
+    uint32_t seen;
+    return find(bucket(g, hash), hash, &seen) && age(now(g), seen) * g->unit < g->window;
 }
 
 bool cm_ghost_take(struct cm_ghost *g, uint64_t hash)
 {
-    uint32_t *cell = bucket(g, hash);
-    for (unsigned i = 0; i < WAYS; i++) {
-        uint32_t seen = at_load_relaxed(&cell[i]);
-        if (seen >> 16 != fingerprint(hash))
-            continue;
-        at_store_relaxed(&cell[i], 0u);
-        return age(now(g), seen) * g->unit < g->window;
-    }
-    return false;
+    uint32_t seen, *cell = find(bucket(g, hash), hash, &seen);
+    if (!cell)
+        return false;
+    at_store_relaxed(cell, 0u);
+    return age(now(g), seen) * g->unit < g->window;
 }
 
 void cm_ghost_save(const struct cm_ghost *g, uint64_t first, uint64_t n, uint8_t *to)

@@ -79,22 +79,22 @@ int cm_step_cells(struct cm_cache *c, const struct cm_key *k, struct cm_cells *c
 
 void cm_step_drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
 {
-    struct cm_cells cells;
-    bool found = false;
+    bool dropped = false;
     assert(cm_lock_is_held(&cm_stripe_at(c, k->stripe)->lock));
     /* Nearly always it is one cell of the first bucket. A cell that stays is harmless. So the
      * second bucket is not read if the first had the cell, and a bucket that cannot be read is
      * skipped. */
-    for (unsigned which = 0; which < 2 && !found; which++) {
-        const unsigned at = which * CM_BUCKET_CELLS;
-        if (cm_index_load(&c->media, k, which, &cells))
-            continue;
-        for (unsigned left = cm_index_matches(k, &cells.cell[at]); left; left &= left - 1) {
-            const unsigned i = at + at_lowest_bit(left);
-            if (cm_index_match(&c->media, k, cells.cell[i]) &&
-                cm_cell_slot(cells.cell[i]) == slot) {
-                (void)cm_index_store(&c->media, k, i, 0);
-                found = true;
+    for (unsigned which = 0; which < 2 && !dropped; which++) {
+        const uint64_t bucket = k->place.bucket[which];
+        uint64_t cell = 0;
+        const int found = cm_index_find(&c->media, bucket, k->place.tag, &cell);
+        for (int left = found > 0 ? found : 0; left; left &= left - 1) {
+            const unsigned i = at_lowest_bit((unsigned)left);
+            if (left != found && cm_guard_load64(cm_index_bucket(&c->media, bucket) + i, &cell))
+                continue;
+            if (cm_index_match(&c->media, k, cell) && cm_cell_slot(cell) == slot) {
+                (void)cm_index_store_bucket(&c->media, bucket, i, 0);
+                dropped = true;
             }
         }
     }

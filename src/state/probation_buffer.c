@@ -51,26 +51,6 @@ static uint32_t *bucket(const struct cm_probation *p, uint64_t hash)
     return p->cell + cm_format_reduce((uint32_t)(hash >> 16), p->buckets) * CM_PROBATION_WAYS;
 }
 
-/* Which cells of a bucket carry the tag: a bit for each. Empty ones carry the tag 0. It is only a
- * first look: each cell is loaded again, with the order that it needs. */
-static unsigned tagged(const uint32_t *cell, uint32_t tag, unsigned bits)
-{
-#if defined(__SSE2__) && !defined(CM_TSAN)
-    const __m128i *half = (const __m128i *)(const void *)cell;
-    const __m128i want = _mm_set1_epi32((int)tag), shift = _mm_cvtsi32_si128((int)bits);
-    const __m128i a = _mm_srl_epi32(_mm_xor_si128(_mm_loadu_si128(half), want), shift);
-    const __m128i b = _mm_srl_epi32(_mm_xor_si128(_mm_loadu_si128(half + 1), want), shift);
-    const __m128i same = _mm_packs_epi32(_mm_cmpeq_epi32(a, _mm_setzero_si128()),
-                                         _mm_cmpeq_epi32(b, _mm_setzero_si128()));
-    return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(same, _mm_setzero_si128()));
-#else
-    unsigned matches = 0;
-    for (unsigned i = 0; i < CM_PROBATION_WAYS; i++)
-        matches |= (unsigned)((at_load_relaxed(&cell[i]) ^ tag) >> bits == 0) << i;
-    return matches;
-#endif
-}
-
 static bool enter(struct cm_probation *p, uint32_t e)
 {
     uint32_t *cell = bucket(p, p->entry[e].hash);
@@ -115,10 +95,9 @@ uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k,
 {
     if (p->entries == 0)
         return CM_NO_ENTRY;
-    const unsigned bits = p->number_bits;
     const uint32_t *cell = bucket(p, k->place.hash);
-    for (unsigned left = tagged(cell, cm_probation_tag(p, k->place.hash), bits); left;
-         left &= left - 1) {
+    for (unsigned left = at_matching8(cell, cm_probation_tag(p, k->place.hash), p->number_bits);
+         left; left &= left - 1) {
         const uint32_t number = cm_probation_number(p, at_load_acquire(&cell[at_lowest_bit(left)]));
         if (number == 0)
             continue;
