@@ -7,12 +7,15 @@
 
 #include "state/object.h"
 
+/* Was the cache opened in this process? 0 or CM_EFORKED. */
+static inline int cm_cache_here(const cm_cache *c)
+{
+    return c->fork_count != cm_plat_fork_count_now() ? CM_EFORKED : 0;
+}
 /* Is the cache open, in this process? 0, CM_EHANDLE or CM_EFORKED. */
 static inline int cm_cache_state(const cm_cache *c)
 {
-    if (!c || at_load_relaxed(&c->magic) != CM_CACHE_MAGIC)
-        return CM_EHANDLE;
-    return c->fork_count != cm_plat_fork_count_now() ? CM_EFORKED : 0;
+    return !c || at_load_relaxed(&c->magic) != CM_CACHE_MAGIC ? CM_EHANDLE : cm_cache_here(c);
 }
 /* May thread t, which is the calling one, call into a cache that is open? 0 or CM_ECALLBACK. */
 static inline int cm_enter_thread(const cm_cache *c, const struct cm_plat_thread *t)
@@ -46,6 +49,9 @@ static inline int cm_enter_file(const cm_file *file, struct cm_object **f)
 #define CM_OFFSET_MAX ((CM_BLOCK_MAX + 1) * CM_BLOCK_SIZE - 1)
 static inline int cm_check_range(uint64_t offset, uint64_t len)
 {
+    static_assert(CM_OFFSET_MAX == UINT64_MAX >> 1, "two numbers of 62 bits have no larger sum");
+    if ((offset | len) >> 62 == 0)
+        return 0; /* nearly always */
     return offset > CM_OFFSET_MAX || len > CM_OFFSET_MAX - offset ? CM_ERANGE : 0;
 }
 

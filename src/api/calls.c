@@ -171,7 +171,7 @@ begin_read(const cm_file *file, uint64_t offset, const void *buf, size_t len, st
 {
     const struct cm_object *f = cm_object_of(file);
     /* These two checks come before any access to the pool's memory: a child of fork() has none. */
-    int e = cm_object_attached(f, file) ? cm_cache_state(f->cache) : CM_EHANDLE;
+    int e = cm_object_attached(f, file) ? cm_cache_here(f->cache) : CM_EHANDLE;
     if (e)
         return e;
     struct cm_plat_thread *t = cm_plat_thread(); /* first: a thread's first call makes it ready */
