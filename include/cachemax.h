@@ -479,10 +479,11 @@ enum {
     CM_OPEN_LOCK = 1u << 5,
     /* Share the pool with its owner, and only read it. Not in this version: CM_ENOTSUP. */
     CM_OPEN_SHARED = 1u << 6,
-    /* Hits copy with the routine that the CPU's table names. Else some of the first thousands of
-     * hits measure which routine is the fastest here (each takes some microseconds longer, half a
-     * millisecond in all), and it is used from then on. For runs that have to be the same each
-     * time, as counts of instructions. */
+    /* Hits and fills copy with the routines that the CPU's table names. Else some of the first
+     * thousands of hits measure which routine is the fastest here (each takes some microseconds
+     * longer, half a millisecond in all), and it is used from then on. In a pool without flushes
+     * the first fills are copied by several routines in turns, and then by the fastest. For runs
+     * that have to be the same each time, as counts of instructions. */
     CM_OPEN_NO_TUNING = 1u << 7
 };
 
@@ -1357,8 +1358,10 @@ typedef struct cm_info {
     uint32_t mode;       /* enum cm_mode */
     uint32_t superblocks_damaged; /* 0 or 1 */
     uint32_t reserved;
-    char flush[16];      /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
-    char copy[16];       /* "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic" */
+    char flush[16]; /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
+    /* The routine that fills copy with: "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic"; in a
+     * pool without flushes also "rep movsb", "avx2". */
+    char copy[16];
     uint64_t memo_bytes; /* part of the metadata: room for what the policy keeps at a clean close */
     uint64_t created_at_ns; /* wall clock */
     uint64_t used_files;    /* records in use; estimated from 8192 of them if there are more */
@@ -1371,7 +1374,7 @@ typedef struct cm_info {
      * the pool is only looked at. */
     char hit_copy[16];
     uint32_t hit_copy_measured; /* 1: the fastest, as measured; 0: the CPU's table says so */
-    uint32_t reserved2;
+    uint32_t copy_measured;     /* the same for `copy` */
 } cm_info;
 #define CM_INFO_INIT CM_INIT_(cm_info)
 /* Fills in *info for an open pool. Also checks the size of the pool file. If it was truncated, the

@@ -18,6 +18,7 @@
 #include "protocol/checkpoint.h"
 #include "protocol/fill_buffered.h"
 #include "state/copy_choice.h"
+#include "state/fill_choice.h"
 #include "state/keep.h"
 #include "state/object.h"
 #include "state/policy_sample.h"
@@ -429,8 +430,10 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     }
     if (e == 0 && !c->readonly)
         e = alloc_parts(c);
-    if (e == 0)
+    if (e == 0) {
         cm_copy_choice_begin(c, !(c->opts.flags & CM_OPEN_NO_TUNING));
+        cm_fill_choice_begin(c, !(c->opts.flags & CM_OPEN_NO_TUNING));
+    }
     if (e == 0)
         e = make_resident(c, what); /* before it is ours: if this fails, the pool did not change */
     if (e == 0)

@@ -11,6 +11,7 @@
 
 #include "api/cache.h"
 #include "state/copy_choice.h"
+#include "state/fill_choice.h"
 #include "state/keep.h"
 #include "state/policy_sample.h"
 #include "media/file_table.h"
@@ -136,6 +137,8 @@ int cm_get_info(cm_cache *c, cm_info *out)
     bool measured;
     (void)snprintf(info.hit_copy, sizeof(info.hit_copy), "%s", cm_copy_choice_name(c, &measured));
     info.hit_copy_measured = measured;
+    (void)snprintf(info.copy, sizeof(info.copy), "%s", cm_fill_choice_name(c, &measured));
+    info.copy_measured = measured;
     info.emptied = c->emptied;
     info.mode = cm_cache_mode(c);
     info.superblocks_damaged = c->super.damaged;

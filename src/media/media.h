@@ -21,6 +21,7 @@ struct cm_media {
     uint64_t check_key;        /* seeds checks; atomic: changes with the epoch */
     uint8_t boot;              /* low bits of the superblock's boot_number: stamps what is stored */
     cm_guard_take_fn take;     /* atomic; or NULL */
+    cm_persist_copy_fn fill;   /* atomic; copies whole blocks; NULL: ops->copy */
     struct cm_plat_file *file; /* NULL: memory */
     bool counted;              /* what is written is added to the stats page */
 };
@@ -110,6 +111,15 @@ static inline int cm_media_copy(const struct cm_media *m, void *dst, const void 
 {
     cm_plat_thread()->written += n;
     return m->ops->copy(m->ops_ctx, dst, src, n);
+}
+/* The same for a whole block. */
+static inline int cm_media_fill(const struct cm_media *m, void *dst, const void *src)
+{
+    const cm_persist_copy_fn fill = at_load_relaxed(&m->fill); /* each routine is right */
+    if (!fill)
+        return cm_media_copy(m, dst, src, CM_BLOCK_SIZE);
+    cm_plat_thread()->written += CM_BLOCK_SIZE;
+    return fill(NULL, dst, src, CM_BLOCK_SIZE);
 }
 static inline int cm_media_flush(const struct cm_media *m, const void *p, size_t n)
 {

@@ -244,7 +244,7 @@ int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k
         return e;
     h->incarnation = k->incarnation;
     h->block_valid = k->block << CM_VALID_BITS | valid;
-    e = valid == CM_BLOCK_SIZE ? cm_media_copy(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE)
+    e = valid == CM_BLOCK_SIZE ? cm_media_fill(m, cm_slot_payload(m, slot), data)
                                : fill_tail(m, cm_slot_payload(m, slot), data, valid);
     /* The sum comes after the copy: the copy's stores drain meanwhile, and the fence waits less. */
     h->xxh3 = cm_format_payload_sum(cm_media_key(m), slot, k->incarnation, k->block, data, valid);

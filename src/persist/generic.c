@@ -144,6 +144,13 @@ const struct cm_persist_ops *cm_persist_variant(size_t i)
     return i == 0 ? &generic_ops : NULL;
 }
 
+cm_persist_copy_fn cm_persist_cached_copy(const struct cm_persist_ops *ops, size_t i,
+                                          const char **name)
+{
+    (void)ops, (void)i, (void)name;
+    return NULL;
+}
+
 cm_guard_copy_fn cm_guard_copy_variant(size_t i, const char **name)
 {
     if (i != 0) {

@@ -27,6 +27,7 @@
 
 #define CM_CACHE_LINE 64u
 
+typedef int (*cm_persist_copy_fn)(void *ctx, void *dst, const void *src, size_t n);
 struct cm_persist_ops {
     const char *flush_name; /* like cm_info.flush */
     const char *copy_name;  /* like cm_info.copy */
@@ -39,7 +40,7 @@ struct cm_persist_ops {
     int (*write)(void *ctx, void *dst, const void *src, size_t n);
     /* Non-temporal copy; dst aligned to 64, n a multiple of 64, src unaligned. Durable after the
      * next fence without a flush. */
-    int (*copy)(void *ctx, void *dst, const void *src, size_t n);
+    cm_persist_copy_fn copy;
     /* Starts to write back the lines of [p, p+n). That is done after the same thread's next fence.
      */
     int (*flush)(void *ctx, const void *p, size_t n);
@@ -56,6 +57,11 @@ const struct cm_persist_ops *cm_persist_choose(enum cm_flush_need need);
 /* Every table that this CPU can run, best first; NULL from the first index beyond them on. The
  * tables for CM_FLUSH_NONE do not flush. */
 const struct cm_persist_ops *cm_persist_variant(size_t i);
+
+/* Routines that do what `copy` of the table does, through the CPU's caches: NULL from the first
+ * index beyond them on, and for a table that flushes or is not this CPU's. *name may be NULL. */
+cm_persist_copy_fn cm_persist_cached_copy(const struct cm_persist_ops *ops, size_t i,
+                                          const char **name);
 
 /* Guarded loads. Each returns 0 or CM_EIO. They are safe on any address that is or was mapped, if
  * its range was registered with cm_guard_add. */

@@ -161,6 +161,62 @@ cm_guard_take_fn cm_guard_take_variant(size_t i, const char **name)
     return NULL;
 }
 
+/* ---- Copies into a pool that nothing is flushed of ------------------------------------------- */
+
+#ifndef _WIN32
+static int x86_cached_rep(void *ctx, void *dst, const void *src, size_t n)
+{
+    (void)ctx;
+    return cm_x86_copy_rep(dst, src, n);
+}
+#endif
+
+static int x86_cached_avx2(void *ctx, void *dst, const void *src, size_t n)
+{
+    (void)ctx;
+    return cm_x86_copy_avx2(dst, src, n);
+}
+
+static const struct {
+    const char *name;
+    cm_persist_copy_fn copy;
+    uint32_t needs;
+} x86_cached[] = {
+#ifndef _WIN32
+    { "rep movsb", x86_cached_rep, CM_X86_STRINGS },
+#endif
+    { "avx2", x86_cached_avx2, CM_X86_AVX2 },
+};
+
+/* Is it a table of this file that flushes nothing? */
+static bool x86_flushes_nothing(const struct cm_persist_ops *ops)
+{
+    for (size_t t = 0; t < sizeof x86_tables / sizeof x86_tables[0]; t++) {
+        if (&x86_tables[t].ops == ops) {
+            return !ops->flushes;
+        }
+    }
+    return false;
+}
+
+cm_persist_copy_fn cm_persist_cached_copy(const struct cm_persist_ops *ops, size_t i,
+                                          const char **name)
+{
+    const uint32_t features = x86_features();
+
+    if (!x86_flushes_nothing(ops)) {
+        return NULL;
+    }
+    for (size_t t = 0; t < sizeof x86_cached / sizeof x86_cached[0]; t++) {
+        if ((x86_cached[t].needs & ~features) == 0 && i-- == 0) {
+            if (name != NULL)
+                *name = x86_cached[t].name;
+            return x86_cached[t].copy;
+        }
+    }
+    return NULL;
+}
+
 bool cm_guard_code(struct cm_plat_guard_code *code)
 {
     assert(code != NULL);

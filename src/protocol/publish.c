@@ -12,6 +12,7 @@
 #include "protocol/evict.h"
 #include "protocol/fill_ticket.h"
 #include "protocol/steps.h"
+#include "state/fill_choice.h"
 #include "state/keep.h"
 #include "state/quota.h"
 
@@ -235,6 +236,15 @@ static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newc
         n->result = 0;
 }
 
+/* How many blocks were copied whole, if all were; else 0. */
+static unsigned whole_blocks(const struct cm_newcomer *n, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result != 0 || n[i].valid != CM_BLOCK_SIZE)
+            return 0;
+    return count;
+}
+
 /* Called after the fence that follows publishing. Disowns the slots of the stored newcomers. Frees
  * the slots of the others, unless they are spoiled, and the slots that were evicted for a cell. */
 static void finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
@@ -396,6 +406,7 @@ void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
     for (unsigned i = 0; i < count; i++) /* the flush may have evicted it from the CPU's cache */
         if (n[i].slot != CM_NO_SLOT)
             cm_slot_prefetch_header(&c->media, n[i].slot);
+    const uint64_t timed = cm_fill_choice_is_over(c) ? 0 : cm_fill_choice_turn(c);
     for (unsigned i = 0; i < count; i++)
         if (n[i].slot != CM_NO_SLOT)
             prepare(c, g, &n[i]);
@@ -409,6 +420,8 @@ void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
         }
     /* Fence 2: payload and key words are durable and visible before any VALID is. */
     cm_media_fence(&c->media);
+    if (timed)
+        cm_fill_choice_note(c, timed, whole_blocks(n, count));
     publish_all(c, g, n, count);
     flush_published(c, n, count);
     /* Fence 3: "stored" means that VALID and the cell survive a power cut from here on. The

@@ -86,6 +86,22 @@ struct cm_quotas {
     uint32_t counted;             /* atomic; all blocks of earlier sessions were counted once */
 };
 
+/* Candidates for the copies of fills, and what was measured of each (fill_choice.h). */
+#define CM_FILL_CANDIDATES 3u
+struct cm_fill_choice {
+    uint32_t over;   /* atomic; nothing is measured any more */
+    uint32_t busy;   /* atomic; a thread measures. It owns what follows */
+    uint32_t n;      /* candidates; the first is the start value */
+    uint32_t turns;  /* that were measured */
+    uint32_t tries;  /* that were begun */
+    uint32_t chosen; /* atomic; index */
+    struct {
+        const char *name;
+        cm_persist_copy_fn copy;
+        uint64_t ns; /* for a block, of all turns */
+    } candidate[CM_FILL_CANDIDATES];
+};
+
 struct cm_cache {
     uint32_t magic;
     uint32_t fork_count; /* cm_plat_fork_count() at open */
@@ -143,6 +159,7 @@ struct cm_cache {
     uint64_t sample_skipped;     /* atomic; reads of the sample that found it locked */
     struct cm_sample *sample;    /* policy_sample.c */
     struct cm_copy_choice *copy; /* copy_choice.c; NULL: read-only */
+    struct cm_fill_choice fill;  /* which routine fills copy with */
     struct cm_flight_table *flights;
     uint64_t live; /* atomic; read-throughs running */
     struct cm_trouble trouble[CM_TROUBLES];

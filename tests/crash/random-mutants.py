@@ -68,6 +68,7 @@ UNITS = {
     'api/read_blocks.c': 'block',
     'api/read_elsewhere.c': 'block probation',
     'state/copy_choice.c': 'copy_choice',
+    'state/fill_choice.c': 'copy_choice',
     'media/file_table.c': 'record file',
     'media/name_table.c': 'files format',
     'policy/ring.c': 'ring',

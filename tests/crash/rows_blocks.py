@@ -78,7 +78,7 @@ BLOCKS = [
        'come back. */\n    uint32_t failed = flush_headers(c, n, count);',
        'come back. */\n    uint32_t failed = 0;'),
     _m('payload stored plainly', 'non-temporal copy: plain stores, no flush', 'crash full fill-z',
-       SLOT, '? cm_media_copy(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE)',
+       SLOT, '? cm_media_fill(m, cm_slot_payload(m, slot), data)',
        '? cm_media_write(m, cm_slot_payload(m, slot), data, CM_BLOCK_SIZE)'),
     _m('fence 3', 'fence between VALID and "stored"', 'crash full fill-z', PUBLISH,
        '''     * slot is disowned only after that. */

@@ -4,7 +4,7 @@ copies of neighbours, windows, the short ways, and the routines of the guard."""
 from rows import _m, LOOKUP, PROBATION, SLOT
 
 GUARD, RING, RUNS = 'persist/guard_x86.S', 'policy/ring.c', 'api/read_blocks.c'
-AWAY = 'api/read_elsewhere.c'
+AWAY, FILL_CHOICE = 'api/read_elsewhere.c', 'state/fill_choice.c'
 
 READS = [
     _m('neighbours, whole', 'only whole blocks are copied with their neighbours',
@@ -123,4 +123,30 @@ READS = [
        'return e + 1;'),
     _m('buffered, empty', 'an empty cell is no entry', 'unit probation tag_zero', PROBATION,
        '        if (number == 0)\n            continue;\n', ''),
+    _m('fill choice, fastest', 'the fastest copy of fills is chosen',
+       'unit copy_choice fills_fastest', FILL_CHOICE,
+       'o->candidate[i].ns < o->candidate[best].ns &&\n', 'i > best &&\n', FILL_CHOICE,
+       'o->candidate[i].ns < o->candidate[0].ns / 100 * BETTER_PER_CENT)', 'i > 0)'),
+    _m('fill choice, turns', 'each candidate has its turns', 'unit copy_choice fills_fastest',
+       FILL_CHOICE, 'use(c, o->turns % o->n);', 'use(c, 0);'),
+    _m('fill choice, bound', 'what was chosen is bound', 'unit copy_choice fills_other',
+       FILL_CHOICE, 'use(c, at_load_relaxed(&o->chosen)); /*', 'use(c, 0); /*'),
+    _m('fill choice, too long', 'a turn that takes too long counts for nothing',
+       'unit copy_choice fills_too_long', FILL_CHOICE, 'if (ns <= LONGEST_NS)', 'if (ns + 1 > 0)'),
+    _m('fill choice, tries', 'measuring ends some time', 'unit copy_choice fills_too_long',
+       FILL_CHOICE, ' || o->tries == TRIES;', ';'),
+    _m('fill choice, whole', 'only whole blocks count', 'unit copy_choice fills_that_do_not_count',
+       'protocol/publish.c', ' || n[i].valid != CM_BLOCK_SIZE)', ')'),
+    _m('fill choice, alone', 'one thread measures',
+       'unit copy_choice fills_that_do_not_count', FILL_CHOICE,
+       '    if (!at_cas_acq_rel(&o->busy, &free, 1u)) /* acquire and release: what the last owner '
+       'left */\n        return 0;\n',
+       '    (void)at_cas_acq_rel(&o->busy, &free, 1u);\n'),
+    _m('fill choice, flushes', 'where lines are flushed only a copy past the caches will do',
+       'unit copy_choice fills_flushed', 'persist/x86.c',
+       '            return !ops->flushes;\n', '            return true;\n'),
+    _m('fill choice, wear', 'what is stored is counted, whatever copies it',
+       'unit copy_choice fills_right', 'media/media.h',
+       '    cm_plat_thread()->written += CM_BLOCK_SIZE;\n    return fill(',
+       '    return fill('),
 ]

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_copy_choice.c - the routine that hits copy with: measured, chosen, told; and never at the
- * cost of a long call.
+ * test_copy_choice.c - the routines that hits and fills copy with: measured, chosen, told; and
+ * never at the cost of a long call.
  */
 #include "fixture.h"
+#include "../os.h"
 
 #include "state/copy_choice.h"
+#include "state/fill_choice.h"
 
 #define WARM 64u /* blocks */
 
@@ -168,9 +170,181 @@ static void test_not_measured(void)
     pool_end(&p);
 }
 
+/* ---- Fills ----------------------------------------------------------------------------------- */
+
+/* A pool that nothing is flushed of. */
+static cm_file *without_flushes(struct pool *p)
+{
+    pool_make(p, 4 * MIB, 0);
+    p->o.memory_durability = CM_DURABILITY_VOLATILE;
+    return pool_up(p) ? NULL : attach(p, 1, 100000 * BLK, 1, 0);
+}
+
+static void fill_on(cm_file *f, const struct pool *p, unsigned most)
+{
+    for (unsigned i = 0; i < most && !cm_fill_choice_is_over(p->c); i++) {
+        CASE("i %u", i);
+        (void)put(f, i, 5);
+    }
+}
+
+/* Fills are enough: after some hundreds the choice is made, and told. */
+static void test_fills_measured(void)
+{
+    struct pool p;
+    cm_file *f = without_flushes(&p);
+    REQUIRE(f != NULL);
+    CHECK_EQ(pool_info(p.c).copy_measured, 0);
+    if (p.c->fill.n < 2)
+        SKIP("here is one routine only");
+    CHECK(!cm_fill_choice_is_over(p.c));
+    fill_on(f, &p, 1000000);
+    CHECK(cm_fill_choice_is_over(p.c));
+    CHECK(pool_info(p.c).copy[0] != 0);
+    CHECK_EQ(put_all(f, 50000, 100, 6), 100);
+    CHECK_EQ(hits(f, 50000, 100, 6), 100);
+    pool_end(&p);
+}
+
+/* Where lines are flushed there is nothing to choose. */
+static void test_fills_flushed(void)
+{
+    struct pool p;
+    if (!cpu_flushes())
+        SKIP("this CPU cannot write lines back");
+    pool_make(&p, MIB, 0);
+    p.o.memory_durability = CM_DURABILITY_DAX;
+    REQUIRE(pool_up(&p) == 0);
+    CHECK(cm_fill_choice_is_over(p.c));
+    CHECK_EQ(p.c->fill.n, 1);
+    CHECK(p.c->media.fill == NULL);
+    CHECK_EQ(pool_info(p.c).copy_measured, 0);
+    pool_end(&p);
+}
+
+static int slow_fill(void *ctx, void *dst, const void *src, size_t n)
+{
+    const uint64_t end = cm_plat_now_ns() + slow_ns;
+    slow_calls++;
+    while (cm_plat_now_ns() < end)
+        ;
+    return cm_persist_choose(CM_FLUSH_NONE)->copy(ctx, dst, src, n);
+}
+
+/* Two candidates: the start value, and one that takes longer. */
+static cm_file *slow_second(struct pool *p, uint64_t ns)
+{
+    cm_file *f = without_flushes(p);
+    struct cm_fill_choice *o = &p->c->fill;
+    o->candidate[1].name = "slow";
+    o->candidate[1].copy = slow_fill;
+    o->n = 2;
+    o->over = 0;
+    slow_ns = ns;
+    slow_calls = 0;
+    return f;
+}
+
+/* The slower one is not chosen, and takes half of the turns. */
+static void test_fills_fastest(void)
+{
+    struct pool p;
+    cm_file *f = slow_second(&p, 1500);
+    REQUIRE(f != NULL);
+    fill_on(f, &p, 1000000);
+    CHECK(cm_fill_choice_is_over(p.c));
+    CHECK(slow_calls >= 64);
+    CHECK(strcmp(pool_info(p.c).copy, "slow") != 0);
+    CHECK(p.c->media.fill == NULL);
+    pool_end(&p);
+}
+
+/* If it is the other way around, it is chosen: the start value has taken long. */
+static void test_fills_other(void)
+{
+    struct pool p;
+    cm_file *f = slow_second(&p, 0);
+    REQUIRE(f != NULL);
+    p.c->fill.candidate[0].ns = UINT64_C(1) << 60;
+    fill_on(f, &p, 1000000);
+    CHECK(cm_fill_choice_is_over(p.c));
+    if (pool_info(p.c).copy_measured) { /* else the machine is too busy */
+        CHECK(strcmp(pool_info(p.c).copy, "slow") == 0);
+        CHECK(p.c->media.fill == slow_fill);
+    }
+    pool_end(&p);
+}
+
+/* Turns that take too long count for nothing. At last the start value stays. */
+static void test_fills_too_long(void)
+{
+    struct pool p;
+    cm_file *f = slow_second(&p, 30000);
+    REQUIRE(f != NULL);
+    p.c->fill.turns = 1; /* the slow one's */
+    CHECK_EQ(put(f, 1, 5), 0);
+    CHECK_EQ(p.c->fill.turns, 1);
+    CHECK_EQ(p.c->fill.tries, 1);
+    CHECK_EQ(p.c->fill.candidate[1].ns, 0);
+    p.c->fill.tries = 4095;
+    CHECK_EQ(put(f, 2, 5), 0);
+    CHECK(cm_fill_choice_is_over(p.c));
+    CHECK(p.c->media.fill == NULL);
+    CHECK_EQ(pool_info(p.c).copy_measured, 0);
+    pool_end(&p);
+}
+
+/* A tail is no whole block, and a thread that measures is alone. */
+static void test_fills_that_do_not_count(void)
+{
+    struct pool p;
+    (void)slow_second(&p, 0);
+    cm_file *g = attach(&p, 2, 100, 1, 0);
+    uint8_t data[CM_BLOCK_SIZE];
+    cm_miss m = miss_of(g, 0, 100);
+    content(5, 0, data);
+    CHECK_EQ(cm_fill(g, &m, data, 100, CM_FILL_EOF), 0);
+    CHECK_EQ(p.c->fill.turns, 0);
+    CHECK_EQ(p.c->fill.tries, 1);
+    CHECK_EQ(p.c->fill.busy, 0);
+    p.c->fill.busy = 1;
+    cm_file *f = attach(&p, 3, 1000 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    CHECK_EQ(p.c->fill.tries, 1);
+    p.c->fill.busy = 0;
+    pool_end(&p);
+}
+
+/* Each candidate stores the block, and says so if it cannot. */
+static void test_fills_right(void)
+{
+    struct pool p;
+    cm_file *f = without_flushes(&p);
+    REQUIRE(f != NULL);
+    p.c->fill.over = 1;
+    for (unsigned i = 0; i < p.c->fill.n; i++) {
+        CASE("%s", p.c->fill.candidate[i].name);
+        const uint64_t from = (i + 1) * UINT64_C(1000);
+        p.c->media.fill = p.c->fill.candidate[i].copy;
+        const int64_t wear = STAT(p.c, pool_bytes);
+        CHECK_EQ(put_all(f, from, 100, 5), 100);
+        CHECK(STAT(p.c, pool_bytes) >= wear + (int64_t)(100 * BLK));
+        CHECK_EQ(hits(f, from, 100, 5), 100);
+        if (!cm_guard_available())
+            continue;
+        uint8_t *const slots = payload_of(p.c, 0);
+        os_protect(slots, p.c->media.geo.slots * BLK, OS_NOTHING);
+        CHECK_EQ(put(f, from + 500, 5), CM_NOT_STORED_MEDIA);
+        os_protect(slots, p.c->media.geo.slots * BLK, OS_WRITE);
+    }
+    pool_end(&p);
+}
+
 static const struct harness_test tests[] = {
-    TEST(measured),          TEST(fastest),       TEST(too_long),
-    TEST(only_what_was_hit), TEST(one_at_a_time), TEST(not_measured),
+    TEST(measured),      TEST(fastest),      TEST(too_long),       TEST(only_what_was_hit),
+    TEST(one_at_a_time), TEST(not_measured), TEST(fills_measured), TEST(fills_flushed),
+    TEST(fills_fastest), TEST(fills_other),  TEST(fills_too_long), TEST(fills_that_do_not_count),
+    TEST(fills_right),
 };
 
 int main(int argc, char **argv)

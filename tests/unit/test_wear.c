@@ -35,6 +35,8 @@ static void count_from_now(cm_cache *c)
     ops.copy = counting_copy;
     ops.flush = counting_flush;
     c->media.ops = &ops;
+    at_store_relaxed(&c->fill.over, 1u); /* other routines than the table's would not be counted */
+    c->media.fill = NULL;
     at_store_relaxed(&asked, 0);
 }
 
