@@ -308,21 +308,22 @@ native_suites() { # DIR
   third=''
   commits=$(git -C "$top" rev-list --count HEAD 2>/dev/null) || commits=0
   [ $all = no ] || third="--third $((commits % 3))"
+  also filter-mutants python3 "$here/filter/mutants.py" # many of them wait for ever, and are ended
+  also winfsp-mutants python3 "$here/winfsp/mutants.py"
   # shellcheck disable=SC2086 # words
   suite mutants python3 "$here/crash/mutants.py" --quick $third $few
-  suite filter-mutants python3 "$here/filter/mutants.py"
-  suite winfsp-mutants python3 "$here/winfsp/mutants.py"
   # All of src/ can be changed.
   suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
-  # In each group, up to its settle, those that mostly wait, and beside them those that do not.
+  # Up to the settle, those that mostly wait, and beside them those that do not.
   need spin || :
   need qemu-system-common || :
   also mount bash "$here/mount/mount-test.sh" "$b"
   also quickstart bash "$here/mount/quickstart-test.sh" "$b"
   also mount-options bash "$here/mount/options-test.sh" "$b"
-  # Beside none that empties the kernel's caches: they hold the errors of syncs that it looks for.
-  also mount-sync bash "$here/mount/sync-test.sh" "$b"
   also cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
+  # Beside none that empties the kernel's caches: they hold the errors of syncs that these look for.
+  next mount-sync bash "$here/mount/sync-test.sh" "$b"
+  next mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
   next spin bash "$here/spin/run.sh" ${few_models:+"$few_models"}
   need gdb || :
   next gdb sh "$here/gdb/gdb-test.sh" "$b"
@@ -333,7 +334,6 @@ native_suites() { # DIR
     need clang-tidy-14 >/dev/null 2>&1 || need clang-tidy >/dev/null 2>&1 || :
     next tidy sh "$here/tree/check-tidy.sh" "$top" # a minute
   fi
-  settle
   also mount-devices bash "$here/mount/devices-test.sh" "$b"
   also mount-dirs bash "$here/mount/dirs-test.sh" "$b"
   also mount-features bash "$here/mount/features-test.sh" "$b"
@@ -358,12 +358,12 @@ native_suites() { # DIR
   also mount-coherence bash "$here/mount/coherence-test.sh" "$b"
   [ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"
   also policy python3 "$here/policy/policy-test.py" "$b"
+  also amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
   next policy/unit "$b/tests/policy/test_policy"
   next policy/scan python3 "$here/policy/scan-test.py" "$b"
   next policy/advice "$b/tests/policy/test_advice"
   next mount-bare bash "$here/mount/bare-test.sh" "$b"
   next mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
-  settle
   need iproute2 moosefs-master moosefs-chunkserver moosefs-client >/dev/null 2>&1 || :
   also mount-fleet sh "$here/fleet/run.sh" "$b" --only moosefs --checks none --operations 2500 \
     --kills 0
@@ -373,7 +373,6 @@ native_suites() { # DIR
   also service/stalls "$b/tests/service/stalls"
   also service/program sh "$here/service/program-test.sh" "$b"
   also mount/service bash "$here/mount/mount-test.sh" "$b" --service
-  also mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
   also mount/service-sessions bash "$here/mount/sessions-test.sh" "$b" --service
   also mount/service-coherence bash "$here/mount/coherence-test.sh" "$b" --service
   also mount/service-kills bash "$here/mount/service-test.sh" "$b"
@@ -381,6 +380,9 @@ native_suites() { # DIR
   need prometheus || :
   also tool-dash python3 "$here/tool/dash-test.py" "$b"
   also tool-compare python3 "$here/tool/compare-test.py" "$b"
+  need python3-cffi python3-dev python3-pip python3-setuptools python3-venv python3-wheel || :
+  need python3-aiohttp python3-fsspec python3-pandas python3-requests || :
+  also examples/python sh "$here/python/python-test.sh" "$b"
   next examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"
   next examples/freestanding bash "$here/examples/freestanding-test.sh" "$b"
   next examples/memory-pool bash "$here/examples/memory-pool-test.sh" "$b"
@@ -400,13 +402,9 @@ native_suites() { # DIR
   next nbdkit-boot /usr/bin/python3 "$here/nbd/boot-test.py" "$b"
   next nbdkit-mutants /usr/bin/python3 "$here/nbd/mutants.py" --list
   next examples/http-proxy sh "$here/examples/http-proxy-test.sh" "$b"
-  next amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
   next abi-baseline bash "$here/abi/abi-test.sh" "$b"
   next site python3 "$here/site/site-test.py"
   next examples/cpp sh "$here/examples/cpp-test.sh" "$b"
-  need python3-cffi python3-dev python3-pip python3-setuptools python3-venv python3-wheel || :
-  need python3-aiohttp python3-fsspec python3-pandas python3-requests || :
-  next examples/python sh "$here/python/python-test.sh" "$b"
   need sqlite3-tools >/dev/null 2>&1 || : # sqldiff
   next examples/sqlite-vfs python3 "$here/sqlite/sqlite-test.py" "$b"
   next sqlite-mutants python3 "$here/sqlite/mutants.py" --list # all of them can be made
