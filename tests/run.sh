@@ -188,7 +188,7 @@ report() { # NAME
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s, $worked)"
-  grep -E '^(skip |model:|race:|turns:|crash:|guest:|kill:|foreign:|ratio)' "$out.out" |
+  grep -E '^(skip |model:|race:|turns:|schedules:|crash:|guest:|kill:|foreign:|ratio)' "$out.out" |
     sed 's/^/  /'
   if [ "$2" != 0 ]; then
     grep -E '^(FAIL|not ok|FAILED)' "$out.out" | head -n 20 >"$log/fails"
@@ -263,6 +263,8 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
   case $5 in none | short) every=13 ;; esac
   # Taking turns the threads never meet: nothing for the thread sanitizer.
   [ "$5" = none ] || beside "$2turns" $run "$1/tests/model/turns$exe" --every $every
+  [ "$5" = none ] ||
+    beside "$2schedules" $run "$1/tests/model/schedules$exe" --count $((120000 / every))
   for t in "$1"/tests/unit/test_*"$exe"; do
     name=$(basename "$t" "$exe" | sed s/test_//)
     [ -x "$t" ] && [ -f "$t" ] || continue
@@ -434,7 +436,7 @@ more_of_policies() { # DIR
 list_one() { # NAME COMMAND...
   case $1 in
   unit/*) return ;; # programs without arguments; meson knows them
-  model/* | race* | turns) label=model ;;
+  model/* | race* | turns | schedules) label=model ;;
   crash/failures) label=crash- ;;
   crash/*) label=crash ;;
   freestanding) label=unit ;;

@@ -60,10 +60,11 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_guard_take_choose', '-Wl,--wrap=cm_stats_begin', '-Wl,--wrap=cm_sample_read',
         '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid', '-Wl,--wrap=cm_region_shift',
         '-Wl,--wrap=cm_plat_file_sync_lasts', '-Wl,--wrap=cm_super_open']
-CRASH, MODEL, RACE, TURNS = 'crash', 'model', 'race', 'turns'
+CRASH, MODEL, RACE, TURNS, SCHEDULES = 'crash', 'model', 'race', 'turns', 'schedules'
 WRAPS = {  # by program, as in the meson.build files
     CRASH: WRAP,
     MODEL: ['-Wl,--wrap=cm_region_shift'],
+    SCHEDULES: ['-Wl,--wrap=cm_plat_boot_id'],
     'platform': ['-Wl,--wrap=' + c for c in (
         'munmap', 'open', 'open64', 'fsync', 'ftruncate', 'ftruncate64', 'fallocate', 'fallocate64',
         'linkat', 'renameat2', 'unlink', 'clock_gettime', 'fstatfs', 'fstatfs64',
@@ -109,7 +110,7 @@ OTHERS = (['crash ' + s for s in SEQUENCES] +
                                  'index')] +
           ['model 96 1', 'model 64 2', 'model 300 3'] +
           ['unit ' + u for u in ('pin', 'flight', 'check', 'api')] +
-          ['turns victim', 'turns leaving', 'turns absent', 'race 2',
+          ['turns victim', 'turns leaving', 'turns absent', 'schedules 1 20000', 'race 2',
            'crash --states 60000 --length 1 --seed 6'])
 
 # ---- Building --------------------------------------------------------------------------------
@@ -212,7 +213,9 @@ class Builder:
             names = ['model/' + f for f in sorted(os.listdir(os.path.join(TOP, 'tests', 'model')))
                      if re.fullmatch(r'%s(_.*)?\.c' % program, f)] + ['model/origin.c']
         elif program == TURNS:
-            names = ['model/turns.c', 'model/turns_steps.c']
+            names = ['model/turns.c', 'model/turns_steps.c', 'model/steps.c']
+        elif program == SCHEDULES:
+            names = ['model/schedules.c', 'model/schedules_run.c', 'model/steps.c']
         else:
             # test_PROGRAM.c and test_PROGRAM_*.c, those for the other system excepted
             names = ['unit/' + f for f in sorted(os.listdir(os.path.join(TOP, 'tests', 'unit')))
@@ -234,7 +237,7 @@ class Builder:
                          for s in self.program_sources(program)})
         jobs = [pool.submit(self.compile, s, os.path.join(self.objects, o), self.source)
                 for s, o in todo.items()]
-        if TURNS in programs:
+        if {TURNS, SCHEDULES} & set(programs):
             jobs += [pool.submit(self.compile_stepped, f, self.objects, self.source)
                      for f in self.stepped]
         for job in jobs:
@@ -293,7 +296,7 @@ class Builder:
             if again:
                 self.compile(s, parts[-1], source, QUICKLY)
         for f in self.modules:
-            if program == TURNS and f in self.stepped:
+            if program in (TURNS, SCHEDULES) and f in self.stepped:
                 parts.append(self.compile_stepped(f, directory, source, QUICKLY)
                              if f in objects else
                              os.path.join(self.objects, 'stepped-' + object_of(f)))
@@ -315,7 +318,8 @@ def program_of(test):
 
 def command_of(test, program):
     """crash [warm|full] [eadr|pagecache|checkpoint] [seed=N] OP,OP... | crash --OPTION... |
-    model SLOTS SEED | race SECONDS [PROBATION] | turns [TEXT] | unit MODULE [TEST]"""
+    model SLOTS SEED | race SECONDS [PROBATION] | turns [TEXT] | schedules SEED COUNT |
+    unit MODULE [TEST]"""
     words = test.split()
     if words[0] == 'unit':
         return [program] + words[2:]
@@ -323,6 +327,8 @@ def command_of(test, program):
         return [program, '--slots', words[1], '--seed', words[2], '--ops', '200000']
     if words[0] == TURNS:
         return [program, '--only', ' '.join(words[1:])]
+    if words[0] == SCHEDULES:
+        return [program, '--seed', words[1], '--count', words[2]]
     if words[0] == RACE:
         probation = ['--probation', words[2]] if len(words) > 2 else []
         return [program, '--seconds', words[1]] + probation
@@ -430,6 +436,7 @@ def main():
     a.add_argument('--quick', action='store_true', help='only the test that the row names')
     a.add_argument('--third', type=int, choices=(0, 1, 2), help='every third row, from this one on')
     a.add_argument('--only', metavar='NAME', help='rows whose name begins so')
+    a.add_argument('--by', metavar='TEST', help='ask this test, and not those that the rows name')
     a.add_argument('--benign', action='store_true', help='the rows that nothing can notice')
     a.add_argument('--jobs', type=int, default=(os.cpu_count() or 1) + 1, help='some tests wait')
     a.add_argument('--markdown', action='store_true', help='print docs/notes/crash-mutants.md')
@@ -439,6 +446,9 @@ def main():
     mutants = [b._replace(by='') for b in BENIGN] if o.benign else MUTANTS
     if o.only:
         mutants = [m for m in mutants if m.name.startswith(o.only)]
+    if o.by:
+        mutants = [m._replace(by=o.by) for m in mutants]
+        o.quick = True
     names = [m.name for m in MUTANTS + BENIGN]
     if len(set(names)) != len(names) or not mutants:
         print('two rows of one name, or none of that name')

@@ -91,7 +91,8 @@ def tests_for(name, which):
     own = {'unit ' + u for u in UNITS.get(name, '').split()}
     tests += ['crash ' + s for s in mutants.SEQUENCES]
     tests += ['model 96 1', 'model 64 2', 'model 300 3', 'turns victim', 'turns leaving',
-              'turns absent', 'race 2', 'race 2 24', 'crash --states 60000 --length 1 --seed 6']
+              'turns absent', 'schedules 1 20000', 'race 2', 'race 2 24',
+              'crash --states 60000 --length 1 --seed 6']
     sequences = {'crash ' + s for s in mutants.SEQUENCES}
     return [t for t in tests if which == 'all' or t in QUICK | sequences | own]
 

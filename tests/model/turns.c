@@ -581,11 +581,13 @@ static void set_up(enum place place, bool open)
         must(cm_write_begin(w.file, w.open_block * BLOCK, BLOCK, &w.open), "cm_write_begin");
     memset(w.pinned, 0, sizeof(w.pinned));
     turns_begin_steps(w.cache);
+    t.cache = w.cache;
 }
 
 static void tear_down(void)
 {
     turns_end_steps(w.cache);
+    t.cache = NULL;
     must(cm_file_close(w.file), "cm_file_close");
     must(cm_file_close(w.other), "cm_file_close");
     must(cm_close(w.cache), "cm_close");

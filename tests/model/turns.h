@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * turns.h - makes every atomic access, guarded load and lock of the library a step of turns.c.
+ * turns.h - makes every atomic access, guarded load and lock of the library a step of turns.c or of
+ * schedules.c.
  *
  * Included in front of each source of the library (-include). The code does the same as without it.
- * But before each step turns.c may let the other thread run, and a thread that finds a lock taken
- * lets the other run until the lock is free.
+ * But before each step another thread may be let run, and a thread that finds a lock taken lets
+ * others run until the lock is free.
  */
 #ifndef CM_TESTS_TURNS_H
 #define CM_TESTS_TURNS_H
@@ -22,6 +23,17 @@ int turns_load_words(const uint64_t *p, uint64_t *v, size_t n);
 int turns_find(const uint64_t *line, uint64_t tag, uint64_t *word);
 int turns_copy(void *dst, const void *src, size_t n);
 void turns_fence(void);
+/* steps.c calls these three. What a thread did outside of the run: copies 'c', acquire fences 'f',
+ * loads of one word 'l', of several 'w'. [p, p+n) is being written back, and is durable after the
+ * thread's next fence. Such a fence. */
+void turns_did(char what);
+void turns_flushed(const void *p, size_t n);
+void turns_fenced(void);
+
+struct cm_cache;
+/* steps.c: from now on every persistent store, flush and fence of this cache is a step. */
+void turns_begin_steps(struct cm_cache *c);
+void turns_end_steps(struct cm_cache *c);
 
 #ifndef TURNS_ITSELF
 #undef at_load_relaxed
@@ -30,6 +42,10 @@ void turns_fence(void);
 #undef at_store_relaxed
 #undef at_store_release
 #undef at_store_seq_cst
+#undef at_add_relaxed
+#undef at_add_acq_rel
+#undef at_sub_acq_rel
+#undef at_swap_acq_rel
 #undef at_add_seq_cst
 #undef at_or_acq_rel
 #undef at_and_release
@@ -43,6 +59,10 @@ void turns_fence(void);
 #define at_store_release(p, v) (turns_step(), __atomic_store_n((p), (v), __ATOMIC_RELEASE))
 #define at_store_seq_cst(p, v) (turns_step(), __atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
 #define at_add_seq_cst(p, v) (turns_step(), __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
+#define at_add_relaxed(p, v) (turns_step(), __atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
+#define at_add_acq_rel(p, v) (turns_step(), __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL))
+#define at_sub_acq_rel(p, v) (turns_step(), __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL))
+#define at_swap_acq_rel(p, v) (turns_step(), __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL))
 #define at_or_acq_rel(p, v) (turns_step(), __atomic_fetch_or((p), (v), __ATOMIC_ACQ_REL))
 #define at_and_release(p, v) (turns_step(), __atomic_fetch_and((p), (v), __ATOMIC_RELEASE))
 #define at_cas_acq_rel(p, e, d)                                                                    \

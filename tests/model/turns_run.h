@@ -33,7 +33,5 @@ _Noreturn void fail(const char *what, uint64_t a, uint64_t b);
 void must(int64_t e, const char *what); /* fails if e is an error */
 /* Lets the other thread run until it gives the turn back. */
 void give_turn(void);
-void turns_begin_steps(struct cm_cache *c);
-void turns_end_steps(struct cm_cache *c);
 
 #endif
