@@ -335,6 +335,8 @@ native_suites() { # DIR
   if [ $all = yes ] || [ "$list" ]; then
     need clang-tidy-14 >/dev/null 2>&1 || need clang-tidy >/dev/null 2>&1 || :
     next tidy sh "$here/tree/check-tidy.sh" "$top" # a minute
+    need cppcheck || :
+    next analysis bash "$here/tree/check-analysis.sh" "$top" # half a minute of two processors
   fi
   also mount-devices bash "$here/mount/devices-test.sh" "$b"
   also mount-dirs bash "$here/mount/dirs-test.sh" "$b"
@@ -445,7 +447,7 @@ list_one() { # NAME COMMAND...
   mount | mount-options | mount-sync | mount-sessions | mount-bare) label=mount ;;
   mount-* | mount/* | quickstart) label=mount- ;;
   tree | format) label=tree ;;
-  tidy) label=tree- ;;
+  tidy | analysis) label=tree- ;;
   policy/unit | policy/advice) label=policy ;;
   policy*) label=policy- ;;
   tool-dash | tool-compare) label=tool- ;;

@@ -292,6 +292,7 @@ static void make_piece(struct cm_run *q, cm_miss *miss)
     bool in_place;
     const uint64_t max = piece_max(q, miss, &in_place);
     const uint64_t eof = eof_of(miss);
+    assert(o && "who steps on asks whether a place is free");
     if (miss->len > max)
         miss->len = max;
     const enum cm_flight_start start =

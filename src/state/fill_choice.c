@@ -45,6 +45,7 @@ void cm_fill_choice_begin(struct cm_cache *c, bool measure)
 /* Binds a candidate. */
 static void use(struct cm_cache *c, unsigned i)
 {
+    assert(i < c->fill.n && i < CM_FILL_CANDIDATES);
     /* Relaxed: see above. */
     at_store_relaxed(&c->media.fill, i > 0 ? c->fill.candidate[i].copy : NULL);
 }
