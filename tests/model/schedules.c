@@ -38,7 +38,9 @@
 #define AHEAD 1000u
 #define ARENA (UINT64_C(8) << 20)
 #define LIVES 3u
-#define OPERATIONS 4u /* of a thread, at most */
+#define WIDE (40u << 20) /* a pool of several stripes */
+#define USED 512u        /* of its slots */
+#define OPERATIONS 4u    /* of a thread, at most */
 
 /* What the origin holds. */
 struct origin {
@@ -47,8 +49,12 @@ struct origin {
 };
 
 static struct {
-    uint8_t *pool, *left, *image;
-    uint64_t bytes, front; /* front: bytes before the slots */
+    uint8_t *pool, *left;
+    /* Formatted pools without their slots: the smallest one, and one of several stripes, whose
+     * slots are never all used. */
+    uint8_t *image[2];
+    uint64_t bytes[2], front[2]; /* front: the bytes before the slots */
+    bool wide;                   /* which of them */
     cm_cache *cache;
     cm_file *file, *other;
     cm_file_id id;
@@ -286,6 +292,14 @@ static void op_sync(void)
     must(cm_sync_end(w.file, &sync, 1, NULL), "cm_sync_end");
 }
 
+/* After a power cut only what was synced can hit. */
+static void op_write_sync(void)
+{
+    op_write();
+    op_sync();
+    op_fill();
+}
+
 static void op_push(void)
 {
     for (unsigned i = 0; i < 2; i++)
@@ -327,6 +341,7 @@ static const struct op {
     { "through", op_through },
     { "pin", op_pin },
     { "write", op_write },
+    { "write-sync", op_write_sync },
     { "truncate", op_truncate },
     { "append", op_append },
     { "invalidate", op_invalidate },
@@ -374,28 +389,36 @@ static void open_pool(uint8_t *pool, bool buffer_too)
     o.alloc = arena_alloc;
     o.free = arena_free;
     arena.used = 0; /* the last cache is closed */
-    must(cm_open_memory(pool, w.bytes, &o, &w.cache), "cm_open_memory");
+    must(cm_open_memory(pool, w.bytes[w.wide], &o, &w.cache), "cm_open_memory");
     w.cache->media.take = NULL; /* it is assembler code, which has no steps */
 }
 
-/* Every run begins with the same image. */
-static void make_image(void)
+/* Every run begins with the same image. In the wide one most incarnations of a block have different
+ * stripes. So what a bracket did to the stripe of one does not protect the next one. */
+static void make_image(bool wide)
 {
-    w.bytes = cm_pool_size_min();
-    must(cm_format_memory(w.pool, w.bytes, NULL), "cm_format_memory");
+    w.wide = wide;
+    w.bytes[wide] = wide ? WIDE : cm_pool_size_min();
+    must(cm_format_memory(w.pool, w.bytes[wide], NULL), "cm_format_memory");
     struct cm_super *sb = (void *)w.pool;
     memset(sb->uuid, 7, sizeof(sb->uuid));
     sb->inc_mark = CM_GAP_END; /* no random gap before a session's first incarnation */
     sb->hash_seed = 1;
     sb->xxh3 = cm_format_super_sum(sb);
     memcpy(w.pool + CM_SUPER_STRIDE, sb, sizeof(*sb));
-    w.image = malloc((size_t)w.bytes);
-    if (!w.image)
+    struct cm_geometry g;
+    must(cm_format_geometry(sb, &g), "cm_format_geometry");
+    w.front[wide] = g.slot_offset;
+    w.image[wide] = malloc((size_t)w.front[wide]);
+    if (!w.image[wide])
         exit(1);
-    memcpy(w.image, w.pool, (size_t)w.bytes);
-    open_pool(w.pool, false);
-    w.front = w.cache->media.geo.slot_offset;
-    must(cm_close(w.cache), "cm_close");
+    memcpy(w.image[wide], w.pool, (size_t)w.front[wide]);
+}
+
+/* So much of the pool is used. */
+static uint64_t used_bytes(void)
+{
+    return w.wide ? w.front[1] + USED * BLOCK : w.bytes[0];
 }
 
 static void open_files(void)
@@ -412,7 +435,8 @@ static void open_files(void)
 static void set_up(void)
 {
     w.boot = 1;
-    memcpy(w.pool, w.image, (size_t)w.front);
+    w.wide = schedule_random(3) == 0;
+    memcpy(w.pool, w.image[w.wide], (size_t)w.front[w.wide]);
     open_pool(w.pool, schedule_random(3) == 0);
     w.flags = schedule_random(4) ? CM_SOLE_WRITER : 0;
     w.id = (cm_file_id){ 7, 1 };
@@ -421,7 +445,7 @@ static void set_up(void)
         w.now.version[b] = w.floor[b] = 1;
     w.next_other = AHEAD;
     open_files();
-    if (schedule_random(2)) /* then slots have to be evicted */
+    if (!w.wide && schedule_random(2)) /* then slots have to be evicted */
         while (w.cache->policy.ring.frontier < w.cache->policy.ring.slots)
             must(store(w.other, w.next_other++), "cm_fill");
     for (uint64_t b = schedule_random(3); b > 0; b--) {
@@ -486,7 +510,7 @@ static void judge(void)
 static void live_on(void)
 {
     if (w.crashed) {
-        memcpy(w.pool, w.left, (size_t)w.bytes);
+        memcpy(w.pool, w.left, (size_t)used_bytes());
         w.now = w.then;
         w.boot += w.power_cut;
     }
@@ -544,11 +568,13 @@ static void run(uint64_t seed, bool verbose)
         w.power_cut = schedule_random(2) == 0;
         const uint64_t length = 150 * (uint64_t)n; /* about */
         if (schedule_random(4) > 0)
-            schedule_crash(schedule_random(length), crash, w.pool, w.bytes);
+            schedule_crash(schedule_random(length), crash, w.pool, used_bytes());
         turns_begin_steps(w.cache);
         const uint64_t took = schedule_run(n, body, length, (unsigned)schedule_random(5));
         turns_end_steps(w.cache);
         judge();
+        if (w.wide && w.cache->policy.ring.frontier > USED)
+            fail("more slots are used than a crash keeps", w.cache->policy.ring.frontier, USED);
         tear_down();
         w.lives++;
         w.crashes += w.crashed;
@@ -583,12 +609,13 @@ int main(int argc, char **argv)
                    2;
     }
     const time_t end = time(NULL) + (time_t)seconds;
-    w.pool = os_aligned(BLOCK, (size_t)cm_pool_size_min());
-    w.left = os_aligned(BLOCK, (size_t)cm_pool_size_min());
+    w.pool = os_aligned(BLOCK, WIDE);
+    w.left = os_aligned(BLOCK, WIDE);
     arena.base = os_aligned(BLOCK, ARENA);
     if (!w.pool || !w.left || !arena.base)
         return 1;
-    make_image();
+    make_image(false);
+    make_image(true);
     for (uint64_t i = 0; seconds ? time(NULL) < end : i < count; i++)
         run(seed + i, verbose);
     printf("schedules: %llu, from seed %llu on; %llu lives, %llu steps; %llu hits; %llu crashes, "
