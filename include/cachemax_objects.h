@@ -45,13 +45,15 @@ extern "C" {
 typedef struct cm_objects cm_objects; /* an open container */
 
 /* What is expected. Both numbers together choose the number of buckets when the container is new.
- * It stays the same until cm_objects_forget(). With too few buckets, small objects are dropped
- * although the pool has room. Each bucket that is too much may cost a block of the pool. */
+ * It stays the same until cm_objects_forget(). With too few buckets, objects are dropped although
+ * the pool has room. Each bucket that is too much costs a block of the pool for few objects. */
 typedef struct cm_objects_options {
     uint32_t struct_size; /* set by CM_OBJECTS_OPTIONS_INIT */
     uint32_t flags;       /* none yet: 0 */
-    uint64_t objects;     /* how many objects there will be; 0: as many small ones as fit */
-    /* Bytes of an average one, key and value. 0: the pool's size for that many, at most 1024. */
+    /* How many objects there will be. 0: as many as fit; buckets may then take 3/4 of the pool. */
+    uint64_t objects;
+    /* Bytes of an average one, key and value, where a value of more than CM_OBJECT_INLINE_MAX bytes
+     * counts as 24. 0: the pool's size for each object, at most 1024. */
     uint64_t object_bytes;
     uint64_t reserved[4]; /* 0 */
 } cm_objects_options;

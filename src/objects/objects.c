@@ -15,9 +15,7 @@
 #include "api/cache.h"
 #include "objects/values.h"
 
-#define BUCKET_FULL 2540u /* bytes of a bucket that are in use, on the average: few overflow */
-#define SMALL 1024u       /* an average object, if nothing is said of it */
-#define LARGE_ENTRY 576u  /* what an object has in its bucket at most, on the average */
+#define SMALL 1024u /* bytes of an average object, if nothing is said of it */
 #define BUCKETS_MAX (UINT64_C(1) << 40)
 
 static const uint8_t buckets_tag[8] = "cmobjb1", data_tag[8] = "cmobjd1";
@@ -83,22 +81,29 @@ int cm_objects_forget_all(cm_file *file, uint64_t len)
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 
+/* How many objects of this size a bucket shall have on the average, in sixteenths. The number in a
+ * bucket has a Poisson distribution. Its mean and 1.8 standard deviations fit, so that less than one
+ * object in a hundred finds no room. */
+static uint64_t load_of(uint64_t bytes)
+{
+    const uint64_t fits = 16 * (CM_BLOCK_SIZE / (bytes + CM_ENTRY_HEAD));
+    uint64_t mean = fits;
+    while (mean > 1 && 25 * (fits - mean) * (fits - mean) < 81 * 16 * mean)
+        mean--;
+    return mean;
+}
+
 /* How many buckets a new container gets. */
 static uint64_t choose_buckets(const cm_objects_options *opts, uint64_t slots)
 {
     const uint64_t most = slots - slots / 4;
-    uint64_t bytes = opts->object_bytes, objects = opts->objects;
-    if (bytes == 0)
-        bytes = objects ? slots * CM_BLOCK_SIZE / objects : SMALL;
-    if (bytes > SMALL)
-        bytes = SMALL;
+    const uint64_t objects = opts->objects < BUCKETS_MAX ? opts->objects : BUCKETS_MAX;
+    uint64_t bytes = opts->object_bytes;
     if (objects == 0)
         return most;
-    if (bytes > LARGE_ENTRY)
-        bytes = LARGE_ENTRY;
-    if (objects > BUCKETS_MAX / SMALL)
-        objects = BUCKETS_MAX / SMALL;
-    const uint64_t buckets = objects * (bytes + CM_ENTRY_HEAD) / BUCKET_FULL + 1;
+    if (bytes == 0)
+        bytes = slots * CM_BLOCK_SIZE / objects;
+    const uint64_t buckets = objects * 16 / load_of(bytes < SMALL ? bytes : SMALL) + 1;
     return buckets < most ? buckets : most;
 }
 
