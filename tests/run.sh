@@ -414,6 +414,7 @@ native_suites() { # DIR
   next sqlite-mutants python3 "$here/sqlite/mutants.py" --list # all of them can be made
   settle
   also kill "$b/tests/kill/kill" --cycles 100
+  also kill-objects "$b/tests/kill/kill-objects" --cycles 60
   also service/parts "$b/tests/service/parts" "$service"
   also service/ring "$storm" "$service" --operations 100000 --kills 5 --stalls 3
   also service/socket "$storm" "$service" --operations 100000 --kills 5 --stalls 3 --no-ring
