@@ -295,6 +295,9 @@ crash_states() { # RULES STATES
 native_suites() { # DIR
   b=$1
   beside crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
+  for rules in adr eadr checkpoint; do
+    beside objects/crash/$rules "$b/tests/objects/objects-crash" --rules $rules --sequences 60
+  done
   beside crash/trace sh "$here/crash/trace-test.sh" "$b"
   settle
   # A job for each processor. --list has the short ones, of core_suites.
@@ -414,7 +417,7 @@ native_suites() { # DIR
   next sqlite-mutants python3 "$here/sqlite/mutants.py" --list # all of them can be made
   settle
   also kill "$b/tests/kill/kill" --cycles 100
-  also kill-objects "$b/tests/kill/kill-objects" --cycles 60
+  also objects/kill "$b/tests/objects/objects-kill" --cycles 60
   also service/parts "$b/tests/service/parts" "$service"
   also service/ring "$storm" "$service" --operations 100000 --kills 5 --stalls 3
   also service/socket "$storm" "$service" --operations 100000 --kills 5 --stalls 3 --no-ring

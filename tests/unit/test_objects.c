@@ -5,6 +5,14 @@
 #include "objects_common.h"
 
 int64_t clock_step_ns;
+static uint64_t passed_ns; /* and so much time has passed since the open */
+
+uint64_t __real_cm_plat_now_ns(void);
+uint64_t __wrap_cm_plat_now_ns(void);
+uint64_t __wrap_cm_plat_now_ns(void)
+{
+    return __real_cm_plat_now_ns() + passed_ns;
+}
 
 int64_t __real_cm_plat_wall_ns(void);
 int64_t __wrap_cm_plat_wall_ns(void);
@@ -208,6 +216,9 @@ static void test_ttl(void)
     CHECK_EQ(get_value(o, 1, 1, 100), RIGHT);
     CHECK_EQ(put_value(o, 6, 1, 100, (uint64_t)SECOND), 0);
     CHECK_EQ(get_value(o, 6, 1, 100), RIGHT);
+    passed_ns = (uint64_t)(2 * SECOND);
+    CHECK_EQ(get_value(o, 6, 1, 100), MISS);
+    CHECK_EQ(get_value(o, 1, 1, 100), RIGHT);
     clock_step_ns = 3601 * SECOND;
     CHECK_EQ(get_value(o, 1, 1, 100), MISS);
     CHECK_EQ(get_value(o, 2, 1, 50000), MISS);
@@ -429,6 +440,7 @@ static void test_iteration(void)
     REQUIRE(pool_new(&p, 64 * MIB) == 0);
     cm_objects *o = objects_up(p.c, "a", 100000); /* many empty buckets */
     put_some(o, 0, 1000, 1);
+    put_some(o, 0, 1000, 2);
     CHECK_EQ(put_value(o, 5000, 1, 10, 1), 0); /* expired */
     CHECK_EQ(cm_objects_begin(o, NULL), CM_EINVAL);
     CHECK_EQ(cm_objects_begin(o, &it), 0);

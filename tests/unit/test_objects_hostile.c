@@ -154,6 +154,8 @@ static void test_references(void)
         const int64_t n = cm_objects_get(o, &key, sizeof(key), buf, MIB, NULL);
         CHECK_EQ(n, i == 0 ? 20000 : i == 8 ? 0 : CM_EABSENT);
         CHECK(i != 0 || is_value(1, 1, buf, 20000));
+        if (i == 1)
+            CHECK_EQ(cm_objects_get(o, &key, sizeof(key), NULL, 0, NULL), CM_EABSENT);
         CHECK(cm_objects_read(o, &key, sizeof(key), UINT64_MAX, buf, MIB, NULL) <= 0);
         CHECK(cm_objects_read(o, &key, sizeof(key), UINT64_MAX - 5, buf, MIB, NULL) <= 0);
     }

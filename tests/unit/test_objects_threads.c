@@ -17,7 +17,7 @@
 static struct {
     cm_objects *o;
     uint64_t began[KEYS], ended[KEYS]; /* odd: a put; even: a delete */
-    uint32_t stop, wrong, hits;
+    uint32_t stop, wrong, hits, not_stored;
 } t;
 
 /* Short ones, and some of several blocks. */
@@ -48,6 +48,7 @@ static void *writer(void *arg)
         const int e = put ? cm_objects_put(t.o, &key, 8, value, length_of(key, version), 0)
                           : cm_objects_delete(t.o, &key, 8);
         CHECK(e >= 0 || (!put && e == CM_EABSENT));
+        (void)at_add_relaxed(&t.not_stored, e > 0);
         at_store_seq_cst(&t.ended[key], version);
     }
     free(value);
@@ -97,6 +98,7 @@ static void run(uint64_t objects, uint64_t pool_bytes)
     for (unsigned i = 0; i < READERS; i++)
         CHECK_EQ(pthread_join(r[i], NULL), 0);
     CHECK_EQ(t.wrong, 0);
+    CHECK(t.not_stored == 0 || pool_bytes < 16 * MIB);
     CHECK(t.hits > 0);
     for (uint64_t key = 0; key < KEYS; key++) { /* nothing is left of what was deleted */
         uint64_t head[2] = { 0 };

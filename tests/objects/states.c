@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * objects.c - what a crash may leave of a container of objects.
+ * states.c - what a crash may leave of a container of objects.
  *
- *   crash-objects [--rules adr|eadr|checkpoint] [--sequences N] [--first N] [--length L] [--points
+ *   objects-crash [--rules adr|eadr|checkpoint] [--sequences N] [--first N] [--length L] [--points
  * P]
  *
  * Runs N random sequences of L puts, deletes, clears, closes, checkpoints, kills and power cuts on
- * a small pool whose stores are recorded (recorder.h). At P points of each operation, or all, it
- * builds images that a power cut there may leave, opens each of them in another boot, and gets all
- * keys. Each version of a key is another value, so an old one is seen.
+ * a small pool whose stores are recorded (../crash/recorder.h). At P points of each operation, or
+ * all, it builds images that a power cut there may leave, opens each of them in another boot, and
+ * gets all keys. Each version of a key is another value, so an old one is seen.
  * - A get gives the version whose put has returned, or of the operation that was cut short, or
  *   nothing. After a delete or a clear that returned it gives nothing.
  * - The floor, where the CPU makes stores durable: what was there before and after an operation on
  *   another bucket, and was durable, must be there in each image.
- * A sequence depends on its number alone. The last line is "crash-objects: N states, N violations".
+ * A sequence depends on its number alone. The last line is "objects-crash: N states, N violations".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +28,7 @@
 #include "objects/place.h"
 #include "state/cache_state.h"
 #include "platform/platform.h"
-#include "recorder.h"
+#include "../crash/recorder.h"
 
 #define KEYS 6u
 #define LONGEST 9000u
@@ -72,14 +72,14 @@ static _Noreturn void violation(const char *what, unsigned key, uint64_t version
     printf("VIOLATION: %s: key %u, version %llu; returned %llu, began %llu\n", what, key,
            (unsigned long long)version, (unsigned long long)t.now.ended[key],
            (unsigned long long)t.now.began[key]);
-    printf("  sequence %llu, %s, event %zu: crash-objects --rules %s --first %llu --sequences 1 "
+    printf("  sequence %llu, %s, event %zu: objects-crash --rules %s --first %llu --sequences 1 "
            "--length %u --points 0\n",
            (unsigned long long)t.number, t.doing, t.event,
            t.rules == RULES_ADR    ? "adr"
            : t.rules == RULES_EADR ? "eadr"
                                    : "checkpoint",
            (unsigned long long)t.number, t.length);
-    printf("crash-objects: %llu states, 1 violations\n", (unsigned long long)t.states);
+    printf("objects-crash: %llu states, 1 violations\n", (unsigned long long)t.states);
     exit(1);
 }
 
@@ -91,7 +91,8 @@ static void must(int64_t e, const char *what)
     }
 }
 
-/* ---- The system below (--wrap), as in world.c ------------------------------------------------ */
+/* ---- The system below (--wrap), as in tests/crash/world.c
+ * ------------------------------------------------ */
 
 void __wrap_cm_plat_boot_id(uint8_t id[16]);
 void __wrap_cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16]);
@@ -461,7 +462,13 @@ static void die(unsigned how, unsigned op, unsigned key)
     rec_begin();
     const uint64_t bucket = run(op, key);
     const struct event *e = rec_log(&n);
-    const size_t cut = n ? (size_t)rng_below(&t.rng, n + 1) : 0;
+    /* Half of them where something is just about to become durable. */
+    size_t cut = (size_t)rng_below(&t.rng, n + 1);
+    for (size_t i = cut; t.rng.s % 2 && i < n; i++)
+        if (rep_settles(&e[i])) {
+            cut = i;
+            break;
+        }
     for (unsigned k = 0; k < KEYS; k++)
         t.unsure[k] =
             how == KILL && (t.unsure[k] || bucket == UINT64_MAX || bucket_of(k) == bucket);
@@ -519,14 +526,18 @@ static void run_sequence(void)
                    CM_STATS_OFFSET + CM_STATS_BYTES, geo.slot_offset, t.rules);
     }
     rec_level(0);
+    unsigned key = 0;
+    bool died = false;
     t.doing = "open";
     open_session(&t.live, &t.cache, &t.objects);
     if (t.rules == RULES_CHECKPOINT)
         must(cm_checkpoint(t.cache), "cm_checkpoint");
     walk(&t.now, &t.now);
     for (unsigned i = 0; i < t.length; i++) {
-        const uint64_t dice = rng_below(&t.rng, 40);
-        const unsigned key = (unsigned)rng_below(&t.rng, KEYS);
+        const bool again = died && rng_below(&t.rng, 2); /* deletes what was cut short */
+        const uint64_t dice = again ? 22 : rng_below(&t.rng, 40);
+        key = again ? key : (unsigned)rng_below(&t.rng, KEYS);
+        died = dice >= 36;
         const unsigned op = dice < 22   ? PUT
                             : dice < 30 ? DELETE
                             : dice < 31 ? CLEAR
@@ -564,7 +575,7 @@ int main(int argc, char **argv)
     }
     t.pool = os_aligned(4096, POOL_BYTES);
     t.image = os_aligned(4096, POOL_BYTES);
-    if (!t.pool || !t.image || !os_make_file(t.path, sizeof(t.path), "crash-objects") ||
+    if (!t.pool || !t.image || !os_make_file(t.path, sizeof(t.path), "objects-crash") ||
         os_resize(t.path, POOL_BYTES) != 0)
         return 2;
     for (t.number = first; t.number < first + sequences; t.number++)
@@ -572,6 +583,6 @@ int main(int argc, char **argv)
     (void)remove(t.path);
     printf("# %llu points, %llu objects got, %llu of them had to be there\n",
            (unsigned long long)t.points, (unsigned long long)t.hits, (unsigned long long)t.floor);
-    printf("crash-objects: %llu states, 0 violations\n", (unsigned long long)t.states);
+    printf("objects-crash: %llu states, 0 violations\n", (unsigned long long)t.states);
     return t.hits == 0 || (t.rules < RULES_PAGECACHE && t.floor == 0);
 }

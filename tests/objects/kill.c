@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * objects.c - kills a program that puts, deletes and gets objects, and starts it again, many times.
+ * kill.c - kills a program that puts, deletes and gets objects, and starts it again, many times.
  *
- * usage: kill-objects [--cycles N] [--seed S] [--dir DIR]
+ * usage: objects-kill [--cycles N] [--seed S] [--dir DIR]
  * In each of N cycles (20) a child opens the pool in DIR (a new directory in /dev/shm), judges all
  * keys, and then works with four threads until it is killed by SIGKILL at a random instant. What
  * the child has begun and what has returned is in memory that it shares with its parent.
