@@ -18,7 +18,6 @@
 #include "objects/place.h"
 #include "objects/values.h"
 
-#define TRIES 100u       /* fills that a change elsewhere in the pool has spoiled */
 #define ENTRIES_MAX 228u /* in a bucket: none is shorter than its head */
 #define EXPIRES_MAX ((INT64_C(1) << 48) - 1)
 
@@ -127,7 +126,7 @@ static int fill(struct change *c, uint64_t was)
     const uint64_t offset = c->place.bucket * CM_BLOCK_SIZE;
     cm_file *file = c->o->buckets_file;
     int e = CM_NOT_STORED_STALE;
-    for (unsigned i = 0; i < TRIES && e == CM_NOT_STORED_STALE; i++) {
+    for (unsigned i = 0; e == CM_NOT_STORED_STALE && cm_objects_again(i); i++) {
         cm_miss miss = CM_MISS_INIT;
         const int64_t n = cm_read(file, offset, c->old, CM_BLOCK_SIZE, &miss);
         if (n != 0)

@@ -16,6 +16,8 @@
 #include "objects/values.h"
 
 #define SMALL 1024u /* bytes of an average object, if nothing is said of it */
+#define SPINS 50u
+#define TRIES 2000u /* some 100 ms */
 #define BUCKETS_MAX (UINT64_C(1) << 40)
 
 static const uint8_t buckets_tag[8] = "cmobjb1", data_tag[8] = "cmobjd1";
@@ -79,11 +81,20 @@ int cm_objects_forget_all(cm_file *file, uint64_t len)
     return e > 0 ? 0 : e;
 }
 
+bool cm_objects_again(unsigned tries)
+{
+    if (tries < SPINS)
+        at_pause();
+    else if (tries < TRIES) /* its thread may have lost its CPU */
+        cm_plat_sleep(20000);
+    return tries < TRIES;
+}
+
 /* ---- Opening --------------------------------------------------------------------------------- */
 
 /* How many objects of this size a bucket shall have on the average, in sixteenths. The number in a
- * bucket has a Poisson distribution. Its mean and 1.8 standard deviations fit, so that less than one
- * object in a hundred finds no room. */
+ * bucket has a Poisson distribution. Its mean and 1.8 standard deviations fit, so that less than
+ * one object in a hundred finds no room. */
 static uint64_t load_of(uint64_t bytes)
 {
     const uint64_t fits = 16 * (CM_BLOCK_SIZE / (bytes + CM_ENTRY_HEAD));

@@ -82,6 +82,10 @@ void cm_objects_synced(cm_file *file);
 /* Forgets all of a file of `len` bytes (CM_ALL: all there may be). CM_EFORGET and the like. */
 int cm_objects_forget_all(cm_file *file, uint64_t len);
 
+/* A fill was refused as stale: a bracket is open elsewhere in the same stripe of the pool, or was
+ * in the meantime. Waits a little, from the second time on. False: it has lasted too long. */
+bool cm_objects_again(unsigned tries);
+
 /* Nanoseconds since 1970. Does not go back while the container is open. */
 int64_t cm_objects_clock(const cm_objects *o);
 void cm_objects_count(cm_objects *o, enum cm_object_counter what, uint64_t n);

@@ -12,7 +12,6 @@
 
 #include <string.h>
 
-#define TRIES 100u /* fills that a change elsewhere in the pool has spoiled */
 #define FILE_SHIFT 56u
 #define BLOCK_MASK ((UINT64_C(1) << FILE_SHIFT) - 1)
 #define BLOCKS_MAX (UINT64_C(1) << 50) /* of a file, far below the largest offset */
@@ -111,7 +110,7 @@ static size_t store_some(cm_file *file, uint64_t offset, const uint8_t *data, si
     cm_pins pins;
     int n;
     *why = CM_NOT_STORED_STALE;
-    for (unsigned i = 0; i < TRIES && *why == CM_NOT_STORED_STALE; i++) {
+    for (unsigned i = 0; *why == CM_NOT_STORED_STALE && cm_objects_again(i); i++) {
         cm_miss miss = CM_MISS_INIT;
         const int64_t got = cm_pin_range(file, offset, len, &iov, 1, &n, &pins, &miss);
         if (got > 0)

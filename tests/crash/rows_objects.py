@@ -18,7 +18,8 @@ OBJECTS = [
        '    int changed = change(o, &p, key, stored == 0 ? &e : NULL);\n',
        '    int changed = stored == 0 ? change(o, &p, key, &e) : stored;\n'),
     _m('objects, again', 'a fill that a neighbour has spoiled is made again',
-       'unit objects readers_and_writers', CHANGE, '#define TRIES 100u', '#define TRIES 1u'),
+       'unit objects readers_and_writers', OBJECTS_C, 'return tries < TRIES;',
+       'return tries == 0;'),
     _m('objects, one writer', 'a bucket has one writer at a time',
        'unit objects readers_and_writers', CHANGE,
        '    cm_lock_acquire(&l->lock);\n    const int e = change_locked(&c, l);\n'

@@ -9,7 +9,7 @@
 
 #include "fixture.h"
 
-#include "cachemax_objects.h"
+#include "objects/objects.h"
 
 #define SECOND INT64_C(1000000000)
 #define VALUE_MAX ((size_t)4 * 1024 * 1024)
@@ -58,6 +58,13 @@ static inline void objects_down(cm_objects *o)
     CHECK_EQ(cm_objects_close(o), 0);
 }
 #define objects_down(...) CALL(objects_down(__VA_ARGS__)) /* its checks say who called */
+
+/* The process has died (pool_crash): nothing of the container is in the pool's hands any more. */
+static inline void objects_lost(cm_objects *o)
+{
+    cm_plat_free(o->hot, (size_t)o->buckets * sizeof(*o->hot));
+    cm_plat_free(o, sizeof(*o));
+}
 
 /* Keys are numbers here. */
 static inline int put_value(cm_objects *o, uint64_t key, uint64_t version, size_t len,

@@ -321,6 +321,7 @@ static void test_restart(void)
     put_some(o, 500, 500, 1);
     put_some(o, 0, 100, 2);
     pool_crash(&p);
+    objects_lost(o);
     REQUIRE(pool_up(&p) == 0);
     o = objects_up(p.c, "a", 0);
     CHECK_EQ(right(o, 0, 100, 2), 100);
@@ -347,6 +348,7 @@ static void test_many_sessions(void)
         CHECK_EQ(get_value(o, 1000, s, 10000), RIGHT);
         if (s % 2) {
             pool_crash(&p);
+            objects_lost(o);
             REQUIRE(pool_up(&p) == 0);
         } else {
             objects_down(o);
@@ -368,6 +370,7 @@ static void test_power_cut(void)
     put_some(o, 0, 1000, 1);
     put_some(o, 0, 300, 2);
     pool_crash(&p);
+    objects_lost(o);
     pool_other_boot(&p);
     REQUIRE(pool_up(&p) == 0);
     o = objects_up(p.c, "a", 2000);

@@ -4,8 +4,6 @@
  */
 #include "objects_common.h"
 
-#include "objects/objects.h"
-
 /* Writes a bucket as the container does, with any bytes. */
 static void forge(cm_objects *o, uint64_t bucket, const uint8_t *bytes)
 {
