@@ -92,13 +92,12 @@ typedef struct cm_object_info {
  * nanoseconds from now; 0: no end. `value` may be NULL if len is 0. Nobody may change the value
  * during the call.
  * Returns 0: it is stored, and durable as far as the pool is (cm_info.durability). Or, positive,
- * one of CM_NOT_STORED_*: it is not stored. The old value is gone in any case, unless the result
- * is an error that says that nothing was done: CM_EINVAL, CM_ENOMEM.
- * If its bucket is full, what has expired leaves, then what was not read lately, oldest first.
- * CM_NOT_STORED_ROOM: the value is longer than 1/8 of the pool.
- * In modes CM_FREEZE and CM_BYPASS puts and deletes only forget: all objects of the bucket.
- * CM_EINVAL (key or value is NULL, the key is longer than CM_OBJECT_KEY_MAX) CM_EFORGET (the pool
- * cannot forget the old value; it serves nothing of the container any more). */
+ * one of CM_NOT_STORED_*: it is not stored. The old value is gone then, too. (After CM_ENOMEM it
+ * may be there or not.) If its bucket is full, what has expired leaves, then what was not read
+ * lately, oldest first. CM_NOT_STORED_ROOM: the value is longer than 1/8 of the pool. In modes
+ * CM_FREEZE and CM_BYPASS puts and deletes only forget: all objects of the bucket. CM_EINVAL (key
+ * or value is NULL, the key is longer than CM_OBJECT_KEY_MAX) CM_EFORGET (the pool cannot forget
+ * the old value; it serves nothing of the container any more). */
 CM_API int cm_objects_put(cm_objects *objects, const void *key, size_t key_len, const void *value,
                           size_t len, uint64_t ttl_ns);
 /* Copies the value to `buf`, as much of it as fits into `room` bytes, and returns its length. If

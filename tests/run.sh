@@ -395,6 +395,7 @@ native_suites() { # DIR
   next examples/memory-pool bash "$here/examples/memory-pool-test.sh" "$b"
   next examples/writev bash "$here/examples/writev-test.sh" "$b"
   next examples/object-store bash "$here/examples/object-store-test.sh" "$b"
+  next examples/objects bash "$here/examples/objects-test.sh" "$b"
   next examples/page-store bash "$here/examples/page-store-test.sh" "$b"
   next tool bash "$here/tool/tool-test.sh" "$b"
   next tool-pools bash "$here/tool/pools-test.sh" "$b"

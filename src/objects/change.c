@@ -207,7 +207,7 @@ static int64_t expiry(const cm_objects *o, uint64_t ttl_ns)
     const uint64_t ttl = ttl_ns / 1000000;
     if (ttl > (uint64_t)EXPIRES_MAX || now + (int64_t)ttl > EXPIRES_MAX)
         return EXPIRES_MAX;
-    return now + (int64_t)ttl;
+    return now + (int64_t)ttl > 0 ? now + (int64_t)ttl : 1; /* 0 would be no end */
 }
 
 int cm_objects_put(cm_objects *o, const void *key, size_t key_len, const void *value, size_t len,
@@ -216,9 +216,9 @@ int cm_objects_put(cm_objects *o, const void *key, size_t key_len, const void *v
     struct cm_object_place p;
     struct cm_value_ref ref;
     struct cm_entry e = { .key = key, .key_len = (uint32_t)key_len, .payload = value };
-    int stored = 0;
-    if (!o)
-        return CM_EHANDLE;
+    int stored = cm_objects_enter(o);
+    if (stored)
+        return stored;
     if ((!value && len) || !cm_objects_place(o, key, key_len, &p))
         return CM_EINVAL;
     e.n = (uint32_t)len;
@@ -242,11 +242,12 @@ int cm_objects_put(cm_objects *o, const void *key, size_t key_len, const void *v
 int cm_objects_delete(cm_objects *o, const void *key, size_t key_len)
 {
     struct cm_object_place p;
-    if (!o)
-        return CM_EHANDLE;
+    int e = cm_objects_enter(o);
+    if (e)
+        return e;
     if (!cm_objects_place(o, key, key_len, &p))
         return CM_EINVAL;
-    const int e = change(o, &p, key, NULL);
+    e = change(o, &p, key, NULL);
     if (e == 0)
         cm_objects_count(o, CM_OBJECT_DELETES, 1);
     return e;
@@ -254,11 +255,12 @@ int cm_objects_delete(cm_objects *o, const void *key, size_t key_len)
 
 int cm_objects_clear(cm_objects *o)
 {
-    if (!o)
-        return CM_EHANDLE;
+    int e = cm_objects_enter(o);
+    if (e)
+        return e;
     for (unsigned i = 0; i < CM_OBJECT_LOCKS; i++)
         cm_lock_acquire(&o->locks[i].lock);
-    int e = cm_objects_forget_all(o->buckets_file, o->buckets * CM_BLOCK_SIZE);
+    e = cm_objects_forget_all(o->buckets_file, o->buckets * CM_BLOCK_SIZE);
     if (e == 0)
         e = cm_values_clear(o);
     for (unsigned i = CM_OBJECT_LOCKS; i-- > 0;)

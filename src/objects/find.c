@@ -2,23 +2,20 @@
  *
  * find.c - gets, reads and iterations: what finds objects.
  *
- * Owns: the hash of keys; what a reader does when it finds nothing while the bucket is being
+ * Owns: what a reader does when it finds nothing while the bucket is being
  * changed.
  *
  * A reader takes no lock. The pool gives it the whole bucket of one moment, or a miss. If it misses
  * while somebody changes the bucket, the bucket is only away for a moment: then it waits for the
  * lock and looks once more. The same holds for the blocks of a large value that has been replaced.
  *
- * Who: users, through cachemax_objects.h; objects/.
+ * Who: users, through cachemax_objects.h.
  */
 #include <string.h>
 
 #include "api/cache.h"
 #include "objects/place.h"
 #include "objects/values.h"
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #define STEP 256u /* buckets that one step of an iteration looks at */
 
@@ -37,31 +34,6 @@ struct want {
     size_t len;
     cm_object_info info;
 };
-
-/* ---- Keys ------------------------------------------------------------------------------------ */
-
-static uint64_t hash_of(const void *key, size_t key_len)
-{
-    return XXH3_64bits(key_len ? key : "", key_len);
-}
-
-unsigned cm_objects_hot_bit(const void *key, size_t key_len)
-{
-    return (unsigned)hash_of(key, key_len) & 15;
-}
-
-bool cm_objects_place(const cm_objects *o, const void *key, size_t key_len,
-                      struct cm_object_place *p)
-{
-    if (key_len > CM_OBJECT_KEY_MAX || (!key && key_len))
-        return false;
-    const uint64_t hash = hash_of(key, key_len);
-    /* The upper bits, evenly: there are fewer than 2^40 buckets. */
-    p->bucket = ((hash >> 32) * o->buckets + ((hash & 0xffffffff) * o->buckets >> 32)) >> 32;
-    p->key_len = key_len;
-    p->hot = (unsigned)hash & 15;
-    return true;
-}
 
 /* ---- Finding --------------------------------------------------------------------------------- */
 

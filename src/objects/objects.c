@@ -2,93 +2,17 @@
  *
  * objects.c - opens, closes and describes containers of objects.
  *
- * Owns: the files that a container consists of, and their ids and proofs; how many buckets it has;
- * that one handle has it open; its clock and its counters.
+ * Owns: how many buckets a container has; that one handle has it open.
  *
  * Who: users, through cachemax_objects.h; objects/.
  */
-#include "objects/objects.h"
-
-#include <stdio.h>
 #include <string.h>
 
 #include "api/cache.h"
 #include "objects/values.h"
 
-#define SMALL 1024u /* bytes of an average object, if nothing is said of it */
-#define SPINS 50u
-#define TRIES 2000u /* some 100 ms */
-#define BUCKETS_MAX (UINT64_C(1) << 40)
-
-static const uint8_t buckets_tag[8] = "cmobjb1", data_tag[8] = "cmobjd1";
-
-/* ---- Files ----------------------------------------------------------------------------------- */
-
-void cm_objects_id(cm_file_id *id, const char *name, char part, uint32_t number)
-{
-    char key[CM_OBJECTS_NAME_MAX + 64];
-    const int n = snprintf(key, sizeof(key), "cachemax objects %c %u %s", part, number, name);
-    cm_file_id_set_key(id, key, (size_t)n);
-}
-
-static cm_validator validator_of(uint64_t buckets)
-{
-    struct cm_objects_proof proof = { .buckets = buckets };
-    cm_validator v = CM_VALIDATOR_INIT;
-    memcpy(proof.tag, buckets ? buckets_tag : data_tag, sizeof(proof.tag));
-    cm_validator_set_proof(&v, &proof, sizeof(proof));
-    v.size = buckets ? buckets * CM_BLOCK_SIZE : CM_SIZE_UNKNOWN;
-    v.changed_ns = CM_CHANGED_LONG_AGO; /* no power cut takes anything from it */
-    /* Later than everything that was, also where the clock has long ticks: an older one would prove
-     * nothing. */
-    const uint64_t began = cm_now();
-    do
-        v.taken_at = cm_now();
-    while (v.taken_at == began);
-    return v;
-}
-
-int cm_objects_file(cm_objects *o, char part, uint32_t number, uint64_t buckets, cm_file **file)
-{
-    const cm_validator v = validator_of(buckets);
-    cm_file_id id;
-    char name[CM_OBJECTS_NAME_MAX + 32];
-    cm_objects_id(&id, o->name, part, number);
-    const int e = cm_file_open(o->cache, &id, &v, CM_EXCLUSIVE, file);
-    if (e < 0)
-        return e;
-    snprintf(name, sizeof(name), "objects %s: %c%u", o->name, part, number);
-    (void)cm_file_set_name(*file, name); /* for people; a pool need not have room for names */
-    cm_objects_synced(*file);
-    return 0;
-}
-
-void cm_objects_synced(cm_file *file)
-{
-    cm_sync s;
-    if (cm_sync_begin(file, &s) == 0)
-        (void)cm_sync_end(file, &s, 1, NULL);
-}
-
-int cm_objects_forget_all(cm_file *file, uint64_t len)
-{
-    cm_bracket w;
-    int e = cm_write_begin(file, 0, len, &w);
-    if (e == 0) {
-        e = cm_write_end(file, &w, NULL);
-        cm_objects_synced(file);
-    }
-    return e > 0 ? 0 : e;
-}
-
-bool cm_objects_again(unsigned tries)
-{
-    if (tries < SPINS)
-        at_pause();
-    else if (tries < TRIES) /* its thread may have lost its CPU */
-        cm_plat_sleep(20000);
-    return tries < TRIES;
-}
+#define SMALL 1024u                     /* bytes of an average object, if nothing is said of it */
+#define BUCKETS_MAX (UINT64_C(1) << 31) /* cm_objects_place() */
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 
@@ -107,8 +31,8 @@ static uint64_t load_of(uint64_t bytes)
 /* How many buckets a new container gets. */
 static uint64_t choose_buckets(const cm_objects_options *opts, uint64_t slots)
 {
-    const uint64_t most = slots - slots / 4;
-    const uint64_t objects = opts->objects < BUCKETS_MAX ? opts->objects : BUCKETS_MAX;
+    const uint64_t three = slots - slots / 4, most = three < BUCKETS_MAX ? three : BUCKETS_MAX;
+    const uint64_t objects = opts->objects < slots * 256 ? opts->objects : slots * 256;
     uint64_t bytes = opts->object_bytes;
     if (objects == 0)
         return most;
@@ -138,7 +62,7 @@ static int recorded_buckets(cm_cache *cache, const char *name, uint64_t *buckets
     if (!p || len != sizeof(proof))
         return 0;
     memcpy(&proof, p, len);
-    if (memcmp(proof.tag, buckets_tag, sizeof(proof.tag)) == 0 && proof.buckets <= BUCKETS_MAX)
+    if (cm_objects_is_proof(&proof) && proof.buckets <= BUCKETS_MAX)
         *buckets = proof.buckets;
     return 0;
 }
@@ -198,7 +122,7 @@ static int open_files(cm_objects *o, const cm_objects_options *opts)
 
 static bool is_name(const char *name)
 {
-    return name && *name && strlen(name) <= CM_OBJECTS_NAME_MAX;
+    return name && *name && cm_objects_length(name) <= CM_OBJECTS_NAME_MAX;
 }
 
 int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options *opts,
@@ -213,7 +137,7 @@ int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options 
     if (!o)
         return CM_ENOMEM;
     o->cache = cache;
-    memcpy(o->name, name, strlen(name) + 1);
+    memcpy(o->name, name, cm_objects_length(name) + 1);
     o->opened_wall_ns = cm_plat_wall_ns();
     o->opened_ns = cm_plat_now_ns();
     e = own(o);
@@ -250,7 +174,7 @@ int cm_objects_forget(cm_cache *cache, const char *name)
     cm_file_id id;
     if (!is_name(name))
         return CM_EINVAL;
-    memcpy(o.name, name, strlen(name) + 1);
+    memcpy(o.name, name, cm_objects_length(name) + 1);
     int e = own(&o);
     if (e)
         return e;
@@ -265,20 +189,8 @@ int cm_objects_forget(cm_cache *cache, const char *name)
     return e;
 }
 
-/* ---- Clock, counters ------------------------------------------------------------------------- */
-
-int64_t cm_objects_clock(const cm_objects *o)
-{
-    const int64_t wall = cm_plat_wall_ns();
-    const int64_t least = o->opened_wall_ns + (int64_t)(cm_plat_now_ns() - o->opened_ns);
-    return wall > least ? wall : least;
-}
-
-void cm_objects_count(cm_objects *o, enum cm_object_counter what, uint64_t n)
-{
-    struct cm_object_shard *s = &o->shards[cm_plat_thread()->number % CM_OBJECT_SHARDS];
-    at_add_relaxed(&s->counter[what], n); /* relaxed: a number, and nothing else */
-}
+/* ---- Describing -------------------------------------------------------------------------------
+ */
 
 int cm_objects_get_info(cm_objects *o, cm_objects_info *info)
 {

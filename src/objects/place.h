@@ -5,7 +5,7 @@
 #ifndef CM_PLACE_OF_OBJECT_H
 #define CM_PLACE_OF_OBJECT_H
 
-#include "objects/objects.h"
+#include "objects/container.h"
 
 struct cm_object_place {
     uint64_t bucket;

@@ -11,7 +11,7 @@
 #ifndef CM_VALUES_H
 #define CM_VALUES_H
 
-#include "objects/objects.h"
+#include "objects/container.h"
 
 /* Attaches the data files that the pool knows. */
 void cm_values_open(cm_objects *o);

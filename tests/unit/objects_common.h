@@ -9,7 +9,7 @@
 
 #include "fixture.h"
 
-#include "objects/objects.h"
+#include "objects/container.h"
 
 #define SECOND INT64_C(1000000000)
 #define VALUE_MAX ((size_t)4 * 1024 * 1024)

@@ -524,11 +524,38 @@ static void test_modes(void)
     pool_end(&p);
 }
 
+static int from_callback(void *ctx, uint64_t done, uint64_t total)
+{
+    cm_objects *o = ctx;
+    const uint64_t key = 1;
+    (void)done, (void)total;
+    CHECK_EQ(cm_objects_put(o, &key, sizeof(key), "x", 1, 0), CM_ECALLBACK);
+    CHECK_EQ(cm_objects_delete(o, &key, sizeof(key)), CM_ECALLBACK);
+    CHECK_EQ(cm_objects_get(o, &key, sizeof(key), NULL, 0, NULL), CM_ECALLBACK);
+    CHECK_EQ(cm_objects_clear(o), CM_ECALLBACK);
+    return 1;
+}
+
+static void test_callback(void)
+{
+    struct pool p;
+    cm_check_report r = CM_CHECK_REPORT_INIT;
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    cm_objects *o = objects_up(p.c, "a", 100);
+    CHECK_EQ(put_value(o, 1, 1, 100, 0), 0);
+    CHECK_EQ(cm_check(p.c, 0, from_callback, o, &r), CM_ECANCELED);
+    CHECK_EQ(get_value(o, 1, 1, 100), RIGHT);
+    objects_down(o);
+    pool_end(&p);
+}
+
 static const struct harness_test objects_tests[] = {
-    TEST(arguments), TEST(one_owner), TEST(lengths),       TEST(keys),      TEST(replace),
-    TEST(version),   TEST(ttl),       TEST(expired_leave), TEST(restart),   TEST(many_sessions),
-    TEST(power_cut), TEST(clear),     TEST(full_pool),     TEST(iteration), TEST(buckets),
-    TEST(modes),     TEST_END
+    TEST(arguments),     TEST(one_owner),     TEST(lengths),
+    TEST(keys),          TEST(replace),       TEST(version),
+    TEST(ttl),           TEST(expired_leave), TEST(restart),
+    TEST(many_sessions), TEST(power_cut),     TEST(clear),
+    TEST(full_pool),     TEST(iteration),     TEST(buckets),
+    TEST(modes),         TEST(callback),      TEST_END
 };
 static const struct harness_test *const tables[] = { objects_tests, objects_hostile_tests,
                                                      objects_threads_tests };

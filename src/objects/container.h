@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * objects.h - an open container of objects.
+ * container.h - an open container of objects.
  *
  * A container is made of files that exist in the pool only:
  *   buckets  block b is bucket b: the objects whose keys hash to b (entries.h)
@@ -9,8 +9,8 @@
  *            is refused, and cm_close() as well.
  * docs/decisions/objects.md says why it is made like this.
  */
-#ifndef CM_OBJECTS_H
-#define CM_OBJECTS_H
+#ifndef CM_CONTAINER_H
+#define CM_CONTAINER_H
 
 #include "objects/entries.h"
 #include "platform/lock.h"
@@ -73,8 +73,23 @@ struct cm_objects_proof {
     uint64_t buckets; /* 0: of a data file */
 };
 
+/* May the call go on, and take a lock? Not in a callback of the cache: the thread may have the lock
+ * already. Calls that take none leave the question to the calls below. */
+int cm_objects_enter(const cm_objects *o);
+
+/* As strlen(), which not every environment has. */
+static inline size_t cm_objects_length(const char *text)
+{
+    size_t n = 0;
+    while (text[n])
+        n++;
+    return n;
+}
+
 /* The id of a file of a container. `part`: 'b', 'o', or 'd' with a number. */
 void cm_objects_id(cm_file_id *id, const char *name, char part, uint32_t number);
+/* Is it the proof of a file of buckets? */
+bool cm_objects_is_proof(const struct cm_objects_proof *proof);
 /* Opens a file of the container, with the proof of `buckets`. */
 int cm_objects_file(cm_objects *o, char part, uint32_t number, uint64_t buckets, cm_file **file);
 /* The origin of a file of the container holds all that was written: there is no origin. */
