@@ -21,10 +21,10 @@
  * some 20 KiB. None for an object.
  *
  * THREADS  Several threads may call any function at any time, but for cm_objects_close(), which
- * must be the last call. cm_objects_get() and cm_objects_read() take no lock, except when they find
- * nothing while the same bucket is being changed: then they wait for that. Puts and deletes of keys
- * whose buckets share one of 128 locks wait for each other. One thread at a time uses an iteration.
- * STACK    At most 20 KiB below the caller.
+ * must be the last call. Puts and deletes of keys whose buckets share one of 128 locks wait for
+ * each other. cm_objects_get() and cm_objects_read() take no lock, with one exception: they find
+ * nothing while a bucket with the same lock is being changed. Then they wait for that, and look
+ * once more. One thread at a time uses an iteration. STACK    At most 20 KiB below the caller.
  * ERRORS   As cachemax.h: negative CM_E*; 0 or positive is no error. Trouble with the pool is a
  *          miss for a get. Every call may return CM_EFORKED, CM_ECALLBACK, CM_EREADONLY and
  *          CM_EHANDLE; the lists below name the others.

@@ -428,6 +428,7 @@ native_suites() { # DIR
   next foreign sh "$here/foreign/run.sh" "$b"
   settle
   suite bench bash "$here/bench/bench-test.sh" "$b"
+  suite bench/objects bash "$here/bench/objects-test.sh" "$b"
   need valgrind || :
   suite budget bash "$here/bench/budget.sh"
 }

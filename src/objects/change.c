@@ -187,7 +187,7 @@ static int change(cm_objects *o, const struct cm_object_place *p, const void *ke
     cm_lock_acquire(&l->lock);
     const int e = change_locked(&c, l);
     cm_lock_release(&l->lock);
-    for (unsigned i = 0; i < c.gone_n && e != CM_EABSENT; i++)
+    for (unsigned i = 0; i < c.gone_n && e >= 0; i++)
         cm_values_drop(o, &gone[i]);
     if (c.dropped)
         cm_objects_count(o, CM_OBJECT_DROPPED, c.dropped);

@@ -95,9 +95,9 @@ int cm_objects_forget_all(cm_file *file, uint64_t len)
 
 bool cm_objects_again(unsigned tries)
 {
-    if (tries < SPINS)
+    if (tries > 0 && tries < SPINS)
         at_pause();
-    else if (tries < TRIES) /* its thread may have lost its CPU */
+    else if (tries >= SPINS && tries < TRIES) /* its thread may have lost its CPU */
         cm_plat_sleep(20000);
     return tries < TRIES;
 }

@@ -101,10 +101,16 @@ static struct cm_data_file *current(cm_objects *o, uint32_t *number, int *e)
 
 /* ---- Storing --------------------------------------------------------------------------------- */
 
-/* Offers blocks that were never stored. `len`: whole blocks. Returns how many bytes were stored;
- * 0: none, and *why is the reason. The miss tells of which incarnation they are. */
-static size_t store_some(cm_file *file, uint64_t offset, const uint8_t *data, size_t len,
-                         uint64_t incarnation, int *why)
+/* The storing of a value. */
+struct storing {
+    cm_file *file;
+    uint64_t incarnation;
+    bool spoiled; /* a fill was refused, and may have stored some of its blocks */
+};
+
+/* Offers whole blocks. Returns how many bytes were stored; 0: none, and *why is the reason. */
+static size_t store_some(struct storing *st, uint64_t offset, const uint8_t *data, size_t len,
+                         int *why)
 {
     cm_iovec iov;
     cm_pins pins;
@@ -112,17 +118,22 @@ static size_t store_some(cm_file *file, uint64_t offset, const uint8_t *data, si
     *why = CM_NOT_STORED_STALE;
     for (unsigned i = 0; *why == CM_NOT_STORED_STALE && cm_objects_again(i); i++) {
         cm_miss miss = CM_MISS_INIT;
-        const int64_t got = cm_pin_range(file, offset, len, &iov, 1, &n, &pins, &miss);
+        const int64_t got = cm_pin_range(st->file, offset, len, &iov, 1, &n, &pins, &miss);
         if (got > 0)
             (void)cm_unpin(&pins);
-        if (got != 0 || miss.incarnation != incarnation || miss.offset != offset) {
+        if (got < 0 || miss.incarnation != st->incarnation) {
             *why = got < 0 ? (int)got : CM_NOT_STORED_STALE;
             return 0;
         }
+        if (got > 0) { /* no other value has these blocks */
+            *why = CM_NOT_STORED_PRESENT;
+            return st->spoiled ? (size_t)got : 0;
+        }
         const size_t some = miss.len < len ? (size_t)miss.len / CM_BLOCK_SIZE * CM_BLOCK_SIZE : len;
-        *why = cm_fill(file, &miss, data, some, CM_FILL_WARM);
+        *why = cm_fill(st->file, &miss, data, some, CM_FILL_WARM);
         if (*why == 0)
             return some;
+        st->spoiled = true;
     }
     return 0;
 }
@@ -132,10 +143,11 @@ static int store_blocks(cm_file *file, uint64_t offset, const uint8_t *value, si
                         uint64_t incarnation)
 {
     const size_t whole = len / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+    struct storing st = { .file = file, .incarnation = incarnation };
     uint8_t tail[CM_BLOCK_SIZE];
     int why = 0;
     for (size_t done = 0, some; done < whole; done += some) {
-        some = store_some(file, offset + done, value + done, whole - done, incarnation, &why);
+        some = store_some(&st, offset + done, value + done, whole - done, &why);
         if (some == 0)
             return why;
     }
@@ -143,7 +155,7 @@ static int store_blocks(cm_file *file, uint64_t offset, const uint8_t *value, si
         return 0;
     memcpy(tail, value + whole, len - whole);
     memset(tail + len - whole, 0, sizeof(tail) - (len - whole));
-    return store_some(file, offset + whole, tail, sizeof(tail), incarnation, &why) ? 0 : why;
+    return store_some(&st, offset + whole, tail, sizeof(tail), &why) ? 0 : why;
 }
 
 /* The pool may have given the file another incarnation (it could not forget a block otherwise).
