@@ -78,7 +78,7 @@ WRAPS = {  # by program, as in the meson.build files
         'persist_choose', 'plat_boot_id', 'plat_random', 'plat_mount_id', 'plat_file_map',
         'plat_file_sync_lasts', 'super_open', 'plat_file_sync', 'plat_file_close', 'stats_begin',
         'region_shift')],
-    'objects': ['-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_now_ns'],
+    'objects': ['-Wl,--wrap=cm_plat_' + c for c in ('wall_ns', 'now_ns', 'sleep')],
     'pin': ['-Wl,--wrap=cm_guard_load_words'],
     'resident': ['-Wl,--wrap=cm_plat_is_resident']}
 QUICKLY = '-O0'  # for the files of one mutant; all else is compiled with -O1

@@ -4,6 +4,7 @@ from rows import _m
 
 CHANGE, FIND, VALUES = 'objects/change.c', 'objects/find.c', 'objects/values.c'
 ENTRIES, OBJECTS_C = 'objects/entries.c', 'objects/objects.c'
+CONTAINER = 'objects/container.c'
 STATES = 'objects-crash --rules adr --sequences 60'
 
 OBJECTS = [
@@ -18,7 +19,7 @@ OBJECTS = [
        '    int changed = change(o, &p, key, stored == 0 ? &e : NULL);\n',
        '    int changed = stored == 0 ? change(o, &p, key, &e) : stored;\n'),
     _m('objects, again', 'a fill that a neighbour has spoiled is made again',
-       'unit objects readers_and_writers', OBJECTS_C, 'return tries < TRIES;',
+       'unit objects again', CONTAINER, 'return tries < TRIES;',
        'return tries == 0;'),
     _m('objects, one writer', 'a bucket has one writer at a time',
        'unit objects readers_and_writers', CHANGE,
@@ -47,13 +48,13 @@ OBJECTS = [
     _m('objects, owner', 'a container has one handle', 'unit objects one_owner', OBJECTS_C,
        'e == 0 && info.brackets == 1', 'e == 0'),
     _m('objects, clock', 'a clock that goes back makes nothing live longer', 'unit objects ttl',
-       OBJECTS_C, 'return wall > least ? wall : least;', 'return wall;'),
+       CONTAINER, 'return wall > least ? wall : least;', 'return wall;'),
     _m('objects, buckets', 'the number of buckets is remembered', 'unit objects restart', OBJECTS_C,
        '        *buckets = proof.buckets;\n', '        (void)0;\n'),
     _m('objects, hot', 'what was read lately stays in a full bucket',
        'unit objects expired_leave', CHANGE, 'if (round == 0 && (read >>', 'if (false && (read >>'),
     _m('objects, warm', 'large values do not wait in DRAM', 'unit objects restart', VALUES,
-       'cm_fill(file, &miss, data, some, CM_FILL_WARM)', 'cm_fill(file, &miss, data, some, 0)'),
+       '&miss, data, some, CM_FILL_WARM)', '&miss, data, some, 0)'),
     _m('objects, keep', 'buckets do not wait in DRAM', 'unit objects restart', OBJECTS_C,
        'CM_ADVISE_KEEP', 'CM_ADVISE_NORMAL'),
 ]

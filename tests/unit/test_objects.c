@@ -21,6 +21,46 @@ int64_t __wrap_cm_plat_wall_ns(void)
     return __real_cm_plat_wall_ns() + clock_step_ns;
 }
 
+/* A bracket of a file. It ends when a put waits for that. */
+static cm_file *held;
+static cm_bracket held_bracket;
+
+void __real_cm_plat_sleep(uint64_t ns);
+void __wrap_cm_plat_sleep(uint64_t ns);
+void __wrap_cm_plat_sleep(uint64_t ns)
+{
+    if (held)
+        CHECK_EQ(cm_write_end(held, &held_bracket, NULL), CM_WANT_VALIDATOR);
+    held = NULL;
+    __real_cm_plat_sleep(ns);
+}
+
+/* What is stored waits for changes that others make beside it, but not forever. */
+static void test_again(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0); /* one stripe */
+    cm_objects *o = objects_up(p.c, "a", 100);
+    cm_file *f = attach(&p, 7, 10 * BLK, 1, 0);
+    for (unsigned large = 0; large < 2; large++) {
+        CASE("large %u", large);
+        const size_t len = large ? 9000 : 100;
+        CHECK_EQ(put_value(o, 1, 1, len, 0), 0);
+        held_bracket = begin_write(f, 0, BLK);
+        held = f;
+        CHECK_EQ(put_value(o, 1, 2, len, 0), 0);
+        CHECK(held == NULL);
+        CHECK_EQ(get_value(o, 1, 2, len), RIGHT);
+        held_bracket = begin_write(f, 0, BLK);
+        CHECK_EQ(put_value(o, 1, 3, len, 0), CM_NOT_STORED_STALE);
+        CHECK_EQ(get_value(o, 1, 3, len), MISS);
+        CHECK_EQ(cm_write_end(f, &held_bracket, NULL), CM_WANT_VALIDATOR);
+    }
+    detach(f);
+    objects_down(o);
+    pool_end(&p);
+}
+
 static void test_arguments(void)
 {
     struct pool p;
@@ -550,12 +590,10 @@ static void test_callback(void)
 }
 
 static const struct harness_test objects_tests[] = {
-    TEST(arguments),     TEST(one_owner),     TEST(lengths),
-    TEST(keys),          TEST(replace),       TEST(version),
-    TEST(ttl),           TEST(expired_leave), TEST(restart),
-    TEST(many_sessions), TEST(power_cut),     TEST(clear),
-    TEST(full_pool),     TEST(iteration),     TEST(buckets),
-    TEST(modes),         TEST(callback),      TEST_END
+    TEST(arguments), TEST(one_owner), TEST(lengths),       TEST(keys),      TEST(replace),
+    TEST(version),   TEST(ttl),       TEST(expired_leave), TEST(restart),   TEST(many_sessions),
+    TEST(power_cut), TEST(clear),     TEST(full_pool),     TEST(iteration), TEST(buckets),
+    TEST(modes),     TEST(callback),  TEST(again),         TEST_END
 };
 static const struct harness_test *const tables[] = { objects_tests, objects_hostile_tests,
                                                      objects_threads_tests };
