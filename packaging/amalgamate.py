@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""amalgamate.py - makes one C file of the library: cachemax.c, and cachemax.h beside it.
+"""amalgamate.py - makes one C file of the library: cachemax.c, and its headers beside it.
 
   amalgamate.py OUTPUT_DIRECTORY [--xxhash FILE] [--cpp COMMAND]
 
-A program takes the two files into its own sources:
+A program takes these files into its own sources:
 
   cc -c cachemax.c
   cc program.c cachemax.o -pthread
@@ -34,6 +34,7 @@ TOKEN = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*
                    re.S)
 IS_VARIABLE = re.compile(r'^[^=(]*\bstatic\b[^=(]*\b(?:struct|union|enum)\b[^=(]*$')
 KEYWORDS = {'struct', 'union', 'enum', 'int', 'static', 'const', 'return'}
+HEADERS = ('cachemax.h', 'cachemax_objects.h')
 # Of the C library, in headers that the source with such a static name does not include.
 LIBC = {'kill'}
 TSAN = '''#ifdef __SANITIZE_THREAD__
@@ -187,7 +188,7 @@ class Amalgamation:
         parts = []
         for name in INCLUDE.findall(text):
             path = self.header_path(name, base)
-            if path in seen or os.path.basename(path) == 'cachemax.h':
+            if path in seen or os.path.basename(path) in HEADERS:
                 continue
             seen.add(path)
             inner = read(path)
@@ -291,7 +292,7 @@ HEAD = '''/* SPDX-License-Identifier: BSD-2-Clause
 #define __USE_MINGW_ANSI_STDIO 1
 #endif
 #endif
-#include "cachemax.h"
+#include "cachemax_objects.h"
 
 %(tsan)s
 /* ==== xxhash.h */
@@ -322,8 +323,9 @@ def main():
     with open(os.path.join(o.output, 'cachemax.c'), 'w', encoding='utf-8') as f:
         f.write(HEAD % {'version': version, 'licence': licence, 'tsan': TSAN, 'xxhash': xxhash})
         f.write(body)
-    with open(os.path.join(o.output, 'cachemax.h'), 'w', encoding='utf-8') as f:
-        f.write(read(os.path.join(TOP, 'include', 'cachemax.h')))
+    for name in HEADERS:
+        with open(os.path.join(o.output, name), 'w', encoding='utf-8') as f:
+            f.write(read(os.path.join(TOP, 'include', name)))
 
 
 if __name__ == '__main__':

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""man3.py --list | --all | DIR - the manual pages of the calls, from include/cachemax.h.
+"""man3.py --list | --all | DIR - the manual pages of the calls, from include/*.h.
 
-DIR gets a page of section 3 for each call, cachemax.3 for the header as a whole, and no other file.
+DIR gets a page of section 3 for each call, one for each header as a whole (cachemax.3,
+cachemax_objects.3), and no other file.
 --list prints the names of the pages. --all prints what a page is made of, for each call, as JSON
 (for the documentation site).
 
-The header is the only source. A call is described by the comment above it. Calls that stand below
+The headers are the only source. A call is described by the comment above it. Calls that stand below
 each other without a comment between them share one. A page also shows the types that its call
 takes, what its errors mean, and the shortest function of the examples that makes the call.
 """
@@ -17,10 +18,11 @@ import sys
 import textwrap
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-HEADER = os.path.join(TOP, 'include', 'cachemax.h')
+HEADERS = ['cachemax', 'cachemax_objects']
 # Where an example of a call is taken from: the first of these that makes it.
 EXAMPLES = ['docs/embedding.md', 'examples/writev/writev.c', 'examples/memory-pool/memory-pool.c',
             'examples/page-store/page-store.c', 'examples/object-store/object-store.c',
+            'docs/objects.md', 'examples/objects/objects.c',
             'examples/event-loop/job.c',
             'examples/event-loop/event-loop.c', 'examples/http-proxy/object.c',
             'examples/http-proxy/http-proxy.c', 'examples/mount/quota.c',
@@ -97,7 +99,8 @@ def first_sentence(comment, prototype):
 class Page:
     """What a page is made of."""
 
-    def __init__(self, call, names, errors, types, sources):
+    def __init__(self, header, call, names, errors, types, sources):
+        self.header = header
         self.name, self.prototype, self.comment = call
         self.brief = first_sentence(self.comment, self.prototype)
         said = set(re.findall(r'\bCM_E[A-Z]+\b', self.comment))
@@ -110,16 +113,21 @@ class Page:
 
 
 def pages():
-    with open(HEADER, encoding='utf-8') as f:
-        header = f.read()
-    calls = calls_of(header)
-    errors = dict(re.findall(r'X\((CM_E\w+), -\d+, "([^"]*)"\)', header))
+    """The overview of each header, the version, and the pages of all calls."""
+    headers = {}
+    for name in HEADERS:
+        with open(os.path.join(TOP, 'include', name + '.h'), encoding='utf-8') as f:
+            headers[name] = f.read()
+    every = '\n'.join(headers.values())
+    errors = dict(re.findall(r'X\((CM_E\w+), -\d+, "([^"]*)"\)', every))
     sources = [(path, parts_of(path)) for path in EXAMPLES]
-    names = {name for name, _, _ in calls}
-    types = types_of(header)
-    overview = text_of(re.search(r'/\*.*?\*/', header, re.S).group(0)).split('\n', 2)[2]
-    version = '.'.join(re.findall(r'CM_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)', header))
-    return overview, version, [Page(c, names, errors, types, sources) for c in calls]
+    names = {name for name, _, _ in calls_of(every)}
+    types = types_of(every)
+    overviews = {name: text_of(re.search(r'/\*.*?\*/', text, re.S).group(0)).split('\n', 2)[2]
+                 for name, text in headers.items()}
+    version = '.'.join(re.findall(r'CM_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)', every))
+    return overviews, version, [Page(name, c, names, errors, types, sources)
+                                for name, text in headers.items() for c in calls_of(text)]
 
 
 # ---- roff ----------------------------------------------------------------------------------------
@@ -192,7 +200,7 @@ def paragraphs(text):
 
 
 def head(name, brief, version):
-    return ['.\\" made by packaging/man3.py from include/cachemax.h',
+    return ['.\\" made by packaging/man3.py from include/*.h',
             '.TH %s 3 "" "libcachemax %s" "libcachemax"' % (name.upper(), version),
             '.SH NAME', '%s \\- %s' % (escaped(name), escaped(brief))]
 
@@ -210,7 +218,8 @@ def wrapped(prototype):
 
 def roff(page, version):
     out = head(page.name, page.brief, version)
-    out += ['.SH SYNOPSIS'] + literal('#include <cachemax.h>\n\n' + wrapped(page.prototype) +
+    out += ['.SH SYNOPSIS'] + literal('#include <%s.h>\n\n' % page.header +
+                                     wrapped(page.prototype) +
                                      '\n\ncc ... $(pkg-config --cflags --libs cachemax)')
     out += ['.SH DESCRIPTION'] + paragraphs(page.comment)
     if page.errors:
@@ -219,7 +228,7 @@ def roff(page, version):
             out += ['.TP', '.B ' + escaped(code), escaped(text)]
     out += ['.PP' if page.errors else '.SH ERRORS',
             'What all calls can return, who owns the memory, and what threads may do, is in',
-            '.BR cachemax (3).']
+            '.BR %s (3).' % page.header]
     if page.types:
         out.append('.SH TYPES')
         for text in page.types.values():
@@ -228,36 +237,39 @@ def roff(page, version):
     if page.example:
         path, text = page.example
         out += ['.SH EXAMPLE', 'From %s:' % escaped(path), '.PP'] + literal(text)
-    out += ['.SH SEE ALSO'] + references(['cachemax'] + page.others)
+    out += ['.SH SEE ALSO'] + references([page.header] + page.others)
     return '\n'.join(out) + '\n'
 
 
-def roff_overview(overview, version, all_pages):
-    title, _, rest = overview.replace('this file', 'cachemax.h').partition('\n')
+def roff_overview(header, overview, version, all_pages):
+    title, _, rest = overview.replace('this file', header + '.h').partition('\n')
     name, brief = title.split(' - ', 1)
-    out = head('cachemax', brief.rstrip('.'), version)
+    out = head(header, brief.rstrip('.'), version)
     out += ['.SH SYNOPSIS'] + literal('#include <%s>\n\ncc ... $(pkg-config --cflags --libs '
                                      'cachemax)' % name)
     out += ['.SH DESCRIPTION'] + paragraphs(rest.strip())
     out.append('.SH CALLS')
     for page in all_pages:
         out += ['.TP', '.BR %s (3)' % escaped(page.name), escaped(page.brief)]
-    out += ['.SH SEE ALSO', '.BR cachemax (1)']
+    others = [name for name in HEADERS if name != header]
+    out += ['.SH SEE ALSO', '.BR cachemax (1) ,'] + references(others)
     return '\n'.join(out) + '\n'
 
 
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    overview, version, all_pages = pages()
+    overviews, version, all_pages = pages()
     if sys.argv[1] == '--list':
-        print('\n'.join(['cachemax.3'] + [p.name + '.3' for p in all_pages]))
+        print('\n'.join(n + '.3' for n in HEADERS + [p.name for p in all_pages]))
         return
     if sys.argv[1] == '--all':
         print(json.dumps([vars(p) for p in all_pages], indent=1))
         return
     os.makedirs(sys.argv[1], exist_ok=True)
-    texts = {'cachemax': roff_overview(overview, version, all_pages)}
+    texts = {name: roff_overview(name, overview, version,
+                                 [p for p in all_pages if p.header == name])
+             for name, overview in overviews.items()}
     texts.update((p.name, roff(p, version)) for p in all_pages)
     for name, text in texts.items():
         with open(os.path.join(sys.argv[1], name + '.3'), 'w', encoding='utf-8') as f:

@@ -295,6 +295,9 @@ crash_states() { # RULES STATES
 native_suites() { # DIR
   b=$1
   beside crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
+  for rules in adr eadr checkpoint; do
+    beside objects/crash/$rules "$b/tests/objects/objects-crash" --rules $rules --sequences 60
+  done
   beside crash/trace sh "$here/crash/trace-test.sh" "$b"
   settle
   # A job for each processor. --list has the short ones, of core_suites.
@@ -392,6 +395,7 @@ native_suites() { # DIR
   next examples/memory-pool bash "$here/examples/memory-pool-test.sh" "$b"
   next examples/writev bash "$here/examples/writev-test.sh" "$b"
   next examples/object-store bash "$here/examples/object-store-test.sh" "$b"
+  next examples/objects bash "$here/examples/objects-test.sh" "$b"
   next examples/page-store bash "$here/examples/page-store-test.sh" "$b"
   next tool bash "$here/tool/tool-test.sh" "$b"
   next tool-pools bash "$here/tool/pools-test.sh" "$b"
@@ -414,6 +418,7 @@ native_suites() { # DIR
   next sqlite-mutants python3 "$here/sqlite/mutants.py" --list # all of them can be made
   settle
   also kill "$b/tests/kill/kill" --cycles 100
+  also objects/kill "$b/tests/objects/objects-kill" --cycles 60
   also service/parts "$b/tests/service/parts" "$service"
   also service/ring "$storm" "$service" --operations 100000 --kills 5 --stalls 3
   also service/socket "$storm" "$service" --operations 100000 --kills 5 --stalls 3 --no-ring
@@ -423,6 +428,7 @@ native_suites() { # DIR
   next foreign sh "$here/foreign/run.sh" "$b"
   settle
   suite bench bash "$here/bench/bench-test.sh" "$b"
+  suite bench/objects bash "$here/bench/objects-test.sh" "$b"
   need valgrind || :
   suite budget bash "$here/bench/budget.sh"
 }

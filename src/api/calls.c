@@ -7,7 +7,7 @@
  * callback, pointers, ranges. No function below this file gets a bad argument, with one exception:
  * cm_fast_begin() is called after the second of these checks, but it only prefetches.
  *
- * Who: users, through cachemax.h; api/.
+ * Who: users, through cachemax.h; objects/.
  */
 #include <string.h>
 

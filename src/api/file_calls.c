@@ -5,7 +5,7 @@
  *
  * Owns: what the log says of an open that is refused, or of a file that will be cold each time.
  *
- * Who: users, through cachemax.h; api/.
+ * Who: users, through cachemax.h; objects/.
  */
 #include "api/cache.h"
 #include "state/attach.h"

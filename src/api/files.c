@@ -6,7 +6,7 @@
  * when it comes to it. So it holds no lock between two calls, and what it says is true at that
  * moment. And the call that names a file for those who look.
  *
- * Who: users, through cachemax.h.
+ * Who: users, through cachemax.h; objects/.
  */
 #include "api/cache.h"
 #include "protocol/survey.h"

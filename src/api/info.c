@@ -4,7 +4,7 @@
  *
  * Owns: no state. A pool that another process has open is mapped, read and unmapped again.
  *
- * Who: users, through cachemax.h; api/.
+ * Who: users, through cachemax.h; api/, objects/.
  */
 #include <stdio.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  * Owns: the rule for struct_size. A struct grows at its end only. What is copied is the part that
  * both sides know. A size of 0 is that of version 1.0.
  *
- * Who: users, through cachemax.h; api/.
+ * Who: users, through cachemax.h; api/, objects/.
  */
 #include "api/cache.h"
 

@@ -5,7 +5,7 @@
  * Owns: the rule of which validators are refused. A refusal is a mistake of the program: its log
  * line says which one.
  *
- * Who: users, through cachemax.h; api/.
+ * Who: users, through cachemax.h; api/, objects/.
  */
 #include <string.h>
 

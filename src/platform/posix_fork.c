@@ -17,7 +17,7 @@
  *
  * A child that is made without these handlers (a raw clone()) keeps the descriptors.
  *
- * Who: api/, platform/. Nothing here calls back.
+ * Who: api/, objects/, platform/. Nothing here calls back.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -9,8 +9,8 @@
  * data. If the fault guard is installed later, the thread's next call prepares it once more
  * (cm_plat_ready, posix_guard.c).
  *
- * Who: api/, protocol/, state/, media/, policy/, platform/. Only cm_plat_call calls back: the
- * functions that it is given.
+ * Who: api/, objects/, protocol/, state/, media/, policy/, platform/. Only cm_plat_call calls back:
+ * the functions that it is given.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

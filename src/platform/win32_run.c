@@ -16,7 +16,7 @@
  * next handler. Unreadable media is EXCEPTION_IN_PAGE_ERROR. A page that is gone may also come as
  * EXCEPTION_ACCESS_VIOLATION.
  *
- * Who: api/, protocol/, state/, media/, policy/, persist/, platform/.
+ * Who: api/, objects/, protocol/, state/, media/, policy/, persist/, platform/.
  */
 #include "platform/win32.h"
 

@@ -69,7 +69,7 @@ done
 
 sed -n '/^```c$/,/^```$/p' "$top/README.md" | sed '1d;$d' >"$work/through.c"
 mkdir "$work/include"
-cp "$work/cachemax.h" "$work/include/"
+cp "$work/cachemax.h" "$work/cachemax_objects.h" "$work/include/"
 check "the README's program: compiles" "$compiler" -I "$work/include" -o "$work/through" \
   "$work/through.c" "$work/cachemax.o" -pthread
 head -c 300000 /dev/urandom >"$work/data"

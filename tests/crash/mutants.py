@@ -44,6 +44,7 @@ from rows_checkpoint import CHECKPOINT  # noqa: E402
 from rows_files import FILES  # noqa: E402
 from rows_keep import KEEP  # noqa: E402
 from rows_names import NAMES  # noqa: E402
+from rows_objects import OBJECTS  # noqa: E402
 from rows_quota import QUOTA  # noqa: E402
 from rows_validators import VALIDATORS  # noqa: E402
 from rows_reads import READS  # noqa: E402
@@ -51,6 +52,7 @@ from rows_regions import REGIONS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
 MUTANTS = BLOCKS + READS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
+MUTANTS += OBJECTS
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
@@ -61,6 +63,7 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid', '-Wl,--wrap=cm_region_shift',
         '-Wl,--wrap=cm_plat_file_sync_lasts', '-Wl,--wrap=cm_super_open']
 CRASH, MODEL, RACE, TURNS, SCHEDULES = 'crash', 'model', 'race', 'turns', 'schedules'
+OBJECTS_CRASH = 'objects-crash'
 WRAPS = {  # by program, as in the meson.build files
     CRASH: WRAP,
     MODEL: ['-Wl,--wrap=cm_region_shift'],
@@ -71,6 +74,11 @@ WRAPS = {  # by program, as in the meson.build files
         'name_to_handle_at', 'ioctl', 'uname')],
     'checkpoint': ['-Wl,--wrap=cm_settle_pages'] + ['-Wl,--wrap=cm_plat_' + c for c in (
         'file_map', 'file_sync', 'file_sync_lasts', 'file_close', 'mount_id')],
+    OBJECTS_CRASH: ['-Wl,--wrap=cm_' + c for c in (
+        'persist_choose', 'plat_boot_id', 'plat_random', 'plat_mount_id', 'plat_file_map',
+        'plat_file_sync_lasts', 'super_open', 'plat_file_sync', 'plat_file_close', 'stats_begin',
+        'region_shift')],
+    'objects': ['-Wl,--wrap=cm_plat_' + c for c in ('wall_ns', 'now_ns', 'sleep')],
     'pin': ['-Wl,--wrap=cm_guard_load_words'],
     'resident': ['-Wl,--wrap=cm_plat_is_resident']}
 QUICKLY = '-O0'  # for the files of one mutant; all else is compiled with -O1
@@ -216,6 +224,8 @@ class Builder:
             names = ['model/turns.c', 'model/turns_steps.c', 'model/steps.c']
         elif program == SCHEDULES:
             names = ['model/schedules.c', 'model/schedules_run.c', 'model/steps.c']
+        elif program == OBJECTS_CRASH:
+            names = ['objects/states.c', 'crash/recorder.c', 'model/origin.c']
         else:
             # test_PROGRAM.c and test_PROGRAM_*.c, those for the other system excepted
             names = ['unit/' + f for f in sorted(os.listdir(os.path.join(TOP, 'tests', 'unit')))

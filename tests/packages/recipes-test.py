@@ -46,8 +46,8 @@ def text_of(*path):
 
 def installed(prefix):
     """What of the library is missing there."""
-    return [pattern for pattern in ('include/cachemax.h', 'lib/libcachemax.*',
-                                    'lib/pkgconfig/cachemax.pc',
+    return [pattern for pattern in ('include/cachemax.h', 'include/cachemax_objects.h',
+                                    'lib/libcachemax.*', 'lib/pkgconfig/cachemax.pc',
                                     'lib/cmake/cachemax/cachemax-config.cmake')
             if not glob.glob(os.path.join(prefix, pattern))]
 

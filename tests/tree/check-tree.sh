@@ -61,7 +61,7 @@ exported() {
 }
 empty "the shared library exports the API and nothing else" "$(
   t=$(mktemp -d)
-  sed -n 's/^CM_API [^(]*[ *]\(cm_[a-z_]*\)(.*/\1/p' include/cachemax.h | sort >"$t/api"
+  sed -n 's/^CM_API [^(]*[ *]\(cm_[a-z_]*\)(.*/\1/p' include/*.h | sort >"$t/api"
   exported | sort | diff - "$t/api"
   rm -rf "$t")"
 if [ $# = 3 ]; then
@@ -72,7 +72,7 @@ fi
 
 # The folders of src/ are its floors (src/MAP.md): a file uses its own floor and those below it, by
 # what it includes and by what the linker finds for it. tool/ stands on all of them.
-floors='platform persist policy media state protocol api tool'
+floors='platform persist policy media state protocol api objects tool'
 empty "every source file stands on a floor" \
   "$(find src -name '*.[chS]' | grep -vE "^src/($(echo $floors | tr ' ' '|'))/")"
 empty "includes only look down" "$(
@@ -80,7 +80,7 @@ empty "includes only look down" "$(
     BEGIN { n = split(floors, f, " "); for (i = 1; i <= n; i++) number[f[i]] = i }
     { file = $0; sub(/:.*/, "", file); line = $0; sub(/.*#include "/, "", line) }
     { split(line, part, "/") }
-    line ~ /^cachemax\.h/ { next }
+    line ~ /^cachemax(_objects)?\.h/ { next }
     !(part[1] in number) { print file ": include it with its folder: " line; next }
     number[part[1]] > number[$2] { print file " looks up: " line }')"
 empty "calls only look down" "$(
@@ -197,7 +197,7 @@ empty "every .c opens with what it owns" "$(
 empty "every exported function is in the version map and the header" "$(
   t=$(mktemp -d)
   sed -n 's/^ *\(cm_[a-z_]*\);$/\1/p' src/cachemax.map | sort >"$t/map"
-  sed -n 's/^CM_API [^(]*[ *]\(cm_[a-z_]*\)(.*/\1/p' include/cachemax.h | sort | diff "$t/map" -
+  sed -n 's/^CM_API [^(]*[ *]\(cm_[a-z_]*\)(.*/\1/p' include/*.h | sort | diff "$t/map" -
   rm -rf "$t")"
 # DW.ref...: what compilers make for unwinding (-fexceptions), hidden and the same in every object.
 empty "the static library defines no name but cm_..." \

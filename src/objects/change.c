@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * change.c - puts, deletes and clears: what changes a bucket.
+ *
+ * Owns: the order of the steps. The bucket is read, and its next content is made. A bracket forgets
+ * the old content durably. Only then the new one is stored, as a fill. So a crash leaves the old
+ * content before the bracket, and nothing or the new content after it, and the old one never comes
+ * back. The call returns after both.
+ *
+ * Which objects leave a full bucket is decided here, too.
+ *
+ * Locks: that of the bucket, from the read to the fill. Nobody else fills it. cm_objects_clear()
+ * takes all of them, in order.
+ * Who: users, through cachemax_objects.h.
+ */
+#include <string.h>
+
+#include "objects/place.h"
+#include "objects/values.h"
+
+#define ENTRIES_MAX 228u /* in a bucket: none is shorter than its head */
+#define EXPIRES_MAX ((INT64_C(1) << 48) - 1)
+
+/* A change of one bucket. */
+struct change {
+    cm_objects *o;
+    struct cm_object_place place;
+    const void *key;
+    const struct cm_entry *add; /* NULL: the key is deleted */
+    bool there;                 /* the key was there, perhaps expired or damaged */
+    bool had;                   /* there was an object to delete */
+    uint64_t dropped, expired;
+    /* What is left of the old content, the newest first. */
+    unsigned n;
+    struct cm_value_ref *gone; /* large values that nothing leads to any more */
+    unsigned gone_n;
+    uint32_t at[ENTRIES_MAX];
+    uint8_t old[CM_BLOCK_SIZE], new[CM_BLOCK_SIZE];
+};
+
+/* ---- The next content ------------------------------------------------------------------------ */
+
+/* Large values that a change lets go, as many as one remembers: the others leave by themselves. */
+#define GONE_MAX 8u
+
+static void let_go(struct change *c, const struct cm_entry *e)
+{
+    if (e->flags == CM_ENTRY_LARGE && c->gone_n < GONE_MAX && cm_entries_sound(e, c->place.bucket))
+        c->gone[c->gone_n++] = cm_entries_ref(e);
+}
+
+/* Collects the entries that may stay, and returns their bytes. */
+static uint32_t collect(struct change *c)
+{
+    struct cm_entry e;
+    uint32_t bytes = 0;
+    int64_t now = 0;
+    c->n = 0;
+    for (uint32_t at = 0, here = at; cm_entries_next(c->old, &at, &e); here = at) {
+        const bool same = cm_entries_has_key(&e, c->key, c->place.key_len);
+        if (e.expires_ms && now == 0)
+            now = cm_objects_clock(c->o) / 1000000;
+        const bool over = e.expires_ms && e.expires_ms <= now;
+        c->there = c->there || same;
+        c->had = c->had || (same && !over && cm_entries_sound(&e, c->place.bucket));
+        if (same || over || c->n == ENTRIES_MAX) {
+            c->expired += over && !same;
+            let_go(c, &e);
+            continue;
+        }
+        c->at[c->n++] = here;
+        bytes += e.size;
+    }
+    return bytes;
+}
+
+/* Makes room for `more` bytes: drops the oldest entries, at first only what was not read lately.
+ * An entry whose offset becomes UINT32_MAX is dropped. */
+static void make_room(struct change *c, uint32_t more)
+{
+    uint16_t *hot = &c->o->hot[c->place.bucket];
+    const uint16_t read = at_load_relaxed(hot); /* relaxed: a hint */
+    struct cm_entry e;
+    for (unsigned round = 0; round < 2 && more > 0; round++)
+        for (unsigned i = c->n; i-- > 0 && more > 0;) {
+            uint32_t at = c->at[i];
+            if (at == UINT32_MAX || !cm_entries_next(c->old, &at, &e))
+                continue;
+            if (round == 0 && (read >> cm_objects_hot_bit(e.key, e.key_len) & 1))
+                continue;
+            let_go(c, &e);
+            c->at[i] = UINT32_MAX;
+            c->dropped++;
+            more -= e.size < more ? e.size : more;
+        }
+    at_store_relaxed(hot, (uint16_t)0); /* from here on it counts anew */
+}
+
+/* Makes the next content. `others`: with the other entries of the old one. False: it is empty. */
+static bool make(struct change *c, bool others)
+{
+    struct cm_entry e;
+    const uint32_t bytes = others ? collect(c) : 0;
+    if (!others)
+        c->n = 0;
+    cm_entries_clear(c->new, c->place.bucket);
+    if (c->add)
+        cm_entries_add(c->new, c->place.bucket, c->add);
+    const uint32_t room = cm_entries_room(c->new);
+    if (bytes > room)
+        make_room(c, bytes - room);
+    for (unsigned i = 0; i < c->n; i++) {
+        uint32_t at = c->at[i];
+        if (at != UINT32_MAX && cm_entries_next(c->old, &at, &e))
+            (void)cm_entries_copy(c->new, &e);
+    }
+    return c->add || c->n > 0;
+}
+
+/* ---- Storing it ------------------------------------------------------------------------------ */
+
+/* Fills the bucket, which is absent. `was`: the incarnation of the old content; that of another one
+ * has been forgotten by somebody, and must not come back. */
+static int fill(struct change *c, uint64_t was)
+{
+    const uint64_t offset = c->place.bucket * CM_BLOCK_SIZE;
+    cm_file *file = c->o->buckets_file;
+    int e = CM_NOT_STORED_STALE;
+    for (unsigned i = 0; e == CM_NOT_STORED_STALE && cm_objects_again(i); i++) {
+        cm_miss miss = CM_MISS_INIT;
+        const int64_t n = cm_read(file, offset, c->old, CM_BLOCK_SIZE, &miss);
+        if (n != 0)
+            return n < 0 ? (int)n : CM_NOT_STORED_PRESENT;
+        if (was != 0 && miss.incarnation != was) {
+            was = 0;
+            if (!make(c, false))
+                return CM_NOT_STORED_STALE;
+        }
+        e = cm_fill(file, &miss, c->new, CM_BLOCK_SIZE, 0);
+    }
+    return e;
+}
+
+/* The bucket's lock is held. Returns what cm_objects_put() or cm_objects_delete() return. */
+static int change_locked(struct change *c, struct cm_bucket_lock *l)
+{
+    const uint64_t bucket = c->place.bucket, offset = bucket * CM_BLOCK_SIZE;
+    cm_miss miss = CM_MISS_INIT;
+    cm_bracket w;
+    const int64_t n = cm_read(c->o->buckets_file, offset, c->old, CM_BLOCK_SIZE, &miss);
+    if (n < 0)
+        return (int)n;
+    const bool whole = n == CM_BLOCK_SIZE && cm_entries_whole(c->old, bucket);
+    const bool some = make(c, whole);
+    if (whole && !c->add && !c->there)
+        return CM_EABSENT; /* what is there without the key is as durable as its absence */
+    /* Odd: a reader that finds nothing waits for us. Release: before the bracket. */
+    at_store_release(&l->turn, l->turn + 1);
+    int e = cm_write_begin(c->o->buckets_file, offset, CM_BLOCK_SIZE, &w);
+    if (e == 0) {
+        (void)cm_write_end(c->o->buckets_file, &w, NULL);
+        if (some)
+            e = fill(c, whole ? miss.incarnation : 0);
+        cm_objects_synced(c->o->buckets_file);
+    }
+    at_store_release(&l->turn, l->turn + 1);
+    if (e >= 0 && !c->add)
+        return c->had ? 0 : CM_EABSENT;
+    return e;
+}
+
+/* Changes the bucket of the key. */
+static int change(cm_objects *o, const struct cm_object_place *p, const void *key,
+                  const struct cm_entry *add)
+{
+    struct cm_value_ref gone[GONE_MAX];
+    struct change c;
+    c.o = o;
+    c.place = *p;
+    c.key = key;
+    c.add = add;
+    c.there = c.had = false;
+    c.dropped = c.expired = 0;
+    c.gone = gone;
+    c.gone_n = c.n = 0;
+    struct cm_bucket_lock *l = &o->locks[p->bucket % CM_OBJECT_LOCKS];
+    cm_lock_acquire(&l->lock);
+    const int e = change_locked(&c, l);
+    cm_lock_release(&l->lock);
+    for (unsigned i = 0; i < c.gone_n && e >= 0; i++)
+        cm_values_drop(o, &gone[i]);
+    if (c.dropped)
+        cm_objects_count(o, CM_OBJECT_DROPPED, c.dropped);
+    if (c.expired && e != CM_EABSENT)
+        cm_objects_count(o, CM_OBJECT_EXPIRED, c.expired);
+    return e;
+}
+
+/* ---- The calls ------------------------------------------------------------------------------- */
+
+/* When an object that lives for ttl_ns expires. Earlier rather than later. */
+static int64_t expiry(const cm_objects *o, uint64_t ttl_ns)
+{
+    if (ttl_ns == 0)
+        return 0;
+    const int64_t now = cm_objects_clock(o) / 1000000;
+    const uint64_t ttl = ttl_ns / 1000000;
+    if (ttl > (uint64_t)EXPIRES_MAX || now + (int64_t)ttl > EXPIRES_MAX)
+        return EXPIRES_MAX;
+    return now + (int64_t)ttl > 0 ? now + (int64_t)ttl : 1; /* 0 would be no end */
+}
+
+int cm_objects_put(cm_objects *o, const void *key, size_t key_len, const void *value, size_t len,
+                   uint64_t ttl_ns)
+{
+    struct cm_object_place p;
+    struct cm_value_ref ref;
+    struct cm_entry e = { .key = key, .key_len = (uint32_t)key_len, .payload = value };
+    int stored = cm_objects_enter(o);
+    if (stored)
+        return stored;
+    if ((!value && len) || !cm_objects_place(o, key, key_len, &p))
+        return CM_EINVAL;
+    e.n = (uint32_t)len;
+    e.expires_ms = expiry(o, ttl_ns);
+    if (len > CM_OBJECT_INLINE_MAX) {
+        stored = cm_values_store(o, value, len, &ref);
+        e.payload = (const uint8_t *)&ref;
+        e.n = sizeof(ref);
+        e.flags = CM_ENTRY_LARGE;
+    }
+    /* What could not be stored takes the old value away all the same. */
+    int changed = change(o, &p, key, stored == 0 ? &e : NULL);
+    if (stored == 0 && changed != 0 && e.flags == CM_ENTRY_LARGE)
+        cm_values_drop(o, &ref);
+    if (stored != 0)
+        changed = changed < 0 && changed != CM_EABSENT ? changed : stored;
+    cm_objects_count(o, changed == 0 ? CM_OBJECT_PUTS : CM_OBJECT_NOT_STORED, 1);
+    return changed;
+}
+
+int cm_objects_delete(cm_objects *o, const void *key, size_t key_len)
+{
+    struct cm_object_place p;
+    int e = cm_objects_enter(o);
+    if (e)
+        return e;
+    if (!cm_objects_place(o, key, key_len, &p))
+        return CM_EINVAL;
+    e = change(o, &p, key, NULL);
+    if (e == 0)
+        cm_objects_count(o, CM_OBJECT_DELETES, 1);
+    return e;
+}
+
+int cm_objects_clear(cm_objects *o)
+{
+    int e = cm_objects_enter(o);
+    if (e)
+        return e;
+    for (unsigned i = 0; i < CM_OBJECT_LOCKS; i++)
+        cm_lock_acquire(&o->locks[i].lock);
+    e = cm_objects_forget_all(o->buckets_file, o->buckets * CM_BLOCK_SIZE);
+    if (e == 0)
+        e = cm_values_clear(o);
+    for (unsigned i = CM_OBJECT_LOCKS; i-- > 0;)
+        cm_lock_release(&o->locks[i].lock);
+    return e;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * container.c - what all parts of a container of objects use.
+ *
+ * Owns: the ids and the proofs of the files that a container consists of; its clock and its
+ * counters.
+ *
+ * Who: objects/.
+ */
+#include "objects/container.h"
+
+#include <string.h>
+
+#include "api/cache.h"
+
+#define SPINS 50u
+#define TRIES 2000u /* some 100 ms */
+
+static const uint8_t buckets_tag[8] = "cmobjb1", data_tag[8] = "cmobjd1";
+
+int cm_objects_enter(const cm_objects *o)
+{
+    return o ? cm_enter_owner(o->cache) : CM_EHANDLE;
+}
+
+/* ---- Files ----------------------------------------------------------------------------------- */
+
+/* Writes `start` and the container's name behind it. Returns their length, without the NUL. */
+static size_t join(char to[2 * CM_OBJECTS_NAME_MAX], const char *start, const char *name)
+{
+    const size_t n = cm_objects_length(start), m = cm_objects_length(name);
+    memcpy(to, start, n);
+    memcpy(to + n, name, m + 1);
+    return n + m;
+}
+
+void cm_objects_id(cm_file_id *id, const char *name, char part, uint32_t number)
+{
+    char key[2 * CM_OBJECTS_NAME_MAX];
+    const size_t n = join(key, "cachemax objects PN ", name);
+    key[17] = part;
+    key[18] = (char)number;
+    cm_file_id_set_key(id, key, n);
+}
+
+static cm_validator validator_of(uint64_t buckets)
+{
+    struct cm_objects_proof proof = { .buckets = buckets };
+    cm_validator v = CM_VALIDATOR_INIT;
+    memcpy(proof.tag, buckets ? buckets_tag : data_tag, sizeof(proof.tag));
+    cm_validator_set_proof(&v, &proof, sizeof(proof));
+    v.size = buckets ? buckets * CM_BLOCK_SIZE : CM_SIZE_UNKNOWN;
+    v.changed_ns = CM_CHANGED_LONG_AGO; /* no power cut takes anything from it */
+    /* Later than everything that was, also where the clock has long ticks: an older one would prove
+     * nothing. */
+    const uint64_t began = cm_now();
+    do
+        v.taken_at = cm_now();
+    while (v.taken_at == began);
+    return v;
+}
+
+int cm_objects_file(cm_objects *o, char part, uint32_t number, uint64_t buckets, cm_file **file)
+{
+    const cm_validator v = validator_of(buckets);
+    cm_file_id id;
+    char name[2 * CM_OBJECTS_NAME_MAX];
+    cm_objects_id(&id, o->name, part, number);
+    const int e = cm_file_open(o->cache, &id, &v, CM_EXCLUSIVE, file);
+    if (e < 0)
+        return e;
+    (void)join(name, "objects: ", o->name);
+    (void)cm_file_set_name(*file, name); /* for people; a pool need not have room for names */
+    cm_objects_synced(*file);
+    return 0;
+}
+
+void cm_objects_synced(cm_file *file)
+{
+    cm_sync s;
+    if (cm_sync_begin(file, &s) == 0)
+        (void)cm_sync_end(file, &s, 1, NULL);
+}
+
+int cm_objects_forget_all(cm_file *file, uint64_t len)
+{
+    cm_bracket w;
+    int e = cm_write_begin(file, 0, len, &w);
+    if (e == 0) {
+        e = cm_write_end(file, &w, NULL);
+        cm_objects_synced(file);
+    }
+    return e > 0 ? 0 : e;
+}
+
+bool cm_objects_again(unsigned tries)
+{
+    if (tries > 0 && tries < SPINS)
+        at_pause();
+    else if (tries >= SPINS && tries < TRIES) /* its thread may have lost its CPU */
+        cm_plat_sleep(20000);
+    return tries < TRIES;
+}
+
+bool cm_objects_is_proof(const struct cm_objects_proof *proof)
+{
+    return memcmp(proof->tag, buckets_tag, sizeof(proof->tag)) == 0;
+}
+
+/* ---- Clock, counters ------------------------------------------------------------------------- */
+
+int64_t cm_objects_clock(const cm_objects *o)
+{
+    const int64_t wall = cm_plat_wall_ns();
+    int64_t least = o->opened_wall_ns + (int64_t)(cm_plat_now_ns() - o->opened_ns);
+    if (least < 0)
+        least = 0; /* a clock that was never set */
+    return wall > least ? wall : least;
+}
+
+void cm_objects_count(cm_objects *o, enum cm_object_counter what, uint64_t n)
+{
+    struct cm_object_shard *s = &o->shards[cm_plat_thread()->number % CM_OBJECT_SHARDS];
+    at_add_relaxed(&s->counter[what], n); /* relaxed: a number, and nothing else */
+}

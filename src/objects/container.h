@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * container.h - an open container of objects.
+ *
+ * A container is made of files that exist in the pool only:
+ *   buckets  block b is bucket b: the objects whose keys hash to b (entries.h)
+ *   data     CM_DATA_FILES of them: the large values (values.h)
+ *   owner    has no blocks. A bracket is open on it while the container is open. So a second open
+ *            is refused, and cm_close() as well.
+ * docs/decisions/objects.md says why it is made like this.
+ */
+#ifndef CM_CONTAINER_H
+#define CM_CONTAINER_H
+
+#include "objects/entries.h"
+#include "platform/lock.h"
+
+#define CM_DATA_FILES 64u
+#define CM_OBJECT_LOCKS 128u
+#define CM_OBJECT_SHARDS 16u /* of the counters */
+
+/* Buckets share a lock. `turn` is odd while one of them is being changed. */
+struct cm_bucket_lock {
+    _Alignas(64) struct cm_lock lock;
+    uint32_t turn;
+};
+
+enum cm_object_counter {
+    CM_OBJECT_HITS,
+    CM_OBJECT_MISSES,
+    CM_OBJECT_PUTS,
+    CM_OBJECT_DELETES,
+    CM_OBJECT_NOT_STORED,
+    CM_OBJECT_DROPPED,
+    CM_OBJECT_EXPIRED,
+    CM_OBJECT_COUNTERS
+};
+
+struct cm_object_shard {
+    _Alignas(64) uint64_t counter[CM_OBJECT_COUNTERS];
+};
+
+/* A data file. `file` is NULL until it is needed; release: pairs with the acquire of readers. */
+struct cm_data_file {
+    cm_file *file;
+    uint64_t incarnation; /* when it was looked at last */
+};
+
+struct cm_objects {
+    struct cm_bucket_lock locks[CM_OBJECT_LOCKS];
+    struct cm_object_shard shards[CM_OBJECT_SHARDS];
+    cm_cache *cache;
+    cm_file *owner, *buckets_file;
+    cm_bracket owned; /* on `owner` */
+    uint64_t buckets;
+    uint16_t *hot; /* a word for each bucket: which of its keys were read lately */
+    uint32_t iterations;
+    uint64_t value_max; /* bytes of the longest value */
+    /* The wall clock and the monotonic clock at the open. */
+    int64_t opened_wall_ns;
+    uint64_t opened_ns;
+    struct cm_lock data_lock; /* `data`, `data_now`; taken before no other lock of a container */
+    uint32_t data_now;        /* the one that this session writes; CM_DATA_FILES: none yet */
+    uint64_t data_next;       /* the first block of it that was never used */
+    struct cm_data_file data[CM_DATA_FILES];
+    char name[CM_OBJECTS_NAME_MAX + 1];
+};
+
+/* A constant proof: nobody but this container ever writes its files, and each write is in a
+ * bracket. */
+struct cm_objects_proof {
+    uint8_t tag[8];
+    uint64_t buckets; /* 0: of a data file */
+};
+
+/* May the call go on, and take a lock? Not in a callback of the cache: the thread may have the lock
+ * already. Calls that take none leave the question to the calls below. */
+int cm_objects_enter(const cm_objects *o);
+
+/* As strlen(), which not every environment has. */
+static inline size_t cm_objects_length(const char *text)
+{
+    size_t n = 0;
+    while (text[n])
+        n++;
+    return n;
+}
+
+/* The id of a file of a container. `part`: 'b', 'o', or 'd' with a number. */
+void cm_objects_id(cm_file_id *id, const char *name, char part, uint32_t number);
+/* Is it the proof of a file of buckets? */
+bool cm_objects_is_proof(const struct cm_objects_proof *proof);
+/* Opens a file of the container, with the proof of `buckets`. */
+int cm_objects_file(cm_objects *o, char part, uint32_t number, uint64_t buckets, cm_file **file);
+/* The origin of a file of the container holds all that was written: there is no origin. */
+void cm_objects_synced(cm_file *file);
+/* Forgets all of a file of `len` bytes (CM_ALL: all there may be). CM_EFORGET and the like. */
+int cm_objects_forget_all(cm_file *file, uint64_t len);
+
+/* A fill was refused as stale: a bracket is open elsewhere in the same stripe of the pool, or was
+ * in the meantime. Waits a little, from the second time on. False: it has lasted too long. */
+bool cm_objects_again(unsigned tries);
+
+/* Nanoseconds since 1970. Does not go back while the container is open. */
+int64_t cm_objects_clock(const cm_objects *o);
+void cm_objects_count(cm_objects *o, enum cm_object_counter what, uint64_t n);
+
+#endif

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * objects.c - opens, closes and describes containers of objects.
+ *
+ * Owns: how many buckets a container has; that one handle has it open.
+ *
+ * Who: users, through cachemax_objects.h; objects/.
+ */
+#include <string.h>
+
+#include "api/cache.h"
+#include "objects/values.h"
+
+#define SMALL 1024u                     /* bytes of an average object, if nothing is said of it */
+#define BUCKETS_MAX (UINT64_C(1) << 31) /* cm_objects_place() */
+
+/* ---- Opening --------------------------------------------------------------------------------- */
+
+/* How many objects of this size a bucket shall have on the average, in sixteenths. The number in a
+ * bucket has a Poisson distribution. Its mean and 1.8 standard deviations fit, so that less than
+ * one object in a hundred finds no room. */
+static uint64_t load_of(uint64_t bytes)
+{
+    const uint64_t fits = 16 * (CM_BLOCK_SIZE / (bytes + CM_ENTRY_HEAD));
+    uint64_t mean = fits;
+    while (mean > 1 && 25 * (fits - mean) * (fits - mean) < 81 * 16 * mean)
+        mean--;
+    return mean;
+}
+
+/* How many buckets a new container gets. */
+static uint64_t choose_buckets(const cm_objects_options *opts, uint64_t slots)
+{
+    const uint64_t three = slots - slots / 4, most = three < BUCKETS_MAX ? three : BUCKETS_MAX;
+    const uint64_t objects = opts->objects < slots * 256 ? opts->objects : slots * 256;
+    uint64_t bytes = opts->object_bytes;
+    if (objects == 0)
+        return most;
+    if (bytes == 0)
+        bytes = slots * CM_BLOCK_SIZE / objects;
+    const uint64_t buckets = objects * 16 / load_of(bytes < SMALL ? bytes : SMALL) + 1;
+    return buckets < most ? buckets : most;
+}
+
+/* The number of buckets that the pool has recorded, or 0: the container is new. CM_EBUSY: it is
+ * open. */
+static int recorded_buckets(cm_cache *cache, const char *name, uint64_t *buckets)
+{
+    struct cm_objects_proof proof;
+    cm_validator v = CM_VALIDATOR_INIT;
+    cm_file_info info = CM_FILE_INFO_INIT;
+    cm_file_id id;
+    size_t len;
+    *buckets = 0;
+    cm_objects_id(&id, name, 'b', 0);
+    const int e = cm_file_lookup(cache, &id, &v, &info);
+    if (e)
+        return e == CM_EABSENT ? 0 : e;
+    if (info.attached)
+        return CM_EBUSY;
+    const void *p = cm_validator_get_proof(&v, &len);
+    if (!p || len != sizeof(proof))
+        return 0;
+    memcpy(&proof, p, len);
+    if (cm_objects_is_proof(&proof) && proof.buckets <= BUCKETS_MAX)
+        *buckets = proof.buckets;
+    return 0;
+}
+
+/* Makes sure that nobody else has the container open, and that cm_close() refuses. */
+static int own(cm_objects *o)
+{
+    cm_file_info info = CM_FILE_INFO_INIT;
+    cm_file_id id;
+    cm_objects_id(&id, o->name, 'o', 0);
+    int e = cm_file_open(o->cache, &id, NULL, 0, &o->owner);
+    if (e < 0)
+        return e;
+    e = cm_write_begin(o->owner, 0, 0, &o->owned);
+    if (e == 0) {
+        e = cm_file_get_info(o->owner, &info);
+        if (e == 0 && info.brackets == 1)
+            return 0;
+        (void)cm_write_end(o->owner, &o->owned, NULL);
+        e = e ? e : CM_EBUSY;
+    }
+    (void)cm_file_close(o->owner);
+    return e;
+}
+
+static void disown(cm_objects *o)
+{
+    (void)cm_write_end(o->owner, &o->owned, NULL);
+    (void)cm_file_close(o->owner);
+}
+
+/* The container is owned. */
+static int open_files(cm_objects *o, const cm_objects_options *opts)
+{
+    cm_info info = CM_INFO_INIT;
+    int e = cm_get_info(o->cache, &info);
+    if (e == 0)
+        e = recorded_buckets(o->cache, o->name, &o->buckets);
+    if (e)
+        return e;
+    if (o->buckets == 0)
+        o->buckets = choose_buckets(opts, info.slots);
+    o->value_max = info.slots / 8 * CM_BLOCK_SIZE;
+    o->hot = cm_plat_alloc((size_t)o->buckets * sizeof(*o->hot));
+    if (!o->hot)
+        return CM_ENOMEM;
+    e = cm_objects_file(o, 'b', 0, o->buckets, &o->buckets_file);
+    if (e == 0) {
+        /* Buckets do not wait in DRAM, and leave later than values. */
+        (void)cm_file_advise(o->buckets_file, CM_ADVISE_KEEP);
+        cm_values_open(o);
+        return 0;
+    }
+    cm_plat_free(o->hot, (size_t)o->buckets * sizeof(*o->hot));
+    return e;
+}
+
+static bool is_name(const char *name)
+{
+    return name && *name && cm_objects_length(name) <= CM_OBJECTS_NAME_MAX;
+}
+
+int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options *opts,
+                    cm_objects **objects)
+{
+    cm_objects_options given;
+    int e = cm_take_options(&given, sizeof(given), opts);
+    if (e || !cache || !objects || !is_name(name) || given.flags ||
+        (given.reserved[0] | given.reserved[1] | given.reserved[2] | given.reserved[3]))
+        return CM_EINVAL;
+    cm_objects *o = cm_plat_alloc(sizeof(*o));
+    if (!o)
+        return CM_ENOMEM;
+    o->cache = cache;
+    memcpy(o->name, name, cm_objects_length(name) + 1);
+    o->opened_wall_ns = cm_plat_wall_ns();
+    o->opened_ns = cm_plat_now_ns();
+    e = own(o);
+    if (e == 0) {
+        e = open_files(o, &given);
+        if (e)
+            disown(o);
+    }
+    if (e) {
+        cm_plat_free(o, sizeof(*o));
+        return e;
+    }
+    *objects = o;
+    return 0;
+}
+
+int cm_objects_close(cm_objects *o)
+{
+    if (!o)
+        return CM_EHANDLE;
+    if (at_load_acquire(&o->iterations)) /* pairs with the release of cm_objects_end() */
+        return CM_EBUSY;
+    cm_values_close(o);
+    const int e = cm_file_close(o->buckets_file);
+    disown(o);
+    cm_plat_free(o->hot, (size_t)o->buckets * sizeof(*o->hot));
+    cm_plat_free(o, sizeof(*o));
+    return e;
+}
+
+int cm_objects_forget(cm_cache *cache, const char *name)
+{
+    cm_objects o = { .cache = cache };
+    cm_file_id id;
+    if (!is_name(name))
+        return CM_EINVAL;
+    memcpy(o.name, name, cm_objects_length(name) + 1);
+    int e = own(&o);
+    if (e)
+        return e;
+    cm_objects_id(&id, name, 'b', 0);
+    e = cm_forget(cache, &id);
+    for (uint32_t i = 0; i < CM_DATA_FILES && e == 0; i++) {
+        cm_objects_id(&id, name, 'd', i);
+        if (cm_file_lookup(cache, &id, NULL, NULL) == 0)
+            e = cm_forget(cache, &id);
+    }
+    disown(&o);
+    return e;
+}
+
+/* ---- Describing -------------------------------------------------------------------------------
+ */
+
+int cm_objects_get_info(cm_objects *o, cm_objects_info *info)
+{
+    uint64_t sum[CM_OBJECT_COUNTERS] = { 0 };
+    cm_objects_info now = { .struct_size = sizeof(now) };
+    if (!o)
+        return CM_EHANDLE;
+    if (!cm_can_give_result(info))
+        return CM_EINVAL;
+    for (unsigned i = 0; i < CM_OBJECT_SHARDS; i++)
+        for (unsigned k = 0; k < CM_OBJECT_COUNTERS; k++)
+            sum[k] += at_load_relaxed(&o->shards[i].counter[k]); /* as they are now */
+    now.buckets = o->buckets;
+    now.dram_bytes = sizeof(*o) + o->buckets * sizeof(*o->hot);
+    now.hits = sum[CM_OBJECT_HITS];
+    now.misses = sum[CM_OBJECT_MISSES];
+    now.puts = sum[CM_OBJECT_PUTS];
+    now.deletes = sum[CM_OBJECT_DELETES];
+    now.not_stored = sum[CM_OBJECT_NOT_STORED];
+    now.dropped = sum[CM_OBJECT_DROPPED];
+    now.expired = sum[CM_OBJECT_EXPIRED];
+    return cm_give_result(info, &now, sizeof(now));
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * values.c - stores and reads values that are too large for a bucket.
+ *
+ * Owns: the data files of a container: which of them this session writes, and which of its blocks
+ * come next.
+ *
+ * Locks: data_lock, while a data file is chosen or forgotten; nothing for reading.
+ * Who: objects/.
+ */
+#include "objects/values.h"
+
+#include <string.h>
+
+#define FILE_SHIFT 56u
+#define BLOCK_MASK ((UINT64_C(1) << FILE_SHIFT) - 1)
+#define BLOCKS_MAX (UINT64_C(1) << 50) /* of a file, far below the largest offset */
+
+static uint64_t blocks_of(uint64_t len)
+{
+    return (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
+}
+
+void cm_values_open(cm_objects *o)
+{
+    cm_file_id id;
+    o->data_now = CM_DATA_FILES;
+    for (uint32_t i = 0; i < CM_DATA_FILES; i++) {
+        cm_file_info info = CM_FILE_INFO_INIT;
+        cm_objects_id(&id, o->name, 'd', i);
+        if (cm_file_lookup(o->cache, &id, NULL, &info) || info.incarnation == 0)
+            continue;
+        if (cm_objects_file(o, 'd', i, 0, &o->data[i].file) < 0)
+            o->data[i].file = NULL; /* its values are misses */
+        else if (cm_file_get_info(o->data[i].file, &info) == 0)
+            o->data[i].incarnation = info.incarnation;
+    }
+}
+
+void cm_values_close(cm_objects *o)
+{
+    for (uint32_t i = 0; i < CM_DATA_FILES; i++)
+        if (o->data[i].file)
+            (void)cm_file_close(o->data[i].file);
+}
+
+/* ---- The file that is written ---------------------------------------------------------------- */
+
+/* One that does not exist, or else the one with the lowest incarnation: the oldest. data_lock. */
+static uint32_t choose(const cm_objects *o)
+{
+    uint32_t oldest = 0;
+    for (uint32_t i = 0; i < CM_DATA_FILES; i++) {
+        if (!o->data[i].file)
+            return i;
+        if (o->data[i].incarnation < o->data[oldest].incarnation)
+            oldest = i;
+    }
+    return oldest;
+}
+
+/* Gives the file a new incarnation. data_lock. */
+static int renew(struct cm_data_file *d)
+{
+    cm_file_info info = CM_FILE_INFO_INIT;
+    int e = cm_objects_forget_all(d->file, CM_ALL);
+    if (e == 0)
+        e = cm_file_get_info(d->file, &info);
+    if (e == 0)
+        at_store_relaxed(&d->incarnation, info.incarnation); /* relaxed: each read compares it */
+    return e;
+}
+
+/* The data file of this session; its number is in *number. NULL: there is none, *e says why. */
+static struct cm_data_file *current(cm_objects *o, uint32_t *number, int *e)
+{
+    /* Acquire: pairs with the release below. Most calls find the file here. */
+    *number = at_load_acquire(&o->data_now);
+    if (*number < CM_DATA_FILES)
+        return &o->data[*number];
+    cm_lock_acquire(&o->data_lock);
+    *number = at_load_relaxed(&o->data_now);
+    *e = 0;
+    if (*number == CM_DATA_FILES) {
+        const uint32_t i = choose(o);
+        struct cm_data_file *d = &o->data[i];
+        cm_file *file = NULL;
+        if (!d->file && (*e = cm_objects_file(o, 'd', i, 0, &file)) == 0)
+            at_store_release(&d->file, file); /* pairs with the acquire in cm_values_read() */
+        /* Also if it is new: what a record says that could not be read is nobody's business. */
+        if (*e == 0)
+            *e = renew(d);
+        if (*e == 0) {
+            *number = i;
+            at_store_release(&o->data_now, i);
+        }
+    }
+    cm_lock_release(&o->data_lock);
+    return *e ? NULL : &o->data[*number];
+}
+
+/* ---- Storing --------------------------------------------------------------------------------- */
+
+/* The storing of a value. */
+struct storing {
+    cm_file *file;
+    uint64_t incarnation;
+    bool spoiled; /* a fill was refused, and may have stored some of its blocks */
+};
+
+/* Offers whole blocks. Returns how many bytes were stored; 0: none, and *why is the reason. */
+static size_t store_some(struct storing *st, uint64_t offset, const uint8_t *data, size_t len,
+                         int *why)
+{
+    cm_iovec iov;
+    cm_pins pins;
+    int n;
+    *why = CM_NOT_STORED_STALE;
+    for (unsigned i = 0; *why == CM_NOT_STORED_STALE && cm_objects_again(i); i++) {
+        cm_miss miss = CM_MISS_INIT;
+        const int64_t got = cm_pin_range(st->file, offset, len, &iov, 1, &n, &pins, &miss);
+        if (got > 0)
+            (void)cm_unpin(&pins);
+        if (got < 0 || miss.incarnation != st->incarnation) {
+            *why = got < 0 ? (int)got : CM_NOT_STORED_STALE;
+            return 0;
+        }
+        if (got > 0) { /* no other value has these blocks */
+            *why = CM_NOT_STORED_PRESENT;
+            return st->spoiled ? (size_t)got : 0;
+        }
+        const size_t some = miss.len < len ? (size_t)miss.len / CM_BLOCK_SIZE * CM_BLOCK_SIZE : len;
+        *why = cm_fill(st->file, &miss, data, some, CM_FILL_WARM);
+        if (*why == 0)
+            return some;
+        st->spoiled = true;
+    }
+    return 0;
+}
+
+/* Stores the value in blocks of its own. */
+static int store_blocks(cm_file *file, uint64_t offset, const uint8_t *value, size_t len,
+                        uint64_t incarnation)
+{
+    const size_t whole = len / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+    struct storing st = { .file = file, .incarnation = incarnation };
+    uint8_t tail[CM_BLOCK_SIZE];
+    int why = 0;
+    for (size_t done = 0, some; done < whole; done += some) {
+        some = store_some(&st, offset + done, value + done, whole - done, &why);
+        if (some == 0)
+            return why;
+    }
+    if (whole == len)
+        return 0;
+    memcpy(tail, value + whole, len - whole);
+    memset(tail + len - whole, 0, sizeof(tail) - (len - whole));
+    return store_some(&st, offset + whole, tail, sizeof(tail), &why) ? 0 : why;
+}
+
+/* The pool may have given the file another incarnation (it could not forget a block otherwise).
+ * This session has used none of its blocks under that number. */
+static bool has_moved(struct cm_data_file *d, uint64_t was)
+{
+    cm_file_info info = CM_FILE_INFO_INIT;
+    if (cm_file_get_info(d->file, &info) || info.incarnation == was || info.incarnation == 0)
+        return false;
+    at_store_relaxed(&d->incarnation, info.incarnation);
+    return true;
+}
+
+int cm_values_store(cm_objects *o, const uint8_t *value, size_t len, struct cm_value_ref *ref)
+{
+    const uint64_t blocks = blocks_of(len);
+    uint32_t number;
+    int e = CM_NOT_STORED_STALE;
+    if (len > o->value_max)
+        return CM_NOT_STORED_ROOM;
+    struct cm_data_file *d = current(o, &number, &e);
+    for (unsigned i = 0; d && i < 3; i++) {
+        const uint64_t incarnation = at_load_relaxed(&d->incarnation);
+        const uint64_t first = at_add_relaxed(&o->data_next, blocks); /* relaxed: only unique */
+        if (first >= BLOCKS_MAX)
+            return CM_NOT_STORED_ROOM;
+        *ref = (struct cm_value_ref){ len, incarnation, first | (uint64_t)number << FILE_SHIFT };
+        e = store_blocks(d->file, first * CM_BLOCK_SIZE, value, len, incarnation);
+        if (e != 0)
+            cm_values_drop(o, ref); /* some of it may be there */
+        if (e != CM_NOT_STORED_STALE || !has_moved(d, incarnation))
+            break;
+    }
+    return e;
+}
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+/* The file of a reference, which may say anything. NULL: none. */
+static cm_file *file_of(cm_objects *o, const struct cm_value_ref *ref)
+{
+    const uint64_t number = ref->block >> FILE_SHIFT, block = ref->block & BLOCK_MASK;
+    if (number >= CM_DATA_FILES || block >= BLOCKS_MAX || ref->len > o->value_max)
+        return NULL;
+    return at_load_acquire(&o->data[number].file); /* pairs with the release in current() */
+}
+
+bool cm_values_read(cm_objects *o, const struct cm_value_ref *ref, uint64_t offset, void *buf,
+                    size_t len)
+{
+    cm_file *file = file_of(o, ref);
+    const uint64_t at = (ref->block & BLOCK_MASK) * CM_BLOCK_SIZE + offset;
+    cm_miss miss;
+    if (!file)
+        return false;
+    if (len == 0)
+        return true;
+    miss.struct_size = sizeof(miss);
+    /* All bytes are of one incarnation, which the call tells. */
+    const int64_t n = cm_read(file, at, buf, len, &miss);
+    return n == (int64_t)len && miss.incarnation == ref->incarnation;
+}
+
+void cm_values_drop(cm_objects *o, const struct cm_value_ref *ref)
+{
+    cm_file *file = file_of(o, ref);
+    const uint64_t number = ref->block >> FILE_SHIFT;
+    /* Of an older incarnation nothing is there. Of this one no other value has these blocks. */
+    if (file && at_load_relaxed(&o->data[number].incarnation) == ref->incarnation)
+        (void)cm_drop(file, (ref->block & BLOCK_MASK) * CM_BLOCK_SIZE, ref->len);
+}
+
+int cm_values_clear(cm_objects *o)
+{
+    int e = 0;
+    cm_lock_acquire(&o->data_lock);
+    for (uint32_t i = 0; i < CM_DATA_FILES && e == 0; i++)
+        if (o->data[i].file)
+            e = renew(&o->data[i]);
+    cm_lock_release(&o->data_lock);
+    return e;
+}

@@ -1,0 +1,65 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# objects-test.sh - examples/objects: what was put is there in later processes, until it is deleted,
+# expired or cleared.
+#
+# Usage: objects-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and a summary as the
+# last line. Exit status 1 when something failed, 77 if the program is not there.
+
+set -u
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh" objects "$@"
+
+same() # NAME KEY FILE
+{
+  if "$program" pool get "$2" >got 2>err && cmp -s got "$3"; then
+    ok "$1"
+  else
+    fail "$1" "$(head -c 300 err)"
+  fi
+}
+
+put() # KEY FILE [SECONDS]
+{
+  "$program" pool put "$1" ${3:+"$3"} <"$2"
+}
+
+printf hello >small
+head -c 300000 /dev/urandom >large
+: >empty
+expect usage 2 . "$program"
+expect unknown 2 'invalid argument' "$program" pool juggle
+for file in small large empty; do
+  expect "put-$file" 0 '' put "$file" "$file"
+done
+for file in small large empty; do
+  same "get-$file" "$file" "$file"
+done
+expect put-again 0 '' put small large
+same get-again small large
+expect none 1 '' "$program" pool get other
+expect list 0 '^large 300000$' "$program" pool list
+expect info 0 'buckets' "$program" pool info
+expect delete 0 '' "$program" pool delete small
+expect deleted 1 '' "$program" pool get small
+expect delete-none 1 '' "$program" pool delete small
+expect expires 0 '' put short small 1
+wait_for_end()
+{
+  for _ in $(seq 100); do
+    "$program" pool get short >got 2>err || return 0
+    sleep 0.1
+  done
+  return 1
+}
+if wait_for_end; then ok expired; else fail expired "it is there after 10 seconds"; fi
+head -c 5000000 /dev/zero >huge
+expect too-large 2 . put large huge
+expect clear 0 '' "$program" pool clear
+expect cleared 1 '' "$program" pool get empty
+expect put-small 0 '' put small small
+expect forget 0 '' "$program" pool forget
+expect forgotten 1 '' "$program" pool get small
+summary
