@@ -50,6 +50,7 @@ struct watch {
 struct warm {
     cm_file *file;
     struct cm_object *f;
+    cm_file_id id; /* for people */
     struct cm_cache *c;
     const cm_warm_options *o;
     cm_origin_read_fn origin_read;
@@ -428,7 +429,7 @@ static void report_verify(struct warm *w)
                "what the origin has, the first one is block %" PRIu64 "; they are forgotten. "
                "Either the origin was changed without the cache, and its times say nothing of it, "
                "or the volume of the pool, or the memory, is damaged",
-               w->f->id.hi, w->f->id.lo, v->blocks, v->blocks == 1 ? "is" : "are", v->at);
+               w->id.hi, w->id.lo, v->blocks, v->blocks == 1 ? "is" : "are", v->at);
 }
 
 int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options *opts,
@@ -452,7 +453,7 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     e = cm_check_range(offset, len == CM_ALL ? 0 : len);
     if (e)
         return e;
-    struct warm w = { .file = file, .f = f, .c = f->cache, .o = &o };
+    struct warm w = { .file = file, .f = f, .id = f->id, .c = f->cache, .o = &o };
     w.verify.file = file;
     w.verify.f = f;
     w.origin_read = origin_read;

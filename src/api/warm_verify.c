@@ -267,6 +267,10 @@ int cm_compare_complete(struct cm_comparison *v, uint64_t got)
     const bool again = bit(v->again, v->first - v->base);
     struct wrong w = { .cut = UINT64_MAX };
     assert(v->n > 0 && (!again || v->n == 1));
+    if (!cm_object_attached(v->f, v->file)) {
+        cm_compare_cancel(v);
+        return CM_EHANDLE;
+    }
     for (uint64_t b = v->first; b < v->first + v->n; b++)
         examine(v, b, got, &w);
     cm_buffer_put(v->f->cache, &v->buffer);

@@ -37,7 +37,7 @@ bool cm_compare_more(struct cm_comparison *v);
  * cm_compare_complete() to be called. CM_EHANDLE. CM_ENOMEM: there is no buffer now. */
 int cm_compare_next(struct cm_comparison *v, cm_piece *piece);
 /* The origin gave `got` bytes of the piece; less only at its end. Compares, and forgets what
- * differs. 0, or an error of the forgetting, after which the file is not served any more. */
+ * differs. CM_EHANDLE; other errors: it could not be forgotten, and the file is not served. */
 int cm_compare_complete(struct cm_comparison *v, uint64_t got);
 /* How long to wait before the next piece: others change what it has. 0: not at all. */
 uint64_t cm_compare_nap_ns(const struct cm_comparison *v);
