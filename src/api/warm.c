@@ -276,8 +276,8 @@ static int do_chunk(struct warm *w, uint64_t len)
         if (what == CM_REQUEST_READ) {
             read_piece(w, &piece);
         } else {
-            const uint64_t soon = cm_plat_now_ns() + SLICE_NS;
-            (void)cm_plat_wait_until(&q->waiter.woken, 0, least(q->deadline, soon));
+            (void)cm_plat_wait_until(&q->waiter.woken, 0,
+                                     least(q->deadline, cm_plat_now_ns() + SLICE_NS));
             e = tell(w);
         }
     }
