@@ -212,6 +212,13 @@ static void op_write(void)
     (void)good(cm_write_end(w.file, &b, &v), "cm_write_end");
 }
 
+/* The same, and somebody reads what was written. */
+static void op_rewrite(void)
+{
+    op_write();
+    op_fill();
+}
+
 /* The owner of the open bracket ends it. */
 static void op_end(void)
 {
@@ -448,7 +455,8 @@ static const struct op ops[] = {
     { "shorten", op_shorten, true },
     { "last", op_last, false },
     { "cut", op_cut, true },
-    { "verify", op_verify, false }, /* it stores, too, but never runs as the second */
+    { "verify", op_verify, false },  /* it stores, too, but never runs as the second */
+    { "rewrite", op_rewrite, true }, /* for it */
 };
 #define OPS (sizeof(ops) / sizeof(ops[0]))
 
@@ -773,7 +781,8 @@ static void check_bounded(void)
 
 static bool makes_sense(enum place place, bool open, const struct op *a, const struct op *b)
 {
-    if ((!a->changes && !b->changes) || b->run == op_verify)
+    if ((!a->changes && !b->changes) || b->run == op_verify || a->run == op_rewrite ||
+        (b->run == op_rewrite && a->run != op_verify))
         return false;
     if ((a->run == op_end || b->run == op_end) && (!open || a == b))
         return false;

@@ -116,20 +116,23 @@ static void test_wrong(void)
 static void test_durable(void)
 {
     struct pool p;
-    struct origin o = make_origin(100 * BLK);
-    struct told w = { .cancel_at = 1 };
+    struct origin o = make_origin(20 * BLK + 777);
+    struct told w = { .cancel_at = 2 }; /* two runs are compared */
     const cm_warm_options opts = verifying(&w);
     cm_warm_report r;
     cm_file *f = open_both(&p, 4 * MIB, o.size);
+    CHECK_EQ(put_tail(f, 20, 777, BAD), 0);
     CHECK_EQ(put(f, 2, BAD), 0);
     CHECK_EQ(put(f, 3, o.tag), 0);
     CHECK_EQ(warm(f, 0, CM_ALL, &opts, &o, &r), CM_ECANCELED);
-    CHECK_EQ(r.differed, BLK);
+    CHECK_EQ(r.differed, BLK + 777);
     CHECK_EQ(r.end, 0);
+    CHECK_EQ(info_of(f).size, o.size);
     pool_crash(&p);
     (void)pool_up(&p);
     f = attach(&p, 1, o.size, 1, CM_SOLE_WRITER);
     CHECK_EQ(look(f, 2, o.tag), MISS);
+    CHECK_EQ(look(f, 20, o.tag), MISS);
     CHECK_EQ(look(f, 3, o.tag), RIGHT);
     pool_end(&p);
 }
@@ -195,6 +198,21 @@ static void test_longer(void)
     CHECK_EQ(r.verified, 10 * BLK + 100);
     CHECK_EQ(r.differed | r.undecided, 0);
     CHECK_EQ(r.stored, 150);
+    pool_end(&p);
+}
+
+/* Behind the end of the file a block may have bytes that nobody is served. */
+static void test_behind(void)
+{
+    struct pool p;
+    struct origin o = make_origin(10 * BLK + 100);
+    cm_warm_report r;
+    cm_file *f = open_both(&p, MIB, o.size);
+    CHECK_EQ(put_all(f, 0, 11, o.tag), 11);
+    CHECK_EQ(in_pool(f, 10, 1), 1);
+    CHECK_EQ(verify(f, &o, &r), 0);
+    CHECK_EQ(r.verified, o.size);
+    CHECK_EQ(r.differed | r.stored, 0);
     pool_end(&p);
 }
 
@@ -554,9 +572,9 @@ static void test_thread_ends(void)
 #endif
 
 const struct harness_test warm_verify_tests[] = {
-    TEST(right),       TEST(wrong),   TEST(durable),    TEST(buffered), TEST(short),
-    TEST(longer),      TEST(writers), TEST(neighbours), TEST(frozen),   TEST(errors),
-    TEST(paid),        TEST(poor),    TEST(closed),
+    TEST(right),       TEST(wrong),  TEST(durable), TEST(buffered),   TEST(short),
+    TEST(longer),      TEST(behind), TEST(writers), TEST(neighbours), TEST(frozen),
+    TEST(errors),      TEST(paid),   TEST(poor),    TEST(closed),
 #ifndef _WIN32
     TEST(thread_ends),
 #endif
