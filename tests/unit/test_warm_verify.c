@@ -552,6 +552,7 @@ static void test_thread_ends(void)
     pthread_t t;
     pool_make(&p, 4 * MIB, 0);
     make_poor(&p); /* there are CM_RESERVE buffers */
+    p.o.join_timeout_ns = UINT64_C(100000000);
     REQUIRE(pool_up(&p) == 0);
     cm_file *f = attach(&p, 1, o.size, 1, CM_SOLE_WRITER);
     struct ending e = { f, &o };
