@@ -53,7 +53,8 @@ typedef struct {
     uint32_t durability, clean, emptied; ...;
 } cm_info;
 typedef struct {
-    uint32_t flags; uint64_t bytes_per_second; int (*progress)(void *, uint64_t, uint64_t); void *progress_ctx;
+    uint32_t flags; uint64_t bytes_per_second;
+    int (*progress)(void *, uint64_t, uint64_t); void *progress_ctx;
     ...;
 } cm_warm_options;
 typedef struct {

@@ -20,7 +20,7 @@
  *
  * No lock is held while the origin is read, or while blocks are compared.
  *
- * Who: warm.c, from one thread for each comparison.
+ * Who: api/; one thread for each comparison.
  */
 #include "api/warm_verify.h"
 

@@ -537,11 +537,9 @@ static void op_warm(void)
         (e == 0 && r.end < end && r.end < f->size))
         fail("cm_warm file %d %llu+%llu: %d, end %llu", i, (unsigned long long)offset,
              (unsigned long long)len, e, (unsigned long long)r.end);
-    if (r.differed || r.undecided > 0)
-        fail("cm_warm file %d: %llu bytes differ, %llu are undecided", i,
-             (unsigned long long)r.differed, (unsigned long long)r.undecided);
-    if (t.mode != CM_NORMAL && r.stored > 0)
-        fail("cm_warm stored %llu bytes", (unsigned long long)r.stored);
+    if (r.differed || r.undecided || (t.mode != CM_NORMAL && r.stored > 0))
+        fail("cm_warm: %llu bytes stored, %llu differ", (unsigned long long)r.stored,
+             (unsigned long long)(r.differed + r.undecided));
     t.warmed += r.stored;
 }
 

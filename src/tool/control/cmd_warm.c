@@ -151,15 +151,14 @@ static void add_comparison(struct warm *w, const struct sweep *s, const struct c
     w->compared.undecided += s->undecided;
     if (s->differed || s->undecided)
         os_drop_pages(file->path);
-    if (s->differed) {
-        w->compared.files++;
+    w->compared.files += s->differed > 0;
+    if (s->differed)
         progress_end(&w->progress);
-        if (path)
-            tool_message(tool_printable(path, file->path),
-                         "%s of it in the pool were not what the file has; they are forgotten, "
-                         "and the next read gives the file's",
-                         tool_bytes(bytes, s->differed));
-    }
+    if (s->differed && path)
+        tool_message(tool_printable(path, file->path),
+                     "%s of it in the pool were not what the file has; they are forgotten, and the "
+                     "next read gives the file's",
+                     tool_bytes(bytes, s->differed));
     free(path);
 }
 
@@ -586,9 +585,8 @@ const struct tool_command tool_warm = {
             "first, and up to as much as the pool holds. PATH says which part of the mount is\n"
             "meant; without one it is all of the only mount. Files that are missing, or\n"
             "shorter now, are told and skipped (exit status 7).\n"
-            "With --verify the mount also reads what is cached, and compares. A block that is not\n"
-            "what the file has is told (exit status 5) and read anew. Files may be written\n"
-            "meanwhile.\n"
+            "With --verify the mount also compares what is cached with the files, while they are\n"
+            "in use. What is wrong is told (exit status 5) and read anew.\n"
             "\n"
             "Examples:\n"
             "  cachemax warm /srv/data/images\n"
