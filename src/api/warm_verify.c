@@ -18,9 +18,10 @@
  * the origin ends before a cached byte, the file is shorter than was believed: all from there on is
  * forgotten, and its size.
  *
- * No lock is held while the origin is read, or while blocks are compared.
+ * No lock is held while the origin is read, or while blocks are compared. A comparison belongs to
+ * one thread.
  *
- * Who: api/; one thread for each comparison.
+ * Who: api/.
  */
 #include "api/warm_verify.h"
 
