@@ -18,7 +18,8 @@
  *   out      ns until a random block is there: the whole group is decompressed; beside that:
  *   copy     ns to copy a random block of 4 KiB
  *
- * The groups are visited in a random order, in more memory than the CPU caches have. The decision
+ * The groups are visited in a random order, in more memory than the CPU caches have. Times are CPU
+ * times, and medians of batches: a busy machine changes them less. The decision
  * that was made with it: docs/decisions/compression.md. Built if liblz4 and libzstd are there.
  */
 #include <lz4.h>
@@ -33,7 +34,8 @@
 
 #define BLOCK 4096u
 #define RUN 16u
-#define LOOKS 200000u
+#define BATCH 64u    /* blocks between two looks at the clock */
+#define BATCHES 301u /* the median of them counts */
 #define SECTOR 512u
 
 static struct {
@@ -55,7 +57,7 @@ struct codec {
 static double now(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); /* others may be at work here, too */
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
@@ -147,13 +149,30 @@ static void unpack(const struct codec *k, const void *from, size_t n, void *to, 
         fail("what was compressed is damaged");
 }
 
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *v, size_t n)
+{
+    qsort(v, n, sizeof(*v), compare);
+    return v[n / 2];
+}
+
 /* Compresses all; a group that does not get smaller stays as it is. Returns ns for each block. */
 static double pack_all(const struct codec *k, size_t group, size_t groups)
 {
     const size_t len = group * BLOCK;
-    size_t end = 0;
-    const double start = now();
+    size_t end = 0, n_batches = 0;
+    double *batch = need((groups * group / BATCH + 1) * sizeof(*batch)), start = now();
     for (size_t i = 0; i < groups; i++) {
+        if (i > 0 && i * group % BATCH == 0) {
+            const double t = now();
+            batch[n_batches++] = (t - start) / BATCH;
+            start = t;
+        }
         size_t n = pack(k, w.data + i * len, len, w.packed + end, len - 1);
         if (n >= len)
             memcpy(w.packed + end, w.data + i * len, n = len);
@@ -161,7 +180,9 @@ static double pack_all(const struct codec *k, size_t group, size_t groups)
         w.size[i] = (uint32_t)n;
         end += n;
     }
-    return (now() - start) / (double)(groups * group);
+    const double result = n_batches > 0 ? median(batch, n_batches) : 0;
+    free(batch);
+    return result;
 }
 
 static uint64_t next_random(void)
@@ -175,24 +196,31 @@ static uint64_t next_random(void)
 static double unpack_some(const struct codec *k, size_t group, size_t groups)
 {
     static uint8_t to[RUN * BLOCK];
-    const unsigned looks = LOOKS / (unsigned)group;
-    const double start = now();
-    for (unsigned n = 0; n < looks; n++) {
-        const size_t i = next_random() % groups;
-        unpack(k, w.packed + w.at[i], w.size[i], to, group * BLOCK);
+    double batch[BATCHES];
+    for (unsigned b = 0; b < BATCHES; b++) {
+        const double start = now();
+        for (unsigned n = 0; n < BATCH; n++) {
+            const size_t i = next_random() % groups;
+            unpack(k, w.packed + w.at[i], w.size[i], to, group * BLOCK);
+        }
+        batch[b] = (now() - start) / BATCH;
     }
-    return (now() - start) / looks;
+    return median(batch, BATCHES);
 }
 
 static double copy_some(void)
 {
     static uint8_t to[BLOCK];
-    const double start = now();
-    for (unsigned n = 0; n < LOOKS; n++) {
-        memcpy(to, w.data + next_random() % (w.runs * RUN) * BLOCK, BLOCK);
-        __asm__ volatile("" ::"r"(to) : "memory");
+    double batch[BATCHES];
+    for (unsigned b = 0; b < BATCHES; b++) {
+        const double start = now();
+        for (unsigned n = 0; n < BATCH; n++) {
+            memcpy(to, w.data + next_random() % (w.runs * RUN) * BLOCK, BLOCK);
+            __asm__ volatile("" ::"r"(to) : "memory");
+        }
+        batch[b] = (now() - start) / BATCH;
     }
-    return (now() - start) / LOOKS;
+    return median(batch, BATCHES);
 }
 
 static void measure(const char *name, const struct codec *k, size_t group)
