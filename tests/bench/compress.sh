@@ -25,7 +25,7 @@ of() { # NAME DIRECTORY [FIND ARG...]
 }
 # A small installed system, as in the images of virtual machines.
 image() {
-  truncate -s 2G "$work/image"
+  truncate -s "$(($(du -sm "$work/tree" | cut -f 1) * 6 / 5 + 64))M" "$work/image" # 20 % free
   mke2fs -q -t ext4 -d "$work/tree" "$work/image"
 }
 database() {
