@@ -151,9 +151,8 @@ static uint64_t version_of(const struct inode *i)
     return cm_file_get_info(i->cf, &info) < 0 ? 0 : info.incarnation;
 }
 
-/* Adds what one try has found. False: the file has another version now, of which nothing is cached.
- */
-static bool note_comparison(struct warming *w, const cm_warm_report *r, uint64_t version)
+/* Adds what one try has found. */
+static void note_comparison(struct warming *w, const cm_warm_report *r, uint64_t version)
 {
     struct warming now = *w;
 
@@ -164,7 +163,6 @@ static bool note_comparison(struct warming *w, const cm_warm_report *r, uint64_t
     w->verified = r->verified; /* the last try's: each begins anew */
     w->differed += now.differed;
     w->undecided += now.undecided;
-    return version_of(w->inode) == version;
 }
 
 static void tell_comparison(const struct warming *w)
@@ -200,8 +198,8 @@ static int warm_attached(struct inode *i, struct warming *w, uint64_t rate, uint
             (void)file_revalidate(i, &info);
         const uint64_t version = w->flags ? version_of(i) : 0;
         rc = mnt.backing->warm(i, off, len, &o, from_origin, w, &report);
-        if (w->flags && !note_comparison(w, &report, version) && rc >= 0)
-            rc = CM_NOT_STORED_STALE;
+        if (w->flags)
+            note_comparison(w, &report, version);
     }
     close(w->fd);
     (void)control_is(w->client, "cached", report.cached);
