@@ -1041,9 +1041,12 @@ CM_API int64_t cm_read_through_version(cm_file *file, uint64_t offset, void *buf
 
 /* ---- Warming ------------------------------------------------------------------------------- */
 
+/* Compares what is cached of the range with the origin; see cm_warm(). */
+#define CM_WARM_VERIFY 1u
+
 typedef struct cm_warm_options {
     uint32_t struct_size; /* set by CM_WARM_OPTIONS_INIT; 0: that of version 1.0 */
-    uint32_t flags;       /* none yet: 0 */
+    uint32_t flags;       /* CM_WARM_VERIFY */
     /* Bytes to read from the origin in a second, on the average. 0: no limit. It then reads in
      * shorter pieces: an eighth of this, at least a block. */
     uint64_t bytes_per_second;
@@ -1067,6 +1070,11 @@ typedef struct cm_warm_report {
                       * present version */
     uint64_t stored; /* bytes that this call stored */
     uint64_t read;   /* bytes that this call read from the origin */
+    /* CM_WARM_VERIFY; else 0. */
+    uint64_t verified; /* cached bytes that are what the origin has */
+    uint64_t differed; /* cached bytes of blocks that are not; these are forgotten */
+    uint64_t
+        undecided; /* bytes of blocks that were written all the time; they are forgotten, too */
 } cm_warm_report;
 #define CM_WARM_REPORT_INIT CM_INIT_(cm_warm_report)
 
@@ -1078,6 +1086,16 @@ typedef struct cm_warm_report {
  *
  * WHAT IS CACHED is skipped. It is not read, and does not count as a hit or as used. A block that
  * waits in the probation buffer will go to the pool from there.
+ *
+ * WITH CM_WARM_VERIFY what is cached of a piece is first read from the origin, too, at the same
+ * rate, and compared. A block that is not what the origin has should not exist: somebody changed
+ * the origin without the cache, and its validator does not show it; or the pool's volume, or
+ * memory, is damaged. It is forgotten, durably, and stored anew as one that was not cached. The
+ * report counts it under `differed`, and the log has one line for the call. The result does not
+ * tell. Writes beside the call never count as a difference if they have their brackets. Comparing
+ * neither counts as a hit nor as a use. If the warming ends early, the rest of the range is
+ * compared all the same, if the size of the file is known. Present a new validator afterwards if
+ * something differed, as after a write.
  *
  * WHAT IS NOT is stored in the pool at once. It does not wait in the probation buffer, and neither
  * the policy nor CM_ADVISE_NOREUSE keeps it out. It counts as not used yet, so it leaves before
@@ -1109,8 +1127,8 @@ typedef struct cm_warm_report {
  * Negative: the call ended there. What was stored stays. The error of origin_read; CM_ECANCELED;
  * CM_EINVAL (origin_read is NULL, wrong options, report->struct_size is no size, the origin
  * returned more than it was asked for) CM_EHANDLE (also: the file was closed meanwhile) CM_ERANGE
- * CM_ENOMEM (no buffer, for as long as the join timeout). Until it returns, cm_close() returns
- * CM_EBUSY. */
+ * CM_ENOMEM (no buffer, for as long as the join timeout), and with CM_WARM_VERIFY those of
+ * cm_invalidate(). Until it returns, cm_close() returns CM_EBUSY. */
 CM_API int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options *opts,
                    cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report);
 

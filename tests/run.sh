@@ -361,6 +361,7 @@ native_suites() { # DIR
   also mount-random bash "$here/mount/random-test.sh" "$b"
   also mount-soak bash "$here/mount/soak.sh" "$b" --seconds 20
   also mount-record bash "$here/mount/record-test.sh" "$b"
+  also mount-verify bash "$here/mount/verify-test.sh" "$b"
   also mount-between bash "$here/mount/between-test.sh" "$b"
   also mount-coherence bash "$here/mount/coherence-test.sh" "$b"
   [ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"

@@ -111,6 +111,8 @@ struct warming {
     struct control_client *client;
     struct inode *inode;
     int fd;
+    uint32_t flags;
+    uint64_t verified, differed, undecided; /* of all tries */
 };
 
 static int on_progress(void *ctx, uint64_t done, uint64_t total)
@@ -128,6 +130,48 @@ static int64_t from_origin(void *ctx, uint64_t off, void *buf, size_t len)
     return n >= 0 && coherence_moved(w->inode) ? CM_EMOVED : n;
 }
 
+/* With other writers a difference proves nothing if the file has changed, or may have: the times of
+ * a file that was changed just now do not tell. */
+static void settle_difference(struct warming *w, uint64_t version)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    /* What was forgotten counts as written: the next validator is of after it. */
+    const int rc = file_revalidate(w->inode, &info);
+
+    if (!others_write() || (rc == 0 && !info.racy && info.incarnation == version))
+        return;
+    w->undecided += w->differed;
+    w->differed = 0;
+}
+
+static uint64_t version_of(const struct inode *i)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+
+    return cm_file_get_info(i->cf, &info) < 0 ? 0 : info.incarnation;
+}
+
+/* Adds what one try has found. */
+static void note_comparison(struct warming *w, const cm_warm_report *r, uint64_t version)
+{
+    struct warming now = *w;
+
+    now.differed = r->differed;
+    now.undecided = r->undecided;
+    if (r->differed || r->undecided)
+        settle_difference(&now, version);
+    w->verified = r->verified; /* the last try's: each begins anew */
+    w->differed += now.differed;
+    w->undecided += now.undecided;
+}
+
+static void tell_comparison(const struct warming *w)
+{
+    (void)control_is(w->client, "verified", w->verified);
+    (void)control_is(w->client, "differed", w->differed);
+    (void)control_is(w->client, "undecided", w->undecided);
+}
+
 /* The inode is in use. Its descriptor may be closed at an end that does not wait for this. What a
  * server's client keeps for it may be old (times.c). */
 static int warm_attached(struct inode *i, struct warming *w, uint64_t rate, uint64_t off,
@@ -138,7 +182,10 @@ static int warm_attached(struct inode *i, struct warming *w, uint64_t rate, uint
     cm_file_info info = { .struct_size = sizeof(info) };
     int rc = CM_EMOVED;
 
+    if (w->flags && !mnt.opt.pool)
+        return CM_ENOTSUP;
     w->inode = i;
+    o.flags = w->flags;
     w->fd = times_tell(i) ? fstab_open(i->fd, O_RDONLY | O_CLOEXEC | times_flags(i))
                           : fcntl(i->rfd, F_DUPFD_CLOEXEC, 3);
     if (w->fd < 0)
@@ -149,12 +196,17 @@ static int warm_attached(struct inode *i, struct warming *w, uint64_t rate, uint
     for (int k = 0; k < WARM_TRIES && (rc == CM_EMOVED || rc == CM_NOT_STORED_STALE); k++) {
         if (k)
             (void)file_revalidate(i, &info);
+        const uint64_t version = w->flags ? version_of(i) : 0;
         rc = mnt.backing->warm(i, off, len, &o, from_origin, w, &report);
+        if (w->flags)
+            note_comparison(w, &report, version);
     }
     close(w->fd);
     (void)control_is(w->client, "cached", report.cached);
     (void)control_is(w->client, "stored", report.stored);
     (void)control_is(w->client, "read", report.read);
+    if (w->flags)
+        tell_comparison(w);
     if (rc >= 0) /* also if all was stored: its end may have taken the places of its begin */
         quota_tell_full(w->client, i->fd);
     return rc;
@@ -167,9 +219,9 @@ static void tell_left_out(struct control_client *c, const struct inode *i)
 }
 
 static int warm_range(struct control_client *c, struct inode *i, uint64_t rate, uint64_t off,
-                      uint64_t len)
+                      uint64_t len, uint32_t flags)
 {
-    struct warming w = { .client = c };
+    struct warming w = { .client = c, .flags = flags };
     cm_file_info info = { .struct_size = sizeof(info) };
     bool fresh;
     int rc = CM_ENOTSUP;
@@ -190,7 +242,12 @@ static int warm_range(struct control_client *c, struct inode *i, uint64_t rate, 
 
 static int warm(struct control_client *c, struct inode *i, const struct control_request *r)
 {
-    return warm_range(c, i, r->number, 0, CM_ALL);
+    return warm_range(c, i, r->number, 0, CM_ALL, 0);
+}
+
+static int verify(struct control_client *c, struct inode *i, const struct control_request *r)
+{
+    return warm_range(c, i, r->number, 0, CM_ALL, CM_WARM_VERIFY);
 }
 
 /* Moves *text behind a number and its blank. */
@@ -224,7 +281,7 @@ static int warm_part(struct control_client *c, const struct control_request *r)
     rc = S_ISREG(i->type) ? of_errno(inode_stat(i, &st)) : CM_EINVAL;
     if (rc == CONTROL_ERRNO) { /* no error */
         (void)control_is(c, "size", (uint64_t)st.st_size);
-        rc = warm_range(c, i, r->number, off, len);
+        rc = warm_range(c, i, r->number, off, len, 0);
     }
     let_go(i);
     return rc;
@@ -589,6 +646,7 @@ static const struct {
     int (*of_mount)(struct control_client *c, const struct control_request *r);
     unsigned flags;
 } verbs[] = { { "warm", warm, NULL, 0 },
+              { "verify", verify, NULL, 0 },
               { "forget", forget, NULL, 0 },
               { "cached", cached, NULL, 0 },
               { "status", NULL, status, APART },

@@ -27,6 +27,7 @@ DECLARATIONS = """
 #define CM_EXCLUSIVE ...
 #define CM_IDENTIFY_SOLE_WRITER ...
 #define CM_CHECK_REPAIR ...
+#define CM_WARM_VERIFY ...
 
 typedef ... cm_cache;
 typedef ... cm_file;
@@ -52,10 +53,13 @@ typedef struct {
     uint32_t durability, clean, emptied; ...;
 } cm_info;
 typedef struct {
-    uint64_t bytes_per_second; int (*progress)(void *, uint64_t, uint64_t); void *progress_ctx;
+    uint32_t flags; uint64_t bytes_per_second;
+    int (*progress)(void *, uint64_t, uint64_t); void *progress_ctx;
     ...;
 } cm_warm_options;
-typedef struct { uint32_t struct_size; uint64_t end, cached, stored, read; ...; } cm_warm_report;
+typedef struct {
+    uint32_t struct_size; uint64_t end, cached, stored, read, verified, differed, undecided; ...;
+} cm_warm_report;
 typedef struct {
     uint32_t struct_size; uint64_t slots, valid, orphaned, bad_headers, bad_payload, unreadable,
     stale_cells, bad_cells, duplicates, records, torn_records, dropped; ...;

@@ -160,7 +160,8 @@ int cmc_file_revalidate(cmc_file *f);
 int cmc_forget(cmc_client *k, const cm_file_id *id, int gone);
 /* Reads what of [offset, offset + len) is not cached, ahead of need, and stores it, as cm_warm();
  * all options and members of the report are those, and so are the results, with CMC_AWAY. `len` is
- * not CM_ALL. What is cached in part is read from the service, and counts as read. */
+ * not CM_ALL. What is cached in part is read from the service, and counts as read. CM_ENOTSUP:
+ * CM_WARM_VERIFY. */
 int cmc_warm(cmc_file *f, uint64_t offset, uint64_t len, const cm_warm_options *opts,
              cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report);
 /* How many bytes of a range are cached, and is the file kept? *kept may be NULL. Nothing counts as

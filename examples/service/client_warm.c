@@ -199,6 +199,8 @@ int cmc_warm(cmc_file *f, uint64_t offset, uint64_t len, const cm_warm_options *
 
     if (!f || !origin_read || len > INT64_MAX - BLOCK || offset > (uint64_t)INT64_MAX - BLOCK - len)
         return CM_EINVAL;
+    if (w.o->flags) /* what the service has cannot be compared from here */
+        return CM_ENOTSUP;
     w.from = w.pos = offset - offset % BLOCK;
     w.end = offset + len;
     w.began = os_now_ns();

@@ -13,15 +13,21 @@
  * the last, it keeps some of them in mind (struct watch). A pool that is full of used blocks begins
  * early to evict what comes in new.
  *
+ * With CM_WARM_VERIFY what is cached of a chunk is compared first (warm_verify.c). What was wrong
+ * is gone then, and the chunk's request stores it anew. If the warming ends early, the comparison
+ * goes on to the end of the range.
+ *
  * The caller's functions may end the thread or throw (let_go).
  *
  * Who: users, through cachemax.h.
  */
+#include <inttypes.h>
 #include <limits.h>
 
 #include "api/cache.h"
 #include "api/read_range.h"
 #include "api/request.h"
+#include "api/warm_verify.h"
 #include "state/region.h"
 
 #ifdef CM_CHECKS_FULL
@@ -44,6 +50,7 @@ struct watch {
 struct warm {
     cm_file *file;
     struct cm_object *f;
+    cm_file_id id; /* for people */
     struct cm_cache *c;
     const cm_warm_options *o;
     cm_origin_read_fn origin_read;
@@ -53,9 +60,13 @@ struct warm {
     uint64_t paid_ns;     /* by then the rate allows what was read; cm_now() time */
     uint64_t version;     /* of what was stored so far */
     unsigned idle;
-    int reason; /* the first one why a block was left out, or 0 */
+    int reason;        /* the first one why a block was left out, or 0 */
+    int stopped;       /* why only the comparison goes on, or 0 */
+    uint64_t warmed;   /* the position where that was so */
+    uint64_t compared; /* what is before it was compared */
     struct watch watch;
     cm_warm_report report;
+    struct cm_comparison verify;
     struct cm_run *q;      /* the chunk's request, or NULL */
     const cm_piece *piece; /* that is being read, or NULL */
     int64_t result;        /* of the caller's function */
@@ -92,7 +103,8 @@ static void let_go(void *arg)
 {
     struct warm *w = arg;
     cm_callback_end(&w->frame);
-    if (w->piece)
+    cm_compare_cancel(&w->verify);
+    if (w->q && w->piece)
         (void)cm_run_complete(w->q, w->piece, CM_ECANCELED);
     if (w->q)
         (void)cm_run_end(w->q);
@@ -142,12 +154,13 @@ static void pay(struct warm *w, uint64_t bytes, uint64_t start)
     w->paid_ns += bytes * UINT64_C(1000000000) / rate; /* 16 MiB at most: no overflow */
 }
 
-/* Sleeps until the rates allow a chunk of `len` bytes. */
+/* Sleeps until the rates allow to read a chunk, and to store `len` bytes. */
 static int keep_pace(struct warm *w, uint64_t len)
 {
     int e = 0;
     while (e == 0) {
-        const uint64_t now = cm_plat_now_ns(), fills = cm_rate_wait(&w->c->rate, len);
+        const uint64_t now = cm_plat_now_ns();
+        const uint64_t fills = len > 0 ? cm_rate_wait(&w->c->rate, len) : 0;
         const uint64_t reads = w->paid_ns > now ? w->paid_ns - now : 0;
         const uint64_t wait = fills > reads ? fills : reads;
         if (wait == 0)
@@ -263,8 +276,8 @@ static int do_chunk(struct warm *w, uint64_t len)
         if (what == CM_REQUEST_READ) {
             read_piece(w, &piece);
         } else {
-            const uint64_t soon = cm_plat_now_ns() + SLICE_NS;
-            (void)cm_plat_wait_until(&q->waiter.woken, 0, least(q->deadline, soon));
+            (void)cm_plat_wait_until(&q->waiter.woken, 0,
+                                     least(q->deadline, cm_plat_now_ns() + SLICE_NS));
             e = tell(w);
         }
     }
@@ -277,6 +290,118 @@ static int do_chunk(struct warm *w, uint64_t len)
     return n < INT_MIN ? INT_MIN : n < 0 ? (int)n : stop;
 }
 
+static uint64_t whole_blocks(uint64_t n)
+{
+    return n + (CM_BLOCK_SIZE - n % CM_BLOCK_SIZE) % CM_BLOCK_SIZE;
+}
+
+/* Does the next chunk of a warming, of at most `most` bytes. 0: go on. */
+static int warm_chunk(struct warm *w, uint64_t most)
+{
+    /* Relaxed: if the volume is full, the end of the slots moves, once. */
+    const uint64_t pool = at_load_relaxed(&w->c->policy.ring.end) * CM_BLOCK_SIZE;
+    const uint64_t room = pool - least(pool, w->report.cached);
+    const uint64_t len = whole_blocks(least(most, room));
+    const int e = len > 0 ? keep_pace(w, len) : CM_NOT_STORED_ROOM;
+    return e ? e : do_chunk(w, len);
+}
+
+/* ---- Comparing ------------------------------------------------------------------------------- */
+
+/* Waits until there is a buffer, at most as long as for another reader. */
+static int next_to_compare(struct warm *w, cm_piece *piece)
+{
+    const uint64_t since = cm_plat_now_ns();
+    int what, e = 0;
+    while ((what = cm_compare_next(&w->verify, piece)) == CM_ENOMEM && e == 0 &&
+           cm_plat_now_ns() - since < w->c->opts.join_timeout_ns) {
+        cm_plat_sleep(SLICE_NS / 10);
+        e = tell(w);
+    }
+    return e ? e : what;
+}
+
+/* Reads a piece from the origin, and compares it with what is cached. */
+static int compare_piece(struct warm *w, const cm_piece *piece)
+{
+    const uint64_t start = cm_plat_now_ns();
+    w->piece = piece;
+    const int64_t n = call_out(w, run_origin);
+    w->piece = NULL;
+    if (n < 0 || n > (int64_t)piece->len) {
+        cm_compare_cancel(&w->verify);
+        return n > 0 ? CM_EINVAL : n < INT_MIN ? INT_MIN : (int)n;
+    }
+    cm_stats_latency(&w->c->media, CM_HISTOGRAM_ORIGIN, cm_plat_now_ns() - start);
+    cm_count(w->c, CM_STAT_origin_reads, 1);
+    cm_count(w->c, CM_STAT_origin_bytes, (uint64_t)n);
+    w->report.read += (uint64_t)n;
+    pay(w, (uint64_t)n, start);
+    return cm_compare_complete(&w->verify, (uint64_t)n);
+}
+
+/* Compares what is cached of the next `len` bytes, as far as that was not done yet. */
+static int compare(struct warm *w, uint64_t len)
+{
+    const uint64_t to = w->pos + len, from = w->pos > w->compared ? w->pos : w->compared;
+    cm_piece piece;
+    int e = 0;
+    if (from >= to)
+        return 0;
+    w->compared = to;
+    cm_compare_begin(&w->verify, from / CM_BLOCK_SIZE, to / CM_BLOCK_SIZE);
+    while (e == 0 && cm_compare_more(&w->verify)) {
+        const uint64_t nap = cm_compare_nap_ns(&w->verify);
+        if (nap > 0)
+            cm_plat_sleep(nap);
+        e = keep_pace(w, 0);
+        const int what = e ? e : next_to_compare(w, &piece);
+        if (what <= 0) {
+            e = what;
+            continue;
+        }
+        e = compare_piece(w, &piece);
+        if (e == 0)
+            e = tell(w);
+    }
+    return e;
+}
+
+/* The warming has ended early, and the comparison goes on. Behind the end of the file there is
+ * nothing to compare. */
+static void pass(struct warm *w, uint64_t len)
+{
+    const uint64_t size = at_load_relaxed(&w->f->size);
+    w->pos += len;
+    if (size == CM_SIZE_UNKNOWN || w->pos >= size)
+        w->end = w->pos;
+}
+
+/* Why the comparison does not go on either, or 0. */
+static int stop(struct warm *w, int e)
+{
+    if (e <= 0 || !(w->o->flags & CM_WARM_VERIFY))
+        return e;
+    w->stopped = e;
+    w->warmed = w->pos;
+    return 0;
+}
+
+/* ---- All of it ------------------------------------------------------------------------------- */
+
+/* Does the next chunk, of at most `most` bytes. */
+static int do_next(struct warm *w, uint64_t most)
+{
+    const uint64_t len = whole_blocks(least(most, w->end - w->pos));
+    int e = w->o->flags & CM_WARM_VERIFY ? compare(w, len) : 0;
+    if (e == 0 && w->stopped)
+        pass(w, len);
+    else if (e == 0)
+        e = stop(w, warm_chunk(w, len));
+    cm_report_trouble(w->c);
+    return e ? e : tell(w);
+}
+
 /* Does all of the range. */
 static int warm(struct warm *w)
 {
@@ -284,22 +409,27 @@ static int warm(struct warm *w)
     int e = 0;
     w->version = at_load_acquire(&w->f->incarnation); /* as in see_version() */
     w->watch.every = 1;
-    while (e == 0 && w->pos < w->end) {
-        /* Relaxed: if the volume is full, the end of the slots moves, once. */
-        const uint64_t pool = at_load_relaxed(&w->c->policy.ring.end) * CM_BLOCK_SIZE;
-        const uint64_t left = w->end - w->pos, room = pool - least(pool, w->report.cached);
-        uint64_t len = least(least(most, left), room);
-        len += (CM_BLOCK_SIZE - len % CM_BLOCK_SIZE) % CM_BLOCK_SIZE;
-        e = len > 0 ? keep_pace(w, len) : CM_NOT_STORED_ROOM;
-        if (e == 0)
-            e = do_chunk(w, len);
-        cm_report_trouble(w->c);
-        if (e == 0)
-            e = tell(w);
-    }
+    while (e == 0 && w->pos < w->end)
+        e = do_next(w, most);
     if (e == 0)
         (void)see_version(w);
-    return e ? e : w->reason;
+    return e ? e : w->stopped ? w->stopped : w->reason;
+}
+
+/* Tells what the comparison has found. */
+static void report_verify(struct warm *w)
+{
+    const struct cm_comparison *v = &w->verify;
+    w->report.verified = v->verified;
+    w->report.differed = v->differed;
+    w->report.undecided = v->undecided;
+    if (v->blocks > 0)
+        cm_log(w->c, CM_LOG_WARNING,
+               "file %016" PRIx64 "%016" PRIx64 ": %" PRIu64 " of its blocks in the pool %s not "
+               "what the origin has, the first one is block %" PRIu64 "; they are forgotten. "
+               "Either the origin was changed without the cache, and its times say nothing of it, "
+               "or the volume of the pool, or the memory, is damaged",
+               w->id.hi, w->id.lo, v->blocks, v->blocks == 1 ? "is" : "are", v->at);
 }
 
 int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options *opts,
@@ -312,9 +442,10 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
         return e;
     if (!origin_read || (report && !cm_can_give_result(report)))
         return CM_EINVAL;
-    if (cm_take_options(&o, sizeof(o), opts) || o.flags || !cm_all_zero(o.reserved, 2)) {
+    if (cm_take_options(&o, sizeof(o), opts) || (o.flags & ~(uint32_t)CM_WARM_VERIFY) ||
+        !cm_all_zero(o.reserved, 2)) {
         cm_log(f->cache, CM_LOG_ERROR,
-               "cm_warm_options: flags or reserved is not 0, or an option is set that this library "
+               "cm_warm_options: a flag or reserved is set, or an option, that this library "
                "(version %s) does not know: begin with CM_WARM_OPTIONS_INIT",
                cm_version());
         return CM_EINVAL;
@@ -322,7 +453,9 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     e = cm_check_range(offset, len == CM_ALL ? 0 : len);
     if (e)
         return e;
-    struct warm w = { .file = file, .f = f, .c = f->cache, .o = &o };
+    struct warm w = { .file = file, .f = f, .id = f->id, .c = f->cache, .o = &o };
+    w.verify.file = file;
+    w.verify.f = f;
     w.origin_read = origin_read;
     w.ctx = ctx;
     w.offset = offset;
@@ -333,7 +466,10 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
         w.end = w.pos;             /* no byte is wanted */
     at_add_acq_rel(&w.c->live, 1); /* cm_close looks at it */
     e = warm(&w);
+    report_verify(&w);
     at_sub_acq_rel(&w.c->live, 1); /* the last: cm_close may be waiting for it */
+    if (w.stopped)
+        w.pos = w.warmed;
     w.report.end = w.pos < offset ? offset : least(w.pos, offset + least(len, CM_ALL - offset));
     if (report)
         (void)cm_give_result(report, &w.report, sizeof(w.report)); /* was checked above */

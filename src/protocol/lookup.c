@@ -32,23 +32,18 @@ static void count_hit(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
         cm_sample_read(c, k, !first, false);
 }
 
-/* Tries the slot of one cell that carries the tag, and `boot`. */
-static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
+/* Tries the slot of one cell that carries the tag, and `boot`. Tells the policy nothing. */
+static enum cm_found copy_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
                                uint8_t boot, const struct cm_part *part, uint32_t *got)
 {
     bool verify = must_verify(c, slot);
     uint64_t w0 = 0;
-    if (cm_lookup_copy(c, k->incarnation, k->block, k->place.hash, slot, part, false)) {
-        *got = part->len;
-        return CM_FOUND_HIT;
-    }
     for (int i = 0; i < TRIES; i++) {
         switch (cm_slot_read(&c->media, slot, k, boot, part, verify, got, &w0)) {
         case CM_SLOT_HIT:
             if (verify)
                 cm_count(c, CM_STAT_verified, 1);
             cm_ring_set_verified(&c->policy.ring, slot);
-            count_hit(c, k, slot);
             return CM_FOUND_HIT;
         case CM_SLOT_OTHER:
             return CM_FOUND_ABSENT;
@@ -66,6 +61,20 @@ static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint6
         }
     }
     return CM_FOUND_CONFLICT;
+}
+
+/* The same for a read. */
+static enum cm_found read_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot,
+                               uint8_t boot, const struct cm_part *part, uint32_t *got)
+{
+    if (cm_lookup_copy(c, k->incarnation, k->block, k->place.hash, slot, part, false)) {
+        *got = part->len;
+        return CM_FOUND_HIT;
+    }
+    const enum cm_found found = copy_slot(c, k, slot, boot, part, got);
+    if (found == CM_FOUND_HIT)
+        count_hit(c, k, slot);
+    return found;
 }
 
 /* Tries all cells of one bucket that carry the tag, except those that say what the probe's says. */
@@ -139,6 +148,34 @@ enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
     r = read_bucket(c, p, 1, part, got);
     found = r == CM_FOUND_ABSENT ? found : r;
     return found == CM_FOUND_ABSENT ? cm_lookup_buffered(c, &p->key, part, got) : found;
+}
+
+enum cm_found cm_lookup_peek(struct cm_cache *c, const struct cm_key *k, uint8_t *to,
+                             uint32_t *valid)
+{
+    const struct cm_part part = { 0, CM_BLOCK_SIZE, to };
+    for (int i = 0; i < TRIES; i++) {
+        uint64_t slot;
+        uint32_t e;
+        struct cm_header h;
+        enum cm_found found = cm_step_find(c, k, &slot, &h);
+        if (found == CM_FOUND_HIT)
+            found = copy_slot(c, k, slot, cm_header_boot(&h), &part, valid);
+        else if (found == CM_FOUND_ABSENT && c->probation.entries > 0)
+            switch (cm_probation_read(&c->probation, k, &part, valid, &e)) {
+            case CM_SLOT_HIT:
+                return CM_FOUND_BUFFERED;
+            case CM_SLOT_CHANGED:
+                continue;
+            default:
+                return CM_FOUND_ABSENT;
+            }
+        else
+            return found;
+        if (found != CM_FOUND_ABSENT) /* else the slot has changed */
+            return found;
+    }
+    return CM_FOUND_CONFLICT;
 }
 
 void cm_lookup_touch(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t hash,

@@ -38,6 +38,10 @@ static inline void cm_lookup_probe(const struct cm_cache *c, struct cm_probe *p)
 /* Copies a part of the block to part->dst. HIT, BUFFERED: *got bytes (possibly 0) are valid. */
 enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
                              const struct cm_part *part, uint32_t *got);
+/* Copies the block to `to`, a block's room, as a read would, and tells neither the policy nor the
+ * counters of hits. HIT, BUFFERED: *valid bytes are cached. */
+enum cm_found cm_lookup_peek(struct cm_cache *c, const struct cm_key *k, uint8_t *to,
+                             uint32_t *valid);
 /* Has this session found the slot right since the pool was opened? */
 static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
 {

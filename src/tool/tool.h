@@ -26,7 +26,7 @@
     X(TOOL_REFUSED, 3,                                                                             \
       "not a usable pool or trace: other file, damaged, not trusted, wrong length or version")     \
     X(TOOL_OWNED, 4, "pool is open in another process")                                            \
-    X(TOOL_DAMAGE, 5, "check found damage and left it, or replay a wrong byte")                    \
+    X(TOOL_DAMAGE, 5, "check found damage and left it, or warm --verify or replay a wrong byte")   \
     X(TOOL_UNKNOWN, 6, "advise: not enough was read through the pool yet")                         \
     X(TOOL_PARTLY, 7,                                                                              \
       "warm, pin: some was not cached, or not pinned; cached, forget, record: left out")           \

@@ -65,6 +65,7 @@ UNITS = {
     'state/probation_buffer.c': 'probation',
     'protocol/publish.c': 'block pin',
     'api/read_range.c': 'block api',
+    'api/warm_verify.c': 'warm',
     'api/read_blocks.c': 'block',
     'api/read_elsewhere.c': 'block probation',
     'state/copy_choice.c': 'copy_choice',

@@ -109,6 +109,10 @@ BENIGN = [
        'what it refuses, the intents and the tickets refuse under the lock; with the end\'s '
        'ticket: "ticket at the end, NOFILL"',
        *_NOFILL),
+    _m('verify, open bracket', 'a ticket that was taken beside a bracket is void',
+       'its end moves the tickets, and until then its intent is there: the look under '
+       'the lock finds one or the other', 'api/warm_verify.c',
+       '    if (v->miss.flags & CM_MISS_NOFILL)\n', '    if (0)\n'),
     _m('fence before the pins', 'barrier between w0 and the pins',
        'the compare-and-swap of w0 before it is a full barrier (persist.h); the fence states what '
        'the code needs where that is far away',

@@ -2,6 +2,10 @@
 """rows_warm.py - rows of mutants.py about warming: what it reads, stores, counts; when it ends."""
 from rows import _m, FILL, LOOKUP
 
+VERIFY = 'api/warm_verify.c'
+_TAKE = ('    (void)cm_ticket_take(f, incarnation, v->first, v->n, &v->miss); '
+         '/* before the origin is read */\n')
+
 WARM = [
     _m('warm, not fillable', 'what cannot be stored is not read', 'unit warm modes',
        'api/request.c', 'if (q->warm && (miss.flags & CM_MISS_NOFILL))', 'if (0)'),
@@ -45,4 +49,48 @@ WARM = [
     _m('warm, short block', 'a block that is shorter than wanted is not cached',
        'unit warm grown_tail', 'api/read_range.c',
        '(want < CM_BLOCK_SIZE ? want : CM_BLOCK_SIZE)', '(want > 0)'),
+    _m('verify, tickets', 'what a writer changes is no difference', 'turns victim: verify,', VERIFY,
+       'bytes > 0 && is_certain(v, block)', 'bytes > 0'),
+    _m('verify, tickets first', 'tickets are taken before the origin is read',
+       'unit warm writers', VERIFY, _TAKE, '    v->miss.incarnation = incarnation;\n', VERIFY,
+       '    struct wrong w = { .cut = UINT64_MAX };\n',
+       '    struct wrong w = { .cut = UINT64_MAX };\n'
+       '    (void)cm_ticket_take(v->f, v->miss.incarnation, v->first, v->n, &v->miss);\n'),
+    _m('verify, size', 'bytes behind the end of the file do not count', 'unit warm behind', VERIFY,
+       'size != CM_SIZE_UNKNOWN && size < at + n ?', 'false ?'),
+    _m('verify, short', 'what the origin does not have is wrong', 'unit warm short', VERIFY,
+       'return *bytes <= given ? EQUAL : SHORT;', 'return EQUAL;'),
+    _m('verify, cut', 'what the origin does not have is forgotten', 'unit warm short', VERIFY,
+       'if (e == 0 && w->cut < UINT64_MAX)', 'if (0)'),
+    _m('verify, forget', 'what is wrong is forgotten', 'unit warm wrong', VERIFY,
+       'e = forget(v->f, v->first + i, v->first + end);', 'e = 0;'),
+    _m('verify, end', 'the forgetting leaves the end of the file', 'unit warm durable', VERIFY,
+       '    if (size > at && size < to)\n', '    if (0)\n'),
+    _m('verify, undecided', 'what cannot be decided is forgotten', 'unit warm neighbours', VERIFY,
+       'return forget(v->f, block, block + 1);', 'return 0;'),
+    _m('verify, tries', 'a block is looked at again', 'unit warm neighbours', VERIFY,
+       '    if (++v->tries < TRIES)\n', '    if (0)\n'),
+    _m('verify, closed', 'nothing is judged of a file that was closed', 'unit warm closed', VERIFY,
+       '    if (!cm_object_attached(v->f, v->file)) {\n', '    if (0) {\n'),
+    _m('verify, not served', 'what is not served is not compared', 'unit warm frozen', VERIFY,
+       'return cm_cache_bypassed(v->f->cache) || !cm_file_serves(v->f) ? 0 : incarnation;',
+       'return incarnation;'),
+    _m('verify, no hit', 'comparing is no hit', 'unit warm right', LOOKUP,
+       'found = copy_slot(c, k, slot, cm_header_boot(&h), &part, valid);',
+       'found = read_slot(c, k, slot, cm_header_boot(&h), &part, valid);'),
+    _m('verify, buffer', 'the probation buffer is compared, too', 'unit warm buffered', LOOKUP,
+       '        else if (found == CM_FOUND_ABSENT && c->probation.entries > 0)\n',
+       '        else if (0)\n'),
+    _m('verify, rate', 'what is compared is paid for', 'unit warm paid', 'api/warm.c',
+       '    pay(w, (uint64_t)n, start);\n', ''),
+    _m('verify, goes on', 'the comparison goes on after the warming', 'unit warm frozen',
+       'api/warm.c', '    if (e <= 0 || !(w->o->flags & CM_WARM_VERIFY))\n', '    if (1)\n'),
+    _m('verify, once', 'a block is compared once', 'unit warm frozen', 'api/warm.c',
+       '    w->compared = to;\n', ''),
+    _m('verify, warmed', 'the report tells where the warming ended', 'unit warm frozen',
+       'api/warm.c', '        w.pos = w.warmed;\n', '        w.pos = w.pos;\n'),
+    _m('verify, thread ends', 'a thread that ends gives its buffer back', 'unit warm thread_ends',
+       'api/warm.c', '    cm_compare_cancel(&w->verify);\n    if (w->q', '    if (w->q'),
+    _m('verify, too much', 'an origin that gives too much is refused', 'unit warm errors',
+       'api/warm.c', 'if (n < 0 || n > (int64_t)piece->len) {', 'if (n < 0) {'),
 ]

@@ -524,6 +524,7 @@ static void op_warm(void)
     random_range(i, &offset, &len);
     if (rng_below(&t.rng, 4) == 0)
         len = CM_ALL;
+    o.flags = rng_below(&t.rng, 2) ? CM_WARM_VERIFY : 0;
     o.progress = cancel_later;
     o.progress_ctx = &left;
     const int e = cm_warm(t.file[i], offset, len, &o, ofile_read, &t.origin[i], &r);
@@ -536,8 +537,9 @@ static void op_warm(void)
         (e == 0 && r.end < end && r.end < f->size))
         fail("cm_warm file %d %llu+%llu: %d, end %llu", i, (unsigned long long)offset,
              (unsigned long long)len, e, (unsigned long long)r.end);
-    if (t.mode != CM_NORMAL && r.stored > 0)
-        fail("cm_warm stored %llu bytes", (unsigned long long)r.stored);
+    if (r.differed || r.undecided || (t.mode != CM_NORMAL && r.stored > 0))
+        fail("cm_warm: %llu bytes stored, %llu differ", (unsigned long long)r.stored,
+             (unsigned long long)(r.differed + r.undecided));
     t.warmed += r.stored;
 }
 

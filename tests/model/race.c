@@ -53,8 +53,8 @@ static struct {
     cm_file *revised_file;
     uint64_t revisions, revised_reads; /* atomic */
     struct visited visited[VISITED];
-    uint64_t visits, kept;            /* atomic */
-    uint64_t requests, wakes, warmed; /* atomic */
+    uint64_t visits, kept;                      /* atomic */
+    uint64_t requests, wakes, warmed, verified; /* atomic */
     cm_cache *cache;
     cm_file *file[FILES];
     cm_file_id id[FILES];
@@ -352,19 +352,24 @@ static int cancel_late(void *left, uint64_t done, uint64_t total)
     return done > total || (*(uint64_t *)left)-- == 0;
 }
 
-/* Joins the readers, and is joined by them. They look at what it stores. */
+/* Joins the readers, and is joined by them. They look at what it stores. No block may differ from
+ * the origin, whatever the writers do. */
 static void warm_some(struct worker *w, int f)
 {
     cm_warm_options o = CM_WARM_OPTIONS_INIT;
     cm_warm_report r = { .struct_size = sizeof(r) };
     uint64_t left = rng_below(&w->rng, 16);
+    o.flags = rng_below(&w->rng, 2) ? CM_WARM_VERIFY : 0;
     o.bytes_per_second = rng_below(&w->rng, 4) ? 0 : BLOCKS * BLOCK * 16;
     o.progress = cancel_late;
     o.progress_ctx = &left;
     int e = cm_warm(t.file[f], rng_below(&w->rng, BLOCKS) * BLOCK,
                     rng_below(&w->rng, 2) ? 20 * BLOCK : CM_ALL, &o, origin_read, &f, &r);
     must(e == CM_ECANCELED ? 0 : e, "cm_warm");
+    if (r.differed)
+        die("differs", f, r.end, r.differed, r.verified, r.undecided);
     at_add_relaxed(&t.warmed, r.stored);
+    at_add_relaxed(&t.verified, r.verified);
 }
 
 /* Makes new incarnations, empty brackets, syncs, modes, checks, drops, warmings and second handles.
@@ -735,7 +740,7 @@ int main(int argc, char **argv)
     free(w);
     os_aligned_free(pool);
     if (e || t.hits == 0 || t.pins == 0 || t.writes == 0 || t.visits == 0 || t.kept == 0 ||
-        t.requests == 0 || t.wakes == 0 || t.warmed == 0)
+        t.requests == 0 || t.wakes == 0 || t.warmed == 0 || t.verified == 0)
         return fprintf(stderr, "FAILED: close %s, or nothing was exercised\n", cm_errname(e)), 1;
     return 0;
 }

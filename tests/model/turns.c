@@ -60,6 +60,7 @@ static struct {
     uint8_t seen[2][BLOCK];
     uint64_t next_other; /* block of the other file */
 } w;
+static uint64_t verified; /* bytes, in all runs */
 
 static uint64_t word_of(uint64_t block, uint64_t version)
 {
@@ -123,6 +124,12 @@ static void hit(uint64_t block)
 }
 
 /* ---- Operations ------------------------------------------------------------------------------ */
+
+struct op {
+    const char *name;
+    void (*run)(void);
+    bool changes; /* it changes what others may see */
+};
 
 static void op_read(void)
 {
@@ -203,6 +210,13 @@ static void op_write(void)
     turns_step();
     cm_validator v = validator();
     (void)good(cm_write_end(w.file, &b, &v), "cm_write_end");
+}
+
+/* The same, and somebody reads what was written. */
+static void op_rewrite(void)
+{
+    op_write();
+    op_fill();
 }
 
 /* The owner of the open bracket ends it. */
@@ -394,17 +408,28 @@ static void open_last(void)
     must(cm_file_open(w.cache, &id, &v, 0, &w.third[2]), "cm_file_open");
 }
 
+static const struct op *second_op;
+
+/* Compares what is cached with the origin, and warms it. It must not call wrong what the other
+ * operation changes; only a change without a bracket may be seen before it is told. */
+static void op_verify(void)
+{
+    cm_warm_options o = CM_WARM_OPTIONS_INIT;
+    cm_warm_report r = CM_WARM_REPORT_INIT;
+    o.flags = CM_WARM_VERIFY;
+    must(cm_warm(w.file, 0, 2 * BLOCK, &o, origin_read, NULL, &r), "cm_warm");
+    if (r.differed && second_op->run != op_revalidate)
+        fail("cm_warm: differs", r.differed, r.verified);
+    verified += r.verified;
+}
+
 static void op_mode(void)
 {
     must(cm_set_mode(w.cache, CM_BYPASS), "cm_set_mode");
     must(cm_set_mode(w.cache, CM_NORMAL), "cm_set_mode");
 }
 
-static const struct op {
-    const char *name;
-    void (*run)(void);
-    bool changes; /* it changes what others may see */
-} ops[] = {
+static const struct op ops[] = {
     { "read", op_read, false },
     { "run", op_run, false },
     { "fill", op_fill, true },
@@ -430,6 +455,8 @@ static const struct op {
     { "shorten", op_shorten, true },
     { "last", op_last, false },
     { "cut", op_cut, true },
+    { "verify", op_verify, false },  /* it stores, too, but never runs as the second */
+    { "rewrite", op_rewrite, true }, /* for it */
 };
 #define OPS (sizeof(ops) / sizeof(ops[0]))
 
@@ -641,8 +668,6 @@ static void judge(void)
 
 /* ---- The run --------------------------------------------------------------------------------- */
 
-static const struct op *second_op;
-
 static void *second(void *arg)
 {
     (void)arg;
@@ -756,7 +781,8 @@ static void check_bounded(void)
 
 static bool makes_sense(enum place place, bool open, const struct op *a, const struct op *b)
 {
-    if (!a->changes && !b->changes)
+    if ((!a->changes && !b->changes) || b->run == op_verify || a->run == op_rewrite ||
+        (b->run == op_rewrite && a->run != op_verify))
         return false;
     if ((a->run == op_end || b->run == op_end) && (!open || a == b))
         return false;

@@ -143,8 +143,11 @@ def warm_and_check():
         report = file.warm(progress=lambda done, total: seen.append((done, total)))
         assert report["result"] == "CM_OK" and report["end"] == report["cached"] == len(content)
         assert seen[-1] == (len(content), len(content)) and file.cached() == len(content)
+        assert report["verified"] == 0
         before = cache.stats()["origin_reads"]
         assert file.read() == content and cache.stats()["origin_reads"] == before
+        report = file.warm(verify=True)
+        assert report["verified"] == len(content) and report["differed"] == 0
         report = cache.check()
         assert report["sound"] and report["valid"] == len(content) // BLOCK
         raises(cachemax.Error, lambda: cache.check(progress=lambda d, t: True), "CM_ECANCELED")

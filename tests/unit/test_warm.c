@@ -390,7 +390,7 @@ static const struct harness_test warm_tests[] = {
 };
 
 static const struct harness_test *const tables[] = { warm_tests, warm_stops_tests,
-                                                     warm_threads_tests };
+                                                     warm_threads_tests, warm_verify_tests };
 
 int main(int argc, char **argv)
 {

@@ -33,7 +33,7 @@ static void test_arguments(void)
     CHECK_EQ(cm_warm(f, 0, BLK, NULL, NULL, &o, &r), CM_EINVAL);
     CHECK_EQ(cm_warm(f, 1, CM_ALL - 1, NULL, origin_read, &o, &r), CM_ERANGE);
     CHECK_EQ(cm_warm(f, CM_ALL, CM_ALL, NULL, origin_read, &o, &r), CM_ERANGE);
-    opts.flags = 1;
+    opts.flags = 2;
     CHECK_EQ(cm_warm(f, 0, BLK, &opts, origin_read, &o, &r), CM_EINVAL);
     opts = (cm_warm_options)CM_WARM_OPTIONS_INIT;
     opts.reserved[1] = 1;

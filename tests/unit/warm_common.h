@@ -10,7 +10,7 @@
 #include "protocol/lookup.h"
 
 /* The tests of the other files. */
-extern const struct harness_test warm_stops_tests[], warm_threads_tests[];
+extern const struct harness_test warm_stops_tests[], warm_threads_tests[], warm_verify_tests[];
 
 /* What progress was told, and what it answers. */
 struct told {

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The last one is warm's alone. */
+/* The last two are warm's alone. */
 enum {
     WARM_RATE,
     WARM_LIST,
@@ -20,6 +20,7 @@ enum {
     WARM_JSON,
     PIN_OPTIONS,
     WARM_TRACE = PIN_OPTIONS,
+    WARM_VERIFY,
     WARM_OPTIONS
 };
 
@@ -32,6 +33,8 @@ static const struct tool_option warm_options[WARM_OPTIONS] = {
     [WARM_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print one JSON object" },
     [WARM_TRACE] = { "trace", 't', TOOL_NEEDS_ARG, "TRACE",
                      "what TRACE reads, which 'cachemax record' has made" },
+    [WARM_VERIFY] = { "verify", 'v', TOOL_NO_ARG, NULL,
+                      "also compare what is cached with the files; what is wrong is read anew" },
 };
 
 #define NAP_SECONDS 0.1
@@ -42,9 +45,17 @@ struct some {
     uint64_t files, limited; /* limited: those of them that a quota keeps out */
 };
 
+/* What was compared. */
+struct comparison {
+    uint64_t verified, differed, undecided; /* bytes */
+    uint64_t files;                         /* that differed */
+    uint64_t unable;                        /* that the mount could not compare */
+};
+
 struct warm {
     struct tool_progress progress;
-    bool pin;
+    bool pin, verify;
+    struct comparison compared;
     const char *pool; /* of the first file; NULL: there is none */
     uint64_t began, rate;
     uint64_t total, passed; /* bytes of all files; of those that are done */
@@ -129,6 +140,34 @@ static void add_file(struct warm *w, struct some *to, const struct sweep *s,
         complain_of_size(w, s, file);
 }
 
+/* A file was compared. Pages that the kernel has of it may be as wrong as the pool was. */
+static void add_comparison(struct warm *w, const struct sweep *s, const struct control_file *file)
+{
+    char *path = malloc(TOOL_PRINTABLE_MAX(strlen(file->path)));
+    char bytes[TOOL_NUMBER_MAX];
+
+    w->compared.verified += s->verified;
+    w->compared.differed += s->differed;
+    w->compared.undecided += s->undecided;
+    if (s->differed || s->undecided)
+        os_drop_pages(file->path);
+    w->compared.files += s->differed > 0;
+    if (s->differed)
+        progress_end(&w->progress);
+    if (s->differed && path)
+        tool_message(tool_printable(path, file->path),
+                     "%s of it in the pool were not what the file has; they are forgotten, and the "
+                     "next read gives the file's",
+                     tool_bytes(bytes, s->differed));
+    free(path);
+}
+
+/* The answer of a mount with a service, and of one that is older than the question. */
+static bool is_unable(const struct warm *w, const struct sweep *s)
+{
+    return w->verify && s->end.code == CM_ENOTSUP && !s->left_out;
+}
+
 static int on_done(struct sweep *s, struct control_file *file)
 {
     static const struct control_limit none = { .most = 0 };
@@ -136,6 +175,8 @@ static int on_done(struct sweep *s, struct control_file *file)
     const int code = s->end.code;
     const bool limited = is_limited(s);
 
+    if (w->verify)
+        add_comparison(w, s, file);
     w->met_limit |= s->limit.most > 0;
     file->whole = code == 0;
     w->files++;
@@ -159,7 +200,10 @@ static int on_done(struct sweep *s, struct control_file *file)
         w->unrecorded++;
     else if (code > 0 && !limited && !w->why)
         w->why = code;
-    if (limited) {
+    if (is_unable(w, s)) {
+        w->compared.unable++;
+        w->failed++;
+    } else if (limited) {
         add_file(w, &w->partly, s, file);
     } else if (code > 0 || code == CM_EKEEP) {
         add(w, &w->partly, &none);
@@ -192,7 +236,21 @@ static void print_lines(const struct warm *w, uint64_t all)
     (void)printf("%" PRIu64 " of %" PRIu64 " %s%s, %s: %s cached, %s of it read now\n",
                  w->pin ? pinned(w) : whole(w), all, all == 1 ? "file" : "files",
                  w->pin ? " pinned" : "", tool_bytes(total, w->total),
-                 tool_bytes(cached, w->cached), tool_bytes(read, w->read));
+                 tool_bytes(cached, w->cached), tool_bytes(read, w->verify ? w->stored : w->read));
+}
+
+static void print_comparison(const struct warm *w)
+{
+    const struct comparison *c = &w->compared;
+    char right[TOOL_NUMBER_MAX], wrong[TOOL_NUMBER_MAX], open[TOOL_NUMBER_MAX];
+
+    (void)printf("compared: %s as the files have it, %s different", tool_bytes(right, c->verified),
+                 tool_bytes(wrong, c->differed));
+    if (c->files)
+        (void)printf(" in %" PRIu64 " %s", c->files, c->files == 1 ? "file" : "files");
+    if (c->undecided)
+        (void)printf(", %s written meanwhile", tool_bytes(open, c->undecided));
+    (void)putchar('\n');
 }
 
 static void print_json(const struct warm *w, uint64_t all)
@@ -211,6 +269,12 @@ static void print_json(const struct warm *w, uint64_t all)
     json_number(&j, "left_out_files", w->left_out);
     if (w->pin)
         json_number(&j, "refused_files", w->refused + w->unrecorded);
+    if (w->verify) {
+        json_number(&j, "verified_bytes", w->compared.verified);
+        json_number(&j, "differed_bytes", w->compared.differed);
+        json_number(&j, "differed_files", w->compared.files);
+        json_number(&j, "undecided_bytes", w->compared.undecided);
+    }
     if (w->full)
         json_string(&j, "ended", cm_errname(w->full));
     else
@@ -299,6 +363,11 @@ static void say_why(const struct warm *w, uint64_t all)
     const uint64_t limited = w->partly.limited + w->evicted.limited;
     const uint64_t disturbed = w->partly.files - w->partly.limited - w->refused - w->unrecorded;
 
+    if (w->compared.unable)
+        tool_message(NULL,
+                     "%" PRIu64 " %s not compared: the mount uses a service, or is older than this "
+                     "command, or cannot tell them from other files",
+                     w->compared.unable, files_are(w->compared.unable));
     if (w->refused)
         say_refused(w);
     if (w->unrecorded)
@@ -327,6 +396,8 @@ static void say_why(const struct warm *w, uint64_t all)
 
 static int outcome(const struct warm *w, const struct control_files *f)
 {
+    if (w->compared.differed)
+        return TOOL_DAMAGE;
     if (w->failed)
         return TOOL_FAILED;
     return f->failed || w->full || w->partly.files || w->left_out || w->evicted.files ? TOOL_PARTLY
@@ -380,7 +451,7 @@ static int count_again(struct control_files *f, struct warm *w)
 
 static int warm_files(struct control_files *f, struct warm *w, const struct tool_args *args)
 {
-    const char *verb = w->pin ? "pin" : "warm";
+    const char *verb = w->pin ? "pin" : w->verify ? "verify" : "warm";
     struct sweep s = { .verb = verb,
                        .number = w->rate,
                        .at = on_at,
@@ -404,8 +475,11 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
     rc = outcome(w, f);
     if (args->value[WARM_JSON])
         print_json(w, f->n);
-    else if (!args->value[WARM_QUIET] || rc != TOOL_OK)
+    else if (!args->value[WARM_QUIET] || rc != TOOL_OK) {
         print_lines(w, f->n);
+        if (w->verify)
+            print_comparison(w);
+    }
     return tool_end_output(rc);
 }
 
@@ -417,8 +491,9 @@ static int run_trace(const struct tool_args *args, uint64_t rate)
                                   .json = args->value[WARM_JSON] != NULL };
     int rc;
 
-    if (args->value[WARM_LIST]) {
-        tool_message(NULL, "--trace and --list exclude each other");
+    if (args->value[WARM_LIST] || args->value[WARM_VERIFY]) {
+        tool_message(NULL, "--trace and --%s exclude each other",
+                     args->value[WARM_LIST] ? "list" : "verify");
         return TOOL_USAGE;
     }
     os_catch_interrupts();
@@ -431,7 +506,7 @@ static int run_trace(const struct tool_args *args, uint64_t rate)
 static int run(const struct tool_args *args, bool pin)
 {
     struct control_files files;
-    struct warm w = { .rate = 0, .pin = pin };
+    struct warm w = { .pin = pin, .verify = !pin && args->value[WARM_VERIFY] };
     bool rough;
     int rc;
 
@@ -510,11 +585,14 @@ const struct tool_command tool_warm = {
             "first, and up to as much as the pool holds. PATH says which part of the mount is\n"
             "meant; without one it is all of the only mount. Files that are missing, or\n"
             "shorter now, are told and skipped (exit status 7).\n"
+            "With --verify the mount also compares what is cached with the files, while they are\n"
+            "in use. What is wrong is told (exit status 5) and read anew.\n"
             "\n"
             "Examples:\n"
             "  cachemax warm /srv/data/images\n"
             "  cachemax warm --trace monday.trace /srv/data --rate 50M\n"
             "  cachemax warm /srv/data --rate 50M\n"
+            "  cachemax warm --verify /srv/data --rate 50M\n"
             "  find /srv/data -newer yesterday -type f | cachemax warm --list -\n",
     .options = warm_options,
     .noptions = WARM_OPTIONS,

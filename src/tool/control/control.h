@@ -136,6 +136,7 @@ struct sweep {
     /* Of the file that was asked for last. */
     struct control_end end;
     uint64_t size, cached, stored, read, pinned, pinned_max, room, left_out;
+    uint64_t verified, differed, undecided;
     struct control_limit limit; /* why it is not cached as a whole */
 };
 /* TOOL_OK, also if `done` has ended it; or a status after a message. */

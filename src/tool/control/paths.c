@@ -279,6 +279,9 @@ static void on_is(void *ctx, const char *name, const char *value)
                          : !strcmp(name, "pinned_max") ? &s->pinned_max
                          : !strcmp(name, "room")       ? &s->room
                          : !strcmp(name, "left_out")   ? &s->left_out
+                         : !strcmp(name, "verified")   ? &s->verified
+                         : !strcmp(name, "differed")   ? &s->differed
+                         : !strcmp(name, "undecided")  ? &s->undecided
                                                        : NULL;
 
     if (!strcmp(name, "quota"))
@@ -321,6 +324,7 @@ static int ask(struct control_files *f, struct control *c, struct sweep *s,
         *connected = file->mount;
     }
     s->size = s->cached = s->stored = s->read = s->pinned = s->left_out = s->limit.most = 0;
+    s->verified = s->differed = s->undecided = 0;
     if (error == 0 && !below(m, file->path, path)) {
         s->end.code = CM_EINVAL;
         (void)snprintf(s->end.text, sizeof(s->end.text), "its path is too long");

@@ -569,12 +569,14 @@ class File(io.RawIOBase):
         """How many bytes of the range are cached."""
         return self._call(lib.cm_file_cached, offset, SIZE_UNKNOWN if length is None else length)
 
-    def warm(self, offset=0, length=None, bytes_per_second=0, progress=None):
+    def warm(self, offset=0, length=None, bytes_per_second=0, progress=None, verify=False):
         """Reads ahead of need what is not cached, and stores it. Returns a dict; "result" is
-        "CM_OK", or the name of the reason why something was not stored."""
+        "CM_OK", or the name of the reason why something was not stored. verify: what is cached is
+        compared with the origin, too; "differed" says how many bytes were of wrong blocks."""
         options = ffi.new("cm_warm_options *")
         lib.cm_warm_options_init(options, ffi.sizeof("cm_warm_options"))
         call, report = _Call(self._source.into, progress), ffi.new("cm_warm_report *")
+        options.flags = lib.CM_WARM_VERIFY if verify else 0
         options.bytes_per_second, options.progress = bytes_per_second, lib.cachemax_progress
         options.progress_ctx, report.struct_size = call.handle, ffi.sizeof("cm_warm_report")
         self._pool.enter(self)

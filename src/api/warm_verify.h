@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * warm_verify.h - CM_WARM_VERIFY: what is cached of a range, compared with the origin.
+ */
+#ifndef CM_WARM_VERIFY_H
+#define CM_WARM_VERIFY_H
+
+#include "api/flight.h"
+#include "protocol/fill_ticket.h"
+
+#define CM_VERIFY_WORDS (CM_MISS_STRIPES * CM_GROUP_BLOCKS / 64)
+
+/* A comparison. Set `file` and `f`, and the rest to zero. */
+struct cm_comparison {
+    cm_file *file;
+    struct cm_object *f;
+    uint64_t pos, end; /* blocks that nobody has looked at yet */
+    /* What is being read, or was read last. */
+    uint64_t first, n; /* blocks; n 0: nothing is being read */
+    cm_miss miss;      /* its tickets */
+    struct cm_buffer buffer;
+    /* A bit for each block from `base` on. */
+    uint64_t base;
+    uint64_t again[CM_VERIFY_WORDS]; /* it differed, and the tickets did not hold */
+    unsigned tries;                  /* of the first one of these */
+    /* What was found since the beginning; bytes, but for the last two. */
+    uint64_t verified, differed, undecided;
+    uint64_t blocks; /* that differed */
+    uint64_t at;     /* the first one */
+};
+
+/* Goes on with blocks [first, end). The range before is done. */
+void cm_compare_begin(struct cm_comparison *v, uint64_t first, uint64_t end);
+/* Is anything left to compare? Moves the position to it. */
+bool cm_compare_more(struct cm_comparison *v);
+/* After cm_compare_more(). CM_REQUEST_READ: *piece is to be read from the origin, then
+ * cm_compare_complete() to be called. CM_EHANDLE. CM_ENOMEM: there is no buffer now. */
+int cm_compare_next(struct cm_comparison *v, cm_piece *piece);
+/* The origin gave `got` bytes of the piece; less only at its end. Compares, and forgets what
+ * differs. CM_EHANDLE; other errors: it could not be forgotten, and the file is not served. */
+int cm_compare_complete(struct cm_comparison *v, uint64_t got);
+/* How long to wait before the next piece: others change what it has. 0: not at all. */
+uint64_t cm_compare_nap_ns(const struct cm_comparison *v);
+/* The piece will not be completed. */
+void cm_compare_cancel(struct cm_comparison *v);
+
+#endif
