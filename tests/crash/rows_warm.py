@@ -93,4 +93,8 @@ WARM = [
        'api/warm.c', '    cm_compare_cancel(&w->verify);\n    if (w->q', '    if (w->q'),
     _m('verify, too much', 'an origin that gives too much is refused', 'unit warm errors',
        'api/warm.c', 'if (n < 0 || n > (int64_t)piece->len) {', 'if (n < 0) {'),
+    _m('verify, cannot forget', 'what is wrong and cannot be forgotten is not served',
+       'unit warm cannot_forget', VERIFY,
+       '    (void)cm_file_stop(f, e); /* what is cached is wrong',
+       '    (void)0; /* what is cached is wrong'),
 ]

@@ -483,6 +483,28 @@ static void test_poor(void)
     pool_end(&p);
 }
 
+/* What is wrong cannot be forgotten: nothing of the file is served any more. */
+static void test_cannot_forget(void)
+{
+    struct pool p;
+    struct origin o = make_origin(40 * BLK);
+    cm_warm_report r;
+    pool_make(&p, 4 * MIB, 0);
+    make_poor(&p);
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, o.size, 1, CM_SOLE_WRITER);
+    CHECK_EQ(put(f, 2, BAD), 0);
+    const cm_bracket b = begin_write(f, 30 * BLK, BLK); /* a second one needs memory */
+    no_memory = 1;
+    CHECK_EQ(verify(f, &o, &r), CM_ENOMEM);
+    CHECK_EQ(look(f, 2, o.tag), MISS);
+    CHECK_EQ(cm_object_of(f)->incarnation, 0);
+    no_memory = 0;
+    CHECK(cm_write_end(f, &b, NULL) >= 0);
+    CHECK_EQ(look(f, 2, o.tag), MISS);
+    pool_end(&p);
+}
+
 static void *close_file(void *f)
 {
     detach(f);
@@ -573,9 +595,9 @@ static void test_thread_ends(void)
 #endif
 
 const struct harness_test warm_verify_tests[] = {
-    TEST(right),       TEST(wrong),  TEST(durable), TEST(buffered),   TEST(short),
-    TEST(longer),      TEST(behind), TEST(writers), TEST(neighbours), TEST(frozen),
-    TEST(errors),      TEST(paid),   TEST(poor),    TEST(closed),
+    TEST(right),       TEST(wrong),  TEST(durable), TEST(buffered),      TEST(short),
+    TEST(longer),      TEST(behind), TEST(writers), TEST(neighbours),    TEST(frozen),
+    TEST(errors),      TEST(paid),   TEST(poor),    TEST(cannot_forget), TEST(closed),
 #ifndef _WIN32
     TEST(thread_ends),
 #endif
