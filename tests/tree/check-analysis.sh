@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# check-analysis.sh TOP [FILE...] - do cppcheck and gcc's analyzer find anything in src/, or in these
-# files of it, that analysis.txt does not explain? (clang's analyzer is one of clang-tidy's checks:
-# check-tidy.sh.) analysis.txt has the first 90 characters of each finding that is none, and says
-# why; one that no tool says any more fails, too, if all of src/ was looked at. Versions find different things: the
-# list is that of cppcheck 2.10 and gcc 12 (Debian 12); another version is skipped. It needs no
-# build.
+# check-analysis.sh TOP [FILE...] - do cppcheck and gcc's analyzer find anything in src/, or in
+# these files of it, that analysis.txt does not explain? (clang's analyzer is one of clang-tidy's
+# checks: check-tidy.sh.) analysis.txt has the first 90 characters of each finding that is none, and
+# says why; one that no tool says any more fails, too, if all of src/ was looked at. Versions find
+# different things: the list is that of cppcheck 2.10 and gcc 12 (Debian 12); another version is
+# skipped. It needs no build.
 set -u
 [ $# -ge 1 ] || {
   echo "usage: check-analysis.sh TOP [FILE...]" >&2
@@ -37,7 +37,8 @@ if [[ $(gcc -dumpversion 2>/dev/null) == 12* ]]; then
   # shellcheck disable=SC2016,SC2086 # of the inner shell; words
   printf '%s\n' $files | xargs -P "$(nproc)" -I '{}' sh -c 'LC_ALL=C gcc -std=gnu11 -O1 -fanalyzer \
     -Iinclude -Isrc -c "$1" -o /dev/null 2>&1 |
-    sed -n "s/^\([^:]*\):[0-9:]* warning: \(.*\) \[-W\(analyzer[a-z-]*\)\]$/gcc \1 \3: \2/p"' sh '{}' |
+    sed -n "s/^\([^:]*\):[0-9:]* warning: \(.*\) \[-W\(analyzer[a-z-]*\)\]$/gcc \1 \3: \2/p"' \
+    sh '{}' |
     sed 's/ \[CWE-[0-9]*\]//' >>"$work/said"
   tools="$tools gcc"
 else
