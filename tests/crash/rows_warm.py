@@ -32,7 +32,7 @@ WARM = [
     _m('warm, rate', 'what was read is paid for', 'unit warm rate', 'api/warm.c',
        '    pay(w, q->took, start);\n', ''),
     _m('warm, rate of fills', 'the limit of fills', 'unit warm fill_rate', 'api/warm.c',
-       'fills = cm_rate_wait(&w->c->rate, len)', 'fills = 0 * len'),
+       'fills = len > 0 ? cm_rate_wait(&w->c->rate, len) : 0;', 'fills = 0 * len;'),
     _m('warm, old version cached', 'a chunk of two versions counts for none',
        'unit warm version_beside_cached', 'api/warm.c', '!moved && done > q->left_out ?',
        'done > q->left_out ?'),
