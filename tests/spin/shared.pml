@@ -12,20 +12,23 @@
  *
  * The pool's memory is shared and coherent; nothing is lost, because a power cut ends the readers,
  * too. A record is whole iff its sum is that of its words. `told` is the incarnation word of the
- * record, which each hit looks at. The session is odd while an owner changes what all readers
- * depend on. A header is judged once: then its epoch is not looked at again (cm_slot_read_known).
+ * record, at which each hit looks: that of one block before its copy, that of more behind it. The
+ * session is odd while an owner changes what all readers depend on. A header is judged once: then
+ * its epoch is not looked at again (cm_slot_read_known).
  *
  * Proves: when the read began, the origin held nothing newer than the hit of which the owner was
- * told, or which the reader's own validator shows. A hit is whole. The same holds for the end of the
- * file that a read tells. FAILS: records cannot be written, or are damaged. FEW: only what changes the record.
+ * told, or which the reader's own validator shows. A hit is whole. The same holds for the end of
+ * the file that a read tells. FAILS: records cannot be written, or are damaged. FEW: only what
+ * changes the record.
  *
  * Mutants: NO_TOLD  NO_SESSION  a hit does not look at it  NO_RECHECK w0 is not loaded again
- *          DROP_SUM a dropped record keeps its incarnation  NO_VOID a record that is not whole keeps
- *          it, when its file begins anew elsewhere  STOP_DRAM a file that is given up keeps it
- *          SILENT a new owner does not change the session  LATE the session changes after the caller
- *          has gone on  ODD_OK a reader begins in an odd session  TRUST_SUM a record counts though
- *          it is not whole  ANY_PROOF the validator is not compared  SIZE_KEPT the record keeps the old size while the file changes
- *          SIZE_ONCE a reader keeps the size that it found at its attach
+ *          DROP_SUM a dropped record keeps its incarnation  NO_VOID so does a record that is not
+ *          whole, when its file begins anew elsewhere  STOP_DRAM so does a file that is given up
+ *          SILENT a new owner does not change the session  LATE the session changes after the
+ *          caller has gone on  ODD_OK a reader begins in an odd session  TRUST_SUM a record counts
+ *          though it is not whole  ANY_PROOF the validator is not compared  SIZE_KEPT the record
+ *          keeps the old size while the file changes  SIZE_ONCE a reader keeps the size of its
+ *          attach
  */
 #ifdef FAILS
 #define FAILING 1
@@ -143,7 +146,8 @@ proctype Owner(bit second) {
           atomic { if :: valid && hinc == inc && hepoch == epoch -> valid = 0 :: else fi };
           ov++; lo = ov;
           if
-          :: placed && inc != 0 -> rval = ov; rsum = SUM(F, inc, ov, epoch); rsize = ov /* adopted */
+          :: placed && inc != 0 -> /* adopted */
+             rval = ov; rsum = SUM(F, inc, ov, epoch); rsize = ov
           :: true
           fi
        :: ov < 5 -> /* cm_file_stop, a bump that fails: the origin has changed already */
@@ -186,11 +190,36 @@ proctype Killer() {
 
 /* ---- The reader ------------------------------------------------------------------------------ */
 
+inline look() { /* cm_told_holds */
+#ifndef NO_TOLD
+  ok = told == mine;
+#else
+  ok = 1;
+#endif
+#ifndef NO_SESSION
+  ok = ok && session == sess
+#endif
+}
+inline block() {
+  atomic { s = seq; ok = ok && valid && hinc == mine && (hepoch == ep || known == ep);
+           known = (ok -> ep : known) };
+  if
+  :: ok ->
+     a = d0; b = d1;
+#ifndef NO_RECHECK
+     ok = valid && seq == s;
+#endif
+     if :: ok && !first -> look() :: else fi;
+     if :: ok -> assert(a == b && a >= low && a <= ov) :: else fi
+  :: else
+  fi
+}
+
 proctype Reader() {
   byte mine, sess, ep, i, v, n, s, a, b, low, proof, seen, size, end, reads = READS;
   byte known = 255; /* epoch in which the slot was judged */
   short m;
-  bit ok;
+  bit ok, first;
   do
   :: reads > 0 ->
      reads--;
@@ -222,43 +251,23 @@ read:
      if
      :: mine != 0 ->
         if
-        :: true ->
-           atomic { s = seq; ok = valid && hinc == mine && (hepoch == ep || known == ep);
-                    known = (ok -> ep : known) };
-           if
-           :: ok ->
-              a = d0; b = d1;
-#ifndef NO_RECHECK
-              ok = valid && seq == s;
-#endif
-#ifndef NO_TOLD
-              ok = ok && told == mine;
-#endif
-#ifndef NO_SESSION
-              ok = ok && session == sess;
-#endif
-              if :: ok -> assert(a == b && a >= low && a <= ov) :: else fi
-           :: else
-           fi
+        :: true -> first = 1; look(); block() /* read_shared */
+        :: true -> first = 0; ok = 1; block()  /* read_run */
         :: true -> /* the end of the file */
 #ifdef SIZE_ONCE
            end = size;
 #else
            end = rsize;
 #endif
-#ifndef NO_TOLD
-           ok = told == mine;
-#else
-           ok = 1;
-#endif
-#ifndef NO_SESSION
-           ok = ok && session == sess;
-#endif
+           look();
            if :: ok && end != 0 -> assert(end >= low && end <= ov) :: else fi
         fi
      :: else
      fi;
-     d_step { n = 0; i = 0; v = 0; m = 0; s = 0; a = 0; b = 0; end = 0; low = 0; proof = 0; ok = 0 }
+     d_step { /* what is not needed any more makes no states */
+       n = 0; i = 0; v = 0; m = 0; s = 0; a = 0; b = 0; end = 0; low = 0; proof = 0;
+       first = 0; ok = 0
+     }
   :: else -> break
   od
 }
