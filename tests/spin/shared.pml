@@ -153,7 +153,7 @@ proctype Owner(bit second) {
        :: ov < 5 -> /* cm_file_stop, a bump that fails: the origin has changed already */
           inc = 0;
 #ifndef STOP_DRAM
-          if :: placed -> told = 0 :: shut() fi;
+          if :: placed -> told = 0 :: FAILING -> shut() :: !placed fi;
 #endif
           ov++; lo = ov
 #endif
