@@ -12,6 +12,8 @@
 
 #include "../os.h"
 
+#include <pthread.h>
+
 #define SIZE (100 * BLK)
 
 /* The owner has file 1 warm, 10 blocks; a reader has it, too. */
@@ -823,12 +825,103 @@ static void test_judged_in_the_middle(void)
     both_down(&b);
 }
 
+/* ---- Threads --------------------------------------------------------------------------------- */
+
+#define ROUNDS 300u
+#define READERS 2u
+
+/* The owner's thread raises the version of all blocks, and tells of it in one way or another. */
+static struct {
+    struct both *b;
+    uint64_t version, told; /* atomic */
+    uint32_t done;          /* atomic */
+    uint64_t hits;          /* atomic */
+} running;
+
+static void *own(void *arg)
+{
+    struct both *b = arg;
+    for (uint64_t i = 2; i < ROUNDS; i++) {
+        cm_bracket w = begin_write(b->f, 0, i % 3 ? 10 * BLK : 65 * MIB);
+        at_store_seq_cst(&running.told, i);
+        at_store_seq_cst(&running.version, i);
+        cm_validator after = val(SIZE, 7 + i);
+        CHECK_EQ(cm_write_end(b->f, &w, &after), 0);
+        (void)put_all(b->f, 0, 10, i);
+        if (i % 16 == 0)
+            CHECK_EQ(bump_epoch(b->p.c), 0);
+        if (i % 16 == 8)
+            CHECK_EQ(cm_set_mode(b->p.c, CM_BYPASS), 0);
+        if (i % 16 == 8)
+            CHECK_EQ(cm_set_mode(b->p.c, CM_NORMAL), 0);
+    }
+    at_store_seq_cst(&running.done, 1u);
+    return NULL;
+}
+
+/* Two threads of one reader, which read and judge the file again. */
+static void *read_on(void *arg)
+{
+    struct both *b = arg;
+    uint8_t got[CM_BLOCK_SIZE];
+    for (uint64_t n = 0; !at_load_seq_cst(&running.done); n++) {
+        const uint64_t low = at_load_seq_cst(&running.told), block = n % 10;
+        if (cm_read(b->g, block * BLK, got, BLK, NULL) == (int64_t)BLK) {
+            uint64_t is = low;
+            const uint64_t high = at_load_seq_cst(&running.version);
+            while (is < high && !is_content(is, block, got, BLK))
+                is++;
+            CHECK(is_content(is, block, got, BLK));
+            at_add_relaxed(&running.hits, 1);
+        }
+        if (n % 8 == 0) {
+            cm_validator now = val(SIZE, 7 + at_load_seq_cst(&running.version));
+            CHECK(cm_file_revalidate(b->g, &now) >= 0);
+        }
+    }
+    return NULL;
+}
+
+/* An owner and a reader in one process, so that the thread sanitizer sees both. */
+static void test_threads(void)
+{
+    struct both b;
+    pthread_t owner, reader[READERS];
+    REQUIRE(both_up(&b, CM_SOLE_WRITER));
+    memset(&running, 0, sizeof(running));
+    running.version = running.told = 1;
+    CHECK_EQ(pthread_create(&owner, NULL, own, &b), 0);
+    for (unsigned i = 0; i < READERS; i++)
+        CHECK_EQ(pthread_create(&reader[i], NULL, read_on, &b), 0);
+    pthread_join(owner, NULL);
+    for (unsigned i = 0; i < READERS; i++)
+        pthread_join(reader[i], NULL);
+    cm_validator now = val(SIZE, 7 + ROUNDS - 1);
+    CHECK_EQ(cm_file_revalidate(b.f, &now), 0);
+    (void)put_all(b.f, 0, 10, ROUNDS - 1);
+    now = fresh(now);
+    CHECK_EQ(cm_file_revalidate(b.g, &now), 0);
+    CHECK_EQ(hits(b.g, 0, 10, ROUNDS - 1), 10);
+    both_down(&b);
+}
+
 const struct harness_test shared_tests[] = {
-    TEST(serves),     TEST(through),       TEST(refused),
-    TEST(ways),       TEST(goes_on),       TEST(told_first),
-    TEST(validators), TEST(own_writes),    TEST(size),
-    TEST(ttl),        TEST(other_boot),    TEST(no_owner),
-    TEST(damage),     TEST(in_the_middle), TEST(judged_in_the_middle),
+    TEST(serves),
+    TEST(through),
+    TEST(refused),
+    TEST(ways),
+    TEST(goes_on),
+    TEST(told_first),
+    TEST(validators),
+    TEST(own_writes),
+    TEST(size),
+    TEST(ttl),
+    TEST(other_boot),
+    TEST(no_owner),
+    TEST(damage),
+    TEST(in_the_middle),
+    TEST(judged_in_the_middle),
+    TEST(threads),
     TEST_END,
 };
 
