@@ -124,14 +124,14 @@ void cm_shared_begin(struct cm_cache *c)
 /* ---- A file ---------------------------------------------------------------------------------- */
 
 /* What a record says. */
-struct found {
+struct told_record {
     struct cm_record record;
     struct cm_record_regions regions;
     uint64_t place;
 };
 
 /* Loads a record until two looks see the same: its words change one by one. */
-static bool load_still(struct cm_cache *c, struct found *d)
+static bool load_still(struct cm_cache *c, struct told_record *d)
 {
     struct cm_record again;
     bool whole;
@@ -148,7 +148,7 @@ static bool load_still(struct cm_cache *c, struct found *d)
 }
 
 /* Files lock held. Finds the record of a file, the only one of its id. */
-static bool find(struct cm_cache *c, const cm_file_id *id, struct found *d)
+static bool find(struct cm_cache *c, const cm_file_id *id, struct told_record *d)
 {
     struct cm_record_set *b = c->records;
     unsigned n = 0;
@@ -166,7 +166,7 @@ static bool find(struct cm_cache *c, const cm_file_id *id, struct found *d)
 
 /* Would an owner's attach keep the file without a change of its record? After a crash of the system
  * it gives regions a new "since"; until an owner has done that, the file is cold. */
-static bool is_settled(struct cm_cache *c, const struct found *d)
+static bool is_settled(struct cm_cache *c, const struct told_record *d)
 {
     const bool same_boot = d->regions.boot == c->super.now.boot_number;
     return d->regions.known && d->regions.unknown == 0 && (same_boot || d->regions.intents == 0) &&
@@ -176,7 +176,7 @@ static bool is_settled(struct cm_cache *c, const struct found *d)
 
 /* Can a file that is attached already go on with this record? What names its blocks does not change
  * while others read it. Only regions without a "since" do not need their size. */
-static bool has_same_keys(const struct cm_object *f, const struct found *d)
+static bool has_same_keys(const struct cm_object *f, const struct told_record *d)
 {
     uint8_t any = 0;
     for (unsigned i = 0; i < CM_REGIONS; i++)
@@ -188,7 +188,7 @@ static bool has_same_keys(const struct cm_object *f, const struct found *d)
 }
 
 /* The object is new, and nobody else knows it yet. */
-static void set_keys(struct cm_object *f, const struct found *d)
+static void set_keys(struct cm_object *f, const struct told_record *d)
 {
     f->regions.birth = d->record.birth;
     f->regions.shift = d->record.region_shift;
@@ -207,7 +207,7 @@ static void go_cold(struct cm_object *f)
 }
 
 /* From here on blocks of the record's incarnation are served, as long as the session lasts. */
-static void go_warm(struct cm_object *f, const struct found *d, uint64_t session)
+static void go_warm(struct cm_object *f, const struct told_record *d, uint64_t session)
 {
     struct cm_cache *c = f->cache;
     if (f->incarnation != d->record.incarnation)
@@ -223,7 +223,7 @@ static void go_warm(struct cm_object *f, const struct found *d, uint64_t session
 static int judge(struct cm_object *f, const cm_validator *v, bool new)
 {
     struct cm_cache *c = f->cache;
-    struct found d;
+    struct told_record d;
     uint64_t session;
     if (!cm_file_proves(f, v))
         return CM_IGNORED;
@@ -310,7 +310,7 @@ int cm_shared_revalidate(struct cm_object *f, const cm_validator *v)
 static void go_on(struct cm_object *f)
 {
     struct cm_cache *c = f->cache;
-    struct found d;
+    struct told_record d;
     uint64_t session;
     const int e = learn(c, &session, false);
     if (e)
