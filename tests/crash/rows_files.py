@@ -19,8 +19,8 @@ FILES = [
        ''),
     _m('flush, record drop', 'flush of a dropped record', 'crash fill-b1,thread,forget-closed',
        RECORD,
-       '        e = cm_media_flush(m, at, CM_RECORD_BODY_BYTES);\n    cm_media_fence(m); /* dropped',
-       '        e = 0;\n    cm_media_fence(m); /* dropped'),
+       '        e = cm_media_flush(m, at, CM_RECORD_BODY_BYTES);\n    cm_media_fence(m); '
+       '/* dropped', '        e = 0;\n    cm_media_fence(m); /* dropped'),
     _m('fence, size', 'fence after writing a size', 'unit file size_order', RECORD,
        '    cm_media_fence(m); /* a later session knows it, as it knows the block of its fill */\n',
        ''),
