@@ -38,8 +38,9 @@
  *   cm_truncate_begin). If others change it, say so as soon as you know (cm_invalidate,
  *   cm_file_revalidate). A change that nobody reports stays unseen until the file's validator is
  *   presented again (cm_file_open, cm_file_revalidate).
- * - One process owns a pool at a time. After fork() only the parent may use it further. The child
- *   has no part of it: the library closes there what it inherited.
+ * - One process owns a pool at a time. Others may read it meanwhile (CM_OPEN_SHARED). After fork()
+ * only the parent may use it further. The child has no part of it: the library closes there what it
+ * inherited.
  * - A hit is never wrong. Whether the pool survives a power cut depends on its volume:
  *   cm_get_info() says which durability the pool really has.
  *
@@ -477,7 +478,16 @@ enum {
      * system refuses (Linux: RLIMIT_MEMLOCK; Windows: the working set). cm_close() also unlocks
      * memory of cm_open_memory(). */
     CM_OPEN_LOCK = 1u << 5,
-    /* Share the pool with its owner, and only read it. Not in this version: CM_ENOTSUP. */
+    /* Read a pool that another process owns, or nobody: hits without a lock, while the owner fills
+     * and forgets. The pool is mapped read-only, and its file need only be readable. What the owner
+     * has forgotten when a call of it returned, no read serves that begins after that. Files are
+     * attached with a validator, as by an owner: warm if it matches what the pool knows. A file
+     * that the owner finds changed is cold here until a validator is presented again
+     * (cm_file_info.want_validator). Nothing is stored: cm_fill() returns CM_NOT_STORED_MODE. Calls
+     * that change something return CM_EREADONLY; cm_pin_range() and cm_check() return CM_ENOTSUP.
+     * Statistics, times to live and advice are those of this cache alone. Readers may be killed or
+     * stopped at any time, and so may the owner: they go on, and attach, without one, but then
+     * nobody tells them of changes. docs/embedding.md "Several processes, one pool". */
     CM_OPEN_SHARED = 1u << 6,
     /* Hits and fills copy with the routines that the CPU's table names. Else some of the first
      * thousands of hits measure which routine is the fastest here (each takes some microseconds
@@ -566,7 +576,7 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * - CM_EUNTRUSTED: see TRUST
  * - CM_EOWNED: another process has it open, or this one
  * - CM_ENOTDAX: CM_OPEN_REQUIRE_DAX, and its volume offers none
- * - CM_ENOTSUP: CM_OPEN_SHARED, check_key, seal
+ * - CM_ENOTSUP: check_key, seal
  * - CM_ENOMEM CM_EIO; CM_EIO also: one of the two superblocks cannot be written */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 
@@ -673,7 +683,8 @@ enum {
  * size, and its blocks of earlier sessions are forgotten permanently. So take the validator after
  * cm_open(). After CM_IGNORED take a new one and present it with cm_file_revalidate().
  * In a checkpointed pool it waits for the sync of a page if the file has changed, or may have.
- * CM_EINVAL (also: taken_at is 0 or later than cm_now()) CM_ENOMEM CM_EREADONLY CM_EFORGET. */
+ * CM_EINVAL (also: taken_at is 0 or later than cm_now()) CM_ENOMEM CM_EREADONLY CM_EFORGET
+ * CM_ENOTPOOL (CM_OPEN_SHARED: the pool was replaced; close it and open it again). */
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
                         uint32_t flags, cm_file **file);
 
@@ -688,7 +699,7 @@ CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validato
  * CM_IGNORED: a bracket was open at or after validator->taken_at, so the validator proves nothing.
  * Take it again later.
  * In a checkpointed pool it waits for the sync of a page if the file has changed, or may have.
- * CM_EINVAL CM_EFORGET. */
+ * CM_EINVAL CM_EFORGET CM_ENOTPOOL (as in cm_file_open). */
 CM_API int cm_file_revalidate(cm_file *file, const cm_validator *validator);
 
 enum cm_advice {

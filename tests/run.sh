@@ -420,6 +420,7 @@ native_suites() { # DIR
   settle
   also kill "$b/tests/kill/kill" --cycles 100
   also objects/kill "$b/tests/objects/objects-kill" --cycles 60
+  also share "$b/tests/share/share" --operations 300000 --kills 20
   also service/parts "$b/tests/service/parts" "$service"
   also service/ring "$storm" "$service" --operations 100000 --kills 5 --stalls 3
   also service/socket "$storm" "$service" --operations 100000 --kills 5 --stalls 3 --no-ring

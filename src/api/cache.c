@@ -24,6 +24,7 @@
 #include "state/policy_sample.h"
 #include "state/quota.h"
 #include "state/settle.h"
+#include "state/shared.h"
 #include "media/file_table.h"
 
 /* ---- Options and messages -------------------------------------------------------------------- */
@@ -86,7 +87,7 @@ struct part {
     uint64_t bytes;
 };
 
-#define PARTS 27
+#define PARTS 28
 
 /* All memory of an open cache, in one table. It is allocated, freed and counted by this table. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
@@ -97,9 +98,10 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
     c->policy.ring.slots = c->policy.ring.end = g->slots;
     c->policy.ring.free_max = (uint32_t)(g->slots / 32 < CM_FREE_MAX ? g->slots / 32 : CM_FREE_MAX);
     c->policy.ring.line_max = cm_ring_line(g->slots);
-    cm_probation_size(&c->probation, c->opts.flags & CM_OPEN_READONLY
+    cm_probation_size(&c->probation, c->opts.flags & (CM_OPEN_READONLY | CM_OPEN_SHARED)
                                          ? 0
                                          : cm_probation_entries(c->opts.probation_bytes, g->slots));
+    const uint64_t own = c->shared ? 0 : 1; /* what only an owner needs */
     const struct part list[] = {
         { (void **)&c->stripes, g->stripes * sizeof(struct cm_stripe) },
         { (void **)&c->policy.ring.ref, g->slots },
@@ -107,28 +109,29 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->policy.ring.free, (uint64_t)c->policy.ring.free_max * 8 },
         { (void **)&c->policy.ring.hint, CM_HINTS * 8 },
         { (void **)&c->policy.ring.line, c->policy.ring.line_max * CM_LINE_ENTRY },
-        { (void **)&c->policy.ghost.cell, cm_ghost_bytes(g->slots) },
+        { (void **)&c->policy.ghost.cell, own * cm_ghost_bytes(g->slots) },
         { (void **)&c->probation.data, c->probation.entries * CM_BLOCK_SIZE },
         { (void **)&c->probation.entry, c->probation.entries * sizeof(struct cm_buffered) },
         { (void **)&c->probation.cell,
           c->probation.buckets * CM_PROBATION_WAYS * sizeof(uint32_t) },
-        { (void **)&c->memo.reached, cm_memo_bytes(g) },
+        { (void **)&c->memo.reached, own * cm_memo_bytes(g) },
         { (void **)&c->memo.page, sizeof(struct cm_memo_page) },
-        { (void **)&c->pins, g->slots },
+        { (void **)&c->pins, own * g->slots },
         { (void **)&c->pin_sets, CM_PIN_SETS * sizeof(uint32_t) },
-        { (void **)&c->open_places, (records + 63) / 64 * 8 },
+        { (void **)&c->open_places, own * ((records + 63) / 64 * 8) },
         { (void **)&c->records, sizeof(struct cm_record_set) },
         { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_object *) },
         { (void **)&c->left, cm_object_left_bytes() },
         { (void **)&c->flights, sizeof(struct cm_flight_table) },
         { (void **)&c->sample, cm_sample_bytes() },
         { (void **)&c->copy, cm_copy_choice_bytes() },
-        { (void **)&c->settling.losses, g->record_buckets * sizeof(uint32_t) },
-        { (void **)&c->settling.lost, g->record_buckets * sizeof(uint64_t) },
-        { (void **)&c->settling.open, g->record_buckets },
-        { (void **)&c->settling.since, g->record_buckets },
-        { (void **)&c->settling.quiet, (records + 63) / 64 * 8 },
-        { (void **)&c->settling.ready, (records + 63) / 64 * 8 },
+        { (void **)&c->settling.losses, own * g->record_buckets * sizeof(uint32_t) },
+        { (void **)&c->settling.lost, own * g->record_buckets * sizeof(uint64_t) },
+        { (void **)&c->settling.open, own * g->record_buckets },
+        { (void **)&c->settling.since, own * g->record_buckets },
+        { (void **)&c->settling.quiet, own * ((records + 63) / 64 * 8) },
+        { (void **)&c->settling.ready, own * ((records + 63) / 64 * 8) },
+        { (void **)&c->stats, c->shared ? CM_STATS_OFFSET + CM_STATS_BYTES : 0 },
     };
     static_assert(sizeof(list) == PARTS * sizeof(list[0]), "the table is full");
     memcpy(p, list, sizeof(list));
@@ -192,10 +195,13 @@ static int check_options(const cm_options *o)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options.memory_durability: %u is no enum cm_durability",
                          o->memory_durability);
-    if (o->flags & CM_OPEN_SHARED || o->check_key || o->seal || o->unseal || o->seal_ctx)
+    if (o->check_key || o->seal || o->unseal || o->seal_ctx)
         return cm_refuse(o->log, o->log_ctx, CM_ENOTSUP,
-                         "cm_options: CM_OPEN_SHARED, check_key and seal are not in version %s",
-                         cm_version());
+                         "cm_options: check_key and seal are not in version %s", cm_version());
+    if ((o->flags & CM_OPEN_SHARED) && (o->flags & CM_OPEN_READONLY))
+        return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
+                         "cm_options.flags: CM_OPEN_SHARED serves blocks and CM_OPEN_READONLY does "
+                         "not: take one of them");
     if (!o->alloc != !o->free)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options: alloc and free must be set together");
@@ -245,6 +251,7 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
     c->rate.limit = o.fill_rate_limit;
     c->file = (struct cm_plat_file)PLAT_FILE_INIT;
     c->readonly = (o.flags & CM_OPEN_READONLY) != 0;
+    c->shared = (o.flags & CM_OPEN_SHARED) != 0;
     c->fork_count = cm_plat_fork_count();
     c->boot_wall_ns = cm_plat_boot_wall_ns();
     *cache = c;
@@ -306,7 +313,7 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
     c->super.media = &c->media;
     c->media.hash_seed = sb.hash_seed;
     c->media.check_key = cm_format_check_key(sb.uuid, sb.epoch);
-    c->media.counted = !c->readonly;
+    c->media.counted = !c->readonly && !c->shared;
     return 0;
 }
 
@@ -414,6 +421,17 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     return cm_plat_random(&c->serial, sizeof(c->serial));
 }
 
+/* Another process has the pool, or nobody: it is only read. */
+static void share_pool(cm_cache *c)
+{
+    const struct cm_policy_kind *kind = cm_policy_kind_of(c->opts.policy);
+    c->media.stats = c->stats;
+    c->policy.ring.frontier = c->media.geo.slots;
+    cm_policy_set_rule(&c->policy, &kind->rule[0]); /* nobody asks it; its counts are of no use */
+    cm_shared_begin(c);
+    cm_stats_begin(&c->media, cm_plat_pid(), cm_plat_wall_ns());
+}
+
 /* The pool is mapped at media.base. */
 static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const char *what)
 {
@@ -421,6 +439,9 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     c->media.ops = cm_persist_choose(d == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
     if (d == CM_DURABILITY_DAX && !c->media.ops->flushes)
         d = CM_DURABILITY_PAGECACHE; /* the CPU cannot write lines back: do not claim DAX */
+    c->media.stats = c->media.base;
+    if (c->shared)
+        c->media.ops = cm_persist_readonly();
     int e = guard(c, bytes);
     if (e == 0)
         e = load_super(c, what, bytes);
@@ -436,10 +457,12 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     }
     if (e == 0)
         e = make_resident(c, what); /* before it is ours: if this fails, the pool did not change */
-    if (e == 0)
+    if (e == 0 && c->shared)
+        share_pool(c);
+    else if (e == 0)
         e = take_pool(c, d, what);
     if (e == 0)
-        c->magic = CM_CACHE_MAGIC;
+        c->magic = c->shared ? CM_CACHE_SHARED_MAGIC : CM_CACHE_MAGIC;
     return e;
 }
 
@@ -480,18 +503,18 @@ static int open_file(cm_cache *c, const char *path)
 {
     enum cm_durability d;
     char why[PLAT_WHY] = "";
-    const bool reads = (c->opts.flags & CM_OPEN_READONLY) != 0;
-    bool any = reads || (c->opts.flags & CM_OPEN_ANY_OWNER);
+    const bool reads = (c->opts.flags & (CM_OPEN_READONLY | CM_OPEN_SHARED)) != 0;
+    const bool any = (c->opts.flags & (CM_OPEN_READONLY | CM_OPEN_ANY_OWNER)) != 0;
     keep_name(c, path);
     int e = any ? cm_plat_file_open(&c->file, path, reads)
-                : cm_plat_file_open_trusted(&c->file, path, why);
+                : cm_plat_file_open_trusted(&c->file, path, reads, why);
     if (e)
         cm_log(c, CM_LOG_ERROR, "%s: %s", path, why[0] ? why : cm_strerror(e));
     if (e == 0 && cm_file_too_small(&c->file)) {
         e = cm_judge_small_file(&c->file);
         cm_log(c, CM_LOG_ERROR, "%s: %s", path, cm_strerror(e));
     }
-    if (e == 0)
+    if (e == 0 && !c->shared) /* a reader keeps no owner out */
         e = lock_pool(c, path);
     if (e == 0)
         e = cm_plat_file_map(&c->file, c->file.size >= UINT64_C(1) << 30 ? UINT64_C(2) << 20 : 4096,

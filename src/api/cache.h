@@ -12,10 +12,20 @@ static inline int cm_cache_here(const cm_cache *c)
 {
     return c->fork_count != cm_plat_fork_count_now() ? CM_EFORKED : 0;
 }
-/* Is the cache open, in this process? 0, CM_EHANDLE or CM_EFORKED. */
+/* Is the cache open, in this process? 0, CM_EHANDLE or CM_EFORKED. `changes`: for a call that
+ * changes something. Also CM_EREADONLY. */
+static inline __attribute__((always_inline)) int cm_cache_state_for(const cm_cache *c, bool changes)
+{
+    if (!c)
+        return CM_EHANDLE;
+    const uint32_t magic = at_load_relaxed(&c->magic);
+    if (magic != CM_CACHE_MAGIC && (magic != CM_CACHE_SHARED_MAGIC || changes))
+        return magic == CM_CACHE_SHARED_MAGIC ? CM_EREADONLY : CM_EHANDLE;
+    return cm_cache_here(c);
+}
 static inline int cm_cache_state(const cm_cache *c)
 {
-    return !c || at_load_relaxed(&c->magic) != CM_CACHE_MAGIC ? CM_EHANDLE : cm_cache_here(c);
+    return cm_cache_state_for(c, false);
 }
 /* May thread t, which is the calling one, call into a cache that is open? 0 or CM_ECALLBACK. */
 static inline int cm_enter_thread(const cm_cache *c, const struct cm_plat_thread *t)
@@ -32,10 +42,17 @@ static inline int cm_enter_cache(const cm_cache *c)
     return e ? e : cm_enter_thread(c, cm_plat_thread());
 }
 
+/* Both, for a call that needs the tables of files. Also CM_EREADONLY. */
+static inline int cm_enter_files(const cm_cache *c)
+{
+    int e = cm_enter_cache(c);
+    return e == 0 && c->readonly ? CM_EREADONLY : e;
+}
 /* Both, for a call that changes something. Also CM_EREADONLY. */
 static inline int cm_enter_owner(const cm_cache *c)
 {
-    int e = cm_enter_cache(c);
+    int e = cm_cache_state_for(c, true);
+    e = e ? e : cm_enter_thread(c, cm_plat_thread());
     return e == 0 && c->readonly ? CM_EREADONLY : e;
 }
 /* The object that a handle stands for. 0, or why the call is refused. */
@@ -43,6 +60,16 @@ static inline int cm_enter_file(const cm_file *file, struct cm_object **f)
 {
     *f = cm_object_of(file);
     return cm_object_attached(*f, file) ? cm_enter_cache((*f)->cache) : CM_EHANDLE;
+}
+
+/* The same, for a call that changes something. Also CM_EREADONLY. */
+static inline int cm_enter_change(const cm_file *file, struct cm_object **f)
+{
+    *f = cm_object_of(file);
+    if (!cm_object_attached(*f, file))
+        return CM_EHANDLE;
+    int e = cm_cache_state_for((*f)->cache, true);
+    return e ? e : cm_enter_thread((*f)->cache, cm_plat_thread());
 }
 
 /* The largest offset, and the largest end of a range. */

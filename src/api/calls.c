@@ -22,6 +22,7 @@
 #include "state/attach.h"
 #include "state/copy_choice.h"
 #include "state/region.h"
+#include "state/shared.h"
 
 #ifdef CM_CHECKS_FULL
 #define CM_DEFINE_UNCHECKED
@@ -40,6 +41,7 @@ int cm_set_mode(cm_cache *c, int mode)
     if (mode < CM_NORMAL || mode > CM_BYPASS)
         return CM_EINVAL;
     at_store_seq_cst(&c->mode, (uint32_t)mode);
+    (void)cm_super_silence(&c->super, mode == CM_BYPASS); /* readers of other processes, too */
     return 0;
 }
 
@@ -406,6 +408,8 @@ int64_t cm_pin_range(cm_file *file, uint64_t offset, size_t len, cm_iovec *iov, 
     int e = cm_enter_file(file, &f);
     if (e == 0)
         e = !iov || n < 1 || !iovcnt || !pins ? CM_EINVAL : cm_check_range(offset, len);
+    if (e == 0 && cm_object_is_shared(f))
+        e = CM_ENOTSUP; /* its owner knows of no pins but its own */
     if (e)
         return e;
     const int64_t got = cm_range_pin(f, offset, len, iov, n, iovcnt, pins, miss);
@@ -424,7 +428,7 @@ int cm_unpin(cm_pins *pins)
 int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w)
 {
     struct cm_object *f;
-    int e = cm_enter_file(file, &f);
+    int e = cm_enter_change(file, &f);
     if (e == 0)
         e = !w                    ? CM_EINVAL
             : offset == CM_APPEND ? 0
@@ -439,7 +443,7 @@ int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w)
 int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w)
 {
     struct cm_object *f;
-    int e = cm_enter_file(file, &f);
+    int e = cm_enter_change(file, &f);
     if (e == 0)
         e = !w ? CM_EINVAL : cm_check_range(new_size, 0);
     return e ? e : cm_bracket_truncate(f, new_size, w);
@@ -448,7 +452,7 @@ int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w)
 int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after)
 {
     struct cm_object *f;
-    int e = cm_enter_file(file, &f);
+    int e = cm_enter_change(file, &f);
     if (e)
         return e;
     cm_validator v;
@@ -460,7 +464,7 @@ int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after)
 int cm_sync_begin(cm_file *file, cm_sync *s)
 {
     struct cm_object *f;
-    int e = cm_enter_file(file, &f);
+    int e = cm_enter_change(file, &f);
     if (e)
         return e;
     if (!s)
@@ -472,7 +476,7 @@ int cm_sync_begin(cm_file *file, cm_sync *s)
 int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *after)
 {
     struct cm_object *f;
-    int e = cm_enter_file(file, &f);
+    int e = cm_enter_change(file, &f);
     if (e)
         return e;
     cm_validator v;
@@ -487,7 +491,7 @@ int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *aft
 int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len)
 {
     struct cm_object *f;
-    int e = cm_enter_file(file, &f);
+    int e = cm_enter_change(file, &f);
     if (e == 0)
         e = cm_check_range(offset, len == CM_ALL ? 0 : len);
     if (e || len == 0)

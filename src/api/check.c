@@ -351,6 +351,8 @@ int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t do
         return CM_EINVAL;
     if (c->readonly && (flags & CM_CHECK_REPAIR))
         return CM_EREADONLY;
+    if (c->shared)
+        return CM_ENOTSUP; /* the owner changes what it would look at */
     cm_check_report r = { 0 };
     struct check_call k = {
         .c = c, .flags = flags, .progress = progress, .ctx = ctx, .report = &r

@@ -34,7 +34,10 @@ int cm_cache_whole(struct cm_cache *c)
     if (looked == 2 || !at_cas_acq_rel(&c->suspect, &looked, 2))
         return CM_ETRUNCATED; /* another thread logs it */
     at_store_seq_cst(&c->failing, 2u);
-    (void)cm_super_bump_epoch(&c->super, &c->broken);
+    if (c->shared)
+        at_store_seq_cst(&c->broken, 2u);
+    else
+        (void)cm_super_bump_epoch(&c->super, &c->broken);
     cm_log(c, CM_LOG_ERROR,
            "%s: the pool file was truncated while it was open (%llu of %llu bytes are left): "
            "nothing is cached any more; close it, delete it and make it anew (the cached files "
@@ -107,7 +110,7 @@ int cm_close(cm_cache *c)
     if (at_load_acquire(&c->pinned) || at_load_acquire(&c->live) ||
         (!c->readonly && cm_files_busy(c)))
         return CM_EBUSY;
-    if (!c->readonly) {
+    if (!c->readonly && !c->shared) {
         e = settle(c);
         if (e == 0)
             cm_stats_end(&c->media, cm_plat_wall_ns());

@@ -11,6 +11,7 @@
 #include "state/attach.h"
 #include "state/quota.h"
 #include "state/region.h"
+#include "state/shared.h"
 #include "protocol/bracket.h"
 
 #ifdef CM_CHECKS_FULL
@@ -52,7 +53,7 @@ int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validato
                  cm_file **file)
 {
     cm_validator v;
-    int e = cm_enter_owner(c);
+    int e = cm_enter_files(c);
     if (e)
         return e;
     if (id && (id->hi | id->lo) == 0)
@@ -63,12 +64,10 @@ int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validato
         (validator && !cm_take_validator(c, "cm_file_open", &v, validator, false)))
         return CM_EINVAL;
     const cm_validator *const given = validator ? &v : NULL;
+    const uint32_t all = flags & CM_EXCLUSIVE ? flags | CM_SOLE_WRITER : flags; /* the stronger */
     e = flags & ~OPEN_FLAGS ? CM_EINVAL
-                            : cm_files_attach(c, id, given,
-                                              flags & CM_EXCLUSIVE /* the stronger claim */
-                                                  ? flags | CM_SOLE_WRITER
-                                                  : flags,
-                                              file);
+        : c->shared         ? cm_shared_attach(c, id, given, all, file)
+                            : cm_files_attach(c, id, given, all, file);
     say_of_open(c, given, flags, e);
     return e;
 }
@@ -82,6 +81,8 @@ int cm_file_revalidate(cm_file *file, const cm_validator *validator)
         return e;
     if (!cm_take_validator(f->cache, "cm_file_revalidate", &v, validator, true))
         return CM_EINVAL;
+    if (cm_object_is_shared(f))
+        return cm_shared_revalidate(f, &v);
     cm_lock_acquire(&f->lock);
     const uint64_t was = f->incarnation;
     e = cm_file_judge(f, &v);
@@ -120,7 +121,7 @@ int cm_file_lookup(cm_cache *c, const cm_file_id *id, cm_validator *validator, c
 {
     cm_validator v;
     cm_file_info now;
-    int e = cm_enter_owner(c);
+    int e = cm_enter_files(c);
     if (e)
         return e;
     if (!id || (id->hi | id->lo) == 0 || (validator && !cm_can_give_result(validator)) ||
@@ -139,14 +140,14 @@ int cm_file_lookup(cm_cache *c, const cm_file_id *id, cm_validator *validator, c
 int cm_file_set_keep(cm_file *file, int keep)
 {
     struct cm_object *f;
-    int e = cm_enter_file(file, &f);
+    int e = cm_enter_change(file, &f);
     return e ? e : cm_file_keep(f, keep != 0);
 }
 
 int cm_file_set_group(cm_file *file, uint32_t group)
 {
     struct cm_object *f;
-    int e = cm_enter_file(file, &f);
+    int e = cm_enter_change(file, &f);
     return e ? e : cm_file_group(f, group);
 }
 
@@ -198,7 +199,7 @@ int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns)
 int cm_file_abort(cm_file *file)
 {
     struct cm_object *f;
-    int e = cm_enter_file(file, &f);
+    int e = cm_enter_change(file, &f);
     return e ? e : cm_bracket_abort(f);
 }
 

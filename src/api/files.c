@@ -37,7 +37,7 @@ int cm_file_set_name(cm_file *file, const char *name)
 {
     struct cm_object *f;
     struct cm_name n;
-    int e = cm_enter_file(file, &f);
+    int e = cm_enter_change(file, &f);
     if (e == 0)
         e = take_name(&n, name);
     if (e)

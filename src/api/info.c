@@ -126,7 +126,9 @@ int cm_get_info(cm_cache *c, cm_info *out)
     cm_lock_release(&c->super.lock);
     describe(&sb, &c->media.geo, &info);
     info.used_files = cm_record_estimate(&c->media);
-    if (!c->readonly) {
+    if (c->shared) {
+        info.owned = c->file.handle != -1 && cm_plat_file_is_locked(&c->file) == 1;
+    } else if (!c->readonly) {
         info.used_slots = at_load_relaxed(&c->policy.ring.frontier);
         info.owned = 1;
         const struct cm_keep_sum kept = cm_keep_sum(c);
@@ -203,9 +205,9 @@ int cm_stats(cm_cache *c, cm_stats_data *out)
     int e = cm_enter_cache(c);
     if (e || !out)
         return e ? e : CM_EINVAL;
-    if (!c->readonly)
+    if (!c->readonly && !c->shared)
         cm_sample_report(c);
-    e = cm_stats_sum(c->media.base, &s);
+    e = cm_stats_sum(c->media.stats, &s);
     return e ? e : cm_give_result(out, &s, sizeof(s));
 }
 

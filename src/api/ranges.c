@@ -312,7 +312,7 @@ static void drop_each(struct drop *d)
 int64_t cm_drop(cm_file *file, uint64_t offset, uint64_t len)
 {
     struct cm_object *f;
-    int e = cm_enter_file(file, &f);
+    int e = cm_enter_change(file, &f);
     if (e == 0)
         e = cm_check_range(offset, len == CM_ALL ? 0 : len);
     if (e || len == 0)

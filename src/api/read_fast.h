@@ -12,19 +12,20 @@
 
 #include "protocol/lookup.h"
 #include "state/region.h"
+#include "state/shared.h"
 
-/* May blocks of the file be served, without a further look? */
-static inline bool cm_fast_may(const struct cm_object *f, uint64_t incarnation)
+/* May blocks of the file be served, without a further look? `gates`: which of CM_GATE_* count. */
+static inline bool cm_fast_may(const struct cm_object *f, uint64_t incarnation, uint32_t gates)
 {
-    return incarnation != 0 && !at_load_relaxed(&f->gate) && !cm_cache_bypassed(f->cache);
+    return incarnation != 0 && !(at_load_relaxed(&f->gate) & gates) && !cm_cache_bypassed(f->cache);
 }
 
 /* Is a request one block or a part of it, that may be cached? */
 static inline bool cm_fast_fits(const struct cm_object *f, uint64_t incarnation, uint64_t offset,
-                                size_t len)
+                                size_t len, uint32_t gates)
 {
     return len <= CM_BLOCK_SIZE - offset % CM_BLOCK_SIZE && len > 0 &&
-           offset + len <= at_load_acquire(&f->size) && cm_fast_may(f, incarnation);
+           offset + len <= at_load_acquire(&f->size) && cm_fast_may(f, incarnation, gates);
 }
 
 /* Sets *miss after a read that ended at byte `pos` and was served in full. The tickets keep their
@@ -117,7 +118,7 @@ cm_fast_read(struct cm_object *f, const struct cm_plat_thread *t, const struct c
              uint64_t offset, void *buf, size_t len)
 {
     struct cm_cache *c = f->cache;
-    if (!cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, len) ||
+    if (!cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, len, UINT32_MAX) ||
         !cm_fast_copy(c, g, offset, buf, len, true))
         return false;
     static_assert(CM_STAT_hit_bytes == CM_STAT_hit_blocks + 1, "cm_media_count2 counts neighbours");

@@ -40,6 +40,9 @@ static bool may_serve(const struct cm_object *f, uint64_t incarnation)
 
 static bool walk_begin(struct walk *w, struct cm_object *f, uint64_t offset, size_t len)
 {
+    const bool shared = cm_object_is_shared(f);
+    if (shared)
+        cm_shared_look(f);
     w->f = f;
     w->c = f->cache;
     w->offset = offset;
@@ -55,6 +58,8 @@ static bool walk_begin(struct walk *w, struct cm_object *f, uint64_t offset, siz
         w->size = CM_SIZE_UNKNOWN;
     w->eof = false;
     const bool serves = may_serve(f, w->incarnation);
+    if (shared && serves)
+        w->size = cm_told_size(f, w->incarnation);
     if (!serves)
         w->size = CM_SIZE_UNKNOWN; /* the origin decides where the file ends */
     if (w->size != CM_SIZE_UNKNOWN && w->end > w->size) {
@@ -215,6 +220,26 @@ static struct cm_blocks run_of(const struct walk *w)
                                .pos = w->offset };
 }
 
+/* Reads what is cached of a run of `len` bytes. *serves: does that count? Where another process
+ * owns the pool, it may not count any more when it was copied. Then it is taken back. */
+static enum cm_found read_run(struct walk *w, struct cm_blocks *run, uint8_t *buf, size_t len,
+                              bool resident, bool *serves)
+{
+    const enum cm_found found =
+        resident ? cm_blocks_read_resident(run, buf) : cm_blocks_read(run, buf);
+    if (!cm_object_is_shared(w->f) || cm_told_holds(w->f, w->incarnation))
+        return found;
+    if (run->pos > w->offset) /* else buf may be NULL */
+        memset(buf, 0, (size_t)(run->pos - w->offset));
+    run->pos = w->offset;
+    run->hits = run->buffered = 0;
+    *serves = false;
+    w->end = w->offset + len; /* nobody knows where the file ends now */
+    w->eof = false;
+    w->size = CM_SIZE_UNKNOWN;
+    return CM_FOUND_CONFLICT;
+}
+
 int64_t cm_range_read(struct cm_object *f, enum cm_found seen, uint64_t offset, void *buf,
                       size_t len, uint64_t ahead, uint64_t *counted, cm_miss *miss)
 {
@@ -226,7 +251,7 @@ int64_t cm_range_read(struct cm_object *f, enum cm_found seen, uint64_t offset, 
     if (fillable && seen == CM_FOUND_ABSENT)
         cause = CM_STAT_miss_absent;
     else if (fillable)
-        cause = cause_of(cm_blocks_read(&run, buf));
+        cause = cause_of(read_run(&w, &run, buf, len, false, &fillable));
     count_hits(w.c, run.hits, run.pos - offset, run.buffered);
     int64_t n = walk_end(&w, run.pos, fillable, cause, ahead, miss);
     *counted = w.counted;
@@ -279,10 +304,10 @@ int64_t cm_range_read_whole(struct cm_object *f, const struct cm_plat_thread *t,
         return (int64_t)len;
     if (seen == CM_FOUND_ABSENT)
         return CM_EABSENT;
-    const bool serves = walk_begin(&w, f, offset, len);
+    bool serves = walk_begin(&w, f, offset, len);
     struct cm_blocks run = run_of(&w);
     if (serves)
-        cause = cause_of(cm_blocks_read(&run, buf));
+        cause = cause_of(read_run(&w, &run, buf, len, false, &serves));
     return end_whole(&w, &run, cause);
 }
 
@@ -290,11 +315,11 @@ int64_t cm_range_read_resident(struct cm_object *f, uint64_t offset, void *buf, 
 {
     struct walk w;
     enum cm_stat cause = CM_STAT_miss_mode;
-    const bool serves = walk_begin(&w, f, offset, len);
+    bool serves = walk_begin(&w, f, offset, len);
     struct cm_blocks run = run_of(&w);
     /* The counters lie in the pool, too. Their page is tested once: the first hit uses it. */
     if (serves && (w.c->directly || cm_media_counters_resident(&w.c->media)))
-        cause = cause_of(cm_blocks_read_resident(&run, buf));
+        cause = cause_of(read_run(&w, &run, buf, len, true, &serves));
     return end_whole(&w, &run, cause);
 }
 
@@ -335,7 +360,7 @@ static int64_t read_group(struct cm_object *f, cm_read_vec *const *v, size_t n)
         cm_read_vec *const r = v[i];
         if (i + 1 < n)
             cm_fast_prefetch(m, &p[i + 1], v[i + 1]->offset, v[i + 1]->len, CM_PREFETCH_LINES);
-        if (cm_fast_fits(f, incarnation, r->offset, r->len) &&
+        if (cm_fast_fits(f, incarnation, r->offset, r->len, ~(uint32_t)CM_GATE_SHARED) &&
             cm_fast_copy(c, &p[i], r->offset, r->buf, r->len, i > 0)) {
             hits++;
             bytes += r->len;
@@ -385,15 +410,26 @@ static bool make_miss(struct cm_object *f, cm_read_vec *v)
     return v->len == 0;
 }
 
+/* The version that what was copied before is of. 0 also if another process owns the pool, and what
+ * was copied does not count. */
+static uint64_t version_of(struct cm_object *f)
+{
+    const uint64_t incarnation = at_load_acquire(&f->incarnation);
+    if (!cm_object_is_shared(f) || cm_told_holds(f, incarnation))
+        return incarnation;
+    cm_shared_look(f);
+    return 0;
+}
+
 int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t size, size_t n)
 {
-    uint64_t now = at_load_acquire(&f->incarnation), before;
+    uint64_t now = version_of(f), before;
     int64_t whole = 0;
     for (unsigned tries = 0; tries < CM_VERSION_TRIES; tries++) {
         before = now;
         whole = read_vecs(f, v, size, n);
-        now = at_load_acquire(&f->incarnation); /* after the copies: each ended with an acquire */
-        if (now == before)
+        now = version_of(f); /* after the copies: each ended with an acquire */
+        if (now == before && (now != 0 || !cm_object_is_shared(f)))
             return whole; /* versions do not come back: all of it is of this one */
     }
     whole = 0;
@@ -460,7 +496,7 @@ static bool pin_one(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *
     const struct cm_media *m = &c->media;
     const uint64_t incarnation = at_load_acquire(&f->incarnation), block = offset / CM_BLOCK_SIZE;
     struct cm_fast g;
-    if (!cm_fast_fits(f, incarnation, offset, len))
+    if (!cm_fast_fits(f, incarnation, offset, len, UINT32_MAX))
         return false;
     const struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
     cm_fast_place(f, incarnation, block, &home, &g);

@@ -389,6 +389,8 @@ static void begin(cm_file *file, cm_request *r, bool warm)
     q->warm = warm;
     q->ahead = warm ? 0 : read_ahead(f, r->offset, r->len);
     r->deadline_ns = 0;
+    if (cm_object_is_shared(f))
+        cm_shared_look(f);
     serve(q);
     at_add_acq_rel(&q->c->live, 1); /* cm_close looks at it */
 }

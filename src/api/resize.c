@@ -154,7 +154,7 @@ static int make_file(struct cm_resizing *z, const char *made)
         e = cm_plat_file_map(&z->new_file, z->to.geo.data_align, &d);
     if (e)
         return e;
-    z->to.base = z->new_file.base;
+    z->to.base = z->to.stats = z->new_file.base;
     z->to.file = &z->new_file;
     z->to.ops = cm_persist_choose(d == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
     z->synced = d == CM_DURABILITY_PAGECACHE;
@@ -261,7 +261,11 @@ static int exchange(struct cm_resizing *z, const char *made, const char *path)
         cm_plat_file_abandon(&z->new_file, made);
         return e;
     }
-    e = cm_plat_file_replace(&z->new_file, made, &z->old->file, path, &replaced);
+    /* Before another owner may use the new one: readers that have the old one open serve nothing.
+     */
+    e = z->old->file.handle == -1 ? 0 : cm_super_shut(&z->old->super);
+    if (e == 0)
+        e = cm_plat_file_replace(&z->new_file, made, &z->old->file, path, &replaced);
     if (replaced)
         kill_old(z);
     cm_plat_file_close(&z->new_file);

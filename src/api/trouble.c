@@ -106,6 +106,12 @@ void cm_say_damage(cm_cache *c, bool all)
 void cm_say_trouble(cm_cache *c)
 {
     uint32_t unsaid = 1;
+    if (at_load_relaxed(&c->replaced) == 1 && at_cas_acq_rel(&c->replaced, &unsaid, 2))
+        cm_log(c, CM_LOG_ERROR,
+               "%s: this file is no pool any more, or another one (was it resized or made anew?): "
+               "nothing is served; close it and open it again",
+               c->name);
+    unsaid = 1;
     if (at_load_relaxed(&c->suspect) == 1 && cm_cache_whole(c) == 0)
         cm_say_damage(c, false);
     if (at_load_relaxed(&c->broken) == 1 && at_cas_acq_rel(&c->broken, &unsaid, 2))

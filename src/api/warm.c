@@ -437,7 +437,7 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
 {
     struct cm_object *f;
     cm_warm_options o;
-    int e = cm_enter_file(file, &f);
+    int e = cm_enter_change(file, &f);
     if (e)
         return e;
     if (!origin_read || (report && !cm_can_give_result(report)))

@@ -230,12 +230,30 @@ bool cm_record_use(const struct cm_media *m, uint64_t place, const struct cm_rec
     return false;
 }
 
+const uint64_t *cm_record_told(const struct cm_media *m, uint64_t place)
+{
+    return &record_at(m, place)->incarnation;
+}
+
+uint64_t cm_record_place_of(const struct cm_media *m, const uint64_t *told)
+{
+    const uint64_t at = (uint64_t)((const uint8_t *)told - m->base);
+    return (at - m->geo.record_offset) / sizeof(struct cm_record);
+}
+
+int cm_record_stop(const struct cm_media *m, uint64_t place)
+{
+    return cm_media_store64(m, &record_at(m, place)->incarnation, 0);
+}
+
 int cm_record_drop(const struct cm_media *m, uint64_t place)
 {
     struct cm_record *at = record_at(m, place);
-    int e = cm_media_store64(m, &at->xxh3, 0);
+    int e = cm_record_stop(m, place);
     if (e == 0)
-        e = cm_media_flush(m, &at->xxh3, sizeof(at->xxh3));
+        e = cm_media_store64(m, &at->xxh3, 0);
+    if (e == 0)
+        e = cm_media_flush(m, at, CM_RECORD_BODY_BYTES);
     cm_media_fence(m); /* dropped when this returns, whatever crashes next */
     return e;
 }

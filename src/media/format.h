@@ -81,6 +81,14 @@ struct cm_super {
     uint64_t xxh3;              /* 312 XXH3-64 of bytes 0..311, seed 0 */
 };
 
+/* ---- Session: tells readers of other processes (CM_OPEN_SHARED) whose word counts --------------
+ */
+
+/* A word in the page of the first copy, behind it. Odd: nothing of the pool may be served, because
+ * an owner changes what all of it depends on, or has failed to. It has another value after that.
+ * Not a part of the superblock, and of no use after a crash of the system. */
+#define CM_SESSION_OFFSET 512u
+
 /* ---- Stats page: counters any process may map and watch; never durable, never trusted -------- */
 
 #define CM_STATS_OFFSET 8192u

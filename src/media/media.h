@@ -24,6 +24,9 @@ struct cm_media {
     cm_persist_copy_fn fill;   /* atomic; copies whole blocks; NULL: ops->copy */
     struct cm_plat_file *file; /* NULL: memory */
     bool counted;              /* what is written is added to the stats page */
+    /* What stands for the pool in the addresses of statistics: `base`. A reader's own memory, where
+     * another process owns the pool. */
+    uint8_t *stats;
 };
 
 static inline uint64_t cm_media_key(const struct cm_media *m)
@@ -62,7 +65,7 @@ static inline bool cm_media_counters_resident(const struct cm_media *m)
 {
     const uint32_t n = cm_plat_thread()->number;
     const uint32_t shared = CM_STATS_OWN_SHARDS + n % (CM_STATS_SHARDS - CM_STATS_OWN_SHARDS);
-    return cm_plat_is_resident(cm_media_shard(m->base, n < CM_STATS_OWN_SHARDS ? n : shared),
+    return cm_plat_is_resident(cm_media_shard(m->stats, n < CM_STATS_OWN_SHARDS ? n : shared),
                                sizeof(struct cm_stats_shard));
 }
 /* Adds to a word of the stats page. The first threads have shards of their own; the others share
@@ -71,10 +74,10 @@ static inline void cm_media_add(const struct cm_media *m, const struct cm_plat_t
                                 unsigned word, uint64_t n)
 {
     if (t->number < CM_STATS_OWN_SHARDS) {
-        (void)cm_guard_add64_own(&cm_media_shard(m->base, t->number)[word], n);
+        (void)cm_guard_add64_own(&cm_media_shard(m->stats, t->number)[word], n);
     } else {
         uint32_t shared = t->number % (CM_STATS_SHARDS - CM_STATS_OWN_SHARDS);
-        (void)cm_guard_add64(&cm_media_shard(m->base, CM_STATS_OWN_SHARDS + shared)[word], n);
+        (void)cm_guard_add64(&cm_media_shard(m->stats, CM_STATS_OWN_SHARDS + shared)[word], n);
     }
 }
 static inline void cm_media_count(const struct cm_media *m, const struct cm_plat_thread *t,
@@ -87,7 +90,7 @@ static inline void cm_media_count2(const struct cm_media *m, const struct cm_pla
                                    enum cm_stat which, uint64_t n, uint64_t n2)
 {
     if (t->number < CM_STATS_OWN_SHARDS) {
-        uint64_t *word = &cm_media_shard(m->base, t->number)[CM_STATS_COUNTERS + which];
+        uint64_t *word = &cm_media_shard(m->stats, t->number)[CM_STATS_COUNTERS + which];
         (void)cm_guard_add64_own2(word, n, n2);
     } else {
         cm_media_add(m, t, CM_STATS_COUNTERS + which, n);

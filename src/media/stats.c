@@ -61,7 +61,7 @@ uint64_t cm_stats_total(const struct cm_media *m, enum cm_stat which)
 {
     uint64_t sum = 0, n;
     for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
-        if (cm_guard_load64(&cm_media_shard(m->base, s)[CM_STATS_COUNTERS + which], &n) == 0)
+        if (cm_guard_load64(&cm_media_shard(m->stats, s)[CM_STATS_COUNTERS + which], &n) == 0)
             sum += n;
     return sum;
 }
@@ -69,7 +69,7 @@ uint64_t cm_stats_total(const struct cm_media *m, enum cm_stat which)
 void cm_stats_curve(const struct cm_media *m, const uint64_t hits[CM_CURVE_POINTS], uint64_t reads,
                     uint64_t skipped)
 {
-    struct cm_stats_head *h = head_at(m->base);
+    struct cm_stats_head *h = head_at(m->stats);
     put(&h->curve_reads, reads);
     put(&h->curve_skipped, skipped);
     for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
@@ -90,19 +90,19 @@ static void fold(const struct cm_media *m, struct cm_stats_head *h)
     cm_stats_data last;
     /* If the page cannot be summed, its lifetime count stays: it has the same place in every
      * layout. */
-    if (cm_stats_sum(m->base, &last) == 0) {
+    if (cm_stats_sum(m->stats, &last) == 0) {
         put(&h->folding, last.lifetime_pool_bytes);
         put(&h->lifetime_pool_bytes, last.lifetime_pool_bytes);
     }
     for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
         for (unsigned i = 0; i < CM_STATS_SHARD_WORDS; i++)
-            put(&cm_media_shard(m->base, s)[i], 0);
+            put(&cm_media_shard(m->stats, s)[i], 0);
     put(&h->folding, 0);
 }
 
 void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
 {
-    struct cm_stats_head *h = head_at(m->base);
+    struct cm_stats_head *h = head_at(m->stats);
     static const uint64_t unknown[CM_CURVE_POINTS] = { CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
                                                        CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
                                                        CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
@@ -117,12 +117,12 @@ void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
 
 void cm_stats_inherit(const struct cm_media *m, uint64_t lifetime)
 {
-    put(&head_at(m->base)->lifetime_pool_bytes, lifetime);
+    put(&head_at(m->stats)->lifetime_pool_bytes, lifetime);
 }
 
 void cm_stats_end(const struct cm_media *m, int64_t wall_ns)
 {
-    put(&head_at(m->base)->closed_at_ns, (uint64_t)wall_ns);
+    put(&head_at(m->stats)->closed_at_ns, (uint64_t)wall_ns);
 }
 
 /* The head, as far as it is used. *folded: the shards are part of the lifetime count. CM_EIO,

@@ -50,6 +50,62 @@ static int write_next(struct cm_superblocks *s, unsigned i)
     return write_copy(s, i);
 }
 
+/* ---- The session ------------------------------------------------------------------------------
+ */
+
+/* A power cut ends the readers, too, so the word need not be durable. It is written back all the
+ * same, so that no later moment has to do it. */
+static int set_session(struct cm_superblocks *s, uint64_t v)
+{
+    uint64_t *at = cm_super_session_at(s->media);
+    const int e = cm_media_store64(s->media, at, v);
+    if (e == 0)
+        (void)cm_media_flush(s->media, at, sizeof(*at));
+    cm_media_fence(s->media); /* counts the wear */
+    return e;
+}
+
+/* Lock held. Readers are served nothing from here on. */
+static int shut(struct cm_superblocks *s)
+{
+    uint64_t was;
+    if (cm_guard_load64(cm_super_session_at(s->media), &was))
+        return CM_EIO;
+    return was % 2 == 1 ? 0 : set_session(s, was + 1);
+}
+
+/* Lock held. They may be served again, what they find from now on, if nothing speaks against it. */
+static int reopen(struct cm_superblocks *s)
+{
+    uint64_t was;
+    if (s->silent || s->unforgotten)
+        return 0;
+    if (cm_guard_load64(cm_super_session_at(s->media), &was))
+        return CM_EIO;
+    return set_session(s, (was | 1) + 1);
+}
+
+int cm_super_shut(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    const int e = shut(s);
+    s->unforgotten = true;
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+int cm_super_silence(struct cm_superblocks *s, bool silent)
+{
+    cm_lock_acquire(&s->lock);
+    const bool was = s->silent;
+    s->silent = silent;
+    const int e = silent ? shut(s) : was ? reopen(s) : 0;
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+/* ---- Copies ---------------------------------------------------------------------------------- */
+
 /* Lock held. The second copy is written even if the first cannot be: a new epoch in one of them
  * forgets more than a new epoch in none. But it is not written if the sync of the first failed: the
  * page cache may still have the first in flight. That copy counts if the process crashes, and a
@@ -129,6 +185,7 @@ void cm_super_init(struct cm_super *sb, const struct cm_geometry *g, const uint8
 int cm_super_kill(struct cm_superblocks *s)
 {
     static const uint64_t zero[sizeof(struct cm_super) / 8];
+    (void)shut(s);
     for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
         int e = cm_media_write(s->media, copy_at(s->media, i), zero, sizeof(zero));
         if (e == 0)
@@ -250,6 +307,7 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     cm_lock_acquire(&s->lock);
     struct cm_super *sb = &s->now;
     bool lost = false;
+    const int unheard = shut(s); /* before all else: readers judge by what the last owner wrote */
     /* The copy that was chosen may come from a crashed owner and not be durable. The other one may
      * be torn. So the chosen copy is made durable first. Then the other one is overwritten, and
      * only then the chosen one. To make it durable, the same bytes are stored again: if an earlier
@@ -283,10 +341,13 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     }
     s->media->boot = (uint8_t)sb->boot_number; /* before anything is stored */
     s->lost = false;
+    e = e ? e : unheard;
     if (e == 0)
         at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
     else if (s->sync)
         cm_super_void(s);
+    if (e == 0)
+        (void)reopen(s);
     cm_lock_release(&s->lock);
     return e;
 }
@@ -324,15 +385,21 @@ uint64_t cm_super_generation(struct cm_superblocks *s)
 /* Lock held. */
 static int bump(struct cm_superblocks *s, uint32_t *failed)
 {
+    /* Readers do not compute the check of a header that they have judged. */
+    const int unheard = shut(s);
     next_epoch(&s->now);
     int e = write_both(s);
     s->lost = e != 0;
+    e = e ? e : unheard;
     /* Release, after both copies are durable: pairs with cm_media_key. If a write failed the old
      * key stays: blocks that are valid on the media must still be found. Otherwise a later bracket
      * would take them for gone. */
     if (e == 0)
         at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));
     at_store_seq_cst(failed, e ? 1u : 0u);
+    s->unforgotten = e != 0;
+    if (e == 0)
+        (void)reopen(s);
     return e;
 }
 

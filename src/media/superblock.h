@@ -30,6 +30,9 @@ struct cm_superblocks {
     /* A sync failed since the epoch began. It may have been the only one to tell that the system
      * has lost other pages of the pool. */
     bool lost;
+    /* Readers of other processes are to be served nothing: for the owner's mode; or because
+     * something could not be forgotten, until an epoch begins. */
+    bool silent, unforgotten;
 };
 
 /* What is known of the process that opens. It decides whether a crashed pool may be kept. */
@@ -57,6 +60,22 @@ void cm_super_init(struct cm_super *sb, const struct cm_geometry *g, const uint8
 int cm_super_format(struct cm_superblocks *s);
 /* Makes old superblocks unreadable, durably: the first step of formatting. */
 int cm_super_kill(struct cm_superblocks *s);
+
+/* ---- The session: what readers of other processes look at after each hit ----------------------
+ */
+
+static inline uint64_t *cm_super_session_at(const struct cm_media *m)
+{
+    return (uint64_t *)(void *)(m->base + CM_SESSION_OFFSET);
+}
+/* From here on readers serve nothing, until an epoch begins or the pool is opened again. CM_EIO:
+ * the word cannot be written. */
+int cm_super_shut(struct cm_superblocks *s);
+/* The owner's mode: are readers to be served nothing? CM_EIO. */
+int cm_super_silence(struct cm_superblocks *s, bool silent);
+
+/* ---- Superblocks ------------------------------------------------------------------------------
+ */
 
 /* Would opening by `owner` have to empty the pool? (Not closed cleanly, durability was the page
  * cache's, and this is another boot or mount, and it was not checkpointed, or its volume may not

@@ -38,6 +38,52 @@ const struct cm_persist_ops *cm_persist_choose(enum cm_flush_need need)
     return ops;
 }
 
+/* What a process does that only reads the pool. */
+static int refuse_store64(void *ctx, uint64_t *p, uint64_t v)
+{
+    (void)ctx, (void)p, (void)v;
+    return CM_EIO;
+}
+
+static int refuse_cas64(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired)
+{
+    (void)ctx, (void)p, (void)expected, (void)desired;
+    return CM_EIO;
+}
+
+static int refuse_write(void *ctx, void *dst, const void *src, size_t n)
+{
+    (void)ctx, (void)dst, (void)src, (void)n;
+    return CM_EIO;
+}
+
+static int flush_nothing(void *ctx, const void *p, size_t n)
+{
+    (void)ctx, (void)p, (void)n;
+    return 0;
+}
+
+static void fence_nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+const struct cm_persist_ops *cm_persist_readonly(void)
+{
+    static const struct cm_persist_ops readonly = {
+        .flush_name = "none",
+        .copy_name = "none",
+        .flushes = false,
+        .store64 = refuse_store64,
+        .cas64 = refuse_cas64,
+        .write = refuse_write,
+        .copy = refuse_write,
+        .flush = flush_nothing,
+        .fence = fence_nothing,
+    };
+    return &readonly;
+}
+
 /* The first copy. */
 static int choose_copy(void *dst, const void *src, size_t n)
 {

@@ -54,6 +54,8 @@ enum cm_flush_need {
 
 /* The best operations that this CPU has, detected once at run time. Never NULL. */
 const struct cm_persist_ops *cm_persist_choose(enum cm_flush_need need);
+/* A table whose stores are all refused with CM_EIO: for a pool that another process owns. */
+const struct cm_persist_ops *cm_persist_readonly(void);
 /* Every table that this CPU can run, best first; NULL from the first index beyond them on. The
  * tables for CM_FLUSH_NONE do not flush. */
 const struct cm_persist_ops *cm_persist_variant(size_t i);

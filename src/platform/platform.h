@@ -72,7 +72,8 @@ int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly);
  * a sentence what is wrong. Some other errors, whose code says too little, also write a sentence.
  * Else `why` is not written. */
 #define PLAT_WHY 512u
-int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, char why[PLAT_WHY]);
+int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, bool readonly,
+                              char why[PLAT_WHY]);
 /* Takes the lock that makes one process the owner (never waits; the OS drops it when the process
  * dies). CM_EOWNED. Two opens of one pool in the SAME process must also refuse each other. */
 int cm_plat_file_lock(struct cm_plat_file *f);

@@ -131,7 +131,7 @@ bool cm_posix_fuse_user(int fd, uint32_t *user);
 
 /* Opens a file for reading and writing if nobody else could have written it or put it there. 0, an
  * errno, or CM_EUNTRUSTED with the reason in `why`. */
-int cm_posix_open_trusted(const char *path, char why[PLAT_WHY], int *fd);
+int cm_posix_open_trusted(const char *path, bool readonly, char why[PLAT_WHY], int *fd);
 
 /* posix_volume.c */
 

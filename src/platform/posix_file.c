@@ -227,11 +227,12 @@ static int file_open(struct cm_plat_file *f, const char *path, bool readonly)
 }
 
 /* 0, CM_ENOMEM, or as cm_posix_open_trusted(). */
-static int file_open_trusted(struct cm_plat_file *f, const char *path, char why[PLAT_WHY])
+static int file_open_trusted(struct cm_plat_file *f, const char *path, bool readonly,
+                             char why[PLAT_WHY])
 {
     POSIX_NO_FORK;
     int fd;
-    const int rc = cm_posix_open_trusted(path, why, &fd);
+    const int rc = cm_posix_open_trusted(path, readonly, why, &fd);
 
     return rc != 0 ? rc : cm_posix_file_take(f, fd);
 }
@@ -254,20 +255,21 @@ int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
     return rc != 0 ? rc : file_judge(f, readonly);
 }
 
-int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, char why[PLAT_WHY])
+int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, bool readonly,
+                              char why[PLAT_WHY])
 {
     POSIX_NO_CANCEL;
     int rc;
 
     assert(f != NULL && f->handle < 0 && path != NULL);
-    rc = file_open_trusted(f, path, why);
+    rc = file_open_trusted(f, path, readonly, why);
     if (rc == EROFS) {
         (void)snprintf(why, PLAT_WHY, "its volume is mounted read-only");
     }
     if (rc != 0) {
         return rc < 0 ? rc : cm_posix_error(rc);
     }
-    return file_judge(f, false);
+    return file_judge(f, readonly);
 }
 
 void cm_plat_file_close(struct cm_plat_file *f)

@@ -5,7 +5,7 @@
  * Owns: the rules that tell two files apart and recognise a file again, and what proves a file
  * unchanged.
  *
- * Who: api/, platform/.
+ * Who: api/, platform/, state/.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

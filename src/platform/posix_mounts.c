@@ -8,7 +8,7 @@
  * that text. The source of a mount (for an overlay: its layers) is kept as a hash. Nothing is kept
  * between two calls.
  *
- * Who: api/, platform/.
+ * Who: api/, platform/, state/.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -37,6 +37,7 @@
 
 struct walk {
     int dir;             /* where the walk is */
+    int mode;            /* how the file is opened */
     unsigned links;      /* followed so far */
     char rest[PATH_MAX]; /* of the path, relative to dir */
     char *why;
@@ -154,7 +155,7 @@ static int follow(struct walk *w, int fd, const char *name, const struct stat *s
     return rc;
 }
 
-/* Opens the last name of the path. *out: open for reading and writing. `seen`: its stat before. */
+/* Opens the last name of the path. *out: open as w->mode says. `seen`: its stat before. */
 static int open_file(struct walk *w, const char *name, const struct stat *seen, int *out)
 {
     struct stat st;
@@ -167,7 +168,7 @@ static int open_file(struct walk *w, const char *name, const struct stat *seen, 
     if (!is_ours(seen) || (seen->st_mode & 022) != 0) {
         return untrusted(w, "the file", name, seen);
     }
-    fd = openat(w->dir, name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
+    fd = openat(w->dir, name, w->mode | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
     if (fd < 0) {
         return errno;
     }
@@ -243,9 +244,9 @@ static int make_absolute(struct walk *w, const char *path)
     return path[0] == '\0' ? ENOENT : 0;
 }
 
-int cm_posix_open_trusted(const char *path, char why[PLAT_WHY], int *fd)
+int cm_posix_open_trusted(const char *path, bool readonly, char why[PLAT_WHY], int *fd)
 {
-    struct walk w = { .dir = -1, .why = why };
+    struct walk w = { .dir = -1, .why = why, .mode = readonly ? O_RDONLY : O_RDWR };
     int rc = make_absolute(&w, path);
 
     *fd = -1;

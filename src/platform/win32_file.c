@@ -260,10 +260,11 @@ int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly)
     return rc;
 }
 
-int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, char why[PLAT_WHY])
+int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, bool readonly,
+                              char why[PLAT_WHY])
 {
     (void)why; /* not checked so far: docs/security.md */
-    return cm_plat_file_open(f, path, false);
+    return cm_plat_file_open(f, path, readonly);
 }
 
 void cm_plat_file_close(struct cm_plat_file *f)

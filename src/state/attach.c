@@ -6,7 +6,7 @@
  * a record for a file that has none, and forgetting a file by its id.
  *
  * Locks: files_lock.
- * Who: api/.
+ * Who: api/, state/.
  */
 #include "state/attach.h"
 
@@ -22,6 +22,7 @@
 #include "state/object.h"
 #include "state/region.h"
 #include "state/settle.h"
+#include "state/told.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -92,24 +93,24 @@ static int find_record(struct cm_object *f, const struct cm_record_set *b,
     return 0;
 }
 
-static bool may_keep(const struct cm_object *f, const struct cm_record *r, const cm_validator *v)
+bool cm_files_may_keep(const struct cm_cache *c, uint64_t place, uint32_t flags,
+                       const struct cm_record *r, const cm_validator *v)
 {
-    struct cm_cache *c = f->cache;
     struct cm_record_regions g;
     if (!r || r->incarnation == 0 || (r->flags & CM_RECORD_SYNC_FAILED) || !v ||
         !cm_file_has_proof(v) ||
-        ((v->racy || (r->flags & CM_RECORD_RACY)) && !(f->flags & CM_EXCLUSIVE)) ||
-        !cm_file_same(v, r->proof, cm_region_size(c, f->place, r)) || !cm_region_may_keep(c, r))
+        ((v->racy || (r->flags & CM_RECORD_RACY)) && !(flags & CM_EXCLUSIVE)) ||
+        !cm_file_same(v, r->proof, cm_region_size(c, place, r)) || !cm_region_may_keep(c, r))
         return false;
-    cm_record_regions(&c->media, f->place, r, &g);
+    cm_record_regions(&c->media, place, r, &g);
     /* After a crash of the system the state word may be older than the intents. */
-    return !((g.dirty || g.intents != 0) && (f->flags & CM_ORIGIN_VOLATILE));
+    return !((g.dirty || g.intents != 0) && (flags & CM_ORIGIN_VOLATILE));
 }
 
 static void keep(struct cm_object *f, const struct cm_record *r, const cm_validator *v)
 {
     const uint64_t recorded = cm_region_size(f->cache, f->place, r);
-    assert(r && v); /* may_keep */
+    assert(r && v); /* cm_files_may_keep */
     cm_file_set_validator(f, v);
     f->validator.size = recorded;
     f->incarnation = r->incarnation;
@@ -256,6 +257,8 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         e = cm_file_load_records(c, id, b);
     if (e == 0)
         e = find_record(f, b, &r);
+    if (e == 0 && !r)
+        e = cm_file_stop_torn(c, b);
     cm_settle_look(f);
     f->keep = e == 0 && r && (r->flags & CM_RECORD_KEEP);
     f->group = e == 0 && r ? r->group : 0;
@@ -263,7 +266,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     if (e == 0) {
         if (cm_file_may_have_failed(c, b, f->place, r))
             stay_out(f, v);
-        else if (may_keep(f, r, v) && cm_region_keep(f, r) == 0 &&
+        else if (cm_files_may_keep(c, f->place, f->flags, r, v) && cm_region_keep(f, r) == 0 &&
                  cm_record_settle(&c->media, f->place) == 0)
             keep(f, r, v);
         else
@@ -385,13 +388,17 @@ void cm_files_describe(struct cm_object *f, cm_file_info *info)
     *info = (cm_file_info){ .struct_size = sizeof(*info), .attached = 1, .id = f->id };
     info->incarnation = f->incarnation;
     info->size = f->size;
+    if (cm_object_is_shared(f) && !cm_told_holds(f, f->incarnation))
+        info->incarnation = 0;
+    if (cm_object_is_shared(f))
+        info->size = cm_told_size(f, f->incarnation);
     info->dirty = f->regions.dirty;
     info->dirty_regions = count_regions(f->regions.unsynced);
     info->racy = !f->has_validator || (f->validator.racy && !(f->flags & CM_EXCLUSIVE));
     info->kept = f->kept;
     info->brackets = f->open_brackets;
     info->bypassed = f->bypassed;
-    info->want_validator = f->want;
+    info->want_validator = f->want || (cm_object_is_shared(f) && info->incarnation == 0);
     info->expires_ns = f->ttl_ns > 0 ? f->expires_ns : 0;
     info->cached_bytes = CM_SIZE_UNKNOWN;
     info->keep = at_load_relaxed(&f->keep);
@@ -404,7 +411,6 @@ void cm_files_describe(struct cm_object *f, cm_file_info *info)
 static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *b,
                            cm_validator *v, cm_file_info *info)
 {
-    struct cm_object at = { .cache = c, .id = *id };
     unsigned found = 0, n = 0;
     cm_record_load(&c->media, id, b);
     for (unsigned i = 0; i < b->n; i++)
@@ -420,10 +426,9 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
     cm_record_regions(&c->media, place, r, &g);
     memcpy(v->proof, r->proof, sizeof(v->proof));
     v->size = cm_region_size(c, place, r);
-    at.place = place;
     *info = (cm_file_info){ .struct_size = sizeof(*info), .id = *id, .size = v->size };
     info->bypassed = cm_file_record_failed(c, place, r);
-    if (info->bypassed || !may_keep(&at, r, v))
+    if (info->bypassed || !cm_files_may_keep(c, place, 0, r, v))
         v->racy = CM_RACY_RECORD;
     info->incarnation = info->bypassed ? 0 : r->incarnation;
     info->cached_bytes = CM_SIZE_UNKNOWN;

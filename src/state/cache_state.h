@@ -17,6 +17,7 @@
 #include "media/superblock.h"
 
 #define CM_CACHE_MAGIC 0x43616368u
+#define CM_CACHE_SHARED_MAGIC 0x43616369u /* of one that only reads a pool of another process */
 
 #define CM_FILE_HASH 4096u /* chains of open files */
 #define CM_FLIGHTS 256u    /* origin reads that others may wait for */
@@ -113,6 +114,7 @@ struct cm_cache {
     bool locked;   /* the pages of the metadata are locked in memory */
     bool directly; /* the pool's memory is the volume itself: no page of it can be out of memory */
     bool readonly;
+    bool shared;     /* CM_OPEN_SHARED: another process owns the pool (shared.h) */
     bool sync_lasts; /* what is synced on the pool's volume survives a crash of the system */
     bool torn;       /* a crash of the system may have torn what was stored in an earlier boot */
     bool emptied;
@@ -161,7 +163,10 @@ struct cm_cache {
     struct cm_copy_choice *copy; /* copy_choice.c; NULL: read-only */
     struct cm_fill_choice fill;  /* which routine fills copy with */
     struct cm_flight_table *flights;
-    uint64_t live; /* atomic; read-throughs running */
+    uint64_t live;  /* atomic; read-throughs running */
+    uint8_t *stats; /* shared: statistics of its own */
+    uint32_t
+        replaced; /* atomic; shared: the pool is gone, or another one. 1 not logged yet, 2 logged */
     struct cm_trouble trouble[CM_TROUBLES];
 #ifdef CM_CHECKS_FULL
 #define CM_INSIDE_LOOKING 0x80000000u

@@ -21,6 +21,7 @@
 #include "state/quota.h"
 #include "state/region.h"
 #include "state/settle.h"
+#include "state/told.h"
 
 #include <string.h>
 
@@ -47,8 +48,12 @@ static void release_incarnation(struct cm_object *f, uint64_t incarnation)
 
 int cm_file_stop(struct cm_object *f, int e)
 {
-    if (e)
-        release_incarnation(f, 0);
+    if (!e)
+        return 0;
+    release_incarnation(f, 0);
+    /* Readers of other processes look at the record. */
+    if (f->place != CM_NO_PLACE && cm_record_stop(&f->cache->media, f->place))
+        (void)cm_super_shut(&f->cache->super);
     return e;
 }
 
@@ -116,6 +121,8 @@ bool cm_file_serves(const struct cm_object *f)
 {
     const uint32_t gate = at_load_acquire(&f->gate); /* acquire: pairs with the release in live */
     if (gate & CM_GATE_BYPASSED)
+        return false;
+    if ((gate & CM_GATE_SHARED) && !cm_told_holds(f, at_load_acquire(&f->incarnation)))
         return false;
     return !(gate & CM_GATE_TTL) || cm_plat_wall_ns() < at_load_relaxed(&f->expires_ns);
 }

@@ -204,6 +204,21 @@ int cm_file_void_unreadable(struct cm_cache *c, const struct cm_record_set *b, b
     return left ? cm_file_bump_epoch(c) : 0;
 }
 
+/* No record names the file. One that is not whole may have been its record, for a reader of another
+ * process that has judged it before. It is told that nothing counts any more. (A record of an open
+ * file may be in the middle of a change.) */
+int cm_file_stop_torn(struct cm_cache *c, const struct cm_record_set *b)
+{
+    bool left = false;
+    for (unsigned i = 0; i < b->n; i++) {
+        const uint64_t place = cm_record_place(b, i);
+        if (!b->whole[i] && !b->unreadable[i] && b->record[i].incarnation != 0 &&
+            !cm_file_place_is_open(c, place) && cm_record_stop(&c->media, place))
+            left = true;
+    }
+    return left ? cm_file_bump_epoch(c) : 0;
+}
+
 /* ---- Unsynced writes ------------------------------------------------------------------------- */
 
 /* Could the origin hold writes that a power cut would take back? */

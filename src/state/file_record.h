@@ -32,6 +32,9 @@ int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns);
 int cm_file_abandon_record(struct cm_object *f);
 /* Ensures that records that cannot be read do not count when they can be read again. CM_EFORGET. */
 int cm_file_void_unreadable(struct cm_cache *c, const struct cm_record_set *b, bool trust_dax);
+/* `b`: the records of a file, none of which names it. Readers of other processes are told so, too.
+ * CM_EFORGET. */
+int cm_file_stop_torn(struct cm_cache *c, const struct cm_record_set *b);
 /* Forgets everything that is cached: the last resort. CM_EFORGET. */
 int cm_file_bump_epoch(struct cm_cache *c);
 /* 0, or CM_EFORGET while the pool cannot forget: an earlier attempt failed, and a new one, too. */

@@ -97,6 +97,11 @@ struct cm_object {
                                one has begun a new incarnation */
     bool kept;
     struct cm_regions regions;
+    /* With CM_GATE_SHARED: the word of the pool that must be the incarnation after each hit, and
+     * what the session must be. Atomic. */
+    const uint64_t *told;
+    uint64_t session;
+    uint64_t told_place; /* of the record; the file's lock */
     /* Statistics: atomic, relaxed, because nothing depends on them. They lie away from what
      * every read loads, of this file and of the next one in the slab. */
     uint64_t hits;    /* blocks; estimated */
@@ -114,7 +119,8 @@ struct cm_object {
 
 enum {
     CM_GATE_BYPASSED = 1u << 0, /* as `bypassed` */
-    CM_GATE_TTL = 1u << 1       /* the file has a time to live */
+    CM_GATE_TTL = 1u << 1,      /* the file has a time to live */
+    CM_GATE_SHARED = 1u << 2    /* another process owns the pool (shared.h) */
 };
 
 /* Blocks of the file were served, missed or stored. `now`: cm_now() time. */

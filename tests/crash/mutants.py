@@ -49,10 +49,12 @@ from rows_quota import QUOTA  # noqa: E402
 from rows_validators import VALIDATORS  # noqa: E402
 from rows_reads import READS  # noqa: E402
 from rows_regions import REGIONS  # noqa: E402
+from rows_shared import SHARED_READERS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
 MUTANTS = BLOCKS + READS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
 MUTANTS += OBJECTS
+MUTANTS += SHARED_READERS
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
@@ -80,6 +82,7 @@ WRAPS = {  # by program, as in the meson.build files
         'region_shift')],
     'objects': ['-Wl,--wrap=cm_plat_' + c for c in ('wall_ns', 'now_ns', 'sleep')],
     'pin': ['-Wl,--wrap=cm_guard_load_words'],
+    'shared': ['-Wl,--wrap=cm_guard_copy'],
     'resident': ['-Wl,--wrap=cm_plat_is_resident']}
 QUICKLY = '-O0'  # for the files of one mutant; all else is compiled with -O1
 LIMIT = 300  # seconds for one test; none takes ten, so only a hang takes so long
@@ -99,8 +102,8 @@ SEQUENCES = [
     'full shrink', 'full grow,sync,shrink,sync,grow,sync', 'full append', 'full offline',
     'full many-files', 'full sync-failed', 'full write-plain,sync-failed', 'full close',
     'full abort', 'full repair,check', 'format', 'full format', 'full damage-repair',
-    'many-files,damage-repair', 'full close@f3', 'process-crash@f1', 'process-crash@f3',
-    'process-crash@71,process-crash', 'fill-b1,fill-a0,write-sync,fill-a0@10,write-sync',
+    'many-files,damage-repair', 'full close@f3', 'process-crash@f2', 'process-crash@f4',
+    'process-crash@74,process-crash', 'fill-b1,fill-a0,write-sync,fill-a0@10,write-sync',
     'fill-b1,fill-a0,write-sync,fill-a0@11,write-sync', 'fill-a0,write-plain,fill-a0',
     'write-plain@f1,write-plain,fill-a0', 'write-plain@f1,thread,write-plain,fill-a0',
     'fill-a0,sync-beside,fill-a0', 'begin,sync,write-open,end-plain,fill-a',

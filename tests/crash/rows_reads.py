@@ -90,10 +90,10 @@ READS = [
        'api/read_fast.h', ' && len > 0 &&\n', ' &&\n'),
     _m('elsewhere, fits', 'only a part of one block of the file is absent by the short way',
        'unit block', AWAY,
-       'g->found != 0 || !cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, len)',
-       'g->found != 0'),
+       'g->found != 0 ||\n        !cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, '
+       'len, UINT32_MAX)', 'g->found != 0'),
     _m('elsewhere, unreadable', 'a first bucket that cannot be read says nothing',
-       'unit block', AWAY, 'if (g->found != 0 || ', 'if (g->found > 0 || '),
+       'unit block', AWAY, 'if (g->found != 0 ||\n', 'if (g->found > 0 ||\n'),
     _m('elsewhere, buffer', 'a block in the buffer is not absent', 'unit probation short_way',
        'protocol/lookup.h', '    if (c->probation.entries == 0)\n', '    if (true)\n'),
     _m('elsewhere, second bucket', 'a block in its second bucket is not absent',

@@ -105,6 +105,20 @@ must() {
 }
 echo "model variant | expected | result | states | seconds"
 
+# ---- readers of other processes ----------------------------------------------------------------
+ok ci shared fails OWNERS=0 FAILS
+ok ci shared takeover OPS=1 FEW
+ok all shared fails-3 OWNERS=0 FAILS OPS=3
+ok all shared fails-twice OWNERS=0 FAILS READS=2
+ok all shared takeover-2 FEW
+ok all shared takeover-all
+for m in NO_TOLD LATE STOP_DRAM; do must ci shared $m OWNERS=0 FAILS; done
+for m in NO_SESSION NO_RECHECK DROP_SUM NO_VOID ODD_OK TRUST_SUM SIZE_KEPT SIZE_ONCE; do
+  must all shared $m OWNERS=0 FAILS
+done
+must all shared ANY_PROOF FEW
+must all shared SILENT NO_VOID FEW
+
 # ---- cells and headers ---------------------------------------------------------------------------
 ok ci publish power
 ok ci publish process PROC NW=1 F1=0

@@ -509,12 +509,13 @@ static size_t orders;
 /* The letter of a word that is stored alone. 0: a hint, its order does not matter. */
 static char letter_of(uint64_t in)
 {
-    return in == offsetof(struct cm_record, xxh3)      ? 'D'
-           : in == offsetof(struct cm_record, state)   ? 'M'
-           : in == offsetof(struct cm_record, expires) ? 'E'
-           : in >= offsetof(struct cm_record, words)   ? 0
-           : in >= offsetof(struct cm_record, since)   ? 'S'
-                                                       : 'I';
+    return in == offsetof(struct cm_record, incarnation) ? 'T' /* told to readers */
+           : in == offsetof(struct cm_record, xxh3)      ? 'D'
+           : in == offsetof(struct cm_record, state)     ? 'M'
+           : in == offsetof(struct cm_record, expires)   ? 'E'
+           : in >= offsetof(struct cm_record, words)     ? 0
+           : in >= offsetof(struct cm_record, since)     ? 'S'
+                                                         : 'I';
 }
 
 /* `what`: R, f, or 0 for a word. */
@@ -675,7 +676,7 @@ static void test_record_order(void)
         }
     CHECK(torn >= CM_RECORD_WAYS); /* in the second bucket; the new record goes to the first */
     v = val(100 * BLK, 10);
-    expect_order(&p, &v, "ffSMIRRf");
+    expect_order(&p, &v, "TffSMIRRf");
     pool_end(&p);
 }
 

@@ -88,6 +88,32 @@ static void pin(struct bench *b, unsigned n)
     }
 }
 
+/* File 1, for a reader of the pool that is not its owner (CM_OPEN_SHARED). */
+static cm_file *shared_file;
+
+static void shared_hit(struct bench *b, unsigned n)
+{
+    cm_miss miss;
+
+    while (n--)
+        must_be(cm_read(shared_file, offset_of(b, bench_next(b)), b->buffer, BENCH_BLOCK, &miss),
+                (int64_t)BENCH_BLOCK);
+}
+
+static void run_shared(struct bench *b, struct bench_result *r)
+{
+    static const struct bench_side ours = { .op = shared_hit }, rival = { .op = bench_hit };
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *reader;
+
+    o.flags = CM_OPEN_SHARED;
+    bench_must(cm_open_memory(b->base, b->bytes, &o, &reader), "cm_open_memory");
+    shared_file = bench_open_file(reader, 1);
+    shared_hit(b, 2 * b->blocks); /* the first hit of a slot verifies it, as it does for an owner */
+    bench_turns(b, &ours, &rival, false, r);
+    bench_must(cm_close(reader), "cm_close");
+}
+
 static void absent(struct bench *b, unsigned n)
 {
     const uint64_t beyond = UINT64_C(1) << 40;
@@ -221,5 +247,14 @@ const struct bench_ratio bench_reads[BENCH_READS] = {
       { 0 },
       run_large },
     AT_MOST("pin_vs_hit", "pin and unpin of a hot block / random hit", 0.15, 1, pin, bench_hit),
+    { "shared_vs_hit",
+      "random hit of a reader in another process / of the owner",
+      "ns",
+      1.1,
+      false,
+      BENCH_NEEDS_FRESH,
+      { 0 },
+      { 0 },
+      run_shared },
     AT_MOST("absent_vs_hit", "lookup of an absent block / random hit", 0, 1, absent, bench_hit),
 };

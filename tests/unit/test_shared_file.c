@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_shared_file.c - readers of a pool in a file.
+ */
+#include "api_common.h"
+#include "shared_common.h"
+
+#include <sys/stat.h>
+
+#define SIZE (100 * BLK)
+
+static cm_cache *owner, *reader;
+static cm_file *f, *g;
+static const char *path;
+
+static cm_file *attach_to(cm_cache *c)
+{
+    struct pool as = { .c = c };
+    return attach(&as, 1, SIZE, 7, 0);
+}
+
+/* A pool in a file, whose owner has file 1 warm. */
+static bool file_up(void)
+{
+    path = make_pool("shared", 2 * MIB, 0);
+    owner = open_pool(path, 0);
+    reader = open_pool(path, CM_OPEN_SHARED);
+    if (!owner || !reader)
+        return false;
+    f = attach_to(owner);
+    CHECK_EQ(put_all(f, 0, 10, 1), 10);
+    g = attach_to(reader);
+    return true;
+}
+
+static void file_down(void)
+{
+    if (reader)
+        CHECK_EQ(cm_close(reader), 0);
+    if (owner)
+        CHECK_EQ(cm_close(owner), 0);
+    reader = owner = NULL;
+    (void)unlink(path);
+}
+
+/* Readers come and go beside an owner, and never keep one out. */
+static void test_beside(void)
+{
+    REQUIRE(file_up());
+    CHECK_EQ(hits(g, 0, 10, 1), 10);
+    CHECK_EQ(pool_info(reader).owned, 1);
+    CHECK_EQ(try_open(path, 0), CM_EOWNED);
+    CHECK_EQ(try_open(path, CM_OPEN_SHARED), 0);
+    CHECK_EQ(try_open(path, 0), CM_EOWNED); /* the reader that has gone took no lock with it */
+    CHECK_EQ(cm_close(owner), 0);
+    CHECK_EQ(pool_info(reader).owned, 0);
+    CHECK_EQ(hits(g, 0, 10, 1), 10);
+    owner = open_pool(path, 0);
+    REQUIRE(owner != NULL);
+    f = attach_to(owner);
+    CHECK_EQ(hits(g, 0, 10, 1), 10);
+    CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+    CHECK_EQ(hits(g, 0, 10, 1), 0);
+    file_down();
+}
+
+/* A reader needs no right to write. What others may write it does not trust. */
+static void test_rights(void)
+{
+    REQUIRE(file_up());
+    CHECK_EQ(cm_close(reader), 0);
+    CHECK_EQ(chmod(path, 0400), 0);
+    reader = open_pool(path, CM_OPEN_SHARED);
+    REQUIRE(reader != NULL);
+    g = attach_to(reader);
+    CHECK_EQ(hits(g, 0, 10, 1), 10);
+#ifndef _WIN32
+    CHECK_EQ(chmod(path, 0622), 0);
+    CHECK_EQ(try_open(path, CM_OPEN_SHARED), CM_EUNTRUSTED);
+    CHECK_EQ(try_open(path, CM_OPEN_SHARED | CM_OPEN_ANY_OWNER), 0);
+#endif
+    CHECK_EQ(chmod(path, 0600), 0);
+    file_down();
+}
+
+/* The pool gets another size, in another file. The reader has the old one, which is no pool any
+ * more. */
+static void test_resized(void)
+{
+    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+    REQUIRE(file_up());
+    CHECK_EQ(hits(g, 0, 10, 1), 10);
+    CHECK_EQ(cm_close(owner), 0);
+    owner = NULL;
+    o.size = 3 * MIB;
+    CHECK_EQ(cm_resize(path, &o, NULL), 0);
+    CHECK_EQ(hits(g, 0, 10, 1), 0);
+    cm_validator v = val(SIZE, 7);
+    CHECK_EQ(cm_file_revalidate(g, &v), CM_ENOTPOOL);
+    CHECK_EQ(cm_close(reader), 0);
+    reader = open_pool(path, CM_OPEN_SHARED);
+    REQUIRE(reader != NULL);
+    g = attach_to(reader);
+    CHECK_EQ(hits(g, 0, 10, 1), 10);
+    file_down();
+}
+
+/* The file is cut off under the reader: misses, no crash. */
+static void test_truncated(void)
+{
+    if (!cm_guard_available())
+        SKIP("no guard in this build");
+    REQUIRE(file_up());
+    CHECK_EQ(hits(g, 0, 10, 1), 10);
+    CHECK_EQ(cm_close(owner), 0);
+    owner = NULL;
+    CHECK_EQ(truncate(path, 4096), 0);
+    CHECK_EQ(hits(g, 0, 10, 1), 0);
+    CHECK_EQ(info_of(g).incarnation, 0);
+    CHECK_EQ(truncate(path, 0), 0);
+    CHECK_EQ(hits(g, 0, 10, 1), 0);
+    file_down();
+}
+
+const struct harness_test shared_file_tests[] = {
+    TEST(beside), TEST(rights), TEST(resized), TEST(truncated), TEST_END,
+};

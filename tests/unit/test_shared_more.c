@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_shared_more.c - readers of a pool that another cache owns: validators, sizes, times to live,
+ * other boots, damage.
+ */
+#include "shared_common.h"
+
+#define SIZE SHARED_SIZE
+
+/* ---- Validators ------------------------------------------------------------------------------ */
+
+/* Attaches as a reader with a validator. Checks whether the file is warm. */
+static void expect_warm(struct both *b, const cm_validator *v, uint32_t flags, bool is_warm)
+{
+    cm_file *g = attach_reader(b->r, 1, v, flags);
+    CHECK_EQ(info_of(g).kept, is_warm);
+    CHECK_EQ(hits(g, 0, 10, 1), is_warm ? 10 : 0);
+    detach(g);
+}
+#define expect_warm(...) CALL(expect_warm(__VA_ARGS__)) /* its checks say who called */
+
+static void test_validators(void)
+{
+    struct both b;
+    cm_validator v;
+    cm_file *g = NULL;
+    cm_file_id id = id_of(1), other = id_of(2);
+    REQUIRE(both_up(&b, 0));
+    detach(b.g);
+    expect_warm(&b, &b.v, 0, true);
+    v = val(SIZE, 8); /* of another content */
+    expect_warm(&b, &v, 0, false);
+    v = val(SIZE + 1, 7);
+    expect_warm(&b, &v, 0, false);
+    v = b.v;
+    v.size = CM_SIZE_UNKNOWN;
+    expect_warm(&b, &v, 0, true);
+    v = b.v;
+    v.racy = CM_RACY_TIMES;
+    expect_warm(&b, &v, 0, false);
+    expect_warm(&b, &v, CM_EXCLUSIVE, true);
+    expect_warm(&b, NULL, 0, false);
+    v = b.v;
+    v.taken_at = 1; /* before the reader was opened */
+    CHECK_EQ(cm_file_open(b.r, &id, &v, 0, &g), CM_IGNORED);
+    CHECK_EQ(hits(g, 0, 10, 1), 0);
+    v = fresh(b.v);
+    CHECK_EQ(cm_file_revalidate(g, &v), 0);
+    CHECK_EQ(hits(g, 0, 10, 1), 10);
+    v = val(SIZE, 8);
+    CHECK_EQ(cm_file_revalidate(g, &v), 0);
+    CHECK_EQ(hits(g, 0, 10, 1), 0);
+    v = fresh(b.v);
+    CHECK_EQ(cm_file_open(b.r, &id, &v, 0, &b.g), 0); /* the same handle */
+    CHECK(g == b.g);
+    CHECK_EQ(hits(g, 0, 10, 1), 10);
+    detach(g);
+    detach(g);
+    /* A file that the pool does not know yet: warm once the owner has it, and a validator is
+     * presented again. */
+    v = val(SIZE, 3);
+    CHECK_EQ(cm_file_open(b.r, &other, &v, 0, &g), 0);
+    CHECK_EQ(hits(g, 0, 10, 2), 0);
+    cm_file *f = warm(&b.p, 2, &v, 0);
+    CHECK_EQ(hits(g, 0, 10, 2), 0);
+    v = fresh(v);
+    CHECK_EQ(cm_file_revalidate(g, &v), 0);
+    CHECK_EQ(hits(g, 0, 10, 2), 10);
+    detach(f);
+    CHECK_EQ(hits(g, 0, 10, 2), 10);
+    detach(g);
+    both_down(&b);
+}
+
+/* An own write of the owner: the reader's other blocks stay, and the new ones come. */
+static void test_own_writes(void)
+{
+    struct both b;
+    REQUIRE(both_up(&b, CM_SOLE_WRITER));
+    cm_bracket w = begin_write(b.f, 3 * BLK, BLK);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 9);
+    cm_validator after = val(SIZE, 8);
+    CHECK_EQ(cm_write_end(b.f, &w, &after), 0);
+    CHECK_EQ(put(b.f, 3, 2), 0);
+    CHECK_EQ(look(b.g, 3, 2), RIGHT);
+    CHECK_EQ(hits(b.g, 4, 6, 1), 6);
+    expect_warm(&b, &b.v, 0, false);
+    cm_validator now = fresh(after);
+    CHECK_EQ(cm_file_revalidate(b.g, &now), 0);
+    CHECK_EQ(look(b.g, 3, 2), RIGHT);
+    both_down(&b);
+}
+
+/* ---- Size ------------------------------------------------------------------------------------ */
+
+/* The end of the file, or CM_SIZE_UNKNOWN, as a reader tells it. */
+static uint64_t end_of(cm_file *g)
+{
+    static uint8_t buf[64 * CM_BLOCK_SIZE];
+    cm_miss m = { 0 };
+    const int64_t n = cm_read(g, 8 * BLK, buf, sizeof(buf), &m);
+    CHECK(n >= 0);
+    return m.flags & CM_MISS_EOF ? m.offset + m.len : CM_SIZE_UNKNOWN;
+}
+
+static void test_size(void)
+{
+    struct both b;
+    cm_bracket w;
+    memset(&b, 0, sizeof(b));
+    b.v = val(10 * BLK + 100, 7);
+    REQUIRE(pool_new(&b.p, MIB) == 0);
+    b.r = reader_of(&b.p);
+    b.f = warm(&b.p, 1, &b.v, CM_SOLE_WRITER);
+    b.g = attach_reader(b.r, 1, &b.v, 0);
+    CHECK_EQ(end_of(b.g), 10 * BLK + 100);
+    CHECK_EQ(put_tail(b.f, 10, 100, 1), 0);
+    CHECK_EQ(end_of(b.g), 10 * BLK + 100);
+    CHECK_EQ(cm_write_begin(b.f, CM_APPEND, 5, &w), 0);
+    CHECK_EQ(end_of(b.g), CM_SIZE_UNKNOWN); /* the owner does not know it either */
+    cm_validator v = val(10 * BLK + 105, 8);
+    CHECK_EQ(cm_write_end(b.f, &w, &v), 0);
+    CHECK_EQ(end_of(b.g), 10 * BLK + 105);
+    CHECK_EQ(cm_truncate_begin(b.f, 9 * BLK, &w), 0);
+    CHECK_EQ(end_of(b.g), CM_SIZE_UNKNOWN);
+    v = val(9 * BLK, 9);
+    CHECK_EQ(cm_write_end(b.f, &w, &v), 0);
+    CHECK_EQ(end_of(b.g), 9 * BLK);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 9);
+    CHECK_EQ(cm_write_begin(b.f, 9 * BLK, 3 * BLK, &w), 0);
+    CHECK_EQ(end_of(b.g), CM_SIZE_UNKNOWN);
+    v = val(12 * BLK, 10);
+    CHECK_EQ(cm_write_end(b.f, &w, &v), 0);
+    CHECK_EQ(end_of(b.g), 12 * BLK);
+    CHECK_EQ(put(b.f, 11, 1), 0);
+    CHECK_EQ(look(b.g, 11, 1), RIGHT);
+    CHECK_EQ(info_of(b.g).size, 12 * BLK);
+    both_down(&b);
+}
+
+/* ---- Times to live, regions, damage ---------------------------------------------------------- */
+
+/* A time to live is that of the cache where it was set. */
+static void test_ttl(void)
+{
+    struct both b;
+    REQUIRE(both_up(&b, 0));
+    CHECK_EQ(cm_file_set_ttl(b.f, 1), 0);
+    sleep_ms(1);
+    CHECK_EQ(hits(b.f, 0, 10, 1), 0);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 10);
+    CHECK_EQ(cm_file_set_ttl(b.g, 1), 0);
+    sleep_ms(1);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 0);
+    CHECK_EQ(cm_file_set_ttl(b.g, UINT64_C(1) << 60), 0);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 10);
+    cm_validator now = fresh(b.v);
+    CHECK_EQ(cm_file_revalidate(b.g, &now), 0);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 10);
+    both_down(&b);
+}
+
+/* After a crash of the system a region with unsynced writes does not count. Nobody may serve it
+ * before an owner has said so in the record; then the reader knows it, too. */
+static void test_other_boot(void)
+{
+    struct pool p;
+    cm_validator v = val(SIZE, 7);
+    NEED_DAX;
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER), *g;
+    cm_bracket w = begin_write(f, 50 * BLK, BLK);
+    cm_validator after = val(SIZE, 8);
+    CHECK_EQ(cm_write_end(f, &w, &after), 0);
+    CHECK_EQ(put(f, 50, 2), 0);
+    pool_crash(&p);
+    pool_other_boot(&p);
+    cm_cache *r = reader_of(&p);
+    g = attach_reader(r, 1, &after, 0);
+    CHECK_EQ(hits(g, 0, 10, 1), 0); /* no owner: it has an intent */
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(hits(g, 0, 10, 1), 0);
+    f = attach_v(&p, 1, &after, CM_SOLE_WRITER);
+    CHECK_EQ(look(f, 50, 2), MISS);
+    w = begin_write(f, 51 * BLK, BLK); /* the state word is of this boot from here on */
+    after = val(SIZE, 9);
+    CHECK_EQ(cm_write_end(f, &w, &after), 0);
+    detach(g);
+    g = attach_reader(r, 1, &after, 0);
+    CHECK_EQ(look(g, 50, 2), MISS);
+    CHECK_EQ(info_of(g).kept, 1);
+    CHECK_EQ(put(f, 50, 3), 0);
+    CHECK_EQ(look(g, 50, 3), RIGHT);
+    CHECK_EQ(cm_close(r), 0);
+    pool_end(&p);
+}
+
+/* A reader opens what nobody owns: of this boot, it is served. Of another one, in a page cache that
+ * is gone, it is not. */
+static void test_no_owner(void)
+{
+    for (unsigned other = 0; other < 2; other++) {
+        CASE("other boot %u", other);
+        struct pool p;
+        cm_validator v = val(SIZE, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        (void)warm(&p, 1, &v, 0);
+        pool_crash(&p);
+        if (other)
+            pool_other_boot(&p);
+        cm_cache *r = reader_of(&p);
+        cm_file *g = attach_reader(r, 1, &v, 0);
+        CHECK_EQ(hits(g, 0, 10, 1), other ? 0 : 10);
+        CHECK_EQ(cm_close(r), 0);
+        pool_end(&p);
+    }
+}
+
+/* A damaged payload is a miss. The reader changes nothing. */
+static void test_damage(void)
+{
+    struct both b;
+    REQUIRE(both_up(&b, 0));
+    const uint64_t slot = slot_of(b.f, 3);
+    REQUIRE(slot != CM_NO_SLOT);
+    payload_of(b.p.c, slot)[77] ^= 1;
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(look(b.g, 3, 1), MISS);
+    CHECK(slot_ok(b.p.c, slot));
+    payload_of(b.p.c, slot)[77] ^= 1;
+    CHECK_EQ(look(b.g, 3, 1), RIGHT);
+    CHECK_EQ(hits(b.f, 0, 10, 1), 10);
+    both_down(&b);
+}
+
+const struct harness_test shared_more_tests[] = {
+    TEST(validators), TEST(own_writes), TEST(size),   TEST(ttl),
+    TEST(other_boot), TEST(no_owner),   TEST(damage), TEST_END,
+};
