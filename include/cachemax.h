@@ -462,6 +462,32 @@ typedef struct cm_resize_report {
  * the last sync it may already be the new one. */
 CM_API int cm_resize(const char *path, const cm_resize_options *opts, cm_resize_report *report);
 
+/* Begins with CM_GROW_REPORT_INIT, as cm_info. */
+typedef struct cm_grow_report {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t old_size, new_size; /* of the pool, in bytes */
+    uint64_t old_slots, new_slots;
+    uint64_t blocks;     /* that are cached, and were before */
+    uint64_t dropped;    /* a few at most: the buckets of the new index were full */
+    uint64_t elapsed_ns; /* how long the call took */
+} cm_grow_report;
+#define CM_GROW_REPORT_INIT CM_INIT_(cm_grow_report)
+
+/* Makes an open pool larger: `size` bytes, a multiple of 4096, at most cm_options.grow_max. The
+ * file becomes longer, and everything that is cached stays where it is. Reads hit and brackets
+ * begin and end meanwhile. Fills store nothing (CM_NOT_STORED_MODE, CM_NOT_STORED_STALE) while the
+ * index is copied, which takes about a second for each 100 GiB that are cached. A crash at any
+ * moment leaves the pool with its old size or with its new one, and with what it held. A pool may
+ * grow four times; each time an index of the old size (0.4 % of it) becomes unused. After
+ * cm_resize() it may again.
+ * Blocks for the time that the volume needs to allocate the new part of the file. Any thread may
+ * call it. *report may be NULL.
+ * CM_EBUSY (another thread does) CM_EINVAL CM_EREADONLY CM_EPOOLSIZE (no size, or hardly more than
+ * now) CM_ENOTSUP (no grow_max, or less than that; it grew four times; Windows) CM_ENOSPC CM_ENOMEM
+ * CM_EIO CM_EFORGET. After an error the pool is as it was. */
+CM_API int cm_grow(cm_cache *cache, uint64_t size, cm_grow_report *report);
+
 enum {
     CM_OPEN_READONLY = 1u << 0,    /* change nothing: only cm_check, cm_get_info, cm_stats and
                                     * cm_files_begin work */
@@ -533,7 +559,11 @@ typedef struct cm_options {
      * caller's memory goes through buffers. The cache keeps up to 8 of 256 KiB of them and, if this
      * is larger, up to 2 of this size. 0: the default, 1 MiB. */
     uint64_t read_size_max;
-    uint64_t reserved[2]; /* 0 */
+    /* How large cm_grow() may make the pool while it is open, in bytes. It costs address space, and
+     * DRAM only as the pool grows. For cm_open_memory: so much memory at `base` is the pool's. 0:
+     * the pool keeps its size. */
+    uint64_t grow_max;
+    uint64_t reserved[1]; /* 0 */
     /* Not in this version: CM_ENOTSUP unless all four are NULL. */
     const uint8_t *check_key; /* 16 bytes; without them nobody can forge what a pool holds */
     cm_seal_fn seal;          /* encrypts a block on its way into the pool */

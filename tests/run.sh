@@ -276,6 +276,7 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
   done
   beside "$2race" $run "$1/tests/model/race$exe" --seconds "$4"
   beside "$2race/probation" $run "$1/tests/model/race$exe" --seconds "$4" --probation 2
+  beside "$2race/grow" $run "$1/tests/model/race$exe" --grow 10
   [ "$2" ] || beside "$2crash/probation" "$1/tests/crash/crash" --probation 3 --length 1 --states 0
 }
 has_threads() { # NAME
@@ -295,6 +296,9 @@ crash_states() { # RULES STATES
 native_suites() { # DIR
   b=$1
   beside crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
+  beside crash/grow "$b/tests/crash/crash" --grow --states 0
+  beside crash/grow-checkpoint "$b/tests/crash/crash" --grow --rules checkpoint --states 0
+  beside crash/grow-failures "$b/tests/crash/crash" --grow --rules pagecache --failures 20
   for rules in adr eadr checkpoint; do
     beside objects/crash/$rules "$b/tests/objects/objects-crash" --rules $rules --sequences 60
   done
@@ -437,6 +441,7 @@ native_suites() { # DIR
 # These are long: with --all only.
 more_of_policies() { # DIR
   next policy/buffer python3 "$here/policy/buffer-test.py" "$1" --quick
+  next policy/grow python3 "$here/policy/grow-test.py" "$1" --quick
   next policy/restart python3 "$here/policy/restart-test.py" "$1" --quick
   next policy/library python3 "$here/policy/library-test.py" "$1" --quick
 }

@@ -89,34 +89,45 @@ struct part {
 
 #define PARTS 28
 
+/* What the sizes below follow from: they stay the same until the pool is closed. */
+static void plan_dram(struct cm_cache *c)
+{
+    const uint64_t most = c->opts.grow_max < CM_POOL_SIZE_MAX ? c->opts.grow_max : CM_POOL_SIZE_MAX;
+    c->slots_opened = c->slots_max = c->media.geo.slots;
+    if (most / CM_BLOCK_SIZE > c->slots_max)
+        c->slots_max = most / CM_BLOCK_SIZE;
+    c->memo_bytes = cm_memo_bytes(&c->media.geo);
+}
+
 /* All memory of an open cache, in one table. It is allocated, freed and counted by this table. */
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
 {
     const struct cm_geometry *g = &c->media.geo;
-    uint64_t words = (g->slots + 63) / 64;
+    const uint64_t slots =
+        c->slots_max; /* the memory of those that it does not have is not touched */
+    uint64_t words = (slots + 63) / 64;
     uint64_t records = g->record_buckets * CM_RECORD_WAYS;
-    c->policy.ring.slots = c->policy.ring.end = g->slots;
-    c->policy.ring.free_max = (uint32_t)(g->slots / 32 < CM_FREE_MAX ? g->slots / 32 : CM_FREE_MAX);
-    c->policy.ring.line_max = cm_ring_line(g->slots);
-    cm_probation_size(&c->probation, c->opts.flags & (CM_OPEN_READONLY | CM_OPEN_SHARED)
-                                         ? 0
-                                         : cm_probation_entries(c->opts.probation_bytes, g->slots));
+    c->policy.ring.line_max = cm_ring_line(slots);
+    cm_probation_size(&c->probation,
+                      c->opts.flags & (CM_OPEN_READONLY | CM_OPEN_SHARED)
+                          ? 0
+                          : cm_probation_entries(c->opts.probation_bytes, c->slots_opened));
     const uint64_t own = c->shared ? 0 : 1; /* what only an owner needs */
     const struct part list[] = {
         { (void **)&c->stripes, g->stripes * sizeof(struct cm_stripe) },
-        { (void **)&c->policy.ring.ref, g->slots },
+        { (void **)&c->policy.ring.ref, slots },
         { (void **)&c->policy.ring.owned, words * 8 },
-        { (void **)&c->policy.ring.free, (uint64_t)c->policy.ring.free_max * 8 },
+        { (void **)&c->policy.ring.free, (uint64_t)cm_ring_free_max(slots) * 8 },
         { (void **)&c->policy.ring.hint, CM_HINTS * 8 },
         { (void **)&c->policy.ring.line, c->policy.ring.line_max * CM_LINE_ENTRY },
-        { (void **)&c->policy.ghost.cell, own * cm_ghost_bytes(g->slots) },
+        { (void **)&c->policy.ghost.cell, own * cm_ghost_bytes(slots) },
         { (void **)&c->probation.data, c->probation.entries * CM_BLOCK_SIZE },
         { (void **)&c->probation.entry, c->probation.entries * sizeof(struct cm_buffered) },
         { (void **)&c->probation.cell,
           c->probation.buckets * CM_PROBATION_WAYS * sizeof(uint32_t) },
-        { (void **)&c->memo.reached, own * cm_memo_bytes(g) },
+        { (void **)&c->memo.reached, own * c->memo_bytes },
         { (void **)&c->memo.page, sizeof(struct cm_memo_page) },
-        { (void **)&c->pins, own * g->slots },
+        { (void **)&c->pins, own * slots },
         { (void **)&c->pin_sets, CM_PIN_SETS * sizeof(uint32_t) },
         { (void **)&c->open_places, own * ((records + 63) / 64 * 8) },
         { (void **)&c->records, sizeof(struct cm_record_set) },
@@ -141,6 +152,7 @@ uint64_t cm_cache_dram_bytes(const struct cm_geometry *g)
 {
     struct cm_cache c = { .media.geo = *g, .opts.probation_bytes = CM_PROBATION_NONE };
     struct part p[PARTS];
+    plan_dram(&c);
     uint64_t sum = sizeof(c);
     list_parts(&c, p);
     for (unsigned i = 0; i < PARTS; i++)
@@ -160,7 +172,11 @@ static void free_parts(struct cm_cache *c)
 
 static int alloc_parts(struct cm_cache *c)
 {
+    struct cm_ring *const r = &c->policy.ring;
     struct part p[PARTS];
+    plan_dram(c);
+    r->slots = r->end = c->media.geo.slots;
+    r->free_max = cm_ring_free_max(r->slots);
     list_parts(c, p);
     for (unsigned i = 0; i < PARTS; i++) {
         *p[i].at = p[i].bytes > 0 ? cm_cache_alloc(c, (size_t)p[i].bytes) : NULL;
@@ -212,7 +228,7 @@ static int check_options(const cm_options *o)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options.read_size_max: %llu is no multiple of 4096 up to %llu",
                          (unsigned long long)o->read_size_max, (unsigned long long)READ_SIZE_MAX);
-    if (!cm_all_zero(o->reserved, 2))
+    if (!cm_all_zero(o->reserved, 1))
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options.reserved is not zero: begin with CM_OPTIONS_INIT");
     return 0;
@@ -270,7 +286,7 @@ void cm_cache_destroy(cm_cache *c)
     if (c->guarded)
         cm_guard_remove(c->media.base);
     if (c->locked)
-        cm_plat_unlock_pages(c->media.base, (size_t)c->media.geo.slot_offset);
+        cm_cache_unlock(c);
     cm_plat_file_close(&c->file);
     cm_options o = c->opts;
     o.free(o.alloc_ctx, c, sizeof(*c));
@@ -294,10 +310,13 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
         return e;
     }
     c->super.first = 1 - (unsigned)e;
-    if (sb.pool_size != bytes) {
-        e = sb.pool_size > bytes ? CM_ETRUNCATED : CM_EOVERSIZE;
+    const uint64_t size = cm_format_size(&sb);
+    /* Memory may be longer than a pool that may grow there. */
+    if (c->file.handle != -1 || c->opts.grow_max == 0 || size > bytes)
+        e = cm_format_size_is(&sb, size, bytes);
+    if (e < 0) {
         cm_log(c, CM_LOG_ERROR, "%s: has %llu bytes, its superblock says %llu", what,
-               (unsigned long long)bytes, (unsigned long long)sb.pool_size);
+               (unsigned long long)bytes, (unsigned long long)size);
         return e;
     }
     e = cm_format_geometry(&sb, &c->media.geo);
@@ -305,6 +324,7 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
         cm_log(c, CM_LOG_ERROR, "%s: superblock contradicts itself", what);
         return e;
     }
+    cm_media_lay_out(&c->media);
     if (c->super.damaged)
         cm_log(c, CM_LOG_WARNING, "%s: one superblock is torn or damaged, the other one serves",
                what);
@@ -314,28 +334,6 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
     c->media.hash_seed = sb.hash_seed;
     c->media.check_key = cm_format_check_key(sb.uuid, sb.epoch);
     c->media.counted = !c->readonly && !c->shared;
-    return 0;
-}
-
-/* Does what CM_OPEN_PREFAULT and CM_OPEN_LOCK say. */
-static int make_resident(cm_cache *c, const char *what)
-{
-    uint8_t *const base = c->media.base;
-    const size_t bytes = (size_t)c->media.geo.slot_offset;
-    uint64_t word;
-    if (!(c->opts.flags & (CM_OPEN_PREFAULT | CM_OPEN_LOCK)))
-        return 0;
-    c->locked = (c->opts.flags & CM_OPEN_LOCK) && cm_plat_lock_pages(base, bytes) == 0;
-    if ((c->opts.flags & CM_OPEN_LOCK) && !c->locked)
-        return cm_refuse(
-            c->opts.log, c->opts.log_ctx, CM_ENOMEM,
-            "%s: its metadata (%llu bytes) cannot be locked in memory: raise the limit "
-            "of the process (RLIMIT_MEMLOCK, ulimit -l; on Windows the working set)",
-            what, (unsigned long long)bytes);
-    cm_plat_will_need(base, bytes);
-    for (size_t at = 0; at < bytes; at += CM_BLOCK_SIZE)
-        /* A page that cannot be read will be a miss later. */
-        (void)cm_guard_load64((const uint64_t *)(const void *)(base + at), &word);
     return 0;
 }
 
@@ -409,7 +407,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     c->must_empty = false;
     begin_checkpointed(c, &last);
     c->policy.ring.frontier =
-        c->super.now.frontier < c->media.geo.slots ? c->super.now.frontier : c->media.geo.slots;
+        c->super.now.frontier < c->media.slots ? c->super.now.frontier : c->media.slots;
     c->frontier_mark = c->policy.ring.frontier;
     c->judged_key = cm_media_key(&c->media);
     cm_ghost_begin(&c->policy.ghost, c->media.geo.slots, c->policy.ghost.cell);
@@ -418,6 +416,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     cm_sample_begin(c, cm_policy_kind_of(c->opts.policy));
     cm_stats_begin(&c->media, o.pid, cm_plat_wall_ns());
     cm_keep_begin(c);
+    cm_grow_take_back(c);
     return cm_plat_random(&c->serial, sizeof(c->serial));
 }
 
@@ -442,7 +441,7 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     c->media.stats = c->media.base;
     if (c->shared)
         c->media.ops = cm_persist_readonly();
-    int e = guard(c, bytes);
+    int e = guard(c, bytes > c->opts.grow_max ? bytes : c->opts.grow_max);
     if (e == 0)
         e = load_super(c, what, bytes);
     if (e == 0 && (c->opts.flags & CM_OPEN_REQUIRE_DAX) && d != CM_DURABILITY_DAX) {
@@ -456,7 +455,7 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
         cm_fill_choice_begin(c, !(c->opts.flags & CM_OPEN_NO_TUNING));
     }
     if (e == 0)
-        e = make_resident(c, what); /* before it is ours: if this fails, the pool did not change */
+        e = cm_cache_all_resident(c, what); /* before it is ours: if it fails, nothing changed */
     if (e == 0 && c->shared)
         share_pool(c);
     else if (e == 0)
@@ -516,6 +515,7 @@ static int open_file(cm_cache *c, const char *path)
     }
     if (e == 0 && !c->shared) /* a reader keeps no owner out */
         e = lock_pool(c, path);
+    c->file.room = reads || c->readonly ? 0 : c->opts.grow_max;
     if (e == 0)
         e = cm_plat_file_map(&c->file, c->file.size >= UINT64_C(1) << 30 ? UINT64_C(2) << 20 : 4096,
                              &d);
@@ -569,6 +569,8 @@ int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache 
     enum cm_durability d = c->opts.memory_durability ? (enum cm_durability)c->opts.memory_durability
                                                      : CM_DURABILITY_VOLATILE;
     c->media.base = base;
+    if (c->opts.grow_max > bytes)
+        bytes = c->opts.grow_max;
     e = open_mapped(c, bytes, d, "pool in memory");
     if (e)
         cm_cache_destroy(c);

@@ -90,6 +90,14 @@ bool cm_take_validator(struct cm_cache *c, const char *call, cm_validator *v,
 /* cache.c: opens a pool and locks it as its owner does, but changes nothing in it. End it with
  * cm_cache_destroy(). Errors as cm_open(). */
 int cm_open_unchanged(const char *path, const cm_options *opts, cm_cache **cache);
+/* grow.c: a growth has begun, maybe in another session, and it will not end: takes back what the
+ * file has too much of. If that fails, it stays for the next growth or open. */
+void cm_grow_take_back(cm_cache *c);
+/* resident.c: does what CM_OPEN_PREFAULT and CM_OPEN_LOCK say, for all metadata of the pool `what`;
+ * for the tables of a part; and takes it back. CM_ENOMEM. */
+int cm_cache_all_resident(cm_cache *c, const char *what);
+void cm_cache_unlock(cm_cache *c);
+int cm_cache_make_resident(cm_cache *c, const struct cm_geometry *g, unsigned part);
 /* cache.c: releases what an open cache holds. It does not change the pool's state. */
 void cm_cache_destroy(cm_cache *c);
 

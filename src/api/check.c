@@ -32,6 +32,7 @@ struct check {
     cm_check_report *r;
     uint64_t old_key[OLD_EPOCHS];
     unsigned old_keys;
+    uint64_t first, each; /* of the index that is looked at: first bucket, buckets of a stripe */
 };
 
 static void learn_old_keys(struct check *k)
@@ -205,11 +206,11 @@ static void check_cell(struct check *k, uint64_t bucket, unsigned i, uint64_t ce
     const struct cm_media *m = &k->c->media;
     uint64_t slot = cm_cell_slot(cell);
     struct cm_header h;
-    if (slot >= m->geo.slots) {
+    if (slot >= cm_media_slots(m)) {
         k->r->bad_cells++;
         if (!k->repair)
             return;
-        struct cm_stripe *s = cm_stripe_at(k->c, bucket / m->geo.stripe_buckets);
+        struct cm_stripe *s = cm_stripe_at(k->c, (bucket - k->first) / k->each);
         cm_lock_acquire(&s->lock);
         uint64_t now[CM_BUCKET_CELLS];
         if (cm_index_load_bucket(m, bucket, now) == 0 && now[i] == cell &&
@@ -231,7 +232,10 @@ static void check_index(struct check *k)
 {
     const struct cm_media *m = &k->c->media;
     uint64_t cell[CM_BUCKET_CELLS];
-    for (uint64_t b = 0; b < m->geo.stripes * m->geo.stripe_buckets; b++) {
+    const uint64_t index = cm_media_index(m); /* if the pool grows meanwhile: what it grew from */
+    k->first = cm_index_first(index);
+    k->each = cm_index_stripe_buckets(index);
+    for (uint64_t b = k->first; b < k->first + m->geo.stripes * k->each; b++) {
         if (cm_index_load_bucket(m, b, cell)) {
             k->r->unreadable += !cm_index_is_hole(m, b);
             continue;
@@ -280,7 +284,8 @@ static void check_records(struct check *k)
 static void check_memo(struct check *k)
 {
     const struct cm_media *m = &k->c->media;
-    for (uint64_t i = 0; i < m->geo.memo_pages; i++)
+    const uint64_t pages = at_load_relaxed(&m->geo.memo_pages);
+    for (uint64_t i = 0; i < pages; i++)
         k->r->unreadable += !cm_memo_readable(m, i);
 }
 
@@ -297,13 +302,13 @@ static int check_pool(struct cm_cache *c, uint32_t flags,
     check_records(&k);
     check_index(&k);
     check_memo(&k);
-    for (uint64_t s = 0; s < c->media.geo.slots; s++) {
-        if (progress && s % PROGRESS_SLOTS == 0 && progress(ctx, s, c->media.geo.slots))
+    for (uint64_t s = 0; s < cm_media_slots(&c->media); s++) {
+        if (progress && s % PROGRESS_SLOTS == 0 && progress(ctx, s, cm_media_slots(&c->media)))
             return CM_ECANCELED;
         check_slot(&k, s);
     }
     if (progress)
-        (void)progress(ctx, c->media.geo.slots, c->media.geo.slots);
+        (void)progress(ctx, cm_media_slots(&c->media), cm_media_slots(&c->media));
     if (k.repair)
         cm_media_fence(&c->media); /* what was dropped stays dropped */
     uint64_t damage = report->bad_headers + report->bad_payload + report->unreadable +

@@ -50,7 +50,7 @@ static void leave(struct call *call)
     if (!c)
         return;
     const uint64_t turn = at_add_relaxed(&c->calls, 1);
-    const bool due = turn % (call->every * (c->media.geo.slots / EVERY_SLOTS + 1)) == 0;
+    const bool due = turn % (call->every * (cm_media_slots(&c->media) / EVERY_SLOTS + 1)) == 0;
     /* Acquire: what all who left before have stored. */
     if (!due || !at_cas_acq_rel(&c->inside, &alone, CM_INSIDE_LOOKING)) {
         (void)at_sub_acq_rel(&c->inside, 1u);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * checked_calls.h - with -Dchecks=full, calls.c, check.c, files.c, ranges.c and warm.c
+ * checked_calls.h - with -Dchecks=full, calls.c, check.c, files.c, grow.c, ranges.c and warm.c
  * define cm_read_unchecked() and so on, and checked_calls.c the public functions around them.
  * Included by these only.
  */
@@ -18,6 +18,8 @@
        cm_check_report *report),                                                                   \
       (cache, flags, progress, ctx, report))                                                       \
     X(int, cm_checkpoint, (cm_cache * cache), (cache))                                             \
+    X(int, cm_grow, (cm_cache * cache, uint64_t size, cm_grow_report * report),                    \
+      (cache, size, report))                                                                       \
     X(int, cm_forget, (cm_cache * cache, const cm_file_id *id), (cache, id))                       \
     X(int, cm_forget_gone, (cm_cache * cache, const cm_file_id *id), (cache, id))                  \
     X(int, cm_file_lookup,                                                                         \
@@ -107,6 +109,7 @@ CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm
 #define cm_set_mode cm_set_mode_unchecked
 #define cm_check cm_check_unchecked
 #define cm_checkpoint cm_checkpoint_unchecked
+#define cm_grow cm_grow_unchecked
 #define cm_forget cm_forget_unchecked
 #define cm_forget_gone cm_forget_gone_unchecked
 #define cm_file_open cm_file_open_unchecked

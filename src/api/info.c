@@ -95,10 +95,10 @@ static void describe(const struct cm_super *sb, const struct cm_geometry *g, cm_
     memset(info, 0, sizeof(*info));
     info->version = sb->version;
     memcpy(info->uuid, sb->uuid, 16);
-    info->size = sb->pool_size;
-    info->slots = sb->slots;
+    info->size = g->pool_size;
+    info->slots = g->slots;
     info->max_files = cm_format_max_files(g);
-    info->metadata_bytes = sb->pool_size - sb->slots * CM_BLOCK_SIZE;
+    info->metadata_bytes = g->pool_size - g->slots * CM_BLOCK_SIZE;
     info->memo_bytes = g->memo_pages * CM_BLOCK_SIZE;
     if (g->name_offset != 0)
         info->names_bytes = g->index_offset - g->name_offset;
@@ -124,7 +124,11 @@ int cm_get_info(cm_cache *c, cm_info *out)
     cm_lock_acquire(&c->super.lock);
     struct cm_super sb = c->super.now;
     cm_lock_release(&c->super.lock);
-    describe(&sb, &c->media.geo, &info);
+    struct cm_geometry g; /* that of the cache changes when it grows */
+    e = cm_format_geometry(&sb, &g);
+    if (e)
+        return e;
+    describe(&sb, &g, &info);
     info.used_files = cm_record_estimate(&c->media);
     if (c->shared) {
         info.owned = c->file.handle != -1 && cm_plat_file_is_locked(&c->file) == 1;
@@ -166,9 +170,7 @@ static int peek(const char *path, struct cm_plat_file *f, struct cm_super *sb,
             break;
     if (e >= 0)
         e = cm_format_geometry(sb, g);
-    if (e == 0 && sb->pool_size != f->size)
-        e = sb->pool_size > f->size ? CM_ETRUNCATED : CM_EOVERSIZE;
-    return e;
+    return e ? e : cm_format_size_is(sb, g->pool_size, f->size);
 }
 
 static void unpeek(struct cm_plat_file *f)
@@ -188,6 +190,7 @@ int cm_pool_info(const char *path, cm_info *out)
     int e = out ? peek(path, &f, &sb, &g, &damaged) : CM_EINVAL;
     if (e == 0) {
         struct cm_media m = { .base = f.base, .geo = g };
+        cm_media_lay_out(&m);
         m.check_key = cm_format_check_key(sb.uuid, sb.epoch);
         describe(&sb, &g, &info);
         info.used_files = cm_record_estimate(&m);

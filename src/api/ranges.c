@@ -55,7 +55,7 @@ static struct span span_of(struct cm_object *f, uint64_t offset, uint64_t end)
 /* Is a pass over the headers less work than a lookup for each block? */
 static bool is_wide(const struct span *s)
 {
-    return s->end - s->first > s->f->cache->media.geo.slots;
+    return s->end - s->first > cm_media_slots(&s->f->cache->media);
 }
 
 /* ---- A set of blocks ------------------------------------------------------------------------- */

@@ -13,15 +13,17 @@
 #include "state/file.h"
 #include "state/told.h"
 
-/* Reads a block whose tag is in its second bucket. */
-static __attribute__((noinline)) enum cm_found read_second(struct cm_cache *c,
-                                                           const struct cm_plat_thread *t,
-                                                           const struct cm_fast *g, uint64_t slot,
-                                                           uint64_t offset, void *buf, size_t len)
+/* Reads a block whose tag is in its second bucket, or whose slot is in a later part of a pool that
+ * grew. */
+static __attribute__((noinline)) enum cm_found read_found(struct cm_cache *c,
+                                                          const struct cm_plat_thread *t,
+                                                          const struct cm_fast *g, uint64_t slot,
+                                                          uint64_t offset, void *buf, size_t len)
 {
-    struct cm_fast second = *g;
-    second.slot = slot;
-    if (!cm_fast_copy(c, &second, offset, buf, len, false))
+    struct cm_fast found = *g;
+    found.slot = slot;
+    cm_fast_prefetch(&c->media, &found, offset, len, CM_PREFETCH_LINES, false);
+    if (!cm_fast_copy(c, &found, offset, buf, len, true, false))
         return CM_FOUND_CONFLICT;
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
     return CM_FOUND_HIT;
@@ -38,7 +40,7 @@ static __attribute__((noinline)) enum cm_found read_shared(struct cm_object *f,
     /* Before the copy, while its first lines are on their way: behind it, it would take a fifth of
      * a hit. What is copied was the content when the incarnation counted, or later. */
     if (!cm_fast_fits(f, incarnation, offset, len, ~(uint32_t)CM_GATE_SHARED) ||
-        !cm_told_holds(f, incarnation) || !cm_fast_copy(c, g, offset, buf, len, true))
+        !cm_told_holds(f, incarnation) || !cm_fast_copy(c, g, offset, buf, len, true, true))
         return CM_FOUND_CONFLICT;
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
     return CM_FOUND_HIT;
@@ -48,18 +50,22 @@ enum cm_found cm_range_elsewhere(struct cm_object *f, const struct cm_plat_threa
                                  const struct cm_fast *g, uint64_t offset, void *buf, size_t len)
 {
     struct cm_cache *c = f->cache;
-    const struct cm_geometry *geo = &c->media.geo;
-    const uint64_t base = g->stripe * geo->stripe_buckets;
     uint64_t slot = CM_NO_SLOT;
+    enum cm_found r;
     if (cm_object_is_shared(f))
         return read_shared(f, t, g, offset, buf, len);
-    if (g->found != 0 ||
+    if (g->slot != CM_NO_SLOT || g->found < 0 ||
         !cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, len, UINT32_MAX))
         return CM_FOUND_CONFLICT;
-    const uint64_t second = base + cm_place_second(geo, g->hash, g->bucket - base);
-    const enum cm_found r =
-        cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, second, &slot);
-    return r == CM_FOUND_HIT ? read_second(c, t, g, slot, offset, buf, len) : r;
+    if (g->found == 0) {
+        const uint64_t second =
+            g->bucket - g->first + cm_place_second(g->hash, g->first, g->buckets);
+        r = cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, second, &slot);
+    } else {
+        r = cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, g->bucket, &slot);
+        r = r == CM_FOUND_HIT ? r : CM_FOUND_CONFLICT; /* it has changed, and nothing is known */
+    }
+    return r == CM_FOUND_HIT ? read_found(c, t, g, slot, offset, buf, len) : r;
 }
 
 /* Ends the read of a part of one block that is not cached. */

@@ -46,9 +46,10 @@ static inline void cm_fast_end(uint64_t incarnation, uint64_t pos, bool eof, cm_
 struct cm_fast {
     uint64_t incarnation, block; /* the incarnation with the region's "since" */
     uint64_t hash;               /* of both */
-    uint64_t stripe;             /* of its group */
+    uint32_t stripe, buckets;    /* of its group; of the stripe: how many */
     uint64_t bucket;             /* its first one */
     uint64_t slot;               /* the slot that probably holds it, or CM_NO_SLOT */
+    uint32_t first;              /* that bucket, counted from the stripe's first */
     int found;                   /* as cm_index_find() in that bucket; 0: its tag is not there */
 };
 
@@ -62,32 +63,37 @@ cm_fast_place(const struct cm_object *f, uint64_t incarnation, uint64_t block,
     g->block = block;
     g->hash = cm_place_hash(m->hash_seed, incarnation, block);
     g->stripe = home->stripe;
-    g->bucket =
-        home->stripe * m->geo.stripe_buckets + cm_place_first(&m->geo, g->hash, block, home);
+    g->buckets = home->buckets;
+    g->first = (uint32_t)cm_place_first(g->hash, block, home);
+    g->bucket = home->base + g->first;
     g->slot = CM_NO_SLOT;
 }
-/* Looks in the first bucket. */
+/* Looks in the first bucket, for a slot below `slots`. */
 static inline __attribute__((always_inline)) void cm_fast_find(const struct cm_media *m,
-                                                               struct cm_fast *g)
+                                                               struct cm_fast *g, uint64_t slots)
 {
     const uint64_t tag = cm_place_tag(g->hash);
     uint64_t cell = 0;
     g->found = cm_index_find(m, g->bucket, tag, &cell);
-    if (g->found > 0 && cm_index_leads(m, tag, cell))
-        g->slot = cm_cell_slot(cell);
+    if (g->found > 0 && cm_cell_tag(cell) == tag && cm_cell_slot(cell) < slots)
+        g->slot = cm_cell_slot(cell); /* an empty cell has no slot */
 }
-/* Prefetches the first lines of a part of it, with its header. */
+/* Prefetches the first lines of a part of it, with its header. `plain`, here and below: only slots
+ * of the first part were looked for (cm_spot_plain). */
 static inline __attribute__((always_inline)) void cm_fast_prefetch(const struct cm_media *m,
                                                                    const struct cm_fast *g,
                                                                    uint64_t offset, size_t len,
-                                                                   unsigned lines)
+                                                                   unsigned lines, bool plain)
 {
-    if (g->slot != CM_NO_SLOT)
-        cm_slot_prefetch_payload(m, g->slot, (uint32_t)(offset % CM_BLOCK_SIZE), len, lines);
+    if (g->slot == CM_NO_SLOT)
+        return;
+    const struct cm_spot at = plain ? cm_spot_plain(m, g->slot) : cm_spot_of(m, g->slot);
+    cm_slot_prefetch_payload(&at, (uint32_t)(offset % CM_BLOCK_SIZE), len, lines);
 }
 
 /* Prefetches what a hit waits for. Only the request's file was checked before; the other checks run
- * meanwhile. (If all checks came first, a hit would take a quarter longer.) */
+ * meanwhile. (If all checks came first, a hit would take a quarter longer.) Slots of later parts of
+ * a pool that grew are left to cm_range_elsewhere(). */
 static inline __attribute__((always_inline)) void
 cm_fast_begin(const struct cm_object *f, uint64_t offset, size_t len, struct cm_fast *g)
 {
@@ -95,20 +101,22 @@ cm_fast_begin(const struct cm_object *f, uint64_t offset, size_t len, struct cm_
     const uint64_t incarnation = at_load_acquire(&f->incarnation), block = offset / CM_BLOCK_SIZE;
     const struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
     cm_fast_place(f, incarnation, block, &home, g);
-    cm_fast_find(m, g);
-    cm_fast_prefetch(m, g, offset, len, CM_PREFETCH_LINES);
+    cm_fast_find(m, g, m->geo.plain);
+    cm_fast_prefetch(m, g, offset, len, CM_PREFETCH_LINES, true);
 }
 
 /* Copies a part of the block. false: nothing is known, and nothing was left in the buffer.
  * `prefetched`: cm_fast_prefetch() was called. */
-static inline __attribute__((always_inline)) bool cm_fast_copy(struct cm_cache *c,
-                                                               const struct cm_fast *g,
-                                                               uint64_t offset, void *buf,
-                                                               size_t len, bool prefetched)
+static inline __attribute__((always_inline)) bool
+cm_fast_copy(struct cm_cache *c, const struct cm_fast *g, uint64_t offset, void *buf, size_t len,
+             bool prefetched, bool plain)
 {
     const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
-    return g->slot != CM_NO_SLOT &&
-           cm_lookup_copy(c, g->incarnation, g->block, g->hash, g->slot, &part, prefetched);
+    if (g->slot == CM_NO_SLOT)
+        return false;
+    const struct cm_spot at =
+        plain ? cm_spot_plain(&c->media, g->slot) : cm_spot_of(&c->media, g->slot);
+    return cm_lookup_copy(c, g->incarnation, g->block, g->hash, g->slot, &at, &part, prefetched);
 }
 
 /* true: all of it was copied and counted. false: nothing is known, and nothing was left in the
@@ -119,7 +127,7 @@ cm_fast_read(struct cm_object *f, const struct cm_plat_thread *t, const struct c
 {
     struct cm_cache *c = f->cache;
     if (!cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, len, UINT32_MAX) ||
-        !cm_fast_copy(c, g, offset, buf, len, true))
+        !cm_fast_copy(c, g, offset, buf, len, true, true))
         return false;
     static_assert(CM_STAT_hit_bytes == CM_STAT_hit_blocks + 1, "cm_media_count2 counts neighbours");
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);

@@ -124,7 +124,7 @@ static uint64_t read_ahead(struct cm_object *f, uint64_t offset, size_t len)
     uint32_t advice = at_load_relaxed(&f->advice);
     uint32_t longest = (uint32_t)(f->cache->opts.read_size_max / 4 / CM_BLOCK_SIZE);
     /* A longer read-ahead would evict what it has just read. */
-    uint64_t most = f->cache->media.geo.slots / 32, waiting = f->cache->probation.entries;
+    uint64_t most = cm_media_slots(&f->cache->media) / 32, waiting = f->cache->probation.entries;
     if (waiting > 0 && most > waiting / 2)
         most = waiting / 2;
     uint64_t last = at_load_relaxed(&f->last_end);

@@ -69,17 +69,23 @@ static int open_old(struct cm_resizing *z, const char *path)
         return e;
     /* As it is in the file: the open has judged its copy. */
     e = cm_super_read(z->old->media.base, &z->was, &z->old->super.damaged);
-    z->report->old_size = z->was.pool_size;
+    z->report->old_size = z->old->media.geo.pool_size;
     return e < 0 ? e : 0;
 }
 
 /* ---- The plan -------------------------------------------------------------------------------- */
 
+/* A pool that grew becomes one without parts. */
+static uint64_t tables_of(const struct cm_geometry *was)
+{
+    return was->incompat & ~CM_INCOMPAT_GROWN;
+}
+
 /* The number of files that the pool was made for; 0: that follows from its size. */
-static uint64_t wanted_files(const struct cm_geometry *was)
+static uint64_t wanted_files(const struct cm_resizing *z, const struct cm_geometry *was)
 {
     struct cm_geometry g;
-    if (cm_format_plan(was->pool_size, 0, was->incompat, &g) == 0 &&
+    if (cm_format_plan(z->was.pool_size, 0, tables_of(was), &g) == 0 &&
         g.record_buckets == was->record_buckets)
         return 0;
     return cm_format_max_files(was);
@@ -90,19 +96,19 @@ static int plan(struct cm_resizing *z, struct cm_geometry *g)
 {
     const struct cm_geometry *was = &z->old->media.geo;
     struct cm_geometry more;
-    int e = cm_format_plan(z->opts.size, wanted_files(was), was->incompat, g);
+    int e = cm_format_plan(z->opts.size, wanted_files(z, was), tables_of(was), g);
     if (e == CM_EINVAL) /* no room for so many files */
-        e = cm_format_plan(z->opts.size, 0, was->incompat, g);
+        e = cm_format_plan(z->opts.size, 0, tables_of(was), g);
     if (e)
         return cm_refuse(z->opts.log, z->opts.log_ctx, e,
                          "pool size %llu: must be a multiple of %u between %llu and %llu",
                          (unsigned long long)z->opts.size, CM_BLOCK_SIZE,
-                         (unsigned long long)cm_format_size_min(was->incompat),
+                         (unsigned long long)cm_format_size_min(tables_of(was)),
                          (unsigned long long)CM_POOL_SIZE_MAX);
     cm_carry_choose(z, g->slots);
     const uint64_t files = cm_carry_files(z);
     if (files > cm_format_max_files(g) &&
-        cm_format_plan(z->opts.size, files, was->incompat, &more) == 0) {
+        cm_format_plan(z->opts.size, files, tables_of(was), &more) == 0) {
         *g = more;
         cm_carry_choose(z, g->slots);
     }
@@ -301,6 +307,8 @@ static int resize(struct cm_resizing *z, const char *path, char real[2 * PLAT_PA
         e = cm_carry_look(z);
     if (e == 0)
         e = plan(z, &z->to.geo);
+    if (e == 0)
+        cm_media_lay_out(&z->to);
     z->report->emptied = z->old->must_empty || z->older;
     if (e == 0)
         e = fill(z, made);

@@ -135,18 +135,18 @@ int cm_carry_look(struct cm_resizing *z)
 {
     struct looking l = { .z = z };
     const struct cm_survey survey = { wants, found, &l };
-    z->rank = cm_cache_alloc(z->old, (size_t)z->old->media.geo.slots);
+    z->rank = cm_cache_alloc(z->old, (size_t)cm_media_slots(&z->old->media));
     int e = z->rank ? look_at_files(z) : CM_ENOMEM;
     if (e == 0 && !z->old->must_empty)
         e = cm_survey_blocks(z->old, &survey);
     if (z->was.state == CM_SUPER_CLEAN && z->was.memo.generation != 0)
-        z->hand = z->was.memo.hand % z->old->media.geo.slots;
+        z->hand = z->was.memo.hand % cm_media_slots(&z->old->media);
     return e;
 }
 
 void cm_carry_free(struct cm_resizing *z)
 {
-    cm_cache_free(z->old, z->rank, (size_t)z->old->media.geo.slots);
+    cm_cache_free(z->old, z->rank, (size_t)cm_media_slots(&z->old->media));
     cm_cache_free(z->old, z->top, (size_t)z->files + 1);
     cm_cache_free(z->old, z->file, (size_t)z->files + 1);
     cm_file_list_free(&z->list);
@@ -351,7 +351,7 @@ struct carrying {
 /* Those of kept files, or all others. */
 static int carry_blocks(struct cm_resizing *z, struct carrying *c, bool kept)
 {
-    const uint64_t slots = z->old->media.geo.slots;
+    const uint64_t slots = cm_media_slots(&z->old->media);
     uint64_t skip = z->skip, slot = z->hand;
     int e = 0;
     for (uint64_t i = 0; i < slots && e == 0; i++, slot = slot + 1 < slots ? slot + 1 : 0) {

@@ -6,7 +6,7 @@
  * may live. Touches no pool and no state; callable from anywhere. XXH3 (xxHash library) is the
  * only hash: for checks its quality matters, for placement its speed.
  *
- * Who: api/, state/, media/.
+ * Who: api/, protocol/, state/, media/.
  */
 #include "media/format.h"
 
@@ -71,6 +71,7 @@ static uint64_t lay_out(struct cm_geometry *g)
     g->memo_offset = round_up(g->header_offset + headers, CM_BLOCK_SIZE);
     plan_memo(g);
     g->slot_offset = round_up(g->memo_offset + g->memo_pages * CM_BLOCK_SIZE, g->data_align);
+    g->plain = g->slots;
     return g->slot_offset + g->slots * CM_BLOCK_SIZE;
 }
 
@@ -92,6 +93,8 @@ int cm_format_plan(uint64_t size, uint64_t max_files, uint64_t incompat, struct 
     if (size % CM_BLOCK_SIZE || size > CM_POOL_SIZE_MAX || size < cm_format_size_min(incompat))
         return CM_EPOOLSIZE;
     memset(g, 0, sizeof(*g));
+    for (unsigned i = 0; i < CM_PARTS; i++)
+        g->part[i].first = UINT64_MAX;
     g->pool_size = size;
     g->incompat = incompat;
     g->data_align = size >= LARGE_POOL ? LARGE_ALIGN : CM_BLOCK_SIZE;
@@ -123,6 +126,136 @@ uint64_t cm_format_size_min(uint64_t incompat)
     return lay_out(&g);
 }
 
+/* ---- Parts ----------------------------------------------------------------------------------- */
+
+#define STRIPE_BUCKETS_MAX (UINT64_C(1) << 16)
+
+/* Adds a part with `slots` slots to a pool that has g->parts of them: its tables lie from the
+ * pool's end on, then its slots. The stripes stay as they are, and get more buckets. Returns how
+ * many bytes the tables need. */
+static uint64_t lay_out_part(struct cm_geometry *g, uint64_t slots)
+{
+    const uint64_t start = g->pool_size, all = g->slots + slots;
+    const uint64_t buckets = (all * CELLS_PER_SLOT + CM_BUCKET_CELLS - 1) / CM_BUCKET_CELLS;
+    const uint64_t each = (buckets + g->stripes - 1) / g->stripes;
+    struct cm_pool_part *const p = &g->part[g->parts++];
+    g->stripe_buckets = each > g->stripe_buckets ? each : g->stripe_buckets;
+    g->index_first = (start - g->index_offset) / sizeof(struct cm_bucket);
+    uint64_t end = start + g->stripes * g->stripe_buckets * sizeof(struct cm_bucket);
+    const uint64_t headers = round_up(end, CM_BLOCK_SIZE);
+    p->first = g->slots;
+    p->start = start;
+    p->header_offset = headers - p->first * sizeof(struct cm_header);
+    end = headers + slots * sizeof(struct cm_header);
+    g->slots = all;
+    g->memo_offset = round_up(end, CM_BLOCK_SIZE);
+    plan_memo(g);
+    end = g->memo_offset + g->memo_pages * CM_BLOCK_SIZE;
+    return round_up(end, g->data_align) - start;
+}
+
+/* Where the slots of the part begin, and where it ends. */
+static void end_part(struct cm_geometry *g, uint64_t tables, uint64_t end)
+{
+    struct cm_pool_part *const p = &g->part[g->parts - 1];
+    p->slot_offset = g->pool_size + tables - p->first * CM_BLOCK_SIZE;
+    g->pool_size = end;
+}
+
+int cm_format_grow(const struct cm_geometry *g, uint64_t size, struct cm_geometry *to,
+                   uint64_t *word)
+{
+    *word = 0;
+    if (g->parts == CM_PARTS)
+        return CM_ENOTSUP;
+    if (size % CM_BLOCK_SIZE || size > CM_POOL_SIZE_MAX || size <= g->pool_size)
+        return CM_EPOOLSIZE;
+    const uint64_t more = size - g->pool_size;
+    uint64_t low = 0, high = more / CM_BLOCK_SIZE;
+    while (low < high) { /* the most slots that fit */
+        const uint64_t mid = low + (high - low + 1) / 2;
+        *to = *g;
+        if (lay_out_part(to, mid) + mid * CM_BLOCK_SIZE <= more)
+            low = mid;
+        else
+            high = mid - 1;
+    }
+    *to = *g;
+    /* What is left of the last pages becomes a part of the tables: the slots reach to the end. */
+    (void)lay_out_part(to, low);
+    const uint64_t tables = more - low * CM_BLOCK_SIZE;
+    if (low < CM_SLOTS_MIN || to->stripe_buckets > STRIPE_BUCKETS_MAX)
+        return CM_EPOOLSIZE;
+    end_part(to, tables, size);
+    to->incompat |= CM_INCOMPAT_GROWN;
+    *word = size / CM_BLOCK_SIZE << CM_PART_TABLE_BITS | tables / CM_BLOCK_SIZE;
+    return 0;
+}
+
+/* Adds the part that a word of a superblock describes. */
+static int add_part(struct cm_geometry *g, uint64_t word)
+{
+    const uint64_t end = cm_part_end(word), tables = cm_part_tables(word);
+    if (end > CM_POOL_SIZE_MAX || end <= g->pool_size || tables > end - g->pool_size)
+        return CM_EDAMAGED;
+    const uint64_t slots = (end - g->pool_size - tables) / CM_BLOCK_SIZE;
+    if (slots < CM_SLOTS_MIN || lay_out_part(g, slots) > tables ||
+        g->stripe_buckets > STRIPE_BUCKETS_MAX)
+        return CM_EDAMAGED;
+    end_part(g, tables, end);
+    return 0;
+}
+
+static int add_parts(const struct cm_super *sb, struct cm_geometry *g)
+{
+    int e = 0;
+    bool last = false;
+    for (unsigned i = 0; i < CM_PARTS && e == 0; i++) {
+        if (sb->part[i] == 0)
+            last = true;
+        else
+            e = last ? CM_EDAMAGED : add_part(g, sb->part[i]);
+    }
+    if (e == 0 && sb->growing != 0 &&
+        (sb->growing <= g->pool_size || sb->growing % CM_BLOCK_SIZE != 0 ||
+         sb->growing > CM_POOL_SIZE_MAX))
+        e = CM_EDAMAGED;
+    return e;
+}
+
+static const struct cm_pool_part *part_of(const struct cm_geometry *g, uint64_t slot)
+{
+    unsigned i = CM_PARTS - 1;
+    /* Acquire: pairs with the release in cm_media_add_part(). */
+    while (i > 0 && slot < at_load_acquire(&g->part[i].first))
+        i--;
+    return &g->part[i];
+}
+
+uint64_t cm_format_part_header(const struct cm_geometry *g, uint64_t slot)
+{
+    return part_of(g, slot)->header_offset + slot * sizeof(struct cm_header);
+}
+
+uint64_t cm_format_part_payload(const struct cm_geometry *g, uint64_t slot)
+{
+    return part_of(g, slot)->slot_offset + slot * CM_BLOCK_SIZE;
+}
+
+bool cm_format_in_one(const struct cm_geometry *g, uint64_t slot, unsigned n)
+{
+    return cm_format_payload_at(g, slot + n - 1) - cm_format_payload_at(g, slot) ==
+           (n - 1) * (uint64_t)CM_BLOCK_SIZE;
+}
+
+uint64_t cm_format_tables(const struct cm_geometry *g, unsigned number, uint64_t *end)
+{
+    const struct cm_pool_part *const p = &g->part[number];
+    assert(number < g->parts);
+    *end = p->slot_offset + p->first * CM_BLOCK_SIZE;
+    return p->start;
+}
+
 int cm_format_geometry(const struct cm_super *sb, struct cm_geometry *g)
 {
     const uint64_t limit = CM_POOL_SIZE_MAX / CM_BLOCK_SIZE;
@@ -142,7 +275,29 @@ int cm_format_geometry(const struct cm_super *sb, struct cm_geometry *g)
     g->stripe_buckets = sb->stripe_buckets;
     g->data_align = sb->data_align;
     g->incompat = sb->incompat;
-    return lay_out(g) <= sb->pool_size ? 0 : CM_EDAMAGED;
+    for (unsigned i = 0; i < CM_PARTS; i++)
+        g->part[i].first = UINT64_MAX;
+    if (lay_out(g) > sb->pool_size)
+        return CM_EDAMAGED;
+    return sb->incompat & CM_INCOMPAT_GROWN ? add_parts(sb, g) : 0;
+}
+
+uint64_t cm_format_size(const struct cm_super *sb)
+{
+    uint64_t size = sb->pool_size;
+    for (unsigned i = 0; i < CM_PARTS && (sb->incompat & CM_INCOMPAT_GROWN); i++)
+        if (sb->part[i] != 0)
+            size = cm_part_end(sb->part[i]);
+    return size;
+}
+
+int cm_format_size_is(const struct cm_super *sb, uint64_t size, uint64_t bytes)
+{
+    if (bytes < size)
+        return CM_ETRUNCATED;
+    /* A growth that began and did not end leaves more, or a part of it. */
+    const bool grows = (sb->incompat & CM_INCOMPAT_GROWN) && bytes <= sb->growing;
+    return bytes > size && !grows ? CM_EOVERSIZE : 0;
 }
 
 uint64_t cm_format_super_sum(const struct cm_super *sb)

@@ -25,7 +25,8 @@
 #define CM_COMPAT_GROUP UINT64_C(2) /* a record may have a group */
 /* Bits of cm_super.incompat. */
 #define CM_INCOMPAT_NAMES UINT64_C(1) /* there is a table of names */
-#define CM_INCOMPAT_KNOWN CM_INCOMPAT_NAMES
+#define CM_INCOMPAT_GROWN UINT64_C(2) /* it has parts, or a growth began (grow.c) */
+#define CM_INCOMPAT_KNOWN (CM_INCOMPAT_NAMES | CM_INCOMPAT_GROWN)
 
 #define CM_SLOTS_MIN 64u
 #define CM_POOL_SIZE_MAX (UINT64_C(1) << 46) /* 64 TiB: less than 2^34 slots, as in a cell */
@@ -36,6 +37,20 @@
 #define CM_SUPER_COPIES 2u
 
 enum cm_super_state { CM_SUPER_CLEAN = 1, CM_SUPER_OPEN = 2 };
+
+/* A pool that grew has parts. Each has slots, their headers, and an index and a memo of all slots
+ * up to its end; those of earlier parts are not used any more. Its word says where it ends and how
+ * many pages its tables have, which come first. */
+#define CM_PARTS 4u /* growths of a pool */
+#define CM_PART_TABLE_BITS 28u
+static inline uint64_t cm_part_end(uint64_t part) /* bytes from the pool's start */
+{
+    return part >> CM_PART_TABLE_BITS << 12;
+}
+static inline uint64_t cm_part_tables(uint64_t part) /* bytes */
+{
+    return (part & ((UINT64_C(1) << CM_PART_TABLE_BITS) - 1)) << 12;
+}
 
 /* What a clean close leaves for the policy of the next session. All zero: it left nothing. */
 struct cm_super_memo {
@@ -51,7 +66,7 @@ struct cm_super {
     uint64_t compat;         /*  16 features an old library may ignore */
     uint64_t incompat;       /*  24 features an old library must refuse */
     uint8_t uuid[16];        /*  32 new at every format */
-    uint64_t pool_size;      /*  48 */
+    uint64_t pool_size;      /*  48 without its parts; so are slots and stripe_buckets */
     uint64_t slots;          /*  56 */
     uint64_t record_buckets; /* 64 */
     uint64_t stripes;        /*  72 */
@@ -77,8 +92,11 @@ struct cm_super {
     uint64_t torn_epoch;        /* 240 epoch in which a crash may have torn what was stored */
     uint32_t boot_first;        /* 248 the system has not booted since this boot_number */
     uint32_t pad;               /* 252 zero */
-    uint64_t reserved[7];       /* 256 zero */
-    uint64_t xxh3;              /* 312 XXH3-64 of bytes 0..311, seed 0 */
+    uint64_t reserved[2];       /* 256 zero */
+    /* The next two count with CM_INCOMPAT_GROWN only. */
+    uint64_t growing;        /* 272 0, or how long the file may be: a growth began */
+    uint64_t part[CM_PARTS]; /* 280 0: there is none, nor a later one */
+    uint64_t xxh3;           /* 312 XXH3-64 of bytes 0..311, seed 0 */
 };
 
 /* ---- Session: tells readers of other processes (CM_OPEN_SHARED) whose word counts --------------
@@ -252,6 +270,8 @@ static_assert(offsetof(struct cm_super, boot_id) == 160, "superblock");
 static_assert(offsetof(struct cm_super, memo) == 192, "superblock");
 static_assert(offsetof(struct cm_super, failed_boot) == 216, "superblock");
 static_assert(offsetof(struct cm_super, torn_epoch) == 240, "superblock");
+static_assert(offsetof(struct cm_super, growing) == 272, "superblock");
+static_assert(offsetof(struct cm_super, part) == 280, "superblock");
 static_assert(offsetof(struct cm_super, xxh3) == 312, "superblock");
 static_assert(sizeof(struct cm_stats_head) == 4096, "stats head size");
 static_assert(offsetof(struct cm_stats_head, curve_hits) == 56, "stats head");
@@ -294,7 +314,37 @@ struct cm_geometry {
     uint64_t record_offset, index_offset, header_offset, memo_offset, slot_offset;
     uint64_t name_offset;                 /* 0: there is no table of names */
     uint64_t memo_ring_pages, memo_pages; /* pages of the ring; all memo pages */
+    /* header_offset and slot_offset are those of the first `plain` slots, memo_offset is the one
+     * that is in use. The index that is in use has the buckets from index_first on; bucket 0 is at
+     * index_offset. */
+    uint64_t plain, index_first;
+    unsigned parts;
+    struct cm_pool_part {
+        uint64_t first; /* its first slot; atomic; UINT64_MAX: the part does not exist */
+        uint64_t start; /* of its tables, which reach to its first slot */
+        /* Where slot 0 would be, if the part began with it. May be less than zero, modulo 2^64. */
+        uint64_t header_offset, slot_offset;
+    } part[CM_PARTS];
 };
+
+/* Which index a block is looked for in: its first bucket and the number of buckets of a stripe, in
+ * one word, so that both change at once when the pool grows. */
+#define CM_INDEX_BITS 20u
+#define CM_INDEX_GROWTH 60u /* so often the pool had grown: above the first bucket */
+static inline uint64_t cm_place_index(const struct cm_geometry *g)
+{
+    assert(g->stripe_buckets < UINT64_C(1) << CM_INDEX_BITS);
+    return (uint64_t)g->parts << CM_INDEX_GROWTH | g->index_first << CM_INDEX_BITS |
+           g->stripe_buckets;
+}
+static inline uint64_t cm_index_stripe_buckets(uint64_t index)
+{
+    return index & ((UINT64_C(1) << CM_INDEX_BITS) - 1);
+}
+static inline uint64_t cm_index_first(uint64_t index)
+{
+    return index << (64 - CM_INDEX_GROWTH) >> (64 - CM_INDEX_GROWTH + CM_INDEX_BITS);
+}
 
 /* Plans a pool of `size` bytes in which `max_files` files find a record (0: one file for each 16
  * slots), with the tables of some CM_INCOMPAT_*. CM_EPOOLSIZE when size is no multiple of 4096,
@@ -304,6 +354,18 @@ int cm_format_plan(uint64_t size, uint64_t max_files, uint64_t incompat, struct 
 uint64_t cm_format_size_min(uint64_t incompat);
 /* Geometry of a superblock whose checksum is right. CM_EDAMAGED when it contradicts itself. */
 int cm_format_geometry(const struct cm_super *sb, struct cm_geometry *g);
+
+/* Plans the growth of a pool to `size` bytes by one more part. *word: for the superblock; 0: the
+ * pool has all parts that it may have (CM_ENOTSUP), or CM_EPOOLSIZE: not a size, or too little
+ * more. */
+int cm_format_grow(const struct cm_geometry *g, uint64_t size, struct cm_geometry *to,
+                   uint64_t *word);
+/* The size of a pool with its parts. */
+uint64_t cm_format_size(const struct cm_super *sb);
+/* May a file of `bytes` bytes be the pool, whose size is `size`? 0, CM_ETRUNCATED, CM_EOVERSIZE. */
+int cm_format_size_is(const struct cm_super *sb, uint64_t size, uint64_t bytes);
+/* Where the tables of part `number` begin, and where its slots do. */
+uint64_t cm_format_tables(const struct cm_geometry *g, unsigned number, uint64_t *end);
 
 /* Judges one copy of a superblock without trusting it: 0, CM_ENOTPOOL (no magic), CM_EBYTEORDER,
  * CM_EVERSION, CM_EINCOMPAT, CM_EDAMAGED (checksum). */
@@ -377,6 +439,23 @@ void cm_format_key_id(cm_file_id *id, const void *key, size_t len);
 size_t cm_format_proof_length(const uint8_t proof[CM_PROOF_BYTES]);
 
 uint64_t cm_format_memo_sum(uint64_t key, const struct cm_memo_page *p);
+
+/* The place of a slot's header, and of its payload, in the pool. Nearly all slots are in no part.
+ */
+uint64_t cm_format_part_header(const struct cm_geometry *g, uint64_t slot);
+uint64_t cm_format_part_payload(const struct cm_geometry *g, uint64_t slot);
+static inline uint64_t cm_format_header_at(const struct cm_geometry *g, uint64_t slot)
+{
+    return __builtin_expect(slot < g->plain, 1) ? g->header_offset + slot * sizeof(struct cm_header)
+                                                : cm_format_part_header(g, slot);
+}
+static inline uint64_t cm_format_payload_at(const struct cm_geometry *g, uint64_t slot)
+{
+    return __builtin_expect(slot < g->plain, 1) ? g->slot_offset + slot * CM_BLOCK_SIZE
+                                                : cm_format_part_payload(g, slot);
+}
+/* Do n slots from `slot` on lie in one piece? */
+bool cm_format_in_one(const struct cm_geometry *g, uint64_t slot, unsigned n);
 
 static inline uint64_t cm_header_block(const struct cm_header *h)
 {

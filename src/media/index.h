@@ -17,23 +17,33 @@
  * "since". */
 struct cm_key {
     uint64_t incarnation, block;
-    uint64_t stripe;
+    uint32_t stripe; /* a pool has less than 2^24 of them */
+    uint32_t growth; /* after which its buckets are used: says which index they are of */
     struct cm_place place;
 };
 
 static inline struct cm_home cm_key_home(const struct cm_media *m, uint64_t incarnation,
                                          uint64_t group)
 {
-    return cm_place_home(&m->geo, m->hash_seed, incarnation, group);
+    return cm_place_home(m->geo.stripes, cm_media_index(m), m->hash_seed, incarnation, group);
 }
 /* `home`: home of the block's group. `incarnation`: its number; the caller adds the "since" to the
  * key. */
 static inline struct cm_key cm_key_make(const struct cm_media *m, uint64_t incarnation,
                                         uint64_t block, const struct cm_home *home)
 {
-    struct cm_key k = { .incarnation = incarnation, .block = block, .stripe = home->stripe };
-    cm_place_block(&m->geo, m->hash_seed, incarnation, block, home, &k.place);
+    struct cm_key k = { .incarnation = incarnation,
+                        .block = block,
+                        .stripe = home->stripe,
+                        .growth = (uint32_t)(home->index >> CM_INDEX_GROWTH) };
+    cm_place_block(m->hash_seed, incarnation, block, home, &k.place);
     return k;
+}
+/* Are the key's buckets of the index that is in use? Decisive with the lock of its stripe held, and
+ * then until it is released, for the keys of blocks that are stored or forgotten (grow.c). */
+static inline bool cm_key_is_current(const struct cm_media *m, const struct cm_key *k)
+{
+    return k->growth == cm_media_index(m) >> CM_INDEX_GROWTH;
 }
 static inline uint64_t cm_key_stripe(const struct cm_media *m, uint64_t incarnation, uint64_t block)
 {
@@ -49,7 +59,7 @@ static inline struct cm_key cm_key_of(const struct cm_media *m, uint64_t incarna
 
 /* The home of the last key's group. A caller that makes keys of blocks that are mostly neighbours
  * uses it again and again. It begins as zeros: no file has the incarnation 0. (A forged header may
- * have it; its home is then wrong, but exists.) */
+ * have it.) If the pool grows meanwhile, its keys are not current any more. */
 struct cm_last_home {
     uint64_t incarnation, group;
     struct cm_home home;
@@ -57,7 +67,7 @@ struct cm_last_home {
 static inline void cm_key_home_next(const struct cm_media *m, struct cm_last_home *last,
                                     uint64_t incarnation, uint64_t group)
 {
-    if (last->incarnation != incarnation || last->group != group) {
+    if (last->incarnation != incarnation || last->group != group || incarnation == 0) {
         last->incarnation = incarnation;
         last->group = group;
         last->home = cm_key_home(m, incarnation, group);
@@ -92,7 +102,8 @@ struct cm_cells {
 
 static inline uint64_t *cm_index_bucket(const struct cm_media *m, uint64_t bucket)
 {
-    assert(bucket < m->geo.stripes * m->geo.stripe_buckets);
+    assert(m->geo.index_offset + bucket * sizeof(struct cm_bucket) <
+           at_load_relaxed(&m->geo.pool_size));
     uint8_t *p = m->base + m->geo.index_offset + bucket * sizeof(struct cm_bucket);
     return ((struct cm_bucket *)(void *)p)->cell;
 }
@@ -140,7 +151,8 @@ static inline int cm_index_find(const struct cm_media *m, uint64_t bucket, uint6
 /* Does cell c carry the tag and name a slot that exists? */
 static inline bool cm_index_leads(const struct cm_media *m, uint64_t tag, uint64_t c)
 {
-    return cm_cell_tag(c) == tag && cm_cell_slot(c) < m->geo.slots; /* an empty cell has no slot */
+    /* An empty cell has no slot. */
+    return cm_cell_tag(c) == tag && cm_cell_slot(c) < cm_media_slots(m);
 }
 static inline bool cm_index_match(const struct cm_media *m, const struct cm_key *k, uint64_t c)
 {

@@ -14,7 +14,11 @@
 
 struct cm_media {
     uint8_t *base;
+    /* While the pool is open, what follows changes when it grows: geo.part, and what has to do with
+     * the memo. The other changes are in the two words below. */
     struct cm_geometry geo;
+    uint64_t slots; /* atomic */
+    uint64_t index; /* atomic; cm_place_index() */
     const struct cm_persist_ops *ops;
     void *ops_ctx;             /* for a recorder; NULL for the CPU's own operations */
     uint64_t hash_seed;        /* placement */
@@ -28,6 +32,46 @@ struct cm_media {
      * another process owns the pool. */
     uint8_t *stats;
 };
+
+/* geo was set, and nobody else uses it yet. */
+static inline void cm_media_lay_out(struct cm_media *m)
+{
+    m->slots = m->geo.slots;
+    m->index = cm_place_index(&m->geo);
+}
+/* All slots that the pool has now. */
+static inline uint64_t cm_media_slots(const struct cm_media *m)
+{
+    /* Acquire: pairs with the release in cm_media_add_part(). Who has seen a slot's number there is
+     * can compute where it is. */
+    return at_load_acquire(&m->slots);
+}
+/* The pool has grown: `to` has one part more. Its slots can be found from here on; nothing leads to
+ * them yet. */
+static inline void cm_media_add_part(struct cm_media *m, const struct cm_geometry *to)
+{
+    const unsigned i = m->geo.parts;
+    assert(i < CM_PARTS && to->parts == i + 1);
+    m->geo.part[i].start = to->part[i].start;
+    m->geo.part[i].header_offset = to->part[i].header_offset;
+    m->geo.part[i].slot_offset = to->part[i].slot_offset;
+    m->geo.parts = to->parts;
+    m->geo.incompat = to->incompat;
+    m->geo.slots = to->slots;
+    m->geo.index_first = to->index_first;
+    m->geo.stripe_buckets = to->stripe_buckets;
+    at_store_relaxed(&m->geo.pool_size, to->pool_size);
+    at_store_relaxed(&m->geo.memo_offset, to->memo_offset);
+    at_store_relaxed(&m->geo.memo_ring_pages, to->memo_ring_pages);
+    at_store_relaxed(&m->geo.memo_pages, to->memo_pages);
+    at_store_release(&m->geo.part[i].first, to->part[i].first);
+    at_store_release(&m->slots, to->slots);
+}
+/* The index that is in use. */
+static inline uint64_t cm_media_index(const struct cm_media *m)
+{
+    return at_load_acquire(&m->index); /* pairs with the release in grow.c: its cells were stored */
+}
 
 static inline uint64_t cm_media_key(const struct cm_media *m)
 {

@@ -27,8 +27,9 @@ uint64_t cm_memo_bytes(const struct cm_geometry *g)
 
 static struct cm_memo_page *page_at(const struct cm_media *m, uint64_t number)
 {
-    assert(number < m->geo.memo_pages);
-    return (struct cm_memo_page *)(void *)(m->base + m->geo.memo_offset + number * CM_BLOCK_SIZE);
+    assert(number < at_load_relaxed(&m->geo.memo_pages));
+    const uint64_t at = at_load_relaxed(&m->geo.memo_offset) + number * CM_BLOCK_SIZE;
+    return (struct cm_memo_page *)(void *)(m->base + at);
 }
 
 bool cm_memo_readable(const struct cm_media *m, uint64_t number)
@@ -38,20 +39,25 @@ bool cm_memo_readable(const struct cm_media *m, uint64_t number)
            cm_media_is_hole(m, page_at(m, number), sizeof(p));
 }
 
+static uint64_t ring_pages(const struct cm_memo *o)
+{
+    return at_load_relaxed(&o->media->geo.memo_ring_pages); /* grows with the pool */
+}
+
 /* Return the number of slots, or buckets, of a page; *first is the first one. */
 static uint64_t slots_of(const struct cm_memo *o, uint64_t number, uint64_t *first)
 {
     uint64_t left;
     *first = number * CM_MEMO_SLOTS;
-    left = o->policy->ring.slots - *first;
+    left = at_load_relaxed(&o->policy->ring.slots) - *first;
     return left < CM_MEMO_SLOTS ? left : CM_MEMO_SLOTS;
 }
 
 static uint64_t buckets_of(const struct cm_memo *o, uint64_t number, uint64_t *first)
 {
     uint64_t left;
-    *first = (number - o->media->geo.memo_ring_pages) * CM_MEMO_BUCKETS;
-    left = o->policy->ghost.buckets - *first;
+    *first = (number - ring_pages(o)) * CM_MEMO_BUCKETS;
+    left = at_load_relaxed(&o->policy->ghost.buckets) - *first;
     return left < CM_MEMO_BUCKETS ? left : CM_MEMO_BUCKETS;
 }
 
@@ -59,16 +65,19 @@ static uint64_t buckets_of(const struct cm_memo *o, uint64_t number, uint64_t *f
 
 static bool is_reached(const struct cm_memo *o, uint64_t number)
 {
-    return at_load_relaxed(&o->reached[number / 64]) >> number % 64 & 1;
+    return at_load_relaxed(&o->done) ||
+           (at_load_relaxed(&o->reached[number / 64]) >> number % 64 & 1);
 }
 
 /* Does a page say that it is of a generation that counts? Many were never written. */
 static bool is_of_us(const struct cm_memo *o, uint64_t number)
 {
     uint64_t generation;
-    return o->generation != 0 &&
+    const uint64_t oldest =
+        at_load_relaxed(&o->generation); /* changes when no page counts any more */
+    return oldest != 0 &&
            cm_guard_load64(&page_at(o->media, number)->generation, &generation) == 0 &&
-           generation >= o->generation;
+           generation >= oldest;
 }
 
 /* Copies a page that counts. */
@@ -84,7 +93,7 @@ static void join_page(struct cm_memo *o, uint64_t number)
     uint64_t first, n;
     if (!fetch(o, number, o->page))
         return;
-    if (number < o->media->geo.memo_ring_pages) {
+    if (number < ring_pages(o)) {
         n = slots_of(o, number, &first);
         cm_policy_load_slots(o->policy, first, n, o->page->body);
     } else {
@@ -110,21 +119,38 @@ static void load(struct cm_memo *o, uint64_t number)
 
 static void reach(struct cm_memo *o, uint64_t number, uint64_t end)
 {
-    if (number < end && !is_reached(o, number))
+    /* The first test comes first: what is asked for may be in no page that was there at the open.
+     */
+    if (number < o->pages && number < end && !is_reached(o, number))
         load(o, number);
 }
 
 static void reach_slot(void *memo, uint64_t slot)
 {
     struct cm_memo *o = memo;
-    reach(o, slot / CM_MEMO_SLOTS, o->media->geo.memo_ring_pages);
+    reach(o, slot / CM_MEMO_SLOTS, ring_pages(o));
 }
 
 static void reach_bucket(void *memo, uint64_t bucket)
 {
     struct cm_memo *o = memo;
-    const struct cm_geometry *g = &o->media->geo;
-    reach(o, g->memo_ring_pages + bucket / CM_MEMO_BUCKETS, g->memo_pages);
+    reach(o, ring_pages(o) + bucket / CM_MEMO_BUCKETS, o->pages);
+}
+
+void cm_memo_load_all(struct cm_memo *o)
+{
+    for (uint64_t i = 0; i < o->pages && !at_load_relaxed(&o->done); i++)
+        while (at_load_relaxed(&o->generation) != 0 && !is_reached(o, i)) {
+            load(o, i);
+            if (!is_reached(o, i))
+                cm_plat_sleep(1000); /* another thread loads another page */
+        }
+    /* Pages are joined under `loading`: the last one is, when this thread has had it. */
+    while (at_swap_acq_rel(&o->loading, 1) != 0)
+        cm_plat_sleep(1000);
+    at_store_relaxed(&o->done, 1u);
+    at_store_relaxed(&o->generation, UINT64_C(0));
+    at_store_release(&o->loading, 0u); /* pairs with the swap */
 }
 
 void cm_memo_begin(struct cm_memo *o, const struct cm_media *m, struct cm_policy_state *policy,
@@ -135,6 +161,7 @@ void cm_memo_begin(struct cm_memo *o, const struct cm_media *m, struct cm_policy
     struct cm_ghost *ghost = &policy->ghost;
     o->policy = policy;
     o->generation = kept ? kept->generation : 0;
+    o->pages = m->geo.memo_pages;
     if (o->generation != 0) {
         ring->hand = kept->hand;
         ghost->time = kept->departures;
@@ -210,8 +237,7 @@ static bool gather_buckets(const struct cm_memo *o, uint64_t number, struct cm_m
 static bool gather(const struct cm_memo *o, uint64_t number, struct cm_memo_page *p)
 {
     memset(p, 0, sizeof(*p));
-    if (!(number < o->media->geo.memo_ring_pages ? gather_slots(o, number, p)
-                                                 : gather_buckets(o, number, p)))
+    if (!(number < ring_pages(o) ? gather_slots(o, number, p) : gather_buckets(o, number, p)))
         return false;
     return !is_zero(p) || is_of_us(o, number); /* zeros, too, if the old content would count */
 }

@@ -11,7 +11,9 @@
 struct cm_memo {
     const struct cm_media *media;
     struct cm_policy_state *policy;
-    uint64_t generation; /* the oldest that counts; 0: no page counts */
+    uint64_t generation; /* atomic; the oldest that counts; 0: no page counts */
+    uint64_t pages;      /* that may be loaded */
+    uint32_t done;       /* atomic; no page needs to be loaded any more */
     uint64_t *reached;   /* atomic; a bit for each page: its content was joined, if it counts */
     struct cm_memo_page *page; /* that is being loaded */
     uint32_t loading;          /* atomic; 1: a thread owns `page` */
@@ -32,6 +34,9 @@ int cm_memo_store(const struct cm_media *m, uint64_t generation, uint64_t number
  * not closed cleanly. Reads no page. */
 void cm_memo_begin(struct cm_memo *o, const struct cm_media *m, struct cm_policy_state *policy,
                    const struct cm_super_memo *kept);
+/* Loads all that counts. The pages need not be there any more after that: the next ones may be
+ * elsewhere (grow.c). */
+void cm_memo_load_all(struct cm_memo *o);
 /* Writes what the policy knows, as `generation`, and fences it. The caller must then write *kept to
  * the superblock. No other thread uses memo or policy meanwhile. CM_EIO: nothing is kept. */
 int cm_memo_write(struct cm_memo *o, uint64_t generation, struct cm_super_memo *kept);

@@ -68,8 +68,9 @@ uint32_t cm_slot_read_neighbours(const struct cm_media *m, uint64_t slot, unsign
     const uint64_t *at = &cm_slot_at(m, slot)->w0; /* headers of neighbours are neighbours, too */
     const size_t words = n * (sizeof(*h) / sizeof(uint64_t));
     uint32_t right = 0;
-    assert(n > 0 && n <= CM_SLOT_NEIGHBOURS && slot + n <= m->geo.slots);
-    if (cm_guard_load_words(at, &h[0].w0, words) ||
+    assert(n > 0 && n <= CM_SLOT_NEIGHBOURS && slot + n <= cm_media_slots(m));
+    if ((slot + n > m->geo.plain && !cm_format_in_one(&m->geo, slot, n)) ||
+        cm_guard_load_words(at, &h[0].w0, words) ||
         cm_guard_copy(dst, cm_slot_payload(m, slot), n * (size_t)CM_BLOCK_SIZE))
         return 0;
     at_fence_acquire(); /* THE DELIBERATE RACE, for each of them */
@@ -204,8 +205,12 @@ uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsig
     for (unsigned i = 0, end; i < n; i = end) {
         uint64_t low = slot[i], high = low;
         for (end = i + 1; end < n && (slot[end] == high + 1 || slot[end] + 1 == low); end++) {
-            low = slot[end] < low ? slot[end] : low;
-            high = slot[end] > high ? slot[end] : high;
+            const uint64_t first = slot[end] < low ? slot[end] : low;
+            const uint64_t last = slot[end] > high ? slot[end] : high;
+            if (!cm_format_in_one(&m->geo, first, (unsigned)(last - first + 1)))
+                break;
+            low = first;
+            high = last;
         }
         if (cm_media_flush(m, cm_slot_at(m, low),
                            (size_t)(high - low + 1) * sizeof(struct cm_header)) == 0)

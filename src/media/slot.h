@@ -22,14 +22,33 @@ enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, str
 
 static inline struct cm_header *cm_slot_at(const struct cm_media *m, uint64_t slot)
 {
-    assert(slot < m->geo.slots);
-    uint8_t *p = m->base + m->geo.header_offset + slot * sizeof(struct cm_header);
-    return (struct cm_header *)(void *)p;
+    assert(slot < cm_media_slots(m));
+    return (struct cm_header *)(void *)(m->base + cm_format_header_at(&m->geo, slot));
 }
 static inline uint8_t *cm_slot_payload(const struct cm_media *m, uint64_t slot)
 {
-    assert(slot < m->geo.slots);
-    return m->base + m->geo.slot_offset + slot * CM_BLOCK_SIZE;
+    assert(slot < cm_media_slots(m));
+    return m->base + cm_format_payload_at(&m->geo, slot);
+}
+
+/* Where a slot is. Most hits compute it once, and for a slot of the first part only: they ask for
+ * that when they compare the slot's number with the number of slots. */
+struct cm_spot {
+    struct cm_header *header;
+    uint8_t *payload;
+};
+static inline struct cm_spot cm_spot_plain(const struct cm_media *m, uint64_t slot)
+{
+    assert(slot < m->geo.plain);
+    uint8_t *const h = m->base + m->geo.header_offset + slot * sizeof(struct cm_header);
+    return (struct cm_spot){ (struct cm_header *)(void *)h,
+                             m->base + m->geo.slot_offset + slot * CM_BLOCK_SIZE };
+}
+static inline struct cm_spot cm_spot_of(const struct cm_media *m, uint64_t slot)
+{
+    return __builtin_expect(slot < m->geo.plain, 1)
+               ? cm_spot_plain(m, slot)
+               : (struct cm_spot){ cm_slot_at(m, slot), cm_slot_payload(m, slot) };
 }
 
 static inline bool cm_slot_is(const struct cm_header *h, const struct cm_key *k)
@@ -59,12 +78,11 @@ void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
 #define CM_PREFETCH_LINES 24u
 #define CM_TAKE_MIN (CM_PREFETCH_LINES * CM_CACHE_LINE)
 static inline __attribute__((always_inline)) void
-cm_slot_prefetch_payload(const struct cm_media *m, uint64_t slot, uint32_t from, size_t len,
-                         unsigned lines)
+cm_slot_prefetch_payload(const struct cm_spot *at, uint32_t from, size_t len, unsigned lines)
 {
-    const uint8_t *p = cm_slot_payload(m, slot) + from;
+    const uint8_t *p = at->payload + from;
     assert(lines <= CM_PREFETCH_LINES);
-    at_prefetch(cm_slot_at(m, slot));
+    at_prefetch(at->header);
     at_prefetch(p);
     if (len < CM_TAKE_MIN)
         return;
@@ -88,11 +106,11 @@ enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const
                                   uint32_t *got, uint64_t *w0);
 /* Does a slot hold all of a block now? *w0: the header word that says so. Only for a slot that
  * cm_slot_read() has found right since the pool was opened: see cm_slot_read_known(). */
-static inline bool cm_slot_holds_known(const struct cm_media *m, uint64_t slot,
-                                       uint64_t incarnation, uint64_t block, uint64_t *w0)
+static inline bool cm_slot_holds_known(const struct cm_spot *at, uint64_t incarnation,
+                                       uint64_t block, uint64_t *w0)
 {
     struct cm_header h;
-    if (cm_guard_load_words(&cm_slot_at(m, slot)->w0, &h.w0, 4))
+    if (cm_guard_load_words(&at->header->w0, &h.w0, 4))
         return false;
     *w0 = h.w0;
     return (h.w0 & CM_W0_VALID) && h.incarnation == incarnation &&
@@ -105,32 +123,33 @@ static inline bool cm_slot_holds_known(const struct cm_media *m, uint64_t slot,
  * out. The words that are used are compared in full, the length included. (The length of a tail
  * cannot be compared: use cm_slot_read.) false: nothing is known, and part->dst may hold another
  * block's bytes. */
-static inline bool cm_slot_read_known(const struct cm_media *m, uint64_t slot, uint64_t incarnation,
+static inline bool cm_slot_read_known(const struct cm_spot *at, uint64_t incarnation,
                                       uint64_t block, const struct cm_part *part)
 {
     uint64_t w0, again;
-    if (!cm_slot_holds_known(m, slot, incarnation, block, &w0) ||
-        cm_guard_copy(part->dst, cm_slot_payload(m, slot) + part->from, part->len))
+    if (!cm_slot_holds_known(at, incarnation, block, &w0) ||
+        cm_guard_copy(part->dst, at->payload + part->from, part->len))
         return false;
     at_fence_acquire(); /* THE DELIBERATE RACE: slot.c */
-    return cm_guard_load64(&cm_slot_at(m, slot)->w0, &again) == 0 && again == w0;
+    return cm_guard_load64(&at->header->w0, &again) == 0 && again == w0;
 }
 /* The same for a slot that cm_slot_prefetch_payload() has prefetched. */
-static inline bool cm_slot_take_known(const struct cm_media *m, uint64_t slot, uint64_t incarnation,
-                                      uint64_t block, const struct cm_part *part)
+static inline bool cm_slot_take_known(const struct cm_media *m, const struct cm_spot *at,
+                                      uint64_t incarnation, uint64_t block,
+                                      const struct cm_part *part)
 {
     /* NOLINTNEXTLINE(misc-redundant-expression): that they are equal is the point. */
     static_assert(CM_W0_VALID == CM_GUARD_VALID, "what cm_guard_take_fn asks of a header");
     static_assert(CM_TAKE_MIN >= CM_GUARD_TAKE_MIN, "and of a length");
     const cm_guard_take_fn take = at_load_relaxed(&m->take);
     if (!take || part->len < CM_TAKE_MIN)
-        return cm_slot_read_known(m, slot, incarnation, block, part);
-    return take(&cm_slot_at(m, slot)->w0, cm_slot_payload(m, slot) + part->from, part->dst,
-                part->len, incarnation, block << CM_VALID_BITS | CM_BLOCK_SIZE) == 1;
+        return cm_slot_read_known(at, incarnation, block, part);
+    return take(&at->header->w0, at->payload + part->from, part->dst, part->len, incarnation,
+                block << CM_VALID_BITS | CM_BLOCK_SIZE) == 1;
 }
 /* The same as cm_slot_read_known() for n slots that are neighbours, and for n blocks of a file from
  * `block` on, all of them copied whole and at once to `dst`. `incarnation`: of each. Returns a bit
- * for each that is right. */
+ * for each that is right. None is if they lie in two parts of a pool that grew. */
 #define CM_SLOT_NEIGHBOURS 8u
 uint32_t cm_slot_read_neighbours(const struct cm_media *m, uint64_t slot, unsigned n,
                                  const uint64_t *incarnation, uint64_t block, void *dst);

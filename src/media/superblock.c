@@ -249,6 +249,15 @@ static void next_epoch(struct cm_super *sb)
     sb->unnamed_boot = sb->failed_boot;
 }
 
+static void set_growing(struct cm_super *sb, uint64_t size)
+{
+    sb->growing = size;
+    if (size != 0 || sb->part[0] != 0)
+        sb->incompat |= CM_INCOMPAT_GROWN;
+    else
+        sb->incompat &= ~CM_INCOMPAT_GROWN; /* older libraries can use it */
+}
+
 /* Gives this boot a new number. An fsync may have failed in this same boot, in two cases. The
  * system does not say which boot it is: then it may still be that boot. Or the boot id says that it
  * is that boot, after the pool was used in another one (a container, another machine). The marks in
@@ -428,6 +437,39 @@ int cm_super_compat(struct cm_superblocks *s, uint64_t bit, bool on)
         e = write_both(s);
     if (e)
         s->now.compat = was; /* not proved durable: the next call writes it again */
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+int cm_super_growing(struct cm_superblocks *s, uint64_t size)
+{
+    cm_lock_acquire(&s->lock);
+    set_growing(&s->now, size);
+    const int e = write_both(s);
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+bool cm_super_is_growing(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    const bool growing = s->now.growing != 0;
+    cm_lock_release(&s->lock);
+    return growing;
+}
+
+int cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word)
+{
+    cm_lock_acquire(&s->lock);
+    assert(number < CM_PARTS && s->now.part[number] == 0);
+    const uint64_t growing = s->now.growing;
+    s->now.part[number] = word;
+    set_growing(&s->now, 0);
+    const int e = write_both(s);
+    if (e) { /* not proved durable: what is written next takes it back */
+        s->now.part[number] = 0;
+        set_growing(&s->now, growing);
+    }
     cm_lock_release(&s->lock);
     return e;
 }

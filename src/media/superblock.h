@@ -143,6 +143,13 @@ static inline bool cm_super_is_older(const struct cm_superblocks *s, uint64_t in
 }
 /* Empties the pool for that reason, unless it was emptied since `key` was the check key. */
 int cm_super_disbelieve(struct cm_superblocks *s, uint64_t key, uint32_t *failed);
+/* A growth begins: the file may have up to `size` bytes from here on, durably. 0: it has ended, and
+ * the file has the pool's bytes. CM_EIO: the pool says one or the other. */
+int cm_super_growing(struct cm_superblocks *s, uint64_t size);
+bool cm_super_is_growing(struct cm_superblocks *s);
+/* The pool has a part more (cm_format_grow), durably: its tables count from here on. CM_EIO:
+ * whether it has is not known; then cm_super_growing() takes it back. */
+int cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word);
 /* Hands out a number that was never used in this pool. CM_EIO: no new range can be written. */
 int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation);
 /* Remembers (a hint, best effort) that slots below `frontier` may be in use. */

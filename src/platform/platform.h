@@ -26,13 +26,16 @@
 struct cm_plat_file {
     intptr_t handle; /* -1: none */
     uint8_t *base;   /* NULL: not mapped */
-    uint64_t size;   /* of the file when it was opened */
-    uint64_t mapped; /* bytes mapped at base */
+    uint64_t size;   /* atomic; of the file when it was opened, or has grown */
+    uint64_t mapped; /* atomic; bytes mapped at base */
+    uint64_t room;   /* set before cm_plat_file_map: so long may the mapping become; 0: as it is */
+    uint64_t held;   /* bytes of address space at base; private to the implementation */
     uint32_t pid;    /* the process that opened it: a child must not unlock or unmap */
     uint32_t forks;  /* cm_plat_fork_count() then: a child of fork() does not have it any more */
     uint32_t state;  /* private to the implementation */
     bool readonly;
-    bool sparse; /* has less space than its size: some of it may be holes */
+    bool sparse;   /* has less space than its size: some of it may be holes */
+    bool map_sync; /* private to the implementation */
 };
 #define PLAT_FILE_INIT                                                                             \
     {                                                                                              \
@@ -87,6 +90,14 @@ uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely);
  * CM_DURABILITY_VOLATILE on tmpfs and ramfs, else CM_DURABILITY_PAGECACHE. Not inherited by
  * fork. Read-only files are mapped read-only. CM_ENOMEM CM_EIO. */
 int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability);
+/* Makes a mapped file longer, and its mapping, at the same address, up to f->room. What is
+ * new is zeros, and allocated unless the file is sparse. On error the file is as it was. CM_ENOSPC
+ * (no room on the volume, a quota, a limit of the process) CM_EPOOLSIZE CM_ENOMEM CM_EIO;
+ * CM_ENOTSUP: this system cannot, or there was no room for such a mapping. Durable after
+ * cm_plat_file_sync(). */
+int cm_plat_file_grow(struct cm_plat_file *f, uint64_t size);
+/* Makes a mapped file shorter. Nobody uses what is cut off. CM_EIO, CM_ENOTSUP (Windows). */
+int cm_plat_file_cut(struct cm_plat_file *f, uint64_t size);
 /* Writes [offset, offset+len) of the mapping to the device, with the metadata that these bytes
  * need, and waits for it. So it takes no longer if other pages of the file are dirty. len 0: the
  * whole file. CM_EIO: also if the system lost other pages of the file before, and this is the first

@@ -139,4 +139,10 @@ int cm_posix_open_trusted(const char *path, bool readonly, char why[PLAT_WHY], i
  * mounted volume has the same word. CM_ENOMEM. */
 int cm_posix_volume_word(int fd, uint64_t dev, const struct statfs *fs, uint64_t *word);
 
+/* posix_create.c: allocates [from, size) of a file, as cm_plat_file_create() does. */
+int cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size,
+                      int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
+/* May the process make files of this size? Else it would get SIGXFSZ and end. */
+bool cm_posix_size_allowed(uint64_t size);
+
 #endif

@@ -94,13 +94,13 @@ static bool file_space_possible(int fd, uint64_t size)
     return size / (uint64_t)fs.f_bsize <= (uint64_t)fs.f_bfree;
 }
 
-static int file_allocate(const struct cm_plat_file *f, uint64_t size,
-                         int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
+int cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size,
+                      int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
-    if (!file_space_possible(file_fd(f), size)) {
+    if (!file_space_possible(file_fd(f), size - from)) {
         return CM_ENOSPC;
     }
-    for (uint64_t done = 0; done < size;) {
+    for (uint64_t done = from; done < size;) {
         const uint64_t left = size - done;
         const uint64_t step = left < POSIX_ALLOC_STEP ? left : POSIX_ALLOC_STEP;
         const int rc = file_allocate_step(file_fd(f), done, step);
@@ -259,7 +259,7 @@ static int open_new(struct cm_plat_file *f, const char *path)
 }
 
 /* A file beyond the process's limit would not just fail: the process would get SIGXFSZ and end. */
-static bool file_size_allowed(uint64_t size)
+bool cm_posix_size_allowed(uint64_t size)
 {
     struct rlimit limit;
 
@@ -277,14 +277,14 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
     int rc;
 
     assert(f != NULL && f->handle < 0 && path != NULL);
-    if (!file_size_allowed(size)) {
+    if (!cm_posix_size_allowed(size)) {
         return CM_ENOSPC;
     }
     rc = open_new(f, path);
     f->size = size;
     f->sparse = !prealloc;
     if (rc == 0 && prealloc) {
-        rc = file_allocate(f, size, progress, ctx);
+        rc = cm_posix_allocate(f, 0, size, progress, ctx);
     } else if (rc == 0 && ftruncate(file_fd(f), (off_t)size) != 0) {
         rc = cm_posix_error(errno);
     }

@@ -285,7 +285,7 @@ void cm_plat_file_close(struct cm_plat_file *f)
         struct flock range;
 
         if (f->base != NULL) {
-            (void)munmap(f->base, f->mapped);
+            (void)munmap(f->base, f->held);
         }
         (void)file_lock_call(f, F_OFD_SETLK, F_UNLCK, &range);
     }
@@ -429,13 +429,46 @@ static void *map_aligned(int fd, size_t size, size_t align, int prot, int flags)
     return MAP_FAILED;
 }
 
+/* The same, in address space of `room` bytes: the rest of it stays ours. */
+static void *map_with_room(int fd, size_t size, size_t room, size_t align, int prot, int flags)
+{
+    const size_t slack = align > (size_t)sysconf(_SC_PAGESIZE) ? align : 0;
+    uint8_t *raw, *p;
+
+    if (room > SIZE_MAX / 2) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    raw = mmap(NULL, room + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw == MAP_FAILED) {
+        return MAP_FAILED;
+    }
+    p = raw + (slack > 0 ? -(uintptr_t)raw & (slack - 1) : 0);
+    if (p > raw) {
+        (void)munmap(raw, (size_t)(p - raw));
+    }
+    if (raw + slack > p) {
+        (void)munmap(p + room, (size_t)(raw + slack - p));
+    }
+    if (mmap(p, size, prot, flags | MAP_FIXED, fd, 0) == MAP_FAILED) {
+        const int e = errno;
+
+        (void)munmap(p, room);
+        errno = e;
+        return MAP_FAILED;
+    }
+    return p;
+}
+
 int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability)
 {
     POSIX_NO_CANCEL;
     POSIX_NO_FORK; /* a child must not get the mapping, not even for a moment: it holds the file */
     const int fd = file_fd(f);
     const int prot = f->readonly ? PROT_READ : PROT_READ | PROT_WRITE;
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     bool sync;
+    int flags;
     uint8_t *base;
 
     assert(f->base == NULL && durability != NULL);
@@ -444,20 +477,23 @@ int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability 
         return CM_EIO;
     }
     sync = file_has_map_sync(fd, prot);
-    base =
-        map_aligned(fd, f->size, align, prot, sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED);
+    flags = sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
+    f->held = f->room > f->size ? (f->room + page - 1) / page * page : f->size;
+    base = f->room > f->size ? map_with_room(fd, f->size, f->held, align, prot, flags)
+                             : map_aligned(fd, f->size, align, prot, flags);
     if (base == MAP_FAILED) {
         return errno == ENOMEM ? CM_ENOMEM : CM_EIO;
     }
     /* Without MADV_DONTFORK a child's stores would reach the pool. The second only keeps the pool
      * out of core dumps. */
-    if (madvise(base, f->size, MADV_DONTFORK) != 0) {
-        (void)munmap(base, f->size);
+    if (madvise(base, f->held, MADV_DONTFORK) != 0) {
+        (void)munmap(base, f->held);
         return CM_EIO;
     }
-    (void)madvise(base, f->size, MADV_DONTDUMP);
+    (void)madvise(base, f->held, MADV_DONTDUMP);
     f->base = base;
     f->mapped = f->size;
+    f->map_sync = sync;
     if (sync) {
         *durability = CM_DURABILITY_DAX;
     } else {
@@ -474,9 +510,10 @@ int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
     if (f->base != NULL) {
         const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
         const uint64_t start = offset / page * page;
-        const uint64_t end = len == 0 ? f->mapped : offset + len;
+        const uint64_t mapped = at_load_relaxed(&f->mapped); /* it may grow meanwhile */
+        const uint64_t end = len == 0 ? mapped : offset + len;
 
-        assert(offset <= f->mapped && len <= f->mapped - offset);
+        assert(offset <= mapped && len <= mapped - offset);
         /* It syncs the file for this range, and tells of any page of it that was lost. */
         if (msync(f->base + start, end - start, MS_SYNC) != 0) {
             return CM_EIO;

@@ -316,6 +316,21 @@ void cm_plat_file_void(struct cm_plat_file *f)
     (void)SetFileInformationByHandle((HANDLE)f->handle, FileEndOfFileInfo, &end, sizeof end);
 }
 
+/* A view cannot become longer, and a file that is mapped cannot become shorter. */
+int cm_plat_file_grow(struct cm_plat_file *f, uint64_t size)
+{
+    (void)f;
+    (void)size;
+    return CM_ENOTSUP;
+}
+
+int cm_plat_file_cut(struct cm_plat_file *f, uint64_t size)
+{
+    (void)f;
+    (void)size;
+    return CM_ENOTSUP;
+}
+
 void cm_plat_file_remove(const char *path)
 {
     wchar_t *name;

@@ -34,9 +34,20 @@ void cm_ghost_begin(struct cm_ghost *g, uint64_t window, uint32_t *cell)
     g->reach = NULL;
 }
 
+void cm_ghost_grow(struct cm_ghost *g, uint64_t window)
+{
+    at_store_relaxed(&g->window, window);
+    at_store_relaxed(&g->unit, window / UNITS + 1);
+    at_store_relaxed(&g->buckets, cm_ghost_buckets(window));
+    for (uint64_t i = 0; i < g->buckets * WAYS; i++)
+        at_store_relaxed(&g->cell[i], 0u);
+}
+
 static uint32_t *bucket(const struct cm_ghost *g, uint64_t hash)
 {
-    uint64_t b = (hash & UINT32_MAX) * g->buckets >> 32; /* Lemire 2016, as cm_format_reduce */
+    /* Relaxed, here and below: what changes when the pool grows is valid with its old value, too.
+     */
+    uint64_t b = (hash & UINT32_MAX) * at_load_relaxed(&g->buckets) >> 32; /* Lemire 2016 */
     if (g->reach)
         g->reach(g->reach_ctx, b);
     return g->cell + b * WAYS;
@@ -51,13 +62,19 @@ static uint32_t fingerprint(uint64_t hash)
 
 static uint32_t now(const struct cm_ghost *g)
 {
-    return (uint32_t)(at_load_relaxed(&g->time) / g->unit) & 0xffff;
+    return (uint32_t)(at_load_relaxed(&g->time) / at_load_relaxed(&g->unit)) & 0xffff;
 }
 
 /* The age of a cell at time `t`, in units. */
 static uint32_t age(uint32_t t, uint32_t cell)
 {
     return (t - cell) & 0xffff;
+}
+
+/* Did a block that left at the time of a cell leave within the window? */
+static bool is_recent(const struct cm_ghost *g, uint32_t cell)
+{
+    return age(now(g), cell) * at_load_relaxed(&g->unit) < at_load_relaxed(&g->window);
 }
 
 void cm_ghost_prefetch(const struct cm_ghost *g, uint64_t hash)
@@ -98,7 +115,7 @@ static uint32_t *find(uint32_t *cell, uint64_t hash, uint32_t *seen)
 bool cm_ghost_has(const struct cm_ghost *g, uint64_t hash)
 {
     uint32_t seen;
-    return find(bucket(g, hash), hash, &seen) && age(now(g), seen) * g->unit < g->window;
+    return find(bucket(g, hash), hash, &seen) && is_recent(g, seen);
 }
 
 bool cm_ghost_take(struct cm_ghost *g, uint64_t hash)
@@ -107,7 +124,7 @@ bool cm_ghost_take(struct cm_ghost *g, uint64_t hash)
     if (!cell)
         return false;
     at_store_relaxed(cell, 0u);
-    return age(now(g), seen) * g->unit < g->window;
+    return is_recent(g, seen);
 }
 
 void cm_ghost_save(const struct cm_ghost *g, uint64_t first, uint64_t n, uint8_t *to)

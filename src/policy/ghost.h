@@ -20,6 +20,7 @@ static inline uint64_t cm_ghost_buckets(uint64_t window)
 
 struct cm_ghost {
     uint32_t *cell; /* each is atomic */
+    /* The next three are atomic. */
     uint64_t buckets;
     uint64_t window; /* a departure counts if at most this many came after it */
     uint64_t unit;   /* departures in one unit of time */
@@ -34,6 +35,9 @@ struct cm_ghost {
 uint64_t cm_ghost_bytes(uint64_t window);
 /* `cell`: cm_ghost_bytes(window) bytes, zeroed. */
 void cm_ghost_begin(struct cm_ghost *g, uint64_t window, uint32_t *cell);
+/* The pool has more slots now, and so the window is longer. `cell` has room for it. Forgets all: a
+ * pool with new slots evicts nothing until they are used. One thread at a time. */
+void cm_ghost_grow(struct cm_ghost *g, uint64_t window);
 /* Prefetches what the other functions will look at. */
 void cm_ghost_prefetch(const struct cm_ghost *g, uint64_t hash);
 /* A block leaves the pool. This and the other functions are lock-free. */

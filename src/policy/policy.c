@@ -32,7 +32,8 @@ const char *cm_policy_name(int policy)
 
 void cm_policy_set_rule(struct cm_policy_state *p, const struct cm_rule *rule)
 {
-    cm_ring_rule(&p->ring, p->ring.slots * rule->probation / 1000, rule->earn, rule->remembered);
+    cm_ring_rule(&p->ring, at_load_relaxed(&p->ring.slots) * rule->probation / 1000, rule->earn,
+                 rule->remembered);
 }
 
 /* ---- Fill ------------------------------------------------------------------------------------ */

@@ -41,8 +41,23 @@ uint64_t cm_ring_line(uint64_t slots)
 uint64_t cm_ring_bytes(uint64_t slots)
 {
     uint64_t words = (slots + 63) / 64;
-    uint64_t free_max = slots / 32 < CM_FREE_MAX ? slots / 32 : CM_FREE_MAX;
-    return slots + words * 8 + (free_max + CM_HINTS) * 8 + cm_ring_line(slots) * CM_LINE_ENTRY;
+    return slots + words * 8 + ((uint64_t)cm_ring_free_max(slots) + CM_HINTS) * 8 +
+           cm_ring_line(slots) * CM_LINE_ENTRY;
+}
+
+void cm_ring_grow(struct cm_ring *r, uint64_t slots)
+{
+    const uint64_t was = at_load_relaxed(&r->slots);
+    assert(slots >= was);
+    cm_lock_acquire(&r->lock);
+    r->free_max = cm_ring_free_max(slots);
+    cm_lock_release(&r->lock);
+    at_store_relaxed(&r->slots, slots);
+    /* The volume had room for the new slots, also if it had none for all of the old ones: but those
+     * come first, so it stays as it is then. Release: pairs with the acquire of who takes a slot.
+     */
+    if (at_load_relaxed(&r->end) == was)
+        at_store_release(&r->end, slots);
 }
 
 /* ---- States ---------------------------------------------------------------------------------- */
@@ -154,7 +169,8 @@ void cm_ring_unkeep(struct cm_ring *r, uint64_t slot)
 
 void cm_ring_unkeep_all(struct cm_ring *r)
 {
-    for (uint64_t word = 0; word * 64 < r->slots && at_load_relaxed(&r->kept_count) > 0; word++) {
+    for (uint64_t word = 0;
+         word * 64 < at_load_relaxed(&r->slots) && at_load_relaxed(&r->kept_count) > 0; word++) {
         uint64_t bits = at_load_relaxed(&r->kept[word]), n = 0;
         if (bits == 0)
             continue;
@@ -189,7 +205,7 @@ static uint64_t pop_hint(struct cm_ring *r)
 static uint64_t next_unused(struct cm_ring *r)
 {
     uint64_t f = at_load_relaxed(&r->frontier);
-    while (f < at_load_relaxed(&r->end)) {
+    while (f < at_load_acquire(&r->end)) { /* pairs with the release in cm_ring_grow */
         /* The data does not need acq_rel, because ownership orders it. The swap gives each slot to
          * one thread only. */
         if (at_cas_acq_rel(&r->frontier, &f, f + 1))
@@ -260,7 +276,7 @@ static void pass_kept(struct cm_ring *r, uint64_t end, unsigned *passes)
 
 static uint64_t by_hand(struct cm_ring *r, bool *remember)
 {
-    uint64_t best = CM_NO_SLOT, end = at_load_relaxed(&r->end);
+    uint64_t best = CM_NO_SLOT, end = at_load_acquire(&r->end);
     uint8_t best_count = CM_REF_MAX + 1;
     unsigned passes = CM_RING_PASSES;
     if (end > 0)
@@ -359,7 +375,7 @@ static void look_at(struct cm_ring *r, struct search *s, uint64_t slot)
 uint64_t cm_ring_share_victim(struct cm_ring *r, struct cm_share *h, bool *remember)
 {
     struct search s = { CM_NO_SLOT, CM_NO_SLOT, CM_REF_MAX + 1, false, CM_SHARE_STEPS };
-    const uint64_t words = (r->slots + 63) / 64;
+    const uint64_t words = (at_load_relaxed(&r->slots) + 63) / 64;
     uint64_t hand = at_load_relaxed(&h->hand); /* relaxed: only says where to look */
     for (unsigned i = 0; i <= CM_SHARE_WORDS && i <= words; i++) {
         const uint64_t word = hand / 64 < words ? hand / 64 : 0;
@@ -446,7 +462,7 @@ void cm_ring_save(const struct cm_ring *r, uint64_t first, uint64_t n, uint8_t *
 {
     const uint64_t kept = CM_RING_KEPT * UINT64_C(0x0101010101010101);
     uint64_t i = 0;
-    assert(first + n <= r->slots);
+    assert(first + n <= at_load_relaxed(&r->slots));
     for (; i + 8 <= n; i += 8) { /* eight bytes become four; little-endian: format.h */
         uint64_t eight;
         memcpy(&eight, &r->ref[first + i], sizeof(eight));
@@ -462,7 +478,7 @@ void cm_ring_save(const struct cm_ring *r, uint64_t first, uint64_t n, uint8_t *
 
 void cm_ring_load(struct cm_ring *r, uint64_t first, uint64_t n, const uint8_t *from)
 {
-    assert(first + n <= r->slots);
+    assert(first + n <= at_load_relaxed(&r->slots));
     for (uint64_t i = 0; i < n; i++) {
         uint8_t kept = (uint8_t)((unsigned)from[i / 2] >> i % 2 * 4 & CM_RING_KEPT);
         uint8_t *ref = &r->ref[first + i], was = at_load_relaxed(ref), next = 0;

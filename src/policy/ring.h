@@ -33,7 +33,7 @@
 #define CM_LINE_ENTRY 5u /* bytes: slot << 2 | generation */
 
 struct cm_ring {
-    uint64_t slots;
+    uint64_t slots; /* atomic; grows with the pool */
     /* A byte for each slot, above; changed by atomic read-modify-write only. */
     uint8_t *ref;
     uint64_t *owned; /* one bit for each slot; atomic read-modify-write only */
@@ -63,6 +63,13 @@ struct cm_ring {
 
 /* Bytes of DRAM for a ring of `slots` slots. */
 uint64_t cm_ring_bytes(uint64_t slots);
+/* The pool has `slots` slots from here on. The memory of the ring has room for them. */
+void cm_ring_grow(struct cm_ring *r, uint64_t slots);
+/* Size of the free stack. */
+static inline uint32_t cm_ring_free_max(uint64_t slots)
+{
+    return slots / 32 < CM_FREE_MAX ? (uint32_t)(slots / 32) : CM_FREE_MAX;
+}
 /* Number of entries of its line. */
 uint64_t cm_ring_line(uint64_t slots);
 

@@ -228,16 +228,16 @@ static void note_frontier(struct cm_cache *c)
     uint64_t mark = at_load_relaxed(&c->frontier_mark);
     if (f <= mark)
         return;
-    uint64_t next = f + c->media.geo.slots / 64 + CM_SLOTS_MIN;
-    if (next > c->media.geo.slots)
-        next = c->media.geo.slots;
+    uint64_t next = f + cm_media_slots(&c->media) / 64 + CM_SLOTS_MIN;
+    if (next > cm_media_slots(&c->media))
+        next = cm_media_slots(&c->media);
     if (at_cas_acq_rel(&c->frontier_mark, &mark, next))
         cm_super_frontier(&c->super, next);
 }
 
 unsigned cm_evict_batch(const struct cm_cache *c)
 {
-    uint64_t b = c->media.geo.slots / 32; /* batch plus free stack stay below slots/16 */
+    uint64_t b = cm_media_slots(&c->media) / 32; /* batch plus free stack stay below slots/16 */
     return b > CM_BATCH_MAX ? CM_BATCH_MAX : (unsigned)b;
 }
 
@@ -245,7 +245,7 @@ unsigned cm_evict_batch(const struct cm_cache *c)
  * early cost no hits. (With 1.6 % of the slots it cost 1.6 points of hit rate in a trace.) */
 static unsigned evict_size(const struct cm_cache *c)
 {
-    uint64_t b = c->media.geo.slots / 1024;
+    uint64_t b = cm_media_slots(&c->media) / 1024;
     return b < 2 ? 2 : b > CM_BATCH_MAX ? CM_BATCH_MAX : (unsigned)b;
 }
 

@@ -197,7 +197,8 @@ static int fill_blocks(struct offer *o)
 static int refused_whole(struct cm_object *f, const cm_miss *miss, uint64_t blocks)
 {
     struct cm_cache *c = f->cache;
-    if (cm_cache_mode(c) != CM_NORMAL || at_load_relaxed(&f->bypassed)) {
+    if (cm_cache_mode(c) != CM_NORMAL || at_load_relaxed(&f->bypassed) ||
+        at_load_relaxed(&c->growing)) { /* a hint: publish.c decides */
         cm_count(c, CM_STAT_refused_mode, blocks);
         return CM_NOT_STORED_MODE;
     }

@@ -155,12 +155,11 @@ static int kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n)
 void cm_forget_prefetch(const struct cm_cache *c, uint64_t incarnation, uint64_t block,
                         struct cm_last_home *home)
 {
-    const struct cm_geometry *g = &c->media.geo;
     cm_key_home_next(&c->media, home, incarnation, block >> CM_GROUP_SHIFT);
     at_prefetch(cm_stripe_at(c, home->home.stripe));
-    if (g->stripe_buckets >= CM_GROUP_BLOCKS) /* then the first bucket needs no hash */
-        at_prefetch(cm_index_bucket(&c->media, home->home.stripe * g->stripe_buckets +
-                                                   cm_place_first(g, 0, block, &home->home)));
+    if (home->home.buckets >= CM_GROUP_BLOCKS) /* then it needs no hash */
+        at_prefetch(
+            cm_index_bucket(&c->media, home->home.base + cm_place_first(0, block, &home->home)));
 }
 
 /* Makes the keys of n blocks of one group. The prefetches run side by side, and before the lock is
@@ -181,6 +180,14 @@ static void make_keys(const struct cm_object *f, uint64_t incarnation, uint64_t 
         prefetch_header(c, &k[i]);
 }
 
+/* The pool has grown since the keys were made: what was stored meanwhile is found in its new index
+ * only. Lock held. */
+static void make_again(const struct cm_cache *c, struct cm_key *k, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        k[i] = cm_key_stored(&c->media, k[i].incarnation, k[i].block);
+}
+
 int cm_forget_begin(const struct cm_object *f, uint64_t incarnation, uint64_t first, uint64_t end,
                     struct cm_last_home *home)
 {
@@ -196,6 +203,8 @@ int cm_forget_begin(const struct cm_object *f, uint64_t incarnation, uint64_t fi
         struct cm_stripe *s = cm_stripe_at(c, home->home.stripe);
         make_keys(f, incarnation, first, (unsigned)(stop - first), &home->home, k);
         cm_lock_acquire(&s->lock);
+        if (home->home.index != cm_media_index(&c->media))
+            make_again(c, k, (unsigned)(stop - first));
         cm_stripe_begin(s);
         int r = kill_range(c, k, (unsigned)(stop - first));
         cm_lock_release(&s->lock);

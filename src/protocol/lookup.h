@@ -61,15 +61,16 @@ static inline __attribute__((always_inline)) void cm_lookup_note(struct cm_cache
         cm_lookup_touch(c, incarnation, block, hash, slot);
 }
 /* Copies from a slot that most probably holds the block. false: it does not, or the slot is not
- * known; then nothing was left in the buffer. `prefetched`: its first lines were. */
+ * known; then nothing was left in the buffer. `at`: the slot's place. `prefetched`: its first lines
+ * were. */
 static inline __attribute__((always_inline)) bool
 cm_lookup_copy(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t hash,
-               uint64_t slot, const struct cm_part *part, bool prefetched)
+               uint64_t slot, const struct cm_spot *at, const struct cm_part *part, bool prefetched)
 {
     if (!cm_lookup_knows(c, slot))
         return false;
-    if (!(prefetched ? cm_slot_take_known : cm_slot_read_known)(&c->media, slot, incarnation, block,
-                                                                part)) {
+    if (!(prefetched ? cm_slot_take_known(&c->media, at, incarnation, block, part)
+                     : cm_slot_read_known(at, incarnation, block, part))) {
         memset(part->dst, 0, part->len); /* may be another file's */
         return false;
     }

@@ -78,7 +78,7 @@ static int make_room(struct cm_cache *c, struct cm_newcomer *n, const struct cm_
     unsigned lowest = CM_POLICY_WORTH_END;
     for (int i = 0; i < (int)CM_PLACE_CELLS; i++) {
         uint64_t slot = cm_cell_slot(cells->cell[i]);
-        if (slot >= c->media.geo.slots)
+        if (slot >= cm_media_slots(&c->media))
             return i; /* garbage */
         bool owned = slot != n->slot && cm_ring_is_owned(&c->policy.ring, slot);
         bool live = cell_live(c, n->key.place.bucket[(unsigned)i / CM_BUCKET_CELLS], cells->cell[i],
@@ -152,7 +152,11 @@ static int make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_
     assert(cm_ring_is_owned(&c->policy.ring, n->slot));
     /* A copy in the buffer may be the one that is published: then there is no file. */
     const uint32_t buffered = g->f && c->probation.entries > 0 ? cm_step_buffered(c, &n->key) : 0;
-    if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
+    /* While the pool grows nothing is stored: grow.c may have copied the stripe's cells already.
+     * The newcomer's cell would be in the old index; or it is, if the key is older than the new
+     * one. */
+    if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n) || at_load_acquire(&c->growing) ||
+        !cm_key_is_current(&c->media, &n->key))
         r = CM_NOT_STORED_STALE;
     else if (buffered > n->valid)
         r = CM_NOT_STORED_PRESENT;

@@ -30,7 +30,7 @@ static void note_trouble(struct cm_cache *c, enum cm_trouble_kind kind, const vo
         at.incarnation = cm_incarnation_number(k->incarnation);
         at.block = k->block;
     }
-    assert(at.offset < c->media.geo.pool_size);
+    assert(at.offset < at_load_relaxed(&c->media.geo.pool_size));
     cm_trouble_note(&c->trouble[kind], &at);
     cm_suspect(c); /* so that the next call that holds no lock tells it */
 }
@@ -62,7 +62,7 @@ void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
     cm_step_trouble(c, CM_TROUBLE_QUARANTINE, slot, NULL);
     /* With so many errors it is not one page of the media, but a lost file or a failing volume:
      * stop filling, but go on serving what can be read. calls.c reports it. */
-    if (at_add_relaxed(&c->media_errors, 1) == c->media.geo.slots / 8 + 8)
+    if (at_add_relaxed(&c->media_errors, 1) == cm_media_slots(&c->media) / 8 + 8)
         at_store_seq_cst(&c->failing, 1u);
 }
 

@@ -46,7 +46,7 @@ static int survey_pool(struct cm_cache *c, const struct cm_survey *s)
     struct cm_header h;
     unsigned n = 0;
     int r = 0;
-    for (uint64_t slot = 0; slot < c->media.geo.slots && r == 0; slot++) {
+    for (uint64_t slot = 0; slot < cm_media_slots(&c->media) && r == 0; slot++) {
         if (cm_slot_header(&c->media, slot, &h) != CM_SLOT_HIT ||
             !s->wants(s->ctx, h.incarnation, cm_header_block(&h)))
             continue;

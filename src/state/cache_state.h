@@ -120,8 +120,12 @@ struct cm_cache {
     bool emptied;
     bool must_empty; /* read-only: the next owner will empty it */
 
-    uint32_t racy_said;     /* atomic; the log told of a sole writer's racy validator */
-    uint32_t early_said;    /* atomic; ... of a validator from before the open */
+    uint32_t racy_said;  /* atomic; the log told of a sole writer's racy validator */
+    uint32_t early_said; /* atomic; ... of a validator from before the open */
+    /* Set at open. Slots then, and that it may have while it is open; bytes of memo.reached. */
+    uint64_t slots_opened, slots_max, memo_bytes;
+    uint32_t grows;         /* atomic; one thread makes the pool larger */
+    uint32_t growing;       /* atomic; the index is being copied: nothing is stored */
     uint64_t judged_key;    /* check key at open; with another key slots are judged again */
     uint32_t mode;          /* atomic, enum cm_mode */
     uint32_t broken;        /* atomic; forgetting failed: bypass. 1 not logged yet, 2 logged */
@@ -157,7 +161,7 @@ struct cm_cache {
     struct cm_quotas quotas;
 
     struct cm_rate rate;
-    uint64_t sample_below;       /* places below this are in the sample; set at open */
+    uint64_t sample_below;       /* atomic; places below this are in the sample */
     uint64_t sample_skipped;     /* atomic; reads of the sample that found it locked */
     struct cm_sample *sample;    /* policy_sample.c */
     struct cm_copy_choice *copy; /* copy_choice.c; NULL: read-only */

@@ -64,7 +64,7 @@ static bool pick(struct cm_cache *c, uint64_t *slot)
 {
     const struct cm_media *m = &c->media;
     for (unsigned i = 0; i < PICKS; i++) {
-        *slot = next_random(c->copy) % m->geo.slots;
+        *slot = next_random(c->copy) % cm_media_slots(m);
         if (cm_ring_is_verified(&c->policy.ring, *slot) &&
             (c->directly || (cm_plat_is_resident(cm_slot_at(m, *slot), sizeof(struct cm_header)) &&
                              cm_plat_is_resident(cm_slot_payload(m, *slot), CM_BLOCK_SIZE))))
@@ -80,9 +80,9 @@ static uint64_t copy_blocks(struct cm_cache *c, cm_guard_take_fn take, const uin
     uint8_t block[CM_BLOCK_SIZE] __attribute__((aligned(CM_CACHE_LINE)));
     const uint64_t began = cm_plat_now_ns();
     for (unsigned i = 0; i < BLOCKS; i++) {
-        cm_slot_prefetch_payload(m, slot[i], 0, CM_BLOCK_SIZE, CM_PREFETCH_LINES);
-        (void)take(&cm_slot_at(m, slot[i])->w0, cm_slot_payload(m, slot[i]), block, CM_BLOCK_SIZE,
-                   0, 0);
+        const struct cm_spot at = cm_spot_of(m, slot[i]);
+        cm_slot_prefetch_payload(&at, 0, CM_BLOCK_SIZE, CM_PREFETCH_LINES);
+        (void)take(&at.header->w0, at.payload, block, CM_BLOCK_SIZE, 0, 0);
     }
     return cm_plat_now_ns() - began;
 }

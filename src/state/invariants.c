@@ -120,7 +120,7 @@ static bool indexed(const struct cm_cache *c, uint64_t slot, const struct cm_hea
     struct cm_cells cells;
     unsigned here = 0;
     for (unsigned which = 0; which < 2; which++) {
-        MUST(k.place.bucket[which] / m->geo.stripe_buckets == k.stripe,
+        MUST((k.place.bucket[which] - m->geo.index_first) / m->geo.stripe_buckets == k.stripe,
              "slot %llu: bucket %llu is not of stripe %llu", (llu)slot, (llu)k.place.bucket[which],
              (llu)k.stripe);
         if (cm_index_load(m, &k, which, &cells))
@@ -182,7 +182,7 @@ static bool buffer_in_order(const struct cm_probation *p, char *text)
 static bool pins_in_order(const struct cm_cache *c, char *text)
 {
     uint64_t pinned = 0;
-    for (uint64_t s = 0; s < c->media.geo.slots; s++)
+    for (uint64_t s = 0; s < cm_media_slots(&c->media); s++)
         pinned += c->pins[s] & CM_PIN_COUNT;
     for (uint64_t e = 0; e < c->probation.entries; e++)
         pinned += c->probation.entry[e].pins;

@@ -57,7 +57,7 @@ static void drop(struct cm_keeping *k, struct cm_incarnation *at)
 
 static uint64_t marks_bytes(const struct cm_cache *c)
 {
-    return (c->media.geo.slots + 63) / 64 * 8;
+    return (c->slots_max + 63) / 64 * 8;
 }
 
 /* Most pools have no kept file, so the marks are allocated for the first one. No lock is held. */
@@ -108,7 +108,7 @@ void cm_keep_free(struct cm_cache *c)
 /* A file of unknown size counts nothing. No file counts more than the pool. */
 static uint64_t blocks_of(const struct cm_cache *c, uint64_t size)
 {
-    const uint64_t most = c->media.geo.slots;
+    const uint64_t most = cm_media_slots(&c->media);
     if (size == CM_SIZE_UNKNOWN)
         return 0;
     return size / CM_BLOCK_SIZE >= most ? most : (size + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;

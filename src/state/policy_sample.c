@@ -50,7 +50,7 @@ uint64_t cm_sample_bytes(void)
 /* A larger pool has a larger buffer only if the user left the buffer's size to the library. */
 static struct cm_curve_pool pool_of_size(const struct cm_cache *c, unsigned size)
 {
-    uint64_t slots = cm_curve_slots(c->media.geo.slots, size);
+    uint64_t slots = cm_curve_slots(cm_media_slots(&c->media), size);
     return (struct cm_curve_pool){ slots, cm_probation_entries(c->opts.probation_bytes, slots) };
 }
 
@@ -84,7 +84,19 @@ void cm_sample_begin(struct cm_cache *c, const struct cm_policy_kind *kind)
     }
     cm_curve_begin(&s->curve, pool, rule);
     cm_policy_set_rule(&c->policy, rule);
-    c->sample_below = s->curve.size[0].below; /* the other samples, also AUTO's, are parts of it */
+    /* The other samples, also AUTO's, are parts of it. */
+    at_store_relaxed(&c->sample_below, s->curve.size[0].below);
+}
+
+void cm_sample_grow(struct cm_cache *c)
+{
+    struct cm_sample *s = c->sample;
+    cm_lock_acquire(&s->lock);
+    memset(&s->automatic, 0, sizeof(*s) - offsetof(struct cm_sample, automatic));
+    s->seen_missed = cm_stats_total(&c->media, CM_STAT_miss_blocks);
+    s->seen = s->seen_missed + cm_stats_total(&c->media, CM_STAT_hit_blocks);
+    cm_sample_begin(c, cm_policy_kind_of(c->opts.policy));
+    cm_lock_release(&s->lock);
 }
 
 /* Lock held. */
@@ -138,7 +150,7 @@ void cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool
         if (!cm_choice_read(&s->choice[i], key, place, again))
             continue;
         const struct cm_rule *rule = cm_choice_rule(&s->choice[i]);
-        cm_curve_set_rule(&s->curve, i, c->media.geo.slots, rule);
+        cm_curve_set_rule(&s->curve, i, cm_media_slots(&c->media), rule);
         if (i == CM_CURVE_OWN)
             cm_policy_set_rule(&c->policy, rule);
     }

@@ -14,10 +14,13 @@ uint64_t cm_sample_bytes(void);
 /* Called before the pool is used. Sets the rule of its policy. */
 void cm_sample_begin(struct cm_cache *c, const struct cm_policy_kind *kind);
 
+/* The pool has grown: a new sample, of the new size, begins. */
+void cm_sample_grow(struct cm_cache *c);
+
 /* Is a block in the sample? Called for every block that is read, so it must cost almost nothing. */
 static inline bool cm_sample_has(const struct cm_cache *c, uint64_t incarnation, uint64_t block)
 {
-    return cm_sample_place(incarnation, block) < c->sample_below;
+    return cm_sample_place(incarnation, block) < at_load_relaxed(&c->sample_below);
 }
 /* A block of the sample was looked up. `again`: its reader has touched it a moment ago. Never
  * waits. */

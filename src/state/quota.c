@@ -46,7 +46,7 @@ uint32_t cm_quota_share(const struct cm_cache *c, uint32_t group)
 
 static uint64_t share_bytes(const struct cm_cache *c)
 {
-    return (c->media.geo.slots + 63) / 64 * 8;
+    return (c->slots_max + 63) / 64 * 8;
 }
 
 static bool any_attached(const struct cm_cache *c)
@@ -273,7 +273,7 @@ void cm_quota_complete(struct cm_cache *c)
 {
     /* Bounded: others may make more passes necessary all the time. */
     uint64_t most = c->media.geo.record_buckets / RECORDS_AT_ONCE +
-                    3 * (c->media.geo.slots / SLOTS_AT_ONCE) + 8;
+                    3 * (cm_media_slots(&c->media) / SLOTS_AT_ONCE) + 8;
     for (; most > 0 && cm_quota_any(c) && !is_complete(&c->quotas); most--)
         learn(c, true);
 }

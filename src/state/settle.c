@@ -234,6 +234,18 @@ static int sync_pages(struct cm_cache *c, const uint64_t *page, unsigned n, bool
     return e;
 }
 
+int cm_settle_part(struct cm_cache *c, uint64_t offset, uint64_t len)
+{
+    const uint32_t phase = enter(&c->settling);
+    int e = cm_plat_file_sync(&c->file, offset, len);
+    if (e != 0 || cm_super_lost(&c->super)) {
+        e = cm_settle_failed(c);
+        e = e ? e : CM_EIO;
+    }
+    leave(&c->settling, phase);
+    return e;
+}
+
 int cm_settle_pages(struct cm_cache *c, const cm_file_id *id, uint8_t pages, uint64_t place)
 {
     struct cm_settling *s = &c->settling;

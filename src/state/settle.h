@@ -51,7 +51,10 @@ uint8_t cm_settle_still_lost(struct cm_cache *c, const cm_file_id *id, uint8_t p
  * record at `place`, or CM_NO_PLACE. If that fails, the system has lost a part of the pool, and
  * says so only once: the pool is emptied, and that is as good. CM_EFORGET: it cannot be emptied. */
 int cm_settle_pages(struct cm_cache *c, const cm_file_id *id, uint8_t pages, uint64_t place);
-/* Waits for the end of each cm_settle_pages() that has begun before. */
+/* Makes a part of the pool durable, with the file's size. As above: if it fails, the pool is
+ * emptied. CM_EIO CM_EFORGET. */
+int cm_settle_part(struct cm_cache *c, uint64_t offset, uint64_t len);
+/* Waits for the end of each of these that has begun before. */
 void cm_settle_drain(struct cm_cache *c);
 /* Empties the pool, because a sync failed. CM_EFORGET. */
 int cm_settle_failed(struct cm_cache *c);

@@ -56,7 +56,7 @@ static void count_headers(const struct dump_pool *p, struct counts *c, uint64_t 
         for (uint64_t slot = first; slot < g->slots && slot < first + PAGE_HEADERS; slot++) {
             uint64_t incarnation;
 
-            if (!dump_inside(p, g->header_offset + slot * sizeof(h), sizeof(h)) ||
+            if (!dump_inside(p, cm_format_header_at(g, slot), sizeof(h)) ||
                 cm_slot_header(&p->media, slot, &h) != CM_SLOT_HIT)
                 continue;
             incarnation = cm_incarnation_number(h.incarnation);

@@ -9,6 +9,8 @@
  *   crash --worker [--seed S] [--rules ...]          for `run`
  *   crash --merge OUT IN...                          for `run`
  *
+ *   crash --grow [--states N] [--seed S] [--rules ...]
+ *
  * --probation N, with any of these: blocks wait in a DRAM buffer of N before they are stored.
  *
  * Runs sequences of operations on a tiny pool: all up to length L, then random longer ones, until N
@@ -32,6 +34,10 @@
  *
  * --failures: instead of these, runs every operation with its first, second ... N-th failure, alone
  * and with a crash of the process after it.
+ *
+ * --grow: the pool may grow twice ("grow-pool", which does nothing otherwise; give it before
+ * --sequence, too). Runs every operation before a growth and after one, then random sequences with
+ * growths in them, until N distinct states were judged. With --failures: growths that fail.
  *
  * --trace: as --sequence, and prints every event of the sequence (trace.h). In each operation the
  * events count from 1, as in OP@N.
@@ -105,6 +111,7 @@ static struct {
     enum start start;
     enum rules rules;
     unsigned probation;
+    bool grows;
     trace_fn trace;  /* NULL: no trace is made */
     char title[160]; /* of the events that are to be printed next; or empty */
 } t;
@@ -130,8 +137,8 @@ static void print_command(const char *option)
     static const char *const starts[] = { "", "--warm ", "--full " };
     static const char *const rules[] = { "adr", "eadr", "pagecache", "checkpoint" };
     char text[60];
-    printf("crash --probation %u --rules %s --seed %llu %s%s '", t.probation, rules[t.rules],
-           (unsigned long long)t.seed, starts[t.start], option);
+    printf("crash --probation %u --rules %s --seed %llu %s%s%s '", t.probation, rules[t.rules],
+           (unsigned long long)t.seed, starts[t.start], t.grows ? "--grow " : "", option);
     for (unsigned i = 0; i < t.length; i++) {
         op_text(i, text, sizeof(text));
         printf("%s%s", i ? "," : "", text);
@@ -553,7 +560,7 @@ static int usage(void)
     fprintf(stderr,
             "usage: crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache] "
             "[--warm|--full] [--sequence OP,OP...] [--trace OP,OP...] [--failures N] "
-            "[--probation N] [--worker] | crash --merge OUT IN...\n");
+            "[--probation N] [--grow] [--worker] | crash --merge OUT IN...\n");
     return 2;
 }
 
@@ -595,6 +602,32 @@ static void run_all(unsigned length, uint64_t states)
            (unsigned long long)end, length, world_usual_ops(), (unsigned long long)t.seen.used);
     for (number = RANDOM_FROM; t.seen.used < states; number++)
         run_number(number);
+}
+
+static void run_growth(uint64_t number)
+{
+    random_sequence(number);
+    for (unsigned i = 0; i < t.length; i++)
+        if ((number + i * 7) % 4 == 0)
+            t.sequence[i] = op_named("grow-pool");
+    run_sequence();
+}
+
+static void run_growths(uint64_t states)
+{
+    const unsigned growth = op_named("grow-pool");
+    for (unsigned i = 0; i < STARTS * world_usual_ops(); i++)
+        for (unsigned first = 0; first < 2; first++) {
+            t.start = (enum start)(i % STARTS);
+            t.sequence[first] = growth;
+            t.sequence[!first] = i / STARTS;
+            t.length = 2;
+            run_sequence();
+        }
+    printf("crash: every operation before a growth and after one: %llu states\n",
+           (unsigned long long)t.seen.used);
+    for (uint64_t number = RANDOM_FROM; t.seen.used < states; number++)
+        run_growth(number);
 }
 
 static void run_failures(unsigned most)
@@ -650,6 +683,28 @@ static void report(void)
     printf("crash: %llu states, 0 violations\n", (unsigned long long)t.seen.used);
 }
 
+/* The same of a growth, with one before it or none, and something after it. */
+static void run_failing_growths(unsigned most)
+{
+    static const char *const after[] = { "process-crash", "write-adopt", "fill-a", "grow-pool",
+                                         "power-cut" };
+    const unsigned growth = op_named("grow-pool"), afters = sizeof(after) / sizeof(*after);
+    for (unsigned i = 0; i < STARTS * 2 * (afters + 1); i++)
+        for (unsigned n = 1, met = 1; n <= most && met; n++) {
+            const unsigned at = i / STARTS % 2, then = i / STARTS / 2;
+            memset(t.cut, 0, sizeof(t.cut));
+            t.start = (enum start)(i % STARTS);
+            t.sequence[0] = t.sequence[at] = growth;
+            t.cut[at] = (struct cut){ FAILURE, n };
+            t.length = at + 1;
+            if (then > 0)
+                t.sequence[t.length++] = op_named(after[then - 1]);
+            run_sequence();
+            met = t.cut[at].how == FAILURE;
+        }
+    memset(t.cut, 0, sizeof(t.cut));
+}
+
 struct arguments {
     uint64_t states;
     unsigned length, failures;
@@ -666,6 +721,8 @@ static bool parse(int argc, char **argv, struct arguments *a)
             t.start = FULL;
         else if (strcmp(argv[i], "--worker") == 0)
             a->worker = true;
+        else if (strcmp(argv[i], "--grow") == 0)
+            t.grows = true;
         else if (!v)
             return false;
         else if (i++, strcmp(argv[i - 1], "--states") == 0)
@@ -707,6 +764,8 @@ int main(int argc, char **argv)
     }
     if (!parse(argc, argv, &a))
         return usage();
+    if (t.grows)
+        world_grows();
     world_reset(t.rules, FRESH, t.seed);
     t.image[0] = world_image(0);
     t.image[1] = world_image(1);
@@ -718,7 +777,9 @@ int main(int argc, char **argv)
     else if (a.given)
         run_sequence();
     else if (a.failures)
-        run_failures(a.failures);
+        (t.grows ? run_failing_growths : run_failures)(a.failures);
+    else if (t.grows)
+        run_growths(a.states);
     else
         run_all(a.length, a.states);
     if (!a.worker)

@@ -42,6 +42,7 @@ from rows import BENIGN, Mutant  # noqa: E402, F401
 from rows_blocks import BLOCKS  # noqa: E402
 from rows_checkpoint import CHECKPOINT  # noqa: E402
 from rows_files import FILES  # noqa: E402
+from rows_grow import GROWTH  # noqa: E402
 from rows_keep import KEEP  # noqa: E402
 from rows_names import NAMES  # noqa: E402
 from rows_objects import OBJECTS  # noqa: E402
@@ -53,8 +54,7 @@ from rows_shared import SHARED_READERS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
 MUTANTS = BLOCKS + READS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
-MUTANTS += OBJECTS
-MUTANTS += SHARED_READERS
+MUTANTS += OBJECTS + SHARED_READERS + GROWTH
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
@@ -63,7 +63,8 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=cm_guard_load_words', '-Wl,--wrap=cm_guard_find',
         '-Wl,--wrap=cm_guard_take_choose', '-Wl,--wrap=cm_stats_begin', '-Wl,--wrap=cm_sample_read',
         '-Wl,--wrap=cm_plat_wall_ns', '-Wl,--wrap=cm_plat_pid', '-Wl,--wrap=cm_region_shift',
-        '-Wl,--wrap=cm_plat_file_sync_lasts', '-Wl,--wrap=cm_super_open']
+        '-Wl,--wrap=cm_plat_file_sync_lasts', '-Wl,--wrap=cm_super_open',
+        '-Wl,--wrap=cm_plat_file_grow', '-Wl,--wrap=cm_plat_file_cut']
 CRASH, MODEL, RACE, TURNS, SCHEDULES = 'crash', 'model', 'race', 'turns', 'schedules'
 OBJECTS_CRASH = 'objects-crash'
 WRAPS = {  # by program, as in the meson.build files
@@ -81,6 +82,7 @@ WRAPS = {  # by program, as in the meson.build files
         'plat_file_sync_lasts', 'super_open', 'plat_file_sync', 'plat_file_close', 'stats_begin',
         'region_shift')],
     'objects': ['-Wl,--wrap=cm_plat_' + c for c in ('wall_ns', 'now_ns', 'sleep')],
+    'grow': ['-Wl,--wrap=cm_settle_part', '-Wl,--wrap=cm_slot_prefetch_header'],
     'pin': ['-Wl,--wrap=cm_guard_load_words'],
     'shared': ['-Wl,--wrap=cm_guard_copy'],
     'resident': ['-Wl,--wrap=cm_plat_is_resident']}
@@ -330,7 +332,7 @@ def program_of(test):
 
 
 def command_of(test, program):
-    """crash [warm|full] [eadr|pagecache|checkpoint] [seed=N] OP,OP... | crash --OPTION... |
+    """crash [grow] [warm|full] [eadr|pagecache|checkpoint] [seed=N] OP,OP... | crash --OPTION... |
     model SLOTS SEED | race SECONDS [PROBATION] | turns [TEXT] | schedules SEED COUNT |
     unit MODULE [TEST]"""
     words = test.split()
@@ -347,7 +349,7 @@ def command_of(test, program):
         return [program, '--seconds', words[1]] + probation
     if words[1].startswith('--'):
         return [program] + words[1:]
-    args = ['--' + w for w in ('warm', 'full') if w in words]
+    args = ['--' + w for w in ('grow', 'warm', 'full') if w in words[1:-1]]
     for rules in ('eadr', 'pagecache', 'checkpoint'):
         args += ['--rules', rules] if rules in words else []
     args += [a for w in words if w.startswith('seed=') for a in ('--seed', w[5:])]

@@ -35,7 +35,9 @@ struct word {
 
 static struct recorder {
     uint8_t *live, *seen, *sure;
-    uint64_t bytes, ignore_from, ignore_to, slots_from;
+    uint64_t bytes, ignore_from, ignore_to;
+    struct range payload[REC_PAYLOADS];
+    unsigned payloads;
     enum rules rules;
     struct event *log;
     size_t events, room;
@@ -290,14 +292,15 @@ void *const *rec_calls(size_t event)
 }
 
 void rec_attach(uint8_t *live, uint64_t bytes, uint64_t ignore_from, uint64_t ignore_to,
-                uint64_t slots_from, enum rules rules)
+                const struct range *payload, unsigned payloads, enum rules rules)
 {
     rec_detach();
     r->live = live;
     r->bytes = bytes;
     r->ignore_from = ignore_from;
     r->ignore_to = ignore_to;
-    r->slots_from = slots_from;
+    memcpy(r->payload, payload, payloads * sizeof(*payload));
+    r->payloads = payloads;
     r->rules = rules;
     r->seen = malloc(bytes);
     r->sure = malloc(bytes);
@@ -530,20 +533,28 @@ static bool arrived(uint32_t choice, uint64_t i)
     }
 }
 
+static bool is_payload(uint64_t at)
+{
+    bool is = false;
+    for (unsigned i = 0; i < r->payloads; i++)
+        is |= at >= r->payload[i].from && at < r->payload[i].to;
+    return is;
+}
+
 static uint64_t chosen(const struct doubt *d, uint32_t choice, uint64_t i)
 {
     uint64_t at = d->at + i * 8;
     const struct word *w = r->word[at / 8];
     if (!w)
         return load(r->sure, at);
-    if (d->at >= r->slots_from)
+    if (is_payload(d->at))
         return arrived(choice, i) ? w->value[w->n - 1] : load(r->sure, at);
     return choice == 0 ? load(r->sure, at) : w->value[choice - 1];
 }
 
 static uint64_t words_of(const struct doubt *d)
 {
-    return d->at >= r->slots_from ? BLOCK / 8 : 1;
+    return is_payload(d->at) ? BLOCK / 8 : 1;
 }
 
 /* The hash of the choice, XORed with that of the guaranteed value. */
@@ -565,7 +576,7 @@ const struct doubt *rep_doubts(size_t *n)
     r->doubts = 0;
     for (size_t i = 0; i < r->opens; i++) {
         uint64_t at = r->open[i] * 8;
-        bool payload = at >= r->slots_from;
+        bool payload = is_payload(at);
         if (payload)
             at = at / BLOCK * BLOCK;
         if (payload && r->doubts > 0 && r->doubt[r->doubts - 1].at == at)

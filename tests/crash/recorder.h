@@ -52,10 +52,15 @@ struct event {
 /* Selects the recorder for all functions below. Returns the level selected before. */
 unsigned rec_level(unsigned level);
 
+/* Where each block is one doubt: the payloads of slots. */
+#define REC_PAYLOADS 5u
+struct range {
+    uint64_t from, to;
+};
 /* Attaches the recorder to a pool in memory. From now on cm_persist_choose gives the recorder's
  * tables, for this pool only. */
 void rec_attach(uint8_t *live, uint64_t bytes, uint64_t ignore_from, uint64_t ignore_to,
-                uint64_t slots_from, enum rules rules);
+                const struct range *payload, unsigned payloads, enum rules rules);
 void rec_detach(void);
 /* Calls `hook` before the n-th fence or sync from now and before every later one; NULL: no more
  * calls. */

@@ -25,6 +25,8 @@ void __wrap_cm_plat_boot_id(uint8_t id[16]);
 void __wrap_cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16]);
 int __wrap_cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability);
 int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
+int __wrap_cm_plat_file_grow(struct cm_plat_file *f, uint64_t size);
+int __wrap_cm_plat_file_cut(struct cm_plat_file *f, uint64_t size);
 bool __wrap_cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME]);
 int __wrap_cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner,
                          bool *emptied);
@@ -66,7 +68,30 @@ int __wrap_cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_dura
 int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
 {
     (void)f;
-    return rec_sync(offset, len ? len : w.bytes);
+    return rec_sync(offset, len ? len : w.room);
+}
+
+/* The memory is long enough. What is in the new part is anything. */
+int __wrap_cm_plat_file_grow(struct cm_plat_file *f, uint64_t size)
+{
+    f->size = f->mapped = size;
+    return os_resize(f->base == w.pool ? w.path : w.judge_path, size) == 0 ? 0 : CM_EIO;
+}
+
+int __wrap_cm_plat_file_cut(struct cm_plat_file *f, uint64_t size)
+{
+    return __wrap_cm_plat_file_grow(f, size);
+}
+
+/* Gives the file of a pool a length that it may have: if a growth has begun, that of its end. */
+void fit_file(const char *path, const uint8_t *pool)
+{
+    struct cm_super sb;
+    uint32_t damaged;
+    if (w.room == w.bytes || cm_super_read(pool, &sb, &damaged) < 0)
+        return;
+    if (os_resize(path, sb.growing ? sb.growing : cm_format_size(&sb)) != 0)
+        abort();
 }
 
 bool __wrap_cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME])
@@ -188,6 +213,7 @@ cm_options options(struct arena *a)
     o.policy = CM_POLICY_S3R; /* no sequence is long enough for another rule */
     o.probation_bytes = a == &judge_arena || probation == 0 ? CM_PROBATION_NONE : probation * BLOCK;
     o.flags = CM_OPEN_NO_GUARD;
+    o.grow_max = w.room > w.bytes ? w.room : 0;
     o.memory_durability = w.rules >= RULES_PAGECACHE ? CM_DURABILITY_VOLATILE : CM_DURABILITY_DAX;
     /* The judge does not test checksums: they are for damaged media, not for crashes. */
     o.verify = a == &judge_arena ? CM_VERIFY_NEVER : CM_VERIFY_ALWAYS;
@@ -296,12 +322,12 @@ static uint64_t hash_snapshot(const struct snapshot *s)
 /* The origin is about to change. All events after this in the log see the new origin. */
 void mark(void)
 {
-    if (w.marks == w.room) {
-        w.room = w.room * 2 + 16;
-        w.past = realloc(w.past, w.room * sizeof(*w.past));
+    if (w.marks == w.marks_room) {
+        w.marks_room = w.marks_room * 2 + 16;
+        w.past = realloc(w.past, w.marks_room * sizeof(*w.past));
         if (!w.past)
             abort();
-        memset(w.past + w.marks, 0, (w.room - w.marks) * sizeof(*w.past));
+        memset(w.past + w.marks, 0, (w.marks_room - w.marks) * sizeof(*w.past));
     }
     copy_snapshot(&w.past[w.marks], &w.now);
     w.past[w.marks].hash = hash_snapshot(&w.now);
@@ -335,6 +361,8 @@ void attach(int f, bool sole)
 int open_cache(void)
 {
     cm_options o = options(&live_arena);
+    if (w.rules >= RULES_PAGECACHE)
+        fit_file(w.path, w.pool);
     return w.rules >= RULES_PAGECACHE ? cm_open(w.path, &o, &w.cache)
                                       : cm_open_memory(w.pool, w.bytes, &o, &w.cache);
 }
@@ -471,18 +499,17 @@ static void make_file(char *path, size_t n)
 
 static void attach_recorder(uint8_t *pool)
 {
-    /* A page of what the policy keeps is one doubt, like the payload of a slot. */
-    rec_attach(pool, w.bytes, CM_STATS_OFFSET, CM_STATS_OFFSET + CM_STATS_BYTES,
-               w.bytes - (POOL_SLOTS + MEMO_PAGES) * BLOCK, w.rules);
+    rec_attach(pool, w.room, CM_STATS_OFFSET, CM_STATS_OFFSET + CM_STATS_BYTES, w.payload,
+               w.room > w.bytes ? 1 + GROWTHS : 1, w.rules);
 }
 
 uint8_t *world_image(unsigned depth)
 {
     if (!w.image[depth]) {
-        w.image[depth] = os_aligned(4096, w.bytes);
+        w.image[depth] = os_aligned(4096, w.room);
         if (!w.image[depth])
             abort();
-        memset(w.image[depth], 0, w.bytes);
+        memset(w.image[depth], 0, w.room);
         unsigned level = rec_level(depth + 1);
         attach_recorder(w.image[depth]);
         rec_level(level);
@@ -490,11 +517,39 @@ uint8_t *world_image(unsigned depth)
     return w.image[depth];
 }
 
+static bool grows;
+
+void world_grows(void)
+{
+    grows = true;
+}
+
+/* Each growth is as small as it may be. */
+static void plan_growths(void)
+{
+    struct cm_geometry g, to;
+    uint64_t word;
+    if (cm_format_plan(w.bytes, 0, CM_INCOMPAT_NAMES, &g))
+        abort();
+    for (unsigned i = 0; i < GROWTHS; i++) {
+        uint64_t size = w.room;
+        while (cm_format_grow(&g, size, &to, &word))
+            size += BLOCK;
+        w.room = w.grown[i] = size;
+        w.payload[1 + i] = (struct range){ to.memo_offset, size };
+        g = to;
+    }
+}
+
 /* Allocates what every world needs, once. */
 static void make_room(void)
 {
-    w.bytes = cm_format_size_min(CM_INCOMPAT_NAMES);
-    w.pool = os_aligned(4096, w.bytes);
+    w.bytes = w.room = cm_format_size_min(CM_INCOMPAT_NAMES);
+    /* A page of what the policy keeps is one doubt, like the payload of a slot. */
+    w.payload[0] = (struct range){ w.bytes - (POOL_SLOTS + MEMO_PAGES) * BLOCK, w.bytes };
+    if (grows)
+        plan_growths();
+    w.pool = os_aligned(4096, w.room);
     w.buf = os_aligned(4096, 64 * BLOCK);
     w.other_buf = os_aligned(4096, 64 * BLOCK);
     w.constant = os_aligned(4096, (MAX_BLOCKS + Z_BLOCKS) * BLOCK);
@@ -558,7 +613,7 @@ void world_reset(enum rules rules, enum start start, uint64_t seed)
     w.now.boot_tick = 990;
     w.boot = w.now.boot = 1;
     w.boot_wall = w.now.boot_tick * TICK_NS;
-    memset(w.pool, 0, w.bytes);
+    memset(w.pool, 0, w.room);
     format_pool();
     for (int f = 0; f < FILES; f++)
         w.id[f] = (cm_file_id){ 1, (uint64_t)f + 1 };
@@ -600,7 +655,7 @@ void world_end(void)
         unlink(w.path);
         unlink(w.judge_path);
     }
-    for (size_t i = 0; i < w.room; i++)
+    for (size_t i = 0; i < w.marks_room; i++)
         for (int f = 0; f < WRITTEN; f++)
             ofile_free(&w.past[i].file[f]);
     for (int f = 0; f < WRITTEN; f++)

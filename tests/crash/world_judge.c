@@ -22,7 +22,7 @@ void world_show_wrong(void)
     struct dump_pool p;
     if (!w.suspect.pool)
         return;
-    dump_pool_memory(&p, w.suspect.pool, w.bytes);
+    dump_pool_memory(&p, w.suspect.pool, w.room);
     if (w.suspect.f >= 0)
         dump_wrong_block(&p, &w.id[w.suspect.f], block_number(w.suspect.f, w.suspect.i), stdout);
     else
@@ -266,6 +266,8 @@ static int open_image(bool recover, cm_cache **c)
 {
     cm_options o = options(&judge_arena);
     judge_arena.used = 0;
+    if (recover && w.rules >= RULES_PAGECACHE)
+        fit_file(w.judge_path, w.mapped);
     return recover && w.rules >= RULES_PAGECACHE ? cm_open(w.judge_path, &o, c)
                                                  : cm_open_memory(w.mapped, w.bytes, &o, c);
 }

@@ -516,6 +516,19 @@ static void beside_at(unsigned n)
     w.arm = n;
     w.inner = NULL;
 }
+/* The pool grows, as long as it may. */
+static void op_grow_pool(void)
+{
+    const uint64_t now = w.cache->media.geo.pool_size;
+    if (w.room == w.bytes)
+        return;
+    for (unsigned i = 0; i < GROWTHS; i++)
+        if (w.grown[i] > now) {
+            must(cm_grow(w.cache, w.grown[i], NULL), "cm_grow");
+            return;
+        }
+}
+
 static void op_beside_1(void)
 {
     beside_at(1);
@@ -578,7 +591,7 @@ static const struct {
     { "drop-range", op_drop_range, PLAIN },
     { "pool-checkpoint", op_pool_checkpoint, PLAIN },
 /* The operations from here on are not in all sequences up to a length: that would take too long. */
-#define RARE_OPS 15
+#define RARE_OPS 16
     { "fill-z", op_fill_z, PLAIN },
     { "drop", op_drop, PLAIN },
     { "crowd", op_crowd, PLAIN },
@@ -592,6 +605,7 @@ static const struct {
     { "evict-b", op_evict_b, FORGETS },
     { "name", op_name, PLAIN },
     { "evict-named", op_evict_named, ALONE },
+    { "grow-pool", op_grow_pool, PLAIN },
     { "beside-1", op_beside_1, ARMS },
     { "beside-2", op_beside_2, ARMS },
     { "beside-3", op_beside_3, ARMS },

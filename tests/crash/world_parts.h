@@ -10,10 +10,12 @@
 #include <setjmp.h>
 
 #include "../later.h"
+#include "recorder.h"
 #include "media/file_table.h"
 #include "state/region.h"
 
 #define POOL_SLOTS 64
+#define GROWTHS 2    /* of a pool, if there are any */
 #define MEMO_PAGES 2 /* number of memo pages; they lie before the slots */
 #define Z_BLOCKS 20
 #define STRANGERS 99 /* the first word of their ids */
@@ -21,7 +23,10 @@
 extern struct world {
     enum rules rules;
     uint8_t *pool;
-    uint64_t bytes;
+    uint64_t bytes;          /* of a new pool */
+    uint64_t room;           /* that it may have at last, and of its memory */
+    uint64_t grown[GROWTHS]; /* its size after each growth */
+    struct range payload[1 + GROWTHS];
     char path[512], judge_path[512]; /* of the files that stand for pools without DAX */
     /* The memory that mapping one gives: the pool, or the judge's image. */
     uint8_t *mapped;
@@ -35,7 +40,7 @@ extern struct world {
     uint64_t z_block[Z_BLOCKS];
     bool torn; /* the next copy of a payload is interrupted */
     struct snapshot *past;
-    size_t marks, room;
+    size_t marks, marks_room;
     bool failing;      /* something will fail in the operation: no floor */
     jmp_buf give_up;   /* the end of such an operation, after an error */
     bool vague[FILES]; /* something failed: its record may say less than the library knows */
@@ -96,6 +101,7 @@ uint64_t hash_words(uint64_t h, const void *p, size_t bytes);
 void mark(void);
 void attach(int f, bool sole);
 int open_cache(void);
+void fit_file(const char *path, const uint8_t *pool);
 bool any_must(const struct floor *must, int f);
 void attach_all(const struct floor *must);
 void open_pool(const struct floor *must_hit);

@@ -212,7 +212,7 @@ void op_damage_repair(void)
             damage(g->index_offset + (k.place.bucket[0] * CM_BUCKET_CELLS + i) * 8,
                    (UINT64_C(1) << CM_CELL_SLOT_BITS) - 1);
         else if (slot < g->slots && cm_slot_header(m, slot, &h) == CM_SLOT_HIT)
-            damage(g->header_offset + slot * sizeof(h) + offsetof(struct cm_header, xxh3), ~h.xxh3);
+            damage(cm_format_header_at(g, slot) + offsetof(struct cm_header, xxh3), ~h.xxh3);
     }
     for (uint64_t p = 0; p < g->record_buckets * CM_RECORD_WAYS; p++) {
         struct cm_record r;
@@ -243,7 +243,7 @@ static bool cached_for_sure(const struct cm_key *k)
             (k->place.bucket[i / CM_BUCKET_CELLS] * CM_BUCKET_CELLS + i % CM_BUCKET_CELLS) * 8;
         if (cm_index_match(m, k, cells.cell[i]) && cm_slot_header(m, slot, &h) == CM_SLOT_HIT &&
             cm_slot_is(&h, k) && !rep_doubtful(g->index_offset + cell, 8) &&
-            !rep_doubtful(g->header_offset + slot * sizeof(h), sizeof(h)))
+            !rep_doubtful(cm_format_header_at(g, slot), sizeof(h)))
             return true;
     }
     return false;

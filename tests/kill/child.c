@@ -26,6 +26,7 @@
 #include "truth.h"
 
 #define RUN_MAX 16u /* blocks of one read */
+#define GROW_MAX (UINT64_C(1) << 30)
 
 static struct {
     struct truth *t;
@@ -242,6 +243,7 @@ static void open_pool(const struct worker *w)
     uint64_t began = clock_ns();
     cm_options o = CM_OPTIONS_INIT;
     o.probation_bytes = CM_PROBATION_NONE; /* what was stored must hit after a kill */
+    o.grow_max = GROW_MAX;
     must(cm_open(path, &o, &c.cache), "cm_open", 0);
     c.t->open_ns = clock_ns() - began;
     must(cm_get_info(c.cache, &i), "cm_get_info", 0);
@@ -603,6 +605,25 @@ static void do_reopen_pool(struct worker *w)
     pthread_rwlock_unlock(&c.pool);
 }
 
+/* ---- Growing --------------------------------------------------------------------------------- */
+
+/* Each pool grows as often as it may. Every other growth is killed at some instant. */
+static void do_grow(struct worker *w)
+{
+    cm_info i = { .struct_size = sizeof(i) };
+    cm_grow_report r = CM_GROW_REPORT_INIT;
+    must(cm_get_info(c.cache, &i), "cm_get_info", 0);
+    doing(w, DOING_growing);
+    if (rng_below(&w->rng, 2))
+        kill_after(1 + rng_below(&w->rng, c.t->grow_ns * 5 / 4 + 100000));
+    const int e = cm_grow(c.cache, i.size + i.size / 4 / BLOCK * BLOCK, &r);
+    if (e == CM_ENOTSUP) /* it has grown four times */
+        return;
+    must(e, "cm_grow", 0);
+    c.t->grow_ns = r.elapsed_ns;
+    c.t->slack += r.dropped;
+}
+
 /* ---- The load -------------------------------------------------------------------------------- */
 
 static void change(struct worker *w, unsigned f)
@@ -631,6 +652,8 @@ static void step(struct worker *w)
     if (w->number == 0 && (__atomic_load_n(&c.t->kill_closing, __ATOMIC_ACQUIRE) || what == 0))
         do_reopen_pool(w);
     pthread_rwlock_rdlock(&c.pool);
+    if (w->number == 1 && what == 1)
+        do_grow(w);
     pthread_rwlock_rdlock(&c.file[f].handle);
     if (what < (f < CHANGING ? 700u : f < CHANGING + 2 ? 30u : 3u))
         change(w, f);

@@ -36,6 +36,7 @@
     X(syncing)                                                                                     \
     X(forgetting)                                                                                  \
     X(attaching)                                                                                   \
+    X(growing)                                                                                     \
     X(closing)
 enum doing {
 #define X(name) DOING_##name,
@@ -58,6 +59,7 @@ struct truth {
     uint64_t slack; /* stored blocks that may have been evicted since the last judging */
     uint64_t session;
     uint64_t open_ns, close_ns; /* how long the last opening and closing took */
+    uint64_t grow_ns;           /* how long the last growth took */
     uint64_t kill_opening;      /* ns from the beginning of the next opening to the kill; 0: none */
     uint64_t kill_closing;      /* the same for closing; the program closes the pool soon */
     uint32_t doing[THREADS];    /* enum doing */

@@ -2,7 +2,7 @@
  *
  * race.c - readers, writers and disturbers on one tiny pool.
  *
- *   race [--seconds N] [--readers N] [--writers N]
+ *   race [--seconds N] [--readers N] [--writers N] [--grow ROUNDS]
  *
  * Every block of the origin holds one version number, 512 times. A read that began when the origin
  * held version v must return a whole block of version v or later, and not later than the origin's
@@ -15,6 +15,9 @@
  * program, again and again, and revalidated: all that one read returns, and the size, must be of
  * one version. Disturbers change incarnations and modes and check the pool meanwhile. At the end no
  * intent may be left raised: every block must be storable again.
+ *
+ * --grow: instead of one pool for some seconds, so many pools one after the other, each of which
+ * grows four times meanwhile.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -55,6 +58,7 @@ static struct {
     struct visited visited[VISITED];
     uint64_t visits, kept;                      /* atomic */
     uint64_t requests, wakes, warmed, verified; /* atomic */
+    uint64_t growths;                           /* atomic */
     cm_cache *cache;
     cm_file *file[FILES];
     cm_file_id id[FILES];
@@ -654,11 +658,12 @@ static void check_quiet(void)
         }
 }
 
-static void set_up(void *pool, uint64_t bytes, uint64_t waiting)
+static void set_up(void *pool, uint64_t bytes, uint64_t waiting, uint64_t room)
 {
     cm_options o = CM_OPTIONS_INIT;
     cm_validator v = validator_of_version(BLOCKS * BLOCK, 0);
     o.verify = CM_VERIFY_FIRST_HIT;
+    o.grow_max = room;
     o.probation_bytes = waiting > 0 ? waiting * BLOCK : CM_PROBATION_NONE;
     cm_create_options named = CM_CREATE_OPTIONS_INIT;
     named.flags = CM_CREATE_NAMES;
@@ -678,6 +683,7 @@ static void set_up(void *pool, uint64_t bytes, uint64_t waiting)
         t.visited[i].id = (cm_file_id){ 8, (uint64_t)i + 1 };
         pthread_rwlock_init(&t.visited[i].lock, NULL);
     }
+    t.revised_file = NULL;
     t.revised.id = (cm_file_id){ 9, 1 };
     pthread_rwlock_init(&t.revised.lock, NULL);
     revise(3);
@@ -688,55 +694,116 @@ static uint64_t number(const char *s)
     return strtoull(s, NULL, 10);
 }
 
-int main(int argc, char **argv)
+/* ---- Growing --------------------------------------------------------------------------------- */
+
+#define ROUND_MS 400
+
+static uint64_t grown_size[CM_PARTS]; /* of the pool after each growth */
+
+/* Each growth is as small as it may be: the more often the pool is full again. Returns the last
+ * size. */
+static uint64_t plan_growths(uint64_t bytes)
 {
-    uint64_t seconds = 3, readers = 3, writers = 2, waiting = 0, n = 0;
-    for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--seconds") == 0)
-            seconds = number(argv[i + 1]);
-        else if (strcmp(argv[i], "--probation") == 0) /* number of blocks in the buffer */
-            waiting = number(argv[i + 1]);
-        else if (strcmp(argv[i], "--readers") == 0)
-            readers = number(argv[i + 1]);
-        else if (strcmp(argv[i], "--writers") == 0)
-            writers = number(argv[i + 1]);
+    struct cm_geometry g, to;
+    uint64_t word;
+    must(cm_format_plan(bytes, 0, CM_INCOMPAT_NAMES, &g), "cm_format_plan");
+    for (unsigned i = 0; i < CM_PARTS; i++) {
+        while (cm_format_grow(&g, bytes, &to, &word))
+            bytes += BLOCK;
+        grown_size[i] = bytes;
+        g = to;
     }
-    uint64_t bytes = cm_pool_size_min() + 48 * (BLOCK + 64) / BLOCK * BLOCK;
-    void *pool = os_aligned(BLOCK, bytes);
-    const uint64_t all = readers + writers + VISITORS + LOOPS + 3;
-    struct worker *w = calloc(all, sizeof(*w));
-    if (!pool || !w)
-        return 1;
-    set_up(pool, bytes, waiting);
+    return bytes;
+}
+
+static void *grower(void *arg)
+{
+    struct worker *w = arg;
+    for (unsigned i = 0; i < CM_PARTS; i++) {
+        usleep(1000 * (unsigned)(10 + rng_below(&w->rng, ROUND_MS / CM_PARTS)));
+        must(cm_grow(t.cache, grown_size[i], NULL), "cm_grow");
+        at_add_relaxed(&t.growths, 1);
+    }
+    return NULL;
+}
+
+/* ---- Main ------------------------------------------------------------------------------------ */
+
+static struct {
+    uint64_t seconds, readers, writers, waiting, rounds;
+} args = { 3, 3, 2, 0, 0 };
+
+static void run_threads(struct worker *w, uint64_t all)
+{
+    const uint64_t readers = args.readers, writers = args.writers, three = all - 3;
+    uint64_t n;
+    pthread_t grows;
+    struct worker g = { .rng = { t.growths * 13 + 5 } };
+    at_store_relaxed(&t.stop, 0u);
     for (n = 0; n < all; n++) {
-        w[n].rng.s = n * 77 + 1;
+        w[n].rng.s = n * 77 + 1 + t.growths;
         w[n].buf = os_aligned(BLOCK, VISITED_MAX + RUN_MAX * BLOCK);
         pthread_create(&w[n].thread, NULL,
-                       n < readers              ? reader
-                       : n < readers + writers  ? writer
-                       : n < all - 3 - VISITORS ? event_loop
-                       : n < all - 3            ? visitor
-                       : n < all - 2            ? reviser
-                       : n < all - 1            ? revised_reader
-                                                : disturber,
+                       n < readers             ? reader
+                       : n < readers + writers ? writer
+                       : n < three - VISITORS  ? event_loop
+                       : n < three             ? visitor
+                       : n < all - 2           ? reviser
+                       : n < all - 1           ? revised_reader
+                                               : disturber,
                        &w[n]);
     }
-    sleep((unsigned)seconds);
+    if (args.rounds > 0) {
+        pthread_create(&grows, NULL, grower, &g);
+        pthread_join(grows, NULL);
+        usleep(1000 * 30);
+    } else {
+        sleep((unsigned)args.seconds);
+    }
     at_store_relaxed(&t.stop, 1u);
     for (uint64_t i = 0; i < n; i++) {
         pthread_join(w[i].thread, NULL);
         os_aligned_free(w[i].buf);
     }
-    check_quiet();
+}
+
+int main(int argc, char **argv)
+{
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--seconds") == 0)
+            args.seconds = number(argv[i + 1]);
+        else if (strcmp(argv[i], "--probation") == 0) /* number of blocks in the buffer */
+            args.waiting = number(argv[i + 1]);
+        else if (strcmp(argv[i], "--readers") == 0)
+            args.readers = number(argv[i + 1]);
+        else if (strcmp(argv[i], "--writers") == 0)
+            args.writers = number(argv[i + 1]);
+        else if (strcmp(argv[i], "--grow") == 0)
+            args.rounds = number(argv[i + 1]);
+    }
+    const uint64_t bytes = cm_pool_size_min() + 48 * (BLOCK + 64) / BLOCK * BLOCK;
+    const uint64_t room = args.rounds > 0 ? plan_growths(bytes) : 0;
+    void *pool = os_aligned(BLOCK, room ? room : bytes);
+    const uint64_t all = args.readers + args.writers + VISITORS + LOOPS + 3;
+    struct worker *w = calloc(all, sizeof(*w));
+    int e = 0;
+    if (!pool || !w)
+        return 1;
+    for (uint64_t round = 0; round < (args.rounds ? args.rounds : 1) && e == 0; round++) {
+        set_up(pool, bytes, args.waiting, room);
+        run_threads(w, all);
+        check_quiet();
+        e = cm_close(t.cache);
+    }
     printf("race: %llu reads (%llu with hits), %llu pins, %llu writes, %llu visits (%llu warm), "
            "%llu revisions (%llu reads), %llu requests (%llu wakes), %llu bytes warmed, "
-           "%llu threads, %llu s\n",
+           "%llu growths, %llu threads, %llu s\n",
            (unsigned long long)t.reads, (unsigned long long)t.hits, (unsigned long long)t.pins,
            (unsigned long long)t.writes, (unsigned long long)t.visits, (unsigned long long)t.kept,
            (unsigned long long)t.revisions, (unsigned long long)t.revised_reads,
            (unsigned long long)t.requests, (unsigned long long)t.wakes,
-           (unsigned long long)t.warmed, (unsigned long long)n, (unsigned long long)seconds);
-    int e = cm_close(t.cache);
+           (unsigned long long)t.warmed, (unsigned long long)t.growths, (unsigned long long)all,
+           (unsigned long long)args.seconds);
     free(w);
     os_aligned_free(pool);
     if (e || t.hits == 0 || t.pins == 0 || t.writes == 0 || t.visits == 0 || t.kept == 0 ||

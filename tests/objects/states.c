@@ -520,10 +520,11 @@ static void run_sequence(void)
     must(cm_format_memory(t.pool, POOL_BYTES, &o), "cm_format_memory");
     struct cm_geometry geo;
     must(cm_format_plan(POOL_BYTES, o.max_files, 0, &geo), "cm_format_plan");
+    const struct range payload = { geo.slot_offset, POOL_BYTES };
     for (unsigned i = 0; i < 2; i++) {
         rec_level(i);
         rec_attach(i ? t.image : t.pool, POOL_BYTES, CM_STATS_OFFSET,
-                   CM_STATS_OFFSET + CM_STATS_BYTES, geo.slot_offset, t.rules);
+                   CM_STATS_OFFSET + CM_STATS_BYTES, &payload, 1, t.rules);
     }
     rec_level(0);
     unsigned key = 0;

@@ -150,6 +150,15 @@ must ci publish DROP_CELL NC=1
 must all publish DROP_UNFENCED NC=1
 must all publish BLIND_REUSE NO_SETTLE F0=2 F1=2
 
+# ---- an index takes the place of another --------------------------------------------------------
+ok ci grow base FILLS=1
+ok all grow 2fills
+ok all grow process PROC
+ok all grow 2cells NC=2
+ok all grow benign-FLUSH_DEAD FLUSH_DEAD
+for m in FROM_HEADERS NO_DRAIN OLD_FILL OLD_WRITE NO_EMPTY; do must ci grow $m; done
+for m in NO_GROWING NO_FENCE SWITCH_EARLY OPEN_EARLY REACH_NEW REACH_BARE; do must all grow $m; done
+
 # ---- readers, pins -------------------------------------------------------------------------------
 ok ci reader base
 ok ci reader known KNOWN

@@ -245,13 +245,13 @@ static inline int bump_epoch(cm_cache *c)
 
 static inline struct cm_header *header_of(cm_cache *c, uint64_t slot)
 {
-    uint8_t *p = c->media.base + c->media.geo.header_offset + slot * sizeof(struct cm_header);
+    uint8_t *p = c->media.base + cm_format_header_at(&c->media.geo, slot);
     return (struct cm_header *)(void *)p;
 }
 
 static inline uint8_t *payload_of(cm_cache *c, uint64_t slot)
 {
-    return c->media.base + c->media.geo.slot_offset + slot * BLK;
+    return c->media.base + cm_format_payload_at(&c->media.geo, slot);
 }
 
 static inline uint64_t *cell_of(cm_cache *c, uint64_t bucket, unsigned i)

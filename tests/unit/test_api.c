@@ -414,8 +414,7 @@ static void test_flags(void)
         o.flags = i == 0 ? 256 : i == 1 ? 0x80000000u : 0;
         o.verify = i == 2 ? 3 : 0;
         o.memory_durability = i == 3 ? 4 : 0;
-        o.reserved[0] = i == 4;
-        o.reserved[sizeof(o.reserved) / sizeof(o.reserved[0]) - 1] = i == 5;
+        o.reserved[0] = i == 4 || i == 5;
         o.policy = i == 8 ? 1000 : CM_POLICY_AUTO;
         o.wear_weight = i == 9 ? 1001 : 1000;
         o.alloc = i == 6 ? keep_alloc : NULL;

@@ -154,8 +154,9 @@ static void check_places(uint64_t bytes, uint64_t max_files, const struct golden
     for (size_t i = 0; i < n; i++, p++) {
         CASE("i %zu", i);
         struct cm_place at;
-        struct cm_home home = cm_place_home(&g, seed, p->incarnation, p->block >> CM_GROUP_SHIFT);
-        cm_place_block(&g, seed, p->incarnation, p->block, &home, &at);
+        struct cm_home home = cm_place_home(g.stripes, cm_place_index(&g), seed, p->incarnation,
+                                            p->block >> CM_GROUP_SHIFT);
+        cm_place_block(seed, p->incarnation, p->block, &home, &at);
         CHECK_EQ(home.stripe, p->stripe);
         CHECK_EQ(at.bucket[0], p->bucket[0]);
         CHECK_EQ(at.bucket[1], p->bucket[1]);
@@ -445,6 +446,103 @@ static void test_hostile_geometry(void)
     CHECK(accepted > 1000); /* not all of the fuzz is refused for trivial reasons */
 }
 
+/* ---- Parts ----------------------------------------------------------------------------------- */
+
+/* The words of a pool that grew are part of the format: these never change. */
+static void test_golden_parts(void)
+{
+    static const struct {
+        uint64_t size, slots, stripe_buckets, index_first, memo_offset, word, header, payload;
+    } golden[] = {
+#include "golden/parts.h"
+    };
+    struct cm_geometry g, to;
+    uint64_t word;
+    CHECK_EQ(cm_format_plan(64 * MIB, 0, CM_INCOMPAT_NAMES, &g), 0);
+    for (unsigned i = 0; i < sizeof(golden) / sizeof(golden[0]); i++) {
+        CASE("growth %u", i);
+        CHECK_EQ(cm_format_grow(&g, golden[i].size, &to, &word), 0);
+        CHECK_EQ(to.slots, golden[i].slots);
+        CHECK_EQ(to.stripe_buckets, golden[i].stripe_buckets);
+        CHECK_EQ(to.index_first, golden[i].index_first);
+        CHECK_EQ(to.memo_offset, golden[i].memo_offset);
+        CHECK_EQ(word, golden[i].word);
+        CHECK_EQ(cm_format_header_at(&to, g.slots), golden[i].header);
+        CHECK_EQ(cm_format_payload_at(&to, g.slots), golden[i].payload);
+        g = to;
+    }
+    CHECK_EQ(cm_format_grow(&g, GIB, &to, &word), CM_ENOTSUP);
+    CHECK_EQ(word, 0);
+}
+
+/* The tables of a part and its slots are in order, in the part, and apart. */
+static bool part_is_sane(const struct cm_geometry *g, unsigned i, uint64_t from)
+{
+    const uint64_t first = g->part[i].first;
+    const uint64_t end = i + 1 < g->parts ? g->part[i + 1].first : g->slots;
+    uint64_t slots_at, headers = cm_format_header_at(g, first);
+    const uint64_t at = cm_format_tables(g, i, &slots_at);
+    return at == from && first < end && end - first >= CM_SLOTS_MIN && headers > at &&
+           headers % 32 == 0 && cm_format_header_at(g, end - 1) + 32 <= slots_at &&
+           slots_at == cm_format_payload_at(g, first) && slots_at % BLK == 0 &&
+           cm_format_payload_at(g, end - 1) + BLK <= g->pool_size &&
+           !cm_format_in_one(g, first - 1, 2) && cm_format_in_one(g, first, 2);
+}
+
+static bool parts_are_sane(const struct cm_geometry *g, const struct cm_super *sb)
+{
+    uint64_t from = sb->pool_size;
+    for (unsigned i = 0; i < g->parts; i++) {
+        if (!part_is_sane(g, i, from))
+            return false;
+        from = cm_part_end(sb->part[i]);
+    }
+    const uint64_t index = g->index_offset + g->index_first * sizeof(struct cm_bucket);
+    return from == g->pool_size && g->parts > 0 &&
+           index + g->stripes * g->stripe_buckets * 64 <= cm_format_header_at(g, g->slots - 1) &&
+           g->memo_offset + g->memo_pages * BLK <= cm_format_payload_at(g, g->slots - 1) &&
+           g->stripes * g->stripe_buckets * CM_BUCKET_CELLS >= 2 * g->slots;
+}
+
+/* Whatever the sizes: a plan is sane, a superblock gives it back as it was, and damaged words give
+ * a sane geometry or are refused. */
+static void test_parts(void)
+{
+    static const uint8_t uuid[16];
+    uint64_t rng = 11, refused = 0, accepted = 0;
+    for (int i = 0; i < 4000; i++) {
+        struct cm_geometry g, to, got;
+        struct cm_super sb;
+        uint64_t size =
+            BLK * (150 + next_random(&rng) % (UINT64_C(1) << (8 + next_random(&rng) % 22)));
+        CASE("i %d", i);
+        CHECK_EQ(cm_format_plan(size, 0, i % 2 ? CM_INCOMPAT_NAMES : 0, &g), 0);
+        cm_super_init(&sb, &g, uuid, 1, 1);
+        sb.incompat |= CM_INCOMPAT_GROWN;
+        for (unsigned k = 0; k < CM_PARTS; k++) {
+            size += BLK * (next_random(&rng) % (size / BLK * 3));
+            if (cm_format_grow(&g, size, &to, &sb.part[k]))
+                break;
+            g = to;
+        }
+        CHECK_EQ(cm_format_geometry(&sb, &got), 0);
+        if (g.parts == 0)
+            continue;
+        CHECK(memcmp(&got, &g, sizeof(g)) == 0);
+        CHECK(parts_are_sane(&g, &sb));
+        CHECK_EQ(cm_format_size(&sb), g.pool_size);
+        for (unsigned k = 0; k < 50; k++) {
+            struct cm_super bad = sb;
+            for (uint64_t *word = &bad.growing; word <= &bad.part[CM_PARTS - 1]; word++)
+                *word = next_random(&rng) % 3 ? *word : hostile_number(&rng, *word);
+            const int e = cm_format_geometry(&bad, &got);
+            CHECK(e == CM_EDAMAGED || (e == 0 && (got.parts == 0 || parts_are_sane(&got, &bad))));
+            *(e ? &refused : &accepted) += 1;
+        }
+    }
+    CHECK(refused > 1000 && accepted > 1000);
+}
+
 /* Whatever the geometry, no key is placed outside the index, no file outside its table. */
 static void test_placement_in_bounds(void)
 {
@@ -459,9 +557,10 @@ static void test_placement_in_bounds(void)
         g.record_buckets = 1 + (next_random(&rng) >> (30 + next_random(&rng) % 34));
         uint64_t inc = next_random(&rng), block = next_random(&rng) & CM_BLOCK_MAX;
         cm_file_id id = { inc, block };
-        struct cm_home home = cm_place_home(&g, seed, inc, block >> CM_GROUP_SHIFT);
+        struct cm_home home =
+            cm_place_home(g.stripes, cm_place_index(&g), seed, inc, block >> CM_GROUP_SHIFT);
         CHECK(home.stripe < g.stripes);
-        cm_place_block(&g, seed, inc, block, &home, &p);
+        cm_place_block(seed, inc, block, &home, &p);
         CHECK(p.bucket[0] / g.stripe_buckets == home.stripe);
         CHECK(p.bucket[1] / g.stripe_buckets == home.stripe);
         CHECK(p.bucket[0] != p.bucket[1]);
@@ -719,15 +818,21 @@ static void test_payload_sum(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(golden_super),        TEST(golden_record),      TEST(golden_header),
-    TEST(golden_memo),         TEST(golden_places),      TEST(golden_geometry),
-    TEST(golden_image),        TEST(overhead),           TEST(small_sizes),
-    TEST(pool_size_edges),     TEST(max_files),          TEST(hostile_geometry),
-    TEST(placement_in_bounds), TEST(flip_super),         TEST(super_reasons),
-    TEST(flip_record),         TEST(golden_super_names), TEST(golden_name),
-    TEST(flip_name),           TEST(flip_state),         TEST(flip_intents),
-    TEST(flip_since),          TEST(flip_header),        TEST(flip_invalid_header),
-    TEST(header_belongs),      TEST(header_bounds),      TEST(payload_sum),
+    TEST(golden_super),        TEST(golden_record),
+    TEST(golden_header),       TEST(golden_memo),
+    TEST(golden_places),       TEST(golden_geometry),
+    TEST(golden_image),        TEST(overhead),
+    TEST(small_sizes),         TEST(pool_size_edges),
+    TEST(max_files),           TEST(hostile_geometry),
+    TEST(golden_parts),        TEST(parts),
+    TEST(placement_in_bounds), TEST(flip_super),
+    TEST(super_reasons),       TEST(flip_record),
+    TEST(golden_super_names),  TEST(golden_name),
+    TEST(flip_name),           TEST(flip_state),
+    TEST(flip_intents),        TEST(flip_since),
+    TEST(flip_header),         TEST(flip_invalid_header),
+    TEST(header_belongs),      TEST(header_bounds),
+    TEST(payload_sum),
 };
 
 int main(int argc, char **argv)

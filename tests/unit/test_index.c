@@ -11,6 +11,7 @@ static struct cm_media some_media(uint64_t bytes)
 {
     struct cm_media m = { .hash_seed = 99 };
     CHECK_EQ(cm_format_plan(bytes, 0, 0, &m.geo), 0);
+    cm_media_lay_out(&m);
     return m;
 }
 

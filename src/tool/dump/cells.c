@@ -96,7 +96,7 @@ void dump_bucket(const struct dump_pool *p, uint64_t bucket, struct dump_out *o)
     dump_open(o, "bucket", "bucket %" PRIu64, bucket);
     dump_name(o, "bucket", bucket);
     dump_where(o, offset, sizeof(cell));
-    dump_number(o, "stripe", bucket / p->media.geo.stripe_buckets);
+    dump_number(o, "stripe", (bucket - p->media.geo.index_first) / p->media.geo.stripe_buckets);
     dump_text(o, "verdict", "%s",
               read     ? "readable"
               : !there ? "not there: beyond the end of the file"

@@ -191,14 +191,15 @@ static int read_request(const struct tool_args *args, struct request *r)
 static int check_range(const struct dump_pool *p, const struct request *r)
 {
     const struct cm_geometry *g = &p->media.geo;
-    uint64_t last = UINT64_MAX;
+    uint64_t first = 0, last = UINT64_MAX;
     const char *what = "slots";
 
     if (r->kind == KIND_SLOT) {
         last = g->slots - 1;
     } else if (r->kind == KIND_CELL) {
         what = "buckets of the index";
-        last = g->stripes * g->stripe_buckets - 1;
+        first = g->index_first; /* a pool that grew has another index */
+        last = first + g->stripes * g->stripe_buckets - 1;
     } else if (r->kind == KIND_RECORD) {
         what = "records";
         last = g->record_buckets * CM_RECORD_WAYS - 1;
@@ -206,13 +207,13 @@ static int check_range(const struct dump_pool *p, const struct request *r)
         what = "blocks that a file may have";
         last = CM_BLOCK_MAX;
     }
-    if (r->number <= last)
+    if (r->number >= first && r->number <= last)
         return TOOL_OK;
-    tool_message(r->pool, "there is no %s %" PRIu64 "; the %s are 0 to %" PRIu64,
+    tool_message(r->pool, "there is no %s %" PRIu64 "; the %s are %" PRIu64 " to %" PRIu64,
                  r->kind == KIND_CELL   ? "bucket"
                  : r->kind == KIND_FIND ? "block"
                                         : kinds[r->kind].name,
-                 r->number, what, last);
+                 r->number, what, first, last);
     return TOOL_USAGE;
 }
 

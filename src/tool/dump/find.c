@@ -198,7 +198,7 @@ static void search_orphan(const struct walk *w, const struct cm_key *key)
     if (g->slots > SEARCH_SLOTS)
         return;
     for (uint64_t s = 0; s < g->slots; s++) {
-        if (!dump_inside(w->p, g->header_offset + s * sizeof(h), sizeof(h)))
+        if (!dump_inside(w->p, cm_format_header_at(g, s), sizeof(h)))
             break;
         if (cm_slot_header(&w->p->media, s, &h) == CM_SLOT_HIT && cm_slot_is(&h, key)) {
             dump_number(w->o, "orphan_slot", s);

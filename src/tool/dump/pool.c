@@ -64,8 +64,8 @@ static void look(struct dump_pool *p)
     p->laid_out = true;
     p->media.hash_seed = p->super.hash_seed;
     p->media.check_key = cm_format_check_key(p->super.uuid, p->super.epoch);
-    if (p->super.pool_size != p->bytes)
-        p->error = p->super.pool_size > p->bytes ? CM_ETRUNCATED : CM_EOVERSIZE;
+    cm_media_lay_out(&p->media);
+    p->error = cm_format_size_is(&p->super, p->media.geo.pool_size, p->bytes);
 }
 
 int dump_pool_open(struct dump_pool *p, const char *path)

@@ -25,12 +25,12 @@ static void conclude(struct dump_slot *s, const char *verdict, const char *why, 
 
 static uint64_t header_offset(const struct dump_pool *p, uint64_t slot)
 {
-    return p->media.geo.header_offset + slot * sizeof(struct cm_header);
+    return cm_format_header_at(&p->media.geo, slot);
 }
 
 static uint64_t payload_offset(const struct dump_pool *p, uint64_t slot)
 {
-    return p->media.geo.slot_offset + slot * CM_BLOCK_SIZE;
+    return cm_format_payload_at(&p->media.geo, slot);
 }
 
 /* The header was read, and a reader would not believe it. */

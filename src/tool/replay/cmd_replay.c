@@ -45,7 +45,7 @@ static const struct tool_option replay_options[REPLAY_OPTIONS] = {
                            "its probation buffer: as --size, of the pool; or: default" },
     [REPLAY_THREADS] = { "threads", 't', TOOL_NEEDS_ARG, "N", "that read (default 1)" },
     [REPLAY_RESTART_AT] = { "restart-at", 'r', TOOL_NEEDS_TWO, "F HOW",
-                            "restart after share F: clean, crash, cold or none" },
+                            "restart after share F: clean, crash, cold, grow or none" },
     [REPLAY_DIR] = { "dir", 'd', TOOL_NEEDS_ARG, "DIR",
                      "the pool is a file there (default: memory)" },
     [REPLAY_JSON] = { "json", 'j', TOOL_NO_ARG, NULL,
@@ -80,7 +80,8 @@ static unsigned count_policies(void)
 static const char *const restart_names[] = { [REPLAY_GO_ON] = "none",
                                              [REPLAY_CLEAN] = "clean",
                                              [REPLAY_CRASH] = "crash",
-                                             [REPLAY_COLD] = "cold" };
+                                             [REPLAY_COLD] = "cold",
+                                             [REPLAY_GROW] = "grow" };
 
 /* Blocks of the default probation buffer: 256 KiB, 256 MiB. */
 #define DEFAULT_MIN UINT64_C(64)
@@ -232,12 +233,12 @@ static int read_restart(const char *at, const char *how, struct command *c)
         return TOOL_OK;
     if (!read_decimal(at, &c->restart_at) || c->restart_at <= 0 || c->restart_at >= 1)
         return bad_option("restart-at", at, "a share between 0 and 1, such as 0.5");
-    for (unsigned i = REPLAY_GO_ON; i <= REPLAY_COLD; i++)
+    for (unsigned i = REPLAY_GO_ON; i <= REPLAY_GROW; i++)
         if (!strcmp(how, restart_names[i]))
             c->replay.restart = (enum replay_restart)i;
     if (c->replay.restart != REPLAY_WHOLE)
         return TOOL_OK;
-    tool_message(NULL, "--restart-at %s '%s': expected clean, crash, cold or none", at, how);
+    tool_message(NULL, "--restart-at %s '%s': expected clean, crash, cold, grow or none", at, how);
     return TOOL_USAGE;
 }
 
@@ -299,6 +300,12 @@ static void json_counts(struct tool_json *j, const struct command *c, const stru
 }
 
 /* At most the slots of the pool, as in the library. The default is what cm_options says. */
+/* Of the pool, at the end. */
+static uint64_t bytes_of(const struct answer *a)
+{
+    return a->pool.grown ? a->pool.grown : a->pool.bytes;
+}
+
 static uint64_t probation_blocks(const struct command *c, const struct answer *a)
 {
     const struct size *s = &c->probation;
@@ -320,7 +327,7 @@ static void json_answer(const struct command *c, const struct answer *a)
     json_string(&j, "trace", c->path);
     json_number(&j, "wanted", a->wanted);
     json_number(&j, "slots", a->pool.slots);
-    json_number(&j, "pool_bytes", a->pool.bytes);
+    json_number(&j, "pool_bytes", bytes_of(a));
     json_number(&j, "unique_blocks", c->trace.unique);
     json_number(&j, "writes", c->trace.writes);
     json_number(&j, "writes_ignored", c->trace.ignored);
@@ -372,6 +379,9 @@ static void print_head(const struct command *c)
     (void)fputs("\n", stdout);
     if (c->replay.restart == REPLAY_GO_ON)
         (void)printf("after %g of it counting begins anew\n", c->restart_at);
+    else if (c->replay.restart == REPLAY_GROW)
+        (void)printf("the pool has a quarter of its size until %g of it; the others have all\n",
+                     c->restart_at);
     else if (c->replay.restart != REPLAY_WHOLE)
         (void)printf("the library is restarted after %g of it (%s); the others go on\n",
                      c->restart_at, restart_names[c->replay.restart]);
@@ -401,8 +411,8 @@ static void print_answer(const struct command *c, const struct answer *a)
     char size[TOOL_NUMBER_MAX];
 
     (void)printf("%" PRIu64 " slots wanted, the pool has %" PRIu64 " (%s)%s\n\n", a->wanted,
-                 a->pool.slots, tool_bytes(size, a->pool.bytes),
-                 a->pool.bytes == cm_pool_size_min() ? ", the smallest there is" : "");
+                 a->pool.slots, tool_bytes(size, bytes_of(a)),
+                 bytes_of(a) == cm_pool_size_min() ? ", the smallest there is" : "");
     (void)printf("%-8s %12s %10s", "", "hits", "of reads");
     if (c->replay.restart != REPLAY_WHOLE)
         (void)printf(" %12s %10s", "hits after", "of reads");
@@ -418,7 +428,7 @@ static void print_answer(const struct command *c, const struct answer *a)
     }
     if (c->curve && c->library != c->policies) {
         (void)printf("\nwhat %s thinks of other sizes:\n", policy_name(c->library));
-        tool_print_curve(a->library[c->library].curve, a->pool.bytes);
+        tool_print_curve(a->library[c->library].curve, bytes_of(a));
     }
 }
 
@@ -574,6 +584,7 @@ const struct tool_command tool_replay = {
         "  clean   closes the pool and opens it again\n"
         "  crash   opens the pool as a killed process leaves it\n"
         "  cold    starts with a new pool\n"
+        "  grow    restarts nothing: the pool has a quarter of the size, and grows then\n"
         "  none    changes nothing, it is only counted\n"
         "\n"
         "Examples:\n"

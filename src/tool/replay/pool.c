@@ -63,6 +63,17 @@ static int count_slots(struct replay_pool *p, uint64_t *slots)
     return rc == 0 ? TOOL_OK : tool_pool_error(name_of(p), rc, TOOL_CREATING);
 }
 
+/* The pool has a quarter of its size at first. */
+static void begin_small(struct replay_pool *p)
+{
+    p->grown = p->bytes;
+    p->bytes = p->grown / 4 / BLOCK * BLOCK;
+    if (p->bytes < cm_pool_size_min())
+        p->bytes = cm_pool_size_min();
+    if (p->max_files > p->bytes / BLOCK / 2)
+        p->max_files = p->bytes / BLOCK / 2;
+}
+
 int replay_pool_plan(struct replay_pool *p, const struct replay *r, uint64_t wanted)
 {
     uint64_t low, high = 0, slots, good = 0; /* low: too small; high, 0 for unknown: large enough */
@@ -102,6 +113,8 @@ int replay_pool_plan(struct replay_pool *p, const struct replay *r, uint64_t wan
     }
     p->bytes = high;
     p->slots = good;
+    if (r->restart == REPLAY_GROW)
+        begin_small(p);
     return TOOL_OK;
 }
 
@@ -127,6 +140,7 @@ static cm_options options_of(struct replay_pool *p)
     p->log.pool = name_of(p);
     o.log = tool_log_line;
     o.log_ctx = &p->log;
+    o.grow_max = p->grown;
     return o;
 }
 
@@ -144,9 +158,9 @@ static int make_memory(struct replay_pool *p)
     int rc;
 
     o.max_files = p->max_files;
-    p->base = os_alloc_pages((size_t)p->bytes);
+    p->base = os_alloc_pages((size_t)(p->grown ? p->grown : p->bytes));
     if (!p->base)
-        return no_memory(p->bytes);
+        return no_memory(p->grown ? p->grown : p->bytes);
     rc = cm_format_memory(p->base, p->bytes, &o);
     if (rc)
         return tool_pool_error(name_of(p), rc, TOOL_CREATING);
@@ -282,6 +296,8 @@ static int close_and_open(struct replay_pool *p)
 
 int replay_pool_restart(struct replay_pool *p)
 {
+    int rc;
+
     switch (p->replay->restart) {
     case REPLAY_CLEAN:
         return close_and_open(p);
@@ -290,6 +306,9 @@ int replay_pool_restart(struct replay_pool *p)
     case REPLAY_COLD:
         replay_pool_drop(p);
         return replay_pool_make(p);
+    case REPLAY_GROW:
+        rc = cm_grow(p->cache, p->grown, NULL);
+        return rc == 0 ? TOOL_OK : tool_pool_error(name_of(p), rc, TOOL_CREATING);
     case REPLAY_WHOLE:
     case REPLAY_GO_ON:
     default:

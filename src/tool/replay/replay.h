@@ -53,7 +53,14 @@ void trace_free(struct trace *t);
 /* ---- Replaying ----------------------------------------------------------------------------- */
 
 /* REPLAY_GO_ON: blocks behind the split are counted separately, and nothing else happens there. */
-enum replay_restart { REPLAY_WHOLE, REPLAY_GO_ON, REPLAY_CLEAN, REPLAY_CRASH, REPLAY_COLD };
+enum replay_restart {
+    REPLAY_WHOLE,
+    REPLAY_GO_ON,
+    REPLAY_CLEAN,
+    REPLAY_CRASH,
+    REPLAY_COLD,
+    REPLAY_GROW /* no restart: the pool has a quarter of the size until then */
+};
 
 struct replay {
     const struct trace *trace;
@@ -85,6 +92,7 @@ struct replay_pool {
     struct tool_log log;
     cm_cache *cache;
     uint64_t bytes, slots, max_files;
+    uint64_t grown;  /* bytes that it will grow to; 0: it does not */
     void *base;      /* of a pool in memory */
     char path[1152]; /* of a pool file; "" if there is none */
 };

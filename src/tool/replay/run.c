@@ -280,6 +280,10 @@ static int restart(struct run *u, struct replay_result *result)
         return TOOL_OK;
     }
     status = replay_pool_restart(u->pool);
+    if (u->pool->replay->restart == REPLAY_GROW) {
+        result->fills = 0; /* as above */
+        return status;
+    }
     return status == TOOL_OK ? attach(u) : status;
 }
 

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * posix_grow.c - platform.h on Linux: a pool file that becomes longer while it is mapped.
+ *
+ * Owns: how a file gets more space, and how that is added to its mapping. The address space was
+ * reserved when the file was mapped (f->room), so that nothing moves: other threads use the mapping
+ * all the time. What is cut off becomes reserved address space again.
+ *
+ * Who: api/. Nothing here calls back.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "platform/platform.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "platform/posix.h"
+
+#ifndef MAP_SHARED_VALIDATE
+#define MAP_SHARED_VALIDATE 0x03
+#endif
+#ifndef MAP_SYNC
+#define MAP_SYNC 0x80000
+#endif
+
+static int lengthen(const struct cm_plat_file *f, uint64_t size)
+{
+    if (f->sparse) {
+        return ftruncate(file_fd(f), (off_t)size) != 0 ? cm_posix_error(errno) : 0;
+    }
+    return cm_posix_allocate(f, f->size, size, NULL, NULL);
+}
+
+/* Maps what the file has more than is mapped. The last page is mapped again if a page is larger
+ * than a block: in the same place, so nobody notices. */
+static int map_rest(struct cm_plat_file *f, uint64_t size)
+{
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t from = f->mapped / page * page;
+    const int flags = (f->map_sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED) | MAP_FIXED;
+    uint8_t *const at = f->base + from;
+
+    if (mmap(at, size - from, PROT_READ | PROT_WRITE, flags, file_fd(f), (off_t)from) ==
+        MAP_FAILED) {
+        return errno == ENOMEM ? CM_ENOMEM : CM_EIO;
+    }
+    if (madvise(at, size - from, MADV_DONTFORK) != 0) {
+        return CM_EIO;
+    }
+    (void)madvise(at, size - from, MADV_DONTDUMP);
+    return 0;
+}
+
+int cm_plat_file_grow(struct cm_plat_file *f, uint64_t size)
+{
+    POSIX_NO_CANCEL;
+    POSIX_NO_FORK; /* as in cm_plat_file_map() */
+    const uint64_t was = f->size;
+    int rc;
+
+    assert(f->base != NULL && !f->readonly && size > was && f->mapped == was);
+    if (size > f->held) {
+        return CM_ENOTSUP;
+    }
+    if (!cm_posix_size_allowed(size)) {
+        return CM_ENOSPC;
+    }
+    rc = lengthen(f, size);
+    if (rc == 0) {
+        rc = map_rest(f, size);
+    }
+    if (rc != 0) {
+        (void)cm_plat_file_cut(f, was);
+        return rc;
+    }
+    at_store_relaxed(&f->mapped, size);
+    at_store_relaxed(&f->size, size);
+    return 0;
+}
+
+int cm_plat_file_cut(struct cm_plat_file *f, uint64_t size)
+{
+    POSIX_NO_CANCEL;
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t from = (size + page - 1) / page * page;
+
+    assert(f->base != NULL && size > 0 && size <= f->held);
+    at_store_relaxed(&f->mapped, size);
+    at_store_relaxed(&f->size, size);
+    /* Else a page would be left that nobody can use: that does no harm. */
+    if (from < f->held &&
+        mmap(f->base + from, f->held - from, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+        return CM_EIO;
+    }
+    return ftruncate(file_fd(f), (off_t)size) == 0 ? 0 : CM_EIO;
+}
