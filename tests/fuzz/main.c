@@ -2,7 +2,8 @@
  *
  * main.c - runs a target where there is no libFuzzer: with gcc, and in the tests.
  *
- * fuzz_TARGET FILE|DIR...: runs the inputs in these files, each once.
+ * fuzz_TARGET FILE|DIR...: runs the inputs in these files, each once. A FILE.txt is a kept corpus
+ * (corpus.py).
  * fuzz_TARGET --seconds N [--seed S] FILE|DIR...: the same, and then random changes of them for
  * about N seconds, without looking at what they reach.
  *
@@ -45,21 +46,72 @@ static void run(const uint8_t *bytes, size_t n)
     free(copy);
 }
 
-static int add_file(const char *path)
+static int no_input(const char *path)
 {
-    FILE *const f = fopen(path, "re");
-    struct input *const in = &inputs[count];
+    (void)fprintf(stderr, "%s: cannot be read, or there are too many inputs\n", path);
+    return 2;
+}
 
-    if (!f || count == INPUTS_MAX) {
-        (void)fprintf(stderr, "%s: cannot be read, or there are too many inputs\n", path);
-        return 2;
-    }
+static struct input *new_input(void)
+{
+    struct input *const in = &inputs[count++];
+
     in->bytes = malloc(INPUT_MAX);
     FUZZ_CHECK(in->bytes != NULL);
-    in->n = fread(in->bytes, 1, INPUT_MAX, f);
-    (void)fclose(f);
-    count++;
+    return in;
+}
+
+static int digit(int c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* A kept corpus: a line has the bytes of an input in hex, and perhaps more behind a blank. */
+static int add_lines(FILE *f, const char *path)
+{
+    int c;
+
+    while ((c = getc(f)) != EOF) {
+        struct input *in;
+        bool is_text = false;
+
+        if (count == INPUTS_MAX)
+            return no_input(path);
+        for (in = new_input(); c != EOF && c != '\n'; c = getc(f)) {
+            const int high = digit(c);
+
+            is_text |= c == ' ';
+            if (is_text)
+                continue;
+            c = getc(f);
+            if (high < 0 || digit(c) < 0 || in->n == INPUT_MAX)
+                return no_input(path);
+            in->bytes[in->n++] = (uint8_t)(high * 16 + digit(c));
+        }
+    }
     return 0;
+}
+
+static int add_file(const char *path)
+{
+    const char *const end = strrchr(path, '.');
+    FILE *const f = fopen(path, "re");
+    struct input *in;
+    int rc = 0;
+
+    if (!f || count == INPUTS_MAX) {
+        if (f)
+            (void)fclose(f);
+        return no_input(path);
+    }
+    if (end && !strcmp(end, ".txt")) {
+        rc = add_lines(f, path);
+    } else {
+        in = new_input();
+        in->n = fread(in->bytes, 1, INPUT_MAX, f);
+    }
+    (void)fclose(f);
+    return rc;
 }
 
 static int add(const char *path)

@@ -37,6 +37,17 @@ def open_pools():
             yield 'open%d-%02x' % (image, fixes), body
 
 
+def resizes():
+    r = random.Random(4)
+    for image in range(4):
+        for how in (0, 3, 0x80 | 5):
+            body = bytes([image, 0x80 | 23, r.randrange(64), 0, how])
+            body += bytes(r.randrange(256) for _ in range(12 * (how & 7)))
+            body += bytes([255, 31, 1]) if how & 0x80 else b''
+            body += bytes(r.randrange(256) for _ in range(80))
+            yield 'resize%d-%02x' % (image, how), body
+
+
 def traces():
     lines = b'cachemax-trace 1\nf 1 etc/a%20file\nr 1 0 4096 12\nw 1 4096 100 13\n' \
             b'f 2 usr/lib/x\nr 2 1048576 70000 14\nf 1 moved\nr 1 5 1 15\nend 0\n'
@@ -127,7 +138,7 @@ def answers():
         yield 'mixed%d' % i, body
 
 
-TARGETS = {'pool': pools, 'open_pool': open_pools, 'trace': traces, 'config': configs,
+TARGETS = {'pool': pools, 'open_pool': open_pools, 'resize': resizes, 'trace': traces, 'config': configs,
            'args': commands, 'http': requests, 'control': controls, 'protocol': messages,
            'answers': answers}
 
