@@ -129,6 +129,45 @@ static void change(struct world *w, struct fuzz_input *in, bool as_it_is)
     }
 }
 
+/* A header with lengths and numbers near the bounds of what they may be. */
+static void change_header(struct world *w, struct fuzz_input *in)
+{
+    const struct area a = area_of(w, HEADERS);
+    struct cm_header *const h = (struct cm_header *)(void *)item_of(w, in, &a);
+    static const uint32_t valid[] = { 0, 1, 4095, 4096, 4097, 8191 };
+    const uint8_t what = take_byte(in);
+
+    if (what & 1)
+        h->block_valid = (h->block_valid & ~UINT64_C(8191)) | valid[(what >> 4) % 6];
+    if (what & 2)
+        h->block_valid = (h->block_valid & 8191) | take_byte(in) % WORLD_BLOCKS << CM_VALID_BITS;
+    if (what & 4)
+        h->incarnation ^= UINT64_C(1) << (take_byte(in) & 63);
+    if (what & 8)
+        h->w0 ^= UINT64_C(1) << (take_byte(in) & 31);
+}
+
+/* A word of both superblocks, behind the magic and the version. */
+static void change_supers(struct world *w, struct fuzz_input *in, bool as_it_is)
+{
+    const uint64_t at = 16 + take_below(in, 37) * 8;
+    const uint64_t v = value_of(in, as_it_is);
+
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+        memcpy(w->base + i * CM_SUPER_STRIDE + at, &v, sizeof(v));
+}
+
+/* A word of a record that is in use. */
+static void change_record(struct world *w, struct fuzz_input *in, bool as_it_is)
+{
+    const struct area a = area_of(w, RECORDS);
+    uint8_t *const p = item_of(w, in, &a);
+    const uint64_t at = take_below(in, a.item / 8) * 8;
+    const uint64_t v = value_of(in, as_it_is);
+
+    memcpy(p + at, &v, sizeof(v));
+}
+
 /* ---- Checks ---------------------------------------------------------------------------------- */
 
 static struct cm_super *super_at(const struct world *w, unsigned i)
@@ -175,12 +214,13 @@ static void fix_header(const struct world *w, uint64_t key, uint64_t slot, unsig
 {
     struct cm_header *const h = (struct cm_header *)(void *)(w->base + w->geo.header_offset) + slot;
     const uint32_t valid = cm_header_valid(h);
+    const uint64_t at = w->geo.slot_offset + slot * CM_BLOCK_SIZE;
 
     if (!h->incarnation && !h->block_valid)
         return;
-    if ((which & 1) && valid <= CM_BLOCK_SIZE)
-        h->xxh3 = cm_format_payload_sum(key, slot, h->incarnation, cm_header_block(h),
-                                        w->base + w->geo.slot_offset + slot * CM_BLOCK_SIZE, valid);
+    if ((which & 1) && at + valid <= w->bytes) /* also of more than a block */
+        h->xxh3 = cm_format_payload_sum(key, slot, h->incarnation, cm_header_block(h), w->base + at,
+                                        valid);
     h->w0 = cm_format_w0(key, slot, h, (uint32_t)(h->w0 & CM_W0_LIFE_MASK));
 }
 
@@ -230,8 +270,21 @@ void world_damage(struct world *w, struct fuzz_input *in, unsigned most)
     const uint8_t how = take_byte(in);
     const bool fixes = how & 0x80;
 
-    for (unsigned i = 0; i < how % (most + 1); i++)
-        change(w, in, fixes);
+    for (unsigned i = 0; i < how % (most + 1); i++) {
+        switch (how >> 5 & 3) {
+        case 0:
+            change(w, in, fixes);
+            break;
+        case 1:
+            change_supers(w, in, fixes);
+            break;
+        case 2:
+            change_header(w, in);
+            break;
+        default:
+            change_record(w, in, fixes);
+        }
+    }
     if (!fixes)
         return;
     w->forged = true;
