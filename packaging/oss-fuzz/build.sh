@@ -16,7 +16,7 @@ for target in "${targets[@]}"; do
   ninja -C "$build" "tests/fuzz/fuzz_$target"
   cp "$build/tests/fuzz/fuzz_$target" "$OUT/"
   inputs=$WORK/inputs/$target
-  python3 "$here/tests/fuzz/corpus.py" unpack "$here/tests/fuzz/corpus/$target.txt" "$inputs"
+  python3 "$here/tests/fuzz/corpus.py" unpack "$here/tests/fuzz/corpus/$target.hex" "$inputs"
   (cd "$inputs" && zip -q -r "$OUT/fuzz_${target}_seed_corpus.zip" .)
   [ ! -f "$here/tests/fuzz/dict/$target.dict" ] ||
     cp "$here/tests/fuzz/dict/$target.dict" "$OUT/fuzz_$target.dict"

@@ -2,7 +2,7 @@
  *
  * main.c - runs a target where there is no libFuzzer: with gcc, and in the tests.
  *
- * fuzz_TARGET FILE|DIR...: runs the inputs in these files, each once. A FILE.txt is a kept corpus
+ * fuzz_TARGET FILE|DIR...: runs the inputs in these files, each once. A FILE.hex is a kept corpus
  * (corpus.py).
  * fuzz_TARGET --seconds N [--seed S] FILE|DIR...: the same, and then random changes of them for
  * about N seconds, without looking at what they reach.
@@ -104,7 +104,7 @@ static int add_file(const char *path)
             (void)fclose(f);
         return no_input(path);
     }
-    if (end && !strcmp(end, ".txt")) {
+    if (end && !strcmp(end, ".hex")) {
         rc = add_lines(f, path);
     } else {
         in = new_input();

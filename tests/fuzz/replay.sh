@@ -3,7 +3,7 @@
 #
 # replay.sh BUILD [SECONDS [SEED]] - runs the kept inputs of each fuzz target with the programs of a
 # build, and then random changes of them for SECONDS each (0). The last line is "N passed, N failed,
-# N skipped". An input that fails is printed in hex, as a line for corpus/TARGET.txt.
+# N skipped". An input that fails is printed in hex, as a line for corpus/TARGET.hex.
 set -u
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 build=$1 seconds=${2:-0} seed=${3:-1}
@@ -19,7 +19,7 @@ for t in $(sed -n "s/^all='\(.*\)'\$/\1/p" "$here/run"); do
     continue
   fi
   if FUZZ_INPUT=$dir/input timeout $((seconds + 300)) "$program" --seconds "$seconds" \
-    --seed "$seed" "$here/corpus/$t.txt" >"$dir/out" 2>&1; then
+    --seed "$seed" "$here/corpus/$t.hex" >"$dir/out" 2>&1; then
     passed=$((passed + 1))
     echo "ok $t: $(head -n 1 "$dir/out")"
   else

@@ -3,8 +3,8 @@
 #
 # seeds.py DIR - writes the first inputs of each fuzz target to DIR/TARGET, always the same bytes.
 #
-# They have what a fuzzer finds late by itself: magic bytes, lengths, lines, messages in their order.
-# What fuzzers found later is in tests/fuzz/corpus beside them.
+# They have what a fuzzer finds late by itself: magic bytes, lengths, lines, messages in their
+# order. What fuzzers found later is in corpus/.
 import lzma
 import os
 import random
@@ -19,7 +19,8 @@ def pools():
         for how in (0, 3, 0x80 | 3, 0x80 | 7):
             body = bytes([image])
             for _ in range(3):
-                body += bytes([r.choice([20, 0x80 | 20]), r.randrange(64), r.choice([0, 1, 2]), how])
+                steps = r.choice([20, 0x80 | 20])
+                body += bytes([steps, r.randrange(64), r.choice([0, 1, 2]), how])
                 body += bytes(r.randrange(256) for _ in range(12 * (how & 7)))
                 body += bytes([r.choice([255, 63, 4, 8, 28]), r.randrange(32), 1])
                 body += bytes(r.randrange(256) for _ in range(60))

@@ -97,7 +97,6 @@ static _Atomic uint64_t filled;  /* bytes of data that came */
 static _Atomic int refused;      /* command that it refuses, or 0 */
 static _Atomic int swallowed;    /* command that it does not answer, or 0 */
 static uint32_t hello_flags;     /* of its hello */
-static struct cmp_read_reply read_reply;
 static _Atomic unsigned n_swallowed;
 static struct os_thread acceptor;
 static struct outside_file table_file;
@@ -131,8 +130,6 @@ static bool serve_one(int fd)
         memcpy(out + sizeof(h), &hello, sizeof(hello));
     if (h.command == CMP_WRITE_BEGIN)
         out[sizeof(h)] = 1; /* the token */
-    if (h.command == CMP_READ)
-        memcpy(out + sizeof(h), &read_reply, sizeof(read_reply));
     h.result = h.command == refused ? CM_ENOMEM : 0;
     if (h.command == CMP_OPEN && h.result == 0)
         h.file = atomic_fetch_add(&handles, 1) + 1;
@@ -888,60 +885,13 @@ static void test_steering(void)
     hello_flags = 0;
 }
 
-static bool is_outside; /* the origin was asked for what nobody reads */
-
-/* Of a read of the blocks 1 and 2. */
-static int64_t two_blocks(void *arg, uint64_t offset, void *buf, size_t len)
-{
-    (void)arg;
-    is_outside |= offset < 4096 || offset > 12288 || len > 12288 - offset;
-    if (!is_outside)
-        memset(buf, 'x', len);
-    return (int64_t)len;
-}
-
-/* The service says that something is missing which was not asked for. */
-static void test_miss_elsewhere(void)
-{
-    static const struct cmp_read_reply wrong[] = {
-        { .ticket = 1, .miss_offset = 0, .miss_len = 4096 },
-        { .ticket = 1, .miss_offset = 12288, .miss_len = 4096 },
-        { .ticket = 1, .miss_offset = UINT64_C(1) << 40, .miss_len = 4096 },
-        { .ticket = 1, .miss_offset = UINT64_MAX - 4095, .miss_len = 8192 },
-        { .ticket = 1, .miss_offset = 4097, .miss_len = 100 },
-        { .ticket = 1, .miss_offset = 4096, .miss_len = 12288 },
-        { .ticket = 1, .miss_offset = 4096, .miss_len = UINT32_MAX },
-        { .ticket = 1, .miss_offset = 4096, .miss_len = 0 },
-    };
-    static uint8_t buf[8192];
-    cmc_miss miss;
-    service_up(false);
-    client = connect_here();
-    file = open_here(client);
-    for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-        CASE("reply %u", i);
-        read_reply = wrong[i];
-        memset(buf, 0, sizeof(buf));
-        CHECK_EQ(cmc_read(file, 4096, buf, sizeof(buf), &miss), 0);
-        CHECK_EQ(miss.offset, 4096);
-        CHECK_EQ(miss.len, sizeof(buf));
-        CHECK_EQ(miss.flags, CM_MISS_NOFILL);
-        CHECK_EQ(cmc_read_through(file, 4096, buf, sizeof(buf), two_blocks, NULL), sizeof(buf));
-        CHECK(!is_outside && buf[0] == 'x' && buf[8191] == 'x');
-    }
-    read_reply = (struct cmp_read_reply){ .ticket = 0 };
-    cmc_file_close(file);
-    cmc_disconnect(client);
-    service_down();
-}
-
 static const struct harness_test tests[] = {
     TEST(slot_taken_again), TEST(signals),          TEST(half_dead),       TEST(revalidate_refused),
     TEST(no_place),         TEST(failed_sync),      TEST(late_link),       TEST(long_fill),
     TEST(one_descriptor),   TEST(interrupted_look), TEST(second_service),  TEST(claim_taken_again),
     TEST(other_table),      TEST(table_moved),      TEST(share_of_claims), TEST(refused_file),
     TEST(stream_in_use),    TEST(link_to_nothing),  TEST(lock_is_held),    TEST(failed_sync_again),
-    TEST(steering),         TEST(miss_elsewhere),
+    TEST(steering),
 };
 
 int main(int argc, char **argv)
