@@ -139,9 +139,9 @@ def answers():
         yield 'mixed%d' % i, body
 
 
-TARGETS = {'pool': pools, 'open_pool': open_pools, 'resize': resizes, 'trace': traces, 'config': configs,
-           'args': commands, 'http': requests, 'control': controls, 'protocol': messages,
-           'answers': answers}
+TARGETS = {'pool': pools, 'open_pool': open_pools, 'resize': resizes, 'trace': traces,
+           'config': configs, 'args': commands, 'http': requests, 'control': controls,
+           'protocol': messages, 'answers': answers}
 
 
 def main():
