@@ -87,7 +87,7 @@ static void make_reply(const struct cmp_head *q)
     struct cmp_head h = { .version = CMP_VERSION, .command = q->command, .tag = q->tag };
     const uint8_t *bytes;
     int has_data;
-    size_t body = cmp_body(q->command, 1, &has_data), data = 0;
+    size_t body = cmp_body(q->command, 1, &has_data), data = 0, got;
 
     memset(reply, 0xcc, sizeof(reply));
     reply_at = 0;
@@ -106,8 +106,8 @@ static void make_reply(const struct cmp_head *q)
         body = 0;
     if (q->command == CMP_HELLO && body > 0)
         sound_hello(how);
-    else
-        memcpy(reply + sizeof(h), input->at, take_bytes(input, body, &bytes));
+    else if ((got = take_bytes(input, body, &bytes)) > 0)
+        memcpy(reply + sizeof(h), bytes, got);
     if (has_data && h.result > 0)
         data = (size_t)h.result * (q->command == CMP_STATS ? 8 : 1);
     if (has_data && (how & 64))

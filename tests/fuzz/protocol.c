@@ -53,7 +53,7 @@ static size_t make_sound(struct fuzz_input *in, uint8_t *m, uint8_t how)
 {
     struct cmp_head h = { .version = CMP_VERSION, .command = 1 + take_byte(in) % CMP_COMMANDS };
     int has_data;
-    size_t n = cmp_body(h.command, 0, &has_data), data = 0;
+    size_t n = cmp_body(h.command, 0, &has_data), data = 0, got;
     const uint8_t *bytes;
 
     if (n == UINT32_MAX)
@@ -61,7 +61,9 @@ static size_t make_sound(struct fuzz_input *in, uint8_t *m, uint8_t how)
     h.file = cmp_has_file(h.command) ? take_byte(in) : 0;
     h.tag = take_byte(in);
     memset(m, 0, ROOM);
-    memcpy(m + sizeof(h), in->at, take_bytes(in, n, &bytes));
+    got = take_bytes(in, n, &bytes);
+    if (got > 0)
+        memcpy(m + sizeof(h), bytes, got);
     if (how & 2) { /* small numbers, that mean something */
         for (size_t i = 0; i + 8 <= n; i += 8)
             memset(m + sizeof(h) + i + 3, 0, 5);

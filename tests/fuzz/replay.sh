@@ -18,13 +18,15 @@ for t in $(sed -n "s/^all='\(.*\)'\$/\1/p" "$here/run"); do
     echo "skip $t: $program was not built"
     continue
   fi
-  if FUZZ_INPUT=$dir/input timeout $((seconds + 300)) "$program" --seconds "$seconds" \
-    --seed "$seed" "$here/corpus/$t.hex" >"$dir/out" 2>&1; then
+  FUZZ_INPUT=$dir/input timeout $((seconds + 300)) "$program" --seconds "$seconds" \
+    --seed "$seed" "$here/corpus/$t.hex" >"$dir/out" 2>&1
+  status=$?
+  if [ $status = 0 ]; then
     passed=$((passed + 1))
     echo "ok $t: $(head -n 1 "$dir/out")"
   else
     failed=$((failed + 1))
-    echo "FAIL $t: exit status $?; the input: $(od -An -v -tx1 "$dir/input" | tr -d ' \n')"
+    echo "FAIL $t: exit status $status; the input: $(od -An -v -tx1 "$dir/input" | tr -d ' \n')"
     tail -n 40 "$dir/out"
   fi
 done
