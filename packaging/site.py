@@ -29,7 +29,7 @@ MENU = [
     ('Build with it', ['docs/embedding.md', 'docs/policy.md', 'docs/concurrency.md',
                        'examples/README.md']),
     ('Judge it', ['docs/promises.md', 'docs/performance.md', 'docs/comparison.md',
-                  'docs/security.md', 'docs/crash.md']),
+                  'docs/security.md', 'docs/crash.md', 'docs/fuzzing.md']),
     ('Inside', ['docs/architecture.md', 'docs/format.md', 'src/MAP.md',
                 'docs/decisions/README.md'])]
 

@@ -303,6 +303,7 @@ native_suites() { # DIR
     beside objects/crash/$rules "$b/tests/objects/objects-crash" --rules $rules --sequences 60
   done
   beside crash/trace sh "$here/crash/trace-test.sh" "$b"
+  beside fuzz sh "$here/fuzz/replay.sh" "$b"
   settle
   # A job for each processor. --list has the short ones, of core_suites.
   [ "$list" ] || for rules in adr eadr pagecache checkpoint; do
@@ -467,7 +468,7 @@ list_one() { # NAME COMMAND...
   tool* | examples/*) label=tool ;;
   nbdkit-*) label=tool- ;;
   replay) label=tool- ;;
-  spin | foreign | gdb) label=$1 ;;
+  spin | foreign | gdb | fuzz) label=$1 ;;
   *) label=$1- ;; # bench, kill
   esac
   printf '%s' "$label"
@@ -536,6 +537,7 @@ if [ $all = yes ]; then
     crash_rules='eadr checkpoint' # adr is eadr with flushes, pagecache is in checkpoint
     core_suites "$b-asan" asan/ 100000 5 short
     crash_rules='adr eadr pagecache checkpoint'
+    beside asan/fuzz sh "$here/fuzz/replay.sh" "$b-asan" 3 "$commits" # half a minute
     beside asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
     beside asan/tool-pools bash "$here/tool/pools-test.sh" "$b-asan"
     beside asan/tool-resize bash "$here/tool/resize-test.sh" "$b-asan"

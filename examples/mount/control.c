@@ -17,6 +17,7 @@
  * Callers: main.c; control_ops.c for the lines.
  */
 #include "control.h"
+#include "control_head.h"
 #include "mount.h"
 
 #include <inttypes.h>
@@ -199,25 +200,13 @@ static void consume(struct control_client *c, size_t n)
     memmove(c->in, c->in + n, c->have);
 }
 
-/* "cachemax VERSION VERB NUMBER LENGTH\n". False: it is no such line. */
-static bool parse_head(const char *line, struct control_request *r, unsigned *version, size_t *len)
-{
-    int end = -1;
-
-    if (strspn(line, "abcdefghijklmnopqrstuvwxyz0123456789 ") != strlen(line) ||
-        sscanf(line, "cachemax %3u %15s %" SCNu64 " %zu%n", version, r->verb, &r->number, len,
-               &end) != 4)
-        return false;
-    return end > 0 && line[end] == '\0' && *len < sizeof(r->path);
-}
-
 /* False: the connection ends, after a message if the request was wrong. */
 static bool read_request(struct control_client *c, struct control_request *r)
 {
     uint64_t deadline = cm_now() + IDLE_MS * 1000000ull;
     bool begun = false;
-    unsigned version = 0;
-    size_t len = 0, head;
+    struct control_head h;
+    size_t head;
     char *end;
 
     while (!(end = memchr(c->in, '\n', c->have < HEAD_MAX ? c->have : HEAD_MAX))) {
@@ -232,23 +221,25 @@ static bool read_request(struct control_client *c, struct control_request *r)
     }
     if (end)
         *end = '\0';
-    if (!end || memchr(c->in, 0, (size_t)(end - c->in)) || !parse_head(c->in, r, &version, &len)) {
+    if (!end || memchr(c->in, 0, (size_t)(end - c->in)) || !control_head_read(c->in, &h)) {
         say_end(c, CM_EINVAL);
         return false;
     }
-    if (version != CONTROL_VERSION) {
+    if (h.version != CONTROL_VERSION) {
         say_end(c, CM_EVERSION);
         return false;
     }
     head = (size_t)(end - c->in) + 1;
     deadline = cm_now() + STALL_MS * 1000000ull;
-    while (c->have < head + len)
+    while (c->have < head + h.len)
         if (!receive(c, deadline) || atomic_load(&control.stop))
             return false;
-    memcpy(r->path, c->in + head, len);
-    r->path[len] = '\0';
-    consume(c, head + len);
-    return strlen(r->path) == len;
+    memcpy(r->verb, h.verb, sizeof(r->verb));
+    r->number = h.number;
+    memcpy(r->path, c->in + head, h.len);
+    r->path[h.len] = '\0';
+    consume(c, head + h.len);
+    return strlen(r->path) == h.len;
 }
 
 static bool is_allowed(int fd)

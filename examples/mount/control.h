@@ -11,8 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "control_head.h"
+
 #define CONTROL_VERSION 1u
-#define CONTROL_VERB_MAX 16u
 
 struct control_client;
 

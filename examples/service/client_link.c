@@ -142,7 +142,8 @@ static void move_on(struct piece p[2], size_t n)
     for (unsigned i = 0; i < 2; i++) {
         const size_t some = n < p[i].n ? n : p[i].n;
 
-        p[i].at = (uint8_t *)p[i].at + some;
+        if (some > 0) /* a piece without bytes has no place */
+            p[i].at = (uint8_t *)p[i].at + some;
         p[i].n -= some;
         n -= some;
     }

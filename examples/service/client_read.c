@@ -9,6 +9,17 @@
  */
 #include "client_file.h"
 
+/* Does a read of [at, until) miss that? It begins in the block of the first byte that is missing,
+ * and ends at the latest with the last block. Else nothing may be read or stored there: it would be
+ * outside of the reader's memory. */
+static bool is_within(const struct cmp_read_reply *r, uint64_t at, uint64_t until)
+{
+    const uint64_t last = (until - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+
+    return r->miss_len > 0 && r->miss_offset == at / CM_BLOCK_SIZE * CM_BLOCK_SIZE &&
+           r->miss_len <= last + CM_BLOCK_SIZE - r->miss_offset;
+}
+
 /* Reads what one message holds. Returns the bytes; *miss says what is missing, unless all of it is
  * there. *version: of the bytes and the miss; 0: it was not asked for, or is not known. */
 static int64_t read_some(struct link *l, uint32_t handle, uint64_t offset, void *buf, uint32_t len,
@@ -35,7 +46,7 @@ static int64_t read_some(struct link *l, uint32_t handle, uint64_t offset, void 
     if (r.flags & CMP_AT_END) {
         miss->flags = CM_MISS_EOF;
         miss->len = 0;
-    } else if (r.ticket != 0) {
+    } else if (r.ticket != 0 && n < len && is_within(&r, offset + (uint64_t)n, offset + len)) {
         *miss = (cmc_miss){ .offset = r.miss_offset,
                             .len = r.miss_len,
                             .handle = handle,

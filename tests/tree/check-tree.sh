@@ -171,7 +171,8 @@ empty "no file is too long" "$( # the header of the release before is a copy
 # Characters, not bytes: what goes on in UTF-8 is left out. Tables and recorded output cannot be
 # broken, nor can a long address, a string in JSON, or what a program wrote.
 empty "no line is longer than 100 columns" "$(
-  echo "$texts" | grep -Ev '^tests/unit/golden/|^tests/abi/.*\.xml$|\.svg$' | LC_ALL=C xargs awk '
+  echo "$texts" | grep -Ev '^tests/unit/golden/|^tests/abi/.*\.xml$|\.svg$|\.hex$' |
+    LC_ALL=C xargs awk '
     FNR == 1 { code = 0 }
     FILENAME ~ /\.md$/ && /^ *```/ { code = !code }
     FILENAME ~ /\.md$/ && (code || /^\|/) { next }
