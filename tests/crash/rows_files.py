@@ -104,11 +104,11 @@ FILES = [
        'api/read_blocks.c',
        '    if (cm_lookup_buffered(c, &k, &part, &got) == CM_FOUND_BUFFERED)\n', '    if (0)\n'),
     _m('lock, refused', 'an open that cannot lock its metadata fails',
-       'unit resident lock_refused', 'api/cache.c',
-       'if ((c->opts.flags & CM_OPEN_LOCK) && !c->locked)', 'if (0)'),
+       'unit resident lock_refused', 'api/resident.c',
+       'if ((c->opts.flags & CM_OPEN_LOCK) && cm_plat_lock_pages(base, bytes))',
+       'if ((c->opts.flags & CM_OPEN_LOCK) && cm_plat_lock_pages(base, bytes) && base == NULL)'),
     _m('lock, unlocked', 'the close unlocks memory of the caller', 'unit resident lock_memory',
-       'api/cache.c', '    if (c->locked)\n        cm_plat_unlock_pages', '    if (0)\n'
-       '        cm_plat_unlock_pages'),
+       'api/cache.c', '    if (c->locked)\n', '    if (0)\n'),
     _m('trouble, checksum', 'a wrong checksum is logged', 'unit block first_is_told',
        'protocol/lookup.c', '            cm_step_trouble(c, CM_TROUBLE_CHECKSUM, slot, k);\n'
        '            cm_step_drop', '            cm_step_drop'),

@@ -29,10 +29,11 @@ READS = [
 '''),
     _m('neighbours, unreadable', 'neighbours of which one cannot be read are read one by one',
        'unit block unreadable_neighbour', SLOT,
-       '''    if (cm_guard_load_words(at, &h[0].w0, words) ||
+       '''        cm_guard_load_words(at, &h[0].w0, words) ||
         cm_guard_copy(dst, cm_slot_payload(m, slot), n * (size_t)CM_BLOCK_SIZE))
-        return 0;''', '''    (void)cm_guard_load_words(at, &h[0].w0, words);
-    (void)cm_guard_copy(dst, cm_slot_payload(m, slot), n * (size_t)CM_BLOCK_SIZE);'''),
+        return 0;''', '''        (cm_guard_load_words(at, &h[0].w0, words) && words == 0) ||
+        (cm_guard_copy(dst, cm_slot_payload(m, slot), n * (size_t)CM_BLOCK_SIZE) && words == 0))
+        return 0;'''),
     _m('window, second half', 'the second half of a window is read', 'unit block run_parts',
        RUNS, 'read_pieces(r, p[now] + first, n - first, buf)',
        'read_pieces(r, p[now], n - first, buf)'),
@@ -54,11 +55,11 @@ READS = [
        'unit file size_learned', 'api/read_fast.h',
        '           offset + len <= at_load_acquire(&f->size) && cm', '           cm'),
     _m('fast, slot', 'a cell whose slot does not exist', 'unit block same_tag_cells',
-       'api/read_fast.h', 'g->found > 0 && cm_index_leads(m, tag, cell)', 'g->found > 0'),
+       'api/read_fast.h', 'cm_cell_tag(cell) == tag && cm_cell_slot(cell) < slots)', 'slots > 0)'),
     _m('known pin, key', 'only a slot that holds the block is pinned by the short way',
        'unit pin other_key', LOOKUP,
-       '!cm_slot_holds_known(m, slot, k->incarnation, k->block, &w0) ||',
-       'cm_guard_load64(&cm_slot_at(m, slot)->w0, &w0) ||'),
+       '!cm_slot_holds_known(&at, k->incarnation, k->block, &w0) ||',
+       'cm_guard_load64(&at.header->w0, &w0) ||'),
     _m('known pin, hit', 'a pin by the short way is a hit to the policy', 'unit pin counts',
        LOOKUP,
        '        cm_lookup_note(c, k->incarnation, k->block, k->place.hash, slot);\n', ''),
@@ -90,10 +91,11 @@ READS = [
        'api/read_fast.h', ' && len > 0 &&\n', ' &&\n'),
     _m('elsewhere, fits', 'only a part of one block of the file is absent by the short way',
        'unit block', AWAY,
-       'g->found != 0 ||\n        !cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, '
-       'len, UINT32_MAX)', 'g->found != 0'),
+       'g->found < 0 ||\n        !cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, '
+       'len, UINT32_MAX)', 'g->found < 0'),
     _m('elsewhere, unreadable', 'a first bucket that cannot be read says nothing',
-       'unit block', AWAY, 'if (g->found != 0 ||\n', 'if (g->found > 0 ||\n'),
+       'unit block', AWAY, 'g->slot != CM_NO_SLOT || g->found < 0 ||\n',
+       'g->slot != CM_NO_SLOT ||\n', AWAY, 'if (g->found == 0) {', 'if (g->found <= 0) {'),
     _m('elsewhere, buffer', 'a block in the buffer is not absent', 'unit probation short_way',
        'protocol/lookup.h', '    if (c->probation.entries == 0)\n', '    if (true)\n'),
     _m('elsewhere, second bucket', 'a block in its second bucket is not absent',

@@ -547,7 +547,7 @@ static void test_same_tag_cells(void)
     for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
         uint64_t far = p.c->media.geo.slots + i * UINT64_C(0x123456789);
         *cell_of(p.c, k.place.bucket[i / 8], i % 8) =
-            cm_cell_make(k.place.tag, p.c->media.boot, i % 2 ? far : 100 + i);
+            cm_cell_make(k.place.tag, p.c->media.boot, i % 2 ? 100 + i : far);
     }
     CHECK_EQ(look(f, 50, 5), MISS);
     *cell_of(p.c, k.place.bucket[1], 7) = right;
