@@ -82,7 +82,8 @@ WRAPS = {  # by program, as in the meson.build files
         'plat_file_sync_lasts', 'super_open', 'plat_file_sync', 'plat_file_close', 'stats_begin',
         'region_shift')],
     'objects': ['-Wl,--wrap=cm_plat_' + c for c in ('wall_ns', 'now_ns', 'sleep')],
-    'grow': ['-Wl,--wrap=cm_settle_part', '-Wl,--wrap=cm_slot_prefetch_header'],
+    'grow': ['-Wl,--wrap=cm_settle_part', '-Wl,--wrap=cm_slot_prefetch_header',
+             '-Wl,--wrap=cm_plat_random'],
     'pin': ['-Wl,--wrap=cm_guard_load_words'],
     'shared': ['-Wl,--wrap=cm_guard_copy'],
     'resident': ['-Wl,--wrap=cm_plat_is_resident']}

@@ -227,9 +227,10 @@ static void fix_header(const struct world *w, uint64_t key, uint64_t slot, unsig
 /* A cell that leads to the slot, as its header is. */
 static void fix_cell(const struct world *w, const struct cm_super *sb, uint64_t slot)
 {
-    const struct cm_media m = { .geo = w->geo, .hash_seed = sb->hash_seed };
+    struct cm_media m = { .geo = w->geo, .hash_seed = sb->hash_seed };
     const struct cm_header *const h =
         (const struct cm_header *)(const void *)(w->base + w->geo.header_offset) + slot;
+    cm_media_lay_out(&m);
     const struct cm_key k =
         cm_key_of(&m, cm_incarnation_number(h->incarnation), cm_header_block(h));
     uint64_t *const cells = (uint64_t *)(void *)(w->base + w->geo.index_offset);
