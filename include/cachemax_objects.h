@@ -15,7 +15,8 @@
  * - It is a cache, and the only place of what it holds. Any object may be gone at any time: when
  *   the pool is full, when a bucket is full, or when a page of the pool is damaged. So keep only
  *   what you can make again.
- * - After a restart or kill -9 everything is there that was there before.
+ * - After a restart or kill -9 everything is there that was there before, but for buckets that were
+ *   being changed. (Values above CM_OBJECT_INLINE_MAX bytes: for 64 sessions that store such.)
  *
  * MEMORY  Two bytes of DRAM for each bucket (a block of the pool that small objects share), and
  * some 20 KiB. None for an object.
@@ -24,7 +25,8 @@
  * must be the last call. Puts and deletes of keys whose buckets share one of 128 locks wait for
  * each other. cm_objects_get() and cm_objects_read() take no lock, with one exception: they find
  * nothing while a bucket with the same lock is being changed. Then they wait for that, and look
- * once more. One thread at a time uses an iteration. STACK    At most 20 KiB below the caller.
+ * once more. One thread at a time uses an iteration.
+ * STACK    At most 20 KiB below the caller.
  * ERRORS   As cachemax.h: negative CM_E*; 0 or positive is no error. Trouble with the pool is a
  *          miss for a get. Every call may return CM_EFORKED, CM_ECALLBACK, CM_EREADONLY and
  *          CM_EHANDLE; the lists below name the others.

@@ -211,6 +211,10 @@ static int check_options(const cm_options *o)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options.memory_durability: %u is no enum cm_durability",
                          o->memory_durability);
+    if (o->grow_max > CM_POOL_SIZE_MAX)
+        return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
+                         "cm_options.grow_max: %llu is more than a pool may have (%llu)",
+                         (unsigned long long)o->grow_max, (unsigned long long)CM_POOL_SIZE_MAX);
     if (o->check_key || o->seal || o->unseal || o->seal_ctx)
         return cm_refuse(o->log, o->log_ctx, CM_ENOTSUP,
                          "cm_options: check_key and seal are not in version %s", cm_version());
@@ -260,6 +264,8 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
         o.read_size_max = READ_SIZE_DEFAULT;
     if (o.join_timeout_ns == 0)
         o.join_timeout_ns = JOIN_TIMEOUT_DEFAULT;
+    if (o.flags & (CM_OPEN_READONLY | CM_OPEN_SHARED))
+        o.grow_max = 0; /* they map what is there */
     cm_cache *c = o.alloc(o.alloc_ctx, sizeof(*c));
     if (!c)
         return CM_ENOMEM;

@@ -20,13 +20,14 @@
  * is stored. */
 int cm_cache_whole(struct cm_cache *c)
 {
-    uint64_t size = at_load_relaxed(&c->file.size);
+    /* A reader may have mapped what a growth has left, and the next owner has cut off. */
+    const uint64_t whole = c->shared ? c->media.geo.pool_size : at_load_relaxed(&c->file.size);
+    uint64_t size = whole;
     bool named = true;
     uint32_t looked = 1;
     if (at_load_relaxed(&c->suspect) == 2)
         return CM_ETRUNCATED;
-    if (c->file.handle == -1 || cm_plat_file_state(&c->file, &size, &named) ||
-        size >= at_load_relaxed(&c->file.size)) {
+    if (c->file.handle == -1 || cm_plat_file_state(&c->file, &size, &named) || size >= whole) {
         (void)at_cas_acq_rel(&c->suspect, &looked, 0);
         return 0;
     }
@@ -42,7 +43,7 @@ int cm_cache_whole(struct cm_cache *c)
            "%s: the pool file was truncated while it was open (%llu of %llu bytes are left): "
            "nothing is cached any more; close it, delete it and make it anew (the cached files "
            "themselves are not affected)",
-           c->name, (unsigned long long)size, (unsigned long long)at_load_relaxed(&c->file.size));
+           c->name, (unsigned long long)size, (unsigned long long)whole);
     return CM_ETRUNCATED;
 }
 

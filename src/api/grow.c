@@ -122,6 +122,17 @@ static void use(struct grow *z)
     cm_sample_grow(c);
 }
 
+/* The superblocks may say that the pool has grown, and the next session would find what it has not
+ * stored there. They have to say that it has not; else nothing in the pool counts any more. */
+static void deny(struct grow *z)
+{
+    struct cm_cache *const c = z->c;
+    if (cm_super_growing(&c->super, z->to.pool_size) == 0)
+        return;
+    at_store_seq_cst(&c->broken, 1u);
+    (void)cm_file_can_forget(c);
+}
+
 static int copy_and_use(struct grow *z)
 {
     struct cm_cache *const c = z->c;
@@ -136,22 +147,13 @@ static int copy_and_use(struct grow *z)
     }
     if (e == 0)
         use(z);
+    else if (z->unknown)
+        deny(z); /* before anything is stored in the old index */
     /* Release: pairs with the acquire in publish.c, which must see the new index then. */
     at_store_release(&c->growing, 0u);
     z->report->blocks = done.blocks;
     z->report->dropped = done.dropped;
     return e;
-}
-
-/* The superblocks may say that the pool has grown, and the next session would find what it has not
- * stored there. They have to say that it has not; else nothing in the pool counts any more. */
-static void deny(struct grow *z)
-{
-    struct cm_cache *const c = z->c;
-    if (cm_super_growing(&c->super, z->to.pool_size) == 0)
-        return;
-    at_store_seq_cst(&c->broken, 1u);
-    (void)cm_file_can_forget(c);
 }
 
 static int grow(struct grow *z, uint64_t size)
@@ -168,8 +170,6 @@ static int grow(struct grow *z, uint64_t size)
     if (e == 0)
         e = copy_and_use(z);
     if (e) {
-        if (z->unknown)
-            deny(z);
         cm_grow_take_back(c);
         return e;
     }

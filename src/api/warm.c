@@ -66,10 +66,10 @@ struct warm {
     uint64_t compared; /* what is before it was compared */
     struct watch watch;
     cm_warm_report report;
-    struct cm_comparison verify;
-    struct cm_run *q;      /* the chunk's request, or NULL */
-    const cm_piece *piece; /* that is being read, or NULL */
-    int64_t result;        /* of the caller's function */
+    struct cm_comparison *verify; /* NULL: nothing is compared. Not here: the stack is small */
+    struct cm_run *q;             /* the chunk's request, or NULL */
+    const cm_piece *piece;        /* that is being read, or NULL */
+    int64_t result;               /* of the caller's function */
     struct cm_callback frame;
 };
 
@@ -98,12 +98,31 @@ static void run_progress(void *arg)
                                                  : 0);
 }
 
+static int begin_verify(struct warm *w)
+{
+    w->verify = cm_plat_alloc(sizeof(*w->verify));
+    if (!w->verify)
+        return CM_ENOMEM;
+    w->verify->file = w->file;
+    w->verify->f = w->f;
+    return 0;
+}
+
+static void end_verify(struct warm *w)
+{
+    if (!w->verify)
+        return;
+    cm_compare_cancel(w->verify);
+    cm_plat_free(w->verify, sizeof(*w->verify));
+    w->verify = NULL;
+}
+
 /* The caller's function will not return: releases all that the call holds. */
 static void let_go(void *arg)
 {
     struct warm *w = arg;
     cm_callback_end(&w->frame);
-    cm_compare_cancel(&w->verify);
+    end_verify(w);
     if (w->q && w->piece)
         (void)cm_run_complete(w->q, w->piece, CM_ECANCELED);
     if (w->q)
@@ -255,8 +274,9 @@ static void note(struct warm *w, const struct cm_run *q, uint64_t start)
         watch(&w->watch, from / CM_BLOCK_SIZE);
 }
 
-/* Does the next chunk. 0: go on. */
-static int do_chunk(struct warm *w, uint64_t len)
+/* Does the next chunk. 0: go on. Not inlined, and compare() neither: only one of them needs its
+ * stack at a time. */
+static __attribute__((noinline)) int do_chunk(struct warm *w, uint64_t len)
 {
     cm_request r; /* cm_run_begin_warm() sets what is needed of the opaque part */
     struct cm_run *q = cm_run_of(&r);
@@ -313,7 +333,7 @@ static int next_to_compare(struct warm *w, cm_piece *piece)
 {
     const uint64_t since = cm_plat_now_ns();
     int what, e = 0;
-    while ((what = cm_compare_next(&w->verify, piece)) == CM_ENOMEM && e == 0 &&
+    while ((what = cm_compare_next(w->verify, piece)) == CM_ENOMEM && e == 0 &&
            cm_plat_now_ns() - since < w->c->opts.join_timeout_ns) {
         cm_plat_sleep(SLICE_NS / 10);
         e = tell(w);
@@ -329,7 +349,7 @@ static int compare_piece(struct warm *w, const cm_piece *piece)
     const int64_t n = call_out(w, run_origin);
     w->piece = NULL;
     if (n < 0 || n > (int64_t)piece->len) {
-        cm_compare_cancel(&w->verify);
+        cm_compare_cancel(w->verify);
         return n > 0 ? CM_EINVAL : n < INT_MIN ? INT_MIN : (int)n;
     }
     cm_stats_latency(&w->c->media, CM_HISTOGRAM_ORIGIN, cm_plat_now_ns() - start);
@@ -337,11 +357,11 @@ static int compare_piece(struct warm *w, const cm_piece *piece)
     cm_count(w->c, CM_STAT_origin_bytes, (uint64_t)n);
     w->report.read += (uint64_t)n;
     pay(w, (uint64_t)n, start);
-    return cm_compare_complete(&w->verify, (uint64_t)n);
+    return cm_compare_complete(w->verify, (uint64_t)n);
 }
 
 /* Compares what is cached of the next `len` bytes, as far as that was not done yet. */
-static int compare(struct warm *w, uint64_t len)
+static __attribute__((noinline)) int compare(struct warm *w, uint64_t len)
 {
     const uint64_t to = w->pos + len, from = w->pos > w->compared ? w->pos : w->compared;
     cm_piece piece;
@@ -349,9 +369,9 @@ static int compare(struct warm *w, uint64_t len)
     if (from >= to)
         return 0;
     w->compared = to;
-    cm_compare_begin(&w->verify, from / CM_BLOCK_SIZE, to / CM_BLOCK_SIZE);
-    while (e == 0 && cm_compare_more(&w->verify)) {
-        const uint64_t nap = cm_compare_nap_ns(&w->verify);
+    cm_compare_begin(w->verify, from / CM_BLOCK_SIZE, to / CM_BLOCK_SIZE);
+    while (e == 0 && cm_compare_more(w->verify)) {
+        const uint64_t nap = cm_compare_nap_ns(w->verify);
         if (nap > 0)
             cm_plat_sleep(nap);
         e = keep_pace(w, 0);
@@ -419,7 +439,9 @@ static int warm(struct warm *w)
 /* Tells what the comparison has found. */
 static void report_verify(struct warm *w)
 {
-    const struct cm_comparison *v = &w->verify;
+    const struct cm_comparison *v = w->verify;
+    if (!v)
+        return;
     w->report.verified = v->verified;
     w->report.differed = v->differed;
     w->report.undecided = v->undecided;
@@ -454,8 +476,6 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     if (e)
         return e;
     struct warm w = { .file = file, .f = f, .id = f->id, .c = f->cache, .o = &o };
-    w.verify.file = file;
-    w.verify.f = f;
     w.origin_read = origin_read;
     w.ctx = ctx;
     w.offset = offset;
@@ -465,8 +485,10 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     if (len == 0 || offset >= at_load_acquire(&f->size))
         w.end = w.pos;             /* no byte is wanted */
     at_add_acq_rel(&w.c->live, 1); /* cm_close looks at it */
-    e = warm(&w);
+    e = o.flags & CM_WARM_VERIFY ? begin_verify(&w) : 0;
+    e = e ? e : warm(&w);
     report_verify(&w);
+    end_verify(&w);
     at_sub_acq_rel(&w.c->live, 1); /* the last: cm_close may be waiting for it */
     if (w.stopped)
         w.pos = w.warmed;

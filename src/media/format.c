@@ -210,6 +210,11 @@ static int add_parts(const struct cm_super *sb, struct cm_geometry *g)
 {
     int e = 0;
     bool last = false;
+    if (!(sb->incompat & CM_INCOMPAT_GROWN)) {
+        for (unsigned i = 0; i < CM_PARTS; i++)
+            last |= sb->part[i] != 0;
+        return last || sb->growing != 0 ? CM_EDAMAGED : 0;
+    }
     for (unsigned i = 0; i < CM_PARTS && e == 0; i++) {
         if (sb->part[i] == 0)
             last = true;
@@ -279,7 +284,7 @@ int cm_format_geometry(const struct cm_super *sb, struct cm_geometry *g)
         g->part[i].first = UINT64_MAX;
     if (lay_out(g) > sb->pool_size)
         return CM_EDAMAGED;
-    return sb->incompat & CM_INCOMPAT_GROWN ? add_parts(sb, g) : 0;
+    return add_parts(sb, g);
 }
 
 uint64_t cm_format_size(const struct cm_super *sb)

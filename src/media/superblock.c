@@ -463,6 +463,9 @@ int cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word)
     cm_lock_acquire(&s->lock);
     assert(number < CM_PARTS && s->now.part[number] == 0);
     const uint64_t growing = s->now.growing;
+    /* Readers of other processes have the old index, and their mapping ends where the pool did.
+     * After this they compare the parts, and find another pool (shared.c). */
+    (void)shut(s);
     s->now.part[number] = word;
     set_growing(&s->now, 0);
     const int e = write_both(s);
@@ -470,6 +473,7 @@ int cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word)
         s->now.part[number] = 0;
         set_growing(&s->now, growing);
     }
+    (void)reopen(s);
     cm_lock_release(&s->lock);
     return e;
 }

@@ -199,7 +199,7 @@ static int change(cm_objects *o, const struct cm_object_place *p, const void *ke
 /* ---- The calls ------------------------------------------------------------------------------- */
 
 /* When an object that lives for ttl_ns expires. Earlier rather than later. */
-static int64_t expiry(const cm_objects *o, uint64_t ttl_ns)
+static int64_t expiry(cm_objects *o, uint64_t ttl_ns)
 {
     if (ttl_ns == 0)
         return 0;

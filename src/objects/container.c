@@ -109,13 +109,14 @@ bool cm_objects_is_proof(const struct cm_objects_proof *proof)
 
 /* ---- Clock, counters ------------------------------------------------------------------------- */
 
-int64_t cm_objects_clock(const cm_objects *o)
+int64_t cm_objects_clock(cm_objects *o)
 {
-    const int64_t wall = cm_plat_wall_ns();
-    int64_t least = o->opened_wall_ns + (int64_t)(cm_plat_now_ns() - o->opened_ns);
-    if (least < 0)
-        least = 0; /* a clock that was never set */
-    return wall > least ? wall : least;
+    /* How far the wall clock is ahead of the one that nobody sets: the largest that was seen. */
+    const int64_t now = (int64_t)cm_plat_now_ns(), ahead = cm_plat_wall_ns() - now;
+    int64_t most = at_load_relaxed(&o->ahead_ns); /* relaxed: it orders nothing */
+    while (ahead > most && !at_cas_acq_rel(&o->ahead_ns, &most, ahead))
+        ;
+    return now + (ahead > most ? ahead : most);
 }
 
 void cm_objects_count(cm_objects *o, enum cm_object_counter what, uint64_t n)

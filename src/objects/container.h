@@ -57,8 +57,7 @@ struct cm_objects {
     uint32_t iterations;
     uint64_t value_max; /* bytes of the longest value */
     /* The wall clock and the monotonic clock at the open. */
-    int64_t opened_wall_ns;
-    uint64_t opened_ns;
+    int64_t ahead_ns;         /* atomic; cm_objects_clock() */
     struct cm_lock data_lock; /* `data`, `data_now`; taken before no other lock of a container */
     uint32_t data_now;        /* the one that this session writes; CM_DATA_FILES: none yet */
     uint64_t data_next;       /* the first block of it that was never used */
@@ -102,7 +101,7 @@ int cm_objects_forget_all(cm_file *file, uint64_t len);
 bool cm_objects_again(unsigned tries);
 
 /* Nanoseconds since 1970. Does not go back while the container is open. */
-int64_t cm_objects_clock(const cm_objects *o);
+int64_t cm_objects_clock(cm_objects *o);
 void cm_objects_count(cm_objects *o, enum cm_object_counter what, uint64_t n);
 
 #endif

@@ -16,7 +16,7 @@
 #include <xxhash.h>
 
 #define MAGIC UINT32_C(0x6a626f63)
-#define ENTRIES 16u /* where the first one is */
+#define ENTRIES CM_ENTRIES_START
 
 struct head {
     uint32_t magic, used;

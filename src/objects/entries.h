@@ -28,6 +28,7 @@
 
 #include "cachemax_objects.h"
 
+#define CM_ENTRIES_START 16u /* bytes before the first entry of a bucket */
 #define CM_ENTRY_HEAD 18u
 #define CM_ENTRY_LARGE 1u
 

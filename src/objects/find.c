@@ -37,7 +37,7 @@ struct want {
 
 /* ---- Finding --------------------------------------------------------------------------------- */
 
-static bool is_over(const cm_objects *o, const struct cm_entry *e)
+static bool is_over(cm_objects *o, const struct cm_entry *e)
 {
     return e->expires_ms && e->expires_ms <= cm_objects_clock(o) / 1000000;
 }
@@ -159,6 +159,9 @@ int cm_objects_begin(cm_objects *o, cm_objects_iter **iter)
         return CM_EHANDLE;
     if (!iter)
         return CM_EINVAL;
+    const int refused = cm_objects_enter(o);
+    if (refused)
+        return refused;
     cm_objects_iter *it = cm_plat_alloc(sizeof(*it));
     if (!it)
         return CM_ENOMEM;
@@ -197,6 +200,9 @@ int cm_objects_next(cm_objects_iter *it, void *key, size_t *key_len, cm_object_i
     unsigned left = STEP;
     if (!it || !key || !key_len || (info && !cm_can_give_result(info)))
         return CM_EINVAL;
+    const int refused = cm_objects_enter(it->o);
+    if (refused)
+        return refused;
     for (;;) {
         while (it->inside && cm_entries_next(it->block, &it->at, &e)) {
             if (!cm_entries_sound(&e, it->next - 1) || is_over(it->o, &e))

@@ -21,7 +21,7 @@
  * one object in a hundred finds no room. */
 static uint64_t load_of(uint64_t bytes)
 {
-    const uint64_t fits = 16 * (CM_BLOCK_SIZE / (bytes + CM_ENTRY_HEAD));
+    const uint64_t fits = 16 * ((CM_BLOCK_SIZE - CM_ENTRIES_START) / (bytes + CM_ENTRY_HEAD));
     uint64_t mean = fits;
     while (mean > 1 && 25 * (fits - mean) * (fits - mean) < 81 * 16 * mean)
         mean--;
@@ -138,8 +138,7 @@ int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options 
         return CM_ENOMEM;
     o->cache = cache;
     memcpy(o->name, name, cm_objects_length(name) + 1);
-    o->opened_wall_ns = cm_plat_wall_ns();
-    o->opened_ns = cm_plat_now_ns();
+    (void)cm_objects_clock(o);
     e = own(o);
     if (e == 0) {
         e = open_files(o, &given);
@@ -158,6 +157,9 @@ int cm_objects_close(cm_objects *o)
 {
     if (!o)
         return CM_EHANDLE;
+    const int refused = cm_objects_enter(o); /* before anything is freed */
+    if (refused)
+        return refused;
     if (at_load_acquire(&o->iterations)) /* pairs with the release of cm_objects_end() */
         return CM_EBUSY;
     cm_values_close(o);

@@ -91,12 +91,14 @@ int cm_plat_file_cut(struct cm_plat_file *f, uint64_t size)
 
     assert(f->base != NULL && size > 0 && size <= f->held);
     at_store_relaxed(&f->mapped, size);
-    at_store_relaxed(&f->size, size);
     /* Else a page would be left that nobody can use: that does no harm. */
     if (from < f->held &&
         mmap(f->base + from, f->held - from, PROT_NONE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
         return CM_EIO;
     }
-    return ftruncate(file_fd(f), (off_t)size) == 0 ? 0 : CM_EIO;
+    if (ftruncate(file_fd(f), (off_t)size) != 0)
+        return CM_EIO; /* f->size still says how long it is */
+    at_store_relaxed(&f->size, size);
+    return 0;
 }

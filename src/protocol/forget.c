@@ -15,9 +15,14 @@
 
 /* Cells of a key that lead nowhere once their headers are flushed and fenced. */
 struct dead {
-    uint64_t sum;  /* of the cells, as they were read */
+    uint32_t sum;  /* of both halves of the cells, as they were read */
     uint16_t cell; /* a bit each */
 };
+
+static uint32_t both_halves(uint64_t cell)
+{
+    return (uint32_t)(cell ^ cell >> 32);
+}
 
 /* Makes the block in a cell's slot invalid, not yet durably, if it is k's. 1: the slot does not
  * hold k any more, so its header has to be flushed. 0: it holds another block. CM_EIO. Lock held.
@@ -73,7 +78,7 @@ static int kill(struct cm_cache *c, const struct cm_key *k, struct dead *dead, u
             if (r == 0)
                 continue;
             dead->cell |= (uint16_t)(1u << (which * CM_BUCKET_CELLS + i));
-            dead->sum += cell;
+            dead->sum += both_halves(cell);
         }
     }
     return e;
@@ -84,7 +89,7 @@ static int kill(struct cm_cache *c, const struct cm_key *k, struct dead *dead, u
  * absence must be durable before the origin is written. Lock held. */
 static int flush_dead(struct cm_cache *c, const struct cm_key *k, const struct dead *dead)
 {
-    uint64_t sum = 0;
+    uint32_t sum = 0;
     int e = 0;
     for (unsigned left = dead->cell; left; left &= left - 1) {
         const unsigned i = at_lowest_bit(left);
@@ -94,7 +99,7 @@ static int flush_dead(struct cm_cache *c, const struct cm_key *k, const struct d
                             &cell) ||
             !cm_index_match(&c->media, k, cell) || cm_slot_flush(&c->media, cm_cell_slot(cell)))
             e = CM_EIO;
-        sum += cell;
+        sum += both_halves(cell);
     }
     /* The lock keeps our threads away, but media may change by themselves: then it is not known
      * which headers kill() made invalid. */

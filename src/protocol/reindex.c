@@ -64,7 +64,12 @@ static int copy_cell(struct copy *z, uint64_t bucket, uint64_t cell)
     const struct cm_media *const m = &z->c->media;
     const uint64_t slot = cm_cell_slot(cell);
     struct cm_header h;
-    if (slot >= cm_media_slots(m) || cm_slot_header(m, slot, &h) != CM_SLOT_HIT)
+    if (slot >= cm_media_slots(m))
+        return 0;
+    const enum cm_slot_verdict v = cm_slot_header(m, slot, &h);
+    if (v == CM_SLOT_UNREADABLE)
+        return CM_EIO; /* it may be valid: without its cell nobody could forget it */
+    if (v != CM_SLOT_HIT)
         return 0;
     const struct cm_key k = cm_key_stored(m, h.incarnation, cm_header_block(&h));
     if (k.place.tag != cm_cell_tag(cell) || cm_header_boot(&h) != cm_cell_boot(cell) ||

@@ -72,12 +72,12 @@ static int read_super(struct cm_cache *c, struct cm_super *sb)
     return e;
 }
 
-/* Is it the pool that was opened, in the same boot? What else there is of it, as its layout, does
- * not change. */
+/* Is it the pool that was opened? One that has grown is another one: this reader knows neither its
+ * index nor its new slots. */
 static bool is_same(const struct cm_cache *c, const struct cm_super *sb)
 {
     return memcmp(sb->uuid, c->super.now.uuid, sizeof(sb->uuid)) == 0 &&
-           sb->boot_number == c->super.now.boot_number;
+           memcmp(sb->part, c->super.now.part, sizeof(sb->part)) == 0;
 }
 
 /* Files lock held, or the cache is being opened. Learns what the superblock says in the present
@@ -88,7 +88,7 @@ static int learn(struct cm_cache *c, uint64_t *session, bool first)
     int e = cm_guard_load64(cm_super_session_at(&c->media), session);
     if (e == 0)
         e = read_super(c, &sb);
-    if (e == CM_ENOTPOOL || (e >= 0 && !first && memcmp(sb.uuid, c->super.now.uuid, 16) != 0)) {
+    if (e == CM_ENOTPOOL || (e >= 0 && !first && !is_same(c, &sb))) {
         uint32_t unsaid = 0;
         if (at_cas_acq_rel(&c->replaced, &unsaid, 1))
             cm_suspect(c);
@@ -96,7 +96,8 @@ static int learn(struct cm_cache *c, uint64_t *session, bool first)
     }
     /* Each hit compares the session with this one. So if it changes from here on, or has changed
      * while the superblock was read, nothing of what was learned is used. */
-    if (e < 0 || *session % 2 == 1 || !judge_super(c, &sb) || (!first && !is_same(c, &sb)))
+    if (e < 0 || *session % 2 == 1 || !judge_super(c, &sb) ||
+        (!first && sb.boot_number != c->super.now.boot_number))
         return CM_EBUSY;
     cm_lock_acquire(&c->super.lock);
     c->super.now = sb;

@@ -48,7 +48,7 @@ OBJECTS = [
     _m('objects, owner', 'a container has one handle', 'unit objects one_owner', OBJECTS_C,
        'e == 0 && info.brackets == 1', 'e == 0'),
     _m('objects, clock', 'a clock that goes back makes nothing live longer', 'unit objects ttl',
-       CONTAINER, 'return wall > least ? wall : least;', 'return wall;'),
+       CONTAINER, 'return now + (ahead > most ? ahead : most);', 'return now + ahead;'),
     _m('objects, buckets', 'the number of buckets is remembered', 'unit objects restart', OBJECTS_C,
        '        *buckets = proof.buckets;\n', '        (void)0;\n'),
     _m('objects, hot', 'what was read lately stays in a full bucket',

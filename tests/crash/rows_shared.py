@@ -38,8 +38,8 @@ SHARED_READERS = [
     _m('reader, validator', 'the validator is compared', 'unit shared validators', SHARED,
        'cm_files_may_keep(c, d.place, f->flags, &d.record, v) &&', ''),
     _m('reader, pool', 'a pool that was made anew is another one', HELD, SHARED,
-       'if (e == CM_ENOTPOOL || (e >= 0 && !first && '
-       'memcmp(sb.uuid, c->super.now.uuid, 16) != 0)) {', 'if (e == CM_ENOTPOOL) {'),
+       'if (e == CM_ENOTPOOL || (e >= 0 && !first && !is_same(c, &sb))) {',
+       'if (e == CM_ENOTPOOL) {'),
     _m('tell, drop', 'a dropped record names no incarnation', HELD, RECORD,
        '    int e = cm_record_stop(m, place);\n    if (e == 0)\n        e = cm_media_store64(m, '
        '&at->xxh3, 0);', '    int e = cm_media_store64(m, &at->xxh3, 0);'),

@@ -90,7 +90,7 @@ WARM = [
     _m('verify, warmed', 'the report tells where the warming ended', 'unit warm frozen',
        'api/warm.c', '        w.pos = w.warmed;\n', '        w.pos = w.pos;\n'),
     _m('verify, thread ends', 'a thread that ends gives its buffer back', 'unit warm thread_ends',
-       'api/warm.c', '    cm_compare_cancel(&w->verify);\n    if (w->q', '    if (w->q'),
+       'api/warm.c', '    end_verify(w);\n    if (w->q', '    if (w->q'),
     _m('verify, too much', 'an origin that gives too much is refused', 'unit warm errors',
        'api/warm.c', 'if (n < 0 || n > (int64_t)piece->len) {', 'if (n < 0) {'),
     _m('verify, cannot forget', 'what is wrong and cannot be forgotten is not served',

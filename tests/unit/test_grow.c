@@ -684,6 +684,90 @@ static void test_killed(void)
 
 /* ---- Pools in memory ------------------------------------------------------------------------- */
 
+/* A pool in memory, with room behind it. `p` is the one that was formatted. */
+static void in_memory(struct pool *p, struct pool *big, uint64_t bytes)
+{
+    pool_make(p, 4 * MIB, 0);
+    memset(big, 0, sizeof(*big));
+    big->bytes = bytes;
+    big->base = map_bytes(big->bytes);
+    memcpy(big->base, p->base, (size_t)p->bytes);
+    big->o = p->o;
+    big->o.grow_max = bytes;
+    CHECK_EQ(cm_open_memory(big->base, p->bytes, &big->o, &big->c), 0);
+}
+
+/* Headers that cannot be read may be valid. Without their cells no bracket would find them, so the
+ * pool does not grow. */
+static void test_unreadable_headers(void)
+{
+    struct pool p, big;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    in_memory(&p, &big, 16 * MIB);
+    cm_file *f = fill_file(&big, 1, 100);
+    uint8_t *const page = big.base + big.c->media.geo.header_offset;
+    os_protect(page, BLK, OS_NOTHING);
+    CHECK_EQ(cm_grow(big.c, 8 * MIB, NULL), CM_EIO);
+    os_protect(page, BLK, OS_WRITE);
+    CHECK_EQ(hits(f, 0, 100, 1), 100);
+    CHECK_EQ(cm_grow(big.c, 8 * MIB, NULL), 0);
+    CHECK_EQ(hits(f, 0, 100, 1), 100);
+    detach(f);
+    is_sound(&big);
+    pool_end(&big);
+    pool_end(&p);
+}
+
+/* Sizes that no pool has, and words of parts that nobody's superblock has. */
+static void test_hostile(void)
+{
+    struct pool p, big;
+    struct cm_geometry to;
+    uint64_t word;
+    in_memory(&p, &big, 16 * MIB);
+    CHECK_EQ(cm_format_grow(&big.c->media.geo, 8 * MIB, &to, &word), 0);
+    pool_down(&big);
+    big.o.grow_max = UINT64_MAX;
+    CHECK_EQ(cm_open_memory(big.base, p.bytes, &big.o, &big.c), CM_EINVAL);
+    big.o.grow_max = 16 * MIB;
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        super_at(&big, i)->part[0] = word; /* without the bit of incompat */
+        super_seal(super_at(&big, i));
+    }
+    CHECK_EQ(cm_open_memory(big.base, p.bytes, &big.o, &big.c), CM_EDAMAGED);
+    big.c = NULL;
+    pool_end(&big);
+    pool_end(&p);
+}
+
+/* For a reader that has it open, a pool that grew is another one. A new reader finds all of it. */
+static void test_reader(void)
+{
+    struct pool p, big, as = { 0 };
+    cm_options o = CM_OPTIONS_INIT;
+    in_memory(&p, &big, 16 * MIB);
+    cm_file *f = fill_file(&big, 1, 100);
+    o.flags = CM_OPEN_SHARED;
+    CHECK_EQ(cm_open_memory(big.base, p.bytes, &o, &as.c), 0);
+    cm_file *g = attach(&as, 1, FILE_BYTES, 1, 0);
+    CHECK_EQ(hits(g, 0, 100, 1), 100);
+    CHECK_EQ(cm_grow(big.c, 8 * MIB, NULL), 0);
+    CHECK_EQ(hits(g, 0, 100, 1), 0);
+    cm_validator v = val(FILE_BYTES, 1);
+    CHECK_EQ(cm_file_revalidate(g, &v), CM_ENOTPOOL);
+    CHECK_EQ(cm_file_close(g), 0);
+    CHECK_EQ(cm_close(as.c), 0);
+    CHECK_EQ(cm_open_memory(big.base, 8 * MIB, &o, &as.c), 0);
+    g = attach(&as, 1, FILE_BYTES, 1, 0);
+    CHECK_EQ(hits(g, 0, 100, 1), 100);
+    CHECK_EQ(cm_file_close(g), 0);
+    CHECK_EQ(cm_close(as.c), 0);
+    detach(f);
+    pool_end(&big);
+    pool_end(&p);
+}
+
 static void test_memory(void)
 {
     struct pool p, big;
@@ -718,11 +802,16 @@ static void test_memory(void)
 
 static const struct harness_test tests[] = {
 #ifndef _WIN32
-    TEST(four_times), TEST(shrink_after), TEST(memo),      TEST(across),  TEST(beside),
-    TEST(late_fill),  TEST(late_bracket), TEST(drain),     TEST(refused), TEST(no_room),
-    TEST(overflow),   TEST(flushed),      TEST(left_over), TEST(killed),
+    TEST(four_times),   TEST(shrink_after),
+    TEST(memo),         TEST(across),
+    TEST(beside),       TEST(late_fill),
+    TEST(late_bracket), TEST(drain),
+    TEST(refused),      TEST(no_room),
+    TEST(overflow),     TEST(flushed),
+    TEST(left_over),    TEST(killed),
 #endif
-    TEST(memory),
+    TEST(memory),       TEST(unreadable_headers),
+    TEST(hostile),      TEST(reader),
 };
 
 int main(int argc, char **argv)
