@@ -485,7 +485,10 @@ typedef struct cm_grow_report {
  * call it. *report may be NULL.
  * CM_EBUSY (another thread does) CM_EINVAL CM_EREADONLY CM_EPOOLSIZE (no size, or hardly more than
  * now) CM_ENOTSUP (no grow_max, or less than that; it grew four times; Windows) CM_ENOSPC CM_ENOMEM
- * CM_EIO CM_EFORGET. After an error the pool is as it was. */
+ * CM_EIO (also: a header cannot be read) CM_EFORGET. After an error the pool has its old size, and
+ * what it held; but if a sync of its superblock failed, it may be empty.
+ * Readers of other processes (CM_OPEN_SHARED) are served nothing more: for them it is another pool,
+ * which they have to open again. For a pool in memory, see cm_open_memory(). */
 CM_API int cm_grow(cm_cache *cache, uint64_t size, cm_grow_report *report);
 
 enum {
@@ -611,9 +614,10 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 
 /* Opens a pool in memory that the caller has mapped (a driver, /dev/dax, CXL memory, tests). `base`
- * must be aligned to 4096 and hold a formatted pool of exactly `bytes` bytes. The caller keeps it
- * mapped until cm_close(), and makes sure that nobody else opens it or may write it. `opts` and
- * `cache` as in cm_open(). Errors as cm_open(), without those of files. */
+ * must be aligned to 4096 and hold a formatted pool of exactly `bytes` bytes. With
+ * cm_options.grow_max so many bytes are mapped there, and the pool may have any size up to that.
+ * The caller keeps it mapped until cm_close(), and makes sure that nobody else opens it or may
+ * write it. `opts` and `cache` as in cm_open(). Errors as cm_open(), without those of files. */
 CM_API int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache **cache);
 /* Formats a pool in memory: writes what cm_create() writes to a file. `size` of opts must be 0 or
  * `bytes`. CM_EINVAL (also: base is not aligned to 4096) CM_EPOOLSIZE CM_EIO. */
