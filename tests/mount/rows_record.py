@@ -41,8 +41,8 @@ OF_RECORD = [
        '(s->profile.named > 0 && s->profile.files == 0)', '0'),
     _m('warm, ranges', 'the whole file is warmed', 'record',
        '^(record|warm what was read)$', STEER,
-       'rc = warm_range(c, i, r->number, off, len);',
-       'rc = warm_range(c, i, r->number, 0, CM_ALL);'),
+       'rc = warm_range(c, i, r->number, off, len, 0);',
+       'rc = warm_range(c, i, r->number, 0, CM_ALL, 0);'),
     _m('warm, sizes', 'nobody is told the size of a file', 'record',
        '^(record|warm what has changed)$', STEER,
        '        (void)control_is(c, "size", (uint64_t)st.st_size);\n'

@@ -450,7 +450,7 @@ done
 expect "threads" 2 'from 1 to 64' twice --size 400 --threads 65
 expect "threads 0" 2 'from 1 to 64' twice --size 400 --threads 0
 expect "restart, when" 2 'a share between 0 and 1' twice --size 400 --restart-at 1 clean
-expect "restart, how" 2 "'warm': expected clean, crash, cold or none" twice --size 400 \
+expect "restart, how" 2 "'warm': expected clean, crash, cold, grow or none" twice --size 400 \
   --restart-at 0.5 warm
 expect "restart, one value" 2 "needs two values: --restart-at F HOW" twice --size 400 \
   --restart-at 0.5
