@@ -6,9 +6,10 @@ GROW, REINDEX, FORMAT = 'api/grow.c', 'protocol/reindex.c', 'media/format.c'
 MEMO, RING, CACHE = 'media/memo.c', 'policy/ring.c', 'api/cache.c'
 
 GROWTH = [
+    # Shutting the session has a fence, too, unless it is shut already.
     _m('grow, fence', 'the new index is fenced before it counts', 'crash grow warm grow-pool',
        REINDEX, '    cm_media_fence(&c->media); /* before the superblocks say that it counts */\n',
-       ''),
+       '', SUPER, '    (void)shut(s);\n    s->now.part', '    s->now.part'),
     _m('grow, sync', 'the new index is synced before it counts',
        'crash grow checkpoint full pool-checkpoint,grow-pool', GROW,
        'return c->file.handle != -1 ? cm_settle_part(c, start, end - start) : 0;',

@@ -245,8 +245,8 @@ test_superblocks()
   sees emptied slot.verdict 'of another epoch' p slot 30
   also emptied-why slot.why 'right in epoch 1, and this is 2'
   sees emptied-find find.ends_at record p find "$id" 30
-  # Two files had records, in places 0 and 16; the new one's is in one of them. The other one lies in
-  # a bucket of the new file, so it names no incarnation any more.
+  # Two files had records, in places 0 and 16; the new one's is in one of them. The other one lies
+  # in a bucket of the new file, so it names no incarnation any more.
   check emptied-record test "$(for n in 0 16; do "$cm" dump p record $n; done |
     grep -cE 'verdict: *wrong checksum|incarnation: *0$')" = 2
 }
