@@ -71,8 +71,8 @@ typedef struct cm_objects_options {
  * CM_ENOMEM CM_EFORGET. */
 CM_API int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options *opts,
                            cm_objects **objects);
-/* Closes it. The handle is gone afterwards, also after an error. CM_EBUSY: an iteration is live;
- * then nothing was closed. */
+/* Closes it. The handle is gone afterwards, also after an error, but for these, with which nothing
+ * was closed: CM_EBUSY (an iteration is live) CM_ECALLBACK CM_EFORKED. */
 CM_API int cm_objects_close(cm_objects *objects);
 /* Forgets a container that is not open, and all that it holds. Opened again it is new, and may get
  * another number of buckets. CM_EINVAL CM_EBUSY (it is open) CM_EFORGET. */

@@ -142,7 +142,7 @@ void turns_step(void)
 }
 
 /* This thread cannot go on before *word is another value than `unlike`. */
-static void wait_for(const uint32_t *word, uint32_t unlike)
+void turns_wait_for(const uint32_t *word, uint32_t unlike)
 {
     if (me == THREADS)
         fail("nobody can end this wait", (uint64_t)(uintptr_t)word, unlike);
@@ -153,35 +153,12 @@ static void wait_for(const uint32_t *word, uint32_t unlike)
     s.state[me] = READY;
 }
 
-void turns_acquire(struct cm_lock *l)
-{
-    turns_step();
-    while (at_load_relaxed(&l->word) != 0)
-        wait_for(&l->word, 1);
-    at_store_release(&l->word, 1);
-}
-
-bool turns_try(struct cm_lock *l)
-{
-    turns_step();
-    if (at_load_relaxed(&l->word) != 0)
-        return false;
-    at_store_release(&l->word, 1);
-    return true;
-}
-
 void turns_release(struct cm_lock *l)
 {
     if (at_load_relaxed(&l->word) == 0)
         fail("released a lock that was not held", 0, 0);
     at_store_release(&l->word, 0);
     turns_step();
-}
-
-void turns_wait(const uint32_t *word, uint32_t expected)
-{
-    while (at_load_relaxed(word) == expected)
-        wait_for(word, expected);
 }
 
 void turns_did(char what)

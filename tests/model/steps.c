@@ -1,13 +1,40 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * steps.c - the steps of turns.h that are not atomic accesses: guarded loads, copies, and stores to
- * the pool. turns_steps.c and schedules_run.c say what happens at a step.
+ * steps.c - the steps of turns.h that are not atomic accesses: locks, guarded loads, copies, and
+ * stores to the pool. turns_steps.c and schedules_run.c say what happens at a step.
  */
 #define TURNS_ITSELF
 #include <string.h>
 
 #include "state/cache_state.h"
 #include "turns.h"
+
+/* ---- Locks ----------------------------------------------------------------------------------- */
+
+void turns_acquire(struct cm_lock *l)
+{
+    turns_step();
+    while (at_load_relaxed(&l->word) != 0)
+        turns_wait_for(&l->word, 1);
+    at_store_release(&l->word, 1);
+}
+
+bool turns_try(struct cm_lock *l)
+{
+    turns_step();
+    if (at_load_relaxed(&l->word) != 0)
+        return false;
+    at_store_release(&l->word, 1);
+    return true;
+}
+
+void turns_wait(const uint32_t *word, uint32_t expected)
+{
+    while (at_load_relaxed(word) == expected)
+        turns_wait_for(word, expected);
+}
+
+/* ---- Loads and copies ------------------------------------------------------------------------ */
 
 void turns_fence(void)
 {

@@ -23,6 +23,8 @@ int turns_load_words(const uint64_t *p, uint64_t *v, size_t n);
 int turns_find(const uint64_t *line, uint64_t tag, uint64_t *word);
 int turns_copy(void *dst, const void *src, size_t n);
 void turns_fence(void);
+/* The calling thread cannot go on while *word is `unlike`: lets others run. */
+void turns_wait_for(const uint32_t *word, uint32_t unlike);
 /* steps.c calls these three. What a thread did outside of the run: copies 'c', acquire fences 'f',
  * loads of one word 'l', of several 'w'. [p, p+n) is being written back, and is durable after the
  * thread's next fence. Such a fence. */

@@ -60,30 +60,14 @@ void turns_step(void)
 }
 
 /* This thread cannot go on until the other one has run. */
-static void wait_for(const void *what)
+void turns_wait_for(const uint32_t *word, uint32_t unlike)
 {
+    (void)unlike; /* steps.c asks again */
     if (!t.armed || (me == FIRST ? !t.begun || t.done : false) || t.wanted[!me])
         fail("both wait, or nobody can wake the one that waits", (uint64_t)me, t.step);
-    t.wanted[me] = what;
+    t.wanted[me] = word;
     give_turn();
     t.wanted[me] = NULL;
-}
-
-void turns_acquire(struct cm_lock *l)
-{
-    turns_step();
-    while (at_load_relaxed(&l->word) != 0)
-        wait_for(l);
-    at_store_release(&l->word, 1);
-}
-
-bool turns_try(struct cm_lock *l)
-{
-    turns_step();
-    if (at_load_relaxed(&l->word) != 0)
-        return false;
-    at_store_release(&l->word, 1);
-    return true;
 }
 
 void turns_release(struct cm_lock *l)
@@ -91,14 +75,8 @@ void turns_release(struct cm_lock *l)
     if (at_load_relaxed(&l->word) == 0)
         fail("released a lock that was not held", 0, 0);
     at_store_release(&l->word, 0);
-    if (t.wanted[!me] == l)
+    if (t.wanted[!me] == &l->word)
         give_turn();
-}
-
-void turns_wait(const uint32_t *word, uint32_t expected)
-{
-    while (at_load_relaxed(word) == expected)
-        wait_for(word);
 }
 
 /* ---- The order of copies ----------------------------------------------------------------------

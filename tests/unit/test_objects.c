@@ -261,6 +261,9 @@ static void test_ttl(void)
     CHECK_EQ(get_value(o, 1, 1, 100), RIGHT);
     clock_step_ns = 3601 * SECOND;
     CHECK_EQ(get_value(o, 1, 1, 100), MISS);
+    clock_step_ns = 0; /* it went too far: what is over stays so */
+    CHECK_EQ(get_value(o, 1, 1, 100), MISS);
+    clock_step_ns = 3601 * SECOND;
     CHECK_EQ(get_value(o, 2, 1, 50000), MISS);
     CHECK_EQ(get_value(o, 6, 1, 100), MISS);
     CHECK_EQ(get_value(o, 3, 1, 100), RIGHT);
@@ -573,6 +576,9 @@ static int from_callback(void *ctx, uint64_t done, uint64_t total)
     CHECK_EQ(cm_objects_delete(o, &key, sizeof(key)), CM_ECALLBACK);
     CHECK_EQ(cm_objects_get(o, &key, sizeof(key), NULL, 0, NULL), CM_ECALLBACK);
     CHECK_EQ(cm_objects_clear(o), CM_ECALLBACK);
+    cm_objects_iter *iter = NULL;
+    CHECK_EQ(cm_objects_begin(o, &iter), CM_ECALLBACK);
+    CHECK_EQ(cm_objects_close(o), CM_ECALLBACK); /* and nothing was closed */
     return 1;
 }
 
