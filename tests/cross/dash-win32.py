@@ -135,8 +135,10 @@ def steady(path, body):
         data = json.loads(body)
         for p in data["pools"]:
             p["history"] = sorted(p.get("history", []))
-            for key in "files_known", "files", "blocks_in_use":  # looked at every ten seconds
-                p[key] = None
+            if "wear" in p:  # its seconds go on between the two answers
+                p["wear"] = sorted(p["wear"])
+            for key in "files_known", "files_estimated", "files", "blocks_in_use":
+                p[key] = None  # looked at every ten seconds
         return data
     return body.decode()
 
