@@ -58,10 +58,9 @@ static inline __attribute__((always_inline)) void
 cm_fast_place(const struct cm_object *f, uint64_t incarnation, uint64_t block,
               const struct cm_home *home, struct cm_fast *g)
 {
-    const struct cm_media *m = &f->cache->media;
     g->incarnation = cm_region_incarnation(f, incarnation, block);
     g->block = block;
-    g->hash = cm_place_hash(m->hash_seed, incarnation, block);
+    g->hash = cm_place_hash(home, block);
     g->stripe = home->stripe;
     g->buckets = home->buckets;
     g->first = (uint32_t)cm_place_first(g->hash, block, home);

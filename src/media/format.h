@@ -17,7 +17,7 @@
 #include "cachemax.h"
 #include "policy/ghost.h"
 
-#define CM_FORMAT_VERSION 8u
+#define CM_FORMAT_VERSION 9u
 #define CM_BYTE_ORDER_MARK 0x01020304u
 
 /* Bits of cm_super.compat. */

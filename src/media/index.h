@@ -29,14 +29,14 @@ static inline struct cm_home cm_key_home(const struct cm_media *m, uint64_t inca
 }
 /* `home`: home of the block's group. `incarnation`: its number; the caller adds the "since" to the
  * key. */
-static inline struct cm_key cm_key_make(const struct cm_media *m, uint64_t incarnation,
-                                        uint64_t block, const struct cm_home *home)
+static inline struct cm_key cm_key_make(uint64_t incarnation, uint64_t block,
+                                        const struct cm_home *home)
 {
     struct cm_key k = { .incarnation = incarnation,
                         .block = block,
                         .stripe = home->stripe,
                         .growth = (uint32_t)(home->index >> CM_INDEX_GROWTH) };
-    cm_place_block(m->hash_seed, incarnation, block, home, &k.place);
+    cm_place_block(block, home, &k.place);
     return k;
 }
 /* Are the key's buckets of the index that is in use? Decisive with the lock of its stripe held, and
@@ -54,7 +54,7 @@ static inline struct cm_key cm_key_of(const struct cm_media *m, uint64_t incarna
                                       uint64_t block)
 {
     struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
-    return cm_key_make(m, incarnation, block, &home);
+    return cm_key_make(incarnation, block, &home);
 }
 
 /* The home of the last key's group. A caller that makes keys of blocks that are mostly neighbours
@@ -77,7 +77,7 @@ static inline struct cm_key cm_key_next(const struct cm_media *m, struct cm_last
                                         uint64_t incarnation, uint64_t block)
 {
     cm_key_home_next(m, last, incarnation, block >> CM_GROUP_SHIFT);
-    return cm_key_make(m, incarnation, block, &last->home);
+    return cm_key_make(incarnation, block, &last->home);
 }
 /* The key of a block that was stored. */
 static inline struct cm_key cm_key_stored_next(const struct cm_media *m, struct cm_last_home *last,

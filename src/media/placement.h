@@ -8,12 +8,29 @@
 
 #include "media/format.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 /* Blocks of one group share a stripe, so that a 1 MiB bracket takes at most five locks. */
 #define CM_GROUP_SHIFT 6u
 #define CM_GROUP_BLOCKS (1u << CM_GROUP_SHIFT)
+
+#define CM_PLACE_KEY0 UINT64_C(0x2d358dccaa6c78a5)
+#define CM_PLACE_KEY1 UINT64_C(0x8bb84b93962eacc9)
+
+__extension__ typedef unsigned __int128 cm_place_wide; /* a product of two words */
+
+/* The product's halves, folded into one word. */
+static inline uint64_t cm_place_fold(uint64_t a, uint64_t b)
+{
+    const cm_place_wide p = (cm_place_wide)a * b;
+    return (uint64_t)p ^ (uint64_t)(p >> 64);
+}
+/* Mixes a pair of numbers: two rounds of wyhash (Wang Yi, "wyhash", final version 4), with its
+ * constants. A single round would keep the order of consecutive numbers: with some seeds, parts of
+ * the index are full then and others empty. */
+static inline uint64_t cm_place_mix(uint64_t seed, uint64_t a, uint64_t b)
+{
+    const cm_place_wide p = (cm_place_wide)(a ^ seed) * (b ^ CM_PLACE_KEY1);
+    return cm_place_fold((uint64_t)p ^ CM_PLACE_KEY0, (uint64_t)(p >> 64) ^ CM_PLACE_KEY1);
+}
 
 /* Where the blocks of a group live. All are in one stripe. The first buckets of neighbours are
  * neighbours, so that reading a run of blocks reads a run of cache lines. */
@@ -22,6 +39,7 @@ struct cm_home {
     uint32_t stripe, buckets; /* a pool has less than 2^24 of them; of the stripe: how many */
     uint64_t base;            /* the stripe's first bucket */
     uint64_t start;           /* bucket of the group's first block, counted from there */
+    uint64_t hash;            /* of the group */
 };
 /* Where a key may live. */
 struct cm_place {
@@ -33,22 +51,24 @@ struct cm_place {
 static inline struct cm_home cm_place_home(uint64_t stripes, uint64_t index, uint64_t seed,
                                            uint64_t incarnation, uint64_t group)
 {
-    const uint64_t w[2] = { incarnation, group };
-    uint64_t h = XXH3_64bits_withSeed(w, sizeof(w), seed);
+    const uint64_t h = cm_place_mix(seed, incarnation, group);
     struct cm_home home = { .index = index,
-                            .stripe = (uint32_t)cm_format_reduce((uint32_t)h, stripes) };
+                            .stripe = (uint32_t)cm_format_reduce((uint32_t)h, stripes),
+                            .hash = h };
     home.buckets = (uint32_t)cm_index_stripe_buckets(index);
     home.base = cm_index_first(index) + (uint64_t)home.stripe * home.buckets;
     home.start = cm_format_reduce((uint32_t)(h >> 32), home.buckets);
     return home;
 }
 
-/* The hash of a block. Its seed differs from the group's, so that group g and block g are
- * unrelated. The upper 22 bits are the tag, the lower 20 choose the second bucket. */
-static inline uint64_t cm_place_hash(uint64_t seed, uint64_t incarnation, uint64_t block)
+/* The hash of a block of the group. The upper 22 bits are the tag, the lower 20 choose the second
+ * bucket. The group's hash is mixed already, so one more round makes 64 hashes of it. The block's
+ * number is spread first: the products of numbers in a row would lie in a row, too, and in a small
+ * index that row may be a single bucket. */
+static inline uint64_t cm_place_hash(const struct cm_home *home, uint64_t block)
 {
-    const uint64_t w[2] = { incarnation, block };
-    return XXH3_64bits_withSeed(w, sizeof(w), ~seed);
+    const uint64_t spread = (block & (CM_GROUP_BLOCKS - 1)) * CM_PLACE_KEY1;
+    return cm_place_fold(home->hash ^ CM_PLACE_KEY1, spread ^ CM_PLACE_KEY0);
 }
 static inline uint64_t cm_place_tag(uint64_t hash)
 {
@@ -75,10 +95,10 @@ static inline uint64_t cm_place_second(uint64_t hash, uint64_t first, uint64_t n
     return second >= n ? second - n : second;
 }
 
-static inline void cm_place_block(uint64_t seed, uint64_t incarnation, uint64_t block,
-                                  const struct cm_home *home, struct cm_place *place)
+static inline void cm_place_block(uint64_t block, const struct cm_home *home,
+                                  struct cm_place *place)
 {
-    const uint64_t h = cm_place_hash(seed, incarnation, block);
+    const uint64_t h = cm_place_hash(home, block);
     const uint64_t first = cm_place_first(h, block, home);
     place->bucket[0] = home->base + first;
     place->bucket[1] = home->base + cm_place_second(h, first, home->buckets);

@@ -175,7 +175,7 @@ static void make_keys(const struct cm_object *f, uint64_t incarnation, uint64_t 
     struct cm_cache *c = f->cache;
     assert(n <= CM_GROUP_BLOCKS);
     for (unsigned i = 0; i < n; i++) {
-        k[i] = cm_key_make(&c->media, incarnation, first + i, home);
+        k[i] = cm_key_make(incarnation, first + i, home);
         k[i].incarnation = cm_region_incarnation(f, incarnation, first + i);
         cm_step_prefetch(c, &k[i]);
         if (cm_sample_has(c, k[i].incarnation, first + i))

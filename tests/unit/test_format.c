@@ -156,7 +156,7 @@ static void check_places(uint64_t bytes, uint64_t max_files, const struct golden
         struct cm_place at;
         struct cm_home home = cm_place_home(g.stripes, cm_place_index(&g), seed, p->incarnation,
                                             p->block >> CM_GROUP_SHIFT);
-        cm_place_block(seed, p->incarnation, p->block, &home, &at);
+        cm_place_block(p->block, &home, &at);
         CHECK_EQ(home.stripe, p->stripe);
         CHECK_EQ(at.bucket[0], p->bucket[0]);
         CHECK_EQ(at.bucket[1], p->bucket[1]);
@@ -560,7 +560,7 @@ static void test_placement_in_bounds(void)
         struct cm_home home =
             cm_place_home(g.stripes, cm_place_index(&g), seed, inc, block >> CM_GROUP_SHIFT);
         CHECK(home.stripe < g.stripes);
-        cm_place_block(seed, inc, block, &home, &p);
+        cm_place_block(block, &home, &p);
         CHECK(p.bucket[0] / g.stripe_buckets == home.stripe);
         CHECK(p.bucket[1] / g.stripe_buckets == home.stripe);
         CHECK(p.bucket[0] != p.bucket[1]);

@@ -497,7 +497,7 @@ static bool lives_at(struct pool *p, const struct cm_geometry *g, cm_file *f, ui
     struct cm_home home =
         cm_place_home(g->stripes, cm_place_index(g), m->hash_seed, inc, block >> CM_GROUP_SHIFT);
     struct cm_place at;
-    cm_place_block(m->hash_seed, inc, block, &home, &at);
+    cm_place_block(block, &home, &at);
     return at.bucket[0] == bucket[0] && at.bucket[1] == bucket[1];
 }
 

@@ -322,7 +322,16 @@ static void test_too_much(void)
     pool_end(&p);
 }
 
-/* As long as not all records were looked at, no block of an earlier session is evicted. */
+static uint64_t empty_slots(const struct pool *p)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < p->c->media.geo.slots; i++)
+        n += !(cm_slot_at(&p->c->media, i)->w0 & CM_W0_VALID);
+    return n;
+}
+
+/* As long as not all records were looked at, no block of an earlier session is evicted. The present
+ * one has the slots that were empty, and may evict its own blocks there. */
 static void test_unknown(void)
 {
     struct pool p;
@@ -335,14 +344,16 @@ static void test_unknown(void)
     pool_again(&p);
     g = attach(&p, 3, slots * BLK, 1, CM_SOLE_WRITER);
     CHECK_EQ(cm_file_advise(g, CM_ADVISE_KEEP), 0);
-    const int64_t evicted = STAT(p.c, evicted);
+    const uint64_t empty = empty_slots(&p);
+    CHECK(empty < 8);
     out_of_order(p.c);
     cm_lock_acquire(&p.c->files_lock); /* nobody gets to look */
     for (uint64_t b = 0; b < slots; b++)
         (void)put(g, b, 3);
     cm_lock_release(&p.c->files_lock);
-    CHECK_EQ(STAT(p.c, evicted), evicted);
+    CHECK(hits(g, 0, slots, 3) <= empty);
     CHECK(STAT(p.c, refused_busy) > 0);
+    const int64_t evicted = STAT(p.c, evicted);
     CHECK(put_all(g, 0, slots, 3) > slots / 4);
     CHECK(STAT(p.c, evicted) > evicted);
     f = attach(&p, 1, KEPT * BLK, 1, 0);

@@ -580,7 +580,7 @@ static int open_flaky(struct pair *p, unsigned syncs, bool *emptied)
     struct cm_persist_ops ops = *p->media.ops;
     ops.fence = flaky_fence;
     p->media.ops = &ops;
-    flaky_fences = UINT_MAX; /* the first fence is that of the session, which is not synced */
+    flaky_fences = UINT32_MAX; /* the first fence is that of the session, which is not synced */
     flaky_syncs = syncs;
     p->s.file = &flaky;
     p->s.sync = true;
