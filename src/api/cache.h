@@ -107,7 +107,7 @@ void cm_say_trouble(cm_cache *c);
 static inline void cm_report_trouble(cm_cache *c)
 {
     if ((at_load_relaxed(&c->broken) | at_load_relaxed(&c->failing) | at_load_relaxed(&c->suspect) |
-         at_load_relaxed(&c->older) | at_load_relaxed(&c->settling.failed)) &
+         at_load_relaxed(&c->older) | at_load_relaxed(&c->unsettled)) &
         1) /* 1: not logged yet */
         cm_say_trouble(c);
 }

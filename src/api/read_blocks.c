@@ -82,7 +82,7 @@ static enum cm_found read_resident_piece(struct cm_blocks *r, const struct piece
 static inline void find_slots(const struct cm_blocks *r, struct piece *p, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
-        cm_fast_find(&r->f->cache->media, &p[i].fast, cm_media_slots(&r->f->cache->media));
+        cm_fast_find(&r->f->cache->media, &p[i].fast, false);
         if (p[i].fast.slot == CM_NO_SLOT)
             continue;
         at_prefetch(cm_slot_at(&r->f->cache->media, p[i].fast.slot));
@@ -140,8 +140,7 @@ static inline enum cm_found add_neighbour(struct cm_blocks *r, const struct piec
 /* Reads a piece by the short way, and if that is not enough, with all steps. */
 static inline enum cm_found read_one(struct cm_blocks *r, const struct piece *p, uint8_t *buf)
 {
-    if (!cm_fast_copy(r->f->cache, &p->fast, p->pos, buf + (p->pos - r->offset), p->want, false,
-                      false))
+    if (!cm_fast_copy(r->f->cache, &p->fast, p->pos, buf + (p->pos - r->offset), p->want, false))
         return read_piece(r, p, buf);
     return add_read(r, p, CM_FOUND_HIT, p->want);
 }
@@ -156,7 +155,7 @@ static enum cm_found read_pieces(struct cm_blocks *r, const struct piece *p, uns
         if (some < 2) {
             if (i + 1 < n)
                 cm_fast_prefetch(&r->f->cache->media, &p[i + 1].fast, p[i + 1].pos, p[i + 1].want,
-                                 LINES, false);
+                                 LINES);
             found = read_one(r, &p[i++], buf);
             continue;
         }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * read_elsewhere.c - the second look at a part of one block that read_fast.h did not serve: its
- * second bucket, the probation buffer; and the miss, if it is in neither. And the first look, where
- * another process owns the pool.
+ * second bucket, the probation buffer; and the miss, if it is in neither.
  *
  * Owns: no state. What needs more than that goes to read_range.c.
  *
@@ -11,7 +10,6 @@
 #include "api/read_range.h"
 #include "protocol/fill_ticket.h"
 #include "state/file.h"
-#include "state/told.h"
 
 /* Reads a block whose tag is in its second bucket, or whose slot is in a later part of a pool that
  * grew. */
@@ -22,25 +20,8 @@ static __attribute__((noinline)) enum cm_found read_found(struct cm_cache *c,
 {
     struct cm_fast found = *g;
     found.slot = slot;
-    cm_fast_prefetch(&c->media, &found, offset, len, CM_PREFETCH_LINES, false);
-    if (!cm_fast_copy(c, &found, offset, buf, len, true, false))
-        return CM_FOUND_CONFLICT;
-    cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
-    return CM_FOUND_HIT;
-}
-
-/* Reads a part of one block where another process owns the pool. */
-static __attribute__((noinline)) enum cm_found read_shared(struct cm_object *f,
-                                                           const struct cm_plat_thread *t,
-                                                           const struct cm_fast *g, uint64_t offset,
-                                                           void *buf, size_t len)
-{
-    struct cm_cache *c = f->cache;
-    const uint64_t incarnation = cm_incarnation_number(g->incarnation);
-    /* Before the copy, while its first lines are on their way: behind it, it would take a fifth of
-     * a hit. What is copied was the content when the incarnation counted, or later. */
-    if (!cm_fast_fits(f, incarnation, offset, len, ~(uint32_t)CM_GATE_SHARED) ||
-        !cm_told_holds(f, incarnation) || !cm_fast_copy(c, g, offset, buf, len, true, true))
+    cm_fast_prefetch(&c->media, &found, offset, len, CM_PREFETCH_LINES);
+    if (!cm_fast_copy(c, &found, offset, buf, len, true))
         return CM_FOUND_CONFLICT;
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
     return CM_FOUND_HIT;
@@ -52,8 +33,6 @@ enum cm_found cm_range_elsewhere(struct cm_object *f, const struct cm_plat_threa
     struct cm_cache *c = f->cache;
     uint64_t slot = CM_NO_SLOT;
     enum cm_found r;
-    if (cm_object_is_shared(f))
-        return read_shared(f, t, g, offset, buf, len);
     if (g->slot != CM_NO_SLOT || g->found < 0 ||
         !cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, len, UINT32_MAX))
         return CM_FOUND_CONFLICT;

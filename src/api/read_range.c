@@ -350,7 +350,7 @@ static int64_t read_group(struct cm_object *f, cm_read_vec *const *v, size_t n)
         at_prefetch(cm_index_bucket(m, p[i].bucket));
     }
     for (size_t i = 0; i < n; i++) {
-        cm_fast_find(m, &p[i], cm_media_slots(m));
+        cm_fast_find(m, &p[i], false);
         if (p[i].slot != CM_NO_SLOT) {
             cm_slot_prefetch(m, p[i].slot);
             cm_ring_prefetch(&c->policy.ring, p[i].slot);
@@ -359,10 +359,9 @@ static int64_t read_group(struct cm_object *f, cm_read_vec *const *v, size_t n)
     for (size_t i = 0; i < n; i++) {
         cm_read_vec *const r = v[i];
         if (i + 1 < n)
-            cm_fast_prefetch(m, &p[i + 1], v[i + 1]->offset, v[i + 1]->len, CM_PREFETCH_LINES,
-                             false);
+            cm_fast_prefetch(m, &p[i + 1], v[i + 1]->offset, v[i + 1]->len, CM_PREFETCH_LINES);
         if (cm_fast_fits(f, incarnation, r->offset, r->len, ~(uint32_t)CM_GATE_SHARED) &&
-            cm_fast_copy(c, &p[i], r->offset, r->buf, r->len, i > 0, false)) {
+            cm_fast_copy(c, &p[i], r->offset, r->buf, r->len, i > 0)) {
             hits++;
             bytes += r->len;
             r->result = (int64_t)r->len;
@@ -501,7 +500,7 @@ static bool pin_one(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *
         return false;
     const struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
     cm_fast_place(f, incarnation, block, &home, &g);
-    cm_fast_find(m, &g, cm_media_slots(m));
+    cm_fast_find(m, &g, false);
     const struct cm_key k = { .incarnation = g.incarnation, .block = block, .place.hash = g.hash };
     if (g.slot == CM_NO_SLOT || !cm_lookup_pin_known(c, &k, g.slot))
         return false;

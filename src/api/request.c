@@ -177,10 +177,11 @@ static bool read_cached(struct cm_run *q, cm_miss *miss)
         return miss->len > 0;
     }
     struct cm_fast g;
+    struct cm_spot at;
     const struct cm_plat_thread *t = cm_plat_thread();
     enum cm_found seen = CM_FOUND_HIT;
-    cm_fast_begin(q->f, pos, len, &g);
-    if (!cm_fast_read(q->f, t, &g, pos, buffer_at(q, pos), len))
+    cm_fast_begin(q->f, pos, len, &g, &at);
+    if (!cm_fast_read(q->f, t, &g, &at, pos, buffer_at(q, pos), len))
         seen = cm_range_elsewhere(q->f, t, &g, pos, buffer_at(q, pos), len);
     if (seen == CM_FOUND_HIT) {
         note_part(q, cm_incarnation_number(g.incarnation), true);

@@ -127,8 +127,7 @@ void cm_say_trouble(cm_cache *c)
                "the pool holds blocks that are newer than its superblock (was a part of an older "
                "copy put back?): emptied");
     unsaid = 1;
-    if (at_load_relaxed(&c->settling.failed) == 1 &&
-        at_cas_acq_rel(&c->settling.failed, &unsaid, 2))
+    if (at_load_relaxed(&c->unsettled) == 1 && at_cas_acq_rel(&c->unsettled, &unsaid, 2))
         cm_log(c, CM_LOG_WARNING,
                "%s: its volume failed to write what was cached (a sync failed): emptied. If this "
                "happens again, replace the volume",

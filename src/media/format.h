@@ -307,17 +307,17 @@ static_assert(sizeof(cm_file_id) == 16, "file id size");
 
 /* Where everything is. It is derived from the superblock alone, and checked before it is used. */
 struct cm_geometry {
+    /* header_offset and slot_offset are those of the first `plain` slots. Bucket 0 of the index is
+     * at index_offset. */
+    uint64_t stripes, index_offset, header_offset, slot_offset, plain;
     uint64_t pool_size, slots;
-    uint64_t record_buckets, stripes, stripe_buckets;
+    uint64_t record_buckets, stripe_buckets;
     uint64_t data_align;
-    uint64_t incompat; /* CM_INCOMPAT_* */
-    uint64_t record_offset, index_offset, header_offset, memo_offset, slot_offset;
+    uint64_t incompat;                    /* CM_INCOMPAT_* */
+    uint64_t record_offset, memo_offset;  /* of the memo that is in use */
     uint64_t name_offset;                 /* 0: there is no table of names */
     uint64_t memo_ring_pages, memo_pages; /* pages of the ring; all memo pages */
-    /* header_offset and slot_offset are those of the first `plain` slots, memo_offset is the one
-     * that is in use. The index that is in use has the buckets from index_first on; bucket 0 is at
-     * index_offset. */
-    uint64_t plain, index_first;
+    uint64_t index_first; /* the index that is in use has the buckets from this one on */
     unsigned parts;
     struct cm_pool_part {
         uint64_t first; /* its first slot; atomic; UINT64_MAX: the part does not exist */

@@ -13,24 +13,25 @@
 #include "persist/persist.h"
 
 struct cm_media {
+    /* What hits load, down to the first members of geo. */
     uint8_t *base;
-    /* While the pool is open, what follows changes when it grows: geo.part, and what has to do with
-     * the memo. The other changes are in the two words below. */
-    struct cm_geometry geo;
-    uint64_t slots; /* atomic */
-    uint64_t index; /* atomic; cm_place_index() */
-    const struct cm_persist_ops *ops;
-    void *ops_ctx;             /* for a recorder; NULL for the CPU's own operations */
-    uint64_t hash_seed;        /* placement */
-    uint64_t check_key;        /* seeds checks; atomic: changes with the epoch */
-    uint8_t boot;              /* low bits of the superblock's boot_number: stamps what is stored */
-    cm_guard_take_fn take;     /* atomic; or NULL */
-    cm_persist_copy_fn fill;   /* atomic; copies whole blocks; NULL: ops->copy */
-    struct cm_plat_file *file; /* NULL: memory */
-    bool counted;              /* what is written is added to the stats page */
+    uint64_t index;        /* atomic; cm_place_index() */
+    uint64_t hash_seed;    /* placement */
+    uint64_t check_key;    /* seeds checks; atomic: changes with the epoch */
+    cm_guard_take_fn take; /* atomic; or NULL */
     /* What stands for the pool in the addresses of statistics: `base`. A reader's own memory, where
      * another process owns the pool. */
     uint8_t *stats;
+    /* While the pool is open, this changes when it grows: geo.part, and what has to do with the
+     * memo. The other changes are in `index` and `slots`. */
+    struct cm_geometry geo;
+    uint64_t slots; /* atomic */
+    const struct cm_persist_ops *ops;
+    void *ops_ctx;             /* for a recorder; NULL for the CPU's own operations */
+    uint8_t boot;              /* low bits of the superblock's boot_number: stamps what is stored */
+    cm_persist_copy_fn fill;   /* atomic; copies whole blocks; NULL: ops->copy */
+    struct cm_plat_file *file; /* NULL: memory */
+    bool counted;              /* what is written is added to the stats page */
 };
 
 /* geo was set, and nobody else uses it yet. */

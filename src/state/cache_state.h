@@ -38,7 +38,6 @@ enum cm_settling_state {
 /* What a checkpointed pool has to sync (settle.h). */
 struct cm_settling {
     uint32_t on;         /* atomic; enum cm_settling_state */
-    uint32_t failed;     /* atomic; a sync failed. 1 not logged yet, 2 logged */
     uint32_t phase;      /* atomic; grows with each checkpoint */
     uint32_t running[2]; /* atomic; syncs of pages that began in an even phase, in an odd one */
     struct cm_lock lock; /* a checkpoint runs; outermost */
@@ -104,10 +103,23 @@ struct cm_fill_choice {
 };
 
 struct cm_cache {
+    /* What every hit loads comes first: copies of blocks push everything else out of the CPU's
+     * first cache, and each line that a hit has to wait for costs some twenty nanoseconds. */
     uint32_t magic;
-    uint32_t fork_count; /* cm_plat_fork_count() at open */
-    cm_options opts;
+    uint32_t fork_count;   /* cm_plat_fork_count() at open */
+    uint32_t mode;         /* atomic, enum cm_mode */
+    uint32_t broken;       /* atomic; forgetting failed: bypass. 1 not logged yet, 2 logged */
+    uint64_t judged_key;   /* check key at open; with another key slots are judged again */
+    uint64_t sample_below; /* atomic; places below this are in the sample */
+    /* Loaded at the end of every other call. */
+    uint32_t failing;   /* atomic; many media errors: no more fills. 1, 2 as above */
+    uint32_t older;     /* atomic; the superblock was older than the pool. 1, 2 as above */
+    uint32_t suspect;   /* atomic; a media error: is the file whole? 1 to be tested, 2 no */
+    uint32_t unsettled; /* atomic; a sync of settling failed. 1, 2 as above */
+    cm_options opts;    /* of which a hit loads `verify` */
     struct cm_media media;
+    struct cm_policy_state policy;
+
     struct cm_superblocks super;
     struct cm_plat_file file; /* handle -1: caller's memory */
     bool guarded;
@@ -126,19 +138,12 @@ struct cm_cache {
     uint64_t slots_opened, slots_max, memo_bytes;
     uint32_t grows;         /* atomic; one thread makes the pool larger */
     uint32_t growing;       /* atomic; the index is being copied: nothing is stored */
-    uint64_t judged_key;    /* check key at open; with another key slots are judged again */
-    uint32_t mode;          /* atomic, enum cm_mode */
-    uint32_t broken;        /* atomic; forgetting failed: bypass. 1 not logged yet, 2 logged */
-    uint32_t failing;       /* atomic; many media errors: no more fills. 1, 2 as above */
-    uint32_t older;         /* atomic; the superblock was older than the pool. 1, 2 as above */
     uint64_t media_errors;  /* atomic */
-    uint32_t suspect;       /* atomic; a media error: is the file whole? 1 to be tested, 2 no */
     char name[CM_NAME_MAX]; /* end of the file's path, for messages */
     int64_t boot_wall_ns;
     uint64_t opened_ns; /* when it became ours; cm_now() time */
 
     struct cm_stripe *stripes; /* geo.stripes of them */
-    struct cm_policy_state policy;
     struct cm_probation probation;
     struct cm_memo memo;
     uint8_t *pins;          /* one byte for each slot, pin.h */
@@ -161,7 +166,6 @@ struct cm_cache {
     struct cm_quotas quotas;
 
     struct cm_rate rate;
-    uint64_t sample_below;       /* atomic; places below this are in the sample */
     uint64_t sample_skipped;     /* atomic; reads of the sample that found it locked */
     struct cm_sample *sample;    /* policy_sample.c */
     struct cm_copy_choice *copy; /* copy_choice.c; NULL: read-only */

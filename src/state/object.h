@@ -55,34 +55,40 @@ struct cm_regions {
 
 /* An attached origin file. */
 struct cm_object {
-    uint64_t handle;     /* atomic; what cm_file_open() gives out, 0: not attached */
-    uint32_t refs;       /* files lock */
-    uint16_t generation; /* files lock; part of the handle, another one at each attach */
+    /* What every hit loads comes first, as in struct cm_cache. */
+    uint64_t handle; /* atomic; what cm_file_open() gives out, 0: not attached */
     struct cm_cache *cache;
+    uint64_t incarnation; /* atomic; 0: none, nothing can be cached */
+    uint64_t size;        /* atomic; adopted size or CM_SIZE_UNKNOWN */
+    uint32_t raised;      /* atomic; a region has a "since" that is not 0 */
+    uint32_t gate;        /* atomic; CM_GATE_*: if not 0, reads take the slow path and ask why */
+    /* With CM_GATE_SHARED: the word of the pool that must be the incarnation at each hit, and what
+     * the session must be. Atomic. */
+    const uint64_t *told;
+    uint64_t session;
+
+    uint32_t refs;          /* files lock */
+    uint16_t generation;    /* files lock; part of the handle, another one at each attach */
     struct cm_object *next; /* hash chain or free list */
     cm_file_id id;
     uint64_t serial; /* of this attachment; misses carry it */
 
     /* Read without lock. */
-    uint64_t incarnation; /* atomic; 0: none, nothing can be cached */
-    uint64_t size;        /* atomic; adopted size or CM_SIZE_UNKNOWN */
-    uint64_t ticket;      /* atomic; moves when a bracket begins or ends that raises no
-                             stripes of the present incarnation, and at a new incarnation */
-    uint64_t limit;       /* atomic; no byte from here on was cached in this incarnation */
-    uint64_t last_end;    /* atomic hint: where the last read ended; 0 at
-                             first, so that reading from the start counts as a sequence */
-    uint64_t changes;     /* atomic; changes of content or size that have ended */
-    uint32_t stale;       /* atomic; open brackets that the stripes of the present
-                             incarnation do not know of: nothing may be filled */
-    uint32_t bypassed;    /* atomic; a failed fsync in this boot */
-    uint32_t raised;      /* atomic; a region has a "since" that is not 0 */
-    uint32_t gate;        /* atomic; CM_GATE_*: if not 0, reads take the slow path and ask why */
-    int64_t expires_ns;   /* atomic, wall clock; with CM_GATE_TTL nothing is served from then on */
-    uint32_t advice;      /* atomic; enum cm_advice */
-    uint32_t keep;        /* atomic; its blocks are not evicted: as in the record */
-    uint32_t group;       /* atomic; as in the record */
-    uint32_t share;       /* atomic; that of the group, 0: none (quota.h) */
-    uint32_t window;      /* atomic hint: blocks to read ahead */
+    uint64_t ticket;    /* atomic; moves when a bracket begins or ends that raises no
+                           stripes of the present incarnation, and at a new incarnation */
+    uint64_t limit;     /* atomic; no byte from here on was cached in this incarnation */
+    uint64_t last_end;  /* atomic hint: where the last read ended; 0 at
+                           first, so that reading from the start counts as a sequence */
+    uint64_t changes;   /* atomic; changes of content or size that have ended */
+    uint32_t stale;     /* atomic; open brackets that the stripes of the present
+                           incarnation do not know of: nothing may be filled */
+    uint32_t bypassed;  /* atomic; a failed fsync in this boot */
+    int64_t expires_ns; /* atomic, wall clock; with CM_GATE_TTL nothing is served from then on */
+    uint32_t advice;    /* atomic; enum cm_advice */
+    uint32_t keep;      /* atomic; its blocks are not evicted: as in the record */
+    uint32_t group;     /* atomic; as in the record */
+    uint32_t share;     /* atomic; that of the group, 0: none (quota.h) */
+    uint32_t window;    /* atomic hint: blocks to read ahead */
 
     struct cm_lock lock;    /* everything below, and stores to most of the above */
     uint32_t flags;         /* CM_SOLE_WRITER ... */
@@ -97,11 +103,7 @@ struct cm_object {
                                one has begun a new incarnation */
     bool kept;
     struct cm_regions regions;
-    /* With CM_GATE_SHARED: the word of the pool that must be the incarnation after each hit, and
-     * what the session must be. Atomic. */
-    const uint64_t *told;
-    uint64_t session;
-    uint64_t told_place; /* of the record; the file's lock */
+    uint64_t told_place; /* with CM_GATE_SHARED: place of its record; the file's lock */
     /* Statistics: atomic, relaxed, because nothing depends on them. They lie away from what
      * every read loads, of this file and of the next one in the slab. */
     uint64_t hits;    /* blocks; estimated */

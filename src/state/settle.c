@@ -197,7 +197,7 @@ void cm_settle_drain(struct cm_cache *c)
 int cm_settle_failed(struct cm_cache *c)
 {
     uint32_t unsaid = 0;
-    (void)at_cas_acq_rel(&c->settling.failed, &unsaid, 1);
+    (void)at_cas_acq_rel(&c->unsettled, &unsaid, 1);
     cm_count(c, CM_STAT_escalations, 1);
     return cm_super_bump_epoch(&c->super, &c->broken) ? CM_EFORGET : 0;
 }

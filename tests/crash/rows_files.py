@@ -85,9 +85,9 @@ FILES = [
        'cm_plat_thread_begin */\n', ''),
     _m('blocked signals, order', 'a thread is made ready before it looks at the pool',
        'unit platform blocked_signals',
-       'api/calls.c', '    cm_fast_begin(f, offset, len, &r->fast);\n', '',
+       'api/calls.c', '    cm_fast_begin(f, offset, len, &r->fast, &r->at);\n', '',
        'api/calls.c', '    struct cm_plat_thread *t = cm_plat_thread(); /* first',
-       '    cm_fast_begin(f, offset, len, &r->fast);\n'
+       '    cm_fast_begin(f, offset, len, &r->fast, &r->at);\n'
        '    struct cm_plat_thread *t = cm_plat_thread(); /* first'),
     _m('resident, index', 'a resident read asks for the page of the index',
        'unit resident absent_block', 'protocol/lookup.c',

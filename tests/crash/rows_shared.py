@@ -12,7 +12,7 @@ SHARED_READERS = [
     _m('reader, session', 'a reader compares the session behind each copy', HELD,
        HOLDS, 'session == at_load_acquire(&f->session) &&', ''),
     _m('reader, one block', 'a hit of one block is judged', HELD,
-       'api/read_elsewhere.c', '!cm_told_holds(f, incarnation) || ', ''),
+       'api/read_fast.h', ' || cm_told_holds(f, incarnation);', ' || f;'),
     _m('reader, run', 'a run of blocks is judged behind the copies', 'unit shared in_the_middle',
        RANGE, 'if (!cm_object_is_shared(w->f) || cm_told_holds(w->f, w->incarnation))',
        'if (w->f)'),
