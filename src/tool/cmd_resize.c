@@ -232,16 +232,19 @@ const struct tool_command tool_resize = {
     .more = "SIZE",
     .more_max = 1,
     .summary = "Give a pool another size, and keep what is cached",
-    .help = "SIZE is written as for 'create'. The mount that has the pool (cachemax-mount --pool)\n"
-            "does it while it runs: programs go on, and read the origin until it is done. Stop a\n"
-            "service first, and start it again afterwards.\n"
-            "A smaller pool keeps pinned files first, then what was used most often. Pins, quotas\n"
-            "and the names of files stay.\n"
-            "The new pool is made beside the old one, and takes its place at the end in one step.\n"
-            "So the volume must have room for both. Whatever happens meanwhile, also a power cut,\n"
-            "the pool is the whole old one or the whole new one.\n"
-            "\n"
-            "Examples:\n"
-            "  cachemax resize /pmem/cache.pool 128G\n",
+    .help =
+        "SIZE is written as for 'create'. The mount that has the pool (cachemax-mount --pool)\n"
+        "does it while it runs. A larger pool grows in its place, up to four times: reads hit\n"
+        "meanwhile. For a smaller one programs read the origin until it is done. Stop a service\n"
+        "first, and start it again afterwards.\n"
+        "A smaller pool keeps pinned files first, then what was used most often. Pins, quotas\n"
+        "and the names of files stay.\n"
+        "A pool that nobody has open, or that becomes smaller, is made anew beside the old one,\n"
+        "and takes its place at the end in one step. So the volume must have room for both.\n"
+        "Whatever happens meanwhile, also a power cut, the pool is the whole old one or the whole\n"
+        "new one.\n"
+        "\n"
+        "Examples:\n"
+        "  cachemax resize /pmem/cache.pool 128G\n",
     .run = run_resize,
 };
