@@ -116,7 +116,7 @@ OF_CONTROL = [
     _m('resize, grown quotas', 'a quota in percent stays what it was when the pool grows', 'resize',
        '^it grows in its place$', RESIZE, '        quota_grown();\n', ''),
     _m('resize, made anew', 'a pool that cannot grow in its place keeps its size', 'resize',
-       '^it grows in its place', RESIZE,
+       '^it grows in its place(, and a server.*|, four times)?$', RESIZE,
        ': resize_away(c, r->number);', ': CM_ENOTSUP;'),
     _m('resize, by the command', 'the command does not wait for a mount that ends', 'resize',
        '^it is terminated meanwhile$', 'tool/control/owner.c',

@@ -437,6 +437,27 @@ static void test_drain(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+/* The curve on the statistics page was of the old size. */
+static void test_curve(void)
+{
+    struct pool p;
+    cm_stats_data s = CM_STATS_INIT;
+    make(&p, 4 * MIB, 64 * MIB);
+    cm_file *f = fill_file(&p, 1, 500);
+    for (unsigned i = 0; i < 20; i++)
+        CHECK_EQ(hits(f, 0, 500, 1), 500);
+    CHECK_EQ(cm_pool_stats(path, &s), 0);
+    CHECK(s.curve_hits[CM_CURVE_POINTS / 2] > 900000 &&
+          s.curve_hits[CM_CURVE_POINTS / 2] <= 1000000);
+    (void)grow_to(&p, 16 * MIB);
+    CHECK_EQ(cm_pool_stats(path, &s), 0);
+    CHECK_EQ(s.curve_hits[CM_CURVE_POINTS / 2], CM_CURVE_UNKNOWN);
+    CHECK_EQ(s.curve_reads, 0);
+    detach(f);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
 /* ---- What is refused ------------------------------------------------------------------------- */
 
 static void test_refused(void)
@@ -804,16 +825,11 @@ static void test_memory(void)
 
 static const struct harness_test tests[] = {
 #ifndef _WIN32
-    TEST(four_times),   TEST(shrink_after),
-    TEST(memo),         TEST(across),
-    TEST(beside),       TEST(late_fill),
-    TEST(late_bracket), TEST(drain),
-    TEST(refused),      TEST(no_room),
-    TEST(overflow),     TEST(flushed),
-    TEST(left_over),    TEST(killed),
+    TEST(four_times), TEST(shrink_after),       TEST(memo),    TEST(across),    TEST(beside),
+    TEST(late_fill),  TEST(late_bracket),       TEST(drain),   TEST(curve),     TEST(refused),
+    TEST(no_room),    TEST(overflow),           TEST(flushed), TEST(left_over), TEST(killed),
 #endif
-    TEST(memory),       TEST(unreadable_headers),
-    TEST(hostile),      TEST(reader),
+    TEST(memory),     TEST(unreadable_headers), TEST(hostile), TEST(reader),
 };
 
 int main(int argc, char **argv)
