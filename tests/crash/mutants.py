@@ -83,6 +83,8 @@ WRAPS = {  # by program, as in the meson.build files
         'region_shift')],
     'objects': ['-Wl,--wrap=cm_plat_' + c for c in ('wall_ns', 'now_ns', 'sleep')],
     'grow': ['-Wl,--wrap=cm_settle_part', '-Wl,--wrap=cm_slot_prefetch_header',
+             '-Wl,--wrap=cm_plat_file_sync', '-Wl,--wrap=cm_plat_file_cut',
+             '-Wl,--wrap=cm_super_add_part',
              '-Wl,--wrap=cm_plat_random'],
     'pin': ['-Wl,--wrap=cm_guard_load_words'],
     'shared': ['-Wl,--wrap=cm_guard_copy'],

@@ -267,6 +267,7 @@ static void test_across(void)
 
 /* Runs in the middle of a growth: the index is copied, and does not count yet. */
 static void (*in_the_middle)(struct pool *p, cm_file *f);
+static bool fail_settle;
 static struct pool *middle_pool;
 static cm_file *middle_file;
 
@@ -276,6 +277,8 @@ int __wrap_cm_settle_part(struct cm_cache *c, uint64_t offset, uint64_t len)
 {
     if (in_the_middle && at_load_relaxed(&c->growing))
         in_the_middle(middle_pool, middle_file);
+    if (fail_settle && at_load_relaxed(&c->growing))
+        return CM_EIO;
     return __real_cm_settle_part(c, offset, len);
 }
 
@@ -455,6 +458,356 @@ static void test_curve(void)
     CHECK_EQ(s.curve_reads, 0);
     detach(f);
     down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* ---- Growths that end with an error ---------------------------------------------------------- */
+
+/* Of the syncs of the last superblocks, the one that fails. */
+static _Thread_local unsigned failing_sync;
+static unsigned fail_sync;
+static bool fail_cut;
+static void (*before_denial)(struct pool *p, cm_file *f);
+static void (*after_denial)(struct pool *p, cm_file *f); /* before the file is cut back */
+
+int __real_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
+int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
+int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
+{
+    if (failing_sync > 0 && --failing_sync == 0)
+        return CM_EIO;
+    return __real_cm_plat_file_sync(f, offset, len);
+}
+
+int __real_cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word);
+int __wrap_cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word);
+int __wrap_cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word)
+{
+    failing_sync = fail_sync;
+    const int e = __real_cm_super_add_part(s, number, word);
+    failing_sync = 0;
+    if (e && before_denial)
+        before_denial(middle_pool, middle_file);
+    return e;
+}
+
+int __real_cm_plat_file_cut(struct cm_plat_file *f, uint64_t size);
+int __wrap_cm_plat_file_cut(struct cm_plat_file *f, uint64_t size);
+int __wrap_cm_plat_file_cut(struct cm_plat_file *f, uint64_t size)
+{
+    if (after_denial)
+        after_denial(middle_pool, middle_file);
+    return fail_cut ? CM_EIO : __real_cm_plat_file_cut(f, size);
+}
+
+/* What a kill at this moment would leave. */
+static char killed_path[320];
+
+static void copy_pool(void)
+{
+    static uint8_t data[1 << 16];
+    FILE *from = fopen(path, "rb"), *to = fopen(killed_path, "wb");
+    size_t n;
+    REQUIRE(from != NULL && to != NULL);
+    while ((n = fread(data, 1, sizeof(data), from)) > 0)
+        CHECK_EQ(fwrite(data, 1, n, to), n);
+    CHECK_EQ(fclose(from), 0);
+    CHECK_EQ(fclose(to), 0);
+}
+
+static void open_copy(struct pool *p)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    o.probation_bytes = CM_PROBATION_NONE;
+    o.policy = CM_POLICY_GCLOCK;
+    o.flags = CM_OPEN_ANY_OWNER;
+    memset(p, 0, sizeof(*p));
+    CHECK_EQ(cm_open(killed_path, &o, &p->c), 0);
+    REQUIRE(p->c != NULL);
+}
+#define open_copy(...) CALL(open_copy(__VA_ARGS__))
+
+static void use_before_denial(struct pool *p, cm_file *f)
+{
+    CHECK(hits(f, 0, 500, 1) >= 499); /* none is wrong */
+    CHECK_EQ(put(f, 600, 1), CM_NOT_STORED_MODE);
+    cm_bracket w = begin_write(f, 10 * BLK, BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(put(f, 10, 2), CM_NOT_STORED_MODE);
+    CHECK_EQ(look(f, 10, 2), MISS);
+    copy_pool();
+    (void)p;
+}
+
+static void use_after_denial(struct pool *p, cm_file *f)
+{
+    after_denial = NULL;
+    CHECK_EQ(put(f, 700, 1), 0);
+    copy_pool();
+    (void)p;
+}
+
+/* What is stored as soon as it can be is found after a kill. */
+static void test_denied_first(void)
+{
+    for (fail_sync = 1; fail_sync <= 2; fail_sync++) {
+        struct pool p, after;
+        CASE("sync %u", fail_sync);
+        make(&p, 4 * MIB, 64 * MIB);
+        cm_file *f = fill_file(&p, 1, 500);
+        middle_pool = &p;
+        middle_file = f;
+        after_denial = use_after_denial;
+        CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_EIO);
+        CHECK(after_denial == NULL);
+        open_copy(&after);
+        CHECK_EQ(pool_info(after.c).size, 4 * MIB);
+        cm_file *g = attach(&after, 1, FILE_BYTES, 1, 0);
+        CHECK_EQ(look(g, 700, 1), RIGHT);
+        detach(g);
+        down(&after);
+        detach(f);
+        down(&p);
+    }
+    fail_sync = 0;
+    CHECK_EQ(unlink(killed_path), 0);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* The superblocks may say that the pool has grown, because the sync of one of them failed. Nothing
+ * may be stored before they say that it has not: the next session may have the new index, and would
+ * not find it. */
+static void test_denied(void)
+{
+    for (fail_sync = 1; fail_sync <= 2; fail_sync++) {
+        struct pool p, after;
+        CASE("sync %u", fail_sync);
+        make(&p, 4 * MIB, 64 * MIB);
+        cm_file *f = fill_file(&p, 1, 500);
+        middle_pool = &p;
+        middle_file = f;
+        before_denial = use_before_denial;
+        CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_EIO);
+        before_denial = NULL;
+        CHECK_EQ(pool_info(p.c).size, 4 * MIB);
+        CHECK_EQ(os_size(path), (int64_t)(4 * MIB));
+        /* What a kill before the denial has left: with either size, and without what was written.
+         */
+        open_copy(&after);
+        f = attach(&after, 1, FILE_BYTES, 1, 0);
+        CHECK_EQ(look(f, 10, 1), MISS);
+        (void)hits(f, 0, 500, 1);
+        CHECK_EQ(put(f, 600, 1), 0);
+        detach(f);
+        is_sound(&after);
+        down(&after);
+        /* What a kill after it leaves: fills after it are found. The failed sync has emptied the
+         * pool, so the file needs a new record. */
+        detach(middle_file);
+        f = middle_file = attach(&p, 1, FILE_BYTES, 1, 0);
+        CHECK_EQ(put(f, 600, 1), 0);
+        CHECK_EQ(put(f, 10, 2), 0);
+        CHECK_EQ(put_all(f, 11, 400, 3), 400);
+        copy_pool();
+        open_copy(&after);
+        CHECK_EQ(pool_info(after.c).size, 4 * MIB);
+        f = attach(&after, 1, FILE_BYTES, 1, 0);
+        CHECK_EQ(look(f, 600, 1), RIGHT);
+        CHECK_EQ(look(f, 10, 2), RIGHT);
+        CHECK_EQ(hits(f, 11, 400, 3), 400);
+        detach(f);
+        is_sound(&after);
+        down(&after);
+        f = middle_file;
+        CHECK_EQ(hits(f, 11, 400, 3), 400);
+        detach(f);
+        is_sound(&p);
+        down(&p);
+    }
+    fail_sync = 0;
+    CHECK_EQ(unlink(killed_path), 0);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* Another thread fills, writes and reads all the time. */
+#define BESIDE 100u
+
+static void *fill_beside(void *stop)
+{
+    uint64_t version[BESIDE];
+    unsigned round = 0, found = 0;
+    for (unsigned i = 0; i < BESIDE; i++)
+        version[i] = 1;
+    while (!at_load_acquire((uint32_t *)stop) || round < 2 * BESIDE) {
+        const unsigned block = round++ % BESIDE;
+        cm_bracket w = begin_write(middle_file, block * BLK, BLK);
+        CHECK_EQ(look(middle_file, block, version[block]), MISS);
+        version[block] = 1 + round;
+        CHECK(cm_write_end(middle_file, &w, NULL) >= 0);
+        const int stored = put(middle_file, block, version[block]);
+        const int r = look(middle_file, block, version[block]);
+        CHECK(r == RIGHT || r == MISS); /* a sync that fails empties the pool */
+        found += r == RIGHT && stored == 0;
+        /* One that was stored a while ago: what it was then, or nothing. */
+        const unsigned other = (block + BESIDE / 2) % BESIDE;
+        const int was = look(middle_file, other, version[other]);
+        CHECK(was == RIGHT || was == MISS);
+    }
+    CHECK(found > 0);
+    return NULL;
+}
+
+static void test_denied_beside(void)
+{
+    struct pool p;
+    pthread_t t;
+    uint32_t stop = 0;
+    make(&p, 4 * MIB, 64 * MIB);
+    cm_file *f = fill_file(&p, 1, 500);
+    middle_pool = &p;
+    middle_file = f;
+    CHECK_EQ(pthread_create(&t, NULL, fill_beside, &stop), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        fail_sync = 1 + i % 2;
+        CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_EIO);
+        CHECK_EQ(pool_info(p.c).size, 4 * MIB);
+    }
+    fail_sync = 0;
+    (void)grow_to(&p, 16 * MIB);
+    at_store_release(&stop, 1u);
+    CHECK_EQ(pthread_join(t, NULL), 0);
+    CHECK_EQ(slots_astray(p.c), 0);
+    detach(f);
+    is_sound(&p);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* A growth fails, and the file cannot be cut back. It stays longer than its pool, which goes on;
+ * the next growth, or the next owner, cuts it back first. */
+static void test_not_cut(void)
+{
+    struct pool p;
+    cm_info info = CM_INFO_INIT;
+    make(&p, 4 * MIB, 64 * MIB);
+    cm_file *f = fill_file(&p, 1, 500);
+    fail_settle = fail_cut = true;
+    CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_EIO);
+    fail_settle = false;
+    CHECK_EQ(os_size(path), (int64_t)(16 * MIB));
+    CHECK_EQ(pool_info(p.c).size, 4 * MIB);
+    CHECK_EQ(hits(f, 0, 500, 1), 500);
+    CHECK_EQ(put(f, 600, 1), 0);
+    CHECK_EQ(look(f, 600, 1), RIGHT);
+    CHECK_EQ(cm_grow(p.c, 8 * MIB, NULL), CM_EIO); /* it still cannot */
+    CHECK_EQ(cm_pool_info(path, &info), 0);
+    CHECK_EQ(info.size, 4 * MIB);
+    detach(f);
+    down(&p);
+    CHECK_EQ(os_size(path), (int64_t)(16 * MIB));
+    up(&p, 64 * MIB); /* nor can its next owner */
+    CHECK_EQ(os_size(path), (int64_t)(16 * MIB));
+    f = attach(&p, 1, FILE_BYTES, 1, 0);
+    CHECK_EQ(hits(f, 0, 601, 1), 501);
+    fail_cut = false;
+    (void)grow_to(&p, 8 * MIB);
+    CHECK_EQ(os_size(path), (int64_t)(8 * MIB));
+    CHECK_EQ(hits(f, 0, 601, 1), 501);
+    CHECK_EQ(put_all(f, 1000, 400, 1), 400);
+    CHECK_EQ(hits(f, 1000, 400, 1), 400);
+    detach(f);
+    is_sound(&p);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* ---- Readers of other processes -------------------------------------------------------------- */
+
+static cm_cache *reader;
+
+static cm_file *reader_up(void)
+{
+    struct pool as = { 0 };
+    cm_options o = CM_OPTIONS_INIT;
+    o.flags = CM_OPEN_SHARED;
+    reader = NULL;
+    CHECK_EQ(cm_open(path, &o, &reader), 0);
+    as.c = reader;
+    return reader ? attach(&as, 1, FILE_BYTES, 1, 0) : NULL;
+}
+
+static void reader_down(cm_file *g)
+{
+    CHECK_EQ(cm_file_close(g), 0);
+    CHECK_EQ(cm_close(reader), 0);
+}
+
+/* It is opened while the file is longer than its pool. The growth is taken back then. */
+static cm_file *early_reader;
+
+static void open_reader(struct pool *p, cm_file *f)
+{
+    in_the_middle = NULL;
+    early_reader = reader_up();
+    REQUIRE(early_reader != NULL);
+    CHECK_EQ(reader->file.size, 16 * MIB);
+    CHECK_EQ(hits(early_reader, 0, 500, 1), 500);
+    fail_settle = true;
+    (void)p;
+    (void)f;
+}
+
+static void test_reader_of_longer(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB, 64 * MIB);
+    cm_file *f = fill_file(&p, 1, 500);
+    middle_pool = &p;
+    middle_file = f;
+    in_the_middle = open_reader;
+    CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_EIO);
+    fail_settle = false;
+    CHECK_EQ(os_size(path), (int64_t)(4 * MIB));
+    CHECK_EQ(hits(early_reader, 0, 500, 1), 500);
+    cm_bracket w = begin_write(f, 10 * BLK, BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(look(early_reader, 10, 1), MISS);
+    CHECK_EQ(put(f, 10, 2), 0);
+    CHECK_EQ(look(early_reader, 10, 2), RIGHT);
+    CHECK_EQ(pool_info(reader).size, 4 * MIB);
+    (void)grow_to(&p, 16 * MIB);
+    CHECK_EQ(hits(early_reader, 0, 500, 1), 0); /* for it that is another pool */
+    reader_down(early_reader);
+    detach(f);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* The file of a pool that grew is cut back to the length before that, by somebody. What is behind
+ * it is a miss, and nothing is wrong. */
+static void test_reader_of_cut(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    make(&p, 4 * MIB, 64 * MIB);
+    cm_file *f = fill_file(&p, 1, 500);
+    (void)grow_to(&p, 16 * MIB);
+    CHECK(put_all(f, 500, 1500, 1) > 1400);
+    cm_file *g = reader_up();
+    const unsigned all = hits(g, 0, 2000, 1);
+    CHECK(all > 1900);
+    CHECK_EQ(os_resize(path, 4 * MIB), 0);
+    CHECK(hits(g, 0, 2000, 1) < 500);
+    cm_validator v = val(FILE_BYTES, 1);
+    CHECK(cm_file_revalidate(g, &v) <= 0);
+    (void)hits(g, 0, 2000, 1);
+    reader_down(g);
+    cm_options o = CM_OPTIONS_INIT;
+    o.flags = CM_OPEN_SHARED;
+    CHECK_EQ(cm_open(path, &o, &reader), CM_ETRUNCATED);
+    detach(f);
+    CHECK_EQ(cm_close(p.c), CM_ETRUNCATED);
     CHECK_EQ(unlink(path), 0);
 }
 
@@ -825,11 +1178,20 @@ static void test_memory(void)
 
 static const struct harness_test tests[] = {
 #ifndef _WIN32
-    TEST(four_times), TEST(shrink_after),       TEST(memo),    TEST(across),    TEST(beside),
-    TEST(late_fill),  TEST(late_bracket),       TEST(drain),   TEST(curve),     TEST(refused),
-    TEST(no_room),    TEST(overflow),           TEST(flushed), TEST(left_over), TEST(killed),
+    TEST(four_times),    TEST(shrink_after),
+    TEST(memo),          TEST(across),
+    TEST(beside),        TEST(late_fill),
+    TEST(late_bracket),  TEST(drain),
+    TEST(curve),         TEST(denied),
+    TEST(denied_first),  TEST(denied_beside),
+    TEST(not_cut),       TEST(reader_of_longer),
+    TEST(reader_of_cut), TEST(refused),
+    TEST(no_room),       TEST(overflow),
+    TEST(flushed),       TEST(left_over),
+    TEST(killed),
 #endif
-    TEST(memory),     TEST(unreadable_headers), TEST(hostile), TEST(reader),
+    TEST(memory),        TEST(unreadable_headers),
+    TEST(hostile),       TEST(reader),
 };
 
 int main(int argc, char **argv)
@@ -837,6 +1199,7 @@ int main(int argc, char **argv)
     if (!os_make_dir(dir, sizeof(dir), NULL, "grow"))
         return 1;
     (void)snprintf(path, sizeof(path), "%s/pool", dir);
+    (void)snprintf(killed_path, sizeof(killed_path), "%s/copy", dir);
     const int failed = HARNESS_MAIN(tests, argc, argv);
     (void)os_remove_dir(dir);
     return failed;
