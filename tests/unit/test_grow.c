@@ -811,6 +811,101 @@ static void test_reader_of_cut(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+/* The pool grows between the look at the file's length and the one at its superblocks. */
+static unsigned grows_before_map;
+
+int __real_cm_guard_add(const void *base, size_t len);
+int __wrap_cm_guard_add(const void *base, size_t len);
+int __wrap_cm_guard_add(const void *base, size_t len)
+{
+    static const uint64_t size[] = { 32, 16, 9, 6 };
+    if (grows_before_map > 0) {
+        grows_before_map--;
+        (void)grow_to(middle_pool, size[grows_before_map] * MIB);
+    }
+    return __real_cm_guard_add(base, len);
+}
+
+static void test_look_beside(void)
+{
+    for (unsigned n = 1; n <= 4; n++) {
+        struct pool p;
+        cm_info info = CM_INFO_INIT;
+        cm_stats_data stats = CM_STATS_INIT;
+        CASE("%u growths", n);
+        make(&p, 4 * MIB, 64 * MIB);
+        cm_file *f = fill_file(&p, 1, 500);
+        middle_pool = &p;
+        grows_before_map = n;
+        if (n % 2) {
+            CHECK_EQ(cm_pool_info(path, &info), 0);
+            CHECK_EQ(info.size, 32 * MIB);
+        } else {
+            CHECK_EQ(cm_pool_stats(path, &stats), 0);
+        }
+        CHECK_EQ(grows_before_map, 0);
+        detach(f);
+        down(&p);
+    }
+    CHECK_EQ(unlink(path), 0);
+}
+
+static void test_open_beside(void)
+{
+    for (unsigned n = 1; n <= 4; n++) {
+        struct pool p;
+        CASE("%u growths", n);
+        make(&p, 4 * MIB, 64 * MIB);
+        cm_file *f = fill_file(&p, 1, 500);
+        middle_pool = &p;
+        grows_before_map = n;
+        said[0] = '\0';
+        cm_file *g = reader_up();
+        CHECK_EQ(grows_before_map, 0);
+        REQUIRE(g != NULL);
+        CHECK_EQ(hits(g, 0, 500, 1), hits(f, 0, 500, 1));
+        CHECK_EQ(pool_info(reader).size, 32 * MIB);
+        reader_down(g);
+        detach(f);
+        down(&p);
+    }
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* The pool grows after a reader has loaded its superblock, and before it knows its session. */
+static bool grows_before_session;
+
+int __real_cm_guard_load64(const uint64_t *p, uint64_t *value);
+int __wrap_cm_guard_load64(const uint64_t *p, uint64_t *value);
+int __wrap_cm_guard_load64(const uint64_t *p, uint64_t *value)
+{
+    if (grows_before_session) {
+        grows_before_session = false;
+        (void)grow_to(middle_pool, 16 * MIB);
+    }
+    return __real_cm_guard_load64(p, value);
+}
+
+static void test_session_beside(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB, 64 * MIB);
+    cm_file *f = fill_file(&p, 1, 500);
+    middle_pool = &p;
+    grows_before_session = true;
+    cm_file *g = reader_up();
+    CHECK(!grows_before_session);
+    REQUIRE(g != NULL);
+    CHECK_EQ(reader->media.geo.pool_size, 16 * MIB);
+    CHECK_EQ(reader->file.size, 16 * MIB);
+    CHECK_EQ(put(f, 600, 1), 0);
+    CHECK_EQ(hits(g, 0, 601, 1), hits(f, 0, 601, 1));
+    reader_down(g);
+    detach(f);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
 /* ---- What is refused ------------------------------------------------------------------------- */
 
 static void test_refused(void)
@@ -1185,10 +1280,11 @@ static const struct harness_test tests[] = {
     TEST(curve),         TEST(denied),
     TEST(denied_first),  TEST(denied_beside),
     TEST(not_cut),       TEST(reader_of_longer),
-    TEST(reader_of_cut), TEST(refused),
-    TEST(no_room),       TEST(overflow),
-    TEST(flushed),       TEST(left_over),
-    TEST(killed),
+    TEST(reader_of_cut), TEST(look_beside),
+    TEST(open_beside),   TEST(session_beside),
+    TEST(refused),       TEST(no_room),
+    TEST(overflow),      TEST(flushed),
+    TEST(left_over),     TEST(killed),
 #endif
     TEST(memory),        TEST(unreadable_headers),
     TEST(hostile),       TEST(reader),
