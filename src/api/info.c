@@ -151,6 +151,26 @@ int cm_get_info(cm_cache *c, cm_info *out)
     return cm_give_result(out, &info, sizeof(info));
 }
 
+/* A file too small for two superblocks: cut off, or never a pool? */
+int cm_judge_small_file(struct cm_plat_file *f)
+{
+    uint8_t magic[8];
+    bool pool = cm_plat_file_pread(f, magic, 8, 0) == 0 && memcmp(magic, "CACHEMAX", 8) == 0;
+    return pool ? CM_ETRUNCATED : CM_ENOTPOOL;
+}
+
+bool cm_file_too_small(const struct cm_plat_file *f)
+{
+    return f->size < CM_STATS_OFFSET + CM_STATS_BYTES;
+}
+
+bool cm_file_length_changed(struct cm_plat_file *f)
+{
+    uint64_t size;
+    bool named;
+    return f->handle != -1 && cm_plat_file_state(f, &size, &named) == 0 && size != f->size;
+}
+
 static void unpeek(struct cm_plat_file *f)
 {
     if (f->base)

@@ -217,7 +217,7 @@ at = float(re.search(r"about ([0-9.]+) % with", open("out").read()).group(1))
 assert abs(at - (curve[1] + curve[2]) / 2) < 0.2, (curve, at)
 PY
   cp closed pool
-  expect ratio-too-large 0 'hit ratio: was [0-9.]* %, .* unknown; .* more than the estimates reach' \
+  expect ratio-too-large 0 'was [0-9.]* %, .* unknown; .* more than the estimates reach' \
     "$cm" resize pool 33M
   rm -f pool closed
   "$cm" create pool --size 16M -q --sparse
@@ -228,7 +228,7 @@ PY
   umount origin
   while "$cm" info pool | grep -q 'open (process'; do sleep 0.05; done
   cp pool closed
-  expect ratio-too-small 0 'hit ratio: was [0-9.]* %, .* unknown; .* less than the estimates reach' \
+  expect ratio-too-small 0 'was [0-9.]* %, .* unknown; .* less than the estimates reach' \
     "$cm" resize pool 1M
   mv closed pool
   expect ratio-more-needed 0 'hit ratio: was [0-9.]* %, .* unknown; observed [0-9]* of about' \

@@ -1,36 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * test_grow.c - an open pool becomes larger: what stays, where the new parts are, what is refused,
- * and what is left of a growth that does not end.
+ * and what is left of a growth that does not end. test_grow_failing.c has growths that end with an
+ * error, test_grow_readers.c readers beside a growth.
  */
-#include "fixture.h"
+#include "grow_common.h"
 
-#include <unistd.h>
 #ifndef _WIN32
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #endif
 
-#include "../os.h"
-#include "media/superblock.h"
 #include "protocol/publish.h"
 #include "protocol/steps.h"
 #include "state/settle.h"
 
-#define FILE_BYTES (64 * MIB) /* of every file: more than is stored of most */
-
-static char dir[256], path[300], said[512];
-
-static void keep_text(void *ctx, int level, const char *text)
-{
-    (void)ctx;
-    if (level == CM_LOG_ERROR)
-        (void)snprintf(said, sizeof(said), "%s", text);
-}
-
-/* The same pools in each run: which blocks find their buckets full is no luck. */
-static uint64_t random_state;
+char grow_dir[256], path[300], said[512];
+uint64_t random_state;
 
 int __wrap_cm_plat_random(void *buf, size_t n);
 int __wrap_cm_plat_random(void *buf, size_t n)
@@ -40,71 +27,6 @@ int __wrap_cm_plat_random(void *buf, size_t n)
         ((uint8_t *)buf)[i] = (uint8_t)(random_state >> 56);
     }
     return 0;
-}
-
-/* ---- Pools in files -------------------------------------------------------------------------- */
-
-static int try_up(struct pool *p, uint64_t grow_max)
-{
-    cm_options o = CM_OPTIONS_INIT;
-    o.probation_bytes = CM_PROBATION_NONE;
-    o.policy = CM_POLICY_GCLOCK; /* every block is stored */
-    o.grow_max = grow_max;
-    o.log = keep_text;
-    p->c = NULL;
-    return cm_open(path, &o, &p->c);
-}
-
-static void up(struct pool *p, uint64_t grow_max)
-{
-    CHECK_EQ(try_up(p, grow_max), 0);
-    if (!p->c)
-        exit(1);
-}
-
-static void make(struct pool *p, uint64_t size, uint64_t grow_max)
-{
-    cm_create_options o = CM_CREATE_OPTIONS_INIT;
-    (void)unlink(path);
-    random_state = 1;
-    o.size = size;
-    REQUIRE(cm_create(path, &o) == 0);
-    memset(p, 0, sizeof(*p));
-    up(p, grow_max);
-}
-
-static void down(struct pool *p)
-{
-    CHECK_EQ(cm_close(p->c), 0);
-    p->c = NULL;
-}
-#define down(...) CALL(down(__VA_ARGS__))
-
-static void is_sound(struct pool *p)
-{
-    cm_check_report r = CM_CHECK_REPORT_INIT;
-    CHECK_EQ(cm_check(p->c, 0, NULL, NULL, &r), 0);
-    CHECK_EQ(r.orphaned + r.bad_headers + r.bad_cells + r.torn_records, 0);
-    CHECK_EQ(r.slots, cm_media_slots(&p->c->media));
-}
-#define is_sound(...) CALL(is_sound(__VA_ARGS__))
-
-/* Stores so many blocks of a new file; all of them are there. */
-static cm_file *fill_file(struct pool *p, uint64_t id, uint64_t blocks)
-{
-    cm_file *f = attach(p, id, FILE_BYTES, 1, 0);
-    (void)put_all(f, 0, blocks, id);
-    return f;
-}
-
-static cm_grow_report grow_to(struct pool *p, uint64_t size)
-{
-    cm_grow_report r = CM_GROW_REPORT_INIT;
-    CHECK_EQ(cm_grow(p->c, size, &r), 0);
-    CHECK_EQ(r.new_size, size);
-    CHECK_EQ(pool_info(p->c).size, size);
-    CHECK_EQ(pool_info(p->c).slots, r.new_slots);
-    return r;
 }
 
 /* ---- Growing --------------------------------------------------------------------------------- */
@@ -266,10 +188,10 @@ static void test_across(void)
 }
 
 /* Runs in the middle of a growth: the index is copied, and does not count yet. */
-static void (*in_the_middle)(struct pool *p, cm_file *f);
-static bool fail_settle;
-static struct pool *middle_pool;
-static cm_file *middle_file;
+void (*in_the_middle)(struct pool *p, cm_file *f);
+bool fail_settle;
+struct pool *middle_pool;
+cm_file *middle_file;
 
 int __real_cm_settle_part(struct cm_cache *c, uint64_t offset, uint64_t len);
 int __wrap_cm_settle_part(struct cm_cache *c, uint64_t offset, uint64_t len);
@@ -456,451 +378,6 @@ static void test_curve(void)
     CHECK_EQ(cm_pool_stats(path, &s), 0);
     CHECK_EQ(s.curve_hits[CM_CURVE_POINTS / 2], CM_CURVE_UNKNOWN);
     CHECK_EQ(s.curve_reads, 0);
-    detach(f);
-    down(&p);
-    CHECK_EQ(unlink(path), 0);
-}
-
-/* ---- Growths that end with an error ---------------------------------------------------------- */
-
-/* Of the syncs of the last superblocks, the one that fails. */
-static _Thread_local unsigned failing_sync;
-static unsigned fail_sync;
-static bool fail_cut;
-static void (*before_denial)(struct pool *p, cm_file *f);
-static void (*after_denial)(struct pool *p, cm_file *f); /* before the file is cut back */
-
-int __real_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
-int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
-int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
-{
-    if (failing_sync > 0 && --failing_sync == 0)
-        return CM_EIO;
-    return __real_cm_plat_file_sync(f, offset, len);
-}
-
-int __real_cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word);
-int __wrap_cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word);
-int __wrap_cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word)
-{
-    failing_sync = fail_sync;
-    const int e = __real_cm_super_add_part(s, number, word);
-    failing_sync = 0;
-    if (e && before_denial)
-        before_denial(middle_pool, middle_file);
-    return e;
-}
-
-int __real_cm_plat_file_cut(struct cm_plat_file *f, uint64_t size);
-int __wrap_cm_plat_file_cut(struct cm_plat_file *f, uint64_t size);
-int __wrap_cm_plat_file_cut(struct cm_plat_file *f, uint64_t size)
-{
-    if (after_denial)
-        after_denial(middle_pool, middle_file);
-    return fail_cut ? CM_EIO : __real_cm_plat_file_cut(f, size);
-}
-
-/* What a kill at this moment would leave. */
-static char killed_path[320];
-
-static void copy_pool(void)
-{
-    static uint8_t data[1 << 16];
-    FILE *from = fopen(path, "rb"), *to = fopen(killed_path, "wb");
-    size_t n;
-    REQUIRE(from != NULL && to != NULL);
-    while ((n = fread(data, 1, sizeof(data), from)) > 0)
-        CHECK_EQ(fwrite(data, 1, n, to), n);
-    CHECK_EQ(fclose(from), 0);
-    CHECK_EQ(fclose(to), 0);
-}
-
-static void open_copy(struct pool *p)
-{
-    cm_options o = CM_OPTIONS_INIT;
-    o.probation_bytes = CM_PROBATION_NONE;
-    o.policy = CM_POLICY_GCLOCK;
-    o.flags = CM_OPEN_ANY_OWNER;
-    memset(p, 0, sizeof(*p));
-    CHECK_EQ(cm_open(killed_path, &o, &p->c), 0);
-    REQUIRE(p->c != NULL);
-}
-#define open_copy(...) CALL(open_copy(__VA_ARGS__))
-
-static void use_before_denial(struct pool *p, cm_file *f)
-{
-    CHECK(hits(f, 0, 500, 1) >= 499); /* none is wrong */
-    CHECK_EQ(put(f, 600, 1), CM_NOT_STORED_MODE);
-    cm_bracket w = begin_write(f, 10 * BLK, BLK);
-    CHECK(cm_write_end(f, &w, NULL) >= 0);
-    CHECK_EQ(put(f, 10, 2), CM_NOT_STORED_MODE);
-    CHECK_EQ(look(f, 10, 2), MISS);
-    copy_pool();
-    (void)p;
-}
-
-static void use_after_denial(struct pool *p, cm_file *f)
-{
-    after_denial = NULL;
-    CHECK_EQ(put(f, 700, 1), 0);
-    copy_pool();
-    (void)p;
-}
-
-/* What is stored as soon as it can be is found after a kill. */
-static void test_denied_first(void)
-{
-    for (fail_sync = 1; fail_sync <= 2; fail_sync++) {
-        struct pool p, after;
-        CASE("sync %u", fail_sync);
-        make(&p, 4 * MIB, 64 * MIB);
-        cm_file *f = fill_file(&p, 1, 500);
-        middle_pool = &p;
-        middle_file = f;
-        after_denial = use_after_denial;
-        CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_EIO);
-        CHECK(after_denial == NULL);
-        open_copy(&after);
-        CHECK_EQ(pool_info(after.c).size, 4 * MIB);
-        cm_file *g = attach(&after, 1, FILE_BYTES, 1, 0);
-        CHECK_EQ(look(g, 700, 1), RIGHT);
-        detach(g);
-        down(&after);
-        detach(f);
-        down(&p);
-    }
-    fail_sync = 0;
-    CHECK_EQ(unlink(killed_path), 0);
-    CHECK_EQ(unlink(path), 0);
-}
-
-/* The superblocks may say that the pool has grown, because the sync of one of them failed. Nothing
- * may be stored before they say that it has not: the next session may have the new index, and would
- * not find it. */
-static void test_denied(void)
-{
-    for (fail_sync = 1; fail_sync <= 2; fail_sync++) {
-        struct pool p, after;
-        CASE("sync %u", fail_sync);
-        make(&p, 4 * MIB, 64 * MIB);
-        cm_file *f = fill_file(&p, 1, 500);
-        middle_pool = &p;
-        middle_file = f;
-        before_denial = use_before_denial;
-        CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_EIO);
-        before_denial = NULL;
-        CHECK_EQ(pool_info(p.c).size, 4 * MIB);
-        CHECK_EQ(os_size(path), (int64_t)(4 * MIB));
-        /* What a kill before the denial has left: with either size, and without what was written.
-         */
-        open_copy(&after);
-        f = attach(&after, 1, FILE_BYTES, 1, 0);
-        CHECK_EQ(look(f, 10, 1), MISS);
-        (void)hits(f, 0, 500, 1);
-        CHECK_EQ(put(f, 600, 1), 0);
-        detach(f);
-        is_sound(&after);
-        down(&after);
-        /* What a kill after it leaves: fills after it are found. The failed sync has emptied the
-         * pool, so the file needs a new record. */
-        detach(middle_file);
-        f = middle_file = attach(&p, 1, FILE_BYTES, 1, 0);
-        CHECK_EQ(put(f, 600, 1), 0);
-        CHECK_EQ(put(f, 10, 2), 0);
-        CHECK_EQ(put_all(f, 11, 400, 3), 400);
-        copy_pool();
-        open_copy(&after);
-        CHECK_EQ(pool_info(after.c).size, 4 * MIB);
-        f = attach(&after, 1, FILE_BYTES, 1, 0);
-        CHECK_EQ(look(f, 600, 1), RIGHT);
-        CHECK_EQ(look(f, 10, 2), RIGHT);
-        CHECK_EQ(hits(f, 11, 400, 3), 400);
-        detach(f);
-        is_sound(&after);
-        down(&after);
-        f = middle_file;
-        CHECK_EQ(hits(f, 11, 400, 3), 400);
-        detach(f);
-        is_sound(&p);
-        down(&p);
-    }
-    fail_sync = 0;
-    CHECK_EQ(unlink(killed_path), 0);
-    CHECK_EQ(unlink(path), 0);
-}
-
-/* Another thread fills, writes and reads all the time. */
-#define BESIDE 100u
-
-static void *fill_beside(void *stop)
-{
-    uint64_t version[BESIDE];
-    unsigned round = 0, found = 0;
-    for (unsigned i = 0; i < BESIDE; i++)
-        version[i] = 1;
-    while (!at_load_acquire((uint32_t *)stop) || round < 2 * BESIDE) {
-        const unsigned block = round++ % BESIDE;
-        cm_bracket w = begin_write(middle_file, block * BLK, BLK);
-        CHECK_EQ(look(middle_file, block, version[block]), MISS);
-        version[block] = 1 + round;
-        CHECK(cm_write_end(middle_file, &w, NULL) >= 0);
-        const int stored = put(middle_file, block, version[block]);
-        const int r = look(middle_file, block, version[block]);
-        CHECK(r == RIGHT || r == MISS); /* a sync that fails empties the pool */
-        found += r == RIGHT && stored == 0;
-        /* One that was stored a while ago: what it was then, or nothing. */
-        const unsigned other = (block + BESIDE / 2) % BESIDE;
-        const int was = look(middle_file, other, version[other]);
-        CHECK(was == RIGHT || was == MISS);
-    }
-    CHECK(found > 0);
-    return NULL;
-}
-
-static void test_denied_beside(void)
-{
-    struct pool p;
-    pthread_t t;
-    uint32_t stop = 0;
-    make(&p, 4 * MIB, 64 * MIB);
-    cm_file *f = fill_file(&p, 1, 500);
-    middle_pool = &p;
-    middle_file = f;
-    CHECK_EQ(pthread_create(&t, NULL, fill_beside, &stop), 0);
-    for (unsigned i = 0; i < 20; i++) {
-        fail_sync = 1 + i % 2;
-        CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_EIO);
-        CHECK_EQ(pool_info(p.c).size, 4 * MIB);
-    }
-    fail_sync = 0;
-    (void)grow_to(&p, 16 * MIB);
-    at_store_release(&stop, 1u);
-    CHECK_EQ(pthread_join(t, NULL), 0);
-    CHECK_EQ(slots_astray(p.c), 0);
-    detach(f);
-    is_sound(&p);
-    down(&p);
-    CHECK_EQ(unlink(path), 0);
-}
-
-/* A growth fails, and the file cannot be cut back. It stays longer than its pool, which goes on;
- * the next growth, or the next owner, cuts it back first. */
-static void test_not_cut(void)
-{
-    struct pool p;
-    cm_info info = CM_INFO_INIT;
-    make(&p, 4 * MIB, 64 * MIB);
-    cm_file *f = fill_file(&p, 1, 500);
-    fail_settle = fail_cut = true;
-    CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_EIO);
-    fail_settle = false;
-    CHECK_EQ(os_size(path), (int64_t)(16 * MIB));
-    CHECK_EQ(pool_info(p.c).size, 4 * MIB);
-    CHECK_EQ(hits(f, 0, 500, 1), 500);
-    CHECK_EQ(put(f, 600, 1), 0);
-    CHECK_EQ(look(f, 600, 1), RIGHT);
-    CHECK_EQ(cm_grow(p.c, 8 * MIB, NULL), CM_EIO); /* it still cannot */
-    CHECK_EQ(cm_pool_info(path, &info), 0);
-    CHECK_EQ(info.size, 4 * MIB);
-    detach(f);
-    down(&p);
-    CHECK_EQ(os_size(path), (int64_t)(16 * MIB));
-    up(&p, 64 * MIB); /* nor can its next owner */
-    CHECK_EQ(os_size(path), (int64_t)(16 * MIB));
-    f = attach(&p, 1, FILE_BYTES, 1, 0);
-    CHECK_EQ(hits(f, 0, 601, 1), 501);
-    fail_cut = false;
-    (void)grow_to(&p, 8 * MIB);
-    CHECK_EQ(os_size(path), (int64_t)(8 * MIB));
-    CHECK_EQ(hits(f, 0, 601, 1), 501);
-    CHECK_EQ(put_all(f, 1000, 400, 1), 400);
-    CHECK_EQ(hits(f, 1000, 400, 1), 400);
-    detach(f);
-    is_sound(&p);
-    down(&p);
-    CHECK_EQ(unlink(path), 0);
-}
-
-/* ---- Readers of other processes -------------------------------------------------------------- */
-
-static cm_cache *reader;
-
-static cm_file *reader_up(void)
-{
-    struct pool as = { 0 };
-    cm_options o = CM_OPTIONS_INIT;
-    o.flags = CM_OPEN_SHARED;
-    reader = NULL;
-    CHECK_EQ(cm_open(path, &o, &reader), 0);
-    as.c = reader;
-    return reader ? attach(&as, 1, FILE_BYTES, 1, 0) : NULL;
-}
-
-static void reader_down(cm_file *g)
-{
-    CHECK_EQ(cm_file_close(g), 0);
-    CHECK_EQ(cm_close(reader), 0);
-}
-
-/* It is opened while the file is longer than its pool. The growth is taken back then. */
-static cm_file *early_reader;
-
-static void open_reader(struct pool *p, cm_file *f)
-{
-    in_the_middle = NULL;
-    early_reader = reader_up();
-    REQUIRE(early_reader != NULL);
-    CHECK_EQ(reader->file.size, 16 * MIB);
-    CHECK_EQ(hits(early_reader, 0, 500, 1), 500);
-    fail_settle = true;
-    (void)p;
-    (void)f;
-}
-
-static void test_reader_of_longer(void)
-{
-    struct pool p;
-    make(&p, 4 * MIB, 64 * MIB);
-    cm_file *f = fill_file(&p, 1, 500);
-    middle_pool = &p;
-    middle_file = f;
-    in_the_middle = open_reader;
-    CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_EIO);
-    fail_settle = false;
-    CHECK_EQ(os_size(path), (int64_t)(4 * MIB));
-    CHECK_EQ(hits(early_reader, 0, 500, 1), 500);
-    cm_bracket w = begin_write(f, 10 * BLK, BLK);
-    CHECK(cm_write_end(f, &w, NULL) >= 0);
-    CHECK_EQ(look(early_reader, 10, 1), MISS);
-    CHECK_EQ(put(f, 10, 2), 0);
-    CHECK_EQ(look(early_reader, 10, 2), RIGHT);
-    CHECK_EQ(pool_info(reader).size, 4 * MIB);
-    (void)grow_to(&p, 16 * MIB);
-    CHECK_EQ(hits(early_reader, 0, 500, 1), 0); /* for it that is another pool */
-    reader_down(early_reader);
-    detach(f);
-    down(&p);
-    CHECK_EQ(unlink(path), 0);
-}
-
-/* The file of a pool that grew is cut back to the length before that, by somebody. What is behind
- * it is a miss, and nothing is wrong. */
-static void test_reader_of_cut(void)
-{
-    struct pool p;
-    if (!cm_guard_available())
-        SKIP("no fault guard in this build");
-    make(&p, 4 * MIB, 64 * MIB);
-    cm_file *f = fill_file(&p, 1, 500);
-    (void)grow_to(&p, 16 * MIB);
-    CHECK(put_all(f, 500, 1500, 1) > 1400);
-    cm_file *g = reader_up();
-    const unsigned all = hits(g, 0, 2000, 1);
-    CHECK(all > 1900);
-    CHECK_EQ(os_resize(path, 4 * MIB), 0);
-    CHECK(hits(g, 0, 2000, 1) < 500);
-    cm_validator v = val(FILE_BYTES, 1);
-    CHECK(cm_file_revalidate(g, &v) <= 0);
-    (void)hits(g, 0, 2000, 1);
-    reader_down(g);
-    cm_options o = CM_OPTIONS_INIT;
-    o.flags = CM_OPEN_SHARED;
-    CHECK_EQ(cm_open(path, &o, &reader), CM_ETRUNCATED);
-    detach(f);
-    CHECK_EQ(cm_close(p.c), CM_ETRUNCATED);
-    CHECK_EQ(unlink(path), 0);
-}
-
-/* The pool grows between the look at the file's length and the one at its superblocks. */
-static unsigned grows_before_map;
-
-int __real_cm_guard_add(const void *base, size_t len);
-int __wrap_cm_guard_add(const void *base, size_t len);
-int __wrap_cm_guard_add(const void *base, size_t len)
-{
-    static const uint64_t size[] = { 32, 16, 9, 6 };
-    if (grows_before_map > 0) {
-        grows_before_map--;
-        (void)grow_to(middle_pool, size[grows_before_map] * MIB);
-    }
-    return __real_cm_guard_add(base, len);
-}
-
-static void test_look_beside(void)
-{
-    for (unsigned n = 1; n <= 4; n++) {
-        struct pool p;
-        cm_info info = CM_INFO_INIT;
-        cm_stats_data stats = CM_STATS_INIT;
-        CASE("%u growths", n);
-        make(&p, 4 * MIB, 64 * MIB);
-        cm_file *f = fill_file(&p, 1, 500);
-        middle_pool = &p;
-        grows_before_map = n;
-        if (n % 2) {
-            CHECK_EQ(cm_pool_info(path, &info), 0);
-            CHECK_EQ(info.size, 32 * MIB);
-        } else {
-            CHECK_EQ(cm_pool_stats(path, &stats), 0);
-        }
-        CHECK_EQ(grows_before_map, 0);
-        detach(f);
-        down(&p);
-    }
-    CHECK_EQ(unlink(path), 0);
-}
-
-static void test_open_beside(void)
-{
-    for (unsigned n = 1; n <= 4; n++) {
-        struct pool p;
-        CASE("%u growths", n);
-        make(&p, 4 * MIB, 64 * MIB);
-        cm_file *f = fill_file(&p, 1, 500);
-        middle_pool = &p;
-        grows_before_map = n;
-        said[0] = '\0';
-        cm_file *g = reader_up();
-        CHECK_EQ(grows_before_map, 0);
-        REQUIRE(g != NULL);
-        CHECK_EQ(hits(g, 0, 500, 1), hits(f, 0, 500, 1));
-        CHECK_EQ(pool_info(reader).size, 32 * MIB);
-        reader_down(g);
-        detach(f);
-        down(&p);
-    }
-    CHECK_EQ(unlink(path), 0);
-}
-
-/* The pool grows after a reader has loaded its superblock, and before it knows its session. */
-static bool grows_before_session;
-
-int __real_cm_guard_load64(const uint64_t *p, uint64_t *value);
-int __wrap_cm_guard_load64(const uint64_t *p, uint64_t *value);
-int __wrap_cm_guard_load64(const uint64_t *p, uint64_t *value)
-{
-    if (grows_before_session) {
-        grows_before_session = false;
-        (void)grow_to(middle_pool, 16 * MIB);
-    }
-    return __real_cm_guard_load64(p, value);
-}
-
-static void test_session_beside(void)
-{
-    struct pool p;
-    make(&p, 4 * MIB, 64 * MIB);
-    cm_file *f = fill_file(&p, 1, 500);
-    middle_pool = &p;
-    grows_before_session = true;
-    cm_file *g = reader_up();
-    CHECK(!grows_before_session);
-    REQUIRE(g != NULL);
-    CHECK_EQ(reader->media.geo.pool_size, 16 * MIB);
-    CHECK_EQ(reader->file.size, 16 * MIB);
-    CHECK_EQ(put(f, 600, 1), 0);
-    CHECK_EQ(hits(g, 0, 601, 1), hits(f, 0, 601, 1));
-    reader_down(g);
     detach(f);
     down(&p);
     CHECK_EQ(unlink(path), 0);
@@ -1273,30 +750,22 @@ static void test_memory(void)
 
 static const struct harness_test tests[] = {
 #ifndef _WIN32
-    TEST(four_times),    TEST(shrink_after),
-    TEST(memo),          TEST(across),
-    TEST(beside),        TEST(late_fill),
-    TEST(late_bracket),  TEST(drain),
-    TEST(curve),         TEST(denied),
-    TEST(denied_first),  TEST(denied_beside),
-    TEST(not_cut),       TEST(reader_of_longer),
-    TEST(reader_of_cut), TEST(look_beside),
-    TEST(open_beside),   TEST(session_beside),
-    TEST(refused),       TEST(no_room),
-    TEST(overflow),      TEST(flushed),
-    TEST(left_over),     TEST(killed),
+    TEST(four_times), TEST(shrink_after),       TEST(memo),    TEST(across),    TEST(beside),
+    TEST(late_fill),  TEST(late_bracket),       TEST(drain),   TEST(curve),     TEST(refused),
+    TEST(no_room),    TEST(overflow),           TEST(flushed), TEST(left_over), TEST(killed),
 #endif
-    TEST(memory),        TEST(unreadable_headers),
-    TEST(hostile),       TEST(reader),
+    TEST(memory),     TEST(unreadable_headers), TEST(hostile), TEST(reader),    TEST_END,
 };
+
+static const struct harness_test *const tables[] = { tests, grow_failing_tests,
+                                                     grow_readers_tests };
 
 int main(int argc, char **argv)
 {
-    if (!os_make_dir(dir, sizeof(dir), NULL, "grow"))
+    if (!os_make_dir(grow_dir, sizeof(grow_dir), NULL, "grow"))
         return 1;
-    (void)snprintf(path, sizeof(path), "%s/pool", dir);
-    (void)snprintf(killed_path, sizeof(killed_path), "%s/copy", dir);
-    const int failed = HARNESS_MAIN(tests, argc, argv);
-    (void)os_remove_dir(dir);
+    (void)snprintf(path, sizeof(path), "%s/pool", grow_dir);
+    const int failed = HARNESS_TABLES(tables, argc, argv);
+    (void)os_remove_dir(grow_dir);
     return failed;
 }
