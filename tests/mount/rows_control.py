@@ -33,6 +33,10 @@ OF_CONTROL = [
     _m('verify, service', 'a mount with a service says that it has compared', 'verify',
        'a mount with a service cannot', STEER, '    if (w->flags && !mnt.opt.pool)\n',
        '    o.flags = w->flags = 0;\n    if (0)\n'),
+    _m('verify, untold', 'a difference counts although nobody knows whether the file has changed',
+       'verify', '^(what is right|a file of which nobody can tell whether it has changed)$', STEER,
+       '    if (!others_write() || (rc == 0 && !info.racy && info.incarnation == version))\n'
+       '        return;', '    if (rc <= 0 || version)\n        return;'),
     _m('control, forget', 'forget does nothing', 'control', '^(a running mount|forget)$',
        STEER, 'rc = mnt.backing->drop(i);', 'rc = 0;'),
     _m('control, records', 'to ask for a file that the pool does not know makes a record',
