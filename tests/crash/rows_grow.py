@@ -5,11 +5,13 @@ from rows import _m, FORGET, PUBLISH, SUPER
 GROW, REINDEX, FORMAT = 'api/grow.c', 'protocol/reindex.c', 'media/format.c'
 MEMO, RING, CACHE = 'media/memo.c', 'policy/ring.c', 'api/cache.c'
 
+_SHUT = '    int e = shut(s);\n    if (e == 0) {\n        s->now.part'
+
 GROWTH = [
     # Shutting the session has a fence, too, unless it is shut already.
     _m('grow, fence', 'the new index is fenced before it counts', 'crash grow warm grow-pool',
        REINDEX, '    cm_media_fence(&c->media); /* before the superblocks say that it counts */\n',
-       '', SUPER, '    (void)shut(s);\n    s->now.part', '    s->now.part'),
+       '', SUPER, _SHUT, '    int e = 0;\n    if (e == 0) {\n        s->now.part'),
     _m('grow, sync', 'the new index is synced before it counts',
        'crash grow checkpoint full pool-checkpoint,grow-pool', GROW,
        'return c->file.handle != -1 ? cm_settle_part(c, start, end - start) : 0;',
@@ -76,6 +78,8 @@ GROWTH = [
        'unit grow session_beside', 'state/shared.c',
        'return memcmp(part, c->super.now.part, sizeof(part)) == 0 ? 0 : CM_ETRUNCATED;',
        'return 0;'),
+    _m('grow, untold', 'a pool whose readers cannot be told does not grow', 'unit grow untold',
+       SUPER, _SHUT, '    (void)shut(s);\n    int e = 0;\n    if (e == 0) {\n        s->now.part'),
     _m('grow, older libraries', 'they can use a pool that did not grow', 'unit grow no_room', SUPER,
        '    else\n        sb->incompat &= ~CM_INCOMPAT_GROWN; /* older libraries can use it */\n',
        ''),
@@ -105,7 +109,8 @@ GROWTH = [
        'state/shared.c',
        ' &&\n           memcmp(sb->part, c->super.now.part, sizeof(sb->part)) == 0;', ';'),
     _m('grow, session', 'a growth is told to readers', 'unit grow reader', SUPER,
-       '    (void)shut(s);\n    s->now.part', '    s->now.part', SUPER,
-       '    (void)reopen(s);\n    cm_lock_release(&s->lock);\n    return e;\n}\n\nbool cm_super_l',
+       _SHUT, '    int e = 0;\n    if (e == 0) {\n        s->now.part', SUPER,
+       '    (void)reopen(s); /* if it fails, readers find the pool shut, and serve nothing */\n'
+       '    cm_lock_release(&s->lock);\n    return e;\n}\n\nbool cm_super_l',
        '    cm_lock_release(&s->lock);\n    return e;\n}\n\nbool cm_super_l'),
 ]

@@ -155,6 +155,7 @@ static void test_open_beside(void)
 
 /* The pool grows after a reader has loaded its superblock, and before it knows its session. */
 static bool grows_before_session;
+static const uint64_t *failing_word;
 
 int __real_cm_guard_load64(const uint64_t *p, uint64_t *value);
 int __wrap_cm_guard_load64(const uint64_t *p, uint64_t *value);
@@ -164,7 +165,7 @@ int __wrap_cm_guard_load64(const uint64_t *p, uint64_t *value)
         grows_before_session = false;
         (void)grow_to(middle_pool, 16 * MIB);
     }
-    return __real_cm_guard_load64(p, value);
+    return p == failing_word ? CM_EIO : __real_cm_guard_load64(p, value);
 }
 
 static void test_session_beside(void)
@@ -187,7 +188,33 @@ static void test_session_beside(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+/* Readers cannot be told that the pool grows: so it does not. */
+static void test_untold(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB, 64 * MIB);
+    cm_file *f = fill_file(&p, 1, 500);
+    cm_file *g = reader_up();
+    REQUIRE(g != NULL);
+    failing_word = cm_super_session_at(&p.c->media);
+    CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_EIO);
+    failing_word = NULL;
+    CHECK_EQ(pool_info(p.c).size, 4 * MIB);
+    CHECK_EQ(os_size(path), (int64_t)(4 * MIB));
+    CHECK_EQ(hits(f, 0, 500, 1), 500);
+    CHECK_EQ(hits(g, 0, 500, 1), 500);
+    CHECK_EQ(put(f, 600, 1), 0);
+    CHECK_EQ(look(g, 600, 1), RIGHT);
+    (void)grow_to(&p, 16 * MIB);
+    CHECK_EQ(hits(g, 0, 601, 1), 0);
+    reader_down(g);
+    detach(f);
+    is_sound(&p);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
 const struct harness_test grow_readers_tests[] = {
-    TEST(reader_of_longer), TEST(reader_of_cut),  TEST(look_beside),
-    TEST(open_beside),      TEST(session_beside), TEST_END,
+    TEST(reader_of_longer), TEST(reader_of_cut), TEST(look_beside), TEST(open_beside),
+    TEST(session_beside),   TEST(untold),        TEST_END,
 };
