@@ -29,6 +29,21 @@ static __attribute__((noinline)) enum cm_found read_found(struct cm_cache *c,
     return CM_FOUND_HIT;
 }
 
+/* Looks for a block where read_fast.h does not: in its second bucket, or for a slot of a later part
+ * of a pool that grew. */
+static enum cm_found find_elsewhere(const struct cm_cache *c, const struct cm_fast *g,
+                                    uint64_t *slot)
+{
+    if (g->found == 0) {
+        const uint64_t second =
+            g->bucket - g->first + cm_place_second(g->hash, g->first, g->buckets);
+        return cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, second, slot);
+    }
+    const enum cm_found r =
+        cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, g->bucket, slot);
+    return r == CM_FOUND_HIT ? r : CM_FOUND_CONFLICT; /* it has changed, and nothing is known */
+}
+
 /* Reads a part of one block where another process owns the pool. */
 static __attribute__((noinline)) enum cm_found read_shared(struct cm_object *f,
                                                            const struct cm_plat_thread *t,
@@ -37,10 +52,17 @@ static __attribute__((noinline)) enum cm_found read_shared(struct cm_object *f,
 {
     struct cm_cache *c = f->cache;
     const uint64_t incarnation = cm_incarnation_number(g->incarnation);
+    uint64_t slot;
     /* Before the copy, while its first lines are on their way: behind it, it would take a fifth of
      * a hit. What is copied was the content when the incarnation counted, or later. */
     if (!cm_fast_fits(f, incarnation, offset, len, ~(uint32_t)CM_GATE_SHARED) ||
-        !cm_told_holds(f, incarnation) || !cm_fast_copy(c, g, offset, buf, len, true, true))
+        !cm_told_holds(f, incarnation))
+        return CM_FOUND_CONFLICT;
+    if (g->slot == CM_NO_SLOT) {
+        const enum cm_found r = g->found < 0 ? CM_FOUND_CONFLICT : find_elsewhere(c, g, &slot);
+        return r == CM_FOUND_HIT ? read_found(c, t, g, slot, offset, buf, len) : r;
+    }
+    if (!cm_fast_copy(c, g, offset, buf, len, true, true))
         return CM_FOUND_CONFLICT;
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
     return CM_FOUND_HIT;
@@ -51,20 +73,12 @@ enum cm_found cm_range_elsewhere(struct cm_object *f, const struct cm_plat_threa
 {
     struct cm_cache *c = f->cache;
     uint64_t slot = CM_NO_SLOT;
-    enum cm_found r;
     if (cm_object_is_shared(f))
         return read_shared(f, t, g, offset, buf, len);
     if (g->slot != CM_NO_SLOT || g->found < 0 ||
         !cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, len, UINT32_MAX))
         return CM_FOUND_CONFLICT;
-    if (g->found == 0) {
-        const uint64_t second =
-            g->bucket - g->first + cm_place_second(g->hash, g->first, g->buckets);
-        r = cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, second, &slot);
-    } else {
-        r = cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, g->bucket, &slot);
-        r = r == CM_FOUND_HIT ? r : CM_FOUND_CONFLICT; /* it has changed, and nothing is known */
-    }
+    const enum cm_found r = find_elsewhere(c, g, &slot);
     return r == CM_FOUND_HIT ? read_found(c, t, g, slot, offset, buf, len) : r;
 }
 
