@@ -53,7 +53,7 @@ static void test_patience(void)
     held_bracket = begin_write(f, 0, BLK);
     oversleeps = true;
     for (unsigned i = 0; i < 2; i++) {
-        CASE("length %zu", length[i]);
+        CASE("length %u", (unsigned)length[i]);
         slept_ns = 0;
         CHECK_EQ(put_value(o, 1, 3, length[i], 0), CM_NOT_STORED_STALE);
         CHECK(slept_ns >= CM_OBJECTS_WAIT_NS && slept_ns <= 2 * CM_OBJECTS_WAIT_NS);
