@@ -485,6 +485,16 @@ t_grown_pool() { # but for the probation buffer, which was in DRAM
   all_right
 }
 
+t_no_address_space() { # for a growth: the mount does without that
+  local was
+  was=$(inode)
+  cat "$org/a" >/dev/null
+  status 0 "$cm" resize "$pool" 260M
+  fails same "$(inode)" "$was"
+  logged 'set cm_options.grow_max'
+  all_right
+}
+
 # ---- Main: mounts here, because a check is a subshell -------------------------------------------
 
 mkdir "$ref/dir"
@@ -660,5 +670,15 @@ if wanted 'it grows in its place'; then
   mount_slowly
   check 'it grows in its place, after that' t_grown_pool
   ends 'after it grew'
+fi
+if [ -z "$asan" ] && wanted 'no address space to grow'; then
+  rm -f "$FAIL_GROW" "$pool"
+  new_pool 256M --sparse
+  limit_was=$(ulimit -Sv)
+  ulimit -Sv 1600000 # the room would take 2 GiB
+  mount_slowly
+  ulimit -Sv "$limit_was"
+  check 'no address space to grow' t_no_address_space
+  ends 'without address space'
 fi
 summary
