@@ -303,9 +303,9 @@ void __wrap_cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot)
 {
     cm_file *const f = racing;
     __real_cm_slot_prefetch_header(m, slot);
-    racing = NULL;
     if (!f)
         return;
+    racing = NULL;
     (void)grow_to(middle_pool, 16 * MIB);
     CHECK_EQ(put(f, 11, 1), 0);
     CHECK_EQ(look(f, 11, 1), RIGHT);
