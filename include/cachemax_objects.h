@@ -74,8 +74,9 @@ CM_API int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_o
 /* Closes it. The handle is gone afterwards, also after an error, but for these, with which nothing
  * was closed: CM_EBUSY (an iteration is live) CM_ECALLBACK CM_EFORKED. */
 CM_API int cm_objects_close(cm_objects *objects);
-/* Forgets a container that is not open, and all that it holds. Opened again it is new, and may get
- * another number of buckets. CM_EINVAL CM_EBUSY (it is open) CM_EFORGET. */
+/* Forgets a container that is not open, and all that it holds. The pool knows nothing of it then.
+ * Opened again it is new, and may get another number of buckets. CM_EINVAL CM_EBUSY (it is open)
+ * CM_EFORGET. */
 CM_API int cm_objects_forget(cm_cache *cache, const char *name);
 
 /* What is known of an object. */
@@ -95,11 +96,13 @@ typedef struct cm_object_info {
  * during the call.
  * Returns 0: it is stored, and durable as far as the pool is (cm_info.durability). Or, positive,
  * one of CM_NOT_STORED_*: it is not stored. The old value is gone then, too. (After CM_ENOMEM it
- * may be there or not.) If its bucket is full, what has expired leaves, then what was not read
- * lately, oldest first. CM_NOT_STORED_ROOM: the value is longer than 1/8 of the pool. In modes
- * CM_FREEZE and CM_BYPASS puts and deletes only forget: all objects of the bucket. CM_EINVAL (key
- * or value is NULL, the key is longer than CM_OBJECT_KEY_MAX) CM_EFORGET (the pool cannot forget
- * the old value; it serves nothing of the container any more). */
+ * may be there or not.) CM_NOT_STORED_STALE: brackets of files beside it kept it out for the 0.1
+ * seconds that a call waits; then all objects of its bucket are gone. If its bucket is full, what
+ * has expired leaves, then what was not read lately, oldest first. CM_NOT_STORED_ROOM: the value is
+ * longer than 1/8 of the pool. In modes CM_FREEZE and CM_BYPASS puts and deletes only forget: all
+ * objects of the bucket. CM_EINVAL (key or value is NULL, the key is longer than CM_OBJECT_KEY_MAX)
+ * CM_EFORGET (the pool cannot forget the old value; it serves nothing of the container any more).
+ */
 CM_API int cm_objects_put(cm_objects *objects, const void *key, size_t key_len, const void *value,
                           size_t len, uint64_t ttl_ns);
 /* Copies the value to `buf`, as much of it as fits into `room` bytes, and returns its length. If

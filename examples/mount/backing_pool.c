@@ -17,6 +17,8 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
+#define ROOM_FACTOR 8
+
 static bool has_names;   /* the pool has room for names */
 static int pool_fd = -1; /* O_PATH: knows whether the pool file still has a name */
 static pthread_mutex_t pool_fd_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -60,6 +62,14 @@ static uint64_t fill_rate(uint64_t pool_size)
     return rate;
 }
 
+/* How large it may become while it is open. A larger pool is made beside it. */
+static uint64_t room_to_grow(uint64_t pool_size)
+{
+    const uint64_t most = cm_pool_size_max();
+
+    return pool_size < most / ROOM_FACTOR ? pool_size * ROOM_FACTOR : most;
+}
+
 static int open_pool(void)
 {
     cm_options o = CM_OPTIONS_INIT;
@@ -84,11 +94,17 @@ static int open_pool(void)
         usleep(100000);
     }
     o.fill_rate_limit = fill_rate(info.size);
+    o.grow_max = room_to_grow(info.size);
     o.log = log_line;
     o.flags = mnt.opt.any_owner ? CM_OPEN_ANY_OWNER : 0;
     late.text[0] = '\0';
     late.on = true;
     rc = cm_open(mnt.opt.pool, &o, &cache);
+    if (rc == CM_ENOMEM) { /* of the address space, perhaps */
+        late.text[0] = '\0';
+        o.grow_max = 0;
+        rc = cm_open(mnt.opt.pool, &o, &cache);
+    }
     late.on = false;
     if (rc < 0)
         return pool_refused(rc, late.text);

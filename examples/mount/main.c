@@ -345,9 +345,9 @@ static _Noreturn void end_without(const pthread_t *keeper)
 {
     struct sigaction sa = { .sa_handler = rest };
 
-    if (resize_runs())
+    if (resize_runs() || resize_grows())
         say(CM_LOG_ERROR, "pool %s: its volume does not answer: ended without it", mnt.opt.pool);
-    if (keeper || !resize_runs())
+    if (keeper || !(resize_runs() || resize_grows()))
         say(CM_LOG_ERROR, "a file system below %s does not answer: ended without it", mnt.opt.dir);
     sigaction(SIGUSR1, &sa, NULL);
     if (keeper)

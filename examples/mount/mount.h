@@ -624,6 +624,7 @@ void gate_open(void);
 /* resize.c */
 bool resize_runs(void);       /* the mount is without its pool for a while */
 unsigned resize_number(void); /* of the last one */
+bool resize_grows(void);      /* the pool becomes larger while it is used */
 bool resize_lost_pool(void);  /* and could not open it again yet */
 /* A file was removed. True: the pool is away, and is told when it is back. */
 bool resize_forgets(struct device *d, const cm_file_id *id);

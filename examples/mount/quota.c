@@ -94,9 +94,16 @@ static uint32_t group_number(const char *path)
     return h ? h : 1;
 }
 
-static int set_one(struct quota *q, uint64_t pool)
+static uint64_t bytes_of(const struct quota *q, uint64_t pool)
 {
     const uint64_t bytes = q->bytes ? q->bytes : (uint64_t)(q->percent / 100 * (double)pool);
+
+    return bytes < 4096 ? 4096 : bytes;
+}
+
+static int set_one(struct quota *q, uint64_t pool)
+{
+    const uint64_t bytes = bytes_of(q, pool);
     const struct quotas *const all = &mnt.opt.rules.quotas;
     int rc;
 
@@ -107,7 +114,7 @@ static int set_one(struct quota *q, uint64_t pool)
                 p->path);
             return EXIT_USAGE;
         }
-    rc = cm_group_set_quota(mnt.cache, q->group, bytes < 4096 ? 4096 : bytes);
+    rc = cm_group_set_quota(mnt.cache, q->group, bytes);
     if (rc == 0 && bytes > pool)
         say(CM_LOG_WARNING, "quota=%s: limits nothing: it is %.1f MiB, and the pool holds %.1f MiB",
             q->path, (double)bytes / (1 << 20), (double)pool / (1 << 20));
@@ -153,6 +160,19 @@ int quota_begin(void)
         if (!(rc = set_one(&all->v[k], info.slots * 4096)))
             warn_missing(&all->v[k]);
     return rc;
+}
+
+void quota_grown(void)
+{
+    const struct quotas *const all = &mnt.opt.rules.quotas;
+    cm_info info = { .struct_size = sizeof(info) };
+
+    if (all->n == 0 || cm_get_info(mnt.cache, &info))
+        return;
+    for (const struct quota *q = all->v; q < all->v + all->n; q++)
+        if (q->percent > 0 &&
+            cm_group_set_quota(mnt.cache, q->group, bytes_of(q, info.slots * 4096)))
+            say(CM_LOG_WARNING, "quota=%s: stays as it was before the pool became larger", q->path);
 }
 
 /* NULL: none. */

@@ -26,6 +26,8 @@ int quota_take(const char *name, const char *value, struct quotas *q);
 /* The rest uses mnt.opt.rules.quotas, and does nothing if there are none. */
 /* The pool has just been opened. 0, or an exit status after a message. */
 int quota_begin(void);
+/* The pool became larger while it was open: a quota in percent is that part of the new size. */
+void quota_grown(void);
 /* Puts an attached file into the group of the path behind an O_PATH descriptor. */
 void quota_join(cm_file *cf, int fd);
 /* A line for each of them: bytes used, bytes allowed, path. */

@@ -2,8 +2,11 @@
  *
  * resize.c - another size for the pool of a running mount ("cachemax resize").
  *
- * The library resizes a pool that nobody has open (cm_resize). So the mount does without its pool
- * for that time, and programs read and write the origin:
+ * A pool becomes larger in its place, while it is used, if the library can do that (cm_grow). It
+ * cannot if the pool has grown four times, or is to have more than it was opened with room for
+ * (backing_pool.c), or hardly more than now. For these sizes, and for smaller ones, the library
+ * resizes a pool that nobody has open (cm_resize). So the mount does without its pool for that
+ * time, and programs read and write the origin:
  *
  *   1. No request of the control socket uses the pool. The gate closes for a moment, and all files
  *      are detached, also those in use.
@@ -38,6 +41,7 @@ static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* held by the only resi
 static pthread_rwlock_t using_pool = PTHREAD_RWLOCK_INITIALIZER;
 static _Atomic bool away;       /* set with gone.lock */
 static _Atomic bool lost;       /* it could not be opened again yet */
+static _Atomic bool grows;      /* in its place */
 static _Atomic unsigned number; /* of the resize, from 1 on */
 /* Files that were removed while it is away. */
 static struct {
@@ -63,6 +67,11 @@ bool resize_runs(void)
 bool resize_lost_pool(void)
 {
     return atomic_load(&lost);
+}
+
+bool resize_grows(void)
+{
+    return atomic_load(&grows);
 }
 
 /* If there is no memory, nobody forgets the file: it takes room until others need that. */
@@ -241,6 +250,50 @@ static void say_end(int rc, uint64_t begun)
             seconds, mnt.opt.dir);
 }
 
+/* ---- In its place ---------------------------------------------------------------------------- */
+
+/* What cm_resize() would report. */
+static void tell_grown(struct control_client *c, const cm_grow_report *g)
+{
+    cm_resize_report r = CM_RESIZE_REPORT_INIT;
+    cm_file_info f = { .struct_size = sizeof(f) };
+    cm_file_iter *it;
+
+    r.old_size = g->old_size;
+    r.blocks = g->blocks + g->dropped;
+    r.no_room = g->dropped;
+    if (cm_files_begin(mnt.cache, 0, &it) == 0) {
+        for (; cm_files_next(it, NULL, &f) == 0; r.files++)
+            r.kept_files += f.keep != 0;
+        cm_files_end(it);
+    }
+    tell(c, &r);
+}
+
+/* False: not in its place. While it runs, requests use the pool, and so do other clients. */
+static bool grow(struct control_client *c, uint64_t size)
+{
+    cm_grow_report report = CM_GROW_REPORT_INIT;
+    cm_info info = { .struct_size = sizeof(info) };
+    bool done = false;
+
+    if (!resize_hold())
+        return false;
+    if (cm_get_info(mnt.cache, &info) == 0 && size > info.size) {
+        atomic_store(&grows, true);
+        done = cm_grow(mnt.cache, size, &report) == 0;
+        atomic_store(&grows, false);
+    }
+    if (done) {
+        quota_grown();
+        tell_grown(c, &report);
+    }
+    resize_release();
+    return done;
+}
+
+/* ---- Without the pool for a while ------------------------------------------------------------ */
+
 /* After detach_all(). */
 static int serve_away(struct control_client *c, uint64_t size)
 {
@@ -263,26 +316,32 @@ static int serve_away(struct control_client *c, uint64_t size)
     return rc;
 }
 
-int resize_serve(struct control_client *c, const struct control_request *r)
+static int resize_away(struct control_client *c, uint64_t size)
 {
     cm_info info = { .struct_size = sizeof(info) };
+
+    (void)cm_get_info(mnt.cache, &info);
+    checkpoint_stop(); /* before programs wait */
+    if (!detach_all()) {
+        (void)checkpoint_start();
+        return CONTROL_ERRNO - EBUSY;
+    }
+    say(CM_LOG_INFO,
+        "pool %s: gets another size: %.1f MiB -> %.1f MiB; %s passes through uncached meanwhile",
+        mnt.opt.pool, MIB(info.size), MIB(size), mnt.opt.dir);
+    return serve_away(c, size);
+}
+
+int resize_serve(struct control_client *c, const struct control_request *r)
+{
     int rc = CONTROL_ERRNO - EBUSY;
 
     if (!cache_on())
         return resize_runs() ? rc : CM_EFORGET;
     if (pthread_mutex_trylock(&one))
         return rc;
-    (void)cm_get_info(mnt.cache, &info);
-    checkpoint_stop(); /* before programs wait */
-    if (detach_all()) {
-        say(CM_LOG_INFO,
-            "pool %s: gets another size: %.1f MiB -> %.1f MiB; %s passes through uncached "
-            "meanwhile",
-            mnt.opt.pool, MIB(info.size), MIB(r->number), mnt.opt.dir);
-        rc = serve_away(c, r->number);
-    } else {
-        (void)checkpoint_start();
-    }
+    /* After a growth that failed, whoever asked may be gone. */
+    rc = grow(c, r->number) ? 0 : control_cancelled(c) ? CM_ECANCELED : resize_away(c, r->number);
     pthread_mutex_unlock(&one);
     return rc;
 }

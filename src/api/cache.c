@@ -320,6 +320,8 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
     /* Memory may be longer than a pool that may grow there. */
     if (c->file.handle != -1 || c->opts.grow_max == 0 || size > bytes)
         e = cm_format_size_is(&sb, size, bytes);
+    if (e < 0 && c->shared && cm_file_length_changed(&c->file))
+        return e; /* cm_open() looks again */
     if (e < 0) {
         cm_log(c, CM_LOG_ERROR, "%s: has %llu bytes, its superblock says %llu", what,
                (unsigned long long)bytes, (unsigned long long)size);
@@ -427,14 +429,14 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
 }
 
 /* Another process has the pool, or nobody: it is only read. */
-static void share_pool(cm_cache *c)
+static int share_pool(cm_cache *c)
 {
     const struct cm_policy_kind *kind = cm_policy_kind_of(c->opts.policy);
     c->media.stats = c->stats;
     c->policy.ring.frontier = c->media.geo.slots;
     cm_policy_set_rule(&c->policy, &kind->rule[0]); /* nobody asks it; its counts are of no use */
-    cm_shared_begin(c);
     cm_stats_begin(&c->media, cm_plat_pid(), cm_plat_wall_ns());
+    return cm_shared_begin(c);
 }
 
 /* The pool is mapped at media.base. */
@@ -463,7 +465,7 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     if (e == 0)
         e = cm_cache_all_resident(c, what); /* before it is ours: if it fails, nothing changed */
     if (e == 0 && c->shared)
-        share_pool(c);
+        e = share_pool(c);
     else if (e == 0)
         e = take_pool(c, d, what);
     if (e == 0)
@@ -478,19 +480,6 @@ static int lock_pool(cm_cache *c, const char *path)
     if (e == CM_EOWNED)
         cm_say_owner(c, path);
     return e;
-}
-
-/* A file too small for two superblocks: cut off, or never a pool? */
-int cm_judge_small_file(struct cm_plat_file *f)
-{
-    uint8_t magic[8];
-    bool pool = cm_plat_file_pread(f, magic, 8, 0) == 0 && memcmp(magic, "CACHEMAX", 8) == 0;
-    return pool ? CM_ETRUNCATED : CM_ENOTPOOL;
-}
-
-bool cm_file_too_small(const struct cm_plat_file *f)
-{
-    return f->size < CM_STATS_OFFSET + CM_STATS_BYTES;
 }
 
 static void keep_name(cm_cache *c, const char *path)
@@ -532,19 +521,31 @@ static int open_file(cm_cache *c, const char *path)
     return open_mapped(c, c->file.size, d, path);
 }
 
-int cm_open(const char *path, const cm_options *opts, cm_cache **cache)
+static int open_once(const char *path, const cm_options *opts, cm_cache **cache, bool *again)
 {
     cm_cache *c;
-    if (!path || !cache)
-        return CM_EINVAL;
     int e = new_cache(opts, &c);
+    *again = false;
     if (e)
         return e;
     e = open_file(c, path);
-    if (e)
-        cm_cache_destroy(c);
-    else
+    if (e == 0) {
         *cache = c;
+        return 0;
+    }
+    *again = c->shared && cm_file_length_changed(&c->file);
+    cm_cache_destroy(c);
+    return e;
+}
+
+int cm_open(const char *path, const cm_options *opts, cm_cache **cache)
+{
+    bool again = true;
+    int e = CM_EINVAL;
+    if (!path || !cache)
+        return e;
+    for (unsigned i = 0; again && i < CM_LOOKS; i++)
+        e = open_once(path, opts, cache, &again);
     return e;
 }
 

@@ -147,6 +147,11 @@ uint64_t cm_cache_dram_bytes(const struct cm_geometry *g);
 /* Is a file too small for the superblocks and the stats page? Then: was it cut off (CM_ETRUNCATED),
  * or never a pool (CM_ENOTPOOL)? */
 bool cm_file_too_small(const struct cm_plat_file *f);
+/* A look at a pool beside its owner: is its length another one than when the file was opened? Then
+ * the pool has grown since, or a growth was taken back, and the next look agrees with itself. At
+ * most CM_LOOKS of them: it may go on. */
+bool cm_file_length_changed(struct cm_plat_file *f);
+#define CM_LOOKS 16
 int cm_judge_small_file(struct cm_plat_file *f);
 
 #endif

@@ -84,9 +84,7 @@ static int lengthen(struct grow *z)
     uint64_t end, at = cm_format_tables(&z->to, z->to.parts - 1, &end);
     int e = 0;
     if (c->file.handle != -1) {
-        if (c->file.size != c->media.geo.pool_size) /* a growth was not taken back */
-            e = cm_plat_file_cut(&c->file, c->media.geo.pool_size);
-        e = e ? e : cm_plat_file_grow(&c->file, z->to.pool_size);
+        e = cm_plat_file_grow(&c->file, z->to.pool_size);
         if (e)
             return refuse(c, e, z->to.pool_size, cm_strerror(e));
         return cm_cache_make_resident(c, &z->to, z->to.parts - 1);
@@ -164,6 +162,10 @@ static int grow(struct grow *z, uint64_t size)
         return e;
     z->report->old_size = c->media.geo.pool_size;
     z->report->old_slots = c->media.geo.slots;
+    /* What an earlier growth has left: its length must not be more than the superblocks allow. */
+    cm_grow_take_back(c);
+    if (c->file.handle != -1 && c->file.size != c->media.geo.pool_size)
+        return refuse(c, CM_EIO, size, "the file is longer than the pool, and cannot be cut back");
     e = cm_super_growing(&c->super, size);
     if (e == 0)
         e = lengthen(z);

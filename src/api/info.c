@@ -151,9 +151,35 @@ int cm_get_info(cm_cache *c, cm_info *out)
     return cm_give_result(out, &info, sizeof(info));
 }
 
-/* Maps a pool file for reading. Another process may own it at the same time. */
-static int peek(const char *path, struct cm_plat_file *f, struct cm_super *sb,
-                struct cm_geometry *g, uint32_t *damaged)
+/* A file too small for two superblocks: cut off, or never a pool? */
+int cm_judge_small_file(struct cm_plat_file *f)
+{
+    uint8_t magic[8];
+    bool pool = cm_plat_file_pread(f, magic, 8, 0) == 0 && memcmp(magic, "CACHEMAX", 8) == 0;
+    return pool ? CM_ETRUNCATED : CM_ENOTPOOL;
+}
+
+bool cm_file_too_small(const struct cm_plat_file *f)
+{
+    return f->size < CM_STATS_OFFSET + CM_STATS_BYTES;
+}
+
+bool cm_file_length_changed(struct cm_plat_file *f)
+{
+    uint64_t size;
+    bool named;
+    return f->handle != -1 && cm_plat_file_state(f, &size, &named) == 0 && size != f->size;
+}
+
+static void unpeek(struct cm_plat_file *f)
+{
+    if (f->base)
+        cm_guard_remove(f->base);
+    cm_plat_file_close(f);
+}
+
+static int peek_once(const char *path, struct cm_plat_file *f, struct cm_super *sb,
+                     struct cm_geometry *g, uint32_t *damaged)
 {
     enum cm_durability d;
     int e = path ? cm_plat_file_open(f, path, true) : CM_EINVAL;
@@ -173,11 +199,18 @@ static int peek(const char *path, struct cm_plat_file *f, struct cm_super *sb,
     return e ? e : cm_format_size_is(sb, g->pool_size, f->size);
 }
 
-static void unpeek(struct cm_plat_file *f)
+/* Maps a pool file for reading. Another process may own it at the same time. */
+static int peek(const char *path, struct cm_plat_file *f, struct cm_super *sb,
+                struct cm_geometry *g, uint32_t *damaged)
 {
-    if (f->base)
-        cm_guard_remove(f->base);
-    cm_plat_file_close(f);
+    int e = peek_once(path, f, sb, g, damaged);
+    for (unsigned i = 1;
+         i < CM_LOOKS && (e == CM_ETRUNCATED || e == CM_EOVERSIZE) && cm_file_length_changed(f);
+         i++) {
+        unpeek(f);
+        e = peek_once(path, f, sb, g, damaged);
+    }
+    return e;
 }
 
 int cm_pool_info(const char *path, cm_info *out)

@@ -27,23 +27,32 @@ static __attribute__((noinline)) enum cm_found read_found(struct cm_cache *c,
     return CM_FOUND_HIT;
 }
 
+/* Looks for a block where read_fast.h does not: in its second bucket, or for a slot of a later part
+ * of a pool that grew. */
+static enum cm_found find_elsewhere(const struct cm_cache *c, const struct cm_fast *g,
+                                    uint64_t *slot)
+{
+    if (g->found == 0) {
+        const uint64_t second =
+            g->bucket - g->first + cm_place_second(g->hash, g->first, g->buckets);
+        return cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, second, slot);
+    }
+    const enum cm_found r =
+        cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, g->bucket, slot);
+    return r == CM_FOUND_HIT ? r : CM_FOUND_CONFLICT; /* it has changed, and nothing is known */
+}
+
 enum cm_found cm_range_elsewhere(struct cm_object *f, const struct cm_plat_thread *t,
                                  const struct cm_fast *g, uint64_t offset, void *buf, size_t len)
 {
     struct cm_cache *c = f->cache;
     uint64_t slot = CM_NO_SLOT;
-    enum cm_found r;
+    const uint64_t incarnation = cm_incarnation_number(g->incarnation);
+    /* found >= 0: a reader of another process's pool was told that its incarnation counts. */
     if (g->slot != CM_NO_SLOT || g->found < 0 ||
-        !cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, len, UINT32_MAX))
+        !cm_fast_fits(f, incarnation, offset, len, ~(uint32_t)CM_GATE_SHARED))
         return CM_FOUND_CONFLICT;
-    if (g->found == 0) {
-        const uint64_t second =
-            g->bucket - g->first + cm_place_second(g->hash, g->first, g->buckets);
-        r = cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, second, &slot);
-    } else {
-        r = cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, g->bucket, &slot);
-        r = r == CM_FOUND_HIT ? r : CM_FOUND_CONFLICT; /* it has changed, and nothing is known */
-    }
+    const enum cm_found r = find_elsewhere(c, g, &slot);
     return r == CM_FOUND_HIT ? read_found(c, t, g, slot, offset, buf, len) : r;
 }
 

@@ -431,6 +431,9 @@ uint64_t cm_format_used_word(uint64_t key, uint64_t place, const cm_file_id *id,
 uint64_t cm_format_name_sum(uint64_t key, uint64_t place, const cm_file_id *id,
                             const struct cm_name *name);
 
+/* Proofs of containers of objects begin so (objects/). What such a file has, no origin brings back:
+ * its record is given to another file last (attach.c). */
+#define CM_PROOF_OBJECTS "cmobj"
 /* A proof that stands for any bytes; see cm_validator_set_proof(). */
 void cm_format_proof(uint8_t proof[CM_PROOF_BYTES], const void *bytes, size_t len);
 /* The id of a key; see cm_file_id_set_key(). */

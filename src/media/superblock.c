@@ -464,16 +464,19 @@ int cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word)
     assert(number < CM_PARTS && s->now.part[number] == 0);
     const uint64_t growing = s->now.growing;
     /* Readers of other processes have the old index, and their mapping ends where the pool did.
-     * After this they compare the parts, and find another pool (shared.c). */
-    (void)shut(s);
-    s->now.part[number] = word;
-    set_growing(&s->now, 0);
-    const int e = write_both(s);
+     * After this they compare the parts, and find another pool (shared.c). If they cannot be told,
+     * nothing changes. */
+    int e = shut(s);
+    if (e == 0) {
+        s->now.part[number] = word;
+        set_growing(&s->now, 0);
+        e = write_both(s);
+    }
     if (e) { /* not proved durable: what is written next takes it back */
         s->now.part[number] = 0;
         set_growing(&s->now, growing);
     }
-    (void)reopen(s);
+    (void)reopen(s); /* if it fails, readers find the pool shut, and serve nothing */
     cm_lock_release(&s->lock);
     return e;
 }

@@ -30,6 +30,7 @@ struct change {
     bool there;                 /* the key was there, perhaps expired or damaged */
     bool had;                   /* there was an object to delete */
     uint64_t dropped, expired;
+    uint64_t *waited;
     /* What is left of the old content, the newest first. */
     unsigned n;
     struct cm_value_ref *gone; /* large values that nothing leads to any more */
@@ -125,8 +126,9 @@ static int fill(struct change *c, uint64_t was)
 {
     const uint64_t offset = c->place.bucket * CM_BLOCK_SIZE;
     cm_file *file = c->o->buckets_file;
-    int e = CM_NOT_STORED_STALE;
-    for (unsigned i = 0; e == CM_NOT_STORED_STALE && cm_objects_again(i); i++) {
+    unsigned i = 0;
+    int e;
+    do {
         cm_miss miss = CM_MISS_INIT;
         const int64_t n = cm_read(file, offset, c->old, CM_BLOCK_SIZE, &miss);
         if (n != 0)
@@ -137,7 +139,7 @@ static int fill(struct change *c, uint64_t was)
                 return CM_NOT_STORED_STALE;
         }
         e = cm_fill(file, &miss, c->new, CM_BLOCK_SIZE, 0);
-    }
+    } while (e == CM_NOT_STORED_STALE && cm_objects_again(i++, c->waited));
     return e;
 }
 
@@ -171,7 +173,7 @@ static int change_locked(struct change *c, struct cm_bucket_lock *l)
 
 /* Changes the bucket of the key. */
 static int change(cm_objects *o, const struct cm_object_place *p, const void *key,
-                  const struct cm_entry *add)
+                  const struct cm_entry *add, uint64_t *waited)
 {
     struct cm_value_ref gone[GONE_MAX];
     struct change c;
@@ -179,6 +181,7 @@ static int change(cm_objects *o, const struct cm_object_place *p, const void *ke
     c.place = *p;
     c.key = key;
     c.add = add;
+    c.waited = waited;
     c.there = c.had = false;
     c.dropped = c.expired = 0;
     c.gone = gone;
@@ -215,6 +218,7 @@ int cm_objects_put(cm_objects *o, const void *key, size_t key_len, const void *v
 {
     struct cm_object_place p;
     struct cm_value_ref ref;
+    uint64_t waited = 0;
     struct cm_entry e = { .key = key, .key_len = (uint32_t)key_len, .payload = value };
     int stored = cm_objects_enter(o);
     if (stored)
@@ -224,13 +228,13 @@ int cm_objects_put(cm_objects *o, const void *key, size_t key_len, const void *v
     e.n = (uint32_t)len;
     e.expires_ms = expiry(o, ttl_ns);
     if (len > CM_OBJECT_INLINE_MAX) {
-        stored = cm_values_store(o, value, len, &ref);
+        stored = cm_values_store(o, value, len, &ref, &waited);
         e.payload = (const uint8_t *)&ref;
         e.n = sizeof(ref);
         e.flags = CM_ENTRY_LARGE;
     }
     /* What could not be stored takes the old value away all the same. */
-    int changed = change(o, &p, key, stored == 0 ? &e : NULL);
+    int changed = change(o, &p, key, stored == 0 ? &e : NULL, &waited);
     if (stored == 0 && changed != 0 && e.flags == CM_ENTRY_LARGE)
         cm_values_drop(o, &ref);
     if (stored != 0)
@@ -242,12 +246,13 @@ int cm_objects_put(cm_objects *o, const void *key, size_t key_len, const void *v
 int cm_objects_delete(cm_objects *o, const void *key, size_t key_len)
 {
     struct cm_object_place p;
+    uint64_t waited = 0;
     int e = cm_objects_enter(o);
     if (e)
         return e;
     if (!cm_objects_place(o, key, key_len, &p))
         return CM_EINVAL;
-    e = change(o, &p, key, NULL);
+    e = change(o, &p, key, NULL, &waited);
     if (e == 0)
         cm_objects_count(o, CM_OBJECT_DELETES, 1);
     return e;

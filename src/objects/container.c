@@ -13,10 +13,9 @@
 
 #include "api/cache.h"
 
-#define SPINS 50u
-#define TRIES 2000u /* some 100 ms */
+#define SPINS 50u /* before the first sleep */
 
-static const uint8_t buckets_tag[8] = "cmobjb1", data_tag[8] = "cmobjd1";
+static const uint8_t buckets_tag[8] = CM_PROOF_OBJECTS "b1", data_tag[8] = CM_PROOF_OBJECTS "d1";
 
 int cm_objects_enter(const cm_objects *o)
 {
@@ -93,13 +92,18 @@ int cm_objects_forget_all(cm_file *file, uint64_t len)
     return e > 0 ? 0 : e;
 }
 
-bool cm_objects_again(unsigned tries)
+bool cm_objects_again(unsigned tries, uint64_t *waited)
 {
-    if (tries > 0 && tries < SPINS)
+    if (tries < SPINS) {
         at_pause();
-    else if (tries >= SPINS && tries < TRIES) /* its thread may have lost its CPU */
-        cm_plat_sleep(20000);
-    return tries < TRIES;
+        return true;
+    }
+    if (*waited >= CM_OBJECTS_WAIT_NS)
+        return false;
+    const uint64_t began = cm_plat_now_ns();
+    cm_plat_sleep(20000); /* its thread may have lost its CPU */
+    *waited += cm_plat_now_ns() - began;
+    return true;
 }
 
 bool cm_objects_is_proof(const struct cm_objects_proof *proof)

@@ -188,6 +188,10 @@ int cm_objects_forget(cm_cache *cache, const char *name)
             e = cm_forget(cache, &id);
     }
     disown(&o);
+    /* The owner has no blocks, so nothing depends on whether its record goes, or when: another
+     * thread may have opened the container in the meantime. */
+    cm_objects_id(&id, name, 'o', 0);
+    (void)cm_forget(cache, &id);
     return e;
 }
 

@@ -105,6 +105,7 @@ static struct cm_data_file *current(cm_objects *o, uint32_t *number, int *e)
 struct storing {
     cm_file *file;
     uint64_t incarnation;
+    uint64_t *waited;
     bool spoiled; /* a fill was refused, and may have stored some of its blocks */
 };
 
@@ -114,9 +115,9 @@ static size_t store_some(struct storing *st, uint64_t offset, const uint8_t *dat
 {
     cm_iovec iov;
     cm_pins pins;
+    unsigned i = 0;
     int n;
-    *why = CM_NOT_STORED_STALE;
-    for (unsigned i = 0; *why == CM_NOT_STORED_STALE && cm_objects_again(i); i++) {
+    do {
         cm_miss miss = CM_MISS_INIT;
         const int64_t got = cm_pin_range(st->file, offset, len, &iov, 1, &n, &pins, &miss);
         if (got > 0)
@@ -134,20 +135,18 @@ static size_t store_some(struct storing *st, uint64_t offset, const uint8_t *dat
         if (*why == 0)
             return some;
         st->spoiled = true;
-    }
+    } while (*why == CM_NOT_STORED_STALE && cm_objects_again(i++, st->waited));
     return 0;
 }
 
 /* Stores the value in blocks of its own. */
-static int store_blocks(cm_file *file, uint64_t offset, const uint8_t *value, size_t len,
-                        uint64_t incarnation)
+static int store_blocks(struct storing *st, uint64_t offset, const uint8_t *value, size_t len)
 {
     const size_t whole = len / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
-    struct storing st = { .file = file, .incarnation = incarnation };
     uint8_t tail[CM_BLOCK_SIZE];
     int why = 0;
     for (size_t done = 0, some; done < whole; done += some) {
-        some = store_some(&st, offset + done, value + done, whole - done, &why);
+        some = store_some(st, offset + done, value + done, whole - done, &why);
         if (some == 0)
             return why;
     }
@@ -155,7 +154,7 @@ static int store_blocks(cm_file *file, uint64_t offset, const uint8_t *value, si
         return 0;
     memcpy(tail, value + whole, len - whole);
     memset(tail + len - whole, 0, sizeof(tail) - (len - whole));
-    return store_some(&st, offset + whole, tail, sizeof(tail), &why) ? 0 : why;
+    return store_some(st, offset + whole, tail, sizeof(tail), &why) ? 0 : why;
 }
 
 /* The pool may have given the file another incarnation (it could not forget a block otherwise).
@@ -169,7 +168,8 @@ static bool has_moved(struct cm_data_file *d, uint64_t was)
     return true;
 }
 
-int cm_values_store(cm_objects *o, const uint8_t *value, size_t len, struct cm_value_ref *ref)
+int cm_values_store(cm_objects *o, const uint8_t *value, size_t len, struct cm_value_ref *ref,
+                    uint64_t *waited)
 {
     const uint64_t blocks = blocks_of(len);
     uint32_t number;
@@ -183,7 +183,8 @@ int cm_values_store(cm_objects *o, const uint8_t *value, size_t len, struct cm_v
         if (first >= BLOCKS_MAX)
             return CM_NOT_STORED_ROOM;
         *ref = (struct cm_value_ref){ len, incarnation, first | (uint64_t)number << FILE_SHIFT };
-        e = store_blocks(d->file, first * CM_BLOCK_SIZE, value, len, incarnation);
+        struct storing st = { .file = d->file, .incarnation = incarnation, .waited = waited };
+        e = store_blocks(&st, first * CM_BLOCK_SIZE, value, len);
         if (e != 0)
             cm_values_drop(o, ref); /* some of it may be there */
         if (e != CM_NOT_STORED_STALE || !has_moved(d, incarnation))

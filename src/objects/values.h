@@ -17,7 +17,8 @@
 void cm_values_open(cm_objects *o);
 void cm_values_close(cm_objects *o);
 /* Stores a value. 0: *ref leads to it; or CM_NOT_STORED_*, or an error. No lock is held. */
-int cm_values_store(cm_objects *o, const uint8_t *value, size_t len, struct cm_value_ref *ref);
+int cm_values_store(cm_objects *o, const uint8_t *value, size_t len, struct cm_value_ref *ref,
+                    uint64_t *waited);
 /* Copies [offset, offset+len) of a value; the range lies in it. False: not all of it is cached. */
 bool cm_values_read(cm_objects *o, const struct cm_value_ref *ref, uint64_t offset, void *buf,
                     size_t len);

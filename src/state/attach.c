@@ -29,13 +29,19 @@
 
 /* ---- Attaching ------------------------------------------------------------------------------- */
 
+static bool is_of_objects(const struct cm_record *r)
+{
+    return memcmp(r->proof, CM_PROOF_OBJECTS, sizeof(CM_PROOF_OBJECTS) - 1) == 0;
+}
+
 /* Chooses the record for a file that has none: an unused one, in the bucket that has more of them.
- * If there is none: a random one that no open file owns, and of no kept file. (Not the oldest: if
- * more files than fit are read in turn, each would then be forgotten before its next turn.) */
+ * If there is none: a random one that no open file owns, and of no kept file; those of objects are
+ * the last, because no origin has what is in them. (Not the oldest: if more files than fit are read
+ * in turn, each would then be forgotten before its next turn.) */
 static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
 {
-    uint64_t candidate[CM_RECORD_PLACES], unused[CM_RECORD_CHOICES];
-    unsigned n = 0, free[CM_RECORD_CHOICES] = { 0 };
+    uint64_t candidate[2][CM_RECORD_PLACES], unused[CM_RECORD_CHOICES];
+    unsigned n[2] = { 0 }, free[CM_RECORD_CHOICES] = { 0 };
     for (unsigned i = 0; i < b->n; i++) {
         uint64_t place = cm_record_place(b, i);
         unsigned bucket = i / CM_RECORD_WAYS;
@@ -45,17 +51,19 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
             continue; /* it keeps its file out of the cache */
         if (b->whole[i] && (b->record[i].flags & CM_RECORD_KEEP))
             continue;
+        const unsigned last = is_of_objects(&b->record[i]);
         if (b->whole[i])
-            candidate[n++] = place;
+            candidate[last][n[last]++] = place;
         else if (free[bucket]++ == 0)
             unused[bucket] = place;
     }
     if (free[0] > 0 || free[1] > 0)
         return free[0] >= free[1] ? unused[0] : unused[1];
-    if (n == 0)
+    const unsigned from = n[0] == 0;
+    if (n[from] == 0)
         return CM_NO_PLACE;
     cm_count(c, CM_STAT_records_evicted, 1);
-    return candidate[XXH3_64bits(&c->serial, sizeof(c->serial)) % n];
+    return candidate[from][XXH3_64bits(&c->serial, sizeof(c->serial)) % n[from]];
 }
 
 /* Finds the file's record. If two records have its id, neither proves anything: both are

@@ -88,17 +88,6 @@ void cm_sample_begin(struct cm_cache *c, const struct cm_policy_kind *kind)
     at_store_relaxed(&c->sample_below, s->curve.size[0].below);
 }
 
-void cm_sample_grow(struct cm_cache *c)
-{
-    struct cm_sample *s = c->sample;
-    cm_lock_acquire(&s->lock);
-    memset(&s->automatic, 0, sizeof(*s) - offsetof(struct cm_sample, automatic));
-    s->seen_missed = cm_stats_total(&c->media, CM_STAT_miss_blocks);
-    s->seen = s->seen_missed + cm_stats_total(&c->media, CM_STAT_hit_blocks);
-    cm_sample_begin(c, cm_policy_kind_of(c->opts.policy));
-    cm_lock_release(&s->lock);
-}
-
 /* Lock held. */
 static void report(struct cm_cache *c)
 {
@@ -128,6 +117,18 @@ static void report(struct cm_cache *c)
     }
     cm_stats_curve(&c->media, hits, s->curve.size[CM_CURVE_OWN].reads,
                    at_load_relaxed(&c->sample_skipped));
+}
+
+void cm_sample_grow(struct cm_cache *c)
+{
+    struct cm_sample *s = c->sample;
+    cm_lock_acquire(&s->lock);
+    memset(&s->automatic, 0, sizeof(*s) - offsetof(struct cm_sample, automatic));
+    s->seen_missed = cm_stats_total(&c->media, CM_STAT_miss_blocks);
+    s->seen = s->seen_missed + cm_stats_total(&c->media, CM_STAT_hit_blocks);
+    cm_sample_begin(c, cm_policy_kind_of(c->opts.policy));
+    report(c); /* what the page has is of the old size */
+    cm_lock_release(&s->lock);
 }
 
 void cm_sample_report(struct cm_cache *c)

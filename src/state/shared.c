@@ -108,9 +108,10 @@ static int learn(struct cm_cache *c, uint64_t *session, bool first)
     return 0;
 }
 
-void cm_shared_begin(struct cm_cache *c)
+int cm_shared_begin(struct cm_cache *c)
 {
-    uint64_t session;
+    uint64_t session, part[CM_PARTS];
+    memcpy(part, c->super.now.part, sizeof(part));
     (void)judge_super(c, &c->super.now); /* its number of boots is that of this reader */
     (void)learn(c, &session, true);
     c->super.open_mark = UINT64_MAX; /* whether the superblock is older than the pool, the owner
@@ -120,6 +121,7 @@ void cm_shared_begin(struct cm_cache *c)
         c->opts.verify = CM_VERIFY_FIRST_HIT;
     c->judged_key = cm_media_key(&c->media);
     at_store_relaxed(&c->mode, (uint32_t)CM_FREEZE);
+    return memcmp(part, c->super.now.part, sizeof(part)) == 0 ? 0 : CM_ETRUNCATED;
 }
 
 /* ---- A file ---------------------------------------------------------------------------------- */

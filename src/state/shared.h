@@ -8,8 +8,8 @@
 #include "state/told.h"
 
 /* The cache was opened: learns what the owner's superblock says. Without one that counts, nothing
- * is served until there is. */
-void cm_shared_begin(struct cm_cache *c);
+ * is served until there is. CM_ETRUNCATED: the pool has grown since its superblock was read. */
+int cm_shared_begin(struct cm_cache *c);
 
 /* As cm_files_attach() and cm_file_judge(), but nothing is written. The file is warm if an owner
  * would keep it as it is. Take locks. CM_ENOTPOOL: the pool is gone, or another one is in its

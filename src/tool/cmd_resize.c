@@ -6,8 +6,8 @@
  * and says what stayed and what did not.
  */
 #include "tool/control/control.h"
-#include "tool/tool.h"
 #include "tool/os.h"
+#include "tool/seen.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -63,7 +63,33 @@ static void print_pins(const char *pool)
                      tool_bytes(all, bytes), tool_bytes(half, most));
 }
 
-static void print_result(const char *pool, uint64_t size, const cm_resize_report *r)
+/* `seen` is from before: the new pool begins to count. */
+static void print_hit_ratio(const struct seen *seen, uint64_t size)
+{
+    char observed[SEEN_TEXT] = "that is more than the estimates reach";
+    unsigned own, other;
+    const int64_t was = seen_curve_at(seen, seen->info.size, &own);
+    const int64_t will_be = seen_curve_at(seen, size, &other);
+
+    if (seen->info.size == 0)
+        return;
+    if (was < 0 || other < CM_CURVE_POINTS)
+        seen_curve_text(seen, was < 0 ? own : other, observed);
+    else if (size < seen->info.size)
+        (void)snprintf(observed, sizeof(observed), "that is less than the estimates reach");
+    if (was < 0)
+        (void)printf("  hit ratio: unknown; %s\n", observed);
+    else if (will_be < 0)
+        (void)printf("  hit ratio: was %.1f %%, with the new size unknown; %s\n", (double)was / 1e4,
+                     observed);
+    else
+        (void)printf("  hit ratio: was %.1f %%, about %.1f %% with the new size%s\n",
+                     (double)was / 1e4, (double)will_be / 1e4,
+                     size > seen->info.size ? ", once it is full" : "");
+}
+
+static void print_result(const char *pool, uint64_t size, const cm_resize_report *r,
+                         const struct seen *seen)
 {
     char now[TOOL_NUMBER_MAX], was[TOOL_NUMBER_MAX], kept[TOOL_NUMBER_MAX], all[TOOL_NUMBER_MAX];
     const uint64_t stayed = r->blocks - r->no_room - r->damaged;
@@ -88,6 +114,7 @@ static void print_result(const char *pool, uint64_t size, const cm_resize_report
     if (r->kept_files)
         (void)printf(", %" PRIu64 " of them pinned", r->kept_files);
     (void)puts("");
+    print_hit_ratio(seen, size);
     if (r->kept_files)
         print_pins(pool);
 }
@@ -184,7 +211,7 @@ static int run_resize(const struct tool_args *args)
     cm_resize_options options = CM_RESIZE_OPTIONS_INIT;
     cm_resize_report report = CM_RESIZE_REPORT_INIT;
     struct tool_progress progress;
-    cm_info info = CM_INFO_INIT;
+    struct seen seen;
     bool asked;
     int rc;
 
@@ -195,8 +222,8 @@ static int run_resize(const struct tool_args *args)
     rc = tool_read_pool_size("SIZE", args->more[0], cm_pool_size_min(), &options.size);
     if (rc != TOOL_OK)
         return rc;
-    rc = cm_pool_info(args->operand, &info);
-    if (rc == 0 && info.size == options.size) {
+    rc = seen_read(args->operand, &seen);
+    if (rc == 0 && seen.info.size == options.size) {
         (void)printf("%s: has that size already\n", args->operand);
         return tool_end_output(TOOL_OK);
     }
@@ -222,7 +249,7 @@ static int run_resize(const struct tool_args *args)
         return in_use(args->operand, args->more[0]);
     if (rc != 0)
         return resize_error(args->operand, rc, options.size, asked);
-    print_result(args->operand, options.size, &report);
+    print_result(args->operand, options.size, &report, &seen);
     return tool_end_output(TOOL_OK);
 }
 
@@ -232,16 +259,20 @@ const struct tool_command tool_resize = {
     .more = "SIZE",
     .more_max = 1,
     .summary = "Give a pool another size, and keep what is cached",
-    .help = "SIZE is written as for 'create'. The mount that has the pool (cachemax-mount --pool)\n"
-            "does it while it runs: programs go on, and read the origin until it is done. Stop a\n"
-            "service first, and start it again afterwards.\n"
-            "A smaller pool keeps pinned files first, then what was used most often. Pins, quotas\n"
-            "and the names of files stay.\n"
-            "The new pool is made beside the old one, and takes its place at the end in one step.\n"
-            "So the volume must have room for both. Whatever happens meanwhile, also a power cut,\n"
-            "the pool is the whole old one or the whole new one.\n"
-            "\n"
-            "Examples:\n"
-            "  cachemax resize /pmem/cache.pool 128G\n",
+    .help =
+        "SIZE is written as for 'create'. The mount that has the pool (cachemax-mount --pool)\n"
+        "does it while it runs. A larger pool grows in its place, up to four times: reads hit\n"
+        "meanwhile. For a smaller one programs read the origin until it is done. Stop a service\n"
+        "first, and start it again afterwards.\n"
+        "It says what stayed, and which hit ratio to expect ('cachemax advise' has all sizes).\n"
+        "A smaller pool keeps pinned files first, then what was used most often. Pins, quotas\n"
+        "and the names of files stay.\n"
+        "A pool that nobody has open, or that becomes smaller, is made anew beside the old one,\n"
+        "and takes its place at the end in one step. So the volume must have room for both.\n"
+        "Whatever happens meanwhile, also a power cut, the pool is the whole old one or the whole\n"
+        "new one.\n"
+        "\n"
+        "Examples:\n"
+        "  cachemax resize /pmem/cache.pool 128G\n",
     .run = run_resize,
 };

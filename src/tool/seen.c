@@ -21,6 +21,8 @@ int seen_read(const char *pool, struct seen *s)
     memset(s, 0, sizeof(*s));
     s->info.struct_size = sizeof(s->info);
     s->stats.struct_size = sizeof(s->stats);
+    for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
+        s->stats.curve_hits[i] = CM_CURVE_UNKNOWN; /* if nothing can be read */
     rc = cm_pool_info(pool, &s->info);
     if (rc == 0)
         rc = cm_pool_stats(pool, &s->stats);
@@ -148,4 +150,25 @@ void seen_curve_text(const struct seen *s, unsigned size, char text[SEEN_TEXT])
                    seen_lookups(&s->stats), need.blocks,
                    tool_bytes(some, seen_lookups(&s->stats) * CM_BLOCK_SIZE),
                    tool_bytes(all, need.blocks * CM_BLOCK_SIZE));
+}
+
+int64_t seen_curve_at(const struct seen *s, uint64_t bytes, unsigned *needs)
+{
+    const uint64_t *const hits = s->stats.curve_hits;
+    const double eighths = s->info.size ? (double)bytes / (double)s->info.size * 8 : 0;
+    double part;
+    unsigned i = 0;
+
+    *needs = CM_CURVE_POINTS;
+    if (eighths < 1 || eighths > 1u << (CM_CURVE_POINTS - 1))
+        return -1;
+    while (eighths > (double)(1u << i))
+        i++;
+    *needs = i;
+    if (hits[i] == CM_CURVE_UNKNOWN || (i > 0 && hits[i - 1] == CM_CURVE_UNKNOWN))
+        return -1;
+    if (i == 0)
+        return (int64_t)hits[0];
+    part = eighths / (double)(1u << (i - 1)) - 1; /* of the way from the smaller size */
+    return (int64_t)((double)hits[i - 1] + part * ((double)hits[i] - (double)hits[i - 1]));
 }

@@ -51,6 +51,10 @@ struct seen_need {
 void seen_curve_needs(const cm_info *info, unsigned size, struct seen_need *need);
 /* "observed 10 of about 2048 block reads (40.00 KiB of 8.00 MiB)" */
 void seen_curve_text(const struct seen *s, unsigned size, char text[SEEN_TEXT]);
+/* What a pool of so many bytes would serve, in millionths of the blocks that are read. Between two
+ * sizes of the curve it is on the line that joins them. Negative: not known. `needs` is the size of
+ * the curve that it depends on, and CM_CURVE_POINTS if the curve does not reach so far. */
+int64_t seen_curve_at(const struct seen *s, uint64_t bytes, unsigned *needs);
 
 /* "12 s", "5 min", "3 h 20 min", "2 days". */
 char *seen_span(char text[TOOL_NUMBER_MAX], double seconds);

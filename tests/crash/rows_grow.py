@@ -5,11 +5,13 @@ from rows import _m, FORGET, PUBLISH, SUPER
 GROW, REINDEX, FORMAT = 'api/grow.c', 'protocol/reindex.c', 'media/format.c'
 MEMO, RING, CACHE = 'media/memo.c', 'policy/ring.c', 'api/cache.c'
 
+_SHUT = '    int e = shut(s);\n    if (e == 0) {\n        s->now.part'
+
 GROWTH = [
     # Shutting the session has a fence, too, unless it is shut already.
     _m('grow, fence', 'the new index is fenced before it counts', 'crash grow warm grow-pool',
        REINDEX, '    cm_media_fence(&c->media); /* before the superblocks say that it counts */\n',
-       '', SUPER, '    (void)shut(s);\n    s->now.part', '    s->now.part'),
+       '', SUPER, _SHUT, '    int e = 0;\n    if (e == 0) {\n        s->now.part'),
     _m('grow, sync', 'the new index is synced before it counts',
        'crash grow checkpoint full pool-checkpoint,grow-pool', GROW,
        'return c->file.handle != -1 ? cm_settle_part(c, start, end - start) : 0;',
@@ -56,6 +58,28 @@ GROWTH = [
        '        return;\n    (void)cm_super_growing(&c->super, 0);', '        return;'),
     _m('grow, taken back', 'a growth that fails is taken back', 'unit grow no_room', GROW,
        '    if (e) {\n        cm_grow_take_back(c);\n', '    if (e) {\n'),
+    _m('grow, longer left', 'what was not cut back is cut back before the next growth',
+       'unit grow not_cut', GROW, 'if (c->file.handle != -1 && c->file.size != c->media.geo',
+       'if (0 && c->file.size != c->media.geo'),
+    _m('grow, denied', 'superblocks that may say that the pool has grown say that it has not',
+       'unit grow denied_first', GROW, '        deny(z); /* before',
+       '        (void)deny; /* before'),
+    _m('grow, denied late', 'nothing is stored in the old index before they say so',
+       'unit grow denied', GROW,
+       '        e = cm_super_add_part(&c->super, z->to.parts - 1, z->word);',
+       '        at_store_release(&c->growing, 0u);\n'
+       '        e = cm_super_add_part(&c->super, z->to.parts - 1, z->word);'),
+    _m('grow, look beside', 'who looks at a pool that grows looks again', 'unit grow look_beside',
+       'api/info.c', 'cm_file_length_changed(f);', '0;'),
+    _m('grow, open beside', 'a reader that opens a pool that grows looks again',
+       'unit grow open_beside', CACHE, '*again = c->shared && cm_file_length_changed(&c->file);',
+       '(void)0;'),
+    _m('grow, session beside', 'a reader has the superblock of the session that it learned',
+       'unit grow session_beside', 'state/shared.c',
+       'return memcmp(part, c->super.now.part, sizeof(part)) == 0 ? 0 : CM_ETRUNCATED;',
+       'return 0;'),
+    _m('grow, untold', 'a pool whose readers cannot be told does not grow', 'unit grow untold',
+       SUPER, _SHUT, '    (void)shut(s);\n    int e = 0;\n    if (e == 0) {\n        s->now.part'),
     _m('grow, older libraries', 'they can use a pool that did not grow', 'unit grow no_room', SUPER,
        '    else\n        sb->incompat &= ~CM_INCOMPAT_GROWN; /* older libraries can use it */\n',
        ''),
@@ -85,7 +109,8 @@ GROWTH = [
        'state/shared.c',
        ' &&\n           memcmp(sb->part, c->super.now.part, sizeof(sb->part)) == 0;', ';'),
     _m('grow, session', 'a growth is told to readers', 'unit grow reader', SUPER,
-       '    (void)shut(s);\n    s->now.part', '    s->now.part', SUPER,
-       '    (void)reopen(s);\n    cm_lock_release(&s->lock);\n    return e;\n}\n\nbool cm_super_l',
+       _SHUT, '    int e = 0;\n    if (e == 0) {\n        s->now.part', SUPER,
+       '    (void)reopen(s); /* if it fails, readers find the pool shut, and serve nothing */\n'
+       '    cm_lock_release(&s->lock);\n    return e;\n}\n\nbool cm_super_l',
        '    cm_lock_release(&s->lock);\n    return e;\n}\n\nbool cm_super_l'),
 ]

@@ -92,8 +92,8 @@ READS = [
        'return len <= CM_BLOCK_SIZE - offset'),
     _m('elsewhere, fits', 'only a part of one block of the file is absent by the short way',
        'unit block', AWAY,
-       'g->found < 0 ||\n        !cm_fast_fits(f, cm_incarnation_number(g->incarnation), offset, '
-       'len, UINT32_MAX)', 'g->found < 0'),
+       'g->found < 0 ||\n        !cm_fast_fits(f, incarnation, offset, len, '
+       '~(uint32_t)CM_GATE_SHARED)', 'g->found < 0'),
     _m('elsewhere, unreadable', 'a first bucket that cannot be read says nothing',
        'unit block', AWAY, 'g->slot != CM_NO_SLOT || g->found < 0 ||\n',
        'g->slot != CM_NO_SLOT ||\n', AWAY, 'if (g->found == 0) {', 'if (g->found <= 0) {'),

@@ -13,6 +13,11 @@ SHARED_READERS = [
        HOLDS, 'session == at_load_acquire(&f->session) &&', ''),
     _m('reader, one block', 'a hit of one block is judged', HELD,
        'api/read_fast.h', ' || cm_told_holds(f, incarnation);', ' || f;'),
+    _m('reader, second bucket', 'a reader looks into the second bucket',
+       'unit shared second_bucket',
+       'api/read_elsewhere.c', 'const enum cm_found r = find_elsewhere(c, g, &slot);',
+       'const enum cm_found r = cm_object_is_shared(f) ? CM_FOUND_ABSENT :\n'
+       '        find_elsewhere(c, g, &slot);'),
     _m('reader, run', 'a run of blocks is judged behind the copies', 'unit shared in_the_middle',
        RANGE, 'if (!cm_object_is_shared(w->f) || cm_told_holds(w->f, w->incarnation))',
        'if (w->f)'),

@@ -7,8 +7,9 @@
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
 # last line. Exit status 1 when something failed. Needs root for one check.
 #
-# slow.c lets the mount wait in the middle of a resize. random-test.sh changes the size all the time
-# beside random operations.
+# slow.c lets the mount wait in the middle of a resize, and refuses to let a pool grow in its place:
+# so most checks are of the other way. random-test.sh changes the size all the time beside random
+# operations.
 
 set -u
 build=${1:?usage: resize-test.sh BUILD_DIR}
@@ -21,7 +22,7 @@ shim=$(find "$build" -name slow_origin.so | head -n 1)
 shim=$(realpath "$shim")
 asan=$(ldd "$mount_bin" | sed -n 's|.*=> \(/.*libasan[^ ]*\).*|\1|p') # must be loaded first
 export SLOW_MAKE=$shm/make SLOW_STAT=$shm/stat SLOW_FSTAT=$shm/fstat SLOW_SYNC=$shm/sync
-export FAIL_HOLD=$shm/no-hold
+export FAIL_HOLD=$shm/no-hold FAIL_GROW=$shm/no-grow
 export FAIL_READ=$shm/no-read FAIL_OPEN=$shm/no-open FAIL_SYNC=$shm/no-sync SYNCED=$work/synced
 
 mount_slowly() {
@@ -398,6 +399,102 @@ t_killed() { # both pools are whole at every moment; this is one in the middle
   same "$(size)" "$was"
 }
 
+# ---- In its place -------------------------------------------------------------------------------
+
+inode() { stat -c %i "$pool"; }
+t_grows() { # programs hit and write meanwhile, and nothing passes through
+  local was
+  was=$(inode)
+  begin 24M
+  serves
+  hit_by cmp <(by 7) "$ref/a"
+  hit_by cmp <(direct "$org/a") "$ref/a"
+  for dir in "$org" "$ref"; do
+    printf 'changed' | dd of="$dir/a" bs=1 seek=70000 conv=notrunc status=none
+    truncate -s 900000 "$dir/b"
+    rm "$dir/dir/c"
+    echo new >"$dir/new"
+  done
+  all_right
+  same "$("$cm" mode "$org")" normal
+  status 1 timeout 10 "$cm" resize "$pool" 28M
+  says 'busy'
+  finish
+  same "$(size)" 25165824
+  same "$(inode)" "$was"
+  grep -q 'pool: 24.00 MiB now, was 8.00 MiB' "$work/resized"
+  grep -q 'knows 4 of 4 files, 1 of them pinned' "$work/resized"
+  logged 'grew from 8388608 to 25165824 bytes'
+  fails logged 'passes through uncached'
+  all_right
+  "$cm" warm -q "$org"
+  hit_by all_right
+  "$cm" list | grep -Eq "quota .* of 1[12]\.[0-9]+ MiB dir" # half of the pool
+  same "$(of_pool pinned_files)" 1
+}
+t_grows_beside() { # another command, and a server that does not answer
+  touch "$SLOW_STAT"
+  python3 -c 'import os, sys; os.fstat(os.open(sys.argv[1], os.O_RDONLY))' "$org/c2" &
+  client=$!
+  eventually test -e "$SLOW_STAT.waits"
+  status 0 timeout 30 "$cm" resize "$pool" 28M
+  rm "$SLOW_STAT"
+  wait $client
+}
+t_grows_again() { # after four times it is made anew, and grows again
+  local was size
+  was=$(inode)
+  for size in 30 32; do
+    status 0 "$cm" resize "$pool" ${size}M
+    same "$(inode)" "$was"
+  done
+  fails logged 'passes through uncached'
+  status 0 "$cm" resize "$pool" 33M
+  same "$(size)" 34603008
+  logged 'grown as often as it may'
+  logged 'passes through uncached'
+  fails same "$(inode)" "$was"
+  was=$(inode)
+  hit_by all_right
+  status 0 "$cm" resize "$pool" 36M
+  same "$(inode)" "$was"
+  hit_by all_right
+}
+t_grows_too_far() { # it was opened with room for eight times its size; and less is never in place
+  local was
+  was=$(inode)
+  status 0 "$cm" resize "$pool" 2M
+  was=$(inode)
+  status 0 "$cm" resize "$pool" 17M
+  fails same "$(inode)" "$was"
+  was=$(inode)
+  status 0 "$cm" resize "$pool" 18M
+  same "$(inode)" "$was"
+  all_right
+}
+t_grows_and_ends() { # the mount, meanwhile: the command does it then
+  "$cm" warm -q "$org"
+  begin 28M
+  kill -9 $mount_pid
+  finish
+  same "$(size)" 29360128
+}
+t_grown_pool() { # but for the probation buffer, which was in DRAM
+  same "$(size)" 29360128
+  [ "$(cached "$org")" -gt 4500000 ]
+  all_right
+}
+
+t_no_address_space() { # for a growth: the mount does without that
+  local was
+  was=$(inode)
+  cat "$org/a" >/dev/null
+  status 0 "$cm" resize "$pool" 260M
+  fails same "$(inode)" "$was"
+  logged 'set cm_options.grow_max'
+  all_right
+}
+
 # ---- Main: mounts here, because a check is a subshell -------------------------------------------
 
 mkdir "$ref/dir"
@@ -414,6 +511,7 @@ ends() { # NAME
   do_unmount && is_clean || fail "the end $1" "status $status"
 }
 
+echo "/${pool##*/}" >"$FAIL_GROW"
 mount_slowly --quota dir=4M
 "$cm" warm -q "$org"
 "$cm" pin -q "$org/b"
@@ -518,11 +616,13 @@ if wanted 'a sync fails, and the pool has a link' && [ $is_root = 1 ]; then
   mkdir -p "$work/elsewhere"
   mv "$pool" "$work/elsewhere/real"
   ln -s "$work/elsewhere/real" "$pool"
+  echo /real >"$FAIL_GROW"
   mount_slowly
   exec 7<>"$org/a"
   check 'a sync fails, and the pool has a link' t_sync_fails_of_link
   exec 7<&-
   do_unmount
+  echo "/${pool##*/}" >"$FAIL_GROW"
 fi
 
 if wanted 'no descriptor for the new pool'; then
@@ -544,5 +644,43 @@ if [ $is_root = 1 ] && wanted 'what cannot be changed meanwhile'; then
   check 'what cannot be changed meanwhile' t_cannot_change 20M
   do_unmount
   umount "$org/ro"
+fi
+if wanted 'it grows in its place'; then
+  rm -f "$FAIL_GROW" "$pool" "$org/new" "$ref/new"
+  rm -rf "${org:?}"/* "${ref:?}"/*
+  mkdir "$ref/dir"
+  head -c 3000000 /dev/urandom >"$ref/a"
+  head -c 1000000 /dev/urandom >"$ref/b"
+  head -c 1000000 /dev/urandom >"$ref/dir/c"
+  head -c 1000000 /dev/urandom >"$ref/c2"
+  cp -r "$ref/." "$org"
+  new_pool 8M
+  mount_slowly -o attr_timeout=0 --quota dir=50%
+  "$cm" warm -q "$org"
+  "$cm" pin -q "$org/b"
+  exec 7<"$org/a"
+  check 'it grows in its place' t_grows
+  exec 7<&-
+  check_at / 'it grows in its place, and a server does not answer' t_grows_beside
+  check 'it grows in its place, four times' t_grows_again
+  check 'it grows in its place, up to eight times' t_grows_too_far
+  if wanted 'it grows in its place, and is killed'; then
+    check_at / 'it grows in its place, and is killed' t_grows_and_ends
+    wait_mount 2>/dev/null
+    umount -l "$org"
+    mount_slowly
+    check 'it grows in its place, and is killed: the pool' t_grown_pool
+  fi
+  ends 'after it grew'
+fi
+if [ -z "$asan" ] && wanted 'no address space to grow'; then
+  rm -f "$FAIL_GROW" "$pool"
+  new_pool 256M --sparse
+  limit_was=$(ulimit -Sv)
+  ulimit -Sv 1600000 # the room would take 2 GiB
+  mount_slowly
+  ulimit -Sv "$limit_was"
+  check 'no address space to grow' t_no_address_space
+  ends 'without address space'
 fi
 summary

@@ -9,7 +9,7 @@ OF_QUOTA = [
     _m('quota, group', 'files do not join the group of their directory', 'quota',
        '^no more than the quota', POOL, '    quota_join(cf, i->fd);\n', ''),
     _m('quota, begin', 'the pool is not told of the quotas', 'quota', '^no more than the quota',
-       QUOTA, 'rc = cm_group_set_quota(mnt.cache, q->group, bytes < 4096 ? 4096 : bytes);',
+       QUOTA, 'rc = cm_group_set_quota(mnt.cache, q->group, bytes);',
        'rc = 0;'),
     _m('quota, longest path', 'the first path that fits counts', 'quota',
        '^a quota within a quota$', QUOTA, 'if (n > longest && ', 'if (longest == 0 && '),

@@ -29,6 +29,9 @@
  * While there is a file $FAIL_READ, there is no descriptor to read a file whose path ends with its
  * text.
  *
+ * While there is a file $FAIL_GROW, an fallocate of a file whose path ends with its text finds no
+ * space.
+ *
  * While there is a file $FAIL_HOLD, an open() with O_PATH of a file whose path ends with its text
  * finds no descriptor.
  *
@@ -180,6 +183,10 @@ int fallocate(int fd, int mode, off_t off, off_t len)
         (int (*)(int, int, off_t, off_t))dlsym(RTLD_NEXT, "fallocate");
     const char *flag = getenv("SLOW_MAKE");
 
+    if (is_meant(getenv("FAIL_GROW"), fd)) {
+        errno = ENOSPC;
+        return -1;
+    }
     if (flag && access(flag, F_OK) == 0)
         wait_for(flag);
     return next(fd, mode, off, len);

@@ -132,7 +132,8 @@ test_mounted()
   "$cm" create pool --size 8M -q
   "$mount" "$work/origin" --pool "$work/pool" || { fail mounted "no mount"; return; }
   cat origin/* >/dev/null
-  expect asked 0 "$kept" "$cm" resize pool 9M
+  # What waits in the probation buffer does not count as cached when the pool grows in its place.
+  expect asked 0 'kept (4[.][4-7][0-9]?) MiB of \1 MiB that were cached' "$cm" resize pool 9M
   check asked-quiet test ! -s err
   expect asked-room 2 'too small' "$cm" resize pool 4K
   mv pool.control aside
@@ -152,6 +153,87 @@ test_mounted()
   check unmounted-data cmp data origin/data
   expect unmounted-cached 0 '2 files: 4[.][67][0-9]? MiB of 4[.]77 MiB cached' "$cm" cached origin
   umount origin
+}
+
+# ratio_line POOL FACTOR: what a resize to so many times the size shall say, by `advise`.
+ratio_line()
+{
+  "$cm" advise "$1" --json >advised
+  python3 - "$2" <<'PY'
+import json
+import sys
+curve = {p["factor"]: 100 * p["hit_ratio"] for p in json.load(open("advised"))["curve"]}
+print("  hit ratio: was %.1f %%, about %.1f %% with the new size%s" % (
+    curve[1], curve[float(sys.argv[1])], ", once it is full" if float(sys.argv[1]) > 1 else ""))
+PY
+}
+
+# What it says of the hit ratio: of a pool that was read enough, in its last session or now.
+test_hit_ratio()
+{
+  local mount=$build/examples/mount/cachemax-mount wanted
+  rm -f pool
+  make_file data 3000000
+  "$cm" create pool --size 4M -q
+  "$cm" cat data --pool pool >/dev/null
+  expect ratio-unknown 0 'hit ratio: unknown; observed 7[0-9]* of about [0-9]* block reads' \
+    "$cm" resize pool 5M
+  if [ "$(id -u)" != 0 ] || [ ! -x "$mount" ] || [ ! -e /dev/fuse ]; then
+    skip ratio "needs root and cachemax-mount"
+    return
+  fi
+  rm -f pool origin/*
+  mkdir -p origin
+  make_file origin/large 6000000
+  make_file origin/small 1000000
+  "$cm" create pool --size 4M -q
+  "$mount" "$work/origin" --pool "$work/pool" || { fail ratio "no mount"; return; }
+  for _ in 1 2 3 4 5 6; do
+    for f in origin/small origin/large origin/small; do
+      dd if=$f of=/dev/null bs=64K iflag=direct status=none
+    done
+  done
+  cp pool closed # as after a kill
+  wanted=$(ratio_line pool 2)
+  check ratio-not-zero test "$(echo "$wanted" | grep -c ' 0[.]0 %')" = 0
+  expect ratio-mounted 0 'kept .* that were cached' "$cm" resize pool 8M
+  check ratio-mounted-line grep -qFx "$wanted" out
+  # It has begun to count anew.
+  expect ratio-again 0 'hit ratio: unknown; observed [0-9]* of about [0-9]* block' \
+    "$cm" resize pool 16M
+  umount origin
+  wanted=$(ratio_line closed 0.25)
+  cp closed pool
+  expect ratio-smaller 0 '' "$cm" resize pool 1M
+  check ratio-smaller-line grep -qFx "$wanted" out
+  # Between two sizes: between their ratios.
+  cp closed pool
+  expect ratio-between 0 '' "$cm" resize pool 6M
+  check ratio-between-line python3 - <<'PY'
+import json
+import re
+curve = {p["factor"]: 100 * p["hit_ratio"] for p in json.load(open("advised"))["curve"]}
+at = float(re.search(r"about ([0-9.]+) % with", open("out").read()).group(1))
+assert abs(at - (curve[1] + curve[2]) / 2) < 0.2, (curve, at)
+PY
+  cp closed pool
+  expect ratio-too-large 0 'was [0-9.]* %, .* unknown; .* more than the estimates reach' \
+    "$cm" resize pool 33M
+  rm -f pool closed
+  "$cm" create pool --size 16M -q --sparse
+  "$mount" "$work/origin" --pool "$work/pool" || { fail ratio "no mount"; return; }
+  for _ in 1 2 3 4 5 6; do
+    dd if=origin/large of=/dev/null bs=64K iflag=direct status=none
+  done
+  umount origin
+  while "$cm" info pool | grep -q 'open (process'; do sleep 0.05; done
+  cp pool closed
+  expect ratio-too-small 0 'was [0-9.]* %, .* unknown; .* less than the estimates reach' \
+    "$cm" resize pool 1M
+  mv closed pool
+  expect ratio-more-needed 0 'hit ratio: was [0-9.]* %, .* unknown; observed [0-9]* of about' \
+    "$cm" resize pool 128M
+  rm -f pool
 }
 
 test_no_space()
@@ -270,6 +352,7 @@ test_words
 test_place
 test_owned
 test_mounted
+test_hit_ratio
 test_no_space
 test_kills
 summary

@@ -227,6 +227,14 @@ empty "links in the docs lead somewhere" "$(
     done
   done)"
 
+# What a page shows of an example is what is compiled there.
+if [ -f docs/objects.md ]; then
+  sed -n '/^static int list(void)$/,/^}$/p' docs/objects.md >"$scratch/shown"
+  sed -n '/^static int list(void)$/,/^}$/p' examples/objects/objects.c >"$scratch/compiled"
+  check "the loop in docs/objects.md is the one that is compiled" \
+    sh -c 'test -s "$1" && cmp -s "$1" "$2"' - "$scratch/shown" "$scratch/compiled"
+fi
+
 # The README's embedding example, as it stands there.
 if [ -f README.md ]; then
   t=$(mktemp -d)

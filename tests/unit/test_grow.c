@@ -1,36 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * test_grow.c - an open pool becomes larger: what stays, where the new parts are, what is refused,
- * and what is left of a growth that does not end.
+ * and what is left of a growth that does not end. test_grow_failing.c has growths that end with an
+ * error, test_grow_readers.c readers beside a growth.
  */
-#include "fixture.h"
+#include "grow_common.h"
 
-#include <unistd.h>
 #ifndef _WIN32
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #endif
 
-#include "../os.h"
-#include "media/superblock.h"
 #include "protocol/publish.h"
 #include "protocol/steps.h"
 #include "state/settle.h"
 
-#define FILE_BYTES (64 * MIB) /* of every file: more than is stored of most */
-
-static char dir[256], path[300], said[512];
-
-static void keep_text(void *ctx, int level, const char *text)
-{
-    (void)ctx;
-    if (level == CM_LOG_ERROR)
-        (void)snprintf(said, sizeof(said), "%s", text);
-}
-
-/* The same pools in each run: which blocks find their buckets full is no luck. */
-static uint64_t random_state;
+char grow_dir[256], path[300], said[512];
+uint64_t random_state;
 
 int __wrap_cm_plat_random(void *buf, size_t n);
 int __wrap_cm_plat_random(void *buf, size_t n)
@@ -40,71 +27,6 @@ int __wrap_cm_plat_random(void *buf, size_t n)
         ((uint8_t *)buf)[i] = (uint8_t)(random_state >> 56);
     }
     return 0;
-}
-
-/* ---- Pools in files -------------------------------------------------------------------------- */
-
-static int try_up(struct pool *p, uint64_t grow_max)
-{
-    cm_options o = CM_OPTIONS_INIT;
-    o.probation_bytes = CM_PROBATION_NONE;
-    o.policy = CM_POLICY_GCLOCK; /* every block is stored */
-    o.grow_max = grow_max;
-    o.log = keep_text;
-    p->c = NULL;
-    return cm_open(path, &o, &p->c);
-}
-
-static void up(struct pool *p, uint64_t grow_max)
-{
-    CHECK_EQ(try_up(p, grow_max), 0);
-    if (!p->c)
-        exit(1);
-}
-
-static void make(struct pool *p, uint64_t size, uint64_t grow_max)
-{
-    cm_create_options o = CM_CREATE_OPTIONS_INIT;
-    (void)unlink(path);
-    random_state = 1;
-    o.size = size;
-    REQUIRE(cm_create(path, &o) == 0);
-    memset(p, 0, sizeof(*p));
-    up(p, grow_max);
-}
-
-static void down(struct pool *p)
-{
-    CHECK_EQ(cm_close(p->c), 0);
-    p->c = NULL;
-}
-#define down(...) CALL(down(__VA_ARGS__))
-
-static void is_sound(struct pool *p)
-{
-    cm_check_report r = CM_CHECK_REPORT_INIT;
-    CHECK_EQ(cm_check(p->c, 0, NULL, NULL, &r), 0);
-    CHECK_EQ(r.orphaned + r.bad_headers + r.bad_cells + r.torn_records, 0);
-    CHECK_EQ(r.slots, cm_media_slots(&p->c->media));
-}
-#define is_sound(...) CALL(is_sound(__VA_ARGS__))
-
-/* Stores so many blocks of a new file; all of them are there. */
-static cm_file *fill_file(struct pool *p, uint64_t id, uint64_t blocks)
-{
-    cm_file *f = attach(p, id, FILE_BYTES, 1, 0);
-    (void)put_all(f, 0, blocks, id);
-    return f;
-}
-
-static cm_grow_report grow_to(struct pool *p, uint64_t size)
-{
-    cm_grow_report r = CM_GROW_REPORT_INIT;
-    CHECK_EQ(cm_grow(p->c, size, &r), 0);
-    CHECK_EQ(r.new_size, size);
-    CHECK_EQ(pool_info(p->c).size, size);
-    CHECK_EQ(pool_info(p->c).slots, r.new_slots);
-    return r;
 }
 
 /* ---- Growing --------------------------------------------------------------------------------- */
@@ -266,9 +188,10 @@ static void test_across(void)
 }
 
 /* Runs in the middle of a growth: the index is copied, and does not count yet. */
-static void (*in_the_middle)(struct pool *p, cm_file *f);
-static struct pool *middle_pool;
-static cm_file *middle_file;
+void (*in_the_middle)(struct pool *p, cm_file *f);
+bool fail_settle;
+struct pool *middle_pool;
+cm_file *middle_file;
 
 int __real_cm_settle_part(struct cm_cache *c, uint64_t offset, uint64_t len);
 int __wrap_cm_settle_part(struct cm_cache *c, uint64_t offset, uint64_t len);
@@ -276,6 +199,8 @@ int __wrap_cm_settle_part(struct cm_cache *c, uint64_t offset, uint64_t len)
 {
     if (in_the_middle && at_load_relaxed(&c->growing))
         in_the_middle(middle_pool, middle_file);
+    if (fail_settle && at_load_relaxed(&c->growing))
+        return CM_EIO;
     return __real_cm_settle_part(c, offset, len);
 }
 
@@ -378,9 +303,9 @@ void __wrap_cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot)
 {
     cm_file *const f = racing;
     __real_cm_slot_prefetch_header(m, slot);
-    racing = NULL;
     if (!f)
         return;
+    racing = NULL;
     (void)grow_to(middle_pool, 16 * MIB);
     CHECK_EQ(put(f, 11, 1), 0);
     CHECK_EQ(look(f, 11, 1), RIGHT);
@@ -432,6 +357,27 @@ static void test_drain(void)
     CHECK_EQ(pthread_join(t, NULL), 0);
     CHECK_EQ(done, 1);
     CHECK_EQ(hits(f, 0, 500, 1), 500);
+    detach(f);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* The curve on the statistics page was of the old size. */
+static void test_curve(void)
+{
+    struct pool p;
+    cm_stats_data s = CM_STATS_INIT;
+    make(&p, 4 * MIB, 64 * MIB);
+    cm_file *f = fill_file(&p, 1, 500);
+    for (unsigned i = 0; i < 20; i++)
+        CHECK_EQ(hits(f, 0, 500, 1), 500);
+    CHECK_EQ(cm_pool_stats(path, &s), 0);
+    CHECK(s.curve_hits[CM_CURVE_POINTS / 2] > 900000 &&
+          s.curve_hits[CM_CURVE_POINTS / 2] <= 1000000);
+    (void)grow_to(&p, 16 * MIB);
+    CHECK_EQ(cm_pool_stats(path, &s), 0);
+    CHECK_EQ(s.curve_hits[CM_CURVE_POINTS / 2], CM_CURVE_UNKNOWN);
+    CHECK_EQ(s.curve_reads, 0);
     detach(f);
     down(&p);
     CHECK_EQ(unlink(path), 0);
@@ -804,24 +750,22 @@ static void test_memory(void)
 
 static const struct harness_test tests[] = {
 #ifndef _WIN32
-    TEST(four_times),   TEST(shrink_after),
-    TEST(memo),         TEST(across),
-    TEST(beside),       TEST(late_fill),
-    TEST(late_bracket), TEST(drain),
-    TEST(refused),      TEST(no_room),
-    TEST(overflow),     TEST(flushed),
-    TEST(left_over),    TEST(killed),
+    TEST(four_times), TEST(shrink_after),       TEST(memo),    TEST(across),    TEST(beside),
+    TEST(late_fill),  TEST(late_bracket),       TEST(drain),   TEST(curve),     TEST(refused),
+    TEST(no_room),    TEST(overflow),           TEST(flushed), TEST(left_over), TEST(killed),
 #endif
-    TEST(memory),       TEST(unreadable_headers),
-    TEST(hostile),      TEST(reader),
+    TEST(memory),     TEST(unreadable_headers), TEST(hostile), TEST(reader),    TEST_END,
 };
+
+static const struct harness_test *const tables[] = { tests, grow_failing_tests,
+                                                     grow_readers_tests };
 
 int main(int argc, char **argv)
 {
-    if (!os_make_dir(dir, sizeof(dir), NULL, "grow"))
+    if (!os_make_dir(grow_dir, sizeof(grow_dir), NULL, "grow"))
         return 1;
-    (void)snprintf(path, sizeof(path), "%s/pool", dir);
-    const int failed = HARNESS_MAIN(tests, argc, argv);
-    (void)os_remove_dir(dir);
+    (void)snprintf(path, sizeof(path), "%s/pool", grow_dir);
+    const int failed = HARNESS_TABLES(tables, argc, argv);
+    (void)os_remove_dir(grow_dir);
     return failed;
 }

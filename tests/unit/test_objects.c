@@ -24,15 +24,46 @@ int64_t __wrap_cm_plat_wall_ns(void)
 /* A bracket of a file. It ends when a put waits for that. */
 static cm_file *held;
 static cm_bracket held_bracket;
+static uint64_t slept_ns;
+static bool oversleeps;
 
 void __real_cm_plat_sleep(uint64_t ns);
 void __wrap_cm_plat_sleep(uint64_t ns);
 void __wrap_cm_plat_sleep(uint64_t ns)
 {
+    if (oversleeps) { /* each sleep takes 30 ms */
+        passed_ns += 30000000;
+        slept_ns += 30000000;
+        return;
+    }
     if (held)
         CHECK_EQ(cm_write_end(held, &held_bracket, NULL), CM_WANT_VALIDATOR);
     held = NULL;
     __real_cm_plat_sleep(ns);
+}
+
+/* A put that waits in vain waits a tenth of a second, by the clock, however long a sleep takes. */
+static void test_patience(void)
+{
+    static const size_t length[] = { 100, 9000 };
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0); /* one stripe */
+    cm_objects *o = objects_up(p.c, "a", 100);
+    cm_file *f = attach(&p, 7, 10 * BLK, 1, 0);
+    held_bracket = begin_write(f, 0, BLK);
+    oversleeps = true;
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("length %u", (unsigned)length[i]);
+        slept_ns = 0;
+        CHECK_EQ(put_value(o, 1, 3, length[i], 0), CM_NOT_STORED_STALE);
+        CHECK(slept_ns >= CM_OBJECTS_WAIT_NS && slept_ns <= 2 * CM_OBJECTS_WAIT_NS);
+    }
+    oversleeps = false;
+    CHECK_EQ(cm_write_end(f, &held_bracket, NULL), CM_WANT_VALIDATOR);
+    CHECK_EQ(put_value(o, 1, 4, 100, 0), 0);
+    detach(f);
+    objects_down(o);
+    pool_end(&p);
 }
 
 /* What is stored waits for changes that others make beside it, but not forever. */
@@ -374,6 +405,85 @@ static void test_restart(void)
     pool_end(&p);
 }
 
+static uint64_t records_of(cm_cache *c)
+{
+    cm_file_info info = CM_FILE_INFO_INIT;
+    cm_file_iter *it;
+    uint64_t n = 0;
+    CHECK_EQ(cm_files_begin(c, 0, &it), 0);
+    while (cm_files_next(it, NULL, &info) == 0)
+        n++;
+    cm_files_end(it);
+    return n;
+}
+
+/* A container that is forgotten leaves no record. */
+static void test_forgotten(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    cm_objects *o = objects_up(p.c, "a", 1000);
+    CHECK_EQ(put_value(o, 1, 1, 100, 0), 0);
+    CHECK_EQ(put_value(o, 2, 1, 10000, 0), 0);
+    CHECK_EQ(records_of(p.c), 3);
+    objects_down(o);
+    CHECK_EQ(cm_objects_forget(p.c, "a"), 0);
+    CHECK_EQ(records_of(p.c), 0);
+    CHECK_EQ(cm_objects_forget(p.c, "a"), 0); /* once more */
+    CHECK_EQ(records_of(p.c), 0);
+    o = objects_up(p.c, "a", 1000);
+    CHECK_EQ(get_value(o, 1, 1, 100), MISS);
+    CHECK_EQ(get_value(o, 2, 1, 10000), MISS);
+    objects_down(o);
+    pool_end(&p);
+}
+
+/* Many files come while a container is not open. Their records take the places of others'. */
+static void test_many_files(void)
+{
+    struct pool p;
+    pool_make_as(&p, 16 * MIB, 100, 0);
+    REQUIRE(pool_up(&p) == 0);
+    cm_objects *o = objects_up(p.c, "a", 1000);
+    put_some(o, 0, 100, 1);
+    CHECK_EQ(put_value(o, 1000, 1, 10000, 0), 0);
+    objects_down(o);
+    pool_again(&p);
+    for (uint64_t id = 1; id <= 3000; id++)
+        detach(attach(&p, id, 10 * BLK, 1, 0));
+    CHECK(STAT(p.c, records_evicted) > 2000);
+    o = objects_up(p.c, "a", 1000);
+    CHECK_EQ(right(o, 0, 100, 1), 100);
+    CHECK_EQ(get_value(o, 1000, 1, 10000), RIGHT);
+    objects_down(o);
+    pool_end(&p);
+}
+
+/* Containers that nobody opens any more keep no file out. */
+static void test_many_containers(void)
+{
+    struct pool p;
+    char name[16];
+    pool_make_as(&p, 16 * MIB, 100, 0);
+    REQUIRE(pool_up(&p) == 0);
+    const uint64_t places = p.c->media.geo.record_buckets * CM_RECORD_WAYS;
+    for (unsigned i = 0; i < 10 * places; i++) {
+        (void)snprintf(name, sizeof(name), "c%u", i);
+        objects_down(objects_up(p.c, name, 10));
+    }
+    CHECK_EQ(STAT(p.c, unrecorded), 0);
+    for (uint64_t id = 1; id <= 100; id++) {
+        cm_file *f = attach(&p, id, 10 * BLK, 1, 0);
+        CHECK_EQ(put(f, 1, id), 0);
+        detach(f);
+        f = attach(&p, id, 10 * BLK, 1, 0);
+        CHECK_EQ(look(f, 1, id), RIGHT);
+        detach(f);
+    }
+    CHECK_EQ(STAT(p.c, unrecorded), 0);
+    pool_end(&p);
+}
+
 /* Each session that stores large values takes a data file. When all are in use it takes the oldest.
  * What was there is a miss then, and never another value. */
 static void test_many_sessions(void)
@@ -596,10 +706,12 @@ static void test_callback(void)
 }
 
 static const struct harness_test objects_tests[] = {
-    TEST(arguments), TEST(one_owner), TEST(lengths),       TEST(keys),      TEST(replace),
-    TEST(version),   TEST(ttl),       TEST(expired_leave), TEST(restart),   TEST(many_sessions),
-    TEST(power_cut), TEST(clear),     TEST(full_pool),     TEST(iteration), TEST(buckets),
-    TEST(modes),     TEST(callback),  TEST(again),         TEST_END
+    TEST(arguments),       TEST(one_owner),     TEST(lengths),   TEST(keys),
+    TEST(replace),         TEST(version),       TEST(ttl),       TEST(expired_leave),
+    TEST(restart),         TEST(many_sessions), TEST(power_cut), TEST(clear),
+    TEST(full_pool),       TEST(iteration),     TEST(buckets),   TEST(modes),
+    TEST(callback),        TEST(patience),      TEST(forgotten), TEST(many_files),
+    TEST(many_containers), TEST(again),         TEST_END
 };
 static const struct harness_test *const tables[] = { objects_tests, objects_hostile_tests,
                                                      objects_threads_tests };

@@ -233,7 +233,60 @@ static void test_damage(void)
     both_down(&b);
 }
 
+/* What is absent takes no second look: it is told as any miss is. What is in its second bucket is
+ * found there. */
+static void test_absent(void)
+{
+    struct both b;
+    cm_miss m = CM_MISS_INIT;
+    uint8_t buf[CM_BLOCK_SIZE];
+    REQUIRE(both_up(&b, 0));
+    const int64_t missed = STAT(b.r, miss_absent), other = STAT(b.r, miss_conflict);
+    CHECK_EQ(cm_read(b.g, 20 * BLK, buf, BLK, &m), 0);
+    CHECK_EQ(m.offset, 20 * BLK);
+    CHECK_EQ(m.len, BLK);
+    CHECK_EQ(m.incarnation, info_of(b.f).incarnation);
+    CHECK(m.flags & CM_MISS_NOFILL);
+    CHECK_EQ(cm_read(b.g, SHARED_SIZE - 10, buf, 10, &m), 0);
+    CHECK_EQ(m.len, BLK);
+    CHECK_EQ(cm_read(b.g, SHARED_SIZE - 10, buf, 20, &m), 0); /* over the end */
+    CHECK_EQ(cm_read(b.g, SHARED_SIZE, buf, 20, &m), 0);
+    CHECK(m.flags & CM_MISS_EOF);
+    CHECK_EQ(cm_read_whole(b.g, 20 * BLK, buf, BLK, 0), CM_EABSENT);
+    CHECK_EQ(STAT(b.r, miss_absent), missed + 3);
+    CHECK_EQ(STAT(b.r, miss_conflict), other);
+    CHECK_EQ(put(b.f, 20, 1), 0);
+    CHECK_EQ(look(b.g, 20, 1), RIGHT);
+    CHECK_EQ(cm_invalidate(b.f, 20 * BLK, BLK), 0);
+    CHECK_EQ(look(b.g, 20, 1), MISS);
+    const cm_file_id id = id_of(1);
+    CHECK_EQ(cm_forget(b.p.c, &id), 0); /* another incarnation: nothing is known of it */
+    CHECK_EQ(cm_read_whole(b.g, 20 * BLK, buf, BLK, 0), CM_EABSENT);
+    CHECK_EQ(cm_read(b.g, 20 * BLK, buf, BLK, &m), 0);
+    CHECK(m.incarnation != info_of(b.f).incarnation);
+    both_down(&b);
+}
+
+static void test_second_bucket(void)
+{
+    struct both b;
+    const cm_validator v = val(GIB, 7);
+    REQUIRE(both_up(&b, 0));
+    cm_file *f = attach_v(&b.p, 2, &v, 0), *g;
+    (void)put_all(f, 0, 2000, 2); /* the pool is full */
+    g = attach_reader(b.r, 2, &v, 0);
+    for (unsigned i = 0; i < 2; i++) { /* the second time the slots are known */
+        const unsigned held = hits(f, 0, 2000, 2);
+        CHECK(held > 100);
+        CHECK_EQ(hits(g, 0, 2000, 2), held);
+    }
+    CHECK_EQ(STAT(b.r, miss_conflict), 0);
+    CHECK_EQ(cm_file_close(g), 0);
+    detach(f);
+    both_down(&b);
+}
+
 const struct harness_test shared_more_tests[] = {
-    TEST(validators), TEST(own_writes), TEST(size),   TEST(ttl),
-    TEST(other_boot), TEST(no_owner),   TEST(damage), TEST_END,
+    TEST(validators), TEST(own_writes), TEST(size),   TEST(ttl),           TEST(other_boot),
+    TEST(no_owner),   TEST(damage),     TEST(absent), TEST(second_bucket), TEST_END,
 };
