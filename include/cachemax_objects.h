@@ -75,7 +75,7 @@ CM_API int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_o
  * was closed: CM_EBUSY (an iteration is live) CM_ECALLBACK CM_EFORKED. */
 CM_API int cm_objects_close(cm_objects *objects);
 /* Forgets a container that is not open, and all that it holds. Opened again it is new, and may get
- * another number of buckets. CM_EINVAL CM_EBUSY (it is open) CM_EFORGET. */
+ * another number of buckets. CM_EINVAL CM_EBUSY (it is open) CM_ENOMEM CM_EFORGET. */
 CM_API int cm_objects_forget(cm_cache *cache, const char *name);
 
 /* What is known of an object. */
