@@ -188,7 +188,7 @@ report() { # NAME
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s, $worked)"
-  grep -E '^(skip |model:|race:|turns:|schedules:|crash:|guest:|kill:|foreign:|ratio)' "$out.out" |
+  grep -E '^(skip |model:|race:|turns:|schedules:|crash:|faults:|guest:|kill:|foreign:|ratio)' "$out.out" |
     sed 's/^/  /'
   if [ "$2" != 0 ]; then
     grep -E '^(FAIL|not ok|FAILED)' "$out.out" | head -n 20 >"$log/fails"
@@ -302,6 +302,7 @@ native_suites() { # DIR
   for rules in adr eadr checkpoint; do
     beside objects/crash/$rules "$b/tests/objects/objects-crash" --rules $rules --sequences 60
   done
+  beside faults "$b/tests/faults/faults" --every 11
   beside crash/trace sh "$here/crash/trace-test.sh" "$b"
   beside fuzz sh "$here/fuzz/replay.sh" "$b"
   settle

@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Functions of the C library that the platform calls; functions of the platform (platform.h); and
- * what the program itself gives to the library. */
+/* Functions of the C library that the platform calls; functions of the platform (platform.h); loads
+ * and stores in the pool (persist.h); and what the program itself gives to the library. */
 #define INJECT_KINDS(X)                                                                            \
     X(open)                                                                                        \
     X(openat)                                                                                      \
@@ -70,6 +70,8 @@
     X(clock_now)                                                                                   \
     X(clock_wall_back)                                                                             \
     X(clock_wall_on)                                                                               \
+    X(media_load)                                                                                  \
+    X(media_store)                                                                                 \
     X(hook_alloc)                                                                                  \
     X(origin)                                                                                      \
     X(progress)

@@ -208,14 +208,15 @@ static void run_resident(void)
     close_pool();
 }
 
-/* Somebody else changes the origin, and the cache is told. */
-static void invalidate(unsigned i, uint64_t first, uint64_t n)
+/* Somebody else changes the origin, and the cache is told. False: it cannot forget that. */
+static bool invalidate(unsigned i, uint64_t first, uint64_t n)
 {
     if (!stage.file[i])
-        return;
+        return false;
     change(&stage.origin[i], first * BLK, n * BLK);
-    (void)DO(cm_invalidate, stage.file[i], first * BLK, n * BLK);
+    const int64_t e = DO(cm_invalidate, stage.file[i], first * BLK, n * BLK);
     (void)look(stage.file[i], &stage.origin[i], 0, stage.origin[i].size);
+    return e == 0;
 }
 
 static void run_writes(void)
@@ -238,8 +239,8 @@ static void run_writes(void)
         read_through(0, 0, 4 * BLK);
         (void)DO(cm_write_end, stage.file[0], &w[0], NULL);
     }
-    invalidate(0, 4, 2);
-    invalidate(1, 0, 3);
+    (void)invalidate(0, 4, 2);
+    (void)invalidate(1, 0, 3);
     read_and_fill(0, 0, 8 * BLK);
     if (stage.file[0] && DO(cm_write_begin, stage.file[0], 6 * BLK, BLK, &w[0]) == 0) {
         change(&stage.origin[0], 6 * BLK, BLK);
@@ -320,7 +321,7 @@ static void run_checkpoints(void)
     sync_origin(0, 1);
     (void)DO(cm_checkpoint, stage.cache);
     write_origin(1, 7 * BLK, BLK);
-    invalidate(0, 12, 1);
+    (void)invalidate(0, 12, 1);
     read_and_fill(0, 0, BLOCKS * BLK);
     sync_origin(1, 0); /* it fails */
     (void)DO(cm_checkpoint, stage.cache);
@@ -399,8 +400,8 @@ static void run_shared(void)
             (void)look(f, &stage.origin[0], 0, 12 * BLK);
             write_origin(0, 3 * BLK, BLK);
             (void)look(f, &stage.origin[0], 0, 12 * BLK);
-            invalidate(0, 0, BLOCKS);
-            (void)look(f, &stage.origin[0], 0, 12 * BLK);
+            if (invalidate(0, 0, BLOCKS)) /* else the reader cannot be told either */
+                (void)look(f, &stage.origin[0], 0, 12 * BLK);
             (void)DO(cm_file_close, f);
         }
     }
@@ -552,7 +553,7 @@ static void run_hooks(void)
             (void)DO(cm_write_end, stage.file[0], &w[1], NULL);
         (void)DO(cm_write_end, stage.file[0], &w[0], NULL);
     }
-    invalidate(1, 3, 2);
+    (void)invalidate(1, 3, 2);
     if (stage.file[1])
         (void)DO(cm_file_set_keep, stage.file[1], 1);
     (void)DO(cm_checkpoint, stage.cache);
@@ -577,8 +578,7 @@ static size_t make_value(unsigned key, uint64_t version, uint8_t *to)
 static void get(unsigned key)
 {
     static uint8_t got[LONG + 1], want[LONG];
-    const int64_t n =
-        DO(cm_objects_get, stage.objects, &key, sizeof(key), got, sizeof(got), NULL);
+    const int64_t n = DO(cm_objects_get, stage.objects, &key, sizeof(key), got, sizeof(got), NULL);
     if (n < 0)
         return;
     if (stored[key] == 0)
@@ -639,28 +639,28 @@ static void run_objects(void)
 }
 
 const struct scene scenes[] = {
-    { "create", NULL, run_create },
-    { "open", make_closed, run_open },
-    { "open-after-kill", make_warm, run_open },
-    { "open-after-cut", make_warm, run_open_after_cut },
-    { "open-after-checkpoint", make_checkpointed, run_open_after_cut },
-    { "files", make_closed, run_files },
-    { "reads", make, run_reads },
-    { "resident", make_closed, run_resident },
-    { "writes", make_closed, run_writes },
-    { "writes-checkpointed", make_checkpointed, run_writes },
-    { "forget", make_checkpointed, run_forget },
-    { "truncate", make_closed, run_truncate },
-    { "checkpoints", make_closed, run_checkpoints },
-    { "probation", make, run_probation },
-    { "resize", make_closed, run_resize },
-    { "grow", make_closed, run_grow },
-    { "shared", make_closed, run_shared },
-    { "warm", make, run_warm },
-    { "names", make_closed, run_names },
-    { "says", make_closed, run_says },
-    { "identify", make, run_identify },
-    { "hooks", make_closed, run_hooks },
-    { "objects", make, run_objects },
-    { NULL, NULL, NULL },
+    { "create", NULL, run_create, 0 },
+    { "open", make_closed, run_open, 0 },
+    { "open-after-kill", make_warm, run_open, 0 },
+    { "open-after-cut", make_warm, run_open_after_cut, 0 },
+    { "open-after-checkpoint", make_checkpointed, run_open_after_cut, 0 },
+    { "files", make_closed, run_files, 0 },
+    { "reads", make, run_reads, 0 },
+    { "resident", make_closed, run_resident, 0 },
+    { "writes", make_closed, run_writes, 0 },
+    { "writes-checkpointed", make_checkpointed, run_writes, 0 },
+    { "forget", make_checkpointed, run_forget, 0 },
+    { "truncate", make_closed, run_truncate, 0 },
+    { "checkpoints", make_closed, run_checkpoints, 0 },
+    { "probation", make, run_probation, 0 },
+    { "resize", make_closed, run_resize, 0 },
+    { "grow", make_closed, run_grow, 0 },
+    { "shared", make_closed, run_shared, 0 },
+    { "warm", make, run_warm, 0 },
+    { "names", make_closed, run_names, 0 },
+    { "says", make_closed, run_says, 0 },
+    { "identify", make, run_identify, 1 },
+    { "hooks", make_closed, run_hooks, 0 },
+    { "objects", make, run_objects, 0 },
+    { NULL, NULL, NULL, 0 },
 };

@@ -26,7 +26,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "platform/platform.h"
+#include "persist/persist.h"
 
 /* A function that returns `bad` with an errno if it fails. */
 #define FAILS(type, name, kind, err, bad, params, args)                                            \
@@ -48,8 +48,7 @@ FAILS(int, fstatfs64, fstatfs, EIO, -1, (int fd, struct statfs64 *fs), (fd, fs))
 FAILS(int, statx, statx, EIO, -1, (int d, const char *p, int f, unsigned m, struct statx *st),
       (d, p, f, m, st))
 FAILS(ssize_t, read, read, EIO, -1, (int fd, void *buf, size_t n), (fd, buf, n))
-FAILS(ssize_t, pread64, pread, EIO, -1, (int fd, void *buf, size_t n, off64_t at),
-      (fd, buf, n, at))
+FAILS(ssize_t, pread64, pread, EIO, -1, (int fd, void *buf, size_t n, off64_t at), (fd, buf, n, at))
 FAILS(ssize_t, pwrite64, pwrite, ENOSPC, -1, (int fd, const void *buf, size_t n, off64_t at),
       (fd, buf, n, at))
 FAILS(ssize_t, readlink, readlink, EACCES, -1, (const char *p, char *buf, size_t n), (p, buf, n))
@@ -73,8 +72,7 @@ FAILS(ssize_t, getrandom, getrandom, EAGAIN, -1, (void *p, size_t n, unsigned f)
 FAILS(int, sigaction, sigaction, EINVAL, -1,
       (int sig, const struct sigaction *a, struct sigaction *old), (sig, a, old))
 FAILS(int, name_to_handle_at, name_to_handle_at, EIO, -1,
-      (int d, const char *p, struct file_handle *h, int *mount, int flags),
-      (d, p, h, mount, flags))
+      (int d, const char *p, struct file_handle *h, int *mount, int flags), (d, p, h, mount, flags))
 
 /* ---- Files ----------------------------------------------------------------------------------- */
 
@@ -362,8 +360,8 @@ int __real_cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_
 int __wrap_cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_code *code);
 int __wrap_cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_code *code)
 {
-    const int e = inject_fails(INJECT_plat_guard_add) ? CM_ENOMEM
-                                                      : __real_cm_plat_guard_add(base, len, code);
+    const int e =
+        inject_fails(INJECT_plat_guard_add) ? CM_ENOMEM : __real_cm_plat_guard_add(base, len, code);
     held.guarded += e == 0;
     return e;
 }
@@ -382,6 +380,68 @@ bool __wrap_cm_plat_wait_until(uint32_t *word, uint32_t expected, uint64_t deadl
 bool __wrap_cm_plat_wait_until(uint32_t *word, uint32_t expected, uint64_t deadline_ns)
 {
     return inject_fails(INJECT_plat_wait) || __real_cm_plat_wait_until(word, expected, deadline_ns);
+}
+
+/* ---- Loads and stores in the pool ------------------------------------------------------------ */
+
+REFUSES(cm_guard_load64, media_load, CM_EIO, (const uint64_t *p, uint64_t *v), (p, v))
+REFUSES(cm_guard_load_words, media_load, CM_EIO, (const uint64_t *p, uint64_t *v, size_t n),
+        (p, v, n))
+REFUSES(cm_guard_find, media_load, CM_EIO, (const uint64_t *line, uint64_t tag, uint64_t *word),
+        (line, tag, word))
+REFUSES(cm_guard_copy, media_load, CM_EIO, (void *dst, const void *src, size_t n), (dst, src, n))
+
+/* So that hits go through the calls above. */
+cm_guard_take_fn __wrap_cm_guard_take_choose(void);
+cm_guard_take_fn __wrap_cm_guard_take_choose(void)
+{
+    return NULL;
+}
+
+static struct cm_persist_ops table;
+static const struct cm_persist_ops *own;
+
+static int store(void *ctx, uint64_t *p, uint64_t v)
+{
+    return inject_fails(INJECT_media_store) ? CM_EIO : own->store64(ctx, p, v);
+}
+
+static int cas(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired)
+{
+    return inject_fails(INJECT_media_store) ? CM_EIO : own->cas64(ctx, p, expected, desired);
+}
+
+/* A write that fails is half done. */
+static int put(void *ctx, void *dst, const void *src, size_t n)
+{
+    if (!inject_fails(INJECT_media_store))
+        return own->write(ctx, dst, src, n);
+    (void)own->write(ctx, dst, src, n / 16 * 8);
+    return CM_EIO;
+}
+
+static int copy(void *ctx, void *dst, const void *src, size_t n)
+{
+    return inject_fails(INJECT_media_store) ? CM_EIO : own->copy(ctx, dst, src, n);
+}
+
+static int flush(void *ctx, const void *p, size_t n)
+{
+    return inject_fails(INJECT_media_store) ? CM_EIO : own->flush(ctx, p, n);
+}
+
+const struct cm_persist_ops *__real_cm_persist_choose(enum cm_flush_need need);
+const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need);
+const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need)
+{
+    own = __real_cm_persist_choose(need);
+    table = *own;
+    table.store64 = store;
+    table.cas64 = cas;
+    table.write = put;
+    table.copy = copy;
+    table.flush = flush;
+    return &table;
 }
 
 /* ---- Clocks ---------------------------------------------------------------------------------- */
