@@ -90,6 +90,7 @@ WRAPS = {  # by program, as in the meson.build files
     'objects': ['-Wl,--wrap=cm_plat_' + c for c in ('wall_ns', 'now_ns', 'sleep')],
     'grow': ['-Wl,--wrap=cm_settle_part', '-Wl,--wrap=cm_slot_prefetch_header',
              '-Wl,--wrap=cm_plat_random'],
+    'file': ['-Wl,--wrap=cm_plat_boot_wall_ns'],
     'pin': ['-Wl,--wrap=cm_guard_load_words'],
     'shared': ['-Wl,--wrap=cm_guard_copy'],
     'resident': ['-Wl,--wrap=cm_plat_is_resident']}

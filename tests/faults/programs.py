@@ -184,9 +184,10 @@ class Run:
 
     def mount(self, failing, service=False):
         where = ['--service', self.socket] if service else ['--pool', self.pool]
-        p = self.begin([self.tools['cachemax-mount'], self.org] + where +
-                       ['-f', '-o', 'io_uring=off', '--exclude', '*.log', '--advise', '*.iso=keep',
-                        '--exclude-owner', '4321'], failing)
+        more = [] if service else ['--advise', '*.iso=keep', '--quota', 'd=1M']
+        p = self.begin([self.tools['cachemax-mount'], self.org] + where + more +
+                       ['-f', '-o', 'io_uring=off', '--exclude', '*.log', '--exclude-owner',
+                        '4321'], failing)
 
         def there():
             if not is_mounted(self.org):
