@@ -477,6 +477,8 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     else if (e == 0)
         e = take_pool(c, d, what);
     if (e == 0)
+        cm_say_guard(c);
+    if (e == 0)
         c->magic = c->shared ? CM_CACHE_SHARED_MAGIC : CM_CACHE_MAGIC;
     return e;
 }

@@ -119,6 +119,7 @@ int cm_get_info(cm_cache *c, cm_info *out)
     int e = cm_enter_cache(c);
     if (e || !out)
         return e ? e : CM_EINVAL;
+    cm_say_guard(c);
     if (!c->readonly)
         (void)cm_cache_whole(c); /* logs that the file was truncated; the call goes on */
     cm_lock_acquire(&c->super.lock);

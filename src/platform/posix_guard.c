@@ -208,3 +208,18 @@ void cm_plat_guard_remove(const void *base)
     POSIX_NO_FORK;
     guard_range_remove(base);
 }
+
+static bool guard_has(int sig)
+{
+    struct sigaction now;
+
+    return sigaction(sig, NULL, &now) != 0 ||
+           ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == guard_handler);
+}
+
+bool cm_plat_guard_stands(void)
+{
+    /* Pairs with the release in guard_install(): the handlers were installed before. */
+    return at_load_acquire(&cm_plat_ready) != THREAD_GUARDED ||
+           (guard_has(SIGBUS) && guard_has(SIGSEGV));
+}

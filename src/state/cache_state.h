@@ -131,6 +131,7 @@ struct cm_cache {
     uint32_t broken;        /* atomic; forgetting failed: bypass. 1 not logged yet, 2 logged */
     uint32_t failing;       /* atomic; many media errors: no more fills. 1, 2 as above */
     uint32_t older;         /* atomic; the superblock was older than the pool. 1, 2 as above */
+    uint32_t unguarded;     /* atomic; 1: the handler of the guard was replaced, as the log says */
     uint64_t media_errors;  /* atomic */
     uint32_t suspect;       /* atomic; a media error: is the file whole? 1 to be tested, 2 no */
     char name[CM_NAME_MAX]; /* end of the file's path, for messages */

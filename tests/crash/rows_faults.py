@@ -42,4 +42,7 @@ FAULTS = [
         return e;'''),
     _m('faults, compared', 'a comparison gives back its buffers', 'faults warm progress',
        'api/warm.c', '    cm_plat_free(w->verify, sizeof(*w->verify));\n', ''),
+    _m('guard, replaced', 'a handler in the place of that of the guard is noticed',
+       'unit platform handler_replaced', 'platform/posix_guard.c',
+       '(guard_has(SIGBUS) && guard_has(SIGSEGV));', 'guard_has(SIGBUS);'),
 ]
