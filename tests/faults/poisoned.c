@@ -5,7 +5,7 @@
  *   poisoned [--rounds N] [--seed N]
  *
  * Each round is a pool in memory of its own. Readers, writers and a thread that attaches, syncs,
- * lists and checks work on it. Another thread takes pages away: of the superblocks, the counters,
+ * lists and checks work on it. Three threads take pages away: of the superblocks, the counters,
  * the file table, the names, the index, the headers, the payload and what the policy keeps. A page
  * cannot be read, or only not be written, for up to some milliseconds, and is as before then.
  *
@@ -33,8 +33,7 @@
 #define BLOCK CM_BLOCK_SIZE
 #define WORDS (BLOCK / 8)
 #define RUN_MAX 6
-#define READERS 3
-#define WRITERS 2
+#define ALL 9u /* threads */
 
 static struct {
     cm_cache *cache;
@@ -224,8 +223,8 @@ static uint64_t pages_in(struct rng *rng, uint64_t from, uint64_t to)
 static uint64_t page_of(struct rng *rng, const struct cm_geometry *g)
 {
     switch (rng_below(rng, 12)) {
-    case 0: /* a round with a superblock that is lost ends most of it: less often */
-        return rng_below(rng, 4) ? CM_STATS_OFFSET : CM_SUPER_STRIDE * rng_below(rng, 2);
+    case 0:
+        return 0;
     case 1:
         return pages_in(rng, CM_STATS_OFFSET, CM_STATS_OFFSET + CM_STATS_BYTES);
     case 2:
@@ -251,10 +250,13 @@ static void *poisoner(void *arg)
 {
     struct worker *const w = arg;
     while (!at_load_acquire(&t.stop)) {
-        uint8_t *const page = t.cache->media.base + page_of(&w->rng, &t.cache->media.geo);
-        os_protect(page, BLOCK, rng_below(&w->rng, 3) ? OS_NOTHING : OS_READ);
+        const uint64_t at = page_of(&w->rng, &t.cache->media.geo);
+        uint8_t *const page = t.cache->media.base + at;
+        /* Both superblocks: then nothing can be forgotten. */
+        const uint64_t n = at == 0 ? 2 * CM_SUPER_STRIDE : BLOCK;
+        os_protect(page, n, rng_below(&w->rng, 3) ? OS_NOTHING : OS_READ);
         usleep((unsigned)rng_below(&w->rng, 100));
-        os_protect(page, BLOCK, OS_WRITE);
+        os_protect(page, n, OS_WRITE);
         at_add_relaxed(&t.taken, 1);
         usleep((unsigned)rng_below(&w->rng, 100));
     }
@@ -289,9 +291,8 @@ static void read_all(const char *what, uint8_t *buf)
 
 static void round_of(uint64_t seed, void *pool, uint64_t bytes, struct worker *w)
 {
-    static void *(*const mains[])(void *) = { reader, reader,    reader,  writer,
-                                              writer, disturber, poisoner };
-    const unsigned all = sizeof(mains) / sizeof(mains[0]);
+    static void *(*const mains[ALL])(void *) = { reader,    reader,   reader,   writer,  writer,
+                                                 disturber, poisoner, poisoner, poisoner };
     cm_create_options create = CM_CREATE_OPTIONS_INIT;
     cm_options o = CM_OPTIONS_INIT;
     create.flags = CM_CREATE_NAMES;
@@ -303,14 +304,14 @@ static void round_of(uint64_t seed, void *pool, uint64_t bytes, struct worker *w
     (void)allowed(cm_open_memory(pool, bytes, &o, &t.cache), "cm_open_memory", 0, 0);
     open_files();
     at_store_release(&t.stop, 0u);
-    for (unsigned i = 0; i < all; i++) {
+    for (unsigned i = 0; i < ALL; i++) {
         w[i].rng.s = seed * 16 + i;
         if (pthread_create(&w[i].thread, NULL, mains[i], &w[i]) != 0)
             abort();
     }
     usleep(30000);
     at_store_release(&t.stop, 1u);
-    for (unsigned i = 0; i < all; i++)
+    for (unsigned i = 0; i < ALL; i++)
         (void)pthread_join(w[i].thread, NULL);
     read_all("a hit at the end", w[0].buf);
     for (int f = 0; f < FILES; f++)
@@ -330,7 +331,7 @@ static void round_of(uint64_t seed, void *pool, uint64_t bytes, struct worker *w
 
 int main(int argc, char **argv)
 {
-    static struct worker w[READERS + WRITERS + 2];
+    static struct worker w[ALL];
     uint64_t rounds = 100, seed = 1;
     const uint64_t bytes = cm_format_size_min(CM_INCOMPAT_NAMES) + 64 * BLOCK;
     for (int i = 1; i + 1 < argc; i += 2) {
@@ -344,7 +345,7 @@ int main(int argc, char **argv)
         return 77;
     }
     void *const pool = cm_plat_alloc(bytes);
-    for (unsigned i = 0; i < sizeof(w) / sizeof(w[0]); i++)
+    for (unsigned i = 0; i < ALL; i++)
         w[i].buf = os_aligned(4096, RUN_MAX * BLOCK);
     for (int f = 0; f < FILES; f++) {
         t.id[f] = (cm_file_id){ 1, (uint64_t)f + 1 };
