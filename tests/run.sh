@@ -188,8 +188,8 @@ report() { # NAME
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s, $worked)"
-  grep -E '^(skip |model:|race:|turns:|schedules:|crash:|faults:|guest:|kill:|foreign:|ratio)' "$out.out" |
-    sed 's/^/  /'
+  grep -E '^(skip |(model|race|turns|schedules|crash|faults|poisoned|guest|kill|foreign):|ratio)' \
+    "$out.out" | sed 's/^/  /'
   if [ "$2" != 0 ]; then
     grep -E '^(FAIL|not ok|FAILED)' "$out.out" | head -n 20 >"$log/fails"
     sed 's/^/  /' "$log/fails"

@@ -267,8 +267,10 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
     if (o.flags & (CM_OPEN_READONLY | CM_OPEN_SHARED))
         o.grow_max = 0; /* they map what is there */
     cm_cache *c = o.alloc(o.alloc_ctx, sizeof(*c));
-    if (!c)
-        return cm_refuse(o.log, o.log_ctx, CM_ENOMEM, "a pool cannot be opened: no memory");
+    if (!c) {
+        (void)cm_refuse(o.log, o.log_ctx, CM_ENOMEM, "a pool cannot be opened: no memory");
+        return CM_ENOMEM;
+    }
     c->opts = o;
     c->rate.limit = o.fill_rate_limit;
     c->file = (struct cm_plat_file)PLAT_FILE_INIT;
@@ -298,21 +300,13 @@ void cm_cache_destroy(cm_cache *c)
     o.free(o.alloc_ctx, c, sizeof(*c));
 }
 
-/* What the system has refused, as a line of the log. Returns `e`. */
-static int say_refused(const cm_cache *c, const char *what, const char *refused, int e)
-{
-    if (e)
-        cm_log(c, CM_LOG_ERROR, "%s: %s: %s", what, refused, cm_strerror(e));
-    return e;
-}
-
 static int guard(cm_cache *c, uint64_t bytes, const char *what)
 {
     if (c->opts.flags & CM_OPEN_NO_GUARD)
         return 0;
     int e = cm_guard_add(c->media.base, (size_t)bytes);
     c->guarded = e == 0;
-    return say_refused(c, what, "cannot be guarded against damaged pages", e);
+    return cm_say_refused(c, what, "cannot be guarded against damaged pages", e);
 }
 
 static int load_super(cm_cache *c, const char *what, uint64_t bytes)
@@ -397,7 +391,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
         return 0;
     }
     uint8_t gap[CM_GAP_BYTES];
-    int e = say_refused(c, what, NO_RANDOM, cm_plat_random(gap, sizeof(gap)));
+    int e = cm_say_refused(c, what, NO_RANDOM, cm_plat_random(gap, sizeof(gap)));
     if (e)
         return e;
     for (unsigned i = 0; i < sizeof(gap); i++)
@@ -433,7 +427,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     cm_stats_begin(&c->media, o.pid, cm_plat_wall_ns());
     cm_keep_begin(c);
     cm_grow_take_back(c);
-    return say_refused(c, what, NO_RANDOM, cm_plat_random(&c->serial, sizeof(c->serial)));
+    return cm_say_refused(c, what, NO_RANDOM, cm_plat_random(&c->serial, sizeof(c->serial)));
 }
 
 /* Another process has the pool, or nobody: it is only read. */
@@ -465,7 +459,7 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
         e = CM_ENOTDAX;
     }
     if (e == 0 && !c->readonly)
-        e = say_refused(c, what, "no memory for the tables of an open pool", alloc_parts(c));
+        e = cm_say_refused(c, what, "no memory for the tables of an open pool", alloc_parts(c));
     if (e == 0) {
         cm_copy_choice_begin(c, !(c->opts.flags & CM_OPEN_NO_TUNING));
         cm_fill_choice_begin(c, !(c->opts.flags & CM_OPEN_NO_TUNING));
@@ -490,7 +484,7 @@ static int lock_pool(cm_cache *c, const char *path)
     if (e == CM_EOWNED)
         cm_say_owner(c, path);
     else
-        (void)say_refused(c, path, "cannot be locked", e);
+        (void)cm_say_refused(c, path, "cannot be locked", e);
     return e;
 }
 
@@ -537,7 +531,7 @@ static int open_file(cm_cache *c, const char *path)
         e = lock_pool(c, path);
     c->file.room = reads || c->readonly ? 0 : c->opts.grow_max;
     if (e == 0)
-        e = say_refused(
+        e = cm_say_refused(
             c, path, "cannot be mapped",
             cm_plat_file_map(&c->file, c->file.size >= UINT64_C(1) << 30 ? UINT64_C(2) << 20 : 4096,
                              &d));

@@ -112,6 +112,9 @@ static inline void cm_report_trouble(cm_cache *c)
         cm_say_trouble(c);
 }
 
+/* What the system has refused to the open of the pool `what`, as a line of the log, unless e is 0.
+ * Returns e. */
+int cm_say_refused(const cm_cache *c, const char *what, const char *refused, int e);
 /* Logs, once, that the handler of the fault guard is not that of the process any more. No lock is
  * held. */
 void cm_say_guard(cm_cache *c);

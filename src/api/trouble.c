@@ -101,6 +101,15 @@ void cm_say_damage(cm_cache *c, bool all)
             say_damage(c, (enum cm_trouble_kind)kind, &at, count);
 }
 
+/* ---- Opening --------------------------------------------------------------------------------- */
+
+int cm_say_refused(const cm_cache *c, const char *what, const char *refused, int e)
+{
+    if (e)
+        cm_log(c, CM_LOG_ERROR, "%s: %s: %s", what, refused, cm_strerror(e));
+    return e;
+}
+
 /* ---- The fault guard ------------------------------------------------------------------------- */
 
 void cm_say_guard(cm_cache *c)

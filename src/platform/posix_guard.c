@@ -12,7 +12,7 @@
  * that was installed before, as if the kernel had called it. A thread that blocks the two signals
  * gets them unblocked when it first calls the library.
  *
- * Who: persist/, platform/. It calls the previous handlers for all other faults.
+ * Who: api/, persist/, platform/. It calls the previous handlers for all other faults.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

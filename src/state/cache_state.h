@@ -135,8 +135,8 @@ struct cm_cache {
     uint64_t media_errors;  /* atomic */
     uint32_t suspect;       /* atomic; a media error: is the file whole? 1 to be tested, 2 no */
     char name[CM_NAME_MAX]; /* end of the file's path, for messages */
-    int64_t boot_wall_ns; /* atomic; the earliest that was found: cm_file_boot_wall() */
-    uint64_t opened_ns; /* when it became ours; cm_now() time */
+    int64_t boot_wall_ns;   /* atomic; the earliest that was found: cm_file_boot_wall() */
+    uint64_t opened_ns;     /* when it became ours; cm_now() time */
 
     struct cm_stripe *stripes; /* geo.stripes of them */
     struct cm_policy_state policy;

@@ -378,7 +378,8 @@ def command_of(test, program):
 
 def complaint(text):
     for line in text.splitlines():
-        m = re.match(r'VIOLATION: (.*)|WRONG (.*)|FAILED.*?: (.*)|not ok \d+ - (.*)|.*(Assertion .* failed)',
+        m = re.match(r'VIOLATION: (.*)|WRONG (.*)|FAILED.*?: (.*)|not ok \d+ - (.*)|'
+                     r'.*(Assertion .* failed)',
                      line)
         if m:
             return next(g for g in m.groups() if g)[:90]

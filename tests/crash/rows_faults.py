@@ -14,11 +14,12 @@ FAULTS = [
     _m('faults, locked pages', '... and the pages that it has locked', 'faults resident getrandom',
        CACHE, '        cm_cache_unlock(c);\n', '        (void)0;\n'),
     _m('faults, said', 'a pool that cannot be mapped is named in the log', 'faults open plat_map',
-       CACHE, 'cm_log(c, CM_LOG_ERROR, "%s: %s: %s", what, refused, cm_strerror(e));', '(void)c;'),
+       'api/trouble.c',
+       'cm_log(c, CM_LOG_ERROR, "%s: %s: %s", what, refused, cm_strerror(e));', '(void)c;'),
     _m('faults, first memory', '... also one for which there is no memory at all',
        'faults hooks hook_alloc', CACHE,
-       'return cm_refuse(o.log, o.log_ctx, CM_ENOMEM, "a pool cannot be opened: no memory");',
-       'return CM_ENOMEM;'),
+       '(void)cm_refuse(o.log, o.log_ctx, CM_ENOMEM, "a pool cannot be opened: no memory");',
+       '(void)0;'),
     _m('faults, resize', 'a new file that is not used is closed', 'faults resize plat_sync', RESIZE,
        '''    if (e)
         cm_plat_file_abandon(&z->new_file, made);
