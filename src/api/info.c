@@ -162,8 +162,11 @@ static int peek(const char *path, struct cm_plat_file *f, struct cm_super *sb,
         e = cm_judge_small_file(f);
     if (e == 0)
         e = cm_plat_file_map(f, CM_BLOCK_SIZE, &d);
-    if (e == 0)
+    if (e == 0) {
         e = cm_guard_add(f->base, (size_t)f->size);
+        if (e)
+            cm_plat_file_close(f); /* unpeek() has nothing to do */
+    }
     if (e)
         return e;
     for (int i = 0; i < 3; i++) /* the owner may be writing one copy, then the other */
