@@ -165,8 +165,8 @@ OF_TROUBLE = [
     # No memory, no threads
     _m('no notifier', 'the helper ends the mount that has no thread to notify', 'faults',
        '^no thread', DIRECT,
-       '        kill(n.pid, SIGKILL); /* else it would end the connection, as that of a dead mount */\n',
-       ''),
+       '        kill(n.pid, SIGKILL); /* else it would end the connection, '
+       'as that of a dead mount */\n', ''),
     _m('no room', 'a thread begins without the memory for its requests', 'faults',
        '^no aligned memory', THREADS, 'if (t->scratch && pthread_create(', 'if (pthread_create('),
     _m('no word', 'a mount that has no memory to begin says nothing', 'faults',
