@@ -5,7 +5,8 @@
 #
 # Usage: faults-test.sh BUILD_DIR
 # Each check is a kind of calls, each of which fails in turn: tests/faults/programs.py, which has
-# all kinds, and is what run.sh runs; this script is for the rows of mutants.py. Prints "ok NAME" or "FAIL NAME: why" for every check, the numbers as the last line.
+# all kinds, and is what run.sh runs. This script is for the rows of mutants.py. Prints "ok NAME" or
+# "FAIL NAME: why" for every check, the numbers as the last line.
 
 set -u
 build=$(realpath "${1:?usage: faults-test.sh BUILD_DIR}")
