@@ -598,7 +598,8 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * FAULT GUARD  Handlers of SIGBUS and SIGSEGV (Windows: a vectored handler) turn a damaged page of
  * a pool into a miss. They pass on everything else. Any number of pools can be open. The kernel
  * would kill a thread that blocks these signals, so cm_open() and the first call of every thread
- * unblock them there. Do not block them again.
+ * unblock them there. Do not block them again. If another handler takes the place of these later,
+ * the log says so at the next cm_open(), cm_get_info() or cm_checkpoint().
  *
  * ERRORS  A line of the log names the pool and says more.
  * - CM_EINVAL: path or cache is NULL, an option is wrong

@@ -76,7 +76,7 @@ CM_API int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_o
 CM_API int cm_objects_close(cm_objects *objects);
 /* Forgets a container that is not open, and all that it holds. The pool knows nothing of it then.
  * Opened again it is new, and may get another number of buckets. CM_EINVAL CM_EBUSY (it is open)
- * CM_EFORGET. */
+ * CM_ENOMEM CM_EFORGET. */
 CM_API int cm_objects_forget(cm_cache *cache, const char *name);
 
 /* What is known of an object. */

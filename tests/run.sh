@@ -188,8 +188,8 @@ report() { # NAME
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s, $worked)"
-  grep -E '^(skip |model:|race:|turns:|schedules:|crash:|guest:|kill:|foreign:|ratio)' "$out.out" |
-    sed 's/^/  /'
+  grep -E '^(skip |(model|race|turns|schedules|crash|faults|poisoned|guest|kill|foreign):|ratio)' \
+    "$out.out" | sed 's/^/  /'
   if [ "$2" != 0 ]; then
     grep -E '^(FAIL|not ok|FAILED)' "$out.out" | head -n 20 >"$log/fails"
     sed 's/^/  /' "$log/fails"
@@ -302,6 +302,9 @@ native_suites() { # DIR
   for rules in adr eadr checkpoint; do
     beside objects/crash/$rules "$b/tests/objects/objects-crash" --rules $rules --sequences 60
   done
+  beside faults "$b/tests/faults/faults" --every 11
+  beside faults/poisoned "$b/tests/faults/poisoned" --rounds 150
+  beside faults/programs python3 "$here/faults/programs.py" "$b" --every 41
   beside crash/trace sh "$here/crash/trace-test.sh" "$b"
   beside fuzz sh "$here/fuzz/replay.sh" "$b"
   settle

@@ -85,6 +85,7 @@ NOTHING(cm_plat_unlock_pages, (void *p, size_t n))
 ANSWER(int, cm_plat_guard_add, (const void *base, size_t len, const struct cm_plat_guard_code *c),
        0)
 NOTHING(cm_plat_guard_remove, (const void *base))
+ANSWER(bool, cm_plat_guard_stands, (void), true)
 ANSWER(uint32_t, cm_plat_cpu_flags, (void), 0) /* instructions that every CPU of its kind has */
 /* clang-format on */
 

@@ -241,8 +241,10 @@ static void notify(const struct held *h)
     pthread_mutex_lock(&n.lock);
     if (n.sock >= 0 && !n.stop)
         say(CM_LOG_ERROR, "the helper process is gone; the mount goes on without it");
-    if (n.sock >= 0)
+    if (n.sock >= 0) {
+        kill(n.pid, SIGKILL); /* if it lives all the same: see direct_start() */
         close(n.sock);
+    }
     n.sock = -1;
     rc = n.stop;
     pthread_mutex_unlock(&n.lock);
@@ -296,7 +298,9 @@ static unsigned waiting_max(void)
 void direct_start(void)
 {
     if (start_helper() && pthread_create(&n.thread, NULL, notifier_main, NULL)) {
+        kill(n.pid, SIGKILL); /* else it would end the connection, as that of a dead mount */
         close(n.sock);
+        n.sock = -1;
         waitpid(n.pid, NULL, 0);
         n.pid = -1;
     }

@@ -52,12 +52,21 @@ void *loop_scratch(void)
 {
     void *room = uring_room();
 
-    if (room)
-        return room;
+    assert(room || scratch);
+    return room ? room : scratch;
+}
+
+void *loop_new_scratch(void)
+{
+    void *mem = NULL;
+
     /* One block more than the largest read: an unaligned read ends in the next block. */
-    if (!scratch && posix_memalign(&scratch, 4096, READ_MAX + 2 * CM_BLOCK_SIZE))
-        abort();
-    return scratch;
+    return posix_memalign(&mem, 4096, READ_MAX + 2 * CM_BLOCK_SIZE) ? NULL : mem;
+}
+
+void loop_use_scratch(void *mem)
+{
+    scratch = mem;
 }
 
 void loop_free_scratch(void)

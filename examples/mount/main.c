@@ -413,6 +413,8 @@ static int run(int *pipe_fd)
     if (rc)
         return rc;
     err = inode_init();
+    if (err)
+        say(CM_LOG_ERROR, "cannot begin at %s: %s", mnt.opt.dir, strerror(err));
     rc = err ? EXIT_RUNTIME : new_session();
     if (!rc)
         direct_start();

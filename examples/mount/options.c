@@ -239,12 +239,21 @@ static int usage_error(const char *why)
     return EXIT_USAGE;
 }
 
+static int no_memory(void)
+{
+    fprintf(stderr, "cachemax-mount: out of memory\n");
+    return EXIT_RUNTIME;
+}
+
 /* The last one counts. */
 static int take_text(char **to, const char *value, const char *what)
 {
     free(*to);
-    *to = value && *value ? strdup(value) : NULL;
-    return *to ? 0 : usage_error(what);
+    *to = NULL;
+    if (!value || !*value)
+        return usage_error(what);
+    *to = strdup(value);
+    return *to ? 0 : no_memory();
 }
 
 static int parse_coherence(const char *value, enum coherence *out)
@@ -421,7 +430,7 @@ static char *cut_option(char *s)
 int options_take_list(const char *list, struct options *o)
 {
     char *copy = strdup(list), *next;
-    int rc = copy ? 0 : EXIT_RUNTIME;
+    int rc = copy ? 0 : no_memory();
 
     for (char *k = copy; k && *k && !rc; k = next) {
         next = cut_option(k);
@@ -466,10 +475,10 @@ int options_take_dir(const char *dir, struct options *o)
         return usage_error("the directory's name is empty");
     more = realloc(o->place, (o->places + 1) * sizeof(*more));
     if (!more)
-        return EXIT_RUNTIME;
+        return no_memory();
     o->place = more;
     more[o->places] = (struct place){ .path = strdup(dir), .fd = -1 };
-    return more[o->places++].path ? 0 : EXIT_RUNTIME;
+    return more[o->places++].path ? 0 : no_memory();
 }
 
 /* --NAME VALUE or --NAME=VALUE of a rule. -1: it is none. */

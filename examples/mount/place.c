@@ -874,7 +874,7 @@ int place_prepare(struct options *o)
     o->dir = join_paths(o);
     here.spot = calloc(o->places, sizeof(*here.spot));
     if (!rc && (!o->dir || !here.spot))
-        rc = EXIT_RUNTIME;
+        rc = fail("cannot begin at", o->place[0].path, strerror(ENOMEM));
     for (unsigned k = 0; k < o->places && !rc; k++)
         rc = open_dir(&o->place[k], &here.spot[k]);
     if (!rc && o->places > 1)

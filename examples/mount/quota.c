@@ -64,8 +64,10 @@ int quota_take(const char *name, const char *value, struct quotas *q)
     while (n > 0 && value[n - 1] == '/')
         n--;
     one.path = strndup(value, n);
-    if (!one.path)
+    if (!one.path) {
+        fprintf(stderr, "cachemax-mount: %s: out of memory\n", name);
         return EXIT_RUNTIME;
+    }
     for (unsigned k = 0; k < q->n && n > 0; k++)
         if (!strcmp(q->v[k].path, one.path)) {
             free(one.path);

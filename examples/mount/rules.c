@@ -26,6 +26,12 @@ static int wrong(const char *name, const char *value, const char *why)
     return EXIT_USAGE;
 }
 
+static int no_memory(const char *name)
+{
+    fprintf(stderr, "cachemax-mount: %s: out of memory\n", name);
+    return EXIT_RUNTIME;
+}
+
 static int add_pattern(const char *name, const char *value, struct patterns *p)
 {
     const char *const fault = folders_pattern_fault(value);
@@ -35,10 +41,10 @@ static int add_pattern(const char *name, const char *value, struct patterns *p)
         return wrong(name, value, fault);
     more = realloc(p->v, (p->n + 1) * sizeof(*more));
     if (!more)
-        return EXIT_RUNTIME;
+        return no_memory(name);
     p->v = more;
     p->v[p->n] = strdup(value);
-    return p->v[p->n++] ? 0 : EXIT_RUNTIME;
+    return p->v[p->n++] ? 0 : no_memory(name);
 }
 
 /* PATTERN=ADVICE. */
@@ -63,7 +69,7 @@ static int add_advice(const char *name, const char *value, struct rules *r)
         more = realloc(r->advice, (r->advised + 1) * sizeof(*more));
         if (more)
             r->advice = more;
-        rc = copy && more ? add_pattern(name, copy, &pattern) : EXIT_RUNTIME;
+        rc = copy && more ? add_pattern(name, copy, &pattern) : no_memory(name);
         if (rc == 0)
             more[r->advised++] = (struct advice){ pattern.v[0], words[k].advice };
         free(pattern.v);
@@ -85,7 +91,7 @@ static int add_owner(const char *name, const char *value, struct rules *r)
         return wrong(name, value, "there is no such user");
     more = realloc(r->owner, (r->owners + 1) * sizeof(*more));
     if (!more)
-        return EXIT_RUNTIME;
+        return no_memory(name);
     r->owner = more;
     r->owner[r->owners++] = user ? user->pw_uid : (uid_t)n;
     return 0;

@@ -31,6 +31,7 @@
 
 struct thread {
     pthread_t id;
+    void *scratch;         /* until it has begun */
     _Atomic uint64_t busy; /* when it began what may wait; 0: nothing such */
     _Atomic bool reading;  /* it may be waiting for the kernel */
     _Atomic unsigned step; /* odd: as a loop it is at a request */
@@ -83,6 +84,7 @@ static void be_loop(void)
 static void *thread_main(void *arg)
 {
     me = arg;
+    loop_use_scratch(me->scratch);
     creds_thread_init();
     pthread_mutex_lock(&q.lock);
     for (;;) {
@@ -113,13 +115,23 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
+/* A thread has all the memory that it needs for a request when it begins: then no request has to
+ * wait for it. */
+static bool start_thread(struct thread *t)
+{
+    t->scratch = loop_new_scratch();
+    if (t->scratch && pthread_create(&t->id, NULL, thread_main, t) == 0)
+        return true;
+    free(t->scratch);
+    return false;
+}
+
 /* The lock is held. */
 static void start_thread_if_needed(void)
 {
     const unsigned n = q.threads;
 
-    if (q.queued + q.places <= q.idle || n >= q.threads_max ||
-        pthread_create(&q.thread[n].id, NULL, thread_main, &q.thread[n]) != 0)
+    if (q.queued + q.places <= q.idle || n >= q.threads_max || !start_thread(&q.thread[n]))
         return;
     q.workers++;
     q.threads = n + 1;

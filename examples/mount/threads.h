@@ -23,6 +23,10 @@ struct job {
 /* Reads requests until the session ends: false; or until the thread has lost its place: true. */
 bool loop_serve(void);
 void loop_run(struct job *j); /* and frees it */
+/* What loop_scratch() returns in a thread from loop_use_scratch() to loop_free_scratch(). NULL: no
+ * memory. */
+void *loop_new_scratch(void);
+void loop_use_scratch(void *mem);
 void loop_free_scratch(void);
 void loop_take_ring(void *request, size_t size); /* in a thread of uring.c */
 

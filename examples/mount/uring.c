@@ -491,10 +491,8 @@ static void *worker_main(void *arg)
 {
     struct worker *const w = arg;
 
-    if (pool.server.begin)
-        pool.server.begin();
     run_on(w->qid);
-    w->error = make_ring(w);
+    w->error = pool.server.begin && !pool.server.begin() ? -ENOMEM : make_ring(w);
     tell_phase(w, w->error ? FAILED : READY);
     if (order_after(WAIT) != GIVE_UP && !w->error) {
         me = w;

@@ -15,7 +15,8 @@ struct uring_server {
     /* Answers a request with uring_answer(), here or later elsewhere. It lies as /dev/fuse would
      * have given it, 8-aligned, until it is answered. */
     void (*serve)(void *request, size_t size);
-    void (*begin)(void), (*end)(void); /* of a thread; or NULL */
+    bool (*begin)(void); /* of a thread; or NULL. False: no memory */
+    void (*end)(void);   /* ... also after that */
 };
 
 /* ---- Begin: around the answer to INIT ---- */

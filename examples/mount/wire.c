@@ -75,10 +75,19 @@ static const char *remedy(int error)
                              : "";
 }
 
+static bool begin_thread(void)
+{
+    void *const mem = loop_new_scratch();
+
+    creds_thread_init();
+    loop_use_scratch(mem);
+    return mem != NULL;
+}
+
 static void agree_on_ring(struct fuse_init_out *out)
 {
     static const struct uring_server server = { .serve = loop_take_ring,
-                                                .begin = creds_thread_init,
+                                                .begin = begin_thread,
                                                 .end = loop_free_scratch };
     int rc;
 

@@ -12,6 +12,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +125,7 @@ struct listener {
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
     int fd, lock;
     struct os_thread thread;
+    _Atomic bool stopping;
 };
 
 /* The client's process, as something that can be waited for. */
@@ -176,7 +179,7 @@ static void listener_main(void *arg)
     struct listener *l = arg;
     bool said = false;
 
-    for (;;) {
+    while (!atomic_load(&l->stopping)) {
         const int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
 
         if (fd >= 0) {
@@ -268,7 +271,8 @@ static void socket_stop(void *state)
 {
     struct listener *l = state;
 
-    (void)shutdown(l->fd, SHUT_RDWR); /* accept4() fails from now on */
+    atomic_store(&l->stopping, true);
+    (void)shutdown(l->fd, SHUT_RDWR); /* accept4() fails from now on; without descriptors it did */
     os_thread_join(&l->thread);
     (void)unlink(l->path);
     close_listener(l);

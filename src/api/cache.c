@@ -267,8 +267,10 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
     if (o.flags & (CM_OPEN_READONLY | CM_OPEN_SHARED))
         o.grow_max = 0; /* they map what is there */
     cm_cache *c = o.alloc(o.alloc_ctx, sizeof(*c));
-    if (!c)
+    if (!c) {
+        (void)cm_refuse(o.log, o.log_ctx, CM_ENOMEM, "a pool cannot be opened: no memory");
         return CM_ENOMEM;
+    }
     c->opts = o;
     c->rate.limit = o.fill_rate_limit;
     c->file = (struct cm_plat_file)PLAT_FILE_INIT;
@@ -298,13 +300,13 @@ void cm_cache_destroy(cm_cache *c)
     o.free(o.alloc_ctx, c, sizeof(*c));
 }
 
-static int guard(cm_cache *c, uint64_t bytes)
+static int guard(cm_cache *c, uint64_t bytes, const char *what)
 {
     if (c->opts.flags & CM_OPEN_NO_GUARD)
         return 0;
     int e = cm_guard_add(c->media.base, (size_t)bytes);
     c->guarded = e == 0;
-    return e;
+    return cm_say_refused(c, what, "cannot be guarded against damaged pages", e);
 }
 
 static int load_super(cm_cache *c, const char *what, uint64_t bytes)
@@ -368,6 +370,8 @@ static void begin_checkpointed(cm_cache *c, const struct cm_super *last)
     }
 }
 
+#define NO_RANDOM "the system gives no random numbers"
+
 /* Takes ownership: from here on the pool says that it is open. */
 static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
 {
@@ -389,7 +393,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
         return 0;
     }
     uint8_t gap[CM_GAP_BYTES];
-    int e = cm_plat_random(gap, sizeof(gap));
+    int e = cm_say_refused(c, what, NO_RANDOM, cm_plat_random(gap, sizeof(gap)));
     if (e)
         return e;
     for (unsigned i = 0; i < sizeof(gap); i++)
@@ -425,7 +429,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     cm_stats_begin(&c->media, o.pid, cm_plat_wall_ns());
     cm_keep_begin(c);
     cm_grow_take_back(c);
-    return cm_plat_random(&c->serial, sizeof(c->serial));
+    return cm_say_refused(c, what, NO_RANDOM, cm_plat_random(&c->serial, sizeof(c->serial)));
 }
 
 /* Another process has the pool, or nobody: it is only read. */
@@ -449,7 +453,7 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     c->media.stats = c->media.base;
     if (c->shared)
         c->media.ops = cm_persist_readonly();
-    int e = guard(c, bytes > c->opts.grow_max ? bytes : c->opts.grow_max);
+    int e = guard(c, bytes > c->opts.grow_max ? bytes : c->opts.grow_max, what);
     if (e == 0)
         e = load_super(c, what, bytes);
     if (e == 0 && (c->opts.flags & CM_OPEN_REQUIRE_DAX) && d != CM_DURABILITY_DAX) {
@@ -457,7 +461,7 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
         e = CM_ENOTDAX;
     }
     if (e == 0 && !c->readonly)
-        e = alloc_parts(c);
+        e = cm_say_refused(c, what, "no memory for the tables of an open pool", alloc_parts(c));
     if (e == 0) {
         cm_copy_choice_begin(c, !(c->opts.flags & CM_OPEN_NO_TUNING));
         cm_fill_choice_begin(c, !(c->opts.flags & CM_OPEN_NO_TUNING));
@@ -469,6 +473,8 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     else if (e == 0)
         e = take_pool(c, d, what);
     if (e == 0)
+        cm_say_guard(c);
+    if (e == 0)
         c->magic = c->shared ? CM_CACHE_SHARED_MAGIC : CM_CACHE_MAGIC;
     return e;
 }
@@ -479,6 +485,8 @@ static int lock_pool(cm_cache *c, const char *path)
     int e = cm_plat_file_lock(&c->file);
     if (e == CM_EOWNED)
         cm_say_owner(c, path);
+    else
+        (void)cm_say_refused(c, path, "cannot be locked", e);
     return e;
 }
 
@@ -512,8 +520,10 @@ static int open_file(cm_cache *c, const char *path)
         e = lock_pool(c, path);
     c->file.room = reads || c->readonly ? 0 : c->opts.grow_max;
     if (e == 0)
-        e = cm_plat_file_map(&c->file, c->file.size >= UINT64_C(1) << 30 ? UINT64_C(2) << 20 : 4096,
-                             &d);
+        e = cm_say_refused(
+            c, path, "cannot be mapped",
+            cm_plat_file_map(&c->file, c->file.size >= UINT64_C(1) << 30 ? UINT64_C(2) << 20 : 4096,
+                             &d));
     if (e)
         return e;
     c->media.base = c->file.base;

@@ -112,6 +112,13 @@ static inline void cm_report_trouble(cm_cache *c)
         cm_say_trouble(c);
 }
 
+/* What the system has refused to the open of the pool `what`, as a line of the log, unless e is 0.
+ * Returns e. */
+int cm_say_refused(const cm_cache *c, const char *what, const char *refused, int e);
+/* Logs, once, that the handler of the fault guard is not that of the process any more. No lock is
+ * held. */
+void cm_say_guard(cm_cache *c);
+
 /* Copies an options struct of any version. A shorter one comes from an older caller. If it is
  * longer than ours, the rest must be zero. A struct_size of 0 is that of version 1.0, which is the
  * present one: no struct has grown yet. `from` may be NULL: all zero. CM_EINVAL. */

@@ -92,6 +92,7 @@ int cm_checkpoint(cm_cache *c)
     int e = cm_enter_owner(c);
     if (e)
         return e;
+    cm_say_guard(c);
     if (cm_checkpoint_possible(c)) {
         e = cm_checkpoint_run(c);
         cm_report_trouble(c);

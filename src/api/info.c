@@ -119,6 +119,7 @@ int cm_get_info(cm_cache *c, cm_info *out)
     int e = cm_enter_cache(c);
     if (e || !out)
         return e ? e : CM_EINVAL;
+    cm_say_guard(c);
     if (!c->readonly)
         (void)cm_cache_whole(c); /* logs that the file was truncated; the call goes on */
     cm_lock_acquire(&c->super.lock);
@@ -187,8 +188,11 @@ static int peek_once(const char *path, struct cm_plat_file *f, struct cm_super *
         e = cm_judge_small_file(f);
     if (e == 0)
         e = cm_plat_file_map(f, CM_BLOCK_SIZE, &d);
-    if (e == 0)
+    if (e == 0) {
         e = cm_guard_add(f->base, (size_t)f->size);
+        if (e)
+            cm_plat_file_close(f); /* unpeek() has nothing to do */
+    }
     if (e)
         return e;
     for (int i = 0; i < 3; i++) /* the owner may be writing one copy, then the other */

@@ -101,6 +101,30 @@ void cm_say_damage(cm_cache *c, bool all)
             say_damage(c, (enum cm_trouble_kind)kind, &at, count);
 }
 
+/* ---- Opening --------------------------------------------------------------------------------- */
+
+int cm_say_refused(const cm_cache *c, const char *what, const char *refused, int e)
+{
+    if (e)
+        cm_log(c, CM_LOG_ERROR, "%s: %s: %s", what, refused, cm_strerror(e));
+    return e;
+}
+
+/* ---- The fault guard ------------------------------------------------------------------------- */
+
+void cm_say_guard(cm_cache *c)
+{
+    uint32_t was = at_load_relaxed(&c->unguarded);
+    const uint32_t now = c->guarded && !cm_plat_guard_stands();
+    if (now == was || !at_cas_acq_rel(&c->unguarded, &was, now) || !now)
+        return;
+    cm_log(c, CM_LOG_WARNING,
+           "%s: another handler of SIGBUS or SIGSEGV was installed after that of cm_open(): if it "
+           "does not pass on the signals, a damaged page of the pool ends the process; install it "
+           "before the first cm_open(), or let it call the handler that it has replaced",
+           c->name);
+}
+
 /* ---- The whole pool -------------------------------------------------------------------------- */
 
 void cm_say_trouble(cm_cache *c)

@@ -264,5 +264,8 @@ struct cm_plat_guard_code {
  * the process. */
 int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_code *code);
 void cm_plat_guard_remove(const void *base);
+/* Is the handler that cm_plat_guard_add() installed still that of the process? False: somebody has
+ * installed another one since, which may pass faults on or not. */
+bool cm_plat_guard_stands(void);
 
 #endif

@@ -12,7 +12,7 @@
  * that was installed before, as if the kernel had called it. A thread that blocks the two signals
  * gets them unblocked when it first calls the library.
  *
- * Who: persist/, platform/. It calls the previous handlers for all other faults.
+ * Who: api/, persist/, platform/. It calls the previous handlers for all other faults.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -207,4 +207,19 @@ void cm_plat_guard_remove(const void *base)
 {
     POSIX_NO_FORK;
     guard_range_remove(base);
+}
+
+static bool guard_has(int sig)
+{
+    struct sigaction now;
+
+    return sigaction(sig, NULL, &now) != 0 ||
+           ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == guard_handler);
+}
+
+bool cm_plat_guard_stands(void)
+{
+    /* Pairs with the release in guard_install(): the handlers were installed before. */
+    return at_load_acquire(&cm_plat_ready) != THREAD_GUARDED ||
+           (guard_has(SIGBUS) && guard_has(SIGSEGV));
 }

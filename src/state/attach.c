@@ -189,7 +189,7 @@ static void take_place(struct cm_object *f, const struct cm_record_set *b)
 static bool begins_dirty(const struct cm_object *f, const struct cm_record *r,
                          const cm_validator *v)
 {
-    const struct cm_cache *c = f->cache;
+    struct cm_cache *c = f->cache;
     struct cm_record_regions g = { .dirty = false };
     bool recorded = false;
     if (r) {

@@ -138,10 +138,11 @@ struct cm_cache {
     uint64_t slots_opened, slots_max, memo_bytes;
     uint32_t grows;         /* atomic; one thread makes the pool larger */
     uint32_t growing;       /* atomic; the index is being copied: nothing is stored */
+    uint32_t unguarded;     /* atomic; 1: the handler of the guard was replaced, as the log says */
     uint64_t media_errors;  /* atomic */
     char name[CM_NAME_MAX]; /* end of the file's path, for messages */
-    int64_t boot_wall_ns;
-    uint64_t opened_ns; /* when it became ours; cm_now() time */
+    int64_t boot_wall_ns;   /* atomic; the earliest that was found: cm_file_boot_wall() */
+    uint64_t opened_ns;     /* when it became ours; cm_now() time */
 
     struct cm_stripe *stripes; /* geo.stripes of them */
     struct cm_probation probation;

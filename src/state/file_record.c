@@ -221,12 +221,21 @@ int cm_file_stop_torn(struct cm_cache *c, const struct cm_record_set *b)
 
 /* ---- Unsynced writes ------------------------------------------------------------------------- */
 
-/* Could the origin hold writes that a power cut would take back? */
-bool cm_file_born_dirty(const struct cm_cache *c, const cm_validator *v)
+/* The clock may have been set back, and forward again: what changed in between looks older than the
+ * boot. So the earliest claim of the session counts. */
+int64_t cm_file_boot_wall(struct cm_cache *c)
 {
-    int64_t boot = cm_plat_boot_wall_ns();
-    if (boot > c->boot_wall_ns)
-        boot = c->boot_wall_ns; /* the clock was set since: the earlier claim is the safer one */
+    const int64_t now = cm_plat_boot_wall_ns();
+    int64_t first = at_load_relaxed(&c->boot_wall_ns); /* relaxed: a number, and nothing with it */
+    while (now < first && !at_cas_acq_rel(&c->boot_wall_ns, &first, now))
+        ;
+    return now < first ? now : first;
+}
+
+/* Could the origin hold writes that a power cut would take back? */
+bool cm_file_born_dirty(struct cm_cache *c, const cm_validator *v)
+{
+    const int64_t boot = cm_file_boot_wall(c);
     if (!v || boot < INT64_MIN + BOOT_MARGIN_NS)
         return true; /* unknown */
     return v->changed_ns == 0 || v->changed_ns > boot - BOOT_MARGIN_NS;

@@ -43,7 +43,9 @@ int cm_file_can_forget(struct cm_cache *c);
  * was the check key. Empties the pool once. CM_EFORGET. */
 int cm_file_disbelieve(struct cm_cache *c, uint64_t key);
 /* Could the origin hold writes that a power cut would take back? `v` may be NULL. */
-bool cm_file_born_dirty(const struct cm_cache *c, const cm_validator *v);
+bool cm_file_born_dirty(struct cm_cache *c, const cm_validator *v);
+/* When the system booted, by the wall clock as it was or is. Call it now and then. */
+int64_t cm_file_boot_wall(struct cm_cache *c);
 
 /* Did an fsync of the record's file fail in this boot? */
 bool cm_file_record_failed(struct cm_cache *c, uint64_t place, const struct cm_record *r);

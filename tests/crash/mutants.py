@@ -41,6 +41,7 @@ from mutation import Failure, edit, end_all, run  # noqa: E402
 from rows import BENIGN, Mutant  # noqa: E402, F401
 from rows_blocks import BLOCKS  # noqa: E402
 from rows_checkpoint import CHECKPOINT  # noqa: E402
+from rows_faults import FAULTS  # noqa: E402
 from rows_files import FILES  # noqa: E402
 from rows_grow import GROWTH  # noqa: E402
 from rows_keep import KEEP  # noqa: E402
@@ -54,7 +55,7 @@ from rows_shared import SHARED_READERS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
 MUTANTS = BLOCKS + READS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
-MUTANTS += OBJECTS + SHARED_READERS + GROWTH
+MUTANTS += OBJECTS + SHARED_READERS + GROWTH + FAULTS
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
@@ -66,7 +67,11 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_file_sync_lasts', '-Wl,--wrap=cm_super_open',
         '-Wl,--wrap=cm_plat_file_grow', '-Wl,--wrap=cm_plat_file_cut']
 CRASH, MODEL, RACE, TURNS, SCHEDULES = 'crash', 'model', 'race', 'turns', 'schedules'
-OBJECTS_CRASH = 'objects-crash'
+OBJECTS_CRASH, FAULTY = 'objects-crash', 'faults'
+# What tests/faults/wrap.c has.
+with open(os.path.join(TOP, 'tests', 'faults', 'wrap.c'), encoding='utf-8') as wrap:
+    SYSTEM = sorted(set(re.findall(r'\b__wrap_(\w+)\(|^(?:FAILS\(\w+|MAKES|REFUSES)[(,] ?(\w+),',
+                                   wrap.read(), re.M)))
 WRAPS = {  # by program, as in the meson.build files
     CRASH: WRAP,
     MODEL: ['-Wl,--wrap=cm_region_shift'],
@@ -81,12 +86,14 @@ WRAPS = {  # by program, as in the meson.build files
         'persist_choose', 'plat_boot_id', 'plat_random', 'plat_mount_id', 'plat_file_map',
         'plat_file_sync_lasts', 'super_open', 'plat_file_sync', 'plat_file_close', 'stats_begin',
         'region_shift')],
+    FAULTY: ['-Wl,--wrap=cm_plat_boot_id'] + ['-Wl,--wrap=' + (a or b) for a, b in SYSTEM],
     'objects': ['-Wl,--wrap=cm_plat_' + c for c in ('wall_ns', 'now_ns', 'sleep')],
     'grow': ['-Wl,--wrap=cm_settle_part', '-Wl,--wrap=cm_slot_prefetch_header',
              '-Wl,--wrap=cm_plat_file_sync', '-Wl,--wrap=cm_plat_file_cut',
              '-Wl,--wrap=cm_super_add_part', '-Wl,--wrap=cm_guard_add',
              '-Wl,--wrap=cm_guard_load64',
              '-Wl,--wrap=cm_plat_random'],
+    'file': ['-Wl,--wrap=cm_plat_boot_wall_ns'],
     'pin': ['-Wl,--wrap=cm_guard_load_words'],
     'shared': ['-Wl,--wrap=cm_guard_copy'],
     'resident': ['-Wl,--wrap=cm_plat_is_resident']}
@@ -176,7 +183,8 @@ class Builder:
             p = subprocess.run(['pkg-config', '--cflags', 'libxxhash'], stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL, check=False)
         flags += p.stdout.decode().split() if p and p.returncode == 0 else []
-        self.flags = ['-std=gnu11', '-O1', '-D_GNU_SOURCE', '-pthread'] + flags
+        self.flags = ['-std=gnu11', '-O1', '-D_GNU_SOURCE', '-D_FILE_OFFSET_BITS=64', '-pthread']
+        self.flags += flags
         self.objects = os.path.join(scratch, 'objects')
         os.mkdir(self.objects)
         files = [os.path.relpath(os.path.join(d, f), source) for d, _, names in os.walk(source)
@@ -211,6 +219,7 @@ class Builder:
         command = self.cc + self.flags + ['-fmacro-prefix-map=%s=.' % source, '-I' + source, *flags,
                                           '-I' + os.path.join(TOP, 'include'),
                                           '-I' + os.path.join(TOP, 'src'),  # for tool/
+                                          '-I' + self.objects,  # what is made for tests
                                           '-c', path, '-o', out]
         status, text = run(command, 120)
         if status != 0:
@@ -233,6 +242,9 @@ class Builder:
             names = ['model/turns.c', 'model/turns_steps.c', 'model/steps.c']
         elif program == SCHEDULES:
             names = ['model/schedules.c', 'model/schedules_run.c', 'model/steps.c']
+        elif program == FAULTY:
+            names = ['faults/' + f for f in ('faults.c', 'inject.c', 'scenes.c', 'stage.c',
+                                             'wrap.c')]
         elif program == OBJECTS_CRASH:
             names = ['objects/states.c', 'crash/recorder.c', 'model/origin.c']
         else:
@@ -251,6 +263,11 @@ class Builder:
     def prepare(self, programs, pool):
         """Objects of the unchanged library and of the test programs."""
         todo = {os.path.join(self.source, f): object_of(f) for f in self.modules}
+        if FAULTY in programs:
+            include = os.path.join(TOP, 'include')
+            run([sys.executable, os.path.join(TOP, 'tests', 'faults', 'codes.py'),
+                 os.path.join(include, 'cachemax.h'), os.path.join(include, 'cachemax_objects.h'),
+                 os.path.join(self.objects, 'codes.inc')], 60)
         for program in programs:
             todo.update({s: 'test-' + os.path.basename(s) + '.o'
                          for s in self.program_sources(program)})
@@ -338,8 +355,10 @@ def program_of(test):
 def command_of(test, program):
     """crash [grow] [warm|full] [eadr|pagecache|checkpoint] [seed=N] OP,OP... | crash --OPTION... |
     model SLOTS SEED | race SECONDS [PROBATION] | turns [TEXT] | schedules SEED COUNT |
-    unit MODULE [TEST]"""
+    faults SCENE KIND | unit MODULE [TEST]"""
     words = test.split()
+    if words[0] == FAULTY:
+        return [program, '--only', words[1], '--kind', words[2]]
     if words[0] == 'unit':
         return [program] + words[2:]
     if words[0] == MODEL:
@@ -362,7 +381,8 @@ def command_of(test, program):
 
 def complaint(text):
     for line in text.splitlines():
-        m = re.match(r'VIOLATION: (.*)|FAILED.*?: (.*)|not ok \d+ - (.*)|.*(Assertion .* failed)',
+        m = re.match(r'VIOLATION: (.*)|WRONG (.*)|FAILED.*?: (.*)|not ok \d+ - (.*)|'
+                     r'.*(Assertion .* failed)',
                      line)
         if m:
             return next(g for g in m.groups() if g)[:90]

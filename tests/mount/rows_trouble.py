@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_trouble.py - the mutants of the end, of failures and of volumes that do not answer."""
-from rows import (CACHE, CREDS, FLUSH, INODE, KEEPER, MAIN, NUMBER, OPEN, PLACE, POOL, PROOF,
-                  READ, WRITE, _m)
+from rows import (CACHE, CREDS, DIRECT, FLUSH, INODE, KEEPER, MAIN, NUMBER, OPEN, PLACE, POOL,
+                  PROOF, READ, THREADS, WRITE, _m)
 
 OF_TROUBLE = [
     # The end
@@ -162,4 +162,14 @@ OF_TROUBLE = [
 
     _m('given up', 'a start that was given up mounts later', 'sessions',
        '^a start that was given up$', MAIN, '        kill(getpid(), SIGTERM);', '        (void)0;'),
+    # No memory, no threads
+    _m('no notifier', 'the helper ends the mount that has no thread to notify', 'faults',
+       '^no thread', DIRECT,
+       '        kill(n.pid, SIGKILL); /* else it would end the connection, '
+       'as that of a dead mount */\n', ''),
+    _m('no room', 'a thread begins without the memory for its requests', 'faults',
+       '^no aligned memory', THREADS, 'if (t->scratch && pthread_create(', 'if (pthread_create('),
+    _m('no word', 'a mount that has no memory to begin says nothing', 'faults',
+       '^no copy of a word', 'mount/options.c',
+       '    fprintf(stderr, "cachemax-mount: out of memory\\n");\n', ''),
 ]

@@ -396,6 +396,84 @@ static void test_unreadable_index(void)
     pool_end(&p);
 }
 
+/* ---- Memory that reads wrong for a moment, without an error ---------------------------------- */
+
+static uint8_t page_was[CM_BLOCK_SIZE];
+
+/* The page at `to` reads as `from` (NULL: zeros) until it is told the truth again. */
+static void lie(void *to, const void *from)
+{
+    memcpy(page_was, to, BLK);
+    if (from)
+        memmove(to, from, BLK);
+    else
+        memset(to, 0, BLK);
+}
+
+/* Headers that read wrong while a bracket looks: as zeros, as the headers of other slots, and with
+ * every bit wrong. Their checks name the slot, so none of them counts. The cell goes, and what was
+ * written is never found again. */
+static void test_lying_headers(void)
+{
+    static uint8_t wrong[CM_BLOCK_SIZE];
+    for (unsigned how = 0; how < 3; how++) {
+        struct pool p;
+        CASE("how %u", how);
+        cm_file *f = open_pool_and_file(&p, 4 * MIB);
+        CHECK_EQ(put_all(f, 0, 300, 5), 300);
+        uint8_t *const page = (uint8_t *)header_of(p.c, 0);
+        uint64_t b = 0;
+        while ((uint8_t *)header_of(p.c, slot_of(f, b)) >= page + BLK)
+            b++;
+        CHECK_EQ(look(f, b, 5), RIGHT);
+        for (unsigned i = 0; i < BLK; i++)
+            wrong[i] = (uint8_t)~page[i];
+        lie(page, how == 0 ? NULL : how == 1 ? page + BLK : wrong);
+        cm_bracket w = begin_write(f, b * BLK, BLK);
+        memcpy(page, page_was, BLK);
+        CHECK_EQ(look(f, b, 5), MISS);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(look(f, b, 5), MISS);
+        pool_again(&p);
+        f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, CM_SOLE_WRITER);
+        CHECK_EQ(look(f, b, 5), MISS);
+        pool_end(&p);
+    }
+}
+
+/* Index pages that read wrong while a block is read and stored, as zeros or as another page: reads
+ * miss, and a block may be stored twice. A bracket that sees the truth forgets both. */
+static void test_lying_index(void)
+{
+    for (unsigned how = 0; how < 2; how++) {
+        struct pool p;
+        CASE("how %u", how);
+        cm_file *f = open_pool_and_file(&p, 4 * MIB);
+        CHECK_EQ(put_all(f, 0, 300, 5), 300);
+        const struct cm_key k = key_of(f, 7);
+        for (unsigned i = 0; i < 2; i++) {
+            uint8_t *const page = (uint8_t *)cell_of(p.c, k.place.bucket[i] / 64 * 64, 0);
+            uint8_t *const other = (uint8_t *)cell_of(p.c, 0, 0);
+            lie(page, how == 0 || page == other ? NULL : other);
+            const int r = look(f, 7, 5);
+            CHECK(r == MISS || r == RIGHT);
+            const int e = put(f, 7, 5);
+            CHECK(e == 0 || e == CM_NOT_STORED_PRESENT || e == CM_NOT_STORED_FULL);
+            for (unsigned b = 0; b < BLK / 8; b++) /* what was stored meanwhile stays */
+                if (((uint64_t *)(void *)page)[b] == 0)
+                    memcpy(page + b * 8, page_was + b * 8, 8);
+        }
+        CHECK_EQ(look(f, 7, 5), RIGHT);
+        cm_bracket w = begin_write(f, 7 * BLK, BLK);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(look(f, 7, 5), MISS);
+        pool_again(&p);
+        f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, CM_SOLE_WRITER);
+        CHECK_EQ(look(f, 7, 5), MISS);
+        pool_end(&p);
+    }
+}
+
 /* Finds nine blocks with the same first bucket, and second buckets in other pages. Returns the page
  * of the first bucket, in buckets / 64. */
 static uint64_t one_bucket(cm_file *f, uint64_t *block)
@@ -617,23 +695,11 @@ static void test_full_volume(void)
 }
 
 const struct harness_test block_media_tests[] = {
-    TEST(neighbours_flushed),
-    TEST(only_those_flushed),
-    TEST(stores_locked),
-    TEST(unflushable_cell),
-    TEST(second_bucket),
-    TEST(unreadable_first_bucket),
-    TEST(unreadable_unseen),
-    TEST(unflushable_header),
-    TEST(displace_unwritable),
-    TEST(owned_is_left_alone),
-    TEST(unreadable_payload),
-    TEST(unreadable_neighbour),
-    TEST(unwritable_payload),
-    TEST(unreadable_header),
-    TEST(cells_of_unreadable_headers),
-    TEST(unreadable_index),
-    TEST(failing_media),
-    TEST(full_volume),
-    TEST_END,
+    TEST(neighbours_flushed),  TEST(only_those_flushed), TEST(stores_locked),
+    TEST(unflushable_cell),    TEST(second_bucket),      TEST(unreadable_first_bucket),
+    TEST(unreadable_unseen),   TEST(unflushable_header), TEST(displace_unwritable),
+    TEST(owned_is_left_alone), TEST(unreadable_payload), TEST(unreadable_neighbour),
+    TEST(unwritable_payload),  TEST(unreadable_header),  TEST(cells_of_unreadable_headers),
+    TEST(unreadable_index),    TEST(lying_headers),      TEST(lying_index),
+    TEST(failing_media),       TEST(full_volume),        TEST_END,
 };

@@ -292,6 +292,48 @@ static void test_sync_then_change(void)
     pool_end(&p);
 }
 
+/* ---- A clock that is set --------------------------------------------------------------------- */
+
+static int64_t clock_set_by; /* the wall clock, and so the boot as it seems */
+int64_t __real_cm_plat_boot_wall_ns(void);
+int64_t __wrap_cm_plat_boot_wall_ns(void);
+int64_t __wrap_cm_plat_boot_wall_ns(void)
+{
+    return __real_cm_plat_boot_wall_ns() + clock_set_by;
+}
+
+#define YEAR_NS (INT64_C(365) * 24 * 3600 * 1000000000)
+
+/* A file that was changed while the clock was set back looks older than the boot. It is dirty if
+ * any call has seen the clock then, also after it was set forward again. */
+static void test_clock_set_back(void)
+{
+    struct pool p;
+    if (__real_cm_plat_boot_wall_ns() == INT64_MIN)
+        SKIP("nobody knows when this system booted");
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_validator v = val(100 * BLK, 7);
+    v.changed_ns = __real_cm_plat_boot_wall_ns() - YEAR_NS / 2; /* by the clock of then */
+    cm_file *f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(info_of(f).dirty, 0); /* nobody could know */
+    detach(f);
+    clock_set_by = -YEAR_NS;
+    f = attach_v(&p, 2, &v, 0);
+    CHECK_EQ(info_of(f).dirty, 1);
+    detach(f);
+    clock_set_by = 0;
+    f = attach_v(&p, 3, &v, 0);
+    CHECK_EQ(info_of(f).dirty, 1);
+    detach(f);
+    clock_set_by = YEAR_NS; /* set forward: no file of this boot looks older than it */
+    v.changed_ns = __real_cm_plat_boot_wall_ns() + 1;
+    f = attach_v(&p, 4, &v, 0);
+    CHECK_EQ(info_of(f).dirty, 1);
+    detach(f);
+    clock_set_by = 0;
+    pool_end(&p);
+}
+
 static void test_failed_sync(void)
 {
     struct pool p;
@@ -621,6 +663,7 @@ static void test_second_open_judges(void)
 
 const struct harness_test file_dirty_tests[] = {
     TEST(sync_then_change),
+    TEST(clock_set_back),
     TEST(unsynced),
     TEST(unsynced_clean_close),
     TEST(mark_over_sessions),

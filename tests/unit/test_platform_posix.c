@@ -378,6 +378,69 @@ static void test_blocked_signals(void)
     CHECK_EQ(unlink(in_dir("pool")), 0);
 }
 
+/* ---- A handler that is replaced -------------------------------------------------------------- */
+
+static unsigned warned;
+
+static void count_guard(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    warned += level == CM_LOG_WARNING && strstr(text, "handler of SIGBUS") != NULL;
+}
+
+static void another_handler(int sig)
+{
+    (void)sig;
+}
+
+/* Another handler in the place of ours is noticed, for each signal, once for each open pool. */
+static void test_handler_replaced(void)
+{
+    static const int signals[] = { SIGBUS, SIGSEGV };
+    struct sigaction ours, other = { .sa_handler = another_handler };
+    cm_create_options create = CM_CREATE_OPTIONS_INIT;
+    cm_options o = CM_OPTIONS_INIT;
+    cm_info info = CM_INFO_INIT;
+    cm_cache *c = NULL;
+
+    if (!cm_guard_available()) {
+        SKIP("no fault guard in this build");
+    }
+    create.size = cm_pool_size_min();
+    o.log = count_guard;
+    REQUIRE(cm_create(in_dir("pool"), &create) == 0);
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("signal %d", signals[i]);
+        warned = 0;
+        CHECK_EQ(cm_open(in_dir("pool"), &o, &c), 0);
+        CHECK_EQ(cm_get_info(c, &info), 0);
+        CHECK_EQ(warned, 0);
+        CHECK_EQ(sigaction(signals[i], &other, &ours), 0);
+        CHECK_EQ(cm_get_info(c, &info), 0);
+        CHECK_EQ(warned, 1);
+        (void)cm_checkpoint(c); /* it was said */
+        CHECK_EQ(warned, 1);
+        CHECK_EQ(sigaction(signals[i], &ours, NULL), 0);
+        (void)cm_checkpoint(c);
+        CHECK_EQ(sigaction(signals[i], &other, NULL), 0);
+        (void)cm_checkpoint(c); /* again */
+        CHECK_EQ(warned, 2);
+        CHECK_EQ(cm_close(c), 0);
+        CHECK_EQ(cm_open(in_dir("pool"), &o, &c), 0);
+        CHECK_EQ(warned, 3);
+        CHECK_EQ(cm_close(c), 0);
+        CHECK_EQ(sigaction(signals[i], &ours, NULL), 0);
+        o.flags = CM_OPEN_NO_GUARD; /* nobody relies on it */
+        CHECK_EQ(sigaction(signals[i], &other, NULL), 0);
+        CHECK_EQ(cm_open(in_dir("pool"), &o, &c), 0);
+        CHECK_EQ(warned, 3);
+        CHECK_EQ(cm_close(c), 0);
+        CHECK_EQ(sigaction(signals[i], &ours, NULL), 0);
+        o.flags = 0;
+    }
+    CHECK_EQ(unlink(in_dir("pool")), 0);
+}
+
 static void store_body(void *arg)
 {
     *(volatile uint8_t *)arg = 1;
@@ -544,6 +607,7 @@ static const struct harness_test platform_posix_tests[] = {
     TEST(map_leaves_nothing_behind),
     TEST(failed_map_leaves_nothing),
     TEST(free_fails),
+    TEST(handler_replaced),
     TEST(map_protection),
     TEST(sync_of_a_range),
     TEST(durability),

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""rows_faults.py - rows of mutants.py about calls to the system that fail: each mutant is noticed
+by a scene of tests/faults in which calls of one kind fail in turn."""
+from rows import _m
+
+CACHE, RESIZE = 'api/cache.c', 'api/resize.c'
+
+FAULTS = [
+    _m('faults, tables', 'a pool that is not opened gives its memory back',
+       'faults open plat_alloc', CACHE, '''    free_parts(c);
+    if (c->guarded)''', '    if (c->guarded)'),
+    _m('faults, guard', '... and its guarded range', 'faults open plat_random', CACHE,
+       '        cm_guard_remove(c->media.base);\n', '        (void)0;\n'),
+    _m('faults, locked pages', '... and the pages that it has locked', 'faults resident getrandom',
+       CACHE, '        cm_cache_unlock(c);\n', '        (void)0;\n'),
+    _m('faults, said', 'a pool that cannot be mapped is named in the log', 'faults open plat_map',
+       'api/trouble.c',
+       'cm_log(c, CM_LOG_ERROR, "%s: %s: %s", what, refused, cm_strerror(e));', '(void)c;'),
+    _m('faults, first memory', '... also one for which there is no memory at all',
+       'faults hooks hook_alloc', CACHE,
+       '(void)cm_refuse(o.log, o.log_ctx, CM_ENOMEM, "a pool cannot be opened: no memory");',
+       '(void)0;'),
+    _m('faults, resize', 'a new file that is not used is closed', 'faults resize plat_sync', RESIZE,
+       '''    if (e)
+        cm_plat_file_abandon(&z->new_file, made);
+    return e ?''', '    return e ?'),
+    _m('faults, resize guard', '... and is not guarded any more', 'faults resize plat_sync', RESIZE,
+       '''    if (z->guarded && e)
+        cm_guard_remove(z->to.base);
+''', ''),
+    _m('faults, resize left', 'a new file that did not take the place is removed',
+       'faults resize plat_replace', RESIZE,
+       '''    if (!replaced)
+        cm_plat_file_remove(made);
+''', ''),
+    _m('faults, container', 'a container that is not opened gives back its file',
+       'faults objects plat_alloc', 'objects/objects.c', '            disown(o);\n',
+       '            (void)0;\n'),
+    _m('faults, container memory', '... and its memory', 'faults objects plat_alloc',
+       'objects/objects.c', '''    if (e) {
+        cm_plat_free(o, sizeof(*o));
+        return e;''', '''    if (e) {
+        return e;'''),
+    _m('faults, compared', 'a comparison gives back its buffers', 'faults warm progress',
+       'api/warm.c', '    cm_plat_free(w->verify, sizeof(*w->verify));\n', ''),
+    _m('guard, replaced', 'a handler in the place of that of the guard is noticed',
+       'unit platform handler_replaced', 'platform/posix_guard.c',
+       '(guard_has(SIGBUS) && guard_has(SIGSEGV));', 'guard_has(SIGBUS);'),
+]
