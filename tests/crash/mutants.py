@@ -229,7 +229,8 @@ class Builder:
         elif program == TURNS:
             names = ['model/turns.c', 'model/turns_steps.c', 'model/steps.c']
         elif program == SCHEDULES:
-            names = ['model/schedules.c', 'model/schedules_run.c', 'model/steps.c']
+            names = ['model/schedules.c', 'model/schedules_pool.c', 'model/schedules_run.c',
+                     'model/steps.c']
         elif program == OBJECTS_CRASH:
             names = ['objects/states.c', 'crash/recorder.c', 'model/origin.c']
         else:
