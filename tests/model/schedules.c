@@ -498,7 +498,7 @@ static void run(uint64_t seed, bool verbose)
     for (unsigned life = 0; life < lives; life++) {
         if (life > 0)
             live_on();
-        const unsigned n = 2 + (unsigned)schedule_random(THREADS - 1);
+        const unsigned n = 2 + (unsigned)schedule_random(2);
         choose(n);
         w.crashed = false;
         w.power_cut = schedule_random(2) == 0;

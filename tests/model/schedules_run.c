@@ -54,6 +54,8 @@ static struct {
     struct pending pending[THREADS][PENDING_MAX];
 } s = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
+const bool schedule_has_steps = true;
+
 static _Thread_local unsigned me = THREADS;
 
 void fail(const char *what, uint64_t a, uint64_t b)

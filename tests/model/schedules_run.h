@@ -9,7 +9,11 @@
 #include "state/cache_state.h"
 #include "turns.h"
 
-#define THREADS 3u
+#define THREADS 4u
+
+/* Whether the library has a step before each access (schedules_run.c), or none
+ * (histories_free.c). */
+extern const bool schedule_has_steps;
 
 _Noreturn void fail(const char *what, uint64_t a, uint64_t b);
 void must(int64_t e, const char *what); /* fails if e is an error */
