@@ -229,13 +229,13 @@ class Builder:
             names = ['model/' + f for f in sorted(os.listdir(os.path.join(TOP, 'tests', 'model')))
                      if re.fullmatch(r'%s(_.*)?\.c' % program, f)] + ['model/origin.c']
         elif program == TURNS:
-            names = ['model/turns.c', 'model/turns_steps.c', 'model/steps.c']
+            names = ['model/turns.c', 'model/turns_steps.c', 'model/steps.c', 'model/weak.c']
         elif program == SCHEDULES:
             names = ['model/schedules.c', 'model/schedules_pool.c', 'model/schedules_run.c',
-                     'model/steps.c']
+                     'model/steps.c', 'model/weak.c']
         elif program == HISTORIES:
             names = ['model/histories.c', 'model/histories_check.c', 'model/schedules_pool.c',
-                     'model/schedules_run.c', 'model/steps.c']
+                     'model/schedules_run.c', 'model/steps.c', 'model/weak.c']
         elif program == OBJECTS_CRASH:
             names = ['objects/states.c', 'crash/recorder.c', 'model/origin.c']
         else:

@@ -3,7 +3,7 @@
  * histories.c - histories of reads, fills, pins, brackets, truncations, appends and forgettings of
  * one file, checked against the sequential specification in docs/concurrency.md.
  *
- *   histories [--seed N] [--count N] [--seconds N] [--verbose]
+ *   histories [--seed N] [--count N] [--seconds N] [--weak] [--verbose]
  *
  * Two to four threads do up to five operations each. Each read of the origin has a number, which
  * stands in all bytes that it gives, beside the block and its version. So a hit says which read it
@@ -15,6 +15,9 @@
  * The program is linked twice. With schedules_run.c it is "histories": the seed decides the order,
  * and "--seed N --count 1" is history N again. With histories_free.c it is "histories-free": the
  * threads run as the system lets them, on the library as it is built for users.
+ *
+ * --weak: "histories" with a memory in which loads give older values wherever the orders of the
+ * library's atomic accesses allow it (weak.h).
  */
 #define TURNS_ITSELF
 #include <pthread.h>
@@ -26,6 +29,7 @@
 #include "histories_check.h"
 #include "schedules_pool.h"
 #include "schedules_run.h"
+#include "weak.h"
 
 #include "../later.h"
 #include "../os.h"
@@ -67,6 +71,14 @@ static unsigned pick(unsigned n)
     return (unsigned)(coins >> 33) % n;
 }
 
+/* The time at the border of a call. Who calls the library knows what came before, from locks or
+ * messages of its own: so what is done in this thread is known to all calls that begin later. */
+static uint32_t now(void)
+{
+    weak_synchronize();
+    return history_now();
+}
+
 /* ---- The origin ------------------------------------------------------------------------------ */
 
 /* The reads of the origin by one call. */
@@ -77,6 +89,21 @@ struct source {
         uint64_t first, blocks;
     } read[READS];
 };
+
+/* Who reads what was written knows what the writer did before. What a reader did is not known to
+ * writers. */
+static void lock_origin(void)
+{
+    pthread_mutex_lock(&w.lock);
+    weak_locked(&w.lock);
+}
+
+static void unlock_origin(bool wrote)
+{
+    if (wrote)
+        weak_unlocked(&w.lock);
+    pthread_mutex_unlock(&w.lock);
+}
 
 static uint64_t word_of(uint64_t block, uint64_t version, uint64_t stamp)
 {
@@ -94,14 +121,14 @@ static int64_t origin_read(void *ctx, uint64_t offset, void *buf, size_t len)
     s->read[s->n].first = offset / BLOCK;
     uint64_t n = 0;
     turns_step();
-    pthread_mutex_lock(&w.lock);
+    lock_origin();
     const uint64_t size = w.size; /* as a system: the size once, then page after page */
-    pthread_mutex_unlock(&w.lock);
+    unlock_origin(false);
     for (uint64_t b = offset / BLOCK; n + BLOCK <= len && b * BLOCK < size; b++, n += BLOCK) {
         turns_step();
-        pthread_mutex_lock(&w.lock);
+        lock_origin();
         const uint64_t word = word_of(b, at_load_relaxed(&w.version[b]), stamp);
-        pthread_mutex_unlock(&w.lock);
+        unlock_origin(false);
         for (unsigned i = 0; i < WORDS; i++)
             memcpy((uint8_t *)buf + n + i * 8, &word, 8);
     }
@@ -114,9 +141,9 @@ static int64_t origin_read(void *ctx, uint64_t offset, void *buf, size_t len)
 
 static cm_validator validator(void)
 {
-    pthread_mutex_lock(&w.lock);
+    lock_origin();
     cm_validator v = validator_of_version(w.size, w.stamp);
-    pthread_mutex_unlock(&w.lock);
+    unlock_origin(false);
     return v;
 }
 
@@ -129,14 +156,14 @@ static void floors(uint64_t *low)
 /* The origin changes, in one moment. known: nothing older may be served from now on. */
 static void change(uint64_t first, uint64_t n, bool known)
 {
-    pthread_mutex_lock(&w.lock);
+    lock_origin();
     for (uint64_t b = first; b < first + n; b++) {
         at_store_seq_cst(&w.version[b], w.version[b] + 1);
         if (known)
             at_store_seq_cst(&w.floor[b], w.version[b]);
     }
     w.stamp++;
-    pthread_mutex_unlock(&w.lock);
+    unlock_origin(true);
 }
 
 static void set_size(uint64_t size) /* the lock is held */
@@ -155,7 +182,7 @@ struct span {
 static void begin_span(struct span *s)
 {
     floors(s->low);
-    s->call = history_now();
+    s->call = now();
 }
 
 /* Returns which read of the origin a block came from. */
@@ -191,7 +218,7 @@ static int64_t read_some(cm_file *f, uint64_t first, uint64_t n, cm_miss *miss)
     *miss = (cm_miss)CM_MISS_INIT;
     begin_span(&s);
     const int64_t got = cm_read(f, first * BLOCK, buffer, n * BLOCK, miss);
-    s.ret = history_now();
+    s.ret = now();
     must(got, "cm_read");
     for (uint64_t b = first; b < first + (uint64_t)got / BLOCK; b++) {
         const unsigned stamp = served("cm_read", b, buffer + (b - first) * BLOCK, &s);
@@ -212,18 +239,18 @@ static void store_some(cm_file *f, uint64_t first, uint64_t n)
 {
     struct source src = { 0 };
     cm_miss miss;
-    const uint32_t call = history_now();
+    const uint32_t call = now();
     (void)read_some(f, first, n, &miss);
-    const uint32_t missed = history_now();
+    const uint32_t missed = now();
     if (miss.len == 0 || miss.offset / BLOCK >= BLOCKS)
         return;
     const int64_t got = origin_read(&src, miss.offset, buffer, miss.len);
     if (got == 0)
         return;
-    const uint32_t fill = history_now();
+    const uint32_t fill = now();
     const int e = cm_fill(f, &miss, buffer, (size_t)got,
                           got < (int64_t)miss.len ? CM_FILL_EOF : 0);
-    const uint32_t ret = history_now();
+    const uint32_t ret = now();
     must(e, "cm_fill");
     history_version_of(src.read[0].stamp, miss.incarnation, true);
     for (uint64_t b = miss.offset / BLOCK; b < miss.offset / BLOCK + (uint64_t)got / BLOCK; b++) {
@@ -239,7 +266,7 @@ static void read_through(uint64_t first, uint64_t n)
     struct span s;
     begin_span(&s);
     const int64_t got = cm_read_through(w.file, first * BLOCK, buffer, n * BLOCK, origin_read, &src);
-    s.ret = history_now();
+    s.ret = now();
     must(got, "cm_read_through");
     for (unsigned i = 0; i < src.n; i++)
         for (uint64_t b = src.read[i].first; b < src.read[i].first + src.read[i].blocks; b++) {
@@ -263,7 +290,7 @@ static void read_whole(uint64_t first, uint64_t n)
     struct span s;
     begin_span(&s);
     const int64_t got = cm_read_whole(w.file, first * BLOCK, buffer, n * BLOCK, 0);
-    s.ret = history_now();
+    s.ret = now();
     if (got == CM_EABSENT)
         return;
     must(got, "cm_read_whole");
@@ -287,7 +314,7 @@ static void read_many(void)
     }
     begin_span(&s);
     must(cm_read_many(w.file, v, BLOCKS / 2), "cm_read_many");
-    s.ret = history_now();
+    s.ret = now();
     for (unsigned i = 0; i < BLOCKS / 2; i++) {
         must(v[i].result, "a piece of cm_read_many");
         if (v[i].result == 0)
@@ -312,7 +339,7 @@ static void pin_some(uint64_t first, uint64_t n)
     begin_span(&s);
     const int64_t got =
         cm_pin_range(w.file, first * BLOCK, n * BLOCK, iov, (int)BLOCKS, &used, &pins, NULL);
-    s.ret = history_now();
+    s.ret = now();
     if (got == CM_EBUSY || got == 0)
         return;
     must(got, "cm_pin_range");
@@ -335,7 +362,7 @@ static void pin_some(uint64_t first, uint64_t n)
 
 static void add_all(enum history_kind kind, uint64_t first, uint64_t n, uint32_t call)
 {
-    const uint32_t ret = history_now();
+    const uint32_t ret = now();
     for (uint64_t b = first; b < first + n; b++)
         history_add(kind, (unsigned)b, 0, call, ret);
 }
@@ -345,7 +372,7 @@ static void end_bracket(cm_bracket *b, uint64_t first, uint64_t n)
     const bool tell = (w.flags & CM_SOLE_WRITER) && pick(4) > 0;
     cm_validator v = validator();
     turns_step();
-    const uint32_t call = history_now();
+    const uint32_t call = now();
     must(cm_write_end(w.file, b, tell ? &v : NULL), "cm_write_end");
     add_all(HISTORY_END, first, n, call);
 }
@@ -353,12 +380,12 @@ static void end_bracket(cm_bracket *b, uint64_t first, uint64_t n)
 static void write_some(uint64_t first, uint64_t n, bool changes, bool forgets)
 {
     cm_bracket b;
-    const uint32_t call = history_now();
+    const uint32_t call = now();
     must(cm_write_begin(w.file, first * BLOCK, n * BLOCK, &b), "cm_write_begin");
     add_all(HISTORY_BEGIN, first, n, call);
     turns_step();
     if (forgets) {
-        const uint32_t forget = history_now();
+        const uint32_t forget = now();
         must(cm_forget(w.cache, &w.id), "cm_forget");
         add_all(HISTORY_CLEAR, 0, BLOCKS, forget);
     }
@@ -370,14 +397,14 @@ static void write_some(uint64_t first, uint64_t n, bool changes, bool forgets)
 static void truncate_to(uint64_t blocks)
 {
     cm_bracket b;
-    const uint32_t call = history_now();
+    const uint32_t call = now();
     must(cm_truncate_begin(w.file, blocks * BLOCK, &b), "cm_truncate_begin");
     add_all(HISTORY_BEGIN, blocks, BLOCKS - blocks, call);
     turns_step();
-    pthread_mutex_lock(&w.lock);
+    lock_origin();
     if (w.size > blocks * BLOCK)
         set_size(blocks * BLOCK);
-    pthread_mutex_unlock(&w.lock);
+    unlock_origin(true);
     change(blocks, BLOCKS - blocks, true); /* whoever writes them anew */
     turns_step();
     end_bracket(&b, blocks, BLOCKS - blocks);
@@ -386,14 +413,14 @@ static void truncate_to(uint64_t blocks)
 static void append(void)
 {
     cm_bracket b;
-    const uint32_t call = history_now();
+    const uint32_t call = now();
     must(cm_write_begin(w.file, CM_APPEND, BLOCK, &b), "cm_write_begin");
-    pthread_mutex_lock(&w.lock);
+    lock_origin();
     const uint64_t from = w.size / BLOCK;
-    pthread_mutex_unlock(&w.lock);
+    unlock_origin(false);
     add_all(HISTORY_BEGIN, from, BLOCKS - from, call);
     turns_step();
-    pthread_mutex_lock(&w.lock);
+    lock_origin();
     const uint64_t at = w.size / BLOCK;
     if (at < BLOCKS) {
         at_store_seq_cst(&w.version[at], w.version[at] + 1);
@@ -401,14 +428,14 @@ static void append(void)
         set_size(w.size + BLOCK);
     }
     w.stamp++;
-    pthread_mutex_unlock(&w.lock);
+    unlock_origin(true);
     turns_step();
     end_bracket(&b, from, BLOCKS - from);
 }
 
 static void invalidate(uint64_t first, uint64_t len)
 {
-    const uint32_t call = history_now();
+    const uint32_t call = now();
     must(cm_invalidate(w.file, first * BLOCK, len), "cm_invalidate");
     add_all(HISTORY_CLEAR, first, len == CM_ALL ? BLOCKS - first : len / BLOCK, call);
 }
@@ -420,20 +447,21 @@ static void op_revalidate(void)
     uint64_t seen[BLOCKS];
     if (foreign)
         change(0, BLOCKS, false);
-    pthread_mutex_lock(&w.lock);
+    lock_origin();
     memcpy(seen, w.version, sizeof(seen));
     cm_validator v = validator_of_version(w.size, w.stamp);
-    pthread_mutex_unlock(&w.lock);
+    unlock_origin(false);
     turns_step();
     const int e = cm_file_revalidate(w.file, &v);
     must(e, "cm_file_revalidate");
     if (e == CM_IGNORED && foreign) /* a bracket was open, so the next validator decides */
         invalidate(0, CM_ALL);
-    pthread_mutex_lock(&w.lock);
+    (void)now();
+    lock_origin();
     for (unsigned b = 0; b < BLOCKS && foreign; b++)
         if (w.floor[b] < seen[b])
             at_store_seq_cst(&w.floor[b], seen[b]);
-    pthread_mutex_unlock(&w.lock);
+    unlock_origin(false);
 }
 
 /* ---- Operations ------------------------------------------------------------------------------ */
@@ -514,7 +542,7 @@ static void op_invalidate_all(void)
 
 static void op_forget(void)
 {
-    const uint32_t call = history_now();
+    const uint32_t call = now();
     must(cm_forget(w.cache, &w.id), "cm_forget");
     add_all(HISTORY_CLEAR, 0, BLOCKS, call);
 }
@@ -533,7 +561,7 @@ static void op_push(void)
 static void op_drop(void)
 {
     const uint64_t n = 1 + pick(BLOCKS);
-    const uint32_t call = history_now();
+    const uint32_t call = now();
     must(cm_drop(w.file, 0, n * BLOCK), "cm_drop");
     add_all(HISTORY_DROP, 0, n, call);
 }
@@ -705,17 +733,21 @@ int main(int argc, char **argv)
             seconds = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--verbose") == 0)
             verbose = true;
+        else if (strcmp(argv[i], "--weak") == 0)
+            schedule_weak(true);
         else
             return fprintf(stderr, "usage: histories [--seed N] [--count N] [--seconds N]"
-                                   " [--verbose]\n"),
+                                   " [--weak] [--verbose]\n"),
                    2;
     }
     const time_t end = time(NULL) + (time_t)seconds;
     schedule_pool_prepare();
     for (; seconds ? time(NULL) < end : done < count; done++)
         run(seed + done, verbose);
-    printf("histories: %llu, from seed %llu on; %llu steps; %llu hits; %llu states searched\n",
+    printf("histories: %llu, from seed %llu on; %llu steps; %llu hits; %llu states searched; "
+           "%llu loads of older values\n",
            (unsigned long long)done, (unsigned long long)seed, (unsigned long long)w.steps,
-           (unsigned long long)w.hits, (unsigned long long)history_states());
+           (unsigned long long)w.hits, (unsigned long long)history_states(),
+           (unsigned long long)weak_older());
     return w.hits == 0 && done > 20;
 }

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "schedules_run.h"
+#include "weak.h"
 
 #define LINE CM_CACHE_LINE
 #define STEPS_MAX 2000000u /* a run that takes longer does not end */
@@ -36,7 +37,7 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed[THREADS + 1]; /* the last one: all are done */
     unsigned n, running;
-    bool armed, begun;
+    bool armed, begun, weak;
     void (*body)(unsigned thread);
     enum state state[THREADS];
     const uint32_t *wanted[THREADS]; /* a thread that waits goes on when this ... */
@@ -159,6 +160,7 @@ void turns_release(struct cm_lock *l)
 {
     if (at_load_relaxed(&l->word) == 0)
         fail("released a lock that was not held", 0, 0);
+    weak_unlocked(l);
     at_store_release(&l->word, 0);
     turns_step();
 }
@@ -179,6 +181,7 @@ static void *thread(void *arg)
             pthread_cond_wait(&s.changed[i], &s.lock);
         pthread_mutex_unlock(&s.lock);
         me = i;
+        weak_thread(i);
         s.body(i);
         s.state[i] = DONE;
         const unsigned next = best();
@@ -207,6 +210,11 @@ static void begin_threads(void)
     }
 }
 
+void schedule_weak(bool weak)
+{
+    s.weak = weak;
+}
+
 static int by_number(const void *a, const void *b)
 {
     const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -231,6 +239,8 @@ uint64_t schedule_run(unsigned n, void (*body)(unsigned thread), uint64_t steps,
         s.state[i] = READY;
     }
     s.armed = true;
+    if (s.weak)
+        weak_begin(schedule_random(UINT64_MAX));
     pthread_mutex_lock(&s.lock);
     s.running = best();
     s.begun = true;
@@ -238,6 +248,7 @@ uint64_t schedule_run(unsigned n, void (*body)(unsigned thread), uint64_t steps,
     while (s.begun)
         pthread_cond_wait(&s.changed[THREADS], &s.lock);
     pthread_mutex_unlock(&s.lock);
+    weak_end();
     s.armed = false;
     s.crash = NULL;
     return s.step;
