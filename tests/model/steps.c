@@ -97,16 +97,21 @@ int turns_find(const uint64_t *line, uint64_t tag, uint64_t *word)
     return load64(line + at_lowest_bit((unsigned)found), word) == 0 ? found : CM_EIO;
 }
 
-int turns_copy(void *dst, const void *src, size_t n)
+static int copy_out(void *dst, const void *src, size_t n)
 {
     turns_step();
-    int e = cm_guard_copy(dst, src, n / 2);
-    turns_step();
-    if (e == 0)
-        e = cm_guard_copy((uint8_t *)dst + n / 2, (const uint8_t *)src + n / 2, n - n / 2);
-    turns_did('c');
+    const int e = cm_guard_copy(dst, src, n);
     if (e == 0)
         weak_copied_from(src, dst, n);
+    return e;
+}
+
+int turns_copy(void *dst, const void *src, size_t n)
+{
+    int e = copy_out(dst, src, n / 2);
+    if (e == 0)
+        e = copy_out((uint8_t *)dst + n / 2, (const uint8_t *)src + n / 2, n - n / 2);
+    turns_did('c');
     return e;
 }
 
@@ -141,16 +146,21 @@ static int step_write(void *ctx, void *dst, const void *src, size_t n)
     return e;
 }
 
-static int step_copy(void *ctx, void *dst, const void *src, size_t n)
+static int copy_in(void *ctx, void *dst, const void *src, size_t n)
 {
     turns_step();
     weak_copying_to(dst, n);
-    int e = real_ops->copy(ctx, dst, src, n / 2 / 64 * 64);
-    turns_step();
-    if (e == 0)
-        e = real_ops->copy(ctx, (uint8_t *)dst + n / 2 / 64 * 64,
-                           (const uint8_t *)src + n / 2 / 64 * 64, n - n / 2 / 64 * 64);
+    const int e = real_ops->copy(ctx, dst, src, n);
     weak_copied_to(dst, n, WEAK_PAST);
+    return e;
+}
+
+static int step_copy(void *ctx, void *dst, const void *src, size_t n)
+{
+    const size_t half = n / 2 / 64 * 64;
+    int e = copy_in(ctx, dst, src, half);
+    if (e == 0)
+        e = copy_in(ctx, (uint8_t *)dst + half, (const uint8_t *)src + half, n - half);
     turns_flushed(dst, n); /* a non-temporal copy needs no other write-back */
     return e;
 }

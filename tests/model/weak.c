@@ -167,10 +167,14 @@ static void append(struct place *l, uint64_t v, const struct view *carries)
     *last(l) = (struct value){ v, carries };
 }
 
-/* No thread reads an older value any more. */
+/* A plain store, by nobody knows which thread: it carries what any thread knows, so nothing is found
+ * wanting that may be in order. No thread reads an older value any more. */
 static void begin_anew(struct place *l, uint64_t v)
 {
-    append(l, v, NULL);
+    uint32_t all[PLACES] = { 0 };
+    for (unsigned t = 0; t < THREADS_MAX; t++)
+        join(all, m.mind[t].knows);
+    append(l, v, view_of(all, NULL));
     for (unsigned t = 0; t < THREADS_MAX; t++)
         m.mind[t].knows[number_of(l)] = m.mind[t].tells[number_of(l)] = l->count;
 }
@@ -322,14 +326,28 @@ void weak_updated(const void *p, const void *old, size_t n, enum weak_order orde
         store(l, v, order, before);
 }
 
+static bool in_pieces(const void *p, size_t n)
+{
+    return n % WEAK_CHUNK == 0 && (uintptr_t)p % WEAK_CHUNK == 0;
+}
+
 void weak_copied_from(const void *p, void *to, size_t n)
 {
-    if (off() || n % WEAK_CHUNK != 0 || (uintptr_t)p % WEAK_CHUNK != 0)
-        return; /* no whole pieces of a payload */
+    if (off())
+        return;
+    if (!in_pieces(p, n)) { /* not tracked: as if it were all of plain stores */
+        for (unsigned t = 0; t < THREADS_MAX; t++)
+            join(m.mind[me].heard, m.mind[t].knows);
+        return;
+    }
     for (size_t at = 0; at < n; at += WEAK_CHUNK) {
         uint64_t is, v;
         memcpy(&is, (uint8_t *)to + at, 8);
         v = is;
+        const uint32_t places = m.places;
+        struct place *l = find((const uint8_t *)p + at, 8, is);
+        if (l && m.places > places)
+            begin_anew(l, is); /* the buffer's blocks are stored without steps */
         weak_loaded((const uint8_t *)p + at, &v, 8, WEAK_RELAXED);
         for (size_t i = 0; v != is && i < WEAK_CHUNK; i += 8)
             memcpy((uint8_t *)to + at + i, &v, 8);
@@ -338,7 +356,7 @@ void weak_copied_from(const void *p, void *to, size_t n)
 
 static size_t piece_of(const void *p, size_t n)
 {
-    return n % WEAK_CHUNK == 0 && (uintptr_t)p % WEAK_CHUNK == 0 ? WEAK_CHUNK : 8;
+    return in_pieces(p, n) ? WEAK_CHUNK : 8;
 }
 
 void weak_copying_to(const void *p, size_t n)

@@ -16,7 +16,7 @@
 /* Past the caches: ordered by the thread's next fence only. */
 enum weak_order { WEAK_PAST, WEAK_RELAXED, WEAK_ACQUIRE, WEAK_RELEASE, WEAK_ACQ_REL, WEAK_SEQ_CST };
 
-#define WEAK_CHUNK 1024u /* a payload is tracked in pieces of this size, by their first words */
+#define WEAK_CHUNK 512u /* a payload is tracked in pieces of this size, by their first words */
 
 /* Begins: all memory is as it is, and all threads know it. The seed decides what loads give. */
 void weak_begin(uint64_t seed);
