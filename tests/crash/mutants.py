@@ -341,7 +341,7 @@ def program_of(test):
 def command_of(test, program):
     """crash [grow] [warm|full] [eadr|pagecache|checkpoint] [seed=N] OP,OP... | crash --OPTION... |
     model SLOTS SEED | race SECONDS [PROBATION] | turns [TEXT] | schedules SEED COUNT |
-    histories SEED COUNT | unit MODULE [TEST]"""
+    histories SEED COUNT [--weak] | unit MODULE [TEST]"""
     words = test.split()
     if words[0] == 'unit':
         return [program] + words[2:]
@@ -350,7 +350,7 @@ def command_of(test, program):
     if words[0] == TURNS:
         return [program, '--only', ' '.join(words[1:])]
     if words[0] in (SCHEDULES, HISTORIES):
-        return [program, '--seed', words[1], '--count', words[2]]
+        return [program, '--seed', words[1], '--count', words[2]] + words[3:]
     if words[0] == RACE:
         probation = ['--probation', words[2]] if len(words) > 2 else []
         return [program, '--seconds', words[1]] + probation

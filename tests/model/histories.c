@@ -248,8 +248,7 @@ static void store_some(cm_file *f, uint64_t first, uint64_t n)
     if (got == 0)
         return;
     const uint32_t fill = now();
-    const int e = cm_fill(f, &miss, buffer, (size_t)got,
-                          got < (int64_t)miss.len ? CM_FILL_EOF : 0);
+    const int e = cm_fill(f, &miss, buffer, (size_t)got, got < (int64_t)miss.len ? CM_FILL_EOF : 0);
     const uint32_t ret = now();
     must(e, "cm_fill");
     history_version_of(src.read[0].stamp, miss.incarnation, true);
@@ -265,7 +264,8 @@ static void read_through(uint64_t first, uint64_t n)
     struct source src = { 0 };
     struct span s;
     begin_span(&s);
-    const int64_t got = cm_read_through(w.file, first * BLOCK, buffer, n * BLOCK, origin_read, &src);
+    const int64_t got =
+        cm_read_through(w.file, first * BLOCK, buffer, n * BLOCK, origin_read, &src);
     s.ret = now();
     must(got, "cm_read_through");
     for (unsigned i = 0; i < src.n; i++)
@@ -701,8 +701,7 @@ static void run(uint64_t seed, bool verbose)
     const unsigned n = 2 + (unsigned)schedule_random(THREADS - 1);
     choose(n);
     turns_begin_steps(w.cache);
-    const uint64_t took =
-        schedule_run(n, body, 250 * (uint64_t)n, (unsigned)schedule_random(5));
+    const uint64_t took = schedule_run(n, body, 250 * (uint64_t)n, (unsigned)schedule_random(5));
     turns_end_steps(w.cache);
     coins = seed;
     look_again();

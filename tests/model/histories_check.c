@@ -41,7 +41,7 @@ static struct {
     struct told size[SIZES]; /* ret: not used */
     struct told end[TOLD], version[TOLD];
     uint64_t missed_in[HISTORY_STAMPS], served_in[HISTORY_STAMPS]; /* incarnations; atomic */
-    bool mixed;                                                   /* atomic */
+    bool mixed;                                                    /* atomic */
 } h;
 
 void history_reset(void)
@@ -100,11 +100,12 @@ void history_version_of(unsigned stamp, uint64_t incarnation, bool is_miss)
 /* ---- The specification of a block ------------------------------------------------------------ */
 
 /* The state of a block between two operations. `cached`: which read's bytes, as a number of the
- * search, from 1 up; 0: none. `dropped`: the bytes that cm_drop() took away, which may come back.
- * `good`: misses whose fill may still be stored, a bit for each. `open`: brackets. */
+ * search, from 1 up; 0: none. `dropped`: the bytes that cm_drop() took away, a bit for each read;
+ * they may stay or come back. `good`: misses whose fill may still be stored, a bit for each.
+ * `open`: brackets. */
 struct state {
-    uint64_t done, good;
-    uint16_t cached, dropped, open;
+    uint64_t done, good, dropped;
+    uint16_t cached, open;
 };
 
 static uint64_t bit_of(unsigned i)
@@ -118,7 +119,7 @@ static bool apply(struct state *s, enum history_kind kind, unsigned stamp, bool 
 {
     switch (kind) {
     case HISTORY_HIT:
-        return s->cached == stamp;
+        return s->cached == stamp || (s->dropped & bit_of(stamp));
     case HISTORY_MISS:
         if (s->open == 0)
             s->good |= bit_of(stamp);
@@ -134,18 +135,20 @@ static bool apply(struct state *s, enum history_kind kind, unsigned stamp, bool 
         return true;
     case HISTORY_BEGIN:
         s->open++;
-        s->good = s->cached = s->dropped = 0;
+        s->good = s->dropped = 0;
+        s->cached = 0;
         return true;
     case HISTORY_END:
         s->open--;
         s->good = 0;
         return true;
     case HISTORY_CLEAR:
-        s->good = s->cached = s->dropped = 0;
+        s->good = s->dropped = 0;
+        s->cached = 0;
         return true;
     case HISTORY_DROP:
         if (s->cached != 0)
-            s->dropped = s->cached;
+            s->dropped |= bit_of(s->cached);
         s->cached = 0;
         return true;
     }
@@ -166,7 +169,7 @@ static struct {
 static bool is_new(const struct state *s)
 {
     uint64_t x = s->done * UINT64_C(0x9e3779b97f4a7c15) ^ s->good * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (uint64_t)s->cached << 40 ^ (uint64_t)s->dropped << 20 ^ s->open) * UINT64_C(0x94d049bb133111eb);
+    x = (x ^ s->dropped << 7 ^ (uint64_t)s->cached << 40 ^ s->open) * UINT64_C(0x94d049bb133111eb);
     for (unsigned tries = 0, i = (unsigned)(x >> 40) % MEMO; tries < MEMO / 2;
          tries++, i = (i + 1) % MEMO) {
         const struct state *m = &g.memo[i];
@@ -196,7 +199,7 @@ static uint32_t settle(struct state *s)
         bool any = false;
         for (unsigned i = 0; i < g.n; i++)
             if (!(s->done & bit_of(i)) && g.op[i].call < first && g.op[i].kind == HISTORY_HIT &&
-                g.op[i].stamp == s->cached) {
+                apply(s, HISTORY_HIT, g.op[i].stamp, false)) {
                 s->done |= bit_of(i);
                 any = true;
             }
@@ -212,12 +215,6 @@ static bool search(struct state s) // NOLINT(misc-no-recursion): as deep as a bl
         return true;
     if (!is_new(&s))
         return false;
-    if (s.dropped != 0 && s.dropped != s.cached) {
-        struct state back = s;
-        back.cached = s.dropped;
-        if (search(back))
-            return true;
-    }
     for (unsigned i = 0; i < g.n; i++) {
         const struct op *o = &g.op[i];
         if ((s.done & bit_of(i)) || o->call > first || o->kind == HISTORY_HIT)
@@ -236,8 +233,8 @@ static bool search(struct state s) // NOLINT(misc-no-recursion): as deep as a bl
 
 static void print_block(unsigned block)
 {
-    static const char *const name[] = { "hit", "miss", "stored", "filled", "begin", "end",
-                                        "clear", "drop" };
+    static const char *const name[] = { "hit",   "miss", "stored", "filled",
+                                        "begin", "end",  "clear",  "drop" };
     fprintf(stderr, "block %u: operation, number of the read, call, return\n", block);
     for (uint32_t t = 0; t <= h.clock; t++)
         for (uint32_t i = 0; i < h.ops; i++)

@@ -100,11 +100,16 @@ void turns_end_steps(struct cm_cache *c);
 #define at_or_relaxed(p, v) TURNS_UPDATE(__atomic_fetch_or, p, v, __ATOMIC_RELAXED, WEAK_RELAXED)
 #define at_or_acq_rel(p, v) TURNS_UPDATE(__atomic_fetch_or, p, v, __ATOMIC_ACQ_REL, WEAK_ACQ_REL)
 #define at_and_release(p, v) TURNS_UPDATE(__atomic_fetch_and, p, v, __ATOMIC_RELEASE, WEAK_RELEASE)
-#define at_swap_acq_rel(p, v) TURNS_UPDATE(__atomic_exchange_n, p, v, __ATOMIC_ACQ_REL, WEAK_ACQ_REL)
-#define at_cas_acq_rel(p, e, d)                                                                    \
-    TURNS_CAS(p, e, d, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE, WEAK_ACQ_REL)
-#define at_cas_seq_cst(p, e, d)                                                                    \
-    TURNS_CAS(p, e, d, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST, WEAK_SEQ_CST)
+#define at_swap_acq_rel(p, v)                                                                      \
+    TURNS_UPDATE(__atomic_exchange_n, p, v, __ATOMIC_ACQ_REL, WEAK_ACQ_REL)
+#define at_cas_acq_rel(p, e, d) TURNS_CAS(p, e, d, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE, WEAK_ACQ_REL)
+#define at_cas_seq_cst(p, e, d) TURNS_CAS(p, e, d, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST, WEAK_SEQ_CST)
+/* Weaker than the library needs: for tests/crash/orders.py. */
+#define at_sub_relaxed(p, v) TURNS_UPDATE(__atomic_fetch_sub, p, v, __ATOMIC_RELAXED, WEAK_RELAXED)
+#define at_and_relaxed(p, v) TURNS_UPDATE(__atomic_fetch_and, p, v, __ATOMIC_RELAXED, WEAK_RELAXED)
+#define at_swap_relaxed(p, v)                                                                      \
+    TURNS_UPDATE(__atomic_exchange_n, p, v, __ATOMIC_RELAXED, WEAK_RELAXED)
+#define at_cas_relaxed(p, e, d) TURNS_CAS(p, e, d, __ATOMIC_RELAXED, __ATOMIC_RELAXED, WEAK_RELAXED)
 #define at_fence_acquire() turns_fence()
 #define at_fence_seq_cst() turns_fence_seq_cst()
 #define cm_lock_acquire(l) turns_acquire(l)

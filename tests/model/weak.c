@@ -48,8 +48,8 @@ struct place {
 };
 
 /* knows: what the thread may not read before. tells: what its stores with release carry: all that
- * it knows, but its stores past the caches. told: what its other stores carry, since a fence. heard:
- * what an acquire fence adds. */
+ * it knows, but its stores past the caches. told: what its other stores carry, since a fence.
+ * heard: what an acquire fence adds. */
 struct mind {
     uint32_t knows[PLACES], tells[PLACES], told[PLACES], heard[PLACES];
 };
@@ -167,8 +167,8 @@ static void append(struct place *l, uint64_t v, const struct view *carries)
     *last(l) = (struct value){ v, carries };
 }
 
-/* A plain store, by nobody knows which thread: it carries what any thread knows, so nothing is found
- * wanting that may be in order. No thread reads an older value any more. */
+/* A plain store, by nobody knows which thread: it carries what any thread knows, so nothing is
+ * found wanting that may be in order. No thread reads an older value any more. */
 static void begin_anew(struct place *l, uint64_t v)
 {
     uint32_t all[PLACES] = { 0 };
