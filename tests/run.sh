@@ -314,6 +314,7 @@ native_suites() { # DIR
   suite freestanding "$b/tests/freestanding/core"
   suite shared "$b/tests/cross/shared" "$made/shared.pool"
   suite abi "$b/tests/abi/client"
+  suite copies "$b/tests/abi/copies" "$b/src/libcachemax.so"
   # With --all a third, and the next commits the others: they take as long as all unit tests.
   third=''
   commits=$(git -C "$top" rev-list --count HEAD 2>/dev/null) || commits=0
@@ -456,7 +457,7 @@ list_one() { # NAME COMMAND...
   crash/failures) label=crash- ;;
   crash/*) label=crash ;;
   freestanding) label=unit ;;
-  shared | abi) label=abi ;;
+  shared | abi | copies) label=abi ;;
   *mutants) label=mutants ;;
   mount | mount-options | mount-sync | mount-sessions | mount-bare) label=mount ;;
   mount-* | mount/* | quickstart) label=mount- ;;
