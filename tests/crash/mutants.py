@@ -43,6 +43,7 @@ from rows_blocks import BLOCKS  # noqa: E402
 from rows_checkpoint import CHECKPOINT  # noqa: E402
 from rows_files import FILES  # noqa: E402
 from rows_grow import GROWTH  # noqa: E402
+from rows_histories import HISTORY_ROWS  # noqa: E402
 from rows_keep import KEEP  # noqa: E402
 from rows_names import NAMES  # noqa: E402
 from rows_objects import OBJECTS  # noqa: E402
@@ -54,7 +55,7 @@ from rows_shared import SHARED_READERS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
 MUTANTS = BLOCKS + READS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
-MUTANTS += OBJECTS + SHARED_READERS + GROWTH
+MUTANTS += OBJECTS + SHARED_READERS + GROWTH + HISTORY_ROWS
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',

@@ -618,6 +618,13 @@ static const struct operation {
 
 /* ---- One history ----------------------------------------------------------------------------- */
 
+/* From now on slots have to be evicted. */
+static void fill_up(void)
+{
+    while (w.cache->policy.ring.frontier < w.cache->policy.ring.slots)
+        op_push();
+}
+
 static void set_up(uint64_t seed)
 {
     cm_file_id other = { 7, 2 };
@@ -638,11 +645,13 @@ static void set_up(uint64_t seed)
     cm_validator v = validator(), far = validator_of_version(CM_BLOCK_MAX / 2 * BLOCK, 1);
     must(cm_file_open(w.cache, &w.id, &v, w.flags, &w.file), "cm_file_open");
     must(cm_file_open(w.cache, &other, &far, CM_SOLE_WRITER, &w.other), "cm_file_open");
-    if (!w.wide && schedule_random(2)) /* then slots have to be evicted */
-        while (w.cache->policy.ring.frontier < w.cache->policy.ring.slots)
-            op_push();
+    const bool full = !w.wide && schedule_random(3) > 0, before = schedule_random(2) == 0;
+    if (full && before)
+        fill_up();
     for (uint64_t b = schedule_random(4); b > 0; b--)
         store_some(w.file, b - 1, 1);
+    if (full && !before) /* then the blocks of the file are among the first that leave */
+        fill_up();
 }
 
 /* What is cached when all is quiet, and when some of it has been pushed out. */
@@ -700,6 +709,7 @@ static void run(uint64_t seed, bool verbose)
     set_up(seed);
     const unsigned n = 2 + (unsigned)schedule_random(THREADS - 1);
     choose(n);
+    schedule_walk(schedule_random(3) ? 0 : UINT64_C(2) << schedule_random(5));
     turns_begin_steps(w.cache);
     const uint64_t took = schedule_run(n, body, 250 * (uint64_t)n, (unsigned)schedule_random(5));
     turns_end_steps(w.cache);

@@ -77,6 +77,11 @@ void turns_end_steps(struct cm_cache *c)
     (void)c;
 }
 
+void schedule_walk(uint64_t walk)
+{
+    (void)walk;
+}
+
 void schedule_weak(bool weak)
 {
     (void)weak; /* the memory is that of the machine */

@@ -6,7 +6,9 @@
  * Finding Bugs" (ASPLOS 2010). Each thread has a priority, at random, and the highest one that can
  * go on runs. At some steps, chosen at random, the thread that runs gets the lowest priority. So a
  * bug that needs d orders of two steps is found with a probability that does not fall with the
- * number of threads and falls with the (d-1)-th power of the number of steps.
+ * number of threads and falls with the (d-1)-th power of the number of steps. Where that is wanted,
+ * a thread chosen at random gets the highest priority at many steps. Then threads are together in
+ * the same few lines for long, which few changes of priority seldom bring about.
  *
  * A crash of the machine: a line that was written back is durable, with the content that it had
  * then, after the thread's next fence. Of all other stores nothing is known.
@@ -43,6 +45,8 @@ static struct {
     const uint32_t *wanted[THREADS]; /* a thread that waits goes on when this ... */
     uint32_t unlike[THREADS];        /* ... is another value */
     int priority[THREADS];
+    int top;       /* of the priorities */
+    uint64_t walk; /* one step of so many gives a thread, chosen at random, the highest one; or 0 */
     uint64_t step, change[CHANGES_MAX];
     unsigned changes, next;
     /* The crash. */
@@ -141,6 +145,8 @@ void turns_step(void)
         fail("the run does not end", s.step, 0);
     while (s.next < s.changes && s.step >= s.change[s.next])
         s.priority[me] = -(int)++s.next;
+    if (s.walk && schedule_random(s.walk) == 0)
+        s.priority[schedule_random(s.n)] = ++s.top;
     let_run(best());
 }
 
@@ -210,6 +216,11 @@ static void begin_threads(void)
     }
 }
 
+void schedule_walk(uint64_t walk)
+{
+    s.walk = walk;
+}
+
 void schedule_weak(bool weak)
 {
     s.weak = weak;
@@ -235,7 +246,7 @@ uint64_t schedule_run(unsigned n, void (*body)(unsigned thread), uint64_t steps,
     for (unsigned i = 0; i < n; i++) {
         const unsigned j = (unsigned)schedule_random(i + 1); /* Fisher and Yates */
         s.priority[i] = s.priority[j];
-        s.priority[j] = (int)i + 1;
+        s.priority[j] = s.top = (int)i + 1;
         s.state[i] = READY;
     }
     s.armed = true;

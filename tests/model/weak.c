@@ -84,7 +84,7 @@ void weak_begin(uint64_t seed)
         exit(1);
     m.on = true;
     m.random = seed;
-    m.rate = 2u << dice() % 4; /* not every load: who waits has to see it some time */
+    m.rate = 2u + (unsigned)(dice() % 3); /* not every load: who waits has to see it some time */
     for (unsigned t = 0; t < THREADS_MAX; t++) {
         const size_t n = m.places * sizeof(uint32_t);
         memset(m.mind[t].knows, 0, n);
