@@ -5,14 +5,14 @@ access that is stronger than relaxed, and what notices if it is not.
 
   orders.py [--check]             is the table complete? For CI
   orders.py --list                the accesses, as rows of the table
-  orders.py --run [--only TEXT] [--test TEST] [--jobs N]
+  orders.py --run [--only REGEX] [--test TEST] [--jobs N]
                                   weakens one access after the other, and runs a test on each
 
 A row names the file, the function and the operation; several equal ones in a function stand in one
 row, with their number. --run replaces acquire, release and acq_rel by relaxed, seq_cst by acquire
 and release, and leaves fences out. It runs `histories --weak` (tests/model/weak.h): a memory in
 which loads give older values. Only files whose accesses are steps there are tried. --only: rows
-that contain the text.
+that match.
 
 The last line is "N passed, N failed, N skipped"; for --run, passed: noticed.
 """
@@ -37,19 +37,18 @@ TABLE = os.path.join(mutants.TOP, 'docs', 'orders.md')
 ACCESS = re.compile(r'\bat_(\w+?)_(acquire|release|acq_rel|seq_cst)\(')
 FUNCTION = re.compile(r'^(?:[a-z][\w *()]*?[ *])?(\w+)\([^;]*$|^#define (\w+)\(', re.M)
 WEAKER = {'acquire': 'relaxed', 'release': 'relaxed', 'acq_rel': 'relaxed'}
-RAW = '''#ifndef at_sub_relaxed
-#define at_sub_relaxed(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_RELAXED)
-#define at_and_relaxed(p, v) __atomic_fetch_and((p), (v), __ATOMIC_RELAXED)
-#define at_swap_relaxed(p, v) __atomic_exchange_n((p), (v), __ATOMIC_RELAXED)
-#define at_cas_relaxed(p, e, d) __atomic_compare_exchange_n((p), (e), (d), 0, 0, 0)
-#endif
-'''
+RAW = {  # what the library has no use for
+    'at_sub_relaxed(p,v)': '__atomic_fetch_sub((p),(v),__ATOMIC_RELAXED)',
+    'at_and_relaxed(p,v)': '__atomic_fetch_and((p),(v),__ATOMIC_RELAXED)',
+    'at_swap_relaxed(p,v)': '__atomic_exchange_n((p),(v),__ATOMIC_RELAXED)',
+    'at_cas_relaxed(p,e,d)': '__atomic_compare_exchange_n((p),(e),(d),0,0,0)'}
 Site = collections.namedtuple('Site', 'file function operation start end')
 
 
 def without_comments(text):
     blank = lambda m: re.sub(r'[^\n]', ' ', m.group(0))  # noqa: E731
-    return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', blank, text, flags=re.S)
+    skipped = r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|__attribute__\(\(\w+\)\)'
+    return re.sub(skipped, blank, text, flags=re.S)
 
 
 def sites():
@@ -105,27 +104,27 @@ def check():
 
 
 def weakened(site):
-    """The text of the site's file without its order, and the line of it."""
+    """The edit that takes the site's order away, and the number of its line."""
     with open(os.path.join(SOURCE, site.file), encoding='utf-8') as f:
         text = f.read()
-    op = site.operation
+    op, start, end = site.operation, site.start, site.end
     if op.startswith('at_fence'):
-        new = '((void)'
-        after = text[site.end + 1:]  # without its )
-        changed = text[:site.start] + '((void)0)' + after
+        new, end = '((void)0)', end + 1  # with its )
     else:
         kind, order = re.fullmatch(r'at_(\w+?)_(acquire|release|acq_rel|seq_cst)', op).groups()
         weaker = WEAKER.get(order) or {'load': 'acquire', 'store': 'release'}.get(kind, 'acq_rel')
         new = 'at_%s_%s(' % (kind, weaker)
-        changed = text[:site.start] + new + text[site.end:]
-    number = text.count('\n', 0, site.start) + 1
-    return text, RAW + changed, number
+    before = text.rfind('\n', 0, start) + 1
+    while text.count(text[before:end]) > 1:
+        before = text.rfind('\n', 0, before - 1) + 1
+    return ((site.file, text[before:end], text[before:start] + new),
+            text.count('\n', 0, start) + 1)
 
 
 def try_one(builder, site, test):
-    text, changed, line = weakened(site)
+    change, line = weakened(site)
     name = '%s:%d %s %s' % (site.file, line, site.function, site.operation)
-    mutant = Mutant(name, '', test, [(site.file, text, changed)])
+    mutant = Mutant(name, '', test, [change])
     directory = tempfile.mkdtemp(dir=builder.scratch)
     try:
         said = mutants.notices(builder, test, builder.change(mutant, directory), directory, mutant)
@@ -142,11 +141,12 @@ def run_all(options):
     try:
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             builder = mutants.Builder(SOURCE, scratch)
+            builder.flags += ['-D%s=%s' % m for m in RAW.items()]
             builder.prepare([mutants.HISTORIES], pool)
             stepped = [s for s in sites() if any(builder.depends(f, s.file)
                                                  for f in builder.stepped)]
             stepped = [s for s in stepped if not options.only or
-                       options.only in '%s %s %s' % s[:3]]
+                       re.search(options.only, '%s %s %s' % s[:3])]
             results = list(pool.map(lambda s: try_one(builder, s, options.test), stepped))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -160,7 +160,7 @@ def main():
     a.add_argument('--check', action='store_true', help='the default')
     a.add_argument('--list', action='store_true', help='print the rows')
     a.add_argument('--run', action='store_true', help='weaken each, and test')
-    a.add_argument('--only', metavar='TEXT', help='of --run')
+    a.add_argument('--only', metavar='REGEX', help='of --run')
     a.add_argument('--test', default='histories 1 30000 --weak', help='of --run')
     a.add_argument('--jobs', type=int, default=os.cpu_count() or 1)
     o = a.parse_args()

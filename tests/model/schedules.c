@@ -49,6 +49,7 @@ struct origin {
 static struct {
     uint8_t *left; /* of the pool, by a crash */
     bool wide;     /* the pool has several stripes */
+    bool brief;    /* each thread does one operation */
     cm_cache *cache;
     cm_file *file, *other;
     cm_file_id id;
@@ -286,6 +287,21 @@ static void op_sync(void)
     must(cm_sync_end(w.file, &sync, 1, NULL), "cm_sync_end");
 }
 
+/* The file gets another version while the bracket is open: what is filled then is of that one, and
+ * the bracket has raised the stripes of the old one. */
+static void op_write_forget(void)
+{
+    cm_bracket b;
+    must(cm_write_begin(w.file, 0, 2 * BLOCK, &b), "cm_write_begin");
+    turns_step();
+    must(cm_forget(w.cache, &w.id), "cm_forget");
+    turns_step();
+    change(0, 2);
+    raise_floor(0, 2);
+    turns_step();
+    end(&b);
+}
+
 /* After a power cut only what was synced can hit. */
 static void op_write_sync(void)
 {
@@ -336,6 +352,7 @@ static const struct op {
     { "pin", op_pin },
     { "write", op_write },
     { "write-sync", op_write_sync },
+    { "write-forget", op_write_forget },
     { "truncate", op_truncate },
     { "append", op_append },
     { "invalidate", op_invalidate },
@@ -371,7 +388,8 @@ static void open_files(void)
 static void set_up(void)
 {
     w.boot = 1;
-    w.wide = schedule_random(3) == 0;
+    w.brief = schedule_random(2) == 0;
+    w.wide = schedule_random(w.brief ? 2 : 3) == 0;
     schedule_pool_begin(w.wide);
     open_pool(schedule_random(3) == 0);
     w.flags = schedule_random(4) ? CM_SOLE_WRITER : 0;
@@ -463,16 +481,18 @@ static void body(unsigned thread)
         ops[w.wanted[thread][i]].run();
 }
 
-/* What each of n threads does. All choose from the same few operations: so these meet more often
- * than if each run had a little of everything (Groce et al., "Swarm Testing", ISSTA 2012). */
+/* What each of n threads does. In brief runs it is one operation: so a switch of threads falls on a
+ * given step of it more often, as a window of one step needs. Else all choose from the same few
+ * operations: so these meet more often than if each run had a little of everything (Groce et al.,
+ * "Swarm Testing", ISSTA 2012). */
 static void choose(unsigned n)
 {
     unsigned few[OPS / 3];
-    const unsigned kinds = 2 + (unsigned)schedule_random(OPS / 3 - 1);
+    const unsigned kinds = w.brief ? n : 2 + (unsigned)schedule_random(OPS / 3 - 1);
     for (unsigned i = 0; i < kinds; i++)
         few[i] = (unsigned)schedule_random(OPS);
     for (unsigned i = 0; i < n; i++) {
-        w.count[i] = 1 + (unsigned)schedule_random(OPERATIONS);
+        w.count[i] = w.brief ? 1 : 1 + (unsigned)schedule_random(OPERATIONS);
         for (unsigned k = 0; k < w.count[i]; k++)
             w.wanted[i][k] = few[schedule_random(kinds)];
     }
@@ -502,7 +522,7 @@ static void run(uint64_t seed, bool verbose)
         choose(n);
         w.crashed = false;
         w.power_cut = schedule_random(2) == 0;
-        const uint64_t length = 150 * (uint64_t)n; /* about */
+        const uint64_t length = (w.brief ? 100 : 150) * (uint64_t)n; /* about */
         if (schedule_random(4) > 0)
             schedule_crash(schedule_random(length), crash, schedule_pool(), schedule_pool_used());
         turns_begin_steps(w.cache);

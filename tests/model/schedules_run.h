@@ -25,7 +25,8 @@ uint64_t schedule_random(uint64_t below);
 /* Runs `body` in n threads. `steps`: about as many as the run will have. `changes`: how often a
  * thread loses its priority. Returns the number of steps. */
 uint64_t schedule_run(unsigned n, void (*body)(unsigned thread), uint64_t steps, unsigned changes);
-/* In later runs one step of so many gives the word to a thread that is chosen at random; 0: none. */
+/* In later runs one step of so many gives the word to a thread that is chosen at random; 0: none.
+ */
 void schedule_walk(uint64_t walk);
 /* The threads of later runs share a weak memory (weak.h), or one without such effects. */
 void schedule_weak(bool weak);
