@@ -15,7 +15,7 @@
  *          ticket, cell and index in use, place and number of a part, fill and `woken`, what was
  *          noted and its state   LOCKED what is done under a lock   DEKKER each stores and then
  *          looks at the other's: w0 and pins, limit and ticket, version and pins of the buffer,
- *          phase and `running`, keep and incarnation   COPY w0, payload, w0: also session, record,
+ *          phase and `running`, kept bit and w0   COPY w0, payload, w0: also session, record,
  *          session of a shared reader   WAKE `waking` and `wakes`
  * Mutants: NO_RELEASE NO_ACQUIRE; DEKKER: NO_FENCE of the one that stores, PIN_RELAXED of the one
  *          that swaps; COPY: NO_FENCE1 no barrier between w0 invalid and the new payload, NO_FENCE2
