@@ -90,8 +90,8 @@ struct source {
     } read[READS];
 };
 
-/* Who reads what was written knows what the writer did before. What a reader did is not known to
- * writers. */
+/* Who takes the file's attributes knows what was done before the last change. Who reads its content
+ * knows nothing more: it is plain memory, as that of a mapped file. */
 static void lock_origin(void)
 {
     pthread_mutex_lock(&w.lock);
@@ -121,14 +121,14 @@ static int64_t origin_read(void *ctx, uint64_t offset, void *buf, size_t len)
     s->read[s->n].first = offset / BLOCK;
     uint64_t n = 0;
     turns_step();
-    lock_origin();
+    pthread_mutex_lock(&w.lock);
     const uint64_t size = w.size; /* as a system: the size once, then page after page */
-    unlock_origin(false);
+    pthread_mutex_unlock(&w.lock);
     for (uint64_t b = offset / BLOCK; n + BLOCK <= len && b * BLOCK < size; b++, n += BLOCK) {
         turns_step();
-        lock_origin();
-        const uint64_t word = word_of(b, at_load_relaxed(&w.version[b]), stamp);
-        unlock_origin(false);
+        uint64_t version = at_load_relaxed(&w.version[b]); /* as of memory that others write */
+        weak_loaded(&w.version[b], &version, sizeof(version), WEAK_RELAXED);
+        const uint64_t word = word_of(b, version, stamp);
         for (unsigned i = 0; i < WORDS; i++)
             memcpy((uint8_t *)buf + n + i * 8, &word, 8);
     }
@@ -153,14 +153,24 @@ static void floors(uint64_t *low)
         low[b] = at_load_seq_cst(&w.floor[b]);
 }
 
+/* The lock is held. */
+static void new_version(uint64_t block, bool known)
+{
+    uint64_t *v = &w.version[block];
+    weak_storing(v, sizeof(*v));
+    at_store_seq_cst(v, *v + 1);
+    weak_stored(v, sizeof(*v), WEAK_RELAXED);
+    weak_synchronize(); /* the write is over: calls that begin from now on know it */
+    if (known)
+        at_store_seq_cst(&w.floor[block], *v);
+}
+
 /* The origin changes, in one moment. known: nothing older may be served from now on. */
 static void change(uint64_t first, uint64_t n, bool known)
 {
     lock_origin();
     for (uint64_t b = first; b < first + n; b++) {
-        at_store_seq_cst(&w.version[b], w.version[b] + 1);
-        if (known)
-            at_store_seq_cst(&w.floor[b], w.version[b]);
+        new_version(b, known);
     }
     w.stamp++;
     unlock_origin(true);
@@ -423,8 +433,7 @@ static void append(void)
     lock_origin();
     const uint64_t at = w.size / BLOCK;
     if (at < BLOCKS) {
-        at_store_seq_cst(&w.version[at], w.version[at] + 1);
-        at_store_seq_cst(&w.floor[at], w.version[at]);
+        new_version(at, true);
         set_size(w.size + BLOCK);
     }
     w.stamp++;

@@ -58,7 +58,7 @@ static int load64(const uint64_t *p, uint64_t *v)
 {
     const int e = cm_guard_load64(p, v);
     if (e == 0)
-        weak_loaded(p, v, sizeof(*v), WEAK_ACQUIRE);
+        weak_loaded(p, v, sizeof(*v), WEAK_GUARDED);
     return e;
 }
 

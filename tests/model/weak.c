@@ -49,9 +49,9 @@ struct place {
 
 /* knows: what the thread may not read before. tells: what its stores with release carry: all that
  * it knows, but its stores past the caches. told: what its other stores carry, since a fence.
- * heard: what an acquire fence adds. */
+ * heard: what an acquire fence adds. behind: what guarded loads may not read before either. */
 struct mind {
-    uint32_t knows[PLACES], tells[PLACES], told[PLACES], heard[PLACES];
+    uint32_t knows[PLACES], tells[PLACES], told[PLACES], heard[PLACES], behind[PLACES];
 };
 
 static struct {
@@ -91,6 +91,7 @@ void weak_begin(uint64_t seed)
         memset(m.mind[t].tells, 0, n);
         memset(m.mind[t].told, 0, n);
         memset(m.mind[t].heard, 0, n);
+        memset(m.mind[t].behind, 0, n);
     }
     memset(m.in_order, 0, m.places * sizeof(uint32_t));
     memset(m.clock, 0, m.places * sizeof(uint32_t));
@@ -199,7 +200,8 @@ static struct place *find(const void *p, size_t bytes, uint64_t v)
     struct place *l = &m.place[m.places];
     for (unsigned t = 0; t < THREADS_MAX; t++) {
         struct mind *d = &m.mind[t];
-        d->knows[m.places] = d->tells[m.places] = d->told[m.places] = d->heard[m.places] = 0;
+        d->knows[m.places] = d->tells[m.places] = d->told[m.places] = 0;
+        d->heard[m.places] = d->behind[m.places] = 0;
     }
     m.in_order[m.places] = m.clock[m.places] = 0;
     m.table[i] = ++m.places;
@@ -242,7 +244,7 @@ static void narrowed(void *to, uint64_t v, size_t n)
 
 static void heard(struct mind *d, const struct view *carries, enum weak_order order)
 {
-    const bool takes = order == WEAK_ACQUIRE || order >= WEAK_ACQ_REL;
+    const bool takes = order == WEAK_ACQUIRE || order == WEAK_GUARDED || order >= WEAK_ACQ_REL;
     join_view(takes ? d->knows : d->heard, carries);
     if (takes)
         join_view(d->tells, carries);
@@ -258,6 +260,8 @@ static const struct value *pick(struct place *l, enum weak_order order)
         from = d->knows[i];
     if (order == WEAK_SEQ_CST && from < m.in_order[i])
         from = m.in_order[i];
+    if (order == WEAK_GUARDED && from < d->behind[i])
+        from = d->behind[i];
     uint32_t chosen = l->count;
     if (from < l->count && dice() % m.rate == 0) {
         chosen = from + (uint32_t)(dice() % (l->count - from));
@@ -324,6 +328,8 @@ void weak_updated(const void *p, const void *old, size_t n, enum weak_order orde
     heard(&m.mind[me], before, order);
     if (v != was)
         store(l, v, order, before);
+    if (order == WEAK_SEQ_CST)
+        join(m.mind[me].behind, m.in_order);
 }
 
 static bool in_pieces(const void *p, size_t n)

@@ -13,8 +13,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Past the caches: ordered by the thread's next fence only. */
-enum weak_order { WEAK_PAST, WEAK_RELAXED, WEAK_ACQUIRE, WEAK_RELEASE, WEAK_ACQ_REL, WEAK_SEQ_CST };
+/* PAST: past the caches, ordered by the thread's next fence only. GUARDED: of persist.h, an acquire
+ * that also stays behind the thread's seq_cst operations. */
+enum weak_order {
+    WEAK_PAST,
+    WEAK_RELAXED,
+    WEAK_ACQUIRE,
+    WEAK_GUARDED,
+    WEAK_RELEASE,
+    WEAK_ACQ_REL,
+    WEAK_SEQ_CST
+};
 
 #define WEAK_CHUNK 512u /* a payload is tracked in pieces of this size, by their first words */
 
