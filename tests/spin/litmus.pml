@@ -72,7 +72,9 @@ inline load(t, p, to, acquire) {
     :: k < PLACES ->
        RAISE(heard AT(t, k), CARRIED(p, i, k));
        if
-       :: acquire -> RAISE(knows AT(t, k), CARRIED(p, i, k)); RAISE(tells AT(t, k), CARRIED(p, i, k))
+       :: acquire ->
+          RAISE(knows AT(t, k), CARRIED(p, i, k));
+          RAISE(tells AT(t, k), CARRIED(p, i, k))
        :: else
        fi;
        k++
