@@ -27,7 +27,7 @@ MENU = [
     ('Use it', ['docs/mount.md', 'docs/mount-features.md', 'docs/control.md', 'docs/service.md',
                 'docs/windows.md', 'docs/nbdkit.md', 'docs/sqlite.md', 'docs/scale.md']),
     ('Build with it', ['docs/embedding.md', 'docs/policy.md', 'docs/concurrency.md',
-                       'examples/README.md']),
+                       'docs/orders.md', 'examples/README.md']),
     ('Judge it', ['docs/promises.md', 'docs/performance.md', 'docs/comparison.md',
                   'docs/security.md', 'docs/crash.md', 'docs/fuzzing.md']),
     ('Inside', ['docs/architecture.md', 'docs/format.md', 'src/MAP.md',

@@ -188,8 +188,8 @@ report() { # NAME
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s, $worked)"
-  grep -E '^(skip |(model|race|turns|schedules|crash|faults|poisoned|guest|kill|foreign):|ratio)' \
-    "$out.out" | sed 's/^/  /'
+  told='(model|race|turns|schedules|histories|crash|faults|poisoned|guest|kill|foreign):'
+  grep -E "^(skip |$told|ratio)" "$out.out" | sed 's/^/  /'
   if [ "$2" != 0 ]; then
     grep -E '^(FAIL|not ok|FAILED)' "$out.out" | head -n 20 >"$log/fails"
     sed 's/^/  /' "$log/fails"
@@ -265,6 +265,11 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
   [ "$5" = none ] || beside "$2turns" $run "$1/tests/model/turns$exe" --every $every
   [ "$5" = none ] ||
     beside "$2schedules" $run "$1/tests/model/schedules$exe" --count $((120000 / every))
+  [ "$5" = none ] ||
+    beside "$2histories" $run "$1/tests/model/histories$exe" --count $((30000 / every))
+  [ "$5" = none ] ||
+    beside "$2histories/weak" $run "$1/tests/model/histories$exe" --weak --count $((30000 / every))
+  beside "$2histories/free" $run "$1/tests/model/histories-free$exe" --count $((30000 / every))
   for t in "$1"/tests/unit/test_*"$exe"; do
     name=$(basename "$t" "$exe" | sed s/test_//)
     [ -x "$t" ] && [ -f "$t" ] || continue
@@ -317,6 +322,7 @@ native_suites() { # DIR
   suite freestanding "$b/tests/freestanding/core"
   suite shared "$b/tests/cross/shared" "$made/shared.pool"
   suite abi "$b/tests/abi/client"
+  suite copies "$b/tests/abi/copies" "$b/src/libcachemax.so"
   # With --all a third, and the next commits the others: they take as long as all unit tests.
   third=''
   commits=$(git -C "$top" rev-list --count HEAD 2>/dev/null) || commits=0
@@ -340,6 +346,7 @@ native_suites() { # DIR
   next spin bash "$here/spin/run.sh" ${few_models:+"$few_models"}
   need gdb || :
   next gdb sh "$here/gdb/gdb-test.sh" "$b"
+  next orders python3 "$here/crash/orders.py" --check
   next tree sh "$here/tree/check-tree.sh" "$top" "$b"
   need clang-format-14 >/dev/null 2>&1 || need clang-format >/dev/null 2>&1 || :
   next format sh "$here/tree/check-format.sh" "$top"
@@ -455,15 +462,15 @@ more_of_policies() { # DIR
 list_one() { # NAME COMMAND...
   case $1 in
   unit/*) return ;; # programs without arguments; meson knows them
-  model/* | race* | turns | schedules) label=model ;;
+  model/* | race* | turns | schedules | histories*) label=model ;;
   crash/failures) label=crash- ;;
   crash/*) label=crash ;;
   freestanding) label=unit ;;
-  shared | abi) label=abi ;;
+  shared | abi | copies) label=abi ;;
   *mutants) label=mutants ;;
   mount | mount-options | mount-sync | mount-sessions | mount-bare) label=mount ;;
   mount-* | mount/* | quickstart) label=mount- ;;
-  tree | format) label=tree ;;
+  tree | format | orders) label=tree ;;
   tidy | analysis) label=tree- ;;
   policy/unit | policy/advice) label=policy ;;
   policy*) label=policy- ;;
@@ -569,7 +576,7 @@ if [ $all = yes ]; then
   fi
   goals=''
   if command -v clang >/dev/null; then
-    goals="tests/model/model tests/model/race $(with_threads "$b")"
+    goals="tests/model/model tests/model/race tests/model/histories-free $(with_threads "$b")"
     build tsan "$b-tsan" clang -Db_sanitize=thread -Db_lundef=false -Dwerror=true &&
       core_suites "$b-tsan" tsan/ 50000 10 none
     goals=''

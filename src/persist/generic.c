@@ -26,14 +26,14 @@ static bool generic_aligned(const void *p)
 
 int cm_guard_load64(const uint64_t *p, uint64_t *v)
 {
-    *v = at_load_acquire(p);
+    *v = at_load_seq_cst(p); /* seq_cst: it stays behind a pin (pin.h) */
     return 0;
 }
 
 int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        v[i] = at_load_acquire(&p[i]);
+        v[i] = at_load_seq_cst(&p[i]);
     }
     return 0;
 }

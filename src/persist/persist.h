@@ -9,7 +9,8 @@
  * not die. What an operation did before the fault stays done: a failed copy or write may be
  * partial.
  *
- * Memory order: loads acquire, stores release, compare-and-swap is a full barrier. A fence orders
+ * Memory order: loads acquire, and stay behind seq_cst operations of their thread (a pin and then a
+ * look at w0: pin.h). Stores release, compare-and-swap is a full barrier. A fence orders
  * non-temporal copies and flushes before every later store, for other threads and for the media. It
  * does not keep later loads back (an x86 SFENCE does not): use at_fence_seq_cst() for that.
  *

@@ -3,7 +3,7 @@
 """mutants.py - do the tests find what they should? Takes fences, flushes and checks out of the
 library, one at a time. The tests must notice each loss.
 
-  mutants.py [--quick] [--third N] [--only NAME] [--benign] [--jobs N] [--markdown] [--survey]
+  mutants.py [--quick] [--third N] [--only NAME]... [--benign] [--jobs N] [--markdown] [--survey]
              [--source DIR]
 
 For every row of the tables in rows_*.py: makes a private copy of src/ and the change in it. The
@@ -44,6 +44,7 @@ from rows_checkpoint import CHECKPOINT  # noqa: E402
 from rows_faults import FAULTS  # noqa: E402
 from rows_files import FILES  # noqa: E402
 from rows_grow import GROWTH  # noqa: E402
+from rows_histories import HISTORY_ROWS  # noqa: E402
 from rows_keep import KEEP  # noqa: E402
 from rows_names import NAMES  # noqa: E402
 from rows_objects import OBJECTS  # noqa: E402
@@ -55,7 +56,7 @@ from rows_shared import SHARED_READERS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
 MUTANTS = BLOCKS + READS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
-MUTANTS += OBJECTS + SHARED_READERS + GROWTH + FAULTS
+MUTANTS += OBJECTS + SHARED_READERS + GROWTH + FAULTS + HISTORY_ROWS
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
@@ -67,6 +68,8 @@ WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_file_sync_lasts', '-Wl,--wrap=cm_super_open',
         '-Wl,--wrap=cm_plat_file_grow', '-Wl,--wrap=cm_plat_file_cut']
 CRASH, MODEL, RACE, TURNS, SCHEDULES = 'crash', 'model', 'race', 'turns', 'schedules'
+HISTORIES = 'histories'
+STEPPED = {TURNS, SCHEDULES, HISTORIES}  # programs whose library has steps
 OBJECTS_CRASH, FAULTY = 'objects-crash', 'faults'
 # What tests/faults/wrap.c has.
 with open(os.path.join(TOP, 'tests', 'faults', 'wrap.c'), encoding='utf-8') as wrap:
@@ -239,9 +242,13 @@ class Builder:
             names = ['model/' + f for f in sorted(os.listdir(os.path.join(TOP, 'tests', 'model')))
                      if re.fullmatch(r'%s(_.*)?\.c' % program, f)] + ['model/origin.c']
         elif program == TURNS:
-            names = ['model/turns.c', 'model/turns_steps.c', 'model/steps.c']
+            names = ['model/turns.c', 'model/turns_steps.c', 'model/steps.c', 'model/weak.c']
         elif program == SCHEDULES:
-            names = ['model/schedules.c', 'model/schedules_run.c', 'model/steps.c']
+            names = ['model/schedules.c', 'model/schedules_pool.c', 'model/schedules_run.c',
+                     'model/steps.c', 'model/weak.c']
+        elif program == HISTORIES:
+            names = ['model/histories.c', 'model/histories_check.c', 'model/schedules_pool.c',
+                     'model/schedules_run.c', 'model/steps.c', 'model/weak.c']
         elif program == FAULTY:
             names = ['faults/' + f for f in ('faults.c', 'inject.c', 'scenes.c', 'stage.c',
                                              'wrap.c')]
@@ -273,7 +280,7 @@ class Builder:
                          for s in self.program_sources(program)})
         jobs = [pool.submit(self.compile, s, os.path.join(self.objects, o), self.source)
                 for s, o in todo.items()]
-        if {TURNS, SCHEDULES} & set(programs):
+        if STEPPED & set(programs):
             jobs += [pool.submit(self.compile_stepped, f, self.objects, self.source)
                      for f in self.stepped]
         for job in jobs:
@@ -332,7 +339,7 @@ class Builder:
             if again:
                 self.compile(s, parts[-1], source, QUICKLY)
         for f in self.modules:
-            if program in (TURNS, SCHEDULES) and f in self.stepped:
+            if program in STEPPED and f in self.stepped:
                 parts.append(self.compile_stepped(f, directory, source, QUICKLY)
                              if f in objects else
                              os.path.join(self.objects, 'stepped-' + object_of(f)))
@@ -355,7 +362,7 @@ def program_of(test):
 def command_of(test, program):
     """crash [grow] [warm|full] [eadr|pagecache|checkpoint] [seed=N] OP,OP... | crash --OPTION... |
     model SLOTS SEED | race SECONDS [PROBATION] | turns [TEXT] | schedules SEED COUNT |
-    faults SCENE KIND | unit MODULE [TEST]"""
+    histories SEED COUNT [--weak] | faults SCENE KIND | unit MODULE [TEST]"""
     words = test.split()
     if words[0] == FAULTY:
         return [program, '--only', words[1], '--kind', words[2]]
@@ -365,8 +372,8 @@ def command_of(test, program):
         return [program, '--slots', words[1], '--seed', words[2], '--ops', '200000']
     if words[0] == TURNS:
         return [program, '--only', ' '.join(words[1:])]
-    if words[0] == SCHEDULES:
-        return [program, '--seed', words[1], '--count', words[2]]
+    if words[0] in (SCHEDULES, HISTORIES):
+        return [program, '--seed', words[1], '--count', words[2]] + words[3:]
     if words[0] == RACE:
         probation = ['--probation', words[2]] if len(words) > 2 else []
         return [program, '--seconds', words[1]] + probation
@@ -474,7 +481,8 @@ def main():
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument('--quick', action='store_true', help='only the test that the row names')
     a.add_argument('--third', type=int, choices=(0, 1, 2), help='every third row, from this one on')
-    a.add_argument('--only', metavar='NAME', help='rows whose name begins so')
+    a.add_argument('--only', metavar='NAME', action='append',
+                   help='rows whose name begins so; may be given several times')
     a.add_argument('--by', metavar='TEST', help='ask this test, and not those that the rows name')
     a.add_argument('--benign', action='store_true', help='the rows that nothing can notice')
     a.add_argument('--jobs', type=int, default=(os.cpu_count() or 1) + 1, help='some tests wait')
@@ -484,7 +492,7 @@ def main():
     o = a.parse_args()
     mutants = [b._replace(by='') for b in BENIGN] if o.benign else MUTANTS
     if o.only:
-        mutants = [m for m in mutants if m.name.startswith(o.only)]
+        mutants = [m for m in mutants if m.name.startswith(tuple(o.only))]
     if o.by:
         mutants = [m._replace(by=o.by) for m in mutants]
         o.quick = True

@@ -25,6 +25,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "schedules_pool.h"
 #include "schedules_run.h"
 #include "state/object.h"
 
@@ -36,11 +37,8 @@
 #define BLOCKS 4u
 #define HELD 4u
 #define AHEAD 1000u
-#define ARENA (UINT64_C(8) << 20)
 #define LIVES 3u
-#define WIDE (40u << 20) /* a pool of several stripes */
-#define USED 512u        /* of its slots */
-#define OPERATIONS 4u    /* of a thread, at most */
+#define OPERATIONS 4u /* of a thread, at most */
 
 /* What the origin holds. */
 struct origin {
@@ -49,12 +47,9 @@ struct origin {
 };
 
 static struct {
-    uint8_t *pool, *left;
-    /* Formatted pools without their slots: the smallest one, and one of several stripes, whose
-     * slots are never all used. */
-    uint8_t *image[2];
-    uint64_t bytes[2], front[2]; /* front: the bytes before the slots */
-    bool wide;                   /* which of them */
+    uint8_t *left; /* of the pool, by a crash */
+    bool wide;     /* the pool has several stripes */
+    bool brief;    /* each thread does one operation */
     cm_cache *cache;
     cm_file *file, *other;
     cm_file_id id;
@@ -292,6 +287,21 @@ static void op_sync(void)
     must(cm_sync_end(w.file, &sync, 1, NULL), "cm_sync_end");
 }
 
+/* The file gets another version while the bracket is open: what is filled then is of that one, and
+ * the bracket has raised the stripes of the old one. */
+static void op_write_forget(void)
+{
+    cm_bracket b;
+    must(cm_write_begin(w.file, 0, 2 * BLOCK, &b), "cm_write_begin");
+    turns_step();
+    must(cm_forget(w.cache, &w.id), "cm_forget");
+    turns_step();
+    change(0, 2);
+    raise_floor(0, 2);
+    turns_step();
+    end(&b);
+}
+
 /* After a power cut only what was synced can hit. */
 static void op_write_sync(void)
 {
@@ -342,6 +352,7 @@ static const struct op {
     { "pin", op_pin },
     { "write", op_write },
     { "write-sync", op_write_sync },
+    { "write-forget", op_write_forget },
     { "truncate", op_truncate },
     { "append", op_append },
     { "invalidate", op_invalidate },
@@ -357,68 +368,10 @@ static const struct op {
 
 /* ---- One run --------------------------------------------------------------------------------- */
 
-/* The memory of one cache after the other: faster than pages of the system. */
-static struct {
-    uint8_t *base;
-    size_t used;
-} arena;
-
-static void *arena_alloc(void *ctx, size_t bytes)
+static void open_pool(bool buffer_too)
 {
-    (void)ctx;
-    uint8_t *p = arena.base + arena.used;
-    bytes = (bytes + 63) / 64 * 64;
-    if (bytes > ARENA - arena.used)
-        fail("the arena is too small", bytes, ARENA);
-    arena.used += bytes;
-    memset(p, 0, bytes);
-    return p;
-}
-
-static void arena_free(void *ctx, void *p, size_t bytes)
-{
-    (void)ctx, (void)p, (void)bytes;
-}
-
-static void open_pool(uint8_t *pool, bool buffer_too)
-{
-    cm_options o = CM_OPTIONS_INIT;
-    o.flags = CM_OPEN_NO_TUNING;
-    o.probation_bytes = buffer_too ? HELD * BLOCK : CM_PROBATION_NONE;
-    o.memory_durability = CM_DURABILITY_DAX;
-    o.alloc = arena_alloc;
-    o.free = arena_free;
-    arena.used = 0; /* the last cache is closed */
-    must(cm_open_memory(pool, w.bytes[w.wide], &o, &w.cache), "cm_open_memory");
+    w.cache = schedule_pool_open(buffer_too ? HELD * BLOCK : CM_PROBATION_NONE);
     w.cache->media.take = NULL; /* it is assembler code, which has no steps */
-}
-
-/* Every run begins with the same image. In the wide one most incarnations of a block have different
- * stripes. So what a bracket did to the stripe of one does not protect the next one. */
-static void make_image(bool wide)
-{
-    w.wide = wide;
-    w.bytes[wide] = wide ? WIDE : cm_pool_size_min();
-    must(cm_format_memory(w.pool, w.bytes[wide], NULL), "cm_format_memory");
-    struct cm_super *sb = (void *)w.pool;
-    memset(sb->uuid, 7, sizeof(sb->uuid));
-    sb->inc_mark = CM_GAP_END; /* no random gap before a session's first incarnation */
-    sb->hash_seed = 1;
-    sb->xxh3 = cm_format_super_sum(sb);
-    memcpy(w.pool + CM_SUPER_STRIDE, sb, sizeof(*sb));
-    struct cm_geometry g;
-    must(cm_format_geometry(sb, &g), "cm_format_geometry");
-    w.front[wide] = g.slot_offset;
-    w.image[wide] = malloc((size_t)w.front[wide]);
-    if (!w.image[wide])
-        exit(1);
-    memcpy(w.image[wide], w.pool, (size_t)w.front[wide]);
-}
-
-/* So much of the pool is used. */
-static uint64_t used_bytes(void)
-{
-    return w.wide ? w.front[1] + USED * BLOCK : w.bytes[0];
 }
 
 static void open_files(void)
@@ -435,9 +388,10 @@ static void open_files(void)
 static void set_up(void)
 {
     w.boot = 1;
-    w.wide = schedule_random(3) == 0;
-    memcpy(w.pool, w.image[w.wide], (size_t)w.front[w.wide]);
-    open_pool(w.pool, schedule_random(3) == 0);
+    w.brief = schedule_random(2) == 0;
+    w.wide = schedule_random(w.brief ? 2 : 3) == 0;
+    schedule_pool_begin(w.wide);
+    open_pool(schedule_random(3) == 0);
     w.flags = schedule_random(4) ? CM_SOLE_WRITER : 0;
     w.id = (cm_file_id){ 7, 1 };
     w.now.stamp = 1;
@@ -510,11 +464,11 @@ static void judge(void)
 static void live_on(void)
 {
     if (w.crashed) {
-        memcpy(w.pool, w.left, (size_t)used_bytes());
+        memcpy(schedule_pool(), w.left, (size_t)schedule_pool_used());
         w.now = w.then;
         w.boot += w.power_cut;
     }
-    open_pool(w.pool, schedule_random(3) == 0);
+    open_pool(schedule_random(3) == 0);
     open_files(); /* their validators are taken after the open: older ones prove nothing */
     for (unsigned b = 0; b < BLOCKS; b++)
         w.floor[b] = w.now.version[b];
@@ -527,16 +481,18 @@ static void body(unsigned thread)
         ops[w.wanted[thread][i]].run();
 }
 
-/* What each of n threads does. All choose from the same few operations: so these meet more often
- * than if each run had a little of everything (Groce et al., "Swarm Testing", ISSTA 2012). */
+/* What each of n threads does. In brief runs it is one operation: so a switch of threads falls on a
+ * given step of it more often, as a window of one step needs. Else all choose from the same few
+ * operations: so these meet more often than if each run had a little of everything (Groce et al.,
+ * "Swarm Testing", ISSTA 2012). */
 static void choose(unsigned n)
 {
     unsigned few[OPS / 3];
-    const unsigned kinds = 2 + (unsigned)schedule_random(OPS / 3 - 1);
+    const unsigned kinds = w.brief ? n : 2 + (unsigned)schedule_random(OPS / 3 - 1);
     for (unsigned i = 0; i < kinds; i++)
         few[i] = (unsigned)schedule_random(OPS);
     for (unsigned i = 0; i < n; i++) {
-        w.count[i] = 1 + (unsigned)schedule_random(OPERATIONS);
+        w.count[i] = w.brief ? 1 : 1 + (unsigned)schedule_random(OPERATIONS);
         for (unsigned k = 0; k < w.count[i]; k++)
             w.wanted[i][k] = few[schedule_random(kinds)];
     }
@@ -562,19 +518,18 @@ static void run(uint64_t seed, bool verbose)
     for (unsigned life = 0; life < lives; life++) {
         if (life > 0)
             live_on();
-        const unsigned n = 2 + (unsigned)schedule_random(THREADS - 1);
+        const unsigned n = 2 + (unsigned)schedule_random(2);
         choose(n);
         w.crashed = false;
         w.power_cut = schedule_random(2) == 0;
-        const uint64_t length = 150 * (uint64_t)n; /* about */
+        const uint64_t length = (w.brief ? 100 : 150) * (uint64_t)n; /* about */
         if (schedule_random(4) > 0)
-            schedule_crash(schedule_random(length), crash, w.pool, used_bytes());
+            schedule_crash(schedule_random(length), crash, schedule_pool(), schedule_pool_used());
         turns_begin_steps(w.cache);
         const uint64_t took = schedule_run(n, body, length, (unsigned)schedule_random(5));
         turns_end_steps(w.cache);
         judge();
-        if (w.wide && w.cache->policy.ring.frontier > USED)
-            fail("more slots are used than a crash keeps", w.cache->policy.ring.frontier, USED);
+        schedule_pool_judge(w.cache);
         tear_down();
         w.lives++;
         w.crashes += w.crashed;
@@ -609,13 +564,10 @@ int main(int argc, char **argv)
                    2;
     }
     const time_t end = time(NULL) + (time_t)seconds;
-    w.pool = os_aligned(BLOCK, WIDE);
-    w.left = os_aligned(BLOCK, WIDE);
-    arena.base = os_aligned(BLOCK, ARENA);
-    if (!w.pool || !w.left || !arena.base)
+    w.left = os_aligned(BLOCK, SCHEDULE_POOL_MAX);
+    if (!w.left)
         return 1;
-    make_image(false);
-    make_image(true);
+    schedule_pool_prepare();
     for (uint64_t i = 0; seconds ? time(NULL) < end : i < count; i++)
         run(seed + i, verbose);
     printf("schedules: %llu, from seed %llu on; %llu lives, %llu steps; %llu hits; %llu crashes, "

@@ -6,7 +6,9 @@
  * Finding Bugs" (ASPLOS 2010). Each thread has a priority, at random, and the highest one that can
  * go on runs. At some steps, chosen at random, the thread that runs gets the lowest priority. So a
  * bug that needs d orders of two steps is found with a probability that does not fall with the
- * number of threads and falls with the (d-1)-th power of the number of steps.
+ * number of threads and falls with the (d-1)-th power of the number of steps. Where that is wanted,
+ * a thread chosen at random gets the highest priority at many steps. Then threads are together in
+ * the same few lines for long, which few changes of priority seldom bring about.
  *
  * A crash of the machine: a line that was written back is durable, with the content that it had
  * then, after the thread's next fence. Of all other stores nothing is known.
@@ -18,6 +20,7 @@
 #include <string.h>
 
 #include "schedules_run.h"
+#include "weak.h"
 
 #define LINE CM_CACHE_LINE
 #define STEPS_MAX 2000000u /* a run that takes longer does not end */
@@ -36,12 +39,14 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed[THREADS + 1]; /* the last one: all are done */
     unsigned n, running;
-    bool armed, begun;
+    bool armed, begun, weak;
     void (*body)(unsigned thread);
     enum state state[THREADS];
     const uint32_t *wanted[THREADS]; /* a thread that waits goes on when this ... */
     uint32_t unlike[THREADS];        /* ... is another value */
     int priority[THREADS];
+    int top;       /* of the priorities */
+    uint64_t walk; /* one step of so many gives a thread, chosen at random, the highest one; or 0 */
     uint64_t step, change[CHANGES_MAX];
     unsigned changes, next;
     /* The crash. */
@@ -53,6 +58,8 @@ static struct {
     unsigned pendings[THREADS];
     struct pending pending[THREADS][PENDING_MAX];
 } s = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+const bool schedule_has_steps = true;
 
 static _Thread_local unsigned me = THREADS;
 
@@ -138,6 +145,8 @@ void turns_step(void)
         fail("the run does not end", s.step, 0);
     while (s.next < s.changes && s.step >= s.change[s.next])
         s.priority[me] = -(int)++s.next;
+    if (s.walk && schedule_random(s.walk) == 0)
+        s.priority[schedule_random(s.n)] = ++s.top;
     let_run(best());
 }
 
@@ -157,6 +166,7 @@ void turns_release(struct cm_lock *l)
 {
     if (at_load_relaxed(&l->word) == 0)
         fail("released a lock that was not held", 0, 0);
+    weak_unlocked(l);
     at_store_release(&l->word, 0);
     turns_step();
 }
@@ -177,6 +187,7 @@ static void *thread(void *arg)
             pthread_cond_wait(&s.changed[i], &s.lock);
         pthread_mutex_unlock(&s.lock);
         me = i;
+        weak_thread(i);
         s.body(i);
         s.state[i] = DONE;
         const unsigned next = best();
@@ -205,6 +216,16 @@ static void begin_threads(void)
     }
 }
 
+void schedule_walk(uint64_t walk)
+{
+    s.walk = walk;
+}
+
+void schedule_weak(bool weak)
+{
+    s.weak = weak;
+}
+
 static int by_number(const void *a, const void *b)
 {
     const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -225,10 +246,12 @@ uint64_t schedule_run(unsigned n, void (*body)(unsigned thread), uint64_t steps,
     for (unsigned i = 0; i < n; i++) {
         const unsigned j = (unsigned)schedule_random(i + 1); /* Fisher and Yates */
         s.priority[i] = s.priority[j];
-        s.priority[j] = (int)i + 1;
+        s.priority[j] = s.top = (int)i + 1;
         s.state[i] = READY;
     }
     s.armed = true;
+    if (s.weak)
+        weak_begin(schedule_random(UINT64_MAX));
     pthread_mutex_lock(&s.lock);
     s.running = best();
     s.begun = true;
@@ -236,6 +259,7 @@ uint64_t schedule_run(unsigned n, void (*body)(unsigned thread), uint64_t steps,
     while (s.begun)
         pthread_cond_wait(&s.changed[THREADS], &s.lock);
     pthread_mutex_unlock(&s.lock);
+    weak_end();
     s.armed = false;
     s.crash = NULL;
     return s.step;

@@ -9,7 +9,11 @@
 #include "state/cache_state.h"
 #include "turns.h"
 
-#define THREADS 3u
+#define THREADS 4u
+
+/* Whether the library has a step before each access (schedules_run.c), or none
+ * (histories_free.c). */
+extern const bool schedule_has_steps;
 
 _Noreturn void fail(const char *what, uint64_t a, uint64_t b);
 void must(int64_t e, const char *what); /* fails if e is an error */
@@ -21,6 +25,11 @@ uint64_t schedule_random(uint64_t below);
 /* Runs `body` in n threads. `steps`: about as many as the run will have. `changes`: how often a
  * thread loses its priority. Returns the number of steps. */
 uint64_t schedule_run(unsigned n, void (*body)(unsigned thread), uint64_t steps, unsigned changes);
+/* In later runs one step of so many gives the word to a thread that is chosen at random; 0: none.
+ */
+void schedule_walk(uint64_t walk);
+/* The threads of later runs share a weak memory (weak.h), or one without such effects. */
+void schedule_weak(bool weak);
 /* The number of the calling thread; THREADS: it is none of a run. */
 unsigned schedule_me(void);
 

@@ -8,6 +8,7 @@
 
 #include "state/cache_state.h"
 #include "turns.h"
+#include "weak.h"
 
 /* ---- Locks ----------------------------------------------------------------------------------- */
 
@@ -17,6 +18,7 @@ void turns_acquire(struct cm_lock *l)
     while (at_load_relaxed(&l->word) != 0)
         turns_wait_for(&l->word, 1);
     at_store_release(&l->word, 1);
+    weak_locked(l);
 }
 
 bool turns_try(struct cm_lock *l)
@@ -25,6 +27,7 @@ bool turns_try(struct cm_lock *l)
     if (at_load_relaxed(&l->word) != 0)
         return false;
     at_store_release(&l->word, 1);
+    weak_locked(l);
     return true;
 }
 
@@ -41,13 +44,29 @@ void turns_fence(void)
     turns_step();
     turns_did('f');
     at_fence_acquire();
+    weak_fence_acquire();
+}
+
+void turns_fence_seq_cst(void)
+{
+    turns_step();
+    at_fence_seq_cst();
+    weak_fence_seq_cst();
+}
+
+static int load64(const uint64_t *p, uint64_t *v)
+{
+    const int e = cm_guard_load64(p, v);
+    if (e == 0)
+        weak_loaded(p, v, sizeof(*v), WEAK_GUARDED);
+    return e;
 }
 
 int turns_load64(const uint64_t *p, uint64_t *v)
 {
     turns_step();
     turns_did('l');
-    return cm_guard_load64(p, v);
+    return load64(p, v);
 }
 
 int turns_load_words(const uint64_t *p, uint64_t *v, size_t n)
@@ -55,7 +74,7 @@ int turns_load_words(const uint64_t *p, uint64_t *v, size_t n)
     int e = 0;
     for (size_t i = 0; i < n && e == 0; i++) {
         turns_step();
-        e = cm_guard_load64(p + i, v + i);
+        e = load64(p + i, v + i);
     }
     turns_did('w');
     return e;
@@ -64,22 +83,34 @@ int turns_load_words(const uint64_t *p, uint64_t *v, size_t n)
 /* In two steps, as on x86: it looks for the tag, and loads the word once more. */
 int turns_find(const uint64_t *line, uint64_t tag, uint64_t *word)
 {
-    uint64_t seen;
+    int found = 0;
     turns_step();
-    const int found = cm_guard_find(line, tag, &seen);
-    if (found <= 0)
-        return found;
+    for (unsigned i = 0; i < CM_CACHE_LINE / sizeof(*line); i++) {
+        uint64_t v;
+        if (load64(line + i, &v))
+            return CM_EIO;
+        found |= (int)(v >> CM_GUARD_TAG_SHIFT == tag) << i;
+    }
+    if (found == 0)
+        return 0;
     turns_step();
-    return cm_guard_load64(line + at_lowest_bit((unsigned)found), word) == 0 ? found : CM_EIO;
+    return load64(line + at_lowest_bit((unsigned)found), word) == 0 ? found : CM_EIO;
+}
+
+static int copy_out(void *dst, const void *src, size_t n)
+{
+    turns_step();
+    const int e = cm_guard_copy(dst, src, n);
+    if (e == 0)
+        weak_copied_from(src, dst, n);
+    return e;
 }
 
 int turns_copy(void *dst, const void *src, size_t n)
 {
-    turns_step();
-    int e = cm_guard_copy(dst, src, n / 2);
-    turns_step();
+    int e = copy_out(dst, src, n / 2);
     if (e == 0)
-        e = cm_guard_copy((uint8_t *)dst + n / 2, (const uint8_t *)src + n / 2, n - n / 2);
+        e = copy_out((uint8_t *)dst + n / 2, (const uint8_t *)src + n / 2, n - n / 2);
     turns_did('c');
     return e;
 }
@@ -89,29 +120,47 @@ static const struct cm_persist_ops *real_ops;
 static int step_store64(void *ctx, uint64_t *p, uint64_t v)
 {
     turns_step();
-    return real_ops->store64(ctx, p, v);
+    weak_storing(p, sizeof(v));
+    const int e = real_ops->store64(ctx, p, v);
+    weak_stored(p, sizeof(v), WEAK_RELEASE);
+    return e;
 }
 
 static int step_cas64(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired)
 {
     turns_step();
-    return real_ops->cas64(ctx, p, expected, desired);
+    const uint64_t was = at_load_relaxed(p);
+    weak_fence_seq_cst(); /* it is a full barrier */
+    const int e = real_ops->cas64(ctx, p, expected, desired);
+    weak_updated(p, &was, sizeof(was), WEAK_SEQ_CST);
+    weak_fence_seq_cst();
+    return e;
 }
 
 static int step_write(void *ctx, void *dst, const void *src, size_t n)
 {
     turns_step();
-    return real_ops->write(ctx, dst, src, n);
+    weak_copying_to(dst, n);
+    const int e = real_ops->write(ctx, dst, src, n);
+    weak_copied_to(dst, n, WEAK_RELAXED);
+    return e;
+}
+
+static int copy_in(void *ctx, void *dst, const void *src, size_t n)
+{
+    turns_step();
+    weak_copying_to(dst, n);
+    const int e = real_ops->copy(ctx, dst, src, n);
+    weak_copied_to(dst, n, WEAK_PAST);
+    return e;
 }
 
 static int step_copy(void *ctx, void *dst, const void *src, size_t n)
 {
-    turns_step();
-    int e = real_ops->copy(ctx, dst, src, n / 2 / 64 * 64);
-    turns_step();
+    const size_t half = n / 2 / 64 * 64;
+    int e = copy_in(ctx, dst, src, half);
     if (e == 0)
-        e = real_ops->copy(ctx, (uint8_t *)dst + n / 2 / 64 * 64,
-                           (const uint8_t *)src + n / 2 / 64 * 64, n - n / 2 / 64 * 64);
+        e = copy_in(ctx, (uint8_t *)dst + half, (const uint8_t *)src + half, n - half);
     turns_flushed(dst, n); /* a non-temporal copy needs no other write-back */
     return e;
 }
@@ -127,6 +176,7 @@ static void step_fence(void *ctx)
 {
     turns_step();
     real_ops->fence(ctx);
+    weak_fence_release();
     turns_fenced();
 }
 

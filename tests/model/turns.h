@@ -12,6 +12,7 @@
 
 #include "platform/lock.h"
 #include "persist/persist.h"
+#include "weak.h"
 
 void turns_step(void);
 void turns_acquire(struct cm_lock *l);
@@ -23,6 +24,7 @@ int turns_load_words(const uint64_t *p, uint64_t *v, size_t n);
 int turns_find(const uint64_t *line, uint64_t tag, uint64_t *word);
 int turns_copy(void *dst, const void *src, size_t n);
 void turns_fence(void);
+void turns_fence_seq_cst(void);
 /* The calling thread cannot go on while *word is `unlike`: lets others run. */
 void turns_wait_for(const uint32_t *word, uint32_t unlike);
 /* steps.c calls these three. What a thread did outside of the run: copies 'c', acquire fences 'f',
@@ -53,27 +55,63 @@ void turns_end_steps(struct cm_cache *c);
 #undef at_and_release
 #undef at_cas_acq_rel
 #undef at_cas_seq_cst
+#undef at_or_relaxed
 #undef at_fence_acquire
-#define at_load_relaxed(p) (turns_step(), __atomic_load_n((p), __ATOMIC_RELAXED))
-#define at_load_acquire(p) (turns_step(), __atomic_load_n((p), __ATOMIC_ACQUIRE))
-#define at_load_seq_cst(p) (turns_step(), __atomic_load_n((p), __ATOMIC_SEQ_CST))
-#define at_store_relaxed(p, v) (turns_step(), __atomic_store_n((p), (v), __ATOMIC_RELAXED))
-#define at_store_release(p, v) (turns_step(), __atomic_store_n((p), (v), __ATOMIC_RELEASE))
-#define at_store_seq_cst(p, v) (turns_step(), __atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
-#define at_add_seq_cst(p, v) (turns_step(), __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
-#define at_add_relaxed(p, v) (turns_step(), __atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
-#define at_add_acq_rel(p, v) (turns_step(), __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL))
-#define at_sub_acq_rel(p, v) (turns_step(), __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL))
-#define at_swap_acq_rel(p, v) (turns_step(), __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL))
-#define at_or_acq_rel(p, v) (turns_step(), __atomic_fetch_or((p), (v), __ATOMIC_ACQ_REL))
-#define at_and_release(p, v) (turns_step(), __atomic_fetch_and((p), (v), __ATOMIC_RELEASE))
-#define at_cas_acq_rel(p, e, d)                                                                    \
-    (turns_step(),                                                                                 \
-     __atomic_compare_exchange_n((p), (e), (d), 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-#define at_cas_seq_cst(p, e, d)                                                                    \
-    (turns_step(),                                                                                 \
-     __atomic_compare_exchange_n((p), (e), (d), 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+#undef at_fence_seq_cst
+/* A step, the access itself, and what a weak memory makes of it. */
+#define TURNS_LOAD(p, order, weak)                                                                 \
+    __extension__({                                                                                \
+        turns_step();                                                                              \
+        __auto_type turns_l_ = __atomic_load_n((p), order);                                        \
+        weak_loaded((p), &turns_l_, sizeof(turns_l_), weak);                                       \
+        turns_l_;                                                                                  \
+    })
+#define TURNS_STORE(p, v, order, weak)                                                             \
+    __extension__({                                                                                \
+        turns_step();                                                                              \
+        weak_storing((p), sizeof(*(p)));                                                           \
+        __atomic_store_n((p), (v), order);                                                         \
+        weak_stored((p), sizeof(*(p)), weak);                                                      \
+    })
+#define TURNS_UPDATE(how, p, v, order, weak)                                                       \
+    __extension__({                                                                                \
+        turns_step();                                                                              \
+        __auto_type turns_u_ = how((p), (v), order);                                               \
+        weak_updated((p), &turns_u_, sizeof(turns_u_), weak);                                      \
+        turns_u_;                                                                                  \
+    })
+#define TURNS_CAS(p, e, d, order, failure, weak)                                                   \
+    __extension__({                                                                                \
+        turns_step();                                                                              \
+        const bool turns_c_ = __atomic_compare_exchange_n((p), (e), (d), 0, order, failure);       \
+        weak_updated((p), (e), sizeof(*(p)), weak);                                                \
+        turns_c_;                                                                                  \
+    })
+#define at_load_relaxed(p) TURNS_LOAD(p, __ATOMIC_RELAXED, WEAK_RELAXED)
+#define at_load_acquire(p) TURNS_LOAD(p, __ATOMIC_ACQUIRE, WEAK_ACQUIRE)
+#define at_load_seq_cst(p) TURNS_LOAD(p, __ATOMIC_SEQ_CST, WEAK_SEQ_CST)
+#define at_store_relaxed(p, v) TURNS_STORE(p, v, __ATOMIC_RELAXED, WEAK_RELAXED)
+#define at_store_release(p, v) TURNS_STORE(p, v, __ATOMIC_RELEASE, WEAK_RELEASE)
+#define at_store_seq_cst(p, v) TURNS_STORE(p, v, __ATOMIC_SEQ_CST, WEAK_SEQ_CST)
+#define at_add_relaxed(p, v) TURNS_UPDATE(__atomic_fetch_add, p, v, __ATOMIC_RELAXED, WEAK_RELAXED)
+#define at_add_acq_rel(p, v) TURNS_UPDATE(__atomic_fetch_add, p, v, __ATOMIC_ACQ_REL, WEAK_ACQ_REL)
+#define at_add_seq_cst(p, v) TURNS_UPDATE(__atomic_fetch_add, p, v, __ATOMIC_SEQ_CST, WEAK_SEQ_CST)
+#define at_sub_acq_rel(p, v) TURNS_UPDATE(__atomic_fetch_sub, p, v, __ATOMIC_ACQ_REL, WEAK_ACQ_REL)
+#define at_or_relaxed(p, v) TURNS_UPDATE(__atomic_fetch_or, p, v, __ATOMIC_RELAXED, WEAK_RELAXED)
+#define at_or_acq_rel(p, v) TURNS_UPDATE(__atomic_fetch_or, p, v, __ATOMIC_ACQ_REL, WEAK_ACQ_REL)
+#define at_and_release(p, v) TURNS_UPDATE(__atomic_fetch_and, p, v, __ATOMIC_RELEASE, WEAK_RELEASE)
+#define at_swap_acq_rel(p, v)                                                                      \
+    TURNS_UPDATE(__atomic_exchange_n, p, v, __ATOMIC_ACQ_REL, WEAK_ACQ_REL)
+#define at_cas_acq_rel(p, e, d) TURNS_CAS(p, e, d, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE, WEAK_ACQ_REL)
+#define at_cas_seq_cst(p, e, d) TURNS_CAS(p, e, d, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST, WEAK_SEQ_CST)
+/* Weaker than the library needs: for tests/crash/orders.py. */
+#define at_sub_relaxed(p, v) TURNS_UPDATE(__atomic_fetch_sub, p, v, __ATOMIC_RELAXED, WEAK_RELAXED)
+#define at_and_relaxed(p, v) TURNS_UPDATE(__atomic_fetch_and, p, v, __ATOMIC_RELAXED, WEAK_RELAXED)
+#define at_swap_relaxed(p, v)                                                                      \
+    TURNS_UPDATE(__atomic_exchange_n, p, v, __ATOMIC_RELAXED, WEAK_RELAXED)
+#define at_cas_relaxed(p, e, d) TURNS_CAS(p, e, d, __ATOMIC_RELAXED, __ATOMIC_RELAXED, WEAK_RELAXED)
 #define at_fence_acquire() turns_fence()
+#define at_fence_seq_cst() turns_fence_seq_cst()
 #define cm_lock_acquire(l) turns_acquire(l)
 #define cm_lock_try(l) turns_try(l)
 #define cm_lock_release(l) turns_release(l)

@@ -305,6 +305,24 @@ must all flight LATE_ENTER PATIENT
 must all flight JOIN_AGAIN READERS=3
 must all flight NO_WAKE PATIENT READERS=3
 
+# ---- a weak memory -------------------------------------------------------------------------------
+for p in PUBLISH LOCKED WAKE; do
+  ok ci litmus $p $p
+  ok all litmus $p-x86 $p TSO NO_RELEASE NO_ACQUIRE
+  must ci litmus $p NO_ACQUIRE
+  must ci litmus $p NO_RELEASE
+done
+ok ci litmus DEKKER DEKKER
+for m in NO_FENCE PIN_RELAXED; do
+  must ci litmus DEKKER $m
+  must all litmus DEKKER TSO $m
+done
+ok ci litmus COPY COPY
+ok all litmus COPY-x86 COPY TSO NO_READ_FENCE NO_ACQUIRE
+for m in NO_ACQUIRE NO_READ_FENCE NO_FENCE1 NO_FENCE2; do must ci litmus COPY $m; done
+ok all litmus COPY-benign-NO_RELEASE COPY NO_RELEASE
+must all litmus COPY TSO NO_FENCE2
+
 # ---- the answer, in the order of the rows --------------------------------------------------------
 wait
 for i in $(seq $rows); do
