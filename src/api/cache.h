@@ -117,6 +117,9 @@ static inline void cm_report_trouble(cm_cache *c)
  * present one: no struct has grown yet. `from` may be NULL: all zero. CM_EINVAL. */
 int cm_take_options(void *to, size_t size, const void *from);
 
+/* Copies a seal, which may be NULL: all zero. CM_EINVAL, and a line of the log. */
+int cm_take_seal(cm_seal *to, const cm_seal *from, cm_log_fn log, void *log_ctx);
+
 /* Copies a result to a caller whose struct may be shorter or longer. The part that both have is
  * copied, and the rest of the caller's is zeroed. struct_size then says how much was copied.
  * A struct_size of 0 is that of version 1.0. CM_EINVAL: the caller did not set struct_size. */

@@ -12,6 +12,8 @@
 #include "media/format.h"
 #include "persist/persist.h"
 
+struct cm_sealing;
+
 struct cm_media {
     uint8_t *base;
     /* While the pool is open, what follows changes when it grows: geo.part, and what has to do with
@@ -31,6 +33,7 @@ struct cm_media {
     /* What stands for the pool in the addresses of statistics: `base`. A reader's own memory, where
      * another process owns the pool. */
     uint8_t *stats;
+    const struct cm_sealing *seal; /* NULL: the pool is not sealed (seal.h) */
 };
 
 /* geo was set, and nobody else uses it yet. */
