@@ -53,15 +53,17 @@
  * SIGNALS   The handlers of cm_open() need SIGBUS and SIGSEGV unblocked. No function is safe to
  *           call in a signal handler.
  * STACK     The calls of reading, filling, warming, pinning and brackets use at most 8 KiB of stack
- *           below their caller, 12 KiB with a sealed pool. So they fit the small stacks of
- * coroutines. Not included is what callbacks use, what a signal puts on the stack (a damaged page
- * of a pool is one), and what the dynamic linker does at the first call of a function. ERRORS
- * Success is 0, a positive count or a positive remark. Failure is a negative CM_E*. errno is
- * neither used nor preserved. cm_strerror() names a code. Every function that takes a cache or a
- * file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK; the lists below name the other codes.
- * CM_EINVAL is a mistake of the program. Of options, ids and validators a line of the log says what
- * is wrong. OWNERSHIP The caller owns all memory that it passes in. The library keeps no pointer to
- * it after the call, except where a comment says so. Strings that the library returns are static.
+ *           below their caller, and 12 KiB with a sealed pool. So they fit the small stacks of
+ *           coroutines. Not included is what callbacks use, what a signal puts on the stack (a
+ *           damaged page of a pool is one), and what the dynamic linker does at the first call of a
+ *           function.
+ * ERRORS    Success is 0, a positive count or a positive remark. Failure is a negative CM_E*. errno
+ *           is neither used nor preserved. cm_strerror() names a code. Every function that takes a
+ *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK; the lists below
+ *           name the other codes. CM_EINVAL is a mistake of the program. Of options, ids and
+ *           validators a line of the log says what is wrong.
+ * OWNERSHIP The caller owns all memory that it passes in. The library keeps no pointer to it after
+ *           the call, except where a comment says so. Strings that the library returns are static.
  * STRINGS   Paths are UTF-8 on every system.
  * UNITS     Offsets, lengths and sizes are bytes, times are nanoseconds.
  */
