@@ -105,7 +105,7 @@ void world_check(const struct world *w, uint64_t file, uint64_t off, const uint8
 
     const bool loose = w->forged || w->any;
 
-    if (!loose || w->o.seal)
+    if (!loose) /* else an older, longer version may be back */
         FUZZ_CHECK(off + len <= f->size);
     for (uint64_t done = 0; done < len;) {
         const uint64_t b = (off + done) / BLK, from = (off + done) % BLK;

@@ -10,6 +10,10 @@
 
 #include <stdio.h>
 
+/* The tests of the other file, and the directory for its pools. */
+extern const struct harness_test seal_file_tests[];
+extern char seal_dir[256];
+
 struct sealed {
     struct pool p;
     struct toy_key key;

@@ -6,6 +6,7 @@
  */
 #include "seal_common.h"
 
+#include "../os.h"
 #include "media/seal.h"
 
 #define SMALL (2 * MIB)
@@ -128,6 +129,39 @@ static void test_ciphertext(void)
     sealed_end(&s);
 }
 
+/* What the blocks of a slot were encrypted with. */
+static uint8_t tweaks[2][16];
+static unsigned tweaked;
+static int note_tweak(void *ctx, const uint8_t tweak[16], void *block)
+{
+    memcpy(tweaks[tweaked++ % 2], tweak, 16);
+    return toy_encrypt(ctx, tweak, block);
+}
+
+/* No two contents of a slot have the same tweak, whatever its header said before. */
+static void test_tweak(void)
+{
+    struct sealed s;
+    struct cm_header h;
+    uint8_t block[CM_BLOCK_SIZE];
+    sealed_make(&s, SMALL, 1);
+    s.seal.encrypt = note_tweak;
+    cm_file *f = sealed_up(&s, 1);
+    const struct cm_key k = key_of(f, 5);
+    const uint64_t slot = s.p.c->media.slots - 1; /* never used */
+    tweaked = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        content(i, 5, block);
+        memset(header_of(s.p.c, slot), 0, sizeof(h));
+        CHECK_EQ(cm_slot_fill(&s.p.c->media, slot, &k, block, BLK, &h), 0);
+    }
+    CHECK_EQ(tweaked, 2);
+    CHECK(memcmp(tweaks[0], tweaks[1], 16) != 0);
+    CHECK(memcmp(tweaks[1], &h.xxh3, 8) == 0);
+    CHECK(memcmp(tweaks[1] + 8, &slot, 8) == 0);
+    sealed_end(&s);
+}
+
 /* ---- Planted blocks -------------------------------------------------------------------------- */
 
 static void planted(int encrypts)
@@ -230,6 +264,37 @@ static void test_old_epoch(void)
     resum(s.p.c, slot); /* under the new key */
     CHECK_EQ((int64_t)slot_of(f, 0), (int64_t)slot);
     expect_dropped(&s, f, 0, 7);
+    sealed_end(&s);
+}
+
+/* The slot that is stored anew when somebody copies it. */
+static cm_cache *storing;
+static uint64_t stored_anew;
+int __real_cm_guard_copy(void *dst, const void *src, size_t n);
+int __wrap_cm_guard_copy(void *dst, const void *src, size_t n);
+int __wrap_cm_guard_copy(void *dst, const void *src, size_t n)
+{
+    cm_cache *const c = storing;
+    if (c && src == payload_of(c, stored_anew)) {
+        storing = NULL;
+        header_of(c, stored_anew)->w0 &= CM_W0_SEQ_MASK; /* as its next owner does */
+        memset(payload_of(c, stored_anew), 0, BLK / 2);
+    }
+    return __real_cm_guard_copy(dst, src, n);
+}
+
+/* That is no damage. */
+static void test_changing(void)
+{
+    struct sealed s;
+    sealed_make(&s, SMALL, 0);
+    cm_file *f = sealed_up(&s, 1);
+    CHECK_EQ(put(f, 0, 7), 0);
+    stored_anew = slot_of(f, 0);
+    storing = s.p.c;
+    CHECK_EQ(look(f, 0, 7), MISS);
+    CHECK(!storing);
+    CHECK_EQ(STAT(s.p.c, miss_checksum), 0);
     sealed_end(&s);
 }
 
@@ -587,16 +652,68 @@ static void test_shared(void)
     sealed_end(&s);
 }
 
-static const struct harness_test tests[] = {
-    TEST(hits),           TEST(tails),        TEST(buffer),        TEST(ciphertext),
-    TEST(planted),        TEST(moved),        TEST(renamed),       TEST(old_epoch),
-    TEST(keys),           TEST(options),      TEST(planted_super), TEST(replayed_super),
-    TEST(planted_record), TEST(moved_record), TEST(planted_size),  TEST(failing),
-    TEST(failing_record), TEST(callback),     TEST(pins),          TEST(check),
+/* A planted superblock does not change what a reader believes. */
+static void test_shared_super(void)
+{
+    struct sealed s;
+    sealed_make(&s, SMALL, 0);
+    cm_file *f = sealed_up(&s, 1);
+    CHECK_EQ(put_all(f, 0, 4, 7), 4);
+    struct pool reader = s.p;
+    reader.o.flags = CM_OPEN_SHARED;
+    CHECK_EQ(pool_up(&reader), 0);
+    cm_file *g = attach(&reader, 1, 100 * BLK, 1, CM_SOLE_WRITER);
+    CHECK_EQ(hits(g, 0, 4, 7), 4);
+    const struct cm_super was = *super_at(&s.p, 0);
+    super_at(&s.p, 0)->seq += 10;
+    super_at(&s.p, 0)->epoch += 10;
+    super_seal(super_at(&s.p, 0));
+    *cm_super_session_at(&s.p.c->media) += 2; /* and it looks again */
+    CHECK_EQ(hits(g, 0, 4, 7), 4);
+    *super_at(&s.p, 0) = was;
+    detach(g);
+    CHECK_EQ(cm_close(reader.c), 0);
+    sealed_down(&s, f);
+    sealed_end(&s);
+}
+
+static const struct harness_test seal_tests[] = {
+    TEST(hits),
+    TEST(tails),
+    TEST(buffer),
+    TEST(ciphertext),
+    TEST(tweak),
+    TEST(planted),
+    TEST(moved),
+    TEST(renamed),
+    TEST(changing),
+    TEST(old_epoch),
+    TEST(keys),
+    TEST(options),
+    TEST(planted_super),
+    TEST(replayed_super),
+    TEST(planted_record),
+    TEST(moved_record),
+    TEST(planted_size),
+    TEST(failing),
+    TEST(failing_record),
+    TEST(callback),
+    TEST(pins),
+    TEST(check),
     TEST(shared),
+    TEST(shared_super),
+    TEST_END,
 };
+
+static const struct harness_test *const tables[] = { seal_tests, seal_file_tests };
+
+char seal_dir[256];
 
 int main(int argc, char **argv)
 {
-    return HARNESS_MAIN(tests, argc, argv);
+    if (!os_make_dir(seal_dir, sizeof(seal_dir), NULL, "seal"))
+        return 1;
+    const int failed = HARNESS_TABLES(tables, argc, argv);
+    (void)os_remove_dir(seal_dir);
+    return failed;
 }

@@ -10,12 +10,13 @@
 
 #include "../os.h"
 
-static char dir[256], path[300];
+static char path[300];
 
 static void make(struct sealed *s, uint64_t size, int encrypts, uint32_t flags)
 {
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
     memset(s, 0, sizeof(*s));
+    (void)snprintf(path, sizeof(path), "%s/pool", seal_dir);
     (void)unlink(path);
     s->key.key = 99;
     s->seal = toy_seal(&s->key, encrypts);
@@ -163,17 +164,6 @@ static void test_objects(void)
     }
 }
 
-static const struct harness_test tests[] = {
-    TEST(info), TEST(names), TEST(resize), TEST(grow), TEST(objects),
+const struct harness_test seal_file_tests[] = {
+    TEST(info), TEST(names), TEST(resize), TEST(grow), TEST(objects), TEST_END,
 };
-
-int main(int argc, char **argv)
-{
-    if (!os_make_dir(dir, sizeof(dir), NULL, "seal"))
-        return 1;
-    (void)snprintf(path, sizeof(path), "%s/pool", dir);
-    const int failed = HARNESS_MAIN(tests, argc, argv);
-    (void)unlink(path);
-    (void)os_remove_dir(dir);
-    return failed;
-}
