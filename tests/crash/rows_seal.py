@@ -33,10 +33,8 @@ SEALED = [
        '''    if (cm_seal_known(m))
         return cm_seal_size(m, cm_media_key(m), place, r, sum);
 ''', ''),
-    _m('seal, tail', 'nothing is left of what a tag does not cover', 'unit seal tails', SLOT,
+    _m('seal, tail', 'nothing is left of what a tag does not cover', 'unit seal nothing_left', SLOT,
        '    if (*got < part->len) /* it may hold what was not proved */\n', '    if (0)\n'),
-    _m('seal, not proved', 'nothing is left of a block whose tag is wrong', 'unit seal planted',
-       SLOT, '    if (*got < part->len) /* it may hold what was not proved */\n', '    if (0)\n'),
     _m('seal, encrypts', 'what is stored is encrypted', 'unit seal hits', SLOT,
        '''    if (e == 0)
         e = cm_seal_encrypt(m, slot, h->xxh3, block);
@@ -71,9 +69,6 @@ SEALED = [
        'protocol/publish.c', 'n->spoiled = e != CM_EKEY;', 'n->spoiled = true;'),
     _m('seal, failing read', '... and no block', 'unit seal failing', SLOT,
        'return CM_SLOT_CHANGED; /* a callback failed', 'return CM_SLOT_BAD_SUM; /* a callback failed'),
-    _m('seal, failing record', 'a record whose tag is not known is not whole',
-       'unit seal failing_record', RECORD, '*whole = e == 0 && r->xxh3 == sum;',
-       '*whole = e != 0 || r->xxh3 == sum;'),
     _m('seal, call back', 'a callback cannot call the library', 'unit seal callback', SEAL,
        '    cm_callback_begin(s->cache, &frame);\n    const int cancel = cm_plat_cancel_off();\n'
        '    const int e = s->hooks.mac(',

@@ -90,6 +90,47 @@ static void tails(int encrypts)
     sealed_end(&s);
 }
 
+/* What is served of one block, from the slot itself. */
+static enum cm_slot_verdict read_slot(cm_file *f, uint64_t block, uint64_t slot, uint32_t *got,
+                                      uint8_t to[CM_BLOCK_SIZE])
+{
+    const cm_cache *c = cm_object_of(f)->cache;
+    const struct cm_key k = key_of(f, block);
+    const struct cm_part whole = { 0, CM_BLOCK_SIZE, to };
+    uint64_t w0;
+    memset(to, 0xee, BLK);
+    return cm_slot_read(&c->media, slot, &k, c->media.boot, &whole, true, got, &w0);
+}
+
+/* Behind the end of a tail, and of a block that is not served, the reader's memory is zero. */
+static void nothing_left(int encrypts)
+{
+    static const uint8_t zero[CM_BLOCK_SIZE];
+    struct sealed s;
+    uint8_t to[CM_BLOCK_SIZE];
+    uint32_t got;
+    sealed_make(&s, SMALL, encrypts);
+    CHECK_EQ(pool_up(&s.p), 0);
+    cm_file *f = attach(&s.p, 1, CM_SIZE_UNKNOWN, 1, CM_SOLE_WRITER);
+    CHECK_EQ(put(f, 0, 5), 0);
+    CHECK_EQ(put_tail(f, 2, 100, 5), 0);
+    CHECK_EQ(read_slot(f, 2, slot_of(f, 2), &got, to), CM_SLOT_HIT);
+    CHECK_EQ(got, 100);
+    CHECK(is_content(5, 2, to, 100) && memcmp(to + 100, zero, BLK - 100) == 0);
+    payload_of(s.p.c, slot_of(f, 0))[9] ^= 1;
+    CHECK_EQ(read_slot(f, 0, slot_of(f, 0), &got, to), CM_SLOT_BAD_SUM);
+    CHECK_EQ(got, 0);
+    CHECK(memcmp(to, zero, BLK) == 0);
+    detach(f);
+    sealed_end(&s);
+}
+
+static void test_nothing_left(void)
+{
+    CALL(nothing_left(0));
+    CALL(nothing_left(1));
+}
+
 static void test_tails(void)
 {
     CALL(tails(0));
@@ -219,7 +260,7 @@ static void test_renamed(void)
     uint8_t got[CM_BLOCK_SIZE];
     sealed_make(&s, SMALL, 0);
     cm_file *f = sealed_up(&s, 1), *g = attach(&s.p, 2, 100 * BLK, 1, CM_SOLE_WRITER);
-    CHECK_EQ(put_all(f, 0, 4, 7), 4);
+    CHECK_EQ(put_all(f, 0, 6, 7), 6);
     CHECK_EQ(put_all(g, 0, 4, 9), 4);
     struct cm_header *a = header_of(s.p.c, slot_of(f, 0)), *b = header_of(s.p.c, slot_of(f, 1));
     const uint64_t slot_a = slot_of(f, 0), slot_b = slot_of(f, 1);
@@ -247,6 +288,14 @@ static void test_renamed(void)
     resum(s.p.c, last);
     CHECK_EQ(cm_read(f, 3 * BLK, got, BLK, NULL), 0);
     CHECK_EQ(STAT(s.p.c, miss_checksum), 4);
+    /* A block becomes its neighbour, and stays where it is. */
+    uint64_t *next = cell_to(f, 5);
+    const uint64_t slot_4 = slot_of(f, 4);
+    header_of(s.p.c, slot_4)->block_valid = 5 << CM_VALID_BITS | CM_BLOCK_SIZE;
+    resum(s.p.c, slot_4);
+    *next = cm_cell_make(cm_cell_tag(*next), s.p.c->media.boot, slot_4);
+    CHECK_EQ(look(f, 5, 7), MISS);
+    CHECK_EQ(STAT(s.p.c, miss_checksum), 5);
     detach(g);
     sealed_end(&s);
 }
@@ -540,6 +589,9 @@ static void test_failing(void)
     sealed_down(&s, f);
     s.key.fails = UINT32_MAX;
     expect_refused(&s, CM_EIO, "pool");
+    s.key.fails = 1; /* of one copy alone: the other one may be older */
+    CHECK_EQ(cm_open_memory(s.p.base, s.p.bytes, &s.p.o, &s.p.c), CM_EIO);
+    s.p.c = NULL;
     s.key.fails = 0;
     f = sealed_up(&s, 1);
     CHECK_EQ(hits(f, 0, 4, 7), 4);
@@ -581,8 +633,8 @@ static void test_callback(void)
     sealed_make(&s, SMALL, 0);
     s.seal.mac = mac_that_calls;
     cm_file *f = sealed_up(&s, 1);
-    calling = &s;
     CHECK_EQ(put(f, 0, 7), 0);
+    calling = &s;
     CHECK_EQ(look(f, 0, 7), RIGHT);
     calling = NULL;
     sealed_down(&s, f);
@@ -614,6 +666,7 @@ static void test_check(void)
     struct sealed s;
     cm_check_report r = CM_CHECK_REPORT_INIT;
     sealed_make(&s, SMALL, 1);
+    s.p.o.memory_durability = CM_DURABILITY_DAX;
     cm_file *f = sealed_up(&s, 1);
     CHECK_EQ(put_all(f, 0, 6, 7), 6);
     CHECK_EQ(cm_check(s.p.c, 0, NULL, NULL, &r), 0);
@@ -625,10 +678,11 @@ static void test_check(void)
     CHECK_EQ((int64_t)r.bad_payload, 1);
     CHECK_EQ((int64_t)slot_of(f, 2), (int64_t)CM_NO_SLOT);
     detach(f);
-    /* A record of an earlier epoch is no damage; a planted one is. */
+    /* A record of an earlier epoch is no damage. */
     CHECK_EQ(bump_epoch(s.p.c), 0);
     r = (cm_check_report)CM_CHECK_REPORT_INIT;
     CHECK_EQ(cm_check(s.p.c, 0, NULL, NULL, &r), 0);
+    CHECK_EQ((int64_t)r.torn_records, 0);
     sealed_end(&s);
 }
 
@@ -678,31 +732,19 @@ static void test_shared_super(void)
 }
 
 static const struct harness_test seal_tests[] = {
-    TEST(hits),
-    TEST(tails),
-    TEST(buffer),
-    TEST(ciphertext),
-    TEST(tweak),
-    TEST(planted),
-    TEST(moved),
-    TEST(renamed),
-    TEST(changing),
-    TEST(old_epoch),
-    TEST(keys),
-    TEST(options),
-    TEST(planted_super),
-    TEST(replayed_super),
-    TEST(planted_record),
-    TEST(moved_record),
-    TEST(planted_size),
-    TEST(failing),
-    TEST(failing_record),
-    TEST(callback),
-    TEST(pins),
-    TEST(check),
-    TEST(shared),
-    TEST(shared_super),
-    TEST_END,
+    TEST(hits),           TEST(tails),
+    TEST(nothing_left),   TEST(buffer),
+    TEST(ciphertext),     TEST(tweak),
+    TEST(planted),        TEST(moved),
+    TEST(renamed),        TEST(changing),
+    TEST(old_epoch),      TEST(keys),
+    TEST(options),        TEST(planted_super),
+    TEST(replayed_super), TEST(planted_record),
+    TEST(moved_record),   TEST(planted_size),
+    TEST(failing),        TEST(failing_record),
+    TEST(callback),       TEST(pins),
+    TEST(check),          TEST(shared),
+    TEST(shared_super),   TEST_END,
 };
 
 static const struct harness_test *const tables[] = { seal_tests, seal_file_tests };
