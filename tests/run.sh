@@ -360,6 +360,7 @@ native_suites() { # DIR
   also mount-control-service bash "$here/mount/control-service-test.sh" "$b"
   also mount-resize bash "$here/mount/resize-test.sh" "$b"
   also mount-pin bash "$here/mount/pin-test.sh" "$b"
+  also mount-seal bash "$here/mount/seal-test.sh" "$b"
   also mount-quota bash "$here/mount/quota-test.sh" "$b"
   also mount-requests bash "$here/mount/requests-test.sh" "$b"
   also mount-writeback bash "$here/mount/writeback-test.sh" "$b"
@@ -406,6 +407,7 @@ native_suites() { # DIR
   next tool bash "$here/tool/tool-test.sh" "$b"
   next tool-pools bash "$here/tool/pools-test.sh" "$b"
   next tool-resize bash "$here/tool/resize-test.sh" "$b"
+  next tool-seal bash "$here/tool/seal-test.sh" "$b"
   next tool-top python3 "$here/tool/top-test.py" "$b"
   # With --all these three run under the address sanitizer only.
   [ $all = yes ] || next tool-dump bash "$here/tool/dump-test.sh" "$b"
