@@ -312,33 +312,12 @@ static int guard(cm_cache *c, uint64_t bytes)
     return e;
 }
 
-/* What is wrong with the key. */
-static const char *why_no_key(const cm_cache *c)
-{
-    struct cm_super sb = { .seq = 0 };
-    uint32_t damaged;
-    const int e = cm_super_read(c->media.base, &sb, &damaged);
-    const uint64_t mine = cm_seal_incompat(&c->sealing.hooks);
-    if (!mine)
-        return "is sealed, and no seal was given: open it with the seal that it was made with";
-    if (e >= 0 && !(sb.incompat & CM_INCOMPAT_SEALED))
-        return "is not sealed, and a seal was given: is it the right file? A pool is sealed when "
-               "it "
-               "is made";
-    if (e >= 0 && (sb.incompat ^ mine) & CM_INCOMPAT_ENCRYPTED)
-        return mine & CM_INCOMPAT_ENCRYPTED
-                   ? "is sealed and not encrypted, and the seal encrypts: open it with a seal that "
-                     "does not"
-                   : "is encrypted, and the seal has no encrypt and decrypt";
-    return "is sealed with another key: open it with the key that it was made with";
-}
-
 static int load_super(cm_cache *c, const char *what, uint64_t bytes)
 {
     struct cm_super sb;
     int e = cm_super_read_sealed(c->media.base, &c->sealing, &sb, &c->super.damaged);
     if (e < 0) {
-        cm_log(c, CM_LOG_ERROR, "%s: %s", what, e == CM_EKEY ? why_no_key(c) : cm_strerror(e));
+        cm_log(c, CM_LOG_ERROR, "%s: %s", what, e == CM_EKEY ? cm_why_no_key(c) : cm_strerror(e));
         return e;
     }
     if (sb.incompat & CM_INCOMPAT_SEALED) {

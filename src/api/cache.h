@@ -139,6 +139,8 @@ void cm_log(const struct cm_cache *c, int level, const char *format, ...)
  * such call logs it and empties the pool. No lock is held. */
 int cm_cache_whole(struct cm_cache *c);
 /* trouble.c: lines of the log about a pool in trouble. */
+/* Why an open was refused with CM_EKEY. */
+const char *cm_why_no_key(const struct cm_cache *c);
 /* The pool's lock was refused: logs who holds it, as far as that can be found out. */
 void cm_say_owner(struct cm_cache *c, const char *path);
 /* Logs damage that was noted: of each kind the first event at once, later ones at most once a

@@ -14,7 +14,7 @@
  * A block is hashed in plain, and its tag is a part of the tweak that it is encrypted with. So a
  * tweak comes again only with the same content in the same slot, whatever somebody did to the pool.
  *
- * Who: media/, state/, api/.
+ * Who: api/, media/.
  */
 #include "media/seal.h"
 

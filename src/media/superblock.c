@@ -162,7 +162,7 @@ static int read_both(const uint8_t *base, const struct cm_sealing *s, struct cm_
             e[i] = cm_seal_judge(s, &c[i]);
         /* Without a key nobody can tell which of two copies was made up, if one of them says that
          * the pool is sealed. If the callback failed, an older copy must not count. */
-        if ((e[i] == CM_EKEY && !s->hooks.mac) || e[i] == CM_EIO)
+        if (s && ((e[i] == CM_EKEY && !s->hooks.mac) || e[i] == CM_EIO))
             return e[i];
     }
     int pick = cm_super_choose(c, e);

@@ -155,6 +155,16 @@ static void warn_if_untrusted(const char *pool, const cm_seal *seal)
     (void)cm_close(cache);
 }
 
+static int take_key(const struct tool_args *args, const cm_seal **seal)
+{
+    const bool encrypts = args->value[CREATE_ENCRYPT] != NULL;
+
+    if (!encrypts || args->value[CREATE_KEY])
+        return tool_take_key(args->value[CREATE_KEY], encrypts, seal);
+    tool_message(NULL, "--encrypt needs a key: --key-file FILE");
+    return TOOL_USAGE;
+}
+
 static int run_create(const struct tool_args *args)
 {
     struct tool_progress progress;
@@ -174,11 +184,7 @@ static int run_create(const struct tool_args *args)
         rc = read_max_files(args->value[CREATE_MAX_FILES], &options.max_files);
     if (rc != TOOL_OK)
         return rc;
-    if (args->value[CREATE_ENCRYPT] && !args->value[CREATE_KEY]) {
-        tool_message(NULL, "--encrypt needs a key: --key-file FILE");
-        return TOOL_USAGE;
-    }
-    rc = tool_take_key(args->value[CREATE_KEY], args->value[CREATE_ENCRYPT] != NULL, &options.seal);
+    rc = take_key(args, &options.seal);
     if (rc != TOOL_OK)
         return rc;
     if (args->value[CREATE_SPARSE])

@@ -9,7 +9,7 @@
 #include "tool/os.h"
 
 #ifdef HAVE_OPENSSL
-#include "../../examples/seal/seal_openssl.h"
+#include <seal_openssl.h> /* examples/seal */
 
 static struct seal_openssl *made;
 

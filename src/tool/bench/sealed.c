@@ -11,7 +11,7 @@
 #include "tool/bench/bench.h"
 
 #ifdef HAVE_OPENSSL
-#include "../../../examples/seal/seal_openssl.h"
+#include <seal_openssl.h> /* examples/seal */
 
 #define SEALED_BYTES ((uint64_t)32 << 20)
 
