@@ -360,6 +360,7 @@ native_suites() { # DIR
   also mount-control-service bash "$here/mount/control-service-test.sh" "$b"
   also mount-resize bash "$here/mount/resize-test.sh" "$b"
   also mount-pin bash "$here/mount/pin-test.sh" "$b"
+  also mount-privileges bash "$here/mount/privileges-test.sh" "$b"
   also mount-seal bash "$here/mount/seal-test.sh" "$b"
   also mount-quota bash "$here/mount/quota-test.sh" "$b"
   also mount-requests bash "$here/mount/requests-test.sh" "$b"
