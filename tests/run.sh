@@ -296,6 +296,7 @@ crash_states() { # RULES STATES
 native_suites() { # DIR
   b=$1
   beside crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
+  beside crash/seal "$b/tests/crash/crash" --seal --rules checkpoint --length 1 --states 0
   beside crash/grow "$b/tests/crash/crash" --grow --states 0
   beside crash/grow-checkpoint "$b/tests/crash/crash" --grow --rules checkpoint --states 0
   beside crash/grow-failures "$b/tests/crash/crash" --grow --rules pagecache --failures 20
