@@ -86,7 +86,8 @@ int cm_seal_size(const struct cm_media *m, uint64_t key, uint64_t place, const s
 
 /* ---- Encryption ------------------------------------------------------------------------------ */
 
-static int crypt(const struct cm_media *m, bool encrypt, uint64_t slot, uint64_t tag, void *block)
+static int change_block(const struct cm_media *m, bool encrypt, uint64_t slot, uint64_t tag,
+                        void *block)
 {
     const struct cm_sealing *s = m->seal;
     const uint64_t words[2] = { tag, slot };
@@ -105,12 +106,12 @@ static int crypt(const struct cm_media *m, bool encrypt, uint64_t slot, uint64_t
 
 int cm_seal_encrypt(const struct cm_media *m, uint64_t slot, uint64_t tag, void *block)
 {
-    return crypt(m, true, slot, tag, block);
+    return change_block(m, true, slot, tag, block);
 }
 
 int cm_seal_decrypt(const struct cm_media *m, uint64_t slot, uint64_t tag, void *block)
 {
-    return crypt(m, false, slot, tag, block);
+    return change_block(m, false, slot, tag, block);
 }
 
 /* ---- Superblocks ----------------------------------------------------------------------------- */
