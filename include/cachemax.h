@@ -392,7 +392,8 @@ typedef struct cm_seal {
     int (*decrypt)(void *ctx, const uint8_t tweak[16], void *block);
 } cm_seal;
 #define CM_SEAL_INIT CM_INIT_(cm_seal)
-/* The same as a function; `size` as for cm_validator_init(). */
+/* Sets *seal to what CM_SEAL_INIT is, for languages that cannot use the macro; `size` as for
+ * cm_validator_init(). */
 CM_API void cm_seal_init(cm_seal *seal, size_t size);
 
 /* What protects a pool: cm_info.sealed. */
