@@ -53,9 +53,10 @@
  * SIGNALS   The handlers of cm_open() need SIGBUS and SIGSEGV unblocked. No function is safe to
  *           call in a signal handler.
  * STACK     The calls of reading, filling, warming, pinning and brackets use at most 8 KiB of stack
- *           below their caller. So they fit the small stacks of coroutines. Not included is what
- *           callbacks use, what a signal puts on the stack (a damaged page of a pool is one), and
- *           what the dynamic linker does at the first call of a function.
+ *           below their caller, and 12 KiB with a sealed pool. So they fit the small stacks of
+ *           coroutines. Not included is what callbacks use, what a signal puts on the stack (a
+ *           damaged page of a pool is one), and what the dynamic linker does at the first call of a
+ *           function.
  * ERRORS    Success is 0, a positive count or a positive remark. Failure is a negative CM_E*. errno
  *           is neither used nor preserved. cm_strerror() names a code. Every function that takes a
  *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK; the lists below
@@ -160,7 +161,9 @@ template <typename T> static inline T cm_init_(void)
     X(CM_ECLONE, -32, "may be taken for a file of another volume; give its volume a volume id")    \
     X(CM_EMOVED, -33, "the file has another version now")                                          \
     X(CM_ECANCELED, -34, "canceled")                                                               \
-    X(CM_EKEEP, -35, "kept files would take more than half of the pool")
+    X(CM_EKEEP, -35, "kept files would take more than half of the pool")                           \
+    X(CM_EKEY, -36,                                                                                \
+      "the pool is sealed with another key, or only one of pool and caller has a seal")
 
 enum cm_error {
 #define CM_X(name, value, text) name = (value),
@@ -360,10 +363,45 @@ typedef void (*cm_log_fn)(void *ctx, int level, const char *text);
 typedef void *(*cm_alloc_fn)(void *ctx, size_t bytes);
 typedef void (*cm_free_fn)(void *ctx, void *p, size_t bytes);
 
-/* Encrypts or decrypts one block of CM_BLOCK_SIZE bytes in place (cm_options.seal). `tweak`: 16
- * bytes that never come again for another content. Returns 0, or another value: the block is not
- * stored, or is a miss. Not called by this version. */
-typedef int (*cm_seal_fn)(void *ctx, const uint8_t tweak[16], void *block);
+/* ---- Sealed pools -------------------------------------------------------------------------- */
+
+#define CM_SEAL_HEAD 64u /* bytes of the first part of what is hashed */
+#define CM_SEAL_TAG 8u
+
+/* A pool that is made with a seal is sealed, as long as it lives: what it serves was stored by
+ * somebody who has the key. docs/security.md says against whom that helps, and against whom it does
+ * not. The key is yours: the library never sees it. examples/seal has callbacks with OpenSSL.
+ * The callbacks return 0, or another value if they fail. Then a read is a miss, and a fill or a
+ * record is not stored. Any thread may call them, also several at once, and with locks of the
+ * library held: they must not call the library, and must not wait for a thread that does.
+ * Their memory is private: nobody else writes it meanwhile. */
+typedef struct cm_seal {
+    uint32_t struct_size; /* set by CM_SEAL_INIT */
+    uint32_t reserved;    /* 0 */
+    void *ctx;
+    /* Sets `tag` to a keyed hash of the CM_SEAL_HEAD bytes at `head`, and behind them the `len`
+     * bytes at `data`: up to CM_BLOCK_SIZE, which may be 0. It must be a pseudorandom function,
+     * such as SipHash, or keyed BLAKE2 or HMAC cut to 8 bytes. One that needs a fresh nonce (GMAC,
+     * Poly1305) is none: an attacker would find its key. */
+    int (*mac)(void *ctx, const uint8_t head[CM_SEAL_HEAD], const void *data, size_t len,
+               uint8_t tag[CM_SEAL_TAG]);
+    /* Encrypt and decrypt the CM_BLOCK_SIZE bytes at `block` in place, with a key that mac() does
+     * not use: AES-256-XTS. `tweak` depends on the content and its place (docs/format.md). Both are
+     * NULL, or none: the content of the pool can be read then. */
+    int (*encrypt)(void *ctx, const uint8_t tweak[16], void *block);
+    int (*decrypt)(void *ctx, const uint8_t tweak[16], void *block);
+} cm_seal;
+#define CM_SEAL_INIT CM_INIT_(cm_seal)
+/* Sets *seal to what CM_SEAL_INIT is, for languages that cannot use the macro; `size` as for
+ * cm_validator_init(). */
+CM_API void cm_seal_init(cm_seal *seal, size_t size);
+
+/* What protects a pool: cm_info.sealed. */
+enum cm_sealed {
+    CM_SEALED_NO = 0,       /* sums find accidents, and no attacker */
+    CM_SEALED_MAC = 1,      /* nobody without the key can make blocks that it serves */
+    CM_SEALED_ENCRYPTED = 2 /* and nobody can read them */
+};
 
 /* ---- Creating and opening pools ------------------------------------------------------------ */
 
@@ -388,7 +426,9 @@ typedef struct cm_create_options {
     void *progress_ctx;
     cm_log_fn log; /* may be NULL */
     void *log_ctx;
-    uint64_t reserved[4]; /* 0 */
+    /* NULL: the pool is not sealed. Its callbacks must stay valid during the call. */
+    const cm_seal *seal;
+    uint64_t reserved[3]; /* 0 */
 } cm_create_options;
 #define CM_CREATE_OPTIONS_INIT CM_INIT_(cm_create_options)
 
@@ -423,7 +463,9 @@ typedef struct cm_resize_options {
     void *progress_ctx;
     cm_log_fn log; /* may be NULL */
     void *log_ctx;
-    uint64_t reserved[4]; /* 0 */
+    const cm_seal
+        *seal; /* of the pool, if it is sealed; else NULL. The new pool has the same one */
+    uint64_t reserved[3]; /* 0 */
 } cm_resize_options;
 #define CM_RESIZE_OPTIONS_INIT CM_INIT_(cm_resize_options)
 /* The same as a function; `size` as for cm_validator_init(). */
@@ -566,12 +608,11 @@ typedef struct cm_options {
      * DRAM only as the pool grows. For cm_open_memory: so much memory at `base` is the pool's. 0:
      * the pool keeps its size. */
     uint64_t grow_max;
-    uint64_t reserved[1]; /* 0 */
-    /* Not in this version: CM_ENOTSUP unless all four are NULL. */
-    const uint8_t *check_key; /* 16 bytes; without them nobody can forge what a pool holds */
-    cm_seal_fn seal;          /* encrypts a block on its way into the pool */
-    cm_seal_fn unseal;        /* ... and decrypts it */
-    void *seal_ctx;
+    /* The seal that the pool was made with, or NULL (else CM_EKEY). The struct is copied; its
+     * callbacks must stay valid until cm_close(). In a sealed pool every hit is verified, whatever
+     * `verify` says, and nothing can be pinned. */
+    const cm_seal *seal;
+    uint64_t reserved[4]; /* 0 */
 } cm_options;
 #define CM_OPTIONS_INIT CM_INIT_(cm_options)
 
@@ -610,7 +651,8 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * - CM_EUNTRUSTED: see TRUST
  * - CM_EOWNED: another process has it open, or this one
  * - CM_ENOTDAX: CM_OPEN_REQUIRE_DAX, and its volume offers none
- * - CM_ENOTSUP: check_key, seal
+ * - CM_EKEY: the pool is sealed and cm_options.seal is NULL, or has another key; or the pool is not
+ *   sealed and cm_options.seal is not NULL. Nothing was changed. Also with CM_OPEN_READONLY
  * - CM_ENOMEM CM_EIO; CM_EIO also: one of the two superblocks cannot be written */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 
@@ -1292,6 +1334,7 @@ typedef struct cm_pins {
  * was there before cm_open(). A system call that gets the address fails with EFAULT. If you cannot
  * accept that, use cm_read(). If you pass the addresses to system calls only, answer EFAULT with
  * cm_read_through(), which also takes the slot out of use.
+ * CM_ENOTSUP: the pool is sealed, or open with CM_OPEN_SHARED.
  * CM_EINVAL CM_ERANGE CM_EBUSY (more than 127 pins on one slot, or more than 4096 sets of pins in
  * this cache: use cm_read()). */
 CM_API int64_t cm_pin_range(cm_file *file, uint64_t offset, size_t len, cm_iovec *iov, int n,
@@ -1421,14 +1464,15 @@ typedef struct cm_info {
                           * (cm_pool_info) */
     uint32_t mode;       /* enum cm_mode */
     uint32_t superblocks_damaged; /* 0 or 1 */
-    uint32_t reserved;
-    char flush[16]; /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
+    uint32_t sealed; /* enum cm_sealed; of a pool that is only looked at, as it says itself */
+    char flush[16];  /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
     /* The routine that fills copy with: "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic"; in a
      * pool without flushes also "rep movsb", "avx2". */
     char copy[16];
     uint64_t memo_bytes; /* part of the metadata: room for what the policy keeps at a clean close */
     uint64_t created_at_ns; /* wall clock */
-    uint64_t used_files;    /* records in use; estimated from 8192 of them if there are more */
+    uint64_t used_files;    /* records in use; estimated from 8192 of them if there are more. Of a
+                             * sealed pool that is only looked at: those that say so */
     uint64_t names_bytes;   /* part of the metadata: room for names of files; 0: there is none */
     /* Of cm_file_set_keep(), for an open pool; 0 of one that is only looked at. */
     uint64_t kept_files;

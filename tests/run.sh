@@ -301,6 +301,7 @@ crash_states() { # RULES STATES
 native_suites() { # DIR
   b=$1
   beside crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
+  beside crash/seal "$b/tests/crash/crash" --seal --rules checkpoint --length 1 --states 0
   beside crash/grow "$b/tests/crash/crash" --grow --states 0
   beside crash/grow-checkpoint "$b/tests/crash/crash" --grow --rules checkpoint --states 0
   beside crash/grow-failures "$b/tests/crash/crash" --grow --rules pagecache --failures 20
@@ -370,6 +371,8 @@ native_suites() { # DIR
   also mount-control-service bash "$here/mount/control-service-test.sh" "$b"
   also mount-resize bash "$here/mount/resize-test.sh" "$b"
   also mount-pin bash "$here/mount/pin-test.sh" "$b"
+  also mount-privileges bash "$here/mount/privileges-test.sh" "$b"
+  also mount-seal bash "$here/mount/seal-test.sh" "$b"
   also mount-quota bash "$here/mount/quota-test.sh" "$b"
   also mount-requests bash "$here/mount/requests-test.sh" "$b"
   also mount-writeback bash "$here/mount/writeback-test.sh" "$b"
@@ -416,6 +419,7 @@ native_suites() { # DIR
   next tool bash "$here/tool/tool-test.sh" "$b"
   next tool-pools bash "$here/tool/pools-test.sh" "$b"
   next tool-resize bash "$here/tool/resize-test.sh" "$b"
+  next tool-seal bash "$here/tool/seal-test.sh" "$b"
   next tool-top python3 "$here/tool/top-test.py" "$b"
   # With --all these three run under the address sanitizer only.
   [ $all = yes ] || next tool-dump bash "$here/tool/dump-test.sh" "$b"
@@ -505,7 +509,7 @@ need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
   finish
 }
 need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev \
-  libsqlite3-dev liblzma-dev liburing-dev libmicrohttpd-dev libcurl4-openssl-dev \
+  libsqlite3-dev libssl-dev liblzma-dev liburing-dev libmicrohttpd-dev libcurl4-openssl-dev \
   nbdkit nbdkit-plugin-dev libnbd-bin python3-libnbd qemu-utils abigail-tools mkdocs mandoc rpm \
   rsync strace e2fsprogs xfsprogs btrfs-progs bindfs squashfs-tools ||
   echo "without these some tests are skipped"

@@ -88,4 +88,11 @@ bool pool_is_open_in(uint32_t pid);
 /* " (NAME)" of a process, or "" if that is not told; for messages. Returns text. */
 const char *pool_program(uint32_t pid, char text[POOL_PROGRAM]);
 
+/* ---- The key of a sealed pool (key.c) -------------------------------------------------------- */
+
+/* Reads the file of -o key_file, if it was given and was not read before. 0 or an exit status. */
+int key_read(void);
+/* For cm_options.seal; NULL: no key was given. */
+const cm_seal *key_seal(void);
+
 #endif

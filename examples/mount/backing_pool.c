@@ -96,6 +96,10 @@ static int open_pool(void)
     o.fill_rate_limit = fill_rate(info.size);
     o.grow_max = room_to_grow(info.size);
     o.log = log_line;
+    rc = key_read();
+    if (rc)
+        return rc;
+    o.seal = key_seal();
     o.flags = mnt.opt.any_owner ? CM_OPEN_ANY_OWNER : 0;
     late.text[0] = '\0';
     late.on = true;

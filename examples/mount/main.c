@@ -18,6 +18,7 @@
  */
 #include "mount.h"
 
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,6 +26,8 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <syslog.h>
+
+#include "../service/privileges.h"
 
 #define GRACE_MS 5000 /* for a flush, and then for open files; a second signal ends both waits */
 
@@ -402,6 +405,25 @@ static int live(int *pipe_fd)
     return rc;
 }
 
+/* What root has and a mount never needs: the network, modules, raw devices, the clock and the like.
+ * It acts as other users, mounts, and looks at their processes. For an ordinary user there is
+ * nothing to give up, and fusermount3 has to get its privileges when the mount ends. */
+static void give_up_privileges(void)
+{
+    const uint64_t keep =
+        PRIVILEGE(CAP_CHOWN) | PRIVILEGE(CAP_DAC_OVERRIDE) | PRIVILEGE(CAP_DAC_READ_SEARCH) |
+        PRIVILEGE(CAP_FOWNER) | PRIVILEGE(CAP_FSETID) | PRIVILEGE(CAP_KILL) |
+        PRIVILEGE(CAP_SETGID) | PRIVILEGE(CAP_SETUID) | PRIVILEGE(CAP_SETPCAP) |
+        PRIVILEGE(CAP_LINUX_IMMUTABLE) | PRIVILEGE(CAP_IPC_LOCK) | PRIVILEGE(CAP_SYS_PTRACE) |
+        PRIVILEGE(CAP_SYS_ADMIN) | PRIVILEGE(CAP_SYS_NICE) | PRIVILEGE(CAP_SYS_RESOURCE) |
+        PRIVILEGE(CAP_MKNOD) | PRIVILEGE(CAP_LEASE) | PRIVILEGE(CAP_SETFCAP) |
+        PRIVILEGE(CAP_MAC_OVERRIDE) | PRIVILEGE(CAP_MAC_ADMIN);
+
+    if (mnt.root_user && !privileges_keep(keep))
+        say(CM_LOG_WARNING, "cannot give up capabilities that it does not need: %s",
+            strerror(errno));
+}
+
 static int run(int *pipe_fd)
 {
     int rc, err, left = 0;
@@ -409,6 +431,7 @@ static int run(int *pipe_fd)
     pthread_t waiting;
 
     setup_signals();
+    give_up_privileges(); /* before there are threads */
     rc = mnt.backing->open();
     if (rc)
         return rc;

@@ -93,9 +93,10 @@ struct place {
 struct options {
     struct place *place;
     unsigned places;
-    char *dir;     /* their paths, for messages */
-    char *pool;    /* as given, then absolute; NULL: `service` */
-    char *service; /* path of its socket, as given, then absolute; NULL: `pool` */
+    char *dir;      /* their paths, for messages */
+    char *pool;     /* as given, then absolute; NULL: `service` */
+    char *key_file; /* absolute; NULL: the pool is not sealed */
+    char *service;  /* path of its socket, as given, then absolute; NULL: `pool` */
     bool foreground;
     bool ro;
     bool any_owner; /* take a pool that others own or may write */

@@ -62,6 +62,7 @@ static const char help[] =
     "  -o fill_rate=SIZE    store at most so many bytes a second in the pool: saves its drive\n"
     "  -o drive_writes=N    store at most N times the pool's size a day\n"
     "  -o policy=NAME       which blocks stay: auto (default), s3r, gclock\n"
+    "  -o key_file=FILE     the key of a sealed pool (cachemax create --key-file)\n"
     "  -o writeback         the kernel may hold writes back until fsync or close: fast small\n"
     "                       writes. If the mount is killed before that, they are lost\n"
     "  -o any_owner         accept a pool, or a directory of SOCKET, that others own or may "
@@ -91,7 +92,8 @@ static const char *const names[] = {
     "pool",         "service",     "volume-id",     "one-file-system",
     "include",      "exclude",     "exclude-owner", "max-file-size",
     "quota",        "advise",      "policy",        "fill_rate",
-    "drive_writes", "trust-times", "writeback",     "io_uring"
+    "drive_writes", "trust-times", "writeback",     "io_uring",
+    "key_file"
 };
 static const char *const switches[] = { "--pool",
                                         "--service",
@@ -348,11 +350,24 @@ static int parse_ring(const char *value, bool *ring)
                                                      : bad_value("io_uring", value, "auto or off");
 }
 
+/* Its path from the root: the process that reads it has another working directory. */
+static int parse_key(const char *value, struct options *o)
+{
+    const int rc = take_text(&o->key_file, value, "-o key_file needs the name of a file");
+    char *const real = rc || value[0] == '/' ? NULL : realpath(value, NULL);
+
+    if (real) { /* else it is missing, which the open says */
+        free(o->key_file);
+        o->key_file = real;
+    }
+    return rc;
+}
+
 /* Options of a pool that this process opens. -1: it is none of them. */
 static int parse_pool_o(const char *key, const char *value, struct options *o)
 {
-    static const char *const keys[] = { "-o probation", "-o verify", "-o policy", "-o drive_writes",
-                                        "-o fill_rate" };
+    static const char *const keys[] = { "-o probation",    "-o verify",    "-o policy",
+                                        "-o drive_writes", "-o fill_rate", "-o key_file" };
     int rc = -1;
 
     if (!strcmp(key, "probation"))
@@ -367,6 +382,8 @@ static int parse_pool_o(const char *key, const char *value, struct options *o)
         rc = value && rules_size(value, &o->fill_rate)
                  ? 0
                  : bad_value(key, value, "a number of bytes, such as 20M");
+    else if (!strcmp(key, "key_file"))
+        rc = parse_key(value, o);
     for (size_t i = 0; rc >= 0 && i < sizeof(keys) / sizeof(keys[0]); i++)
         if (!strcmp(key, keys[i] + strlen("-o ")))
             o->of_pool = keys[i];

@@ -200,6 +200,7 @@ static int resize_pool(struct control_client *c, uint64_t size)
     o.progress = on_progress;
     o.progress_ctx = c;
     o.log = log_line;
+    o.seal = key_seal();
     if (rc == 0)
         rc = cm_resize(mnt.opt.pool, &o, &report);
     if (rc == 0)

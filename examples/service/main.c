@@ -6,6 +6,7 @@
  * SIGTERM and SIGINT end it with a clean pool.
  */
 #include <errno.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 
 #include "command.h"
 #include "notify.h"
+#include "privileges.h"
 
 static bool with_weights; /* the journal reads "<4>" at the begin of a line as its weight */
 static sigset_t ends;
@@ -80,11 +82,24 @@ static void allow_descriptors(uint32_t clients)
     log_line(LOG_WARN, text);
 }
 
+/* It opens files of others, and makes sockets for them. So does its unit for systemd. */
+static void give_up_privileges(void)
+{
+    char text[200];
+
+    if (privileges_keep(PRIVILEGE(CAP_DAC_OVERRIDE) | PRIVILEGE(CAP_FOWNER) | PRIVILEGE(CAP_CHOWN)))
+        return;
+    snprintf(text, sizeof(text), "cannot give up capabilities that it does not need: %s",
+             strerror(errno));
+    log_line(LOG_WARN, text);
+}
+
 int main(int argc, char **argv)
 {
     const struct run r = { NULL, log_line, ready, wait_second, has_ended, allow_descriptors };
 
     with_weights = logs_to_journal();
+    give_up_privileges();
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
     sigaddset(&ends, SIGINT);

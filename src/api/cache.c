@@ -215,9 +215,6 @@ static int check_options(const cm_options *o)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options.grow_max: %llu is more than a pool may have (%llu)",
                          (unsigned long long)o->grow_max, (unsigned long long)CM_POOL_SIZE_MAX);
-    if (o->check_key || o->seal || o->unseal || o->seal_ctx)
-        return cm_refuse(o->log, o->log_ctx, CM_ENOTSUP,
-                         "cm_options: check_key and seal are not in version %s", cm_version());
     if ((o->flags & CM_OPEN_SHARED) && (o->flags & CM_OPEN_READONLY))
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options.flags: CM_OPEN_SHARED serves blocks and CM_OPEN_READONLY does "
@@ -232,7 +229,7 @@ static int check_options(const cm_options *o)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options.read_size_max: %llu is no multiple of 4096 up to %llu",
                          (unsigned long long)o->read_size_max, (unsigned long long)READ_SIZE_MAX);
-    if (!cm_all_zero(o->reserved, 1))
+    if (!cm_all_zero(o->reserved, 4))
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_options.reserved is not zero: begin with CM_OPTIONS_INIT");
     return 0;
@@ -274,6 +271,14 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
     c->opts = o;
     c->rate.limit = o.fill_rate_limit;
     c->file = (struct cm_plat_file)PLAT_FILE_INIT;
+    c->sealing.cache = c;
+    e = cm_take_seal(&c->sealing.hooks, o.seal, o.log, o.log_ctx);
+    if (e) {
+        o.free(o.alloc_ctx, c, sizeof(*c));
+        return e;
+    }
+    if (o.seal) /* the short ways to a hit trust what this session has judged before */
+        c->opts.verify = CM_VERIFY_ALWAYS;
     c->readonly = (o.flags & CM_OPEN_READONLY) != 0;
     c->shared = (o.flags & CM_OPEN_SHARED) != 0;
     c->fork_count = cm_plat_fork_count();
@@ -312,10 +317,14 @@ static int guard(cm_cache *c, uint64_t bytes, const char *what)
 static int load_super(cm_cache *c, const char *what, uint64_t bytes)
 {
     struct cm_super sb;
-    int e = cm_super_read(c->media.base, &sb, &c->super.damaged);
+    int e = cm_super_read_sealed(c->media.base, &c->sealing, &sb, &c->super.damaged);
     if (e < 0) {
-        cm_log(c, CM_LOG_ERROR, "%s: %s", what, cm_strerror(e));
+        cm_log(c, CM_LOG_ERROR, "%s: %s", what, e == CM_EKEY ? cm_why_no_key(c) : cm_strerror(e));
         return e;
+    }
+    if (sb.incompat & CM_INCOMPAT_SEALED) {
+        memcpy(c->sealing.uuid, sb.uuid, sizeof(c->sealing.uuid));
+        c->media.seal = &c->sealing;
     }
     c->super.first = 1 - (unsigned)e;
     const uint64_t size = cm_format_size(&sb);

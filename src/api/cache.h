@@ -124,6 +124,9 @@ void cm_say_guard(cm_cache *c);
  * present one: no struct has grown yet. `from` may be NULL: all zero. CM_EINVAL. */
 int cm_take_options(void *to, size_t size, const void *from);
 
+/* Copies a seal, which may be NULL: all zero. CM_EINVAL, and a line of the log. */
+int cm_take_seal(cm_seal *to, const cm_seal *from, cm_log_fn log, void *log_ctx);
+
 /* Copies a result to a caller whose struct may be shorter or longer. The part that both have is
  * copied, and the rest of the caller's is zeroed. struct_size then says how much was copied.
  * A struct_size of 0 is that of version 1.0. CM_EINVAL: the caller did not set struct_size. */
@@ -143,6 +146,8 @@ void cm_log(const struct cm_cache *c, int level, const char *format, ...)
  * such call logs it and empties the pool. No lock is held. */
 int cm_cache_whole(struct cm_cache *c);
 /* trouble.c: lines of the log about a pool in trouble. */
+/* Why an open was refused with CM_EKEY. */
+const char *cm_why_no_key(const struct cm_cache *c);
 /* The pool's lock was refused: logs who holds it, as far as that can be found out. */
 void cm_say_owner(struct cm_cache *c, const char *path);
 /* Logs damage that was noted: of each kind the first event at once, later ones at most once a

@@ -75,8 +75,9 @@ static bool old_record(const struct check *k, uint64_t place, const struct cm_re
 {
     if (torn_leftovers(k))
         return true;
+    uint64_t sum;
     for (unsigned i = 0; i < k->old_keys; i++)
-        if (r->xxh3 == cm_format_record_sum(k->old_key[i], place, r))
+        if (cm_record_sum(&k->c->media, k->old_key[i], place, r, &sum) == 0 && r->xxh3 == sum)
             return true;
     return false;
 }

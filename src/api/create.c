@@ -21,25 +21,28 @@ uint64_t cm_pool_size_max(void)
     return CM_POOL_SIZE_MAX;
 }
 
-static int take_options(cm_create_options *o, const cm_create_options *from)
+static int take_options(cm_create_options *o, const cm_create_options *from,
+                        struct cm_sealing *seal)
 {
     if (cm_take_options(o, sizeof(*o), from) == 0)
-        return 0;
+        return cm_take_seal(&seal->hooks, o->seal, o->log, o->log_ctx);
     return cm_refuse(
         o->log, o->log_ctx, CM_EINVAL,
         "cm_create_options: an option is set that this library (version %s) does not know",
         cm_version());
 }
 
-static int plan(const cm_create_options *o, uint64_t size, struct cm_geometry *g)
+static int plan(const cm_create_options *o, uint64_t size, const cm_seal *seal,
+                struct cm_geometry *g)
 {
     const uint32_t unknown = o->flags & ~(uint32_t)(CM_CREATE_SPARSE | CM_CREATE_NAMES);
-    const uint64_t incompat = o->flags & CM_CREATE_NAMES ? CM_INCOMPAT_NAMES : 0;
+    const uint64_t incompat =
+        (o->flags & CM_CREATE_NAMES ? CM_INCOMPAT_NAMES : 0) | cm_seal_incompat(seal);
     if (unknown)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
                          "cm_create_options.flags: 0x%x is unknown to this library (version %s)",
                          unknown, cm_version());
-    if (!cm_all_zero(o->reserved, 4))
+    if (!cm_all_zero(o->reserved, 3))
         return cm_refuse(
             o->log, o->log_ctx, CM_EINVAL,
             "cm_create_options.reserved is not zero: begin with CM_CREATE_OPTIONS_INIT");
@@ -56,10 +59,10 @@ static int plan(const cm_create_options *o, uint64_t size, struct cm_geometry *g
 }
 
 /* Writes the superblocks of a new pool at `base`; everything else is zero. */
-static int format_at(uint8_t *base, const struct cm_geometry *g, struct cm_plat_file *file,
-                     enum cm_durability durability)
+static int format_at(uint8_t *base, const struct cm_geometry *g, const struct cm_sealing *seal,
+                     struct cm_plat_file *file, enum cm_durability durability)
 {
-    struct cm_media m = { .base = base, .geo = *g };
+    struct cm_media m = { .base = base, .geo = *g, .seal = seal->hooks.mac ? seal : NULL };
     struct cm_superblocks s = { .media = &m, .file = file };
     uint8_t uuid[16];
     uint64_t seed;
@@ -86,10 +89,11 @@ int cm_create(const char *path, const cm_create_options *opts)
     cm_create_options o;
     struct cm_geometry g = { 0 };
     struct cm_plat_file f = PLAT_FILE_INIT;
+    struct cm_sealing seal = { .cache = NULL };
     enum cm_durability d;
-    int e = path && opts ? take_options(&o, opts) : CM_EINVAL;
+    int e = path && opts ? take_options(&o, opts, &seal) : CM_EINVAL;
     if (e == 0)
-        e = plan(&o, o.size, &g);
+        e = plan(&o, o.size, &seal.hooks, &g);
     if (e == 0)
         e = cm_plat_file_create(&f, path, o.size, !(o.flags & CM_CREATE_SPARSE), o.progress,
                                 o.progress_ctx);
@@ -97,7 +101,7 @@ int cm_create(const char *path, const cm_create_options *opts)
         return e;
     e = cm_plat_file_map(&f, g.data_align, &d);
     if (e == 0)
-        e = format_at(f.base, &g, &f, d);
+        e = format_at(f.base, &g, &seal, &f, d);
     if (e == CM_EIO && (o.flags & CM_CREATE_SPARSE))
         e = CM_ENOSPC; /* a hole of the file could not be filled */
     if (e == 0)
@@ -115,11 +119,13 @@ int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts)
 {
     cm_create_options o;
     struct cm_geometry g = { 0 };
-    int e = base && (uintptr_t)base % CM_BLOCK_SIZE == 0 ? take_options(&o, opts) : CM_EINVAL;
+    struct cm_sealing seal = { .cache = NULL };
+    int e =
+        base && (uintptr_t)base % CM_BLOCK_SIZE == 0 ? take_options(&o, opts, &seal) : CM_EINVAL;
     if (e == 0 && o.size != 0 && o.size != bytes)
         e = CM_EINVAL;
     if (e == 0)
-        e = plan(&o, bytes, &g);
+        e = plan(&o, bytes, &seal.hooks, &g);
     if (e)
         return e;
     /* The old superblocks go first, durably, and the new ones come last: a crash in between leaves
@@ -131,5 +137,5 @@ int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts)
     for (uint64_t at = CM_STATS_OFFSET; at < g.slot_offset && e == 0; at += CM_BLOCK_SIZE)
         e = cm_media_copy(&m, (uint8_t *)base + at, zero, CM_BLOCK_SIZE);
     cm_media_fence(&m); /* the new pool's emptiness is durable before it is a pool */
-    return e ? e : format_at(base, &g, NULL, CM_DURABILITY_DAX);
+    return e ? e : format_at(base, &g, &seal, NULL, CM_DURABILITY_DAX);
 }

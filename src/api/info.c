@@ -107,6 +107,9 @@ static void describe(const struct cm_super *sb, const struct cm_geometry *g, cm_
     info->epoch = sb->epoch;
     info->used_slots = sb->frontier;
     info->durability = sb->durability;
+    info->sealed = sb->incompat & CM_INCOMPAT_ENCRYPTED ? CM_SEALED_ENCRYPTED
+                   : sb->incompat & CM_INCOMPAT_SEALED  ? CM_SEALED_MAC
+                                                        : CM_SEALED_NO;
     info->clean = sb->state == CM_SUPER_CLEAN;
     info->owner_pid = sb->owner_pid;
     (void)snprintf(info->flush, sizeof(info->flush), "%s", ops->flush_name);
@@ -229,6 +232,7 @@ int cm_pool_info(const char *path, cm_info *out)
         struct cm_media m = { .base = f.base, .geo = g };
         cm_media_lay_out(&m);
         m.check_key = cm_format_check_key(sb.uuid, sb.epoch);
+        m.seal = sb.incompat & CM_INCOMPAT_SEALED ? &cm_seal_unknown : NULL;
         describe(&sb, &g, &info);
         info.used_files = cm_record_estimate(&m);
         info.superblocks_damaged = damaged;

@@ -524,6 +524,8 @@ int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec 
     *iovcnt = 1;
     if (pin_one(f, offset, len, iov, pins, miss))
         return (int64_t)len;
+    if (f->cache->media.seal)
+        return CM_ENOTSUP; /* what was verified could change, or is no plain content */
     struct walk w;
     bool fillable = walk_begin(&w, f, offset, len), busy = false, full = false;
     enum cm_stat cause = CM_STAT_miss_mode;

@@ -51,7 +51,7 @@ static int refuse(const struct cm_resizing *z, int code, const char *path, const
 static int take_options(struct cm_resizing *z, const cm_resize_options *opts)
 {
     cm_resize_options *o = &z->opts;
-    if (cm_take_options(o, sizeof(*o), opts) || o->flags != 0 || !cm_all_zero(o->reserved, 4))
+    if (cm_take_options(o, sizeof(*o), opts) || o->flags != 0 || !cm_all_zero(o->reserved, 3))
         return cm_refuse(
             o->log, o->log_ctx, CM_EINVAL,
             "cm_resize_options: an option is set that this library (version %s) does not know",
@@ -64,11 +64,12 @@ static int open_old(struct cm_resizing *z, const char *path)
     cm_options o = CM_OPTIONS_INIT;
     o.log = z->opts.log;
     o.log_ctx = z->opts.log_ctx;
+    o.seal = z->opts.seal;
     int e = cm_open_unchanged(path, &o, &z->old);
     if (e)
         return e;
     /* As it is in the file: the open has judged its copy. */
-    e = cm_super_read(z->old->media.base, &z->was, &z->old->super.damaged);
+    e = cm_super_read_sealed(z->old->media.base, &z->old->sealing, &z->was, &z->old->super.damaged);
     z->report->old_size = z->old->media.geo.pool_size;
     return e < 0 ? e : 0;
 }
@@ -145,6 +146,9 @@ static int begin_super(struct cm_resizing *z)
     memcpy(sb->failed_boot_id, was->failed_boot_id, sizeof(sb->failed_boot_id));
     sb->torn_epoch = was->torn_epoch;
     sb->boot_first = was->boot_first;
+    z->sealing = z->old->sealing;
+    memcpy(z->sealing.uuid, uuid, sizeof(uuid));
+    z->to.seal = z->old->media.seal ? &z->sealing : NULL;
     z->to.hash_seed = seed;
     z->to.check_key = cm_format_check_key(uuid, sb->epoch);
     return 0;

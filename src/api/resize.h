@@ -33,8 +33,9 @@ struct cm_resizing {
     bool unnamed;        /* a record that named a failed fsync is lost */
     uint64_t slots_used; /* of the new pool */
 
-    struct cm_media to;    /* the new pool */
-    struct cm_super super; /* its superblock, not written yet */
+    struct cm_media to;        /* the new pool */
+    struct cm_sealing sealing; /* as the old one, with its own uuid */
+    struct cm_super super;     /* its superblock, not written yet */
     struct cm_plat_file new_file;
     bool synced, guarded;
     uint64_t done, all; /* of the progress, in bytes */

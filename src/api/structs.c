@@ -62,6 +62,11 @@ void cm_request_init(cm_request *r, size_t size)
     init_struct(r, size);
 }
 
+void cm_seal_init(cm_seal *seal, size_t size)
+{
+    init_struct(seal, size);
+}
+
 /* ---- From the caller ------------------------------------------------------------------------- */
 
 int cm_take_options(void *to, size_t size, const void *from)
@@ -80,6 +85,18 @@ int cm_take_options(void *to, size_t size, const void *from)
         if (((const uint8_t *)from)[i])
             return CM_EINVAL;
     return 0;
+}
+
+int cm_take_seal(cm_seal *to, const cm_seal *from, cm_log_fn log, void *log_ctx)
+{
+    const char *why = NULL;
+    if (cm_take_options(to, sizeof(*to), from) || to->reserved != 0)
+        why = "it is not set by CM_SEAL_INIT, or by that of a newer library";
+    else if (from && !to->mac)
+        why = "mac is NULL";
+    else if (!to->encrypt != !to->decrypt)
+        why = "encrypt and decrypt must be set together";
+    return why ? cm_refuse(log, log_ctx, CM_EINVAL, "cm_seal: %s", why) : 0;
 }
 
 bool cm_all_zero(const uint64_t *v, size_t n)

@@ -14,6 +14,28 @@
 
 #include "state/attach.h"
 
+/* ---- Keys ------------------------------------------------------------------------------------ */
+
+const char *cm_why_no_key(const cm_cache *c)
+{
+    struct cm_super sb = { .seq = 0 };
+    uint32_t damaged;
+    const int e = cm_super_read(c->media.base, &sb, &damaged);
+    const uint64_t mine = cm_seal_incompat(&c->sealing.hooks);
+    if (!mine)
+        return "is sealed, and no seal was given: open it with the seal that it was made with";
+    if (e >= 0 && !(sb.incompat & CM_INCOMPAT_SEALED))
+        return "is not sealed, and a seal was given: is it the right file? A pool is sealed when "
+               "it "
+               "is made";
+    if (e >= 0 && (sb.incompat ^ mine) & CM_INCOMPAT_ENCRYPTED)
+        return mine & CM_INCOMPAT_ENCRYPTED
+                   ? "is sealed and not encrypted, and the seal encrypts: open it with a seal that "
+                     "does not"
+                   : "is encrypted, and the seal has no encrypt and decrypt";
+    return "is sealed with another key: open it with the key that it was made with";
+}
+
 /* ---- Who has the pool ------------------------------------------------------------------------ */
 
 void cm_say_owner(cm_cache *c, const char *path)

@@ -15,6 +15,8 @@
 
 #include <string.h>
 
+#include "media/seal.h"
+
 #define SAMPLE_RECORDS 8192u /* 2 MiB: a larger pool takes no longer to look at */
 
 /* The size and its sum. */
@@ -28,15 +30,38 @@ static struct cm_record *record_at(const struct cm_media *m, uint64_t place)
     return (struct cm_record *)(void *)p;
 }
 
+int cm_record_sum(const struct cm_media *m, uint64_t key, uint64_t place, const struct cm_record *r,
+                  uint64_t *sum)
+{
+    if (cm_seal_known(m))
+        return cm_seal_record(m, key, place, r, sum);
+    /* Who looks at a sealed pool without its key serves nothing, and believes what is there. */
+    *sum = m->seal ? r->xxh3 : cm_format_record_sum(key, place, r);
+    return 0;
+}
+
+/* The same beside the size. */
+static int size_sum(const struct cm_media *m, uint64_t place, const struct cm_record *r,
+                    uint64_t *sum)
+{
+    if (cm_seal_known(m))
+        return cm_seal_size(m, cm_media_key(m), place, r, sum);
+    *sum = m->seal ? r->size_sum : cm_format_size_sum(cm_media_key(m), place, r);
+    return 0;
+}
+
 int cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole)
 {
+    uint64_t sum;
     *whole = false;
     int e = cm_guard_copy(r, record_at(m, place), sizeof(*r));
+    if (e == 0 && (r->id.hi | r->id.lo) != 0) {
+        /* If its tag cannot be computed, it is as if it could not be read. */
+        e = cm_record_sum(m, cm_media_key(m), place, r, &sum);
+        *whole = e == 0 && r->xxh3 == sum;
+    }
     if (e)
         memset(r, 0, sizeof(*r)); /* nothing is known of it */
-    else
-        *whole = (r->id.hi | r->id.lo) != 0 &&
-                 r->xxh3 == cm_format_record_sum(cm_media_key(m), place, r);
     return e;
 }
 
@@ -126,10 +151,12 @@ int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *
                     const struct cm_record_regions *g)
 {
     struct cm_record *at = record_at(m, place);
-    r->xxh3 = cm_format_record_sum(cm_media_key(m), place, r);
-    r->size_sum = cm_format_size_sum(cm_media_key(m), place, r);
+    int e = cm_record_sum(m, cm_media_key(m), place, r, &r->xxh3);
+    if (e == 0)
+        e = size_sum(m, place, r, &r->size_sum);
     /* In any order: what is said of regions counts for the incarnation that it names. */
-    int e = g ? cm_record_write_since(m, place, r->incarnation, g) : 0;
+    if (e == 0 && g)
+        e = cm_record_write_since(m, place, r->incarnation, g);
     if (e == 0 && g)
         e = cm_record_write_state(m, place, r->incarnation, g);
     if (e == 0 && g)
@@ -150,8 +177,9 @@ int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *
 int cm_record_write_size(const struct cm_media *m, uint64_t place, struct cm_record *r)
 {
     struct cm_record *at = record_at(m, place);
-    r->size_sum = cm_format_size_sum(cm_media_key(m), place, r);
-    int e = cm_media_write(m, &at->size, &r->size, SIZE_BYTES);
+    int e = size_sum(m, place, r, &r->size_sum);
+    if (e == 0)
+        e = cm_media_write(m, &at->size, &r->size, SIZE_BYTES);
     if (e || r->size == CM_SIZE_UNKNOWN)
         return e;
     e = cm_media_flush(m, &at->size, SIZE_BYTES);
@@ -161,7 +189,8 @@ int cm_record_write_size(const struct cm_media *m, uint64_t place, struct cm_rec
 
 uint64_t cm_record_size(const struct cm_media *m, uint64_t place, const struct cm_record *r)
 {
-    return r->size_sum == cm_format_size_sum(cm_media_key(m), place, r) ? r->size : CM_SIZE_UNKNOWN;
+    uint64_t sum;
+    return size_sum(m, place, r, &sum) == 0 && r->size_sum == sum ? r->size : CM_SIZE_UNKNOWN;
 }
 
 int cm_record_settle(const struct cm_media *m, uint64_t place)

@@ -34,6 +34,10 @@ static inline bool cm_record_names(const struct cm_record_set *s, unsigned i, co
 /* Reads the buckets an id belongs to. */
 void cm_record_load(const struct cm_media *m, const cm_file_id *id, struct cm_record_set *s);
 
+/* The sum of a record's body under a check key, or its tag if the pool is sealed. CM_EIO: a
+ * callback failed. */
+int cm_record_sum(const struct cm_media *m, uint64_t key, uint64_t place, const struct cm_record *r,
+                  uint64_t *sum);
 /* Reads one record; *whole as above. CM_EIO: unreadable. */
 int cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole);
 /* Number of records in use. For a table of more than 8192 records it is an estimate from a sample

@@ -282,7 +282,8 @@ int cm_format_geometry(const struct cm_super *sb, struct cm_geometry *g)
     g->incompat = sb->incompat;
     for (unsigned i = 0; i < CM_PARTS; i++)
         g->part[i].first = UINT64_MAX;
-    if (lay_out(g) > sb->pool_size)
+    if (lay_out(g) > sb->pool_size ||
+        (sb->incompat & (CM_INCOMPAT_SEALED | CM_INCOMPAT_ENCRYPTED)) == CM_INCOMPAT_ENCRYPTED)
         return CM_EDAMAGED;
     return add_parts(sb, g);
 }

@@ -24,9 +24,12 @@
 #define CM_COMPAT_KEEP UINT64_C(1)  /* a record may have CM_RECORD_KEEP */
 #define CM_COMPAT_GROUP UINT64_C(2) /* a record may have a group */
 /* Bits of cm_super.incompat. */
-#define CM_INCOMPAT_NAMES UINT64_C(1) /* there is a table of names */
-#define CM_INCOMPAT_GROWN UINT64_C(2) /* it has parts, or a growth began (grow.c) */
-#define CM_INCOMPAT_KNOWN (CM_INCOMPAT_NAMES | CM_INCOMPAT_GROWN)
+#define CM_INCOMPAT_NAMES UINT64_C(1)     /* there is a table of names */
+#define CM_INCOMPAT_GROWN UINT64_C(2)     /* it has parts, or a growth began (grow.c) */
+#define CM_INCOMPAT_SEALED UINT64_C(4)    /* tags stand in place of some sums (seal.h) */
+#define CM_INCOMPAT_ENCRYPTED UINT64_C(8) /* and the slots are encrypted */
+#define CM_INCOMPAT_KNOWN                                                                          \
+    (CM_INCOMPAT_NAMES | CM_INCOMPAT_GROWN | CM_INCOMPAT_SEALED | CM_INCOMPAT_ENCRYPTED)
 
 #define CM_SLOTS_MIN 64u
 #define CM_POOL_SIZE_MAX (UINT64_C(1) << 46) /* 64 TiB: less than 2^34 slots, as in a cell */
@@ -92,7 +95,9 @@ struct cm_super {
     uint64_t torn_epoch;        /* 240 epoch in which a crash may have torn what was stored */
     uint32_t boot_first;        /* 248 the system has not booted since this boot_number */
     uint32_t pad;               /* 252 zero */
-    uint64_t reserved[2];       /* 256 zero */
+    /* The next two count with CM_INCOMPAT_SEALED only. */
+    uint64_t key_check; /* 256 the same in all superblocks of a pool and a key */
+    uint64_t tag;       /* 264 of bytes 0..311, with zero in place of this word */
     /* The next two count with CM_INCOMPAT_GROWN only. */
     uint64_t growing;        /* 272 0, or how long the file may be: a growth began */
     uint64_t part[CM_PARTS]; /* 280 0: there is none, nor a later one */
@@ -174,13 +179,13 @@ struct cm_record {
     uint32_t region_shift;         /*  68 region of a block: (block >> this) modulo CM_REGIONS */
     uint32_t group;                /*  72 whose quota counts its blocks; 0: none */
     uint32_t reserved;             /*  76 zero */
-    uint64_t xxh3;                 /*  80 of bytes 0..79, seed: check key and place */
+    uint64_t xxh3;                 /*  80 of bytes 0..79, seed: check key and place; or a tag */
     /* Words that change alone, each with its own check. */
     uint64_t intents[CM_REGIONS / CM_INTENTS]; /*  88 */
     uint64_t since[CM_SINCE_WORDS];            /* 104 */
     uint64_t state;                            /* 192 boot in which it was written last, DIRTY */
     uint64_t size;                             /* 200 of the file, if size_sum is right */
-    uint64_t size_sum; /* 208 of size, seed: the body's sum, check key and place */
+    uint64_t size_sum; /* 208 of size, seed: the body's sum, check key and place; or a tag */
     uint64_t expires;  /* 216 end of life: a time word; 0: none */
     uint64_t words[4]; /* 224 CM_RECORD_USED ..., else zero */
 };
@@ -235,7 +240,7 @@ struct cm_header {
     uint64_t w0;          /*  0 */
     uint64_t incarnation; /*  8 its number; bits 63..56: since (docs/format.md) */
     uint64_t block_valid; /* 16 block << 13 | valid bytes (1..4096) */
-    uint64_t xxh3;        /* 24 of the valid bytes, seed: check key, key and slot */
+    uint64_t xxh3;        /* 24 of the valid bytes, seed: check key, key and slot; or their tag */
 };
 #define CM_VALID_BITS 13u
 #define CM_BLOCK_MAX ((UINT64_C(1) << 51) - 1)
@@ -270,6 +275,7 @@ static_assert(offsetof(struct cm_super, boot_id) == 160, "superblock");
 static_assert(offsetof(struct cm_super, memo) == 192, "superblock");
 static_assert(offsetof(struct cm_super, failed_boot) == 216, "superblock");
 static_assert(offsetof(struct cm_super, torn_epoch) == 240, "superblock");
+static_assert(offsetof(struct cm_super, key_check) == 256, "superblock");
 static_assert(offsetof(struct cm_super, growing) == 272, "superblock");
 static_assert(offsetof(struct cm_super, part) == 280, "superblock");
 static_assert(offsetof(struct cm_super, xxh3) == 312, "superblock");

@@ -12,6 +12,8 @@
 #include "media/format.h"
 #include "persist/persist.h"
 
+struct cm_sealing;
+
 struct cm_media {
     /* What hits load, down to the first members of geo. */
     uint8_t *base;
@@ -32,6 +34,7 @@ struct cm_media {
     cm_persist_copy_fn fill;   /* atomic; copies whole blocks; NULL: ops->copy */
     struct cm_plat_file *file; /* NULL: memory */
     bool counted;              /* what is written is added to the stats page */
+    const struct cm_sealing *seal; /* NULL: the pool is not sealed (seal.h) */
 };
 
 /* geo was set, and nobody else uses it yet. */

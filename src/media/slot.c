@@ -5,7 +5,8 @@
  * Owns: the words of a header and the order in which they are read and written. A header is the
  * truth about its slot. w0 alone makes it valid: it carries VALID, a sequence that survives
  * invalidation, and a check over everything else. So a header whose words do not belong together is
- * not valid.
+ * not valid. In a sealed pool a tag stands in place of the sum of the payload (seal.h), and every
+ * read computes it, over a copy of its own: nobody can change that between the test and the use.
  *
  * Who: api/, protocol/, state/. Writers own the slot (ring.h); invalidating needs no ownership,
  * only the stripe of the key, because it is a compare-and-swap of w0 and touches nothing else.
@@ -15,6 +16,7 @@
 #include <string.h>
 
 #include "media/checksum.h"
+#include "media/seal.h"
 #include "platform/platform.h"
 
 bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot)
@@ -140,10 +142,84 @@ void cm_slot_prefetch(const struct cm_media *m, uint64_t slot)
     at_prefetch(cm_slot_payload(m, slot));
 }
 
+/* ---- Sealed pools ---------------------------------------------------------------------------- */
+
+/* Copies what is stored to `block`, and makes of it the plain content that the tag covers. */
+static enum cm_slot_verdict open_block(const struct cm_media *m, uint64_t slot,
+                                       const struct cm_header *h, uint8_t *block)
+{
+    const uint32_t stored = cm_seal_encrypts(m) ? CM_BLOCK_SIZE : cm_header_valid(h);
+    uint64_t tag;
+    int e = 0;
+    if (!copy_while_unchanged(m, slot, h->w0, block, 0, stored, &e))
+        return e ? CM_SLOT_UNREADABLE : CM_SLOT_CHANGED;
+    if (cm_seal_decrypt(m, slot, h->xxh3, block) ||
+        cm_seal_slot(m, slot, h->incarnation, h->block_valid, block, &tag))
+        return CM_SLOT_CHANGED; /* a callback failed: nothing is known of the slot */
+    return tag == h->xxh3 ? CM_SLOT_HIT : CM_SLOT_BAD_SUM;
+}
+
+/* For a part of a block. */
+static __attribute__((noinline)) enum cm_slot_verdict open_part(const struct cm_media *m,
+                                                                uint64_t slot,
+                                                                const struct cm_header *h,
+                                                                const struct cm_part *part)
+{
+    uint8_t block[CM_BLOCK_SIZE];
+    const enum cm_slot_verdict v = open_block(m, slot, h, block);
+    if (v == CM_SLOT_HIT && part->len > 0)
+        memcpy(part->dst, block + part->from, part->len);
+    return v;
+}
+
+/* cm_slot_read() of a sealed pool. */
+static enum cm_slot_verdict read_sealed(const struct cm_media *m, uint64_t slot,
+                                        const struct cm_key *k, uint8_t boot,
+                                        const struct cm_part *part, uint32_t *got, uint64_t *w0)
+{
+    enum cm_slot_verdict v = CM_SLOT_OTHER;
+    struct cm_header h;
+    *got = 0;
+    if (load_header(m, slot, &h))
+        return CM_SLOT_UNREADABLE;
+    if (cm_format_header_ok(cm_media_key(m), slot, &h) && cm_slot_is(&h, k) &&
+        cm_header_boot(&h) == boot)
+        v = part->len == CM_BLOCK_SIZE ? open_block(m, slot, &h, part->dst)
+                                       : open_part(m, slot, &h, part);
+    if (v == CM_SLOT_HIT) {
+        const uint32_t valid = cm_header_valid(&h);
+        *got = valid <= part->from              ? 0
+               : valid - part->from < part->len ? valid - part->from
+                                                : part->len;
+    }
+    if (*got < part->len) /* it may hold what was not proved */
+        memset((uint8_t *)part->dst + *got, 0, part->len - *got);
+    *w0 = h.w0;
+    return v;
+}
+
+/* Stores the block, and sets h->xxh3 to its tag. The rest of *h is set. */
+static __attribute__((noinline)) int fill_sealed(const struct cm_media *m, uint64_t slot,
+                                                 const void *data, struct cm_header *h)
+{
+    const uint32_t valid = cm_header_valid(h);
+    uint8_t block[CM_BLOCK_SIZE];
+    memcpy(block, data, valid);
+    memset(block + valid, 0, sizeof(block) - valid);
+    int e = cm_seal_slot(m, slot, h->incarnation, h->block_valid, block, &h->xxh3);
+    if (e == 0)
+        e = cm_seal_encrypt(m, slot, h->xxh3, block);
+    return e ? CM_EKEY : cm_media_fill(m, cm_slot_payload(m, slot), block);
+}
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
 enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const struct cm_key *k,
                                   uint8_t boot, const struct cm_part *part, bool verify,
                                   uint32_t *got, uint64_t *w0)
 {
+    if (m->seal)
+        return read_sealed(m, slot, k, boot, part, got, w0);
     const uint32_t from = part->from, len = part->len;
     uint8_t *const dst = part->dst;
     assert(from + len <= CM_BLOCK_SIZE);
@@ -182,6 +258,9 @@ enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
                                     const struct cm_header *h)
 {
     uint64_t sum;
+    const struct cm_part none = { 0, 0, NULL };
+    if (m->seal)
+        return open_part(m, slot, h, &none);
     if (copy_and_sum(m, slot, cm_header_valid(h), 0, 0, NULL, &sum))
         return CM_SLOT_UNREADABLE;
     return sum_ok(m, slot, h, sum) ? CM_SLOT_HIT : CM_SLOT_BAD_SUM;
@@ -249,6 +328,10 @@ int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k
         return e;
     h->incarnation = k->incarnation;
     h->block_valid = k->block << CM_VALID_BITS | valid;
+    if (m->seal) {
+        e = fill_sealed(m, slot, data, h);
+        return e ? e : cm_media_write(m, &at->incarnation, &h->incarnation, 24);
+    }
     e = valid == CM_BLOCK_SIZE ? cm_media_fill(m, cm_slot_payload(m, slot), data)
                                : fill_tail(m, cm_slot_payload(m, slot), data, valid);
     /* The sum comes after the copy: the copy's stores drain meanwhile, and the fence waits less. */

@@ -17,6 +17,8 @@
 
 #include <string.h>
 
+#include "media/seal.h"
+
 static struct cm_super *copy_at(const struct cm_media *m, unsigned i)
 {
     return (struct cm_super *)(void *)(m->base + i * CM_SUPER_STRIDE);
@@ -46,6 +48,9 @@ static int write_copy(struct cm_superblocks *s, unsigned i)
 static int write_next(struct cm_superblocks *s, unsigned i)
 {
     s->now.seq++; /* the copies differ in it: it shows which one was written last */
+    const int e = s->media->seal ? cm_seal_super(s->media->seal, &s->now) : 0;
+    if (e)
+        return e;
     s->now.xxh3 = cm_format_super_sum(&s->now);
     return write_copy(s, i);
 }
@@ -145,18 +150,38 @@ int cm_super_choose(const struct cm_super c[CM_SUPER_COPIES], const int e[CM_SUP
     return e[0] ? 1 : e[1] ? 0 : c[1].seq > c[0].seq;
 }
 
-int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged)
+/* `s`: NULL: whether the pool is sealed does not matter. */
+static int read_both(const uint8_t *base, const struct cm_sealing *s, struct cm_super *sb,
+                     uint32_t *damaged)
 {
     struct cm_super c[CM_SUPER_COPIES];
     int e[CM_SUPER_COPIES];
-    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
         e[i] = read_copy(base, i, &c[i]);
+        if (e[i] == 0 && s)
+            e[i] = cm_seal_judge(s, &c[i]);
+        /* Without a key nobody can tell which of two copies was made up, if one of them says that
+         * the pool is sealed. If the callback failed, an older copy must not count. */
+        if (s && ((e[i] == CM_EKEY && !s->hooks.mac) || e[i] == CM_EIO))
+            return e[i];
+    }
     int pick = cm_super_choose(c, e);
     if (pick < 0)
         return pick;
     *sb = c[pick];
     *damaged = (e[0] || e[1]) ? 1 : 0;
     return pick;
+}
+
+int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged)
+{
+    return read_both(base, NULL, sb, damaged);
+}
+
+int cm_super_read_sealed(const uint8_t *base, const struct cm_sealing *s, struct cm_super *sb,
+                         uint32_t *damaged)
+{
+    return read_both(base, s, sb, damaged);
 }
 
 void cm_super_init(struct cm_super *sb, const struct cm_geometry *g, const uint8_t uuid[16],

@@ -15,6 +15,8 @@
 #define CM_GAP_BYTES 5u
 #define CM_GAP_END (UINT64_C(1) << 54)
 
+struct cm_sealing;
+
 struct cm_superblocks {
     struct cm_media *media;
     struct cm_plat_file *file;  /* to sync; NULL: memory */
@@ -52,6 +54,10 @@ int cm_super_choose(const struct cm_super c[CM_SUPER_COPIES], const int e[CM_SUP
  * Returns the number of the copy chosen, or CM_ENOTPOOL CM_EBYTEORDER CM_EVERSION CM_EINCOMPAT
  * CM_EDAMAGED. *sb is set on success only. */
 int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged);
+/* The same for an open with the seal *s, whose hooks may be NULL: the pool is sealed so, or not at
+ * all. Also CM_EKEY, and CM_EIO (a callback failed). A copy with a wrong tag is damaged. */
+int cm_super_read_sealed(const uint8_t *base, const struct cm_sealing *s, struct cm_super *sb,
+                         uint32_t *damaged);
 
 /* A superblock for a new pool; fills everything but seq and sum. */
 void cm_super_init(struct cm_super *sb, const struct cm_geometry *g, const uint8_t uuid[16],

@@ -109,19 +109,33 @@ struct storing {
     bool spoiled; /* a fill was refused, and may have stored some of its blocks */
 };
 
+/* Is the first block of a part stored already? A sealed pool has no pins. */
+static int64_t look(cm_file *file, uint64_t offset, size_t len, cm_miss *miss)
+{
+    cm_iovec iov;
+    cm_pins pins;
+    int n;
+    const int64_t got = cm_pin_range(file, offset, len, &iov, 1, &n, &pins, miss);
+    if (got > 0)
+        (void)cm_unpin(&pins);
+    return got;
+}
+static __attribute__((noinline)) int64_t look_sealed(cm_file *file, uint64_t offset, cm_miss *miss)
+{
+    uint8_t block[CM_BLOCK_SIZE];
+    return cm_read(file, offset, block, sizeof(block), miss);
+}
+
 /* Offers whole blocks. Returns how many bytes were stored; 0: none, and *why is the reason. */
 static size_t store_some(struct storing *st, uint64_t offset, const uint8_t *data, size_t len,
                          int *why)
 {
-    cm_iovec iov;
-    cm_pins pins;
     unsigned i = 0;
-    int n;
     do {
         cm_miss miss = CM_MISS_INIT;
-        const int64_t got = cm_pin_range(st->file, offset, len, &iov, 1, &n, &pins, &miss);
-        if (got > 0)
-            (void)cm_unpin(&pins);
+        int64_t got = look(st->file, offset, len, &miss);
+        if (got == CM_ENOTSUP)
+            got = look_sealed(st->file, offset, &miss);
         if (got < 0 || miss.incarnation != st->incarnation) {
             *why = got < 0 ? (int)got : CM_NOT_STORED_STALE;
             return 0;

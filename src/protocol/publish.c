@@ -231,13 +231,16 @@ static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newc
     n->spoiled = false;
     cm_step_prefetch(c, &n->key); /* for choose_cell, while the payload is copied */
     cm_policy_prefetch_stored(&c->policy, n->key.place.hash, n->start);
-    if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))
+    n->result = 0;
+    if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n)) {
         n->result = CM_NOT_STORED_STALE; /* not worth the copy */
-    else if ((n->spoiled =
-                  cm_slot_fill(&c->media, n->slot, &n->key, n->data, n->valid, &n->header) != 0))
+        return;
+    }
+    const int e = cm_slot_fill(&c->media, n->slot, &n->key, n->data, n->valid, &n->header);
+    if (e) {
+        n->spoiled = e != CM_EKEY;
         n->result = CM_NOT_STORED_MEDIA;
-    else
-        n->result = 0;
+    }
 }
 
 /* How many blocks were copied whole, if all were; else 0. */

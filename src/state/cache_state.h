@@ -7,9 +7,11 @@
 #define CM_CACHE_STATE_H
 
 #include "media/memo.h"
+#include "platform/callback.h"
 #include "state/pin.h"
 #include "state/probation_buffer.h"
 #include "policy/rate.h"
+#include "media/seal.h"
 #include "media/slot.h"
 #include "media/stats.h"
 #include "state/stripe.h"
@@ -177,6 +179,7 @@ struct cm_cache {
     uint32_t
         replaced; /* atomic; shared: the pool is gone, or another one. 1 not logged yet, 2 logged */
     struct cm_trouble trouble[CM_TROUBLES];
+    struct cm_sealing sealing; /* media.seal points to it, if the pool is sealed */
 #ifdef CM_CHECKS_FULL
 #define CM_INSIDE_LOOKING 0x80000000u
     uint32_t inside; /* atomic; threads in a call, or LOOKING (checked_calls.c) */
@@ -197,24 +200,6 @@ static inline void cm_suspect(struct cm_cache *c)
         /* Release: pairs with the swap in cm_cache_whole(). A thread that asks the system because
          * of this also sees what was noted in c->trouble before. */
         at_store_release(&c->suspect, 1u);
-}
-
-/* A thread is marked while it runs a callback. So a call back into the same cache is refused, also
- * if it comes through a call into another cache. The frames are on the thread's stack. */
-struct cm_callback {
-    const struct cm_cache *cache;
-    const struct cm_callback *outer;
-};
-static inline void cm_callback_begin(const struct cm_cache *c, struct cm_callback *frame)
-{
-    struct cm_plat_thread *t = cm_plat_thread();
-    frame->cache = c;
-    frame->outer = t->callback;
-    t->callback = frame;
-}
-static inline void cm_callback_end(const struct cm_callback *frame)
-{
-    cm_plat_thread()->callback = frame->outer;
 }
 
 /* Allocates memory through the caller's hook. It is zeroed; large memory is zeroed lazily. */

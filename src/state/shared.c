@@ -68,7 +68,7 @@ static int read_super(struct cm_cache *c, struct cm_super *sb)
     uint32_t damaged;
     int e = CM_EDAMAGED;
     for (unsigned i = 0; i < TRIES && e < 0; i++)
-        e = cm_super_read(c->media.base, sb, &damaged);
+        e = cm_super_read_sealed(c->media.base, &c->sealing, sb, &damaged);
     return e;
 }
 

@@ -17,12 +17,13 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { CAT_POOL, CAT_VOLUME_ID, CAT_VERBOSE, CAT_OPTIONS };
+enum { CAT_POOL, CAT_VOLUME_ID, CAT_KEY, CAT_VERBOSE, CAT_OPTIONS };
 
 static const struct tool_option cat_options[CAT_OPTIONS] = {
     [CAT_POOL] = { "pool", 'p', TOOL_NEEDS_ARG, "POOL", "pool to read through (required)" },
     [CAT_VOLUME_ID] = { "volume-id", 0, TOOL_NEEDS_ARG, "NAME",
                         "name of the volume FILE is on, as given to cachemax-mount" },
+    [CAT_KEY] = { "key-file", 0, TOOL_NEEDS_ARG, "KEY", "the file with the key of a sealed pool" },
     [CAT_VERBOSE] = { "verbose", 'v', TOOL_NO_ARG, NULL,
                       "print a summary of hits, and why FILE stays cold, on standard error" },
 };
@@ -35,6 +36,7 @@ static const struct tool_option cat_options[CAT_OPTIONS] = {
 
 struct cat {
     const char *path, *pool, *volume_id;
+    const cm_seal *seal;
     struct tool_log log;
     intptr_t fd;
     cm_cache *cache; /* NULL: read directly */
@@ -107,6 +109,7 @@ static void attach(struct cat *c)
     cm_file_id id;
     int rc;
 
+    options.seal = c->seal;
     rc = tool_open(&c->log, &options, &c->cache);
     if (rc == 0) { /* open the pool first: an older validator proves nothing */
         rc = identify(c, &id);
@@ -320,6 +323,9 @@ static int run_cat(const struct tool_args *args)
         tool_message(NULL, "'cat' needs a pool to read through: --pool POOL");
         return TOOL_USAGE;
     }
+    rc = tool_take_key_of(args->value[CAT_KEY], c.pool, &c.seal);
+    if (rc != TOOL_OK)
+        return rc;
     c.log.pool = c.pool;
     c.log.max_level = verbose ? CM_LOG_INFO : CM_LOG_WARNING;
     os_catch_interrupts();
@@ -336,6 +342,7 @@ static int run_cat(const struct tool_args *args)
         rc = cat_file(&c, verbose);
     }
     os_close_file(c.fd);
+    tool_drop_key();
     if (rc == OS_INTERRUPTED)
         os_end_interrupted();
     if (rc == OS_BROKEN_PIPE)

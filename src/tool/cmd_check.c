@@ -13,13 +13,14 @@
 
 #include <inttypes.h>
 
-enum { CHECK_REPAIR, CHECK_METADATA, CHECK_JSON, CHECK_OPTIONS };
+enum { CHECK_REPAIR, CHECK_METADATA, CHECK_KEY, CHECK_JSON, CHECK_OPTIONS };
 
 static const struct tool_option check_options[CHECK_OPTIONS] = {
     [CHECK_REPAIR] = { "repair", 'r', TOOL_NO_ARG, NULL,
                        "drop what is wrong (default: change nothing)" },
     [CHECK_METADATA] = { "metadata", 'm', TOOL_NO_ARG, NULL,
                          "leave the blocks' contents unread: much faster" },
+    [CHECK_KEY] = { "key-file", 0, TOOL_NEEDS_ARG, "FILE", "the key of a sealed pool" },
     [CHECK_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print one JSON object" },
 };
 
@@ -145,6 +146,9 @@ static int check_pool(const struct tool_args *args, cm_check_report *report, int
         options.flags |= CM_OPEN_READONLY;
     if (args->value[CHECK_METADATA])
         flags |= CM_CHECK_METADATA;
+    rc = tool_take_key_of(args->value[CHECK_KEY], args->operand, &options.seal);
+    if (rc != TOOL_OK)
+        return rc;
     rc = tool_open(&log, &options, &cache);
     if (rc != 0 && rc != CM_EOWNED)
         return tool_pool_error(args->operand, rc, TOOL_OPENING);
@@ -179,6 +183,7 @@ static int run_check(const struct tool_args *args)
 
     os_catch_interrupts();
     status = check_pool(args, &report, &found, why);
+    tool_drop_key();
     if (status != TOOL_OK)
         return status;
     outcome = judge(&report, found, args->value[CHECK_REPAIR] != NULL, why[0] != '\0');

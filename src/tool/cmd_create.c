@@ -12,7 +12,16 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { CREATE_SIZE, CREATE_MAX_FILES, CREATE_NAMES, CREATE_SPARSE, CREATE_QUIET, CREATE_OPTIONS };
+enum {
+    CREATE_SIZE,
+    CREATE_MAX_FILES,
+    CREATE_NAMES,
+    CREATE_SPARSE,
+    CREATE_KEY,
+    CREATE_ENCRYPT,
+    CREATE_QUIET,
+    CREATE_OPTIONS
+};
 
 static const struct tool_option create_options[CREATE_OPTIONS] = {
     [CREATE_SIZE] = { "size", 's', TOOL_NEEDS_ARG, "SIZE", "size of the pool file (required)" },
@@ -22,6 +31,9 @@ static const struct tool_option create_options[CREATE_OPTIONS] = {
                        "room for a name of each file: 256 bytes for each" },
     [CREATE_SPARSE] = { "sparse", 0, TOOL_NO_ARG, NULL,
                         "take space on the volume only when it is used" },
+    [CREATE_KEY] = { "key-file", 0, TOOL_NEEDS_ARG, "FILE",
+                     "seal it with the key in FILE: others who write it are noticed" },
+    [CREATE_ENCRYPT] = { "encrypt", 0, TOOL_NO_ARG, NULL, "encrypt what is cached, with that key" },
     [CREATE_QUIET] = { "quiet", 'q', TOOL_NO_ARG, NULL, "print nothing but errors" },
 };
 
@@ -128,18 +140,29 @@ static void print_result(const char *pool, bool sparse)
 }
 
 /* In a directory that others may write, a pool can be made, but no open will take it. */
-static void warn_if_untrusted(const char *pool)
+static void warn_if_untrusted(const char *pool, const cm_seal *seal)
 {
     cm_options options = CM_OPTIONS_INIT;
     char why[TOOL_WHY];
     cm_cache *cache;
 
     options.flags = CM_OPEN_READONLY;
+    options.seal = seal;
     if (cm_open(pool, &options, &cache) != 0)
         return;
     if (tool_is_untrusted(pool, why))
         tool_message(pool, "warning: was made, but will be refused when it is used: %s", why);
     (void)cm_close(cache);
+}
+
+static int take_key(const struct tool_args *args, const cm_seal **seal)
+{
+    const bool encrypts = args->value[CREATE_ENCRYPT] != NULL;
+
+    if (!encrypts || args->value[CREATE_KEY])
+        return tool_take_key(args->value[CREATE_KEY], encrypts, seal);
+    tool_message(NULL, "--encrypt needs a key: --key-file FILE");
+    return TOOL_USAGE;
 }
 
 static int run_create(const struct tool_args *args)
@@ -159,6 +182,9 @@ static int run_create(const struct tool_args *args)
                              &options.size);
     if (rc == TOOL_OK)
         rc = read_max_files(args->value[CREATE_MAX_FILES], &options.max_files);
+    if (rc != TOOL_OK)
+        return rc;
+    rc = take_key(args, &options.seal);
     if (rc != TOOL_OK)
         return rc;
     if (args->value[CREATE_SPARSE])
@@ -190,7 +216,7 @@ static int run_create(const struct tool_args *args)
     }
     if (rc != 0)
         return tool_pool_error(args->operand, rc, TOOL_CREATING);
-    warn_if_untrusted(args->operand);
+    warn_if_untrusted(args->operand, options.seal);
     if (quiet)
         return TOOL_OK;
     print_result(args->operand, options.flags & CM_CREATE_SPARSE);
@@ -211,6 +237,10 @@ const struct tool_command tool_create = {
             "given; a volume that fills up later then only means fewer blocks are cached.\n"
             "With --names the mount and other programs can say what each file is called, and\n"
             "'cachemax files' shows it. Versions that do not know names refuse such a pool.\n"
+            "With --key-file the pool is sealed: whoever writes it without the key can make\n"
+            "it cold, and cannot change what is read. FILE has 32 random bytes or more, and\n"
+            "only its owner may read it. Every use of the pool then needs it. --encrypt also\n"
+            "hides what is cached, but not names, sizes and times of files.\n"
             "The file must not exist; only its owner may read and write it (mode 0600; on\n"
             "Windows administrators and the system may, too).\n"
             "\n"

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { FILES_JSON, FILES_SORT, FILES_NO_COUNT, FILES_OPTIONS };
+enum { FILES_JSON, FILES_SORT, FILES_NO_COUNT, FILES_KEY, FILES_OPTIONS };
 
 static const struct tool_option files_options[FILES_OPTIONS] = {
     [FILES_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print one JSON object" },
@@ -21,6 +21,7 @@ static const struct tool_option files_options[FILES_OPTIONS] = {
                      "order; used: latest first; default: most cached first" },
     [FILES_NO_COUNT] = { "no-count", 0, TOOL_NO_ARG, NULL,
                          "do not count what is cached: reads the file table alone" },
+    [FILES_KEY] = { "key-file", 0, TOOL_NEEDS_ARG, "FILE", "the key of a sealed pool" },
 };
 
 /* What is shown of a file. A pool may know millions of them. */
@@ -270,7 +271,8 @@ static void print_lines(const struct list *l, const cm_info *info)
 }
 
 /* From the pool, or from the mount that has it open. */
-static int look(const char *pool, uint32_t flags, cm_info *info, struct list *list)
+static int look(const char *pool, const cm_seal *seal, uint32_t flags, cm_info *info,
+                struct list *list)
 {
     struct tool_log log = { .pool = pool, .max_level = CM_LOG_WARNING };
     cm_options options = CM_OPTIONS_INIT;
@@ -278,6 +280,7 @@ static int look(const char *pool, uint32_t flags, cm_info *info, struct list *li
     int rc;
 
     options.flags = CM_OPEN_READONLY;
+    options.seal = seal;
     rc = tool_open(&log, &options, &cache);
     if (rc == CM_EOWNED) {
         rc = cm_pool_info(pool, info);
@@ -300,11 +303,16 @@ static int run_files(const struct tool_args *args)
     const uint32_t flags = args->value[FILES_NO_COUNT] ? 0 : CM_FILES_COUNT;
     cm_info info = { .struct_size = sizeof(info) };
     struct list list = { NULL, 0, 0 };
+    const cm_seal *seal;
     int rc = read_sort(args->value[FILES_SORT], flags != 0);
 
     if (rc != TOOL_OK)
         return rc;
-    rc = look(args->operand, flags, &info, &list);
+    rc = tool_take_key_of(args->value[FILES_KEY], args->operand, &seal);
+    if (rc != TOOL_OK)
+        return rc;
+    rc = look(args->operand, seal, flags, &info, &list);
+    tool_drop_key();
     if (rc == 0) {
         if (list.n > 0)
             qsort(list.file, list.n, sizeof(*list.file), compare);

@@ -86,6 +86,11 @@ static const char *mode_word(uint32_t mode)
     return mode == CM_NORMAL ? "normal" : mode == CM_FREEZE ? "freeze" : "bypass";
 }
 
+static const char *sealed_word(uint32_t sealed)
+{
+    return sealed == CM_SEALED_NO ? "no" : sealed == CM_SEALED_MAC ? "sealed" : "encrypted";
+}
+
 static void print_json(const char *pool, const cm_info *info, const struct durability *d)
 {
     struct tool_json j;
@@ -114,6 +119,7 @@ static void print_json(const char *pool, const cm_info *info, const struct durab
     json_string(&j, "durability_text", d->text);
     json_string(&j, "flush", info->flush);
     json_string(&j, "copy", info->copy);
+    json_string(&j, "sealed", sealed_word(info->sealed));
     json_string(&j, "mode", mode_word(info->mode));
     json_bool(&j, "owned", info->owned);
     json_bool(&j, "clean", info->clean);
@@ -168,6 +174,9 @@ static void print_lines(const char *pool, const cm_info *info, const struct dura
     (void)printf("durability:  %s\n", d->text);
     (void)printf("flush:       %s\n", info->flush[0] ? info->flush : "not known yet");
     (void)printf("copy:        %s\n", info->copy[0] ? info->copy : "not known yet");
+    if (info->sealed != CM_SEALED_NO)
+        (void)printf("sealed:      %s: every use of it needs its key (--key-file)\n",
+                     info->sealed == CM_SEALED_ENCRYPTED ? "yes, and encrypted" : "yes");
     if (info->owned)
         (void)printf("mode:        %s\n", mode_word(info->mode));
     (void)printf("format:      version %" PRIu32 "\n", info->version);

@@ -13,6 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { RESIZE_KEY, RESIZE_OPTIONS };
+
+static const struct tool_option resize_options[RESIZE_OPTIONS] = {
+    [RESIZE_KEY] = { "key-file", 0, TOOL_NEEDS_ARG, "FILE", "the key of a sealed pool" },
+};
+
 /* Adds the room that a pinned file may need. */
 static bool add_pinned(void *ctx, const cm_file_info *f)
 {
@@ -23,7 +29,7 @@ static bool add_pinned(void *ctx, const cm_file_info *f)
     return true;
 }
 
-static int add_files(const char *pool, uint64_t *bytes)
+static int add_files(const char *pool, const cm_seal *seal, uint64_t *bytes)
 {
     cm_file_info f = { .struct_size = sizeof(f) };
     cm_options options = CM_OPTIONS_INIT;
@@ -32,6 +38,7 @@ static int add_files(const char *pool, uint64_t *bytes)
     int rc;
 
     options.flags = CM_OPEN_READONLY;
+    options.seal = seal;
     rc = cm_open(pool, &options, &cache);
     if (rc != 0)
         return rc;
@@ -46,13 +53,13 @@ static int add_files(const char *pool, uint64_t *bytes)
 }
 
 /* Pins stay, also if they are more than can be pinned. */
-static void print_pins(const char *pool)
+static void print_pins(const char *pool, const cm_seal *seal)
 {
     char all[TOOL_NUMBER_MAX], half[TOOL_NUMBER_MAX];
     cm_info info = CM_INFO_INIT;
     uint64_t bytes = 0, most;
 
-    if (add_files(pool, &bytes) == CM_EOWNED)
+    if (add_files(pool, seal, &bytes) == CM_EOWNED)
         (void)owner_files(pool, 0, add_pinned, &bytes);
     if (cm_pool_info(pool, &info) != 0)
         return;
@@ -88,13 +95,14 @@ static void print_hit_ratio(const struct seen *seen, uint64_t size)
                      size > seen->info.size ? ", once it is full" : "");
 }
 
-static void print_result(const char *pool, uint64_t size, const cm_resize_report *r,
+static void print_result(const char *pool, const cm_resize_options *o, const cm_resize_report *r,
                          const struct seen *seen)
 {
     char now[TOOL_NUMBER_MAX], was[TOOL_NUMBER_MAX], kept[TOOL_NUMBER_MAX], all[TOOL_NUMBER_MAX];
     const uint64_t stayed = r->blocks - r->no_room - r->damaged;
 
-    (void)printf("%s: %s now, was %s\n", pool, tool_bytes(now, size), tool_bytes(was, r->old_size));
+    (void)printf("%s: %s now, was %s\n", pool, tool_bytes(now, o->size),
+                 tool_bytes(was, r->old_size));
     if (r->emptied) {
         (void)puts("  empty: its next use would have emptied it, because it was not closed before "
                    "the system stopped, or its superblock is older than the rest");
@@ -114,9 +122,9 @@ static void print_result(const char *pool, uint64_t size, const cm_resize_report
     if (r->kept_files)
         (void)printf(", %" PRIu64 " of them pinned", r->kept_files);
     (void)puts("");
-    print_hit_ratio(seen, size);
+    print_hit_ratio(seen, o->size);
     if (r->kept_files)
-        print_pins(pool);
+        print_pins(pool, o->seal);
 }
 
 static int no_space(const char *pool, uint64_t size, bool asked)
@@ -227,6 +235,9 @@ static int run_resize(const struct tool_args *args)
         (void)printf("%s: has that size already\n", args->operand);
         return tool_end_output(TOOL_OK);
     }
+    rc = tool_take_key_of(args->value[RESIZE_KEY], args->operand, &options.seal);
+    if (rc != TOOL_OK)
+        return rc;
     options.progress = progress_step;
     options.progress_ctx = &progress;
     options.log = tool_log_line;
@@ -249,7 +260,8 @@ static int run_resize(const struct tool_args *args)
         return in_use(args->operand, args->more[0]);
     if (rc != 0)
         return resize_error(args->operand, rc, options.size, asked);
-    print_result(args->operand, options.size, &report, &seen);
+    print_result(args->operand, &options, &report, &seen);
+    tool_drop_key();
     return tool_end_output(TOOL_OK);
 }
 
@@ -274,5 +286,7 @@ const struct tool_command tool_resize = {
         "\n"
         "Examples:\n"
         "  cachemax resize /pmem/cache.pool 128G\n",
+    .options = resize_options,
+    .noptions = RESIZE_OPTIONS,
     .run = run_resize,
 };

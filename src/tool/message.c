@@ -58,6 +58,9 @@ static const struct {
     { CM_EBYTEORDER, TOOL_REFUSED,
       "was made on a machine of the other byte order; delete it and make it anew here "
       "(" NOTHING_LOST ")" },
+    { CM_EKEY, TOOL_REFUSED,
+      "is sealed with another key, or only one of pool and command has a key; a sealed pool needs "
+      "the key that it was made with (--key-file FILE), another pool none" },
     { CM_EDAMAGED, TOOL_REFUSED,
       "both superblocks are damaged, so the pool cannot be used or repaired; delete it and make it "
       "anew (" NOTHING_LOST ")" },

@@ -132,6 +132,15 @@ bool tool_is_untrusted(const char *pool, char why[TOOL_WHY]);
 /* Flushes standard output; returns `status`, or TOOL_FAILED if output was lost. */
 int tool_end_output(int status);
 
+/* ---- Keys of sealed pools (key.c) ---------------------------------------------------------- */
+
+/* Sets *seal to what cm_options.seal takes, with the key in `file`; NULL if `file` is NULL. It is
+ * valid until tool_drop_key(). TOOL_OK, or TOOL_FAILED after a message. */
+int tool_take_key(const char *file, bool encrypts, const cm_seal **seal);
+/* The same for a pool that exists. */
+int tool_take_key_of(const char *file, const char *pool, const cm_seal **seal);
+void tool_drop_key(void);
+
 /* ---- Sizes of pools (cmd_create.c) --------------------------------------------------------- */
 
 /* Reads the size of a pool that shall have at least `least` bytes. `what`: how it is called on the

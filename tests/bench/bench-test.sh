@@ -104,7 +104,8 @@ judge() {
 
 keys="hit_vs_chain read_many_vs_chain16 absent_vs_two_lines hit_vs_memcpy
 hit_speedup_vs_pread hit_speedup_vs_lmdb hit_speedup_vs_sqlite
-read_many_vs_memcpy hit_128k_vs_memcpy pin_vs_hit shared_vs_hit absent_vs_hit
+read_many_vs_memcpy hit_128k_vs_memcpy pin_vs_hit shared_vs_hit sealed_vs_hit
+encrypted_vs_hit absent_vs_hit
 fill_vs_nt fill_128k_vs_nt fill_speedup_vs_lmdb two_threads_random two_threads_hot
 readers_beside_filler invalidate_block_fences invalidate_file_us open_1tib_vs_1gib"
 small=(--size 64M --rounds 1)
@@ -119,6 +120,7 @@ else
   fail "a chart of it" "$(tail -n 1 err)"
 fi
 allowed='lmdb built without LMDB|sqlite built without SQLite|fences this processor'
+allowed="$allowed|hit built without OpenSSL"
 allowed="^null [a-z_]*($allowed|threads[a-z_]* there is one|filler there is one)"
 if grep '^null ' nulls | grep -Evq "$allowed"; then
   fail "nothing is left out without need" "$(cat nulls)"

@@ -39,6 +39,9 @@
  * --sequence, too). Runs every operation before a growth and after one, then random sequences with
  * growths in them, until N distinct states were judged. With --failures: growths that fail.
  *
+ * --seal, with any of these but --merge: the pools are sealed and encrypted (cm_options.seal), with
+ * a cipher for tests.
+ *
  * --trace: as --sequence, and prints every event of the sequence (trace.h). In each operation the
  * events count from 1, as in OP@N.
  *
@@ -111,7 +114,7 @@ static struct {
     enum start start;
     enum rules rules;
     unsigned probation;
-    bool grows;
+    bool grows, seals;
     trace_fn trace;  /* NULL: no trace is made */
     char title[160]; /* of the events that are to be printed next; or empty */
 } t;
@@ -137,8 +140,9 @@ static void print_command(const char *option)
     static const char *const starts[] = { "", "--warm ", "--full " };
     static const char *const rules[] = { "adr", "eadr", "pagecache", "checkpoint" };
     char text[60];
-    printf("crash --probation %u --rules %s --seed %llu %s%s%s '", t.probation, rules[t.rules],
-           (unsigned long long)t.seed, starts[t.start], t.grows ? "--grow " : "", option);
+    printf("crash --probation %u --rules %s --seed %llu %s%s%s%s '", t.probation, rules[t.rules],
+           (unsigned long long)t.seed, starts[t.start], t.grows ? "--grow " : "",
+           t.seals ? "--seal " : "", option);
     for (unsigned i = 0; i < t.length; i++) {
         op_text(i, text, sizeof(text));
         printf("%s%s", i ? "," : "", text);
@@ -560,7 +564,7 @@ static int usage(void)
     fprintf(stderr,
             "usage: crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache] "
             "[--warm|--full] [--sequence OP,OP...] [--trace OP,OP...] [--failures N] "
-            "[--probation N] [--grow] [--worker] | crash --merge OUT IN...\n");
+            "[--probation N] [--grow] [--seal] [--worker] | crash --merge OUT IN...\n");
     return 2;
 }
 
@@ -723,6 +727,8 @@ static bool parse(int argc, char **argv, struct arguments *a)
             a->worker = true;
         else if (strcmp(argv[i], "--grow") == 0)
             t.grows = true;
+        else if (strcmp(argv[i], "--seal") == 0)
+            t.seals = true;
         else if (!v)
             return false;
         else if (i++, strcmp(argv[i - 1], "--states") == 0)
@@ -766,6 +772,8 @@ int main(int argc, char **argv)
         return usage();
     if (t.grows)
         world_grows();
+    if (t.seals)
+        world_seals();
     world_reset(t.rules, FRESH, t.seed);
     t.image[0] = world_image(0);
     t.image[1] = world_image(1);

@@ -52,11 +52,12 @@ from rows_quota import QUOTA  # noqa: E402
 from rows_validators import VALIDATORS  # noqa: E402
 from rows_reads import READS  # noqa: E402
 from rows_regions import REGIONS  # noqa: E402
+from rows_seal import SEALED  # noqa: E402
 from rows_shared import SHARED_READERS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
 MUTANTS = BLOCKS + READS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
-MUTANTS += OBJECTS + SHARED_READERS + GROWTH + FAULTS + HISTORY_ROWS
+MUTANTS += OBJECTS + SHARED_READERS + GROWTH + FAULTS + HISTORY_ROWS + SEALED
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
@@ -98,6 +99,7 @@ WRAPS = {  # by program, as in the meson.build files
              '-Wl,--wrap=cm_plat_random'],
     'file': ['-Wl,--wrap=cm_plat_boot_wall_ns'],
     'pin': ['-Wl,--wrap=cm_guard_load_words'],
+    'seal': ['-Wl,--wrap=cm_guard_copy'],
     'shared': ['-Wl,--wrap=cm_guard_copy'],
     'resident': ['-Wl,--wrap=cm_plat_is_resident']}
 QUICKLY = '-O0'  # for the files of one mutant; all else is compiled with -O1

@@ -80,6 +80,7 @@ UNITS = {
     'objects/find.c': 'objects',
     'objects/values.c': 'objects',
     'policy/ring.c': 'ring',
+    'media/seal.c': 'seal',
     'media/slot.c': 'block',
     'protocol/steps.c': 'block pin',
     'state/stripe.h': 'block',

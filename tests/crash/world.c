@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../os.h"
+#include "../toy_seal.h"
 #include "media/file_table.h"
 #include "media/stats.h"
 
@@ -207,6 +208,21 @@ void world_probation(unsigned entries)
     probation = entries;
 }
 
+static struct toy_key key = { .key = 77 };
+static cm_seal seal;
+static bool sealed;
+
+void world_seals(void)
+{
+    seal = toy_seal(&key, 1);
+    sealed = true;
+}
+
+const cm_seal *seal_of_pools(void)
+{
+    return sealed ? &seal : NULL;
+}
+
 cm_options options(struct arena *a)
 {
     cm_options o = CM_OPTIONS_INIT;
@@ -217,6 +233,7 @@ cm_options options(struct arena *a)
     o.memory_durability = w.rules >= RULES_PAGECACHE ? CM_DURABILITY_VOLATILE : CM_DURABILITY_DAX;
     /* The judge does not test checksums: they are for damaged media, not for crashes. */
     o.verify = a == &judge_arena ? CM_VERIFY_NEVER : CM_VERIFY_ALWAYS;
+    o.seal = seal_of_pools();
     o.alloc = arena_alloc;
     o.free = arena_free;
     o.alloc_ctx = a;
@@ -581,6 +598,7 @@ void format_pool(void)
 {
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
     o.flags = CM_CREATE_NAMES;
+    o.seal = seal_of_pools();
     must(cm_format_memory(w.pool, w.bytes, &o), "cm_format_memory");
 }
 

@@ -49,6 +49,7 @@ struct floor {
 enum start { FRESH, WARM, FULL, STARTS };
 void world_probation(unsigned entries); /* entries of the buffer of all later worlds */
 void world_grows(void);                 /* the pools may grow; before all others */
+void world_seals(void);                 /* the pools are sealed and encrypted; before all others */
 void world_reset(enum rules rules, enum start start, uint64_t seed);
 void world_end(void);
 

@@ -89,7 +89,8 @@ extern struct arena {
     uint8_t *base;
     size_t used, size;
 } live_arena, judge_arena;
-extern const struct floor nothing; /* a floor where nothing must hit */
+extern const struct floor nothing;  /* a floor where nothing must hit */
+const cm_seal *seal_of_pools(void); /* NULL: they are not sealed */
 cm_options options(struct arena *a);
 void always(int64_t e, const char *what);
 void must(int64_t e, const char *what);

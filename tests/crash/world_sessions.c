@@ -170,6 +170,7 @@ static void format(void)
     w.floors[w.checkpoints - 1].unborn = true; /* until the format is done, there may be no pool */
     if (w.rules >= RULES_PAGECACHE) {
         cm_create_options o = CM_CREATE_OPTIONS_INIT;
+        o.seal = seal_of_pools();
         o.size = w.bytes;
         o.flags = CM_CREATE_NAMES;
         rec_media(0, w.bytes, 0); /* a new file */

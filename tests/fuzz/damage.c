@@ -186,8 +186,10 @@ static void fix_record(const struct world *w, uint64_t key, uint64_t place, unsi
 
     if (!r->id.hi && !r->id.lo)
         return;
-    r->xxh3 = cm_format_record_sum(key, place, r);
-    r->size_sum = cm_format_size_sum(key, place, r);
+    if (!w->sealed || (which & 32)) { /* else its tags stay right, unless it was changed */
+        r->xxh3 = cm_format_record_sum(key, place, r);
+        r->size_sum = cm_format_size_sum(key, place, r);
+    }
     if (which & 1)
         r->state = cm_format_state_word(key, place, r->incarnation, r->state >> 63,
                                         (uint32_t)(r->state >> 32) & 0x7fffffff);

@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct world w;
     struct fuzz_input in = { data, size };
-    const uint8_t steps = (world_begin(&w, take_byte(&in) % WORLD_IMAGES), take_byte(&in));
+    const uint8_t steps = (world_begin(&w, world_choose(&in)), take_byte(&in));
 
     world_options(&w, &in, CM_OPEN_READONLY);
     if (w.o.verify != CM_VERIFY_ALWAYS)

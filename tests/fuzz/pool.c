@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct world w;
     struct fuzz_input in = { data, size };
 
-    world_begin(&w, take_byte(&in) % WORLD_IMAGES);
+    world_begin(&w, world_choose(&in));
     for (unsigned i = 0; i < SESSIONS; i++) {
         const uint8_t steps = take_byte(&in);
 

@@ -81,13 +81,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t steps;
 
     make_place();
-    world_begin(&w, take_byte(&in) % WORLD_IMAGES);
+    world_begin(&w, world_choose(&in));
     steps = take_byte(&in);
     world_options(&w, &in, 0);
     w.o.memory_durability = 0;
     world_damage(&w, &in, 12);
     write_pool(&w);
     look();
+    o.seal = w.o.seal;
     o.size = cm_pool_size_min() + take_byte(&in) * UINT64_C(4096);
     if (steps & 0x80)
         FUZZ_CHECK(cm_resize(path, &o, &report) != CM_EINVAL);

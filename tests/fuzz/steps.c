@@ -193,6 +193,19 @@ static void warm(struct world *w, uint64_t file, struct fuzz_input *in)
     (void)cm_warm(w->file[file].f, p.off, p.len, NULL, world_origin, &at, NULL);
 }
 
+/* A late fill, with what the origin has now. It counts only if nothing was stored or written since.
+ */
+static void fill_late(struct world *w, uint64_t file)
+{
+    struct world_file *const f = &w->file[file];
+    struct world_place at = { w, file };
+    uint8_t block[CM_BLOCK_SIZE];
+    const int64_t n = f->miss.len > 0 ? world_origin(&at, f->miss.offset, block, BLK) : 0;
+
+    if (n > 0)
+        (void)cm_fill(f->f, &f->miss, block, (size_t)n, n < (int64_t)BLK ? CM_FILL_EOF : 0);
+}
+
 /* What is known of it, and what hardly changes anything. */
 static void ask(struct world *w, uint64_t file, struct fuzz_input *in)
 {
@@ -234,8 +247,8 @@ static void ask(struct world *w, uint64_t file, struct fuzz_input *in)
     default:
         if (what & 16)
             (void)cm_file_set_ttl(f->f, what & 32 ? 1 : UINT64_C(1) << 40);
-        else if (f->miss.len > 0) /* a late fill, with what the origin has now: it must not count */
-            (void)cm_fill(f->f, &f->miss, world_buffer_end - BLK, BLK, 0);
+        else
+            fill_late(w, file);
     }
 }
 

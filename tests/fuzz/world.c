@@ -10,6 +10,8 @@
 
 #include <sys/mman.h>
 
+#include "../toy_seal.h"
+#include "media/seal.h"
 #include "media/superblock.h"
 
 #define POOL_BYTES (UINT64_C(416) << 10)
@@ -17,6 +19,8 @@
 static uint8_t *image[WORLD_IMAGES];
 static struct cm_geometry image_geo[WORLD_IMAGES];
 static struct world_file image_file[WORLD_IMAGES][WORLD_FILES];
+static struct toy_key key = { .key = 5 };
+static cm_seal seal;
 uint8_t *world_buffer_end;
 
 /* ---- The origin ------------------------------------------------------------------------------ */
@@ -79,13 +83,29 @@ static bool is_in_pool(const struct world *w, const uint8_t *got, uint64_t from,
     return false;
 }
 
+/* Are these bytes what the block was once? Who can write a sealed pool can put that back. */
+static bool is_older(const struct world_file *f, uint64_t file, uint64_t block, const uint8_t *got,
+                     uint64_t from, size_t n)
+{
+    uint8_t was[CM_BLOCK_SIZE];
+
+    for (uint32_t v = version_of(f, block); v-- > 0;) {
+        content(file, block, v, was);
+        if (memcmp(was + from, got, n) == 0)
+            return true;
+    }
+    return false;
+}
+
 void world_check(const struct world *w, uint64_t file, uint64_t off, const uint8_t *got,
                  uint64_t len)
 {
     const struct world_file *const f = &w->file[file];
     uint8_t want[CM_BLOCK_SIZE];
 
-    if (!w->forged && !w->any)
+    const bool loose = w->forged || w->any;
+
+    if (!loose) /* else an older, longer version may be back */
         FUZZ_CHECK(off + len <= f->size);
     for (uint64_t done = 0; done < len;) {
         const uint64_t b = (off + done) / BLK, from = (off + done) % BLK;
@@ -93,7 +113,8 @@ void world_check(const struct world *w, uint64_t file, uint64_t off, const uint8
 
         content(file, b, version_of(f, b), want);
         FUZZ_CHECK(memcmp(want + from, got + done, n) == 0 ||
-                   ((w->forged || w->any) && is_in_pool(w, got + done, from, n)));
+                   (loose && (w->o.seal ? is_older(f, file, b, got + done, from, n)
+                                        : is_in_pool(w, got + done, from, n))));
         done += n;
     }
 }
@@ -163,8 +184,10 @@ static uint8_t *map_guarded(uint64_t bytes)
 static void format_as(struct world *w, uint32_t flags)
 {
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    const struct cm_sealing as = { .hooks = seal };
 
     o.flags = flags;
+    o.seal = w->sealed ? &seal : NULL;
     o.max_files = 24;
     FUZZ_CHECK(cm_format_memory(w->base, w->bytes, &o) == 0);
     for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
@@ -173,6 +196,8 @@ static void format_as(struct world *w, uint32_t flags)
         sb->hash_seed = 1;
         memset(sb->uuid, 7, sizeof(sb->uuid));
         sb->inc_mark = CM_GAP_END; /* no random gap */
+        if (w->sealed)
+            FUZZ_CHECK(cm_seal_super(&as, sb) == 0);
         sb->xxh3 = cm_format_super_sum(sb);
         FUZZ_CHECK(cm_format_geometry(sb, &w->geo) == 0);
     }
@@ -184,8 +209,13 @@ static void make_image(struct world *w, enum world_image which)
                                           UINT64_C(1) << 40 };
     const uint64_t many = which == WORLD_FULL ? WORLD_BLOCKS : 12;
 
-    format_as(w, which == WORLD_WRITING ? CM_CREATE_NAMES : 0);
+    const bool writing = which == WORLD_WRITING || which == WORLD_SEALED;
+
+    seal = toy_seal(&key, 1);
+    w->sealed = which == WORLD_SEALED;
+    format_as(w, writing ? CM_CREATE_NAMES : 0);
     w->o = (cm_options)CM_OPTIONS_INIT;
+    w->o.seal = w->sealed ? &seal : NULL;
     w->o.probation_bytes = CM_PROBATION_NONE;
     w->o.memory_durability = which == WORLD_KILLED ? CM_DURABILITY_PAGECACHE : 0;
     FUZZ_CHECK(world_open(w));
@@ -196,7 +226,7 @@ static void make_image(struct world *w, enum world_image which)
         for (uint64_t k = 0; k < many; k++)
             world_read(w, i, k * w->file[i].stride * BLK, BLK, 0);
     }
-    if (which == WORLD_WRITING) {
+    if (writing) {
         FUZZ_CHECK(cm_file_set_name(w->file[0].f, "etc/name of a file") == 0);
         FUZZ_CHECK(cm_file_set_keep(w->file[0].f, 1) == 0);
         FUZZ_CHECK(cm_file_set_group(w->file[1].f, 3) == 0);
@@ -206,7 +236,7 @@ static void make_image(struct world *w, enum world_image which)
         world_change(&w->file[1], 5 * BLK, 9 * BLK);
         w->file[1].tag++;
     }
-    if (which == WORLD_KILLED || which == WORLD_WRITING)
+    if (which == WORLD_KILLED || writing)
         world_kill(w);
     else
         world_close(w);
@@ -231,6 +261,13 @@ static void make_images(void)
     }
 }
 
+enum world_image world_choose(struct fuzz_input *in)
+{
+    const uint8_t which = take_byte(in);
+
+    return which & 0x80 ? WORLD_SEALED : which % WORLD_SEALED;
+}
+
 void world_begin(struct world *w, enum world_image which)
 {
     static uint8_t *base;
@@ -240,6 +277,7 @@ void world_begin(struct world *w, enum world_image which)
         base = map_guarded(POOL_BYTES);
     }
     memset(w, 0, sizeof(*w));
+    w->sealed = which == WORLD_SEALED;
     w->base = base;
     w->bytes = POOL_BYTES;
     w->geo = image_geo[which];
@@ -256,6 +294,7 @@ void world_options(struct world *w, struct fuzz_input *in, uint32_t flags)
     const unsigned what = take_byte(in), more = take_byte(in);
 
     w->o = (cm_options)CM_OPTIONS_INIT;
+    w->o.seal = w->sealed ? &seal : NULL;
     w->o.verify = what % 3;
     w->o.memory_durability = durability[what >> 2 & 3];
     w->o.policy = (what >> 4) % 3;

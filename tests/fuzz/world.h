@@ -4,7 +4,7 @@
  *
  * The model knows the content of every block of every file. A block that is served must have it. If
  * the input was allowed to compute checks (`forged`), a served block must at least be in the pool:
- * never bytes of the process.
+ * never bytes of the process; and in a sealed pool it must be what that block is or was.
  */
 #ifndef CM_FUZZ_WORLD_H
 #define CM_FUZZ_WORLD_H
@@ -25,6 +25,7 @@ enum world_image {
     WORLD_KILLED,  /* the owner was killed */
     WORLD_WRITING, /* ... in the middle of a write, in a pool with names */
     WORLD_FULL,    /* closed, every slot is used */
+    WORLD_SEALED,  /* as WORLD_WRITING, sealed and encrypted */
     WORLD_IMAGES
 };
 
@@ -44,10 +45,13 @@ struct world {
     cm_cache *c;            /* NULL: closed */
     cm_options o;
     bool forged; /* checks were computed: blocks need not be right */
+    bool sealed; /* nobody has its key: also after forging, what is served is of the block */
     bool any;    /* the library is not asked to notice damage: as forged */
     struct world_file file[WORLD_FILES];
 };
 
+/* The image that the input names. */
+enum world_image world_choose(struct fuzz_input *in);
 /* An image as production code leaves it; the pool is closed. */
 void world_begin(struct world *w, enum world_image image);
 /* The options of the next open, as the input says. `flags`: that may be among them. */

@@ -227,9 +227,9 @@ test_superblocks()
   check refused-said grep -q 'p: has a pool format this version does not know' err
   status=0
   flip p $((4096 + 12))
-  flip p $((4096 + 24))
+  flip p $((4096 + 31))
   expect refused-incompat 3 'verdict: +unknown feature' "$cm" dump p superblock
-  flip p $((4096 + 24))
+  flip p $((4096 + 31))
   flip p $((4096 + 130))
   expect refused-both 3 'verdict: +no copy counts' "$cm" dump p superblock
   expect refused-slot 3 'both superblocks are damaged|not a cachemax pool' "$cm" dump p slot 0

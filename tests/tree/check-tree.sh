@@ -32,7 +32,7 @@ engine="$compiler|cm_.*|cm_plat_.*|mem(cpy|set|cmp|move)|strcmp|strlen|v?snprint
 command="$engine|(tool|os|json|dump|progress|bench|replay|trace|seen|frame|view)_.*"
 command="$command|(control|files|owner|mdb|sqlite3|lzma|dash|web|compare|place)_.*"
 command="$command|MHD_.*|open_memstream|fclose"
-command="$command|(profile|recording)_.*"
+command="$command|(profile|recording|seal)_.*|__(mem(cpy|set|move)|v?s?n?f?printf)_chk"
 command="$command|(m|c|re)alloc|free|qsort|exit|v?f?printf|f?put[cs]|putchar|fwrite|fflush|ferror"
 command="$command|std(out|err)|str(chr|str|ncmp|c?spn|pbrk|ftime|tod)|memchr"
 command="$command|(__imp__)?localtime(64)?|(__imp_)?toupper|__ctype_.*_loc|__errno_location"
@@ -51,6 +51,20 @@ check "those checks see symbols of the library" \
 check "those checks see symbols of the tool" \
   test "$(nm -Au "$build"/src/tool/*.p/*.o* \
     "$build"/src/tool/dump/*.p/*.o* 2>/dev/null | grep -c ' U cm_')" -gt 20
+# -Dhardening. A build that a sanitizer checks, or one for Windows, goes without.
+if grep -q -- '-fstack-protector-strong' "$build/build.ninja"; then
+  soft=
+  for program in src/tool/cachemax src/tool/cachemax-dash examples/mount/cachemax-mount \
+    examples/service/cachemax-service; do
+    [ ! -f "$build/$program" ] || readelf -hld "$build/$program" | awk -v name="$program" '
+      /Type: *DYN/ { pie = 1 } /GNU_RELRO/ { relro = 1 } /BIND_NOW/ { now = 1 } / RWE /, /RWE$/ {
+      exec = 1 } END { if (!pie || !relro || !now || exec) print name }' >>"$build/soft.$$"
+  done
+  soft=$(cat "$build/soft.$$")
+  rm -f "$build/soft.$$"
+  empty "programs are position independent, with read-only relocations and no executable stack" \
+    "$soft"
+fi
 so=$(find "$build/src" -maxdepth 1 \( -name 'libcachemax.so.*.*' -o -name 'libcachemax-*.dll' \) \
   -type f | head -n 1)
 exported() {

@@ -5,14 +5,6 @@
  */
 #include "api_common.h"
 
-static int never_seals(void *ctx, const uint8_t tweak[16], void *block)
-{
-    (void)ctx;
-    (void)tweak;
-    (void)block;
-    return -1;
-}
-
 static int open_sized(struct pool *p, uint32_t size, size_t nonzero)
 {
     uint8_t o[256] = { 0 };
@@ -103,21 +95,11 @@ static void test_zeroed_options(void)
 /* What is declared and not built says so, once its arguments are right. */
 static void test_planned(void)
 {
-    static const uint8_t key[16];
     struct pool p;
     cm_file *f = NULL;
     cm_file_id id = id_of(1);
     cm_validator v;
     pool_make(&p, MIB, 0);
-    for (unsigned i = 1; i < 5; i++) {
-        CASE("i %u", i);
-        cm_options o = CM_OPTIONS_INIT;
-        o.check_key = i == 1 ? key : NULL;
-        o.seal = i == 2 ? never_seals : NULL;
-        o.unseal = i == 3 ? never_seals : NULL;
-        o.seal_ctx = i == 4 ? &p : NULL;
-        CHECK_EQ(cm_open_memory(p.base, p.bytes, &o, &p.c), CM_ENOTSUP);
-    }
     REQUIRE(pool_up(&p) == 0);
     v = val(100, 1);
     CHECK_EQ(cm_file_open(p.c, &id, &v, 8, &f), CM_EINVAL);

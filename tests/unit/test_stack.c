@@ -6,13 +6,15 @@
  * deep the call went. Many calls in random order meet most states: empty and full pools, blocks
  * that wait, tails, first hits after an open, evictions, large brackets.
  */
+#include "../toy_seal.h"
 #include "flight_common.h"
 
 #include <ucontext.h>
 
 #include "state/policy_sample.h"
 
-#define STACK_MAX 8192u /* the header's promise */
+#define STACK_MAX 8192u         /* the header's promise */
+#define STACK_MAX_SEALED 12288u /* of a sealed pool */
 #define STACK_BYTES 65536u
 #define PAINT UINT64_C(0xa5c3a5c3a5c3a5c3)
 #define FILE_BLOCKS 600u
@@ -278,25 +280,17 @@ static size_t depth_of(void (*call)(void))
     return depth;
 }
 
-static void test_depth(void)
+/* `seal`: NULL: the pool is not sealed. */
+static void run_sessions(const cm_seal *seal)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(CM_TSAN)
-    SKIP("a sanitizer makes every frame longer");
-#endif
-#ifdef CM_CHECKS_FULL
-    SKIP("-Dchecks=full looks at all structures in every call");
-#endif
+    cm_create_options made = CM_CREATE_OPTIONS_INIT;
     struct pool p;
     pool_make(&p, 2 * MIB, 0);
+    made.seal = p.o.seal = seal;
+    if (seal)
+        CHECK_EQ(cm_format_memory(p.base, p.bytes, &made), 0);
     p.o.memory_durability = CM_DURABILITY_DAX;
     p.o.join_timeout_ns = 1; /* a request of this thread may read the same block */
-    for (size_t i = 0; i < STACK_BYTES / 8; i++)
-        stack[i] = PAINT;
-    (void)getcontext(&inside);
-    inside.uc_stack.ss_sp = stack;
-    inside.uc_stack.ss_size = sizeof(stack);
-    inside.uc_link = NULL;
-    makecontext(&inside, run_calls, 0);
     for (unsigned session = 0; session < 24; session++) {
         p.o.probation_bytes = session % 3 ? session % 3 * 40 * BLK : CM_PROBATION_NONE;
         p.o.policy = session % 2 ? CM_POLICY_S3R : CM_POLICY_AUTO;
@@ -328,13 +322,41 @@ static void test_depth(void)
         detach(t.file);
         pool_down(&p);
     }
+    pool_end(&p);
+}
+
+static void judge(size_t most)
+{
     for (size_t k = 0; k < CALLS; k++) {
         CASE("%s", calls[k].name);
-        printf("# %5zu bytes: %s\n", calls[k].deepest, calls[k].name);
+        printf("# %5zu of %5zu bytes: %s\n", calls[k].deepest, most, calls[k].name);
         CHECK(calls[k].deepest > 0);
-        CHECK(calls[k].deepest <= STACK_MAX);
+        CHECK(calls[k].deepest <= most);
+        calls[k].deepest = 0;
     }
-    pool_end(&p);
+}
+
+static void test_depth(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(CM_TSAN)
+    SKIP("a sanitizer makes every frame longer");
+#endif
+#ifdef CM_CHECKS_FULL
+    SKIP("-Dchecks=full looks at all structures in every call");
+#endif
+    for (size_t i = 0; i < STACK_BYTES / 8; i++)
+        stack[i] = PAINT;
+    (void)getcontext(&inside);
+    inside.uc_stack.ss_sp = stack;
+    inside.uc_stack.ss_size = sizeof(stack);
+    inside.uc_link = NULL;
+    makecontext(&inside, run_calls, 0);
+    struct toy_key key = { .key = 3 };
+    const cm_seal seal = toy_seal(&key, 1);
+    run_sessions(NULL);
+    judge(STACK_MAX);
+    run_sessions(&seal);
+    judge(STACK_MAX_SEALED);
 }
 
 static const struct harness_test tests[] = { TEST(depth) };

@@ -104,7 +104,7 @@ static void test_reasons(void)
     copy_of(&p, 1)->xxh3 ^= 1;
     CALL(expect_read(&p, CM_EVERSION));
     copy_of(&p, 0)->version = CM_FORMAT_VERSION;
-    copy_of(&p, 0)->incompat = 4;
+    copy_of(&p, 0)->incompat = CM_INCOMPAT_KNOWN + 1;
     CALL(expect_read(&p, CM_EINCOMPAT));
     memset(copy_of(&p, 1), 0, 256);
     copy_of(&p, 0)->byte_order = 0x04030201u;

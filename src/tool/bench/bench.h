@@ -183,8 +183,12 @@ void bench_lmdb_put(struct bench *b, unsigned n);
 const char *bench_sqlite_version(void); /* NULL: not built in */
 void bench_sqlite_run(struct bench *b, struct bench_result *r);
 
+/* sealed.c */
+void bench_run_sealed(struct bench *b, struct bench_result *r);
+void bench_run_encrypted(struct bench *b, struct bench_result *r);
+
 /* reads.c, threads.c, writes.c: the rows, in the order of the table. */
-#define BENCH_READS 12u
+#define BENCH_READS 14u
 #define BENCH_WRITES 3u
 #define BENCH_THREADS 3u
 #define BENCH_OTHERS 3u

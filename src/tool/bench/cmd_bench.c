@@ -429,7 +429,7 @@ const struct tool_command tool_bench = {
         "\n"
         "Rows for --only: hit_vs_chain read_many_vs_chain16 absent_vs_two_lines hit_vs_memcpy\n"
         "hit_speedup_vs_pread hit_speedup_vs_lmdb hit_speedup_vs_sqlite read_many_vs_memcpy\n"
-        "hit_128k_vs_memcpy pin_vs_hit shared_vs_hit absent_vs_hit\n"
+        "hit_128k_vs_memcpy pin_vs_hit shared_vs_hit sealed_vs_hit encrypted_vs_hit absent_vs_hit\n"
         "fill_vs_nt fill_128k_vs_nt fill_speedup_vs_lmdb two_threads_random two_threads_hot\n"
         "readers_beside_filler invalidate_block_fences invalidate_file_us open_1tib_vs_1gib,\n"
         "and what has no limit: footprints threads index latency.\n"

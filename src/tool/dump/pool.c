@@ -64,6 +64,7 @@ static void look(struct dump_pool *p)
     p->laid_out = true;
     p->media.hash_seed = p->super.hash_seed;
     p->media.check_key = cm_format_check_key(p->super.uuid, p->super.epoch);
+    p->media.seal = p->super.incompat & CM_INCOMPAT_SEALED ? &cm_seal_unknown : NULL;
     cm_media_lay_out(&p->media);
     p->error = cm_format_size_is(&p->super, p->media.geo.pool_size, p->bytes);
 }

@@ -217,7 +217,10 @@ void dump_record_print(const struct dump_pool *p, const struct dump_record *d, s
     dump_bool(o, "keep", (r->flags & CM_RECORD_KEEP) != 0);
     dump_number(o, "group", r->group);
     dump_hex(o, "xxh3", r->xxh3, 16);
-    dump_hex(o, "xxh3_computed", cm_format_record_sum(p->media.check_key, d->place, r), 16);
+    if (p->media.seal)
+        dump_text(o, "xxh3_computed", "sealed: not known without the key");
+    else
+        dump_hex(o, "xxh3_computed", cm_format_record_sum(p->media.check_key, d->place, r), 16);
     if (cm_record_size(&p->media, d->place, r) != CM_SIZE_UNKNOWN)
         dump_number(o, "size", r->size);
     else

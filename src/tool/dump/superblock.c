@@ -114,7 +114,12 @@ static void put_fields(const struct cm_super *sb, struct dump_out *o)
     dump_bytes(o, "failed_boot_id", sb->failed_boot_id, 16);
     dump_number(o, "torn_epoch", sb->torn_epoch);
     dump_number(o, "boot_first", sb->boot_first);
-    dump_hex(o, "reserved", sb->reserved[0], 16);
+    dump_text(o, "sealed", "%s",
+              sb->incompat & CM_INCOMPAT_ENCRYPTED ? "encrypted"
+              : sb->incompat & CM_INCOMPAT_SEALED  ? "yes"
+                                                   : "no");
+    dump_hex(o, "key_check", sb->key_check, 16);
+    dump_hex(o, "tag", sb->tag, 16);
     dump_hex(o, "xxh3", sb->xxh3, 16);
     dump_hex(o, "xxh3_computed", cm_format_super_sum(sb), 16);
 }

@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# privileges-test.sh - what a mount and a service of root may still do, and what they gave up.
+#
+# Usage: privileges-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
+# last line. Exit status 1 when something failed.
+
+set -u
+build=${1:?usage: privileges-test.sh BUILD_DIR}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+if [ "$is_root" != 1 ]; then
+  skip privileges "needs root"
+  summary
+  exit
+fi
+of() { # KEY PROCESS: in hex
+  sed -n "s/^$1:[[:space:]]*//p" "/proc/$2/status"
+}
+# The bits of linux/capability.h.
+has() { [ $((0x$(of "$1" "$2") >> $3 & 1)) = 1 ]; }
+t_given_up() { # PROCESS BIT...: in each of its threads, and for what it executes
+  local process=$1 task bit
+  shift
+  same "$(of NoNewPrivs "$process")" 1
+  for task in /proc/"$process"/task/*; do
+    for bit; do
+      fails has CapEff "$process/task/${task##*/}" "$bit"
+      fails has CapPrm "$process/task/${task##*/}" "$bit"
+      fails has CapBnd "$process/task/${task##*/}" "$bit"
+    done
+  done
+}
+t_kept() { # PROCESS BIT...
+  local process=$1 bit
+  shift
+  for bit; do # unless this root never had it
+    ! has CapPrm $$ "$bit" || has CapPrm "$process" "$bit"
+  done
+}
+t_service() { # the unit and the program say the same
+  local unit="$here/../../examples/service/cachemax-service.service.in"
+  same "$(sed -n 's/^CapabilityBoundingSet=//p' "$unit")" "CAP_DAC_OVERRIDE CAP_FOWNER CAP_CHOWN"
+  same "$((0x$(of CapPrm "$1") | 0x$(of CapPrm $$) & 11))" "$((0x$(of CapPrm $$) & 11))"
+}
+
+network="10 11 12 13" modules="16 17 22 23" clock="25 35" others="5 15 18 20 30 34 38 39"
+new_pool 16M
+# shellcheck disable=SC2119 # without options
+do_mount || { fail mount "$(tail -n 1 "$work/log")"; summary; exit 1; }
+# shellcheck disable=SC2086 # numbers
+check "a mount gives up what it does not need" t_given_up "$mount_pid" $network 16 17 22 25 34 35
+check "a mount keeps what acting as its callers takes" t_kept "$mount_pid" 0 1 2 3 4 7 21 24 28
+do_unmount || fail "the end" "status $status"
+# shellcheck disable=SC2119 # without options
+start_service || { fail service "$(tail -n 1 "$work/service.log")"; summary; exit 1; }
+service=$(cat "$shm/service.pid")
+# shellcheck disable=SC2086 # numbers
+check "a service gives up nearly all" t_given_up "$service" $network $modules $clock $others \
+  2 4 6 7 8 9 14 19 21 24 26 27 28 29 31 32 33 36 37
+check "its unit says so, too" t_service "$service"
+# shellcheck disable=SC2119 # without options
+stop_service
+summary
