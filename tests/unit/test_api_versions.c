@@ -9,7 +9,7 @@
 #include "../os.h"
 #include "golden/pools.h"
 
-#define FIRST_USED 8u /* the oldest version that this library uses */
+#define FIRST_USED 9u /* the oldest version that this library uses */
 
 static uint8_t *image_of(unsigned version, size_t *bytes)
 {

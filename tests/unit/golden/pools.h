@@ -2,7 +2,7 @@
  *
  * pools.h - one whole pool of each version of the format, as the library of that version left it
  * after a clean close: the smallest pool, one file, three blocks of 'a', 'b' and 'c'. Never make
- * them anew. In version 8 the file has the id 1, 2 and the proof "golden".
+ * them anew. From version 8 on the file has the id 1, 2 and the proof "golden".
  *
  * A pool is written as runs of equal words of 8 bytes, {first word, words, value}; all other words
  * are zero.
@@ -364,6 +364,55 @@ static const struct golden_run golden_pool8[] = {
     { 9216, 512, UINT64_C(0x6262626262626262) }, { 9728, 512, UINT64_C(0x6363636363636363) },
 };
 
+static const struct golden_run golden_pool9[] = {
+    { 0, 1, UINT64_C(0x58414d4548434143) }, { 1, 1, UINT64_C(0x901020304) },
+    { 4, 1, UINT64_C(0xccf3d063d31d30f8) }, { 5, 1, UINT64_C(0xe6f6e0f51b7972aa) },
+    { 6, 1, UINT64_C(0x51000) }, { 7, 1, UINT64_C(0x40) }, { 8, 1, UINT64_C(0x2) },
+    { 9, 1, UINT64_C(0x1) }, { 10, 1, UINT64_C(0x10) }, { 11, 1, UINT64_C(0x1000) },
+    { 12, 1, UINT64_C(0xd4883c4fba1d112f) }, { 13, 1, UINT64_C(0x18eb87ae539b635b) },
+    { 14, 1, UINT64_C(0x6) }, { 15, 1, UINT64_C(0x1) }, { 16, 1, UINT64_C(0x25e0f0dbe0) },
+    { 17, 1, UINT64_C(0x4) }, { 18, 1, UINT64_C(0x200000001) }, { 19, 1, UINT64_C(0x199c00000001) },
+    { 20, 1, UINT64_C(0x314bd6e7fe1cd28b) }, { 21, 1, UINT64_C(0xe87dcc553ab25aa) },
+    { 22, 1, UINT64_C(0xfac3244291fb14d9) }, { 23, 1, UINT64_C(0xd4f35c255ec47a47) },
+    { 24, 1, UINT64_C(0x6) }, { 39, 1, UINT64_C(0xaa93ea26b303aebb) }, { 64, 1, UINT64_C(0x2) },
+    { 512, 1, UINT64_C(0x58414d4548434143) }, { 513, 1, UINT64_C(0x901020304) },
+    { 516, 1, UINT64_C(0xccf3d063d31d30f8) }, { 517, 1, UINT64_C(0xe6f6e0f51b7972aa) },
+    { 518, 1, UINT64_C(0x51000) }, { 519, 1, UINT64_C(0x40) }, { 520, 1, UINT64_C(0x2) },
+    { 521, 1, UINT64_C(0x1) }, { 522, 1, UINT64_C(0x10) }, { 523, 1, UINT64_C(0x1000) },
+    { 524, 1, UINT64_C(0xd4883c4fba1d112f) }, { 525, 1, UINT64_C(0x18eb87ae539b635b) },
+    { 526, 1, UINT64_C(0x7) }, { 527, 1, UINT64_C(0x1) }, { 528, 1, UINT64_C(0x25e0f0dbe0) },
+    { 529, 1, UINT64_C(0x4) }, { 530, 1, UINT64_C(0x200000001) },
+    { 531, 1, UINT64_C(0x199c00000001) }, { 532, 1, UINT64_C(0x314bd6e7fe1cd28b) },
+    { 533, 1, UINT64_C(0xe87dcc553ab25aa) }, { 534, 1, UINT64_C(0xfac3244291fb14d9) },
+    { 535, 1, UINT64_C(0xd4f35c255ec47a47) }, { 536, 1, UINT64_C(0x6) },
+    { 551, 1, UINT64_C(0x76d09e0cca089a99) }, { 1024, 1, UINT64_C(0x2b00000001) },
+    { 1025, 1, UINT64_C(0x440) }, { 1026, 1, UINT64_C(0x18eb87ae53b3abd2) },
+    { 1027, 1, UINT64_C(0x18eb87ae53bf18b1) }, { 1028, 1, UINT64_C(0x199c) },
+    { 1029, 1, UINT64_C(0x3) }, { 1730, 2, UINT64_C(0x3) }, { 1737, 1, UINT64_C(0x3) },
+    { 1738, 1, UINT64_C(0x3000) }, { 1751, 1, UINT64_C(0x1) }, { 1754, 1, UINT64_C(0x1) },
+    { 1760, 1, UINT64_C(0x3780) }, { 5632, 1, UINT64_C(0x1) }, { 5633, 1, UINT64_C(0x2) },
+    { 5634, 1, UINT64_C(0x25e0f0dbdf) }, { 5635, 1, UINT64_C(0x6e65646c6f67) },
+    { 5638, 1, UINT64_C(0x600000000000000) }, { 5640, 1, UINT64_C(0x800000001) },
+    { 5642, 1, UINT64_C(0x6cfb8dffd6d4d742) }, { 5643, 1, UINT64_C(0xf2bbe77200000000) },
+    { 5644, 1, UINT64_C(0xe2e4b70100000000) }, { 5645, 1, UINT64_C(0x1b06000000000000) },
+    { 5646, 1, UINT64_C(0xd050000000000000) }, { 5647, 1, UINT64_C(0x52ce000000000000) },
+    { 5648, 1, UINT64_C(0x3cc5000000000000) }, { 5649, 1, UINT64_C(0xfa1f000000000000) },
+    { 5650, 1, UINT64_C(0xf524000000000000) }, { 5651, 1, UINT64_C(0x468000000000000) },
+    { 5652, 1, UINT64_C(0x537000000000000) }, { 5653, 1, UINT64_C(0xc50c000000000000) },
+    { 5654, 1, UINT64_C(0x1710000000000000) }, { 5655, 1, UINT64_C(0xbca3000000000000) },
+    { 5656, 1, UINT64_C(0x11508b29e) }, { 5657, 1, UINT64_C(0x3000) },
+    { 5658, 1, UINT64_C(0xbf63481e9385de00) }, { 5660, 1, UINT64_C(0x6b07df6b2f611121) },
+    { 6672, 1, UINT64_C(0x2c67780400000001) }, { 6673, 1, UINT64_C(0x2d18380400000003) },
+    { 6688, 1, UINT64_C(0x35eae80400000002) }, { 7168, 1, UINT64_C(0x4ef505180800001) },
+    { 7169, 1, UINT64_C(0x25e0f0dbdf) }, { 7170, 1, UINT64_C(0x1000) },
+    { 7171, 1, UINT64_C(0x7b80ca5ce6b1577d) }, { 7172, 1, UINT64_C(0xe5cd1f5880800001) },
+    { 7173, 1, UINT64_C(0x25e0f0dbdf) }, { 7174, 1, UINT64_C(0x3000) },
+    { 7175, 1, UINT64_C(0xc949119aa7b64bf8) }, { 7176, 1, UINT64_C(0x28377e3a80800001) },
+    { 7177, 1, UINT64_C(0x25e0f0dbdf) }, { 7178, 1, UINT64_C(0x5000) },
+    { 7179, 1, UINT64_C(0x2af532e791d72979) }, { 8704, 512, UINT64_C(0x6161616161616161) },
+    { 9216, 512, UINT64_C(0x6262626262626262) }, { 9728, 512, UINT64_C(0x6363636363636363) },
+};
+
 /* Version 1 first. */
 static const struct {
     const struct golden_run *run;
@@ -378,6 +427,7 @@ static const struct {
     { golden_pool6, sizeof(golden_pool6) / sizeof(golden_pool6[0]), 331776 },
     { golden_pool7, sizeof(golden_pool7) / sizeof(golden_pool7[0]), 331776 },
     { golden_pool8, sizeof(golden_pool8) / sizeof(golden_pool8[0]), 331776 },
+    { golden_pool9, sizeof(golden_pool9) / sizeof(golden_pool9[0]), 331776 },
 };
 
 #endif
