@@ -98,6 +98,9 @@ void cm_grow_take_back(cm_cache *c);
 int cm_cache_all_resident(cm_cache *c, const char *what);
 void cm_cache_unlock(cm_cache *c);
 int cm_cache_make_resident(cm_cache *c, const struct cm_geometry *g, unsigned part);
+/* memory.c: allocates the tables of an open cache, and frees them. CM_ENOMEM: some may be there. */
+int cm_cache_alloc_parts(cm_cache *c);
+void cm_cache_free_parts(cm_cache *c);
 /* cache.c: releases what an open cache holds. It does not change the pool's state. */
 void cm_cache_destroy(cm_cache *c);
 

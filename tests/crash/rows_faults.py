@@ -7,7 +7,7 @@ CACHE, RESIZE = 'api/cache.c', 'api/resize.c'
 
 FAULTS = [
     _m('faults, tables', 'a pool that is not opened gives its memory back',
-       'faults open plat_alloc', CACHE, '''    free_parts(c);
+       'faults open plat_alloc', CACHE, '''    cm_cache_free_parts(c);
     if (c->guarded)''', '    if (c->guarded)'),
     _m('faults, guard', '... and its guarded range', 'faults open plat_random', CACHE,
        '        cm_guard_remove(c->media.base);\n', '        (void)0;\n'),
