@@ -84,6 +84,13 @@ class Mutant:
     def key(self):
         return hashlib.sha1(self.name.encode()).hexdigest()[:8]
 
+    @property
+    def shown(self):
+        """A line of the lists, which compare it: the key alone says nothing to a reader."""
+        what = self.kind if self.kind == self.change else self.kind + ' ' + self.change
+        shown = '%s %s:%s %s: %s' % (self.key, self.file, self.function, what, self.text)
+        return shown[:98].rstrip()
+
 
 class Edit:
     """A place in a file: what stands there becomes make(what stands there), for these mutants."""
