@@ -14,6 +14,7 @@ static void expect_warm(struct both *b, const cm_validator *v, uint32_t flags, b
 {
     cm_file *g = attach_reader(b->r, 1, v, flags);
     CHECK_EQ(info_of(g).kept, is_warm);
+    CHECK(!is_warm || !info_of(g).racy); /* the validator is the file's */
     CHECK_EQ(hits(g, 0, 10, 1), is_warm ? 10 : 0);
     detach(g);
 }
@@ -117,6 +118,7 @@ static void test_size(void)
     CHECK_EQ(put_tail(b.f, 10, 100, 1), 0);
     CHECK_EQ(end_of(b.g), 10 * BLK + 100);
     CHECK_EQ(cm_write_begin(b.f, CM_APPEND, 5, &w), 0);
+    CHECK_EQ(info_of(b.g).size, CM_SIZE_UNKNOWN);
     CHECK_EQ(end_of(b.g), CM_SIZE_UNKNOWN); /* the owner does not know it either */
     cm_validator v = val(10 * BLK + 105, 8);
     CHECK_EQ(cm_write_end(b.f, &w, &v), 0);
