@@ -863,34 +863,37 @@ static void test_wrong_frontier(void)
     CALL(check_wrong_frontier(UINT64_MAX));
 }
 
+/* The numbers of boots go around. */
+static void test_booted_since(void)
+{
+    struct cm_superblocks s = { .now = { .boot_first = 5, .boot_number = 7 } };
+    CHECK(!cm_super_booted_since(&s, 5));
+    CHECK(!cm_super_booted_since(&s, 7));
+    CHECK(cm_super_booted_since(&s, 8));
+    CHECK(cm_super_booted_since(&s, 4)); /* before the first one: not seen either */
+    s.now.boot_first = 0x7ffffffe;
+    s.now.boot_number = 2;
+    CHECK(!cm_super_booted_since(&s, 0x7fffffff));
+    CHECK(!cm_super_booted_since(&s, 1));
+    CHECK(!cm_super_booted_since(&s, 2));
+    CHECK(cm_super_booted_since(&s, 3));
+}
+
 static const struct harness_test tests[] = {
-    TEST(one_damaged),
-    TEST(both_damaged),
-    TEST(reasons),
-    TEST(higher_seq_wins),
-    TEST(torn_write),
-    TEST(torn_any_order),
-    TEST(kill),
-    TEST(open_repairs),
-    TEST(readonly_repairs_nothing),
-    TEST(open_refuses),
-    TEST(must_empty_table),
-    TEST(crash_table),
-    TEST(clean_other_boot),
-    TEST(state_words),
-    TEST(boot_number),
-    TEST(epoch_bump),
-    TEST(epoch_in_both),
-    TEST(failing_sync),
-    TEST(failed_sync),
-    TEST(open_not_synced),
-    TEST(incarnations),
-    TEST(file_incarnations),
-    TEST(failing_media),
-    TEST(failed_before_close),
-    TEST(data_not_synced),
-    TEST(one_copy_unwritable),
-    TEST(frontier),
+    TEST(booted_since),        TEST(one_damaged),
+    TEST(both_damaged),        TEST(reasons),
+    TEST(higher_seq_wins),     TEST(torn_write),
+    TEST(torn_any_order),      TEST(kill),
+    TEST(open_repairs),        TEST(readonly_repairs_nothing),
+    TEST(open_refuses),        TEST(must_empty_table),
+    TEST(crash_table),         TEST(clean_other_boot),
+    TEST(state_words),         TEST(boot_number),
+    TEST(epoch_bump),          TEST(epoch_in_both),
+    TEST(failing_sync),        TEST(failed_sync),
+    TEST(open_not_synced),     TEST(incarnations),
+    TEST(file_incarnations),   TEST(failing_media),
+    TEST(failed_before_close), TEST(data_not_synced),
+    TEST(one_copy_unwritable), TEST(frontier),
     TEST(wrong_frontier),
 };
 
