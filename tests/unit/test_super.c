@@ -863,22 +863,6 @@ static void test_wrong_frontier(void)
     CALL(check_wrong_frontier(UINT64_MAX));
 }
 
-/* The numbers of boots go around. */
-static void test_booted_since(void)
-{
-    struct cm_superblocks s = { .now = { .boot_first = 5, .boot_number = 7 } };
-    CHECK(!cm_super_booted_since(&s, 5));
-    CHECK(!cm_super_booted_since(&s, 7));
-    CHECK(cm_super_booted_since(&s, 8));
-    CHECK(cm_super_booted_since(&s, 4)); /* before the first one: not seen either */
-    s.now.boot_first = 0x7ffffffe;
-    s.now.boot_number = 2;
-    CHECK(!cm_super_booted_since(&s, 0x7fffffff));
-    CHECK(!cm_super_booted_since(&s, 1));
-    CHECK(!cm_super_booted_since(&s, 2));
-    CHECK(cm_super_booted_since(&s, 3));
-}
-
 static const struct harness_test tests[] = {
     TEST(booted_since),        TEST(one_damaged),
     TEST(both_damaged),        TEST(reasons),
