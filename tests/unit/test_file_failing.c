@@ -91,6 +91,21 @@ static void test_flags_unwritable(void)
     }
 }
 
+/* The superblock cannot say that there are kept files. So none is. */
+static void test_keep_unsaid(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, 0);
+    break_range(&p, 0, (uint64_t)CM_SUPER_COPIES * CM_SUPER_STRIDE);
+    CHECK_EQ(cm_file_set_keep(f, 1), CM_EIO);
+    CHECK_EQ(info_of(f).keep, 0);
+    p.c->media.ops = &real;
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(info_of(f).keep, 1);
+    pool_end(&p);
+}
+
 /* The record that this session wrote reads as damaged and cannot be dropped. The media may hold it
  * whole, or may hold the record before it. */
 static void test_own_record_damaged(void)
@@ -366,12 +381,21 @@ static void test_cached_again(void)
 }
 
 const struct harness_test file_failing_tests[] = {
-    TEST(forget_unwritable),   TEST(forgets_after_healing),
-    TEST(cached_again),        TEST(escalate_to_file),
-    TEST(no_record_written),   TEST(flags_unwritable),
-    TEST(place_unwritable),    TEST(own_record_damaged),
-    TEST(record_not_restored), TEST(second_open_fails),
-    TEST(escalate_to_pool),    TEST(cannot_forget),
-    TEST(cannot_forget_yet),   TEST(cannot_forget_until_close),
-    TEST(cannot_forget_twice), TEST_END,
+    TEST(forget_unwritable),
+    TEST(forgets_after_healing),
+    TEST(cached_again),
+    TEST(escalate_to_file),
+    TEST(no_record_written),
+    TEST(flags_unwritable),
+    TEST(keep_unsaid),
+    TEST(place_unwritable),
+    TEST(own_record_damaged),
+    TEST(record_not_restored),
+    TEST(second_open_fails),
+    TEST(escalate_to_pool),
+    TEST(cannot_forget),
+    TEST(cannot_forget_yet),
+    TEST(cannot_forget_until_close),
+    TEST(cannot_forget_twice),
+    TEST_END,
 };
