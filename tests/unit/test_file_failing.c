@@ -91,19 +91,32 @@ static void test_flags_unwritable(void)
     }
 }
 
-/* The superblock cannot say that there are kept files. So none is. */
+static int bad_flush(void *ctx, const void *p, size_t n)
+{
+    const uint8_t *at = p;
+    return at < bad_to && at + n > bad_from ? CM_EIO : real.flush(ctx, p, n);
+}
+
+/* The superblock cannot say that there are kept files, or not durably. So none is. */
 static void test_keep_unsaid(void)
 {
-    struct pool p;
-    cm_validator v = val(100 * BLK, 7);
-    cm_file *f = warm_pool(&p, &v, 0);
-    break_range(&p, 0, (uint64_t)CM_SUPER_COPIES * CM_SUPER_STRIDE);
-    CHECK_EQ(cm_file_set_keep(f, 1), CM_EIO);
-    CHECK_EQ(info_of(f).keep, 0);
-    p.c->media.ops = &real;
-    CHECK_EQ(cm_file_set_keep(f, 1), 0);
-    CHECK_EQ(info_of(f).keep, 1);
-    pool_end(&p);
+    for (unsigned flush = 0; flush < 2; flush++) {
+        CASE("flush %u", flush);
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        cm_file *f = warm_pool(&p, &v, 0);
+        break_range(&p, 0, (uint64_t)CM_SUPER_COPIES * CM_SUPER_STRIDE);
+        if (flush) {
+            ops = real;
+            ops.flush = bad_flush;
+        }
+        CHECK_EQ(cm_file_set_keep(f, 1), CM_EIO);
+        CHECK_EQ(info_of(f).keep, 0);
+        p.c->media.ops = &real;
+        CHECK_EQ(cm_file_set_keep(f, 1), 0);
+        CHECK_EQ(info_of(f).keep, 1);
+        pool_end(&p);
+    }
 }
 
 /* The record that this session wrote reads as damaged and cannot be dropped. The media may hold it
