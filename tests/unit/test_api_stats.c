@@ -715,7 +715,7 @@ static void test_bracket_memory(void)
 static void test_all_memory_back(void)
 {
     struct pool p;
-    pool_make(&p, 4 * MIB, 0);
+    pool_make(&p, 16 * MIB, 1000);
     p.o.alloc = counting_alloc;
     p.o.free = counting_free;
     allocated = 0;
@@ -723,13 +723,13 @@ static void test_all_memory_back(void)
     CHECK_EQ(cm_group_set_quota(p.c, 5, 10 * BLK), 0);
     CHECK_EQ(cm_group_set_quota(p.c, 6, 10 * BLK), 0);
     for (uint64_t id = 1; id < 100; id++) {
-        cm_file *f = attach(&p, id, 10 * BLK, 1, 0);
+        cm_file *f = attach(&p, id, 2 * BLK, 1, 0);
         CHECK_EQ(cm_file_set_group(f, 5 + id % 2), 0);
-        CHECK_EQ(cm_file_set_keep(f, id < 50), 0);
-        (void)put_all(f, 0, 5, id);
+        CHECK_EQ(cm_file_set_keep(f, id < 98), 0);
+        (void)put_all(f, 0, 2, id);
         detach(f);
     }
-    CHECK_EQ(pool_info(p.c).kept_files, 49); /* however full the table is */
+    CHECK_EQ(pool_info(p.c).kept_files, 97); /* however full the table is */
     pool_down(&p);
     CHECK_EQ(allocated, 0);
     pool_end(&p);
