@@ -760,7 +760,9 @@ static void test_unreadable(void)
     CHECK_EQ(STAT(p.c, quarantined), 1);
     CHECK(cm_ring_is_owned(&p.c->policy.ring, slot));
     CHECK_EQ(look(f, 0, 5), MISS);
+    CHECK_EQ(STAT(p.c, verified), 0);
     CHECK_EQ(pin(f, 1, 1, &v, 1, &pins), BLK);
+    CHECK_EQ(STAT(p.c, verified), 1);
     CHECK_EQ(cm_unpin(&pins), 0);
     pool_end(&p);
 }
