@@ -354,6 +354,8 @@ native_suites() { # DIR
   if [ $all = yes ] || [ "$list" ]; then
     need clang-tidy-14 >/dev/null 2>&1 || need clang-tidy >/dev/null 2>&1 || :
     next tidy sh "$here/tree/check-tidy.sh" "$top" # a minute
+    need python3-clang-14 >/dev/null 2>&1 || :
+    next mutation /usr/bin/python3 "$here/mutation/run" --check # a minute of a processor
     need cppcheck || :
     next analysis bash "$here/tree/check-analysis.sh" "$top" # half a minute of two processors
   fi
@@ -476,6 +478,7 @@ list_one() { # NAME COMMAND...
   mount-* | mount/* | quickstart) label=mount- ;;
   tree | format | orders) label=tree ;;
   tidy | analysis) label=tree- ;;
+  mutation) label=mutants- ;;
   policy/unit | policy/advice) label=policy ;;
   policy*) label=policy- ;;
   tool-dash | tool-compare) label=tool- ;;

@@ -5,7 +5,7 @@
  * Owns: the table of all its tables, by which they are allocated, counted and freed. The memory is
  * zeroed lazily, so an open takes the same time for any size.
  *
- * Who: api/ (cache.c; info.c asks for the sum).
+ * Who: api/.
  */
 #include "api/cache.h"
 

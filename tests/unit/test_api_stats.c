@@ -711,8 +711,33 @@ static void test_bracket_memory(void)
     pool_end(&p);
 }
 
+/* What quotas and kept files take is given back by the close. */
+static void test_all_memory_back(void)
+{
+    struct pool p;
+    pool_make(&p, 16 * MIB, 1000);
+    p.o.alloc = counting_alloc;
+    p.o.free = counting_free;
+    allocated = 0;
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(cm_group_set_quota(p.c, 5, 10 * BLK), 0);
+    CHECK_EQ(cm_group_set_quota(p.c, 6, 10 * BLK), 0);
+    for (uint64_t id = 1; id < 100; id++) {
+        cm_file *f = attach(&p, id, 2 * BLK, 1, 0);
+        CHECK_EQ(cm_file_set_group(f, 5 + id % 2), 0);
+        CHECK_EQ(cm_file_set_keep(f, id < 98), 0);
+        (void)put_all(f, 0, 2, id);
+        detach(f);
+    }
+    CHECK_EQ(pool_info(p.c).kept_files, 97); /* however full the table is */
+    pool_down(&p);
+    CHECK_EQ(allocated, 0);
+    pool_end(&p);
+}
+
 const struct harness_test api_stats_tests[] = {
     TEST(modes),
+    TEST(all_memory_back),
     TEST(rate_limit),
     TEST(read_many),
     TEST(read_many_longer),

@@ -351,6 +351,29 @@ static void test_unreadable_header(void)
     pool_end(&p);
 }
 
+/* Of two blocks that a write forgets together only the first one's header cannot be read. */
+static void test_unreadable_first_of_two(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    CHECK_EQ(put(f, 0, 5), 0);
+    CHECK_EQ(put_all(f, 500, 200, 5), 200);
+    CHECK_EQ(put(f, 1, 5), 0);
+    uint8_t *page = (uint8_t *)header_of(p.c, 0);
+    CHECK((uint8_t *)header_of(p.c, slot_of(f, 0)) < page + BLK);
+    CHECK((uint8_t *)header_of(p.c, slot_of(f, 1)) >= page + BLK);
+    uint64_t inc = info_of(f).incarnation;
+    forbid(page, true);
+    cm_bracket w = begin_write(f, 0, 2 * BLK);
+    CHECK(info_of(f).incarnation > inc);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    forbid(page, false);
+    CHECK_EQ(hits(f, 0, 2, 5), 0);
+    pool_end(&p);
+}
+
 /* A cell leads to a header that cannot be read. The cell is not used again: when the page can be
  * read again the header may be valid, and without its cell no write would find it. */
 static void test_cells_of_unreadable_headers(void)
@@ -695,11 +718,26 @@ static void test_full_volume(void)
 }
 
 const struct harness_test block_media_tests[] = {
-    TEST(neighbours_flushed),  TEST(only_those_flushed), TEST(stores_locked),
-    TEST(unflushable_cell),    TEST(second_bucket),      TEST(unreadable_first_bucket),
-    TEST(unreadable_unseen),   TEST(unflushable_header), TEST(displace_unwritable),
-    TEST(owned_is_left_alone), TEST(unreadable_payload), TEST(unreadable_neighbour),
-    TEST(unwritable_payload),  TEST(unreadable_header),  TEST(cells_of_unreadable_headers),
-    TEST(unreadable_index),    TEST(lying_headers),      TEST(lying_index),
-    TEST(failing_media),       TEST(full_volume),        TEST_END,
+    TEST(neighbours_flushed),
+    TEST(only_those_flushed),
+    TEST(stores_locked),
+    TEST(unflushable_cell),
+    TEST(second_bucket),
+    TEST(unreadable_first_bucket),
+    TEST(unreadable_unseen),
+    TEST(unflushable_header),
+    TEST(displace_unwritable),
+    TEST(owned_is_left_alone),
+    TEST(unreadable_payload),
+    TEST(unreadable_neighbour),
+    TEST(unwritable_payload),
+    TEST(unreadable_header),
+    TEST(unreadable_first_of_two),
+    TEST(cells_of_unreadable_headers),
+    TEST(unreadable_index),
+    TEST(lying_headers),
+    TEST(lying_index),
+    TEST(failing_media),
+    TEST(full_volume),
+    TEST_END,
 };

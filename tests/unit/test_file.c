@@ -79,6 +79,8 @@ static void test_mark_too_old(void)
     cm_file *f = attach(&p, 2, 32 * BLK, 1, 0); /* its record would be beside the first file's */
     CHECK_EQ(hits(f, 0, 32, 2), 0);
     CHECK_EQ(pool_info(p.c).epoch, epoch + 1);
+    CHECK_EQ(STAT(p.c, escalations), 1);
+    CHECK(at_load_relaxed(&p.c->older) != 0); /* it is told */
     CHECK_EQ(put(f, 0, 2), 0);
     CHECK_EQ(look(f, 0, 2), RIGHT);
     cm_file *g = attach(&p, 1, 32 * BLK, 1, 0);

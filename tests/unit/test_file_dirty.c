@@ -91,24 +91,26 @@ static void test_which_brackets_mark(void)
     struct pool p;
     cm_validator v = val(100 * BLK, 7);
     cm_bracket w;
-    for (unsigned kind = 0; kind < 5; kind++) {
+    for (unsigned kind = 0; kind < 6; kind++) {
         CASE("kind %u", kind);
         REQUIRE(dax_pool(&p) == 0);
         cm_file *f = warm(&p, 1, &v, 0);
         if (kind == 0)
             CHECK_EQ(cm_write_begin(f, 5 * BLK, 0, &w), 0);
-        else if (kind == 1)
-            CHECK_EQ(cm_write_begin(f, 50 * BLK, 1, &w), 0);
+        else if (kind == 1) /* of nothing */
+            CHECK_EQ(cm_write_begin(f, CM_APPEND, 0, &w), 0);
         else if (kind == 2)
-            CHECK_EQ(cm_truncate_begin(f, 99 * BLK, &w), 0);
+            CHECK_EQ(cm_write_begin(f, 50 * BLK, 1, &w), 0);
         else if (kind == 3)
+            CHECK_EQ(cm_truncate_begin(f, 99 * BLK, &w), 0);
+        else if (kind == 4)
             CHECK_EQ(cm_write_begin(f, CM_APPEND, 10, &w), 0);
         else
             CHECK_EQ(cm_invalidate(f, 50 * BLK, BLK), 0);
-        CHECK_EQ(info_of(f).dirty, kind > 0);
+        CHECK_EQ(info_of(f).dirty, kind > 1);
         crash_and_boot(&p);
         v = fresh(v);
-        expect_kept(&p, 1, &v, kind == 0);
+        expect_kept(&p, 1, &v, kind < 2);
         pool_end(&p);
     }
 }

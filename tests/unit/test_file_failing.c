@@ -47,6 +47,78 @@ static void test_place_unwritable(void)
     pool_end(&p);
 }
 
+/* A file that has no record writes none, and nothing in front of the table of records. */
+static void test_no_record_written(void)
+{
+    enum { IN_FRONT = 4 * sizeof(struct cm_record) };
+    uint8_t before[IN_FRONT];
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    pool_make(&p, MIB, 8);
+    REQUIRE(pool_up(&p) == 0);
+    for (uint64_t n = 1; n <= CM_RECORD_WAYS; n++)
+        detach(warm(&p, n, &v, 0));
+    break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
+    v = fresh(v);
+    cm_file *f = attach_v(&p, CM_RECORD_WAYS + 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(cm_object_of(f)->place, CM_NO_PLACE);
+    p.c->media.ops = &real;
+    memcpy(before, p.base + p.c->media.geo.record_offset - IN_FRONT, IN_FRONT);
+    write_and_end(f);
+    cm_sync s = sync_begin(f);
+    CHECK(cm_sync_end(f, &s, 1, NULL) >= 0);
+    CHECK_EQ(cm_object_of(f)->regions.intents, 0);
+    CHECK(memcmp(before, p.base + p.c->media.geo.record_offset - IN_FRONT, IN_FRONT) == 0);
+    pool_end(&p);
+}
+
+/* The record cannot be written when the file gets a group, or becomes kept. The old one is not true
+ * any more, so the file goes on without one. */
+static void test_flags_unwritable(void)
+{
+    for (unsigned keep = 0; keep < 2; keep++) {
+        CASE("keep %u", keep);
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        cm_file *f = warm_pool(&p, &v, 0);
+        CHECK(cm_object_of(f)->place != CM_NO_PLACE);
+        break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
+        CHECK_EQ(keep ? cm_file_set_keep(f, 1) : cm_file_set_group(f, 5), CM_EIO);
+        CHECK_EQ(STAT(p.c, escalations), 1);
+        CHECK_EQ(cm_object_of(f)->place, CM_NO_PLACE);
+        p.c->media.ops = &real;
+        pool_end(&p);
+    }
+}
+
+static int bad_flush(void *ctx, const void *p, size_t n)
+{
+    const uint8_t *at = p;
+    return at < bad_to && at + n > bad_from ? CM_EIO : real.flush(ctx, p, n);
+}
+
+/* The superblock cannot say that there are kept files, or not durably. So none is. */
+static void test_keep_unsaid(void)
+{
+    for (unsigned flush = 0; flush < 2; flush++) {
+        CASE("flush %u", flush);
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        cm_file *f = warm_pool(&p, &v, 0);
+        break_range(&p, 0, (uint64_t)CM_SUPER_COPIES * CM_SUPER_STRIDE);
+        if (flush) {
+            ops = real;
+            ops.flush = bad_flush;
+        }
+        CHECK_EQ(cm_file_set_keep(f, 1), CM_EIO);
+        CHECK_EQ(info_of(f).keep, 0);
+        p.c->media.ops = &real;
+        CHECK_EQ(cm_file_set_keep(f, 1), 0);
+        CHECK_EQ(info_of(f).keep, 1);
+        pool_end(&p);
+    }
+}
+
 /* The record that this session wrote reads as damaged and cannot be dropped. The media may hold it
  * whole, or may hold the record before it. */
 static void test_own_record_damaged(void)
@@ -322,11 +394,21 @@ static void test_cached_again(void)
 }
 
 const struct harness_test file_failing_tests[] = {
-    TEST(forget_unwritable),   TEST(forgets_after_healing),
-    TEST(cached_again),        TEST(escalate_to_file),
-    TEST(place_unwritable),    TEST(own_record_damaged),
-    TEST(record_not_restored), TEST(second_open_fails),
-    TEST(escalate_to_pool),    TEST(cannot_forget),
-    TEST(cannot_forget_yet),   TEST(cannot_forget_until_close),
-    TEST(cannot_forget_twice), TEST_END,
+    TEST(forget_unwritable),
+    TEST(forgets_after_healing),
+    TEST(cached_again),
+    TEST(escalate_to_file),
+    TEST(no_record_written),
+    TEST(flags_unwritable),
+    TEST(keep_unsaid),
+    TEST(place_unwritable),
+    TEST(own_record_damaged),
+    TEST(record_not_restored),
+    TEST(second_open_fails),
+    TEST(escalate_to_pool),
+    TEST(cannot_forget),
+    TEST(cannot_forget_yet),
+    TEST(cannot_forget_until_close),
+    TEST(cannot_forget_twice),
+    TEST_END,
 };

@@ -88,6 +88,31 @@ static void test_ranges_far(void)
     pool_end(&p);
 }
 
+static void *no_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    (void)bytes;
+    return NULL;
+}
+
+/* The blocks of a wide file are listed in memory. */
+static void test_ranges_no_memory(void)
+{
+    for (unsigned buffer = 0; buffer < 2; buffer++) {
+        CASE("buffer %u", buffer);
+        struct pool p;
+        cm_range r[4];
+        cm_file *f = files_begin(&p, true, buffer, 0);
+        CHECK_EQ(put_all(f, FAR, 2, 1), 2);
+        void *(*const alloc)(void *, size_t) = p.c->opts.alloc;
+        p.c->opts.alloc = no_alloc;
+        CHECK_EQ(cm_file_ranges(f, 0, r, 4), CM_ENOMEM);
+        p.c->opts.alloc = alloc;
+        CHECK_EQ(cm_file_ranges(f, 0, r, 4), 1);
+        pool_end(&p);
+    }
+}
+
 static void test_ranges_refused(void)
 {
     struct pool p;
@@ -106,8 +131,5 @@ static void test_ranges_refused(void)
 }
 
 const struct harness_test files_ranges_tests[] = {
-    TEST(ranges),
-    TEST(ranges_far),
-    TEST(ranges_refused),
-    TEST_END,
+    TEST(ranges), TEST(ranges_far), TEST(ranges_no_memory), TEST(ranges_refused), TEST_END,
 };

@@ -817,22 +817,33 @@ static void test_payload_sum(void)
     CHECK(cm_format_payload_sum(GOLDEN_KEY + 1, 17, 8, 9, data, BLK) != sum);
 }
 
+/* The numbers of boots go around. */
+static void test_booted_since(void)
+{
+    struct cm_superblocks s = { .now = { .boot_first = 5, .boot_number = 7 } };
+    CHECK(!cm_super_booted_since(&s, 5));
+    CHECK(!cm_super_booted_since(&s, 7));
+    CHECK(cm_super_booted_since(&s, 8));
+    CHECK(cm_super_booted_since(&s, 4)); /* before the first one: not seen either */
+    s.now.boot_first = 0x7ffffffe;
+    s.now.boot_number = 2;
+    CHECK(!cm_super_booted_since(&s, 0x7fffffff));
+    CHECK(!cm_super_booted_since(&s, 1));
+    CHECK(!cm_super_booted_since(&s, 2));
+    CHECK(cm_super_booted_since(&s, 3));
+}
+
 static const struct harness_test tests[] = {
-    TEST(golden_super),        TEST(golden_record),
-    TEST(golden_header),       TEST(golden_memo),
-    TEST(golden_places),       TEST(golden_geometry),
-    TEST(golden_image),        TEST(overhead),
-    TEST(small_sizes),         TEST(pool_size_edges),
-    TEST(max_files),           TEST(hostile_geometry),
-    TEST(golden_parts),        TEST(parts),
-    TEST(placement_in_bounds), TEST(flip_super),
-    TEST(super_reasons),       TEST(flip_record),
-    TEST(golden_super_names),  TEST(golden_name),
-    TEST(flip_name),           TEST(flip_state),
-    TEST(flip_intents),        TEST(flip_since),
-    TEST(flip_header),         TEST(flip_invalid_header),
-    TEST(header_belongs),      TEST(header_bounds),
-    TEST(payload_sum),
+    TEST(booted_since),        TEST(golden_super),       TEST(golden_record),
+    TEST(golden_header),       TEST(golden_memo),        TEST(golden_places),
+    TEST(golden_geometry),     TEST(golden_image),       TEST(overhead),
+    TEST(small_sizes),         TEST(pool_size_edges),    TEST(max_files),
+    TEST(hostile_geometry),    TEST(golden_parts),       TEST(parts),
+    TEST(placement_in_bounds), TEST(flip_super),         TEST(super_reasons),
+    TEST(flip_record),         TEST(golden_super_names), TEST(golden_name),
+    TEST(flip_name),           TEST(flip_state),         TEST(flip_intents),
+    TEST(flip_since),          TEST(flip_header),        TEST(flip_invalid_header),
+    TEST(header_belongs),      TEST(header_bounds),      TEST(payload_sum),
 };
 
 int main(int argc, char **argv)

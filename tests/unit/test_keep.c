@@ -218,6 +218,31 @@ static void test_record(void)
     pool_end(&p);
 }
 
+static void *no_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    (void)bytes;
+    return NULL;
+}
+
+/* The pool says that records may have the flag only once a file is kept. */
+static void test_pool_says_so(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    CHECK_EQ(cm_file_set_keep(f, 0), 0);
+    CHECK_EQ(p.c->super.now.compat & CM_COMPAT_KEEP, 0);
+    void *(*const alloc)(void *, size_t) = p.c->opts.alloc;
+    p.c->opts.alloc = no_alloc;
+    CHECK_EQ(cm_file_set_keep(f, 1), CM_ENOMEM);
+    p.c->opts.alloc = alloc;
+    CHECK_EQ(p.c->super.now.compat & CM_COMPAT_KEEP, 0);
+    CHECK_EQ(info_of(f).keep, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK(p.c->super.now.compat & CM_COMPAT_KEEP);
+    pool_end(&p);
+}
+
 /* ---- Ends ------------------------------------------------------------------------------------ */
 
 static void test_forget(void)
@@ -468,7 +493,7 @@ static const struct harness_test tests[] = { TEST(storm),    TEST(kept_later), T
                                              TEST(later),    TEST(versions),   TEST(record),
                                              TEST(forget),   TEST(changes),    TEST(share),
                                              TEST(too_much), TEST(unknown),    TEST(before_load),
-                                             TEST(hostile),  TEST(threads) };
+                                             TEST(hostile),  TEST(threads),    TEST(pool_says_so) };
 
 int main(int argc, char **argv)
 {

@@ -736,7 +736,39 @@ static void test_second_look_fails(void)
     }
 }
 
+/* The payload cannot be read when the pin verifies it: nothing is pinned, and the slot is out of
+ * use. */
+static void test_unreadable(void)
+{
+    struct pool p;
+    cm_iovec v;
+    cm_pins pins;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    pool_make(&p, MIB, 0);
+    p.o.verify = CM_VERIFY_ALWAYS;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 2, 5), 2);
+    const uint64_t slot = slot_of(f, 0);
+    os_protect(payload_of(p.c, slot), BLK, OS_NOTHING);
+    CHECK_EQ(pin(f, 0, 1, &v, 1, &pins), 0);
+    os_protect(payload_of(p.c, slot), BLK, OS_WRITE);
+    CHECK_EQ(at_load_relaxed(&p.c->pinned), 0);
+    CHECK_EQ(p.c->pins[slot], 0);
+    CHECK_EQ(STAT(p.c, miss_media), 1);
+    CHECK_EQ(STAT(p.c, quarantined), 1);
+    CHECK(cm_ring_is_owned(&p.c->policy.ring, slot));
+    CHECK_EQ(look(f, 0, 5), MISS);
+    CHECK_EQ(STAT(p.c, verified), 0);
+    CHECK_EQ(pin(f, 1, 1, &v, 1, &pins), BLK);
+    CHECK_EQ(STAT(p.c, verified), 1);
+    CHECK_EQ(cm_unpin(&pins), 0);
+    pool_end(&p);
+}
+
 static const struct harness_test tests[] = {
+    TEST(unreadable),
     TEST(byte),
     TEST(unchanged_by_churn),
     TEST(unchanged_by_writes),

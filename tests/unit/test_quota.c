@@ -653,12 +653,34 @@ static void test_threads(void)
     pool_end(&p);
 }
 
-static const struct harness_test tests[] = { TEST(share),      TEST(limit),       TEST(worth),
-                                             TEST(two_groups), TEST(other_quota), TEST(kept),
-                                             TEST(ends),       TEST(moves),       TEST(arguments),
-                                             TEST(memory),     TEST(later),       TEST(unknown),
-                                             TEST(first_time), TEST(record),      TEST(table),
-                                             TEST(hostile),    TEST(threads) };
+/* Blocks that come together evict as many of their group. */
+static void test_together(void)
+{
+    static uint8_t buf[4 * CM_BLOCK_SIZE];
+    struct pool p;
+    make(&p, 4 * MIB);
+    set_quota(&p, G1, 8);
+    cm_file *f = attach_in(&p, 1, 100, G1);
+    cm_quota_complete(p.c);
+    CHECK_EQ(put_all(f, 0, 8, 1), 8);
+    CHECK_EQ(used(&p, G1), 8);
+    cm_miss m = miss_of(f, 20 * BLK, sizeof(buf));
+    CHECK_EQ(m.len, sizeof(buf));
+    for (uint64_t b = 0; b < 4; b++)
+        content(1, 20 + b, buf + b * BLK);
+    CHECK_EQ(cm_fill(f, &m, buf, sizeof(buf), 0), 0);
+    CHECK_EQ(hits(f, 20, 4, 1), 4);
+    CHECK_EQ(hits(f, 0, 8, 1), 4);
+    CHECK_EQ(used(&p, G1), 8);
+    pool_end(&p);
+}
+
+static const struct harness_test tests[] = { TEST(together),  TEST(share),      TEST(limit),
+                                             TEST(worth),     TEST(two_groups), TEST(other_quota),
+                                             TEST(kept),      TEST(ends),       TEST(moves),
+                                             TEST(arguments), TEST(memory),     TEST(later),
+                                             TEST(unknown),   TEST(first_time), TEST(record),
+                                             TEST(table),     TEST(hostile),    TEST(threads) };
 
 int main(int argc, char **argv)
 {
