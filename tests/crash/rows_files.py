@@ -575,7 +575,7 @@ FILES = [
        'int e_second = write_copy(s, 1 - s->first);'),
     _m('write-back failed',
        'a pool whose first sync fails is emptied, though the system has dropped a part of it',
-       'crash pagecache warm seed=2 write-sync,write-back-failed', SUPER,
+       'unit super open_not_synced', SUPER,
        '*emptied = lost || cm_super_must_empty(sb, owner);',
        '*emptied = cm_super_must_empty(sb, owner);'),
     _m('half of a superblock pair',
