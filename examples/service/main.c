@@ -94,12 +94,17 @@ static void give_up_privileges(void)
     log_line(LOG_WARN, text);
 }
 
+static void prepare(uint32_t clients)
+{
+    allow_descriptors(clients);
+    give_up_privileges();
+}
+
 int main(int argc, char **argv)
 {
-    const struct run r = { NULL, log_line, ready, wait_second, has_ended, allow_descriptors };
+    const struct run r = { NULL, log_line, ready, wait_second, has_ended, prepare };
 
     with_weights = logs_to_journal();
-    give_up_privileges();
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
     sigaddset(&ends, SIGINT);

@@ -164,9 +164,9 @@ int run(const struct run *r)
     char text[RUN_WHY_ROOM];
     int e, status;
 
+    recover_folders(r->config, r->log);
     if (r->prepare)
         r->prepare(r->config->clients);
-    recover_folders(r->config, r->log);
     o.log = log_of_library;
     o.log_ctx = &log;
     e = cm_open(pool, &o, &cache);

@@ -17,7 +17,8 @@ struct run {
     const char *(*wait_second)(void);
     /* Has a process ended? False: not known. */
     bool (*has_ended)(uint32_t process);
-    /* Gets room for so many clients; or NULL: there is. */
+    /* Gets room for so many clients, and gives up what is not needed any more. There are no threads
+     * yet. NULL: nothing to do. */
     void (*prepare)(uint32_t clients);
 };
 

@@ -252,6 +252,18 @@ int open64(const char *path, int flags, ...)
     return NEXT(open64)(path, flags, mode);
 }
 
+/* What these two are in a program that was built with _FORTIFY_SOURCE. */
+int __open64_2(const char *path, int flags);
+int __openat64_2(int dir, const char *path, int flags);
+int __open64_2(const char *path, int flags)
+{
+    return open64(path, flags);
+}
+int __openat64_2(int dir, const char *path, int flags)
+{
+    return openat64(dir, path, flags);
+}
+
 int openat64(int dir, const char *path, int flags, ...)
 {
     va_list ap;

@@ -156,6 +156,13 @@ int open(const char *name, int flags, ...)
     return unless_failing(next(name, flags, mode), flags, "FAIL_HOLD");
 }
 
+/* What open() is in a program that was built with _FORTIFY_SOURCE. */
+int __open64_2(const char *name, int flags);
+int __open64_2(const char *name, int flags)
+{
+    return open(name, flags);
+}
+
 int msync(void *start, size_t len, int flags)
 {
     int (*next)(void *, size_t, int) = (int (*)(void *, size_t, int))dlsym(RTLD_NEXT, "msync");
