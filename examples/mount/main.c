@@ -229,6 +229,11 @@ static void setup_signals(void)
     sigset_t s = end_signals();
 
     sigaction(SIGUSR1, &sa, NULL);
+    /* It may have been ignored by the program that started the mount. Then the kernel would give
+     * the number of a helper that has ended to another process, and the mount would kill that one.
+     */
+    sa.sa_handler = SIG_DFL;
+    sigaction(SIGCHLD, &sa, NULL);
     sa.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &sa, NULL);
     sigaction(SIGXFSZ, &sa, NULL); /* the limit of the program that started the mount is not its

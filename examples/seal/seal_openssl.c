@@ -239,6 +239,9 @@ struct seal_openssl *seal_openssl_read(int fd, int encrypts, const char **why)
     *why = "others than its owner may read it: chmod 600";
     if (S_ISREG(st.st_mode) && (st.st_mode & 077))
         return NULL;
+    *why = "it belongs to another user, who knows it";
+    if (S_ISREG(st.st_mode) && st.st_uid != geteuid() && st.st_uid != 0)
+        return NULL;
     *why = "it cannot be read";
 #endif
     while (len < sizeof(key) && (n = read(fd, key + len, (unsigned)(sizeof(key) - len))) > 0)

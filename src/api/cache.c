@@ -442,7 +442,9 @@ static int open_once(const char *path, const cm_options *opts, cm_cache **cache,
         *cache = c;
         return 0;
     }
-    *again = c->shared && cm_file_length_changed(&c->file);
+    /* Beside a growth it may only seem to be cut off: the file became longer, or the new part began
+     * to count. */
+    *again = c->shared && e == CM_ETRUNCATED;
     cm_cache_destroy(c);
     return e;
 }

@@ -4,9 +4,8 @@
  * does the work. file_calls.c has those that open and close files.
  *
  * Owns: the rule of what is refused and how. Every call checks, in this order: handle, fork,
- * callback, pointers, ranges. No function below this file gets a bad argument, with two exceptions.
+ * callback, pointers, ranges. No function below this file gets a bad argument, with one exception:
  * cm_fast_begin() is called after the second of these checks, but it only prefetches.
- * cm_fast_read() is called before the last one, and serves no range that it would refuse.
  *
  * Who: users, through cachemax.h; objects/.
  */
@@ -171,8 +170,13 @@ struct reading {
     uint64_t start;                      /* 0: not timed */
 };
 
-static inline __attribute__((always_inline)) int begin_read(const cm_file *file, uint64_t offset,
-                                                            size_t len, struct reading *r)
+static inline int check_read(uint64_t offset, const void *buf, size_t len)
+{
+    return !buf && len ? CM_EINVAL : cm_check_range(offset, len);
+}
+
+static inline __attribute__((always_inline)) int
+begin_read(const cm_file *file, uint64_t offset, const void *buf, size_t len, struct reading *r)
 {
     const struct cm_object *f = cm_object_of(file);
     /* These two checks come before any access to the pool's memory: a child of fork() has none. */
@@ -183,39 +187,33 @@ static inline __attribute__((always_inline)) int begin_read(const cm_file *file,
     cm_fast_begin(f, offset, len, &r->fast, &r->at);
     r->thread = t;
     e = cm_enter_thread(f->cache, t);
+    if (e == 0)
+        e = check_read(offset, buf, len);
     r->start = e == 0 ? sample(t) : 0;
     return e;
 }
-static int check_read(uint64_t offset, const void *buf, size_t len)
-{
-    return !buf && len ? CM_EINVAL : cm_check_range(offset, len);
-}
 
-/* `served`: the call's result. Trouble is reported by the calls that met it: a plain hit met none.
- */
+/* `served`: the call's result. */
 static inline void end_read(struct cm_object *f, uint64_t start, uint64_t offset, int64_t served,
                             size_t len)
 {
     if (start != 0)
         end_sample(f, start, offset, served, served == (int64_t)len);
+    cm_report_trouble(f->cache);
 }
 
 int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *miss)
 {
     struct reading r;
-    int64_t n = begin_read(file, offset, len, &r);
+    int64_t n = begin_read(file, offset, buf, len, &r);
     if (n)
         return n;
     struct cm_object *f = cm_object_of(file);
-    if (buf && cm_fast_read(f, r.thread, &r.fast, &r.at, offset, buf, len)) {
+    if (cm_fast_read(f, r.thread, &r.fast, &r.at, offset, buf, len)) {
         n = (int64_t)len;
         cm_fast_end(cm_incarnation_number(r.fast.incarnation), offset + len, false, miss);
     } else {
-        n = check_read(offset, buf, len);
-        if (n)
-            return n;
         n = cm_range_read_slow(f, r.thread, &r.fast, offset, buf, len, miss);
-        cm_report_trouble(f->cache);
     }
     end_read(f, r.start, offset, n, len);
     return n;
@@ -242,19 +240,13 @@ int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len, uin
     struct reading r;
     if (flags)
         return read_resident(file, offset, buf, len, flags);
-    int64_t n = begin_read(file, offset, len, &r);
+    int64_t n = begin_read(file, offset, buf, len, &r);
     if (n)
         return n;
     struct cm_object *f = cm_object_of(file);
-    if (buf && cm_fast_read(f, r.thread, &r.fast, &r.at, offset, buf, len)) {
-        n = (int64_t)len;
-    } else {
-        n = check_read(offset, buf, len);
-        if (n)
-            return n;
-        n = cm_range_read_whole(f, r.thread, &r.fast, offset, buf, len);
-        cm_report_trouble(f->cache);
-    }
+    n = cm_fast_read(f, r.thread, &r.fast, &r.at, offset, buf, len)
+            ? (int64_t)len
+            : cm_range_read_whole(f, r.thread, &r.fast, offset, buf, len);
     end_read(f, r.start, offset, n, len);
     return n;
 }

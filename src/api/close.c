@@ -21,13 +21,17 @@
 int cm_cache_whole(struct cm_cache *c)
 {
     /* A reader may have mapped what a growth has left, and the next owner has cut off. */
-    const uint64_t whole = c->shared ? c->media.geo.pool_size : at_load_relaxed(&c->file.size);
-    uint64_t size = whole;
+    uint64_t whole = c->shared ? c->media.geo.pool_size : at_load_relaxed(&c->file.size);
+    uint64_t size = whole, now = whole;
     bool named = true;
     uint32_t looked = 1;
     if (at_load_relaxed(&c->suspect) == 2)
         return CM_ETRUNCATED;
-    if (c->file.handle == -1 || cm_plat_file_state(&c->file, &size, &named) || size >= whole) {
+    const int e = c->file.handle == -1 ? 0 : cm_plat_file_state(&c->file, &size, &named);
+    if (!c->shared)
+        now = at_load_seq_cst(&c->file.size); /* a growth may have ended, or been taken back */
+    whole = now < whole ? now : whole;
+    if (e || size >= whole) {
         (void)at_cas_acq_rel(&c->suspect, &looked, 0);
         return 0;
     }

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "platform/posix.h"
@@ -75,7 +76,11 @@ int cm_plat_file_grow(struct cm_plat_file *f, uint64_t size)
         rc = map_rest(f, size);
     }
     if (rc != 0) {
-        (void)cm_plat_file_cut(f, was);
+        struct stat st;
+        if (cm_plat_file_cut(f, was) != 0 && fstat(file_fd(f), &st) == 0 &&
+            (uint64_t)st.st_size > was) {
+            at_store_seq_cst(&f->size, (uint64_t)st.st_size); /* what is to be cut off later */
+        }
         return rc;
     }
     at_store_relaxed(&f->mapped, size);
@@ -97,8 +102,14 @@ int cm_plat_file_cut(struct cm_plat_file *f, uint64_t size)
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
         return CM_EIO;
     }
-    if (ftruncate(file_fd(f), (off_t)size) != 0)
-        return CM_EIO; /* f->size still says how long it is */
-    at_store_relaxed(&f->size, size);
+    /* First the size that it must have at least, then the file: cm_cache_whole() of another thread
+     * compares them, and to take back much space takes long. seq_cst: no thread that sees the short
+     * file may still see the old size. */
+    const uint64_t was = at_load_relaxed(&f->size);
+    at_store_seq_cst(&f->size, size);
+    if (ftruncate(file_fd(f), (off_t)size) != 0) {
+        at_store_seq_cst(&f->size, was); /* it is as long as it was */
+        return CM_EIO;
+    }
     return 0;
 }

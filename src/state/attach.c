@@ -36,8 +36,9 @@ static bool is_of_objects(const struct cm_record *r)
 
 /* Chooses the record for a file that has none: an unused one, in the bucket that has more of them.
  * If there is none: a random one that no open file owns, and of no kept file; those of objects are
- * the last, because no origin has what is in them. (Not the oldest: if more files than fit are read
- * in turn, each would then be forgotten before its next turn.) */
+ * the last, because no origin has what is in them. But only half of the places are for those:
+ * containers that nobody opens any more must not take the room of all files. (Not the oldest: if
+ * more files than fit are read in turn, each would then be forgotten before its next turn.) */
 static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
 {
     uint64_t candidate[2][CM_RECORD_PLACES], unused[CM_RECORD_CHOICES];
@@ -51,7 +52,7 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
             continue; /* it keeps its file out of the cache */
         if (b->whole[i] && (b->record[i].flags & CM_RECORD_KEEP))
             continue;
-        const unsigned last = is_of_objects(&b->record[i]);
+        const unsigned last = is_of_objects(&b->record[i]) && n[1] < b->n / 2;
         if (b->whole[i])
             candidate[last][n[last]++] = place;
         else if (free[bucket]++ == 0)

@@ -80,6 +80,7 @@ v = json.load(open("out"))
 left = {k: v["details"][k]["reason"] for k in v["ratios"] if v["ratios"][k] is None}
 assert left.pop("hit_speedup_vs_lmdb") == left.pop("fill_speedup_vs_lmdb") == "built without LMDB"
 assert left.pop("hit_speedup_vs_sqlite") == "built without SQLite"
+assert left.pop("sealed_vs_hit") == left.pop("encrypted_vs_hit") == "built without OpenSSL"
 assert left.pop("open_1tib_vs_1gib", "no pool of 1 TiB").startswith("no pool of 1 TiB")
 assert all("processor" in r for r in left.values()), left'
 check "bench leaves nothing" test -z "$(ls -A bench)"

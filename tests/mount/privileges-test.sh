@@ -56,6 +56,20 @@ do_mount || { fail mount "$(tail -n 1 "$work/log")"; summary; exit 1; }
 check "a mount gives up what it does not need" t_given_up "$mount_pid" $network 16 17 22 25 34 35
 check "a mount keeps what acting as its callers takes" t_kept "$mount_pid" 0 1 2 3 4 7 21 24 28
 do_unmount || fail "the end" "status $status"
+# Started by a program that ignores SIGCHLD, the mount must not: else the number of a helper that
+# has ended is another process's, and the mount would kill that one.
+t_waits_for_helpers() { [ $((0x$(of SigIgn "$1") >> 16 & 1)) = 0 ]; }
+printf '#!/bin/sh\nexec env --ignore-signal=CHLD "%s" "$@"\n' "$mount_bin" >"$work/ignoring"
+chmod +x "$work/ignoring"
+real=$mount_bin mount_bin=$work/ignoring
+# shellcheck disable=SC2119 # without options
+if do_mount; then
+  check "helpers that end keep their numbers" t_waits_for_helpers "$mount_pid"
+  do_unmount || fail "the end" "status $status"
+else
+  fail "helpers that end keep their numbers" "no mount"
+fi
+mount_bin=$real
 # shellcheck disable=SC2119 # without options
 start_service || { fail service "$(tail -n 1 "$work/service.log")"; summary; exit 1; }
 service=$(cat "$shm/service.pid")

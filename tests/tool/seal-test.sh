@@ -38,6 +38,11 @@ expect 'a short key' 1 'short: is no key: .*fewer than 32 bytes' \
 cp k1 open
 chmod 644 open
 expect 'a key that others may read' 1 'chmod 600' "$cm" create p --size 8M --key-file open
+if [ "$(id -u)" = 0 ]; then
+  chmod 600 open
+  chown 12345 open
+  expect 'a key of somebody else' 1 'another user' "$cm" create p --size 8M --key-file open
+fi
 check 'nothing was made' test ! -e p
 
 for kind in sealed encrypted; do

@@ -23,6 +23,7 @@ extern uint64_t random_state;
 /* Runs in the middle of a growth: the index is copied, and does not count yet. */
 extern void (*in_the_middle)(struct pool *p, cm_file *f);
 extern struct pool *middle_pool;
+extern void (*before_part)(void); /* before a part counts */
 extern cm_file *middle_file;
 extern bool fail_settle; /* the sync of the new part's tables fails */
 

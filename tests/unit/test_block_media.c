@@ -451,6 +451,7 @@ static void test_lying_headers(void)
         CHECK_EQ(look(f, b, 5), RIGHT);
         for (unsigned i = 0; i < BLK; i++)
             wrong[i] = (uint8_t)~page[i];
+        out_of_order(p.c);
         lie(page, how == 0 ? NULL : how == 1 ? page + BLK : wrong);
         cm_bracket w = begin_write(f, b * BLK, BLK);
         memcpy(page, page_was, BLK);
@@ -473,6 +474,7 @@ static void test_lying_index(void)
         CASE("how %u", how);
         cm_file *f = open_pool_and_file(&p, 4 * MIB);
         CHECK_EQ(put_all(f, 0, 300, 5), 300);
+        out_of_order(p.c);
         const struct cm_key k = key_of(f, 7);
         for (unsigned i = 0; i < 2; i++) {
             uint8_t *const page = (uint8_t *)cell_of(p.c, k.place.bucket[i] / 64 * 64, 0);

@@ -5,12 +5,14 @@
  */
 #include "grow_common.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 /* Of the syncs of the last superblocks, the one that fails. */
 static _Thread_local unsigned failing_sync;
 static unsigned fail_sync;
 static bool fail_cut;
+void (*before_part)(void);
 static void (*before_denial)(struct pool *p, cm_file *f);
 static void (*after_denial)(struct pool *p, cm_file *f); /* before the file is cut back */
 
@@ -28,6 +30,8 @@ int __wrap_cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t
 int __wrap_cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word)
 {
     failing_sync = fail_sync;
+    if (before_part)
+        before_part();
     const int e = __real_cm_super_add_part(s, number, word);
     failing_sync = 0;
     if (e && before_denial)
@@ -42,6 +46,41 @@ int __wrap_cm_plat_file_cut(struct cm_plat_file *f, uint64_t size)
     if (after_denial)
         after_denial(middle_pool, middle_file);
     return fail_cut ? CM_EIO : __real_cm_plat_file_cut(f, size);
+}
+
+/* Somebody asks as soon as the file is short. Or it stays long. */
+static bool ask_when_short, fail_truncation;
+static int asked = 1;
+
+int __real_ftruncate64(int fd, off_t size);
+int __wrap_ftruncate64(int fd, off_t size);
+int __wrap_ftruncate64(int fd, off_t size)
+{
+    if (fail_truncation) {
+        errno = EIO;
+        return -1;
+    }
+    const int rc = __real_ftruncate64(fd, size);
+    if (ask_when_short) {
+        cm_info info = { .struct_size = sizeof(info) };
+        asked = cm_get_info(middle_pool->c, &info);
+    }
+    return rc;
+}
+
+/* The volume has room for a half of what is wanted. */
+static bool half_the_room;
+
+int __real_cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size,
+                             int (*progress)(void *, uint64_t, uint64_t), void *ctx);
+int __wrap_cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size,
+                             int (*progress)(void *, uint64_t, uint64_t), void *ctx);
+int __wrap_cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size,
+                             int (*progress)(void *, uint64_t, uint64_t), void *ctx)
+{
+    const uint64_t to = half_the_room ? from + (size - from) / 2 / BLK * BLK : size;
+    const int rc = __real_cm_posix_allocate(f, from, to, progress, ctx);
+    return rc == 0 && half_the_room ? CM_ENOSPC : rc;
 }
 
 /* What a kill at this moment would leave. */
@@ -266,6 +305,51 @@ static void test_not_cut(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+/* To give much space back takes long. Meanwhile the file is short already. */
+static void test_asked_while_cut(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB, 64 * MIB);
+    cm_file *f = fill_file(&p, 1, 500);
+    middle_pool = &p;
+    fail_settle = ask_when_short = true;
+    CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_EIO);
+    fail_settle = ask_when_short = false;
+    CHECK_EQ(asked, 0);
+    CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
+    CHECK_EQ(hits(f, 0, 500, 1), 500);
+    detach(f);
+    is_sound(&p);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* There was room for a half, and the file cannot be cut back: the superblocks allow its length. */
+static void test_half_not_cut(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB, 64 * MIB);
+    cm_file *f = fill_file(&p, 1, 500);
+    half_the_room = fail_truncation = true;
+    CHECK(cm_grow(p.c, 16 * MIB, NULL) < 0);
+    half_the_room = false;
+    CHECK(os_size(path) > (int64_t)(4 * MIB));
+    CHECK_EQ(hits(f, 0, 500, 1), 500);
+    CHECK(cm_grow(p.c, 16 * MIB, NULL) < 0); /* it is not cut back before */
+    cm_info info = { .struct_size = sizeof(info) };
+    CHECK_EQ(cm_pool_info(path, &info), 0);
+    fail_truncation = false;
+    (void)grow_to(&p, 8 * MIB);
+    CHECK_EQ(os_size(path), (int64_t)(8 * MIB));
+    CHECK_EQ(hits(f, 0, 500, 1), 500);
+    detach(f);
+    is_sound(&p);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
 const struct harness_test grow_failing_tests[] = {
-    TEST(denied), TEST(denied_first), TEST(denied_beside), TEST(not_cut), TEST_END,
+    TEST(denied),  TEST(denied_first),    TEST(denied_beside),
+    TEST(not_cut), TEST(asked_while_cut), TEST(half_not_cut),
+    TEST_END,
 };

@@ -4,6 +4,8 @@
  */
 #include "grow_common.h"
 
+#include <pthread.h>
+
 static cm_cache *reader;
 
 static cm_file *reader_up(void)
@@ -157,6 +159,9 @@ static void test_open_beside(void)
 static bool grows_before_session;
 static const uint64_t *failing_word;
 
+/* A growth waits before its part counts: 1 it will, 2 it does, 3 it goes on, 4 it has ended. */
+static uint32_t part_waits;
+
 int __real_cm_guard_load64(const uint64_t *p, uint64_t *value);
 int __wrap_cm_guard_load64(const uint64_t *p, uint64_t *value);
 int __wrap_cm_guard_load64(const uint64_t *p, uint64_t *value)
@@ -164,6 +169,11 @@ int __wrap_cm_guard_load64(const uint64_t *p, uint64_t *value)
     if (grows_before_session) {
         grows_before_session = false;
         (void)grow_to(middle_pool, 16 * MIB);
+    }
+    if (at_load_acquire(&part_waits) == 2) { /* the part begins to count now */
+        at_store_release(&part_waits, 3u);
+        while (at_load_acquire(&part_waits) != 4)
+            cm_plat_sleep(1000);
     }
     return p == failing_word ? CM_EIO : __real_cm_guard_load64(p, value);
 }
@@ -182,6 +192,45 @@ static void test_session_beside(void)
     CHECK_EQ(reader->file.size, 16 * MIB);
     CHECK_EQ(put(f, 600, 1), 0);
     CHECK_EQ(hits(g, 0, 601, 1), hits(f, 0, 601, 1));
+    reader_down(g);
+    detach(f);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+static void wait_before_part(void)
+{
+    if (at_load_acquire(&part_waits) != 1)
+        return;
+    at_store_release(&part_waits, 2u);
+    while (at_load_acquire(&part_waits) != 3)
+        cm_plat_sleep(1000);
+}
+static void *grow_in_thread(void *p)
+{
+    (void)grow_to(p, 16 * MIB);
+    at_store_release(&part_waits, 4u);
+    return NULL;
+}
+
+/* The file is long before the open, and the part counts within it. */
+static void test_part_beside(void)
+{
+    struct pool p;
+    pthread_t t;
+    make(&p, 4 * MIB, 64 * MIB);
+    cm_file *f = fill_file(&p, 1, 500);
+    before_part = wait_before_part;
+    part_waits = 1;
+    CHECK_EQ(pthread_create(&t, NULL, grow_in_thread, &p), 0);
+    while (at_load_acquire(&part_waits) != 2)
+        cm_plat_sleep(1000);
+    cm_file *g = reader_up();
+    CHECK_EQ(pthread_join(t, NULL), 0);
+    before_part = NULL;
+    REQUIRE(g != NULL);
+    CHECK_EQ(reader->media.geo.pool_size, 16 * MIB);
+    CHECK_EQ(hits(g, 0, 500, 1), 500);
     reader_down(g);
     detach(f);
     down(&p);
@@ -216,5 +265,5 @@ static void test_untold(void)
 
 const struct harness_test grow_readers_tests[] = {
     TEST(reader_of_longer), TEST(reader_of_cut), TEST(look_beside), TEST(open_beside),
-    TEST(session_beside),   TEST(untold),        TEST_END,
+    TEST(session_beside),   TEST(part_beside),   TEST(untold),      TEST_END,
 };

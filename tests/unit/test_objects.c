@@ -481,6 +481,20 @@ static void test_many_containers(void)
         detach(f);
     }
     CHECK_EQ(STAT(p.c, unrecorded), 0);
+    for (uint64_t id = 201, round = 0, warm = 0; round < 6; id++) { /* and they stay */
+        cm_file *f = attach(&p, id, 10 * BLK, 1, 0);
+        if (look(f, 1, id) == RIGHT)
+            warm++;
+        else
+            CHECK_EQ(put(f, 1, id), 0);
+        detach(f);
+        if (id < 225)
+            continue;
+        CHECK(round < 5 || warm >= 20);
+        round++;
+        id = 200;
+        warm = 0;
+    }
     pool_end(&p);
 }
 
