@@ -372,7 +372,9 @@ typedef void (*cm_free_fn)(void *ctx, void *p, size_t bytes);
  * somebody who has the key. docs/security.md says against whom that helps, and against whom it does
  * not. The key is yours: the library never sees it. examples/seal has callbacks with OpenSSL.
  * The callbacks return 0, or another value if they fail. Then a read is a miss, and a fill or a
- * record is not stored. Any thread may call them, also several at once, and with locks of the
+ * record is not stored; but a failure may also empty the pool (docs/security.md, "What is not
+ * done"), so they should fail only if they must. They return: no exception, no end of the thread,
+ * because locks may be held. Any thread may call them, also several at once, and with locks of the
  * library held: they must not call the library, and must not wait for a thread that does.
  * Their memory is private: nobody else writes it meanwhile. */
 typedef struct cm_seal {
