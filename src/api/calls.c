@@ -193,12 +193,14 @@ begin_read(const cm_file *file, uint64_t offset, const void *buf, size_t len, st
     return e;
 }
 
-/* `served`: the call's result. */
+/* `served`: the call's result. Of plain hits only those that are timed look for trouble to log: so
+ * a line waits for some hundred of them at most, and none of them for the flags. */
 static inline void end_read(struct cm_object *f, uint64_t start, uint64_t offset, int64_t served,
                             size_t len)
 {
-    if (start != 0)
-        end_sample(f, start, offset, served, served == (int64_t)len);
+    if (start == 0)
+        return;
+    end_sample(f, start, offset, served, served == (int64_t)len);
     cm_report_trouble(f->cache);
 }
 
@@ -214,6 +216,7 @@ int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *
         cm_fast_end(cm_incarnation_number(r.fast.incarnation), offset + len, false, miss);
     } else {
         n = cm_range_read_slow(f, r.thread, &r.fast, offset, buf, len, miss);
+        cm_report_trouble(f->cache);
     }
     end_read(f, r.start, offset, n, len);
     return n;
@@ -244,9 +247,12 @@ int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len, uin
     if (n)
         return n;
     struct cm_object *f = cm_object_of(file);
-    n = cm_fast_read(f, r.thread, &r.fast, &r.at, offset, buf, len)
-            ? (int64_t)len
-            : cm_range_read_whole(f, r.thread, &r.fast, offset, buf, len);
+    if (cm_fast_read(f, r.thread, &r.fast, &r.at, offset, buf, len)) {
+        n = (int64_t)len;
+    } else {
+        n = cm_range_read_whole(f, r.thread, &r.fast, offset, buf, len);
+        cm_report_trouble(f->cache);
+    }
     end_read(f, r.start, offset, n, len);
     return n;
 }
