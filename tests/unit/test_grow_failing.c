@@ -134,6 +134,8 @@ static void use_after_denial(struct pool *p, cm_file *f)
 /* What is stored as soon as it can be is found after a kill. */
 static void test_denied_first(void)
 {
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("an emulator does not tell on which mount a pool is, so it is emptied after a kill");
     for (fail_sync = 1; fail_sync <= 2; fail_sync++) {
         struct pool p, after;
         CASE("sync %u", fail_sync);
@@ -163,6 +165,8 @@ static void test_denied_first(void)
  * not find it. */
 static void test_denied(void)
 {
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("an emulator does not tell on which mount a pool is, so it is emptied after a kill");
     for (fail_sync = 1; fail_sync <= 2; fail_sync++) {
         struct pool p, after;
         CASE("sync %u", fail_sync);
