@@ -443,8 +443,9 @@ static int open_once(const char *path, const cm_options *opts, cm_cache **cache,
         return 0;
     }
     /* Beside a growth it may only seem to be cut off: the file became longer, or the new part began
-     * to count. */
-    *again = c->shared && e == CM_ETRUNCATED;
+     * to count after the superblock was loaded. */
+    *again = c->shared &&
+             (cm_file_length_changed(&c->file) || (e == CM_ETRUNCATED && c->super.media != NULL));
     cm_cache_destroy(c);
     return e;
 }

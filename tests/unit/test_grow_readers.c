@@ -237,6 +237,30 @@ static void test_part_beside(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+static unsigned cut_lines;
+static void count_line(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    (void)text;
+    cut_lines += level == CM_LOG_ERROR;
+}
+
+/* No growth: it is looked at once, and told once. */
+static void test_really_cut_off(void)
+{
+    struct pool p;
+    cm_cache *c = NULL;
+    make(&p, 4 * MIB, 64 * MIB);
+    down(&p);
+    CHECK_EQ(truncate(path, 2 * MIB), 0);
+    cm_options o = CM_OPTIONS_INIT;
+    o.flags = CM_OPEN_SHARED | CM_OPEN_ANY_OWNER;
+    o.log = count_line;
+    CHECK_EQ(cm_open(path, &o, &c), CM_ETRUNCATED);
+    CHECK_EQ(cut_lines, 1);
+    CHECK_EQ(unlink(path), 0);
+}
+
 /* Readers cannot be told that the pool grows: so it does not. */
 static void test_untold(void)
 {
@@ -264,6 +288,7 @@ static void test_untold(void)
 }
 
 const struct harness_test grow_readers_tests[] = {
-    TEST(reader_of_longer), TEST(reader_of_cut), TEST(look_beside), TEST(open_beside),
-    TEST(session_beside),   TEST(part_beside),   TEST(untold),      TEST_END,
+    TEST(reader_of_longer), TEST(reader_of_cut),  TEST(look_beside),
+    TEST(open_beside),      TEST(session_beside), TEST(part_beside),
+    TEST(really_cut_off),   TEST(untold),         TEST_END,
 };
