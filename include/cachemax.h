@@ -163,7 +163,8 @@ template <typename T> static inline T cm_init_(void)
     X(CM_ECANCELED, -34, "canceled")                                                               \
     X(CM_EKEEP, -35, "kept files would take more than half of the pool")                           \
     X(CM_EKEY, -36,                                                                                \
-      "the pool is sealed with another key, or only one of pool and caller has a seal")
+      "the pool is sealed with another key, or only one of pool and caller has a seal")            \
+    X(CM_ESEAL, -37, "a callback of the seal failed; the pool was not changed: try again")
 
 enum cm_error {
 #define CM_X(name, value, text) name = (value),
@@ -372,10 +373,10 @@ typedef void (*cm_free_fn)(void *ctx, void *p, size_t bytes);
  * somebody who has the key. docs/security.md says against whom that helps, and against whom it does
  * not. The key is yours: the library never sees it. examples/seal has callbacks with OpenSSL.
  * The callbacks return 0, or another value if they fail. Then a read is a miss, and a fill or a
- * record is not stored; but a failure may also empty the pool (docs/security.md, "What is not
- * done"), so they should fail only if they must. They return: no exception, no end of the thread,
- * because locks may be held. Any thread may call them, also several at once, and with locks of the
- * library held: they must not call the library, and must not wait for a thread that does.
+ * record is not stored. Calls that cannot go on return CM_ESEAL, and the pool has what it had: try
+ * again. What must be forgotten is forgotten all the same. They return: no exception, no end of the
+ * thread, because locks may be held. Any thread may call them, also several at once, and with locks
+ * of the library held: they must not call the library, and must not wait for a thread that does.
  * Their memory is private: nobody else writes it meanwhile. */
 typedef struct cm_seal {
     uint32_t struct_size; /* set by CM_SEAL_INIT */
@@ -452,7 +453,7 @@ CM_API uint64_t cm_pool_size_max(void);
  * exists while the call runs, so its handlers are installed.
  * CM_EINVAL (path or opts is NULL, an option is wrong) CM_EPOOLSIZE (also: more than the file
  * system takes) CM_EEXIST CM_ENOENT (no such directory) CM_EACCES CM_ENOSPC CM_ENOTFILE CM_ENOMEM
- * CM_EIO CM_ECANCELED (by progress). */
+ * CM_EIO CM_ESEAL CM_ECANCELED (by progress). */
 CM_API int cm_create(const char *path, const cm_create_options *opts);
 
 typedef struct cm_resize_options {
@@ -502,8 +503,9 @@ typedef struct cm_resize_report {
  * *report may be NULL.
  * TRUST, and errors beside these: as cm_open(). CM_EINVAL CM_EPOOLSIZE CM_EOWNED CM_ENOSPC
  * CM_EEXIST (a file `path`.cachemax-resize that is no left-over) CM_ECANCELED CM_EMOVED (`path`
- * leads to another file meanwhile) CM_EIO. After an error the pool is as it was; after CM_EIO from
- * the last sync it may already be the new one. */
+ * leads to another file meanwhile) CM_ESEAL (a block or record could not be judged or sealed)
+ * CM_EIO. After an error the pool is as it was; after CM_EIO from the last sync it may already be
+ * the new one. */
 CM_API int cm_resize(const char *path, const cm_resize_options *opts, cm_resize_report *report);
 
 /* Begins with CM_GROW_REPORT_INIT, as cm_info. */
@@ -529,8 +531,8 @@ typedef struct cm_grow_report {
  * call it. *report may be NULL.
  * CM_EBUSY (another thread does) CM_EINVAL CM_EREADONLY CM_EPOOLSIZE (no size, or hardly more than
  * now) CM_ENOTSUP (no grow_max, or less than that; it grew four times; Windows) CM_ENOSPC CM_ENOMEM
- * CM_EIO (also: a header cannot be read) CM_EFORGET. After an error the pool has its old size, and
- * what it held; but if a sync of its superblock failed, it may be empty.
+ * CM_EIO (also: a header cannot be read) CM_ESEAL CM_EFORGET. After an error the pool has its old
+ * size, and what it held; but if a sync of its superblock failed, it may be empty.
  * Readers of other processes (CM_OPEN_SHARED) are served nothing more: for them it is another pool,
  * which they have to open again. For a pool in memory, see cm_open_memory(). */
 CM_API int cm_grow(cm_cache *cache, uint64_t size, cm_grow_report *report);
@@ -655,6 +657,7 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * - CM_ENOTDAX: CM_OPEN_REQUIRE_DAX, and its volume offers none
  * - CM_EKEY: the pool is sealed and cm_options.seal is NULL, or has another key; or the pool is not
  *   sealed and cm_options.seal is not NULL. Nothing was changed. Also with CM_OPEN_READONLY
+ * - CM_ESEAL: a callback of the seal failed. The pool has what it had: try again
  * - CM_ENOMEM CM_EIO; CM_EIO also: one of the two superblocks cannot be written */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 
@@ -665,15 +668,16 @@ CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
  * write it. `opts` and `cache` as in cm_open(). Errors as cm_open(), without those of files. */
 CM_API int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache **cache);
 /* Formats a pool in memory: writes what cm_create() writes to a file. `size` of opts must be 0 or
- * `bytes`. CM_EINVAL (also: base is not aligned to 4096) CM_EPOOLSIZE CM_EIO. */
+ * `bytes`. CM_EINVAL (also: base is not aligned to 4096) CM_EPOOLSIZE CM_ESEAL CM_EIO. */
 CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts);
 
 /* Closes the pool and leaves it clean. Detaches all files. May block for syncs of the volume. After
- * 0, CM_EIO or CM_ETRUNCATED the cache and all its cm_file pointers are gone: do not use them again
- * (undefined behaviour).
+ * 0, CM_EIO, CM_ESEAL or CM_ETRUNCATED the cache and all its cm_file pointers are gone: do not use
+ * them again (undefined behaviour).
  * CM_EBUSY: pins, brackets, reads, warmings or iterations are still in use; nothing was closed.
  * CM_EIO: the pool is closed, but its last state could not be made durable; it may be empty at the
  * next open.
+ * CM_ESEAL: the pool is closed, as if the process had been killed.
  * CM_ETRUNCATED: the pool file became smaller while it was open (a log line said so when it was
  * noticed). It is closed, and it is empty or no pool any more. Delete it and make a new one. */
 CM_API int cm_close(cm_cache *cache);
@@ -763,7 +767,8 @@ enum {
  * cm_open(). After CM_IGNORED take a new one and present it with cm_file_revalidate().
  * In a checkpointed pool it waits for the sync of a page if the file has changed, or may have.
  * CM_EINVAL (also: taken_at is 0 or later than cm_now()) CM_ENOMEM CM_EREADONLY CM_EFORGET
- * CM_ENOTPOOL (CM_OPEN_SHARED: the pool was replaced; close it and open it again). */
+ * CM_ENOTPOOL (CM_OPEN_SHARED: the pool was replaced; close it and open it again)
+ * CM_ESEAL (nothing is attached; another try may find the file warm). */
 CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validator *validator,
                         uint32_t flags, cm_file **file);
 
@@ -778,7 +783,8 @@ CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validato
  * CM_IGNORED: a bracket was open at or after validator->taken_at, so the validator proves nothing.
  * Take it again later.
  * In a checkpointed pool it waits for the sync of a page if the file has changed, or may have.
- * CM_EINVAL CM_EFORGET CM_ENOTPOOL (as in cm_file_open). */
+ * CM_EINVAL CM_EFORGET CM_ENOTPOOL (as in cm_file_open)
+ * CM_ESEAL (CM_OPEN_SHARED: the file is cold; present a validator again). */
 CM_API int cm_file_revalidate(cm_file *file, const cm_validator *validator);
 
 enum cm_advice {
@@ -845,8 +851,8 @@ CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
  * none, set taken_at to cm_now() and attach the file with it: it is warm then. Set changed_ns, too
  * (CM_CHANGED_LONG_AGO for a server), or the file counts as dirty. The proof is zero if the file
  * never had one: such a validator attaches nothing warm. `validator` and `info` may be NULL.
- * CM_EABSENT (the pool does not know the file) CM_EINVAL (also: a struct_size is no size)
- * CM_EREADONLY. */
+ * CM_EABSENT (the pool does not know the file) CM_ESEAL (nobody knows now whether it does)
+ * CM_EINVAL (also: a struct_size is no size) CM_EREADONLY. */
 CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *validator,
                           cm_file_info *info);
 
@@ -895,8 +901,9 @@ CM_API int cm_file_set_name(cm_file *file, const char *name);
  * other blocks are.
  * What is written, truncated or invalidated is forgotten all the same, and so are the blocks of
  * cm_drop(). The next read brings them back.
- * CM_EKEEP CM_NOT_RECORDED (it has no record, where the pool could remember it)
- * CM_NOT_STORED_MODE (a failed fsync keeps it out of the cache) CM_ENOMEM CM_EIO CM_EFORGET. */
+ * CM_EKEEP CM_NOT_RECORDED (it has no record, where the pool could remember it; or the record could
+ * not be sealed, and nothing changed) CM_NOT_STORED_MODE (a failed fsync keeps it out of the cache)
+ * CM_ENOMEM CM_EIO CM_ESEAL CM_EFORGET. */
 CM_API int cm_file_set_keep(cm_file *file, int keep);
 
 /* Puts the file into a group, which may have a quota. The number is yours; 0: in no group, as all
@@ -907,8 +914,9 @@ CM_API int cm_file_set_keep(cm_file *file, int keep);
  * be in the group in which it was before.
  * Blocks that are stored already count for the new group once a survey has come to them, a part of
  * which is made with each fill of a file whose group has a quota.
- * CM_NOT_RECORDED (it has no record: it is in the group while it is attached) CM_NOT_STORED_MODE (a
- * failed fsync keeps it out of the cache; nothing changes) CM_ENOMEM CM_EIO CM_EFORGET. */
+ * CM_NOT_RECORDED (it has no record, or that could not be sealed: it is in the group while it is
+ * attached) CM_NOT_STORED_MODE (a failed fsync keeps it out of the cache; nothing changes)
+ * CM_ENOMEM CM_EIO CM_ESEAL CM_EFORGET. */
 CM_API int cm_file_set_group(cm_file *file, uint32_t group);
 
 #define CM_GROUPS_MAX 16u /* groups that may have a quota in one session */
@@ -959,7 +967,7 @@ enum {
  * With CM_FILES_COUNT it also reads the headers (32 bytes per slot). The pool stays in use
  * meanwhile. *iter is set on success; release it with cm_files_end(), before cm_close(), which
  * returns CM_EBUSY otherwise. One thread at a time uses an iteration. CM_EINVAL (iter is NULL,
- * unknown flags) CM_ENOMEM. */
+ * unknown flags) CM_ENOMEM CM_ESEAL (a record could not be judged). */
 CM_API int cm_files_begin(cm_cache *cache, uint32_t flags, cm_file_iter **iter);
 /* Describes the next file, as cm_file_lookup() does, as it is now. Its cached bytes are those that
  * were counted at the begin, or 0 if the file was forgotten since. No lock is held between two
@@ -1435,7 +1443,8 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
  * Any thread may call it; one runs at a time. CM_EREADONLY CM_ENOTSUP (the pool is in memory, or it
  * is not known that its volume keeps what it syncs: ext4, xfs, btrfs and f2fs do, with barriers; a
  * line of the log says what it is) CM_EIO (the volume failed to write the pool: it is empty now,
- * and can be used again) CM_EFORGET (the same, but it could not be emptied: nothing is served). */
+ * and can be used again) CM_ESEAL (the first one: what was cached is not safe yet) CM_EFORGET (the
+ * same, but it could not be emptied: nothing is served). */
 CM_API int cm_checkpoint(cm_cache *cache);
 
 /* ---- What it says about itself ------------------------------------------------------------- */
@@ -1625,7 +1634,8 @@ typedef struct cm_check_report {
  * value other than 0 cancels (CM_ECANCELED). `ctx` is passed to it. *report is filled in.
  * Returns 0 if the pool is sound or was repaired. Returns CM_DAMAGED if damage is left; unreadable
  * media cannot be repaired. What a crash alone can leave is not damage.
- * CM_EINVAL CM_EREADONLY (repair of a read-only pool) CM_ECANCELED. */
+ * CM_EINVAL CM_EREADONLY (repair of a read-only pool) CM_ECANCELED CM_ESEAL (what a callback of the
+ * seal failed for was not judged; the rest was). */
 CM_API int cm_check(cm_cache *cache, uint32_t flags,
                     int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
                     cm_check_report *report);

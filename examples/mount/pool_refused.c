@@ -42,6 +42,7 @@ static const struct {
     { CM_EFORGET, "its volume refuses to make changes durable; delete it (" NOTHING_LOST ")" },
     { CM_EKEY, "a sealed pool needs the key that it was made with (-o key_file=FILE), another pool "
                "none" },
+    { CM_ESEAL, "the key could not be used just now; nothing was changed, try again" },
     { CM_EUNTRUSTED, "-o any_owner trusts them" },
     { CM_EOWNED, "wait for that process, or end it" },
 };

@@ -161,6 +161,7 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
     c->rate.limit = o.fill_rate_limit;
     c->file = (struct cm_plat_file)PLAT_FILE_INIT;
     c->sealing.cache = c;
+    c->sealing.failures = &c->seal_failures;
     e = cm_take_seal(&c->sealing.hooks, o.seal, o.log, o.log_ctx);
     if (e) {
         o.free(o.alloc_ctx, c, sizeof(*c));
@@ -270,6 +271,17 @@ static void begin_checkpointed(cm_cache *c, const struct cm_super *last)
 
 #define NO_RANDOM "the system gives no random numbers"
 
+static int say_not_taken(const cm_cache *c, const char *what, int e)
+{
+    cm_log(c, CM_LOG_ERROR,
+           e == CM_ESEAL ? "%s: a callback of the seal failed; the pool was not changed: try again"
+           : c->super.sync ? "%s: its volume cannot be written; the pool is void: delete it and "
+                             "create it anew"
+                           : "%s: superblock cannot be written",
+           what);
+    return e;
+}
+
 /* Takes ownership: from here on the pool says that it is open. */
 static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
 {
@@ -297,15 +309,8 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     for (unsigned i = 0; i < sizeof(gap); i++)
         o.gap = o.gap << 8 | gap[i];
     e = cm_super_open(&c->super, &o, &c->emptied);
-    if (e) {
-        cm_log(
-            c, CM_LOG_ERROR,
-            c->super.sync
-                ? "%s: its volume cannot be written; the pool is void: delete it and create it anew"
-                : "%s: superblock cannot be written",
-            what);
-        return e;
-    }
+    if (e)
+        return say_not_taken(c, what, e);
     if (c->emptied && !c->must_empty)
         cm_log(c, CM_LOG_WARNING,
                "%s: its volume lost what the last owner wrote (a sync failed): emptied", what);

@@ -77,8 +77,8 @@ static bool old_record(const struct check *k, uint64_t place, const struct cm_re
         return true;
     uint64_t sum;
     for (unsigned i = 0; i < k->old_keys; i++)
-        if (cm_record_sum(&k->c->media, k->old_key[i], place, r, &sum) == 0 && r->xxh3 == sum)
-            return true;
+        if (cm_record_sum(&k->c->media, k->old_key[i], place, r, &sum) || r->xxh3 == sum)
+            return true; /* also if a seal failed: it may be an old one */
     return false;
 }
 
@@ -259,7 +259,10 @@ static void check_records(struct check *k)
     struct cm_record r;
     bool whole;
     for (uint64_t p = 0; p < m->geo.record_buckets * CM_RECORD_WAYS; p++) {
-        if (cm_record_at(m, p, &r, &whole)) {
+        const int e = cm_record_at(m, p, &r, &whole);
+        if (e == CM_ESEAL) /* check_pool() says so */
+            continue;
+        if (e) {
             k->r->unreadable += !cm_record_is_hole(m, p);
             continue;
         }
@@ -295,6 +298,7 @@ static int check_pool(struct cm_cache *c, uint32_t flags,
                       cm_check_report *report)
 {
     struct check k = { .c = c, .r = report };
+    const uint32_t failures = cm_seal_failures(&c->sealing);
     k.repair = (flags & CM_CHECK_REPAIR) != 0;
     k.payload = !(flags & CM_CHECK_METADATA);
     report->superblocks_damaged = c->super.damaged;
@@ -312,6 +316,8 @@ static int check_pool(struct cm_cache *c, uint32_t flags,
         (void)progress(ctx, cm_media_slots(&c->media), cm_media_slots(&c->media));
     if (k.repair)
         cm_media_fence(&c->media); /* what was dropped stays dropped */
+    if (cm_seal_failures(&c->sealing) != failures)
+        return CM_ESEAL; /* what it covers was not judged */
     uint64_t damage = report->bad_headers + report->bad_payload + report->unreadable +
                       report->bad_cells + report->duplicates;
     if (report->would_empty)

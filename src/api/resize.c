@@ -316,6 +316,9 @@ static int resize(struct cm_resizing *z, const char *path, char real[2 * PLAT_PA
     z->report->emptied = z->old->must_empty || z->older;
     if (e == 0)
         e = fill(z, made);
+    /* What a seal could not judge is missing in the copy. */
+    if ((e == 0 && cm_seal_failures(&z->old->sealing) != 0) || e == CM_ESEAL)
+        e = refuse(z, CM_ESEAL, path, cm_strerror(CM_ESEAL));
     if (z->guarded && e)
         cm_guard_remove(z->to.base);
     if (e)

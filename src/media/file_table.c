@@ -56,9 +56,9 @@ int cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, 
     *whole = false;
     int e = cm_guard_copy(r, record_at(m, place), sizeof(*r));
     if (e == 0 && (r->id.hi | r->id.lo) != 0) {
-        /* If its tag cannot be computed, it is as if it could not be read. */
-        e = cm_record_sum(m, cm_media_key(m), place, r, &sum);
-        *whole = e == 0 && r->xxh3 == sum;
+        const int failed = cm_record_sum(m, cm_media_key(m), place, r, &sum);
+        *whole = !failed && r->xxh3 == sum;
+        return failed;
     }
     if (e)
         memset(r, 0, sizeof(*r)); /* nothing is known of it */
@@ -72,8 +72,13 @@ void cm_record_load(const struct cm_media *m, const cm_file_id *id, struct cm_re
     s->n = bucket[0] == bucket[1] ? CM_RECORD_WAYS : CM_RECORD_PLACES;
     for (unsigned i = 0; i < CM_RECORD_CHOICES; i++)
         s->first[i] = bucket[i] * CM_RECORD_WAYS;
-    for (unsigned i = 0; i < s->n; i++)
-        s->unreadable[i] = cm_record_at(m, cm_record_place(s, i), &s->record[i], &s->whole[i]) != 0;
+    s->any_unproved = false;
+    for (unsigned i = 0; i < s->n; i++) {
+        const int e = cm_record_at(m, cm_record_place(s, i), &s->record[i], &s->whole[i]);
+        s->unproved[i] = e == CM_ESEAL;
+        s->any_unproved |= s->unproved[i];
+        s->unreadable[i] = e != 0 && !s->unproved[i];
+    }
 }
 
 uint64_t cm_record_estimate(const struct cm_media *m)
@@ -177,10 +182,13 @@ int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *
 int cm_record_write_size(const struct cm_media *m, uint64_t place, struct cm_record *r)
 {
     struct cm_record *at = record_at(m, place);
-    int e = size_sum(m, place, r, &r->size_sum);
-    if (e == 0)
-        e = cm_media_write(m, &at->size, &r->size, SIZE_BYTES);
-    if (e || r->size == CM_SIZE_UNKNOWN)
+    const bool sealed = size_sum(m, place, r, &r->size_sum) == 0;
+    if (!sealed) { /* a tag that is wrong for every size */
+        r->size = CM_SIZE_UNKNOWN;
+        r->size_sum = 0;
+    }
+    int e = cm_media_write(m, &at->size, &r->size, SIZE_BYTES);
+    if (e || (sealed && r->size == CM_SIZE_UNKNOWN))
         return e;
     e = cm_media_flush(m, &at->size, SIZE_BYTES);
     cm_media_fence(m); /* a later session knows it, as it knows the block of its fill */

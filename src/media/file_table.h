@@ -21,6 +21,8 @@ struct cm_record_set {
     struct cm_record record[CM_RECORD_PLACES];
     bool whole[CM_RECORD_PLACES]; /* readable and its checksum right */
     bool unreadable[CM_RECORD_PLACES];
+    bool unproved[CM_RECORD_PLACES]; /* a seal failed: it may be whole. Its bytes are there */
+    bool any_unproved;
 };
 static inline uint64_t cm_record_place(const struct cm_record_set *s, unsigned i)
 {
@@ -31,14 +33,22 @@ static inline bool cm_record_names(const struct cm_record_set *s, unsigned i, co
     return s->whole[i] && s->record[i].id.hi == id->hi && s->record[i].id.lo == id->lo;
 }
 
+/* Also if nobody can tell whether it is whole. */
+static inline bool cm_record_may_name(const struct cm_record_set *s, unsigned i,
+                                      const cm_file_id *id)
+{
+    return (s->whole[i] || s->unproved[i]) && s->record[i].id.hi == id->hi &&
+           s->record[i].id.lo == id->lo;
+}
+
 /* Reads the buckets an id belongs to. */
 void cm_record_load(const struct cm_media *m, const cm_file_id *id, struct cm_record_set *s);
 
-/* The sum of a record's body under a check key, or its tag if the pool is sealed. CM_EIO: a
- * callback failed. */
+/* The sum of a record's body under a check key, or its tag if the pool is sealed. CM_ESEAL. */
 int cm_record_sum(const struct cm_media *m, uint64_t key, uint64_t place, const struct cm_record *r,
                   uint64_t *sum);
-/* Reads one record; *whole as above. CM_EIO: unreadable. */
+/* Reads one record; *whole as above. CM_EIO: unreadable, and *r is zero. CM_ESEAL: *whole is false,
+ * and is not known. */
 int cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole);
 /* Number of records in use. For a table of more than 8192 records it is an estimate from a sample
  * of that size. */
@@ -55,7 +65,7 @@ struct cm_record_regions {
 void cm_record_regions(const struct cm_media *m, uint64_t place, const struct cm_record *r,
                        struct cm_record_regions *g);
 /* Writes the body and the size, durably. `g`: what to say of the regions of r's incarnation; NULL:
- * that stays as it is. CM_EIO. */
+ * that stays as it is. CM_EIO; CM_ESEAL: nothing was written. */
 int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *r,
                     const struct cm_record_regions *g);
 /* Writes parts of that. Durable after cm_record_settle(). CM_EIO. */
@@ -69,7 +79,8 @@ int cm_record_write_intents(const struct cm_media *m, uint64_t place, uint64_t i
 int cm_record_settle_intents(const struct cm_media *m, uint64_t place);
 /* Writes r->size alone, for the body that `r` was read with: durably, unless it is not known. Then
  * the intent of the region where the old size ends must stand: with it, no size counts after a
- * power cut. The size must be made durable before that intent is cleared. CM_EIO. */
+ * power cut. The size must be made durable before that intent is cleared. If a seal fails, the size
+ * is not known from here on, durably, and r->size says so. CM_EIO. */
 int cm_record_write_size(const struct cm_media *m, uint64_t place, struct cm_record *r);
 /* Writes the end of the life of a file, durably; 0: none. CM_EIO. */
 int cm_record_write_expiry(const struct cm_media *m, uint64_t place, const struct cm_record *r,

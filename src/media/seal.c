@@ -29,6 +29,13 @@ enum kind { OF_KEY = 1, OF_SUPER = 2, OF_SLOT = 3, OF_RECORD = 4, OF_SIZE = 5 };
 
 const struct cm_sealing cm_seal_unknown;
 
+static int failed(const struct cm_sealing *s)
+{
+    if (s->failures)
+        at_add_relaxed(s->failures, 1);
+    return CM_ESEAL;
+}
+
 static int ask(const struct cm_sealing *s, const uint64_t head[HEAD_WORDS], const void *data,
                size_t len, uint64_t *tag)
 {
@@ -36,14 +43,14 @@ static int ask(const struct cm_sealing *s, const uint64_t head[HEAD_WORDS], cons
     uint8_t bytes[CM_SEAL_TAG] = { 0 };
     static_assert(sizeof(bytes) == sizeof(*tag), "a tag is a word");
     if (!s->hooks.mac)
-        return CM_EIO;
+        return CM_ESEAL;
     cm_callback_begin(s->cache, &frame);
     const int cancel = cm_plat_cancel_off();
     const int e = s->hooks.mac(s->hooks.ctx, (const uint8_t *)head, data, len, bytes);
     cm_plat_cancel_back(cancel);
     cm_callback_end(&frame);
     memcpy(tag, bytes, sizeof(*tag));
-    return e ? CM_EIO : 0;
+    return e ? failed(s) : 0;
 }
 
 static void begin_head(uint64_t head[HEAD_WORDS], enum kind kind, const uint8_t uuid[16],
@@ -101,7 +108,7 @@ static int change_block(const struct cm_media *m, bool encrypt, uint64_t slot, u
     const int e = (encrypt ? s->hooks.encrypt : s->hooks.decrypt)(s->hooks.ctx, tweak, block);
     cm_plat_cancel_back(cancel);
     cm_callback_end(&frame);
-    return e ? CM_EIO : 0;
+    return e ? failed(s) : 0;
 }
 
 int cm_seal_encrypt(const struct cm_media *m, uint64_t slot, uint64_t tag, void *block)

@@ -209,7 +209,7 @@ static __attribute__((noinline)) int fill_sealed(const struct cm_media *m, uint6
     int e = cm_seal_slot(m, slot, h->incarnation, h->block_valid, block, &h->xxh3);
     if (e == 0)
         e = cm_seal_encrypt(m, slot, h->xxh3, block);
-    return e ? CM_EKEY : cm_media_fill(m, cm_slot_payload(m, slot), block);
+    return e ? e : cm_media_fill(m, cm_slot_payload(m, slot), block);
 }
 
 /* ---- Reading --------------------------------------------------------------------------------- */

@@ -168,8 +168,8 @@ int cm_slot_flush(const struct cm_media *m, uint64_t slot);
 uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsigned n);
 
 /* Writes payload and key words of an owned, durably invalid slot; the header stays invalid.
- * Durable after cm_slot_flush and a fence. *h is the header to publish. CM_EIO, and CM_EKEY: a
- * callback of the seal failed, and nothing was written. */
+ * Durable after cm_slot_flush and a fence. *h is the header to publish. CM_EIO; CM_ESEAL: nothing
+ * was written. */
 int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k, const void *data,
                  uint32_t valid, struct cm_header *h);
 /* Makes *h visible: VALID, next sequence. Durable after cm_slot_flush and a fence. */

@@ -45,13 +45,21 @@ static int write_copy(struct cm_superblocks *s, unsigned i)
     return e ? e : settle_copy(s, i);
 }
 
-static int write_next(struct cm_superblocks *s, unsigned i)
+/* Makes what comes `later` superblocks after the last one that was written. CM_ESEAL: nothing was
+ * changed. */
+static int prepare(const struct cm_superblocks *s, unsigned later, struct cm_super *sb)
 {
-    s->now.seq++; /* the copies differ in it: it shows which one was written last */
-    const int e = s->media->seal ? cm_seal_super(s->media->seal, &s->now) : 0;
-    if (e)
-        return e;
-    s->now.xxh3 = cm_format_super_sum(&s->now);
+    *sb = s->now;
+    sb->seq += later; /* the copies differ in it: it shows which one was written last */
+    const int e = s->media->seal ? cm_seal_super(s->media->seal, sb) : 0;
+    if (e == 0)
+        sb->xxh3 = cm_format_super_sum(sb);
+    return e;
+}
+
+static int write_next(struct cm_superblocks *s, unsigned i, const struct cm_super *sb)
+{
+    s->now = *sb;
     return write_copy(s, i);
 }
 
@@ -114,13 +122,20 @@ int cm_super_silence(struct cm_superblocks *s, bool silent)
 /* Lock held. The second copy is written even if the first cannot be: a new epoch in one of them
  * forgets more than a new epoch in none. But it is not written if the sync of the first failed: the
  * page cache may still have the first in flight. That copy counts if the process crashes, and a
- * power cut may tear it. */
+ * power cut may tear it. If a seal fails, neither is written (CM_ESEAL): that is no trouble of the
+ * media, and the pool is what it was. */
 static int write_both(struct cm_superblocks *s)
 {
-    int e = write_next(s, s->first);
+    struct cm_super next[CM_SUPER_COPIES];
+    int e = prepare(s, 1, &next[0]);
+    if (e == 0)
+        e = prepare(s, 2, &next[1]);
+    if (e)
+        return e;
+    e = write_next(s, s->first, &next[0]);
     int e_sync = sync_copy(s, s->first);
     if (e_sync == 0) {
-        int e_second = write_next(s, 1 - s->first);
+        int e_second = write_next(s, 1 - s->first, &next[1]);
         e = e ? e : e_second;
         e_sync = sync_copy(s, 1 - s->first);
         if (e_sync) /* the first is durable, so this one is written first the next time */
@@ -162,7 +177,7 @@ static int read_both(const uint8_t *base, const struct cm_sealing *s, struct cm_
             e[i] = cm_seal_judge(s, &c[i]);
         /* Without a key nobody can tell which of two copies was made up, if one of them says that
          * the pool is sealed. If the callback failed, an older copy must not count. */
-        if (s && ((e[i] == CM_EKEY && !s->hooks.mac) || e[i] == CM_EIO))
+        if (s && ((e[i] == CM_EKEY && !s->hooks.mac) || e[i] == CM_ESEAL))
             return e[i];
     }
     int pick = cm_super_choose(c, e);
@@ -368,6 +383,10 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     sb->inc_mark += CM_INCARNATION_RANGE;
     if (e == 0)
         e = write_both(s);
+    if (e == CM_ESEAL && !lost) { /* the pool is as it was found, and readers are not served */
+        cm_lock_release(&s->lock);
+        return e;
+    }
     if (e && s->sync) { /* the same loss, found at a later sync */
         *emptied = true;
         next_epoch(sb);
@@ -423,7 +442,8 @@ static int bump(struct cm_superblocks *s, uint32_t *failed)
     const int unheard = shut(s);
     next_epoch(&s->now);
     int e = write_both(s);
-    s->lost = e != 0;
+    if (e != CM_ESEAL) /* else nothing was stored, and no sync could say anything */
+        s->lost = e != 0;
     e = e ? e : unheard;
     /* Release, after both copies are durable: pairs with cm_media_key. If a write failed the old
      * key stays: blocks that are valid on the media must still be found. Otherwise a later bracket
@@ -469,8 +489,11 @@ int cm_super_compat(struct cm_superblocks *s, uint64_t bit, bool on)
 int cm_super_growing(struct cm_superblocks *s, uint64_t size)
 {
     cm_lock_acquire(&s->lock);
+    const uint64_t was = s->now.growing;
     set_growing(&s->now, size);
     const int e = write_both(s);
+    if (e == CM_ESEAL)
+        set_growing(&s->now, was);
     cm_lock_release(&s->lock);
     return e;
 }
@@ -535,12 +558,14 @@ int cm_super_sync_failed(struct cm_superblocks *s, bool named)
     int e = 0;
     cm_lock_acquire(&s->lock);
     struct cm_super *sb = &s->now;
-    if (sb->failed_boot != sb->boot_number || (!named && sb->unnamed_boot != sb->boot_number) ||
+    if (s->unsaid || sb->failed_boot != sb->boot_number ||
+        (!named && sb->unnamed_boot != sb->boot_number) ||
         memcmp(sb->failed_boot_id, sb->boot_id, sizeof(sb->failed_boot_id)) != 0) {
         sb->failed_boot = sb->boot_number;
         memcpy(sb->failed_boot_id, sb->boot_id, sizeof(sb->failed_boot_id));
         sb->unnamed_boot = named ? sb->unnamed_boot : sb->boot_number;
         e = write_both(s);
+        s->unsaid = e == CM_ESEAL; /* what is written next says it, or the next call */
     }
     cm_lock_release(&s->lock);
     return e;
@@ -576,12 +601,14 @@ int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation)
 
 void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier)
 {
+    struct cm_super next;
     cm_lock_acquire(&s->lock);
     if (!s->failed && frontier > s->now.frontier) {
         s->now.frontier = frontier;
         /* The frontier is a hint, so it is not synced. Therefore it goes into one copy only: if the
          * page cache had both in flight, a crash could tear both. */
-        (void)write_next(s, s->first);
+        if (prepare(s, 1, &next) == 0)
+            (void)write_next(s, s->first, &next);
     }
     cm_lock_release(&s->lock);
 }

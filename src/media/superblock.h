@@ -35,6 +35,7 @@ struct cm_superblocks {
     /* Readers of other processes are to be served nothing: for the owner's mode; or because
      * something could not be forgotten, until an epoch begins. */
     bool silent, unforgotten;
+    bool unsaid; /* a failed fsync is in no copy yet, because a seal failed */
 };
 
 /* What is known of the process that opens. It decides whether a crashed pool may be kept. */
@@ -55,7 +56,7 @@ int cm_super_choose(const struct cm_super c[CM_SUPER_COPIES], const int e[CM_SUP
  * CM_EDAMAGED. *sb is set on success only. */
 int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged);
 /* The same for an open with the seal *s, whose hooks may be NULL: the pool is sealed so, or not at
- * all. Also CM_EKEY, and CM_EIO (a callback failed). A copy with a wrong tag is damaged. */
+ * all. Also CM_EKEY, and CM_ESEAL. A copy with a wrong tag is damaged. */
 int cm_super_read_sealed(const uint8_t *base, const struct cm_sealing *s, struct cm_super *sb,
                          uint32_t *damaged);
 

@@ -135,7 +135,7 @@ static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const s
     cm_file_link(f, b, p->kind == APPEND || p->kind == OPEN_END);
     *linked = true;
     if (b->regions != 0 && cm_region_intend(f, b->regions))
-        e = cm_file_abandon_record(f);
+        e = cm_file_abandon_record(f, CM_EIO);
     if (e)
         return e;
     /* If the write may change the size, the size is unknown from here until it is adopted or

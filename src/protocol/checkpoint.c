@@ -144,7 +144,10 @@ static int run(struct cm_cache *c)
     cm_checkpoint_begin(c);
     e = sync_part(c, key, 0, 0);
     if (e == 0 && at_load_relaxed(&c->settling.on) == CM_SETTLING_BEGUN) {
-        if (cm_super_checkpointed(&c->super)) {
+        e = cm_super_checkpointed(&c->super);
+        if (e == CM_ESEAL)
+            return e; /* nothing was written: the next checkpoint says it */
+        if (e) {
             e = cm_settle_failed(c);
             return e ? e : CM_EIO;
         }

@@ -238,7 +238,7 @@ static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newc
     }
     const int e = cm_slot_fill(&c->media, n->slot, &n->key, n->data, n->valid, &n->header);
     if (e) {
-        n->spoiled = e != CM_EKEY;
+        n->spoiled = e != CM_ESEAL;
         n->result = CM_NOT_STORED_MEDIA;
     }
 }

@@ -241,7 +241,7 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
     cm_region_begin(f, cm_region_shift(f->size), dirty);
     if (e == 0 && f->place != CM_NO_PLACE && goes_first(b, f->place) &&
         cm_record_drop(&c->media, f->place))
-        e = cm_file_abandon_record(f);
+        e = cm_file_abandon_record(f, CM_EIO);
     return e ? e : cm_file_renew(f);
 }
 
@@ -427,6 +427,8 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
             found++;
             n = i;
         }
+    if (b->any_unproved) /* there may be one, or another one */
+        return CM_ESEAL;
     if (found != 1 || cm_super_is_older(&c->super, b->record[n].incarnation))
         return CM_EABSENT;
     const struct cm_record *r = &b->record[n];
@@ -496,7 +498,7 @@ static int forget_records(struct cm_cache *c, const cm_file_id *id)
     int e = void_unreadable(c, b, false);
     for (unsigned i = 0; i < b->n && e == 0; i++) {
         uint64_t place = cm_record_place(b, i);
-        bool its = cm_record_names(b, i, id);
+        bool its = cm_record_may_name(b, i, id);
         /* No record, or another file's: a crashed owner may have stored these bytes, and they may
          * not be durable. After a power cut the file's own record would be back. So they are made
          * durable. */

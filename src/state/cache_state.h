@@ -180,6 +180,7 @@ struct cm_cache {
         replaced; /* atomic; shared: the pool is gone, or another one. 1 not logged yet, 2 logged */
     struct cm_trouble trouble[CM_TROUBLES];
     struct cm_sealing sealing; /* media.seal points to it, if the pool is sealed */
+    uint32_t seal_failures;    /* counted by it */
 #ifdef CM_CHECKS_FULL
 #define CM_INSIDE_LOOKING 0x80000000u
     uint32_t inside; /* atomic; threads in a call, or LOOKING (checked_calls.c) */

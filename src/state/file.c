@@ -66,12 +66,13 @@ static int renew(struct cm_object *f)
         return cm_file_stop(f, e);
     e = cm_super_incarnation(&c->super, &incarnation);
     if (e == 0) {
-        if (cm_file_write_record(f, incarnation))
-            e = cm_file_abandon_record(f);
+        e = cm_file_write_record(f, incarnation);
+        if (e)
+            e = cm_file_abandon_record(f, e);
         f->recorded = true;
     } else {
         incarnation = 0; /* there is no number: the file is not cached any more */
-        e = cm_file_abandon_record(f);
+        e = cm_file_abandon_record(f, e);
     }
     release_incarnation(f, e == 0 ? incarnation : 0);
     return e;
@@ -194,9 +195,9 @@ void cm_file_adopt(struct cm_object *f, const cm_validator *v)
     at_store_release(&f->size, f->validator.size);
     /* A file without an incarnation has nothing to keep. And a record that says that an fsync
      * failed must stay: a crash could tear the new one. */
-    if (f->incarnation != 0 && cm_file_write_record(f, f->incarnation))
-        (void)cm_file_abandon_record(
-            f); /* nothing had to be forgotten; the file is only not kept */
+    const int e = f->incarnation != 0 ? cm_file_write_record(f, f->incarnation) : 0;
+    if (e) /* nothing had to be forgotten; the file is only not kept */
+        (void)cm_file_abandon_record(f, e);
 }
 
 bool cm_file_has_proof(const cm_validator *v)
@@ -320,10 +321,17 @@ static int set_keep(struct cm_object *f, bool keep)
     if (e || (at_load_relaxed(&f->keep) != 0) == keep)
         return e;
     at_store_relaxed(&f->keep, (uint32_t)keep);
+    e = cm_file_write_record(f, f->incarnation);
+    if (e == CM_ESEAL) { /* the record says what it said */
+        at_store_relaxed(&f->keep, (uint32_t)!keep);
+        if (keep)
+            cm_keep_move(c, f->incarnation, 0, 0);
+        return CM_NOT_RECORDED;
+    }
     if (!keep)
         cm_keep_move(c, f->incarnation, 0, 0);
-    if (cm_file_write_record(f, f->incarnation)) {
-        e = cm_file_abandon_record(f);
+    if (e) {
+        e = cm_file_abandon_record(f, e);
         e = e ? e : CM_EIO;
     }
     return e;
@@ -353,7 +361,6 @@ static int set_group(struct cm_object *f, uint32_t group)
 {
     struct cm_cache *c = f->cache;
     const uint32_t share = cm_quota_share(c, group);
-    int e = 0;
     assert(cm_lock_is_held(&f->lock));
     if (at_load_relaxed(&f->group) == group)
         return 0;
@@ -366,8 +373,11 @@ static int set_group(struct cm_object *f, uint32_t group)
         cm_quota_again(c);
     if (f->place == CM_NO_PLACE)
         return CM_NOT_RECORDED;
-    if (cm_file_write_record(f, f->incarnation)) {
-        e = cm_file_abandon_record(f);
+    int e = cm_file_write_record(f, f->incarnation);
+    if (e == CM_ESEAL) /* in this session it belongs there */
+        return CM_NOT_RECORDED;
+    if (e) {
+        e = cm_file_abandon_record(f, e);
         e = e ? e : CM_EIO;
     }
     return e;

@@ -105,7 +105,10 @@ static int add_records(struct cm_file_list *l)
     bool whole;
     int e = 0;
     for (uint64_t p = 0; p < m->geo.record_buckets * CM_RECORD_WAYS && e == 0; p++) {
-        (void)cm_record_at(m, p, &r, &whole); /* unreadable: not whole */
+        e = cm_record_at(m, p, &r, &whole);
+        if (e == CM_ESEAL)
+            return e; /* who asks must not miss a file */
+        e = 0;        /* unreadable: not whole */
         if (!whole)
             continue;
         e = reserve(l, 1);

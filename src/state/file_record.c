@@ -13,6 +13,7 @@
 
 #include "state/keep.h"
 #include "state/region.h"
+#include "state/settle.h"
 
 #include <string.h>
 
@@ -75,12 +76,15 @@ int cm_file_write_record(struct cm_object *f, uint64_t incarnation)
 }
 
 /* Reads the file's record. false: it has none. If the record cannot be read, what is written next
- * will fail, too. */
+ * will fail, too. If a seal fails, it is taken for whole: nobody else writes to the place. */
 static bool load_own(const struct cm_object *f, struct cm_record *r)
 {
     bool whole;
-    return f->place != CM_NO_PLACE && (cm_record_at(&f->cache->media, f->place, r, &whole) != 0 ||
-                                       (whole && r->id.hi == f->id.hi && r->id.lo == f->id.lo));
+    if (f->place == CM_NO_PLACE)
+        return false;
+    const int e = cm_record_at(&f->cache->media, f->place, r, &whole);
+    return e == CM_EIO ||
+           ((whole || e == CM_ESEAL) && r->id.hi == f->id.hi && r->id.lo == f->id.lo);
 }
 
 void cm_file_restore_record(struct cm_object *f)
@@ -104,7 +108,8 @@ int cm_file_write_size(struct cm_object *f)
         return 0; /* no record, so no size either */
     r.size = f->validator.size;
     f->regions.size_loose = r.size == CM_SIZE_UNKNOWN;
-    return cm_record_write_size(&c->media, f->place, &r) ? cm_file_abandon_record(f) : 0;
+    const int e = cm_record_write_size(&c->media, f->place, &r);
+    return e ? cm_file_abandon_record(f, e) : 0;
 }
 
 int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns)
@@ -112,9 +117,8 @@ int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns)
     struct cm_record r;
     if (!load_own(f, &r))
         return 0;
-    return cm_record_write_expiry(&f->cache->media, f->place, &r, wall_ns)
-               ? cm_file_abandon_record(f)
-               : 0;
+    const int e = cm_record_write_expiry(&f->cache->media, f->place, &r, wall_ns);
+    return e ? cm_file_abandon_record(f, e) : 0;
 }
 
 /* The last resort of forgetting. */
@@ -138,13 +142,15 @@ int cm_file_disbelieve(struct cm_cache *c, uint64_t key)
 int cm_file_load_records(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *b)
 {
     uint64_t key = cm_media_key(&c->media);
-    int e = 0;
     cm_record_load(&c->media, id, b);
+    int e = b->any_unproved ? CM_ESEAL : 0; /* a record of the file may be among these */
     for (unsigned i = 0; i < b->n && e == 0; i++)
         if (b->whole[i] && (cm_super_is_older(&c->super, b->record[i].incarnation) ||
                             cm_region_is_newer(c, cm_record_place(b, i), &b->record[i]))) {
             e = cm_file_disbelieve(c, key);
             cm_record_load(&c->media, id, b);
+            if (e == 0 && b->any_unproved)
+                e = CM_ESEAL;
         }
     return e;
 }
@@ -154,17 +160,10 @@ int cm_file_can_forget(struct cm_cache *c)
     return at_load_seq_cst(&c->broken) ? cm_file_bump_epoch(c) : 0;
 }
 
-/* The file's record cannot be written. Ensures that nothing on the media leads to the old
- * incarnation. The file goes on without a record. */
-int cm_file_abandon_record(struct cm_object *f)
+/* The file goes on without a record. */
+static void leave_record(struct cm_object *f)
 {
     struct cm_cache *c = f->cache;
-    struct cm_record r;
-    bool whole;
-    uint64_t place = f->place;
-    if (place == CM_NO_PLACE)
-        return 0;
-    cm_file_open_place(c, place); /* never closed again: other files could not write it either */
     at_store_relaxed(&f->place, CM_NO_PLACE);
     if (at_load_relaxed(&f->keep)) {
         at_store_relaxed(&f->keep, 0u);
@@ -172,6 +171,37 @@ int cm_file_abandon_record(struct cm_object *f)
     }
     if (at_load_relaxed(&f->handle) != 0) /* else attach_new counts it */
         cm_count(c, CM_STAT_unrecorded, 1);
+}
+
+/* The file's record cannot be sealed. The media are sound, so it can be dropped. */
+static int drop_unsealed(struct cm_object *f)
+{
+    struct cm_cache *c = f->cache;
+    const uint64_t page = f->place / CM_RECORD_WAYS * CM_BLOCK_SIZE, place = f->place;
+    leave_record(f);
+    if (!f->recorded) /* it is another file's, or none: nothing was written */
+        return 0;
+    cm_file_open_place(c, place); /* never closed again: the seal fails for other files, too */
+    if (cm_record_drop(&c->media, place))
+        return cm_file_bump_epoch(c);
+    /* Where syncs decide, the disk must not have the record any more. */
+    const int e =
+        cm_settling(c) ? cm_settle_part(c, c->media.geo.record_offset + page, CM_BLOCK_SIZE) : 0;
+    return e == CM_EIO ? 0 : e; /* then the whole pool was emptied instead */
+}
+
+int cm_file_abandon_record(struct cm_object *f, int why)
+{
+    struct cm_cache *c = f->cache;
+    struct cm_record r;
+    bool whole;
+    uint64_t place = f->place;
+    if (place == CM_NO_PLACE)
+        return 0;
+    if (why == CM_ESEAL)
+        return drop_unsealed(f);
+    cm_file_open_place(c, place); /* never closed again: other files could not write it either */
+    leave_record(f);
     if (cm_record_drop(&c->media, place) == 0 && !cm_settling(c))
         return 0;
     /* Where syncs decide, the record may still be on the disk, and no intent can be set there. */

@@ -13,10 +13,11 @@ bool cm_file_place_is_open(const struct cm_cache *c, uint64_t place);
 void cm_file_open_place(struct cm_cache *c, uint64_t place);
 void cm_file_close_place(struct cm_cache *c, uint64_t place);
 
-/* Reads all records that may be the file's. CM_EFORGET. */
+/* Reads all records that may be the file's. CM_EFORGET; CM_ESEAL: nobody knows which one is. */
 int cm_file_load_records(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *b);
 /* Writes the file's record, durably: `incarnation`, what is known of its validator and, if it is a
- * new incarnation, of its regions. CM_EIO: the caller must call cm_file_abandon_record() next. */
+ * new incarnation, of its regions. CM_EIO, CM_ESEAL: the caller must call cm_file_abandon_record()
+ * next. After CM_ESEAL, if the incarnation is the same, it need not: nothing was written. */
 int cm_file_write_record(struct cm_object *f, uint64_t incarnation);
 /* Writes the record of a file again if a new epoch has made it void, so that what was cached since
  * is found by the next session. */
@@ -28,8 +29,8 @@ int cm_file_write_size(struct cm_object *f);
  * record. CM_EFORGET. */
 int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns);
 /* Ensures that nothing on the media leads to the old incarnation any more. The file goes on without
- * a record. CM_EFORGET. */
-int cm_file_abandon_record(struct cm_object *f);
+ * a record. `why`: CM_EIO or CM_ESEAL, for which it cannot be written. CM_EFORGET. */
+int cm_file_abandon_record(struct cm_object *f, int why);
 /* Ensures that records that cannot be read do not count when they can be read again. CM_EFORGET. */
 int cm_file_void_unreadable(struct cm_cache *c, const struct cm_record_set *b, bool trust_dax);
 /* `b`: the records of a file, none of which names it. Readers of other processes are told so, too.

@@ -81,7 +81,7 @@ static bool is_same(const struct cm_cache *c, const struct cm_super *sb)
 }
 
 /* Files lock held, or the cache is being opened. Learns what the superblock says in the present
- * session. CM_EBUSY: nothing counts now. CM_ENOTPOOL: nor later. */
+ * session. CM_EBUSY: nothing counts now. CM_ENOTPOOL: nor later. CM_ESEAL. */
 static int learn(struct cm_cache *c, uint64_t *session, bool first)
 {
     struct cm_super sb = { .seq = 0 };
@@ -94,6 +94,8 @@ static int learn(struct cm_cache *c, uint64_t *session, bool first)
             cm_suspect(c);
         return CM_ENOTPOOL;
     }
+    if (e == CM_ESEAL)
+        return e;
     /* Each hit compares the session with this one. So if it changes from here on, or has changed
      * while the superblock was read, nothing of what was learned is used. */
     if (e < 0 || *session % 2 == 1 || !judge_super(c, &sb) ||
@@ -133,38 +135,49 @@ struct told_record {
     uint64_t place;
 };
 
-/* Loads a record until two looks see the same: its words change one by one. */
-static bool load_still(struct cm_cache *c, struct told_record *d)
+/* 0, CM_ESEAL, or CM_EABSENT: it is not whole. */
+static int load_whole(const struct cm_cache *c, uint64_t place, struct cm_record *r)
 {
-    struct cm_record again;
     bool whole;
-    for (unsigned i = 0; i < TRIES; i++) {
-        if (cm_record_at(&c->media, d->place, &d->record, &whole) || !whole)
-            return false;
-        at_fence_acquire(); /* the loads of the first look before those of the second */
-        if (cm_record_at(&c->media, d->place, &again, &whole) || !whole)
-            return false;
-        if (memcmp(&again, &d->record, offsetof(struct cm_record, words)) == 0)
-            return true;
-    }
-    return false;
+    const int e = cm_record_at(&c->media, place, r, &whole);
+    return whole ? 0 : e == CM_ESEAL ? e : CM_EABSENT;
 }
 
-/* Files lock held. Finds the record of a file, the only one of its id. */
-static bool find(struct cm_cache *c, const cm_file_id *id, struct told_record *d)
+/* Loads a record until two looks see the same: its words change one by one. Results as above. */
+static int load_still(struct cm_cache *c, struct told_record *d)
+{
+    struct cm_record again;
+    int e = 0;
+    for (unsigned i = 0; i < TRIES && e == 0; i++) {
+        e = load_whole(c, d->place, &d->record);
+        at_fence_acquire(); /* the loads of the first look before those of the second */
+        if (e == 0)
+            e = load_whole(c, d->place, &again);
+        if (e == 0 && memcmp(&again, &d->record, offsetof(struct cm_record, words)) == 0)
+            return 0;
+    }
+    return e ? e : CM_EABSENT;
+}
+
+/* Files lock held. Finds the record of a file, the only one of its id. 0, CM_EABSENT; CM_ESEAL:
+ * nobody knows now. */
+static int find(struct cm_cache *c, const cm_file_id *id, struct told_record *d)
 {
     struct cm_record_set *b = c->records;
     unsigned n = 0;
     cm_record_load(&c->media, id, b);
+    if (b->any_unproved)
+        return CM_ESEAL;
     for (unsigned i = 0; i < b->n; i++)
         if (cm_record_names(b, i, id)) {
             d->place = cm_record_place(b, i);
             n++;
         }
-    if (n != 1 || !load_still(c, d) || d->record.id.hi != id->hi || d->record.id.lo != id->lo)
-        return false;
+    const int e = n == 1 ? load_still(c, d) : CM_EABSENT;
+    if (e || d->record.id.hi != id->hi || d->record.id.lo != id->lo)
+        return e ? e : CM_EABSENT;
     cm_record_regions(&c->media, d->place, &d->record, &d->regions);
-    return true;
+    return 0;
 }
 
 /* Would an owner's attach keep the file without a change of its record? After a crash of the system
@@ -221,8 +234,8 @@ static void go_warm(struct cm_object *f, const struct told_record *d, uint64_t s
     at_store_release(&f->incarnation, d->record.incarnation);
 }
 
-/* Both locks held. A validator is presented. 0, CM_IGNORED, CM_ENOTPOOL. `new`: nobody else knows
- * the object yet. */
+/* Both locks held. A validator is presented. 0, CM_IGNORED, CM_ENOTPOOL; CM_ESEAL: the file is
+ * cold, and another try may make it warm. `new`: nobody else knows the object yet. */
 static int judge(struct cm_object *f, const cm_validator *v, bool new)
 {
     struct cm_cache *c = f->cache;
@@ -232,8 +245,9 @@ static int judge(struct cm_object *f, const cm_validator *v, bool new)
         return CM_IGNORED;
     cm_file_set_validator(f, v);
     int e = learn(c, &session, false);
-    if (e == 0 && find(c, &f->id, &d) && is_settled(c, &d) &&
-        cm_files_may_keep(c, d.place, f->flags, &d.record, v) && (new || has_same_keys(f, &d))) {
+    const int found = e == 0 ? find(c, &f->id, &d) : e;
+    if (found == 0 && is_settled(c, &d) && cm_files_may_keep(c, d.place, f->flags, &d.record, v) &&
+        (new || has_same_keys(f, &d))) {
         if (new)
             set_keys(f, &d);
         f->kept = true;
@@ -243,7 +257,7 @@ static int judge(struct cm_object *f, const cm_validator *v, bool new)
         return e;
     }
     go_cold(f);
-    return e == CM_ENOTPOOL ? e : 0;
+    return found == CM_ENOTPOOL || found == CM_ESEAL ? found : 0;
 }
 
 /* Both locks held. Makes a new object, which is in no list yet. */
@@ -315,12 +329,14 @@ static void go_on(struct cm_object *f)
     struct cm_cache *c = f->cache;
     struct told_record d;
     uint64_t session;
-    const int e = learn(c, &session, false);
+    int e = learn(c, &session, false);
     if (e)
         return;
-    if (f->incarnation != 0 && find(c, &f->id, &d) && is_settled(c, &d) &&
-        d.record.incarnation == f->incarnation && cm_region_may_keep(c, &d.record) &&
-        has_same_keys(f, &d)) {
+    e = f->incarnation != 0 ? find(c, &f->id, &d) : CM_EABSENT;
+    if (e == CM_ESEAL)
+        return; /* it is not served, and the next read tries again */
+    if (e == 0 && is_settled(c, &d) && d.record.incarnation == f->incarnation &&
+        cm_region_may_keep(c, &d.record) && has_same_keys(f, &d)) {
         go_warm(f, &d, session);
         return;
     }

@@ -61,6 +61,9 @@ static const struct {
     { CM_EKEY, TOOL_REFUSED,
       "is sealed with another key, or only one of pool and command has a key; a sealed pool needs "
       "the key that it was made with (--key-file FILE), another pool none" },
+    { CM_ESEAL, TOOL_FAILED,
+      "the key could not be used just now (is there memory left?); nothing was changed, try "
+      "again" },
     { CM_EDAMAGED, TOOL_REFUSED,
       "both superblocks are damaged, so the pool cannot be used or repaired; delete it and make it "
       "anew (" NOTHING_LOST ")" },

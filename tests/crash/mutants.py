@@ -99,7 +99,7 @@ WRAPS = {  # by program, as in the meson.build files
              '-Wl,--wrap=cm_posix_allocate', '-Wl,--wrap=cm_plat_random'],
     'file': ['-Wl,--wrap=cm_plat_boot_wall_ns'],
     'pin': ['-Wl,--wrap=cm_guard_load_words'],
-    'seal': ['-Wl,--wrap=cm_guard_copy'],
+    'seal': ['-Wl,--wrap=cm_guard_copy', '-Wl,--wrap=cm_plat_file_sync'],
     'shared': ['-Wl,--wrap=cm_guard_copy'],
     'resident': ['-Wl,--wrap=cm_plat_is_resident']}
 QUICKLY = '-O0'  # for the files of one mutant; all else is compiled with -O1

@@ -37,8 +37,8 @@ FILES = [
        '        at_store_release(&f->size, CM_SIZE_UNKNOWN);\n'),
     _m('size, abandon', 'a size that cannot be written costs the record',
        'unit file size_unwritable', 'state/file_record.c',
-       'return cm_record_write_size(&c->media, f->place, &r) ? cm_file_abandon_record(f) : 0;',
-       'return cm_record_write_size(&c->media, f->place, &r) ? 0 : 0;'),
+       'const int e = cm_record_write_size(&c->media, f->place, &r);',
+       'const int e = 0 * cm_record_write_size(&c->media, f->place, &r);'),
     _m('size, change ended', 'a size that was read while a change was open is not learned',
        'unit file not_learned', 'state/file.c',
        '        at_add_relaxed(&f->changes, 1); /* relaxed: it is compared under the lock */\n',
@@ -498,8 +498,7 @@ FILES = [
        'protocol/bracket.c', '    f->disowned = true;\n', ''),
     _m('record not written', 'escalation when a record cannot be written',
        'unit file forget_unwritable',
-       FILE, '        if (cm_file_write_record(f, incarnation))\n'
-             '            e = cm_file_abandon_record(f);',
+       FILE, '        e = cm_file_write_record(f, incarnation);',
        '        (void)cm_file_write_record(f, incarnation);'),
     _m('write before forgetting', 'no write while something could not be forgotten',
        'unit file cannot_forget_yet', 'protocol/bracket.c',
@@ -513,11 +512,9 @@ FILES = [
        'return !whole && r->xxh3 != 0;', 'return !r;'),
     _m('early release', 'the new incarnation is released only when its record is durable',
        'unit file stored_before_the_record', FILE,
-       '        if (cm_file_write_record(f, incarnation))\n'
-       '            e = cm_file_abandon_record(f);',
+       '        e = cm_file_write_record(f, incarnation);',
        '        release_incarnation(f, incarnation);\n'
-       '        if (cm_file_write_record(f, incarnation))\n'
-       '            e = cm_file_abandon_record(f);',
+       '        e = cm_file_write_record(f, incarnation);',
        FILE, '    release_incarnation(f, e == 0 ? incarnation : 0);',
        '    if (e || incarnation == 0)\n        release_incarnation(f, 0);'),
     _m('unreadable record, attach', 'a record that cannot be read is voided before another is made',
@@ -571,7 +568,7 @@ FILES = [
        'if (lost && read_copy(s->media->base, s->first, &other) == 0)',
        '(void)other;\n    if (lost)'),
     _m('number of a copy', 'of two copies one was written last', 'unit super one_damaged', SUPER,
-       'int e_second = write_next(s, 1 - s->first);',
+       'int e_second = write_next(s, 1 - s->first, &next[1]);',
        'int e_second = write_copy(s, 1 - s->first);'),
     _m('write-back failed',
        'a pool whose first sync fails is emptied, though the system has dropped a part of it',
@@ -600,15 +597,18 @@ FILES = [
        "    cm_media_fence(&m); /* the new pool's emptiness is durable before it is a pool */\n",
        ''),
     _m('frontier in both copies', 'a hint that is not synced goes into one copy',
-       'crash pagecache fill-a0', SUPER, '(void)write_next(s, s->first);',
-       '(void)write_next(s, s->first);\n        (void)write_next(s, 1 - s->first);'),
+       'crash pagecache fill-a0', SUPER, '(void)write_next(s, s->first, &next);',
+       '(void)write_next(s, s->first, &next), next.seq++,\n'
+       '                next.xxh3 = cm_format_super_sum(&next),\n'
+       '                (void)write_next(s, 1 - s->first, &next);'),
     _m('second copy beside a failed sync', 'a copy that may be in flight is left alone with that',
        'unit super failing_sync', SUPER, '    if (e_sync == 0) {', '    {'),
     _m('second copy beside a failed write',
        'a new epoch in one copy where the other cannot be written',
        'unit super one_copy_unwritable', SUPER,
-       '        int e_second = write_next(s, 1 - s->first);\n        e = e ? e : e_second;',
-       '        e = e ? e : write_next(s, 1 - s->first);'),
+       '        int e_second = write_next(s, 1 - s->first, &next[1]);\n'
+       '        e = e ? e : e_second;',
+       '        e = e ? e : write_next(s, 1 - s->first, &next[1]);'),
     _m('epoch in one copy', 'a new epoch in both copies', 'unit super epoch_bump', SUPER,
        '''    next_epoch(&s->now);
     int e = write_both(s);''', '''    next_epoch(&s->now);

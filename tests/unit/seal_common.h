@@ -10,8 +10,8 @@
 
 #include <stdio.h>
 
-/* The tests of the other file, and the directory for its pools. */
-extern const struct harness_test seal_file_tests[];
+/* The tests of the other files, and the directory for their pools. */
+extern const struct harness_test seal_file_tests[], seal_failing_tests[];
 extern char seal_dir[256];
 
 struct sealed {

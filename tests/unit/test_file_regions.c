@@ -331,7 +331,7 @@ static void test_counted(void)
         f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
         if (!recorded) {
             cm_lock_acquire(&cm_object_of(f)->lock);
-            CHECK_EQ(cm_file_abandon_record(cm_object_of(f)), 0);
+            CHECK_EQ(cm_file_abandon_record(cm_object_of(f), CM_EIO), 0);
             cm_lock_release(&cm_object_of(f)->lock);
         }
         CHECK_EQ(cm_files_begin(p.c, CM_FILES_COUNT, &list), 0);

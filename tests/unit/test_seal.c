@@ -588,9 +588,9 @@ static void test_failing(void)
     CHECK_EQ(hits(f, 0, 4, 7), 4);
     sealed_down(&s, f);
     s.key.fails = UINT32_MAX;
-    expect_refused(&s, CM_EIO, "pool");
+    expect_refused(&s, CM_ESEAL, "pool");
     s.key.fails = 1; /* of one copy alone: the other one may be older */
-    CHECK_EQ(cm_open_memory(s.p.base, s.p.bytes, &s.p.o, &s.p.c), CM_EIO);
+    CHECK_EQ(cm_open_memory(s.p.base, s.p.bytes, &s.p.o, &s.p.c), CM_ESEAL);
     s.p.c = NULL;
     s.key.fails = 0;
     f = sealed_up(&s, 1);
@@ -747,7 +747,8 @@ static const struct harness_test seal_tests[] = {
     TEST(shared_super),   TEST_END,
 };
 
-static const struct harness_test *const tables[] = { seal_tests, seal_file_tests };
+static const struct harness_test *const tables[] = { seal_tests, seal_file_tests,
+                                                     seal_failing_tests };
 
 char seal_dir[256];
 
