@@ -33,11 +33,11 @@ static int usage(FILE *to, const char *more)
 /* False: it was said what lies at a wrong place. */
 static bool lie_well(const char *file, void (*log)(enum log_weight w, const char *text))
 {
-    const char *const paths[] = { file, config.pool, config.socket };
+    const char *const paths[] = { file, config.pool, config.socket, config.key_file };
     char text[RUN_WHY_ROOM];
 
-    for (unsigned i = 0; i < 3; i++) {
-        const char *const wrong = os_mount_fault(paths[i]);
+    for (unsigned i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        const char *const wrong = *paths[i] ? os_mount_fault(paths[i]) : NULL;
 
         if (!wrong)
             continue;
@@ -129,6 +129,8 @@ int command(int argc, char **argv, const struct run *calls, const char *more_usa
     if (!removes)
         warn_of_others(r.log);
     if (checks) {
+        if (!run_key_fits(&config, r.log))
+            return RUN_BAD_USAGE;
         warn_of_missing(r.log);
         printf("%s: in order\n", file);
         return judge(argc - 3, argv + 3);

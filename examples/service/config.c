@@ -28,6 +28,7 @@ struct key {
 static const struct key keys[] = {
     { "pool", PATH, offsetof(struct config, pool), 0, 0, os_path_fault, NULL },
     { "socket", PATH, offsetof(struct config, socket), 0, 0, os_place_fault, NULL },
+    { "key_file", PATH, offsetof(struct config, key_file), 0, 0, os_path_fault, NULL },
 #ifdef _WIN32
     { "port", PATH, offsetof(struct config, port), 0, 0, os_port_fault, NULL },
 #endif

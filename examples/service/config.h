@@ -13,11 +13,12 @@
 #define CONFIG_TEXT 32768u
 
 struct config {
-    char pool[1024];   /* the pool file; it must exist */
-    char socket[1024]; /* where clients come */
-    char port[1024];   /* Windows: where the driver is; or "" */
-    uint32_t clients;  /* at a time */
-    uint32_t files;    /* open at a time, by all clients */
+    char pool[1024];     /* the pool file; it must exist */
+    char socket[1024];   /* where clients come */
+    char key_file[1024]; /* of a sealed pool; or "" */
+    char port[1024];     /* Windows: where the driver is; or "" */
+    uint32_t clients;    /* at a time */
+    uint32_t files;      /* open at a time, by all clients */
     struct folders folders;
     char text[CONFIG_TEXT]; /* of the folders and patterns */
     uint32_t text_used;

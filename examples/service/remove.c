@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "cachemax_client.h"
+#include "key.h"
 #include "os.h"
 #include "run.h"
 #include "walk.h"
@@ -41,9 +42,16 @@ static void forget(void *arg, const char *path, intptr_t file)
 static bool reach_pool(const struct config *c, struct forgetter *f)
 {
     const struct cmc_options o = { .where = c->socket, .flags = CMC_NO_RING };
-    char why[256];
-    const int e = cm_open(c->pool, NULL, &f->cache);
+    cm_options pool = CM_OPTIONS_INIT;
+    char why[KEY_WHY_ROOM];
+    int e;
 
+    if (!key_read(c, why)) {
+        fprintf(stderr, "cachemax-service: %s\n", why);
+        return false;
+    }
+    pool.seal = key_seal();
+    e = cm_open(c->pool, &pool, &f->cache);
     if (e == CM_EOWNED) {
         if (cmc_connect(&o, &f->client, why) != 0)
             fprintf(stderr, "cachemax-service: %s\n", why);
@@ -54,7 +62,8 @@ static bool reach_pool(const struct config *c, struct forgetter *f)
                     "cachemax-service: %s: another process has it open, and no service is at %s\n",
                     c->pool, c->socket);
     } else if (e < 0) {
-        fprintf(stderr, "cachemax-service: %s: %s\n", c->pool, cm_strerror(e));
+        fprintf(stderr, "cachemax-service: %s: %s%s\n", c->pool, cm_strerror(e),
+                e == CM_EKEY ? "; " KEY_ADVICE : "");
     }
     return e >= 0;
 }
@@ -82,6 +91,7 @@ int remove_folder(const struct config *c, const char *path, const char *folder)
     cmc_disconnect(f.client);
     if (f.cache && cm_close(f.cache) < 0)
         f.failed++;
+    key_drop();
     if (!config_remove_folder(path, folder, why)) {
         fprintf(stderr, "cachemax-service: %s\n", why);
         return RUN_NO_SERVICE;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "failed.h"
+#include "key.h"
 #include "os.h"
 #include "outside_file.h"
 #include "recover.h"
@@ -135,27 +136,58 @@ static int serve(const struct run *r, cm_cache *cache)
 static void say_why_not(char why[RUN_WHY_ROOM], const char *pool, int e)
 {
     snprintf(why, RUN_WHY_ROOM, "%s: %s%s", pool, cm_strerror(e),
-             e == CM_ENOENT ? "; make it with \"cachemax create\"" : "");
+             e == CM_ENOENT ? "; make it with \"cachemax create\""
+             : e == CM_EKEY ? "; " KEY_ADVICE
+                            : "");
 }
 
-bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM])
+/* Opens the pool to look at it. */
+static int look_at_pool(const struct config *c)
 {
     cm_options o = CM_OPTIONS_INIT;
     cm_cache *cache = NULL;
     int e;
 
     o.flags = CM_OPEN_READONLY;
+    o.seal = key_seal();
     e = cm_open(c->pool, &o, &cache);
+    if (cache)
+        (void)cm_close(cache);
+    return e;
+}
+
+bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM])
+{
+    int e;
+
+    if (!key_read(c, why))
+        return false;
+    e = look_at_pool(c);
+    key_drop();
     if (e < 0 && e != CM_EOWNED) {
         say_why_not(why, c->pool, e);
         return false;
     }
-    if (cache)
-        (void)cm_close(cache);
     return true;
 }
 
-int run(const struct run *r)
+bool run_key_fits(const struct config *c, void (*log)(enum log_weight w, const char *text))
+{
+    char why[RUN_WHY_ROOM];
+    bool fits = key_read(c, why);
+
+    if (fits && look_at_pool(c) == CM_EKEY) {
+        say_why_not(why, c->pool, CM_EKEY);
+        fits = false;
+    }
+    key_drop();
+    if (!fits)
+        log(LOG_TROUBLE, why);
+    return fits;
+}
+
+/* Opens the pool and serves it. */
+static int run_pool(const struct run *r)
 {
     const char *const pool = r->config->pool;
     struct log_state log = { r, false };
@@ -164,14 +196,13 @@ int run(const struct run *r)
     char text[RUN_WHY_ROOM];
     int e, status;
 
-    recover_folders(r->config, r->log);
-    if (r->prepare)
-        r->prepare(r->config->clients);
     o.log = log_of_library;
     o.log_ctx = &log;
+    o.seal = key_seal();
     e = cm_open(pool, &o, &cache);
     if (e < 0) {
-        if (!log.said || e == CM_ENOENT) { /* the library says why, but not what to do */
+        /* The library says why, but not what to do. */
+        if (!log.said || e == CM_ENOENT || e == CM_EKEY) {
             say_why_not(text, pool, e);
             r->log(LOG_TROUBLE, text);
         }
@@ -184,4 +215,21 @@ int run(const struct run *r)
         r->log(LOG_TROUBLE, text);
     }
     return e < 0 ? RUN_NO_SERVICE : status;
+}
+
+int run(const struct run *r)
+{
+    char why[RUN_WHY_ROOM];
+    int status;
+
+    recover_folders(r->config, r->log);
+    if (!key_read(r->config, why)) {
+        r->log(LOG_TROUBLE, why);
+        return RUN_BAD_USAGE;
+    }
+    if (r->prepare)
+        r->prepare(r->config->clients);
+    status = run_pool(r);
+    key_drop();
+    return status;
 }

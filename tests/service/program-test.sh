@@ -190,9 +190,60 @@ start 'with the journal elsewhere' good.conf JOURNAL_STREAM=1:2
 check 'a line has no weight' grep -qx "$us serves $work/pool at $work/socket" log.good.conf
 ends 'its end by a hang-up' HUP 0
 
-# ---- A small client ------------------------------------------------------------------------------
+# ---- A sealed pool -------------------------------------------------------------------------------
 through=$build/examples/service/through
 head -c 3000001 /dev/urandom >origin
+for key in key other; do
+  (umask 077 && head -c 32 /dev/urandom >$key)
+done
+config sealed.conf "pool = $work/sealed" "socket = $work/socket" "key_file = $work/key"
+if "$tool" create sealed --size 8M --quiet --key-file key --encrypt 2>err; then
+  config keyless.conf "pool = $work/sealed" "socket = $work/socket"
+  config other.conf "pool = $work/sealed" "socket = $work/socket" "key_file = $work/other"
+  config plain.conf "pool = $work/pool" "socket = $work/socket" "key_file = $work/key"
+  config gone.conf "pool = $work/sealed" "socket = $work/socket" "key_file = $work/gone"
+  config relative.conf "pool = $work/sealed" "socket = $work/socket" "key_file = key"
+  config early.conf "pool = $work/later" "socket = $work/socket" "key_file = $work/key"
+  needs="$us $work/*: *; a sealed pool needs \"key_file = FILE\" with the key that it was made with*"
+  sleep 1 # the origin's times are old enough to be a proof
+  start 'it serves a sealed pool' sealed.conf
+  "$through" origin "$work/socket" >out 2>err
+  check 'a client reads through it' cmp -s origin out
+  check 'its configuration can be checked meanwhile' \
+    sh -c "'$service' check-config sealed.conf >out"
+  ends 'its end' TERM 0
+  check 'all is cached' sh -c "'$tool' files sealed --key-file key | grep -q ' 100.0 '"
+  start 'it is opened again' sealed.conf
+  "$through" origin "$work/socket" >out 2>err
+  check 'the client reads the same' cmp -s origin out
+  ends 'its second end' TERM 0
+  check 'it was warm' sh -c "'$tool' stats sealed --json | grep -Eq '\"hit_blocks\": *[1-9]'"
+  before=$(sha256sum <sealed)
+  for how in '' check-config; do
+    none=$([ "$how" ] && echo 2 || echo 1)
+    # shellcheck disable=SC2086 # a word, or none
+    {
+      says "no key ${how:-at the start}" "$none" "$needs" $how keyless.conf
+      says "another key ${how:-at the start}" "$none" "$needs" $how other.conf
+      says "a key for a plain pool ${how:-at the start}" "$none" "$needs" $how plain.conf
+      says "a key that is not there ${how:-at the start}" 2 \
+        "$us key_file = $work/gone: No such file or directory" $how gone.conf
+      says "a relative key ${how:-at the start}" 2 \
+        "$us relative.conf:3: key_file: it must be an absolute path" $how relative.conf
+      chmod 640 key
+      says "a key that others may read ${how:-at the start}" 2 \
+        "$us key_file = $work/key: others than its owner may read it: chmod 600" $how sealed.conf
+      chmod 600 key
+    }
+  done
+  check 'a pool that comes later' sh -c "'$service' check-config early.conf >out"
+  check 'the pool is as it was' test "$before" = "$(sha256sum <sealed)"
+else
+  says 'no OpenSSL' 2 "$us key_file = $work/key: this program was built without OpenSSL*" sealed.conf
+fi
+rm -f socket.writes
+
+# ---- A small client ------------------------------------------------------------------------------
 # reads NAME TEXT: the client's output is the file; TEXT is all that it says.
 reads() {
   timeout 60 "$through" origin "$work/socket" >out 2>err

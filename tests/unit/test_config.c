@@ -70,6 +70,9 @@ static void test_values(void)
     CHECK(reads("files = 10000000\nclients = 1000\nsocket = /s\npool = /p\n"));
     CHECK_EQ(config.clients, 1000);
     CHECK_EQ(config.files, 10000000);
+    CHECK(strcmp(config.key_file, "") == 0);
+    CHECK(reads(BOTH "key_file = /k\n") && strcmp(config.key_file, "/k") == 0);
+    REFUSED(BOTH "key_file = k\n", 3, "key_file: it must be an absolute path");
     CHECK(reads(BOTH "clients = 1\nfiles = 0001"));
     CHECK_EQ(config.clients, 1);
     CHECK_EQ(config.files, 1);
