@@ -90,6 +90,9 @@ static int filter_config(nbdkit_next_config *next, nbdkit_backend *nxdata, const
                              : set_path(&settings.pool, value);
     if (strcmp(key, "cachemax-size") == 0)
         return set_size(value);
+    if (strcmp(key, "cachemax-key-file") == 0)
+        return settings.key_file ? set_text(&settings.key_file, key, value)
+                                 : set_path(&settings.key_file, value);
     if (strcmp(key, "cachemax-id") == 0)
         return set_text(&settings.id, key, value);
     if (strcmp(key, "cachemax-version") == 0)
@@ -196,6 +199,7 @@ static void filter_unload(void)
 {
     pool_close(); /* if nbdkit failed to start */
     free(settings.pool);
+    free(settings.key_file);
     free(settings.id);
     free(settings.version);
     free(settings.file);
@@ -436,6 +440,7 @@ static struct nbdkit_filter filter = {
     .config_help =
         "cachemax-pool=<FILE>          (required) The pool.\n"
         "cachemax-size=<SIZE>          Make the pool with this size if it is not there.\n"
+        "cachemax-key-file=<FILE>      The key of a sealed pool.\n"
         "cachemax-id=<NAME>            Name of the content; nobody else may write it.\n"
         "cachemax-version=<TEXT>       Its version; a new one makes it cold.\n"
         "cachemax-exports=same|each    With cachemax-id: what export names mean.",

@@ -15,10 +15,11 @@
 enum names { NAMES_NONE, NAMES_SAME, NAMES_EACH };
 
 struct settings {
-    char *pool;    /* absolute path */
-    int64_t size;  /* of a pool that is made; 0: it must be there */
-    char *id;      /* NULL: the file itself */
-    char *version; /* with an id */
+    char *pool;     /* absolute path */
+    int64_t size;   /* of a pool that is made; 0: it must be there */
+    char *key_file; /* of a sealed pool, absolute; or NULL */
+    char *id;       /* NULL: the file itself */
+    char *version;  /* with an id */
     enum names names;
     char *file, *dir; /* of the plugin `file`, absolute; NULL: not given */
     bool complete;    /* all parameters were given */

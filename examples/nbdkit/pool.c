@@ -8,11 +8,13 @@
 /* Behind it: */
 #include "filter.h"
 #include <pthread.h>
+#include <seal_file.h> /* examples/seal */
 #include <time.h>
 
 enum { CHECKPOINT_SECONDS = 5 };
 
 cm_cache *pool;
+static struct seal_openssl *seal; /* from pool_ready() on */
 static pthread_t checkpoints;
 static bool checkpoints_run;
 static bool ending;
@@ -33,6 +35,7 @@ static int pool_make(void)
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
     o.size = (uint64_t)settings.size;
     o.log = log_line;
+    o.seal = seal_file_of(seal);
     int e = cm_create(settings.pool, &o);
     if (e < 0 && e != CM_EEXIST) { /* somebody may have made it meanwhile */
         nbdkit_error("cachemax: cannot make the pool %s: %s", settings.pool, cm_strerror(e));
@@ -41,9 +44,42 @@ static int pool_make(void)
     return 0;
 }
 
+/* Before nbdkit changes its user: the file may be root's. */
+static int read_key(void)
+{
+    const char *why = NULL;
+    if (!settings.key_file)
+        return 0;
+    seal = seal_file_read(settings.key_file, seal_file_encrypts(settings.pool), &why);
+    if (!seal)
+        nbdkit_error("cachemax: cachemax-key-file=%s: %s", settings.key_file, why);
+    return seal ? 0 : -1;
+}
+
+/* Does the key fit the pool? */
+static int try_key(void)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *look = NULL;
+    o.flags = CM_OPEN_READONLY;
+    o.log = log_line;
+    o.seal = seal_file_of(seal);
+    int e = cm_open(settings.pool, &o, &look);
+    if (look)
+        cm_close(look);
+    if (e != CM_EKEY)
+        return 0; /* pool_open() says what else is wrong */
+    nbdkit_error("cachemax: cannot use the pool %s: %s; a sealed pool needs "
+                 "cachemax-key-file=FILE with the key that it was made with, another pool none",
+                 settings.pool, cm_strerror(e));
+    return -1;
+}
+
 int pool_ready(void)
 {
     cm_info info = CM_INFO_INIT;
+    if (read_key() < 0)
+        return -1;
     int e = cm_pool_info(settings.pool, &info);
     if (e == CM_ENOENT && settings.size > 0)
         return pool_make();
@@ -56,6 +92,8 @@ int pool_ready(void)
     else if (info.owned)
         nbdkit_error("cachemax: the pool %s is in use by process %u; end it, or give another pool",
                      settings.pool, info.owner_pid);
+    else if (info.sealed || seal)
+        return try_key();
     return e < 0 || info.owned ? -1 : 0;
 }
 
@@ -84,6 +122,7 @@ int pool_open(void)
     cm_info info = CM_INFO_INIT;
     cm_options o = CM_OPTIONS_INIT;
     o.log = log_line;
+    o.seal = seal_file_of(seal);
     int e = cm_open(settings.pool, &o, &pool);
     if (e < 0) {
         nbdkit_error("cachemax: cannot open the pool %s: %s", settings.pool, cm_strerror(e));
@@ -94,10 +133,8 @@ int pool_open(void)
     return 0;
 }
 
-void pool_close(void)
+static void end_pool(void)
 {
-    if (!pool)
-        return;
     pthread_mutex_lock(&lock);
     ending = true;
     pthread_cond_signal(&wake);
@@ -109,4 +146,12 @@ void pool_close(void)
     if (e < 0)
         nbdkit_error("cachemax: cannot close the pool %s: %s", settings.pool, cm_strerror(e));
     pool = NULL;
+}
+
+void pool_close(void)
+{
+    if (pool)
+        end_pool();
+    seal_file_free(seal);
+    seal = NULL;
 }

@@ -88,6 +88,9 @@ MUTANTS = [
      'v->taken_at = cm_now();\n    cm_validator_set_proof(v, &v->taken_at, 8);', 'boot-test.py'),
     ('old-bytes-stay', 'filter.c', 'cm_write_begin(c->file, offset, count, w);',
      'cm_write_begin(c->file, 0, 0, w);', 'boot-test.py'),
+    ('no-key', 'pool.c', 'o.seal = seal_file_of(seal);\n    int e = cm_create',
+     'int e = cm_create', 'sealed'),
+    ('any-key', 'pool.c', 'if (e != CM_EKEY)', 'if (true)', 'sealed'),
     ('not-closed', 'pool.c', 'int e = cm_close(pool);', 'int e = 0;', 'clean'),
 ]
 
@@ -96,7 +99,8 @@ def commands(build):
     """How the filter's objects are compiled, and how it is linked."""
     with open(os.path.join(build, 'compile_commands.json'), encoding='utf-8') as f:
         entries = [e for e in json.load(f)
-                   if e['output'].startswith('examples/nbdkit/nbdkit-cachemax-filter.so.p/')]
+                   if e['output'].startswith('examples/nbdkit/nbdkit-cachemax-filter.so.p/') and
+                   os.path.dirname(e['file']).endswith('examples/nbdkit')]
     status, text = run(['ninja', '-C', build, '-t', 'commands', '-s',
                         'examples/nbdkit/nbdkit-cachemax-filter.so'], LIMIT)
     if status != 0 or not entries:

@@ -20,6 +20,7 @@ import threading
 import traceback
 
 sys.dont_write_bytecode = True
+from pools import check_pool_in_use, check_sealed  # noqa: E402,F401
 from serve import (  # noqa: E402
     BLOCK, FILTER, SIZE, TOOL, Failed, Server, Skipped, Writer, blocks, buffered, calls, cold_part,
     content, counter, eventually, get, leave_ending, make, nbd, not_sanitized, put, read_all,
@@ -792,15 +793,6 @@ def reads_through(s):
     result = h.can_cache()
     h.shutdown()
     return result
-
-
-def check_pool_in_use():
-    put('disk', content())
-    make()
-    s = Server('file', 'disk')
-    refused('pool .* is in use by process %d' % s.process.pid, 'file', 'disk')
-    s.end(signal.SIGKILL)
-    Server('file', 'disk').end()
 
 
 def check_parameters():

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""pools.py - checks of nbd-test.py: a pool that is in use, and one that has a key."""
+import os
+import signal
+
+from serve import (BLOCK, TOOL, Server, Skipped, cold_part, content, get, leave_ending, make, put,
+                   read_all, refused, run, want)
+
+
+def check_pool_in_use():
+    put('disk', content())
+    make()
+    s = Server('file', 'disk')
+    s.connect().shutdown()  # it listens before it opens the pool
+    refused('pool .* is in use by process %d' % s.process.pid, 'file', 'disk')
+    s.end(signal.SIGKILL)
+    Server('file', 'disk').end()
+
+
+def key(path):
+    put(path, os.urandom(32))
+    os.chmod(path, 0o600)
+
+
+def check_sealed():
+    """A sealed pool is made and warm with its key, and nbdkit does not start without it."""
+    data = content()
+    put('disk', data)
+    key('key')
+    key('other')
+    status, text = run(TOOL, 'create', 'encrypted', '--size', '32M', '--key-file', 'key',
+                       '--encrypt')
+    if status != 0:
+        refused('built without OpenSSL', 'file', 'disk', 'cachemax-key-file=key')
+        raise Skipped(text.strip())
+    for pool in 'sealed', 'encrypted':
+        for warm in False, True:
+            s = Server('file', 'disk', 'cachemax-size=32M', 'cachemax-key-file=key', pool=pool)
+            h = s.connect()
+            if not warm:
+                data[BLOCK:2 * BLOCK] = os.urandom(BLOCK)
+                h.pwrite(data[BLOCK:2 * BLOCK], BLOCK)
+                h.flush()
+            read_all(h, data)
+            leave_ending(s, h)
+            want((cold_part(pool) < 0.1) == warm, '%s: %.2f of it came from the plugin, warm: %d'
+                 % (pool, cold_part(pool), warm))
+        want((bytes(data[9 * BLOCK:10 * BLOCK]) in get(pool)) == (pool == 'sealed'),
+             '%s: can what is cached be seen?' % pool)
+        before = get(pool)
+        refused('needs cachemax-key-file=FILE', 'file', 'disk', pool=pool)
+        refused('another key', 'file', 'disk', 'cachemax-key-file=other', pool=pool)
+        want(get(pool) == before, 'a refused start has changed the pool %s' % pool)
+    make()
+    refused('is not sealed', 'file', 'disk', 'cachemax-key-file=key')
+    refused('cachemax-key-file=.*/none: No such file', 'file', 'disk', 'cachemax-key-file=none')
+    refused('is given twice', 'file', 'disk', 'cachemax-key-file=key', 'cachemax-key-file=key')
+    os.chmod('key', 0o644)
+    refused('others than its owner may read it: chmod 600', 'file', 'disk',
+            'cachemax-key-file=key', pool='sealed')
