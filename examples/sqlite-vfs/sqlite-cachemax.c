@@ -4,6 +4,7 @@
  *
  *     sqlite> .load ./sqlite-cachemax
  *     sqlite> .open file:x.db?vfs=cachemax&pool=/mnt/pmem/pool
+ *     (&key_file=/PATH/OF/KEY, if the pool is sealed)
  *
  * It owns the pool of the process and one entry for each database file. Everything else goes to the
  * VFS that was the default one when the extension was loaded: locks, journals, WAL, temporary
@@ -31,6 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <seal_file.h> /* examples/seal */
 #include <sqlite3ext.h>
 SQLITE_EXTENSION_INIT1
 
@@ -65,6 +67,7 @@ struct conn {
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* of all that follows */
 static cm_cache *cache;
 static char *pool_path;
+static struct seal_openssl *seal; /* of `cache`, or NULL */
 static unsigned pool_users;
 static struct entry entries[FILES_MAX];
 static unsigned entries_used;
@@ -100,23 +103,48 @@ static void forked(void)
     processes++;
     cache = NULL;
     pool_path = NULL;
+    seal = NULL;
     pool_users = 0;
     entries_used = 0;
 }
 
 /* ---- The pool: under the mutex ------------------------------------------------------------- */
 
-static bool pool_take(const char *path)
+static void key_drop(void)
 {
-    if (pool_users == 0) {
-        cm_options o = CM_OPTIONS_INIT;
-        o.log = pool_log;
-        int e = cm_open(path, &o, &cache);
-        if (e < 0) {
-            sqlite3_log(SQLITE_WARNING, "cachemax: %s: %s; going on without the cache", path,
-                        cm_strerror(e));
+    seal_file_free(seal);
+    seal = NULL;
+}
+
+static bool pool_open(const char *path, const char *key_file)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    const char *why = NULL;
+    if (key_file && *key_file) {
+        seal = seal_file_read(key_file, seal_file_encrypts(path), &why);
+        if (!seal) {
+            sqlite3_log(SQLITE_WARNING, "cachemax: key_file=%s: %s; going on without the cache",
+                        key_file, why);
             return false;
         }
+    }
+    o.log = pool_log;
+    o.seal = seal_file_of(seal);
+    int e = cm_open(path, &o, &cache);
+    if (e >= 0)
+        return true;
+    sqlite3_log(
+        SQLITE_WARNING, "cachemax: %s: %s%s; going on without the cache", path, cm_strerror(e),
+        e == CM_EKEY ? " (give key_file=FILE for a sealed pool, for another one none)" : "");
+    key_drop();
+    return false;
+}
+
+static bool pool_take(const char *path, const char *key_file)
+{
+    if (pool_users == 0) {
+        if (!pool_open(path, key_file))
+            return false;
         pool_path = strdup(path);
     } else if (path && (!pool_path || strcmp(path, pool_path) != 0)) {
         sqlite3_log(SQLITE_WARNING,
@@ -238,6 +266,7 @@ static void pool_release(void)
     free(pool_path);
     pool_path = NULL;
     cache = NULL;
+    key_drop();
 }
 
 /* Whether this connection may use the cache now. */
@@ -495,8 +524,11 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int fla
         return parent->xOpen(parent, name, f, flags, out);
     memset(c, 0, sizeof(*c));
     const char *pool = sqlite3_uri_parameter(name, "pool");
+    const char *key_file = sqlite3_uri_parameter(name, "key_file");
     if (!pool)
         pool = getenv("CACHEMAX_POOL");
+    if (!key_file)
+        key_file = getenv("CACHEMAX_KEY_FILE");
     pthread_mutex_lock(&mutex);
     bool named = pool_users > 0 || (pool && *pool);
     pthread_mutex_unlock(&mutex);
@@ -514,7 +546,7 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int fla
     c->base.pMethods = &methods;
     pthread_mutex_lock(&mutex);
     c->process = processes;
-    if ((pool || pool_users > 0) && pool_take(pool)) {
+    if ((pool || pool_users > 0) && pool_take(pool, key_file)) {
         c->entry = entry_of(name, c->real);
         if (!c->entry) {
             sqlite3_log(SQLITE_WARNING,

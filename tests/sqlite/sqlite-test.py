@@ -349,6 +349,48 @@ class Tests:
                     'pool is open already', '\n2\n')
         db.close()
 
+    def test_sealed(self):
+        """Warm with the key of the pool; without it the database works without the cache."""
+        for name in ('key', 'other'):
+            with open(name, 'wb', opener=lambda p, f: os.open(p, f, 0o600)) as f:
+                f.write(os.urandom(32))
+        made = subprocess.run([self.tool, 'create', 'sealed', '--size', '16M', '--key-file', 'key',
+                               '--encrypt'], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                              text=True, check=False)
+        uri = 'file:x.db?vfs=cachemax&pool=' + os.path.abspath('sealed')
+        key = '&key_file=' + os.path.abspath('key')
+        if made.returncode != 0:
+            self.logged(uri + key, 'built without OpenSSL', 'going on without the cache', '\n2\n')
+            raise Skipped(made.stderr.strip())
+        db = cached('x.db', 'sealed', key)
+        self.fill(db)
+        self.same('x.db', db)
+        other = cached('y.db', 'sealed')  # the pool is open already
+        self.fill(other, 100)
+        self.same('y.db', other)
+        other.close()
+        db.close()
+        for more in ('', '&key_file='):
+            self.logged(uri + more, 'no seal was given', 'give key_file=FILE', '\n2\n')
+        self.logged(uri + '&key_file=' + os.path.abspath('other'), 'another key', '\n2\n')
+        self.logged(uri + key + 'x', 'keyx: No such file', 'going on without the cache', '\n2\n')
+        self.logged('file:x.db?vfs=cachemax&pool=' + os.path.abspath('pool') + key,
+                    'is not sealed', '\n2\n')
+        os.environ['CACHEMAX_KEY_FILE'] = os.path.abspath('key')
+        db = cached('x.db', 'sealed')
+        del os.environ['CACHEMAX_KEY_FILE']
+        self.same('x.db', db)
+        db.close()
+        assert self.stat('attach_kept', 'sealed') > 0, 'cold'
+        assert self.stat('hit_blocks', 'sealed') > 0, 'no hits'
+        db = cached('x.db', 'sealed')
+        self.same('x.db', db)  # without the cache
+        plain('x.db', "update t set b = 'z';")
+        db.close()
+        db = cached('x.db', 'sealed', key)
+        self.same('x.db', db)
+        db.close()
+
     def child(self, sql, *more):
         return subprocess.Popen([sys.executable, os.path.abspath(__file__), '--child', sql,
                                  *more, self.build], stdout=subprocess.PIPE, text=True)
