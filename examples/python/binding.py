@@ -2,11 +2,13 @@
 """What is compiled: the module cachemax._binding, made by cffi from the declarations below.
 
 If pkg-config finds the library, the module is linked to it. If not, the library is compiled into
-the module, from the source tree that this file is a part of.
+the module, from the source tree that this file is a part of. Keys of sealed pools (key_file) need
+the source tree, which has examples/seal, and OpenSSL 3, which pkg-config finds.
 The C compiler checks the declarations against cachemax.h. "...": it also finds out the rest.
 """
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -21,6 +23,7 @@ DECLARATIONS = """
 #define CM_EBUSY ...
 #define CM_EFORKED ...
 #define CM_EABSENT ...
+#define CM_EKEY ...
 #define CM_RACY_TIMES ...
 #define CM_OPEN_READONLY ...
 #define CM_SOLE_WRITER ...
@@ -38,10 +41,13 @@ typedef struct {
     uint32_t struct_size, racy; uint64_t taken_at, size; int64_t changed_ns; ...;
 } cm_validator;
 typedef void (*cm_log_fn)(void *, int, const char *);
-typedef struct { uint64_t size; cm_log_fn log; void *log_ctx; ...; } cm_create_options;
+typedef ... cm_seal;
+typedef struct {
+    uint64_t size; cm_log_fn log; void *log_ctx; const cm_seal *seal; ...;
+} cm_create_options;
 typedef struct {
     uint32_t flags, policy; uint64_t fill_rate_limit, probation_bytes, read_size_max;
-    cm_log_fn log; void *log_ctx; ...;
+    cm_log_fn log; void *log_ctx; const cm_seal *seal; ...;
 } cm_options;
 typedef struct { uint32_t flags; const char *volume_id; ...; } cm_identify_options;
 typedef struct {
@@ -50,7 +56,7 @@ typedef struct {
 } cm_file_info;
 typedef struct {
     uint32_t struct_size; uint64_t size, slots, used_slots, max_files, used_files;
-    uint32_t durability, clean, emptied; ...;
+    uint32_t durability, clean, emptied, sealed; ...;
 } cm_info;
 typedef struct {
     uint32_t flags; uint64_t bytes_per_second;
@@ -105,37 +111,83 @@ const char *cm_stat_name(unsigned);
 uint64_t cm_stat_value(const cm_stats_data *, unsigned);
 int cm_check(cm_cache *, uint32_t, int (*)(void *, uint64_t, uint64_t), void *, cm_check_report *);
 
+struct seal_openssl;
+struct seal_openssl *seal_file_read(const char *, int, const char **);
+int seal_file_encrypts(const char *);
+const cm_seal *seal_file_of(const struct seal_openssl *);
+void seal_file_free(struct seal_openssl *);
+
 extern "Python" int64_t cachemax_origin(void *, uint64_t, void *, size_t);
 extern "Python" int cachemax_progress(void *, uint64_t, uint64_t);
 extern "Python" void cachemax_log(void *, int, const char *);
 """
 
 
+# In the place of examples/seal, where there is no source tree.
+NO_KEYS = """
+#include <cachemax.h>
+struct seal_openssl;
+static struct seal_openssl *seal_file_read(const char *file, int encrypts, const char **why)
+{
+    *why = "this module was built without the source tree, so it takes no keys";
+    return NULL;
+}
+static int seal_file_encrypts(const char *pool) { return 0; }
+static const cm_seal *seal_file_of(const struct seal_openssl *s) { return NULL; }
+static void seal_file_free(struct seal_openssl *s) { }
+"""
+
+
 def pkg_config(*arguments):
     try:
         return shlex.split(subprocess.check_output(
-            ["pkg-config", *arguments, "cachemax"], stderr=subprocess.DEVNULL, text=True))
+            ["pkg-config", *arguments], stderr=subprocess.DEVNULL, text=True))
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
-def how():
+def with_library(here, out):
     """The arguments for the compiler and the linker."""
-    compile_args, link_args = pkg_config("--cflags"), pkg_config("--libs")
+    compile_args, link_args = pkg_config("--cflags", "cachemax"), pkg_config("--libs", "cachemax")
     if compile_args is not None and link_args is not None:
-        return {"extra_compile_args": compile_args, "extra_link_args": link_args}
-    here = os.path.dirname(os.path.abspath(__file__))
+        return {"extra_compile_args": compile_args, "extra_link_args": link_args, "sources": []}
     program = os.path.join(here, "..", "..", "packaging", "amalgamate.py")
     if not os.path.exists(program):
         sys.exit("cachemax: pkg-config does not find the library, and this is no source tree of "
                  "it; install libcachemax-dev, or build from the source tree")
-    out = os.path.join(here, "build", "library")
-    os.makedirs(out, exist_ok=True)
     subprocess.check_call([sys.executable, program, out])
     return {"include_dirs": [out], "sources": ["build/library/cachemax.c"],
-            "extra_link_args": ["-pthread"]}
+            "extra_compile_args": [], "extra_link_args": ["-pthread"]}
+
+
+def with_keys(here, out, arguments):
+    """The same, and the text that declares the calls."""
+    seal = os.path.join(here, "..", "seal")
+    if not os.path.exists(seal):
+        return NO_KEYS, arguments
+    cflags = pkg_config("--cflags", "libcrypto >= 3.0")
+    libs = pkg_config("--libs", "libcrypto >= 3.0")
+    files = ["seal_file"]
+    if cflags is not None and libs is not None:
+        files.append("seal_openssl")
+        arguments["extra_compile_args"] += ["-DHAVE_OPENSSL", *cflags]
+        arguments["extra_link_args"] += libs
+    for name in files:  # setuptools wants sources below its folder
+        for suffix in (".c", ".h"):
+            shutil.copy(os.path.join(seal, name + suffix), out)
+        arguments["sources"].append("build/library/%s.c" % name)
+    arguments.setdefault("include_dirs", []).append(out)
+    return '#include <seal_file.h>', arguments
+
+
+def how():
+    here = os.path.dirname(os.path.abspath(__file__))
+    out = os.path.join(here, "build", "library")
+    os.makedirs(out, exist_ok=True)
+    return with_keys(here, out, with_library(here, out))
 
 
 ffi = cffi.FFI()
 ffi.cdef(DECLARATIONS)
-ffi.set_source("cachemax._binding", "#include <cachemax.h>", **how())
+text, arguments = how()
+ffi.set_source("cachemax._binding", text, **arguments)

@@ -78,6 +78,51 @@ def errors():
         raises(ValueError, lambda: cache.object(0, None))
 
 
+def key(name):
+    path = "%s/%s" % (DIR, name)
+    with open(path, "wb", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
+        f.write(os.urandom(32))
+    return path
+
+
+@check
+def sealed_pools():
+    mine, other, pool, data = key("mine"), key("other"), DIR + "/sealed", os.urandom(1 << 20)
+
+    def hits(**options):
+        with cachemax.open(pool, create_size=16 << 20, **options) as cache, cache.object(
+                "key", lambda at, n: data[at:at + n], proof="1", size=len(data)) as thing:
+            assert thing.read() == data
+            return cache.stats()["hit_blocks"], cache.info()["sealed"]
+    try:
+        assert hits(key_file=mine) == (0, True)
+    except cachemax.Error as e:
+        assert "takes no keys" in str(e), e
+        raise Skip(str(e))
+    for encrypt in False, True:
+        kind = "encrypted" if encrypt else True
+        if encrypt:
+            os.unlink(pool)
+            assert hits(key_file=mine, encrypt=True) == (0, kind)
+        assert hits(key_file=os.fsencode(mine)) == (256, kind)  # the pool says whether it is
+        with open(pool, "rb") as f:
+            assert (data[8192:8256] in f.read()) != encrypt
+        e = raises(cachemax.Error, lambda: cachemax.open(pool), "CM_EKEY")
+        assert "no seal was given" in str(e) and "give key_file=FILE" in str(e)
+        e = raises(cachemax.Error, lambda: cachemax.open(pool, key_file=other), "CM_EKEY")
+        assert "another key" in str(e)
+        assert hits(key_file=mine) == (256, kind)  # a refused open changes nothing
+    with new_pool():
+        pass
+    e = raises(cachemax.Error, lambda: cachemax.open(pools[-1], key_file=mine), "CM_EKEY")
+    assert "is not sealed" in str(e)
+    os.chmod(mine, 0o644)
+    for bad, why in (mine, "chmod 600"), (DIR + "/none", "No such file"):
+        e = raises(cachemax.Error, lambda: cachemax.open(pool, key_file=bad), "CM_EKEY")
+        assert bad in str(e) and why in str(e)
+    raises(ValueError, lambda: cachemax.open(pool, encrypt=True))
+
+
 @check
 def proofs_of_objects():
     reads = []

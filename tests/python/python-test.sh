@@ -44,7 +44,7 @@ check() { # NAME COMMAND...
 wheel() {
   mkdir -p "$work/$1/examples" &&
     (cd "$top" && cp -r LICENSE meson.build include packaging src "$work/$1") &&
-    cp -r "$top/examples/python" "$work/$1/examples/" &&
+    cp -r "$top/examples/python" "$top/examples/seal" "$work/$1/examples/" &&
     "$venv/pip" wheel -q --no-index --no-deps --no-build-isolation -w "$work/$1" \
       "$work/$1/examples/python" &&
     "$venv/pip" install -q --no-index --no-deps --force-reinstall "$work/$1"/cachemax-*.whl
@@ -73,7 +73,7 @@ installing() {
     [ "$(grep -c 'examples/python$' "$work/README/commands")" = 1 ] &&
     mkdir "$work/README/examples" &&
     (cd "$top" && cp -r LICENSE meson.build include packaging src "$work/README") &&
-    cp -r "$top/examples/python" "$work/README/examples/" &&
+    cp -r "$top/examples/python" "$top/examples/seal" "$work/README/examples/" &&
     (cd "$work/README" && PKG_CONFIG_LIBDIR=$work PKG_CONFIG_PATH='' CFLAGS=-O0 sh -e commands) &&
     "$work/README/venv/bin/python" -c 'import cachemax'
 }
@@ -84,6 +84,14 @@ check "an environment" $python -m venv --system-site-packages "$work/venv"
 head -c 3000001 "$build/src/libcachemax.a" >"$work/file"
 check "a wheel with the library in it" with_library
 check "a wheel with the library in it: the README's program" readme whole
+# pkg-config finds neither library there.
+no_keys() {
+  head -c 32 /dev/urandom >"$work/key"
+  chmod 600 "$work/key"
+  ! "$venv/python" -c "import cachemax; cachemax.open('$work/no', 1 << 20, key_file='$work/key')" \
+    2>"$work/said" && grep -q 'built without OpenSSL' "$work/said" && [ ! -e "$work/no" ]
+}
+check "a wheel without OpenSSL takes no keys" no_keys
 check "a wheel that is linked" linked
 export LD_LIBRARY_PATH="$build/src"
 check "a wheel that is linked: the README's program" readme linked

@@ -27,6 +27,7 @@ __all__ = ["open", "Cache", "File", "Error", "now", "version"]
 SIZE_UNKNOWN = lib.CM_SIZE_UNKNOWN
 LONG_AGO = 1  # CM_CHANGED_LONG_AGO: an origin that takes care of its own power cuts
 POLICIES = {"auto": 0, "s3r": 1, "gclock": 2}
+SEALED = {0: False, 1: True, 2: "encrypted"}
 DURABILITIES = {1: "volatile", 2: "pagecache", 3: "dax", 4: "checkpoint"}
 PIECE = 1 << 20  # of reads up to the end of a file
 _FAILED = -1001  # no error of the library is below -1000
@@ -197,7 +198,7 @@ class _Pool:
     def __init__(self, where, log):
         self.where, self.user_log = where, log
         self.lock, self.calls, self.pid = threading.Lock(), 0, os.getpid()
-        self.pointer, self.said = None, []
+        self.pointer, self.seal, self.said = None, None, []
         self.handle = ffi.new_handle(self)
 
     def log(self, level, text):
@@ -257,8 +258,10 @@ class _Pool:
 
 
 def open(pool, create_size=None, *, policy="auto", readonly=False, fill_rate_limit=0,
-         probation_bytes=0, read_size_max=0, log=None):
+         probation_bytes=0, read_size_max=0, log=None, key_file=None, encrypt=False):
     """Opens a pool. `create_size`: makes it first with so many bytes, if it does not exist.
+    `key_file`: the file with the key of a sealed pool; a pool that is made is sealed then.
+    `encrypt`: and its blocks are encrypted.
 
     `log(level, text)` gets the library's lines, from any thread; without it they go to
     logging.getLogger("cachemax"). The other options are fields of cm_options."""
@@ -267,25 +270,35 @@ def open(pool, create_size=None, *, policy="auto", readonly=False, fill_rate_lim
     options.policy, options.flags = POLICIES[policy], lib.CM_OPEN_READONLY if readonly else 0
     options.fill_rate_limit, options.probation_bytes = fill_rate_limit, probation_bytes
     options.read_size_max = read_size_max
-    return Cache(os.fspath(pool), create_size, options, log)
+    if encrypt and key_file is None:
+        raise ValueError("encrypt needs a key_file")
+    return Cache(os.fspath(pool), create_size, options, log, key_file, encrypt)
 
 
 class Cache:
     """An open pool: see open(). Threads may share it."""
 
-    def __init__(self, path, create_size, options, log):
+    def __init__(self, path, create_size, options, log, key_file=None, encrypt=False):
         self._pool = pool = _Pool(os.fsdecode(path), log)
         path = os.fsencode(path)
-        if create_size is not None and not os.path.exists(path):
+        makes = create_size is not None and not os.path.exists(path)
+        if key_file is not None:
+            pool.seal = _seal(key_file, encrypt if makes else lib.seal_file_encrypts(path))
+            options.seal = lib.seal_file_of(pool.seal)
+        if makes:
             create = ffi.new("cm_create_options *")
             lib.cm_create_options_init(create, ffi.sizeof("cm_create_options"))
             create.size, create.log, create.log_ctx = create_size, lib.cachemax_log, pool.handle
+            create.seal = options.seal
             rc = lib.cm_create(path, create)
             if rc != lib.CM_EEXIST:  # another process may have been faster
                 _check(rc, pool.where, "; ".join(pool.said))
         options.log, options.log_ctx = lib.cachemax_log, pool.handle
         pointer = ffi.new("cm_cache **")
-        _check(lib.cm_open(path, options, pointer), pool.where, "; ".join(pool.said))
+        rc = lib.cm_open(path, options, pointer)
+        if rc == lib.CM_EKEY:
+            pool.said.append("give key_file=FILE for a sealed pool, for another one none")
+        _check(rc, pool.where, "; ".join(pool.said))
         pool.pointer = pointer[0]
         # Also at the end of the program: a pool that was closed keeps all that it has.
         self._last = weakref.finalize(self, pool.close_at_last)
@@ -363,6 +376,7 @@ class Cache:
         self._call(lib.cm_get_info, info)
         result = _fields(info)
         result["durability"] = DURABILITIES.get(result["durability"], result["durability"])
+        result["sealed"] = SEALED.get(result["sealed"], result["sealed"])
         return result
 
     def check(self, repair=False, progress=None):
@@ -379,6 +393,15 @@ class Cache:
             self._pool.leave()
         rc = call.result(rc, self._pool.where)
         return dict(_fields(report), sound=rc != lib.CM_DAMAGED)
+
+
+def _seal(key_file, encrypts):
+    why = ffi.new("const char **")
+    seal = lib.seal_file_read(os.fsencode(key_file), bool(encrypts), why)
+    if seal == ffi.NULL:
+        raise Error(lib.CM_EKEY, os.fsdecode(key_file),
+                    "%s: %s" % (os.fsdecode(key_file), ffi.string(why[0]).decode()))
+    return ffi.gc(seal, lib.seal_file_free)
 
 
 def _fields(struct):

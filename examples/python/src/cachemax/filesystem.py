@@ -51,12 +51,12 @@ def proof_of(info):
     return None, False
 
 
-def pool_of_process(path, create_size):
+def pool_of_process(path, create_size, key_file=None):
     path = os.path.realpath(path)
     with _lock:
         cache = _pools.get(path)
         if cache is None or cache.closed:
-            cache = _pools[path] = cachemax.open(path, create_size)
+            cache = _pools[path] = cachemax.open(path, create_size, key_file=key_file)
         return cache
 
 
@@ -131,15 +131,16 @@ class _RemoteFile(cachemax.File):
 
 class CachemaxFileSystem(fsspec.AbstractFileSystem):
     """`pool`: a path, or an open cachemax.Cache. `create_size`: bytes of a pool that is made if it
-    does not exist. The target: that of the URL (cachemax://https://host/file, or
-    cachemax::https://host/file), or `fs`, or `target_protocol`; and `target_options`. `proof`: a
-    function of your own in place of proof_of, for a target that says too little or never changes.
+    does not exist. `key_file`: the file with the key of a sealed pool. The target: that of the URL
+    (cachemax://https://host/file, or cachemax::https://host/file), or `fs`, or `target_protocol`;
+    and `target_options`. `proof`: a function of your own in place of proof_of, for a target that
+    says too little or never changes.
     """
     protocol = "cachemax"
     root_marker = ""
 
     def __init__(self, pool=None, create_size=None, target_protocol=None, target_options=None,
-                 fs=None, fo=None, proof=proof_of, **kwargs):
+                 fs=None, fo=None, proof=proof_of, key_file=None, **kwargs):
         super().__init__(**kwargs)
         if pool is None or (fs is None and target_protocol is None):
             raise ValueError('a pool and a target are needed, as in fsspec.open("cachemax://https:'
@@ -149,7 +150,7 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
         if not isinstance(pool, cachemax.Cache):
             self.cache = None
             try:
-                self.cache = pool_of_process(pool, create_size)
+                self.cache = pool_of_process(pool, create_size, key_file)
             except cachemax.Error as e:
                 _logger.warning("%s; files are read without the cache", e)
         self._strip_protocol = self._target_path  # each target has its own names
