@@ -15,8 +15,8 @@ out=$(cd "$1" && pwd)
 top=$(cd "$(dirname "$0")/.." && pwd)
 . "$top/examples/need.sh"
 need debhelper dh-python meson pkg-config libfuse3-dev liblmdb-dev liblzma-dev libmicrohttpd-dev \
-  libsqlite3-dev libssl-dev libxxhash-dev nbdkit nbdkit-plugin-dev python3-cffi python3-dev \
-  python3-setuptools >&2
+  libseccomp-dev libsqlite3-dev libssl-dev libxxhash-dev nbdkit nbdkit-plugin-dev python3-cffi \
+  python3-dev python3-setuptools >&2
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-deb.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/source"

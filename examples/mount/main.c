@@ -27,6 +27,7 @@
 #include <sys/sysmacros.h>
 #include <syslog.h>
 
+#include "../service/forbid.h"
 #include "../service/privileges.h"
 
 #define GRACE_MS 5000 /* for a flush, and then for open files; a second signal ends both waits */
@@ -385,11 +386,22 @@ static void say_what_is_mounted(void)
             mnt.opt.dir, pool, level);
 }
 
+/* System calls; docs/security.md. The mount of an ordinary user keeps them: fusermount3 would have
+ * none of its privileges then. */
+static void give_up_calls(unsigned groups)
+{
+    const int err = mnt.root_user ? forbid_calls(groups) : 0;
+
+    if (err && err != ENOTSUP)
+        say(CM_LOG_WARNING, "cannot give up system calls that it does not need: %s", strerror(err));
+}
+
 /* The session is mounted, and its threads run. 0 or an exit status: of the start, or of the end. */
 static int live(int *pipe_fd)
 {
     int rc = mnt.opt.places > 1 ? cover_all() : 0;
 
+    give_up_calls(FORBID_MOUNTS); /* what was mounted is all */
     if (!rc) {
         control_start();
         watch_start();
@@ -427,6 +439,7 @@ static void give_up_privileges(void)
     if (mnt.root_user && !privileges_keep(keep))
         say(CM_LOG_WARNING, "cannot give up capabilities that it does not need: %s",
             strerror(errno));
+    give_up_calls(FORBID_SYSTEM);
 }
 
 static int run(int *pipe_fd)

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "forbid.h"
 #include "notify.h"
 #include "privileges.h"
 
@@ -82,16 +83,27 @@ static void allow_descriptors(uint32_t clients)
     log_line(LOG_WARN, text);
 }
 
-/* It opens files of others, and makes sockets for them. So does its unit for systemd. */
-static void give_up_privileges(void)
+static void cannot_give_up(const char *what, int error)
 {
     char text[200];
 
-    if (privileges_keep(PRIVILEGE(CAP_DAC_OVERRIDE) | PRIVILEGE(CAP_FOWNER) | PRIVILEGE(CAP_CHOWN)))
-        return;
-    snprintf(text, sizeof(text), "cannot give up capabilities that it does not need: %s",
-             strerror(errno));
+    snprintf(text, sizeof(text), "cannot give up %s that it does not need: %s", what,
+             strerror(error));
     log_line(LOG_WARN, text);
+}
+
+/* It opens files of others, and makes sockets for them. So does its unit for systemd. It executes
+ * nothing. */
+static void give_up_privileges(void)
+{
+    int e;
+
+    if (!privileges_keep(PRIVILEGE(CAP_DAC_OVERRIDE) | PRIVILEGE(CAP_FOWNER) |
+                         PRIVILEGE(CAP_CHOWN)))
+        cannot_give_up("capabilities", errno);
+    e = forbid_calls(FORBID_SYSTEM | FORBID_MOUNTS | FORBID_REST);
+    if (e != 0 && e != ENOTSUP)
+        cannot_give_up("system calls", e);
 }
 
 static void prepare(uint32_t clients)

@@ -47,6 +47,47 @@ t_service() { # the unit and the program say the same
   same "$(sed -n 's/^CapabilityBoundingSet=//p' "$unit")" "CAP_DAC_OVERRIDE CAP_FOWNER CAP_CHOWN"
   same "$((0x$(of CapPrm "$1") | 0x$(of CapPrm $$) & 11))" "$((0x$(of CapPrm $$) & 11))"
 }
+# What a program that was started with forbidden.so may call: asked NAME writes "CALL ERROR" lines
+# to $work/NAME. Without it the kernel, or what runs this script, refuses some calls anyway.
+preload=$(find "$(realpath "$build")" -name forbidden.so | head -n 1)
+asked() { # NAME
+  : >"$work/$1.go"
+  eventually test -s "$work/$1"
+}
+error_of() { sed -n "s/^$2 //p" "$work/$1"; } # NAME CALL
+t_forbidden() { # NAME PROCESS REFUSED ALLOWED
+  local call task
+  for task in /proc/"$2"/task/*; do
+    same "$(of Seccomp "$2/task/${task##*/}")" 2
+  done
+  asked "$1"
+  for call in $3; do
+    same "$call $(error_of "$1" "$call")" "$call 1"
+  done
+  for call in $4; do
+    same "$call $(error_of "$1" "$call")" "$call $(error_of plain "$call")"
+  done
+}
+filters=''
+if grep -q HAVE_SECCOMP "$build/build.ninja" 2>/dev/null && [ -n "$preload" ]; then
+  filters=1
+  LD_PRELOAD=$preload FORBIDDEN=$work/plain sleep 60 &
+  plain=$!
+  check "what a program may call here" asked plain
+  kill $plain
+  for call in ptrace kcmp inet write_exec made_exec mount io_uring execve; do
+    [ "$(error_of plain "$call")" != 1 ] || skip "$call" "it is refused to everybody here"
+  done
+  for name in mount service; do # with forbidden.so
+    eval "real=\$${name}_bin"
+    # shellcheck disable=SC2154 # by eval
+    printf '#!/bin/sh\nFORBIDDEN=%s LD_PRELOAD=%s exec "%s" "$@"\n' "$work/$name" "$preload" \
+      "$real" >"$work/asked-$name"
+    chmod +x "$work/asked-$name"
+  done
+else
+  skip "calls that are refused" "this build is without libseccomp"
+fi
 
 network="10 11 12 13" modules="16 17 22 23" clock="25 35" others="5 15 18 20 30 34 38 39"
 new_pool 16M
@@ -56,6 +97,21 @@ do_mount || { fail mount "$(tail -n 1 "$work/log")"; summary; exit 1; }
 check "a mount gives up what it does not need" t_given_up "$mount_pid" $network 16 17 22 25 34 35
 check "a mount keeps what acting as its callers takes" t_kept "$mount_pid" 0 1 2 3 4 7 21 24 28
 do_unmount || fail "the end" "status $status"
+others_calls="ptrace keyctl kcmp new_user inet write_exec made_exec"
+if [ "$filters" ]; then
+  real=$mount_bin mount_bin=$work/asked-mount
+  : >"$work/log"
+  # shellcheck disable=SC2119 # without options
+  if do_mount; then
+    eventually grep -q ': mounted; ' "$work/log"
+    check "a mount refuses itself calls" t_forbidden mount "$mount_pid" "$others_calls mount" \
+      "unix exec umount io_uring execve"
+    do_unmount || fail "the end" "status $status"
+  else
+    fail "a mount refuses itself calls" "no mount: $(tail -n 1 "$work/log")"
+  fi
+  mount_bin=$real
+fi
 # Started by a program that ignores SIGCHLD, the mount must not: else the number of a helper that
 # has ended is another process's, and the mount would kill that one.
 t_waits_for_helpers() { [ $((0x$(of SigIgn "$1") >> 16 & 1)) = 0 ]; }
@@ -79,4 +135,13 @@ check "a service gives up nearly all" t_given_up "$service" $network $modules $c
 check "its unit says so, too" t_service "$service"
 # shellcheck disable=SC2119 # without options
 stop_service
+if [ "$filters" ]; then
+  service_bin=$work/asked-service
+  # shellcheck disable=SC2119 # without options
+  start_service || fail "a service refuses itself calls" "$(tail -n 1 "$work/service.log")"
+  check "a service refuses itself calls" t_forbidden service "$(cat "$shm/service.pid")" \
+    "$others_calls mount umount io_uring execve" "unix exec"
+  # shellcheck disable=SC2119 # without options
+  stop_service
+fi
 summary
