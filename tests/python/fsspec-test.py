@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """fsspec-test.py DIR - cachemax.filesystem, under fsspec and pandas. python-test.sh runs it."""
+import os
 import random
 import subprocess
 import sys
 
+import cachemax
 from checks import DIR, Skip, check, end, in_threads, new_file, new_pool, old, raises
 from serve import Server
 
@@ -143,6 +145,28 @@ def fsspec_a_pool_that_cannot_be_used_fails_no_read():
         fs = over_http(cache)
         cache.close()
         assert content_of(fs, url) == server.files["/data"][0]
+
+
+@check
+def fsspec_a_sealed_pool():
+    needs_fsspec()
+    key, pool = DIR + "/fskey", DIR + "/fspool"
+    with open(key, "wb", opener=lambda p, flags: os.open(p, flags, 0o600)) as f:
+        f.write(os.urandom(32))
+    try:
+        cachemax.open(pool, create_size=16 << 20, key_file=key).close()
+    except cachemax.Error as e:
+        assert "takes no keys" in str(e), e
+        raise Skip(str(e))
+    with Server() as server:
+        server.files["/data"] = random.randbytes(300000), '"1"'
+        url = server.url + "/data"
+        for key_file, warm in (None, False), (key, False), (key, True):
+            before = server.gets
+            fs = over_http(pool, key_file=key_file)
+            assert content_of(fs, url) == server.files["/data"][0]
+            assert (server.gets == before) == warm
+            assert (fs.cache is None) == (key_file is None)
 
 
 @check

@@ -108,6 +108,23 @@ rm pool
 expect remove-no-pool 1 'pool: no such file' "$service" remove conf "$work/data"
 grep -q "folder = $work/data" conf && ok kept || fail kept "the folder is gone from the file"
 
+# A sealed pool: the command opens it with the key of the configuration.
+(umask 077 && head -c 32 /dev/urandom >key)
+if "$cm" create pool --size 16M --quiet --key-file key 2>/dev/null; then
+  configure "folder = $work/data
+key_file = $work/key"
+  "$cm" cat data/a/file --pool pool --key-file key >/dev/null 2>&1
+  sealed() { "$cm" files pool --key-file key | grep -c ' 100.0 '; }
+  [ "$(sealed)" = 1 ] && ok warm-sealed || fail warm-sealed "$("$cm" files pool --key-file key)"
+  sed '/^key_file/d' conf >keyless
+  expect remove-without-key 1 'needs "key_file = FILE"' "$service" remove keyless "$work/data"
+  [ "$(sealed)" = 1 ] && ok kept-sealed || fail kept-sealed "it is forgotten"
+  expect remove-with-key 0 'of its 1 files is forgotten' "$service" remove conf "$work/data"
+  [ "$(sealed)" = 0 ] && ok forgotten-sealed || fail forgotten-sealed "it is still there"
+else
+  skip remove-sealed "built without OpenSSL"
+fi
+
 if command -v systemd-analyze >/dev/null; then
   sed "s,^\(Exec[A-Za-z]*=\)[^ ]*/cachemax-service,\1$service," \
     "$build/examples/service/cachemax-service.service" >cachemax-service.service
