@@ -512,7 +512,8 @@ need build-essential meson ninja-build pkg-config python3 libxxhash-dev || {
   finish
 }
 need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmdb-dev \
-  libseccomp-dev libsqlite3-dev libssl-dev liblzma-dev liburing-dev libmicrohttpd-dev libcurl4-openssl-dev \
+  libseccomp-dev libsqlite3-dev libssl-dev liblzma-dev liburing-dev libmicrohttpd-dev \
+  libcurl4-openssl-dev \
   nbdkit nbdkit-plugin-dev libnbd-bin python3-libnbd qemu-utils abigail-tools mkdocs mandoc rpm \
   rsync strace e2fsprogs xfsprogs btrfs-progs bindfs squashfs-tools ||
   echo "without these some tests are skipped"

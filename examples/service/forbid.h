@@ -5,11 +5,11 @@
 #ifndef CACHEMAX_FORBID_H
 #define CACHEMAX_FORBID_H
 
-/* Groups of calls. */
-#define FORBID_SYSTEM 1u /* for the kernel's code, the clock, keys, other processes, name spaces   \
-                          */
-#define FORBID_MOUNTS 2u /* that make or change mounts; those that take one away stay */
-#define FORBID_REST 4u   /* to execute a program, to take a mount away, io_uring */
+/* Groups of calls: for the kernel's code, the clock, keys, other processes and name spaces; to make
+ * or change mounts; to take one away, to execute a program, and io_uring. */
+#define FORBID_SYSTEM 1u
+#define FORBID_MOUNTS 2u
+#define FORBID_REST 4u
 
 /* They fail with EPERM from now on, in all threads. 0, or an error of errno: nothing is refused.
  * ENOTSUP: this program was built without it. The process gets no new privileges any more. */
