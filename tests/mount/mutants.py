@@ -61,7 +61,8 @@ BUILT = [*PROGRAMS.values(), 'examples/service/cachemax-service', 'tests/mount/v
          'tests/mount/late',
          'tests/mount/slow_origin.so', 'tests/mount/no_handles.so',
          'tests/mount/failing_pool.so', 'tests/mount/failing_watch.so',
-         'tests/mount/no_uring.so', 'tests/faults/fault_preload.so', 'examples/service/through']
+         'tests/mount/no_uring.so', 'tests/mount/forbidden.so',
+         'tests/faults/fault_preload.so', 'examples/service/through']
 
 MUTANTS = (OF_ADMIN + OF_CONTROL + OF_DEVICES + OF_DIRS + OF_FILES + OF_OTHERS + OF_QUOTA +
            OF_RANDOM + OF_RECORD + OF_SPEED + OF_TOOL + OF_TROUBLE + OF_URING)

@@ -69,7 +69,7 @@ t_forbidden() { # NAME PROCESS REFUSED ALLOWED
   done
 }
 filters=''
-if grep -q HAVE_SECCOMP "$build/build.ninja" 2>/dev/null && [ -n "$preload" ]; then
+if grep -q libseccomp "$mount_bin" && grep -q libseccomp "$service_bin" && [ -n "$preload" ]; then
   filters=1
   LD_PRELOAD=$preload FORBIDDEN=$work/plain sleep 60 &
   plain=$!

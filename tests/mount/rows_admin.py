@@ -85,6 +85,14 @@ OF_ADMIN = [
     _m('rules: policy', 'the policy is not passed on', 'rules', '^a policy$',
        POOL, '    o.policy = mnt.opt.policy;\n', ''),
 
+    # What it gives up
+    _m('calls, at the start', 'no calls of the system are refused', 'privileges',
+       '^(what a program may call|a mount refuses itself calls)', MAIN,
+       '    give_up_calls(FORBID_SYSTEM);\n', ''),
+    _m('calls, mounts', 'it could mount more', 'privileges',
+       '^(what a program may call|a mount refuses itself calls)', MAIN,
+       '    give_up_calls(FORBID_MOUNTS); /* what was mounted is all */\n', ''),
+
     # The quick start
     _m('quick start, wrong bytes', 'what was read is not compared', 'quickstart', '^wrong bytes$',
        QUICK, '  cmp -s "$work/sums" "$work/truth" || differs\n  [ "$ms"', '  [ "$ms"'),
