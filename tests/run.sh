@@ -12,6 +12,8 @@
 # skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1
 # something failed, 2 wrong usage, as a FILTER that names no suite.
 #
+# With --all some long suites run a third of what they have, another third with each commit.
+#
 # --list runs nothing. A line has a suite's label, its name and its command, with tabs between the
 # words; the label of a slow one ends with a minus. The numbers in these commands are smaller.
 set -u
@@ -297,6 +299,12 @@ crash_states() { # RULES STATES
   [ "$1" = adr ] && echo "$2" || echo $(($2 / 10))
 }
 
+# With --all: some suites are as long as all unit tests. So a third of each runs, and with the next
+# commits the others. in_turn K: is it the turn of what is the K-th third?
+third='' commits=$(git -C "$top" rev-list --count HEAD 2>/dev/null) || commits=0
+[ $all = no ] || third="--third $((commits % 3))"
+in_turn() { [ $all = no ] || [ "$filter" ] || [ "$list" ] || [ $((commits % 3)) = "$1" ]; }
+
 # The rest of a native build.
 native_suites() { # DIR
   b=$1
@@ -324,10 +332,6 @@ native_suites() { # DIR
   suite shared "$b/tests/cross/shared" "$made/shared.pool"
   suite abi "$b/tests/abi/client"
   suite copies "$b/tests/abi/copies" "$b/src/libcachemax.so"
-  # With --all a third, and the next commits the others: they take as long as all unit tests.
-  third=''
-  commits=$(git -C "$top" rev-list --count HEAD 2>/dev/null) || commits=0
-  [ $all = no ] || third="--third $((commits % 3))"
   also filter-mutants python3 "$here/filter/mutants.py" # many of them wait for ever, and are ended
   also winfsp-mutants python3 "$here/winfsp/mutants.py"
   # shellcheck disable=SC2086 # words
@@ -344,7 +348,8 @@ native_suites() { # DIR
   # Beside none that empties the kernel's caches: they hold the errors of syncs that these look for.
   next mount-sync bash "$here/mount/sync-test.sh" "$b"
   next mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
-  next spin bash "$here/spin/run.sh" ${few_models:+"$few_models"}
+  # shellcheck disable=SC2086 # words
+  next spin bash "$here/spin/run.sh" $third ${few_models:+"$few_models"}
   need gdb || :
   next gdb sh "$here/gdb/gdb-test.sh" "$b"
   next orders python3 "$here/crash/orders.py" --check
@@ -353,7 +358,8 @@ native_suites() { # DIR
   next format sh "$here/tree/check-format.sh" "$top"
   if [ $all = yes ] || [ "$list" ]; then
     need clang-tidy-14 >/dev/null 2>&1 || need clang-tidy >/dev/null 2>&1 || :
-    next tidy sh "$here/tree/check-tidy.sh" "$top" # a minute
+    # shellcheck disable=SC2086 # words
+    next tidy sh "$here/tree/check-tidy.sh" "$top" $third
     need python3-clang-14 >/dev/null 2>&1 || :
     next mutation /usr/bin/python3 "$here/mutation/run" --check # a minute of a processor
     need cppcheck || :
@@ -388,7 +394,7 @@ native_suites() { # DIR
   also policy python3 "$here/policy/policy-test.py" "$b"
   also amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
   next policy/unit "$b/tests/policy/test_policy"
-  next policy/scan python3 "$here/policy/scan-test.py" "$b"
+  ! in_turn 0 || next policy/scan python3 "$here/policy/scan-test.py" "$b"
   next policy/advice "$b/tests/policy/test_advice"
   next mount-bare bash "$here/mount/bare-test.sh" "$b"
   next mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
@@ -457,10 +463,10 @@ native_suites() { # DIR
 }
 # These are long: with --all only.
 more_of_policies() { # DIR
-  next policy/buffer python3 "$here/policy/buffer-test.py" "$1" --quick
-  next policy/grow python3 "$here/policy/grow-test.py" "$1" --quick
-  next policy/restart python3 "$here/policy/restart-test.py" "$1" --quick
-  next policy/library python3 "$here/policy/library-test.py" "$1" --quick
+  ! in_turn 1 || next policy/buffer python3 "$here/policy/buffer-test.py" "$1" --quick
+  ! in_turn 1 || next policy/grow python3 "$here/policy/grow-test.py" "$1" --quick
+  ! in_turn 1 || next policy/restart python3 "$here/policy/restart-test.py" "$1" --quick
+  ! in_turn 2 || next policy/library python3 "$here/policy/library-test.py" "$1" --quick
 }
 
 # ---- the list for meson --------------------------------------------------------------------------
