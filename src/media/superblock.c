@@ -39,14 +39,14 @@ static int sync_copy(struct cm_superblocks *s, unsigned i)
                               : 0;
 }
 
-static int write_copy(struct cm_superblocks *s, unsigned i)
+static int write_copy(struct cm_superblocks *s, unsigned i, const struct cm_super *sb)
 {
+    s->now = *sb;
     int e = cm_media_write(s->media, copy_at(s->media, i), &s->now, sizeof(s->now));
     return e ? e : settle_copy(s, i);
 }
 
-/* Makes what comes `later` superblocks after the last one that was written. CM_ESEAL: nothing was
- * changed. */
+/* Makes the superblock that comes `later` ones after the last one. CM_ESEAL. */
 static int prepare(const struct cm_superblocks *s, unsigned later, struct cm_super *sb)
 {
     *sb = s->now;
@@ -55,12 +55,6 @@ static int prepare(const struct cm_superblocks *s, unsigned later, struct cm_sup
     if (e == 0)
         sb->xxh3 = cm_format_super_sum(sb);
     return e;
-}
-
-static int write_next(struct cm_superblocks *s, unsigned i, const struct cm_super *sb)
-{
-    s->now = *sb;
-    return write_copy(s, i);
 }
 
 /* ---- The session ------------------------------------------------------------------------------
@@ -122,8 +116,7 @@ int cm_super_silence(struct cm_superblocks *s, bool silent)
 /* Lock held. The second copy is written even if the first cannot be: a new epoch in one of them
  * forgets more than a new epoch in none. But it is not written if the sync of the first failed: the
  * page cache may still have the first in flight. That copy counts if the process crashes, and a
- * power cut may tear it. If a seal fails, neither is written (CM_ESEAL): that is no trouble of the
- * media, and the pool is what it was. */
+ * power cut may tear it. CM_ESEAL: neither was written, and the pool is what it was. */
 static int write_both(struct cm_superblocks *s)
 {
     struct cm_super next[CM_SUPER_COPIES];
@@ -132,10 +125,10 @@ static int write_both(struct cm_superblocks *s)
         e = prepare(s, 2, &next[1]);
     if (e)
         return e;
-    e = write_next(s, s->first, &next[0]);
+    e = write_copy(s, s->first, &next[0]);
     int e_sync = sync_copy(s, s->first);
     if (e_sync == 0) {
-        int e_second = write_next(s, 1 - s->first, &next[1]);
+        int e_second = write_copy(s, 1 - s->first, &next[1]);
         e = e ? e : e_second;
         e_sync = sync_copy(s, 1 - s->first);
         if (e_sync) /* the first is durable, so this one is written first the next time */
@@ -226,13 +219,10 @@ int cm_super_kill(struct cm_superblocks *s)
 {
     static const uint64_t zero[sizeof(struct cm_super) / 8];
     (void)shut(s);
-    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
-        int e = cm_media_write(s->media, copy_at(s->media, i), zero, sizeof(zero));
-        if (e == 0)
-            e = cm_media_flush(s->media, copy_at(s->media, i), sizeof(zero));
-        if (e)
-            return e;
-    }
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+        if (cm_media_write(s->media, copy_at(s->media, i), zero, sizeof(zero)) ||
+            cm_media_flush(s->media, copy_at(s->media, i), sizeof(zero)))
+            return CM_EIO;
     /* Fence before anything of the new pool is stored: a crash during formatting leaves no pool. */
     cm_media_fence(s->media);
     return 0;
@@ -361,7 +351,7 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
      * be torn. So the chosen copy is made durable first. Then the other one is overwritten, and
      * only then the chosen one. To make it durable, the same bytes are stored again: if an earlier
      * sync of it failed, the system would not write it otherwise. */
-    int e = write_copy(s, 1 - s->first);
+    int e = write_copy(s, 1 - s->first, sb);
     if (e == 0)
         lost = sync_copy(s, 1 - s->first) != 0;
     /* The sync failed. If the other copy is whole, it is durable: it is older, and was made durable
@@ -383,11 +373,8 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     sb->inc_mark += CM_INCARNATION_RANGE;
     if (e == 0)
         e = write_both(s);
-    if (e == CM_ESEAL && !lost) { /* the pool is as it was found, and readers are not served */
-        cm_lock_release(&s->lock);
-        return e;
-    }
-    if (e && s->sync) { /* the same loss, found at a later sync */
+    const bool untouched = e == CM_ESEAL && !lost; /* but readers are not served */
+    if (e && s->sync && !untouched) {              /* the same loss, found at a later sync */
         *emptied = true;
         next_epoch(sb);
         e = write_both(s);
@@ -397,7 +384,7 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     e = e ? e : unheard;
     if (e == 0)
         at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
-    else if (s->sync)
+    else if (s->sync && !untouched)
         cm_super_void(s);
     if (e == 0)
         (void)reopen(s);
@@ -442,8 +429,7 @@ static int bump(struct cm_superblocks *s, uint32_t *failed)
     const int unheard = shut(s);
     next_epoch(&s->now);
     int e = write_both(s);
-    if (e != CM_ESEAL) /* else nothing was stored, and no sync could say anything */
-        s->lost = e != 0;
+    s->lost = e == CM_ESEAL ? s->lost : e != 0;
     e = e ? e : unheard;
     /* Release, after both copies are durable: pairs with cm_media_key. If a write failed the old
      * key stays: blocks that are valid on the media must still be found. Otherwise a later bracket
@@ -608,7 +594,7 @@ void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier)
         /* The frontier is a hint, so it is not synced. Therefore it goes into one copy only: if the
          * page cache had both in flight, a crash could tear both. */
         if (prepare(s, 1, &next) == 0)
-            (void)write_next(s, s->first, &next);
+            (void)write_copy(s, s->first, &next);
     }
     cm_lock_release(&s->lock);
 }

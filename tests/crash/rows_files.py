@@ -555,7 +555,7 @@ FILES = [
        'int e = 0;'),
     _m('settle superblock', 'the copy that was believed is made durable before the other one goes',
        'crash process-crash@f2',
-       SUPER, 'int e = write_copy(s, 1 - s->first);', 'int e = 0;'),
+       SUPER, 'int e = write_copy(s, 1 - s->first, sb);', 'int e = 0;'),
     _m('settle superblock, sync', 'the copy that was believed is synced before the other one goes',
        'crash pagecache fill-a0,process-crash', SUPER,
        'lost = sync_copy(s, 1 - s->first) != 0;', 'lost = false;'),
@@ -568,8 +568,8 @@ FILES = [
        'if (lost && read_copy(s->media->base, s->first, &other) == 0)',
        '(void)other;\n    if (lost)'),
     _m('number of a copy', 'of two copies one was written last', 'unit super one_damaged', SUPER,
-       'int e_second = write_next(s, 1 - s->first, &next[1]);',
-       'int e_second = write_copy(s, 1 - s->first);'),
+       'int e_second = write_copy(s, 1 - s->first, &next[1]);',
+       'int e_second = write_copy(s, 1 - s->first, &next[0]);'),
     _m('write-back failed',
        'a pool whose first sync fails is emptied, though the system has dropped a part of it',
        'unit super open_not_synced', SUPER,
@@ -582,7 +582,7 @@ FILES = [
        '*/\n            s->first = 1 - s->first;\n', ''),
     _m('settle superblock, again', 'that copy is stored again before it is synced',
        'crash pagecache close!2', SUPER,
-       'int e = write_copy(s, 1 - s->first);', 'int e = settle_copy(s, 1 - s->first);'),
+       'int e = write_copy(s, 1 - s->first, sb);', 'int e = settle_copy(s, 1 - s->first);'),
     _m('superblock order', 'the copy that was believed is written last',
        'crash process-crash@91,process-crash',
        'api/cache.c', 'c->super.first = 1 - (unsigned)e;', 'c->super.first = 0;'),
@@ -597,28 +597,28 @@ FILES = [
        "    cm_media_fence(&m); /* the new pool's emptiness is durable before it is a pool */\n",
        ''),
     _m('frontier in both copies', 'a hint that is not synced goes into one copy',
-       'crash pagecache fill-a0', SUPER, '(void)write_next(s, s->first, &next);',
-       '(void)write_next(s, s->first, &next), next.seq++,\n'
+       'crash pagecache fill-a0', SUPER, '(void)write_copy(s, s->first, &next);',
+       '(void)write_copy(s, s->first, &next), next.seq++,\n'
        '                next.xxh3 = cm_format_super_sum(&next),\n'
-       '                (void)write_next(s, 1 - s->first, &next);'),
+       '                (void)write_copy(s, 1 - s->first, &next);'),
     _m('second copy beside a failed sync', 'a copy that may be in flight is left alone with that',
        'unit super failing_sync', SUPER, '    if (e_sync == 0) {', '    {'),
     _m('second copy beside a failed write',
        'a new epoch in one copy where the other cannot be written',
        'unit super one_copy_unwritable', SUPER,
-       '        int e_second = write_next(s, 1 - s->first, &next[1]);\n'
+       '        int e_second = write_copy(s, 1 - s->first, &next[1]);\n'
        '        e = e ? e : e_second;',
-       '        e = e ? e : write_next(s, 1 - s->first, &next[1]);'),
+       '        e = e ? e : write_copy(s, 1 - s->first, &next[1]);'),
     _m('epoch in one copy', 'a new epoch in both copies', 'unit super epoch_bump', SUPER,
        '''    next_epoch(&s->now);
     int e = write_both(s);''', '''    next_epoch(&s->now);
     s->now.seq++;
     s->now.xxh3 = cm_format_super_sum(&s->now);
-    int e = write_copy(s, 0);'''),
+    int e = write_copy(s, 0, &s->now);'''),
     _m('mark in one copy', 'the incarnation mark in both copies', 'unit super incarnations', SUPER,
        'e = s->failed ? CM_EIO : write_both(s);', '''s->now.seq++;
         s->now.xxh3 = cm_format_super_sum(&s->now);
-        e = s->failed ? CM_EIO : write_copy(s, 0);'''),
+        e = s->failed ? CM_EIO : write_copy(s, 0, &s->now);'''),
     _m('mark below what was used', 'a session begins at the mark', 'crash full large',
        SUPER, 's->next_incarnation = sb->inc_mark;\n',
        's->next_incarnation = sb->inc_mark > CM_INCARNATION_RANGE ? sb->inc_mark - '
