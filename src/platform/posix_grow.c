@@ -41,6 +41,7 @@ static int lengthen(const struct cm_plat_file *f, uint64_t size)
  * than a block: in the same place, so nobody notices. */
 static int map_rest(struct cm_plat_file *f, uint64_t size)
 {
+    POSIX_NO_FORK; /* as in cm_plat_file_map() */
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     const uint64_t from = f->mapped / page * page;
     const int flags = (f->map_sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED) | MAP_FIXED;
@@ -57,10 +58,12 @@ static int map_rest(struct cm_plat_file *f, uint64_t size)
     return 0;
 }
 
+/* A fork may begin while the file gets its space, and while that is taken back, which both may take
+ * seconds: no descriptor is opened or closed there, and nothing is mapped that a child could
+ * inherit. The child closes its copy of the descriptor. Its parent goes on with its own. */
 int cm_plat_file_grow(struct cm_plat_file *f, uint64_t size)
 {
     POSIX_NO_CANCEL;
-    POSIX_NO_FORK; /* as in cm_plat_file_map() */
     const uint64_t was = f->size;
     int rc;
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sys/wait.h>
 
 /* Of the syncs of the last superblocks, the one that fails. */
 static _Thread_local unsigned failing_sync;
@@ -70,6 +71,7 @@ int __wrap_ftruncate64(int fd, off_t size)
 
 /* The volume has room for a half of what is wanted. */
 static bool half_the_room;
+static void (*while_it_allocates)(void);
 
 int __real_cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size,
                              int (*progress)(void *, uint64_t, uint64_t), void *ctx);
@@ -80,6 +82,8 @@ int __wrap_cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64
 {
     const uint64_t to = half_the_room ? from + (size - from) / 2 / BLK * BLK : size;
     const int rc = __real_cm_posix_allocate(f, from, to, progress, ctx);
+    if (while_it_allocates)
+        while_it_allocates();
     return rc == 0 && half_the_room ? CM_ENOSPC : rc;
 }
 
@@ -352,8 +356,49 @@ static void test_half_not_cut(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+/* To allocate many GiB takes seconds. A fork of the program does not wait for it. */
+static pthread_t forker;
+static uint32_t forks;
+
+static void *fork_once(void *unused)
+{
+    int status = -1;
+    const pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    at_store_release(&forks, 1u);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    return unused;
+}
+
+static void fork_meanwhile(void)
+{
+    CHECK_EQ(pthread_create(&forker, NULL, fork_once, NULL), 0);
+    for (unsigned i = 0; i < 30000 && !at_load_acquire(&forks); i++)
+        sleep_ms(1);
+    CHECK_EQ(at_load_acquire(&forks), 1);
+}
+
+static void test_fork_meanwhile(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB, 64 * MIB);
+    cm_file *f = fill_file(&p, 1, 500);
+    while_it_allocates = fork_meanwhile;
+    (void)grow_to(&p, 16 * MIB);
+    while_it_allocates = NULL;
+    CHECK_EQ(pthread_join(forker, NULL), 0);
+    CHECK_EQ(hits(f, 0, 500, 1), 500);
+    CHECK_EQ(put_all(f, 1000, 500, 1), 500);
+    CHECK_EQ(hits(f, 1000, 500, 1), 500);
+    detach(f);
+    is_sound(&p);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
 const struct harness_test grow_failing_tests[] = {
-    TEST(denied),  TEST(denied_first),    TEST(denied_beside),
-    TEST(not_cut), TEST(asked_while_cut), TEST(half_not_cut),
-    TEST_END,
+    TEST(denied),          TEST(denied_first), TEST(denied_beside),  TEST(not_cut),
+    TEST(asked_while_cut), TEST(half_not_cut), TEST(fork_meanwhile), TEST_END,
 };
