@@ -74,6 +74,16 @@ static int open_old(struct cm_resizing *z, const char *path)
     return e < 0 ? e : 0;
 }
 
+/* Gives back what a growth that did not end has taken: the superblocks say that it does not count,
+ * and allow either length. If it stays, the copy needs more room. */
+static void cut_left(const struct cm_resizing *z)
+{
+    struct cm_plat_file *const f = &z->old->file;
+    const uint64_t size = z->old->media.geo.pool_size;
+    if (f->handle != -1 && f->size > size)
+        (void)cm_plat_file_cut(f, size);
+}
+
 /* ---- The plan -------------------------------------------------------------------------------- */
 
 /* A pool that grew becomes one without parts. */
@@ -311,8 +321,10 @@ static int resize(struct cm_resizing *z, const char *path, char real[2 * PLAT_PA
         e = cm_carry_look(z);
     if (e == 0)
         e = plan(z, &z->to.geo);
-    if (e == 0)
+    if (e == 0) {
+        cut_left(z);
         cm_media_lay_out(&z->to);
+    }
     z->report->emptied = z->old->must_empty || z->older;
     if (e == 0)
         e = fill(z, made);
