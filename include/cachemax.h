@@ -532,7 +532,9 @@ typedef struct cm_grow_report {
  * CM_EBUSY (another thread does) CM_EINVAL CM_EREADONLY CM_EPOOLSIZE (no size, or hardly more than
  * now) CM_ENOTSUP (no grow_max, or less than that; it grew four times; Windows) CM_ENOSPC CM_ENOMEM
  * CM_EIO (also: a header cannot be read) CM_ESEAL CM_EFORGET. After an error the pool has its old
- * size, and what it held; but if a sync of its superblock failed, it may be empty.
+ * size, and what it held; but if a sync of its superblock failed, it may be empty. CM_ENOSPC comes
+ * before anything is written, if the volume says how much it has free. The log says why a growth was
+ * refused: as CM_LOG_INFO if cm_resize() may do it (CM_ENOTSUP, CM_EPOOLSIZE), else as a warning.
  * Readers of other processes (CM_OPEN_SHARED) are served nothing more: for them it is another pool,
  * which they have to open again. For a pool in memory, see cm_open_memory(). */
 CM_API int cm_grow(cm_cache *cache, uint64_t size, cm_grow_report *report);
@@ -685,6 +687,9 @@ CM_API int cm_close(cm_cache *cache);
 /* Sets the mode, an enum cm_mode. It is CM_NORMAL after open. Brackets, cm_invalidate and cm_forget
  * work in every mode. CM_EINVAL (unknown mode) CM_EREADONLY. */
 CM_API int cm_set_mode(cm_cache *cache, int mode);
+
+/* Sets another cm_options.fill_rate_limit, from the next fill on. CM_EREADONLY. */
+CM_API int cm_set_fill_rate_limit(cm_cache *cache, uint64_t bytes_per_second);
 
 /* Monotonic clock of the library in nanoseconds, for cm_validator.taken_at. */
 CM_API uint64_t cm_now(void);

@@ -47,6 +47,7 @@ ANSWER(int, cm_plat_file_is_locked, (struct cm_plat_file *f), 0)
 ANSWER(uint32_t, cm_plat_file_holder, (struct cm_plat_file *f, uint32_t likely), 0)
 ANSWER(int, cm_plat_file_map, (struct cm_plat_file *f, uint64_t align, enum cm_durability *d),
        CM_ENOTSUP)
+ANSWER(int, cm_plat_file_room, (struct cm_plat_file *f, uint64_t size, uint64_t *missing), 0)
 ANSWER(int, cm_plat_file_grow, (struct cm_plat_file *f, uint64_t size), CM_ENOTSUP)
 ANSWER(int, cm_plat_file_cut, (struct cm_plat_file *f, uint64_t size), CM_ENOTSUP)
 ANSWER(int, cm_plat_file_sync, (struct cm_plat_file *f, uint64_t at, uint64_t len), CM_ENOTSUP)

@@ -45,6 +45,14 @@ int cm_set_mode(cm_cache *c, int mode)
     return 0;
 }
 
+int cm_set_fill_rate_limit(cm_cache *c, uint64_t bytes_per_second)
+{
+    int e = cm_enter_owner(c);
+    if (e == 0)
+        cm_rate_set(&c->rate, bytes_per_second);
+    return e;
+}
+
 uint64_t cm_now(void)
 {
     return cm_plat_now_ns();

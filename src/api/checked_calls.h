@@ -12,6 +12,8 @@
 /* Return type, name, parameters, arguments of every public call on an open cache. */
 #define CM_CALLS_OF_CACHES(X)                                                                      \
     X(int, cm_set_mode, (cm_cache * cache, int mode), (cache, mode))                               \
+    X(int, cm_set_fill_rate_limit, (cm_cache * cache, uint64_t bytes_per_second),                  \
+      (cache, bytes_per_second))                                                                   \
     X(int, cm_check,                                                                               \
       (cm_cache * cache, uint32_t flags,                                                           \
        int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,                       \
@@ -107,6 +109,7 @@ CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm
 #define cm_file_cached cm_file_cached_unchecked
 #define cm_file_ranges cm_file_ranges_unchecked
 #define cm_set_mode cm_set_mode_unchecked
+#define cm_set_fill_rate_limit cm_set_fill_rate_limit_unchecked
 #define cm_check cm_check_unchecked
 #define cm_checkpoint cm_checkpoint_unchecked
 #define cm_grow cm_grow_unchecked

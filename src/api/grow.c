@@ -45,9 +45,13 @@ void cm_grow_take_back(cm_cache *c)
     (void)cm_super_growing(&c->super, 0);
 }
 
+/* The pool goes on as it was, so this is no error of the pool. If there is another way to that
+ * size, its caller may take it: then it is not even a warning. */
 static int refuse(cm_cache *c, int code, uint64_t size, const char *why)
 {
-    cm_log(c, CM_LOG_ERROR, "%s: cannot grow to %llu bytes: %s", c->name, (unsigned long long)size,
+    const bool other_way = code == CM_ENOTSUP || code == CM_EPOOLSIZE;
+    cm_log(c, other_way ? CM_LOG_INFO : CM_LOG_WARNING,
+           "%s: cannot grow in its place to %llu bytes: %s", c->name, (unsigned long long)size,
            why);
     return code;
 }
@@ -74,6 +78,22 @@ static int plan(struct grow *z, uint64_t size)
     if (e == 0 && (at_load_relaxed(&c->failing) || cm_cache_whole(c)))
         e = CM_EIO;
     return e ? refuse(c, e, size, "its volume fails") : 0;
+}
+
+/* Is there room? It is asked before anything is written. */
+static int look_for_room(const struct grow *z)
+{
+    struct cm_cache *const c = z->c;
+    const uint64_t size = z->to.pool_size;
+    uint64_t missing = 0;
+    const int e = c->file.handle == -1 ? 0 : cm_plat_file_room(&c->file, size, &missing);
+    if (e == CM_ENOSPC && missing == 0)
+        return refuse(c, e, size, "this process may not make a file of that size (ulimit -f)");
+    if (e == CM_ENOSPC)
+        cm_log(c, CM_LOG_WARNING,
+               "%s: cannot grow in its place to %llu bytes: its volume has %llu bytes too few free",
+               c->name, (unsigned long long)size, (unsigned long long)missing);
+    return e;
 }
 
 /* Makes the file longer. */
@@ -166,6 +186,9 @@ static int grow(struct grow *z, uint64_t size)
     cm_grow_take_back(c);
     if (c->file.handle != -1 && c->file.size != c->media.geo.pool_size)
         return refuse(c, CM_EIO, size, "the file is longer than the pool, and cannot be cut back");
+    e = look_for_room(z);
+    if (e)
+        return e;
     e = cm_super_growing(&c->super, size);
     if (e == 0)
         e = lengthen(z);

@@ -150,7 +150,7 @@ static int tell(struct warm *w)
  * push out its beginning; and no more than the rates allow in a short time. */
 static uint64_t chunk_max(const struct warm *w)
 {
-    const uint64_t slots = cm_media_slots(&w->c->media), limit = w->c->rate.limit;
+    const uint64_t slots = cm_media_slots(&w->c->media), limit = at_load_relaxed(&w->c->rate.limit);
     uint64_t n = least(w->c->opts.read_size_max, slots / 32 * CM_BLOCK_SIZE);
     if (w->o->bytes_per_second)
         n = least(n, w->o->bytes_per_second / CHUNKS_A_SECOND);

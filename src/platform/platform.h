@@ -90,6 +90,10 @@ uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely);
  * CM_DURABILITY_VOLATILE on tmpfs and ramfs, else CM_DURABILITY_PAGECACHE. Not inherited by
  * fork. Read-only files are mapped read-only. CM_ENOMEM CM_EIO. */
 int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability *durability);
+/* Is there room for the file to become so long? Nothing is changed, and others may take it next.
+ * CM_ENOSPC: so many bytes are *missing on its volume; 0: the process may not make such files. What
+ * is not known counts as room. */
+int cm_plat_file_room(struct cm_plat_file *f, uint64_t size, uint64_t *missing);
 /* Makes a mapped file longer, and its mapping, at the same address, up to f->room. What is
  * new is zeros, and allocated unless the file is sparse. On error the file is as it was. CM_ENOSPC
  * (no room on the volume, a quota, a limit of the process) CM_EPOOLSIZE CM_ENOMEM CM_EIO;

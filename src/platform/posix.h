@@ -142,6 +142,8 @@ int cm_posix_volume_word(int fd, uint64_t dev, const struct statfs *fs, uint64_t
 /* posix_create.c: allocates [from, size) of a file, as cm_plat_file_create() does. */
 int cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size,
                       int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
+/* Bytes that the volume of a file has free. False: not known, or there is no limit. */
+bool cm_posix_free_bytes(const struct cm_plat_file *f, uint64_t *bytes);
 /* May the process make files of this size? Else it would get SIGXFSZ and end. */
 bool cm_posix_size_allowed(uint64_t size);
 

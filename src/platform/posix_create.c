@@ -82,22 +82,26 @@ static int file_allocate_step(int fd, uint64_t offset, uint64_t len)
     return cm_posix_error(errno);
 }
 
-/* Refuses a size that cannot succeed. Else the attempt would take the last free byte from all
- * others on the volume; on tmpfs that is the machine's memory. */
-static bool file_space_possible(int fd, uint64_t size)
+bool cm_posix_free_bytes(const struct cm_plat_file *f, uint64_t *bytes)
 {
     struct statfs fs;
 
-    if (fstatfs(fd, &fs) != 0 || fs.f_blocks == 0 || fs.f_bsize <= 0) {
-        return true; /* unknown or unlimited */
+    if (fstatfs(file_fd(f), &fs) != 0 || fs.f_blocks == 0 || fs.f_bsize <= 0 ||
+        (uint64_t)fs.f_bfree > UINT64_MAX / (uint64_t)fs.f_bsize) {
+        return false;
     }
-    return size / (uint64_t)fs.f_bsize <= (uint64_t)fs.f_bfree;
+    *bytes = (uint64_t)fs.f_bfree * (uint64_t)fs.f_bsize;
+    return true;
 }
 
 int cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size,
                       int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
-    if (!file_space_possible(file_fd(f), size - from)) {
+    uint64_t has;
+
+    /* Refuses a size that cannot succeed. Else the attempt would take the last free byte from all
+     * others on the volume; on tmpfs that is the machine's memory. */
+    if (cm_posix_free_bytes(f, &has) && size - from > has) {
         return CM_ENOSPC;
     }
     for (uint64_t done = from; done < size;) {

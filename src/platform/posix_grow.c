@@ -29,6 +29,23 @@
 #define MAP_SYNC 0x80000
 #endif
 
+int cm_plat_file_room(struct cm_plat_file *f, uint64_t size, uint64_t *missing)
+{
+    POSIX_NO_CANCEL;
+    const uint64_t is = at_load_relaxed(&f->size);
+    uint64_t has;
+
+    *missing = 0;
+    if (!cm_posix_size_allowed(size)) {
+        return CM_ENOSPC;
+    }
+    if (f->sparse || size <= is || !cm_posix_free_bytes(f, &has) || size - is <= has) {
+        return 0;
+    }
+    *missing = size - is - has;
+    return CM_ENOSPC;
+}
+
 static int lengthen(const struct cm_plat_file *f, uint64_t size)
 {
     if (f->sparse) {

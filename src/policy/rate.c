@@ -16,18 +16,18 @@
 #define BURST_NS UINT64_C(1000000000)
 
 /* The time that `bytes` take. In two steps, so that no product overflows for any limit. */
-static uint64_t cost_of(const struct cm_rate *r, uint64_t bytes)
+static uint64_t cost_of(uint64_t limit, uint64_t bytes)
 {
-    return bytes / r->limit * BURST_NS +
-           (uint64_t)((double)(bytes % r->limit) * 1e9 / (double)r->limit);
+    return bytes / limit * BURST_NS + (uint64_t)((double)(bytes % limit) * 1e9 / (double)limit);
 }
 
 bool cm_rate_take(struct cm_rate *r, uint64_t bytes)
 {
-    if (r->limit == 0)
+    const uint64_t limit = at_load_relaxed(&r->limit); /* it stands alone */
+    if (limit == 0)
         return true;
     uint64_t now = cm_plat_now_ns();
-    uint64_t cost = cost_of(r, bytes);
+    uint64_t cost = cost_of(limit, bytes);
     uint64_t clock = at_load_relaxed(&r->clock), next;
     do {
         uint64_t from = clock > now ? clock : now;
@@ -40,10 +40,24 @@ bool cm_rate_take(struct cm_rate *r, uint64_t bytes)
 
 uint64_t cm_rate_wait(const struct cm_rate *r, uint64_t bytes)
 {
-    if (r->limit == 0)
+    const uint64_t limit = at_load_relaxed(&r->limit);
+    if (limit == 0)
         return 0;
-    const uint64_t cost = cost_of(r, bytes), now = cm_plat_now_ns();
+    const uint64_t cost = cost_of(limit, bytes), now = cm_plat_now_ns();
     const uint64_t spare = cost < BURST_NS ? BURST_NS - cost : 0;
     const uint64_t clock = at_load_relaxed(&r->clock); /* a hint: cm_rate_take() decides */
     return clock > now && clock - now > spare ? clock - now - spare : 0;
+}
+
+void cm_rate_set(struct cm_rate *r, uint64_t limit)
+{
+    const uint64_t was = at_load_relaxed(&r->limit), now = cm_plat_now_ns();
+    uint64_t clock = at_load_relaxed(&r->clock), next;
+    at_store_relaxed(&r->limit, limit);
+    do {
+        if (clock <= now || (limit != 0 && limit <= was))
+            return;
+        const double less = limit == 0 ? 0 : (double)was / (double)limit;
+        next = now + (uint64_t)((double)(clock - now) * less);
+    } while (!at_cas_acq_rel(&r->clock, &clock, next));
 }

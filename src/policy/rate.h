@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 struct cm_rate {
-    uint64_t limit; /* bytes a second; 0: none */
+    uint64_t limit; /* atomic; bytes a second; 0: none */
     uint64_t clock; /* atomic; ns, at that time all bytes granted so far are paid for */
 };
 
@@ -18,5 +18,9 @@ bool cm_rate_take(struct cm_rate *r, uint64_t bytes);
 /* How long, in nanoseconds, until `bytes` may be written in several parts, if nobody else writes.
  * If they take longer than a second: until nothing is owed. */
 uint64_t cm_rate_wait(const struct cm_rate *r, uint64_t bytes);
+
+/* From now on another limit. What is owed of the old one is owed in bytes: under a higher limit it
+ * takes less time. */
+void cm_rate_set(struct cm_rate *r, uint64_t limit);
 
 #endif

@@ -95,7 +95,7 @@ WRAPS = {  # by program, as in the meson.build files
     'grow': ['-Wl,--wrap=cm_settle_part', '-Wl,--wrap=cm_slot_prefetch_header',
              '-Wl,--wrap=cm_plat_file_sync', '-Wl,--wrap=cm_plat_file_cut',
              '-Wl,--wrap=cm_super_add_part', '-Wl,--wrap=cm_guard_add',
-             '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=ftruncate64',
+             '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=ftruncate64', '-Wl,--wrap=fstatfs64',
              '-Wl,--wrap=cm_posix_allocate', '-Wl,--wrap=cm_plat_random'],
     'file': ['-Wl,--wrap=cm_plat_boot_wall_ns'],
     'pin': ['-Wl,--wrap=cm_guard_load_words'],

@@ -493,6 +493,7 @@ static void run_says(void)
     (void)DO(cm_set_mode, stage.cache, CM_BYPASS);
     read_through(0, 0, 2 * BLK);
     (void)DO(cm_set_mode, stage.cache, CM_NORMAL);
+    (void)DO(cm_set_fill_rate_limit, stage.cache, UINT64_C(1) << 40);
     close_pool();
 }
 

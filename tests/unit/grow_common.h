@@ -17,7 +17,8 @@
 extern const struct harness_test grow_failing_tests[], grow_readers_tests[];
 
 /* test_grow.c */
-extern char grow_dir[256], path[300], said[512]; /* said: the last error that was logged */
+extern char grow_dir[256], path[300], said[512]; /* said: the last line that was logged */
+extern int said_level;
 /* The same pools in each run: which blocks find their buckets full is no luck. */
 extern uint64_t random_state;
 /* Runs in the middle of a growth: the index is copied, and does not count yet. */
@@ -25,13 +26,14 @@ extern void (*in_the_middle)(struct pool *p, cm_file *f);
 extern struct pool *middle_pool;
 extern void (*before_part)(void); /* before a part counts */
 extern cm_file *middle_file;
-extern bool fail_settle; /* the sync of the new part's tables fails */
+extern bool half_the_room; /* the volume has room for a half of what is wanted */
+extern bool fail_settle;   /* the sync of the new part's tables fails */
 
 static inline void keep_text(void *ctx, int level, const char *text)
 {
     (void)ctx;
-    if (level == CM_LOG_ERROR)
-        (void)snprintf(said, sizeof(said), "%s", text);
+    said_level = level;
+    (void)snprintf(said, sizeof(said), "%s", text);
 }
 
 static inline int try_up(struct pool *p, uint64_t grow_max)

@@ -79,6 +79,27 @@ static void test_rate_limit(void)
     pool_end(&p);
 }
 
+/* Another limit holds from the next fill on. */
+static void test_rate_limit_set(void)
+{
+    struct pool p;
+    pool_make(&p, 8 * MIB, 0);
+    p.o.fill_rate_limit = 1; /* 64 KiB take a day */
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    const unsigned stored = put_all(f, 0, 100, 5);
+    CHECK(stored >= 1 && stored < 20);
+    CHECK_EQ(cm_set_fill_rate_limit(p.c, 0), 0);
+    CHECK_EQ(put_all(f, 100, 100, 5), 100);
+    CHECK_EQ(cm_set_fill_rate_limit(p.c, 1), 0);
+    CHECK(put_all(f, 200, 100, 5) < 20); /* what was stored is owed for an hour */
+    CHECK_EQ(cm_set_fill_rate_limit(p.c, 64 * MIB), 0);
+    CHECK_EQ(put_all(f, 300, 100, 5), 100); /* of this limit it is little */
+    detach(f);
+    CHECK_EQ(cm_set_fill_rate_limit(NULL, 1), CM_EHANDLE);
+    pool_end(&p);
+}
+
 /* ---- Reading many ---------------------------------------------------------------------------- */
 
 static void test_read_many(void)
@@ -739,6 +760,7 @@ const struct harness_test api_stats_tests[] = {
     TEST(modes),
     TEST(all_memory_back),
     TEST(rate_limit),
+    TEST(rate_limit_set),
     TEST(read_many),
     TEST(read_many_longer),
     TEST(read_whole),

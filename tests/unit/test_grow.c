@@ -9,6 +9,7 @@
 #ifndef _WIN32
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #endif
 
@@ -17,6 +18,7 @@
 #include "state/settle.h"
 
 char grow_dir[256], path[300], said[512];
+int said_level;
 uint64_t random_state;
 
 int __wrap_cm_plat_random(void *buf, size_t n);
@@ -407,19 +409,54 @@ static void test_refused(void)
     CHECK_EQ(unlink(path), 0);
 }
 
-/* The file may not become so long: the pool is as it was, and grows later. */
-static void test_no_room(void)
+/* What the volume says that it has free; 0: as it is. */
+static uint64_t free_bytes;
+
+int __real_fstatfs64(int fd, struct statfs *fs);
+int __wrap_fstatfs64(int fd, struct statfs *fs);
+int __wrap_fstatfs64(int fd, struct statfs *fs)
+{
+    const int rc = __real_fstatfs64(fd, fs);
+    if (rc == 0 && free_bytes != 0)
+        fs->f_bfree = (__typeof__(fs->f_bfree))(free_bytes / (uint64_t)fs->f_bsize);
+    return rc;
+}
+
+/* What cannot succeed is refused before anything is written, and the log says what is missing. */
+static void test_no_room_before(void)
 {
     struct pool p;
     struct rlimit was, small;
     make(&p, 4 * MIB, 64 * MIB);
-    cm_file *f = fill_file(&p, 1, 500);
+    const uint64_t seq = p.c->super.now.seq;
     CHECK_EQ(getrlimit(RLIMIT_FSIZE, &was), 0);
     small = was;
     small.rlim_cur = 8 * MIB;
     CHECK_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
     CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_ENOSPC);
     CHECK_EQ(setrlimit(RLIMIT_FSIZE, &was), 0);
+    CHECK(strstr(said, "ulimit -f") != NULL);
+    free_bytes = 3 * MIB;
+    CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_ENOSPC);
+    CHECK(strstr(said, " 9437184 bytes too few") != NULL); /* 9 MiB */
+    CHECK_EQ(said_level, CM_LOG_WARNING);
+    CHECK_EQ(p.c->super.now.seq, seq);
+    free_bytes = 12 * MIB;
+    (void)grow_to(&p, 16 * MIB);
+    free_bytes = 0;
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* The file does not become so long: the pool is as it was, and grows later. */
+static void test_no_room(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB, 64 * MIB);
+    cm_file *f = fill_file(&p, 1, 500);
+    half_the_room = true;
+    CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_ENOSPC);
+    half_the_room = false;
     CHECK_EQ(os_size(path), (int64_t)(4 * MIB));
     CHECK_EQ(p.c->super.now.growing, 0);
     CHECK_EQ(p.c->super.now.incompat & CM_INCOMPAT_GROWN, 0); /* older libraries can use it */
@@ -798,6 +835,7 @@ static const struct harness_test tests[] = {
     TEST(drain),
     TEST(curve),
     TEST(refused),
+    TEST(no_room_before),
     TEST(no_room),
     TEST(overflow),
     TEST(flushed),

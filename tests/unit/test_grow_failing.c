@@ -69,8 +69,7 @@ int __wrap_ftruncate64(int fd, off_t size)
     return rc;
 }
 
-/* The volume has room for a half of what is wanted. */
-static bool half_the_room;
+bool half_the_room;
 static void (*while_it_allocates)(void);
 
 int __real_cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size,
