@@ -62,6 +62,15 @@ static uint64_t fill_rate(uint64_t pool_size)
     return rate;
 }
 
+/* What is allowed by its size. */
+void pool_grown(void)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+
+    if (mnt.opt.drive_writes > 0 && cm_get_info(mnt.cache, &info) == 0)
+        (void)cm_set_fill_rate_limit(mnt.cache, fill_rate(info.size));
+}
+
 /* How large it may become while it is open. A larger pool is made beside it. */
 static uint64_t room_to_grow(uint64_t pool_size)
 {

@@ -639,6 +639,7 @@ int pool_leave(void); /* closes it; as cm_close(): after CM_EBUSY it is still op
 /* Opens it again, or if leaving failed goes on with it. 0, or an exit status after a message: there
  * is no pool. */
 int pool_return(void);
+void pool_grown(void);   /* sets anew what its size decides */
 void pool_abandon(void); /* it was given up while it was away: removes what has its name now */
 
 /* control.c: the socket through which the command cachemax steers a mount with a pool of its own.

@@ -13,6 +13,9 @@
  *   2. The pool is closed, resized and opened, while everything passes through.
  *   3. Files in use are attached again; others at their next use.
  *
+ * Without room nothing of this begins. A volume that has none for the new part of a pool has none
+ * for a second file either.
+ *
  * What programs write in step 2 is as what others write while the mount is away: the validators
  * show it at the next attachment, and a validator that cannot show it is racy, and matches nothing.
  * cache.c makes a new ctime durable before the first change of a file, so that a power cut cannot
@@ -30,6 +33,8 @@
 #include "control.h"
 #include "mount.h"
 
+#include <stdio.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #define PATIENCE_S 2
@@ -271,26 +276,29 @@ static void tell_grown(struct control_client *c, const cm_grow_report *g)
     tell(c, &r);
 }
 
-/* False: not in its place. While it runs, requests use the pool, and so do other clients. */
-static bool grow(struct control_client *c, uint64_t size)
+/* While it runs, requests use the pool, and so do other clients. Other errors than CM_ENOSPC: it
+ * cannot in its place. */
+static int grow(struct control_client *c, uint64_t size)
 {
     cm_grow_report report = CM_GROW_REPORT_INIT;
     cm_info info = { .struct_size = sizeof(info) };
-    bool done = false;
+    int rc = CM_ENOTSUP;
 
     if (!resize_hold())
-        return false;
+        return rc;
     if (cm_get_info(mnt.cache, &info) == 0 && size > info.size) {
+        (void)control_is(c, "in_place", 1);
         atomic_store(&grows, true);
-        done = cm_grow(mnt.cache, size, &report) == 0;
+        rc = cm_grow(mnt.cache, size, &report);
         atomic_store(&grows, false);
     }
-    if (done) {
+    if (rc == 0) {
+        pool_grown();
         quota_grown();
         tell_grown(c, &report);
     }
     resize_release();
-    return done;
+    return rc;
 }
 
 /* ---- Without the pool for a while ------------------------------------------------------------ */
@@ -317,11 +325,45 @@ static int serve_away(struct control_client *c, uint64_t size)
     return rc;
 }
 
+/* Bytes of what a killed resize has left: it is removed before there must be room. */
+static uint64_t bytes_left(const char *pool, const char *suffix)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    const int n = snprintf(path, sizeof(path), "%s%s", pool, suffix);
+
+    return n > 0 && n < PATH_MAX && stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+/* Has the volume room for a second file? Of a sparse pool nobody knows how much it needs. */
+static bool has_room(uint64_t size)
+{
+    char *const real = realpath(mnt.opt.pool, NULL);
+    struct statvfs fs;
+    struct stat st;
+    bool has = true;
+
+    if (real && stat(real, &st) == 0 && (uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size &&
+        statvfs(real, &fs) == 0 && fs.f_blocks > 0)
+        has = size <= (uint64_t)fs.f_bfree * fs.f_frsize + bytes_left(real, ".cachemax-resize") +
+                          bytes_left(real, ".cachemax-resize.cachemax-new");
+    free(real);
+    return has;
+}
+
 static int resize_away(struct control_client *c, uint64_t size)
 {
     cm_info info = { .struct_size = sizeof(info) };
 
     (void)cm_get_info(mnt.cache, &info);
+    (void)control_is(c, "in_place", 0);
+    if (!has_room(size)) {
+        say(CM_LOG_WARNING,
+            "pool %s: keeps its size: it can get another one by a copy only, and its volume has no "
+            "room for one of %.1f MiB",
+            mnt.opt.pool, MIB(size));
+        return CM_ENOSPC;
+    }
     checkpoint_stop(); /* before programs wait */
     if (!detach_all()) {
         (void)checkpoint_start();
@@ -341,8 +383,9 @@ int resize_serve(struct control_client *c, const struct control_request *r)
         return resize_runs() ? rc : CM_EFORGET;
     if (pthread_mutex_trylock(&one))
         return rc;
-    /* After a growth that failed, whoever asked may be gone. */
-    rc = grow(c, r->number) ? 0 : control_cancelled(c) ? CM_ECANCELED : resize_away(c, r->number);
+    rc = grow(c, r->number);
+    if (rc != 0 && rc != CM_ENOSPC) /* after a growth that failed, whoever asked may be gone */
+        rc = control_cancelled(c) ? CM_ECANCELED : resize_away(c, r->number);
     pthread_mutex_unlock(&one);
     return rc;
 }

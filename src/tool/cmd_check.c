@@ -159,7 +159,7 @@ static int check_pool(const struct tool_args *args, cm_check_report *report, int
     progress_begin(&progress, "check", flags & CM_CHECK_METADATA ? 0 : info.size, false);
     *found = cache ? cm_check(cache, flags, progress_step, &progress, report)
                    : owner_check(args->operand, flags, progress_step, &progress, report);
-    if (*found == CM_EOWNED && owner_leaves(args->operand) &&
+    if (*found == CM_EOWNED && owner_leaves(args->operand, OWNER_LEAVE_SECONDS) &&
         tool_open(&log, &options, &cache) == 0)
         *found = cm_check(cache, flags, progress_step, &progress, report);
     progress_end(&progress);

@@ -285,7 +285,7 @@ static int look(const char *pool, const cm_seal *seal, uint32_t flags, cm_info *
     if (rc == CM_EOWNED) {
         rc = cm_pool_info(pool, info);
         rc = rc ? rc : owner_files(pool, flags, add, list);
-        if (rc != CM_EOWNED || !owner_leaves(pool))
+        if (rc != CM_EOWNED || !owner_leaves(pool, OWNER_LEAVE_SECONDS))
             return rc;
         rc = tool_open(&log, &options, &cache);
     }

@@ -2,8 +2,9 @@
  *
  * cmd_resize.c - "cachemax resize": gives a pool another size, and keeps what is cached.
  *
- * The library does it (cm_resize), or the mount that has the pool open. This file reads the size,
- * and says what stayed and what did not.
+ * The library does it (cm_resize), or the mount that has the pool open. If that mount ends in the
+ * middle, the pool tells whether it has grown; if it has not, the library does it then. This file
+ * reads the size, and says what stayed and what did not.
  */
 #include "tool/control/control.h"
 #include "tool/os.h"
@@ -127,21 +128,72 @@ static void print_result(const char *pool, const cm_resize_options *o, const cm_
         print_pins(pool, o->seal);
 }
 
-static int no_space(const char *pool, uint64_t size, bool asked)
+/* ", the volume has 1 GiB: 2 GiB are missing"; "" if the volume does not say. *has: what it has. */
+static void say_volume(char *text, size_t n, const char *pool, uint64_t needs, uint64_t *has)
 {
-    char parent[1024], need[TOOL_NUMBER_MAX], space[TOOL_NUMBER_MAX], left[96] = "";
+    char parent[1024], space[TOOL_NUMBER_MAX], less[TOOL_NUMBER_MAX];
+    char *const real = os_real_path(pool);
     struct os_volume volume;
 
-    os_parent(pool, parent, sizeof(parent));
-    if (os_volume(parent, &volume))
-        (void)snprintf(left, sizeof(left), ", the volume has %s", tool_bytes(space, volume.free));
+    text[0] = '\0';
+    *has = UINT64_MAX;
+    os_parent(real ? real : pool, parent, sizeof(parent));
+    free(real);
+    if (!os_volume(parent, &volume))
+        return;
+    *has = volume.free;
+    if (volume.free < needs)
+        (void)snprintf(text, n, ", the volume has %s: %s are missing",
+                       tool_bytes(space, volume.free), tool_bytes(less, needs - volume.free));
+    else
+        (void)snprintf(text, n, ", the volume has %s (a quota or 'ulimit -f' may allow less)",
+                       tool_bytes(space, volume.free));
+}
+
+/* How the command went. */
+struct course {
+    struct owner_resizing owner;
+    struct seen seen; /* the pool as it was */
+    uint64_t size;    /* wanted */
+    bool asked;       /* the mount has said how it ended */
+    bool ended;       /* or it has not, and does not have the pool any more */
+};
+
+static int no_space_in_place(const char *pool, const struct course *w)
+{
+    char need[TOOL_NUMBER_MAX], left[128];
+    const uint64_t needs = w->size - w->seen.info.size;
+    uint64_t has;
+
+    say_volume(left, sizeof(left), pool, needs, &has);
     tool_message(pool,
-                 "not enough space: the new pool is made beside the old one and needs %s%s; "
-                 "nothing was changed%s. Make room. Or, if the pool may be empty then, %sdelete it "
-                 "and make it anew with 'cachemax create'%s",
-                 tool_bytes(need, size), left,
-                 asked ? ", and the mount goes on with the pool as it was" : "",
-                 asked ? "unmount, " : "", asked ? ", and mount again" : "");
+                 "not enough space: the pool grows in its place and needs %s more%s; nothing was "
+                 "changed, and the mount goes on with the pool as it was. Make room, or choose a "
+                 "smaller size",
+                 tool_bytes(need, needs), left);
+    return TOOL_FAILED;
+}
+
+static int no_space(const char *pool, const struct course *w)
+{
+    char need[TOOL_NUMBER_MAX], left[128];
+    const uint64_t was = w->seen.info.size;
+    uint64_t has;
+
+    if (w->asked && w->owner.in_place)
+        return no_space_in_place(pool, w);
+    say_volume(left, sizeof(left), pool, w->size, &has);
+    tool_message(pool,
+                 "not enough space: %sthe new pool is made beside the old one and needs %s%s; "
+                 "nothing was changed%s. Make room%s",
+                 w->ended ? "its mount has ended before it was done, and now " : "",
+                 tool_bytes(need, w->size), left,
+                 w->asked ? ", and the mount goes on with the pool as it was" : "",
+                 was < w->size && has < w->size - was ? ", or choose a smaller size"
+                 : w->asked ? ". Or, if the pool may be empty then, unmount, delete it and make it "
+                              "anew with 'cachemax create', and mount again"
+                            : ". Or, if the pool may be empty then, delete it and make it anew "
+                              "with 'cachemax create'");
     return TOOL_FAILED;
 }
 
@@ -187,40 +239,135 @@ static int in_the_way(const char *pool)
     return TOOL_FAILED;
 }
 
-/* `asked`: the mount has said it, and its log says more. */
-static int resize_error(const char *pool, int code, uint64_t size, bool asked)
+/* The mount did not say how it ended, and it still has the pool. */
+static int not_known(const char *pool)
+{
+    tool_message(pool,
+                 "its mount has ended the connection, and still has the pool: it may be at work. "
+                 "'cachemax info' tells the size; run this command again if it is the old one");
+    return TOOL_FAILED;
+}
+
+static void interrupted(const char *pool, const struct course *w)
+{
+    tool_message(pool, !w->asked ? "interrupted; the pool is as it was"
+                       : w->owner.in_place
+                           ? "interrupted; if the mount has begun to let the pool grow, "
+                             "it goes on: 'cachemax info' tells the size"
+                           : "interrupted; the mount goes on with the pool as it was, "
+                             "unless it was just ready: 'cachemax info' tells the size");
+    os_end_interrupted();
+}
+
+/* If the mount was asked, its log says more. */
+static int resize_error(const char *pool, int code, const struct course *w)
 {
     if (code == CM_ENOSPC)
-        return no_space(pool, size, asked);
-    if (code == CM_EFORGET && asked) {
+        return no_space(pool, w);
+    if (code == CM_EFORGET && w->asked) {
         tool_message(pool, "its mount gave the pool up (see its log); it serves uncached until it "
                            "is unmounted and mounted again");
         return TOOL_FAILED;
     }
-    if (code == CM_ECANCELED) {
-        tool_message(pool,
-                     asked ? "interrupted; the mount goes on with the pool as it was, unless it "
-                             "was just ready: 'cachemax info' tells the size"
-                           : "interrupted; the pool is as it was");
-        os_end_interrupted();
-    }
+    if (code == CM_ECANCELED)
+        interrupted(pool, w);
     if (code == CM_EMOVED) {
         tool_message(pool, "was replaced by another file meanwhile; that one was left untouched");
         return TOOL_FAILED;
     }
-    if (code == CM_EEXIST)
-        return asked ? in_the_way(pool) : TOOL_FAILED; /* the log's line says which file it is */
+    if (code == CM_EEXIST) /* without a mount the log's line says which file it is */
+        return w->asked ? in_the_way(pool) : TOOL_FAILED;
     return tool_pool_error(pool, code, TOOL_OPENING);
+}
+
+/* Shows that the mount works. */
+static void say_course(const struct owner_resizing *o)
+{
+    (void)printf("%s: %s\n", o->pool,
+                 o->in_place
+                     ? "its mount lets it grow in its place, if it can; it stays in use"
+                     : "its mount makes it anew; programs read the origin until it is done");
+    (void)fflush(stdout);
+}
+
+static bool has_size(const char *pool, uint64_t size)
+{
+    cm_info info = CM_INFO_INIT;
+
+    return cm_pool_info(pool, &info) == 0 && info.size == size;
+}
+
+/* The mount that has the pool does it. If it ends before it says how that went, the pool tells
+ * whether it has grown. If it has not, it is as it was, and nobody has it open. */
+static int by_owner(const char *pool, const cm_resize_options *options, cm_resize_report *report,
+                    struct course *w)
+{
+    int rc;
+
+    w->owner.pool = pool;
+    w->owner.on_course = say_course;
+    w->asked = true;
+    rc = owner_resize(pool, options, report, &w->owner);
+    if (rc != CM_EOWNED)
+        return rc;
+    w->ended = owner_leaves(pool, w->owner.lost ? OWNER_WORK_SECONDS : OWNER_LEAVE_SECONDS);
+    if (has_size(pool, options->size)) {
+        w->ended = true;
+        return 0;
+    }
+    if (os_interrupted())
+        return CM_ECANCELED;
+    w->asked = !w->ended;
+    return w->ended ? cm_resize(pool, options, report) : CM_EOWNED;
+}
+
+/* All that is known if the mount has ended before it said more. */
+static void print_short(const char *pool, const struct course *w)
+{
+    char now[TOOL_NUMBER_MAX], was[TOOL_NUMBER_MAX];
+
+    (void)printf("%s: %s now, was %s\n", pool, tool_bytes(now, w->size),
+                 tool_bytes(was, w->seen.info.size));
+    (void)puts("  kept what was cached: its mount gave it this size, and has ended since");
+    print_hit_ratio(&w->seen, w->size);
+}
+
+static int resize(const struct tool_args *args, cm_resize_options *options, struct course *w)
+{
+    struct tool_log log = { .pool = args->operand, .max_level = CM_LOG_WARNING };
+    cm_resize_report report = CM_RESIZE_REPORT_INIT;
+    struct tool_progress progress;
+    int rc;
+
+    options->progress = progress_step;
+    options->progress_ctx = &progress;
+    options->log = tool_log_line;
+    options->log_ctx = &log;
+    progress_begin(&progress, "resize", options->size, false);
+    log.opening = true;
+    rc = cm_resize(args->operand, options, &report);
+    if (rc == CM_EOWNED) {
+        log.held[0] = '\0'; /* that it is in use */
+        rc = by_owner(args->operand, options, &report, w);
+    }
+    log.opening = false;
+    progress_end(&progress);
+    tool_print_held(&log, rc);
+    if (rc == CM_EOWNED)
+        return w->owner.lost ? not_known(args->operand) : in_use(args->operand, args->more[0]);
+    if (rc != 0)
+        return resize_error(args->operand, rc, w);
+    if (w->ended && w->asked)
+        print_short(args->operand, w);
+    else
+        print_result(args->operand, options, &report, &w->seen);
+    return TOOL_OK;
 }
 
 static int run_resize(const struct tool_args *args)
 {
-    struct tool_log log = { .pool = args->operand, .max_level = CM_LOG_WARNING };
     cm_resize_options options = CM_RESIZE_OPTIONS_INIT;
-    cm_resize_report report = CM_RESIZE_REPORT_INIT;
-    struct tool_progress progress;
-    struct seen seen;
-    bool asked;
+    struct course w = { .asked = false };
     int rc;
 
     if (!args->more[0]) {
@@ -230,39 +377,19 @@ static int run_resize(const struct tool_args *args)
     rc = tool_read_pool_size("SIZE", args->more[0], cm_pool_size_min(), &options.size);
     if (rc != TOOL_OK)
         return rc;
-    rc = seen_read(args->operand, &seen);
-    if (rc == 0 && seen.info.size == options.size) {
+    w.size = options.size;
+    rc = seen_read(args->operand, &w.seen);
+    if (rc == 0 && w.seen.info.size == options.size) {
         (void)printf("%s: has that size already\n", args->operand);
         return tool_end_output(TOOL_OK);
     }
     rc = tool_take_key_of(args->value[RESIZE_KEY], args->operand, &options.seal);
     if (rc != TOOL_OK)
         return rc;
-    options.progress = progress_step;
-    options.progress_ctx = &progress;
-    options.log = tool_log_line;
-    options.log_ctx = &log;
     os_catch_interrupts();
-    progress_begin(&progress, "resize", options.size, false);
-    log.opening = true;
-    rc = cm_resize(args->operand, &options, &report);
-    asked = rc == CM_EOWNED;
-    if (asked)
-        rc = owner_resize(args->operand, &options, &report);
-    if (rc == CM_EOWNED && owner_leaves(args->operand))
-        rc = cm_resize(args->operand, &options, &report);
-    if (asked)
-        log.held[0] = '\0'; /* that it is in use */
-    log.opening = false;
-    progress_end(&progress);
-    tool_print_held(&log, rc);
-    if (rc == CM_EOWNED)
-        return in_use(args->operand, args->more[0]);
-    if (rc != 0)
-        return resize_error(args->operand, rc, options.size, asked);
-    print_result(args->operand, &options, &report, &seen);
+    rc = resize(args, &options, &w);
     tool_drop_key();
-    return tool_end_output(TOOL_OK);
+    return rc == TOOL_OK ? tool_end_output(TOOL_OK) : rc;
 }
 
 const struct tool_command tool_resize = {
@@ -275,7 +402,9 @@ const struct tool_command tool_resize = {
         "SIZE is written as for 'create'. The mount that has the pool (cachemax-mount --pool)\n"
         "does it while it runs. A larger pool grows in its place, up to four times: reads hit\n"
         "meanwhile. For a smaller one programs read the origin until it is done. Stop a service\n"
-        "first, and start it again afterwards.\n"
+        "first, and start it again afterwards. If the mount ends meanwhile, the pool has grown, "
+        "or\n"
+        "this command goes on with it.\n"
         "It says what stayed, and which hit ratio to expect ('cachemax advise' has all sizes).\n"
         "A smaller pool keeps pinned files first, then what was used most often. Pins, quotas\n"
         "and the names of files stay.\n"

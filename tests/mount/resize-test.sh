@@ -271,11 +271,17 @@ t_interrupted() {
   fails finish
   still "$was"
 }
-t_no_room() { # for both pools
+free_mib() { df -m --output=avail "$shm" | tail -n 1; }
+t_no_room() { # for both pools: the mount does not begin
   local was
   was=$(size)
   status 1 "$cm" resize "$pool" 80M
-  says 'not enough space: .* nothing was changed, and the mount goes on .* if .*, unmount, delete'
+  says 'not enough space: the new pool is made beside .* needs 80\.00 MiB, the volume has [0-9.]* M'
+  says 'MiB are missing; nothing was changed, and the mount goes on .* if .*, unmount, delete'
+  logged 'keeps its size: it can get another one by a copy only, and its volume has no room'
+  fails logged '-> 80.0 MiB'
+  status 1 "$cm" resize "$pool" 200M
+  says 'Make room, or choose a smaller size$'
   still "$was"
 }
 some_cached() { [ "$(cached "$1")" -gt 0 ]; }
@@ -471,6 +477,60 @@ t_grows_too_far() { # it was opened with room for eight times its size; and less
   status 0 "$cm" resize "$pool" 18M
   same "$(inode)" "$was"
   all_right
+}
+t_grows_without_room() { # it is not begun in another way, which needs even more
+  local was
+  was=$(inode)
+  head -c $(($(free_mib) - 30))M /dev/zero >"$shm/ballast"
+  status 1 "$cm" resize "$pool" 60M
+  rm "$shm/ballast"
+  says 'lets it grow in its place'
+  says 'not enough space: the pool grows in its place and needs 52\.00 MiB more, '
+  says 'the volume has [23][0-9.]* MiB: 2[0-9.]* MiB are missing; nothing was changed, and the moun'
+  says 'and the mount goes on with the pool as it was\. Make room, or choose a smaller size$'
+  logged 'cannot grow in its place to 62914560 bytes: its volume has [0-9]+ bytes too few free'
+  fails logged 'passes through uncached'
+  same "$(inode)" "$was"
+  all_right
+}
+t_grows_drive_writes() { # what is allowed in a day is so many times the new size
+  status 0 "$cm" resize "$pool" 64M
+  cmp "$org/much" "$ref/much"
+  [ "$(cached "$org/much")" -gt 9500000 ]
+}
+# Begins a growth, and returns in the middle of it: the file is longer, and that does not count yet.
+begin_growth() { # SIZE
+  rm -f "$SLOW_SYNC.waits"
+  touch "$SLOW_SYNC"
+  "$cm" resize "$pool" "$1" >"$work/resized" 2>&1 &
+  client=$!
+  eventually test -e "$SLOW_SYNC.waits"
+  same "$(size)" $((${1%M} * 1048576))
+}
+is_connected() { find "/proc/$client/fd" -lname 'socket:*' | grep -q .; }
+t_grown_as_it_ends() { # COMMAND...: the growth is done, and nobody does it again
+  local was
+  was=$(inode)
+  begin_growth "$1"
+  shift
+  is_connected
+  "$@"
+  eventually fails is_connected
+  rm "$SLOW_SYNC"
+  wait $client || { cat "$work/resized" >&2; return 1; }
+  grep -q 'MiB now, was [0-9.]* MiB$' "$work/resized"
+  grep -q 'kept what was cached: its mount gave it this size, and has ended since' "$work/resized"
+  same "$(inode)" "$was"
+}
+t_grown_half() { # the mount is killed, and what it has left takes the room that the command needs
+  [ $is_root = 0 ] || head -c $(($(free_mib) - 48))M /dev/zero >"$shm/ballast"
+  begin_growth 40M
+  kill -9 $mount_pid
+  rm "$SLOW_SYNC"
+  wait $client || { cat "$work/resized" >&2; return 1; }
+  same "$(size)" 41943040
+  grep -q 'kept [0-9.]* MiB of' "$work/resized"
+  fails ls "$pool.cachemax"*
 }
 t_grows_and_ends() { # the mount, meanwhile: the command does it then
   "$cm" warm -q "$org"
@@ -672,6 +732,55 @@ if wanted 'it grows in its place'; then
     check 'it grows in its place, and is killed: the pool' t_grown_pool
   fi
   ends 'after it grew'
+fi
+if [ $is_root = 1 ] && wanted 'no room to grow'; then
+  rm -f "$FAIL_GROW" "$pool"
+  new_pool 8M
+  mount_slowly
+  check 'no room to grow' t_grows_without_room
+  ends 'without room to grow'
+fi
+if wanted 'drive writes of a pool that grew'; then
+  rm -f "$FAIL_GROW" "$pool"
+  new_pool 8M
+  head -c 10000000 /dev/urandom >"$ref/much"
+  cp "$ref/much" "$org/much"
+  mount_slowly -o drive_writes=21600 -o probation=0 # 2 MiB a second, and then 16
+  check 'drive writes of a pool that grew' t_grows_drive_writes
+  ends 'with a limit of drive writes'
+  rm "$ref/much" "$org/much"
+fi
+if wanted 'it ends while it grows'; then
+  rm -f "$FAIL_GROW" "$pool"
+  new_pool 16M
+  mount_slowly
+  "$cm" warm -q "$org"
+  check_at / 'it ends while it grows' t_grown_as_it_ends 24M umount "$org"
+  wait_mount
+fi
+if wanted 'it ends while it grows, terminated'; then
+  rm -f "$FAIL_GROW" "$pool"
+  new_pool 16M
+  mount_slowly
+  "$cm" warm -q "$org"
+  check_at / 'it ends while it grows, terminated' t_grown_as_it_ends 28M kill $mount_pid
+  wait_mount
+  mount_slowly
+  check 'it ends while it grows, terminated: the pool' t_grown_pool
+  ends 'after it ended while it grew'
+fi
+if wanted 'it is killed while it grows, and there is little room'; then
+  rm -f "$FAIL_GROW" "$pool"
+  new_pool 16M
+  mount_slowly
+  "$cm" warm -q "$org"
+  check_at / 'it is killed while it grows, and there is little room' t_grown_half
+  wait_mount 2>/dev/null
+  umount -l "$org"
+  rm -f "$shm/ballast"
+  mount_slowly
+  check 'it is killed while it grows, and there is little room: the pool' all_right
+  ends 'after it was killed while it grew'
 fi
 if [ -z "$asan" ] && wanted 'no address space to grow'; then
   rm -f "$FAIL_GROW" "$pool"

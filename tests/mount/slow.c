@@ -29,8 +29,8 @@
  * While there is a file $FAIL_READ, there is no descriptor to read a file whose path ends with its
  * text.
  *
- * While there is a file $FAIL_GROW, an fallocate of a file whose path ends with its text finds no
- * space.
+ * While there is a file $FAIL_GROW, an fallocate of a file whose path ends with its text fails with
+ * EIO.
  *
  * While there is a file $FAIL_HOLD, an open() with O_PATH of a file whose path ends with its text
  * finds no descriptor.
@@ -191,7 +191,7 @@ int fallocate(int fd, int mode, off_t off, off_t len)
     const char *flag = getenv("SLOW_MAKE");
 
     if (is_meant(getenv("FAIL_GROW"), fd)) {
-        errno = ENOSPC;
+        errno = EIO;
         return -1;
     }
     if (flag && access(flag, F_OK) == 0)

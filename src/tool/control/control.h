@@ -197,13 +197,24 @@ int owner_check(const char *pool, uint32_t flags,
                 int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
                 cm_check_report *report);
 /* What cm_resize() does, by the mount. CM_EBUSY: it is at work with the pool. CM_EOWNED also: it is
- * too old for that. */
-int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_report *report);
+ * too old for that, or the connection was lost. */
+struct owner_resizing {
+    bool in_place; /* the pool grows; else it is made anew */
+    bool lost;     /* the mount has ended the connection: the pool tells what it has done */
+    bool told;
+    void (*on_course)(const struct owner_resizing *w); /* it has begun */
+    const char *pool;
+};
+int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_report *report,
+                 struct owner_resizing *course);
 /* Where the pool is mounted, of the mounts that this process can see; NULL: nowhere. Free it. */
 char *owner_mounted_at(const char *pool);
-/* Waits some seconds if the owner of the pool is a mount that is ending. Has it closed the pool?
- * One that is mounted and answers is not ending. */
-bool owner_leaves(const char *pool);
+/* Waits so long if the owner of the pool is a mount that is ending. Has it closed the pool? One that
+ * is mounted and answers is not ending. A mount that does not get an end to its work ends after 15
+ * seconds. */
+#define OWNER_LEAVE_SECONDS 10
+#define OWNER_WORK_SECONDS 30
+bool owner_leaves(const char *pool, unsigned seconds);
 /* Does the file lie on a mount that has this pool? Then a plain read of it uses the pool. */
 bool owner_serves(const char *pool, const char *path);
 /* The id that the file has in the pool, from the mount it lies on. CM_EABSENT: it lies on no mount.

@@ -10,18 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Asks the owner of the pool; a CM_* code. */
-static int ask(const char *pool, const char *verb, uint64_t number,
-               const struct control_listener *listener)
+/* Asks the owner of the pool; a CM_* code. *lost: it was asked, and has ended the connection. */
+static int ask_and_see(const char *pool, const char *verb, uint64_t number,
+                       const struct control_listener *listener, bool *lost)
 {
     struct control *c = calloc(1, sizeof(*c));
     struct control_end end = { .code = 0 };
     uint64_t user = 0;
     int rc = c ? CM_EOWNED : CM_ENOMEM, error;
 
+    *lost = false;
     if (c && os_owner(pool, &user) && control_open(c, pool, user) == 0) {
         error = control_ask(c, verb, number, "", OS_FOREVER, listener, &end);
         control_close(c);
+        *lost = error == CONTROL_ENDED;
         if (error == OS_INTERRUPTED || error == CONTROL_STOPPED)
             rc = CM_ECANCELED;
         else if (error)
@@ -36,6 +38,14 @@ static int ask(const char *pool, const char *verb, uint64_t number,
     }
     free(c);
     return rc;
+}
+
+static int ask(const char *pool, const char *verb, uint64_t number,
+               const struct control_listener *listener)
+{
+    bool lost;
+
+    return ask_and_see(pool, verb, number, listener, &lost);
 }
 
 /* ---- Files ----------------------------------------------------------------------------------- */
@@ -166,11 +176,28 @@ int owner_check(const char *pool, uint32_t flags,
 struct resizing {
     const cm_resize_options *options;
     cm_resize_report *report;
+    struct owner_resizing *course;
 };
+
+/* Once for each way, when it has begun: a copy may be refused before that. */
+static void on_course(struct owner_resizing *w, bool begun)
+{
+    if (begun && !w->told)
+        w->on_course(w);
+    w->told = w->told || begun;
+}
+
+static void on_way(struct owner_resizing *w, bool in_place)
+{
+    w->in_place = in_place;
+    w->told = false;
+    on_course(w, in_place);
+}
 
 static void on_resized(void *ctx, const char *name, const char *value)
 {
-    cm_resize_report *const r = ((const struct resizing *)ctx)->report;
+    const struct resizing *const z = ctx;
+    cm_resize_report *const r = z->report;
     uint64_t *const at = !strcmp(name, "old_size")     ? &r->old_size
                          : !strcmp(name, "blocks")     ? &r->blocks
                          : !strcmp(name, "no_room")    ? &r->no_room
@@ -180,7 +207,9 @@ static void on_resized(void *ctx, const char *name, const char *value)
                          : !strcmp(name, "kept_files") ? &r->kept_files
                                                        : NULL;
 
-    if (!strcmp(name, "emptied"))
+    if (!strcmp(name, "in_place"))
+        on_way(z->course, strcmp(value, "0") != 0);
+    else if (!strcmp(name, "emptied"))
         r->emptied = strcmp(value, "0") != 0;
     else if (at && !control_number(value, at))
         *at = 0;
@@ -188,23 +217,25 @@ static void on_resized(void *ctx, const char *name, const char *value)
 
 static int on_resizing(void *ctx, uint64_t done, uint64_t total)
 {
-    const cm_resize_options *o = ((struct resizing *)ctx)->options;
+    const struct resizing *const z = ctx;
+    const cm_resize_options *const o = z->options;
 
+    on_course(z->course, true);
     return o->progress ? o->progress(o->progress_ctx, done, total) : 0;
 }
 
-int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_report *report)
+int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_report *report,
+                 struct owner_resizing *course)
 {
-    struct resizing r = { options, report };
+    struct resizing r = { options, report, course };
     const struct control_listener listener = { .is = on_resized, .at = on_resizing, .ctx = &r };
-    const int rc = ask(pool, "resize", options->size, &listener);
+    const int rc = ask_and_see(pool, "resize", options->size, &listener, &course->lost);
 
     return rc == CM_ENOTSUP ? CM_EOWNED : rc;
 }
 
 /* ---- The end of the mount -------------------------------------------------------------------- */
 
-#define LEAVE_NS UINT64_C(10000000000)
 #define LOOK_SECONDS 0.05
 #define SOON_SECONDS 1
 
@@ -258,13 +289,14 @@ static bool serves(const char *pool)
 
 /* `umount` returns before the mount has closed its pool, and before it has closed its socket. Of a
  * killed one the memory goes before its files. */
-bool owner_leaves(const char *pool)
+bool owner_leaves(const char *pool, unsigned seconds)
 {
+    const uint64_t most = seconds * UINT64_C(1000000000);
     const uint64_t begun = os_wall_time();
     cm_info info = { .struct_size = sizeof(info) };
     char program[OS_PROGRAM];
 
-    while (!os_interrupted() && os_wall_time() - begun < LEAVE_NS) {
+    while (!os_interrupted() && os_wall_time() - begun < most) {
         if (cm_pool_info(pool, &info) != 0 || !info.owned)
             return true;
         os_program(info.owner_pid, program);
