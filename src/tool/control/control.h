@@ -209,9 +209,9 @@ int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_r
                  struct owner_resizing *course);
 /* Where the pool is mounted, of the mounts that this process can see; NULL: nowhere. Free it. */
 char *owner_mounted_at(const char *pool);
-/* Waits so long if the owner of the pool is a mount that is ending. Has it closed the pool? One that
- * is mounted and answers is not ending. A mount that does not get an end to its work ends after 15
- * seconds. */
+/* Waits so long if the owner of the pool is a mount that is ending. Has it closed the pool? One
+ * that is mounted and answers is not ending. A mount that does not get an end to its work ends
+ * after 15 seconds. */
 #define OWNER_LEAVE_SECONDS 10
 #define OWNER_WORK_SECONDS 30
 bool owner_leaves(const char *pool, unsigned seconds);
