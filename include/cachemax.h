@@ -499,7 +499,7 @@ typedef struct cm_resize_report {
  * The new pool has another uuid. It is sparse if the old one is, and it has room for names and a
  * fixed number of files if the old one has (for fewer files, if so many do not fit).
  * A process that is killed may leave a file `path`.cachemax-resize, or that with .cachemax-new
- * behind it. The next call removes them.
+ * behind it. The next call removes them. It also gives back what a killed cm_grow() has taken.
  * *report may be NULL.
  * TRUST, and errors beside these: as cm_open(). CM_EINVAL CM_EPOOLSIZE CM_EOWNED CM_ENOSPC
  * CM_EEXIST (a file `path`.cachemax-resize that is no left-over) CM_ECANCELED CM_EMOVED (`path`

@@ -287,6 +287,8 @@ static int grow(struct control_client *c, uint64_t size)
     if (!resize_hold())
         return rc;
     if (cm_get_info(mnt.cache, &info) == 0 && size > info.size) {
+        say(CM_LOG_INFO, "pool %s: shall grow in its place: %.1f MiB -> %.1f MiB", mnt.opt.pool,
+            MIB(info.size), MIB(size));
         (void)control_is(c, "in_place", 1);
         atomic_store(&grows, true);
         rc = cm_grow(mnt.cache, size, &report);

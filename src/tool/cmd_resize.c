@@ -361,6 +361,8 @@ static int resize(const struct tool_args *args, cm_resize_options *options, stru
         print_short(args->operand, w);
     else
         print_result(args->operand, options, &report, &w->seen);
+    if (w->ended && !w->asked)
+        (void)puts("  its mount has ended before it was done, so it was done without it");
     return TOOL_OK;
 }
 

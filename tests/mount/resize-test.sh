@@ -35,6 +35,7 @@ of_pool() { # KEY: of the mount here
     sed -n "s/^ *\"$1\": \"\{0,1\}\([^\",]*\).*/\1/p" | head -n 1
 }
 size() { stat -c %s "$pool"; }
+is_size() { [ "$(size)" = "$1" ]; }
 # The same by an open descriptor, which nobody opens again.
 by() { # DESCRIPTOR
   python3 -c 'import fcntl, mmap, os, sys
@@ -493,6 +494,18 @@ t_grows_without_room() { # it is not begun in another way, which needs even more
   same "$(inode)" "$was"
   all_right
 }
+t_grows_interrupted() { # the growth goes on, and the command says so
+  local was
+  was=$(inode)
+  begin 12M
+  kill -INT $client
+  fails wait $client
+  grep -q 'interrupted; if the mount has begun to let the pool grow, it goes on' "$work/resized"
+  rm "$SLOW_MAKE"
+  eventually is_size 12582912
+  same "$(inode)" "$was"
+  all_right
+}
 t_grows_drive_writes() { # what is allowed in a day is so many times the new size
   status 0 "$cm" resize "$pool" 64M
   cmp "$org/much" "$ref/much"
@@ -530,6 +543,7 @@ t_grown_half() { # the mount is killed, and what it has left takes the room that
   wait $client || { cat "$work/resized" >&2; return 1; }
   same "$(size)" 41943040
   grep -q 'kept [0-9.]* MiB of' "$work/resized"
+  grep -q 'its mount has ended before it was done, so it was done without it' "$work/resized"
   fails ls "$pool.cachemax"*
 }
 t_grows_and_ends() { # the mount, meanwhile: the command does it then
@@ -739,6 +753,13 @@ if [ $is_root = 1 ] && wanted 'no room to grow'; then
   mount_slowly
   check 'no room to grow' t_grows_without_room
   ends 'without room to grow'
+fi
+if wanted 'its client is interrupted while it grows'; then
+  rm -f "$FAIL_GROW" "$pool"
+  new_pool 8M
+  mount_slowly
+  check 'its client is interrupted while it grows' t_grows_interrupted
+  ends 'after an interrupted growth'
 fi
 if wanted 'drive writes of a pool that grew'; then
   rm -f "$FAIL_GROW" "$pool"
