@@ -310,6 +310,10 @@ static int by_owner(const char *pool, const cm_resize_options *options, cm_resiz
     rc = owner_resize(pool, options, report, &w->owner);
     if (rc != CM_EOWNED)
         return rc;
+    if (w->owner.lost) {
+        (void)printf("%s: its mount has ended the connection; this waits for its end\n", pool);
+        (void)fflush(stdout);
+    }
     w->ended = owner_leaves(pool, w->owner.lost ? OWNER_WORK_SECONDS : OWNER_LEAVE_SECONDS);
     if (has_size(pool, options->size)) {
         w->ended = true;

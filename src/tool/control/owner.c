@@ -23,7 +23,7 @@ static int ask_and_see(const char *pool, const char *verb, uint64_t number,
     if (c && os_owner(pool, &user) && control_open(c, pool, user) == 0) {
         error = control_ask(c, verb, number, "", OS_FOREVER, listener, &end);
         control_close(c);
-        *lost = error == CONTROL_ENDED;
+        *lost = error == CONTROL_ENDED || error > 0;
         if (error == OS_INTERRUPTED || error == CONTROL_STOPPED)
             rc = CM_ECANCELED;
         else if (error)
