@@ -149,7 +149,7 @@ test_mounted()
   umount origin
   (sleep 1; kill -CONT "$process") &
   # It may have let the pool grow all the same.
-  expect unmounted 0 "$kept|kept what was cached: its mount gave it this size, and has ended since" \
+  expect unmounted 0 "$kept|kept what was cached: its mount gave it this size, and has ended" \
     "$cm" resize pool 16M
   wait $!
   "$mount" "$work/origin" --pool "$work/pool" || { fail unmounted-mount "no mount"; return; }
