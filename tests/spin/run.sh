@@ -9,7 +9,8 @@
 # OK: the whole state space has no violation. VIOLATED: there is a counterexample; every mutant must
 # have one. Default: a subset within a minute or two, one row on each core. --all: all rows, one
 # after the other.
-# --third 0, 1 or 2: every third row. REGEX: only rows "model variant" that match. To see a counterexample:
+# --third 0, 1 or 2: every third row. REGEX: only rows "model variant" that match. To see a
+# counterexample:
 #   spin -a FLAGS model.pml; cc -o pan pan.c; ./pan -E; spin -t -p -g FLAGS model.pml
 # The last line is "N passed, N failed, N skipped"; the status is 77 if Spin is missing.
 set -u

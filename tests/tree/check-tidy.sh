@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # check-tidy.sh TOP [--third K | FILE...] - does clang-tidy find anything in src/, in every third
-# file of it (K: 0, 1 or 2), or in these files of it? The checks are those of .clang-tidy. Versions find different things, so only version 14 (Debian 12) is
-# asked; with another one the test is skipped (status 77). Files of other systems and processors
-# need their headers; they are left out. It needs no build.
+# file of it (K: 0, 1 or 2), or in these files of it? The checks are those of .clang-tidy. Versions
+# find different things, so only version 14 (Debian 12) is asked; with another one the test is
+# skipped (status 77). Files of other systems and processors need their headers; they are left out.
+# It needs no build.
 set -u
 [ $# -ge 1 ] || {
   echo "usage: check-tidy.sh TOP [--third K | FILE...]" >&2
