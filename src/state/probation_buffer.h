@@ -82,6 +82,8 @@ static inline void cm_probation_keep(struct cm_probation *p, uint32_t e)
     at_store_relaxed(&p->entry[e].count, (uint8_t)CM_PROBATION_COUNT);
 }
 /* The entry that holds k, or CM_NO_ENTRY; lock-free, a snapshot unless k's stripe is locked. */
+/* Prefetches the cells that a lookup compares. */
+void cm_probation_prefetch(const struct cm_probation *p, uint64_t hash);
 uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k, uint64_t *version);
 static inline uint32_t cm_probation_valid(const struct cm_probation *p, uint32_t e)
 {

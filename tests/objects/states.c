@@ -227,7 +227,7 @@ static void open_session(struct arena *a, cm_cache **cache, cm_objects **objects
 /* Drops a container without a trace in the pool, as a crash does. */
 static void drop_objects(cm_objects *o)
 {
-    cm_plat_free(o->hot, (size_t)o->buckets * sizeof(*o->hot));
+    cm_plat_free(o->hint, (size_t)o->buckets * sizeof(*o->hint));
     cm_plat_free(o, sizeof(*o));
 }
 

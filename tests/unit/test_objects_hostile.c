@@ -146,8 +146,9 @@ static void test_references(void)
         e.payload = (const uint8_t *)&refs[i];
         e.n = sizeof(refs[i]);
         e.flags = CM_ENTRY_LARGE;
-        cm_entries_clear(bytes, 0);
+        cm_entries_begin(bytes, 0);
         cm_entries_add(bytes, 0, &e);
+        cm_entries_end(bytes);
         forge(o, 0, bytes);
         const int64_t n = cm_objects_get(o, &key, sizeof(key), buf, MIB, NULL);
         CHECK_EQ(n, i == 0 ? 20000 : i == 8 ? 0 : CM_EABSENT);
