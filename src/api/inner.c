@@ -12,6 +12,7 @@
 
 #include "api/cache.h"
 #include "api/read_fast.h"
+#include "protocol/bracket.h"
 #include "protocol/fill_ticket.h"
 
 /* The home of a block. Relaxed: who prefetches may be wrong, and a ticket compares it. */
@@ -19,6 +20,27 @@ static struct cm_home home_of(const struct cm_object *f, uint64_t block, uint64_
 {
     *incarnation = at_load_relaxed(&f->incarnation);
     return cm_key_home(&f->cache->media, *incarnation, block >> CM_GROUP_SHIFT);
+}
+
+int cm_inner_no_origin(const cm_file *file)
+{
+    struct cm_object *f;
+    const int e = cm_enter_change(file, &f);
+    if (e)
+        return e;
+    cm_lock_acquire(&f->lock);
+    f->no_origin = true;
+    cm_lock_release(&f->lock);
+    return 0;
+}
+
+int cm_inner_synced(const cm_file *file)
+{
+    struct cm_object *f;
+    const int e = cm_enter_change(file, &f);
+    if (e == 0)
+        cm_bracket_synced(f);
+    return e;
 }
 
 void cm_inner_prefetch(const cm_file *file, uint64_t offset)

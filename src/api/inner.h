@@ -8,6 +8,11 @@
 
 #include "cachemax.h"
 
+/* Declares that a file has no origin: the pool alone has its content. Then its brackets need no
+ * intents, but in a pool that can be checkpointed. And the same as a sync bracket. */
+int cm_inner_no_origin(const cm_file *file);
+int cm_inner_synced(const cm_file *file);
+
 /* Prefetches what a read of the block, a bracket on it and a fill of it look at, but not its slot.
  */
 void cm_inner_prefetch(const cm_file *file, uint64_t offset);
