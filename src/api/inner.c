@@ -22,7 +22,7 @@ static struct cm_home home_of(const struct cm_object *f, uint64_t block, uint64_
     return cm_key_home(&f->cache->media, *incarnation, block >> CM_GROUP_SHIFT);
 }
 
-int cm_inner_no_origin(const cm_file *file)
+int cm_inner_no_origin(const cm_file *file, bool tested)
 {
     struct cm_object *f;
     const int e = cm_enter_change(file, &f);
@@ -30,6 +30,7 @@ int cm_inner_no_origin(const cm_file *file)
         return e;
     cm_lock_acquire(&f->lock);
     f->no_origin = true;
+    f->tested = tested;
     cm_lock_release(&f->lock);
     return 0;
 }

@@ -71,7 +71,7 @@ int cm_objects_file(cm_objects *o, char part, uint32_t number, uint64_t buckets,
         return e;
     (void)join(name, "objects: ", o->name);
     (void)cm_file_set_name(*file, name); /* for people; a pool need not have room for names */
-    (void)cm_inner_no_origin(*file);
+    (void)cm_inner_no_origin(*file, part == 'b'); /* entries have checks */
     cm_objects_synced(*file);
     return 0;
 }
