@@ -77,6 +77,7 @@ void cm_inner_prefetch_slot(const cm_file *file, cm_where where, uint32_t len)
         return;
     const struct cm_spot at = cm_spot_plain(m, where - 1);
     const uint32_t most = len < CM_TAKE_MIN ? len : CM_TAKE_MIN;
+    cm_ring_prefetch(&cm_object_of(file)->cache->policy.ring, where - 1);
     at_prefetch(at.header);
     for (uint32_t i = 0; i < most; i += CM_CACHE_LINE)
         at_prefetch(at.payload + i);

@@ -7,7 +7,7 @@ ENTRIES, OBJECTS_C = 'objects/entries.c', 'objects/objects.c'
 CONTAINER = 'objects/container.c'
 STATES = 'objects-crash --rules adr --sequences 60'
 CHECKPOINTED = 'objects-crash --rules checkpoint --sequences 60'
-BRACKET = 'protocol/bracket.c'
+BRACKET, PUBLISH = 'protocol/bracket.c', 'protocol/publish.c'
 
 OBJECTS = [
     _m('objects, delete absent', 'a delete forgets also a bucket that is not there', STATES, CHANGE,
@@ -49,6 +49,10 @@ OBJECTS = [
     _m('objects, used', 'how much of a bucket is used is only a hint', 'unit objects hints',
        'objects/bucket.h', 'return cm_entries_used(block) <= part\n',
        'return cm_entries_used(block) <= CM_BLOCK_SIZE\n'),
+    _m('objects, tested', 'a bucket of this session is not verified at its first hit',
+       'unit objects damage_at_once', PUBLISH, 'if (g->f && g->f->tested)', 'if (false)'),
+    _m('objects, only buckets', 'other blocks of this session are verified at their first hit',
+       'unit block flipped_payload', PUBLISH, 'if (g->f && g->f->tested)', 'if (g->f)'),
     _m('objects, fresh file', 'each session writes values in a new incarnation',
        'unit objects many_sessions', VALUES,
        '            *e = renew(d);\n', '            *e = 0;\n'),

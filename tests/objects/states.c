@@ -460,6 +460,21 @@ static void step(unsigned op, unsigned key)
     walk(&inside, &t.now);
 }
 
+/* After how many events of a log the session ends: half of the time just before one at which
+ * something becomes durable, each of them as often as the others. */
+static size_t choose_cut(const struct event *e, size_t n)
+{
+    size_t settling = 0, cut = (size_t)rng_below(&t.rng, n + 1);
+    for (size_t i = 0; i < n; i++)
+        settling += rep_settles(&e[i]);
+    if (settling == 0 || rng_below(&t.rng, 2))
+        return cut;
+    uint64_t left = rng_below(&t.rng, settling);
+    for (cut = 0; !rep_settles(&e[cut]) || left-- > 0;)
+        cut++;
+    return cut;
+}
+
 /* The process dies, or the power is cut, in the middle of an operation. The next session begins;
  * the power may be cut in its opening. */
 static void die(unsigned how, unsigned op, unsigned key)
@@ -470,13 +485,7 @@ static void die(unsigned how, unsigned op, unsigned key)
     rec_begin();
     const uint64_t bucket = run(op, key);
     const struct event *e = rec_log(&n);
-    /* Half of them where something is just about to become durable. */
-    size_t cut = (size_t)rng_below(&t.rng, n + 1);
-    for (size_t i = cut; t.rng.s % 2 && i < n; i++)
-        if (rep_settles(&e[i])) {
-            cut = i;
-            break;
-        }
+    const size_t cut = choose_cut(e, n);
     for (unsigned k = 0; k < KEYS; k++)
         t.unsure[k] =
             how == KILL && (t.unsure[k] || bucket == UINT64_MAX || bucket_of(k) == bucket);
