@@ -322,6 +322,13 @@ static void print_table(void)
                    stores[i]->name, r->put_new, r->put_again, r->get, r->open_killed,
                    r->warm_killed * 100, r->open_closed, r->warm_closed * 100);
     }
+    printf("Processor time:\n");
+    for (unsigned i = 0; i < STORES; i++) {
+        const struct result *r = &median[i];
+        if (runs(stores[i]) && stores[i] != &store_memcached && !stores[i]->slow_puts)
+            printf("%-11s %6.2f us %6.2f us %6.2f us\n", stores[i]->name, r->cpu_new, r->cpu_again,
+                   r->cpu_get); /* memcached's server is another process */
+    }
     for (unsigned i = 0; i < STORES; i++)
         if (runs(stores[i]))
             printf("  %s: %s\n", stores[i]->name, stores[i]->what);
