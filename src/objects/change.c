@@ -7,6 +7,9 @@
  * content before the bracket, and nothing or the new content after it, and the old one never comes
  * back. The call returns after both.
  *
+ * A put waits for a handful of cache misses. So it asks for all lines that it will need before it
+ * looks at any of them (api/inner.h).
+ *
  * Which objects leave a full bucket is decided here, too.
  *
  * Locks: that of the bucket, from the read to the fill. Nobody else fills it. cm_objects_clear()

@@ -66,8 +66,8 @@ static uint64_t regions_of(struct cm_object *f, const struct plan *p)
 {
     const uint64_t size = f->size, limit = limit_block(f), last = size / CM_BLOCK_SIZE;
     uint64_t first = p->first, end = p->end;
-    /* Without an origin nothing can be lost there. But in a checkpointed pool what was forgotten may
-     * come back, unless an intent says so. */
+    /* Without an origin nothing can be lost there. But in a checkpointed pool what was forgotten
+     * may come back, unless an intent says so. */
     if (p->kind == ATTRIBUTES || (f->no_origin && !cm_checkpoint_possible(f->cache)))
         return 0;
     if (size == CM_SIZE_UNKNOWN) /* it may end anywhere, so there may be a hole anywhere */
