@@ -169,7 +169,7 @@ static int store_blocks(struct storing *st, uint64_t offset, const uint8_t *valu
     if (whole == len)
         return 0;
     memcpy(tail, value + whole, len - whole);
-    memset(tail + len - whole, 0, sizeof(tail) - (len - whole));
+    memset(tail + (len - whole), 0, sizeof(tail) - (len - whole));
     return store_some(st, offset + whole, tail, sizeof(tail), &why) ? 0 : why;
 }
 
