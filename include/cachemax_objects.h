@@ -18,7 +18,7 @@
  * - After a restart or kill -9 everything is there that was there before, but for buckets that were
  *   being changed. (Values above CM_OBJECT_INLINE_MAX bytes: for 64 sessions that store such.)
  *
- * MEMORY  Two bytes of DRAM for each bucket (a block of the pool that small objects share), and
+ * MEMORY  Eight bytes of DRAM for each bucket (a block of the pool that small objects share), and
  * some 20 KiB. None for an object.
  *
  * THREADS  Several threads may call any function at any time, but for cm_objects_close(), which

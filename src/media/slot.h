@@ -117,12 +117,12 @@ static inline bool cm_slot_holds_known(const struct cm_spot *at, uint64_t incarn
            h.block_valid == (block << CM_VALID_BITS | CM_BLOCK_SIZE);
 }
 /* The optimistic copy out of a slot that holds all of the block, and that cm_slot_read() has found
- * right since the pool was opened, through a cell of its boot. This session wrote every header that
- * the slot has had since then, so its words are those that w0's check covers. w0 is the same before
- * and after the copy. So the check could only find media that changed by itself, and it is left
- * out. The words that are used are compared in full, the length included. (The length of a tail
- * cannot be compared: use cm_slot_read.) false: nothing is known, and part->dst may hold another
- * block's bytes. */
+ * right since the pool was opened, through a cell of its boot; or that was filled since then. This
+ * session wrote every header that the slot has had since then, so its words are those that w0's
+ * check covers. w0 is the same before and after the copy. So the check could only find media that
+ * changed by itself, and it is left out. The words that are used are compared in full, the length
+ * included. (The length of a tail cannot be compared: use cm_slot_read.) false: nothing is known,
+ * and part->dst may hold another block's bytes. */
 static inline bool cm_slot_read_known(const struct cm_spot *at, uint64_t incarnation,
                                       uint64_t block, const struct cm_part *part)
 {

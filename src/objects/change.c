@@ -7,6 +7,9 @@
  * content before the bracket, and nothing or the new content after it, and the old one never comes
  * back. The call returns after both.
  *
+ * A put waits for a handful of cache misses. So it asks for all lines that it will need before it
+ * looks at any of them (api/inner.h).
+ *
  * Which objects leave a full bucket is decided here, too.
  *
  * Locks: that of the bucket, from the read to the fill. Nobody else fills it. cm_objects_clear()
@@ -15,6 +18,7 @@
  */
 #include <string.h>
 
+#include "objects/bucket.h"
 #include "objects/place.h"
 #include "objects/values.h"
 
@@ -35,7 +39,7 @@ struct change {
     unsigned n;
     struct cm_value_ref *gone; /* large values that nothing leads to any more */
     unsigned gone_n;
-    uint32_t at[ENTRIES_MAX];
+    uint16_t at[ENTRIES_MAX], size[ENTRIES_MAX]; /* size 0: it is dropped */
     uint8_t old[CM_BLOCK_SIZE], new[CM_BLOCK_SIZE];
 };
 
@@ -57,7 +61,7 @@ static uint32_t collect(struct change *c)
     uint32_t bytes = 0;
     int64_t now = 0;
     c->n = 0;
-    for (uint32_t at = 0, here = at; cm_entries_next(c->old, &at, &e); here = at) {
+    for (uint32_t at = 0; cm_entries_next(c->old, &at, &e);) {
         const bool same = cm_entries_has_key(&e, c->key, c->place.key_len);
         if (e.expires_ms && now == 0)
             now = cm_objects_clock(c->o) / 1000000;
@@ -69,52 +73,66 @@ static uint32_t collect(struct change *c)
             let_go(c, &e);
             continue;
         }
-        c->at[c->n++] = here;
+        c->at[c->n] = (uint16_t)(e.raw - c->old);
+        c->size[c->n++] = (uint16_t)e.size;
         bytes += e.size;
     }
     return bytes;
 }
 
 /* Makes room for `more` bytes: drops the oldest entries, at first only what was not read lately.
- * An entry whose offset becomes UINT32_MAX is dropped. */
+ */
 static void make_room(struct change *c, uint32_t more)
 {
-    uint16_t *hot = &c->o->hot[c->place.bucket];
+    uint16_t *hot = &c->o->hint[c->place.bucket].hot;
     const uint16_t read = at_load_relaxed(hot); /* relaxed: a hint */
     struct cm_entry e;
     for (unsigned round = 0; round < 2 && more > 0; round++)
         for (unsigned i = c->n; i-- > 0 && more > 0;) {
             uint32_t at = c->at[i];
-            if (at == UINT32_MAX || !cm_entries_next(c->old, &at, &e))
+            if (c->size[i] == 0 || !cm_entries_next(c->old, &at, &e))
                 continue;
             if (round == 0 && (read >> cm_objects_hot_bit(e.key, e.key_len) & 1))
                 continue;
             let_go(c, &e);
-            c->at[i] = UINT32_MAX;
+            c->size[i] = 0;
             c->dropped++;
             more -= e.size < more ? e.size : more;
         }
     at_store_relaxed(hot, (uint16_t)0); /* from here on it counts anew */
 }
 
+/* Copies the entries that stay: those that lie one behind the other at once. */
+static void copy_rest(struct change *c)
+{
+    for (unsigned i = 0; i < c->n;) {
+        const uint32_t from = c->at[i];
+        uint32_t end = from + c->size[i];
+        while (++i < c->n && c->at[i] == end)
+            end += c->size[i];
+        cm_entries_copy(c->new, c->old + from, end - from);
+    }
+}
+
+/* Begins the next content with the new entry. */
+static void begin_new(struct change *c)
+{
+    cm_entries_begin(c->new, c->place.bucket);
+    if (c->add)
+        cm_entries_add(c->new, c->place.bucket, c->add);
+}
+
 /* Makes the next content. `others`: with the other entries of the old one. False: it is empty. */
 static bool make(struct change *c, bool others)
 {
-    struct cm_entry e;
     const uint32_t bytes = others ? collect(c) : 0;
     if (!others)
         c->n = 0;
-    cm_entries_clear(c->new, c->place.bucket);
-    if (c->add)
-        cm_entries_add(c->new, c->place.bucket, c->add);
     const uint32_t room = cm_entries_room(c->new);
     if (bytes > room)
         make_room(c, bytes - room);
-    for (unsigned i = 0; i < c->n; i++) {
-        uint32_t at = c->at[i];
-        if (at != UINT32_MAX && cm_entries_next(c->old, &at, &e))
-            (void)cm_entries_copy(c->new, &e);
-    }
+    copy_rest(c);
+    cm_entries_end(c->new);
     return c->add || c->n > 0;
 }
 
@@ -129,12 +147,13 @@ static int fill(struct change *c, uint64_t was)
     unsigned i = 0;
     int e;
     do {
-        cm_miss miss = CM_MISS_INIT;
-        const int64_t n = cm_read(file, offset, c->old, CM_BLOCK_SIZE, &miss);
-        if (n != 0)
-            return n < 0 ? (int)n : CM_NOT_STORED_PRESENT;
+        cm_miss miss;
+        e = cm_inner_ticket(file, offset, &miss);
+        if (e)
+            return e;
         if (was != 0 && miss.incarnation != was) {
             was = 0;
+            begin_new(c);
             if (!make(c, false))
                 return CM_NOT_STORED_STALE;
         }
@@ -149,7 +168,7 @@ static int change_locked(struct change *c, struct cm_bucket_lock *l)
     const uint64_t bucket = c->place.bucket, offset = bucket * CM_BLOCK_SIZE;
     cm_miss miss = CM_MISS_INIT;
     cm_bracket w;
-    const int64_t n = cm_read(c->o->buckets_file, offset, c->old, CM_BLOCK_SIZE, &miss);
+    const int64_t n = cm_bucket_read(c->o, bucket, c->old, &miss);
     if (n < 0)
         return (int)n;
     const bool whole = n == CM_BLOCK_SIZE && cm_entries_whole(c->old, bucket);
@@ -163,6 +182,8 @@ static int change_locked(struct change *c, struct cm_bucket_lock *l)
         (void)cm_write_end(c->o->buckets_file, &w, NULL);
         if (some)
             e = fill(c, whole ? miss.incarnation : 0);
+        if (e == 0)
+            cm_bucket_remember(c->o, bucket, cm_entries_used(c->new));
         cm_objects_synced(c->o->buckets_file);
     }
     at_store_release(&l->turn, l->turn + 1);
@@ -187,6 +208,10 @@ static int change(cm_objects *o, const struct cm_object_place *p, const void *ke
     c.gone = gone;
     c.gone_n = c.n = 0;
     struct cm_bucket_lock *l = &o->locks[p->bucket % CM_OBJECT_LOCKS];
+    at_prefetch(&o->hint[p->bucket]);
+    cm_inner_prefetch(o->buckets_file, p->bucket * CM_BLOCK_SIZE);
+    begin_new(&c); /* meanwhile */
+    cm_bucket_prefetch(o, p->bucket);
     cm_lock_acquire(&l->lock);
     const int e = change_locked(&c, l);
     cm_lock_release(&l->lock);

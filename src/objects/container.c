@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "api/cache.h"
+#include "api/inner.h"
 
 #define SPINS 50u /* before the first sleep */
 
@@ -70,15 +71,14 @@ int cm_objects_file(cm_objects *o, char part, uint32_t number, uint64_t buckets,
         return e;
     (void)join(name, "objects: ", o->name);
     (void)cm_file_set_name(*file, name); /* for people; a pool need not have room for names */
+    (void)cm_inner_no_origin(*file, part == 'b'); /* entries have checks */
     cm_objects_synced(*file);
     return 0;
 }
 
 void cm_objects_synced(cm_file *file)
 {
-    cm_sync s;
-    if (cm_sync_begin(file, &s) == 0)
-        (void)cm_sync_end(file, &s, 1, NULL);
+    (void)cm_inner_synced(file);
 }
 
 int cm_objects_forget_all(cm_file *file, uint64_t len)

@@ -46,6 +46,13 @@ struct cm_data_file {
     uint64_t incarnation; /* when it was looked at last */
 };
 
+/* What is remembered of a bucket, in DRAM. */
+struct cm_bucket_hint {
+    uint32_t where; /* atomic; cm_where: its slot */
+    uint16_t hot;   /* atomic; which of its keys were read lately */
+    uint16_t used;  /* atomic; so many bytes of it are used, or 0 */
+};
+
 struct cm_objects {
     struct cm_bucket_lock locks[CM_OBJECT_LOCKS];
     struct cm_object_shard shards[CM_OBJECT_SHARDS];
@@ -53,7 +60,7 @@ struct cm_objects {
     cm_file *owner, *buckets_file;
     cm_bracket owned; /* on `owner` */
     uint64_t buckets;
-    uint16_t *hot; /* a word for each bucket: which of its keys were read lately */
+    struct cm_bucket_hint *hint; /* one for each bucket */
     uint32_t iterations;
     uint64_t value_max; /* bytes of the longest value */
     /* The wall clock and the monotonic clock at the open. */

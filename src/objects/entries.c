@@ -34,6 +34,11 @@ static struct head head_of(const uint8_t *bucket)
     return h;
 }
 
+uint32_t cm_entries_used(const uint8_t *bucket)
+{
+    return head_of(bucket).used;
+}
+
 bool cm_entries_whole(const uint8_t *bucket, uint64_t number)
 {
     const struct head h = head_of(bucket);
@@ -108,11 +113,16 @@ static void set_used(uint8_t *bucket, uint32_t used)
     memcpy(bucket + offsetof(struct head, used), &used, sizeof(used));
 }
 
-void cm_entries_clear(uint8_t *bucket, uint64_t number)
+void cm_entries_begin(uint8_t *bucket, uint64_t number)
 {
     const struct head h = { MAGIC, ENTRIES, number };
-    memset(bucket, 0, CM_BLOCK_SIZE);
     memcpy(bucket, &h, sizeof(h));
+}
+
+void cm_entries_end(uint8_t *bucket)
+{
+    const uint32_t used = head_of(bucket).used;
+    memset(bucket + used, 0, CM_BLOCK_SIZE - used);
 }
 
 uint32_t cm_entries_room(const uint8_t *bucket)
@@ -139,12 +149,10 @@ void cm_entries_add(uint8_t *bucket, uint64_t number, const struct cm_entry *e)
     set_used(bucket, used + size);
 }
 
-bool cm_entries_copy(uint8_t *bucket, const struct cm_entry *e)
+void cm_entries_copy(uint8_t *bucket, const uint8_t *entries, uint32_t bytes)
 {
     const uint32_t used = head_of(bucket).used;
-    if (e->size > CM_BLOCK_SIZE - used)
-        return false;
-    memcpy(bucket + used, e->raw, e->size);
-    set_used(bucket, used + e->size);
-    return true;
+    assert(bytes <= CM_BLOCK_SIZE - used);
+    memcpy(bucket + used, entries, bytes);
+    set_used(bucket, used + bytes);
 }

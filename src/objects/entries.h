@@ -48,6 +48,8 @@ struct cm_value_ref {
     uint64_t block;       /* its first block; the data file's number is in the upper 8 bits */
 };
 
+/* How many of its bytes are used, if it is a bucket. */
+uint32_t cm_entries_used(const uint8_t *bucket);
 /* Is this block the bucket of this number? If not, it holds nothing. */
 bool cm_entries_whole(const uint8_t *bucket, uint64_t number);
 /* Goes over the entries of a bucket that is whole. *at: 0 at first. */
@@ -61,13 +63,14 @@ bool cm_entries_has_key(const struct cm_entry *e, const void *key, size_t key_le
 bool cm_entries_find(const uint8_t *bucket, uint64_t number, const void *key, size_t key_len,
                      struct cm_entry *e);
 
-/* An empty bucket. */
-void cm_entries_clear(uint8_t *bucket, uint64_t number);
+/* A bucket is written in this order. Begin: it is empty. End: nothing else is in it. */
+void cm_entries_begin(uint8_t *bucket, uint64_t number);
+void cm_entries_end(uint8_t *bucket);
 /* Puts a new entry behind the others. `e`: key, key_len, payload, n, flags, expires_ms. There is
  * always room for the first one. */
 void cm_entries_add(uint8_t *bucket, uint64_t number, const struct cm_entry *e);
-/* Puts a copy of an entry of another block of the same bucket behind the others. False: no room. */
-bool cm_entries_copy(uint8_t *bucket, const struct cm_entry *e);
+/* Puts copies of entries of another block of the same bucket behind the others. There is room. */
+void cm_entries_copy(uint8_t *bucket, const uint8_t *entries, uint32_t bytes);
 /* Bytes that are left. */
 uint32_t cm_entries_room(const uint8_t *bucket);
 

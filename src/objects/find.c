@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "api/cache.h"
+#include "objects/bucket.h"
 #include "objects/place.h"
 #include "objects/values.h"
 
@@ -69,7 +70,7 @@ static bool take(cm_objects *o, const struct cm_entry *e, struct want *w)
 
 static void mark_hot(cm_objects *o, const struct cm_object_place *p)
 {
-    uint16_t *hot = &o->hot[p->bucket];
+    uint16_t *hot = &o->hint[p->bucket].hot;
     const uint16_t bit = (uint16_t)(1u << p->hot);
     if (!(at_load_relaxed(hot) & bit)) /* relaxed: a hint */
         (void)at_or_relaxed(hot, bit);
@@ -82,13 +83,15 @@ static int look(cm_objects *o, const struct cm_object_place *p, const void *key,
 {
     uint8_t block[CM_BLOCK_SIZE];
     struct cm_entry e;
-    const int64_t n =
-        cm_read(o->buckets_file, p->bucket * CM_BLOCK_SIZE, block, sizeof(block), NULL);
+    cm_bucket_prefetch(o, p->bucket);
+    const int64_t n = cm_bucket_read(o, p->bucket, block, NULL);
     if (n != CM_BLOCK_SIZE) {
         *gone = true;
         return n < 0 ? (int)n : CM_EABSENT;
     }
     *gone = false;
+    if (cm_entries_whole(block, p->bucket))
+        cm_bucket_remember(o, p->bucket, cm_entries_used(block));
     if (!cm_entries_find(block, p->bucket, key, p->key_len, &e) || is_over(o, &e))
         return CM_EABSENT;
     const size_t len = w->len;

@@ -106,8 +106,8 @@ static int open_files(cm_objects *o, const cm_objects_options *opts)
     if (o->buckets == 0)
         o->buckets = choose_buckets(opts, info.slots);
     o->value_max = info.slots / 8 * CM_BLOCK_SIZE;
-    o->hot = cm_plat_alloc((size_t)o->buckets * sizeof(*o->hot));
-    if (!o->hot)
+    o->hint = cm_plat_alloc((size_t)o->buckets * sizeof(*o->hint));
+    if (!o->hint)
         return CM_ENOMEM;
     e = cm_objects_file(o, 'b', 0, o->buckets, &o->buckets_file);
     if (e == 0) {
@@ -116,7 +116,7 @@ static int open_files(cm_objects *o, const cm_objects_options *opts)
         cm_values_open(o);
         return 0;
     }
-    cm_plat_free(o->hot, (size_t)o->buckets * sizeof(*o->hot));
+    cm_plat_free(o->hint, (size_t)o->buckets * sizeof(*o->hint));
     return e;
 }
 
@@ -165,7 +165,7 @@ int cm_objects_close(cm_objects *o)
     cm_values_close(o);
     const int e = cm_file_close(o->buckets_file);
     disown(o);
-    cm_plat_free(o->hot, (size_t)o->buckets * sizeof(*o->hot));
+    cm_plat_free(o->hint, (size_t)o->buckets * sizeof(*o->hint));
     cm_plat_free(o, sizeof(*o));
     return e;
 }
@@ -210,7 +210,7 @@ int cm_objects_get_info(cm_objects *o, cm_objects_info *info)
         for (unsigned k = 0; k < CM_OBJECT_COUNTERS; k++)
             sum[k] += at_load_relaxed(&o->shards[i].counter[k]); /* as they are now */
     now.buckets = o->buckets;
-    now.dram_bytes = sizeof(*o) + o->buckets * sizeof(*o->hot);
+    now.dram_bytes = sizeof(*o) + o->buckets * sizeof(*o->hint);
     now.hits = sum[CM_OBJECT_HITS];
     now.misses = sum[CM_OBJECT_MISSES];
     now.puts = sum[CM_OBJECT_PUTS];

@@ -109,21 +109,25 @@ struct storing {
     bool spoiled; /* a fill was refused, and may have stored some of its blocks */
 };
 
-/* Is the first block of a part stored already? A sealed pool has no pins. */
+/* Is the first block of a part stored already? For one block a read of a byte costs less than a
+ * pin, and a sealed pool has no pins. */
+static int64_t look_at_one(cm_file *file, uint64_t offset, cm_miss *miss)
+{
+    uint8_t byte;
+    const int64_t got = cm_read(file, offset, &byte, 1, miss);
+    return got > 0 ? CM_BLOCK_SIZE : got;
+}
 static int64_t look(cm_file *file, uint64_t offset, size_t len, cm_miss *miss)
 {
     cm_iovec iov;
     cm_pins pins;
     int n;
+    if (len == CM_BLOCK_SIZE)
+        return look_at_one(file, offset, miss);
     const int64_t got = cm_pin_range(file, offset, len, &iov, 1, &n, &pins, miss);
     if (got > 0)
         (void)cm_unpin(&pins);
-    return got;
-}
-static __attribute__((noinline)) int64_t look_sealed(cm_file *file, uint64_t offset, cm_miss *miss)
-{
-    uint8_t block[CM_BLOCK_SIZE];
-    return cm_read(file, offset, block, sizeof(block), miss);
+    return got == CM_ENOTSUP ? look_at_one(file, offset, miss) : got;
 }
 
 /* Offers whole blocks. Returns how many bytes were stored; 0: none, and *why is the reason. */
@@ -133,9 +137,7 @@ static size_t store_some(struct storing *st, uint64_t offset, const uint8_t *dat
     unsigned i = 0;
     do {
         cm_miss miss = CM_MISS_INIT;
-        int64_t got = look(st->file, offset, len, &miss);
-        if (got == CM_ENOTSUP)
-            got = look_sealed(st->file, offset, &miss);
+        const int64_t got = look(st->file, offset, len, &miss);
         if (got < 0 || miss.incarnation != st->incarnation) {
             *why = got < 0 ? (int)got : CM_NOT_STORED_STALE;
             return 0;
@@ -167,7 +169,7 @@ static int store_blocks(struct storing *st, uint64_t offset, const uint8_t *valu
     if (whole == len)
         return 0;
     memcpy(tail, value + whole, len - whole);
-    memset(tail + len - whole, 0, sizeof(tail) - (len - whole));
+    memset(tail + (len - whole), 0, sizeof(tail) - (len - whole));
     return store_some(st, offset + whole, tail, sizeof(tail), &why) ? 0 : why;
 }
 

@@ -18,6 +18,7 @@
  */
 #include "protocol/bracket.h"
 
+#include "protocol/checkpoint.h"
 #include "protocol/forget.h"
 #include "state/file_record.h"
 #include "state/region.h"
@@ -65,7 +66,9 @@ static uint64_t regions_of(struct cm_object *f, const struct plan *p)
 {
     const uint64_t size = f->size, limit = limit_block(f), last = size / CM_BLOCK_SIZE;
     uint64_t first = p->first, end = p->end;
-    if (p->kind == ATTRIBUTES)
+    /* Without an origin nothing can be lost there. But in a checkpointed pool what was forgotten
+     * may come back, unless an intent says so. */
+    if (p->kind == ATTRIBUTES || (f->no_origin && !cm_checkpoint_possible(f->cache)))
         return 0;
     if (size == CM_SIZE_UNKNOWN) /* it may end anywhere, so there may be a hole anywhere */
         return CM_REGIONS_ALL;
@@ -318,6 +321,15 @@ void cm_bracket_sync_begin(struct cm_object *f, cm_sync *s)
 {
     cm_lock_acquire(&f->lock);
     cm_region_sync_begin(f, s);
+    cm_lock_release(&f->lock);
+}
+
+void cm_bracket_synced(struct cm_object *f)
+{
+    cm_sync s;
+    cm_lock_acquire(&f->lock);
+    cm_region_sync_begin(f, &s);
+    cm_region_synced(f, &s);
     cm_lock_release(&f->lock);
 }
 

@@ -14,6 +14,8 @@ int cm_bracket_end(struct cm_object *f, const cm_bracket *w, const cm_validator 
 int cm_bracket_invalidate(struct cm_object *f, uint64_t offset, uint64_t len);
 int cm_bracket_abort(struct cm_object *f);
 void cm_bracket_sync_begin(struct cm_object *f, cm_sync *s);
+/* Both, for a file without an origin: all that was written is where it shall be. */
+void cm_bracket_synced(struct cm_object *f);
 int cm_bracket_sync_end(struct cm_object *f, const cm_sync *s, int ok, const cm_validator *after);
 
 #endif

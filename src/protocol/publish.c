@@ -275,6 +275,14 @@ static void finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned cou
     cm_ring_disown_all(&c->policy.ring, stored, some);
 }
 
+/* Their first hits need not verify them. The slots are still owned. */
+static void set_verified(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result == 0)
+            cm_ring_set_verified(&c->policy.ring, n[i].slot);
+}
+
 static void tell_policy(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
 {
     struct cm_policy_batch b;
@@ -435,6 +443,8 @@ void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
      * slot is disowned only after that. */
     cm_media_fence(&c->media);
     tell_policy(c, n, count);
+    if (g->f && g->f->tested)
+        set_verified(c, n, count);
     finish(c, n, count);
     count_stored(c, n, count);
 }

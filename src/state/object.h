@@ -102,6 +102,8 @@ struct cm_object {
     bool disowned;          /* an aborted owner may still write: no validator is adopted until
                                one has begun a new incarnation */
     bool kept;
+    bool no_origin; /* the pool alone has its content */
+    bool tested;    /* who reads it tests the bytes; set before the first fill */
     struct cm_regions regions;
     uint64_t told_place; /* with CM_GATE_SHARED: place of its record; the file's lock */
     /* Statistics: atomic, relaxed, because nothing depends on them. They lie away from what

@@ -91,6 +91,12 @@ static bool unchanged(const struct cm_probation *p, uint32_t e, uint64_t version
     return at_load_relaxed(&p->entry[e].version) == version;
 }
 
+void cm_probation_prefetch(const struct cm_probation *p, uint64_t hash)
+{
+    if (p->entries > 0)
+        at_prefetch(bucket(p, hash));
+}
+
 uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k, uint64_t *version)
 {
     if (p->entries == 0)

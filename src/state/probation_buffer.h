@@ -81,6 +81,8 @@ static inline void cm_probation_keep(struct cm_probation *p, uint32_t e)
     /* Relaxed: as a hit, it may get lost. If the entry has another block by now, that one stays. */
     at_store_relaxed(&p->entry[e].count, (uint8_t)CM_PROBATION_COUNT);
 }
+/* Prefetches the cells that a lookup compares. */
+void cm_probation_prefetch(const struct cm_probation *p, uint64_t hash);
 /* The entry that holds k, or CM_NO_ENTRY; lock-free, a snapshot unless k's stripe is locked. */
 uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k, uint64_t *version);
 static inline uint32_t cm_probation_valid(const struct cm_probation *p, uint32_t e)

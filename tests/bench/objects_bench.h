@@ -12,12 +12,17 @@
 
 #define LONGEST 65536u /* bytes of a value */
 
+/* Microseconds that an operation took, and those in which the process had a processor. */
+struct took {
+    double wall, cpu;
+};
+
 /* What the phases of a run share: they are processes. */
 struct shared {
-    uint64_t objects, bytes;        /* of all values */
-    pid_t server;                   /* 0: the store has none */
-    double put_new, put_again, get; /* microseconds */
-    double opened;                  /* milliseconds */
+    uint64_t objects, bytes; /* of all values */
+    pid_t server;            /* 0: the store has none */
+    struct took put_new, put_again, get;
+    double opened; /* milliseconds */
     uint64_t hits, wrong;
     uint32_t ready, go_on;
 };

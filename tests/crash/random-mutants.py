@@ -75,6 +75,8 @@ UNITS = {
     'state/fill_choice.c': 'copy_choice',
     'media/file_table.c': 'record file',
     'media/name_table.c': 'files format',
+    'api/inner.c': 'objects',
+    'objects/bucket.h': 'objects',
     'objects/change.c': 'objects',
     'objects/entries.c': 'objects',
     'objects/find.c': 'objects',

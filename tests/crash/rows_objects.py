@@ -6,6 +6,8 @@ CHANGE, FIND, VALUES = 'objects/change.c', 'objects/find.c', 'objects/values.c'
 ENTRIES, OBJECTS_C = 'objects/entries.c', 'objects/objects.c'
 CONTAINER = 'objects/container.c'
 STATES = 'objects-crash --rules adr --sequences 60'
+CHECKPOINTED = 'objects-crash --rules checkpoint --sequences 60'
+BRACKET, PUBLISH = 'protocol/bracket.c', 'protocol/publish.c'
 
 OBJECTS = [
     _m('objects, delete absent', 'a delete forgets also a bucket that is not there', STATES, CHANGE,
@@ -41,8 +43,20 @@ OBJECTS = [
        '    const int e = change_locked(&c, l);\n'),
     _m('objects, away', 'a reader waits for a bucket that is being changed',
        'unit objects neighbour_stays', FIND, 'e == CM_EABSENT && gone && (', 'gone && false && ('),
-    _m('objects, synced', 'a put leaves no intent: a power cut costs nothing', STATES, CHANGE,
+    _m('objects, synced', 'what a put leaves counts at the next checkpoint', CHECKPOINTED, CHANGE,
        '        cm_objects_synced(c->o->buckets_file);\n', ''),
+    _m('objects, no origin', 'with DAX a put that is cut short costs its bucket only', STATES,
+       BRACKET, '(f->no_origin &&', '(false && f->no_origin &&'),
+    _m('objects, comes back', 'in a checkpointed pool a bracket of a bucket has an intent',
+       CHECKPOINTED, BRACKET, '(f->no_origin && !cm_checkpoint_possible(f->cache))',
+       'f->no_origin'),
+    _m('objects, used', 'how much of a bucket is used is only a hint', 'unit objects hints',
+       'objects/bucket.h', 'return cm_entries_used(block) <= part\n',
+       'return cm_entries_used(block) <= CM_BLOCK_SIZE\n'),
+    _m('objects, tested', 'a bucket of this session is not verified at its first hit',
+       'unit objects damage_at_once', PUBLISH, 'if (g->f && g->f->tested)', 'if (false)'),
+    _m('objects, only buckets', 'other blocks of this session are verified at their first hit',
+       'unit block flipped_payload', PUBLISH, 'if (g->f && g->f->tested)', 'if (g->f)'),
     _m('objects, fresh file', 'each session writes values in a new incarnation',
        'unit objects many_sessions', VALUES,
        '            *e = renew(d);\n', '            *e = 0;\n'),

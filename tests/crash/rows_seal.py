@@ -86,8 +86,7 @@ SEALED = [
     _m('seal, resize', 'a resized pool is sealed', 'unit seal resize', 'api/resize.c',
        'z->to.seal = z->old->media.seal ? &z->sealing : NULL;', 'z->to.seal = NULL;'),
     _m('seal, objects', 'objects do without pins', 'unit seal objects', 'objects/values.c',
-       '        if (got == CM_ENOTSUP)\n            got = look_sealed(st->file, offset, &miss);\n',
-       ''),
+       'return got == CM_ENOTSUP ? look_at_one(file, offset, miss) : got;', 'return got;'),
     _m('seal, check', 'a check knows records of earlier epochs', 'unit seal check', 'api/check.c',
        'cm_record_sum(&k->c->media, k->old_key[i], place, r, &sum) || r->xxh3 == sum', '0'),
     # What fails for a moment.

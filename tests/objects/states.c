@@ -12,7 +12,8 @@
  * - A get gives the version whose put has returned, or of the operation that was cut short, or
  *   nothing. After a delete or a clear that returned it gives nothing.
  * - The floor, where the CPU makes stores durable: what was there before and after an operation on
- *   another bucket, and was durable, must be there in each image.
+ *   another bucket, and was durable, must be there in each image. In a checkpointed pool: what was
+ *   there at a checkpoint, until an operation on its bucket.
  * A sequence depends on its number alone. The last line is "objects-crash: N states, N violations".
  */
 #include <stdio.h>
@@ -61,6 +62,7 @@ static struct {
     cm_cache *cache;
     cm_objects *objects;
     struct oracle now;
+    bool kept[KEYS];   /* a checkpoint has it, and its bucket has not changed since */
     bool unsure[KEYS]; /* what is there may not be durable: its last change was cut short */
     struct rng rng, random, points_rng; /* of the sequence, the library, the images */
     const char *doing;
@@ -106,6 +108,7 @@ int __wrap_cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *
 int __real_cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner,
                          bool *emptied);
 uint32_t __wrap_cm_region_shift(uint64_t size);
+uint32_t __real_cm_region_shift(uint64_t size);
 void __wrap_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns);
 void __real_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns);
 int __wrap_cm_plat_random(void *buf, size_t n);
@@ -160,8 +163,8 @@ int __wrap_cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *
 
 uint32_t __wrap_cm_region_shift(uint64_t size)
 {
-    (void)size;
-    return 0; /* each bucket is a region of its own */
+    /* In a checkpointed pool each bucket is a region of its own. Elsewhere all are in one. */
+    return t.rules >= RULES_PAGECACHE ? 0 : __real_cm_region_shift(size);
 }
 
 void __wrap_cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
@@ -227,7 +230,7 @@ static void open_session(struct arena *a, cm_cache **cache, cm_objects **objects
 /* Drops a container without a trace in the pool, as a crash does. */
 static void drop_objects(cm_objects *o)
 {
-    cm_plat_free(o->hot, (size_t)o->buckets * sizeof(*o->hot));
+    cm_plat_free(o->hint, (size_t)o->buckets * sizeof(*o->hint));
     cm_plat_free(o, sizeof(*o));
 }
 
@@ -379,7 +382,7 @@ static void walk(const struct oracle *inside, const struct oracle *after)
 static void set_must(struct oracle *o, const bool *there, uint64_t bucket)
 {
     for (unsigned key = 0; key < KEYS; key++)
-        o->must[key] = t.rules < RULES_PAGECACHE && there[key] && !t.unsure[key] &&
+        o->must[key] = (t.rules < RULES_PAGECACHE || t.kept[key]) && there[key] && !t.unsure[key] &&
                        bucket != UINT64_MAX && bucket_of(key) != bucket;
 }
 
@@ -448,9 +451,28 @@ static void step(unsigned op, unsigned key)
         if (!after[k] && (bucket == UINT64_MAX || bucket_of(k) == bucket))
             t.now.ended[k] = t.now.began[k] = 0;
     }
+    for (unsigned k = 0; k < KEYS; k++)
+        t.kept[k] = t.kept[k] && bucket != UINT64_MAX && bucket_of(k) != bucket;
     set_must(&inside, before, bucket);
+    for (unsigned k = 0; k < KEYS && op == CHECKPOINT_POOL; k++)
+        t.kept[k] = t.rules == RULES_CHECKPOINT;
     set_must(&t.now, after, UINT64_MAX - 1);
     walk(&inside, &t.now);
+}
+
+/* After how many events of a log the session ends: half of the time just before one at which
+ * something becomes durable, each of them as often as the others. */
+static size_t choose_cut(const struct event *e, size_t n)
+{
+    size_t settling = 0, cut = (size_t)rng_below(&t.rng, n + 1);
+    for (size_t i = 0; i < n; i++)
+        settling += rep_settles(&e[i]);
+    if (settling == 0 || rng_below(&t.rng, 2))
+        return cut;
+    uint64_t left = rng_below(&t.rng, settling);
+    for (cut = 0; !rep_settles(&e[cut]) || left-- > 0;)
+        cut++;
+    return cut;
 }
 
 /* The process dies, or the power is cut, in the middle of an operation. The next session begins;
@@ -459,16 +481,11 @@ static void die(unsigned how, unsigned op, unsigned key)
 {
     size_t n, doubts;
     bool there[KEYS];
+    memset(t.kept, 0, sizeof(t.kept));
     rec_begin();
     const uint64_t bucket = run(op, key);
     const struct event *e = rec_log(&n);
-    /* Half of them where something is just about to become durable. */
-    size_t cut = (size_t)rng_below(&t.rng, n + 1);
-    for (size_t i = cut; t.rng.s % 2 && i < n; i++)
-        if (rep_settles(&e[i])) {
-            cut = i;
-            break;
-        }
+    const size_t cut = choose_cut(e, n);
     for (unsigned k = 0; k < KEYS; k++)
         t.unsure[k] =
             how == KILL && (t.unsure[k] || bucket == UINT64_MAX || bucket_of(k) == bucket);
@@ -516,6 +533,7 @@ static void run_sequence(void)
     t.versions = 0;
     memset(&t.now, 0, sizeof(t.now));
     memset(t.unsure, 0, sizeof(t.unsure));
+    memset(t.kept, 0, sizeof(t.kept));
     memset(t.pool, 0, POOL_BYTES);
     must(cm_format_memory(t.pool, POOL_BYTES, &o), "cm_format_memory");
     struct cm_geometry geo;

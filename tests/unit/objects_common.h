@@ -62,7 +62,7 @@ static inline void objects_down(cm_objects *o)
 /* The process has died (pool_crash): nothing of the container is in the pool's hands any more. */
 static inline void objects_lost(cm_objects *o)
 {
-    cm_plat_free(o->hot, (size_t)o->buckets * sizeof(*o->hot));
+    cm_plat_free(o->hint, (size_t)o->buckets * sizeof(*o->hint));
     cm_plat_free(o, sizeof(*o));
 }
 

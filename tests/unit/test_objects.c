@@ -634,6 +634,38 @@ static void test_full_pool(void)
     pool_end(&p);
 }
 
+/* What is remembered of buckets is only a hint: any of it may be wrong. */
+static void test_hints(void)
+{
+    static const uint32_t where[] = { 0, 1, 2, 1000000, UINT32_MAX };
+    static const uint16_t used[] = { 0, 1, 64, 65, 2000, CM_BLOCK_SIZE };
+    enum { KEYS = 40 };
+    struct pool p;
+    REQUIRE(pool_new(&p, 2 * MIB) == 0);
+    cm_objects *o = objects_up(p.c, "a", 0);
+    const uint64_t buckets = o->buckets;
+    o->buckets = 2; /* so that there are many objects in each, but not too many */
+    for (uint64_t key = 0; key < KEYS; key++)
+        CHECK_EQ(put_value(o, key, 0, 100, 0), 0);
+    for (uint64_t i = 0; i < 30; i++) {
+        CASE("where %u, used %u", where[i % 5], used[i % 6]);
+        for (uint64_t key = 0; key < KEYS; key++) {
+            o->hint[0].where = o->hint[1].where = where[i % 5];
+            o->hint[0].used = o->hint[1].used = used[i % 6];
+            if (key % 8 == i % 8)
+                CHECK_EQ(put_value(o, key, 0, 100, 0), 0);
+            else
+                CHECK_EQ(get_value(o, key, 0, 100), RIGHT);
+        }
+    }
+    for (uint64_t key = 0; key < KEYS; key++)
+        CHECK_EQ(get_value(o, key, 0, 100), RIGHT);
+    CHECK_EQ(objects_info(o).dropped, 0);
+    o->buckets = buckets;
+    objects_down(o);
+    pool_end(&p);
+}
+
 /* ---- Going over all -------------------------------------------------------------------------- */
 
 static void test_iteration(void)
@@ -759,14 +791,31 @@ static void test_callback(void)
     pool_end(&p);
 }
 
-static const struct harness_test objects_tests[] = {
-    TEST(arguments),       TEST(one_owner),       TEST(lengths),   TEST(keys),
-    TEST(replace),         TEST(version),         TEST(ttl),       TEST(expired_leave),
-    TEST(restart),         TEST(many_sessions),   TEST(power_cut), TEST(clear),
-    TEST(full_pool),       TEST(iteration),       TEST(buckets),   TEST(modes),
-    TEST(callback),        TEST(patience),        TEST(forgotten), TEST(many_files),
-    TEST(many_containers), TEST(more_containers), TEST(again),     TEST_END
-};
+static const struct harness_test objects_tests[] = { TEST(arguments),
+                                                     TEST(one_owner),
+                                                     TEST(lengths),
+                                                     TEST(keys),
+                                                     TEST(replace),
+                                                     TEST(version),
+                                                     TEST(ttl),
+                                                     TEST(expired_leave),
+                                                     TEST(restart),
+                                                     TEST(many_sessions),
+                                                     TEST(power_cut),
+                                                     TEST(clear),
+                                                     TEST(full_pool),
+                                                     TEST(iteration),
+                                                     TEST(buckets),
+                                                     TEST(modes),
+                                                     TEST(callback),
+                                                     TEST(patience),
+                                                     TEST(forgotten),
+                                                     TEST(many_files),
+                                                     TEST(many_containers),
+                                                     TEST(more_containers),
+                                                     TEST(again),
+                                                     TEST(hints),
+                                                     TEST_END };
 static const struct harness_test *const tables[] = { objects_tests, objects_hostile_tests,
                                                      objects_threads_tests };
 

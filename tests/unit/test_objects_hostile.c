@@ -146,8 +146,9 @@ static void test_references(void)
         e.payload = (const uint8_t *)&refs[i];
         e.n = sizeof(refs[i]);
         e.flags = CM_ENTRY_LARGE;
-        cm_entries_clear(bytes, 0);
+        cm_entries_begin(bytes, 0);
         cm_entries_add(bytes, 0, &e);
+        cm_entries_end(bytes);
         forge(o, 0, bytes);
         const int64_t n = cm_objects_get(o, &key, sizeof(key), buf, MIB, NULL);
         CHECK_EQ(n, i == 0 ? 20000 : i == 8 ? 0 : CM_EABSENT);
@@ -183,6 +184,46 @@ static void test_damage(void)
     pool_end(&p);
 }
 
-const struct harness_test objects_hostile_tests[] = { TEST(random_bytes), TEST(changed_bytes),
-                                                      TEST(other_bucket), TEST(references),
-                                                      TEST(damage),       TEST_END };
+/* A bucket of this session is not verified at its first hit. Its entries have checks: damage is a
+ * miss all the same. */
+static void test_damage_at_once(void)
+{
+    enum { KEYS = 40 };
+    struct pool p;
+    cm_stats_data stats = CM_STATS_INIT;
+    uint64_t missed = 0;
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    cm_objects *o = objects_up(p.c, "a", 1000);
+    for (uint64_t k = 0; k < KEYS; k++)
+        CHECK_EQ(put_value(o, k, 1, 900, 0), 0);
+    for (uint64_t k = 0; k < KEYS; k++)
+        CHECK_EQ(get_value(o, k, 1, 900), RIGHT);
+    CHECK_EQ(cm_stats(p.c, &stats), 0);
+    CHECK_EQ(stats.verified, 0);
+    for (uint64_t s = 0; s < p.c->media.geo.slots; s++)
+        payload_of(p.c, s)[100 + s * 7 % 800] ^= 1;
+    for (uint64_t k = 0; k < KEYS; k++) {
+        const int r = get_value(o, k, 1, 900);
+        CHECK(r != WRONG);
+        missed += r == MISS;
+    }
+    CHECK(missed > 0);
+    objects_down(o);
+    pool_down(&p);
+    REQUIRE(pool_up(&p) == 0);
+    o = objects_up(p.c, "a", 1000);
+    for (uint64_t k = 0; k < KEYS; k++)
+        CHECK_EQ(get_value(o, k, 1, 900), MISS);
+    CHECK_EQ(cm_stats(p.c, &stats), 0);
+    CHECK(stats.miss_checksum > 0); /* of another session it is verified */
+    objects_down(o);
+    pool_end(&p);
+}
+
+const struct harness_test objects_hostile_tests[] = { TEST(random_bytes),
+                                                      TEST(changed_bytes),
+                                                      TEST(other_bucket),
+                                                      TEST(references),
+                                                      TEST(damage),
+                                                      TEST(damage_at_once),
+                                                      TEST_END };
