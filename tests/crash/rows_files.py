@@ -337,7 +337,7 @@ FILES = [
        '        *emptied = true;\n        next_epoch(sb);\n        e = write_both(s);',
        '        e = write_both(s);'),
     _m('void pool', 'a pool that cannot be synced at all is void', 'unit super open_not_synced',
-       SUPER, '    else if (s->sync)\n        cm_super_void(s);\n', ''),
+       SUPER, '    else if (s->sync && !untouched)\n        cm_super_void(s);\n', ''),
     _m('handle of another', 'each attachment has a generation of its own',
        'unit api closed_long_ago', 'state/object.c',
        '    f->generation = generation + 1u;\n', '    f->generation = generation;\n'),
@@ -401,8 +401,8 @@ FILES = [
        '    int e = 0;\n    /* Before the record'),
     _m('failed fsync, torn',
        'a record that says that an fsync failed is not written again, and says so when it is torn',
-       'unit file failed_sync_torn', FILE, 'f->incarnation != 0 && cm_file_write_record',
-       'cm_file_write_record', *_DAMAGED),
+       'unit file failed_sync_torn', FILE, 'f->incarnation != 0 ? cm_file_write_record(f, f->incarnation) : 0;',
+       'cm_file_write_record(f, f->incarnation);', *_DAMAGED),
     _m('no incarnation kept', 'a record without an incarnation is not kept',
        'unit file zero_incarnation', 'state/attach.c', '!r || r->incarnation == 0 ||', '!r ||'),
     _m('failed fsync, unknown boot', 'a failed fsync is known where boots cannot be told apart',
@@ -625,24 +625,24 @@ FILES = [
        'CM_INCARNATION_RANGE : 1;\n'),
     _m('emptying open in one copy', 'a new epoch in both copies, synced, when a pool is emptied',
        'unit super open_not_synced', SUPER,
-       '    if (e == 0)\n        e = write_both(s);\n    if (e && s->sync) {',
+       '    if (e == 0)\n        e = write_both(s);\n    const bool untouched =',
        '''    if (e == 0 && *emptied) {
         sb->seq++;
         sb->xxh3 = cm_format_super_sum(sb);
-        e = write_copy(s, s->first);
+        e = write_copy(s, s->first, sb);
     } else if (e == 0) {
         e = write_both(s);
     }
-    if (e && s->sync) {'''),
+    const bool untouched ='''),
     _m('emptying open not synced', 'sync of the copies when a pool is emptied',
        'crash pagecache fill-a,power-cut', SUPER,
-       '    if (e == 0)\n        e = write_both(s);\n    if (e && s->sync) {',
+       '    if (e == 0)\n        e = write_both(s);\n    const bool untouched =',
        '''    bool sync = s->sync;
     s->sync = sync && !*emptied;
     if (e == 0)
         e = write_both(s);
     s->sync = sync;
-    if (e && s->sync) {'''),
+    const bool untouched ='''),
     _m('key before the epoch', 'an epoch that was not made durable is not used',
        'unit super failing_media',
        SUPER, '    if (e == 0)\n        at_store_release(&s->media->check_key, '
