@@ -181,6 +181,13 @@ t_no_room() {
   says '^cachemax: gone: is missing$'
   same "$(grep -c 'the pool is full' "$work/said")" 0
   [ "$(cached "$org/hot")" -ge 1000000 ]
+  # One that is shorter, and whose part is cut to the room.
+  "$cm" forget -q "$org"
+  sed 's/gone$/cold/' "$work/gone" > "$work/short"
+  status 7 "$cm" warm --trace "$work/short" "$org"
+  says '^cachemax: cold: is shorter than it was$'
+  same "$(cached "$org/cold")" $size
+  [ "$(cached "$org/hot")" -ge 1000000 ]
 }
 t_much() { # more than the pool holds
   local n
