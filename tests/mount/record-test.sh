@@ -186,8 +186,8 @@ t_no_room() {
   sed 's/gone$/cold/' "$work/gone" > "$work/short"
   status 7 "$cm" warm --trace "$work/short" "$org"
   says '^cachemax: cold: is shorter than it was$'
-  same "$(cached "$org/cold")" $size
-  [ "$(cached "$org/hot")" -ge 1000000 ]
+  [ "$(cached "$org/cold")" -gt $((size - 100000)) ]
+  [ "$(cached "$org/hot")" -gt 900000 ]
 }
 t_much() { # more than the pool holds
   local n
