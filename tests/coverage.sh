@@ -114,7 +114,9 @@ xargs -P "$(nproc)" -d '\n' -n 1 sh -c '
 failed=$?
 
 # Objects of the library and of the command: what tests compile for themselves has other branches.
-gcovr -r "$top" --filter "$top/src/" "$b/src" --json "$scratch/counts" >"$scratch/gcovr" 2>&1 || {
+# gcovr leaves its files where it runs for a while.
+(cd "$scratch" && gcovr -r "$top" --filter "$top/src/" "$b/src" --json "$scratch/counts") \
+  >"$scratch/gcovr" 2>&1 || {
   cat "$scratch/gcovr"
   exit 1
 }

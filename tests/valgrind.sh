@@ -91,7 +91,8 @@ xargs -P "$(nproc)" -d '\n' -n 1 sh -c '
   timeout -k 10 3600 "$@" >"$file" 2>&1 </dev/null
   status=$?
   took="($(($(date +%s) - began)) s)"
-  if grep -q "^==[0-9]*== [A-Z]" "$file"; then
+  # Some tests want a child to die by a signal: their own status says whether that is right.
+  if grep -v "== Process terminating" "$file" | grep -q "^==[0-9]*== [A-Z]"; then
     echo "FAIL $name: Valgrind says $took:"
     grep "^==" "$file" | head -n 60
   elif [ $status = 0 ]; then
