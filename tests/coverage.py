@@ -85,8 +85,8 @@ def look(top, of, says):
         share.branches += len(branches)
         share.taken += taken
         if says and (line['count'] == 0 or taken < len(branches)):
-            print('%s:%d: %s %s' % (of['file'], number, 'not run' if line['count'] == 0 else
-                                    '%d/%d    ' % (taken, len(branches)), source[number - 1].strip()))
+            what = 'not run' if line['count'] == 0 else '%d/%d    ' % (taken, len(branches))
+            print('%s:%d: %s %s' % (of['file'], number, what, source[number - 1].strip()))
     return share
 
 

@@ -44,9 +44,9 @@ printf '#!/bin/sh\nexec %s %s "$@"\n' "$memcheck" "$b/src/tool/cachemax" \
   >"$scratch/build/src/tool/cachemax"
 chmod +x "$scratch/build/src/tool/cachemax"
 
-# NAME COMMAND, one a line. Without the unit tests of examples/; those that would take an hour; those
-# whose faults are what Valgrind looks for (persist), or where a copy that it does not expect to
-# fault does (copy_choice); and test_stack, which measures stacks of its own.
+# NAME COMMAND, one a line. Without the unit tests of examples/; those that would take an hour;
+# those whose faults are what Valgrind looks for (persist), or where a copy that it does not expect
+# to fault does (copy_choice); and test_stack, which measures stacks of its own.
 tests() {
   for t in "$b"/tests/unit/test_*; do
     case ${t##*/test_} in
