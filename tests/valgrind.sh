@@ -59,11 +59,12 @@ tests() {
 memcheck/abi $memcheck $b/tests/abi/client
 memcheck/tool bash $here/tool/tool-test.sh $scratch/build
 memcheck/tool-seal bash $here/tool/seal-test.sh $scratch/build
-helgrind/flight $helgrind $b/tests/unit/test_flight
-helgrind/grow $helgrind $b/tests/unit/test_grow
+helgrind/flight $helgrind $b/tests/unit/test_flight leader
+helgrind/flights $helgrind $b/tests/unit/test_flight flights
+helgrind/grow $helgrind $b/tests/unit/test_grow beside
 helgrind/locks $helgrind $b/tests/unit/test_locks
-helgrind/objects $helgrind $b/tests/unit/test_objects
-helgrind/warm $helgrind $b/tests/unit/test_warm
+helgrind/objects $helgrind $b/tests/unit/test_objects beside
+helgrind/warm $helgrind $b/tests/unit/test_warm join
 helgrind/histories $helgrind $b/tests/model/histories-free --count 300
 helgrind/race $helgrind $b/tests/model/race --seconds 30
 helgrind/race-probation $helgrind $b/tests/model/race --seconds 30 --probation 2
