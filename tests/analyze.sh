@@ -60,9 +60,9 @@ scan() {
     tail -n 20 "$scratch/build"
     return 1
   }
-  sed -n 's/^[./]*\(.*\):[0-9]*:[0-9]*: warning: \(.*\) \[\([a-zA-Z.]*\)\]$/\1 \3: \2/p' \
-    "$scratch/build" | sed "s|^.*/\(src\|include\|examples\)/|scan-build \1/|" | cut -c 1-90 |
-    sed 's/ *$//' | LC_ALL=C sort -u >"$scratch/now"
+  file='(src|include|examples)/[^:]*' said='(.*) \[([a-zA-Z.]+)\]'
+  sed -nE "s#^([^:]*/)?($file):[0-9]+:[0-9]+: warning: $said\$#scan-build \2 \5: \4#p" \
+    "$scratch/build" | cut -c 1-90 | sed 's/ *$//' | LC_ALL=C sort -u >"$scratch/now"
   grep '^scan-build ' "$here/tree/analysis.txt" | LC_ALL=C sort -u >"$scratch/known"
   LC_ALL=C comm -23 "$scratch/now" "$scratch/known" | sed 's/^/FAIL /' >"$scratch/new"
   LC_ALL=C comm -13 "$scratch/now" "$scratch/known" |
