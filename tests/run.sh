@@ -364,6 +364,7 @@ native_suites() { # DIR
     next mutation /usr/bin/python3 "$here/mutation/run" --check # a minute of a processor
     need cppcheck || :
     next analysis bash "$here/tree/check-analysis.sh" "$top" # half a minute of two processors
+    next analysis/tool bash "$here/tree/check-analysis.sh" "$top" --tool # 14 s of a processor
   fi
   also mount-devices bash "$here/mount/devices-test.sh" "$b"
   also mount-dirs bash "$here/mount/dirs-test.sh" "$b"
@@ -483,7 +484,7 @@ list_one() { # NAME COMMAND...
   mount | mount-options | mount-sync | mount-sessions | mount-bare) label=mount ;;
   mount-* | mount/* | quickstart) label=mount- ;;
   tree | format | orders) label=tree ;;
-  tidy | analysis) label=tree- ;;
+  tidy | analysis*) label=tree- ;;
   mutation) label=mutants- ;;
   policy/unit | policy/advice) label=policy ;;
   policy*) label=policy- ;;

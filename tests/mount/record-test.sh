@@ -181,6 +181,13 @@ t_no_room() {
   says '^cachemax: gone: is missing$'
   same "$(grep -c 'the pool is full' "$work/said")" 0
   [ "$(cached "$org/hot")" -ge 1000000 ]
+  # One that is shorter, and whose part is cut to the room.
+  "$cm" forget -q "$org"
+  sed 's/gone$/cold/' "$work/gone" > "$work/short"
+  status 7 "$cm" warm --trace "$work/short" "$org"
+  says '^cachemax: cold: is shorter than it was$'
+  [ "$(cached "$org/cold")" -gt $((size - 100000)) ]
+  [ "$(cached "$org/hot")" -gt 900000 ]
 }
 t_much() { # more than the pool holds
   local n
@@ -207,6 +214,14 @@ t_limits() {
   status 0 "$cm" record "$work/limit" "$org" --seconds 1
   [ $((SECONDS - began)) -ge 1 ]
   says '^0 reads .* of 0 files'
+  rm "$work/limit"
+  "$cm" record "$work/limit" "$org" --seconds 1 --json >"$work/said" </dev/null
+  python3 - "$work/said" <<'PY'
+import json, sys
+v = json.load(open(sys.argv[1]))
+assert v["reads"] == v["files"] == v["dropped"] == 0 and v["trace_bytes"] > 0, v
+assert v["size_reached"] is False, v
+PY
   start "$work/limited" "$org" --size 4K
   for _ in 1 2 3 4 5; do reads hot; done
   wait $recorder

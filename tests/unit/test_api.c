@@ -105,6 +105,7 @@ static void test_constants(void)
     (void)snprintf(version, sizeof(version), "%d.%d.%d", CM_VERSION_MAJOR, CM_VERSION_MINOR,
                    CM_VERSION_PATCH);
     CHECK(strcmp(cm_version(), version) == 0);
+    CHECK_EQ(cm_version_number(), CM_VERSION);
     CHECK(cm_now() > 0);
 }
 

@@ -43,19 +43,22 @@ static void test_option_sizes(void)
 /* The functions do what the macros do, for a struct of any size; nothing behind it is touched. */
 static void test_init(void)
 {
-    static _Alignas(16) uint8_t room[512], want[512];
+    static _Alignas(16) uint8_t room[4096], want[4096];
     const cm_options options = CM_OPTIONS_INIT;
     const cm_create_options create = CM_CREATE_OPTIONS_INIT;
     const cm_identify_options identify = CM_IDENTIFY_OPTIONS_INIT;
     const cm_validator validator = CM_VALIDATOR_INIT;
+    const cm_resize_options resize = CM_RESIZE_OPTIONS_INIT;
+    const cm_miss miss = CM_MISS_INIT;
+    const cm_request request = CM_REQUEST_INIT;
     const struct {
         const void *macro;
         size_t size;
-    } all[] = { { &options, sizeof(options) },
-                { &create, sizeof(create) },
-                { &identify, sizeof(identify) },
-                { &validator, sizeof(validator) } };
-    for (unsigned i = 0; i < 4; i++)
+    } all[] = { { &options, sizeof(options) },   { &create, sizeof(create) },
+                { &identify, sizeof(identify) }, { &validator, sizeof(validator) },
+                { &resize, sizeof(resize) },     { &miss, sizeof(miss) },
+                { &request, sizeof(request) } };
+    for (unsigned i = 0; i < 7; i++)
         for (unsigned more = 0; more <= 64; more += 64) {
             CASE("i %u, %u more", i, more);
             const uint32_t size = (uint32_t)all[i].size + more;
@@ -70,8 +73,14 @@ static void test_init(void)
                 cm_create_options_init((cm_create_options *)(void *)room, size);
             else if (i == 2)
                 cm_identify_options_init((cm_identify_options *)(void *)room, size);
-            else
+            else if (i == 3)
                 cm_validator_init((cm_validator *)(void *)room, size);
+            else if (i == 4)
+                cm_resize_options_init((cm_resize_options *)(void *)room, size);
+            else if (i == 5)
+                cm_miss_init((cm_miss *)(void *)room, size);
+            else
+                cm_request_init((cm_request *)(void *)room, size);
             CHECK(memcmp(room, want, sizeof(room)) == 0);
         }
 }

@@ -109,7 +109,7 @@ static void leader_ends(bool cancelled)
     pthread_t t[READERS];
     struct reader r[READERS];
     cm_file *f = open_both(&p, MIB, o.size);
-    (void)alarm(5); /* else a failure would wait for ever */
+    (void)alarm(60); /* else a failure would wait for ever */
     o.gate = 1;
     exits = cancelled ? 0 : 1;
     o.during = exit_once;
@@ -213,7 +213,7 @@ static void test_cancelled_elsewhere(void)
     at_store_release(&asked, 1u);
     (void)pthread_join(t, NULL);
     CHECK_EQ(reached, 1);
-    (void)alarm(5);
+    (void)alarm(60);
     CHECK_EQ(cm_close(p.c), 0);
     (void)alarm(0);
     (void)unlink(path);

@@ -206,6 +206,24 @@ static void test_write(void)
     }
 }
 
+/* A process that does not own the pool stores nothing, whatever it calls. */
+static void test_readonly_refuses(void)
+{
+    const struct cm_persist_ops *const ops = cm_persist_readonly();
+    static uint64_t dst[16];
+    static const uint64_t src[16] = { 1, 2, 3 };
+
+    memset(dst, 0xcc, sizeof dst);
+    CHECK_EQ(ops->store64(NULL, &dst[1], 7), CM_EIO);
+    CHECK_EQ(ops->cas64(NULL, &dst[1], dst[1], 7), CM_EIO);
+    CHECK_EQ(ops->write(NULL, dst, src, sizeof src), CM_EIO);
+    CHECK_EQ(ops->copy(NULL, dst, src, sizeof src), CM_EIO);
+    CHECK(!ops->flushes);
+    CHECK_EQ(ops->flush(NULL, dst, sizeof dst), 0);
+    ops->fence(NULL);
+    CHECK(all_bytes((uint8_t *)dst, sizeof dst, 0xcc));
+}
+
 /* ---- Copies -------------------------------------------------------------------------------- */
 
 static void check_copy(cm_guard_copy_fn copy, uint8_t *to, size_t room, const uint8_t *src,
@@ -477,6 +495,7 @@ static const struct harness_test persist_tests[] = {
     TEST(instructions_are_real),
     TEST(words),
     TEST(write),
+    TEST(readonly_refuses),
     TEST(copy_sizes_and_alignments),
     TEST(take),
     TEST(find),

@@ -331,6 +331,53 @@ static void test_lock(void)
     end_file_pool();
 }
 
+/* The tables of each part that a pool has grown by. */
+static uint64_t all_tables(const cm_cache *c)
+{
+    uint64_t bytes = c->media.geo.slot_offset, end;
+    for (unsigned i = 0; i < c->media.geo.parts; i++) {
+        const uint64_t start = cm_format_tables(&c->media.geo, i, &end);
+        bytes += end - start;
+    }
+    return bytes;
+}
+
+/* A pool that grows, and one that has grown, are locked with all of their tables. */
+static void test_lock_grown(void)
+{
+    struct rlimit limit;
+    cm_create_options create = CM_CREATE_OPTIONS_INIT;
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *c = NULL;
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("the emulator does not lock memory, or not so much of it");
+    REQUIRE(getrlimit(RLIMIT_MEMLOCK, &limit) == 0);
+    if (geteuid() != 0 && limit.rlim_cur < 16 * MIB)
+        SKIP("RLIMIT_MEMLOCK is too small here");
+    REQUIRE(os_make_dir(dir, sizeof(dir), NULL, "resident"));
+    (void)snprintf(path, sizeof(path), "%s/pool", dir);
+    create.size = 4 * MIB;
+    REQUIRE(cm_create(path, &create) == 0);
+    o.grow_max = 64 * MIB;
+    o.flags = CM_OPEN_LOCK;
+    const uint64_t before = locked_bytes();
+    for (unsigned round = 0; round < 3; round++) {
+        CASE("round %u", round);
+        REQUIRE(cm_open(path, &o, &c) == 0);
+        CHECK(c->locked);
+        CHECK_EQ(c->media.geo.parts, round);
+        CHECK_EQ(locked_bytes() - before, all_tables(c));
+        if (round < 2) {
+            CHECK_EQ(cm_grow(c, (round + 1) * 16 * MIB, NULL), 0);
+            CHECK_EQ(c->media.geo.parts, round + 1);
+            CHECK_EQ(locked_bytes() - before, all_tables(c));
+        }
+        CHECK_EQ(cm_close(c), 0);
+        CHECK_EQ(locked_bytes(), before);
+    }
+    end_file_pool();
+}
+
 /* Memory of the caller is unlocked by the close. */
 static void test_lock_memory(void)
 {
@@ -383,9 +430,10 @@ static void test_lock_refused(void)
 #endif
 
 static const struct harness_test tests[] = {
-    TEST(each_page),     TEST(absent_block), TEST(buffered), TEST(dax),         TEST(arguments),
+    TEST(each_page),     TEST(absent_block), TEST(buffered), TEST(dax),        TEST(arguments),
 #ifndef _WIN32
-    TEST(dropped_pages), TEST(prefault),     TEST(lock),     TEST(lock_memory), TEST(lock_refused),
+    TEST(dropped_pages), TEST(prefault),     TEST(lock),     TEST(lock_grown), TEST(lock_memory),
+    TEST(lock_refused),
 #endif
 };
 

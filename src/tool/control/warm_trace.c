@@ -297,7 +297,7 @@ static int do_part(struct sweep_trace *s, size_t i, uint64_t *room)
         q->left -= cached;
     if (*room == 0 && part.len < whole->len)
         s->full = CM_NOT_STORED_ROOM;
-    else if (part.len < whole->len && s->state[part.file] != OUT)
+    else if (q && q->left == 0 && part.len < whole->len && s->state[part.file] != OUT)
         tell_limit(s, part.file, q->path, q->most);
     if (!part.len)
         return 0;
