@@ -499,6 +499,7 @@ t_grows_interrupted() { # the growth goes on, and the command says so
   local was
   was=$(inode)
   begin 12M
+  eventually grep -q 'lets it grow in its place' "$work/resized" # the client knows it, too
   kill -INT $client
   fails wait $client
   grep -q 'interrupted; if the mount has begun to let the pool grow, it goes on' "$work/resized"
