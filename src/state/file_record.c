@@ -181,13 +181,16 @@ static int drop_unsealed(struct cm_object *f)
     leave_record(f);
     if (!f->recorded) /* it is another file's, or none: nothing was written */
         return 0;
-    cm_file_open_place(c, place); /* never closed again: the seal fails for other files, too */
+    cm_file_open_place(c, place);
     if (cm_record_drop(&c->media, place))
         return cm_file_bump_epoch(c);
     /* Where syncs decide, the disk must not have the record any more. */
     const int e =
         cm_settling(c) ? cm_settle_part(c, c->media.geo.record_offset + page, CM_BLOCK_SIZE) : 0;
-    return e == CM_EIO ? 0 : e; /* then the whole pool was emptied instead */
+    if (e == 0)
+        cm_file_close_place(c,
+                            place); /* another file may have it; else it is as if it was broken */
+    return e == CM_EIO ? 0 : e;     /* then the whole pool was emptied instead */
 }
 
 int cm_file_abandon_record(struct cm_object *f, int why)

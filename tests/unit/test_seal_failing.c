@@ -500,6 +500,130 @@ static void test_failing_size(void)
     judge(&t);
 }
 
+/* ---- The end of a file ----------------------------------------------------------------------- */
+
+/* Attaches file 9, whose content only its size tells apart. Some calls of callbacks may fail. */
+static int open_sized(struct scene *t, uint64_t size, unsigned after, unsigned fails, cm_file **f)
+{
+    const cm_file_id id = id_of(9);
+    cm_validator v = val(size, 3);
+    v.taken_at = later();
+    t->s.key.after = after;
+    t->s.key.fails = fails;
+    t->s.key.failed = 0;
+    const int e = cm_file_open(t->s.p.c, &id, &v, CM_EXCLUSIVE, f);
+    t->s.key.fails = 0;
+    CHECK(e == 0 || e == CM_ESEAL);
+    return e;
+}
+
+static void reopen(struct scene *t)
+{
+    detach_all(t);
+    CHECK_EQ(cm_close(t->s.p.c), 0);
+    REQUIRE(cm_open(t->path, &t->s.p.o, &t->s.p.c) == 0);
+}
+
+/* A file whose end was learned becomes longer, after an attach that could not judge its size. */
+static bool end_moves(unsigned after, unsigned fails)
+{
+    struct scene t;
+    cm_file *f;
+    cm_miss m = CM_MISS_INIT;
+    cm_bracket w;
+    cm_sync sync;
+    uint8_t block[CM_BLOCK_SIZE];
+    begin(&t, false);
+    CHECK_EQ(open_sized(&t, CM_SIZE_UNKNOWN, 0, 0, &f), 0);
+    CHECK_EQ(cm_read(f, 0, block, BLK, &m), 0);
+    content(8, 0, block);
+    CHECK_EQ(cm_fill(f, &m, block, 100, CM_FILL_EOF), 0);
+    CHECK_EQ((int64_t)info_of(f).size, 100);
+    detach(f);
+    reopen(&t);
+    const int e = open_sized(&t, CM_SIZE_UNKNOWN, after, fails, &f);
+    const bool failed = t.s.key.failed > 0;
+    if (e)
+        CHECK_EQ(open_sized(&t, CM_SIZE_UNKNOWN, 0, 0, &f), 0);
+    CHECK_EQ(cm_write_begin(f, CM_APPEND, BLK, &w), 0);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(cm_sync_begin(f, &sync), 0);
+    CHECK(cm_sync_end(f, &sync, 1, NULL) >= 0);
+    detach(f);
+    reopen(&t);
+    CHECK_EQ(open_sized(&t, CM_SIZE_UNKNOWN, 0, 0, &f), 0);
+    CHECK(info_of(f).size == CM_SIZE_UNKNOWN); /* not the old end */
+    detach(f);
+    judge(&t);
+    return failed;
+}
+
+static void test_failing_end(void)
+{
+    for (unsigned lasting = 0; lasting < 2; lasting++) {
+        unsigned n = 0;
+        while (n < 100 && end_moves(n, lasting ? UINT32_MAX : 1) && harness_failures == 0) {
+            n++;
+            CASE("call %u, lasting %u", n, lasting);
+        }
+        CHECK(n > 0 && n < 100);
+    }
+}
+
+/* Another size is another content, also if the tag of the recorded one cannot be computed. */
+static bool size_tells(unsigned after, unsigned fails)
+{
+    struct scene t;
+    cm_file *f;
+    begin(&t, false);
+    CHECK_EQ(open_sized(&t, 20 * BLK, 0, 0, &f), 0);
+    CHECK_EQ(put_all(f, 0, MANY, 8), MANY);
+    detach(f);
+    reopen(&t);
+    const int e = open_sized(&t, 30 * BLK, after, fails, &f);
+    const bool failed = t.s.key.failed > 0;
+    if (e)
+        CHECK_EQ(open_sized(&t, 30 * BLK, 0, 0, &f), 0);
+    CHECK_EQ(hits(f, 0, MANY, 8), 0);
+    detach(f);
+    judge(&t);
+    return failed;
+}
+
+static void test_failing_size_tells(void)
+{
+    for (unsigned lasting = 0; lasting < 2; lasting++) {
+        unsigned n = 0;
+        while (n < 100 && size_tells(n, lasting ? UINT32_MAX : 1) && harness_failures == 0) {
+            n++;
+            CASE("call %u, lasting %u", n, lasting);
+        }
+        CHECK(n > 0 && n < 100);
+    }
+}
+
+/* A file that changes in such a moment gives its place of the table back. */
+static void test_failing_places(void)
+{
+    struct scene t;
+    begin(&t, false);
+    const unsigned places = (unsigned)t.s.p.c->media.geo.record_buckets * CM_RECORD_WAYS;
+    for (unsigned n = 0; n < 2 * places; n++) {
+        cm_file *f = attach(&t.s.p, 1000 + n, 20 * BLK, 1, 0);
+        cm_validator v = val(20 * BLK, 2);
+        v.taken_at = later();
+        t.s.key.fails = UINT32_MAX;
+        CHECK_EQ(cm_file_revalidate(f, &v), 0);
+        t.s.key.fails = 0;
+        detach(f);
+    }
+    cm_file *f = attach(&t.s.p, 9, 20 * BLK, 1, 0);
+    CHECK(cm_object_of(f)->place != CM_NO_PLACE);
+    detach(f);
+    detach_all(&t);
+    CHECK_EQ(cm_close(t.s.p.c), 0);
+}
+
 /* ---- Readers of other processes -------------------------------------------------------------- */
 
 static void test_failing_reader(void)
@@ -543,23 +667,15 @@ static void test_failing_reader(void)
 }
 
 const struct harness_test seal_failing_tests[] = {
-    TEST(failing_open),
-    TEST(failing_close),
-    TEST(failing_checkpoint),
-    TEST(failing_attach),
-    TEST(failing_full),
-    TEST(failing_ttl),
-    TEST(failing_lookup),
-    TEST(failing_list),
-    TEST(failing_keep),
-    TEST(failing_check),
-    TEST(failing_resize),
-    TEST(failing_forget),
-    TEST(failing_page),
-    TEST(failing_epoch),
-    TEST(failing_fsync),
-    TEST(failing_grow),
-    TEST(failing_size),
-    TEST(failing_reader),
-    TEST_END,
+    TEST(failing_open),       TEST(failing_close),
+    TEST(failing_checkpoint), TEST(failing_attach),
+    TEST(failing_full),       TEST(failing_ttl),
+    TEST(failing_lookup),     TEST(failing_list),
+    TEST(failing_keep),       TEST(failing_check),
+    TEST(failing_resize),     TEST(failing_forget),
+    TEST(failing_page),       TEST(failing_epoch),
+    TEST(failing_fsync),      TEST(failing_grow),
+    TEST(failing_size),       TEST(failing_end),
+    TEST(failing_size_tells), TEST(failing_places),
+    TEST(failing_reader),     TEST_END,
 };
