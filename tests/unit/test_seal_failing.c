@@ -481,6 +481,53 @@ static void test_failing_grow(void)
     judge(&t);
 }
 
+static int growing(struct scene *t)
+{
+    const struct toy_key fails = t->s.key;
+    t->s.key.fails = 0;
+    down(t);
+    t->s.p.o.grow_max = 2 * SIZE;
+    up(t);
+    t->s.key = fails;
+    const int e = cm_grow(t->s.p.c, 2 * SIZE, NULL);
+    t->s.key.fails = 0;
+    CHECK(e == CM_ESEAL || e == 0);
+    CHECK_EQ((int64_t)pool_stats(t->s.p.c).escalations, 0);
+    return e;
+}
+
+/* A growth that cannot be sealed leaves the pool as it is. */
+static void test_failing_growth(void)
+{
+    try_all(growing);
+}
+
+static int64_t give(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    (void)ctx;
+    for (size_t i = 0; i < len; i += CM_BLOCK_SIZE)
+        content(7, (offset + i) / CM_BLOCK_SIZE, (uint8_t *)buf + i);
+    return (int64_t)len;
+}
+
+static int comparing(struct scene *t)
+{
+    cm_warm_options o = CM_WARM_OPTIONS_INIT;
+    cm_warm_report r = CM_WARM_REPORT_INIT;
+    o.flags = CM_WARM_VERIFY;
+    const int e = cm_warm(t->f[0], 0, MANY * BLK, &o, give, NULL, &r);
+    t->s.key.fails = 0;
+    CHECK_EQ(r.differed | r.undecided, 0);
+    CHECK_EQ((int64_t)pool_stats(t->s.p.c).forgotten, 0);
+    return e;
+}
+
+/* What cannot be compared with the origin is not forgotten for it. */
+static void test_failing_comparison(void)
+{
+    try_all(comparing);
+}
+
 static void test_failing_size(void)
 {
     struct scene t;
@@ -667,15 +714,10 @@ static void test_failing_reader(void)
 }
 
 const struct harness_test seal_failing_tests[] = {
-    TEST(failing_open),       TEST(failing_close),
-    TEST(failing_checkpoint), TEST(failing_attach),
-    TEST(failing_full),       TEST(failing_ttl),
-    TEST(failing_lookup),     TEST(failing_list),
-    TEST(failing_keep),       TEST(failing_check),
-    TEST(failing_resize),     TEST(failing_forget),
-    TEST(failing_page),       TEST(failing_epoch),
-    TEST(failing_fsync),      TEST(failing_grow),
-    TEST(failing_size),       TEST(failing_end),
-    TEST(failing_size_tells), TEST(failing_places),
-    TEST(failing_reader),     TEST_END,
+    TEST(failing_open),       TEST(failing_close),  TEST(failing_checkpoint), TEST(failing_attach),
+    TEST(failing_full),       TEST(failing_ttl),    TEST(failing_lookup),     TEST(failing_list),
+    TEST(failing_keep),       TEST(failing_check),  TEST(failing_resize),     TEST(failing_forget),
+    TEST(failing_page),       TEST(failing_epoch),  TEST(failing_fsync),      TEST(failing_grow),
+    TEST(failing_growth),     TEST(failing_size),   TEST(failing_comparison), TEST(failing_end),
+    TEST(failing_size_tells), TEST(failing_places), TEST(failing_reader),     TEST_END,
 };
