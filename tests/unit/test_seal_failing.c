@@ -7,6 +7,7 @@
  * for each, and all calls from there on fail until the act ends. Afterwards the pool is opened as
  * usual, and must have what it had.
  */
+#include "cachemax_objects.h"
 #include "seal_common.h"
 
 #include <unistd.h>
@@ -547,6 +548,58 @@ static void test_failing_size(void)
     judge(&t);
 }
 
+/* ---- Objects --------------------------------------------------------------------------------- */
+
+#define VALUE 10000u
+
+static int get_value(cm_objects *o)
+{
+    static uint8_t value[VALUE], want[VALUE];
+    memset(want, 'a', sizeof(want));
+    const int64_t n = cm_objects_get(o, "old", 3, value, sizeof(value), NULL);
+    return n == VALUE && memcmp(value, want, VALUE) == 0;
+}
+
+/* A container is opened, and another large value is put into it. */
+static bool objects_opened(unsigned after, unsigned fails)
+{
+    static uint8_t value[VALUE];
+    struct scene t;
+    cm_objects *o;
+    begin(&t, false);
+    CHECK_EQ(cm_objects_open(t.s.p.c, "things", NULL, &o), 0);
+    memset(value, 'a', sizeof(value));
+    CHECK_EQ(cm_objects_put(o, "old", 3, value, VALUE, 0), 0);
+    CHECK_EQ(cm_objects_close(o), 0);
+    detach_all(&t);
+    t.s.key.after = after;
+    t.s.key.fails = fails;
+    const int e = cm_objects_open(t.s.p.c, "things", NULL, &o);
+    const bool failed = t.s.key.failed > 0;
+    t.s.key.fails = 0;
+    CHECK(e == 0 || e == CM_ESEAL);
+    if (e)
+        CHECK_EQ(cm_objects_open(t.s.p.c, "things", NULL, &o), 0);
+    CHECK_EQ(cm_objects_put(o, "new", 3, value, VALUE, 0), 0);
+    CHECK(get_value(o));
+    CHECK_EQ(cm_objects_close(o), 0);
+    CHECK_EQ(cm_close(t.s.p.c), 0);
+    return failed;
+}
+
+static void test_failing_objects(void)
+{
+    for (unsigned lasting = 0; lasting < 2; lasting++) {
+        unsigned n = 0;
+        while (n < CALLS_MOST && objects_opened(n, lasting ? UINT32_MAX : 1) &&
+               harness_failures == 0) {
+            n++;
+            CASE("call %u, lasting %u", n, lasting);
+        }
+        CHECK(n > 0 && n < CALLS_MOST);
+    }
+}
+
 /* ---- The end of a file ----------------------------------------------------------------------- */
 
 /* Attaches file 9, whose content only its size tells apart. Some calls of callbacks may fail. */
@@ -714,10 +767,29 @@ static void test_failing_reader(void)
 }
 
 const struct harness_test seal_failing_tests[] = {
-    TEST(failing_open),       TEST(failing_close),  TEST(failing_checkpoint), TEST(failing_attach),
-    TEST(failing_full),       TEST(failing_ttl),    TEST(failing_lookup),     TEST(failing_list),
-    TEST(failing_keep),       TEST(failing_check),  TEST(failing_resize),     TEST(failing_forget),
-    TEST(failing_page),       TEST(failing_epoch),  TEST(failing_fsync),      TEST(failing_grow),
-    TEST(failing_growth),     TEST(failing_size),   TEST(failing_comparison), TEST(failing_end),
-    TEST(failing_size_tells), TEST(failing_places), TEST(failing_reader),     TEST_END,
+    TEST(failing_open),
+    TEST(failing_close),
+    TEST(failing_checkpoint),
+    TEST(failing_attach),
+    TEST(failing_full),
+    TEST(failing_ttl),
+    TEST(failing_lookup),
+    TEST(failing_list),
+    TEST(failing_keep),
+    TEST(failing_check),
+    TEST(failing_resize),
+    TEST(failing_forget),
+    TEST(failing_page),
+    TEST(failing_epoch),
+    TEST(failing_fsync),
+    TEST(failing_grow),
+    TEST(failing_growth),
+    TEST(failing_size),
+    TEST(failing_comparison),
+    TEST(failing_end),
+    TEST(failing_size_tells),
+    TEST(failing_places),
+    TEST(failing_objects),
+    TEST(failing_reader),
+    TEST_END,
 };
