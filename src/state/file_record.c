@@ -290,13 +290,13 @@ bool cm_file_record_failed(struct cm_cache *c, uint64_t place, const struct cm_r
 }
 
 /* Is there a record of an unknown file, and may an fsync of that file have failed? Then notes it in
- * the superblock, before the record is dropped. */
+ * the superblock, before the record is dropped. One that could not be judged stays. */
 bool cm_file_note_lost(struct cm_cache *c, const struct cm_record_set *b)
 {
     if (!cm_super_failed(&c->super).any)
         return false;
     for (unsigned i = 0; i < b->n; i++)
-        if (b->unreadable[i] || (!b->whole[i] && b->record[i].xxh3 != 0 &&
+        if (b->unreadable[i] || (!b->whole[i] && !b->unproved[i] && b->record[i].xxh3 != 0 &&
                                  (b->record[i].flags & CM_RECORD_SYNC_FAILED))) {
             (void)cm_super_sync_failed(&c->super, false); /* known in this session all the same */
             return true;

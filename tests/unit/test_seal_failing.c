@@ -482,6 +482,43 @@ static void test_failing_grow(void)
     judge(&t);
 }
 
+/* What could not be forgotten for such a callback does not come back after the close. */
+static void test_failing_epoch_at_close(void)
+{
+    struct sealed s;
+    sealed_make(&s, MIB, 0);
+    s.p.o.memory_durability = CM_DURABILITY_DAX;
+    cm_file *f = sealed_up(&s, 1);
+    CHECK_EQ(put_all(f, 0, MANY, 7), MANY);
+    s.key.fails = UINT32_MAX;
+    CHECK_EQ(bump_epoch(s.p.c), CM_ESEAL);
+    detach(f);
+    CHECK_EQ(cm_close(s.p.c), CM_EIO);
+    s.p.c = NULL;
+    s.key.fails = 0;
+    CHECK_EQ(cm_open_memory(s.p.base, s.p.bytes, &s.p.o, &s.p.c), CM_ENOTPOOL);
+    sealed_end(&s);
+}
+
+/* To forget one file says nothing of the failed fsync of another one. */
+static void test_failing_fsync_beside(void)
+{
+    struct scene t;
+    cm_sync sync;
+    begin(&t, false);
+    const cm_file_id other = id_of(2);
+    CHECK_EQ(cm_sync_begin(t.f[0], &sync), 0);
+    CHECK_EQ(cm_sync_end(t.f[0], &sync, 0, NULL), 0);
+    CHECK(!cm_super_failed(&t.s.p.c->super).unnamed);
+    detach_all(&t);
+    t.s.key.fails = UINT32_MAX;
+    CHECK_EQ(cm_forget(t.s.p.c, &other), 0);
+    t.s.key.fails = 0;
+    CHECK(!cm_super_failed(&t.s.p.c->super).unnamed);
+    t.cold[0] = t.cold[1] = true;
+    judge(&t);
+}
+
 static int growing(struct scene *t)
 {
     const struct toy_key fails = t->s.key;
@@ -784,6 +821,8 @@ const struct harness_test seal_failing_tests[] = {
     TEST(failing_fsync),
     TEST(failing_grow),
     TEST(failing_growth),
+    TEST(failing_fsync_beside),
+    TEST(failing_epoch_at_close),
     TEST(failing_size),
     TEST(failing_comparison),
     TEST(failing_end),
