@@ -187,10 +187,9 @@ static int drop_unsealed(struct cm_object *f)
     /* Where syncs decide, the disk must not have the record any more. */
     const int e =
         cm_settling(c) ? cm_settle_part(c, c->media.geo.record_offset + page, CM_BLOCK_SIZE) : 0;
-    if (e == 0)
-        cm_file_close_place(c,
-                            place); /* another file may have it; else it is as if it was broken */
-    return e == CM_EIO ? 0 : e;     /* then the whole pool was emptied instead */
+    if (e == 0) /* else it is as good as broken */
+        cm_file_close_place(c, place);
+    return e == CM_EIO ? 0 : e; /* then the whole pool was emptied instead */
 }
 
 int cm_file_abandon_record(struct cm_object *f, int why)
