@@ -68,7 +68,7 @@ typedef struct cm_objects_options {
  * The pool may have a probation buffer: objects do not use it. Do not set
  * cm_options.fill_rate_limit: what is over the limit is lost, and so are its neighbours.
  * CM_EINVAL (a pointer is NULL, the name is empty or too long, wrong options) CM_EBUSY (it is open)
- * CM_ENOMEM CM_EFORGET. */
+ * CM_ENOMEM CM_ESEAL CM_EFORGET. */
 CM_API int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options *opts,
                            cm_objects **objects);
 /* Closes it. The handle is gone afterwards, also after an error, but for these, with which nothing

@@ -101,8 +101,10 @@ static int settle(cm_cache *c)
     cm_keep_end(c);
     if (e == 0)
         return cm_super_close(&c->super, at_load_relaxed(&c->policy.ring.frontier), &memo);
-    /* Nobody knows which part was written: nothing may count. */
-    if (cm_super_bump_epoch(&c->super, &c->broken) && c->super.sync)
+    /* Nobody knows which part was written: nothing may count. If a seal fails, it can be made void
+     * all the same. */
+    e = cm_super_bump_epoch(&c->super, &c->broken);
+    if (e && (c->super.sync || e == CM_ESEAL))
         cm_super_void(&c->super);
     return CM_EIO;
 }

@@ -161,7 +161,7 @@ static int copy_and_use(struct grow *z)
         e = settle(z);
     if (e == 0) {
         e = cm_super_add_part(&c->super, z->to.parts - 1, z->word);
-        z->unknown = e != 0;
+        z->unknown = e != 0 && e != CM_ESEAL; /* then nothing was written */
     }
     if (e == 0)
         use(z);

@@ -160,9 +160,13 @@ static enum verdict compare(const struct cm_comparison *v, uint64_t block, uint6
     const uint64_t given = got > from ? got - from : 0;
     const uint64_t size = at_load_relaxed(&v->f->size); /* if it changes, the tickets do not hold */
     const struct cm_key k = cm_region_key(v->f, v->miss.incarnation, block);
+    const struct cm_sealing *seal = &v->f->cache->sealing;
+    const uint32_t failures = cm_seal_failures(seal);
     uint32_t n = 0;
     const enum cm_found found = cm_lookup_peek(v->f->cache, &k, cached, &n);
     *bytes = 0;
+    if (found == CM_FOUND_CONFLICT && cm_seal_failures(seal) != failures)
+        return GONE; /* nobody can tell now: it is not served either */
     if (found == CM_FOUND_CONFLICT)
         return DIFFERS; /* it changes just now, so its tickets do not hold for long */
     if (found != CM_FOUND_HIT && found != CM_FOUND_BUFFERED)

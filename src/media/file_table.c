@@ -195,10 +195,20 @@ int cm_record_write_size(const struct cm_media *m, uint64_t place, struct cm_rec
     return e;
 }
 
-uint64_t cm_record_size(const struct cm_media *m, uint64_t place, const struct cm_record *r)
+int cm_record_load_size(const struct cm_media *m, uint64_t place, const struct cm_record *r,
+                        uint64_t *size)
 {
     uint64_t sum;
-    return size_sum(m, place, r, &sum) == 0 && r->size_sum == sum ? r->size : CM_SIZE_UNKNOWN;
+    const int e = size_sum(m, place, r, &sum);
+    *size = e == 0 && r->size_sum == sum ? r->size : CM_SIZE_UNKNOWN;
+    return e;
+}
+
+uint64_t cm_record_size(const struct cm_media *m, uint64_t place, const struct cm_record *r)
+{
+    uint64_t size;
+    (void)cm_record_load_size(m, place, r, &size);
+    return size;
 }
 
 int cm_record_settle(const struct cm_media *m, uint64_t place)

@@ -87,7 +87,10 @@ int cm_record_write_expiry(const struct cm_media *m, uint64_t place, const struc
                            int64_t wall_ns);
 /* The same in a record that was read; 0: none, or not known. */
 int64_t cm_record_expiry(const struct cm_media *m, uint64_t place, const struct cm_record *r);
-/* The size in a record that was read, or CM_SIZE_UNKNOWN. */
+/* The size in a record that was read, or CM_SIZE_UNKNOWN. CM_ESEAL: nobody knows. */
+int cm_record_load_size(const struct cm_media *m, uint64_t place, const struct cm_record *r,
+                        uint64_t *size);
+/* The same where it does not matter why it is not known. */
 uint64_t cm_record_size(const struct cm_media *m, uint64_t place, const struct cm_record *r);
 /* Makes a record durable with its present bytes: a crashed owner may not have done so. CM_EIO. */
 int cm_record_settle(const struct cm_media *m, uint64_t place);

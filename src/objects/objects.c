@@ -113,8 +113,10 @@ static int open_files(cm_objects *o, const cm_objects_options *opts)
     if (e == 0) {
         /* Buckets do not wait in DRAM, and leave later than values. */
         (void)cm_file_advise(o->buckets_file, CM_ADVISE_KEEP);
-        cm_values_open(o);
-        return 0;
+        e = cm_values_open(o);
+        if (e == 0)
+            return 0;
+        (void)cm_file_close(o->buckets_file);
     }
     cm_plat_free(o->hint, (size_t)o->buckets * sizeof(*o->hint));
     return e;

@@ -21,20 +21,33 @@ static uint64_t blocks_of(uint64_t len)
     return (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
 }
 
-void cm_values_open(cm_objects *o)
+/* Opens a data file, if the pool knows it. CM_ESEAL: nobody can tell now. */
+static int open_data(cm_objects *o, uint32_t number)
 {
+    struct cm_data_file *d = &o->data[number];
+    cm_file_info info = CM_FILE_INFO_INIT;
     cm_file_id id;
+    cm_objects_id(&id, o->name, 'd', number);
+    int e = cm_file_lookup(o->cache, &id, NULL, &info);
+    if (e || info.incarnation == 0)
+        return e == CM_ESEAL ? e : 0;
+    e = cm_objects_file(o, 'd', number, 0, &d->file);
+    if (e < 0)
+        d->file = NULL; /* its values are misses */
+    else if (cm_file_get_info(d->file, &info) == 0)
+        d->incarnation = info.incarnation;
+    return e == CM_ESEAL ? e : 0;
+}
+
+int cm_values_open(cm_objects *o)
+{
+    int e = 0;
     o->data_now = CM_DATA_FILES;
-    for (uint32_t i = 0; i < CM_DATA_FILES; i++) {
-        cm_file_info info = CM_FILE_INFO_INIT;
-        cm_objects_id(&id, o->name, 'd', i);
-        if (cm_file_lookup(o->cache, &id, NULL, &info) || info.incarnation == 0)
-            continue;
-        if (cm_objects_file(o, 'd', i, 0, &o->data[i].file) < 0)
-            o->data[i].file = NULL; /* its values are misses */
-        else if (cm_file_get_info(o->data[i].file, &info) == 0)
-            o->data[i].incarnation = info.incarnation;
-    }
+    for (uint32_t i = 0; i < CM_DATA_FILES && e == 0; i++)
+        e = open_data(o, i);
+    if (e) /* a file that seems to be new would be used, and what is in it forgotten */
+        cm_values_close(o);
+    return e;
 }
 
 void cm_values_close(cm_objects *o)

@@ -13,8 +13,8 @@
 
 #include "objects/container.h"
 
-/* Attaches the data files that the pool knows. */
-void cm_values_open(cm_objects *o);
+/* Attaches the data files that the pool knows. CM_ESEAL: none is attached. */
+int cm_values_open(cm_objects *o);
 void cm_values_close(cm_objects *o);
 /* Stores a value. 0: *ref leads to it; or CM_NOT_STORED_*, or an error. No lock is held. */
 int cm_values_store(cm_objects *o, const uint8_t *value, size_t len, struct cm_value_ref *ref,

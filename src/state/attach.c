@@ -103,22 +103,22 @@ static int find_record(struct cm_object *f, const struct cm_record_set *b,
 }
 
 bool cm_files_may_keep(const struct cm_cache *c, uint64_t place, uint32_t flags,
-                       const struct cm_record *r, const cm_validator *v)
+                       const struct cm_record *r, uint64_t size, const cm_validator *v)
 {
     struct cm_record_regions g;
     if (!r || r->incarnation == 0 || (r->flags & CM_RECORD_SYNC_FAILED) || !v ||
         !cm_file_has_proof(v) ||
         ((v->racy || (r->flags & CM_RECORD_RACY)) && !(flags & CM_EXCLUSIVE)) ||
-        !cm_file_same(v, r->proof, cm_region_size(c, place, r)) || !cm_region_may_keep(c, r))
+        !cm_file_same(v, r->proof, size) || !cm_region_may_keep(c, r))
         return false;
     cm_record_regions(&c->media, place, r, &g);
     /* After a crash of the system the state word may be older than the intents. */
     return !((g.dirty || g.intents != 0) && (flags & CM_ORIGIN_VOLATILE));
 }
 
-static void keep(struct cm_object *f, const struct cm_record *r, const cm_validator *v)
+static void keep(struct cm_object *f, const struct cm_record *r, uint64_t recorded,
+                 const cm_validator *v)
 {
-    const uint64_t recorded = cm_region_size(f->cache, f->place, r);
     assert(r && v); /* cm_files_may_keep */
     cm_file_set_validator(f, v);
     f->validator.size = recorded;
@@ -252,6 +252,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     struct cm_object *f = cm_object_get_free(c);
     struct cm_record_set *b = c->records;
     const struct cm_record *r;
+    uint64_t size = CM_SIZE_UNKNOWN;
     f->cache = c;
     f->id = *id;
     f->flags = flags;
@@ -266,8 +267,8 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         e = cm_file_load_records(c, id, b);
     if (e == 0)
         e = find_record(f, b, &r);
-    if (e == 0 && !r)
-        e = cm_file_stop_torn(c, b);
+    if (e == 0)
+        e = r ? cm_region_size(c, f->place, r, &size) : cm_file_stop_torn(c, b);
     cm_settle_look(f);
     f->keep = e == 0 && r && (r->flags & CM_RECORD_KEEP);
     f->group = e == 0 && r ? r->group : 0;
@@ -275,9 +276,9 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     if (e == 0) {
         if (cm_file_may_have_failed(c, b, f->place, r))
             stay_out(f, v);
-        else if (cm_files_may_keep(c, f->place, f->flags, r, v) && cm_region_keep(f, r) == 0 &&
-                 cm_record_settle(&c->media, f->place) == 0)
-            keep(f, r, v);
+        else if (cm_files_may_keep(c, f->place, f->flags, r, size, v) &&
+                 cm_region_keep(f, r, size) == 0 && cm_record_settle(&c->media, f->place) == 0)
+            keep(f, r, size, v);
         else
             e = begin_anew(f, b, r, v);
     }
@@ -436,10 +437,11 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
     struct cm_record_regions g;
     cm_record_regions(&c->media, place, r, &g);
     memcpy(v->proof, r->proof, sizeof(v->proof));
-    v->size = cm_region_size(c, place, r);
+    if (cm_region_size(c, place, r, &v->size))
+        return CM_ESEAL;
     *info = (cm_file_info){ .struct_size = sizeof(*info), .id = *id, .size = v->size };
     info->bypassed = cm_file_record_failed(c, place, r);
-    if (info->bypassed || !cm_files_may_keep(c, place, 0, r, v))
+    if (info->bypassed || !cm_files_may_keep(c, place, 0, r, v->size, v))
         v->racy = CM_RACY_RECORD;
     info->incarnation = info->bypassed ? 0 : r->incarnation;
     info->cached_bytes = CM_SIZE_UNKNOWN;

@@ -12,9 +12,9 @@
 int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator *v, uint32_t flags,
                     cm_file **file);
 /* Does a record prove, together with a validator, that the blocks of its incarnation are the file's
- * present content? `r` and `v` may be NULL. */
+ * present content? `size`: what cm_region_size() says of it. `r` and `v` may be NULL. */
 bool cm_files_may_keep(const struct cm_cache *c, uint64_t place, uint32_t flags,
-                       const struct cm_record *r, const cm_validator *v);
+                       const struct cm_record *r, uint64_t size, const cm_validator *v);
 /* Drops a reference; see cm_file_close(). */
 int cm_files_detach(struct cm_object *f);
 /* Describes an attached file. Its lock is held. */

@@ -181,12 +181,14 @@ static int drop_unsealed(struct cm_object *f)
     leave_record(f);
     if (!f->recorded) /* it is another file's, or none: nothing was written */
         return 0;
-    cm_file_open_place(c, place); /* never closed again: the seal fails for other files, too */
+    cm_file_open_place(c, place);
     if (cm_record_drop(&c->media, place))
         return cm_file_bump_epoch(c);
     /* Where syncs decide, the disk must not have the record any more. */
     const int e =
         cm_settling(c) ? cm_settle_part(c, c->media.geo.record_offset + page, CM_BLOCK_SIZE) : 0;
+    if (e == 0) /* else it is as good as broken */
+        cm_file_close_place(c, place);
     return e == CM_EIO ? 0 : e; /* then the whole pool was emptied instead */
 }
 
@@ -287,13 +289,13 @@ bool cm_file_record_failed(struct cm_cache *c, uint64_t place, const struct cm_r
 }
 
 /* Is there a record of an unknown file, and may an fsync of that file have failed? Then notes it in
- * the superblock, before the record is dropped. */
+ * the superblock, before the record is dropped. One that could not be judged stays. */
 bool cm_file_note_lost(struct cm_cache *c, const struct cm_record_set *b)
 {
     if (!cm_super_failed(&c->super).any)
         return false;
     for (unsigned i = 0; i < b->n; i++)
-        if (b->unreadable[i] || (!b->whole[i] && b->record[i].xxh3 != 0 &&
+        if (b->unreadable[i] || (!b->whole[i] && !b->unproved[i] && b->record[i].xxh3 != 0 &&
                                  (b->record[i].flags & CM_RECORD_SYNC_FAILED))) {
             (void)cm_super_sync_failed(&c->super, false); /* known in this session all the same */
             return true;

@@ -79,21 +79,23 @@ bool cm_region_may_keep(const struct cm_cache *c, const struct cm_record *r)
     return r->region_shift <= SHIFT_MAX && boots_since(c, r->birth) < CM_BOOTS;
 }
 
-uint64_t cm_region_size(const struct cm_cache *c, uint64_t place, const struct cm_record *r)
+int cm_region_size(const struct cm_cache *c, uint64_t place, const struct cm_record *r,
+                   uint64_t *size)
 {
     struct cm_record_regions g;
-    const uint64_t size = cm_record_size(&c->media, place, r);
+    const int e = cm_record_load_size(&c->media, place, r, size);
+    if (*size == CM_SIZE_UNKNOWN)
+        return e;
     cm_record_regions(&c->media, place, r, &g);
-    if (size == CM_SIZE_UNKNOWN || r->region_shift > SHIFT_MAX)
-        return CM_SIZE_UNKNOWN;
     /* A change of the size sets the intent of the region where the old size ends. */
-    return (g.known && g.boot == c->super.now.boot_number) ||
-                   !(g.intents & bit_of(size / CM_BLOCK_SIZE, r->region_shift))
-               ? size
-               : CM_SIZE_UNKNOWN;
+    if (r->region_shift > SHIFT_MAX ||
+        (!(g.known && g.boot == c->super.now.boot_number) &&
+         (g.intents & bit_of(*size / CM_BLOCK_SIZE, r->region_shift))))
+        *size = CM_SIZE_UNKNOWN;
+    return 0;
 }
 
-int cm_region_keep(struct cm_object *f, const struct cm_record *r)
+int cm_region_keep(struct cm_object *f, const struct cm_record *r, uint64_t size)
 {
     struct cm_cache *c = f->cache;
     struct cm_regions *g = &f->regions;
@@ -116,7 +118,7 @@ int cm_region_keep(struct cm_object *f, const struct cm_record *r)
             at_store_relaxed(&f->raised, 1u);
     }
     int e = anew ? cm_record_write_since(&c->media, f->place, r->incarnation, &was) : 0;
-    if (e == 0 && cm_region_size(c, f->place, r) != cm_record_size(&c->media, f->place, r)) {
+    if (e == 0 && size == CM_SIZE_UNKNOWN && r->size != size) {
         /* Before the state word says that it is of this boot, which would make the size count. */
         struct cm_record unknown = *r;
         unknown.size = CM_SIZE_UNKNOWN;

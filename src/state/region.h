@@ -52,8 +52,10 @@ static inline struct cm_key cm_region_key(const struct cm_object *f, uint64_t in
 
 /* ---- Attaching; files lock ------------------------------------------------------------------- */
 
-/* The size in a record, or CM_SIZE_UNKNOWN: after a crash of the system it may be an older one. */
-uint64_t cm_region_size(const struct cm_cache *c, uint64_t place, const struct cm_record *r);
+/* The size in a record, or CM_SIZE_UNKNOWN: after a crash of the system it may be an older one.
+ * CM_ESEAL: nobody knows now. */
+int cm_region_size(const struct cm_cache *c, uint64_t place, const struct cm_record *r,
+                   uint64_t *size);
 /* Does the record speak of a boot that the pool has not seen yet? Then its superblock is older than
  * the pool. */
 bool cm_region_is_newer(const struct cm_cache *c, uint64_t place, const struct cm_record *r);
@@ -61,9 +63,9 @@ bool cm_region_is_newer(const struct cm_cache *c, uint64_t place, const struct c
 bool cm_region_was_dirty(const struct cm_cache *c, const struct cm_record_regions *g);
 /* Can what the record says of regions be used? Not if it was born too many boots ago. */
 bool cm_region_may_keep(const struct cm_cache *c, const struct cm_record *r);
-/* Takes over what the record says. After a crash of the system, regions with an intent begin anew,
- * and the record is written, not yet durably. CM_EIO. */
-int cm_region_keep(struct cm_object *f, const struct cm_record *r);
+/* Takes over what the record says; `size`: of cm_region_size(). After a crash of the system,
+ * regions with an intent begin anew, and the record is written, not yet durably. CM_EIO. */
+int cm_region_keep(struct cm_object *f, const struct cm_record *r, uint64_t size);
 /* The file has no past: no region was ever raised. Its record has to be written. `dirty`: the
  * origin may lose writes. f->regions.lost says where older records of it may be: with none, the
  * disk has no record of it before it has this one, all of whose intents are set. */

@@ -131,6 +131,7 @@ int cm_shared_begin(struct cm_cache *c)
 /* What a record says. */
 struct told_record {
     struct cm_record record;
+    uint64_t size;
     struct cm_record_regions regions;
     uint64_t place;
 };
@@ -177,7 +178,7 @@ static int find(struct cm_cache *c, const cm_file_id *id, struct told_record *d)
     if (e || d->record.id.hi != id->hi || d->record.id.lo != id->lo)
         return e ? e : CM_EABSENT;
     cm_record_regions(&c->media, d->place, &d->record, &d->regions);
-    return 0;
+    return cm_region_size(c, d->place, &d->record, &d->size);
 }
 
 /* Would an owner's attach keep the file without a change of its record? After a crash of the system
@@ -230,7 +231,7 @@ static void go_warm(struct cm_object *f, const struct told_record *d, uint64_t s
         at_store_relaxed(&f->incarnation, UINT64_C(0)); /* first: cm_told_holds */
     at_store_release(&f->session, session);
     at_store_release(&f->told, cm_record_told(&c->media, d->place));
-    at_store_release(&f->size, cm_region_size(c, d->place, &d->record)); /* a hint */
+    at_store_release(&f->size, d->size); /* a hint */
     at_store_release(&f->incarnation, d->record.incarnation);
 }
 
@@ -246,7 +247,8 @@ static int judge(struct cm_object *f, const cm_validator *v, bool new)
     cm_file_set_validator(f, v);
     int e = learn(c, &session, false);
     const int found = e == 0 ? find(c, &f->id, &d) : e;
-    if (found == 0 && is_settled(c, &d) && cm_files_may_keep(c, d.place, f->flags, &d.record, v) &&
+    if (found == 0 && is_settled(c, &d) &&
+        cm_files_may_keep(c, d.place, f->flags, &d.record, d.size, v) &&
         (new || has_same_keys(f, &d))) {
         if (new)
             set_keys(f, &d);

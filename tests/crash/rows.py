@@ -59,14 +59,14 @@ _NOFILL = ('protocol/fill.c', '(miss->flags & CM_MISS_NOFILL) || !cm_file_serves
 _SEQ_KEPT = (SLOT, 'w0, w0 & CM_W0_SEQ_MASK);', 'w0, 0);')
 REGION = 'state/region.c'
 _INTENT = (REGION, 'need = mask & ~g->durable;', 'need = mask & ~g->intents;')
-_SETTLE = ('state/attach.c', ''' &&
-                 cm_record_settle(&c->media, f->place) == 0)''', ')')
+_SETTLE = ('state/attach.c', ' && cm_record_settle(&c->media, f->place) == 0)', ')')
 _VICTIMS = (EVICT, '''     * durable. */
     cm_media_fence(&c->media);
     at_fence_seq_cst(); /* as''', '''     * durable. */
     at_fence_seq_cst(); /* as''')
 _DAMAGED = ('state/file_record.c',
-            '        if (b->unreadable[i] || (!b->whole[i] && b->record[i].xxh3 != 0 &&\n'
+            '        if (b->unreadable[i] || (!b->whole[i] && !b->unproved[i] && '
+            'b->record[i].xxh3 != 0 &&\n'
             '                                 (b->record[i].flags & CM_RECORD_SYNC_FAILED))) {\n',
             '        if (b->unreadable[i]) {\n')
 

@@ -92,7 +92,7 @@ REGIONS = [
        ' && boots_since(c, r->birth) < CM_BOOTS;', ';'),
     _m('older size', 'after a crash of the system a size counts if nobody moved the end',
        'unit file older_size', REGION,
-       '!(g.intents & bit_of(size / CM_BLOCK_SIZE, r->region_shift))', 'true'),
+       '(g.intents & bit_of(*size / CM_BLOCK_SIZE, r->region_shift))', 'false'),
     _m('older size stays', 'such a size is not recorded any more', 'unit file older_size', REGION,
        '        e = cm_record_write_size(&c->media, f->place, &unknown);\n', ''),
     _m('older size comes back', 'a forgotten size is durable before its intent goes',
