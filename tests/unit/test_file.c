@@ -672,10 +672,10 @@ static const struct harness_test file_tests[] = {
     TEST_END,
 };
 
-static const struct harness_test *const tables[] = { file_tests,        file_dirty_tests,
-                                                     file_size_tests,   file_learn_tests,
-                                                     file_ttl_tests,    file_failing_tests,
-                                                     file_record_tests, file_regions_tests };
+static const struct harness_test *const tables[] = {
+    file_tests,         file_dirty_tests,  file_size_tests,    file_learn_tests,     file_ttl_tests,
+    file_failing_tests, file_record_tests, file_regions_tests, file_unwritable_tests
+};
 
 int main(int argc, char **argv)
 {
