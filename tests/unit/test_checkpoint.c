@@ -4,6 +4,8 @@
  */
 #include "checkpoint_common.h"
 
+#include "protocol/checkpoint.h"
+
 struct checkpoint_test t;
 struct meeting meet;
 
@@ -31,7 +33,7 @@ int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t l
     t.syncs++;
     if (t.at_sync)
         t.at_sync(len);
-    if (t.fail > 0 && --t.fail == 0)
+    if (t.dead || (t.fail > 0 && --t.fail == 0))
         return CM_EIO;
     if (t.skip > 0 && --t.skip == 0)
         return 0;
@@ -795,6 +797,28 @@ static void test_ttl_body(void)
     file_end();
 }
 
+/* The last record of a large table, whose file is closed: its intents are cleared, too. */
+static void test_last_record(void)
+{
+    struct pool p;
+    struct cm_record r = { .id = { 7, 7 } };
+    pool_make(&p, 16 * MIB, 4096);
+    REQUIRE(pool_up(&p) == 0);
+    const uint64_t last = p.c->media.geo.record_buckets * CM_RECORD_WAYS - 1;
+    CHECK(last >= 4095); /* more than 64 words of bits */
+    const struct cm_record_regions g = { .known = true, .intents = 5 };
+    CHECK_EQ(cm_super_incarnation(&p.c->super, &r.incarnation), 0);
+    CHECK_EQ(cm_record_write(&p.c->media, last, &r, &g), 0);
+    cm_lock_acquire(&p.c->files_lock);
+    cm_settle_quiet(p.c, last);
+    cm_lock_release(&p.c->files_lock);
+    cm_checkpoint_begin(p.c);
+    cm_checkpoint_end(p.c);
+    memcpy(&r, record_of(p.c, last), sizeof(r));
+    CHECK_EQ(cm_format_intents(cm_media_key(&p.c->media), last, &r), 0);
+    pool_end(&p);
+}
+
 /* ---- All ------------------------------------------------------------------------------------- */
 
 static const struct harness_test checkpoint_tests[] = {
@@ -826,6 +850,7 @@ static const struct harness_test checkpoint_tests[] = {
     TEST(ttl),
     TEST(ttl_beside),
     TEST(ttl_body),
+    TEST(last_record),
     TEST_END,
 };
 

@@ -194,6 +194,22 @@ static void test_born_dirty_again(void)
     pool_end(&p);
 }
 
+/* A file is written, not synced, and closed. Then somebody else has changed it. Its times look older
+ * than the boot, but the write is still not synced. */
+static void test_unsynced_then_changed(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), next = val(100 * BLK, 8);
+    cm_file *f = warm_pool(&p, &v, 0);
+    write_and_end(f);
+    detach(f);
+    f = attach_v(&p, 1, &next, 0);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(info_of(f).dirty, 1);
+    detach(f);
+    pool_end(&p);
+}
+
 /* ---- Sync ------------------------------------------------------------------------------------ */
 
 /* A sync proves the file clean only if no write was open when it began and none has begun since. */
@@ -673,6 +689,7 @@ const struct harness_test file_dirty_tests[] = {
     TEST(origin_volatile),
     TEST(born_dirty),
     TEST(born_dirty_again),
+    TEST(unsynced_then_changed),
     TEST(sync_rules),
     TEST(sync_survives),
     TEST(sync_then_write),

@@ -199,6 +199,7 @@ static void test_region_masks(void)
         REQUIRE(pool_new(&p, MIB) == 0);
         cm_file *f = attach_v(&p, 1, &v, 0);
         cm_object_of(f)->regions.intents = 0;
+        CHECK_EQ(cm_region_mask(cm_object_of(f), i, i), 0); /* no block */
         CHECK_EQ(cm_write_begin(f, write[i].offset, write[i].len, &w), 0);
         CHECK_EQ(cm_object_of(f)->regions.unsynced, write[i].regions);
         CHECK(cm_write_end(f, &w, NULL) >= 0);
