@@ -243,9 +243,9 @@ static int by_part(cm_file *f, const cm_validator *v)
 
 static void test_nothing_syncs(void)
 {
-    int (*const calls[])(cm_file *f, const cm_validator *v) = { by_write, by_version,
-                                                                by_second_open, by_attach,
-                                                                by_part };
+    int (*const calls[])(cm_file * f, const cm_validator *v) = { by_write, by_version,
+                                                                 by_second_open, by_attach,
+                                                                 by_part };
     for (unsigned i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
         CASE("call %u", i);
         checkpointed_pool();
