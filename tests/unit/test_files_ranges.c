@@ -42,6 +42,7 @@ static void test_ranges(void)
             CHECK_EQ(put(f, 0, 1), 0);
             CHECK_EQ(put_all(f, 5, 1, 1), 1);
             CHECK_EQ(put_tail(f, 100, 4000, 1), 0);
+            CHECK_EQ(put_all(other, 70, 2, 2), 2);
             expect_runs(f, 0, "0+1 3+3 60+8 100+0.976562");
             expect_runs(f, BLK, "3+3 60+8 100+0.976562");
             expect_runs(f, 4 * BLK + BLK / 2, "4.5+1.5 60+8 100+0.976562");

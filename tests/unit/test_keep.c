@@ -397,6 +397,7 @@ static void test_before_load(void)
         detach(f);
         pool_again(&p);
         CHECK(p.c->keeping.left > 0);
+        CHECK(cm_keep_has(p.c, 1)); /* whose it is may not be known yet */
         f = attach(&p, 1, KEPT * BLK, version, 0);
         CHECK_EQ(hits(f, 0, KEPT, version), KEPT);
         (void)storm(&p, 2);
