@@ -69,6 +69,20 @@ static void test_list(void)
     pool_end(&p);
 }
 
+/* Files whose ids differ in one half only. */
+static void test_half_ids(void)
+{
+    enum { FILES = 30 };
+    struct pool p;
+    cm_file_id id = { .lo = 7 };
+    cm_file *f;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    for (id.hi = 1; id.hi <= FILES; id.hi++)
+        CHECK_EQ(cm_file_open(p.c, &id, NULL, 0, &f), 0);
+    CHECK_EQ(list(p.c, 0)->times[7], FILES);
+    pool_end(&p);
+}
+
 /* A pool that is only looked at: the records tell. */
 static void test_readonly(void)
 {
@@ -178,6 +192,13 @@ static void test_counted(void)
     *cell_to(f, 3) = 0;
     out_of_order(p.c);
     CHECK_EQ(list(p.c, CM_FILES_COUNT)->info[1].cached_bytes, 3 * BLK);
+    /* Another slot has the same block, and no cell leads there. */
+    struct cm_header *h = header_of(p.c, p.c->media.geo.slots - 1);
+    *h = *header_of(p.c, slot_of(f, 1));
+    h->w0 = cm_format_w0(p.c->media.check_key, p.c->media.geo.slots - 1, h,
+                         (uint32_t)(h->w0 & CM_W0_LIFE_MASK));
+    CHECK(slot_ok(p.c, p.c->media.geo.slots - 1));
+    CHECK_EQ(list(p.c, CM_FILES_COUNT)->info[1].cached_bytes, 3 * BLK);
     CHECK_EQ(bump_epoch(p.c), 0);
     CHECK_EQ(list(p.c, CM_FILES_COUNT)->info[1].cached_bytes, 0);
     pool_end(&p);
@@ -231,6 +252,33 @@ static void some_free(void *ctx, void *p, size_t bytes)
     cm_plat_free(p, bytes);
 }
 
+/* More open files than records, and memory for a part of the list. */
+static void test_no_memory(void)
+{
+    struct pool p;
+    cm_file_iter *it = NULL;
+    int n = 0, e;
+    pool_make(&p, 2 * MIB, 16);
+    p.o.alloc = some_alloc;
+    p.o.free = some_free;
+    allocations = 1000;
+    REQUIRE(pool_up(&p) == 0);
+    for (uint64_t i = 0; i < 200; i++)
+        (void)attach(&p, i, BLK, 7, 0);
+    CHECK(STAT(p.c, unrecorded) > 0);
+    do {
+        CASE("allocations %d", n);
+        allocations = n++;
+        e = cm_files_begin(p.c, 0, &it);
+        CHECK(e == 0 || e == CM_ENOMEM);
+    } while (e != 0 && n < 100);
+    CHECK(n > 5);
+    cm_files_end(it);
+    allocations = 1000;
+    CHECK_EQ(list(p.c, 0)->n, 200);
+    pool_end(&p);
+}
+
 static void test_refused(void)
 {
     struct pool p;
@@ -263,6 +311,8 @@ static void test_refused(void)
 
 static const struct harness_test files_tests[] = {
     TEST(list),
+    TEST(half_ids),
+    TEST(no_memory),
     TEST(readonly),
     TEST(readonly_other_boot),
     TEST(readonly_would_empty),
