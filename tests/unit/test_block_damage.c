@@ -495,6 +495,58 @@ static void test_other_key(void)
     pool_end(&p);
 }
 
+static bool share_bucket(const struct cm_key *a, const struct cm_key *b)
+{
+    const struct cm_place *x = &a->place, *y = &b->place;
+    return x->bucket[0] == y->bucket[0] || x->bucket[0] == y->bucket[1] ||
+           x->bucket[1] == y->bucket[0] || x->bucket[1] == y->bucket[1];
+}
+
+/* The cells of a block lead to blocks whose cells are elsewhere. They are overwritten, and the
+ * blocks stay. */
+static void test_cells_of_others(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    CHECK_EQ(put_all(f, 0, 200, 5), 200);
+    out_of_order(p.c);
+    const struct cm_key k = key_of(f, 500);
+    uint64_t b = 0;
+    for (unsigned i = 0; i < CM_PLACE_CELLS; b++) {
+        const struct cm_key other = key_of(f, b);
+        if (share_bucket(&k, &other))
+            continue;
+        *cell_of(p.c, k.place.bucket[i / CM_BUCKET_CELLS], i % CM_BUCKET_CELLS) = *cell_to(f, b);
+        i++;
+    }
+    CHECK_EQ(put(f, 500, 5), 0);
+    CHECK_EQ(look(f, 500, 5), RIGHT);
+    CHECK(hits(f, 0, 200, 5) + CM_PLACE_CELLS >= 200); /* the cells that were there are gone */
+    CHECK_EQ(hits(f, b - 1, 1, 5), 1);
+    CHECK_EQ(STAT(p.c, displaced), 0);
+    pool_end(&p);
+}
+
+/* Before the cell of a block comes one that names no slot, and has the block's tag. The block is
+ * there all the same. */
+static void test_cell_in_front(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    const cm_miss again = miss_of(f, 3 * BLK, BLK);
+    CHECK_EQ(put(f, 3, 5), 0);
+    const struct cm_key k = key_of(f, 3);
+    uint64_t *cell = cell_to(f, 3), *next = cell_of(p.c, k.place.bucket[0], 1);
+    CHECK(cell == cell_of(p.c, k.place.bucket[0], 0) && *next == 0);
+    out_of_order(p.c);
+    *next = *cell;
+    *cell = cm_cell_make(k.place.tag, p.c->media.boot, p.c->media.geo.slots + 5);
+    content(5, 3, data);
+    CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_PRESENT);
+    CHECK_EQ(look(f, 3, 5), RIGHT);
+    pool_end(&p);
+}
+
 /* Stale cells, cells that name no slot, whole buckets of garbage: misses, and fills still work. */
 static void test_garbage_cells(void)
 {
@@ -631,6 +683,8 @@ const struct harness_test block_damage_tests[] = {
     TEST(victims_remembered),
     TEST(other_key),
     TEST(garbage_cells),
+    TEST(cells_of_others),
+    TEST(cell_in_front),
     TEST(same_tag_cells),
     TEST(garbage_headers),
     TEST_END,
