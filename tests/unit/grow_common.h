@@ -100,9 +100,9 @@ static inline cm_grow_report grow_to(struct pool *p, uint64_t size)
 }
 
 /* A pool in memory, with room behind it. `p` is the one that was formatted. */
-static inline void in_memory(struct pool *p, struct pool *big, uint64_t bytes)
+static inline void in_memory_of(struct pool *p, struct pool *big, uint64_t small, uint64_t bytes)
 {
-    pool_make(p, 4 * MIB, 0);
+    pool_make(p, small, 0);
     memset(big, 0, sizeof(*big));
     big->bytes = bytes;
     big->base = map_bytes(big->bytes);
@@ -110,6 +110,11 @@ static inline void in_memory(struct pool *p, struct pool *big, uint64_t bytes)
     big->o = p->o;
     big->o.grow_max = bytes;
     CHECK_EQ(cm_open_memory(big->base, p->bytes, &big->o, &big->c), 0);
+}
+
+static inline void in_memory(struct pool *p, struct pool *big, uint64_t bytes)
+{
+    in_memory_of(p, big, 4 * MIB, bytes);
 }
 
 #endif
