@@ -7,6 +7,8 @@
 
 #include <inttypes.h>
 
+#include "protocol/fill_ticket.h"
+
 /* ---- Fills against writes -------------------------------------------------------------------- */
 
 /* The block was read from the origin before a write, and is offered during or after it: refused. */
@@ -503,8 +505,23 @@ static void test_sequence(void)
     pool_end(&p);
 }
 
+/* A miss has tickets for eight groups, whatever it is asked for. */
+static void test_tickets(void)
+{
+    struct pool p;
+    cm_miss m = CM_MISS_INIT;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    const uint64_t incarnation = info_of(f).incarnation;
+    for (uint64_t first = 0; first < 2 * GROUP; first += GROUP / 2 + 1)
+        CHECK_EQ(cm_ticket_take(cm_object_of(f), incarnation, first, 10000, &m),
+                 (first / GROUP + CM_MISS_STRIPES) * GROUP - first);
+    CHECK_EQ(cm_ticket_take(cm_object_of(f), incarnation, 5, 7, &m), 7);
+    pool_end(&p);
+}
+
 static const struct harness_test block_tests[] = {
     TEST(fill_after_write),
+    TEST(tickets),
     TEST(fill_during_write),
     TEST(every_change),
     TEST(fill_beside_write),

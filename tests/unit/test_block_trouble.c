@@ -46,6 +46,23 @@ static void spoil(cm_file *f, uint64_t block)
     CHECK_EQ(look(f, block, 5), MISS);
 }
 
+/* The first line is due at once, also when the clock of the system has just begun. */
+static void test_first_line(void)
+{
+    struct cm_trouble t = { 0 };
+    const struct cm_trouble_place there = { .offset = 5, .slot = 7 };
+    struct cm_trouble_place at;
+    uint64_t count;
+    CHECK(!cm_trouble_take(&t, 9, false, &at, &count));
+    cm_trouble_note(&t, &there);
+    CHECK(cm_trouble_take(&t, 9, false, &at, &count));
+    CHECK_EQ(count, 1);
+    CHECK_EQ(at.slot, 7);
+    cm_trouble_note(&t, &there);
+    CHECK(!cm_trouble_take(&t, 8 + CM_TROUBLE_PAUSE_NS, false, &at, &count));
+    CHECK(cm_trouble_take(&t, 9 + CM_TROUBLE_PAUSE_NS, false, &at, &count));
+}
+
 /* As if the last line of each kind had been told more than a minute ago. */
 static void a_minute_later(void)
 {
@@ -191,11 +208,8 @@ static void test_pin_tells(void)
 }
 
 const struct harness_test block_trouble_tests[] = {
-    TEST(first_is_told),
-    TEST(flood_is_limited),
-    TEST(kinds_are_separate),
-    TEST(index_page_is_told),
-    TEST(read_whole_tells),
-    TEST(pin_tells),
-    TEST_END,
+    TEST(first_is_told),      TEST(first_line),
+    TEST(flood_is_limited),   TEST(kinds_are_separate),
+    TEST(index_page_is_told), TEST(read_whole_tells),
+    TEST(pin_tells),          TEST_END,
 };

@@ -5,7 +5,7 @@
  */
 #include "file_failing.h"
 
-#include "state/region.h"
+#include "state/file_record.h"
 
 #define HOUR (UINT64_C(3600) * 1000000000)
 
@@ -129,6 +129,25 @@ static void test_failed_record_not_durable(void)
     break_flushes(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
     CHECK_EQ(STAT(p.c, escalations), 0);
     CHECK_EQ(cm_forget(p.c, &id), 0);
+    CHECK_EQ(STAT(p.c, escalations), 1);
+    heal(&p);
+    pool_end(&p);
+}
+
+/* Only the first record of those that may be the file's cannot be read, nor written. */
+static void test_first_unreadable(void)
+{
+    struct pool p;
+    struct cm_record_set s;
+    const cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_record_load(&p.c->media, &id, &s);
+    s.unreadable[0] = true;
+    break_records(&p);
+    cm_lock_acquire(&p.c->files_lock);
+    CHECK_EQ(cm_file_void_unreadable(p.c, &s, false), 0);
+    cm_lock_release(&p.c->files_lock);
+    CHECK(cm_file_place_is_open(p.c, cm_record_place(&s, 0)));
     CHECK_EQ(STAT(p.c, escalations), 1);
     heal(&p);
     pool_end(&p);
@@ -311,21 +330,26 @@ static cm_file *full_pool(struct pool *p)
  * header that is no block's, and cannot be written, must not become one by a flipped bit. */
 static void test_victims(void)
 {
-    for (unsigned damaged = 0; damaged < 2; damaged++) {
-        CASE("damaged %u", damaged);
+    for (unsigned how = 0; how < 3; how++) {
+        CASE("how %u", how);
+        const bool damaged = how == 1;
         struct pool p;
         cm_file *f = full_pool(&p);
         const uint64_t slots = p.c->media.geo.slots;
         for (uint64_t s = 0; damaged && s < slots; s++)
             header_of(p.c, s)->w0 ^= UINT64_C(1) << 63;
         break_headers(&p);
+        if (how == 2) { /* only not durably */
+            ops = real;
+            ops.flush = bad_flush;
+        }
         CHECK_EQ(put(f, slots, 1), CM_NOT_STORED_BUSY);
         CHECK(STAT(p.c, quarantined) > 0);
         CHECK_EQ(slots_astray(p.c), STAT(p.c, quarantined));
         heal(&p);
         for (uint64_t s = 0; damaged && s < slots; s++)
             header_of(p.c, s)->w0 ^= UINT64_C(1) << 63;
-        CHECK_EQ(hits(f, 0, slots, 1), slots);
+        CHECK_EQ(hits(f, 0, slots, 1), slots - (how == 2 ? 2 : 0));
         CHECK_EQ(put(f, slots, 1), 0);
         pool_end(&p);
     }
@@ -355,11 +379,19 @@ static void test_newcomer(void)
 }
 
 const struct harness_test file_unwritable_tests[] = {
-    TEST(no_number),        TEST(all_say_so),
-    TEST(closed),           TEST(failed_record_not_durable),
-    TEST(aborted_begin),    TEST(group_unsaid),
-    TEST(group_of_failed),  TEST(torn),
-    TEST(not_kept),         TEST(intent),
-    TEST(size_not_durable), TEST(victims),
-    TEST(newcomer),         TEST_END,
+    TEST(no_number),
+    TEST(all_say_so),
+    TEST(closed),
+    TEST(first_unreadable),
+    TEST(failed_record_not_durable),
+    TEST(aborted_begin),
+    TEST(group_unsaid),
+    TEST(group_of_failed),
+    TEST(torn),
+    TEST(not_kept),
+    TEST(intent),
+    TEST(size_not_durable),
+    TEST(victims),
+    TEST(newcomer),
+    TEST_END,
 };

@@ -412,6 +412,34 @@ static void test_before_load(void)
     pool_end(&p);
 }
 
+/* Many kept files, of which half are opened again before their records were looked at. */
+static void test_many(void)
+{
+    enum { FILES = 200 };
+    struct pool p;
+    cm_file_info info = CM_FILE_INFO_INIT;
+    const cm_file_id other = id_of(1);
+    pool_make(&p, 4 * MIB, 800);
+    (void)pool_up(&p);
+    detach(attach(&p, 1, BLK, 1, 0));
+    for (uint64_t id = 2; id < 2 + FILES; id++) {
+        cm_file *f = attach(&p, id, BLK, 1, 0);
+        CHECK_EQ(cm_file_set_keep(f, 1), 0);
+        detach(f);
+    }
+    CHECK_EQ(pool_info(p.c).kept_files, FILES);
+    CHECK_EQ(cm_file_lookup(p.c, &other, NULL, &info), 0);
+    CHECK_EQ(info.keep, 0);
+    for (uint64_t i = 0; i < (p.c->media.geo.record_buckets * CM_RECORD_WAYS + 63) / 64; i++)
+        CHECK_EQ(p.c->open_places[i], 0);
+    pool_again(&p);
+    for (uint64_t id = 2; id < 2 + FILES; id += 2)
+        (void)attach(&p, id, BLK, 1, 0);
+    CHECK(p.c->keeping.left > 0);
+    CHECK_EQ(pool_info(p.c).kept_files, FILES);
+    pool_end(&p);
+}
+
 /* Records that say anything: many are kept, all with one incarnation, of any size. */
 static void test_hostile(void)
 {
@@ -490,11 +518,12 @@ static void test_threads(void)
     pool_end(&p);
 }
 
-static const struct harness_test tests[] = { TEST(storm),    TEST(kept_later), TEST(advice),
-                                             TEST(later),    TEST(versions),   TEST(record),
-                                             TEST(forget),   TEST(changes),    TEST(share),
-                                             TEST(too_much), TEST(unknown),    TEST(before_load),
-                                             TEST(hostile),  TEST(threads),    TEST(pool_says_so) };
+static const struct harness_test tests[] = { TEST(storm),       TEST(kept_later), TEST(advice),
+                                             TEST(later),       TEST(versions),   TEST(record),
+                                             TEST(forget),      TEST(changes),    TEST(share),
+                                             TEST(too_much),    TEST(unknown),    TEST(before_load),
+                                             TEST(hostile),     TEST(many),       TEST(threads),
+                                             TEST(pool_says_so) };
 
 int main(int argc, char **argv)
 {
