@@ -5,6 +5,7 @@
  */
 #include "file_failing.h"
 
+#include "../os.h"
 #include "state/file_record.h"
 
 #define HOUR (UINT64_C(3600) * 1000000000)
@@ -239,6 +240,35 @@ static void test_torn(void)
     pool_end(&p);
 }
 
+static int hiding_store(void *ctx, uint64_t *at, uint64_t v)
+{
+    if (!bad(at, 8))
+        return real.store64(ctx, at, v);
+    os_protect((uint8_t *)at - (uintptr_t)at % BLK, BLK, OS_NOTHING);
+    return CM_EIO;
+}
+
+/* A new file's record cannot be written, and from then on not read: what is there may be of this
+ * file. */
+static void test_hidden(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    REQUIRE(pool_new(&p, MIB) == 0);
+    break_records(&p);
+    ops = real;
+    ops.store64 = hiding_store;
+    cm_file *f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(cm_object_of(f)->place, CM_NO_PLACE);
+    CHECK_EQ(STAT(p.c, escalations), 1);
+    os_protect(p.base + p.c->media.geo.record_offset,
+               p.c->media.geo.index_offset - p.c->media.geo.record_offset, OS_WRITE);
+    heal(&p);
+    pool_end(&p);
+}
+
 /* To keep a file, something of its record has to be written first: which regions a crash took, or
  * that its state is known. If that fails, it is not kept. */
 static void test_not_kept(void)
@@ -379,19 +409,12 @@ static void test_newcomer(void)
 }
 
 const struct harness_test file_unwritable_tests[] = {
-    TEST(no_number),
-    TEST(all_say_so),
-    TEST(closed),
-    TEST(first_unreadable),
-    TEST(failed_record_not_durable),
-    TEST(aborted_begin),
-    TEST(group_unsaid),
-    TEST(group_of_failed),
-    TEST(torn),
-    TEST(not_kept),
-    TEST(intent),
-    TEST(size_not_durable),
-    TEST(victims),
-    TEST(newcomer),
-    TEST_END,
+    TEST(no_number),        TEST(all_say_so),
+    TEST(hidden),           TEST(closed),
+    TEST(first_unreadable), TEST(failed_record_not_durable),
+    TEST(aborted_begin),    TEST(group_unsaid),
+    TEST(group_of_failed),  TEST(torn),
+    TEST(not_kept),         TEST(intent),
+    TEST(size_not_durable), TEST(victims),
+    TEST(newcomer),         TEST_END,
 };

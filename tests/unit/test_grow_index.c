@@ -54,13 +54,47 @@ static unsigned make_crowd(struct pool *p, cm_file **f, uint64_t block[CROWD])
     return held;
 }
 
+static const struct cm_persist_ops *whole_ops;
+static const uint8_t *first_header, *behind_headers;
+static unsigned headers_flushed;
+
+static bool is_header(const void *p)
+{
+    const uint8_t *at = p;
+    return at >= first_header && at < behind_headers;
+}
+static int header_flush(void *ctx, const void *p, size_t n)
+{
+    headers_flushed += is_header(p);
+    return whole_ops->flush(ctx, p, n);
+}
+static int header_cas(void *ctx, uint64_t *p, uint64_t e, uint64_t v)
+{
+    return is_header(p) ? CM_EIO : whole_ops->cas64(ctx, p, e, v);
+}
+
+static void watch_headers(struct pool *p, struct cm_persist_ops *ops)
+{
+    whole_ops = p->c->media.ops;
+    *ops = *whole_ops;
+    first_header = p->c->media.base + p->c->media.geo.header_offset;
+    behind_headers = p->c->media.base + p->c->media.geo.slot_offset;
+    p->c->media.ops = ops;
+}
+
 static void test_overflow(void)
 {
     struct pool p;
+    struct cm_persist_ops ops;
     cm_file *f;
     uint64_t block[CROWD];
     const unsigned before = make_crowd(&p, &f, block);
+    watch_headers(&p, &ops);
+    ops.flush = header_flush;
+    headers_flushed = 0;
     const cm_grow_report r = grow_to(&p, 4 * MIB);
+    p.c->media.ops = whole_ops;
+    CHECK_EQ(headers_flushed, before - CM_PLACE_CELLS); /* before their cells are gone */
     const unsigned after = crowd_hits(f, block);
     CHECK_EQ(after, CM_PLACE_CELLS);
     CHECK_EQ(r.dropped, before - after);
@@ -98,14 +132,6 @@ static void test_overflow_kept(void)
     CHECK_EQ(unlink(path), 0);
 }
 
-static const struct cm_persist_ops *whole_ops;
-static const uint8_t *first_header, *behind_headers;
-static int header_cas(void *ctx, uint64_t *p, uint64_t e, uint64_t v)
-{
-    const uint8_t *at = (const uint8_t *)p;
-    return at >= first_header && at < behind_headers ? CM_EIO : whole_ops->cas64(ctx, p, e, v);
-}
-
 /* The same, and none of them can be forgotten: the pool stays as it is. */
 static void test_overflow_unwritable(void)
 {
@@ -113,12 +139,9 @@ static void test_overflow_unwritable(void)
     cm_file *f;
     uint64_t block[CROWD];
     const unsigned before = make_crowd(&p, &f, block);
-    whole_ops = p.c->media.ops;
-    struct cm_persist_ops ops = *whole_ops;
+    struct cm_persist_ops ops;
+    watch_headers(&p, &ops);
     ops.cas64 = header_cas;
-    first_header = p.c->media.base + p.c->media.geo.header_offset;
-    behind_headers = p.c->media.base + p.c->media.geo.slot_offset;
-    p.c->media.ops = &ops;
     CHECK_EQ(cm_grow(p.c, 4 * MIB, NULL), CM_EIO);
     CHECK_EQ(pool_info(p.c).size, 2 * MIB);
     CHECK_EQ(crowd_hits(f, block), before);
