@@ -3,8 +3,7 @@
  * test_pin.c - zero copy: a pinned slot does not change while all else is overwritten, the last pin
  * frees a slot that was evicted meanwhile, and the number of pins has a bound.
  */
-#include "../os.h"
-#include "fixture.h"
+#include "pin_common.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -15,12 +14,10 @@
 
 /* ---- Between two steps of a reader ----------------------------------------------------------- */
 
-/* The linker replaces cm_guard_load_words by this (meson.build). Once, after the header of slot
- * `between_slot` was loaded, it runs `between`: a thing that another thread could do at that
- * moment. */
-static void (*between)(void);
-static uint64_t between_slot;
-static struct cm_cache *between_cache;
+/* The linker replaces cm_guard_load_words by this (meson.build, pin_common.h). */
+void (*between)(void);
+uint64_t between_slot;
+struct cm_cache *between_cache;
 
 int __real_cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n);
 int __wrap_cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n);
@@ -698,7 +695,7 @@ static void test_counts(void)
 
 /* The headers cannot be read any more, after they were read once. Nothing is pinned or served, and
  * nothing stays in the buffer. */
-static void forbid_headers(void)
+void forbid_headers(void)
 {
     os_protect(header_of(between_cache, 0), BLK, OS_NOTHING);
 }
@@ -767,7 +764,7 @@ static void test_unreadable(void)
     pool_end(&p);
 }
 
-static const struct harness_test tests[] = {
+static const struct harness_test pin_tests[] = {
     TEST(unreadable),
     TEST(byte),
     TEST(unchanged_by_churn),
@@ -794,9 +791,12 @@ static const struct harness_test tests[] = {
     TEST(second_look_fails),
     TEST(threads),
     TEST(other_thread_unpins),
+    TEST_END,
 };
+
+static const struct harness_test *const tables[] = { pin_tests, pin_between_tests };
 
 int main(int argc, char **argv)
 {
-    return HARNESS_MAIN(tests, argc, argv);
+    return HARNESS_TABLES(tables, argc, argv);
 }
