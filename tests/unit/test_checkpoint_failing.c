@@ -106,9 +106,12 @@ static void test_first_fails(void)
         cm_file *f = three_regions(CM_SOLE_WRITER);
         t.fail = n;
         CHECK_EQ(cm_checkpoint(t.p.c), CM_EIO);
+        CHECK_EQ(pool_info(t.p.c).durability, CM_DURABILITY_PAGECACHE);
+        CHECK_EQ(STAT(t.p.c, escalations), 1);
         detach(f);
         detach(three_regions(CM_SOLE_WRITER));
         CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        CHECK_EQ(pool_info(t.p.c).durability, CM_DURABILITY_CHECKPOINT);
         power_cut(SYNCED);
         CHECK_EQ(regions_kept(CM_SOLE_WRITER), 7);
         file_end();

@@ -212,12 +212,15 @@ static void test_group_of_failed(void)
     struct pool p;
     struct cm_record before;
     cm_validator v = val(100 * BLK, 7);
-    cm_file *f = warm_pool(&p, &v, 0);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
     const cm_sync s = sync_begin(f);
     CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
     memcpy(&before, record_of(p.c, cm_object_of(f)->place), sizeof(before));
     CHECK_EQ(cm_file_set_group(f, 5), CM_NOT_STORED_MODE);
     CHECK_EQ(info_of(f).group, 0);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v), 0); /* its validator is adopted, and not written */
     CHECK(memcmp(&before, record_of(p.c, cm_object_of(f)->place), sizeof(before)) == 0);
     pool_end(&p);
 }

@@ -240,43 +240,55 @@ static void test_meanwhile(void)
     pool_end(&p);
 }
 
-static int allocations;
+static int allocations, taken;
 static void *some_alloc(void *ctx, size_t bytes)
 {
     (void)ctx;
-    return allocations-- > 0 ? cm_plat_alloc(bytes) : NULL;
+    if (allocations-- <= 0)
+        return NULL;
+    taken++;
+    return cm_plat_alloc(bytes);
 }
 static void some_free(void *ctx, void *p, size_t bytes)
 {
     (void)ctx;
+    taken--;
     cm_plat_free(p, bytes);
 }
 
 /* More open files than records, and memory for a part of the list. */
 static void test_no_memory(void)
 {
-    struct pool p;
-    cm_file_iter *it = NULL;
-    int n = 0, e;
-    pool_make(&p, 2 * MIB, 16);
-    p.o.alloc = some_alloc;
-    p.o.free = some_free;
-    allocations = 1000;
-    REQUIRE(pool_up(&p) == 0);
-    for (uint64_t i = 0; i < 200; i++)
-        (void)attach(&p, i, BLK, 7, 0);
-    CHECK(STAT(p.c, unrecorded) > 0);
-    do {
-        CASE("allocations %d", n);
-        allocations = n++;
-        e = cm_files_begin(p.c, 0, &it);
-        CHECK(e == 0 || e == CM_ENOMEM);
-    } while (e != 0 && n < 100);
-    CHECK(n > 5);
-    cm_files_end(it);
-    allocations = 1000;
-    CHECK_EQ(list(p.c, 0)->n, 200);
-    pool_end(&p);
+    enum { FILES = 200 };
+    for (unsigned open = 0; open < 2; open++) {
+        struct pool p;
+        cm_file_iter *it = NULL;
+        int n = 0, e;
+        pool_make(&p, 2 * MIB, open ? 16 : 400);
+        p.o.alloc = some_alloc;
+        p.o.free = some_free;
+        allocations = 1000;
+        REQUIRE(pool_up(&p) == 0);
+        for (uint64_t i = 0; i < FILES; i++) {
+            cm_file *f = attach(&p, i, BLK, 7, 0);
+            if (!open)
+                detach(f);
+        }
+        CHECK_EQ(STAT(p.c, unrecorded) > 0, open);
+        const int before = taken;
+        do {
+            CASE("open %u, allocations %d", open, n);
+            allocations = n++;
+            e = cm_files_begin(p.c, 0, &it);
+            CHECK(e == 0 || (e == CM_ENOMEM && taken == before));
+        } while (e != 0 && n < 100);
+        CHECK(n > 5);
+        cm_files_end(it);
+        CHECK_EQ(taken, before);
+        allocations = 1000;
+        CHECK_EQ(list(p.c, 0)->n, FILES);
+        pool_end(&p);
+    }
 }
 
 static void test_refused(void)

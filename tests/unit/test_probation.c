@@ -304,6 +304,8 @@ static void test_refused_early(void)
         CASE("i %u", i);
         CHECK_EQ(cm_fill(f, &m, data, BLK, 0), CM_NOT_STORED_PRESENT);
         CHECK_EQ(cm_fill(f, &stale, data, BLK, 0), CM_NOT_STORED_STALE);
+        CHECK_EQ(STAT(p.c, refused_present), i + 1);
+        CHECK_EQ(STAT(p.c, refused_stale), i + 1);
     }
     CHECK_EQ(hits(f, 0, HELD - 1, 5), HELD - 1);
     pool_end(&p);

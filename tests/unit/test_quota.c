@@ -715,6 +715,19 @@ static void test_together(void)
     pool_end(&p);
 }
 
+/* As many groups as there may be. The last one has its quota, too. */
+static void test_last_group(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB);
+    for (uint32_t i = 1; i <= CM_GROUPS_MAX; i++)
+        set_quota(&p, i, 5);
+    cm_file *f = attach_in(&p, 1, 100, CM_GROUPS_MAX);
+    CHECK_EQ(put_all(f, 0, 20, 1), 20);
+    CHECK(used(&p, CM_GROUPS_MAX) > 2 && used(&p, CM_GROUPS_MAX) <= 5);
+    pool_end(&p);
+}
+
 /* All slots are pinned. The group has room, and gets none all the same. */
 static void test_no_slot(void)
 {
@@ -790,6 +803,7 @@ static const struct harness_test tests[] = { TEST(together),
                                              TEST(memory_of_files),
                                              TEST(many_records),
                                              TEST(no_slot),
+                                             TEST(last_group),
                                              TEST(leave_together) };
 
 int main(int argc, char **argv)
