@@ -5,6 +5,8 @@
  */
 #include "file_common.h"
 
+#include "state/attach.h"
+
 /* ---- Attach: keep or new --------------------------------------------------------------------- */
 
 static void test_keep(void)
@@ -642,7 +644,86 @@ static void test_second_open_without_size(void)
     pool_end(&p);
 }
 
+/* What all who open a file claim of it holds; one who says that the origin may lose writes is
+ * right.
+ */
+static void test_second_open_flags(void)
+{
+    const struct {
+        uint32_t first, second, both;
+    } flags[] = {
+        { CM_SOLE_WRITER, CM_SOLE_WRITER, CM_SOLE_WRITER },
+        { CM_SOLE_WRITER, 0, 0 },
+        { 0, CM_SOLE_WRITER, 0 },
+        { CM_EXCLUSIVE, CM_EXCLUSIVE, CM_EXCLUSIVE | CM_SOLE_WRITER },
+        { CM_EXCLUSIVE, CM_SOLE_WRITER, CM_SOLE_WRITER },
+        { CM_ORIGIN_VOLATILE, 0, CM_ORIGIN_VOLATILE },
+        { 0, CM_ORIGIN_VOLATILE, CM_ORIGIN_VOLATILE },
+        { CM_SOLE_WRITER | CM_ORIGIN_VOLATILE, CM_SOLE_WRITER,
+          CM_SOLE_WRITER | CM_ORIGIN_VOLATILE },
+    };
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    for (unsigned i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+        CASE("flags %u", i);
+        cm_file *f = attach(&p, 1, 10 * BLK, 7, flags[i].first);
+        cm_file *g = attach(&p, 1, 10 * BLK, 7, flags[i].second);
+        CHECK(f == g);
+        CHECK_EQ(cm_object_of(f)->flags, flags[i].both);
+        detach(f);
+        detach(f);
+    }
+    pool_end(&p);
+}
+
+/* Which attached file has an incarnation? */
+static void test_id_of_incarnation(void)
+{
+    struct pool p;
+    cm_file_id id;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f[3];
+    for (uint64_t i = 0; i < 3; i++)
+        f[i] = attach(&p, 1 + i, 10 * BLK, 7, 0);
+    for (uint64_t i = 0; i < 3; i++) {
+        CHECK(cm_files_id_of(p.c, info_of(f[i]).incarnation, &id));
+        CHECK_EQ(id.lo, 1 + i);
+    }
+    CHECK(!cm_files_id_of(p.c, info_of(f[2]).incarnation + 1, &id));
+    CHECK(!cm_files_id_of(p.c, 0, &id));
+    pool_end(&p);
+}
+
+/* No place is free but that of a file of objects, which nobody has open: the next file gets it. */
+static void test_place_of_objects(void)
+{
+    struct pool p;
+    pool_make(&p, MIB, 8);
+    REQUIRE(pool_up(&p) == 0);
+    uint64_t id = 1, place;
+    cm_file *f = attach(&p, id, BLK, 7, 0);
+    place = cm_object_of(f)->place;
+    for (unsigned none = 0; none < 200; none += cm_object_of(f)->place == CM_NO_PLACE)
+        f = attach(&p, ++id, BLK, 7, 0);
+    f = attach(&p, 1, BLK, 7, 0);
+    detach(f);
+    detach(f);
+    struct cm_record r = *record_of(p.c, place);
+    memcpy(r.proof, CM_PROOF_OBJECTS, sizeof(CM_PROOF_OBJECTS) - 1);
+    CHECK_EQ(put_record(p.c, place, &r), 0);
+    for (const uint64_t end = id + 100; id < end; id++) {
+        f = attach(&p, ++id, BLK, 7, 0);
+        if (cm_object_of(f)->place != CM_NO_PLACE)
+            break;
+    }
+    CHECK_EQ(cm_object_of(f)->place, place);
+    pool_end(&p);
+}
+
 static const struct harness_test file_tests[] = {
+    TEST(second_open_flags),
+    TEST(id_of_incarnation),
+    TEST(place_of_objects),
     TEST(keep),
     TEST(mark_too_high),
     TEST(mark_too_old),

@@ -455,6 +455,29 @@ static void test_no_memory(void)
     both_down(&b);
 }
 
+/* Something of a file could not be forgotten, so it is not served any more; others are. */
+static void test_one_stopped(void)
+{
+    struct both b = { .v = val(SIZE, 7) };
+    pool_make(&b.p, MIB, 0);
+    b.p.o.alloc = its_alloc;
+    b.p.o.free = its_free;
+    REQUIRE(pool_up(&b.p) == 0);
+    b.f = warm(&b.p, 1, &b.v, 0);
+    (void)warm(&b.p, 2, &b.v, 0);
+    b.r = reader_of(&b.p);
+    b.g = attach_reader(b.r, 1, &b.v, 0);
+    cm_file *g = attach_reader(b.r, 2, &b.v, 0);
+    cm_bracket w = begin_write(b.f, 50 * BLK, BLK); /* takes the one that needs no memory */
+    memory = NONE;
+    CHECK_EQ(cm_invalidate(b.f, 0, CM_ALL), CM_ENOMEM);
+    memory = GIVES;
+    CHECK(cm_write_end(b.f, &w, NULL) >= 0);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 0);
+    CHECK_EQ(hits(g, 0, 10, 2), 10);
+    both_down(&b);
+}
+
 /* ---- The log --------------------------------------------------------------------------------- */
 
 static unsigned told;
@@ -489,9 +512,23 @@ static void test_gone(void)
 }
 
 const struct harness_test shared_more_tests[] = {
-    TEST(validators),    TEST(own_writes), TEST(before_the_loss), TEST(size),
-    TEST(ttl),           TEST(no_proof),   TEST(number_too_high), TEST(later_number),
-    TEST(used),          TEST(other_keys), TEST(no_memory),       TEST(gone),
-    TEST(other_boot),    TEST(no_owner),   TEST(damage),          TEST(absent),
-    TEST(second_bucket), TEST_END,
+    TEST(validators),
+    TEST(own_writes),
+    TEST(before_the_loss),
+    TEST(size),
+    TEST(ttl),
+    TEST(no_proof),
+    TEST(number_too_high),
+    TEST(later_number),
+    TEST(used),
+    TEST(other_keys),
+    TEST(no_memory),
+    TEST(one_stopped),
+    TEST(gone),
+    TEST(other_boot),
+    TEST(no_owner),
+    TEST(damage),
+    TEST(absent),
+    TEST(second_bucket),
+    TEST_END,
 };
