@@ -516,6 +516,14 @@ static void test_tickets(void)
         CHECK_EQ(cm_ticket_take(cm_object_of(f), incarnation, first, 10000, &m),
                  (first / GROUP + CM_MISS_STRIPES) * GROUP - first);
     CHECK_EQ(cm_ticket_take(cm_object_of(f), incarnation, 5, 7, &m), 7);
+    CHECK_EQ(m.flags & CM_MISS_NOFILL, 0);
+    (void)cm_ticket_take(cm_object_of(f), incarnation + 1, 5, 7, &m);
+    CHECK(m.flags & CM_MISS_NOFILL);
+    m = (cm_miss)CM_MISS_INIT; /* nothing is cached under the number 0 */
+    at_store_relaxed(&cm_object_of(f)->incarnation, UINT64_C(0));
+    (void)cm_ticket_take(cm_object_of(f), 0, 5, 7, &m);
+    CHECK(m.flags & CM_MISS_NOFILL);
+    at_store_relaxed(&cm_object_of(f)->incarnation, incarnation);
     pool_end(&p);
 }
 

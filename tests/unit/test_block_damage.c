@@ -544,6 +544,28 @@ static void test_cell_in_front(void)
     content(5, 3, data);
     CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_PRESENT);
     CHECK_EQ(look(f, 3, 5), RIGHT);
+    /* The same in the second bucket of a block that is absent. */
+    const struct cm_key absent = key_of(f, 4);
+    *cell_of(p.c, absent.place.bucket[1], 7) =
+        cm_cell_make(absent.place.tag, p.c->media.boot, p.c->media.geo.slots + 5);
+    CHECK_EQ(look(f, 4, 5), MISS);
+    pool_end(&p);
+}
+
+/* A crash may leave a cell that leads to a header which was made invalid, and names the block. */
+static void test_invalid_header(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 3, 5), 0);
+    struct cm_header *h = header_of(p.c, slot_of(f, 3));
+    out_of_order(p.c);
+    h->w0 &= ~(uint64_t)CM_W0_VALID;
+    CHECK_EQ(cm_file_cached(f, 0, 100 * BLK), 0);
+    h->w0 |= CM_W0_VALID;
+    h->xxh3 ^= 1;
+    CHECK_EQ(cm_file_cached(f, 0, 100 * BLK), 0);
+    CHECK_EQ(look(f, 3, 5), MISS);
     pool_end(&p);
 }
 
@@ -685,6 +707,7 @@ const struct harness_test block_damage_tests[] = {
     TEST(garbage_cells),
     TEST(cells_of_others),
     TEST(cell_in_front),
+    TEST(invalid_header),
     TEST(same_tag_cells),
     TEST(garbage_headers),
     TEST_END,

@@ -284,9 +284,13 @@ static void test_cannot_begin(void)
 {
     checkpointed_pool();
     const unsigned syncs = t.syncs;
+    const cm_file_id id = id_of(1);
+    (void)three_regions(CM_SOLE_WRITER);
     t.fail = 1;
     CHECK(bump_epoch(t.p.c) != 0);
     CHECK(t.syncs > syncs);
+    t.fail = 1;
+    CHECK_EQ(cm_forget(t.p.c, &id), CM_EFORGET);
     t.fail = 1;
     CHECK_EQ(cm_checkpoint(t.p.c), CM_EFORGET);
     CHECK_EQ(cm_checkpoint(t.p.c), 0);

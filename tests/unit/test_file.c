@@ -694,6 +694,28 @@ static void test_id_of_incarnation(void)
     pool_end(&p);
 }
 
+/* Two files of one chain of the table. A place in it that one of them left is not the other's. */
+static void test_same_chain(void)
+{
+    enum { MANY = 200 };
+    struct pool p;
+    cm_file *more[MANY];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file_id a = id_of(1), b;
+    for (b = id_of(2); cm_object_chain(p.c, &a) != cm_object_chain(p.c, &b);)
+        b.lo++;
+    cm_file *f = attach(&p, a.lo, 10 * BLK, 7, 0), *g = attach(&p, b.lo, 10 * BLK, 7, 0);
+    CHECK_EQ(put(f, 0, 1), 0);
+    detach(g);
+    for (uint64_t i = 0; i < MANY; i++) {
+        more[i] = attach(&p, (1u << 20) + i, BLK, 7, 0);
+        CHECK(cm_object_of(more[i]) != cm_object_of(f));
+    }
+    CHECK_EQ(info_of(f).id.lo, a.lo);
+    CHECK_EQ(look(f, 0, 1), RIGHT);
+    pool_end(&p);
+}
+
 /* No place is free but that of a file of objects, which nobody has open: the next file gets it. */
 static void test_place_of_objects(void)
 {
@@ -724,6 +746,7 @@ static const struct harness_test file_tests[] = {
     TEST(second_open_flags),
     TEST(id_of_incarnation),
     TEST(place_of_objects),
+    TEST(same_chain),
     TEST(keep),
     TEST(mark_too_high),
     TEST(mark_too_old),

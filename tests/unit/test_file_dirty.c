@@ -194,8 +194,8 @@ static void test_born_dirty_again(void)
     pool_end(&p);
 }
 
-/* A file is written, not synced, and closed. Then somebody else has changed it. Its times look older
- * than the boot, but the write is still not synced. */
+/* A file is written, not synced, and closed. Then somebody else has changed it. Its times look
+ * older than the boot, but the write is still not synced. */
 static void test_unsynced_then_changed(void)
 {
     struct pool p;
@@ -207,6 +207,26 @@ static void test_unsynced_then_changed(void)
     CHECK_EQ(info_of(f).kept, 0);
     CHECK_EQ(info_of(f).dirty, 1);
     detach(f);
+    pool_end(&p);
+}
+
+/* The owner of a bracket was lost. The next validator begins a new version, and from then on own
+ * writes are known again. */
+static void test_owned_again(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    (void)begin_write(f, 20 * BLK, BLK);
+    CHECK_EQ(cm_file_abort(f), 0);
+    CHECK(!cm_file_may_adopt(cm_object_of(f)));
+    v = fresh(v);
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK(cm_file_may_adopt(cm_object_of(f)));
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
     pool_end(&p);
 }
 
@@ -690,6 +710,7 @@ const struct harness_test file_dirty_tests[] = {
     TEST(born_dirty),
     TEST(born_dirty_again),
     TEST(unsynced_then_changed),
+    TEST(owned_again),
     TEST(sync_rules),
     TEST(sync_survives),
     TEST(sync_then_write),

@@ -250,8 +250,15 @@ static void test_failed_sync_other_boot(void)
     const uint64_t place = cm_object_of(f)->place;
     detach(f);
     record_of(p.c, place)->state ^= UINT64_C(1) << 35;
-    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
-    CHECK_EQ(info_of(f).bypassed, 1);
+    for (unsigned n = 0; n < 2; n++) {
+        CASE("validator %u", n);
+        const int64_t before = STAT(p.c, attach_new);
+        f = attach_v(&p, 1, n ? &v : NULL, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(info_of(f).size, n ? v.size : CM_SIZE_UNKNOWN);
+        CHECK_EQ(STAT(p.c, attach_new), before + 1);
+        detach(f);
+    }
     pool_end(&p);
 }
 

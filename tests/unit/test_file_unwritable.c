@@ -218,6 +218,8 @@ static void test_group_of_failed(void)
     memcpy(&before, record_of(p.c, cm_object_of(f)->place), sizeof(before));
     CHECK_EQ(cm_file_set_group(f, 5), CM_NOT_STORED_MODE);
     CHECK_EQ(info_of(f).group, 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    CHECK(!cm_file_serves(cm_object_of(f)));
     cm_bracket w = begin_write(f, 20 * BLK, BLK);
     v = val(100 * BLK, 8);
     CHECK_EQ(cm_write_end(f, &w, &v), 0); /* its validator is adopted, and not written */
@@ -323,6 +325,23 @@ static void test_intent(void)
     pool_end(&p);
 }
 
+/* The record of a kept file cannot be written. The file is not kept any more. */
+static void test_keep_given_up(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(pool_info(p.c).kept_files, 1);
+    break_records(&p);
+    write_and_end(f);
+    CHECK_EQ(cm_object_of(f)->place, CM_NO_PLACE);
+    CHECK_EQ(info_of(f).keep, 0);
+    CHECK_EQ(pool_info(p.c).kept_files, 0);
+    heal(&p);
+    pool_end(&p);
+}
+
 /* The intents outweigh a size that is not durable. If it cannot be made durable, they stay. */
 static void test_size_not_durable(void)
 {
@@ -412,12 +431,21 @@ static void test_newcomer(void)
 }
 
 const struct harness_test file_unwritable_tests[] = {
-    TEST(no_number),        TEST(all_say_so),
-    TEST(hidden),           TEST(closed),
-    TEST(first_unreadable), TEST(failed_record_not_durable),
-    TEST(aborted_begin),    TEST(group_unsaid),
-    TEST(group_of_failed),  TEST(torn),
-    TEST(not_kept),         TEST(intent),
-    TEST(size_not_durable), TEST(victims),
-    TEST(newcomer),         TEST_END,
+    TEST(no_number),
+    TEST(all_say_so),
+    TEST(hidden),
+    TEST(keep_given_up),
+    TEST(closed),
+    TEST(first_unreadable),
+    TEST(failed_record_not_durable),
+    TEST(aborted_begin),
+    TEST(group_unsaid),
+    TEST(group_of_failed),
+    TEST(torn),
+    TEST(not_kept),
+    TEST(intent),
+    TEST(size_not_durable),
+    TEST(victims),
+    TEST(newcomer),
+    TEST_END,
 };

@@ -240,19 +240,20 @@ static void test_meanwhile(void)
     pool_end(&p);
 }
 
-static int allocations, taken;
+static int allocations;
+static size_t taken; /* bytes */
 static void *some_alloc(void *ctx, size_t bytes)
 {
     (void)ctx;
     if (allocations-- <= 0)
         return NULL;
-    taken++;
+    taken += bytes;
     return cm_plat_alloc(bytes);
 }
 static void some_free(void *ctx, void *p, size_t bytes)
 {
     (void)ctx;
-    taken--;
+    taken -= bytes;
     cm_plat_free(p, bytes);
 }
 
@@ -275,7 +276,7 @@ static void test_no_memory(void)
                 detach(f);
         }
         CHECK_EQ(STAT(p.c, unrecorded) > 0, open);
-        const int before = taken;
+        const size_t before = taken;
         do {
             CASE("open %u, allocations %d", open, n);
             allocations = n++;

@@ -73,6 +73,21 @@ static void test_byte(void)
     }
 }
 
+/* The entry of a set: only the number of its present life releases it. */
+static void test_set(void)
+{
+    static uint32_t sets[CM_PIN_SETS];
+    uint32_t life = 0;
+    const uint32_t at = cm_pin_set_take(sets, 7, &life);
+    CHECK_EQ(at, 7);
+    CHECK(!cm_pin_set_drop(sets, at, life + 1));
+    CHECK(!cm_pin_set_drop(sets, at + 1, 0));
+    CHECK(cm_pin_set_drop(sets, at, life));
+    CHECK(!cm_pin_set_drop(sets, at, life));
+    CHECK(!cm_pin_set_drop(sets, at, life + 1)); /* it is free now */
+    CHECK_EQ(sets[at], life + 1);
+}
+
 /* ---- Pins and eviction ----------------------------------------------------------------------- */
 
 static void test_unchanged_by_churn(void)
@@ -767,6 +782,7 @@ static void test_unreadable(void)
 static const struct harness_test pin_tests[] = {
     TEST(unreadable),
     TEST(byte),
+    TEST(set),
     TEST(unchanged_by_churn),
     TEST(unchanged_by_writes),
     TEST(doomed_is_freed),

@@ -341,6 +341,35 @@ static void test_no_proof(void)
     both_down(&b);
 }
 
+/* What a reader does not know has no size; nor has what is not the owner's any more. */
+static void test_no_size(void)
+{
+    struct both b;
+    REQUIRE(both_up(&b, 0));
+    cm_file *g = attach_reader(b.r, 77, &b.v, 0);
+    CHECK_EQ(info_of(g).size, CM_SIZE_UNKNOWN);
+    CHECK_EQ(info_of(b.g).size, SIZE);
+    const cm_file_id id = id_of(1);
+    CHECK_EQ(cm_forget(b.p.c, &id), 0);
+    CHECK_EQ(info_of(b.g).size, CM_SIZE_UNKNOWN);
+    both_down(&b);
+}
+
+/* Two files of one chain of the reader's table. */
+static void test_same_chain(void)
+{
+    struct both b;
+    const cm_file_id first = id_of(1);
+    cm_file_id other;
+    REQUIRE(both_up(&b, 0));
+    for (other = id_of(2); cm_object_chain(b.r, &first) != cm_object_chain(b.r, &other);)
+        other.lo++;
+    cm_file *g = attach_reader(b.r, other.lo, &b.v, 0);
+    CHECK(attach_reader(b.r, 1, &b.v, 0) == b.g);
+    CHECK(attach_reader(b.r, other.lo, &b.v, 0) == g);
+    both_down(&b);
+}
+
 /* A record with a number that the superblock says was not given out yet: the next owner empties the
  * pool. */
 static void test_number_too_high(void)
@@ -512,23 +541,11 @@ static void test_gone(void)
 }
 
 const struct harness_test shared_more_tests[] = {
-    TEST(validators),
-    TEST(own_writes),
-    TEST(before_the_loss),
-    TEST(size),
-    TEST(ttl),
-    TEST(no_proof),
-    TEST(number_too_high),
-    TEST(later_number),
-    TEST(used),
-    TEST(other_keys),
-    TEST(no_memory),
-    TEST(one_stopped),
-    TEST(gone),
-    TEST(other_boot),
-    TEST(no_owner),
-    TEST(damage),
-    TEST(absent),
-    TEST(second_bucket),
-    TEST_END,
+    TEST(validators),   TEST(own_writes),    TEST(before_the_loss),
+    TEST(size),         TEST(ttl),           TEST(no_proof),
+    TEST(no_size),      TEST(same_chain),    TEST(number_too_high),
+    TEST(later_number), TEST(used),          TEST(other_keys),
+    TEST(no_memory),    TEST(one_stopped),   TEST(gone),
+    TEST(other_boot),   TEST(no_owner),      TEST(damage),
+    TEST(absent),       TEST(second_bucket), TEST_END,
 };
