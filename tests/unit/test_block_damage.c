@@ -552,6 +552,23 @@ static void test_cell_in_front(void)
     pool_end(&p);
 }
 
+/* A cell with a block's tag leads to another block, which stays when the block is stored. */
+static void test_same_tag(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 0, 5), 0);
+    out_of_order(p.c);
+    const struct cm_key k = key_of(f, 500);
+    *cell_of(p.c, k.place.bucket[0], 7) =
+        cm_cell_make(k.place.tag, p.c->media.boot, slot_of(f, 0));
+    CHECK_EQ(put(f, 500, 5), 0);
+    CHECK_EQ(STAT(p.c, displaced), 0);
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    CHECK_EQ(look(f, 500, 5), RIGHT);
+    pool_end(&p);
+}
+
 /* A crash may leave a cell that leads to a header which was made invalid, and names the block. */
 static void test_invalid_header(void)
 {
@@ -708,6 +725,7 @@ const struct harness_test block_damage_tests[] = {
     TEST(cells_of_others),
     TEST(cell_in_front),
     TEST(invalid_header),
+    TEST(same_tag),
     TEST(same_tag_cells),
     TEST(garbage_headers),
     TEST_END,

@@ -257,7 +257,26 @@ static void test_told(void)
     file_end();
 }
 
+/* Whatever the disk has of a new version's record has all intents. */
+static void test_new_version_intends(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    sync_origin(f);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    const uint64_t key = cm_media_key(&t.p.c->media), place = cm_object_of(f)->place;
+    struct cm_record r = *record_of(t.p.c, place);
+    CHECK_EQ(cm_format_intents(key, place, &r), 0);
+    cm_validator v = val(SIZE, 8);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    r = *record_of(t.p.c, place);
+    CHECK(cm_format_intents(key, place, &r) == CM_REGIONS_ALL);
+    file_end();
+}
+
 const struct harness_test checkpoint_versions_tests[] = {
+    TEST(new_version_intends),
     TEST(noticed), TEST(noticed_nothing),     TEST(disowned), TEST(aborted_beside),
     TEST(emptied), TEST(emptied_and_written), TEST(told),     TEST_END,
 };

@@ -412,6 +412,22 @@ static void test_before_load(void)
     pool_end(&p);
 }
 
+/* A kept file became larger than what may be kept. It can be let go. */
+static void test_grown(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    cm_validator v = val(4 * p.c->media.geo.slots * BLK, 2);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK_EQ(info_of(f).keep, 1);
+    CHECK_EQ(cm_file_set_keep(f, 0), 0);
+    CHECK_EQ(info_of(f).keep, 0);
+    CHECK_EQ(pool_info(p.c).kept_files, 0);
+    pool_end(&p);
+}
+
 /* Many kept files, of which half are opened again before their records were looked at. */
 static void test_many(void)
 {
@@ -518,12 +534,12 @@ static void test_threads(void)
     pool_end(&p);
 }
 
-static const struct harness_test tests[] = { TEST(storm),       TEST(kept_later), TEST(advice),
-                                             TEST(later),       TEST(versions),   TEST(record),
-                                             TEST(forget),      TEST(changes),    TEST(share),
-                                             TEST(too_much),    TEST(unknown),    TEST(before_load),
-                                             TEST(hostile),     TEST(many),       TEST(threads),
-                                             TEST(pool_says_so) };
+static const struct harness_test tests[] = { TEST(storm),    TEST(kept_later),  TEST(advice),
+                                             TEST(later),    TEST(versions),    TEST(record),
+                                             TEST(forget),   TEST(changes),     TEST(share),
+                                             TEST(too_much), TEST(unknown),     TEST(before_load),
+                                             TEST(hostile),  TEST(many),        TEST(grown),
+                                             TEST(threads),  TEST(pool_says_so) };
 
 int main(int argc, char **argv)
 {
