@@ -154,6 +154,27 @@ static void test_first_unreadable(void)
     pool_end(&p);
 }
 
+/* An fsync of another file failed in this boot. One record of those that may be a file's cannot be
+ * read, whichever it is: an fsync of this file may have failed, too. */
+static void test_note_lost(void)
+{
+    struct pool p;
+    struct cm_record_set s;
+    const cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_record_load(&p.c->media, &id, &s);
+    for (unsigned i = 0; i < s.n; i++) {
+        CASE("record %u", i);
+        s.unreadable[i] = true;
+        CHECK_EQ(cm_file_note_lost(p.c, &s), i > 0);
+        s.unreadable[i] = false;
+        if (i == 0)
+            CHECK_EQ(cm_super_sync_failed(&p.c->super, true), 0);
+    }
+    CHECK(!cm_file_note_lost(p.c, &s));
+    pool_end(&p);
+}
+
 static cm_file *aborted;
 static int abort_at_cas(void *ctx, uint64_t *at, uint64_t e, uint64_t v)
 {
@@ -431,21 +452,13 @@ static void test_newcomer(void)
 }
 
 const struct harness_test file_unwritable_tests[] = {
-    TEST(no_number),
-    TEST(all_say_so),
-    TEST(hidden),
-    TEST(keep_given_up),
-    TEST(closed),
-    TEST(first_unreadable),
-    TEST(failed_record_not_durable),
-    TEST(aborted_begin),
-    TEST(group_unsaid),
-    TEST(group_of_failed),
-    TEST(torn),
-    TEST(not_kept),
-    TEST(intent),
-    TEST(size_not_durable),
-    TEST(victims),
-    TEST(newcomer),
-    TEST_END,
+    TEST(no_number),        TEST(all_say_so),
+    TEST(hidden),           TEST(note_lost),
+    TEST(keep_given_up),    TEST(closed),
+    TEST(first_unreadable), TEST(failed_record_not_durable),
+    TEST(aborted_begin),    TEST(group_unsaid),
+    TEST(group_of_failed),  TEST(torn),
+    TEST(not_kept),         TEST(intent),
+    TEST(size_not_durable), TEST(victims),
+    TEST(newcomer),         TEST_END,
 };

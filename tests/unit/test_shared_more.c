@@ -264,8 +264,11 @@ static void test_damage(void)
     const uint64_t slot = slot_of(b.f, 3);
     REQUIRE(slot != CM_NO_SLOT);
     payload_of(b.p.c, slot)[77] ^= 1;
+    const struct cm_trouble *t = &b.r->trouble[CM_TROUBLE_CHECKSUM];
+    CHECK_EQ(at_load_relaxed(&t->count) + at_load_relaxed(&t->said_at), 0);
     for (unsigned i = 0; i < 3; i++)
         CHECK_EQ(look(b.g, 3, 1), MISS);
+    CHECK(at_load_relaxed(&t->count) + at_load_relaxed(&t->said_at) > 0); /* of this boot */
     CHECK(slot_ok(b.p.c, slot));
     payload_of(b.p.c, slot)[77] ^= 1;
     CHECK_EQ(look(b.g, 3, 1), RIGHT);
