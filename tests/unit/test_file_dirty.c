@@ -115,6 +115,20 @@ static void test_which_brackets_mark(void)
     }
 }
 
+/* Attributes of a file whose size nobody knows: its content stays, wherever it ends. */
+static void test_attributes_mark_nothing(void)
+{
+    struct pool p;
+    cm_validator v = val(CM_SIZE_UNKNOWN, 7);
+    cm_file *f = warm_pool(&p, &v, 0);
+    CHECK_EQ(info_of(f).dirty, 0);
+    cm_bracket w = begin_write(f, 5 * BLK, 0);
+    CHECK_EQ(info_of(f).dirty, 0);
+    CHECK_EQ(info_of(f).dirty_regions, 0);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
 /* The origin's power may fail alone: then a dirty file is lost even in the same boot. */
 static void test_origin_volatile(void)
 {
@@ -710,6 +724,7 @@ const struct harness_test file_dirty_tests[] = {
     TEST(born_dirty),
     TEST(born_dirty_again),
     TEST(unsynced_then_changed),
+    TEST(attributes_mark_nothing),
     TEST(owned_again),
     TEST(sync_rules),
     TEST(sync_survives),

@@ -354,9 +354,11 @@ static void test_keep_given_up(void)
     cm_file *f = warm_pool(&p, &v, 0);
     CHECK_EQ(cm_file_set_keep(f, 1), 0);
     CHECK_EQ(pool_info(p.c).kept_files, 1);
+    const uint64_t place = cm_object_of(f)->place;
     break_records(&p);
     write_and_end(f);
     CHECK_EQ(cm_object_of(f)->place, CM_NO_PLACE);
+    CHECK(cm_file_place_is_open(p.c, place)); /* nobody else gets it */
     CHECK_EQ(info_of(f).keep, 0);
     CHECK_EQ(pool_info(p.c).kept_files, 0);
     heal(&p);

@@ -64,6 +64,7 @@ static void test_ranges(void)
             const cm_file_id id = id_of(1);
             CHECK_EQ(cm_forget(p.c, &id), 0);
             expect_runs(f, 0, "");
+            CHECK_EQ(cm_object_of(f)->limit, 0); /* nothing behind it needs to be looked for */
             pool_end(&p);
         }
 }

@@ -776,6 +776,8 @@ static void test_unreadable(void)
     CHECK_EQ(pin(f, 1, 1, &v, 1, &pins), BLK);
     CHECK_EQ(STAT(p.c, verified), 1);
     CHECK_EQ(cm_unpin(&pins), 0);
+    const struct cm_trouble *t = &p.c->trouble[CM_TROUBLE_MEDIA];
+    CHECK(at_load_relaxed(&t->count) + at_load_relaxed(&t->said_at) > 0); /* it is told */
     pool_end(&p);
 }
 
