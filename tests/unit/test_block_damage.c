@@ -560,8 +560,7 @@ static void test_same_tag(void)
     CHECK_EQ(put(f, 0, 5), 0);
     out_of_order(p.c);
     const struct cm_key k = key_of(f, 500);
-    *cell_of(p.c, k.place.bucket[0], 7) =
-        cm_cell_make(k.place.tag, p.c->media.boot, slot_of(f, 0));
+    *cell_of(p.c, k.place.bucket[0], 7) = cm_cell_make(k.place.tag, p.c->media.boot, slot_of(f, 0));
     CHECK_EQ(put(f, 500, 5), 0);
     CHECK_EQ(STAT(p.c, displaced), 0);
     CHECK_EQ(look(f, 0, 5), RIGHT);

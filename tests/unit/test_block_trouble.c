@@ -235,9 +235,7 @@ static void test_pin_tells(void)
 }
 
 const struct harness_test block_trouble_tests[] = {
-    TEST(first_is_told),      TEST(first_line),
-    TEST(earlier_boot),
-    TEST(flood_is_limited),   TEST(kinds_are_separate),
-    TEST(index_page_is_told), TEST(read_whole_tells),
-    TEST(pin_tells),          TEST_END,
+    TEST(first_is_told),    TEST(first_line),         TEST(earlier_boot),
+    TEST(flood_is_limited), TEST(kinds_are_separate), TEST(index_page_is_told),
+    TEST(read_whole_tells), TEST(pin_tells),          TEST_END,
 };

@@ -277,6 +277,12 @@ static void test_new_version_intends(void)
 
 const struct harness_test checkpoint_versions_tests[] = {
     TEST(new_version_intends),
-    TEST(noticed), TEST(noticed_nothing),     TEST(disowned), TEST(aborted_beside),
-    TEST(emptied), TEST(emptied_and_written), TEST(told),     TEST_END,
+    TEST(noticed),
+    TEST(noticed_nothing),
+    TEST(disowned),
+    TEST(aborted_beside),
+    TEST(emptied),
+    TEST(emptied_and_written),
+    TEST(told),
+    TEST_END,
 };
