@@ -505,6 +505,20 @@ static void test_sequence(void)
     pool_end(&p);
 }
 
+/* A tail of a byte or two is stored, too. */
+static void test_short_tails(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = open_pool_and_file(&p, MIB);
+    for (unsigned n = 1; n < 4; n++) {
+        CHECK_EQ(put_tail(f, 10 * n, n, 5), 0);
+        CHECK_EQ(cm_read(f, 10 * n * BLK, buf, BLK, NULL), n);
+        CHECK(is_content(5, 10 * n, buf, n));
+    }
+    pool_end(&p);
+}
+
 /* A miss has tickets for eight groups, whatever it is asked for. */
 static void test_tickets(void)
 {
@@ -530,6 +544,7 @@ static void test_tickets(void)
 static const struct harness_test block_tests[] = {
     TEST(fill_after_write),
     TEST(tickets),
+    TEST(short_tails),
     TEST(fill_during_write),
     TEST(every_change),
     TEST(fill_beside_write),

@@ -600,6 +600,12 @@ static void test_second_bucket(void)
         CASE("i %u", i);
         CHECK_EQ(look(f, wanted[i], 5), RIGHT);
     }
+    cm_file_iter *list;
+    cm_file_info info = CM_FILE_INFO_INIT;
+    CHECK_EQ(cm_files_begin(p.c, CM_FILES_COUNT, &list), 0);
+    CHECK_EQ(cm_files_next(list, NULL, &info), 0);
+    CHECK_EQ(info.cached_bytes, (CM_BUCKET_CELLS + 1) * BLK);
+    cm_files_end(list);
     cm_bracket w = begin_write(f, last * BLK, BLK);
     CHECK_EQ(slot_of(f, last), CM_NO_SLOT);
     CHECK(cm_write_end(f, &w, NULL) >= 0);

@@ -594,24 +594,28 @@ static void test_table(void)
     pool_end(&p);
 }
 
-/* Records that are looked at in several parts. No block is counted before all of them are known. */
+/* Records that are looked at in several parts, or many in one. No block is counted before all of them are known. */
 static void test_many_records(void)
 {
-    enum { FILES = 40, EACH = 3 };
-    struct pool p;
-    pool_make(&p, 8 * MIB, 2000);
-    (void)pool_up(&p);
-    CHECK(p.c->media.geo.record_buckets > 2 * 64);
-    for (uint64_t id = 1; id <= FILES; id++) {
-        cm_file *f = attach_in(&p, id, EACH, G1);
-        CHECK_EQ(put_all(f, 0, EACH, id), EACH);
-        detach(f);
+    enum { EACH = 3 };
+    static const unsigned max_files[] = { 2000, 300 }, files[] = { 40, 200 };
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("%u files", files[i]);
+        struct pool p;
+        pool_make(&p, 8 * MIB, max_files[i]);
+        (void)pool_up(&p);
+        CHECK_EQ(p.c->media.geo.record_buckets > 2 * 64, i == 0);
+        for (uint64_t id = 1; id <= files[i]; id++) {
+            cm_file *f = attach_in(&p, id, EACH, G1);
+            CHECK_EQ(put_all(f, 0, EACH, id), EACH);
+            detach(f);
+        }
+        pool_again(&p);
+        set_quota(&p, G1, 1000);
+        CHECK_EQ(used(&p, G1), files[i] * EACH);
+        check_counts(p.c, false);
+        pool_end(&p);
     }
-    pool_again(&p);
-    set_quota(&p, G1, ALLOWED);
-    CHECK_EQ(used(&p, G1), FILES * EACH);
-    check_counts(p.c, false);
-    pool_end(&p);
 }
 
 /* Records that say anything: many of the group, all with one incarnation or with that of others. */
