@@ -49,6 +49,7 @@ static void test_place_unwritable(void)
     cm_file *f = attach_v(&p, 10000, &v, 0);
     CHECK_EQ(cm_object_of(f)->place, CM_NO_PLACE);
     CHECK_EQ(STAT(p.c, escalations), 0);
+    CHECK_EQ(STAT(p.c, unrecorded), 1);
     unsigned open = 0; /* no other file gets the place */
     for (uint64_t at = 0; at < p.c->media.geo.record_buckets * CM_RECORD_WAYS; at++)
         open += cm_file_place_is_open(p.c, at);

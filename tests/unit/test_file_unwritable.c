@@ -365,6 +365,31 @@ static void test_keep_given_up(void)
     pool_end(&p);
 }
 
+static const void *bad_size;
+static int size_write(void *ctx, void *dst, const void *src, size_t n)
+{
+    return dst == bad_size ? CM_EIO : bad_write(ctx, dst, src, n);
+}
+
+/* The record cannot be told that the size is not known any more; nor can it be dropped, nor the
+ * pool emptied. So the end of the file must not move. */
+static void test_size_unwritable(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_bracket w;
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    const uint64_t place = cm_object_of(f)->place;
+    break_range(&p, 0,
+                p.c->media.geo.record_offset + place * sizeof(struct cm_record) +
+                    offsetof(struct cm_record, intents));
+    bad_size = &record_of(p.c, place)->size;
+    ops.write = size_write;
+    CHECK_EQ(cm_write_begin(f, CM_APPEND, 10, &w), CM_EFORGET);
+    heal(&p);
+    pool_end(&p);
+}
+
 /* The intents outweigh a size that is not durable. If it cannot be made durable, they stay. */
 static void test_size_not_durable(void)
 {
@@ -454,13 +479,23 @@ static void test_newcomer(void)
 }
 
 const struct harness_test file_unwritable_tests[] = {
-    TEST(no_number),        TEST(all_say_so),
-    TEST(hidden),           TEST(note_lost),
-    TEST(keep_given_up),    TEST(closed),
-    TEST(first_unreadable), TEST(failed_record_not_durable),
-    TEST(aborted_begin),    TEST(group_unsaid),
-    TEST(group_of_failed),  TEST(torn),
-    TEST(not_kept),         TEST(intent),
-    TEST(size_not_durable), TEST(victims),
-    TEST(newcomer),         TEST_END,
+    TEST(no_number),
+    TEST(all_say_so),
+    TEST(hidden),
+    TEST(size_unwritable),
+    TEST(note_lost),
+    TEST(keep_given_up),
+    TEST(closed),
+    TEST(first_unreadable),
+    TEST(failed_record_not_durable),
+    TEST(aborted_begin),
+    TEST(group_unsaid),
+    TEST(group_of_failed),
+    TEST(torn),
+    TEST(not_kept),
+    TEST(intent),
+    TEST(size_not_durable),
+    TEST(victims),
+    TEST(newcomer),
+    TEST_END,
 };

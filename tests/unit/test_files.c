@@ -4,6 +4,8 @@
  */
 #include "files_common.h"
 
+#include "../os.h"
+
 /* ---- The list -------------------------------------------------------------------------------- */
 
 #define FOUND_MAX 4096u
@@ -66,6 +68,29 @@ static void test_list(void)
     const cm_file_id second = id_of(2);
     CHECK_EQ(cm_forget(p.c, &second), 0);
     CHECK_EQ(list(p.c, 0)->n, 3);
+    pool_end(&p);
+}
+
+/* A page of the file table cannot be read. The files of the others are listed. */
+static void test_unreadable_page(void)
+{
+    enum { FILES = 30 };
+    struct pool p;
+    unsigned others = 0;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    pool_make(&p, 2 * MIB, 64);
+    REQUIRE(pool_up(&p) == 0);
+    for (uint64_t i = 0; i < FILES; i++) {
+        cm_file *f = attach(&p, i, BLK, 7, 0);
+        others += cm_object_of(f)->place >= CM_RECORD_WAYS;
+        detach(f);
+    }
+    CHECK(others > 0 && others < FILES);
+    os_protect(record_of(p.c, 0), BLK, OS_NOTHING);
+    CHECK_EQ(list(p.c, 0)->n, others);
+    os_protect(record_of(p.c, 0), BLK, OS_WRITE);
+    CHECK_EQ(list(p.c, 0)->n, FILES);
     pool_end(&p);
 }
 
@@ -325,6 +350,7 @@ static void test_refused(void)
 static const struct harness_test files_tests[] = {
     TEST(list),
     TEST(half_ids),
+    TEST(unreadable_page),
     TEST(no_memory),
     TEST(readonly),
     TEST(readonly_other_boot),

@@ -712,6 +712,28 @@ static void test_pins_counted(void)
     pool_end(&p);
 }
 
+/* A pin is a hit: a block that was pinned twice goes to the pool when it leaves. */
+static void test_pins_earn(void)
+{
+    struct pool p;
+    cm_iovec iov;
+    cm_pins pins;
+    int n;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    for (unsigned i = 0; i < 2; i++) {
+        struct cm_plat_thread *t = cm_plat_thread();
+        memset(t->recent, 0, sizeof(t->recent));
+        CHECK_EQ(cm_pin_range(f, 9 * BLK, BLK, &iov, 1, &n, &pins, NULL), BLK);
+        CHECK_EQ(cm_unpin(&pins), 0);
+    }
+    pool_again(&p);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(look(f, 9, 5), RIGHT);
+    CHECK_EQ(hits(f, 0, HELD, 5), 1);
+    pool_end(&p);
+}
+
 /* All entries are pinned: blocks are not stored, and all else goes on. */
 static void test_all_pinned(void)
 {
@@ -798,6 +820,7 @@ static const struct harness_test tests[] = {
     TEST(same_hash),
     TEST(tail_in_pool),
     TEST(pins_of_none),
+    TEST(pins_earn),
     TEST(short_way),
     TEST(short_way_end),
 };

@@ -743,6 +743,7 @@ static void test_no_slot(void)
     pool_make(&p, cm_pool_size_min(), 0);
     (void)pool_up(&p);
     set_quota(&p, G1, 50);
+    CHECK_EQ(cm_evict_batch(p.c), p.c->media.geo.slots / 32); /* others have slots, too */
     cm_file *f = attach(&p, 9, CM_BLOCK_MAX / 2, 1, 0), *g = attach_in(&p, 1, 100, G1);
     for (uint64_t b = 0; b < 1000 && put(f, b, 5) == 0; b++)
         CHECK_EQ(cm_pin_range(f, b * BLK, BLK, &v, 1, &pieces, &pins[n++], NULL), BLK);

@@ -334,12 +334,17 @@ static int keeping(struct scene *t)
     CHECK(e == 0 || e == CM_NOT_RECORDED || e == CM_ESEAL);
     t->s.key.fails = 0;
     CHECK_EQ((int64_t)info_of(t->f[0]).keep, e == 0);
+    CHECK_EQ((int64_t)pool_info(t->s.p.c).kept_files, e == 0);
     return e;
 }
 
 static int grouping(struct scene *t)
 {
-    return cm_file_set_group(t->f[0], 3);
+    const int e = cm_file_set_group(t->f[0], 3);
+    CHECK(e == 0 || e == CM_NOT_RECORDED || e == CM_ESEAL);
+    const uint64_t place = cm_object_of(t->f[0])->place;
+    CHECK(e != 0 || record_of(t->s.p.c, place)->group == 3);
+    return e;
 }
 
 static void test_failing_keep(void)
