@@ -560,11 +560,17 @@ static void test_same_tag(void)
     CHECK_EQ(put(f, 0, 5), 0);
     out_of_order(p.c);
     const struct cm_key k = key_of(f, 500);
-    *cell_of(p.c, k.place.bucket[0], 7) = cm_cell_make(k.place.tag, p.c->media.boot, slot_of(f, 0));
+    const uint64_t cell = cm_cell_make(k.place.tag, p.c->media.boot, slot_of(f, 0));
+    uint64_t *at = cell_of(p.c, k.place.bucket[0], 7);
+    *at = cell;
     CHECK_EQ(put(f, 500, 5), 0);
     CHECK_EQ(STAT(p.c, displaced), 0);
     CHECK_EQ(look(f, 0, 5), RIGHT);
     CHECK_EQ(look(f, 500, 5), RIGHT);
+    cm_bracket w = begin_write(f, 500 * BLK, BLK);
+    CHECK(*at == cell); /* it may be the only one that leads to the other block */
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
     pool_end(&p);
 }
 
