@@ -257,6 +257,28 @@ static void test_told(void)
     file_end();
 }
 
+/* Two records of a file are found, in both its buckets, and dropped. The disk has them until both
+ * pages are synced. */
+static void test_two_records(void)
+{
+    struct cm_record_set s;
+    const cm_file_id id = id_of(1);
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    cm_record_load(&t.p.c->media, &id, &s);
+    CHECK(s.first[0] != s.first[1]);
+    const uint64_t place = cm_object_of(f)->place;
+    const unsigned other = place - s.first[0] < CM_RECORD_WAYS; /* its other bucket */
+    struct cm_record r = *record_of(t.p.c, place);
+    detach(f);
+    CHECK_EQ(put_record(t.p.c, s.first[other] + 3, &r), 0);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(cm_object_of(f)->regions.lost, CM_PAGES_ALL);
+    file_end();
+}
+
 /* Whatever the disk has of a new version's record has all intents. */
 static void test_new_version_intends(void)
 {
@@ -277,6 +299,7 @@ static void test_new_version_intends(void)
 
 const struct harness_test checkpoint_versions_tests[] = {
     TEST(new_version_intends),
+    TEST(two_records),
     TEST(noticed),
     TEST(noticed_nothing),
     TEST(disowned),
