@@ -415,6 +415,19 @@ static int changing(struct scene *t)
     return e;
 }
 
+/* The same of a file that was kept when it was opened: its old record must not come back. */
+static void test_failing_kept(void)
+{
+    struct scene t;
+    begin(&t, false);
+    down(&t);
+    up(&t);
+    CHECK_EQ((int64_t)info_of(t.f[1]).kept, 1);
+    t.s.key.fails = UINT32_MAX;
+    CHECK(changing(&t) >= 0);
+    judge(&t);
+}
+
 /* The other file stays warm. */
 static void test_failing_forget(void)
 {
@@ -560,6 +573,7 @@ const struct harness_test seal_failing_tests[] = {
     TEST(failing_check),
     TEST(failing_resize),
     TEST(failing_forget),
+    TEST(failing_kept),
     TEST(failing_page),
     TEST(failing_epoch),
     TEST(failing_fsync),
