@@ -596,6 +596,10 @@ static void test_second_bucket(void)
     }
     content(5, last, data);
     CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_PRESENT);
+    payload_of(p.c, slot_of(f, last))[7] ^= 1;
+    CHECK_EQ(look(f, last, 5), MISS);
+    CHECK_EQ(STAT(p.c, miss_checksum), 1);
+    CHECK_EQ(put(f, last, 5), 0);
     for (unsigned i = 0; i <= CM_BUCKET_CELLS; i++) {
         CASE("i %u", i);
         CHECK_EQ(look(f, wanted[i], 5), RIGHT);

@@ -244,6 +244,8 @@ static void test_group_of_failed(void)
     memcpy(&before, record_of(p.c, cm_object_of(f)->place), sizeof(before));
     CHECK_EQ(cm_file_set_group(f, 5), CM_NOT_STORED_MODE);
     CHECK_EQ(info_of(f).group, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), CM_NOT_STORED_MODE);
+    CHECK_EQ(info_of(f).keep, 0);
     CHECK_EQ(info_of(f).want_validator, 0);
     CHECK(!cm_file_serves(cm_object_of(f)));
     cm_bracket w = begin_write(f, 20 * BLK, BLK);
@@ -395,6 +397,111 @@ static void test_size_unwritable(void)
     pool_end(&p);
 }
 
+/* The same of a write that is too large for stripes: the file cannot get a new number. */
+static void test_large_unwritable(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * MIB, 7);
+    cm_bracket w;
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    break_range(&p, 0,
+                p.c->media.geo.record_offset + cm_object_of(f)->place * sizeof(struct cm_record) +
+                    offsetof(struct cm_record, intents));
+    CHECK_EQ(cm_write_begin(f, 0, 65 * MIB, &w), CM_EFORGET);
+    CHECK_EQ(info_of(f).brackets, 0);
+    heal(&p);
+    pool_end(&p);
+}
+
+/* A header is made invalid, and not durably: the whole file is forgotten instead. */
+static void test_header_not_durable(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    break_flushes(&p, p.c->media.geo.header_offset, p.c->media.geo.slot_offset);
+    cm_bracket w = begin_write(f, 3 * BLK, BLK);
+    CHECK_EQ(STAT(p.c, escalations), 1);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    heal(&p);
+    pool_end(&p);
+}
+
+/* Two records of a file cannot be dropped. So the pool is emptied, or the file is not opened. Then
+ * the file's own record cannot be written, either. */
+static void test_two_undroppable(void)
+{
+    for (unsigned empty = 0; empty < 2; empty++) {
+        CASE("empty %u", empty);
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        cm_file_id id = id_of(1);
+        cm_file *f = warm_pool(&p, &v, 0), *g = NULL;
+        const uint64_t place = cm_object_of(f)->place;
+        struct cm_record r = *record_of(p.c, place);
+        detach(f);
+        CHECK_EQ(put_record(p.c, place ^ 1, &r), 0);
+        v = fresh(v);
+        break_range(&p, empty ? p.c->media.geo.record_offset : 0, p.c->media.geo.index_offset);
+        CHECK_EQ(cm_file_open(p.c, &id, &v, 0, &g), empty ? 0 : CM_EFORGET);
+        CHECK_EQ(STAT(p.c, escalations), empty ? 2 : 1);
+        heal(&p);
+        pool_end(&p);
+    }
+}
+
+/* The records that may be the file's cannot be read, and nothing can be forgotten. */
+static void test_unreadable_unforgotten(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file_id id = id_of(1);
+    cm_file *g = NULL;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    detach(warm_pool(&p, &v, 0));
+    v = fresh(v);
+    uint8_t *at = p.base + p.c->media.geo.record_offset;
+    const uint64_t bytes = p.c->media.geo.index_offset - p.c->media.geo.record_offset;
+    break_supers(&p);
+    os_protect(at, bytes, OS_NOTHING);
+    CHECK_EQ(cm_file_open(p.c, &id, &v, 0, &g), CM_EFORGET);
+    CHECK_EQ(STAT(p.c, escalations), 1);
+    os_protect(at, bytes, OS_WRITE);
+    heal(&p);
+    pool_end(&p);
+}
+
+/* The record of a closed file cannot be made durable, so the file is not kept. */
+static void test_not_settled(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    detach(warm_pool(&p, &v, 0));
+    break_flushes(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
+    cm_file *f = attach_v(&p, 1, &v, 0);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    heal(&p);
+    pool_end(&p);
+}
+
+/* A validator is adopted, and cannot be written. */
+static void test_adopted_unwritable(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    break_records(&p);
+    v = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v), 0);
+    CHECK_EQ(cm_object_of(f)->place, CM_NO_PLACE);
+    heal(&p);
+    pool_end(&p);
+}
+
 /* The intents outweigh a size that is not durable. If it cannot be made durable, they stay. */
 static void test_size_not_durable(void)
 {
@@ -487,6 +594,12 @@ const struct harness_test file_unwritable_tests[] = {
     TEST(no_number),
     TEST(all_say_so),
     TEST(hidden),
+    TEST(large_unwritable),
+    TEST(header_not_durable),
+    TEST(two_undroppable),
+    TEST(unreadable_unforgotten),
+    TEST(not_settled),
+    TEST(adopted_unwritable),
     TEST(size_unwritable),
     TEST(note_lost),
     TEST(keep_given_up),

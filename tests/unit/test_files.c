@@ -129,6 +129,28 @@ static void test_readonly(void)
     pool_end(&p);
 }
 
+/* Two records of one file: the next owner drops both, so it is not listed. */
+static void test_readonly_twice(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, 0);
+    detach(attach(&p, 2, 3 * BLK, 7, 0));
+    const uint64_t place = cm_object_of(f)->place;
+    detach(f);
+    struct cm_record r = *record_of(p.c, place), *beside = record_of(p.c, place ^ 1);
+    if (beside->id.lo == 2) /* not in its place */
+        beside = record_of(p.c, place ^ 2);
+    CHECK_EQ(put_record(p.c, (uint64_t)(beside - record_of(p.c, 0)), &r), 0);
+    pool_down(&p);
+    p.o.flags = CM_OPEN_READONLY;
+    REQUIRE(pool_up(&p) == 0);
+    const struct found *l = list(p.c, 0);
+    CHECK_EQ(l->n, 1);
+    CHECK_EQ(l->times[2], 1);
+    pool_end(&p);
+}
+
 /* A file that was being written when the system went down is cold: so says a pool that is only
  * looked at in the next boot, too. */
 static void test_readonly_other_boot(void)
@@ -353,6 +375,7 @@ static const struct harness_test files_tests[] = {
     TEST(unreadable_page),
     TEST(no_memory),
     TEST(readonly),
+    TEST(readonly_twice),
     TEST(readonly_other_boot),
     TEST(readonly_would_empty),
     TEST(without_record),

@@ -200,6 +200,38 @@ static void test_stray_cells(void)
     pool_end(&p);
 }
 
+static int allocations;
+static void *some_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    return allocations-- > 0 ? cm_plat_alloc(bytes) : NULL;
+}
+
+/* Without memory the pool does not grow. */
+static void test_no_memory(void)
+{
+    struct pool p, big;
+    int n = 0, e;
+    in_memory(&p, &big, 16 * MIB);
+    cm_file *f = fill_file(&big, 1, 100);
+    void *(*const alloc)(void *, size_t) = big.c->opts.alloc;
+    big.c->opts.alloc = some_alloc;
+    do {
+        CASE("allocations %d", n);
+        allocations = n++;
+        e = cm_grow(big.c, 8 * MIB, NULL);
+        CHECK(e == 0 || e == CM_ENOMEM);
+        CHECK_EQ(pool_info(big.c).size, e ? 4 * MIB : 8 * MIB);
+        CHECK_EQ(hits(f, 0, 100, 1), 100);
+    } while (e != 0 && n < 100);
+    CHECK(n > 1);
+    big.c->opts.alloc = alloc;
+    detach(f);
+    is_sound(&big);
+    pool_end(&big);
+    pool_end(&p);
+}
+
 static const uint8_t *lost_from, *lost_to; /* the next copy of cells to there fails */
 static int losing_copy(void *ctx, void *dst, const void *src, size_t n)
 {
@@ -243,11 +275,6 @@ static void test_unwritable_index(void)
 }
 
 const struct harness_test grow_index_tests[] = {
-    TEST(overflow),
-    TEST(overflow_kept),
-    TEST(overflow_unwritable),
-    TEST(unreadable_headers),
-    TEST(stray_cells),
-    TEST(unwritable_index),
-    TEST_END,
+    TEST(overflow),    TEST(overflow_kept), TEST(overflow_unwritable), TEST(unreadable_headers),
+    TEST(stray_cells), TEST(no_memory),     TEST(unwritable_index),    TEST_END,
 };

@@ -270,6 +270,13 @@ static void test_damage(void)
         CHECK_EQ(look(b.g, 3, 1), MISS);
     CHECK(at_load_relaxed(&t->count) + at_load_relaxed(&t->said_at) > 0); /* of this boot */
     CHECK(slot_ok(b.p.c, slot));
+    cm_options o = CM_OPTIONS_INIT; /* a reader verifies each block once, whatever it is told */
+    cm_cache *trusting = NULL;
+    o.flags = CM_OPEN_SHARED;
+    o.verify = CM_VERIFY_NEVER;
+    CHECK_EQ(cm_open_memory(b.p.base, b.p.bytes, &o, &trusting), 0);
+    CHECK_EQ(look(attach_reader(trusting, 1, &b.v, 0), 3, 1), MISS);
+    CHECK_EQ(cm_close(trusting), 0);
     payload_of(b.p.c, slot)[77] ^= 1;
     CHECK_EQ(look(b.g, 3, 1), RIGHT);
     CHECK_EQ(hits(b.f, 0, 10, 1), 10);
