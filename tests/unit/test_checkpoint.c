@@ -821,6 +821,8 @@ static void test_last_record(void)
         memcpy(&r, record_of(p.c, at), sizeof(r));
         CHECK_EQ(cm_format_intents(cm_media_key(&p.c->media), at, &r), at == last ? 0 : 5);
     }
+    for (uint64_t i = 0; i <= last / 64; i++)
+        CHECK_EQ(p.c->settling.quiet[i] | p.c->settling.ready[i], 0);
     pool_end(&p);
 }
 

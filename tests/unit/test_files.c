@@ -145,9 +145,14 @@ static void test_readonly_twice(void)
     pool_down(&p);
     p.o.flags = CM_OPEN_READONLY;
     REQUIRE(pool_up(&p) == 0);
-    const struct found *l = list(p.c, 0);
-    CHECK_EQ(l->n, 1);
-    CHECK_EQ(l->times[2], 1);
+    CHECK_EQ(list(p.c, 0)->times[2], 1);
+    cm_file_iter *it = NULL;
+    unsigned n = 0;
+    CHECK_EQ(cm_files_begin(p.c, 0, &it), 0);
+    while (cm_files_next(it, NULL, NULL) == 0)
+        n++;
+    cm_files_end(it);
+    CHECK_EQ(n, 1);
     pool_end(&p);
 }
 
