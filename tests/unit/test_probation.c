@@ -545,6 +545,8 @@ static uint64_t promote_with(cm_file *f, int (*copy)(void *, void *, const void 
     meddled = false;
     ops.copy = copy;
     m->ops = &ops;
+    at_store_relaxed(&cm_object_of(f)->cache->fill.over, 1u); /* else other routines may copy */
+    m->fill = NULL;
     uint64_t stored = put_all(f, 1000, 2 * HELD, 6);
     m->ops = whole_ops;
     CHECK(meddled);
