@@ -533,6 +533,11 @@ static void test_tickets(void)
     CHECK_EQ(m.flags & CM_MISS_NOFILL, 0);
     (void)cm_ticket_take(cm_object_of(f), incarnation + 1, 5, 7, &m);
     CHECK(m.flags & CM_MISS_NOFILL);
+    m = (cm_miss)CM_MISS_INIT;
+    cm_ticket_take_block(cm_object_of(f), incarnation, 0, &m);
+    CHECK_EQ(m.flags & CM_MISS_NOFILL, 0);
+    cm_ticket_take_block(cm_object_of(f), incarnation + 1, 0, &m);
+    CHECK(m.flags & CM_MISS_NOFILL);
     m = (cm_miss)CM_MISS_INIT; /* nothing is cached under the number 0 */
     at_store_relaxed(&cm_object_of(f)->incarnation, UINT64_C(0));
     (void)cm_ticket_take(cm_object_of(f), 0, 5, 7, &m);

@@ -342,7 +342,7 @@ static void test_late_bracket(void)
 /* Nothing is copied while somebody publishes. */
 static void *grow_in_thread(void *done)
 {
-    CHECK_EQ(cm_grow(middle_pool->c, 16 * MIB, NULL), 0);
+    CHECK_EQ(cm_grow(middle_pool->c, 24 * MIB, NULL), 0);
     at_store_release((uint32_t *)done, 1u);
     return NULL;
 }
@@ -352,7 +352,8 @@ static void test_drain(void)
     struct pool p;
     pthread_t t;
     uint32_t done = 0;
-    make(&p, 4 * MIB, 64 * MIB);
+    make(&p, 20 * MIB, 64 * MIB);
+    CHECK(p.c->media.geo.stripes > 1);
     cm_file *f = fill_file(&p, 1, 500);
     middle_pool = &p;
     struct cm_stripe *s = cm_stripe_at(p.c, p.c->media.geo.stripes - 1);
