@@ -190,6 +190,8 @@ static void test_stray_cells(void)
         other++;
     out_of_order(big.c);
     *cell_of(big.c, other, 6) = *cell_to(f, 3);
+    *cell_of(big.c, k.place.bucket[1], 7) = /* of another tag, in one of its buckets */
+        cm_cell_make(k.place.tag ^ (UINT64_C(1) << 63), big.c->media.boot, slot_of(f, 3));
     *cell_of(big.c, other, 7) =
         cm_cell_make(k.place.tag, big.c->media.boot, big.c->media.geo.slots + 5);
     CHECK_EQ(grow_to(&big, 8 * MIB).blocks, 100);
