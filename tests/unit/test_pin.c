@@ -660,6 +660,7 @@ static void test_refilled_while_read(void)
         CHECK_EQ(cm_read(refilled_file, 0, buf, n == 0 ? 100 : sizeof(buf), NULL), 0);
         CHECK(between == NULL);
         CHECK(memcmp(buf, none, n == 0 ? 100 : sizeof(none)) == 0);
+        CHECK_EQ(STAT(p.c, miss_short), 0); /* it is not cached, and not a tail either */
         pool_end(&p);
     }
 }

@@ -453,6 +453,31 @@ static void test_other_keys(void)
     both_down(&b);
 }
 
+/* A region began anew before the reader came. Another owner changes nothing: it goes on. */
+static void test_same_keys(void)
+{
+    NEED_DAX;
+    enum { IN_REGION = 256 };
+    struct both b = { .v = val(3 * IN_REGION * BLK, 7) };
+    REQUIRE(dax_pool(&b.p) == 0);
+    cm_file *f = attach_v(&b.p, 1, &b.v, CM_SOLE_WRITER);
+    CHECK_EQ(put_all(f, 0, 3, 1), 3);
+    (void)begin_write(f, (IN_REGION + 5) * BLK, BLK);
+    crash_and_boot(&b.p);
+    b.f = attach_v(&b.p, 1, &b.v, CM_SOLE_WRITER);
+    CHECK(cm_object_of(b.f)->raised);
+    write_and_end(b.f); /* the record is of this boot */
+    cm_validator v = fresh(b.v);
+    CHECK_EQ(cm_file_revalidate(b.f, &v), 0);
+    b.r = reader_of(&b.p);
+    b.g = attach_reader(b.r, 1, &b.v, 0);
+    CHECK_EQ(hits(b.g, 0, 3, 1), 3);
+    pool_again(&b.p);
+    CHECK_EQ(hits(b.g, 0, 3, 1), 3);
+    CHECK_EQ(info_of(b.g).kept, 1);
+    both_down(&b);
+}
+
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
 #define FAR ((void *)(UINT64_C(1) << 60)) /* an address that leaves no room in a handle */
@@ -551,11 +576,12 @@ static void test_gone(void)
 }
 
 const struct harness_test shared_more_tests[] = {
-    TEST(validators),   TEST(own_writes),    TEST(before_the_loss),
-    TEST(size),         TEST(ttl),           TEST(no_proof),
-    TEST(no_size),      TEST(same_chain),    TEST(number_too_high),
-    TEST(later_number), TEST(used),          TEST(other_keys),
-    TEST(no_memory),    TEST(one_stopped),   TEST(gone),
-    TEST(other_boot),   TEST(no_owner),      TEST(damage),
-    TEST(absent),       TEST(second_bucket), TEST_END,
+    TEST(validators),   TEST(own_writes), TEST(before_the_loss),
+    TEST(size),         TEST(ttl),        TEST(no_proof),
+    TEST(no_size),      TEST(same_chain), TEST(number_too_high),
+    TEST(later_number), TEST(used),       TEST(other_keys),
+    TEST(same_keys),    TEST(no_memory),  TEST(one_stopped),
+    TEST(gone),         TEST(other_boot), TEST(no_owner),
+    TEST(damage),       TEST(absent),     TEST(second_bucket),
+    TEST_END,
 };
