@@ -717,6 +717,26 @@ static void test_same_chain(void)
     pool_end(&p);
 }
 
+/* The first of a file's two buckets has no free place, the second has. No other file gives its. */
+static void test_second_bucket(void)
+{
+    struct pool p;
+    struct cm_record_set s;
+    const cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    cm_record_load(&p.c->media, &id, &s);
+    CHECK(s.first[0] != s.first[1]);
+    for (unsigned i = 0; i < CM_RECORD_WAYS; i++) {
+        struct cm_record r = { .id = { 77, 1000 + i } };
+        CHECK_EQ(cm_super_incarnation(&p.c->super, &r.incarnation), 0);
+        CHECK_EQ(put_record(p.c, s.first[0] + i, &r), 0);
+    }
+    cm_file *f = attach(&p, 1, BLK, 7, 0);
+    CHECK(cm_object_of(f)->place - s.first[1] < CM_RECORD_WAYS);
+    CHECK_EQ(STAT(p.c, records_evicted), 0);
+    pool_end(&p);
+}
+
 /* No place is free but that of a file of objects, which nobody has open: the next file gets it. */
 static void test_place_of_objects(void)
 {
@@ -748,6 +768,7 @@ static const struct harness_test file_tests[] = {
     TEST(id_of_incarnation),
     TEST(place_of_objects),
     TEST(same_chain),
+    TEST(second_bucket),
     TEST(keep),
     TEST(mark_too_high),
     TEST(mark_too_old),

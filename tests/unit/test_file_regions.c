@@ -370,6 +370,51 @@ static void test_counted_closed(void)
     }
 }
 
+/* A region began anew. The next version of the file has blocks there, which are kept. */
+static void test_next_version(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(REGION_SIZE, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = three_regions(&p, &v, CM_SOLE_WRITER);
+    (void)begin_write(f, (REGION + 100) * BLK, BLK);
+    crash_and_boot(&p);
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK(cm_object_of(f)->raised);
+    v = val(REGION_SIZE, 8);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK_EQ(put(f, REGION + 100, 1), 0);
+    detach(f);
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK_EQ(look(f, REGION + 100, 1), RIGHT);
+    pool_end(&p);
+}
+
+/* A crash came after a change that may have moved the end of the file. That its size is not known
+ * is recorded, and must be durable before the intents go. */
+static void test_loose_after_crash(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(REGION_SIZE, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = three_regions(&p, &v, CM_SOLE_WRITER);
+    const uint64_t place = cm_object_of(f)->place;
+    struct cm_record was = *record_of(p.c, place);
+    (void)begin_write(f, CM_APPEND, 10);
+    record_of(p.c, place)->size = was.size; /* the crash lost what was not durable */
+    record_of(p.c, place)->size_sum = was.size_sum;
+    crash_and_boot(&p);
+    v.size = CM_SIZE_UNKNOWN;
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK(cm_object_of(f)->regions.size_loose);
+    pool_end(&p);
+}
+
 /* The mark of a record is damaged. The file is kept, and the record says of which boot it is. */
 static void test_marked_again(void)
 {
@@ -708,15 +753,10 @@ static void test_exclusive_racy(void)
 }
 
 const struct harness_test file_regions_tests[] = {
-    TEST(region_lost),      TEST(region_border),
-    TEST(region_killed),    TEST(region_sync),
-    TEST(region_masks),     TEST(region_boots),
-    TEST(older_size),       TEST(lost_around),
-    TEST(foreign_hole),     TEST(counted),
-    TEST(counted_closed),   TEST(marked_again),
-    TEST(size_at_a_border), TEST(older_boot),
-    TEST(named_in_trouble), TEST(damaged_words),
-    TEST(exclusive_killed), TEST(exclusive_claim),
-    TEST(exclusive_cut),    TEST(exclusive_anew),
-    TEST(exclusive_racy),   TEST_END,
+    TEST(region_lost),      TEST(region_border),     TEST(region_killed),    TEST(region_sync),
+    TEST(region_masks),     TEST(region_boots),      TEST(older_size),       TEST(lost_around),
+    TEST(foreign_hole),     TEST(counted),           TEST(counted_closed),   TEST(marked_again),
+    TEST(next_version),     TEST(loose_after_crash), TEST(size_at_a_border), TEST(older_boot),
+    TEST(named_in_trouble), TEST(damaged_words),     TEST(exclusive_killed), TEST(exclusive_claim),
+    TEST(exclusive_cut),    TEST(exclusive_anew),    TEST(exclusive_racy),   TEST_END,
 };

@@ -369,6 +369,7 @@ static void test_keep_given_up(void)
     CHECK(cm_file_place_is_open(p.c, place)); /* nobody else gets it */
     CHECK_EQ(info_of(f).keep, 0);
     CHECK_EQ(pool_info(p.c).kept_files, 0);
+    CHECK_EQ(STAT(p.c, unrecorded), 1);
     heal(&p);
     pool_end(&p);
 }

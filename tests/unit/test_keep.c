@@ -428,6 +428,39 @@ static void test_grown(void)
     pool_end(&p);
 }
 
+/* What earlier sessions kept counts, too, although nobody has looked until now. */
+static void test_share_later(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    const uint64_t most = cm_keep_most(p.c);
+    detach(f);
+    f = attach(&p, 2, most * 3 / 4 * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    pool_again(&p);
+    CHECK(p.c->keeping.left > 0);
+    f = attach(&p, 3, most / 2 * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), CM_EKEEP);
+    CHECK_EQ(info_of(f).keep, 0);
+    pool_end(&p);
+}
+
+/* A kept file has many versions, one after the other. */
+static void test_many_versions(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    for (uint64_t version = 2; version < 300; version++) {
+        cm_validator v = val(KEPT * BLK, version);
+        v.taken_at = later();
+        CHECK_EQ(cm_file_revalidate(f, &v), 0);
+        CHECK(cm_keep_has(p.c, info_of(f).incarnation));
+    }
+    CHECK_EQ(pool_info(p.c).kept_files, 1);
+    pool_end(&p);
+}
+
 /* Many kept files, of which half are opened again before their records were looked at. */
 static void test_many(void)
 {
@@ -534,12 +567,12 @@ static void test_threads(void)
     pool_end(&p);
 }
 
-static const struct harness_test tests[] = { TEST(storm),    TEST(kept_later),  TEST(advice),
-                                             TEST(later),    TEST(versions),    TEST(record),
-                                             TEST(forget),   TEST(changes),     TEST(share),
-                                             TEST(too_much), TEST(unknown),     TEST(before_load),
-                                             TEST(hostile),  TEST(many),        TEST(grown),
-                                             TEST(threads),  TEST(pool_says_so) };
+static const struct harness_test tests[] = {
+    TEST(storm),         TEST(kept_later),  TEST(advice),  TEST(later),       TEST(versions),
+    TEST(record),        TEST(forget),      TEST(changes), TEST(share),       TEST(too_much),
+    TEST(unknown),       TEST(before_load), TEST(hostile), TEST(many),        TEST(share_later),
+    TEST(many_versions), TEST(grown),       TEST(threads), TEST(pool_says_so)
+};
 
 int main(int argc, char **argv)
 {

@@ -545,7 +545,10 @@ static void test_record(void)
     set_quota(&p, G1, ALLOWED);
     CHECK(used(&p, G1) >= ALLOWED - 10 && used(&p, G1) <= ALLOWED);
     check_counts(p.c, false);
+    CHECK_EQ(cm_file_lookup(p.c, &id, NULL, &info), 0);
+    CHECK_EQ(cm_quota_of_block(p.c, info.incarnation), 1);
     f = attach(&p, 1, ALLOWED * BLK, 4, 0); /* another version: its blocks are nobody's */
+    CHECK_EQ(cm_quota_of_block(p.c, info.incarnation), 0);
     CHECK_EQ(info_of(f).group, G1);
     CHECK_EQ(hits(f, 0, ALLOWED, 4), 0);
     CHECK(put_all(f, 0, ALLOWED, 4) == ALLOWED);
@@ -594,7 +597,8 @@ static void test_table(void)
     pool_end(&p);
 }
 
-/* Records that are looked at in several parts, or many in one. No block is counted before all of them are known. */
+/* Records that are looked at in several parts, or many in one. No block is counted before all of
+ * them are known. */
 static void test_many_records(void)
 {
     enum { EACH = 3 };
@@ -787,6 +791,40 @@ static void test_leave_together(void)
     pool_end(&p);
 }
 
+/* The same when both groups are full: each gives as many blocks as it gets. */
+static void test_both_give(void)
+{
+    enum { ENTRIES = 4 * CM_BATCH_MAX };
+    static uint8_t buf[4 * CM_BLOCK_SIZE];
+    struct pool p;
+    pool_make(&p, 4 * MIB, 0);
+    p.o.probation_bytes = ENTRIES * BLK;
+    (void)pool_up(&p);
+    set_quota(&p, G1, 2);
+    set_quota(&p, G2, 2);
+    cm_file *f[2] = { attach_in(&p, 1, 100, G1), attach_in(&p, 2, 100, G2) };
+    cm_file *others = attach(&p, 9, OTHERS * BLK, 1, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_EQ(cm_file_advise(f[i], CM_ADVISE_KEEP), 0); /* to the pool at once */
+        CHECK_EQ(put_all(f[i], 50, 2, 1), 2);
+        CHECK_EQ(cm_file_advise(f[i], CM_ADVISE_NORMAL), 0);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_EQ(put_all(f[i], 0, 2, 1), 2);
+    CHECK_EQ(put_all(others, 0, ENTRIES - 4, 9), ENTRIES - 4);
+    CHECK_EQ(used(&p, G1) + used(&p, G2), 4);
+    const cm_miss m = miss_of(others, 200 * BLK, sizeof(buf));
+    for (uint64_t b = 0; b < 4; b++)
+        content(9, 200 + b, buf + b * BLK);
+    CHECK_EQ(cm_fill(others, &m, buf, sizeof(buf), 0), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_EQ(hits(f[i], 0, 2, 1), 2);
+        CHECK_EQ(hits(f[i], 50, 2, 1), 0);
+    }
+    check_counts(p.c, false);
+    pool_end(&p);
+}
+
 static const struct harness_test tests[] = { TEST(together),
                                              TEST(share),
                                              TEST(limit),
@@ -809,7 +847,8 @@ static const struct harness_test tests[] = { TEST(together),
                                              TEST(many_records),
                                              TEST(no_slot),
                                              TEST(last_group),
-                                             TEST(leave_together) };
+                                             TEST(leave_together),
+                                             TEST(both_give) };
 
 int main(int argc, char **argv)
 {

@@ -466,6 +466,7 @@ static void test_same_keys(void)
     crash_and_boot(&b.p);
     b.f = attach_v(&b.p, 1, &b.v, CM_SOLE_WRITER);
     CHECK(cm_object_of(b.f)->raised);
+    CHECK_EQ(put(b.f, IN_REGION + 7, 1), 0);
     write_and_end(b.f); /* the record is of this boot */
     cm_validator v = fresh(b.v);
     CHECK_EQ(cm_file_revalidate(b.f, &v), 0);
@@ -474,6 +475,7 @@ static void test_same_keys(void)
     CHECK_EQ(hits(b.g, 0, 3, 1), 3);
     pool_again(&b.p);
     CHECK_EQ(hits(b.g, 0, 3, 1), 3);
+    CHECK_EQ(look(b.g, IN_REGION + 7, 1), RIGHT);
     CHECK_EQ(info_of(b.g).kept, 1);
     both_down(&b);
 }
