@@ -257,6 +257,27 @@ static void test_told(void)
     file_end();
 }
 
+/* One region at a time is written, synced, and safe after the next checkpoint. */
+static void test_region_by_region(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    sync_origin(f);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    const uint64_t key = cm_media_key(&t.p.c->media), place = cm_object_of(f)->place;
+    for (unsigned region = 0; region < 3; region++) {
+        CASE("region %u", region);
+        write_in(f, region * REGION);
+        struct cm_record r = *record_of(t.p.c, place);
+        CHECK_EQ(cm_format_intents(key, place, &r), 1u << region);
+        sync_origin(f);
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        r = *record_of(t.p.c, place);
+        CHECK_EQ(cm_format_intents(key, place, &r), 0);
+    }
+    file_end();
+}
+
 /* Two records of a file are found, in both its buckets, and dropped. The disk has them until both
  * pages are synced. */
 static void test_two_records(void)
@@ -300,6 +321,7 @@ static void test_new_version_intends(void)
 const struct harness_test checkpoint_versions_tests[] = {
     TEST(new_version_intends),
     TEST(two_records),
+    TEST(region_by_region),
     TEST(noticed),
     TEST(noticed_nothing),
     TEST(disowned),

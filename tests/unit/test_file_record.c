@@ -256,6 +256,7 @@ static void test_failed_sync_other_boot(void)
         f = attach_v(&p, 1, n ? &v : NULL, CM_SOLE_WRITER);
         CHECK_EQ(info_of(f).bypassed, 1);
         CHECK_EQ(info_of(f).dirty, 1);
+        CHECK_EQ(info_of(f).racy, n == 0); /* its validator is known */
         CHECK_EQ(info_of(f).size, n ? v.size : CM_SIZE_UNKNOWN);
         CHECK_EQ(STAT(p.c, attach_new), before + 1);
         detach(f);

@@ -271,6 +271,11 @@ static void test_unwritable_index(void)
     CHECK_EQ(grow_to(&big, 48 * MIB).blocks, 500);
     CHECK_EQ(hits(f, 0, 500, 1), 500);
     detach(f);
+    uint64_t cells = 0; /* nothing but the blocks' own */
+    for (uint64_t b = 0; b < (uint64_t)to.stripes * to.stripe_buckets; b++)
+        for (unsigned c = 0; c < CM_BUCKET_CELLS; c++)
+            cells += *cell_of(big.c, to.index_first + b, c) != 0;
+    CHECK_EQ(cells, 500);
     is_sound(&big);
     pool_end(&big);
     pool_end(&p);
