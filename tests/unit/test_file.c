@@ -98,6 +98,24 @@ static void test_mark_too_old(void)
     pool_end(&p);
 }
 
+/* The same if it is the file's own record. Its number will be given to another one. */
+static void test_mark_too_old_own(void)
+{
+    struct pool p;
+    cm_file_info info = CM_FILE_INFO_INIT;
+    const cm_file_id id = id_of(1);
+    const uint64_t mark = pool_of_one(&p, 4 * MIB, 32);
+    set_mark(&p, mark);
+    (void)pool_up(&p);
+    CHECK_EQ(cm_file_lookup(p.c, &id, NULL, &info), CM_EABSENT);
+    cm_file *f = attach(&p, 1, 32 * BLK, 1, 0);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(STAT(p.c, attach_kept), 0);
+    CHECK_EQ(hits(f, 0, 32, 1), 0);
+    CHECK_EQ(STAT(p.c, escalations), 1);
+    pool_end(&p);
+}
+
 /* The same if no record shows it. A new file must not get that number: its incarnations begin
  * elsewhere. */
 static void test_mark_too_old_unseen(void)
@@ -772,6 +790,7 @@ static const struct harness_test file_tests[] = {
     TEST(keep),
     TEST(mark_too_high),
     TEST(mark_too_old),
+    TEST(mark_too_old_own),
     TEST(mark_too_old_unseen),
     TEST(mark_too_old_evicted),
     TEST(mark_too_old_checked),

@@ -717,6 +717,7 @@ static void test_together(void)
     for (uint64_t b = 0; b < 4; b++)
         content(1, 20 + b, buf + b * BLK);
     CHECK_EQ(cm_fill(f, &m, buf, sizeof(buf), 0), 0);
+    CHECK_EQ(STAT(p.c, evicted), 4);
     CHECK_EQ(hits(f, 20, 4, 1), 4);
     CHECK_EQ(hits(f, 0, 8, 1), 4);
     CHECK_EQ(used(&p, G1), 8);
