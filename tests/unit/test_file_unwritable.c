@@ -251,7 +251,7 @@ static void test_group_of_failed(void)
     cm_bracket w = begin_write(f, 20 * BLK, BLK);
     v = val(100 * BLK, 8);
     CHECK_EQ(cm_write_end(f, &w, &v), 0); /* its validator is adopted, and not written */
-    CHECK_EQ(cm_file_abort(f), 0); /* there is nothing to forget */
+    CHECK_EQ(cm_file_abort(f), 0);        /* there is nothing to forget */
     CHECK(memcmp(&before, record_of(p.c, cm_object_of(f)->place), sizeof(before)) == 0);
     pool_end(&p);
 }

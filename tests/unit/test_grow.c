@@ -752,26 +752,14 @@ static void test_memory(void)
 
 static const struct harness_test tests[] = {
 #ifndef _WIN32
-    TEST(four_times),
-    TEST(shrink_after),
-    TEST(memo),
-    TEST(across),
-    TEST(beside),
-    TEST(late_fill),
-    TEST(late_bracket),
-    TEST(drain),
-    TEST(curve),
-    TEST(refused),
-    TEST(no_room_before),
-    TEST(no_room),
-    TEST(flushed),
-    TEST(left_over),
-    TEST(left_over_resized),
+    TEST(four_times),   TEST(shrink_after),   TEST(memo),
+    TEST(across),       TEST(beside),         TEST(late_fill),
+    TEST(late_bracket), TEST(drain),          TEST(curve),
+    TEST(refused),      TEST(no_room_before), TEST(no_room),
+    TEST(flushed),      TEST(left_over),      TEST(left_over_resized),
     TEST(killed),
 #endif
-    TEST(memory),
-    TEST(hostile),
-    TEST(reader),
+    TEST(memory),       TEST(hostile),        TEST(reader),
     TEST_END,
 };
 
