@@ -257,6 +257,27 @@ static void test_told(void)
     file_end();
 }
 
+/* The first checkpoint of a pool begins: of a file that is open nothing is known to be durable. */
+static void none_durable(uint64_t len)
+{
+    if (len == 0 && changing) {
+        CHECK(cm_object_of(changing)->regions.durable == 0);
+        changing = NULL;
+    }
+}
+
+static void test_unsettled(void)
+{
+    file_pool();
+    changing = three_regions(CM_SOLE_WRITER);
+    write_in(changing, 0);
+    CHECK(cm_object_of(changing)->regions.durable != 0);
+    t.at_sync = none_durable;
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    CHECK(changing == NULL);
+    file_end();
+}
+
 /* One region at a time is written, synced, and safe after the next checkpoint. */
 static void test_region_by_region(void)
 {
@@ -321,6 +342,7 @@ static void test_new_version_intends(void)
 const struct harness_test checkpoint_versions_tests[] = {
     TEST(new_version_intends),
     TEST(two_records),
+    TEST(unsettled),
     TEST(region_by_region),
     TEST(noticed),
     TEST(noticed_nothing),

@@ -4,6 +4,8 @@
  */
 #include "file_common.h"
 
+#include "protocol/bracket.h"
+
 /* ---- Unsynced writes ------------------------------------------------------------------------- */
 
 /* A file is written and not synced: a crash of the process keeps it, a crash of the system drops
@@ -279,6 +281,25 @@ static void test_sync_rules(void)
     CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
     CHECK_EQ(info_of(f).dirty, 0);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
+/* The caller has written with a sync each time: all is safe but what an open bracket may change. */
+static void test_synced_at_once(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("write %u", i);
+        cm_bracket w = begin_write(f, 20 * BLK, BLK);
+        cm_bracket_synced(cm_object_of(f));
+        CHECK_EQ(info_of(f).dirty, 1);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(info_of(f).dirty, 1);
+        cm_bracket_synced(cm_object_of(f));
+        CHECK_EQ(info_of(f).dirty, 0);
+    }
     pool_end(&p);
 }
 
@@ -724,6 +745,7 @@ const struct harness_test file_dirty_tests[] = {
     TEST(born_dirty),
     TEST(born_dirty_again),
     TEST(unsynced_then_changed),
+    TEST(synced_at_once),
     TEST(attributes_mark_nothing),
     TEST(owned_again),
     TEST(sync_rules),
