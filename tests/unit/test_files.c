@@ -226,6 +226,7 @@ static void test_without_record(void)
     cm_sync s;
     CHECK_EQ(cm_sync_begin(f, &s), 0);
     CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    CHECK_EQ(list(p.c, 0)->n, 1); /* its record has a number, and the file has none */
     detach(f);
     CHECK_EQ(list(p.c, 0)->n, 1);
     CHECK_EQ(list(p.c, 0)->info[1].bypassed, 1);

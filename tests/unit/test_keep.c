@@ -470,6 +470,10 @@ static void test_many(void)
     const cm_file_id other = id_of(1);
     pool_make(&p, 4 * MIB, 800);
     (void)pool_up(&p);
+    CHECK(!cm_keep_any(p.c));
+    at_store_relaxed(&p.c->keeping.left, 1u); /* one bucket may name kept files */
+    CHECK(cm_keep_any(p.c));
+    at_store_relaxed(&p.c->keeping.left, 0u);
     detach(attach(&p, 1, BLK, 1, 0));
     for (uint64_t id = 2; id < 2 + FILES; id++) {
         cm_file *f = attach(&p, id, BLK, 1, 0);
