@@ -505,6 +505,19 @@ static void test_sequence(void)
     pool_end(&p);
 }
 
+/* Of two blocks that a write forgets together only the first one is cached. */
+static void test_first_of_two(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 0, 5), 0);
+    const uint64_t *cell = cell_to(f, 0);
+    cm_bracket w = begin_write(f, 0, 2 * BLK);
+    CHECK_EQ(*cell, 0); /* its header is durably invalid */
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
 /* A tail of a byte or two is stored, too. */
 static void test_short_tails(void)
 {
@@ -550,6 +563,7 @@ static const struct harness_test block_tests[] = {
     TEST(fill_after_write),
     TEST(tickets),
     TEST(short_tails),
+    TEST(first_of_two),
     TEST(fill_during_write),
     TEST(every_change),
     TEST(fill_beside_write),

@@ -832,6 +832,13 @@ static void test_lost_after_kill(void)
     struct pool p;
     const cm_file_id first = id_of(1);
     REQUIRE(pool_new(&p, MIB) == 0);
+    cm_lock_acquire(&p.c->files_lock);
+    const uint32_t before = p.c->settling.losses[0];
+    cm_settle_lose(p.c, 0, &first);
+    CHECK_EQ(p.c->settling.losses[0], before + 1);
+    cm_lock_release(&p.c->files_lock);
+    pool_end(&p);
+    REQUIRE(pool_new(&p, MIB) == 0);
     cm_settle_found_killed(p.c);
     cm_lock_acquire(&p.c->files_lock);
     for (uint64_t place = 0; place < p.c->media.geo.record_buckets * CM_RECORD_WAYS; place++)

@@ -262,6 +262,7 @@ static void none_durable(uint64_t len)
 {
     if (len == 0 && changing) {
         CHECK(cm_object_of(changing)->regions.durable == 0);
+        CHECK_EQ(cm_object_of(changing)->regions.lost, CM_PAGES_ALL);
         changing = NULL;
     }
 }

@@ -303,6 +303,20 @@ static void test_synced_at_once(void)
     pool_end(&p);
 }
 
+/* A file is forgotten while its own write waits for a validator. The next one is another file's. */
+static void test_forgotten_wants_none(void)
+{
+    struct pool p;
+    const cm_file_id id = id_of(1);
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    write_and_end(f);
+    CHECK_EQ(info_of(f).want_validator, 1);
+    CHECK_EQ(cm_forget(p.c, &id), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    pool_end(&p);
+}
+
 /* The content that the sync proved survives; other content does not. */
 static void test_sync_survives(void)
 {
@@ -746,6 +760,7 @@ const struct harness_test file_dirty_tests[] = {
     TEST(born_dirty_again),
     TEST(unsynced_then_changed),
     TEST(synced_at_once),
+    TEST(forgotten_wants_none),
     TEST(attributes_mark_nothing),
     TEST(owned_again),
     TEST(sync_rules),

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 
+#include "state/incarnations.h"
 #include "state/keep.h"
 
 #define KEPT 300u /* blocks of file 1; a pool of 4 MiB has some thousand slots */
@@ -461,6 +462,25 @@ static void test_many_versions(void)
     pool_end(&p);
 }
 
+/* Without memory no file is kept. */
+static void test_no_memory(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    void *(*const alloc)(void *, size_t) = p.c->opts.alloc;
+    p.c->opts.alloc = no_alloc;
+    CHECK_EQ(cm_keep_room(p.c), CM_ENOMEM);
+    CHECK_EQ(cm_file_set_keep(f, 1), CM_ENOMEM);
+    p.c->opts.alloc = alloc;
+    CHECK_EQ(cm_incarnations_room(p.c, &p.c->keeping.lock, &p.c->keeping.table, 32), 0);
+    p.c->opts.alloc = no_alloc; /* the table has memory, the marks have none */
+    CHECK_EQ(cm_file_set_keep(f, 1), CM_ENOMEM);
+    CHECK_EQ(info_of(f).keep, 0);
+    p.c->opts.alloc = alloc;
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    pool_end(&p);
+}
+
 /* Many kept files, of which half are opened again before their records were looked at. */
 static void test_many(void)
 {
@@ -468,7 +488,7 @@ static void test_many(void)
     struct pool p;
     cm_file_info info = CM_FILE_INFO_INIT;
     const cm_file_id other = id_of(1);
-    pool_make(&p, 4 * MIB, 800);
+    pool_make(&p, 4 * MIB, 300);
     (void)pool_up(&p);
     CHECK(!cm_keep_any(p.c));
     at_store_relaxed(&p.c->keeping.left, 1u); /* one bucket may name kept files */
@@ -485,6 +505,8 @@ static void test_many(void)
     CHECK_EQ(info.keep, 0);
     for (uint64_t i = 0; i < (p.c->media.geo.record_buckets * CM_RECORD_WAYS + 63) / 64; i++)
         CHECK_EQ(p.c->open_places[i], 0);
+    pool_again(&p);
+    CHECK_EQ(pool_info(p.c).kept_files, FILES); /* all in one part of the table */
     pool_again(&p);
     for (uint64_t id = 2; id < 2 + FILES; id += 2)
         (void)attach(&p, id, BLK, 1, 0);
@@ -572,10 +594,10 @@ static void test_threads(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(storm),         TEST(kept_later),  TEST(advice),  TEST(later),       TEST(versions),
-    TEST(record),        TEST(forget),      TEST(changes), TEST(share),       TEST(too_much),
-    TEST(unknown),       TEST(before_load), TEST(hostile), TEST(many),        TEST(share_later),
-    TEST(many_versions), TEST(grown),       TEST(threads), TEST(pool_says_so)
+    TEST(storm),       TEST(kept_later),    TEST(advice),  TEST(later),   TEST(versions),
+    TEST(record),      TEST(forget),        TEST(changes), TEST(share),   TEST(too_much),
+    TEST(unknown),     TEST(before_load),   TEST(hostile), TEST(many),    TEST(no_memory),
+    TEST(share_later), TEST(many_versions), TEST(grown),   TEST(threads), TEST(pool_says_so)
 };
 
 int main(int argc, char **argv)

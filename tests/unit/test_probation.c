@@ -644,6 +644,7 @@ static void test_ranges(void)
     CHECK_EQ(cm_read(f, 0, buf, 8 * BLK, &m), 4 * BLK);
     CHECK_EQ(m.offset, 4 * BLK);
     CHECK_EQ(m.len, 2 * BLK);
+    CHECK_EQ(STAT(p.c, miss_short), 0); /* it is absent, and not a tail */
     cm_read_vec v[2] = { { .offset = 6 * BLK, .buf = buf, .len = 2 * BLK },
                          { .offset = 2 * BLK, .buf = buf + 4 * BLK, .len = BLK } };
     CHECK_EQ(cm_read_many(f, v, 2), 2);

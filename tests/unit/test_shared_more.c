@@ -360,8 +360,10 @@ static void test_no_size(void)
     CHECK_EQ(info_of(g).size, CM_SIZE_UNKNOWN);
     CHECK_EQ(info_of(b.g).size, SIZE);
     const cm_file_id id = id_of(1);
+    CHECK(cm_file_serves(cm_object_of(b.g)));
     CHECK_EQ(cm_forget(b.p.c, &id), 0);
     CHECK_EQ(info_of(b.g).size, CM_SIZE_UNKNOWN);
+    CHECK(!cm_file_serves(cm_object_of(b.g)));
     both_down(&b);
 }
 
