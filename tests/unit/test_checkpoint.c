@@ -808,16 +808,18 @@ static void test_last_record(void)
     CHECK(last >= 4095); /* more than 64 words of bits */
     const struct cm_record_regions g = { .known = true, .intents = 5 };
     CHECK_EQ(cm_super_incarnation(&p.c->super, &r.incarnation), 0);
-    for (uint64_t at = last - 1; at <= last; at++)
+    for (uint64_t at = last - 2; at <= last; at++)
         CHECK_EQ(cm_record_write(&p.c->media, at, &r, &g), 0);
     cm_lock_acquire(&p.c->files_lock);
     cm_settle_quiet(p.c, last);
     cm_settle_quiet(p.c, last - 1);
     cm_settle_wake(p.c, last - 1); /* its file is attached again */
+    cm_settle_quiet(p.c, last - 2);
+    cm_settle_lose(p.c, last - 2, &r.id); /* another file gets its place */
     cm_lock_release(&p.c->files_lock);
     cm_checkpoint_begin(p.c);
     cm_checkpoint_end(p.c);
-    for (uint64_t at = last - 1; at <= last; at++) {
+    for (uint64_t at = last - 2; at <= last; at++) {
         memcpy(&r, record_of(p.c, at), sizeof(r));
         CHECK_EQ(cm_format_intents(cm_media_key(&p.c->media), at, &r), at == last ? 0 : 5);
     }
