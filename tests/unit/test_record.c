@@ -7,6 +7,9 @@
 
 #include <inttypes.h>
 
+#include "../os.h"
+#include "count_ops.h"
+
 /* ---- Records --------------------------------------------------------------------------------- */
 
 static struct cm_record some_record(uint64_t n)
@@ -171,6 +174,91 @@ static void test_load(void)
         CHECK(cm_record_names(&s, i, &id));
         CHECK_EQ(s.record[i].incarnation, 100 + n);
     }
+    pool_end(&p);
+}
+
+/* ---- Media that fail ------------------------------------------------------------------------- */
+
+enum { WRITE, WRITE_BODY, INTENTS, SETTLE_INTENTS, STATE, SINCE, SIZE, SETTLE, EXPIRY, STOP, DROP };
+
+static int record_call(struct cm_media *m, unsigned call)
+{
+    struct cm_record r = some_record(1);
+    const struct cm_record_regions g = { .known = true, .boot = 1 };
+    switch (call) {
+    case WRITE:
+        return cm_record_write(m, 3, &r, &g);
+    case WRITE_BODY:
+        return cm_record_write(m, 3, &r, NULL);
+    case INTENTS:
+        return cm_record_write_intents(m, 3, r.incarnation, 5);
+    case SETTLE_INTENTS:
+        return cm_record_settle_intents(m, 3);
+    case STATE:
+        return cm_record_write_state(m, 3, r.incarnation, &g);
+    case SINCE:
+        return cm_record_write_since(m, 3, r.incarnation, &g);
+    case SIZE:
+        return cm_record_write_size(m, 3, &r);
+    case SETTLE:
+        return cm_record_settle(m, 3);
+    case EXPIRY:
+        return cm_record_write_expiry(m, 3, &r, 1);
+    case STOP:
+        return cm_record_stop(m, 3);
+    default:
+        return cm_record_drop(m, 3);
+    }
+}
+
+/* Whichever step of a call fails, the call says so, and does no later step. */
+static void test_steps_fail(void)
+{
+    static const unsigned steps[] = { [WRITE] = CM_SINCE_WORDS + 1 + 2 + 3,
+                                      [WRITE_BODY] = 4,
+                                      [INTENTS] = 2,
+                                      [SETTLE_INTENTS] = 1,
+                                      [STATE] = 1,
+                                      [SINCE] = CM_SINCE_WORDS,
+                                      [SIZE] = 2,
+                                      [SETTLE] = 1,
+                                      [EXPIRY] = 2,
+                                      [STOP] = 1,
+                                      [DROP] = 3 };
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    struct cm_media *m = &p.c->media;
+    for (unsigned call = WRITE; call <= DROP; call++)
+        for (unsigned step = 1; step <= steps[call] + 1; step++) {
+            CASE("call %u, step %u", call, step);
+            count_begin(m, step);
+            CHECK_EQ(record_call(m, call), step > steps[call] ? 0 : CM_EIO);
+            CHECK_EQ(count_end(m), step > steps[call] ? steps[call] : step);
+        }
+    struct cm_record r = some_record(1);
+    r.size = CM_SIZE_UNKNOWN; /* need not be durable */
+    count_begin(m, 0);
+    CHECK_EQ(cm_record_write_size(m, 3, &r), 0);
+    CHECK_EQ(count_end(m), 1);
+    pool_end(&p);
+}
+
+/* A record that cannot be read says nothing. */
+static void test_unreadable(void)
+{
+    struct pool p;
+    struct cm_record r, none;
+    bool whole = true;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    REQUIRE(pool_new(&p, MIB) == 0);
+    memset(&r, 0x55, sizeof(r));
+    memset(&none, 0, sizeof(none));
+    os_protect(record_of(p.c, 0), BLK, OS_NOTHING);
+    CHECK_EQ(cm_record_at(&p.c->media, 3, &r, &whole), CM_EIO);
+    os_protect(record_of(p.c, 0), BLK, OS_WRITE);
+    CHECK(!whole);
+    CHECK(memcmp(&r, &none, sizeof(r)) == 0);
     pool_end(&p);
 }
 
@@ -492,8 +580,8 @@ static const struct harness_test tests[] = {
     TEST(write_and_drop), TEST(torn),           TEST(belongs),          TEST(no_id),
     TEST(regions),        TEST(load),           TEST(eviction),         TEST(buckets_full),
     TEST(emptier_bucket), TEST(one_bucket),     TEST(open_not_evicted), TEST(two_records),
-    TEST(forget_closed),  TEST(damaged_record), TEST(garbage_table),    TEST(half_full),
-    TEST(loss_by_load),   TEST(first_are_kept),
+    TEST(forget_closed),  TEST(damaged_record), TEST(garbage_table),    TEST(steps_fail),
+    TEST(unreadable),     TEST(half_full),      TEST(loss_by_load),     TEST(first_are_kept),
 };
 
 int main(int argc, char **argv)
