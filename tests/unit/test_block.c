@@ -590,7 +590,8 @@ static const struct harness_test block_tests[] = {
 };
 
 static const struct harness_test *const tables[] = { block_tests, block_damage_tests,
-                                                     block_media_tests, block_trouble_tests };
+                                                     block_media_tests, block_slot_tests,
+                                                     block_trouble_tests };
 
 int main(int argc, char **argv)
 {
