@@ -178,9 +178,10 @@ static void check_fill(struct pool *p, uint64_t slot, uint32_t valid)
     uint8_t block[CM_BLOCK_SIZE];
     unsigned steps = 0;
     content(5, 9, block);
+    const struct cm_header beside = at[1];
     for (unsigned fails = 0; fails <= steps; fails++) {
         CASE("step %u", fails);
-        memset(payload_of(p->c, slot), 0xee, BLK);
+        memset(payload_of(p->c, slot), 0xee, 2 * BLK);
         count_begin(m, fails);
         CHECK_EQ(cm_slot_fill(m, slot, &k, block, valid, &h), fails ? CM_EIO : 0);
         const unsigned done = count_end(m);
@@ -198,6 +199,9 @@ static void check_fill(struct pool *p, uint64_t slot, uint32_t valid)
             CHECK(memcmp(&at->incarnation, &h.incarnation, 24) == 0);
         }
         CHECK(!(at->w0 & CM_W0_VALID));
+        const uint8_t *const next = payload_of(p->c, slot + 1);
+        CHECK(next[0] == 0xee && memcmp(next, next + 1, BLK - 1) == 0);
+        CHECK(memcmp(&beside, at + 1, sizeof(beside)) == 0);
     }
     const unsigned lines = valid / CM_CACHE_LINE;
     CHECK_EQ(steps, valid == BLK ? 2 : 2 + (lines > 0) + (lines < BLK / CM_CACHE_LINE - 1));

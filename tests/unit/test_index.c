@@ -103,6 +103,24 @@ static void test_cells(void)
     }
 }
 
+/* The first cell that is zero, and no cell that only has the tag zero. */
+static void test_empty_cell(void)
+{
+    uint64_t cell[CM_BUCKET_CELLS];
+    for (unsigned empty = 0; empty <= CM_BUCKET_CELLS; empty++)
+        for (unsigned other = 0; other < CM_BUCKET_CELLS; other++) {
+            CASE("empty %u, tag zero %u", empty, other);
+            for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
+                cell[i] = cm_cell_make(i == other ? 0 : UINT64_C(1) << CM_CELL_TAG_SHIFT, 0, i);
+            if (empty < CM_BUCKET_CELLS)
+                cell[empty] = 0;
+            CHECK_EQ(cm_index_empty(cell), empty < CM_BUCKET_CELLS ? (int)empty : -1);
+            if (empty + 2 < CM_BUCKET_CELLS)
+                cell[empty + 2] = 0;
+            CHECK_EQ(cm_index_empty(cell), empty < CM_BUCKET_CELLS ? (int)empty : -1);
+        }
+}
+
 /* ---- Load 0.5 -------------------------------------------------------------------------------- */
 
 struct load {
@@ -332,6 +350,7 @@ static const struct harness_test tests[] = {
     TEST(even),
     TEST(tags),
     TEST(cells),
+    TEST(empty_cell),
     TEST(load_tiny),
     TEST(load_sequential),
     TEST(load_small_files),

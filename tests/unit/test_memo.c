@@ -319,6 +319,20 @@ static void test_garbage(void)
     pool_end(&p);
 }
 
+/* Pages that a growth added are not loaded: what is there was never written. */
+static void test_grown(void)
+{
+    struct pool p;
+    CALL(make(&p));
+    pool_again(&p);
+    p.c->memo.pages = 1; /* as if the other page of the ring had not been there at the open */
+    CHECK(right_slots(&p, 1) < CM_MEMO_SLOTS / 4);
+    CHECK_EQ(p.c->memo.reached[0] & 2, 0);
+    CHECK_EQ(right_slots(&p, 0), CM_MEMO_SLOTS);
+    CHECK_EQ(p.c->memo.reached[0] & 3, 1);
+    pool_end(&p);
+}
+
 /* A page that cannot be read or written costs only its own content. */
 static void test_unreadable(void)
 {
@@ -391,6 +405,7 @@ static const struct harness_test tests[] = {
     TEST(clean),   TEST(unseen),     TEST(hand),        TEST(joined),
     TEST(crash),   TEST(generation), TEST(page_checks), TEST(open_names_nothing),
     TEST(garbage), TEST(unreadable), TEST(readonly),    TEST(little_to_say),
+    TEST(grown),
 };
 
 int main(int argc, char **argv)

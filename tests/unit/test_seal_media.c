@@ -374,6 +374,39 @@ static void test_bad_slot(void)
     CALL(bad_slot(100));
 }
 
+/* A block that cannot be sealed is not stored, nor anything of it. Nothing beside it changes. */
+static void test_fill(void)
+{
+    struct sealed s;
+    uint8_t block[CM_BLOCK_SIZE];
+    struct cm_header h;
+    sealed_make(&s, 2 * MIB, 1);
+    CHECK_EQ(pool_up(&s.p), 0);
+    out_of_order(s.p.c);
+    struct cm_media *const m = &s.p.c->media;
+    const struct cm_key k = cm_key_of(m, 77, 9);
+    struct cm_header *const at = header_of(s.p.c, 5), beside[2] = { at[-1], at[1] };
+    const struct cm_sealing *const real = m->seal;
+    content(5, 9, block);
+    for (unsigned i = 0; i < 2; i++) { /* one of the two callbacks fails */
+        CASE("callback %u", i);
+        struct cm_sealing sealing = *real;
+        if (i)
+            sealing.hooks.mac = right_but_failed;
+        else
+            sealing.hooks.encrypt = plain_but_failed;
+        m->seal = &sealing;
+        count_begin(m, 0);
+        CHECK_EQ(cm_slot_fill(m, 5, &k, block, 100, &h), CM_EKEY);
+        CHECK_EQ(count_end(m), 0);
+    }
+    m->seal = real;
+    CHECK_EQ(cm_slot_fill(m, 5, &k, block, 100, &h), 0);
+    CHECK(memcmp(&at->incarnation, &h.incarnation, 24) == 0);
+    CHECK(memcmp(beside, at - 1, 32) == 0 && memcmp(beside + 1, at + 1, 32) == 0);
+    sealed_end(&s);
+}
+
 /* ---- Records and superblocks ----------------------------------------------------------------- */
 
 /* What cannot be sealed is not written at all, and a record whose tag cannot be computed says
@@ -414,6 +447,6 @@ static void test_unsealed(void)
 }
 
 const struct harness_test seal_media_tests[] = {
-    TEST(asked),         TEST(asked_super), TEST(callbacks_fail), TEST(inside),
-    TEST(parts_of_tail), TEST(bad_slot),    TEST(unsealed),       TEST_END,
+    TEST(asked),    TEST(asked_super), TEST(callbacks_fail), TEST(inside), TEST(parts_of_tail),
+    TEST(bad_slot), TEST(fill),        TEST(unsealed),       TEST_END,
 };

@@ -124,11 +124,11 @@ static void test_higher_seq_wins(void)
         copy_of(&p, newer)->seq += 1;
         copy_of(&p, newer)->epoch = 77;
         super_seal(copy_of(&p, newer));
-        CHECK(cm_super_read(p.base, &sb, &damaged) >= 0);
+        CHECK_EQ(cm_super_read(p.base, &sb, &damaged), (int)newer);
         CHECK_EQ(sb.epoch, 77);
         CHECK_EQ(damaged, 0);
         copy_of(&p, newer)->xxh3 ^= 1; /* without it the older one counts */
-        CHECK(cm_super_read(p.base, &sb, &damaged) >= 0);
+        CHECK_EQ(cm_super_read(p.base, &sb, &damaged), (int)(1 - newer));
         CHECK_EQ(sb.epoch, 1);
         pair_end(&p);
     }
