@@ -393,6 +393,8 @@ static void test_max_files(void)
     CALL(check_max_files(CM_POOL_SIZE_MAX));
     CHECK_EQ(cm_format_plan(MIB, 25, 0, &g), 0);
     CHECK_EQ(g.record_buckets, 3);
+    CHECK_EQ(cm_format_plan(64 * MIB, 128, 0, &g), 0); /* the records fill their buckets */
+    CHECK_EQ(g.record_buckets, 9);
     CHECK_EQ(cm_format_plan(64 * MIB, 0, 0, &g), 0);
     CHECK_EQ(g.record_buckets, ((g.slots / 16 + 7) / 8 * 9 + 15) / 16);
 }
@@ -670,7 +672,7 @@ static void test_growth_bounds(void)
 {
     struct cm_geometry g, to;
     uint64_t word = 1, size = 64 * MIB;
-    CHECK_EQ(cm_format_plan(size, 0, 0, &g), 0);
+    CHECK_EQ(cm_format_plan(size, 0, CM_INCOMPAT_NAMES, &g), 0);
     CHECK_EQ(cm_format_grow(&g, size, &to, &word), CM_EPOOLSIZE);
     CHECK_EQ(word, 0);
     CHECK_EQ(cm_format_grow(&g, size + MIB + 1, &to, &word), CM_EPOOLSIZE);
@@ -681,7 +683,7 @@ static void test_growth_bounds(void)
     CHECK_EQ(to.slots - g.slots, CM_SLOTS_MIN);
     CHECK_EQ(to.parts, 1);
     CHECK_EQ(to.pool_size, size);
-    CHECK_EQ(to.incompat, CM_INCOMPAT_GROWN);
+    CHECK_EQ(to.incompat, CM_INCOMPAT_NAMES | CM_INCOMPAT_GROWN);
     CHECK_EQ(cm_format_payload_at(&to, to.slots - 1) + BLK, size);
     /* A pool of one stripe. */
     CHECK_EQ(cm_format_plan(MIB, 0, 0, &g), 0);
@@ -695,6 +697,7 @@ static void test_growth_bounds(void)
     }
     CHECK_EQ(cm_format_grow(&g, low, &to, &word), 0);
     CHECK_EQ(to.stripe_buckets, 1u << 16);
+    CHECK_EQ(to.slots, 1u << 18);
     struct cm_super sb;
     CALL(super_planned(&sb, MIB, 0));
     sb.incompat |= CM_INCOMPAT_GROWN;
@@ -718,6 +721,10 @@ static void test_size_is(void)
     CHECK_EQ(cm_format_size_is(&sb, 9 * BLK, 9 * BLK), 0);
     CHECK_EQ(cm_format_size_is(&sb, 9 * BLK, 10 * BLK), 0);
     CHECK_EQ(cm_format_size_is(&sb, 9 * BLK, 10 * BLK + 1), CM_EOVERSIZE);
+    for (unsigned i = 1; i < CM_PARTS; i++) {
+        sb.part[i] = part_word((9 + i) * BLK, 0);
+        CHECK_EQ(cm_format_size(&sb), (9 + i) * BLK);
+    }
 }
 
 /* Times of an end of life: whole seconds from 1970 to 2106. */
@@ -789,6 +796,16 @@ static void test_super_reasons(void)
     CHECK_EQ(cm_format_super_check(&sb), CM_EDAMAGED);
     sb.state = 0;
     super_seal(&sb);
+    CHECK_EQ(cm_format_super_check(&sb), CM_EDAMAGED);
+    memcpy(&sb, golden_super, sizeof(sb)); /* what is meant is known in one byte order only */
+    sb.incompat = CM_INCOMPAT_KNOWN + 1;
+    CHECK_EQ(cm_format_super_check(&sb), CM_EINCOMPAT);
+    sb.byte_order++;
+    CHECK_EQ(cm_format_super_check(&sb), CM_EDAMAGED);
+    memcpy(&sb, golden_super, sizeof(sb));
+    sb.version++;
+    CHECK_EQ(cm_format_super_check(&sb), CM_EVERSION);
+    sb.byte_order++;
     CHECK_EQ(cm_format_super_check(&sb), CM_EDAMAGED);
     memset(&sb, 0, sizeof(sb));
     CHECK_EQ(cm_format_super_check(&sb), CM_ENOTPOOL);
@@ -865,6 +882,9 @@ static void test_flip_intents(void)
     r.intents[0] = cm_format_intent_word(GOLDEN_KEY, 13, 9, 0, 0x80000001);
     r.intents[1] = cm_format_intent_word(GOLDEN_KEY, 13, 9, 1, 0);
     CHECK_EQ(cm_format_intents(GOLDEN_KEY, 13, &r), 0x80000001);
+    bad = r;
+    bad.intents[0] = cm_format_intent_word(GOLDEN_KEY, 13, 9, 0, 0);
+    CHECK_EQ(cm_format_intents(GOLDEN_KEY, 13, &bad), 0);
     CHECK_EQ(cm_format_intents(GOLDEN_KEY, 14, &r), UINT64_MAX);
     CHECK_EQ(cm_format_intents(GOLDEN_KEY + 1, 13, &r), UINT64_MAX);
     for (unsigned bit = 0; bit < 64; bit++) {

@@ -243,10 +243,56 @@ static void test_steps_fail(void)
     pool_end(&p);
 }
 
+/* Each record that was ever written is settled, and nothing else. */
+static void test_settle_set(void)
+{
+    struct pool p;
+    struct cm_record r = some_record(1);
+    struct cm_record_set s;
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    struct cm_media *m = &p.c->media;
+    cm_record_load(m, &r.id, &s);
+    CHECK_EQ(s.n, CM_RECORD_PLACES);
+    for (unsigned used = 0; used <= s.n; used++) {
+        CASE("used %u", used);
+        cm_record_load(m, &r.id, &s);
+        for (unsigned i = 0; i < s.n; i++)
+            CHECK_EQ(cm_record_is_unused(&s, i), i >= used);
+        count_begin(m, 0);
+        cm_record_settle_set(m, &s);
+        CHECK_EQ(count_end(m), used);
+        if (used < s.n)
+            CHECK_EQ(put_record(p.c, cm_record_place(&s, used), &r), 0);
+    }
+    pool_end(&p);
+}
+
+/* What readers of other processes look at, and what tells them. */
+static void test_told(void)
+{
+    struct pool p;
+    struct cm_record r = some_record(1);
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    const struct cm_media *m = &p.c->media;
+    for (uint64_t place = 0; place < 40; place++) {
+        CASE("place %" PRIu64, place);
+        CHECK_EQ(put_record(p.c, place, &r), 0);
+        const uint64_t *told = cm_record_told(m, place);
+        CHECK(told == &record_of(p.c, place)->incarnation);
+        CHECK_EQ(cm_record_place_of(m, told), place);
+        CHECK_EQ(*told, 101);
+        CHECK_EQ(cm_record_stop(m, place), 0);
+        CHECK_EQ(*told, 0);
+        CHECK(!whole_at(&p, place));
+    }
+    pool_end(&p);
+}
+
 /* A record that cannot be read says nothing. */
 static void test_unreadable(void)
 {
     struct pool p;
+    struct cm_record_set s = { .first = { 0, 16 }, .n = 32 };
     struct cm_record r, none;
     bool whole = true;
     if (!cm_guard_available())
@@ -257,6 +303,8 @@ static void test_unreadable(void)
     os_protect(record_of(p.c, 0), BLK, OS_NOTHING);
     CHECK_EQ(cm_record_at(&p.c->media, 3, &r, &whole), CM_EIO);
     os_protect(record_of(p.c, 0), BLK, OS_WRITE);
+    s.unreadable[3] = true; /* and is not taken for one that was never written */
+    CHECK(!cm_record_is_unused(&s, 3) && cm_record_is_unused(&s, 4));
     CHECK(!whole);
     CHECK(memcmp(&r, &none, sizeof(r)) == 0);
     pool_end(&p);
@@ -581,7 +629,8 @@ static const struct harness_test tests[] = {
     TEST(regions),        TEST(load),           TEST(eviction),         TEST(buckets_full),
     TEST(emptier_bucket), TEST(one_bucket),     TEST(open_not_evicted), TEST(two_records),
     TEST(forget_closed),  TEST(damaged_record), TEST(garbage_table),    TEST(steps_fail),
-    TEST(unreadable),     TEST(half_full),      TEST(loss_by_load),     TEST(first_are_kept),
+    TEST(settle_set),     TEST(told),           TEST(unreadable),       TEST(half_full),
+    TEST(loss_by_load),   TEST(first_are_kept),
 };
 
 int main(int argc, char **argv)

@@ -429,6 +429,18 @@ static void test_unsealed(void)
     s.key.fails = UINT32_MAX;
     count_begin(m, 0);
     CHECK_EQ(cm_record_write(m, place, &again, NULL), CM_EIO);
+    const struct cm_record_regions regions = { .known = true };
+    again = r;
+    CHECK_EQ(cm_record_write(m, place, &again, &regions), CM_EIO);
+    again = r;
+    s.key.fails = 0;
+    struct cm_sealing sealing = *m->seal;
+    const struct cm_sealing *const real = m->seal;
+    sealing.hooks.mac = right_but_failed;
+    m->seal = &sealing;
+    CHECK_EQ(cm_record_write(m, place, &again, &regions), CM_EIO);
+    m->seal = real;
+    s.key.fails = UINT32_MAX;
     again = r;
     CHECK_EQ(cm_record_write_size(m, place, &again), CM_EIO);
     CHECK_EQ(cm_super_compat(&s.p.c->super, CM_COMPAT_KEEP, true), CM_EIO);
