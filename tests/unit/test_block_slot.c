@@ -257,6 +257,41 @@ static void test_lives(void)
     pool_end(&p);
 }
 
+/* A cell, alone: what is stored where, and that a failure is told. */
+static void test_cells(void)
+{
+    struct pool p;
+    (void)open_pool_and_file(&p, MIB);
+    struct cm_media *const m = &p.c->media;
+    const struct cm_key k = cm_key_of(m, 77, 9);
+    uint64_t cell[CM_BUCKET_CELLS];
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+        CASE("cell %u", i);
+        const uint64_t bucket = k.place.bucket[i / CM_BUCKET_CELLS];
+        const unsigned at = i % CM_BUCKET_CELLS;
+        for (unsigned fails = 2; fails-- > 0;) {
+            count_begin(m, fails);
+            CHECK_EQ(cm_index_store(m, &k, i, 1000 + i), fails ? CM_EIO : 0);
+            CHECK_EQ(count_end(m), 1);
+            CHECK_EQ(*cell_of(p.c, bucket, at), fails ? 0 : 1000 + i);
+            count_begin(m, fails);
+            CHECK_EQ(cm_index_flush(m, &k, i), fails ? CM_EIO : 0);
+            CHECK_EQ(count_end(m), 1);
+        }
+        CHECK_EQ(cm_index_load_bucket(m, bucket, cell), 0);
+        CHECK_EQ(cell[at], 1000 + i);
+        CHECK_EQ(cm_index_store_bucket(m, bucket, at, 0), 0);
+        CHECK_EQ(*cell_of(p.c, bucket, at), 0);
+    }
+    if (cm_guard_available()) {
+        uint8_t *const page = p.base + m->geo.index_offset / BLK * BLK;
+        os_protect(page, BLK, OS_NOTHING);
+        CHECK_EQ(cm_index_load_bucket(m, 0, cell), CM_EIO);
+        os_protect(page, BLK, OS_WRITE);
+    }
+    pool_end(&p);
+}
+
 /* ---- Flushing -------------------------------------------------------------------------------- */
 
 static const struct cm_persist_ops *flush_real;
@@ -429,6 +464,8 @@ static void test_wear(void)
 }
 
 const struct harness_test block_slot_tests[] = {
-    TEST(parts_of_tail), TEST(bad_slot), TEST(read_neighbours), TEST(fill), TEST(lives),
-    TEST(flush_all),     TEST(holes),    TEST(counters),        TEST(wear), TEST_END,
+    TEST(parts_of_tail), TEST(bad_slot), TEST(read_neighbours),
+    TEST(fill),          TEST(lives),    TEST(cells),
+    TEST(flush_all),     TEST(holes),    TEST(counters),
+    TEST(wear),          TEST_END,
 };

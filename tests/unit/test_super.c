@@ -1012,6 +1012,28 @@ static void test_still_shut(void)
     pair_end(&p);
 }
 
+/* The word of the session cannot be read: the calls say so, and nothing else is done. */
+static void test_unreadable_session(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    REQUIRE(pool_new(&p, MIB) == 0);
+    struct cm_superblocks *const s = &p.c->super;
+    const uint64_t *const session = cm_super_session_at(&p.c->media), was = *session;
+    os_protect(p.base, BLK, OS_NOTHING);
+    CHECK_EQ(cm_super_silence(s, true), CM_EIO);
+    CHECK_EQ(cm_super_silence(s, false), CM_EIO);
+    CHECK_EQ(cm_super_silence(s, false), 0); /* they are not silenced */
+    CHECK_EQ(cm_super_shut(s), CM_EIO);
+    CHECK_EQ(cm_super_add_part(s, 0, 1), CM_EIO);
+    CHECK_EQ(s->now.part[0], 0);
+    os_protect(p.base, BLK, OS_WRITE);
+    CHECK_EQ(*session, was);
+    CHECK_EQ(bump_epoch(p.c), 0);
+    pool_end(&p);
+}
+
 /* An open of memory, or of DAX, whose superblock cannot be written: the pool stays as it is. An
  * open through the page cache makes it no pool, as far as that can be done. */
 static void test_open_unwritable(void)
@@ -1141,6 +1163,7 @@ static const struct harness_test tests[] = {
     TEST(one_copy_unwritable),
     TEST(steps_fail),
     TEST(still_shut),
+    TEST(unreadable_session),
     TEST(open_unwritable),
     TEST(first_boot),
     TEST(frontier),
