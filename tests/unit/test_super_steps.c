@@ -55,6 +55,7 @@ static int call_growing(struct pair *p)
 }
 static int call_add_part(struct pair *p)
 {
+    p->s.now.growing = 66 * MIB;
     return cm_super_add_part(&p->s, 0, 0x123456);
 }
 static int call_compat(struct pair *p)
@@ -69,8 +70,18 @@ static int call_checkpointed(struct pair *p)
 {
     return cm_super_checkpointed(&p->s);
 }
+static int call_checkpointed_already(struct pair *p)
+{
+    p->s.now.durability = CM_DURABILITY_CHECKPOINT;
+    return cm_super_checkpointed(&p->s);
+}
 static int call_sync_failed(struct pair *p)
 {
+    return cm_super_sync_failed(&p->s, true);
+}
+static int call_sync_failed_again(struct pair *p)
+{
+    p->s.now.failed_boot = p->s.now.boot_number;
     return cm_super_sync_failed(&p->s, true);
 }
 static int call_incarnation(struct pair *p)
@@ -127,7 +138,9 @@ static const struct {
     { "compat", "EEEE", call_compat },
     { "same compat", "", call_same_compat },
     { "checkpointed", "EEEE", call_checkpointed },
+    { "checkpointed already", "", call_checkpointed_already },
     { "sync failed", "EEEE", call_sync_failed },
+    { "sync failed again", "", call_sync_failed_again },
     { "incarnation", "EEEE", call_incarnation },
     { "next incarnation", "", call_next_incarnation },
     { "close", "EEEE", call_close },
@@ -143,6 +156,12 @@ static void writer_begin(struct pair *p)
     p->media.check_key = cm_format_check_key(p->s.now.uuid, p->s.now.epoch);
 }
 
+static int fail_to_write(void *ctx, void *dst, const void *src, size_t n)
+{
+    (void)ctx, (void)dst, (void)src, (void)n;
+    return CM_EIO;
+}
+
 /* What was not written is taken back, and the key of an epoch that may not be there is not used. */
 static void expect_taken_back(const struct pair *p, unsigned writer, const struct pair *was)
 {
@@ -150,7 +169,7 @@ static void expect_taken_back(const struct pair *p, unsigned writer, const struc
     if (writers[writer].call == call_growing)
         CHECK_EQ(b->growing, 65 * MIB); /* it may have begun */
     else
-        CHECK_EQ(b->growing, a->growing);
+        CHECK_EQ(b->growing, writers[writer].call == call_add_part ? 66 * MIB : a->growing);
     CHECK_EQ(b->part[0], 0);
     CHECK_EQ(b->compat, a->compat);
     CHECK_EQ(b->durability, writers[writer].call == call_open ? CM_DURABILITY_DAX : a->durability);
@@ -258,7 +277,12 @@ static void test_first_boot(void)
 {
     struct pair p;
     CALL(pair_make(&p));
+    CALL(open_in_boot(&p, 0));
+    CALL(expect_failed(&p, false, false)); /* it says nothing of an fsync */
+    pair_end(&p);
+    CALL(pair_make(&p));
     CALL(open_in_boot(&p, 1));
+    CALL(expect_failed(&p, false, false));
     CHECK_EQ(p.s.now.boot_number, 1);
     CHECK_EQ(p.s.now.boot_first, 0); /* a new pool names no boot */
     CALL(open_in_boot(&p, 2));
@@ -280,7 +304,281 @@ static void test_first_boot(void)
     pair_end(&p);
 }
 
+/* ---- What is written ------------------------------------------------------------------------- */
+
+/* What both copies say is what counts now. */
+static void expect_written(struct pair *p)
+{
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        CASE("copy %u", i);
+        CHECK_EQ(cm_format_super_check(copy_of(p, i)), 0);
+        CHECK(same_super(copy_of(p, i), &p->s.now));
+    }
+}
+
+static void test_growth_written(void)
+{
+    struct pair p;
+    const uint64_t names = CM_INCOMPAT_NAMES, grown = CM_INCOMPAT_GROWN;
+    CALL(writer_begin(&p));
+    p.s.now.incompat |= names;
+    CHECK(!cm_super_is_growing(&p.s));
+    CHECK_EQ(cm_super_growing(&p.s, 65 * MIB), 0);
+    CHECK(cm_super_is_growing(&p.s));
+    CHECK_EQ(p.s.now.incompat, names | grown);
+    CHECK_EQ(p.s.now.growing, 65 * MIB);
+    CALL(expect_written(&p));
+    CHECK_EQ(cm_super_growing(&p.s, 0), 0);
+    CHECK(!cm_super_is_growing(&p.s));
+    CHECK_EQ(p.s.now.incompat, names); /* older libraries can use it again */
+    CALL(expect_written(&p));
+    CHECK_EQ(cm_super_growing(&p.s, 65 * MIB), 0);
+    CHECK_EQ(cm_super_add_part(&p.s, 0, 0x123456), 0);
+    CHECK_EQ(p.s.now.part[0], 0x123456);
+    CHECK_EQ(p.s.now.growing, 0);
+    CHECK_EQ(p.s.now.incompat, names | grown);
+    CALL(expect_written(&p));
+    CHECK_EQ(cm_super_growing(&p.s, 0), 0);
+    CHECK_EQ(p.s.now.incompat, names | grown); /* it has a part */
+    pair_end(&p);
+}
+
+static void test_others_written(void)
+{
+    struct pair p;
+    const struct cm_super_memo memo = { 5, 6, 7 };
+    CALL(writer_begin(&p));
+    CHECK_EQ(cm_super_checkpointed(&p.s), 0);
+    CHECK_EQ(p.s.now.durability, CM_DURABILITY_CHECKPOINT);
+    CALL(expect_written(&p));
+    CHECK_EQ(cm_super_compat(&p.s, CM_COMPAT_KEEP, true), 0);
+    CHECK_EQ(cm_super_compat(&p.s, CM_COMPAT_GROUP, true), 0);
+    CHECK_EQ(p.s.now.compat, CM_COMPAT_KEEP | CM_COMPAT_GROUP);
+    CALL(expect_written(&p));
+    CHECK_EQ(cm_super_compat(&p.s, CM_COMPAT_KEEP, false), 0);
+    CHECK_EQ(p.s.now.compat, CM_COMPAT_GROUP);
+    CALL(expect_written(&p));
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+    CALL(expect_failed(&p, true, false));
+    CHECK_EQ(cm_super_sync_failed(&p.s, false), 0); /* and one that no record names */
+    CALL(expect_failed(&p, true, true));
+    CALL(expect_written(&p));
+    p.s.next_incarnation = 77;
+    const uint64_t generation = cm_super_generation(&p.s);
+    CHECK(generation > p.s.now.seq);
+    CHECK_EQ(cm_super_close(&p.s, 4, &memo), 0);
+    CHECK(p.s.now.seq >= generation);
+    CHECK_EQ(p.s.now.state, CM_SUPER_CLEAN);
+    CHECK_EQ(p.s.now.frontier, 4);
+    CHECK_EQ(p.s.now.inc_mark, 77);
+    CHECK(memcmp(&p.s.now.memo, &memo, sizeof(memo)) == 0);
+    CALL(expect_written(&p));
+    pair_end(&p);
+}
+
+/* After a write that failed there are no new numbers, even if the media work again. */
+static void test_none_after_failure(void)
+{
+    struct pair p;
+    uint64_t number;
+    CALL(writer_begin(&p));
+    p.s.failed = true;
+    p.s.next_incarnation = p.s.now.inc_mark;
+    count_begin(&p.media, 0);
+    CHECK_EQ(cm_super_incarnation(&p.s, &number), CM_EIO);
+    CHECK_EQ(count_end(&p.media), 0);
+    pair_end(&p);
+}
+
+/* ---- Opens ----------------------------------------------------------------------------------- */
+
+static struct cm_super_owner owner_of(unsigned boot, unsigned mount)
+{
+    struct cm_super_owner o = { .durability = CM_DURABILITY_PAGECACHE, .pid = 99, .gap = 50 };
+    memset(o.boot_id, (int)boot, sizeof(o.boot_id));
+    memset(o.mount_id, (int)mount, sizeof(o.mount_id));
+    return o;
+}
+
+/* Ids are compared to their last byte, and no further. */
+static void test_whole_ids(void)
+{
+    const struct cm_super_owner o = owner_of(7, 8);
+    struct cm_super sb = { .state = CM_SUPER_OPEN, .durability = CM_DURABILITY_PAGECACHE };
+    memset(&sb.memo, 0xff, sizeof(sb.memo)); /* behind the ids */
+    memset(sb.boot_id, 7, sizeof(sb.boot_id));
+    memset(sb.mount_id, 8, sizeof(sb.mount_id));
+    CHECK(!cm_super_must_empty(&sb, &o));
+    sb.boot_id[15]++;
+    CHECK(cm_super_must_empty(&sb, &o));
+    sb.boot_id[15]--;
+    sb.mount_id[15]++;
+    CHECK(cm_super_must_empty(&sb, &o));
+    sb.mount_id[15]--;
+    struct cm_super_owner last = owner_of(0, 0); /* known by the last byte alone */
+    memset(sb.boot_id, 0, sizeof(sb.boot_id));
+    memset(sb.mount_id, 0, sizeof(sb.mount_id));
+    CHECK(cm_super_must_empty(&sb, &last));
+    last.boot_id[15] = last.mount_id[15] = sb.boot_id[15] = sb.mount_id[15] = 1;
+    CHECK(!cm_super_must_empty(&sb, &last));
+}
+
+/* What an open makes of a pool that was checkpointed, or not, in this boot or in another. */
+static void check_open(unsigned state, unsigned durability, bool same, bool syncs, unsigned now)
+{
+    struct pair p;
+    bool emptied = true;
+    struct cm_super_owner o = owner_of(same ? 7 : 6, 8);
+    o.durability = now;
+    o.syncs = syncs;
+    CALL(writer_begin(&p));
+    struct cm_super *const sb = &p.s.now;
+    sb->state = state;
+    sb->durability = durability;
+    sb->memo.generation = 5;
+    sb->inc_mark = 1000;
+    memset(sb->boot_id, 7, sizeof(sb->boot_id));
+    memset(sb->mount_id, 8, sizeof(sb->mount_id));
+    p.s.lost = true;
+    CHECK_EQ(cm_super_open(&p.s, &o, &emptied), 0);
+    const bool cut = state != CM_SUPER_CLEAN && durability == CM_DURABILITY_CHECKPOINT && !same;
+    const bool left =
+        durability != CM_DURABILITY_DAX && !(durability == CM_DURABILITY_CHECKPOINT && syncs);
+    CHECK_EQ(emptied, state != CM_SUPER_CLEAN && left && !same);
+    CHECK_EQ(sb->epoch, 1 + emptied);
+    CHECK_EQ(sb->torn_epoch, cut && !emptied ? 1 : 0);
+    CHECK_EQ(sb->boot_number, same ? 1 : 2);
+    CHECK_EQ(sb->boot_first, same ? 0 : 2);
+    CHECK_EQ(p.media.boot, sb->boot_number);
+    /* A pool that was checkpointed once stays so, if its volume keeps what is synced. */
+    const bool stays =
+        durability == CM_DURABILITY_CHECKPOINT && syncs && now == CM_DURABILITY_PAGECACHE;
+    CHECK_EQ(sb->durability, stays ? durability : now);
+    CHECK_EQ(sb->state, CM_SUPER_OPEN);
+    CHECK_EQ(sb->owner_pid, 99);
+    CHECK_EQ(sb->memo.generation, 0);
+    CHECK(memcmp(sb->boot_id, o.boot_id, 16) == 0 && memcmp(sb->mount_id, o.mount_id, 16) == 0);
+    CHECK_EQ(p.s.first_incarnation, 1050);
+    CHECK_EQ(p.s.next_incarnation, 1050);
+    CHECK_EQ(sb->inc_mark, 1050 + CM_INCARNATION_RANGE);
+    CHECK(!cm_super_lost(&p.s));
+    CHECK(p.media.check_key == cm_format_check_key(sb->uuid, sb->epoch));
+    CALL(expect_written(&p));
+    pair_end(&p);
+}
+
+static void test_opens(void)
+{
+    for (unsigned i = 0; i < 2 * 4 * 2 * 2 * 2; i++) {
+        const unsigned state = i % 2 ? CM_SUPER_CLEAN : CM_SUPER_OPEN;
+        const unsigned durability = CM_DURABILITY_VOLATILE + i / 2 % 4;
+        const bool same = i / 8 % 2, syncs = i / 16 % 2;
+        const unsigned now = i / 32 ? CM_DURABILITY_PAGECACHE : CM_DURABILITY_DAX;
+        CASE("state %u, durability %u, same %u, syncs %u, now %u", state, durability, same, syncs,
+             now);
+        CALL(check_open(state, durability, same, syncs, now));
+    }
+}
+
+/* The same boot and another mount: the volume was put back. */
+static void test_put_back(void)
+{
+    struct pair p;
+    bool emptied = true;
+    struct cm_super_owner o = owner_of(7, 9);
+    o.syncs = true;
+    CALL(writer_begin(&p));
+    p.s.now.state = CM_SUPER_OPEN;
+    p.s.now.durability = CM_DURABILITY_CHECKPOINT;
+    memset(p.s.now.boot_id, 7, sizeof(p.s.now.boot_id));
+    memset(p.s.now.mount_id, 8, sizeof(p.s.now.mount_id));
+    struct cm_super looked_at = p.s.now;
+    cm_super_judge_as(&looked_at, &o);
+    CHECK_EQ(looked_at.boot_number, 2);
+    CHECK_EQ(cm_super_open(&p.s, &o, &emptied), 0);
+    CHECK(!emptied);
+    CHECK_EQ(p.s.now.boot_number, 2);
+    CHECK_EQ(p.s.now.boot_first, 0); /* the system has not booted */
+    CHECK_EQ(p.s.now.torn_epoch, 1);
+    pair_end(&p);
+}
+
+/* At the end of the numbers there is no gap. */
+static void test_gap(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        struct pair p;
+        bool emptied;
+        const struct cm_super_owner o = owner_of(7, 8);
+        CALL(writer_begin(&p));
+        p.s.now.inc_mark = CM_GAP_END - 1 + i;
+        CHECK_EQ(cm_super_open(&p.s, &o, &emptied), 0);
+        CHECK_EQ(p.s.first_incarnation, i ? CM_GAP_END : CM_GAP_END + 49);
+        pair_end(&p);
+    }
+}
+
+/* Nothing can be written, nor the pool be made none: the open fails, and that is all. */
+static void test_open_nothing_written(void)
+{
+    struct pair p;
+    bool emptied;
+    const struct cm_super_owner o = owner_of(7, 8);
+    CALL(writer_begin(&p));
+    struct cm_persist_ops ops = *p.media.ops;
+    ops.write = fail_to_write;
+    p.media.ops = &ops;
+    p.s.sync = true; /* of memory: there is no file */
+    const uint64_t key = p.media.check_key;
+    CHECK_EQ(cm_super_open(&p.s, &o, &emptied), CM_EIO);
+    CHECK(p.media.check_key == key);
+    CHECK_EQ(*cm_super_session_at(&p.media) % 2, 1);
+    pair_end(&p);
+}
+
+/* Which copy counts, and which error if none does. */
+static void test_choose(void)
+{
+    static const struct {
+        int e[2], chosen;
+        uint64_t seq[2];
+    } cases[] = {
+        { { 0, 0 }, 0, { 5, 4 } },
+        { { 0, 0 }, 1, { 4, 5 } },
+        { { 0, 0 }, 0, { 5, 5 } },
+        { { CM_EDAMAGED, 0 }, 1, { 5, 4 } },
+        { { 0, CM_ENOTPOOL }, 0, { 4, 5 } },
+        { { CM_EDAMAGED, CM_EDAMAGED }, CM_EDAMAGED, { 0, 0 } },
+        { { CM_ENOTPOOL, CM_ENOTPOOL }, CM_ENOTPOOL, { 0, 0 } },
+        { { CM_ENOTPOOL, CM_EDAMAGED }, CM_EDAMAGED, { 0, 0 } },
+        { { CM_EDAMAGED, CM_ENOTPOOL }, CM_EDAMAGED, { 0, 0 } },
+        { { CM_EDAMAGED, CM_EVERSION }, CM_EVERSION, { 0, 0 } },
+        { { CM_ENOTPOOL, CM_EINCOMPAT }, CM_EINCOMPAT, { 0, 0 } },
+        { { CM_EVERSION, CM_ENOTPOOL }, CM_EVERSION, { 0, 0 } },
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        CASE("i %u", i);
+        const struct cm_super c[CM_SUPER_COPIES] = { { .seq = cases[i].seq[0] },
+                                                     { .seq = cases[i].seq[1] } };
+        CHECK_EQ(cm_super_choose(c, cases[i].e), cases[i].chosen);
+    }
+}
+
 const struct harness_test super_steps_tests[] = {
-    TEST(steps_fail),      TEST(still_shut), TEST(unreadable_session),
-    TEST(open_unwritable), TEST(first_boot), TEST_END,
+    TEST(steps_fail),
+    TEST(still_shut),
+    TEST(unreadable_session),
+    TEST(open_unwritable),
+    TEST(first_boot),
+    TEST(growth_written),
+    TEST(others_written),
+    TEST(none_after_failure),
+    TEST(whole_ids),
+    TEST(opens),
+    TEST(put_back),
+    TEST(gap),
+    TEST(open_nothing_written),
+    TEST(choose),
+    TEST_END,
 };
