@@ -9,6 +9,8 @@
 #include "../plat_create.h"
 #include "count_ops.h"
 #include "media/index.h"
+#include "media/memo.h"
+#include "media/stats.h"
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
@@ -385,6 +387,15 @@ static void test_holes(void)
     poke(path, of[0], 'x');
     poke(path, of[3] + 9, 'x');
     CHECK(!cm_slot_has_no_room(&m, slot));
+    if (cm_guard_available()) { /* of the memo, too */
+        uint8_t *const page = m.base + m.geo.memo_offset;
+        os_protect(page, BLK, OS_NOTHING);
+        CHECK(cm_memo_readable(&m, 0));
+        poke(path, m.geo.memo_offset + 9, 'x');
+        CHECK(!cm_memo_readable(&m, 0));
+        os_protect(page, BLK, OS_WRITE);
+        CHECK(cm_memo_readable(&m, 0));
+    }
     CHECK(cm_media_is_hole(&m, m.base + MIB - 32, 32));
     CHECK(!cm_media_is_hole(&m, m.base + MIB, 32)); /* cannot be read */
     file.sparse = false;
@@ -420,6 +431,86 @@ static void test_counters(void)
     }
     CHECK_EQ(STAT(p.c, hit_blocks), blocks + 3 * 3 * CM_STATS_SHARDS);
     CHECK_EQ(STAT(p.c, hit_bytes), bytes + 100 * 3 * CM_STATS_SHARDS);
+    pool_end(&p);
+}
+
+/* A word of all shards. */
+static uint64_t word_of(const struct pool *p, unsigned word)
+{
+    uint64_t sum = 0;
+    for (unsigned s = 0; s < CM_STATS_SHARDS; s++)
+        sum += cm_media_shard(p->base, s)[word];
+    return sum;
+}
+
+/* Each time is counted in the bucket of its highest bit; the last one takes the rest. */
+static void test_latency(void)
+{
+    static const struct {
+        uint64_t ns;
+        unsigned bucket;
+    } times[] = { { 0, 0 },
+                  { 1, 0 },
+                  { 2, 1 },
+                  { 3, 1 },
+                  { 4, 2 },
+                  { 7, 2 },
+                  { 1023, 9 },
+                  { 1024, 10 },
+                  { UINT64_C(1) << 31, 31 },
+                  { (UINT64_C(1) << 31) - 1, 30 },
+                  { UINT64_C(1) << 32, 31 },
+                  { UINT64_MAX, 31 } };
+    const unsigned kinds[] = { CM_HISTOGRAM_HIT, CM_HISTOGRAM_ORIGIN };
+    struct pool p;
+    static_assert(CM_LATENCY_BUCKETS == 32, "the last one is 31");
+    (void)open_pool_and_file(&p, MIB);
+    for (unsigned i = 0; i < 2 * sizeof(times) / sizeof(times[0]); i++) {
+        CASE("kind %u, time %u", i % 2, i / 2);
+        const unsigned word = kinds[i % 2] + times[i / 2].bucket;
+        const uint64_t was = word_of(&p, word);
+        cm_stats_latency(&p.c->media, kinds[i % 2], times[i / 2].ns);
+        CHECK_EQ(word_of(&p, word), was + 1);
+    }
+    pool_end(&p);
+}
+
+/* What the statistics page says, and what is read of it. */
+static void test_stats_words(void)
+{
+    struct pool p;
+    cm_stats_data s;
+    (void)open_pool_and_file(&p, MIB);
+    const struct cm_media *const m = &p.c->media;
+    struct cm_stats_head *const h = (struct cm_stats_head *)(void *)(p.base + CM_STATS_OFFSET);
+    for (unsigned i = 0; i < CM_STATS_SHARDS; i++)
+        cm_media_shard(p.base, i)[CM_STATS_COUNTERS + CM_STAT_hit_blocks] = UINT64_C(1) << i;
+    CHECK_EQ(cm_stats_total(m, CM_STAT_hit_blocks), UINT32_MAX);
+    CHECK_EQ(STAT(p.c, hit_blocks), UINT32_MAX);
+    if (cm_guard_available()) { /* four shards are in a page; they count nothing */
+        uint8_t *const at = p.base + CM_STATS_OFFSET + sizeof(*h);
+        os_protect(at, BLK, OS_NOTHING);
+        CHECK_EQ(cm_stats_total(m, CM_STAT_hit_blocks), UINT32_MAX - 15);
+        os_protect(at, BLK, OS_WRITE);
+    }
+    const uint64_t hits[CM_CURVE_POINTS] = { 0, 5, 1000000, CM_CURVE_UNKNOWN, 1, 2, 3 };
+    cm_stats_curve(m, hits, 77, 88);
+    for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
+        CHECK_EQ(h->curve_hits[i], hits[i] + 1);
+    memset(&s, 0x55, sizeof(s));
+    CHECK_EQ(cm_stats_sum(p.base, &s), 0);
+    CHECK_EQ(s.struct_size, sizeof(s));
+    CHECK_EQ(s.counters, CM_STAT_COUNT);
+    CHECK_EQ(s.curve_reads, 77);
+    CHECK_EQ(s.curve_skipped, 88);
+    CHECK(memcmp(s.curve_hits, hits, sizeof(hits)) == 0);
+    cm_stats_inherit(m, 999999);
+    CHECK_EQ(h->lifetime_pool_bytes, 999999);
+    h->form = UINT64_C(64) << 32 | CM_STATS_LAYOUT;
+    CHECK_EQ(cm_stats_sum(p.base, &s), 0);
+    CHECK_EQ(s.counters, 64);
+    h->form++;
+    CHECK_EQ(cm_stats_sum(p.base, &s), CM_EVERSION);
     pool_end(&p);
 }
 
@@ -464,8 +555,17 @@ static void test_wear(void)
 }
 
 const struct harness_test block_slot_tests[] = {
-    TEST(parts_of_tail), TEST(bad_slot), TEST(read_neighbours),
-    TEST(fill),          TEST(lives),    TEST(cells),
-    TEST(flush_all),     TEST(holes),    TEST(counters),
-    TEST(wear),          TEST_END,
+    TEST(parts_of_tail),
+    TEST(bad_slot),
+    TEST(read_neighbours),
+    TEST(fill),
+    TEST(lives),
+    TEST(cells),
+    TEST(flush_all),
+    TEST(holes),
+    TEST(counters),
+    TEST(wear),
+    TEST(latency),
+    TEST(stats_words),
+    TEST_END,
 };
