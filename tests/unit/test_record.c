@@ -9,6 +9,7 @@
 
 #include "../os.h"
 #include "count_ops.h"
+#include "media/name_table.h"
 
 /* ---- Records --------------------------------------------------------------------------------- */
 
@@ -284,6 +285,56 @@ static void test_told(void)
         CHECK_EQ(cm_record_stop(m, place), 0);
         CHECK_EQ(*told, 0);
         CHECK(!whole_at(&p, place));
+    }
+    pool_end(&p);
+}
+
+/* A name is stored in the place of its record; whichever step fails, the call says so. */
+static void test_names(void)
+{
+    struct pool p;
+    struct cm_name got, none;
+    const cm_file_id id = id_of(7), other = id_of(8);
+    memset(&none, 0, sizeof(none));
+    pool_make_as(&p, MIB, 0, CM_CREATE_NAMES);
+    REQUIRE(pool_up(&p) == 0);
+    struct cm_media *m = &p.c->media;
+    for (uint64_t place = 0; place < 20; place++) {
+        CASE("place %" PRIu64, place);
+        struct cm_name name = { "name A" };
+        name.text[5] = (char)('A' + place);
+        for (unsigned fails = 1; fails <= 2; fails++) {
+            count_begin(m, fails);
+            CHECK_EQ(cm_name_write(m, place, &id, &name), CM_EIO);
+            CHECK_EQ(count_end(m), fails);
+            cm_name_read(m, place, &id, &got);
+            CHECK(memcmp(&got, &none, sizeof(got)) == 0);
+        }
+        count_begin(m, 0);
+        CHECK_EQ(cm_name_write(m, place, &id, &name), 0);
+        CHECK_EQ(count_end(m), 2);
+        count_begin(m, 0);
+        CHECK_EQ(cm_name_write(m, place, &id, &name), 0); /* it is there */
+        CHECK_EQ(count_end(m), 0);
+        CHECK(memcmp(p.base + m->geo.name_offset + place * sizeof(name), &name, sizeof(name)) == 0);
+        CHECK(record_of(p.c, place)->words[CM_RECORD_NAME] != 0);
+        cm_name_read(m, place, &other, &got);
+        CHECK(memcmp(&got, &none, sizeof(got)) == 0);
+    }
+    for (uint64_t place = 0; place < 20; place++) {
+        CASE("again, place %" PRIu64, place);
+        cm_name_read(m, place, &id, &got);
+        CHECK_EQ(got.text[5], (char)('A' + place));
+        count_begin(m, 1);
+        CHECK_EQ(cm_name_write(m, place, &id, &none), CM_EIO);
+        CHECK_EQ(count_end(m), 1);
+        if (place % 2)
+            cm_name_clear(m, place);
+        else
+            CHECK_EQ(cm_name_write(m, place, &id, &none), 0);
+        CHECK_EQ(record_of(p.c, place)->words[CM_RECORD_NAME], 0);
+        cm_name_read(m, place, &id, &got);
+        CHECK(memcmp(&got, &none, sizeof(got)) == 0);
     }
     pool_end(&p);
 }
@@ -625,12 +676,29 @@ static void test_first_are_kept(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(write_and_drop), TEST(torn),           TEST(belongs),          TEST(no_id),
-    TEST(regions),        TEST(load),           TEST(eviction),         TEST(buckets_full),
-    TEST(emptier_bucket), TEST(one_bucket),     TEST(open_not_evicted), TEST(two_records),
-    TEST(forget_closed),  TEST(damaged_record), TEST(garbage_table),    TEST(steps_fail),
-    TEST(settle_set),     TEST(told),           TEST(unreadable),       TEST(half_full),
-    TEST(loss_by_load),   TEST(first_are_kept),
+    TEST(write_and_drop),
+    TEST(torn),
+    TEST(belongs),
+    TEST(no_id),
+    TEST(regions),
+    TEST(load),
+    TEST(eviction),
+    TEST(buckets_full),
+    TEST(emptier_bucket),
+    TEST(one_bucket),
+    TEST(open_not_evicted),
+    TEST(two_records),
+    TEST(forget_closed),
+    TEST(damaged_record),
+    TEST(garbage_table),
+    TEST(steps_fail),
+    TEST(names),
+    TEST(settle_set),
+    TEST(told),
+    TEST(unreadable),
+    TEST(half_full),
+    TEST(loss_by_load),
+    TEST(first_are_kept),
 };
 
 int main(int argc, char **argv)
