@@ -514,6 +514,14 @@ static void test_stats_words(void)
     pool_end(&p);
 }
 
+static int fill_code;
+static int fill_with(void *ctx, void *dst, const void *src, size_t n)
+{
+    CHECK(ctx == NULL);
+    memcpy(dst, src, n);
+    return fill_code;
+}
+
 /* The wear: copied bytes, and whole lines that are flushed, once a fence counts them. */
 static void test_wear(void)
 {
@@ -539,12 +547,18 @@ static void test_wear(void)
     const int64_t was = STAT(p.c, pool_bytes);
     const cm_persist_copy_fn routine = m->fill;
     for (unsigned i = 0; i < 2; i++) {
-        m->fill = i ? routine : NULL;
+        m->fill = i ? fill_with : NULL;
         CHECK_EQ(cm_media_fill(m, at, block), 0);
     }
+    m->fill = routine;
     CHECK_EQ(cm_media_copy(m, at, block, 128), 0);
     cm_media_fence(m);
     CHECK_EQ(STAT(p.c, pool_bytes), was + (int64_t)(2 * BLK + 128));
+    fill_code = CM_EIO;
+    m->fill = fill_with;
+    CHECK_EQ(cm_media_fill(m, at, block), CM_EIO);
+    m->fill = routine;
+    cm_plat_thread()->written = 0;
     m->counted = false;
     CHECK_EQ(cm_media_copy(m, at, block, 128), 0);
     cm_media_fence(m);

@@ -52,6 +52,8 @@ static void golden_super_of(const struct cm_geometry *g, struct cm_super *sb)
     cm_super_init(sb, g, uuid, seed, UINT64_C(0x0123456789abcdef));
     CHECK_EQ(sb->state, CM_SUPER_CLEAN);
     CHECK_EQ(sb->epoch, 1);
+    CHECK_EQ(sb->inc_mark, 1); /* zero is no incarnation */
+    CHECK_EQ(sb->durability, CM_DURABILITY_VOLATILE);
     sb->seq = 7;
     sb->epoch = 3;
     sb->inc_mark = 0x200001;

@@ -339,6 +339,31 @@ static void test_names(void)
     pool_end(&p);
 }
 
+/* When a file was used last: for its id and its place, or nothing. */
+static void test_use(void)
+{
+    struct pool p;
+    struct cm_record r = some_record(1);
+    uint32_t seconds = 1;
+    uint64_t hits = 1;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    const struct cm_media *m = &p.c->media;
+    CHECK_EQ(put_record(p.c, 3, &r), 0);
+    CHECK(!cm_record_use(m, 3, record_of(p.c, 3), &seconds, &hits));
+    CHECK(seconds == 0 && hits == 0);
+    cm_record_write_use(m, 3, &r.id, 1700000000, UINT64_C(1) << 40);
+    CHECK(cm_record_use(m, 3, record_of(p.c, 3), &seconds, &hits));
+    CHECK(seconds == 1700000000 && hits == UINT64_C(1) << 40);
+    CHECK(!cm_record_use(m, 4, record_of(p.c, 3), &seconds, &hits));
+    CHECK(seconds == 0 && hits == 0);
+    record_of(p.c, 3)->words[CM_RECORD_HITS]++;
+    CHECK(!cm_record_use(m, 3, record_of(p.c, 3), &seconds, &hits));
+    CHECK_EQ(cm_record_write_expiry(m, 3, record_of(p.c, 3), INT64_C(1700000000500000000)), 0);
+    CHECK_EQ(cm_record_expiry(m, 3, record_of(p.c, 3)), INT64_C(1700000000000000000));
+    CHECK_EQ(cm_record_expiry(m, 4, record_of(p.c, 3)), 0);
+    pool_end(&p);
+}
+
 /* A record that cannot be read says nothing. */
 static void test_unreadable(void)
 {
@@ -693,6 +718,7 @@ static const struct harness_test tests[] = {
     TEST(garbage_table),
     TEST(steps_fail),
     TEST(names),
+    TEST(use),
     TEST(settle_set),
     TEST(told),
     TEST(unreadable),
