@@ -244,6 +244,40 @@ static void test_steps_fail(void)
     pool_end(&p);
 }
 
+static const struct cm_persist_ops *flushed_by;
+static uint64_t flushed_from, flushed_lines; /* a bit for each line from there on */
+
+static int flush_noted(void *ctx, const void *at, size_t n)
+{
+    for (uintptr_t p = (uintptr_t)at / 64; p <= ((uintptr_t)at + n - 1) / 64; p++)
+        flushed_lines |= UINT64_C(1) << (p - flushed_from);
+    return flushed_by->flush(ctx, at, n);
+}
+
+/* The lines of a record that a call writes back: all that it has stored. */
+static void test_flushed(void)
+{
+    static const unsigned lines[] = { [WRITE] = 15, [WRITE_BODY] = 3 + 8, [SETTLE_INTENTS] = 2,
+                                      [SIZE] = 8,   [SETTLE] = 15,        [EXPIRY] = 8,
+                                      [DROP] = 3 };
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    struct cm_media *m = &p.c->media;
+    struct cm_persist_ops ops = *m->ops;
+    flushed_by = m->ops;
+    flushed_from = (uintptr_t)record_of(p.c, 3) / 64;
+    ops.flush = flush_noted;
+    for (unsigned call = WRITE; call <= DROP; call++) {
+        CASE("call %u", call);
+        flushed_lines = 0;
+        m->ops = &ops;
+        CHECK_EQ(record_call(m, call), 0);
+        m->ops = flushed_by;
+        CHECK_EQ(flushed_lines, call < sizeof(lines) / sizeof(lines[0]) ? lines[call] : 0);
+    }
+    pool_end(&p);
+}
+
 /* Each record that was ever written is settled, and nothing else. */
 static void test_settle_set(void)
 {
@@ -718,6 +752,7 @@ static const struct harness_test tests[] = {
     TEST(garbage_table),
     TEST(steps_fail),
     TEST(names),
+    TEST(flushed),
     TEST(use),
     TEST(settle_set),
     TEST(told),
