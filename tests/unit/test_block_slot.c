@@ -497,10 +497,13 @@ static void test_stats_words(void)
     cm_stats_curve(m, hits, 77, 88);
     for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
         CHECK_EQ(h->curve_hits[i], hits[i] + 1);
+    h->opened_at_ns = 66;
+    h->closed_at_ns = 77;
     memset(&s, 0x55, sizeof(s));
     CHECK_EQ(cm_stats_sum(p.base, &s), 0);
     CHECK_EQ(s.struct_size, sizeof(s));
     CHECK_EQ(s.counters, CM_STAT_COUNT);
+    CHECK(s.opened_at_ns == 66 && s.closed_at_ns == 77);
     CHECK_EQ(s.curve_reads, 77);
     CHECK_EQ(s.curve_skipped, 88);
     CHECK(memcmp(s.curve_hits, hits, sizeof(hits)) == 0);

@@ -4,6 +4,7 @@
  * what becomes of a slot, a record or a superblock if one of them fails.
  */
 #include "seal_common.h"
+#include "super_common.h"
 
 #include "../os.h"
 #include "count_ops.h"
@@ -455,7 +456,43 @@ static void test_unsealed(void)
     sealed_end(&s);
 }
 
+/* An open whose superblock cannot be sealed: the pool is as it was found, and readers are served
+ * nothing. */
+static void test_open_unsealed(void)
+{
+    struct cm_media unused;
+    struct cm_sealing s;
+    struct pair p, was;
+    bool emptied = true;
+    const struct cm_super_owner o = { .durability = CM_DURABILITY_PAGECACHE, .pid = 1 };
+    CALL(ask_begin(&unused, &s, false));
+    for (unsigned good = 0; good < 4; good++) { /* each superblock has two tags */
+        CASE("good %u", good);
+        CALL(pair_make(&p));
+        was = p;
+        const struct cm_super copies[2] = { *copy_of(&p, 0), *copy_of(&p, 1) };
+        p.media.seal = &s;
+        p.media.check_key = KEY;
+        p.s.sync = true;
+        asked.macs = 0;
+        asked.good = good;
+        asked.code = 1;
+        CHECK_EQ(cm_super_open(&p.s, &o, &emptied), CM_ESEAL);
+        CHECK_EQ(asked.macs, good + 1);
+        CHECK(!emptied);
+        CHECK(same_super(copy_of(&p, 0), copies) && same_super(copy_of(&p, 1), copies + 1));
+        CHECK_EQ(*cm_super_session_at(&p.media) % 2, 1);
+        CHECK(p.media.check_key == KEY);
+        p.s.now = was.s.now;
+        asked.code = 0;
+        CHECK_EQ(cm_super_open(&p.s, &o, &emptied), 0);
+        CHECK_EQ(*cm_super_session_at(&p.media) % 2, 0);
+        pair_end(&p);
+    }
+}
+
 const struct harness_test seal_media_tests[] = {
-    TEST(asked),    TEST(asked_super), TEST(callbacks_fail), TEST(inside), TEST(parts_of_tail),
-    TEST(bad_slot), TEST(fill),        TEST(unsealed),       TEST_END,
+    TEST(asked),         TEST(asked_super), TEST(callbacks_fail), TEST(inside),
+    TEST(parts_of_tail), TEST(bad_slot),    TEST(fill),           TEST(unsealed),
+    TEST(open_unsealed), TEST_END,
 };
