@@ -263,6 +263,30 @@ static void test_miss_shape(void)
     pool_end(&p);
 }
 
+/* A ticket of an incarnation that the file does not have, or of a file without one, is none. */
+static void test_no_ticket(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    struct cm_object *const o = cm_object_of(f);
+    const uint64_t incarnation = o->incarnation, stripe = key_of(f, 0).stripe;
+    const uint64_t others[] = { incarnation, incarnation + 1, 0 };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        const uint32_t flags = i ? CM_MISS_NOFILL : 0;
+        cm_miss one = { .offset = 0 }, more = { .offset = 0 };
+        if (others[i] == 0)
+            at_store_release(&o->incarnation, UINT64_C(0));
+        cm_ticket_take_block(o, others[i], stripe, &one);
+        CHECK_EQ(cm_ticket_take(o, others[i], 0, 2, &more), 2);
+        CHECK_EQ(one.flags, flags);
+        CHECK_EQ(more.flags, flags);
+    }
+    at_store_release(&o->incarnation, incarnation);
+    CHECK_EQ(put(f, 0, 5), 0);
+    pool_end(&p);
+}
+
 /* A miss covers at most eight groups, and a fill of all of them is stored. */
 static void test_miss_cut(void)
 {
@@ -574,6 +598,7 @@ static const struct harness_test block_tests[] = {
     TEST(large_bracket),
     TEST(bracket_over_new_incarnation),
     TEST(miss_shape),
+    TEST(no_ticket),
     TEST(miss_cut),
     TEST(partly_stale),
     TEST(last_block),

@@ -446,6 +446,12 @@ static void test_unsealed(void)
         CHECK(memcmp(was + 1, super_at(&s.p, 1), sizeof(was[1])) == 0);
         s.key.after = 0;
     }
+    again = r;
+    CHECK(again.size != CM_SIZE_UNKNOWN);
+    CHECK_EQ(cm_record_write_size(m, place, &again), 0); /* it is not known from here on */
+    CHECK(again.size == CM_SIZE_UNKNOWN && again.size_sum == 0);
+    CHECK(record_of(s.p.c, place)->size == CM_SIZE_UNKNOWN);
+    CHECK_EQ(record_of(s.p.c, place)->size_sum, 0);
     CHECK_EQ(cm_record_at(m, place, &again, &whole), CM_ESEAL);
     CHECK(!whole && memcmp(&again, &r, CM_RECORD_BODY_BYTES) == 0); /* its bytes are there */
     s.key.fails = 0;
