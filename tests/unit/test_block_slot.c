@@ -168,6 +168,58 @@ static void test_read_neighbours(void)
     pool_end(&p);
 }
 
+/* A slot that was found right before: its block is served, and no other one's. */
+static void test_known(void)
+{
+    struct pool p;
+    uint8_t to[CM_BLOCK_SIZE];
+    cm_file *f = open_pool_and_file(&p, MIB);
+    const struct cm_media *const m = &p.c->media;
+    CHECK_EQ(put(f, 2, 5), 0);
+    const uint64_t slot = slot_of(f, 2), incarnation = cm_object_of(f)->incarnation;
+    const struct cm_spot at = cm_spot_of(m, slot);
+    struct cm_header *const h = header_of(p.c, slot);
+    CHECK(at.header == h && at.payload == payload_of(p.c, slot));
+    const uint32_t lengths[] = { 1, CM_TAKE_MIN - 1, CM_TAKE_MIN, CM_BLOCK_SIZE };
+    for (unsigned i = 0; i < 8; i++) {
+        CASE("length %u, take %u", lengths[i / 2], i % 2);
+        const struct cm_part part = { BLK - lengths[i / 2], lengths[i / 2], to };
+        uint64_t w0 = 0;
+        CHECK(cm_slot_holds_known(&at, incarnation, 2, &w0));
+        CHECK(w0 == h->w0);
+        CHECK(!cm_slot_holds_known(&at, incarnation, 3, &w0));
+        for (unsigned bad = 0; bad < 5; bad++) {
+            CASE("bad %u", bad);
+            const struct cm_header was = *h;
+            if (bad == 3) /* a tail */
+                h->block_valid--;
+            else if (bad == 4)
+                h->w0 &= CM_W0_SEQ_MASK;
+            const uint64_t number = incarnation + (bad == 1), block = 2 + (bad == 2);
+            memset(to, 0xee, BLK);
+            CHECK_EQ(i % 2 ? cm_slot_take_known(m, &at, number, block, &part)
+                           : cm_slot_read_known(&at, number, block, &part),
+                     bad == 0);
+            if (bad == 0)
+                CHECK(memcmp(to, at.payload + part.from, part.len) == 0);
+            *h = was;
+        }
+        if (cm_guard_available()) {
+            os_protect(at.payload, BLK, OS_NOTHING);
+            CHECK(!(i % 2 ? cm_slot_take_known(m, &at, incarnation, 2, &part)
+                          : cm_slot_read_known(&at, incarnation, 2, &part)));
+            os_protect(at.payload, BLK, OS_WRITE);
+            uint8_t *const page = p.base + m->geo.header_offset;
+            os_protect(page, BLK, OS_NOTHING);
+            CHECK(!cm_slot_holds_known(&at, incarnation, 2, &w0));
+            CHECK(!(i % 2 ? cm_slot_take_known(m, &at, incarnation, 2, &part)
+                          : cm_slot_read_known(&at, incarnation, 2, &part)));
+            os_protect(page, BLK, OS_WRITE);
+        }
+    }
+    pool_end(&p);
+}
+
 /* ---- Writing --------------------------------------------------------------------------------- */
 
 /* A block of every length: its bytes, zeros behind them, and the words of the header. Whichever
@@ -572,17 +624,7 @@ static void test_wear(void)
 }
 
 const struct harness_test block_slot_tests[] = {
-    TEST(parts_of_tail),
-    TEST(bad_slot),
-    TEST(read_neighbours),
-    TEST(fill),
-    TEST(lives),
-    TEST(cells),
-    TEST(flush_all),
-    TEST(holes),
-    TEST(counters),
-    TEST(wear),
-    TEST(latency),
-    TEST(stats_words),
-    TEST_END,
+    TEST(parts_of_tail), TEST(bad_slot), TEST(read_neighbours), TEST(known), TEST(fill),
+    TEST(lives),         TEST(cells),    TEST(flush_all),       TEST(holes), TEST(counters),
+    TEST(wear),          TEST(latency),  TEST(stats_words),     TEST_END,
 };
