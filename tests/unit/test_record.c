@@ -373,6 +373,25 @@ static void test_names(void)
     pool_end(&p);
 }
 
+/* Each record in use is counted: those at the ends of the table, too. */
+static void test_estimate(void)
+{
+    struct pool p;
+    struct cm_record r = some_record(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    const struct cm_media *m = &p.c->media;
+    const uint64_t all = m->geo.record_buckets * CM_RECORD_WAYS;
+    CHECK_EQ(cm_record_estimate(m), 0);
+    CHECK_EQ(put_record(p.c, 0, &r), 0);
+    CHECK_EQ(cm_record_estimate(m), 1);
+    CHECK_EQ(put_record(p.c, all - 1, &r), 0);
+    CHECK_EQ(cm_record_estimate(m), 2);
+    for (uint64_t place = 0; place < all; place++)
+        CHECK_EQ(put_record(p.c, place, &r), 0);
+    CHECK_EQ(cm_record_estimate(m), all);
+    pool_end(&p);
+}
+
 /* When a file was used last: for its id and its place, or nothing. */
 static void test_use(void)
 {
@@ -754,6 +773,7 @@ static const struct harness_test tests[] = {
     TEST(names),
     TEST(flushed),
     TEST(use),
+    TEST(estimate),
     TEST(settle_set),
     TEST(told),
     TEST(unreadable),
