@@ -48,8 +48,7 @@ static void release_incarnation(struct cm_object *f, uint64_t incarnation)
 
 int cm_file_stop(struct cm_object *f, int e)
 {
-    if (!e)
-        return 0;
+    assert(e != 0);
     release_incarnation(f, 0);
     /* Readers of other processes look at the record. */
     if (f->place != CM_NO_PLACE && cm_record_stop(&f->cache->media, f->place))

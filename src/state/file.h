@@ -12,10 +12,10 @@
 /* Gives the file a new incarnation: everything cached of it is unreachable, durably, when this
  * returns 0. Escalates to the pool's epoch when the record cannot be written. CM_EFORGET. */
 int cm_file_renew(struct cm_object *f);
-/* `e`: result of an attempt to forget something of the file. If it is an error, nothing that is
- * cached of the file now is used any more while it is attached. This also holds when the pool can
- * forget again: the new epoch then reaches neither blocks that wait in DRAM nor tickets that were
- * given out. Returns e. */
+/* An attempt to forget something of the file has failed with `e`. Nothing that is cached of the
+ * file now is used any more while it is attached. This also holds when the pool can forget again:
+ * the new epoch then reaches neither blocks that wait in DRAM nor tickets that were given out.
+ * Returns e. */
 int cm_file_stop(struct cm_object *f, int e);
 /* Nothing of the file is served or stored any more in this boot. */
 void cm_file_bypass(struct cm_object *f);

@@ -26,6 +26,7 @@ struct checkpoint_test {
     uint8_t *disk;
     char path[512];
     bool lasts, idle; /* the volume keeps what it syncs; syncs copy nothing */
+    bool dead;        /* every sync fails */
     unsigned fail;    /* the n-th sync from now fails */
     unsigned skip;    /* the n-th sync from now copies nothing */
     unsigned syncs, mount;

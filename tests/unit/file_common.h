@@ -9,7 +9,8 @@
 
 /* The tests of the other files. */
 extern const struct harness_test file_dirty_tests[], file_size_tests[], file_failing_tests[],
-    file_record_tests[], file_learn_tests[], file_ttl_tests[], file_regions_tests[];
+    file_record_tests[], file_learn_tests[], file_ttl_tests[], file_regions_tests[],
+    file_unwritable_tests[];
 
 /* A pool whose stores the CPU flushes: a crash of the system keeps it, except for dirty files. */
 static inline int dax_pool(struct pool *p)

@@ -26,7 +26,13 @@ static inline cm_file *files_begin(struct pool *p, bool wide, bool buffer, uint6
     if (buffer)
         p->o.probation_bytes = 16 * BLK;
     CHECK_EQ(pool_up(p), 0);
-    return wide ? attach_wide(p, 1) : attach(p, 1, narrow, 7, 0);
+    if (!wide)
+        return attach(p, 1, narrow, 7, 0);
+    cm_file *f = attach_wide(p, 1);
+    CHECK_EQ(put(f, FAR + 9, 1), 0); /* something was cached so far behind */
+    cm_bracket w = begin_write(f, (FAR + 9) * BLK, BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    return f;
 }
 
 #endif

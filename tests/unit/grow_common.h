@@ -14,7 +14,7 @@
 
 #define FILE_BYTES (64 * MIB) /* of every file: more than is stored of most */
 
-extern const struct harness_test grow_failing_tests[], grow_readers_tests[];
+extern const struct harness_test grow_failing_tests[], grow_index_tests[], grow_readers_tests[];
 
 /* test_grow.c */
 extern char grow_dir[256], path[300], said[512]; /* said: the last line that was logged */
@@ -97,6 +97,24 @@ static inline cm_grow_report grow_to(struct pool *p, uint64_t size)
     CHECK_EQ(pool_info(p->c).size, size);
     CHECK_EQ(pool_info(p->c).slots, r.new_slots);
     return r;
+}
+
+/* A pool in memory, with room behind it. `p` is the one that was formatted. */
+static inline void in_memory_of(struct pool *p, struct pool *big, uint64_t small, uint64_t bytes)
+{
+    pool_make(p, small, 0);
+    memset(big, 0, sizeof(*big));
+    big->bytes = bytes;
+    big->base = map_bytes(big->bytes);
+    memcpy(big->base, p->base, (size_t)p->bytes);
+    big->o = p->o;
+    big->o.grow_max = bytes;
+    CHECK_EQ(cm_open_memory(big->base, p->bytes, &big->o, &big->c), 0);
+}
+
+static inline void in_memory(struct pool *p, struct pool *big, uint64_t bytes)
+{
+    in_memory_of(p, big, 4 * MIB, bytes);
 }
 
 #endif

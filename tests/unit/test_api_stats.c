@@ -8,6 +8,8 @@
 
 #include <inttypes.h>
 
+#include "../os.h"
+
 /* Wine reserves memory for what it maps, so pools end where the machine's memory does; a user-mode
  * emulator (CM_TEST_EMULATED=1) keeps a list of all pages; and the thread sanitizer leaves no
  * terabyte of addresses in one piece. */
@@ -219,6 +221,32 @@ static void test_stats_damaged(void)
         CASE("i %u", i);
         CHECK(s.curve_hits[i] == CM_CURVE_UNKNOWN);
     }
+    pool_end(&p);
+}
+
+/* A page that cannot be read counts nothing, and says so. */
+static void test_stats_unreadable(void)
+{
+    struct pool p;
+    cm_stats_data s = { .struct_size = sizeof(s) };
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    REQUIRE(pool_new(&p, MIB) == 0);
+    const int64_t was = STAT(p.c, incarnations);
+    for (unsigned page = 0; page < CM_STATS_BYTES / BLK; page++) {
+        CASE("page %u", page);
+        uint8_t *const at = p.base + CM_STATS_OFFSET + page * BLK;
+        os_protect(at, BLK, OS_NOTHING);
+        CHECK_EQ(cm_stats(p.c, &s), CM_EIO);
+        cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+        CHECK_EQ(put(f, 0, 5), 0);
+        CHECK_EQ(look(f, 0, 5), RIGHT);
+        CHECK_EQ(cm_file_abort(f), 0);
+        detach(f);
+        os_protect(at, BLK, OS_WRITE);
+    }
+    CHECK_EQ(cm_stats(p.c, &s), 0);
+    CHECK(STAT(p.c, incarnations) > was);
     pool_end(&p);
 }
 
@@ -766,6 +794,7 @@ const struct harness_test api_stats_tests[] = {
     TEST(read_whole),
     TEST(stats),
     TEST(stats_damaged),
+    TEST(stats_unreadable),
     TEST(stats_golden),
     TEST(stats_of_newer),
     TEST(stats_by_number),

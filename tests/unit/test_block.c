@@ -7,6 +7,8 @@
 
 #include <inttypes.h>
 
+#include "protocol/fill_ticket.h"
+
 /* ---- Fills against writes -------------------------------------------------------------------- */
 
 /* The block was read from the origin before a write, and is offered during or after it: refused. */
@@ -261,6 +263,30 @@ static void test_miss_shape(void)
     pool_end(&p);
 }
 
+/* A ticket of an incarnation that the file does not have, or of a file without one, is none. */
+static void test_no_ticket(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    struct cm_object *const o = cm_object_of(f);
+    const uint64_t incarnation = o->incarnation, stripe = key_of(f, 0).stripe;
+    const uint64_t others[] = { incarnation, incarnation + 1, 0 };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        const uint32_t flags = i ? CM_MISS_NOFILL : 0;
+        cm_miss one = { .offset = 0 }, more = { .offset = 0 };
+        if (others[i] == 0)
+            at_store_release(&o->incarnation, UINT64_C(0));
+        cm_ticket_take_block(o, others[i], stripe, &one);
+        CHECK_EQ(cm_ticket_take(o, others[i], 0, 2, &more), 2);
+        CHECK_EQ(one.flags, flags);
+        CHECK_EQ(more.flags, flags);
+    }
+    at_store_release(&o->incarnation, incarnation);
+    CHECK_EQ(put(f, 0, 5), 0);
+    pool_end(&p);
+}
+
 /* A miss covers at most eight groups, and a fill of all of them is stored. */
 static void test_miss_cut(void)
 {
@@ -503,8 +529,65 @@ static void test_sequence(void)
     pool_end(&p);
 }
 
+/* Of two blocks that a write forgets together only the first one is cached. */
+static void test_first_of_two(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 0, 5), 0);
+    const uint64_t *cell = cell_to(f, 0);
+    cm_bracket w = begin_write(f, 0, 2 * BLK);
+    CHECK_EQ(*cell, 0); /* its header is durably invalid */
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
+/* A tail of a byte or two is stored, too. */
+static void test_short_tails(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = open_pool_and_file(&p, MIB);
+    for (unsigned n = 1; n < 4; n++) {
+        CHECK_EQ(put_tail(f, 10 * n, n, 5), 0);
+        CHECK_EQ(cm_read(f, 10 * n * BLK, buf, BLK, NULL), n);
+        CHECK(is_content(5, 10 * n, buf, n));
+    }
+    pool_end(&p);
+}
+
+/* A miss has tickets for eight groups, whatever it is asked for. */
+static void test_tickets(void)
+{
+    struct pool p;
+    cm_miss m = CM_MISS_INIT;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    const uint64_t incarnation = info_of(f).incarnation;
+    for (uint64_t first = 0; first < 2 * GROUP; first += GROUP / 2 + 1)
+        CHECK_EQ(cm_ticket_take(cm_object_of(f), incarnation, first, 10000, &m),
+                 (first / GROUP + CM_MISS_STRIPES) * GROUP - first);
+    CHECK_EQ(cm_ticket_take(cm_object_of(f), incarnation, 5, 7, &m), 7);
+    CHECK_EQ(m.flags & CM_MISS_NOFILL, 0);
+    (void)cm_ticket_take(cm_object_of(f), incarnation + 1, 5, 7, &m);
+    CHECK(m.flags & CM_MISS_NOFILL);
+    m = (cm_miss)CM_MISS_INIT;
+    cm_ticket_take_block(cm_object_of(f), incarnation, 0, &m);
+    CHECK_EQ(m.flags & CM_MISS_NOFILL, 0);
+    cm_ticket_take_block(cm_object_of(f), incarnation + 1, 0, &m);
+    CHECK(m.flags & CM_MISS_NOFILL);
+    m = (cm_miss)CM_MISS_INIT; /* nothing is cached under the number 0 */
+    at_store_relaxed(&cm_object_of(f)->incarnation, UINT64_C(0));
+    (void)cm_ticket_take(cm_object_of(f), 0, 5, 7, &m);
+    CHECK(m.flags & CM_MISS_NOFILL);
+    at_store_relaxed(&cm_object_of(f)->incarnation, incarnation);
+    pool_end(&p);
+}
+
 static const struct harness_test block_tests[] = {
     TEST(fill_after_write),
+    TEST(tickets),
+    TEST(short_tails),
+    TEST(first_of_two),
     TEST(fill_during_write),
     TEST(every_change),
     TEST(fill_beside_write),
@@ -515,6 +598,7 @@ static const struct harness_test block_tests[] = {
     TEST(large_bracket),
     TEST(bracket_over_new_incarnation),
     TEST(miss_shape),
+    TEST(no_ticket),
     TEST(miss_cut),
     TEST(partly_stale),
     TEST(last_block),
@@ -531,7 +615,8 @@ static const struct harness_test block_tests[] = {
 };
 
 static const struct harness_test *const tables[] = { block_tests, block_damage_tests,
-                                                     block_media_tests, block_trouble_tests };
+                                                     block_media_tests, block_slot_tests,
+                                                     block_trouble_tests };
 
 int main(int argc, char **argv)
 {

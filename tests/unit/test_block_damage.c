@@ -495,6 +495,102 @@ static void test_other_key(void)
     pool_end(&p);
 }
 
+static bool share_bucket(const struct cm_key *a, const struct cm_key *b)
+{
+    const struct cm_place *x = &a->place, *y = &b->place;
+    return x->bucket[0] == y->bucket[0] || x->bucket[0] == y->bucket[1] ||
+           x->bucket[1] == y->bucket[0] || x->bucket[1] == y->bucket[1];
+}
+
+/* The cells of a block lead to blocks whose cells are elsewhere. They are overwritten, and the
+ * blocks stay. */
+static void test_cells_of_others(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    CHECK_EQ(put_all(f, 0, 200, 5), 200);
+    out_of_order(p.c);
+    const struct cm_key k = key_of(f, 500);
+    uint64_t b = 0;
+    for (unsigned i = 0; i < CM_PLACE_CELLS; b++) {
+        const struct cm_key other = key_of(f, b);
+        if (share_bucket(&k, &other))
+            continue;
+        *cell_of(p.c, k.place.bucket[i / CM_BUCKET_CELLS], i % CM_BUCKET_CELLS) = *cell_to(f, b);
+        i++;
+    }
+    CHECK_EQ(put(f, 500, 5), 0);
+    CHECK_EQ(look(f, 500, 5), RIGHT);
+    CHECK(hits(f, 0, 200, 5) + CM_PLACE_CELLS >= 200); /* the cells that were there are gone */
+    CHECK_EQ(hits(f, b - 1, 1, 5), 1);
+    CHECK_EQ(STAT(p.c, displaced), 0);
+    pool_end(&p);
+}
+
+/* Before the cell of a block comes one that names no slot, and has the block's tag. The block is
+ * there all the same. */
+static void test_cell_in_front(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    const cm_miss again = miss_of(f, 3 * BLK, BLK);
+    CHECK_EQ(put(f, 3, 5), 0);
+    const struct cm_key k = key_of(f, 3);
+    uint64_t *cell = cell_to(f, 3), *next = cell_of(p.c, k.place.bucket[0], 1);
+    CHECK(cell == cell_of(p.c, k.place.bucket[0], 0) && *next == 0);
+    out_of_order(p.c);
+    *next = *cell;
+    *cell = cm_cell_make(k.place.tag, p.c->media.boot, p.c->media.geo.slots + 5);
+    content(5, 3, data);
+    CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_PRESENT);
+    CHECK_EQ(look(f, 3, 5), RIGHT);
+    /* The same in the second bucket of a block that is absent. */
+    const struct cm_key absent = key_of(f, 4);
+    *cell_of(p.c, absent.place.bucket[1], 7) =
+        cm_cell_make(absent.place.tag, p.c->media.boot, p.c->media.geo.slots + 5);
+    CHECK_EQ(look(f, 4, 5), MISS);
+    pool_end(&p);
+}
+
+/* A cell with a block's tag leads to another block, which stays when the block is stored. */
+static void test_same_tag(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 0, 5), 0);
+    out_of_order(p.c);
+    const struct cm_key k = key_of(f, 500);
+    const uint64_t cell = cm_cell_make(k.place.tag, p.c->media.boot, slot_of(f, 0));
+    uint64_t *at = cell_of(p.c, k.place.bucket[0], 7);
+    *at = cell;
+    CHECK_EQ(put(f, 500, 5), 0);
+    CHECK_EQ(STAT(p.c, displaced), 0);
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    CHECK_EQ(look(f, 500, 5), RIGHT);
+    cm_bracket w = begin_write(f, 500 * BLK, BLK);
+    CHECK(*at == cell); /* it may be the only one that leads to the other block */
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
+/* A crash may leave a cell that leads to a header which was made invalid, and names the block. */
+static void test_invalid_header(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 3, 5), 0);
+    struct cm_header *h = header_of(p.c, slot_of(f, 3));
+    out_of_order(p.c);
+    h->w0 &= ~(uint64_t)CM_W0_VALID;
+    CHECK_EQ(cm_file_cached(f, 0, 100 * BLK), 0);
+    h->w0 |= CM_W0_VALID;
+    h->xxh3 ^= 1;
+    CHECK_EQ(cm_file_cached(f, 0, 100 * BLK), 0);
+    CHECK_EQ(look(f, 3, 5), MISS);
+    pool_end(&p);
+}
+
 /* Stale cells, cells that name no slot, whole buckets of garbage: misses, and fills still work. */
 static void test_garbage_cells(void)
 {
@@ -631,6 +727,10 @@ const struct harness_test block_damage_tests[] = {
     TEST(victims_remembered),
     TEST(other_key),
     TEST(garbage_cells),
+    TEST(cells_of_others),
+    TEST(cell_in_front),
+    TEST(invalid_header),
+    TEST(same_tag),
     TEST(same_tag_cells),
     TEST(garbage_headers),
     TEST_END,

@@ -398,6 +398,72 @@ static void test_cells_of_unreadable_headers(void)
     pool_end(&p);
 }
 
+/* Headers of victims cannot be read. They may be valid, so their slots are not used again. */
+static void test_unreadable_victims(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    const uint64_t slots = p.c->media.geo.slots;
+    uint64_t b = 0;
+    while (b < slots || p.c->policy.ring.frontier < slots || p.c->policy.ring.free_count > 0)
+        (void)put(f, b++, 5);
+    forbid(header_of(p.c, 0), true);
+    for (const uint64_t end = b + 3 * slots; b < end && STAT(p.c, quarantined) == 0; b++) {
+        const int e = put(f, b, 5);
+        CHECK(e == 0 || e == CM_NOT_STORED_BUSY);
+    }
+    CHECK(STAT(p.c, quarantined) > 0);
+    CHECK_EQ(slots_astray(p.c), STAT(p.c, quarantined));
+    CHECK_EQ(STAT(p.c, refused_media), 0);
+    forbid(header_of(p.c, 0), false);
+    pool_end(&p);
+}
+
+/* The header that a cell leads to cannot be read: it may be the newcomer's. */
+static void test_unreadable_copy(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    const cm_miss again = miss_of(f, 3 * BLK, BLK);
+    CHECK_EQ(put_all(f, 0, 200, 5), 200); /* the next fill takes a slot of another page */
+    CHECK((uint8_t *)header_of(p.c, slot_of(f, 3)) < (uint8_t *)header_of(p.c, 0) + BLK);
+    content(5, 3, data);
+    forbid(header_of(p.c, 0), true);
+    CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_MEDIA);
+    forbid(header_of(p.c, 0), false);
+    CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_PRESENT);
+    CHECK_EQ(look(f, 3, 5), RIGHT);
+    pool_end(&p);
+}
+
+/* Calls that look for a block by its headers alone find the index unreadable. */
+static void test_unreadable_index_found(void)
+{
+    struct pool p;
+    cm_iovec iov;
+    cm_pins pins;
+    int n;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, MIB);
+    const struct cm_trouble *t = &p.c->trouble[CM_TROUBLE_MEDIA];
+    CHECK_EQ(put_all(f, 0, 50, 5), 50);
+    CHECK_EQ(cm_file_cached(f, 0, 50 * BLK), 50 * (int64_t)BLK);
+    CHECK_EQ(at_load_relaxed(&t->count) + at_load_relaxed(&t->said_at), 0);
+    forbid(cell_of(p.c, 0, 0), true);
+    CHECK_EQ(cm_file_cached(f, 0, 50 * BLK), 0);
+    CHECK(at_load_relaxed(&t->count) + at_load_relaxed(&t->said_at) > 0);
+    CHECK_EQ(cm_pin_range(f, 3 * BLK, BLK, &iov, 1, &n, &pins, NULL), 0);
+    CHECK_EQ(STAT(p.c, miss_media), 1);
+    forbid(cell_of(p.c, 0, 0), false);
+    CHECK_EQ(cm_file_cached(f, 0, 50 * BLK), 50 * (int64_t)BLK);
+    pool_end(&p);
+}
+
 /* An index page cannot be read: reads miss, fills are refused, and writes escalate. */
 static void test_unreadable_index(void)
 {
@@ -530,10 +596,20 @@ static void test_second_bucket(void)
     }
     content(5, last, data);
     CHECK_EQ(cm_fill(f, &again, data, BLK, 0), CM_NOT_STORED_PRESENT);
+    payload_of(p.c, slot_of(f, last))[7] ^= 1;
+    CHECK_EQ(look(f, last, 5), MISS);
+    CHECK_EQ(STAT(p.c, miss_checksum), 1);
+    CHECK_EQ(put(f, last, 5), 0);
     for (unsigned i = 0; i <= CM_BUCKET_CELLS; i++) {
         CASE("i %u", i);
         CHECK_EQ(look(f, wanted[i], 5), RIGHT);
     }
+    cm_file_iter *list;
+    cm_file_info info = CM_FILE_INFO_INIT;
+    CHECK_EQ(cm_files_begin(p.c, CM_FILES_COUNT, &list), 0);
+    CHECK_EQ(cm_files_next(list, NULL, &info), 0);
+    CHECK_EQ(info.cached_bytes, (CM_BUCKET_CELLS + 1) * BLK);
+    cm_files_end(list);
     cm_bracket w = begin_write(f, last * BLK, BLK);
     CHECK_EQ(slot_of(f, last), CM_NO_SLOT);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
@@ -633,7 +709,10 @@ static void test_unflushable_header(void)
         whole_ops = p.c->media.ops;
         ops.flush = flush_but_one;
         p.c->media.ops = &ops;
+        const int64_t missed = STAT(p.c, miss_absent), hit = STAT(p.c, hit_blocks);
         CHECK_EQ(cm_fill(f, &m, data, 4 * BLK, 0), CM_NOT_STORED_MEDIA);
+        CHECK_EQ(STAT(p.c, hit_blocks), hit); /* only the refused one is counted as refused */
+        CHECK_EQ(STAT(p.c, miss_absent), missed);
         p.c->media.ops = whole_ops;
         CHECK_EQ(hits(f, at, 4, 5), 3);
         CHECK_EQ(STAT(p.c, refused_media), (int64_t)bad + 1);
@@ -737,6 +816,9 @@ const struct harness_test block_media_tests[] = {
     TEST(unreadable_first_of_two),
     TEST(cells_of_unreadable_headers),
     TEST(unreadable_index),
+    TEST(unreadable_victims),
+    TEST(unreadable_copy),
+    TEST(unreadable_index_found),
     TEST(lying_headers),
     TEST(lying_index),
     TEST(failing_media),

@@ -27,6 +27,33 @@ static void tell(void *ctx, int level, const char *text)
         CHECK(!cm_lock_is_held(&told.cache->stripes[i].lock));
 }
 
+/* A pool that a crash of the system does not tear: a wrong checksum is damage, whenever the block
+ * was stored. */
+static void test_earlier_boot(void)
+{
+    struct pool p;
+    if (!cpu_flushes())
+        SKIP("no flush instruction in this build");
+    memset(&told, 0, sizeof(told));
+    pool_make(&p, MIB, 0);
+    p.o.memory_durability = CM_DURABILITY_DAX;
+    p.o.log = tell;
+    (void)pool_up(&p);
+    told.cache = p.c;
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(put(f, 3, 5), 0);
+    const uint64_t slot = slot_of(f, 3);
+    pool_down(&p);
+    pool_other_boot(&p);
+    (void)pool_up(&p);
+    told.cache = p.c;
+    f = attach(&p, 1, 100 * BLK, 1, 0);
+    payload_of(p.c, slot)[100] ^= 1;
+    CHECK_EQ(look(f, 3, 5), MISS);
+    CHECK_EQ(told.count, 1);
+    pool_end(&p);
+}
+
 /* A pool with `n` blocks of file 1 in it, of which none was read. */
 static cm_file *begin(struct pool *p, unsigned n)
 {
@@ -44,6 +71,23 @@ static void spoil(cm_file *f, uint64_t block)
 {
     payload_of(told.cache, slot_of(f, block))[100] ^= 1;
     CHECK_EQ(look(f, block, 5), MISS);
+}
+
+/* The first line is due at once, also when the clock of the system has just begun. */
+static void test_first_line(void)
+{
+    struct cm_trouble t = { 0 };
+    const struct cm_trouble_place there = { .offset = 5, .slot = 7 };
+    struct cm_trouble_place at;
+    uint64_t count;
+    CHECK(!cm_trouble_take(&t, 9, false, &at, &count));
+    cm_trouble_note(&t, &there);
+    CHECK(cm_trouble_take(&t, 9, false, &at, &count));
+    CHECK_EQ(count, 1);
+    CHECK_EQ(at.slot, 7);
+    cm_trouble_note(&t, &there);
+    CHECK(!cm_trouble_take(&t, 8 + CM_TROUBLE_PAUSE_NS, false, &at, &count));
+    CHECK(cm_trouble_take(&t, 9 + CM_TROUBLE_PAUSE_NS, false, &at, &count));
 }
 
 /* As if the last line of each kind had been told more than a minute ago. */
@@ -191,11 +235,7 @@ static void test_pin_tells(void)
 }
 
 const struct harness_test block_trouble_tests[] = {
-    TEST(first_is_told),
-    TEST(flood_is_limited),
-    TEST(kinds_are_separate),
-    TEST(index_page_is_told),
-    TEST(read_whole_tells),
-    TEST(pin_tells),
-    TEST_END,
+    TEST(first_is_told),    TEST(first_line),         TEST(earlier_boot),
+    TEST(flood_is_limited), TEST(kinds_are_separate), TEST(index_page_is_told),
+    TEST(read_whole_tells), TEST(pin_tells),          TEST_END,
 };

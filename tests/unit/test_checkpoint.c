@@ -4,6 +4,8 @@
  */
 #include "checkpoint_common.h"
 
+#include "protocol/checkpoint.h"
+
 struct checkpoint_test t;
 struct meeting meet;
 
@@ -31,7 +33,7 @@ int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t l
     t.syncs++;
     if (t.at_sync)
         t.at_sync(len);
-    if (t.fail > 0 && --t.fail == 0)
+    if (t.dead || (t.fail > 0 && --t.fail == 0))
         return CM_EIO;
     if (t.skip > 0 && --t.skip == 0)
         return 0;
@@ -795,6 +797,63 @@ static void test_ttl_body(void)
     file_end();
 }
 
+/* The last record of a large table, whose file is closed: its intents are cleared, too. */
+static void test_last_record(void)
+{
+    struct pool p;
+    struct cm_record r = { .id = { 7, 7 } };
+    pool_make(&p, 16 * MIB, 4096);
+    REQUIRE(pool_up(&p) == 0);
+    const uint64_t last = p.c->media.geo.record_buckets * CM_RECORD_WAYS - 1;
+    CHECK(last >= 4095); /* more than 64 words of bits */
+    const struct cm_record_regions g = { .known = true, .intents = 5 };
+    CHECK_EQ(cm_super_incarnation(&p.c->super, &r.incarnation), 0);
+    for (uint64_t at = last - 2; at <= last; at++)
+        CHECK_EQ(cm_record_write(&p.c->media, at, &r, &g), 0);
+    cm_lock_acquire(&p.c->files_lock);
+    cm_settle_quiet(p.c, last);
+    cm_settle_quiet(p.c, last - 1);
+    cm_settle_wake(p.c, last - 1); /* its file is attached again */
+    cm_settle_quiet(p.c, last - 2);
+    cm_settle_lose(p.c, last - 2, &r.id); /* another file gets its place */
+    cm_lock_release(&p.c->files_lock);
+    cm_checkpoint_begin(p.c);
+    cm_checkpoint_end(p.c);
+    for (uint64_t at = last - 2; at <= last; at++) {
+        memcpy(&r, record_of(p.c, at), sizeof(r));
+        CHECK_EQ(cm_format_intents(cm_media_key(&p.c->media), at, &r), at == last ? 0 : 5);
+    }
+    for (uint64_t i = 0; i <= last / 64; i++)
+        CHECK_EQ(p.c->settling.quiet[i] | p.c->settling.ready[i], 0);
+    pool_end(&p);
+}
+
+/* After a kill all buckets may be lost for all files, also one of which a record is lost again. */
+static void test_lost_after_kill(void)
+{
+    struct pool p;
+    const cm_file_id first = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_lock_acquire(&p.c->files_lock);
+    const uint32_t before = p.c->settling.losses[0];
+    cm_settle_lose(p.c, 0, &first);
+    CHECK_EQ(p.c->settling.losses[0], before + 1);
+    cm_lock_release(&p.c->files_lock);
+    pool_end(&p);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_settle_found_killed(p.c);
+    cm_lock_acquire(&p.c->files_lock);
+    for (uint64_t place = 0; place < p.c->media.geo.record_buckets * CM_RECORD_WAYS; place++)
+        cm_settle_lose(p.c, place, &first);
+    for (uint64_t id = 2; id < 30; id++) {
+        struct cm_object o = { .cache = p.c, .id = id_of(id) };
+        cm_settle_look(&o);
+        CHECK_EQ(o.regions.lost, CM_PAGES_ALL);
+    }
+    cm_lock_release(&p.c->files_lock);
+    pool_end(&p);
+}
+
 /* ---- All ------------------------------------------------------------------------------------- */
 
 static const struct harness_test checkpoint_tests[] = {
@@ -826,6 +885,8 @@ static const struct harness_test checkpoint_tests[] = {
     TEST(ttl),
     TEST(ttl_beside),
     TEST(ttl_body),
+    TEST(last_record),
+    TEST(lost_after_kill),
     TEST_END,
 };
 

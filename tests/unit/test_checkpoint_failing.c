@@ -106,9 +106,12 @@ static void test_first_fails(void)
         cm_file *f = three_regions(CM_SOLE_WRITER);
         t.fail = n;
         CHECK_EQ(cm_checkpoint(t.p.c), CM_EIO);
+        CHECK_EQ(pool_info(t.p.c).durability, CM_DURABILITY_PAGECACHE);
+        CHECK_EQ(STAT(t.p.c, escalations), 1);
         detach(f);
         detach(three_regions(CM_SOLE_WRITER));
         CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        CHECK_EQ(pool_info(t.p.c).durability, CM_DURABILITY_CHECKPOINT);
         power_cut(SYNCED);
         CHECK_EQ(regions_kept(CM_SOLE_WRITER), 7);
         file_end();
@@ -207,6 +210,109 @@ static void test_close_told_once(void)
         CHECK_EQ(regions_kept(CM_SOLE_WRITER), 0);
         file_end();
     }
+}
+
+/* Nothing can be synced any more, so nothing can be forgotten, and each call says so. */
+static int by_write(cm_file *f, const cm_validator *v)
+{
+    cm_bracket w;
+    (void)v;
+    return cm_write_begin(f, REGION * BLK, BLK, &w);
+}
+static int by_version(cm_file *f, const cm_validator *v)
+{
+    return cm_file_revalidate(f, v);
+}
+static int by_second_open(cm_file *f, const cm_validator *v)
+{
+    const cm_file_id id = id_of(1);
+    cm_file *again = NULL;
+    (void)f;
+    const int e = cm_file_open(t.p.c, &id, v, CM_SOLE_WRITER, &again);
+    CHECK(again == NULL);
+    return e;
+}
+static int by_attach(cm_file *f, const cm_validator *v)
+{
+    detach(f);
+    return by_second_open(NULL, v);
+}
+static int by_part(cm_file *f, const cm_validator *v)
+{
+    (void)f;
+    (void)v;
+    return cm_settle_part(t.p.c, 0, BLK);
+}
+
+static void test_nothing_syncs(void)
+{
+    int (*const calls[])(cm_file * f, const cm_validator *v) = { by_write, by_version,
+                                                                 by_second_open, by_attach,
+                                                                 by_part };
+    for (unsigned i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
+        CASE("call %u", i);
+        checkpointed_pool();
+        cm_file *f = three_regions(CM_SOLE_WRITER);
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        cm_validator other = val(SIZE, 8);
+        other.taken_at = later();
+        t.dead = true;
+        CHECK_EQ(calls[i](f, &other), CM_EFORGET);
+        CHECK_EQ(pool_info(t.p.c).mode, CM_BYPASS);
+        CHECK_EQ(cm_checkpoint(t.p.c), CM_EFORGET);
+        t.dead = false;
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        file_end();
+    }
+}
+
+/* A part of the pool cannot be synced: it may be lost, so all is. */
+static void test_part_fails(void)
+{
+    checkpointed_pool();
+    const uint64_t epoch = pool_info(t.p.c).epoch;
+    t.fail = 1;
+    CHECK_EQ(cm_settle_part(t.p.c, 0, BLK), CM_EIO);
+    CHECK_EQ(pool_info(t.p.c).epoch, epoch + 1);
+    CHECK_EQ(cm_settle_part(t.p.c, 0, BLK), 0);
+    CHECK_EQ(pool_info(t.p.c).epoch, epoch + 1);
+    file_end();
+}
+
+/* Something could not be forgotten, and still cannot: a checkpoint does not begin. */
+static void test_cannot_begin(void)
+{
+    checkpointed_pool();
+    const unsigned syncs = t.syncs;
+    const cm_file_id id = id_of(1);
+    (void)three_regions(CM_SOLE_WRITER);
+    t.fail = 1;
+    CHECK(bump_epoch(t.p.c) != 0);
+    CHECK(t.syncs > syncs);
+    t.fail = 1;
+    CHECK_EQ(cm_forget(t.p.c, &id), CM_EFORGET);
+    t.fail = 1;
+    CHECK_EQ(cm_checkpoint(t.p.c), CM_EFORGET);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    file_end();
+}
+
+/* The first one has synced the pool, and from then on nothing can be synced. */
+static void die(uint64_t len)
+{
+    t.dead = len == 0;
+}
+
+static void test_cannot_say_so(void)
+{
+    file_pool();
+    (void)three_regions(CM_SOLE_WRITER);
+    t.after_sync = die;
+    CHECK_EQ(cm_checkpoint(t.p.c), CM_EFORGET);
+    t.after_sync = NULL;
+    t.dead = false;
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    file_end();
 }
 
 /* ---- Threads --------------------------------------------------------------------------------- */
@@ -350,5 +456,9 @@ const struct harness_test checkpoint_failing_tests[] = {
     TEST(other_mount_unsynced),
     TEST(other_mount_failed),
     TEST(page_told_once),
+    TEST(nothing_syncs),
+    TEST(part_fails),
+    TEST(cannot_begin),
+    TEST(cannot_say_so),
     TEST_END,
 };

@@ -257,7 +257,100 @@ static void test_told(void)
     file_end();
 }
 
+/* The first checkpoint of a pool begins: of a file that is open nothing is known to be durable. */
+static void none_durable(uint64_t len)
+{
+    if (len == 0 && changing) {
+        CHECK(cm_object_of(changing)->regions.durable == 0);
+        CHECK_EQ(cm_object_of(changing)->regions.lost, CM_PAGES_ALL);
+        changing = NULL;
+    }
+}
+
+static void test_unsettled(void)
+{
+    file_pool();
+    changing = three_regions(CM_SOLE_WRITER);
+    write_in(changing, 0);
+    CHECK(cm_object_of(changing)->regions.durable != 0);
+    t.at_sync = none_durable;
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    CHECK(changing == NULL);
+    file_end();
+}
+
+/* One region at a time is written, synced, and safe after the next checkpoint. */
+static void test_region_by_region(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    sync_origin(f);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    const uint64_t key = cm_media_key(&t.p.c->media), place = cm_object_of(f)->place;
+    for (unsigned region = 0; region < 3; region++) {
+        CASE("region %u", region);
+        write_in(f, region * REGION);
+        struct cm_record r = *record_of(t.p.c, place);
+        CHECK_EQ(cm_format_intents(key, place, &r), 1u << region);
+        sync_origin(f);
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        r = *record_of(t.p.c, place);
+        CHECK_EQ(cm_format_intents(key, place, &r), 0);
+    }
+    file_end();
+}
+
+/* Two records of a file are found, in both its buckets, and dropped. The disk has them until both
+ * pages are synced. */
+static void test_two_records(void)
+{
+    struct cm_record_set s;
+    const cm_file_id id = id_of(1);
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    cm_record_load(&t.p.c->media, &id, &s);
+    CHECK(s.first[0] != s.first[1]);
+    const uint64_t place = cm_object_of(f)->place;
+    const unsigned other = place - s.first[0] < CM_RECORD_WAYS; /* its other bucket */
+    struct cm_record r = *record_of(t.p.c, place);
+    detach(f);
+    CHECK_EQ(put_record(t.p.c, s.first[other] + 3, &r), 0);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(cm_object_of(f)->regions.lost, CM_PAGES_ALL);
+    file_end();
+}
+
+/* Whatever the disk has of a new version's record has all intents. */
+static void test_new_version_intends(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    sync_origin(f);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    const uint64_t key = cm_media_key(&t.p.c->media), place = cm_object_of(f)->place;
+    struct cm_record r = *record_of(t.p.c, place);
+    CHECK_EQ(cm_format_intents(key, place, &r), 0);
+    cm_validator v = val(SIZE, 8);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    r = *record_of(t.p.c, place);
+    CHECK(cm_format_intents(key, place, &r) == CM_REGIONS_ALL);
+    file_end();
+}
+
 const struct harness_test checkpoint_versions_tests[] = {
-    TEST(noticed), TEST(noticed_nothing),     TEST(disowned), TEST(aborted_beside),
-    TEST(emptied), TEST(emptied_and_written), TEST(told),     TEST_END,
+    TEST(new_version_intends),
+    TEST(two_records),
+    TEST(unsettled),
+    TEST(region_by_region),
+    TEST(noticed),
+    TEST(noticed_nothing),
+    TEST(disowned),
+    TEST(aborted_beside),
+    TEST(emptied),
+    TEST(emptied_and_written),
+    TEST(told),
+    TEST_END,
 };

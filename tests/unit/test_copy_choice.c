@@ -33,6 +33,8 @@ static cm_file *two_candidates(struct pool *p, uint64_t ns)
     cm_file *f = attach(p, 1, 10000 * BLK, 1, 0);
     (void)put_all(f, 1000, 2 * p->c->media.geo.slots, 5); /* each slot is in memory */
     struct cm_copy_choice *o = p->c->copy;
+    for (unsigned i = 0; i < o->n; i++) /* those of this processor have names */
+        CHECK(o->candidate[i].name != NULL && o->candidate[i].name[0] != 0);
     for (uint64_t s = 0; s < p->c->media.geo.slots; s++) /* each slot that is tried will do */
         p->c->policy.ring.ref[s] |= CM_REF_VERIFIED;
     o->candidate[0].name = "slow";

@@ -497,7 +497,9 @@ static void test_pool_auto(void)
     CHECK_EQ(look(f, b, 1), RIGHT);
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_KEEP), 0);
     CHECK_EQ(put(f, b + 1, 1), 0); /* the caller's advice overrides the rule */
+    CHECK_EQ(put_tail(f, b + 9, 1000, 1), 0);
     CHECK_EQ(cm_file_advise(f, CM_ADVISE_NORMAL), 0);
+    CHECK_EQ(put_tail(f, b + 9, 2000, 1), 0); /* it is there, and has grown */
     /* One run: some are remembered, some not. */
     uint8_t data[4 * CM_BLOCK_SIZE];
     b = refused_from(f, 6 * n + 2);

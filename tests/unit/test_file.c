@@ -5,6 +5,8 @@
  */
 #include "file_common.h"
 
+#include "state/attach.h"
+
 /* ---- Attach: keep or new --------------------------------------------------------------------- */
 
 static void test_keep(void)
@@ -93,6 +95,24 @@ static void test_mark_too_old(void)
     CHECK_EQ(look(f, 0, 2), RIGHT);
     CHECK_EQ(pool_info(p.c).epoch, epoch + 1);
     detach(f);
+    pool_end(&p);
+}
+
+/* The same if it is the file's own record. Its number will be given to another one. */
+static void test_mark_too_old_own(void)
+{
+    struct pool p;
+    cm_file_info info = CM_FILE_INFO_INIT;
+    const cm_file_id id = id_of(1);
+    const uint64_t mark = pool_of_one(&p, 4 * MIB, 32);
+    set_mark(&p, mark);
+    (void)pool_up(&p);
+    CHECK_EQ(cm_file_lookup(p.c, &id, NULL, &info), CM_EABSENT);
+    cm_file *f = attach(&p, 1, 32 * BLK, 1, 0);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(STAT(p.c, attach_kept), 0);
+    CHECK_EQ(hits(f, 0, 32, 1), 0);
+    CHECK_EQ(STAT(p.c, escalations), 1);
     pool_end(&p);
 }
 
@@ -642,10 +662,135 @@ static void test_second_open_without_size(void)
     pool_end(&p);
 }
 
+/* What all who open a file claim of it holds; one who says that the origin may lose writes is
+ * right.
+ */
+static void test_second_open_flags(void)
+{
+    const struct {
+        uint32_t first, second, both;
+    } flags[] = {
+        { CM_SOLE_WRITER, CM_SOLE_WRITER, CM_SOLE_WRITER },
+        { CM_SOLE_WRITER, 0, 0 },
+        { 0, CM_SOLE_WRITER, 0 },
+        { CM_EXCLUSIVE, CM_EXCLUSIVE, CM_EXCLUSIVE | CM_SOLE_WRITER },
+        { CM_EXCLUSIVE, CM_SOLE_WRITER, CM_SOLE_WRITER },
+        { CM_ORIGIN_VOLATILE, 0, CM_ORIGIN_VOLATILE },
+        { 0, CM_ORIGIN_VOLATILE, CM_ORIGIN_VOLATILE },
+        { CM_SOLE_WRITER | CM_ORIGIN_VOLATILE, CM_SOLE_WRITER,
+          CM_SOLE_WRITER | CM_ORIGIN_VOLATILE },
+    };
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    for (unsigned i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+        CASE("flags %u", i);
+        cm_file *f = attach(&p, 1, 10 * BLK, 7, flags[i].first);
+        cm_file *g = attach(&p, 1, 10 * BLK, 7, flags[i].second);
+        CHECK(f == g);
+        CHECK_EQ(cm_object_of(f)->flags, flags[i].both);
+        detach(f);
+        detach(f);
+    }
+    pool_end(&p);
+}
+
+/* Which attached file has an incarnation? */
+static void test_id_of_incarnation(void)
+{
+    struct pool p;
+    cm_file_id id;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f[3];
+    for (uint64_t i = 0; i < 3; i++)
+        f[i] = attach(&p, 1 + i, 10 * BLK, 7, 0);
+    for (uint64_t i = 0; i < 3; i++) {
+        CHECK(cm_files_id_of(p.c, info_of(f[i]).incarnation, &id));
+        CHECK_EQ(id.lo, 1 + i);
+    }
+    CHECK(!cm_files_id_of(p.c, info_of(f[2]).incarnation + 1, &id));
+    at_store_relaxed(&cm_object_of(f[2])->incarnation, UINT64_C(0)); /* nothing is cached of it */
+    CHECK(!cm_files_id_of(p.c, 0, &id));
+    pool_end(&p);
+}
+
+/* Two files of one chain of the table. A place in it that one of them left is not the other's. */
+static void test_same_chain(void)
+{
+    enum { MANY = 200 };
+    struct pool p;
+    cm_file *more[MANY];
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file_id a = id_of(1), b;
+    for (b = id_of(2); cm_object_chain(p.c, &a) != cm_object_chain(p.c, &b);)
+        b.lo++;
+    cm_file *f = attach(&p, a.lo, 10 * BLK, 7, 0), *g = attach(&p, b.lo, 10 * BLK, 7, 0);
+    CHECK_EQ(put(f, 0, 1), 0);
+    detach(g);
+    for (uint64_t i = 0; i < MANY; i++) {
+        more[i] = attach(&p, (1u << 20) + i, BLK, 7, 0);
+        CHECK(cm_object_of(more[i]) != cm_object_of(f));
+    }
+    CHECK_EQ(info_of(f).id.lo, a.lo);
+    CHECK_EQ(look(f, 0, 1), RIGHT);
+    pool_end(&p);
+}
+
+/* The first of a file's two buckets has no free place, the second has. No other file gives its. */
+static void test_second_bucket(void)
+{
+    struct pool p;
+    struct cm_record_set s;
+    const cm_file_id id = id_of(1);
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    cm_record_load(&p.c->media, &id, &s);
+    CHECK(s.first[0] != s.first[1]);
+    for (unsigned i = 0; i < CM_RECORD_WAYS; i++) {
+        struct cm_record r = { .id = { 77, 1000 + i } };
+        CHECK_EQ(cm_super_incarnation(&p.c->super, &r.incarnation), 0);
+        CHECK_EQ(put_record(p.c, s.first[0] + i, &r), 0);
+    }
+    cm_file *f = attach(&p, 1, BLK, 7, 0);
+    CHECK(cm_object_of(f)->place - s.first[1] < CM_RECORD_WAYS);
+    CHECK_EQ(STAT(p.c, records_evicted), 0);
+    pool_end(&p);
+}
+
+/* No place is free but that of a file of objects, which nobody has open: the next file gets it. */
+static void test_place_of_objects(void)
+{
+    struct pool p;
+    pool_make(&p, MIB, 8);
+    REQUIRE(pool_up(&p) == 0);
+    uint64_t id = 1, place;
+    cm_file *f = attach(&p, id, BLK, 7, 0);
+    place = cm_object_of(f)->place;
+    for (unsigned none = 0; none < 200; none += cm_object_of(f)->place == CM_NO_PLACE)
+        f = attach(&p, ++id, BLK, 7, 0);
+    f = attach(&p, 1, BLK, 7, 0);
+    detach(f);
+    detach(f);
+    struct cm_record r = *record_of(p.c, place);
+    memcpy(r.proof, CM_PROOF_OBJECTS, sizeof(CM_PROOF_OBJECTS) - 1);
+    CHECK_EQ(put_record(p.c, place, &r), 0);
+    for (const uint64_t end = id + 100; id < end; id++) {
+        f = attach(&p, ++id, BLK, 7, 0);
+        if (cm_object_of(f)->place != CM_NO_PLACE)
+            break;
+    }
+    CHECK_EQ(cm_object_of(f)->place, place);
+    pool_end(&p);
+}
+
 static const struct harness_test file_tests[] = {
+    TEST(second_open_flags),
+    TEST(id_of_incarnation),
+    TEST(place_of_objects),
+    TEST(same_chain),
+    TEST(second_bucket),
     TEST(keep),
     TEST(mark_too_high),
     TEST(mark_too_old),
+    TEST(mark_too_old_own),
     TEST(mark_too_old_unseen),
     TEST(mark_too_old_evicted),
     TEST(mark_too_old_checked),
@@ -672,10 +817,10 @@ static const struct harness_test file_tests[] = {
     TEST_END,
 };
 
-static const struct harness_test *const tables[] = { file_tests,        file_dirty_tests,
-                                                     file_size_tests,   file_learn_tests,
-                                                     file_ttl_tests,    file_failing_tests,
-                                                     file_record_tests, file_regions_tests };
+static const struct harness_test *const tables[] = {
+    file_tests,         file_dirty_tests,  file_size_tests,    file_learn_tests,     file_ttl_tests,
+    file_failing_tests, file_record_tests, file_regions_tests, file_unwritable_tests
+};
 
 int main(int argc, char **argv)
 {

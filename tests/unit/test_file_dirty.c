@@ -4,6 +4,8 @@
  */
 #include "file_common.h"
 
+#include "protocol/bracket.h"
+
 /* ---- Unsynced writes ------------------------------------------------------------------------- */
 
 /* A file is written and not synced: a crash of the process keeps it, a crash of the system drops
@@ -115,6 +117,20 @@ static void test_which_brackets_mark(void)
     }
 }
 
+/* Attributes of a file whose size nobody knows: its content stays, wherever it ends. */
+static void test_attributes_mark_nothing(void)
+{
+    struct pool p;
+    cm_validator v = val(CM_SIZE_UNKNOWN, 7);
+    cm_file *f = warm_pool(&p, &v, 0);
+    CHECK_EQ(info_of(f).dirty, 0);
+    cm_bracket w = begin_write(f, 5 * BLK, 0);
+    CHECK_EQ(info_of(f).dirty, 0);
+    CHECK_EQ(info_of(f).dirty_regions, 0);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
 /* The origin's power may fail alone: then a dirty file is lost even in the same boot. */
 static void test_origin_volatile(void)
 {
@@ -194,6 +210,42 @@ static void test_born_dirty_again(void)
     pool_end(&p);
 }
 
+/* A file is written, not synced, and closed. Then somebody else has changed it. Its times look
+ * older than the boot, but the write is still not synced. */
+static void test_unsynced_then_changed(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), next = val(100 * BLK, 8);
+    cm_file *f = warm_pool(&p, &v, 0);
+    write_and_end(f);
+    detach(f);
+    f = attach_v(&p, 1, &next, 0);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(info_of(f).dirty, 1);
+    detach(f);
+    pool_end(&p);
+}
+
+/* The owner of a bracket was lost. The next validator begins a new version, and from then on own
+ * writes are known again. */
+static void test_owned_again(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    (void)begin_write(f, 20 * BLK, BLK);
+    CHECK_EQ(cm_file_abort(f), 0);
+    CHECK(!cm_file_may_adopt(cm_object_of(f)));
+    v = fresh(v);
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK(cm_file_may_adopt(cm_object_of(f)));
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    v = val(100 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    pool_end(&p);
+}
+
 /* ---- Sync ------------------------------------------------------------------------------------ */
 
 /* A sync proves the file clean only if no write was open when it began and none has begun since. */
@@ -229,6 +281,41 @@ static void test_sync_rules(void)
     CHECK_EQ(cm_sync_end(f, &s, 1, NULL), 0);
     CHECK_EQ(info_of(f).dirty, 0);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
+/* The caller has written with a sync each time: all is safe but what an open bracket may change. */
+static void test_synced_at_once(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("write %u", i);
+        cm_bracket w = begin_write(f, 20 * BLK, BLK);
+        cm_bracket_synced(cm_object_of(f));
+        CHECK_EQ(info_of(f).dirty, 1);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(info_of(f).dirty, 1);
+        cm_bracket_synced(cm_object_of(f));
+        CHECK_EQ(info_of(f).dirty, 0);
+    }
+    pool_end(&p);
+}
+
+/* A file is forgotten while its own write waits for a validator. The next one is another file's. */
+static void test_forgotten_wants_none(void)
+{
+    struct pool p;
+    const cm_file_id id = id_of(1);
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    write_and_end(f);
+    CHECK_EQ(info_of(f).want_validator, 1);
+    CHECK_EQ(cm_forget(p.c, &id), 0);
+    CHECK_EQ(info_of(f).want_validator, 0);
+    CHECK_EQ(cm_file_lookup(p.c, &id, &v, NULL), 0);
+    CHECK(!cm_file_has_proof(&v) && v.racy != 0); /* what it had proves nothing */
     pool_end(&p);
 }
 
@@ -673,6 +760,11 @@ const struct harness_test file_dirty_tests[] = {
     TEST(origin_volatile),
     TEST(born_dirty),
     TEST(born_dirty_again),
+    TEST(unsynced_then_changed),
+    TEST(synced_at_once),
+    TEST(forgotten_wants_none),
+    TEST(attributes_mark_nothing),
+    TEST(owned_again),
     TEST(sync_rules),
     TEST(sync_survives),
     TEST(sync_then_write),

@@ -28,6 +28,13 @@ static void test_escalate_to_file(void)
     pool_end(&p);
 }
 
+/* All places have records, of files that are closed. */
+static void fill_table(struct pool *p, const cm_validator *v)
+{
+    for (uint64_t n = 1; STAT(p->c, records_evicted) == 0; n++)
+        detach(attach_v(p, n, v, 0));
+}
+
 /* A new file's place holds the record of another file and cannot be written. Nothing of the new
  * file can come back, so nothing else must be forgotten. */
 static void test_place_unwritable(void)
@@ -36,13 +43,17 @@ static void test_place_unwritable(void)
     cm_validator v = val(100 * BLK, 7);
     pool_make(&p, MIB, 8);
     REQUIRE(pool_up(&p) == 0);
-    for (uint64_t n = 1; n <= CM_RECORD_WAYS; n++)
-        detach(warm(&p, n, &v, 0));
+    fill_table(&p, &v);
     break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
     v = fresh(v);
-    cm_file *f = attach_v(&p, CM_RECORD_WAYS + 1, &v, 0);
+    cm_file *f = attach_v(&p, 10000, &v, 0);
     CHECK_EQ(cm_object_of(f)->place, CM_NO_PLACE);
     CHECK_EQ(STAT(p.c, escalations), 0);
+    CHECK_EQ(STAT(p.c, unrecorded), 1);
+    unsigned open = 0; /* no other file gets the place */
+    for (uint64_t at = 0; at < p.c->media.geo.record_buckets * CM_RECORD_WAYS; at++)
+        open += cm_file_place_is_open(p.c, at);
+    CHECK_EQ(open, 1);
     p.c->media.ops = &real;
     pool_end(&p);
 }
@@ -56,11 +67,10 @@ static void test_no_record_written(void)
     cm_validator v = val(100 * BLK, 7);
     pool_make(&p, MIB, 8);
     REQUIRE(pool_up(&p) == 0);
-    for (uint64_t n = 1; n <= CM_RECORD_WAYS; n++)
-        detach(warm(&p, n, &v, 0));
+    fill_table(&p, &v);
     break_range(&p, p.c->media.geo.record_offset, p.c->media.geo.index_offset);
     v = fresh(v);
-    cm_file *f = attach_v(&p, CM_RECORD_WAYS + 1, &v, CM_SOLE_WRITER);
+    cm_file *f = attach_v(&p, 10000, &v, CM_SOLE_WRITER);
     CHECK_EQ(cm_object_of(f)->place, CM_NO_PLACE);
     p.c->media.ops = &real;
     memcpy(before, p.base + p.c->media.geo.record_offset - IN_FRONT, IN_FRONT);

@@ -239,6 +239,31 @@ static void test_failed_sync_stopped(void)
     pool_end(&p);
 }
 
+/* A bit of the mark flips, and it seems to speak of another boot: it counts all the same. */
+static void test_failed_sync_other_boot(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    const cm_sync s = sync_begin(f);
+    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    const uint64_t place = cm_object_of(f)->place;
+    detach(f);
+    record_of(p.c, place)->state ^= UINT64_C(1) << 35;
+    for (unsigned n = 0; n < 2; n++) {
+        CASE("validator %u", n);
+        const int64_t before = STAT(p.c, attach_new);
+        f = attach_v(&p, 1, n ? &v : NULL, CM_SOLE_WRITER);
+        CHECK_EQ(info_of(f).bypassed, 1);
+        CHECK_EQ(info_of(f).dirty, 1);
+        CHECK_EQ(info_of(f).racy, n == 0); /* its validator is known */
+        CHECK_EQ(info_of(f).size, n ? v.size : CM_SIZE_UNKNOWN);
+        CHECK_EQ(STAT(p.c, attach_new), before + 1);
+        detach(f);
+    }
+    pool_end(&p);
+}
+
 /* A failed fsync counts, even if the call's other arguments are wrong. */
 static void test_failed_sync_wrong_use(void)
 {
@@ -735,6 +760,7 @@ const struct harness_test file_record_tests[] = {
     TEST(unreadable_record),
     TEST(failed_sync_killed),
     TEST(failed_sync_stopped),
+    TEST(failed_sync_other_boot),
     TEST(failed_sync_unnamed),
     TEST(failed_sync_bumped),
     TEST(failed_sync_wrong_use),

@@ -199,6 +199,8 @@ static void test_region_masks(void)
         REQUIRE(pool_new(&p, MIB) == 0);
         cm_file *f = attach_v(&p, 1, &v, 0);
         cm_object_of(f)->regions.intents = 0;
+        CHECK_EQ(cm_region_mask(cm_object_of(f), i, i), 0); /* no block */
+        CHECK_EQ(UINT64_C(1) << cm_region_shift(CM_SIZE_UNKNOWN), 16 * MIB / BLK);
         CHECK_EQ(cm_write_begin(f, write[i].offset, write[i].len, &w), 0);
         CHECK_EQ(cm_object_of(f)->regions.unsynced, write[i].regions);
         CHECK(cm_write_end(f, &w, NULL) >= 0);
@@ -341,6 +343,95 @@ static void test_counted(void)
         cm_files_end(list);
         detach(f);
     }
+    pool_end(&p);
+}
+
+/* The same of a file that is closed: its record says which of its blocks count. */
+static void test_counted_closed(void)
+{
+    NEED_DAX;
+    for (uint64_t region = 0; region < 3; region++) {
+        CASE("region %u", (unsigned)region);
+        struct pool p;
+        cm_file_info info = CM_FILE_INFO_INIT;
+        cm_validator v = val(REGION_SIZE, 7);
+        cm_file_iter *list;
+        REQUIRE(dax_pool(&p) == 0);
+        cm_file *f = three_regions(&p, &v, CM_SOLE_WRITER);
+        (void)begin_write(f, (region * REGION + 100) * BLK, BLK);
+        crash_and_boot(&p);
+        detach(attach_v(&p, 1, &v, CM_SOLE_WRITER));
+        CHECK_EQ(cm_files_begin(p.c, CM_FILES_COUNT, &list), 0);
+        CHECK_EQ(cm_files_next(list, NULL, &info), 0);
+        CHECK_EQ(info.attached, 0);
+        CHECK_EQ(info.cached_bytes, 4 * BLK);
+        cm_files_end(list);
+        pool_end(&p);
+    }
+}
+
+/* A region began anew. The next version of the file has blocks there, which are kept. */
+static void test_next_version(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(REGION_SIZE, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = three_regions(&p, &v, CM_SOLE_WRITER);
+    (void)begin_write(f, (REGION + 100) * BLK, BLK);
+    crash_and_boot(&p);
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK(cm_object_of(f)->raised);
+    v = val(REGION_SIZE, 8);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK_EQ(put(f, REGION + 100, 1), 0);
+    detach(f);
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK_EQ(look(f, REGION + 100, 1), RIGHT);
+    pool_end(&p);
+}
+
+/* A crash came after a change that may have moved the end of the file. That its size is not known
+ * is recorded, and must be durable before the intents go. */
+static void test_loose_after_crash(void)
+{
+    NEED_DAX;
+    struct pool p;
+    cm_validator v = val(REGION_SIZE, 7);
+    REQUIRE(dax_pool(&p) == 0);
+    cm_file *f = three_regions(&p, &v, CM_SOLE_WRITER);
+    const uint64_t place = cm_object_of(f)->place;
+    struct cm_record was = *record_of(p.c, place);
+    (void)begin_write(f, CM_APPEND, 10);
+    record_of(p.c, place)->size = was.size; /* the crash lost what was not durable */
+    record_of(p.c, place)->size_sum = was.size_sum;
+    crash_and_boot(&p);
+    v.size = CM_SIZE_UNKNOWN;
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK(cm_object_of(f)->regions.size_loose);
+    pool_end(&p);
+}
+
+/* The mark of a record is damaged. The file is kept, and the record says of which boot it is. */
+static void test_marked_again(void)
+{
+    struct pool p;
+    bool dirty;
+    uint32_t boot;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    const uint64_t place = cm_object_of(f)->place;
+    detach(f);
+    record_of(p.c, place)->state ^= UINT64_C(1) << 35;
+    f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 1);
+    const struct cm_record r = *record_of(p.c, place);
+    CHECK(cm_format_state_read(cm_media_key(&p.c->media), place, &r, &dirty, &boot));
+    CHECK_EQ(boot, p.c->super.now.boot_number);
+    CHECK(dirty);
     pool_end(&p);
 }
 
@@ -662,9 +753,10 @@ static void test_exclusive_racy(void)
 }
 
 const struct harness_test file_regions_tests[] = {
-    TEST(region_lost),      TEST(region_border),  TEST(region_killed),    TEST(region_sync),
-    TEST(region_masks),     TEST(region_boots),   TEST(older_size),       TEST(lost_around),
-    TEST(foreign_hole),     TEST(counted),        TEST(size_at_a_border), TEST(older_boot),
-    TEST(named_in_trouble), TEST(damaged_words),  TEST(exclusive_killed), TEST(exclusive_claim),
-    TEST(exclusive_cut),    TEST(exclusive_anew), TEST(exclusive_racy),   TEST_END,
+    TEST(region_lost),      TEST(region_border),     TEST(region_killed),    TEST(region_sync),
+    TEST(region_masks),     TEST(region_boots),      TEST(older_size),       TEST(lost_around),
+    TEST(foreign_hole),     TEST(counted),           TEST(counted_closed),   TEST(marked_again),
+    TEST(next_version),     TEST(loose_after_crash), TEST(size_at_a_border), TEST(older_boot),
+    TEST(named_in_trouble), TEST(damaged_words),     TEST(exclusive_killed), TEST(exclusive_claim),
+    TEST(exclusive_cut),    TEST(exclusive_anew),    TEST(exclusive_racy),   TEST_END,
 };

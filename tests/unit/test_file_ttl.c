@@ -274,7 +274,28 @@ static void test_ttl_bypassed(void)
     pool_end(&p);
 }
 
+/* A time that no clock will see. */
+static void test_longest(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, 0);
+    for (uint64_t ttl = UINT64_MAX; ttl >= INT64_MAX; ttl -= UINT64_MAX / 8) {
+        CHECK_EQ(cm_file_set_ttl(f, ttl), 0);
+        CHECK_EQ(info_of(f).expires_ns, INT64_MAX);
+        CHECK_EQ(hits(f, 0, 10, 1), 10);
+    }
+    pool_end(&p);
+}
+
 const struct harness_test file_ttl_tests[] = {
-    TEST(ttl),          TEST(ttl_bounds),         TEST(ttl_recorded),       TEST(ttl_of_version),
-    TEST(ttl_bypassed), TEST(ttl_origin_decides), TEST(ttl_ends_meanwhile), TEST_END,
+    TEST(longest),
+    TEST(ttl),
+    TEST(ttl_bounds),
+    TEST(ttl_recorded),
+    TEST(ttl_of_version),
+    TEST(ttl_bypassed),
+    TEST(ttl_origin_decides),
+    TEST(ttl_ends_meanwhile),
+    TEST_END,
 };

@@ -4,6 +4,8 @@
  */
 #include "files_common.h"
 
+#include "../os.h"
+
 /* ---- The list -------------------------------------------------------------------------------- */
 
 #define FOUND_MAX 4096u
@@ -69,6 +71,43 @@ static void test_list(void)
     pool_end(&p);
 }
 
+/* A page of the file table cannot be read. The files of the others are listed. */
+static void test_unreadable_page(void)
+{
+    enum { FILES = 30 };
+    struct pool p;
+    unsigned others = 0;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    pool_make(&p, 2 * MIB, 64);
+    REQUIRE(pool_up(&p) == 0);
+    for (uint64_t i = 0; i < FILES; i++) {
+        cm_file *f = attach(&p, i, BLK, 7, 0);
+        others += cm_object_of(f)->place >= CM_RECORD_WAYS;
+        detach(f);
+    }
+    CHECK(others > 0 && others < FILES);
+    os_protect(record_of(p.c, 0), BLK, OS_NOTHING);
+    CHECK_EQ(list(p.c, 0)->n, others);
+    os_protect(record_of(p.c, 0), BLK, OS_WRITE);
+    CHECK_EQ(list(p.c, 0)->n, FILES);
+    pool_end(&p);
+}
+
+/* Files whose ids differ in one half only. */
+static void test_half_ids(void)
+{
+    enum { FILES = 30 };
+    struct pool p;
+    cm_file_id id = { .lo = 7 };
+    cm_file *f;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    for (id.hi = 1; id.hi <= FILES; id.hi++)
+        CHECK_EQ(cm_file_open(p.c, &id, NULL, 0, &f), 0);
+    CHECK_EQ(list(p.c, 0)->times[7], FILES);
+    pool_end(&p);
+}
+
 /* A pool that is only looked at: the records tell. */
 static void test_readonly(void)
 {
@@ -87,6 +126,33 @@ static void test_readonly(void)
     CHECK_EQ(l->info[1].racy, 0);
     CHECK_EQ(l->info[2].cached_bytes, 0);
     CHECK_EQ(l->info[2].size, 3 * BLK);
+    pool_end(&p);
+}
+
+/* Two records of one file: the next owner drops both, so it is not listed. */
+static void test_readonly_twice(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, 0);
+    detach(attach(&p, 2, 3 * BLK, 7, 0));
+    const uint64_t place = cm_object_of(f)->place;
+    detach(f);
+    struct cm_record r = *record_of(p.c, place), *beside = record_of(p.c, place ^ 1);
+    if (beside->id.lo == 2) /* not in its place */
+        beside = record_of(p.c, place ^ 2);
+    CHECK_EQ(put_record(p.c, (uint64_t)(beside - record_of(p.c, 0)), &r), 0);
+    pool_down(&p);
+    p.o.flags = CM_OPEN_READONLY;
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(list(p.c, 0)->times[2], 1);
+    cm_file_iter *it = NULL;
+    unsigned n = 0;
+    CHECK_EQ(cm_files_begin(p.c, 0, &it), 0);
+    while (cm_files_next(it, NULL, NULL) == 0)
+        n++;
+    cm_files_end(it);
+    CHECK_EQ(n, 1);
     pool_end(&p);
 }
 
@@ -160,6 +226,7 @@ static void test_without_record(void)
     cm_sync s;
     CHECK_EQ(cm_sync_begin(f, &s), 0);
     CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
+    CHECK_EQ(list(p.c, 0)->n, 1); /* its record has a number, and the file has none */
     detach(f);
     CHECK_EQ(list(p.c, 0)->n, 1);
     CHECK_EQ(list(p.c, 0)->info[1].bypassed, 1);
@@ -177,6 +244,13 @@ static void test_counted(void)
     header_of(p.c, slot_of(f, 2))->xxh3 ^= 1;
     *cell_to(f, 3) = 0;
     out_of_order(p.c);
+    CHECK_EQ(list(p.c, CM_FILES_COUNT)->info[1].cached_bytes, 3 * BLK);
+    /* Another slot has the same block, and no cell leads there. */
+    struct cm_header *h = header_of(p.c, p.c->media.geo.slots - 1);
+    *h = *header_of(p.c, slot_of(f, 1));
+    h->w0 = cm_format_w0(p.c->media.check_key, p.c->media.geo.slots - 1, h,
+                         (uint32_t)(h->w0 & CM_W0_LIFE_MASK));
+    CHECK(slot_ok(p.c, p.c->media.geo.slots - 1));
     CHECK_EQ(list(p.c, CM_FILES_COUNT)->info[1].cached_bytes, 3 * BLK);
     CHECK_EQ(bump_epoch(p.c), 0);
     CHECK_EQ(list(p.c, CM_FILES_COUNT)->info[1].cached_bytes, 0);
@@ -220,15 +294,55 @@ static void test_meanwhile(void)
 }
 
 static int allocations;
+static size_t taken; /* bytes */
 static void *some_alloc(void *ctx, size_t bytes)
 {
     (void)ctx;
-    return allocations-- > 0 ? cm_plat_alloc(bytes) : NULL;
+    if (allocations-- <= 0)
+        return NULL;
+    taken += bytes;
+    return cm_plat_alloc(bytes);
 }
 static void some_free(void *ctx, void *p, size_t bytes)
 {
     (void)ctx;
+    taken -= bytes;
     cm_plat_free(p, bytes);
+}
+
+/* More open files than records, and memory for a part of the list. */
+static void test_no_memory(void)
+{
+    enum { FILES = 200 };
+    for (unsigned open = 0; open < 2; open++) {
+        struct pool p;
+        cm_file_iter *it = NULL;
+        int n = 0, e;
+        pool_make(&p, 2 * MIB, open ? 16 : 400);
+        p.o.alloc = some_alloc;
+        p.o.free = some_free;
+        allocations = 1000;
+        REQUIRE(pool_up(&p) == 0);
+        for (uint64_t i = 0; i < FILES; i++) {
+            cm_file *f = attach(&p, i, BLK, 7, 0);
+            if (!open)
+                detach(f);
+        }
+        CHECK_EQ(STAT(p.c, unrecorded) > 0, open);
+        const size_t before = taken;
+        do {
+            CASE("open %u, allocations %d", open, n);
+            allocations = n++;
+            e = cm_files_begin(p.c, 0, &it);
+            CHECK(e == 0 || (e == CM_ENOMEM && taken == before));
+        } while (e != 0 && n < 100);
+        CHECK(n > 5);
+        cm_files_end(it);
+        CHECK_EQ(taken, before);
+        allocations = 1000;
+        CHECK_EQ(list(p.c, 0)->n, FILES);
+        pool_end(&p);
+    }
 }
 
 static void test_refused(void)
@@ -263,7 +377,11 @@ static void test_refused(void)
 
 static const struct harness_test files_tests[] = {
     TEST(list),
+    TEST(half_ids),
+    TEST(unreadable_page),
+    TEST(no_memory),
     TEST(readonly),
+    TEST(readonly_twice),
     TEST(readonly_other_boot),
     TEST(readonly_would_empty),
     TEST(without_record),

@@ -42,6 +42,7 @@ static void test_ranges(void)
             CHECK_EQ(put(f, 0, 1), 0);
             CHECK_EQ(put_all(f, 5, 1, 1), 1);
             CHECK_EQ(put_tail(f, 100, 4000, 1), 0);
+            CHECK_EQ(put_all(other, 70, 2, 2), 2);
             expect_runs(f, 0, "0+1 3+3 60+8 100+0.976562");
             expect_runs(f, BLK, "3+3 60+8 100+0.976562");
             expect_runs(f, 4 * BLK + BLK / 2, "4.5+1.5 60+8 100+0.976562");
@@ -63,6 +64,7 @@ static void test_ranges(void)
             const cm_file_id id = id_of(1);
             CHECK_EQ(cm_forget(p.c, &id), 0);
             expect_runs(f, 0, "");
+            CHECK_EQ(cm_object_of(f)->limit, 0); /* nothing behind it needs to be looked for */
             pool_end(&p);
         }
 }
@@ -103,7 +105,7 @@ static void test_ranges_no_memory(void)
         struct pool p;
         cm_range r[4];
         cm_file *f = files_begin(&p, true, buffer, 0);
-        CHECK_EQ(put_all(f, FAR, 2, 1), 2);
+        CHECK_EQ(put_all(f, FAR, 40, 1), 40); /* more than are looked at together */
         void *(*const alloc)(void *, size_t) = p.c->opts.alloc;
         p.c->opts.alloc = no_alloc;
         CHECK_EQ(cm_file_ranges(f, 0, r, 4), CM_ENOMEM);

@@ -58,6 +58,7 @@ static void test_hits(void)
     for (uint64_t i = 0; i < 7; i++) {
         f[i] = attach(&p, i, 4 * BLK, 7, 0);
         CHECK_EQ(put_all(f[i], 0, 4, i), 4);
+        at_store_relaxed(&cm_object_of(f[i])->used_ns, 1u);
     }
     for (unsigned n = 0; n < ROUNDS; n++) {
         cm_read_vec v[2] = { { .offset = 0, .buf = buf, .len = BLK },
@@ -86,6 +87,7 @@ static void test_hits(void)
         CASE("call %u", i);
         expect_about(info_of(f[i]).hits, (uint64_t)ROUNDS * blocks[i]);
         CHECK_EQ(info_of(f[i]).misses, 4);
+        CHECK(at_load_relaxed(&cm_object_of(f[i])->used_ns) > 1);
     }
     pool_end(&p);
 }

@@ -52,6 +52,8 @@ static void golden_super_of(const struct cm_geometry *g, struct cm_super *sb)
     cm_super_init(sb, g, uuid, seed, UINT64_C(0x0123456789abcdef));
     CHECK_EQ(sb->state, CM_SUPER_CLEAN);
     CHECK_EQ(sb->epoch, 1);
+    CHECK_EQ(sb->inc_mark, 1); /* zero is no incarnation */
+    CHECK_EQ(sb->durability, CM_DURABILITY_VOLATILE);
     sb->seq = 7;
     sb->epoch = 3;
     sb->inc_mark = 0x200001;
@@ -393,6 +395,8 @@ static void test_max_files(void)
     CALL(check_max_files(CM_POOL_SIZE_MAX));
     CHECK_EQ(cm_format_plan(MIB, 25, 0, &g), 0);
     CHECK_EQ(g.record_buckets, 3);
+    CHECK_EQ(cm_format_plan(64 * MIB, 128, 0, &g), 0); /* the records fill their buckets */
+    CHECK_EQ(g.record_buckets, 9);
     CHECK_EQ(cm_format_plan(64 * MIB, 0, 0, &g), 0);
     CHECK_EQ(g.record_buckets, ((g.slots / 16 + 7) / 8 * 9 + 15) / 16);
 }
@@ -615,6 +619,16 @@ static void test_super_reasons(void)
     sb.state = 0;
     super_seal(&sb);
     CHECK_EQ(cm_format_super_check(&sb), CM_EDAMAGED);
+    memcpy(&sb, golden_super, sizeof(sb)); /* what is meant is known in one byte order only */
+    sb.incompat = CM_INCOMPAT_KNOWN + 1;
+    CHECK_EQ(cm_format_super_check(&sb), CM_EINCOMPAT);
+    sb.byte_order++;
+    CHECK_EQ(cm_format_super_check(&sb), CM_EDAMAGED);
+    memcpy(&sb, golden_super, sizeof(sb));
+    sb.version++;
+    CHECK_EQ(cm_format_super_check(&sb), CM_EVERSION);
+    sb.byte_order++;
+    CHECK_EQ(cm_format_super_check(&sb), CM_EDAMAGED);
     memset(&sb, 0, sizeof(sb));
     CHECK_EQ(cm_format_super_check(&sb), CM_ENOTPOOL);
 }
@@ -690,6 +704,9 @@ static void test_flip_intents(void)
     r.intents[0] = cm_format_intent_word(GOLDEN_KEY, 13, 9, 0, 0x80000001);
     r.intents[1] = cm_format_intent_word(GOLDEN_KEY, 13, 9, 1, 0);
     CHECK_EQ(cm_format_intents(GOLDEN_KEY, 13, &r), 0x80000001);
+    bad = r;
+    bad.intents[0] = cm_format_intent_word(GOLDEN_KEY, 13, 9, 0, 0);
+    CHECK_EQ(cm_format_intents(GOLDEN_KEY, 13, &bad), 0);
     CHECK_EQ(cm_format_intents(GOLDEN_KEY, 14, &r), UINT64_MAX);
     CHECK_EQ(cm_format_intents(GOLDEN_KEY + 1, 13, &r), UINT64_MAX);
     for (unsigned bit = 0; bit < 64; bit++) {
@@ -833,20 +850,44 @@ static void test_booted_since(void)
     CHECK(cm_super_booted_since(&s, 3));
 }
 
-static const struct harness_test tests[] = {
-    TEST(booted_since),        TEST(golden_super),       TEST(golden_record),
-    TEST(golden_header),       TEST(golden_memo),        TEST(golden_places),
-    TEST(golden_geometry),     TEST(golden_image),       TEST(overhead),
-    TEST(small_sizes),         TEST(pool_size_edges),    TEST(max_files),
-    TEST(hostile_geometry),    TEST(golden_parts),       TEST(parts),
-    TEST(placement_in_bounds), TEST(flip_super),         TEST(super_reasons),
-    TEST(flip_record),         TEST(golden_super_names), TEST(golden_name),
-    TEST(flip_name),           TEST(flip_state),         TEST(flip_intents),
-    TEST(flip_since),          TEST(flip_header),        TEST(flip_invalid_header),
-    TEST(header_belongs),      TEST(header_bounds),      TEST(payload_sum),
+static const struct harness_test format_tests[] = {
+    TEST(booted_since),
+    TEST(golden_super),
+    TEST(golden_record),
+    TEST(golden_header),
+    TEST(golden_memo),
+    TEST(golden_places),
+    TEST(golden_geometry),
+    TEST(golden_image),
+    TEST(overhead),
+    TEST(small_sizes),
+    TEST(pool_size_edges),
+    TEST(max_files),
+    TEST(hostile_geometry),
+    TEST(golden_parts),
+    TEST(parts),
+    TEST(placement_in_bounds),
+    TEST(flip_super),
+    TEST(super_reasons),
+    TEST(flip_record),
+    TEST(golden_super_names),
+    TEST(golden_name),
+    TEST(flip_name),
+    TEST(flip_state),
+    TEST(flip_intents),
+    TEST(flip_since),
+    TEST(flip_header),
+    TEST(flip_invalid_header),
+    TEST(header_belongs),
+    TEST(header_bounds),
+    TEST(payload_sum),
+    TEST_END,
 };
+
+extern const struct harness_test format_bounds_tests[];
+static const struct harness_test *const tables[] = { format_tests, format_bounds_tests };
 
 int main(int argc, char **argv)
 {
-    return HARNESS_MAIN(tests, argc, argv);
+    return HARNESS_TABLES(tables, argc, argv);
 }

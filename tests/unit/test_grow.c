@@ -2,7 +2,7 @@
  *
  * test_grow.c - an open pool becomes larger: what stays, where the new parts are, what is refused,
  * and what is left of a growth that does not end. test_grow_failing.c has growths that end with an
- * error, test_grow_readers.c readers beside a growth.
+ * error, test_grow_readers.c readers beside a growth, test_grow_index.c the new index.
  */
 #include "grow_common.h"
 
@@ -298,6 +298,7 @@ static void test_late_fill(void)
 /* A bracket that has made its keys before the growth, and takes its lock after a fill. Its last
  * call before that is a prefetch, for a block that is cached. */
 static cm_file *racing;
+static uint64_t late_block;
 
 void __real_cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
 void __wrap_cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
@@ -309,32 +310,39 @@ void __wrap_cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot)
         return;
     racing = NULL;
     (void)grow_to(middle_pool, 16 * MIB);
-    CHECK_EQ(put(f, 11, 1), 0);
-    CHECK_EQ(look(f, 11, 1), RIGHT);
+    CHECK_EQ(put(f, late_block, 1), 0);
+    CHECK_EQ(look(f, late_block, 1), RIGHT);
 }
 
 static void test_late_bracket(void)
 {
-    struct pool p;
-    make(&p, 4 * MIB, 64 * MIB);
-    cm_file *f = fill_file(&p, 1, 11);
-    middle_pool = &p;
-    racing = f;
-    cm_bracket w = begin_write(f, 10 * BLK, 2 * BLK);
-    CHECK(racing == NULL);
-    CHECK_EQ(hits(f, 10, 2, 1), 0); /* the second was stored after the bracket had made its key */
-    CHECK(cm_write_end(f, &w, NULL) >= 0);
-    CHECK_EQ(hits(f, 0, 12, 1), 10);
-    detach(f);
-    is_sound(&p);
-    down(&p);
-    CHECK_EQ(unlink(path), 0);
+    for (unsigned second = 0; second < 2; second++) {
+        CASE("second %u", second);
+        struct pool p;
+        make(&p, 4 * MIB, 64 * MIB);
+        cm_file *f = fill_file(&p, 1, 11);
+        middle_pool = &p;
+        racing = f;
+        late_block = second ? 11 : 0;
+        if (!second)
+            CHECK_EQ(cm_drop(f, 0, BLK), (int64_t)BLK);
+        cm_bracket w = begin_write(f, second ? 10 * BLK : 0, 2 * BLK);
+        CHECK(racing == NULL);
+        /* One of them was stored after the bracket had made its key. */
+        CHECK_EQ(hits(f, second ? 10 : 0, 2, 1), 0);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(hits(f, 0, 12, 1), second ? 10 : 9);
+        detach(f);
+        is_sound(&p);
+        down(&p);
+        CHECK_EQ(unlink(path), 0);
+    }
 }
 
 /* Nothing is copied while somebody publishes. */
 static void *grow_in_thread(void *done)
 {
-    CHECK_EQ(cm_grow(middle_pool->c, 16 * MIB, NULL), 0);
+    CHECK_EQ(cm_grow(middle_pool->c, 24 * MIB, NULL), 0);
     at_store_release((uint32_t *)done, 1u);
     return NULL;
 }
@@ -344,7 +352,8 @@ static void test_drain(void)
     struct pool p;
     pthread_t t;
     uint32_t done = 0;
-    make(&p, 4 * MIB, 64 * MIB);
+    make(&p, 20 * MIB, 64 * MIB);
+    CHECK(p.c->media.geo.stripes > 1);
     cm_file *f = fill_file(&p, 1, 500);
     middle_pool = &p;
     struct cm_stripe *s = cm_stripe_at(p.c, p.c->media.geo.stripes - 1);
@@ -469,54 +478,7 @@ static void test_no_room(void)
     CHECK_EQ(unlink(path), 0);
 }
 
-/* ---- Blocks that have no place --------------------------------------------------------------- */
-
-/* Does a block have these buckets in a pool of this shape? */
-static bool lives_at(struct pool *p, const struct cm_geometry *g, cm_file *f, uint64_t block,
-                     const uint64_t bucket[2])
-{
-    const struct cm_media *m = &p->c->media;
-    const uint64_t inc = cm_object_of(f)->incarnation;
-    struct cm_home home =
-        cm_place_home(g->stripes, cm_place_index(g), m->hash_seed, inc, block >> CM_GROUP_SHIFT);
-    struct cm_place at;
-    cm_place_block(block, &home, &at);
-    return at.bucket[0] == bucket[0] && at.bucket[1] == bucket[1];
-}
-
-/* More blocks have the same two buckets in the new index than these have cells. */
-static void test_overflow(void)
-{
-    struct pool p;
-    struct cm_geometry to;
-    uint64_t word, bucket[2], block[40], n = 0;
-    make(&p, 2 * MIB, 64 * MIB);
-    CHECK_EQ(cm_format_grow(&p.c->media.geo, 4 * MIB, &to, &word), 0);
-    bucket[0] = to.index_first + 77;
-    bucket[1] = to.index_first + 20;
-    cm_file *f = attach(&p, 1, UINT64_C(1) << 40, 1, 0);
-    for (uint64_t b = 0; n < 40 && b < 40000000; b++)
-        if (lives_at(&p, &to, f, b, bucket))
-            block[n++] = b;
-    CHECK_EQ(n, 40);
-    uint64_t before = 0, after = 0;
-    for (unsigned i = 0; i < n; i++)
-        (void)put(f, block[i], 1);
-    for (unsigned i = 0; i < n; i++)
-        before += look(f, block[i], 1) == RIGHT;
-    CHECK(before > CM_PLACE_CELLS); /* the old buckets of some of them differ */
-    const cm_grow_report r = grow_to(&p, 4 * MIB);
-    for (unsigned i = 0; i < n; i++)
-        after += look(f, block[i], 1) == RIGHT;
-    CHECK_EQ(after, CM_PLACE_CELLS);
-    CHECK_EQ(r.dropped, before - after);
-    CHECK_EQ(r.blocks, after);
-    is_sound(&p);
-    CHECK_EQ(slots_astray(p.c), 0);
-    detach(f);
-    down(&p);
-    CHECK_EQ(unlink(path), 0);
-}
+/* ---- Two parts ------------------------------------------------------------------------------- */
 
 /* The last slot of a part and the first one of the next have neighbouring numbers only. */
 static const struct cm_media *flush_media;
@@ -707,41 +669,6 @@ static void test_killed(void)
 
 /* ---- Pools in memory ------------------------------------------------------------------------- */
 
-/* A pool in memory, with room behind it. `p` is the one that was formatted. */
-static void in_memory(struct pool *p, struct pool *big, uint64_t bytes)
-{
-    pool_make(p, 4 * MIB, 0);
-    memset(big, 0, sizeof(*big));
-    big->bytes = bytes;
-    big->base = map_bytes(big->bytes);
-    memcpy(big->base, p->base, (size_t)p->bytes);
-    big->o = p->o;
-    big->o.grow_max = bytes;
-    CHECK_EQ(cm_open_memory(big->base, p->bytes, &big->o, &big->c), 0);
-}
-
-/* Headers that cannot be read may be valid. Without their cells no bracket would find them, so the
- * pool does not grow. */
-static void test_unreadable_headers(void)
-{
-    struct pool p, big;
-    if (!cm_guard_available())
-        SKIP("no fault guard in this build");
-    in_memory(&p, &big, 16 * MIB);
-    cm_file *f = fill_file(&big, 1, 100);
-    uint8_t *const page = big.base + big.c->media.geo.header_offset;
-    os_protect(page, BLK, OS_NOTHING);
-    CHECK_EQ(cm_grow(big.c, 8 * MIB, NULL), CM_EIO);
-    os_protect(page, BLK, OS_WRITE);
-    CHECK_EQ(hits(f, 0, 100, 1), 100);
-    CHECK_EQ(cm_grow(big.c, 8 * MIB, NULL), 0);
-    CHECK_EQ(hits(f, 0, 100, 1), 100);
-    detach(f);
-    is_sound(&big);
-    pool_end(&big);
-    pool_end(&p);
-}
-
 /* Sizes that no pool has, and words of parts that nobody's superblock has. */
 static void test_hostile(void)
 {
@@ -825,32 +752,18 @@ static void test_memory(void)
 
 static const struct harness_test tests[] = {
 #ifndef _WIN32
-    TEST(four_times),
-    TEST(shrink_after),
-    TEST(memo),
-    TEST(across),
-    TEST(beside),
-    TEST(late_fill),
-    TEST(late_bracket),
-    TEST(drain),
-    TEST(curve),
-    TEST(refused),
-    TEST(no_room_before),
-    TEST(no_room),
-    TEST(overflow),
-    TEST(flushed),
-    TEST(left_over),
-    TEST(left_over_resized),
+    TEST(four_times),   TEST(shrink_after),   TEST(memo),
+    TEST(across),       TEST(beside),         TEST(late_fill),
+    TEST(late_bracket), TEST(drain),          TEST(curve),
+    TEST(refused),      TEST(no_room_before), TEST(no_room),
+    TEST(flushed),      TEST(left_over),      TEST(left_over_resized),
     TEST(killed),
 #endif
-    TEST(memory),
-    TEST(unreadable_headers),
-    TEST(hostile),
-    TEST(reader),
+    TEST(memory),       TEST(hostile),        TEST(reader),
     TEST_END,
 };
 
-static const struct harness_test *const tables[] = { tests, grow_failing_tests,
+static const struct harness_test *const tables[] = { tests, grow_failing_tests, grow_index_tests,
                                                      grow_readers_tests };
 
 int main(int argc, char **argv)

@@ -103,6 +103,45 @@ static void test_cells(void)
     }
 }
 
+/* A stored block is named by its incarnation and the "since" of its region; its place depends on
+ * the number alone. */
+static void test_stored_key(void)
+{
+    const struct cm_media m = some_media(64 * MIB);
+    struct cm_last_home last = { 0 };
+    for (uint64_t i = 0; i < 400; i++) {
+        CASE("i %" PRIu64, i);
+        const uint64_t number = 5 + i / 100, block = i * 7 % 300;
+        const uint64_t incarnation = number | (i % 256) << CM_SINCE_SHIFT;
+        const struct cm_key k = cm_key_of(&m, number, block);
+        const struct cm_key next = cm_key_stored_next(&m, &last, incarnation, block);
+        const struct cm_key alone = cm_key_stored(&m, incarnation, block);
+        CHECK(next.incarnation == incarnation && alone.incarnation == incarnation);
+        CHECK(next.block == block && alone.block == block);
+        CHECK(next.stripe == k.stripe && alone.stripe == k.stripe);
+        CHECK(memcmp(&next.place, &k.place, sizeof(k.place)) == 0);
+        CHECK(memcmp(&alone.place, &k.place, sizeof(k.place)) == 0);
+    }
+}
+
+/* The first cell that is zero, and no cell that only has the tag zero. */
+static void test_empty_cell(void)
+{
+    uint64_t cell[CM_BUCKET_CELLS];
+    for (unsigned empty = 0; empty <= CM_BUCKET_CELLS; empty++)
+        for (unsigned other = 0; other < CM_BUCKET_CELLS; other++) {
+            CASE("empty %u, tag zero %u", empty, other);
+            for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
+                cell[i] = cm_cell_make(i == other ? 0 : UINT64_C(1) << CM_CELL_TAG_SHIFT, 0, i);
+            if (empty < CM_BUCKET_CELLS)
+                cell[empty] = 0;
+            CHECK_EQ(cm_index_empty(cell), empty < CM_BUCKET_CELLS ? (int)empty : -1);
+            if (empty + 2 < CM_BUCKET_CELLS)
+                cell[empty + 2] = 0;
+            CHECK_EQ(cm_index_empty(cell), empty < CM_BUCKET_CELLS ? (int)empty : -1);
+        }
+}
+
 /* ---- Load 0.5 -------------------------------------------------------------------------------- */
 
 struct load {
@@ -332,6 +371,8 @@ static const struct harness_test tests[] = {
     TEST(even),
     TEST(tags),
     TEST(cells),
+    TEST(empty_cell),
+    TEST(stored_key),
     TEST(load_tiny),
     TEST(load_sequential),
     TEST(load_small_files),

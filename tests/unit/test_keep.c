@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 
+#include "state/incarnations.h"
 #include "state/keep.h"
 
 #define KEPT 300u /* blocks of file 1; a pool of 4 MiB has some thousand slots */
@@ -397,6 +398,7 @@ static void test_before_load(void)
         detach(f);
         pool_again(&p);
         CHECK(p.c->keeping.left > 0);
+        CHECK(cm_keep_has(p.c, 1)); /* whose it is may not be known yet */
         f = attach(&p, 1, KEPT * BLK, version, 0);
         CHECK_EQ(hits(f, 0, KEPT, version), KEPT);
         (void)storm(&p, 2);
@@ -408,6 +410,108 @@ static void test_before_load(void)
         f = attach(&p, 1, KEPT * BLK, version + 1, 0);
         CHECK(p.c->keeping.left > 0);
     }
+    pool_end(&p);
+}
+
+/* A kept file became larger than what may be kept. It can be let go. */
+static void test_grown(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    cm_validator v = val(4 * p.c->media.geo.slots * BLK, 2);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK_EQ(info_of(f).keep, 1);
+    CHECK_EQ(cm_file_set_keep(f, 0), 0);
+    CHECK_EQ(info_of(f).keep, 0);
+    CHECK_EQ(pool_info(p.c).kept_files, 0);
+    pool_end(&p);
+}
+
+/* What earlier sessions kept counts, too, although nobody has looked until now. */
+static void test_share_later(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    const uint64_t most = cm_keep_most(p.c);
+    detach(f);
+    f = attach(&p, 2, most * 3 / 4 * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    pool_again(&p);
+    CHECK(p.c->keeping.left > 0);
+    f = attach(&p, 3, most / 2 * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), CM_EKEEP);
+    CHECK_EQ(info_of(f).keep, 0);
+    pool_end(&p);
+}
+
+/* A kept file has many versions, one after the other. */
+static void test_many_versions(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    for (uint64_t version = 2; version < 300; version++) {
+        cm_validator v = val(KEPT * BLK, version);
+        v.taken_at = later();
+        CHECK_EQ(cm_file_revalidate(f, &v), 0);
+        CHECK(cm_keep_has(p.c, info_of(f).incarnation));
+    }
+    CHECK_EQ(pool_info(p.c).kept_files, 1);
+    pool_end(&p);
+}
+
+/* Without memory no file is kept. */
+static void test_no_memory(void)
+{
+    struct pool p;
+    cm_file *f = begin(&p, 4 * MIB);
+    void *(*const alloc)(void *, size_t) = p.c->opts.alloc;
+    p.c->opts.alloc = no_alloc;
+    CHECK_EQ(cm_keep_room(p.c), CM_ENOMEM);
+    CHECK_EQ(cm_file_set_keep(f, 1), CM_ENOMEM);
+    p.c->opts.alloc = alloc;
+    CHECK_EQ(cm_incarnations_room(p.c, &p.c->keeping.lock, &p.c->keeping.table, 32), 0);
+    p.c->opts.alloc = no_alloc; /* the table has memory, the marks have none */
+    CHECK_EQ(cm_file_set_keep(f, 1), CM_ENOMEM);
+    CHECK_EQ(info_of(f).keep, 0);
+    p.c->opts.alloc = alloc;
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    pool_end(&p);
+}
+
+/* Many kept files, of which half are opened again before their records were looked at. */
+static void test_many(void)
+{
+    enum { FILES = 200 };
+    struct pool p;
+    cm_file_info info = CM_FILE_INFO_INIT;
+    const cm_file_id other = id_of(1);
+    pool_make(&p, 4 * MIB, 300);
+    (void)pool_up(&p);
+    CHECK(!cm_keep_any(p.c));
+    at_store_relaxed(&p.c->keeping.left, 1u); /* one bucket may name kept files */
+    CHECK(cm_keep_any(p.c));
+    at_store_relaxed(&p.c->keeping.left, 0u);
+    detach(attach(&p, 1, BLK, 1, 0));
+    for (uint64_t id = 2; id < 2 + FILES; id++) {
+        cm_file *f = attach(&p, id, BLK, 1, 0);
+        CHECK_EQ(cm_file_set_keep(f, 1), 0);
+        detach(f);
+    }
+    CHECK_EQ(pool_info(p.c).kept_files, FILES);
+    CHECK_EQ(cm_file_lookup(p.c, &other, NULL, &info), 0);
+    CHECK_EQ(info.keep, 0);
+    for (uint64_t i = 0; i < (p.c->media.geo.record_buckets * CM_RECORD_WAYS + 63) / 64; i++)
+        CHECK_EQ(p.c->open_places[i], 0);
+    pool_again(&p);
+    CHECK_EQ(pool_info(p.c).kept_files, FILES); /* all in one part of the table */
+    pool_again(&p);
+    for (uint64_t id = 2; id < 2 + FILES; id += 2)
+        (void)attach(&p, id, BLK, 1, 0);
+    CHECK(p.c->keeping.left > 0);
+    CHECK_EQ(pool_info(p.c).kept_files, FILES);
     pool_end(&p);
 }
 
@@ -489,11 +593,12 @@ static void test_threads(void)
     pool_end(&p);
 }
 
-static const struct harness_test tests[] = { TEST(storm),    TEST(kept_later), TEST(advice),
-                                             TEST(later),    TEST(versions),   TEST(record),
-                                             TEST(forget),   TEST(changes),    TEST(share),
-                                             TEST(too_much), TEST(unknown),    TEST(before_load),
-                                             TEST(hostile),  TEST(threads),    TEST(pool_says_so) };
+static const struct harness_test tests[] = {
+    TEST(storm),       TEST(kept_later),    TEST(advice),  TEST(later),   TEST(versions),
+    TEST(record),      TEST(forget),        TEST(changes), TEST(share),   TEST(too_much),
+    TEST(unknown),     TEST(before_load),   TEST(hostile), TEST(many),    TEST(no_memory),
+    TEST(share_later), TEST(many_versions), TEST(grown),   TEST(threads), TEST(pool_says_so)
+};
 
 int main(int argc, char **argv)
 {

@@ -226,6 +226,8 @@ static void test_page_checks(void)
     memcpy(image, p.base, p.bytes);
     was = *page;
     CHECK_EQ(was.generation, super_at(&p, 0)->memo.generation);
+    CHECK_EQ(memo_page(&p, 1)->generation, was.generation);
+    CHECK(was.number == 0 && memo_page(&p, 1)->number == 1);
     CHECK_EQ(was.xxh3, cm_format_memo_sum(key_now(&p), &was));
     for (int i = 0; i < 6; i++) {
         CASE("i %d", i);
@@ -319,6 +321,65 @@ static void test_garbage(void)
     pool_end(&p);
 }
 
+/* Each of many pages is loaded once: when its first slot is reached. No pool is so large here: the
+ * pages alone are. */
+static void test_many_pages(void)
+{
+    enum { PAGES = 130 };
+    struct pool p;
+    struct cm_memo o = { .done = 0 };
+    struct cm_policy_state policy;
+    struct cm_memo_page page;
+    const struct cm_super_memo kept = { .generation = 5 };
+    REQUIRE(pool_new(&p, MIB) == 0);
+    struct cm_media m = p.c->media;
+    m.base = map_bytes(PAGES * BLK);
+    m.geo.memo_offset = 0;
+    m.geo.memo_pages = m.geo.memo_ring_pages = PAGES;
+    CHECK_EQ(cm_memo_bytes(&m.geo), 24);
+    o.reached = calloc(1, (size_t)cm_memo_bytes(&m.geo));
+    o.page = &page;
+    memset(&policy, 0, sizeof(policy));
+    policy.ring.slots = PAGES * CM_MEMO_SLOTS;
+    policy.ring.ref = calloc(PAGES, CM_MEMO_SLOTS);
+    if (!o.reached || !policy.ring.ref)
+        exit(1);
+    for (uint64_t i = 0; i < PAGES; i++) {
+        struct cm_memo_page written = { .body = { (uint8_t)(1 + i % 3) } };
+        CHECK_EQ(cm_memo_store(&m, 5, i, &written), 0);
+    }
+    cm_memo_begin(&o, &m, &policy, &kept);
+    for (uint64_t i = 0; i < PAGES; i++) {
+        CASE("page %" PRIu64, i);
+        uint8_t *const ref = &policy.ring.ref[i * CM_MEMO_SLOTS];
+        CHECK_EQ(*ref, 0);
+        policy.ring.reach(policy.ring.reach_ctx, i * CM_MEMO_SLOTS + 1);
+        CHECK_EQ(*ref, 1 + i % 3);
+        CHECK_EQ(o.reached[i / 64], i % 64 == 63 ? UINT64_MAX : (UINT64_C(2) << i % 64) - 1);
+        *ref = 0;
+        policy.ring.reach(policy.ring.reach_ctx, i * CM_MEMO_SLOTS);
+        CHECK_EQ(*ref, 0);
+    }
+    free(o.reached);
+    free(policy.ring.ref);
+    unmap_bytes(m.base, PAGES * BLK);
+    pool_end(&p);
+}
+
+/* Pages that a growth added are not loaded: what is there was never written. */
+static void test_grown(void)
+{
+    struct pool p;
+    CALL(make(&p));
+    pool_again(&p);
+    p.c->memo.pages = 1; /* as if the other page of the ring had not been there at the open */
+    CHECK(right_slots(&p, 1) < CM_MEMO_SLOTS / 4);
+    CHECK_EQ(p.c->memo.reached[0] & 2, 0);
+    CHECK_EQ(right_slots(&p, 0), CM_MEMO_SLOTS);
+    CHECK_EQ(p.c->memo.reached[0] & 3, 1);
+    pool_end(&p);
+}
+
 /* A page that cannot be read or written costs only its own content. */
 static void test_unreadable(void)
 {
@@ -391,6 +452,7 @@ static const struct harness_test tests[] = {
     TEST(clean),   TEST(unseen),     TEST(hand),        TEST(joined),
     TEST(crash),   TEST(generation), TEST(page_checks), TEST(open_names_nothing),
     TEST(garbage), TEST(unreadable), TEST(readonly),    TEST(little_to_say),
+    TEST(grown),   TEST(many_pages),
 };
 
 int main(int argc, char **argv)

@@ -3,8 +3,7 @@
  * test_pin.c - zero copy: a pinned slot does not change while all else is overwritten, the last pin
  * frees a slot that was evicted meanwhile, and the number of pins has a bound.
  */
-#include "../os.h"
-#include "fixture.h"
+#include "pin_common.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -15,12 +14,10 @@
 
 /* ---- Between two steps of a reader ----------------------------------------------------------- */
 
-/* The linker replaces cm_guard_load_words by this (meson.build). Once, after the header of slot
- * `between_slot` was loaded, it runs `between`: a thing that another thread could do at that
- * moment. */
-static void (*between)(void);
-static uint64_t between_slot;
-static struct cm_cache *between_cache;
+/* The linker replaces cm_guard_load_words by this (meson.build, pin_common.h). */
+void (*between)(void);
+uint64_t between_slot;
+struct cm_cache *between_cache;
 
 int __real_cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n);
 int __wrap_cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n);
@@ -74,6 +71,21 @@ static void test_byte(void)
         CHECK_EQ(cm_pin_drop(&b), was == (CM_PIN_DOOMED | 1u));
         CHECK_EQ(b, was == (CM_PIN_DOOMED | 1u) ? 0 : was - 1);
     }
+}
+
+/* The entry of a set: only the number of its present life releases it. */
+static void test_set(void)
+{
+    static uint32_t sets[CM_PIN_SETS];
+    uint32_t life = 0;
+    const uint32_t at = cm_pin_set_take(sets, 7, &life);
+    CHECK_EQ(at, 7);
+    CHECK(!cm_pin_set_drop(sets, at, life + 1));
+    CHECK(!cm_pin_set_drop(sets, at + 1, 0));
+    CHECK(cm_pin_set_drop(sets, at, life));
+    CHECK(!cm_pin_set_drop(sets, at, life));
+    CHECK(!cm_pin_set_drop(sets, at, life + 1)); /* it is free now */
+    CHECK_EQ(sets[at], life + 1);
 }
 
 /* ---- Pins and eviction ----------------------------------------------------------------------- */
@@ -648,6 +660,7 @@ static void test_refilled_while_read(void)
         CHECK_EQ(cm_read(refilled_file, 0, buf, n == 0 ? 100 : sizeof(buf), NULL), 0);
         CHECK(between == NULL);
         CHECK(memcmp(buf, none, n == 0 ? 100 : sizeof(none)) == 0);
+        CHECK_EQ(STAT(p.c, miss_short), 0); /* it is not cached, and not a tail either */
         pool_end(&p);
     }
 }
@@ -698,7 +711,7 @@ static void test_counts(void)
 
 /* The headers cannot be read any more, after they were read once. Nothing is pinned or served, and
  * nothing stays in the buffer. */
-static void forbid_headers(void)
+void forbid_headers(void)
 {
     os_protect(header_of(between_cache, 0), BLK, OS_NOTHING);
 }
@@ -764,12 +777,15 @@ static void test_unreadable(void)
     CHECK_EQ(pin(f, 1, 1, &v, 1, &pins), BLK);
     CHECK_EQ(STAT(p.c, verified), 1);
     CHECK_EQ(cm_unpin(&pins), 0);
+    const struct cm_trouble *t = &p.c->trouble[CM_TROUBLE_MEDIA];
+    CHECK(at_load_relaxed(&t->count) + at_load_relaxed(&t->said_at) > 0); /* it is told */
     pool_end(&p);
 }
 
-static const struct harness_test tests[] = {
+static const struct harness_test pin_tests[] = {
     TEST(unreadable),
     TEST(byte),
+    TEST(set),
     TEST(unchanged_by_churn),
     TEST(unchanged_by_writes),
     TEST(doomed_is_freed),
@@ -794,9 +810,12 @@ static const struct harness_test tests[] = {
     TEST(second_look_fails),
     TEST(threads),
     TEST(other_thread_unpins),
+    TEST_END,
 };
+
+static const struct harness_test *const tables[] = { pin_tests, pin_between_tests };
 
 int main(int argc, char **argv)
 {
-    return HARNESS_MAIN(tests, argc, argv);
+    return HARNESS_TABLES(tables, argc, argv);
 }

@@ -58,6 +58,23 @@ static void test_tag_zero(void)
     pool_end(&p);
 }
 
+/* Another block that has the same hash is another block, and so is that of another file. */
+static void test_same_hash(void)
+{
+    struct pool p;
+    uint64_t version;
+    cm_file *f = set_up(&p, MIB);
+    CHECK_EQ(put(f, 3, 5), 0);
+    struct cm_key k = key_of(f, 3);
+    CHECK(cm_probation_find(&p.c->probation, &k, &version) != CM_NO_ENTRY);
+    k.block++;
+    CHECK_EQ(cm_probation_find(&p.c->probation, &k, &version), CM_NO_ENTRY);
+    k.block--;
+    k.incarnation++;
+    CHECK_EQ(cm_probation_find(&p.c->probation, &k, &version), CM_NO_ENTRY);
+    pool_end(&p);
+}
+
 /* Reads by the short way: what is held, and what is not. */
 static void test_short_way(void)
 {
@@ -287,6 +304,8 @@ static void test_refused_early(void)
         CASE("i %u", i);
         CHECK_EQ(cm_fill(f, &m, data, BLK, 0), CM_NOT_STORED_PRESENT);
         CHECK_EQ(cm_fill(f, &stale, data, BLK, 0), CM_NOT_STORED_STALE);
+        CHECK_EQ(STAT(p.c, refused_present), i + 1);
+        CHECK_EQ(STAT(p.c, refused_stale), i + 1);
     }
     CHECK_EQ(hits(f, 0, HELD - 1, 5), HELD - 1);
     pool_end(&p);
@@ -526,6 +545,8 @@ static uint64_t promote_with(cm_file *f, int (*copy)(void *, void *, const void 
     meddled = false;
     ops.copy = copy;
     m->ops = &ops;
+    at_store_relaxed(&cm_object_of(f)->cache->fill.over, 1u); /* else other routines may copy */
+    m->fill = NULL;
     uint64_t stored = put_all(f, 1000, 2 * HELD, 6);
     m->ops = whole_ops;
     CHECK(meddled);
@@ -577,6 +598,23 @@ static void test_tails(void)
     pool_end(&p);
 }
 
+/* A tail that is in the pool, and no ghost knows it, grows there. */
+static void test_tail_in_pool(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = set_up(&p, MIB);
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_KEEP), 0); /* to the pool at once */
+    CHECK_EQ(put_tail(f, 4, 1000, 5), 0);
+    CHECK(in_pool(f, 4));
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_NORMAL), 0);
+    CHECK_EQ(put_tail(f, 4, 1001, 6), 0);
+    CHECK(in_pool(f, 4));
+    CHECK_EQ(cm_read(f, 4 * BLK, buf, BLK, NULL), 1001);
+    CHECK(is_content(6, 4, buf, 1001));
+    pool_end(&p);
+}
+
 /* A block is in one place: a fill that goes to the pool takes the copy out of the buffer. A shorter
  * one changes nothing. */
 static void test_one_place(void)
@@ -606,6 +644,7 @@ static void test_ranges(void)
     CHECK_EQ(cm_read(f, 0, buf, 8 * BLK, &m), 4 * BLK);
     CHECK_EQ(m.offset, 4 * BLK);
     CHECK_EQ(m.len, 2 * BLK);
+    CHECK_EQ(STAT(p.c, miss_short), 0); /* it is absent, and not a tail */
     cm_read_vec v[2] = { { .offset = 6 * BLK, .buf = buf, .len = 2 * BLK },
                          { .offset = 2 * BLK, .buf = buf + 4 * BLK, .len = BLK } };
     CHECK_EQ(cm_read_many(f, v, 2), 2);
@@ -637,6 +676,27 @@ static void test_pins(void)
 }
 
 /* A pin that covers nothing is no hit. */
+static void test_pins_of_none(void)
+{
+    struct pool p;
+    cm_iovec v;
+    static cm_pins pins[CM_PIN_COUNT + 1];
+    int n = 0;
+    cm_miss m;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(cm_pin_range(f, 7 * BLK, BLK, &v, 1, &n, &pins[0], &m), 0);
+    CHECK_EQ(m.offset, 7 * BLK);
+    CHECK_EQ(STAT(p.c, miss_conflict), 0);
+    CHECK_EQ(put(f, 7, 5), 0);
+    for (unsigned i = 0; i < CM_PIN_COUNT; i++)
+        CHECK_EQ(cm_pin_range(f, 7 * BLK, BLK, &v, 1, &n, &pins[i], &m), BLK);
+    CHECK_EQ(cm_pin_range(f, 7 * BLK, BLK, &v, 1, &n, &pins[CM_PIN_COUNT], &m), CM_EBUSY);
+    for (unsigned i = 0; i < CM_PIN_COUNT; i++)
+        CHECK_EQ(cm_unpin(&pins[i]), 0);
+    CHECK_EQ(at_load_relaxed(&p.c->pinned), 0);
+    pool_end(&p);
+}
+
 static void test_pins_counted(void)
 {
     struct pool p;
@@ -652,6 +712,28 @@ static void test_pins_counted(void)
     CHECK_EQ(cm_unpin(&pins), 0);
     CHECK_EQ(STAT(p.c, probation_hits), held + 1);
     CHECK_EQ(STAT(p.c, hit_blocks), hits_before + 1);
+    pool_end(&p);
+}
+
+/* A pin is a hit: a block that was pinned twice goes to the pool when it leaves. */
+static void test_pins_earn(void)
+{
+    struct pool p;
+    cm_iovec iov;
+    cm_pins pins;
+    int n;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    for (unsigned i = 0; i < 2; i++) {
+        struct cm_plat_thread *t = cm_plat_thread();
+        memset(t->recent, 0, sizeof(t->recent));
+        CHECK_EQ(cm_pin_range(f, 9 * BLK, BLK, &iov, 1, &n, &pins, NULL), BLK);
+        CHECK_EQ(cm_unpin(&pins), 0);
+    }
+    pool_again(&p);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(look(f, 9, 5), RIGHT);
+    CHECK_EQ(hits(f, 0, HELD, 5), 1);
     pool_end(&p);
 }
 
@@ -738,6 +820,10 @@ static const struct harness_test tests[] = {
     TEST(refused_is_remembered),
     TEST(advice),
     TEST(tag_zero),
+    TEST(same_hash),
+    TEST(tail_in_pool),
+    TEST(pins_of_none),
+    TEST(pins_earn),
     TEST(short_way),
     TEST(short_way_end),
 };

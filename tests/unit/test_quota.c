@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 
+#include "protocol/evict.h"
 #include "state/quota.h"
 
 #define G1 UINT32_C(0x80000001) /* numbers of groups are the program's */
@@ -401,6 +402,25 @@ static void test_memory(void)
     pool_end(&p);
 }
 
+/* The table of files has no memory: the file gets no group. */
+static void test_memory_of_files(void)
+{
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    p.o.alloc = some_memory;
+    p.o.free = free_memory;
+    (void)pool_up(&p);
+    detach(attach(&p, 1, BLK, 1, 0)); /* there is memory for open files */
+    set_quota(&p, G1, 5);
+    no_memory = true;
+    cm_file *f = attach(&p, 1, BLK, 1, 0);
+    CHECK_EQ(cm_file_set_group(f, G1), CM_ENOMEM);
+    CHECK_EQ(info_of(f).group, 0);
+    no_memory = false;
+    CHECK_EQ(cm_file_set_group(f, G1), 0);
+    pool_end(&p);
+}
+
 /* ---- Later sessions -------------------------------------------------------------------------- */
 
 /* What an earlier session stored is counted before anything new is stored, whoever attaches what.
@@ -525,7 +545,10 @@ static void test_record(void)
     set_quota(&p, G1, ALLOWED);
     CHECK(used(&p, G1) >= ALLOWED - 10 && used(&p, G1) <= ALLOWED);
     check_counts(p.c, false);
+    CHECK_EQ(cm_file_lookup(p.c, &id, NULL, &info), 0);
+    CHECK_EQ(cm_quota_of_block(p.c, info.incarnation), 1);
     f = attach(&p, 1, ALLOWED * BLK, 4, 0); /* another version: its blocks are nobody's */
+    CHECK_EQ(cm_quota_of_block(p.c, info.incarnation), 0);
     CHECK_EQ(info_of(f).group, G1);
     CHECK_EQ(hits(f, 0, ALLOWED, 4), 0);
     CHECK(put_all(f, 0, ALLOWED, 4) == ALLOWED);
@@ -572,6 +595,31 @@ static void test_table(void)
     CHECK(used(&p, G1) <= ALLOWED);
     check_counts(p.c, true);
     pool_end(&p);
+}
+
+/* Records that are looked at in several parts, or many in one. No block is counted before all of
+ * them are known. */
+static void test_many_records(void)
+{
+    enum { EACH = 3 };
+    static const unsigned max_files[] = { 2000, 300 }, files[] = { 40, 200 };
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("%u files", files[i]);
+        struct pool p;
+        pool_make(&p, 8 * MIB, max_files[i]);
+        (void)pool_up(&p);
+        CHECK_EQ(p.c->media.geo.record_buckets > 2 * 64, i == 0);
+        for (uint64_t id = 1; id <= files[i]; id++) {
+            cm_file *f = attach_in(&p, id, EACH, G1);
+            CHECK_EQ(put_all(f, 0, EACH, id), EACH);
+            detach(f);
+        }
+        pool_again(&p);
+        set_quota(&p, G1, 1000);
+        CHECK_EQ(used(&p, G1), files[i] * EACH);
+        check_counts(p.c, false);
+        pool_end(&p);
+    }
 }
 
 /* Records that say anything: many of the group, all with one incarnation or with that of others. */
@@ -669,18 +717,139 @@ static void test_together(void)
     for (uint64_t b = 0; b < 4; b++)
         content(1, 20 + b, buf + b * BLK);
     CHECK_EQ(cm_fill(f, &m, buf, sizeof(buf), 0), 0);
+    CHECK_EQ(STAT(p.c, evicted), 4);
     CHECK_EQ(hits(f, 20, 4, 1), 4);
     CHECK_EQ(hits(f, 0, 8, 1), 4);
     CHECK_EQ(used(&p, G1), 8);
     pool_end(&p);
 }
 
-static const struct harness_test tests[] = { TEST(together),  TEST(share),      TEST(limit),
-                                             TEST(worth),     TEST(two_groups), TEST(other_quota),
-                                             TEST(kept),      TEST(ends),       TEST(moves),
-                                             TEST(arguments), TEST(memory),     TEST(later),
-                                             TEST(unknown),   TEST(first_time), TEST(record),
-                                             TEST(table),     TEST(hostile),    TEST(threads) };
+/* As many groups as there may be. The last one has its quota, too. */
+static void test_last_group(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB);
+    for (uint32_t i = 1; i <= CM_GROUPS_MAX; i++)
+        set_quota(&p, i, 5);
+    cm_file *f = attach_in(&p, 1, 100, CM_GROUPS_MAX);
+    CHECK_EQ(put_all(f, 0, 20, 1), 20);
+    CHECK(used(&p, CM_GROUPS_MAX) > 2 && used(&p, CM_GROUPS_MAX) <= 5);
+    pool_end(&p);
+}
+
+/* All slots are pinned. The group has room, and gets none all the same. */
+static void test_no_slot(void)
+{
+    struct pool p;
+    static cm_pins pins[1000];
+    cm_iovec v;
+    int pieces;
+    unsigned n = 0;
+    pool_make(&p, cm_pool_size_min(), 0);
+    (void)pool_up(&p);
+    set_quota(&p, G1, 50);
+    CHECK_EQ(cm_evict_batch(p.c), p.c->media.geo.slots / 32); /* others have slots, too */
+    cm_file *f = attach(&p, 9, CM_BLOCK_MAX / 2, 1, 0), *g = attach_in(&p, 1, 100, G1);
+    for (uint64_t b = 0; b < 1000 && put(f, b, 5) == 0; b++)
+        CHECK_EQ(cm_pin_range(f, b * BLK, BLK, &v, 1, &pieces, &pins[n++], NULL), BLK);
+    CHECK_EQ(put_all(g, 0, 4, 1), 0);
+    CHECK_EQ(put(g, 4, 1), CM_NOT_STORED_BUSY);
+    CHECK_EQ(used(&p, G1), 0);
+    while (n > 0)
+        CHECK_EQ(cm_unpin(&pins[--n]), 0);
+    CHECK_EQ(put(g, 4, 1), 0);
+    CHECK_EQ(used(&p, G1), 1);
+    check_counts(p.c, false);
+    pool_end(&p);
+}
+
+/* Blocks of two groups leave the buffer together. There is room for one of the first two. Those of
+ * the other group do not notice. */
+static void test_leave_together(void)
+{
+    enum { ENTRIES = 4 * CM_BATCH_MAX };
+    static uint8_t buf[4 * CM_BLOCK_SIZE];
+    struct pool p;
+    pool_make(&p, 4 * MIB, 0);
+    p.o.probation_bytes = ENTRIES * BLK;
+    (void)pool_up(&p);
+    set_quota(&p, G1, 1);
+    set_quota(&p, G2, 50);
+    cm_file *f = attach_in(&p, 1, 100, G1), *g = attach_in(&p, 2, 100, G2);
+    cm_file *others = attach(&p, 9, OTHERS * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 2, 1), 2);
+    CHECK_EQ(put_all(g, 0, 2, 2), 2);
+    CHECK_EQ(put_all(others, 0, ENTRIES - 4, 9), ENTRIES - 4);
+    CHECK_EQ(used(&p, G1) + used(&p, G2), 0);
+    const cm_miss m = miss_of(others, 200 * BLK, sizeof(buf));
+    for (uint64_t b = 0; b < 4; b++)
+        content(9, 200 + b, buf + b * BLK);
+    CHECK_EQ(cm_fill(others, &m, buf, sizeof(buf), 0), 0);
+    CHECK_EQ(used(&p, G1), 1);
+    CHECK_EQ(used(&p, G2), 2);
+    CHECK_EQ(hits(f, 0, 2, 1), 1);
+    CHECK_EQ(hits(g, 0, 2, 2), 2);
+    pool_end(&p);
+}
+
+/* The same when both groups are full: each gives as many blocks as it gets. */
+static void test_both_give(void)
+{
+    enum { ENTRIES = 4 * CM_BATCH_MAX };
+    static uint8_t buf[4 * CM_BLOCK_SIZE];
+    struct pool p;
+    pool_make(&p, 4 * MIB, 0);
+    p.o.probation_bytes = ENTRIES * BLK;
+    (void)pool_up(&p);
+    set_quota(&p, G1, 2);
+    set_quota(&p, G2, 2);
+    cm_file *f[2] = { attach_in(&p, 1, 100, G1), attach_in(&p, 2, 100, G2) };
+    cm_file *others = attach(&p, 9, OTHERS * BLK, 1, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_EQ(cm_file_advise(f[i], CM_ADVISE_KEEP), 0); /* to the pool at once */
+        CHECK_EQ(put_all(f[i], 50, 2, 1), 2);
+        CHECK_EQ(cm_file_advise(f[i], CM_ADVISE_NORMAL), 0);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_EQ(put_all(f[i], 0, 2, 1), 2);
+    CHECK_EQ(put_all(others, 0, ENTRIES - 4, 9), ENTRIES - 4);
+    CHECK_EQ(used(&p, G1) + used(&p, G2), 4);
+    const cm_miss m = miss_of(others, 200 * BLK, sizeof(buf));
+    for (uint64_t b = 0; b < 4; b++)
+        content(9, 200 + b, buf + b * BLK);
+    CHECK_EQ(cm_fill(others, &m, buf, sizeof(buf), 0), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_EQ(hits(f[i], 0, 2, 1), 2);
+        CHECK_EQ(hits(f[i], 50, 2, 1), 0);
+    }
+    check_counts(p.c, false);
+    pool_end(&p);
+}
+
+static const struct harness_test tests[] = { TEST(together),
+                                             TEST(share),
+                                             TEST(limit),
+                                             TEST(worth),
+                                             TEST(two_groups),
+                                             TEST(other_quota),
+                                             TEST(kept),
+                                             TEST(ends),
+                                             TEST(moves),
+                                             TEST(arguments),
+                                             TEST(memory),
+                                             TEST(later),
+                                             TEST(unknown),
+                                             TEST(first_time),
+                                             TEST(record),
+                                             TEST(table),
+                                             TEST(hostile),
+                                             TEST(threads),
+                                             TEST(memory_of_files),
+                                             TEST(many_records),
+                                             TEST(no_slot),
+                                             TEST(last_group),
+                                             TEST(leave_together),
+                                             TEST(both_give) };
 
 int main(int argc, char **argv)
 {

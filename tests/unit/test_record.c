@@ -7,6 +7,10 @@
 
 #include <inttypes.h>
 
+#include "../os.h"
+#include "count_ops.h"
+#include "media/name_table.h"
+
 /* ---- Records --------------------------------------------------------------------------------- */
 
 static struct cm_record some_record(uint64_t n)
@@ -171,6 +175,267 @@ static void test_load(void)
         CHECK(cm_record_names(&s, i, &id));
         CHECK_EQ(s.record[i].incarnation, 100 + n);
     }
+    pool_end(&p);
+}
+
+/* ---- Media that fail ------------------------------------------------------------------------- */
+
+enum { WRITE, WRITE_BODY, INTENTS, SETTLE_INTENTS, STATE, SINCE, SIZE, SETTLE, EXPIRY, STOP, DROP };
+
+static int record_call(struct cm_media *m, unsigned call)
+{
+    struct cm_record r = some_record(1);
+    const struct cm_record_regions g = { .known = true, .boot = 1 };
+    switch (call) {
+    case WRITE:
+        return cm_record_write(m, 3, &r, &g);
+    case WRITE_BODY:
+        return cm_record_write(m, 3, &r, NULL);
+    case INTENTS:
+        return cm_record_write_intents(m, 3, r.incarnation, 5);
+    case SETTLE_INTENTS:
+        return cm_record_settle_intents(m, 3);
+    case STATE:
+        return cm_record_write_state(m, 3, r.incarnation, &g);
+    case SINCE:
+        return cm_record_write_since(m, 3, r.incarnation, &g);
+    case SIZE:
+        return cm_record_write_size(m, 3, &r);
+    case SETTLE:
+        return cm_record_settle(m, 3);
+    case EXPIRY:
+        return cm_record_write_expiry(m, 3, &r, 1);
+    case STOP:
+        return cm_record_stop(m, 3);
+    default:
+        return cm_record_drop(m, 3);
+    }
+}
+
+/* Whichever step of a call fails, the call says so, and does no later step. */
+static void test_steps_fail(void)
+{
+    static const unsigned steps[] = { [WRITE] = CM_SINCE_WORDS + 1 + 2 + 3,
+                                      [WRITE_BODY] = 4,
+                                      [INTENTS] = 2,
+                                      [SETTLE_INTENTS] = 1,
+                                      [STATE] = 1,
+                                      [SINCE] = CM_SINCE_WORDS,
+                                      [SIZE] = 2,
+                                      [SETTLE] = 1,
+                                      [EXPIRY] = 2,
+                                      [STOP] = 1,
+                                      [DROP] = 3 };
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    struct cm_media *m = &p.c->media;
+    for (unsigned call = WRITE; call <= DROP; call++)
+        for (unsigned step = 1; step <= steps[call] + 1; step++) {
+            CASE("call %u, step %u", call, step);
+            count_begin(m, step);
+            CHECK_EQ(record_call(m, call), step > steps[call] ? 0 : CM_EIO);
+            CHECK_EQ(count_end(m), step > steps[call] ? steps[call] : step);
+        }
+    struct cm_record r = some_record(1);
+    r.size = CM_SIZE_UNKNOWN; /* need not be durable */
+    count_begin(m, 0);
+    CHECK_EQ(cm_record_write_size(m, 3, &r), 0);
+    CHECK_EQ(count_end(m), 1);
+    pool_end(&p);
+}
+
+static const struct cm_persist_ops *flushed_by;
+static uint64_t flushed_from, flushed_lines; /* a bit for each line from there on */
+
+static int flush_noted(void *ctx, const void *at, size_t n)
+{
+    for (uintptr_t p = (uintptr_t)at / 64; p <= ((uintptr_t)at + n - 1) / 64; p++)
+        flushed_lines |= UINT64_C(1) << (p - flushed_from);
+    return flushed_by->flush(ctx, at, n);
+}
+
+/* The lines of a record that a call writes back: all that it has stored. */
+static void test_flushed(void)
+{
+    static const unsigned lines[] = { [WRITE] = 15, [WRITE_BODY] = 3 + 8, [SETTLE_INTENTS] = 2,
+                                      [SIZE] = 8,   [SETTLE] = 15,        [EXPIRY] = 8,
+                                      [DROP] = 3 };
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    struct cm_media *m = &p.c->media;
+    struct cm_persist_ops ops = *m->ops;
+    flushed_by = m->ops;
+    flushed_from = (uintptr_t)record_of(p.c, 3) / 64;
+    ops.flush = flush_noted;
+    for (unsigned call = WRITE; call <= DROP; call++) {
+        CASE("call %u", call);
+        flushed_lines = 0;
+        m->ops = &ops;
+        CHECK_EQ(record_call(m, call), 0);
+        m->ops = flushed_by;
+        CHECK_EQ(flushed_lines, call < sizeof(lines) / sizeof(lines[0]) ? lines[call] : 0);
+    }
+    pool_end(&p);
+}
+
+/* Each record that was ever written is settled, and nothing else. */
+static void test_settle_set(void)
+{
+    struct pool p;
+    struct cm_record r = some_record(1);
+    struct cm_record_set s;
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    struct cm_media *m = &p.c->media;
+    cm_record_load(m, &r.id, &s);
+    CHECK_EQ(s.n, CM_RECORD_PLACES);
+    for (unsigned used = 0; used <= s.n; used++) {
+        CASE("used %u", used);
+        cm_record_load(m, &r.id, &s);
+        for (unsigned i = 0; i < s.n; i++)
+            CHECK_EQ(cm_record_is_unused(&s, i), i >= used);
+        count_begin(m, 0);
+        cm_record_settle_set(m, &s);
+        CHECK_EQ(count_end(m), used);
+        if (used < s.n)
+            CHECK_EQ(put_record(p.c, cm_record_place(&s, used), &r), 0);
+    }
+    pool_end(&p);
+}
+
+/* What readers of other processes look at, and what tells them. */
+static void test_told(void)
+{
+    struct pool p;
+    struct cm_record r = some_record(1);
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    const struct cm_media *m = &p.c->media;
+    for (uint64_t place = 0; place < 40; place++) {
+        CASE("place %" PRIu64, place);
+        CHECK_EQ(put_record(p.c, place, &r), 0);
+        const uint64_t *told = cm_record_told(m, place);
+        CHECK(told == &record_of(p.c, place)->incarnation);
+        CHECK_EQ(cm_record_place_of(m, told), place);
+        CHECK_EQ(*told, 101);
+        CHECK_EQ(cm_record_stop(m, place), 0);
+        CHECK_EQ(*told, 0);
+        CHECK(!whole_at(&p, place));
+    }
+    pool_end(&p);
+}
+
+/* A name is stored in the place of its record; whichever step fails, the call says so. */
+static void test_names(void)
+{
+    struct pool p;
+    struct cm_name got, none;
+    const cm_file_id id = id_of(7), other = id_of(8);
+    memset(&none, 0, sizeof(none));
+    pool_make_as(&p, MIB, 0, CM_CREATE_NAMES);
+    REQUIRE(pool_up(&p) == 0);
+    struct cm_media *m = &p.c->media;
+    for (uint64_t place = 0; place < 20; place++) {
+        CASE("place %" PRIu64, place);
+        struct cm_name name = { "name A" };
+        name.text[5] = (char)('A' + place);
+        for (unsigned fails = 1; fails <= 2; fails++) {
+            count_begin(m, fails);
+            CHECK_EQ(cm_name_write(m, place, &id, &name), CM_EIO);
+            CHECK_EQ(count_end(m), fails);
+            cm_name_read(m, place, &id, &got);
+            CHECK(memcmp(&got, &none, sizeof(got)) == 0);
+        }
+        count_begin(m, 0);
+        CHECK_EQ(cm_name_write(m, place, &id, &name), 0);
+        CHECK_EQ(count_end(m), 2);
+        count_begin(m, 0);
+        CHECK_EQ(cm_name_write(m, place, &id, &name), 0); /* it is there */
+        CHECK_EQ(count_end(m), 0);
+        CHECK(memcmp(p.base + m->geo.name_offset + place * sizeof(name), &name, sizeof(name)) == 0);
+        CHECK(record_of(p.c, place)->words[CM_RECORD_NAME] != 0);
+        cm_name_read(m, place, &other, &got);
+        CHECK(memcmp(&got, &none, sizeof(got)) == 0);
+    }
+    for (uint64_t place = 0; place < 20; place++) {
+        CASE("again, place %" PRIu64, place);
+        cm_name_read(m, place, &id, &got);
+        CHECK_EQ(got.text[5], (char)('A' + place));
+        count_begin(m, 1);
+        CHECK_EQ(cm_name_write(m, place, &id, &none), CM_EIO);
+        CHECK_EQ(count_end(m), 1);
+        if (place % 2)
+            cm_name_clear(m, place);
+        else
+            CHECK_EQ(cm_name_write(m, place, &id, &none), 0);
+        CHECK_EQ(record_of(p.c, place)->words[CM_RECORD_NAME], 0);
+        cm_name_read(m, place, &id, &got);
+        CHECK(memcmp(&got, &none, sizeof(got)) == 0);
+    }
+    pool_end(&p);
+}
+
+/* Each record in use is counted: those at the ends of the table, too. */
+static void test_estimate(void)
+{
+    struct pool p;
+    struct cm_record r = some_record(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    const struct cm_media *m = &p.c->media;
+    const uint64_t all = m->geo.record_buckets * CM_RECORD_WAYS;
+    CHECK_EQ(cm_record_estimate(m), 0);
+    CHECK_EQ(put_record(p.c, 0, &r), 0);
+    CHECK_EQ(cm_record_estimate(m), 1);
+    CHECK_EQ(put_record(p.c, all - 1, &r), 0);
+    CHECK_EQ(cm_record_estimate(m), 2);
+    for (uint64_t place = 0; place < all; place++)
+        CHECK_EQ(put_record(p.c, place, &r), 0);
+    CHECK_EQ(cm_record_estimate(m), all);
+    pool_end(&p);
+}
+
+/* When a file was used last: for its id and its place, or nothing. */
+static void test_use(void)
+{
+    struct pool p;
+    struct cm_record r = some_record(1);
+    uint32_t seconds = 1;
+    uint64_t hits = 1;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    const struct cm_media *m = &p.c->media;
+    CHECK_EQ(put_record(p.c, 3, &r), 0);
+    CHECK(!cm_record_use(m, 3, record_of(p.c, 3), &seconds, &hits));
+    CHECK(seconds == 0 && hits == 0);
+    cm_record_write_use(m, 3, &r.id, 1700000000, UINT64_C(1) << 40);
+    CHECK(cm_record_use(m, 3, record_of(p.c, 3), &seconds, &hits));
+    CHECK(seconds == 1700000000 && hits == UINT64_C(1) << 40);
+    CHECK(!cm_record_use(m, 4, record_of(p.c, 3), &seconds, &hits));
+    CHECK(seconds == 0 && hits == 0);
+    record_of(p.c, 3)->words[CM_RECORD_HITS]++;
+    CHECK(!cm_record_use(m, 3, record_of(p.c, 3), &seconds, &hits));
+    CHECK_EQ(cm_record_write_expiry(m, 3, record_of(p.c, 3), INT64_C(1700000000500000000)), 0);
+    CHECK_EQ(cm_record_expiry(m, 3, record_of(p.c, 3)), INT64_C(1700000000000000000));
+    CHECK_EQ(cm_record_expiry(m, 4, record_of(p.c, 3)), 0);
+    pool_end(&p);
+}
+
+/* A record that cannot be read says nothing. */
+static void test_unreadable(void)
+{
+    struct pool p;
+    struct cm_record_set s = { .first = { 0, 16 }, .n = 32 };
+    struct cm_record r, none;
+    bool whole = true;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    REQUIRE(pool_new(&p, MIB) == 0);
+    memset(&r, 0x55, sizeof(r));
+    memset(&none, 0, sizeof(none));
+    os_protect(record_of(p.c, 0), BLK, OS_NOTHING);
+    CHECK_EQ(cm_record_at(&p.c->media, 3, &r, &whole), CM_EIO);
+    os_protect(record_of(p.c, 0), BLK, OS_WRITE);
+    s.unreadable[3] = true; /* and is not taken for one that was never written */
+    CHECK(!cm_record_is_unused(&s, 3) && cm_record_is_unused(&s, 4));
+    CHECK(!whole);
+    CHECK(memcmp(&r, &none, sizeof(r)) == 0);
     pool_end(&p);
 }
 
@@ -489,11 +754,32 @@ static void test_first_are_kept(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(write_and_drop), TEST(torn),           TEST(belongs),          TEST(no_id),
-    TEST(regions),        TEST(load),           TEST(eviction),         TEST(buckets_full),
-    TEST(emptier_bucket), TEST(one_bucket),     TEST(open_not_evicted), TEST(two_records),
-    TEST(forget_closed),  TEST(damaged_record), TEST(garbage_table),    TEST(half_full),
-    TEST(loss_by_load),   TEST(first_are_kept),
+    TEST(write_and_drop),
+    TEST(torn),
+    TEST(belongs),
+    TEST(no_id),
+    TEST(regions),
+    TEST(load),
+    TEST(eviction),
+    TEST(buckets_full),
+    TEST(emptier_bucket),
+    TEST(one_bucket),
+    TEST(open_not_evicted),
+    TEST(two_records),
+    TEST(forget_closed),
+    TEST(damaged_record),
+    TEST(garbage_table),
+    TEST(steps_fail),
+    TEST(names),
+    TEST(flushed),
+    TEST(use),
+    TEST(estimate),
+    TEST(settle_set),
+    TEST(told),
+    TEST(unreadable),
+    TEST(half_full),
+    TEST(loss_by_load),
+    TEST(first_are_kept),
 };
 
 int main(int argc, char **argv)

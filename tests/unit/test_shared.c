@@ -478,6 +478,8 @@ static void test_told_first(void)
 /* ---- In the middle --------------------------------------------------------------------------- */
 
 static void (*meanwhile)(struct both *b); /* what the owner does behind the next copy of a block */
+static struct cm_record *looked_at;       /* of which a word changes behind the second copy */
+static unsigned looks;
 
 int __real_cm_guard_copy(void *dst, const void *src, size_t n);
 int __wrap_cm_guard_copy(void *dst, const void *src, size_t n);
@@ -485,6 +487,8 @@ int __wrap_cm_guard_copy(void *dst, const void *src, size_t n)
 {
     const int e = __real_cm_guard_copy(dst, src, n);
     void (*const now)(struct both * b) = meanwhile;
+    if (src == looked_at && n == sizeof(*looked_at) && ++looks == 2)
+        looked_at->expires ^= 1;
     if (!now || n < 5 || n == sizeof(struct cm_record) || n == sizeof(struct cm_super))
         return e;
     meanwhile = NULL;
@@ -545,6 +549,22 @@ static void test_judged_in_the_middle(void)
     CHECK_EQ(hits(b.g, 0, 10, 1), 0); /* until it is presented again */
     now = fresh(b.v);
     CHECK_EQ(cm_file_revalidate(b.g, &now), 0);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 10);
+    both_down(&b);
+}
+
+/* A word of the record changes while a reader looks at it: it looks again. */
+static void test_changed_while_looked_at(void)
+{
+    struct both b;
+    REQUIRE(both_up(&b, 0));
+    detach(b.g);
+    looks = 0;
+    looked_at = record_of(b.p.c, cm_object_of(b.f)->place);
+    b.g = attach_reader(b.r, 1, &b.v, 0);
+    CHECK_EQ(looks, 5); /* one among the records of its bucket, and two twice */
+    looked_at = NULL;
+    CHECK_EQ(info_of(b.g).kept, 1);
     CHECK_EQ(hits(b.g, 0, 10, 1), 10);
     both_down(&b);
 }
@@ -630,12 +650,18 @@ static void test_threads(void)
 }
 
 const struct harness_test shared_tests[] = {
-    TEST(serves),        TEST(through),
-    TEST(refused),       TEST(ways),
-    TEST(goes_on),       TEST(told_first),
+    TEST(serves),
+    TEST(through),
+    TEST(refused),
+    TEST(ways),
+    TEST(goes_on),
+    TEST(told_first),
 
-    TEST(in_the_middle), TEST(judged_in_the_middle),
-    TEST(threads),       TEST_END,
+    TEST(in_the_middle),
+    TEST(judged_in_the_middle),
+    TEST(changed_while_looked_at),
+    TEST(threads),
+    TEST_END,
 };
 
 static const struct harness_test *const tables[] = { shared_tests, shared_more_tests,

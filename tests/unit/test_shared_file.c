@@ -131,6 +131,77 @@ static void test_truncated(void)
     file_down();
 }
 
+#ifndef _WIN32
+/* Changes both superblocks of the pool file, as if another boot or another mount had written them.
+ * The pool may be open. */
+static void write_supers(const char *at, bool boot, bool mount)
+{
+    FILE *file = fopen(at, "r+b");
+    REQUIRE(file != NULL);
+    for (long i = 0; i < CM_SUPER_COPIES; i++) {
+        struct cm_super sb;
+        CHECK_EQ(fseek(file, i * (long)CM_SUPER_STRIDE, SEEK_SET), 0);
+        CHECK_EQ(fread(&sb, sizeof(sb), 1, file), 1);
+        sb.boot_id[3] ^= boot;
+        sb.mount_id[3] ^= mount;
+        super_seal(&sb);
+        CHECK_EQ(fseek(file, i * (long)CM_SUPER_STRIDE, SEEK_SET), 0);
+        CHECK_EQ(fwrite(&sb, sizeof(sb), 1, file), 1);
+    }
+    CHECK_EQ(fclose(file), 0);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    static uint8_t bytes[64 * 1024];
+    FILE *a = fopen(from, "rb"), *b = fopen(to, "wb");
+    REQUIRE(a != NULL && b != NULL);
+    for (size_t n; (n = fread(bytes, 1, sizeof(bytes), a)) > 0;)
+        CHECK_EQ(fwrite(bytes, 1, n, b), n);
+    CHECK_EQ(fclose(a), 0);
+    CHECK_EQ(fclose(b), 0);
+    CHECK_EQ(chmod(to, 0600), 0);
+}
+
+/* How many of the owner's blocks a new reader is served. */
+static unsigned served_at(const char *at)
+{
+    cm_cache *c = open_pool(at, CM_OPEN_SHARED);
+    const unsigned n = c ? hits(attach_to(c), 0, 10, 1) : 0;
+    if (c)
+        CHECK_EQ(cm_close(c), 0);
+    return n;
+}
+#endif
+
+/* A reader believes the superblock of a pool that an owner of this boot has. Else it judges it as
+ * the next owner would: what was in the page cache of another boot or of another mount is gone. */
+static void test_judged(void)
+{
+#ifdef _WIN32
+    SKIP("Windows lets nobody read a pool that is open");
+#else
+    char copy[300];
+    REQUIRE(file_up());
+    if (pool_info(owner).durability == CM_DURABILITY_DAX)
+        SKIP("the pool is on memory that lasts");
+    CHECK_EQ(served_at(path), 10);
+    CHECK(snprintf(copy, sizeof(copy), "%s.copy", path) > 0);
+    copy_file(path, copy); /* it looks as if its owner had been killed */
+    CHECK_EQ(served_at(copy), 10);
+    write_supers(copy, false, true);
+    CHECK_EQ(served_at(copy), 0);
+    write_supers(path, false, true);
+    CHECK_EQ(served_at(path), 10); /* its owner has judged it */
+    write_supers(path, true, true);
+    CHECK_EQ(served_at(path), 0);
+    CHECK_EQ(cm_close(reader), 0);
+    reader = NULL;
+    (void)unlink(copy);
+    file_down();
+#endif
+}
+
 const struct harness_test shared_file_tests[] = {
-    TEST(beside), TEST(rights), TEST(resized), TEST(truncated), TEST_END,
+    TEST(beside), TEST(rights), TEST(resized), TEST(truncated), TEST(judged), TEST_END,
 };

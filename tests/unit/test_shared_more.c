@@ -264,9 +264,19 @@ static void test_damage(void)
     const uint64_t slot = slot_of(b.f, 3);
     REQUIRE(slot != CM_NO_SLOT);
     payload_of(b.p.c, slot)[77] ^= 1;
+    const struct cm_trouble *t = &b.r->trouble[CM_TROUBLE_CHECKSUM];
+    CHECK_EQ(at_load_relaxed(&t->count) + at_load_relaxed(&t->said_at), 0);
     for (unsigned i = 0; i < 3; i++)
         CHECK_EQ(look(b.g, 3, 1), MISS);
+    CHECK(at_load_relaxed(&t->count) + at_load_relaxed(&t->said_at) > 0); /* of this boot */
     CHECK(slot_ok(b.p.c, slot));
+    cm_options o = CM_OPTIONS_INIT; /* a reader verifies each block once, whatever it is told */
+    cm_cache *trusting = NULL;
+    o.flags = CM_OPEN_SHARED;
+    o.verify = CM_VERIFY_NEVER;
+    CHECK_EQ(cm_open_memory(b.p.base, b.p.bytes, &o, &trusting), 0);
+    CHECK_EQ(look(attach_reader(trusting, 1, &b.v, 0), 3, 1), MISS);
+    CHECK_EQ(cm_close(trusting), 0);
     payload_of(b.p.c, slot)[77] ^= 1;
     CHECK_EQ(look(b.g, 3, 1), RIGHT);
     CHECK_EQ(hits(b.f, 0, 10, 1), 10);
@@ -326,8 +336,256 @@ static void test_second_bucket(void)
     both_down(&b);
 }
 
+/* A validator that proves nothing takes nothing away. */
+static void test_no_proof(void)
+{
+    struct both b;
+    cm_validator v = CM_VALIDATOR_INIT;
+    REQUIRE(both_up(&b, 0));
+    CHECK_EQ(hits(b.g, 0, 10, 1), 10);
+    v.size = SIZE;
+    cm_file *g = attach_reader(b.r, 1, &v, 0);
+    CHECK(g == b.g);
+    CHECK_EQ(info_of(g).kept, 1);
+    CHECK_EQ(hits(g, 0, 10, 1), 10);
+    both_down(&b);
+}
+
+/* What a reader does not know has no size; nor has what is not the owner's any more. */
+static void test_no_size(void)
+{
+    struct both b;
+    REQUIRE(both_up(&b, 0));
+    cm_file *g = attach_reader(b.r, 77, &b.v, 0);
+    CHECK_EQ(info_of(g).size, CM_SIZE_UNKNOWN);
+    CHECK_EQ(info_of(b.g).size, SIZE);
+    const cm_file_id id = id_of(1);
+    CHECK(cm_file_serves(cm_object_of(b.g)));
+    CHECK_EQ(cm_forget(b.p.c, &id), 0);
+    CHECK_EQ(info_of(b.g).size, CM_SIZE_UNKNOWN);
+    CHECK(!cm_file_serves(cm_object_of(b.g)));
+    both_down(&b);
+}
+
+/* Two files of one chain of the reader's table. */
+static void test_same_chain(void)
+{
+    struct both b;
+    const cm_file_id first = id_of(1);
+    cm_file_id other;
+    REQUIRE(both_up(&b, 0));
+    for (other = id_of(2); cm_object_chain(b.r, &first) != cm_object_chain(b.r, &other);)
+        other.lo++;
+    cm_file *g = attach_reader(b.r, other.lo, &b.v, 0);
+    CHECK(attach_reader(b.r, 1, &b.v, 0) == b.g);
+    CHECK(attach_reader(b.r, other.lo, &b.v, 0) == g);
+    both_down(&b);
+}
+
+/* A record with a number that the superblock says was not given out yet: the next owner empties the
+ * pool. */
+static void test_number_too_high(void)
+{
+    struct both b;
+    REQUIRE(both_up(&b, 0));
+    detach(b.g);
+    expect_warm(&b, &b.v, 0, true);
+    const uint64_t mark = super_at(&b.p, 0)->inc_mark;
+    for (unsigned high = 2; high-- > 0;) {
+        for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+            super_at(&b.p, i)->inc_mark = high ? info_of(b.f).incarnation : mark;
+            super_seal(super_at(&b.p, i));
+        }
+        expect_warm(&b, &b.v, 0, !high);
+    }
+    both_down(&b);
+}
+
+/* What the owner has given out since the reader came is known to it, too. */
+static void test_later_number(void)
+{
+    struct both b;
+    cm_file_info i = CM_FILE_INFO_INIT;
+    const cm_file_id id = id_of(2);
+    REQUIRE(both_up(&b, 0));
+    b.p.c->super.next_incarnation = b.p.c->super.now.inc_mark; /* a new range begins */
+    cm_file *f = warm(&b.p, 2, &b.v, 0);
+    CHECK_EQ(cm_file_lookup(b.r, &id, NULL, &i), 0);
+    CHECK_EQ(i.incarnation, info_of(f).incarnation);
+    both_down(&b);
+}
+
+/* A file that was opened just now was used just now. */
+static void test_used(void)
+{
+    struct both b;
+    REQUIRE(both_up(&b, 0));
+    const int64_t now = cm_plat_wall_ns();
+    CHECK(info_of(b.g).last_used_ns > now - 3600 * INT64_C(1000000000));
+    CHECK_EQ(info_of(b.g).hits, 0);
+    both_down(&b);
+}
+
+/* Two owners of one boot. The second one finds a word of the record damaged, and so names the
+ * blocks of some regions otherwise from then on. A reader cannot change what it knows of a file, so
+ * the file is cold. */
+static void test_other_keys(void)
+{
+    NEED_DAX;
+    struct both b = { .v = val(SIZE, 7) };
+    REQUIRE(dax_pool(&b.p) == 0);
+    cm_file *f = warm(&b.p, 1, &b.v, 0);
+    const uint64_t place = cm_object_of(f)->place;
+    crash_and_boot(&b.p);
+    b.f = attach_v(&b.p, 1, &b.v, 0);
+    b.r = reader_of(&b.p);
+    b.g = attach_reader(b.r, 1, &b.v, 0);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 10);
+    pool_again(&b.p);
+    b.f = attach_v(&b.p, 1, &b.v, 0);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 10);
+    pool_down(&b.p);
+    struct cm_record *r = (struct cm_record *)(void *)(b.p.base + b.r->media.geo.record_offset);
+    r[place].since[0] ^= 1;
+    CHECK_EQ(pool_up(&b.p), 0);
+    b.f = attach_v(&b.p, 1, &b.v, 0);
+    CHECK_EQ(info_of(b.f).kept, 1);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 0);
+    CHECK_EQ(info_of(b.g).kept, 0);
+    both_down(&b);
+}
+
+/* A region began anew before the reader came. Another owner changes nothing: it goes on. */
+static void test_same_keys(void)
+{
+    NEED_DAX;
+    enum { IN_REGION = 256 };
+    struct both b = { .v = val(3 * IN_REGION * BLK, 7) };
+    REQUIRE(dax_pool(&b.p) == 0);
+    cm_file *f = attach_v(&b.p, 1, &b.v, CM_SOLE_WRITER);
+    CHECK_EQ(put_all(f, 0, 3, 1), 3);
+    (void)begin_write(f, (IN_REGION + 5) * BLK, BLK);
+    crash_and_boot(&b.p);
+    b.f = attach_v(&b.p, 1, &b.v, CM_SOLE_WRITER);
+    CHECK(cm_object_of(b.f)->raised);
+    CHECK_EQ(put(b.f, IN_REGION + 7, 1), 0);
+    write_and_end(b.f); /* the record is of this boot */
+    cm_validator v = fresh(b.v);
+    CHECK_EQ(cm_file_revalidate(b.f, &v), 0);
+    b.r = reader_of(&b.p);
+    b.g = attach_reader(b.r, 1, &b.v, 0);
+    CHECK_EQ(hits(b.g, 0, 3, 1), 3);
+    pool_again(&b.p);
+    CHECK_EQ(hits(b.g, 0, 3, 1), 3);
+    CHECK_EQ(look(b.g, IN_REGION + 7, 1), RIGHT);
+    CHECK_EQ(info_of(b.g).kept, 1);
+    both_down(&b);
+}
+
+/* ---- Memory ---------------------------------------------------------------------------------- */
+
+#define FAR ((void *)(UINT64_C(1) << 60)) /* an address that leaves no room in a handle */
+
+static enum { GIVES, NONE, FAR_OFF } memory;
+static void *its_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    return memory == GIVES ? cm_plat_alloc(bytes) : memory == NONE ? NULL : FAR;
+}
+static void its_free(void *ctx, void *p, size_t bytes)
+{
+    (void)ctx;
+    if (p != FAR)
+        cm_plat_free(p, bytes);
+}
+
+/* Without memory a reader opens no file, nor with memory that no handle can name. */
+static void test_no_memory(void)
+{
+    struct both b;
+    cm_options o = CM_OPTIONS_INIT;
+    const cm_file_id id = id_of(1);
+    cm_file *g = NULL;
+    cm_cache *r = NULL;
+    REQUIRE(both_up(&b, 0));
+    o.flags = CM_OPEN_SHARED;
+    o.alloc = its_alloc;
+    o.free = its_free;
+    CHECK_EQ(cm_open_memory(b.p.base, b.p.bytes, &o, &r), 0);
+    for (memory = FAR_OFF; memory != GIVES; memory--) {
+        CASE("memory %u", (unsigned)memory);
+        CHECK_EQ(cm_file_open(r, &id, &b.v, 0, &g), CM_ENOMEM);
+        CHECK(g == NULL);
+    }
+    g = attach_reader(r, 1, &b.v, 0);
+    CHECK_EQ(hits(g, 0, 10, 1), 10);
+    CHECK_EQ(cm_close(r), 0);
+    both_down(&b);
+}
+
+/* Something of a file could not be forgotten, so it is not served any more; others are. */
+static void test_one_stopped(void)
+{
+    struct both b = { .v = val(SIZE, 7) };
+    pool_make(&b.p, MIB, 0);
+    b.p.o.alloc = its_alloc;
+    b.p.o.free = its_free;
+    REQUIRE(pool_up(&b.p) == 0);
+    b.f = warm(&b.p, 1, &b.v, 0);
+    (void)warm(&b.p, 2, &b.v, 0);
+    b.r = reader_of(&b.p);
+    b.g = attach_reader(b.r, 1, &b.v, 0);
+    cm_file *g = attach_reader(b.r, 2, &b.v, 0);
+    cm_bracket w = begin_write(b.f, 50 * BLK, BLK); /* takes the one that needs no memory */
+    memory = NONE;
+    CHECK_EQ(cm_invalidate(b.f, 0, CM_ALL), CM_ENOMEM);
+    memory = GIVES;
+    CHECK(cm_write_end(b.f, &w, NULL) >= 0);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 0);
+    CHECK_EQ(hits(g, 0, 10, 2), 10);
+    both_down(&b);
+}
+
+/* ---- The log --------------------------------------------------------------------------------- */
+
+static unsigned told;
+static void note_line(void *ctx, int level, const char *line)
+{
+    (void)ctx;
+    told += level == CM_LOG_ERROR && strstr(line, "no pool any more") != NULL;
+}
+
+/* The pool is gone. The log says so once. */
+static void test_gone(void)
+{
+    struct both b;
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *r = NULL;
+    REQUIRE(both_up(&b, 0));
+    o.flags = CM_OPEN_SHARED;
+    o.log = note_line;
+    CHECK_EQ(cm_open_memory(b.p.base, b.p.bytes, &o, &r), 0);
+    cm_file *g = attach_reader(r, 1, &b.v, 0);
+    CHECK_EQ(cm_super_kill(&b.p.c->super), 0);
+    told = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        const cm_validator v = fresh(b.v);
+        CHECK_EQ(cm_file_revalidate(g, &v), CM_ENOTPOOL);
+        CHECK_EQ(hits(g, 0, 10, 1), 0);
+        CHECK_EQ(told, 1);
+    }
+    CHECK_EQ(cm_close(r), 0);
+    CHECK_EQ(cm_close(b.r), 0);
+    both_end(&b);
+}
+
 const struct harness_test shared_more_tests[] = {
-    TEST(validators), TEST(own_writes), TEST(before_the_loss), TEST(size),   TEST(ttl),
-    TEST(other_boot), TEST(no_owner),   TEST(damage),          TEST(absent), TEST(second_bucket),
+    TEST(validators),   TEST(own_writes), TEST(before_the_loss),
+    TEST(size),         TEST(ttl),        TEST(no_proof),
+    TEST(no_size),      TEST(same_chain), TEST(number_too_high),
+    TEST(later_number), TEST(used),       TEST(other_keys),
+    TEST(same_keys),    TEST(no_memory),  TEST(one_stopped),
+    TEST(gone),         TEST(other_boot), TEST(no_owner),
+    TEST(damage),       TEST(absent),     TEST(second_bucket),
     TEST_END,
 };

@@ -3,49 +3,11 @@
  * test_super.c - the superblock pair: each copy alone is enough for the pool, the right one counts;
  * the rule that empties a pool, epochs, incarnations that never come back, the frontier hint.
  */
-#include "fixture.h"
+#include "super_common.h"
 
 #include "../os.h"
 
 /* ---- Two copies ------------------------------------------------------------------------------ */
-
-struct pair {
-    uint8_t *base;
-    struct cm_media media;
-    struct cm_superblocks s;
-    uint32_t failed;
-};
-
-static void pair_make(struct pair *p)
-{
-    static const uint8_t uuid[16] = { 1, 2, 3 };
-    memset(p, 0, sizeof(*p));
-    p->base = map_bytes(2 * CM_SUPER_STRIDE);
-    p->media.base = p->base;
-    p->media.ops = cm_persist_choose(CM_FLUSH_NONE);
-    p->s.media = &p->media;
-    CHECK_EQ(cm_format_plan(64 * MIB, 0, 0, &p->media.geo), 0);
-    cm_super_init(&p->s.now, &p->media.geo, uuid, 11, 12);
-    CHECK_EQ(cm_super_format(&p->s), 0);
-}
-
-static struct cm_super *copy_of(struct pair *p, unsigned i)
-{
-    return (struct cm_super *)(void *)(p->base + i * CM_SUPER_STRIDE);
-}
-
-/* Equal, except for the number of the write and the sum? */
-static bool same_super(const struct cm_super *a, const struct cm_super *b)
-{
-    struct cm_super x = *a, y = *b;
-    x.seq = y.seq = x.xxh3 = y.xxh3 = 0;
-    return memcmp(&x, &y, sizeof(x)) == 0;
-}
-
-static void pair_end(struct pair *p)
-{
-    unmap_bytes(p->base, 2 * CM_SUPER_STRIDE);
-}
 
 /* One damaged bit anywhere in one copy: the other copy is used, and the damage is reported. */
 static void test_one_damaged(void)
@@ -70,14 +32,6 @@ static void test_one_damaged(void)
     CHECK(cm_super_read(p.base, &sb, &damaged) >= 0);
     CHECK_EQ(damaged, 0);
     pair_end(&p);
-}
-
-static void expect_read(struct pair *p, int code)
-{
-    struct cm_super sb;
-    uint32_t damaged;
-    int r = cm_super_read(p->base, &sb, &damaged);
-    CHECK_EQ(r < 0 ? r : 0, code);
 }
 
 static void test_both_damaged(void)
@@ -123,11 +77,11 @@ static void test_higher_seq_wins(void)
         copy_of(&p, newer)->seq += 1;
         copy_of(&p, newer)->epoch = 77;
         super_seal(copy_of(&p, newer));
-        CHECK(cm_super_read(p.base, &sb, &damaged) >= 0);
+        CHECK_EQ(cm_super_read(p.base, &sb, &damaged), (int)newer);
         CHECK_EQ(sb.epoch, 77);
         CHECK_EQ(damaged, 0);
         copy_of(&p, newer)->xxh3 ^= 1; /* without it the older one counts */
-        CHECK(cm_super_read(p.base, &sb, &damaged) >= 0);
+        CHECK_EQ(cm_super_read(p.base, &sb, &damaged), (int)(1 - newer));
         CHECK_EQ(sb.epoch, 1);
         pair_end(&p);
     }
@@ -484,25 +438,13 @@ static void test_failing_sync(void)
     CHECK_EQ(cm_format_super_check(copy_of(&p, 1)), 0);
     CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), CM_EIO);
     CHECK(memcmp(copy_of(&p, 0), &before, sizeof(before)) == 0);
+    CHECK(cm_super_lost(&p.s));
     p.s.sync = false;
     CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), 0);
+    CHECK(!cm_super_lost(&p.s)); /* an epoch begins */
     CHECK_EQ(copy_of(&p, 0)->epoch, 4);
     CHECK_EQ(copy_of(&p, 1)->epoch, 4);
     pair_end(&p);
-}
-
-static void open_in_boot(struct pair *p, unsigned boot)
-{
-    struct cm_super_owner o = { .durability = CM_DURABILITY_DAX, .pid = 1 };
-    bool emptied;
-    memset(o.boot_id, (int)boot, sizeof(o.boot_id)); /* 0: unknown */
-    CHECK_EQ(cm_super_open(&p->s, &o, &emptied), 0);
-}
-static void expect_failed(struct pair *p, bool any, bool unnamed)
-{
-    const struct cm_super_failed f = cm_super_failed(&p->s);
-    CHECK_EQ(f.any, any);
-    CHECK_EQ(f.unnamed, unnamed);
 }
 
 /* A failed fsync is known to the end of the boot, and for which files, while their records count.
@@ -605,12 +547,17 @@ static void test_open_not_synced(void)
     CHECK_EQ(os_resize(path, 2 * CM_SUPER_STRIDE), 0);
     CHECK_EQ(cm_plat_file_open(&file, path, false), 0);
     flaky_handle = file.handle;
-    for (unsigned fails = 0; fails < 16; fails += 2) { /* the first three syncs */
-        CASE("fails %u", fails);
+    for (unsigned i = 0; i < 16; i++) {
+        const unsigned fails = i / 2 * 2; /* of the first three syncs */
+        CASE("fails %u, first %u", fails, i % 2);
         CALL(pair_make(&p));
+        p.s.first = i % 2;
         CHECK_EQ(open_flaky(&p, 0, &emptied), 0); /* it is a pool of this boot, and not closed */
         const uint64_t epoch = p.s.now.epoch;
+        const unsigned first = p.s.first;
         int e = open_flaky(&p, fails, &emptied);
+        if ((fails & 12) == 0) /* the copy that may not be durable is overwritten first */
+            CHECK_EQ(p.s.first, fails & 2 ? 1 - first : first);
         if ((fails & 12) == 12) { /* the errors go on: then there is no pool any more */
             CHECK_EQ(e, CM_EIO);
             CALL(expect_read(&p, CM_ENOTPOOL));
@@ -863,7 +810,7 @@ static void test_wrong_frontier(void)
     CALL(check_wrong_frontier(UINT64_MAX));
 }
 
-static const struct harness_test tests[] = {
+static const struct harness_test super_tests[] = {
     TEST(one_damaged),
     TEST(both_damaged),
     TEST(reasons),
@@ -892,9 +839,12 @@ static const struct harness_test tests[] = {
     TEST(one_copy_unwritable),
     TEST(frontier),
     TEST(wrong_frontier),
+    TEST_END,
 };
+
+static const struct harness_test *const tables[] = { super_tests, super_steps_tests };
 
 int main(int argc, char **argv)
 {
-    return HARNESS_MAIN(tests, argc, argv);
+    return HARNESS_TABLES(tables, argc, argv);
 }

@@ -284,9 +284,28 @@ static void test_limit(void)
     CALL(check_limit(MIB)); /* what waits there costs nothing until it leaves */
 }
 
+/* Most blocks are read once. If a write weighs as much as a hit, such blocks are not stored any
+ * more; if it weighs nearly nothing, they are. */
+static void test_weight(void)
+{
+    for (uint32_t weight = 1; weight <= 1000; weight += 999) {
+        CASE("weight %" PRIu32, weight);
+        struct pool p;
+        pool_make(&p, MIB, 0);
+        p.o.wear_weight = weight;
+        REQUIRE(pool_up(&p) == 0);
+        cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+        for (uint64_t i = 0; i < 4000; i++)
+            (void)put(f, i % 4 ? 1000 + i : i / 4 % 20, 1);
+        CHECK_EQ(cm_ring_refuses(&p.c->policy.ring), weight == 1000);
+        CHECK_EQ(STAT(p.c, refused_policy) > 500, weight == 1000);
+        pool_end(&p);
+    }
+}
+
 static const struct harness_test tests[] = { TEST(counted), TEST(threads), TEST(shared),
 
-                                             TEST(life), TEST(limit) };
+                                             TEST(life),    TEST(limit),   TEST(weight) };
 
 int main(int argc, char **argv)
 {
