@@ -38,9 +38,9 @@
  *   cm_truncate_begin). If others change it, say so as soon as you know (cm_invalidate,
  *   cm_file_revalidate). A change that nobody reports stays unseen until the file's validator is
  *   presented again (cm_file_open, cm_file_revalidate).
- * - One process owns a pool at a time. Others may read it meanwhile (CM_OPEN_SHARED). After fork()
- * only the parent may use it further. The child has no part of it: the library closes there what it
- * inherited.
+ * - One process owns a pool at a time. Others may read it meanwhile (CM_OPEN_SHARED). After
+ *   fork() only the parent may use it further. The child has no part of it: the library closes
+ *   there what it inherited.
  * - A hit is never wrong. Whether the pool survives a power cut depends on its volume:
  *   cm_get_info() says which durability the pool really has.
  *
@@ -162,8 +162,7 @@ template <typename T> static inline T cm_init_(void)
     X(CM_EMOVED, -33, "the file has another version now")                                          \
     X(CM_ECANCELED, -34, "canceled")                                                               \
     X(CM_EKEEP, -35, "kept files would take more than half of the pool")                           \
-    X(CM_EKEY, -36,                                                                                \
-      "the pool is sealed with another key, or only one of pool and caller has a seal")            \
+    X(CM_EKEY, -36, "pool and key do not fit: the key is missing, wrong or not needed")            \
     X(CM_ESEAL, -37, "a callback of the seal failed; the pool was not changed: try again")
 
 enum cm_error {

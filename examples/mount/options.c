@@ -166,6 +166,26 @@ static int unknown(const char *what, const char *typed, const char *const *list,
     return EXIT_USAGE;
 }
 
+/* "--key-file" is an option of -o, with another spelling. */
+static int unknown_switch(const char *typed)
+{
+    char word[64] = "";
+
+    if (typed[1] == '-')
+        snprintf(word, sizeof(word), "%.*s", (int)strcspn(typed + 2, "="), typed + 2);
+    for (char *c = word; *c; c++)
+        *c = *c == '-' ? '_' : *c;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(word, names[i]) != 0)
+            continue;
+        fprintf(stderr,
+                "cachemax-mount: unknown option '%s'; write it as -o %s (--help lists all)\n",
+                typed, word);
+        return EXIT_USAGE;
+    }
+    return unknown("option", typed, switches, sizeof(switches) / sizeof(switches[0]));
+}
+
 static int bad_value(const char *key, const char *value, const char *want)
 {
     fprintf(stderr, "cachemax-mount: -o %s=%s: expected %s\n", key, value ? value : "", want);
@@ -551,7 +571,7 @@ static int parse_word(int argc, char **argv, int *i, struct options *o)
     if (rc >= 0)
         return rc;
     if (a[0] == '-' && a[1])
-        return unknown("option", a, switches, sizeof(switches) / sizeof(switches[0]));
+        return unknown_switch(a);
     return options_take_dir(a, o);
 }
 

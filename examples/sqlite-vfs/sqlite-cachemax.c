@@ -133,9 +133,11 @@ static bool pool_open(const char *path, const char *key_file)
     int e = cm_open(path, &o, &cache);
     if (e >= 0)
         return true;
-    sqlite3_log(
-        SQLITE_WARNING, "cachemax: %s: %s%s; going on without the cache", path, cm_strerror(e),
-        e == CM_EKEY ? " (give key_file=FILE for a sealed pool, for another one none)" : "");
+    sqlite3_log(SQLITE_WARNING, "cachemax: %s: %s%s; going on without the cache", path,
+                cm_strerror(e),
+                e == CM_EKEY     ? " (give key_file=FILE for a sealed pool, for another one none)"
+                : e == CM_ENOENT ? " (make it with 'cachemax create')"
+                                 : "");
     key_drop();
     return false;
 }

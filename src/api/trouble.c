@@ -26,8 +26,7 @@ const char *cm_why_no_key(const cm_cache *c)
         return "is sealed, and no seal was given: open it with the seal that it was made with";
     if (e >= 0 && !(sb.incompat & CM_INCOMPAT_SEALED))
         return "is not sealed, and a seal was given: is it the right file? A pool is sealed when "
-               "it "
-               "is made";
+               "it is made";
     if (e >= 0 && (sb.incompat ^ mine) & CM_INCOMPAT_ENCRYPTED)
         return mine & CM_INCOMPAT_ENCRYPTED
                    ? "is sealed and not encrypted, and the seal encrypts: open it with a seal that "

@@ -100,7 +100,7 @@ t_names() { # a pin is the file's, whatever its names
   rm "$org/dir/c"
   same "$(of_pool pinned_files)" 2
   status 0 "$cm" unpin "$org/second"
-  says '^1 file is not pinned now$'
+  says '^1 file unpinned$'
   same "$(of_pool pinned_files)" 1
   mv "$org/second" "$org/dir/b"
   eventually "$cm" pin "$org/dir/b"

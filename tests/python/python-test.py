@@ -112,6 +112,9 @@ def sealed_pools():
         e = raises(cachemax.Error, lambda: cachemax.open(pool, key_file=other), "CM_EKEY")
         assert "another key" in str(e)
         assert hits(key_file=mine) == (256, kind)  # a refused open changes nothing
+        if not encrypt:
+            raises(cachemax.Error, lambda: cachemax.open(pool, key_file=mine, encrypt=True),
+                   "CM_EKEY")
     with new_pool():
         pass
     e = raises(cachemax.Error, lambda: cachemax.open(pools[-1], key_file=mine), "CM_EKEY")

@@ -343,7 +343,8 @@ class Tests:
         here = os.path.abspath('none')
         self.logged('file:x.db?vfs=cachemax', 'no pool is named', 'CACHEMAX_POOL')
         self.logged('file:x.db?vfs=cachemax&pool=' + here,
-                    here + ': no such file or directory; going on without the cache', '\n2\n')
+                    here + ": no such file or directory (make it with 'cachemax create'); going on "
+                    'without the cache', '\n2\n')
         db = cached('x.db')
         self.logged('file:x.db?vfs=cachemax&pool=' + os.path.abspath('pool'),
                     'pool is open already', '\n2\n')

@@ -47,8 +47,8 @@ static int print(const struct tool_args *args, const struct unpin *u, int rc)
         json_number(&j, "failed_files", u->failed);
         json_end(&j);
     } else if (!args->value[UNPIN_QUIET]) {
-        (void)printf("%" PRIu64 " %s not pinned now\n", u->files - u->failed,
-                     u->files - u->failed == 1 ? "file is" : "files are");
+        (void)printf("%" PRIu64 " %s unpinned\n", u->files - u->failed,
+                     u->files - u->failed == 1 ? "file" : "files");
     }
     return tool_end_output(rc);
 }

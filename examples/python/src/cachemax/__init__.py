@@ -261,7 +261,7 @@ def open(pool, create_size=None, *, policy="auto", readonly=False, fill_rate_lim
          probation_bytes=0, read_size_max=0, log=None, key_file=None, encrypt=False):
     """Opens a pool. `create_size`: makes it first with so many bytes, if it does not exist.
     `key_file`: the file with the key of a sealed pool; a pool that is made is sealed then.
-    `encrypt`: and its blocks are encrypted.
+    `encrypt`: and its blocks are encrypted. A pool that is sealed alone is refused then.
 
     `log(level, text)` gets the library's lines, from any thread; without it they go to
     logging.getLogger("cachemax"). The other options are fields of cm_options."""
@@ -283,7 +283,7 @@ class Cache:
         path = os.fsencode(path)
         makes = create_size is not None and not os.path.exists(path)
         if key_file is not None:
-            pool.seal = _seal(key_file, encrypt if makes else lib.seal_file_encrypts(path))
+            pool.seal = _seal(key_file, encrypt or (not makes and lib.seal_file_encrypts(path)))
             options.seal = lib.seal_file_of(pool.seal)
         if makes:
             create = ffi.new("cm_create_options *")
@@ -296,6 +296,8 @@ class Cache:
         options.log, options.log_ctx = lib.cachemax_log, pool.handle
         pointer = ffi.new("cm_cache **")
         rc = lib.cm_open(path, options, pointer)
+        if rc == lib.CM_ENOENT:
+            pool.said.append("create_size=BYTES makes it")
         if rc == lib.CM_EKEY:
             pool.said.append("give key_file=FILE for a sealed pool, for another one none")
         _check(rc, pool.where, "; ".join(pool.said))
