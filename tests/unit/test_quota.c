@@ -724,6 +724,22 @@ static void test_together(void)
     pool_end(&p);
 }
 
+/* A fill takes no more slots than it needs: in a full pool none is free after it. */
+static void test_takes_as_many(void)
+{
+    struct pool p;
+    make(&p, 2 * MIB);
+    set_quota(&p, G1, 8);
+    cm_quota_complete(p.c);
+    cm_file *f = attach(&p, 1, 100000 * BLK, 1, CM_SOLE_WRITER); /* in no group */
+    const struct cm_ring *r = &p.c->policy.ring;
+    for (uint64_t b = 0; b < 2 * r->slots; b++)
+        (void)put(f, b, 1);
+    CHECK_EQ((int64_t)r->frontier, (int64_t)r->slots);
+    CHECK_EQ((int64_t)r->free_count, 0);
+    pool_end(&p);
+}
+
 /* As many groups as there may be. The last one has its quota, too. */
 static void test_last_group(void)
 {
@@ -849,7 +865,8 @@ static const struct harness_test tests[] = { TEST(together),
                                              TEST(no_slot),
                                              TEST(last_group),
                                              TEST(leave_together),
-                                             TEST(both_give) };
+                                             TEST(both_give),
+                                             TEST(takes_as_many) };
 
 int main(int argc, char **argv)
 {
