@@ -71,6 +71,8 @@ void op_process_crash(void)
 {
     struct floor before;
     world_floor_same_boot(&before);
+    if (w.bracket && w.written) /* the next validator is of another version */
+        memset(before.must[FILE_A], 0, sizeof(before.must[FILE_A]));
     cm_plat_file_close(&w.cache->file); /* the system drops its lock */
     gone();
     open_warm(&before);
