@@ -175,7 +175,8 @@ static void print_lines(const char *pool, const cm_info *info, const struct dura
     (void)printf("flush:       %s\n", info->flush[0] ? info->flush : "not known yet");
     (void)printf("copy:        %s\n", info->copy[0] ? info->copy : "not known yet");
     if (info->sealed != CM_SEALED_NO)
-        (void)printf("sealed:      %s: every use of it needs its key (--key-file)\n",
+        (void)printf("sealed:      %s: reading through it, check, files and resize need its key "
+                     "(--key-file)\n",
                      info->sealed == CM_SEALED_ENCRYPTED ? "yes, and encrypted" : "yes");
     if (info->owned)
         (void)printf("mode:        %s\n", mode_word(info->mode));
