@@ -101,8 +101,8 @@ typedef struct cm_object_info {
  * has expired leaves, then what was not read lately, oldest first. CM_NOT_STORED_ROOM: the value is
  * longer than 1/8 of the pool. In modes CM_FREEZE and CM_BYPASS puts and deletes only forget: all
  * objects of the bucket. CM_EINVAL (key or value is NULL, the key is longer than CM_OBJECT_KEY_MAX)
- * CM_ENOMEM CM_EFORGET (the pool cannot forget the old value; it serves nothing of the container any
- * more). */
+ * CM_ENOMEM CM_EFORGET (the pool cannot forget the old value; it serves nothing of the container
+ * any more). */
 CM_API int cm_objects_put(cm_objects *objects, const void *key, size_t key_len, const void *value,
                           size_t len, uint64_t ttl_ns);
 /* Copies the value to `buf`, as much of it as fits into `room` bytes, and returns its length. If
