@@ -336,23 +336,24 @@ static void print_short(const char *pool, const struct course *w)
     print_hit_ratio(&w->seen, w->size);
 }
 
-static int resize(const struct tool_args *args, cm_resize_options *options, struct course *w)
+static int resize(const struct tool_args *args, const cm_resize_options *asked, struct course *w)
 {
+    cm_resize_options options = *asked;
     struct tool_log log = { .pool = args->operand, .max_level = CM_LOG_WARNING };
     cm_resize_report report = CM_RESIZE_REPORT_INIT;
     struct tool_progress progress;
     int rc;
 
-    options->progress = progress_step;
-    options->progress_ctx = &progress;
-    options->log = tool_log_line;
-    options->log_ctx = &log;
-    progress_begin(&progress, "resize", options->size, false);
+    options.progress = progress_step;
+    options.progress_ctx = &progress;
+    options.log = tool_log_line;
+    options.log_ctx = &log;
+    progress_begin(&progress, "resize", options.size, false);
     log.opening = true;
-    rc = cm_resize(args->operand, options, &report);
+    rc = cm_resize(args->operand, &options, &report);
     if (rc == CM_EOWNED) {
         log.held[0] = '\0'; /* that it is in use */
-        rc = by_owner(args->operand, options, &report, w);
+        rc = by_owner(args->operand, &options, &report, w);
     }
     log.opening = false;
     progress_end(&progress);
@@ -364,7 +365,7 @@ static int resize(const struct tool_args *args, cm_resize_options *options, stru
     if (w->ended && w->asked)
         print_short(args->operand, w);
     else
-        print_result(args->operand, options, &report, &w->seen);
+        print_result(args->operand, &options, &report, &w->seen);
     if (w->ended && !w->asked)
         (void)puts("  its mount has ended before it was done, so it was done without it");
     return TOOL_OK;

@@ -117,6 +117,13 @@ PY
   owner=
 }
 
+# Unmounts, and waits for the process: until it ends it writes to the pool.
+end_mount()
+{
+  umount origin
+  while "$cm" info pool | grep -q 'open (process'; do sleep 0.05; done
+}
+
 # A running mount does it (tests/mount/resize-test.sh). Of one that cannot be asked the command says
 # what to type, and that works.
 test_mounted()
@@ -155,7 +162,7 @@ test_mounted()
   "$mount" "$work/origin" --pool "$work/pool" || { fail unmounted-mount "no mount"; return; }
   check unmounted-data cmp data origin/data
   expect unmounted-cached 0 '2 files: 4[.][67][0-9]? MiB of 4[.]77 MiB cached' "$cm" cached origin
-  umount origin
+  end_mount
 }
 
 # ratio_line POOL FACTOR: what a resize to so many times the size shall say, by `advise`.
@@ -204,7 +211,7 @@ test_hit_ratio()
   # It has begun to count anew.
   expect ratio-again 0 'hit ratio: unknown; observed [0-9]* of about [0-9]* block' \
     "$cm" resize pool 16M
-  umount origin
+  end_mount
   wanted=$(ratio_line closed 0.25)
   cp closed pool
   expect ratio-smaller 0 '' "$cm" resize pool 1M
@@ -228,8 +235,7 @@ PY
   for _ in 1 2 3 4 5 6; do
     dd if=origin/large of=/dev/null bs=64K iflag=direct status=none
   done
-  umount origin
-  while "$cm" info pool | grep -q 'open (process'; do sleep 0.05; done
+  end_mount
   cp pool closed
   expect ratio-too-small 0 'was [0-9.]* %, .* unknown; .* less than the estimates reach' \
     "$cm" resize pool 1M
