@@ -185,6 +185,8 @@ static int closing(struct scene *t)
 
 static void test_failing_close(void)
 {
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("an emulator does not say which mount it is: a pool that was not closed is emptied");
     try_all(closing);
 }
 
@@ -572,6 +574,9 @@ static int growing(struct scene *t)
 /* A growth that cannot be sealed leaves the pool as it is. */
 static void test_failing_growth(void)
 {
+#ifdef _WIN32
+    SKIP("there no pool grows");
+#endif
     try_all(growing);
 }
 
