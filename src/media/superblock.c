@@ -377,7 +377,7 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     if (e && s->sync && !untouched) {              /* the same loss, found at a later sync */
         *emptied = true;
         next_epoch(sb);
-        e = write_both(s);
+        e = write_both(s) ? CM_EIO : 0; /* also if a seal fails: the loss counts */
     }
     s->media->boot = (uint8_t)sb->boot_number; /* before anything is stored */
     s->lost = false;

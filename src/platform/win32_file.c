@@ -316,7 +316,7 @@ void cm_plat_file_void(struct cm_plat_file *f)
     (void)SetFileInformationByHandle((HANDLE)f->handle, FileEndOfFileInfo, &end, sizeof end);
 }
 
-/* A view cannot become longer, and a file that is mapped cannot become shorter. */
+/* No pool grows here, so nobody needs to know. */
 int cm_plat_file_room(struct cm_plat_file *f, uint64_t size, uint64_t *missing)
 {
     (void)f;
@@ -325,6 +325,7 @@ int cm_plat_file_room(struct cm_plat_file *f, uint64_t size, uint64_t *missing)
     return 0;
 }
 
+/* A view cannot become longer, and a file that is mapped cannot become shorter. */
 int cm_plat_file_grow(struct cm_plat_file *f, uint64_t size)
 {
     (void)f;

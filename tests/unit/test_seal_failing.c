@@ -20,6 +20,7 @@
 #define SIZE (MIB / 2)
 
 /* No test looks at what a crash of the system leaves, and syncs of a disk take long. */
+static int sync_fails;       /* the next one; the system says it once */
 static uint64_t page_synced; /* offset of the last one */
 int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
 int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
@@ -27,7 +28,9 @@ int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t l
     (void)f;
     if (len == CM_BLOCK_SIZE)
         page_synced = offset;
-    return 0;
+    const int e = sync_fails ? CM_EIO : 0;
+    sync_fails = 0;
+    return e;
 }
 
 struct scene {
@@ -173,6 +176,28 @@ static int opening(struct scene *t)
 static void test_failing_open(void)
 {
     try_all(opening);
+}
+
+/* The volume has lost what a crashed owner wrote, and no new epoch can be sealed. Then the pool is
+ * void: the loss counts, and not the seal. */
+static void test_failing_open_lost(void)
+{
+    struct scene t;
+    begin(&t, false);
+    const bool syncs = t.s.p.c->super.sync;
+    down(&t);
+    if (!syncs)
+        SKIP("this volume is not synced");
+    t.s.p.o.log = sealed_log;
+    t.s.p.o.log_ctx = &t.s;
+    sync_fails = 1;
+    t.s.key.after = 4; /* both superblocks are judged */
+    t.s.key.fails = UINT32_MAX;
+    CHECK_EQ(cm_open(t.path, &t.s.p.o, &t.s.p.c), CM_EIO);
+    CHECK(strstr(t.s.said, "the pool is void") != NULL);
+    t.s.key.fails = 0;
+    CHECK_EQ(cm_open(t.path, &t.s.p.o, &t.s.p.c), CM_ENOTPOOL);
+    t.s.p.c = NULL;
 }
 
 static int closing(struct scene *t)
@@ -844,18 +869,33 @@ static void test_failing_reader(void)
 }
 
 const struct harness_test seal_failing_tests[] = {
-    TEST(failing_open),         TEST(failing_close),
-    TEST(failing_checkpoint),   TEST(failing_attach),
-    TEST(failing_full),         TEST(failing_ttl),
-    TEST(failing_lookup),       TEST(failing_list),
-    TEST(failing_keep),         TEST(failing_check),
-    TEST(failing_resize),       TEST(failing_forget),
-    TEST(failing_kept),         TEST(failing_page),
-    TEST(failing_epoch),        TEST(failing_fsync),
-    TEST(failing_grow),         TEST(failing_growth),
-    TEST(failing_fsync_beside), TEST(failing_epoch_at_close),
-    TEST(failing_size),         TEST(failing_comparison),
-    TEST(failing_end),          TEST(failing_size_tells),
-    TEST(failing_places),       TEST(failing_objects),
-    TEST(failing_reader),       TEST_END,
+    TEST(failing_open),
+    TEST(failing_open_lost),
+    TEST(failing_close),
+    TEST(failing_checkpoint),
+    TEST(failing_attach),
+    TEST(failing_full),
+    TEST(failing_ttl),
+    TEST(failing_lookup),
+    TEST(failing_list),
+    TEST(failing_keep),
+    TEST(failing_check),
+    TEST(failing_resize),
+    TEST(failing_forget),
+    TEST(failing_kept),
+    TEST(failing_page),
+    TEST(failing_epoch),
+    TEST(failing_fsync),
+    TEST(failing_grow),
+    TEST(failing_growth),
+    TEST(failing_fsync_beside),
+    TEST(failing_epoch_at_close),
+    TEST(failing_size),
+    TEST(failing_comparison),
+    TEST(failing_end),
+    TEST(failing_size_tells),
+    TEST(failing_places),
+    TEST(failing_objects),
+    TEST(failing_reader),
+    TEST_END,
 };
