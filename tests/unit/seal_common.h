@@ -11,7 +11,8 @@
 #include <stdio.h>
 
 /* The tests of the other files, and the directory for their pools. */
-extern const struct harness_test seal_file_tests[], seal_failing_tests[], seal_media_tests[];
+extern const struct harness_test seal_file_tests[], seal_failing_tests[];
+extern const struct harness_test seal_failing_pool_tests[], seal_media_tests[];
 extern char seal_dir[256];
 
 struct sealed {

@@ -748,7 +748,8 @@ static const struct harness_test seal_tests[] = {
 };
 
 static const struct harness_test *const tables[] = { seal_tests, seal_file_tests,
-                                                     seal_failing_tests, seal_media_tests };
+                                                     seal_failing_tests, seal_failing_pool_tests,
+                                                     seal_media_tests };
 
 char seal_dir[256];
 
