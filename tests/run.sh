@@ -393,7 +393,7 @@ native_suites() { # DIR
   also mount-coherence bash "$here/mount/coherence-test.sh" "$b"
   [ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"
   also policy python3 "$here/policy/policy-test.py" "$b"
-  also amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
+  ! in_turn 1 || also amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
   next policy/unit "$b/tests/policy/test_policy"
   ! in_turn 0 || next policy/scan python3 "$here/policy/scan-test.py" "$b"
   next policy/advice "$b/tests/policy/test_advice"
@@ -539,6 +539,8 @@ target "linux x86-64"
 # ---- the guest: real MAP_SYNC, power cuts, machine checks, a disk ------------------------------
 asan=''
 [ $all = no ] || {
+  # About a minute of schedules that no commit before had.
+  also schedules/new "$b/tests/model/schedules" --seed $((commits * 1000000)) --count 120000
   also guest bash "$here/guest/run.sh" "$b" # one processor
   also nbdkit-dax /usr/bin/python3 "$here/nbd/dax-test.py" "$b" # the same
   more_of_policies "$b"
@@ -551,7 +553,7 @@ asan=''
 
 # ---- other compilers, sanitizers -----------------------------------------------------------------
 if [ $all = yes ]; then
-  also packages bash "$here/packages/packages-test.sh" "$b"
+  ! in_turn 2 || also packages bash "$here/packages/packages-test.sh" "$b"
   need cmake || : # the port of vcpkg
   also recipes python3 "$here/packages/recipes-test.py"
   if [ "$asan" ]; then
@@ -562,7 +564,7 @@ if [ $all = yes ]; then
     crash_rules='eadr checkpoint' # adr is eadr with flushes, pagecache is in checkpoint
     core_suites "$b-asan" asan/ 100000 5 short
     crash_rules='adr eadr pagecache checkpoint'
-    beside asan/fuzz sh "$here/fuzz/replay.sh" "$b-asan" 3 "$commits" # half a minute
+    beside asan/fuzz sh "$here/fuzz/replay.sh" "$b-asan" 6 "$commits" # a minute
     beside asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
     beside asan/tool-pools bash "$here/tool/pools-test.sh" "$b-asan"
     beside asan/tool-resize bash "$here/tool/resize-test.sh" "$b-asan"
