@@ -40,8 +40,8 @@ static const struct {
     { CM_EIO, "see the system's log, and delete it if its volume is failing (" NOTHING_LOST ")" },
     { CM_ENOMEM, "use a smaller pool ('cachemax info' shows what one takes)" },
     { CM_EFORGET, "its volume refuses to make changes durable; delete it (" NOTHING_LOST ")" },
-    { CM_EKEY, "a sealed pool needs the key that it was made with (-o key_file=FILE), another pool "
-               "none" },
+    { CM_EKEY, "give the key that it was made with (-o key_file=FILE); a pool that is not sealed "
+               "takes none" },
     { CM_ESEAL, "the key could not be used just now; nothing was changed, try again" },
     { CM_EUNTRUSTED, "-o any_owner trusts them" },
     { CM_EOWNED, "wait for that process, or end it" },

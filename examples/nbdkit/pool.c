@@ -69,8 +69,8 @@ static int try_key(void)
         cm_close(look);
     if (e != CM_EKEY)
         return 0; /* pool_open() says what else is wrong */
-    nbdkit_error("cachemax: cannot use the pool %s: %s; a sealed pool needs "
-                 "cachemax-key-file=FILE with the key that it was made with, another pool none",
+    nbdkit_error("cachemax: cannot use the pool %s: %s; give the key that "
+                 "it was made with (cachemax-key-file=FILE); a pool that is not sealed takes none",
                  settings.pool, cm_strerror(e));
     return -1;
 }

@@ -11,7 +11,7 @@
 #define KEY_WHY_ROOM 1400
 /* What to do about CM_EKEY. */
 #define KEY_ADVICE                                                                                 \
-    "a sealed pool needs \"key_file = FILE\" with the key that it was made with, another pool "    \
+    "give the key that it was made with (\"key_file = FILE\"); a pool that is not sealed takes "   \
     "none"
 
 /* Reads the key, if the configuration names one. False: `why` says what is wrong. */

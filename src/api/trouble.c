@@ -23,7 +23,7 @@ const char *cm_why_no_key(const cm_cache *c)
     const int e = cm_super_read(c->media.base, &sb, &damaged);
     const uint64_t mine = cm_seal_incompat(&c->sealing.hooks);
     if (!mine)
-        return "is sealed, and no seal was given: open it with the seal that it was made with";
+        return "is sealed, and no seal was given";
     if (e >= 0 && !(sb.incompat & CM_INCOMPAT_SEALED))
         return "is not sealed, and a seal was given: is it the right file? A pool is sealed when "
                "it is made";
@@ -32,7 +32,7 @@ const char *cm_why_no_key(const cm_cache *c)
                    ? "is sealed and not encrypted, and the seal encrypts: open it with a seal that "
                      "does not"
                    : "is encrypted, and the seal has no encrypt and decrypt";
-    return "is sealed with another key: open it with the key that it was made with";
+    return "is sealed with another key";
 }
 
 /* ---- Who has the pool ------------------------------------------------------------------------ */

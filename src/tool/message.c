@@ -59,8 +59,8 @@ static const struct {
       "was made on a machine of the other byte order; delete it and make it anew here "
       "(" NOTHING_LOST ")" },
     { CM_EKEY, TOOL_REFUSED,
-      "pool and key do not fit; a sealed pool needs the key that it was made with "
-      "(--key-file FILE), another pool none" },
+      "give the key that it was made with (--key-file FILE); a pool that is not sealed takes "
+      "none" },
     { CM_ESEAL, TOOL_FAILED,
       "the key could not be used just now (is there memory left?); nothing was changed, try "
       "again" },

@@ -204,7 +204,7 @@ if "$tool" create sealed --size 8M --quiet --key-file key --encrypt 2>err; then
   config gone.conf "pool = $work/sealed" "socket = $work/socket" "key_file = $work/gone"
   config relative.conf "pool = $work/sealed" "socket = $work/socket" "key_file = key"
   config early.conf "pool = $work/later" "socket = $work/socket" "key_file = $work/key"
-  needs="$us $work/*: *; a sealed pool needs \"key_file = FILE\" with the key that it was made *"
+  needs="$us $work/*: *; give the key that it was made with (\"key_file = FILE\")*"
   sleep 1 # the origin's times are old enough to be a proof
   start 'it serves a sealed pool' sealed.conf
   "$through" origin "$work/socket" >out 2>err

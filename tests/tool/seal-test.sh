@@ -55,10 +55,10 @@ for kind in sealed encrypted; do
   through "$kind: again" f p --key-file k1
   all_hits "$kind: warm"
   sum=$(sha256sum <p)
-  expect "$kind: without the key" 3 'needs the key' "$cm" check p
+  expect "$kind: without the key" 3 'give the key that it was made with' "$cm" check p
   expect "$kind: another key" 3 'another key' "$cm" check p --key-file k2
-  expect "$kind: files without it" 3 'needs the key' "$cm" files p
-  expect "$kind: resize without it" 3 'needs the key' "$cm" resize p 9M
+  expect "$kind: files without it" 3 'give the key that it was made with' "$cm" files p
+  expect "$kind: resize without it" 3 'give the key that it was made with' "$cm" resize p 9M
   through "$kind: cat without it" f p
   expect "$kind: it reads the file" 0 'is read without the cache' "$cm" cat f --pool p
   check "$kind: nothing has changed" test "$(sha256sum <p)" = "$sum"
