@@ -151,8 +151,8 @@ static int run_advise(const struct tool_args *args)
         seen_curve_text(&seen, OWN, observed);
         seen_curve_needs(&seen.info, OWN, &need);
         tool_message(pool,
-                     "not enough reads yet: %s since it was opened; of these %" PRIu64
-                     " are in the sample, which needs %" PRIu64
+                     "not enough reads yet: %s; the sample has %" PRIu64
+                     " since the pool was opened or grew, and needs %" PRIu64
                      "; read through the pool and ask again",
                      observed, seen.stats.curve_reads, need.sampled);
         return tool_end_output(TOOL_UNKNOWN);

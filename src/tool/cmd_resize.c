@@ -86,7 +86,7 @@ static void print_hit_ratio(const struct seen *seen, uint64_t size)
     else if (size < seen->info.size)
         (void)snprintf(observed, sizeof(observed), "that is less than the estimates reach");
     if (was < 0)
-        (void)printf("  hit ratio: unknown; %s, which an estimate needs\n", observed);
+        (void)printf("  hit ratio: unknown; %s; an estimate needs more\n", observed);
     else if (will_be < 0)
         (void)printf("  hit ratio: was %.1f %%, with the new size unknown; %s\n", (double)was / 1e4,
                      observed);

@@ -145,11 +145,16 @@ void seen_curve_text(const struct seen *s, unsigned size, char text[SEEN_TEXT])
     struct seen_need need;
 
     seen_curve_needs(&s->info, size, &need);
-    (void)snprintf(text, SEEN_TEXT,
-                   "observed %" PRIu64 " of about %" PRIu64 " block reads (%s of %s)",
-                   seen_lookups(&s->stats), need.blocks,
-                   tool_bytes(some, seen_lookups(&s->stats) * CM_BLOCK_SIZE),
-                   tool_bytes(all, need.blocks * CM_BLOCK_SIZE));
+    tool_bytes(some, seen_lookups(&s->stats) * CM_BLOCK_SIZE);
+    if (seen_lookups(&s->stats) >= need.blocks) {
+        (void)snprintf(text, SEEN_TEXT,
+                       "observed %" PRIu64 " block reads (%s), too few of them in the sample",
+                       seen_lookups(&s->stats), some);
+        return;
+    }
+    (void)snprintf(
+        text, SEEN_TEXT, "observed %" PRIu64 " of about %" PRIu64 " block reads (%s of %s)",
+        seen_lookups(&s->stats), need.blocks, some, tool_bytes(all, need.blocks * CM_BLOCK_SIZE));
 }
 
 int64_t seen_curve_at(const struct seen *s, uint64_t bytes, unsigned *needs)

@@ -49,7 +49,9 @@ struct seen_need {
     uint64_t blocks;  /* about so many reads of blocks have so many in the sample */
 };
 void seen_curve_needs(const cm_info *info, unsigned size, struct seen_need *need);
-/* "observed 10 of about 2048 block reads (40.00 KiB of 8.00 MiB)" */
+/* "observed 10 of about 2048 block reads (40.00 KiB of 8.00 MiB)". If there were so many, and there
+ * is no estimate all the same: "observed 3000 block reads (11.72 MiB), too few of them in the
+ * sample". The pool has grown since, which begins the sample anew, or few blocks are read. */
 void seen_curve_text(const struct seen *s, unsigned size, char text[SEEN_TEXT]);
 /* What a pool of so many bytes would serve, in millionths of the blocks that are read. Between two
  * sizes of the curve it is on the line that joins them. Negative: not known. `needs` is the size of

@@ -211,9 +211,16 @@ test_hit_ratio()
   check ratio-not-zero test "$(echo "$wanted" | grep -c ' 0[.]0 %')" = 0
   expect ratio-mounted 0 'kept .* that were cached' "$cm" resize pool 8M
   check ratio-mounted-line grep -qFx "$wanted" out
-  # It has begun to count anew.
-  expect ratio-again 0 'hit ratio: unknown; observed [0-9]* of about [0-9]* block' \
+  # The estimate has begun anew: of many reads, none is in its sample. It asks for more, and does
+  # not claim to need fewer than there were.
+  expect ratio-again 0 \
+    'unknown; observed ([1-9][0-9]* block reads .*, too few of them in the sample|0 of about)' \
     "$cm" resize pool 16M
+  expect advise-again 6 \
+    'yet: observed ([1-9][0-9]* block reads .*, too few of them in the sample|0 of about)' \
+    "$cm" advise pool
+  expect top-again 0 'by size: observed ([1-9].* of the reads, too few in the sample|0 bytes of)' \
+    "$cm" top pool --once --ascii
   end_mount
   wanted=$(ratio_line closed 0.25)
   cp closed pool

@@ -396,9 +396,12 @@ static void draw_curve(const struct view *v, struct frame *f)
     frame_text(f, "hits %% by size: ");
     if (!known) {
         seen_curve_needs(&s->info, OWN, &need);
-        frame_text(f, "observed %s of the reads, needs about %s",
-                   tool_bytes(some, seen_lookups(&s->stats) * CM_BLOCK_SIZE),
-                   tool_bytes(all, need.blocks * CM_BLOCK_SIZE));
+        frame_text(f, "observed %s of the reads, ",
+                   tool_bytes(some, seen_lookups(&s->stats) * CM_BLOCK_SIZE));
+        if (seen_lookups(&s->stats) < need.blocks)
+            frame_text(f, "needs about %s", tool_bytes(all, need.blocks * CM_BLOCK_SIZE));
+        else
+            frame_text(f, "too few in the sample");
     }
     for (unsigned i = 0; known && i < CM_CURVE_POINTS; i++)
         if (s->stats.curve_hits[i] != CM_CURVE_UNKNOWN)
