@@ -69,6 +69,7 @@ int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validato
         : c->shared         ? cm_shared_attach(c, id, given, all, file)
                             : cm_files_attach(c, id, given, all, file);
     say_of_open(c, given, flags, e);
+    cm_report_trouble(c);
     return e;
 }
 
@@ -81,8 +82,12 @@ int cm_file_revalidate(cm_file *file, const cm_validator *validator)
         return e;
     if (!cm_take_validator(f->cache, "cm_file_revalidate", &v, validator, true))
         return CM_EINVAL;
-    if (cm_object_is_shared(f))
-        return cm_shared_revalidate(f, &v);
+    if (cm_object_is_shared(f)) {
+        cm_cache *const c = f->cache;
+        e = cm_shared_revalidate(f, &v);
+        cm_report_trouble(c);
+        return e;
+    }
     cm_lock_acquire(&f->lock);
     const uint64_t was = f->incarnation;
     e = cm_file_judge(f, &v);

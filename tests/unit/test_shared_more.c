@@ -555,26 +555,35 @@ static void note_line(void *ctx, int level, const char *line)
     told += level == CM_LOG_ERROR && strstr(line, "no pool any more") != NULL;
 }
 
-/* The pool is gone. The log says so once. */
+/* The pool is gone. The log says so once: with the call that finds it out, also if no other
+ * follows.
+ */
 static void test_gone(void)
 {
     struct both b;
     cm_options o = CM_OPTIONS_INIT;
-    cm_cache *r = NULL;
+    cm_cache *r = NULL, *other = NULL;
+    cm_file *f = NULL;
     REQUIRE(both_up(&b, 0));
     o.flags = CM_OPEN_SHARED;
     o.log = note_line;
     CHECK_EQ(cm_open_memory(b.p.base, b.p.bytes, &o, &r), 0);
+    CHECK_EQ(cm_open_memory(b.p.base, b.p.bytes, &o, &other), 0);
     cm_file *g = attach_reader(r, 1, &b.v, 0);
     CHECK_EQ(cm_super_kill(&b.p.c->super), 0);
     told = 0;
     for (unsigned i = 0; i < 3; i++) {
         const cm_validator v = fresh(b.v);
         CHECK_EQ(cm_file_revalidate(g, &v), CM_ENOTPOOL);
+        CHECK_EQ(told, 1);
         CHECK_EQ(hits(g, 0, 10, 1), 0);
         CHECK_EQ(told, 1);
     }
+    const cm_validator v = fresh(b.v);
+    CHECK_EQ(cm_file_open(other, &(cm_file_id){ .hi = 0, .lo = 1 }, &v, 0, &f), CM_ENOTPOOL);
+    CHECK_EQ(told, 2);
     CHECK_EQ(cm_close(r), 0);
+    CHECK_EQ(cm_close(other), 0);
     CHECK_EQ(cm_close(b.r), 0);
     both_end(&b);
 }
