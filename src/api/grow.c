@@ -51,9 +51,19 @@ static int refuse(cm_cache *c, int code, uint64_t size, const char *why)
 {
     const bool other_way = code == CM_ENOTSUP || code == CM_EPOOLSIZE;
     cm_log(c, other_way ? CM_LOG_INFO : CM_LOG_WARNING,
-           "%s: cannot grow in its place to %llu bytes: %s", c->name, (unsigned long long)size,
-           why);
+           "%s: cannot grow in its place from %llu to %llu bytes: %s", c->name,
+           (unsigned long long)c->media.geo.pool_size, (unsigned long long)size, why);
     return code;
+}
+
+/* Why a larger pool cannot have this size. */
+static const char *wrong_size(const struct cm_cache *c, uint64_t size)
+{
+    if (size % CM_BLOCK_SIZE != 0)
+        return "the new size is no multiple of 4096";
+    if (size <= c->media.geo.pool_size)
+        return "that is not larger; cm_resize() also makes a pool smaller";
+    return "it needs at least some 70 blocks more than now, and no more than a pool may have";
 }
 
 /* May the pool have this size? */
@@ -64,7 +74,9 @@ static int plan(struct grow *z, uint64_t size)
         return refuse(c, CM_ENOTSUP, size,
                       "it was opened without room for that: set cm_options.grow_max");
     if (size > c->opts.grow_max)
-        return refuse(c, CM_ENOTSUP, size, "that is more than cm_options.grow_max");
+        return refuse(c, CM_ENOTSUP, size,
+                      "that is more than it was opened with room for (cm_options.grow_max): close "
+                      "it and use cm_resize()");
     int e = cm_format_grow(&c->media.geo, size, &z->to, &z->word);
     if (e == CM_ENOTSUP)
         return refuse(
@@ -72,8 +84,7 @@ static int plan(struct grow *z, uint64_t size)
             "it has grown as often as it may: close it and use cm_resize(), after which it "
             "may grow again");
     if (e)
-        return refuse(c, e, size,
-                      "must be a multiple of 4096, and at least some 70 blocks more than now");
+        return refuse(c, e, size, wrong_size(c, size));
     e = cm_file_can_forget(c);
     if (e == 0 && (at_load_relaxed(&c->failing) || cm_cache_whole(c)))
         e = CM_EIO;

@@ -405,11 +405,15 @@ static void test_refused(void)
     down(&p);
     up(&p, 16 * MIB);
     CHECK_EQ(cm_grow(p.c, 17 * MIB, NULL), CM_ENOTSUP);
-    CHECK(strstr(said, "grow_max") != NULL);
+    CHECK(strstr(said, "from 4194304 to 17825792 bytes: that is more than") != NULL);
     CHECK_EQ(cm_grow(p.c, 8 * MIB + 1, NULL), CM_EPOOLSIZE);
+    CHECK(strstr(said, "is no multiple of 4096") != NULL);
     CHECK_EQ(cm_grow(p.c, 4 * MIB, NULL), CM_EPOOLSIZE);
+    CHECK(strstr(said, "not larger") != NULL);
     CHECK_EQ(cm_grow(p.c, 3 * MIB, NULL), CM_EPOOLSIZE);
+    CHECK(strstr(said, "cm_resize") != NULL);
     CHECK_EQ(cm_grow(p.c, 4 * MIB + 60 * BLK, NULL), CM_EPOOLSIZE);
+    CHECK(strstr(said, "some 70 blocks more") != NULL);
     CHECK_EQ(cm_grow(NULL, 8 * MIB, NULL), CM_EHANDLE);
     CHECK_EQ(pool_info(p.c).size, 4 * MIB);
     CHECK_EQ(p.c->super.now.growing, 0);
