@@ -52,7 +52,7 @@ typedef struct cm_objects cm_objects; /* an open container */
 typedef struct cm_objects_options {
     uint32_t struct_size; /* set by CM_OBJECTS_OPTIONS_INIT */
     uint32_t flags;       /* none yet: 0 */
-    /* How many objects there will be. 0: as many as fit; buckets may then take 3/4 of the pool. */
+    /* How many objects there will be. 0: as many as fit. Buckets take 3/4 of the pool at most. */
     uint64_t objects;
     /* Bytes of an average one, key and value, where a value of more than CM_OBJECT_INLINE_MAX bytes
      * counts as 24. 0: the pool's size for each object, at most 1024. */
@@ -68,6 +68,7 @@ typedef struct cm_objects_options {
  * The pool may have a probation buffer: objects do not use it. Do not set
  * cm_options.fill_rate_limit: what is over the limit is lost, and so are its neighbours.
  * CM_EINVAL (a pointer is NULL, the name is empty or too long, wrong options) CM_EBUSY (it is open)
+ * CM_EREADONLY (also with CM_OPEN_SHARED: only the owner of a pool has its objects)
  * CM_ENOMEM CM_ESEAL CM_EFORGET. */
 CM_API int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options *opts,
                            cm_objects **objects);
