@@ -351,7 +351,7 @@ t_cached_huge() {
   truncate -s 7E huge 2>/dev/null || truncate -s 15T huge # ext4 has no larger ones
   dd if=huge of=/dev/null bs=4k count=1 skip=500000000 iflag=direct status=none
   timeout 60 "$cm" cached huge > "$work/out"
-  grep -Eq '[1-9][0-9.]* [KM]iB of [0-9.]+ [TE]iB' "$work/out"
+  grep -Eq '[1-9][0-9.]* [KM]iB of [0-9.]+ [TPE]iB' "$work/out"
   rm huge
 }
 t_cached_leaves_no_record() {
