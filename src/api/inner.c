@@ -44,6 +44,18 @@ int cm_inner_synced(const cm_file *file)
     return e;
 }
 
+bool cm_inner_grows(const cm_file *file)
+{
+    return at_load_relaxed(&cm_object_of(file)->cache->growing) !=
+           0; /* a hint: publish.c decides */
+}
+
+bool cm_inner_takes(const cm_file *file)
+{
+    const struct cm_object *f = cm_object_of(file);
+    return cm_cache_mode(f->cache) == CM_NORMAL && !at_load_relaxed(&f->bypassed);
+}
+
 void cm_inner_prefetch(const cm_file *file, uint64_t offset)
 {
     const struct cm_object *f = cm_object_of(file);

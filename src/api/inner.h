@@ -28,6 +28,12 @@ cm_where cm_inner_where(const cm_file *file, uint64_t offset);
 /* Prefetches the header and the first `len` bytes of the slot, as many as pay. */
 void cm_inner_prefetch_slot(const cm_file *file, cm_where where, uint32_t len);
 
+/* Does the pool grow? Then nothing can be stored, and soon it can be again. */
+bool cm_inner_grows(const cm_file *file);
+/* May a block be stored in this mode, and of this file? Then only a growth refuses a fill with
+ * CM_NOT_STORED_MODE, and it may be offered again. */
+bool cm_inner_takes(const cm_file *file);
+
 /* Gives the ticket of a miss of the whole block. The block is not looked for, because the caller
  * has forgotten it; cm_fill() refuses if it is there. 0, or an error of cm_read(). */
 int cm_inner_ticket(const cm_file *file, uint64_t offset, cm_miss *miss);

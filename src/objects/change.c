@@ -158,8 +158,18 @@ static int fill(struct change *c, uint64_t was)
                 return CM_NOT_STORED_STALE;
         }
         e = cm_fill(file, &miss, c->new, CM_BLOCK_SIZE, 0);
-    } while (e == CM_NOT_STORED_STALE && cm_objects_again(i++, c->waited));
+    } while (cm_objects_passes(file, e) && cm_objects_again(i++, c->waited));
     return e;
+}
+
+/* While the pool grows nothing could be stored in place of what is forgotten. False: it still
+ * grows. */
+static bool wait_for_growth(const struct change *c)
+{
+    for (unsigned i = 0; cm_inner_grows(c->o->buckets_file); i++)
+        if (!cm_objects_again(i, c->waited))
+            return false;
+    return true;
 }
 
 /* The bucket's lock is held. Returns what cm_objects_put() or cm_objects_delete() return. */
@@ -175,6 +185,11 @@ static int change_locked(struct change *c, struct cm_bucket_lock *l)
     const bool some = make(c, whole);
     if (whole && !c->add && !c->there)
         return CM_EABSENT; /* what is there without the key is as durable as its absence */
+    if (whole && !wait_for_growth(c) && !c->there) { /* nothing needs to be forgotten */
+        c->gone_n = 0;
+        c->dropped = c->expired = 0;
+        return CM_NOT_STORED_MODE;
+    }
     /* Odd: a reader that finds nothing waits for us. Release: before the bracket. */
     at_store_release(&l->turn, l->turn + 1);
     int e = cm_write_begin(c->o->buckets_file, offset, CM_BLOCK_SIZE, &w);

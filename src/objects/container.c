@@ -92,6 +92,11 @@ int cm_objects_forget_all(cm_file *file, uint64_t len)
     return e > 0 ? 0 : e;
 }
 
+bool cm_objects_passes(const cm_file *file, int result)
+{
+    return result == CM_NOT_STORED_STALE || (result == CM_NOT_STORED_MODE && cm_inner_takes(file));
+}
+
 bool cm_objects_again(unsigned tries, uint64_t *waited)
 {
     if (tries < SPINS) {

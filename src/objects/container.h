@@ -103,13 +103,15 @@ void cm_objects_synced(cm_file *file);
 /* Forgets all of a file of `len` bytes (CM_ALL: all there may be). CM_EFORGET and the like. */
 int cm_objects_forget_all(cm_file *file, uint64_t len);
 
-/* How long a call waits in all for brackets of others, by the clock (cachemax_objects.h says so).
- */
+/* How long a call waits in all for brackets of others and for a growth of the pool, by the clock
+ * (cachemax_objects.h says so). */
 #define CM_OBJECTS_WAIT_NS UINT64_C(100000000)
 
-/* A fill was refused as stale: a bracket is open elsewhere in the same stripe of the pool, or was
- * in the meantime. Waits a little; `tries` counts from 0 for each fill. *waited begins with 0 for
- * each call. False: it has waited long enough. */
+/* Does a fill find that only now it cannot be stored? A bracket is open elsewhere in the same
+ * stripe of the pool, or was in the meantime; or the pool grows. */
+bool cm_objects_passes(const cm_file *file, int result);
+/* Waits a little for that; `tries` counts from 0 for each fill. *waited begins with 0 for each
+ * call. False: it has waited long enough. */
 bool cm_objects_again(unsigned tries, uint64_t *waited);
 
 /* Nanoseconds since 1970. Does not go back while the container is open. */

@@ -164,7 +164,7 @@ static size_t store_some(struct storing *st, uint64_t offset, const uint8_t *dat
         if (*why == 0)
             return some;
         st->spoiled = true;
-    } while (*why == CM_NOT_STORED_STALE && cm_objects_again(i++, st->waited));
+    } while (cm_objects_passes(st->file, *why) && cm_objects_again(i++, st->waited));
     return 0;
 }
 
