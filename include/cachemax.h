@@ -1218,7 +1218,8 @@ typedef struct cm_warm_report {
  * that are together longer than the pool, or than a quota, later ones push out what earlier ones
  * have stored. cm_file_cached() tells what is there at the end.
  *
- * CM_NOT_STORED_MODE ends it: CM_FREEZE, CM_BYPASS, or the file is bypassed.
+ * CM_NOT_STORED_MODE ends it: CM_FREEZE, CM_BYPASS, or the file is bypassed. (While the pool grows
+ * nothing can be stored either: the call waits for the end of that.)
  *
  * CM_NOT_STORED_STALE: a bracket is open there, or the file got another version. What was stored of
  * the old version is forgotten, and the call goes on with the new one. It ends if the file has

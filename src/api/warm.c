@@ -11,7 +11,9 @@
  * It ends early when going on is no use. Nothing can be stored; or the range has as many cached
  * blocks as the pool has slots; or blocks that were cached when the call passed them are gone. For
  * the last, it keeps some of them in mind (struct watch). A pool that is full of used blocks begins
- * early to evict what comes in new.
+ * early to evict what comes in new. A growth of the pool is no such reason: while it copies the
+ * index nothing can be stored, so the call waits for that, and does the chunk once more that met
+ * it.
  *
  * With CM_WARM_VERIFY what is cached of a chunk is compared first (warm_verify.c). What was wrong
  * is gone then, and the chunk's request stores it anew. If the warming ends early, the comparison
@@ -59,6 +61,7 @@ struct warm {
     uint64_t pos;         /* of the next chunk; a multiple of a block */
     uint64_t paid_ns;     /* by then the rate allows what was read; cm_now() time */
     uint64_t version;     /* of what was stored so far */
+    uint64_t index;       /* cm_media_index(), when the chunk began */
     unsigned idle;
     int reason;        /* the first one why a block was left out, or 0 */
     int stopped;       /* why only the comparison goes on, or 0 */
@@ -190,6 +193,24 @@ static int keep_pace(struct warm *w, uint64_t len)
     return e;
 }
 
+/* Nothing can be stored while the pool grows. */
+static int wait_for_growth(struct warm *w)
+{
+    int e = 0;
+    while (e == 0 && at_load_relaxed(&w->c->growing)) { /* a hint: publish.c decides */
+        cm_plat_sleep(SLICE_NS / 10);
+        e = tell(w);
+    }
+    return e;
+}
+
+/* Was the chunk not stored because the pool grew meanwhile, or still does? */
+static bool met_growth(const struct warm *w, const struct cm_run *q)
+{
+    return q->left_out > 0 &&
+           (at_load_relaxed(&w->c->growing) || cm_media_index(&w->c->media) != w->index);
+}
+
 /* ---- When to stop ---------------------------------------------------------------------------- */
 
 /* Keeps the block in mind. If there is no room, every second one goes, and fewer come. */
@@ -256,22 +277,25 @@ static bool see_version(struct warm *w)
     return true;
 }
 
-/* Takes over how far the chunk's request has come. */
-static void note(struct warm *w, const struct cm_run *q, uint64_t start)
+/* Takes over how far the chunk's request has come. False: the chunk is to be done once more. */
+static bool note(struct warm *w, const struct cm_run *q, uint64_t start)
 {
     const uint64_t failed = q->error < 0 ? q->error_at : UINT64_MAX;
     const uint64_t to = least(least(q->pos, q->end), failed), from = w->pos;
     const uint64_t done = to - from;
     assert(to >= from);
+    w->report.stored += q->stored;
+    w->report.read += q->took;
+    pay(w, q->took, start);
+    if (met_growth(w, q))
+        return false;
     w->pos = to;
     const bool moved = see_version(w); /* nobody knows which of its blocks are of the new one */
     w->report.cached += !moved && done > q->left_out ? done - q->left_out : 0;
-    w->report.stored += q->stored;
-    w->report.read += q->took;
     w->reason = w->reason ? w->reason : q->refused;
-    pay(w, q->took, start);
     if (done > 0 && q->left_out == 0 && !moved)
         watch(&w->watch, from / CM_BLOCK_SIZE);
+    return true;
 }
 
 /* Does the next chunk. 0: go on. Not inlined, and compare() neither: only one of them needs its
@@ -284,6 +308,7 @@ static __attribute__((noinline)) int do_chunk(struct warm *w, uint64_t len)
     const uint64_t start = cm_plat_now_ns();
     int what, e = 0;
     (void)see_version(w);
+    w->index = cm_media_index(&w->c->media);
     r.offset = w->pos;
     r.buf = NULL;
     r.len = (size_t)len;
@@ -301,11 +326,11 @@ static __attribute__((noinline)) int do_chunk(struct warm *w, uint64_t len)
             e = tell(w);
         }
     }
-    note(w, q, start);
-    const int stop = why_stop(w, q);
+    const bool done = note(w, q, start);
+    const int stop = done ? why_stop(w, q) : 0;
     const int64_t n = cm_run_end(q);
     w->q = NULL;
-    if (n >= 0 && stop == 0 && (uint64_t)n < len)
+    if (n >= 0 && done && stop == 0 && (uint64_t)n < len)
         w->end = w->pos; /* the file ends here */
     return n < INT_MIN ? INT_MIN : n < 0 ? (int)n : stop;
 }
@@ -322,7 +347,9 @@ static int warm_chunk(struct warm *w, uint64_t most)
     const uint64_t pool = at_load_relaxed(&w->c->policy.ring.end) * CM_BLOCK_SIZE;
     const uint64_t room = pool - least(pool, w->report.cached);
     const uint64_t len = whole_blocks(least(most, room));
-    const int e = len > 0 ? keep_pace(w, len) : CM_NOT_STORED_ROOM;
+    int e = len > 0 ? keep_pace(w, len) : CM_NOT_STORED_ROOM;
+    if (e == 0)
+        e = wait_for_growth(w);
     return e ? e : do_chunk(w, len);
 }
 

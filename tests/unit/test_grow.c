@@ -373,6 +373,108 @@ static void test_drain(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+/* A warming in another thread, which the growth lets begin in its middle. */
+static struct {
+    pthread_t thread;
+    uint32_t told, ended; /* atomic: how often it has said how far it is; it has returned */
+    int result;
+    cm_warm_report report;
+} warming;
+
+static int64_t from_file(void *ctx, uint64_t off, void *buf, size_t len)
+{
+    for (size_t at = 0; at < len; at += BLK)
+        content(*(uint64_t *)ctx, (off + at) / BLK, (uint8_t *)buf + at);
+    return (int64_t)len;
+}
+
+static int told(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)ctx, (void)done, (void)total;
+    (void)at_add_acq_rel(&warming.told, 1u);
+    return 0;
+}
+
+static void *warm_in_thread(void *ctx)
+{
+    cm_warm_options o = CM_WARM_OPTIONS_INIT;
+    cm_warm_report r = CM_WARM_REPORT_INIT;
+    o.progress = told;
+    warming.result = cm_warm(middle_file, 0, 300 * BLK, &o, from_file, ctx, &r);
+    warming.report = r;
+    at_store_release(&warming.ended, 1u);
+    return NULL;
+}
+
+static void begin_warming(struct pool *p, cm_file *f)
+{
+    static uint64_t id = 2;
+    (void)p, (void)f;
+    in_the_middle = NULL;
+    warming.told = warming.ended = 0;
+    CHECK_EQ(pthread_create(&warming.thread, NULL, warm_in_thread, &id), 0);
+    while (at_load_acquire(&warming.told) < 3 && !at_load_acquire(&warming.ended))
+        sleep_ms(1);
+}
+
+/* Nothing can be stored while the pool grows, and that is soon over: who warms a file waits. */
+static void test_warming(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB, 64 * MIB);
+    middle_pool = &p;
+    middle_file = attach(&p, 2, FILE_BYTES, 1, 0);
+    in_the_middle = begin_warming;
+    (void)grow_to(&p, 16 * MIB);
+    in_the_middle = NULL;
+    CHECK_EQ(pthread_join(warming.thread, NULL), 0);
+    CHECK_EQ(warming.result, 0);
+    CHECK_EQ(warming.report.cached, 300 * BLK);
+    CHECK_EQ(warming.report.end, 300 * BLK);
+    CHECK_EQ(hits(middle_file, 0, 300, 2), 300);
+    detach(middle_file);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* A growth that begins when the warming reads a piece already. It ends when somebody waits. */
+static int64_t from_file_late(void *ctx, uint64_t off, void *buf, size_t len)
+{
+    if (warming.told == 0)
+        at_store_release(&middle_pool->c->growing, 1u);
+    return from_file(ctx, off, buf, len);
+}
+
+static int told_late(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)ctx, (void)total;
+    if (warming.told++ == 0)
+        CHECK_EQ(done, 0);
+    at_store_release(&middle_pool->c->growing, 0u);
+    return 0;
+}
+
+static void test_warming_first(void)
+{
+    cm_warm_options o = CM_WARM_OPTIONS_INIT;
+    cm_warm_report r = CM_WARM_REPORT_INIT;
+    uint64_t id = 2;
+    struct pool p;
+    make(&p, 4 * MIB, 64 * MIB);
+    middle_pool = &p;
+    cm_file *f = attach(&p, id, FILE_BYTES, 1, 0);
+    o.progress = told_late;
+    warming.told = 0;
+    CHECK_EQ(cm_warm(f, 0, 20 * BLK, &o, from_file_late, &id, &r), 0);
+    CHECK_EQ(r.cached, 20 * BLK);
+    CHECK_EQ(r.stored, 20 * BLK);
+    CHECK_EQ(r.read, 40 * BLK);
+    CHECK_EQ(hits(f, 0, 20, id), 20);
+    detach(f);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
 /* The curve on the statistics page was of the old size. */
 static void test_curve(void)
 {
@@ -756,14 +858,28 @@ static void test_memory(void)
 
 static const struct harness_test tests[] = {
 #ifndef _WIN32
-    TEST(four_times),   TEST(shrink_after),   TEST(memo),
-    TEST(across),       TEST(beside),         TEST(late_fill),
-    TEST(late_bracket), TEST(drain),          TEST(curve),
-    TEST(refused),      TEST(no_room_before), TEST(no_room),
-    TEST(flushed),      TEST(left_over),      TEST(left_over_resized),
+    TEST(four_times),
+    TEST(shrink_after),
+    TEST(memo),
+    TEST(across),
+    TEST(beside),
+    TEST(late_fill),
+    TEST(late_bracket),
+    TEST(drain),
+    TEST(curve),
+    TEST(warming),
+    TEST(warming_first),
+    TEST(refused),
+    TEST(no_room_before),
+    TEST(no_room),
+    TEST(flushed),
+    TEST(left_over),
+    TEST(left_over_resized),
     TEST(killed),
 #endif
-    TEST(memory),       TEST(hostile),        TEST(reader),
+    TEST(memory),
+    TEST(hostile),
+    TEST(reader),
     TEST_END,
 };
 
