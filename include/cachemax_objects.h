@@ -77,7 +77,7 @@ CM_API int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_o
 CM_API int cm_objects_close(cm_objects *objects);
 /* Forgets a container that is not open, and all that it holds. The pool knows nothing of it then.
  * Opened again it is new, and may get another number of buckets. CM_EINVAL CM_EBUSY (it is open)
- * CM_ENOMEM CM_EFORGET. */
+ * CM_ENOMEM CM_EFORGET CM_ESEAL (some of it may be left: call again). */
 CM_API int cm_objects_forget(cm_cache *cache, const char *name);
 
 /* What is known of an object. */
@@ -96,15 +96,16 @@ typedef struct cm_object_info {
  * nanoseconds from now; 0: no end. `value` may be NULL if len is 0. Nobody may change the value
  * during the call.
  * Returns 0: it is stored, and durable as far as the pool is (cm_info.durability). Or, positive,
- * one of CM_NOT_STORED_*: it is not stored. The old value is gone then, too. (After CM_ENOMEM it
- * may be there or not.) CM_NOT_STORED_STALE: brackets of files beside it kept it out for the 0.1
- * seconds that a call waits; then all objects of its bucket are gone. If its bucket is full, what
- * has expired leaves, then what was not read lately, oldest first. CM_NOT_STORED_ROOM: the value is
- * longer than 1/8 of the pool. CM_NOT_STORED_MODE: the pool grew all that time (cm_grow). If the
- * key was there, or is deleted then, all objects of its bucket are gone, and else none. In modes
- * CM_FREEZE and CM_BYPASS puts and deletes only forget: all objects of the bucket. CM_EINVAL (key
- * or value is NULL, the key is longer than CM_OBJECT_KEY_MAX) CM_ENOMEM CM_EFORGET (the pool cannot
- * forget the old value; it serves nothing of the container any more). */
+ * one of CM_NOT_STORED_*: it is not stored. The old value is gone then, too. (After CM_ENOMEM and
+ * CM_ESEAL it may be there or not.) CM_NOT_STORED_STALE: brackets of files beside it kept it out
+ * for the 0.1 seconds that a call waits; then all objects of its bucket are gone. If its bucket is
+ * full, what has expired leaves, then what was not read lately, oldest first. CM_NOT_STORED_ROOM:
+ * the value is longer than 1/8 of the pool. CM_NOT_STORED_MODE: the pool grew all that time
+ * (cm_grow). If the key was there, or is deleted then, all objects of its bucket are gone, and else
+ * none. In modes CM_FREEZE and CM_BYPASS puts and deletes only forget: all objects of the bucket.
+ * CM_EINVAL (key or value is NULL, the key is longer than CM_OBJECT_KEY_MAX) CM_ENOMEM CM_ESEAL (of
+ * a large value: a record could not be judged or sealed) CM_EFORGET (the pool cannot forget the old
+ * value; it serves nothing of the container any more). */
 CM_API int cm_objects_put(cm_objects *objects, const void *key, size_t key_len, const void *value,
                           size_t len, uint64_t ttl_ns);
 /* Copies the value to `buf`, as much of it as fits into `room` bytes, and returns its length. If

@@ -186,8 +186,9 @@ int cm_objects_forget(cm_cache *cache, const char *name)
     e = cm_forget(cache, &id);
     for (uint32_t i = 0; i < CM_DATA_FILES && e == 0; i++) {
         cm_objects_id(&id, name, 'd', i);
-        if (cm_file_lookup(cache, &id, NULL, NULL) == 0)
-            e = cm_forget(cache, &id);
+        e = cm_file_lookup(cache, &id, NULL, NULL);
+        if (e != CM_ESEAL) /* else nobody can tell now */
+            e = e == CM_EABSENT ? 0 : cm_forget(cache, &id);
     }
     disown(&o);
     /* The owner has no blocks, so nothing depends on whether its record goes, or when: another

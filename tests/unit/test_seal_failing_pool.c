@@ -3,7 +3,7 @@
  * test_seal_failing_pool.c - callbacks of a seal that fail for a moment, where a pool's superblock,
  * size, ends, objects and readers depend on them.
  */
-#include "cachemax_objects.h"
+#include "objects/container.h"
 #include "seal_scene.h"
 
 /* ---- Superblocks and sizes ------------------------------------------------------------------- */
@@ -193,17 +193,56 @@ static bool objects_opened(unsigned after, unsigned fails)
     return failed;
 }
 
-static void test_failing_objects(void)
+static bool knows(cm_cache *c, char part)
+{
+    cm_file_id id;
+    cm_objects_id(&id, "things", part, 0);
+    return cm_file_lookup(c, &id, NULL, NULL) != CM_EABSENT;
+}
+
+/* A container is forgotten. If some of it could not be, the call says so, and another one does it.
+ */
+static bool objects_forgotten(unsigned after, unsigned fails)
+{
+    static const uint8_t value[VALUE];
+    struct scene t;
+    cm_objects *o;
+    begin(&t, false);
+    cm_cache *const c = t.s.p.c;
+    CHECK_EQ(cm_objects_open(c, "things", NULL, &o), 0);
+    CHECK_EQ(cm_objects_put(o, "old", 3, value, VALUE, 0), 0);
+    CHECK_EQ(cm_objects_close(o), 0);
+    CHECK(knows(c, 'b') && knows(c, 'd'));
+    detach_all(&t);
+    t.s.key.after = after;
+    t.s.key.fails = fails;
+    const int e = cm_objects_forget(c, "things");
+    const bool failed = t.s.key.failed > 0;
+    t.s.key.fails = 0;
+    CHECK(e == 0 || e == CM_ESEAL);
+    if (e)
+        CHECK_EQ(cm_objects_forget(c, "things"), 0);
+    CHECK(!knows(c, 'b') && !knows(c, 'd'));
+    CHECK_EQ(cm_close(c), 0);
+    return failed;
+}
+
+static void fail_each(bool (*fn)(unsigned after, unsigned fails))
 {
     for (unsigned lasting = 0; lasting < 2; lasting++) {
         unsigned n = 0;
-        while (n < CALLS_MOST && objects_opened(n, lasting ? UINT32_MAX : 1) &&
-               harness_failures == 0) {
+        while (n < CALLS_MOST && fn(n, lasting ? UINT32_MAX : 1) && harness_failures == 0) {
             n++;
             CASE("call %u, lasting %u", n, lasting);
         }
         CHECK(n > 0 && n < CALLS_MOST);
     }
+}
+
+static void test_failing_objects(void)
+{
+    fail_each(objects_opened);
+    fail_each(objects_forgotten);
 }
 
 /* ---- The end of a file ----------------------------------------------------------------------- */
