@@ -44,6 +44,11 @@ int cm_inner_synced(const cm_file *file)
     return e;
 }
 
+uint64_t cm_inner_slots(const cm_file *file)
+{
+    return cm_media_slots(&cm_object_of(file)->cache->media);
+}
+
 bool cm_inner_grows(const cm_file *file)
 {
     return at_load_relaxed(&cm_object_of(file)->cache->growing) !=

@@ -28,6 +28,9 @@ cm_where cm_inner_where(const cm_file *file, uint64_t offset);
 /* Prefetches the header and the first `len` bytes of the slot, as many as pay. */
 void cm_inner_prefetch_slot(const cm_file *file, cm_where where, uint32_t len);
 
+/* How many blocks the pool has room for now. */
+uint64_t cm_inner_slots(const cm_file *file);
+
 /* Does the pool grow? Then nothing can be stored, and soon it can be again. */
 bool cm_inner_grows(const cm_file *file);
 /* May a block be stored in this mode, and of this file? Then only a growth refuses a fill with

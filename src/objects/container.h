@@ -62,7 +62,6 @@ struct cm_objects {
     uint64_t buckets;
     struct cm_bucket_hint *hint; /* one for each bucket */
     uint32_t iterations;
-    uint64_t value_max; /* bytes of the longest value */
     /* The wall clock and the monotonic clock at the open. */
     int64_t ahead_ns;         /* atomic; cm_objects_clock() */
     struct cm_lock data_lock; /* `data`, `data_now`; taken before no other lock of a container */

@@ -105,7 +105,6 @@ static int open_files(cm_objects *o, const cm_objects_options *opts)
         return e;
     if (o->buckets == 0)
         o->buckets = choose_buckets(opts, info.slots);
-    o->value_max = info.slots / 8 * CM_BLOCK_SIZE;
     o->hint = cm_plat_alloc((size_t)o->buckets * sizeof(*o->hint));
     if (!o->hint)
         return CM_ENOMEM;

@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+#include "api/inner.h"
+
 #define FILE_SHIFT 56u
 #define BLOCK_MASK ((UINT64_C(1) << FILE_SHIFT) - 1)
 #define BLOCKS_MAX (UINT64_C(1) << 50) /* of a file, far below the largest offset */
@@ -19,6 +21,12 @@
 static uint64_t blocks_of(uint64_t len)
 {
     return (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
+}
+
+/* How many bytes the longest value may have: the pool may have grown. */
+static uint64_t longest(const cm_objects *o)
+{
+    return cm_inner_slots(o->buckets_file) / 8 * CM_BLOCK_SIZE;
 }
 
 /* Opens a data file, if the pool knows it. CM_ESEAL: nobody can tell now. */
@@ -203,7 +211,7 @@ int cm_values_store(cm_objects *o, const uint8_t *value, size_t len, struct cm_v
     const uint64_t blocks = blocks_of(len);
     uint32_t number;
     int e = CM_NOT_STORED_STALE;
-    if (len > o->value_max)
+    if (len > longest(o))
         return CM_NOT_STORED_ROOM;
     struct cm_data_file *d = current(o, &number, &e);
     for (unsigned i = 0; d && i < 3; i++) {
@@ -228,7 +236,7 @@ int cm_values_store(cm_objects *o, const uint8_t *value, size_t len, struct cm_v
 static cm_file *file_of(cm_objects *o, const struct cm_value_ref *ref)
 {
     const uint64_t number = ref->block >> FILE_SHIFT, block = ref->block & BLOCK_MASK;
-    if (number >= CM_DATA_FILES || block >= BLOCKS_MAX || ref->len > o->value_max)
+    if (number >= CM_DATA_FILES || block >= BLOCKS_MAX || ref->len > longest(o))
         return NULL;
     return at_load_acquire(&o->data[number].file); /* pairs with the release in current() */
 }

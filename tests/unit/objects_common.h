@@ -16,9 +16,15 @@
 
 extern const struct harness_test objects_hostile_tests[];
 extern const struct harness_test objects_threads_tests[];
+extern const struct harness_test objects_grow_tests[];
 
 /* What the library takes for the wall clock is this much later (test_objects.c). */
 extern int64_t clock_step_ns;
+/* Each sleep takes 30 ms, and slept_ns is their sum (test_objects.c). */
+extern bool oversleeps;
+extern uint64_t slept_ns;
+/* This pool grows until a put waits for that. */
+extern struct cm_cache *grows;
 
 static inline void value_of(uint64_t key, uint64_t version, uint8_t *to, size_t len)
 {

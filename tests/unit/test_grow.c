@@ -430,7 +430,7 @@ static void test_warming(void)
     CHECK_EQ(pthread_join(warming.thread, NULL), 0);
     CHECK_EQ(warming.result, 0);
     CHECK_EQ(warming.report.cached, 300 * BLK);
-    CHECK_EQ(warming.report.end, 300 * BLK);
+    CHECK_EQ(warming.report.read, 300 * BLK);
     CHECK_EQ(hits(middle_file, 0, 300, 2), 300);
     detach(middle_file);
     down(&p);

@@ -24,9 +24,9 @@ int64_t __wrap_cm_plat_wall_ns(void)
 /* A bracket of a file. It ends when a put waits for that. */
 static cm_file *held;
 static cm_bracket held_bracket;
-static uint64_t slept_ns;
-static bool oversleeps;
-static struct cm_cache *grows; /* this pool grows until a put waits for that */
+uint64_t slept_ns;
+bool oversleeps;
+struct cm_cache *grows;
 
 void __real_cm_plat_sleep(uint64_t ns);
 void __wrap_cm_plat_sleep(uint64_t ns);
@@ -92,75 +92,6 @@ static void test_again(void)
         CHECK_EQ(cm_write_end(f, &held_bracket, NULL), CM_WANT_VALIDATOR);
     }
     detach(f);
-    objects_down(o);
-    pool_end(&p);
-}
-
-/* While a pool grows, nothing can be stored in it. So a put or a delete waits before it forgets the
- * bucket: what else is in it stays. */
-static void test_growing(void)
-{
-    static const size_t length[] = { 100, 9000 };
-    struct pool p;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_objects *o = objects_up(p.c, "a", 1);
-    REQUIRE(objects_info(o).buckets == 1);
-    for (unsigned i = 0; i < 2; i++) {
-        CASE("length %u", (unsigned)length[i]);
-        const uint64_t key = 2;
-        CHECK_EQ(put_value(o, 1, 1, 100, 0), 0);
-        for (unsigned old = 0; old < 2; old++) { /* a new key, and one that is there */
-            at_store_release(&p.c->growing, 1u);
-            grows = p.c;
-            CHECK_EQ(put_value(o, key, 1 + old, length[i], 0), 0);
-            CHECK(grows == NULL);
-            CHECK_EQ(get_value(o, key, 1 + old, length[i]), RIGHT);
-        }
-        at_store_release(&p.c->growing, 1u);
-        grows = p.c;
-        CHECK_EQ(cm_objects_delete(o, &key, sizeof(key)), 0);
-        CHECK(grows == NULL);
-        CHECK_EQ(get_value(o, 1, 1, 100), RIGHT);
-    }
-    objects_down(o);
-    pool_end(&p);
-}
-
-/* It does not wait for ever. Then it forgets the old value. If there is none, it forgets nothing.
- */
-static void test_growing_long(void)
-{
-    static const size_t length[] = { 100, 9000 };
-    struct pool p;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_objects *o = objects_up(p.c, "a", 1);
-    oversleeps = true;
-    for (unsigned i = 0; i < 2; i++) {
-        CASE("length %u", (unsigned)length[i]);
-        const uint64_t key = 3;
-        CHECK_EQ(put_value(o, 1, 1, 100, 0), 0);
-        CHECK_EQ(put_value(o, 2, 1, length[i], 0), 0);
-        at_store_release(&p.c->growing, 1u);
-        slept_ns = 0;
-        CHECK_EQ(put_value(o, key, 1, length[i], 0), CM_NOT_STORED_MODE);
-        CHECK(slept_ns >= CM_OBJECTS_WAIT_NS && slept_ns <= 2 * CM_OBJECTS_WAIT_NS);
-        CHECK_EQ(cm_objects_delete(o, &key, sizeof(key)), CM_EABSENT);
-        CHECK_EQ(get_value(o, 1, 1, 100), RIGHT);
-        CHECK_EQ(get_value(o, 2, 1, length[i]), RIGHT);
-        CHECK_EQ(put_value(o, 2, 2, length[i], 0), CM_NOT_STORED_MODE);
-        at_store_release(&p.c->growing, 0u);
-        CHECK_EQ(get_value(o, 2, 1, length[i]), MISS);
-    }
-    CASE("full bucket"); /* nothing leaves for what is not stored */
-    CHECK_EQ(put_value(o, 10, 1, 9000, 0), 0);
-    for (uint64_t key = 11; key < 14; key++)
-        CHECK_EQ(put_value(o, key, 1, 1000, 0), 0);
-    at_store_release(&p.c->growing, 1u);
-    CHECK_EQ(put_value(o, 14, 1, 1000, 0), CM_NOT_STORED_MODE);
-    at_store_release(&p.c->growing, 0u);
-    CHECK_EQ(get_value(o, 10, 1, 9000), RIGHT);
-    CHECK_EQ(objects_info(o).dropped, 0);
-    oversleeps = false;
     objects_down(o);
     pool_end(&p);
 }
@@ -879,19 +810,33 @@ static void test_callback(void)
     pool_end(&p);
 }
 
-static const struct harness_test objects_tests[] = {
-    TEST(arguments),     TEST(one_owner),       TEST(lengths),
-    TEST(keys),          TEST(replace),         TEST(version),
-    TEST(ttl),           TEST(expired_leave),   TEST(restart),
-    TEST(many_sessions), TEST(power_cut),       TEST(clear),
-    TEST(full_pool),     TEST(iteration),       TEST(buckets),
-    TEST(modes),         TEST(callback),        TEST(patience),
-    TEST(growing),       TEST(growing_long),    TEST(forgotten),
-    TEST(many_files),    TEST(many_containers), TEST(more_containers),
-    TEST(again),         TEST(hints),           TEST_END
-};
+static const struct harness_test objects_tests[] = { TEST(arguments),
+                                                     TEST(one_owner),
+                                                     TEST(lengths),
+                                                     TEST(keys),
+                                                     TEST(replace),
+                                                     TEST(version),
+                                                     TEST(ttl),
+                                                     TEST(expired_leave),
+                                                     TEST(restart),
+                                                     TEST(many_sessions),
+                                                     TEST(power_cut),
+                                                     TEST(clear),
+                                                     TEST(full_pool),
+                                                     TEST(iteration),
+                                                     TEST(buckets),
+                                                     TEST(modes),
+                                                     TEST(callback),
+                                                     TEST(patience),
+                                                     TEST(forgotten),
+                                                     TEST(many_files),
+                                                     TEST(many_containers),
+                                                     TEST(more_containers),
+                                                     TEST(again),
+                                                     TEST(hints),
+                                                     TEST_END };
 static const struct harness_test *const tables[] = { objects_tests, objects_hostile_tests,
-                                                     objects_threads_tests };
+                                                     objects_threads_tests, objects_grow_tests };
 
 int main(int argc, char **argv)
 {
