@@ -675,7 +675,8 @@ CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options 
 /* Closes the pool and leaves it clean. Detaches all files. May block for syncs of the volume. After
  * 0, CM_EIO, CM_ESEAL or CM_ETRUNCATED the cache and all its cm_file pointers are gone: do not use
  * them again (undefined behaviour).
- * CM_EBUSY: pins, brackets, reads, warmings or iterations are still in use; nothing was closed.
+ * CM_EBUSY: pins, brackets, reads, warmings, iterations or a growth are still in use; nothing was
+ * closed.
  * CM_EIO: the pool is closed, but its last state could not be made durable; it may be empty at the
  * next open.
  * CM_ESEAL: the pool is closed, as if the process had been killed.

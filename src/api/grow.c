@@ -227,6 +227,7 @@ int cm_grow(cm_cache *c, uint64_t size, cm_grow_report *report)
         return CM_EINVAL;
     const int cancel = cm_plat_cancel_off();
     const uint64_t began = cm_plat_now_ns();
+    at_add_acq_rel(&c->live, 1); /* cm_close looks at it */
     uint32_t none = 0;
     /* Acquire, and release below: the next growth goes on from what this one has changed. */
     e = at_cas_acq_rel(&c->grows, &none, 1) ? grow(&z, size) : CM_EBUSY;
@@ -235,6 +236,7 @@ int cm_grow(cm_cache *c, uint64_t size, cm_grow_report *report)
     r.elapsed_ns = cm_plat_now_ns() - began;
     cm_plat_cancel_back(cancel);
     cm_report_trouble(c);
+    at_sub_acq_rel(&c->live, 1); /* the last: cm_close may be waiting for it */
     if (e == 0 && report)
         e = cm_give_result(report, &r, sizeof(r));
     return e;

@@ -216,6 +216,7 @@ static void use_the_pool(struct pool *p, cm_file *f)
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     CHECK_EQ(cm_drop(f, 20 * BLK, 2 * BLK), (int64_t)(2 * BLK));
     CHECK_EQ(cm_grow(p->c, 60 * MIB, NULL), CM_EBUSY);
+    CHECK_EQ(cm_close(p->c), CM_EBUSY);
 }
 
 /* What goes on beside a growth, and what it leaves. */
