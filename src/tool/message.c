@@ -35,8 +35,9 @@ static const struct {
     { CM_EFORGET, TOOL_FAILED,
       "the volume refuses to make changes durable; delete the pool (" NOTHING_LOST ")" },
     { CM_EBUSY, TOOL_FAILED,
-      "its mount is busy with it: a command such as warm or check is running, or it gets another "
-      "size, or a file system below the mount does not answer; try again later" },
+      "its mount is busy with it: a command such as warm or check is running, or as many as it "
+      "takes, or it gets another size, or a file system below the mount does not answer; try again "
+      "later" },
     { CM_ENOTSUP, TOOL_FAILED, "not supported on this system" },
     { CM_EPOOLSIZE, TOOL_USAGE,
       "the size is out of bounds, too small for so many files, or more than the volume's file "

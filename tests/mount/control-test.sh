@@ -147,6 +147,20 @@ except OSError: pass
 assert is_served()
 PY
 }
+t_crowd() { # all places are taken: for that nothing has to be unmounted
+  raw <<PY
+import subprocess
+def is_full(): return (ask("cachemax 1 status 0 0\n") or "end -100011").startswith("end -100011")
+silent = []
+for verb in ["check"], ["files"], ["resize", "40M"]:
+    full = False
+    while not full: # a place may become free meanwhile
+        while not is_full(): silent.append(connect())
+        told = subprocess.run(["$cm", verb[0], "$pool"] + verb[1:], capture_output=True)
+        full = is_full()
+    assert told.returncode == 1 and b"its mount is busy with it" in told.stderr, told
+PY
+}
 t_other_user() {
   status 8 other "$cm" mode "$org"
   says 'control socket'
@@ -473,6 +487,7 @@ programs() {
     check "the socket answers" t_socket
     check "wrong requests" t_garbage
     check "clients that stall" t_stalled
+    check "as many clients as it takes" t_crowd
   else
     skip "the socket" "no python3"
   fi

@@ -190,7 +190,8 @@ int profile_warm(const struct tool_args *args, const struct warm_trace *w);
 /* ---- The mount that has a pool (owner.c) ----------------------------------------------------- */
 
 /* What cm_files_begin() and cm_check() say, from the mount that has the pool open. CM_EOWNED: its
- * owner is no mount that could be asked. `add` returns false if there is no memory. */
+ * owner is no mount that could be asked. CM_EBUSY: it has too many clients, or gets another size.
+ * `add` returns false if there is no memory. */
 int owner_files(const char *pool, uint32_t flags, bool (*add)(void *ctx, const cm_file_info *info),
                 void *ctx);
 int owner_check(const char *pool, uint32_t flags,

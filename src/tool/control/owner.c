@@ -29,9 +29,8 @@ static int ask_and_see(const char *pool, const char *verb, uint64_t number,
         else if (error)
             rc = CM_EOWNED;
         else
-            rc = end.code == CONTROL_CROWD ? CM_EOWNED
-                 : end.code == CONTROL_BUSY || end.code == CONTROL_RESIZING ||
-                         end.code == CONTROL_NO_POOL
+            rc = end.code == CONTROL_BUSY || end.code == CONTROL_RESIZING ||
+                         end.code == CONTROL_NO_POOL || end.code == CONTROL_CROWD
                      ? CM_EBUSY
                  : end.code <= CONTROL_ERRNO ? CM_EIO
                                              : end.code;
