@@ -532,8 +532,9 @@ typedef struct cm_grow_report {
  * now) CM_ENOTSUP (no grow_max, or less than that; it grew four times; Windows) CM_ENOSPC CM_ENOMEM
  * CM_EIO (also: a header cannot be read) CM_ESEAL CM_EFORGET. After an error the pool has its old
  * size, and what it held; but if a sync of its superblock failed, it may be empty. CM_ENOSPC comes
- * before anything is written, if the volume says how much it has free. The log says why a growth
- * was refused: as CM_LOG_INFO if cm_resize() may do it (CM_ENOTSUP, CM_EPOOLSIZE), else it warns.
+ * before anything is written, if the volume says how much it has free, and the pool is not sparse.
+ * The log says why it did not grow: as CM_LOG_INFO if cm_resize() may do it (CM_ENOTSUP,
+ * CM_EPOOLSIZE), else it warns.
  * Readers of other processes (CM_OPEN_SHARED) are served nothing more: for them it is another pool,
  * which they have to open again. For a pool in memory, see cm_open_memory(). */
 CM_API int cm_grow(cm_cache *cache, uint64_t size, cm_grow_report *report);

@@ -203,8 +203,11 @@ static int grow(struct grow *z, uint64_t size)
     e = cm_super_growing(&c->super, size);
     if (e == 0)
         e = lengthen(z);
-    if (e == 0)
+    if (e == 0) {
         e = copy_and_use(z);
+        if (e)
+            (void)refuse(c, e, size, cm_strerror(e));
+    }
     if (e) {
         cm_grow_take_back(c);
         return e;

@@ -135,7 +135,7 @@ static int store(const struct copy *z, uint64_t stripe)
         e = cm_media_copy(m, to + b * sizeof(*z->buckets), &z->buckets[b],
                           (size_t)some * sizeof(*z->buckets));
     }
-    return e;
+    return e == CM_EIO && z->c->file.sparse ? CM_ENOSPC : e; /* a hole could not be filled */
 }
 
 int cm_reindex(struct cm_cache *c, const struct cm_geometry *to, struct cm_reindexed *done)

@@ -281,7 +281,37 @@ static void test_unwritable_index(void)
     pool_end(&p);
 }
 
+/* A pool with holes finds out that the volume is full when it writes the new index. */
+static void test_full_volume(void)
+{
+    struct pool p;
+    struct cm_geometry to;
+    uint64_t word;
+    make(&p, 32 * MIB, 64 * MIB);
+    struct cm_media *const m = &p.c->media;
+    p.c->file.sparse = true;
+    cm_file *f = fill_file(&p, 1, 500);
+    whole_ops = m->ops;
+    struct cm_persist_ops ops = *whole_ops;
+    ops.copy = losing_copy;
+    CHECK_EQ(cm_format_grow(&m->geo, 48 * MIB, &to, &word), 0);
+    lost_from = m->base + to.index_offset + to.index_first * sizeof(struct cm_bucket);
+    lost_to = lost_from + (uint64_t)to.stripes * to.stripe_buckets * sizeof(struct cm_bucket);
+    m->ops = &ops;
+    CHECK_EQ(cm_grow(p.c, 48 * MIB, NULL), CM_ENOSPC);
+    CHECK(said_level == CM_LOG_WARNING && strstr(said, "cannot grow in its place") &&
+          strstr(said, cm_strerror(CM_ENOSPC)));
+    m->ops = whole_ops;
+    CHECK_EQ(hits(f, 0, 500, 1), 500);
+    (void)grow_to(&p, 48 * MIB);
+    CHECK_EQ(hits(f, 0, 500, 1), 500);
+    detach(f);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
 const struct harness_test grow_index_tests[] = {
-    TEST(overflow),    TEST(overflow_kept), TEST(overflow_unwritable), TEST(unreadable_headers),
-    TEST(stray_cells), TEST(no_memory),     TEST(unwritable_index),    TEST_END,
+    TEST(overflow),           TEST(overflow_kept), TEST(overflow_unwritable),
+    TEST(unreadable_headers), TEST(stray_cells),   TEST(no_memory),
+    TEST(unwritable_index),   TEST(full_volume),   TEST_END,
 };
