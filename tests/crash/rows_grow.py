@@ -136,4 +136,9 @@ GROWTH = [
        '    (void)reopen(s); /* if it fails, readers find the pool shut, and serve nothing */\n'
        '    cm_lock_release(&s->lock);\n    return e;\n}\n\nbool cm_super_l',
        '    cm_lock_release(&s->lock);\n    return e;\n}\n\nbool cm_super_l'),
+    _m('grow, close', 'a pool that grows is not closed', 'unit grow beside', 'api/grow.c',
+       '    at_add_acq_rel(&c->live, 1); /* cm_close looks at it */\n', ''),
+    _m('grow, full volume', 'a hole that cannot be filled is a lack of room',
+       'unit grow full_volume', 'protocol/reindex.c',
+       'e == CM_EIO && z->c->file.sparse ? CM_ENOSPC : e', 'e'),
 ]
