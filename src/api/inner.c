@@ -51,8 +51,8 @@ uint64_t cm_inner_slots(const cm_file *file)
 
 bool cm_inner_grows(const cm_file *file)
 {
-    return at_load_relaxed(&cm_object_of(file)->cache->growing) !=
-           0; /* a hint: publish.c decides */
+    /* A hint: publish.c decides. */
+    return at_load_relaxed(&cm_object_of(file)->cache->growing) != 0;
 }
 
 bool cm_inner_takes(const cm_file *file)

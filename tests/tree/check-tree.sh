@@ -283,7 +283,7 @@ if [ -f README.md ]; then
   # Its commands for nbdkit and SQLite, where these are built: one command a line, with paths of $t.
   sed -n '/^```sh$/,/^```$/p' README.md | sed -e ':a' -e '/\\$/N; s/\\\n//; ta' |
     grep -E '^(nbdkit|cachemax create .*/databases|sqlite3) ' |
-    sed -e "s|\./build/|$build/|; s|/mnt/pmem|$t|g; s|/srv|$t|; s|64G|64M|; s|1G|16M|" \
+    sed -e "s|64G|64M|; s|1G|16M|; s|\./build/|$build/|; s|/mnt/pmem|$t|g; s|/srv|$t|" \
       -e "s|disk\.img|$t/data|; s|^cachemax|$build/src/tool/cachemax|" >"$t/commands"
   check "the README has commands for nbdkit and SQLite" test "$(wc -l <"$t/commands")" = 3
   if [ -e "$build/examples/sqlite-vfs/sqlite-cachemax.so" ] && command -v sqlite3 >/dev/null; then
