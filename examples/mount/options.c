@@ -178,9 +178,14 @@ static int unknown_switch(const char *typed)
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(word, names[i]) != 0)
             continue;
+        char as[72];
+        snprintf(as, sizeof(as), "-o %s", word);
+        const char *known = strstr(help, as); /* there its value has a name */
+        if (!known)
+            known = as;
         fprintf(stderr,
-                "cachemax-mount: unknown option '%s'; write it as -o %s (--help lists all)\n",
-                typed, word);
+                "cachemax-mount: unknown option '%s'; write it as %.*s (--help lists all)\n", typed,
+                (int)strcspn(known + 3, " ,\n") + 3, known);
         return EXIT_USAGE;
     }
     return unknown("option", typed, switches, sizeof(switches) / sizeof(switches[0]));

@@ -41,7 +41,8 @@ static const struct {
     { CM_ENOTSUP, TOOL_FAILED, "not supported on this system" },
     { CM_EPOOLSIZE, TOOL_USAGE,
       "the size is out of bounds, too small for so many files, or more than the volume's file "
-      "system takes in one file; choose another --size or a smaller --max-files" },
+      "system takes in one file; choose another size, or make the pool with a smaller "
+      "--max-files" },
     { CM_EUNTRUSTED, TOOL_REFUSED,
       "others could have written the pool, or put another one in its place, so what is in it is "
       "not believed; make that right, or delete the pool and make it anew where only you may write "

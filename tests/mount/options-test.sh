@@ -59,8 +59,8 @@ says "a mistyped switch" 2 "unknown option '--pol'; did you mean '--pool'" "$mou
   --pol pool
 says "a mistyped switch with a value" 2 "did you mean '--volume-id'" "$mount_bin" dir --volume-di=x
 says "the beginning of a switch" 2 "did you mean '--one-file-system'" "$mount_bin" dir --one-file
-says "an option of -o as a switch" 2 "option '--key-file=k'; write it as -o key_file" "$mount_bin" \
-  dir --key-file=k
+says "an option of -o as a switch" 2 "option '--key-file=k'; write it as -o key_file=FILE" \
+  "$mount_bin" dir --key-file=k
 says "a mistyped -o" 2 "unknown option -o 'atr_timeout'; did you mean 'attr_timeout'" "$mount_bin" \
   dir -o atr_timeout=1
 says "a switch like none" 2 '!did you mean' "$mount_bin" dir --frobnicate
