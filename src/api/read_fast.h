@@ -101,7 +101,9 @@ static inline __attribute__((always_inline)) void cm_fast_prefetch(const struct 
  * quarter longer.) Slots of later parts of a pool that grew are left to cm_range_elsewhere().
  *
  * Where another process owns the pool, what it tells its readers is looked at first: what is copied
- * from then on was the content at that moment, or later. Between the prefetches and the copy, and
+ * from then on was the content at that moment, or later. The look is two calls that store, and
+ * their stores queue up behind those of the copy before. So the index line is prefetched ahead of
+ * it; else a hit takes 1.12 to 1.23 times as long. Between the other prefetches and the copy, and
  * in a function of its own, the same look takes a fifth of a hit. */
 static inline __attribute__((always_inline)) void cm_fast_begin(const struct cm_object *f,
                                                                 uint64_t offset, size_t len,
@@ -110,9 +112,13 @@ static inline __attribute__((always_inline)) void cm_fast_begin(const struct cm_
 {
     const struct cm_media *m = &f->cache->media;
     const uint64_t incarnation = at_load_acquire(&f->incarnation), block = offset / CM_BLOCK_SIZE;
-    const bool told = __builtin_expect(!cm_object_is_shared(f), 1) || cm_told_holds(f, incarnation);
     const struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
+    bool told = true;
     cm_fast_place(f, incarnation, block, &home, g);
+    if (__builtin_expect(cm_object_is_shared(f), 0)) {
+        at_prefetch(cm_index_bucket(m, g->bucket));
+        told = cm_told_holds(f, incarnation);
+    }
     if (told)
         cm_fast_find(m, g, true);
     if (g->slot == CM_NO_SLOT)

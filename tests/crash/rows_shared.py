@@ -12,7 +12,7 @@ SHARED_READERS = [
     _m('reader, session', 'a reader compares the session behind each copy', HELD,
        HOLDS, 'session == at_load_acquire(&f->session) &&', ''),
     _m('reader, one block', 'a hit of one block is judged', HELD,
-       'api/read_fast.h', ' || cm_told_holds(f, incarnation);', ' || f;'),
+       'api/read_fast.h', 'told = cm_told_holds(f, incarnation);', 'told = f;'),
     _m('reader, second bucket', 'a reader looks into the second bucket',
        'unit shared second_bucket',
        'api/read_elsewhere.c', 'const enum cm_found r = find_elsewhere(c, g, &slot);',
