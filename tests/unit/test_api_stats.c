@@ -5,6 +5,7 @@
  */
 #include "api_common.h"
 #include "api/cache.h"
+#include "file_failing.h"
 
 #include <inttypes.h>
 
@@ -757,6 +758,57 @@ static void test_bracket_memory(void)
     w = begin_write(f, 0, 1);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     p.c->opts.alloc = counting_alloc;
+    w = begin_write(f, 0, 1); /* has the room in the file */
+    break_range(&p, 0, p.bytes);
+    CHECK(bump_epoch(p.c) < 0);
+    CHECK_EQ(cm_write_begin(f, BLK, 1, &none), CM_EFORGET);
+    CHECK_EQ(allocated, before);
+    p.c->media.ops = &real;
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
+/* Files that are open together share memory, and one that is closed gives its part to the next. */
+static void test_file_memory(void)
+{
+    enum { FILES = 60 };
+    cm_file *f[FILES];
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    p.o.alloc = counting_alloc;
+    p.o.free = counting_free;
+    allocated = 0;
+    REQUIRE(pool_up(&p) == 0);
+    detach(attach(&p, 1000, 9 * BLK, 1, 0));
+    const uint64_t before = allocated;
+    for (unsigned turn = 0; turn < 3; turn++) {
+        CASE("turn %u", turn);
+        for (unsigned i = 0; i < FILES; i++)
+            f[i] = attach(&p, turn * FILES + i, 9 * BLK, 1, 0);
+        CHECK_EQ(allocated, before);
+        for (unsigned i = 0; i < FILES; i++)
+            detach(f[i]);
+    }
+    pool_end(&p);
+}
+
+/* A session that goes on has no time of its close, and what has no meaning yet is 0. */
+static void test_stats_of_session(void)
+{
+    static const uint64_t none[sizeof(((cm_stats_data *)0)->reserved) / 8];
+    struct pool p;
+    cm_stats_data s;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    for (unsigned turn = 0; turn < 2; turn++) {
+        CASE("turn %u", turn);
+        s = pool_stats(p.c);
+        CHECK(s.opened_at_ns != 0 && s.closed_at_ns == 0);
+        CHECK(memcmp(s.reserved, none, sizeof(none)) == 0);
+        pool_down(&p);
+        CHECK_EQ(cm_stats_sum(p.base, &s), 0);
+        CHECK(s.closed_at_ns != 0);
+        REQUIRE(pool_up(&p) == 0);
+    }
     pool_end(&p);
 }
 
@@ -807,6 +859,8 @@ const struct harness_test api_stats_tests[] = {
     TEST(dram),
     TEST(no_leaks),
     TEST(bracket_memory),
+    TEST(file_memory),
+    TEST(stats_of_session),
     TEST(open_time),
     TEST_END,
 };

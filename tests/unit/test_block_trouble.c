@@ -234,8 +234,45 @@ static void test_pin_tells(void)
     pool_end(&p);
 }
 
+static int cas_fails(void *ctx, uint64_t *p, uint64_t expected, uint64_t desired)
+{
+    (void)ctx, (void)p, (void)expected, (void)desired;
+    return CM_EIO;
+}
+
+/* A block with a wrong checksum, whose header cannot be written either: the slot is out of use, and
+ * the block's group may have another one for it. */
+static void test_wrong_and_unwritable(void)
+{
+    struct pool p;
+    uint64_t has = 0, most = 0;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    CHECK_EQ(cm_group_set_quota(p.c, 5, 3 * BLK), 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_group(f, 5), 0);
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    const uint64_t slot = slot_of(f, 1);
+    payload_of(p.c, slot)[100] ^= 1;
+    const struct cm_persist_ops *whole = p.c->media.ops;
+    struct cm_persist_ops ops = *whole;
+    ops.cas64 = cas_fails;
+    p.c->media.ops = &ops;
+    CHECK_EQ(look(f, 1, 5), MISS);
+    p.c->media.ops = whole;
+    CHECK_EQ(STAT(p.c, quarantined), 1);
+    CHECK(cm_ring_is_owned(&p.c->policy.ring, slot));
+    CHECK_EQ(cm_group_usage(p.c, 5, &has, &most), 0);
+    CHECK_EQ(has, 2 * BLK);
+    CHECK_EQ(put(f, 7, 5), 0); /* and none of the others leaves for it */
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    CHECK_EQ(look(f, 2, 5), RIGHT);
+    pool_end(&p);
+}
+
 const struct harness_test block_trouble_tests[] = {
-    TEST(first_is_told),    TEST(first_line),         TEST(earlier_boot),
-    TEST(flood_is_limited), TEST(kinds_are_separate), TEST(index_page_is_told),
-    TEST(read_whole_tells), TEST(pin_tells),          TEST_END,
+    TEST(first_is_told),        TEST(first_line),
+    TEST(earlier_boot),         TEST(flood_is_limited),
+    TEST(kinds_are_separate),   TEST(index_page_is_told),
+    TEST(read_whole_tells),     TEST(pin_tells),
+    TEST(wrong_and_unwritable), TEST_END,
 };

@@ -200,6 +200,8 @@ static void test_fills_measured(void)
     if (p.c->fill.n < 2)
         SKIP("here is one routine only");
     CHECK(!cm_fill_choice_is_over(p.c));
+    for (unsigned i = 0; i < p.c->fill.n; i++)
+        CHECK(p.c->fill.candidate[i].name != NULL && p.c->fill.candidate[i].name[0] != 0);
     fill_on(f, &p, 1000000);
     CHECK(cm_fill_choice_is_over(p.c));
     CHECK(pool_info(p.c).copy[0] != 0);

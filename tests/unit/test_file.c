@@ -270,6 +270,7 @@ static void test_no_validator(void)
     cm_file *f = warm(&p, 1, NULL, 0);
     CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
     CHECK_EQ(info_of(f).racy, 1);
+    CHECK_EQ(info_of(f).dirty, 1); /* nobody said when it was changed last */
     detach(f);
     expect_kept(&p, 1, NULL, false);
     detach(warm(&p, 1, &v, 0));

@@ -163,8 +163,8 @@ static void test_record_not_restored(void)
     pool_end(&p);
 }
 
-/* A second open finds that the file has changed, and nothing can be forgotten. It gives no handle.
- */
+/* A second open finds that the file has changed, and nothing can be forgotten. It gives no handle,
+ * and leaves nothing open. */
 static void test_second_open_fails(void)
 {
     struct pool p;
@@ -177,6 +177,9 @@ static void test_second_open_fails(void)
     CHECK(g == NULL);
     p.c->media.ops = &real;
     detach(f);
+    cm_file_info info = CM_FILE_INFO_INIT;
+    const int e = cm_file_lookup(p.c, &id, NULL, &info);
+    CHECK(e == CM_EABSENT || (e == 0 && !info.attached));
     pool_end(&p);
 }
 

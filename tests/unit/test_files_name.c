@@ -196,6 +196,32 @@ static void test_versions(void)
     }
 }
 
+/* The records of other files lie beside that of a file that is forgotten. They stay as they are. */
+static void test_forgotten_beside(void)
+{
+    struct pool p;
+    char text[20];
+    const cm_file_id id = id_of(3);
+    REQUIRE(names_new(&p, 16) == 0);
+    CHECK_EQ(p.c->media.geo.record_buckets * CM_RECORD_WAYS, PLACES);
+    for (uint64_t n = 1; n <= 10; n++) {
+        cm_file *f = attach(&p, n, 9 * BLK, 7, 0);
+        snprintf(text, sizeof(text), "file %u", (unsigned)n);
+        CHECK_EQ(cm_file_set_name(f, text), 0);
+        CHECK_EQ(cm_file_set_keep(f, 1), 0);
+        detach(f);
+    }
+    CHECK_EQ(cm_forget(p.c, &id), 0);
+    for (uint64_t n = 1; n <= 10; n++) {
+        CASE("n %u", (unsigned)n);
+        snprintf(text, sizeof(text), "file %u", (unsigned)n);
+        if (n != 3)
+            remembered(&p, n, text);
+    }
+    CHECK_EQ(pool_info(p.c).kept_files, 9);
+    pool_end(&p);
+}
+
 /* A new epoch empties the pool: names go with the records. */
 static void test_epoch(void)
 {
@@ -428,12 +454,20 @@ static void test_create(void)
 }
 
 const struct harness_test files_name_tests[] = {
-    TEST(set),       TEST(shorter_struct),
-    TEST(no_table),  TEST(versions),
-    TEST(epoch),     TEST(records_change_hands),
-    TEST(no_record), TEST(does_not_come_back),
-    TEST(media),     TEST(torn),
-    TEST(forged),    TEST(looked_at),
-    TEST(same),      TEST(create),
+    TEST(set),
+    TEST(shorter_struct),
+    TEST(no_table),
+    TEST(versions),
+    TEST(epoch),
+    TEST(records_change_hands),
+    TEST(no_record),
+    TEST(does_not_come_back),
+    TEST(media),
+    TEST(torn),
+    TEST(forged),
+    TEST(looked_at),
+    TEST(same),
+    TEST(create),
+    TEST(forgotten_beside),
     TEST_END,
 };

@@ -204,6 +204,8 @@ static int looking(struct scene *t)
     detach_all(t);
     const int e = cm_file_lookup(t->s.p.c, &id, &v, &info);
     CHECK(e == CM_ESEAL || e == 0);
+    if (e == 0) /* then the answer is the right one */
+        CHECK(info.size == 20 * BLK && v.size == info.size && info.incarnation != 0);
     return e;
 }
 

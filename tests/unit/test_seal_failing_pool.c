@@ -347,7 +347,7 @@ static void test_failing_size_tells(void)
     }
 }
 
-/* A file that changes in such a moment gives its place of the table back. */
+/* A file that changes in such a moment gives its place of the table back, and says so. */
 static void test_failing_places(void)
 {
     struct scene t;
@@ -360,6 +360,8 @@ static void test_failing_places(void)
         t.s.key.fails = UINT32_MAX;
         CHECK_EQ(cm_file_revalidate(f, &v), 0);
         t.s.key.fails = 0;
+        CHECK(cm_object_of(f)->place == CM_NO_PLACE);
+        CHECK_EQ((int64_t)pool_stats(t.s.p.c).unrecorded, n + 1);
         detach(f);
     }
     cm_file *f = attach(&t.s.p, 9, 20 * BLK, 1, 0);
@@ -411,6 +413,81 @@ static void test_failing_reader(void)
     judge(&t);
 }
 
+/* A reader of the pool of file 9, whose content only its size tells apart: as size_tells(). */
+static bool size_tells_reader(unsigned after, unsigned fails)
+{
+    const cm_file_id id = id_of(9);
+    cm_validator v = val(30 * BLK, 3);
+    struct scene t;
+    struct pool reader;
+    cm_file *f;
+    begin(&t, false);
+    CHECK_EQ(open_sized(&t, 20 * BLK, 0, 0, &f), 0);
+    CHECK_EQ(put_all(f, 0, MANY, 8), MANY);
+    reader = t.s.p;
+    reader.o.flags = CM_OPEN_SHARED;
+    CHECK_EQ(cm_open(t.path, &reader.o, &reader.c), 0);
+    cm_file *g = NULL;
+    v.taken_at = later();
+    t.s.key.after = after;
+    t.s.key.fails = fails;
+    t.s.key.failed = 0;
+    const int e = cm_file_open(reader.c, &id, &v, CM_EXCLUSIVE, &g);
+    const bool failed = t.s.key.failed > 0;
+    t.s.key.fails = 0;
+    CHECK(e == 0 || e == CM_ESEAL);
+    if (e)
+        CHECK_EQ(cm_file_open(reader.c, &id, &v, CM_EXCLUSIVE, &g), 0);
+    CHECK_EQ(hits(g, 0, MANY, 8), 0);
+    detach(g);
+    CHECK_EQ(cm_close(reader.c), 0);
+    detach(f);
+    judge(&t);
+    return failed;
+}
+
+static void test_failing_reader_size(void)
+{
+    for (unsigned lasting = 0; lasting < 2; lasting++) {
+        unsigned n = 0;
+        while (n < 100 && size_tells_reader(n, lasting ? UINT32_MAX : 1) && harness_failures == 0) {
+            n++;
+            CASE("call %u, lasting %u", n, lasting);
+        }
+        CHECK(n > 0 && n < 100);
+    }
+}
+
+/* The owner has emptied the pool. A reader that cannot judge the superblocks, but the records, does
+ * not go on with what it knew of them. */
+static void test_failing_reader_super(void)
+{
+    const cm_file_id id = id_of(1);
+    for (unsigned fails = 1; fails < 20; fails++) {
+        CASE("fails %u", fails);
+        struct scene t;
+        struct pool reader;
+        cm_file *f = NULL;
+        begin(&t, false);
+        reader = t.s.p;
+        reader.o.flags = CM_OPEN_SHARED;
+        REQUIRE(cm_open(t.path, &reader.o, &reader.c) == 0);
+        cm_validator v = valid_now();
+        CHECK_EQ(cm_file_open(reader.c, &id, &v, 0, &f), 0);
+        CHECK_EQ(hits(f, 0, MANY, 7), MANY);
+        CHECK_EQ(bump_epoch(t.s.p.c), 0);
+        t.s.key.after = 0;
+        t.s.key.fails = fails;
+        CHECK_EQ(hits(f, 0, MANY, 7), 0);
+        t.s.key.fails = 0;
+        CHECK_EQ(hits(f, 0, MANY, 7), 0);
+        detach(f);
+        CHECK_EQ(cm_close(reader.c), 0);
+        t.cold[0] = t.cold[1] = true;
+        judge(&t);
+    }
+}
+
 const struct harness_test seal_failing_pool_tests[] = {
     TEST(failing_epoch),        TEST(failing_fsync),
     TEST(failing_grow),         TEST(failing_growth),
@@ -418,5 +495,6 @@ const struct harness_test seal_failing_pool_tests[] = {
     TEST(failing_size),         TEST(failing_comparison),
     TEST(failing_end),          TEST(failing_size_tells),
     TEST(failing_places),       TEST(failing_objects),
-    TEST(failing_reader),       TEST_END,
+    TEST(failing_reader),       TEST(failing_reader_size),
+    TEST(failing_reader_super), TEST_END,
 };

@@ -87,6 +87,39 @@ static void test_through(void)
     both_down(&b);
 }
 
+struct changes {
+    struct both *b;
+    struct origin *o;
+};
+
+/* The owner's file has another version while the reader reads from the origin. */
+static void change_now(void *ctx)
+{
+    const struct changes *now = ctx;
+    cm_validator v = val(SIZE, 8);
+    v.taken_at = later();
+    if (now->o->tag == 1)
+        CHECK_EQ(cm_file_revalidate(now->b->f, &v), 0);
+    now->o->tag = 2;
+}
+
+/* ... then what was copied before is not mixed with that. */
+static void test_through_beside(void)
+{
+    struct both b;
+    struct origin o = { .tag = 1, .size = SIZE };
+    struct changes now = { &b, &o };
+    uint8_t *buf = map_bytes(SIZE);
+    REQUIRE(both_up(&b, 0));
+    o.during = change_now;
+    o.during_ctx = &now;
+    CHECK_EQ(cm_read_through(b.g, 5 * BLK, buf, 10 * BLK, origin_read, &o), 10 * (int64_t)BLK);
+    for (unsigned k = 0; k < 10; k++)
+        CHECK(is_content(2, 5 + k, buf + k * BLK, BLK));
+    unmap_bytes(buf, SIZE);
+    both_down(&b);
+}
+
 static void test_refused(void)
 {
     struct both b;
@@ -652,6 +685,7 @@ static void test_threads(void)
 const struct harness_test shared_tests[] = {
     TEST(serves),
     TEST(through),
+    TEST(through_beside),
     TEST(refused),
     TEST(ways),
     TEST(goes_on),
