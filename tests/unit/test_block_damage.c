@@ -630,6 +630,25 @@ static void test_garbage_cells(void)
     pool_end(&p);
 }
 
+/* All cells of a block lead to slots without a block. It gets one of them, and no slot is emptied
+ * for it. */
+static void test_cells_of_none(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    out_of_order(p.c);
+    const struct cm_key k = key_of(f, 5);
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
+        *cell_of(p.c, k.place.bucket[i / CM_BUCKET_CELLS], i % CM_BUCKET_CELLS) =
+            cm_cell_make(k.place.tag ^ UINT64_C(1) << 63, p.c->media.boot, 100 + i);
+    CHECK(p.c->policy.ring.frontier < 100);
+    CHECK_EQ(put(f, 5, 5), 0);
+    CHECK_EQ(look(f, 5, 5), RIGHT);
+    CHECK_EQ(STAT(p.c, displaced), 0);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
 /* Cells with the key's own tag lead elsewhere, inside the pool or far outside of it. They do not
  * hide the right cell. */
 static void test_same_tag_cells(void)
@@ -727,6 +746,7 @@ const struct harness_test block_damage_tests[] = {
     TEST(victims_remembered),
     TEST(other_key),
     TEST(garbage_cells),
+    TEST(cells_of_none),
     TEST(cells_of_others),
     TEST(cell_in_front),
     TEST(invalid_header),

@@ -279,6 +279,23 @@ static void test_unsettled(void)
     file_end();
 }
 
+/* Both pages of a file may be lost, also of one that was kept by its attach. */
+static void test_kept_and_lost(void)
+{
+    checkpointed_pool();
+    detach(three_regions(CM_SOLE_WRITER));
+    cm_lock_acquire(&t.p.c->files_lock);
+    cm_settle_all_lost(t.p.c);
+    cm_lock_release(&t.p.c->files_lock);
+    cm_file *f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).kept, 1);
+    CHECK_EQ(cm_object_of(f)->regions.lost, CM_PAGES_ALL);
+    const int64_t before = page_syncs();
+    write_in(f, REGION);
+    CHECK_EQ(page_syncs() - before, 2);
+    file_end();
+}
+
 /* One region at a time is written, synced, and safe after the next checkpoint. */
 static void test_region_by_region(void)
 {
@@ -344,6 +361,7 @@ const struct harness_test checkpoint_versions_tests[] = {
     TEST(new_version_intends),
     TEST(two_records),
     TEST(unsettled),
+    TEST(kept_and_lost),
     TEST(region_by_region),
     TEST(noticed),
     TEST(noticed_nothing),

@@ -39,6 +39,22 @@ static void test_exact(void)
     }
 }
 
+/* A read that finds nothing uses the file, too. */
+static void test_used_by_misses(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 7, 0);
+    uint64_t *used = &cm_object_of(f)->used_ns;
+    for (unsigned long_read = 0; long_read < 2; long_read++) {
+        CASE("long %u", long_read);
+        at_store_relaxed(used, 1u);
+        (void)miss_of(f, 0, long_read ? 3 * BLK : BLK);
+        CHECK(at_load_relaxed(used) > 1);
+    }
+    pool_end(&p);
+}
+
 #define ROUNDS 30000u
 
 static int64_t no_origin(void *ctx, uint64_t offset, void *buf, size_t len)
@@ -176,5 +192,5 @@ static void test_torn(void)
 }
 
 const struct harness_test files_use_tests[] = {
-    TEST(exact), TEST(hits), TEST(part), TEST(recorded), TEST(torn), TEST_END,
+    TEST(used_by_misses), TEST(exact), TEST(hits), TEST(part), TEST(recorded), TEST(torn), TEST_END,
 };

@@ -321,18 +321,19 @@ static void test_late_bracket(void)
         CASE("second %u", second);
         struct pool p;
         make(&p, 4 * MIB, 64 * MIB);
-        cm_file *f = fill_file(&p, 1, 11);
+        const uint64_t from = GROUP - 12; /* the last blocks of a group */
+        cm_file *f = fill_file(&p, 1, from + 11);
         middle_pool = &p;
         racing = f;
-        late_block = second ? 11 : 0;
+        late_block = second ? from + 11 : from;
         if (!second)
-            CHECK_EQ(cm_drop(f, 0, BLK), (int64_t)BLK);
-        cm_bracket w = begin_write(f, second ? 10 * BLK : 0, 2 * BLK);
+            CHECK_EQ(cm_drop(f, from * BLK, BLK), (int64_t)BLK);
+        cm_bracket w = begin_write(f, (second ? from + 10 : from) * BLK, 2 * BLK);
         CHECK(racing == NULL);
         /* One of them was stored after the bracket had made its key. */
-        CHECK_EQ(hits(f, second ? 10 : 0, 2, 1), 0);
+        CHECK_EQ(hits(f, second ? from + 10 : from, 2, 1), 0);
         CHECK(cm_write_end(f, &w, NULL) >= 0);
-        CHECK_EQ(hits(f, 0, 12, 1), second ? 10 : 9);
+        CHECK_EQ(hits(f, from, 12, 1), second ? 10 : 9);
         detach(f);
         is_sound(&p);
         down(&p);
