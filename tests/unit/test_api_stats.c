@@ -825,6 +825,7 @@ static void test_all_memory_back(void)
     CHECK_EQ(cm_group_set_quota(p.c, 6, 10 * BLK), 0);
     for (uint64_t id = 1; id < 100; id++) {
         cm_file *f = attach(&p, id, 2 * BLK, 1, 0);
+        CHECK_EQ(cm_group_set_quota(p.c, 7, BLK), CM_EBUSY); /* too late for a new one */
         CHECK_EQ(cm_file_set_group(f, 5 + id % 2), 0);
         CHECK_EQ(cm_file_set_keep(f, id < 98), 0);
         (void)put_all(f, 0, 2, id);

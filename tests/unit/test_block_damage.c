@@ -665,6 +665,10 @@ static void test_same_tag_cells(void)
             cm_cell_make(k.place.tag, p.c->media.boot, i % 2 ? 100 + i : far);
     }
     CHECK_EQ(look(f, 50, 5), MISS);
+    cm_iovec v;
+    cm_pins pins;
+    int pieces;
+    CHECK_EQ(cm_pin_range(f, 50 * BLK, BLK, &v, 1, &pieces, &pins, NULL), 0);
     *cell_of(p.c, k.place.bucket[1], 7) = right;
     CHECK_EQ(look(f, 50, 5), RIGHT);
     for (unsigned i = 0; i < CM_BUCKET_CELLS; i++) /* no tag in the first bucket */

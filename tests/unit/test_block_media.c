@@ -645,6 +645,30 @@ static void test_unreadable_first_bucket(void)
     pool_end(&p);
 }
 
+/* The same of the second bucket, while the first has room. */
+static void test_unreadable_second_bucket(void)
+{
+    struct pool p;
+    uint64_t wanted[CM_BUCKET_CELLS + 1];
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 64 * MIB);
+    (void)one_bucket(f, wanted);
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        const uint64_t page = key_of(f, wanted[i]).place.bucket[1] / 64;
+        CHECK_EQ(put(f, 1000000 + i, 5), 0);
+        cm_miss m = miss_of(f, wanted[i] * BLK, BLK);
+        content(5, wanted[i], data);
+        forbid(cell_of(p.c, page * 64, 0), true);
+        CHECK_EQ(cm_fill(f, &m, data, BLK, 0), CM_NOT_STORED_MEDIA);
+        forbid(cell_of(p.c, page * 64, 0), false);
+        CHECK_EQ(look(f, wanted[i], 5), MISS);
+    }
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
 /* An unreadable header is found by calls that do not know which block it holds. */
 static void test_unreadable_unseen(void)
 {
@@ -786,6 +810,7 @@ static void test_full_volume(void)
     CHECK(stored > 1800);
     CHECK(hits(f, 0, 200, 5) + hits(f, 1000, 2000, 5) > 100);
     CHECK(STAT(p.c, quarantined) < (int64_t)(p.c->media.geo.slots / 8));
+    CHECK_EQ(at_load_relaxed(&p.c->media_errors), 0); /* it is no damage */
     CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
     CHECK_EQ(STAT(p.c, escalations), 0);
     os_protect(payload_of(p.c, used), rest, OS_WRITE);
@@ -805,6 +830,7 @@ const struct harness_test block_media_tests[] = {
     TEST(unflushable_cell),
     TEST(second_bucket),
     TEST(unreadable_first_bucket),
+    TEST(unreadable_second_bucket),
     TEST(unreadable_unseen),
     TEST(unflushable_header),
     TEST(displace_unwritable),

@@ -296,6 +296,31 @@ static void test_kept_and_lost(void)
     file_end();
 }
 
+/* Losses of a bucket count until they are synced. Those that come beside a checkpoint stay. */
+static void test_losses_counted(void)
+{
+    struct pool p;
+    const cm_file_id first = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    const uint8_t *open = p.c->settling.open;
+    cm_lock_acquire(&p.c->files_lock);
+    cm_settle_lose(p.c, 0, &first);
+    cm_settle_lose(p.c, 0, &first);
+    CHECK_EQ(open[0], 2);
+    cm_settle_check_begin(p.c);
+    cm_settle_lose(p.c, 0, &first);
+    cm_settle_check_end(p.c);
+    CHECK_EQ(open[0], 1);
+    cm_settle_lose(p.c, 0, &first);
+    CHECK_EQ(open[0], 2);
+    cm_settle_check_begin(p.c);
+    cm_settle_check_end(p.c);
+    CHECK_EQ(open[0], 0);
+    CHECK_EQ(p.c->settling.lost[0], 0);
+    cm_lock_release(&p.c->files_lock);
+    pool_end(&p);
+}
+
 /* One region at a time is written, synced, and safe after the next checkpoint. */
 static void test_region_by_region(void)
 {
@@ -362,6 +387,7 @@ const struct harness_test checkpoint_versions_tests[] = {
     TEST(two_records),
     TEST(unsettled),
     TEST(kept_and_lost),
+    TEST(losses_counted),
     TEST(region_by_region),
     TEST(noticed),
     TEST(noticed_nothing),

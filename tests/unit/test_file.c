@@ -345,6 +345,8 @@ static void test_proof_back(void)
         CHECK_EQ(len, n < CM_PROOF_BYTES ? n : 0);
         CHECK((back != NULL) == (len > 0));
         CHECK(len == 0 || memcmp(back, bytes, len) == 0);
+        /* Pools hold it: it is the same in every version. */
+        CHECK_EQ(v.proof[CM_PROOF_BYTES - 1], n < CM_PROOF_BYTES ? n : CM_PROOF_BYTES);
     }
 }
 

@@ -316,6 +316,9 @@ static void test_forgotten_wants_none(void)
     CHECK_EQ(info_of(f).want_validator, 0);
     CHECK_EQ(cm_file_lookup(p.c, &id, &v, NULL), 0);
     CHECK(!cm_file_has_proof(&v) && v.racy != 0); /* what it had proves nothing */
+    detach(f);
+    CHECK_EQ(cm_file_lookup(p.c, &id, &v, NULL), 0);
+    CHECK_EQ(v.size, CM_SIZE_UNKNOWN); /* and was another file's size, perhaps */
     pool_end(&p);
 }
 

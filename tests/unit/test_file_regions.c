@@ -173,6 +173,31 @@ static void test_region_sync(void)
     pool_end(&p);
 }
 
+/* A sync covers no region in which a write was open when it began, whichever began first. */
+static void test_sync_beside_two(void)
+{
+    for (unsigned first = 0; first < 2; first++) {
+        CASE("first %u", first);
+        struct pool p;
+        cm_validator v = val(REGION_SIZE, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = three_regions(&p, &v, CM_SOLE_WRITER);
+        cm_bracket w[2];
+        w[first] = begin_write(f, (first * REGION + 100) * BLK, BLK);
+        w[!first] = begin_write(f, (!first * REGION + 100) * BLK, BLK);
+        cm_sync s = sync_begin(f);
+        for (unsigned i = 0; i < 2; i++)
+            CHECK(cm_write_end(f, &w[i], NULL) >= 0);
+        CHECK(cm_sync_end(f, &s, 1, NULL) >= 0);
+        CHECK_EQ(info_of(f).dirty_regions, 2);
+        s = sync_begin(f);
+        CHECK(cm_sync_end(f, &s, 1, NULL) >= 0);
+        CHECK_EQ(info_of(f).dirty_regions, 0);
+        detach(f);
+        pool_end(&p);
+    }
+}
+
 /* Which regions a bracket speaks of: those that it writes, and what lies around the end of the file
  * if it may move that. */
 static void test_region_masks(void)
@@ -753,10 +778,29 @@ static void test_exclusive_racy(void)
 }
 
 const struct harness_test file_regions_tests[] = {
-    TEST(region_lost),      TEST(region_border),     TEST(region_killed),    TEST(region_sync),
-    TEST(region_masks),     TEST(region_boots),      TEST(older_size),       TEST(lost_around),
-    TEST(foreign_hole),     TEST(counted),           TEST(counted_closed),   TEST(marked_again),
-    TEST(next_version),     TEST(loose_after_crash), TEST(size_at_a_border), TEST(older_boot),
-    TEST(named_in_trouble), TEST(damaged_words),     TEST(exclusive_killed), TEST(exclusive_claim),
-    TEST(exclusive_cut),    TEST(exclusive_anew),    TEST(exclusive_racy),   TEST_END,
+    TEST(region_lost),
+    TEST(region_border),
+    TEST(region_killed),
+    TEST(region_sync),
+    TEST(sync_beside_two),
+    TEST(region_masks),
+    TEST(region_boots),
+    TEST(older_size),
+    TEST(lost_around),
+    TEST(foreign_hole),
+    TEST(counted),
+    TEST(counted_closed),
+    TEST(marked_again),
+    TEST(next_version),
+    TEST(loose_after_crash),
+    TEST(size_at_a_border),
+    TEST(older_boot),
+    TEST(named_in_trouble),
+    TEST(damaged_words),
+    TEST(exclusive_killed),
+    TEST(exclusive_claim),
+    TEST(exclusive_cut),
+    TEST(exclusive_anew),
+    TEST(exclusive_racy),
+    TEST_END,
 };

@@ -354,6 +354,24 @@ static void test_intent(void)
     pool_end(&p);
 }
 
+/* The word that says that the file is dirty cannot be written. */
+static void test_state_word(void)
+{
+    struct pool p;
+    cm_validator v = val(1000 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).dirty, 0);
+    const uint64_t at = p.c->media.geo.record_offset +
+                        cm_object_of(f)->place * sizeof(struct cm_record) +
+                        offsetof(struct cm_record, state);
+    break_range(&p, at, at + sizeof(((struct cm_record *)0)->state));
+    cm_bracket w = begin_write(f, 900 * BLK, BLK);
+    CHECK_EQ(cm_object_of(f)->place, CM_NO_PLACE);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    heal(&p);
+    pool_end(&p);
+}
+
 /* The record of a kept file cannot be written. The file is not kept any more. */
 static void test_keep_given_up(void)
 {
@@ -614,6 +632,7 @@ const struct harness_test file_unwritable_tests[] = {
     TEST(torn),
     TEST(not_kept),
     TEST(intent),
+    TEST(state_word),
     TEST(size_not_durable),
     TEST(victims),
     TEST(newcomer),

@@ -66,6 +66,9 @@ static void test_list(void)
     CHECK_EQ(list(p.c, 0)->info[3].cached_bytes, CM_SIZE_UNKNOWN);
     CHECK_EQ(info_of(f[3]).cached_bytes, CM_SIZE_UNKNOWN);
     const cm_file_id second = id_of(2);
+    cm_file_info info = CM_FILE_INFO_INIT;
+    CHECK_EQ(cm_file_lookup(p.c, &second, NULL, &info), 0);
+    CHECK(!info.attached && info.cached_bytes == CM_SIZE_UNKNOWN);
     CHECK_EQ(cm_forget(p.c, &second), 0);
     CHECK_EQ(list(p.c, 0)->n, 3);
     pool_end(&p);

@@ -249,6 +249,20 @@ static int losing_copy(void *ctx, void *dst, const void *src, size_t n)
 }
 
 /* A part of the new index cannot be written. */
+static uint64_t taken; /* bytes of memory */
+static void *take_memory(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    taken += bytes;
+    return cm_plat_alloc(bytes);
+}
+static void give_memory(void *ctx, void *p, size_t bytes)
+{
+    (void)ctx;
+    taken -= bytes;
+    cm_plat_free(p, bytes);
+}
+
 static void test_unwritable_index(void)
 {
     struct pool p, big;
@@ -264,8 +278,15 @@ static void test_unwritable_index(void)
     lost_from = big.base + to.index_offset + to.index_first * sizeof(struct cm_bucket);
     lost_to = lost_from + (uint64_t)to.stripes * to.stripe_buckets * sizeof(struct cm_bucket);
     big.c->media.ops = &ops;
+    void *(*const alloc)(void *, size_t) = big.c->opts.alloc;
+    void (*const give)(void *, void *, size_t) = big.c->opts.free;
+    big.c->opts.alloc = take_memory;
+    big.c->opts.free = give_memory;
     CHECK_EQ(cm_grow(big.c, 48 * MIB, NULL), CM_EIO);
     CHECK(lost_to == lost_from);
+    CHECK_EQ(taken, 0); /* it keeps no memory */
+    big.c->opts.alloc = alloc;
+    big.c->opts.free = give;
     big.c->media.ops = whole_ops;
     CHECK_EQ(hits(f, 0, 500, 1), 500);
     CHECK_EQ(grow_to(&big, 48 * MIB).blocks, 500);

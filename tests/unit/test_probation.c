@@ -85,7 +85,10 @@ static void test_short_way(void)
     CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
     const int64_t hits = STAT(p.c, hit_blocks), bytes = STAT(p.c, hit_bytes);
     const int64_t held = STAT(p.c, probation_hits), missed = STAT(p.c, miss_absent);
+    uint8_t whole[CM_BLOCK_SIZE];
     CHECK_EQ(cm_read(f, 3 * BLK + 7, buf, 100, &m), 100);
+    content(5, 3, whole);
+    CHECK(memcmp(buf, whole + 7, 100) == 0);
     CHECK_EQ(m.len, 0);
     CHECK_EQ(m.offset, 3 * BLK + 107);
     CHECK_EQ(STAT(p.c, hit_blocks), hits + 1);

@@ -452,6 +452,9 @@ static void test_other_keys(void)
     CHECK_EQ(info_of(b.f).kept, 1);
     CHECK_EQ(hits(b.g, 0, 10, 1), 0);
     CHECK_EQ(info_of(b.g).kept, 0);
+    cm_validator v = fresh(b.v); /* proves the content, and the reader cannot find it */
+    CHECK_EQ(cm_file_revalidate(b.g, &v), 0);
+    CHECK_EQ(info_of(b.g).kept, 0);
     both_down(&b);
 }
 
