@@ -296,6 +296,26 @@ static void test_kept_and_lost(void)
     file_end();
 }
 
+/* A reader comes after a power cut, before any owner. What a checkpoint has made durable is served,
+ * if the volume keeps what it syncs. */
+static void test_reader_after_cut(void)
+{
+    for (unsigned lasts = 0; lasts < 2; lasts++) {
+        CASE("lasts %u", lasts);
+        checkpointed_pool();
+        cm_file *f = three_regions(CM_SOLE_WRITER);
+        sync_origin(f);
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        t.p.o.flags = CM_OPEN_SHARED;
+        t.lasts = lasts != 0;
+        power_cut(SYNCED);
+        f = attach(&t.p, 1, SIZE, 7, 0);
+        CHECK_EQ(info_of(f).kept, lasts);
+        CHECK_EQ(regions_hit(f), lasts ? 7 : 0);
+        file_end();
+    }
+}
+
 /* Losses of a bucket count until they are synced. Those that come beside a checkpoint stay. */
 static void test_losses_counted(void)
 {
@@ -388,6 +408,7 @@ const struct harness_test checkpoint_versions_tests[] = {
     TEST(unsettled),
     TEST(kept_and_lost),
     TEST(losses_counted),
+    TEST(reader_after_cut),
     TEST(region_by_region),
     TEST(noticed),
     TEST(noticed_nothing),
