@@ -178,6 +178,56 @@ static void test_unreadable_headers(void)
     pool_end(&p);
 }
 
+static unsigned unfenced; /* copies and flushes since the last fence */
+static int noted_copy(void *ctx, void *dst, const void *src, size_t n)
+{
+    unfenced++;
+    return whole_ops->copy(ctx, dst, src, n);
+}
+static int noted_flush(void *ctx, const void *p, size_t n)
+{
+    unfenced++;
+    return whole_ops->flush(ctx, p, n);
+}
+static void noted_fence(void *ctx)
+{
+    whole_ops->fence(ctx);
+    unfenced = 0;
+}
+
+static unsigned fenced_grows;
+static void is_fenced(struct pool *p, cm_file *f)
+{
+    (void)p, (void)f;
+    fenced_grows++;
+    CHECK_EQ(unfenced, 0);
+}
+
+/* All of the new index is durable before the superblocks begin to say that it counts. */
+static void test_fenced(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB, 16 * MIB);
+    cm_file *f = fill_file(&p, 1, 100);
+    whole_ops = p.c->media.ops;
+    struct cm_persist_ops ops = *whole_ops;
+    ops.copy = noted_copy;
+    ops.flush = noted_flush;
+    ops.fence = noted_fence;
+    p.c->media.ops = &ops;
+    fenced_grows = 0;
+    in_the_middle = is_fenced;
+    CHECK_EQ(cm_grow(p.c, 8 * MIB, NULL), 0);
+    in_the_middle = NULL;
+    CHECK(fenced_grows > 0);
+    p.c->media.ops = whole_ops;
+    CHECK_EQ(hits(f, 0, 100, 1), 100);
+    detach(f);
+    is_sound(&p);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
 /* Cells that lead nowhere, or to a block whose cell is another one, are not copied. */
 static void test_stray_cells(void)
 {
@@ -332,7 +382,14 @@ static void test_full_volume(void)
 }
 
 const struct harness_test grow_index_tests[] = {
-    TEST(overflow),           TEST(overflow_kept), TEST(overflow_unwritable),
-    TEST(unreadable_headers), TEST(stray_cells),   TEST(no_memory),
-    TEST(unwritable_index),   TEST(full_volume),   TEST_END,
+    TEST(overflow),
+    TEST(overflow_kept),
+    TEST(overflow_unwritable),
+    TEST(unreadable_headers),
+    TEST(fenced),
+    TEST(stray_cells),
+    TEST(no_memory),
+    TEST(unwritable_index),
+    TEST(full_volume),
+    TEST_END,
 };

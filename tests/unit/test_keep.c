@@ -481,6 +481,26 @@ static void test_no_memory(void)
     pool_end(&p);
 }
 
+/* The table of files has a bucket more than are looked at together, and the kept file is there. */
+static void test_bucket_left(void)
+{
+    struct pool p;
+    uint64_t id = 1;
+    cm_file *f;
+    pool_make(&p, 8 * MIB, 912);
+    (void)pool_up(&p);
+    CHECK_EQ(p.c->media.geo.record_buckets, 65);
+    while (f = attach(&p, id, BLK, 1, 0), cm_object_of(f)->place >= CM_RECORD_WAYS) {
+        detach(f);
+        id++;
+    }
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    detach(f);
+    pool_again(&p);
+    CHECK_EQ(pool_info(p.c).kept_files, 1);
+    pool_end(&p);
+}
+
 /* Many kept files, of which half are opened again before their records were looked at. */
 static void test_many(void)
 {
@@ -597,7 +617,8 @@ static const struct harness_test tests[] = {
     TEST(storm),       TEST(kept_later),    TEST(advice),  TEST(later),   TEST(versions),
     TEST(record),      TEST(forget),        TEST(changes), TEST(share),   TEST(too_much),
     TEST(unknown),     TEST(before_load),   TEST(hostile), TEST(many),    TEST(no_memory),
-    TEST(share_later), TEST(many_versions), TEST(grown),   TEST(threads), TEST(pool_says_so)
+    TEST(share_later), TEST(many_versions), TEST(grown),   TEST(threads), TEST(pool_says_so),
+    TEST(bucket_left)
 };
 
 int main(int argc, char **argv)
