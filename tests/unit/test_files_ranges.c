@@ -97,15 +97,17 @@ static void *no_alloc(void *ctx, size_t bytes)
     return NULL;
 }
 
-/* The blocks of a wide file are listed in memory. */
+/* The blocks of a wide file are listed in memory: many of them, with a buffer and without one, or
+ * some that are all in the buffer. */
 static void test_ranges_no_memory(void)
 {
-    for (unsigned buffer = 0; buffer < 2; buffer++) {
-        CASE("buffer %u", buffer);
+    for (unsigned how = 0; how < 3; how++) {
+        CASE("how %u", how);
+        const unsigned n = how < 2 ? 40 : 8; /* 40 are more than are looked at together */
         struct pool p;
         cm_range r[4];
-        cm_file *f = files_begin(&p, true, buffer, 0);
-        CHECK_EQ(put_all(f, FAR, 40, 1), 40); /* more than are looked at together */
+        cm_file *f = files_begin(&p, true, how > 0, 0);
+        CHECK_EQ(put_all(f, FAR, n, 1), n);
         void *(*const alloc)(void *, size_t) = p.c->opts.alloc;
         p.c->opts.alloc = no_alloc;
         CHECK_EQ(cm_file_ranges(f, 0, r, 4), CM_ENOMEM);
