@@ -328,24 +328,28 @@ int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k
         return e;
     h->incarnation = k->incarnation;
     h->block_valid = k->block << CM_VALID_BITS | valid;
+    /* Header and sum are of one epoch: if the pool is emptied from here on, the block is of the old
+     * one. The key of a seal's tag is loaded later, and is this one or a newer one. */
+    const uint64_t key = cm_media_key(m);
     if (m->seal) {
         e = fill_sealed(m, slot, data, h);
-        return e ? e : cm_media_write(m, &at->incarnation, &h->incarnation, 24);
+    } else {
+        e = valid == CM_BLOCK_SIZE ? cm_media_fill(m, cm_slot_payload(m, slot), data)
+                                   : fill_tail(m, cm_slot_payload(m, slot), data, valid);
+        /* The sum comes after the copy: the copy's stores drain meanwhile, and the fence waits
+         * less. */
+        h->xxh3 = cm_format_payload_sum(key, slot, k->incarnation, k->block, data, valid);
     }
-    e = valid == CM_BLOCK_SIZE ? cm_media_fill(m, cm_slot_payload(m, slot), data)
-                               : fill_tail(m, cm_slot_payload(m, slot), data, valid);
-    /* The sum comes after the copy: the copy's stores drain meanwhile, and the fence waits less. */
-    h->xxh3 = cm_format_payload_sum(cm_media_key(m), slot, k->incarnation, k->block, data, valid);
     if (e == 0)
         e = cm_media_write(m, &at->incarnation, &h->incarnation, 24);
+    const uint64_t seq = (h->w0 + 1) & CM_W0_SEQ_MASK;
+    const uint64_t life = seq | (uint64_t)m->boot << CM_W0_BOOT_SHIFT;
+    h->w0 = cm_format_w0(key, slot, h, (uint32_t)life);
     return e;
 }
 
-int cm_slot_publish(const struct cm_media *m, uint64_t slot, struct cm_header *h)
+int cm_slot_publish(const struct cm_media *m, uint64_t slot, const struct cm_header *h)
 {
-    const uint64_t seq = (h->w0 + 1) & CM_W0_SEQ_MASK;
-    const uint64_t life = seq | (uint64_t)m->boot << CM_W0_BOOT_SHIFT;
-    h->w0 = cm_format_w0(cm_media_key(m), slot, h, (uint32_t)life);
     /* Release: pairs with the acquire in cm_slot_header. The caller's fence made payload and key
      * visible and durable before this. */
     return cm_media_store64(m, &cm_slot_at(m, slot)->w0, h->w0);

@@ -172,7 +172,8 @@ uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsig
  * was written. */
 int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k, const void *data,
                  uint32_t valid, struct cm_header *h);
-/* Makes *h visible: VALID, next sequence. Durable after cm_slot_flush and a fence. */
-int cm_slot_publish(const struct cm_media *m, uint64_t slot, struct cm_header *h);
+/* Makes *h visible, as cm_slot_fill() has made it: VALID, next sequence. Durable after
+ * cm_slot_flush and a fence. */
+int cm_slot_publish(const struct cm_media *m, uint64_t slot, const struct cm_header *h);
 
 #endif

@@ -76,6 +76,7 @@ static inline void is_sound(struct pool *p)
 {
     cm_check_report r = CM_CHECK_REPORT_INIT;
     CHECK_EQ(cm_check(p->c, 0, NULL, NULL, &r), 0);
+    CHECK_EQ(r.bad_payload + r.duplicates + r.unreadable, 0);
     CHECK_EQ(r.orphaned + r.bad_headers + r.bad_cells + r.torn_records, 0);
     CHECK_EQ(r.slots, cm_media_slots(&p->c->media));
 }
