@@ -796,6 +796,7 @@ static void test_file_memory(void)
 static void test_stats_of_session(void)
 {
     static const uint64_t none[sizeof(((cm_stats_data *)0)->reserved) / 8];
+    static const uint64_t hits_of[CM_CURVE_POINTS] = { 0, 1, 2, 999999, 1000000, CM_CURVE_UNKNOWN };
     struct pool p;
     cm_stats_data s;
     REQUIRE(pool_new(&p, MIB) == 0);
@@ -804,6 +805,10 @@ static void test_stats_of_session(void)
         s = pool_stats(p.c);
         CHECK(s.opened_at_ns != 0 && s.closed_at_ns == 0);
         CHECK(memcmp(s.reserved, none, sizeof(none)) == 0);
+        cm_stats_curve(&p.c->media, hits_of, 5, 6);
+        s = pool_stats(p.c); /* what is written is what is read */
+        CHECK(memcmp(s.curve_hits, hits_of, sizeof(hits_of)) == 0);
+        CHECK(s.curve_reads == 5 && s.curve_skipped == 6);
         pool_down(&p);
         CHECK_EQ(cm_stats_sum(p.base, &s), 0);
         CHECK(s.closed_at_ns != 0);
