@@ -481,6 +481,43 @@ static void test_no_memory(void)
     pool_end(&p);
 }
 
+/* The next block of a file, from *b on, that has these two buckets. */
+static uint64_t next_there(cm_file *f, uint64_t *b, const uint64_t bucket[2])
+{
+    for (;; ++*b) {
+        const struct cm_key k = key_of(f, *b);
+        if (k.place.bucket[0] == bucket[0] && k.place.bucket[1] == bucket[1])
+            return (*b)++;
+    }
+}
+
+/* Both buckets of a block are full of blocks of a kept file. None of them makes room. */
+static void test_full_buckets(void)
+{
+    struct pool p;
+    uint64_t block[CM_PLACE_CELLS], b = 1;
+    pool_make(&p, MIB, 0);
+    pool_seed(&p, 7);
+    (void)pool_up(&p);
+    cm_file *f = attach(&p, 1, CM_SIZE_UNKNOWN, 1, 0);
+    cm_file *g = attach(&p, 2, CM_SIZE_UNKNOWN, 1, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    const struct cm_key k = key_of(f, 0);
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+        CASE("i %u", i);
+        block[i] = next_there(f, &b, k.place.bucket);
+        CHECK_EQ(put(f, block[i], 1), 0);
+    }
+    b = 0;
+    CHECK_EQ(put(g, next_there(g, &b, k.place.bucket), 2), CM_NOT_STORED_FULL);
+    for (unsigned i = 0; i < CM_PLACE_CELLS; i++) {
+        CASE("i %u", i);
+        CHECK_EQ(look(f, block[i], 1), RIGHT);
+    }
+    CHECK_EQ(STAT(p.c, displaced), 0);
+    pool_end(&p);
+}
+
 /* The table of files has a bucket more than are looked at together, and the kept file is there. */
 static void test_bucket_left(void)
 {
@@ -618,7 +655,7 @@ static const struct harness_test tests[] = {
     TEST(record),      TEST(forget),        TEST(changes), TEST(share),   TEST(too_much),
     TEST(unknown),     TEST(before_load),   TEST(hostile), TEST(many),    TEST(no_memory),
     TEST(share_later), TEST(many_versions), TEST(grown),   TEST(threads), TEST(pool_says_so),
-    TEST(bucket_left)
+    TEST(bucket_left), TEST(full_buckets)
 };
 
 int main(int argc, char **argv)
