@@ -84,6 +84,7 @@ static void read_through(struct world *w, uint64_t file, struct fuzz_input *in)
     const struct piece p = take_piece(&w->file[file], in);
     struct world_place at = { w, file };
     uint8_t *const buf = world_buffer_end - p.len;
+    world_remember(w);
     const int64_t n = cm_read_through(w->file[file].f, p.off, buf, p.len, world_origin, &at);
 
     FUZZ_CHECK(n <= (int64_t)p.len);
@@ -103,6 +104,7 @@ static void request(struct world *w, uint64_t file, struct fuzz_input *in)
     r.offset = p.off;
     r.len = p.len;
     r.buf = world_buffer_end - p.len;
+    world_remember(w);
     if (cm_request_begin(w->file[file].f, &r) != 0)
         return;
     for (unsigned i = 0; i < 100 && (e = cm_request_step(&r, &piece)) != 0; i++)
@@ -368,6 +370,7 @@ void world_step(struct world *w, struct fuzz_input *in)
     struct world_file *const f = &w->file[file];
     const unsigned step = what / WORLD_FILES % 20;
 
+    w->remembers = false;
     if (step >= 18)
         of_pool(w, file, in);
     else if (step == 17)

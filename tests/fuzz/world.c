@@ -74,11 +74,22 @@ void world_change(struct world_file *f, uint64_t off, uint64_t len)
 
 /* ---- What is served -------------------------------------------------------------------------- */
 
-/* Are these bytes of a block in some slot of the pool? */
+/* The pool before the last world_remember(). */
+static uint8_t before[POOL_BYTES];
+
+void world_remember(struct world *w)
+{
+    w->remembers = (w->forged || w->any) && !w->o.seal;
+    if (w->remembers)
+        memcpy(before, w->base, POOL_BYTES);
+}
+
+/* Are these bytes of a block in some slot of the pool, or were they when the call began? */
 static bool is_in_pool(const struct world *w, const uint8_t *got, uint64_t from, size_t n)
 {
     for (uint64_t off = 0; off + BLK <= w->bytes; off += BLK)
-        if (memcmp(w->base + off + from, got, n) == 0)
+        if (memcmp(w->base + off + from, got, n) == 0 ||
+            (w->remembers && memcmp(before + off + from, got, n) == 0))
             return true;
     return false;
 }

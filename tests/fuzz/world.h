@@ -44,9 +44,10 @@ struct world {
     struct cm_geometry geo; /* as it was made */
     cm_cache *c;            /* NULL: closed */
     cm_options o;
-    bool forged; /* checks were computed: blocks need not be right */
-    bool sealed; /* nobody has its key: also after forging, what is served is of the block */
-    bool any;    /* the library is not asked to notice damage: as forged */
+    bool forged;    /* checks were computed: blocks need not be right */
+    bool sealed;    /* nobody has its key: also after forging, what is served is of the block */
+    bool any;       /* the library is not asked to notice damage: as forged */
+    bool remembers; /* of this step: world_remember() */
     struct world_file file[WORLD_FILES];
 };
 
@@ -62,6 +63,10 @@ bool world_open(struct world *w);
 void world_close(struct world *w);
 /* The owner is killed: the pool is as it was in this moment. */
 void world_kill(struct world *w);
+
+/* Before a call that reads and fills: what it serves of a block may be gone when it ends, because
+ * it has filled the block's slot with another one. */
+void world_remember(struct world *w);
 
 cm_file_id world_id(uint64_t file);
 /* What the origin says of a file now. */
