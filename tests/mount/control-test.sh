@@ -153,11 +153,11 @@ import subprocess
 def is_full(): return (ask("cachemax 1 status 0 0\n") or "end -100011").startswith("end -100011")
 silent = []
 for verb in ["check"], ["files"], ["resize", "40M"]:
-    full = False
-    while not full: # a place may become free meanwhile
+    for n in range(200): # a place may become free meanwhile, and that of the command soon is
         while not is_full(): silent.append(connect())
         told = subprocess.run(["$cm", verb[0], "$pool"] + verb[1:], capture_output=True)
-        full = is_full()
+        if told.returncode != 0 and is_full(): break
+        time.sleep(0.01)
     assert told.returncode == 1 and b"its mount is busy with it" in told.stderr, told
 PY
 }

@@ -48,7 +48,7 @@ def check_sealed():
         want((bytes(data[9 * BLOCK:10 * BLOCK]) in get(pool)) == (pool == 'sealed'),
              '%s: can what is cached be seen?' % pool)
         before = get(pool)
-        refused('needs cachemax-key-file=FILE', 'file', 'disk', pool=pool)
+        refused('(cachemax-key-file=FILE)', 'file', 'disk', pool=pool)
         refused('another key', 'file', 'disk', 'cachemax-key-file=other', pool=pool)
         want(get(pool) == before, 'a refused start has changed the pool %s' % pool)
     make()

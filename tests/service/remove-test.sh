@@ -117,7 +117,7 @@ key_file = $work/key"
   sealed() { "$cm" files pool --key-file key | grep -c ' 100.0 '; }
   [ "$(sealed)" = 1 ] && ok warm-sealed || fail warm-sealed "$("$cm" files pool --key-file key)"
   sed '/^key_file/d' conf >keyless
-  expect remove-without-key 1 'needs "key_file = FILE"' "$service" remove keyless "$work/data"
+  expect remove-without-key 1 '"key_file = FILE"' "$service" remove keyless "$work/data"
   [ "$(sealed)" = 1 ] && ok kept-sealed || fail kept-sealed "it is forgotten"
   expect remove-with-key 0 'of its 1 files is forgotten' "$service" remove conf "$work/data"
   [ "$(sealed)" = 0 ] && ok forgotten-sealed || fail forgotten-sealed "it is still there"
