@@ -193,7 +193,7 @@ static bool pins_in_order(const struct cm_cache *c, char *text)
 
 bool cm_cache_in_order(struct cm_cache *c, char text[CM_INVARIANTS_TEXT])
 {
-    if (c->readonly) /* no file, no bracket, nothing is filled */
+    if (c->readonly || c->shared) /* no bracket, nothing is filled; the tables are the owner's */
         return true;
     const bool lost = c->media_errors > 0 || c->policy.ring.end < c->policy.ring.slots;
     return cm_policy_in_order(&c->policy, c->pins, lost, text, CM_INVARIANTS_TEXT) &&
