@@ -370,7 +370,6 @@ void world_step(struct world *w, struct fuzz_input *in)
     struct world_file *const f = &w->file[file];
     const unsigned step = what / WORLD_FILES % 20;
 
-    w->remembers = false;
     if (step >= 18)
         of_pool(w, file, in);
     else if (step == 17)
@@ -381,4 +380,5 @@ void world_step(struct world *w, struct fuzz_input *in)
         detach(f, take_byte(in) % 4 == 1);
     else
         of_file(w, file, step, in);
+    w->remembers = false;
 }

@@ -75,13 +75,16 @@ void world_change(struct world_file *f, uint64_t off, uint64_t len)
 /* ---- What is served -------------------------------------------------------------------------- */
 
 /* The pool before the last world_remember(). */
-static uint8_t before[POOL_BYTES];
+static uint8_t *before;
 
 void world_remember(struct world *w)
 {
     w->remembers = (w->forged || w->any) && !w->o.seal;
-    if (w->remembers)
-        memcpy(before, w->base, POOL_BYTES);
+    if (!w->remembers)
+        return;
+    before = realloc(before, (size_t)w->bytes);
+    FUZZ_CHECK(before != NULL);
+    memcpy(before, w->base, (size_t)w->bytes);
 }
 
 /* Are these bytes of a block in some slot of the pool, or were they when the call began? */
