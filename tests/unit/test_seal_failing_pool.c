@@ -227,22 +227,24 @@ static bool objects_forgotten(unsigned after, unsigned fails)
     return failed;
 }
 
-static void fail_each(bool (*fn)(unsigned after, unsigned fails))
+/* Each call of a callback that fn() makes fails in turn: once, and from there on. There are fewer
+ * than `most` of them. */
+static void fail_each(bool (*fn)(unsigned after, unsigned fails), unsigned most)
 {
     for (unsigned lasting = 0; lasting < 2; lasting++) {
         unsigned n = 0;
-        while (n < CALLS_MOST && fn(n, lasting ? UINT32_MAX : 1) && harness_failures == 0) {
+        while (n < most && fn(n, lasting ? UINT32_MAX : 1) && harness_failures == 0) {
             n++;
             CASE("call %u, lasting %u", n, lasting);
         }
-        CHECK(n > 0 && n < CALLS_MOST);
+        CHECK(n > 0 && n < most);
     }
 }
 
 static void test_failing_objects(void)
 {
-    fail_each(objects_opened);
-    fail_each(objects_forgotten);
+    fail_each(objects_opened, CALLS_MOST);
+    fail_each(objects_forgotten, CALLS_MOST);
 }
 
 /* ---- The end of a file ----------------------------------------------------------------------- */
@@ -305,14 +307,7 @@ static bool end_moves(unsigned after, unsigned fails)
 
 static void test_failing_end(void)
 {
-    for (unsigned lasting = 0; lasting < 2; lasting++) {
-        unsigned n = 0;
-        while (n < 100 && end_moves(n, lasting ? UINT32_MAX : 1) && harness_failures == 0) {
-            n++;
-            CASE("call %u, lasting %u", n, lasting);
-        }
-        CHECK(n > 0 && n < 100);
-    }
+    fail_each(end_moves, 100);
 }
 
 /* Another size is another content, also if the tag of the recorded one cannot be computed. */
@@ -337,14 +332,7 @@ static bool size_tells(unsigned after, unsigned fails)
 
 static void test_failing_size_tells(void)
 {
-    for (unsigned lasting = 0; lasting < 2; lasting++) {
-        unsigned n = 0;
-        while (n < 100 && size_tells(n, lasting ? UINT32_MAX : 1) && harness_failures == 0) {
-            n++;
-            CASE("call %u, lasting %u", n, lasting);
-        }
-        CHECK(n > 0 && n < 100);
-    }
+    fail_each(size_tells, 100);
 }
 
 /* A file that changes in such a moment gives its place of the table back, and says so. */
@@ -448,14 +436,7 @@ static bool size_tells_reader(unsigned after, unsigned fails)
 
 static void test_failing_reader_size(void)
 {
-    for (unsigned lasting = 0; lasting < 2; lasting++) {
-        unsigned n = 0;
-        while (n < 100 && size_tells_reader(n, lasting ? UINT32_MAX : 1) && harness_failures == 0) {
-            n++;
-            CASE("call %u, lasting %u", n, lasting);
-        }
-        CHECK(n > 0 && n < 100);
-    }
+    fail_each(size_tells_reader, 100);
 }
 
 /* The owner has emptied the pool. A reader that cannot judge the superblocks, but the records, does
