@@ -209,9 +209,8 @@ void fm_disconnect(struct fm_connection *c)
     if (t->irql != PASSIVE_LEVEL || t->locks > 0)
         fm_fault("it has left a lock or an IRQL", "DisconnectNotifyCallback");
     *t = before;
-    if (is_there && !fm_is_cut(c))
-        fm_fault("the driver's end stays open", "DisconnectNotifyCallback");
     fm_lock_it();
+    /* A thread that hung up just before may still be on its way to FltCloseClientPort. */
     fm_wait_zero(&c->port.open, "the driver's end of a connection");
     fm.calls -= is_there;
     fm_wait_zero(&c->port.users, "messages of a connection");
