@@ -321,6 +321,8 @@ native_suites() { # DIR
   beside faults/programs python3 "$here/faults/programs.py" "$b" --every 41
   beside crash/trace sh "$here/crash/trace-test.sh" "$b"
   beside fuzz sh "$here/fuzz/replay.sh" "$b"
+  beside media "$b/tests/fuzz/media" --lives 15000 --seed $((commits * 100000))
+  beside media/noticed "$b/tests/fuzz/media" --trusting
   settle
   # A job for each processor. --list has the short ones, of core_suites.
   [ "$list" ] || for rules in adr eadr pagecache checkpoint; do
@@ -565,6 +567,7 @@ if [ $all = yes ]; then
     core_suites "$b-asan" asan/ 100000 5 short
     crash_rules='adr eadr pagecache checkpoint'
     beside asan/fuzz sh "$here/fuzz/replay.sh" "$b-asan" 6 "$commits" # a minute
+    beside asan/media "$b-asan/tests/fuzz/media" --lives 2000 --seed $((commits * 100000 + 50000))
     beside asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
     beside asan/tool-pools bash "$here/tool/pools-test.sh" "$b-asan"
     beside asan/tool-resize bash "$here/tool/resize-test.sh" "$b-asan"

@@ -10,44 +10,39 @@
 
 #include "media/index.h"
 
-struct area {
-    uint64_t at, item, n;
-};
-enum { SUPERS, STATS, SHARDS, RECORDS, NAMES, CELLS, HEADERS, MEMO, PAYLOAD, AREAS };
-
-static struct area area_of(const struct world *w, unsigned which)
+struct world_area world_area_of(const struct world *w, enum world_areas which)
 {
     const struct cm_geometry *const g = &w->geo;
     const uint64_t records = g->record_buckets * CM_RECORD_WAYS;
 
     switch (which) {
-    case SUPERS:
-        return (struct area){ 0, CM_SUPER_STRIDE, CM_SUPER_COPIES };
-    case STATS:
-        return (struct area){ CM_STATS_OFFSET, sizeof(struct cm_stats_head), 1 };
-    case SHARDS:
-        return (struct area){ CM_STATS_OFFSET + sizeof(struct cm_stats_head),
-                              sizeof(struct cm_stats_shard), CM_STATS_SHARDS };
-    case NAMES:
+    case WORLD_SUPERS:
+        return (struct world_area){ 0, CM_SUPER_STRIDE, CM_SUPER_COPIES };
+    case WORLD_STATS:
+        return (struct world_area){ CM_STATS_OFFSET, sizeof(struct cm_stats_head), 1 };
+    case WORLD_SHARDS:
+        return (struct world_area){ CM_STATS_OFFSET + sizeof(struct cm_stats_head),
+                                    sizeof(struct cm_stats_shard), CM_STATS_SHARDS };
+    case WORLD_NAMES:
         if (g->name_offset)
-            return (struct area){ g->name_offset, sizeof(struct cm_name), records };
+            return (struct world_area){ g->name_offset, sizeof(struct cm_name), records };
         /* fallthrough */
-    case RECORDS:
-        return (struct area){ g->record_offset, sizeof(struct cm_record), records };
-    case CELLS:
-        return (struct area){ g->index_offset, sizeof(uint64_t),
-                              g->stripes * g->stripe_buckets * CM_BUCKET_CELLS };
-    case HEADERS:
-        return (struct area){ g->header_offset, sizeof(struct cm_header), g->slots };
-    case MEMO:
-        return (struct area){ g->memo_offset, sizeof(struct cm_memo_page), g->memo_pages };
+    case WORLD_RECORDS:
+        return (struct world_area){ g->record_offset, sizeof(struct cm_record), records };
+    case WORLD_CELLS:
+        return (struct world_area){ g->index_offset, sizeof(uint64_t),
+                                    g->stripes * g->stripe_buckets * CM_BUCKET_CELLS };
+    case WORLD_HEADERS:
+        return (struct world_area){ g->header_offset, sizeof(struct cm_header), g->slots };
+    case WORLD_MEMO:
+        return (struct world_area){ g->memo_offset, sizeof(struct cm_memo_page), g->memo_pages };
     default:
-        return (struct area){ g->slot_offset, CM_BLOCK_SIZE, g->slots };
+        return (struct world_area){ g->slot_offset, CM_BLOCK_SIZE, g->slots };
     }
 }
 
 /* An item of it; of records, cells and headers one that is in use, if the input says so. */
-static uint8_t *item_of(const struct world *w, struct fuzz_input *in, const struct area *a)
+static uint8_t *item_of(const struct world *w, struct fuzz_input *in, const struct world_area *a)
 {
     uint64_t i = take_below(in, a->n);
     const bool used = take_byte(in) & 1;
@@ -93,7 +88,7 @@ static uint64_t value_of(struct fuzz_input *in, bool as_it_is)
 
 static void change(struct world *w, struct fuzz_input *in, bool as_it_is)
 {
-    const struct area a = area_of(w, take_byte(in) % AREAS);
+    const struct world_area a = world_area_of(w, take_byte(in) % WORLD_AREAS);
     uint8_t *const p = item_of(w, in, &a), *q;
     const uint64_t size = a.item < 512 || a.at >= w->geo.slot_offset ? a.item : 512;
     const uint64_t at = take_below(in, size);
@@ -132,7 +127,7 @@ static void change(struct world *w, struct fuzz_input *in, bool as_it_is)
 /* A header with lengths and numbers near the bounds of what they may be. */
 static void change_header(struct world *w, struct fuzz_input *in)
 {
-    const struct area a = area_of(w, HEADERS);
+    const struct world_area a = world_area_of(w, WORLD_HEADERS);
     struct cm_header *const h = (struct cm_header *)(void *)item_of(w, in, &a);
     static const uint32_t valid[] = { 0, 1, 4095, 4096, 4097, 8191 };
     const uint8_t what = take_byte(in);
@@ -160,7 +155,7 @@ static void change_supers(struct world *w, struct fuzz_input *in, bool as_it_is)
 /* A word of a record that is in use. */
 static void change_record(struct world *w, struct fuzz_input *in, bool as_it_is)
 {
-    const struct area a = area_of(w, RECORDS);
+    const struct world_area a = world_area_of(w, WORLD_RECORDS);
     uint8_t *const p = item_of(w, in, &a);
     const uint64_t at = take_below(in, a.item / 8) * 8;
     const uint64_t v = value_of(in, as_it_is);

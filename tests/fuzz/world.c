@@ -303,7 +303,7 @@ void world_begin(struct world *w, enum world_image which)
 
 void world_options(struct world *w, struct fuzz_input *in, uint32_t flags)
 {
-    static const uint32_t durability[] = { 0, CM_DURABILITY_PAGECACHE, CM_DURABILITY_CHECKPOINT,
+    static const uint32_t durability[] = { 0, CM_DURABILITY_PAGECACHE, CM_DURABILITY_DAX,
                                            CM_DURABILITY_DAX };
     const unsigned what = take_byte(in), more = take_byte(in);
 

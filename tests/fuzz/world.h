@@ -92,6 +92,24 @@ int64_t world_origin(void *ctx, uint64_t off, void *buf, size_t len);
 /* steps.c: one call of the library, as the input says. The pool is open. */
 void world_step(struct world *w, struct fuzz_input *in);
 
+/* A part of the pool: `n` structures of one kind. Where there are no names, NAMES is RECORDS. */
+enum world_areas {
+    WORLD_SUPERS,
+    WORLD_STATS,
+    WORLD_SHARDS,
+    WORLD_RECORDS,
+    WORLD_NAMES,
+    WORLD_CELLS,
+    WORLD_HEADERS,
+    WORLD_MEMO,
+    WORLD_PAYLOAD,
+    WORLD_AREAS
+};
+struct world_area {
+    uint64_t at, item, n;
+};
+struct world_area world_area_of(const struct world *w, enum world_areas which);
+
 /* damage.c: changes bytes of the pool as the input says, and computes checks anew if it is to. */
 void world_damage(struct world *w, struct fuzz_input *in, unsigned most);
 
