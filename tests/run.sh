@@ -318,6 +318,7 @@ native_suites() { # DIR
   done
   beside faults "$b/tests/faults/faults" --every 11
   beside faults/poisoned "$b/tests/faults/poisoned" --rounds 150
+  beside faults/poisoned-sealed "$b/tests/faults/poisoned" --rounds 60 --sealed 100
   beside faults/programs python3 "$here/faults/programs.py" "$b" --every 41
   beside crash/trace sh "$here/crash/trace-test.sh" "$b"
   beside fuzz sh "$here/fuzz/replay.sh" "$b"

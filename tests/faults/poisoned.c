@@ -2,12 +2,15 @@
  *
  * poisoned.c - pages of every structure of a pool cannot be used for moments, beside threads.
  *
- *   poisoned [--rounds N] [--seed N]
+ *   poisoned [--rounds N] [--seed N] [--sealed N]
  *
  * Each round is a pool in memory of its own. Readers, writers and a thread that attaches, syncs,
  * lists and checks work on it. Three threads take pages away: of the superblocks, the counters,
  * the file table, the names, the index, the headers, the payload and what the policy keeps. A page
  * cannot be read, or only not be written, for up to some milliseconds, and is as before then.
+ * --sealed: the pools are sealed and encrypted, and one in N calls of the callbacks fails, as those
+ * of a program whose key is kept by a device or another process do. Pages are taken away in half of
+ * the rounds then.
  *
  * A block of the origin holds one number, its version. A read that began when the origin had
  * version v returns a whole block of v or later, or fails over to the origin. A bracket may be
@@ -25,6 +28,7 @@
 #include "../later.h"
 #include "../model/origin.h"
 #include "../os.h"
+#include "../toy_seal.h"
 #include "media/memo.h"
 #include "state/cache_state.h"
 
@@ -33,7 +37,8 @@
 #define BLOCK CM_BLOCK_SIZE
 #define WORDS (BLOCK / 8)
 #define RUN_MAX 6
-#define ALL 9u /* threads */
+#define ALL 9u /* threads; the poisoners are the last of them */
+#define POISONERS 3u
 
 static struct {
     cm_cache *cache;
@@ -44,6 +49,8 @@ static struct {
     uint64_t stamp[FILES];                 /* atomic */
     uint32_t stop;                         /* atomic */
     uint64_t hits, writes, refused, taken; /* atomic */
+    uint64_t one_in;                       /* calls of the seal fails; 0: none; atomic */
+    uint64_t calls, failed;                /* atomic */
 } t;
 
 struct worker {
@@ -65,7 +72,7 @@ static bool allowed(int64_t e, const char *what, int a, int b)
 {
     if (e >= 0)
         return true;
-    if (e != a && e != b) {
+    if (e != a && e != b && (e != CM_ESEAL || at_load_relaxed(&t.failed) == 0)) {
         fprintf(stderr, "FAILED: %s: %s\n", what, cm_errname((int)e));
         abort();
     }
@@ -101,6 +108,40 @@ static void check(const char *what, int f, uint64_t block, const uint8_t *data, 
             die(what, f, b, word[k], low[i], high);
     }
 }
+
+/* ---- A seal that fails ----------------------------------------------------------------------- */
+
+static struct toy_key key = { .key = 9 };
+
+static bool fails(void)
+{
+    const uint64_t one_in = at_load_relaxed(&t.one_in);
+    if (one_in == 0 || toy_mix(at_add_relaxed(&t.calls, 1)) % one_in != 0)
+        return false;
+    at_add_relaxed(&t.failed, 1);
+    return true;
+}
+
+static int mac(void *ctx, const uint8_t head[CM_SEAL_HEAD], const void *data, size_t len,
+               uint8_t tag[CM_SEAL_TAG])
+{
+    if (fails())
+        return -1;
+    return toy_mac(ctx, head, data, len, tag);
+}
+
+static int encrypt(void *ctx, const uint8_t tweak[16], void *block)
+{
+    if (fails())
+        return -1;
+    return toy_encrypt(ctx, tweak, block);
+}
+
+static const cm_seal seal = {
+    .struct_size = sizeof(seal), .ctx = &key, .mac = mac, .encrypt = encrypt, .decrypt = encrypt
+};
+
+/* ---- Threads --------------------------------------------------------------------------------- */
 
 static void *reader(void *arg)
 {
@@ -289,13 +330,15 @@ static void read_all(const char *what, uint8_t *buf)
         }
 }
 
-static void round_of(uint64_t seed, void *pool, uint64_t bytes, struct worker *w)
+static void round_of(uint64_t seed, void *pool, uint64_t bytes, uint64_t sealed, struct worker *w)
 {
     static void *(*const mains[ALL])(void *) = { reader,    reader,   reader,   writer,  writer,
                                                  disturber, poisoner, poisoner, poisoner };
     cm_create_options create = CM_CREATE_OPTIONS_INIT;
     cm_options o = CM_OPTIONS_INIT;
+    const unsigned all = sealed && seed % 2 ? ALL - POISONERS : ALL;
     create.flags = CM_CREATE_NAMES;
+    create.seal = o.seal = sealed ? &seal : NULL;
     o.verify = seed % 2 ? CM_VERIFY_FIRST_HIT : CM_VERIFY_ALWAYS;
     o.memory_durability = seed % 3 ? CM_DURABILITY_VOLATILE : CM_DURABILITY_DAX;
     o.probation_bytes = seed % 4 ? CM_PROBATION_NONE : 4 * BLOCK;
@@ -303,20 +346,22 @@ static void round_of(uint64_t seed, void *pool, uint64_t bytes, struct worker *w
     (void)allowed(cm_format_memory(pool, bytes, &create), "cm_format_memory", 0, 0);
     (void)allowed(cm_open_memory(pool, bytes, &o, &t.cache), "cm_open_memory", 0, 0);
     open_files();
+    at_store_relaxed(&t.one_in, sealed);
     at_store_release(&t.stop, 0u);
-    for (unsigned i = 0; i < ALL; i++) {
+    for (unsigned i = 0; i < all; i++) {
         w[i].rng.s = seed * 16 + i;
         if (pthread_create(&w[i].thread, NULL, mains[i], &w[i]) != 0)
             abort();
     }
     usleep(30000);
     at_store_release(&t.stop, 1u);
-    for (unsigned i = 0; i < ALL; i++)
+    for (unsigned i = 0; i < all; i++)
         (void)pthread_join(w[i].thread, NULL);
     read_all("a hit at the end", w[0].buf);
     for (int f = 0; f < FILES; f++)
         (void)allowed(cm_file_close(t.file[f]), "cm_file_close", 0, 0);
     (void)allowed(cm_close(t.cache), "cm_close", CM_EIO, 0);
+    at_store_relaxed(&t.one_in, 0);
     memset(t.file, 0, sizeof(t.file));
     t.cache = NULL;
     if (!allowed(cm_open_memory(pool, bytes, &o, &t.cache), "cm_open_memory again", CM_EDAMAGED,
@@ -332,13 +377,15 @@ static void round_of(uint64_t seed, void *pool, uint64_t bytes, struct worker *w
 int main(int argc, char **argv)
 {
     static struct worker w[ALL];
-    uint64_t rounds = 100, seed = 1;
+    uint64_t rounds = 100, seed = 1, sealed = 0;
     const uint64_t bytes = cm_format_size_min(CM_INCOMPAT_NAMES) + 64 * BLOCK;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--rounds") == 0)
             rounds = strtoull(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--seed") == 0)
             seed = strtoull(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--sealed") == 0)
+            sealed = strtoull(argv[i + 1], NULL, 10);
     }
     if (!cm_guard_available()) {
         printf("skip poisoned: no fault guard in this build\n");
@@ -353,9 +400,12 @@ int main(int argc, char **argv)
             (void)pthread_mutex_init(&t.lock[f][b], NULL);
     }
     for (uint64_t i = 0; i < rounds; i++)
-        round_of(seed + i, pool, bytes, w);
+        round_of(seed + i, pool, bytes, sealed, w);
     printf("poisoned: %llu rounds, %llu pages taken, %llu hits, %llu writes, %llu refused\n",
            (unsigned long long)rounds, (unsigned long long)t.taken, (unsigned long long)t.hits,
            (unsigned long long)t.writes, (unsigned long long)t.refused);
-    return t.taken == 0 || t.hits == 0 || t.writes == 0;
+    if (sealed)
+        printf("poisoned: %llu of %llu calls of the seal failed\n", (unsigned long long)t.failed,
+               (unsigned long long)t.calls);
+    return t.taken == 0 || t.hits == 0 || t.writes == 0 || (sealed && t.failed == 0);
 }
