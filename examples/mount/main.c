@@ -439,7 +439,7 @@ static void give_up_privileges(void)
     if (mnt.root_user && !privileges_keep(keep))
         say(CM_LOG_WARNING, "cannot give up capabilities that it does not need: %s",
             strerror(errno));
-    give_up_calls(FORBID_SYSTEM);
+    give_up_calls(FORBID_SYSTEM | (mnt.opt.ring ? 0 : FORBID_RINGS));
 }
 
 static int run(int *pipe_fd)

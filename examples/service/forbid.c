@@ -86,7 +86,7 @@ static const struct {
     { "execveat", FORBID_REST },
     { "umount", FORBID_REST },
     { "umount2", FORBID_REST },
-    { "io_uring_setup", FORBID_REST },
+    { "io_uring_setup", FORBID_RINGS },
 };
 
 /* With a bit in an argument. */

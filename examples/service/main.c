@@ -101,7 +101,7 @@ static void give_up_privileges(void)
     if (!privileges_keep(PRIVILEGE(CAP_DAC_OVERRIDE) | PRIVILEGE(CAP_FOWNER) |
                          PRIVILEGE(CAP_CHOWN)))
         cannot_give_up("capabilities", errno);
-    e = forbid_calls(FORBID_SYSTEM | FORBID_MOUNTS | FORBID_REST);
+    e = forbid_calls(FORBID_SYSTEM | FORBID_MOUNTS | FORBID_REST | FORBID_RINGS);
     if (e != 0 && e != ENOTSUP)
         cannot_give_up("system calls", e);
 }

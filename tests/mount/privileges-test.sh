@@ -104,8 +104,8 @@ if [ "$filters" ]; then
   # shellcheck disable=SC2119 # without options
   if do_mount; then
     eventually grep -q ': mounted; ' "$work/log"
-    check "a mount refuses itself calls" t_forbidden mount "$mount_pid" "$others_calls mount" \
-      "unix exec umount io_uring execve"
+    check "a mount refuses itself calls" t_forbidden mount "$mount_pid" \
+      "$others_calls mount io_uring" "unix exec umount execve"
     do_unmount || fail "the end" "status $status"
   else
     fail "a mount refuses itself calls" "no mount: $(tail -n 1 "$work/log")"
