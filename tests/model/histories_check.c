@@ -187,19 +187,57 @@ static bool is_new(const struct state *s)
     return false;
 }
 
-/* Does all hits that can happen now: they change nothing, so it is never wrong. Returns the first
- * moment at which some operation has to be over. */
+/* The reads whose bytes are still hit, and those whose fill still matters: it was surely stored, or
+ * its bytes are hit. What is stored and never hit might as well have been refused. */
+static void wanted(const struct state *s, uint64_t *hits, uint64_t *fills)
+{
+    *hits = *fills = 0;
+    for (unsigned i = 0; i < g.n; i++)
+        if (!(s->done & bit_of(i)) && g.op[i].kind == HISTORY_HIT)
+            *hits |= bit_of(g.op[i].stamp);
+    for (unsigned i = 0; i < g.n; i++)
+        if (!(s->done & bit_of(i)) &&
+            (g.op[i].kind == HISTORY_STORED ||
+             (g.op[i].kind == HISTORY_FILLED && (*hits & bit_of(g.op[i].stamp)))))
+            *fills |= bit_of(g.op[i].stamp);
+}
+
+/* It can happen now, and changes nothing that matters: to do it at once is never wrong. */
+static bool is_free(const struct state *s, const struct op *o, uint64_t hits, uint64_t fills)
+{
+    struct state same = *s;
+    switch (o->kind) {
+    case HISTORY_HIT:
+        return apply(&same, HISTORY_HIT, o->stamp, false);
+    case HISTORY_MISS:
+        return !(fills & bit_of(o->stamp));
+    case HISTORY_FILLED:
+        return !(hits & bit_of(o->stamp));
+    default:
+        return false;
+    }
+}
+
+/* Does all that is free, and forgets of the state what no longer matters, so that states that
+ * differ in nothing else are one. Returns the first moment at which some operation has to be over.
+ */
 static uint32_t settle(struct state *s)
 {
     for (;;) {
+        uint64_t hits, fills;
         uint32_t first = UINT32_MAX;
+        bool any = false;
+        wanted(s, &hits, &fills);
+        s->good &= fills;
+        s->dropped &= hits;
+        if (!(hits & bit_of(s->cached)))
+            s->cached = 0;
         for (unsigned i = 0; i < g.n; i++)
             if (!(s->done & bit_of(i)) && g.op[i].ret < first)
                 first = g.op[i].ret;
-        bool any = false;
         for (unsigned i = 0; i < g.n; i++)
-            if (!(s->done & bit_of(i)) && g.op[i].call < first && g.op[i].kind == HISTORY_HIT &&
-                apply(s, HISTORY_HIT, g.op[i].stamp, false)) {
+            if (!(s->done & bit_of(i)) && g.op[i].call < first &&
+                is_free(s, &g.op[i], hits, fills)) {
                 s->done |= bit_of(i);
                 any = true;
             }
