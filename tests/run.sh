@@ -190,7 +190,7 @@ report() { # NAME
   fi
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s, $worked)"
-  told='(model|race|turns|schedules|histories|crash|faults|poisoned|guest|kill|foreign):'
+  told='(model|race|turns|schedules|histories|crash|faults|poisoned|media|guest|kill|foreign):'
   grep -E "^(skip |$told|ratio)" "$out.out" | sed 's/^/  /'
   if [ "$2" != 0 ]; then
     grep -E '^(FAIL|not ok|FAILED)' "$out.out" | head -n 20 >"$log/fails"

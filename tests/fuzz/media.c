@@ -281,21 +281,20 @@ static void print(FILE *out, uint64_t seed)
 {
     uint64_t all = 0;
 
-    (void)fprintf(out,
-                  "  media: %llu pools from seed %llu on, %llu sessions, %llu opens refused\n ",
+    for (unsigned i = 0; i < WAYS; i++)
+        all += count.damages[i];
+    (void)fprintf(out, "media: %llu pools from seed %llu on, %llu sessions, %llu opens refused\n",
                   (unsigned long long)count.lives, (unsigned long long)seed,
                   (unsigned long long)count.sessions, (unsigned long long)count.refused);
-    for (unsigned i = 0; i < WAYS; i++) {
-        (void)fprintf(out, " %s %llu%c", way_name[i], (unsigned long long)count.damages[i],
-                      i + 1 < WAYS ? ',' : '\n');
-        all += count.damages[i];
-    }
+    (void)fprintf(out, "media: %llu damages", (unsigned long long)all);
+    for (unsigned i = 0; i < WAYS; i++)
+        (void)fprintf(out, "%s %s %llu", i > 0 ? "," : ":", way_name[i],
+                      (unsigned long long)count.damages[i]);
     (void)fprintf(out,
-                  "  media: %llu damages: %llu while closed, %llu while open, %llu beside threads; "
-                  "%llu blocks compared, 0 wrong\n",
-                  (unsigned long long)all, (unsigned long long)count.closed,
-                  (unsigned long long)count.open, (unsigned long long)count.beside,
-                  (unsigned long long)compared);
+                  "\nmedia: %llu while closed, %llu while open, %llu beside threads; %llu blocks "
+                  "compared, 0 wrong\n",
+                  (unsigned long long)count.closed, (unsigned long long)count.open,
+                  (unsigned long long)count.beside, (unsigned long long)compared);
 }
 
 static bool is_noticed(void)
