@@ -209,7 +209,7 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
     struct cm_super sb;
     int e = cm_super_read_sealed(c->media.base, &c->sealing, &sb, &c->super.damaged);
     if (e < 0) {
-        cm_log(c, CM_LOG_ERROR, "%s: %s", what, e == CM_EKEY ? cm_why_no_key(c) : cm_strerror(e));
+        cm_say_unusable(c, what, e);
         return e;
     }
     if (sb.incompat & CM_INCOMPAT_SEALED) {

@@ -149,8 +149,11 @@ void cm_log(const struct cm_cache *c, int level, const char *format, ...)
  * such call logs it and empties the pool. No lock is held. */
 int cm_cache_whole(struct cm_cache *c);
 /* trouble.c: lines of the log about a pool in trouble. */
-/* Why an open was refused with CM_EKEY. */
-const char *cm_why_no_key(const struct cm_cache *c);
+/* The superblocks of the pool `what` are of no use to an open: says why. `e`: what
+ * cm_super_read_sealed() returned. */
+void cm_say_unusable(const struct cm_cache *c, const char *what, int e);
+/* After CM_EVERSION: the version of the format that the pool at `base` has, or 0. */
+uint32_t cm_other_version(const uint8_t *base);
 /* The pool's lock was refused: logs who holds it, as far as that can be found out. */
 void cm_say_owner(struct cm_cache *c, const char *path);
 /* Logs damage that was noted: of each kind the first event at once, later ones at most once a

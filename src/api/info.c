@@ -238,6 +238,11 @@ int cm_pool_info(const char *path, cm_info *out)
         info.superblocks_damaged = damaged;
         info.owned = cm_plat_file_is_locked(&f) == 1;
         e = cm_give_result(out, &info, sizeof(info));
+    } else if (e == CM_EVERSION && f.base) {
+        memset(&info, 0, sizeof(info));
+        info.version = cm_other_version(f.base);
+        e = cm_give_result(out, &info, sizeof(info));
+        e = e ? e : CM_EVERSION;
     }
     unpeek(&f);
     return e;

@@ -14,9 +14,10 @@
 
 #include "state/attach.h"
 
-/* ---- Keys ------------------------------------------------------------------------------------ */
+/* ---- Superblocks ----------------------------------------------------------------------------- */
 
-const char *cm_why_no_key(const cm_cache *c)
+/* Why an open was refused with CM_EKEY. */
+static const char *why_no_key(const cm_cache *c)
 {
     struct cm_super sb = { .seq = 0 };
     uint32_t damaged;
@@ -33,6 +34,26 @@ const char *cm_why_no_key(const cm_cache *c)
                      "does not"
                    : "is encrypted, and the seal has no encrypt and decrypt";
     return "is sealed with another key";
+}
+
+uint32_t cm_other_version(const uint8_t *base)
+{
+    struct cm_super sb;
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+        if (cm_guard_copy(&sb, base + i * CM_SUPER_STRIDE, sizeof(sb)) == 0 &&
+            cm_format_super_check(&sb) == CM_EVERSION)
+            return sb.version;
+    return 0;
+}
+
+void cm_say_unusable(const cm_cache *c, const char *what, int e)
+{
+    if (e == CM_EVERSION)
+        cm_log(c, CM_LOG_ERROR, "%s: %s: it has version %u, and this library has %u", what,
+               cm_strerror(e), (unsigned)cm_other_version(c->media.base),
+               (unsigned)CM_FORMAT_VERSION);
+    else
+        cm_log(c, CM_LOG_ERROR, "%s: %s", what, e == CM_EKEY ? why_no_key(c) : cm_strerror(e));
 }
 
 /* ---- Who has the pool ------------------------------------------------------------------------ */
@@ -97,6 +118,18 @@ static bool is_full(const struct cm_media *m, const struct cm_trouble_place *at)
     return cm_media_is_hole(m, m->base + at->offset, sizeof(struct cm_bucket));
 }
 
+static const char *what_to_do(const cm_cache *c, enum cm_trouble_kind kind,
+                              const struct cm_trouble_place *at)
+{
+    if (kind == CM_TROUBLE_MEDIA && is_full(&c->media, at))
+        return "The pool is sparse and its volume is full: make room there";
+    if (kind == CM_TROUBLE_CHECKSUM && c->sealing.hooks.mac)
+        return "Close the pool and run: cachemax check POOL --repair --key-file KEY. If this "
+               "happens again, somebody else changes the pool, or its volume fails";
+    return "Close the pool and run: cachemax check POOL --repair. If this happens again, replace "
+           "the volume";
+}
+
 static void say_damage(cm_cache *c, enum cm_trouble_kind kind, const struct cm_trouble_place *at,
                        uint64_t count)
 {
@@ -107,10 +140,7 @@ static void say_damage(cm_cache *c, enum cm_trouble_kind kind, const struct cm_t
                        (unsigned long long)count);
     cm_log(c, CM_LOG_WARNING, "%s: %s (%s)%s; reads of it go to the origin. %s",
            c->name[0] ? c->name : "pool in memory", damage_text[kind], place, times,
-           kind == CM_TROUBLE_MEDIA && is_full(&c->media, at)
-               ? "The pool is sparse and its volume is full: make room there"
-               : "Close the pool and run: cachemax check POOL --repair. If this happens again, "
-                 "replace the volume");
+           what_to_do(c, kind, at));
 }
 
 void cm_say_damage(cm_cache *c, bool all)

@@ -13,6 +13,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "media/format.h"
+
 #define NOTHING_LOST "nothing is lost by deleting it: a pool holds only copies"
 
 static const struct {
@@ -51,9 +53,6 @@ static const struct {
     { CM_ENOTPOOL, TOOL_REFUSED,
       "not a cachemax pool; check the name, it was left untouched ('cachemax create' makes a "
       "pool)" },
-    { CM_EVERSION, TOOL_REFUSED,
-      "has a pool format this version does not know; use the cachemax that made it, or delete the "
-      "pool and make it anew (" NOTHING_LOST ")" },
     { CM_EINCOMPAT, TOOL_REFUSED,
       "uses a pool feature this version does not know; use the cachemax that made it, or delete "
       "the pool and make it anew (" NOTHING_LOST ")" },
@@ -166,6 +165,21 @@ static int length_error(const char *pool, int code)
     return TOOL_REFUSED;
 }
 
+static int version_error(const char *pool)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    char which[64] = "";
+
+    if (cm_pool_info(pool, &info) == CM_EVERSION)
+        (void)snprintf(which, sizeof(which), " (it has version %" PRIu32 ", and this one knows %u)",
+                       info.version, CM_FORMAT_VERSION);
+    tool_message(pool,
+                 "has a pool format this version does not know%s; use the cachemax that made it, "
+                 "or delete the pool and make it anew (" NOTHING_LOST ")",
+                 which);
+    return TOOL_REFUSED;
+}
+
 const char *tool_volume_at(char text[TOOL_VOLUME], const char *path)
 {
     char point[TOOL_VOLUME / 8], shown[TOOL_PRINTABLE_MAX(sizeof(point))];
@@ -226,6 +240,8 @@ int tool_pool_error(const char *pool, int code, enum tool_action action)
         return owned_error(pool);
     if (code == CM_ETRUNCATED || code == CM_EOVERSIZE)
         return length_error(pool, code);
+    if (code == CM_EVERSION)
+        return version_error(pool);
     if (code == CM_EACCES && os_volume(pool, &volume) && volume.read_only) {
         tool_message(pool,
                      "lies on a volume that is mounted read-only, so it can only be looked at");
@@ -279,6 +295,7 @@ static bool says_more(const struct tool_log *log, int rc)
     const size_t n = strlen(log->held), m = strlen(cm_strerror(rc));
 
     return rc == CM_EOWNED || rc == CM_EACCES || rc == CM_ETRUNCATED || rc == CM_EOVERSIZE ||
+           rc == CM_EVERSION ||
            (rc < 0 && n >= m && strcmp(log->held + n - m, cm_strerror(rc)) == 0);
 }
 

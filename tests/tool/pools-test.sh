@@ -78,10 +78,10 @@ test_bad_pools()
   bad_pool longer 3 'bad: is longer than its superblock says'
   cp good bad
   both 12 ff 00 00 00
-  bad_pool newer-version 3 'bad: has a pool format this version does not know'
+  bad_pool newer-version 3 'bad: has a pool format this version does not know .it has version 255,'
   cp good bad
   both 12 01 00 00 00
-  bad_pool older-version 3 'bad: has a pool format this version does not know'
+  bad_pool older-version 3 'bad: has a pool format this version does not know .it has version 1,'
   cp good bad
   both 24 00 00 00 00 00 00 00 80
   bad_pool unknown-incompat 3 'bad: uses a pool feature this version does not know'

@@ -19,7 +19,7 @@ struct sealed {
     struct pool p;
     struct toy_key key;
     cm_seal seal;
-    char said[256]; /* the last line of the log */
+    char said[512]; /* the last line of the log */
 };
 
 static inline void sealed_log(void *ctx, int level, const char *text)

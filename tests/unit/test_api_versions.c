@@ -38,6 +38,33 @@ static void expect_image(const char *path, const uint8_t *image, size_t bytes)
     free(now);
 }
 
+static char last_line[400];
+
+static void keep_line(void *ctx, int level, const char *text)
+{
+    (void)ctx, (void)level;
+    (void)snprintf(last_line, sizeof(last_line), "%s", text);
+}
+
+/* Which version the pool has is told: by the log, and by cm_pool_info(). */
+static void expect_version(const char *path, uint32_t version)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    cm_info info = CM_INFO_INIT;
+    cm_cache *c = NULL;
+    char want[100];
+    memset(&info, 0x55, sizeof(info));
+    info.struct_size = sizeof(info);
+    o.log = keep_line;
+    CHECK_EQ(cm_open(path, &o, &c), CM_EVERSION);
+    (void)snprintf(want, sizeof(want), "does not know: it has version %u, and this library has %u",
+                   (unsigned)version, (unsigned)CM_FORMAT_VERSION);
+    CHECK(strstr(last_line, want) != NULL);
+    CHECK_EQ(cm_pool_info(path, &info), CM_EVERSION);
+    CHECK_EQ(info.version, version);
+    CHECK_EQ(info.size, 0); /* nothing else is known */
+}
+
 /* Every call that takes a pool's path gives the reason, and changes nothing. */
 static void expect_refused(const uint8_t *image, size_t bytes, int code)
 {
@@ -53,6 +80,8 @@ static void expect_refused(const uint8_t *image, size_t bytes, int code)
     CHECK_EQ(try_open(path, CM_OPEN_SHARED), code);
 #endif
     CHECK_EQ(cm_pool_info(path, &info), code);
+    if (code == CM_EVERSION)
+        CALL(expect_version(path, ((const struct cm_super *)(const void *)image)->version));
     CHECK(cm_pool_stats(path, &stats) < 0);
     bigger.size = MIB;
     CHECK_EQ(cm_resize(path, &bigger, NULL), code);

@@ -288,6 +288,7 @@ static void test_renamed(void)
     resum(s.p.c, last);
     CHECK_EQ(cm_read(f, 3 * BLK, got, BLK, NULL), 0);
     CHECK_EQ(STAT(s.p.c, miss_checksum), 4);
+    CHECK(strstr(s.said, "somebody else changes the pool") != NULL);
     /* A block becomes its neighbour, and stays where it is. */
     uint64_t *next = cell_to(f, 5);
     const uint64_t slot_4 = slot_of(f, 4);
