@@ -118,8 +118,11 @@ int command(int argc, char **argv, const struct run *calls, const char *more_usa
         return printf("cachemax-service %s\n", cm_version()) < 0 ? RUN_NO_SERVICE : 0;
     if (!checks && !removes &&
         (argc != 2 || file[0] == '-' || strcmp(file, "check-config") == 0 ||
-         strcmp(file, "remove") == 0))
+         strcmp(file, "remove") == 0)) {
+        if (argc == 2 && file[0] == '-')
+            fprintf(stderr, "cachemax-service: unknown option '%s'\n", file);
         return usage(stderr, more_usage);
+    }
     if (!config_read(&config, file, why)) {
         r.log(LOG_TROUBLE, why);
         return RUN_BAD_USAGE;

@@ -133,22 +133,36 @@ static int serve(const struct run *r, cm_cache *cache)
     return status;
 }
 
-static void say_why_not(char why[RUN_WHY_ROOM], const char *pool, int e)
+/* `line`: what the library has said, which begins with the name of the pool; "": nothing. */
+static void say_why_not(char why[RUN_WHY_ROOM], const char *pool, int e, const char *line)
 {
-    snprintf(why, RUN_WHY_ROOM, "%s: %s%s", pool, cm_strerror(e),
-             e == CM_ENOENT ? "; make it with \"cachemax create\""
-             : e == CM_EKEY ? "; " KEY_ADVICE
-                            : "");
+    const char *const more = e == CM_ENOENT ? "; make it with \"cachemax create\""
+                             : e == CM_EKEY ? "; " KEY_ADVICE
+                                            : "";
+
+    if (*line)
+        snprintf(why, RUN_WHY_ROOM, "%s%s", line, more);
+    else
+        snprintf(why, RUN_WHY_ROOM, "%s: %s%s", pool, cm_strerror(e), more);
 }
 
-/* Opens the pool to look at it. */
-static int look_at_pool(const struct config *c)
+static void keep_line(void *line, int level, const char *text)
+{
+    if (level <= CM_LOG_ERROR)
+        snprintf(line, RUN_WHY_ROOM, "%s", text);
+}
+
+/* Opens the pool to look at it. If that fails, `line` is what the library says about it. */
+static int look_at_pool(const struct config *c, char line[RUN_WHY_ROOM])
 {
     cm_options o = CM_OPTIONS_INIT;
     cm_cache *cache = NULL;
     int e;
 
+    line[0] = 0;
     o.flags = CM_OPEN_READONLY;
+    o.log = keep_line;
+    o.log_ctx = line;
     o.seal = key_seal();
     e = cm_open(c->pool, &o, &cache);
     if (cache)
@@ -158,14 +172,15 @@ static int look_at_pool(const struct config *c)
 
 bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM])
 {
+    char line[RUN_WHY_ROOM];
     int e;
 
     if (!key_read(c, why))
         return false;
-    e = look_at_pool(c);
+    e = look_at_pool(c, line);
     key_drop();
     if (e < 0 && e != CM_EOWNED) {
-        say_why_not(why, c->pool, e);
+        say_why_not(why, c->pool, e, line);
         return false;
     }
     return true;
@@ -173,11 +188,11 @@ bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM])
 
 bool run_key_fits(const struct config *c, void (*log)(enum log_weight w, const char *text))
 {
-    char why[RUN_WHY_ROOM];
+    char why[RUN_WHY_ROOM], line[RUN_WHY_ROOM];
     bool fits = key_read(c, why);
 
-    if (fits && look_at_pool(c) == CM_EKEY) {
-        say_why_not(why, c->pool, CM_EKEY);
+    if (fits && look_at_pool(c, line) == CM_EKEY) {
+        say_why_not(why, c->pool, CM_EKEY, line);
         fits = false;
     }
     key_drop();
@@ -203,7 +218,7 @@ static int run_pool(const struct run *r)
     if (e < 0) {
         /* The library says why, but not what to do. */
         if (!log.said || e == CM_ENOENT || e == CM_EKEY) {
-            say_why_not(text, pool, e);
+            say_why_not(text, pool, e, "");
             r->log(LOG_TROUBLE, text);
         }
         return RUN_NO_SERVICE;

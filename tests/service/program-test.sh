@@ -236,6 +236,10 @@ if "$tool" create sealed --size 8M --quiet --key-file key --encrypt 2>err; then
       chmod 600 key
     }
   done
+  says 'which key is wrong, to check' 2 "$us $work/sealed: is sealed with another key; give*" \
+    check-config other.conf
+  says 'that a key is missing, to check' 2 "$us $work/sealed: is sealed, and no seal was given;*" \
+    check-config keyless.conf
   check 'a pool that comes later' sh -c "'$service' check-config early.conf >out"
   check 'the pool is as it was' test "$before" = "$(sha256sum <sealed)"
 else
