@@ -792,7 +792,7 @@ static int prepare_service(struct options *o)
         wrong = "its pool lies inside the directory to be mounted; put it elsewhere";
     else if (!o->any_owner && os_place_is_exposed(where))
         wrong = "others own or may write the directory, or one above it, and could put another "
-                "service there; -o any_owner trusts them";
+                "service there; if you trust these others, give -o any_owner";
     if (wrong)
         fail("service", where, wrong);
     return wrong ? EXIT_POOL : 0;

@@ -43,7 +43,7 @@ static const struct {
     { CM_EKEY, "give the key that it was made with (-o key_file=FILE); a pool that is not sealed "
                "takes none" },
     { CM_ESEAL, "the key could not be used just now; nothing was changed, try again" },
-    { CM_EUNTRUSTED, "-o any_owner trusts them" },
+    { CM_EUNTRUSTED, "if you trust these others, give -o any_owner" },
     { CM_EOWNED, "wait for that process, or end it" },
 };
 

@@ -82,7 +82,7 @@ wrong_use() {
   refused "a long name" 3 'cannot be so long' \
     "$mount_bin" "$org" --service "$shm/$(printf 'l%.0s' $(seq 100))"
   mkdir -m 1777 "$shm/open"
-  refused "others could put a service there" 3 '-o any_owner trusts them' \
+  refused "others could put a service there" 3 'if you trust these others, give -o any_owner' \
     "$mount_bin" "$org" --service "$shm/open/socket"
   if "$mount_bin" "$org" --service "$shm/open/socket" -o any_owner 2>>"$work/log" &&
     fusermount3 -u "$org"; then ok "and are trusted"; else fail "and are trusted" "no mount"; fi

@@ -424,6 +424,7 @@ def test_arguments():
             ("unknown", ["compare", "--orign", "x"], 2, "did you mean '--origin'"),
             ("operand", ["compare", "x"], 2, "takes no argument"),
             ("missing", ["compare", "-o", "none", "-p", p.fast], 1, "no such directory"),
+            ("a file", ["compare", "-o", __file__, "-p", p.fast], 1, "not a directory"),
             ("same", ["compare", "-o", p.fast, "-p", p.fast], 1, "is both"),
             ("json", p.command("--json", "none/x"), 1, "none/x: cannot be written"),
             *[("mount", p.command("--mount", d), 1, "is not on the file system") for d in other]]:

@@ -70,7 +70,7 @@ test_usage()
   expect no-pool 2 'needs the name of a pool' "$cm" dump
   expect no-kind 2 'needs to know what: superblock, slot N' "$cm" dump p
   expect unknown-kind 2 "knows no 'slto'; did you mean 'slot'" "$cm" dump p slto 1
-  expect unknown-kind-far 2 "knows no 'elephant'$" "$cm" dump p elephant
+  expect unknown-kind-far 2 "knows no 'elephant'; it takes superblock, slot N" "$cm" dump p elephant
   expect no-number 2 'cachemax dump POOL slot N$' "$cm" dump p slot
   expect no-block 2 'cachemax dump POOL find FILE BLOCK$' "$cm" dump p find data
   expect superfluous 2 'cachemax dump POOL superblock$' "$cm" dump p superblock 1

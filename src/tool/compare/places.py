@@ -88,7 +88,8 @@ class Place:
         self.lock = self.fd = -1
         self.ours = False  # what is at the path is to be removed
         if not os.path.isdir(self.parent):
-            raise Refused("%s: no such directory" % parent)
+            raise Refused("%s: %s" % (parent, "not a directory" if os.path.exists(parent) else
+                                      "no such directory"))
 
     def open(self):
         """Opens the directory. From then on what is removed is removed from it, whatever is put at

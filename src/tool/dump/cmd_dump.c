@@ -35,6 +35,7 @@ static const struct {
     [KIND_FIND] = { "find", 2, "find FILE BLOCK" },
 };
 
+#define WORDS "superblock, slot N, cell BUCKET, record N, file FILE or find FILE BLOCK"
 #define ID_DIGITS 32
 
 struct request {
@@ -57,8 +58,7 @@ static int read_kind(const struct tool_args *args, struct request *r)
     unsigned given = 0;
 
     if (!word) {
-        tool_message(NULL, "'dump' needs to know what: superblock, slot N, cell BUCKET, record N, "
-                           "file FILE or find FILE BLOCK");
+        tool_message(NULL, "'dump' needs to know what: " WORDS);
         return usage_hint();
     }
     for (r->kind = 0; r->kind < KINDS && strcmp(kinds[r->kind].name, word) != 0;)
@@ -68,7 +68,7 @@ static int read_kind(const struct tool_args *args, struct request *r)
         if (near)
             tool_message(NULL, "'dump' knows no '%s'; did you mean '%s'?", word, near);
         else
-            tool_message(NULL, "'dump' knows no '%s'", word);
+            tool_message(NULL, "'dump' knows no '%s'; it takes " WORDS, word);
         return usage_hint();
     }
     while (given + 1 < TOOL_MORE_MAX && args->more[given + 1])
