@@ -42,6 +42,16 @@ t_kept() { # PROCESS BIT...
     ! has CapPrm $$ "$bit" || has CapPrm "$process" "$bit"
   done
 }
+t_listed() { # docs/security.md names what the program keeps
+  local top=$here/../..
+  sed -n '/^A mount of root keeps these/,/give_up_privileges/p' "$top/docs/security.md" |
+    tr '\n' ' ' | sed 's/.*had: //; s/ (.*//; s/ and /, /' | tr -d ' ' | tr ',' '\n' |
+    grep . | sort >"$work/listed"
+  sed -n '/^static void give_up_privileges/,/^}/p' "$top/examples/mount/main.c" |
+    grep -o 'PRIVILEGE(CAP_[A-Z_]*' | sed 's/.*CAP_//' | tr '[:upper:]' '[:lower:]' |
+    sort >"$work/kept"
+  diff "$work/listed" "$work/kept"
+}
 t_service() { # the unit and the program say the same
   local unit="$here/../../examples/service/cachemax-service.service.in"
   same "$(sed -n 's/^CapabilityBoundingSet=//p' "$unit")" "CAP_DAC_OVERRIDE CAP_FOWNER CAP_CHOWN"
@@ -95,6 +105,7 @@ new_pool 16M
 do_mount || { fail mount "$(tail -n 1 "$work/log")"; summary; exit 1; }
 # shellcheck disable=SC2086 # numbers
 check "a mount gives up what it does not need" t_given_up "$mount_pid" $network 16 17 22 25 34 35
+check "the manual lists what it keeps" t_listed
 check "a mount keeps what acting as its callers takes" t_kept "$mount_pid" 0 1 2 3 4 7 21 24 28
 do_unmount || fail "the end" "status $status"
 others_calls="ptrace keyctl kcmp new_user inet write_exec made_exec"
