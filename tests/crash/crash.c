@@ -561,10 +561,11 @@ static void run_number(uint64_t number)
 
 static int usage(void)
 {
-    fprintf(stderr,
-            "usage: crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache] "
-            "[--warm|--full] [--sequence OP,OP...] [--trace OP,OP...] [--failures N] "
-            "[--probation N] [--grow] [--seal] [--worker] | crash --merge OUT IN...\n");
+    fprintf(
+        stderr,
+        "usage: crash [--states N] [--seed S] [--length L] [--rules adr|eadr|pagecache|checkpoint] "
+        "[--warm|--full] [--sequence OP,OP...] [--trace OP,OP...] [--failures N] "
+        "[--probation N] [--grow] [--seal] [--worker] | crash --merge OUT IN...\n");
     return 2;
 }
 
@@ -574,6 +575,14 @@ static unsigned op_named(const char *name)
     while (op < world_ops() && strcmp(world_op_name(op), name) != 0)
         op++;
     return op;
+}
+
+static void say_unknown(const char *name)
+{
+    fprintf(stderr, "crash: there is no operation '%s'. There are:", name);
+    for (unsigned op = 0; op < world_ops(); op++)
+        fprintf(stderr, " %s", world_op_name(op));
+    fputc('\n', stderr);
 }
 
 /* "op,op,op" by name. */
@@ -588,6 +597,8 @@ static bool parse_sequence(char *list)
             *at = 0;
         }
         unsigned op = op_named(name);
+        if (op == world_ops())
+            say_unknown(name);
         if (op == world_ops() || t.length == LENGTH_MAX)
             return false;
         t.sequence[t.length++] = op;

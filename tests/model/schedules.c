@@ -545,17 +545,27 @@ static void run(uint64_t seed, bool verbose)
     w.runs++;
 }
 
+/* False: `text` is no number. */
+static bool take_number(const char *text, uint64_t *n)
+{
+    char *end;
+    *n = strtoull(text, &end, 10);
+    return end != text && *end == '\0';
+}
+
 int main(int argc, char **argv)
 {
     uint64_t seed = 1, count = 20000, seconds = 0;
     bool verbose = false;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
-            seed = strtoull(argv[++i], NULL, 10);
-        else if (strcmp(argv[i], "--count") == 0 && i + 1 < argc)
-            count = strtoull(argv[++i], NULL, 10);
-        else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
-            seconds = strtoull(argv[++i], NULL, 10);
+        if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc && take_number(argv[i + 1], &seed))
+            i++;
+        else if (strcmp(argv[i], "--count") == 0 && i + 1 < argc &&
+                 take_number(argv[i + 1], &count))
+            i++;
+        else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc &&
+                 take_number(argv[i + 1], &seconds))
+            i++;
         else if (strcmp(argv[i], "--verbose") == 0)
             verbose = true;
         else
