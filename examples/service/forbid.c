@@ -68,14 +68,18 @@ static const struct {
     { "ptrace", FORBID_SYSTEM },
     { "process_vm_readv", FORBID_SYSTEM },
     { "process_vm_writev", FORBID_SYSTEM },
+    { "process_madvise", FORBID_SYSTEM },
     { "pidfd_getfd", FORBID_SYSTEM },
     { "kcmp", FORBID_SYSTEM },
+    /* With READ_IMPLIES_EXEC, memory that is mapped to be read can be executed, too. */
+    { "personality", FORBID_SYSTEM },
     /* Name spaces, roots; other flags of unshare and clone are below. */
     { "setns", FORBID_SYSTEM },
     { "pivot_root", FORBID_SYSTEM },
     { "chroot", FORBID_SYSTEM },
     { "mount", FORBID_MOUNTS },
     { "open_tree", FORBID_MOUNTS },
+    { "open_tree_attr", FORBID_MOUNTS },
     { "move_mount", FORBID_MOUNTS },
     { "fsopen", FORBID_MOUNTS },
     { "fsconfig", FORBID_MOUNTS },

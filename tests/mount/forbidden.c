@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -46,6 +47,16 @@ static int make_executable(void)
 
     munmap(p, 4096);
     return e;
+}
+
+/* The call that makes all memory that can be read executable. Here it sets what is set already. */
+static int make_readable_executable(void)
+{
+    const int now = personality(0xffffffff); /* asks, and changes nothing */
+
+    if (now < 0)
+        return errno;
+    return error_of(personality((unsigned long)now));
 }
 
 static int make_socket(int domain)
@@ -86,12 +97,15 @@ static void make_calls(FILE *to)
     fprintf(to, "ptrace %d\n", error_of(syscall(SYS_ptrace, -1L, 0L, 0L, 0L)));
     fprintf(to, "keyctl %d\n", error_of(syscall(SYS_keyctl, -1L, 0L, 0L, 0L, 0L)));
     fprintf(to, "kcmp %d\n", error_of(syscall(SYS_kcmp, -1L, -1L, -1L, 0L, 0L)));
+    fprintf(to, "process_madvise %d\n",
+            error_of(syscall(SYS_process_madvise, -1L, NULL, 0L, 0L, 0L)));
     fprintf(to, "new_user %d\n", take_name_space(CLONE_NEWUSER));
     fprintf(to, "inet %d\n", make_socket(AF_INET));
     fprintf(to, "unix %d\n", make_socket(AF_UNIX));
     fprintf(to, "write_exec %d\n", map(PROT_READ | PROT_WRITE | PROT_EXEC));
     fprintf(to, "exec %d\n", map(PROT_READ | PROT_EXEC));
     fprintf(to, "made_exec %d\n", make_executable());
+    fprintf(to, "read_exec %d\n", make_readable_executable());
     fprintf(to, "mount %d\n", error_of(syscall(SYS_mount, NULL, NOWHERE, "tmpfs", 0UL, NULL)));
     fprintf(to, "umount %d\n", error_of(syscall(SYS_umount2, NOWHERE, 0L)));
     fprintf(to, "io_uring %d\n", error_of(syscall(SYS_io_uring_setup, 0L, NULL)));

@@ -108,7 +108,7 @@ check "a mount gives up what it does not need" t_given_up "$mount_pid" $network 
 check "the manual lists what it keeps" t_listed
 check "a mount keeps what acting as its callers takes" t_kept "$mount_pid" 0 1 2 3 4 7 21 24 28
 do_unmount || fail "the end" "status $status"
-others_calls="ptrace keyctl kcmp new_user inet write_exec made_exec"
+others_calls="ptrace keyctl kcmp process_madvise new_user inet write_exec made_exec read_exec"
 if [ "$filters" ]; then
   real=$mount_bin mount_bin=$work/asked-mount
   : >"$work/log"
