@@ -393,10 +393,12 @@ int cm_plat_file_replace(struct cm_plat_file *f, const char *made, struct cm_pla
     int rc;
 
     *replaced = false;
-    if (!leads_to(path, file_fd(old)) || !leads_to(made, file_fd(f))) {
-        return CM_EMOVED;
-    }
     rc = take_after(file_fd(f), file_fd(old));
+    /* Behind the sync, which may take seconds on a slow volume: what has taken the name until then
+     * is somebody else's. */
+    if (rc == 0 && (!leads_to(path, file_fd(old)) || !leads_to(made, file_fd(f)))) {
+        rc = CM_EMOVED;
+    }
     if (rc == 0 && rename(made, path) != 0) {
         rc = cm_posix_error(errno);
     }

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 /* ---- Creating ------------------------------------------------------------------------------ */
 
@@ -338,6 +339,61 @@ static void test_create_without_fallocate(void)
     CHECK_CHILD_OR_SKIP(no_fallocate_body, NULL, "may not mount a ramfs");
 }
 
+/* ---- A file that takes the place of another one ---------------------------------------------- */
+
+/* The library's fsync() comes here: somebody else may be faster than a slow volume. */
+static void (*meanwhile)(void);
+
+int fsync(int fd)
+{
+    void (*const now)(void) = meanwhile;
+
+    meanwhile = NULL;
+    if (now != NULL) {
+        now();
+    }
+    return (int)syscall(SYS_fsync, fd);
+}
+
+/* Somebody puts a file of his own in the place of the pool. */
+static void put_another(void)
+{
+    char mine[512];
+
+    (void)snprintf(mine, sizeof mine, "%s", in_dir("mine"));
+    make_file(mine, "mine");
+    CHECK_EQ(rename(mine, in_dir("pool")), 0);
+}
+
+/* A new pool never replaces a file that is not the old pool, also if that came in the last moment.
+ */
+static void test_replace_late(void)
+{
+    char path[512], made[512], text[8] = "";
+    struct cm_plat_file old = PLAT_FILE_INIT, new = PLAT_FILE_INIT;
+    bool replaced = true;
+    int fd;
+
+    (void)snprintf(path, sizeof path, "%s", in_dir("pool"));
+    (void)snprintf(made, sizeof made, "%s", in_dir("made"));
+    CHECK_EQ(plat_create(&old, path, MIB, true, NULL, NULL), 0);
+    CHECK_EQ(plat_create(&new, made, 2 * MIB, true, NULL, NULL), 0);
+    meanwhile = put_another;
+    CHECK_EQ(cm_plat_file_replace(&new, made, &old, path, &replaced), CM_EMOVED);
+    CHECK(!replaced);
+    CHECK(meanwhile == NULL); /* it came */
+    fd = open(path, O_RDONLY);
+    REQUIRE(fd >= 0);
+    CHECK_EQ(read(fd, text, sizeof text), 4);
+    CHECK(memcmp(text, "mine", 4) == 0);
+    (void)close(fd);
+    CHECK_EQ(access(made, F_OK), 0); /* the caller removes it */
+    cm_plat_file_close(&old);
+    cm_plat_file_close(&new);
+    cm_plat_file_remove(path);
+    cm_plat_file_remove(made);
+}
+
 const struct harness_test platform_posix_create_tests[] = {
     TEST(create),
     TEST(create_refused),
@@ -347,5 +403,6 @@ const struct harness_test platform_posix_create_tests[] = {
     TEST(create_on_full_volume),
     TEST(create_beyond_file_size_limit),
     TEST(create_without_fallocate),
+    TEST(replace_late),
     TEST_END,
 };
