@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * checked_calls.h - with -Dchecks=full, calls.c, check.c, files.c, grow.c, ranges.c and warm.c
- * define cm_read_unchecked() and so on, and checked_calls.c the public functions around them.
- * Included by these only.
+ * checked_calls.h - with -Dchecks=full, calls.c, check.c, file_calls.c, files.c, grow.c, info.c,
+ * ranges.c and warm.c define cm_read_unchecked() and so on, and checked_calls.c the public
+ * functions around them. Included by these only. A call that takes a lock of the cache has to be
+ * here: a look at the structures that does not wait for it would find the lock held.
  */
 #ifndef CM_CHECKED_CALLS_H
 #define CM_CHECKED_CALLS_H
@@ -24,6 +25,11 @@
       (cache, size, report))                                                                       \
     X(int, cm_forget, (cm_cache * cache, const cm_file_id *id), (cache, id))                       \
     X(int, cm_forget_gone, (cm_cache * cache, const cm_file_id *id), (cache, id))                  \
+    X(int, cm_get_info, (cm_cache * cache, cm_info * info), (cache, info))                         \
+    X(int, cm_group_set_quota, (cm_cache * cache, uint32_t group, uint64_t most),                  \
+      (cache, group, most))                                                                        \
+    X(int, cm_group_usage, (cm_cache * cache, uint32_t group, uint64_t * used, uint64_t * most),   \
+      (cache, group, used, most))                                                                  \
     X(int, cm_file_lookup,                                                                         \
       (cm_cache * cache, const cm_file_id *id, cm_validator *validator, cm_file_info *info),       \
       (cache, id, validator, info))                                                                \
@@ -38,6 +44,7 @@
     X(int, cm_file_set_name, (cm_file * file, const char *name), (file, name))                     \
     X(int, cm_file_set_keep, (cm_file * file, int keep), (file, keep))                             \
     X(int, cm_file_set_group, (cm_file * file, uint32_t group), (file, group))                     \
+    X(int, cm_file_set_ttl, (cm_file * file, uint64_t ttl_ns), (file, ttl_ns))                     \
     X(int, cm_file_abort, (cm_file * file), (file))                                                \
     X(int, cm_file_close, (cm_file * file), (file))                                                \
     X(int, cm_fill,                                                                                \
@@ -113,6 +120,9 @@ CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm
 #define cm_check cm_check_unchecked
 #define cm_checkpoint cm_checkpoint_unchecked
 #define cm_grow cm_grow_unchecked
+#define cm_get_info cm_get_info_unchecked
+#define cm_group_set_quota cm_group_set_quota_unchecked
+#define cm_group_usage cm_group_usage_unchecked
 #define cm_forget cm_forget_unchecked
 #define cm_forget_gone cm_forget_gone_unchecked
 #define cm_file_open cm_file_open_unchecked
@@ -122,6 +132,7 @@ CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm
 #define cm_file_set_name cm_file_set_name_unchecked
 #define cm_file_set_keep cm_file_set_keep_unchecked
 #define cm_file_set_group cm_file_set_group_unchecked
+#define cm_file_set_ttl cm_file_set_ttl_unchecked
 #define cm_file_abort cm_file_abort_unchecked
 #define cm_file_close cm_file_close_unchecked
 #define cm_read cm_read_unchecked

@@ -16,6 +16,11 @@
 #include "state/policy_sample.h"
 #include "media/file_table.h"
 
+#ifdef CM_CHECKS_FULL
+#define CM_DEFINE_UNCHECKED
+#include "api/checked_calls.h"
+#endif
+
 /* ---- Names ----------------------------------------------------------------------------------- */
 
 const char *cm_strerror(int code)

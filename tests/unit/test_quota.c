@@ -681,11 +681,34 @@ static void *run_reader(void *arg)
     return NULL;
 }
 
+/* Asks, and sets what is set already, until the readers have ended. */
+struct asker {
+    struct pool *p;
+    uint32_t end; /* atomic */
+    pthread_t thread;
+};
+
+static void *run_asker(void *arg)
+{
+    struct asker *a = arg;
+    cm_file *f = attach_in(a->p, 1, 4, 0);
+    cm_info info = CM_INFO_INIT;
+    while (!at_load_acquire(&a->end)) {
+        CHECK(used(a->p, G1) <= ALLOWED);
+        set_quota(a->p, G1, ALLOWED);
+        CHECK_EQ(cm_get_info(a->p->c, &info), 0);
+        CHECK_EQ(cm_file_set_ttl(f, 0), 0);
+    }
+    detach(f);
+    return NULL;
+}
+
 /* Readers and writers of two groups and of none. Nobody ever sees that a group has too much. */
 static void test_threads(void)
 {
     struct pool p;
     struct reader r[READERS];
+    struct asker a = { &p, 0, 0 };
     make(&p, 4 * MIB);
     set_quota(&p, G1, ALLOWED);
     set_quota(&p, G2, ALLOWED / 4);
@@ -694,8 +717,11 @@ static void test_threads(void)
         r[i].group = i < 2 ? G1 : i == 2 ? G2 : 0;
         CHECK_EQ(pthread_create(&r[i].thread, NULL, run_reader, &r[i]), 0);
     }
+    CHECK_EQ(pthread_create(&a.thread, NULL, run_asker, &a), 0);
     for (unsigned i = 0; i < READERS; i++)
         pthread_join(r[i].thread, NULL);
+    at_store_release(&a.end, 1u);
+    pthread_join(a.thread, NULL);
     CHECK(used(&p, G1) <= ALLOWED);
     check_counts(p.c, true);
     pool_end(&p);
