@@ -56,10 +56,11 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
  * Other errors as above. */
 int cm_plat_file_link(struct cm_plat_file *f, const char *path);
 /* `f` is a new file that cm_plat_file_link has given the name `made`. Gives it the name `path` in
- * one step, durably, in place of `old`, whose lock the caller has. It gets the mode and the group
- * of `old`. Windows cannot replace an open file: there `old` is closed. CM_EMOVED: `path` does not
- * lead to `old` any more. CM_EOWNED: another process has opened `old` meanwhile (Windows). CM_EIO
- * with *replaced: it may not be durable. Other errors as above; then `old` has its name. */
+ * one step, durably, in place of `old`, whose lock the caller has. It gets the mode, the group and
+ * (POSIX) the access list of `old`. Windows cannot replace an open file: there `old` is closed.
+ * CM_EMOVED: `path` does not lead to `old` any more. CM_EOWNED: another process has opened `old`
+ * meanwhile (Windows). CM_EIO with *replaced: it may not be durable. Other errors as above; then
+ * `old` has its name. */
 int cm_plat_file_replace(struct cm_plat_file *f, const char *made, struct cm_plat_file *old,
                          const char *path, bool *replaced);
 /* The path of an existing file without symbolic links, in `real`. (Windows: as it is.) CM_EINVAL:

@@ -27,11 +27,13 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define POSIX_ALLOC_STEP (64ull << 20)
 #define NEW ".cachemax-new"
 #define NEW_TRIES 100
+#define ACL "system.posix_acl_access"
 
 /* Values of struct cm_plat_file.state: where the file is. */
 enum { CREATE_NAMED, CREATE_NAMELESS, CREATE_BESIDE };
@@ -368,7 +370,41 @@ int cm_plat_file_link(struct cm_plat_file *f, const char *path)
     return rc;
 }
 
-/* The same mode and group as the old file. The owner is the same already, or root. */
+/* Did a call on an access list fail because there is none? */
+static bool has_no_list(void)
+{
+    return errno == ENODATA || errno == EOPNOTSUPP;
+}
+
+/* The new file may have a list from its directory. */
+static int remove_list(int fd)
+{
+    return fremovexattr(fd, ACL) == 0 || has_no_list() ? 0 : cm_posix_error(errno);
+}
+
+/* The same access list as the old file, or none. With a list the group's bits of a mode are what
+ * the list may give at most. Without it they would give that to the group. */
+static int take_list(int fd, int old)
+{
+    const ssize_t n = fgetxattr(old, ACL, NULL, 0);
+    char *list;
+    int rc = 0;
+
+    if (n <= 0) {
+        return n == 0 || has_no_list() ? remove_list(fd) : cm_posix_error(errno);
+    }
+    list = malloc((size_t)n);
+    if (list == NULL) {
+        return CM_ENOMEM;
+    }
+    if (fgetxattr(old, ACL, list, (size_t)n) != n || fsetxattr(fd, ACL, list, (size_t)n, 0) != 0) {
+        rc = cm_posix_error(errno);
+    }
+    free(list);
+    return rc;
+}
+
+/* The same mode, group and access list as the old file. The owner is the same already, or root. */
 static int take_after(int fd, int old)
 {
     struct stat was, is;
@@ -379,6 +415,10 @@ static int take_after(int fd, int old)
     if ((was.st_uid != is.st_uid || was.st_gid != is.st_gid) &&
         fchown(fd, was.st_uid, was.st_gid) != 0) {
         return cm_posix_error(errno);
+    }
+    const int rc = take_list(fd, old); /* before the mode, which may allow more */
+    if (rc != 0) {
+        return rc;
     }
     if (fchmod(fd, was.st_mode & 07777) != 0 || fsync(fd) != 0) {
         return cm_posix_error(errno);

@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 
 /* ---- Creating ------------------------------------------------------------------------------ */
 
@@ -394,6 +395,74 @@ static void test_replace_late(void)
     cm_plat_file_remove(made);
 }
 
+#define ACL "system.posix_acl_access"
+#define NOBODY 65534u
+
+/* An access list: the owner may write, a user may read, the group may nothing. Its mask looks as if
+ * the group could read, in the mode. */
+static const struct {
+    uint32_t version;
+    struct {
+        uint16_t tag, rights;
+        uint32_t id;
+    } entry[5];
+} acl = { 2,
+          { { 1, 6, UINT32_MAX },
+            { 2, 4, NOBODY },
+            { 4, 0, UINT32_MAX },
+            { 0x10, 4, UINT32_MAX },
+            { 0x20, 0, UINT32_MAX } } };
+
+/* Replaces a pool with a new file. The old one has the access list, or the new one, as if it had
+ * got it from its directory. true: the file that has the name then has it. */
+static bool has_list_after(bool old_has, bool new_has)
+{
+    char path[512], made[512], list[256];
+    struct cm_plat_file old = PLAT_FILE_INIT, new = PLAT_FILE_INIT;
+    bool replaced = false;
+    struct stat st;
+    ssize_t n;
+
+    (void)snprintf(path, sizeof path, "%s", in_dir("pool"));
+    (void)snprintf(made, sizeof made, "%s", in_dir("made"));
+    CHECK_EQ(plat_create(&old, path, MIB, true, NULL, NULL), 0);
+    CHECK_EQ(plat_create(&new, made, MIB, true, NULL, NULL), 0);
+    CHECK(!old_has || setxattr(path, ACL, &acl, sizeof acl, 0) == 0);
+    CHECK(!new_has || setxattr(made, ACL, &acl, sizeof acl, 0) == 0);
+    CHECK_EQ(chmod(path, 0640), 0);
+    CHECK_EQ(chmod(made, 0600), 0);
+    CHECK_EQ(cm_plat_file_replace(&new, made, &old, path, &replaced), 0);
+    CHECK(replaced);
+    CHECK_EQ(stat(path, &st), 0);
+    CHECK_EQ(st.st_mode & 07777, 0640);
+    n = getxattr(path, ACL, list, sizeof list);
+    CHECK(n == (ssize_t)sizeof acl || (n < 0 && errno == ENODATA));
+    CHECK(n < 0 || memcmp(list, &acl, sizeof acl) == 0);
+    cm_plat_file_close(&old);
+    cm_plat_file_close(&new);
+    cm_plat_file_remove(path);
+    return n > 0;
+}
+
+/* Who may read the pool does not change when it gets another size. */
+static void test_replace_access_list(void)
+{
+    const char *path = in_dir("asked");
+
+    bool lists;
+
+    make_file(path, "");
+    lists = setxattr(path, ACL, &acl, sizeof acl, 0) == 0;
+    cm_plat_file_remove(path);
+    if (!lists) {
+        SKIP("no access lists here");
+    }
+    CHECK(has_list_after(true, false));
+    CHECK(!has_list_after(false, true));
+    CHECK(!has_list_after(false, false));
+    CHECK(has_list_after(true, true));
+}
+
 const struct harness_test platform_posix_create_tests[] = {
     TEST(create),
     TEST(create_refused),
@@ -404,5 +473,6 @@ const struct harness_test platform_posix_create_tests[] = {
     TEST(create_beyond_file_size_limit),
     TEST(create_without_fallocate),
     TEST(replace_late),
+    TEST(replace_access_list),
     TEST_END,
 };
