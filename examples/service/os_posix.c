@@ -275,21 +275,30 @@ const char *os_mount_fault(const char *path)
     return found ? "lies in a directory that cachemax-mount serves; put it elsewhere" : NULL;
 }
 
-/* The new file has the owner and the mode of the old one before it has any content. */
+/* The file itself, and not a link that leads to it. False: errno says why. */
+static bool name_replacement(struct os_replacement *r, const char *path)
+{
+    char *const real = realpath(path, NULL);
+    const int n = real ? snprintf(r->path, sizeof(r->path), "%s", real) : -1;
+
+    free(real);
+    if (n >= (int)sizeof(r->path))
+        errno = ENAMETOOLONG;
+    return n >= 0 && n < (int)sizeof(r->path);
+}
+
+/* The new file has the owner and the mode of the old one before it has any content. Its name is one
+ * that no file has. */
 FILE *os_replace_begin(struct os_replacement *r, const char *path)
 {
     struct stat st;
     int fd;
 
     *r = (struct os_replacement){ .to = NULL };
-    if (stat(path, &st) != 0)
+    if (!name_replacement(r, path) || stat(r->path, &st) != 0)
         return NULL;
-    if (snprintf(r->path, sizeof(r->path), "%s", path) >= (int)sizeof(r->path)) {
-        errno = ENAMETOOLONG;
-        return NULL;
-    }
-    snprintf(r->beside, sizeof(r->beside), "%s.new", path);
-    fd = open(r->beside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    snprintf(r->beside, sizeof(r->beside), "%s.XXXXXX", r->path);
+    fd = mkostemp(r->beside, O_CLOEXEC);
     if (fd < 0)
         return NULL;
     if (fchown(fd, st.st_uid, st.st_gid) == 0 && fchmod(fd, st.st_mode & 07777) == 0)

@@ -82,7 +82,15 @@ cached() { "$cm" files pool --json | python3 -c '
 import json, sys
 print(sum(f["cached_bytes"] > 0 for f in json.load(sys.stdin)["files"]))'; }
 [ "$(cached)" = 2 ] && ok warm || fail warm "$("$cm" files pool | head -5)"
-expect remove 0 "data: removed; what was cached of its 1 files" "$service" remove conf "$work/data"
+echo mine | tee conf.new >linked.new # somebody's own files
+ln -s conf linked
+expect remove 0 "data: removed; what was cached of its 1 files" "$service" remove linked "$work/data"
+[ "$(cat conf.new linked.new)" = $'mine\nmine' ] && ok others-files ||
+  fail others-files "$(head -c 300 conf.new linked.new)"
+[ -L linked ] && ok link || fail link "it is no link any more"
+[ "$(find . -name 'conf*' -o -name 'linked*' | wc -l)" = 4 ] && ok nothing-left ||
+  fail nothing-left "$(ls)"
+rm -f conf.new linked.new linked
 [ "$(cached)" = 1 ] && ok forgotten || fail forgotten "$("$cm" files pool | head -5)"
 printf '# ours\npool = %s/pool\nsocket = %s/socket\nfolder=%s/other\nexclude = *.tmp\n' \
   "$work" "$work" "$work" | cmp -s - conf && ok other-lines || fail other-lines "$(cat conf)"
