@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -196,13 +197,26 @@ static void listener_main(void *arg)
     }
 }
 
+/* Is it new, or did a service leave it? Else it is a file of somebody else, who must not lose it.
+ */
+static bool is_lock_file(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_size <= PATH_MAX;
+}
+
 /* Nobody else may serve here. */
 static int lock_path(struct listener *l, char why[256])
 {
     char path[sizeof(l->path) + 8];
 
     snprintf(path, sizeof(path), "%s.lock", l->path);
-    l->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    l->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (l->lock >= 0 && !is_lock_file(l->lock)) {
+        snprintf(why, 256, "%s: it is no lock of a service; move it away", path);
+        return -1;
+    }
     if (l->lock >= 0 && flock(l->lock, LOCK_EX | LOCK_NB) == 0) {
         /* For a mount, which must not cover the pool: the next start would not find it. */
         if (ftruncate(l->lock, 0) == 0)

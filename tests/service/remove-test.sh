@@ -95,6 +95,17 @@ rm -f conf.new linked.new linked
 printf '# ours\npool = %s/pool\nsocket = %s/socket\nfolder=%s/other\nexclude = *.tmp\n' \
   "$work" "$work" "$work" | cmp -s - conf && ok other-lines || fail other-lines "$(cat conf)"
 
+# A file of somebody else is no lock of the service.
+for kind in large linked; do
+  head -c 10000 /dev/zero >others
+  [ $kind = large ] || echo "$work/pool" >others
+  if [ $kind = large ]; then cp others socket.lock; else ln others socket.lock; fi
+  cp socket.lock before
+  expect "$kind-lock" 1 'socket.lock: .* move it away' "$service" conf
+  cmp -s socket.lock before && ok "$kind-stays" || fail "$kind-stays" "$(head -c 99 socket.lock)"
+  rm -f socket.lock others before
+done
+
 "$service" conf 2>log &
 pid=$!
 for _ in $(seq 600); do
