@@ -84,7 +84,8 @@ print(sum(f["cached_bytes"] > 0 for f in json.load(sys.stdin)["files"]))'; }
 [ "$(cached)" = 2 ] && ok warm || fail warm "$("$cm" files pool | head -5)"
 echo mine | tee conf.new >linked.new
 ln -s conf linked
-expect remove 0 "data: removed; what was cached of its 1 files" "$service" remove linked "$work/data"
+expect remove 0 "data: removed; what was cached of its 1 files" \
+  "$service" remove linked "$work/data"
 [ "$(cat conf.new linked.new)" = $'mine\nmine' ] && ok others-files ||
   fail others-files "$(head -c 300 conf.new linked.new)"
 [ -L linked ] && ok link || fail link "it is no link any more"
