@@ -579,7 +579,7 @@ if [ $all = yes ]; then
     suite asan/bench bash "$here/bench/bench-test.sh" "$b-asan"
   fi
   # Every call looks whether all structures are in order: the programs that go through most states.
-  checked='block check file pin probation quota ring shared'
+  checked='block check file objects pin probation quota ring shared'
   goals='tests/crash/crash tests/model/model tests/model/race tests/model/turns'
   for name in $checked; do goals="$goals tests/unit/test_$name"; done
   if build checked "$b-checked" gcc -Ddefault_library=static -Dexamples=disabled -Dchecks=full; then

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * checked_calls.h - with -Dchecks=full, calls.c, check.c, file_calls.c, files.c, grow.c, info.c,
- * ranges.c and warm.c define cm_read_unchecked() and so on, and checked_calls.c the public
+ * inner.c, ranges.c and warm.c define cm_read_unchecked() and so on, and checked_calls.c the public
  * functions around them. Included by these only. A call that takes a lock of the cache has to be
  * here: a look at the structures that does not wait for it would find the lock held.
  */
 #ifndef CM_CHECKED_CALLS_H
 #define CM_CHECKED_CALLS_H
 
+#include "api/inner.h"
 #include "state/cache_state.h"
 
 /* Return type, name, parameters, arguments of every public call on an open cache. */
@@ -76,6 +77,10 @@
     X(int, cm_sync_begin, (cm_file * file, cm_sync * s), (file, s))                                \
     X(int, cm_sync_end, (cm_file * file, const cm_sync *s, int ok, const cm_validator *after),     \
       (file, s, ok, after))                                                                        \
+    X(int, cm_inner_no_origin, (const cm_file *file, bool tested), (file, tested))                 \
+    X(int, cm_inner_synced, (const cm_file *file), (file))                                         \
+    X(int, cm_inner_ticket, (const cm_file *file, uint64_t offset, cm_miss *miss),                 \
+      (file, offset, miss))                                                                        \
     X(int, cm_invalidate, (cm_file * file, uint64_t offset, uint64_t len), (file, offset, len))    \
     X(int64_t, cm_drop, (cm_file * file, uint64_t offset, uint64_t len), (file, offset, len))
 #define CM_CALLS_OF_REQUESTS(X)                                                                    \
@@ -154,6 +159,9 @@ CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm
 #define cm_sync_begin cm_sync_begin_unchecked
 #define cm_sync_end cm_sync_end_unchecked
 #define cm_invalidate cm_invalidate_unchecked
+#define cm_inner_no_origin cm_inner_no_origin_unchecked
+#define cm_inner_synced cm_inner_synced_unchecked
+#define cm_inner_ticket cm_inner_ticket_unchecked
 #endif
 
 #endif

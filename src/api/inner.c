@@ -15,6 +15,11 @@
 #include "protocol/bracket.h"
 #include "protocol/fill_ticket.h"
 
+#ifdef CM_CHECKS_FULL
+#define CM_DEFINE_UNCHECKED
+#include "api/checked_calls.h"
+#endif
+
 /* The home of a block. Relaxed: who prefetches may be wrong, and a ticket compares it. */
 static struct cm_home home_of(const struct cm_object *f, uint64_t block, uint64_t *incarnation)
 {
