@@ -275,7 +275,7 @@ if command -v script >/dev/null; then
     check "Ctrl-C in a console, $n times: nothing is left" nothing_left
   done
   # Wine's console shows escape sequences as they are. Its views are redrawn when something comes,
-  # not by time: the interval is long.
+  # not by time: the interval is long. Only the last line of a view is still there at its end.
   for how in q Q xq sq; do
     console screen $how 'q: end; every 3000 s' -- top pool --interval 3000
     check "top in a console, keys $how" grep -q '^shown, status 0, page 850, modes restored' result
@@ -288,7 +288,7 @@ for part in "[?1049", "[H", "[1m", "[J", "[?7h", "[?1049l":
   console screen xc 'q: end' -- top pool --interval 3000
   check "top in a console, Ctrl-C" \
     grep -q '^shown, status c000013a, page 850, modes restored' result
-  console screen q 'hit rate' -- top pool --interval 0.1
+  console screen q 'q: end; every 0.1 s' -- top pool --interval 0.1
   check "top in a console, while it looks" \
     grep -q '^shown, status 0, page 850, modes restored' result
 else
