@@ -79,6 +79,8 @@
       (file, s, ok, after))                                                                        \
     X(int, cm_inner_no_origin, (const cm_file *file, bool tested), (file, tested))                 \
     X(int, cm_inner_synced, (const cm_file *file), (file))                                         \
+    X(int, cm_inner_claim, (const cm_file *file), (file))                                          \
+    X(int, cm_inner_unclaim, (const cm_file *file), (file))                                        \
     X(int, cm_inner_ticket, (const cm_file *file, uint64_t offset, cm_miss *miss),                 \
       (file, offset, miss))                                                                        \
     X(int, cm_invalidate, (cm_file * file, uint64_t offset, uint64_t len), (file, offset, len))    \
@@ -161,6 +163,8 @@ CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm
 #define cm_invalidate cm_invalidate_unchecked
 #define cm_inner_no_origin cm_inner_no_origin_unchecked
 #define cm_inner_synced cm_inner_synced_unchecked
+#define cm_inner_claim cm_inner_claim_unchecked
+#define cm_inner_unclaim cm_inner_unclaim_unchecked
 #define cm_inner_ticket cm_inner_ticket_unchecked
 #endif
 

@@ -12,6 +12,7 @@
 
 #include "api/cache.h"
 #include "api/read_fast.h"
+#include "media/seal.h"
 #include "protocol/bracket.h"
 #include "protocol/fill_ticket.h"
 
@@ -47,6 +48,41 @@ int cm_inner_synced(const cm_file *file)
     if (e == 0)
         cm_bracket_synced(f);
     return e;
+}
+
+int cm_inner_claim(const cm_file *file)
+{
+    struct cm_object *f;
+    int e = cm_enter_change(file, &f);
+    if (e)
+        return e;
+    cm_lock_acquire(&f->lock);
+    e = f->claimed ? CM_EBUSY : 0;
+    f->claimed = true;
+    cm_lock_release(&f->lock);
+    return e;
+}
+
+int cm_inner_unclaim(const cm_file *file)
+{
+    struct cm_object *f;
+    const int e = cm_enter_change(file, &f);
+    if (e)
+        return e;
+    cm_lock_acquire(&f->lock);
+    f->claimed = false;
+    cm_lock_release(&f->lock);
+    return 0;
+}
+
+bool cm_inner_recorded(const cm_file *file)
+{
+    return at_load_relaxed(&cm_object_of(file)->place) != CM_NO_PLACE; /* as it is now */
+}
+
+uint32_t cm_inner_seal_failures(const cm_file *file)
+{
+    return cm_seal_failures(&cm_object_of(file)->cache->sealing);
 }
 
 uint64_t cm_inner_slots(const cm_file *file)

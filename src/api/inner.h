@@ -31,6 +31,15 @@ void cm_inner_prefetch_slot(const cm_file *file, cm_where where, uint32_t len);
 /* How many blocks the pool has room for now. */
 uint64_t cm_inner_slots(const cm_file *file);
 
+/* One at a time may claim a file, until it gives it back. CM_EBUSY: somebody else has. */
+int cm_inner_claim(const cm_file *file);
+int cm_inner_unclaim(const cm_file *file);
+
+/* Has the file a record, so that a later session finds what is cached of it? */
+bool cm_inner_recorded(const cm_file *file);
+/* So many callbacks of the pool's seal have failed. */
+uint32_t cm_inner_seal_failures(const cm_file *file);
+
 /* Does the pool grow? Then nothing can be stored, and soon it can be again. */
 bool cm_inner_grows(const cm_file *file);
 /* May a block be stored in this mode, and of this file? Then only a growth refuses a fill with

@@ -5,8 +5,8 @@
  * A container is made of files that exist in the pool only:
  *   buckets  block b is bucket b: the objects whose keys hash to b (entries.h)
  *   data     CM_DATA_FILES of them: the large values (values.h)
- *   owner    has no blocks. A bracket is open on it while the container is open. So a second open
- *            is refused, and cm_close() as well.
+ *   owner    has no blocks. It is claimed while the container is open, so a second open is refused;
+ *            and a bracket is open on it, so cm_close() is refused as well.
  * docs/decisions/objects.md says why it is made like this.
  */
 #ifndef CM_CONTAINER_H

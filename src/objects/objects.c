@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "api/cache.h"
+#include "api/inner.h"
 #include "objects/values.h"
 
 #define SMALL 1024u                     /* bytes of an average object, if nothing is said of it */
@@ -70,19 +71,17 @@ static int recorded_buckets(cm_cache *cache, const char *name, uint64_t *buckets
 /* Makes sure that nobody else has the container open, and that cm_close() refuses. */
 static int own(cm_objects *o)
 {
-    cm_file_info info = CM_FILE_INFO_INIT;
     cm_file_id id;
     cm_objects_id(&id, o->name, 'o', 0);
     int e = cm_file_open(o->cache, &id, NULL, 0, &o->owner);
     if (e < 0)
         return e;
-    e = cm_write_begin(o->owner, 0, 0, &o->owned);
+    e = cm_inner_claim(o->owner);
     if (e == 0) {
-        e = cm_file_get_info(o->owner, &info);
-        if (e == 0 && info.brackets == 1)
+        e = cm_write_begin(o->owner, 0, 0, &o->owned);
+        if (e == 0)
             return 0;
-        (void)cm_write_end(o->owner, &o->owned, NULL);
-        e = e ? e : CM_EBUSY;
+        (void)cm_inner_unclaim(o->owner);
     }
     (void)cm_file_close(o->owner);
     return e;
@@ -91,6 +90,7 @@ static int own(cm_objects *o)
 static void disown(cm_objects *o)
 {
     (void)cm_write_end(o->owner, &o->owned, NULL);
+    (void)cm_inner_unclaim(o->owner);
     (void)cm_file_close(o->owner);
 }
 

@@ -104,6 +104,7 @@ struct cm_object {
     bool kept;
     bool no_origin; /* the pool alone has its content */
     bool tested;    /* who reads it tests the bytes; set before the first fill */
+    bool claimed;   /* a container of objects is open, or being opened: cm_inner_claim() */
     struct cm_regions regions;
     uint64_t told_place; /* with CM_GATE_SHARED: place of its record; the file's lock */
     /* Statistics: atomic, relaxed, because nothing depends on them. They lie away from what

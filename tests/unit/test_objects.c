@@ -164,6 +164,25 @@ static void test_one_owner(void)
     pool_end(&p);
 }
 
+/* Another thread is about to open it, and has not got it. */
+static void test_rival(void)
+{
+    struct pool p;
+    cm_file_id id;
+    cm_file *f = NULL;
+    cm_bracket w;
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    cm_objects_id(&id, "a", 'o', 0);
+    CHECK_EQ(cm_file_open(p.c, &id, NULL, 0, &f), 0);
+    CHECK_EQ(cm_write_begin(f, 0, 0, &w), 0);
+    cm_objects *o = objects_up(p.c, "a", 0);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    detach(f);
+    CHECK_EQ(cm_close(p.c), CM_EBUSY);
+    objects_down(o);
+    pool_end(&p);
+}
+
 static const size_t lengths[] = { 0,      1,     7,      100,     CM_OBJECT_INLINE_MAX,
                                   1025,   4095,  4096,   4097,    8192,
                                   8193,   65536, 100001, 2097152, 2097153,
@@ -812,6 +831,7 @@ static void test_callback(void)
 
 static const struct harness_test objects_tests[] = { TEST(arguments),
                                                      TEST(one_owner),
+                                                     TEST(rival),
                                                      TEST(lengths),
                                                      TEST(keys),
                                                      TEST(replace),

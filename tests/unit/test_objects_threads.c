@@ -184,6 +184,49 @@ static void test_clear_beside(void)
     pool_end(&p);
 }
 
+#define RIVALS 4u
+static struct {
+    cm_cache *c;
+    pthread_barrier_t begin, end;
+    uint32_t opened; /* atomic */
+} rival;
+
+static void *rivals_open(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 200; i++) {
+        cm_objects *o = NULL;
+        pthread_barrier_wait(&rival.begin);
+        const int e = cm_objects_open(rival.c, "a", NULL, &o);
+        CHECK(e == 0 || e == CM_EBUSY);
+        at_add_relaxed(&rival.opened, e == 0);
+        pthread_barrier_wait(&rival.end);
+        if (e == 0)
+            CHECK_EQ(cm_objects_close(o), 0);
+    }
+    return NULL;
+}
+
+/* Of threads that open a container at once, one gets it. */
+static void test_rivals(void)
+{
+    pthread_t w[RIVALS];
+    struct pool p;
+    memset(&rival, 0, sizeof(rival));
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    rival.c = p.c;
+    CHECK_EQ(pthread_barrier_init(&rival.begin, NULL, RIVALS), 0);
+    CHECK_EQ(pthread_barrier_init(&rival.end, NULL, RIVALS), 0);
+    for (unsigned i = 0; i < RIVALS; i++)
+        CHECK_EQ(pthread_create(&w[i], NULL, rivals_open, NULL), 0);
+    for (unsigned i = 0; i < RIVALS; i++)
+        CHECK_EQ(pthread_join(w[i], NULL), 0);
+    CHECK_EQ(rival.opened, 200);
+    pthread_barrier_destroy(&rival.begin);
+    pthread_barrier_destroy(&rival.end);
+    pool_end(&p);
+}
+
 const struct harness_test objects_threads_tests[] = { TEST(readers_and_writers),
                                                       TEST(neighbour_stays), TEST(clear_beside),
-                                                      TEST_END };
+                                                      TEST(rivals), TEST_END };
