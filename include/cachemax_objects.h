@@ -103,10 +103,12 @@ typedef struct cm_object_info {
  * full, what has expired leaves, then what was not read lately, oldest first. CM_NOT_STORED_ROOM:
  * the value is longer than 1/8 of the pool. CM_NOT_STORED_MODE: the pool grew all that time
  * (cm_grow). If the key was there, or is deleted then, all objects of its bucket are gone, and else
- * none. In modes CM_FREEZE and CM_BYPASS puts and deletes only forget: all objects of the bucket.
- * CM_EINVAL (key or value is NULL, the key is longer than CM_OBJECT_KEY_MAX) CM_ENOMEM CM_ESEAL (of
- * a large value: a record could not be judged or sealed) CM_EFORGET (the pool cannot forget the old
- * value; it serves nothing of the container any more). */
+ * none. CM_NOT_STORED_MEDIA: the pool's memory, or a callback of the seal, failed; where a bucket
+ * was stored, twice, and all objects of it are gone. In modes CM_FREEZE and CM_BYPASS puts and
+ * deletes only forget: all objects of the bucket. CM_EINVAL (key or value is NULL, the key is
+ * longer than CM_OBJECT_KEY_MAX) CM_ENOMEM CM_ESEAL (of a large value: a record could not be judged
+ * or sealed) CM_EFORGET (the pool cannot forget the old value; it serves nothing of the container
+ * any more). */
 CM_API int cm_objects_put(cm_objects *objects, const void *key, size_t key_len, const void *value,
                           size_t len, uint64_t ttl_ns);
 /* Copies the value to `buf`, as much of it as fits into `room` bytes, and returns its length. If

@@ -145,6 +145,7 @@ static int fill(struct change *c, uint64_t was)
     const uint64_t offset = c->place.bucket * CM_BLOCK_SIZE;
     cm_file *file = c->o->buckets_file;
     unsigned i = 0;
+    bool failed = false, once_more;
     int e;
     do {
         cm_miss miss;
@@ -158,7 +159,10 @@ static int fill(struct change *c, uint64_t was)
                 return CM_NOT_STORED_STALE;
         }
         e = cm_fill(file, &miss, c->new, CM_BLOCK_SIZE, 0);
-    } while (cm_objects_passes(file, e) && cm_objects_again(i++, c->waited));
+        /* Another slot may take it, or a callback of the seal fails only once. */
+        once_more = e == CM_NOT_STORED_MEDIA && !failed;
+        failed = failed || once_more;
+    } while (once_more || (cm_objects_passes(file, e) && cm_objects_again(i++, c->waited)));
     return e;
 }
 
@@ -172,13 +176,24 @@ static bool wait_for_growth(const struct change *c)
     return true;
 }
 
+/* Reads the old content. A callback of the seal that fails once is asked once more: what is not
+ * read here is lost. */
+static int64_t read_old(struct change *c, cm_miss *miss)
+{
+    const uint32_t failures = cm_inner_seal_failures(c->o->buckets_file);
+    const int64_t n = cm_bucket_read(c->o, c->place.bucket, c->old, miss);
+    if (n == CM_BLOCK_SIZE || cm_inner_seal_failures(c->o->buckets_file) == failures)
+        return n;
+    return cm_bucket_read(c->o, c->place.bucket, c->old, miss);
+}
+
 /* The bucket's lock is held. Returns what cm_objects_put() or cm_objects_delete() return. */
 static int change_locked(struct change *c, struct cm_bucket_lock *l)
 {
     const uint64_t bucket = c->place.bucket, offset = bucket * CM_BLOCK_SIZE;
     cm_miss miss = CM_MISS_INIT;
     cm_bracket w;
-    const int64_t n = cm_bucket_read(c->o, bucket, c->old, &miss);
+    const int64_t n = read_old(c, &miss);
     if (n < 0)
         return (int)n;
     const bool whole = n == CM_BLOCK_SIZE && cm_entries_whole(c->old, bucket);

@@ -193,6 +193,52 @@ static bool objects_opened(unsigned after, unsigned fails)
     return failed;
 }
 
+static bool has(cm_objects *o, const char *key)
+{
+    uint8_t value[8];
+    return cm_objects_get(o, key, strlen(key), value, sizeof(value), NULL) == 5 &&
+           memcmp(value, "value", 5) == 0;
+}
+
+/* One call fails while a bucket is changed: the other objects there stay. */
+static bool bucket_changed(unsigned after, bool put)
+{
+    struct scene t;
+    cm_objects *o;
+    cm_objects_options opts = CM_OBJECTS_OPTIONS_INIT;
+    opts.objects = 1;
+    begin(&t, false);
+    CHECK_EQ(cm_objects_open(t.s.p.c, "things", &opts, &o), 0);
+    CHECK_EQ(cm_objects_put(o, "old", 3, "value", 5, 0), 0);
+    CHECK_EQ(cm_objects_put(o, "gone", 4, "value", 5, 0), 0);
+    t.s.key.after = after;
+    t.s.key.fails = 1;
+    const int e =
+        put ? cm_objects_put(o, "new", 3, "value", 5, 0) : cm_objects_delete(o, "gone", 4);
+    const bool failed = t.s.key.failed > 0;
+    t.s.key.fails = 0;
+    CHECK(e == 0 || e == CM_ESEAL);
+    CHECK(has(o, "old"));
+    CHECK(e || has(o, "new") == put);
+    CHECK(e || has(o, "gone") == put);
+    CHECK_EQ(cm_objects_close(o), 0);
+    detach_all(&t);
+    CHECK_EQ(cm_close(t.s.p.c), 0);
+    return failed;
+}
+
+static void test_failing_bucket(void)
+{
+    for (unsigned put = 0; put < 2; put++) {
+        unsigned n = 0;
+        while (n < 100 && bucket_changed(n, put) && harness_failures == 0) {
+            n++;
+            CASE("call %u, %s", n, put ? "put" : "delete");
+        }
+        CHECK(n > 0 && n < 100);
+    }
+}
+
 static bool knows(cm_cache *c, char part)
 {
     cm_file_id id;
@@ -470,12 +516,21 @@ static void test_failing_reader_super(void)
 }
 
 const struct harness_test seal_failing_pool_tests[] = {
-    TEST(failing_epoch),        TEST(failing_fsync),
-    TEST(failing_grow),         TEST(failing_growth),
-    TEST(failing_fsync_beside), TEST(failing_epoch_at_close),
-    TEST(failing_size),         TEST(failing_comparison),
-    TEST(failing_end),          TEST(failing_size_tells),
-    TEST(failing_places),       TEST(failing_objects),
-    TEST(failing_reader),       TEST(failing_reader_size),
-    TEST(failing_reader_super), TEST_END,
+    TEST(failing_epoch),
+    TEST(failing_fsync),
+    TEST(failing_grow),
+    TEST(failing_growth),
+    TEST(failing_fsync_beside),
+    TEST(failing_epoch_at_close),
+    TEST(failing_size),
+    TEST(failing_comparison),
+    TEST(failing_end),
+    TEST(failing_size_tells),
+    TEST(failing_places),
+    TEST(failing_objects),
+    TEST(failing_bucket),
+    TEST(failing_reader),
+    TEST(failing_reader_size),
+    TEST(failing_reader_super),
+    TEST_END,
 };
