@@ -18,6 +18,7 @@
  */
 #include <string.h>
 
+#include "api/cache.h"
 #include "objects/bucket.h"
 #include "objects/place.h"
 #include "objects/values.h"
@@ -256,6 +257,17 @@ static int change(cm_objects *o, const struct cm_object_place *p, const void *ke
 
 /* ---- The calls ------------------------------------------------------------------------------- */
 
+/* Below a millisecond somebody has taken another unit. Logs it, once. */
+static void tell_ttl(cm_objects *o, uint64_t ttl_ns)
+{
+    if (ttl_ns == 0 || ttl_ns >= 1000000 || at_swap_acq_rel(&o->told_ttl, 1u) != 0)
+        return;
+    cm_log(o->cache, CM_LOG_WARNING,
+           "%s: objects: %s: an object was put with a ttl_ns of %u: these are nanoseconds, so it "
+           "is never found (a second is 1000000000)",
+           o->cache->name, o->name, (unsigned)ttl_ns);
+}
+
 /* When an object that lives for ttl_ns expires. Earlier rather than later. */
 static int64_t expiry(cm_objects *o, uint64_t ttl_ns)
 {
@@ -280,6 +292,7 @@ int cm_objects_put(cm_objects *o, const void *key, size_t key_len, const void *v
         return stored;
     if ((!value && len) || !cm_objects_place(o, key, key_len, &p))
         return CM_EINVAL;
+    tell_ttl(o, ttl_ns);
     e.n = (uint32_t)len;
     e.expires_ms = expiry(o, ttl_ns);
     if (len > CM_OBJECT_INLINE_MAX) {

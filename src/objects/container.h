@@ -62,6 +62,7 @@ struct cm_objects {
     uint64_t buckets;
     struct cm_bucket_hint *hint; /* one for each bucket */
     uint32_t iterations;
+    uint32_t told_ttl; /* atomic; the log has that line */
     /* The wall clock and the monotonic clock at the open. */
     int64_t ahead_ns;         /* atomic; cm_objects_clock() */
     struct cm_lock data_lock; /* `data`, `data_now`; taken before no other lock of a container */

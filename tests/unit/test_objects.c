@@ -357,6 +357,38 @@ static void test_ttl(void)
     pool_end(&p);
 }
 
+static char said[300];
+static unsigned lines;
+static void keep_line(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    CHECK_EQ(level, CM_LOG_WARNING);
+    (void)snprintf(said, sizeof(said), "%s", text);
+    lines++;
+}
+
+/* Whoever takes ttl_ns for seconds is told, once. */
+static void test_ttl_unit(void)
+{
+    struct pool p;
+    pool_make(&p, 4 * MIB, 0);
+    p.o.log = keep_line;
+    REQUIRE(pool_up(&p) == 0);
+    cm_objects *o = objects_up(p.c, "a", 1000);
+    lines = 0;
+    CHECK_EQ(put_value(o, 1, 1, 100, 1000000), 0);
+    CHECK_EQ(lines, 0);
+    CHECK_EQ(put_value(o, 2, 1, 100, 3600), 0);
+    CHECK_EQ(lines, 1);
+    CHECK(strstr(said, "objects: a: ") && strstr(said, "ttl_ns of 3600") &&
+          strstr(said, "nanoseconds"));
+    CHECK_EQ(put_value(o, 2, 1, 100, 3600), 0);
+    CHECK_EQ(lines, 1);
+    CHECK_EQ(get_value(o, 2, 1, 100), MISS);
+    objects_down(o);
+    pool_end(&p);
+}
+
 /* What has expired leaves a full bucket first. */
 static void test_expired_leave(void)
 {
@@ -837,6 +869,7 @@ static const struct harness_test objects_tests[] = { TEST(arguments),
                                                      TEST(replace),
                                                      TEST(version),
                                                      TEST(ttl),
+                                                     TEST(ttl_unit),
                                                      TEST(expired_leave),
                                                      TEST(restart),
                                                      TEST(many_sessions),
