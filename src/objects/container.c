@@ -76,6 +76,26 @@ int cm_objects_file(cm_objects *o, char part, uint32_t number, uint64_t buckets,
     return 0;
 }
 
+uint64_t cm_objects_unrecorded(const cm_objects *o)
+{
+    uint64_t n = !cm_inner_recorded(o->buckets_file);
+    for (unsigned i = 0; i < CM_DATA_FILES; i++) {
+        const cm_file *file = at_load_acquire(&o->data[i].file); /* as in values.c */
+        n += file && !cm_inner_recorded(file);
+    }
+    return n;
+}
+
+void cm_objects_tell_unrecorded(cm_objects *o)
+{
+    if (cm_objects_unrecorded(o) == 0 || at_swap_acq_rel(&o->told_unrecorded, 1u) != 0)
+        return;
+    cm_log(o->cache, CM_LOG_WARNING,
+           "%s: objects: %s: the file table is full of files in use, so a part of this container "
+           "has no record, and is empty after the next open: make the pool with more max_files",
+           o->cache->name, o->name);
+}
+
 void cm_objects_synced(cm_file *file)
 {
     (void)cm_inner_synced(file);

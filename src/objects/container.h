@@ -62,7 +62,7 @@ struct cm_objects {
     uint64_t buckets;
     struct cm_bucket_hint *hint; /* one for each bucket */
     uint32_t iterations;
-    uint32_t told_ttl; /* atomic; the log has that line */
+    uint32_t told_unrecorded, told_ttl; /* atomic; the log has that line */
     /* The wall clock and the monotonic clock at the open. */
     int64_t ahead_ns;         /* atomic; cm_objects_clock() */
     struct cm_lock data_lock; /* `data`, `data_now`; taken before no other lock of a container */
@@ -98,6 +98,10 @@ void cm_objects_id(cm_file_id *id, const char *name, char part, uint32_t number)
 bool cm_objects_is_proof(const struct cm_objects_proof *proof);
 /* Opens a file of the container, with the proof of `buckets`. */
 int cm_objects_file(cm_objects *o, char part, uint32_t number, uint64_t buckets, cm_file **file);
+/* How many files of the container have no record: what they hold ends with the session. */
+uint64_t cm_objects_unrecorded(const cm_objects *o);
+/* Logs it, once. No lock is held. */
+void cm_objects_tell_unrecorded(cm_objects *o);
 /* The origin of a file of the container holds all that was written: there is no origin. */
 void cm_objects_synced(cm_file *file);
 /* Forgets all of a file of `len` bytes (CM_ALL: all there may be). CM_EFORGET and the like. */

@@ -113,8 +113,10 @@ static int open_files(cm_objects *o, const cm_objects_options *opts)
         /* Buckets do not wait in DRAM, and leave later than values. */
         (void)cm_file_advise(o->buckets_file, CM_ADVISE_KEEP);
         e = cm_values_open(o);
-        if (e == 0)
+        if (e == 0) {
+            cm_objects_tell_unrecorded(o);
             return 0;
+        }
         (void)cm_file_close(o->buckets_file);
     }
     cm_plat_free(o->hint, (size_t)o->buckets * sizeof(*o->hint));
@@ -220,5 +222,6 @@ int cm_objects_get_info(cm_objects *o, cm_objects_info *info)
     now.not_stored = sum[CM_OBJECT_NOT_STORED];
     now.dropped = sum[CM_OBJECT_DROPPED];
     now.expired = sum[CM_OBJECT_EXPIRED];
+    now.unrecorded = cm_objects_unrecorded(o);
     return cm_give_result(info, &now, sizeof(now));
 }

@@ -117,7 +117,10 @@ static struct cm_data_file *current(cm_objects *o, uint32_t *number, int *e)
         }
     }
     cm_lock_release(&o->data_lock);
-    return *e ? NULL : &o->data[*number];
+    if (*e)
+        return NULL;
+    cm_objects_tell_unrecorded(o);
+    return &o->data[*number];
 }
 
 /* ---- Storing --------------------------------------------------------------------------------- */

@@ -529,6 +529,40 @@ static void test_many_files(void)
     pool_end(&p);
 }
 
+/* So many files are attached that a container's have no place in the table: it says so. */
+static void test_no_record(void)
+{
+    struct pool p;
+    static cm_file *f[1000];
+    pool_make_as(&p, 16 * MIB, 100, 0);
+    p.o.log = keep_line;
+    REQUIRE(pool_up(&p) == 0);
+    cm_objects *o = objects_up(p.c, "b", 1000);
+    lines = 0;
+    CHECK_EQ(objects_info(o).unrecorded, 0);
+    for (unsigned i = 0; i < 1000; i++)
+        f[i] = attach(&p, i + 1, 10 * BLK, 1, 0);
+    CHECK_EQ(objects_info(o).unrecorded, 0);
+    objects_down(o);
+    CHECK_EQ(lines, 0);
+    o = objects_up(p.c, "a", 1000);
+    CHECK_EQ(objects_info(o).unrecorded, 1);
+    CHECK_EQ(lines, 1);
+    CHECK(strstr(said, "objects: a: ") && strstr(said, "no record"));
+    CHECK_EQ(put_value(o, 1, 1, 100, 0), 0);
+    CHECK_EQ(put_value(o, 2, 1, 10000, 0), 0);
+    CHECK_EQ(objects_info(o).unrecorded, 2);
+    CHECK_EQ(lines, 1); /* once for a container */
+    CHECK_EQ(get_value(o, 1, 1, 100), RIGHT);
+    objects_down(o);
+    for (unsigned i = 0; i < 1000; i++)
+        detach(f[i]);
+    o = objects_up(p.c, "a", 1000);
+    CHECK_EQ(get_value(o, 1, 1, 100), MISS);
+    objects_down(o);
+    pool_end(&p);
+}
+
 /* Containers that nobody opens any more keep no file out. */
 static void test_many_containers(void)
 {
@@ -883,6 +917,7 @@ static const struct harness_test objects_tests[] = { TEST(arguments),
                                                      TEST(patience),
                                                      TEST(forgotten),
                                                      TEST(many_files),
+                                                     TEST(no_record),
                                                      TEST(many_containers),
                                                      TEST(more_containers),
                                                      TEST(again),
