@@ -655,7 +655,8 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * - CM_ETRUNCATED CM_EOVERSIZE CM_EDAMAGED: it was a pool, and is none any more
  * - CM_EVERSION CM_EINCOMPAT CM_EBYTEORDER: it is of another library or another machine
  * - CM_EUNTRUSTED: see TRUST
- * - CM_EOWNED: another process has it open, or this one
+ * - CM_EOWNED: another process has it open, or this one. If a process tries again and again, the
+ *   line comes once as CM_LOG_ERROR, and then as CM_LOG_INFO, until the owner is another one
  * - CM_ENOTDAX: CM_OPEN_REQUIRE_DAX, and its volume offers none
  * - CM_EKEY: the pool is sealed and cm_options.seal is NULL, or has another key; or the pool is not
  *   sealed and cm_options.seal is not NULL. Nothing was changed. Also with CM_OPEN_READONLY

@@ -389,6 +389,8 @@ static int lock_pool(cm_cache *c, const char *path)
     int e = cm_plat_file_lock(&c->file);
     if (e == CM_EOWNED)
         cm_say_owner(c, path);
+    else if (e == 0)
+        cm_owner_has_gone(path);
     else
         (void)cm_say_refused(c, path, "cannot be locked", e);
     return e;

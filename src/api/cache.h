@@ -154,8 +154,11 @@ int cm_cache_whole(struct cm_cache *c);
 void cm_say_unusable(const struct cm_cache *c, const char *what, int e);
 /* After CM_EVERSION: the version of the format that the pool at `base` has, or 0. */
 uint32_t cm_other_version(const uint8_t *base);
-/* The pool's lock was refused: logs who holds it, as far as that can be found out. */
+/* The pool's lock was refused: logs who holds it, as far as that can be found out. Says the same
+ * as an error once only: a process may wait for the pool, and try again and again. */
 void cm_say_owner(struct cm_cache *c, const char *path);
+/* The lock was taken: from here on it is news again. */
+void cm_owner_has_gone(const char *path);
 /* Logs damage that was noted: of each kind the first event at once, later ones at most once a
  * minute. `all`: also what the minute holds back. No lock is held. */
 void cm_say_damage(struct cm_cache *c, bool all);

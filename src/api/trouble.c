@@ -58,7 +58,27 @@ void cm_say_unusable(const cm_cache *c, const char *what, int e)
 
 /* ---- Who has the pool ------------------------------------------------------------------------ */
 
-void cm_say_owner(cm_cache *c, const char *path)
+#define LINE 512u /* as cm_log() writes it */
+#define TOLD 16u
+
+/* The last such line about a pool that a log has got, as a number; pools may share a place. */
+static uint64_t told_owner[TOLD]; /* atomic */
+
+/* FNV-1a (Fowler, Noll, Vo) */
+static uint64_t number_of(const char *text)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    for (; *text; text++)
+        h = (h ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
+    return h;
+}
+
+static uint64_t *told_of(const char *path)
+{
+    return &told_owner[number_of(path) % TOLD];
+}
+
+static void describe_owner(cm_cache *c, const char *path, char text[LINE])
 {
     struct cm_super sb;
     bool owned = cm_plat_file_is_locked(&c->file) == 1;
@@ -66,26 +86,43 @@ void cm_say_owner(cm_cache *c, const char *path)
     if (owned && cm_plat_file_pread(&c->file, &sb, sizeof(sb), 0) == 0)
         said = sb.owner_pid;
     if (said == cm_plat_pid()) {
-        cm_log(c, CM_LOG_ERROR, "%s: is open in this process already: use that cache", path);
+        (void)snprintf(text, LINE, "%s: is open in this process already: use that cache", path);
         return;
     }
     holder = cm_plat_file_holder(&c->file, said ? said : cm_plat_pid());
     if (!owned && holder == 0) /* the owner in the superblock is gone */
-        cm_log(c, CM_LOG_ERROR, "%s: is being looked at, in this process or another", path);
+        (void)snprintf(text, LINE, "%s: is being looked at, in this process or another", path);
     else if (!owned)
-        cm_log(c, CM_LOG_ERROR, "%s: is being looked at by process %u%s", path, holder,
-               holder == cm_plat_pid() ? ", which is this one" : "");
+        (void)snprintf(text, LINE, "%s: is being looked at by process %u%s", path, holder,
+                       holder == cm_plat_pid() ? ", which is this one" : "");
     else if (holder != 0 && holder != said && said != 0)
-        cm_log(c, CM_LOG_ERROR,
-               "%s: is held by process %u; its superblock names process %u (a process in a "
-               "container has another number there; and a child keeps a pool if it was made by "
-               "clone(), without the handlers of fork())",
-               path, holder, said);
+        (void)snprintf(
+            text, LINE,
+            "%s: is held by process %u; its superblock names process %u (a process in a "
+            "container has another number there; and a child keeps a pool if it was made by "
+            "clone(), without the handlers of fork())",
+            path, holder, said);
     else if (holder != 0)
-        cm_log(c, CM_LOG_ERROR, "%s: is open in process %u", path, holder);
+        (void)snprintf(text, LINE, "%s: is open in process %u", path, holder);
     else
-        cm_log(c, CM_LOG_ERROR, "%s: is open in process %u (or still held by a child of it)", path,
-               said);
+        (void)snprintf(text, LINE, "%s: is open in process %u (or still held by a child of it)",
+                       path, said);
+}
+
+void cm_say_owner(cm_cache *c, const char *path)
+{
+    char text[LINE];
+    if (!c->opts.log)
+        return;
+    describe_owner(c, path, text);
+    const uint64_t line = number_of(text) + (uint64_t)(uintptr_t)c->opts.log;
+    const bool again = at_swap_acq_rel(told_of(path), line) == line;
+    cm_log(c, again ? CM_LOG_INFO : CM_LOG_ERROR, "%s", text);
+}
+
+void cm_owner_has_gone(const char *path)
+{
+    at_store_relaxed(told_of(path), UINT64_C(0)); /* relaxed: it orders nothing */
 }
 
 /* ---- Damage ---------------------------------------------------------------------------------- */

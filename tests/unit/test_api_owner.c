@@ -162,9 +162,10 @@ void dying_owner_body(void *arg)
     CHECK_EQ(put_all(f, 0, 30, 5), 30); /* ... and dies without a close */
 }
 
+static int kept_level;
 static void keep_text(void *ctx, int level, const char *text)
 {
-    CHECK_EQ(level, CM_LOG_ERROR);
+    kept_level = level;
     (void)snprintf(ctx, 200, "%s", text);
 }
 
@@ -177,8 +178,15 @@ static void check_says(const char *path, uint32_t flags, const char *what)
     o.flags = flags;
     o.log = keep_text;
     o.log_ctx = text;
+    kept_level = -1;
     CHECK_EQ(cm_open(path, &o, &c), CM_EOWNED);
     CHECK(strstr(text, what) != NULL);
+    CHECK_EQ(kept_level, CM_LOG_ERROR);
+    /* Whoever tries again and again is told once. */
+    text[0] = '\0';
+    CHECK_EQ(cm_open(path, &o, &c), CM_EOWNED);
+    CHECK(strstr(text, what) != NULL);
+    CHECK_EQ(kept_level, CM_LOG_INFO);
 }
 
 static void test_owned(void)
@@ -197,6 +205,11 @@ static void test_owned(void)
     CHECK_EQ(try_open(path, 0), CM_EOWNED);
     /* Not every system says which process it is. */
     CALL(check_says(path, 0, "is being looked at"));
+    CHECK_EQ(cm_close(c), 0);
+    /* Once it was open it is news again. */
+    c = open_pool(path, 0);
+    REQUIRE(c != NULL);
+    CALL(check_says(path, 0, "is open in this process already"));
     CHECK_EQ(cm_close(c), 0);
     CHECK_EQ(try_open(path, 0), 0);
     (void)unlink(path);
