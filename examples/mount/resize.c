@@ -13,8 +13,8 @@
  *   2. The pool is closed, resized and opened, while everything passes through.
  *   3. Files in use are attached again; others at their next use.
  *
- * Without room nothing of this begins. A volume that has none for the new part of a pool has none
- * for a second file either.
+ * Without room, and for a size that no pool may have, nothing of this begins. A volume that has
+ * none for the new part of a pool has none for a second file either.
  *
  * What programs write in step 2 is as what others write while the mount is away: the validators
  * show it at the next attachment, and a validator that cannot show it is racy, and matches nothing.
@@ -39,6 +39,7 @@
 
 #define PATIENCE_S 2
 #define RETRY_S 5
+#define NAMES_ROOM 8192u /* cm_pool_size_min(): the smallest pool with names is larger */
 #define MIB(bytes) ((double)(bytes) / (1 << 20))
 
 static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* held by the only resize */
@@ -377,6 +378,27 @@ static int resize_away(struct control_client *c, uint64_t size)
     return serve_away(c, size);
 }
 
+/* May the pool have that size? If not, programs need not do without it to find out. */
+static bool is_size(uint64_t size)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    uint64_t least = cm_pool_size_min();
+
+    if (cm_get_info(mnt.cache, &info) == 0 && info.names_bytes > 0)
+        least += NAMES_ROOM;
+    return size % CM_BLOCK_SIZE == 0 && size >= least && size <= cm_pool_size_max();
+}
+
+static int resize_to(struct control_client *c, uint64_t size)
+{
+    const int rc = grow(c, size);
+
+    if (rc == 0 || rc == CM_ENOSPC)
+        return rc;
+    /* After a growth that failed, whoever asked may be gone. */
+    return control_cancelled(c) ? CM_ECANCELED : resize_away(c, size);
+}
+
 int resize_serve(struct control_client *c, const struct control_request *r)
 {
     int rc = CONTROL_ERRNO - EBUSY;
@@ -385,9 +407,7 @@ int resize_serve(struct control_client *c, const struct control_request *r)
         return resize_runs() ? rc : CM_EFORGET;
     if (pthread_mutex_trylock(&one))
         return rc;
-    rc = grow(c, r->number);
-    if (rc != 0 && rc != CM_ENOSPC) /* after a growth that failed, whoever asked may be gone */
-        rc = control_cancelled(c) ? CM_ECANCELED : resize_away(c, r->number);
+    rc = is_size(r->number) ? resize_to(c, r->number) : CM_EPOOLSIZE;
     pthread_mutex_unlock(&one);
     return rc;
 }

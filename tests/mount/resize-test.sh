@@ -286,6 +286,23 @@ t_no_room() { # for both pools: the mount does not begin
   says 'Make room, or choose a smaller size$'
   still "$was"
 }
+away() { awk '/passes through uncached/ { n++ } END { print n + 0 }' "$work/log"; } # how often
+t_impossible() { # no pool may have that size: refused before programs do without the pool
+  local was before
+  was=$(size)
+  before=$(away)
+  python3 - "$pool.control" <<'PY'
+import socket, sys
+for size in 0, 4096, 5000001, (1 << 46) + 4096:
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    s.sendall(b"cachemax 1 resize %d 0\n" % size)
+    told = s.makefile("rb").readline() # no "is in_place" before it
+    assert told.startswith(b"end -17 "), (size, told)
+PY
+  same "$(away)" "$before"
+  still "$was"
+}
 some_cached() { [ "$(cached "$1")" -gt 0 ]; }
 t_busy() {
   head -c 4000000 /dev/zero >"$org/much"
@@ -609,6 +626,7 @@ new_pool 14M
 mount_slowly
 "$cm" warm -q "$org"
 exec 6<"$org/a" 7<>"$org/a"
+check 'a size that no pool may have' t_impossible
 check 'what is done meanwhile' t_meanwhile
 check 'commands wait for the end' t_commands_wait
 check 'the new pool cannot be opened' t_not_opened
