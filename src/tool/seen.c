@@ -111,12 +111,13 @@ void seen_wear_texts(const struct seen_wear *w, char life[SEEN_TEXT], char sessi
     char seen[TOOL_NUMBER_MAX], needed[TOOL_NUMBER_MAX];
 
     if (w->life_daily >= 0)
-        (void)snprintf(life, SEEN_TEXT, "%.2f drive writes since the pool was made, %.2f a day",
+        (void)snprintf(life, SEEN_TEXT,
+                       "%.2f drive writes (of its size now) since it was made, %.2f a day",
                        w->writes, w->life_daily);
     else
         (void)snprintf(life, SEEN_TEXT,
-                       "%.2f drive writes since the pool was made; observed %s, needs %s before it "
-                       "says how many a day",
+                       "%.2f drive writes (of its size now) since it was made; observed %s, "
+                       "needs %s before it says how many a day",
                        w->writes, seen_span(seen, w->life), seen_span(needed, SEEN_LIFE_NEEDS));
     if (w->session_daily >= 0)
         (void)snprintf(session, SEEN_TEXT, "%.2f drive writes a day", w->session_daily);

@@ -62,6 +62,9 @@ test_words()
   expect shrink 0 'pool: 4.00 MiB now, was 16.00 MiB' "$cm" resize pool 4M
   check shrink-dropped grep -Eq 'dropped [0-9.]+ (KiB|MiB) that have no room' out
   check shrink-sound "$cm" check pool
+  # What was written before counts by the new size, and the output says so.
+  expect shrink-wear 0 '^wear: [1-9][.0-9]* drive writes [(]of its size now[)] since it was made' \
+    "$cm" stats pool
   through shrink-data data pool
   check shrink-hits test "$(hits)" -gt 0
   poke pool $((3 * 1048576)) 01 02 03 04 05 06 07 08
