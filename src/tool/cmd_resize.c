@@ -20,17 +20,24 @@ static const struct tool_option resize_options[RESIZE_OPTIONS] = {
     [RESIZE_KEY] = { "key-file", 0, TOOL_NEEDS_ARG, "FILE", "the key of a sealed pool" },
 };
 
-/* Adds the room that a pinned file may need. */
+/* Of all pinned files. */
+struct pins {
+    uint64_t bytes;  /* the room that they may need */
+    uint64_t cached; /* if it was counted */
+};
+
 static bool add_pinned(void *ctx, const cm_file_info *f)
 {
-    uint64_t *const bytes = ctx;
+    struct pins *const p = ctx;
 
     if (f->keep && f->size != CM_SIZE_UNKNOWN)
-        *bytes += (f->size + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+        p->bytes += (f->size + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+    if (f->keep && f->cached_bytes != CM_SIZE_UNKNOWN)
+        p->cached += f->cached_bytes;
     return true;
 }
 
-static int add_files(const char *pool, const cm_seal *seal, uint64_t *bytes)
+static int add_files(const char *pool, const cm_seal *seal, uint32_t flags, struct pins *p)
 {
     cm_file_info f = { .struct_size = sizeof(f) };
     cm_options options = CM_OPTIONS_INIT;
@@ -43,32 +50,42 @@ static int add_files(const char *pool, const cm_seal *seal, uint64_t *bytes)
     rc = cm_open(pool, &options, &cache);
     if (rc != 0)
         return rc;
-    rc = cm_files_begin(cache, 0, &it);
+    rc = cm_files_begin(cache, flags, &it);
     if (rc == 0) {
         while (cm_files_next(it, NULL, &f) == 0)
-            (void)add_pinned(bytes, &f);
+            (void)add_pinned(p, &f);
         cm_files_end(it);
     }
     (void)cm_close(cache);
     return rc;
 }
 
+static struct pins look_at_pins(const char *pool, const cm_seal *seal, uint32_t flags)
+{
+    struct pins p = { 0, 0 };
+
+    if (add_files(pool, seal, flags, &p) == CM_EOWNED)
+        (void)owner_files(pool, flags, add_pinned, &p);
+    return p;
+}
+
 /* Pins stay, also if they are more than can be pinned. */
 static void print_pins(const char *pool, const cm_seal *seal)
 {
-    char all[TOOL_NUMBER_MAX], half[TOOL_NUMBER_MAX];
+    char all[TOOL_NUMBER_MAX], half[TOOL_NUMBER_MAX], cached[TOOL_NUMBER_MAX];
     cm_info info = CM_INFO_INIT;
-    uint64_t bytes = 0, most;
+    struct pins p = look_at_pins(pool, seal, 0);
+    uint64_t most;
 
-    if (add_files(pool, seal, &bytes) == CM_EOWNED)
-        (void)owner_files(pool, 0, add_pinned, &bytes);
     if (cm_pool_info(pool, &info) != 0)
         return;
     most = info.slots / 2 * CM_BLOCK_SIZE;
-    if (bytes > most)
-        (void)printf("  pinned files have %s, and half of the pool is %s: a part of them may be "
-                     "dropped, and no more can be pinned; see 'cachemax unpin'\n",
-                     tool_bytes(all, bytes), tool_bytes(half, most));
+    if (p.bytes <= most)
+        return;
+    p = look_at_pins(pool, seal, CM_FILES_COUNT); /* reads more, so only now */
+    (void)printf("  pinned files have %s, of which %s are cached, and half of the pool is %s: a "
+                 "part of them may be dropped, and no more can be pinned; see 'cachemax unpin'\n",
+                 tool_bytes(all, p.bytes), tool_bytes(cached, p.cached), tool_bytes(half, most));
 }
 
 /* `seen` is from before: the new pool begins to count. */

@@ -139,8 +139,14 @@ t_too_many_pins() { # for the smaller pool
   "$cm" resize "$pool" 20M
   "$cm" pin -q "$org/a"
   status 0 "$cm" resize "$pool" 8M
-  says 'pinned files have 7[.]63 MiB, and half of the pool is 3[.].* no more can be pinned'
+  says 'pinned files have 7[.]63 MiB, of which [5-7][.].* MiB are cached, and half of the pool is 3'
+  says 'no more can be pinned'
   logged 'pinned files take 7[.]6 MiB, and half of the pool is 3'
+  status 0 "$cm" resize "$pool" 6M # not all of them is there any more
+  says 'pinned files have 7[.]63 MiB, of which 5[.].* MiB are cached, and half of the pool is 2'
+  status 0 "$cm" cached "$org/a" "$org/b"
+  says ' [(]pinned in part[)]$'
+  says '; 2 pinned [(][12] in part[)]$'
   "$cm" unpin -q "$org/a"
   status 0 "$cm" resize "$pool" 12M
   fails says 'no more can be pinned'

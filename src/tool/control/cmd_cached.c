@@ -21,6 +21,7 @@ static const struct tool_option cached_options[CACHED_OPTIONS] = {
 struct sum {
     uint64_t files, size, cached;
     uint64_t pinned; /* files */
+    uint64_t partly; /* of them, not cached whole */
 };
 
 struct counting {
@@ -76,7 +77,9 @@ static void print_one(const struct printer *p, const char *path, const struct su
     (void)printf("%12s %7.2f %12s %s%s\n", tool_bytes(cached, s->cached),
                  tool_share(s->cached, s->size), tool_bytes(size, s->size),
                  shown ? tool_printable(shown, path) : "-",
-                 !p->tree && s->pinned ? " (pinned)" : "");
+                 p->tree || !s->pinned ? ""
+                 : s->partly           ? " (pinned in part)"
+                                       : " (pinned)");
     free(shown);
 }
 
@@ -86,6 +89,7 @@ static void add(struct sum *to, const struct control_file *f)
     to->size += f->size;
     to->cached += f->cached;
     to->pinned += f->pinned;
+    to->partly += f->pinned && f->cached < f->size;
 }
 
 /* The directory whose path is the first n bytes of file i's path: all files in it follow. */
@@ -153,6 +157,8 @@ static void print_all(const struct control_files *f, bool tree, bool json)
                      tool_bytes(size, sum.size), tool_share(sum.cached, sum.size));
         if (sum.pinned)
             (void)printf("; %" PRIu64 " pinned", sum.pinned);
+        if (sum.partly)
+            (void)printf(" (%" PRIu64 " in part)", sum.partly);
         (void)putchar('\n');
         return;
     }
