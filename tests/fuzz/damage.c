@@ -181,7 +181,7 @@ static void fix_record(const struct world *w, uint64_t key, uint64_t place, unsi
 
     if (!r->id.hi && !r->id.lo)
         return;
-    if (!w->sealed || (which & 32)) { /* else its tags stay right, unless it was changed */
+    if (!w->seal || (which & 32)) { /* else its tags stay right, unless it was changed */
         r->xxh3 = cm_format_record_sum(key, place, r);
         r->size_sum = cm_format_size_sum(key, place, r);
     }

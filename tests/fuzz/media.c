@@ -232,7 +232,7 @@ static void session(struct world *w, bool trusting)
     w->any = false;
     if (trusting || w->o.verify == CM_VERIFY_NEVER)
         w->o.verify = trusting ? CM_VERIFY_NEVER : CM_VERIFY_ALWAYS;
-    payload = w->o.verify == CM_VERIFY_ALWAYS || w->sealed;
+    payload = w->o.verify == CM_VERIFY_ALWAYS || w->seal;
     if (!world_open(w)) {
         count.refused++;
         return;

@@ -12,10 +12,13 @@ import struct
 import sys
 
 
+IMAGES = (0, 1, 2, 3, 0x80, 0xc0)  # world_choose()
+
+
 def pools():
     """An image, and sessions: steps, options, damage (how often, which, checks), calls."""
     r = random.Random(1)
-    for image in range(4):
+    for image in IMAGES:
         for how in (0, 3, 0x80 | 3, 0x80 | 7):
             body = bytes([image])
             for _ in range(3):
@@ -25,11 +28,21 @@ def pools():
                 body += bytes([r.choice([255, 63, 4, 8, 28]), r.randrange(32), 1])
                 body += bytes(r.randrange(256) for _ in range(60))
             yield 'image%d-%02x' % (image, how), body
+    for image in IMAGES:  # headers: 12 changes, and their checks
+        body = bytes([image, 20, r.randrange(3), 0, 0xcf])
+        for _ in range(12):
+            body += bytes([r.randrange(256), 1, r.choice([0x41, 0x51, r.randrange(256) | 1])])
+        body += bytes([8, 0, r.randrange(2)])
+        body += bytes([0x48, 0, 0, 0, 1, 0])  # cm_check(), two files
+        for block in range(8):
+            body += bytes([block % 2, block, 1, 1])  # reads
+        body += bytes(r.randrange(256) for _ in range(60))
+        yield 'headers%d' % image, body
 
 
 def open_pools():
     r = random.Random(2)
-    for image in range(4):
+    for image in IMAGES:
         for fixes in (0, 0x80):
             body = bytes([image, 39, 1 | r.randrange(4) << 2, 0])
             for _ in range(39):
@@ -40,7 +53,7 @@ def open_pools():
 
 def resizes():
     r = random.Random(4)
-    for image in range(4):
+    for image in IMAGES:
         for how in (0, 3, 0x80 | 5):
             body = bytes([image, 0x80 | 23, r.randrange(64), 0, how])
             body += bytes(r.randrange(256) for _ in range(12 * (how & 7)))

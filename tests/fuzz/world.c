@@ -20,7 +20,7 @@ static uint8_t *image[WORLD_IMAGES];
 static struct cm_geometry image_geo[WORLD_IMAGES];
 static struct world_file image_file[WORLD_IMAGES][WORLD_FILES];
 static struct toy_key key = { .key = 5 };
-static cm_seal seal;
+static cm_seal seals[WORLD_IMAGES]; /* mac NULL: the image has none */
 uint8_t *world_buffer_end;
 
 /* ---- The origin ------------------------------------------------------------------------------ */
@@ -198,10 +198,12 @@ static uint8_t *map_guarded(uint64_t bytes)
 static void format_as(struct world *w, uint32_t flags)
 {
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
-    const struct cm_sealing as = { .hooks = seal };
+    struct cm_sealing as = { .cache = NULL };
 
+    if (w->seal)
+        as.hooks = *w->seal;
     o.flags = flags;
-    o.seal = w->sealed ? &seal : NULL;
+    o.seal = w->seal;
     o.max_files = 24;
     FUZZ_CHECK(cm_format_memory(w->base, w->bytes, &o) == 0);
     for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
@@ -210,11 +212,16 @@ static void format_as(struct world *w, uint32_t flags)
         sb->hash_seed = 1;
         memset(sb->uuid, 7, sizeof(sb->uuid));
         sb->inc_mark = CM_GAP_END; /* no random gap */
-        if (w->sealed)
+        if (w->seal)
             FUZZ_CHECK(cm_seal_super(&as, sb) == 0);
         sb->xxh3 = cm_format_super_sum(sb);
         FUZZ_CHECK(cm_format_geometry(sb, &w->geo) == 0);
     }
+}
+
+static const cm_seal *seal_of(enum world_image which)
+{
+    return seals[which].mac ? &seals[which] : NULL;
 }
 
 static void make_image(struct world *w, enum world_image which)
@@ -223,13 +230,14 @@ static void make_image(struct world *w, enum world_image which)
                                           UINT64_C(1) << 40 };
     const uint64_t many = which == WORLD_FULL ? WORLD_BLOCKS : 12;
 
-    const bool writing = which == WORLD_WRITING || which == WORLD_SEALED;
+    const bool writing = which == WORLD_WRITING || which >= WORLD_SEALED;
 
-    seal = toy_seal(&key, 1);
-    w->sealed = which == WORLD_SEALED;
+    if (which >= WORLD_SEALED)
+        seals[which] = toy_seal(&key, which == WORLD_SEALED);
+    w->seal = seal_of(which);
     format_as(w, writing ? CM_CREATE_NAMES : 0);
     w->o = (cm_options)CM_OPTIONS_INIT;
-    w->o.seal = w->sealed ? &seal : NULL;
+    w->o.seal = w->seal;
     w->o.probation_bytes = CM_PROBATION_NONE;
     w->o.memory_durability = which == WORLD_KILLED ? CM_DURABILITY_PAGECACHE : 0;
     FUZZ_CHECK(world_open(w));
@@ -279,6 +287,8 @@ enum world_image world_choose(struct fuzz_input *in)
 {
     const uint8_t which = take_byte(in);
 
+    if ((which & 0xf0) == 0xc0)
+        return WORLD_TAGGED;
     return which & 0x80 ? WORLD_SEALED : which % WORLD_SEALED;
 }
 
@@ -291,7 +301,7 @@ void world_begin(struct world *w, enum world_image which)
         base = map_guarded(POOL_BYTES);
     }
     memset(w, 0, sizeof(*w));
-    w->sealed = which == WORLD_SEALED;
+    w->seal = seal_of(which);
     w->base = base;
     w->bytes = POOL_BYTES;
     w->geo = image_geo[which];
@@ -308,7 +318,7 @@ void world_options(struct world *w, struct fuzz_input *in, uint32_t flags)
     const unsigned what = take_byte(in), more = take_byte(in);
 
     w->o = (cm_options)CM_OPTIONS_INIT;
-    w->o.seal = w->sealed ? &seal : NULL;
+    w->o.seal = w->seal;
     w->o.verify = what % 3;
     w->o.memory_durability = durability[what >> 2 & 3];
     w->o.policy = (what >> 4) % 3;

@@ -26,6 +26,7 @@ enum world_image {
     WORLD_WRITING, /* ... in the middle of a write, in a pool with names */
     WORLD_FULL,    /* closed, every slot is used */
     WORLD_SEALED,  /* as WORLD_WRITING, sealed and encrypted */
+    WORLD_TAGGED,  /* as WORLD_WRITING, sealed only */
     WORLD_IMAGES
 };
 
@@ -44,10 +45,11 @@ struct world {
     struct cm_geometry geo; /* as it was made */
     cm_cache *c;            /* NULL: closed */
     cm_options o;
-    bool forged;    /* checks were computed: blocks need not be right */
-    bool sealed;    /* nobody has its key: also after forging, what is served is of the block */
-    bool any;       /* the library is not asked to notice damage: as forged */
-    bool remembers; /* of this step: world_remember() */
+    bool forged;         /* checks were computed: blocks need not be right */
+    const cm_seal *seal; /* NULL, or nobody has its key: also after forging, what is served is of
+                          * the block */
+    bool any;            /* the library is not asked to notice damage: as forged */
+    bool remembers;      /* of this step: world_remember() */
     struct world_file file[WORLD_FILES];
 };
 
