@@ -176,6 +176,27 @@ struct course {
     bool ended;       /* or it has not, and does not have the pool any more */
 };
 
+/* What can be done but make room. `less`: another size may do. */
+static const char *or_else(const struct course *w, bool less)
+{
+    return less ? ", or choose a smaller size"
+           : w->asked
+               ? ". Or, if the pool may be empty then, unmount, delete it and make it anew with "
+                 "'cachemax create', and mount again"
+               : ". Or, if the pool may be empty then, delete it and make it anew with 'cachemax "
+                 "create'";
+}
+
+static const char *begun(const struct course *w)
+{
+    return w->ended ? "its mount has ended before it was done, and now " : "";
+}
+
+static const char *goes_on(const struct course *w)
+{
+    return w->asked ? ", and the mount goes on with the pool as it was" : "";
+}
+
 static int no_space_in_place(const char *pool, const struct course *w)
 {
     char need[TOOL_NUMBER_MAX], left[128];
@@ -185,9 +206,30 @@ static int no_space_in_place(const char *pool, const struct course *w)
     say_volume(left, sizeof(left), pool, needs, &has);
     tool_message(pool,
                  "not enough space: the pool grows in its place and needs %s more%s; nothing was "
-                 "changed, and the mount goes on with the pool as it was. Make room, or choose a "
-                 "smaller size",
-                 tool_bytes(need, needs), left);
+                 "changed%s. Make room%s",
+                 tool_bytes(need, needs), left, goes_on(w), or_else(w, true));
+    return TOOL_FAILED;
+}
+
+/* A sparse pool needs room only for what is stored, and nobody knows exactly how much that will be.
+ */
+static int no_space_sparse(const char *pool, const struct course *w, uint64_t takes)
+{
+    char need[TOOL_NUMBER_MAX], left[128];
+    uint64_t has;
+
+    say_volume(left, sizeof(left), pool, 0, &has);
+    if (w->asked && w->owner.in_place)
+        tool_message(pool,
+                     "not enough space: the pool grows in its place and needs room for its new "
+                     "index (the pool is sparse)%s; nothing was changed%s. Make room",
+                     left, goes_on(w));
+    else
+        tool_message(pool,
+                     "not enough space: %sthe new pool is made beside the old one and needs room "
+                     "for what is stored, about %s (the pool is sparse)%s; nothing was changed%s. "
+                     "Make room%s",
+                     begun(w), tool_bytes(need, takes), left, goes_on(w), or_else(w, false));
     return TOOL_FAILED;
 }
 
@@ -195,22 +237,18 @@ static int no_space(const char *pool, const struct course *w)
 {
     char need[TOOL_NUMBER_MAX], left[128];
     const uint64_t was = w->seen.info.size;
-    uint64_t has;
+    uint64_t has, takes;
 
+    if (os_is_sparse(pool, &takes))
+        return no_space_sparse(pool, w, takes);
     if (w->asked && w->owner.in_place)
         return no_space_in_place(pool, w);
     say_volume(left, sizeof(left), pool, w->size, &has);
     tool_message(pool,
                  "not enough space: %sthe new pool is made beside the old one and needs %s%s; "
                  "nothing was changed%s. Make room%s",
-                 w->ended ? "its mount has ended before it was done, and now " : "",
-                 tool_bytes(need, w->size), left,
-                 w->asked ? ", and the mount goes on with the pool as it was" : "",
-                 was < w->size && has < w->size - was ? ", or choose a smaller size"
-                 : w->asked ? ". Or, if the pool may be empty then, unmount, delete it and make it "
-                              "anew with 'cachemax create', and mount again"
-                            : ". Or, if the pool may be empty then, delete it and make it anew "
-                              "with 'cachemax create'");
+                 begun(w), tool_bytes(need, w->size), left, goes_on(w),
+                 or_else(w, was < w->size && has < w->size - was));
     return TOOL_FAILED;
 }
 

@@ -94,6 +94,9 @@ struct os_volume {
 /* Describes the volume of an existing `path`. */
 bool os_volume(const char *path, struct os_volume *volume);
 
+/* Does a file take less of its volume than its size? *takes: so many bytes. */
+bool os_is_sparse(const char *path, uint64_t *takes);
+
 const char *os_error_text(int error);
 
 /* Memory aligned to 4096 bytes, or NULL. */

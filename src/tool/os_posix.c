@@ -394,6 +394,16 @@ bool os_volume(const char *path, struct os_volume *volume)
     return true;
 }
 
+bool os_is_sparse(const char *path, uint64_t *takes)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0 || st.st_blocks < 0 || st.st_size < 0)
+        return false;
+    *takes = (uint64_t)st.st_blocks * 512;
+    return *takes < (uint64_t)st.st_size;
+}
+
 const char *os_error_text(int error)
 {
     return strerror(error);
