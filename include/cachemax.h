@@ -183,7 +183,7 @@ enum cm_error {
     X(CM_NOT_STORED_PRESENT, 4, "not stored: cached already")                                      \
     X(CM_NOT_STORED_BUSY, 5, "not stored: every slot that was tried was pinned or in use")         \
     X(CM_NOT_STORED_FULL, 6, "not stored: no place in the index")                                  \
-    X(CM_NOT_STORED_MODE, 7, "not stored: CM_FREEZE or CM_BYPASS, or the file is bypassed")        \
+    X(CM_NOT_STORED_MODE, 7, "not stored: CM_FREEZE or CM_BYPASS, file bypassed, or pool grows")   \
     X(CM_NOT_STORED_POLICY, 8, "not stored: advice, rate limit, or a block that comes first")      \
     X(CM_NOT_STORED_MEDIA, 9, "not stored: the pool could not be written at that place")           \
     X(CM_DAMAGED, 10, "damage is left in the pool")                                                \
@@ -1533,7 +1533,7 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(refused_present, "fills refused: cached already")                                            \
     X(refused_busy, "fills refused: every slot tried was in use")                                  \
     X(refused_full, "fills refused: no place in the index")                                        \
-    X(refused_mode, "fills refused: mode")                                                         \
+    X(refused_mode, "fills refused: mode, bypassed file, or the pool grew")                        \
     X(refused_policy, "fills refused: advice, rate limit or held back")                            \
     X(refused_media, "fills refused: pool memory not writable")                                    \
     X(evicted, "blocks evicted")                                                                   \
