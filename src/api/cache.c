@@ -5,8 +5,8 @@
  * Owns: struct cm_cache, and the order in which its parts come up and go down. Opening reads one
  * page, writes two and allocates lazily zeroed memory: it takes the same time for any size.
  *
- * Who: users, through cachemax.h; api/. create.c makes pools, memory.c has the memory of an open
- * one, info.c tells about them, calls.c has the calls on files.
+ * Who: users, through cachemax.h; api/, objects/. create.c makes pools, memory.c has the memory of
+ * an open one, info.c tells about them, calls.c has the calls on files.
  */
 #include "api/cache.h"
 

@@ -437,23 +437,6 @@ bool os_volume(const char *path, struct os_volume *volume)
     return true;
 }
 
-bool os_is_sparse(const char *path, uint64_t *takes)
-{
-    wchar_t *name = win32_path(path);
-    WIN32_FILE_ATTRIBUTE_DATA data;
-    DWORD low = INVALID_FILE_SIZE, high = 0;
-    bool known = name && GetFileAttributesExW(name, GetFileExInfoStandard, &data);
-
-    if (known) {
-        SetLastError(NO_ERROR);
-        low = GetCompressedFileSizeW(name, &high);
-        known = low != INVALID_FILE_SIZE || GetLastError() == NO_ERROR;
-    }
-    free(name);
-    *takes = (uint64_t)high << 32 | low;
-    return known && *takes < ((uint64_t)data.nFileSizeHigh << 32 | data.nFileSizeLow);
-}
-
 const char *os_error_text(int error)
 {
     static char text[512];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * os_win32_disk.c - the part of os.h that "cachemax compare" needs on Windows.
+ * os_win32_disk.c - the part of os.h that "cachemax compare" needs on Windows, and how much of a
+ * disk a file takes.
  *
  * Owns: nothing that lasts.
  */
@@ -56,4 +57,21 @@ int os_remove_directory(const char *path)
 
     free(name);
     return error;
+}
+
+bool os_is_sparse(const char *path, uint64_t *takes)
+{
+    wchar_t *name = win32_path(path);
+    WIN32_FILE_ATTRIBUTE_DATA data;
+    DWORD low = INVALID_FILE_SIZE, high = 0;
+    bool known = name && GetFileAttributesExW(name, GetFileExInfoStandard, &data);
+
+    if (known) {
+        SetLastError(NO_ERROR);
+        low = GetCompressedFileSizeW(name, &high);
+        known = low != INVALID_FILE_SIZE || GetLastError() == NO_ERROR;
+    }
+    free(name);
+    *takes = (uint64_t)high << 32 | low;
+    return known && *takes < ((uint64_t)data.nFileSizeHigh << 32 | data.nFileSizeLow);
 }

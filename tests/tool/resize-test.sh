@@ -283,7 +283,7 @@ test_no_space()
   expect sparse-no-space 1 'not enough space' "$cm" resize "$small/pool" 96M
   # Not the whole size is missing: only what is stored is needed.
   check sparse-no-space-says grep -Eq \
-    'needs room for what is stored, about (4[.][6-9]|5[.][0-9])[0-9]? MiB [(]the pool is sparse[)], ' err
+    'room for what is stored, about (4[.][6-9]|5[.][0-9])[0-9]? MiB [(]the pool is sparse[)], ' err
   check sparse-no-space-has grep -Eq 'the volume has [0-9.]+ [KM]iB [(]a quota' err
   check sparse-no-space-missing test "$(grep -c 'are missing' err)" = 0
   check sparse-no-space-stays test "$(size_of "$small/pool")" = 67108864

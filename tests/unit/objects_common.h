@@ -17,6 +17,7 @@
 extern const struct harness_test objects_hostile_tests[];
 extern const struct harness_test objects_threads_tests[];
 extern const struct harness_test objects_grow_tests[];
+extern const struct harness_test objects_told_tests[];
 
 /* What the library takes for the wall clock is this much later (test_objects.c). */
 extern int64_t clock_step_ns;

@@ -64,6 +64,7 @@ static void test_codes(void)
         CHECK(strcmp(cm_errname(unknown[i]), "CM_?") == 0);
         CHECK(strcmp(cm_strerror(unknown[i]), "unknown error") == 0);
     }
+    CHECK(strstr(cm_strerror(CM_NOT_STORED_MODE), "pool grows") != NULL);
     static const struct code results[] = {
 #define CM_X(name, value, text) { value, #name },
         CM_RESULT_MAP(CM_X)

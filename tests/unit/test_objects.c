@@ -164,25 +164,6 @@ static void test_one_owner(void)
     pool_end(&p);
 }
 
-/* Another thread is about to open it, and has not got it. */
-static void test_rival(void)
-{
-    struct pool p;
-    cm_file_id id;
-    cm_file *f = NULL;
-    cm_bracket w;
-    REQUIRE(pool_new(&p, 4 * MIB) == 0);
-    cm_objects_id(&id, "a", 'o', 0);
-    CHECK_EQ(cm_file_open(p.c, &id, NULL, 0, &f), 0);
-    CHECK_EQ(cm_write_begin(f, 0, 0, &w), 0);
-    cm_objects *o = objects_up(p.c, "a", 0);
-    CHECK(cm_write_end(f, &w, NULL) >= 0);
-    detach(f);
-    CHECK_EQ(cm_close(p.c), CM_EBUSY);
-    objects_down(o);
-    pool_end(&p);
-}
-
 static const size_t lengths[] = { 0,      1,     7,      100,     CM_OBJECT_INLINE_MAX,
                                   1025,   4095,  4096,   4097,    8192,
                                   8193,   65536, 100001, 2097152, 2097153,
@@ -357,38 +338,6 @@ static void test_ttl(void)
     pool_end(&p);
 }
 
-static char said[300];
-static unsigned lines;
-static void keep_line(void *ctx, int level, const char *text)
-{
-    (void)ctx;
-    CHECK_EQ(level, CM_LOG_WARNING);
-    (void)snprintf(said, sizeof(said), "%s", text);
-    lines++;
-}
-
-/* Whoever takes ttl_ns for seconds is told, once. */
-static void test_ttl_unit(void)
-{
-    struct pool p;
-    pool_make(&p, 4 * MIB, 0);
-    p.o.log = keep_line;
-    REQUIRE(pool_up(&p) == 0);
-    cm_objects *o = objects_up(p.c, "a", 1000);
-    lines = 0;
-    CHECK_EQ(put_value(o, 1, 1, 100, 1000000), 0);
-    CHECK_EQ(lines, 0);
-    CHECK_EQ(put_value(o, 2, 1, 100, 3600), 0);
-    CHECK_EQ(lines, 1);
-    CHECK(strstr(said, "objects: a: ") && strstr(said, "ttl_ns of 3600") &&
-          strstr(said, "nanoseconds"));
-    CHECK_EQ(put_value(o, 2, 1, 100, 3600), 0);
-    CHECK_EQ(lines, 1);
-    CHECK_EQ(get_value(o, 2, 1, 100), MISS);
-    objects_down(o);
-    pool_end(&p);
-}
-
 /* What has expired leaves a full bucket first. */
 static void test_expired_leave(void)
 {
@@ -525,40 +474,6 @@ static void test_many_files(void)
     o = objects_up(p.c, "a", 1000);
     CHECK_EQ(right(o, 0, 100, 1), 100);
     CHECK_EQ(get_value(o, 1000, 1, 10000), RIGHT);
-    objects_down(o);
-    pool_end(&p);
-}
-
-/* So many files are attached that a container's have no place in the table: it says so. */
-static void test_no_record(void)
-{
-    struct pool p;
-    static cm_file *f[1000];
-    pool_make_as(&p, 16 * MIB, 100, 0);
-    p.o.log = keep_line;
-    REQUIRE(pool_up(&p) == 0);
-    cm_objects *o = objects_up(p.c, "b", 1000);
-    lines = 0;
-    CHECK_EQ(objects_info(o).unrecorded, 0);
-    for (unsigned i = 0; i < 1000; i++)
-        f[i] = attach(&p, i + 1, 10 * BLK, 1, 0);
-    CHECK_EQ(objects_info(o).unrecorded, 0);
-    objects_down(o);
-    CHECK_EQ(lines, 0);
-    o = objects_up(p.c, "a", 1000);
-    CHECK_EQ(objects_info(o).unrecorded, 1);
-    CHECK_EQ(lines, 1);
-    CHECK(strstr(said, "objects: a: ") && strstr(said, "no record"));
-    CHECK_EQ(put_value(o, 1, 1, 100, 0), 0);
-    CHECK_EQ(put_value(o, 2, 1, 10000, 0), 0);
-    CHECK_EQ(objects_info(o).unrecorded, 2);
-    CHECK_EQ(lines, 1); /* once for a container */
-    CHECK_EQ(get_value(o, 1, 1, 100), RIGHT);
-    objects_down(o);
-    for (unsigned i = 0; i < 1000; i++)
-        detach(f[i]);
-    o = objects_up(p.c, "a", 1000);
-    CHECK_EQ(get_value(o, 1, 1, 100), MISS);
     objects_down(o);
     pool_end(&p);
 }
@@ -897,13 +812,11 @@ static void test_callback(void)
 
 static const struct harness_test objects_tests[] = { TEST(arguments),
                                                      TEST(one_owner),
-                                                     TEST(rival),
                                                      TEST(lengths),
                                                      TEST(keys),
                                                      TEST(replace),
                                                      TEST(version),
                                                      TEST(ttl),
-                                                     TEST(ttl_unit),
                                                      TEST(expired_leave),
                                                      TEST(restart),
                                                      TEST(many_sessions),
@@ -917,14 +830,14 @@ static const struct harness_test objects_tests[] = { TEST(arguments),
                                                      TEST(patience),
                                                      TEST(forgotten),
                                                      TEST(many_files),
-                                                     TEST(no_record),
                                                      TEST(many_containers),
                                                      TEST(more_containers),
                                                      TEST(again),
                                                      TEST(hints),
                                                      TEST_END };
 static const struct harness_test *const tables[] = { objects_tests, objects_hostile_tests,
-                                                     objects_threads_tests, objects_grow_tests };
+                                                     objects_threads_tests, objects_grow_tests,
+                                                     objects_told_tests };
 
 int main(int argc, char **argv)
 {

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_objects_told.c - containers of objects: what the log is told, and who gets one of several
+ * that open it.
+ */
+#include "objects_common.h"
+
+/* Another thread is about to open it, and has not got it. */
+static void test_rival(void)
+{
+    struct pool p;
+    cm_file_id id;
+    cm_file *f = NULL;
+    cm_bracket w;
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    cm_objects_id(&id, "a", 'o', 0);
+    CHECK_EQ(cm_file_open(p.c, &id, NULL, 0, &f), 0);
+    CHECK_EQ(cm_write_begin(f, 0, 0, &w), 0);
+    cm_objects *o = objects_up(p.c, "a", 0);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    detach(f);
+    CHECK_EQ(cm_close(p.c), CM_EBUSY);
+    objects_down(o);
+    pool_end(&p);
+}
+
+static char said[300];
+static unsigned lines;
+static void keep_line(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    CHECK_EQ(level, CM_LOG_WARNING);
+    (void)snprintf(said, sizeof(said), "%s", text);
+    lines++;
+}
+
+/* Whoever takes ttl_ns for seconds is told, once. */
+static void test_ttl_unit(void)
+{
+    struct pool p;
+    pool_make(&p, 4 * MIB, 0);
+    p.o.log = keep_line;
+    REQUIRE(pool_up(&p) == 0);
+    cm_objects *o = objects_up(p.c, "a", 1000);
+    lines = 0;
+    CHECK_EQ(put_value(o, 1, 1, 100, 1000000), 0);
+    CHECK_EQ(lines, 0);
+    CHECK_EQ(put_value(o, 2, 1, 100, 3600), 0);
+    CHECK_EQ(lines, 1);
+    CHECK(strstr(said, "objects: a: ") && strstr(said, "ttl_ns of 3600") &&
+          strstr(said, "nanoseconds"));
+    CHECK_EQ(put_value(o, 2, 1, 100, 3600), 0);
+    CHECK_EQ(lines, 1);
+    CHECK_EQ(get_value(o, 2, 1, 100), MISS);
+    objects_down(o);
+    pool_end(&p);
+}
+
+/* So many files are attached that a container's have no place in the table: it says so. */
+static void test_no_record(void)
+{
+    struct pool p;
+    static cm_file *f[1000];
+    pool_make_as(&p, 16 * MIB, 100, 0);
+    p.o.log = keep_line;
+    REQUIRE(pool_up(&p) == 0);
+    cm_objects *first = objects_up(p.c, "b", 1000);
+    lines = 0;
+    CHECK_EQ(objects_info(first).unrecorded, 0);
+    for (unsigned i = 0; i < 1000; i++)
+        f[i] = attach(&p, i + 1, 10 * BLK, 1, 0);
+    CHECK_EQ(objects_info(first).unrecorded, 0);
+    CHECK_EQ(lines, 0);
+    cm_objects *o = objects_up(p.c, "a", 1000);
+    CHECK_EQ(objects_info(o).unrecorded, 1);
+    CHECK_EQ(lines, 1);
+    CHECK(strstr(said, "objects: a: ") && strstr(said, "no record"));
+    CHECK_EQ(put_value(o, 1, 1, 100, 0), 0);
+    CHECK_EQ(put_value(o, 2, 1, 10000, 0), 0);
+    CHECK_EQ(objects_info(o).unrecorded, 2);
+    CHECK_EQ(lines, 1); /* once for a container */
+    CHECK_EQ(get_value(o, 1, 1, 100), RIGHT);
+    objects_down(o);
+    objects_down(first);
+    for (unsigned i = 0; i < 1000; i++)
+        detach(f[i]);
+    o = objects_up(p.c, "a", 1000);
+    CHECK_EQ(get_value(o, 1, 1, 100), MISS);
+    objects_down(o);
+    pool_end(&p);
+}
+
+const struct harness_test objects_told_tests[] = { TEST(rival), TEST(ttl_unit), TEST(no_record),
+                                                   TEST_END };
