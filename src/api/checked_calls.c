@@ -79,6 +79,8 @@ static struct cm_cache *cache_of_request(const cm_request *r)
     return r && cm_run_begun(r) ? cache_if_open(cm_run_cache(r)) : NULL;
 }
 
+#define DECLARE(type, name, parameters, arguments) type name parameters;
+CM_CALLS_OF_OBJECTS(DECLARE)
 #define CHECKED(cache_of_it, every, type, name, parameters, arguments)                             \
     type name parameters                                                                           \
     {                                                                                              \
@@ -91,6 +93,7 @@ static struct cm_cache *cache_of_request(const cm_request *r)
 #define READ_OF_FILE(...) CHECKED(cache_of(file), EVERY_READ, __VA_ARGS__)
 CM_CALLS_OF_CACHES(CALL_OF_CACHE)
 CM_CALLS_OF_FILES(CALL_OF_FILE)
+CM_CALLS_OF_OBJECTS(CALL_OF_FILE)
 CM_CALLS_OF_REQUESTS(CALL_OF_REQUEST)
 CM_READS_OF_FILES(READ_OF_FILE)
 

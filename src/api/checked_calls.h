@@ -8,7 +8,6 @@
 #ifndef CM_CHECKED_CALLS_H
 #define CM_CHECKED_CALLS_H
 
-#include "api/inner.h"
 #include "state/cache_state.h"
 
 /* Return type, name, parameters, arguments of every public call on an open cache. */
@@ -77,14 +76,16 @@
     X(int, cm_sync_begin, (cm_file * file, cm_sync * s), (file, s))                                \
     X(int, cm_sync_end, (cm_file * file, const cm_sync *s, int ok, const cm_validator *after),     \
       (file, s, ok, after))                                                                        \
+    X(int, cm_invalidate, (cm_file * file, uint64_t offset, uint64_t len), (file, offset, len))    \
+    X(int64_t, cm_drop, (cm_file * file, uint64_t offset, uint64_t len), (file, offset, len))
+/* Those of inner.h, which includes none of this. */
+#define CM_CALLS_OF_OBJECTS(X)                                                                     \
     X(int, cm_inner_no_origin, (const cm_file *file, bool tested), (file, tested))                 \
     X(int, cm_inner_synced, (const cm_file *file), (file))                                         \
     X(int, cm_inner_claim, (const cm_file *file), (file))                                          \
     X(int, cm_inner_unclaim, (const cm_file *file), (file))                                        \
     X(int, cm_inner_ticket, (const cm_file *file, uint64_t offset, cm_miss *miss),                 \
-      (file, offset, miss))                                                                        \
-    X(int, cm_invalidate, (cm_file * file, uint64_t offset, uint64_t len), (file, offset, len))    \
-    X(int64_t, cm_drop, (cm_file * file, uint64_t offset, uint64_t len), (file, offset, len))
+      (file, offset, miss))
 #define CM_CALLS_OF_REQUESTS(X)                                                                    \
     X(int, cm_request_step, (cm_request * r, cm_piece * piece), (r, piece))                        \
     X(int, cm_request_complete, (cm_request * r, const cm_piece *piece, int64_t result),           \
@@ -108,6 +109,7 @@
 #define CM_DECLARE(type, name, parameters, arguments) type name##_unchecked parameters;
 CM_CALLS_OF_CACHES(CM_DECLARE)
 CM_CALLS_OF_FILES(CM_DECLARE)
+CM_CALLS_OF_OBJECTS(CM_DECLARE)
 CM_CALLS_OF_REQUESTS(CM_DECLARE)
 CM_READS_OF_FILES(CM_DECLARE)
 CM_DECLARE(int, cm_unpin, (cm_pins * pins), (pins))
