@@ -247,12 +247,6 @@ uint64_t cm_format_part_payload(const struct cm_geometry *g, uint64_t slot)
     return part_of(g, slot)->slot_offset + slot * CM_BLOCK_SIZE;
 }
 
-bool cm_format_in_one(const struct cm_geometry *g, uint64_t slot, unsigned n)
-{
-    return cm_format_payload_at(g, slot + n - 1) - cm_format_payload_at(g, slot) ==
-           (n - 1) * (uint64_t)CM_BLOCK_SIZE;
-}
-
 uint64_t cm_format_tables(const struct cm_geometry *g, unsigned number, uint64_t *end)
 {
     const struct cm_pool_part *const p = &g->part[number];

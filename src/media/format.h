@@ -464,7 +464,12 @@ static inline uint64_t cm_format_payload_at(const struct cm_geometry *g, uint64_
                                                 : cm_format_part_payload(g, slot);
 }
 /* Do n slots from `slot` on lie in one piece? */
-bool cm_format_in_one(const struct cm_geometry *g, uint64_t slot, unsigned n);
+static inline bool cm_format_in_one(const struct cm_geometry *g, uint64_t slot, unsigned n)
+{
+    return __builtin_expect(slot + n <= g->plain, 1) ||
+           cm_format_payload_at(g, slot + n - 1) - cm_format_payload_at(g, slot) ==
+               (n - 1) * (uint64_t)CM_BLOCK_SIZE;
+}
 
 static inline uint64_t cm_header_block(const struct cm_header *h)
 {

@@ -19,28 +19,3 @@ bool cm_index_is_hole(const struct cm_media *m, uint64_t bucket)
 {
     return cm_media_is_hole(m, cm_index_bucket(m, bucket), CM_BUCKET_CELLS * sizeof(uint64_t));
 }
-
-int cm_index_store_bucket(const struct cm_media *m, uint64_t bucket, unsigned i, uint64_t cell)
-{
-    assert(i < CM_BUCKET_CELLS);
-    return cm_media_store64(m, cm_index_bucket(m, bucket) + i, cell);
-}
-
-int cm_index_flush_bucket(const struct cm_media *m, uint64_t bucket, unsigned i)
-{
-    assert(i < CM_BUCKET_CELLS);
-    return cm_media_flush(m, cm_index_bucket(m, bucket) + i, sizeof(uint64_t));
-}
-
-int cm_index_store(const struct cm_media *m, const struct cm_key *k, unsigned i, uint64_t cell)
-{
-    assert(i < CM_PLACE_CELLS);
-    return cm_index_store_bucket(m, k->place.bucket[i / CM_BUCKET_CELLS], i % CM_BUCKET_CELLS,
-                                 cell);
-}
-
-int cm_index_flush(const struct cm_media *m, const struct cm_key *k, unsigned i)
-{
-    assert(i < CM_PLACE_CELLS);
-    return cm_index_flush_bucket(m, k->place.bucket[i / CM_BUCKET_CELLS], i % CM_BUCKET_CELLS);
-}

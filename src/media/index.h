@@ -181,10 +181,29 @@ static inline void cm_index_prefetch(const struct cm_media *m, const struct cm_k
 int cm_index_load_bucket(const struct cm_media *m, uint64_t bucket, uint64_t cell[CM_BUCKET_CELLS]);
 /* Is a bucket unreadable only because a full volume has no room for its page? Then it is empty. */
 bool cm_index_is_hole(const struct cm_media *m, uint64_t bucket);
-int cm_index_store_bucket(const struct cm_media *m, uint64_t bucket, unsigned i, uint64_t cell);
-int cm_index_flush_bucket(const struct cm_media *m, uint64_t bucket, unsigned i);
+static inline int cm_index_store_bucket(const struct cm_media *m, uint64_t bucket, unsigned i,
+                                        uint64_t cell)
+{
+    assert(i < CM_BUCKET_CELLS);
+    return cm_media_store64(m, cm_index_bucket(m, bucket) + i, cell);
+}
+static inline int cm_index_flush_bucket(const struct cm_media *m, uint64_t bucket, unsigned i)
+{
+    assert(i < CM_BUCKET_CELLS);
+    return cm_media_flush_line(m, cm_index_bucket(m, bucket) + i, sizeof(uint64_t));
+}
 /* Writes the i-th of a key's cells (0..15). Durable after cm_index_flush and a fence. */
-int cm_index_store(const struct cm_media *m, const struct cm_key *k, unsigned i, uint64_t cell);
-int cm_index_flush(const struct cm_media *m, const struct cm_key *k, unsigned i);
+static inline int cm_index_store(const struct cm_media *m, const struct cm_key *k, unsigned i,
+                                 uint64_t cell)
+{
+    assert(i < CM_PLACE_CELLS);
+    return cm_index_store_bucket(m, k->place.bucket[i / CM_BUCKET_CELLS], i % CM_BUCKET_CELLS,
+                                 cell);
+}
+static inline int cm_index_flush(const struct cm_media *m, const struct cm_key *k, unsigned i)
+{
+    assert(i < CM_PLACE_CELLS);
+    return cm_index_flush_bucket(m, k->place.bucket[i / CM_BUCKET_CELLS], i % CM_BUCKET_CELLS);
+}
 
 #endif

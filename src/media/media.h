@@ -178,6 +178,13 @@ static inline int cm_media_flush(const struct cm_media *m, const void *p, size_t
         ((uintptr_t)p % CM_CACHE_LINE + n + CM_CACHE_LINE - 1) / CM_CACHE_LINE * CM_CACHE_LINE;
     return m->ops->flush(m->ops_ctx, p, n);
 }
+/* The same for bytes that lie in one line. */
+static inline int cm_media_flush_line(const struct cm_media *m, const void *p, size_t n)
+{
+    assert((uintptr_t)p % CM_CACHE_LINE + n <= CM_CACHE_LINE);
+    cm_plat_thread()->written += CM_CACHE_LINE;
+    return m->ops->flush(m->ops_ctx, p, n);
+}
 /* Counts the wear, too, because the thread waits here anyway: the bytes that were copied, and the
  * lines that were flushed. Lines that the CPU writes back by itself are not counted. */
 static inline void cm_media_fence(const struct cm_media *m)

@@ -131,17 +131,6 @@ static enum cm_slot_verdict read_verified(const struct cm_media *m, uint64_t slo
     return sum_ok(m, slot, h, sum) ? CM_SLOT_HIT : CM_SLOT_BAD_SUM;
 }
 
-void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot)
-{
-    at_prefetch(cm_slot_at(m, slot));
-}
-
-void cm_slot_prefetch(const struct cm_media *m, uint64_t slot)
-{
-    cm_slot_prefetch_header(m, slot);
-    at_prefetch(cm_slot_payload(m, slot));
-}
-
 /* ---- Sealed pools ---------------------------------------------------------------------------- */
 
 /* Copies what is stored to `block`, and makes of it the plain content that the tag covers. */
@@ -271,11 +260,6 @@ int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0)
     return cm_media_cas64(m, &cm_slot_at(m, slot)->w0, w0, w0 & CM_W0_SEQ_MASK);
 }
 
-int cm_slot_flush(const struct cm_media *m, uint64_t slot)
-{
-    return cm_media_flush(m, cm_slot_at(m, slot), sizeof(struct cm_header));
-}
-
 uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsigned n)
 {
     uint32_t failed = 0;
@@ -346,11 +330,4 @@ int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k
     const uint64_t life = seq | (uint64_t)m->boot << CM_W0_BOOT_SHIFT;
     h->w0 = cm_format_w0(key, slot, h, (uint32_t)life);
     return e;
-}
-
-int cm_slot_publish(const struct cm_media *m, uint64_t slot, const struct cm_header *h)
-{
-    /* Release: pairs with the acquire in cm_slot_header. The caller's fence made payload and key
-     * visible and durable before this. */
-    return cm_media_store64(m, &cm_slot_at(m, slot)->w0, h->w0);
 }

@@ -70,8 +70,15 @@ bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot);
 bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot);
 
 /* Prefetches what cm_slot_read reads first: the header and the first line of the payload. */
-void cm_slot_prefetch(const struct cm_media *m, uint64_t slot);
-void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
+static inline void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot)
+{
+    at_prefetch(cm_slot_at(m, slot));
+}
+static inline void cm_slot_prefetch(const struct cm_media *m, uint64_t slot)
+{
+    cm_slot_prefetch_header(m, slot);
+    at_prefetch(cm_slot_payload(m, slot));
+}
 /* Prefetches the header and the first lines of a part of the payload. The caller reads the slot
  * next. For a single block 24 to 63 lines are equally good; fewer are worse
  * (docs/performance.md). Unrolled where `lines` is a constant: 23 instructions instead of 90. */
@@ -160,7 +167,11 @@ enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
 /* Makes the header invalid, keeping its sequence, iff w0 is still `w0`. 1 done, 0 changed,
  * CM_EIO. Durable after cm_slot_flush and a fence. */
 int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0);
-int cm_slot_flush(const struct cm_media *m, uint64_t slot);
+static inline int cm_slot_flush(const struct cm_media *m, uint64_t slot)
+{
+    static_assert(CM_CACHE_LINE % sizeof(struct cm_header) == 0, "a header lies in one line");
+    return cm_media_flush_line(m, cm_slot_at(m, slot), sizeof(struct cm_header));
+}
 
 /* Flushes n slots (32 at most). Headers of neighbours are flushed together: they share cache lines,
  * and a second flush of a line would wait for the first. Returns a bit for each slot that
@@ -174,6 +185,12 @@ int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k
                  uint32_t valid, struct cm_header *h);
 /* Makes *h visible, as cm_slot_fill() has made it: VALID, next sequence. Durable after
  * cm_slot_flush and a fence. */
-int cm_slot_publish(const struct cm_media *m, uint64_t slot, const struct cm_header *h);
+static inline int cm_slot_publish(const struct cm_media *m, uint64_t slot,
+                                  const struct cm_header *h)
+{
+    /* Release: pairs with the acquire in cm_slot_header. The caller's fence made payload and key
+     * visible and durable before this. */
+    return cm_media_store64(m, &cm_slot_at(m, slot)->w0, h->w0);
+}
 
 #endif

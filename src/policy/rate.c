@@ -10,7 +10,6 @@
  */
 #include "policy/rate.h"
 
-#include "platform/atomic.h"
 #include "platform/platform.h"
 
 #define BURST_NS UINT64_C(1000000000)
@@ -21,11 +20,8 @@ static uint64_t cost_of(uint64_t limit, uint64_t bytes)
     return bytes / limit * BURST_NS + (uint64_t)((double)(bytes % limit) * 1e9 / (double)limit);
 }
 
-bool cm_rate_take(struct cm_rate *r, uint64_t bytes)
+bool cm_rate_allows(struct cm_rate *r, uint64_t limit, uint64_t bytes)
 {
-    const uint64_t limit = at_load_relaxed(&r->limit); /* it stands alone */
-    if (limit == 0)
-        return true;
     uint64_t now = cm_plat_now_ns();
     uint64_t cost = cost_of(limit, bytes);
     uint64_t clock = at_load_relaxed(&r->clock), next;

@@ -160,10 +160,10 @@ bool cm_ring_keep(struct cm_ring *r, uint64_t slot, uint64_t most)
     return true;
 }
 
-void cm_ring_unkeep(struct cm_ring *r, uint64_t slot)
+void cm_ring_kept_no_more(struct cm_ring *r, uint64_t slot)
 {
     const uint64_t bit = UINT64_C(1) << slot % 64;
-    if (cm_ring_is_kept(r, slot) && (at_and_release(&r->kept[slot / 64], ~bit) & bit))
+    if (at_and_release(&r->kept[slot / 64], ~bit) & bit)
         (void)at_add_relaxed(&r->kept_count, UINT64_MAX);
 }
 

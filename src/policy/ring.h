@@ -148,7 +148,12 @@ static inline bool cm_ring_is_kept(const struct cm_ring *r, uint64_t slot)
 /* Keeps an owned slot. False: `most` slots are kept already. One thread at a time. */
 bool cm_ring_keep(struct cm_ring *r, uint64_t slot, uint64_t most);
 /* The slot's block is gone. */
-void cm_ring_unkeep(struct cm_ring *r, uint64_t slot);
+void cm_ring_kept_no_more(struct cm_ring *r, uint64_t slot);
+static inline void cm_ring_unkeep(struct cm_ring *r, uint64_t slot)
+{
+    if (cm_ring_is_kept(r, slot))
+        cm_ring_kept_no_more(r, slot);
+}
 /* The same: it is not kept, and no share counts it. */
 static inline void cm_ring_vacated(struct cm_ring *r, uint64_t slot)
 {

@@ -61,10 +61,8 @@ void cm_share_found(struct cm_shares *s, struct cm_share *h, uint64_t slot)
     set(h, slot);
 }
 
-void cm_share_leave(struct cm_shares *s, uint64_t slot)
+void cm_share_left(struct cm_shares *s, uint64_t slot)
 {
-    if (!cm_share_any(s))
-        return;
     for (uint32_t i = 0; i < at_load_relaxed(&s->count); i++)
         leave(&s->share[i], slot);
 }

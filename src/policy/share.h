@@ -51,7 +51,12 @@ bool cm_share_take(struct cm_share *h, uint64_t slot);
  * slot then. NULL: none has it. */
 void cm_share_found(struct cm_shares *s, struct cm_share *h, uint64_t slot);
 /* The slot's block is gone, or goes: no share has the slot. */
-void cm_share_leave(struct cm_shares *s, uint64_t slot);
+void cm_share_left(struct cm_shares *s, uint64_t slot);
+static inline void cm_share_leave(struct cm_shares *s, uint64_t slot)
+{
+    if (cm_share_any(s))
+        cm_share_left(s, slot);
+}
 
 /* How many slots more the share may have. */
 static inline uint64_t cm_share_room(const struct cm_share *h)

@@ -235,12 +235,6 @@ static void note_frontier(struct cm_cache *c)
         cm_super_frontier(&c->super, next);
 }
 
-unsigned cm_evict_batch(const struct cm_cache *c)
-{
-    uint64_t b = cm_media_slots(&c->media) / 32; /* batch plus free stack stay below slots/16 */
-    return b > CM_BATCH_MAX ? CM_BATCH_MAX : (unsigned)b;
-}
-
 /* How many slots are evicted together. It is a small number, so that blocks that are evicted too
  * early cost no hits. (With 1.6 % of the slots it cost 1.6 points of hit rate in a trace.) */
 static unsigned evict_size(const struct cm_cache *c)

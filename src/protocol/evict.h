@@ -10,7 +10,11 @@
 #define CM_BATCH_MAX 16u /* victims and fills that share a fence */
 
 /* How many blocks are filled together, in a pool of this size. */
-unsigned cm_evict_batch(const struct cm_cache *c);
+static inline unsigned cm_evict_batch(const struct cm_cache *c)
+{
+    uint64_t b = cm_media_slots(&c->media) / 32; /* batch plus free stack stay below slots/16 */
+    return b > CM_BATCH_MAX ? CM_BATCH_MAX : (unsigned)b;
+}
 /* Gets up to n owned slots to fill: from the free stack, then by eviction. An eviction also puts
  * some slots on the free stack for later. Returns the number of slots. */
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n);

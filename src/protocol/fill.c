@@ -89,16 +89,36 @@ struct batch {
     enum cm_start start[CM_BATCH_MAX];
 };
 
-static void make_newcomer(struct offer *o, const struct batch *b, unsigned i, struct cm_newcomer *n)
+/* `start`: what the block is to the policy. Inline, so that the key is made where it stays. */
+static inline __attribute__((always_inline)) void
+make_newcomer(struct offer *o, uint64_t block, enum cm_start start, struct cm_newcomer *n)
 {
-    const uint64_t at = (b->first + i) * CM_BLOCK_SIZE;
+    const uint64_t at = block * CM_BLOCK_SIZE;
     n->data = o->data + at;
     n->valid = o->len - at < CM_BLOCK_SIZE ? (uint32_t)(o->len - at) : CM_BLOCK_SIZE;
-    n->start = b->start[i];
+    n->start = start;
     n->share = at_load_relaxed(&o->grant.f->share); /* relaxed: it may change meanwhile */
     n->key = cm_region_key_next(o->grant.f, &o->home, o->miss->incarnation,
                                 (o->miss->offset + at) / CM_BLOCK_SIZE);
     n->result = 0;
+}
+
+/* The same of a block that was not judged yet. Its reader has touched it, if it was asked for.
+ * false: the rule refuses it. */
+static inline __attribute__((always_inline)) bool judge(struct offer *o, uint64_t block,
+                                                        struct cm_newcomer *n)
+{
+    const bool asked = block * CM_BLOCK_SIZE < o->asked;
+    make_newcomer(o, block,
+                  o->wanted ? CM_START_WANTED
+                  : o->warm ? CM_START_WARM
+                  : asked   ? CM_START_ASK
+                            : CM_START_AHEAD,
+                  n);
+    if (!asked)
+        return true;
+    (void)cm_step_first_touch(n->key.place.hash);
+    return o->wanted || !is_refused(o->c, &n->key);
 }
 
 /* Decides where each block goes. */
@@ -106,15 +126,8 @@ static void sort_blocks(struct offer *o, struct batch *b)
 {
     for (unsigned i = 0; i < b->n; i++) {
         struct cm_newcomer n;
-        const bool asked = (b->first + i) * CM_BLOCK_SIZE < o->asked;
-        b->start[i] = o->wanted ? CM_START_WANTED
-                      : o->warm ? CM_START_WARM
-                      : asked   ? CM_START_ASK
-                                : CM_START_AHEAD;
-        make_newcomer(o, b, i, &n);
-        if (asked)
-            (void)cm_step_first_touch(n.key.place.hash); /* its reader has touched it */
-        if (!o->wanted && asked && is_refused(o->c, &n.key))
+        const bool comes = judge(o, b->first + i, &n);
+        if (!comes)
             b->result = b->result ? b->result : CM_NOT_STORED_POLICY;
         else if (!must_wait(o->c, &n))
             b->ins |= 1u << i;
@@ -134,7 +147,7 @@ static void buffer_blocks(struct offer *o, struct batch *b)
     for (uint32_t left = b->waits; left; left &= left - 1, b->waiting--) {
         const unsigned i = at_lowest_bit(left);
         struct cm_newcomer n;
-        make_newcomer(o, b, i, &n);
+        make_newcomer(o, b->first + i, b->start[i], &n);
         cm_fill_buffered(o->c, &o->grant, &n, b->waiting, &e);
         if (n.result == CM_NOT_STORED_FULL) {
             b->ins |= 1u << i;
@@ -149,28 +162,66 @@ static void buffer_blocks(struct offer *o, struct batch *b)
     cm_fill_buffered_end(o->c, &e);
 }
 
-static void publish_blocks(struct offer *o, struct batch *b)
+/* *why: why the first block was not stored, or 0; as it was, if it was not 0. */
+static void publish(struct offer *o, struct cm_newcomer *in, unsigned count, int *why)
 {
-    struct cm_newcomer in[CM_BATCH_MAX];
-    unsigned count = 0, stored = 0, refused = 0;
+    unsigned stored = 0;
     int first = 0;
-    for (uint32_t left = b->ins; left; left &= left - 1)
-        make_newcomer(o, b, at_lowest_bit(left), &in[count++]);
     cm_publish_batch(o->c, &o->grant, in, count);
     for (unsigned i = 0; i < count; i++) {
         const bool present = in[i].result == CM_NOT_STORED_PRESENT;
         stored += in[i].result == 0;
-        refused += in[i].result != 0;
         o->done.stored += in[i].result == 0 ? in[i].valid : 0;
         o->done.present += present ? in[i].valid : 0;
         first = first || (present && o->warm) ? first : in[i].result;
     }
     cm_object_filled(o->grant.f, stored);
-    if (refused > 0) {
+    if (stored < count) {
         remember_refused(o->c, in, count);
         cm_publish_count_refused(o->c, in, count);
     }
-    b->result = b->result ? b->result : first;
+    *why = *why ? *why : first;
+}
+
+static __attribute__((noinline)) void publish_blocks(struct offer *o, struct batch *b)
+{
+    struct cm_newcomer in[CM_BATCH_MAX];
+    unsigned count = 0;
+    for (uint32_t left = b->ins; left; left &= left - 1) {
+        const unsigned i = at_lowest_bit(left);
+        make_newcomer(o, b->first + i, b->start[i], &in[count++]);
+    }
+    publish(o, in, count, &b->result);
+}
+
+/* Some of the blocks, in a pool without a buffer. None waits, so each newcomer is made once. Not
+ * inline: sort_and_store() does not need so much stack. */
+static __attribute__((noinline)) int store_blocks(struct offer *o, uint64_t first, unsigned n)
+{
+    struct cm_newcomer in[CM_BATCH_MAX];
+    unsigned count = 0;
+    int why = 0;
+    for (unsigned i = 0; i < n; i++) {
+        if (judge(o, first + i, &in[count]))
+            count++;
+        else
+            why = why ? why : CM_NOT_STORED_POLICY;
+    }
+    if (count > 0)
+        publish(o, in, count, &why);
+    return why;
+}
+
+/* The same in a pool with a buffer. */
+static int sort_and_store(struct offer *o, uint64_t first, unsigned n)
+{
+    struct batch b = { .first = first, .n = n };
+    sort_blocks(o, &b);
+    if (b.waits)
+        buffer_blocks(o, &b);
+    if (b.ins)
+        publish_blocks(o, &b);
+    return b.result;
 }
 
 static int fill_blocks(struct offer *o)
@@ -181,14 +232,9 @@ static int fill_blocks(struct offer *o)
     assert(o->miss->offset % CM_BLOCK_SIZE == 0 && most > 0 && most <= CM_BATCH_MAX);
     raise_limit(o->grant.f, o->miss->offset + o->len);
     for (uint64_t i = 0; i < blocks; i += most) {
-        struct batch b = { .first = i };
-        b.n = blocks - i < most ? (unsigned)(blocks - i) : most;
-        sort_blocks(o, &b);
-        if (b.waits)
-            buffer_blocks(o, &b);
-        if (b.ins)
-            publish_blocks(o, &b);
-        first = first ? first : b.result;
+        const unsigned n = blocks - i < most ? (unsigned)(blocks - i) : most;
+        const int why = o->c->probation.entries > 0 ? sort_and_store(o, i, n) : store_blocks(o, i, n);
+        first = first ? first : why;
     }
     return first;
 }

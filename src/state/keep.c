@@ -236,13 +236,11 @@ bool cm_keep_has(struct cm_cache *c, uint64_t incarnation)
     return has;
 }
 
-bool cm_keep_spares(struct cm_cache *c, uint64_t slot, uint64_t incarnation, uint64_t w0)
+bool cm_keep_stays(struct cm_cache *c, uint64_t slot, uint64_t incarnation, uint64_t w0)
 {
     struct cm_ring *r = &c->policy.ring;
     struct cm_header h;
     const uint64_t number = cm_incarnation_number(incarnation);
-    if (!cm_keep_any(c))
-        return false;
     const bool unknown = is_unknown(c, number);
     /* Looked up and marked under the lock: if the file leaves the table, tidy() comes after this
      * mark. */

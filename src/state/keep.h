@@ -41,7 +41,12 @@ void cm_keep_move(struct cm_cache *c, uint64_t was, uint64_t now, uint64_t size)
 /* May the block belong to a kept file? `incarnation`: as in a header. */
 bool cm_keep_has(struct cm_cache *c, uint64_t incarnation);
 /* The policy's victim, an owned slot, has a block with this header. True: it stays. */
-bool cm_keep_spares(struct cm_cache *c, uint64_t slot, uint64_t incarnation, uint64_t w0);
+bool cm_keep_stays(struct cm_cache *c, uint64_t slot, uint64_t incarnation, uint64_t w0);
+static inline bool cm_keep_spares(struct cm_cache *c, uint64_t slot, uint64_t incarnation,
+                                  uint64_t w0)
+{
+    return cm_keep_any(c) && cm_keep_stays(c, slot, incarnation, w0);
+}
 /* Before victims are chosen; no lock is held. Looks at some more of the file table. Slots that were
  * kept for a file that is kept no more are so no more. */
 void cm_keep_prepare(struct cm_cache *c);
