@@ -260,11 +260,9 @@ int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0)
     return cm_media_cas64(m, &cm_slot_at(m, slot)->w0, w0, w0 & CM_W0_SEQ_MASK);
 }
 
-uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsigned n)
+uint32_t cm_slot_flush_some(const struct cm_media *m, const uint64_t *slot, unsigned n)
 {
     uint32_t failed = 0;
-    if (n == 1)
-        return cm_slot_flush(m, slot[0]) != 0;
     for (unsigned i = 0, end; i < n; i = end) {
         uint64_t low = slot[i], high = low;
         for (end = i + 1; end < n && (slot[end] == high + 1 || slot[end] + 1 == low); end++) {

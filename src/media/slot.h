@@ -176,7 +176,11 @@ static inline int cm_slot_flush(const struct cm_media *m, uint64_t slot)
 /* Flushes n slots (32 at most). Headers of neighbours are flushed together: they share cache lines,
  * and a second flush of a line would wait for the first. Returns a bit for each slot that
  * failed. */
-uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsigned n);
+uint32_t cm_slot_flush_some(const struct cm_media *m, const uint64_t *slot, unsigned n);
+static inline uint32_t cm_slot_flush_all(const struct cm_media *m, const uint64_t *slot, unsigned n)
+{
+    return n == 1 ? cm_slot_flush(m, slot[0]) != 0 : cm_slot_flush_some(m, slot, n);
+}
 
 /* Writes payload and key words of an owned, durably invalid slot; the header stays invalid.
  * Durable after cm_slot_flush and a fence. *h is the header to publish. CM_EIO; CM_ESEAL: nothing

@@ -115,9 +115,8 @@ static int replace(struct cm_cache *c, struct cm_newcomer *n, uint64_t cell)
     return displace(c, n, cm_cell_slot(cell), &h) ? 1 : -CM_NOT_STORED_BUSY;
 }
 
-/* Chooses the newcomer's cell. Returns 0 and *at, 0..15; or why the newcomer must not be stored.
- * Lock held. */
-static int choose_cell(struct cm_cache *c, struct cm_newcomer *n, int *at)
+/* Chooses among all cells of both buckets. As choose_cell(). */
+static __attribute__((noinline)) int choose_of_all(struct cm_cache *c, struct cm_newcomer *n, int *at)
 {
     struct cm_cells cells;
     if (cm_step_cells(c, &n->key, &cells))
@@ -137,6 +136,24 @@ static int choose_cell(struct cm_cache *c, struct cm_newcomer *n, int *at)
     if (*at < 0)
         *at = make_room(c, n, &cells);
     return *at < 0 ? CM_NOT_STORED_FULL : 0;
+}
+
+/* Chooses the newcomer's cell. Returns 0 and *at, 0..15; or why the newcomer must not be stored.
+ * Lock held. Nearly always no cell of both buckets has the tag, and the first bucket has an empty
+ * cell. The lock keeps the buckets as they are between these looks. */
+static int choose_cell(struct cm_cache *c, struct cm_newcomer *n, int *at)
+{
+    const struct cm_place *p = &n->key.place;
+    uint64_t tagged, cell = 1;
+    if (cm_index_find(&c->media, p->bucket[0], p->tag, &tagged) == 0 &&
+        cm_index_find(&c->media, p->bucket[1], p->tag, &tagged) == 0) {
+        const int empty = cm_index_find(&c->media, p->bucket[0], 0, &cell);
+        if (empty > 0 && cell == 0) {
+            *at = (int)at_lowest_bit((unsigned)empty);
+            return 0;
+        }
+    }
+    return choose_of_all(c, n, at);
 }
 
 bool cm_publish_may(const struct cm_grant *g, struct cm_stripe *s, const struct cm_newcomer *n)
@@ -191,27 +208,36 @@ static void publish_all(struct cm_cache *c, const struct cm_grant *g, struct cm_
     cm_stripe_relock(&held, NULL);
 }
 
-/* Flushes the headers of those newcomers whose result is 0. A bit for each that failed. */
-static uint32_t flush_headers(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
+/* `bad`: a bit for each newcomer whose result is 0, counted without the others. Returns the same
+ * bits at the newcomers' own numbers. */
+static uint32_t spread(const struct cm_newcomer *n, unsigned count, uint32_t bad)
 {
-    uint64_t slot[CM_BATCH_MAX];
-    unsigned which[CM_BATCH_MAX], some = 0;
     uint32_t failed = 0;
     for (unsigned i = 0; i < count; i++)
         if (n[i].result == 0) {
-            which[some] = i;
-            slot[some++] = n[i].slot;
+            failed |= (bad & 1) << i;
+            bad >>= 1;
         }
-    uint32_t bad = cm_slot_flush_all(&c->media, slot, some);
-    for (; bad; bad &= bad - 1)
-        failed |= UINT32_C(1) << which[at_lowest_bit(bad)];
     return failed;
+}
+
+/* Flushes the headers of those newcomers whose result is 0. A bit for each that failed. */
+static inline uint32_t flush_headers(struct cm_cache *c, const struct cm_newcomer *n,
+                                     unsigned count)
+{
+    uint64_t slot[CM_BATCH_MAX];
+    unsigned some = 0;
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].result == 0)
+            slot[some++] = n[i].slot;
+    const uint32_t bad = cm_slot_flush_all(&c->media, slot, some);
+    return bad == 0 ? 0 : spread(n, count, bad);
 }
 
 /* Flushes published newcomers; the caller fences. The stripe locks are not held: to take the next
  * lock would wait for the flush. Nothing is promised before the fence. A thread that forgets a
  * block meanwhile flushes the header itself. A block that cannot be flushed is taken back. */
-static void flush_published(struct cm_cache *c, struct cm_newcomer *n, unsigned count)
+static inline void flush_published(struct cm_cache *c, struct cm_newcomer *n, unsigned count)
 {
     uint32_t failed = flush_headers(c, n, count);
     for (unsigned i = 0; i < count; i++)
@@ -252,27 +278,52 @@ static unsigned whole_blocks(const struct cm_newcomer *n, unsigned count)
     return count;
 }
 
-/* Called after the fence that follows publishing. Disowns the slots of the stored newcomers. Frees
- * the slots of the others, unless they are spoiled, and the slots that were evicted for a cell. */
-static void finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
+/* Frees the slots of the newcomers that were not stored, unless they are spoiled, and the slots that
+ * were evicted for a cell. */
+static __attribute__((noinline)) void free_others(struct cm_cache *c, const struct cm_newcomer *n,
+                                                  unsigned count)
 {
-    uint64_t stored[CM_BATCH_MAX];
-    unsigned some = 0;
     for (unsigned i = 0; i < count; i++) {
         if (n[i].slot == CM_NO_SLOT)
             continue;
-        assert(cm_ring_is_owned(&c->policy.ring, n[i].slot));
+        assert(cm_ring_is_owned(&c->policy.ring, n[i].slot) || n[i].result == 0);
         assert(n[i].result >= 0 && n[i].result <= CM_NOT_STORED_MEDIA);
-        if (n[i].result == 0)
-            stored[some++] = n[i].slot;
-        else if (n[i].spoiled)
+        if (n[i].result != 0 && n[i].spoiled)
             cm_step_quarantine_owned(c, n[i].slot);
-        else
+        else if (n[i].result != 0)
             cm_ring_give_free(&c->policy.ring, &n[i].slot, 1); /* still invalid, durably */
         if (n[i].freed != CM_NO_SLOT)
             cm_ring_give_free(&c->policy.ring, &n[i].freed, 1);
     }
+}
+
+/* Called after the fence that follows publishing. Tells the policy of the stored newcomers, disowns
+ * their slots and counts them. */
+static inline void finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
+{
+    struct cm_policy_batch b;
+    uint64_t stored[CM_BATCH_MAX], bytes = 0;
+    unsigned some = 0;
+    bool others = false;
+    static_assert(CM_BATCH_MAX <= CM_POLICY_BATCH, "all at once");
+    b.n = b.ahead = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (n[i].result != 0) {
+            others = true;
+            continue;
+        }
+        assert(cm_ring_is_owned(&c->policy.ring, n[i].slot));
+        cm_policy_stored(&c->policy, &b, n[i].slot, n[i].key.place.hash, n[i].start);
+        others |= n[i].freed != CM_NO_SLOT;
+        stored[some++] = n[i].slot;
+        bytes += n[i].valid;
+    }
+    cm_policy_stored_all(&c->policy, &b);
     cm_ring_disown_all(&c->policy.ring, stored, some);
+    if (others)
+        free_others(c, n, count);
+    if (some > 0)
+        cm_media_count2(&c->media, cm_plat_thread(), CM_STAT_fill_blocks, some, bytes);
 }
 
 /* Their first hits need not verify them. The slots are still owned. */
@@ -281,17 +332,6 @@ static void set_verified(struct cm_cache *c, const struct cm_newcomer *n, unsign
     for (unsigned i = 0; i < count; i++)
         if (n[i].result == 0)
             cm_ring_set_verified(&c->policy.ring, n[i].slot);
-}
-
-static void tell_policy(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
-{
-    struct cm_policy_batch b;
-    static_assert(CM_BATCH_MAX <= CM_POLICY_BATCH, "all at once");
-    b.n = b.ahead = 0;
-    for (unsigned i = 0; i < count; i++)
-        if (n[i].result == 0)
-            cm_policy_stored(&c->policy, &b, n[i].slot, n[i].key.place.hash, n[i].start);
-    cm_policy_stored_all(&c->policy, &b);
 }
 
 void cm_publish_count_refused(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
@@ -308,19 +348,6 @@ void cm_publish_count_refused(struct cm_cache *c, const struct cm_newcomer *n, u
     for (unsigned i = 0; i < count; i++)
         if (n[i].result != 0)
             cm_count(c, refused[n[i].result], 1);
-}
-
-static void count_stored(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
-{
-    uint64_t blocks = 0, bytes = 0;
-    for (unsigned i = 0; i < count; i++)
-        if (n[i].result == 0) {
-            blocks++;
-            bytes += n[i].valid;
-        }
-    if (blocks == 0)
-        return;
-    cm_stats_add2(&c->media, CM_STAT_fill_blocks, blocks, CM_STAT_fill_bytes, bytes);
 }
 
 /* ---- Slots for the newcomers, within the quotas of their groups ------------------------------ */
@@ -406,6 +433,36 @@ static void give_slots(struct cm_cache *c, struct cm_newcomer *n, unsigned count
     }
 }
 
+/* Stores newcomers that have slots, or a result. */
+static inline __attribute__((always_inline)) void store(struct cm_cache *c,
+                                                        const struct cm_grant *g,
+                                                        struct cm_newcomer *n, unsigned count)
+{
+    const uint64_t timed = cm_fill_choice_is_over(c) ? 0 : cm_fill_choice_turn(c);
+    for (unsigned i = 0; i < count; i++)
+        if (n[i].slot != CM_NO_SLOT)
+            prepare(c, g, &n[i]);
+    /* All headers are flushed now. If each were flushed at once, its neighbour in the same line
+     * would wait for the line to come back. */
+    uint32_t failed = flush_headers(c, n, count);
+    for (; failed; failed &= failed - 1) {
+        n[at_lowest_bit(failed)].spoiled = true;
+        n[at_lowest_bit(failed)].result = CM_NOT_STORED_MEDIA;
+    }
+    /* Fence 2: payload and key words are durable and visible before any VALID is. */
+    cm_media_fence(&c->media);
+    if (timed)
+        cm_fill_choice_note(c, timed, whole_blocks(n, count));
+    publish_all(c, g, n, count);
+    flush_published(c, n, count);
+    /* Fence 3: "stored" means that VALID and the cell survive a power cut from here on. The
+     * slot is disowned only after that. */
+    cm_media_fence(&c->media);
+    if (g->f && g->f->tested)
+        set_verified(c, n, count);
+    finish(c, n, count);
+}
+
 void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
                       unsigned count)
 {
@@ -418,33 +475,12 @@ void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
     }
     assert(count <= CM_BATCH_MAX);
     give_slots(c, n, count);
+    if (count == 1) { /* the most common batch; the compiler leaves out the loops */
+        store(c, g, n, 1);
+        return;
+    }
     for (unsigned i = 0; i < count; i++) /* the flush may have evicted it from the CPU's cache */
         if (n[i].slot != CM_NO_SLOT)
             cm_slot_prefetch_header(&c->media, n[i].slot);
-    const uint64_t timed = cm_fill_choice_is_over(c) ? 0 : cm_fill_choice_turn(c);
-    for (unsigned i = 0; i < count; i++)
-        if (n[i].slot != CM_NO_SLOT)
-            prepare(c, g, &n[i]);
-    /* All headers are flushed now. If each were flushed at once, its neighbour in the same line
-     * would wait for the line to come back. */
-    uint32_t failed = flush_headers(c, n, count);
-    for (unsigned i = 0; i < count; i++)
-        if (failed >> i & 1) {
-            n[i].spoiled = true;
-            n[i].result = CM_NOT_STORED_MEDIA;
-        }
-    /* Fence 2: payload and key words are durable and visible before any VALID is. */
-    cm_media_fence(&c->media);
-    if (timed)
-        cm_fill_choice_note(c, timed, whole_blocks(n, count));
-    publish_all(c, g, n, count);
-    flush_published(c, n, count);
-    /* Fence 3: "stored" means that VALID and the cell survive a power cut from here on. The
-     * slot is disowned only after that. */
-    cm_media_fence(&c->media);
-    tell_policy(c, n, count);
-    if (g->f && g->f->tested)
-        set_verified(c, n, count);
-    finish(c, n, count);
-    count_stored(c, n, count);
+    store(c, g, n, count);
 }
