@@ -141,12 +141,16 @@ static inline unsigned cm_index_tagged(uint64_t wanted, const uint64_t *cell)
 }
 /* Looks for a tag in a bucket as it is now. Returns a bit for each cell that carries it, or CM_EIO;
  * *cell: the first of them, or as it was. Test it with cm_index_leads(). */
-static inline int cm_index_find(const struct cm_media *m, uint64_t bucket, uint64_t tag,
-                                uint64_t *cell)
+static inline int cm_index_find_in(const uint64_t *bucket, uint64_t tag, uint64_t *cell)
 {
     static_assert(CM_CELL_TAG_SHIFT == CM_GUARD_TAG_SHIFT, "the tag is what the guard compares");
     static_assert(sizeof(struct cm_bucket) == CM_CACHE_LINE, "a bucket is a line");
-    return cm_guard_find(cm_index_bucket(m, bucket), tag >> CM_CELL_TAG_SHIFT, cell);
+    return cm_guard_find(bucket, tag >> CM_CELL_TAG_SHIFT, cell);
+}
+static inline int cm_index_find(const struct cm_media *m, uint64_t bucket, uint64_t tag,
+                                uint64_t *cell)
+{
+    return cm_index_find_in(cm_index_bucket(m, bucket), tag, cell);
 }
 /* Does cell c carry the tag and name a slot that exists? */
 static inline bool cm_index_leads(const struct cm_media *m, uint64_t tag, uint64_t c)

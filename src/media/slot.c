@@ -29,20 +29,6 @@ bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot)
     return cm_slot_is_hole(m, slot) || cm_media_is_hole(m, cm_slot_payload(m, slot), CM_BLOCK_SIZE);
 }
 
-static int load_header(const struct cm_media *m, uint64_t slot, struct cm_header *h)
-{
-    /* w0 first, acquire: pairs with the release store in cm_slot_publish. If the words below are
-     * from another life of the slot, the check over all of them fails. */
-    return cm_guard_load_words(&cm_slot_at(m, slot)->w0, &h->w0, 4);
-}
-
-enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, struct cm_header *h)
-{
-    if (load_header(m, slot, h))
-        return CM_SLOT_UNREADABLE;
-    return cm_format_header_ok(cm_media_key(m), slot, h) ? CM_SLOT_HIT : CM_SLOT_OTHER;
-}
-
 /* THE DELIBERATE RACE. The payload may be overwritten while it is copied. cm_guard_copy reads it
  * without any order. The bytes are used only if w0 is the same word after the copy as before. Why
  * that suffices: only the owner of the slot overwrites the payload. Before its first store to the
@@ -169,7 +155,7 @@ static enum cm_slot_verdict read_sealed(const struct cm_media *m, uint64_t slot,
     enum cm_slot_verdict v = CM_SLOT_OTHER;
     struct cm_header h;
     *got = 0;
-    if (load_header(m, slot, &h))
+    if (cm_slot_load_header(m, slot, &h))
         return CM_SLOT_UNREADABLE;
     if (cm_format_header_ok(cm_media_key(m), slot, &h) && cm_slot_is(&h, k) &&
         cm_header_boot(&h) == boot)
@@ -214,7 +200,7 @@ enum cm_slot_verdict cm_slot_read(const struct cm_media *m, uint64_t slot, const
     assert(from + len <= CM_BLOCK_SIZE);
     struct cm_header h;
     int e = 0;
-    if (load_header(m, slot, &h))
+    if (cm_slot_load_header(m, slot, &h))
         return CM_SLOT_UNREADABLE;
     /* The copy comes before any test of the header. It does not depend on the header then, so the
      * cache misses of header and payload run side by side. */
@@ -260,18 +246,21 @@ int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0)
     return cm_media_cas64(m, &cm_slot_at(m, slot)->w0, w0, w0 & CM_W0_SEQ_MASK);
 }
 
+/* Does the slot's header lie directly before that of `low`, or directly behind that of `high`? */
+static inline bool is_next(const struct cm_media *m, uint64_t slot, uint64_t low, uint64_t high)
+{
+    return slot == high + 1 ? cm_format_in_one(&m->geo, high, 2)
+                            : slot + 1 == low && cm_format_in_one(&m->geo, slot, 2);
+}
+
 uint32_t cm_slot_flush_some(const struct cm_media *m, const uint64_t *slot, unsigned n)
 {
     uint32_t failed = 0;
     for (unsigned i = 0, end; i < n; i = end) {
         uint64_t low = slot[i], high = low;
-        for (end = i + 1; end < n && (slot[end] == high + 1 || slot[end] + 1 == low); end++) {
-            const uint64_t first = slot[end] < low ? slot[end] : low;
-            const uint64_t last = slot[end] > high ? slot[end] : high;
-            if (!cm_format_in_one(&m->geo, first, (unsigned)(last - first + 1)))
-                break;
-            low = first;
-            high = last;
+        for (end = i + 1; end < n && is_next(m, slot[end], low, high); end++) {
+            low = slot[end] < low ? slot[end] : low;
+            high = slot[end] > high ? slot[end] : high;
         }
         if (cm_media_flush(m, cm_slot_at(m, low),
                            (size_t)(high - low + 1) * sizeof(struct cm_header)) == 0)

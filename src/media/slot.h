@@ -16,10 +16,6 @@ enum cm_slot_verdict {
     CM_SLOT_UNREADABLE /* media error */
 };
 
-/* Loads a header so that its words belong together. CM_SLOT_HIT here: VALID and check right,
- * whatever the key. *h is set for HIT and OTHER (w0 at least). */
-enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot, struct cm_header *h);
-
 static inline struct cm_header *cm_slot_at(const struct cm_media *m, uint64_t slot)
 {
     assert(slot < cm_media_slots(m));
@@ -29,6 +25,22 @@ static inline uint8_t *cm_slot_payload(const struct cm_media *m, uint64_t slot)
 {
     assert(slot < cm_media_slots(m));
     return m->base + cm_format_payload_at(&m->geo, slot);
+}
+
+static inline int cm_slot_load_header(const struct cm_media *m, uint64_t slot, struct cm_header *h)
+{
+    /* w0 first, acquire: pairs with the release store in cm_slot_publish. If the words below are
+     * from another life of the slot, the check over all of them fails. */
+    return cm_guard_load_words(&cm_slot_at(m, slot)->w0, &h->w0, 4);
+}
+/* Loads a header so that its words belong together. CM_SLOT_HIT here: VALID and check right,
+ * whatever the key. *h is set for HIT and OTHER (w0 at least). */
+static inline enum cm_slot_verdict cm_slot_header(const struct cm_media *m, uint64_t slot,
+                                                  struct cm_header *h)
+{
+    if (cm_slot_load_header(m, slot, h))
+        return CM_SLOT_UNREADABLE;
+    return cm_format_header_ok(cm_media_key(m), slot, h) ? CM_SLOT_HIT : CM_SLOT_OTHER;
 }
 
 /* Where a slot is. Most hits compute it once, and for a slot of the first part only: they ask for

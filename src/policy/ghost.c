@@ -43,11 +43,16 @@ void cm_ghost_grow(struct cm_ghost *g, uint64_t window)
         at_store_relaxed(&g->cell[i], 0u);
 }
 
-static uint32_t *bucket(const struct cm_ghost *g, uint64_t hash)
+static uint64_t number(const struct cm_ghost *g, uint64_t hash)
 {
     /* Relaxed, here and below: what changes when the pool grows is valid with its old value, too.
      */
-    uint64_t b = (hash & UINT32_MAX) * at_load_relaxed(&g->buckets) >> 32; /* Lemire 2016 */
+    return (hash & UINT32_MAX) * at_load_relaxed(&g->buckets) >> 32; /* Lemire 2016 */
+}
+
+static uint32_t *bucket(const struct cm_ghost *g, uint64_t hash)
+{
+    const uint64_t b = number(g, hash);
     if (g->reach)
         g->reach(g->reach_ctx, b);
     return g->cell + b * WAYS;
@@ -79,7 +84,7 @@ static bool is_recent(const struct cm_ghost *g, uint32_t cell)
 
 void cm_ghost_prefetch(const struct cm_ghost *g, uint64_t hash)
 {
-    at_prefetch(bucket(g, hash));
+    at_prefetch(g->cell + number(g, hash) * WAYS);
 }
 
 void cm_ghost_add(struct cm_ghost *g, uint64_t hash)

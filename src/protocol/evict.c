@@ -28,7 +28,8 @@ struct victim {
 };
 
 /* Reads the header of an owned slot. CM_EIO: unreadable. */
-static int look(struct cm_cache *c, struct victim *v, struct cm_last_home *last)
+static inline __attribute__((always_inline)) int look(struct cm_cache *c, struct victim *v,
+                                                      struct cm_last_home *last)
 {
     struct cm_header h;
     v->keyed = v->gone = false;

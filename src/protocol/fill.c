@@ -163,7 +163,8 @@ static void buffer_blocks(struct offer *o, struct batch *b)
 }
 
 /* *why: why the first block was not stored, or 0; as it was, if it was not 0. */
-static void publish(struct offer *o, struct cm_newcomer *in, unsigned count, int *why)
+static inline __attribute__((always_inline)) void publish(struct offer *o, struct cm_newcomer *in,
+                                                          unsigned count, int *why)
 {
     unsigned stored = 0;
     int first = 0;
@@ -224,7 +225,7 @@ static int sort_and_store(struct offer *o, uint64_t first, unsigned n)
     return b.result;
 }
 
-static int fill_blocks(struct offer *o)
+static inline __attribute__((always_inline)) int fill_blocks(struct offer *o)
 {
     const uint64_t blocks = (o->len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
     const unsigned most = cm_evict_batch(o->c);
@@ -233,14 +234,15 @@ static int fill_blocks(struct offer *o)
     raise_limit(o->grant.f, o->miss->offset + o->len);
     for (uint64_t i = 0; i < blocks; i += most) {
         const unsigned n = blocks - i < most ? (unsigned)(blocks - i) : most;
-        const int why = o->c->probation.entries > 0 ? sort_and_store(o, i, n) : store_blocks(o, i, n);
+        const int why =
+            o->c->probation.entries > 0 ? sort_and_store(o, i, n) : store_blocks(o, i, n);
         first = first ? first : why;
     }
     return first;
 }
 
 /* Why nothing of the miss may be stored, or 0. Counts the blocks that are refused. */
-static int refused_whole(struct cm_object *f, const cm_miss *miss, uint64_t blocks)
+static inline int refused_whole(struct cm_object *f, const cm_miss *miss, uint64_t blocks)
 {
     struct cm_cache *c = f->cache;
     if (cm_cache_mode(c) != CM_NORMAL || at_load_relaxed(&f->bypassed) ||

@@ -116,7 +116,8 @@ static int replace(struct cm_cache *c, struct cm_newcomer *n, uint64_t cell)
 }
 
 /* Chooses among all cells of both buckets. As choose_cell(). */
-static __attribute__((noinline)) int choose_of_all(struct cm_cache *c, struct cm_newcomer *n, int *at)
+static __attribute__((noinline)) int choose_of_all(struct cm_cache *c, struct cm_newcomer *n,
+                                                   int *at)
 {
     struct cm_cells cells;
     if (cm_step_cells(c, &n->key, &cells))
@@ -139,17 +140,24 @@ static __attribute__((noinline)) int choose_of_all(struct cm_cache *c, struct cm
 }
 
 /* Chooses the newcomer's cell. Returns 0 and *at, 0..15; or why the newcomer must not be stored.
- * Lock held. Nearly always no cell of both buckets has the tag, and the first bucket has an empty
+ * Lock held. Nearly always no cell of both buckets has the tag, and one of them has an empty
  * cell. The lock keeps the buckets as they are between these looks. */
 static int choose_cell(struct cm_cache *c, struct cm_newcomer *n, int *at)
 {
     const struct cm_place *p = &n->key.place;
+    const uint64_t *first = cm_index_bucket(&c->media, p->bucket[0]);
+    const uint64_t *second = cm_index_bucket(&c->media, p->bucket[1]);
     uint64_t tagged, cell = 1;
-    if (cm_index_find(&c->media, p->bucket[0], p->tag, &tagged) == 0 &&
-        cm_index_find(&c->media, p->bucket[1], p->tag, &tagged) == 0) {
-        const int empty = cm_index_find(&c->media, p->bucket[0], 0, &cell);
+    if (cm_index_find_in(first, p->tag, &tagged) == 0 &&
+        cm_index_find_in(second, p->tag, &tagged) == 0) {
+        int empty = cm_index_find_in(first, 0, &cell);
+        *at = 0;
+        if (empty == 0) {
+            empty = cm_index_find_in(second, 0, &cell);
+            *at = CM_BUCKET_CELLS;
+        }
         if (empty > 0 && cell == 0) {
-            *at = (int)at_lowest_bit((unsigned)empty);
+            *at += (int)at_lowest_bit((unsigned)empty);
             return 0;
         }
     }
@@ -196,8 +204,8 @@ static int make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_
 }
 
 /* Makes the newcomers visible whose result is 0. */
-static void publish_all(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
-                        unsigned count)
+static inline __attribute__((always_inline)) void
+publish_all(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n, unsigned count)
 {
     struct cm_stripe *held = NULL;
     for (unsigned i = 0; i < count; i++)
@@ -249,7 +257,8 @@ static inline void flush_published(struct cm_cache *c, struct cm_newcomer *n, un
 }
 
 /* Writes payload and key of one newcomer into its owned slot; the header is not flushed. */
-static void prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n)
+static inline __attribute__((always_inline)) void
+prepare(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n)
 {
     assert(cm_ring_is_owned(&c->policy.ring, n->slot));
     assert(n->valid > 0 && n->valid <= CM_BLOCK_SIZE);
@@ -278,8 +287,8 @@ static unsigned whole_blocks(const struct cm_newcomer *n, unsigned count)
     return count;
 }
 
-/* Frees the slots of the newcomers that were not stored, unless they are spoiled, and the slots that
- * were evicted for a cell. */
+/* Frees the slots of the newcomers that were not stored, unless they are spoiled, and the slots
+ * that were evicted for a cell. */
 static __attribute__((noinline)) void free_others(struct cm_cache *c, const struct cm_newcomer *n,
                                                   unsigned count)
 {
@@ -299,7 +308,8 @@ static __attribute__((noinline)) void free_others(struct cm_cache *c, const stru
 
 /* Called after the fence that follows publishing. Tells the policy of the stored newcomers, disowns
  * their slots and counts them. */
-static inline void finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
+static inline __attribute__((always_inline)) void
+finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
 {
     struct cm_policy_batch b;
     uint64_t stored[CM_BATCH_MAX], bytes = 0;
@@ -434,9 +444,8 @@ static void give_slots(struct cm_cache *c, struct cm_newcomer *n, unsigned count
 }
 
 /* Stores newcomers that have slots, or a result. */
-static inline __attribute__((always_inline)) void store(struct cm_cache *c,
-                                                        const struct cm_grant *g,
-                                                        struct cm_newcomer *n, unsigned count)
+static inline __attribute__((always_inline)) void
+store(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n, unsigned count)
 {
     const uint64_t timed = cm_fill_choice_is_over(c) ? 0 : cm_fill_choice_turn(c);
     for (unsigned i = 0; i < count; i++)

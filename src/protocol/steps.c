@@ -77,27 +77,38 @@ int cm_step_cells(struct cm_cache *c, const struct cm_key *k, struct cm_cells *c
     return e0 ? e0 : e1;
 }
 
-void cm_step_drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
+/* Clears the cells of one of the key's buckets that lead to slot. Returns whether there were any. A
+ * bucket that cannot be read has none: a cell that stays is harmless. */
+static __attribute__((noinline)) bool drop_from(struct cm_cache *c, const struct cm_key *k,
+                                                unsigned which, uint64_t slot)
 {
+    const uint64_t bucket = k->place.bucket[which];
+    uint64_t cell = 0;
     bool dropped = false;
-    assert(cm_lock_is_held(&cm_stripe_at(c, k->stripe)->lock));
-    /* Nearly always it is one cell of the first bucket. A cell that stays is harmless. So the
-     * second bucket is not read if the first had the cell, and a bucket that cannot be read is
-     * skipped. */
-    for (unsigned which = 0; which < 2 && !dropped; which++) {
-        const uint64_t bucket = k->place.bucket[which];
-        uint64_t cell = 0;
-        const int found = cm_index_find(&c->media, bucket, k->place.tag, &cell);
-        for (int left = found > 0 ? found : 0; left; left &= left - 1) {
-            const unsigned i = at_lowest_bit((unsigned)left);
-            if (left != found && cm_guard_load64(cm_index_bucket(&c->media, bucket) + i, &cell))
-                continue;
-            if (cm_index_match(&c->media, k, cell) && cm_cell_slot(cell) == slot) {
-                (void)cm_index_store_bucket(&c->media, bucket, i, 0);
-                dropped = true;
-            }
+    const int found = cm_index_find(&c->media, bucket, k->place.tag, &cell);
+    for (int left = found > 0 ? found : 0; left; left &= left - 1) {
+        const unsigned i = at_lowest_bit((unsigned)left);
+        if (left != found && cm_guard_load64(cm_index_bucket(&c->media, bucket) + i, &cell))
+            continue;
+        if (cm_index_match(&c->media, k, cell) && cm_cell_slot(cell) == slot) {
+            (void)cm_index_store_bucket(&c->media, bucket, i, 0);
+            dropped = true;
         }
     }
+    return dropped;
+}
+
+void cm_step_drop_cells(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
+{
+    assert(cm_lock_is_held(&cm_stripe_at(c, k->stripe)->lock));
+    /* Nearly always it is one cell of the first bucket, and then the second one is not read. */
+    uint64_t *const first = cm_index_bucket(&c->media, k->place.bucket[0]);
+    uint64_t cell = 0;
+    const int found = cm_index_find_in(first, k->place.tag, &cell);
+    if (found > 0 && (found & (found - 1)) == 0 && cm_cell_slot(cell) == slot)
+        (void)cm_media_store64(&c->media, first + at_lowest_bit((unsigned)found), 0);
+    else if (!drop_from(c, k, 0, slot))
+        (void)drop_from(c, k, 1, slot);
 }
 
 /* ---- Freeing --------------------------------------------------------------------------------- */

@@ -117,9 +117,8 @@ int cm_file_sync_failed(struct cm_object *f)
 
 /* ---- Time to live ---------------------------------------------------------------------------- */
 
-bool cm_file_serves(const struct cm_object *f)
+bool cm_file_serves_gated(const struct cm_object *f, uint32_t gate)
 {
-    const uint32_t gate = at_load_acquire(&f->gate); /* acquire: pairs with the release in live */
     if (gate & CM_GATE_BYPASSED)
         return false;
     if ((gate & CM_GATE_SHARED) && !cm_told_holds(f, at_load_acquire(&f->incarnation)))

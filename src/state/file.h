@@ -38,7 +38,12 @@ bool cm_file_same(const cm_validator *v, const uint8_t proof[CM_PROOF_BYTES], ui
 bool cm_file_has_proof(const cm_validator *v);
 /* May anything of the file be served now? Not if it is bypassed or has outlived its time. No lock.
  */
-bool cm_file_serves(const struct cm_object *f);
+bool cm_file_serves_gated(const struct cm_object *f, uint32_t gate);
+static inline bool cm_file_serves(const struct cm_object *f)
+{
+    const uint32_t gate = at_load_acquire(&f->gate); /* acquire: pairs with the release in live */
+    return gate == 0 || cm_file_serves_gated(f, gate);
+}
 /* Sets the time to live, from now on; 0: none. CM_EFORGET (the record cannot be written). */
 int cm_file_live(struct cm_object *f, uint64_t ttl_ns);
 
