@@ -357,6 +357,14 @@ uint64_t cm_format_payload_seal(uint64_t key, uint64_t slot, uint64_t incarnatio
     return XXH3_64bits_withSeed(w, sizeof(w), key);
 }
 
+void cm_format_header_sums(uint64_t key, uint64_t slot, struct cm_header *h, uint32_t life,
+                           const void *data)
+{
+    h->xxh3 = cm_format_payload_sum(key, slot, h->incarnation, cm_header_block(h), data,
+                                    cm_header_valid(h));
+    h->w0 = cm_format_w0(key, slot, h, life);
+}
+
 uint64_t cm_format_record_sum(uint64_t key, uint64_t place, const struct cm_record *r)
 {
     return XXH3_64bits_withSeed(r, offsetof(struct cm_record, xxh3), key ^ (place + 1));

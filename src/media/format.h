@@ -385,6 +385,9 @@ uint64_t cm_format_check_key(const uint8_t uuid[16], uint64_t epoch);
 
 /* life: sequence and boot at their bits. */
 uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint32_t life);
+/* Sets xxh3 and w0 of a header whose other words are set, for the payload `data`. */
+void cm_format_header_sums(uint64_t key, uint64_t slot, struct cm_header *h, uint32_t life,
+                           const void *data);
 /* Is h a header that w0 vouches for: VALID, check right, lengths in bounds? */
 bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h);
 uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,

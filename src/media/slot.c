@@ -117,6 +117,17 @@ static enum cm_slot_verdict read_verified(const struct cm_media *m, uint64_t slo
     return sum_ok(m, slot, h, sum) ? CM_SLOT_HIT : CM_SLOT_BAD_SUM;
 }
 
+void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot)
+{
+    at_prefetch(cm_slot_at(m, slot));
+}
+
+void cm_slot_prefetch(const struct cm_media *m, uint64_t slot)
+{
+    cm_slot_prefetch_header(m, slot);
+    at_prefetch(cm_slot_payload(m, slot));
+}
+
 /* ---- Sealed pools ---------------------------------------------------------------------------- */
 
 /* Copies what is stored to `block`, and makes of it the plain content that the tag covers. */
@@ -302,19 +313,17 @@ int cm_slot_fill(const struct cm_media *m, uint64_t slot, const struct cm_key *k
     /* Header and sum are of one epoch: if the pool is emptied from here on, the block is of the old
      * one. The key of a seal's tag is loaded later, and is this one or a newer one. */
     const uint64_t key = cm_media_key(m);
+    const uint64_t seq = (h->w0 + 1) & CM_W0_SEQ_MASK;
+    const uint64_t life = seq | (uint64_t)m->boot << CM_W0_BOOT_SHIFT;
     if (m->seal) {
         e = fill_sealed(m, slot, data, h);
+        h->w0 = cm_format_w0(key, slot, h, (uint32_t)life);
     } else {
         e = valid == CM_BLOCK_SIZE ? cm_media_fill(m, cm_slot_payload(m, slot), data)
                                    : fill_tail(m, cm_slot_payload(m, slot), data, valid);
         /* The sum comes after the copy: the copy's stores drain meanwhile, and the fence waits
          * less. */
-        h->xxh3 = cm_format_payload_sum(key, slot, k->incarnation, k->block, data, valid);
+        cm_format_header_sums(key, slot, h, (uint32_t)life, data);
     }
-    if (e == 0)
-        e = cm_media_write(m, &at->incarnation, &h->incarnation, 24);
-    const uint64_t seq = (h->w0 + 1) & CM_W0_SEQ_MASK;
-    const uint64_t life = seq | (uint64_t)m->boot << CM_W0_BOOT_SHIFT;
-    h->w0 = cm_format_w0(key, slot, h, (uint32_t)life);
-    return e;
+    return e ? e : cm_media_write(m, &at->incarnation, &h->incarnation, 24);
 }

@@ -82,15 +82,8 @@ bool cm_slot_is_hole(const struct cm_media *m, uint64_t slot);
 bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot);
 
 /* Prefetches what cm_slot_read reads first: the header and the first line of the payload. */
-static inline void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot)
-{
-    at_prefetch(cm_slot_at(m, slot));
-}
-static inline void cm_slot_prefetch(const struct cm_media *m, uint64_t slot)
-{
-    cm_slot_prefetch_header(m, slot);
-    at_prefetch(cm_slot_payload(m, slot));
-}
+void cm_slot_prefetch(const struct cm_media *m, uint64_t slot);
+void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
 /* Prefetches the header and the first lines of a part of the payload. The caller reads the slot
  * next. For a single block 24 to 63 lines are equally good; fewer are worse
  * (docs/performance.md). Unrolled where `lines` is a constant: 23 instructions instead of 90. */

@@ -38,11 +38,6 @@ void cm_policy_set_rule(struct cm_policy_state *p, const struct cm_rule *rule)
 
 /* ---- Fill ------------------------------------------------------------------------------------ */
 
-bool cm_policy_refuses(const struct cm_policy_state *p, uint64_t hash)
-{
-    return cm_ring_refuses(&p->ring) && !cm_ghost_has(&p->ghost, hash);
-}
-
 enum cm_start cm_policy_leaves_buffer(struct cm_policy_state *p, unsigned count, bool unread)
 {
     if (!unread && count >= at_load_relaxed(&p->ring.earn))

@@ -71,7 +71,10 @@ static inline bool cm_policy_is_first_fill(struct cm_policy_state *p, uint64_t h
 }
 /* The pool has no probation buffer. Does the rule deny a slot to a block that comes by a miss? On
  * true the caller calls cm_policy_remember(), so that the block may come in the next time. */
-bool cm_policy_refuses(const struct cm_policy_state *p, uint64_t hash);
+static inline bool cm_policy_refuses(const struct cm_policy_state *p, uint64_t hash)
+{
+    return cm_ring_refuses(&p->ring) && !cm_ghost_has(&p->ghost, hash);
+}
 static inline void cm_policy_remember(struct cm_policy_state *p, uint64_t hash)
 {
     cm_ghost_add(&p->ghost, hash);

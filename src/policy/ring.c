@@ -105,16 +105,13 @@ static uint64_t pop(struct cm_ring *r, uint8_t *ref)
 }
 
 /* The lock is held. `counted`: on_probation includes this many slots that are not in the line yet,
- * or that will not come. Returns whether this slot uses one of them. */
-static bool begin_one(struct cm_ring *r, uint64_t slot, bool ahead, uint64_t counted)
+ * or that will not come. `most`: so many slots may be on probation. Returns whether this slot uses
+ * one of them. */
+static inline bool begin_one(struct cm_ring *r, uint64_t slot, bool ahead, uint64_t counted,
+                             uint64_t most)
 {
     uint8_t ref = at_load_relaxed(&r->ref[slot]);
     uint8_t next = (uint8_t)((ref + 0x10) & CM_REF_GENERATION);
-    /* While the pool fills, more blocks come than may be on probation. The surplus is spared
-     * probation. Slots that several threads fill at the same time are not surplus: each thread made
-     * room for its own slots before. */
-    uint64_t most = at_load_relaxed(&r->probation);
-    most += most / 2 < IN_FLIGHT ? most / 2 : IN_FLIGHT;
     if (most == 0 || at_load_relaxed(&r->on_probation) - counted > most) {
         cm_ring_set(r, slot, CM_REF_KNOWN);
         return false;
@@ -134,11 +131,16 @@ void cm_ring_begin_probation(struct cm_ring *r, const uint64_t *slot, unsigned n
     if (n == 0)
         return;
     cm_lock_acquire(&r->lock);
+    /* While the pool fills, more blocks come than may be on probation. The surplus is spared
+     * probation. Slots that several threads fill at the same time are not surplus: each thread made
+     * room for its own slots before. */
+    uint64_t most = at_load_relaxed(&r->probation);
+    most += most / 2 < IN_FLIGHT ? most / 2 : IN_FLIGHT;
     /* Count first: a thread that ends a slot's probation takes the count back. */
     uint64_t counted = n;
     (void)at_add_relaxed(&r->on_probation, n);
     for (unsigned i = 0; i < n; i++)
-        counted -= begin_one(r, slot[i], ahead >> i & 1, counted);
+        counted -= begin_one(r, slot[i], ahead >> i & 1, counted, most);
     if (counted > 0)
         (void)at_add_relaxed(&r->on_probation, -counted);
     cm_lock_release(&r->lock);

@@ -66,7 +66,7 @@ static unsigned choose_some(struct cm_cache *c, uint32_t share, struct victim *v
     assert(chosen <= n);
     *spared = 0;
     for (unsigned i = 0; i < chosen; i++)
-        cm_slot_prefetch_header(&c->media, found[i].slot);
+        at_prefetch(cm_slot_at(&c->media, found[i].slot));
     for (unsigned i = 0; i < chosen; i++) {
         assert(cm_ring_is_owned(&c->policy.ring, found[i].slot));
         v[count].slot = found[i].slot;

@@ -51,18 +51,24 @@ static void remember_refused(struct cm_cache *c, const struct cm_newcomer *n, un
             cm_policy_remember(&c->policy, n[i].key.place.hash);
 }
 
-/* Does the rule refuse a block because it comes for the first time, and there is no buffer where it
- * could wait? It is remembered, so the next time it may come in. */
-static bool is_refused(struct cm_cache *c, const struct cm_key *k)
+/* The rule refuses a block that comes for the first time, and there is no buffer where it could
+ * wait. It is remembered, so the next time it may come in. False: it is there already, for example
+ * a tail that has grown. */
+static __attribute__((noinline)) bool refuse(struct cm_cache *c, const struct cm_key *k)
 {
     struct cm_header h;
     uint64_t slot;
-    if (c->probation.entries > 0 || !cm_policy_refuses(&c->policy, k->place.hash) ||
-        cm_step_find(c, k, &slot, &h) != CM_FOUND_ABSENT) /* for example a tail that has grown */
+    if (cm_step_find(c, k, &slot, &h) != CM_FOUND_ABSENT)
         return false;
     cm_policy_remember(&c->policy, k->place.hash);
     cm_count(c, CM_STAT_refused_policy, 1);
     return true;
+}
+
+static inline bool is_refused(struct cm_cache *c, const struct cm_key *k)
+{
+    return cm_policy_refuses(&c->policy, k->place.hash) && c->probation.entries == 0 &&
+           refuse(c, k);
 }
 
 /* What is offered. */

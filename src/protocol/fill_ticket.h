@@ -35,7 +35,20 @@ void cm_ticket_take_block(struct cm_object *f, uint64_t incarnation, uint64_t st
                           cm_miss *miss);
 /* Is the ticket of one block of a miss still good? A hint. */
 bool cm_ticket_may_hold(struct cm_object *f, const cm_miss *miss, uint64_t block);
+static inline uint64_t cm_ticket_of(const cm_miss *miss, uint64_t block)
+{
+    uint64_t first = miss->offset / CM_BLOCK_SIZE;
+    return miss->opaque[CM_MISS_TICKETS + (block >> CM_GROUP_SHIFT) - (first >> CM_GROUP_SHIFT)];
+}
+
 /* Are all tickets of a miss still good for one block? Decisive under the stripe's lock. */
-bool cm_ticket_holds(struct cm_object *f, struct cm_stripe *s, const cm_miss *miss, uint64_t block);
+static inline bool cm_ticket_holds(struct cm_object *f, struct cm_stripe *s, const cm_miss *miss,
+                                   uint64_t block)
+{
+    return cm_stripe_good(s, cm_ticket_of(miss, block)) &&
+           at_load_acquire(&f->incarnation) == miss->incarnation &&
+           at_load_seq_cst(&f->ticket) == miss->opaque[CM_MISS_FILE_TICKET] &&
+           at_load_seq_cst(&f->stale) == 0;
+}
 
 #endif

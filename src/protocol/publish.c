@@ -10,7 +10,6 @@
 #include "protocol/publish.h"
 
 #include "protocol/evict.h"
-#include "protocol/fill_ticket.h"
 #include "protocol/steps.h"
 #include "state/fill_choice.h"
 #include "state/keep.h"
@@ -162,11 +161,6 @@ static int choose_cell(struct cm_cache *c, struct cm_newcomer *n, int *at)
         }
     }
     return choose_of_all(c, n, at);
-}
-
-bool cm_publish_may(const struct cm_grant *g, struct cm_stripe *s, const struct cm_newcomer *n)
-{
-    return g->f ? cm_ticket_holds(g->f, s, g->miss, n->key.block) : cm_stripe_good(s, n->ticket);
 }
 
 /* Makes a block visible. Lock held. */
@@ -490,6 +484,6 @@ void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
     }
     for (unsigned i = 0; i < count; i++) /* the flush may have evicted it from the CPU's cache */
         if (n[i].slot != CM_NO_SLOT)
-            cm_slot_prefetch_header(&c->media, n[i].slot);
+            at_prefetch(cm_slot_at(&c->media, n[i].slot));
     store(c, g, n, count);
 }

@@ -5,7 +5,7 @@
 #ifndef CM_PUBLISH_H
 #define CM_PUBLISH_H
 
-#include "state/file.h"
+#include "protocol/fill_ticket.h"
 
 /* The right by which blocks come in: the tickets of a miss or, if f is NULL, the stripe's ticket in
  * each newcomer. */
@@ -31,7 +31,11 @@ struct cm_newcomer {
 };
 
 /* May the newcomer come in? Decisive if its stripe is locked, else a hint. */
-bool cm_publish_may(const struct cm_grant *g, struct cm_stripe *s, const struct cm_newcomer *n);
+static inline bool cm_publish_may(const struct cm_grant *g, struct cm_stripe *s,
+                                  const struct cm_newcomer *n)
+{
+    return g->f ? cm_ticket_holds(g->f, s, g->miss, n->key.block) : cm_stripe_good(s, n->ticket);
+}
 /* Stores a batch, at most CM_BATCH_MAX. n[i].result says what happened to each. */
 void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
                       unsigned count);

@@ -170,12 +170,6 @@ void cm_step_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uin
 /* ---- Finding ----------------------------------------------------------------------------------
  */
 
-void cm_step_prefetch(const struct cm_cache *c, const struct cm_key *k)
-{
-    cm_index_prefetch(&c->media, k, 0);
-    cm_index_prefetch(&c->media, k, 1);
-}
-
 enum cm_found cm_step_find(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                            struct cm_header *h)
 {

@@ -44,7 +44,11 @@ bool cm_step_settle_pins(struct cm_cache *c, uint64_t slot);
 int cm_step_invalidate(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0);
 
 /* Prefetches both index lines of a block. */
-void cm_step_prefetch(const struct cm_cache *c, const struct cm_key *k);
+static inline void cm_step_prefetch(const struct cm_cache *c, const struct cm_key *k)
+{
+    cm_index_prefetch(&c->media, k, 0);
+    cm_index_prefetch(&c->media, k, 1);
+}
 /* Finds the slot that holds k, by headers alone. Lock-free, so only a snapshot. */
 enum cm_found cm_step_find(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                            struct cm_header *h);
