@@ -153,7 +153,7 @@ static void count_served(struct cm_object *f, uint64_t offset, uint64_t bytes, u
 }
 
 /* The same for a call whose time says nothing about hits. */
-static void sample_served(struct cm_object *f, uint64_t offset, int64_t served)
+static inline void sample_served(struct cm_object *f, uint64_t offset, int64_t served)
 {
     const uint64_t now = sample(cm_plat_thread());
     if (now != 0 && served > 0)

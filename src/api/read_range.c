@@ -474,7 +474,7 @@ static void release(struct cm_cache *c, cm_pins *pins)
 }
 
 /* false: no more sets can be held; the pins are released. */
-static bool register_set(struct cm_cache *c, cm_pins *pins)
+static inline __attribute__((always_inline)) bool register_set(struct cm_cache *c, cm_pins *pins)
 {
     uint32_t life;
     if (pins->n == 0)
@@ -489,8 +489,9 @@ static bool register_set(struct cm_cache *c, cm_pins *pins)
 }
 
 /* Pins a part of one block by the short way. false: nothing is known, and nothing is pinned. */
-static bool pin_one(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *iov, cm_pins *pins,
-                    cm_miss *miss)
+static inline __attribute__((always_inline)) bool pin_one(struct cm_object *f, uint64_t offset,
+                                                          size_t len, cm_iovec *iov, cm_pins *pins,
+                                                          cm_miss *miss)
 {
     struct cm_cache *c = f->cache;
     const struct cm_media *m = &c->media;
@@ -515,15 +516,11 @@ static bool pin_one(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *
     return true;
 }
 
-int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *iov, int n,
-                     int *iovcnt, cm_pins *pins, cm_miss *miss)
+/* What the short way does not pin. Not inline: it needs more registers and stack. */
+static __attribute__((noinline)) int64_t pin_many(struct cm_object *f, uint64_t offset, size_t len,
+                                                  cm_iovec *iov, int n, int *iovcnt, cm_pins *pins,
+                                                  cm_miss *miss)
 {
-    pins->n = pins->reserved = 0; /* the slots are set one by one */
-    pins->opaque[PINS_CHECK] = 0;
-    pins->opaque[PINS_CACHE] = (uint64_t)(uintptr_t)f->cache;
-    *iovcnt = 1;
-    if (pin_one(f, offset, len, iov, pins, miss))
-        return (int64_t)len;
     if (f->cache->media.seal)
         return CM_ENOTSUP; /* what was verified could change, or is no plain content */
     struct walk w;
@@ -568,6 +565,18 @@ int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec 
     }
     count_hits(w.c, pins->n, pos - offset, buffered);
     return walk_end(&w, pos, fillable, cause, 0, miss);
+}
+
+int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *iov, int n,
+                     int *iovcnt, cm_pins *pins, cm_miss *miss)
+{
+    pins->n = pins->reserved = 0; /* the slots are set one by one */
+    pins->opaque[PINS_CHECK] = 0;
+    pins->opaque[PINS_CACHE] = (uint64_t)(uintptr_t)f->cache;
+    *iovcnt = 1;
+    if (pin_one(f, offset, len, iov, pins, miss))
+        return (int64_t)len;
+    return pin_many(f, offset, len, iov, n, iovcnt, pins, miss);
 }
 
 /* The life of its entry in which a set was taken. More than 32 bits: it was never a set. */

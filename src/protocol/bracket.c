@@ -64,7 +64,7 @@ static bool moves_end(const struct cm_object *f, const struct plan *p)
  * region. */
 static uint64_t regions_of(struct cm_object *f, const struct plan *p)
 {
-    const uint64_t size = f->size, limit = limit_block(f), last = size / CM_BLOCK_SIZE;
+    const uint64_t size = f->size, last = size / CM_BLOCK_SIZE;
     uint64_t first = p->first, end = p->end;
     /* Without an origin nothing can be lost there. But in a checkpointed pool what was forgotten
      * may come back, unless an intent says so. */
@@ -79,6 +79,7 @@ static uint64_t regions_of(struct cm_object *f, const struct plan *p)
         end = blocks_end(p->end_byte > UINT64_MAX - size ? UINT64_MAX : size + p->end_byte);
     } else if (end == UINT64_MAX) { /* to the end */
         end = blocks_end(p->end_byte > size ? p->end_byte : size);
+        const uint64_t limit = limit_block(f);
         end = end > limit ? end : limit;
     }
     const uint64_t low = last > 0 ? last - 1 : 0;
@@ -94,7 +95,6 @@ static struct cm_open_bracket *lock_with_room(struct cm_object *f)
     cm_lock_acquire(&f->lock);
     if (!f->own_used) {
         f->own_used = true;
-        f->own = (struct cm_open_bracket){ 0 };
         return &f->own;
     }
     cm_lock_release(&f->lock);
@@ -202,8 +202,7 @@ static int begin(struct cm_object *f, const struct plan *p, cm_bracket *w)
     if (!b)
         return CM_ENOMEM;
     uint64_t id = at_add_relaxed(&c->bracket_id, 1) + 1; /* relaxed: only unique */
-    b->id = id;
-    b->home = home;
+    *b = (struct cm_open_bracket){ .id = id, .home = home };
     int e = begin_in_file(f, b, p, &linked);
     const bool settle = linked && e == 0 && !cm_region_is_settled(f, b->regions);
     if (!linked)

@@ -49,7 +49,8 @@ static int kill_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot, 
 
 /* Makes every copy of one key invalid, not yet durably, and adds their number to *killed. CM_EIO: a
  * copy may exist where nothing can be read. Lock held. */
-static int kill(struct cm_cache *c, const struct cm_key *k, struct dead *dead, uint64_t *killed)
+static inline __attribute__((always_inline)) int kill(struct cm_cache *c, const struct cm_key *k,
+                                                      struct dead *dead, uint64_t *killed)
 {
     int e = 0;
     assert(cm_lock_is_held(&cm_stripe_at(c, k->stripe)->lock));
@@ -87,7 +88,8 @@ static int kill(struct cm_cache *c, const struct cm_key *k, struct dead *dead, u
 /* Writes back the headers of the cells that kill() put in *dead. This includes headers that kill()
  * found invalid (helping): an evictor may have cleared one and not fenced yet, and the block's
  * absence must be durable before the origin is written. Lock held. */
-static int flush_dead(struct cm_cache *c, const struct cm_key *k, const struct dead *dead)
+static inline __attribute__((always_inline)) int
+flush_dead(struct cm_cache *c, const struct cm_key *k, const struct dead *dead)
 {
     uint32_t sum = 0;
     int e = 0;
@@ -128,10 +130,10 @@ static void prefetch_header(const struct cm_cache *c, const struct cm_key *k)
     cm_policy_prefetch_forget(&c->policy, cm_cell_slot(cell));
 }
 
-/* Forgets blocks of one group, so of one stripe. Lock held. */
-static int kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n)
+/* Forgets blocks of one group, so of one stripe. `dead`: room for n. Lock held. */
+static inline __attribute__((always_inline)) int
+kill_range(struct cm_cache *c, const struct cm_key *k, unsigned n, struct dead *dead)
 {
-    struct dead dead[CM_GROUP_BLOCKS];
     uint16_t any = 0;
     uint64_t failed = 0, killed = 0; /* failed: a bit each */
     assert(n > 0 && n <= CM_GROUP_BLOCKS);
@@ -169,8 +171,10 @@ void cm_forget_prefetch(const struct cm_cache *c, uint64_t incarnation, uint64_t
 
 /* Makes the keys of n blocks of one group. The prefetches run side by side, and before the lock is
  * taken. */
-static void make_keys(const struct cm_object *f, uint64_t incarnation, uint64_t first, unsigned n,
-                      const struct cm_home *home, struct cm_key *k)
+static inline __attribute__((always_inline)) void make_keys(const struct cm_object *f,
+                                                            uint64_t incarnation, uint64_t first,
+                                                            unsigned n, const struct cm_home *home,
+                                                            struct cm_key *k)
 {
     struct cm_cache *c = f->cache;
     assert(n <= CM_GROUP_BLOCKS);
@@ -193,26 +197,56 @@ static void make_again(const struct cm_cache *c, struct cm_key *k, unsigned n)
         k[i] = cm_key_stored(&c->media, k[i].incarnation, k[i].block);
 }
 
+/* Forgets n blocks of one group, and begins the bracket on its stripe. `k`, `dead`: room for n. */
+static inline __attribute__((always_inline)) int
+forget_group(const struct cm_object *f, uint64_t incarnation, uint64_t first, unsigned n,
+             const struct cm_home *home, struct cm_key *k, struct dead *dead)
+{
+    struct cm_cache *c = f->cache;
+    struct cm_stripe *s = cm_stripe_at(c, home->stripe);
+    make_keys(f, incarnation, first, n, home, k);
+    cm_lock_acquire(&s->lock);
+    if (home->index != cm_media_index(&c->media))
+        make_again(c, k, n);
+    cm_stripe_begin(s);
+    const int r = kill_range(c, k, n, dead);
+    cm_lock_release(&s->lock);
+    return r;
+}
+
+/* Not inline: brackets of one block do not need so much stack. */
+static __attribute__((noinline)) int forget_many(const struct cm_object *f, uint64_t incarnation,
+                                                 uint64_t first, unsigned n,
+                                                 const struct cm_home *home)
+{
+    struct cm_key k[CM_GROUP_BLOCKS];
+    struct dead dead[CM_GROUP_BLOCKS];
+    return forget_group(f, incarnation, first, n, home, k, dead);
+}
+
+/* Most brackets are of one block. The compiler leaves out the loops. */
+static inline __attribute__((always_inline)) int forget_one(const struct cm_object *f,
+                                                            uint64_t incarnation, uint64_t block,
+                                                            const struct cm_home *home)
+{
+    struct cm_key k;
+    struct dead dead;
+    return forget_group(f, incarnation, block, 1, home, &k, &dead);
+}
+
 int cm_forget_begin(const struct cm_object *f, uint64_t incarnation, uint64_t first, uint64_t end,
                     struct cm_last_home *home)
 {
-    struct cm_cache *c = f->cache;
     int e = 0;
     while (first < end) {
         const uint64_t group = first >> CM_GROUP_SHIFT;
         uint64_t stop = (group + 1) << CM_GROUP_SHIFT;
         if (stop > end)
             stop = end;
-        struct cm_key k[CM_GROUP_BLOCKS];
-        cm_key_home_next(&c->media, home, incarnation, group);
-        struct cm_stripe *s = cm_stripe_at(c, home->home.stripe);
-        make_keys(f, incarnation, first, (unsigned)(stop - first), &home->home, k);
-        cm_lock_acquire(&s->lock);
-        if (home->home.index != cm_media_index(&c->media))
-            make_again(c, k, (unsigned)(stop - first));
-        cm_stripe_begin(s);
-        int r = kill_range(c, k, (unsigned)(stop - first));
-        cm_lock_release(&s->lock);
+        cm_key_home_next(&f->cache->media, home, incarnation, group);
+        const unsigned n = (unsigned)(stop - first);
+        const int r = n == 1 ? forget_one(f, incarnation, first, &home->home)
+                             : forget_many(f, incarnation, first, n, &home->home);
         if (r)
             e = r;
         first = stop;
@@ -223,8 +257,10 @@ int cm_forget_begin(const struct cm_object *f, uint64_t incarnation, uint64_t fi
 void cm_forget_end(struct cm_cache *c, uint64_t incarnation, uint64_t first, uint64_t end,
                    struct cm_last_home *home)
 {
-    for (uint64_t g = first >> CM_GROUP_SHIFT; first < end && g <= (end - 1) >> CM_GROUP_SHIFT;
-         g++) {
+    if (first >= end)
+        return;
+    const uint64_t last = (end - 1) >> CM_GROUP_SHIFT;
+    for (uint64_t g = first >> CM_GROUP_SHIFT; g <= last; g++) {
         cm_key_home_next(&c->media, home, incarnation, g);
         struct cm_stripe *s = cm_stripe_at(c, home->home.stripe);
         cm_lock_acquire(&s->lock);

@@ -272,9 +272,8 @@ static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, u
 
 /* Numbers of entries of the probation buffer, as numbers of slots: beyond all that a pool may have.
  */
-#define ENTRY_FIRST (CM_POOL_SIZE_MAX / CM_BLOCK_SIZE)
 
-/* *slot: the number of the entry, plus ENTRY_FIRST. */
+/* *slot: the number of the entry, plus CM_PINNED_ENTRY. */
 static enum cm_found pin_buffered(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                                   uint32_t *valid, bool *busy)
 {
@@ -285,34 +284,17 @@ static enum cm_found pin_buffered(struct cm_cache *c, const struct cm_key *k, ui
         return *busy ? CM_FOUND_CONFLICT : CM_FOUND_ABSENT;
     at_add_relaxed(&c->pinned, 1);
     count_buffered_hit(c, k, e);
-    *slot = ENTRY_FIRST + e;
+    *slot = CM_PINNED_ENTRY + e;
     return CM_FOUND_BUFFERED;
 }
 
 const uint8_t *cm_lookup_data(const struct cm_cache *c, uint64_t slot)
 {
-    return slot < ENTRY_FIRST ? cm_slot_payload(&c->media, slot)
-                              : cm_probation_data(&c->probation, slot - ENTRY_FIRST);
+    return slot < CM_PINNED_ENTRY ? cm_slot_payload(&c->media, slot)
+                                  : cm_probation_data(&c->probation, slot - CM_PINNED_ENTRY);
 }
 
-bool cm_lookup_pin_known(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
-{
-    const struct cm_media *m = &c->media;
-    const struct cm_spot at = cm_spot_of(m, slot);
-    uint64_t w0, again;
-    if (!cm_lookup_knows(c, slot) || !cm_slot_holds_known(&at, k->incarnation, k->block, &w0) ||
-        cm_pin_add(&c->pins[slot]) != CM_PIN_OK)
-        return false;
-    at_add_relaxed(&c->pinned, 1);
-    if (cm_guard_load64(&at.header->w0, &again) == 0 && again == w0) {
-        cm_lookup_note(c, k->incarnation, k->block, k->place.hash, slot);
-        return true;
-    }
-    cm_lookup_unpin(c, slot);
-    return false;
-}
-
-/* The same for the first slot that the first bucket leads to. */
+/* cm_lookup_pin_known() for the first slot that the first bucket leads to. */
 static bool pin_known(struct cm_cache *c, const struct cm_key *k, uint64_t *slot)
 {
     uint64_t cell = 0;
@@ -357,14 +339,4 @@ enum cm_found cm_lookup_pin(struct cm_cache *c, const struct cm_key *k, uint64_t
         cm_lookup_unpin(c, *slot);
     }
     return CM_FOUND_CONFLICT;
-}
-
-void cm_lookup_unpin(struct cm_cache *c, uint64_t slot)
-{
-    assert(slot < ENTRY_FIRST + c->probation.entries);
-    if (slot >= ENTRY_FIRST)
-        cm_probation_unpin(&c->probation, (uint32_t)(slot - ENTRY_FIRST));
-    else if (cm_pin_drop(&c->pins[slot])) /* doomed: the evictor left the owned slot to us */
-        cm_ring_give_free(&c->policy.ring, &slot, 1);
-    at_sub_acq_rel(&c->pinned, 1); /* last: cm_close must not see zero while the slot is in hand */
 }

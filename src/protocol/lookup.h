@@ -114,10 +114,34 @@ uint32_t cm_lookup_keep(struct cm_cache *c, const struct cm_key *k);
  * and *valid are set. CONFLICT also when the slot has as many pins as fit (*busy). */
 enum cm_found cm_lookup_pin(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                             uint32_t *valid, bool *busy);
+/* A pinned entry of the probation buffer has its number plus this, which is no slot. */
+#define CM_PINNED_ENTRY (CM_POOL_SIZE_MAX / CM_BLOCK_SIZE)
+static inline void cm_lookup_unpin(struct cm_cache *c, uint64_t slot)
+{
+    assert(slot < CM_PINNED_ENTRY + c->probation.entries);
+    if (slot >= CM_PINNED_ENTRY)
+        cm_probation_unpin(&c->probation, (uint32_t)(slot - CM_PINNED_ENTRY));
+    else if (cm_pin_drop(&c->pins[slot])) /* doomed: the evictor left the owned slot to us */
+        cm_ring_give_free(&c->policy.ring, &slot, 1);
+    at_sub_acq_rel(&c->pinned, 1); /* last: cm_close must not see zero while the slot is in hand */
+}
 /* Pins a slot that holds all of the block, and that this session has judged (cm_slot_read_known()
  * says what that is worth). false: nothing is known. Of the key's place, only the hash is used. */
-bool cm_lookup_pin_known(struct cm_cache *c, const struct cm_key *k, uint64_t slot);
-void cm_lookup_unpin(struct cm_cache *c, uint64_t slot);
+static inline bool cm_lookup_pin_known(struct cm_cache *c, const struct cm_key *k, uint64_t slot)
+{
+    const struct cm_spot at = cm_spot_of(&c->media, slot);
+    uint64_t w0, again;
+    if (!cm_lookup_knows(c, slot) || !cm_slot_holds_known(&at, k->incarnation, k->block, &w0) ||
+        cm_pin_add(&c->pins[slot]) != CM_PIN_OK)
+        return false;
+    at_add_relaxed(&c->pinned, 1);
+    if (cm_guard_load64(&at.header->w0, &again) == 0 && again == w0) {
+        cm_lookup_note(c, k->incarnation, k->block, k->place.hash, slot);
+        return true;
+    }
+    cm_lookup_unpin(c, slot);
+    return false;
+}
 /* The bytes of a pinned slot or entry. */
 const uint8_t *cm_lookup_data(const struct cm_cache *c, uint64_t slot);
 

@@ -155,11 +155,6 @@ int cm_file_load_records(struct cm_cache *c, const cm_file_id *id, struct cm_rec
     return e;
 }
 
-int cm_file_can_forget(struct cm_cache *c)
-{
-    return at_load_seq_cst(&c->broken) ? cm_file_bump_epoch(c) : 0;
-}
-
 /* The file goes on without a record. */
 static void leave_record(struct cm_object *f)
 {

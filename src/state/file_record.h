@@ -39,7 +39,10 @@ int cm_file_stop_torn(struct cm_cache *c, const struct cm_record_set *b);
 /* Forgets everything that is cached: the last resort. CM_EFORGET. */
 int cm_file_bump_epoch(struct cm_cache *c);
 /* 0, or CM_EFORGET while the pool cannot forget: an earlier attempt failed, and a new one, too. */
-int cm_file_can_forget(struct cm_cache *c);
+static inline int cm_file_can_forget(struct cm_cache *c)
+{
+    return at_load_seq_cst(&c->broken) ? cm_file_bump_epoch(c) : 0;
+}
 /* Something in the pool is newer than its superblock (cm_super_is_older); it was found while `key`
  * was the check key. Empties the pool once. CM_EFORGET. */
 int cm_file_disbelieve(struct cm_cache *c, uint64_t key);

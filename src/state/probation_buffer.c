@@ -237,7 +237,7 @@ bool cm_probation_publish(struct cm_probation *p, uint32_t e, const struct cm_ke
     return true;
 }
 
-void cm_probation_kill(struct cm_probation *p, const struct cm_key *k)
+void cm_probation_kill_entry(struct cm_probation *p, const struct cm_key *k)
 {
     uint64_t version;
     uint32_t e = cm_probation_find(p, k, &version);

@@ -122,7 +122,12 @@ void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key 
 /* Makes a filled entry live. false: no cell is free. */
 bool cm_probation_publish(struct cm_probation *p, uint32_t e, const struct cm_key *k);
 /* Forgets the block. The bytes of a pinned entry stay as they are. */
-void cm_probation_kill(struct cm_probation *p, const struct cm_key *k);
+void cm_probation_kill_entry(struct cm_probation *p, const struct cm_key *k);
+static inline void cm_probation_kill(struct cm_probation *p, const struct cm_key *k)
+{
+    if (p->entries > 0)
+        cm_probation_kill_entry(p, k);
+}
 
 /* ---- Pins ------------------------------------------------------------------------------------ */
 
