@@ -516,11 +516,15 @@ static inline __attribute__((always_inline)) bool pin_one(struct cm_object *f, u
     return true;
 }
 
-/* What the short way does not pin. Not inline: it needs more registers and stack. */
-static __attribute__((noinline)) int64_t pin_many(struct cm_object *f, uint64_t offset, size_t len,
-                                                  cm_iovec *iov, int n, int *iovcnt, cm_pins *pins,
-                                                  cm_miss *miss)
+int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *iov, int n,
+                     int *iovcnt, cm_pins *pins, cm_miss *miss)
 {
+    pins->opaque[PINS_CACHE] = (uint64_t)(uintptr_t)f->cache;
+    *iovcnt = 1;
+    if (pin_one(f, offset, len, iov, pins, miss))
+        return (int64_t)len;
+    pins->n = pins->reserved = 0; /* the slots are set one by one */
+    pins->opaque[PINS_CHECK] = 0;
     if (f->cache->media.seal)
         return CM_ENOTSUP; /* what was verified could change, or is no plain content */
     struct walk w;
@@ -565,18 +569,6 @@ static __attribute__((noinline)) int64_t pin_many(struct cm_object *f, uint64_t 
     }
     count_hits(w.c, pins->n, pos - offset, buffered);
     return walk_end(&w, pos, fillable, cause, 0, miss);
-}
-
-int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *iov, int n,
-                     int *iovcnt, cm_pins *pins, cm_miss *miss)
-{
-    pins->n = pins->reserved = 0; /* the slots are set one by one */
-    pins->opaque[PINS_CHECK] = 0;
-    pins->opaque[PINS_CACHE] = (uint64_t)(uintptr_t)f->cache;
-    *iovcnt = 1;
-    if (pin_one(f, offset, len, iov, pins, miss))
-        return (int64_t)len;
-    return pin_many(f, offset, len, iov, n, iovcnt, pins, miss);
 }
 
 /* The life of its entry in which a set was taken. More than 32 bits: it was never a set. */

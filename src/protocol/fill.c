@@ -75,12 +75,11 @@ static inline bool is_refused(struct cm_cache *c, const struct cm_key *k)
 struct offer {
     struct cm_cache *c;
     struct cm_grant grant;
-    const cm_miss *miss;
+    uint64_t incarnation, first; /* of the miss; its first block */
     const uint8_t *data;
     uint64_t len, asked;
     bool wanted, warm;
     struct cm_warmed done;
-    struct cm_last_home home;
 };
 
 /* Some of its blocks, for which one fence will do. Newcomers are long, and to buffer a block may
@@ -93,29 +92,31 @@ struct batch {
     uint32_t waits; /* a bit for each block that goes to the buffer */
     uint32_t ins;   /* ... that goes to the pool */
     enum cm_start start[CM_BATCH_MAX];
+    struct cm_last_home home;
 };
 
 /* `start`: what the block is to the policy. Inline, so that the key is made where it stays. */
-static inline __attribute__((always_inline)) void
-make_newcomer(struct offer *o, uint64_t block, enum cm_start start, struct cm_newcomer *n)
+static inline __attribute__((always_inline)) void make_newcomer(const struct offer *o,
+                                                                struct cm_last_home *home,
+                                                                uint64_t block, enum cm_start start,
+                                                                struct cm_newcomer *n)
 {
     const uint64_t at = block * CM_BLOCK_SIZE;
     n->data = o->data + at;
     n->valid = o->len - at < CM_BLOCK_SIZE ? (uint32_t)(o->len - at) : CM_BLOCK_SIZE;
     n->start = start;
     n->share = at_load_relaxed(&o->grant.f->share); /* relaxed: it may change meanwhile */
-    n->key = cm_region_key_next(o->grant.f, &o->home, o->miss->incarnation,
-                                (o->miss->offset + at) / CM_BLOCK_SIZE);
+    n->key = cm_region_key_next(o->grant.f, home, o->incarnation, o->first + block);
     n->result = 0;
 }
 
 /* The same of a block that was not judged yet. Its reader has touched it, if it was asked for.
  * false: the rule refuses it. */
-static inline __attribute__((always_inline)) bool judge(struct offer *o, uint64_t block,
-                                                        struct cm_newcomer *n)
+static inline __attribute__((always_inline)) bool
+judge(const struct offer *o, struct cm_last_home *home, uint64_t block, struct cm_newcomer *n)
 {
     const bool asked = block * CM_BLOCK_SIZE < o->asked;
-    make_newcomer(o, block,
+    make_newcomer(o, home, block,
                   o->wanted ? CM_START_WANTED
                   : o->warm ? CM_START_WARM
                   : asked   ? CM_START_ASK
@@ -132,7 +133,7 @@ static void sort_blocks(struct offer *o, struct batch *b)
 {
     for (unsigned i = 0; i < b->n; i++) {
         struct cm_newcomer n;
-        const bool comes = judge(o, b->first + i, &n);
+        const bool comes = judge(o, &b->home, b->first + i, &n);
         if (!comes)
             b->result = b->result ? b->result : CM_NOT_STORED_POLICY;
         else if (!must_wait(o->c, &n))
@@ -153,7 +154,7 @@ static void buffer_blocks(struct offer *o, struct batch *b)
     for (uint32_t left = b->waits; left; left &= left - 1, b->waiting--) {
         const unsigned i = at_lowest_bit(left);
         struct cm_newcomer n;
-        make_newcomer(o, b->first + i, b->start[i], &n);
+        make_newcomer(o, &b->home, b->first + i, b->start[i], &n);
         cm_fill_buffered(o->c, &o->grant, &n, b->waiting, &e);
         if (n.result == CM_NOT_STORED_FULL) {
             b->ins |= 1u << i;
@@ -196,7 +197,7 @@ static __attribute__((noinline)) void publish_blocks(struct offer *o, struct bat
     unsigned count = 0;
     for (uint32_t left = b->ins; left; left &= left - 1) {
         const unsigned i = at_lowest_bit(left);
-        make_newcomer(o, b->first + i, b->start[i], &in[count++]);
+        make_newcomer(o, &b->home, b->first + i, b->start[i], &in[count++]);
     }
     publish(o, in, count, &b->result);
 }
@@ -206,10 +207,12 @@ static __attribute__((noinline)) void publish_blocks(struct offer *o, struct bat
 static __attribute__((noinline)) int store_blocks(struct offer *o, uint64_t first, unsigned n)
 {
     struct cm_newcomer in[CM_BATCH_MAX];
+    struct cm_last_home home = { 0 };
+    const struct offer of = *o; /* a copy: the compiler knows that no newcomer is part of it */
     unsigned count = 0;
     int why = 0;
     for (unsigned i = 0; i < n; i++) {
-        if (judge(o, first + i, &in[count]))
+        if (judge(&of, &home, first + i, &in[count]))
             count++;
         else
             why = why ? why : CM_NOT_STORED_POLICY;
@@ -236,8 +239,8 @@ static inline __attribute__((always_inline)) int fill_blocks(struct offer *o)
     const uint64_t blocks = (o->len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
     const unsigned most = cm_evict_batch(o->c);
     int first = 0;
-    assert(o->miss->offset % CM_BLOCK_SIZE == 0 && most > 0 && most <= CM_BATCH_MAX);
-    raise_limit(o->grant.f, o->miss->offset + o->len);
+    assert(o->grant.miss->offset % CM_BLOCK_SIZE == 0 && most > 0 && most <= CM_BATCH_MAX);
+    raise_limit(o->grant.f, o->grant.miss->offset + o->len);
     for (uint64_t i = 0; i < blocks; i += most) {
         const unsigned n = blocks - i < most ? (unsigned)(blocks - i) : most;
         const int why =
@@ -263,6 +266,17 @@ static inline int refused_whole(struct cm_object *f, const cm_miss *miss, uint64
     return 0;
 }
 
+static inline struct offer make_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data,
+                                      uint64_t len)
+{
+    return (struct offer){ .c = f->cache,
+                           .grant = { f, miss },
+                           .incarnation = miss->incarnation,
+                           .first = miss->offset / CM_BLOCK_SIZE,
+                           .data = data,
+                           .len = len };
+}
+
 int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
                   uint64_t asked)
 {
@@ -277,7 +291,7 @@ int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data,
         cm_count(c, CM_STAT_refused_policy, blocks);
         return CM_NOT_STORED_POLICY;
     }
-    struct offer o = { .c = c, .grant = { f, miss }, .miss = miss, .data = data, .len = len };
+    struct offer o = make_offer(f, miss, data, len);
     o.asked = asked;
     o.wanted = keep || advice == CM_ADVISE_KEEP;
     return fill_blocks(&o);
@@ -286,9 +300,7 @@ int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data,
 int cm_fill_warm(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
                  struct cm_warmed *done)
 {
-    struct offer o = {
-        .c = f->cache, .grant = { f, miss }, .miss = miss, .data = data, .len = len
-    };
+    struct offer o = make_offer(f, miss, data, len);
     int e = len > 0 ? refused_whole(f, miss, (len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE) : 0;
     o.wanted = at_load_relaxed(&f->keep) || at_load_relaxed(&f->advice) == CM_ADVISE_KEEP;
     o.warm = true;

@@ -232,6 +232,8 @@ static inline uint32_t flush_headers(struct cm_cache *c, const struct cm_newcome
     for (unsigned i = 0; i < count; i++)
         if (n[i].result == 0)
             slot[some++] = n[i].slot;
+    if (some == 0)
+        return 0;
     const uint32_t bad = cm_slot_flush_all(&c->media, slot, some);
     return bad == 0 ? 0 : spread(n, count, bad);
 }
