@@ -252,11 +252,6 @@ enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
     return sum_ok(m, slot, h, sum) ? CM_SLOT_HIT : CM_SLOT_BAD_SUM;
 }
 
-int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0)
-{
-    return cm_media_cas64(m, &cm_slot_at(m, slot)->w0, w0, w0 & CM_W0_SEQ_MASK);
-}
-
 /* Does the slot's header lie directly before that of `low`, or directly behind that of `high`? */
 static inline bool is_next(const struct cm_media *m, uint64_t slot, uint64_t low, uint64_t high)
 {

@@ -171,7 +171,10 @@ enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
 
 /* Makes the header invalid, keeping its sequence, iff w0 is still `w0`. 1 done, 0 changed,
  * CM_EIO. Durable after cm_slot_flush and a fence. */
-int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0);
+static inline int cm_slot_invalidate(const struct cm_media *m, uint64_t slot, uint64_t w0)
+{
+    return cm_media_cas64(m, &cm_slot_at(m, slot)->w0, w0, w0 & CM_W0_SEQ_MASK);
+}
 static inline int cm_slot_flush(const struct cm_media *m, uint64_t slot)
 {
     static_assert(CM_CACHE_LINE % sizeof(struct cm_header) == 0, "a header lies in one line");

@@ -78,6 +78,7 @@ struct offer {
     uint64_t incarnation, first; /* of the miss; its first block */
     const uint8_t *data;
     uint64_t len, asked;
+    struct cm_plat_thread *thread; /* the calling one */
     bool wanted, warm;
     struct cm_warmed done;
 };
@@ -124,7 +125,7 @@ judge(const struct offer *o, struct cm_last_home *home, uint64_t block, struct c
                   n);
     if (!asked)
         return true;
-    (void)cm_step_first_touch(n->key.place.hash);
+    (void)cm_step_first_touch_by(o->thread, n->key.place.hash);
     return o->wanted || !is_refused(o->c, &n->key);
 }
 
@@ -274,7 +275,8 @@ static inline struct offer make_offer(struct cm_object *f, const cm_miss *miss, 
                            .incarnation = miss->incarnation,
                            .first = miss->offset / CM_BLOCK_SIZE,
                            .data = data,
-                           .len = len };
+                           .len = len,
+                           .thread = cm_plat_thread() };
 }
 
 int cm_fill_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,

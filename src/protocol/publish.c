@@ -164,7 +164,8 @@ static int choose_cell(struct cm_cache *c, struct cm_newcomer *n, int *at)
 }
 
 /* Makes a block visible. Lock held. */
-static int make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n)
+static inline __attribute__((always_inline)) int
+make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n)
 {
     int at, r;
     assert(cm_lock_is_held(&cm_stripe_at(c, n->key.stripe)->lock));

@@ -57,14 +57,17 @@ uint32_t cm_step_buffered(struct cm_cache *c, const struct cm_key *k);
 
 /* A thread that reads on in small steps touches each block several times in a row. That does not
  * mean that the block is wanted again. true: the block is not among the last few of this thread. */
-static inline bool cm_step_first_touch(uint64_t hash)
+static inline bool cm_step_first_touch_by(struct cm_plat_thread *t, uint64_t hash)
 {
-    struct cm_plat_thread *t = cm_plat_thread();
     for (unsigned i = 0; i < PLAT_RECENT; i++)
         if (t->recent[i] == hash)
             return false;
     t->recent[t->recent_at++ % PLAT_RECENT] = hash;
     return true;
+}
+static inline bool cm_step_first_touch(uint64_t hash)
+{
+    return cm_step_first_touch_by(cm_plat_thread(), hash);
 }
 
 #endif

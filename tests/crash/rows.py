@@ -40,13 +40,14 @@ _EARLY_CELLS = (FORGET, '''    /* Fence 4: forgotten durably.''',
                 '''    for (unsigned i = 0; i < n; i++)
         clear_cells(c, &k[i], dead[i].cell);
     /* Fence 4: forgotten durably.''')
-_FILE_TICKET = (MISS,
+_HOLDS = 'protocol/fill_ticket.h'
+_FILE_TICKET = (_HOLDS,
                 '''           at_load_seq_cst(&f->ticket) == miss->opaque[CM_MISS_FILE_TICKET] &&
 ''', '')
-_INCARNATION = (MISS, '           at_load_acquire(&f->incarnation) == miss->incarnation &&\n',
+_INCARNATION = (_HOLDS, '           at_load_acquire(&f->incarnation) == miss->incarnation &&\n',
                 '')
 _STALE_MISS = (MISS, 'if (!good || at_load_seq_cst(&f->stale) != 0)', 'if (!good)')
-_STALE_FILL = (MISS, ''' &&
+_STALE_FILL = (_HOLDS, ''' &&
            at_load_seq_cst(&f->stale) == 0;
 }''', ''';
 }''')
@@ -56,7 +57,7 @@ _INTENT_FILL = ('state/stripe.h',
                 'at_load_acquire(&s->ticket) == ticket')
 _NOFILL = ('protocol/fill.c', '(miss->flags & CM_MISS_NOFILL) || !cm_file_serves(f)) { /*',
            '!cm_file_serves(f)) { /*')
-_SEQ_KEPT = (SLOT, 'w0, w0 & CM_W0_SEQ_MASK);', 'w0, 0);')
+_SEQ_KEPT = ('media/slot.h', 'w0, w0 & CM_W0_SEQ_MASK);', 'w0, 0);')
 REGION = 'state/region.c'
 _INTENT = (REGION, 'need = mask & ~g->durable;', 'need = mask & ~g->intents;')
 _SETTLE = ('state/attach.c', ' && cm_record_settle(&c->media, f->place) == 0)', ')')

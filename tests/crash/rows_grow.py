@@ -46,7 +46,7 @@ GROWTH = [
        PUBLISH, ''' ||
         !cm_key_is_current(&c->media, &n->key))''', ')'),
     _m('grow, bracket', 'a bracket looks in the index that is in use', 'unit grow late_bracket',
-       FORGET, 'if (home->home.index != cm_media_index(&c->media))', 'if (!c)'),
+       FORGET, 'if (home->index != cm_media_index(&c->media))', 'if (!c)'),
     _m('grow, refuses', 'fills are refused early while the index is copied', 'unit grow beside',
        'protocol/fill.c', ' ||\n        at_load_relaxed(&c->growing)) {', ') {'),
     _m('grow, one', 'one growth at a time', 'unit grow beside', GROW,
@@ -119,7 +119,7 @@ GROWTH = [
        '    (void)drop;\n    return 0;\n'),
     _m('grow, flush two parts', 'headers of two parts are not flushed at once',
        'unit grow flushed', 'media/slot.c',
-       'if (!cm_format_in_one(&m->geo, first, (unsigned)(last - first + 1)))', 'if (first > last)'),
+       'slot == high + 1 ? cm_format_in_one(&m->geo, high, 2)', 'slot == high + 1 ? true'),
     _m('grow, unreadable headers', 'headers that cannot be read may be valid',
        'unit grow unreadable_headers', REINDEX, '    if (v == CM_SLOT_UNREADABLE)\n',
        '    if (0)\n'),
