@@ -38,7 +38,7 @@ grep -v '^crash: ' "$work/trace" | plain | grep -v superblock >"$work/have"
 cat >"$work/want" <<'END'
 operation N, fill-aN
 cm_fill
-N | flush | cm_slot_flush_all < cm_evict_slots | header of slot N to header of slot N
+N | flush | cm_slot_flush_some < cm_slot_flush_all | header of slot N to header of slot N
 N | fence | empty < cm_evict_slots
 N | fence | settle_copy < cm_super_frontier
 N | copy | cm_slot_fill < cm_publish_batch | payload of slot N
@@ -60,7 +60,7 @@ N | flush | cm_record_settle_intents < cm_region_intend | record N, birth to sin
 N | fence | cm_record_settle_intents < cm_region_intend
 N | cas | cm_slot_invalidate < cm_forget_begin | header of slot N wN invalid, sequence N
 N | flush | cm_slot_flush < cm_forget_begin | header of slot N to header of slot N
-N | fence | kill_range < cm_forget_begin
+N | fence | cm_forget_begin < cm_bracket_write
 N | store | cm_index_store_bucket < cm_index_store | cell N of bucket N, empty
 N | -- the origin changes
 cm_write_end
