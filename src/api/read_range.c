@@ -474,12 +474,13 @@ static void release(struct cm_cache *c, cm_pins *pins)
 }
 
 /* false: no more sets can be held; the pins are released. */
-static inline __attribute__((always_inline)) bool register_set(struct cm_cache *c, cm_pins *pins)
+static inline __attribute__((always_inline)) bool
+register_set(struct cm_cache *c, const struct cm_plat_thread *t, cm_pins *pins)
 {
     uint32_t life;
     if (pins->n == 0)
         return true;
-    pins->reserved = cm_pin_set_take(c->pin_sets, cm_plat_thread()->number * 64, &life);
+    pins->reserved = cm_pin_set_take(c->pin_sets, t->number * 64, &life);
     if (pins->reserved == CM_PIN_SETS) {
         release(c, pins);
         return false;
@@ -509,9 +510,10 @@ static inline __attribute__((always_inline)) bool pin_one(struct cm_object *f, u
     iov->len = len;
     pins->opaque[PINS_SLOTS] = g.slot;
     pins->n = 1;
-    if (!register_set(c, pins))
+    const struct cm_plat_thread *const t = cm_plat_thread();
+    if (!register_set(c, t, pins))
         return false;
-    cm_media_count2(m, cm_plat_thread(), CM_STAT_hit_blocks, 1, len);
+    cm_media_count2(m, t, CM_STAT_hit_blocks, 1, len);
     cm_fast_end(incarnation, offset + len, false, miss);
     return true;
 }
@@ -561,7 +563,7 @@ int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec 
         }
     }
     *iovcnt = pieces;
-    if ((busy && pins->n == 0) || !register_set(w.c, pins))
+    if ((busy && pins->n == 0) || !register_set(w.c, cm_plat_thread(), pins))
         return CM_EBUSY;
     if (full || (pins->n == CM_PINS_MAX && pos < w.end)) {
         w.end = pos; /* not a miss: the caller's arrays are full */
