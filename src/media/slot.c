@@ -255,8 +255,8 @@ enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
 /* Does the slot's header lie directly before that of `low`, or directly behind that of `high`? */
 static inline bool is_next(const struct cm_media *m, uint64_t slot, uint64_t low, uint64_t high)
 {
-    return slot == high + 1 ? cm_format_in_one(&m->geo, high, 2)
-                            : slot + 1 == low && cm_format_in_one(&m->geo, slot, 2);
+    return (slot == high + 1 || slot + 1 == low) &&
+           cm_format_in_one(&m->geo, slot < low ? slot : high, 2);
 }
 
 uint32_t cm_slot_flush_some(const struct cm_media *m, const uint64_t *slot, unsigned n)

@@ -469,6 +469,23 @@ store(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n, unsig
     finish(c, n, count);
 }
 
+/* The most common batch: the compiler leaves out the loops. These two are not inline: an eviction
+ * does not need their stack. */
+static __attribute__((noinline)) void store_one(struct cm_cache *c, const struct cm_grant *g,
+                                                struct cm_newcomer *n)
+{
+    store(c, g, n, 1);
+}
+
+static __attribute__((noinline)) void store_many(struct cm_cache *c, const struct cm_grant *g,
+                                                 struct cm_newcomer *n, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) /* the flush may have evicted it from the CPU's cache */
+        if (n[i].slot != CM_NO_SLOT)
+            at_prefetch(cm_slot_at(&c->media, n[i].slot));
+    store(c, g, n, count);
+}
+
 void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
                       unsigned count)
 {
@@ -481,12 +498,8 @@ void cm_publish_batch(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
     }
     assert(count <= CM_BATCH_MAX);
     give_slots(c, n, count);
-    if (count == 1) { /* the most common batch; the compiler leaves out the loops */
-        store(c, g, n, 1);
-        return;
-    }
-    for (unsigned i = 0; i < count; i++) /* the flush may have evicted it from the CPU's cache */
-        if (n[i].slot != CM_NO_SLOT)
-            at_prefetch(cm_slot_at(&c->media, n[i].slot));
-    store(c, g, n, count);
+    if (count == 1)
+        store_one(c, g, n);
+    else
+        store_many(c, g, n, count);
 }

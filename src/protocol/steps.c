@@ -83,7 +83,7 @@ static __attribute__((noinline)) bool drop_from(struct cm_cache *c, const struct
                                                 unsigned which, uint64_t slot)
 {
     const uint64_t bucket = k->place.bucket[which];
-    uint64_t cell = 0;
+    uint64_t cell;
     bool dropped = false;
     const int found = cm_index_find(&c->media, bucket, k->place.tag, &cell);
     for (int left = found > 0 ? found : 0; left; left &= left - 1) {
