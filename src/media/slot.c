@@ -8,7 +8,7 @@
  * not valid. In a sealed pool a tag stands in place of the sum of the payload (seal.h), and every
  * read computes it, over a copy of its own: nobody can change that between the test and the use.
  *
- * Who: api/, protocol/, state/. Writers own the slot (ring.h); invalidating needs no ownership,
+ * Who: api/, protocol/. Writers own the slot (ring.h); invalidating needs no ownership,
  * only the stripe of the key, because it is a compare-and-swap of w0 and touches nothing else.
  */
 #include "media/slot.h"
@@ -256,7 +256,7 @@ enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
 static inline bool is_next(const struct cm_media *m, uint64_t slot, uint64_t low, uint64_t high)
 {
     return (slot == high + 1 || slot + 1 == low) &&
-           cm_format_in_one(&m->geo, slot < low ? slot : high, 2);
+           cm_format_in_one(&m->geo, slot == high + 1 ? high : slot, 2);
 }
 
 uint32_t cm_slot_flush_some(const struct cm_media *m, const uint64_t *slot, unsigned n)

@@ -4,7 +4,7 @@
  *
  * Owns: the order in which incarnation, tickets, intents and staleness are loaded.
  *
- * Who: api/, protocol/.
+ * Who: api/.
  */
 #include "protocol/fill_ticket.h"
 

@@ -119,7 +119,7 @@ GROWTH = [
        '    (void)drop;\n    return 0;\n'),
     _m('grow, flush two parts', 'headers of two parts are not flushed at once',
        'unit grow flushed', 'media/slot.c',
-       ' &&\n           cm_format_in_one(&m->geo, slot < low ? slot : high, 2);', ';'),
+       ' &&\n           cm_format_in_one(&m->geo, slot == high + 1 ? high : slot, 2);', ';'),
     _m('grow, unreadable headers', 'headers that cannot be read may be valid',
        'unit grow unreadable_headers', REINDEX, '    if (v == CM_SLOT_UNREADABLE)\n',
        '    if (0)\n'),
