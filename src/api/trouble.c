@@ -116,7 +116,8 @@ void cm_say_owner(cm_cache *c, const char *path)
         return;
     describe_owner(c, path, text);
     const uint64_t line = number_of(text) + (uint64_t)(uintptr_t)c->opts.log;
-    const bool again = at_swap_acq_rel(told_of(path), line) == line;
+    const bool again = at_load_relaxed(told_of(path)) == line;
+    at_store_relaxed(told_of(path), line); /* relaxed, both: two threads may tell it */
     cm_log(c, again ? CM_LOG_INFO : CM_LOG_ERROR, "%s", text);
 }
 

@@ -260,7 +260,7 @@ static int change(cm_objects *o, const struct cm_object_place *p, const void *ke
 /* Below a millisecond somebody has taken another unit. Logs it, once. */
 static void tell_ttl(cm_objects *o, uint64_t ttl_ns)
 {
-    if (ttl_ns == 0 || ttl_ns >= 1000000 || at_swap_acq_rel(&o->told_ttl, 1u) != 0)
+    if (ttl_ns == 0 || ttl_ns >= 1000000 || at_or_relaxed(&o->told_ttl, 1u) != 0)
         return;
     cm_log(o->cache, CM_LOG_WARNING,
            "%s: objects: %s: an object was put with a ttl_ns of %u: these are nanoseconds, so it "

@@ -88,7 +88,7 @@ uint64_t cm_objects_unrecorded(const cm_objects *o)
 
 void cm_objects_tell_unrecorded(cm_objects *o)
 {
-    if (cm_objects_unrecorded(o) == 0 || at_swap_acq_rel(&o->told_unrecorded, 1u) != 0)
+    if (cm_objects_unrecorded(o) == 0 || at_or_relaxed(&o->told_unrecorded, 1u) != 0)
         return;
     cm_log(o->cache, CM_LOG_WARNING,
            "%s: objects: %s: the file table is full of files in use, so a part of this container "
