@@ -270,9 +270,6 @@ static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, u
     }
 }
 
-/* Numbers of entries of the probation buffer, as numbers of slots: beyond all that a pool may have.
- */
-
 /* *slot: the number of the entry, plus CM_PINNED_ENTRY. */
 static enum cm_found pin_buffered(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                                   uint32_t *valid, bool *busy)

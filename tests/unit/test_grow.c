@@ -612,15 +612,18 @@ static void test_flushed(void)
     (void)grow_to(&p, 16 * MIB);
     const struct cm_persist_ops *const was = p.c->media.ops;
     const uint64_t last = p.c->media.geo.plain - 1;
-    const uint64_t slot[3] = { last - 1, last, last + 1 };
+    const uint64_t slot[2][3] = { { last - 1, last, last + 1 }, { last + 1, last, last - 1 } };
     ops = *was;
     ops.flush = note_flush;
     flush_media = &p.c->media;
     p.c->media.ops = &ops;
-    CHECK_EQ(cm_slot_flush_all(&p.c->media, slot, 3), 0);
+    for (unsigned i = 0; i < 2; i++) { /* rising, falling */
+        flushed[0] = flushed[1] = 0;
+        CHECK_EQ(cm_slot_flush_all(&p.c->media, slot[i], 3), 0);
+        CHECK_EQ(flushed[0], 1);
+        CHECK_EQ(flushed[1], 1);
+    }
     p.c->media.ops = was;
-    CHECK_EQ(flushed[0], 1);
-    CHECK_EQ(flushed[1], 1);
     /* A read over both. */
     cm_file *f = attach(&p, 1, FILE_BYTES, 1, 0);
     static uint8_t run[16 * CM_BLOCK_SIZE];
