@@ -607,13 +607,12 @@ static int note_flush(void *ctx, const void *p, size_t n)
 static void test_flushed(void)
 {
     struct pool p;
-    struct cm_persist_ops ops;
     make(&p, 4 * MIB, 64 * MIB);
     (void)grow_to(&p, 16 * MIB);
     const struct cm_persist_ops *const was = p.c->media.ops;
+    struct cm_persist_ops ops = *was;
     const uint64_t last = p.c->media.geo.plain - 1;
     const uint64_t slot[2][3] = { { last - 1, last, last + 1 }, { last + 1, last, last - 1 } };
-    ops = *was;
     ops.flush = note_flush;
     flush_media = &p.c->media;
     p.c->media.ops = &ops;
