@@ -170,11 +170,11 @@ static const char *take_line(struct config *c, char *line, unsigned *seen, const
             continue;
         *key = keys[i].name;
         if ((*seen >> i & 1) && keys[i].kind < FOLDER)
-            return "the key was there before";
+            return "it was there before";
         *seen |= 1u << i;
         return take(c, &keys[i], value);
     }
-    return "there is no such key: see cachemax-service(1), docs/service.md";
+    return "no option has this name: see cachemax-service(1), docs/service.md";
 }
 
 /* The next line, without its end. Returns what is wrong with it, or NULL. *is_there: false at the

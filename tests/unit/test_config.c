@@ -49,7 +49,7 @@ static bool is_refused(const char *text, size_t n, unsigned line, const char *wr
 #define ZERO_BYTE "there is a zero byte; save the file as UTF-8, not as UTF-16 (\"Unicode\")"
 #define QUOTES "write it without quotes, also if there are blanks in it"
 #define KEY_VALUE "it should be \"KEY = VALUE\""
-#define NO_KEY "there is no such key: see cachemax-service(1), docs/service.md"
+#define NO_KEY "no option has this name: see cachemax-service(1), docs/service.md"
 #define ABSOLUTE "pool: it must be an absolute path"
 #define CLIENTS "clients: it must be a number from 1 to 1000"
 #define FILES "files: it must be a number from 1 to 10000000"
@@ -111,8 +111,8 @@ static void test_lines(void)
     REFUSED(BOTH "Pool = /p\n", 3, NO_KEY);
     REFUSED(BOTH " = 7\n", 3, NO_KEY);
     REFUSED(BOTH "cl\xff = 7\n", 3, NO_KEY);
-    REFUSED(BOTH "socket = /s\n", 3, "socket: the key was there before");
-    REFUSED("clients = 7\nclients = 8\n", 2, "clients: the key was there before");
+    REFUSED(BOTH "socket = /s\n", 3, "socket: it was there before");
+    REFUSED("clients = 7\nclients = 8\n", 2, "clients: it was there before");
     CHECK(is_refused(zero, sizeof(zero) - 1, 2, ZERO_BYTE));
     CHECK(is_refused(last, sizeof(last) - 1, 2, ZERO_BYTE));
     /* An editor of Windows has saved it as "Unicode". */
