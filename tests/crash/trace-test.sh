@@ -46,12 +46,12 @@ N | write | cm_slot_fill < cm_publish_batch | header of slot N incarnation N
 N | write | cm_slot_fill < cm_publish_batch | header of slot N block N, N valid bytes
 N | write | cm_slot_fill < cm_publish_batch | header of slot N sum
 N | flush | cm_slot_flush < cm_slot_flush_all | header of slot N to header of slot N
-N | fence | cm_publish_batch < cm_fill_offer
+N | fence | store_one < cm_publish_batch
 N | store | cm_index_store_bucket < cm_index_store | cell N of bucket N -> slot N
 N | store | cm_slot_publish < cm_publish_batch | header of slot N wN VALID, sequence N
 N | flush | cm_slot_flush < cm_slot_flush_all | header of slot N to header of slot N
 N | flush | cm_index_flush_bucket < cm_index_flush | bucket N
-N | fence | cm_publish_batch < cm_fill_offer
+N | fence | store_one < cm_publish_batch
 operation N, write-adopt
 cm_write_begin
 N | store | cm_record_write_state < cm_region_intend | record N state word DIRTY

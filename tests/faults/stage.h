@@ -33,6 +33,7 @@ struct stage {
     struct origin origin[FILES];
     bool attached_sole;
     unsigned warned; /* lines of the log that are warnings or errors */
+    unsigned told;   /* the others */
     unsigned boot;   /* another number is another boot of the system */
 };
 extern struct stage stage;

@@ -7,6 +7,7 @@
  * that is not older than `ended` was before the get, and not newer than `began` after it.
  */
 #include "objects_common.h"
+#include "seal_common.h"
 
 #include <pthread.h>
 
@@ -227,6 +228,60 @@ static void test_rivals(void)
     pool_end(&p);
 }
 
-const struct harness_test objects_threads_tests[] = { TEST(readers_and_writers),
-                                                      TEST(neighbour_stays), TEST(clear_beside),
-                                                      TEST(rivals), TEST_END };
+/* A thread that has read a bucket, and is about to change it: the seal's callback of its read. */
+static struct {
+    cm_objects *o;
+    uint32_t armed, reached, passed; /* atomic */
+    int result;
+} slow;
+
+static int slow_mac(void *ctx, const uint8_t head[CM_SEAL_HEAD], const void *data, size_t len,
+                    uint8_t tag[CM_SEAL_TAG])
+{
+    if (at_load_acquire(&slow.armed) && at_swap_acq_rel(&slow.armed, 0u)) {
+        at_store_release(&slow.reached, 1u);
+        for (unsigned i = 0; i < 300 && !at_load_acquire(&slow.passed); i++)
+            sleep_ms(1);
+    }
+    return toy_mac(ctx, head, data, len, tag);
+}
+
+static void *slow_writer(void *arg)
+{
+    (void)arg;
+    slow.result = put_value(slow.o, 1, 2, 100, 0);
+    return NULL;
+}
+
+/* A put to another key of the bucket waits for it. Else the first one would take it back. */
+static void test_one_writer(void)
+{
+    pthread_t w;
+    static struct sealed s;
+    memset(&slow, 0, sizeof(slow));
+    sealed_make(&s, 4 * MIB, 0);
+    s.seal.mac = slow_mac;
+    REQUIRE(pool_up(&s.p) == 0);
+    slow.o = objects_up(s.p.c, "a", 1);
+    for (uint64_t key = 1; key <= 2; key++)
+        CHECK_EQ(put_value(slow.o, key, 1, 100, 0), 0);
+    at_store_release(&slow.armed, 1u);
+    CHECK_EQ(pthread_create(&w, NULL, slow_writer, NULL), 0);
+    for (unsigned i = 0; i < 10000 && !at_load_acquire(&slow.reached); i++)
+        sleep_ms(1);
+    CHECK(at_load_acquire(&slow.reached));
+    CHECK_EQ(put_value(slow.o, 2, 2, 100, 0), 0);
+    at_store_release(&slow.passed, 1u);
+    CHECK_EQ(pthread_join(w, NULL), 0);
+    CHECK_EQ(slow.result, 0);
+    for (uint64_t key = 1; key <= 2; key++)
+        CHECK_EQ(get_value(slow.o, key, 2, 100), RIGHT);
+    objects_down(slow.o);
+    sealed_end(&s);
+}
+
+const struct harness_test objects_threads_tests[] = {
+    TEST(readers_and_writers), TEST(neighbour_stays),
+    TEST(clear_beside),        TEST(rivals),
+    TEST(one_writer),          TEST_END
+};
