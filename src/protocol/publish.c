@@ -285,7 +285,7 @@ static unsigned whole_blocks(const struct cm_newcomer *n, unsigned count)
 }
 
 /* Frees the slots of the newcomers that were not stored, unless they are spoiled, and the slots
- * that were evicted for a cell. */
+ * that were evicted for a cell. Who was visible until its flush failed may be pinned. */
 static __attribute__((noinline)) void free_others(struct cm_cache *c, const struct cm_newcomer *n,
                                                   unsigned count)
 {
@@ -296,8 +296,8 @@ static __attribute__((noinline)) void free_others(struct cm_cache *c, const stru
         assert(n[i].result >= 0 && n[i].result <= CM_NOT_STORED_MEDIA);
         if (n[i].result != 0 && n[i].spoiled)
             cm_step_quarantine_owned(c, n[i].slot);
-        else if (n[i].result != 0)
-            cm_ring_give_free(&c->policy.ring, &n[i].slot, 1); /* still invalid, durably */
+        else if (n[i].result != 0 && cm_step_settle_pins(c, n[i].slot))
+            cm_ring_give_free(&c->policy.ring, &n[i].slot, 1); /* invalid, durably */
         if (n[i].freed != CM_NO_SLOT)
             cm_ring_give_free(&c->policy.ring, &n[i].freed, 1);
     }

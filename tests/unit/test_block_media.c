@@ -8,7 +8,7 @@
 
 #include "../os.h"
 #include "../plat_create.h"
-#include "state/file.h"
+#include "protocol/lookup.h"
 
 /* ---- Flushes that fail ----------------------------------------------------------------------- */
 
@@ -107,6 +107,46 @@ static void test_unflushable_cell(void)
     p.c->media.ops = whole_ops;
     CHECK_EQ(put_all(f, 0, 100, 5), 100);
     CHECK_EQ(hits(f, 0, 100, 5), 100);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+static cm_file *pinned_file;
+static uint64_t pinned_slot;
+
+/* The fill has published the block. A reader pins it before the cell is flushed. */
+static int flush_no_cell_pinned(void *ctx, const void *p, size_t n)
+{
+    struct cm_cache *c = cm_object_of(pinned_file)->cache;
+    const int e = flush_no_cell(ctx, p, n);
+    if (e && pinned_slot == CM_NO_SLOT) {
+        const struct cm_key k = key_of(pinned_file, 4);
+        uint32_t valid;
+        bool busy = false;
+        CHECK_EQ(cm_lookup_pin(c, &k, &pinned_slot, &valid, &busy), CM_FOUND_HIT);
+    }
+    return e;
+}
+
+/* It is undone, but its bytes stay as long as they are pinned. */
+static void test_unflushable_cell_pinned(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    struct cm_persist_ops ops = *p.c->media.ops;
+    flushed_media = &p.c->media;
+    whole_ops = p.c->media.ops;
+    ops.flush = flush_no_cell_pinned;
+    pinned_file = f;
+    pinned_slot = CM_NO_SLOT;
+    p.c->media.ops = &ops;
+    CHECK_EQ(put(f, 4, 5), CM_NOT_STORED_MEDIA);
+    p.c->media.ops = whole_ops;
+    CHECK(pinned_slot != CM_NO_SLOT);
+    CHECK_EQ(look(f, 4, 5), MISS);
+    (void)put_all(f, 10, 2 * p.c->media.geo.slots, 6);
+    CHECK(is_content(5, 4, payload_of(p.c, pinned_slot), BLK));
+    cm_lookup_unpin(p.c, pinned_slot);
     CHECK_EQ(slots_astray(p.c), 0);
     pool_end(&p);
 }
@@ -828,6 +868,7 @@ const struct harness_test block_media_tests[] = {
     TEST(only_those_flushed),
     TEST(stores_locked),
     TEST(unflushable_cell),
+    TEST(unflushable_cell_pinned),
     TEST(second_bucket),
     TEST(unreadable_first_bucket),
     TEST(unreadable_second_bucket),
