@@ -109,10 +109,7 @@ static int invalidate(struct cm_cache *c, const struct victim *v, struct cm_stri
     /* Under the lock. So a bracket on this key either finds the header valid and kills the block
      * itself; or it finds the header invalid, with the cell still there, and flushes for us. */
     cm_stripe_relock(held, cm_stripe_at(c, v->key.stripe));
-    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
-    if (r == 1)
-        cm_policy_evicted(&c->policy, v->remember, v->key.place.hash);
-    return r;
+    return cm_slot_invalidate(&c->media, v->slot, v->w0);
 }
 
 /* Empties owned victims with one fence. Returns how many are durably invalid and ready to be
@@ -178,8 +175,12 @@ static unsigned evict(struct cm_cache *c, uint32_t share, uint64_t *ready, unsig
     struct victim v[CM_BATCH_MAX];
     unsigned emptied, evicted = 0;
     unsigned out = empty(c, v, choose_victims(c, share, v, n), ready, &emptied);
+    /* The policy is told without a lock: it may read a page that the last session has left. */
     for (unsigned i = 0; i < emptied; i++)
-        evicted += v[i].gone;
+        if (v[i].gone) {
+            cm_policy_evicted(&c->policy, v[i].remember, v[i].key.place.hash);
+            evicted++;
+        }
     cm_count(c, CM_STAT_evicted, evicted);
     return out;
 }

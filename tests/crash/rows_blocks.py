@@ -25,12 +25,10 @@ BLOCKS = [
        '(size_t)(high - low + 1) * sizeof(struct cm_header)', 'sizeof(struct cm_header)'),
     _m('cells before fence 1', 'evict drops the cells before its fence',
        'crash full beside-1,write-sync,fill-z', EVICT,
+       '    return cm_slot_invalidate(&c->media, v->slot, v->w0);',
        '''    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
-    if (r == 1)
-        cm_policy_evicted''', '''    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
     cm_step_drop_cells(c, &v->key, v->slot);
-    if (r == 1)
-        cm_policy_evicted'''),
+    return r;'''),
     _m('fence 1, displace', 'fence before a cell is overwritten',
        'crash fill-a0,crowd,fill-z@f3,write-sync', PUBLISH,
        '''    /* Durable before its cell is overwritten (the invariant). */
