@@ -26,6 +26,7 @@
 
 /* ---- Options and messages -------------------------------------------------------------------- */
 
+#define IN_MEMORY "pool in memory" /* its name in the log */
 #define WEAR_MAX 1000u
 #define READ_SIZE_DEFAULT (UINT64_C(1) << 20)
 #define READ_SIZE_MAX (UINT64_C(16) << 20)
@@ -495,9 +496,10 @@ int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache 
     enum cm_durability d = c->opts.memory_durability ? (enum cm_durability)c->opts.memory_durability
                                                      : CM_DURABILITY_VOLATILE;
     c->media.base = base;
+    keep_name(c, IN_MEMORY);
     if (c->opts.grow_max > bytes)
         bytes = c->opts.grow_max;
-    e = open_mapped(c, bytes, d, "pool in memory");
+    e = open_mapped(c, bytes, d, IN_MEMORY);
     if (e)
         cm_cache_destroy(c);
     else

@@ -176,9 +176,8 @@ static void say_damage(cm_cache *c, enum cm_trouble_kind kind, const struct cm_t
     if (count > 1)
         (void)snprintf(times, sizeof(times), ", %llu times since the last such line",
                        (unsigned long long)count);
-    cm_log(c, CM_LOG_WARNING, "%s: %s (%s)%s; reads of it go to the origin. %s",
-           c->name[0] ? c->name : "pool in memory", damage_text[kind], place, times,
-           what_to_do(c, kind, at));
+    cm_log(c, CM_LOG_WARNING, "%s: %s (%s)%s; reads of it go to the origin. %s", c->name,
+           damage_text[kind], place, times, what_to_do(c, kind, at));
 }
 
 void cm_say_damage(cm_cache *c, bool all)

@@ -142,7 +142,7 @@ struct cm_cache {
     uint32_t growing;       /* atomic; the index is being copied: nothing is stored */
     uint32_t unguarded;     /* atomic; 1: the handler of the guard was replaced, as the log says */
     uint64_t media_errors;  /* atomic */
-    char name[CM_NAME_MAX]; /* end of the file's path, for messages */
+    char name[CM_NAME_MAX]; /* for messages: the end of the path of its file */
     int64_t boot_wall_ns;   /* atomic; the earliest that was found: cm_file_boot_wall() */
     uint64_t opened_ns;     /* when it became ours; cm_now() time */
 
