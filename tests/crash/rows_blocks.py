@@ -29,6 +29,9 @@ BLOCKS = [
        '''    int r = cm_slot_invalidate(&c->media, v->slot, v->w0);
     cm_step_drop_cells(c, &v->key, v->slot);
     return r;'''),
+    _m('take back, pinned', 'a block that is taken back may be pinned',
+       'unit block unflushable_cell_pinned', PUBLISH,
+       'n[i].result != 0 && cm_step_settle_pins(c, n[i].slot)', 'n[i].result != 0'),
     _m('fence 1, displace', 'fence before a cell is overwritten',
        'crash fill-a0,crowd,fill-z@f3,write-sync', PUBLISH,
        '''    /* Durable before its cell is overwritten (the invariant). */
