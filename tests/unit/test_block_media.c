@@ -227,35 +227,6 @@ static void test_stores_locked(void)
     pool_end(&p);
 }
 
-static uint64_t reached, reached_locked;
-
-/* The memo of the last session: a page of it may have to be read from the disk. */
-static void reach_unlocked(void *ctx, uint64_t bucket)
-{
-    (void)ctx, (void)bucket;
-    reached++;
-    for (uint64_t s = 0; s < locked_cache->media.geo.stripes; s++)
-        reached_locked += at_load_relaxed(&cm_stripe_at(locked_cache, s)->lock.word) != 0;
-}
-
-/* The policy is told of victims without a lock. */
-static void test_remembered_unlocked(void)
-{
-    struct pool p;
-    cm_file *f = open_pool_and_file(&p, 4 * MIB);
-    struct cm_ghost *ghost = &p.c->policy.ghost;
-    void (*const reach)(void *ctx, uint64_t bucket) = ghost->reach;
-    locked_cache = p.c;
-    reached = reached_locked = 0;
-    ghost->reach = reach_unlocked;
-    for (uint64_t b = 0; b < 3 * p.c->media.geo.slots; b++)
-        CHECK_EQ(put(f, b, 5), 0);
-    ghost->reach = reach;
-    CHECK(reached > 0);
-    CHECK_EQ(reached_locked, 0);
-    pool_end(&p);
-}
-
 static int cas_fails(void *ctx, uint64_t *word, uint64_t expected, uint64_t desired)
 {
     (void)ctx, (void)word, (void)expected, (void)desired;
@@ -896,7 +867,6 @@ const struct harness_test block_media_tests[] = {
     TEST(neighbours_flushed),
     TEST(only_those_flushed),
     TEST(stores_locked),
-    TEST(remembered_unlocked),
     TEST(unflushable_cell),
     TEST(unflushable_cell_pinned),
     TEST(second_bucket),

@@ -623,8 +623,52 @@ static void test_wear(void)
     pool_end(&p);
 }
 
+/* ---- Remembering victims --------------------------------------------------------------------- */
+
+static struct cm_cache *remembering;
+static uint64_t reached, reached_locked;
+
+/* The memo of the last session: a page of it may have to be read from the disk. */
+static void reach_unlocked(void *ctx, uint64_t bucket)
+{
+    (void)ctx, (void)bucket;
+    reached++;
+    for (uint64_t s = 0; s < remembering->media.geo.stripes; s++)
+        reached_locked += at_load_relaxed(&cm_stripe_at(remembering, s)->lock.word) != 0;
+}
+
+/* The policy is told of victims without a lock. */
+static void test_remembered_unlocked(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, 4 * MIB);
+    struct cm_ghost *ghost = &p.c->policy.ghost;
+    void (*const reach)(void *ctx, uint64_t bucket) = ghost->reach;
+    remembering = p.c;
+    reached = reached_locked = 0;
+    ghost->reach = reach_unlocked;
+    for (uint64_t b = 0; b < 3 * p.c->media.geo.slots; b++)
+        CHECK_EQ(put(f, b, 5), 0);
+    ghost->reach = reach;
+    CHECK(reached > 0);
+    CHECK_EQ(reached_locked, 0);
+    pool_end(&p);
+}
+
 const struct harness_test block_slot_tests[] = {
-    TEST(parts_of_tail), TEST(bad_slot), TEST(read_neighbours), TEST(known), TEST(fill),
-    TEST(lives),         TEST(cells),    TEST(flush_all),       TEST(holes), TEST(counters),
-    TEST(wear),          TEST(latency),  TEST(stats_words),     TEST_END,
+    TEST(parts_of_tail),
+    TEST(bad_slot),
+    TEST(read_neighbours),
+    TEST(known),
+    TEST(fill),
+    TEST(lives),
+    TEST(cells),
+    TEST(flush_all),
+    TEST(holes),
+    TEST(counters),
+    TEST(wear),
+    TEST(latency),
+    TEST(stats_words),
+    TEST(remembered_unlocked),
+    TEST_END,
 };
