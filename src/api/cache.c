@@ -496,7 +496,7 @@ int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache 
     enum cm_durability d = c->opts.memory_durability ? (enum cm_durability)c->opts.memory_durability
                                                      : CM_DURABILITY_VOLATILE;
     c->media.base = base;
-    keep_name(c, IN_MEMORY);
+    memcpy(c->name, IN_MEMORY, sizeof(IN_MEMORY));
     if (c->opts.grow_max > bytes)
         bytes = c->opts.grow_max;
     e = open_mapped(c, bytes, d, IN_MEMORY);

@@ -325,12 +325,13 @@ finish(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)
         stored[some++] = n[i].slot;
         bytes += n[i].valid;
     }
-    cm_policy_stored_all(&c->policy, &b);
-    cm_ring_disown_all(&c->policy.ring, stored, some);
+    if (some > 0) {
+        cm_policy_stored_all(&c->policy, &b);
+        cm_ring_disown_all(&c->policy.ring, stored, some);
+        cm_media_count2(&c->media, cm_plat_thread(), CM_STAT_fill_blocks, some, bytes);
+    }
     if (others)
         free_others(c, n, count);
-    if (some > 0)
-        cm_media_count2(&c->media, cm_plat_thread(), CM_STAT_fill_blocks, some, bytes);
 }
 
 /* Their first hits need not verify them. The slots are still owned. */

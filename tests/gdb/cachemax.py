@@ -43,7 +43,7 @@ def cell_text(cell):
 
 def cache(v):
     text = '%s: %s, %d slots, %s, epoch %d' % (
-        v['name'].string() or 'in memory', ('normal', 'freeze', 'bypass')[n(v['mode']) % 3],
+        v['name'].string(), ('normal', 'freeze', 'bypass')[n(v['mode']) % 3],
         n(v['media']['geo']['slots']), counted(n(v['media']['geo']['stripes']), 'stripe'),
         n(v['super']['now']['epoch']))
     text += ', next incarnation %d, frontier %d, pinned %d' % (

@@ -47,7 +47,7 @@ static void must(int64_t e, const char *what)
 static void expect_cache(void)
 {
     const struct cm_geometry *g = &cache->media.geo;
-    printf("cache: in memory: normal, %" PRIu64 " slots, 1 stripe, epoch %" PRIu64
+    printf("cache: pool in memory: normal, %" PRIu64 " slots, 1 stripe, epoch %" PRIu64
            ", next incarnation %" PRIu64 ", frontier %u, pinned 0\n",
            g->slots, cache->super.now.epoch, cache->super.next_incarnation, BLOCKS);
     printf("file: generation %" PRIu64 " of object %p\n", (uint64_t)(uintptr_t)file >> 48,

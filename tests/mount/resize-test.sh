@@ -632,7 +632,6 @@ new_pool 14M
 mount_slowly
 "$cm" warm -q "$org"
 exec 6<"$org/a" 7<>"$org/a"
-check 'a size that no pool may have' t_impossible
 check 'what is done meanwhile' t_meanwhile
 check 'commands wait for the end' t_commands_wait
 check 'the new pool cannot be opened' t_not_opened
@@ -641,6 +640,7 @@ check 'its client is interrupted' t_interrupted
 check 'its client is interrupted in the last sync' t_last_sync
 [ $is_root = 0 ] || check 'no room' t_no_room
 check 'another command works' t_busy
+check 'a size that no pool may have' t_impossible
 ends 'after what failed'
 
 mount_slowly -o attr_timeout=0

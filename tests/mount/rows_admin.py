@@ -88,7 +88,7 @@ OF_ADMIN = [
     # What it gives up
     _m('calls, at the start', 'no calls of the system are refused', 'privileges',
        '^(what a program may call|a mount refuses itself calls)', MAIN,
-       '    give_up_calls(FORBID_SYSTEM);\n', ''),
+       '    give_up_calls(FORBID_SYSTEM | (mnt.opt.ring ? 0 : FORBID_RINGS));\n', ''),
     _m('calls, mounts', 'it could mount more', 'privileges',
        '^(what a program may call|a mount refuses itself calls)', MAIN,
        '    give_up_calls(FORBID_MOUNTS); /* what was mounted is all */\n', ''),
