@@ -594,8 +594,9 @@ if [ $all = yes ]; then
       beside checked/unit/$name "$b-checked/tests/unit/test_$name"
     done
     # Threads, but not what clears all the time: each clear ends with a look.
-    beside checked/unit/objects "$b-checked/tests/unit/test_objects" \
-      readers_and_writers neighbour_stays rivals one_writer
+    for name in readers_and_writers neighbour_stays rivals one_writer; do
+      beside checked/unit/objects/$name "$b-checked/tests/unit/test_objects" $name
+    done
     settle
   fi
   goals=''
