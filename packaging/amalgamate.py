@@ -294,6 +294,11 @@ HEAD = '''/* SPDX-License-Identifier: BSD-2-Clause
 #endif
 #include "cachemax_objects.h"
 
+/* With NDEBUG nothing uses what only assertions use. */
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wunused-function"
+#endif
+
 %(tsan)s
 /* ==== xxhash.h */
 #define XXH_INLINE_ALL

@@ -89,6 +89,8 @@ else
   skip "the C++ sample" "no C++ compiler (Debian package g++)"
 fi
 if command -v clang >/dev/null; then
+  check "clang, without assertions" clang -std=c11 -O2 -DNDEBUG -Wall -Wextra -Werror \
+    -c "$work/cachemax.c" -o "$work/clang.o"
   check "clang" clang -std=c11 -Wall -Wextra -Werror -c "$work/cachemax.c" -o "$work/clang.o"
   check "the README's program with clang" bash -c \
     'clang -I "$1/include" -o "$1/through" "$1/through.c" "$1/clang.o" -pthread &&
