@@ -12,7 +12,8 @@
 # skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1
 # something failed, 2 wrong usage, as a FILTER that names no suite.
 #
-# With --all some long suites run a third of what they have, another third with each commit.
+# With --all some long suites run a third or a fourth of what they have, and the rest with the next
+# commits.
 #
 # --list runs nothing. A line has a suite's label, its name and its command, with tabs between the
 # words; the label of a slow one ends with a minus. The numbers in these commands are smaller.
@@ -261,7 +262,7 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
     esac
   done
   every=3 # places where one thread may come between another's steps
-  [ -z "$run" ] || every=13
+  [ -z "$run" ] || every=20
   case $5 in none | short) every=13 ;; esac
   # Taking turns the threads never meet: nothing for the thread sanitizer.
   [ "$5" = none ] || beside "$2turns" $run "$1/tests/model/turns$exe" --every $every
@@ -301,8 +302,8 @@ crash_states() { # RULES STATES
 
 # With --all: some suites are as long as all unit tests. So a third of each runs, and with the next
 # commits the others. in_turn K: is it the turn of what is the K-th third?
-third='' commits=$(git -C "$top" rev-list --count HEAD 2>/dev/null) || commits=0
-[ $all = no ] || third="--third $((commits % 3))"
+third='' fourth='' commits=$(git -C "$top" rev-list --count HEAD 2>/dev/null) || commits=0
+[ $all = no ] || third="--third $((commits % 3))" fourth="--fourth $((commits % 4))"
 in_turn() { [ $all = no ] || [ "$filter" ] || [ "$list" ] || [ $((commits % 3)) = "$1" ]; }
 
 # The rest of a native build.
@@ -338,7 +339,7 @@ native_suites() { # DIR
   also filter-mutants python3 "$here/filter/mutants.py" # many of them wait for ever, and are ended
   also winfsp-mutants python3 "$here/winfsp/mutants.py"
   # shellcheck disable=SC2086 # words
-  suite mutants python3 "$here/crash/mutants.py" --quick $third $few
+  suite mutants python3 "$here/crash/mutants.py" --quick $fourth $few
   # All of src/ can be changed.
   suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
   # Up to the settle, those that mostly wait, and beside them those that do not.
@@ -571,9 +572,9 @@ if [ $all = yes ]; then
     beside asan/media "$b-asan/tests/fuzz/media" --lives 2000 --seed $((commits * 100000 + 50000))
     beside asan/tool bash "$here/tool/tool-test.sh" "$b-asan"
     beside asan/tool-pools bash "$here/tool/pools-test.sh" "$b-asan"
-    beside asan/tool-resize bash "$here/tool/resize-test.sh" "$b-asan"
-    beside asan/tool-dump bash "$here/tool/dump-test.sh" "$b-asan"
-    beside asan/replay bash "$here/tool/replay-test.sh" "$b-asan"
+    ! in_turn 0 || beside asan/tool-resize bash "$here/tool/resize-test.sh" "$b-asan"
+    ! in_turn 1 || beside asan/tool-dump bash "$here/tool/dump-test.sh" "$b-asan"
+    ! in_turn 2 || beside asan/replay bash "$here/tool/replay-test.sh" "$b-asan"
     beside asan/nbdkit /usr/bin/python3 "$here/nbd/nbd-test.py" "$b-asan"
     settle
     suite asan/bench bash "$here/bench/bench-test.sh" "$b-asan"

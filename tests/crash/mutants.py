@@ -3,7 +3,7 @@
 """mutants.py - do the tests find what they should? Takes fences, flushes and checks out of the
 library, one at a time. The tests must notice each loss.
 
-  mutants.py [--quick] [--third N] [--only NAME]... [--benign] [--jobs N] [--markdown] [--survey]
+  mutants.py [--quick] [--fourth N] [--only NAME]... [--benign] [--jobs N] [--markdown] [--survey]
              [--source DIR]
 
 For every row of the tables in rows_*.py: makes a private copy of src/ and the change in it. The
@@ -12,7 +12,7 @@ it compiles what depends on the file, links the test programs, and runs the test
 If that test notices nothing, the other tests follow, cheapest first, but not with --quick. Before
 all that, every test that a row names must pass on the unchanged code.
 
---third N (0 to 2) runs every third row, from row N on; of the others the text only is looked for.
+--fourth N (0 to 3) runs every fourth row, from row N on; of the others the text only is looked for.
 
 A row that no test can notice stands in a table of its own, BENIGN (rows.py), with the reason. If
 the reason is that two lines do the same work, MUTANTS has a row that removes both. --benign runs
@@ -482,7 +482,8 @@ def main():
     a = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument('--quick', action='store_true', help='only the test that the row names')
-    a.add_argument('--third', type=int, choices=(0, 1, 2), help='every third row, from this one on')
+    a.add_argument('--fourth', type=int, choices=(0, 1, 2, 3),
+                   help='every fourth row, from this one on')
     a.add_argument('--only', metavar='NAME', action='append',
                    help='rows whose name begins so; may be given several times')
     a.add_argument('--by', metavar='TEST', help='ask this test, and not those that the rows name')
@@ -502,14 +503,14 @@ def main():
     if len(set(names)) != len(names) or not mutants:
         print('two rows of one name, or none of that name')
         return 1
-    if o.third is not None:
-        others = [m for k, m in enumerate(mutants) if k % 3 != o.third]
+    if o.fourth is not None:
+        others = [m for k, m in enumerate(mutants) if k % 4 != o.fourth]
         stale = [m.name for m in others if not is_there(o.source, m.edits)]
         if stale:
             print('FAILED text is not there exactly once: ' + ', '.join(stale))
             print('0 passed, %d failed, 0 skipped' % len(stale))
             return 1
-        mutants = mutants[o.third::3]
+        mutants = mutants[o.fourth::4]
     tests = {m.by for m in mutants if m.by} | (set() if o.quick else set(OTHERS))
     scratch = tempfile.mkdtemp(prefix='cachemax-mutants.')
     for sig in (signal.SIGTERM, signal.SIGINT):
