@@ -82,8 +82,7 @@
 #define CM_CALLS_OF_OBJECTS(X)                                                                     \
     X(int, cm_inner_no_origin, (const cm_file *file, bool tested), (file, tested))                 \
     X(int, cm_inner_synced, (const cm_file *file), (file))                                         \
-    X(int, cm_inner_claim, (const cm_file *file), (file))                                          \
-    X(int, cm_inner_unclaim, (const cm_file *file), (file))                                        \
+    X(int, cm_inner_claim, (const cm_file *file, bool claims), (file, claims))                     \
     X(int, cm_inner_ticket, (const cm_file *file, uint64_t offset, cm_miss *miss),                 \
       (file, offset, miss))
 #define CM_CALLS_OF_REQUESTS(X)                                                                    \
@@ -166,7 +165,6 @@ CM_DECLARE(int, cm_files_next, (cm_file_iter * iter, cm_validator *validator, cm
 #define cm_inner_no_origin cm_inner_no_origin_unchecked
 #define cm_inner_synced cm_inner_synced_unchecked
 #define cm_inner_claim cm_inner_claim_unchecked
-#define cm_inner_unclaim cm_inner_unclaim_unchecked
 #define cm_inner_ticket cm_inner_ticket_unchecked
 #endif
 

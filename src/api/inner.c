@@ -50,29 +50,17 @@ int cm_inner_synced(const cm_file *file)
     return e;
 }
 
-int cm_inner_claim(const cm_file *file)
+int cm_inner_claim(const cm_file *file, bool claims)
 {
     struct cm_object *f;
     int e = cm_enter_change(file, &f);
     if (e)
         return e;
     cm_lock_acquire(&f->lock);
-    e = f->claimed ? CM_EBUSY : 0;
-    f->claimed = true;
+    e = claims && f->claimed ? CM_EBUSY : 0;
+    f->claimed = claims;
     cm_lock_release(&f->lock);
     return e;
-}
-
-int cm_inner_unclaim(const cm_file *file)
-{
-    struct cm_object *f;
-    const int e = cm_enter_change(file, &f);
-    if (e)
-        return e;
-    cm_lock_acquire(&f->lock);
-    f->claimed = false;
-    cm_lock_release(&f->lock);
-    return 0;
 }
 
 bool cm_inner_recorded(const cm_file *file)

@@ -31,9 +31,9 @@ void cm_inner_prefetch_slot(const cm_file *file, cm_where where, uint32_t len);
 /* How many blocks the pool has room for now. */
 uint64_t cm_inner_slots(const cm_file *file);
 
-/* One at a time may claim a file, until it gives it back. CM_EBUSY: somebody else has. */
-int cm_inner_claim(const cm_file *file);
-int cm_inner_unclaim(const cm_file *file);
+/* One at a time may claim a file, until it gives it back (`claims` is false). CM_EBUSY: somebody
+ * else has. */
+int cm_inner_claim(const cm_file *file, bool claims);
 
 /* Has the file a record, so that a later session finds what is cached of it? */
 bool cm_inner_recorded(const cm_file *file);

@@ -64,7 +64,7 @@ void cm_say_unusable(const cm_cache *c, const char *what, int e)
 /* The last such line about a pool that a log has got, as a number; pools may share a place. */
 static uint64_t told_owner[TOLD]; /* atomic */
 
-/* FNV-1a (Fowler, Noll, Vo) */
+/* FNV-1a (Fowler, Noll, Vo): the engine has no strlen, which XXH3 would need here. */
 static uint64_t number_of(const char *text)
 {
     uint64_t h = UINT64_C(0xcbf29ce484222325);

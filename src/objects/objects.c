@@ -76,12 +76,12 @@ static int own(cm_objects *o)
     int e = cm_file_open(o->cache, &id, NULL, 0, &o->owner);
     if (e < 0)
         return e;
-    e = cm_inner_claim(o->owner);
+    e = cm_inner_claim(o->owner, true);
     if (e == 0) {
         e = cm_write_begin(o->owner, 0, 0, &o->owned);
         if (e == 0)
             return 0;
-        (void)cm_inner_unclaim(o->owner);
+        (void)cm_inner_claim(o->owner, false);
     }
     (void)cm_file_close(o->owner);
     return e;
@@ -90,7 +90,7 @@ static int own(cm_objects *o)
 static void disown(cm_objects *o)
 {
     (void)cm_write_end(o->owner, &o->owned, NULL);
-    (void)cm_inner_unclaim(o->owner);
+    (void)cm_inner_claim(o->owner, false);
     (void)cm_file_close(o->owner);
 }
 

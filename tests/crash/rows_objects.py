@@ -81,7 +81,7 @@ OBJECTS = [
     _m('objects, reference', 'a reference may say anything', 'unit objects references', VALUES,
        ' || ref->len > longest(o))', ')'),
     _m('objects, owner', 'a container has one handle', 'unit objects one_owner', 'api/inner.c',
-       'e = f->claimed ? CM_EBUSY : 0;', 'e = 0;'),
+       'e = claims && f->claimed ? CM_EBUSY : 0;', 'e = 0;'),
     _m('objects, clock', 'a clock that goes back makes nothing live longer', 'unit objects ttl',
        CONTAINER, 'return now + (ahead > most ? ahead : most);', 'return now + ahead;'),
     _m('objects, buckets', 'the number of buckets is remembered', 'unit objects restart', OBJECTS_C,
