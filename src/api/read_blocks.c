@@ -3,9 +3,11 @@
  * read_blocks.c - reads of consecutive blocks, as far as they are cached.
  *
  * Owns: no state. A run is read in windows of some blocks. While one window is copied, the index
- * lines of the next one are loaded, then its headers. Blocks whose slots are neighbours are copied
- * together. Each block is judged by its own header, before and after the copy. What this short way
- * cannot answer goes through all steps of a lookup (protocol/lookup.c), block by block.
+ * lines of the next one are loaded, then its headers. The blocks of a window are of one group, so
+ * their lines in the index are mostly neighbours, and are searched together. Blocks whose slots are
+ * neighbours are copied together. Each block is judged by its own header, before and after the
+ * copy. What this short way cannot answer goes through all steps of a lookup (protocol/lookup.c),
+ * block by block.
  *
  * Who: api/.
  */
@@ -19,25 +21,36 @@
 #define WINDOW 16u /* blocks whose index lines are under way at a time */
 #define LINES 16u  /* of the next block: enough for it (docs/performance.md) */
 
+/* Blocks of one group, and so of one region. Only the first and the last of a run may be wanted in
+ * part. */
+struct window {
+    uint64_t pos;         /* the first wanted byte */
+    uint64_t block;       /* its block, the first one */
+    uint64_t incarnation; /* of the region */
+    unsigned n;
+    struct cm_home home;
+    uint64_t hash[WINDOW];
+    uint64_t slot[WINDOW]; /* that probably holds it, or CM_NO_SLOT */
+};
+
 /* The wanted part of one block. */
 struct piece {
-    struct cm_fast fast;
     uint64_t pos;
     uint32_t from, want;
 };
 
-/* Plans the piece at byte `pos`. Returns where the next one begins. */
-static inline uint64_t plan(struct cm_blocks *r, uint64_t pos, struct piece *p)
+static inline struct piece piece_at(const struct cm_blocks *r, uint64_t pos)
 {
-    const uint64_t block = pos / CM_BLOCK_SIZE;
-    p->pos = pos;
-    cm_key_home_next(&r->f->cache->media, &r->home, r->incarnation, block >> CM_GROUP_SHIFT);
-    cm_fast_place(r->f, r->incarnation, block, &r->home.home, &p->fast);
-    p->from = (uint32_t)(pos % CM_BLOCK_SIZE);
-    p->want = CM_BLOCK_SIZE - p->from;
-    if (p->want > r->end - pos)
-        p->want = (uint32_t)(r->end - pos);
-    return pos + p->want;
+    struct piece p = { .pos = pos, .from = (uint32_t)(pos % CM_BLOCK_SIZE) };
+    p.want = CM_BLOCK_SIZE - p.from;
+    if (p.want > r->end - pos)
+        p.want = (uint32_t)(r->end - pos);
+    return p;
+}
+/* Of the i-th block of a window. */
+static inline struct piece piece_of(const struct cm_blocks *r, const struct window *w, unsigned i)
+{
+    return piece_at(r, i == 0 ? w->pos : (w->block + i) * CM_BLOCK_SIZE);
 }
 
 /* Adds what was read of a piece. HIT: all of it. */
@@ -60,7 +73,7 @@ static __attribute__((noinline)) enum cm_found read_piece(struct cm_blocks *r,
     uint32_t got = 0;
     const struct cm_part part = { p->from, p->want, buf + (p->pos - r->offset) };
     struct cm_probe probe;
-    probe.key = cm_region_key_next(r->f, &r->home, r->incarnation, p->fast.block);
+    probe.key = cm_region_key_next(r->f, &r->home, r->incarnation, p->pos / CM_BLOCK_SIZE);
     cm_lookup_probe(c, &probe);
     const enum cm_found found = cm_lookup_read(c, &probe, &part, &got);
     return add_read(r, p, found, got);
@@ -72,127 +85,207 @@ static enum cm_found read_resident_piece(struct cm_blocks *r, const struct piece
     struct cm_cache *c = r->f->cache;
     uint32_t got = 0;
     const struct cm_part part = { p->from, p->want, buf + (p->pos - r->offset) };
-    const struct cm_key k = cm_region_key_next(r->f, &r->home, r->incarnation, p->fast.block);
+    const struct cm_key k =
+        cm_region_key_next(r->f, &r->home, r->incarnation, p->pos / CM_BLOCK_SIZE);
     if (cm_lookup_buffered(c, &k, &part, &got) == CM_FOUND_BUFFERED)
         return add_read(r, p, CM_FOUND_BUFFERED, got);
     return cm_lookup_is_resident(c, &k) ? read_piece(r, p, buf) : CM_FOUND_ABSENT;
 }
 
-/* Looks for the slots of pieces, and prefetches what is needed first. */
-static inline void find_slots(const struct cm_blocks *r, struct piece *p, unsigned n)
+/* The buckets of a window's blocks from the i-th on that are neighbours: the first of them; *n: how
+ * many. */
+static inline uint64_t buckets_of(const struct window *w, unsigned i, unsigned *n)
 {
-    for (unsigned i = 0; i < n; i++) {
-        cm_fast_find(&r->f->cache->media, &p[i].fast, false);
-        if (p[i].fast.slot == CM_NO_SLOT)
-            continue;
-        at_prefetch(cm_slot_at(&r->f->cache->media, p[i].fast.slot));
-        cm_ring_prefetch(&r->f->cache->policy.ring, p[i].fast.slot);
+    const uint32_t first = (uint32_t)cm_place_first(w->hash[i], w->block + i, &w->home);
+    *n = cm_place_in_a_row(&w->home, first, w->n - i);
+    return w->home.base + first;
+}
+
+/* Plans the window of the blocks from byte *next on, and prefetches their index lines. It has no
+ * block if there is none. */
+static void plan(struct cm_blocks *r, uint64_t *next, struct window *w)
+{
+    const struct cm_media *m = &r->f->cache->media;
+    w->n = 0;
+    if (*next >= r->end)
+        return;
+    w->pos = *next;
+    w->block = w->pos / CM_BLOCK_SIZE;
+    const uint64_t wanted = (r->end - 1) / CM_BLOCK_SIZE - w->block + 1;
+    const unsigned group = CM_GROUP_BLOCKS - (unsigned)(w->block % CM_GROUP_BLOCKS);
+    w->n = group < WINDOW ? group : WINDOW;
+    if (w->n > wanted)
+        w->n = (unsigned)wanted;
+    *next = (w->block + w->n) * CM_BLOCK_SIZE;
+    cm_key_home_next(m, &r->home, r->incarnation, w->block >> CM_GROUP_SHIFT);
+    w->home = r->home.home;
+    w->incarnation = cm_region_incarnation(r->f, r->incarnation, w->block);
+    for (unsigned i = 0; i < w->n; i++)
+        w->hash[i] = cm_place_hash(&w->home, w->block + i);
+    for (unsigned i = 0, some; i < w->n; i += some) {
+        const uint64_t *line = cm_index_bucket(m, buckets_of(w, i, &some));
+        for (unsigned k = 0; k < some; k++)
+            at_prefetch(line + k * CM_BUCKET_CELLS);
     }
 }
 
-/* Plans the next pieces, from *next on, and prefetches their index lines. Returns how many. */
-static inline unsigned plan_ahead(struct cm_blocks *r, uint64_t *next, struct piece *p)
+/* Looks for the slots of a window's blocks, and prefetches what is needed first. */
+static void find_slots(const struct cm_blocks *r, struct window *w)
 {
-    unsigned n = 0;
-    for (; n < WINDOW && *next < r->end; n++) {
-        *next = plan(r, *next, &p[n]);
-        at_prefetch(cm_index_bucket(&r->f->cache->media, p[n].fast.bucket));
+    const struct cm_cache *c = r->f->cache;
+    const uint64_t slots = cm_media_slots(&c->media);
+    for (unsigned i = 0, some; i < w->n; i += some) {
+        const uint64_t bucket = buckets_of(w, i, &some);
+        if (cm_index_find_each(&c->media, bucket, w->hash + i, w->slot + i, some))
+            memset(w->slot + i, 0, some * sizeof(w->slot[0])); /* no cell, so no slot */
     }
+    for (unsigned i = 0; i < w->n; i++) {
+        /* An empty cell has no slot. If another thread changed the cell after its tag was compared,
+         * the header tells. */
+        const uint64_t slot = cm_cell_slot(w->slot[i]);
+        w->slot[i] = slot < slots ? slot : CM_NO_SLOT;
+        if (slot >= slots)
+            continue;
+        at_prefetch(cm_slot_at(&c->media, slot));
+        cm_ring_prefetch(&c->policy.ring, slot);
+    }
+}
+
+/* How many blocks of [i, end) of a window are wanted whole, and have neighbours as slots that were
+ * judged before. *noted: may the policy want to know of a hit of one of them? */
+static inline unsigned neighbours(const struct cm_blocks *r, const struct window *w, unsigned i,
+                                  unsigned end, bool *noted)
+{
+    const struct cm_cache *c = r->f->cache;
+    const uint64_t slot = w->slot[i], below = at_load_relaxed(&c->sample_below);
+    unsigned most = end - i, n = 0;
+    if (most > CM_SLOT_NEIGHBOURS)
+        most = CM_SLOT_NEIGHBOURS;
+    if ((w->block + i + most) * CM_BLOCK_SIZE > r->end)
+        most--; /* the last one is wanted in part */
+    if (slot == CM_NO_SLOT || most < 2 || (i == 0 && w->pos % CM_BLOCK_SIZE != 0) ||
+        !cm_lookup_may_know(c))
+        return 0;
+    uint32_t place = cm_sample_place(w->incarnation, w->block + i);
+    uint8_t all = UINT8_MAX;
+    bool sampled = false;
+    for (; n < most && w->slot[i + n] == slot + n; n++, place += CM_SAMPLE_STEP) {
+        const uint8_t ref = cm_ring_byte(&c->policy.ring, slot + n);
+        if (!cm_ring_byte_is_verified(ref))
+            break;
+        all &= ref;
+        sampled |= place < below;
+    }
+    *noted = sampled || cm_ring_bytes_may_count(all);
     return n;
 }
 
-/* How many of n pieces are whole blocks whose slots are neighbours and were judged before. */
-static inline unsigned neighbours(const struct cm_cache *c, const struct piece *p, unsigned n)
+/* Tells the policy of n hits. */
+static void note(struct cm_blocks *r, const struct window *w, unsigned i, unsigned n)
 {
-    unsigned i = 0;
-    for (; i < n && i < CM_SLOT_NEIGHBOURS; i++)
-        if (p[i].fast.slot == CM_NO_SLOT || p[i].fast.slot != p[0].fast.slot + i ||
-            p[i].want != CM_BLOCK_SIZE || !cm_lookup_knows(c, p[i].fast.slot))
-            break;
-    return i;
+    for (const unsigned end = i + n; i < end; i++)
+        cm_lookup_note(r->f->cache, w->incarnation, w->block + i, w->hash[i], w->slot[i]);
 }
 
-/* Reads n such pieces in one copy. Returns a bit for each that was read. */
-static uint32_t read_neighbours(struct cm_blocks *r, const struct piece *p, unsigned n,
-                                uint8_t *buf)
+/* Reads n such blocks in one copy. Returns how many of the first ones were read. */
+static inline unsigned read_neighbours(struct cm_blocks *r, const struct window *w, unsigned i,
+                                       unsigned n, uint8_t *buf)
 {
-    struct cm_cache *c = r->f->cache;
-    uint64_t incarnation[CM_SLOT_NEIGHBOURS];
-    uint8_t *to = buf + (p->pos - r->offset);
-    for (unsigned i = 0; i < n; i++)
-        incarnation[i] = p[i].fast.incarnation;
-    const uint32_t right =
-        cm_slot_read_neighbours(&c->media, p->fast.slot, n, incarnation, p->fast.block, to);
-    for (unsigned i = 0; i < n; i++)
-        if (!(right >> i & 1))
-            memset(to + i * CM_BLOCK_SIZE, 0, CM_BLOCK_SIZE); /* may be another file's */
+    uint8_t *to = buf + (r->pos - r->offset);
+    const unsigned right = cm_slot_read_neighbours(&r->f->cache->media, w->slot[i], n,
+                                                   w->incarnation, w->block + i, to);
+    if (right < n) /* may be another file's */
+        memset(to + right * (size_t)CM_BLOCK_SIZE, 0, (n - right) * (size_t)CM_BLOCK_SIZE);
+    r->pos += right * (uint64_t)CM_BLOCK_SIZE;
+    r->hits += right;
     return right;
 }
 
-/* Adds a piece that was read with its neighbours. */
-static inline enum cm_found add_neighbour(struct cm_blocks *r, const struct piece *p)
+/* Reads the i-th block of a window by the short way, and if that is not enough, with all steps. */
+static enum cm_found read_one(struct cm_blocks *r, const struct window *w, unsigned i, uint8_t *buf)
 {
-    const struct cm_fast *g = &p->fast;
-    cm_lookup_note(r->f->cache, g->incarnation, g->block, g->hash, g->slot);
-    return add_read(r, p, CM_FOUND_HIT, p->want);
+    struct cm_cache *c = r->f->cache;
+    const struct piece p = piece_of(r, w, i);
+    const struct cm_part part = { p.from, p.want, buf + (p.pos - r->offset) };
+    if (w->slot[i] != CM_NO_SLOT) {
+        const struct cm_spot at = cm_spot_of(&c->media, w->slot[i]);
+        if (cm_lookup_copy(c, w->incarnation, w->block + i, w->hash[i], w->slot[i], &at, &part,
+                           false))
+            return add_read(r, &p, CM_FOUND_HIT, p.want);
+    }
+    return read_piece(r, &p, buf);
 }
 
-/* Reads a piece by the short way, and if that is not enough, with all steps. */
-static inline enum cm_found read_one(struct cm_blocks *r, const struct piece *p, uint8_t *buf)
+static inline void prefetch_one(const struct cm_blocks *r, const struct window *w, unsigned i)
 {
-    if (!cm_fast_copy(r->f->cache, &p->fast, p->pos, buf + (p->pos - r->offset), p->want, false))
-        return read_piece(r, p, buf);
-    return add_read(r, p, CM_FOUND_HIT, p->want);
+    if (w->slot[i] == CM_NO_SLOT)
+        return;
+    const struct piece p = piece_of(r, w, i);
+    const struct cm_spot at = cm_spot_of(&r->f->cache->media, w->slot[i]);
+    cm_slot_prefetch_payload(&at, p.from, p.want, LINES);
 }
 
-/* Reads n pieces, those of neighbours together. HIT: all of it was cached. */
-static enum cm_found read_pieces(struct cm_blocks *r, const struct piece *p, unsigned n,
-                                 uint8_t *buf)
+/* Reads the blocks [i, end) of a window, those of neighbours together. HIT: all of it was cached.
+ */
+static enum cm_found read_some(struct cm_blocks *r, const struct window *w, unsigned i,
+                               unsigned end, uint8_t *buf)
 {
     enum cm_found found = CM_FOUND_HIT;
-    for (unsigned i = 0; i < n && found == CM_FOUND_HIT;) {
-        const unsigned some = neighbours(r->f->cache, p + i, n - i);
-        if (some < 2) {
-            if (i + 1 < n)
-                cm_fast_prefetch(&r->f->cache->media, &p[i + 1].fast, p[i + 1].pos, p[i + 1].want,
-                                 LINES);
-            found = read_one(r, &p[i++], buf);
+    while (i < end && found == CM_FOUND_HIT) {
+        bool noted;
+        const unsigned some = neighbours(r, w, i, end, &noted);
+        const unsigned right = some < 2 ? 0 : read_neighbours(r, w, i, some, buf);
+        if (right > 0) {
+            if (noted)
+                note(r, w, i, right);
+            i += right;
             continue;
         }
-        uint32_t right = read_neighbours(r, p + i, some, buf);
-        for (const unsigned end = i + some; i < end && found == CM_FOUND_HIT; i++, right >>= 1)
-            found = right & 1 ? add_neighbour(r, &p[i]) : read_piece(r, &p[i], buf);
+        if (i + 1 < end)
+            prefetch_one(r, w, i + 1);
+        found = read_one(r, w, i++, buf);
+    }
+    return found;
+}
+
+/* Reads a run in windows. */
+static enum cm_found read_windows(struct cm_blocks *r, uint8_t *buf)
+{
+    struct window w[2];
+    uint64_t next = r->pos;
+    unsigned now = 0;
+    enum cm_found found = CM_FOUND_HIT;
+    plan(r, &next, &w[0]);
+    find_slots(r, &w[0]);
+    while (w[now].n > 0 && found == CM_FOUND_HIT) {
+        plan(r, &next, &w[!now]);
+        const unsigned n = w[now].n, first = w[!now].n > 0 ? n / 2 : n;
+        found = read_some(r, &w[now], 0, first, buf);
+        if (found != CM_FOUND_HIT)
+            break;
+        find_slots(r, &w[!now]);
+        found = read_some(r, &w[now], first, n, buf);
+        now = !now;
     }
     return found;
 }
 
 enum cm_found cm_blocks_read(struct cm_blocks *r, uint8_t *buf)
 {
-    struct piece p[2][WINDOW];
-    uint64_t next = r->pos;
-    unsigned n = plan_ahead(r, &next, p[0]), now = 0;
-    enum cm_found found = CM_FOUND_HIT;
-    find_slots(r, p[0], n);
-    while (n > 0 && found == CM_FOUND_HIT) {
-        const unsigned more = plan_ahead(r, &next, p[!now]), first = more > 0 ? n / 2 : n;
-        found = read_pieces(r, p[now], first, buf);
-        if (found != CM_FOUND_HIT)
-            break;
-        find_slots(r, p[!now], more);
-        found = read_pieces(r, p[now] + first, n - first, buf);
-        n = more;
-        now = !now;
-    }
-    return found;
+    const struct piece p = piece_at(r, r->pos);
+    if (r->pos + p.want < r->end)
+        return read_windows(r, buf);
+    /* Of a single block, the caller has tried the short way. */
+    return p.want > 0 ? read_piece(r, &p, buf) : CM_FOUND_HIT;
 }
 
 enum cm_found cm_blocks_read_resident(struct cm_blocks *r, uint8_t *buf)
 {
     enum cm_found found = CM_FOUND_HIT;
-    struct piece p;
     for (uint64_t next = r->pos; next < r->end && found == CM_FOUND_HIT;) {
-        next = plan(r, next, &p);
+        const struct piece p = piece_at(r, next);
         found = read_resident_piece(r, &p, buf);
+        next += p.want;
     }
     return found;
 }

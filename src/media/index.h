@@ -152,6 +152,13 @@ static inline int cm_index_find(const struct cm_media *m, uint64_t bucket, uint6
 {
     return cm_index_find_in(cm_index_bucket(m, bucket), tag, cell);
 }
+/* The same for n blocks whose buckets follow one another, from `bucket` on. cell[i]: one that
+ * carries the tag of hash[i], or 0. 0 or CM_EIO. */
+static inline int cm_index_find_each(const struct cm_media *m, uint64_t bucket,
+                                     const uint64_t *hash, uint64_t *cell, unsigned n)
+{
+    return cm_guard_find_each(cm_index_bucket(m, bucket), hash, cell, n);
+}
 /* Does cell c carry the tag and name a slot that exists? */
 static inline bool cm_index_leads(const struct cm_media *m, uint64_t tag, uint64_t c)
 {

@@ -86,6 +86,15 @@ static inline uint64_t cm_place_first(uint64_t hash, uint64_t block, const struc
     return first >= n ? first - n : first;
 }
 
+/* How many blocks of the group, n at most, from the one whose first bucket is `first` on, have
+ * their first buckets in consecutive places. */
+static inline unsigned cm_place_in_a_row(const struct cm_home *home, uint32_t first, unsigned n)
+{
+    if (home->buckets < CM_GROUP_BLOCKS)
+        return 1;
+    return n <= home->buckets - first ? n : home->buckets - first;
+}
+
 /* The second bucket of a stripe of n, counted in the same way; never the first. It comes from the
  * block's own hash. Otherwise neighbours that overflow their first buckets would meet again in the
  * second. */

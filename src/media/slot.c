@@ -49,27 +49,23 @@ static bool copy_while_unchanged(const struct cm_media *m, uint64_t slot, uint64
     return *error == 0 && again == w0;
 }
 
-uint32_t cm_slot_read_neighbours(const struct cm_media *m, uint64_t slot, unsigned n,
-                                 const uint64_t *incarnation, uint64_t block, void *dst)
+unsigned cm_slot_read_neighbours(const struct cm_media *m, uint64_t slot, unsigned n,
+                                 uint64_t incarnation, uint64_t block, void *dst)
 {
-    struct cm_header h[CM_SLOT_NEIGHBOURS], again[CM_SLOT_NEIGHBOURS];
+    const uint64_t key[2] = { incarnation, block << CM_VALID_BITS | CM_BLOCK_SIZE };
+    uint64_t w0[CM_SLOT_NEIGHBOURS];
     const uint64_t *at = &cm_slot_at(m, slot)->w0; /* headers of neighbours are neighbours, too */
-    const size_t words = n * (sizeof(*h) / sizeof(uint64_t));
-    uint32_t right = 0;
+    static_assert(CM_GUARD_NEXT == UINT64_C(1) << CM_VALID_BITS, "the next block's word");
+    static_assert(sizeof(struct cm_header) == 4 * sizeof(uint64_t), "a header has four words");
     assert(n > 0 && n <= CM_SLOT_NEIGHBOURS && slot + n <= cm_media_slots(m));
-    if ((slot + n > m->geo.plain && !cm_format_in_one(&m->geo, slot, n)) ||
-        cm_guard_load_words(at, &h[0].w0, words) ||
-        cm_guard_copy(dst, cm_slot_payload(m, slot), n * (size_t)CM_BLOCK_SIZE))
+    if (slot + n > m->geo.plain && !cm_format_in_one(&m->geo, slot, n))
+        return 0;
+    int right = cm_guard_look_before(at, n, key, w0);
+    if (right <= 0 || cm_guard_copy(dst, cm_slot_payload(m, slot), (size_t)right * CM_BLOCK_SIZE))
         return 0;
     at_fence_acquire(); /* THE DELIBERATE RACE, for each of them */
-    if (cm_guard_load_words(at, &again[0].w0, words))
-        return 0;
-    for (unsigned i = 0; i < n; i++)
-        right |= (uint32_t)(again[i].w0 == h[i].w0 && (h[i].w0 & CM_W0_VALID) &&
-                            h[i].incarnation == incarnation[i] &&
-                            h[i].block_valid == ((block + i) << CM_VALID_BITS | CM_BLOCK_SIZE))
-                 << i;
-    return right;
+    right = cm_guard_look_after(at, (size_t)right, w0);
+    return right < 0 ? 0 : (unsigned)right;
 }
 
 /* Copies the valid part aside, in chunks that fit a small stack, and sums it. Takes the wanted part

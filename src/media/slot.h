@@ -159,12 +159,13 @@ static inline bool cm_slot_take_known(const struct cm_media *m, const struct cm_
     return take(&at->header->w0, at->payload + part->from, part->dst, part->len, incarnation,
                 block << CM_VALID_BITS | CM_BLOCK_SIZE) == 1;
 }
-/* The same as cm_slot_read_known() for n slots that are neighbours, and for n blocks of a file from
- * `block` on, all of them copied whole and at once to `dst`. `incarnation`: of each. Returns a bit
- * for each that is right. None is if they lie in two parts of a pool that grew. */
+/* The same as cm_slot_read_known() for n slots that are neighbours, and for n blocks of a region
+ * from `block` on, all of them copied whole and at once to `dst`. Returns how many of the first
+ * ones were read; what is behind them in dst may be another block's. None is if they lie in two
+ * parts of a pool that grew. */
 #define CM_SLOT_NEIGHBOURS 8u
-uint32_t cm_slot_read_neighbours(const struct cm_media *m, uint64_t slot, unsigned n,
-                                 const uint64_t *incarnation, uint64_t block, void *dst);
+unsigned cm_slot_read_neighbours(const struct cm_media *m, uint64_t slot, unsigned n,
+                                 uint64_t incarnation, uint64_t block, void *dst);
 /* Tests the payload of a slot that cannot change meanwhile (pinned or owned). */
 enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
                                     const struct cm_header *h);

@@ -112,23 +112,25 @@ FUNCTION(cm_guard_load_words)
 4:      RETURN_0
 END(cm_guard_load_words)
 
-/* int cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word): compares the upper 22 bits
- * of eight words. The words are loaded in pairs, each whole; the one that is given back is loaded
- * again. */
+/* Compares the upper 22 bits of the eight words of a line, which are loaded in pairs, each whole,
+ * with the lowest half of XMM4. XMM0: two bytes of ones for each that is equal. */
+#define COMPARE_TAGS \
+        pshufd  $0, %xmm4, %xmm4; \
+        movaps  (A0), %xmm0; \
+        movaps  32(A0), %xmm2; \
+        shufps  $0xdd, 16(A0), %xmm0; /* the upper halves of four words */ \
+        shufps  $0xdd, 48(A0), %xmm2; \
+        psrld   $10, %xmm0; \
+        psrld   $10, %xmm2; \
+        pcmpeqd %xmm4, %xmm0; \
+        pcmpeqd %xmm4, %xmm2; \
+        packssdw %xmm2, %xmm0
+
+/* int cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word): the word given back
+ * is loaded again. */
 FUNCTION(cm_guard_find)
         movd    A1L, %xmm4
-        movdqu  (A0), %xmm0
-        movdqu  16(A0), %xmm1
-        movdqu  32(A0), %xmm2
-        movdqu  48(A0), %xmm3
-        pshufd  $0, %xmm4, %xmm4
-        shufps  $0xdd, %xmm1, %xmm0 /* the upper halves of four words */
-        shufps  $0xdd, %xmm3, %xmm2
-        psrld   $10, %xmm0
-        psrld   $10, %xmm2
-        pcmpeqd %xmm4, %xmm0
-        pcmpeqd %xmm4, %xmm2
-        packssdw %xmm2, %xmm0
+        COMPARE_TAGS
         packsswb %xmm0, %xmm0
         pmovmskb %xmm0, %eax
         movzbl  %al, %eax
@@ -139,6 +141,61 @@ FUNCTION(cm_guard_find)
         movq    %r11, (A2)
 1:      ret
 END(cm_guard_find)
+
+/* int cm_guard_find_each(const uint64_t *line, const uint64_t *hash, uint64_t *word, size_t n) */
+FUNCTION(cm_guard_find_each)
+1:      movq    (A1), %xmm4
+        psrlq   $42, %xmm4
+        COMPARE_TAGS
+        pmovmskb %xmm0, %eax /* two bits for each word */
+        xorl    %r10d, %r10d
+        testl   %eax, %eax
+        jz      2f
+        bsfl    %eax, %eax
+        movq    (A0,%rax,4), %r10
+2:      movq    %r10, (A2)
+        addq    $64, A0
+        addq    $8, A1
+        addq    $8, A2
+        decq    A3
+        jnz     1b
+        RETURN_0
+END(cm_guard_find_each)
+
+/* int cm_guard_look_before(const uint64_t *header, size_t n, const uint64_t key[2], uint64_t *w0):
+ * the first word of each header is loaded before its others. */
+FUNCTION(cm_guard_look_before)
+        movq    8(A2), %r11
+        movq    (A2), A2
+        xorl    %eax, %eax
+1:      movq    (A0), %r10
+        cmpq    8(A0), A2
+        jne     2f
+        cmpq    16(A0), %r11
+        jne     2f
+        testl   %r10d, %r10d /* CM_GUARD_VALID */
+        jns     2f
+        movq    %r10, (A3,%rax,8)
+        addq    $32, A0
+        addq    $8192, %r11 /* CM_GUARD_NEXT */
+        incl    %eax
+        cmpq    A1, %rax
+        jb      1b
+2:      ret
+END(cm_guard_look_before)
+
+/* int cm_guard_look_after(const uint64_t *header, size_t n, const uint64_t *w0) */
+FUNCTION(cm_guard_look_after)
+        xorl    %eax, %eax
+1:      movq    (A0), %r10
+        cmpq    (A2,%rax,8), %r10
+        jne     2f
+        addq    $32, A0
+        incl    %eax
+        cmpq    A1, %rax
+        jb      1b
+2:      ret
+END(cm_guard_look_after)
 
 /* int cm_guard_add64(uint64_t *p, uint64_t v) */
 FUNCTION(cm_guard_add64)
@@ -188,6 +245,16 @@ FUNCTION(cm_x86_write)
 END(cm_x86_write)
 
 /* ---- Copies out of the pool: int f(void *dst, const void *src, size_t n) ------------------- */
+
+#define MOVE_64(from, to, store) \
+        movdqu  (from), %xmm0; \
+        movdqu  16(from), %xmm1; \
+        movdqu  32(from), %xmm2; \
+        movdqu  48(from), %xmm3; \
+        store   %xmm0, (to); \
+        store   %xmm1, 16(to); \
+        store   %xmm2, 32(to); \
+        store   %xmm3, 48(to)
 
 /* Up to 64 bytes: two (or four) moves that overlap in the middle. Bytes that are copied twice may
  * come from two different moments. The caller's second look at the header word detects such a race.
@@ -241,14 +308,7 @@ copy_tiny:
 copy_sse2_long:
         leaq    -64(A1,A2), %r10
         leaq    -64(A0,A2), %r11
-        movdqu  (A1), %xmm0
-        movdqu  16(A1), %xmm1
-        movdqu  32(A1), %xmm2
-        movdqu  48(A1), %xmm3
-        movdqu  %xmm0, (A0)
-        movdqu  %xmm1, 16(A0)
-        movdqu  %xmm2, 32(A0)
-        movdqu  %xmm3, 48(A0)
+        MOVE_64(A1, A0, movdqu)
         movq    A0, %rax
         orq     $63, %rax
         incq    %rax /* next aligned destination */
@@ -257,26 +317,12 @@ copy_sse2_long:
         addq    %rax, A1
         jmp     2f
         .p2align 4
-1:      movdqu  (A1), %xmm0
-        movdqu  16(A1), %xmm1
-        movdqu  32(A1), %xmm2
-        movdqu  48(A1), %xmm3
-        movdqa  %xmm0, (A0)
-        movdqa  %xmm1, 16(A0)
-        movdqa  %xmm2, 32(A0)
-        movdqa  %xmm3, 48(A0)
+1:      MOVE_64(A1, A0, movdqa)
         addq    $64, A1
         addq    $64, A0
 2:      cmpq    %r10, A1
         jb      1b
-        movdqu  (%r10), %xmm0
-        movdqu  16(%r10), %xmm1
-        movdqu  32(%r10), %xmm2
-        movdqu  48(%r10), %xmm3
-        movdqu  %xmm0, (%r11)
-        movdqu  %xmm1, 16(%r11)
-        movdqu  %xmm2, 32(%r11)
-        movdqu  %xmm3, 48(%r11)
+        MOVE_64(%r10, %r11, movdqu)
         RETURN_0
 END(cm_x86_copy_sse2)
 
@@ -440,26 +486,12 @@ FUNCTION(cm_x86_take_sse2)
         cmpq    %r11, A1
         jae     2f
         .p2align 4
-1:      movdqu  (A1), %xmm0
-        movdqu  16(A1), %xmm1
-        movdqu  32(A1), %xmm2
-        movdqu  48(A1), %xmm3
+1:      MOVE_64(A1, A2, movdqu)
         addq    $64, A1
-        movdqu  %xmm0, (A2)
-        movdqu  %xmm1, 16(A2)
-        movdqu  %xmm2, 32(A2)
-        movdqu  %xmm3, 48(A2)
         addq    $64, A2
         cmpq    %r11, A1
         jb      1b
-2:      movdqu  (%r11), %xmm0
-        movdqu  16(%r11), %xmm1
-        movdqu  32(%r11), %xmm2
-        movdqu  48(%r11), %xmm3
-        movdqu  %xmm0, (A3)
-        movdqu  %xmm1, 16(A3)
-        movdqu  %xmm2, 32(A3)
-        movdqu  %xmm3, 48(A3)
+2:      MOVE_64(%r11, A3, movdqu)
         LOOK_AFTER(A0)
 END(cm_x86_take_sse2)
 
@@ -482,54 +514,29 @@ END(cm_x86_take_rep)
 /* ---- Non-temporal copies into the pool: int f(void *ctx, void *dst, const void *src, size_t n),
  * dst aligned to 64, n a multiple of 64 -------------------------------------------------------- */
 
-FUNCTION(cm_x86_nt_sse2)
-        xorl    %r10d, %r10d
-        testq   A3, A3
-        jz      2f
-        .p2align 4
-1:      movdqu  (A2,%r10), %xmm0
-        movdqu  16(A2,%r10), %xmm1
-        movdqu  32(A2,%r10), %xmm2
-        movdqu  48(A2,%r10), %xmm3
-        movntdq %xmm0, (A1,%r10)
-        movntdq %xmm1, 16(A1,%r10)
-        movntdq %xmm2, 32(A1,%r10)
-        movntdq %xmm3, 48(A1,%r10)
-        addq    $64, %r10
-        cmpq    A3, %r10
-        jb      1b
-2:      RETURN_0
-END(cm_x86_nt_sse2)
+#define NT_COPY(name, move_64, end) \
+FUNCTION(name); \
+        xorl    %r10d, %r10d; \
+        testq   A3, A3; \
+        jz      2f; \
+        .p2align 4; \
+1:      move_64; \
+        addq    $64, %r10; \
+        cmpq    A3, %r10; \
+        jb      1b; \
+        end; \
+2:      RETURN_0; \
+END(name)
 
-FUNCTION(cm_x86_nt_avx2)
-        xorl    %r10d, %r10d
-        testq   A3, A3
-        jz      2f
-        .p2align 4
-1:      vmovdqu (A2,%r10), %ymm0
-        vmovdqu 32(A2,%r10), %ymm1
-        vmovntdq %ymm0, (A1,%r10)
-        vmovntdq %ymm1, 32(A1,%r10)
-        addq    $64, %r10
-        cmpq    A3, %r10
-        jb      1b
-        vzeroupper
-2:      RETURN_0
-END(cm_x86_nt_avx2)
-
+#define NT_SSE2(at) movdqu at(A2,%r10), %xmm0; movntdq %xmm0, at(A1,%r10)
+#define NT_AVX2(at) vmovdqu at(A2,%r10), %ymm0; vmovntdq %ymm0, at(A1,%r10)
 /* ZMM16 and up do not change the state that VZEROUPPER cleans. */
-FUNCTION(cm_x86_nt_avx512)
-        xorl    %r10d, %r10d
-        testq   A3, A3
-        jz      2f
-        .p2align 4
-1:      vmovdqu64 (A2,%r10), %zmm16
-        vmovntdq %zmm16, (A1,%r10)
-        addq    $64, %r10
-        cmpq    A3, %r10
-        jb      1b
-2:      RETURN_0
-END(cm_x86_nt_avx512)
+#define NT_AVX512 vmovdqu64 (A2,%r10), %zmm16; vmovntdq %zmm16, (A1,%r10)
+#define NOTHING
+
+NT_COPY(cm_x86_nt_sse2, NT_SSE2(0); NT_SSE2(16); NT_SSE2(32); NT_SSE2(48), NOTHING)
+NT_COPY(cm_x86_nt_avx2, NT_AVX2(0); NT_AVX2(32), vzeroupper)
+NT_COPY(cm_x86_nt_avx512, NT_AVX512, NOTHING)
 
 /* ---- Write-back of lines: int f(void *ctx, const void *p, size_t n) ------------------------ */
 

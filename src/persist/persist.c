@@ -122,6 +122,50 @@ int cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word)
     return found;
 }
 
+int cm_guard_find_each(const uint64_t *line, const uint64_t *hash, uint64_t *word, size_t n)
+{
+    for (size_t i = 0; i < n; i++, line += CM_CACHE_LINE / sizeof(uint64_t)) {
+        word[i] = 0;
+        if (cm_guard_find(line, hash[i] >> CM_GUARD_TAG_SHIFT, &word[i]) < 0) {
+            return CM_EIO;
+        }
+    }
+    return 0;
+}
+
+int cm_guard_look_before(const uint64_t *header, size_t n, const uint64_t key[2], uint64_t *w0)
+{
+    uint64_t h[4];
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        if (cm_guard_load_words(header + i * 4, h, 4) != 0) {
+            return CM_EIO;
+        }
+        if ((h[0] & CM_GUARD_VALID) == 0 || h[1] != key[0] || h[2] != key[1] + i * CM_GUARD_NEXT) {
+            break;
+        }
+        w0[i] = h[0];
+    }
+    return (int)i;
+}
+
+int cm_guard_look_after(const uint64_t *header, size_t n, const uint64_t *w0)
+{
+    uint64_t again;
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        if (cm_guard_load64(header + i * 4, &again) != 0) {
+            return CM_EIO;
+        }
+        if (again != w0[i]) {
+            break;
+        }
+    }
+    return (int)i;
+}
+
 cm_guard_take_fn cm_guard_take_variant(size_t i, const char **name)
 {
     (void)i, (void)name;

@@ -75,6 +75,9 @@ int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n); /* n words, e
  * if there is none. */
 int cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word);
 #define CM_GUARD_TAG_SHIFT 42u
+/* The same in n > 0 lines, one behind the other: line[i] is searched for the upper 22 bits of
+ * hash[i]. word[i]: the first that is equal, loaded once more, or 0. 0 or CM_EIO. */
+int cm_guard_find_each(const uint64_t *line, const uint64_t *hash, uint64_t *word, size_t n);
 /* Plain copy out of the pool, any alignment. It may race with a writer: the caller checks for that
  * afterwards (slot.c). */
 int cm_guard_copy(void *dst, const void *src, size_t n);
@@ -91,6 +94,14 @@ typedef int (*cm_guard_take_fn)(const uint64_t *header, const void *src, void *d
 cm_guard_take_fn cm_guard_take_variant(size_t i, const char **name);
 /* The best one. NULL: there is none, and the caller takes these steps singly. */
 cm_guard_take_fn cm_guard_take_choose(void);
+/* The same for n > 0 headers of four words, one behind the other, but the caller copies in between.
+ * Before: returns how many of the first ones have CM_GUARD_VALID and both words of the key, to
+ * whose second one CM_GUARD_NEXT is added for each header before it; w0[i]: the first word of each.
+ * After, behind an acquire fence: returns how many of the first ones still have that word. Or
+ * CM_EIO. */
+int cm_guard_look_before(const uint64_t *header, size_t n, const uint64_t key[2], uint64_t *w0);
+int cm_guard_look_after(const uint64_t *header, size_t n, const uint64_t *w0);
+#define CM_GUARD_NEXT (UINT64_C(1) << 13)
 /* *p += v, relaxed: for statistics only, which need no durability. */
 int cm_guard_add64(uint64_t *p, uint64_t v);
 /* The same, for a word that only the calling thread adds to. It has no locked instruction, behind

@@ -113,6 +113,20 @@ static inline void cm_ring_set_verified(struct cm_ring *r, uint64_t slot)
     if (!cm_ring_is_verified(r, slot))
         (void)at_or_relaxed(&r->ref[slot], (uint8_t)CM_REF_VERIFIED);
 }
+/* A slot's byte; only for the two below. */
+static inline uint8_t cm_ring_byte(const struct cm_ring *r, uint64_t slot)
+{
+    return at_load_relaxed(&r->ref[slot]);
+}
+static inline bool cm_ring_byte_is_verified(uint8_t ref)
+{
+    return ref & CM_REF_VERIFIED;
+}
+/* Is a hit of one of these slots worth noting? `all`: their bytes, joined by "and". */
+static inline bool cm_ring_bytes_may_count(uint8_t all)
+{
+    return (all & CM_REF_MAX) != CM_REF_MAX;
+}
 static inline void cm_ring_prefetch(const struct cm_ring *r, uint64_t slot)
 {
     at_prefetch(&r->ref[slot]);

@@ -68,10 +68,11 @@ void cm_sim_drop(struct cm_sim *m, uint32_t key);
  * at any stride, has about the sample's share of its blocks in the sample. Blocks of a run have
  * much in common. A plain hash would take more of one run and fewer of another (twice the error,
  * measured). */
+#define CM_SAMPLE_STEP UINT32_C(2654435769)
 static inline uint32_t cm_sample_place(uint64_t incarnation, uint64_t block)
 {
     uint32_t file = (uint32_t)(incarnation * UINT64_C(0xd1342543de82ef95) >> 32);
-    return file + (uint32_t)block * UINT32_C(2654435769);
+    return file + (uint32_t)block * CM_SAMPLE_STEP;
 }
 /* Blocks with places below the result are in the sample. The sample is to all blocks as `entries`
  * is to `slots`. */

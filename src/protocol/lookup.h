@@ -42,11 +42,15 @@ enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
  * counters of hits. HIT, BUFFERED: *valid bytes are cached. */
 enum cm_found cm_lookup_peek(struct cm_cache *c, const struct cm_key *k, uint8_t *to,
                              uint32_t *valid);
+/* Do judgements of this session count? Not where each read verifies, nor under a new check key. */
+static inline bool cm_lookup_may_know(const struct cm_cache *c)
+{
+    return c->opts.verify != CM_VERIFY_ALWAYS && cm_media_key(&c->media) == c->judged_key;
+}
 /* Has this session found the slot right since the pool was opened? */
 static inline bool cm_lookup_knows(const struct cm_cache *c, uint64_t slot)
 {
-    return cm_ring_is_verified(&c->policy.ring, slot) && c->opts.verify != CM_VERIFY_ALWAYS &&
-           cm_media_key(&c->media) == c->judged_key;
+    return cm_ring_is_verified(&c->policy.ring, slot) && cm_lookup_may_know(c);
 }
 /* Tells the policy of a hit. `hash`: of the block's place. */
 void cm_lookup_touch(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t hash,

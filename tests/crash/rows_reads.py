@@ -7,44 +7,59 @@ GUARD, RING, RUNS = 'persist/guard_x86.S', 'policy/ring.c', 'api/read_blocks.c'
 AWAY, FILL_CHOICE = 'api/read_elsewhere.c', 'state/fill_choice.c'
 
 READS = [
-    _m('neighbours, whole', 'only whole blocks are copied with their neighbours',
-       'unit block run_parts', RUNS, 'p[i].want != CM_BLOCK_SIZE || ', ''),
+    _m('neighbours, first', 'the first block of a run may be wanted in part',
+       'unit block run_parts', RUNS, ' || (i == 0 && w->pos % CM_BLOCK_SIZE != 0) ||\n', ' ||\n'),
+    _m('neighbours, last', 'the last one, too', 'unit block run_parts', RUNS,
+       '        most--; /* the last one is wanted in part */\n', '        (void)0;\n'),
     _m('neighbours, bound', 'bound of the neighbours in one copy', 'unit block run_parts',
-       RUNS, 'i < n && i < CM_SLOT_NEIGHBOURS;', 'i < n;'),
-    _m('neighbours, one by one', 'each neighbour has its own verdict',
-       'unit block flipped_known_neighbours', RUNS, 'i++, right >>= 1)', 'i++)'),
-    _m('neighbours, region', 'each neighbour has the "since" of its own region',
+       RUNS, 'if (most > CM_SLOT_NEIGHBOURS)', 'if (most > WINDOW)'),
+    _m('neighbours, region', 'neighbours have the "since" of their region',
        'unit file region_border', RUNS,
-       'incarnation[i] = p[i].fast.incarnation;', 'incarnation[i] = p->fast.incarnation;'),
+       'w->incarnation = cm_region_incarnation(r->f, r->incarnation, w->block);',
+       'w->incarnation = r->incarnation;'),
     _m('neighbours, hits', 'neighbours that are served are hits to the policy',
        'unit block run_counts', RUNS,
-       '    cm_lookup_note(r->f->cache, g->incarnation, g->block, g->hash, g->slot);\n',
-       '    (void)g;\n'),
+       '                note(r, w, i, right);\n', '                (void)right;\n'),
     _m('neighbours, hits served', 'neighbours that are not served are no hits',
        'unit block run_counts', RUNS,
-       '''            memset(to + i * CM_BLOCK_SIZE, 0, CM_BLOCK_SIZE); /* may be another file's */
-''', '''            memset(to + i * CM_BLOCK_SIZE, 0, CM_BLOCK_SIZE);
-        else
-            cm_lookup_note(c, incarnation[i], p[i].fast.block, p[i].fast.hash, p[i].fast.slot);
-'''),
+       '                note(r, w, i, right);\n', '                note(r, w, i, some);\n'),
+    _m('neighbours, counts', 'hits of neighbours count as long as one of them does',
+       'unit block run_counts', RUNS, '        all &= ref;\n', '        (void)ref;\n'),
+    _m('neighbours, sampled', 'hits of neighbours are in the sample', 'unit block run_sampled',
+       RUNS, '        sampled |= place < below;\n', '        sampled |= below == 0;\n'),
     _m('neighbours, unreadable', 'neighbours of which one cannot be read are read one by one',
        'unit block unreadable_neighbour', SLOT,
-       '''        cm_guard_load_words(at, &h[0].w0, words) ||
-        cm_guard_copy(dst, cm_slot_payload(m, slot), n * (size_t)CM_BLOCK_SIZE))
-        return 0;''', '''        (cm_guard_load_words(at, &h[0].w0, words) && words == 0) ||
-        (cm_guard_copy(dst, cm_slot_payload(m, slot), n * (size_t)CM_BLOCK_SIZE) && words == 0))
-        return 0;'''),
+       'if (right <= 0 || cm_guard_copy(dst, cm_slot_payload(m, slot), (size_t)right * '
+       'CM_BLOCK_SIZE))',
+       'if (right <= 0 ||\n        (cm_guard_copy(dst, cm_slot_payload(m, slot), (size_t)right * '
+       'CM_BLOCK_SIZE) && dst == NULL))'),
     _m('window, second half', 'the second half of a window is read', 'unit block run_parts',
-       RUNS, 'read_pieces(r, p[now] + first, n - first, buf)',
-       'read_pieces(r, p[now], n - first, buf)'),
-    _m('window, next', 'the next window is another one', 'unit block run_parts', RUNS,
-       '        now = !now;\n', ''),
+       RUNS, 'read_some(r, &w[now], first, n, buf)', 'read_some(r, &w[now], 0, n - first, buf)'),
+    _m('window, small', 'in a small index neighbours have buckets of their own', 'unit block',
+       'media/placement.h', '        return 1;\n    return n <=',
+       '        return n;\n    return n <='),
     _m('run, end', 'the last piece of a run ends where the run does', 'unit block run_parts',
-       RUNS, '''    if (p->want > r->end - pos)
-        p->want = (uint32_t)(r->end - pos);
+       RUNS, '''    if (p.want > r->end - pos)
+        p.want = (uint32_t)(r->end - pos);
 ''', ''),
     _m('run, hits', 'blocks of a run are counted', 'unit block run_parts', RUNS,
        '    r->hits += got > 0;\n', ''),
+    _m('run, hits together', 'neighbours are counted', 'unit block run_parts', RUNS,
+       '    r->hits += right;\n', ''),
+    _m('each, tag', 'tag of the blocks of a run', 'unit persist find_each', GUARD,
+       '        psrlq   $42, %xmm4\n', '        psrlq   $40, %xmm4\n'),
+    _m('each, none', 'a line without the tag gives no word', 'unit persist find_each', GUARD,
+       '        xorl    %r10d, %r10d\n        testl   %eax, %eax\n',
+       '        testl   %eax, %eax\n'),
+    _m('look, w1', 'the second word of headers that are neighbours', 'unit persist look', GUARD,
+       '        cmpq    8(A0), A2\n', '        cmpq    A2, A2\n'),
+    _m('look, w2', 'their third word', 'unit persist look', GUARD,
+       '        cmpq    16(A0), %r11\n', '        cmpq    %r11, %r11\n'),
+    _m('look, VALID', 'VALID in each of them', 'unit persist look', GUARD,
+       '        testl   %r10d, %r10d /* CM_GUARD_VALID */\n        jns     2f\n',
+       '        testl   %r10d, %r10d /* CM_GUARD_VALID */\n'),
+    _m('look, after', 'the first word of each after the copy', 'unit persist look', GUARD,
+       '        cmpq    (A2,%rax,8), %r10\n', '        cmpq    %r10, %r10\n'),
     _m('known, wipe', 'wiping of what a known slot gave in vain', 'unit pin refilled_while_read',
        'protocol/lookup.h',
        "        memset(part->dst, 0, part->len); /* may be another file's */\n", ''),
@@ -81,8 +96,8 @@ READS = [
        '        jns     9f; \\\n', ''),
     _m('take, block', 'block and length of such a header', 'unit persist take', GUARD,
        '        xorq    16(A0), %r9; \\\n', '        xorq    %r9, %r9; \\\n'),
-    _m('take, second look', 'second look at such a header', 'unit persist take_race', GUARD,
-       'cmpq    %r10, (header);', 'cmpq    %r10, %r10;'),
+    _m('take, second look', 'second look at such a header', 'unit persist take_changed',
+       GUARD, 'cmpq    %r10, (header);', 'cmpq    %r10, %r10;'),
     _m('many, version', 'a block of many says its version', 'unit block read_many_known',
        'api/read_range.c', '            r->incarnation = incarnation;\n', ''),
     _m('many, bytes', 'bytes of many blocks are counted', 'unit block read_many_known',

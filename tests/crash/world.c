@@ -132,6 +132,30 @@ int __wrap_cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word)
     return rec_load_fails() ? CM_EIO : __real_cm_guard_find(line, tag, word);
 }
 
+int __real_cm_guard_find_each(const uint64_t *line, const uint64_t *hash, uint64_t *word, size_t n);
+int __wrap_cm_guard_find_each(const uint64_t *line, const uint64_t *hash, uint64_t *word, size_t n);
+int __wrap_cm_guard_find_each(const uint64_t *line, const uint64_t *hash, uint64_t *word, size_t n)
+{
+    return rec_load_fails() ? CM_EIO : __real_cm_guard_find_each(line, hash, word, n);
+}
+
+int __real_cm_guard_look_before(const uint64_t *header, size_t n, const uint64_t key[2],
+                                uint64_t *w0);
+int __wrap_cm_guard_look_before(const uint64_t *header, size_t n, const uint64_t key[2],
+                                uint64_t *w0);
+int __wrap_cm_guard_look_before(const uint64_t *header, size_t n, const uint64_t key[2],
+                                uint64_t *w0)
+{
+    return rec_load_fails() ? CM_EIO : __real_cm_guard_look_before(header, n, key, w0);
+}
+
+int __real_cm_guard_look_after(const uint64_t *header, size_t n, const uint64_t *w0);
+int __wrap_cm_guard_look_after(const uint64_t *header, size_t n, const uint64_t *w0);
+int __wrap_cm_guard_look_after(const uint64_t *header, size_t n, const uint64_t *w0)
+{
+    return rec_load_fails() ? CM_EIO : __real_cm_guard_look_after(header, n, w0);
+}
+
 /* Regions of two blocks, so that small files have several. */
 uint32_t __wrap_cm_region_shift(uint64_t size)
 {

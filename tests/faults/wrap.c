@@ -389,6 +389,14 @@ REFUSES(cm_guard_load_words, media_load, CM_EIO, (const uint64_t *p, uint64_t *v
         (p, v, n))
 REFUSES(cm_guard_find, media_load, CM_EIO, (const uint64_t *line, uint64_t tag, uint64_t *word),
         (line, tag, word))
+REFUSES(cm_guard_find_each, media_load, CM_EIO,
+        (const uint64_t *line, const uint64_t *hash, uint64_t *word, size_t n),
+        (line, hash, word, n))
+REFUSES(cm_guard_look_before, media_load, CM_EIO,
+        (const uint64_t *header, size_t n, const uint64_t key[2], uint64_t *w0),
+        (header, n, key, w0))
+REFUSES(cm_guard_look_after, media_load, CM_EIO,
+        (const uint64_t *header, size_t n, const uint64_t *w0), (header, n, w0))
 REFUSES(cm_guard_copy, media_load, CM_EIO, (void *dst, const void *src, size_t n), (dst, src, n))
 
 /* So that hits go through the calls above. */

@@ -97,6 +97,43 @@ int turns_find(const uint64_t *line, uint64_t tag, uint64_t *word)
     return load64(line + at_lowest_bit((unsigned)found), word) == 0 ? found : CM_EIO;
 }
 
+int turns_find_each(const uint64_t *line, const uint64_t *hash, uint64_t *word, size_t n)
+{
+    for (size_t i = 0; i < n; i++, line += CM_CACHE_LINE / sizeof(*line)) {
+        word[i] = 0;
+        if (turns_find(line, hash[i] >> CM_GUARD_TAG_SHIFT, &word[i]) < 0)
+            return CM_EIO;
+    }
+    return 0;
+}
+
+int turns_look_before(const uint64_t *header, size_t n, const uint64_t key[2], uint64_t *w0)
+{
+    size_t i;
+    for (i = 0; i < n; i++) {
+        uint64_t h[4];
+        if (turns_load_words(header + i * 4, h, 4))
+            return CM_EIO;
+        if (!(h[0] & CM_GUARD_VALID) || h[1] != key[0] || h[2] != key[1] + i * CM_GUARD_NEXT)
+            break;
+        w0[i] = h[0];
+    }
+    return (int)i;
+}
+
+int turns_look_after(const uint64_t *header, size_t n, const uint64_t *w0)
+{
+    size_t i;
+    for (i = 0; i < n; i++) {
+        uint64_t again;
+        if (turns_load64(header + i * 4, &again))
+            return CM_EIO;
+        if (again != w0[i])
+            break;
+    }
+    return (int)i;
+}
+
 static int copy_out(void *dst, const void *src, size_t n)
 {
     turns_step();

@@ -728,7 +728,7 @@ static void check_order(void)
     } want[] = { { "a slot's first hit", "cfl", VICTIM, op_read },
                  { "a known slot", "cfl", VICTIM, op_read },
                  { "an entry of the buffer", "cf", LEAVING, op_read },
-                 { "known slots that are neighbours", "cfw", PAIR, op_run } };
+                 { "known slots that are neighbours", "cfl", PAIR, op_run } };
     snprintf(t.where, sizeof(t.where), "order");
     for (unsigned i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
         set_up(want[i].place, false);

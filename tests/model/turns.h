@@ -22,6 +22,9 @@ void turns_wait(const uint32_t *word, uint32_t expected);
 int turns_load64(const uint64_t *p, uint64_t *v);
 int turns_load_words(const uint64_t *p, uint64_t *v, size_t n);
 int turns_find(const uint64_t *line, uint64_t tag, uint64_t *word);
+int turns_find_each(const uint64_t *line, const uint64_t *hash, uint64_t *word, size_t n);
+int turns_look_before(const uint64_t *header, size_t n, const uint64_t key[2], uint64_t *w0);
+int turns_look_after(const uint64_t *header, size_t n, const uint64_t *w0);
 int turns_copy(void *dst, const void *src, size_t n);
 void turns_fence(void);
 void turns_fence_seq_cst(void);
@@ -121,6 +124,9 @@ void turns_end_steps(struct cm_cache *c);
 #define cm_guard_load64(p, v) turns_load64((p), (v))
 #define cm_guard_load_words(p, v, n) turns_load_words((p), (v), (n))
 #define cm_guard_find(line, tag, word) turns_find((line), (tag), (word))
+#define cm_guard_find_each(line, hash, word, n) turns_find_each((line), (hash), (word), (n))
+#define cm_guard_look_before(header, n, key, w0) turns_look_before((header), (n), (key), (w0))
+#define cm_guard_look_after(header, n, w0) turns_look_after((header), (n), (w0))
 #define cm_guard_copy(dst, src, n) turns_copy((dst), (src), (n))
 #endif
 

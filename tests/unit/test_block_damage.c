@@ -430,8 +430,11 @@ static void test_run_counts(void)
     uint64_t slot[6];
     for (uint64_t i = 0; i < 6; i++)
         slot[i] = slot_of(f, i);
-    for (unsigned damaged = 0; damaged < 2; damaged++) {
-        CASE("damaged %u", damaged);
+    for (unsigned round = 0; round < 4; round++) {
+        const unsigned damaged = round % 2;
+        CASE("round %u", round);
+        if (round == 2) /* from here on no block is in the sample */
+            at_store_relaxed(&p.c->sample_below, UINT64_C(0));
         for (unsigned i = 0; i < 6; i++)
             cm_ring_set(&p.c->policy.ring, slot[i], 0);
         memset(cm_plat_thread()->recent, 0, sizeof(cm_plat_thread()->recent));
@@ -441,6 +444,24 @@ static void test_run_counts(void)
         for (unsigned i = 0; i < 6; i++)
             CHECK_EQ(cm_ring_count(&p.c->policy.ring, slot[i]), i < (damaged ? 2u : 5u));
     }
+    pool_end(&p);
+}
+
+/* Blocks of a run whose hits change no counts any more are still reads of the sample. */
+static void test_run_sampled(void)
+{
+    static uint8_t buf[7 * CM_BLOCK_SIZE];
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 7, 5), 7);
+    CHECK_EQ(hits(f, 0, 7, 5), 7); /* judged */
+    for (uint64_t i = 0; i < 7; i++)
+        cm_ring_set(&p.c->policy.ring, slot_of(f, i), CM_REF_MAX);
+    cm_sample_report(p.c);
+    const uint64_t before = pool_stats(p.c).curve_reads;
+    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), 7 * BLK);
+    cm_sample_report(p.c);
+    CHECK_EQ(pool_stats(p.c).curve_reads - before, 7); /* the pool is so small that all are */
     pool_end(&p);
 }
 
@@ -742,6 +763,7 @@ const struct harness_test block_damage_tests[] = {
     TEST(run_apart),
     TEST(run_parts),
     TEST(run_counts),
+    TEST(run_sampled),
     TEST(epoch_outdates_judged),
     TEST(flipped_dead_header),
     TEST(cell_changes_in_bracket),

@@ -8,6 +8,11 @@
 #include <stdlib.h>
 
 #include <pthread.h>
+#if defined(__linux__)
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
 
 #include "../os.h"
 #include "platform/atomic.h"
@@ -344,6 +349,80 @@ static void test_find(void)
     cm_plat_free(line, 4096);
 }
 
+/* In lines one behind the other. */
+static void test_find_each(void)
+{
+    enum { LINES = 9 };
+    uint64_t *line = cm_plat_alloc(4096), hash[LINES], word[LINES + 1];
+
+    REQUIRE(line != NULL);
+    for (unsigned i = 0; i < LINES; i++) {
+        hash[i] = (UINT64_C(0x9e3779b97f4a7c15) * (i + 1)) | UINT64_C(0x3ff);
+    }
+    for (unsigned n = 1; n <= LINES; n++) {
+        for (unsigned at = 0; at <= 8; at++) { /* 8: nowhere */
+            CASE("%u lines, word %u", n, at);
+            memset(line, 0, 4096);
+            memset(word, 0xcc, sizeof word);
+            for (unsigned i = 0; i < LINES && at < 8; i++) {
+                for (unsigned k = at; k < 8; k += 3) {
+                    line[i * 8 + k] = hash[i] ^ (k + 1); /* the lower bits do not count */
+                }
+            }
+            CHECK_EQ(cm_guard_find_each(line, hash, word, n), 0);
+            for (unsigned i = 0; i < n; i++) {
+                CHECK_EQ(word[i], at < 8 ? line[i * 8 + at] : 0);
+            }
+            CHECK(all_bytes((uint8_t *)&word[n], sizeof word[n], 0xcc));
+        }
+    }
+    cm_plat_free(line, 4096);
+}
+
+/* ---- Headers that are neighbours ------------------------------------------------------------- */
+
+static void test_look(void)
+{
+    enum { N = 8 };
+    static const uint64_t key[2] = { 11, 7 };
+    uint64_t h[N][4], w0[N + 1];
+
+    for (unsigned i = 0; i < N; i++) {
+        memcpy(h[i], (uint64_t[]){ CM_GUARD_VALID | i << 8, 11, 7 + i * CM_GUARD_NEXT, 99 },
+               sizeof h[i]);
+    }
+    for (unsigned n = 1; n <= N; n++) {
+        CASE("%u headers", n);
+        memset(w0, 0xcc, sizeof w0);
+        CHECK_EQ(cm_guard_look_before(h[0], n, key, w0), (int)n);
+        for (unsigned i = 0; i < n; i++) {
+            CHECK_EQ(w0[i], h[i][0]);
+        }
+        CHECK(all_bytes((uint8_t *)&w0[n], sizeof w0[n], 0xcc));
+        CHECK_EQ(cm_guard_look_after(h[0], n, w0), (int)n);
+    }
+    CHECK_EQ(cm_guard_look_before(h[0], N, (uint64_t[]){ 12, 7 }, w0), 0);
+    CHECK_EQ(cm_guard_look_before(h[1], N - 1, key, w0), 0);
+    CHECK_EQ(cm_guard_look_before(h[0], N, key, w0), N);
+    for (unsigned i = 0; i < N; i++) {
+        for (unsigned bit = 0; bit < 64; bit++) {
+            CASE("header %u, bit %u", i, bit);
+            const uint64_t flip = UINT64_C(1) << bit;
+            uint64_t other[N];
+            for (unsigned word = 1; word < 4; word++) { /* all bits of two words count */
+                h[i][word] ^= flip;
+                CHECK_EQ(cm_guard_look_before(h[0], N, key, other), word < 3 ? (int)i : N);
+                CHECK_EQ(cm_guard_look_after(h[0], N, w0), N);
+                h[i][word] ^= flip;
+            }
+            h[i][0] ^= flip; /* one bit of the first before a copy, and all of them after it */
+            CHECK_EQ(cm_guard_look_before(h[0], N, key, other), bit == 31 ? (int)i : N);
+            CHECK_EQ(cm_guard_look_after(h[0], N, w0), (int)i);
+            h[i][0] ^= flip;
+        }
+    }
+}
+
 struct taken {
     uint64_t header[4], stop;
     uint64_t data[512];
@@ -404,6 +483,62 @@ static void test_take_race(void)
     for (size_t i = 0; (take = cm_guard_take_variant(i, &name)) != NULL; i++) {
         CALL(race_take(take, name));
     }
+}
+
+/* The header changes in the middle of the copy: when the second page of the data is touched. */
+#if defined(__linux__)
+static struct {
+    uint64_t header[4];
+    uint8_t *data;
+} faulty;
+
+static void change_header(int signal)
+{
+    (void)signal;
+    faulty.header[0]++;
+    if (mprotect(faulty.data + 4096, 4096, PROT_READ | PROT_WRITE) != 0) {
+        _exit(9);
+    }
+}
+
+static void check_changed(cm_guard_take_fn take)
+{
+    static uint8_t to[4096];
+    const struct sigaction change = { .sa_handler = change_header };
+    struct sigaction segv, bus;
+
+    for (size_t from = 64; from < 4096; from += 128) {
+        CASE("from %zu", from);
+        faulty.header[0] = CM_GUARD_VALID | 6, faulty.header[1] = 11, faulty.header[2] = 12;
+        CHECK_EQ(take(faulty.header, faulty.data + from, to, 4096, 11, 12), 1);
+        CHECK_EQ(mprotect(faulty.data + 4096, 4096, PROT_NONE), 0);
+        CHECK(sigaction(SIGSEGV, &change, &segv) == 0 && sigaction(SIGBUS, &change, &bus) == 0);
+        CHECK_EQ(take(faulty.header, faulty.data + from, to, 4096, 11, 12), 0);
+        CHECK(sigaction(SIGSEGV, &segv, NULL) == 0 && sigaction(SIGBUS, &bus, NULL) == 0);
+        CHECK_EQ(faulty.header[0], CM_GUARD_VALID | 7);
+    }
+}
+#endif
+
+static void test_take_changed(void)
+{
+#if defined(__linux__)
+    const char *name;
+    cm_guard_take_fn take;
+
+    if (cm_guard_take_choose() == NULL) {
+        SKIP("here copies are made in steps");
+    }
+    faulty.data = cm_plat_alloc(8192);
+    REQUIRE(faulty.data != NULL && (uintptr_t)faulty.data % 4096 == 0);
+    for (size_t i = 0; (take = cm_guard_take_variant(i, &name)) != NULL; i++) {
+        CASE("%s", name);
+        CALL(check_changed(take));
+    }
+    cm_plat_free(faulty.data, 8192);
+#else
+    SKIP("made for Linux' signals");
+#endif
 }
 
 static void test_nt_copy(void)
@@ -499,7 +634,10 @@ static const struct harness_test persist_tests[] = {
     TEST(copy_sizes_and_alignments),
     TEST(take),
     TEST(find),
+    TEST(find_each),
+    TEST(look),
     TEST(take_race),
+    TEST(take_changed),
     TEST(nt_copy),
     TEST(flush_changes_nothing),
     TEST(nothing_beyond_the_edge),
