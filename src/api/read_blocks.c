@@ -20,6 +20,8 @@
 
 #define WINDOW 16u /* blocks whose index lines are under way at a time */
 #define LINES 16u  /* of the next block: enough for it (docs/performance.md) */
+#define AHEAD 4u   /* lines of what is copied next, prefetched before the next window is looked up \
+                    */
 
 /* Blocks of one group, and so of one region. Only the first and the last of a run may be wanted in
  * part. */
@@ -216,13 +218,15 @@ static enum cm_found read_one(struct cm_blocks *r, const struct window *w, unsig
     return read_piece(r, &p, buf);
 }
 
-static inline void prefetch_one(const struct cm_blocks *r, const struct window *w, unsigned i)
+/* Prefetches the first lines of what is wanted of the i-th block, if there is one. */
+static inline __attribute__((always_inline)) void
+prefetch(const struct cm_blocks *r, const struct window *w, unsigned i, unsigned lines)
 {
-    if (w->slot[i] == CM_NO_SLOT)
+    if (i >= w->n || w->slot[i] == CM_NO_SLOT)
         return;
     const struct piece p = piece_of(r, w, i);
     const struct cm_spot at = cm_spot_of(&r->f->cache->media, w->slot[i]);
-    cm_slot_prefetch_payload(&at, p.from, p.want, LINES);
+    cm_slot_prefetch_payload(&at, p.from, p.want, lines);
 }
 
 /* Reads the blocks [i, end) of a window, those of neighbours together. HIT: all of it was cached.
@@ -242,7 +246,7 @@ static enum cm_found read_some(struct cm_blocks *r, const struct window *w, unsi
             continue;
         }
         if (i + 1 < end)
-            prefetch_one(r, w, i + 1);
+            prefetch(r, w, i + 1, LINES);
         found = read_one(r, w, i++, buf);
     }
     return found;
@@ -258,11 +262,13 @@ static enum cm_found read_windows(struct cm_blocks *r, uint8_t *buf)
     plan(r, &next, &w[0]);
     find_slots(r, &w[0]);
     while (w[now].n > 0 && found == CM_FOUND_HIT) {
+        prefetch(r, &w[now], 0, AHEAD);
         plan(r, &next, &w[!now]);
         const unsigned n = w[now].n, first = w[!now].n > 0 ? n / 2 : n;
         found = read_some(r, &w[now], 0, first, buf);
         if (found != CM_FOUND_HIT)
             break;
+        prefetch(r, &w[now], first, AHEAD);
         find_slots(r, &w[!now]);
         found = read_some(r, &w[now], first, n, buf);
         now = !now;
