@@ -166,7 +166,8 @@ new_system() {
     "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$work/root" &&
     in_root apt-get -q update
 }
-in_root() { PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$root" "$@"; }
+# Without ccache: what it keeps would be left over.
+in_root() { PATH=/usr/sbin:/usr/bin:/sbin:/bin CCACHE_DISABLE=1 chroot "$root" "$@"; }
 prepare() {
   root=$work/root
   mount --bind /proc "$root/proc" && mount --bind /dev "$root/dev" &&
