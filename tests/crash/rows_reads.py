@@ -91,7 +91,7 @@ READS = [
     _m('find, first', 'the first of the cells that carry a tag', 'unit persist find', GUARD,
        'bsfl    %eax', 'bsrl    %eax'),
     _m('find, last pair', 'all cells of a line are looked at', 'unit persist find', GUARD,
-       'movdqu  48(A0), %xmm3\n        pshufd', 'movdqu  32(A0), %xmm3\n        pshufd'),
+       'shufps  $0xdd, 48(A0), %xmm2', 'shufps  $0xdd, 32(A0), %xmm2'),
     _m('take, VALID', 'VALID of a header whose data is copied with it', 'unit persist take', GUARD,
        '        jns     9f; \\\n', ''),
     _m('take, block', 'block and length of such a header', 'unit persist take', GUARD,
