@@ -20,8 +20,7 @@
 
 #define WINDOW 16u /* blocks whose index lines are under way at a time */
 #define LINES 16u  /* of the next block: enough for it (docs/performance.md) */
-#define AHEAD 4u   /* lines of what is copied next, prefetched before the next window is looked up \
-                    */
+#define AHEAD 4u   /* of the next copy, while the window behind it is looked up */
 
 /* Blocks of one group, and so of one region. Only the first and the last of a run may be wanted in
  * part. */
