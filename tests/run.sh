@@ -645,14 +645,14 @@ if [ $all = yes ]; then
         --no-ring
       core_suites "$b-windows" wine/ 100000 5 20000
       run='' exe=''
-      build_windows_clang # beside those that mostly wait
+      ! in_turn 0 || build_windows_clang # beside those that mostly wait
       settle # it deletes the files of others that have ended
       suite wine/service/scm bash "$here/service/scm.sh" "$b-windows"
       suite wine/tree sh "$here/tree/check-tree.sh" "$top" "$b-windows" objects
       suite wine/same-bytes sh "$here/cross/same-bytes.sh" "$b/tests/cross/pool" \
         "wine-run $b-windows/tests/cross/pool.exe"
     else
-      build_windows_clang
+      ! in_turn 0 || build_windows_clang
     fi
     if ! command -v clang >/dev/null; then
       skip windows-clang "no clang here"
