@@ -22,7 +22,7 @@
 #define LINES 16u  /* of the next block: enough for it (docs/performance.md) */
 #define AHEAD 4u   /* of the next copy, while the window behind it is looked up */
 
-/* Blocks of one group, and so of one region. Only the first and the last of a run may be wanted in
+/* Blocks of one group and of one region. Only the first and the last of a run may be wanted in
  * part. */
 struct window {
     uint64_t pos;         /* the first wanted byte */
@@ -117,6 +117,9 @@ static void plan(struct cm_blocks *r, uint64_t *next, struct window *w)
     w->n = group < WINDOW ? group : WINDOW;
     if (w->n > wanted)
         w->n = (unsigned)wanted;
+    const uint64_t region = cm_region_left(r->f, w->block);
+    if (w->n > region)
+        w->n = (unsigned)region;
     *next = (w->block + w->n) * CM_BLOCK_SIZE;
     cm_key_home_next(m, &r->home, r->incarnation, w->block >> CM_GROUP_SHIFT);
     w->home = r->home.home;
@@ -234,9 +237,10 @@ static enum cm_found read_some(struct cm_blocks *r, const struct window *w, unsi
                                unsigned end, uint8_t *buf)
 {
     enum cm_found found = CM_FOUND_HIT;
+    unsigned failed = i; /* up to here a copy failed, and would fail again */
     while (i < end && found == CM_FOUND_HIT) {
         bool noted;
-        const unsigned some = neighbours(r, w, i, end, &noted);
+        const unsigned some = i < failed ? 0 : neighbours(r, w, i, end, &noted);
         const unsigned right = some < 2 ? 0 : read_neighbours(r, w, i, some, buf);
         if (right > 0) {
             if (noted)
@@ -244,9 +248,17 @@ static enum cm_found read_some(struct cm_blocks *r, const struct window *w, unsi
             i += right;
             continue;
         }
-        if (i + 1 < end)
-            prefetch(r, w, i + 1, LINES);
-        found = read_one(r, w, i++, buf);
+        if (some > 1)
+            failed = i + some;
+        if (i < failed) {
+            const struct piece p = piece_of(r, w, i);
+            found = read_piece(r, &p, buf);
+        } else {
+            if (i + 1 < end)
+                prefetch(r, w, i + 1, LINES);
+            found = read_one(r, w, i, buf);
+        }
+        i++;
     }
     return found;
 }

@@ -34,6 +34,16 @@ static inline uint64_t cm_region_incarnation(const struct cm_object *f, uint64_t
     return incarnation | (uint64_t)at_load_relaxed(&f->regions.since[region]) << CM_SINCE_SHIFT;
 }
 
+/* How many blocks from this one on have the same "since". At least so many: the library makes
+ * regions longer than groups, but a record may say less. */
+static inline uint64_t cm_region_left(const struct cm_object *f, uint64_t block)
+{
+    if (!at_load_relaxed(&f->raised))
+        return UINT64_MAX;
+    const uint64_t blocks = UINT64_C(1) << f->regions.shift;
+    return blocks - (block & (blocks - 1));
+}
+
 /* The key of a block of the file. */
 static inline struct cm_key cm_region_key_next(const struct cm_object *f, struct cm_last_home *last,
                                                uint64_t incarnation, uint64_t block)

@@ -6,7 +6,11 @@
 #include "block_common.h"
 
 #include <inttypes.h>
+#if defined(__linux__)
+#include <signal.h>
+#endif
 
+#include "../os.h"
 #include "state/file.h"
 #include "state/policy_sample.h"
 
@@ -447,6 +451,55 @@ static void test_run_counts(void)
     pool_end(&p);
 }
 
+/* One of the payloads that one copy takes cannot be read. How often it is tried: in that copy, and
+ * then twice by the lookup of its block. */
+#if defined(__linux__)
+static struct sigaction guard_of_library;
+static unsigned faults;
+
+static void count_fault(int signal, siginfo_t *info, void *context)
+{
+    faults++;
+    guard_of_library.sa_sigaction(signal, info, context);
+}
+
+static void count_tries(uint64_t bad)
+{
+    static uint8_t buf[16 * CM_BLOCK_SIZE];
+    struct pool p;
+    struct sigaction count;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put_all(f, 0, 16, 5), 16);
+    CHECK_EQ(hits(f, 0, 16, 5), 16); /* judged */
+    CHECK(sigaction(SIGSEGV, NULL, &guard_of_library) == 0);
+    count = guard_of_library;
+    count.sa_sigaction = count_fault;
+    CHECK(sigaction(SIGSEGV, &count, NULL) == 0);
+    uint8_t *const at = payload_of(p.c, slot_of(f, bad));
+    os_protect(at, BLK, OS_NOTHING);
+    faults = 0;
+    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), bad * BLK);
+    CHECK_EQ(faults, 3);
+    os_protect(at, BLK, OS_WRITE);
+    CHECK(sigaction(SIGSEGV, &guard_of_library, NULL) == 0);
+    pool_end(&p);
+}
+#endif
+
+static void test_run_tries(void)
+{
+#if defined(__linux__)
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    for (uint64_t bad = 0; bad < 16; bad++) {
+        CASE("block %" PRIu64, bad);
+        CALL(count_tries(bad));
+    }
+#else
+    SKIP("made for Linux' signals");
+#endif
+}
+
 /* Blocks of a run whose hits change no counts any more are still reads of the sample. */
 static void test_run_sampled(void)
 {
@@ -764,6 +817,7 @@ const struct harness_test block_damage_tests[] = {
     TEST(run_parts),
     TEST(run_counts),
     TEST(run_sampled),
+    TEST(run_tries),
     TEST(epoch_outdates_judged),
     TEST(flipped_dead_header),
     TEST(cell_changes_in_bracket),

@@ -119,6 +119,36 @@ static void test_bad_slot(void)
     pool_end(&p);
 }
 
+/* The last slot of a pool's first part and the first one of the next part are no neighbours,
+ * whatever lies behind the headers of the first part. */
+static void test_neighbours_of_two_parts(void)
+{
+    static uint8_t to[2 * CM_BLOCK_SIZE];
+    struct pool small, p = { 0 };
+    cm_grow_report report = CM_GROW_REPORT_INIT;
+    pool_make(&small, 4 * MIB, 0);
+    p.o = small.o;
+    p.bytes = 4 * MIB;
+    p.base = map_bytes(16 * MIB);
+    p.o.grow_max = 16 * MIB;
+    memcpy(p.base, small.base, 4 * MIB);
+    REQUIRE(cm_open_memory(p.base, p.bytes, &p.o, &p.c) == 0);
+    REQUIRE(cm_grow(p.c, 16 * MIB, &report) == 0);
+    const struct cm_media *const m = &p.c->media;
+    const uint64_t last = m->geo.plain - 1;
+    struct cm_header *const at = header_of(p.c, last);
+    for (unsigned i = 0; i < 2; i++)
+        at[i] = (struct cm_header){ .w0 = CM_W0_VALID | 5,
+                                    .incarnation = 77,
+                                    .block_valid = (9 + i) << CM_VALID_BITS | CM_BLOCK_SIZE };
+    CHECK_EQ(cm_slot_read_neighbours(m, last, 1, 77, 9, to), 1);
+    CHECK_EQ(cm_slot_read_neighbours(m, last, 2, 77, 9, to), 0);
+    memset(at, 0, 2 * sizeof(*at));
+    p.bytes = 16 * MIB;
+    pool_end(&p);
+    pool_end(&small);
+}
+
 /* Neighbours: as many of the first ones as hold all of their blocks now. */
 static void test_read_neighbours(void)
 {
@@ -656,6 +686,7 @@ const struct harness_test block_slot_tests[] = {
     TEST(parts_of_tail),
     TEST(bad_slot),
     TEST(read_neighbours),
+    TEST(neighbours_of_two_parts),
     TEST(known),
     TEST(fill),
     TEST(lives),

@@ -99,6 +99,28 @@ static void test_region_border(void)
     pool_end(&p);
 }
 
+/* The library makes regions of 256 blocks and more. A record may say less: also then each block of
+ * a long read has the "since" of its own region. */
+static void test_region_small(void)
+{
+    static uint8_t buf[8 * CM_BLOCK_SIZE];
+    struct pool p;
+    cm_validator v = val(REGION_SIZE, 7);
+    CHECK_EQ(pool_new(&p, MIB), 0);
+    cm_file *f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    struct cm_object *o = cm_object_of(f);
+    CHECK_EQ(put_all(f, 0, 8, 1), 8);
+    CHECK_EQ(hits(f, 0, 8, 1), 8);
+    out_of_order(p.c);
+    o->regions.shift = 1;
+    at_store_relaxed(&o->regions.since[1], (uint8_t)3);
+    at_store_relaxed(&o->raised, 1u);
+    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), NULL), 2 * BLK);
+    CHECK_EQ(cm_read(f, 4 * BLK, buf, 4 * BLK, NULL), 4 * BLK);
+    CHECK_EQ(look(f, 2, 1), MISS);
+    pool_end(&p);
+}
+
 /* A crash of the process takes nothing, in whatever boot the blocks were stored. What is stored
  * after a region began anew is forgotten as anything else. */
 static void test_region_killed(void)
@@ -778,29 +800,17 @@ static void test_exclusive_racy(void)
 }
 
 const struct harness_test file_regions_tests[] = {
-    TEST(region_lost),
-    TEST(region_border),
-    TEST(region_killed),
-    TEST(region_sync),
-    TEST(sync_beside_two),
-    TEST(region_masks),
-    TEST(region_boots),
-    TEST(older_size),
-    TEST(lost_around),
-    TEST(foreign_hole),
-    TEST(counted),
-    TEST(counted_closed),
-    TEST(marked_again),
-    TEST(next_version),
-    TEST(loose_after_crash),
-    TEST(size_at_a_border),
-    TEST(older_boot),
-    TEST(named_in_trouble),
-    TEST(damaged_words),
-    TEST(exclusive_killed),
-    TEST(exclusive_claim),
-    TEST(exclusive_cut),
-    TEST(exclusive_anew),
-    TEST(exclusive_racy),
-    TEST_END,
+    TEST(region_lost),      TEST(region_border),
+    TEST(region_small),     TEST(region_killed),
+    TEST(region_sync),      TEST(sync_beside_two),
+    TEST(region_masks),     TEST(region_boots),
+    TEST(older_size),       TEST(lost_around),
+    TEST(foreign_hole),     TEST(counted),
+    TEST(counted_closed),   TEST(marked_again),
+    TEST(next_version),     TEST(loose_after_crash),
+    TEST(size_at_a_border), TEST(older_boot),
+    TEST(named_in_trouble), TEST(damaged_words),
+    TEST(exclusive_killed), TEST(exclusive_claim),
+    TEST(exclusive_cut),    TEST(exclusive_anew),
+    TEST(exclusive_racy),   TEST_END,
 };
