@@ -55,6 +55,7 @@ unsigned cm_slot_read_neighbours(const struct cm_media *m, uint64_t slot, unsign
     const uint64_t key[2] = { incarnation, block << CM_VALID_BITS | CM_BLOCK_SIZE };
     uint64_t w0[CM_SLOT_NEIGHBOURS];
     const uint64_t *at = &cm_slot_at(m, slot)->w0; /* headers of neighbours are neighbours, too */
+    /* NOLINTNEXTLINE(misc-redundant-expression): that they are equal is the point. */
     static_assert(CM_GUARD_NEXT == UINT64_C(1) << CM_VALID_BITS, "the next block's word");
     static_assert(sizeof(struct cm_header) == 4 * sizeof(uint64_t), "a header has four words");
     assert(n > 0 && n <= CM_SLOT_NEIGHBOURS && slot + n <= cm_media_slots(m));
