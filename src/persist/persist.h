@@ -70,9 +70,9 @@ cm_persist_copy_fn cm_persist_cached_copy(const struct cm_persist_ops *ops, size
  * its range was registered with cm_guard_add. */
 int cm_guard_load64(const uint64_t *p, uint64_t *v);               /* acquire */
 int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n); /* n words, each acquire */
-/* Compares the upper 22 bits of eight words, a cache line, with `tag`. Returns a bit for each that
- * is equal, or CM_EIO. *word: the first of them, loaded once more (it may have changed); unchanged
- * if there is none. */
+/* Compares the upper 22 bits of eight words, a whole cache line, with `tag`. Returns a bit for each
+ * that is equal, or CM_EIO. *word: the first of them, loaded once more (it may have changed);
+ * unchanged if there is none. */
 int cm_guard_find(const uint64_t *line, uint64_t tag, uint64_t *word);
 #define CM_GUARD_TAG_SHIFT 42u
 /* The same in n > 0 lines, one behind the other: line[i] is searched for the upper 22 bits of
@@ -94,11 +94,11 @@ typedef int (*cm_guard_take_fn)(const uint64_t *header, const void *src, void *d
 cm_guard_take_fn cm_guard_take_variant(size_t i, const char **name);
 /* The best one. NULL: there is none, and the caller takes these steps singly. */
 cm_guard_take_fn cm_guard_take_choose(void);
-/* The same for n > 0 headers of four words, one behind the other, but the caller copies in between.
- * Before: returns how many of the first ones have CM_GUARD_VALID and both words of the key, to
- * whose second one CM_GUARD_NEXT is added for each header before it; w0[i]: the first word of each.
- * After, behind an acquire fence: returns how many of the first ones still have that word. Or
- * CM_EIO. */
+/* Two looks at n > 0 headers of four words that lie one behind the other. Between the looks the
+ * caller copies their data; then comes an acquire fence. Both return how many of the first headers
+ * are right, or CM_EIO. Before the copy a header is right if its first word has CM_GUARD_VALID, its
+ * second is key[0], and its third is key[1] plus CM_GUARD_NEXT for each header in front of it.
+ * w0[i]: its first word. After the copy it is right if it still has that first word. */
 int cm_guard_look_before(const uint64_t *header, size_t n, const uint64_t key[2], uint64_t *w0);
 int cm_guard_look_after(const uint64_t *header, size_t n, const uint64_t *w0);
 #define CM_GUARD_NEXT (UINT64_C(1) << 13)

@@ -34,8 +34,8 @@ static inline uint64_t cm_region_incarnation(const struct cm_object *f, uint64_t
     return incarnation | (uint64_t)at_load_relaxed(&f->regions.since[region]) << CM_SINCE_SHIFT;
 }
 
-/* How many blocks from this one on have the same "since". At least so many: the library makes
- * regions longer than groups, but a record may say less. */
+/* So many blocks from this one on have the same "since"; those behind them may have it, too. The
+ * library makes regions longer than groups, but a record may say less. */
 static inline uint64_t cm_region_left(const struct cm_object *f, uint64_t block)
 {
     if (!at_load_relaxed(&f->raised))
