@@ -1500,8 +1500,13 @@ typedef struct cm_info {
     /* The routine that hits copy with: "rep movsb", "avx512", "avx2", "sse2"; "": in steps, or
      * the pool is only looked at. */
     char hit_copy[16];
-    uint32_t hit_copy_measured; /* 1: the fastest, as measured; 0: the CPU's table says so */
-    uint32_t copy_measured;     /* the same for `copy` */
+    /* 1: hits have measured which routine is the fastest, and with how many lines. 0: a table of
+     * CPUs has named both; hits still measure, or could not, or CM_OPEN_NO_TUNING forbids it. */
+    uint32_t hit_copy_measured;
+    uint32_t copy_measured; /* the same of `copy`, which fills measure */
+    uint32_t hit_lines;     /* cache lines of a block that a hit requests before it copies: 1, 8 or
+                             * 24; 0 where hit_copy is "" */
+    uint32_t reserved;      /* 0 */
 } cm_info;
 #define CM_INFO_INIT CM_INIT_(cm_info)
 /* Fills in *info for an open pool. Also checks the size of the pool file. If it was truncated, the

@@ -150,7 +150,8 @@ int cm_get_info(cm_cache *c, cm_info *out)
         info.kept_max = cm_keep_most(c) * CM_BLOCK_SIZE;
     }
     bool measured;
-    (void)snprintf(info.hit_copy, sizeof(info.hit_copy), "%s", cm_copy_choice_name(c, &measured));
+    (void)snprintf(info.hit_copy, sizeof(info.hit_copy), "%s",
+                   cm_copy_choice_name(c, &info.hit_lines, &measured));
     info.hit_copy_measured = measured;
     (void)snprintf(info.copy, sizeof(info.copy), "%s", cm_fill_choice_name(c, &measured));
     info.copy_measured = measured;

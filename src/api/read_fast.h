@@ -124,7 +124,8 @@ static inline __attribute__((always_inline)) void cm_fast_begin(const struct cm_
     if (g->slot == CM_NO_SLOT)
         return;
     *at = cm_spot_plain(m, g->slot);
-    cm_slot_prefetch_payload(at, (uint32_t)(offset % CM_BLOCK_SIZE), len, CM_PREFETCH_LINES);
+    cm_slot_prefetch_chosen(at, (uint32_t)(offset % CM_BLOCK_SIZE), len,
+                            at_load_relaxed(&m->lines));
 }
 
 /* Copies a part of the block. `at`: where its slot is, if there is one. false: nothing is known,

@@ -21,6 +21,7 @@ struct cm_media {
     uint64_t hash_seed;    /* placement */
     uint64_t check_key;    /* seeds checks; atomic: changes with the epoch */
     cm_guard_take_fn take; /* atomic; or NULL */
+    uint32_t lines;        /* atomic; CM_LINES_*: of a payload, that a hit prefetches */
     /* What stands for the pool in the addresses of statistics: `base`. A reader's own memory, where
      * another process owns the pool. */
     uint8_t *stats;

@@ -85,8 +85,11 @@ bool cm_slot_has_no_room(const struct cm_media *m, uint64_t slot);
 void cm_slot_prefetch(const struct cm_media *m, uint64_t slot);
 void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
 /* Prefetches the header and the first lines of a part of the payload. The caller reads the slot
- * next. For a single block 24 to 63 lines are equally good; fewer are worse
- * (docs/performance.md). Unrolled where `lines` is a constant: 23 instructions instead of 90. */
+ * next. How many lines are best depends on the CPU and on the copy: state/copy_choice.c measures
+ * it. More than CM_PREFETCH_LINES gained nothing anywhere (docs/performance.md). Unrolled where
+ * `lines` is a constant: 23 instructions instead of 90. */
+#define CM_LINES_FEW 1u
+#define CM_LINES_SOME 8u
 #define CM_PREFETCH_LINES 24u
 #define CM_TAKE_MIN (CM_PREFETCH_LINES * CM_CACHE_LINE)
 static inline __attribute__((always_inline)) void
@@ -101,6 +104,18 @@ cm_slot_prefetch_payload(const struct cm_spot *at, uint32_t from, size_t len, un
 #pragma GCC unroll 32
     for (unsigned i = 1; i < lines; i++)
         at_prefetch(p + i * CM_CACHE_LINE);
+}
+/* The same for one of three numbers of lines that is not a constant. */
+static inline __attribute__((always_inline)) void
+cm_slot_prefetch_chosen(const struct cm_spot *at, uint32_t from, size_t len, uint32_t lines)
+{
+    assert(lines == CM_LINES_FEW || lines == CM_LINES_SOME || lines == CM_PREFETCH_LINES);
+    if (lines > CM_LINES_SOME)
+        cm_slot_prefetch_payload(at, from, len, CM_PREFETCH_LINES);
+    else if (lines > CM_LINES_FEW)
+        cm_slot_prefetch_payload(at, from, len, CM_LINES_SOME);
+    else
+        cm_slot_prefetch_payload(at, from, len, CM_LINES_FEW);
 }
 
 /* The part of a block that is wanted. */

@@ -171,6 +171,12 @@ cm_guard_take_fn cm_guard_take_variant(size_t i, const char **name)
     (void)i, (void)name;
     return NULL;
 }
+
+bool cm_guard_take_waits(cm_guard_take_fn take)
+{
+    (void)take;
+    return false;
+}
 #endif
 
 bool cm_guard_available(void)

@@ -92,8 +92,12 @@ typedef int (*cm_guard_take_fn)(const uint64_t *header, const void *src, void *d
 /* Every such routine that this CPU can run, best first; NULL from the first index beyond them on.
  * *name may be NULL. */
 cm_guard_take_fn cm_guard_take_variant(size_t i, const char **name);
-/* The best one. NULL: there is none, and the caller takes these steps singly. */
+/* The best one, as a table of CPUs says. NULL: there is none, and the caller takes these steps
+ * singly. */
 cm_guard_take_fn cm_guard_take_choose(void);
+/* Does it wait for the first line before it copies the others? Then as much as possible of the data
+ * should have been prefetched. Else the copy itself requests lines as fast as prefetches do. */
+bool cm_guard_take_waits(cm_guard_take_fn take);
 /* Two looks at n > 0 headers of four words that lie one behind the other. Between the looks the
  * caller copies their data; then comes an acquire fence. Both return how many of the first headers
  * are right, or CM_EIO. Before the copy a header is right if its first word has CM_GUARD_VALID, its

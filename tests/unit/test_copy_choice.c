@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_copy_choice.c - the routines that hits and fills copy with: measured, chosen, told; and
- * never at the cost of a long call.
+ * test_copy_choice.c - how hits and fills copy: measured, chosen, told; and never at the cost of a
+ * long call.
  */
 #include "fixture.h"
 #include "../os.h"
@@ -25,6 +25,22 @@ static int slow(const uint64_t *header, const void *src, void *dst, size_t n, ui
     return cm_guard_take_choose()(header, src, dst, n, w1, w2);
 }
 
+/* What the system says of pages that a turn asks for, and how long it takes to say it. */
+static unsigned looks;
+static uint64_t look_ns;
+static bool resident = true;
+
+bool __wrap_cm_plat_is_resident(const void *p, size_t n);
+bool __wrap_cm_plat_is_resident(const void *p, size_t n)
+{
+    const uint64_t end = cm_plat_now_ns() + look_ns;
+    CHECK(p != NULL && n > 0);
+    looks++;
+    while (cm_plat_now_ns() < end)
+        ;
+    return resident;
+}
+
 /* A full pool whose slots count as hit, and these candidates: the first takes `ns` longer than the
  * second. */
 static cm_file *two_candidates(struct pool *p, uint64_t ns)
@@ -41,10 +57,15 @@ static cm_file *two_candidates(struct pool *p, uint64_t ns)
     o->candidate[0].take = slow;
     o->candidate[1].name = "fast";
     o->candidate[1].take = cm_guard_take_choose();
+    o->candidate[0].lines = CM_PREFETCH_LINES;
+    o->candidate[1].lines = CM_LINES_SOME;
     o->n = 2;
     o->over = 0;
-    o->turns = o->tries = 0;
-    o->candidate[0].ns = o->candidate[1].ns = 0;
+    o->next = o->rounds = o->tries = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        o->candidate[i].ns = 0;
+        o->candidate[i].out = false;
+    }
     p->c->media.take = slow;
     slow_ns = ns;
     slow_calls = 0;
@@ -92,8 +113,11 @@ static void test_fastest(void)
     if (pool_info(p.c).hit_copy_measured) {
         CHECK(strcmp(pool_info(p.c).hit_copy, "fast") == 0);
         CHECK(p.c->media.take == cm_guard_take_choose());
+        CHECK_EQ(pool_info(p.c).hit_lines, CM_LINES_SOME);
+        CHECK_EQ(p.c->media.lines, CM_LINES_SOME);
     } else {
         CHECK(strcmp(pool_info(p.c).hit_copy, "slow") == 0);
+        CHECK_EQ(pool_info(p.c).hit_lines, CM_PREFETCH_LINES);
     }
     CHECK(hits(f, 1000, 2 * p.c->media.geo.slots, 5) > 0);
     pool_end(&p);
@@ -109,8 +133,8 @@ static void test_too_long(void)
     struct cm_copy_choice *o = p.c->copy;
     cm_copy_choice_measure(p.c);
     CHECK_EQ(slow_calls, 3);
-    CHECK_EQ(o->turns, 0);
-    CHECK_EQ(o->candidate[0].ns + o->candidate[1].ns, 0);
+    CHECK_EQ(o->next, 0);
+    CHECK_EQ(o->candidate[0].ns, 0);
     o->tries = 2047;
     cm_copy_choice_measure(p.c);
     CHECK(cm_copy_choice_is_over(p.c));
@@ -132,7 +156,120 @@ static void test_only_what_was_hit(void)
     for (unsigned i = 0; i < 100; i++)
         cm_copy_choice_measure(p.c);
     CHECK_EQ(slow_calls, 0);
-    CHECK_EQ(p.c->copy->turns, 0);
+    CHECK_EQ(p.c->copy->next, 0);
+    CHECK_EQ(p.c->copy->rounds, 0);
+    pool_end(&p);
+}
+
+/* On a pool that is not directly in memory, the system is asked once for each block. A system that
+ * takes long to answer changes nothing: only the copies are timed. */
+static void test_pages_in_memory(void)
+{
+    struct pool p;
+    if (!cm_guard_take_choose())
+        SKIP("here copies are made in steps");
+    (void)two_candidates(&p, 0);
+    struct cm_copy_choice *o = p.c->copy;
+    const bool directly = p.c->directly;
+    p.c->directly = false;
+    look_ns = 100000;
+    looks = 0;
+    for (unsigned i = 0; i < 100 && o->next == 0; i++) { /* a busy machine may take a few */
+        cm_copy_choice_measure(p.c);
+        CHECK_EQ(looks, 3 * (i + 1));
+    }
+    CHECK_EQ(o->next, 1);
+    CHECK(o->candidate[0].ns > 0 && o->candidate[0].ns < 3 * look_ns);
+    /* What is not in memory is not touched. */
+    look_ns = 0;
+    resident = false;
+    slow_calls = 0;
+    o->next = 0;
+    for (unsigned i = 0; i < 20; i++)
+        cm_copy_choice_measure(p.c);
+    CHECK_EQ(slow_calls, 0);
+    CHECK_EQ(o->next, 0);
+    resident = true;
+    p.c->directly = directly;
+    pool_end(&p);
+}
+
+/* Who is much slower than another has no more turns, but for the start value. */
+static void test_slow_ones_drop_out(void)
+{
+    struct pool p;
+    if (!cm_guard_take_choose())
+        SKIP("here copies are made in steps");
+    (void)two_candidates(&p, 0);
+    struct cm_copy_choice *o = p.c->copy;
+    for (unsigned i = 0; i < 4; i++) { /* each but the third is slower by some per cent */
+        o->candidate[i] = o->candidate[0];
+        o->candidate[i].ns = i == 2 ? 1000000000u : i == 3 ? 1040000000u : 1070000000u;
+    }
+    o->n = 4;
+    o->rounds = 7;
+    for (unsigned i = 0; i < 2000 && o->rounds == 7; i++)
+        cm_copy_choice_measure(p.c);
+    CHECK_EQ(o->rounds, 8);
+    CHECK(!o->candidate[0].out && !o->candidate[2].out && !o->candidate[3].out);
+    CHECK(o->candidate[1].out);
+    const uint64_t before = o->candidate[1].ns;
+    for (unsigned i = 0; i < 2000 && o->rounds == 8; i++)
+        cm_copy_choice_measure(p.c);
+    CHECK_EQ(o->rounds, 9);
+    CHECK_EQ(o->candidate[1].ns, before);
+    pool_end(&p);
+}
+
+/* What is hardly faster than the start value is not chosen: that may be chance. */
+static void test_hardly_faster(void)
+{
+    struct pool p;
+    if (!cm_guard_take_choose())
+        SKIP("here copies are made in steps");
+    for (unsigned per_cent = 95; per_cent < 100; per_cent += 4) {
+        CASE("%u per cent", per_cent);
+        (void)two_candidates(&p, 0);
+        struct cm_copy_choice *o = p.c->copy;
+        o->candidate[0].ns = 1000000000u;
+        o->candidate[1].ns = 10000000u * per_cent;
+        o->rounds = 47;
+        for (unsigned i = 0; i < 2000 && !cm_copy_choice_is_over(p.c); i++)
+            cm_copy_choice_measure(p.c);
+        CHECK_EQ(o->rounds, 48);
+        CHECK_EQ(o->chosen, per_cent < 97 ? 1 : 0);
+        CHECK_EQ(p.c->media.lines, o->candidate[o->chosen].lines);
+        pool_end(&p);
+    }
+}
+
+/* The candidates are each routine with each number of lines, and the start value comes first. */
+static void test_candidates(void)
+{
+    struct pool p;
+    cm_guard_take_fn take;
+    unsigned routines = 0;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    const struct cm_copy_choice *o = p.c->copy;
+    for (size_t i = 0; (take = cm_guard_take_variant(i, NULL)); i++) {
+        unsigned found = 0;
+        for (unsigned k = 0; k < o->n; k++)
+            if (o->candidate[k].take == take)
+                found |= 1u << o->candidate[k].lines;
+        CHECK_EQ(found, 1u << CM_LINES_FEW | 1u << CM_LINES_SOME | 1u << CM_PREFETCH_LINES);
+        routines++;
+    }
+    CHECK(o->n <= 3 * routines);
+    if (routines == 0) {
+        CHECK_EQ(p.c->media.lines, CM_PREFETCH_LINES);
+        CHECK_EQ(pool_info(p.c).hit_lines, 0);
+    } else {
+        CHECK(o->candidate[0].take == cm_guard_take_choose());
+        CHECK_EQ(o->candidate[0].lines, p.c->media.lines);
+        CHECK_EQ(pool_info(p.c).hit_lines, p.c->media.lines);
+        CHECK_EQ(p.c->media.lines,
+                 cm_guard_take_waits(o->candidate[0].take) ? CM_PREFETCH_LINES : CM_LINES_FEW);
+    }
     pool_end(&p);
 }
 
@@ -345,9 +482,22 @@ static void test_fills_right(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(measured),      TEST(fastest),      TEST(too_long),       TEST(only_what_was_hit),
-    TEST(one_at_a_time), TEST(not_measured), TEST(fills_measured), TEST(fills_flushed),
-    TEST(fills_fastest), TEST(fills_other),  TEST(fills_too_long), TEST(fills_that_do_not_count),
+    TEST(candidates),
+    TEST(measured),
+    TEST(fastest),
+    TEST(too_long),
+    TEST(only_what_was_hit),
+    TEST(pages_in_memory),
+    TEST(slow_ones_drop_out),
+    TEST(hardly_faster),
+    TEST(one_at_a_time),
+    TEST(not_measured),
+    TEST(fills_measured),
+    TEST(fills_flushed),
+    TEST(fills_fastest),
+    TEST(fills_other),
+    TEST(fills_too_long),
+    TEST(fills_that_do_not_count),
     TEST(fills_right),
 };
 

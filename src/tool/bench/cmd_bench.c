@@ -43,7 +43,8 @@ struct run {
     struct os_machine machine;
     char dir[1024];
     bool json;
-    char copy[16]; /* how hits are copied */
+    char copy[16];  /* how hits are copied */
+    uint32_t lines; /* that they request before */
     bool measured;
     bool wanted[RATIOS], more[BENCH_MORE];
     struct bench_result result[RATIOS];
@@ -247,6 +248,7 @@ static void json_setup(struct tool_json *j, const struct run *u)
     json_number(j, "rounds", u->b.rounds);
     json_number(j, "threads", u->b.threads);
     json_string(j, "hit_copy", u->copy);
+    json_number(j, "hit_lines", u->lines);
     json_bool(j, "hit_copy_measured", u->measured);
     json_version(j, "lmdb", bench_lmdb_version());
     json_version(j, "sqlite", bench_sqlite_version());
@@ -308,6 +310,7 @@ static void learn_copy(struct run *u)
     if (u->measured || !u->b.cache || cm_get_info(u->b.cache, &info))
         return;
     (void)snprintf(u->copy, sizeof(u->copy), "%s", info.hit_copy);
+    u->lines = info.hit_lines;
     u->measured = info.hit_copy_measured != 0;
 }
 
@@ -386,9 +389,9 @@ static int run_bench(const struct tool_args *args)
     if (u.json)
         json_end(&j);
     else if (u.copy[0])
-        (void)printf("\nhits were copied with %s, %s\n", u.copy,
-                     u.measured ? "which was measured to be the fastest here"
-                                : "as the CPU's table says");
+        (void)printf(
+            "\nhits were copied with %s behind requests for %u of 64 lines, %s\n", u.copy, u.lines,
+            u.measured ? "which was measured to be the fastest here" : "as the table of CPUs says");
     bench_release(&u.b);
     return tool_end_output(TOOL_OK);
 }
