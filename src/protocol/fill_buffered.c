@@ -57,16 +57,19 @@ static bool vacate(struct cm_cache *c, uint32_t e)
     return false;
 }
 
-/* Claims and empties up to n entries, the oldest ones. Returns how many. */
+/* Claims and empties up to n entries, the oldest ones. Returns how many. The oldest is the last one:
+ * cm_fill_buffered() uses them from the end on. So blocks that are stored together lie in the
+ * buffer in their order, and so do their slots later: a long read copies them together. */
 static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
 {
     const struct cm_grant by_ticket = { NULL, NULL };
     struct cm_newcomer out[CM_BATCH_MAX];
+    uint32_t oldest[CM_BATCH_MAX];
     unsigned claimed = 0, leaving = 0, promoted = 0, got = 0;
-    while (claimed < n && (entry[claimed] = cm_probation_claim(&c->probation)) != CM_NO_ENTRY)
+    while (claimed < n && (oldest[claimed] = cm_probation_claim(&c->probation)) != CM_NO_ENTRY)
         claimed++;
     for (unsigned i = 0; i < claimed; i++)
-        leaving += leaves_for_pool(c, entry[i], &out[leaving]);
+        leaving += leaves_for_pool(c, oldest[i], &out[leaving]);
     assert(leaving <= claimed && claimed <= n && n <= CM_BATCH_MAX);
     cm_publish_batch(c, &by_ticket, out, leaving);
     for (unsigned i = 0; i < leaving; i++) {
@@ -77,9 +80,9 @@ static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
     }
     if (promoted > 0)
         cm_count(c, CM_STAT_promoted, promoted);
-    for (unsigned i = 0; i < claimed; i++)
-        if (vacate(c, entry[i]))
-            entry[got++] = entry[i];
+    for (unsigned i = claimed; i-- > 0;)
+        if (vacate(c, oldest[i]))
+            entry[got++] = oldest[i];
     return got;
 }
 

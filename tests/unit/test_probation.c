@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 
+#include "protocol/fill_buffered.h"
 #include "protocol/lookup.h"
 
 #define HELD 16u /* blocks that the buffer holds */
@@ -45,6 +46,30 @@ static bool in_pool(cm_file *f, uint64_t block)
     uint64_t version;
     return cm_probation_find(&c->probation, &k, &version) == CM_NO_ENTRY &&
            cm_lookup_cached(c, &k) > 0;
+}
+
+/* Blocks that were stored together have slots one behind the other, in their order, when they have
+ * left the buffer: so a long read copies them together. */
+static void test_order(void)
+{
+    struct pool p;
+    pool_make(&p, 8 * MIB, 0);
+    p.o.probation_bytes = 4 * CM_BATCH_MAX * BLK; /* entries are claimed in batches then */
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    static uint8_t data[2 * CM_BATCH_MAX * BLK];
+    for (unsigned i = 0; i < 2 * CM_BATCH_MAX; i++)
+        content(5, i, data + i * BLK);
+    cm_miss m = miss_of(f, 0, sizeof(data));
+    CHECK_EQ(cm_fill(f, &m, data, sizeof(data), 0), 0);
+    (void)put_all(f, 100000, 8 * CM_BATCH_MAX, 5); /* others push them out */
+    for (unsigned i = 0; i < 2 * CM_BATCH_MAX; i++) {
+        CASE("block %u", i);
+        REQUIRE(in_pool(f, i));
+        if (i % CM_BATCH_MAX != 0) /* a batch for itself */
+            CHECK_EQ(slot_of(f, i), slot_of(f, i - 1) + 1);
+    }
+    pool_end(&p);
 }
 
 /* A cell has a tag of its block's hash. An empty cell looks as one with the tag zero. */
@@ -795,6 +820,7 @@ static void test_advice(void)
 
 static const struct harness_test tests[] = {
     TEST(no_write),
+    TEST(order),
     TEST(turns),
     TEST(passes),
     TEST(small_steps),
