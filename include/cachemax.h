@@ -65,7 +65,8 @@
  * OWNERSHIP The caller owns all memory that it passes in. The library keeps no pointer to it after
  *           the call, except where a comment says so. Strings that the library returns are static.
  * STRINGS   Paths are UTF-8 on every system.
- * UNITS     Offsets, lengths and sizes are bytes, times are nanoseconds.
+ * UNITS     Offsets, lengths and sizes are bytes, times are nanoseconds. A name that ends in _us
+ *           means microseconds.
  */
 #ifndef CACHEMAX_H
 #define CACHEMAX_H
@@ -566,11 +567,11 @@ enum {
      * stopped at any time, and so may the owner: they go on, and attach, without one, but then
      * nobody tells them of changes. docs/embedding.md "Several processes, one pool". */
     CM_OPEN_SHARED = 1u << 6,
-    /* Hits and fills copy with the routines that the CPU's table names. Else some of the first
-     * thousands of hits measure which routine is the fastest here (each takes some microseconds
-     * longer, half a millisecond in all), and it is used from then on. In a pool without flushes
-     * the first fills are copied by several routines in turns, and then by the fastest. For runs
-     * that have to be the same each time, as counts of instructions. */
+    /* Hits and fills copy with the routines that a table of CPUs names. Else some of the first
+     * thousands of hits measure which routine is the fastest here, and how many lines it should
+     * request ahead (each takes some microseconds longer, 1 to 2 ms in all). In a pool without
+     * flushes the first fills are copied by several routines in turns, and then by the fastest. The
+     * flag is for runs that have to be the same each time, as counts of instructions. */
     CM_OPEN_NO_TUNING = 1u << 7
 };
 
@@ -591,11 +592,12 @@ typedef struct cm_options {
     void *alloc_ctx;
     cm_log_fn log; /* NULL: silent */
     void *log_ctx;
-    /* Bytes of DRAM for blocks that were read once. They wait there until they are read again, and
-     * cost no write to the pool until then. A crash loses what waits there. While the pool has
-     * slots that were never used, every block that leaves the buffer is stored. cm_close() stores
-     * the blocks that still wait, as far as there is room. 0: the default, 1 % of the pool, at
-     * least 256 KiB, at most 256 MiB. CM_PROBATION_NONE: no buffer. */
+    /* Bytes of DRAM for new blocks. Each waits there until later ones push it out. If it was read
+     * again meanwhile, or while the pool has slots that were never used, it is stored then; else it
+     * has cost no write to the pool. A crash loses what waits there, also what is read all the
+     * time: all of a small file, or of the last new blocks of a large one. cm_close() stores the
+     * blocks that still wait, as far as there is room. 0: the default, 1 % of the pool, at least
+     * 256 KiB, at most 256 MiB. CM_PROBATION_NONE: no buffer. */
     uint64_t probation_bytes;
     uint32_t policy; /* enum cm_policy */
     /* CM_POLICY_AUTO: the cost of storing a block, in thousandths of a hit. A larger value wears
@@ -818,7 +820,8 @@ typedef struct cm_file_info {
     uint32_t dirty;          /* 1: unsynced writes may exist; a power cut would drop the blocks of
                               * the regions where they are */
     uint32_t racy;           /* 1: validate again, or the file is cold at the next attach */
-    uint32_t kept;           /* 1: blocks of an earlier session were kept at attach */
+    uint32_t kept;           /* 1: the attach found the file unchanged since an earlier session, so
+                              * the blocks that it left in the pool are served: maybe none */
     uint32_t brackets;       /* that are open now */
     uint32_t bypassed;       /* 1: a failed fsync keeps the file out of the cache until the next
                               * boot */
@@ -1019,11 +1022,11 @@ enum {
                               * refused */
 };
 
-/* The first absent run of a read, and the right to fill it. It reaches no further than 2 MiB. Pass
- * it to cm_fill() unchanged. It counts until the last reference to its file is closed; then, also
- * if the file is opened again, cm_fill() returns CM_EFOREIGN. Plain data, owned by the caller; it
- * needs no release. Begin with CM_MISS_INIT, cm_miss_init() or zeros:
- * a later library with a longer struct stores no more than the caller's struct_size says. */
+/* The first absent run of a read, and the right to fill it. It ends at the next multiple of 2 MiB,
+ * at the latest. Pass it to cm_fill() unchanged. It counts until the last reference to its file is
+ * closed; then, also if the file is opened again, cm_fill() returns CM_EFOREIGN. Plain data, owned
+ * by the caller; it needs no release. Begin with CM_MISS_INIT, cm_miss_init() or zeros: a later
+ * library with a longer struct stores no more than the caller's struct_size says. */
 typedef struct cm_miss {
     uint32_t struct_size; /* a call that fills it in sets it to sizeof(cm_miss); 0: that of 1.0 */
     uint32_t flags;       /* CM_MISS_* */
@@ -1080,11 +1083,12 @@ typedef struct cm_read_vec {
     uint64_t incarnation; /* of the bytes copied and of the miss, as cm_miss.incarnation */
 } cm_read_vec;
 #define CM_READ_VEC_INIT CM_INIT_(cm_read_vec)
-/* Does the same as n calls of cm_read(), but faster: scattered pieces wait for memory at the same
- * time. All blocks that it copies are of one version of the file. If the file gets another version
- * during the call, the call begins again. If that happens several times, pieces of older versions
- * become misses that cannot be filled. Returns how many pieces were served whole. An error of one
- * piece is in its result. struct_size of v[0] is the size of all elements.
+/* Does the same as n calls of cm_read(). Scattered pieces of a block or two are read faster,
+ * because they wait for memory at the same time. Large pieces gain nothing. All blocks that it
+ * copies are of one version of the file. If the file gets another version during the call, the call
+ * begins again. If that happens several times, pieces of older versions become misses that cannot
+ * be filled. Returns how many pieces were served whole. An error of one piece is in its result.
+ * struct_size of v[0] is the size of all elements.
  * CM_EINVAL: v is NULL, or struct_size is neither 0 nor a possible one. */
 CM_API int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n);
 
@@ -1101,7 +1105,8 @@ CM_API int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n);
  * Returns 0 if every block is stored (durable on DAX) or waits in the probation buffer. A positive
  * result is one of CM_NOT_STORED_*, the first reason met: at least one block was not stored, others
  * may be.
- * CM_EINVAL CM_ETICKET (longer than its miss) CM_EFOREIGN (the miss is of another file). */
+ * CM_EINVAL (data is NULL, an unknown flag, or a part of a block without CM_FILL_EOF) CM_ETICKET
+ * (longer than its miss) CM_EFOREIGN (the miss is of another file, or of a read without a miss). */
 CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len,
                    uint32_t flags);
 
@@ -1341,7 +1346,9 @@ typedef struct cm_pins {
 /* Like cm_read(), but returns addresses inside the pool or the probation buffer instead of copying.
  * Adjacent pieces are merged. At most n pieces (n >= 1) and CM_PINS_MAX blocks are returned. `iov`
  * has room for n; *iovcnt is set to the number of pieces used. Returns the bytes that they cover.
- * `miss` is as in cm_read().
+ * `miss` is as in cm_read(). If n or CM_PINS_MAX ended it, miss->len is 0, and CM_MISS_EOF is not
+ * set: another call pins the rest. `iov` and `pins` need not be initialized. After 0 or an error
+ * there is nothing to unpin.
  * The memory is read-only and belongs to the library. It stays readable and unchanged until
  * cm_unpin(), even if the block is written or evicted meanwhile, or the file is closed. cm_close()
  * returns CM_EBUSY until then. Hold pins for a short time. A page that is not in memory blocks its
@@ -1374,11 +1381,13 @@ typedef struct cm_bracket {
  * can never be served again, whatever crashes next, and nothing that is read from the origin before
  * or during the bracket is stored. len 0: only attributes change (chmod, rename). CM_ALL: the whole
  * rest of the file. *w is set on success; end it with cm_write_end().
+ * In a checkpointed pool it waits for the sync of a page if it is the first one in a region since a
+ * checkpoint (cm_checkpoint()).
  * After any error do not write. After CM_EFORGET do not write until the pool is deleted.
  * CM_EINVAL (w is NULL) CM_ERANGE CM_ENOMEM CM_EFORGET CM_EBRACKET (aborted meanwhile). */
 CM_API int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w);
-/* The same before the size is set to new_size, or before holes are punched up to the end. Errors as
- * cm_write_begin(). */
+/* The same before the size is set to new_size, or before holes are punched up to the end. Waits and
+ * fails as cm_write_begin(). */
 CM_API int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w);
 
 /* Call it after the write, successful or not. `after`: the validator taken after the write, inside
@@ -1415,7 +1424,8 @@ CM_API int cm_sync_begin(cm_file *file, cm_sync *s);
 CM_API int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *after);
 
 /* Somebody else changed the origin. Forgets [offset, offset+len) durably, and refuses fills that
- * were read before now. len may be CM_ALL. CM_ERANGE CM_ENOMEM CM_EFORGET. */
+ * were read before now. len may be CM_ALL. Waits as cm_write_begin().
+ * CM_ERANGE CM_ENOMEM CM_EFORGET. */
 CM_API int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len);
 /* Forgets a file by its id, durably, attached or not (the file was deleted, its id is used again).
  * In a checkpointed pool it waits for the sync of two pages.
@@ -1486,7 +1496,8 @@ typedef struct cm_info {
     uint32_t sealed; /* enum cm_sealed; of a pool that is only looked at, as it says itself */
     char flush[16];  /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
     /* The routine that fills copy with: "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic"; in a
-     * pool without flushes also "rep movsb", "avx2". */
+     * pool without flushes also "rep movsb", "avx2". Of a pool that is only looked at: the one that
+     * a table of CPUs names; its owner may have measured another. */
     char copy[16];
     uint64_t memo_bytes; /* part of the metadata: room for what the policy keeps at a clean close */
     uint64_t created_at_ns; /* wall clock */

@@ -173,7 +173,8 @@ static void print_lines(const char *pool, const cm_info *info, const struct dura
                  info->slots ? (double)info->dram_bytes / (double)info->slots : 0.0);
     (void)printf("durability:  %s\n", d->text);
     (void)printf("flush:       %s\n", info->flush[0] ? info->flush : "not known yet");
-    (void)printf("copy:        %s\n", info->copy[0] ? info->copy : "not known yet");
+    if (info->copy[0])
+        (void)printf("fills:       copied with %s, as a table of CPUs says\n", info->copy);
     if (info->sealed != CM_SEALED_NO)
         (void)printf("sealed:      %s: reading through it, check, files and resize need its key "
                      "(--key-file)\n",
