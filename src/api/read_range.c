@@ -398,13 +398,21 @@ static int64_t read_vecs(struct cm_object *f, cm_read_vec *v, size_t size, size_
     return whole;
 }
 
+/* Leaves nothing of what was copied for a piece. */
+static void take_back(cm_read_vec *v)
+{
+    if (v->result <= 0)
+        return; /* buf may be NULL */
+    memset(v->buf, 0, (size_t)v->result);
+    v->result = 0;
+}
+
 /* What was copied is not of the version of the other pieces: takes it back. */
 static bool make_miss(struct cm_object *f, cm_read_vec *v)
 {
     struct walk w;
     (void)walk_begin(&w, f, v->offset, v->len);
-    if (v->result > 0) /* else buf may be NULL */
-        memset(v->buf, 0, (size_t)v->result);
+    take_back(v);
     v->result = walk_end(&w, v->offset, false, CM_STAT_miss_conflict, 0, v->miss);
     v->incarnation = w.incarnation;
     return v->len == 0;
@@ -427,6 +435,8 @@ int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t size, siz
     int64_t whole = 0;
     for (unsigned tries = 0; tries < CM_VERSION_TRIES; tries++) {
         before = now;
+        for (size_t i = 0; tries > 0 && i < n; i++)
+            take_back(vec_at(v, size, i)); /* the next try may find less */
         whole = read_vecs(f, v, size, n);
         now = version_of(f); /* after the copies: each ended with an acquire */
         if (now == before && (now != 0 || !cm_object_is_shared(f)))

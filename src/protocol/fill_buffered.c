@@ -57,8 +57,8 @@ static bool vacate(struct cm_cache *c, uint32_t e)
     return false;
 }
 
-/* Claims and empties up to n entries, the oldest ones. Returns how many. The oldest is the last one:
- * cm_fill_buffered() uses them from the end on. So blocks that are stored together lie in the
+/* Claims and empties up to n entries, the oldest ones. Returns how many. The oldest is the last
+ * one: cm_fill_buffered() uses them from the end on. So blocks that are stored together lie in the
  * buffer in their order, and so do their slots later: a long read copies them together. */
 static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
 {

@@ -397,11 +397,9 @@ void cm_files_describe(struct cm_object *f, cm_file_info *info)
     assert(cm_lock_is_held(&f->lock));
     *info = (cm_file_info){ .struct_size = sizeof(*info), .attached = 1, .id = f->id };
     info->incarnation = f->incarnation;
-    info->size = f->size;
     if (cm_object_is_shared(f) && !cm_told_holds(f, f->incarnation))
         info->incarnation = 0;
-    if (cm_object_is_shared(f))
-        info->size = cm_told_size(f, f->incarnation);
+    info->size = cm_object_is_shared(f) ? cm_told_size(f, f->incarnation) : f->size;
     info->dirty = f->regions.dirty;
     info->dirty_regions = count_regions(f->regions.unsynced);
     info->racy = !f->has_validator || (f->validator.racy && !(f->flags & CM_EXCLUSIVE));
@@ -470,7 +468,7 @@ int cm_files_lookup(struct cm_cache *c, const cm_file_id *id, struct cm_record_s
         cm_files_describe(f, info);
         if (f->has_validator)
             memcpy(v->proof, f->validator.proof, sizeof(v->proof));
-        v->size = f->size;
+        v->size = info->size; /* of another process's file, f->size is a hint */
         v->racy = f->has_validator ? f->validator.racy : (uint32_t)CM_RACY_RECORD;
         cm_lock_release(&f->lock);
     } else {

@@ -7,6 +7,13 @@ GUARD, RING, RUNS = 'persist/guard_x86.S', 'policy/ring.c', 'api/read_blocks.c'
 AWAY, FILL_CHOICE = 'api/read_elsewhere.c', 'state/fill_choice.c'
 
 READS = [
+    _m('many, taken back', 'what a try of cm_read_many copied is taken back before the next',
+       'histories 1 20000', 'api/read_range.c',
+       '            take_back(vec_at(v, size, i)); /* the next try may find less */\n',
+       '            (void)vec_at(v, size, i);\n'),
+    _m('many, nothing left', 'no byte is left of a piece that is taken back',
+       'unit api read_many_changed', 'api/read_range.c',
+       '    memset(v->buf, 0, (size_t)v->result);\n    v->result = 0;\n', '    v->result = 0;\n'),
     _m('neighbours, first', 'the first block of a run may be wanted in part',
        'unit block run_parts', RUNS, ' || (i == 0 && w->pos % CM_BLOCK_SIZE != 0) ||\n', ' ||\n'),
     _m('neighbours, last', 'the last one, too', 'unit block run_parts', RUNS,

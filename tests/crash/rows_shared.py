@@ -7,6 +7,10 @@ SHARED, HOLDS, RANGE = 'state/shared.c', 'state/told.h', 'api/read_range.c'
 HELD = 'unit shared ways'
 
 SHARED_READERS = [
+    _m('lookup, size', 'a size that nobody stands for is not in a validator',
+       'unit shared looked_up_size', 'state/attach.c',
+       'v->size = info->size; /* of another process\'s file, f->size is a hint */',
+       'v->size = f->size;'),
     _m('reader, told', 'a reader compares the incarnation of the record behind each copy', HELD,
        HOLDS, 'word == incarnation && incarnation', 'incarnation'),
     _m('reader, session', 'a reader compares the session behind each copy', HELD,

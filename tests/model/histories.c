@@ -310,6 +310,17 @@ static void read_whole(uint64_t first, uint64_t n)
         history_end_told(first * BLOCK + (uint64_t)got, false, s.call, s.ret);
 }
 
+#define UNTOUCHED 0xee
+
+/* What lies behind the bytes that were served is zeros, or what was there before. */
+static void rest_of(const cm_read_vec *v)
+{
+    const uint8_t *p = v->buf;
+    for (size_t k = (size_t)v->result; k < v->len; k++)
+        if (p[k] != 0 && p[k] != UNTOUCHED)
+            fail("bytes behind the result of cm_read_many", v->offset + k, p[k]);
+}
+
 /* All that is copied is of one version. */
 static void read_many(void)
 {
@@ -322,11 +333,13 @@ static void read_many(void)
         v[i].buf = buffer + v[i].offset;
         v[i].len = (size_t)2 * BLOCK;
     }
+    memset(buffer, UNTOUCHED, sizeof(buffer));
     begin_span(&s);
     must(cm_read_many(w.file, v, BLOCKS / 2), "cm_read_many");
     s.ret = now();
     for (unsigned i = 0; i < BLOCKS / 2; i++) {
         must(v[i].result, "a piece of cm_read_many");
+        rest_of(&v[i]);
         if (v[i].result == 0)
             continue;
         if (version != 0 && v[i].incarnation != version)

@@ -570,7 +570,10 @@ static int64_t revised_read(void *ctx, uint64_t offset, void *buf, size_t len)
     return n;
 }
 
-/* Reads blocks side by side. Those that are cached are of one version. */
+#define UNTOUCHED UINT64_C(0xeeeeeeeeeeeeeeee)
+
+/* Reads blocks side by side. Those that are cached are of one version. Of those that are not, no
+ * byte is in the buffer. */
 static void revised_many(struct worker *w)
 {
     enum { N = VISITED_MAX / BLOCK };
@@ -581,9 +584,13 @@ static void revised_many(struct worker *w)
         v[i].buf = w->buf + i * BLOCK;
         v[i].len = BLOCK;
     }
+    memset(w->buf, UNTOUCHED & 0xff, N * BLOCK);
     must(cm_read_many(t.revised_file, v, N), "cm_read_many");
     for (unsigned i = 0; i < N; i++) {
         const uint64_t *word = v[i].buf;
+        for (int64_t k = v[i].result / 8; v[i].result >= 0 && k < BLOCK / 8; k++)
+            if (word[k] != 0 && word[k] != UNTOUCHED)
+                die("bytes behind the result of cm_read_many", 0, i, word[k], 0, 0);
         if (v[i].result <= 0)
             continue;
         first = first ? first : word;

@@ -235,7 +235,7 @@ test_create()
 
   state_is info-clean new.pool clean
   expect info-lines 0 'size: +4.00 MiB \(4194304 bytes\)' "$cm" info new.pool
-  for word in slots 'max files' metadata memory durability flush copy epoch uuid; do
+  for word in slots 'max files' metadata memory durability flush fills epoch uuid; do
     grep -q "^$word: *[^ ]" out || fail "info-$word" "no such line"
   done
   expect info-write-error 1 'standard output' bash -c "'$cm' info new.pool >/dev/full"

@@ -170,6 +170,53 @@ static void test_read_many_longer(void)
     pool_end(&p);
 }
 
+/* A routine for hits that changes the file once, between the copies of a call. */
+static cm_file *changing;
+
+static int change_and_take(const uint64_t *header, const void *src, void *dst, size_t n,
+                           uint64_t w1, uint64_t w2)
+{
+    if (changing) {
+        cm_validator v = val(10 * BLK, 2);
+        v.taken_at = later();
+        CHECK_EQ(cm_file_revalidate(changing, &v), 0);
+    }
+    changing = NULL;
+    return cm_guard_take_choose()(header, src, dst, n, w1, w2);
+}
+
+/* A piece that was copied before the version changed is a miss, and nothing of it is left. */
+static void test_read_many_changed(void)
+{
+    struct pool p;
+    uint8_t buf[3 * CM_BLOCK_SIZE];
+    cm_read_vec v[3] = { CM_READ_VEC_INIT, CM_READ_VEC_INIT, CM_READ_VEC_INIT };
+    if (!cm_guard_take_choose())
+        SKIP("here copies are made in steps");
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    CHECK_EQ(hits(f, 0, 3, 5), 3);
+    for (unsigned i = 0; i < 3; i++) {
+        v[i].offset = i * BLK;
+        v[i].buf = buf + i * BLK;
+        v[i].len = BLK;
+    }
+    memset(buf, 0xee, sizeof(buf));
+    p.c->media.take = change_and_take;
+    changing = f;
+    CHECK_EQ(cm_read_many(f, v, 3), 0);
+    CHECK(changing == NULL);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(v[i].result, 0);
+    for (size_t i = 0; i < sizeof(buf); i++)
+        if (buf[i] != 0 && buf[i] != 0xee) {
+            CHECK_EQ(i, SIZE_MAX);
+            break;
+        }
+    pool_end(&p);
+}
+
 /* The call returns all or nothing, and a result of nothing is not counted. */
 static void test_read_whole(void)
 {
@@ -850,6 +897,7 @@ const struct harness_test api_stats_tests[] = {
     TEST(rate_limit),
     TEST(rate_limit_set),
     TEST(read_many),
+    TEST(read_many_changed),
     TEST(read_many_longer),
     TEST(read_whole),
     TEST(stats),

@@ -401,6 +401,26 @@ static void test_number_too_high(void)
     both_down(&b);
 }
 
+/* A size that the owner no longer stands for is not told, neither by the file nor as a part of a
+ * validator. */
+static void test_looked_up_size(void)
+{
+    struct both b;
+    cm_validator v = CM_VALIDATOR_INIT;
+    cm_file_info i = CM_FILE_INFO_INIT;
+    const cm_file_id id = id_of(1);
+    REQUIRE(both_up(&b, 0));
+    CHECK_EQ(cm_file_lookup(b.r, &id, &v, &i), 0);
+    CHECK_EQ(v.size, SIZE);
+    CHECK_EQ(i.size, SIZE);
+    CHECK_EQ(cm_set_mode(b.p.c, CM_BYPASS), 0);
+    CHECK_EQ(cm_file_lookup(b.r, &id, &v, &i), 0);
+    CHECK_EQ(i.size, CM_SIZE_UNKNOWN);
+    CHECK_EQ(v.size, CM_SIZE_UNKNOWN);
+    CHECK_EQ(cm_set_mode(b.p.c, CM_NORMAL), 0);
+    both_down(&b);
+}
+
 /* What the owner has given out since the reader came is known to it, too. */
 static void test_later_number(void)
 {
@@ -592,12 +612,12 @@ static void test_gone(void)
 }
 
 const struct harness_test shared_more_tests[] = {
-    TEST(validators),   TEST(own_writes), TEST(before_the_loss),
-    TEST(size),         TEST(ttl),        TEST(no_proof),
-    TEST(no_size),      TEST(same_chain), TEST(number_too_high),
-    TEST(later_number), TEST(used),       TEST(other_keys),
-    TEST(same_keys),    TEST(no_memory),  TEST(one_stopped),
-    TEST(gone),         TEST(other_boot), TEST(no_owner),
-    TEST(damage),       TEST(absent),     TEST(second_bucket),
-    TEST_END,
+    TEST(validators),     TEST(own_writes), TEST(before_the_loss),
+    TEST(size),           TEST(ttl),        TEST(no_proof),
+    TEST(no_size),        TEST(same_chain), TEST(number_too_high),
+    TEST(later_number),   TEST(used),       TEST(other_keys),
+    TEST(looked_up_size), TEST(same_keys),  TEST(no_memory),
+    TEST(one_stopped),    TEST(gone),       TEST(other_boot),
+    TEST(no_owner),       TEST(damage),     TEST(absent),
+    TEST(second_bucket),  TEST_END,
 };
