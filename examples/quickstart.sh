@@ -7,8 +7,8 @@
 # of this machine). Reads a sample of the files cold and warm, compares every byte with the origin,
 # and restarts the mount to show that the cache is still warm. Then it does the same over a slow
 # storage: a small FUSE program serves DIR again, one read at a time, at 64 MB/s and with 5 ms per
-# read. This takes two or three minutes, mostly for the build and the slow storage. The script cleans
-# up after itself.
+# read. This takes two or three minutes, mostly for the build and the slow storage. The script
+# cleans up after itself.
 #
 # Run it as root, or as a user who may open /dev/fuse. It uses sudo only to install packages. A
 # directory that the user may not mount over is copied first. Do not write files in DIR meanwhile:

@@ -32,12 +32,7 @@ struct walk {
     uint64_t counted; /* misses of blocks before this one were counted by an earlier look */
 };
 
-/* May blocks of the file be served, and stored? */
-static bool may_serve(const struct cm_object *f, uint64_t incarnation)
-{
-    return incarnation != 0 && !cm_cache_bypassed(f->cache) && cm_file_serves(f);
-}
-
+/* Returns whether blocks of the file may be served, and stored. */
 static bool walk_begin(struct walk *w, struct cm_object *f, uint64_t offset, size_t len)
 {
     const bool shared = cm_object_is_shared(f);
@@ -57,11 +52,11 @@ static bool walk_begin(struct walk *w, struct cm_object *f, uint64_t offset, siz
     if (at_load_acquire(&f->incarnation) != w->incarnation)
         w->size = CM_SIZE_UNKNOWN;
     w->eof = false;
-    const bool serves = may_serve(f, w->incarnation);
-    if (shared && serves)
-        w->size = cm_told_size(f, w->incarnation);
+    const bool serves = w->incarnation != 0 && !cm_cache_bypassed(w->c) && cm_file_serves(f);
     if (!serves)
         w->size = CM_SIZE_UNKNOWN; /* the origin decides where the file ends */
+    else if (shared)
+        w->size = cm_told_size(f, w->incarnation);
     if (w->size != CM_SIZE_UNKNOWN && w->end > w->size) {
         w->end = w->size > offset ? w->size : offset;
         w->eof = true;
@@ -399,15 +394,13 @@ static int64_t read_vecs(struct cm_object *f, cm_read_vec *v, size_t size, size_
 }
 
 /* Leaves nothing of what was copied for a piece. */
-static void take_back(cm_read_vec *v)
+static void take_back(const cm_read_vec *v)
 {
-    if (v->result <= 0)
-        return; /* buf may be NULL */
-    memset(v->buf, 0, (size_t)v->result);
-    v->result = 0;
+    if (v->result > 0) /* else buf may be NULL */
+        memset(v->buf, 0, (size_t)v->result);
 }
 
-/* What was copied is not of the version of the other pieces: takes it back. */
+/* What was copied is not of the version of the other pieces. */
 static bool make_miss(struct cm_object *f, cm_read_vec *v)
 {
     struct walk w;

@@ -13,7 +13,7 @@ READS = [
        '            (void)vec_at(v, size, i);\n'),
     _m('many, nothing left', 'no byte is left of a piece that is taken back',
        'unit api read_many_changed', 'api/read_range.c',
-       '    memset(v->buf, 0, (size_t)v->result);\n    v->result = 0;\n', '    v->result = 0;\n'),
+       '        memset(v->buf, 0, (size_t)v->result);\n', '        (void)v;\n'),
     _m('neighbours, first', 'the first block of a run may be wanted in part',
        'unit block run_parts', RUNS, ' || (i == 0 && w->pos % CM_BLOCK_SIZE != 0) ||\n', ' ||\n'),
     _m('neighbours, last', 'the last one, too', 'unit block run_parts', RUNS,

@@ -30,7 +30,7 @@ SHARED_READERS = [
     _m('reader, many of none', 'scattered blocks of no version are no hits', HELD, RANGE,
        'if (now == before && (now != 0 || !cm_object_is_shared(f)))', 'if (now == before)'),
     _m('reader, size', 'the end of a file is what its owner knows now', 'unit shared size', RANGE,
-       '    if (shared && serves)\n        w->size = cm_told_size(f, w->incarnation);\n', ''),
+       '    else if (shared)\n        w->size = cm_told_size(f, w->incarnation);\n', ''),
     _m('reader, goes on', 'a reader goes on in another session', 'unit shared goes_on', RANGE,
        '    if (shared)\n        cm_shared_look(f);\n', ''),
     _m('reader, goes on, through', 'also one that reads through', 'unit shared goes_on',
