@@ -26,7 +26,8 @@ static uint32_t both_halves(uint64_t cell)
 
 /* Makes the block in a cell's slot invalid, not yet durably, if it is k's. 1: the slot does not
  * hold k any more, so its header has to be flushed. 0: it holds another block. CM_EIO. Lock held.
- */
+ * A header that does not check is a 1, too, so that its cell goes: a reader of another process that
+ * has not seen the last new epoch yet may find that header right. */
 static int kill_slot(struct cm_cache *c, const struct cm_key *k, uint64_t slot, uint64_t *killed)
 {
     struct cm_header h;
