@@ -12,12 +12,13 @@ import sys
 LINES = (('hit_ns', 'hit', '#1f6f43'), ('memcpy_ns', 'memcpy', '#777777'),
          ('pread_ns', 'pread', '#b35a00'), ('lmdb_ns', 'LMDB', '#6a3d9a'))
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 360, 260, 46, 34, 40
+LABEL = 32  # least distance of two labels below the axis
 
 
 def size_of(n):
     for unit, name in ((1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'K')):
         if n >= unit:
-            return '%.3g%s' % (n / unit, name)
+            return '%s%s' % (('%.3g' if n < 1000 * unit else '%.0f') % (n / unit), name)
     return str(n)
 
 
@@ -49,8 +50,11 @@ def panel(bench, left, low, high):
             left + LEFT, left + right, y, y))
         out.append(text(left + LEFT - 5, y + 4, '%d' % step, text_anchor='end'))
         step *= 2
-    for n, _ in rows:
-        out.append(text(x_of(n), bottom + 15, size_of(n), text_anchor='middle'))
+    labelled = []
+    for n, _ in reversed(rows):  # the last one is the whole pool: it has a label in any case
+        if not labelled or labelled[-1] - x_of(n) >= LABEL:
+            labelled.append(x_of(n))
+            out.append(text(x_of(n), bottom + 15, size_of(n), text_anchor='middle'))
     out.append(text(left + (LEFT + right) / 2, bottom + 32, 'bytes read in random order',
                     text_anchor='middle'))
     used = []
