@@ -9,7 +9,8 @@
 # it has. Copies of blocks and sums of payloads do not count: what one of them takes is measured
 # first. Valgrind shows every program a CPU with AVX2 and without AVX-512, so that the counts of one
 # compiler are the same on each x86-64 machine that has AVX2. Where it is another compiler than the
-# table's, nothing is judged.
+# table's, nothing is judged. docs/performance.md has a part of the table: it is written and compared,
+# too.
 #
 # Without BUILD_DIR it makes a release build of its own. Prints the table, "FAIL ROW: why" lines,
 # and a summary as the last line.
@@ -17,6 +18,7 @@ set -u
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(dirname -- "$(dirname -- "$here")")
 table=$here/budget.txt
+page=$top/docs/performance.md
 update=no
 [ "${1:-}" != --update ] || { update=yes && shift; }
 [ $# -le 1 ] || {
@@ -52,6 +54,24 @@ fi
   exit 2
 }
 
+# The table of the page, out of budget.txt.
+page_table() {
+  awk 'BEGIN {
+      print "| operation | 64 MiB | 1 GiB | 1 GiB, default buffer | wanted |\n|---|---|---|---|---|"
+      names = "hit,read_many,run,absent,miss,pin,bracket,fill,fill_run"
+      texts = "hit,block of `cm_read_many`,block of a long read,absent block,the same with its miss," \
+        "pin and unpin,bracket of one block,fill of one block,block of a fill of 32"
+      n = split(names, name, ","); split(texts, text, ",")
+    }
+    $2 == "S3R" { at[$1 " " $3 " " $4] = int($5 + 0.5); limit[$4] = $6 }
+    function of(key) { return key in at ? at[key] : "" }
+    END {
+      for (i = 1; i <= n; i++)
+        printf "| %s | %s | %s | %s | %s |\n", text[i], of("64 none " name[i]),
+          of("1024 none " name[i]), of("1024 buffer " name[i]), limit[name[i]]
+    }' "$table"
+}
+
 # count SIZE POLICY BUFFER: a line for each operation: its name, its instructions, nanoseconds.
 count() {
   rm -f "$work"/calls*
@@ -85,7 +105,11 @@ for size in 64 1024; do
   done
 done >"$work/found" || exit 1
 
-awk -v compiler="$compiler" -v update=$update '
+page_table >"$work/page"
+same=other
+sed -n '/^<!-- budget -->$/,/^<!-- end of budget -->$/p' "$page" | sed '1d;$d' |
+  cmp -s - "$work/page" && same=same
+awk -v compiler="$compiler" -v update=$update -v page=$same '
   function row(key, n, limit, ns, word) {
     printf "%-26s %12s %7s %6s%s\n", key, n, limit, ns, word
   }
@@ -108,6 +132,9 @@ awk -v compiler="$compiler" -v update=$update '
   }
   END {
     if (update == "yes") exit
+    if (page == "same") passed++
+    else { failed++; fails = fails "FAIL docs/performance.md has other numbers than budget.txt: " \
+      "run budget.sh --update\n" }
     printf "%s", fails
     if (of != compiler) {
       print "skip budget: the table is that of " of ", and this is " compiler
@@ -127,4 +154,8 @@ fi
   printf '%-26s %12s %7s\n' "# MiB policy buffer what" instructions limit
   cut -c 1-47 "$work/table"
 } >"$work/new" && cp "$work/new" "$table"
-echo "$table was written"
+page_table >"$work/page"
+sed -i -e "/^<!-- budget -->\$/r $work/page" -e '/^<!-- budget -->$/,/^<!-- end of budget -->$/{
+  /^<!--/!d
+}' "$page"
+echo "$table and $page were written"
