@@ -12,8 +12,8 @@
 # skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1
 # something failed, 2 wrong usage, as a FILTER that names no suite.
 #
-# With --all some long suites run a third or a fourth of what they have, and the rest with the next
-# commits.
+# Without a FILTER some long suites run a part of what they have, and others not at all: the rest
+# runs with the next commits.
 #
 # --list runs nothing. A line has a suite's label, its name and its command, with tabs between the
 # words; the label of a slow one ends with a minus. The numbers in these commands are smaller.
@@ -205,8 +205,16 @@ report() { # NAME
 
 # build NAME DIR CC [MESON OPTION...]: 1 when it fails (counted). A directory that was set up with
 # another compiler, other options or another cross file begins anew: meson reads a cross file's
-# options at the first setup only. $goals: what is built, all if it is empty.
-goals=''
+# options at the first setup only. $goals: what is built, all if it is empty; $leave: a pattern of
+# programs that are not.
+goals='' leave=''
+goals_in() { # DIR
+  if [ "$leave" ]; then
+    ninja -C "$1" -t targets all | sed -n 's/: c_LINKER.*//p' | grep -vE "$leave"
+  else
+    echo "$goals"
+  fi
+}
 build() {
   name=$1 dir=$2 cc=$3
   shift 3
@@ -233,7 +241,7 @@ build() {
   began_build=$(date +%s)
   # shellcheck disable=SC2086
   if CC=$cc meson $setup "$dir" "$top" "$@" >"$log/build" 2>&1 &&
-    ninja -C "$dir" $goals >>"$log/build" 2>&1; then
+    ninja -C "$dir" $(goals_in "$dir") >>"$log/build" 2>&1; then
     echo "build $name: ok ($(($(date +%s) - began_build)) s)"
     return 0
   fi
@@ -262,15 +270,17 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
     esac
   done
   every=3 # places where one thread may come between another's steps
-  [ -z "$run" ] || every=20
-  case $5 in none | short) every=13 ;; esac
+  [ -z "$run" ] || every=60
+  case $5 in none | short) every=20 ;; esac
   # Taking turns the threads never meet: nothing for the thread sanitizer.
-  [ "$5" = none ] || beside "$2turns" $run "$1/tests/model/turns$exe" --every $every
-  [ "$5" = none ] ||
+  stepped=$5
+  [ "$2" != asan/ ] || in_turn 0 || stepped=none
+  [ "$stepped" = none ] || beside "$2turns" $run "$1/tests/model/turns$exe" --every $every
+  [ "$stepped" = none ] ||
     beside "$2schedules" $run "$1/tests/model/schedules$exe" --count $((120000 / every))
-  [ "$5" = none ] ||
+  [ "$stepped" = none ] ||
     beside "$2histories" $run "$1/tests/model/histories$exe" --count $((30000 / every))
-  [ "$5" = none ] ||
+  [ "$stepped" = none ] ||
     beside "$2histories/weak" $run "$1/tests/model/histories$exe" --weak --count $((30000 / every))
   beside "$2histories/free" $run "$1/tests/model/histories-free$exe" --count $((30000 / every))
   for t in "$1"/tests/unit/test_*"$exe"; do
@@ -300,11 +310,12 @@ crash_states() { # RULES STATES
   [ "$1" = adr ] && echo "$2" || echo $(($2 / 10))
 }
 
-# With --all: some suites are as long as all unit tests. So a third of each runs, and with the next
-# commits the others. in_turn K: is it the turn of what is the K-th third?
-third='' fourth='' commits=$(git -C "$top" rev-list --count HEAD 2>/dev/null) || commits=0
-[ $all = no ] || third="--third $((commits % 3))" fourth="--fourth $((commits % 4))"
-in_turn() { [ $all = no ] || [ "$filter" ] || [ "$list" ] || [ $((commits % 3)) = "$1" ]; }
+# Some suites are as long as all unit tests. So a part of each runs, and with the next commits the
+# others. in_turn K: is it the turn of what is the K-th third? A FILTER runs all of what it names.
+third='' sixth='' eighth='' commits=$(git -C "$top" rev-list --count HEAD 2>/dev/null) || commits=0
+[ "$filter$list" ] || third="--third $((commits % 3))" sixth="--part $((commits % 6))/6" \
+  eighth="--part $((commits % 8))/8"
+in_turn() { [ "$filter$list" ] || [ $((commits % 3)) = "$1" ]; }
 
 # The rest of a native build.
 native_suites() { # DIR
@@ -329,7 +340,7 @@ native_suites() { # DIR
   # A job for each processor. --list has the short ones, of core_suites.
   [ "$list" ] || for rules in adr eadr pagecache checkpoint; do
     suite crash/$rules "$here/crash/run" --rules $rules \
-      --states "$(crash_states $rules 150000)" --every 24 --no-mutants \
+      --states "$(crash_states $rules 75000)" --every 24 --no-mutants \
       --resume "$log/crash.$rules" "$b"
   done
   suite freestanding "$b/tests/freestanding/core"
@@ -339,7 +350,7 @@ native_suites() { # DIR
   also filter-mutants python3 "$here/filter/mutants.py" # many of them wait for ever, and are ended
   also winfsp-mutants python3 "$here/winfsp/mutants.py"
   # shellcheck disable=SC2086 # words
-  suite mutants python3 "$here/crash/mutants.py" --quick $fourth $few
+  suite mutants python3 "$here/crash/mutants.py" --quick $eighth $few
   # All of src/ can be changed.
   suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
   # Up to the settle, those that mostly wait, and beside them those that do not.
@@ -363,12 +374,12 @@ native_suites() { # DIR
   if [ $all = yes ] || [ "$list" ]; then
     need clang-tidy-14 >/dev/null 2>&1 || need clang-tidy >/dev/null 2>&1 || :
     # shellcheck disable=SC2086 # words
-    next tidy sh "$here/tree/check-tidy.sh" "$top" $third
+    next tidy sh "$here/tree/check-tidy.sh" "$top" $sixth
     need python3-clang-14 >/dev/null 2>&1 || :
     next mutation /usr/bin/python3 "$here/mutation/run" --check # a minute of a processor
     need cppcheck || :
-    next analysis bash "$here/tree/check-analysis.sh" "$top" # half a minute of two processors
-    next analysis/tool bash "$here/tree/check-analysis.sh" "$top" --tool # 14 s of a processor
+    ! in_turn 1 || next analysis bash "$here/tree/check-analysis.sh" "$top" # a minute
+    ! in_turn 1 || next analysis/tool bash "$here/tree/check-analysis.sh" "$top" --tool
   fi
   also mount-devices bash "$here/mount/devices-test.sh" "$b"
   also mount-dirs bash "$here/mount/dirs-test.sh" "$b"
@@ -421,7 +432,7 @@ native_suites() { # DIR
   also tool-compare python3 "$here/tool/compare-test.py" "$b"
   need python3-cffi python3-dev python3-pip python3-setuptools python3-venv python3-wheel || :
   need python3-aiohttp python3-fsspec python3-pandas python3-requests || :
-  also examples/python sh "$here/python/python-test.sh" "$b"
+  ! in_turn 1 || also examples/python sh "$here/python/python-test.sh" "$b"
   next examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"
   next examples/freestanding bash "$here/examples/freestanding-test.sh" "$b"
   next examples/memory-pool bash "$here/examples/memory-pool-test.sh" "$b"
@@ -536,21 +547,26 @@ b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 werror=
 [ $all = no ] || werror=-Dwerror=true # not where a user's compiler may warn of more
 build native "$b" "${CC:-cc}" $werror || finish
-core_suites "$b" "" 400000 5 150000
+core_suites "$b" "" 400000 5 75000
 native_suites "$b"
 target "linux x86-64"
 
 # ---- the guest: real MAP_SYNC, power cuts, machine checks, a disk ------------------------------
 asan=''
 [ $all = no ] || {
-  # About a minute of schedules that no commit before had.
-  also schedules/new "$b/tests/model/schedules" --seed $((commits * 1000000)) --count 120000
+  # Schedules that no commit before had.
+  also schedules/new "$b/tests/model/schedules" --seed $((commits * 1000000)) --count 30000
   also guest bash "$here/guest/run.sh" "$b" # one processor
-  also nbdkit-dax /usr/bin/python3 "$here/nbd/dax-test.py" "$b" # the same
+  ! in_turn 1 || also nbdkit-dax /usr/bin/python3 "$here/nbd/dax-test.py" "$b" # the same
   more_of_policies "$b"
   need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
   # With more optimization compiling takes longer than the tests win by it.
+  # The programs that take turns are as much to compile as the library.
+  leave='^tests/(abi|bench|cross|cut|faults|filter|foreign|freestanding|gdb|guest|kill|objects)/'
+  leave="$leave|^tests/(policy|share)/"
+  in_turn 0 || leave="$leave|^tests/model/(turns|schedules|histories)\$"
   build asan "$b-asan" gcc -Db_sanitize=address,undefined -Doptimization=1 && asan=built
+  leave=''
   settle
   target "guest with DAX and with a disk; the library beside its simulator"
 }
@@ -559,7 +575,7 @@ asan=''
 if [ $all = yes ]; then
   ! in_turn 2 || also packages bash "$here/packages/packages-test.sh" "$b"
   need cmake || : # the port of vcpkg
-  also recipes python3 "$here/packages/recipes-test.py"
+  ! in_turn 0 || also recipes python3 "$here/packages/recipes-test.py"
   if [ "$asan" ]; then
     also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next two mostly wait
     also asan/mount/service-kills bash "$here/mount/service-test.sh" "$b-asan" --kills 5
@@ -586,11 +602,11 @@ if [ $all = yes ]; then
   if build checked "$b-checked" gcc -Ddefault_library=static -Dexamples=disabled -Dchecks=full; then
     for rules in adr checkpoint; do
       beside checked/crash/$rules "$b-checked/tests/crash/crash" --rules $rules --length 1 \
-        --states "$(crash_states $rules 20000)"
+        --states "$(crash_states $rules 7000)"
     done
     beside checked/model "$b-checked/tests/model/model" --ops 100000
     beside checked/race "$b-checked/tests/model/race" --seconds 5
-    beside checked/turns "$b-checked/tests/model/turns" --every 13
+    beside checked/turns "$b-checked/tests/model/turns" --every 20
     for name in $checked; do
       beside checked/unit/$name "$b-checked/tests/unit/test_$name"
     done

@@ -3,7 +3,7 @@
 """mutants.py - do the tests find what they should? Takes fences, flushes and checks out of the
 library, one at a time. The tests must notice each loss.
 
-  mutants.py [--quick] [--fourth N] [--only NAME]... [--benign] [--jobs N] [--markdown] [--survey]
+  mutants.py [--quick] [--part K/N] [--only NAME]... [--benign] [--jobs N] [--markdown] [--survey]
              [--source DIR]
 
 For every row of the tables in rows_*.py: makes a private copy of src/ and the change in it. The
@@ -12,7 +12,7 @@ it compiles what depends on the file, links the test programs, and runs the test
 If that test notices nothing, the other tests follow, cheapest first, but not with --quick. Before
 all that, every test that a row names must pass on the unchanged code.
 
---fourth N (0 to 3) runs every fourth row, from row N on; of the others the text only is looked for.
+--part K/N runs every N-th row, from row K on; of the others the text only is looked for.
 
 A row that no test can notice stands in a table of its own, BENIGN (rows.py), with the reason. If
 the reason is that two lines do the same work, MUTANTS has a row that removes both. --benign runs
@@ -481,12 +481,18 @@ def is_there(source, edits):
             return False
 
 
+def part(text):
+    first, step = (int(n) for n in text.split('/'))
+    if not 0 <= first < step:
+        raise ValueError
+    return first, step
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument('--quick', action='store_true', help='only the test that the row names')
-    a.add_argument('--fourth', type=int, choices=(0, 1, 2, 3),
-                   help='every fourth row, from this one on')
+    a.add_argument('--part', metavar='K/N', type=part, help='every N-th row, from row K on')
     a.add_argument('--only', metavar='NAME', action='append',
                    help='rows whose name begins so; may be given several times')
     a.add_argument('--by', metavar='TEST', help='ask this test, and not those that the rows name')
@@ -506,14 +512,15 @@ def main():
     if len(set(names)) != len(names) or not mutants:
         print('two rows of one name, or none of that name')
         return 1
-    if o.fourth is not None:
-        others = [m for k, m in enumerate(mutants) if k % 4 != o.fourth]
+    if o.part:
+        first, step = o.part
+        others = [m for k, m in enumerate(mutants) if k % step != first]
         stale = [m.name for m in others if not is_there(o.source, m.edits)]
         if stale:
             print('FAILED text is not there exactly once: ' + ', '.join(stale))
             print('0 passed, %d failed, 0 skipped' % len(stale))
             return 1
-        mutants = mutants[o.fourth::4]
+        mutants = mutants[first::step]
     tests = {m.by for m in mutants if m.by} | (set() if o.quick else set(OTHERS))
     scratch = tempfile.mkdtemp(prefix='cachemax-mutants.')
     for sig in (signal.SIGTERM, signal.SIGINT):

@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# check-tidy.sh TOP [--third K | FILE...] - does clang-tidy find anything in src/, in every third
-# file of it (K: 0, 1 or 2), or in these files of it? The checks are those of .clang-tidy. Versions
+# check-tidy.sh TOP [--part K/N | FILE...] - does clang-tidy find anything in src/, in every N-th
+# file of it (K: 0 to N - 1), or in these files of it? The checks are those of .clang-tidy. Versions
 # find different things, so only version 14 (Debian 12) is asked; with another one the test is
 # skipped (status 77). Files of other systems and processors need their headers; they are left out.
 # It needs no build.
 set -u
 [ $# -ge 1 ] || {
-  echo "usage: check-tidy.sh TOP [--third K | FILE...]" >&2
+  echo "usage: check-tidy.sh TOP [--part K/N | FILE...]" >&2
   exit 2
 }
 cd "$1" || exit 1
@@ -31,13 +31,13 @@ $tool --list-checks 2>&1 | grep -q '^ *misc-no-recursion$' || {
 others='src/(platform/win32_|tool/os_win32|persist/arm64)'
 echo '#include <microhttpd.h>' | ${CC:-cc} -E - >/dev/null 2>&1 ||
   others="$others|src/tool/dash/server"
-third=''
-[ "${1-}" != --third ] || {
-  third=${2:?--third takes a number}
+part=0/1
+[ "${1-}" != --part ] || {
+  part=${2:?--part takes K/N}
   shift 2
 }
 files=${*:-$(find src -name '*.c' | grep -vE "$others" | sort |
-  awk -v third="$third" 'third == "" || NR % 3 == third')}
+  awk -v first="${part%/*}" -v step="${part#*/}" 'NR % step == first')}
 # With the code of -Dchecks=full. The rivals of "cachemax bench" and the compressed traces where
 # their headers are.
 have() { ! echo "#include <$1>" | ${CC:-cc} -E - >/dev/null 2>&1 || echo "-D$2"; }
