@@ -9,8 +9,8 @@
 # it has. Copies of blocks and sums of payloads do not count: what one of them takes is measured
 # first. Valgrind shows every program a CPU with AVX2 and without AVX-512, so that the counts of one
 # compiler are the same on each x86-64 machine that has AVX2. Where it is another compiler than the
-# table's, nothing is judged. docs/performance.md has a part of the table: it is written and compared,
-# too.
+# table's, nothing is judged. A part of the table is in docs/performance.md: that is written and
+# compared, too.
 #
 # Without BUILD_DIR it makes a release build of its own. Prints the table, "FAIL ROW: why" lines,
 # and a summary as the last line.
@@ -59,8 +59,9 @@ page_table() {
   awk 'BEGIN {
       print "| operation | 64 MiB | 1 GiB | 1 GiB, default buffer | wanted |\n|---|---|---|---|---|"
       names = "hit,read_many,run,absent,miss,pin,bracket,fill,fill_run"
-      texts = "hit,block of `cm_read_many`,block of a long read,absent block,the same with its miss," \
-        "pin and unpin,bracket of one block,fill of one block,block of a fill of 32"
+      texts = "hit,block of `cm_read_many`,block of a long read,absent block," \
+        "the same with its miss,pin and unpin,bracket of one block,fill of one block," \
+        "block of a fill of 32"
       n = split(names, name, ","); split(texts, text, ",")
     }
     $2 == "S3R" { at[$1 " " $3 " " $4] = int($5 + 0.5); limit[$4] = $6 }
