@@ -36,22 +36,32 @@ static const char *why_no_key(const cm_cache *c)
     return "is sealed with another key";
 }
 
+/* A copy of the superblock that is refused with `code`. */
+static bool find_refused(const uint8_t *base, int code, struct cm_super *sb)
+{
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+        if (cm_guard_copy(sb, base + i * CM_SUPER_STRIDE, sizeof(*sb)) == 0 &&
+            cm_format_super_check(sb) == code)
+            return true;
+    return false;
+}
+
 uint32_t cm_other_version(const uint8_t *base)
 {
     struct cm_super sb;
-    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
-        if (cm_guard_copy(&sb, base + i * CM_SUPER_STRIDE, sizeof(sb)) == 0 &&
-            cm_format_super_check(&sb) == CM_EVERSION)
-            return sb.version;
-    return 0;
+    return find_refused(base, CM_EVERSION, &sb) ? sb.version : 0;
 }
 
 void cm_say_unusable(const cm_cache *c, const char *what, int e)
 {
+    struct cm_super sb;
     if (e == CM_EVERSION)
         cm_log(c, CM_LOG_ERROR, "%s: %s: it has version %u, and this library has %u", what,
                cm_strerror(e), (unsigned)cm_other_version(c->media.base),
                (unsigned)CM_FORMAT_VERSION);
+    else if (e == CM_EINCOMPAT && find_refused(c->media.base, e, &sb))
+        cm_log(c, CM_LOG_ERROR, "%s: %s: features 0x%llx (docs/format.md, \"incompat\")", what,
+               cm_strerror(e), (unsigned long long)(sb.incompat & ~CM_INCOMPAT_KNOWN));
     else
         cm_log(c, CM_LOG_ERROR, "%s: %s", what, e == CM_EKEY ? why_no_key(c) : cm_strerror(e));
 }

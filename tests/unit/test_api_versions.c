@@ -65,6 +65,19 @@ static void expect_version(const char *path, uint32_t version)
     CHECK_EQ(info.size, 0); /* nothing else is known */
 }
 
+/* Which features a pool has that are not known here. */
+static void expect_features(const char *path, uint64_t features)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *c = NULL;
+    char want[100];
+    o.log = keep_line;
+    CHECK_EQ(cm_open(path, &o, &c), CM_EINCOMPAT);
+    (void)snprintf(want, sizeof(want), "does not know: features 0x%llx (",
+                   (unsigned long long)features);
+    CHECK(strstr(last_line, want) != NULL);
+}
+
 /* Every call that takes a pool's path gives the reason, and changes nothing. */
 static void expect_refused(const uint8_t *image, size_t bytes, int code)
 {
@@ -82,6 +95,8 @@ static void expect_refused(const uint8_t *image, size_t bytes, int code)
     CHECK_EQ(cm_pool_info(path, &info), code);
     if (code == CM_EVERSION)
         CALL(expect_version(path, ((const struct cm_super *)(const void *)image)->version));
+    if (code == CM_EINCOMPAT)
+        CALL(expect_features(path, CM_INCOMPAT_KNOWN + 1));
     CHECK(cm_pool_stats(path, &stats) < 0);
     bigger.size = MIB;
     CHECK_EQ(cm_resize(path, &bigger, NULL), code);
