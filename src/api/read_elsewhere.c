@@ -27,33 +27,58 @@ static __attribute__((noinline)) enum cm_found read_found(struct cm_cache *c,
     return CM_FOUND_HIT;
 }
 
-/* Looks for a block where read_fast.h does not: in its second bucket, or for a slot of a later part
- * of a pool that grew. */
-static enum cm_found find_elsewhere(const struct cm_cache *c, const struct cm_fast *g,
-                                    uint64_t *slot)
+/* Reads a block that waits in the probation buffer. */
+static __attribute__((noinline)) enum cm_found
+read_buffered(struct cm_cache *c, const struct cm_plat_thread *t, const struct cm_fast *g,
+              uint32_t entry, uint64_t version, uint64_t offset, void *buf, size_t len)
+{
+    const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
+    struct cm_key k = { .incarnation = g->incarnation, .block = g->block };
+    k.place.hash = g->hash; /* this much of a key is all that a buffer looks at */
+    if (cm_lookup_buffered_at(c, &k, entry, version, &part) != CM_FOUND_BUFFERED)
+        return CM_FOUND_CONFLICT;
+    cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
+    cm_media_count(&c->media, t, CM_STAT_probation_hits, 1);
+    return CM_FOUND_HIT;
+}
+
+/* Looks for a block where read_fast.h does not: in its second bucket and in the probation buffer,
+ * or for a slot of a later part of a pool that grew. */
+static inline __attribute__((always_inline)) enum cm_found
+find_elsewhere(const struct cm_cache *c, const struct cm_fast *g, uint64_t *slot, uint64_t *version)
 {
     if (g->found == 0) {
         const uint64_t second =
             g->bucket - g->first + cm_place_second(g->hash, g->first, g->buckets);
-        return cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, second, slot);
+        return cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, second, slot, version);
     }
     const enum cm_found r =
-        cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, g->bucket, slot);
+        cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, g->bucket, slot, version);
     return r == CM_FOUND_HIT ? r : CM_FOUND_CONFLICT; /* it has changed, and nothing is known */
 }
 
-enum cm_found cm_range_elsewhere(struct cm_object *f, const struct cm_plat_thread *t,
-                                 const struct cm_fast *g, uint64_t offset, void *buf, size_t len)
+/* As cm_range_elsewhere(). Inlined, it saves an absent block 25 instructions. */
+static inline __attribute__((always_inline)) enum cm_found
+read_elsewhere(struct cm_object *f, const struct cm_plat_thread *t, const struct cm_fast *g,
+               uint64_t offset, void *buf, size_t len)
 {
     struct cm_cache *c = f->cache;
-    uint64_t slot = CM_NO_SLOT;
+    uint64_t slot = CM_NO_SLOT, version = 0;
     const uint64_t incarnation = cm_incarnation_number(g->incarnation);
     /* found >= 0: a reader of another process's pool was told that its incarnation counts. */
     if (g->slot != CM_NO_SLOT || g->found < 0 ||
         !cm_fast_fits(f, incarnation, offset, len, ~(uint32_t)CM_GATE_SHARED))
         return CM_FOUND_CONFLICT;
-    const enum cm_found r = find_elsewhere(c, g, &slot);
+    const enum cm_found r = find_elsewhere(c, g, &slot, &version);
+    if (r == CM_FOUND_BUFFERED)
+        return read_buffered(c, t, g, (uint32_t)slot, version, offset, buf, len);
     return r == CM_FOUND_HIT ? read_found(c, t, g, slot, offset, buf, len) : r;
+}
+
+enum cm_found cm_range_elsewhere(struct cm_object *f, const struct cm_plat_thread *t,
+                                 const struct cm_fast *g, uint64_t offset, void *buf, size_t len)
+{
+    return read_elsewhere(f, t, g, offset, buf, len);
 }
 
 /* Ends the read of a part of one block that is not cached. */
@@ -81,37 +106,17 @@ static int64_t read_absent(struct cm_object *f, const struct cm_plat_thread *t,
     return 0;
 }
 
-/* Ends the read of a part of one block that was in the probation buffer a moment ago. */
-static int64_t read_buffered(struct cm_object *f, const struct cm_plat_thread *t,
-                             const struct cm_fast *g, uint64_t offset, void *buf, size_t len,
-                             cm_miss *miss)
-{
-    const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
-    struct cm_key k = { .incarnation = g->incarnation, .block = g->block };
-    uint32_t got = 0;
-    uint64_t counted = 0;
-    k.place.hash = g->hash; /* this much of a key is all that a buffer looks at */
-    if (cm_lookup_buffered(f->cache, &k, &part, &got) != CM_FOUND_BUFFERED || got != len)
-        return cm_range_read(f, CM_FOUND_CONFLICT, offset, buf, len, 0, &counted, miss);
-    cm_media_count2(&f->cache->media, t, CM_STAT_hit_blocks, 1, len);
-    cm_media_count(&f->cache->media, t, CM_STAT_probation_hits, 1);
-    cm_fast_end(cm_incarnation_number(g->incarnation), offset + len, false, miss);
-    return (int64_t)len;
-}
-
 int64_t cm_range_read_slow(struct cm_object *f, const struct cm_plat_thread *t,
                            const struct cm_fast *g, uint64_t offset, void *buf, size_t len,
                            cm_miss *miss)
 {
     uint64_t counted = 0;
-    switch (cm_range_elsewhere(f, t, g, offset, buf, len)) {
+    switch (read_elsewhere(f, t, g, offset, buf, len)) {
     case CM_FOUND_HIT:
         cm_fast_end(cm_incarnation_number(g->incarnation), offset + len, false, miss);
         return (int64_t)len;
     case CM_FOUND_ABSENT:
         return read_absent(f, t, g, offset, len, miss);
-    case CM_FOUND_BUFFERED:
-        return read_buffered(f, t, g, offset, buf, len, miss);
     default:
         return cm_range_read(f, CM_FOUND_CONFLICT, offset, buf, len, 0, &counted, miss);
     }

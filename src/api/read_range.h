@@ -14,9 +14,8 @@ int64_t cm_range_read_slow(struct cm_object *f, const struct cm_plat_thread *t,
 /* The same for cm_read_whole(). */
 int64_t cm_range_read_whole(struct cm_object *f, const struct cm_plat_thread *t,
                             const struct cm_fast *g, uint64_t offset, void *buf, size_t len);
-/* Looks where cm_fast_begin() did not. HIT: all of it was copied and counted. BUFFERED: it was in
- * the probation buffer a moment ago. ABSENT: it is not cached. CONFLICT: nothing is known. In the
- * last three cases nothing was left in the buffer. */
+/* Looks where cm_fast_begin() did not. HIT: all of it was copied and counted. ABSENT: it is not
+ * cached. CONFLICT: nothing is known. In the last two cases nothing was left in the buffer. */
 enum cm_found cm_range_elsewhere(struct cm_object *f, const struct cm_plat_thread *t,
                                  const struct cm_fast *g, uint64_t offset, void *buf, size_t len);
 /* Does a cm_read() of any range. `seen`: ABSENT, as cm_range_elsewhere() returned, or CONFLICT.

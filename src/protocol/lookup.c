@@ -134,6 +134,20 @@ enum cm_found cm_lookup_buffered(struct cm_cache *c, const struct cm_key *k,
     return CM_FOUND_CONFLICT;
 }
 
+enum cm_found cm_lookup_buffered_at(struct cm_cache *c, const struct cm_key *k, uint32_t e,
+                                    uint64_t version, const struct cm_part *part)
+{
+    uint32_t got;
+    (void)cm_probation_copy(&c->probation, e, version, part,
+                            &got); /* changed: it has got nothing */
+    if (got < part->len) {
+        memset(part->dst, 0, part->len);
+        return CM_FOUND_CONFLICT;
+    }
+    count_buffered_hit(c, k, e);
+    return CM_FOUND_BUFFERED;
+}
+
 enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
                              const struct cm_part *part, uint32_t *got)
 {

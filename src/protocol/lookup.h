@@ -84,17 +84,23 @@ cm_lookup_copy(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_
 /* The same for a block that waits in the probation buffer. BUFFERED, else ABSENT or CONFLICT. */
 enum cm_found cm_lookup_buffered(struct cm_cache *c, const struct cm_key *k,
                                  const struct cm_part *part, uint32_t *got);
+/* The same for entry e, in the version that cm_lookup_elsewhere() saw, and for all of the part. Of
+ * the key's place, only the hash is used. BUFFERED; or CONFLICT, and nothing was left in the
+ * buffer. */
+enum cm_found cm_lookup_buffered_at(struct cm_cache *c, const struct cm_key *k, uint32_t e,
+                                    uint64_t version, const struct cm_part *part);
 /* Are all pages of the pool in memory that a lookup of the block and a copy of it would touch?
  * Reads only such pages. For cm_read_whole(). */
 bool cm_lookup_is_resident(struct cm_cache *c, const struct cm_key *k);
 /* For read_fast.h. No cell of the block's first bucket carries its tag. HIT: a cell of the second
- * does; *slot is where it leads. BUFFERED: the block was in the probation buffer a moment ago.
- * ABSENT: it is not cached. CONFLICT: nothing is known. `bucket`: the second one. */
+ * does; *slot is where it leads. BUFFERED: the block was in the probation buffer a moment ago;
+ * *slot is the number of its entry, *version of its life. ABSENT: it is not cached. CONFLICT:
+ * nothing is known. `bucket`: the second one. */
 static inline enum cm_found cm_lookup_elsewhere(const struct cm_cache *c, uint64_t incarnation,
                                                 uint64_t block, uint64_t hash, uint64_t bucket,
-                                                uint64_t *slot)
+                                                uint64_t *slot, uint64_t *version)
 {
-    uint64_t cell = 0, version;
+    uint64_t cell = 0;
     const int found = cm_index_find(&c->media, bucket, cm_place_tag(hash), &cell);
     if (found != 0) {
         if (found < 0 || !cm_index_leads(&c->media, cm_place_tag(hash), cell))
@@ -105,8 +111,9 @@ static inline enum cm_found cm_lookup_elsewhere(const struct cm_cache *c, uint64
     if (c->probation.entries == 0)
         return CM_FOUND_ABSENT;
     const struct cm_key k = { .incarnation = incarnation, .block = block, .place.hash = hash };
-    return cm_probation_find(&c->probation, &k, &version) == CM_NO_ENTRY ? CM_FOUND_ABSENT
-                                                                         : CM_FOUND_BUFFERED;
+    const uint32_t e = cm_probation_find(&c->probation, &k, version);
+    *slot = e;
+    return e == CM_NO_ENTRY ? CM_FOUND_ABSENT : CM_FOUND_BUFFERED;
 }
 /* How many bytes of the block are cached, as the header says; 0: none. The payload is not
  * tested. */

@@ -124,14 +124,9 @@ bool cm_probation_snapshot(const struct cm_probation *p, uint32_t e, struct cm_b
     return (h->version & 1) && unchanged(p, e, h->version);
 }
 
-enum cm_slot_verdict cm_probation_read(struct cm_probation *p, const struct cm_key *k,
-                                       const struct cm_part *part, uint32_t *got, uint32_t *entry)
+enum cm_slot_verdict cm_probation_copy(const struct cm_probation *p, uint32_t e, uint64_t version,
+                                       const struct cm_part *part, uint32_t *got)
 {
-    uint64_t version;
-    uint32_t e = *entry = cm_probation_find(p, k, &version);
-    *got = 0;
-    if (e == CM_NO_ENTRY)
-        return CM_SLOT_OTHER;
     uint32_t valid = cm_probation_valid(p, e);
     uint32_t n = valid <= part->from ? 0 : valid - part->from;
     if (n > part->len)
@@ -144,6 +139,15 @@ enum cm_slot_verdict cm_probation_read(struct cm_probation *p, const struct cm_k
     if (*got < part->len)
         memset((uint8_t *)part->dst + *got, 0, part->len - *got);
     return good ? CM_SLOT_HIT : CM_SLOT_CHANGED;
+}
+
+enum cm_slot_verdict cm_probation_read(const struct cm_probation *p, const struct cm_key *k,
+                                       const struct cm_part *part, uint32_t *got, uint32_t *entry)
+{
+    uint64_t version;
+    *entry = cm_probation_find(p, k, &version);
+    *got = 0;
+    return *entry == CM_NO_ENTRY ? CM_SLOT_OTHER : cm_probation_copy(p, *entry, version, part, got);
 }
 
 /* ---- Filling --------------------------------------------------------------------------------- */

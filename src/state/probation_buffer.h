@@ -63,8 +63,11 @@ void cm_probation_size(struct cm_probation *p, uint64_t entries);
 
 /* Copies a part of k's block, if it is here; lock-free. As cm_slot_read(): HIT, OTHER (not here) or
  * CHANGED. part->dst never holds another block's bytes. */
-enum cm_slot_verdict cm_probation_read(struct cm_probation *p, const struct cm_key *k,
+enum cm_slot_verdict cm_probation_read(const struct cm_probation *p, const struct cm_key *k,
                                        const struct cm_part *part, uint32_t *got, uint32_t *entry);
+/* The same where cm_probation_find() has found the entry, in this version. HIT or CHANGED. */
+enum cm_slot_verdict cm_probation_copy(const struct cm_probation *p, uint32_t e, uint64_t version,
+                                       const struct cm_part *part, uint32_t *got);
 /* Counts a hit. The first hit on a block that was read ahead does not count: without the read-ahead
  * it would have been the miss. */
 static inline void cm_probation_touch(struct cm_probation *p, uint32_t e)

@@ -7,6 +7,13 @@ GUARD, RING, RUNS = 'persist/guard_x86.S', 'policy/ring.c', 'api/read_blocks.c'
 AWAY, FILL_CHOICE = 'api/read_elsewhere.c', 'state/fill_choice.c'
 
 READS = [
+    _m('held, short way', 'a copy out of an entry counts only if the entry did not change',
+       'unit probation short_way_changed', 'state/probation_buffer.c',
+       'bool good = unchanged(p, e, version);', 'bool good = version != 0;'),
+    _m('held, all of it', 'the short way serves all of a part or nothing',
+       'unit probation short_way_changed', 'protocol/lookup.c',
+       '        memset(part->dst, 0, part->len);\n        return CM_FOUND_CONFLICT;\n    }\n'
+       '    count_buffered_hit', '    }\n    count_buffered_hit'),
     _m('many, taken back', 'what a try of cm_read_many copied is taken back before the next',
        'histories 1 20000', 'api/read_range.c',
        '            take_back(vec_at(v, size, i)); /* the next try may find less */\n',
@@ -153,8 +160,6 @@ READS = [
        '    cm_ticket_sample_miss(c, incarnation, g->block, 1);\n', ''),
     _m('absent, file', 'an absent block counts for its file', 'unit files', AWAY,
        '    cm_object_missed(f, 1, cm_plat_now_ns());\n', ''),
-    _m('buffered, whole', 'a block that is shorter in the buffer is not served whole',
-       'unit probation', AWAY, ' || got != len', ''),
     _m('buffered, tag', 'the tag of a cell is that of its block', 'unit probation short_way',
        'state/probation_buffer.h', 'return (e + 1) | cm_probation_tag(p, p->entry[e].hash);',
        'return e + 1;'),

@@ -137,6 +137,42 @@ static void test_short_way(void)
     pool_end(&p);
 }
 
+/* An entry that was found, and has another block since then, or a shorter one: nothing of it is
+ * read, and nothing is left in the buffer. */
+static void test_short_way_changed(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE], whole[CM_BLOCK_SIZE];
+    const struct cm_part part = { 0, sizeof(buf), buf };
+    uint64_t version = 0;
+    cm_file *f = set_up_full(&p);
+    CHECK_EQ(put(f, 3, 5), 0);
+    const struct cm_key k = key_of(f, 3);
+    const uint32_t e = cm_probation_find(&p.c->probation, &k, &version);
+    REQUIRE(e != CM_NO_ENTRY);
+    memset(buf, 0xee, sizeof(buf));
+    CHECK_EQ(cm_lookup_buffered_at(p.c, &k, e, version, &part), CM_FOUND_BUFFERED);
+    CHECK(is_content(5, 3, buf, sizeof(buf)));
+    CHECK_EQ(cm_read(f, 3 * BLK + 7, buf, 1, NULL), 1);
+    content(5, 3, whole);
+    CHECK_EQ(buf[0], whole[7]);
+    uint32_t got = 1;
+    CHECK_EQ(cm_probation_copy(&p.c->probation, e, version - 2, &part, &got), CM_SLOT_CHANGED);
+    CHECK_EQ(got, 0);
+    CHECK_EQ(cm_lookup_buffered_at(p.c, &k, e, version - 2, &part), CM_FOUND_CONFLICT);
+    for (unsigned i = 0; i < sizeof(buf); i++)
+        CHECK_EQ(buf[i], 0);
+    CHECK_EQ(put_tail(f, 7, 100, 5), 0);
+    const struct cm_key tail = key_of(f, 7);
+    const uint32_t other = cm_probation_find(&p.c->probation, &tail, &version);
+    REQUIRE(other != CM_NO_ENTRY);
+    memset(buf, 0xee, sizeof(buf));
+    CHECK_EQ(cm_lookup_buffered_at(p.c, &tail, other, version, &part), CM_FOUND_CONFLICT);
+    for (unsigned i = 0; i < sizeof(buf); i++)
+        CHECK_EQ(buf[i], 0);
+    pool_end(&p);
+}
+
 /* The last block of a file that ends in it: its miss ends there, too. */
 static void test_short_way_end(void)
 {
@@ -855,6 +891,7 @@ static const struct harness_test tests[] = {
     TEST(pins_earn),
     TEST(short_way),
     TEST(short_way_end),
+    TEST(short_way_changed),
 };
 
 int main(int argc, char **argv)
