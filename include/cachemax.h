@@ -1438,9 +1438,10 @@ CM_API int cm_forget(cm_cache *cache, const cm_file_id *id);
 CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
 
 /* Makes a pool without DAX survive a crash of the system: an OS crash, a power cut, the loss of its
- * volume. What was cached when the call began stays warm then, except the parts of files that were
- * written and not synced before, and those that are written after it. A part is one of 64 regions
- * of a file (docs/crash.md). Call it every few seconds, in a thread of its own.
+ * volume. What was cached when the call began stays warm then, except what waits in the probation
+ * buffer, the parts of files that were written and not synced before, and those that are written
+ * after it. A part is one of 64 regions of a file (docs/crash.md). Call it every few seconds, in a
+ * thread of its own.
  *
  * A FILE THAT WAS WRITTEN needs an fsync of the origin, told by cm_sync_begin() and cm_sync_end(),
  * before the call. Unless its proof stays the same (CM_EXCLUSIVE), it also needs its new validator

@@ -138,8 +138,8 @@ enum cm_found cm_lookup_buffered_at(struct cm_cache *c, const struct cm_key *k, 
                                     uint64_t version, const struct cm_part *part)
 {
     uint32_t got;
-    (void)cm_probation_copy(&c->probation, e, version, part,
-                            &got); /* changed: it has got nothing */
+    /* If it has changed, nothing was got. */
+    (void)cm_probation_copy(&c->probation, e, version, part, &got);
     if (got < part->len) {
         memset(part->dst, 0, part->len);
         return CM_FOUND_CONFLICT;
