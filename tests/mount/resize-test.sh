@@ -311,8 +311,8 @@ PY
 }
 some_cached() { [ "$(cached "$1")" -gt 0 ]; }
 t_busy() {
-  head -c 4000000 /dev/zero >"$org/much"
-  "$cm" warm --rate 1M "$org/much" >/dev/null 2>&1 &
+  head -c 8000000 /dev/zero >"$org/much"
+  "$cm" warm --rate 300K "$org/much" >/dev/null 2>&1 & # half a minute, if nobody ends it
   client=$!
   eventually some_cached "$org/much"
   status 1 timeout 20 "$cm" resize "$pool" 24M

@@ -6,6 +6,8 @@
 #include "fixture.h"
 #include "../os.h"
 
+#include <pthread.h>
+
 #include "state/copy_choice.h"
 #include "state/fill_choice.h"
 
@@ -324,6 +326,54 @@ static void test_one_at_a_time(void)
     pool_end(&p);
 }
 
+/* The steps of such a routine in C, which the thread sanitizer sees. */
+static int plain_take(const uint64_t *header, const void *src, void *dst, size_t n, uint64_t w1,
+                      uint64_t w2)
+{
+    uint64_t w[3], again;
+    if (cm_guard_load_words(header, w, 3) || cm_guard_copy(dst, src, n))
+        return CM_EIO;
+    at_fence_acquire(); /* as in cm_slot_read_known() */
+    if (cm_guard_load64(header, &again))
+        return CM_EIO;
+    return (w[0] & CM_GUARD_VALID) && w[1] == w1 && w[2] == w2 && again == w[0];
+}
+
+static void *read_all(void *file)
+{
+    for (unsigned i = 0; i < 20000; i++)
+        CHECK_EQ(look(file, i * 7 % WARM, 5), RIGHT);
+    return NULL;
+}
+
+/* Several threads hit, measure and ask what was chosen. */
+static void test_threads(void)
+{
+    enum { READERS = 3 };
+    pthread_t thread[READERS];
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, WARM, 5), WARM);
+    CHECK_EQ(hits(f, 0, WARM, 5), WARM);
+    struct cm_copy_choice *o = p.c->copy;
+    const uint32_t lines[] = { CM_LINES_FEW, CM_LINES_SOME, CM_PREFETCH_LINES };
+    for (unsigned i = 0; i < 3; i++)
+        o->candidate[i] =
+            (struct cm_copy_candidate){ .name = "plain", .take = plain_take, .lines = lines[i] };
+    o->n = 3;
+    o->over = 0;
+    p.c->media.take = plain_take;
+    for (unsigned i = 0; i < READERS; i++)
+        REQUIRE(pthread_create(&thread[i], NULL, read_all, f) == 0);
+    for (unsigned i = 0; i < 1000; i++)
+        CHECK(strcmp(pool_info(p.c).hit_copy, "plain") == 0);
+    for (unsigned i = 0; i < READERS; i++)
+        CHECK_EQ(pthread_join(thread[i], NULL), 0);
+    CHECK(o->tries > 0 || o->rounds > 0 || o->next > 0);
+    pool_end(&p);
+}
+
 /* CM_OPEN_NO_TUNING, and a read-only pool. */
 static void test_not_measured(void)
 {
@@ -515,23 +565,12 @@ static void test_fills_right(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(candidates),
-    TEST(measured),
-    TEST(fastest),
-    TEST(too_long),
-    TEST(only_what_was_hit),
-    TEST(pages_in_memory),
-    TEST(slow_ones_drop_out),
-    TEST(hardly_faster),
-    TEST(not_who_dropped_out),
-    TEST(one_at_a_time),
-    TEST(not_measured),
-    TEST(fills_measured),
-    TEST(fills_flushed),
-    TEST(fills_fastest),
-    TEST(fills_other),
-    TEST(fills_too_long),
-    TEST(fills_that_do_not_count),
+    TEST(candidates),         TEST(measured),          TEST(fastest),
+    TEST(too_long),           TEST(only_what_was_hit), TEST(pages_in_memory),
+    TEST(slow_ones_drop_out), TEST(hardly_faster),     TEST(not_who_dropped_out),
+    TEST(one_at_a_time),      TEST(threads),           TEST(not_measured),
+    TEST(fills_measured),     TEST(fills_flushed),     TEST(fills_fastest),
+    TEST(fills_other),        TEST(fills_too_long),    TEST(fills_that_do_not_count),
     TEST(fills_right),
 };
 
