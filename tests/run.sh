@@ -239,7 +239,7 @@ build() {
   fi
   mkdir -p "$dir" && echo "$set_up" >"$dir/set-up"
   began_build=$(date +%s)
-  # shellcheck disable=SC2086
+  # shellcheck disable=SC2046,SC2086 # words
   if CC=$cc meson $setup "$dir" "$top" "$@" >"$log/build" 2>&1 &&
     ninja -C "$dir" $(goals_in "$dir") >>"$log/build" 2>&1; then
     echo "build $name: ok ($(($(date +%s) - began_build)) s)"
@@ -563,11 +563,11 @@ asan=''
   ! in_turn 1 || also nbdkit-dax /usr/bin/python3 "$here/nbd/dax-test.py" "$b" # the same
   more_of_policies "$b"
   need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
-  # With more optimization compiling takes longer than the tests win by it.
   # The programs that take turns are as much to compile as the library.
   leave='^tests/(abi|bench|cross|cut|faults|filter|foreign|freestanding|gdb|guest|kill|objects)/'
   leave="$leave|^tests/(policy|share)/"
   in_turn 0 || leave="$leave|^tests/model/(turns|schedules|histories)\$"
+  # With more optimization compiling takes longer than the tests win by it.
   build asan "$b-asan" gcc -Db_sanitize=address,undefined -Doptimization=1 && asan=built
   leave=''
   settle

@@ -3,13 +3,13 @@
  * copy_choice.c - how hits copy a block, by measurement.
  *
  * Owns: c->copy, and the values of c->media.take and c->media.lines. CPUs differ in what copies a
- * block fastest out of memory that is not in their caches, and in how many of its lines should have
- * been prefetched before. No table knows those to come. So some hits, one in 64 or fewer, also
+ * block fastest out of memory that is not in their caches, and in how many of its lines should be
+ * prefetched before. No table knows the CPUs to come. So some hits, one in 64 or fewer, also
  * measure. A turn of a candidate copies a few blocks that were hit before, chosen at random, with
  * the accesses of a hit. In a round each candidate has a turn. After some rounds those drop out
  * that are much slower than the best one; after ROUNDS the fastest is bound.
  *
- * A turn takes 2 us of copies, and three system calls for each block if the pool lies on the page
+ * A turn takes 2 us of copies, and two system calls for each block if the pool lies on the page
  * cache. All turns together take 1 to 2 ms.
  *
  * What is copied is thrown away, so it does not matter whether a block changes meanwhile.
@@ -81,18 +81,25 @@ static uint64_t next_random(struct cm_copy_choice *o)
     return o->random ^= o->random << 17;
 }
 
-/* A slot whose header is on another line than that of `slot`, and on the same page or the next. */
+#define APART 32u /* headers; a power of two */
+
+/* A slot whose header is on another line than that of `slot`, and APART headers away from it; or
+ * the slot itself, if there is none in its part of the pool. */
 static uint64_t neighbour(const struct cm_media *m, uint64_t slot)
 {
-    return (slot ^ 32) < cm_media_slots(m) ? slot ^ 32 : slot;
+    const uint64_t low = slot & ~(uint64_t)APART, high = slot | APART;
+    if (high >= cm_media_slots(m) || cm_slot_at(m, high) != cm_slot_at(m, low) + APART)
+        return slot;
+    return slot ^ APART;
 }
 
 /* Is all in memory that copy_blocks() reads of a slot? This touches none of it. */
 static bool is_resident(const struct cm_media *m, uint64_t slot)
 {
+    const uint64_t other = neighbour(m, slot), low = other < slot ? other : slot;
+    const size_t headers = other == slot ? 1 : APART + 1;
     return cm_plat_is_resident(cm_slot_payload(m, slot), CM_BLOCK_SIZE) &&
-           cm_plat_is_resident(cm_slot_at(m, slot), sizeof(struct cm_header)) &&
-           cm_plat_is_resident(cm_slot_at(m, neighbour(m, slot)), sizeof(struct cm_header));
+           cm_plat_is_resident(cm_slot_at(m, low), headers * sizeof(struct cm_header));
 }
 
 /* A slot at random that was hit in this session and lies in memory. false: none was found. */
@@ -171,7 +178,7 @@ static void choose(struct cm_cache *c)
     at_store_relaxed(&c->media.take, o->candidate[best].take);
 }
 
-/* The candidate that had its turn is done; the next one's number. */
+/* It is the turn of the next candidate that is still in. After the last one a round is over. */
 static void go_on(struct cm_copy_choice *o)
 {
     do
