@@ -1513,7 +1513,8 @@ typedef struct cm_info {
      * the pool is only looked at. */
     char hit_copy[16];
     /* 1: hits have measured which routine is the fastest, and with how many lines. 0: a table of
-     * CPUs has named both; hits still measure, or could not, or CM_OPEN_NO_TUNING forbids it. */
+     * CPUs has named both; hits still measure, or could not, or CM_OPEN_NO_TUNING forbids it, or
+     * the pool is sealed. */
     uint32_t hit_copy_measured;
     uint32_t copy_measured; /* the same of `copy`, which fills measure */
     uint32_t hit_lines;     /* cache lines of a block that a hit requests before it copies: 1, 8 or

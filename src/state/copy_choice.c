@@ -71,7 +71,8 @@ void cm_copy_choice_begin(struct cm_cache *c, bool measure)
             add_candidates(o, name, take,
                            cm_guard_take_waits(take) ? CM_PREFETCH_LINES : CM_LINES_FEW);
     o->random = cm_plat_now_ns() | 1;
-    o->over = !measure || !at_load_relaxed(&c->media.take) || o->n < 2;
+    /* Hits of a sealed pool test the tag, and use no such routine. */
+    o->over = !measure || c->media.seal || !at_load_relaxed(&c->media.take) || o->n < 2;
 }
 
 static uint64_t next_random(struct cm_copy_choice *o)

@@ -260,6 +260,8 @@ BLOCKS = [
     _m('copy choice, out', 'who dropped out is not chosen',
        'unit copy_choice not_who_dropped_out', 'state/copy_choice.c',
        'if (!o->candidate[i].out && o->candidate[i].ns', 'if (o->candidate[i].ns'),
+    _m('copy choice, sealed', 'a sealed pool measures nothing', 'unit seal not_measured',
+       'state/copy_choice.c', '!measure || c->media.seal ||', '!measure ||'),
     _m('copy choice, slow ones', 'who is much slower drops out',
        'unit copy_choice slow_ones_drop_out', 'state/copy_choice.c',
        '            o->candidate[i].out = true;\n', '            (void)best;\n'),
