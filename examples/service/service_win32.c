@@ -145,7 +145,21 @@ static void how_it_ended(const SERVICE_STATUS_PROCESS *s, char *text, size_t n)
 
 /* ---- start ----------------------------------------------------------------------------------- */
 
-static int started(const SERVICE_STATUS_PROCESS *s)
+/* After an error of StartServiceW: it ended before it had answered the manager. */
+static bool ended_at_once(DWORD e)
+{
+    return e == ERROR_SERVICE_REQUEST_TIMEOUT || e == ERROR_PROCESS_ABORTED;
+}
+
+/* After an error of StartServiceW: the manager's answer was lost, so it may have begun. */
+static bool answer_lost(DWORD e)
+{
+    return e == ERROR_INTERNAL_ERROR ||
+           (e >= RPC_S_INVALID_STRING_BINDING && e <= RPC_X_BAD_STUB_DATA);
+}
+
+/* `e`: what StartServiceW said. */
+static int started(const SERVICE_STATUS_PROCESS *s, DWORD e)
 {
     char how[600];
 
@@ -162,11 +176,11 @@ static int started(const SERVICE_STATUS_PROCESS *s)
     }
     how_it_ended(s, how, sizeof(how));
     fprintf(stderr,
-            "cachemax-service: " SERVICE_NAME_UTF8 " did not start%s. Its log says why: Event "
+            "cachemax-service: " SERVICE_NAME_UTF8 " did not start%s%s%s. Its log says why: Event "
             "Viewer, Windows Logs, Application, source " SERVICE_NAME_UTF8 "; or: wevtutil qe "
             "Application /c:5 /rd:true /f:text /q:\"*[System[Provider[@Name='" SERVICE_NAME_UTF8
             "']]]\"\n",
-            how);
+            answer_lost(e) ? ": " : "", answer_lost(e) ? text_error(e) : "", how);
     return RUN_NO_SERVICE;
 }
 
@@ -180,13 +194,11 @@ int scm_start(SC_HANDLE service)
         return scm_failed("its state", GetLastError());
     if (!StartServiceW(service, 0, NULL))
         e = GetLastError();
-    /* The last two: it ended before it had answered the manager. Its state says more. */
-    if (e != 0 && e != ERROR_SERVICE_ALREADY_RUNNING && e != ERROR_SERVICE_REQUEST_TIMEOUT &&
-        e != ERROR_PROCESS_ABORTED)
+    if (e != 0 && e != ERROR_SERVICE_ALREADY_RUNNING && !ended_at_once(e) && !answer_lost(e))
         return scm_failed("it cannot be started", e);
     if (!wait_while(service, SERVICE_START_PENDING, &s))
         return scm_failed("its state", GetLastError());
-    return started(&s);
+    return started(&s, e);
 }
 
 /* ---- stop ------------------------------------------------------------------------------------ */

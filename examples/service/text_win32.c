@@ -34,7 +34,8 @@ char *text_utf8(const wchar_t *wide)
 
 const char *text_error(unsigned long error)
 {
-    static _Thread_local char text[512];
+    enum { ROOM = 512 };
+    static _Thread_local char text[ROOM + sizeof(" (error 4294967295)")];
     wchar_t wide[256];
     DWORD n = FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, NULL,
                              error, 0, wide, sizeof(wide) / sizeof(wide[0]) - 1, NULL);
@@ -42,7 +43,9 @@ const char *text_error(unsigned long error)
     while (n > 0 && wcschr(L"\r\n. ", wide[n - 1]))
         n--;
     wide[n] = 0;
-    if (n == 0 || !WideCharToMultiByte(CP_UTF8, 0, wide, -1, text, sizeof(text), NULL, NULL))
+    if (n == 0 || !WideCharToMultiByte(CP_UTF8, 0, wide, -1, text, ROOM, NULL, NULL))
         snprintf(text, sizeof(text), "error %lu of the system", error);
+    else /* the number, too: several errors have one text, and it can be found in any language */
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), " (error %lu)", error);
     return text;
 }
