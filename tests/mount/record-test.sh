@@ -266,7 +266,8 @@ may_trace() { # NAME: false, with a line, when the mount's threads cannot be sto
   python3 - "$mount_pid" <<'PY' || { skip "$1" "ptrace is not permitted here"; return 1; }
 import ctypes, sys
 SEIZE = 0x4206
-sys.exit(ctypes.CDLL(None).ptrace(ctypes.c_long(SEIZE), ctypes.c_long(int(sys.argv[1])), None, None))
+thread = ctypes.c_long(int(sys.argv[1]))
+sys.exit(ctypes.CDLL(None).ptrace(ctypes.c_long(SEIZE), thread, None, None))
 PY
 }
 # The thread that serves the client is stopped while the ring becomes full: what it tells afterwards
