@@ -594,10 +594,11 @@ typedef struct cm_options {
     void *log_ctx;
     /* Bytes of DRAM for new blocks. Each waits there until later ones push it out. If it was read
      * again meanwhile, or while the pool has slots that were never used, it is stored then; else it
-     * has cost no write to the pool. A crash loses what waits there, also what is read all the
-     * time: all of a small file, or of the last new blocks of a large one. cm_close() stores the
-     * blocks that still wait, as far as there is room. 0: the default, 1 % of the pool, at least
-     * 256 KiB, at most 256 MiB. CM_PROBATION_NONE: no buffer. */
+     * has cost no write to the pool. cm_checkpoint() stores at once what was read again; call it
+     * every few seconds, also with DAX, or a small file in constant use may wait for long. A crash
+     * loses what waits. cm_close() stores the blocks that still wait, as far as there is room. 0:
+     * the default, 1 % of the pool, at least 256 KiB, at most 256 MiB. CM_PROBATION_NONE: no
+     * buffer. */
     uint64_t probation_bytes;
     uint32_t policy; /* enum cm_policy */
     /* CM_POLICY_AUTO: the cost of storing a block, in thousandths of a hit. A larger value wears
@@ -1437,11 +1438,17 @@ CM_API int cm_forget(cm_cache *cache, const cm_file_id *id);
  * ext4, xfs, btrfs and NTFS do. */
 CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
 
-/* Makes a pool without DAX survive a crash of the system: an OS crash, a power cut, the loss of its
- * volume. What was cached when the call began stays warm then, except what waits in the probation
- * buffer, the parts of files that were written and not synced before, and those that are written
- * after it. A part is one of 64 regions of a file (docs/crash.md). Call it every few seconds, in a
- * thread of its own.
+/* Makes safe what can be. Call it every few seconds, in a thread of its own, with any pool. It does
+ * two things.
+ *
+ * IN ANY POOL it stores the blocks of the probation buffer that were read again often enough, so
+ * that a kill, or a power cut with DAX, does not lose them, and their hits get faster. It stores
+ * nothing unless the mode is CM_NORMAL.
+ *
+ * WITHOUT DAX it then makes the pool survive a crash of the system: an OS crash, a power cut, the
+ * loss of its volume. What was cached when the call began stays warm then, except what still waits
+ * in the probation buffer, the parts of files that were written and not synced before, and those
+ * that are written after it. A part is one of 64 regions of a file (docs/crash.md).
  *
  * A FILE THAT WAS WRITTEN needs an fsync of the origin, told by cm_sync_begin() and cm_sync_end(),
  * before the call. Unless its proof stays the same (CM_EXCLUSIVE), it also needs its new validator
@@ -1456,14 +1463,14 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
  * everything else goes on. From the first checkpoint of a pool on, also in later sessions,
  * cm_write_begin() and cm_invalidate() wait for a sync of one page when they are the first in a
  * region since a checkpoint (cm_stats: page_syncs). Before the first one nothing is synced, and the
- * pool empties itself after a crash of the system. cm_close() does what a checkpoint does. With DAX
- * there is nothing to do: the result is 0.
+ * pool empties itself after a crash of the system. cm_close() does what a checkpoint does.
  *
- * Any thread may call it; one runs at a time. CM_EREADONLY CM_ENOTSUP (the pool is in memory, or it
- * is not known that its volume keeps what it syncs: ext4, xfs, btrfs and f2fs do, with barriers; a
- * line of the log says what it is) CM_EIO (the volume failed to write the pool: it is empty now,
- * and can be used again) CM_ESEAL (the first one: what was cached is not safe yet) CM_EFORGET (the
- * same, but it could not be emptied: nothing is served). */
+ * Any thread may call it; one sync runs at a time. CM_EREADONLY
+ * CM_ENOTSUP (only the buffer was served: the pool is in memory, or it is not known that its volume
+ * keeps what it syncs: ext4, xfs, btrfs and f2fs do, with barriers; a line of the log says once
+ * what it is) CM_EIO (the volume failed to write the pool: it is empty now, and can be used again)
+ * CM_ESEAL (the first one: what was cached is not safe yet) CM_EFORGET (the same, but it could not
+ * be emptied: nothing is served). */
 CM_API int cm_checkpoint(cm_cache *cache);
 
 /* ---- What it says about itself ------------------------------------------------------------- */

@@ -19,6 +19,7 @@
 #include "protocol/bracket.h"
 #include "protocol/checkpoint.h"
 #include "protocol/fill.h"
+#include "protocol/fill_buffered.h"
 #include "state/attach.h"
 #include "state/copy_choice.h"
 #include "state/region.h"
@@ -93,31 +94,41 @@ int cm_forget_gone(cm_cache *c, const cm_file_id *id)
     return id && (id->hi | id->lo) ? cm_files_forget(c, id, true) : CM_EINVAL;
 }
 
-int cm_checkpoint(cm_cache *c)
+/* Says once why there can be no checkpoint. */
+static void say_no_checkpoint(cm_cache *c)
 {
     char what[PLAT_VOLUME];
-    int e = cm_enter_owner(c);
-    if (e)
-        return e;
-    cm_say_guard(c);
-    if (cm_checkpoint_possible(c)) {
-        e = cm_checkpoint_run(c);
-        cm_report_trouble(c);
-        return e;
-    }
-    if (c->super.now.durability == CM_DURABILITY_DAX)
-        return 0;
+    uint32_t unsaid = 0;
+    if (!at_cas_acq_rel(&c->no_checkpoint, &unsaid, 1))
+        return;
     if (!c->super.sync) {
         cm_log(c, CM_LOG_INFO,
                "cm_checkpoint: %s: it is in memory: nothing of it outlives the system", c->name);
-        return CM_ENOTSUP;
+        return;
     }
     (void)cm_plat_file_sync_lasts(&c->file, what);
     cm_log(c, CM_LOG_INFO,
            "cm_checkpoint: %s: it is not known that what is synced on its volume (%s) survives a "
            "crash of the system: a power cut will empty it",
            c->name, what);
-    return CM_ENOTSUP;
+}
+
+int cm_checkpoint(cm_cache *c)
+{
+    int e = cm_enter_owner(c);
+    if (e)
+        return e;
+    cm_say_guard(c);
+    if (cm_cache_mode(c) == CM_NORMAL)
+        cm_fill_buffered_promote(c);
+    if (cm_checkpoint_possible(c))
+        e = cm_checkpoint_run(c);
+    else if (c->super.now.durability != CM_DURABILITY_DAX) {
+        say_no_checkpoint(c);
+        e = CM_ENOTSUP;
+    }
+    cm_report_trouble(c);
+    return e;
 }
 
 /* ---- Reading --------------------------------------------------------------------------------- */

@@ -13,30 +13,54 @@
 #include "protocol/steps.h"
 #include "state/quota.h"
 
+/* Says in *n what a claimed entry holds, and in *h which life of it that is. false: nothing. */
+static bool describe(struct cm_cache *c, uint32_t e, struct cm_newcomer *n, struct cm_buffered *h)
+{
+    if (!cm_probation_peek(&c->probation, e, h))
+        return false;
+    n->key = cm_key_stored(&c->media, h->incarnation, h->block_valid >> CM_VALID_BITS);
+    n->data = cm_probation_data(&c->probation, e);
+    n->valid = cm_probation_valid(&c->probation, e);
+    n->share = cm_quota_of_block(c, h->incarnation);
+    n->start = cm_policy_leaves_buffer(&c->policy, h->count, h->count == CM_PROBATION_AHEAD);
+    return true;
+}
+
+/* false: a bracket of the block is open. */
+static bool take_ticket(struct cm_cache *c, struct cm_newcomer *n)
+{
+    return cm_stripe_ticket(cm_stripe_at(c, n->key.stripe), &n->ticket);
+}
+
+/* The ticket is taken first, then the version is looked at. If a bracket has killed the entry
+ * before the look, the look sees it. If a bracket comes later, it moves the ticket. */
+static bool is_still(struct cm_cache *c, uint32_t e, const struct cm_buffered *h)
+{
+    struct cm_buffered again;
+    return cm_probation_peek(&c->probation, e, &again) && again.version == h->version;
+}
+
 /* The block in a claimed entry has to leave it. true: it goes to the pool, as *n. It was wanted
  * again, or the pool has room, or the rule lets it go on probation there. false: it goes to the
  * ghost, or the entry holds no block. */
 static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *n)
 {
-    struct cm_buffered h, again;
-    if (!cm_probation_peek(&c->probation, e, &h))
+    struct cm_buffered h;
+    if (!describe(c, e, n, &h))
         return false;
-    n->key = cm_key_stored(&c->media, h.incarnation, h.block_valid >> CM_VALID_BITS);
-    n->data = cm_probation_data(&c->probation, e);
-    n->valid = cm_probation_valid(&c->probation, e);
-    n->share = cm_quota_of_block(c, h.incarnation);
-    n->start = cm_policy_leaves_buffer(&c->policy, h.count, h.count == CM_PROBATION_AHEAD);
-    if (n->start == CM_START_NOT) {
-        cm_policy_remember(&c->policy, h.hash);
-        return false;
-    }
-    if (!cm_stripe_ticket(cm_stripe_at(c, n->key.stripe), &n->ticket)) {
+    if (n->start == CM_START_NOT || !take_ticket(c, n)) {
         cm_policy_remember(&c->policy, h.hash); /* a bracket is open: it may come in later */
         return false;
     }
-    /* The ticket is taken first, then the version is looked at. If a bracket has killed the entry
-     * before the look, the look sees it. If a bracket comes later, it moves the ticket. */
-    return cm_probation_peek(&c->probation, e, &again) && again.version == h.version;
+    return is_still(c, e, &h);
+}
+
+/* Has the block in a claimed entry earned its place in the pool? Then it may go there, as *n. */
+static bool has_earned(struct cm_cache *c, uint32_t e, struct cm_newcomer *n)
+{
+    struct cm_buffered h;
+    return describe(c, e, n, &h) && n->start == CM_START_MEMBER && take_ticket(c, n) &&
+           is_still(c, e, &h);
 }
 
 /* Empties a claimed entry. false: it is pinned, so it was released. */
@@ -160,4 +184,43 @@ void cm_fill_buffered_drain(struct cm_cache *c)
         while (got > 0)
             cm_probation_release(&c->probation, entry[--got]);
     }
+}
+
+/* Stores the blocks of claimed entries, and releases these. A block that was not stored stays in
+ * its entry. */
+static void promote(struct cm_cache *c, const uint32_t *entry, struct cm_newcomer *out, unsigned n)
+{
+    const struct cm_grant by_ticket = { NULL, NULL };
+    unsigned promoted = 0;
+    cm_publish_batch(c, &by_ticket, out, n);
+    for (unsigned i = 0; i < n; i++) {
+        promoted += out[i].result == 0;
+        if (out[i].result != 0 || vacate(c, entry[i])) /* vacate() releases one that is pinned */
+            cm_probation_release(&c->probation, entry[i]);
+    }
+    if (promoted > 0)
+        cm_count(c, CM_STAT_promoted, promoted);
+}
+
+void cm_fill_buffered_promote(struct cm_cache *c)
+{
+    struct cm_probation *p = &c->probation;
+    struct cm_newcomer out[CM_BATCH_MAX];
+    uint32_t entry[CM_BATCH_MAX];
+    const unsigned batch = cm_evict_batch(c);
+    const uint64_t used = p->entries > 0 ? cm_probation_used(p) : 0;
+    unsigned n = 0;
+    for (uint32_t e = 0; e < used; e++) {
+        if (!cm_probation_has_hits(p, e) || !cm_probation_claim_at(p, e))
+            continue;
+        if (has_earned(c, e, &out[n]))
+            entry[n++] = e;
+        else
+            cm_probation_release(p, e);
+        if (n == batch) {
+            promote(c, entry, out, n);
+            n = 0;
+        }
+    }
+    promote(c, entry, out, n);
 }

@@ -140,6 +140,7 @@ struct cm_cache {
     uint64_t slots_opened, slots_max, memo_bytes;
     uint32_t grows;         /* atomic; one thread makes the pool larger */
     uint32_t growing;       /* atomic; the index is being copied: nothing is stored */
+    uint32_t no_checkpoint; /* atomic; 1: there can be none, and the log says so */
     uint32_t unguarded;     /* atomic; 1: the handler of the guard was replaced, as the log says */
     uint64_t media_errors;  /* atomic */
     char name[CM_NAME_MAX]; /* for messages: the end of the path of its file */

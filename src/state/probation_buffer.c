@@ -163,13 +163,31 @@ uint32_t cm_probation_claim(struct cm_probation *p)
          * did to the entry comes before what we do. */
         if (at_load_acquire(&p->entry[e].busy) || at_load_relaxed(&p->entry[e].pins))
             continue; /* a hint: the pins are tested again when the entry is dead */
-        at_store_relaxed(&p->entry[e].busy, (uint8_t)1); /* set here only, under the lock */
+        at_store_relaxed(&p->entry[e].busy, (uint8_t)1); /* only under the lock */
         if (p->used <= e)
             p->used = e + 1;
         found = e;
     }
     cm_lock_release(&p->lock);
     return found;
+}
+
+bool cm_probation_claim_at(struct cm_probation *p, uint32_t e)
+{
+    cm_lock_acquire(&p->lock);
+    const bool free = !at_load_acquire(&p->entry[e].busy); /* as in cm_probation_claim */
+    if (free)
+        at_store_relaxed(&p->entry[e].busy, (uint8_t)1); /* under the lock, too */
+    cm_lock_release(&p->lock);
+    return free;
+}
+
+uint64_t cm_probation_used(struct cm_probation *p)
+{
+    cm_lock_acquire(&p->lock);
+    const uint64_t used = p->used;
+    cm_lock_release(&p->lock);
+    return used;
 }
 
 uint64_t cm_probation_rewind(struct cm_probation *p)

@@ -78,6 +78,11 @@ static inline void cm_probation_touch(struct cm_probation *p, uint32_t e)
     else if (count < CM_PROBATION_COUNT)
         at_store_relaxed(&p->entry[e].count, (uint8_t)(count + 1));
 }
+/* May the block in this entry have hits? A hint. */
+static inline bool cm_probation_has_hits(const struct cm_probation *p, uint32_t e)
+{
+    return at_load_relaxed(&p->entry[e].count) > 0;
+}
 /* The block goes to the pool when it leaves the buffer, as if it had been wanted often. */
 static inline void cm_probation_keep(struct cm_probation *p, uint32_t e)
 {
@@ -101,6 +106,10 @@ static inline uint8_t *cm_probation_data(const struct cm_probation *p, uint64_t 
 /* Claims the oldest entry: from now on only the caller may overwrite it. CM_NO_ENTRY: none
  * found. */
 uint32_t cm_probation_claim(struct cm_probation *p);
+/* Claims this entry, also if it is pinned. false: another thread has claimed it. */
+bool cm_probation_claim_at(struct cm_probation *p, uint32_t e);
+/* So many entries, the first ones, were ever used. */
+uint64_t cm_probation_used(struct cm_probation *p);
 /* For asserts: is the entry claimed? */
 static inline bool cm_probation_is_claimed(const struct cm_probation *p, uint32_t e)
 {

@@ -18,7 +18,7 @@ QUOTA = [
     _m('quota, count', 'a block that is stored counts', 'unit quota limit', ADMIT,
        '!cm_share_take(cm_quota_of(c, n[i].share), slot[used])', 'slot[used] == CM_NO_SLOT'),
     _m('quota, buffer', 'a block that leaves the probation buffer counts', 'unit quota limit',
-       'protocol/fill_buffered.c', 'n->share = cm_quota_of_block(c, h.incarnation);',
+       'protocol/fill_buffered.c', 'n->share = cm_quota_of_block(c, h->incarnation);',
        'n->share = 0;'),
     _m('quota, emptied', 'the block of a slot that is emptied counts no more', 'unit quota limit',
        'policy/ring.h', '    cm_share_leave(&r->shares, slot);\n', ''),

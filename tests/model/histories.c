@@ -588,6 +588,15 @@ static void op_drop(void)
     add_all(HISTORY_DROP, 0, n, call);
 }
 
+/* Blocks that wait in the probation buffer and have earned their place go to the pool: here all
+ * that wait. */
+static void op_checkpoint(void)
+{
+    for (uint32_t e = 0; e < w.cache->probation.entries; e++)
+        cm_probation_keep(&w.cache->probation, e);
+    (void)cm_checkpoint(w.cache); /* it promotes; more is not possible in memory */
+}
+
 static void op_mode(void)
 {
     must(cm_set_mode(w.cache, CM_BYPASS), "cm_set_mode");
@@ -632,6 +641,7 @@ static const struct operation {
     { "forget", op_forget },
     { "push", op_push },
     { "drop", op_drop },
+    { "checkpoint", op_checkpoint },
     { "mode", op_mode },
     { "visit", op_visit },
 };

@@ -754,7 +754,7 @@ static void op_rare(void)
         break;
     default:
         must(cm_file_advise(t.file[i], (int)rng_below(&t.rng, 2) * CM_ADVISE_KEEP), "advise");
-        break;
+        (void)cm_checkpoint(t.cache); /* promotes */
     }
 }
 

@@ -387,7 +387,7 @@ static void *disturber(void *arg)
         cm_sync s;
         cm_check_report r = { .struct_size = sizeof(r) };
         cm_range runs[4];
-        switch (rng_below(&w->rng, 8)) {
+        switch (rng_below(&w->rng, 9)) {
         case 0:
             must(cm_forget(t.cache, &t.id[f]), "cm_forget");
             break;
@@ -417,6 +417,9 @@ static void *disturber(void *arg)
             break;
         case 6:
             warm_some(w, f);
+            break;
+        case 7:
+            (void)cm_checkpoint(t.cache); /* promotes; more is not possible in memory */
             break;
         default:
             if (rng_below(&w->rng, 10) == 0)

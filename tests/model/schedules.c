@@ -321,6 +321,15 @@ static void op_drop(void)
     must(cm_drop(w.file, 0, 2 * BLOCK), "cm_drop");
 }
 
+/* Blocks that wait in the probation buffer and have earned their place go to the pool: here all
+ * that wait. */
+static void op_checkpoint(void)
+{
+    for (uint32_t e = 0; e < w.cache->probation.entries; e++)
+        cm_probation_keep(&w.cache->probation, e);
+    (void)cm_checkpoint(w.cache); /* it promotes; more is not possible in memory */
+}
+
 static void op_mode(void)
 {
     must(cm_set_mode(w.cache, CM_BYPASS), "cm_set_mode");
@@ -361,6 +370,7 @@ static const struct op {
     { "sync", op_sync },
     { "push", op_push },
     { "drop", op_drop },
+    { "checkpoint", op_checkpoint },
     { "mode", op_mode },
     { "visit", op_visit },
 };

@@ -313,6 +313,12 @@ static void op_drop(void)
     must(cm_drop(w.file, 0, 2 * BLOCK), "cm_drop");
 }
 
+/* The block that has earned its place goes to the pool. */
+static void op_checkpoint(void)
+{
+    (void)cm_checkpoint(w.cache); /* it promotes; more is not possible in memory */
+}
+
 static void op_reopen(void)
 {
     cm_file *again;
@@ -447,6 +453,7 @@ static const struct op ops[] = {
     { "sync", op_sync, true },
     { "push", op_push, true },
     { "drop", op_drop, true },
+    { "checkpoint", op_checkpoint, true },
     { "reopen", op_reopen, false },
     { "mode", op_mode, true },
     { "attach", op_attach, true },
@@ -798,6 +805,8 @@ static bool makes_sense(enum place place, bool open, const struct op *a, const s
     bool last_b = b->run == op_last || b->run == op_cut;
     if (last_a || last_b)
         return place == ABSENT && !open && last_a && last_b && a != b;
+    if ((a->run == op_checkpoint || b->run == op_checkpoint) && place != LEAVING)
+        return false;
     if ((a->run == op_begin || b->run == op_begin) && (open || a == b))
         return false;
     /* In a pair it is about those who take short ways because the blocks are known. */

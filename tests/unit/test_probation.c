@@ -4,49 +4,7 @@
  * the pool when they are wanted again or when it has room. All promises for blocks in the pool hold
  * for them, too.
  */
-#include "fixture.h"
-
-#include <inttypes.h>
-
-#include "protocol/fill_buffered.h"
-#include "protocol/lookup.h"
-
-#define HELD 16u /* blocks that the buffer holds */
-
-static cm_file *set_up(struct pool *p, uint64_t bytes)
-{
-    pool_make(p, bytes, 0);
-    pool_seed(p, 1); /* a fixed seed, because fingerprints collide */
-    p->o.probation_bytes = HELD * BLK;
-    (void)pool_up(p);
-    return attach(p, 1, CM_BLOCK_MAX / 2, 1, 0);
-}
-
-/* No never used slot is left, and the buffer holds no block that is read later. */
-static cm_file *set_up_full(struct pool *p)
-{
-    cm_file *f = set_up(p, MIB);
-    (void)put_all(f, 100000, p->c->media.geo.slots + 2 * HELD, 5);
-    CHECK_EQ(p->c->policy.ring.frontier, p->c->media.geo.slots);
-    return f;
-}
-
-/* A read that counts: not one of a reader that goes on in small steps. */
-static int look_anew(cm_file *f, uint64_t block, uint64_t tag)
-{
-    struct cm_plat_thread *t = cm_plat_thread();
-    memset(t->recent, 0, sizeof(t->recent));
-    return look(f, block, tag);
-}
-
-static bool in_pool(cm_file *f, uint64_t block)
-{
-    struct cm_cache *c = cm_object_of(f)->cache;
-    struct cm_key k = cm_key_of(&c->media, cm_object_of(f)->incarnation, block);
-    uint64_t version;
-    return cm_probation_find(&c->probation, &k, &version) == CM_NO_ENTRY &&
-           cm_lookup_cached(c, &k) > 0;
-}
+#include "probation_common.h"
 
 /* Blocks that were stored together have slots one behind the other, in their order, when they have
  * left the buffer: so a long read copies them together. */
@@ -563,84 +521,6 @@ static void test_killed_is_not_promoted(void)
     pool_end(&p);
 }
 
-/* A bracket that begins after a promotion has looked at the block and before it publishes. */
-static cm_file *other_file;
-static const struct cm_persist_ops *whole_ops;
-static bool meddled;
-
-static int copy_meddling(void *ctx, void *dst, const void *src, size_t n)
-{
-    int e = whole_ops->copy(ctx, dst, src, n);
-    if (!meddled) {
-        meddled = true;
-        CHECK_EQ(cm_invalidate(other_file, 2 * BLK, BLK), 0);
-    }
-    return e;
-}
-
-/* A pin that comes between the claim of an entry and its use. */
-static cm_iovec late_iov;
-static cm_pins late_pins;
-
-static int copy_pinning(void *ctx, void *dst, const void *src, size_t n)
-{
-    int pieces;
-    if (!meddled) {
-        meddled = true;
-        CHECK_EQ(cm_pin_range(other_file, 2 * BLK, BLK, &late_iov, 1, &pieces, &late_pins, NULL),
-                 BLK);
-    }
-    return whole_ops->copy(ctx, dst, src, n);
-}
-
-/* Block 2 has earned its place and leaves the buffer; `copy` runs in between. Returns how many of
- * the blocks that pushed it out were stored. */
-static uint64_t promote_with(cm_file *f, int (*copy)(void *, void *, const void *, size_t))
-{
-    struct cm_media *m = &cm_object_of(f)->cache->media;
-    struct cm_persist_ops ops = *m->ops;
-    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
-    for (unsigned i = 0; i < 3; i++) {
-        CASE("i %u", i);
-        CHECK_EQ(look_anew(f, 2, 5), RIGHT);
-    }
-    whole_ops = m->ops;
-    other_file = f;
-    meddled = false;
-    ops.copy = copy;
-    m->ops = &ops;
-    at_store_relaxed(&cm_object_of(f)->cache->fill.over, 1u); /* else other routines may copy */
-    m->fill = NULL;
-    uint64_t stored = put_all(f, 1000, 2 * HELD, 6);
-    m->ops = whole_ops;
-    CHECK(meddled);
-    return stored;
-}
-
-static void test_promotion_beside_pin(void)
-{
-    struct pool p;
-    cm_file *f = set_up_full(&p);
-    (void)promote_with(f, copy_pinning);
-    CHECK(is_content(5, 2, late_iov.base, BLK));
-    CHECK_EQ(look(f, 2, 5), RIGHT); /* from the pool */
-    CHECK_EQ(cm_unpin(&late_pins), 0);
-    for (unsigned e = 0; e < HELD; e++) {
-        CASE("e %u", e);
-        CHECK_EQ(p.c->probation.entry[e].busy, 0); /* nobody kept one */
-    }
-    pool_end(&p);
-}
-
-static void test_promotion_beside_write(void)
-{
-    struct pool p;
-    cm_file *f = set_up_full(&p);
-    CHECK(promote_with(f, copy_meddling) >= 2 * HELD - 1); /* the promoted one is stale */
-    CHECK_EQ(look(f, 2, 5), MISS);
-    pool_end(&p);
-}
-
 static void test_tails(void)
 {
     struct pool p;
@@ -854,7 +734,7 @@ static void test_advice(void)
     pool_end(&p);
 }
 
-static const struct harness_test tests[] = {
+static const struct harness_test probation_tests[] = {
     TEST(no_write),
     TEST(order),
     TEST(turns),
@@ -874,8 +754,6 @@ static const struct harness_test tests[] = {
     TEST(huge),
     TEST(write_forgets),
     TEST(killed_is_not_promoted),
-    TEST(promotion_beside_write),
-    TEST(promotion_beside_pin),
     TEST(tails),
     TEST(one_place),
     TEST(ranges),
@@ -892,9 +770,12 @@ static const struct harness_test tests[] = {
     TEST(short_way),
     TEST(short_way_end),
     TEST(short_way_changed),
+    TEST_END,
 };
+
+static const struct harness_test *const tables[] = { probation_tests, promotion_tests };
 
 int main(int argc, char **argv)
 {
-    return HARNESS_MAIN(tests, argc, argv);
+    return HARNESS_TABLES(tables, argc, argv);
 }

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_probation_promote.c - blocks go from the probation buffer to the pool: those that newcomers
+ * push out, and those that have earned their place when cm_checkpoint() comes.
+ */
+#include "probation_common.h"
+
+/* A bracket that begins after a promotion has looked at the block and before it publishes. */
+static cm_file *other_file;
+static const struct cm_persist_ops *whole_ops;
+static bool meddled;
+
+static int copy_meddling(void *ctx, void *dst, const void *src, size_t n)
+{
+    int e = whole_ops->copy(ctx, dst, src, n);
+    if (!meddled) {
+        meddled = true;
+        CHECK_EQ(cm_invalidate(other_file, 2 * BLK, BLK), 0);
+    }
+    return e;
+}
+
+/* A pin that comes between the claim of an entry and its use. */
+static cm_iovec late_iov;
+static cm_pins late_pins;
+
+static int copy_pinning(void *ctx, void *dst, const void *src, size_t n)
+{
+    int pieces;
+    if (!meddled) {
+        meddled = true;
+        CHECK_EQ(cm_pin_range(other_file, 2 * BLK, BLK, &late_iov, 1, &pieces, &late_pins, NULL),
+                 BLK);
+    }
+    return whole_ops->copy(ctx, dst, src, n);
+}
+
+static int copy_failing(void *ctx, void *dst, const void *src, size_t n)
+{
+    (void)ctx, (void)dst, (void)src, (void)n;
+    meddled = true;
+    return -1;
+}
+
+/* From now on payloads are copied to the pool with `copy`. */
+static void meddle_with(cm_file *f, int (*copy)(void *, void *, const void *, size_t))
+{
+    static struct cm_persist_ops ops;
+    struct cm_media *m = &cm_object_of(f)->cache->media;
+    whole_ops = m->ops;
+    other_file = f;
+    meddled = false;
+    ops = *m->ops;
+    ops.copy = copy;
+    m->ops = &ops;
+    at_store_relaxed(&cm_object_of(f)->cache->fill.over, 1u); /* else other routines may copy */
+    m->fill = NULL;
+}
+
+static void meddle_no_more(cm_file *f)
+{
+    cm_object_of(f)->cache->media.ops = whole_ops;
+    CHECK(meddled);
+}
+
+/* Block 2 has earned its place and leaves the buffer; `copy` runs in between. Returns how many of
+ * the blocks that pushed it out were stored. */
+static uint64_t promote_with(cm_file *f, int (*copy)(void *, void *, const void *, size_t))
+{
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        CHECK_EQ(look_anew(f, 2, 5), RIGHT);
+    }
+    meddle_with(f, copy);
+    uint64_t stored = put_all(f, 1000, 2 * HELD, 6);
+    meddle_no_more(f);
+    return stored;
+}
+
+static void test_promotion_beside_pin(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    (void)promote_with(f, copy_pinning);
+    CHECK(is_content(5, 2, late_iov.base, BLK));
+    CHECK_EQ(look(f, 2, 5), RIGHT); /* from the pool */
+    CHECK_EQ(cm_unpin(&late_pins), 0);
+    for (unsigned e = 0; e < HELD; e++) {
+        CASE("e %u", e);
+        CHECK_EQ(p.c->probation.entry[e].busy, 0); /* nobody kept one */
+    }
+    pool_end(&p);
+}
+
+static void test_promotion_beside_write(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p);
+    CHECK(promote_with(f, copy_meddling) >= 2 * HELD - 1); /* the promoted one is stale */
+    CHECK_EQ(look(f, 2, 5), MISS);
+    pool_end(&p);
+}
+
+/* ---- By a checkpoint ------------------------------------------------------------------------- */
+
+#define HOT 2u /* the block that has earned its place */
+
+/* The pool is full, and the buffer holds 16 blocks. */
+static cm_file *set_up_hot(struct pool *p)
+{
+    cm_file *f = set_up_full(p);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        CHECK_EQ(look_anew(f, HOT, 5), RIGHT);
+    }
+    CHECK_EQ(look_anew(f, 3, 5), RIGHT); /* once */
+    return f;
+}
+
+static void checkpoint(struct cm_cache *c)
+{
+    CHECK_EQ(cm_checkpoint(c), CM_ENOTSUP); /* it is in memory, and so are the slots */
+    for (unsigned e = 0; e < HELD; e++) {
+        CASE("entry %u", e);
+        CHECK_EQ(c->probation.entry[e].busy, 0); /* nobody kept one */
+    }
+}
+
+/* What was wanted again survives a kill from then on; what was not costs no write. */
+static void test_checkpoint_promotes(void)
+{
+    struct pool p;
+    cm_file *f = set_up_hot(&p);
+    const int64_t promoted = STAT(p.c, promoted);
+    CHECK(!in_pool(f, HOT));
+    checkpoint(p.c);
+    CHECK_EQ(STAT(p.c, promoted), promoted + 1);
+    const int64_t bytes = STAT(p.c, pool_bytes);
+    checkpoint(p.c); /* finds nothing to do */
+    CHECK_EQ(STAT(p.c, promoted), promoted + 1);
+    CHECK_EQ(STAT(p.c, pool_bytes), bytes);
+    CHECK(in_pool(f, HOT));
+    CHECK_EQ(hits(f, 0, HELD, 5), HELD); /* and the others still wait */
+    pool_crash(&p);
+    CHECK_EQ(pool_up(&p), 0);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(look(f, HOT, 5), RIGHT);
+    CHECK_EQ(hits(f, 0, HELD, 5), 1);
+    pool_end(&p);
+}
+
+/* On DAX there is nothing to sync, but the buffer is in DRAM there, too. */
+static void test_checkpoint_dax(void)
+{
+    struct pool p;
+    if (!cpu_flushes())
+        SKIP("this processor writes no lines back");
+    pool_make(&p, MIB, 0);
+    p.o.probation_bytes = HELD * BLK;
+    p.o.memory_durability = CM_DURABILITY_DAX;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put(f, HOT, 5), 0);
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_EQ(look_anew(f, HOT, 5), RIGHT);
+    CHECK_EQ(cm_checkpoint(p.c), 0);
+    CHECK(in_pool(f, HOT));
+    pool_end(&p);
+}
+
+/* The write begins after the checkpoint has looked at the block and before it publishes. */
+static void test_checkpoint_beside_write(void)
+{
+    struct pool p;
+    cm_file *f = set_up_hot(&p);
+    meddle_with(f, copy_meddling);
+    checkpoint(p.c);
+    meddle_no_more(f);
+    CHECK_EQ(look(f, HOT, 5), MISS);
+    pool_end(&p);
+}
+
+/* A pin between the claim and the copy. The pinned bytes stay, whatever comes into the entry. */
+static void test_checkpoint_beside_pin(void)
+{
+    struct pool p;
+    cm_file *f = set_up_hot(&p);
+    meddle_with(f, copy_pinning);
+    checkpoint(p.c);
+    meddle_no_more(f);
+    CHECK(in_pool(f, HOT));
+    (void)put_all(f, 1000, 4 * HELD, 6);
+    CHECK(is_content(5, HOT, late_iov.base, BLK));
+    CHECK_EQ(cm_unpin(&late_pins), 0);
+    pool_end(&p);
+}
+
+/* A block that was pinned before: as any other. */
+static void test_checkpoint_pinned(void)
+{
+    struct pool p;
+    cm_iovec iov;
+    cm_pins pins;
+    int pieces;
+    cm_file *f = set_up_hot(&p);
+    CHECK_EQ(cm_pin_range(f, HOT * BLK, BLK, &iov, 1, &pieces, &pins, NULL), BLK);
+    checkpoint(p.c);
+    CHECK(in_pool(f, HOT));
+    (void)put_all(f, 1000, 4 * HELD, 6);
+    CHECK(is_content(5, HOT, iov.base, BLK));
+    CHECK_EQ(cm_unpin(&pins), 0);
+    pool_end(&p);
+}
+
+/* What cannot be stored stays in the buffer, and the next checkpoint stores it. */
+static void test_checkpoint_not_stored(void)
+{
+    struct pool p;
+    cm_file *f = set_up_hot(&p);
+    const int64_t promoted = STAT(p.c, promoted);
+    meddle_with(f, copy_failing);
+    checkpoint(p.c); /* the medium fails */
+    meddle_no_more(f);
+    CHECK(!in_pool(f, HOT));
+    CHECK_EQ(look_anew(f, HOT, 5), RIGHT);
+    cm_bracket w = begin_write(f, (HOT + 1) * BLK, BLK);
+    checkpoint(p.c); /* a bracket of its stripe is open */
+    CHECK(!in_pool(f, HOT));
+    CHECK_EQ(look_anew(f, HOT, 5), RIGHT);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(cm_set_mode(p.c, CM_FREEZE), 0);
+    checkpoint(p.c);
+    CHECK(!in_pool(f, HOT));
+    CHECK_EQ(cm_set_mode(p.c, CM_NORMAL), 0);
+    CHECK_EQ(STAT(p.c, promoted), promoted);
+    checkpoint(p.c);
+    CHECK(in_pool(f, HOT));
+    CHECK_EQ(STAT(p.c, promoted), promoted + 1);
+    pool_end(&p);
+}
+
+/* Another thread is about to overwrite the entry, or to store its block. */
+static void test_checkpoint_claimed(void)
+{
+    struct pool p;
+    uint64_t version;
+    cm_file *f = set_up_hot(&p);
+    const struct cm_key k = key_of(f, HOT);
+    const uint32_t e = cm_probation_find(&p.c->probation, &k, &version);
+    CHECK(cm_probation_claim_at(&p.c->probation, e));
+    CHECK(!cm_probation_claim_at(&p.c->probation, e));
+    CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+    CHECK(!in_pool(f, HOT));
+    CHECK(cm_probation_is_claimed(&p.c->probation, e)); /* by us */
+    cm_probation_release(&p.c->probation, e);
+    checkpoint(p.c);
+    CHECK(in_pool(f, HOT));
+    pool_end(&p);
+}
+
+/* Read ahead of need, and never asked for: its count is a mark, and not so many hits. */
+static void test_checkpoint_read_ahead(void)
+{
+    struct pool p;
+    uint64_t version;
+    cm_file *f = set_up_hot(&p);
+    const struct cm_key k = key_of(f, HOT);
+    const uint32_t e = cm_probation_find(&p.c->probation, &k, &version);
+    p.c->probation.entry[e].count = CM_PROBATION_AHEAD;
+    checkpoint(p.c);
+    CHECK(!in_pool(f, HOT));
+    pool_end(&p);
+}
+
+/* More blocks than a batch has. Those that were stored together stay neighbours. */
+static void test_checkpoint_many(void)
+{
+    enum { BLOCKS = 3 * CM_BATCH_MAX };
+    struct pool p;
+    static uint8_t data[BLOCKS * BLK];
+    pool_make(&p, 8 * MIB, 0);
+    p.o.probation_bytes = 4 * CM_BATCH_MAX * BLK;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        content(5, i, data + i * BLK);
+    cm_miss m = miss_of(f, 0, sizeof(data));
+    CHECK_EQ(cm_fill(f, &m, data, sizeof(data), 0), 0);
+    for (unsigned i = 0; i < 2 * BLOCKS; i++)
+        CHECK_EQ(look_anew(f, i % BLOCKS, 5), RIGHT);
+    CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        CASE("block %u", i);
+        REQUIRE(in_pool(f, i));
+        if (i % CM_BATCH_MAX != 0)
+            CHECK_EQ(slot_of(f, i), slot_of(f, i - 1) + 1);
+    }
+    CHECK_EQ(STAT(p.c, promoted), BLOCKS);
+    pool_end(&p);
+}
+
+const struct harness_test promotion_tests[] = {
+    TEST(promotion_beside_write), TEST(promotion_beside_pin),    TEST(checkpoint_promotes),
+    TEST(checkpoint_dax),         TEST(checkpoint_beside_write), TEST(checkpoint_beside_pin),
+    TEST(checkpoint_pinned),      TEST(checkpoint_not_stored),   TEST(checkpoint_claimed),
+    TEST(checkpoint_read_ahead),  TEST(checkpoint_many),         TEST_END,
+};
