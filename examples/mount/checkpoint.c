@@ -2,10 +2,9 @@
  *
  * checkpoint.c - checkpoints of the pool, by a thread of their own.
  *
- * Without them a power cut empties a pool that is not on a DAX volume. There is one when the mount
- * begins, and then one every few seconds, as long as something changes. Each syncs what was written
- * to the pool. On a volume where they do not help there is no thread; where they are not possible
- * it ends at once.
+ * There is one when the mount begins, and then one every few seconds, as long as something changes.
+ * Each stores what was read again and waits in the probation buffer. Without DAX each also syncs
+ * what was written to the pool, where that is possible: else a power cut empties it.
  *
  * Callers: backing_pool.c; proof.c says what was proved.
  */
@@ -44,20 +43,21 @@ bool checkpoint_helps(void)
 }
 
 /* Once for each checkpoint, and not for each file: cm_get_info looks at thousands of records. */
-static uint32_t look_at_pool(void)
+static void look_at_pool(void)
 {
     const uint32_t d = durability();
 
     atomic_store(&helps, d == CM_DURABILITY_DAX || d == CM_DURABILITY_CHECKPOINT);
-    return d;
 }
 
-/* A number that differs if anything has changed that a checkpoint makes durable. */
+/* A number that differs if anything has changed that a checkpoint makes safe. */
 static uint64_t changes(void)
 {
     cm_stats_data s = { .struct_size = sizeof(s) };
 
-    return cm_stats(mnt.cache, &s) < 0 ? 0 : s.pool_bytes + s.brackets + atomic_load(&proofs);
+    return cm_stats(mnt.cache, &s) < 0
+               ? 0
+               : s.pool_bytes + s.brackets + s.probation_hits + atomic_load(&proofs);
 }
 
 /* True: it is time to end. */
@@ -92,23 +92,19 @@ static void *checkpoint_main(void *arg)
         if (rounds == 0)
             continue;
         rounds--;
-        /* The library logs what is wrong. */
-        if (cm_checkpoint(mnt.cache) == CM_ENOTSUP)
-            break;
-        (void)look_at_pool();
+        (void)cm_checkpoint(mnt.cache); /* the library logs what is wrong */
+        look_at_pool();
     } while (!wait_for_stop());
     return NULL;
 }
 
 int checkpoint_start(void)
 {
-    const uint32_t d = look_at_pool();
     pthread_condattr_t a;
     int err;
 
+    look_at_pool();
     checkpoints.stop = false;
-    if (d != CM_DURABILITY_PAGECACHE && d != CM_DURABILITY_CHECKPOINT)
-        return 0;
     pthread_condattr_init(&a);
     pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
     pthread_cond_init(&checkpoints.wake, &a);

@@ -43,7 +43,6 @@ static void log_of_library(void *arg, int level, const char *text)
  * of processes that have ended. */
 static void keep(const struct run *r, struct server *s)
 {
-    bool checkpoints = true;
     const char *end;
     uint64_t seen = 0;
     struct watch w;
@@ -57,11 +56,11 @@ static void keep(const struct run *r, struct server *s)
         failed_take(r->config->socket, service_sync_failed, &s->service);
         service_catch_up_all(&s->service);
         watch_look(&w, s);
-        if (!checkpoints || second % CHECKPOINT_S != 0 || cm_stats(s->service.cache, &now) < 0 ||
-            now.pool_bytes + now.brackets == seen)
+        if (second % CHECKPOINT_S != 0 || cm_stats(s->service.cache, &now) < 0 ||
+            now.pool_bytes + now.brackets + now.probation_hits == seen)
             continue;
-        seen = now.pool_bytes + now.brackets;
-        checkpoints = cm_checkpoint(s->service.cache) != CM_ENOTSUP;
+        seen = now.pool_bytes + now.brackets + now.probation_hits;
+        (void)cm_checkpoint(s->service.cache); /* the library logs what is wrong */
     }
     server_log(s, LOG_NOTE, "ends: %s", end);
 }
