@@ -12,8 +12,9 @@
 # skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1
 # something failed, 2 wrong usage, as a FILTER that names no suite.
 #
-# Without a FILTER some long suites run a part of what they have, and others not at all: the rest
-# runs with the next commits.
+# Without a FILTER some long suites run a part of what they have, and others not at all: half of the
+# mount's, and of what runs a second time, with sanitizers and in emulators. The rest runs with the
+# next commits.
 #
 # --list runs nothing. A line has a suite's label, its name and its command, with tabs between the
 # words; the label of a slow one ends with a minus. The numbers in these commands are smaller.
@@ -81,10 +82,43 @@ skip() { # NAME REASON
   echo "skip $1: $2"
 }
 
-# wanted NAME: does a FILTER name this suite? $named: those that named one.
+# Some suites are as long as all unit tests. So a part of each runs, and with the next commits the
+# others. A FILTER runs all of what it names. Without the history the days are counted.
+third='' sixth='' eighth='' commits=$(($(date +%s) / 86400))
+[ "$(git -C "$top" rev-parse --is-shallow-repository 2>/dev/null)" != false ] ||
+  commits=$(git -C "$top" rev-list --count HEAD)
+[ "$filter$list" ] || third="--third $((commits % 3))" sixth="--part $((commits % 6))/6" \
+  eighth="--part $((commits % 8))/8"
+# in_turn K: is it the turn of what is the K-th third?
+in_turn() { [ "$filter$list" ] || [ $((commits % 3)) = "$1" ]; }
+# its_turn SUITE: one half of the mount's suites, and of what runs a second time (with sanitizers,
+# in emulators), runs with this commit. The name decides which.
+its_turn() {
+  [ -z "$filter$list" ] || return 0
+  case $1 in
+  arm64/unit/persist) ;; # it says what the emulator can do
+  mount-* | mount/* | asan/* | checked/* | tsan/* | wine/* | wine-clang/* | arm64/*)
+    [ $((($(echo "$1" | cksum | cut -d ' ' -f 1) + commits) % 2)) = 0 ]
+    ;;
+  esac
+}
+# A pattern for the unit tests that have no turn under this label. They need not be built.
+no_turn() { # LABEL
+  none=''
+  for t in "$here"/unit/test_*.c; do
+    name=$(basename "$t" .c | sed s/test_//)
+    its_turn "$1/unit/$name" || none="$none|$name"
+  done
+  echo "^tests/unit/test_(-$none)(\\.exe)?\$"
+}
+
+# wanted NAME: is it this suite's turn, or does a FILTER name it? $named: those that named one.
 named=''
 wanted() {
-  [ -n "$filter" ] || return 0
+  [ -n "$filter" ] || {
+    its_turn "$1"
+    return
+  }
   want=1
   for f in $filter; do
     case $1 in *"$f"*) named="$named $f" want=0 ;; esac
@@ -309,16 +343,6 @@ with_threads() { # DIR: the unit tests
 crash_states() { # RULES STATES
   [ "$1" = adr ] && echo "$2" || echo $(($2 / 10))
 }
-
-# Some suites are as long as all unit tests. So a part of each runs, and with the next commits the
-# others. in_turn K: is it the turn of what is the K-th third? A FILTER runs all of what it names.
-# Without the history the days are counted.
-third='' sixth='' eighth='' commits=$(($(date +%s) / 86400))
-[ "$(git -C "$top" rev-parse --is-shallow-repository 2>/dev/null)" != false ] ||
-  commits=$(git -C "$top" rev-list --count HEAD)
-[ "$filter$list" ] || third="--third $((commits % 3))" sixth="--part $((commits % 6))/6" \
-  eighth="--part $((commits % 8))/8"
-in_turn() { [ "$filter$list" ] || [ $((commits % 3)) = "$1" ]; }
 
 # The rest of a native build.
 native_suites() { # DIR
@@ -565,7 +589,7 @@ asan=''
   need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
   # The programs that take turns are as much to compile as the library.
   leave='^tests/(abi|bench|cross|cut|faults|filter|foreign|freestanding|gdb|guest|kill|objects)/'
-  leave="$leave|^tests/(policy|share)/"
+  leave="$leave|^tests/(policy|share)/|$(no_turn asan)"
   in_turn 0 || leave="$leave|^tests/model/(turns|schedules|histories)\$"
   # With more optimization compiling takes longer than the tests win by it.
   build asan "$b-asan" gcc -Db_sanitize=address,undefined -Doptimization=1 && asan=built
@@ -601,7 +625,10 @@ if [ $all = yes ]; then
   # Every call looks whether all structures are in order: the programs that go through most states.
   checked='block check file pin probation quota ring shared'
   goals='tests/crash/crash tests/model/model tests/model/race tests/model/turns'
-  for name in $checked objects; do goals="$goals tests/unit/test_$name"; done
+  for name in $checked; do
+    ! its_turn "checked/unit/$name" || goals="$goals tests/unit/test_$name"
+  done
+  goals="$goals tests/unit/test_objects"
   if build checked "$b-checked" gcc -Ddefault_library=static -Dexamples=disabled -Dchecks=full; then
     for rules in adr checkpoint; do
       beside checked/crash/$rules "$b-checked/tests/crash/crash" --rules $rules --length 1 \
@@ -621,7 +648,8 @@ if [ $all = yes ]; then
   fi
   goals=''
   if command -v clang >/dev/null; then
-    goals="tests/model/model tests/model/race tests/model/histories-free $(with_threads "$b")"
+    goals="tests/model/model tests/model/race tests/model/histories-free"
+    goals="$goals $(with_threads "$b" | grep -vE "$(no_turn tsan)")"
     build tsan "$b-tsan" clang -Db_sanitize=thread -Db_lundef=false -Dwerror=true &&
       core_suites "$b-tsan" tsan/ 50000 10 none
     goals=''
@@ -640,12 +668,14 @@ if [ $all = yes ]; then
     clang_built=no
     # Where the linker finds gcc's library, only gcc knows.
     build_windows_clang() {
+      leave=$(no_turn wine-clang)
       command -v clang >/dev/null && build windows-clang "$b-windows-clang" cc \
         --cross-file "$here/cross/mingw64-clang.ini" -Ddebug=false -Dwerror=true \
         -Dxxhash_header="$b-xxhash" \
         -Dc_link_args="-L$(dirname "$(x86_64-w64-mingw32-gcc -print-libgcc-file-name)")" &&
         clang_built=yes
     }
+    leave=$(no_turn wine)
     if build windows "$b-windows" cc --cross-file "$here/cross/mingw64.ini" \
       -Ddebug=false -Dwerror=true -Dxxhash_header="$b-xxhash"; then
       passed=$((passed + 1))
@@ -693,8 +723,10 @@ if [ $all = yes ]; then
   alone=$was_alone
   target "windows x86-64 under Wine"
   if need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; then
+    leave=$(no_turn arm64)
     if build arm64 "$b-arm64" cc --cross-file "$here/cross/arm64.ini" -Dexamples=disabled \
       -Ddebug=false -Dwerror=true -Dxxhash_header="$b-xxhash"; then
+      leave=''
       passed=$((passed + 1))
       export CM_TEST_EMULATED=1
       run="qemu-aarch64 -cpu cortex-a72" # as in arm64.ini
