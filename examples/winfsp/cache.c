@@ -19,12 +19,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#define CHECKPOINT_NS UINT64_C(5000000000)
 #define ORIGIN_ERROR 1000 /* the library's own errors are above its negative */
 
 static struct {
     cm_cache *pool;
     const char *path;
-    atomic_bool off; /* given up */
+    atomic_bool off;             /* given up */
+    _Atomic uint64_t checkpoint; /* when the next one is due, as cm_now() */
 } cache;
 
 static void say(void *ctx, int level, const char *text)
@@ -58,6 +60,7 @@ int cache_begin(const char *pool)
     if (e < 0)
         fprintf(stderr, "cachemax-winfsp: %s: %s%s\n", pool, cm_strerror(e),
                 e == CM_ENOENT ? "; make it with \"cachemax create\"" : "");
+    atomic_store(&cache.checkpoint, cm_now() + CHECKPOINT_NS);
     return e;
 }
 
@@ -123,12 +126,25 @@ static int64_t read_origin(void *ctx, uint64_t off, void *buf, size_t len)
     return n < 0 ? n - ORIGIN_ERROR : n;
 }
 
+/* Every few seconds a thread that reads stores what is read again and waits in DRAM. On Windows
+ * that is all that a checkpoint does, so it takes no time. */
+static void now_and_then(void)
+{
+    const uint64_t now = cm_now();
+    uint64_t due = atomic_load(&cache.checkpoint);
+
+    if (now >= due && atomic_compare_exchange_strong(&cache.checkpoint, &due, now + CHECKPOINT_NS))
+        (void)cm_checkpoint(cache.pool);
+}
+
 int64_t cache_read(struct handle *h, uint64_t off, void *buf, size_t len)
 {
     int64_t n = CM_EIO;
 
-    if (is_on(h))
+    if (is_on(h)) {
         n = cm_read_through(h->file, off, buf, len, read_origin, h);
+        now_and_then();
+    }
     if (n >= 0)
         return n;
     return n <= -ORIGIN_ERROR ? n + ORIGIN_ERROR : origin_read(h->f, off, buf, len);

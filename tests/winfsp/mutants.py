@@ -75,6 +75,8 @@ MOUNT = [
     row('truncation without a bracket', 'random operations', CACHE,
         'begun = has_begun(h, cm_truncate_begin(h->file, size, &w));', '(void)w;'),
     row('O_TRUNC is overlooked', 'serves', OPS, 'if (fi->flags & O_TRUNC)', 'if (false)'),
+    row('what waits in DRAM is never stored', 'stays warm', CACHE,
+        '(void)cm_checkpoint(cache.pool);', '(void)0;'),
     row('no file is attached', 'hits', CACHE, '    if (!identify(h, &v))\n        return;\n',
         '    return;\n'),
     row('hidden names', 'kills', OPS, 'config->hard_remove = 1;', ''),

@@ -137,6 +137,21 @@ t_hits() {
   ends 0 kill "$pid"
   is_back
 }
+# A small file that is read all the time waits in DRAM, but not for long: then a kill leaves it warm.
+t_stays_warm() {
+  head -c 131072 /dev/urandom >"$folder/hot"
+  cp "$folder/hot" "$work/hot"
+  serve
+  is_stored() { cmp "$folder/hot" "$work/hot" && [ "$(stat_of promoted)" -ge 32 ]; }
+  eventually is_stored
+  ends 137 kill -9 "$pid"
+  serve
+  cmp "$folder/hot" "$work/hot"
+  same "$(stat_of miss_blocks)" 0 # of a new session
+  rm "$folder/hot"
+  ends 0 kill "$pid"
+  is_back
+}
 # What is read after a change is what was written, also of a file that is cached.
 t_changes() {
   serve
@@ -309,6 +324,7 @@ check "serves and is ended" t_serves
 check "lists directories" t_lists
 check "unmounted by others" t_unmounted
 check "hits, also in the next session" t_hits
+check "what is read again stays warm after a kill" t_stays_warm
 check "changes" t_changes
 check "ended at any moment" t_ended_at_once
 if need_root "the mount fails"; then
