@@ -592,13 +592,13 @@ typedef struct cm_options {
     void *alloc_ctx;
     cm_log_fn log; /* NULL: silent */
     void *log_ctx;
-    /* Bytes of DRAM for new blocks. Each waits there until later ones push it out. If it was read
-     * again meanwhile, or while the pool has slots that were never used, it is stored then; else it
-     * has cost no write to the pool. cm_checkpoint() stores at once what was read again; call it
-     * every few seconds, also with DAX, or a small file in constant use may wait for long. A crash
-     * loses what waits. cm_close() stores the blocks that still wait, as far as there is room. 0:
-     * the default, 1 % of the pool, at least 256 KiB, at most 256 MiB. CM_PROBATION_NONE: no
-     * buffer. */
+    /* Bytes of DRAM for new blocks. Each waits there until later ones push it out. If it had two
+     * hits meanwhile, or the pool has slots that were never used, it is stored then; else it has
+     * cost no write to the pool. cm_checkpoint() stores the same blocks before they are pushed out:
+     * call it every few seconds, also with DAX, or a small file in constant use may wait for long.
+     * A crash loses what waits. cm_close() stores the blocks that still wait, as far as there is
+     * room. 0: the default, 1 % of the pool, at least 256 KiB, at most 256 MiB. CM_PROBATION_NONE:
+     * no buffer. */
     uint64_t probation_bytes;
     uint32_t policy; /* enum cm_policy */
     /* CM_POLICY_AUTO: the cost of storing a block, in thousandths of a hit. A larger value wears
@@ -680,8 +680,8 @@ CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options 
 /* Closes the pool and leaves it clean. Detaches all files. May block for syncs of the volume. After
  * 0, CM_EIO, CM_ESEAL or CM_ETRUNCATED the cache and all its cm_file pointers are gone: do not use
  * them again (undefined behaviour).
- * CM_EBUSY: pins, brackets, reads, warmings, iterations or a growth are still in use; nothing was
- * closed.
+ * CM_EBUSY: pins, brackets, reads, warmings, iterations, checkpoints or a growth are still in use;
+ * nothing was closed.
  * CM_EIO: the pool is closed, but its last state could not be made durable; it may be empty at the
  * next open.
  * CM_ESEAL: the pool is closed, as if the process had been killed.
@@ -1441,12 +1441,13 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
 /* Makes safe what can be. Call it every few seconds, in a thread of its own, with any pool. It does
  * two things.
  *
- * IN ANY POOL it stores the blocks of the probation buffer that were read again often enough, so
- * that a kill, or a power cut with DAX, does not lose them, and their hits get faster. It stores
- * nothing unless the mode is CM_NORMAL.
+ * IN ANY POOL it stores blocks of the probation buffer: those that had two hits (with
+ * CM_POLICY_GCLOCK one), and all while the pool has slots that were never used. So a kill, or a
+ * power cut with DAX, does not lose them, and their hits get faster. It stores nothing unless the
+ * mode is CM_NORMAL.
  *
- * WITHOUT DAX it then makes the pool survive a crash of the system: an OS crash, a power cut, the
- * loss of its volume. What was cached when the call began stays warm then, except what still waits
+ * WITHOUT DAX it then makes the pool survive a crash of the system: an OS crash, a power cut. What
+ * was cached when the call began stays warm then, except what still waits
  * in the probation buffer, the parts of files that were written and not synced before, and those
  * that are written after it. A part is one of 64 regions of a file (docs/crash.md).
  *
@@ -1465,7 +1466,8 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
  * region since a checkpoint (cm_stats: page_syncs). Before the first one nothing is synced, and the
  * pool empties itself after a crash of the system. cm_close() does what a checkpoint does.
  *
- * Any thread may call it; one sync runs at a time. CM_EREADONLY
+ * Any thread may call it; one sync runs at a time. Stop the thread that does so before cm_close().
+ * CM_EREADONLY
  * CM_ENOTSUP (only the buffer was served: the pool is in memory, or it is not known that its volume
  * keeps what it syncs: ext4, xfs, btrfs and f2fs do, with barriers; a line of the log says once
  * what it is) CM_EIO (the volume failed to write the pool: it is empty now, and can be used again)

@@ -55,9 +55,9 @@ static uint64_t changes(void)
 {
     cm_stats_data s = { .struct_size = sizeof(s) };
 
-    return cm_stats(mnt.cache, &s) < 0
-               ? 0
-               : s.pool_bytes + s.brackets + s.probation_hits + atomic_load(&proofs);
+    if (cm_stats(mnt.cache, &s) < 0)
+        return 0;
+    return s.pool_bytes + s.buffered + s.probation_hits + s.brackets + atomic_load(&proofs);
 }
 
 /* True: it is time to end. */

@@ -39,6 +39,12 @@ static void log_of_library(void *arg, int level, const char *text)
               text);
 }
 
+/* A number that differs if anything has changed that a checkpoint makes safe. */
+static uint64_t changes(const cm_stats_data *s)
+{
+    return s->pool_bytes + s->buffered + s->probation_hits + s->brackets;
+}
+
 /* Does what is to be done every few seconds until the service has to end: checkpoints, and claims
  * of processes that have ended. */
 static void keep(const struct run *r, struct server *s)
@@ -57,9 +63,9 @@ static void keep(const struct run *r, struct server *s)
         service_catch_up_all(&s->service);
         watch_look(&w, s);
         if (second % CHECKPOINT_S != 0 || cm_stats(s->service.cache, &now) < 0 ||
-            now.pool_bytes + now.brackets + now.probation_hits == seen)
+            changes(&now) == seen)
             continue;
-        seen = now.pool_bytes + now.brackets + now.probation_hits;
+        seen = changes(&now);
         (void)cm_checkpoint(s->service.cache); /* the library logs what is wrong */
     }
     server_log(s, LOG_NOTE, "ends: %s", end);

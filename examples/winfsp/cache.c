@@ -126,8 +126,8 @@ static int64_t read_origin(void *ctx, uint64_t off, void *buf, size_t len)
     return n < 0 ? n - ORIGIN_ERROR : n;
 }
 
-/* Every few seconds a thread that reads stores what is read again and waits in DRAM. On Windows
- * that is all that a checkpoint does, so it takes no time. */
+/* Every few seconds a thread that reads stores what waits in DRAM and may go to the pool. That is
+ * all that a checkpoint does on Windows, so it takes no time. */
 static void now_and_then(void)
 {
     const uint64_t now = cm_now();

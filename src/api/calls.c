@@ -118,6 +118,7 @@ int cm_checkpoint(cm_cache *c)
     int e = cm_enter_owner(c);
     if (e)
         return e;
+    at_add_acq_rel(&c->live, 1); /* cm_close looks at it */
     cm_say_guard(c);
     if (cm_cache_mode(c) == CM_NORMAL)
         cm_fill_buffered_promote(c);
@@ -128,6 +129,7 @@ int cm_checkpoint(cm_cache *c)
         e = CM_ENOTSUP;
     }
     cm_report_trouble(c);
+    at_sub_acq_rel(&c->live, 1); /* the last: cm_close may be waiting for it */
     return e;
 }
 

@@ -55,12 +55,13 @@ static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *
     return is_still(c, e, &h);
 }
 
-/* Has the block in a claimed entry earned its place in the pool? Then it may go there, as *n. */
-static bool has_earned(struct cm_cache *c, uint32_t e, struct cm_newcomer *n)
+/* Has the block in a claimed entry earned its place in the pool, or has the pool room? Then it may
+ * go there, as *n. */
+static bool may_leave(struct cm_cache *c, uint32_t e, struct cm_newcomer *n)
 {
     struct cm_buffered h;
-    return describe(c, e, n, &h) && n->start == CM_START_MEMBER && take_ticket(c, n) &&
-           is_still(c, e, &h);
+    return describe(c, e, n, &h) && (n->start == CM_START_MEMBER || n->start == CM_START_KNOWN) &&
+           take_ticket(c, n) && is_still(c, e, &h);
 }
 
 /* Empties a claimed entry. false: it is pinned, so it was released. */
@@ -211,9 +212,12 @@ void cm_fill_buffered_promote(struct cm_cache *c)
     const uint64_t used = p->entries > 0 ? cm_probation_used(p) : 0;
     unsigned n = 0;
     for (uint32_t e = 0; e < used; e++) {
-        if (!cm_probation_has_hits(p, e) || !cm_probation_claim_at(p, e))
+        /* Saves the lock: in a full pool nearly no entry has hits. */
+        const bool may = cm_ring_has_unused(&c->policy.ring) ? cm_probation_is_live(p, e)
+                                                             : cm_probation_has_hits(p, e);
+        if (!may || !cm_probation_claim_at(p, e))
             continue;
-        if (has_earned(c, e, &out[n]))
+        if (may_leave(c, e, &out[n]))
             entry[n++] = e;
         else
             cm_probation_release(p, e);

@@ -22,7 +22,8 @@ void cm_fill_buffered(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
 /* Called after the last one of them. */
 void cm_fill_buffered_end(struct cm_cache *c, struct cm_entries *e);
 /* Called now and then. Each block that was wanted again often enough goes to the pool before it has
- * to: a kill loses it no more, and its hits get faster. */
+ * to, and all do while the pool has slots that were never used: a kill loses them no more, and
+ * their hits get faster. */
 void cm_fill_buffered_promote(struct cm_cache *c);
 /* Called before the pool is closed. Each block that waits in the probation buffer goes to the pool,
  * if there is room or if the block was wanted again. */

@@ -78,10 +78,14 @@ static inline void cm_probation_touch(struct cm_probation *p, uint32_t e)
     else if (count < CM_PROBATION_COUNT)
         at_store_relaxed(&p->entry[e].count, (uint8_t)(count + 1));
 }
-/* May the block in this entry have hits? A hint. */
+/* Is there a block in this entry, and with hits? Hints. */
+static inline bool cm_probation_is_live(const struct cm_probation *p, uint32_t e)
+{
+    return at_load_relaxed(&p->entry[e].version) & 1;
+}
 static inline bool cm_probation_has_hits(const struct cm_probation *p, uint32_t e)
 {
-    return at_load_relaxed(&p->entry[e].count) > 0;
+    return cm_probation_is_live(p, e) && at_load_relaxed(&p->entry[e].count) > 0;
 }
 /* The block goes to the pool when it leaves the buffer, as if it had been wanted often. */
 static inline void cm_probation_keep(struct cm_probation *p, uint32_t e)

@@ -151,6 +151,41 @@ static void test_checkpoint_promotes(void)
     pool_end(&p);
 }
 
+/* While the pool has slots that were never used, all go there, as they do when they are pushed out.
+ */
+static void test_checkpoint_room(void)
+{
+    struct pool p;
+    cm_file *f = set_up(&p, MIB);
+    CHECK_EQ(put_all(f, 0, HELD / 2, 5), HELD / 2);
+    checkpoint(p.c);
+    for (unsigned i = 0; i < HELD / 2; i++) {
+        CASE("block %u", i);
+        CHECK(in_pool(f, i));
+    }
+    CHECK_EQ(STAT(p.c, promoted), HELD / 2);
+    pool_end(&p);
+}
+
+/* A close does not take the pool away from a checkpoint. */
+static int copy_closing(void *ctx, void *dst, const void *src, size_t n)
+{
+    meddled = true;
+    CHECK_EQ(cm_close(cm_object_of(other_file)->cache), CM_EBUSY);
+    return whole_ops->copy(ctx, dst, src, n);
+}
+
+static void test_checkpoint_beside_close(void)
+{
+    struct pool p;
+    cm_file *f = set_up_hot(&p);
+    meddle_with(f, copy_closing);
+    checkpoint(p.c);
+    meddle_no_more(f);
+    CHECK(in_pool(f, HOT));
+    pool_end(&p);
+}
+
 /* On DAX there is nothing to sync, but the buffer is in DRAM there, too. */
 static void test_checkpoint_dax(void)
 {
@@ -302,8 +337,11 @@ static void test_checkpoint_many(void)
 }
 
 const struct harness_test promotion_tests[] = {
-    TEST(promotion_beside_write), TEST(promotion_beside_pin),    TEST(checkpoint_promotes),
-    TEST(checkpoint_dax),         TEST(checkpoint_beside_write), TEST(checkpoint_beside_pin),
-    TEST(checkpoint_pinned),      TEST(checkpoint_not_stored),   TEST(checkpoint_claimed),
-    TEST(checkpoint_read_ahead),  TEST(checkpoint_many),         TEST_END,
+    TEST(promotion_beside_write),  TEST(promotion_beside_pin),
+    TEST(checkpoint_promotes),     TEST(checkpoint_room),
+    TEST(checkpoint_beside_close), TEST(checkpoint_dax),
+    TEST(checkpoint_beside_write), TEST(checkpoint_beside_pin),
+    TEST(checkpoint_pinned),       TEST(checkpoint_not_stored),
+    TEST(checkpoint_claimed),      TEST(checkpoint_read_ahead),
+    TEST(checkpoint_many),         TEST_END,
 };

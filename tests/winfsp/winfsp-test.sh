@@ -137,7 +137,7 @@ t_hits() {
   ends 0 kill "$pid"
   is_back
 }
-# A small file that is read all the time waits in DRAM, but not for long: then a kill leaves it warm.
+# A small file that is read all the time does not wait in DRAM for long. Then a kill leaves it warm.
 t_stays_warm() {
   head -c 131072 /dev/urandom >"$folder/hot"
   cp "$folder/hot" "$work/hot"
