@@ -84,13 +84,13 @@ skip() { # NAME REASON
 
 # Some suites are as long as all unit tests. So a part of each runs, and with the next commits the
 # others. A FILTER runs all of what it names. Without the history the days are counted.
-third='' sixth='' eighth='' commits=$(($(date +%s) / 86400))
+third='' sixth='' twelfth='' commits=$(($(date +%s) / 86400))
 [ "$(git -C "$top" rev-parse --is-shallow-repository 2>/dev/null)" != false ] ||
   commits=$(git -C "$top" rev-list --count HEAD)
 [ "$filter$list" ] || third="--third $((commits % 3))" sixth="--part $((commits % 6))/6" \
-  eighth="--part $((commits % 8))/8"
-# in_turn K: is it the turn of what is the K-th third?
-in_turn() { [ "$filter$list" ] || [ $((commits % 3)) = "$1" ]; }
+  twelfth="--part $((commits % 12))/12"
+# in_turn K [N]: is it the turn of what is the K-th of N parts (3)?
+in_turn() { [ "$filter$list" ] || [ $((commits % ${2:-3})) = "$1" ]; }
 # its_turn SUITE: one half of the mount's suites, and of what runs a second time (with sanitizers,
 # in emulators), runs with this commit. The name decides which.
 its_turn() {
@@ -377,7 +377,7 @@ native_suites() { # DIR
   also filter-mutants python3 "$here/filter/mutants.py" # many of them wait for ever, and are ended
   also winfsp-mutants python3 "$here/winfsp/mutants.py"
   # shellcheck disable=SC2086 # words
-  suite mutants python3 "$here/crash/mutants.py" --quick $eighth $few
+  suite mutants python3 "$here/crash/mutants.py" --quick $twelfth $few
   # All of src/ can be changed.
   suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
   # Up to the settle, those that mostly wait, and beside them those that do not.
@@ -405,8 +405,8 @@ native_suites() { # DIR
     need python3-clang-14 >/dev/null 2>&1 || :
     next mutation /usr/bin/python3 "$here/mutation/run" --check # a minute of a processor
     need cppcheck || :
-    ! in_turn 1 || next analysis bash "$here/tree/check-analysis.sh" "$top" # a minute
-    ! in_turn 1 || next analysis/tool bash "$here/tree/check-analysis.sh" "$top" --tool
+    ! in_turn 1 6 || next analysis bash "$here/tree/check-analysis.sh" "$top" # a minute
+    ! in_turn 4 6 || next analysis/tool bash "$here/tree/check-analysis.sh" "$top" --tool
   fi
   also mount-devices bash "$here/mount/devices-test.sh" "$b"
   also mount-dirs bash "$here/mount/dirs-test.sh" "$b"
@@ -435,9 +435,9 @@ native_suites() { # DIR
   also mount-coherence bash "$here/mount/coherence-test.sh" "$b"
   [ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"
   also policy python3 "$here/policy/policy-test.py" "$b"
-  ! in_turn 1 || also amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
+  ! in_turn 4 6 || also amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
   next policy/unit "$b/tests/policy/test_policy"
-  ! in_turn 0 || next policy/scan python3 "$here/policy/scan-test.py" "$b"
+  ! in_turn 3 6 || next policy/scan python3 "$here/policy/scan-test.py" "$b"
   next policy/advice "$b/tests/policy/test_advice"
   next mount-bare bash "$here/mount/bare-test.sh" "$b"
   next mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
@@ -509,7 +509,7 @@ more_of_policies() { # DIR
   ! in_turn 1 || next policy/buffer python3 "$here/policy/buffer-test.py" "$1" --quick
   ! in_turn 1 || next policy/grow python3 "$here/policy/grow-test.py" "$1" --quick
   ! in_turn 1 || next policy/restart python3 "$here/policy/restart-test.py" "$1" --quick
-  ! in_turn 2 || next policy/library python3 "$here/policy/library-test.py" "$1" --quick
+  ! in_turn 5 6 || next policy/library python3 "$here/policy/library-test.py" "$1" --quick
 }
 
 # ---- the list for meson --------------------------------------------------------------------------
@@ -600,9 +600,9 @@ asan=''
 
 # ---- other compilers, sanitizers -----------------------------------------------------------------
 if [ $all = yes ]; then
-  ! in_turn 2 || also packages bash "$here/packages/packages-test.sh" "$b"
+  ! in_turn 2 6 || also packages bash "$here/packages/packages-test.sh" "$b"
   need cmake || : # the port of vcpkg
-  ! in_turn 0 || also recipes python3 "$here/packages/recipes-test.py"
+  ! in_turn 3 6 || also recipes python3 "$here/packages/recipes-test.py"
   if [ "$asan" ]; then
     also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next two mostly wait
     also asan/mount/service-kills bash "$here/mount/service-test.sh" "$b-asan" --kills 5
@@ -694,14 +694,14 @@ if [ $all = yes ]; then
         --no-ring
       core_suites "$b-windows" wine/ 100000 5 20000
       run='' exe=''
-      ! in_turn 0 || build_windows_clang # beside those that mostly wait
+      ! in_turn 0 6 || build_windows_clang # beside those that mostly wait
       settle # it deletes the files of others that have ended
       suite wine/service/scm bash "$here/service/scm.sh" "$b-windows"
       suite wine/tree sh "$here/tree/check-tree.sh" "$top" "$b-windows" objects
       suite wine/same-bytes sh "$here/cross/same-bytes.sh" "$b/tests/cross/pool" \
         "wine-run $b-windows/tests/cross/pool.exe"
     else
-      ! in_turn 0 || build_windows_clang
+      ! in_turn 0 6 || build_windows_clang
     fi
     if ! command -v clang >/dev/null; then
       skip windows-clang "no clang here"
