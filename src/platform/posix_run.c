@@ -116,6 +116,7 @@ static bool has_own_clock(void)
 
 int64_t cm_plat_boot_wall_ns(void)
 {
+    POSIX_NO_CANCEL;
     struct timespec up;
     struct stat proc;
     int64_t boot;

@@ -178,6 +178,11 @@ static void *work_cancelled(void *arg)
     void *memory = cm_cache_alloc(p->c, 100);
     cm_cache_free(p->c, memory, 100);
     CHECK_EQ(cm_super_bump_epoch(&p->c->super, &p->c->broken), 0); /* stores, syncs, under a lock */
+    cm_file *f = attach(p, 1, 100 * BLK, 1, 0);
+    cm_validator v = validator_of_version(100 * BLK, 2);
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    detach(f);
+    (void)cm_checkpoint(p->c); /* where there can be one */
     ((uint32_t *)p->o.log_ctx)[0] = 1;
     pthread_testcancel();
     ((uint32_t *)p->o.log_ctx)[0] = 2;
