@@ -7,6 +7,8 @@
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 
+#include "win32_begin.h"
+
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,7 +133,7 @@ int os_run_self(const char *name, const char *arg)
         return -1;
     }
     (void)snprintf(line, sizeof line, "\"%s\" --child %s \"%s\"", self, name, arg);
-    if (!CreateProcessA(self, line, NULL, NULL, TRUE, 0, NULL, NULL, &start, &child)) {
+    if (!win32_begin(line, &start, &child)) {
         return -1;
     }
     if (WaitForSingleObject(child.hProcess, 60000) != WAIT_OBJECT_0) {

@@ -11,6 +11,8 @@
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 
+#include "../win32_begin.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,8 +65,7 @@ int main(int argc, char **argv)
         (void)strcat(strcat(strcat(line, i == 3 ? "\"" : " \""), argv[i]), "\"");
     }
     if (!SetConsoleMode(out, before) || !SetConsoleOutputCP(PAGE) ||
-        !SetConsoleCtrlHandler(survive, TRUE) ||
-        !CreateProcessA(NULL, line, NULL, NULL, TRUE, 0, NULL, NULL, &start, &child)) {
+        !SetConsoleCtrlHandler(survive, TRUE) || !win32_begin(line, &start, &child)) {
         return usage();
     }
     for (int n = 0; n < 1000 && GetConsoleOutputCP() == PAGE; n++) {

@@ -12,6 +12,8 @@
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 
+#include "../win32_begin.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,8 +141,7 @@ int main(int argc, char **argv)
         (void)strcat(strcat(strcat(line, i == 4 ? "\"" : " \""), argv[i]), "\"");
     }
     if (!SetConsoleMode(out, out_before) || !SetConsoleOutputCP(PAGE) ||
-        !SetConsoleCtrlHandler(survive, TRUE) ||
-        !CreateProcessA(NULL, line, NULL, NULL, TRUE, 0, NULL, NULL, &start, &child)) {
+        !SetConsoleCtrlHandler(survive, TRUE) || !win32_begin(line, &start, &child)) {
         return usage();
     }
     well = act(argv[2], argv[3]);

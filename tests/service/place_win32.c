@@ -9,6 +9,8 @@
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 
+#include "../win32_begin.h"
+
 #include <shlobj.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,7 +86,7 @@ place_process place_run(const char *program, const char *const *args)
     n = snprintf(line, sizeof(line), "\"%s\"", program ? program : self);
     for (; *args; args++)
         n += snprintf(line + n, sizeof(line) - (size_t)n, " \"%s\"", *args);
-    if (!CreateProcessA(NULL, line, NULL, NULL, TRUE, 0, NULL, NULL, &start, &child))
+    if (!win32_begin(line, &start, &child))
         place_die(line);
     CloseHandle(child.hThread);
     return child.hProcess;
