@@ -41,6 +41,12 @@ static void say_of_open(cm_cache *c, const cm_validator *v, uint32_t flags, int 
         cm_log(c, CM_LOG_INFO,
                "cm_file_open: a sole writer's validator says that somebody is writing, so the file "
                "is cold each time it is opened: take it with CM_IDENTIFY_SOLE_WRITER");
+    else if (!(flags & CM_SOLE_WRITER) && v && (v->racy & CM_RACY_WRITER) &&
+             first_time(&c->racy_said))
+        cm_log(c, CM_LOG_INFO,
+               "cm_file_open: somebody, perhaps this process, has a file open for writing, so it "
+               "is cold each time it is opened: if nobody else writes it, take its validator with "
+               "CM_IDENTIFY_SOLE_WRITER, and open it with CM_SOLE_WRITER");
     if (e == CM_IGNORED && v && v->taken_at < c->opened_ns && /* else others came in between */
         first_time(&c->early_said))
         cm_log(

@@ -137,6 +137,10 @@ static int take_option(struct reader *r, size_t i, const char *inline_value)
         }
         r->args->second[i] = r->argv[++r->at];
     }
+    if (o->argument != TOOL_NO_ARG && r->args->value[i]) {
+        tool_message(NULL, "option '--%s' is there twice, and takes one value", o->name);
+        return usage_hint(r->command);
+    }
     r->args->value[i] = inline_value ? inline_value : "";
     return TOOL_OK;
 }

@@ -204,6 +204,9 @@ static void print_head(struct run *u)
                  v.type[0] ? ")" : "", u->b.rounds, u->b.rounds == 1 ? "" : "s", cm_version(),
                  bench_lmdb_version() ? bench_lmdb_version() : "not built in",
                  bench_sqlite_version() ? bench_sqlite_version() : "not built in");
+    if (m->load > m->processors / 2.0)
+        (void)printf(
+            "the machine is busy: rows of threads, opens and latencies may be far off\n\n");
     (void)printf("%-24s %8s  %-8s %-6s  %s\n", "", "ratio", "limit", "",
                  "quartiles; ours and rival");
     (void)fflush(stdout);
@@ -428,7 +431,11 @@ const struct tool_command tool_bench = {
         "  SQLite get a mapped file, locked once: an open blob handle is moved and read; half as\n"
         "             many blocks, too\n"
         "Fills go into a full pool, and the lookups that lead to them are not timed, but in the\n"
-        "latencies. A bracket is begin and end around one cached block.\n"
+        "latencies. A bracket is begin and end around one cached block. Of the latencies,\n"
+        "clwb_fence and nt_xxh3_fence are the rivals of bracket and fill.\n"
+        "\n"
+        "A limit is a goal of the project. MISSED says that it is not reached here; nothing is\n"
+        "wrong with the machine. Less is better, but in rows with _speedup_ or two_threads.\n"
         "\n"
         "Rows for --only: hit_vs_chain read_many_vs_chain16 absent_vs_two_lines hit_vs_memcpy\n"
         "hit_speedup_vs_pread hit_speedup_vs_lmdb hit_speedup_vs_sqlite read_many_vs_memcpy\n"

@@ -309,7 +309,7 @@ static void draw_files(const struct view *v, struct frame *f, int rows)
     if (v->files_error)
         frame_text(f, "%s", cm_strerror(v->files_error));
     else if (l->n == 0)
-        frame_text(f, "nothing is cached");
+        frame_text(f, "nothing is in the pool yet; new blocks wait in memory at first");
     if (v->files_error || l->n == 0)
         frame_line_end(f);
     for (size_t i = 0; i < l->n && (int)i + 1 < rows; i++)
