@@ -594,11 +594,11 @@ typedef struct cm_options {
     void *log_ctx;
     /* Bytes of DRAM for new blocks. Each waits there until later ones push it out. If it had two
      * hits meanwhile, or the pool has slots that were never used, it is stored then; else it has
-     * cost no write to the pool. cm_checkpoint() stores the same blocks before they are pushed out:
-     * call it every few seconds, also with DAX, or a small file in constant use may wait for long.
-     * A crash loses what waits. cm_close() stores the blocks that still wait, as far as there is
-     * room. 0: the default, 1 % of the pool, at least 256 KiB, at most 256 MiB. CM_PROBATION_NONE:
-     * no buffer. */
+     * cost no write to the pool. cm_checkpoint() stores blocks before they are pushed out: call it
+     * every few seconds, also with DAX, or a small file in constant use may wait for long. A crash
+     * loses what waits. cm_close() stores the blocks that still wait, as far as there is room. 0:
+     * the default, 1 % of the pool, at least 256 KiB, at most 256 MiB. CM_PROBATION_NONE: no
+     * buffer. */
     uint64_t probation_bytes;
     uint32_t policy; /* enum cm_policy */
     /* CM_POLICY_AUTO: the cost of storing a block, in thousandths of a hit. A larger value wears
@@ -1441,10 +1441,12 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
 /* Makes safe what can be. Call it every few seconds, in a thread of its own, with any pool. It does
  * two things.
  *
- * IN ANY POOL it stores blocks of the probation buffer: those that had two hits (with
- * CM_POLICY_GCLOCK one), and all while the pool has slots that were never used. So a kill, or a
- * power cut with DAX, does not lose them, and their hits get faster. It stores nothing unless the
- * mode is CM_NORMAL.
+ * IN ANY POOL it stores blocks that an earlier call has found in the probation buffer, too: all
+ * while the pool has slots that were never used, and in a full pool those that had three hits, one
+ * of them since that call. (Hits of a thread on the eight blocks that it read last do not count.)
+ * So a kill, or a power cut with DAX, does not lose them, and their hits get faster. Nothing is
+ * stored unless the mode is CM_NORMAL, nor for a group that has all of its quota, nor from a buffer
+ * of more than 2 % of a full pool (and 256 KiB): each block would take the place of another.
  *
  * WITHOUT DAX it then makes the pool survive a crash of the system: an OS crash, a power cut. What
  * was cached when the call began stays warm then, except what still waits
@@ -1568,7 +1570,7 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(forgotten, "blocks forgotten by brackets and invalidations")                                 \
     X(quarantined, "slots taken out of use")                                                       \
     X(brackets, "brackets begun")                                                                  \
-    X(incarnations, "whole files forgotten or started again")                                      \
+    X(incarnations, "files that began cold, or were forgotten")                                    \
     X(escalations, "forgetting that had to go beyond a block")                                     \
     X(attach_kept, "files attached warm")                                                          \
     X(attach_new, "files attached cold")                                                           \

@@ -13,7 +13,8 @@
 #include <time.h>
 
 #define PERIOD_S 5
-/* What changes while one runs, and what it clears, is durable after the next one. */
+/* What changes while one runs, and what it clears, is durable after the next one. What waits in the
+ * probation buffer is stored by the second one that finds it there. */
 #define ROUNDS 2
 
 static struct {
@@ -21,6 +22,7 @@ static struct {
     pthread_cond_t wake;
     pthread_t thread;
     bool running, stop;
+    bool syncs; /* the thread's: a checkpoint of this pool is a sync of its volume */
 } checkpoints = { .lock = PTHREAD_MUTEX_INITIALIZER };
 static _Atomic uint64_t proofs; /* syncs of the origin that proved something */
 static _Atomic bool helps;
@@ -47,17 +49,20 @@ static void look_at_pool(void)
 {
     const uint32_t d = durability();
 
+    checkpoints.syncs = d == CM_DURABILITY_PAGECACHE || d == CM_DURABILITY_CHECKPOINT;
     atomic_store(&helps, d == CM_DURABILITY_DAX || d == CM_DURABILITY_CHECKPOINT);
 }
 
-/* A number that differs if anything has changed that a checkpoint makes safe. */
+/* A number that differs if anything has changed that a checkpoint makes safe. Hits alone are not
+ * worth a sync. */
 static uint64_t changes(void)
 {
     cm_stats_data s = { .struct_size = sizeof(s) };
 
     if (cm_stats(mnt.cache, &s) < 0)
         return 0;
-    return s.pool_bytes + s.buffered + s.probation_hits + s.brackets + atomic_load(&proofs);
+    return s.pool_bytes + s.buffered + s.brackets + atomic_load(&proofs) +
+           (checkpoints.syncs ? 0 : s.probation_hits);
 }
 
 /* True: it is time to end. */

@@ -39,10 +39,19 @@ static void log_of_library(void *arg, int level, const char *text)
               text);
 }
 
-/* A number that differs if anything has changed that a checkpoint makes safe. */
-static uint64_t changes(const cm_stats_data *s)
+/* A number that differs if anything has changed that a checkpoint makes safe. Hits alone are not
+ * worth a sync of the volume. */
+static uint64_t changes(cm_cache *cache)
 {
-    return s->pool_bytes + s->buffered + s->probation_hits + s->brackets;
+    cm_stats_data s = { .struct_size = sizeof(s) };
+    cm_info i = { .struct_size = sizeof(i) };
+
+    if (cm_stats(cache, &s) < 0 || cm_get_info(cache, &i) < 0)
+        return 0;
+    return s.pool_bytes + s.buffered + s.brackets +
+           (i.durability == CM_DURABILITY_PAGECACHE || i.durability == CM_DURABILITY_CHECKPOINT
+                ? 0
+                : s.probation_hits);
 }
 
 /* Does what is to be done every few seconds until the service has to end: checkpoints, and claims
@@ -51,21 +60,24 @@ static void keep(const struct run *r, struct server *s)
 {
     const char *end;
     uint64_t seen = 0;
+    unsigned rounds = 0; /* checkpoints to come: what waits in DRAM is stored by the second one */
     struct watch w;
 
     watch_begin(&w, s);
     for (unsigned second = 1; (end = r->wait_second()) == NULL; second++) {
-        cm_stats_data now = { .struct_size = sizeof(now) };
-
         if (s->service.has_names)
             outside_sweep(s->service.outside, r->has_ended);
         failed_take(r->config->socket, service_sync_failed, &s->service);
         service_catch_up_all(&s->service);
         watch_look(&w, s);
-        if (second % CHECKPOINT_S != 0 || cm_stats(s->service.cache, &now) < 0 ||
-            changes(&now) == seen)
+        if (second % CHECKPOINT_S != 0)
             continue;
-        seen = changes(&now);
+        if (changes(s->service.cache) != seen)
+            rounds = 2;
+        seen = changes(s->service.cache);
+        if (rounds == 0)
+            continue;
+        rounds--;
         (void)cm_checkpoint(s->service.cache); /* the library logs what is wrong */
     }
     server_log(s, LOG_NOTE, "ends: %s", end);

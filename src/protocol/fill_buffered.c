@@ -14,7 +14,8 @@
 #include "state/quota.h"
 
 /* Says in *n what a claimed entry holds, and in *h which life of it that is. false: nothing. */
-static bool describe(struct cm_cache *c, uint32_t e, struct cm_newcomer *n, struct cm_buffered *h)
+static inline __attribute__((always_inline)) bool
+describe(struct cm_cache *c, uint32_t e, struct cm_newcomer *n, struct cm_buffered *h)
 {
     if (!cm_probation_peek(&c->probation, e, h))
         return false;
@@ -27,14 +28,16 @@ static bool describe(struct cm_cache *c, uint32_t e, struct cm_newcomer *n, stru
 }
 
 /* false: a bracket of the block is open. */
-static bool take_ticket(struct cm_cache *c, struct cm_newcomer *n)
+static inline __attribute__((always_inline)) bool take_ticket(struct cm_cache *c,
+                                                              struct cm_newcomer *n)
 {
     return cm_stripe_ticket(cm_stripe_at(c, n->key.stripe), &n->ticket);
 }
 
 /* The ticket is taken first, then the version is looked at. If a bracket has killed the entry
  * before the look, the look sees it. If a bracket comes later, it moves the ticket. */
-static bool is_still(struct cm_cache *c, uint32_t e, const struct cm_buffered *h)
+static inline __attribute__((always_inline)) bool is_still(struct cm_cache *c, uint32_t e,
+                                                           const struct cm_buffered *h)
 {
     struct cm_buffered again;
     return cm_probation_peek(&c->probation, e, &again) && again.version == h->version;
@@ -56,16 +59,17 @@ static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *
 }
 
 /* Has the block in a claimed entry earned its place in the pool, or has the pool room? Then it may
- * go there, as *n. */
+ * go there, as *n. A group that has all its slots would lose another block for it. */
 static bool may_leave(struct cm_cache *c, uint32_t e, struct cm_newcomer *n)
 {
     struct cm_buffered h;
     return describe(c, e, n, &h) && (n->start == CM_START_MEMBER || n->start == CM_START_KNOWN) &&
-           take_ticket(c, n) && is_still(c, e, &h);
+           (n->share == 0 || cm_share_room(cm_quota_of(c, n->share)) > 0) && take_ticket(c, n) &&
+           is_still(c, e, &h);
 }
 
 /* Empties a claimed entry. false: it is pinned, so it was released. */
-static bool vacate(struct cm_cache *c, uint32_t e)
+static inline __attribute__((always_inline)) bool vacate(struct cm_cache *c, uint32_t e)
 {
     struct cm_buffered h;
     if (cm_probation_peek(&c->probation, e, &h)) {
@@ -188,19 +192,22 @@ void cm_fill_buffered_drain(struct cm_cache *c)
 }
 
 /* Stores the blocks of claimed entries, and releases these. A block that was not stored stays in
- * its entry. */
-static void promote(struct cm_cache *c, const uint32_t *entry, struct cm_newcomer *out, unsigned n)
+ * its entry. false: the pool cannot be written, so no more of them. */
+static bool promote(struct cm_cache *c, const uint32_t *entry, struct cm_newcomer *out, unsigned n)
 {
     const struct cm_grant by_ticket = { NULL, NULL };
     unsigned promoted = 0;
+    bool writable = true;
     cm_publish_batch(c, &by_ticket, out, n);
     for (unsigned i = 0; i < n; i++) {
         promoted += out[i].result == 0;
+        writable &= out[i].result != CM_NOT_STORED_MEDIA;
         if (out[i].result != 0 || vacate(c, entry[i])) /* vacate() releases one that is pinned */
             cm_probation_release(&c->probation, entry[i]);
     }
     if (promoted > 0)
         cm_count(c, CM_STAT_promoted, promoted);
+    return writable && cm_cache_mode(c) == CM_NORMAL;
 }
 
 void cm_fill_buffered_promote(struct cm_cache *c)
@@ -210,21 +217,24 @@ void cm_fill_buffered_promote(struct cm_cache *c)
     uint32_t entry[CM_BATCH_MAX];
     const unsigned batch = cm_evict_batch(c);
     const uint64_t used = p->entries > 0 ? cm_probation_used(p) : 0;
+    const bool room = cm_ring_has_unused(&c->policy.ring);
     unsigned n = 0;
-    for (uint32_t e = 0; e < used; e++) {
-        /* Saves the lock: in a full pool nearly no entry has hits. */
-        const bool may = cm_ring_has_unused(&c->policy.ring) ? cm_probation_is_live(p, e)
-                                                             : cm_probation_has_hits(p, e);
-        if (!may || !cm_probation_claim_at(p, e))
+    bool go_on = cm_cache_mode(c) == CM_NORMAL;
+    /* A large buffer is a cache of its own. In a full pool each block that leaves it takes the
+     * place of another one, and so hits would be lost. */
+    if (!room && cm_probation_is_large(p, at_load_relaxed(&c->policy.ring.slots)))
+        return;
+    for (uint32_t e = 0; e < used && go_on; e++) {
+        if (!cm_probation_is_due(p, e, room) || !cm_probation_claim_at(p, e))
             continue;
         if (may_leave(c, e, &out[n]))
             entry[n++] = e;
         else
             cm_probation_release(p, e);
         if (n == batch) {
-            promote(c, entry, out, n);
+            go_on = promote(c, entry, out, n);
             n = 0;
         }
     }
-    promote(c, entry, out, n);
+    (void)promote(c, entry, out, n);
 }

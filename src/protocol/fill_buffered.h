@@ -21,9 +21,9 @@ void cm_fill_buffered(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
                       unsigned left, struct cm_entries *e);
 /* Called after the last one of them. */
 void cm_fill_buffered_end(struct cm_cache *c, struct cm_entries *e);
-/* Called now and then. Each block that was wanted again often enough goes to the pool before it has
- * to, and all do while the pool has slots that were never used: a kill loses them no more, and
- * their hits get faster. */
+/* Called now and then. What an earlier call has found in the buffer, too, goes to the pool before
+ * it has to, if it is wanted all the time, or if the pool has slots that were never used: a kill
+ * loses it no more, and its hits get faster. Nothing goes there if the mode is not CM_NORMAL. */
 void cm_fill_buffered_promote(struct cm_cache *c);
 /* Called before the pool is closed. Each block that waits in the probation buffer goes to the pool,
  * if there is room or if the block was wanted again. */

@@ -36,6 +36,11 @@ uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots)
     return n < most ? n : most;
 }
 
+bool cm_probation_is_large(const struct cm_probation *p, uint64_t slots)
+{
+    return p->entries > DEFAULT_MIN && p->entries > 2 * slots / SHARE;
+}
+
 void cm_probation_size(struct cm_probation *p, uint64_t entries)
 {
     p->entries = entries;
@@ -202,6 +207,20 @@ void cm_probation_release(struct cm_probation *p, uint32_t e)
     at_store_release(&p->entry[e].busy, (uint8_t)0); /* pairs with cm_probation_claim */
 }
 
+bool cm_probation_is_due(struct cm_probation *p, uint32_t e, bool room)
+{
+    struct cm_buffered *h = &p->entry[e];
+    const uint8_t count = at_load_relaxed(&h->count);
+    if (!(at_load_relaxed(&h->version) & 1))
+        return false;
+    if (at_load_relaxed(&h->seen))
+        return room || count == CM_PROBATION_COUNT;
+    at_store_relaxed(&h->seen, (uint8_t)1);
+    if (count == CM_PROBATION_COUNT)
+        at_store_relaxed(&h->count, (uint8_t)(CM_PROBATION_COUNT - 1)); /* a hit counts again */
+    return false;
+}
+
 bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_buffered *h)
 {
     h->version = at_load_acquire(&p->entry[e].version);
@@ -240,6 +259,7 @@ void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key 
     at_store_relaxed(&h->block_valid, k->block << CM_VALID_BITS | valid);
     h->hash = k->place.hash;
     at_store_relaxed(&h->count, (uint8_t)(ahead ? CM_PROBATION_AHEAD : 0));
+    at_store_relaxed(&h->seen, (uint8_t)0);
     copy_in(to, data, words);
     if (valid < CM_BLOCK_SIZE) { /* a tail, and zeros */
         memcpy(&last, data + words, valid - words);

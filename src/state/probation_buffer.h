@@ -24,6 +24,7 @@ struct cm_buffered {
     uint8_t count;        /* atomic; hits, CM_PROBATION_COUNT at most, or CM_PROBATION_AHEAD */
     uint8_t busy;         /* atomic; claimed by a thread that may overwrite it */
     uint8_t pins;         /* pin.h; no entry is ever doomed */
+    uint8_t seen;         /* atomic; a checkpoint has found this block here */
 };
 
 struct cm_probation {
@@ -58,6 +59,8 @@ static inline uint32_t cm_probation_cell(const struct cm_probation *p, uint32_t 
 /* Number of entries in the buffer of a pool with `slots` slots. `bytes`: how much data the user
  * wants in it, as cm_options.probation_bytes. Never more than slots. */
 uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots);
+/* Is the buffer more than twice as large as by default? */
+bool cm_probation_is_large(const struct cm_probation *p, uint64_t slots);
 /* Sets the sizes of a buffer of so many entries, before its memory is allocated. */
 void cm_probation_size(struct cm_probation *p, uint64_t entries);
 
@@ -78,15 +81,10 @@ static inline void cm_probation_touch(struct cm_probation *p, uint32_t e)
     else if (count < CM_PROBATION_COUNT)
         at_store_relaxed(&p->entry[e].count, (uint8_t)(count + 1));
 }
-/* Is there a block in this entry, and with hits? Hints. */
-static inline bool cm_probation_is_live(const struct cm_probation *p, uint32_t e)
-{
-    return at_load_relaxed(&p->entry[e].version) & 1;
-}
-static inline bool cm_probation_has_hits(const struct cm_probation *p, uint32_t e)
-{
-    return cm_probation_is_live(p, e) && at_load_relaxed(&p->entry[e].count) > 0;
-}
+/* May the block in this entry leave it with this checkpoint? An earlier one has to have found it
+ * there, and if there is no `room`, it has to have had hits since: CM_PROBATION_COUNT in all, and
+ * one of them since then. A hint, as all counts are. */
+bool cm_probation_is_due(struct cm_probation *p, uint32_t e, bool room);
 /* The block goes to the pool when it leaves the buffer, as if it had been wanted often. */
 static inline void cm_probation_keep(struct cm_probation *p, uint32_t e)
 {

@@ -160,11 +160,13 @@ void op_power_cut(void)
         w.wrong = "a pool in the page cache is kept after a power cut";
 }
 /* What is cached survives a power cut from now on, where the origin is synced. All that waits in
- * DRAM has earned its place, so it is stored first. */
+ * DRAM is wanted all the time, so it is stored first. */
 void op_pool_checkpoint(void)
 {
-    for (uint32_t e = 0; e < w.cache->probation.entries; e++)
+    for (uint32_t e = 0; e < w.cache->probation.entries; e++) {
         cm_probation_keep(&w.cache->probation, e);
+        at_store_relaxed(&w.cache->probation.entry[e].seen, (uint8_t)1); /* by an earlier one */
+    }
     must(cm_checkpoint(w.cache), "cm_checkpoint");
     if (w.rules >= RULES_PAGECACHE)
         keep_all();

@@ -588,12 +588,14 @@ static void op_drop(void)
     add_all(HISTORY_DROP, 0, n, call);
 }
 
-/* Blocks that wait in the probation buffer and have earned their place go to the pool: here all
+/* Blocks that wait in the probation buffer and are wanted all the time go to the pool: here all
  * that wait. */
 static void op_checkpoint(void)
 {
-    for (uint32_t e = 0; e < w.cache->probation.entries; e++)
+    for (uint32_t e = 0; e < w.cache->probation.entries; e++) {
         cm_probation_keep(&w.cache->probation, e);
+        at_store_relaxed(&w.cache->probation.entry[e].seen, (uint8_t)1); /* by an earlier one */
+    }
     (void)cm_checkpoint(w.cache); /* it promotes; more is not possible in memory */
 }
 

@@ -491,6 +491,7 @@ static void to_leave(void)
     p->next = cm_probation_find(p, &k, &version);
     if (p->next >= p->entries)
         fail("not in the buffer", p->next, 0);
+    p->entry[p->next].seen = 1; /* by an earlier checkpoint */
 }
 
 static uint64_t slot_of(uint64_t block)

@@ -104,20 +104,9 @@ static void test_promotion_beside_write(void)
 
 /* ---- By a checkpoint ------------------------------------------------------------------------- */
 
-#define HOT 2u /* the block that has earned its place */
-
-/* The pool is full, and the buffer holds 16 blocks. */
-static cm_file *set_up_hot(struct pool *p)
-{
-    cm_file *f = set_up_full(p);
-    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
-    for (unsigned i = 0; i < 2; i++) {
-        CASE("i %u", i);
-        CHECK_EQ(look_anew(f, HOT, 5), RIGHT);
-    }
-    CHECK_EQ(look_anew(f, 3, 5), RIGHT); /* once */
-    return f;
-}
+#define HOT 2u  /* the block that is wanted all the time */
+#define ONCE 3u /* read once */
+#define WAS 4u  /* wanted all the time before the first checkpoint, and not since */
 
 static void checkpoint(struct cm_cache *c)
 {
@@ -128,7 +117,26 @@ static void checkpoint(struct cm_cache *c)
     }
 }
 
-/* What was wanted again survives a kill from then on; what was not costs no write. */
+/* The pool is full, and the buffer holds 16 blocks. A checkpoint has found them there. */
+static cm_file *set_up_hot(struct pool *p)
+{
+    cm_file *f = set_up_full(p);
+    const int64_t promoted = STAT(p->c, promoted);
+    CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+    for (unsigned i = 0; i < 5; i++) {
+        CASE("i %u", i);
+        CHECK_EQ(look_anew(f, HOT, 5), RIGHT);
+        CHECK_EQ(look_anew(f, WAS, 5), RIGHT);
+    }
+    CHECK_EQ(look_anew(f, ONCE, 5), RIGHT);
+    CALL(checkpoint(p->c));
+    CHECK_EQ(STAT(p->c, promoted), promoted); /* what is written again soon costs nothing */
+    CHECK_EQ(look_anew(f, HOT, 5), RIGHT);
+    return f;
+}
+
+/* What is wanted all the time survives a kill from the second checkpoint on; all else costs no
+ * write. */
 static void test_checkpoint_promotes(void)
 {
     struct pool p;
@@ -136,18 +144,78 @@ static void test_checkpoint_promotes(void)
     const int64_t promoted = STAT(p.c, promoted);
     CHECK(!in_pool(f, HOT));
     checkpoint(p.c);
+    CHECK(in_pool(f, HOT));
     CHECK_EQ(STAT(p.c, promoted), promoted + 1);
     const int64_t bytes = STAT(p.c, pool_bytes);
     checkpoint(p.c); /* finds nothing to do */
     CHECK_EQ(STAT(p.c, promoted), promoted + 1);
     CHECK_EQ(STAT(p.c, pool_bytes), bytes);
-    CHECK(in_pool(f, HOT));
     CHECK_EQ(hits(f, 0, HELD, 5), HELD); /* and the others still wait */
     pool_crash(&p);
     CHECK_EQ(pool_up(&p), 0);
     f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     CHECK_EQ(look(f, HOT, 5), RIGHT);
     CHECK_EQ(hits(f, 0, HELD, 5), 1);
+    pool_end(&p);
+}
+
+/* A block that comes into an entry begins anew there. */
+static void test_checkpoint_of_another_life(void)
+{
+    struct pool p;
+    cm_file *f = set_up_hot(&p);
+    (void)put_all(f, 1000, 2 * HELD, 6); /* all entries are used again */
+    const int64_t promoted = STAT(p.c, promoted);
+    for (unsigned i = 0; i < 5; i++)
+        CHECK_EQ(look_anew(f, 1000 + 2 * HELD - 1, 6), RIGHT);
+    checkpoint(p.c);
+    CHECK_EQ(STAT(p.c, promoted), promoted);
+    pool_end(&p);
+}
+
+/* A buffer that is more than twice as large as by default is a cache of its own. */
+static void test_checkpoint_large(void)
+{
+    struct pool p;
+    pool_make(&p, 16 * MIB, 0);
+    for (unsigned large = 0; large < 2; large++) {
+        CASE("large %u", large);
+        p.o.probation_bytes = (80 + large) * BLK; /* 80 is 2 % of 4000 slots */
+        REQUIRE(pool_up(&p) == 0);
+        CHECK_EQ(p.c->media.geo.slots / 50, 80);
+        cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+        (void)put_all(f, 100000, p.c->media.geo.slots + 200, 5);
+        CHECK_EQ(put(f, HOT, 5), 0);
+        for (unsigned i = 0; i < 3; i++) {
+            for (unsigned j = 0; j < 5; j++)
+                CHECK_EQ(look_anew(f, HOT, 5), RIGHT);
+            CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+        }
+        CHECK_EQ(in_pool(f, HOT), !large);
+        CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+        pool_down(&p);
+    }
+    pool_end(&p);
+}
+
+/* A group that has all its slots would lose another block. */
+static void test_checkpoint_quota(void)
+{
+    struct pool p;
+    uint64_t used, most;
+    cm_file *f = set_up_hot(&p);
+    detach(f);
+    CHECK_EQ(cm_group_set_quota(p.c, 7, BLK), 0);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(cm_file_set_group(f, 7), 0);
+    CHECK_EQ(cm_group_usage(p.c, 7, &used, &most), 0);
+    CHECK_EQ(cm_group_set_quota(p.c, 7, used), 0);
+    checkpoint(p.c);
+    CHECK(!in_pool(f, HOT));
+    CHECK_EQ(look(f, HOT, 5), RIGHT); /* it still waits */
+    CHECK_EQ(cm_group_set_quota(p.c, 7, 0), 0);
+    checkpoint(p.c);
+    CHECK(in_pool(f, HOT));
     pool_end(&p);
 }
 
@@ -158,6 +226,8 @@ static void test_checkpoint_room(void)
     struct pool p;
     cm_file *f = set_up(&p, MIB);
     CHECK_EQ(put_all(f, 0, HELD / 2, 5), HELD / 2);
+    checkpoint(p.c);
+    CHECK_EQ(STAT(p.c, promoted), 0); /* the next one */
     checkpoint(p.c);
     for (unsigned i = 0; i < HELD / 2; i++) {
         CASE("block %u", i);
@@ -198,8 +268,7 @@ static void test_checkpoint_dax(void)
     REQUIRE(pool_up(&p) == 0);
     cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     CHECK_EQ(put(f, HOT, 5), 0);
-    for (unsigned i = 0; i < 2; i++)
-        CHECK_EQ(look_anew(f, HOT, 5), RIGHT);
+    CHECK_EQ(cm_checkpoint(p.c), 0);
     CHECK_EQ(cm_checkpoint(p.c), 0);
     CHECK(in_pool(f, HOT));
     pool_end(&p);
@@ -309,22 +378,34 @@ static void test_checkpoint_read_ahead(void)
     pool_end(&p);
 }
 
-/* More blocks than a batch has. Those that were stored together stay neighbours. */
-static void test_checkpoint_many(void)
+/* More blocks than a batch has wait, and a checkpoint has found them. `room`: so many slots were
+ * never used then; 0: nearly all. */
+enum { BLOCKS = 3 * CM_BATCH_MAX };
+static cm_file *set_up_many(struct pool *p, uint64_t room)
 {
-    enum { BLOCKS = 3 * CM_BATCH_MAX };
-    struct pool p;
     static uint8_t data[BLOCKS * BLK];
-    pool_make(&p, 8 * MIB, 0);
-    p.o.probation_bytes = 4 * CM_BATCH_MAX * BLK;
-    REQUIRE(pool_up(&p) == 0);
-    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    pool_make(p, 8 * MIB, 0);
+    p->o.probation_bytes = 4 * CM_BATCH_MAX * BLK;
+    (void)pool_up(p);
+    cm_file *f = attach(p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    struct cm_ring *r = &p->c->policy.ring;
+    /* For each of these blocks another one leaves the buffer. */
+    for (uint64_t b = 100000; room > 0 && r->slots - r->frontier > room + BLOCKS; b++)
+        CHECK_EQ(put(f, b, 5), 0);
     for (unsigned i = 0; i < BLOCKS; i++)
         content(5, i, data + i * BLK);
     cm_miss m = miss_of(f, 0, sizeof(data));
     CHECK_EQ(cm_fill(f, &m, data, sizeof(data), 0), 0);
-    for (unsigned i = 0; i < 2 * BLOCKS; i++)
-        CHECK_EQ(look_anew(f, i % BLOCKS, 5), RIGHT);
+    CHECK_EQ(cm_checkpoint(p->c), CM_ENOTSUP);
+    return f;
+}
+
+/* Those that were stored together stay neighbours. */
+static void test_checkpoint_many(void)
+{
+    struct pool p;
+    cm_file *f = set_up_many(&p, 0);
+    const int64_t promoted = STAT(p.c, promoted);
     CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
     for (unsigned i = 0; i < BLOCKS; i++) {
         CASE("block %u", i);
@@ -332,16 +413,45 @@ static void test_checkpoint_many(void)
         if (i % CM_BATCH_MAX != 0)
             CHECK_EQ(slot_of(f, i), slot_of(f, i - 1) + 1);
     }
-    CHECK_EQ(STAT(p.c, promoted), BLOCKS);
+    CHECK_EQ(STAT(p.c, promoted), promoted + BLOCKS);
     pool_end(&p);
 }
 
+/* It stops with the batch in which the room ends, the mode changes, or the medium fails. */
+static int copy_freezing(void *ctx, void *dst, const void *src, size_t n)
+{
+    meddled = true;
+    CHECK_EQ(cm_set_mode(cm_object_of(other_file)->cache, CM_FREEZE), 0);
+    return whole_ops->copy(ctx, dst, src, n);
+}
+
+static void test_checkpoint_stops(void)
+{
+    for (unsigned why = 0; why < 3; why++) {
+        CASE("why %u", why);
+        struct pool p;
+        cm_file *f = set_up_many(&p, why == 0 ? 5 : 0);
+        const int64_t promoted = STAT(p.c, promoted), bad = STAT(p.c, quarantined);
+        if (why > 0)
+            meddle_with(f, why == 1 ? copy_freezing : copy_failing);
+        CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+        if (why > 0)
+            meddle_no_more(f);
+        CHECK_EQ(STAT(p.c, promoted) - promoted, why == 2 ? 0 : (int64_t)CM_BATCH_MAX);
+        CHECK(STAT(p.c, quarantined) - bad <= (int64_t)CM_BATCH_MAX);
+        CHECK_EQ(hits(f, 0, BLOCKS, 5), BLOCKS); /* the others still wait */
+        pool_end(&p);
+    }
+}
+
 const struct harness_test promotion_tests[] = {
-    TEST(promotion_beside_write),  TEST(promotion_beside_pin),
-    TEST(checkpoint_promotes),     TEST(checkpoint_room),
-    TEST(checkpoint_beside_close), TEST(checkpoint_dax),
-    TEST(checkpoint_beside_write), TEST(checkpoint_beside_pin),
-    TEST(checkpoint_pinned),       TEST(checkpoint_not_stored),
-    TEST(checkpoint_claimed),      TEST(checkpoint_read_ahead),
-    TEST(checkpoint_many),         TEST_END,
+    TEST(promotion_beside_write), TEST(promotion_beside_pin),
+    TEST(checkpoint_promotes),    TEST(checkpoint_of_another_life),
+    TEST(checkpoint_large),       TEST(checkpoint_quota),
+    TEST(checkpoint_room),        TEST(checkpoint_beside_close),
+    TEST(checkpoint_dax),         TEST(checkpoint_beside_write),
+    TEST(checkpoint_beside_pin),  TEST(checkpoint_pinned),
+    TEST(checkpoint_not_stored),  TEST(checkpoint_claimed),
+    TEST(checkpoint_read_ahead),  TEST(checkpoint_many),
+    TEST(checkpoint_stops),       TEST_END,
 };

@@ -356,7 +356,7 @@ class Cache:
         self._call(lib.cm_forget, which._id if isinstance(which, File) else _id_of_key(which))
 
     def checkpoint(self):
-        """Call it every few seconds. It stores what waits in memory and had two hits. On ext4,
+        """Call it every few seconds. It stores what waits in memory and is read often. On ext4,
         xfs, btrfs and f2fs what is cached also survives a crash of the system then. On other
         volumes without DAX it raises CM_ENOTSUP, when the first is done."""
         self._call(lib.cm_checkpoint)
