@@ -94,18 +94,13 @@ int cm_forget_gone(cm_cache *c, const cm_file_id *id)
     return id && (id->hi | id->lo) ? cm_files_forget(c, id, true) : CM_EINVAL;
 }
 
-/* Says once why there can be no checkpoint. */
+/* Says once why there can be no checkpoint. Of a pool in memory cm_info says so. */
 static void say_no_checkpoint(cm_cache *c)
 {
     char what[PLAT_VOLUME];
     uint32_t unsaid = 0;
-    if (!at_cas_acq_rel(&c->no_checkpoint, &unsaid, 1))
+    if (!c->super.sync || !at_cas_acq_rel(&c->no_checkpoint, &unsaid, 1))
         return;
-    if (!c->super.sync) {
-        cm_log(c, CM_LOG_INFO,
-               "cm_checkpoint: %s: it is in memory: nothing of it outlives the system", c->name);
-        return;
-    }
     (void)cm_plat_file_sync_lasts(&c->file, what);
     cm_log(c, CM_LOG_INFO,
            "cm_checkpoint: %s: it is not known that what is synced on its volume (%s) survives a "
