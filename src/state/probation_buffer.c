@@ -217,7 +217,8 @@ bool cm_probation_is_due(struct cm_probation *p, uint32_t e, bool room)
         return room || count == CM_PROBATION_COUNT;
     at_store_relaxed(&h->seen, (uint8_t)1);
     if (count == CM_PROBATION_COUNT)
-        at_store_relaxed(&h->count, (uint8_t)(CM_PROBATION_COUNT - 1)); /* a hit counts again */
+        /* So a hit counts again. No rule wants more than what is left. */
+        at_store_relaxed(&h->count, (uint8_t)(CM_PROBATION_COUNT - 1));
     return false;
 }
 
