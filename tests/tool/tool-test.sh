@@ -43,6 +43,7 @@ test_usage()
   expect unknown-letter 2 "unknown option '-z' of 'info'" "$cm" info p -z
   expect unwanted-value 2 "'--sparse' takes no value" "$cm" create p --sparse=yes
   expect missing-value 2 "'--size' needs a value" "$cm" create p --size
+  expect option-twice 2 "'--size' is there twice" "$cm" create p --size 4M --size 8M
   expect missing-operand 2 'needs the name of a pool' "$cm" info
   expect empty-operand 2 'empty name' "$cm" info ''
   expect size-operand 2 'A size is an option: --size 20M' "$cm" create q 20M
