@@ -1449,9 +1449,9 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
  * of more than 2 % of a full pool (and 256 KiB): each block would take the place of another.
  *
  * WITHOUT DAX it then makes the pool survive a crash of the system: an OS crash, a power cut. What
- * was cached when the call began stays warm then, except what still waits
- * in the probation buffer, the parts of files that were written and not synced before, and those
- * that are written after it. A part is one of 64 regions of a file (docs/crash.md).
+ * was cached when the call began stays warm then, except what still waits in the probation buffer,
+ * the parts of files that were written and not synced before, and those that are written after it.
+ * A part is one of 64 regions of a file (docs/crash.md).
  *
  * A FILE THAT WAS WRITTEN needs an fsync of the origin, told by cm_sync_begin() and cm_sync_end(),
  * before the call. Unless its proof stays the same (CM_EXCLUSIVE), it also needs its new validator

@@ -3,8 +3,8 @@
  * checkpoint.c - checkpoints of the pool, by a thread of their own.
  *
  * There is one when the mount begins, and then one every few seconds, as long as something changes.
- * Each stores what was read again and waits in the probation buffer. Without DAX each also syncs
- * what was written to the pool, where that is possible: else a power cut empties it.
+ * Each stores what waits in the probation buffer and may go to the pool. Without DAX each also
+ * syncs what was written to the pool, where that is possible: else a power cut empties it.
  *
  * Callers: backing_pool.c; proof.c says what was proved.
  */

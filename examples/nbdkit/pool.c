@@ -97,8 +97,8 @@ int pool_ready(void)
     return e < 0 || info.owned ? -1 : 0;
 }
 
-/* Without DAX only what a checkpoint found survives a power cut. With any volume it stores what was
- * read again and waits in the probation buffer. */
+/* Without DAX only what a checkpoint found survives a power cut. With any volume it stores what
+ * waits in the probation buffer and may go to the pool. */
 static void *make_checkpoints(void *arg)
 {
     pthread_mutex_lock(&lock);

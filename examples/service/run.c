@@ -59,7 +59,7 @@ static uint64_t changes(cm_cache *cache)
 static void keep(const struct run *r, struct server *s)
 {
     const char *end;
-    uint64_t seen = 0;
+    uint64_t now, seen = 0;
     unsigned rounds = 0; /* checkpoints to come: what waits in DRAM is stored by the second one */
     struct watch w;
 
@@ -72,9 +72,10 @@ static void keep(const struct run *r, struct server *s)
         watch_look(&w, s);
         if (second % CHECKPOINT_S != 0)
             continue;
-        if (changes(s->service.cache) != seen)
+        now = changes(s->service.cache);
+        if (now != seen)
             rounds = 2;
-        seen = changes(s->service.cache);
+        seen = now;
         if (rounds == 0)
             continue;
         rounds--;
