@@ -20,8 +20,9 @@ static __attribute__((noinline)) enum cm_found read_found(struct cm_cache *c,
 {
     struct cm_fast found = *g;
     found.slot = slot;
-    cm_fast_prefetch(&c->media, &found, offset, len, CM_PREFETCH_LINES);
-    if (!cm_fast_copy(c, &found, offset, buf, len, true))
+    const struct cm_spot at = cm_spot_of(&c->media, slot);
+    cm_slot_prefetch_payload(&at, (uint32_t)(offset % CM_BLOCK_SIZE), len, CM_PREFETCH_LINES);
+    if (!cm_fast_copy(c, &found, &at, offset, buf, len))
         return CM_FOUND_CONFLICT;
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
     return CM_FOUND_HIT;
@@ -66,8 +67,8 @@ read_elsewhere(struct cm_object *f, const struct cm_plat_thread *t, const struct
     uint64_t slot = CM_NO_SLOT, version = 0;
     const uint64_t incarnation = cm_incarnation_number(g->incarnation);
     /* found >= 0: a reader of another process's pool was told that its incarnation counts. */
-    if (g->slot != CM_NO_SLOT || g->found < 0 ||
-        !cm_fast_fits(f, incarnation, offset, len, ~(uint32_t)CM_GATE_SHARED))
+    if (g->slot != CM_NO_SLOT || g->found < 0 || !cm_fast_fits(f, offset, len) ||
+        !cm_fast_may(f, incarnation, ~(uint32_t)CM_GATE_SHARED))
         return CM_FOUND_CONFLICT;
     const enum cm_found r = find_elsewhere(c, g, &slot, &version);
     if (r == CM_FOUND_BUFFERED)

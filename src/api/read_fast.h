@@ -21,14 +21,13 @@ static inline bool cm_fast_may(const struct cm_object *f, uint64_t incarnation, 
     return incarnation != 0 && !(at_load_relaxed(&f->gate) & gates) && !cm_cache_bypassed(f->cache);
 }
 
-/* Is a request one block or a part of it, that may be cached? */
-static inline bool cm_fast_fits(const struct cm_object *f, uint64_t incarnation, uint64_t offset,
-                                size_t len, uint32_t gates)
+/* Is a request one block of the file, or a part of it? */
+static inline bool cm_fast_fits(const struct cm_object *f, uint64_t offset, size_t len)
 {
     const uint64_t size = at_load_acquire(&f->size);
     /* For no bytes, len - 1 is the largest number. */
     return len - 1 < CM_BLOCK_SIZE - offset % CM_BLOCK_SIZE && offset <= size &&
-           len <= size - offset && cm_fast_may(f, incarnation, gates);
+           len <= size - offset;
 }
 
 /* Sets *miss after a read that ended at byte `pos` and was served in full. The tickets keep their
@@ -84,17 +83,6 @@ static inline __attribute__((always_inline)) void cm_fast_find(const struct cm_m
     if (g->found > 0 && cm_cell_slot(cell) < slots)
         g->slot = cm_cell_slot(cell);
 }
-/* Prefetches the first lines of a part of it, with its header. */
-static inline __attribute__((always_inline)) void cm_fast_prefetch(const struct cm_media *m,
-                                                                   const struct cm_fast *g,
-                                                                   uint64_t offset, size_t len,
-                                                                   unsigned lines)
-{
-    if (g->slot == CM_NO_SLOT)
-        return;
-    const struct cm_spot at = cm_spot_of(m, g->slot);
-    cm_slot_prefetch_payload(&at, (uint32_t)(offset % CM_BLOCK_SIZE), len, lines);
-}
 
 /* Prefetches what a hit waits for. *at: where the slot is, if there is one. Only the request's file
  * was checked before; the other checks run meanwhile. (If all checks came first, a hit would take a
@@ -128,25 +116,15 @@ static inline __attribute__((always_inline)) void cm_fast_begin(const struct cm_
                             at_load_relaxed(&m->lines));
 }
 
-/* Copies a part of the block. `at`: where its slot is, if there is one. false: nothing is known,
- * and nothing was left in the buffer. `prefetched`: cm_fast_prefetch() was called. */
+/* Copies a part of the block, whose first lines are prefetched. `at`: where its slot is, if there
+ * is one. false: nothing is known, and nothing was left in the buffer. */
 static inline __attribute__((always_inline)) bool
-cm_fast_copy_at(struct cm_cache *c, const struct cm_fast *g, const struct cm_spot *at,
-                uint64_t offset, void *buf, size_t len, bool prefetched)
+cm_fast_copy(struct cm_cache *c, const struct cm_fast *g, const struct cm_spot *at, uint64_t offset,
+             void *buf, size_t len)
 {
     const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
     return g->slot != CM_NO_SLOT &&
-           cm_lookup_copy(c, g->incarnation, g->block, g->hash, g->slot, at, &part, prefetched);
-}
-static inline __attribute__((always_inline)) bool cm_fast_copy(struct cm_cache *c,
-                                                               const struct cm_fast *g,
-                                                               uint64_t offset, void *buf,
-                                                               size_t len, bool prefetched)
-{
-    if (g->slot == CM_NO_SLOT)
-        return false;
-    const struct cm_spot at = cm_spot_of(&c->media, g->slot);
-    return cm_fast_copy_at(c, g, &at, offset, buf, len, prefetched);
+           cm_lookup_copy(c, g->incarnation, g->block, g->hash, g->slot, at, &part, true);
 }
 
 /* true: all of it was copied and counted. false: nothing is known, and nothing was left in the
@@ -157,8 +135,8 @@ cm_fast_read(struct cm_object *f, const struct cm_plat_thread *t, const struct c
 {
     struct cm_cache *c = f->cache;
     const uint64_t incarnation = cm_incarnation_number(g->incarnation);
-    if (!cm_fast_fits(f, incarnation, offset, len, ~(uint32_t)CM_GATE_SHARED) ||
-        !cm_fast_copy_at(c, g, at, offset, buf, len, true))
+    if (!cm_fast_fits(f, offset, len) || !cm_fast_may(f, incarnation, ~(uint32_t)CM_GATE_SHARED) ||
+        !cm_fast_copy(c, g, at, offset, buf, len))
         return false;
     static_assert(CM_STAT_hit_bytes == CM_STAT_hit_blocks + 1, "cm_media_count2 counts neighbours");
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);

@@ -17,7 +17,6 @@
 
 #include <string.h>
 
-#define INDEX_AHEAD 16u /* index lines under way before the first copy */
 #define ABSENT_AHEAD 8u /* pairs of index lines under way where blocks are likely absent */
 
 /* What the call works on. */
@@ -318,131 +317,13 @@ int64_t cm_range_read_resident(struct cm_object *f, uint64_t offset, void *buf, 
     return end_whole(&w, &run, cause);
 }
 
-/* Reads one vector and sets its result. Returns whether it was read whole. */
-static bool read_vec(struct cm_object *f, cm_read_vec *v)
-{
-    uint64_t counted = 0;
-    cm_miss scratch, *miss = v->miss ? v->miss : &scratch;
-    v->result = cm_range_read(f, CM_FOUND_CONFLICT, v->offset, v->buf, v->len, 0, &counted, miss);
-    v->incarnation = miss->incarnation;
-    return v->result == (int64_t)v->len;
-}
-
-/* Reads at most INDEX_AHEAD vectors. Vectors within one block are looked up side by side, the
- * others one after the other. Returns how many were read whole. */
-static int64_t read_group(struct cm_object *f, cm_read_vec *const *v, size_t n)
-{
-    struct cm_cache *c = f->cache;
-    const struct cm_media *m = &c->media;
-    const uint64_t incarnation = at_load_acquire(&f->incarnation);
-    struct cm_fast p[INDEX_AHEAD];
-    uint64_t hits = 0, bytes = 0;
-    int64_t whole = 0;
-    for (size_t i = 0; i < n; i++) {
-        const uint64_t block = v[i]->offset / CM_BLOCK_SIZE;
-        const struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
-        cm_fast_place(f, incarnation, block, &home, &p[i]);
-        at_prefetch(cm_index_bucket(m, p[i].bucket));
-    }
-    for (size_t i = 0; i < n; i++) {
-        cm_fast_find(m, &p[i], false);
-        if (p[i].slot != CM_NO_SLOT) {
-            cm_slot_prefetch(m, p[i].slot);
-            cm_ring_prefetch(&c->policy.ring, p[i].slot);
-        }
-    }
-    for (size_t i = 0; i < n; i++) {
-        cm_read_vec *const r = v[i];
-        if (i + 1 < n)
-            cm_fast_prefetch(m, &p[i + 1], v[i + 1]->offset, v[i + 1]->len, CM_PREFETCH_LINES);
-        if (cm_fast_fits(f, incarnation, r->offset, r->len, ~(uint32_t)CM_GATE_SHARED) &&
-            cm_fast_copy(c, &p[i], r->offset, r->buf, r->len, i > 0)) {
-            hits++;
-            bytes += r->len;
-            r->result = (int64_t)r->len;
-            r->incarnation = incarnation;
-            cm_fast_end(incarnation, r->offset + r->len, false, r->miss);
-            whole++;
-        } else {
-            whole += read_vec(f, r);
-        }
-    }
-    count_hits(c, hits, bytes, 0);
-    return whole;
-}
-
-/* The vectors of a cm_read_many(). The caller's elements may be longer than ours. */
-static inline cm_read_vec *vec_at(cm_read_vec *v, size_t size, size_t i)
-{
-    return (cm_read_vec *)(void *)((uint8_t *)v + i * size);
-}
-
-/* Reads all vectors that were not refused. */
-static int64_t read_vecs(struct cm_object *f, cm_read_vec *v, size_t size, size_t n)
-{
-    int64_t whole = 0;
-    for (size_t i = 0; i < n;) {
-        cm_read_vec *group[INDEX_AHEAD];
-        size_t count = 0;
-        for (; i < n && count < INDEX_AHEAD; i++) {
-            group[count] = vec_at(v, size, i);
-            count += group[count]->result >= 0;
-        }
-        whole += read_group(f, group, count);
-    }
-    return whole;
-}
-
-/* Leaves nothing of what was copied for a piece. */
-static void take_back(const cm_read_vec *v)
-{
-    if (v->result > 0) /* else buf may be NULL */
-        memset(v->buf, 0, (size_t)v->result);
-}
-
-/* What was copied is not of the version of the other pieces. */
-static bool make_miss(struct cm_object *f, cm_read_vec *v)
+int64_t cm_range_conflict(struct cm_object *f, uint64_t offset, size_t len, cm_miss *miss,
+                          uint64_t *incarnation)
 {
     struct walk w;
-    (void)walk_begin(&w, f, v->offset, v->len);
-    take_back(v);
-    v->result = walk_end(&w, v->offset, false, CM_STAT_miss_conflict, 0, v->miss);
-    v->incarnation = w.incarnation;
-    return v->len == 0;
-}
-
-/* The version that what was copied before is of. 0 also if another process owns the pool, and what
- * was copied does not count. */
-static uint64_t version_of(struct cm_object *f)
-{
-    const uint64_t incarnation = at_load_acquire(&f->incarnation);
-    if (!cm_object_is_shared(f) || cm_told_holds(f, incarnation))
-        return incarnation;
-    cm_shared_look(f);
-    return 0;
-}
-
-int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t size, size_t n)
-{
-    uint64_t now = version_of(f), before;
-    int64_t whole = 0;
-    for (unsigned tries = 0; tries < CM_VERSION_TRIES; tries++) {
-        before = now;
-        for (size_t i = 0; tries > 0 && i < n; i++)
-            take_back(vec_at(v, size, i)); /* the next try may find less */
-        whole = read_vecs(f, v, size, n);
-        now = version_of(f); /* after the copies: each ended with an acquire */
-        if (now == before && (now != 0 || !cm_object_is_shared(f)))
-            return whole; /* versions do not come back: all of it is of this one */
-    }
-    whole = 0;
-    for (size_t i = 0; i < n; i++) {
-        cm_read_vec *r = vec_at(v, size, i);
-        if (r->result < 0)
-            continue;
-        whole += r->incarnation == now ? r->result == (int64_t)r->len : make_miss(f, r);
-    }
-    return whole;
+    (void)walk_begin(&w, f, offset, len);
+    *incarnation = w.incarnation;
+    return walk_end(&w, offset, false, CM_STAT_miss_conflict, 0, miss);
 }
 
 /* ---- Pins ------------------------------------------------------------------------------------ */
@@ -501,7 +382,7 @@ static inline __attribute__((always_inline)) bool pin_one(struct cm_object *f, u
     const struct cm_media *m = &c->media;
     const uint64_t incarnation = at_load_acquire(&f->incarnation), block = offset / CM_BLOCK_SIZE;
     struct cm_fast g;
-    if (!cm_fast_fits(f, incarnation, offset, len, UINT32_MAX))
+    if (!cm_fast_fits(f, offset, len) || !cm_fast_may(f, incarnation, UINT32_MAX))
         return false;
     const struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
     cm_fast_place(f, incarnation, block, &home, &g);

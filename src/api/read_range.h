@@ -31,6 +31,10 @@ int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t size, siz
 /* Skips what is cached, for cm_warm(): copies nothing and counts nothing. `offset` is a multiple of
  * a block. Returns how much it skipped; *miss says what is missing then. */
 int64_t cm_range_skip(struct cm_object *f, uint64_t offset, size_t len, cm_miss *miss);
+/* Ends a read that found another version of the file than before: nothing is read, and nothing can
+ * be filled. *incarnation: of the version that the miss describes. Returns 0. */
+int64_t cm_range_conflict(struct cm_object *f, uint64_t offset, size_t len, cm_miss *miss,
+                          uint64_t *incarnation);
 /* A file may get another version again and again while it is read: how often a read begins. */
 #define CM_VERSION_TRIES 4u
 int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *iov, int n,

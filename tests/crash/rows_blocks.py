@@ -522,7 +522,7 @@ BLOCKS = [
         cm_cache_free(c, s, sizeof(*s));''', '''        cm_cache_free(c, s, sizeof(*s));
         c->slabs = s->next;'''),
     _m('many, all of them', 'each of many blocks read at once is served',
-       'unit block read_many_known', 'api/read_range.c',
+       'unit block read_many_known', 'api/read_many.c',
        '            r->result = (int64_t)r->len;\n',
        '            if (i == 0)\n                r->result = (int64_t)r->len;\n'),
     _m('the last block', 'a miss may end where the largest file ends',

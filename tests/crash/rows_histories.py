@@ -15,6 +15,6 @@ HISTORY_ROWS = [
        'first = first || (present && o->warm) ? first : in[i].result;',
        'first = first || present ? first : in[i].result;'),
     _m('many, one version', 'blocks that are read at once are of one version',
-       'histories 1 20000', 'api/read_range.c',
+       'histories 1 20000', 'api/read_many.c',
        'if (now == before && (now != 0 ||', 'if (before == before && (now != 0 ||'),
 ]

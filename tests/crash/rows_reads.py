@@ -4,7 +4,7 @@ copies of neighbours, windows, the short ways, and the routines of the guard."""
 from rows import _m, LOOKUP, PROBATION, SLOT
 
 GUARD, RING, RUNS = 'persist/guard_x86.S', 'policy/ring.c', 'api/read_blocks.c'
-AWAY, FILL_CHOICE = 'api/read_elsewhere.c', 'state/fill_choice.c'
+AWAY, MANY, FILL_CHOICE = 'api/read_elsewhere.c', 'api/read_many.c', 'state/fill_choice.c'
 
 READS = [
     _m('held, short way', 'a copy out of an entry counts only if the entry did not change',
@@ -15,11 +15,11 @@ READS = [
        '        memset(part->dst, 0, part->len);\n        return CM_FOUND_CONFLICT;\n    }\n'
        '    count_buffered_hit', '    }\n    count_buffered_hit'),
     _m('many, taken back', 'what a try of cm_read_many copied is taken back before the next',
-       'histories 1 20000', 'api/read_range.c',
+       'histories 1 20000', MANY,
        '            take_back(vec_at(v, size, i)); /* the next try may find less */\n',
        '            (void)vec_at(v, size, i);\n'),
     _m('many, nothing left', 'no byte is left of a piece that is taken back',
-       'unit api read_many_changed', 'api/read_range.c',
+       'unit api read_many_changed', MANY,
        '        memset(v->buf, 0, (size_t)v->result);\n', '        (void)v;\n'),
     _m('neighbours, first', 'the first block of a run may be wanted in part',
        'unit block run_parts', RUNS, ' || (i == 0 && w->pos % CM_BLOCK_SIZE != 0) ||\n', ' ||\n'),
@@ -92,7 +92,7 @@ READS = [
        'g->incarnation = incarnation;'),
     _m('fast, size', 'a single block is not served from behind the end of the file',
        'unit file size_learned', 'api/read_fast.h',
-       '           len <= size - offset && cm', '           cm'),
+       '&&\n           len <= size - offset;', ';'),
     _m('fast, slot', 'a cell whose slot does not exist', 'unit block same_tag_cells',
        'api/read_fast.h', 'cm_cell_slot(cell) < slots)', 'slots > 0)'),
     _m('known pin, key', 'only a slot that holds the block is pinned by the short way',
@@ -125,19 +125,22 @@ READS = [
     _m('take, second look', 'second look at such a header', 'unit persist take_changed',
        GUARD, 'cmpq    %r10, (header);', 'cmpq    %r10, %r10;'),
     _m('many, version', 'a block of many says its version', 'unit block read_many_known',
-       'api/read_range.c', '            r->incarnation = incarnation;\n', ''),
+       MANY, '            r->incarnation = incarnation;\n', ''),
+    _m('many, mode', 'many blocks are not served where the mode is bypass',
+       'unit api read_many_bypass', MANY, 'if (serves && cm_fast_fits', 'if (cm_fast_fits'),
     _m('many, bytes', 'bytes of many blocks are counted', 'unit block read_many_known',
-       'api/read_range.c', '            bytes += r->len;\n', ''),
+       MANY, '            bytes += r->len;\n', ''),
     _m('fast, nothing', 'a read of nothing is no hit', 'unit block read_many_known',
        'api/read_fast.h', 'return len - 1 < CM_BLOCK_SIZE - offset',
        'return len <= CM_BLOCK_SIZE - offset'),
     _m('elsewhere, fits', 'only a part of one block of the file is absent by the short way',
-       'unit block', AWAY,
-       'g->found < 0 ||\n        !cm_fast_fits(f, incarnation, offset, len, '
-       '~(uint32_t)CM_GATE_SHARED)', 'g->found < 0'),
+       'unit block', AWAY, '!cm_fast_fits(f, offset, len) ||\n        ', ''),
+    _m('elsewhere, may', 'nothing is absent by the short way where nothing may be cached',
+       'unit file failed_sync', AWAY,
+       ' ||\n        !cm_fast_may(f, incarnation, ~(uint32_t)CM_GATE_SHARED)', ''),
     _m('elsewhere, unreadable', 'a first bucket that cannot be read says nothing',
-       'unit block', AWAY, 'g->slot != CM_NO_SLOT || g->found < 0 ||\n',
-       'g->slot != CM_NO_SLOT ||\n', AWAY, 'if (g->found == 0) {', 'if (g->found <= 0) {'),
+       'unit block', AWAY, 'g->slot != CM_NO_SLOT || g->found < 0 ||',
+       'g->slot != CM_NO_SLOT ||', AWAY, 'if (g->found == 0) {', 'if (g->found <= 0) {'),
     _m('elsewhere, buffer', 'a block in the buffer is not absent', 'unit probation short_way',
        'protocol/lookup.h', '    if (c->probation.entries == 0)\n', '    if (true)\n'),
     _m('elsewhere, second bucket', 'a block in its second bucket is not absent',

@@ -4,6 +4,7 @@ they look at behind a copy, and what an owner tells them."""
 from rows import _m, FILE, RECORD, SUPER
 
 SHARED, HOLDS, RANGE = 'state/shared.c', 'state/told.h', 'api/read_range.c'
+MANY = 'api/read_many.c'
 HELD = 'unit shared ways'
 
 SHARED_READERS = [
@@ -25,9 +26,9 @@ SHARED_READERS = [
     _m('reader, run', 'a run of blocks is judged behind the copies', 'unit shared in_the_middle',
        RANGE, 'if (!cm_object_is_shared(w->f) || cm_told_holds(w->f, w->incarnation))',
        'if (w->f)'),
-    _m('reader, many', 'scattered blocks are judged behind the copies', HELD, RANGE,
+    _m('reader, many', 'scattered blocks are judged behind the copies', HELD, MANY,
        'if (!cm_object_is_shared(f) || cm_told_holds(f, incarnation))', 'if (f)'),
-    _m('reader, many of none', 'scattered blocks of no version are no hits', HELD, RANGE,
+    _m('reader, many of none', 'scattered blocks of no version are no hits', HELD, MANY,
        'if (now == before && (now != 0 || !cm_object_is_shared(f)))', 'if (now == before)'),
     _m('reader, size', 'the end of a file is what its owner knows now', 'unit shared size', RANGE,
        '    else if (shared)\n        w->size = cm_told_size(f, w->incarnation);\n', ''),

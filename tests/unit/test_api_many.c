@@ -117,9 +117,37 @@ static void test_read_many_changed(void)
     pool_end(&p);
 }
 
+/* Nothing is served in bypass. */
+static void test_read_many_bypass(void)
+{
+    struct pool p;
+    static uint8_t buf[3][CM_BLOCK_SIZE];
+    cm_miss m[3];
+    cm_read_vec v[3] = { CM_READ_VEC_INIT, CM_READ_VEC_INIT, CM_READ_VEC_INIT };
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 3, 5), 3);
+    CHECK_EQ(hits(f, 0, 3, 5), 3);
+    for (unsigned i = 0; i < 3; i++) {
+        v[i].offset = i * BLK;
+        v[i].buf = buf[i];
+        v[i].len = BLK;
+        v[i].miss = &m[i];
+    }
+    CHECK_EQ(cm_set_mode(p.c, CM_BYPASS), 0);
+    CHECK_EQ(cm_read_many(f, v, 3), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        CHECK_EQ(v[i].result, 0);
+        CHECK(m[i].flags & CM_MISS_NOFILL);
+        CHECK(buf[i][0] == 0 && memcmp(buf[i], buf[i] + 1, BLK - 1) == 0);
+    }
+    CHECK_EQ(cm_set_mode(p.c, CM_NORMAL), 0);
+    CHECK_EQ(cm_read_many(f, v, 3), 3);
+    pool_end(&p);
+}
+
 const struct harness_test api_many_tests[] = {
-    TEST(read_many),
-    TEST(read_many_longer),
-    TEST(read_many_changed),
+    TEST(read_many), TEST(read_many_longer), TEST(read_many_changed), TEST(read_many_bypass),
     TEST_END,
 };
