@@ -52,7 +52,7 @@ struct cmc_options {
  * there has another one, because `where` is a link or was mounted alone; `why` gets the reason,
  * with the file's name, and may be NULL. CM_ENOMEM. */
 int cmc_connect(const struct cmc_options *o, cmc_client **out, char why[256]);
-/* All files are closed. NULL is allowed. */
+/* Close all files first. NULL is allowed. */
 void cmc_disconnect(cmc_client *k);
 /* Is there a connection now? */
 int cmc_is_connected(cmc_client *k);
@@ -72,7 +72,7 @@ typedef int (*cmc_identify)(void *arg, cm_validator *out);
  * CM_EINVAL: the id is zero, or other flags. */
 int cmc_file_open(cmc_client *k, const cm_file_id *id, uint32_t flags, cmc_identify identify,
                   void *arg, cmc_file **out);
-/* No other call uses the file any more, and all its brackets have ended. NULL is allowed. */
+/* The last call that uses the file. All its brackets have ended before. NULL is allowed. */
 void cmc_file_close(cmc_file *f);
 
 /* Reads [offset, offset + len): from the service, and what it does not have with `origin_read`,
@@ -135,20 +135,23 @@ typedef struct {
  * open it with CM_SOLE_WRITER, take its validators with cm_identify_with() and
  * CM_IDENTIFY_SOLE_WRITER, and call cmc_file_revalidate() after the write: at once if the end
  * returns CM_WANT_VALIDATOR, and once more some 0.3 s later, when the file's times are no longer
- * fresh (CM_RACY_TIMES). A bracket ends once; a second end costs the connection. The begins return
- * 0 or CM_EINVAL; a write goes on in any case. The ends return 0 or CM_WANT_VALIDATOR (then
- * cmc_file_revalidate() keeps the file warm). `after`: taken after the change, or NULL. */
+ * fresh (CM_RACY_TIMES). A bracket ends once; a second end costs the connection. After a begin that
+ * returned 0 write, whether or not the service is there. CM_EINVAL: NULL, or beyond the largest
+ * file; do not write. The ends return 0, CM_WANT_VALIDATOR (then cmc_file_revalidate() keeps the
+ * file warm), or CM_EINVAL. `after`: taken after the change, or NULL. */
+/* offset, len: as in cm_write_begin(), with CM_ALL and CM_APPEND. */
 int cmc_write_begin(cmc_file *f, uint64_t offset, uint64_t len, cmc_bracket *w);
 int cmc_truncate_begin(cmc_file *f, uint64_t size, cmc_bracket *w);
 int cmc_write_end(cmc_file *f, cmc_bracket *w, const cm_validator *after);
 /* What a call returns, which is no error, if the service does not know of it. */
 #define CMC_UNTOLD 100
 
-/* Before and after a sync of the origin, as cm_sync_begin() and cm_sync_end(). The end returns 0 or
- * CMC_UNTOLD. If the sync had failed, begin and end it again (ok 0) until the end returns 0, and do
- * not read the file through the service until then: it may have bytes that the origin has lost, and
- * no validator shows that. CM_EINVAL. */
-void cmc_sync_begin(cmc_file *f, cmc_bracket *s);
+/* Before a sync of the origin, as cm_sync_begin(). 0, or CM_EINVAL: NULL. */
+int cmc_sync_begin(cmc_file *f, cmc_bracket *s);
+/* After the sync, as cm_sync_end(). Returns 0, CMC_UNTOLD, or CM_EINVAL: NULL. If the sync had
+ * failed, begin and end it again (ok 0) until the end returns 0, and do not read the file through
+ * the service until then: it may have bytes that the origin has lost, and no validator shows that.
+ */
 int cmc_sync_end(cmc_file *f, cmc_bracket *s, int ok, const cm_validator *after);
 
 /* Somebody else has changed a range; CM_ALL: to the end. 0, or CM_EINVAL. */

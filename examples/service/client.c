@@ -435,13 +435,25 @@ static void begin(cmc_file *f, uint16_t command, const void *body, size_t n, cmc
         outside_file_follow(&f->client->outside, f->client->where, f->hash);
 }
 
+/* CM_EINVAL. The bracket can be ended all the same, which does nothing. */
+static int refuse(cmc_bracket *w)
+{
+    if (w)
+        *w = (cmc_bracket){ .claim = -1 };
+    return CM_EINVAL;
+}
+
+static bool in_file(uint64_t offset, uint64_t len)
+{
+    return offset <= INT64_MAX && (len == CM_ALL || len <= (uint64_t)INT64_MAX - offset);
+}
+
 int cmc_write_begin(cmc_file *f, uint64_t offset, uint64_t len, cmc_bracket *w)
 {
     const struct cmp_range m = { .offset = offset, .len = len };
 
-    if (!f || !w || (offset != CM_APPEND && offset > INT64_MAX) ||
-        len > (uint64_t)INT64_MAX - (offset == CM_APPEND ? 0 : offset))
-        return CM_EINVAL;
+    if (!f || !w || (offset != CM_APPEND && !in_file(offset, len)))
+        return refuse(w);
     begin(f, CMP_WRITE_BEGIN, &m, sizeof(m), w);
     return 0;
 }
@@ -451,7 +463,7 @@ int cmc_truncate_begin(cmc_file *f, uint64_t size, cmc_bracket *w)
     const struct cmp_truncate m = { .size = size };
 
     if (!f || !w || size > INT64_MAX)
-        return CM_EINVAL;
+        return refuse(w);
     begin(f, CMP_TRUNCATE_BEGIN, &m, sizeof(m), w);
     return 0;
 }
@@ -492,9 +504,12 @@ int cmc_write_end(cmc_file *f, cmc_bracket *w, const cm_validator *after)
     return tell_end(f, CMP_WRITE_END, w, 1, after) == CM_WANT_VALIDATOR ? CM_WANT_VALIDATOR : 0;
 }
 
-void cmc_sync_begin(cmc_file *f, cmc_bracket *s)
+int cmc_sync_begin(cmc_file *f, cmc_bracket *s)
 {
+    if (!f || !s)
+        return refuse(s);
     begin(f, CMP_SYNC_BEGIN, NULL, 0, s);
+    return 0;
 }
 
 int cmc_sync_end(cmc_file *f, cmc_bracket *s, int ok, const cm_validator *after)
@@ -523,7 +538,7 @@ int cmc_invalidate(cmc_file *f, uint64_t offset, uint64_t len)
     struct link *l;
     bool told = false;
 
-    if (!f || offset > INT64_MAX || (len != CM_ALL && len > (uint64_t)INT64_MAX - offset))
+    if (!f || !in_file(offset, len))
         return CM_EINVAL;
     l = client_hold(f, &handle);
     if (l) {

@@ -606,6 +606,47 @@ static void killed_in_bracket_case(const char *what)
     case_end();
 }
 
+/* A bracket may reach to the end of the file. What cannot be is refused, and then there is none. */
+static void brackets_case(void)
+{
+    const struct cmc_options o = { .where = place_socket };
+    struct cmp_read_reply miss;
+    struct raw r;
+    cmc_client *k;
+    cmc_file *f;
+    cmc_bracket w;
+
+    case_begin("brackets of the client library");
+    raw_greet(&r, false);
+    const uint32_t file = raw_open(&r, shared_id.lo);
+    store(&r, file, 1);
+    store(&r, file, 2);
+    if (cmc_connect(&o, &k, NULL) != 0 ||
+        cmc_file_open(k, &shared_id, 0, shared_version, NULL, &f) != 0)
+        place_die("the client library");
+    if (cmc_write_begin(f, 2 * RAW_BLOCK, CM_ALL, &w) != 0 || w.outside ||
+        cmc_write_end(f, &w, NULL) < 0)
+        case_fail("no bracket to the end of the file");
+    if (!raw_has(&r, file, 1, &miss) || raw_has(&r, file, 2, &miss))
+        case_fail("it did not forget what it should");
+    if (cmc_write_begin(f, CM_APPEND, CM_ALL, &w) != 0 || w.outside ||
+        cmc_write_end(f, &w, NULL) < 0)
+        case_fail("no bracket behind the end of the file");
+    memset(&w, 0xee, sizeof(w));
+    if (cmc_write_begin(f, RAW_BLOCK, INT64_MAX, &w) != CM_EINVAL || w.outside || w.token ||
+        cmc_write_end(f, &w, NULL) != 0)
+        case_fail("a bracket beyond the largest file");
+    memset(&w, 0xee, sizeof(w));
+    if (cmc_truncate_begin(f, UINT64_MAX, &w) != CM_EINVAL || w.outside || w.token)
+        case_fail("a bracket for a size beyond the largest file");
+    if (cmc_sync_begin(NULL, &w) != CM_EINVAL || cmc_sync_begin(f, NULL) != CM_EINVAL)
+        case_fail("a sync of nothing");
+    cmc_file_close(f);
+    cmc_disconnect(k);
+    raw_close(&r);
+    case_end();
+}
+
 /* The modes of socket and directory let another user come as far as the service itself. */
 static void stranger_case(void)
 {
@@ -671,6 +712,7 @@ int main(int argc, char **argv)
     killed_in_message_case();
     killed_in_bracket_case("bracket by ring");
     killed_in_bracket_case("bracket by socket");
+    brackets_case();
     stranger_case();
     noise_cases();
     ring_cases();
