@@ -450,7 +450,11 @@ static bool in_file(uint64_t offset, uint64_t len)
 
 int cmc_write_begin(cmc_file *f, uint64_t offset, uint64_t len, cmc_bracket *w)
 {
-    const struct cmp_range m = { .offset = offset, .len = len };
+    const struct cmp_range m = {
+        .offset = offset,
+        .len =
+            offset == CM_APPEND && len > INT64_MAX ? INT64_MAX : len, /* what a message may say */
+    };
 
     if (!f || !w || (offset != CM_APPEND && !in_file(offset, len)))
         return refuse(w);

@@ -461,11 +461,7 @@ int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w)
         e = !w                    ? CM_EINVAL
             : offset == CM_APPEND ? 0
                                   : cm_check_range(offset, len == CM_ALL ? 0 : len);
-    if (e)
-        return e;
-    if (len == CM_ALL && offset != CM_APPEND)
-        len = CM_OFFSET_MAX - offset;
-    return cm_bracket_write(f, offset, len, w);
+    return e ? e : cm_bracket_write(f, offset, len, w);
 }
 
 int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w)

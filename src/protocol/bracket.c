@@ -229,6 +229,8 @@ int cm_bracket_write(struct cm_object *f, uint64_t offset, uint64_t len, cm_brac
     if (len != 0 && offset == CM_APPEND) {
         p.kind = APPEND;
         p.end_byte = len;
+    } else if (len == CM_ALL) { /* as far as blocks may be cached; those before it stay */
+        p = (struct plan){ OPEN_END, offset / CM_BLOCK_SIZE, UINT64_MAX, UINT64_MAX };
     } else if (len != 0) {
         p = (struct plan){ RANGE, offset / CM_BLOCK_SIZE, blocks_end(offset + len), offset + len };
     }

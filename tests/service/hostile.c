@@ -628,7 +628,7 @@ static void brackets_case(void)
         cmc_write_end(f, &w, NULL) < 0)
         case_fail("no bracket to the end of the file");
     if (!raw_has(&r, file, 1, &miss) || raw_has(&r, file, 2, &miss))
-        case_fail("it did not forget what it should");
+        case_fail("it forgot too little or too much");
     if (cmc_write_begin(f, CM_APPEND, CM_ALL, &w) != 0 || w.outside ||
         cmc_write_end(f, &w, NULL) < 0)
         case_fail("no bracket behind the end of the file");

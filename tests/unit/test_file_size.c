@@ -129,6 +129,28 @@ static void test_truncate(void)
     pool_end(&p);
 }
 
+/* So does a write of the whole rest of the file. */
+static void test_write_rest(void)
+{
+    struct pool p;
+    cm_bracket w;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 20 * BLK, 7, CM_SOLE_WRITER);
+    CHECK_EQ(put_all(f, 0, 20, 1), 20);
+    CHECK_EQ(cm_write_begin(f, 5 * BLK + 100, CM_ALL, &w), 0);
+    CHECK_EQ(hits(f, 0, 5, 1), 5);
+    CHECK_EQ(hits(f, 5, 15, 1), 0);
+    CHECK_EQ(put(f, 30, 1), CM_NOT_STORED_STALE);
+    const cm_validator v = val(40 * BLK, 8);
+    CHECK_EQ(cm_write_end(f, &w, &v), 0);
+    CHECK_EQ(hits(f, 0, 5, 1), 5);
+    CHECK_EQ(hits(f, 5, 35, 1), 0);
+    CHECK_EQ(cm_write_begin(f, CM_APPEND, CM_ALL, &w), 0);
+    CHECK_EQ(hits(f, 0, 5, 1), 5);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    pool_end(&p);
+}
+
 /* The same for blocks that an earlier session cached. */
 static void test_truncate_kept(void)
 {
@@ -530,6 +552,7 @@ const struct harness_test file_size_tests[] = {
     TEST(size_learned),
     TEST(size_brackets),
     TEST(truncate),
+    TEST(write_rest),
     TEST(truncate_kept),
     TEST(truncate_unknown_size),
     TEST(append),
