@@ -58,8 +58,16 @@ static int set_origin(char **to, const char *value)
     return *to ? 0 : -1;
 }
 
+static int refuse_second(const char *key)
+{
+    nbdkit_error("cachemax: %s is given twice", key);
+    return -1;
+}
+
 static int set_names(const char *value)
 {
+    if (settings.names != NAMES_NONE)
+        return refuse_second("cachemax-exports");
     settings.names = strcmp(value, "same") == 0   ? NAMES_SAME
                      : strcmp(value, "each") == 0 ? NAMES_EACH
                                                   : NAMES_NONE;
@@ -70,6 +78,8 @@ static int set_names(const char *value)
 
 static int set_size(const char *value)
 {
+    if (settings.size > 0)
+        return refuse_second("cachemax-size");
     settings.size = nbdkit_parse_size(value);
     if (settings.size < 0)
         nbdkit_error("cachemax: cachemax-size=%s is no size; write a number of bytes, or one with "

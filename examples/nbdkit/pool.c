@@ -9,6 +9,7 @@
 #include "filter.h"
 #include <pthread.h>
 #include <seal_file.h> /* examples/seal */
+#include <string.h>
 #include <time.h>
 
 enum { CHECKPOINT_SECONDS = 5 };
@@ -118,7 +119,6 @@ static void *make_checkpoints(void *arg)
 
 int pool_open(void)
 {
-    cm_info info = CM_INFO_INIT;
     cm_options o = CM_OPTIONS_INIT;
     o.log = log_line;
     o.seal = seal_file_of(seal);
@@ -127,8 +127,11 @@ int pool_open(void)
         nbdkit_error("cachemax: cannot open the pool %s: %s", settings.pool, cm_strerror(e));
         return -1;
     }
-    if (cm_get_info(pool, &info) == 0 && info.durability != CM_DURABILITY_DAX)
-        checkpoints_run = pthread_create(&checkpoints, NULL, make_checkpoints, NULL) == 0;
+    e = pthread_create(&checkpoints, NULL, make_checkpoints, NULL);
+    checkpoints_run = e == 0;
+    if (e)
+        nbdkit_error("cachemax: no thread for checkpoints, so after a crash the pool is cold: %s",
+                     strerror(e));
     return 0;
 }
 

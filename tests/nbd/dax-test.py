@@ -11,7 +11,8 @@ copied: that is what a power cut would leave. A second guest then finds all copi
 DAX, and serves its image without the filter and with it. Every block has a version that it may
 have, and the filter serves the same. Every block that must be warm comes from the pool: all but
 those of regions with writes that were not flushed, those that the client wrote (it may not have
-read them again), and those that were read last.
+read them again), and those that were read last. Before one more cut, blocks are read again and
+again that nobody has read before: a checkpoint stores them.
 
 qemu's NVDIMM has no CPU caches: README.md of tests/guest says what that does not show. The last
 line is "N passed, N failed, N skipped"; exit status 1 when something failed, 77 if nothing can be
@@ -54,6 +55,7 @@ import cuts  # noqa: E402
 from serve import (  # noqa: E402
     FILTER, TOOL, Failed, blocks, eventually, get, leave, nbd, want, works)
 cuts.SEED[0] = ARGS.seed
+LAST = range(cuts.BLOCKS, cuts.BLOCKS + cuts.STEP)  # behind what the client reads
 
 
 class Guest:
@@ -146,6 +148,17 @@ def cut_power(monitor, notes, client):
     return places
 
 
+def read_last(h):
+    """Until the blocks that wait in the probation buffer are in the pool: they are twice in the
+    NVDIMM then."""
+    def are_stored():
+        want(cuts.read_blocks(h, LAST) == b''.join(cuts.text_of(b, 1) for b in LAST), 'other bytes')
+        content = get('nvdimm')
+        return all(content.count(cuts.text_of(b, 1)) == 2 for b in LAST)
+    want(not are_stored(), 'what is read for the first time does not wait in the buffer')
+    eventually(are_stored, 'no checkpoint stores what is read again and again')
+
+
 def work():
     """Returns the notes and the places of the cuts."""
     guest = Guest('nvdimm', (), 'work', str(cuts.POOL))
@@ -159,11 +172,17 @@ def work():
         client.start()
         try:
             places = cut_power(monitor, notes, client)
+            client.over.set()
+            client.join()
+            want(not client.wrong, str(client.wrong))
+            read_last(h)
+            monitor.command('stop')
+            places.append(len(notes.all))
+            works('cp', '--sparse=always', 'nvdimm', 'cut%d' % ARGS.cuts)
         finally:
             client.over.set()
             client.join()
             monitor.close()
-        want(not client.wrong, str(client.wrong))
         return notes.all, places
     finally:
         guest.end()
@@ -184,20 +203,22 @@ def judge_one(guest, n, notes, place):
     guest.wait('cached %d' % n)
     h = guest.connect()
     cuts.judge_served(h, image)
+    cuts.read_blocks(h, LAST)
     h.shutdown()
     cold = set()
     for line in guest.wait('judged %d' % n):
         _, at, length = line.split()
         cold |= blocks([(int(at, 16), int(length, 16))])
+    want(n <= ARGS.cuts or not cold & set(LAST), 'what the checkpoint stored is cold')
     return cuts.judge_warm(warm, cold)
 
 
 def judge(notes, places):
-    copies = ['cut%d' % n for n in range(ARGS.cuts)]
+    copies = ['cut%d' % n for n in range(len(places))]
     rows = []
-    guest = Guest('empty', copies, 'judge', str(ARGS.cuts))
+    guest = Guest('empty', copies, 'judge', str(len(places)))
     try:
-        for n in range(ARGS.cuts):
+        for n in range(len(places)):
             try:
                 rows.append(judge_one(guest, n + 1, notes, places[n]))
             except Failed as e:
@@ -215,6 +236,9 @@ def main():
     try:
         os.mkdir('files')
         cuts.write_image('files/disk')
+        with open('files/disk', 'ab') as f:
+            for b in LAST:
+                f.write(cuts.text_of(b, 1))
         notes, places = work()
         print('ok power cuts on DAX: ' + judge(notes, places))
         passed = True

@@ -808,6 +808,9 @@ def check_parameters():
     make()
     refused('no parameter cachemax-foo', 'file', 'disk', 'cachemax-foo=1')
     refused('given twice', 'file', 'disk', 'cachemax-id=a', 'cachemax-id=b')
+    refused('cachemax-size is given twice', 'file', 'disk', 'cachemax-size=8M', 'cachemax-size=9M')
+    refused('cachemax-exports is given twice', 'file', 'disk', 'cachemax-exports=same',
+            'cachemax-exports=each')
     refused('is empty', 'file', 'disk', 'cachemax-id=')
     refused('same or each', 'file', 'disk', 'cachemax-id=a', 'cachemax-exports=x')
     refused('need cachemax-id', 'file', 'disk', 'cachemax-version=2')
