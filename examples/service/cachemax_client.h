@@ -114,9 +114,9 @@ int64_t cmc_read_whole(cmc_file *f, uint64_t offset, void *buf, uint32_t len);
 #define CMC_AWAY (-900)
 
 /* Stores what the origin had where a read missed. Does not wait. `flags`: CM_FILL_EOF: the file
- * ends after these bytes; only then may they end inside a block. CM_FILL_WARM: as cm_fill(); it
- * waits for the answer, and returns it (CM_NOT_STORED_*), or CMC_AWAY. Else 0, or CM_EINVAL: more
- * bytes than the miss, or they end inside a block without the flag. */
+ * ends after these bytes. CM_FILL_WARM: as cm_fill(); it waits for the answer, and returns it
+ * (CM_NOT_STORED_*), or CMC_AWAY. Else 0, or CM_EINVAL: more bytes than the miss, or fewer that end
+ * inside a block without CM_FILL_EOF. */
 int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, uint32_t flags);
 
 /* An open bracket or sync. */

@@ -180,7 +180,7 @@ int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, 
     uint32_t handle;
 
     if (!f || !miss || (!data && len > 0) || flags & ~(uint32_t)(CM_FILL_EOF | CM_FILL_WARM) ||
-        len > miss->len || (len % CM_BLOCK_SIZE != 0 && !(flags & CM_FILL_EOF)))
+        len > miss->len || (len % CM_BLOCK_SIZE != 0 && len != miss->len && !(flags & CM_FILL_EOF)))
         return CM_EINVAL;
     if (miss->ticket == 0)
         return warm ? CM_NOT_STORED_STALE : 0;

@@ -329,7 +329,8 @@ int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len, ui
                               (CM_GROUP_BLOCKS * CM_BLOCK_SIZE) >=
                           CM_MISS_STRIPES))
         return CM_ETICKET;
-    if (len % CM_BLOCK_SIZE && !(flags & CM_FILL_EOF))
+    /* A miss ends inside a block only where the file ends. */
+    if (len % CM_BLOCK_SIZE && len != miss->len && !(flags & CM_FILL_EOF))
         return CM_EINVAL;
     e = flags & CM_FILL_WARM ? fill_warm(f, miss, data, len)
                              : cm_fill_offer(f, miss, data, len, len);

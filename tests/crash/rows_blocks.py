@@ -529,6 +529,9 @@ BLOCKS = [
        'unit block read_many_known', 'api/read_many.c',
        '            r->result = (int64_t)r->len;\n',
        '            if (i == 0)\n                r->result = (int64_t)r->len;\n'),
+    _m('all of a miss', 'part of a miss ends inside a block only where the file ends',
+       'unit block bad_tickets', 'api/calls.c',
+       'if (len % CM_BLOCK_SIZE && len != miss->len && !(flags & CM_FILL_EOF))', 'if (0)'),
     _m('the last block', 'a miss may end where the largest file ends',
        'unit block last_block', 'api/calls.c', 'miss->len > 0 ? miss->len - 1 : 0', 'miss->len'),
 ]

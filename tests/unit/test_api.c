@@ -536,6 +536,27 @@ static void test_ranges(void)
     pool_end(&p);
 }
 
+/* All that a miss asks for may end inside a block: at the end of the file, which is known. */
+static void test_whole_miss(void)
+{
+    struct pool p;
+    uint8_t data[2 * CM_BLOCK_SIZE], buf[5000];
+    cm_miss m;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, sizeof(buf), 1, 0);
+    content(5, 0, data);
+    content(5, 1, data + BLK);
+    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), &m), 0);
+    CHECK_EQ(m.len, sizeof(buf));
+    CHECK_EQ(m.flags, 0);
+    CHECK_EQ(cm_fill(f, &m, data, sizeof(buf) - 1, 0), CM_EINVAL);
+    CHECK_EQ(cm_fill(f, &m, data, sizeof(buf), 0), 0);
+    CHECK_EQ(cm_read(f, 0, buf, sizeof(buf), &m), sizeof(buf));
+    CHECK(memcmp(buf, data, sizeof(buf)) == 0);
+    CHECK_EQ(info_of(f).size, sizeof(buf));
+    pool_end(&p);
+}
+
 /* The very last block of the largest file can be cached, pinned, written. */
 static void test_last_block(void)
 {
@@ -637,11 +658,12 @@ static void test_format_again(void)
 }
 
 static const struct harness_test api_tests[] = {
-    TEST(codes),        TEST(constants),        TEST(origin_error),    TEST(null_handles),
-    TEST(closed_file),  TEST(closed_long_ago),  TEST(last_generation), TEST(high_memory),
-    TEST(closed_cache), TEST(null_arguments),   TEST(null_paths),      TEST(flags),
-    TEST(validators),   TEST(ranges),           TEST(last_block),      TEST(bracket_misuse),
-    TEST(close_busy),   TEST(memory_alignment), TEST(format_again),    TEST_END,
+    TEST(codes),       TEST(constants),       TEST(origin_error),    TEST(null_handles),
+    TEST(closed_file), TEST(closed_long_ago), TEST(last_generation), TEST(high_memory),
+    TEST(null_paths),  TEST(null_arguments),  TEST(closed_cache),    TEST(flags),
+    TEST(validators),  TEST(ranges),          TEST(whole_miss),      TEST(last_block),
+    TEST(close_busy),  TEST(bracket_misuse),  TEST(format_again),    TEST(memory_alignment),
+    TEST_END,
 };
 
 static const struct harness_test *const tables[] = { api_tests,         api_fork_tests,
