@@ -1446,7 +1446,7 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
  * of them since that call. (Hits of a thread on the eight blocks that it read last do not count.)
  * So a kill, or a power cut with DAX, does not lose them, and their hits get faster. Nothing is
  * stored unless the mode is CM_NORMAL, nor for a group that has all of its quota, nor from a buffer
- * of more than 2 % of a full pool (and 256 KiB): each block would take the place of another.
+ * of more than 2 % of a full pool (and 64 KiB): each block would take the place of another.
  *
  * WITHOUT DAX it then makes the pool survive a crash of the system: an OS crash, a power cut. What
  * was cached when the call began stays warm then, except what still waits in the probation buffer,

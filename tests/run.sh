@@ -331,7 +331,10 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
   beside "$2race" $run "$1/tests/model/race$exe" --seconds "$4"
   beside "$2race/probation" $run "$1/tests/model/race$exe" --seconds "$4" --probation 2
   beside "$2race/grow" $run "$1/tests/model/race$exe" --grow 10
-  [ "$2" ] || beside "$2crash/probation" "$1/tests/crash/crash" --probation 3 --length 1 --states 0
+  [ "$2" ] || for rules in adr checkpoint; do
+    beside "$2crash/probation-$rules" "$1/tests/crash/crash" --rules $rules --probation 3 \
+      --length 1 --states 0
+  done
 }
 has_threads() { # NAME
   grep -qsE 'pthread_create|os_thread_begin|start_readers|fm_load' "$here/unit/test_$1"*.c

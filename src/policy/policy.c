@@ -44,7 +44,7 @@ enum cm_start cm_policy_leaves_buffer(struct cm_policy_state *p, unsigned count,
         return CM_START_MEMBER;
     if (cm_ring_refuses(&p->ring))
         return CM_START_NOT;
-    if (cm_ring_has_unused(&p->ring))
+    if (cm_ring_unused(&p->ring) > 0)
         return CM_START_KNOWN;
     return unread ? CM_START_AHEAD : CM_START_ASK;
 }

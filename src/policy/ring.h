@@ -93,10 +93,11 @@ static inline void cm_ring_touch(struct cm_ring *r, uint64_t slot)
     else if ((c & (CM_REF_EMPTY | CM_REF_MAX)) < CM_REF_MAX)
         (void)at_cas_acq_rel(&r->ref[slot], &c, (uint8_t)(c + 1));
 }
-/* Are there slots that were never used? */
-static inline bool cm_ring_has_unused(const struct cm_ring *r)
+/* How many slots were never used? */
+static inline uint64_t cm_ring_unused(const struct cm_ring *r)
 {
-    return at_load_relaxed(&r->frontier) < at_load_relaxed(&r->end);
+    const uint64_t frontier = at_load_relaxed(&r->frontier), end = at_load_relaxed(&r->end);
+    return frontier < end ? end - frontier : 0;
 }
 /* Gives a slot another count and state (MAX, KNOWN, EMPTY). Ends its probation. */
 void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t state);

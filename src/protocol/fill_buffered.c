@@ -58,14 +58,28 @@ static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *
     return is_still(c, e, &h);
 }
 
+/* Has the group of the last one of n newcomers a slot for each of its blocks among them? If not, it
+ * would lose other blocks. */
+static bool has_quota(struct cm_cache *c, const struct cm_newcomer *out, unsigned n)
+{
+    const uint32_t share = out[n - 1].share;
+    uint64_t want = 0;
+    if (share == 0)
+        return true;
+    for (unsigned i = 0; i < n; i++)
+        want += out[i].share == share;
+    return want <= cm_share_room(cm_quota_of(c, share));
+}
+
 /* Has the block in a claimed entry earned its place in the pool, or has the pool room? Then it may
- * go there, as *n. A group that has all its slots would lose another block for it. */
-static bool may_leave(struct cm_cache *c, uint32_t e, struct cm_newcomer *n)
+ * go there, as out[n]; the ones before it go, too. */
+static bool may_leave(struct cm_cache *c, uint32_t e, struct cm_newcomer *out, unsigned n)
 {
     struct cm_buffered h;
-    return describe(c, e, n, &h) && (n->start == CM_START_MEMBER || n->start == CM_START_KNOWN) &&
-           (n->share == 0 || cm_share_room(cm_quota_of(c, n->share)) > 0) && take_ticket(c, n) &&
-           is_still(c, e, &h);
+    const struct cm_newcomer *const it = &out[n];
+    return describe(c, e, &out[n], &h) &&
+           (it->start == CM_START_MEMBER || it->start == CM_START_KNOWN) &&
+           has_quota(c, out, n + 1) && take_ticket(c, &out[n]) && is_still(c, e, &h);
 }
 
 /* Empties a claimed entry. false: it is pinned, so it was released. */
@@ -201,7 +215,13 @@ static bool promote(struct cm_cache *c, const uint32_t *entry, struct cm_newcome
     cm_publish_batch(c, &by_ticket, out, n);
     for (unsigned i = 0; i < n; i++) {
         promoted += out[i].result == 0;
-        writable &= out[i].result != CM_NOT_STORED_MEDIA;
+        if (out[i].result == CM_NOT_STORED_FULL || out[i].result == CM_NOT_STORED_MEDIA) {
+            /* Either the slot cannot be written, and then others probably cannot. Or the block's
+             * own cells cannot be read, or have no room: each try would cost a write. */
+            writable &= !out[i].spoiled;
+            if (!out[i].spoiled)
+                cm_probation_refuse(&c->probation, entry[i]);
+        }
         if (out[i].result != 0 || vacate(c, entry[i])) /* vacate() releases one that is pinned */
             cm_probation_release(&c->probation, entry[i]);
     }
@@ -210,29 +230,37 @@ static bool promote(struct cm_cache *c, const uint32_t *entry, struct cm_newcome
     return writable && cm_cache_mode(c) == CM_NORMAL;
 }
 
+/* How many blocks may go with the next batch; 0: no more. *room: into slots that were never used.
+ * A large buffer is a cache of its own: in a full pool each block that leaves it takes the place of
+ * another one, and so hits would be lost. */
+static unsigned next_batch(struct cm_cache *c, bool *room)
+{
+    const unsigned batch = cm_evict_batch(c);
+    const uint64_t unused = cm_ring_unused(&c->policy.ring);
+    *room = unused > 0;
+    if (*room)
+        return unused < batch ? (unsigned)unused : batch;
+    return cm_probation_is_large(&c->probation, at_load_relaxed(&c->policy.ring.end)) ? 0 : batch;
+}
+
 void cm_fill_buffered_promote(struct cm_cache *c)
 {
     struct cm_probation *p = &c->probation;
     struct cm_newcomer out[CM_BATCH_MAX];
     uint32_t entry[CM_BATCH_MAX];
-    const unsigned batch = cm_evict_batch(c);
     const uint64_t used = p->entries > 0 ? cm_probation_used(p) : 0;
-    const bool room = cm_ring_has_unused(&c->policy.ring);
-    unsigned n = 0;
-    bool go_on = cm_cache_mode(c) == CM_NORMAL;
-    /* A large buffer is a cache of its own. In a full pool each block that leaves it takes the
-     * place of another one, and so hits would be lost. */
-    if (!room && cm_probation_is_large(p, at_load_relaxed(&c->policy.ring.slots)))
-        return;
-    for (uint32_t e = 0; e < used && go_on; e++) {
+    bool room, go_on = cm_cache_mode(c) == CM_NORMAL;
+    unsigned n = 0, batch = next_batch(c, &room);
+    for (uint32_t e = 0; e < used && go_on && batch > 0; e++) {
         if (!cm_probation_is_due(p, e, room) || !cm_probation_claim_at(p, e))
             continue;
-        if (may_leave(c, e, &out[n]))
+        if (may_leave(c, e, out, n))
             entry[n++] = e;
         else
             cm_probation_release(p, e);
         if (n == batch) {
             go_on = promote(c, entry, out, n);
+            batch = next_batch(c, &room);
             n = 0;
         }
     }

@@ -170,8 +170,8 @@ make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n
     int at, r;
     assert(cm_lock_is_held(&cm_stripe_at(c, n->key.stripe)->lock));
     assert(cm_ring_is_owned(&c->policy.ring, n->slot));
-    /* A copy in the buffer may be the one that is published: then there is no file. */
-    const uint32_t buffered = g->f && c->probation.entries > 0 ? cm_step_buffered(c, &n->key) : 0;
+    /* In the buffer there may be a longer tail, which came after this one. */
+    const uint32_t buffered = c->probation.entries > 0 ? cm_step_buffered(c, &n->key) : 0;
     /* While the pool grows nothing is stored: grow.c may have copied the stripe's cells already.
      * The newcomer's cell would be in the old index; or it is, if the key is older than the new
      * one. */
@@ -193,8 +193,10 @@ make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n
             (n->spoiled = cm_slot_publish(&c->media, n->slot, &n->header) != 0))
             r = CM_NOT_STORED_MEDIA; /* at worst a cell that leads to an invalid header */
     }
-    if (r == 0 && buffered > 0)
-        cm_probation_kill(&c->probation, &n->key); /* a block is in one place */
+    /* A block is in one place. Whoever moves it out of the buffer (without a file) empties its
+     * entry later. */
+    if (r == 0 && buffered > 0 && g->f)
+        cm_probation_kill(&c->probation, &n->key);
     return r;
 }
 

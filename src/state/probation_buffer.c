@@ -23,6 +23,10 @@
 #define SHARE 100u           /* by default one entry for so many slots */
 #define DEFAULT_MIN 64u      /* 256 KiB: less than a few dozen blocks costs hits */
 #define DEFAULT_MAX 0x10000u /* 256 MiB */
+#define LARGE_MIN 16u        /* fewer are not worth a word */
+
+/* Of an entry: has a checkpoint found its block there? REFUSED: and had no place for it. */
+enum { NOT_SEEN, SEEN, REFUSED };
 
 uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots)
 {
@@ -38,7 +42,7 @@ uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots)
 
 bool cm_probation_is_large(const struct cm_probation *p, uint64_t slots)
 {
-    return p->entries > DEFAULT_MIN && p->entries > 2 * slots / SHARE;
+    return p->entries > LARGE_MIN && p->entries > 2 * slots / SHARE;
 }
 
 void cm_probation_size(struct cm_probation *p, uint64_t entries)
@@ -204,6 +208,7 @@ uint64_t cm_probation_rewind(struct cm_probation *p)
 
 void cm_probation_release(struct cm_probation *p, uint32_t e)
 {
+    assert(cm_probation_is_claimed(p, e));
     at_store_release(&p->entry[e].busy, (uint8_t)0); /* pairs with cm_probation_claim */
 }
 
@@ -213,13 +218,18 @@ bool cm_probation_is_due(struct cm_probation *p, uint32_t e, bool room)
     const uint8_t count = at_load_relaxed(&h->count);
     if (!(at_load_relaxed(&h->version) & 1))
         return false;
-    if (at_load_relaxed(&h->seen))
-        return room || count == CM_PROBATION_COUNT;
-    at_store_relaxed(&h->seen, (uint8_t)1);
+    if (at_load_relaxed(&h->seen) != NOT_SEEN)
+        return at_load_relaxed(&h->seen) == SEEN && (room || count == CM_PROBATION_COUNT);
+    at_store_relaxed(&h->seen, (uint8_t)SEEN);
     if (count == CM_PROBATION_COUNT)
         /* So a hit counts again. No rule wants more than what is left. */
         at_store_relaxed(&h->count, (uint8_t)(CM_PROBATION_COUNT - 1));
     return false;
+}
+
+void cm_probation_refuse(struct cm_probation *p, uint32_t e)
+{
+    at_store_relaxed(&p->entry[e].seen, (uint8_t)REFUSED);
 }
 
 bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_buffered *h)
@@ -260,7 +270,7 @@ void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key 
     at_store_relaxed(&h->block_valid, k->block << CM_VALID_BITS | valid);
     h->hash = k->place.hash;
     at_store_relaxed(&h->count, (uint8_t)(ahead ? CM_PROBATION_AHEAD : 0));
-    at_store_relaxed(&h->seen, (uint8_t)0);
+    at_store_relaxed(&h->seen, (uint8_t)NOT_SEEN);
     copy_in(to, data, words);
     if (valid < CM_BLOCK_SIZE) { /* a tail, and zeros */
         memcpy(&last, data + words, valid - words);

@@ -24,7 +24,7 @@ struct cm_buffered {
     uint8_t count;        /* atomic; hits, CM_PROBATION_COUNT at most, or CM_PROBATION_AHEAD */
     uint8_t busy;         /* atomic; claimed by a thread that may overwrite it */
     uint8_t pins;         /* pin.h; no entry is ever doomed */
-    uint8_t seen;         /* atomic; a checkpoint has found this block here */
+    uint8_t seen; /* atomic; has a checkpoint found this block here? NOT_SEEN, SEEN, REFUSED */
 };
 
 struct cm_probation {
@@ -59,7 +59,7 @@ static inline uint32_t cm_probation_cell(const struct cm_probation *p, uint32_t 
 /* Number of entries in the buffer of a pool with `slots` slots. `bytes`: how much data the user
  * wants in it, as cm_options.probation_bytes. Never more than slots. */
 uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots);
-/* Is the buffer more than twice as large as by default? */
+/* Is the buffer more than 2 % of so many slots, and 64 KiB? */
 bool cm_probation_is_large(const struct cm_probation *p, uint64_t slots);
 /* Sets the sizes of a buffer of so many entries, before its memory is allocated. */
 void cm_probation_size(struct cm_probation *p, uint64_t entries);
@@ -85,6 +85,8 @@ static inline void cm_probation_touch(struct cm_probation *p, uint32_t e)
  * there, and if there is no `room`, it has to have had hits since: CM_PROBATION_COUNT in all, and
  * one of them since then. A hint, as all counts are. */
 bool cm_probation_is_due(struct cm_probation *p, uint32_t e, bool room);
+/* The pool has no place for the block in this claimed entry: it is not due again. */
+void cm_probation_refuse(struct cm_probation *p, uint32_t e);
 /* The block goes to the pool when it leaves the buffer, as if it had been wanted often. */
 static inline void cm_probation_keep(struct cm_probation *p, uint32_t e)
 {

@@ -228,7 +228,7 @@ FILES = [
        '(miss->flags & CM_MISS_NOFILL) || !cm_file_serves(f)) {',
        'miss->flags & CM_MISS_NOFILL) {'),
     _m('one place', 'a block is in the pool or in the buffer', 'unit probation one_place',
-       'protocol/publish.c', '    if (r == 0 && buffered > 0)\n', '    if (0)\n'),
+       'protocol/publish.c', 'if (r == 0 && buffered > 0 && g->f)', 'if (0)'),
     _m('version, cached part', 'the version of a cached part is compared',
        'unit request version_of_cached_part', 'api/request.c',
        'q->mixed |= q->unknown || !known || incarnation != q->version;',

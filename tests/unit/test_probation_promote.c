@@ -5,6 +5,8 @@
  */
 #include "probation_common.h"
 
+#include "../os.h"
+
 /* A bracket that begins after a promotion has looked at the block and before it publishes. */
 static cm_file *other_file;
 static const struct cm_persist_ops *whole_ops;
@@ -213,9 +215,17 @@ static void test_checkpoint_quota(void)
     checkpoint(p.c);
     CHECK(!in_pool(f, HOT));
     CHECK_EQ(look(f, HOT, 5), RIGHT); /* it still waits */
+    /* Room for one: the other one waits. Nothing is evicted for them. */
+    CHECK_EQ(look_anew(f, WAS, 5), RIGHT);
+    CHECK_EQ(look_anew(f, HOT, 5), RIGHT);
+    CHECK_EQ(cm_group_set_quota(p.c, 7, used + BLK), 0);
+    const int64_t promoted = STAT(p.c, promoted);
+    checkpoint(p.c);
+    CHECK_EQ(STAT(p.c, promoted), promoted + 1);
+    CHECK(in_pool(f, HOT) != in_pool(f, WAS));
     CHECK_EQ(cm_group_set_quota(p.c, 7, 0), 0);
     checkpoint(p.c);
-    CHECK(in_pool(f, HOT));
+    CHECK(in_pool(f, HOT) && in_pool(f, WAS));
     pool_end(&p);
 }
 
@@ -234,6 +244,98 @@ static void test_checkpoint_room(void)
         CHECK(in_pool(f, i));
     }
     CHECK_EQ(STAT(p.c, promoted), HELD / 2);
+    pool_end(&p);
+}
+
+/* A large buffer fills what was never used, and not more. */
+static void test_checkpoint_last_slot(void)
+{
+    enum { N = 300 };
+    struct pool p;
+    pool_make(&p, 16 * MIB, 0);
+    p.o.probation_bytes = 400 * BLK;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    struct cm_ring *r = &p.c->policy.ring;
+    for (uint64_t b = 100000; cm_ring_unused(r) > N + 10; b++)
+        CHECK_EQ(put(f, b, 5), 0);
+    CHECK_EQ(put_all(f, 0, N, 5), N); /* each pushes an older one out */
+    const int64_t promoted = STAT(p.c, promoted), room = (int64_t)cm_ring_unused(r);
+    CHECK(room > 0 && room < CM_BATCH_MAX);
+    for (unsigned k = 0; k < 4; k++) {
+        for (unsigned i = 0; i < 3 * N; i++)
+            CHECK_EQ(look_anew(f, i % N, 5), RIGHT);
+        CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+    }
+    /* Slots are evicted three at a time, so the last time may take one or two that were used. */
+    CHECK(STAT(p.c, promoted) - promoted >= room && STAT(p.c, promoted) - promoted <= room + 2);
+    CHECK(STAT(p.c, evicted) <= 2);
+    pool_end(&p);
+}
+
+/* A tail keeps its length. */
+static void test_checkpoint_tail(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = set_up(&p, MIB);
+    CHECK_EQ(put_tail(f, HOT, 1000, 5), 0);
+    checkpoint(p.c);
+    checkpoint(p.c);
+    CHECK(in_pool(f, HOT));
+    CHECK_EQ(cm_read(f, HOT * BLK, buf, BLK, NULL), 1000);
+    CHECK(is_content(5, HOT, buf, 1000));
+    pool_end(&p);
+}
+
+/* A longer tail comes into the buffer after the checkpoint has looked at the shorter one. */
+static int copy_lengthening(void *ctx, void *dst, const void *src, size_t n)
+{
+    int e = whole_ops->copy(ctx, dst, src, n);
+    if (!meddled) {
+        meddled = true;
+        CHECK_EQ(put_tail(other_file, HOT, 2000, 5), 0);
+    }
+    return e;
+}
+
+static void test_checkpoint_beside_longer(void)
+{
+    struct pool p;
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_file *f = set_up(&p, MIB);
+    CHECK_EQ(put_tail(f, HOT, 1000, 5), 0);
+    checkpoint(p.c);
+    meddle_with(f, copy_lengthening);
+    checkpoint(p.c);
+    meddle_no_more(f);
+    CHECK_EQ(cm_read(f, HOT * BLK, buf, BLK, NULL), 2000);
+    CHECK(is_content(5, HOT, buf, 2000));
+    pool_end(&p);
+}
+
+/* One page of the index cannot be read. Its blocks are tried once; the others are stored. */
+static void test_checkpoint_unreadable_index(void)
+{
+    struct pool p;
+    enum { N = 600 };
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    pool_make(&p, 64 * MIB, 0);
+    p.o.probation_bytes = N * BLK;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put_all(f, 0, N, 5), N);
+    void *const page = cell_of(p.c, key_of(f, 0).place.bucket[0] / 64 * 64, 0);
+    CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+    os_protect(page, BLK, OS_NOTHING);
+    CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+    os_protect(page, BLK, OS_WRITE);
+    const int64_t promoted = STAT(p.c, promoted);
+    CHECK(promoted >= N / 2 && promoted < N);
+    CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+    CHECK_EQ(STAT(p.c, promoted), promoted);
+    CHECK_EQ(hits(f, 0, N, 5), N);
     pool_end(&p);
 }
 
@@ -417,7 +519,8 @@ static void test_checkpoint_many(void)
     pool_end(&p);
 }
 
-/* It stops with the batch in which the room ends, the mode changes, or the medium fails. */
+/* It stops where the room ends, and with the batch in which the mode changes or the medium fails.
+ */
 static int copy_freezing(void *ctx, void *dst, const void *src, size_t n)
 {
     meddled = true;
@@ -442,7 +545,7 @@ static void test_checkpoint_stops(void)
         CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
         if (why > 0)
             meddle_no_more(f);
-        CHECK_EQ(STAT(p.c, promoted) - promoted, (int64_t)CM_BATCH_MAX - (why == 2));
+        CHECK_EQ(STAT(p.c, promoted) - promoted, why == 0 ? 5 : (int64_t)CM_BATCH_MAX - (why == 2));
         CHECK_EQ(STAT(p.c, quarantined) - bad, why == 2);
         CHECK_EQ(hits(f, 0, BLOCKS, 5), BLOCKS); /* the others still wait */
         pool_end(&p);
@@ -450,13 +553,26 @@ static void test_checkpoint_stops(void)
 }
 
 const struct harness_test promotion_tests[] = {
-    TEST(promotion_beside_write), TEST(promotion_beside_pin),
-    TEST(checkpoint_promotes),    TEST(checkpoint_of_another_life),
-    TEST(checkpoint_large),       TEST(checkpoint_quota),
-    TEST(checkpoint_room),        TEST(checkpoint_beside_close),
-    TEST(checkpoint_dax),         TEST(checkpoint_beside_write),
-    TEST(checkpoint_beside_pin),  TEST(checkpoint_pinned),
-    TEST(checkpoint_not_stored),  TEST(checkpoint_claimed),
-    TEST(checkpoint_read_ahead),  TEST(checkpoint_many),
-    TEST(checkpoint_stops),       TEST_END,
+    TEST(promotion_beside_write),
+    TEST(promotion_beside_pin),
+    TEST(checkpoint_promotes),
+    TEST(checkpoint_of_another_life),
+    TEST(checkpoint_large),
+    TEST(checkpoint_quota),
+    TEST(checkpoint_room),
+    TEST(checkpoint_beside_close),
+    TEST(checkpoint_dax),
+    TEST(checkpoint_beside_write),
+    TEST(checkpoint_beside_pin),
+    TEST(checkpoint_pinned),
+    TEST(checkpoint_not_stored),
+    TEST(checkpoint_claimed),
+    TEST(checkpoint_read_ahead),
+    TEST(checkpoint_many),
+    TEST(checkpoint_stops),
+    TEST(checkpoint_last_slot),
+    TEST(checkpoint_tail),
+    TEST(checkpoint_beside_longer),
+    TEST(checkpoint_unreadable_index),
+    TEST_END,
 };
