@@ -56,6 +56,7 @@ struct warm {
     struct tool_progress progress;
     bool pin, verify;
     struct comparison compared;
+    struct first_files first;
     const char *pool; /* of the first file; NULL: there is none */
     uint64_t began, rate;
     uint64_t total, passed; /* bytes of all files; of those that are done */
@@ -162,12 +163,6 @@ static void add_comparison(struct warm *w, const struct sweep *s, const struct c
     free(path);
 }
 
-/* The answer of a mount with a service, and of one that is older than the question. */
-static bool is_unable(const struct warm *w, const struct sweep *s)
-{
-    return w->verify && s->end.code == CM_ENOTSUP && !s->left_out;
-}
-
 static int on_done(struct sweep *s, struct control_file *file)
 {
     static const struct control_limit none = { .most = 0 };
@@ -200,7 +195,7 @@ static int on_done(struct sweep *s, struct control_file *file)
         w->unrecorded++;
     else if (code > 0 && !limited && !w->why)
         w->why = code;
-    if (is_unable(w, s)) {
+    if (w->verify && code == CM_ENOTSUP && !s->left_out) { /* it has a service, or is older */
         w->compared.unable++;
         w->failed++;
     } else if (limited) {
@@ -213,6 +208,11 @@ static int on_done(struct sweep *s, struct control_file *file)
         w->failed++;
         progress_end(&w->progress);
         files_complain(file, &s->end);
+    }
+    if (!w->pin && !w->verify && /* pinned files stay, and a comparison goes on */
+        files_first_leave(&w->first, file, s->limit.most ? 0 : s->stored)) {
+        w->full = CM_NOT_STORED_ROOM;
+        return 1;
     }
     keep_to_rate(w);
     return progress_step(&w->progress, w->passed, w->total);
@@ -461,6 +461,7 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
     int rc;
 
     w->total = f->bytes;
+    w->first = (struct first_files){ .all = f, .progress = &w->progress };
     progress_begin(&w->progress, verb, w->total, args->value[WARM_QUIET] != NULL);
     w->began = cm_now();
     rc = files_sweep(f, &s);
@@ -591,7 +592,6 @@ const struct tool_command tool_warm = {
             "Examples:\n"
             "  cachemax warm /srv/data/images\n"
             "  cachemax warm --trace monday.trace /srv/data --rate 50M\n"
-            "  cachemax warm /srv/data --rate 50M\n"
             "  cachemax warm --verify /srv/data --rate 50M\n"
             "  find /srv/data -newer yesterday -type f | cachemax warm --list -\n",
     .options = warm_options,

@@ -103,6 +103,7 @@ struct control_file {
     bool known;   /* the mount has answered */
     bool pinned;
     bool whole; /* it was when it was warmed */
+    bool first; /* of those that were warmed first: first_files.c */
 };
 struct control_files {
     struct control_file *v;
@@ -143,6 +144,19 @@ struct sweep {
 int files_sweep(struct control_files *f, struct sweep *s);
 /* Says what is wrong with a file. */
 void files_complain(const struct control_file *file, const struct control_end *end);
+
+/* What was warmed first (first_files.c). Begin with `all`, `progress` and zeros. */
+struct first_files {
+    const struct control_files *all;
+    struct tool_progress *progress;
+    struct control_file *file; /* the first of them, and how many files there are up to the last */
+    size_t n;
+    uint64_t bytes;         /* of them */
+    uint64_t stored, asked; /* bytes: of all files; when the mount was asked last */
+};
+/* A file is done, in their order; so many bytes of it were stored. Does the pool push out what was
+ * warmed first? Asks the mount now and then. */
+bool files_first_leave(struct first_files *w, struct control_file *file, uint64_t stored);
 
 /* One mount, and what of it is meant (paths.c): at and below n paths of it, or all. */
 struct control_scope {
