@@ -79,12 +79,13 @@ struct cm_keeping {
 /* Groups of files that have a quota (quota.c). */
 struct cm_quotas {
     struct cm_lock looking;       /* one thread looks at what earlier sessions left */
-    struct cm_lock lock;          /* the table; with `looking` slot and passes */
+    struct cm_lock lock;          /* the table; with `looking` slot, passes and begun */
     uint32_t group[CM_SHARES];    /* of each share; files lock */
     struct cm_incarnations table; /* value: number of the share */
     uint64_t left;                /* atomic; buckets of records that were not looked at */
     uint64_t slot;                /* the next one to look at */
     uint32_t passes;              /* atomic; over the slots, until all blocks are counted */
+    bool begun;                   /* a pass runs: slots may be counted already */
     uint32_t counted;             /* atomic; all blocks of earlier sessions were counted once */
 };
 

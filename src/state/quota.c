@@ -65,6 +65,7 @@ static void begin_survey(struct cm_cache *c)
     const bool any = (c->super.now.compat & CM_COMPAT_GROUP) != 0;
     at_store_relaxed(&q->left, any ? c->media.geo.record_buckets : 0); /* under the locks */
     q->slot = 0;
+    q->begun = false;
     at_store_relaxed(&q->passes, any); /* the same */
     /* Release: pairs with the acquire in cm_quota_learn(). */
     at_store_release(&q->counted, (uint32_t)!any);
@@ -147,7 +148,7 @@ void cm_quota_again(struct cm_cache *c)
     if (!cm_quota_any(c))
         return;
     cm_lock_acquire(&q->lock);
-    at_store_relaxed(&q->passes, q->slot == 0 ? 1u : 2u); /* relaxed: changed under the lock only */
+    at_store_relaxed(&q->passes, q->begun ? 2u : 1u); /* relaxed: changed under the lock only */
     cm_lock_release(&q->lock);
 }
 
@@ -230,11 +231,15 @@ static void count_some(struct cm_cache *c, uint64_t n)
     /* Slots behind the frontier are filled by this session, if at all. Relaxed: it only grows. */
     const uint64_t end = at_load_relaxed(&c->policy.ring.frontier);
     uint64_t slot = q->slot;
+    cm_lock_acquire(&q->lock);
+    q->begun = true; /* before the first slot: from here on a file that moves needs another pass */
+    cm_lock_release(&q->lock);
     for (; n > 0 && slot < end; n--, slot++)
         count_slot(c, slot);
     cm_lock_acquire(&q->lock);
     q->slot = slot < end ? slot : 0;
-    if (slot >= end)
+    q->begun = slot < end;
+    if (!q->begun)
         at_store_relaxed(&q->passes, q->passes - 1); /* relaxed: changed under the lock only */
     cm_lock_release(&q->lock);
 }

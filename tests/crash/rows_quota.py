@@ -46,6 +46,8 @@ QUOTA = [
        'return at_load_acquire(&c->quotas.counted) != 0;', 'return true;'),
     _m('quota, moves', 'blocks move with their file', 'unit quota moves', FILE,
        '        cm_quota_again(c);\n', '        (void)0;\n'),
+    _m('quota, moves later', 'also if a survey has counted some of them', 'unit pin group_between',
+       QUOTA_C, 'q->begun ? 2u : 1u', 'q->slot == 0 ? 1u : 2u'),
     _m('quota, given record', 'a file whose record is given away is known no more',
        'unit quota table', ATTACH, '        cm_quota_move(f->cache, r->incarnation, 0, 0);\n', ''),
     _m('quota, no record', 'a file without a record is known while it is attached',

@@ -135,9 +135,48 @@ static void test_buffered_between(void)
     pool_end(&p);
 }
 
+/* A survey has counted blocks of a file. Then the file gets another group, before the survey has
+ * written how far it came. */
+#define FROM UINT32_C(1)
+#define TO UINT32_C(2)
+static void move_to(void)
+{
+    CHECK_EQ(cm_file_set_group(between_file, TO), 0);
+}
+static void move_twice(void)
+{
+    CHECK_EQ(cm_file_set_group(between_file, 0), 0);
+    CHECK_EQ(cm_file_set_group(between_file, TO), 0);
+}
+static void test_group_between(void)
+{
+    static void (*const ways[])(void) = { move_to, move_twice };
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("way %u", i);
+        struct pool p;
+        uint64_t from, to, most;
+        REQUIRE(pool_new(&p, MIB) == 0);
+        between_cache = p.c;
+        CHECK_EQ(cm_group_set_quota(p.c, FROM, 100 * BLK), 0);
+        CHECK_EQ(cm_group_set_quota(p.c, TO, 100 * BLK), 0);
+        cm_file *f = between_file = attach(&p, 1, 10 * BLK, 1, 0);
+        CHECK_EQ(put_all(f, 0, 10, 5), 10);
+        CHECK_EQ(cm_file_set_group(f, FROM), 0);
+        between_slot = slot_of(f, 5);
+        between = ways[i];
+        CHECK_EQ(cm_group_usage(p.c, FROM, &from, &most), 0);
+        CHECK(between == NULL);
+        CHECK_EQ(cm_group_usage(p.c, TO, &to, &most), 0);
+        CHECK_EQ(from, 0);
+        CHECK_EQ(to, 10 * BLK);
+        pool_end(&p);
+    }
+}
+
 const struct harness_test pin_between_tests[] = {
     TEST(dropped_between),
     TEST(cells_between),
     TEST(buffered_between),
+    TEST(group_between),
     TEST_END,
 };
