@@ -27,6 +27,27 @@ static bool first_time(uint32_t *said)
     return at_cas_acq_rel(said, &no, 1);
 }
 
+/* Says why a file is cold each time it is opened. `flags`: with what they imply. */
+static void say_racy(cm_cache *c, const cm_validator *v, uint32_t flags)
+{
+    if (!v || !(v->racy & CM_RACY_WRITER) || (flags & CM_EXCLUSIVE) || !first_time(&c->racy_said))
+        return;
+    if (flags & CM_SOLE_WRITER)
+        cm_log(c, CM_LOG_INFO,
+               "cm_file_open: a sole writer's validator says that somebody is writing, so the file "
+               "is cold each time it is opened: take it with CM_IDENTIFY_SOLE_WRITER");
+    else
+        cm_log(c, CM_LOG_INFO,
+               "cm_file_open: a validator cannot rule out that somebody writes the file, so it is "
+               "cold each time it is opened. Either a process, perhaps this one, has it open for "
+               "writing: %s. Or that could not be found out: it takes the file's owner or "
+               "CAP_LEASE, and a local file system",
+               c->shared ? "if only the owner of the pool writes it, take its validator with "
+                           "CM_IDENTIFY_SOLE_WRITER"
+                         : "if nobody else writes it, take its validator with "
+                           "CM_IDENTIFY_SOLE_WRITER, and open it with CM_SOLE_WRITER");
+}
+
 /* Says what is wrong with the arguments, or what makes the file cold each time. */
 static void say_of_open(cm_cache *c, const cm_validator *v, uint32_t flags, int e)
 {
@@ -36,17 +57,8 @@ static void say_of_open(cm_cache *c, const cm_validator *v, uint32_t flags, int 
         cm_log(c, CM_LOG_ERROR,
                "cm_file_open: CM_EXCLUSIVE needs a validator with a version of yours: "
                "cm_validator_set_proof");
-    else if ((flags & CM_SOLE_WRITER) && !(flags & CM_EXCLUSIVE) && v &&
-             (v->racy & CM_RACY_WRITER) && first_time(&c->racy_said))
-        cm_log(c, CM_LOG_INFO,
-               "cm_file_open: a sole writer's validator says that somebody is writing, so the file "
-               "is cold each time it is opened: take it with CM_IDENTIFY_SOLE_WRITER");
-    else if (!(flags & CM_SOLE_WRITER) && v && (v->racy & CM_RACY_WRITER) &&
-             first_time(&c->racy_said))
-        cm_log(c, CM_LOG_INFO,
-               "cm_file_open: somebody, perhaps this process, has a file open for writing, so it "
-               "is cold each time it is opened: if nobody else writes it, take its validator with "
-               "CM_IDENTIFY_SOLE_WRITER, and open it with CM_SOLE_WRITER");
+    else
+        say_racy(c, v, flags);
     if (e == CM_IGNORED && v && v->taken_at < c->opened_ns && /* else others came in between */
         first_time(&c->early_said))
         cm_log(
@@ -74,7 +86,7 @@ int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validato
     e = flags & ~OPEN_FLAGS ? CM_EINVAL
         : c->shared         ? cm_shared_attach(c, id, given, all, file)
                             : cm_files_attach(c, id, given, all, file);
-    say_of_open(c, given, flags, e);
+    say_of_open(c, given, all, e);
     cm_report_trouble(c);
     return e;
 }

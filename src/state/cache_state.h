@@ -135,7 +135,7 @@ struct cm_cache {
     bool emptied;
     bool must_empty; /* read-only: the next owner will empty it */
 
-    uint32_t racy_said;  /* atomic; the log told of a sole writer's racy validator */
+    uint32_t racy_said;  /* atomic; the log told of a validator that is racy each time */
     uint32_t early_said; /* atomic; ... of a validator from before the open */
     /* Set at open. Slots then, and that it may have while it is open; bytes of memo.reached. */
     uint64_t slots_opened, slots_max, memo_bytes;

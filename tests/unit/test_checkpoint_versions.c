@@ -218,6 +218,7 @@ static void test_told(void)
     cm_file_info info = CM_FILE_INFO_INIT;
     cm_validator v = val(SIZE, 7);
     const cm_file_id first = id_of(1), id = id_of(2), third = id_of(3), fourth = id_of(4);
+    const cm_file_id fifth = id_of(5);
     const cm_file_id none = { 0 };
     cm_file *f, *g;
     checkpointed_pool();
@@ -245,15 +246,16 @@ static void test_told(void)
     detach(g);
     v.racy = CM_RACY_WRITER;
     v.taken_at = later();
-    for (unsigned sole = 0; sole < 2; sole++) { /* what helps is not the same */
-        CASE("sole writer %u", sole);
+    static const uint32_t claims[] = { 0, CM_SOLE_WRITER, CM_EXCLUSIVE };
+    for (unsigned i = 0; i < 3; i++) { /* what helps is not the same */
+        CASE("claim %u", claims[i]);
         at_store_relaxed(&t.p.c->racy_said, 0u);
         t.said[0] = 0;
-        CHECK_EQ(cm_file_open(t.p.c, &id, &v, sole ? CM_SOLE_WRITER : 0, &f), 0);
-        CHECK(strstr(t.said, "CM_IDENTIFY_SOLE_WRITER") != NULL);
-        CHECK_EQ(strstr(t.said, "open it with CM_SOLE_WRITER") != NULL, !sole);
-        if (!sole)
-            detach(f);
+        CHECK_EQ(cm_file_open(t.p.c, &fifth, &v, claims[i], &g), 0);
+        CHECK_EQ(strstr(t.said, "CM_IDENTIFY_SOLE_WRITER") != NULL, claims[i] != CM_EXCLUSIVE);
+        CHECK_EQ(strstr(t.said, "open it with CM_SOLE_WRITER") != NULL, claims[i] == 0);
+        CHECK_EQ(strstr(t.said, "CAP_LEASE") != NULL, claims[i] == 0);
+        detach(g);
     }
     v = val(SIZE, 7);
     v.taken_at = later();
@@ -261,7 +263,6 @@ static void test_told(void)
     CHECK_EQ(cm_file_open(t.p.c, &third, NULL, CM_EXCLUSIVE, &g), 0); /* again */
     detach(g);
     detach(g);
-    detach(f);
     file_end();
 }
 

@@ -611,6 +611,34 @@ static void test_gone(void)
     both_end(&b);
 }
 
+/* A reader is not told to claim what only the owner of the pool can claim. */
+static void keep_line(void *ctx, int level, const char *line)
+{
+    CHECK_EQ(level, CM_LOG_INFO);
+    (void)snprintf(ctx, 512, "%s", line);
+}
+static void test_told(void)
+{
+    char line[512] = "";
+    struct both b;
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *r = NULL;
+    REQUIRE(both_up(&b, 0));
+    o.flags = CM_OPEN_SHARED;
+    o.log = keep_line;
+    o.log_ctx = line;
+    CHECK_EQ(cm_open_memory(b.p.base, b.p.bytes, &o, &r), 0);
+    cm_validator v = fresh(b.v);
+    v.racy = CM_RACY_WRITER;
+    cm_file *g = attach_reader(r, 1, &v, 0);
+    CHECK(strstr(line, "CM_IDENTIFY_SOLE_WRITER") != NULL);
+    CHECK(strstr(line, "CAP_LEASE") != NULL);
+    CHECK(strstr(line, "CM_SOLE_WRITER") == NULL);
+    detach(g);
+    CHECK_EQ(cm_close(r), 0);
+    both_down(&b);
+}
+
 const struct harness_test shared_more_tests[] = {
     TEST(validators),     TEST(own_writes), TEST(before_the_loss),
     TEST(size),           TEST(ttl),        TEST(no_proof),
@@ -619,5 +647,5 @@ const struct harness_test shared_more_tests[] = {
     TEST(looked_up_size), TEST(same_keys),  TEST(no_memory),
     TEST(one_stopped),    TEST(gone),       TEST(other_boot),
     TEST(no_owner),       TEST(damage),     TEST(absent),
-    TEST(second_bucket),  TEST_END,
+    TEST(second_bucket),  TEST(told),       TEST_END,
 };
