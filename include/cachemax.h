@@ -409,8 +409,10 @@ enum cm_sealed {
 /* ---- Creating and opening pools ------------------------------------------------------------ */
 
 enum {
-    CM_CREATE_SPARSE =
-        1u << 0, /* do not preallocate: if the volume fills up, fills become misses */
+    /* Do not preallocate. If the volume fills up, fills become misses, or take the place of other
+     * blocks: the pool uses what it has by then until the next open, also if there is room again.
+     * The log says so once. */
+    CM_CREATE_SPARSE = 1u << 0,
     /* With room for a name of each file (cm_file_set_name): 256 bytes for each record of the file
      * table. A library that does not know names refuses such a pool (CM_EINCOMPAT). */
     CM_CREATE_NAMES = 1u << 1

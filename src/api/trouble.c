@@ -225,6 +225,17 @@ void cm_say_guard(cm_cache *c)
 
 /* ---- The whole pool -------------------------------------------------------------------------- */
 
+static void say_full(cm_cache *c)
+{
+    uint32_t unsaid = 1;
+    if (at_load_relaxed(&c->full) == 1 && at_cas_acq_rel(&c->full, &unsaid, 2))
+        cm_log(c, CM_LOG_WARNING,
+               "%s: its volume is full: at most %llu of %llu blocks are used until it is opened "
+               "again; make room there",
+               c->name, (unsigned long long)at_load_relaxed(&c->policy.ring.end),
+               (unsigned long long)cm_media_slots(&c->media));
+}
+
 void cm_say_trouble(cm_cache *c)
 {
     uint32_t unsaid = 1;
@@ -234,8 +245,10 @@ void cm_say_trouble(cm_cache *c)
                "nothing is served; close it and open it again",
                c->name);
     unsaid = 1;
-    if (at_load_relaxed(&c->suspect) == 1 && cm_cache_whole(c) == 0)
+    if (at_load_relaxed(&c->suspect) == 1 && cm_cache_whole(c) == 0) {
+        say_full(c);
         cm_say_damage(c, false);
+    }
     if (at_load_relaxed(&c->broken) == 1 && at_cas_acq_rel(&c->broken, &unsaid, 2))
         cm_log(c, CM_LOG_ERROR, "old data could not be forgotten durably; the cache is bypassed");
     unsaid = 1;

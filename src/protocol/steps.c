@@ -55,8 +55,10 @@ void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
     cm_ring_vacated(&c->policy.ring, slot);
     /* A sparse pool on a full volume cannot grow any more. */
     if (cm_slot_has_no_room(&c->media, slot)) {
-        cm_suspect(c);
+        uint32_t no = 0;
         cm_ring_stop(&c->policy.ring);
+        (void)at_cas_acq_rel(&c->full, &no, 1);
+        cm_suspect(c); /* so that the log tells it */
         return;
     }
     cm_step_trouble(c, CM_TROUBLE_QUARANTINE, slot, NULL);

@@ -144,6 +144,7 @@ struct cm_cache {
     uint32_t no_checkpoint; /* atomic; 1: there can be none, and the log says so */
     uint32_t unguarded;     /* atomic; 1: the handler of the guard was replaced, as the log says */
     uint64_t media_errors;  /* atomic */
+    uint32_t full;          /* atomic; a sparse pool's volume is full. 1, 2 as above */
     char name[CM_NAME_MAX]; /* for messages: the end of the path of its file */
     int64_t boot_wall_ns;   /* atomic; the earliest that was found: cm_file_boot_wall() */
     uint64_t opened_ns;     /* when it became ours; cm_now() time */

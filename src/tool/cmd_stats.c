@@ -137,6 +137,20 @@ static uint64_t files_wanted(const cm_stats_data *s, const cm_info *info)
     return (files / step + 1) * step;
 }
 
+/* Where the table has room, a larger one would not help. */
+static void print_unrecorded(const cm_stats_data *s, const cm_info *info)
+{
+    if (info->used_files < info->max_files / 2)
+        (void)printf("files without a record: %" PRIu64
+                     "; the file table has room, so it could not be written: if the pool is "
+                     "sparse, make room on its volume\n",
+                     s->unrecorded);
+    else
+        (void)printf("files without a record: %" PRIu64
+                     "; create the pool with --max-files %" PRIu64 " to keep them\n",
+                     s->unrecorded, files_wanted(s, info));
+}
+
 static void print_lines(const char *pool, const struct seen *seen)
 {
     const cm_stats_data *s = &seen->stats;
@@ -171,9 +185,7 @@ static void print_lines(const char *pool, const struct seen *seen)
                   "bytes written to the pool since it was made");
     print_wear(seen);
     if (s->unrecorded)
-        (void)printf("files without a record: %" PRIu64
-                     "; create the pool with --max-files %" PRIu64 " to keep them\n",
-                     s->unrecorded, files_wanted(s, info));
+        print_unrecorded(s, info);
 }
 
 struct watch {

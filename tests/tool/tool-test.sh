@@ -324,7 +324,24 @@ test_full_volume()
     through full-volume-cat-with-room-again data small/p && all_hits full-volume-warm-with-room
   fi
   umount small
-  rm -f data
+  mount -t tmpfs -o size=8m none small
+  # A pool whose file table has more holes than pages, until a file finds no page for its record:
+  # more --max-files would not help it.
+  local i=0 unrecorded=0
+  "$cm" create small/p --size 4G --sparse --quiet
+  make_file late 5000
+  "$cm" cat late --pool small/p >/dev/null
+  cat /dev/zero >small/rest 2>/dev/null
+  while [ "$unrecorded" = 0 ] && [ $((i += 1)) -le 100 ]; do
+    make_file "late.$i" 5000
+    "$cm" cat "late.$i" --pool small/p >/dev/null 2>&1
+    "$cm" stats small/p --json >s.json
+    unrecorded=$(jget s.json unrecorded)
+  done
+  expect full-volume-no-record 0 'files without a record: 1; .*make room on its volume' \
+    "$cm" stats small/p
+  umount small
+  rm -f data late late.*
 }
 
 # catches PID SIGNAL: the tool has a handler for it by now (not the shell that becomes the tool), or

@@ -6,6 +6,7 @@
 #include "block_common.h"
 
 #include "../os.h"
+#include "../plat_create.h"
 
 #define LINES 8u
 
@@ -306,16 +307,38 @@ static void test_emptied_beside_fill(void)
     pool_end(&p);
 }
 
+/* A sparse pool stops to grow because its volume is full: one line, whatever follows. */
+static void test_full_volume_is_told(void)
+{
+    struct pool p;
+    struct cm_plat_file holes = PLAT_FILE_INIT; /* plain reads find holes there */
+    char path[256], in_use[64];
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = begin(&p, 50);
+    (void)snprintf(path, sizeof(path), "%s/cachemax-told.%u", os_temp(), cm_plat_pid());
+    REQUIRE(plat_create(&holes, path, MIB, false, NULL, NULL) == 0);
+    p.c->media.file = &holes;
+    const uint64_t used = p.c->policy.ring.frontier, slots = p.c->media.geo.slots;
+    os_protect(payload_of(p.c, used), (size_t)((slots - used) * BLK), OS_NOTHING);
+    (void)put_all(f, 50, 50, 5);
+    CHECK_EQ(told.count, 1);
+    CHECK(line_has(0, "pool in memory: its volume is full: at most "));
+    (void)snprintf(in_use, sizeof(in_use), " %llu of %llu blocks are used until it is opened",
+                   (unsigned long long)p.c->policy.ring.end, (unsigned long long)slots);
+    CHECK(line_has(0, in_use));
+    a_minute_later();
+    (void)put_all(f, 0, 100, 5);
+    os_protect(payload_of(p.c, used), (size_t)((slots - used) * BLK), OS_WRITE);
+    pool_end(&p);
+    CHECK_EQ(told.count, 1);
+    cm_plat_file_close(&holes);
+    cm_plat_file_remove(path);
+}
+
 const struct harness_test block_trouble_tests[] = {
-    TEST(first_is_told),
-    TEST(first_line),
-    TEST(earlier_boot),
-    TEST(flood_is_limited),
-    TEST(kinds_are_separate),
-    TEST(index_page_is_told),
-    TEST(read_whole_tells),
-    TEST(pin_tells),
-    TEST(wrong_and_unwritable),
-    TEST(emptied_beside_fill),
-    TEST_END,
+    TEST(first_is_told),       TEST(first_line),          TEST(earlier_boot),
+    TEST(flood_is_limited),    TEST(kinds_are_separate),  TEST(index_page_is_told),
+    TEST(read_whole_tells),    TEST(pin_tells),           TEST(wrong_and_unwritable),
+    TEST(emptied_beside_fill), TEST(full_volume_is_told), TEST_END,
 };
