@@ -156,9 +156,10 @@ typedef struct cm_objects_info {
     uint64_t dropped;    /* objects that left a full bucket */
     uint64_t expired;    /* objects that left a bucket because their time was over */
     /* Files of the container, as it is now, that have no place in the pool's file table, because
-     * other files have all that they may have. What they hold is gone after the next open: small
-     * objects, or large values of one session. The log says so once. Make the pool with more
-     * cm_create_options.max_files. */
+     * other files have all that they may have, or because it cannot be written (a sparse pool on a
+     * full volume). What they hold is gone after the next open: small objects, or large values of
+     * one session. The log says so once. Make the pool with more cm_create_options.max_files, or
+     * make room. */
     uint64_t unrecorded;
 } cm_objects_info;
 #define CM_OBJECTS_INFO_INIT CM_INIT_(cm_objects_info)

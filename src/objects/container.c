@@ -91,8 +91,9 @@ void cm_objects_tell_unrecorded(cm_objects *o)
     if (cm_objects_unrecorded(o) == 0 || at_or_relaxed(&o->told_unrecorded, 1u) != 0)
         return;
     cm_log(o->cache, CM_LOG_WARNING,
-           "%s: objects: %s: the file table is full of files in use, so a part of this container "
-           "has no record, and is empty after the next open: make the pool with more max_files",
+           "%s: objects: %s: a part of this container has no record, and is empty after the next "
+           "open: the file table is full of files in use (make the pool with more max_files), or "
+           "it cannot be written (if the pool is sparse, make room on its volume)",
            o->cache->name, o->name);
 }
 
