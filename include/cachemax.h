@@ -462,8 +462,10 @@ typedef struct cm_resize_options {
     uint32_t struct_size; /* set by CM_RESIZE_OPTIONS_INIT */
     uint32_t flags;       /* none yet: 0 */
     uint64_t size;        /* bytes that the pool file shall have; a multiple of 4096 */
-    /* Called now and then with the bytes done and in all. A return value other than 0 cancels: the
-     * pool stays as it was, and cm_resize() returns CM_ECANCELED. May be NULL. */
+    /* Called now and then with the bytes done and in all. Until it is known what will be copied,
+     * and if that is nothing, `total` is what the old pool has room for; it is never 0. A return
+     * value other than 0 cancels: the pool stays as it was, and cm_resize() returns CM_ECANCELED.
+     * May be NULL. */
     int (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *progress_ctx;
     cm_log_fn log; /* may be NULL */

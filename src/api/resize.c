@@ -71,6 +71,7 @@ static int open_old(struct cm_resizing *z, const char *path)
     /* As it is in the file: the open has judged its copy. */
     e = cm_super_read_sealed(z->old->media.base, &z->old->sealing, &z->was, &z->old->super.damaged);
     z->report->old_size = z->old->media.geo.pool_size;
+    z->all = cm_media_slots(&z->old->media) * CM_BLOCK_SIZE; /* until plan() knows more; never 0 */
     return e < 0 ? e : 0;
 }
 
@@ -123,7 +124,8 @@ static int plan(struct cm_resizing *z, struct cm_geometry *g)
         *g = more;
         cm_carry_choose(z, g->slots);
     }
-    z->all = z->chosen * CM_BLOCK_SIZE;
+    if (z->chosen > 0)
+        z->all = z->chosen * CM_BLOCK_SIZE;
     return 0;
 }
 

@@ -20,6 +20,10 @@ FAULTS = [
        'faults hooks hook_alloc', CACHE,
        '(void)cm_refuse(o.log, o.log_ctx, CM_ENOMEM, "a pool cannot be opened: no memory");',
        '(void)0;'),
+    _m('resize, total', 'progress is never called with a total of 0', 'unit resize refused', RESIZE,
+       '    z->all = cm_media_slots(&z->old->media) * CM_BLOCK_SIZE;', '    z->all = 0;'),
+    _m('resize, total of nothing', 'also if nothing is cached', 'unit resize progress_of_nothing',
+       RESIZE, '    if (z->chosen > 0)\n', ''),
     _m('faults, resize', 'a new file that is not used is closed', 'faults resize plat_sync', RESIZE,
        '''    if (e)
         cm_plat_file_abandon(&z->new_file, made);

@@ -442,7 +442,8 @@ static void test_dirty(void)
 
 static int cancel(void *ctx, uint64_t done, uint64_t total)
 {
-    (void)done, (void)total;
+    CHECK(total > 0); /* a caller divides by it */
+    CHECK(done <= total);
     return --*(int *)ctx < 0;
 }
 
@@ -475,6 +476,22 @@ static void test_refused(void)
     up_and_check(&p);
     CHECK_EQ(count_hits(&p, 1, 900), 900);
     down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* Nothing is cached. */
+static void test_progress_of_nothing(void)
+{
+    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+    struct pool p;
+    int left = 1000;
+    make(&p, 8 * MIB, 0, 0);
+    down(&p);
+    o.size = 16 * MIB;
+    o.progress = cancel;
+    o.progress_ctx = &left;
+    CHECK_EQ(cm_resize(path, &o, NULL), 0);
+    CHECK(left < 1000);
     CHECK_EQ(unlink(path), 0);
 }
 
@@ -563,9 +580,10 @@ static void test_shape(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(grow),    TEST(forgotten), TEST(shrink),   TEST(youngest),    TEST(many_files),
-    TEST(damage),  TEST(killed),    TEST(older),    TEST(failed_sync), TEST(dirty),
-    TEST(refused), TEST(left_over), TEST(old_file), TEST(shape),
+    TEST(grow),        TEST(forgotten), TEST(shrink),  TEST(youngest),
+    TEST(many_files),  TEST(damage),    TEST(killed),  TEST(older),
+    TEST(failed_sync), TEST(dirty),     TEST(refused), TEST(progress_of_nothing),
+    TEST(left_over),   TEST(old_file),  TEST(shape),
 };
 
 int main(int argc, char **argv)
