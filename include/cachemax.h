@@ -1125,7 +1125,10 @@ CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t 
  * nothing is stored.
  * If its thread ends in it (cancelled, pthread_exit), or an exception leaves it, nothing is stored,
  * and the readers that waited for the read go to the origin themselves. If it never returns, they
- * do so after cm_options.join_timeout_ns. On Windows it must return. */
+ * do so after cm_options.join_timeout_ns. On Windows it must return. An exception may leave it only
+ * if the library was compiled with -fexceptions: meson does so, and cachemax.c needs that flag
+ * (docs/embedding.md "One file"). Else the readers wait as if it never returned, and cm_close()
+ * returns CM_EBUSY. */
 typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t len);
 
 /* Reads [offset, offset+len) into buf: cm_read(), the origin and cm_fill() in one call. `ctx` is

@@ -294,6 +294,8 @@ HEAD = '''/* SPDX-License-Identifier: BSD-2-Clause
 #endif
 #include "cachemax_objects.h"
 
+/* An assembly file is one string. */
+#pragma GCC diagnostic ignored "-Woverlength-strings"
 /* With NDEBUG nothing uses what only assertions use. */
 #ifdef __clang__
 #pragma clang diagnostic ignored "-Wunused-function"

@@ -22,7 +22,7 @@
 #define MARGIN_DEFAULT 0.02 /* of the score, to leave the default */
 #define MARGIN 0.01         /* to leave any other rule */
 
-static const struct cm_rule in_place[CM_CHOICE_RULES] = {
+static const struct cm_rule without_buffer[CM_CHOICE_RULES] = {
     { 100, 1, false },
     { 100, 1, true },
     { 500, 2, false },
@@ -47,7 +47,7 @@ void cm_choice_begin(struct cm_choice *a, uint32_t *memory, uint32_t entries,
     const uint32_t words = CM_SIM_WORDS(entries, pool->buffer > 0 ? entries : 0);
     a->below = cm_sim_below(entries, pool->slots);
     a->wear = wear / 1000.0;
-    a->rule = pool->buffer > 0 ? with_buffer : in_place;
+    a->rule = pool->buffer > 0 ? with_buffer : without_buffer;
     a->rules = pool->buffer > 0 ? CM_CHOICE_BUFFER_RULES : CM_CHOICE_RULES;
     for (unsigned i = 0; i < a->rules; i++)
         cm_curve_begin_mini(&a->mini[i].mini, memory + i * words, pool, a->below, &a->rule[i]);

@@ -5,9 +5,9 @@
 # meson builds. BUILD is a native build.
 #
 # Its compiler compiles the file without any flag, and without a warning with many. The unit tests
-# are linked anew with it instead of the static library, and run. The README's program and the C++
-# sample run with nothing else. clang compiles it, too. The last line is "N passed, N failed, N
-# skipped".
+# are linked anew with it instead of the static library, and run. The README's program, the C++
+# sample and a program whose callback throws run with nothing else. clang compiles it, too. The last
+# line is "N passed, N failed, N skipped".
 set -u
 : "${1:?usage: amalgamation-test.sh BUILD}"
 build=$(realpath "$1")
@@ -35,8 +35,8 @@ check "the same twice" bash -c \
   'python3 "$1/packaging/amalgamate.py" "$2/again" && cmp "$2/cachemax.c" "$2/again/cachemax.c"' - \
   "$top" "$work"
 check "cc -c cachemax.c" "$compiler" -c "$work/cachemax.c" -o "$work/plain.o"
-check "without a warning" "$compiler" -std=c11 -O2 -Wall -Wextra -Werror -c "$work/cachemax.c" \
-  -o "$work/cachemax.o"
+check "without a warning" "$compiler" -std=c11 -O2 -Wall -Wextra -Wshadow -Wpedantic -Werror \
+  -c "$work/cachemax.c" -o "$work/cachemax.o"
 outside=$(nm -g --defined-only "$work/cachemax.o" | awk '$3 !~ /^cm_/ { print $3 }')
 check "it defines no name but cm_..." test -z "$outside"
 
@@ -85,13 +85,20 @@ if command -v c++ >/dev/null; then
   cp "$work/cpp-sample" "$work/b/examples/cpp/"
   ln -s "$build/src/tool/cachemax" "$work/b/src/tool/cachemax"
   check "the C++ sample" sh "$top/tests/examples/cpp-test.sh" "$work/b"
+  check "for callbacks that throw" "$compiler" -fexceptions -c "$work/cachemax.c" \
+    -o "$work/throws.o"
+  check "a callback that throws: compiles" c++ -I "$work/include" -o "$work/throws" \
+    "$top/tests/amalgamation/throws.cpp" "$work/throws.o" -pthread
+  check "a callback that throws" timeout 300 "$work/throws" "$work/thrown"
 else
   skip "the C++ sample" "no C++ compiler (Debian package g++)"
+  skip "a callback that throws" "no C++ compiler (Debian package g++)"
 fi
 if command -v clang >/dev/null; then
   check "clang, without assertions" clang -std=c11 -O2 -DNDEBUG -Wall -Wextra -Werror \
     -c "$work/cachemax.c" -o "$work/clang.o"
-  check "clang" clang -std=c11 -Wall -Wextra -Werror -c "$work/cachemax.c" -o "$work/clang.o"
+  check "clang" clang -std=c11 -Wall -Wextra -Wshadow -Wpedantic -Werror -c "$work/cachemax.c" \
+    -o "$work/clang.o"
   check "the README's program with clang" bash -c \
     'clang -I "$1/include" -o "$1/through" "$1/through.c" "$1/clang.o" -pthread &&
      "$1/through" "$1/data" "$1/pool" | cmp - "$1/data"' - "$work"
