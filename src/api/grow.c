@@ -100,7 +100,9 @@ static int look_for_room(const struct grow *z)
     const int e = c->file.handle == -1 ? 0 : cm_plat_file_room(&c->file, size, &missing);
     if (e == CM_ENOSPC && missing == 0)
         return refuse(c, e, size, "this process may not make a file of that size (ulimit -f)");
-    if (e == CM_ENOSPC)
+    if (e && e != CM_ENOSPC)
+        return refuse(c, e, size, cm_strerror(e));
+    if (e)
         cm_log(c, CM_LOG_WARNING,
                "%s: cannot grow in its place to %llu bytes: its volume has %llu bytes too few free",
                c->name, (unsigned long long)size, (unsigned long long)missing);
@@ -116,9 +118,7 @@ static int lengthen(struct grow *z)
     int e = 0;
     if (c->file.handle != -1) {
         e = cm_plat_file_grow(&c->file, z->to.pool_size);
-        if (e)
-            return refuse(c, e, z->to.pool_size, cm_strerror(e));
-        return cm_cache_make_resident(c, &z->to, z->to.parts - 1);
+        return e ? e : cm_cache_make_resident(c, &z->to, z->to.parts - 1);
     }
     for (; at < end && e == 0; at += CM_BLOCK_SIZE) /* memory: anything may be there */
         e = cm_media_copy(&c->media, c->media.base + at, zero, CM_BLOCK_SIZE);
@@ -203,14 +203,11 @@ static int grow(struct grow *z, uint64_t size)
     e = cm_super_growing(&c->super, size);
     if (e == 0)
         e = lengthen(z);
-    if (e == 0) {
+    if (e == 0)
         e = copy_and_use(z);
-        if (e)
-            (void)refuse(c, e, size, cm_strerror(e));
-    }
     if (e) {
         cm_grow_take_back(c);
-        return e;
+        return refuse(c, e, size, cm_strerror(e));
     }
     z->report->new_size = z->to.pool_size;
     z->report->new_slots = z->to.slots;

@@ -410,7 +410,32 @@ static void test_fork_meanwhile(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+/* Whatever fails: the log says that the pool did not grow, and why. */
+static void test_failure_is_told(void)
+{
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("%s", i ? "the new part" : "the superblocks");
+        struct pool p, big;
+        in_memory(&p, &big, 16 * MIB);
+        big.c->opts.log = keep_text;
+        uint8_t *const where = big.base + (i ? 4 * MIB : 0);
+        const size_t bytes = i ? (size_t)(12 * MIB) : CM_SUPER_COPIES * CM_SUPER_STRIDE;
+        said[0] = 0;
+        os_protect(where, bytes, OS_NOTHING);
+        CHECK(cm_grow(big.c, 16 * MIB, NULL) < 0);
+        os_protect(where, bytes, OS_WRITE);
+        CHECK(strstr(said, "cannot grow in its place from 4194304 to 16777216 bytes: ") != NULL);
+        CHECK_EQ(said_level, CM_LOG_WARNING);
+        (void)cm_close(big.c);
+        unmap_bytes(big.base, big.bytes);
+        pool_end(&p);
+    }
+}
+
 const struct harness_test grow_failing_tests[] = {
-    TEST(denied),          TEST(denied_first), TEST(denied_beside),  TEST(not_cut),
-    TEST(asked_while_cut), TEST(half_not_cut), TEST(fork_meanwhile), TEST_END,
+    TEST(denied),         TEST(denied_first),    TEST(denied_beside),
+    TEST(not_cut),        TEST(asked_while_cut), TEST(half_not_cut),
+    TEST(fork_meanwhile), TEST(failure_is_told), TEST_END,
 };
