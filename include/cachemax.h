@@ -453,6 +453,7 @@ CM_API uint64_t cm_pool_size_max(void);
  * `path`.cachemax-new may stay. The next call removes it if it is not in use.
  * Blocks for the time that the volume needs to allocate `size` bytes. A fault guard as in cm_open()
  * exists while the call runs, so its handlers are installed.
+ * After an error the log has a line, but none for CM_EEXIST and CM_ECANCELED.
  * CM_EINVAL (path or opts is NULL, an option is wrong) CM_EPOOLSIZE (also: more than the file
  * system takes) CM_EEXIST CM_ENOENT (no such directory) CM_EACCES CM_ENOSPC CM_ENOTFILE CM_ENOMEM
  * CM_EIO CM_ESEAL CM_ECANCELED (by progress). */

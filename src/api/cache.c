@@ -27,6 +27,7 @@
 /* ---- Options and messages -------------------------------------------------------------------- */
 
 #define IN_MEMORY "pool in memory" /* its name in the log */
+#define ANEW "delete it and make it anew, or put the whole file back"
 #define WEAR_MAX 1000u
 #define READ_SIZE_DEFAULT (UINT64_C(1) << 20)
 #define READ_SIZE_MAX (UINT64_C(16) << 20)
@@ -225,13 +226,13 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
     if (e < 0 && c->shared && cm_file_length_changed(&c->file))
         return e; /* cm_open() looks again */
     if (e < 0) {
-        cm_log(c, CM_LOG_ERROR, "%s: has %llu bytes, its superblock says %llu", what,
+        cm_log(c, CM_LOG_ERROR, "%s: has %llu bytes, its superblock says %llu: " ANEW, what,
                (unsigned long long)bytes, (unsigned long long)size);
         return e;
     }
     e = cm_format_geometry(&sb, &c->media.geo);
     if (e) {
-        cm_log(c, CM_LOG_ERROR, "%s: superblock contradicts itself", what);
+        cm_log(c, CM_LOG_ERROR, "%s: its superblock contradicts itself: " ANEW, what);
         return e;
     }
     cm_media_lay_out(&c->media);

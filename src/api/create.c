@@ -32,7 +32,8 @@ static int take_options(cm_create_options *o, const cm_create_options *from,
         cm_version());
 }
 
-static int plan(const cm_create_options *o, uint64_t size, const cm_seal *seal,
+/* `what`: the pool, in the log. */
+static int plan(const cm_create_options *o, const char *what, uint64_t size, const cm_seal *seal,
                 struct cm_geometry *g)
 {
     const uint32_t unknown = o->flags & ~(uint32_t)(CM_CREATE_SPARSE | CM_CREATE_NAMES);
@@ -48,12 +49,14 @@ static int plan(const cm_create_options *o, uint64_t size, const cm_seal *seal,
             "cm_create_options.reserved is not zero: begin with CM_CREATE_OPTIONS_INIT");
     int e = cm_format_plan(size, o->max_files, incompat, g);
     if (e == CM_EPOOLSIZE)
-        return cm_refuse(
-            o->log, o->log_ctx, e, "pool size %llu: must be a multiple of %u between %llu and %llu",
-            (unsigned long long)size, CM_BLOCK_SIZE,
-            (unsigned long long)cm_format_size_min(incompat), (unsigned long long)CM_POOL_SIZE_MAX);
+        return cm_refuse(o->log, o->log_ctx, e,
+                         "%s: pool size %llu: must be a multiple of %u between %llu and %llu", what,
+                         (unsigned long long)size, CM_BLOCK_SIZE,
+                         (unsigned long long)cm_format_size_min(incompat),
+                         (unsigned long long)CM_POOL_SIZE_MAX);
     if (e)
-        return cm_refuse(o->log, o->log_ctx, e, "no room for %llu files in a pool of %llu bytes",
+        return cm_refuse(o->log, o->log_ctx, e,
+                         "%s: no room for %llu files in a pool of %llu bytes", what,
                          (unsigned long long)o->max_files, (unsigned long long)size);
     return 0;
 }
@@ -84,6 +87,15 @@ static int format_at(uint8_t *base, const struct cm_geometry *g, const struct cm
     return e;
 }
 
+/* A pool that is there already may be what the caller wants, and who cancels knows it. */
+static int say_not_made(const cm_create_options *o, const char *path, int e)
+{
+    if (e == CM_EEXIST || e == CM_ECANCELED)
+        return e;
+    return cm_refuse(o->log, o->log_ctx, e, "%s: a pool of %llu bytes cannot be made: %s", path,
+                     (unsigned long long)o->size, cm_strerror(e));
+}
+
 int cm_create(const char *path, const cm_create_options *opts)
 {
     cm_create_options o;
@@ -93,12 +105,13 @@ int cm_create(const char *path, const cm_create_options *opts)
     enum cm_durability d;
     int e = path && opts ? take_options(&o, opts, &seal) : CM_EINVAL;
     if (e == 0)
-        e = plan(&o, o.size, &seal.hooks, &g);
-    if (e == 0)
-        e = cm_plat_file_create(&f, path, o.size, !(o.flags & CM_CREATE_SPARSE), o.progress,
-                                o.progress_ctx);
+        e = plan(&o, path, o.size, &seal.hooks, &g);
     if (e)
         return e;
+    e = cm_plat_file_create(&f, path, o.size, !(o.flags & CM_CREATE_SPARSE), o.progress,
+                            o.progress_ctx);
+    if (e)
+        return say_not_made(&o, path, e);
     e = cm_plat_file_map(&f, g.data_align, &d);
     if (e == 0)
         e = format_at(f.base, &g, &seal, &f, d);
@@ -112,7 +125,7 @@ int cm_create(const char *path, const cm_create_options *opts)
         cm_plat_file_abandon(&f, path);
     else
         cm_plat_file_close(&f);
-    return e;
+    return e ? say_not_made(&o, path, e) : 0;
 }
 
 int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts)
@@ -125,7 +138,7 @@ int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts)
     if (e == 0 && o.size != 0 && o.size != bytes)
         e = CM_EINVAL;
     if (e == 0)
-        e = plan(&o, bytes, &seal.hooks, &g);
+        e = plan(&o, "pool in memory", bytes, &seal.hooks, &g);
     if (e)
         return e;
     /* The old superblocks go first, durably, and the new ones come last: a crash in between leaves

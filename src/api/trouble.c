@@ -56,8 +56,10 @@ void cm_say_unusable(const cm_cache *c, const char *what, int e)
 {
     struct cm_super sb;
     if (e == CM_EVERSION)
-        cm_log(c, CM_LOG_ERROR, "%s: %s: it has version %u, and this library has %u", what,
-               cm_strerror(e), (unsigned)cm_other_version(c->media.base),
+        cm_log(c, CM_LOG_ERROR,
+               "%s: %s: it has version %u, and this library has %u; delete it and make it anew: "
+               "nothing but cached blocks is lost",
+               what, cm_strerror(e), (unsigned)cm_other_version(c->media.base),
                (unsigned)CM_FORMAT_VERSION);
     else if (e == CM_EINCOMPAT && find_refused(c->media.base, e, &sb))
         cm_log(c, CM_LOG_ERROR, "%s: %s: features 0x%llx (docs/format.md, \"incompat\")", what,
@@ -250,17 +252,23 @@ void cm_say_trouble(cm_cache *c)
         cm_say_damage(c, false);
     }
     if (at_load_relaxed(&c->broken) == 1 && at_cas_acq_rel(&c->broken, &unsaid, 2))
-        cm_log(c, CM_LOG_ERROR, "old data could not be forgotten durably; the cache is bypassed");
+        cm_log(c, CM_LOG_ERROR,
+               "%s: old data could not be forgotten durably, so the cache is bypassed: delete the "
+               "pool before anything is written",
+               c->name);
     unsaid = 1;
     if (at_load_relaxed(&c->failing) == 1 && at_cas_acq_rel(&c->failing, &unsaid, 2))
         cm_log(c, CM_LOG_ERROR,
-               "too many errors writing or reading the pool (volume full, file lost or media "
-               "failing); nothing more is stored until it is opened again");
+               "%s: too many errors writing or reading the pool (volume full, file lost or media "
+               "failing): nothing more is stored; make room or replace the volume, then open it "
+               "again",
+               c->name);
     unsaid = 1;
     if (at_load_relaxed(&c->older) == 1 && at_cas_acq_rel(&c->older, &unsaid, 2))
         cm_log(c, CM_LOG_WARNING,
-               "the pool holds blocks that are newer than its superblock (was a part of an older "
-               "copy put back?): emptied");
+               "%s: holds blocks that are newer than its superblock (was a part of an older copy "
+               "put back?): emptied. Copy a pool as a whole, and while nobody has it open",
+               c->name);
     unsaid = 1;
     if (at_load_relaxed(&c->unsettled) == 1 && at_cas_acq_rel(&c->unsettled, &unsaid, 2))
         cm_log(c, CM_LOG_WARNING,

@@ -116,6 +116,8 @@ FILES = [
        'state/trouble.h', 'now < said + CM_TROUBLE_PAUSE_NS && !anyway', 'now < said'),
     _m('trouble, rest', 'the close logs what the minute held back', 'unit block flood_is_limited',
        'api/close.c', 'cm_say_damage(c, true);', 'cm_say_damage(c, false);'),
+    _m('create, told', 'the log says why no pool was made', 'unit api create', 'api/create.c',
+       '        return say_not_made(&o, path, e);', '        return e;'),
     _m('trouble, full volume', 'the log says that a sparse pool stops to grow',
        'unit block full_volume_is_told', 'protocol/steps.c',
        '(void)at_cas_acq_rel(&c->full, &no, 1);', '(void)no;'),

@@ -18,6 +18,14 @@ static int cancel_at_once(void *ctx, uint64_t done, uint64_t total)
     return 1;
 }
 
+static char last_line[512];
+static void keep_line(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    CHECK_EQ(level, CM_LOG_ERROR);
+    (void)snprintf(last_line, sizeof(last_line), "%s", text);
+}
+
 static void test_create(void)
 {
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
@@ -32,12 +40,16 @@ static void test_create(void)
 #endif
     CHECK_EQ(os_size(path), MIB);
     CHECK(os_space(path) >= (int64_t)MIB); /* preallocated */
+    o.log = keep_line;
     CHECK_EQ(cm_create(path, &o), CM_EEXIST);
+    CHECK_EQ(last_line[0], 0);      /* many programs make the pool only if it is not there */
     CHECK_EQ(try_open(path, 0), 0); /* the pool there did not change */
     CHECK_EQ(unlink(path), 0);
     CHECK_EQ(cm_create(path_of("no/such/dir"), &o), CM_ENOENT);
+    CHECK(strstr(last_line, "no/such/dir: a pool of 1048576 bytes cannot be made: ") != NULL);
     o.size = MIB + 1;
     CHECK_EQ(cm_create(path, &o), CM_EPOOLSIZE);
+    CHECK(strncmp(last_line, path, strlen(path)) == 0);
     o.size = 0;
     CHECK_EQ(cm_create(path, &o), CM_EPOOLSIZE);
     o.size = cm_pool_size_max() + BLK;
@@ -78,6 +90,8 @@ static void expect_refused(const char *path, int code)
 static void test_open_refused(void)
 {
     static uint8_t garbage[128 * 1024];
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *c = NULL;
     const char *path = path_of("refused");
     CALL(expect_refused(path_of("absent"), CM_ENOENT));
     CALL(expect_refused(dir, CM_ENOTFILE));
@@ -91,6 +105,9 @@ static void test_open_refused(void)
     path = make_pool("refused", MIB, 0);
     CHECK_EQ(os_resize(path, MIB + 4096), 0);
     CALL(expect_refused(path, CM_EOVERSIZE));
+    o.log = keep_line;
+    CHECK_EQ(cm_open(path, &o, &c), CM_EOVERSIZE);
+    CHECK(strstr(last_line, "delete it and make it anew, or put the whole file back") != NULL);
     CHECK_EQ(os_resize(path, MIB - 4096), 0);
     CALL(expect_refused(path, CM_ETRUNCATED));
     CHECK_EQ(os_resize(path, 65536), 0);

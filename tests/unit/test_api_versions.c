@@ -57,7 +57,8 @@ static void expect_version(const char *path, uint32_t version)
     info.struct_size = sizeof(info);
     o.log = keep_line;
     CHECK_EQ(cm_open(path, &o, &c), CM_EVERSION);
-    (void)snprintf(want, sizeof(want), "does not know: it has version %u, and this library has %u",
+    (void)snprintf(want, sizeof(want),
+                   "does not know: it has version %u, and this library has %u; delete it",
                    (unsigned)version, (unsigned)CM_FORMAT_VERSION);
     CHECK(strstr(last_line, want) != NULL);
     CHECK_EQ(cm_pool_info(path, &info), CM_EVERSION);

@@ -336,9 +336,45 @@ static void test_full_volume_is_told(void)
     cm_plat_file_remove(path);
 }
 
+/* Lines about the whole pool: each names it, and says what to do. */
+static void keep_line(void *ctx, int level, const char *text)
+{
+    (void)ctx, (void)level;
+    (void)snprintf(told.line[0], sizeof(told.line[0]), "%s", text);
+    told.count++;
+}
+static void test_whole_pool(void)
+{
+    static const char *const todo[] = { "delete the pool before anything is written",
+                                        "make room or replace the volume, then open it again",
+                                        "Copy a pool as a whole", "replace the volume" };
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("line %u", i);
+        struct pool p;
+        cm_file *f = begin(&p, 3);
+        uint32_t *const flag[] = { &p.c->broken, &p.c->failing, &p.c->older, &p.c->unsettled };
+        p.c->opts.log = keep_line;
+        at_store_seq_cst(flag[i], 1u);
+        (void)put(f, 5, 5);
+        CHECK_EQ(told.count, 1);
+        CHECK(strncmp(told.line[0], "pool in memory: ", 16) == 0);
+        CHECK(line_has(0, todo[i]));
+        pool_end(&p);
+    }
+}
+
 const struct harness_test block_trouble_tests[] = {
-    TEST(first_is_told),       TEST(first_line),          TEST(earlier_boot),
-    TEST(flood_is_limited),    TEST(kinds_are_separate),  TEST(index_page_is_told),
-    TEST(read_whole_tells),    TEST(pin_tells),           TEST(wrong_and_unwritable),
-    TEST(emptied_beside_fill), TEST(full_volume_is_told), TEST_END,
+    TEST(first_is_told),
+    TEST(first_line),
+    TEST(earlier_boot),
+    TEST(flood_is_limited),
+    TEST(kinds_are_separate),
+    TEST(index_page_is_told),
+    TEST(read_whole_tells),
+    TEST(pin_tells),
+    TEST(wrong_and_unwritable),
+    TEST(emptied_beside_fill),
+    TEST(full_volume_is_told),
+    TEST(whole_pool),
+    TEST_END,
 };
