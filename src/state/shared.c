@@ -287,6 +287,10 @@ int cm_shared_attach(struct cm_cache *c, const cm_file_id *id, const cm_validato
         return e;
     struct cm_object *f = cm_object_find(c, id);
     const bool new = !f;
+    if (new && (flags & CM_EXCLUSIVE) && (!v || !cm_file_has_proof(v))) {
+        cm_lock_release(&c->files_lock);
+        return CM_EINVAL;
+    }
     if (new)
         f = make(c, id, flags);
     cm_lock_acquire(&f->lock);

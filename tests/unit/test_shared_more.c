@@ -611,6 +611,44 @@ static void test_gone(void)
     both_end(&b);
 }
 
+/* The owner writes the file all the time. Readers that present the version that it made up find it
+ * warm, beside brackets and behind them. */
+static void test_exclusive(void)
+{
+    struct both b;
+    cm_file *g = NULL;
+    const cm_file_id id = id_of(1), other = id_of(2);
+    REQUIRE(both_up(&b, CM_EXCLUSIVE));
+    detach(b.g);
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("write %u", i);
+        cm_validator v = fresh(b.v);
+        v.racy = i % 2 ? CM_RACY_TIMES | CM_RACY_WRITER : 0;
+        cm_bracket w = begin_write(b.f, i * BLK, BLK);
+        g = attach_reader(b.r, 1, &v, i % 2 ? CM_EXCLUSIVE : 0);
+        CHECK_EQ(hits(g, i + 1, 9 - i, 1), 9 - i);
+        CHECK(cm_write_end(b.f, &w, NULL) >= 0);
+        CHECK_EQ(hits(g, i + 1, 9 - i, 1), 9 - i);
+        CHECK_EQ(hits(g, 0, i + 1, 1), 0);
+        detach(g);
+        v = fresh(v);
+        g = attach_reader(b.r, 1, &v, i % 2 ? CM_EXCLUSIVE : 0);
+        CHECK_EQ(hits(g, 0, 10, 1), 9 - i);
+        detach(g);
+    }
+    /* The claim is about a version: there must be one, as for an owner. */
+    cm_validator none = fresh(b.v);
+    memset(none.proof, 0, sizeof(none.proof));
+    CHECK_EQ(cm_file_open(b.r, &other, NULL, CM_EXCLUSIVE, &g), CM_EINVAL);
+    CHECK_EQ(cm_file_open(b.r, &other, &none, CM_EXCLUSIVE, &g), CM_EINVAL);
+    const cm_validator v = fresh(b.v);
+    CHECK_EQ(cm_file_open(b.r, &id, &v, CM_EXCLUSIVE, &g), 0);
+    CHECK_EQ(cm_file_open(b.r, &id, NULL, CM_EXCLUSIVE, &g), 0); /* again */
+    detach(g);
+    detach(g);
+    both_down(&b);
+}
+
 /* A reader is not told to claim what only the owner of the pool can claim. */
 static void keep_line(void *ctx, int level, const char *line)
 {
@@ -640,12 +678,29 @@ static void test_told(void)
 }
 
 const struct harness_test shared_more_tests[] = {
-    TEST(validators),     TEST(own_writes), TEST(before_the_loss),
-    TEST(size),           TEST(ttl),        TEST(no_proof),
-    TEST(no_size),        TEST(same_chain), TEST(number_too_high),
-    TEST(later_number),   TEST(used),       TEST(other_keys),
-    TEST(looked_up_size), TEST(same_keys),  TEST(no_memory),
-    TEST(one_stopped),    TEST(gone),       TEST(other_boot),
-    TEST(no_owner),       TEST(damage),     TEST(absent),
-    TEST(second_bucket),  TEST(told),       TEST_END,
+    TEST(validators),
+    TEST(own_writes),
+    TEST(before_the_loss),
+    TEST(size),
+    TEST(ttl),
+    TEST(no_proof),
+    TEST(no_size),
+    TEST(same_chain),
+    TEST(number_too_high),
+    TEST(later_number),
+    TEST(used),
+    TEST(other_keys),
+    TEST(looked_up_size),
+    TEST(same_keys),
+    TEST(no_memory),
+    TEST(one_stopped),
+    TEST(gone),
+    TEST(other_boot),
+    TEST(no_owner),
+    TEST(damage),
+    TEST(absent),
+    TEST(second_bucket),
+    TEST(told),
+    TEST(exclusive),
+    TEST_END,
 };
