@@ -547,7 +547,8 @@ CM_API int cm_grow(cm_cache *cache, uint64_t size, cm_grow_report *report);
 
 enum {
     CM_OPEN_READONLY = 1u << 0,    /* change nothing: only cm_check, cm_get_info, cm_stats and
-                                    * cm_files_begin work */
+                                    * cm_files_begin work. It keeps an owner out (CM_EOWNED) as
+                                    * long as it is open */
     CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless the CPU can make stores durable */
     CM_OPEN_NO_GUARD = 1u << 2,    /* no fault guard for this pool: a damaged page ends the process.
                                     * Handlers and signal masks are not touched for it */
@@ -663,8 +664,10 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * - CM_ETRUNCATED CM_EOVERSIZE CM_EDAMAGED: it was a pool, and is none any more
  * - CM_EVERSION CM_EINCOMPAT CM_EBYTEORDER: it is of another library or another machine
  * - CM_EUNTRUSTED: see TRUST
- * - CM_EOWNED: another process has it open, or this one. If a process tries again and again, the
- *   line comes once as CM_LOG_ERROR, and then as CM_LOG_INFO, until the owner is another one
+ * - CM_EOWNED: another process has it open, or this one. So it is while a tool looks at it with
+ *   CM_OPEN_READONLY (`cachemax files`, `cachemax check`), and for the moment in which an owner
+ *   ends: try again a few times. If a process tries again and again, the line comes once as
+ *   CM_LOG_ERROR, and then as CM_LOG_INFO, until the owner is another one
  * - CM_ENOTDAX: CM_OPEN_REQUIRE_DAX, and its volume offers none
  * - CM_EKEY: the pool is sealed and cm_options.seal is NULL, or has another key; or the pool is not
  *   sealed and cm_options.seal is not NULL. Nothing was changed. Also with CM_OPEN_READONLY
