@@ -1025,17 +1025,18 @@ CM_API int64_t cm_drop(cm_file *file, uint64_t offset, uint64_t len);
 #define CM_MISS_STRIPES 8u
 
 enum {
-    CM_MISS_EOF = 1u << 0,   /* the request reaches the end of the file, whose size is known: there
-                              * is nothing more to read */
+    CM_MISS_EOF = 1u << 0,   /* the request goes beyond the end of the file, whose size is known:
+                              * nothing follows this run */
     CM_MISS_NOFILL = 1u << 1 /* read the origin, but do not offer the data: the fill would be
                               * refused */
 };
 
-/* The first absent run of a read, and the right to fill it. It ends at the next multiple of 2 MiB,
- * at the latest. Pass it to cm_fill() unchanged. It counts until the last reference to its file is
- * closed; then, also if the file is opened again, cm_fill() returns CM_EFOREIGN. Plain data, owned
- * by the caller; it needs no release. Begin with CM_MISS_INIT, cm_miss_init() or zeros: a later
- * library with a longer struct stores no more than the caller's struct_size says. */
+/* The first absent run of a read, and the right to fill it. It covers at most eight aligned runs of
+ * 256 KiB, the first one included. Pass it to cm_fill() unchanged. It counts until the last
+ * reference to its file is closed; then, also if the file is opened again, cm_fill() returns
+ * CM_EFOREIGN. Plain data, owned by the caller; it needs no release. Begin with CM_MISS_INIT,
+ * cm_miss_init() or zeros: a later library with a longer struct stores no more than the caller's
+ * struct_size says. */
 typedef struct cm_miss {
     uint32_t struct_size; /* a call that fills it in sets it to sizeof(cm_miss); 0: that of 1.0 */
     uint32_t flags;       /* CM_MISS_* */
