@@ -424,8 +424,9 @@ uint64_t cm_format_since(uint64_t key, uint64_t place, const struct cm_record *r
                          uint8_t since[CM_REGIONS]);
 
 /* Time word: bits 63..32 seconds since 1970 (at most 2^32 - 1), bits 31..0 a check that belongs to
- * one body of the record (its sum). So another version of the file, or another validator, does not
- * inherit it. 0 stands for 0. cm_format_time_read: 0 if the check is wrong. */
+ * one place and one incarnation. So another version of the file does not inherit it, but another
+ * validator of the same version does. 0 stands for 0. cm_format_time_read: 0 if the check is wrong.
+ */
 uint64_t cm_format_time_word(uint64_t key, uint64_t place, const struct cm_record *r,
                              int64_t wall_ns);
 int64_t cm_format_time_read(uint64_t key, uint64_t place, const struct cm_record *r, uint64_t word);
