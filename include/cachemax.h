@@ -886,8 +886,9 @@ CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *v
  * durable when the call returns 0; also for each version that the file gets while the time runs.
  * cm_file_lookup() tells it as expires_ns until the file is attached. The attach ends the time in
  * its session: expires_ns is 0 then. So look before you attach, and set what is left of it by the
- * wall clock. If the file is attached with the same validator, and no time is set, the record keeps
- * the end for the session after that. Another validator, or a time of 0, removes it.
+ * wall clock. If the attach finds the file unchanged, and no time is set, the record keeps the end
+ * for the session after that. Another version of the file (cm_file_info.incarnation) or a time of 0
+ * removes it. Own writes of a CM_SOLE_WRITER whose validator is adopted do not.
  * If the wall clock is set back, the time lasts longer.
  * An origin may give another time together with a validator: docs/embedding.md says in which order
  * to present them.

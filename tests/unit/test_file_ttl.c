@@ -143,8 +143,9 @@ static int64_t recorded_end(struct pool *p)
     return i.expires_ns;
 }
 
-/* A recorded end belongs to one version, and to one validator. A process that is killed before it
- * gives another one its time leaves none. While the time runs, it follows the file. */
+/* A recorded end belongs to one version, also if its validator changes. A process that is killed
+ * before it gives another version its time leaves none. While the time runs, it follows the file.
+ */
 static void test_ttl_of_version(void)
 {
     struct pool p;
