@@ -63,7 +63,8 @@ typedef int (*cmc_identify)(void *arg, cm_validator *out);
 
 /* Begins to use a file. `flags`: CM_SOLE_WRITER, which means here: nobody but clients of this
  * service writes the origin while it is open. It holds until some client opens the file without
- * it. CM_ORIGIN_VOLATILE. The validator must change with each write: a proof of your own that does
+ * it. CM_ORIGIN_VOLATILE holds until the last client closes the file.
+ * The validator must change with each write: a proof of your own that does
  * not (CM_EXCLUSIVE) would hide writes that were made while the service was away. `identify` is
  * called now, and again for each new connection and by cmc_file_revalidate(). If it fails, the open
  * does not: the file is read at the origin then, and is tried again after a second, or by
