@@ -177,7 +177,7 @@ struct cm_cache {
     struct cm_copy_choice *copy; /* copy_choice.c; NULL: read-only */
     struct cm_fill_choice fill;  /* which routine fills copy with */
     struct cm_flight_table *flights;
-    uint64_t live;  /* atomic; read-throughs, warmings, iterations and growths that run */
+    uint64_t live;  /* atomic; requests, warmings, iterations, checkpoints and growths that run */
     uint8_t *stats; /* shared: statistics of its own */
     uint32_t
         replaced; /* atomic; shared: the pool is gone, or another one. 1 not logged yet, 2 logged */
