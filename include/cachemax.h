@@ -59,9 +59,10 @@
  *           function.
  * ERRORS    Success is 0, a positive count or a positive remark. Failure is a negative CM_E*. errno
  *           is neither used nor preserved. cm_strerror() names a code. Every function that takes a
- *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK; the lists below
- *           name the other codes. CM_EINVAL is a mistake of the program. Of options, ids and
- *           validators a line of the log says what is wrong.
+ *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK, and every function
+ *           that changes something can also return CM_EREADONLY. The lists below name the other
+ *           codes. CM_EINVAL is a mistake of the program. Of options, ids and validators a line of
+ *           the log says what is wrong.
  * OWNERSHIP The caller owns all memory that it passes in. The library keeps no pointer to it after
  *           the call, except where a comment says so. Strings that the library returns are static.
  * STRINGS   Paths are UTF-8 on every system.
@@ -389,8 +390,8 @@ typedef struct cm_seal {
     int (*mac)(void *ctx, const uint8_t head[CM_SEAL_HEAD], const void *data, size_t len,
                uint8_t tag[CM_SEAL_TAG]);
     /* Encrypt and decrypt the CM_BLOCK_SIZE bytes at `block` in place, with a key that mac() does
-     * not use: AES-256-XTS. `tweak` depends on the content and its place (docs/format.md). Both are
-     * NULL, or none: the content of the pool can be read then. */
+     * not use: AES-256-XTS. `tweak` depends on the content and its place (docs/format.md). Set both
+     * or neither. Without them, whoever can read the pool file reads its content. */
     int (*encrypt)(void *ctx, const uint8_t tweak[16], void *block);
     int (*decrypt)(void *ctx, const uint8_t tweak[16], void *block);
 } cm_seal;
@@ -593,7 +594,7 @@ typedef struct cm_options {
     /* Bytes per second that may be stored in the pool, without metadata. 0: no limit. The amount of
      * one second may come at once, and 64 KiB more. */
     uint64_t fill_rate_limit;
-    cm_alloc_fn alloc; /* NULL: the system's lazily zeroed pages; set both or none */
+    cm_alloc_fn alloc; /* NULL: the system's lazily zeroed pages; set both or neither */
     cm_free_fn free;
     void *alloc_ctx;
     cm_log_fn log; /* NULL: silent */
@@ -688,8 +689,8 @@ CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options 
 /* Closes the pool and leaves it clean. Detaches all files. May block for syncs of the volume. After
  * 0, CM_EIO, CM_ESEAL or CM_ETRUNCATED the cache and all its cm_file pointers are gone: do not use
  * them again (undefined behaviour).
- * CM_EBUSY: pins, brackets, reads, warmings, iterations, checkpoints or a growth are still in use;
- * nothing was closed.
+ * CM_EBUSY: pins, brackets, reads, requests, warmings, iterations, checkpoints, a growth or
+ * containers of objects are still in use; nothing was closed.
  * CM_EIO: the pool is closed, but its last state could not be made durable; it may be empty at the
  * next open.
  * CM_ESEAL: the pool is closed, as if the process had been killed.
@@ -777,8 +778,8 @@ enum {
  * `validator`: NULL, or one without a proof, means that the file is new at its first attach; a
  * second open then checks nothing.
  * `flags`: CM_SOLE_WRITER and CM_EXCLUSIVE hold until a second open comes without them.
- * The first open with CM_EXCLUSIVE needs a validator with a proof of yours (else CM_EINVAL).
- * CM_ORIGIN_VOLATILE.
+ * CM_ORIGIN_VOLATILE holds from the first open that has it until the last close. The first open
+ * with CM_EXCLUSIVE needs a validator with a proof of yours (else CM_EINVAL).
  * Returns 0, or CM_IGNORED, which is positive and no error: the file is attached, but the validator
  * proves nothing (see cm_validator). If the file was not open, it then starts cold and with unknown
  * size, and its blocks of earlier sessions are forgotten permanently. So take the validator after
@@ -808,7 +809,8 @@ CM_API int cm_file_revalidate(cm_file *file, const cm_validator *validator);
 enum cm_advice {
     CM_ADVISE_NORMAL = 0,
     CM_ADVISE_SEQUENTIAL = 1, /* read more of the origin at once: a quarter of read_size_max, in a
-                               * small pool less (half of the probation buffer) */
+                               * small pool less (at most 1/32 of its slots, and half of the
+                               * probation buffer) */
     CM_ADVISE_NOREUSE = 2,    /* serve hits, but store no fills of this file */
     CM_ADVISE_KEEP = 3        /* blocks that are filled from now on count as used often */
 };
