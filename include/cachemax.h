@@ -265,7 +265,7 @@ enum {
  * A validator that never changes is right for an origin that never changes: an object that is named
  * after its content, a snapshot, a read-only image. */
 typedef struct cm_validator {
-    uint32_t struct_size; /* set by CM_VALIDATOR_INIT; 0: that of version 1.0 */
+    uint32_t struct_size; /* set by CM_VALIDATOR_INIT; 0: that of the first release */
     /* CM_RACY_* or 0. A racy validator never matches when a file is attached, except with
      * CM_EXCLUSIVE, which ignores it. */
     uint32_t racy;
@@ -420,7 +420,7 @@ enum {
 };
 
 typedef struct cm_create_options {
-    uint32_t struct_size; /* set by CM_CREATE_OPTIONS_INIT; 0: that of version 1.0 */
+    uint32_t struct_size; /* set by CM_CREATE_OPTIONS_INIT; 0: that of the first release */
     uint32_t flags;       /* CM_CREATE_* */
     uint64_t size;        /* bytes of the pool file; a multiple of 4096 */
     uint64_t max_files;   /* how many files, attached or remembered, find a record in the file table
@@ -586,7 +586,7 @@ enum {
 
 /* A zeroed struct is valid, too: it has the defaults. */
 typedef struct cm_options {
-    uint32_t struct_size; /* set by CM_OPTIONS_INIT; 0: that of version 1.0 */
+    uint32_t struct_size; /* set by CM_OPTIONS_INIT; 0: that of the first release */
     uint32_t flags;       /* CM_OPEN_* */
     uint32_t verify;      /* enum cm_verify */
     /* Only for cm_open_memory: enum cm_durability. 0: CM_DURABILITY_VOLATILE */
@@ -735,7 +735,7 @@ enum {
 };
 
 typedef struct cm_identify_options {
-    uint32_t struct_size; /* set by CM_IDENTIFY_OPTIONS_INIT; 0: that of version 1.0 */
+    uint32_t struct_size; /* set by CM_IDENTIFY_OPTIONS_INIT; 0: that of the first release */
     uint32_t flags;       /* CM_IDENTIFY_* */
     /* A name for the file's volume. It replaces the identity that the system reports. NULL: ask the
      * system. "" is not valid. Nobody checks that no other volume has the same name. The caller
@@ -821,7 +821,7 @@ CM_API int cm_file_advise(cm_file *file, int advice);
 #define CM_FILE_NAME_MAX 255u /* bytes of a file's name in the pool */
 
 typedef struct cm_file_info {
-    uint32_t struct_size; /* set by CM_FILE_INFO_INIT; 0: that of version 1.0 */
+    uint32_t struct_size; /* set by CM_FILE_INFO_INIT; 0: that of the first release */
     uint32_t attached;    /* 1: a cm_file stands for it now */
     cm_file_id id;
     /* The version of its content: another one after each change that was found, and never used
@@ -1041,7 +1041,8 @@ enum {
  * cm_miss_init() or zeros: a later library with a longer struct stores no more than the caller's
  * struct_size says. */
 typedef struct cm_miss {
-    uint32_t struct_size; /* a call that fills it in sets it to sizeof(cm_miss); 0: that of 1.0 */
+    uint32_t struct_size; /* a call that fills it in sets it to sizeof(cm_miss); 0: that of the
+                           * first release */
     uint32_t flags;       /* CM_MISS_* */
     uint64_t offset;      /* where the run begins, a multiple of CM_BLOCK_SIZE */
     uint64_t len;         /* 0: nothing is missing, and offset has no meaning */
@@ -1086,7 +1087,7 @@ CM_API int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t l
 /* One piece of a cm_read_many(). The call sets `result` (bytes copied or a negative CM_E*) and
  * `incarnation`. The other fields are as the parameters of cm_read(). */
 typedef struct cm_read_vec {
-    uint32_t struct_size; /* set by CM_READ_VEC_INIT; 0: that of version 1.0 */
+    uint32_t struct_size; /* set by CM_READ_VEC_INIT; 0: that of the first release */
     uint32_t reserved;    /* 0 */
     uint64_t offset;
     void *buf;
@@ -1171,7 +1172,7 @@ CM_API int64_t cm_read_through_version(cm_file *file, uint64_t offset, void *buf
 #define CM_WARM_VERIFY 1u
 
 typedef struct cm_warm_options {
-    uint32_t struct_size; /* set by CM_WARM_OPTIONS_INIT; 0: that of version 1.0 */
+    uint32_t struct_size; /* set by CM_WARM_OPTIONS_INIT; 0: that of the first release */
     uint32_t flags;       /* CM_WARM_VERIFY */
     /* Bytes to read from the origin in a second, on the average. 0: no limit. It then reads in
      * shorter pieces: an eighth of this, at least a block. */
@@ -1495,10 +1496,10 @@ CM_API int cm_checkpoint(cm_cache *cache);
 /* ---- What it says about itself ------------------------------------------------------------- */
 
 /* The structs below grow at their end. The caller owns them and sets struct_size once
- * (CM_INFO_INIT, CM_STATS_INIT, CM_CHECK_REPORT_INIT). 0 is the size of version 1.0. Another value
- * below 8 or above 4096 is CM_EINVAL: it was not set. The library fills in the part that both the
- * caller and the library know, and zeroes the rest. Then struct_size is the number of bytes that
- * were filled in. */
+ * (CM_INFO_INIT, CM_STATS_INIT, CM_CHECK_REPORT_INIT). 0 is the size of the first release. Another
+ * value below 8 or above 4096 is CM_EINVAL: it was not set. The library fills in the part that both
+ * the caller and the library know, and zeroes the rest. Then struct_size is the number of bytes
+ * that were filled in. */
 
 typedef struct cm_info {
     uint32_t struct_size; /* set by CM_INFO_INIT */

@@ -123,8 +123,8 @@ int cm_say_refused(const cm_cache *c, const char *what, const char *refused, int
 void cm_say_guard(cm_cache *c);
 
 /* Copies an options struct of any version. A shorter one comes from an older caller. If it is
- * longer than ours, the rest must be zero. A struct_size of 0 is that of version 1.0, which is the
- * present one: no struct has grown yet. `from` may be NULL: all zero. CM_EINVAL. */
+ * longer than ours, the rest must be zero. A struct_size of 0 is that of the first release: no
+ * struct has grown since. `from` may be NULL: all zero. CM_EINVAL. */
 int cm_take_options(void *to, size_t size, const void *from);
 
 /* Copies a seal, which may be NULL: all zero. CM_EINVAL, and a line of the log. */
@@ -132,7 +132,8 @@ int cm_take_seal(cm_seal *to, const cm_seal *from, cm_log_fn log, void *log_ctx)
 
 /* Copies a result to a caller whose struct may be shorter or longer. The part that both have is
  * copied, and the rest of the caller's is zeroed. struct_size then says how much was copied.
- * A struct_size of 0 is that of version 1.0. CM_EINVAL: the caller did not set struct_size. */
+ * A struct_size of 0 is that of the first release. CM_EINVAL: the caller did not set struct_size.
+ */
 #define CM_STRUCT_MAX 4096u /* a struct_size beyond this is not one */
 int cm_give_result(void *to, const void *from, uint32_t size);
 /* Will cm_give_result() take it? `to` may be NULL: no. */

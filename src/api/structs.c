@@ -3,7 +3,7 @@
  * structs.c - structs that pass between a program and a library of another version.
  *
  * Owns: the rule for struct_size. A struct grows at its end only. What is copied is the part that
- * both sides know. A size of 0 is that of version 1.0.
+ * both sides know. A size of 0 is that of the first release.
  *
  * Who: users, through cachemax.h; api/, objects/.
  */

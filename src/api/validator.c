@@ -50,7 +50,7 @@ static const char *fault(const cm_validator *v, bool must_prove)
 /* A shorter one than any library knew lacks a part of its proof. */
 static bool takes(cm_validator *v, const cm_validator *given)
 {
-    static_assert(sizeof(*v) == 64, "it grew: a caller may have the one of version 1.0");
+    static_assert(sizeof(*v) == 64, "it grew: a caller may have that of the first release");
     return cm_take_options(v, sizeof(*v), given) == 0 &&
            (v->struct_size == 0 || v->struct_size >= sizeof(*v));
 }

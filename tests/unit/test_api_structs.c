@@ -24,7 +24,8 @@ static void test_option_sizes(void)
     pool_make(&p, MIB, 0);
     for (uint32_t size = 0; size < 8; size++) {
         CASE("size %u", size);
-        CHECK_EQ(open_sized(&p, size, 0), size == 0 ? 0 : CM_EINVAL); /* 0: that of version 1.0 */
+        CHECK_EQ(open_sized(&p, size, 0),
+                 size == 0 ? 0 : CM_EINVAL); /* 0: that of the first release */
     }
     for (uint32_t size = 8; size <= 256; size += 8) {
         CASE("size %u", size);
