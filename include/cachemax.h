@@ -557,7 +557,7 @@ enum {
                                   * is read through it */
     /* Read the pool's metadata (cm_info.metadata_bytes: all but the slots) into memory before
      * cm_open() returns. Then cm_open() does not take constant time: it waits until the metadata,
-     * about 1.5 % of the pool, was read from the volume once. The system may drop pages later. */
+     * about 1.7 % of the pool, was read from the volume once. The system may drop pages later. */
     CM_OPEN_PREFAULT = 1u << 4,
     /* The same, and lock these pages in memory until cm_close(). CM_ENOMEM, and a log line, if the
      * system refuses (Linux: RLIMIT_MEMLOCK; Windows: the working set). cm_close() also unlocks

@@ -287,12 +287,11 @@ static void check_overhead(uint64_t size)
     CALL(check_plan(size, CM_INCOMPAT_NAMES));
     CALL(check_plan(size, 0));
     CHECK_EQ(cm_format_plan(size, 0, 0, &g), 0);
-    uint64_t overhead = size - g.slots * BLK;
-    if (overhead > size / 50) {
-        printf("# size %llu: overhead %llu\n", (unsigned long long)size,
-               (unsigned long long)overhead);
-        FAIL("overhead is at most 2 %");
-    }
+    const uint64_t overhead = size - g.slots * BLK;
+    if (size == GIB || size == 16 * GIB || size == 1024 * GIB) /* docs/performance.md has them */
+        printf("# %llu MiB: %.2f %% are not slots\n", (unsigned long long)(size / MIB),
+               100.0 * (double)overhead / (double)size);
+    CHECK(overhead <= size / 50);
 }
 
 static void test_overhead(void)
@@ -309,7 +308,7 @@ static void test_overhead(void)
             CALL(check_overhead(odd <= CM_POOL_SIZE_MAX ? odd : CM_POOL_SIZE_MAX));
         }
     }
-    for (uint64_t size = GIB; size < GIB + 16 * MIB; size += 5 * BLK) {
+    for (uint64_t size = GIB + 5 * BLK; size < GIB + 16 * MIB; size += 5 * BLK) {
         CASE("size %" PRIu64, size);
         CALL(check_overhead(size));
     }
