@@ -2,8 +2,7 @@
  *
  * checksum.c - chooses how this CPU sums payloads.
  *
- * Owns the choice, no state but one function pointer, and the routine that every CPU can run.
- * Called by format.c and tests through checksum.h.
+ * Owns: the choice, no state but one function pointer, and the routine that every CPU can run.
  *
  * Who: media/.
  */

@@ -2,9 +2,9 @@
  *
  * format.c - the pool's bytes as pure functions.
  *
- * Owns: how the layout is planned and checked, how every checksum is computed, and where a key
- * may live. Touches no pool and no state; callable from anywhere. XXH3 (xxHash library) is the
- * only hash: for checks its quality matters, for placement its speed.
+ * Owns: how the layout is planned and checked, how every checksum is computed, and where the record
+ * of a file may live (of a block: placement.h). Touches no pool and no state; callable from
+ * anywhere. All its hashes are XXH3 (xxHash library).
  *
  * Who: api/, protocol/, state/, media/.
  */

@@ -4,7 +4,8 @@
  *
  * Owns: the cells. A cell is one 8-byte word, so it is never torn. It is a hint, so a lost or stale
  * cell is harmless. A key has two buckets and no other place, so a lookup reads two lines at most
- * and deletion leaves no tombstone. Cells never move, and the index is never resized.
+ * and deletion leaves no tombstone. A cell never moves. A pool that grows gets a new index, with
+ * copies of the cells (protocol/reindex.c).
  *
  * Who: api/, protocol/. Readers need no lock. Writers hold the stripe that owns the bucket.
  */
