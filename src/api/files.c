@@ -87,7 +87,7 @@ int cm_files_begin(cm_cache *c, uint32_t flags, cm_file_iter **iter)
     it->counted = (flags & CM_FILES_COUNT) != 0;
     if (it->counted)
         count(&it->list);
-    at_add_acq_rel(&c->live, 1); /* acquire, release: as in cm_flight_read, for cm_close */
+    at_add_acq_rel(&c->live, 1); /* acquire, release: as in request.c, for cm_close */
     *iter = it;
     return 0;
 }

@@ -42,7 +42,7 @@ static bool displace(struct cm_cache *c, struct cm_newcomer *n, uint64_t slot,
     return true;
 }
 
-/* Does the slot that cell c of bucket `bucket` names hold a key that belongs there? */
+/* Does the slot that `cell` of bucket `bucket` names hold a key that belongs there? */
 static bool cell_live(const struct cm_cache *c, uint64_t bucket, uint64_t cell, struct cm_header *h,
                       bool *unreadable)
 {
@@ -172,7 +172,7 @@ make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n
     assert(cm_ring_is_owned(&c->policy.ring, n->slot));
     /* In the buffer there may be a longer tail, which came after this one. */
     const uint32_t buffered = c->probation.entries > 0 ? cm_step_buffered(c, &n->key) : 0;
-    /* While the pool grows nothing is stored: grow.c may have copied the stripe's cells already.
+    /* While the pool grows nothing is stored: reindex.c may have copied the stripe's cells already.
      * The newcomer's cell would be in the old index; or it is, if the key is older than the new
      * one. */
     if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n) || at_load_acquire(&c->growing) ||

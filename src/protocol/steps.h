@@ -28,7 +28,7 @@ void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot);
 /* Takes a slot out of use until the next open. `k`: the key of the slot's block. The block is
  * dropped, so that it can be stored elsewhere. NULL: even the header cannot be read. */
 void cm_step_quarantine(struct cm_cache *c, uint64_t slot, const struct cm_key *k);
-/* Drops a slot that cm_check found wrong, if w0 is still the same. */
+/* Drops a slot whose content was found wrong, if w0 is still the same. */
 void cm_step_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0);
 
 /* Loads both buckets of a key. */
