@@ -82,27 +82,91 @@ static inline int cm_check_range(uint64_t offset, uint64_t len)
     return offset > CM_OFFSET_MAX || len > CM_OFFSET_MAX - offset ? CM_ERANGE : 0;
 }
 
-/* validator.c: takes a validator of any version. false: it is refused, and a line of the log says
- * why, with the name of the call. `must_prove`: one without a proof is refused, too. */
+/* ---- validator.c ----------------------------------------------------------------------------- */
+
+/* Takes a validator of any version. false: it is refused, and a line of the log says why, with the
+ * name of the call. `must_prove`: one without a proof is refused, too. */
 bool cm_take_validator(struct cm_cache *c, const char *call, cm_validator *v,
                        const cm_validator *given, bool must_prove);
 
-/* cache.c: opens a pool and locks it as its owner does, but changes nothing in it. End it with
+/* ---- structs.c ------------------------------------------------------------------------------- */
+
+/* Copies an options struct of any version. A shorter one comes from an older caller. If it is
+ * longer than ours, the rest must be zero. A struct_size of 0 is that of the first release: no
+ * struct has grown since. `from` may be NULL: all zero. CM_EINVAL. */
+int cm_take_options(void *to, size_t size, const void *from);
+/* Copies a seal, which may be NULL: all zero. CM_EINVAL, and a line of the log. */
+int cm_take_seal(cm_seal *to, const cm_seal *from, cm_log_fn log, void *log_ctx);
+
+#define CM_STRUCT_MAX 4096u /* a struct_size beyond this is not one */
+/* Copies a result to a caller whose struct may be shorter or longer. The part that both have is
+ * copied, and the rest of the caller's is zeroed. struct_size then says how much was copied.
+ * A struct_size of 0 is that of the first release. CM_EINVAL: the caller did not set struct_size.
+ */
+int cm_give_result(void *to, const void *from, uint32_t size);
+/* Will cm_give_result() take it? `to` may be NULL: no. */
+bool cm_can_give_result(const void *to);
+/* Are all n words zero? */
+bool cm_all_zero(const uint64_t *v, size_t n);
+
+/* ---- cache.c --------------------------------------------------------------------------------- */
+
+/* Opens a pool and locks it as its owner does, but changes nothing in it. End it with
  * cm_cache_destroy(). Errors as cm_open(). */
 int cm_open_unchanged(const char *path, const cm_options *opts, cm_cache **cache);
-/* grow.c: a growth has begun, maybe in another session, and it will not end: takes back what the
- * file has too much of. If that fails, it stays for the next growth or open. */
-void cm_grow_take_back(cm_cache *c);
-/* resident.c: does what CM_OPEN_PREFAULT and CM_OPEN_LOCK say, for all metadata of the pool `what`;
- * for the tables of a part; and takes it back. CM_ENOMEM. */
-int cm_cache_all_resident(cm_cache *c, const char *what);
-void cm_cache_unlock(cm_cache *c);
-int cm_cache_make_resident(cm_cache *c, const struct cm_geometry *g, unsigned part);
-/* memory.c: allocates the tables of an open cache, and frees them. CM_ENOMEM: some may be there. */
-int cm_cache_alloc_parts(cm_cache *c);
-void cm_cache_free_parts(cm_cache *c);
-/* cache.c: releases what an open cache holds. It does not change the pool's state. */
+/* Releases what an open cache holds. It does not change the pool's state. */
 void cm_cache_destroy(cm_cache *c);
+/* Writes the reason to the log, as a line, and returns `code`. `log` may be NULL. */
+int cm_refuse(cm_log_fn log, void *ctx, int code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Writes a line to the log of an open cache. No lock is held. */
+void cm_log(const struct cm_cache *c, int level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- memory.c -------------------------------------------------------------------------------- */
+
+/* Allocates the tables of an open cache. CM_ENOMEM: some may be there. */
+int cm_cache_alloc_parts(cm_cache *c);
+/* Frees them. */
+void cm_cache_free_parts(cm_cache *c);
+/* Bytes of DRAM that an open pool takes, without the probation buffer. */
+uint64_t cm_cache_dram_bytes(const struct cm_geometry *g);
+
+/* ---- resident.c ------------------------------------------------------------------------------ */
+
+/* Does what CM_OPEN_PREFAULT and CM_OPEN_LOCK say, for all metadata of the pool `what`. CM_ENOMEM.
+ */
+int cm_cache_all_resident(cm_cache *c, const char *what);
+/* The same for the tables of a part. */
+int cm_cache_make_resident(cm_cache *c, const struct cm_geometry *g, unsigned part);
+/* Takes back what CM_OPEN_LOCK did. */
+void cm_cache_unlock(cm_cache *c);
+
+/* ---- grow.c ---------------------------------------------------------------------------------- */
+
+/* A growth has begun, maybe in another session, and it will not end: takes back what the file has
+ * too much of. If that fails, it stays for the next growth or open. */
+void cm_grow_take_back(cm_cache *c);
+
+/* ---- close.c --------------------------------------------------------------------------------- */
+
+/* Returns 0 if the file has its full size, or if there is no file. Else CM_ETRUNCATED: the first
+ * such call logs it and empties the pool. No lock is held. */
+int cm_cache_whole(struct cm_cache *c);
+
+/* ---- info.c ---------------------------------------------------------------------------------- */
+
+/* Is a file too small for the superblocks and the stats page? */
+bool cm_file_too_small(const struct cm_plat_file *f);
+/* Was such a file cut off (CM_ETRUNCATED), or never a pool (CM_ENOTPOOL)? */
+int cm_judge_small_file(struct cm_plat_file *f);
+/* A look at a pool beside its owner: is its length another one than when the file was opened? Then
+ * the pool has grown since, or a growth was taken back, and the next look agrees with itself. At
+ * most CM_LOOKS of them: it may go on. */
+bool cm_file_length_changed(struct cm_plat_file *f);
+#define CM_LOOKS 16
+
+/* ---- trouble.c ------------------------------------------------------------------------------- */
 
 /* Logs what is new: trouble with the whole pool once, damage as cm_say_damage(). No lock is held.
  */
@@ -114,66 +178,24 @@ static inline void cm_report_trouble(cm_cache *c)
         1) /* 1: not logged yet */
         cm_say_trouble(c);
 }
-
+/* Logs damage that was noted: of each kind the first event at once, later ones at most once a
+ * minute. `all`: also what the minute holds back. No lock is held. */
+void cm_say_damage(struct cm_cache *c, bool all);
+/* The superblocks of the pool `what` are of no use to an open: says why. `e`: what
+ * cm_super_read_sealed() returned. */
+void cm_say_unusable(const struct cm_cache *c, const char *what, int e);
+/* After CM_EVERSION: the version of the format that the pool at `base` has, or 0. */
+uint32_t cm_other_version(const uint8_t *base);
 /* What the system has refused to the open of the pool `what`, as a line of the log, unless e is 0.
  * Returns e. */
 int cm_say_refused(const cm_cache *c, const char *what, const char *refused, int e);
 /* Logs, once, that the handler of the fault guard is not that of the process any more. No lock is
  * held. */
 void cm_say_guard(cm_cache *c);
-
-/* Copies an options struct of any version. A shorter one comes from an older caller. If it is
- * longer than ours, the rest must be zero. A struct_size of 0 is that of the first release: no
- * struct has grown since. `from` may be NULL: all zero. CM_EINVAL. */
-int cm_take_options(void *to, size_t size, const void *from);
-
-/* Copies a seal, which may be NULL: all zero. CM_EINVAL, and a line of the log. */
-int cm_take_seal(cm_seal *to, const cm_seal *from, cm_log_fn log, void *log_ctx);
-
-/* Copies a result to a caller whose struct may be shorter or longer. The part that both have is
- * copied, and the rest of the caller's is zeroed. struct_size then says how much was copied.
- * A struct_size of 0 is that of the first release. CM_EINVAL: the caller did not set struct_size.
- */
-#define CM_STRUCT_MAX 4096u /* a struct_size beyond this is not one */
-int cm_give_result(void *to, const void *from, uint32_t size);
-/* Will cm_give_result() take it? `to` may be NULL: no. */
-bool cm_can_give_result(const void *to);
-bool cm_all_zero(const uint64_t *v, size_t n);
-/* Writes the reason to the log, as a line, and returns `code`. `log` may be NULL. */
-int cm_refuse(cm_log_fn log, void *ctx, int code, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-/* Writes a line to the log of an open cache. No lock is held. */
-void cm_log(const struct cm_cache *c, int level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-/* Returns 0 if the file has its full size, or if there is no file. Else CM_ETRUNCATED: the first
- * such call logs it and empties the pool. No lock is held. */
-int cm_cache_whole(struct cm_cache *c);
-/* trouble.c: lines of the log about a pool in trouble. */
-/* The superblocks of the pool `what` are of no use to an open: says why. `e`: what
- * cm_super_read_sealed() returned. */
-void cm_say_unusable(const struct cm_cache *c, const char *what, int e);
-/* After CM_EVERSION: the version of the format that the pool at `base` has, or 0. */
-uint32_t cm_other_version(const uint8_t *base);
 /* The pool's lock was refused: logs who holds it, as far as that can be found out. Says the same
  * as an error once only: a process may wait for the pool, and try again and again. */
 void cm_say_owner(struct cm_cache *c, const char *path);
 /* The lock was taken: from here on it is news again. */
 void cm_owner_has_gone(const char *path);
-/* Logs damage that was noted: of each kind the first event at once, later ones at most once a
- * minute. `all`: also what the minute holds back. No lock is held. */
-void cm_say_damage(struct cm_cache *c, bool all);
-/* Bytes of DRAM that an open pool takes, without the probation buffer. */
-uint64_t cm_cache_dram_bytes(const struct cm_geometry *g);
-
-/* Is a file too small for the superblocks and the stats page? Then: was it cut off (CM_ETRUNCATED),
- * or never a pool (CM_ENOTPOOL)? */
-bool cm_file_too_small(const struct cm_plat_file *f);
-/* A look at a pool beside its owner: is its length another one than when the file was opened? Then
- * the pool has grown since, or a growth was taken back, and the next look agrees with itself. At
- * most CM_LOOKS of them: it may go on. */
-bool cm_file_length_changed(struct cm_plat_file *f);
-#define CM_LOOKS 16
-int cm_judge_small_file(struct cm_plat_file *f);
 
 #endif

@@ -3,8 +3,8 @@
  * trouble.c - what the log says about a pool in trouble.
  *
  * Owns: the wording of these lines, and when a line is due. What happened was noted by whoever met
- * it: in flags of the cache (broken, failing, older, suspect) and in state/trouble.h. The lines
- * come from here, because log callbacks must run without a lock.
+ * it: in flags of the cache (broken, failing, older, replaced, suspect, unsettled) and in
+ * state/trouble.h. The lines come from here, because log callbacks must run without a lock.
  *
  * Who: api/.
  */
