@@ -38,8 +38,9 @@ static void plan_dram(struct cm_cache *c)
 static void list_parts(struct cm_cache *c, struct part p[PARTS])
 {
     const struct cm_geometry *g = &c->media.geo;
-    const uint64_t slots =
-        c->slots_max; /* the memory of those that it does not have is not touched */
+    /* As many as the pool may grow to. Nothing touches the memory of those that it lacks, so they
+     * take no DRAM. */
+    const uint64_t slots = c->slots_max;
     uint64_t words = (slots + 63) / 64;
     uint64_t records = g->record_buckets * CM_RECORD_WAYS;
     c->policy.ring.line_max = cm_ring_line(slots);

@@ -8,8 +8,8 @@
 #include "state/file.h"
 #include "state/region.h"
 
-/* `home`: of a group that was used lately; it begins as zeros, and is the caller's. */
-/* Prefetches what forgetting a block reads first. */
+/* Prefetches what forgetting a block reads first. `home`, here and below: of a group that was used
+ * lately; it begins as zeros, and is the caller's. */
 void cm_forget_prefetch(const struct cm_cache *c, uint64_t incarnation, uint64_t block,
                         struct cm_last_home *home);
 /* Begins a bracket on the stripes of blocks [first, end) of f under `incarnation`: raises intents,

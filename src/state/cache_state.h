@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cache_state.h - an open cache: the modules of the lower floors put together. Included by file.c
- * and everything above it, never by a media or DRAM module.
+ * cache_state.h - an open cache: the modules of the lower floors put together. The parts that it
+ * holds (media/, policy/, pins, the probation buffer, stripes) do not include it.
  */
 #ifndef CM_CACHE_STATE_H
 #define CM_CACHE_STATE_H
@@ -245,8 +245,8 @@ static inline uint32_t cm_cache_mode(const struct cm_cache *c)
     return at_load_relaxed(&c->failing) && mode == CM_NORMAL ? CM_FREEZE : mode;
 }
 
-/* Is a wrong checksum of a block that was stored in this boot (of a header) what a crash leaves,
- * and no damage? */
+/* `boot`: of the block's header. May a crash of the system have torn this block? Then a wrong
+ * checksum is no damage. */
 static inline bool cm_cache_tears(const struct cm_cache *c, uint8_t boot)
 {
     return c->torn && boot != c->media.boot;
