@@ -329,8 +329,7 @@ static int check_pool(struct cm_cache *c, uint32_t flags,
     return left ? CM_DAMAGED : 0;
 }
 
-/* ---- The public call --------------------------------------------------------------------------
- */
+/* ---- The public call ------------------------------------------------------------------------- */
 
 struct check_call {
     cm_cache *c;

@@ -104,8 +104,7 @@ struct cm_super {
     uint64_t xxh3;           /* 312 XXH3-64 of bytes 0..311, seed 0 */
 };
 
-/* ---- Session: tells readers of other processes (CM_OPEN_SHARED) whose word counts --------------
- */
+/* ---- Session: tells readers of other processes (CM_OPEN_SHARED) whose word counts ------------ */
 
 /* A word in the page of the first copy, behind it. Odd: nothing of the pool may be served, because
  * an owner changes what all of it depends on, or has failed to. It has another value after that.
@@ -245,8 +244,7 @@ struct cm_header {
 #define CM_VALID_BITS 13u
 #define CM_BLOCK_MAX ((UINT64_C(1) << 51) - 1)
 
-/* ---- Memo: what the policy knew at a clean close; a hint ---------------------------------------
- */
+/* ---- Memo: what the policy knew at a clean close; a hint ------------------------------------- */
 
 /* Pages of the ring come first, then those of the ghost, as many as there is room for. */
 struct cm_memo_page {

@@ -57,8 +57,7 @@ static int prepare(const struct cm_superblocks *s, unsigned later, struct cm_sup
     return e;
 }
 
-/* ---- The session ------------------------------------------------------------------------------
- */
+/* ---- The session ----------------------------------------------------------------------------- */
 
 /* A power cut ends the readers, too, so the word need not be durable. It is written back all the
  * same, so that no later moment has to do it. */

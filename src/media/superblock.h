@@ -68,8 +68,7 @@ int cm_super_format(struct cm_superblocks *s);
 /* Makes old superblocks unreadable, durably: the first step of formatting. */
 int cm_super_kill(struct cm_superblocks *s);
 
-/* ---- The session: what readers of other processes look at after each hit ----------------------
- */
+/* ---- The session: what readers of other processes look at after each hit --------------------- */
 
 static inline uint64_t *cm_super_session_at(const struct cm_media *m)
 {
@@ -81,8 +80,7 @@ int cm_super_shut(struct cm_superblocks *s);
 /* The owner's mode: are readers to be served nothing? CM_EIO. */
 int cm_super_silence(struct cm_superblocks *s, bool silent);
 
-/* ---- Superblocks ------------------------------------------------------------------------------
- */
+/* ---- Superblocks ----------------------------------------------------------------------------- */
 
 /* Would opening by `owner` have to empty the pool? (Not closed cleanly, durability was the page
  * cache's, and this is another boot or mount, and it was not checkpointed, or its volume may not

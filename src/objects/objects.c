@@ -199,8 +199,7 @@ int cm_objects_forget(cm_cache *cache, const char *name)
     return e;
 }
 
-/* ---- Describing -------------------------------------------------------------------------------
- */
+/* ---- Describing ------------------------------------------------------------------------------ */
 
 int cm_objects_get_info(cm_objects *o, cm_objects_info *info)
 {

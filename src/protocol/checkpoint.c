@@ -84,8 +84,8 @@ static void clear_ready(struct cm_cache *c)
 void cm_checkpoint_begin(struct cm_cache *c)
 {
     const uint64_t key = cm_media_key(&c->media);
-    (void)cm_file_boot_wall(
-        c); /* now and then: it remembers a clock that is set back for a while */
+    /* Now and then: it remembers a clock that is set back for a while. */
+    (void)cm_file_boot_wall(c);
     if (c->settling.recorded != key) { /* the pool was emptied, or was just opened */
         each_file(c, cm_file_restore_record);
         c->settling.recorded = key;

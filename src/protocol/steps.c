@@ -169,8 +169,7 @@ void cm_step_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uin
         cm_step_quarantine_owned(c, slot);
 }
 
-/* ---- Finding ----------------------------------------------------------------------------------
- */
+/* ---- Finding --------------------------------------------------------------------------------- */
 
 enum cm_found cm_step_find(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                            struct cm_header *h)

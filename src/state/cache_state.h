@@ -179,8 +179,8 @@ struct cm_cache {
     struct cm_flight_table *flights;
     uint64_t live;  /* atomic; requests, warmings, iterations, checkpoints and growths that run */
     uint8_t *stats; /* shared: statistics of its own */
-    uint32_t
-        replaced; /* atomic; shared: the pool is gone, or another one. 1 not logged yet, 2 logged */
+    /* Atomic; shared: the pool is gone, or another one. 1 not logged yet, 2 logged. */
+    uint32_t replaced;
     struct cm_trouble trouble[CM_TROUBLES];
     struct cm_sealing sealing; /* media.seal points to it, if the pool is sealed */
     uint32_t seal_failures;    /* counted by it */

@@ -117,8 +117,7 @@ static void shuffle(uint32_t below)
     }
 }
 
-/* ---- What does not count: a copy out of the pool, a store to it, a sum -------------------------
- */
+/* ---- What does not count: a copy out of the pool, a store to it, a sum ----------------------- */
 
 static uint8_t *in_pool(unsigned i)
 {
@@ -144,8 +143,7 @@ static void sum(void)
         (void)cm_checksum(b.buf, CM_BLOCK_SIZE);
 }
 
-/* ---- The operations: each does ROUNDS units of work --------------------------------------------
- */
+/* ---- The operations: each does ROUNDS units of work ------------------------------------------ */
 
 static uint64_t at(unsigned i)
 {

@@ -79,8 +79,7 @@ void turns_release(struct cm_lock *l)
         give_turn();
 }
 
-/* ---- The order of copies ----------------------------------------------------------------------
- */
+/* ---- The order of copies --------------------------------------------------------------------- */
 
 void turns_did(char what)
 {
@@ -89,8 +88,7 @@ void turns_did(char what)
         t.trace[n] = what;
 }
 
-/* ---- Nothing is asked of what is durable -------------------------------------------------------
- */
+/* ---- Nothing is asked of what is durable ----------------------------------------------------- */
 
 void turns_flushed(const void *p, size_t n)
 {
