@@ -6,6 +6,8 @@
  * Options and operand may come in any order. "--" ends the options. The last of two equal options
  * counts. The code does not use getopt_long(), so that a mistyped option is answered with the
  * nearest one, in the same way on every system.
+ *
+ * Who: main.c, and the commands whose options depend on more than their table.
  */
 #include "tool/tool.h"
 

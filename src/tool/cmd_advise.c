@@ -5,6 +5,8 @@
  * The estimates are the library's own. While the pool works, the library simulates other sizes on a
  * sample of the blocks, and puts the results on the statistics page (docs/policy.md). So this
  * command measures nothing and disturbs no program. It makes the table, the plot and the text.
+ *
+ * Who: main.c, by its table of commands; cmd_replay.c.
  */
 #include "tool/seen.h"
 

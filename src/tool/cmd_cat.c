@@ -9,6 +9,8 @@
  * the pool is always closed.
  *
  * If a running mount has the pool, and the file lies on it, the mount reads through the pool.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/control/control.h"
 #include "tool/tool.h"

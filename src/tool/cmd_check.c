@@ -6,6 +6,8 @@
  * tool owns the pool for that time. It closes the pool before it prints anything, so that neither
  * Ctrl-C nor a closed pipe leaves the pool open. If a running mount has the pool open, that does
  * the work.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/control/control.h"
 #include "tool/tool.h"

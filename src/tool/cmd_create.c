@@ -5,6 +5,8 @@
  * This command judges the size before the library sees it: only here it is known how the size was
  * written, and which good size is near. Ctrl-C cancels through the progress callback; the library
  * then removes what it made.
+ *
+ * Who: main.c, by its table of commands; cmd_resize.c.
  */
 #include "tool/tool.h"
 #include "tool/os.h"

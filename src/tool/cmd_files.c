@@ -4,6 +4,8 @@
  *
  * Opens the pool read-only, so it changes nothing. If a running mount has the pool open, that is
  * asked.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/control/control.h"
 #include "tool/tool.h"

@@ -5,6 +5,8 @@
  * Reads the pool file without opening it as a pool, so it works beside the owner. Its text about
  * durability promises no more than the volume holds: a pool on a file system in memory is called
  * volatile, whatever the library recorded.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/tool.h"
 #include "tool/dump/dump.h"

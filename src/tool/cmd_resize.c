@@ -5,6 +5,8 @@
  * The library does it (cm_resize), or the mount that has the pool open. If that mount ends in the
  * middle, the pool tells whether it has grown; if it has not, the library does it then. This file
  * reads the size, and says what stayed and what did not.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/control/control.h"
 #include "tool/os.h"

@@ -4,6 +4,8 @@
  *
  * Reads the statistics page of the pool file, so it works while another process owns the pool, and
  * disturbs no process. --watch prints what happened between two reads of the page (seen.c).
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/seen.h"
 #include "tool/os.h"

@@ -4,6 +4,8 @@
  *
  * The output is valid for any strings: control characters are escaped, and bytes that are not UTF-8
  * (possible in POSIX paths) become U+FFFD. Keys are trusted.
+ *
+ * Who: tool/.
  */
 #include "tool/tool.h"
 

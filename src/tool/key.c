@@ -4,6 +4,8 @@
  *
  * The library knows no cipher. The callbacks are those of examples/seal, with OpenSSL. A command
  * that was built without OpenSSL refuses the option.
+ *
+ * Who: the commands with --key-file.
  */
 #include "tool/tool.h"
 #include "tool/os.h"

@@ -4,6 +4,8 @@
  *
  * The table of a command (in cmd_*.c) says everything about it. This file only searches the tables,
  * so a new command is one line here.
+ *
+ * Who: users; cmd_completion.c.
  */
 #include "tool/tool.h"
 #include "tool/os.h"

@@ -5,6 +5,8 @@
  * One table turns the library's error codes into a sentence with advice and an exit status. For a
  * few codes more can be said than a table can (who owns the pool, how long the file is, how much
  * space is left). Each of them has a function.
+ *
+ * Who: tool/.
  */
 #include "tool/tool.h"
 #include "tool/os.h"

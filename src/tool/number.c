@@ -6,6 +6,8 @@
  * powers of 1024, the units of pools. "KB" means powers of 1000, as on the box of a drive. A
  * fraction is evaluated from its last digit to its first, so that the division by ten at each step
  * rounds down exactly.
+ *
+ * Who: tool/.
  */
 #include "tool/tool.h"
 

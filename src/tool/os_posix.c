@@ -6,6 +6,8 @@
  * asked the process to end. The handler stores the number and returns. It is installed without
  * SA_RESTART, so that a call that waits for a slow pipe returns EINTR and its caller sees the
  * number. Signals that were ignored at the start (nohup, background jobs) stay ignored.
+ *
+ * Who: tool/.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1

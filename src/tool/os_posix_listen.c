@@ -4,6 +4,8 @@
  *
  * Owns: nothing that lasts. Addresses are numeric: where a program listens is no question for a
  * name server.
+ *
+ * Who: server.c.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1

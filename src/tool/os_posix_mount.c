@@ -5,6 +5,8 @@
  * Owns nothing between two calls, but what os_walk() needs while it runs: nftw() passes no context.
  * Mounts and who is behind a socket are asked as Linux tells them; elsewhere there is no
  * cachemax-mount.
+ *
+ * Who: tool/.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1

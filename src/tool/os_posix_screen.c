@@ -5,6 +5,8 @@
  * Owns the state of the terminal while a view is shown: its modes as they were, and the two signals
  * that concern it. A changed size interrupts a wait. A wish to stop (Ctrl-Z) is carried out in the
  * wait: the terminal is as before while the process is stopped.
+ *
+ * Who: cmd_top.c.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1

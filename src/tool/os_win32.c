@@ -3,10 +3,10 @@
  * os_win32.c - os.h on Windows.
  *
  * Owns the tool's only mutable state that another thread changes: the flag that a request to end
- * was made (Ctrl-C, Ctrl-Break, the window was closed, the user logged off). The system calls the
- * handler in a thread of its own. The handler raises the flag, ends a sleep and cancels the call in
- * which the main thread waits. After the window was closed, the process lives only until the
- * handler returns. So the handler waits until the main thread ends the process.
+ * was made (Ctrl-C, a closed window, ...). The system calls the handler in a thread of its own. It
+ * raises the flag, ends a sleep and cancels the call in which the main thread waits.
+ *
+ * Who: tool/.
  */
 #include "tool/os.h"
 

@@ -4,6 +4,8 @@
  * disk a file takes.
  *
  * Owns: nothing that lasts.
+ *
+ * Who: tool/.
  */
 #include "tool/os.h"
 

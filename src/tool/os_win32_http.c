@@ -13,6 +13,8 @@
  *
  * The body of an answer is written to a temporary file, because stdio has no stream in memory here.
  * The system keeps such a file in memory, and nobody else can open it.
+ *
+ * Who: serve.c, by web.h.
  */
 #include <winsock2.h>
 #include <ws2tcpip.h>

@@ -3,6 +3,8 @@
  * os_win32_mount.c - os.h on Windows: mounts and their control sockets.
  *
  * There is no cachemax-mount on Windows, so there are no mounts, and nothing to connect to.
+ *
+ * Who: tool/.
  */
 #include "tool/os.h"
 

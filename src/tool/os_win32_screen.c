@@ -6,6 +6,8 @@
  * understand escape sequences and UTF-8, and restores that at the end of the process. A wait looks
  * at the input and at the size of the window twenty times a second: a request to end comes in a
  * thread of its own, and not every console tells that its window has another size.
+ *
+ * Who: cmd_top.c.
  */
 #include "tool/os.h"
 

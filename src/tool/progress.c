@@ -5,6 +5,8 @@
  * The bar is drawn at most ten times a second, in one line, and erased at the end, so that no part
  * of it stays beside the messages. The rate is the average since the start. The time left follows
  * from the rate. The same callback passes on a wish to stop: it cancels after a signal was caught.
+ *
+ * Who: the commands that show how far they are.
  */
 #include "tool/tool.h"
 #include "tool/os.h"

@@ -5,6 +5,8 @@
  * Owns the thresholds below which nothing is claimed: how long a pool must have been observed
  * before a figure per day, and how many reads the curve needs. A claim that is not made is replaced
  * by what was observed and what is needed.
+ *
+ * Who: cmd_advise.c, cmd_resize.c, cmd_stats.c, dash/, top/.
  */
 #include "tool/seen.h"
 #include "tool/os.h"

@@ -7,6 +7,8 @@
  * owns the pool. What that process knows alone (hits of files that are open, blocks that wait in
  * memory) is not seen. In a pool with many slots only every n-th page of headers is read, and the
  * counts are multiplied.
+ *
+ * Who: serve.c, cmd_top.c.
  */
 #include "tool/seen_files.h"
 

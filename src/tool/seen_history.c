@@ -5,6 +5,8 @@
  * Owns: a ring of intervals. An interval in which the pool could not be read is a point without
  * seconds, so a gap stays a gap. Rates come from sums and times, so several intervals together have
  * the rate of all of them.
+ *
+ * Who: dash/, top/.
  */
 #include "tool/seen_history.h"
 

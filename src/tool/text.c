@@ -4,6 +4,8 @@
  *
  * Owns: what may reach a terminal as it is. A pool may hold any bytes, and some of them are
  * commands to a terminal, or change the order of what follows.
+ *
+ * Who: tool/.
  */
 #include "tool/tool.h"
 

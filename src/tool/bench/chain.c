@@ -10,6 +10,8 @@
  * is zero, which the compiler does not know.
  *
  * Owns the geometry of the pool that is measured. The rows are in reads.c.
+ *
+ * Who: reads.c, world.c.
  */
 #include "tool/bench/bench.h"
 

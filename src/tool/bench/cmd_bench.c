@@ -4,6 +4,8 @@
  *
  * Owns the options and the output: a table for people, row by row as it is measured, or one JSON
  * object at the end. ratio.c takes a ratio. The other files here have the operations.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/bench/bench.h"
 

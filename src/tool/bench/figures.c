@@ -4,6 +4,8 @@
  * threads, the time of the slowest operations, and the load of the index.
  *
  * Owns: no state. Like a ratio, each figure has a rival's figure beside it, and both took turns.
+ *
+ * Who: cmd_bench.c.
  */
 #include "tool/bench/bench.h"
 

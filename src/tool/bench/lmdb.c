@@ -8,6 +8,8 @@
  * because a fill is also whole and visible when it returns. A value of 4096 bytes takes two pages
  * of the file (it has a header). So the database has half as many blocks as the pool, and both
  * sides use the same memory.
+ *
+ * Who: bench/.
  */
 #include "tool/bench/bench.h"
 

@@ -8,6 +8,8 @@
  * before a block comes again, so both sides wait for the same memory. Both take turns in one order,
  * so no side finds data of the other one in the CPU's caches. All is copied to one buffer. Every
  * read also asks for the right to fill missing blocks, like a caller that has an origin.
+ *
+ * Who: bench/.
  */
 #include "tool/bench/bench.h"
 

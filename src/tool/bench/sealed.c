@@ -7,6 +7,8 @@
  * examples/seal (SipHash-2-4 and AES-256-XTS of OpenSSL).
  *
  * Owns the sealed pool while its row runs.
+ *
+ * Who: reads.c.
  */
 #include "tool/bench/bench.h"
 

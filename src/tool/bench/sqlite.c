@@ -8,6 +8,8 @@
  * copy. A page of 8192 bytes holds one block of 4096. So the database has half as many blocks as
  * the pool, and both sides use the same memory. Pages beyond the part that SQLite maps (usually 2
  * GiB at most) are left out.
+ *
+ * Who: cmd_bench.c, reads.c, world.c.
  */
 #include "tool/bench/bench.h"
 

@@ -6,6 +6,8 @@
  * Owns: no state. Threads are started for each slice and end with it. Each goes through the order
  * from a place of its own and copies to a buffer of its own. A slice counts only if no thread
  * waited for a processor that other work had. If there is none, the best of some tries counts.
+ *
+ * Who: cmd_bench.c, figures.c.
  */
 #include "tool/bench/bench.h"
 

@@ -5,6 +5,8 @@
  * opening a large pool, compared with a small one.
  *
  * Owns: no state. Fills go to a full pool, so each one evicts. The run fails if they did not.
+ *
+ * Who: cmd_bench.c, figures.c, threads.c.
  */
 #include "tool/bench/bench.h"
 

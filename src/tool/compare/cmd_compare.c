@@ -6,6 +6,8 @@
  * cachemax-compare, written in Python, because fio is what measures and prints JSON. The command
  * becomes that program (run_compare.c). On Windows there is no mount to measure: the command reads
  * through the library itself (here.c).
+ *
+ * Who: main.c, by its table of commands; run_compare.c.
  */
 #include "tool/compare/compare.h"
 

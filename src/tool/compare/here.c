@@ -7,6 +7,8 @@
  * the system's cache: from the slow volume, from the fast one, and from the slow one through a new
  * pool on the fast one (cold), then warmed and read again (warm). They take turns. What was made is
  * removed at the end, also after Ctrl-C or an error.
+ *
+ * Who: cmd_compare.c, on Windows.
  */
 #include "tool/compare/compare.h"
 #include "tool/os.h"

@@ -4,6 +4,8 @@
  *
  * Owns: what each thread counts. A thread has a part of the file of its own. Durations are counted
  * in buckets, 32 for each power of two, so the percentile is right to three percent.
+ *
+ * Who: here.c.
  */
 #include "tool/compare/compare.h"
 #include "tool/os.h"

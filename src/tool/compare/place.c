@@ -6,6 +6,8 @@
  * last, and nobody else can open it while a run is under way. So a directory without a mark is not
  * ours and is not touched, one with a mark that can be held was left by a killed run, and only
  * files that a run makes are removed. A directory with other files stays.
+ *
+ * Who: here.c.
  */
 #include "tool/compare/compare.h"
 #include "tool/os.h"

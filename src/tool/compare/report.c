@@ -4,6 +4,8 @@
  *
  * Owns: nothing. The keys are those that report.py writes, as far as there is something to say.
  * Figures are medians over the rounds.
+ *
+ * Who: here.c.
  */
 #include "tool/compare/compare.h"
 

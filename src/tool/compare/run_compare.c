@@ -4,6 +4,8 @@
  *
  * Owns: the command line of that program. The program is called by this file alone: it takes the
  * values as made here.
+ *
+ * Who: cmd_compare.c.
  */
 #include "tool/compare/compare.h"
 #include "tool/os.h"

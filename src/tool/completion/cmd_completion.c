@@ -5,6 +5,8 @@
  * Made from the tables of the commands alone, so it is never behind them. What an argument is
  * follows from its name there: words with "|" between them are what can be written, a name such as
  * POOL or FILE is that of a file, and anything else is not completed.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/tool.h"
 

@@ -4,6 +4,8 @@
  *
  * Asking changes nothing: a file that the pool does not know stays unknown. The files are sorted by
  * path, so those of a directory lie together, and its sum is one pass over them.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/control/control.h"
 

@@ -4,6 +4,8 @@
  *
  * The mount forgets what it has of a file, durably. What the kernel has of it is dropped by this
  * process, because the mount must not wait for the kernel's pages.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/control/control.h"
 

@@ -4,6 +4,8 @@
  *
  * The system lists the mounts; each is asked through its control socket for the rest. A mount of
  * another user, or one that does not answer, is shown with what the system says.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/control/control.h"
 

@@ -4,6 +4,8 @@
  *
  * The mount is named by a directory on it or by its pool. The mode is one of the library's
  * (cm_set_mode), and lasts until the mount ends.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/control/control.h"
 

@@ -5,6 +5,8 @@
  * The mount sends notes as long as this process wants them. Each becomes a line of the trace
  * (replay/recording.h reads it, cachemax(1) describes it). Only whole lines are written, so a
  * recording that is killed leaves a trace that lacks nothing but its last line.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/control/control.h"
 #include "tool/replay/recording.h"

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * cmd_unpin.c - "cachemax unpin": pinned files of a running mount are as other files again.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/control/control.h"
 

@@ -5,6 +5,8 @@
  *
  * The mount reads the origin, one file at a time, and says how far it is. If this process ends, the
  * mount stops. The mount keeps to the rate within a file, this process from file to file.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/control/control.h"
 
@@ -40,13 +42,11 @@ static const struct tool_option warm_options[WARM_OPTIONS] = {
 #define NAP_SECONDS 0.1
 #define VOLUME_FULL (UINT64_C(1) << 20) /* bytes that may be left on one that is full */
 
-/* Files that are not cached as a whole. */
-struct some {
+struct some {                /* files that are not cached as a whole */
     uint64_t files, limited; /* limited: those of them that a quota keeps out */
 };
 
-/* What was compared. */
-struct comparison {
+struct comparison {                         /* what was compared */
     uint64_t verified, differed, undecided; /* bytes */
     uint64_t files;                         /* that differed */
     uint64_t unable;                        /* that the mount could not compare */

@@ -4,6 +4,8 @@
  *
  * A socket is believed if the user of the mount, or root, is behind it: the system tells who that
  * is. What comes from there is bounded, and is never printed as it is.
+ *
+ * Who: control/.
  */
 #include "tool/control/control.h"
 

@@ -4,6 +4,8 @@
  * control socket.
  *
  * What the mount says is looked at as what a pool says: it is bounded, and of unknown origin.
+ *
+ * Who: the commands that work on a pool that a mount may have open.
  */
 #include "tool/control/control.h"
 

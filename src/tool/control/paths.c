@@ -5,6 +5,8 @@
  * Each operand leads to a mount: the system tells on which one a file lies, and the source of the
  * mount is its pool, beside which the control socket is. The mount gets the path below its root.
  * This process looks into directories, so that a mount has one file to do at a time.
+ *
+ * Who: control/.
  */
 #include "tool/control/control.h"
 

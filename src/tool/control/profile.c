@@ -10,6 +10,8 @@
  * beside each other were seldom read equally often.
  *
  * A file is its path: two files that had the same name one after the other count together.
+ *
+ * Who: warm_trace.c.
  */
 #include "tool/control/control.h"
 #include "tool/replay/recording.h"

@@ -10,6 +10,8 @@
  * was warmed. A quota of the mount is as a pool for the files below its directory.
  *
  * A file that is missing, or shorter than it was, is told once and skipped.
+ *
+ * Who: cmd_warm.c.
  */
 #include "tool/control/control.h"
 

@@ -4,6 +4,8 @@
  *
  * Owns the rules: only GET and HEAD, only known paths, and only under names that host.c accepts.
  * Answers are not kept by anybody, and no other page may embed or read them.
+ *
+ * Who: serve.c.
  */
 #include "tool/dash/dash.h"
 

@@ -6,6 +6,8 @@
  * work is done by a program of its own, cachemax-dash, so that the command does not load a web
  * server's libraries whenever it runs, and works where they are not installed. Both have this file:
  * the command reads the options and becomes the program, which reads them again.
+ *
+ * Who: main.c, by its table of commands; main.c of dash/, run_dash.c.
  */
 #include "tool/dash/dash.h"
 

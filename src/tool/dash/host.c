@@ -6,6 +6,8 @@
  * this server, and then read it from the user's browser as if it were its own. Its requests still
  * carry the stranger's name. So a name must be "localhost" or one that the user gave. An address is
  * always good: it is no name that somebody could point elsewhere.
+ *
+ * Who: answer.c.
  */
 #include "tool/dash/dash.h"
 

@@ -3,6 +3,8 @@
  * main.c - the program cachemax-dash, where the command does not serve itself.
  *
  * Owns: nothing. It reads the options that run_dash.c has made, and serves.
+ *
+ * Who: users, and run_dash.c.
  */
 #include "tool/dash/dash.h"
 #include "tool/os.h"

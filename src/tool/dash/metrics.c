@@ -6,6 +6,8 @@
  * ends in _total, times are in seconds. The formats differ in the name that a counter's TYPE line
  * has, in UNIT lines and in the end. A histogram has no _sum: the library counts calls by their
  * duration and does not add the durations up.
+ *
+ * Who: answer.c.
  */
 #include "tool/dash/dash.h"
 

@@ -4,6 +4,8 @@
  *
  * Owns the keys of that document. Series are arrays of one value for each interval, the oldest
  * first; "seconds" says how long each interval was, 0 where nothing is known.
+ *
+ * Who: answer.c.
  */
 #include "tool/dash/dash.h"
 

@@ -3,6 +3,8 @@
  * run_dash.c - how the command becomes the program cachemax-dash.
  *
  * Owns: the command line of that program, made anew from what was read.
+ *
+ * Who: cmd_dash.c.
  */
 #include "tool/dash/dash.h"
 #include "tool/os.h"

@@ -5,6 +5,8 @@
  * Owns the one loop: it answers requests until the next look at the pools is due. So there is one
  * thread, nothing needs a lock, and a client that asks often makes no more looks. The files are
  * looked at only while a page is open, because that reads many pages of the pool.
+ *
+ * Who: main.c, cmd_dash.c on Windows.
  */
 #include "tool/dash/dash.h"
 #include "tool/os.h"

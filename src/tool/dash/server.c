@@ -5,6 +5,8 @@
  * Owns the limits. There is one thread: a connection that is slow waits in the library's poll() and
  * holds up nobody. There are CONNECTIONS of them at most, each is ended when it is idle, and a
  * request has a little memory.
+ *
+ * Who: serve.c, by web.h.
  */
 #include "tool/dash/web.h"
 

@@ -4,6 +4,8 @@
  *
  * Owns the verdicts of cells: a cell is right iff the block in its slot has this bucket and this
  * tag, as "cachemax check" has it.
+ *
+ * Who: cmd_dump.c.
  */
 #include "tool/dump/dump.h"
 

@@ -4,6 +4,8 @@
  *
  * Reads the command line, opens the pool to look at it and says what is wrong with it as a whole.
  * The rest is dump.h. A pool that an open would refuse is shown as far as it is there.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/control/control.h"
 #include "tool/dump/dump.h"

@@ -5,6 +5,8 @@
  *
  * Owns the walk and its ends. Each step is told even when an earlier one has already ended the
  * lookup, as long as there is something to look at: what lies behind is what one wants to see.
+ *
+ * Who: cmd_dump.c.
  */
 #include "tool/dump/dump.h"
 

@@ -4,6 +4,8 @@
  *
  * Owns the form: "key: value" in lines, indented by what holds it, and one JSON object. Numbers
  * that mean bits or hashes are hexadecimal, in JSON as strings, so that no reader rounds them.
+ *
+ * Who: dump/.
  */
 #include "tool/dump/dump.h"
 

@@ -5,6 +5,8 @@
  * Owns the bounds: the file is mapped as long as it is, and nothing is read that its superblock
  * places beyond that. What becomes unreadable afterwards is an error of the guarded loads. What
  * counts is decided by the functions that an open uses.
+ *
+ * Who: dump/, cmd_info.c, seen_files.c.
  */
 #include "tool/dump/dump.h"
 

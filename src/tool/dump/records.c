@@ -5,6 +5,8 @@
  * Owns the verdicts of records. They follow state/attach.c, which judges the same with a session
  * around it: what only a session knows (is the file open, what is its validator now) is said as a
  * condition.
+ *
+ * Who: cmd_dump.c, find.c.
  */
 #include "tool/dump/dump.h"
 

@@ -3,6 +3,8 @@
  * slots.c - one slot: its header, whether its payload is right, and which cells lead to it.
  *
  * Owns the verdicts of slots. The judgements are those that serve reads (media/slot.h).
+ *
+ * Who: cells.c, cmd_dump.c, find.c.
  */
 #include "tool/dump/dump.h"
 

@@ -3,6 +3,8 @@
  * superblock.c - both copies of the superblock, which one counts, and where everything is.
  *
  * Owns the words about them. Fields are in the order of docs/format.md.
+ *
+ * Who: cmd_dump.c, find.c.
  */
 #include "tool/dump/dump.h"
 

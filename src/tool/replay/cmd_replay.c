@@ -5,6 +5,8 @@
  * Owns the options and the output: one answer, or a row for each of several sizes, for people or as
  * JSON. trace.c reads the trace, run.c takes it through the library, policies.c simulates LRU and
  * CLOCK.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/replay/replay.h"
 

@@ -7,6 +7,8 @@
  * and set by a hit. Emptied slots are filled first. A pool that holds every block of the trace
  * never evicts, so there are never more slots than blocks.
  *
+ *
+ * Who: cmd_replay.c.
  */
 #include "tool/replay/replay.h"
 

@@ -7,6 +7,8 @@
  * calls: the bytes of the open pool, which another process opens. Here those bytes are copied, the
  * copy is opened, and only then is the old pool closed and dropped.
  *
+ *
+ * Who: cmd_replay.c, run.c.
  */
 #include "tool/replay/replay.h"
 

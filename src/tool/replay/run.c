@@ -13,6 +13,8 @@
  * these. The library promises the same. The count is raised inside the bracket, so a reader that
  * reads the new count before its lookup cannot get the old content any more.
  *
+ *
+ * Who: cmd_replay.c.
  */
 #include "tool/replay/replay.h"
 

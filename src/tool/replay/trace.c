@@ -7,6 +7,8 @@
  * of 16 bytes: 0  u64  first block        12  u16  blocks 8  u32  file               14  u8   0
  * read, 1 write      15  u8  0 The count is used only after that many records were read. Memory
  * grows with the records that are there, and no array takes more than half of the free memory.
+ *
+ * Who: cmd_replay.c.
  */
 #include "tool/replay/recording.h"
 #include "tool/replay/replay.h"

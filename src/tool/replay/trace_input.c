@@ -6,6 +6,8 @@
  * name, say whether it is compressed. Pipes are allowed. xz needs liblzma at build time. It never
  * gets more memory than XZ_MEMORY, whatever the file asks for.
  *
+ *
+ * Who: recording.c, trace.c, profile.c.
  */
 #include "tool/replay/replay.h"
 

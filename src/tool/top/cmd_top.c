@@ -6,6 +6,8 @@
  * it works on any pool, whoever has it open, and disturbs no process. The terminal is restored
  * however the view ends. There is no library for it: a few escape sequences, which every terminal
  * of today knows, do what is needed.
+ *
+ * Who: main.c, by its table of commands.
  */
 #include "tool/os.h"
 #include "tool/top/view.h"

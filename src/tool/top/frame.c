@@ -5,6 +5,8 @@
  * Owns: the buffer of a frame, and where it is cut. For a terminal a frame begins at the upper left
  * corner, each line erases what stood behind it, and the end erases what stood below, so nothing
  * flickers. Otherwise it is plain lines without blanks at their ends.
+ *
+ * Who: cmd_top.c, view.c.
  */
 #include "tool/top/frame.h"
 

@@ -5,6 +5,8 @@
  * Owns the layout. A table of rates takes the whole width; what is left of its columns has a line
  * of marks for the last minutes. Below it, the reasons of misses and the latencies stand side by
  * side if there is room (WIDE), or one below the other. The files take the rows that are left.
+ *
+ * Who: cmd_top.c.
  */
 #include "tool/top/view.h"
 
