@@ -38,13 +38,6 @@ uint64_t cm_ring_line(uint64_t slots)
     return slots / 2 + slots / 8 + 16; /* half of the slots, and room for stale entries */
 }
 
-uint64_t cm_ring_bytes(uint64_t slots)
-{
-    uint64_t words = (slots + 63) / 64;
-    return slots + words * 8 + ((uint64_t)cm_ring_free_max(slots) + CM_HINTS) * 8 +
-           cm_ring_line(slots) * CM_LINE_ENTRY;
-}
-
 void cm_ring_grow(struct cm_ring *r, uint64_t slots)
 {
     const uint64_t was = at_load_relaxed(&r->slots);

@@ -61,8 +61,6 @@ struct cm_ring {
     uint64_t line_max, line_first, line_count;
 };
 
-/* Bytes of DRAM for a ring of `slots` slots. */
-uint64_t cm_ring_bytes(uint64_t slots);
 /* The pool has `slots` slots from here on. The memory of the ring has room for them. */
 void cm_ring_grow(struct cm_ring *r, uint64_t slots);
 /* Size of the free stack. */
