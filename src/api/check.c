@@ -250,7 +250,7 @@ static void check_index(struct check *k)
 /* The record of an attached file may be in the middle of a rewrite. */
 static bool in_use(const struct cm_cache *c, uint64_t place)
 {
-    return c->open_places && (at_load_relaxed(&c->open_places[place / 64]) >> place % 64 & 1);
+    return c->open_places && cm_file_place_is_open(c, place);
 }
 
 static void check_records(struct check *k)

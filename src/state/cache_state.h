@@ -257,6 +257,12 @@ static inline bool cm_cache_bypassed(const struct cm_cache *c)
     return at_load_relaxed(&c->broken) != 0 || at_load_relaxed(&c->mode) == CM_BYPASS;
 }
 
+/* Does an open file own the record at a place? (cm_file_open_place) */
+static inline bool cm_file_place_is_open(const struct cm_cache *c, uint64_t place)
+{
+    return at_load_acquire(&c->open_places[place / 64]) >> place % 64 & 1;
+}
+
 static inline struct cm_stripe *cm_stripe_at(const struct cm_cache *c, uint64_t stripe)
 {
     assert(stripe < c->media.geo.stripes);

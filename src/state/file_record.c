@@ -23,11 +23,6 @@
 
 /* ---- Records --------------------------------------------------------------------------------- */
 
-bool cm_file_place_is_open(const struct cm_cache *c, uint64_t place)
-{
-    return at_load_acquire(&c->open_places[place / 64]) >> place % 64 & 1;
-}
-
 void cm_file_open_place(struct cm_cache *c, uint64_t place)
 {
     at_or_acq_rel(&c->open_places[place / 64], UINT64_C(1) << place % 64);

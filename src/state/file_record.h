@@ -8,8 +8,7 @@
 #include "media/file_table.h"
 #include "state/object.h"
 
-/* Does an open file own the record at a place? It does between the other two calls. */
-bool cm_file_place_is_open(const struct cm_cache *c, uint64_t place);
+/* An open file owns the record at a place between these two calls: cm_file_place_is_open(). */
 void cm_file_open_place(struct cm_cache *c, uint64_t place);
 void cm_file_close_place(struct cm_cache *c, uint64_t place);
 

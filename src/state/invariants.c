@@ -81,7 +81,7 @@ static bool file_in_order(struct cm_cache *c, struct cm_object *f, char *text)
     MUST(!cm_lock_is_held(&f->lock), "file %llu: its lock is held", (llu)f->serial);
     MUST(!f->bypassed || f->incarnation == 0, "file %llu: bypassed, with incarnation %llu",
          (llu)f->serial, (llu)f->incarnation);
-    MUST(f->place == CM_NO_PLACE || c->open_places[f->place / 64] >> f->place % 64 & 1,
+    MUST(f->place == CM_NO_PLACE || cm_file_place_is_open(c, f->place),
          "file %llu: record %llu is not marked as open", (llu)f->serial, (llu)f->place);
     return true;
 }

@@ -159,11 +159,6 @@ int cm_keep_enter(struct cm_cache *c, uint64_t incarnation, uint64_t size)
 
 /* ---- Which files were kept by earlier sessions ----------------------------------------------- */
 
-static bool is_attached(const struct cm_cache *c, uint64_t place)
-{
-    return at_load_relaxed(&c->open_places[place / 64]) >> place % 64 & 1; /* files lock */
-}
-
 /* An attached file has entered its incarnation itself, and changes it without the files lock. The
  * others do not change while it is held. */
 static void load_bucket(struct cm_cache *c, uint64_t bucket)
@@ -174,7 +169,7 @@ static void load_bucket(struct cm_cache *c, uint64_t bucket)
     assert(cm_lock_is_held(&c->files_lock));
     for (uint64_t p = bucket * CM_RECORD_WAYS; p < (bucket + 1) * CM_RECORD_WAYS; p++) {
         (void)cm_record_at(m, p, &r, &whole); /* unreadable: not whole */
-        if (whole && (r.flags & CM_RECORD_KEEP) && !is_attached(c, p))
+        if (whole && (r.flags & CM_RECORD_KEEP) && !cm_file_place_is_open(c, p))
             cm_keep_move(c, 0, r.incarnation, cm_record_size(m, p, &r));
     }
 }
