@@ -30,11 +30,6 @@ struct span {
     uint64_t first, end;
 };
 
-static uint64_t blocks_of(uint64_t bytes)
-{
-    return bytes / CM_BLOCK_SIZE + (bytes % CM_BLOCK_SIZE != 0);
-}
-
 /* The blocks of [offset, end) that may be cached. */
 static struct span span_of(struct cm_object *f, uint64_t offset, uint64_t end)
 {
@@ -46,7 +41,7 @@ static struct span span_of(struct cm_object *f, uint64_t offset, uint64_t end)
     end = end < size ? end : size;
     end = end < CM_OFFSET_MAX ? end : CM_OFFSET_MAX;
     s.first = offset / CM_BLOCK_SIZE;
-    s.end = blocks_of(end);
+    s.end = cm_blocks_of(end);
     if (s.end < s.first || s.incarnation == 0)
         s.end = s.first;
     return s;

@@ -398,6 +398,11 @@ uint64_t cm_format_record_sum(uint64_t key, uint64_t place, const struct cm_reco
 /* The sum beside a recorded size. It belongs to one body: beside another it is wrong, so the size
  * is not known. */
 uint64_t cm_format_size_sum(uint64_t key, uint64_t place, const struct cm_record *r);
+/* How many blocks have a part of the first `bytes` bytes of a file? */
+static inline uint64_t cm_blocks_of(uint64_t bytes)
+{
+    return bytes / CM_BLOCK_SIZE + (bytes % CM_BLOCK_SIZE != 0);
+}
 /* The region of a block. */
 static inline unsigned cm_format_region(uint32_t shift, uint64_t block)
 {

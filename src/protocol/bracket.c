@@ -40,15 +40,10 @@ struct plan {
     uint64_t end_byte;
 };
 
-static uint64_t blocks_end(uint64_t end)
-{
-    return end / CM_BLOCK_SIZE + (end % CM_BLOCK_SIZE != 0);
-}
-
 /* The first block of the file after the last one that may be cached. */
 static uint64_t limit_block(struct cm_object *f)
 {
-    return blocks_end(at_load_seq_cst(&f->limit)); /* after the ticket has moved: raise_limit */
+    return cm_blocks_of(at_load_seq_cst(&f->limit)); /* after the ticket has moved: raise_limit */
 }
 
 /* May the change move the end of the file? */
@@ -76,9 +71,9 @@ static uint64_t regions_of(struct cm_object *f, const struct plan *p)
         return cm_region_mask(f, first, end);
     if (p->kind == APPEND) {
         first = last;
-        end = blocks_end(p->end_byte > UINT64_MAX - size ? UINT64_MAX : size + p->end_byte);
+        end = cm_blocks_of(p->end_byte > UINT64_MAX - size ? UINT64_MAX : size + p->end_byte);
     } else if (end == UINT64_MAX) { /* to the end */
-        end = blocks_end(p->end_byte > size ? p->end_byte : size);
+        end = cm_blocks_of(p->end_byte > size ? p->end_byte : size);
         const uint64_t limit = limit_block(f);
         end = end > limit ? end : limit;
     }
@@ -232,7 +227,8 @@ int cm_bracket_write(struct cm_object *f, uint64_t offset, uint64_t len, cm_brac
     } else if (len == CM_ALL) { /* as far as blocks may be cached; those before it stay */
         p = (struct plan){ OPEN_END, offset / CM_BLOCK_SIZE, UINT64_MAX, UINT64_MAX };
     } else if (len != 0) {
-        p = (struct plan){ RANGE, offset / CM_BLOCK_SIZE, blocks_end(offset + len), offset + len };
+        p = (struct plan){ RANGE, offset / CM_BLOCK_SIZE, cm_blocks_of(offset + len),
+                           offset + len };
     }
     return begin(f, &p, w);
 }
@@ -277,7 +273,7 @@ int cm_bracket_invalidate(struct cm_object *f, uint64_t offset, uint64_t len)
 {
     struct plan p = { OPEN_END, offset / CM_BLOCK_SIZE, UINT64_MAX, UINT64_MAX };
     if (len != CM_ALL)
-        p.end = blocks_end(offset + len);
+        p.end = cm_blocks_of(offset + len);
     cm_bracket w;
     int e = begin(f, &p, &w);
     if (e == 0)
