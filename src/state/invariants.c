@@ -11,19 +11,8 @@
  */
 #include "state/invariants.h"
 
-#include <stdio.h>
-
 #include "media/file_table.h"
-#include "policy/policy_invariants.h"
 #include "state/object.h"
-
-#define MUST(condition, ...)                                                                       \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            (void)snprintf(text, CM_INVARIANTS_TEXT, __VA_ARGS__);                                 \
-            return false;                                                                          \
-        }                                                                                          \
-    } while (0)
 
 typedef unsigned long long llu; /* for messages */
 
@@ -48,10 +37,10 @@ static bool brackets_in_order(struct cm_cache *c, const struct cm_object *f,
 {
     uint32_t brackets = 0, data = 0, stale = 0, own = 0;
     for (const struct cm_open_bracket *b = f->brackets; b; b = b->next) {
-        MUST(b->id != 0 && b->state == CM_BRACKET_RAISED, "bracket %llu: id, state %u", (llu)b->id,
-             b->state);
-        MUST(b->first <= b->end, "bracket %llu: blocks %llu to %llu", (llu)b->id, (llu)b->first,
-             (llu)b->end);
+        CM_MUST(b->id != 0 && b->state == CM_BRACKET_RAISED, "bracket %llu: id, state %u",
+                (llu)b->id, b->state);
+        CM_MUST(b->first <= b->end, "bracket %llu: blocks %llu to %llu", (llu)b->id, (llu)b->first,
+                (llu)b->end);
         brackets++;
         data += b->data;
         stale += b->stale;
@@ -60,52 +49,52 @@ static bool brackets_in_order(struct cm_cache *c, const struct cm_object *f,
              b->first < b->end && g <= (b->end - 1) >> CM_GROUP_SHIFT; g++)
             weigh(intents, cm_key_home(&c->media, b->incarnation, g).stripe, 1);
     }
-    MUST(brackets == f->open_brackets && data == f->open_data,
-         "file %llu: %u brackets, %u of data; counted %u, %u", (llu)f->serial, brackets, data,
-         f->open_brackets, f->open_data);
-    MUST(own == f->own_used, "file %llu: its own bracket is open %u, in use %d", (llu)f->serial,
-         own, f->own_used);
-    MUST(stale == f->stale, "file %llu: %u stale brackets, %u counted", (llu)f->serial, stale,
-         f->stale);
+    CM_MUST(brackets == f->open_brackets && data == f->open_data,
+            "file %llu: %u brackets, %u of data; counted %u, %u", (llu)f->serial, brackets, data,
+            f->open_brackets, f->open_data);
+    CM_MUST(own == f->own_used, "file %llu: its own bracket is open %u, in use %d", (llu)f->serial,
+            own, f->own_used);
+    CM_MUST(stale == f->stale, "file %llu: %u stale brackets, %u counted", (llu)f->serial, stale,
+            f->stale);
     return true;
 }
 
 static bool file_in_order(struct cm_cache *c, struct cm_object *f, char *text)
 {
-    MUST(f->cache == c && f->refs > 0, "file %llu: attached with %u references", (llu)f->serial,
-         f->refs);
-    MUST(f->handle == (uintptr_t)cm_object_handle(f), "file %llu: handle %llx", (llu)f->serial,
-         (llu)f->handle);
-    MUST(cm_object_find(c, &f->id) == f, "file %llu: another object of its id comes first",
-         (llu)f->serial);
-    MUST(!cm_lock_is_held(&f->lock), "file %llu: its lock is held", (llu)f->serial);
-    MUST(!f->bypassed || f->incarnation == 0, "file %llu: bypassed, with incarnation %llu",
-         (llu)f->serial, (llu)f->incarnation);
-    MUST(f->place == CM_NO_PLACE || cm_file_place_is_open(c, f->place),
-         "file %llu: record %llu is not marked as open", (llu)f->serial, (llu)f->place);
+    CM_MUST(f->cache == c && f->refs > 0, "file %llu: attached with %u references", (llu)f->serial,
+            f->refs);
+    CM_MUST(f->handle == (uintptr_t)cm_object_handle(f), "file %llu: handle %llx", (llu)f->serial,
+            (llu)f->handle);
+    CM_MUST(cm_object_find(c, &f->id) == f, "file %llu: another object of its id comes first",
+            (llu)f->serial);
+    CM_MUST(!cm_lock_is_held(&f->lock), "file %llu: its lock is held", (llu)f->serial);
+    CM_MUST(!f->bypassed || f->incarnation == 0, "file %llu: bypassed, with incarnation %llu",
+            (llu)f->serial, (llu)f->incarnation);
+    CM_MUST(f->place == CM_NO_PLACE || cm_file_place_is_open(c, f->place),
+            "file %llu: record %llu is not marked as open", (llu)f->serial, (llu)f->place);
     return true;
 }
 
 static bool files_in_order(struct cm_cache *c, char *text)
 {
     struct intents wanted = { 0, 0 }, found = { 0, 0 };
-    MUST(!cm_lock_is_held(&c->files_lock), "files: the lock is held");
+    CM_MUST(!cm_lock_is_held(&c->files_lock), "files: the lock is held");
     for (unsigned i = 0; i < CM_FILE_HASH; i++)
         for (struct cm_object *f = c->file_hash[i]; f; f = f->next) {
-            MUST(cm_object_chain(c, &f->id) == &c->file_hash[i], "file %llu: in chain %u",
-                 (llu)f->serial, i);
+            CM_MUST(cm_object_chain(c, &f->id) == &c->file_hash[i], "file %llu: in chain %u",
+                    (llu)f->serial, i);
             if (!file_in_order(c, f, text) || !brackets_in_order(c, f, &wanted, text))
                 return false;
         }
     for (uint64_t s = 0; s < c->media.geo.stripes; s++) {
-        MUST(!cm_lock_is_held(&c->stripes[s].lock), "stripe %llu: the lock is held", (llu)s);
+        CM_MUST(!cm_lock_is_held(&c->stripes[s].lock), "stripe %llu: the lock is held", (llu)s);
         if (c->stripes[s].intents > 0)
             weigh(&found, s, c->stripes[s].intents);
     }
-    MUST(wanted.count == found.count, "stripes: %llu intents, the open brackets have %llu",
-         (llu)found.count, (llu)wanted.count);
-    MUST(wanted.weighed == found.weighed, "stripes: %llu intents, not all where brackets are open",
-         (llu)found.count);
+    CM_MUST(wanted.count == found.count, "stripes: %llu intents, the open brackets have %llu",
+            (llu)found.count, (llu)wanted.count);
+    CM_MUST(wanted.weighed == found.weighed,
+            "stripes: %llu intents, not all where brackets are open", (llu)found.count);
     return true;
 }
 
@@ -120,17 +109,17 @@ static bool indexed(const struct cm_cache *c, uint64_t slot, const struct cm_hea
     struct cm_cells cells;
     unsigned here = 0;
     for (unsigned which = 0; which < 2; which++) {
-        MUST((k.place.bucket[which] - m->geo.index_first) / m->geo.stripe_buckets == k.stripe,
-             "slot %llu: bucket %llu is not of stripe %llu", (llu)slot, (llu)k.place.bucket[which],
-             (llu)k.stripe);
+        CM_MUST((k.place.bucket[which] - m->geo.index_first) / m->geo.stripe_buckets == k.stripe,
+                "slot %llu: bucket %llu is not of stripe %llu", (llu)slot,
+                (llu)k.place.bucket[which], (llu)k.stripe);
         if (cm_index_load(m, &k, which, &cells))
             return true; /* unreadable: nothing can be said */
     }
     for (unsigned i = 0; i < CM_PLACE_CELLS; i++)
         here += cm_index_match(m, &k, cells.cell[i]) && cm_cell_slot(cells.cell[i]) == slot &&
                 cm_slot_leads(cells.cell[i], h, &k);
-    MUST(here > 0, "slot %llu: valid, and no cell leads to it (incarnation %llu, block %llu)",
-         (llu)slot, (llu)h->incarnation, (llu)k.block);
+    CM_MUST(here > 0, "slot %llu: valid, and no cell leads to it (incarnation %llu, block %llu)",
+            (llu)slot, (llu)h->incarnation, (llu)k.block);
     return true;
 }
 
@@ -139,13 +128,13 @@ static bool slots_in_order(const struct cm_cache *c, char *text)
     const struct cm_ring *r = &c->policy.ring;
     struct cm_header h;
     for (uint32_t i = 0; i < r->free_count; i++)
-        MUST(cm_slot_header(&c->media, r->free[i], &h) != CM_SLOT_HIT,
-             "slot %llu: free, and its header is valid", (llu)r->free[i]);
+        CM_MUST(cm_slot_header(&c->media, r->free[i], &h) != CM_SLOT_HIT,
+                "slot %llu: free, and its header is valid", (llu)r->free[i]);
     for (uint64_t s = 0; s < r->slots; s++) {
         if (c->pins[s] & CM_PIN_DOOMED)
-            MUST((c->pins[s] & CM_PIN_COUNT) && cm_ring_is_owned(r, s),
-                 "slot %llu: doomed, pins 0x%x, owned %d", (llu)s, c->pins[s],
-                 cm_ring_is_owned(r, s));
+            CM_MUST((c->pins[s] & CM_PIN_COUNT) && cm_ring_is_owned(r, s),
+                    "slot %llu: doomed, pins 0x%x, owned %d", (llu)s, c->pins[s],
+                    cm_ring_is_owned(r, s));
         if (cm_slot_header(&c->media, s, &h) == CM_SLOT_HIT &&
             (cm_ring_is_verified(r, s) || h.incarnation >= c->super.first_incarnation) &&
             !indexed(c, s, &h, text))
@@ -159,23 +148,23 @@ static bool slots_in_order(const struct cm_cache *c, char *text)
 static bool buffer_in_order(const struct cm_probation *p, char *text)
 {
     uint64_t live = 0, cells = 0;
-    MUST(p->used <= p->entries && (p->entries == 0 || p->next < p->entries),
-         "buffer: next %llu, used %llu of %llu entries", (llu)p->next, (llu)p->used,
-         (llu)p->entries);
+    CM_MUST(p->used <= p->entries && (p->entries == 0 || p->next < p->entries),
+            "buffer: next %llu, used %llu of %llu entries", (llu)p->next, (llu)p->used,
+            (llu)p->entries);
     for (uint64_t e = 0; e < p->entries; e++) {
         live += p->entry[e].version & 1;
-        MUST(!p->entry[e].busy, "buffer: entry %llu is claimed, and nobody is at work", (llu)e);
+        CM_MUST(!p->entry[e].busy, "buffer: entry %llu is claimed, and nobody is at work", (llu)e);
     }
     for (uint64_t i = 0; p->entries > 0 && i < p->buckets * CM_PROBATION_WAYS; i++) {
         const uint32_t e = cm_probation_number(p, p->cell[i]);
-        MUST(e <= p->entries, "buffer: cell %llu names entry %u", (llu)i, e - 1);
-        MUST(e == 0 || (p->entry[e - 1].version & 1), "buffer: cell %llu leads to dead entry %u",
-             (llu)i, e - 1);
-        MUST(e == 0 || p->cell[i] == cm_probation_cell(p, e - 1), "buffer: tag of cell %llu",
-             (llu)i);
+        CM_MUST(e <= p->entries, "buffer: cell %llu names entry %u", (llu)i, e - 1);
+        CM_MUST(e == 0 || (p->entry[e - 1].version & 1), "buffer: cell %llu leads to dead entry %u",
+                (llu)i, e - 1);
+        CM_MUST(e == 0 || p->cell[i] == cm_probation_cell(p, e - 1), "buffer: tag of cell %llu",
+                (llu)i);
         cells += e != 0;
     }
-    MUST(cells == live, "buffer: %llu live entries, %llu cells", (llu)live, (llu)cells);
+    CM_MUST(cells == live, "buffer: %llu live entries, %llu cells", (llu)live, (llu)cells);
     return true;
 }
 
@@ -186,8 +175,8 @@ static bool pins_in_order(const struct cm_cache *c, char *text)
         pinned += c->pins[s] & CM_PIN_COUNT;
     for (uint64_t e = 0; e < c->probation.entries; e++)
         pinned += c->probation.entry[e].pins;
-    MUST(pinned == c->pinned, "pins: %llu blocks are pinned, %llu are counted", (llu)pinned,
-         (llu)c->pinned);
+    CM_MUST(pinned == c->pinned, "pins: %llu blocks are pinned, %llu are counted", (llu)pinned,
+            (llu)c->pinned);
     return true;
 }
 
@@ -196,7 +185,7 @@ bool cm_cache_in_order(struct cm_cache *c, char text[CM_INVARIANTS_TEXT])
     if (c->readonly || c->shared) /* no bracket, nothing is filled; the tables are the owner's */
         return true;
     const bool lost = c->media_errors > 0 || c->policy.ring.end < c->policy.ring.slots;
-    return cm_policy_in_order(&c->policy, c->pins, lost, text, CM_INVARIANTS_TEXT) &&
-           files_in_order(c, text) && slots_in_order(c, text) &&
-           buffer_in_order(&c->probation, text) && pins_in_order(c, text);
+    return cm_policy_in_order(&c->policy, c->pins, lost, text) && files_in_order(c, text) &&
+           slots_in_order(c, text) && buffer_in_order(&c->probation, text) &&
+           pins_in_order(c, text);
 }

@@ -6,9 +6,8 @@
 #ifndef CM_INVARIANTS_H
 #define CM_INVARIANTS_H
 
+#include "policy/policy_invariants.h"
 #include "state/cache_state.h"
-
-#define CM_INVARIANTS_TEXT 160u
 
 /* Looks at all of the cache's structures in DRAM, and at the headers and cells that they name. No
  * other thread may be inside the cache. false: `text` says what is wrong, and where. Structures
