@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cache.c - an open pool: open and close.
+ * cache.c - opens a pool, and releases what an open one holds (close.c closes it).
  *
  * Owns: struct cm_cache, and the order in which its parts come up and go down. Opening reads one
  * page, writes two and allocates lazily zeroed memory: it takes the same time for any size.

@@ -148,12 +148,6 @@ void cm_cache_unlock(cm_cache *c);
  * too much of. If that fails, it stays for the next growth or open. */
 void cm_grow_take_back(cm_cache *c);
 
-/* ---- close.c --------------------------------------------------------------------------------- */
-
-/* Returns 0 if the file has its full size, or if there is no file. Else CM_ETRUNCATED: the first
- * such call logs it and empties the pool. No lock is held. */
-int cm_cache_whole(struct cm_cache *c);
-
 /* ---- info.c ---------------------------------------------------------------------------------- */
 
 /* Is a file too small for the superblocks and the stats page? */
@@ -178,6 +172,9 @@ static inline void cm_report_trouble(cm_cache *c)
         1) /* 1: not logged yet */
         cm_say_trouble(c);
 }
+/* Returns 0 if the file has its full size, or if there is no file. Else CM_ETRUNCATED: the first
+ * such call logs it and empties the pool. No lock is held. */
+int cm_cache_whole(struct cm_cache *c);
 /* Logs damage that was noted: of each kind the first event at once, later ones at most once a
  * minute. `all`: also what the minute holds back. No lock is held. */
 void cm_say_damage(struct cm_cache *c, bool all);

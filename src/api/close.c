@@ -3,7 +3,7 @@
  * close.c - closes a pool.
  *
  * Owns: the order of a close: what waits in DRAM is stored, the whole pool is synced, and only then
- * the superblock says CLEAN. And the question whether the pool's file is still whole.
+ * the superblock says CLEAN.
  *
  * Who: users, through cachemax.h; api/.
  */
@@ -14,42 +14,6 @@
 #include "state/file_use.h"
 #include "state/object.h"
 #include "state/policy_sample.h"
-
-/* If the file was truncated, the part that was cut off may come back as zeros, and the rest may be
- * cut off next. So nothing in it counts any more, in this session and in the file, and nothing more
- * is stored. */
-int cm_cache_whole(struct cm_cache *c)
-{
-    /* A reader may have mapped what a growth has left, and the next owner has cut off. */
-    uint64_t whole = c->shared ? c->media.geo.pool_size : at_load_relaxed(&c->file.size);
-    uint64_t size = whole, now = whole;
-    bool named = true;
-    uint32_t looked = 1;
-    if (at_load_relaxed(&c->suspect) == 2)
-        return CM_ETRUNCATED;
-    const int e = c->file.handle == -1 ? 0 : cm_plat_file_state(&c->file, &size, &named);
-    if (!c->shared)
-        now = at_load_seq_cst(&c->file.size); /* a growth may have ended, or been taken back */
-    whole = now < whole ? now : whole;
-    if (e || size >= whole) {
-        (void)at_cas_acq_rel(&c->suspect, &looked, 0);
-        return 0;
-    }
-    looked = at_load_relaxed(&c->suspect);
-    if (looked == 2 || !at_cas_acq_rel(&c->suspect, &looked, 2))
-        return CM_ETRUNCATED; /* another thread logs it */
-    at_store_seq_cst(&c->failing, 2u);
-    if (c->shared)
-        at_store_seq_cst(&c->broken, 2u);
-    else
-        (void)cm_super_bump_epoch(&c->super, &c->broken);
-    cm_log(c, CM_LOG_ERROR,
-           "%s: the pool file was truncated while it was open (%llu of %llu bytes are left): "
-           "nothing is cached any more; close it, delete it and make it anew (the cached files "
-           "themselves are not affected)",
-           c->name, (unsigned long long)size, (unsigned long long)whole);
-    return CM_ETRUNCATED;
-}
 
 static void say_if_deleted(struct cm_cache *c)
 {

@@ -2,9 +2,10 @@
  *
  * trouble.c - what the log says about a pool in trouble.
  *
- * Owns: the wording of these lines, and when a line is due. What happened was noted by whoever met
- * it: in flags of the cache (broken, failing, older, replaced, suspect, unsettled) and in
- * state/trouble.h. The lines come from here, because log callbacks must run without a lock.
+ * Owns: the wording of these lines, and when a line is due; and the question whether the pool's
+ * file is still whole. What happened was noted by whoever met it: in flags of the cache (broken,
+ * failing, older, replaced, suspect, unsettled) and in state/trouble.h. The lines come from here,
+ * because log callbacks must run without a lock.
  *
  * Who: api/.
  */
@@ -223,6 +224,44 @@ void cm_say_guard(cm_cache *c)
            "does not pass on the signals, a damaged page of the pool ends the process; install it "
            "before the first cm_open(), or let it call the handler that it has replaced",
            c->name);
+}
+
+/* ---- A file that was truncated --------------------------------------------------------------- */
+
+/* If the file was truncated, the part that was cut off may come back as zeros, and the rest may be
+ * cut off next. So nothing in it counts any more, in this session and in the file, and nothing more
+ * is stored. */
+int cm_cache_whole(struct cm_cache *c)
+{
+    /* A reader may have mapped what a growth has left, and the next owner has cut off. */
+    uint64_t whole = c->shared ? c->media.geo.pool_size : at_load_relaxed(&c->file.size);
+    uint64_t size = whole, now = whole;
+    bool named = true;
+    uint32_t looked = 1;
+    if (at_load_relaxed(&c->suspect) == 2)
+        return CM_ETRUNCATED;
+    const int e = c->file.handle == -1 ? 0 : cm_plat_file_state(&c->file, &size, &named);
+    if (!c->shared)
+        now = at_load_seq_cst(&c->file.size); /* a growth may have ended, or been taken back */
+    whole = now < whole ? now : whole;
+    if (e || size >= whole) {
+        (void)at_cas_acq_rel(&c->suspect, &looked, 0);
+        return 0;
+    }
+    looked = at_load_relaxed(&c->suspect);
+    if (looked == 2 || !at_cas_acq_rel(&c->suspect, &looked, 2))
+        return CM_ETRUNCATED; /* another thread logs it */
+    at_store_seq_cst(&c->failing, 2u);
+    if (c->shared)
+        at_store_seq_cst(&c->broken, 2u);
+    else
+        (void)cm_super_bump_epoch(&c->super, &c->broken);
+    cm_log(c, CM_LOG_ERROR,
+           "%s: the pool file was truncated while it was open (%llu of %llu bytes are left): "
+           "nothing is cached any more; close it, delete it and make it anew (the cached files "
+           "themselves are not affected)",
+           c->name, (unsigned long long)size, (unsigned long long)whole);
+    return CM_ETRUNCATED;
 }
 
 /* ---- The whole pool -------------------------------------------------------------------------- */

@@ -548,7 +548,7 @@ FILES = [
        'unit api cut_off_while_open', 'protocol/lookup.c',
        '        cm_step_index_trouble(c, k, which);\n', ''),
     _m('cut off, emptied', 'nothing of a pool that was cut off counts', 'unit api cut_off_and_back',
-       'api/close.c', '    (void)cm_super_bump_epoch(&c->super, &c->broken);\n    cm_log',
+       'api/trouble.c', '    (void)cm_super_bump_epoch(&c->super, &c->broken);\n    cm_log',
        '    cm_log'),
     # Superblocks.
     _m('fence, superblock', 'fence between the two copies', 'crash process-crash@f4', SUPER,
