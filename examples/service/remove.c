@@ -20,7 +20,8 @@
 struct forgetter {
     cm_cache *cache; /* one of the two */
     cmc_client *client;
-    uint64_t files, failed;
+    uint64_t files, kept; /* seen; and of these not forgotten */
+    int why;              /* the first was not: as cm_forget() or cmc_forget() */
 };
 
 static void forget(void *arg, const char *path, intptr_t file)
@@ -35,7 +36,10 @@ static void forget(void *arg, const char *path, intptr_t file)
     if (e >= 0)
         e = f->cache ? cm_forget(f->cache, &id) : cmc_forget(f->client, &id, 0);
     f->files++;
-    f->failed += e < 0;
+    if (e == 0)
+        return;
+    f->why = f->kept == 0 ? e : f->why;
+    f->kept++;
 }
 
 /* What has the pool: we, or a service. False: it was said what is wrong. */
@@ -68,11 +72,28 @@ static bool reach_pool(const struct config *c, struct forgetter *f)
     return e >= 0;
 }
 
+static void say_result(const struct forgetter *f, const char *folder, uint64_t unseen)
+{
+    printf("%s: removed; what was cached of its %llu files is forgotten\n", folder,
+           (unsigned long long)(f->files - f->kept));
+    if (unseen > 0)
+        printf("%llu files or folders could not be opened: what is cached of them stays in the "
+               "pool until it is replaced\n",
+               (unsigned long long)unseen);
+    if (f->kept > 0)
+        printf("%llu files could not be forgotten: %s; what is cached of them stays in the pool "
+               "until it is replaced\n",
+               (unsigned long long)f->kept,
+               f->why == CMC_UNTOLD ? "the service is gone" : cm_strerror(f->why));
+    printf("programs that were told of the folder go on until they are started again\n");
+}
+
 int remove_folder(const struct config *c, const char *path, const char *folder)
 {
     struct forgetter f = { .cache = NULL };
     uint64_t unseen;
     char why[512];
+    int e;
 
     if (os_path_fault(folder) || folders_path_fault(folder)) {
         fprintf(stderr, "cachemax-service: %s: %s\n", folder,
@@ -89,19 +110,15 @@ int remove_folder(const struct config *c, const char *path, const char *folder)
     }
     unseen = walk(folder, forget, &f);
     cmc_disconnect(f.client);
-    if (f.cache && cm_close(f.cache) < 0)
-        f.failed++;
+    e = f.cache ? cm_close(f.cache) : 0;
+    if (e < 0)
+        fprintf(stderr, "cachemax-service: %s: the pool could not be closed cleanly: %s\n", c->pool,
+                cm_strerror(e));
     key_drop();
     if (!config_remove_folder(path, folder, why)) {
         fprintf(stderr, "cachemax-service: %s\n", why);
         return RUN_NO_SERVICE;
     }
-    printf("%s: removed; what was cached of its %llu files is forgotten\n", folder,
-           (unsigned long long)(f.files - f.failed));
-    if (unseen + f.failed > 0)
-        printf("%llu files or folders could not be opened: what is cached of them stays in the "
-               "pool until it is replaced\n",
-               (unsigned long long)(unseen + f.failed));
-    printf("programs that were told of the folder go on until they are started again\n");
+    say_result(&f, folder, unseen);
     return 0;
 }

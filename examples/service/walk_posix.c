@@ -7,6 +7,7 @@
 #include "walk.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -35,7 +36,7 @@ static void look_into(struct walker *w, int fd)
         w->failed++;
         return;
     }
-    while ((e = readdir(d)) != NULL) {
+    while (errno = 0, (e = readdir(d)) != NULL) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
         if (snprintf(w->path + len, sizeof(w->path) - len, "%s%s",
@@ -46,6 +47,7 @@ static void look_into(struct walker *w, int fd)
             w->failed++;
         w->path[len] = 0;
     }
+    w->failed += errno != 0; /* the rest of the folder is unseen */
     closedir(d);
 }
 
