@@ -51,6 +51,14 @@ static void cut_comment(char *line)
         }
 }
 
+/* Bytes of the mark that some editors put before the first line: it is UTF-8. */
+static size_t mark_of(const char *line, unsigned number)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+
+    return number == 1 && strncmp(line, mark, sizeof(mark) - 1) == 0 ? sizeof(mark) - 1 : 0;
+}
+
 static char *trim(char *s)
 {
     char *end = s + strlen(s);
@@ -214,10 +222,9 @@ static const char *take_file(struct config *c, FILE *f, unsigned *number, const 
         }
         if (!is_there)
             break;
-        if (*number == 1 && strncmp(line, "\xef\xbb\xbf", 3) == 0)
-            memmove(line, line + 3, strlen(line + 3) + 1); /* the mark of an editor: it is UTF-8 */
-        cut_comment(line);
-        text = trim(line);
+        text = line + mark_of(line, *number);
+        cut_comment(text);
+        text = trim(text);
         wrong = *text ? take_line(c, text, &seen, key) : NULL;
         if (wrong)
             return wrong;
@@ -277,14 +284,25 @@ bool config_remove_folder(const char *path, const char *folder, char why[CONFIG_
     struct os_replacement r;
     FILE *from = os_read_file(path), *to = from ? os_replace_begin(&r, path) : NULL;
     char line[LINE];
-    bool done = to != NULL;
+    bool done = to != NULL, found = false;
 
-    while (done && fgets(line, sizeof(line), from))
-        if (!is_of_folder(line, folder))
-            done = fputs(line, to) >= 0;
+    for (unsigned number = 1; done && fgets(line, sizeof(line), from); number++) {
+        const size_t mark = mark_of(line, number);
+
+        if (is_of_folder(line + mark, folder)) {
+            found = true;
+            line[mark] = 0;
+        }
+        done = fputs(line, to) >= 0;
+    }
     done = done && !ferror(from);
     if (from)
         fclose(from); /* Windows replaces no file that is open */
+    if (done && !found) {
+        (void)os_replace_end(&r, false);
+        snprintf(why, CONFIG_WHY_ROOM, "%.250s: it has no line \"folder = %.200s\"", path, folder);
+        return false;
+    }
     if (to)
         done = os_replace_end(&r, done);
     if (!done)

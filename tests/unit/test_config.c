@@ -86,6 +86,8 @@ static void test_layout(void)
         "\n\n  pool\t= \t/a b \t\n\t\nsocket =/s\n\n",
         "# first\npool = /a b # a comment\n   # pool = /other\nsocket = /s #\n#",
         "pool = /a b\r\nsocket = /s\r\n",
+        "\xef\xbb\xbfpool = /a b\nsocket = /s\n", /* the mark of an editor */
+        "\xef\xbb\xbf# first\npool = /a b\nsocket = /s\n",
         "\r\npool = /a b\r\n# a comment\r\nsocket = /s # another\r\n",
     };
     set_up();
@@ -175,6 +177,44 @@ static void test_paths(void)
     }
 }
 
+#define MARK "\xef\xbb\xbf"
+/* The lines of a folder leave the file. All others stay, to the byte. */
+static void test_remove(void)
+{
+    static const struct {
+        const char *text, *rest; /* NULL: it has no such line */
+    } one[] = {
+        { BOTH "folder = /d\n", BOTH },
+        { "folder=/d # ours\r\n" BOTH, BOTH },
+        { MARK "folder = /d\n" BOTH, MARK BOTH },
+        { MARK "folder = /d", MARK },
+        { MARK BOTH "\tfolder = /d\n# folder = /d\n", MARK BOTH "# folder = /d\n" },
+        { MARK "# folder = /d\n" BOTH, NULL },
+        { BOTH MARK "folder = /d\n", NULL },
+        { BOTH "folder = /de\n", NULL },
+        { "", NULL },
+    };
+    char want[1100];
+    set_up();
+    for (size_t i = 0; i < sizeof(one) / sizeof(one[0]); i++) {
+        const char *const rest = one[i].rest ? one[i].rest : one[i].text;
+        char got[512];
+        size_t n;
+        FILE *f;
+        CASE("i %zu", i);
+        (void)reads(one[i].text);
+        CHECK_EQ(config_remove_folder(path, "/d", why), one[i].rest != NULL);
+        (void)snprintf(want, sizeof(want), "%s: it has no line \"folder = /d\"", path);
+        if (!one[i].rest)
+            CHECK(strcmp(why, want) == 0);
+        f = fopen(path, "rb");
+        REQUIRE(f != NULL);
+        n = fread(got, 1, sizeof(got), f);
+        CHECK_EQ(fclose(f), 0);
+        CHECK(n == strlen(rest) && memcmp(got, rest, n) == 0);
+    }
+}
+
 /* The file is not there, or is none. */
 static void test_no_file(void)
 {
@@ -195,7 +235,8 @@ static void test_no_file(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(values), TEST(layout), TEST(lines), TEST(numbers), TEST(paths), TEST(no_file),
+    TEST(values), TEST(layout), TEST(lines),   TEST(numbers),
+    TEST(paths),  TEST(remove), TEST(no_file),
 };
 
 int main(int argc, char **argv)
