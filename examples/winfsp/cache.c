@@ -2,7 +2,7 @@
  *
  * cache.c - reads through the pool; every change of the origin in a bracket.
  *
- * Owns: the open pool. Who: ops.c, main.c. Every thread.
+ * Owns: the open pool, and when it is made safe. Who: ops.c, main.c. Every thread.
  *
  * The mount is the sole writer: whoever changes the origin by its other name breaks that. Each open
  * file is attached, so the library knows all that are in use, and an open that comes later presents
@@ -14,19 +14,23 @@
  * then as that of a mount that was killed (docs/decisions/giving-up.md).
  */
 #include "cache.h"
+#include "ticker.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#define CHECKPOINT_NS UINT64_C(5000000000)
+#define CHECKPOINT_MS 5000u
+/* What waits in DRAM is stored by the second checkpoint that finds it there. */
+#define ROUNDS 2
 #define ORIGIN_ERROR 1000 /* the library's own errors are above its negative */
 
 static struct {
     cm_cache *pool;
     const char *path;
-    atomic_bool off;             /* given up */
-    _Atomic uint64_t checkpoint; /* when the next one is due, as cm_now() */
+    atomic_bool off; /* given up */
+    uint64_t seen;   /* changes() at the last look */
+    unsigned rounds; /* checkpoints to come */
 } cache;
 
 static void say(void *ctx, int level, const char *text)
@@ -49,6 +53,36 @@ static bool is_on(const struct handle *h)
     return h->file && !atomic_load(&cache.off);
 }
 
+/* A number that differs if anything has changed that a checkpoint stores or makes safe. Hits alone
+ * are not worth a sync of the volume. */
+static uint64_t changes(void)
+{
+    cm_stats_data s = { .struct_size = sizeof(s) };
+    cm_info i = { .struct_size = sizeof(i) };
+
+    if (cm_stats(cache.pool, &s) < 0 || cm_get_info(cache.pool, &i) < 0)
+        return 0;
+    return s.pool_bytes + s.buffered + s.brackets +
+           (i.durability == CM_DURABILITY_PAGECACHE || i.durability == CM_DURABILITY_CHECKPOINT
+                ? 0
+                : s.probation_hits);
+}
+
+/* Stores what waits in DRAM and may go to the pool. On Linux it also syncs the pool. Not in a
+ * thread that reads: it waits for the pool's volume. */
+static void checkpoint(void)
+{
+    const uint64_t now = atomic_load(&cache.off) ? cache.seen : changes();
+
+    if (now != cache.seen)
+        cache.rounds = ROUNDS;
+    cache.seen = now;
+    if (cache.rounds == 0 || atomic_load(&cache.off))
+        return;
+    cache.rounds--;
+    (void)cm_checkpoint(cache.pool); /* the library logs what is wrong */
+}
+
 int cache_begin(const char *pool)
 {
     cm_options o = CM_OPTIONS_INIT;
@@ -60,14 +94,20 @@ int cache_begin(const char *pool)
     if (e < 0)
         fprintf(stderr, "cachemax-winfsp: %s: %s%s\n", pool, cm_strerror(e),
                 e == CM_ENOENT ? "; make it with \"cachemax create\"" : "");
-    atomic_store(&cache.checkpoint, cm_now() + CHECKPOINT_NS);
+    if (e == 0 && !ticker_begin(CHECKPOINT_MS, checkpoint)) {
+        fprintf(stderr, "cachemax-winfsp: no thread for checkpoints; let it have one more\n");
+        (void)cm_close(cache.pool);
+        e = CM_ENOMEM;
+    }
     return e;
 }
 
 int cache_end(void)
 {
-    const int e = cm_close(cache.pool);
+    int e;
 
+    ticker_end();
+    e = cm_close(cache.pool);
     if (e < 0)
         fprintf(stderr, "cachemax-winfsp: %s: at the end: %s\n", cache.path, cm_strerror(e));
     return e;
@@ -126,25 +166,12 @@ static int64_t read_origin(void *ctx, uint64_t off, void *buf, size_t len)
     return n < 0 ? n - ORIGIN_ERROR : n;
 }
 
-/* Every few seconds a thread that reads stores what waits in DRAM and may go to the pool. That is
- * all that a checkpoint does on Windows. It takes some microseconds for each block. */
-static void now_and_then(void)
-{
-    const uint64_t now = cm_now();
-    uint64_t due = atomic_load(&cache.checkpoint);
-
-    if (now >= due && atomic_compare_exchange_strong(&cache.checkpoint, &due, now + CHECKPOINT_NS))
-        (void)cm_checkpoint(cache.pool);
-}
-
 int64_t cache_read(struct handle *h, uint64_t off, void *buf, size_t len)
 {
     int64_t n = CM_EIO;
 
-    if (is_on(h)) {
+    if (is_on(h))
         n = cm_read_through(h->file, off, buf, len, read_origin, h);
-        now_and_then();
-    }
     if (n >= 0)
         return n;
     return n <= -ORIGIN_ERROR ? n + ORIGIN_ERROR : origin_read(h->f, off, buf, len);

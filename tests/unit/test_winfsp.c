@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "../os.h"
 #include "../../examples/winfsp/cache.h"
@@ -196,8 +198,43 @@ static void test_attributes(void)
     CALL(end_test());
 }
 
-static const struct harness_test tests[] = { TEST(reads_and_writes), TEST(names),
-                                             TEST(attributes) };
+static atomic_uint checkpoints, by_reader;
+static _Thread_local bool reads; /* this thread */
+
+int __real_cm_checkpoint(cm_cache *cache);
+int __wrap_cm_checkpoint(cm_cache *cache);
+int __wrap_cm_checkpoint(cm_cache *cache)
+{
+    const int e = __real_cm_checkpoint(cache);
+
+    atomic_fetch_add(reads ? &by_reader : &checkpoints, 1);
+    return e;
+}
+
+/* They come as long as something changes, and no reader waits for one. */
+static void test_checkpoints(void)
+{
+    const uint64_t end = cm_now() + UINT64_C(120000000000);
+    uint64_t fh;
+
+    CALL(begin_test());
+    CALL(make_it("/file", SIZE));
+    fh = open_it("/file", O_RDONLY);
+    reads = true;
+    do {
+        CALL(is_right(fh, SIZE));
+        usleep(20000);
+    } while (atomic_load(&checkpoints) + atomic_load(&by_reader) == 0 && cm_now() < end);
+    reads = false;
+    CHECK_EQ(atomic_load(&by_reader), 0);
+    CHECK(atomic_load(&checkpoints) > 0);
+    close_it(fh);
+    CHECK_EQ(ops.unlink("/file"), 0);
+    CALL(end_test());
+}
+
+static const struct harness_test tests[] = { TEST(reads_and_writes), TEST(names), TEST(attributes),
+                                             TEST(checkpoints) };
 
 int main(int argc, char **argv)
 {
