@@ -5,7 +5,7 @@
  * Owns: nothing. These calls have no meaning without the service, so they say when it is away. None
  * waits longer than the time-out of the client.
  *
- * Who: programs, by cachemax_client.h; client_through.c.
+ * Who: programs, by cachemax_client.h; client_warm.c.
  */
 #include "client_file.h"
 

@@ -2,7 +2,9 @@
  *
  * config.c - the configuration file of the service: lines "KEY = VALUE", and comments after "#".
  *
- * Who: command.c, the Windows service.
+ * Owns: nothing; the texts lie in the caller's struct config.
+ *
+ * Who: command.c, remove.c, service_install_win32.c, service_run_win32.c.
  */
 #include "config.h"
 

@@ -6,7 +6,7 @@
  * its id (event_ids.h) and the line as its one string. The texts of the ids are in this program
  * (events_win32.rc), and the key says so.
  *
- * Who: service_run_win32.c (lines), service_win32.c (the source).
+ * Who: service_run_win32.c (lines), service_install_win32.c (the source).
  */
 #include "event_log_win32.h"
 

@@ -7,7 +7,7 @@
  * service has left stays as long as a client holds its end. So the pipe is made or joined, and then
  * must belong to the owner.
  *
- * Who: main_win32.c, as transport_local.
+ * Who: run.c, as transport_local.
  */
 #include <stdio.h>
 #include <stdlib.h>

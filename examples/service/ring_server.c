@@ -8,7 +8,7 @@
  *
  * Nothing that a ring may ask waits for a disk (cmp_ring_takes).
  *
- * Who: server.c.
+ * Who: server.c, stream.c.
  */
 #include "ring_server.h"
 

@@ -5,7 +5,7 @@
  * Owns: pool, table of outside writes, server and transport, in this order; and what is to be done
  * every few seconds.
  *
- * Who: main.c, main_win32.c, service_run_win32.c.
+ * Who: command.c, service_run_win32.c; service_install_win32.c, which looks for the pool.
  */
 #include "run.h"
 

@@ -5,7 +5,7 @@
  * Owns: the list of the connections, and the threads for their rings. A client that sends nonsense
  * loses its connection, and the log says why. Nobody else waits for it.
  *
- * Who: the transports (stream.c), main.c.
+ * Who: the transports (stream.c, socket.c, port_win32.c), run.c, watch.c.
  */
 #include "server.h"
 

@@ -6,7 +6,7 @@
  * closed meanwhile goes when its last request is done. A token that a request has taken is nobody
  * else's until it is given back.
  *
- * Who: session.c.
+ * Who: session.c, server.c, stream.c.
  */
 #include "session_state.h"
 

@@ -6,7 +6,7 @@
  * owner or root). A lock on "SOCKET.lock" says that a service lives, so a socket that a killed one
  * has left can be replaced.
  *
- * Who: main.c, as transport_local.
+ * Who: run.c, as transport_local.
  */
 #include <errno.h>
 #include <fcntl.h>
