@@ -90,7 +90,7 @@ struct cmp_hello_reply {
     uint32_t block; /*  8 bytes of a block of the cache */
     uint32_t data_max;  /* 12 the most bytes of data in one message, either way */
     uint32_t open_max;  /* 16 files that a connection may have open */
-    uint32_t flags;     /* 20 CMP_HAS_RING */
+    uint32_t flags;     /* 20 CMP_HAS_RING and others, below */
     uint8_t pool[16];   /* 24 uuid of the pool */
     uint64_t ring;      /* 40 bytes of the shared memory */
     uint64_t ring_name; /* 48 where the memory has a name (Windows); else it came along, and 0 */
@@ -244,53 +244,40 @@ static inline const char *cmp_fault_text(enum cmp_fault f)
  * reply. *data: whether data may follow. */
 static inline uint32_t cmp_body(unsigned command, int reply, int *data)
 {
-    static const uint8_t body[2][CMP_COMMANDS] = { { 0,
-                                                     sizeof(struct cmp_hello),
-                                                     sizeof(struct cmp_open),
-                                                     0,
-                                                     sizeof(struct cmp_read),
-                                                     sizeof(struct cmp_fill),
-                                                     sizeof(struct cmp_range),
-                                                     sizeof(struct cmp_truncate),
-                                                     sizeof(struct cmp_end),
-                                                     0,
-                                                     sizeof(struct cmp_end),
-                                                     sizeof(struct cmp_range),
-                                                     sizeof(struct cmp_revalidate),
-                                                     sizeof(struct cmp_forget),
-                                                     0,
-                                                     sizeof(struct cmp_fill),
-                                                     sizeof(struct cmp_look_up),
-                                                     sizeof(struct cmp_count),
-                                                     sizeof(struct cmp_keep),
-                                                     0,
-                                                     0 },
-                                                   { 0,
-                                                     sizeof(struct cmp_hello_reply),
-                                                     sizeof(struct cmp_open_reply),
-                                                     0,
-                                                     sizeof(struct cmp_read_reply),
-                                                     0,
-                                                     sizeof(struct cmp_token_reply),
-                                                     sizeof(struct cmp_token_reply),
-                                                     0,
-                                                     sizeof(struct cmp_token_reply),
-                                                     0,
-                                                     0,
-                                                     0,
-                                                     0,
-                                                     0,
-                                                     0,
-                                                     0,
-                                                     sizeof(struct cmp_count_reply),
-                                                     0,
-                                                     sizeof(struct cmp_pool_reply),
-                                                     0 } };
+    /* 0: a head alone. */
+    static const uint8_t request_of[CMP_COMMANDS] = {
+        [CMP_HELLO] = sizeof(struct cmp_hello),
+        [CMP_OPEN] = sizeof(struct cmp_open),
+        [CMP_READ] = sizeof(struct cmp_read),
+        [CMP_FILL] = sizeof(struct cmp_fill),
+        [CMP_WRITE_BEGIN] = sizeof(struct cmp_range),
+        [CMP_TRUNCATE_BEGIN] = sizeof(struct cmp_truncate),
+        [CMP_WRITE_END] = sizeof(struct cmp_end),
+        [CMP_SYNC_END] = sizeof(struct cmp_end),
+        [CMP_INVALIDATE] = sizeof(struct cmp_range),
+        [CMP_REVALIDATE] = sizeof(struct cmp_revalidate),
+        [CMP_FORGET] = sizeof(struct cmp_forget),
+        [CMP_WARM] = sizeof(struct cmp_fill),
+        [CMP_LOOK_UP] = sizeof(struct cmp_look_up),
+        [CMP_COUNT] = sizeof(struct cmp_count),
+        [CMP_KEEP] = sizeof(struct cmp_keep),
+    };
+    static const uint8_t reply_of[CMP_COMMANDS] = {
+        [CMP_HELLO] = sizeof(struct cmp_hello_reply),
+        [CMP_OPEN] = sizeof(struct cmp_open_reply),
+        [CMP_READ] = sizeof(struct cmp_read_reply),
+        [CMP_WRITE_BEGIN] = sizeof(struct cmp_token_reply),
+        [CMP_TRUNCATE_BEGIN] = sizeof(struct cmp_token_reply),
+        [CMP_SYNC_BEGIN] = sizeof(struct cmp_token_reply),
+        [CMP_COUNT] = sizeof(struct cmp_count_reply),
+        [CMP_POOL] = sizeof(struct cmp_pool_reply),
+    };
+
     *data = reply ? command == CMP_READ || command == CMP_STATS
                   : command == CMP_FILL || command == CMP_WARM;
     if (command == 0 || command >= CMP_COMMANDS || (reply && command == CMP_FILL))
         return UINT32_MAX;
-    return body[reply ? 1 : 0][command];
+    return reply ? reply_of[command] : request_of[command];
 }
 
 static inline int cmp_has_file(unsigned command)
@@ -318,7 +305,8 @@ static inline enum cmp_fault cmp_check_validator(const uint8_t *at)
     return CMP_SOUND;
 }
 
-/* The head of a message of which `n` bytes have arrived, at least a head. *bytes: of all of it. */
+/* The head of a message of which `n` bytes have arrived. CMP_SHORT: less than a head. *bytes: of
+ * all of it, if there is a head. */
 static inline enum cmp_fault cmp_check_head(const void *message, size_t n, size_t *bytes)
 {
     struct cmp_head h;
