@@ -20,8 +20,6 @@
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 enum { LAST_TRIES = 100 }; /* of 20 ms: until the times of a file that was written count */
 #define SEVERAL UINT64_MAX
@@ -110,17 +108,14 @@ static int identify_path(const struct connection *c, cm_file_id *id, cm_validato
     return e < 0 || v->size != c->size ? -1 : 0;
 }
 
-/* The id is the name that the user gave, and the export's. */
+/* The id is made of the name that the user gave, and of the export's. */
 static void identify_name(const struct connection *c, cm_file_id *id, cm_validator *v)
 {
     const char *name = settings.names == NAMES_EACH ? c->name : "";
-    XXH3_state_t state;
-    XXH3_128bits_reset(&state);
-    XXH3_128bits_update(&state, settings.id, strlen(settings.id) + 1); /* with the NUL */
-    XXH3_128bits_update(&state, name, strlen(name));
-    XXH128_hash_t h = XXH3_128bits_digest(&state);
-    id->hi = h.high64;
-    id->lo = h.low64 ? h.low64 : 1; /* zero is no id */
+    cm_file_id of[2];
+    cm_file_id_set_key(&of[0], settings.id, strlen(settings.id));
+    cm_file_id_set_key(&of[1], name, strlen(name));
+    cm_file_id_set_key(id, of, sizeof(of));
     cm_validator_set_proof(v, settings.version, strlen(settings.version));
     v->taken_at = cm_now();
     v->size = c->size;
