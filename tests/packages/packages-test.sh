@@ -174,7 +174,8 @@ prepare() {
     mkdir -p "$root/packages" && cp "$work"/debs/*.deb "$root/packages" &&
     rm "$root"/packages/*dbgsym* &&
     cp "$top/packaging/debian/tests/build-and-read" "$root/packages" &&
-    printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" && # no daemon starts
+    printf '#!/bin/sh\necho "$@" >>/packages/asked\nexit 101\n' \
+      >"$root/usr/sbin/policy-rc.d" && # no daemon starts
     chmod +x "$root/usr/sbin/policy-rc.d"
 }
 # What the system has beside the caches and logs of its package manager. Of a copy: beside the names
@@ -195,6 +196,42 @@ remove_them() { # in a new system also what came with them
   # shellcheck disable=SC2086 # one word or none
   in_root sh -c 'apt-get -q -y ${1:+--autoremove} purge $(
     dpkg-query -W -f "\${Package} " "*cachemax*")' - $clean
+}
+# What the manual pages and the headers name, and no notes of the developers.
+docs() {
+  local name at=$root/usr/share/doc/cachemax
+  { grep -ohE '\b(docs|examples)/[a-z-]+(\.md)?' "$top"/docs/*.1 &&
+    grep -ohE '\bdocs/[a-z-]+\.md' "$top"/include/*.h "$top"/examples/service/cachemax_client.h; } |
+    sort -u | while read -r name; do
+      [ -s "$at/$name" ] || { echo "no $at/$name" && return 1; }
+    done && [ -s "$at/examples/grafana/cachemax.json" ] && [ ! -e "$at/docs/notes" ]
+}
+# Units that are enabled, as systemctl enables them. The system seems to run systemd, and
+# policy-rc.d notes what is asked of it.
+units() {
+  local wants=$root/etc/systemd/system/multi-user.target.wants unit
+  mkdir -p "$wants" "$root/run/systemd/system" && rm -f "$root/packages/asked" || return
+  for unit in cachemax-service cachemax-mount@; do
+    [ -s "$root/lib/systemd/system/$unit.service" ] &&
+      ln -s "/lib/systemd/system/$unit.service" "$wants/${unit/@/@srv-data}.service" || return
+  done
+}
+# The new service is started where the old one runs. Nothing is done to a mount.
+upgrade_units() {
+  in_root sh -c 'dpkg -i /packages/cachemax-mount_*.deb /packages/cachemax-service_*.deb' &&
+    cat "$root/packages/asked" &&
+    [ "$(cat "$root/packages/asked")" = "cachemax-service.service try-restart" ] &&
+    [ -L "$root/etc/systemd/system/multi-user.target.wants/cachemax-mount@srv-data.service" ] &&
+    [ -L "$root/etc/systemd/system/multi-user.target.wants/cachemax-service.service" ]
+}
+stop_units() {
+  rm -f "$root/packages/asked"
+  in_root dpkg --remove cachemax-mount cachemax-service && sort "$root/packages/asked" &&
+    [ "$(sort "$root/packages/asked" | tr '\n' ' ')" = \
+      "cachemax-mount@*.service stop cachemax-service.service stop " ]
+  local status=$?
+  rmdir -p --ignore-fail-on-non-empty "$root/run/systemd/system"
+  return $status
 }
 if [ "$(id -u)" != 0 ]; then
   skip "Debian packages: installed" "needs root"
@@ -218,6 +255,10 @@ check "Debian packages: a program, the command, Python" in_root sh /packages/bui
 check "Debian packages: the manual pages" in_root sh -c \
   'for p in man1/cachemax.1 man1/cachemax-mount.1 man1/cachemax-service.1 man1/cachemax-dash.1 \
     man3/cm_open.3; do test -s "$(readlink -f /usr/share/man/$p.gz)" || exit 1; done'
+check "Debian packages: what the pages name is there" docs
+check "Debian packages: units that are enabled" units
+check "Debian packages: an upgrade leaves a mount alone" upgrade_units
+check "Debian packages: a removal stops what runs" stop_units
 check "Debian packages: are removed" remove_them
 names >"$work/after"
 check "Debian packages: nothing is left" diff "$work/before" "$work/after"
