@@ -220,8 +220,6 @@ static void go_up(char *path)
     slash[slash == path] = '\0';
 }
 
-/* Looks at the socket, at its directory and at all above it: those of its name, which may be links
- * in directories of others, and those that it leads to. */
 bool os_is_directory(const char *path)
 {
     struct stat st;
@@ -229,6 +227,8 @@ bool os_is_directory(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* Looks at the socket, at its directory and at all above it: those of its name, which may be links
+ * in directories of others, and those that it leads to. */
 bool os_place_is_exposed(const char *where)
 {
     char dir[2][PATH_MAX];
