@@ -568,6 +568,7 @@ void file_gone(struct inode *i)
     i->unlinked = true;
     pthread_mutex_unlock(&i->lock);
     proof_gone(i);
+    keeper_gone(i);
 }
 
 void file_named(struct inode *i)

@@ -488,10 +488,13 @@ void inode_forget(fuse_ino_t ino, uint64_t n)
     if (!last)
         return;
     /* The reference for nlookup > 0 is still ours. */
-    if (!number_far(i->device))
+    if (!number_far(i->device)) {
+        if (keeper_has(i)) /* if somebody else has removed it, its room would stay taken */
+            file_gone(i);
         file_detach_idle(i);
-    else if (i->cf && !keeper_has(i)) /* closing it may wait, and nobody must wait for that */
+    } else if (i->cf && !keeper_has(i)) { /* closing it may wait, and nobody must wait for that */
         keeper_detach(i);
+    }
     inode_put(i);
 }
 

@@ -18,7 +18,8 @@
  *
  * There are two lists, each in order of time, because the delay of each is constant. If a DIR lost
  * its mount, its files come first, so that its file system can be unmounted. A listed inode is
- * held. At the end finish() does the rest, within SYNC_BUDGET_NS.
+ * held. A file that loses its last name leaves the lists, so that its room on the disk is free. At
+ * the end finish() does the rest, within SYNC_BUDGET_NS.
  *
  * There are two such threads. One is for file systems that may wait for a server, and detaches
  * their idle files. The other one is for all other file systems, and for work that belongs to no
@@ -63,14 +64,17 @@ static struct keeper *keeper_of(const struct inode *i)
     return &keepers[number_far(i->device)];
 }
 
-static void append(struct keeper *k, struct list *l, struct inode *i, uint64_t delay_ns)
+/* `named`: only if it has a name. A listed inode is held, and a file without a name would keep its
+ * room on the disk for as long. */
+static void append(struct keeper *k, struct list *l, struct inode *i, uint64_t delay_ns, bool named)
 {
     pthread_mutex_lock(&k->lock);
-    if (!i->scheduled) {
+    if (!i->scheduled && !(named && atomic_load(&i->unlinked))) {
         inode_hold(i);
         i->scheduled = true;
         i->due_ns = cm_now() + delay_ns;
         i->due_next = NULL;
+        i->due_at = l->tail;
         *l->tail = i;
         l->tail = &i->due_next;
         if (l->head == i)
@@ -84,7 +88,7 @@ void keeper_schedule(struct inode *i)
     struct keeper *k = keeper_of(i);
 
     atomic_store(&i->tries, 0);
-    append(k, &k->validators, i, DELAY_NS);
+    append(k, &k->validators, i, DELAY_NS, true);
 }
 
 void keeper_prove(struct inode *i)
@@ -92,7 +96,7 @@ void keeper_prove(struct inode *i)
     struct keeper *k = keeper_of(i);
 
     atomic_store(&i->asked, true);
-    append(k, &k->proofs, i, PROOF_NS);
+    append(k, &k->proofs, i, PROOF_NS, true);
 }
 
 void keeper_detach(struct inode *i)
@@ -100,7 +104,7 @@ void keeper_detach(struct inode *i)
     struct keeper *k = keeper_of(i);
 
     atomic_store(&i->surplus, true);
-    append(k, &k->validators, i, 0);
+    append(k, &k->validators, i, 0, false);
 }
 
 void keeper_origin_read(void)
@@ -126,14 +130,22 @@ static bool pressed(void)
     return inode_count() >= keeper_names_max();
 }
 
+/* Lock held. */
+static void take(struct list *l, struct inode *i)
+{
+    *i->due_at = i->due_next;
+    if (i->due_next)
+        i->due_next->due_at = i->due_at;
+    else
+        l->tail = i->due_at;
+    i->scheduled = false;
+}
+
 static struct inode *pop(struct list *l)
 {
     struct inode *i = l->head;
 
-    l->head = i->due_next;
-    if (!l->head)
-        l->tail = &l->head;
-    i->scheduled = false;
+    take(l, i);
     return i;
 }
 
@@ -171,6 +183,20 @@ static void let_go(struct inode *i)
     if (!inode_known(i))
         file_detach_idle(i);
     inode_put(i);
+}
+
+void keeper_gone(struct inode *i)
+{
+    struct keeper *k = keeper_of(i);
+    bool was;
+
+    pthread_mutex_lock(&k->lock);
+    was = i->scheduled;
+    if (was)
+        take(k->proofs.tail == &i->due_next ? &k->proofs : &k->validators, i);
+    pthread_mutex_unlock(&k->lock);
+    if (was)
+        let_go(i);
 }
 
 struct batch {
@@ -220,7 +246,7 @@ static bool check(struct keeper *k, struct inode *i, bool proof, struct batch *b
     }
     file_unuse(i);
     if (again && !pressed())
-        append(k, again, i, again == &k->proofs ? PROOF_NS : DELAY_NS);
+        append(k, again, i, again == &k->proofs ? PROOF_NS : DELAY_NS, true);
     return false;
 }
 
@@ -293,11 +319,14 @@ static void hurry(struct list *l, uint32_t place)
         next = i->due_next;
         if (i->place == place)
             i->due_ns = 0;
+        i->due_at = *to;
         **to = i;
         *to = &i->due_next;
     }
     *last = NULL;
     *first = rest;
+    if (rest)
+        rest->due_at = first;
     l->tail = rest ? last : first;
 }
 

@@ -237,7 +237,7 @@ struct inode {
     bool on_lru;
 
     /* keeper lock: membership holds a reference. */
-    struct inode *due_next;
+    struct inode *due_next, **due_at; /* the next one; what leads to this one */
     uint64_t due_ns;
     bool scheduled;
     _Atomic bool surplus; /* to be detached */
@@ -552,6 +552,7 @@ void keeper_prove(struct inode *i);    /* schedules a proof that it is synced */
 void keeper_detach(struct inode *i);   /* it is on a far file system, and not needed any more */
 void keeper_origin_read(void); /* the origin is being read, so this is no time for an fsync */
 bool keeper_has(struct inode *i);
+void keeper_gone(struct inode *i); /* it is `unlinked`: no proof, no validator, and no hold */
 uint64_t keeper_names_max(void);
 /* A lookup made this many names. If there are too many, this waits until some are dropped. */
 void keeper_throttle(uint64_t names);

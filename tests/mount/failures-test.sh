@@ -7,7 +7,8 @@
 # A volume is a file system on a loop device, whose image lies in a small tmpfs. It fails when its
 # image is cut to nothing and the tmpfs has no room left: then neither reads nor writes succeed. The
 # image is put back later. What must hold: users get the errors that the origin gives, and none from
-# the cache; no wrong byte; every wait ends. Needs root and loop devices.
+# the cache; no wrong byte; every wait ends; the room of a removed file is free. Needs root and loop
+# devices.
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the last
 # line. Exit status 1 when something failed.
 
@@ -222,6 +223,77 @@ origin_full() {
   ends "the end with a full origin"
   umount "$below" "$org"
 }
+# Room on the disk after the last name of a file has gone. The mount has the file listed for a
+# proof, for half a minute, if the pool is one that it makes checkpoints of.
+listed() { # FILE: written through the mount, and looked at since
+  "$cm" files "$pool" --json | tr '{' '\n' | grep '"dirty": *true' >/dev/null &&
+    ls -l "/proc/$mount_pid/fd" 2>/dev/null | grep -q "/$1\$"
+}
+has_room() { [ "$(stat -f -c %f "$below")" -ge 1536 ]; } # 6 of 8 MiB
+# Less than the half minute, and long enough for a busy machine.
+soon() {
+  for _ in $(seq 400); do
+    "$@" && return 0
+    sleep 0.05
+  done
+  echo "not within 20 seconds: $*" >&2
+  return 1
+}
+writes_large() { # and 0.5 s later the mount knows that it has to be proved
+  exec 5<>large # also for reading: so the mount attaches it at once
+  head -c 5M /dev/urandom >&5
+  exec 5<&-
+  eventually listed large
+  sleep 0.5
+  ! has_room
+}
+t_removed() {
+  writes_large
+  rm large
+  soon has_room
+}
+t_renamed_over() {
+  writes_large
+  echo small > small
+  mv small large
+  soon has_room
+  same "$(cat large)" small
+}
+t_removed_open() { # its last user keeps it, and only that one
+  writes_large
+  exec 5<>large
+  rm large
+  echo more >&5
+  ! has_room
+  exec 5<&-
+  soon has_room
+}
+t_removed_behind() { # the mount sees it when the kernel asks for the name
+  writes_large
+  rm "$below/large"
+  eventually fails test -e large
+  soon has_room
+}
+origin_room() {
+  volume "$work/fast" || { skip "the room of removed files" "cannot make a volume"; return; }
+  mount -t tmpfs -o size=8m room "$org"
+  mount --bind "$org" "$below"
+  pool=$work/fast/pool backing=(--pool "$work/fast/pool")
+  new_pool 16M
+  for name in removed renamed_over removed_open; do
+    mounted_check "the room of a file: $name" "t_$name"
+    ends "the end after it: $name"
+    rm -f "$below"/*
+  done
+  if do_mount --coherence=close-to-open; then
+    check "the room of a file: removed_behind" t_removed_behind
+    ends "the end after it: removed_behind"
+  else
+    fail "the room of a file: removed_behind" "$(tail -n 1 "$work/log")"
+  fi
+  umount "$below" "$org" "$work/fast"
+  pool=$shm/pool backing=(--pool "$shm/pool")
+}
 origin_gone() {
   has bindfs || { skip "the origin is gone" "no bindfs"; return; }
   mkdir "$work/source"
@@ -372,7 +444,7 @@ pool_full() { # a pool that was copied has holes, and its volume no room for the
   umount "$work/fast"
 }
 
-for part in origin_fails origin_full origin_gone pool_fails pool_cannot_go pool_full; do
+for part in origin_fails origin_full origin_room origin_gone pool_fails pool_cannot_go pool_full; do
   $part
 done
 summary

@@ -131,6 +131,12 @@ OF_TROUBLE = [
        CACHE, '            return -EFBIG;\n        }\n        give_up(rc);',
        '            return -EFBIG;\n        }\n        give_up(rc);\n        return -EIO;'),
 
+    _m('room of a removed file', 'a removed file waits for its proof', 'failures',
+       '^the room of a file: re(moved|named_over)$',
+       CACHE, '    keeper_gone(i);\n', ''),
+    _m('room, removed by others', 'nobody sees that others removed a file', 'failures',
+       '^the room of a file: removed_behind$', INODE, '            file_gone(i);\n', ''),
+
     # The end, and opens
     _m('ticks', 'nobody looks for the mount while something is racy', 'end',
        '^changed just before the end, and warm$',
