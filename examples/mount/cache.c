@@ -680,6 +680,8 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
     int rc;
 
     *c = (struct change){ .inode = i, .kind = kind };
+    if (kind != CHANGE_ATTR)
+        atomic_store_explicit(&i->changed, true, memory_order_relaxed);
     inode_changes(i);
     file_use_to_change(i);
     if (i->cf && cache_on()) {

@@ -186,6 +186,7 @@ struct inode {
     bool forgotten;        /* the pool has been told, since it was attached last */
     _Atomic bool unlinked; /* no name left: forget it once users is 0 */
     _Atomic bool written;  /* through this mount, since attach */
+    _Atomic bool changed;  /* its content, through this mount */
     _Atomic bool left_out; /* by the rules, when they were asked last */
     bool passes;           /* the kernel's pages are of `passing`, and it is not attached */
     struct stat passing;   /* size and times then */
@@ -608,7 +609,8 @@ void proof_fail(struct inode *i);           /* it is attached, and data that is 
                                              * lost */
 bool proof_vouched(struct device *d);       /* asks its witness; false: it lost something */
 void proof_look(bool far);                  /* now and then: releases deleted files */
-bool proof_untold(bool far);                /* at the end: names losses of which no user was told */
+/* At the end: names losses of which no user was told. True: there are some. */
+bool proof_untold(bool far);
 
 /* checkpoint.c */
 int checkpoint_start(void);

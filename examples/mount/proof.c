@@ -233,37 +233,56 @@ static bool is_kept(struct inode *i)
     return is;
 }
 
-static bool is_untold(struct inode *i)
+enum untold { NOTHING, LOST, UNANSWERED };
+
+/* A server's error may be no more than that it is gone: then nothing is lost that this mount has
+ * not written there. The error of a local file system is of pages that somebody wrote. */
+static enum untold untold_of(struct inode *i)
 {
-    bool is;
+    enum untold u = NOTHING;
 
     pthread_mutex_lock(&i->lock);
-    is = i->losses > 0 && !i->told && !i->unlinked;
+    if (i->losses > 0 && !i->told && !i->unlinked)
+        u = number_local(i->device) || atomic_load(&i->changed) ? LOST : UNANSWERED;
     pthread_mutex_unlock(&i->lock);
-    return is;
+    return u;
 }
 
-/* A user who opens it later would be told, but nobody can open it later. */
-static void say_untold(struct inode *i, void *n)
-{
-    char path[PATH_MAX];
-    ssize_t len;
+struct untold_files {
+    unsigned lost, unanswered;
+    char path[PATH_MAX]; /* of the first one that is unanswered, with its errno */
+    int err;
+};
 
-    if (!is_untold(i))
-        return;
-    ++*(unsigned *)n;
-    len = readlink(procpath(i->fd).s, path, sizeof(path) - 1);
-    path[len < 0 ? 0 : len] = '\0';
-    say(CM_LOG_ERROR, "%s: data that was written to it is lost, and no program was told: %s", path,
-        strerror(i->loss));
+/* A user who opens it later would be told, but nobody can open it later. */
+static void say_untold(struct inode *i, void *ctx)
+{
+    const enum untold u = untold_of(i);
+    struct untold_files *f = ctx;
+    char path[PATH_MAX];
+
+    if (u == LOST) {
+        f->lost++;
+        path_of(i->fd, path);
+        say(CM_LOG_ERROR, "%s: data that was written to it is lost, and no program was told: %s",
+            path, strerror(i->loss));
+    } else if (u == UNANSWERED && f->unanswered++ == 0) {
+        path_of(i->fd, f->path);
+        f->err = i->loss;
+    }
 }
 
 bool proof_untold(bool far)
 {
-    unsigned n = 0;
+    struct untold_files f = { .lost = 0 };
 
-    inode_each(far, say_untold, &n);
-    return n > 0;
+    inode_each(far, say_untold, &f);
+    if (f.unanswered)
+        say(CM_LOG_WARNING,
+            "%s: its file system does not answer a sync (%s). This mount has not written to it, "
+            "nor to %u others without an answer: look whether that file system is there",
+            f.path, strerror(f.err), f.unanswered - 1);
+    return f.lost > 0;
 }
 
 /* Files without a name whose loss is kept take room. */

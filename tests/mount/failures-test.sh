@@ -294,22 +294,58 @@ origin_room() {
   umount "$below" "$org" "$work/fast"
   pool=$shm/pool backing=(--pool "$shm/pool")
 }
+# Both are FUSE, and do_mount may have seen the one below.
+above() { # OPTION...
+  do_mount "$@" && eventually grep -q " $org .* fuse.cachemax " /proc/self/mountinfo
+}
+served() {
+  bindfs -f "$work/source" "$org" 2>/dev/null &
+  server=$!
+  eventually mountpoint -q "$org"
+}
+not_served() {
+  kill -9 "$server"
+  wait "$server" 2>/dev/null
+  server=''
+}
+# A file is used, its server is killed, and the mount ends before it has synced the file.
+unsynced() { # NAME STATUS SAID COMMAND [OPTION...]
+  local name=$1 want=$2 said=$3 use=$4
+  wanted "$name" || return 0
+  shift 4
+  : > "$work/log"
+  served && new_pool 16M && above "$@" || { fail "$name" "cannot mount"; return; }
+  $use
+  not_served
+  command fusermount3 -u "$org"
+  wait_mount
+  if [ "$status" = "$want" ] && grep -q "$said" "$work/log" &&
+    { [ "$want" = 4 ] || ! grep -q 'is lost' "$work/log"; }; then
+    ok "$name"
+  else
+    fail "$name" "status $status: $(tail -n 2 "$work/log" | tr '\n' ' ')"
+  fi
+  umount -l "$org"
+}
+reads_them() { cat "$org"/f? >/dev/null; }
+writes_one() {
+  cat "$org/f2" >/dev/null
+  exec 5<>"$org/f1" # also for reading: so the mount attaches it at once
+  echo new >&5
+  exec 5<&-
+}
 origin_gone() {
   has bindfs || { skip "the origin is gone" "no bindfs"; return; }
   mkdir "$work/source"
   files "$work/source"
-  bindfs -f "$work/source" "$org" 2>/dev/null &
-  server=$!
-  for _ in $(seq 600); do
-    ! mountpoint -q "$org" || break
-    sleep 0.05
-  done
+  unsynced "the origin is gone at the end, only read" 0 \
+    'does not answer a sync.* nor to 2 others' reads_them -o ro
+  unsynced "the origin is gone at the end, written" 4 \
+    'org/f1: data that was written to it is lost' writes_one
+  files "$work/source"
+  served
   new_pool 16M
-  if do_mount; then # both are FUSE, and do_mount may have seen the one below
-    for _ in $(seq 600); do
-      ! grep -q " $org .* fuse.cachemax " /proc/self/mountinfo || break
-      sleep 0.05
-    done
+  if above; then
     check "the origin is gone" t_gone
   else
     fail "the origin is gone" "cannot mount"

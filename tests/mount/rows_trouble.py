@@ -137,6 +137,14 @@ OF_TROUBLE = [
     _m('room, removed by others', 'nobody sees that others removed a file', 'failures',
        '^the room of a file: removed_behind$', INODE, '            file_gone(i);\n', ''),
 
+    _m('server that is gone', 'an error of a server that is gone counts as lost data', 'failures',
+       '^the origin is gone at the end, only read$', PROOF,
+       'u = number_local(i->device) || atomic_load(&i->changed) ? LOST : UNANSWERED;', 'u = LOST;'),
+    _m('written and gone', 'what was written to a server that is gone is not reported', 'failures',
+       '^the origin is gone at the end, written$', CACHE,
+       '        atomic_store_explicit(&i->changed, true, memory_order_relaxed);\n',
+       '        (void)0;\n'),
+
     # The end, and opens
     _m('ticks', 'nobody looks for the mount while something is racy', 'end',
        '^changed just before the end, and warm$',
