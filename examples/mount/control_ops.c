@@ -564,6 +564,14 @@ static int status(struct control_client *c, const struct control_request *r)
     return rc;
 }
 
+/* Whose socket is this? A client asks before all else: another mount may use the path of a pool
+ * that was moved away. */
+static int tell_mount(struct control_client *c, const struct control_request *r)
+{
+    (void)r;
+    return control_is_text(c, "device", place_device()) ? 0 : CM_ECANCELED;
+}
+
 /* One line for a file: a pool may know millions of them. */
 static int tell_file(struct control_client *c, const cm_file_info *f)
 {
@@ -650,6 +658,7 @@ static const struct {
               { "forget", forget, NULL, 0 },
               { "cached", cached, NULL, 0 },
               { "status", NULL, status, APART },
+              { "mount", NULL, tell_mount, APART },
               { "mode", NULL, set_mode, OWN },
               { "files", NULL, files, OWN },
               { "check", NULL, check, OWN },

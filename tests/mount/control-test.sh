@@ -604,6 +604,49 @@ t_gone() {
   mv "$shm/aside.control" "$pool.control"
   same "$("$cm" mode "$org")" normal
 }
+# Another mount has a new pool at the path: its files have the same names.
+t_replaced() {
+  local command
+  status 0 "$cm" warm -q "$work/other/big"
+  for command in warm pin cached forget unpin; do
+    status 8 "$cm" $command "$org/big"
+    says "$org: its pool file was moved or removed, and another mount uses the one that is there"
+    says ': unmount it, and mount it with another pool$'
+  done
+  for command in mode 'mode freeze' 'unpin --all' "record $work/none"; do
+    # shellcheck disable=SC2086 # words
+    set -- $command
+    if [ $# = 2 ] && [ "$1" = mode ]; then set -- mode "$org" freeze; else set -- "$@" "$org"; fi
+    status 8 "$cm" "$@"
+    says 'another mount uses the one that is there'
+  done
+  status 0 "$cm" list
+  says " $org $pool - its pool file was moved or removed, and another mount uses the one"
+  says " normal +$work/other $pool\$"
+  same "$(cached "$work/other/big")" 3000001
+  same "$("$cm" mode "$work/other")" normal
+}
+replaced() {
+  wanted "a pool that was replaced" || return 0
+  local first
+  new_pool 32M
+  mkdir -p "$work/other"
+  cp "$org/big" "$work/other/big"
+  do_mount
+  first=$mount_pid
+  mv "$pool" "$shm/aside"
+  new_pool 16M
+  "$mount_bin" "$work/other" --pool "$pool" -f 2>>"$work/log" &
+  mount_pid=$!
+  eventually mountpoint -q "$work/other"
+  eventually "$cm" mode "$pool"
+  check "a pool that was replaced" t_replaced
+  fusermount3 -u "$work/other"
+  wait_mount
+  mount_pid=$first
+  do_unmount
+  rm -r "$shm/aside" "$work/other"
+}
 # What begins says one line. `umount && cachemax files` works while the mount still closes its pool.
 t_starts() {
   eventually log_has \
@@ -838,6 +881,7 @@ programs
 parts
 ! need "an end while a warm runs" python3 || ends
 begins_and_ends
+replaced
 kills
 in_the_way
 two_mounts

@@ -94,7 +94,7 @@ static void look(struct row *r, struct control *c)
         r->why = "its source does not tell the pool";
         return;
     }
-    error = control_open_mount(c, r->mount);
+    error = control_open_mount(c, r->mount, ANSWER_SECONDS);
     if (error == 0) {
         r->process = c->process;
         error = control_ask(c, "status", 0, "", ANSWER_SECONDS, &listener, &end);

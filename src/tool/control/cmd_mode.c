@@ -61,7 +61,7 @@ static int find_mount(const char *path, struct os_mount *m)
         rc = files_mount_of(&f, path, &real, &mount);
         if (rc == TOOL_OK) { /* take it out of the list */
             *m = f.mounts[mount];
-            f.mounts[mount].source = NULL;
+            f.mounts[mount].source = f.mounts[mount].point = NULL;
         }
         free(real);
         files_free(&f);
@@ -97,7 +97,7 @@ static int ask(const char *where, const struct os_mount *m, int mode, uint64_t *
     struct control *c = calloc(1, sizeof(*c));
     struct control_end end = { .code = 0 };
     char text[TOOL_PRINTABLE_MAX(sizeof(end.text))];
-    int error = c ? control_open_mount(c, m) : CONTROL_ENDED;
+    int error = c ? control_open_mount(c, m, ANSWER_SECONDS) : CONTROL_ENDED;
 
     if (error == 0 && mode >= 0)
         error = control_ask(c, "mode", (uint64_t)mode, "", ANSWER_SECONDS, NULL, &end);
@@ -156,6 +156,7 @@ static int run_mode(const struct tool_args *args)
         (void)printf("%s\n", now < NMODES ? names[now] : "unknown");
     }
     free(m.source);
+    free(m.point);
     return rc == TOOL_OK ? tool_end_output(rc) : rc;
 }
 

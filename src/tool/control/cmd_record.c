@@ -321,7 +321,7 @@ static int record_to(struct recording *r)
 {
     const struct os_mount *m = &r->scope->files.mounts[r->scope->mount];
     const char first[] = RECORDING_FIRST "\n";
-    int rc, error = control_open_mount(r->c, m);
+    int rc, error = control_open_mount(r->c, m, OS_FOREVER);
 
     if (error) {
         control_complain(m->point, m, error);

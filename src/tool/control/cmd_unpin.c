@@ -94,7 +94,7 @@ static int unpin_mount(const char *path, const struct os_mount *m, struct unpin 
     struct control *c = calloc(1, sizeof(*c));
     struct control_end end = { .code = 0 };
     char text[TOOL_PRINTABLE_MAX(sizeof(end.text))];
-    int error = c ? control_open_mount(c, m) : CONTROL_ENDED;
+    int error = c ? control_open_mount(c, m, OS_FOREVER) : CONTROL_ENDED;
 
     if (error == 0)
         error = control_ask(c, "unpinall", 0, "", OS_FOREVER, &listener, &end);

@@ -35,6 +35,9 @@ const char *control_error_text(int error)
         return "interrupted";
     case CONTROL_DEAD:
         return "its process is gone";
+    case CONTROL_OTHER:
+        return "its pool file was moved or removed, and another mount uses the one that is there "
+               "now: unmount it, and mount it with another pool";
     default:
         return os_error_text(error);
     }
@@ -118,6 +121,7 @@ static int open_at(struct control *c, const char *path, uint64_t user)
 
     c->open = false;
     c->have = c->used = 0;
+    c->refused.code = 0;
     if (!path)
         return CONTROL_ENDED;
     error = os_connect(path, &c->stream, &c->user, &c->process);
@@ -138,7 +142,31 @@ int control_open(struct control *c, const char *pool, uint64_t user)
     return error;
 }
 
-int control_open_mount(struct control *c, const struct os_mount *m)
+static void on_mount(void *ctx, const char *name, const char *value)
+{
+    if (!strcmp(name, "device"))
+        (void)snprintf(ctx, sizeof(((struct os_mount *)NULL)->device), "%s", value);
+}
+
+/* Beside the path of a pool there may be the socket of another mount by now, which has another pool
+ * at that path. A mount that is too old to tell is believed. */
+static int is_of(struct control *c, const struct os_mount *m, int seconds)
+{
+    char device[sizeof(m->device)] = "";
+    const struct control_listener listener = { .is = on_mount, .ctx = device };
+    struct control_end end = { .code = 0 };
+    int error = control_ask(c, "mount", 0, "", seconds, &listener, &end);
+
+    if (error == 0 && end.code != CM_ENOTSUP)
+        c->refused = end;
+    if (error == 0 && device[0] && m->device[0] && strcmp(device, m->device) != 0)
+        error = CONTROL_OTHER;
+    if (error)
+        control_close(c);
+    return error;
+}
+
+int control_open_mount(struct control *c, const struct os_mount *m, int seconds)
 {
     char *path = service_socket(m);
     int error;
@@ -149,7 +177,7 @@ int control_open_mount(struct control *c, const struct os_mount *m)
     free(path);
     if (error > 0 && os_is_refused(error) && m->point && os_mount_is_dead(m->point))
         error = CONTROL_DEAD;
-    return error;
+    return error ? error : is_of(c, m, seconds);
 }
 
 void control_close(struct control *c)
@@ -314,6 +342,10 @@ int control_ask(struct control *c, const char *verb, uint64_t number, const char
     int error = 0, done = 0;
     bool enough = false;
 
+    if (c->refused.code) {
+        *end = c->refused;
+        return 0;
+    }
     /* If the mount takes no more, what it has said before tells why. */
     if (os_send(c->stream, head, (size_t)n) == 0)
         (void)os_send(c->stream, path, strlen(path));

@@ -11,11 +11,17 @@
 
 /* ---- One connection (control.c) ------------------------------------------------------------ */
 
+struct control_end {
+    int code; /* 0, a CM_* code, or CONTROL_ERRNO - errno */
+    char text[128];
+};
 struct control {
     intptr_t stream;
     uint64_t user, process; /* behind the socket */
     bool open;
-    bool waited;       /* and said so */
+    bool waited; /* and said so */
+    /* Not 0: who is there takes no request, and this is the answer to each. */
+    struct control_end refused;
     size_t have, used; /* bytes in `in` */
     char in[16384];
 };
@@ -27,10 +33,6 @@ struct control_listener {
     int (*at)(void *ctx, uint64_t done, uint64_t total); /* NULL: not wanted */
     bool to_the_end; /* after a first interrupt, the answer is ended by control_enough() */
     void *ctx;
-};
-struct control_end {
-    int code; /* 0, a CM_* code, or CONTROL_ERRNO - errno */
-    char text[128];
 };
 #define CONTROL_ERRNO (-100000)
 #define CONTROL_AWAY (-100107) /* the service of the mount is: ENOTCONN of Linux */
@@ -48,7 +50,8 @@ enum {
     CONTROL_ENDED = -11,    /* the mount has ended the connection */
     CONTROL_JUNK = -12,     /* that is no answer */
     CONTROL_STOPPED = -13,  /* `at` wanted no more */
-    CONTROL_DEAD = -14      /* the process of the mount is gone, and the mount is still there */
+    CONTROL_DEAD = -14,     /* the process of the mount is gone, and the mount is still there */
+    CONTROL_OTHER = -15     /* another mount has its socket there */
 };
 const char *control_error_text(int error);
 /* The same of a mount that could not be asked: more can be said if its socket is gone. */
@@ -63,8 +66,8 @@ void control_complain(const char *path, const struct os_mount *m, int error);
 char *control_path(const char *pool);
 /* Connects to the control socket of a pool, if the process behind it is `user`'s or root's. */
 int control_open(struct control *c, const char *pool, uint64_t user);
-/* The same of a mount, which may use a service. */
-int control_open_mount(struct control *c, const struct os_mount *m);
+/* The same of a mount, which may use a service. Asks who is there: `seconds` as control_ask(). */
+int control_open_mount(struct control *c, const struct os_mount *m, int seconds);
 void control_close(struct control *c);
 /* While an answer comes that has no end of its own: the mount shall end it. */
 void control_enough(struct control *c);

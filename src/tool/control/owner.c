@@ -327,7 +327,7 @@ static bool has_pool(const struct os_mount *m, const char *pool)
     struct control *c = calloc(1, sizeof(*c));
     struct control_end end = { .code = 0 };
 
-    if (c && cm_pool_info(pool, &info) == 0 && control_open_mount(c, m) == 0) {
+    if (c && cm_pool_info(pool, &info) == 0 && control_open_mount(c, m, ANSWER_SECONDS) == 0) {
         (void)control_ask(c, "status", 0, "", ANSWER_SECONDS, &listener, &end);
         control_close(c);
     }
@@ -395,7 +395,7 @@ int owner_file_id(const char *pool, const char *path, cm_file_id *id)
         return CM_EOWNED;
     c = calloc(1, sizeof(*c));
     if (c && control_scope_find(&scope, paths, 1) == TOOL_OK &&
-        control_open_mount(c, &scope.files.mounts[scope.mount]) == 0) {
+        control_open_mount(c, &scope.files.mounts[scope.mount], ANSWER_SECONDS) == 0) {
         (void)control_ask(c, "id", 0, scope.below[0], ANSWER_SECONDS, &listener, &end);
         control_close(c);
     }

@@ -322,7 +322,7 @@ static int ask(struct control_files *f, struct control *c, struct sweep *s,
 
     if (*connected != file->mount || !c->open) {
         control_close(c);
-        error = control_open_mount(c, m);
+        error = control_open_mount(c, m, OS_FOREVER);
         *connected = file->mount;
     }
     s->size = s->cached = s->stored = s->read = s->pinned = s->left_out = s->limit.most = 0;

@@ -436,7 +436,7 @@ static int warm_profile(struct sweep_trace *s)
         tool_message(NULL, "out of memory");
         return TOOL_FAILED;
     }
-    error = control_open_mount(s->c, s->mount);
+    error = control_open_mount(s->c, s->mount, OS_FOREVER);
     if (error) {
         control_complain(s->mount->point, s->mount, error);
         return TOOL_NO_MOUNT;
