@@ -339,6 +339,22 @@ static int daemonize(int *pipe_fd)
     return read(p[0], &c, 1) == 1 ? c : EXIT_RUNTIME;
 }
 
+/* In the background nobody sees the exit status. `closed`: what the pool's end gives for it.
+ * `stays`: a mount is still there, and dead. */
+static void say_end(int closed, bool stays, int status)
+{
+    char number[32] = "";
+
+    if (status)
+        snprintf(number, sizeof(number), "; exit status %d", status);
+    say(CM_LOG_INFO, "%s: %s; %s%s", mnt.opt.dir, stays ? "ended" : "unmounted",
+        !mnt.opt.pool               ? "the service was left"
+        : atomic_load(&mnt.gave_up) ? "the pool had been given up"
+        : closed                    ? "the pool was not closed cleanly"
+                                    : "the pool was closed",
+        number);
+}
+
 static void rest(int sig)
 {
     (void)sig;
@@ -353,6 +369,7 @@ static void rest(int sig)
 static _Noreturn void end_without(const pthread_t *keeper)
 {
     struct sigaction sa = { .sa_handler = rest };
+    int closed, status;
 
     if (resize_runs() || resize_grows())
         say(CM_LOG_ERROR, "pool %s: its volume does not answer: ended without it", mnt.opt.pool);
@@ -365,8 +382,10 @@ static _Noreturn void end_without(const pthread_t *keeper)
     watch_waiting(SIGUSR1);
     alarm(10); /* if it holds a lock of the pool at this moment: then it is as after a kill */
     close(fuse_session_fd(mnt.se)); /* or users wait for it, too, if the mount still has its name */
-    mnt.backing->close();
-    _exit(proof_untold(false) || flush_lost() ? EXIT_LOST : EXIT_RUNTIME);
+    closed = mnt.backing->close();
+    status = proof_untold(false) || flush_lost() ? EXIT_LOST : EXIT_RUNTIME;
+    say_end(closed, false, status);
+    _exit(status);
 }
 
 static void say_what_is_mounted(void)
@@ -397,11 +416,12 @@ static void give_up_calls(unsigned groups)
 }
 
 /* The session is mounted, and its threads run. 0 or an exit status: of the start, or of the end. */
-static int live(int *pipe_fd)
+static int live(int *pipe_fd, bool *mounted)
 {
     int rc = mnt.opt.places > 1 ? cover_all() : 0;
 
     give_up_calls(FORBID_MOUNTS); /* what was mounted is all */
+    *mounted = !rc;
     if (!rc) {
         control_start();
         watch_start();
@@ -442,11 +462,39 @@ static void give_up_privileges(void)
     give_up_calls(FORBID_SYSTEM | (mnt.opt.ring ? 0 : FORBID_RINGS));
 }
 
+/* The threads that read requests have ended. `left`: of live(). The exit status. */
+static int end(int left, bool was_mounted)
+{
+    bool untold, answers, ended;
+    pthread_t waiting;
+    int closed, status;
+
+    loop_finish();
+    direct_finish();
+    answers = control_stop();
+    answers = watch_stop() && answers;
+    ended = keeper_stop(&waiting);
+    if (!answers || !ended)
+        end_without(ended ? NULL : &waiting);
+    untold = proof_untold(false);
+    untold = proof_untold(true) || untold;
+    closed = mnt.backing->close();
+    fuse_session_destroy(mnt.se); /* not unmount: a mount may lie below */
+    if (flush_lost())
+        say(CM_LOG_ERROR, "%s: data that programs stored in mappings was lost", mnt.opt.dir);
+    status = untold || flush_lost() ? EXIT_LOST
+             : paranoid_found()     ? EXIT_WRONG
+             : left                 ? left
+                                    : closed;
+    if (was_mounted)
+        say_end(closed, left != 0, status);
+    return status;
+}
+
 static int run(int *pipe_fd)
 {
-    int rc, err, left = 0;
-    bool untold = false, answers, ended;
-    pthread_t waiting;
+    bool mounted = false;
+    int rc, err, left;
 
     setup_signals();
     give_up_privileges(); /* before there are threads */
@@ -457,34 +505,20 @@ static int run(int *pipe_fd)
     if (err)
         say(CM_LOG_ERROR, "cannot begin at %s: %s", mnt.opt.dir, strerror(err));
     rc = err ? EXIT_RUNTIME : new_session();
-    if (!rc)
-        direct_start();
+    if (rc) {
+        mnt.backing->close();
+        if (mnt.se)
+            fuse_session_destroy(mnt.se);
+        return rc;
+    }
+    direct_start();
     /* The loops last: a request may need any of the others. */
-    if (!rc && (keeper_start() || mnt.backing->start() || loop_start(mnt.opt.loops))) {
+    if (keeper_start() || mnt.backing->start() || loop_start(mnt.opt.loops)) {
         say(CM_LOG_ERROR, "cannot start threads");
         _exit(EXIT_RUNTIME); /* the kernel ends the mount with us */
     }
-    if (!rc) {
-        left = live(pipe_fd);
-        loop_finish();
-        direct_finish();
-        answers = control_stop();
-        answers = watch_stop() && answers;
-        ended = keeper_stop(&waiting);
-        if (!answers || !ended)
-            end_without(ended ? NULL : &waiting);
-        untold = proof_untold(false);
-        untold = proof_untold(true) || untold;
-    }
-    err = mnt.backing->close();
-    if (mnt.se)
-        fuse_session_destroy(mnt.se); /* not unmount: a mount may lie below */
-    if (!rc && flush_lost()) {
-        say(CM_LOG_ERROR, "%s: data that programs stored in mappings was lost", mnt.opt.dir);
-        rc = EXIT_LOST;
-    }
-    rc = rc ? rc : untold ? EXIT_LOST : paranoid_found() ? EXIT_WRONG : left;
-    return rc ? rc : err;
+    left = live(pipe_fd, &mounted);
+    return end(left, mounted);
 }
 
 /* Exit status. */

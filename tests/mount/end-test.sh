@@ -258,6 +258,8 @@ elsewhere() {
   [ "$status" = "$want" ] && ok "$name: status $want" ||
     fail "$name: status $want" "$status: $(cat "$work/place.log")"
   check "$name: what is there afterwards" "after_$how"
+  [ "$want" = 0 ] || check "$name: the log says how it ended" \
+    grep -q ': ended; the pool was closed; exit status 1$' "$work/place.log"
   [ -z "$second" ] || { fusermount3 -u "$place/a/dir"; wait "$second"; rm "$pool.2"; }
   while umount -l "$place/a/dir" 2>/dev/null; do :; done
   umount -l "$place" && rmdir "$place"
@@ -294,6 +296,25 @@ after_covered() {
   same "$(cat "$now/file")" grace
 }
 
+# The log says that it ended, and how.
+t_says() { # HOW
+  cd /
+  if [ "$1" = unmount ]; then fusermount3 -u "$org"; else kill -"$1" "$mount_pid"; fi
+  eventually grep -q "^cachemax-mount: $org: unmounted; the pool was closed\$" "$work/log"
+}
+ends_with_a_line() {
+  local how
+  for how in HUP INT TERM unmount; do
+    wanted "it says that it ended: $how" || continue
+    : > "$work/log"
+    new_pool 16MiB && do_mount || { fail "it says that it ended: $how" mount; continue; }
+    check "it says that it ended: $how" t_says $how
+    wait_mount
+    [ "$status" = 0 ] && is_clean || fail "it says that it ended: $how" "status $status"
+  done
+}
+
+ends_with_a_line
 mapped "SIGTERM" wait 0 once
 mapped "SIGTERM twice" wait 0 twice "$org"
 mapped "SIGTERM, a program goes on storing" store 0 twice "$org"

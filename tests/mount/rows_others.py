@@ -99,7 +99,7 @@ OF_OTHERS = [
     _m('paranoid: cache', '--paranoid reads from the cache after a difference', 'coherence',
        '^paranoid', READ, '!paranoid_found();', 'true;'),
     _m('paranoid: status', 'wrong bytes are no reason for a status', 'coherence', '^paranoid',
-       MAIN, ' : paranoid_found() ? EXIT_WRONG', ''),
+       MAIN, '             : paranoid_found()     ? EXIT_WRONG\n', ''),
 
     # Times that are trusted
     _m('trusted times', 'the times of a server prove something, if the user says so', 'coherence',

@@ -31,6 +31,9 @@ OF_TROUBLE = [
     _m('where it is now', 'only a mount on its first name is detached', 'end',
        '^SIGTERM, (renamed|moved)', PLACE, '    if (!find_mount(NULL, &s->mount, &f, dir))\n',
        '    *dir = strdup(mnt.opt.dir);\n    if (!find_mount(*dir, NULL, &f, NULL))\n'),
+    _m('end is told', 'the log does not say that a mount ended', 'end',
+       '^it says that it ended: TERM$', MAIN, '        say_end(closed, left != 0, status);\n',
+       '        (void)was_mounted;\n'),
     _m('status of a dead mount', 'a mount that stays is no reason for a status', 'end',
        '^SIGTERM, covered',
        MAIN, '    return all ? 0 : EXIT_RUNTIME;\n', '    (void)all;\n    return 0;\n'),
@@ -90,7 +93,7 @@ OF_TROUBLE = [
        PROOF, '    inode_each(number_far(d), fail_on, d);\n', ''),
     _m('untold at the end', 'a loss that nobody was told of is no reason for a status', 'sync',
        '^a loss that nobody was told of at the end$',
-       MAIN, 'untold ? EXIT_LOST : paranoid', 'untold && false ? EXIT_LOST : paranoid'),
+       MAIN, '    status = untold || flush_lost()', '    status = flush_lost()'),
     _m('room of a loss', 'a kept loss holds a deleted file', 'sync', '^a deleted file with a loss$',
        KEEPER, '    proof_look(k->far);\n', ''),
 
