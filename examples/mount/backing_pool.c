@@ -23,6 +23,7 @@ static bool has_names;   /* the pool has room for names */
 static int pool_fd = -1; /* O_PATH: knows whether the pool file still has a name */
 static pthread_mutex_t pool_fd_lock = PTHREAD_MUTEX_INITIALIZER;
 static int mode = CM_NORMAL; /* while it is away */
+static uint64_t room;        /* pool_room() */
 static _Atomic bool remains; /* it was given up, and could not be removed yet */
 
 /* ---- Its life ------------------------------------------------------------------------------ */
@@ -79,6 +80,12 @@ static uint64_t room_to_grow(uint64_t pool_size)
     return pool_size < most / ROOM_FACTOR ? pool_size * ROOM_FACTOR : most;
 }
 
+/* Like mnt.cache, another thread changes it only while the pool is away. */
+uint64_t pool_room(void)
+{
+    return room;
+}
+
 static int open_pool(void)
 {
     cm_options o = CM_OPTIONS_INIT;
@@ -122,6 +129,7 @@ static int open_pool(void)
     if (rc < 0)
         return pool_refused(rc, late.text);
     say_late();
+    room = o.grow_max;
     mnt.cache = cache;
     return 0;
 }

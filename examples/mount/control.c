@@ -165,7 +165,9 @@ static bool say_end(struct control_client *c, int code)
                     code == 0                  ? "done"
                     : code == CONTROL_AWAY     ? "the service of the mount does not answer"
                     : code == CONTROL_RESIZING ? "the pool gets another size at this moment"
-                    : code == CONTROL_NO_POOL  ? "the pool cannot be opened again; it is tried"
+                    : code == CONTROL_NO_POOL
+                        ? "the pool cannot be opened again yet; the mount tries every 5 s, and "
+                          "passes all through meanwhile"
                     : code == CONTROL_NOT_OURS ? "the pool is a service's, and has other users"
                     : system                   ? strerror(CONTROL_ERRNO - code)
                     : code < 0                 ? cm_strerror(code)

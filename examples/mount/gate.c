@@ -11,7 +11,7 @@
  * because programs wait meanwhile.
  *
  * Owns: counters of those who are inside. Each thread uses one of them, so that threads seldom
- * share a cache line. Who: loop.c, keeper.c, watch.c and main.c enter; resize.c closes.
+ * share a cache line. Who: loop.c, keeper.c and watch.c enter; resize.c closes.
  */
 #include "mount.h"
 

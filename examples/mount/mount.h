@@ -13,8 +13,10 @@
  *   number.c    inode numbers as the mount shows them, unique over all devices below DIR
  *   cache.c     what is attached: brackets, giving the cache up
  *   rules.h     which files are cached
+ *   quota.c     how much of the pool the files below a directory may take
  *   backing.h   where the cached blocks are, behind a table of calls; backing_pool.c: in a pool;
- *               backing_service.c: in that of a service; pool_refused.c: why one cannot be opened
+ *               backing_service.c: in that of a service; pool_refused.c: why one cannot be opened;
+ *               key.c: the key of a sealed one
  *   manager.c   what a service manager is told
  *   checkpoint.c  one background thread: checkpoints of the pool
  *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
@@ -27,7 +29,8 @@
  *   creds.c     acting as the requesting user
  *   wire.c      what is agreed with the kernel beside libfuse
  *   uring.h     requests by io_uring instead of /dev/fuse
- *   control.c   control socket of a running mount; control_ops.c does what is asked for there
+ *   control.c   control socket of a running mount; control_ops.c does what is asked for there;
+ *               control_head.c reads the first line of a request
  *   resize.c    another size for the pool of a running mount
  *   gate.c      for that, a moment at which nobody uses what is attached
  *   record.c    what programs read and write, for a client of that socket
@@ -642,8 +645,9 @@ int pool_leave(void); /* closes it; as cm_close(): after CM_EBUSY it is still op
 /* Opens it again, or if leaving failed goes on with it. 0, or an exit status after a message: there
  * is no pool. */
 int pool_return(void);
-void pool_grown(void);   /* sets anew what its size decides */
-void pool_abandon(void); /* it was given up while it was away: removes what has its name now */
+void pool_grown(void);    /* sets anew what its size decides */
+uint64_t pool_room(void); /* how large it may become in its place; 0: it cannot grow there */
+void pool_abandon(void);  /* it was given up while it was away: removes what has its name now */
 
 /* control.c: the socket through which the command cachemax steers a mount with a pool of its own.
  */

@@ -69,7 +69,7 @@ static const char help[] =
     "write:\n"
     "                       they decide what is read\n"
     "  -o max_background=N  requests the kernel sends ahead (64)\n"
-    "  -o loops=N           threads that answer hits (2; with 8 CPUs or more 4)\n"
+    "  -o loops=N           threads that answer hits (1 with one CPU, else 2; 4 with 8 or more)\n"
     "  -o io_uring=WHEN     requests come by io_uring: off (default), or auto: if the kernel\n"
     "                       allows it (module parameter fuse.enable_uring)\n"
     "  -o allow_other, -o default_permissions\n"
@@ -272,9 +272,16 @@ static int no_memory(void)
     return EXIT_RUNTIME;
 }
 
-/* The last one counts. */
-static int take_text(char **to, const char *value, const char *what)
+/* `what`: "OPTION needs ...". mount(8) gives the options of fstab before those of its command line,
+ * so there the last one counts. */
+static int take_text(struct options *o, char **to, const char *value, const char *what)
 {
+    char why[80];
+
+    snprintf(why, sizeof(why), "option '%.*s' is there twice, and takes one value",
+             (int)(strstr(what, " needs") - what), what);
+    if (*to && !o->helper)
+        return usage_error(why);
     free(*to);
     *to = NULL;
     if (!value || !*value)
@@ -311,11 +318,11 @@ static int parse_trust(const char *value, double *out)
 static int parse_switch_o(const char *key, const char *value, struct options *o)
 {
     if (!strcmp(key, "pool"))
-        return take_text(&o->pool, value, "-o pool needs a file name");
+        return take_text(o, &o->pool, value, "-o pool needs a file name");
     if (!strcmp(key, "service"))
-        return take_text(&o->service, value, "-o service needs the name of a socket");
+        return take_text(o, &o->service, value, "-o service needs the name of a socket");
     if (!strcmp(key, "volume-id"))
-        return take_text(&o->volume_id, value, "-o volume-id needs a name");
+        return take_text(o, &o->volume_id, value, "-o volume-id needs a name");
     if (!strcmp(key, "coherence"))
         return parse_coherence(value, &o->coherence);
     if (!strcmp(key, "trust-times"))
@@ -378,7 +385,7 @@ static int parse_ring(const char *value, bool *ring)
 /* Its path from the root: the process that reads it has another working directory. */
 static int parse_key(const char *value, struct options *o)
 {
-    const int rc = take_text(&o->key_file, value, "-o key_file needs the name of a file");
+    const int rc = take_text(o, &o->key_file, value, "-o key_file needs the name of a file");
     char *const real = rc || value[0] == '/' ? NULL : realpath(value, NULL);
 
     if (real) { /* else it is missing, which the open says */
@@ -558,15 +565,15 @@ static int parse_word(int argc, char **argv, int *i, struct options *o)
     }
     if (!strcmp(a, "--pool") || !strncmp(a, "--pool=", 7)) {
         v = a[6] ? a + 7 : argument("", argc, argv, i);
-        return take_text(&o->pool, v, "--pool needs a file name");
+        return take_text(o, &o->pool, v, "--pool needs a file name");
     }
     if (!strcmp(a, "--service") || !strncmp(a, "--service=", 10)) {
         v = a[9] ? a + 10 : argument("", argc, argv, i);
-        return take_text(&o->service, v, "--service needs the name of a socket");
+        return take_text(o, &o->service, v, "--service needs the name of a socket");
     }
     if (!strcmp(a, "--volume-id") || !strncmp(a, "--volume-id=", 12)) {
         v = a[11] ? a + 12 : argument("", argc, argv, i);
-        return take_text(&o->volume_id, v, "--volume-id needs a name");
+        return take_text(o, &o->volume_id, v, "--volume-id needs a name");
     }
     if (!strcmp(a, "--coherence") || !strncmp(a, "--coherence=", 12))
         return parse_coherence(a[11] ? a + 12 : argument("", argc, argv, i), &o->coherence);

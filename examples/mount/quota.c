@@ -8,7 +8,7 @@
  * path below any of them counts together.) A file joins the group when it is attached, by the path
  * by which it was found. The longest path counts.
  *
- * Owns: the numbers. Who: rules.c, backing_pool.c, control_ops.c.
+ * Owns: the numbers. Who: rules.c for the options; backing_pool.c, resize.c, control_ops.c.
  */
 #include "control.h"
 #include "mount.h"

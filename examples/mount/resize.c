@@ -277,6 +277,18 @@ static void tell_grown(struct control_client *c, const cm_grow_report *g)
     tell(c, &r);
 }
 
+/* The pool was opened with room for less. */
+static void say_no_room(uint64_t from, uint64_t to)
+{
+    char why[80] = "there was no address space for that when it was opened";
+
+    if (pool_room() > 0)
+        snprintf(why, sizeof(why), "it was opened with room for %.1f MiB at most",
+                 MIB(pool_room()));
+    say(CM_LOG_INFO, "pool %s: cannot grow in its place from %.1f MiB to %.1f MiB: %s",
+        mnt.opt.pool, MIB(from), MIB(to), why);
+}
+
 /* While it runs, requests use the pool, and so do other clients. Other errors than CM_ENOSPC: it
  * cannot in its place. */
 static int grow(struct control_client *c, uint64_t size)
@@ -284,10 +296,14 @@ static int grow(struct control_client *c, uint64_t size)
     cm_grow_report report = CM_GROW_REPORT_INIT;
     cm_info info = { .struct_size = sizeof(info) };
     int rc = CM_ENOTSUP;
+    bool larger;
 
     if (!resize_hold())
         return rc;
-    if (cm_get_info(mnt.cache, &info) == 0 && size > info.size) {
+    larger = cm_get_info(mnt.cache, &info) == 0 && size > info.size;
+    if (larger && size > pool_room()) {
+        say_no_room(info.size, size);
+    } else if (larger) {
         say(CM_LOG_INFO, "pool %s: shall grow in its place: %.1f MiB -> %.1f MiB", mnt.opt.pool,
             MIB(info.size), MIB(size));
         (void)control_is(c, "in_place", 1);

@@ -14,7 +14,8 @@
  *
  * Workers are started when the queue needs them, and stay.
  *
- * Owns: the threads, their roles, the queue. Who: loop.c.
+ * Owns: the threads, their roles, the queue. Who: loop.c; main.c for the begin and the end;
+ * manager.c asks whether the loops answer.
  */
 #include "threads.h"
 

@@ -81,8 +81,7 @@ static int plan(struct grow *z, uint64_t size)
     if (e == CM_ENOTSUP)
         return refuse(
             c, e, size,
-            "it has grown as often as it may: close it and use cm_resize(), after which it "
-            "may grow again");
+            "it has grown as often as it may; after a resize of the closed pool it may grow again");
     if (e)
         return refuse(c, e, size, wrong_size(c, size));
     e = cm_file_can_forget(c);

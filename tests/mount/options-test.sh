@@ -69,6 +69,12 @@ says "an -o like none" 2 '!did you mean' "$mount_bin" dir -o nonempty
 says "an -o of two letters" 2 '!did you mean' "$mount_bin" dir -o xy
 says "where all of them are" 2 '--help lists all' "$mount_bin" dir -o nonempty
 
+says "--pool twice" 2 "option '--pool' is there twice, and takes one value" "$mount_bin" dir \
+  --pool a --pool b
+says "-o pool after --pool" 2 "option '-o pool' is there twice" "$mount_bin" dir --pool=a -o pool=b
+says "--service twice" 2 "option '--service' is there twice" "$mount_bin" dir --service a \
+  --service=a
+
 says "another coherence" 2 'coherence=weak: expected local, close-to-open or strict' \
   "$mount_bin" dir --pool pool --coherence=weak
 says "-o of another coherence" 2 'expected local, close-to-open or strict' "$mount_bin" dir \
@@ -125,6 +131,9 @@ says "rules" 3 'pool: does not exist' "$mount_bin" "$work" --pool pool --include
 # What mount(8) gives its helper. -f: nothing is mounted.
 ln -s "$mount_bin" mount.fuse.cachemax
 helper=$work/mount.fuse.cachemax
+# mount(8) gives the options of fstab before those of its command line.
+says "helper: two pools" 32 'pool .*/second: does not exist' "$helper" none "$work/dir" -o \
+  "pool=$work/first,pool=$work/second"
 says "helper: no source" 1 'usage: mount.fuse.cachemax POOL.SOCKET DIR' "$helper" dir -o pool=pool
 says "helper: no pool" 1 'no pool given: the source, -o pool=POOL, or -o service=SOCKET' \
   "$helper" none dir

@@ -3,6 +3,8 @@
 from rows import CACHE, MAIN, NAME, OPEN, POOL, QUICK, _m
 
 OF_ADMIN = [
+    _m('pool twice', 'of two pools the last one counts, without a word', 'options',
+       '^--pool twice$', 'mount/options.c', 'if (*to && !o->helper)', 'if (0)'),
     # mount(8)
     _m('fstab: source', 'the mount always says its pool', 'admin',
        '^mount -a, twice with none$',
