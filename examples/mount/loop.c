@@ -343,7 +343,7 @@ static bool take_inside(struct fuse_buf *buf)
     if (taken_at_once(buf))
         return false;
     if (threads_may_wait() && is_short(h) && !number_far(inode_of(h->nodeid)->device)) {
-        threads_begin_wait();
+        threads_begin_wait(h->opcode);
         process(buf);
         return threads_end_wait();
     }

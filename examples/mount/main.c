@@ -8,7 +8,8 @@
  *                mounts the session on the directory, starts the threads, sends the result, leaves
  *                the terminal; of several directories cover.c mounts the session out of sight, and
  *                covers them when the threads run
- *   main thread  sleeps in sigtimedwait until a signal or the end of the session
+ *   main thread  sleeps in sigtimedwait until a signal or the end of the session; now and then it
+ *                looks for requests that wait long
  *   end          flushes dirty pages of mappings, detaches the mount, waits a moment for open
  *                files, takes the pages from the kernel, finishes requests, takes validators and
  *                syncs files, closes the cache cleanly
@@ -30,6 +31,7 @@
 #include "../service/forbid.h"
 #include "../service/privileges.h"
 
+#define LOOK_MS 1000
 #define GRACE_MS 5000 /* for a flush, and then for open files; a second signal ends both waits */
 
 struct mount mnt;
@@ -251,7 +253,7 @@ static bool wait_end(int ms)
 {
     struct timespec ts = { ms / 1000, ms % 1000 * 1000000L };
     sigset_t s = end_signals();
-    int sig = ms < 0 ? sigwaitinfo(&s, NULL) : sigtimedwait(&s, NULL, &ts);
+    int sig = sigtimedwait(&s, NULL, &ts);
 
     return sig > 0 && sig != SIGUSR2;
 }
@@ -279,8 +281,10 @@ static int serve(void)
     bool asked = false;
     int rc = 0;
 
-    while (loop_running() && !asked)
-        asked = wait_end(-1);
+    while (loop_running() && !asked) {
+        asked = wait_end(LOOK_MS);
+        loop_look();
+    }
     manager_stopping();
     control_cancel();
     if (loop_running())

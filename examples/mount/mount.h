@@ -362,6 +362,9 @@ bool loop_running(void);
 /* Is no loop at the same request as at the call before? One thread calls it, between loop_start()
  * and loop_finish(). */
 bool loop_answers(void);
+/* Once a second, by one thread: says if a request waits long for the origin, and when that is over.
+ * Requests by io_uring are not looked at. */
+void loop_look(void);
 /* After the loops ended: answers what the kernel has sent, completes queued work, joins the
  * workers. */
 void loop_finish(void);

@@ -21,22 +21,28 @@
 
 #include "uring.h"
 
+#include <linux/fuse.h>
 #include <signal.h>
 
 #define WORKERS_MAX 32 /* limits the origin reads at a time; the queue of a disk is not longer */
 #define THREADS_MAX (WORKERS_MAX + 64)
 #define RELIEF_NS 2000000u
-#define LOOK_NS 2000000 /* how often the watcher looks */
-#define QUIET_MAX 50u   /* so often without a sight it looks before it sleeps */
-#define RELIEVED 1u     /* struct thread.busy: another thread has got its place */
+#define LOOK_NS 2000000      /* how often the watcher looks */
+#define QUIET_MAX 50u        /* so often without a sight it looks before it sleeps */
+#define LONG_NS 10000000000u /* so long nobody should wait for the origin */
+#define END_NS 2000000000u   /* or at the end without a word */
+#define RELIEVED 1u          /* struct thread.busy: another thread has got its place */
 
 struct thread {
     pthread_t id;
     void *scratch;         /* until it has begun */
     _Atomic uint64_t busy; /* when it began what may wait; 0: nothing such */
-    _Atomic bool reading;  /* it may be waiting for the kernel */
-    _Atomic unsigned step; /* odd: as a loop it is at a request */
-    unsigned seen;         /* manager.c's thread: the step that it saw last */
+    /* The same for loop_look(), which only tells: relaxed. A relieved loop keeps it. */
+    _Atomic uint64_t since;
+    _Atomic uint32_t opcode; /* of that */
+    _Atomic bool reading;    /* it may be waiting for the kernel */
+    _Atomic unsigned step;   /* odd: as a loop it is at a request */
+    unsigned seen;           /* manager.c's thread: the step that it saw last */
 };
 static _Thread_local struct thread *me;
 
@@ -82,6 +88,18 @@ static void be_loop(void)
         kill(getpid(), SIGUSR2);
 }
 
+/* now 0: it has ended. */
+static void note(uint32_t opcode, uint64_t now)
+{
+    atomic_store_explicit(&me->opcode, opcode, memory_order_relaxed);
+    atomic_store_explicit(&me->since, now, memory_order_relaxed);
+}
+
+static uint32_t opcode_of(const struct job *j)
+{
+    return j->buf.mem ? ((const struct fuse_in_header *)j->buf.mem)->opcode : FUSE_READ;
+}
+
 static void *thread_main(void *arg)
 {
     me = arg;
@@ -108,7 +126,9 @@ static void *thread_main(void *arg)
             q.tail = &q.head;
         q.queued--;
         pthread_mutex_unlock(&q.lock);
+        note(opcode_of(j), cm_now());
         loop_run(j);
+        note(0, 0);
         pthread_mutex_lock(&q.lock);
     }
     pthread_mutex_unlock(&q.lock);
@@ -216,10 +236,13 @@ bool threads_may_wait(void)
     return me != NULL && q.has_watcher;
 }
 
-void threads_begin_wait(void)
+void threads_begin_wait(uint32_t opcode)
 {
+    const uint64_t now = cm_now();
+
     assert(me);
-    atomic_store(&me->busy, cm_now()); /* seq_cst: see watcher_main */
+    note(opcode, now);
+    atomic_store(&me->busy, now); /* seq_cst: see watcher_main */
     if (atomic_load(&q.watching))
         return;
     pthread_mutex_lock(&q.lock);
@@ -230,6 +253,7 @@ void threads_begin_wait(void)
 
 bool threads_end_wait(void)
 {
+    note(0, 0);
     return atomic_exchange(&me->busy, 0) == RELIEVED;
 }
 
@@ -294,6 +318,64 @@ bool loop_answers(void)
     return all;
 }
 
+static const char *name_of(uint32_t opcode)
+{
+    switch (opcode) {
+    case FUSE_READ:
+        return "read";
+    case FUSE_WRITE:
+        return "write";
+    case FUSE_LOOKUP:
+        return "lookup of a name";
+    case FUSE_GETATTR:
+        return "stat";
+    case FUSE_OPEN:
+        return "open";
+    case FUSE_FLUSH:
+    case FUSE_RELEASE:
+        return "close";
+    case FUSE_FSYNC:
+        return "fsync";
+    case FUSE_OPENDIR:
+    case FUSE_READDIR:
+    case FUSE_READDIRPLUS:
+        return "list of a directory";
+    case FUSE_STATFS:
+        return "statfs";
+    default:
+        return "change";
+    }
+}
+
+void loop_look(void)
+{
+    static bool told;
+    const uint64_t now = cm_now();
+    const unsigned n = q.threads;
+    uint64_t first = now;
+    unsigned waiting = 0;
+    uint32_t opcode = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        const uint64_t since = atomic_load_explicit(&q.thread[i].since, memory_order_relaxed);
+
+        if (!since || now < since + LONG_NS)
+            continue;
+        waiting++;
+        if (since < first) {
+            first = since;
+            opcode = atomic_load_explicit(&q.thread[i].opcode, memory_order_relaxed);
+        }
+    }
+    if (waiting && !told)
+        say(CM_LOG_WARNING,
+            "%s: the origin has not answered for %u s: a program waits for a %s; %u such requests",
+            mnt.opt.dir, (unsigned)((now - first) / 1000000000), name_of(opcode), waiting);
+    else if (!waiting && told)
+        say(CM_LOG_INFO, "%s: the origin answers again", mnt.opt.dir);
+    told = waiting > 0;
+}
+
 bool threads_stopping(void)
 {
     return atomic_load(&q.stopping);
@@ -309,12 +391,20 @@ void loop_interrupt(void)
 
 void threads_settle(void)
 {
-    bool busy = true;
+    static bool told;
+    const uint64_t begun = cm_now();
+    unsigned busy = 1;
 
     while (busy) {
         pthread_mutex_lock(&q.lock);
-        busy = q.queued || q.idle < q.workers;
+        busy = q.queued + q.workers - q.idle;
         pthread_mutex_unlock(&q.lock);
+        if (busy && !told && cm_now() - begun > END_NS) {
+            told = true;
+            say(CM_LOG_WARNING,
+                "%s: the end waits for %u requests, which the origin does not answer", mnt.opt.dir,
+                busy);
+        }
         if (busy)
             usleep(1000);
     }

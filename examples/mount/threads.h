@@ -35,7 +35,7 @@ void threads_push(struct job *j);
 /* May this thread do what waits for a local origin? If so, between these two. The second: true if
  * the thread has lost its place as a loop meanwhile. */
 bool threads_may_wait(void);
-void threads_begin_wait(void);
+void threads_begin_wait(uint32_t opcode);
 bool threads_end_wait(void);
 void threads_reading(bool yes); /* a signal must interrupt it */
 bool threads_stopping(void);    /* the loops have to end */

@@ -204,6 +204,37 @@ t_end() {
     grep -q 'does not answer: ended without it' "$work/log"
   }
 }
+# The log says that a request waits for long, and when that is over.
+log_has() { grep -Eq -- "$1" "$work/log"; }
+t_told() {
+  local reader
+  : > "$work/log"
+  stop_server
+  cat far/f7 >/dev/null &
+  reader=$!
+  eventually log_has "$org: the origin has not answered for [0-9]+ s: a program waits for a .*;"
+  same "$(grep -c 'has not answered' "$work/log")" 1
+  fails log_has 'answers again'
+  start_server
+  wait $reader
+  eventually log_has "$org: the origin answers again\$"
+}
+# So it does at an end that waits for it.
+t_told_at_end() {
+  local reader
+  cd /
+  do_mount
+  : > "$work/log"
+  stop_server
+  cat "$org/far/f8" >/dev/null 2>&1 &
+  reader=$!
+  sleep 1 # until it asks, or the end may have nothing to wait for
+  kill -TERM "$mount_pid"
+  eventually log_has "$org: the end waits for [0-9]+ requests, which the origin does not answer"
+  start_server
+  wait_mount
+  wait $reader || :
+}
 with_mount() { # NAME FUNCTION [OPTION...]
   local name=$1 function=$2
   wanted "$name" || return 0
@@ -231,4 +262,6 @@ ulimit -n 2048
 with_mount "names while a server is stopped" t_names
 with_mount "a warm of a server that stopped" t_warm
 check "the end while a server is stopped" t_end
+with_mount "a long wait is told" t_told
+check "a long wait at the end is told" t_told_at_end
 summary
