@@ -345,9 +345,9 @@ static void keep_line(void *ctx, int level, const char *text)
 }
 static void test_whole_pool(void)
 {
-    static const char *const todo[] = { "delete the pool before anything is written",
-                                        "make room or replace the volume, then open it again",
-                                        "Copy a pool as a whole", "replace the volume" };
+    static const char *const advice[] = { "delete the pool before anything is written",
+                                          "make room or replace the volume, then open it again",
+                                          "Copy a pool as a whole", "replace the volume" };
     for (unsigned i = 0; i < 4; i++) {
         CASE("line %u", i);
         struct pool p;
@@ -358,7 +358,7 @@ static void test_whole_pool(void)
         (void)put(f, 5, 5);
         CHECK_EQ(told.count, 1);
         CHECK(strncmp(told.line[0], "pool in memory: ", 16) == 0);
-        CHECK(line_has(0, todo[i]));
+        CHECK(line_has(0, advice[i]));
         pool_end(&p);
     }
 }
