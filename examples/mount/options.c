@@ -278,10 +278,11 @@ static int take_text(struct options *o, char **to, const char *value, const char
 {
     char why[80];
 
-    snprintf(why, sizeof(why), "option '%.*s' is there twice, and takes one value",
-             (int)(strstr(what, " needs") - what), what);
-    if (*to && !o->helper)
+    if (*to && !o->helper) {
+        snprintf(why, sizeof(why), "option '%.*s' is there twice, and takes one value",
+                 (int)(strstr(what, " needs") - what), what);
         return usage_error(why);
+    }
     free(*to);
     *to = NULL;
     if (!value || !*value)

@@ -7,7 +7,6 @@
  * it does not matter which other threads used the processor. A round is A B B A, so that a steady
  * drift (a clock speed, another process that grows) has no effect on its ratio.
  *
- *
  * Who: bench/.
  */
 #include "tool/bench/bench.h"

@@ -12,7 +12,6 @@
  * flush and every fence is executed; cm_open would leave them out on tmpfs. The rivals' memory is a
  * file of the same directory, mapped in the same way.
  *
- *
  * Who: bench/.
  */
 #include "tool/bench/bench.h"

@@ -9,17 +9,20 @@
  */
 #include "tool/control/control.h"
 
-#define ENOUGH                                                                                     \
-    (UINT64_C(256) << 10)        /* bytes of the first files: the pool may displace a few blocks */
+/* Bytes of the first files. The pool may displace a few blocks at any time. */
+#define ENOUGH (UINT64_C(256) << 10)
 #define STEP (UINT64_C(4) << 20) /* bytes that are stored between two questions */
+#define FILES_MAX 256u           /* that are asked for, with those between them */
 
 static void add(struct first_files *w, struct control_file *file, uint64_t stored)
 {
     w->stored += stored;
     if (!file->whole || stored == 0 || w->bytes >= ENOUGH)
         return;
-    if (!w->file)
+    if (!w->file || file - w->file >= FILES_MAX) { /* most were cached already: begin anew */
         w->file = file;
+        w->bytes = 0;
+    }
     file->first = true;
     w->n = (size_t)(file - w->file) + 1;
     w->bytes += file->size;
