@@ -184,7 +184,7 @@ int pool_refused(int rc, const char *line)
     const size_t n = strlen(mnt.opt.pool);
     const bool has_name = !strncmp(line, mnt.opt.pool, n) && !strncmp(line + n, ": ", 2);
     const char *const why = !*line ? cm_strerror(rc) : has_name ? line + n + 2 : line;
-    const char *const advice = advice_for(rc);
+    const char *const advice = strstr(why, " anew") ? NULL : advice_for(rc); /* once is enough */
     cm_info info = { .struct_size = sizeof(info) };
 
     if (rc == CM_EOWNED && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owner_pid)

@@ -27,7 +27,7 @@
 /* ---- Options and messages -------------------------------------------------------------------- */
 
 #define IN_MEMORY "pool in memory" /* its name in the log */
-#define ANEW "delete it and make it anew, or put the whole file back"
+#define ANEW "delete it and make it anew"
 #define WEAR_MAX 1000u
 #define READ_SIZE_DEFAULT (UINT64_C(1) << 20)
 #define READ_SIZE_MAX (UINT64_C(16) << 20)
@@ -226,8 +226,11 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
     if (e < 0 && c->shared && cm_file_length_changed(&c->file))
         return e; /* cm_open() looks again */
     if (e < 0) {
-        cm_log(c, CM_LOG_ERROR, "%s: has %llu bytes, its superblock says %llu: " ANEW, what,
-               (unsigned long long)bytes, (unsigned long long)size);
+        cm_log(c, CM_LOG_ERROR, "%s: has %llu bytes, its superblock says %llu: %s", what,
+               (unsigned long long)bytes, (unsigned long long)size,
+               e == CM_EOVERSIZE ? "something was appended: cut it to that length, or " ANEW
+                                 : "it was cut off, or copied in part: put the whole file back, "
+                                   "or " ANEW);
         return e;
     }
     e = cm_format_geometry(&sb, &c->media.geo);

@@ -42,8 +42,8 @@ refused() {
 # What is wrong, and what to do about it, in one line.
 refused_once() { # NAME PATTERN POOL
   refused "$1" 3 "$2" "$org" --pool "$3"
-  if [ "$(wc -l < "$work/err")" = 1 ]; then ok "$1: in one line"; else
-    fail "$1: in one line" "$(cat "$work/err")"; fi
+  if [ "$(wc -l < "$work/err")" = 1 ] && [ "$(grep -o anew "$work/err" | wc -l)" -le 1 ]; then
+    ok "$1: in one line, and once"; else fail "$1: in one line, and once" "$(cat "$work/err")"; fi
 }
 
 wrong_use() {

@@ -107,9 +107,11 @@ static void test_open_refused(void)
     CALL(expect_refused(path, CM_EOVERSIZE));
     o.log = keep_line;
     CHECK_EQ(cm_open(path, &o, &c), CM_EOVERSIZE);
-    CHECK(strstr(last_line, "delete it and make it anew, or put the whole file back") != NULL);
+    CHECK(strstr(last_line, "cut it to that length, or delete it and make it anew") != NULL);
     CHECK_EQ(os_resize(path, MIB - 4096), 0);
     CALL(expect_refused(path, CM_ETRUNCATED));
+    CHECK_EQ(cm_open(path, &o, &c), CM_ETRUNCATED);
+    CHECK(strstr(last_line, "put the whole file back, or delete it and make it anew") != NULL);
     CHECK_EQ(os_resize(path, 65536), 0);
     CALL(expect_refused(path, CM_ETRUNCATED));
     CHECK_EQ(os_resize(path, 5000), 0);
