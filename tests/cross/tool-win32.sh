@@ -38,8 +38,9 @@ for c in $commands; do
 done
 expect "no command" 2 'a command is needed'
 expect "unknown command" 2 'unknown command' creat
-expect create 0 'made, 4.00 MiB' create pool --size 4M
-expect "create, exists" 1 'exists already' create pool --size 4M
+# 733 blocks of data fill a sixth of it: in a pool of 4 MiB, one of 300 placements pushes a block out.
+expect create 0 'made, 16.00 MiB' create pool --size 16M
+expect "create, exists" 1 'exists already' create pool --size 16M
 expect info 0 'durability: +page cache of' info pool
 check "lines end as everywhere" sh -c '! grep -q "$(printf "\r")" out'
 expect "info --json" 0 '"slots": *[0-9]' info pool --json
