@@ -167,9 +167,13 @@ static inline void sample_served(struct cm_object *f, uint64_t offset, int64_t s
         count_served(f, offset, (uint64_t)served, now);
 }
 
-static __attribute__((noinline)) void end_sample(struct cm_object *f, uint64_t start,
-                                                 uint64_t offset, int64_t served, bool whole)
+/* `g`: the place of the first block that was read. */
+static __attribute__((noinline)) void end_sample(struct cm_object *f, const struct cm_fast *g,
+                                                 uint64_t start, uint64_t offset, int64_t served,
+                                                 bool whole)
 {
+    if (whole && g->slot != CM_NO_SLOT)
+        cm_object_learn(f, g->block, g->slot);
     if (whole)
         cm_stats_latency(&f->cache->media, CM_HISTOGRAM_HIT, cm_plat_now_ns() - start);
     count_served(f, offset, served > 0 ? (uint64_t)served : 0, start);
@@ -210,12 +214,12 @@ begin_read(const cm_file *file, uint64_t offset, const void *buf, size_t len, st
 
 /* `served`: the call's result. Of plain hits only those that are timed look for trouble to log: so
  * a line waits for some hundred of them at most, and none of them for the flags. */
-static inline void end_read(struct cm_object *f, uint64_t start, uint64_t offset, int64_t served,
-                            size_t len)
+static inline void end_read(struct cm_object *f, const struct reading *r, uint64_t offset,
+                            int64_t served, size_t len)
 {
-    if (start == 0)
+    if (r->start == 0)
         return;
-    end_sample(f, start, offset, served, served == (int64_t)len);
+    end_sample(f, &r->fast, r->start, offset, served, served == (int64_t)len);
     cm_report_trouble(f->cache);
 }
 
@@ -233,7 +237,7 @@ int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *
         n = cm_range_read_slow(f, r.thread, &r.fast, offset, buf, len, miss);
         cm_report_trouble(f->cache);
     }
-    end_read(f, r.start, offset, n, len);
+    end_read(f, &r, offset, n, len);
     return n;
 }
 
@@ -268,7 +272,7 @@ int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len, uin
         n = cm_range_read_whole(f, r.thread, &r.fast, offset, buf, len);
         cm_report_trouble(f->cache);
     }
-    end_read(f, r.start, offset, n, len);
+    end_read(f, &r, offset, n, len);
     return n;
 }
 

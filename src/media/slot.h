@@ -92,30 +92,38 @@ void cm_slot_prefetch_header(const struct cm_media *m, uint64_t slot);
 #define CM_LINES_SOME 8u
 #define CM_PREFETCH_LINES 24u
 #define CM_TAKE_MIN (CM_PREFETCH_LINES * CM_CACHE_LINE)
+static inline void cm_slot_prefetch_first(const struct cm_spot *at, uint32_t from)
+{
+    at_prefetch(at->header);
+    at_prefetch(at->payload + from);
+}
+/* The lines behind the first one. */
 static inline __attribute__((always_inline)) void
-cm_slot_prefetch_payload(const struct cm_spot *at, uint32_t from, size_t len, unsigned lines)
+cm_slot_prefetch_rest(const struct cm_spot *at, uint32_t from, size_t len, unsigned lines)
 {
     const uint8_t *p = at->payload + from;
     assert(lines <= CM_PREFETCH_LINES);
-    at_prefetch(at->header);
-    at_prefetch(p);
     if (len < CM_TAKE_MIN)
         return;
 #pragma GCC unroll 32
     for (unsigned i = 1; i < lines; i++)
         at_prefetch(p + i * CM_CACHE_LINE);
 }
-/* The same for one of three numbers of lines that is not a constant. */
+static inline __attribute__((always_inline)) void
+cm_slot_prefetch_payload(const struct cm_spot *at, uint32_t from, size_t len, unsigned lines)
+{
+    cm_slot_prefetch_first(at, from);
+    cm_slot_prefetch_rest(at, from, len, lines);
+}
+/* The rest of one of three numbers of lines, which is not a constant. */
 static inline __attribute__((always_inline)) void
 cm_slot_prefetch_chosen(const struct cm_spot *at, uint32_t from, size_t len, uint32_t lines)
 {
     assert(lines == CM_LINES_FEW || lines == CM_LINES_SOME || lines == CM_PREFETCH_LINES);
     if (lines > CM_LINES_SOME)
-        cm_slot_prefetch_payload(at, from, len, CM_PREFETCH_LINES);
+        cm_slot_prefetch_rest(at, from, len, CM_PREFETCH_LINES);
     else if (lines > CM_LINES_FEW)
-        cm_slot_prefetch_payload(at, from, len, CM_LINES_SOME);
-    else
-        cm_slot_prefetch_payload(at, from, len, CM_LINES_FEW);
+        cm_slot_prefetch_rest(at, from, len, CM_LINES_SOME);
 }
 
 /* The part of a block that is wanted. */

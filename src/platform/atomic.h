@@ -12,6 +12,7 @@
 #ifndef CM_ATOMIC_H
 #define CM_ATOMIC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -46,6 +47,24 @@
 
 /* A hint that never faults, wherever p points. */
 #define at_prefetch(p) __builtin_prefetch((p), 0, 3)
+
+/* Is *value what was guessed? Then the guess takes its place. The CPU predicts the comparison and
+ * goes on with the guess, before the value is loaded. Not on arm64: if the address of a load
+ * depends on a value, arm64 keeps the order of both loads. With the guess it would not. x86 keeps
+ * the order of all loads. */
+static inline bool at_guessed(uint64_t *value, uint64_t guess)
+{
+#if defined(__x86_64__)
+    if (*value != guess)
+        return false;
+    __asm__ volatile("" : "+r"(guess)); /* else the compiler takes the value: they are equal */
+    *value = guess;
+    return true;
+#else
+    (void)value, (void)guess;
+    return false;
+#endif
+}
 
 /* The number of the lowest set bit of a word. The word is not zero. */
 #define at_lowest_bit(word) ((unsigned)__builtin_ctz(word))

@@ -129,6 +129,7 @@ static uint64_t copy_blocks(const struct cm_media *m, const struct cm_copy_candi
         /* It is the slot itself, but known only when the line has been loaded. */
         const uint64_t other = line == UINT64_MAX;
         const struct cm_spot at = cm_spot_of(m, slot[i] & ~other);
+        cm_slot_prefetch_first(&at, 0);
         cm_slot_prefetch_chosen(&at, 0, CM_BLOCK_SIZE, k->lines);
         (void)k->take(&at.header->w0, at.payload, block, CM_BLOCK_SIZE, 0, 0);
     }

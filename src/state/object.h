@@ -66,6 +66,9 @@ struct cm_object {
      * the session must be. Atomic. */
     const uint64_t *told;
     uint64_t session;
+    /* Atomic hint: the slot of a block, less the number of the block. Blocks that were stored in a
+     * row lie in slots in a row, so this is the same for many blocks. */
+    uint64_t slot_delta;
 
     uint32_t refs;          /* files lock */
     uint16_t generation;    /* files lock; part of the handle, another one at each attach */
@@ -109,10 +112,11 @@ struct cm_object {
     uint64_t told_place; /* with CM_GATE_SHARED: place of its record; the file's lock */
     /* Statistics: atomic, relaxed, because nothing depends on them. They lie away from what
      * every read loads, of this file and of the next one in the slab. */
-    uint64_t hits;    /* blocks; estimated */
-    uint64_t misses;  /* blocks, while it is attached */
-    uint64_t fills;   /* blocks, while it is attached */
-    uint64_t used_ns; /* when it was used last; cm_now() time */
+    uint64_t hits;       /* blocks; estimated */
+    uint64_t misses;     /* blocks, while it is attached */
+    uint64_t fills;      /* blocks, while it is attached */
+    uint64_t used_ns;    /* when it was used last; cm_now() time */
+    uint64_t seen_delta; /* of the last hit that was sampled, as slot_delta */
 
     struct cm_open_bracket *brackets;
     struct cm_open_bracket own; /* room for one: mostly nothing has to be allocated */
@@ -138,6 +142,21 @@ static inline void cm_object_missed(struct cm_object *f, uint64_t blocks, uint64
 {
     (void)at_add_relaxed(&f->misses, blocks);
     at_store_relaxed(&f->used_ns, now);
+}
+/* A sampled hit found the block in the slot. The hint only changes if the last sampled hit would
+ * have changed it in the same way: every hit of every thread loads its line. */
+static inline void cm_object_learn(struct cm_object *f, uint64_t block, uint64_t slot)
+{
+    const uint64_t delta = slot - block;
+    if (at_load_relaxed(&f->seen_delta) != delta)
+        at_store_relaxed(&f->seen_delta, delta);
+    else if (at_load_relaxed(&f->slot_delta) != delta)
+        at_store_relaxed(&f->slot_delta, delta);
+}
+/* The slot where the hint says that the block is. There may be no such slot. */
+static inline uint64_t cm_object_guess(const struct cm_object *f, uint64_t block)
+{
+    return block + at_load_relaxed(&f->slot_delta);
 }
 static inline void cm_object_filled(struct cm_object *f, uint64_t blocks)
 {
