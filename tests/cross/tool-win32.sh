@@ -38,7 +38,7 @@ for c in $commands; do
 done
 expect "no command" 2 'a command is needed'
 expect "unknown command" 2 'unknown command' creat
-# 733 blocks of data fill a sixth of it. In a pool of 4 MiB one of 300 placements pushes a block out.
+# The 733 blocks of data fill a sixth of it. Of pools of 4 MiB, one in 300 pushes a block out.
 expect create 0 'made, 16.00 MiB' create pool --size 16M
 expect "create, exists" 1 'exists already' create pool --size 16M
 expect info 0 'durability: +page cache of' info pool
