@@ -409,11 +409,13 @@ native_suites() { # DIR
     # shellcheck disable=SC2086 # words
     next tidy sh "$here/tree/check-tidy.sh" "$top" $sixth
     need python3-clang-14 >/dev/null 2>&1 || :
-    next mutation /usr/bin/python3 "$here/mutation/run" --check # a minute of a processor
+    ! in_turn 2 || next mutation /usr/bin/python3 "$here/mutation/run" --check # a minute
     need cppcheck || :
     ! in_turn 1 6 || next analysis bash "$here/tree/check-analysis.sh" "$top" # a minute
     ! in_turn 4 6 || next analysis/tool bash "$here/tree/check-analysis.sh" "$top" --tool
   fi
+  need valgrind || :
+  also budget bash "$here/bench/budget.sh" # what others do does not change how much it counts
   also mount-devices bash "$here/mount/devices-test.sh" "$b"
   also mount-dirs bash "$here/mount/dirs-test.sh" "$b"
   also mount-features bash "$here/mount/features-test.sh" "$b"
@@ -484,7 +486,7 @@ native_suites() { # DIR
   next examples/nbdkit /usr/bin/python3 "$here/nbd/nbd-test.py" "$b"
   need qemu-system-x86 grub-pc-bin >/dev/null 2>&1 || :
   also nbdkit-cuts /usr/bin/python3 "$here/nbd/cut-test.py" "$b" # mostly waits
-  next nbdkit-boot /usr/bin/python3 "$here/nbd/boot-test.py" "$b"
+  ! in_turn 0 || next nbdkit-boot /usr/bin/python3 "$here/nbd/boot-test.py" "$b"
   next nbdkit-mutants /usr/bin/python3 "$here/nbd/mutants.py" --list
   next examples/http-proxy sh "$here/examples/http-proxy-test.sh" "$b"
   next abi-baseline bash "$here/abi/abi-test.sh" "$b"
@@ -507,8 +509,6 @@ native_suites() { # DIR
   settle
   suite bench bash "$here/bench/bench-test.sh" "$b"
   suite bench/objects bash "$here/bench/objects-test.sh" "$b"
-  need valgrind || :
-  suite budget bash "$here/bench/budget.sh"
 }
 # These are long: with --all only.
 more_of_policies() { # DIR
@@ -584,7 +584,7 @@ core_suites "$b" "" 400000 5 75000
 native_suites "$b"
 target "linux x86-64"
 
-# ---- the guest: real MAP_SYNC, power cuts, machine checks, a disk ------------------------------
+# ---- the guest: real MAP_SYNC, power cuts, machine checks, a disk; the policy ------------------
 asan=''
 [ $all = no ] || {
   # Schedules that no commit before had.
@@ -599,9 +599,7 @@ asan=''
   in_turn 0 || leave="$leave|^tests/model/(turns|schedules|histories)\$"
   # With more optimization compiling takes longer than the tests win by it.
   build asan "$b-asan" gcc -Db_sanitize=address,undefined -Doptimization=1 $lines_only && asan=built
-  leave=''
-  settle
-  target "guest with DAX and with a disk; the library beside its simulator"
+  leave='' # the guest goes on beside the next suites
 }
 
 # ---- other compilers, sanitizers -----------------------------------------------------------------
@@ -664,7 +662,8 @@ if [ $all = yes ]; then
   else
     skip tsan "no clang here"
   fi
-  target "compilers and sanitizers"
+  settle
+  target "guest with DAX and with a disk; policy; compilers and sanitizers"
 
   # ---- other systems and processors: fewer operations and crash states, as printed ---------------
   # Only the header of xxHash is needed, and it is the same on every machine.
