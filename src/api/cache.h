@@ -82,6 +82,12 @@ static inline int cm_check_range(uint64_t offset, uint64_t len)
     return offset > CM_OFFSET_MAX || len > CM_OFFSET_MAX - offset ? CM_ERANGE : 0;
 }
 
+/* `n` bytes, and the rest of their last block. */
+static inline uint64_t cm_whole_blocks(uint64_t n)
+{
+    return (n + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+}
+
 /* ---- validator.c ----------------------------------------------------------------------------- */
 
 /* Takes a validator of any version. false: it is refused, and a line of the log says why, with the

@@ -328,7 +328,7 @@ int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len, ui
     /* The last block of the largest file ends one byte behind the largest end of a range. */
     if (miss->offset % CM_BLOCK_SIZE ||
         cm_check_range(miss->offset, miss->len > 0 ? miss->len - 1 : 0) ||
-        len > (miss->len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE ||
+        len > cm_whole_blocks(miss->len) ||
         (miss->len && (miss->offset % (CM_GROUP_BLOCKS * CM_BLOCK_SIZE) + miss->len - 1) /
                               (CM_GROUP_BLOCKS * CM_BLOCK_SIZE) >=
                           CM_MISS_STRIPES))

@@ -33,16 +33,12 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "api/cache.h"
 #include "api/read_fast.h"
 #include "api/read_range.h"
 #include "protocol/fill.h"
 
 #define WINDOW_MIN 4u /* blocks read ahead when a sequence is first noticed */
-
-static uint64_t round_up(uint64_t n)
-{
-    return (n + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
-}
 
 /* The last byte that the caller asked for, and one. */
 static uint64_t wanted_end(const struct cm_run *q)
@@ -201,7 +197,7 @@ static uint64_t piece_max(const struct cm_run *q, const cm_miss *miss, bool *in_
 {
     const uint64_t most = q->c->opts.read_size_max;
     const uint64_t left = (wanted_end(q) - q->pos) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
-    const uint64_t n = round_up(miss->len) < most ? round_up(miss->len) : most;
+    const uint64_t n = cm_whole_blocks(miss->len) < most ? cm_whole_blocks(miss->len) : most;
     *in_place = false;
     if (q->warm)
         return left < most ? left : most;
@@ -232,8 +228,8 @@ static uint64_t extend(struct cm_run *q, struct cm_out *o, struct cm_flight *fl,
             return end;
         }
         o->eof = eof;
-        o->len += round_up(miss.len);
-        end += round_up(miss.len);
+        o->len += cm_whole_blocks(miss.len);
+        end += cm_whole_blocks(miss.len);
         fl->next = next;
         fl = next;
     }
@@ -266,7 +262,7 @@ static void begin_wait(struct cm_run *q)
 /* Warming cannot store this miss now: goes on behind it, or ends. */
 static void pass_by(struct cm_run *q, const cm_miss *miss, int why)
 {
-    const uint64_t to = miss->offset + round_up(miss->len), before = q->pos;
+    const uint64_t to = miss->offset + cm_whole_blocks(miss->len), before = q->pos;
     assert(q->warm && miss->offset == before && to > before);
     if (miss->flags & CM_MISS_EOF)
         note_eof(q, miss->offset + miss->len);
@@ -308,7 +304,8 @@ static void make_piece(struct cm_run *q, cm_miss *miss)
         pass_by(q, miss, CM_NOT_STORED_BUSY);
         return;
     }
-    *o = (struct cm_out){ .offset = miss->offset, .len = round_up(miss->len), .flights = fl };
+    *o =
+        (struct cm_out){ .offset = miss->offset, .len = cm_whole_blocks(miss->len), .flights = fl };
     o->incarnation = miss->incarnation;
     o->eof = eof;
     uint64_t to = start == CM_FLIGHT_LEAD ? extend(q, o, fl, max) : o->offset + o->len;
@@ -489,7 +486,7 @@ static void store(struct cm_run *q, const cm_miss *miss, const uint8_t *data, ui
     q->refused = q->refused ? q->refused : why;
     q->stored += done.stored;
     q->left_out += len - done.stored - done.present;
-    cm_count(q->c, CM_STAT_prefetch_blocks, round_up(done.stored) / CM_BLOCK_SIZE);
+    cm_count(q->c, CM_STAT_prefetch_blocks, cm_whole_blocks(done.stored) / CM_BLOCK_SIZE);
 }
 
 /* Offers what was read of one miss: whole blocks, and at the end of the file the tail. */
@@ -498,8 +495,8 @@ static void offer(struct cm_run *q, const struct cm_out *o, const cm_miss *miss,
 {
     const uint64_t from = miss->offset - o->offset, wanted = wanted_end(q);
     uint64_t len = got > from ? got - from : 0;
-    if (len > round_up(miss->len))
-        len = round_up(miss->len);
+    if (len > cm_whole_blocks(miss->len))
+        len = cm_whole_blocks(miss->len);
     if (!eof || from + len < got)
         len -= len % CM_BLOCK_SIZE;
     if (miss->offset + len > wanted)
@@ -509,7 +506,7 @@ static void offer(struct cm_run *q, const struct cm_out *o, const cm_miss *miss,
     else if (len > 0)
         (void)cm_fill_offer(q->f, miss, o->p + from, len,
                             wanted - miss->offset); /* not stored: counted, never an error */
-    if (eof && got <= from + round_up(miss->len) && (got > from || from == 0))
+    if (eof && got <= from + cm_whole_blocks(miss->len) && (got > from || from == 0))
         cm_fill_ends(q->f, miss, got - from);
 }
 
@@ -545,7 +542,7 @@ int cm_run_complete(struct cm_run *q, const cm_piece *piece, int64_t result)
     if (!o || o->state != CM_OUT_GIVEN || piece->offset != o->offset || piece->len != o->len ||
         piece->buf != o->p)
         return CM_EINVAL;
-    const uint64_t asked = round_up(wanted_end(q) - o->offset);
+    const uint64_t asked = cm_whole_blocks(wanted_end(q) - o->offset);
     cm_stats_latency(&c->media, CM_HISTOGRAM_ORIGIN, cm_plat_now_ns() - o->given_at);
     cm_count(c, CM_STAT_origin_reads, 1);
     if (result > 0 && (uint64_t)result <= o->len)

@@ -335,18 +335,13 @@ static __attribute__((noinline)) int do_chunk(struct warm *w, uint64_t len)
     return n < INT_MIN ? INT_MIN : n < 0 ? (int)n : stop;
 }
 
-static uint64_t whole_blocks(uint64_t n)
-{
-    return n + (CM_BLOCK_SIZE - n % CM_BLOCK_SIZE) % CM_BLOCK_SIZE;
-}
-
 /* Does the next chunk of a warming, of at most `most` bytes. 0: go on. */
 static int warm_chunk(struct warm *w, uint64_t most)
 {
     /* Relaxed: if the volume is full, the end of the slots moves, once. */
     const uint64_t pool = at_load_relaxed(&w->c->policy.ring.end) * CM_BLOCK_SIZE;
     const uint64_t room = pool - least(pool, w->report.cached);
-    const uint64_t len = whole_blocks(least(most, room));
+    const uint64_t len = cm_whole_blocks(least(most, room));
     int e = len > 0 ? keep_pace(w, len) : CM_NOT_STORED_ROOM;
     if (e == 0)
         e = wait_for_growth(w);
@@ -439,7 +434,7 @@ static int stop(struct warm *w, int e)
 /* Does the next chunk, of at most `most` bytes. */
 static int do_next(struct warm *w, uint64_t most)
 {
-    const uint64_t len = whole_blocks(least(most, w->end - w->pos));
+    const uint64_t len = cm_whole_blocks(least(most, w->end - w->pos));
     int e = w->o->flags & CM_WARM_VERIFY ? compare(w, len) : 0;
     if (e == 0 && w->stopped)
         pass(w, len);

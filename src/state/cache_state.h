@@ -257,6 +257,12 @@ static inline bool cm_cache_bypassed(const struct cm_cache *c)
     return at_load_relaxed(&c->broken) != 0 || at_load_relaxed(&c->mode) == CM_BYPASS;
 }
 
+/* A bit for each slot, of as many as the pool may grow to. */
+static inline size_t cm_cache_marks_bytes(const struct cm_cache *c)
+{
+    return (size_t)((c->slots_max + 63) / 64 * 8);
+}
+
 /* Does an open file own the record at a place? (cm_file_open_place) */
 static inline bool cm_file_place_is_open(const struct cm_cache *c, uint64_t place)
 {

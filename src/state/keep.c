@@ -55,11 +55,6 @@ static void drop(struct cm_keeping *k, struct cm_incarnation *at)
     count(k);
 }
 
-static uint64_t marks_bytes(const struct cm_cache *c)
-{
-    return (c->slots_max + 63) / 64 * 8;
-}
-
 /* Most pools have no kept file, so the marks are allocated for the first one. No lock is held. */
 static int make_marks(struct cm_cache *c)
 {
@@ -69,7 +64,7 @@ static int make_marks(struct cm_cache *c)
     cm_lock_release(&k->lock);
     if (has)
         return 0;
-    uint64_t *marks = cm_cache_alloc(c, (size_t)marks_bytes(c));
+    uint64_t *marks = cm_cache_alloc(c, cm_cache_marks_bytes(c));
     if (!marks)
         return CM_ENOMEM;
     cm_lock_acquire(&k->lock);
@@ -78,7 +73,7 @@ static int make_marks(struct cm_cache *c)
         marks = NULL;
     }
     cm_lock_release(&k->lock);
-    cm_cache_free(c, marks, (size_t)marks_bytes(c)); /* another thread was faster */
+    cm_cache_free(c, marks, cm_cache_marks_bytes(c)); /* another thread was faster */
     return 0;
 }
 
@@ -98,7 +93,7 @@ void cm_keep_free(struct cm_cache *c)
 {
     struct cm_keeping *k = &c->keeping;
     cm_incarnations_free(c, &k->table);
-    cm_cache_free(c, c->policy.ring.kept, (size_t)marks_bytes(c));
+    cm_cache_free(c, c->policy.ring.kept, cm_cache_marks_bytes(c));
     c->policy.ring.kept = NULL;
     *k = (struct cm_keeping){ .blocks = 0 };
 }

@@ -44,11 +44,6 @@ uint32_t cm_quota_share(const struct cm_cache *c, uint32_t group)
     return 0;
 }
 
-static uint64_t share_bytes(const struct cm_cache *c)
-{
-    return (c->slots_max + 63) / 64 * 8;
-}
-
 static bool any_attached(const struct cm_cache *c)
 {
     assert(cm_lock_is_held(&c->files_lock));
@@ -93,7 +88,7 @@ int cm_quota_set(struct cm_cache *c, uint32_t group, uint64_t most)
 {
     int e = 0;
     if (!cm_quota_share(c, group)) {
-        uint64_t *slots = cm_cache_alloc(c, (size_t)share_bytes(c));
+        uint64_t *slots = cm_cache_alloc(c, cm_cache_marks_bytes(c));
         if (!slots)
             return CM_ENOMEM;
         cm_lock_acquire(&c->quotas.looking);
@@ -101,7 +96,7 @@ int cm_quota_set(struct cm_cache *c, uint32_t group, uint64_t most)
         e = add_share(c, group, &slots);
         cm_lock_release(&c->files_lock);
         cm_lock_release(&c->quotas.looking);
-        cm_cache_free(c, slots, (size_t)share_bytes(c));
+        cm_cache_free(c, slots, cm_cache_marks_bytes(c));
     }
     if (e == 0)
         /* Relaxed: the next block that is stored may see the old number. */
@@ -113,7 +108,7 @@ void cm_quota_free(struct cm_cache *c)
 {
     struct cm_shares *s = &c->policy.ring.shares;
     for (uint32_t i = 0; i < s->count; i++)
-        cm_cache_free(c, s->share[i].slots, (size_t)share_bytes(c));
+        cm_cache_free(c, s->share[i].slots, cm_cache_marks_bytes(c));
     s->count = 0;
     cm_incarnations_free(c, &c->quotas.table);
 }
@@ -175,8 +170,7 @@ static void load_bucket(struct cm_cache *c, uint64_t bucket)
     for (uint64_t p = bucket * CM_RECORD_WAYS; p < (bucket + 1) * CM_RECORD_WAYS; p++) {
         (void)cm_record_at(&c->media, p, &r, &whole); /* unreadable: not whole */
         const uint32_t share = whole ? cm_quota_share(c, r.group) : 0;
-        /* Relaxed: under the files lock. */
-        if (share > 0 && !(at_load_relaxed(&c->open_places[p / 64]) >> p % 64 & 1))
+        if (share > 0 && !cm_file_place_is_open(c, p))
             cm_quota_move(c, 0, r.incarnation, share);
     }
 }
