@@ -227,11 +227,59 @@ def test_conan(work):
 
 # ---- RPM -----------------------------------------------------------------------------------------
 
-# What Fedora's macros do.
-MACROS = {'_libdir': '/usr/lib64', '_unitdir': '/usr/lib/systemd/system', '_sbindir': '/usr/sbin',
+# What Fedora's macros do. A script gets the number of packages that stay: 0 at a removal, 1 if the
+# package is new, and 1 for %preun and %postun of the old one at an upgrade.
+MACROS = {'systemd_post()': '[ $1 -ne 1 ] || systemctl preset %{?*}',
+          'systemd_preun()': '[ $1 -ne 0 ] || systemctl disable --now %{?*}',
+          'systemd_postun()': '%{nil}',
+          'systemd_postun_with_restart()': '[ $1 -lt 1 ] || systemctl try-restart %{?*}',
+          '_libdir': '/usr/lib64', '_unitdir': '/usr/lib/systemd/system', '_sbindir': '/usr/sbin',
           'meson': 'CC=gcc meson setup build --prefix=/usr --libdir=lib64 --sbindir=sbin',
           'meson_build': 'ninja -C build', 'debug_package': '%{nil}',
           'meson_install': 'DESTDIR=%{buildroot} ninja -C build install'}
+
+
+MOUNT, SERVICE = 'cachemax-mount', 'cachemax-service'
+
+
+def scripts_ask(work, spec, package, script, number):
+    """What a script of a package asks of systemctl."""
+    at = re.search(r'^%%%s -n %s\n(.*?)(?=^%%|\Z)' % (script, package), spec, re.M | re.S)
+    if not at:
+        return ['no %%%s of %s' % (script, package)]
+    asked = os.path.join(work, 'asked')
+    text = 'systemctl() { echo "$*" >>"%s"; }\n%s' % (asked, at.group(1))
+    code, out = run('sh', '-euc', text, 'script', str(number))
+    lines = []
+    if os.path.exists(asked):
+        with open(asked, encoding='utf-8') as f:
+            lines = f.read().splitlines()
+        os.remove(asked)
+    return lines + (['exit status %d: %s' % (code, out)] if code or out else [])
+
+
+def test_rpm_scripts(work, spec):
+    """As the Debian packages: nothing is started, an upgrade leaves a mount alone and starts the
+    service again where it runs, and a removal stops what runs. Wants of systemd are gone then."""
+    wrong = []
+    for package, script, number, asks in (
+            (MOUNT, 'post', 1, ['preset cachemax-mount@.service']),
+            (MOUNT, 'post', 2, []),
+            (MOUNT, 'preun', 1, []),
+            (MOUNT, 'postun', 1, []),
+            (MOUNT, 'preun', 0, ['stop cachemax-mount@*.service',
+                                 'disable --now cachemax-mount@.service']),
+            (MOUNT, 'postun', 0, []),
+            (SERVICE, 'post', 1, ['preset cachemax-service.service']),
+            (SERVICE, 'post', 2, []),
+            (SERVICE, 'preun', 1, []),
+            (SERVICE, 'postun', 1, ['try-restart cachemax-service.service']),
+            (SERVICE, 'preun', 0, ['disable --now cachemax-service.service']),
+            (SERVICE, 'postun', 0, [])):
+        asked = scripts_ask(work, spec, package, script, number)
+        if asked != asks:
+            wrong.append('%s, %%%s %d: %s' % (package, script, number, asked))
+    check('rpm: what scripts ask of systemd', '; '.join(wrong))
 
 
 def test_rpm(work, build):
@@ -243,6 +291,7 @@ def test_rpm(work, build):
               for word in ('--define', '%s %s' % (name, value))]
     code, out = run('rpmspec', '-P', *macros, spec)
     check('rpm: the spec is parsed', out if code or 'warning' in out else '')
+    test_rpm_scripts(work, out)
     if not build:
         return
     os.makedirs(os.path.join(work, 'rpm', 'SOURCES'))
