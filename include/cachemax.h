@@ -650,7 +650,8 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * CRASHES  After a crash of the system a pool on a volume without DAX empties itself, unless it was
  * checkpointed (cm_checkpoint); a log line and cm_info.emptied say so. Without DAX the pool is also
  * emptied if the volume fails to sync what the last owner wrote. If nothing can be synced, the pool
- * is void (CM_EIO, a log line): delete it and make a new one.
+ * is void (CM_EIO, a log line): its file has 0 bytes, and no later open finds a pool (CM_ENOTPOOL).
+ * Delete it and make a new one.
  *
  * FAULT GUARD  Handlers of SIGBUS and SIGSEGV (Windows: a vectored handler) turn a damaged page of
  * a pool into a miss. They pass on everything else. Any number of pools can be open. The kernel
@@ -661,7 +662,7 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * ERRORS  A line of the log names the pool and says more.
  * - CM_EINVAL: path or cache is NULL, an option is wrong
  * - CM_ENOENT CM_EACCES CM_ENOTFILE: the path leads to no file, or to none that may be opened
- * - CM_ENOTPOOL: it was never a pool
+ * - CM_ENOTPOOL: it was never a pool, or it is void; if the file is empty, the line says so
  * - CM_ETRUNCATED CM_EOVERSIZE CM_EDAMAGED: it was a pool, and is none any more
  * - CM_EVERSION CM_EINCOMPAT CM_EBYTEORDER: it is of another library or another machine
  * - CM_EUNTRUSTED: see TRUST
@@ -691,11 +692,11 @@ CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options 
  * them again (undefined behaviour).
  * CM_EBUSY: pins, brackets, reads, requests, warmings, iterations, checkpoints, a growth or
  * containers of objects are still in use; nothing was closed.
- * CM_EIO: the pool is closed, but its last state could not be made durable; it may be empty at the
- * next open.
- * CM_ESEAL: the pool is closed, as if the process had been killed.
- * CM_ETRUNCATED: the pool file became smaller while it was open (a log line said so when it was
- * noticed). It is closed, and it is empty or no pool any more. Delete it and make a new one. */
+ * CM_EIO: the pool is closed, but its last state could not be made durable. It may be empty at the
+ * next open. If not even that can be written, it is void (see CRASHES at cm_open), and a line of
+ * the log says so. CM_ESEAL: the pool is closed, as if the process had been killed. CM_ETRUNCATED:
+ * the pool file became smaller while it was open (a log line said so when it was noticed). It is
+ * closed, and it is empty or no pool any more. Delete it and make a new one. */
 CM_API int cm_close(cm_cache *cache);
 
 /* Sets the mode, an enum cm_mode. It is CM_NORMAL after open. Brackets, cm_invalidate and cm_forget

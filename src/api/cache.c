@@ -425,7 +425,11 @@ static int open_file(cm_cache *c, const char *path)
         cm_log(c, CM_LOG_ERROR, "%s: %s", path, why[0] ? why : cm_strerror(e));
     if (e == 0 && cm_file_too_small(&c->file)) {
         e = cm_judge_small_file(&c->file);
-        cm_log(c, CM_LOG_ERROR, "%s: %s", path, cm_strerror(e));
+        cm_log(c, CM_LOG_ERROR,
+               c->file.size > 0 ? "%s: %s"
+                                : "%s: %s: the file is empty (0 bytes). A pool is cut to that when "
+                                  "its volume fails; delete it and make it anew",
+               path, cm_strerror(e));
     }
     if (e == 0 && !c->shared) /* a reader keeps no owner out */
         e = lock_pool(c, path);

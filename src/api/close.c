@@ -68,8 +68,13 @@ static int settle(cm_cache *c)
     /* Nobody knows which part was written: nothing may count. If a seal fails, it can be made void
      * all the same. */
     e = cm_super_bump_epoch(&c->super, &c->broken);
-    if (e && (c->super.sync || e == CM_ESEAL))
+    if (e && (c->super.sync || e == CM_ESEAL)) {
         cm_super_void(&c->super);
+        cm_log(c, CM_LOG_ERROR,
+               "%s: what was cached cannot be made durable; the pool is void: delete it and create "
+               "it anew",
+               c->name);
+    }
     return CM_EIO;
 }
 

@@ -167,6 +167,15 @@ static int length_error(const char *pool, int code)
     return TOOL_REFUSED;
 }
 
+/* Nobody's data is in an empty file. */
+static int empty_error(const char *pool)
+{
+    tool_message(pool,
+                 "not a cachemax pool: the file is empty (0 bytes). A pool is cut to that when its "
+                 "volume fails; delete it and make it anew (" NOTHING_LOST ")");
+    return TOOL_REFUSED;
+}
+
 static int version_error(const char *pool)
 {
     cm_info info = { .struct_size = sizeof(info) };
@@ -227,6 +236,7 @@ static int create_error(const char *pool, int code)
 int tool_pool_error(const char *pool, int code, enum tool_action action)
 {
     struct os_volume volume;
+    uint64_t size;
 
     if (action == TOOL_CREATING && (code == CM_ENOENT || code == CM_EACCES || code == CM_ENOSPC))
         return create_error(pool, code);
@@ -242,6 +252,8 @@ int tool_pool_error(const char *pool, int code, enum tool_action action)
         return owned_error(pool);
     if (code == CM_ETRUNCATED || code == CM_EOVERSIZE)
         return length_error(pool, code);
+    if (code == CM_ENOTPOOL && os_file_size(pool, &size) && size == 0)
+        return empty_error(pool);
     if (code == CM_EVERSION)
         return version_error(pool);
     if (code == CM_EACCES && os_volume(pool, &volume) && volume.read_only) {
@@ -297,7 +309,7 @@ static bool says_more(const struct tool_log *log, int rc)
     const size_t n = strlen(log->held), m = strlen(cm_strerror(rc));
 
     return rc == CM_EOWNED || rc == CM_EACCES || rc == CM_ETRUNCATED || rc == CM_EOVERSIZE ||
-           rc == CM_EVERSION ||
+           rc == CM_EVERSION || rc == CM_ENOTPOOL ||
            (rc < 0 && n >= m && strcmp(log->held + n - m, cm_strerror(rc)) == 0);
 }
 

@@ -690,8 +690,10 @@ FILES = [
        '    if (0)\n        e = cm_super'),
     _m('epoch after a failed sync', 'a new epoch when the data could not be synced at the close',
        'unit super data_not_synced', 'api/close.c',
-       '    e = cm_super_bump_epoch(&c->super, &c->broken);\n'
-       '    if (e && (c->super.sync || e == CM_ESEAL))\n        cm_super_void(&c->super);\n', ''),
+       '    e = cm_super_bump_epoch(&c->super, &c->broken);\n    if (e && (c->super.sync',
+       '    e = 0;\n    if (e && (c->super.sync'),
+    _m('void pool, close', 'a pool whose new epoch cannot be written at the close is void',
+       'unit seal failing_close_lost', 'api/close.c', '        cm_super_void(&c->super);\n', ''),
     _m('CLEAN before the data', 'sync of the data before CLEAN', 'crash pagecache fill-a0,close',
        'api/close.c', '    e = cm_plat_file_sync(&c->file, 0, 0);\n', '    e = 0;\n'),
     _m('superblock not synced', 'sync of each copy in the page cache', 'crash pagecache close',

@@ -65,10 +65,10 @@ wrong_use() {
   refused "mount point not a directory" 1 'not a directory' "$org/precious" --pool "$pool"
   refused "pool missing" 3 "does not exist; make a pool with 'cachemax create'" "$org" \
     --pool "$shm/nowhere"
-  head -c 100000 /dev/urandom > "$shm/garbage"
-  cp "$shm/garbage" "$work/garbage"
+  head -c 100000 /dev/urandom | tee "$shm/garbage" > "$work/garbage"
   refused_once "not a pool" 'garbage: not a cachemax pool: check the name.*left untouched' \
     "$shm/garbage"
+  : > "$shm/empty" && refused_once "an empty pool" 'is empty .*delete it and' "$shm/empty"
   refused_once "a directory as pool" 'not a regular file: name the pool file itself' "$shm"
   cp "$pool" "$shm/theirs"
   chmod 666 "$shm/theirs"

@@ -95,8 +95,12 @@ static void test_open_refused(void)
     const char *path = path_of("refused");
     CALL(expect_refused(path_of("absent"), CM_ENOENT));
     CALL(expect_refused(dir, CM_ENOTFILE));
+    o.log = keep_line;
     CALL(write_file(path, "", 0));
     CALL(expect_refused(path, CM_ENOTPOOL));
+    CHECK_EQ(cm_open(path, &o, &c), CM_ENOTPOOL);
+    CHECK(strstr(last_line, "is empty (0 bytes)") &&
+          strstr(last_line, "delete it and make it anew"));
     CALL(write_file(path, "short", 5));
     CALL(expect_refused(path, CM_ENOTPOOL));
     memset(garbage, 0x77, sizeof(garbage));
@@ -105,7 +109,6 @@ static void test_open_refused(void)
     path = make_pool("refused", MIB, 0);
     CHECK_EQ(os_resize(path, MIB + 4096), 0);
     CALL(expect_refused(path, CM_EOVERSIZE));
-    o.log = keep_line;
     CHECK_EQ(cm_open(path, &o, &c), CM_EOVERSIZE);
     CHECK(strstr(last_line, "cut it to that length, or delete it and make it anew") != NULL);
     CHECK_EQ(os_resize(path, MIB - 4096), 0);
