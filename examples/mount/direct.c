@@ -32,8 +32,12 @@
  *   ends the connection. Where it cannot (no fusectl, not root), io_uring is not used.
  *
  * Without a helper (/dev/fuse cannot be opened) the mount asks the kernel for synchronous direct
- * I/O, and mappings keep what others have changed. Called by main before and after the threads;
- * direct_reply is called by workers, direct_drop by all.
+ * I/O, and mappings keep what others have changed. If the helper ends later (somebody kills it),
+ * the notifier tells the kernel itself. That is right as long as this process lives. No other
+ * helper is started: it would hold a copy of all memory that the mount then changes.
+ *
+ * Called by main before and after the threads, and meanwhile to look; direct_reply is called by
+ * workers, direct_drop by all.
  */
 #include "mount.h"
 
@@ -67,6 +71,7 @@ static struct {
     pid_t pid;   /* the helper */
     int sock;    /* to it; -1: none */
     bool aborts; /* it can end the connection */
+    bool gone;   /* it has ended before the mount; the log says so */
 } n = {
     .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .tail = &n.head, .sock = -1
 };
@@ -231,6 +236,18 @@ static bool start_helper(void)
 
 /* ---- The notifier --------------------------------------------------------------------------- */
 
+/* Lock held. */
+static void say_gone(void)
+{
+    if (!n.gone && !n.stop)
+        say(CM_LOG_ERROR,
+            "the helper process %ld is gone (was it killed?): the mount goes on without it. Mount "
+            "anew when it suits: if this process is killed beside a direct write, programs may "
+            "hang",
+            (long)n.pid);
+    n.gone = true;
+}
+
 static void notify(const struct held *h)
 {
     ssize_t rc;
@@ -239,9 +256,8 @@ static void notify(const struct held *h)
         recv(n.sock, &rc, sizeof(rc), 0) > 0)
         return;
     pthread_mutex_lock(&n.lock);
-    if (n.sock >= 0 && !n.stop)
-        say(CM_LOG_ERROR, "the helper process is gone; the mount goes on without it");
     if (n.sock >= 0) {
+        say_gone();
         kill(n.pid, SIGKILL); /* if it lives all the same: see direct_start() */
         close(n.sock);
     }
@@ -307,6 +323,20 @@ void direct_start(void)
     if (others_write() && !direct_on())
         say(CM_LOG_WARNING, "/dev/fuse cannot be opened: a mapping that exists will not show what "
                             "others change");
+}
+
+void direct_look(void)
+{
+    siginfo_t info = { .si_pid = 0 };
+
+    /* It is not reaped: direct_finish() does that, and until then no other process gets its number.
+     */
+    if (n.pid <= 0 || waitid(P_PID, (id_t)n.pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+        info.si_pid != n.pid)
+        return;
+    pthread_mutex_lock(&n.lock);
+    say_gone();
+    pthread_mutex_unlock(&n.lock);
 }
 
 void direct_finish(void)

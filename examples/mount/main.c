@@ -284,6 +284,7 @@ static int serve(void)
     while (loop_running() && !asked) {
         asked = wait_end(LOOK_MS);
         loop_look();
+        direct_look();
     }
     manager_stopping();
     control_cancel();

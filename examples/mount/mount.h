@@ -566,6 +566,7 @@ void keeper_throttle(uint64_t names);
 
 /* direct.c */
 void direct_start(void);  /* session mounted, no threads yet: forks */
+void direct_look(void);   /* main's thread, each second: says it if the helper is gone */
 void direct_finish(void); /* loops and workers have ended: answers the rest */
 bool direct_on(void);
 bool direct_survives_ring(void); /* if this process is killed, who waits for it is released */

@@ -91,6 +91,20 @@ t_killed() {
   fusermount3 -u "$org"
 }
 
+# The helper of direct writes is killed (memory ran out, say): the mount says so, once, and goes on.
+log_has() { grep -Eq -- "$1" "$work/log"; }
+t_no_helper() {
+  local helper
+  do_mount
+  helper=$(pgrep -P "$mount_pid")
+  kill -9 "$helper"
+  eventually log_has "the helper process $helper is gone"
+  t_aio "$org" 10
+  same "$(grep -c 'helper process' "$work/log")" 1
+  cd /
+  do_unmount
+}
+
 # A file that is replaced between being made and being looked up: the descriptor is of what is
 # there.
 t_replaced() {
@@ -341,6 +355,7 @@ if do_mount; then
   direct_writes
   privileges
   do_unmount
+  check "the helper of direct writes is killed" t_no_helper
   if grep -Eq '__(asan|tsan)_init' "$mount_bin"; then
     skip "killed beside a direct write" "a sanitizer's build takes no LD_PRELOAD"
     skip "a file that is replaced while it is made" "a sanitizer's build takes no LD_PRELOAD"

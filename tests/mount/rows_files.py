@@ -40,6 +40,11 @@ OF_FILES = [
     _m('refusing helper', 'the helper goes with the mount and refuses nothing', 'bare',
        '^killed beside a direct write$',
        DIRECT, '    while (in && atomic_load(&helper.busy)) {\n', '    while (in && 0) {\n'),
+    _m('helper gone', 'nobody looks whether the helper lives', 'bare',
+       '^the helper of direct writes is killed$', MAIN, '        direct_look();\n', ''),
+    _m('helper gone, once', 'the log says it each second', 'bare',
+       '^the helper of direct writes is killed$',
+       DIRECT, '    if (!n.gone && !n.stop)\n', '    if (!n.stop)\n'),
 
     # Opening
     _m('what appeared', 'a file that appeared is opened as if it had been made', 'mount',
