@@ -22,17 +22,17 @@ static struct {
     uint64_t bytes[2], front[2]; /* front: the bytes before the slots */
     bool wide;                   /* which of them */
     uint8_t *arena;
-    size_t used;
+    size_t used; /* atomic */
 } p;
 
 static void *arena_alloc(void *ctx, size_t bytes)
 {
     (void)ctx;
-    uint8_t *a = p.arena + p.used;
     bytes = (bytes + 63) / 64 * 64;
-    if (bytes > ARENA - p.used)
+    const size_t used = __atomic_fetch_add(&p.used, bytes, __ATOMIC_RELAXED); /* threads call it */
+    if (used > ARENA || bytes > ARENA - used)
         fail("the arena is too small", bytes, ARENA);
-    p.used += bytes;
+    uint8_t *a = p.arena + used;
     memset(a, 0, bytes);
     return a;
 }
