@@ -39,10 +39,12 @@ for a in "$@"; do
 done
 
 . "$top/examples/need.sh"
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 queue=''
 log=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-tests.XXXXXX")
 end_all() {
   need_end
+  # shellcheck disable=SC2086 # numbers
+  [ -z "$queue" ] || kill $queue 2>/dev/null # those that have not begun would wait for ever
   # A suite's timeout leads its group of processes.
   for f in "$log"/*.pid; do
     [ ! -f "$f" ] || kill -TERM "-$(cat "$f")" 2>/dev/null
@@ -84,11 +86,11 @@ skip() { # NAME REASON
 
 # Some suites are as long as all unit tests. So a part of each runs, and with the next commits the
 # others. A FILTER runs all of what it names. Without the history the days are counted.
-third='' sixth='' twelfth='' commits=$(($(date +%s) / 86400))
+third='' sixth='' twelfth='' one_job='' commits=$(($(date +%s) / 86400))
 [ "$(git -C "$top" rev-parse --is-shallow-repository 2>/dev/null)" != false ] ||
   commits=$(git -C "$top" rev-list --count HEAD)
 [ "$filter$list" ] || third="--third $((commits % 3))" sixth="--part $((commits % 6))/6" \
-  twelfth="--part $((commits % 12))/12"
+  twelfth="--part $((commits % 12))/12" one_job='--jobs 1'
 # in_turn K [N]: is it the turn of what is the K-th of N parts (3)?
 in_turn() { [ "$filter$list" ] || [ $((commits % ${2:-3})) = "$1" ]; }
 # its_turn SUITE: one half of the mount's suites, and of what runs a second time (with sanitizers,
@@ -129,25 +131,35 @@ wanted() {
 # suite NAME COMMAND...: runs it, for $patience seconds at most (a hang ends then, not a slow
 # machine); counts what its last line says, or else its exit status as one test (77: skipped).
 # also NAME COMMAND...: begins it, and the next suite runs beside it: for those that use one
-# processor. next NAME COMMAND...: as suite, and what was begun goes on. beside NAME COMMAND...: as
-# also, as soon as a processor is free; settle waits for all.
+# processor. beside NAME COMMAND...: as also, as soon as a processor is free. waits NAME COMMAND...:
+# as also, for those that mostly wait: it begins when less than three for each processor go on.
+# settle waits for all.
 patience=3600
 running=''
-mkfifo "$log/free" && exec 9<>"$log/free" # a line for each processor that nothing was begun on
-for processor in $(seq "$(nproc)"); do echo "$processor" >&9; done
+mkfifo "$log/free" "$log/places" && exec 8<>"$log/places" 9<>"$log/free"
+# Each is an empty line: read takes it at once, also where several wait for one.
+for processor in $(seq "$(nproc)"); do
+  echo >&9
+  printf '\n\n\n' >&8
+done
 also() {
   wanted "$1" || return 0
   running="$running $1"
   # A shell has SIGINT ignored in what it begins in the background.
-  timed "$(echo "$1" | tr / _)" env --default-signal=INT,QUIT "$@" 9>&- &
+  timed "$(echo "$1" | tr / _)" env --default-signal=INT,QUIT "$@" 8>&- 9>&- &
 }
-next() {
+waits() {
   wanted "$1" || return 0
   running="$running $1"
-  (timed "$(echo "$1" | tr / _)" env "$@" 9>&-) # a shell of its own, whose times are this suite's
+  {
+    read -r place <&8
+    timed "$(echo "$1" | tr / _)" env --default-signal=INT,QUIT "$@" 8>&- 9>&-
+    echo >&8
+  } &
+  queue="$queue $!"
 }
 suite() {
-  next "$@"
+  also "$@"
   settle
 }
 beside() {
@@ -156,16 +168,24 @@ beside() {
   settled
   running="$running $1"
   {
-    timed "$(echo "$1" | tr / _)" env --default-signal=INT,QUIT "$@" 9>&-
-    echo "$processor" >&9
+    timed "$(echo "$1" | tr / _)" env --default-signal=INT,QUIT "$@" 8>&- 9>&-
+    echo >&9
   } &
 }
 settle() {
   wait
+  queue=''
   for name in $running; do
     report "$name"
   done
   running=''
+}
+# ended NAME: waits for one.
+ended() {
+  while case "$running " in *" $1 "*) ;; *) false ;; esac do
+    [ -f "$log/$(echo "$1" | tr / _).status" ] || sleep 0.2
+    settled
+  done
 }
 # Reports those that have ended.
 settled() {
@@ -349,173 +369,179 @@ crash_states() { # RULES STATES
   [ "$1" = adr ] && echo "$2" || echo $(($2 / 10))
 }
 
+# Of a native build, what begins before core_suites: what takes longest.
+native_first() { # DIR
+  b=$1
+  # Those that mostly wait. These two are alone among them that empty the kernel's caches: the
+  # caches hold the errors of syncs that they look for.
+  waits mount-sync bash "$here/mount/sync-test.sh" "$b"
+  waits filter-mutants python3 "$here/filter/mutants.py" # many wait for ever, and are ended
+  need qemu-system-common || :
+  waits cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
+  waits quickstart bash "$here/mount/quickstart-test.sh" "$b"
+  waits mount bash "$here/mount/mount-test.sh" "$b"
+  waits winfsp-mutants python3 "$here/winfsp/mutants.py"
+  waits mount-options bash "$here/mount/options-test.sh" "$b"
+  # shellcheck disable=SC2086 # words
+  beside mutants python3 "$here/crash/mutants.py" --quick $twelfth $one_job $few
+}
 # The rest of a native build.
 native_suites() { # DIR
   b=$1
-  beside crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
-  beside crash/seal "$b/tests/crash/crash" --seal --rules checkpoint --length 1 --states 0
-  ! in_turn 0 2 || beside crash/grow "$b/tests/crash/crash" --grow --states 0
-  ! in_turn 1 2 ||
-    beside crash/grow-checkpoint "$b/tests/crash/crash" --grow --rules checkpoint --states 0
-  beside crash/grow-failures "$b/tests/crash/crash" --grow --rules pagecache --failures 20
-  for rules in adr eadr checkpoint; do
-    beside objects/crash/$rules "$b/tests/objects/objects-crash" --rules $rules --sequences 60
-  done
-  beside faults "$b/tests/faults/faults" --every 11
-  beside faults/poisoned "$b/tests/faults/poisoned" --rounds 150
-  beside faults/poisoned-sealed "$b/tests/faults/poisoned" --rounds 60 --sealed 100
-  beside faults/programs python3 "$here/faults/programs.py" "$b" --every 41
-  beside crash/trace sh "$here/crash/trace-test.sh" "$b"
-  beside fuzz sh "$here/fuzz/replay.sh" "$b"
-  beside media "$b/tests/fuzz/media" --lives 15000 --seed $((commits * 100000))
-  beside media/noticed "$b/tests/fuzz/media" --trusting
-  settle
-  # A job for each processor. --list has the short ones, of core_suites.
-  [ "$list" ] || for rules in adr eadr pagecache checkpoint; do
-    suite crash/$rules "$here/crash/run" --rules $rules \
+  ended mount-sync
+  waits mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
+  # --list has the short ones, of core_suites.
+  # shellcheck disable=SC2086 # words
+  [ "$list" ] || for rules in adr checkpoint pagecache eadr; do
+    beside crash/$rules "$here/crash/run" --rules $rules $one_job \
       --states "$(crash_states $rules 75000)" --every 24 --no-mutants \
       --resume "$log/crash.$rules" "$b"
   done
-  suite freestanding "$b/tests/freestanding/core"
-  suite shared "$b/tests/cross/shared" "$made/shared.pool"
-  suite abi "$b/tests/abi/client"
-  suite copies "$b/tests/abi/copies" "$b/src/libcachemax.so"
-  also filter-mutants python3 "$here/filter/mutants.py" # many of them wait for ever, and are ended
-  also winfsp-mutants python3 "$here/winfsp/mutants.py"
-  # shellcheck disable=SC2086 # words
-  suite mutants python3 "$here/crash/mutants.py" --quick $twelfth $few
-  # All of src/ can be changed.
-  suite random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
-  # Up to the settle, those that mostly wait, and beside them those that do not.
+  ! in_turn 0 2 || beside crash/grow "$b/tests/crash/crash" --grow --states 0
+  ! in_turn 1 2 ||
+    beside crash/grow-checkpoint "$b/tests/crash/crash" --grow --rules checkpoint --states 0
   need spin || :
-  need qemu-system-common || :
-  also mount bash "$here/mount/mount-test.sh" "$b"
-  also quickstart bash "$here/mount/quickstart-test.sh" "$b"
-  also mount-options bash "$here/mount/options-test.sh" "$b"
-  also cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
-  # Beside none that empties the kernel's caches: they hold the errors of syncs that these look for.
-  next mount-sync bash "$here/mount/sync-test.sh" "$b"
-  next mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
   # shellcheck disable=SC2086 # words
-  next spin bash "$here/spin/run.sh" $third ${few_models:+"$few_models"}
-  need gdb || :
-  next gdb sh "$here/gdb/gdb-test.sh" "$b"
-  next orders python3 "$here/crash/orders.py" --check
-  next tree sh "$here/tree/check-tree.sh" "$top" "$b"
-  need clang-format-14 >/dev/null 2>&1 || need clang-format >/dev/null 2>&1 || :
-  next format sh "$here/tree/check-format.sh" "$top"
+  beside spin bash "$here/spin/run.sh" $third ${few_models:+"$few_models"}
+  ended mount/service-sync
+  waits mount-control-service bash "$here/mount/control-service-test.sh" "$b"
+  waits mount-resize bash "$here/mount/resize-test.sh" "$b"
+  waits mount-features bash "$here/mount/features-test.sh" "$b"
+  waits mount/service bash "$here/mount/mount-test.sh" "$b" --service
+  waits mount/service-random bash "$here/mount/random-test.sh" "$b" --service
+  waits mount-devices bash "$here/mount/devices-test.sh" "$b"
+  waits mount-dirs bash "$here/mount/dirs-test.sh" "$b"
+  waits mount-sessions bash "$here/mount/sessions-test.sh" "$b"
+  waits mount-far bash "$here/mount/far-test.sh" "$b"
+  waits mount-uring bash "$here/mount/uring-test.sh" "$b"
+  waits mount-failures bash "$here/mount/failures-test.sh" "$b"
+  waits mount-admin bash "$here/mount/admin-test.sh" "$b"
+  waits mount-day bash "$here/mount/day-test.sh" "$b"
+  waits mount-rules bash "$here/mount/rules-test.sh" "$b"
+  waits mount-control bash "$here/mount/control-test.sh" "$b"
+  waits mount-pin bash "$here/mount/pin-test.sh" "$b"
+  waits mount-privileges bash "$here/mount/privileges-test.sh" "$b"
+  waits mount-seal bash "$here/mount/seal-test.sh" "$b"
+  waits mount-quota bash "$here/mount/quota-test.sh" "$b"
+  waits mount-requests bash "$here/mount/requests-test.sh" "$b"
+  waits mount-writeback bash "$here/mount/writeback-test.sh" "$b"
+  waits mount-random bash "$here/mount/random-test.sh" "$b"
+  waits mount-soak bash "$here/mount/soak.sh" "$b" --seconds 20
+  waits mount-record bash "$here/mount/record-test.sh" "$b"
+  waits mount-verify bash "$here/mount/verify-test.sh" "$b"
+  waits mount-between bash "$here/mount/between-test.sh" "$b"
+  waits mount-coherence bash "$here/mount/coherence-test.sh" "$b"
+  [ $all = yes ] || waits mount-end bash "$here/mount/end-test.sh" "$b"
+  waits mount/service-sessions bash "$here/mount/sessions-test.sh" "$b" --service
+  waits mount/service-coherence bash "$here/mount/coherence-test.sh" "$b" --service
+  waits mount/service-kills bash "$here/mount/service-test.sh" "$b"
+  waits mount-bare bash "$here/mount/bare-test.sh" "$b"
+  waits mount-kill bash "$here/mount/kill-test.sh" "$b"
+  need iproute2 moosefs-master moosefs-chunkserver moosefs-client >/dev/null 2>&1 || :
+  waits mount-fleet sh "$here/fleet/run.sh" "$b" --only moosefs --checks none --operations 2500 \
+    --kills 0
+  waits tool-compare python3 "$here/tool/compare-test.py" "$b"
+  need prometheus || :
+  waits tool-dash python3 "$here/tool/dash-test.py" "$b"
+  storm="$b/tests/service/storm" service="$b/examples/service/cachemax-service"
+  waits service/hostile "$b/tests/service/hostile" "$service"
+  waits winfsp bash "$here/winfsp/winfsp-test.sh" "$b"
+  waits filter/storm "$b/tests/filter/storm" "$service" --operations 100000 --troubles 10
+  waits service/parts "$b/tests/service/parts" "$service"
+  waits service/ring "$storm" "$service" --operations 100000 --kills 5 --stalls 3
+  waits service/socket "$storm" "$service" --operations 100000 --kills 5 --stalls 3 --no-ring
+  waits service/remove bash "$here/service/remove-test.sh" "$b"
+  waits service/stalls "$b/tests/service/stalls"
+  waits service/program sh "$here/service/program-test.sh" "$b"
+  waits policy/advice "$b/tests/policy/test_advice"
+  waits kill "$b/tests/kill/kill" --cycles 100
+  waits objects/kill "$b/tests/objects/objects-kill" --cycles 60
+  waits share "$b/tests/share/share" --operations 300000 --kills 20
+  waits examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"
+  # And those that use a processor.
+  need valgrind || :
+  beside budget bash "$here/bench/budget.sh" # what others do does not change how much it counts
   if [ $all = yes ] || [ "$list" ]; then
+    need python3-clang-14 >/dev/null 2>&1 || :
+    ! in_turn 2 || beside mutation /usr/bin/python3 "$here/mutation/run" --check # a minute
+    need cppcheck || :
+    ! in_turn 1 6 || beside analysis bash "$here/tree/check-analysis.sh" "$top" # a minute
+    ! in_turn 4 6 || beside analysis/tool bash "$here/tree/check-analysis.sh" "$top" --tool
     need clang-tidy-14 >/dev/null 2>&1 || need clang-tidy >/dev/null 2>&1 || :
     # shellcheck disable=SC2086 # words
-    next tidy sh "$here/tree/check-tidy.sh" "$top" $sixth
-    need python3-clang-14 >/dev/null 2>&1 || :
-    ! in_turn 2 || next mutation /usr/bin/python3 "$here/mutation/run" --check # a minute
-    need cppcheck || :
-    ! in_turn 1 6 || next analysis bash "$here/tree/check-analysis.sh" "$top" # a minute
-    ! in_turn 4 6 || next analysis/tool bash "$here/tree/check-analysis.sh" "$top" --tool
+    beside tidy sh "$here/tree/check-tidy.sh" "$top" $sixth
   fi
-  need valgrind || :
-  also budget bash "$here/bench/budget.sh" # what others do does not change how much it counts
-  also mount-devices bash "$here/mount/devices-test.sh" "$b"
-  also mount-dirs bash "$here/mount/dirs-test.sh" "$b"
-  also mount-features bash "$here/mount/features-test.sh" "$b"
-  also mount-sessions bash "$here/mount/sessions-test.sh" "$b"
-  also mount-far bash "$here/mount/far-test.sh" "$b"
-  also mount-uring bash "$here/mount/uring-test.sh" "$b"
-  also mount-failures bash "$here/mount/failures-test.sh" "$b"
-  also mount-admin bash "$here/mount/admin-test.sh" "$b"
-  also mount-day bash "$here/mount/day-test.sh" "$b"
-  also mount-rules bash "$here/mount/rules-test.sh" "$b"
-  also mount-control bash "$here/mount/control-test.sh" "$b"
-  also mount-control-service bash "$here/mount/control-service-test.sh" "$b"
-  also mount-resize bash "$here/mount/resize-test.sh" "$b"
-  also mount-pin bash "$here/mount/pin-test.sh" "$b"
-  also mount-privileges bash "$here/mount/privileges-test.sh" "$b"
-  also mount-seal bash "$here/mount/seal-test.sh" "$b"
-  also mount-quota bash "$here/mount/quota-test.sh" "$b"
-  also mount-requests bash "$here/mount/requests-test.sh" "$b"
-  also mount-writeback bash "$here/mount/writeback-test.sh" "$b"
-  also mount-random bash "$here/mount/random-test.sh" "$b"
-  also mount-soak bash "$here/mount/soak.sh" "$b" --seconds 20
-  also mount-record bash "$here/mount/record-test.sh" "$b"
-  also mount-verify bash "$here/mount/verify-test.sh" "$b"
-  also mount-between bash "$here/mount/between-test.sh" "$b"
-  also mount-coherence bash "$here/mount/coherence-test.sh" "$b"
-  [ $all = yes ] || also mount-end bash "$here/mount/end-test.sh" "$b"
-  also policy python3 "$here/policy/policy-test.py" "$b"
-  ! in_turn 4 6 || also amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
-  next policy/unit "$b/tests/policy/test_policy"
-  ! in_turn 3 6 || next policy/scan python3 "$here/policy/scan-test.py" "$b"
-  next policy/advice "$b/tests/policy/test_advice"
-  next mount-bare bash "$here/mount/bare-test.sh" "$b"
-  next mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
-  need iproute2 moosefs-master moosefs-chunkserver moosefs-client >/dev/null 2>&1 || :
-  also mount-fleet sh "$here/fleet/run.sh" "$b" --only moosefs --checks none --operations 2500 \
-    --kills 0
-  storm="$b/tests/service/storm" service="$b/examples/service/cachemax-service"
-  also winfsp bash "$here/winfsp/winfsp-test.sh" "$b"
-  also service/remove bash "$here/service/remove-test.sh" "$b"
-  also service/stalls "$b/tests/service/stalls"
-  also service/program sh "$here/service/program-test.sh" "$b"
-  also mount/service bash "$here/mount/mount-test.sh" "$b" --service
-  also mount/service-sessions bash "$here/mount/sessions-test.sh" "$b" --service
-  also mount/service-coherence bash "$here/mount/coherence-test.sh" "$b" --service
-  also mount/service-kills bash "$here/mount/service-test.sh" "$b"
-  also mount/service-random bash "$here/mount/random-test.sh" "$b" --service
-  need prometheus || :
-  also tool-dash python3 "$here/tool/dash-test.py" "$b"
-  also tool-compare python3 "$here/tool/compare-test.py" "$b"
+  need qemu-system-x86 grub-pc-bin >/dev/null 2>&1 || :
+  ! in_turn 0 || beside nbdkit-boot /usr/bin/python3 "$here/nbd/boot-test.py" "$b"
+  beside policy python3 "$here/policy/policy-test.py" "$b"
+  beside tool-resize bash "$here/tool/resize-test.sh" "$b"
+  beside nbdkit-cuts /usr/bin/python3 "$here/nbd/cut-test.py" "$b"
+  ! in_turn 4 6 || beside amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
   need python3-cffi python3-dev python3-pip python3-setuptools python3-venv python3-wheel || :
   need python3-aiohttp python3-fsspec python3-pandas python3-requests || :
-  ! in_turn 1 || also examples/python sh "$here/python/python-test.sh" "$b"
-  next examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"
-  next examples/freestanding bash "$here/examples/freestanding-test.sh" "$b"
-  next examples/memory-pool bash "$here/examples/memory-pool-test.sh" "$b"
-  next examples/writev bash "$here/examples/writev-test.sh" "$b"
-  next examples/object-store bash "$here/examples/object-store-test.sh" "$b"
-  next examples/objects bash "$here/examples/objects-test.sh" "$b"
-  next examples/page-store bash "$here/examples/page-store-test.sh" "$b"
-  next tool bash "$here/tool/tool-test.sh" "$b"
-  next tool-pools bash "$here/tool/pools-test.sh" "$b"
-  next tool-resize bash "$here/tool/resize-test.sh" "$b"
-  next tool-seal bash "$here/tool/seal-test.sh" "$b"
-  next tool-top python3 "$here/tool/top-test.py" "$b"
-  # With --all these three run under the address sanitizer only.
-  [ $all = yes ] || next tool-dump bash "$here/tool/dump-test.sh" "$b"
-  [ $all = yes ] || next replay bash "$here/tool/replay-test.sh" "$b"
-  next examples/nbdkit /usr/bin/python3 "$here/nbd/nbd-test.py" "$b"
-  need qemu-system-x86 grub-pc-bin >/dev/null 2>&1 || :
-  also nbdkit-cuts /usr/bin/python3 "$here/nbd/cut-test.py" "$b" # mostly waits
-  ! in_turn 0 || next nbdkit-boot /usr/bin/python3 "$here/nbd/boot-test.py" "$b"
-  next nbdkit-mutants /usr/bin/python3 "$here/nbd/mutants.py" --list
-  next examples/http-proxy sh "$here/examples/http-proxy-test.sh" "$b"
-  next abi-baseline bash "$here/abi/abi-test.sh" "$b"
-  next site python3 "$here/site/site-test.py"
-  next examples/cpp sh "$here/examples/cpp-test.sh" "$b"
+  ! in_turn 1 || beside examples/python sh "$here/python/python-test.sh" "$b"
+  ! in_turn 3 6 || beside policy/scan python3 "$here/policy/scan-test.py" "$b"
+  beside faults "$b/tests/faults/faults" --every 11
+  beside faults/programs python3 "$here/faults/programs.py" "$b" --every 41
+  beside media "$b/tests/fuzz/media" --lives 15000 --seed $((commits * 100000))
+  beside objects/crash/adr "$b/tests/objects/objects-crash" --rules adr --sequences 60
+  beside objects/crash/checkpoint "$b/tests/objects/objects-crash" --rules checkpoint --sequences 60
+  beside objects/crash/eadr "$b/tests/objects/objects-crash" --rules eadr --sequences 60
+  beside crash/failures "$b/tests/crash/crash" --rules pagecache --failures 20
+  beside crash/grow-failures "$b/tests/crash/crash" --grow --rules pagecache --failures 20
+  beside crash/seal "$b/tests/crash/crash" --seal --rules checkpoint --length 1 --states 0
+  beside faults/poisoned "$b/tests/faults/poisoned" --rounds 150
+  beside faults/poisoned-sealed "$b/tests/faults/poisoned" --rounds 60 --sealed 100
+  beside tool bash "$here/tool/tool-test.sh" "$b"
+  beside tree sh "$here/tree/check-tree.sh" "$top" "$b"
+  beside bench bash "$here/bench/bench-test.sh" "$b"
+  beside bench/objects bash "$here/bench/objects-test.sh" "$b"
+  beside site python3 "$here/site/site-test.py"
   need sqlite3-tools >/dev/null 2>&1 || : # sqldiff
-  next examples/sqlite-vfs python3 "$here/sqlite/sqlite-test.py" "$b"
-  next sqlite-mutants python3 "$here/sqlite/mutants.py" --list # all of them can be made
+  beside examples/sqlite-vfs python3 "$here/sqlite/sqlite-test.py" "$b"
+  beside sqlite-mutants python3 "$here/sqlite/mutants.py" --list # all of them can be made
+  beside examples/nbdkit /usr/bin/python3 "$here/nbd/nbd-test.py" "$b"
+  beside nbdkit-mutants /usr/bin/python3 "$here/nbd/mutants.py" --list
+  beside mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
+  # All of src/ can be changed.
+  beside random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
+  beside crash/trace sh "$here/crash/trace-test.sh" "$b"
+  beside fuzz sh "$here/fuzz/replay.sh" "$b"
+  beside media/noticed "$b/tests/fuzz/media" --trusting
+  beside foreign sh "$here/foreign/run.sh" "$b"
+  beside freestanding "$b/tests/freestanding/core"
+  beside shared "$b/tests/cross/shared" "$made/shared.pool"
+  beside abi "$b/tests/abi/client"
+  beside copies "$b/tests/abi/copies" "$b/src/libcachemax.so"
+  beside abi-baseline bash "$here/abi/abi-test.sh" "$b"
+  need gdb || :
+  beside gdb sh "$here/gdb/gdb-test.sh" "$b"
+  beside orders python3 "$here/crash/orders.py" --check
+  need clang-format-14 >/dev/null 2>&1 || need clang-format >/dev/null 2>&1 || :
+  beside format sh "$here/tree/check-format.sh" "$top"
+  beside policy/unit "$b/tests/policy/test_policy"
+  beside examples/freestanding bash "$here/examples/freestanding-test.sh" "$b"
+  beside examples/memory-pool bash "$here/examples/memory-pool-test.sh" "$b"
+  beside examples/writev bash "$here/examples/writev-test.sh" "$b"
+  beside examples/object-store bash "$here/examples/object-store-test.sh" "$b"
+  beside examples/objects bash "$here/examples/objects-test.sh" "$b"
+  beside examples/page-store bash "$here/examples/page-store-test.sh" "$b"
+  beside examples/http-proxy sh "$here/examples/http-proxy-test.sh" "$b"
+  beside examples/cpp sh "$here/examples/cpp-test.sh" "$b"
+  beside tool-pools bash "$here/tool/pools-test.sh" "$b"
+  beside tool-seal bash "$here/tool/seal-test.sh" "$b"
+  beside tool-top python3 "$here/tool/top-test.py" "$b"
+  # With --all these three run under the address sanitizer only.
+  [ $all = yes ] || beside tool-dump bash "$here/tool/dump-test.sh" "$b"
+  [ $all = yes ] || beside replay bash "$here/tool/replay-test.sh" "$b"
   settle
-  also kill "$b/tests/kill/kill" --cycles 100
-  also objects/kill "$b/tests/objects/objects-kill" --cycles 60
-  also share "$b/tests/share/share" --operations 300000 --kills 20
-  also service/parts "$b/tests/service/parts" "$service"
-  also service/ring "$storm" "$service" --operations 100000 --kills 5 --stalls 3
-  also service/socket "$storm" "$service" --operations 100000 --kills 5 --stalls 3 --no-ring
-  also service/hostile "$b/tests/service/hostile" "$service"
-  also filter/storm "$b/tests/filter/storm" "$service" --operations 100000 --troubles 10
-  next mount-kill bash "$here/mount/kill-test.sh" "$b"
-  next foreign sh "$here/foreign/run.sh" "$b"
-  settle
-  suite bench bash "$here/bench/bench-test.sh" "$b"
-  suite bench/objects bash "$here/bench/objects-test.sh" "$b"
 }
 # These are long: with --all only.
 more_of_policies() { # DIR
-  ! in_turn 1 || next policy/buffer python3 "$here/policy/buffer-test.py" "$1" --quick
-  ! in_turn 1 || next policy/grow python3 "$here/policy/grow-test.py" "$1" --quick
-  ! in_turn 1 || next policy/restart python3 "$here/policy/restart-test.py" "$1" --quick
-  ! in_turn 5 6 || next policy/library python3 "$here/policy/library-test.py" "$1" --quick
+  ! in_turn 1 || beside policy/buffer python3 "$here/policy/buffer-test.py" "$1" --quick
+  ! in_turn 1 || beside policy/grow python3 "$here/policy/grow-test.py" "$1" --quick
+  ! in_turn 1 || beside policy/restart python3 "$here/policy/restart-test.py" "$1" --quick
+  ! in_turn 5 6 || beside policy/library python3 "$here/policy/library-test.py" "$1" --quick
 }
 
 # ---- the list for meson --------------------------------------------------------------------------
@@ -548,13 +574,15 @@ list_one() { # NAME COMMAND...
   echo
 }
 if [ "$list" ]; then
-  for f in also next suite beside; do
+  for f in also suite beside waits; do
     eval "$f() { list_one \"\$@\"; }"
   done
   settle() { :; }
+  ended() { :; }
   need() { :; }
   made=${filter# }
   few='--only fence' few_models='^(boot|flight|pins|reader)'
+  native_first "$made"
   core_suites "$made" "" 100000 2 short
   native_suites "$made"
   more_of_policies "$made"
@@ -580,6 +608,7 @@ b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 werror=
 [ $all = no ] || werror=-Dwerror=true # not where a user's compiler may warn of more
 build native "$b" "${CC:-cc}" $werror || finish
+native_first "$b"
 core_suites "$b" "" 400000 5 75000
 native_suites "$b"
 target "linux x86-64"
