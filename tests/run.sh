@@ -86,11 +86,12 @@ skip() { # NAME REASON
 
 # Some suites are as long as all unit tests. So a part of each runs, and with the next commits the
 # others. A FILTER runs all of what it names. Without the history the days are counted.
-third='' sixth='' twelfth='' one_job='' commits=$(($(date +%s) / 86400))
+one_job='' commits=$(($(date +%s) / 86400))
 [ "$(git -C "$top" rev-parse --is-shallow-repository 2>/dev/null)" != false ] ||
   commits=$(git -C "$top" rev-list --count HEAD)
-[ "$filter$list" ] || third="--third $((commits % 3))" sixth="--part $((commits % 6))/6" \
-  twelfth="--part $((commits % 12))/12" one_job='--jobs 1'
+[ "$filter$list" ] || one_job='--jobs 1'
+# part N: the words that say which of N parts.
+part() { [ "$filter$list" ] || echo "--part $((commits % $1))/$1"; }
 # in_turn K [N]: is it the turn of what is the K-th of N parts (3)?
 in_turn() { [ "$filter$list" ] || [ $((commits % ${2:-3})) = "$1" ]; }
 # its_turn SUITE: one half of the mount's suites, and of what runs a second time (with sanitizers,
@@ -375,34 +376,34 @@ native_first() { # DIR
   # Those that mostly wait. These two are alone among them that empty the kernel's caches: the
   # caches hold the errors of syncs that they look for.
   waits mount-sync bash "$here/mount/sync-test.sh" "$b"
-  waits filter-mutants python3 "$here/filter/mutants.py" # many wait for ever, and are ended
+  # shellcheck disable=SC2046 # words
+  waits filter-mutants python3 "$here/filter/mutants.py" $(part 3)
   need qemu-system-common || :
   waits cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
   waits quickstart bash "$here/mount/quickstart-test.sh" "$b"
   waits mount bash "$here/mount/mount-test.sh" "$b"
   waits winfsp-mutants python3 "$here/winfsp/mutants.py"
   waits mount-options bash "$here/mount/options-test.sh" "$b"
-  # shellcheck disable=SC2086 # words
-  beside mutants python3 "$here/crash/mutants.py" --quick $twelfth $one_job $few
+  # shellcheck disable=SC2046,SC2086 # words
+  beside mutants python3 "$here/crash/mutants.py" --quick $(part 24) $one_job $few
 }
 # The rest of a native build.
 native_suites() { # DIR
   b=$1
   ended mount-sync
   waits mount/service-sync bash "$here/mount/sync-test.sh" "$b" --service
-  # --list has the short ones, of core_suites.
+  # --list has the short ones, of core_suites. Also with a FILTER a part: all take an hour.
   # shellcheck disable=SC2086 # words
   [ "$list" ] || for rules in adr checkpoint pagecache eadr; do
-    beside crash/$rules "$here/crash/run" --rules $rules $one_job \
-      --states "$(crash_states $rules 75000)" --every 24 --no-mutants \
-      --resume "$log/crash.$rules" "$b"
+    beside crash/$rules "$here/crash/run" --rules $rules $one_job --part $((commits % 45))/45 \
+      --states 0 --no-mutants --resume "$log/crash.$rules" "$b"
   done
   ! in_turn 0 2 || beside crash/grow "$b/tests/crash/crash" --grow --states 0
   ! in_turn 1 2 ||
     beside crash/grow-checkpoint "$b/tests/crash/crash" --grow --rules checkpoint --states 0
   need spin || :
-  # shellcheck disable=SC2086 # words
-  beside spin bash "$here/spin/run.sh" $third ${few_models:+"$few_models"}
+  # shellcheck disable=SC2046 # words
+  beside spin bash "$here/spin/run.sh" $(part 6) ${few_models:+"$few_models"}
   ended mount/service-sync
   waits mount-control-service bash "$here/mount/control-service-test.sh" "$b"
   waits mount-resize bash "$here/mount/resize-test.sh" "$b"
@@ -468,8 +469,8 @@ native_suites() { # DIR
     ! in_turn 1 6 || beside analysis bash "$here/tree/check-analysis.sh" "$top" # a minute
     ! in_turn 4 6 || beside analysis/tool bash "$here/tree/check-analysis.sh" "$top" --tool
     need clang-tidy-14 >/dev/null 2>&1 || need clang-tidy >/dev/null 2>&1 || :
-    # shellcheck disable=SC2086 # words
-    beside tidy sh "$here/tree/check-tidy.sh" "$top" $sixth
+    # shellcheck disable=SC2046 # words
+    beside tidy sh "$here/tree/check-tidy.sh" "$top" $(part 12)
   fi
   need qemu-system-x86 grub-pc-bin >/dev/null 2>&1 || :
   ! in_turn 0 || beside nbdkit-boot /usr/bin/python3 "$here/nbd/boot-test.py" "$b"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# run.sh [--all] [--third K] [REGEX] - checks the Spin models of the protocol.
+# run.sh [--all] [--part K/N] [REGEX] - checks the Spin models of the protocol.
 #
 # Each row verifies one variant of one model, exhaustively (collapse compression is lossless; no
 # bitstate hashing). It runs in a temporary directory, with one core and at most 6 GB, and prints
@@ -9,20 +9,20 @@
 # OK: the whole state space has no violation. VIOLATED: there is a counterexample; every mutant must
 # have one. Default: a subset within a minute or two, one row on each core. --all: all rows, one
 # after the other.
-# --third 0, 1 or 2: every third row. REGEX: only rows "model variant" that match. To see a
+# --part K/N: every N-th row (K: 0 to N - 1). REGEX: only rows "model variant" that match. To see a
 # counterexample:
 #   spin -a FLAGS model.pml; cc -o pan pan.c; ./pan -E; spin -t -p -g FLAGS model.pml
 # The last line is "N passed, N failed, N skipped"; the status is 77 if Spin is missing.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-all=no regex=. third='' met=0
+all=no regex=. part=0/1 met=0
 while [ $# -gt 0 ]; do
   a=$1
   shift
   case $a in
   --all) all=yes ;;
-  --third)
-    third=${1:?--third takes a number}
+  --part)
+    part=${1:?--part takes K/N}
     shift
     ;;
   -h | --help)
@@ -30,7 +30,7 @@ while [ $# -gt 0 ]; do
     exit 0
     ;;
   -*)
-    echo "run.sh: unknown option $a; usage: run.sh [--all] [--third K] [REGEX]" >&2
+    echo "run.sh: unknown option $a; usage: run.sh [--all] [--part K/N] [REGEX]" >&2
     exit 2
     ;;
   *) regex=$a ;;
@@ -89,7 +89,7 @@ row() {
   [ $all = yes ] || [ "$when" = ci ] || return
   [[ "$model $variant" =~ $regex ]] || return
   met=$((met + 1))
-  [ "$third" = "" ] || [ $((met % 3)) = "$third" ] || return
+  [ $((met % ${part#*/})) = "${part%/*}" ] || return
   for f in "$@"; do flags+=("-D$f"); done
   while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
   rows=$((rows + 1))
