@@ -326,20 +326,26 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
       --states "$(crash_states $rules "$5")" ;;
     esac
   done
-  every=3 # places where one thread may come between another's steps
+  # With a commit every N-th place where one thread may come between another's steps, and one of N
+  # parts of 120000 schedules and 30000 histories.
+  every=6
   [ -z "$run" ] || every=60
   case $5 in none | short) every=20 ;; esac
+  turn=$((commits % every)) schedules=$((120000 / every)) histories=$((30000 / every))
+  of_schedules="--seed $((turn * schedules + 1)) --count $schedules"
+  of_histories="--seed $((turn * histories + 1)) --count $histories"
   # Taking turns the threads never meet: nothing for the thread sanitizer.
   stepped=$5
   [ "$2" != asan/ ] || in_turn 0 || stepped=none
-  [ "$stepped" = none ] || beside "$2turns" $run "$1/tests/model/turns$exe" --every $every
-  [ "$stepped" = none ] ||
-    beside "$2schedules" $run "$1/tests/model/schedules$exe" --count $((120000 / every))
-  [ "$stepped" = none ] ||
-    beside "$2histories" $run "$1/tests/model/histories$exe" --count $((30000 / every))
-  [ "$stepped" = none ] ||
-    beside "$2histories/weak" $run "$1/tests/model/histories$exe" --weak --count $((30000 / every))
-  beside "$2histories/free" $run "$1/tests/model/histories-free$exe" --count $((30000 / every))
+  # shellcheck disable=SC2086 # words
+  [ "$stepped" = none ] || {
+    beside "$2turns" $run "$1/tests/model/turns$exe" --every $every --first $((turn + 1))
+    beside "$2schedules" $run "$1/tests/model/schedules$exe" $of_schedules
+    beside "$2histories" $run "$1/tests/model/histories$exe" $of_histories
+    beside "$2histories/weak" $run "$1/tests/model/histories$exe" --weak $of_histories
+  }
+  # shellcheck disable=SC2086 # words
+  beside "$2histories/free" $run "$1/tests/model/histories-free$exe" $of_histories
   for t in "$1"/tests/unit/test_*"$exe"; do
     name=$(basename "$t" "$exe" | sed s/test_//)
     [ -x "$t" ] && [ -f "$t" ] || continue
@@ -618,7 +624,7 @@ target "linux x86-64"
 asan=''
 [ $all = no ] || {
   # Schedules that no commit before had.
-  also schedules/new "$b/tests/model/schedules" --seed $((commits * 1000000)) --count 30000
+  also schedules/new "$b/tests/model/schedules" --seed $((commits * 1000000)) --count 20000
   also guest bash "$here/guest/run.sh" "$b" # one processor
   ! in_turn 1 || also nbdkit-dax /usr/bin/python3 "$here/nbd/dax-test.py" "$b" # the same
   more_of_policies "$b"
@@ -671,7 +677,7 @@ if [ $all = yes ]; then
     done
     beside checked/model "$b-checked/tests/model/model" --ops 100000
     beside checked/race "$b-checked/tests/model/race" --seconds 5
-    beside checked/turns "$b-checked/tests/model/turns" --every 20
+    beside checked/turns "$b-checked/tests/model/turns" --every 20 --first $((commits % 20 + 1))
     for name in $checked; do
       beside checked/unit/$name "$b-checked/tests/unit/test_$name"
     done

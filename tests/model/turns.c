@@ -2,13 +2,14 @@
  *
  * turns.c - two threads take turns, so that one runs between any two steps of the other.
  *
- *   turns [--only TEXT] [--every N] [--verbose]
+ *   turns [--only TEXT] [--every N [--first K]] [--verbose]
  *
  * A run has a pair of operations and a situation of one block. The first operation runs up to its
  * n-th step (an atomic access, a guarded load, half a copy, a store to the pool: turns.h). Then the
  * second one runs, to its end or up to a lock that the first one holds. Then the first one runs to
  * its end. This is done for all pairs, several situations, and every n. So if an operation makes a
- * check too early or not at all, the test finds it at that step, and needs no luck.
+ * check too early or not at all, the test finds it at that step, and needs no luck. --every takes
+ * the first step, step K (1 to N) and each N-th behind it.
  *
  * The rules are those of race.c: a read gives a whole block, of a version not older than the
  * origin's when the read began; pinned bytes stay. When both operations and the last bracket have
@@ -820,7 +821,7 @@ static bool makes_sense(enum place place, bool open, const struct op *a, const s
 
 /* Runs all switch points of all pairs of operations in one situation. */
 static void run_situation(enum place place, bool open, const char *only, uint64_t every,
-                          bool verbose)
+                          uint64_t first, bool verbose)
 {
     for (unsigned i = 0; i < OPS * OPS; i++) {
         const struct op *a = &ops[i / OPS], *b = &ops[i % OPS];
@@ -829,7 +830,7 @@ static void run_situation(enum place place, bool open, const char *only, uint64_
                  a->name, b->name);
         if (!makes_sense(place, open, a, b) || !strstr(t.where, only))
             continue;
-        for (uint64_t at = 0; at < steps; at += every, runs++)
+        for (uint64_t at = 0; at < steps; at += at == 0 ? first : every, runs++)
             steps = run_once(place, open, a, b, at);
         if (verbose)
             printf("%s: %llu\n", t.where, (unsigned long long)runs);
@@ -838,7 +839,7 @@ static void run_situation(enum place place, bool open, const char *only, uint64_
     }
 }
 
-static void run_all(const char *only, uint64_t every, bool verbose)
+static void run_all(const char *only, uint64_t every, uint64_t first, bool verbose)
 {
     pthread_t thread;
     if (strstr("order", only)) {
@@ -851,7 +852,7 @@ static void run_all(const char *only, uint64_t every, bool verbose)
     }
     pthread_create(&thread, NULL, second, NULL);
     for (unsigned s = 0; s < 8; s++)
-        run_situation(s / 2, s % 2, only, every, verbose);
+        run_situation(s / 2, s % 2, only, every, first, verbose);
     t.over = true;
     pthread_mutex_lock(&t.lock);
     t.turn = SECOND;
@@ -863,18 +864,23 @@ static void run_all(const char *only, uint64_t every, bool verbose)
 int main(int argc, char **argv)
 {
     const char *only = "";
-    uint64_t every = 1;
+    uint64_t every = 1, first = 0;
     bool verbose = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
             only = argv[++i];
         else if (strcmp(argv[i], "--every") == 0 && i + 1 < argc)
             every = strtoull(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--first") == 0 && i + 1 < argc)
+            first = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--verbose") == 0)
             verbose = true;
-        else
-            return fprintf(stderr, "usage: turns [--only TEXT] [--every N] [--verbose]\n"), 2;
+        else {
+            fprintf(stderr, "usage: turns [--only TEXT] [--every N [--first K]] [--verbose]\n");
+            return 2;
+        }
     }
+    first = first ? first : every;
     w.pool = os_aligned(BLOCK, WIDE);
     if (!w.pool || every == 0)
         return 1;
@@ -882,7 +888,7 @@ int main(int argc, char **argv)
     make_image(true);
     pthread_mutex_init(&t.lock, NULL);
     pthread_cond_init(&t.changed, NULL);
-    run_all(only, every, verbose);
+    run_all(only, every, first, verbose);
     os_aligned_free(w.pool);
     free(w.image[0]);
     free(w.image[1]);
