@@ -391,7 +391,7 @@ native_first() { # DIR
   waits winfsp-mutants python3 "$here/winfsp/mutants.py"
   waits mount-options bash "$here/mount/options-test.sh" "$b"
   # shellcheck disable=SC2046,SC2086 # words
-  beside mutants python3 "$here/crash/mutants.py" --quick $(part 24) $one_job $few
+  beside mutants python3 "$here/crash/mutants.py" --quick $(part 12) $one_job $few
 }
 # The rest of a native build.
 native_suites() { # DIR

@@ -12,7 +12,8 @@ it compiles what depends on the file, links the test programs, and runs the test
 If that test notices nothing, the other tests follow, cheapest first, but not with --quick. Before
 all that, every test that a row names must pass on the unchanged code.
 
---part K/N runs every N-th row, from row K on; of the others the text only is looked for.
+--part K/N runs the K-th (0 to N - 1) of N parts of the rows; of the others the text only is looked
+for. A part has the rows of a few test programs, so that it has to compile and try only these.
 
 A row that no test can notice stands in a table of its own, BENIGN (rows.py), with the reason. If
 the reason is that two lines do the same work, MUTANTS has a row that removes both. --benign runs
@@ -482,17 +483,17 @@ def is_there(source, edits):
 
 
 def part(text):
-    first, step = (int(n) for n in text.split('/'))
-    if not 0 <= first < step:
+    k, n = (int(w) for w in text.split('/'))
+    if not 0 <= k < n:
         raise ValueError
-    return first, step
+    return k, n
 
 
 def main():
     a = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument('--quick', action='store_true', help='only the test that the row names')
-    a.add_argument('--part', metavar='K/N', type=part, help='every N-th row, from row K on')
+    a.add_argument('--part', metavar='K/N', type=part, help='one of N parts of the rows')
     a.add_argument('--only', metavar='NAME', action='append',
                    help='rows whose name begins so; may be given several times')
     a.add_argument('--by', metavar='TEST', help='ask this test, and not those that the rows name')
@@ -513,14 +514,16 @@ def main():
         print('two rows of one name, or none of that name')
         return 1
     if o.part:
-        first, step = o.part
-        others = [m for k, m in enumerate(mutants) if k % step != first]
+        k, n = o.part
+        mutants = sorted(mutants, key=lambda m: program_of(m.by) if m.by else '')
+        begin, end = k * len(mutants) // n, (k + 1) * len(mutants) // n
+        others = mutants[:begin] + mutants[end:]
         stale = [m.name for m in others if not is_there(o.source, m.edits)]
         if stale:
             print('FAILED text is not there exactly once: ' + ', '.join(stale))
             print('0 passed, %d failed, 0 skipped' % len(stale))
             return 1
-        mutants = mutants[first::step]
+        mutants = mutants[begin:end]
     tests = {m.by for m in mutants if m.by} | (set() if o.quick else set(OTHERS))
     scratch = tempfile.mkdtemp(prefix='cachemax-mutants.')
     for sig in (signal.SIGTERM, signal.SIGINT):
