@@ -155,7 +155,10 @@ def read_last(h):
         want(cuts.read_blocks(h, LAST) == b''.join(cuts.text_of(b, 1) for b in LAST), 'other bytes')
         content = get('nvdimm')
         return all(content.count(cuts.text_of(b, 1)) == 2 for b in LAST)
-    want(not are_stored(), 'what is read for the first time does not wait in the buffer')
+    began = time.monotonic()
+    if are_stored():  # between the two checkpoints that this takes are five seconds
+        want(time.monotonic() - began >= 5,
+             'what is read for the first time does not wait in the buffer')
     eventually(are_stored, 'no checkpoint stores what is read again and again')
 
 
