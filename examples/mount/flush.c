@@ -176,11 +176,10 @@ void flush_end(void)
 void flush_failed(struct inode *i, off_t off, size_t size, int err)
 {
     char path[512];
-    ssize_t n = readlink(procpath(i->fd).s, path, sizeof(path) - 1);
+    const bool found = path_of_fd(i->fd, path, sizeof(path));
 
-    path[n < 0 ? 0 : n] = '\0';
     atomic_fetch_add(&lost, size);
-    say(CM_LOG_ERROR, "%s: %zu bytes at %lld, %s, cannot be written: %s", n < 0 ? "a file" : path,
+    say(CM_LOG_ERROR, "%s: %zu bytes at %lld, %s, cannot be written: %s", found ? path : "a file",
         size, (long long)off,
         mnt.opt.writeback ? "which the kernel held back" : "stored in a mapping", strerror(err));
 }

@@ -684,3 +684,11 @@ struct procpath procpath(int fd)
     *w = '\0';
     return p;
 }
+
+bool path_of_fd(int fd, char *path, size_t size)
+{
+    const ssize_t n = readlink(procpath(fd).s, path, size - 1);
+
+    path[n < 0 ? 0 : n] = '\0';
+    return n >= 0;
+}

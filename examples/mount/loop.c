@@ -253,6 +253,11 @@ static bool is_short(const struct fuse_in_header *h)
     }
 }
 
+int loop_fd_of(const struct fuse_in_header *h)
+{
+    return h->nodeid ? inode_of(h->nodeid)->fd : -1;
+}
+
 /* Passes it to a worker: a copy, or the buffer if that is cheaper. False: no memory. */
 static bool hand_over(struct fuse_buf *buf)
 {
@@ -343,7 +348,7 @@ static bool take_inside(struct fuse_buf *buf)
     if (taken_at_once(buf))
         return false;
     if (threads_may_wait() && is_short(h) && !number_far(inode_of(h->nodeid)->device)) {
-        threads_begin_wait(h->opcode);
+        threads_begin_wait(h);
         process(buf);
         return threads_end_wait();
     }

@@ -19,6 +19,7 @@
  */
 #include "mount.h"
 
+#include <ctype.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -41,17 +42,19 @@ static struct fuse_lowlevel_ops ops;
 void say(int level, const char *fmt, ...)
 {
     static const int priority[] = { LOG_ERR, LOG_WARNING, LOG_INFO };
+    char line[1024];
     va_list ap;
 
     va_start(ap, fmt);
-    if (use_syslog) {
-        vsyslog(priority[level > CM_LOG_INFO ? CM_LOG_INFO : level], fmt, ap);
-    } else {
-        char line[1024];
-        vsnprintf(line, sizeof(line), fmt, ap);
-        fprintf(stderr, "cachemax-mount: %s\n", line);
-    }
+    (void)vsnprintf(line, sizeof(line), fmt, ap);
     va_end(ap);
+    for (char *at = line; *at; at++) /* a file's name must not begin another line */
+        if (iscntrl((unsigned char)*at))
+            *at = '?';
+    if (use_syslog)
+        syslog(priority[level > CM_LOG_INFO ? CM_LOG_INFO : level], "%s", line);
+    else
+        fprintf(stderr, "cachemax-mount: %s\n", line);
 }
 
 /* ---- Session ------------------------------------------------------------------------------- */

@@ -458,6 +458,8 @@ struct procpath {
     char s[32];
 };
 struct procpath procpath(int fd);
+/* Its path for people, cut off if it is too long. It asks no file system. False: "". */
+bool path_of_fd(int fd, char *path, size_t size);
 
 /* cache.c */
 enum change_kind { CHANGE_RANGE, CHANGE_SIZE, CHANGE_ATTR };

@@ -40,6 +40,7 @@ struct thread {
     /* The same for loop_look(), which only tells: relaxed. A relieved loop keeps it. */
     _Atomic uint64_t since;
     _Atomic uint32_t opcode; /* of that */
+    _Atomic int fd;          /* of the file that it is about, or of the directory; -1: none */
     _Atomic bool reading;    /* it may be waiting for the kernel */
     _Atomic unsigned step;   /* odd: as a loop it is at a request */
     unsigned seen;           /* manager.c's thread: the step that it saw last */
@@ -89,15 +90,21 @@ static void be_loop(void)
 }
 
 /* now 0: it has ended. */
-static void note(uint32_t opcode, uint64_t now)
+static void note(uint32_t opcode, int fd, uint64_t now)
 {
     atomic_store_explicit(&me->opcode, opcode, memory_order_relaxed);
+    atomic_store_explicit(&me->fd, fd, memory_order_relaxed);
     atomic_store_explicit(&me->since, now, memory_order_relaxed);
 }
 
 static uint32_t opcode_of(const struct job *j)
 {
     return j->buf.mem ? ((const struct fuse_in_header *)j->buf.mem)->opcode : FUSE_READ;
+}
+
+static int fd_of(const struct job *j)
+{
+    return j->buf.mem ? loop_fd_of(j->buf.mem) : j->inode->fd;
 }
 
 static void *thread_main(void *arg)
@@ -126,9 +133,9 @@ static void *thread_main(void *arg)
             q.tail = &q.head;
         q.queued--;
         pthread_mutex_unlock(&q.lock);
-        note(opcode_of(j), cm_now());
+        note(opcode_of(j), fd_of(j), cm_now());
         loop_run(j);
-        note(0, 0);
+        note(0, -1, 0);
         pthread_mutex_lock(&q.lock);
     }
     pthread_mutex_unlock(&q.lock);
@@ -236,12 +243,12 @@ bool threads_may_wait(void)
     return me != NULL && q.has_watcher;
 }
 
-void threads_begin_wait(uint32_t opcode)
+void threads_begin_wait(const struct fuse_in_header *h)
 {
     const uint64_t now = cm_now();
 
     assert(me);
-    note(opcode, now);
+    note(h->opcode, loop_fd_of(h), now);
     atomic_store(&me->busy, now); /* seq_cst: see watcher_main */
     if (atomic_load(&q.watching))
         return;
@@ -253,7 +260,7 @@ void threads_begin_wait(uint32_t opcode)
 
 bool threads_end_wait(void)
 {
-    note(0, 0);
+    note(0, -1, 0);
     return atomic_exchange(&me->busy, 0) == RELIEVED;
 }
 
@@ -347,14 +354,26 @@ static const char *name_of(uint32_t opcode)
     }
 }
 
+/* The path of what a request that began at `since` is about; "" if it has ended meanwhile. Another
+ * file may have the descriptor then. */
+static const char *path_waited_for(const struct thread *t, uint64_t since, char path[PATH_MAX])
+{
+    const int fd = atomic_load_explicit(&t->fd, memory_order_relaxed);
+
+    if (!path_of_fd(fd, path, PATH_MAX) ||
+        atomic_load_explicit(&t->since, memory_order_relaxed) != since)
+        return "";
+    return path;
+}
+
 void loop_look(void)
 {
     static bool told;
+    static char path[PATH_MAX]; /* one thread calls this */
     const uint64_t now = cm_now();
     const unsigned n = q.threads;
     uint64_t first = now;
-    unsigned waiting = 0;
-    uint32_t opcode = 0;
+    unsigned waiting = 0, oldest = 0;
 
     for (unsigned i = 0; i < n; i++) {
         const uint64_t since = atomic_load_explicit(&q.thread[i].since, memory_order_relaxed);
@@ -364,13 +383,16 @@ void loop_look(void)
         waiting++;
         if (since < first) {
             first = since;
-            opcode = atomic_load_explicit(&q.thread[i].opcode, memory_order_relaxed);
+            oldest = i;
         }
     }
     if (waiting && !told)
         say(CM_LOG_WARNING,
-            "%s: the origin has not answered for %u s: a program waits for a %s; %u such requests",
-            mnt.opt.dir, (unsigned)((now - first) / 1000000000), name_of(opcode), waiting);
+            "%s: the origin has not answered for %u s: a program waits for a %s (%s); such "
+            "requests: %u",
+            mnt.opt.dir, (unsigned)((now - first) / 1000000000),
+            name_of(atomic_load_explicit(&q.thread[oldest].opcode, memory_order_relaxed)),
+            path_waited_for(&q.thread[oldest], first, path), waiting);
     else if (!waiting && told)
         say(CM_LOG_INFO, "%s: the origin answers again", mnt.opt.dir);
     told = waiting > 0;

@@ -7,6 +7,8 @@
 
 #include "mount.h"
 
+struct fuse_in_header; /* linux/fuse.h */
+
 /* What waits for a worker. */
 struct job {
     struct job *next;
@@ -23,6 +25,8 @@ struct job {
 /* Reads requests until the session ends: false; or until the thread has lost its place: true. */
 bool loop_serve(void);
 void loop_run(struct job *j); /* and frees it */
+/* A descriptor of the file or directory that a request is about; -1: of none. */
+int loop_fd_of(const struct fuse_in_header *h);
 /* What loop_scratch() returns in a thread from loop_use_scratch() to loop_free_scratch(). NULL: no
  * memory. */
 void *loop_new_scratch(void);
@@ -35,7 +39,7 @@ void threads_push(struct job *j);
 /* May this thread do what waits for a local origin? If so, between these two. The second: true if
  * the thread has lost its place as a loop meanwhile. */
 bool threads_may_wait(void);
-void threads_begin_wait(uint32_t opcode);
+void threads_begin_wait(const struct fuse_in_header *h);
 bool threads_end_wait(void);
 void threads_reading(bool yes); /* a signal must interrupt it */
 bool threads_stopping(void);    /* the loops have to end */

@@ -32,6 +32,7 @@ take_down() {
 trap 'take_down; cleanup' EXIT
 mkdir "$work/src" "$work/up" "$work/wk" "$org/far" "$org/layers" "$org/many"
 for k in $(seq 9); do echo "$k" > "$work/src/f$k"; done
+echo new > "$work/src/new"$'\n'"line"
 for k in $(seq 60); do head -c 8k /dev/urandom > "$org/h$k"; done
 bindfs -f -o attr_timeout=0,entry_timeout=0 "$work/src" "$org/far" 2>"$work/err" &
 server=$!
@@ -204,17 +205,22 @@ t_end() {
     grep -q 'does not answer: ended without it' "$work/log"
   }
 }
-# The log says that a request waits for long, and when that is over.
+# The log says that a request waits for long, for which file, and when that is over. A file's name
+# begins no other line.
 log_has() { grep -Eq -- "$1" "$work/log"; }
 t_told() {
-  local reader
+  local reader told
   : > "$work/log"
+  exec 5<"far/new"$'\n'"line"
   stop_server
-  cat far/f7 >/dev/null &
+  cat <&5 >/dev/null &
   reader=$!
-  eventually log_has "$org: the origin has not answered for [0-9]+ s: a program waits for a .*;"
+  exec 5<&-
+  told="$org: the origin has not answered for [0-9]+ s: a program waits for a read"
+  eventually log_has "$told \\($org/far/new\\?line\\);"
   same "$(grep -c 'has not answered' "$work/log")" 1
   fails log_has 'answers again'
+  same "$(grep -vc '^cachemax-mount: ' "$work/log")" 0
   start_server
   wait $reader
   eventually log_has "$org: the origin answers again\$"
