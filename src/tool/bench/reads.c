@@ -117,6 +117,60 @@ static void run_shared(struct bench *b, struct bench_result *r)
     bench_must(cm_close(reader), "cm_close");
 }
 
+/* A file that was stored in random order, in a pool of its own: there no hit can guess where its
+ * block lies. And the blocks of it that are cached, in another random order. */
+static cm_file *scattered_file;
+static uint32_t *scattered, scattered_count, scattered_at;
+
+static int64_t scattered_read(struct bench *b, uint32_t block, cm_miss *miss)
+{
+    return cm_read(scattered_file, (uint64_t)block * BENCH_BLOCK, b->buffer, BENCH_BLOCK, miss);
+}
+
+static void scattered_hit(struct bench *b, unsigned n)
+{
+    cm_miss miss;
+
+    while (n--) {
+        scattered_at = scattered_at + 1 < scattered_count ? scattered_at + 1 : 0;
+        must_be(scattered_read(b, scattered[scattered_at], &miss), (int64_t)BENCH_BLOCK);
+    }
+}
+
+static void store_scattered(struct bench *b)
+{
+    for (uint32_t i = 0; i < b->blocks; i++)
+        bench_fill_block(b, scattered_file, b->order[i]);
+    scattered = bench_alloc(b->blocks * sizeof(*scattered));
+    scattered_count = scattered_at = 0;
+    for (uint32_t i = 0; i < b->blocks; i++)
+        if (scattered_read(b, b->order[i], NULL) > 0) /* a few found both buckets full */
+            scattered[scattered_count++] = b->order[i];
+    if (scattered_count < b->blocks / 2)
+        bench_fail("pool", "most of what was stored is not there");
+    bench_shuffle(scattered, scattered_count);
+    scattered_hit(b, 4 * scattered_count); /* as often as the owner's blocks */
+}
+
+/* The pool lies in the rivals' file: only the size of that counts, and where it is. */
+static void run_scattered(struct bench *b, struct bench_result *r)
+{
+    static const struct bench_side ours = { .op = scattered_hit }, rival = { .op = bench_hit };
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *cache;
+
+    o.probation_bytes = CM_PROBATION_NONE;
+    o.policy = CM_POLICY_S3R;
+    o.memory_durability = CM_DURABILITY_DAX;
+    bench_must(cm_format_memory(b->scratch, b->bytes, NULL), "cm_format_memory");
+    bench_must(cm_open_memory(b->scratch, b->bytes, &o, &cache), "cm_open_memory");
+    scattered_file = bench_open_file(cache, 1);
+    store_scattered(b);
+    bench_turns(b, &ours, &rival, false, r);
+    bench_must(cm_close(cache), "cm_close");
+    free(scattered);
+}
+
 static void absent(struct bench *b, unsigned n)
 {
     const uint64_t beyond = UINT64_C(1) << 40;
@@ -238,6 +292,15 @@ const struct bench_ratio bench_reads[BENCH_READS] = {
       { 0 },
       { 0 },
       bench_sqlite_run },
+    { "scattered_vs_hit",
+      "random hit of a file that was stored in random order / in order",
+      "ns",
+      0,
+      false,
+      BENCH_NEEDS_FRESH | BENCH_NEEDS_SCRATCH,
+      { 0 },
+      { 0 },
+      run_scattered },
     AT_MOST("read_many_vs_memcpy", "16 scattered hits in one call / 16 memcpy, a block", 0,
             BENCH_MANY, many, many_copies),
     { "hit_128k_vs_memcpy",
