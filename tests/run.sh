@@ -723,6 +723,7 @@ if [ $all = yes ]; then
       passed=$((passed + 1))
       run=wine-try exe=.exe
       also wine/tool bash "$here/cross/tool-win32.sh" "$b-windows" # mostly waits
+      ! in_turn 4 6 || also wine/packages bash "$here/packages/windows-test.sh"
       also wine/compare bash "$here/cross/compare-win32.sh" "$b-windows"
       also wine/dash python3 "$here/cross/dash-win32.py" "$b" "$b-windows"
       storm="$b-windows/tests/service/storm.exe"

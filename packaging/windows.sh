@@ -1,0 +1,69 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# windows.sh OUT - builds the packages for Windows (x86-64) on Debian or Ubuntu, into OUT:
+#
+# - cachemax-VERSION-windows-x86-64.msi: the programs, for C:\Program Files\cachemax and the path
+#   of the system.
+# - cachemax-VERSION-windows-x86-64.zip: the same programs, the library as DLL and as static
+#   library, headers, files for pkg-config and CMake, and the documentation as text.
+#
+# cachemax-winfsp is in neither, because it is built with the SDK of WinFsp, and the driver is
+# built with Microsoft's tools: docs/windows.md. Installs what the build needs, if it may.
+set -eu
+[ $# = 1 ] || {
+  echo "usage: windows.sh OUT" >&2
+  exit 2
+}
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top" # for the names of the pages
+. "$top/examples/need.sh"
+need gcc-mingw-w64-x86-64 libxxhash-dev meson msitools ninja-build pkg-config wixl zip >&2
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-windows.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+# Only the header of xxHash: /usr/include has those of this system, too.
+mkdir "$work/xxhash"
+cp /usr/include/xxhash.h "$work/xxhash/"
+{
+  PATH=$top/tests/cross:$PATH meson setup "$work/build" "$top" --prefix=/ --bindir=bin \
+    --libdir=lib --buildtype=release -Db_ndebug=true -Dtests=false --strip \
+    --cross-file "$top/tests/cross/mingw64.ini" -Dxxhash_header="$work/xxhash"
+  ninja -C "$work/build"
+} >"$work/log" 2>&1 || {
+  tail -n 30 "$work/log" >&2
+  exit 1
+}
+version=$(meson introspect --projectinfo "$work/build" |
+  sed 's/.*"version": "\([^"]*\)".*/\1/')
+name=cachemax-$version-windows-x86-64
+DESTDIR=$work/$name meson install -C "$work/build" >/dev/null
+rm -r "$work/$name/share" # manual pages
+# Text as the editors of Windows want it.
+mkdir -p "$work/$name/docs/decisions"
+for page in README.md LICENSE CHANGELOG.md SECURITY.md docs/*.md docs/decisions/*.md; do
+  to=$work/$name/$page
+  [ "$page" != LICENSE ] || to=$to.txt
+  sed 's/$/\r/' "$top/$page" >"$to"
+done
+rm -f "$out/$name.zip" "$out/$name.msi"
+cd "$work" # both want short names
+zip -qrX "$out/$name.zip" "$name"
+wixl --arch x64 -D VERSION="$version" -D FROM="$name" -o "$out/$name.msi" \
+  "$top/packaging/windows/cachemax.wxs"
+# "=-*": of the system, set now, taken back at the removal. "[~]": the path as it was.
+tab=$(printf '\t')
+cat >"$work/Environment.idt" <<EOF
+Environment${tab}Name${tab}Value${tab}Component_
+s72${tab}l255${tab}L255${tab}s72
+Environment${tab}Environment
+path${tab}=-*PATH${tab}[~];[INSTALLDIR]${tab}command
+EOF
+msibuild "$out/$name.msi" -i "$work/Environment.idt"
+for action in RemoveEnvironmentStrings,3300 WriteEnvironmentStrings,5200; do
+  msibuild "$out/$name.msi" -q "INSERT INTO \`InstallExecuteSequence\` (\`Action\`, \`Sequence\`) \
+VALUES ('${action%,*}', ${action#*,})"
+done
+echo "$out/$name.msi"
+echo "$out/$name.zip"
