@@ -13,7 +13,7 @@
 set -u
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 stage=$1 unit=cachemax-mount@srv-data.service pool=/mnt/pool/data
-conf=/etc/cachemax/mounts/srv-data.conf
+conf=/etc/cachemax/mounts/srv/data.conf
 
 # check NAME FUNCTION [ARGUMENT...]: in a subshell
 check() {

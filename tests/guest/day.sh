@@ -82,10 +82,10 @@ for lib in $(find "$root/usr/local" -type f -exec ldd {} + 2>/dev/null |
   [ -e "$root$lib" ] || { mkdir -p "$root${lib%/*}" && cp -L "$lib" "$root$lib"; } || die "$lib"
 done
 chroot "$root" ldconfig || die "ldconfig"
-mkdir -p "$root"/etc/cachemax/mounts "$root"/mnt/pool "$root"/var/lib/pools "$root"/srv \
+mkdir -p "$root"/etc/cachemax/mounts/srv "$root"/mnt/pool "$root"/var/lib/pools "$root"/srv \
   "$work"/srv/data "$work"/srv/www "$work"/pool
 # Everything is stored at once, so that what is warm can be counted.
-echo 'OPTIONS=--pool /mnt/pool/data -o probation=0' > "$root/etc/cachemax/mounts/srv-data.conf"
+echo 'OPTIONS=--pool /mnt/pool/data -o probation=0' > "$root/etc/cachemax/mounts/srv/data.conf"
 cat > "$root/etc/fstab" <<'FSTAB'
 /dev/vdb            /srv      ext4           defaults  0 2
 /dev/vdc            /mnt/pool ext4           defaults,nofail,x-systemd.device-timeout=5min  0 2

@@ -443,7 +443,27 @@ t_installed() {
   unit=$(find "$work/root" -name 'cachemax-mount@.service')
   program=$(sed -n 's/^ExecStart=\([^ ]*\) .*/\1/p' "$unit")
   [ -x "$work/root$program" ]
-  grep -qx 'EnvironmentFile=/etc/cachemax/mounts/%i.conf' "$unit"
+  finds_options "$unit"
+}
+
+# systemd takes the path as a pattern of glob(3), where a backslash means the next character: an
+# escaped name in it is not found.
+finds_options() { # UNIT
+  python3 - "$(sed -n 's/^EnvironmentFile=//p' "$1")" "$work/options" <<'PY'
+import ctypes, os, sys
+pattern, root = sys.argv[1:]
+class Glob(ctypes.Structure):
+    _fields_ = [('count', ctypes.c_size_t), ('paths', ctypes.POINTER(ctypes.c_char_p)),
+                ('rest', ctypes.c_char * 256)]
+for path, instance in (('/srv/data', 'srv-data'), ('/srv/my-data', r'srv-my\x2ddata'),
+                       ('/srv/two words', r'srv-two\x20words')):
+    name = root + pattern.replace('%f', path).replace('%i', instance)
+    os.makedirs(os.path.dirname(name), exist_ok=True)
+    open(name, 'w').close()
+    found = Glob()
+    assert ctypes.CDLL(None).glob(name.encode(), 0, None, ctypes.byref(found)) == 0, name
+    assert found.count == 1 and found.paths[0] == name.encode(), name
+PY
 }
 
 mount_8

@@ -52,8 +52,8 @@ install() {
     cp "$here/unit.py" "$root/usr/local/sbin/$name"
     chmod 755 "$root/usr/local/sbin/$name"
   done
-  mkdir -p "$root/etc/cachemax/mounts" "$root/srv/data" "$root/srv/www"
-  echo 'OPTIONS=--pool /mnt/pool/data -o probation=0' > "$root/etc/cachemax/mounts/srv-data.conf"
+  mkdir -p "$root/etc/cachemax/mounts/srv" "$root/srv/data" "$root/srv/www"
+  echo 'OPTIONS=--pool /mnt/pool/data -o probation=0' > "$root/etc/cachemax/mounts/srv/data.conf"
   echo '/var/lib/pools/www /srv/www fuse.cachemax nofail 0 0' > "$root/etc/fstab"
   for f in 1 2 3 4; do head -c 1048576 /dev/urandom > "$root/srv/data/f$f"; done
   echo "a line" > "$root/srv/data/day.log"
