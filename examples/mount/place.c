@@ -722,14 +722,17 @@ static bool will_be_inside(const char *path)
     return inside == 1;
 }
 
-static const char *why_no_pool(const char *pool, int error)
+static const char *why_no_pool(const struct options *o, const char *pool, int error)
 {
     if (error != ENOENT)
         return strerror(error);
-    return pool && will_be_inside(pool)
-               ? "does not exist, and may not lie inside the directory to be mounted: make one "
-                 "elsewhere with 'cachemax create'"
-               : "does not exist; make a pool with 'cachemax create'";
+    if (pool && will_be_inside(pool))
+        return "does not exist, and may not lie inside the directory to be mounted: make one "
+               "elsewhere with 'cachemax create'";
+    if (o->helper && !o->source) /* mount(8)'s source, and what is missing counts as a pool */
+        return "does not exist; make a pool with 'cachemax create', or, if it is the socket of a "
+               "service, start that first";
+    return "does not exist; make a pool with 'cachemax create'";
 }
 
 /* 0 or an exit status. */
@@ -739,7 +742,7 @@ static int prepare_pool(struct options *o)
     bool inside;
 
     if (!pool || !real) {
-        fail("pool", o->pool, why_no_pool(pool, errno));
+        fail("pool", o->pool, why_no_pool(o, pool, errno));
         free(pool);
         free(real);
         return EXIT_POOL;

@@ -250,6 +250,8 @@ mount_8() {
     -t cachemax / "$org" -o "pool=$pool"
   check "mount without its pool" t_refused 32 'does not exist' -t cachemax none "$org" \
     -o "pool=$pool.no"
+  check "mount of a socket that is not there yet" t_refused 32 'start that first' -t fuse.cachemax \
+    "$work/socket" "$org"
   check "mount of an unknown option" t_refused 1 "unknown option -o 'nosymfolow'" -t cachemax none \
     "$org" -o "pool=$pool,nosymfolow"
   check "mount of an unknown option, sloppy" t_refused 32 'does not exist' -s -t cachemax none \
