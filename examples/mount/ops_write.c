@@ -167,13 +167,13 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 }
 
 /* A network file system reports its write errors at a close. The handle's own descriptor stays
- * open, so a duplicate is closed. */
+ * open, so a duplicate is closed. Without a free descriptor a sync asks for the errors. */
 int flush_handle(struct handle *h)
 {
     const uint64_t ended = times_sync_begin(h->inode);
     const int fd = dup(h->fd);
 
-    if (fd >= 0 && close(fd) < 0)
+    if ((fd < 0 ? fdatasync(h->fd) : close(fd)) < 0)
         return errno;
     times_sync_end(h, ended);
     return 0;

@@ -728,6 +728,26 @@ with open(sys.argv[1], 'wb', buffering=0) as f:
 assert os.stat(sys.argv[2]).st_mtime == 10**9 and os.stat(sys.argv[1]).st_mtime == 10**9
 PY
 }
+# A mount that has no descriptor left asks the server all the same whether all was written.
+t_trust_no_descriptor() {
+  timeout 60 python3 - "$org/closed" "$work/late.log" "$mount_pid" <<'PY'
+import os, resource, sys
+name, log, mount = sys.argv[1], sys.argv[2], int(sys.argv[3])
+with open(name, 'wb', buffering=0) as f:
+    f.write(b'written')
+    used = {int(n) for n in os.listdir('/proc/%d/fd' % mount)}
+    free = min(set(range(len(used) + 1)) - used)
+    limits = resource.prlimit(mount, resource.RLIMIT_NOFILE)
+    resource.prlimit(mount, resource.RLIMIT_NOFILE, (free, limits[1]))
+    open(log, 'w').close()
+try:
+    with open(log) as f:
+        did = f.read().split()
+finally:
+    resource.prlimit(mount, resource.RLIMIT_NOFILE, limits)
+assert 'close' in did or 'fsync' in did, 'what was done: %s' % did
+PY
+}
 # A reader has the file open, and then it becomes one that is not cached.
 t_trust_left_out() {
   timeout 60 python3 - "$org/large" "$source/large" <<'PY'
@@ -791,6 +811,7 @@ trusted() {
 2 held t_trust_held
 2 shown t_trust_shown
 2 dates t_trust_dates
+2 no_descriptor t_trust_no_descriptor
 2 left_out t_trust_left_out --max-file-size=1M -o attr_timeout=60
 3600 too_young t_trust_not_yet
 END
