@@ -98,12 +98,15 @@ static void describe_owner(cm_cache *c, const char *path, char text[LINE])
     uint32_t holder, said = 0; /* by the superblock */
     if (owned && cm_plat_file_pread(&c->file, &sb, sizeof(sb), 0) == 0)
         said = sb.owner_pid;
-    if (said == cm_plat_pid()) {
+    holder = cm_plat_file_holder(&c->file, said);
+    if (owned && said == cm_plat_pid() && holder == said)
         (void)snprintf(text, LINE, "%s: is open in this process already: use that cache", path);
-        return;
-    }
-    holder = cm_plat_file_holder(&c->file, said ? said : cm_plat_pid());
-    if (!owned && holder == 0) /* the owner in the superblock is gone */
+    else if (owned && said == cm_plat_pid() && holder == 0)
+        (void)snprintf(text, LINE,
+                       "%s: is open in a process with this one's number, in another container (or "
+                       "in this one already, where it cannot read /proc)",
+                       path);
+    else if (!owned && holder == 0) /* the owner in the superblock is gone */
         (void)snprintf(text, LINE, "%s: is being looked at, in this process or another", path);
     else if (!owned)
         (void)snprintf(text, LINE, "%s: is being looked at by process %u%s", path, holder,

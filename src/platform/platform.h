@@ -83,8 +83,8 @@ int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, bool rea
 int cm_plat_file_lock(struct cm_plat_file *f);
 /* 1: another open holds the lock as the owner. 0: none does, but others may still read the pool. */
 int cm_plat_file_is_locked(struct cm_plat_file *f);
-/* A process that holds the lock, as owner or as reader; 0: unknown. `likely` is asked first. For
- * messages only: the holder may be gone already. May read much of /proc. */
+/* A process that holds the lock, as owner or as reader; 0: unknown. `likely`, if it is not 0, is
+ * asked first. For messages only: the holder may be gone already. May read much of /proc. */
 uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely);
 /* Maps the whole file shared at an address that is a multiple of `align` (a power of two).
  * *durability: CM_DURABILITY_DAX when the OS promised synchronous mappings (MAP_SYNC),

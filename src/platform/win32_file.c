@@ -137,8 +137,8 @@ int cm_plat_file_is_locked(struct cm_plat_file *f)
 
 uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely)
 {
-    (void)f, (void)likely;
-    return 0; /* no process inherits the handle, so the recorded owner has it */
+    (void)f;
+    return likely; /* no process inherits the handle, so the recorded owner has it */
 }
 
 /* ---- The pool file: on its volume ---------------------------------------------------------- */

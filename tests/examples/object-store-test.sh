@@ -73,6 +73,15 @@ between after-others-some-are-cold 1 48
 # The pool is in use: the program says by whom.
 begin pool
 expect in-use 0 "pool: is open in process $owner" "$program" pool far 0
+# The owner may be in another container, with the number of the process that asks.
+if unshare -pf --mount-proc sh -c 'echo 1 >/proc/sys/kernel/ns_last_pid' 2>/dev/null; then
+  expect in-use-same-number 0 "pool: is open in a process with this one's number, in another" \
+    unshare -pf --mount-proc sh -c 'echo "$1" >/proc/sys/kernel/ns_last_pid
+      "$2" pool far 0
+      exit $?' - $((owner - 1)) "$program"
+else
+  skip in-use-same-number "no PID namespace can be made here"
+fi
 end kill-owner
 
 printf x | dd of=far/photo-7 bs=1 seek=5000 conv=notrunc status=none
