@@ -129,6 +129,19 @@ bool file_is_ours(const struct inode *i, int fd, int64_t *until)
     return fstat(fd, &st) == 0 && st.st_nlink <= 1 && place_still_ours(i->place, until);
 }
 
+/* May a file have changed at `until` or later? File systems cut their times off, and say nowhere to
+ * which unit: to as many places as are 0 here, or two seconds (FAT). */
+static bool may_be_since(int64_t changed_ns, int64_t until)
+{
+    int64_t unit = 1;
+
+    while (unit < 1000000000 && changed_ns % (unit * 10) == 0)
+        unit *= 10;
+    if (unit == 1000000000)
+        unit *= 2;
+    return changed_ns > until - unit;
+}
+
 int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v)
 {
     cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
@@ -152,7 +165,7 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
      * changed since then, or at an unknown time, is still the same. Where times tell, others write
      * it all the time. */
     if (rc == 0 && !times_tell(i) && !file_is_ours(i, fd, &until)) {
-        if (!number_local(i->device) || v->changed_ns >= until)
+        if (!number_local(i->device) || may_be_since(v->changed_ns, until))
             v->racy |= CM_RACY_WRITER;
     }
     /* After it was given up, the origin is changed without brackets. What was taken before cannot

@@ -44,7 +44,7 @@ OF_TOOL = [
        'strstr(why, " anew") ? NULL : advice_for(rc);', 'NULL;'),
     _m('refused pool, inside', 'it is advised to make a pool inside the directory', 'mount',
        '^(wrong use|a pool to be made inside the directory)$', 'mount/place.c',
-       'return pool && will_be_inside(pool)', 'return false'),
+       'if (pool && will_be_inside(pool))', '(void)pool;\n    if (false)'),
     _m('no device', 'it is left to libfuse that /dev/fuse is missing', 'mount',
        '^(wrong use|no /dev/fuse)$', 'mount/main.c',
        'has_device = check_device();', 'has_device = true;'),

@@ -443,6 +443,52 @@ else
 fi
 need "damaged pool" python3 && check "damaged pool" t_damaged_pool
 lost_pool "pool deleted" 0 "deleted while it was open" rm -f "$pool"
+# A file system with times of whole seconds. Somebody else changes the file in the second in which
+# the mount lost its name, while the mount still waits to take the validator of its own last write.
+seconds=$work/seconds
+have_whole_seconds() {
+  mkdir "$seconds" "$seconds.below" && truncate -s 64M "$seconds.img" &&
+    mkfs.ext4 -q -I 128 "$seconds.img" >/dev/null 2>&1 && mount -o loop "$seconds.img" "$seconds" &&
+    mkdir "$seconds/d" && mount --bind "$seconds/d" "$seconds.below"
+}
+t_whole_seconds() {
+  python3 - "$seconds" "$mount_bin" "$cm" "$shm/seconds.pool" <<'PY'
+import os, subprocess, sys, time
+at, mount, cm, pool = sys.argv[1:]
+name, below = at + '/d/f', at + '.below/f'
+def begin():
+    p = subprocess.Popen([mount, at + '/d', '--pool', pool, '-f', '-o', 'io_uring=off'])
+    while not os.path.ismount(at + '/d'):
+        assert p.poll() is None, 'the mount ended'
+        time.sleep(0.05)
+    return p
+def write(path, byte, where):
+    fd = os.open(path, os.O_WRONLY)
+    os.pwrite(fd, byte, where)
+    os.close(fd)
+with open(name, 'wb') as f:
+    f.write(b'a' * 12000)
+os.sync()
+time.sleep(2.2)
+subprocess.check_call([cm, 'create', pool, '--size=16M', '-q'])
+p = begin()
+subprocess.check_call([cm, 'warm', '-q', name])
+time.sleep(1.15 - time.time() % 1) # a little after the second began
+write(name, b'b', 2600)
+with open(name, 'rb') as f:
+    f.read()
+subprocess.check_call(['fusermount3', '-u', at + '/d'])
+write(below, b'c', 9000)
+assert p.wait() == 0
+p = begin()
+with open(name, 'rb') as f, open(below, 'rb') as g:
+    right = f.read() == g.read()
+subprocess.check_call(['fusermount3', '-u', at + '/d'])
+assert p.wait() == 0
+assert right, 'the next mount shows what was'
+PY
+}
+
 # Who gives up waiting for the pool does not find the directory mounted later.
 t_given_up() {
   cd /
@@ -460,4 +506,13 @@ t_given_up() {
   is_clean
 }
 [ $via = service ] || check "a start that was given up" t_given_up
+if [ $via = pool ] && wanted "times of whole seconds"; then
+  if need "times of whole seconds" python3 mkfs.ext4 && have_whole_seconds 2>"$work/err"; then
+    check "times of whole seconds" t_whole_seconds
+  else
+    skip "times of whole seconds" "no such file system here: $(tail -n 1 "$work/err")"
+  fi
+  umount "$seconds.below" 2>/dev/null
+  umount "$seconds" 2>/dev/null
+fi
 summary
