@@ -149,6 +149,19 @@ static bool hold_named(void)
     return fd >= 0;
 }
 
+bool pool_has_name(void)
+{
+    struct stat held, named;
+    bool has;
+
+    pthread_mutex_lock(&pool_fd_lock);
+    has = pool_fd < 0 || fstat(pool_fd, &held) < 0 ||
+          (stat(mnt.opt.pool, &named) == 0 && named.st_dev == held.st_dev &&
+           named.st_ino == held.st_ino);
+    pthread_mutex_unlock(&pool_fd_lock);
+    return has;
+}
+
 static bool holds_any(void)
 {
     bool does;

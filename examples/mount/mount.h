@@ -651,6 +651,9 @@ int pool_leave(void); /* closes it; as cm_close(): after CM_EBUSY it is still op
 /* Opens it again, or if leaving failed goes on with it. 0, or an exit status after a message: there
  * is no pool. */
 int pool_return(void);
+/* Is the file with the pool's name the one that is open? Else it was moved, and another pool may
+ * have its name. */
+bool pool_has_name(void);
 void pool_grown(void);    /* sets anew what its size decides */
 uint64_t pool_room(void); /* how large it may become in its place; 0: it cannot grow there */
 void pool_abandon(void);  /* it was given up while it was away: removes what has its name now */

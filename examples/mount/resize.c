@@ -421,6 +421,8 @@ int resize_serve(struct control_client *c, const struct control_request *r)
 
     if (!cache_on())
         return resize_runs() ? rc : CM_EFORGET;
+    if (!pool_has_name())
+        return CONTROL_ERRNO - ESTALE;
     if (pthread_mutex_trylock(&one))
         return rc;
     rc = is_size(r->number) ? resize_to(c, r->number) : CM_EPOOLSIZE;

@@ -258,12 +258,16 @@ static int no_space(const char *pool, const struct course *w)
 static int in_use(const char *pool, const char *size)
 {
     cm_info info = CM_INFO_INIT;
-    char *point = owner_mounted_at(pool), *where, *name;
+    char *point = owner_mounted_at(pool), *where, *name, program[OS_PROGRAM] = "";
 
-    if (!point)
-        return tool_pool_error(pool, CM_EOWNED, TOOL_OPENING);
     if (cm_pool_info(pool, &info) != 0)
         info.owner_pid = 0;
+    os_program(info.owner_pid, program);
+    /* A mount whose pool was moved away still has its path. */
+    if (!point || (program[0] && strcmp(program, "cachemax-mount") != 0)) {
+        free(point);
+        return tool_pool_error(pool, CM_EOWNED, TOOL_OPENING);
+    }
     where = malloc(TOOL_PRINTABLE_MAX(strlen(point)));
     name = malloc(TOOL_PRINTABLE_MAX(strlen(pool)));
     if (where && name)

@@ -832,6 +832,48 @@ if wanted 'it is killed while it grows, and there is little room'; then
   check 'it is killed while it grows, and there is little room: the pool' all_right
   ends 'after it was killed while it grew'
 fi
+is_of() { "$cm" info "$pool" | grep -q "process $1"; }
+# The pool was moved, and another program has a new one at its path: that is not the mount's.
+t_foreign() {
+  local command owner
+  mv "$pool" "$shm/aside"
+  "$cm" create "$pool" --size 8M -q
+  mkfifo "$work/fifo"
+  exec 7<>"$work/fifo"
+  head -c 3000000 /dev/zero >"$work/data"
+  "$cm" cat "$work/data" --pool "$pool" >"$work/fifo" 7>&- &
+  owner=$!
+  eventually is_of "$owner"
+  status 8 "$cm" mode "$pool" freeze
+  says "$pool: is open in process $owner \(cachemax\)"
+  for command in files check 'resize 32M'; do
+    # shellcheck disable=SC2086 # words
+    set -- $command
+    status 4 "$cm" "$1" "$pool" "${@:2}"
+    says "$pool: is open in process $owner"
+  done
+  # Whoever asks the mount itself is told.
+  python3 - "$pool.control" 33554432 <<'PY' >"$work/said"
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall(b'cachemax 1 resize %d 0\n' % int(sys.argv[2]))
+print(s.makefile().readline(), end='')
+PY
+  says '^end -100116 '
+  same "$(size) $(stat -c %s "$shm/aside") $("$cm" mode "$org")" '8388608 33554432 normal'
+  kill "$owner"
+  exec 7>&-
+  wait "$owner" || :
+  mv "$shm/aside" "$pool"
+}
+if wanted 'a pool of another program at the path'; then
+  rm -f "$FAIL_GROW" "$pool"
+  new_pool 32M
+  do_mount
+  check 'a pool of another program at the path' t_foreign
+  ends 'after a pool of another program'
+fi
 if [ -z "$asan" ] && wanted 'no address space to grow'; then
   rm -f "$FAIL_GROW" "$pool"
   new_pool 256M --sparse

@@ -77,8 +77,8 @@ static void complain(const char *where, const struct os_mount *m, int error)
     cm_info info = { .struct_size = sizeof(info) };
     char program[OS_PROGRAM] = "";
 
-    if (error > 0 && !m->point && cm_pool_info(m->source, &info) == 0 && info.owner_pid &&
-        os_whereabouts(info.owner_pid, m->source) != OS_HIDDEN)
+    if ((error > 0 || error == CONTROL_OTHER) && !m->point && cm_pool_info(m->source, &info) == 0 &&
+        info.owner_pid && os_whereabouts(info.owner_pid, m->source) != OS_HIDDEN)
         os_program(info.owner_pid, program);
     if (program[0] && strcmp(program, "cachemax-mount") != 0)
         tool_message(where,
@@ -99,6 +99,8 @@ static int ask(const char *where, const struct os_mount *m, int mode, uint64_t *
     char text[TOOL_PRINTABLE_MAX(sizeof(end.text))];
     int error = c ? control_open_mount(c, m, ANSWER_SECONDS) : CONTROL_ENDED;
 
+    if (error == 0 && !m->point)
+        error = control_has_pool(c, m->source, ANSWER_SECONDS);
     if (error == 0 && mode >= 0)
         error = control_ask(c, "mode", (uint64_t)mode, "", ANSWER_SECONDS, NULL, &end);
     if (error == 0 && end.code == 0)

@@ -133,13 +133,48 @@ static int open_at(struct control *c, const char *path, uint64_t user)
     return error;
 }
 
-int control_open(struct control *c, const char *pool, uint64_t user)
+static int open_beside(struct control *c, const char *pool, uint64_t user)
 {
     char *path = control_path(pool);
     const int error = open_at(c, path, user);
 
     free(path);
     return error;
+}
+
+static void on_uuid(void *ctx, const char *name, const char *value)
+{
+    if (!strcmp(name, "uuid"))
+        (void)snprintf(ctx, 2 * sizeof(((cm_info *)NULL)->uuid) + 1, "%s", value);
+}
+
+int control_has_pool(struct control *c, const char *pool, int seconds)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    char wanted[2 * sizeof(info.uuid) + 1], uuid[sizeof(wanted)] = "";
+    const struct control_listener listener = { .is = on_uuid, .ctx = uuid };
+    struct control_end end = { .code = 0 };
+    int error = control_ask(c, "status", 0, "", seconds, &listener, &end);
+
+    if (error == 0 && end.code == CONTROL_CROWD)
+        c->refused = end;
+    if (error == 0 && end.code == 0) {
+        const bool known = cm_pool_info(pool, &info) == 0;
+
+        for (size_t i = 0; i < sizeof(info.uuid); i++)
+            (void)snprintf(wanted + 2 * i, 3, "%02x", info.uuid[i]);
+        error = known && !strcmp(uuid, wanted) ? 0 : CONTROL_OTHER;
+    }
+    if (error)
+        control_close(c);
+    return error;
+}
+
+int control_open(struct control *c, const char *pool, uint64_t user, int seconds)
+{
+    const int error = open_beside(c, pool, user);
+
+    return error ? error : control_has_pool(c, pool, seconds);
 }
 
 static void on_mount(void *ctx, const char *name, const char *value)
@@ -173,7 +208,7 @@ int control_open_mount(struct control *c, const struct os_mount *m, int seconds)
 
     if (!path)
         return CONTROL_ENDED;
-    error = os_is_socket(path) ? open_at(c, path, m->user) : control_open(c, m->source, m->user);
+    error = os_is_socket(path) ? open_at(c, path, m->user) : open_beside(c, m->source, m->user);
     free(path);
     if (error > 0 && os_is_refused(error) && m->point && os_mount_is_dead(m->point))
         error = CONTROL_DEAD;

@@ -64,8 +64,13 @@ void control_complain(const char *path, const struct os_mount *m, int error);
 
 /* The control socket of a pool; free it. NULL: no memory. */
 char *control_path(const char *pool);
-/* Connects to the control socket of a pool, if the process behind it is `user`'s or root's. */
-int control_open(struct control *c, const char *pool, uint64_t user);
+/* Connects to the control socket of a pool, if the process behind it is `user`'s or root's, and if
+ * that is a mount with this pool (control_has_pool). */
+int control_open(struct control *c, const char *pool, uint64_t user, int seconds);
+/* Is it the pool of the mount, its own or that of its service? At the path of a pool there may be
+ * another one by now. A mount that takes no request now is believed. 0, CONTROL_OTHER, or another
+ * error; then the connection is closed. */
+int control_has_pool(struct control *c, const char *pool, int seconds);
 /* The same of a mount, which may use a service. Asks who is there: `seconds` as control_ask(). */
 int control_open_mount(struct control *c, const struct os_mount *m, int seconds);
 void control_close(struct control *c);

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ANSWER_SECONDS 10
+
 /* Asks the owner of the pool; a CM_* code. *lost: it was asked, and has ended the connection. */
 static int ask_and_see(const char *pool, const char *verb, uint64_t number,
                        const struct control_listener *listener, bool *lost)
@@ -22,7 +24,7 @@ static int ask_and_see(const char *pool, const char *verb, uint64_t number,
     int rc = c ? CM_EOWNED : CM_ENOMEM, error;
 
     *lost = false;
-    if (c && os_owner(pool, &user) && control_open(c, pool, user) == 0) {
+    if (c && os_owner(pool, &user) && control_open(c, pool, user, ANSWER_SECONDS) == 0) {
         error = control_ask(c, verb, number, "", OS_FOREVER, listener, &end);
         control_close(c);
         *lost = error == CONTROL_ENDED || error > 0;
@@ -244,14 +246,11 @@ int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_r
 static bool answers(const char *pool)
 {
     struct control *c = calloc(1, sizeof(*c));
-    struct control_end end = { .code = 0 };
     uint64_t user = 0;
-    bool does = c && os_owner(pool, &user) && control_open(c, pool, user) == 0;
+    const bool does = c && os_owner(pool, &user) && control_open(c, pool, user, SOON_SECONDS) == 0;
 
-    if (does) {
-        does = control_ask(c, "status", 0, "", SOON_SECONDS, NULL, &end) == 0;
+    if (does)
         control_close(c);
-    }
     free(c);
     return does;
 }
@@ -310,31 +309,17 @@ bool owner_leaves(const char *pool, unsigned seconds)
 
 /* ---- Cat ------------------------------------------------------------------------------------- */
 
-#define ANSWER_SECONDS 10
-
-static void on_uuid(void *ctx, const char *name, const char *value)
-{
-    if (!strcmp(name, "uuid"))
-        (void)snprintf(ctx, 2 * sizeof(((cm_info *)NULL)->uuid) + 1, "%s", value);
-}
-
 /* Does the mount use this pool, of its own or of a service? It is asked. */
 static bool has_pool(const struct os_mount *m, const char *pool)
 {
-    cm_info info = { .struct_size = sizeof(info) };
-    char wanted[2 * sizeof(info.uuid) + 1], uuid[sizeof(wanted)] = "";
-    const struct control_listener listener = { .is = on_uuid, .ctx = uuid };
     struct control *c = calloc(1, sizeof(*c));
-    struct control_end end = { .code = 0 };
+    const bool has = c && control_open_mount(c, m, ANSWER_SECONDS) == 0 &&
+                     control_has_pool(c, pool, ANSWER_SECONDS) == 0;
 
-    if (c && cm_pool_info(pool, &info) == 0 && control_open_mount(c, m, ANSWER_SECONDS) == 0) {
-        (void)control_ask(c, "status", 0, "", ANSWER_SECONDS, &listener, &end);
+    if (c)
         control_close(c);
-    }
     free(c);
-    for (size_t i = 0; i < sizeof(info.uuid); i++)
-        (void)snprintf(wanted + 2 * i, 3, "%02x", info.uuid[i]);
-    return !strcmp(uuid, wanted);
+    return has;
 }
 
 static bool is_mounted(const char *pool, const char *path, bool *serves)
