@@ -10,7 +10,9 @@
  * its place, with NEW added to its name, and renamed when it is complete. If such a file exists and
  * nobody holds its lock, a killed process left it, and the next process removes it. A process that
  * has found one takes its lock, and then checks again whether the name still leads to the file.
- * Neither way ever replaces a file that has the name itself.
+ * Neither way ever replaces a file that has the name itself. (Where a rename has no flags and there
+ * are no links either, as on some FUSE servers, the name is taken just before the rename: a kill
+ * between the two leaves an empty file.)
  *
  * Who: api/, platform/. Calls back the progress function.
  */
@@ -316,6 +318,16 @@ static int link_nameless(int fd, const char *path)
     return -1;
 }
 
+/* Takes back what a rename that failed in the middle has made at the path. errno stays. */
+static int taken_back(const char *path)
+{
+    const int error = errno;
+
+    (void)unlink(path);
+    errno = error;
+    return -1;
+}
+
 /* Renames, never over another file. */
 static int rename_beside(const char *name, const char *path)
 {
@@ -328,7 +340,7 @@ static int rename_beside(const char *name, const char *path)
         return -1;
     }
     if (link(name, path) == 0) {
-        return unlink(name);
+        return unlink(name) == 0 ? 0 : taken_back(path);
     }
     if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS) {
         return -1;
@@ -338,7 +350,7 @@ static int rename_beside(const char *name, const char *path)
         return -1;
     }
     (void)close(fd);
-    return rename(name, path);
+    return rename(name, path) == 0 ? 0 : taken_back(path);
 }
 
 int cm_plat_file_link(struct cm_plat_file *f, const char *path)

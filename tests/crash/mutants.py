@@ -85,7 +85,7 @@ WRAPS = {  # by program, as in the meson.build files
     SCHEDULES: ['-Wl,--wrap=cm_plat_boot_id'],
     'platform': ['-Wl,--wrap=' + c for c in (
         'munmap', 'open', 'open64', 'fsync', 'ftruncate', 'ftruncate64', 'fallocate', 'fallocate64',
-        'linkat', 'renameat2', 'unlink', 'clock_gettime', 'fstatfs', 'fstatfs64',
+        'link', 'linkat', 'rename', 'renameat2', 'unlink', 'clock_gettime', 'fstatfs', 'fstatfs64',
         'name_to_handle_at', 'ioctl', 'uname')],
     'checkpoint': ['-Wl,--wrap=cm_settle_pages'] + ['-Wl,--wrap=cm_plat_' + c for c in (
         'file_map', 'file_sync', 'file_sync_lasts', 'file_close', 'mount_id')],

@@ -100,11 +100,38 @@ STEP(int, ftruncate, (int fd, off_t n), (fd, n))
 STEP(int, ftruncate64, (int fd, off_t n), (fd, n))
 STEP(int, fallocate, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n))
 STEP(int, fallocate64, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n))
-STEP(int, unlink, (const char *path), (path))
 STEP(int, linkat, (int a, const char *from, int b, const char *to, int flags),
      (a, from, b, to, flags))
-STEP(int, renameat2, (int a, const char *from, int b, const char *to, unsigned flags),
-     (a, from, b, to, flags))
+
+/* Like file systems that lack a way to rename, or fail in the middle of one. */
+static bool no_flags, no_links, fail_rename, fail_unlink; /* the last one: once */
+
+#define MAY_FAIL(ret, name, params, args, fails, error)                                            \
+    ret __real_##name params;                                                                      \
+    ret __wrap_##name params;                                                                      \
+    ret __wrap_##name params                                                                       \
+    {                                                                                              \
+        if (fails) {                                                                               \
+            errno = (error);                                                                       \
+            return -1;                                                                             \
+        }                                                                                          \
+        step();                                                                                    \
+        ret r = __real_##name args;                                                                \
+        step();                                                                                    \
+        return r;                                                                                  \
+    }
+static bool once(bool *what)
+{
+    const bool was = *what;
+
+    *what = false;
+    return was;
+}
+MAY_FAIL(int, renameat2, (int a, const char *from, int b, const char *to, unsigned flags),
+         (a, from, b, to, flags), no_flags, EINVAL)
+MAY_FAIL(int, link, (const char *from, const char *to), (from, to), no_links, EPERM)
+MAY_FAIL(int, rename, (const char *from, const char *to), (from, to), fail_rename, EIO)
+MAY_FAIL(int, unlink, (const char *path), (path), once(&fail_unlink), EIO)
 
 #define OPEN(name)                                                                                 \
     int __real_##name(const char *path, int flags, ...);                                           \
@@ -218,6 +245,32 @@ static void test_create_beside(void)
     cm_plat_file_abandon(&f, in_dir("pool"));
     CHECK_EQ(names_there(), 0);
     no_nameless = false;
+}
+
+/* Nothing is left that blocks the next one, whatever way to rename there is, and where it fails. */
+static void test_create_rename_fails(void)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+
+    no_nameless = no_flags = true;
+    for (unsigned links = 0; links < 2; links++) {
+        CASE("links %u", links);
+        no_links = links == 0;
+        REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB, true, NULL, NULL) == 0);
+        fail_rename = no_links;
+        fail_unlink = !no_links;
+        CHECK_EQ(cm_plat_file_link(&f, in_dir("pool")), CM_EIO);
+        CHECK(!fail_unlink);
+        fail_rename = false;
+        cm_plat_file_abandon(&f, in_dir("pool"));
+        CHECK_EQ(names_there(), 0);
+        REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB, true, NULL, NULL) == 0);
+        CHECK_EQ(cm_plat_file_link(&f, in_dir("pool")), 0);
+        CHECK_EQ(names_there(), 1);
+        cm_plat_file_close(&f);
+        CHECK_EQ(__real_unlink(in_dir("pool")), 0);
+    }
+    no_nameless = no_flags = no_links = false;
 }
 
 /* The name is taken while the file is made. */
@@ -469,6 +522,7 @@ const struct harness_test platform_posix_create_tests[] = {
     TEST(create_killed),
     TEST(create_beside),
     TEST(create_taken),
+    TEST(create_rename_fails),
     TEST(create_on_full_volume),
     TEST(create_beyond_file_size_limit),
     TEST(create_without_fallocate),
