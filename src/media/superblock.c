@@ -550,7 +550,7 @@ int cm_super_sync_failed(struct cm_superblocks *s, bool named)
         memcpy(sb->failed_boot_id, sb->boot_id, sizeof(sb->failed_boot_id));
         sb->unnamed_boot = named ? sb->unnamed_boot : sb->boot_number;
         e = write_both(s);
-        s->unsaid = e == CM_ESEAL; /* what is written next says it, or the next call */
+        s->unsaid = e != 0; /* what is written next says it, or the next call */
     }
     cm_lock_release(&s->lock);
     return e;

@@ -35,7 +35,7 @@ struct cm_superblocks {
     /* Readers of other processes are to be served nothing: for the owner's mode; or because
      * something could not be forgotten, until an epoch begins. */
     bool silent, unforgotten;
-    bool unsaid; /* a failed fsync is in no copy yet, because a seal failed */
+    bool unsaid; /* a failed fsync may be in no copy yet */
 };
 
 /* What is known of the process that opens. It decides whether a crashed pool may be kept. */

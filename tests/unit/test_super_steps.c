@@ -376,6 +376,23 @@ static void test_others_written(void)
     pair_end(&p);
 }
 
+/* What could not be written is written by the next call, if the media work again. */
+static void test_sync_failed_unwritten(void)
+{
+    struct pair p;
+    CALL(writer_begin(&p));
+    count_begin(&p.media, 1);
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), CM_EIO);
+    (void)count_end(&p.media);
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+    CALL(expect_failed(&p, true, false));
+    CALL(expect_written(&p));
+    count_begin(&p.media, 0);
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+    CHECK_EQ(count_end(&p.media), 0); /* once is enough */
+    pair_end(&p);
+}
+
 /* After a write that failed there are no new numbers, even if the media work again. */
 static void test_none_after_failure(void)
 {
@@ -570,6 +587,7 @@ const struct harness_test super_steps_tests[] = {
     TEST(still_shut),
     TEST(unreadable_session),
     TEST(open_unwritable),
+    TEST(sync_failed_unwritten),
     TEST(first_boot),
     TEST(growth_written),
     TEST(others_written),
