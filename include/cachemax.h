@@ -1690,7 +1690,8 @@ typedef struct cm_check_report {
  * Returns 0 if the pool is sound or was repaired. Returns CM_DAMAGED if damage is left; unreadable
  * media cannot be repaired. What a crash alone can leave is not damage.
  * CM_EINVAL CM_EREADONLY (repair of a read-only pool) CM_ECANCELED CM_ESEAL (what a callback of the
- * seal failed for was not judged; the rest was). */
+ * seal failed for was not judged; the rest was) CM_ETRUNCATED (the pool file was truncated while it
+ * was open). */
 CM_API int cm_check(cm_cache *cache, uint32_t flags,
                     int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
                     cm_check_report *report);

@@ -368,9 +368,11 @@ int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t do
     struct check_call k = {
         .c = c, .flags = flags, .progress = progress, .ctx = ctx, .report = &r
     };
+    if (cm_cache_whole(c))
+        return CM_ETRUNCATED; /* what was cut off may read as zeros, which are no damage */
     cm_callback_begin(c, &k.frame);
     cm_plat_call(run_check, &k, end_check, &k); /* progress may end the thread: no lock is held */
     end_check(&k);
     (void)cm_give_result(report, &r, sizeof(r)); /* struct_size was checked above */
-    return k.result;
+    return cm_cache_whole(c) ? CM_ETRUNCATED : k.result;
 }

@@ -113,8 +113,8 @@ static int invalidate(struct cm_cache *c, const struct victim *v, struct cm_stri
 }
 
 /* Empties owned victims with one fence. Returns how many are durably invalid and ready to be
- * filled; they are still owned. *emptied: how many are left in v; the others were taken out of use.
- */
+ * filled; they are still owned. *emptied: how many are left in v. Some of their slots may be out of
+ * use now, but their blocks are gone as well. */
 static unsigned empty(struct cm_cache *c, struct victim *v, unsigned chosen, uint64_t *ready,
                       unsigned *emptied)
 {

@@ -192,17 +192,20 @@ static void test_cut_off_while_open(void)
 
 /* Between the cut and the close no call touched the lost part or asked for the pool's state. */
 #ifndef _WIN32
-static void cut_off_unnoticed(bool ask)
+static void cut_off_unnoticed(unsigned ask)
 {
     cm_info info = { .struct_size = sizeof(info) };
+    cm_check_report report = CM_CHECK_REPORT_INIT;
     const char *path = make_pool("cut", MIB, 0);
     struct pool p;
     cm_file *f = open_to_lose(path, &p);
     REQUIRE(f != NULL);
     CHECK_EQ(put_all(f, 0, 50, 5), 50);
     CHECK_EQ(os_resize(path, MIB - BLK), 0);
-    if (ask) {
-        CHECK_EQ(cm_get_info(p.c, &info), 0);
+    if (ask > 0) {
+        if (ask == 1)
+            CHECK_EQ(cm_get_info(p.c, &info), 0);
+        CHECK_EQ(cm_check(p.c, 0, NULL, NULL, &report), CM_ETRUNCATED);
         CHECK_EQ(said.cut, 1);
         CHECK_EQ(hits(f, 0, 50, 5), 0);
     }
@@ -225,8 +228,8 @@ static void test_cut_off_unnoticed(void)
 #else
     if (!cm_guard_available())
         SKIP("no fault guard in this build");
-    CALL(cut_off_unnoticed(false));
-    CALL(cut_off_unnoticed(true));
+    for (unsigned ask = 0; ask < 3; ask++)
+        CALL(cut_off_unnoticed(ask));
 #endif
 }
 
