@@ -163,7 +163,7 @@ int control_has_pool(struct control *c, const char *pool, int seconds)
 
         for (size_t i = 0; i < sizeof(info.uuid); i++)
             (void)snprintf(wanted + 2 * i, 3, "%02x", info.uuid[i]);
-        error = known && !strcmp(uuid, wanted) ? 0 : CONTROL_OTHER;
+        error = known && strcmp(uuid, wanted) != 0 ? CONTROL_OTHER : 0;
     }
     if (error)
         control_close(c);
