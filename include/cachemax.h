@@ -1115,13 +1115,14 @@ CM_API int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n);
 #define CM_FILL_WARM 2u
 
 /* Offers data that was read from the origin AFTER the miss was returned. `data` begins at
- * miss->offset. `len` is at most miss->len rounded up to a block. It may end inside a block if it
- * is miss->len, or with CM_FILL_EOF. Nobody may change `data` during the call, because others read
- * what is stored. Returns 0 if every block is stored (durable on DAX) or waits in the probation
- * buffer. A positive result is one of CM_NOT_STORED_*, the first reason met: at least one block was
- * not stored, others may be. CM_EINVAL (data is NULL, an unknown flag, or the data may not end
- * inside a block) CM_ETICKET (longer than its miss) CM_EFOREIGN (the miss is of another file, or of
- * a read without a miss). */
+ * miss->offset. `len` is at most miss->len rounded up to a block. Where miss->len ends inside a
+ * block the file ends, and what is offered behind it is not stored. `len` may end inside a block if
+ * it is miss->len, or with CM_FILL_EOF: then `data` ends where the origin ends. Nobody may change
+ * `data` during the call, because others read what is stored. Returns 0 if every block is stored
+ * (durable on DAX) or waits in the probation buffer. A positive result is one of CM_NOT_STORED_*,
+ * the first reason met: at least one block was not stored, others may be. CM_EINVAL (data is NULL,
+ * an unknown flag, or the data may not end inside a block) CM_ETICKET (longer than its miss)
+ * CM_EFOREIGN (the miss is of another file, or of a read without a miss). */
 CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len,
                    uint32_t flags);
 

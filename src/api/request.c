@@ -495,9 +495,9 @@ static void offer(struct cm_run *q, const struct cm_out *o, const cm_miss *miss,
 {
     const uint64_t from = miss->offset - o->offset, wanted = wanted_end(q);
     uint64_t len = got > from ? got - from : 0;
-    if (len > cm_whole_blocks(miss->len))
-        len = cm_whole_blocks(miss->len);
-    if (!eof || from + len < got)
+    if (len >= miss->len)
+        len = miss->len; /* to the end of the file, if it ends inside a block */
+    else if (!eof)
         len -= len % CM_BLOCK_SIZE;
     if (miss->offset + len > wanted)
         cm_count(q->c, CM_STAT_prefetch_blocks, (miss->offset + len - wanted) / CM_BLOCK_SIZE);

@@ -267,6 +267,8 @@ static inline int refused_whole(struct cm_object *f, const cm_miss *miss, uint64
     return 0;
 }
 
+/* A miss ends inside a block only where the file ends. What the origin gave beyond that is no part
+ * of the file: an append, which forgets nothing, would uncover it. */
 static inline struct offer make_offer(struct cm_object *f, const cm_miss *miss, const uint8_t *data,
                                       uint64_t len)
 {
@@ -275,7 +277,7 @@ static inline struct offer make_offer(struct cm_object *f, const cm_miss *miss, 
                            .incarnation = miss->incarnation,
                            .first = miss->offset / CM_BLOCK_SIZE,
                            .data = data,
-                           .len = len,
+                           .len = len < miss->len ? len : miss->len,
                            .thread = cm_plat_thread() };
 }
 

@@ -168,6 +168,8 @@ BLOCKS = [
        'unit block large_bracket', FILE,
        'b->stale = true;\n    at_store_seq_cst(&f->stale, f->open_brackets);',
        'b->stale = false;\n    at_store_seq_cst(&f->stale, 0);'),
+    _m('behind the end', 'what is offered behind the known end of a file is stored',
+       'unit file append_padded', FILL, '.len = len < miss->len ? len : miss->len,', '.len = len,'),
     _m('limit not raised', 'raising of the limit before publishing', 'unit file truncate',
        FILL, '    raise_limit(o->grant.f, o->grant.miss->offset + o->len);\n',
        '    (void)raise_limit;\n'),

@@ -101,6 +101,9 @@ void check_name(int i);
 /* After a crash any earlier name of a file may be back; an end makes its name "". */
 void doubt_names(void);
 void end_name(int i);
+/* Reads the origin for a miss; offers what it gave, sometimes less, or more than the file has. */
+void op_read_origin(void);
+void op_fill(void);
 /* One step of a request, or of several. */
 void op_request(void);
 /* File i is about to change: what a request has read of it so far may be older. */

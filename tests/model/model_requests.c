@@ -1,9 +1,67 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * model_requests.c - requests in the random sequences of model.c: several at once, whose pieces
- * come back in any order, late or never.
+ * model_requests.c - what is read of the origin in the random sequences of model.c: for a miss, and
+ * for requests, several at once, whose pieces come back in any order, late or never.
  */
 #include "model.h"
+
+#include <string.h>
+
+/* ---- Misses ---------------------------------------------------------------------------------- */
+
+void op_read_origin(void)
+{
+    struct pending *p = &t.pending[rng_below(&t.rng, MAX_MISSES)];
+    if (!p->used)
+        return;
+    uint64_t len = (p->miss.len + BLOCK - 1) / BLOCK * BLOCK;
+    if (len > BUF)
+        len = BUF;
+    p->got = ofile_read(&t.origin[p->file], p->miss.offset, p->data, len);
+    p->wanted = len;
+    p->read = true;
+}
+
+void op_fill(void)
+{
+    struct pending *p = &t.pending[rng_below(&t.rng, MAX_MISSES)];
+    if (!p->used || !p->read)
+        return;
+    uint64_t len = (uint64_t)p->got;
+    uint32_t flags = len < p->wanted ? CM_FILL_EOF : 0;
+    if (rng_below(&t.rng, 4) == 0) { /* fill less than was missed */
+        len -= len % BLOCK;
+        flags = 0;
+    }
+    uint64_t offered = len;
+    if (len == p->miss.len && len % BLOCK && rng_below(&t.rng, 2)) { /* more than the file has */
+        offered = p->wanted;
+        memset(p->data + len, 0xee, offered - len);
+        flags = rng_below(&t.rng, 2) ? CM_FILL_EOF : 0;
+    }
+    int r = cm_fill(t.file[p->file], &p->miss, p->data, offered, flags);
+    must(r, "cm_fill");
+    trace("fill file %d %llu+%llu: %d", p->file, (unsigned long long)p->miss.offset,
+          (unsigned long long)len, r);
+    if (r == 0 && len > 0) {
+        if (t.mode != CM_NORMAL || t.bypassed[p->file])
+            fail("stored in a mode that must not store");
+        t.stored++;
+        /* The block was stored and nothing happened since, so it must hit. This checks the last
+         * block, because a long fill may have evicted its own first ones. */
+        uint64_t last = (len - 1) / BLOCK * BLOCK;
+        int64_t n = cm_read(t.file[p->file], p->miss.offset + last, t.buf, len - last, NULL);
+        if (n != (int64_t)(len - last))
+            fail("a block just stored does not hit (%lld of %llu bytes)", (long long)n,
+                 (unsigned long long)(len - last));
+        check_bytes(p->file, p->miss.offset + last, t.buf, (uint64_t)n, "after cm_fill");
+    } else {
+        t.refused += r != 0;
+    }
+    p->used = rng_below(&t.rng, 8) == 0; /* sometimes offered twice */
+}
+
+/* ---- Requests -------------------------------------------------------------------------------- */
 
 void note_change(int i)
 {

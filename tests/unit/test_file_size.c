@@ -229,6 +229,60 @@ static void test_append(void)
     pool_end(&p);
 }
 
+/* An origin that fills its last block up, as one that reads whole blocks of a device. */
+static int64_t padded_origin(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    (void)ctx, (void)offset;
+    memset(buf, 'p', len);
+    return (int64_t)len;
+}
+
+/* The ways to store the last block of a file of BLK + 100 bytes, with what stands behind it. */
+static void store_padded(cm_file *f, unsigned way)
+{
+    uint8_t buf[CM_BLOCK_SIZE];
+    cm_miss m = miss_of(f, BLK, BLK);
+    CHECK_EQ(m.len, 100);
+    (void)padded_origin(NULL, BLK, buf, BLK);
+    if (way == 0)
+        CHECK_EQ(cm_fill(f, &m, buf, BLK, 0), 0);
+    else if (way == 1)
+        CHECK_EQ(cm_fill(f, &m, buf, BLK, CM_FILL_EOF), 0);
+    else if (way == 2)
+        CHECK_EQ(cm_fill(f, &m, buf, BLK, CM_FILL_WARM), 0);
+    else if (way == 3)
+        CHECK_EQ(cm_read_through(f, BLK, buf, BLK, padded_origin, NULL), 100);
+    else
+        CHECK_EQ(cm_warm(f, BLK, BLK, NULL, padded_origin, NULL, NULL), 0);
+}
+
+/* What stands behind the known end of a file is not stored. Else an append, which forgets nothing,
+ * would uncover it. */
+static void test_append_padded(void)
+{
+    for (unsigned way = 0; way < 5; way++) {
+        CASE("way %u", way);
+        struct pool p;
+        cm_validator v;
+        cm_bracket w;
+        cm_range range[2];
+        cm_miss m;
+        uint8_t buf[CM_BLOCK_SIZE];
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = attach(&p, 1, BLK + 100, 7, CM_SOLE_WRITER);
+        CALL(store_padded(f, way));
+        CHECK_EQ(cm_file_ranges(f, 0, range, 2), 1);
+        CHECK_EQ(range[0].offset, BLK);
+        CHECK_EQ(range[0].len, 100);
+        CHECK_EQ(cm_write_begin(f, CM_APPEND, 200, &w), 0);
+        v = val(BLK + 300, 8);
+        CHECK_EQ(cm_write_end(f, &w, &v), 0);
+        CHECK_EQ(cm_read(f, BLK, buf, BLK, &m), 100);
+        CHECK_EQ(m.len, 300);
+        pool_end(&p);
+    }
+}
+
 /* ---- Abort, forget, close -------------------------------------------------------------------- */
 
 static void test_abort(void)
@@ -556,6 +610,7 @@ const struct harness_test file_size_tests[] = {
     TEST(truncate_kept),
     TEST(truncate_unknown_size),
     TEST(append),
+    TEST(append_padded),
     TEST(abort),
     TEST(abort_then_validator),
     TEST(abort_beside),
