@@ -18,6 +18,7 @@
 #include "harness.h"
 
 #include "state/file.h"
+#include "state/region.h"
 #include "media/file_table.h"
 
 #define FAIL(text) harness_fail(__FILE__, __LINE__, text)
@@ -284,8 +285,9 @@ static inline uint64_t slot_of(cm_file *f, uint64_t block)
     cm_cache *c = cm_object_of(f)->cache;
     for (uint64_t s = 0; s < c->media.geo.slots; s++) {
         struct cm_header *h = header_of(c, s);
-        if (slot_ok(c, s) && h->incarnation == cm_object_of(f)->incarnation &&
-            cm_header_block(h) == block)
+        if (slot_ok(c, s) && cm_header_block(h) == block &&
+            h->incarnation ==
+                cm_region_incarnation(cm_object_of(f), cm_object_of(f)->incarnation, block))
             return s;
     }
     return CM_NO_SLOT;

@@ -199,6 +199,102 @@ static void test_detour(void)
     end(&s);
 }
 
+/* What is printed of a slot, or of the superblock (UINT64_MAX); freed by the caller. */
+static char *printed(const struct dump_pool *d, uint64_t slot)
+{
+    char path[512], *text = calloc(1, 65536);
+    struct dump_out o;
+    CHECK(text && os_make_file(path, sizeof(path), "dump"));
+    FILE *file = fopen(path, "w+");
+    CHECK(file != NULL);
+    if (file) {
+        dump_begin(&o, file, false);
+        if (slot == UINT64_MAX)
+            dump_superblock(d, &o);
+        else
+            dump_slot(d, slot, &o);
+        dump_end(&o);
+        rewind(file);
+        CHECK(fread(text, 1, 65535, file) > 0);
+        (void)fclose(file);
+    }
+    (void)remove(path);
+    return text;
+}
+
+/* A block whose region began anew has the region's "since" in its header, beside the incarnation.
+ */
+static void test_since(void)
+{
+    struct seen s;
+    struct dump_slot slot;
+    make(&s);
+    struct cm_object *const f = cm_object_of(s.f);
+    CHECK_EQ(cm_invalidate(s.f, 0, CM_ALL), 0);
+    f->regions.since[cm_format_region(f->regions.shift, 3)] = 2;
+    f->raised = 1;
+    CHECK_EQ(put_all(s.f, 3, 1, 5), 1);
+    dump_pool_memory(&s.d, s.p.base, s.p.bytes);
+    dump_slot_look(&s.d, slot_of(s.f, 3), &slot);
+    CHECK_EQ(slot.h.incarnation >> CM_SINCE_SHIFT, 2);
+    CHECK(strcmp(slot.verdict, "valid") == 0);
+    char *text = printed(&s.d, slot.slot);
+    CHECK(strstr(text, "file id:") != NULL);
+    free(text);
+    end(&s);
+}
+
+/* ---- Where all of it lies -------------------------------------------------------------------- */
+
+#ifndef _WIN32
+/* Lines "NAME: at OFFSET, N bytes": no two overlap, and all lie in the pool. */
+static unsigned apart(const char *text, uint64_t size)
+{
+    static const char mark[] = ": at ";
+    uint64_t from[64], to[64];
+    unsigned n = 0;
+    for (const char *at = text; n < 64 && (at = strstr(at, ": ")) != NULL; at++) {
+        const char *p = at + 1 + strspn(at + 1, " ");
+        char *rest;
+        if (strncmp(p, mark + 2, 3) != 0)
+            continue;
+        from[n] = strtoull(p + 3, &rest, 10);
+        to[n] = from[n] + strtoull(rest + 2, NULL, 10);
+        CHECK(to[n] > from[n] && to[n] <= size);
+        for (unsigned i = 0; i < n; i++) {
+            CASE("lines %u and %u", i, n);
+            CHECK(to[i] <= from[n] || to[n] <= from[i]);
+        }
+        n++;
+    }
+    return n;
+}
+
+static void test_grown(void)
+{
+    char path[512];
+    cm_create_options made = CM_CREATE_OPTIONS_INIT;
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *c = NULL;
+    struct dump_pool d;
+    REQUIRE(os_make_file(path, sizeof(path), "grown"));
+    (void)remove(path);
+    made.size = 16 * MIB;
+    REQUIRE(cm_create(path, &made) == 0);
+    o.grow_max = 64 * MIB;
+    REQUIRE(cm_open(path, &o, &c) == 0);
+    CHECK_EQ(cm_grow(c, 32 * MIB, NULL), 0);
+    CHECK_EQ(cm_grow(c, 64 * MIB, NULL), 0);
+    CHECK_EQ(cm_close(c), 0);
+    REQUIRE(dump_pool_open(&d, path) == 0);
+    char *text = printed(&d, UINT64_MAX);
+    CHECK_EQ(apart(text, 64 * MIB), 10); /* 6 of the pool as it was made, two of each part */
+    free(text);
+    dump_pool_close(&d);
+    (void)remove(path);
+}
+#endif
+
 /* ---- Lies ------------------------------------------------------------------------------------ */
 
 /* A superblock with a right sum may say anything: nothing beyond the pool's bytes is read. */
@@ -285,7 +381,11 @@ static void test_lies(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(dirty), TEST(sync_failed), TEST(twice), TEST(fields), TEST(detour), TEST(lies),
+    TEST(dirty),  TEST(sync_failed), TEST(twice), TEST(fields),
+    TEST(detour), TEST(since),       TEST(lies),
+#ifndef _WIN32 /* there no pool grows */
+    TEST(grown),
+#endif
 };
 
 int main(int argc, char **argv)

@@ -140,8 +140,10 @@ static void walk_slot(struct walk *w, const struct cm_key *key, uint64_t cell)
         end_at(w, "header", "slot %" PRIu64 " has no block: %s", slot, s.verdict);
     else if (!cm_slot_is(&s.h, key))
         end_at(w, "header",
-               "slot %" PRIu64 " has another block: incarnation %" PRIu64 ", block %" PRIu64, slot,
-               s.h.incarnation, cm_header_block(&s.h));
+               "slot %" PRIu64 " has another block: incarnation %" PRIu64 ", since %" PRIu64
+               ", block %" PRIu64,
+               slot, cm_incarnation_number(s.h.incarnation), s.h.incarnation >> CM_SINCE_SHIFT,
+               cm_header_block(&s.h));
     else if (cm_header_boot(&s.h) != cm_cell_boot(cell))
         end_at(w, "header", "slot %" PRIu64 " has the block, but it was stored in another boot",
                slot);

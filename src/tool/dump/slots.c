@@ -111,7 +111,7 @@ static void judge_block(const struct dump_pool *p, struct dump_slot *s)
         conclude(s, "unreadable payload", "a lookup puts the slot out of use");
     else if (v != CM_SLOT_HIT)
         conclude(s, "changing", "another process wrote it while it was looked at");
-    else if (s->h.incarnation >= p->super.inc_mark)
+    else if (cm_incarnation_number(s->h.incarnation) >= p->super.inc_mark)
         conclude(s, "newer than superblock",
                  "no incarnation from %" PRIu64 " on was given yet: an open empties the pool",
                  p->super.inc_mark);
@@ -206,7 +206,7 @@ void dump_slot(const struct dump_pool *p, uint64_t slot, struct dump_out *o)
     struct dump_slot s;
 
     dump_slot_look(p, slot, &s);
-    owner.incarnation = s.h.incarnation;
+    owner.incarnation = cm_incarnation_number(s.h.incarnation);
     dump_owners(p, &owner, s.valid);
     if (s.valid)
         dump_slot_settle(&s, &owner);

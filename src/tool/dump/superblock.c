@@ -174,8 +174,36 @@ static void put_next_open(const struct dump_pool *p, struct dump_out *o)
     }
 }
 
+static void put_place(struct dump_out *o, const char *key, uint64_t offset, uint64_t bytes)
+{
+    if (!o->as_json) {
+        dump_text(o, key, "at %" PRIu64 ", %" PRIu64 " bytes", offset, bytes);
+        return;
+    }
+    dump_open(o, key, "%s", key);
+    dump_where(o, offset, bytes);
+    dump_close(o);
+}
+
+/* What the pool got when it grew. Its tables hold the index and the memo of the larger pool, too,
+ * and only those of the last part are in use. */
+static void put_part(const struct cm_geometry *g, unsigned i, struct dump_out *o)
+{
+    const struct cm_pool_part *const p = &g->part[i];
+    const uint64_t end = i + 1 < g->parts ? p[1].first : g->slots, slots = end - p->first;
+
+    dump_open(o, NULL, "part %u", i + 1);
+    dump_number(o, "first_slot", p->first);
+    put_place(o, "headers", p->header_offset + p->first * sizeof(struct cm_header),
+              slots * sizeof(struct cm_header));
+    put_place(o, "slots", p->slot_offset + p->first * CM_BLOCK_SIZE, slots * CM_BLOCK_SIZE);
+    dump_close(o);
+}
+
 static void put_layout(const struct cm_geometry *g, struct dump_out *o)
 {
+    const uint64_t bucket = sizeof(struct cm_bucket),
+                   plain = g->parts ? g->part[0].first : g->slots;
     const struct {
         const char *key;
         uint64_t offset, bytes;
@@ -184,24 +212,22 @@ static void put_layout(const struct cm_geometry *g, struct dump_out *o)
         { "file_table", g->record_offset,
           g->record_buckets * CM_RECORD_WAYS * sizeof(struct cm_record) },
         { "names", g->name_offset, g->name_offset ? g->index_offset - g->name_offset : 0 },
-        { "index", g->index_offset, g->stripes * g->stripe_buckets * sizeof(struct cm_bucket) },
-        { "headers", g->header_offset, g->slots * sizeof(struct cm_header) },
+        { "index", g->index_offset + g->index_first * bucket,
+          g->stripes * g->stripe_buckets * bucket },
+        { "headers", g->header_offset, plain * sizeof(struct cm_header) },
         { "memo", g->memo_offset, g->memo_pages * CM_BLOCK_SIZE },
-        { "slots", g->slot_offset, g->slots * CM_BLOCK_SIZE },
+        { "slots", g->slot_offset, plain * CM_BLOCK_SIZE },
     };
 
     dump_open(o, "layout", "layout");
-    for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++) {
-        if (part[i].bytes == 0)
-            continue; /* the pool has no such table */
-        if (!o->as_json) {
-            dump_text(o, part[i].key, "at %" PRIu64 ", %" PRIu64 " bytes", part[i].offset,
-                      part[i].bytes);
-            continue;
-        }
-        dump_open(o, part[i].key, "%s", part[i].key);
-        dump_where(o, part[i].offset, part[i].bytes);
-        dump_close(o);
+    for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++)
+        if (part[i].bytes > 0) /* else the pool has no such table */
+            put_place(o, part[i].key, part[i].offset, part[i].bytes);
+    if (g->parts > 0) {
+        dump_open_array(o, "parts");
+        for (unsigned i = 0; i < g->parts; i++)
+            put_part(g, i, o);
+        dump_close_array(o);
     }
     dump_close(o);
 }
