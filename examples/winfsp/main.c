@@ -31,22 +31,28 @@
 #define NEEDS "look whether there is /dev/fuse, and whether you may use it"
 #endif
 
+static bool everyone; /* --everyone */
+
 static int usage(void)
 {
-    fprintf(stderr, "usage: cachemax-winfsp FOLDER --pool POOL\n"
-                    "       cachemax-winfsp --recover FOLDER\n"
-                    "The first serves FOLDER under its own name through POOL, until Ctrl-C. The\n"
-                    "second gives FOLDER its name back after a crash. More: README.md\n");
+    fprintf(stderr,
+            "usage: cachemax-winfsp FOLDER --pool POOL [--everyone]\n"
+            "       cachemax-winfsp --recover FOLDER\n"
+            "The first serves FOLDER under its own name through POOL, until Ctrl-C. The\n"
+            "second gives FOLDER its name back after a crash. Only the account that starts\n"
+            "it may use FOLDER then; --everyone: all users, with the rights of that\n"
+            "account. More: README.md\n");
     return BAD_USAGE;
 }
 
 static struct fuse *make_fuse(void)
 {
     char *argv[] = { (char *)"cachemax-winfsp",
-#ifdef _WIN32 /* files belong to who started it; compare names as Windows does */
+#ifdef _WIN32 /* files belong to who started it */
                      (char *)"-ouid=-1,gid=-1,FileSystemName=NTFS"
 #else
-                     (char *)"-ofsname=cachemax-winfsp,subtype=cachemax"
+                     everyone ? (char *)"-oallow_other,default_permissions,subtype=cachemax"
+                              : (char *)"-ofsname=cachemax-winfsp,subtype=cachemax"
 #endif
     };
     struct fuse_args args = FUSE_ARGS_INIT(2, argv);
@@ -75,6 +81,8 @@ static int serve(const struct swap *s)
         fuse_remove_signal_handlers(fuse_get_session(f));
         fuse_unmount(f);
         e = e < 0; /* a signal is no failure */
+        if (e)     /* WinFsp mounts in the loop */
+            fprintf(stderr, "cachemax-winfsp: %s: FUSE has failed; " NEEDS "\n", s->folder);
     } else
         fprintf(stderr, "cachemax-winfsp: %s: cannot be mounted; " NEEDS "\n", s->folder);
     fuse_destroy(f);
@@ -83,7 +91,7 @@ static int serve(const struct swap *s)
 
 static int serve_aside(const struct swap *s)
 {
-    int e = origin_begin(s->aside);
+    int e = origin_begin(s->aside, everyone);
 
     if (e < 0) {
         fprintf(stderr, "cachemax-winfsp: %s: %s\n", s->aside, strerror(-e));
@@ -130,6 +138,8 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--recover"))
             recovers = true;
+        else if (!strcmp(argv[i], "--everyone"))
+            everyone = true;
         else if (!strcmp(argv[i], "--pool") && i + 1 < argc && !pool)
             pool = argv[++i];
         else if (argv[i][0] != '-' && !folder)
@@ -137,7 +147,7 @@ int main(int argc, char **argv)
         else
             return usage();
     }
-    if (!folder || recovers == (pool != NULL))
+    if (!folder || recovers == (pool != NULL) || (recovers && everyone))
         return usage();
     return recovers ? (int)swap_recover(folder) : run(folder, pool);
 }

@@ -27,7 +27,11 @@ static struct handle *handle_of(const struct fuse_file_info *fi)
 
 static void *op_init(struct fuse_conn_info *conn, struct fuse_config *config)
 {
+#ifdef FSP_FUSE_CAP_CASE_INSENSITIVE
+    conn->want |= conn->capable & FSP_FUSE_CAP_CASE_INSENSITIVE; /* as Windows compares names */
+#else
     (void)conn;
+#endif
     config->use_ino = 1;
     /* What is deleted while it is open is deleted at once, and gets no hidden name: those would
      * stay after a kill. Then its calls have no path. All others have one: a directory has no

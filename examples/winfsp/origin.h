@@ -15,8 +15,9 @@
 
 typedef intptr_t origin_file; /* descriptor or HANDLE, as cm_identify() takes it */
 
-/* Once, before the others. The folder may then have any name. */
-int origin_begin(const char *folder);
+/* Once, before the others. The folder may then have any name. Windows, `everyone`: the modes give
+ * all users all rights; else only those that the files belong to, who started the mount. */
+int origin_begin(const char *folder, bool everyone);
 void origin_end(void);
 
 struct origin_how {

@@ -26,8 +26,9 @@ static const char *below(const char *path)
     return path[1] ? path + 1 : ".";
 }
 
-int origin_begin(const char *path)
+int origin_begin(const char *path, bool everyone)
 {
+    (void)everyone; /* the files have modes */
     folder = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     return result(folder);
 }

@@ -22,6 +22,7 @@
 #define CALL_MAX (UINT32_C(1) << 30)
 
 static wchar_t *folder;
+static bool for_everyone;
 
 /* On the stack of each call: names of 32767 characters are rare, and memory is not. */
 struct path {
@@ -49,12 +50,13 @@ static bool below(const char *path, struct path *p)
     return true;
 }
 
-int origin_begin(const char *path)
+int origin_begin(const char *path, bool everyone)
 {
     static const wchar_t long_names[] = L"\\\\?\\";
     wchar_t wide[4096];
     const bool plain = path[0] != '\\' && path[0] != '/';
 
+    for_everyone = everyone;
     if (!names_wide(path, wide, sizeof(wide) / sizeof(wide[0])))
         return -ENAMETOOLONG;
     folder = calloc(wcslen(wide) + 8, sizeof(*folder));
@@ -179,11 +181,14 @@ static LARGE_INTEGER ticks_of(const api_timespec *t)
     return i;
 }
 
+/* WinFsp makes the rights of users of it. "Read only" restricts nothing in a directory: the system
+ * has other uses for it there. */
 static api_mode mode_of(DWORD attributes)
 {
-    const api_mode rights = attributes & FILE_ATTRIBUTE_READONLY ? 0555 : 0777;
+    const bool dir = (attributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
+    const api_mode rights = attributes & FILE_ATTRIBUTE_READONLY && !dir ? 0555 : 0777;
 
-    return rights | (attributes & FILE_ATTRIBUTE_DIRECTORY ? S_IFDIR : S_IFREG);
+    return (rights & (for_everyone ? 0777 : 0700)) | (dir ? S_IFDIR : S_IFREG);
 }
 
 static int stat_handle(HANDLE h, api_stat *st)

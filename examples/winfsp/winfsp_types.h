@@ -42,7 +42,10 @@ struct fuse_statvfs {
 
 struct fuse;
 struct fuse_session;
-struct fuse_conn_info;
+struct fuse_conn_info {
+    unsigned capable, want;
+};
+#define FSP_FUSE_CAP_CASE_INSENSITIVE (1u << 29)
 struct fuse_file_info {
     int flags;
     uint64_t fh;

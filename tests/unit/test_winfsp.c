@@ -18,6 +18,7 @@
 #define SIZE 20000
 
 static char base[512], folder[600], pool[600];
+static bool everyone;
 static char wrote[SIZE], got[SIZE + 1];
 
 static void begin_test(void)
@@ -33,7 +34,7 @@ static void begin_test(void)
     CHECK_EQ(rename(dir, folder), 0);
     CHECK_EQ(cm_create(pool, &o), 0);
     REQUIRE(cache_begin(pool) == 0);
-    REQUIRE(origin_begin(folder) == 0);
+    REQUIRE(origin_begin(folder, everyone) == 0);
     for (int i = 0; i < SIZE; i++)
         wrote[i] = (char)(1 + i % 251);
 }
@@ -177,6 +178,46 @@ static void test_names(void)
     CALL(end_test());
 }
 
+/* WinFsp makes the rights of users of the mode, and all is done with those of who started the
+ * mount. So others get none, unless that is asked for. Names differ only if they do so for Windows.
+ */
+static void test_others(void)
+{
+    const unsigned insensitive = 1u << 29; /* FSP_FUSE_CAP_CASE_INSENSITIVE */
+    struct fuse_config config = { .use_ino = 0 };
+    struct fuse_conn_info conn = { .capable = ~0u };
+    api_stat st;
+
+    for (unsigned k = 0; k < 2; k++) {
+        CASE("everyone %u", k);
+        everyone = k != 0;
+        CALL(begin_test());
+        CALL(make_it("/file", 100));
+        CHECK_EQ(ops.mkdir("/dir", 0755), 0);
+#ifdef _WIN32
+        CHECK(ops.getattr("/file", &st, NULL) == 0);
+        CHECK_EQ(st.st_mode & 0777, everyone ? 0777 : 0700);
+        CHECK(ops.getattr("/dir", &st, NULL) == 0);
+        CHECK_EQ(st.st_mode & 0777, everyone ? 0777 : 0700);
+        CHECK_EQ(ops.chmod("/file", 0444, NULL), 0);
+        CHECK(ops.getattr("/file", &st, NULL) == 0);
+        CHECK_EQ(st.st_mode & 0777, everyone ? 0555 : 0500);
+        CHECK_EQ(ops.chmod("/file", 0644, NULL), 0);
+#endif
+        CHECK_EQ(ops.unlink("/file"), 0);
+        CHECK_EQ(ops.rmdir("/dir"), 0);
+        CALL(end_test());
+    }
+    everyone = false;
+    (void)st;
+    (void)ops.init(&conn, &config);
+#ifdef _WIN32
+    CHECK((conn.want & insensitive) != 0);
+#else
+    CHECK((conn.want & insensitive) == 0);
+#endif
+}
+
 static void test_attributes(void)
 {
     const api_timespec tv[2] = { { .tv_sec = 1600000000 }, { .tv_sec = 1500000000 } };
@@ -234,7 +275,7 @@ static void test_checkpoints(void)
 }
 
 static const struct harness_test tests[] = { TEST(reads_and_writes), TEST(names), TEST(attributes),
-                                             TEST(checkpoints) };
+                                             TEST(others), TEST(checkpoints) };
 
 int main(int argc, char **argv)
 {
