@@ -119,14 +119,31 @@ static void say_clone(const struct inode *i)
         n < 0 ? mnt.opt.dir : path);
 }
 
+/* Is the name by which it was found still there, below the same directory? (One that ends like the
+ * system's mark of removed names counts as removed.) */
+static bool has_its_name(const struct inode *i)
+{
+    static const char removed[] = " (deleted)";
+    const char *const dir = mnt.opt.place[i->place].path;
+    const size_t n = strlen(dir), mark = sizeof(removed) - 1;
+    char path[PATH_MAX];
+    size_t len;
+
+    if (!path_of_fd(i->fd, path, sizeof(path)) || strncmp(path, dir, n) != 0 || path[n] != '/')
+        return false;
+    len = strlen(path);
+    return len < mark || strcmp(path + len - mark, removed) != 0;
+}
+
 bool file_is_ours(const struct inode *i, int fd, int64_t *until)
 {
     struct stat st;
 
     if (place_still_ours(PLACE_ALL, until))
         return true;
-    /* A file with several names may have one where the mount is gone. */
-    return fstat(fd, &st) == 0 && st.st_nlink <= 1 && place_still_ours(i->place, until);
+    /* A file with several names may have one where the mount is gone, and that may be the last. */
+    return fstat(fd, &st) == 0 && st.st_nlink <= 1 && has_its_name(i) &&
+           place_still_ours(i->place, until);
 }
 
 /* May a file have changed at `until` or later? File systems cut their times off, and say nowhere to

@@ -383,18 +383,24 @@ t_alone() { # one is unmounted, the others go on, and its file system can be unm
 }
 # A program has a file open in a DIR that loses its mount, and others change it in the bare
 # directory. What the mount has of it counts no more, whatever the other DIRs do.
-t_gone() { # DIR FILE OTHER: the DIR that goes; the file on the mount, and its name in bare/
+# DIR FILE OTHER [LEFT]: the DIR that goes; the file on the mount, and its name in bare/. LEFT: then
+# FILE is removed, and LEFT is its last name on the next mount.
+t_gone() {
   start "$one" "$two" "$three" -o probation=0
   sleep 1.2
   dd if="$2" of=/dev/null bs=64k iflag=direct status=none
-  python "$@" "$bare" <<'PY'
+  python "$1" "$2" "$3" "$bare" "${4:-}" <<'PY'
 import os, subprocess, sys, time
-gone, path, name, bare = sys.argv[1:5]
+gone, path, name, bare, left = sys.argv[1:6]
 fd = os.open(path, os.O_RDWR)
 os.pwrite(fd, b"A", 0)
 subprocess.check_call(["umount", "-l", gone])
 while os.stat(gone).st_dev != os.stat(bare + "/" + os.path.basename(gone)).st_dev:
     time.sleep(0.01)
+if left:
+    os.unlink(path)
+    time.sleep(0.6)
+    os.pwrite(fd, b"B", 100)
 theirs = os.open(bare + "/" + name, os.O_RDWR)
 os.pwrite(theirs, b"written beside it", 1 << 20)
 os.close(theirs)
@@ -404,7 +410,7 @@ PY
   echo written > "$bare/../two/after" # the others are ours as before
   stop 0
   start "$one" "$two" "$three" -o probation=0
-  cmp "$2" "$bare/$3"
+  cmp "${4:-$2}" "$bare/$3"
   stop 0
 }
 t_still_ours() { # what was written after another one had gone is warm
@@ -548,6 +554,8 @@ fresh "one is unmounted alone" t_alone
 fresh "changed where the mount is gone" t_gone "$two" "$two/sub/big" two/sub/big
 fresh_link() { ln "$one/sub/big" "$three/link"; t_gone "$@"; }
 fresh "changed by a name where the mount is gone" fresh_link "$one" "$three/link" one/sub/big
+fresh "changed by the last name, where the mount is gone" fresh_link "$one" "$three/link" \
+  one/sub/big "$one/sub/big"
 fresh "written where the mount stays" t_still_ours
 fresh "one is covered at the end" t_covered
 fresh "stored in mappings of each" t_stored
