@@ -296,6 +296,11 @@ void cache_victim(struct cache_victim *v, const char *path)
     (void)origin_close(h.f);
 }
 
+bool cache_victim_is(const struct cache_victim *v, const struct cache_change *c)
+{
+    return v->id.hi == c->h.id.hi && v->id.lo == c->h.id.lo;
+}
+
 void cache_victim_gone(const struct cache_victim *v)
 {
     int e = 0;

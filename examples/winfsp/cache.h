@@ -53,6 +53,8 @@ struct cache_victim {
     bool last_name;
 };
 void cache_victim(struct cache_victim *v, const char *path);
+/* Is it the file that is changed? */
+bool cache_victim_is(const struct cache_victim *v, const struct cache_change *c);
 /* It has lost it. */
 void cache_victim_gone(const struct cache_victim *v);
 

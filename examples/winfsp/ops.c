@@ -214,21 +214,24 @@ static int op_unlink(const char *path)
     return e;
 }
 
-/* The file at `to` loses that name, as with unlink. If both are names of one file, nothing happens;
- * then it has two, so it is not forgotten. */
+/* The file at `to` loses that name, as with unlink. It is not forgotten if both are names of one
+ * file: with other letters, on Windows, it gets a new name; else it has two, and nothing happens.
+ */
 static int op_rename(const char *from, const char *to, unsigned flags)
 {
     struct cache_change moved;
     struct cache_victim v;
+    bool same;
     int e;
 
     if (flags & ~KEEP_BOTH)
         return -EINVAL;
     cache_victim(&v, to);
     cache_change_begin(&moved, from);
+    same = cache_victim_is(&v, &moved);
     e = origin_rename(from, to, (flags & KEEP_BOTH) != 0);
     cache_change_end(&moved);
-    if (e == 0)
+    if (e == 0 && !same)
         cache_victim_gone(&v);
     return e;
 }

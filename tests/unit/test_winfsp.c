@@ -142,6 +142,16 @@ static int see(void *buf, const char *name, const api_stat *st, api_off off,
     return 0;
 }
 
+static unsigned forgotten;
+
+int __real_cm_forget(cm_cache *cache, const cm_file_id *id);
+int __wrap_cm_forget(cm_cache *cache, const cm_file_id *id);
+int __wrap_cm_forget(cm_cache *cache, const cm_file_id *id)
+{
+    forgotten++;
+    return __real_cm_forget(cache, id);
+}
+
 static void test_names(void)
 {
     struct fuse_file_info fi = { .flags = O_RDONLY };
@@ -175,6 +185,27 @@ static void test_names(void)
     CHECK_EQ(ops.unlink("/dir/\xc3\xa4 b"), 0);
     CHECK_EQ(ops.unlink("/dir/\xc3\xa4 b"), -ENOENT);
     CHECK_EQ(ops.rmdir("/dir"), 0);
+    CALL(end_test());
+}
+
+/* What a file's name becomes may be a name of the same file: on Windows with other letters. Then
+ * nothing is lost, and nothing is forgotten. */
+static void test_other_letters(void)
+{
+    unsigned before;
+    api_stat st;
+
+    CALL(begin_test());
+    CALL(make_it("/name.txt", 5000));
+    CALL(make_it("/other", 100));
+    before = forgotten;
+    CHECK_EQ(ops.rename("/name.txt", "/Name.TXT", 0), 0);
+    CHECK_EQ(forgotten, before);
+    CHECK_EQ(ops.getattr("/Name.TXT", &st, NULL), 0);
+    CHECK_EQ(ops.rename("/other", "/Name.TXT", 0), 0);
+    CHECK_EQ(forgotten, before + 1);
+    CHECK_EQ(ops.unlink("/Name.TXT"), 0);
+    CHECK_EQ(forgotten, before + 2);
     CALL(end_test());
 }
 
@@ -274,8 +305,9 @@ static void test_checkpoints(void)
     CALL(end_test());
 }
 
-static const struct harness_test tests[] = { TEST(reads_and_writes), TEST(names), TEST(attributes),
-                                             TEST(others), TEST(checkpoints) };
+static const struct harness_test tests[] = { TEST(reads_and_writes), TEST(names),
+                                             TEST(other_letters),    TEST(attributes),
+                                             TEST(others),           TEST(checkpoints) };
 
 int main(int argc, char **argv)
 {
