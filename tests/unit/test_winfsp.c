@@ -249,6 +249,30 @@ static void test_others(void)
 #endif
 }
 
+/* "Read only" restricts nothing in a directory of Windows, and Explorer sets it. Wine does not set
+ * it, but shows it of a directory that nobody may write. */
+static void test_read_only_folder(void)
+{
+#ifdef _WIN32
+    api_stat st;
+
+    CALL(begin_test());
+    CHECK_EQ(ops.mkdir("/dir", 0755), 0);
+    CHECK_EQ(ops.chmod("/dir", 0555, NULL), 0);
+    CHECK_EQ(ops.getattr("/dir", &st, NULL), 0);
+    CHECK_EQ(st.st_mode & 0777, 0700);
+    CALL(make_it("/dir/in", 100));
+    CHECK_EQ(ops.unlink("/dir/in"), 0);
+    CHECK_EQ(ops.chmod("/dir", 0755, NULL), 0);
+    CHECK_EQ(ops.rmdir("/dir"), 0);
+    CALL(end_test());
+    REQUIRE(origin_begin("Z:\\proc", false) == 0);
+    if (ops.getattr("/", &st, NULL) == 0)
+        CHECK_EQ(st.st_mode & 0777, 0700);
+    origin_end();
+#endif
+}
+
 static void test_attributes(void)
 {
     const api_timespec tv[2] = { { .tv_sec = 1600000000 }, { .tv_sec = 1500000000 } };
@@ -307,7 +331,8 @@ static void test_checkpoints(void)
 
 static const struct harness_test tests[] = { TEST(reads_and_writes), TEST(names),
                                              TEST(other_letters),    TEST(attributes),
-                                             TEST(others),           TEST(checkpoints) };
+                                             TEST(read_only_folder), TEST(others),
+                                             TEST(checkpoints) };
 
 int main(int argc, char **argv)
 {
