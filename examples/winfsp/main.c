@@ -11,6 +11,7 @@
  * SIGTERM or Ctrl-C. --recover gives a folder its name back after a crash; a mount of the same
  * folder begins with that, too. README.md says more.
  */
+#include "announce.h"
 #include "cache.h"
 #include "ops.h"
 #include "swap.h"
@@ -62,6 +63,11 @@ static struct fuse *make_fuse(void)
     return f;
 }
 
+static void say_mounted(void)
+{
+    fprintf(stderr, "cachemax-winfsp: is mounted\n");
+}
+
 /* The folder is aside: serves it under its name until the end. Returns the exit status. */
 static int serve(const struct swap *s)
 {
@@ -76,7 +82,9 @@ static int serve(const struct swap *s)
     if (e == 0) {
         (void)fuse_set_signal_handlers(fuse_get_session(f));
         swap_os_hold(false);
+        announce_begin(s->folder, say_mounted);
         e = fuse_loop_mt(f, 0);
+        announce_end();
         swap_os_hold(true);
         fuse_remove_signal_handlers(fuse_get_session(f));
         fuse_unmount(f);

@@ -6,11 +6,11 @@
  */
 #include "ops.h"
 
+#include "announce.h"
 #include "cache.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,7 +37,7 @@ static void *op_init(struct fuse_conn_info *conn, struct fuse_config *config)
      * stay after a kill. Then its calls have no path. All others have one: a directory has no
      * handle, so nullpath_ok would leave its calls with nothing. */
     config->hard_remove = 1;
-    fprintf(stderr, "cachemax-winfsp: is mounted\n");
+    announce_init();
     return NULL;
 }
 

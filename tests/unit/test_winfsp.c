@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../os.h"
+#include "../../examples/winfsp/announce.h"
 #include "../../examples/winfsp/cache.h"
 #include "../../examples/winfsp/ops.h"
 
@@ -273,6 +274,48 @@ static void test_read_only_folder(void)
 #endif
 }
 
+static atomic_uint said;
+
+static void say(void)
+{
+    atomic_fetch_add(&said, 1);
+}
+
+/* "Is mounted" is said when the mount is there. WinFsp makes it after it has called init. */
+static void test_announced(void)
+{
+    struct fuse_config config = { .use_ino = 0 };
+    struct fuse_conn_info conn = { .capable = 0 };
+    char place[600], dir[512];
+
+    REQUIRE(os_make_dir(base, sizeof(base), NULL, "winfsp"));
+    REQUIRE(os_make_dir(dir, sizeof(dir), base, "new"));
+    (void)snprintf(place, sizeof(place), "%s/folder", base);
+    atomic_store(&said, 0);
+    announce_begin(place, say);
+#ifdef _WIN32
+    (void)ops.init(&conn, &config);
+    usleep(200000);
+    CHECK_EQ(atomic_load(&said), 0);
+    CHECK_EQ(rename(dir, place), 0);
+    for (unsigned i = 0; i < 1000 && atomic_load(&said) == 0; i++)
+        usleep(10000);
+#else
+    CHECK_EQ(rename(dir, place), 0);
+    CHECK_EQ(atomic_load(&said), 0);
+    (void)ops.init(&conn, &config);
+#endif
+    CHECK_EQ(atomic_load(&said), 1);
+    announce_end();
+    announce_end();
+    CHECK_EQ(atomic_load(&said), 1);
+    CHECK_EQ(rename(place, dir), 0);
+    announce_begin(place, say); /* it never comes */
+    announce_end();
+    CHECK_EQ(atomic_load(&said), 1);
+    CHECK(os_remove_dir(dir) && os_remove_dir(base));
+}
+
 static void test_attributes(void)
 {
     const api_timespec tv[2] = { { .tv_sec = 1600000000 }, { .tv_sec = 1500000000 } };
@@ -332,7 +375,7 @@ static void test_checkpoints(void)
 static const struct harness_test tests[] = { TEST(reads_and_writes), TEST(names),
                                              TEST(other_letters),    TEST(attributes),
                                              TEST(read_only_folder), TEST(others),
-                                             TEST(checkpoints) };
+                                             TEST(announced),        TEST(checkpoints) };
 
 int main(int argc, char **argv)
 {

@@ -115,7 +115,8 @@ def mount_fails(sources, where, test, build):
     program = os.path.join(where, 'cachemax-winfsp')
     fuse = subprocess.run(['pkg-config', '--cflags', '--libs', 'fuse3'], check=True,
                           stdout=subprocess.PIPE).stdout.decode().split()
-    files = [SWAP, POSIX, CACHE, OPS, MAIN, 'origin_posix.c', 'ticker_posix.c']
+    files = [SWAP, POSIX, CACHE, OPS, MAIN, 'announce_posix.c', 'origin_posix.c',
+             'ticker_posix.c']
     compile_it(program, ['-I' + os.path.join(TOP, 'include')] +
                [os.path.join(sources, f) for f in files] +
                [os.path.join(build, 'src', 'libcachemax.a'), '-pthread'] + fuse)
