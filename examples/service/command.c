@@ -62,22 +62,40 @@ static void warn_of_others(void (*log)(enum log_weight w, const char *text))
     log(LOG_WARN, text);
 }
 
+/* Why the driver, if there is one, will pass a folder by; or NULL. */
+static const char *passes_by(const struct run *r, const char *folder)
+{
+    return r->passes_by && config.port[0] ? r->passes_by(folder, config.pool) : NULL;
+}
+
 /* A folder may come later; a name that is written wrong never does. */
-static void warn_of_missing(void (*log)(enum log_weight w, const char *text))
+static void warn_of_folders(const struct run *r)
 {
     char text[RUN_WHY_ROOM];
 
     for (unsigned i = 0; i < config.folders.count; i++) {
-        if (os_is_directory(config.folders.folder[i]))
+        const char *const folder = config.folders.folder[i], *const why = passes_by(r, folder);
+
+        if (!why && os_is_directory(folder))
             continue;
-        snprintf(text, sizeof(text), "folder = %.1000s: there is no such directory now",
-                 config.folders.folder[i]);
-        log(LOG_WARN, text);
+        snprintf(text, sizeof(text), "folder = %.1000s%s %s", folder, why ? "" : ":",
+                 why ? why : "there is no such directory now");
+        r->log(LOG_WARN, text);
     }
 }
 
+static void say_cached(const struct run *r, const char *path, const char *folder)
+{
+    const char *const why = passes_by(r, folder);
+
+    if (why)
+        printf("%s: not cached (folder = %s %s)\n", path, folder, why);
+    else
+        printf("%s: cached (folder = %s)\n", path, folder);
+}
+
 /* Says of each path whether it should be cached. */
-static int judge(int n, char **paths)
+static int judge(const struct run *r, int n, char **paths)
 {
     int status = 0;
 
@@ -92,7 +110,7 @@ static int judge(int n, char **paths)
         }
         switch (folders_judge(&config.folders, paths[i], &by)) {
         case FOLDERS_CACHED:
-            printf("%s: cached (folder = %s)\n", paths[i], by);
+            say_cached(r, paths[i], by);
             break;
         case FOLDERS_EXCLUDED:
             printf("%s: not cached (exclude = %s)\n", paths[i], by);
@@ -134,9 +152,9 @@ int command(int argc, char **argv, const struct run *calls, const char *more_usa
     if (checks) {
         if (!run_key_fits(&config, r.log))
             return RUN_BAD_USAGE;
-        warn_of_missing(r.log);
+        warn_of_folders(&r);
         printf("%s: in order\n", file);
-        return judge(argc - 3, argv + 3);
+        return judge(&r, argc - 3, argv + 3);
     }
     if (removes)
         return remove_folder(&config, file, argv[3]);

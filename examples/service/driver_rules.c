@@ -4,7 +4,7 @@
  *
  * Owns: nothing.
  *
- * Who: port_win32.c, and the driver's test.
+ * Who: port_win32.c, main_win32.c, and the driver's test.
  */
 #include "driver_rules.h"
 
@@ -32,8 +32,7 @@ static void cut_to_volume(char *name)
         *at = 0;
 }
 
-/* Why the driver will pass a folder by, and what to do; NULL: it will not. `name`: its name in the
- * kernel; NULL: it has none. */
+/* As driver_passes_by(). `name`: the folder's name in the kernel; NULL: it has none. */
 static const char *passed_by(const char *name, const char *pools_volume)
 {
     if (!name)
@@ -44,6 +43,16 @@ static const char *passed_by(const char *name, const char *pools_volume)
     if (folders_is_below(pools_volume, name))
         return "is on the pool's volume; the driver passes it by. Make the pool on another volume";
     return NULL;
+}
+
+const char *driver_passes_by(const char *folder, const char *pool, driver_name name)
+{
+    char text[DRIVER_NAME_MAX], volume[DRIVER_NAME_MAX];
+
+    if (!name(pool, volume))
+        return NULL;
+    cut_to_volume(volume);
+    return passed_by(name(folder, text) ? text : NULL, volume);
 }
 
 uint32_t driver_rules(const struct folders *f, const char *pool, driver_name name,

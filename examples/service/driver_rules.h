@@ -27,6 +27,10 @@ typedef bool (*driver_name)(const char *path, char to[DRIVER_NAME_MAX]);
 uint32_t driver_rules(const struct folders *f, const char *pool, driver_name name,
                       char to[DRIVER_RULES_MAX], char left_out[DRIVER_LEFT_OUT], char why[256]);
 
+/* Why the driver will pass a folder by: words to say behind its name, and what to do. NULL: it will
+ * not, as far as is known. */
+const char *driver_passes_by(const char *folder, const char *pool, driver_name name);
+
 #ifdef _WIN32
 /* What the system says. */
 bool driver_name_win32(const char *path, char to[DRIVER_NAME_MAX]);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "driver_rules.h"
 #include "service_win32.h"
 #include "text_win32.h"
 
@@ -76,6 +77,11 @@ static void prepare(uint32_t clients)
     (void)SetConsoleCtrlHandler(on_request, TRUE);
 }
 
+static const char *passes_by(const char *folder, const char *pool)
+{
+    return driver_passes_by(folder, pool, driver_name_win32);
+}
+
 static void restore_page(void)
 {
     (void)SetConsoleOutputCP(page);
@@ -97,7 +103,7 @@ static char **arguments(int *n)
 
 int main(void)
 {
-    const struct run r = { NULL, log_line, ready, wait_second, has_ended, prepare };
+    const struct run r = { NULL, log_line, ready, wait_second, has_ended, prepare, passes_by };
     int argc, status;
     char **argv = arguments(&argc);
 

@@ -99,6 +99,15 @@ printf 'folder = %s\\gone\r\n' "$win" >>service.conf
 expect "a folder that is not there" 0 'gone: there is no such directory now' \
   check-config service.conf
 check "the other one is" sh -c '! grep -q "data: there is no" out'
+echo 'port = \CacheFilterPort' >>service.conf
+expect "a folder that the driver passes by" 0 "my data is on the pool's volume; the driver passes" \
+  check-config service.conf "$win\\my data\\file" "$win\\my data\\a.tmp" 'C:\Windows\a'
+check "its files are not cached" grep -q 'data.file: not cached (folder = .* is on the pool' out
+check "nor are others" grep -q 'a.tmp: not cached (exclude = ' out
+echo 'folder = C:\Windows' >>service.conf
+expect "a folder on another volume" 0 'Windows.a: cached \(folder = C:.Windows\)' \
+  check-config service.conf 'C:\Windows\a'
+sed -i '/^port/d; /Windows/d' service.conf
 expect "remove a folder" 0 'my data: removed; .* its 1 files' \
   remove "$win\\service.conf" "$win\\my data"
 check "its line is gone" sh -c '! grep -q "my data" service.conf'

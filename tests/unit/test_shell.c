@@ -121,6 +121,10 @@ static void test_rules_of_the_service(void)
     CHECK(driver_rules(&f, "P:\\a\\pool", name_of, text, left_out, why) > 0 && !left_out[0]);
     CHECK_EQ(driver_rules(&f, "Q:\\pool", name_of, text, left_out, why), 0);
     CHECK(strstr(why, "Q:\\pool: the system does not say") != NULL);
+    CHECK(strstr(driver_passes_by("P:\\data", "P:\\a\\pool", name_of), "is on the pool's volume"));
+    CHECK(strstr(driver_passes_by("Q:\\data", "P:\\a\\pool", name_of), "is on no volume"));
+    CHECK(driver_passes_by("C:\\more", "P:\\a\\pool", name_of) == NULL);
+    CHECK(driver_passes_by("Q:\\data", "Q:\\pool", name_of) == NULL); /* not known */
     static char long_name[DRIVER_NAME_MAX];
     memset(long_name, 'x', DRIVER_NAME_MAX - 40);
     for (f.count = 0; f.count < 9; f.count++)
