@@ -159,6 +159,29 @@ static bool is_installer(PSID sid)
     return is;
 }
 
+/* All other types allow something, or are not known. */
+static bool denies(const ACCESS_ALLOWED_ACE *entry)
+{
+    switch (entry->Header.AceType) {
+    case ACCESS_DENIED_ACE_TYPE:
+    case ACCESS_DENIED_OBJECT_ACE_TYPE:
+    case ACCESS_DENIED_CALLBACK_ACE_TYPE:
+    case ACCESS_DENIED_CALLBACK_OBJECT_ACE_TYPE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Is it for administrators or the system? In other forms than these the SID lies elsewhere. A
+ * condition (callback) only takes something away. */
+static bool is_trusted(ACCESS_ALLOWED_ACE *entry)
+{
+    return (entry->Header.AceType == ACCESS_ALLOWED_ACE_TYPE ||
+            entry->Header.AceType == ACCESS_ALLOWED_CALLBACK_ACE_TYPE) &&
+           (is_administrators(&entry->SidStart) || is_installer(&entry->SidStart));
+}
+
 bool owner_others_write(ACL *list)
 {
     for (DWORD i = 0; list && i < list->AceCount; i++) {
@@ -166,9 +189,8 @@ bool owner_others_write(ACL *list)
 
         if (!GetAce(list, i, (void **)&entry))
             return true;
-        if (entry->Header.AceType == ACCESS_ALLOWED_ACE_TYPE && (entry->Mask & WRITES) &&
-            !(entry->Header.AceFlags & INHERIT_ONLY_ACE) && !is_administrators(&entry->SidStart) &&
-            !is_installer(&entry->SidStart))
+        if ((entry->Mask & WRITES) && !(entry->Header.AceFlags & INHERIT_ONLY_ACE) &&
+            !denies(entry) && !is_trusted(entry))
             return true;
     }
     return list == NULL;

@@ -326,6 +326,44 @@ static void test_writers(void)
     CHECK(owner_others_write(NULL)); /* no list lets everybody in */
 }
 
+/* Entries that allow something in another form: under a condition, to a kind of object. */
+static void test_writers_of_other_forms(void)
+{
+    static const struct {
+        BYTE type;
+        const char *list; /* with one entry, which becomes one of the type */
+        bool others;
+    } forms[] = {
+        { ACCESS_ALLOWED_CALLBACK_ACE_TYPE, "D:(A;;FA;;;WD)", true },
+        { ACCESS_ALLOWED_CALLBACK_ACE_TYPE, "D:(A;;FR;;;WD)", false },
+        { ACCESS_ALLOWED_CALLBACK_ACE_TYPE, "D:(A;IOOICI;FA;;;WD)", false },
+        { ACCESS_ALLOWED_CALLBACK_ACE_TYPE, "D:(A;;FA;;;BA)", false },
+        { ACCESS_ALLOWED_OBJECT_ACE_TYPE, "D:(A;;FA;;;WD)", true },
+        { ACCESS_ALLOWED_OBJECT_ACE_TYPE, "D:(A;;FR;;;WD)", false },
+        { ACCESS_ALLOWED_CALLBACK_OBJECT_ACE_TYPE, "D:(A;;FA;;;WD)", true },
+        { ACCESS_ALLOWED_COMPOUND_ACE_TYPE, "D:(A;;FA;;;WD)", true },
+        { ACCESS_DENIED_ACE_TYPE, "D:(A;;FA;;;WD)", false },
+        { ACCESS_DENIED_OBJECT_ACE_TYPE, "D:(A;;FA;;;WD)", false },
+        { ACCESS_DENIED_CALLBACK_ACE_TYPE, "D:(A;;FA;;;WD)", false },
+        { ACCESS_DENIED_CALLBACK_OBJECT_ACE_TYPE, "D:(A;;FA;;;WD)", false },
+        { 200, "D:(A;;FA;;;WD)", true }, /* one of a later Windows */
+    };
+    PSECURITY_DESCRIPTOR d;
+    BOOL is_there, is_default;
+    ACE_HEADER *entry;
+
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        ACL *acl = NULL;
+        CASE("%u %s", forms[i].type, forms[i].list);
+        REQUIRE(ConvertStringSecurityDescriptorToSecurityDescriptorA(forms[i].list, 1, &d, NULL));
+        CHECK(GetSecurityDescriptorDacl(d, &is_there, &acl, &is_default));
+        REQUIRE(GetAce(acl, 0, (void **)&entry));
+        entry->AceType = forms[i].type;
+        CHECK_EQ(owner_others_write(acl), forms[i].others);
+        LocalFree(d);
+    }
+}
+
 /* ---- The ring -------------------------------------------------------------------------------- */
 
 static void test_ring(void)
@@ -400,9 +438,12 @@ static void test_ring_refused(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(messages),     TEST(late),       TEST(service_shuts), TEST(client_shuts),
-    TEST(service_ends), TEST(no_service), TEST(owner),         TEST(owners),
-    TEST(writers),      TEST(ring),       TEST(ring_refused),
+    TEST(messages),      TEST(late),
+    TEST(service_shuts), TEST(client_shuts),
+    TEST(service_ends),  TEST(no_service),
+    TEST(owner),         TEST(owners),
+    TEST(writers),       TEST(writers_of_other_forms),
+    TEST(ring),          TEST(ring_refused),
 };
 
 int main(int argc, char **argv)
