@@ -176,16 +176,15 @@ static int register_service(const wchar_t *program, const wchar_t *file, bool st
 }
 
 /* The service would say the same, where fewer people see it. */
-static int check_first(const char *file)
+static int check_first(const char *file, struct config *c)
 {
-    struct config c;
     char why[RUN_WHY_ROOM];
 
-    if (!config_read(&c, file, why)) {
+    if (!config_read(c, file, why)) {
         fprintf(stderr, "cachemax-service: %s\n", why);
         return RUN_BAD_USAGE;
     }
-    if (!run_pool_is_there(&c, why)) {
+    if (!run_pool_is_there(c, why)) {
         fprintf(stderr, "cachemax-service: %s\n", why);
         return RUN_NO_SERVICE;
     }
@@ -206,44 +205,59 @@ static bool is_exposed(const wchar_t *path)
     return exposed;
 }
 
-/* Whoever may write the program or the configuration, or replace them, gets the service's rights.
- * It is a warning: the administrator may trust them. */
-static void warn_of_others(const wchar_t *path)
+#define PATH_ROOM 1024
+
+static const char for_programs[] = "the service has the rights of the system. Put it in a "
+                                   "directory of C:\\Program Files, and install again";
+static const char for_pools[] =
+    "who can put another pool there decides what is read. Make a pool in a directory that only "
+    "administrators may write, name it in the configuration, and install again";
+
+/* It is a warning: the administrator may trust them. */
+static void warn_of_others(const wchar_t *path, const char *why)
 {
-    wchar_t directory[1024], *last;
+    wchar_t directory[PATH_ROOM], *last;
     char *name;
 
     wcscpy(directory, path);
     last = wcsrchr(directory, L'\\');
     if (last)
-        *last = 0;
+        last[last > directory && last[-1] == L':'] = 0; /* the separator belongs to "C:\" */
     if (!is_exposed(path) && !is_exposed(directory))
         return;
     name = text_utf8(path);
     fprintf(stderr,
             "cachemax-service: warning: %s: not only administrators may write it or its directory, "
-            "and the service has the rights of the system. Put it in a directory of C:\\Program "
-            "Files, and install again\n",
-            name ? name : "this program");
+            "and %s\n",
+            name ? name : "this program", why);
     free(name);
+}
+
+/* The absolute path. False: there is no room for it. */
+static bool full_path(const char *path, wchar_t full[PATH_ROOM])
+{
+    wchar_t *const given = text_wide(path);
+    const DWORD n = given ? GetFullPathNameW(given, PATH_ROOM, full, NULL) : 0;
+
+    free(given);
+    return n > 0 && n < PATH_ROOM;
 }
 
 int service_install(const char *file, bool start)
 {
-    wchar_t *const given = text_wide(file);
-    wchar_t program[1024], full[1024];
-    const DWORD n = GetModuleFileNameW(NULL, program, 1024);
-    const DWORD len = given ? GetFullPathNameW(given, 1024, full, NULL) : 0;
-    int status = check_first(file);
+    wchar_t program[PATH_ROOM], full[PATH_ROOM], pool[PATH_ROOM];
+    const DWORD n = GetModuleFileNameW(NULL, program, PATH_ROOM);
+    struct config c;
+    const int status = check_first(file, &c);
 
-    free(given);
     if (status != 0)
         return status;
-    if (n == 0 || n >= 1024 || len == 0 || len >= 1024)
-        return scm_failed("the paths of this program and of the configuration",
+    if (n == 0 || n >= PATH_ROOM || !full_path(file, full) || !full_path(c.pool, pool))
+        return scm_failed("the paths of this program, the configuration and the pool",
                           ERROR_FILENAME_EXCED_RANGE);
-    warn_of_others(program);
-    warn_of_others(full);
+    warn_of_others(program, for_programs);
+    warn_of_others(full, for_programs);
+    warn_of_others(pool, for_pools);
     return register_service(program, full, start);
 }
 

@@ -105,6 +105,7 @@ chmod go+w "$place"
 expect "install where others may write" 0 'service\.conf: not only administrators may write it' \
   "$service" install 'my service.conf'
 check "it names the program, too" grep -q 'service\.exe: not only administrators' "$work/out"
+check "and the pool" grep -q 'pool: not only administrators' "$work/out"
 run "$service" uninstall >/dev/null
 chmod go-w "$place"
 expect "install" 0 'is installed' "$service" install 'my service.conf'

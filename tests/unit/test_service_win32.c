@@ -11,6 +11,12 @@
 
 #include <stdlib.h>
 
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+#include <aclapi.h>
+#include <sddl.h>
+
 #include "../../examples/service/event_ids.h"
 #include "../../examples/service/event_log_win32.h"
 #include "../../examples/service/pipe_files.h"
@@ -37,6 +43,7 @@ static struct {
     unsigned changes, fail_at; /* the call of this number that changes something fails */
     DWORD error;               /* with this */
     bool no_manager, knows_little;
+    const wchar_t *exposed; /* everybody may write it */
 } sys;
 
 static bool refuse(void)
@@ -257,13 +264,31 @@ static LSTATUS WINAPI delete_key(HKEY root, const wchar_t *path)
 }
 REPLACE(RegDeleteKeyW, delete_key);
 
+static DWORD WINAPI security_of(const wchar_t *path, SE_OBJECT_TYPE type,
+                                SECURITY_INFORMATION which, PSID *owner, PSID *group, PACL *list,
+                                PACL *audit, PSECURITY_DESCRIPTOR *all)
+{
+    const bool exposed = sys.exposed && wcscmp(path, sys.exposed) == 0;
+    BOOL is_there, is_default;
+
+    (void)owner, (void)group, (void)audit;
+    CHECK(type == SE_FILE_OBJECT && which == DACL_SECURITY_INFORMATION);
+    if (!ConvertStringSecurityDescriptorToSecurityDescriptorA(
+            exposed ? "D:(A;;FA;;;WD)" : "D:(A;;FA;;;BA)(A;;FR;;;WD)", SDDL_REVISION_1, all,
+            NULL) ||
+        !GetSecurityDescriptorDacl(*all, &is_there, list, &is_default))
+        return ERROR_NOT_ENOUGH_MEMORY;
+    return ERROR_SUCCESS;
+}
+REPLACE(GetNamedSecurityInfoW, security_of);
+
 /* ---- The rest of the service ----------------------------------------------------------------- */
 
 static unsigned cleared;
 
 bool config_read(struct config *c, const char *path, char why[512])
 {
-    *c = (struct config){ .pool = "pool" };
+    *c = (struct config){ .pool = "P:/pools/a.pool" };
     strcpy(why, "wrong");
     return strstr(path, "wrong") == NULL;
 }
@@ -343,6 +368,37 @@ static void test_install(void)
     CHECK_EQ(sys.action[0].Delay, 1000);
     CHECK_EQ(sys.action[1].Delay, 5000);
     CHECK_EQ(sys.action[2].Delay, 30000);
+}
+
+/* Whoever may write the program, the configuration or the pool, or put others in their places. */
+static void test_install_exposed(void)
+{
+    wchar_t program[512];
+    char word[40];
+    const struct {
+        const wchar_t *path;
+        const char *warned; /* of this file; NULL: of none */
+    } rows[] = {
+        { NULL, NULL },
+        { L"P:\\", NULL }, /* who makes names there takes none away */
+        { program, ".exe" },
+        { L"C:\\conf", "conf" },
+        { L"C:\\", "conf" },
+        { L"P:\\pools", "a.pool" },
+        { L"P:\\pools\\a.pool", "a.pool" },
+    };
+
+    GetModuleFileNameW(NULL, program, 512);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        CASE("%ls", rows[i].path ? rows[i].path : L"none");
+        new_system();
+        sys.exposed = rows[i].path;
+        CHECK_EQ(command("install", "C:\\conf", NULL), 0);
+        CHECK_EQ(strstr(said, "not only administrators may write it") != NULL,
+                 rows[i].warned != NULL);
+        snprintf(word, sizeof(word), "%s: not only", rows[i].warned ? rows[i].warned : "");
+        CHECK_EQ(strstr(said, word) != NULL, rows[i].warned != NULL);
+    }
 }
 
 static void test_install_start(void)
@@ -565,6 +621,7 @@ static void test_event_texts(void)
 
 static const struct harness_test tests[] = {
     TEST(install),
+    TEST(install_exposed),
     TEST(install_start),
     TEST(install_fails),
     TEST(install_again_fails),
