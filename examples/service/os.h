@@ -72,7 +72,7 @@ FILE *os_read_file(const char *path);
 /* A file that gets other content: all of it at once, or it stays as it was. */
 struct os_replacement {
     FILE *to;
-    char path[1024], beside[1040];
+    char path[1024], beside[1060];
 };
 /* Begins to write the content. NULL: errno says why. */
 FILE *os_replace_begin(struct os_replacement *r, const char *path);

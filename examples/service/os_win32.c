@@ -8,9 +8,12 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <io.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "platform/win32_path.h"
 
@@ -357,19 +360,39 @@ const char *os_place_fault(const char *where)
     return strlen(name) > 200 ? "the pipe's name is too long" : NULL;
 }
 
+/* A new file beside it, of a name that no file has. NULL: errno says why. */
+static FILE *open_beside(struct os_replacement *r)
+{
+    wchar_t *name = NULL;
+    FILE *f;
+    int fd = -1;
+
+    errno = EEXIST;
+    for (unsigned i = 0; fd < 0 && errno == EEXIST && i < 100; i++) {
+        free(name);
+        snprintf(r->beside, sizeof(r->beside), "%s.%lx-%u", r->path, GetCurrentProcessId(), i);
+        name = win32_path(r->beside);
+        errno = EINVAL;
+        if (name)
+            fd = _wopen(name, _O_WRONLY | _O_CREAT | _O_EXCL | _O_BINARY, _S_IREAD | _S_IWRITE);
+    }
+    f = fd < 0 ? NULL : _fdopen(fd, "wb");
+    if (fd >= 0 && !f) {
+        _close(fd);
+        DeleteFileW(name);
+    }
+    free(name);
+    return f;
+}
+
 FILE *os_replace_begin(struct os_replacement *r, const char *path)
 {
-    wchar_t *name;
-
     *r = (struct os_replacement){ .to = NULL };
     if (snprintf(r->path, sizeof(r->path), "%s", path) >= (int)sizeof(r->path)) {
         errno = ENAMETOOLONG;
         return NULL;
     }
-    snprintf(r->beside, sizeof(r->beside), "%s.new", path);
-    name = win32_path(r->beside);
-    r->to = name ? _wfopen(name, L"wb") : NULL;
-    free(name);
+    r->to = open_beside(r);
     return r->to;
 }
 

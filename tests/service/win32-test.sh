@@ -108,11 +108,13 @@ echo 'folder = C:\Windows' >>service.conf
 expect "a folder on another volume" 0 'Windows.a: cached \(folder = C:.Windows\)' \
   check-config service.conf 'C:\Windows\a'
 sed -i '/^port/d; /Windows/d' service.conf
+echo mine >service.conf.new
 expect "remove a folder" 0 'my data: removed; .* its 1 files' \
   remove "$win\\service.conf" "$win\\my data"
 check "its line is gone" sh -c '! grep -q "my data" service.conf'
 check "the other lines stay" test "$(grep -c '^[psef].* = ' service.conf)" = 4
-check "nothing is left beside it" test ! -e service.conf.new
+check "somebody else's file beside it stays" grep -qx mine service.conf.new
+check "nothing else is beside it" test "$(echo service.conf*)" = 'service.conf service.conf.new'
 
 # ---- one service at a pipe ---------------------------------------------------------------------
 config "$pool" "$pipe"
