@@ -135,7 +135,18 @@ static int usage_error(const char *why, const char *what)
     return EXIT_USAGE;
 }
 
-static int parse_switch(int c, struct options *o, bool *fake)
+/* `c`: what getopt_long() has returned, for the word before argv[optind] or a letter in it. */
+static int wrong_option(int c, char *const *argv)
+{
+    /* "--help=x" has the letter of --help. */
+    const bool is_word = optopt == 0 || optopt == 'h' || optopt == 'V';
+    const char letter[] = { '-', (char)optopt, '\0' };
+
+    return usage_error(c == ':' ? "a value is missing after " : "unknown option ",
+                       is_word ? argv[optind - 1] : letter);
+}
+
+static int parse_switch(int c, char *const *argv, struct options *o, bool *fake)
 {
     switch (c) {
     case 'o':
@@ -157,10 +168,8 @@ static int parse_switch(int c, struct options *o, bool *fake)
     case 'h':
     case 'V':
         return options_answer(c);
-    case ':':
-        return usage_error("a value is missing after ", c == ':' ? "the last option" : "");
     default:
-        return usage_error("unknown option", "");
+        return wrong_option(c, argv);
     }
 }
 
@@ -205,13 +214,14 @@ int fstab_parse(int argc, char **argv, struct options *o)
 
     o->helper = true;
     opterr = 0;
-    /* -s counts wherever it stands. */
-    while ((c = getopt_long(argc, argv, ":sfnvo:t:hV", words, NULL)) != -1)
+    /* -s counts wherever it stands. "-": this pass leaves the words in their order. Else an option
+     * without its value would come before the source, and the source would be its value. */
+    while ((c = getopt_long(argc, argv, "-:sfnvo:t:hV", words, NULL)) != -1)
         sloppy = sloppy || c == 's';
     o->sloppy = sloppy;
     optind = 0;
     while (!rc && (c = getopt_long(argc, argv, ":sfnvo:t:hV", words, NULL)) != -1)
-        rc = parse_switch(c, o, &fake);
+        rc = parse_switch(c, argv, o, &fake);
     if (rc)
         return rc;
     if (argc - optind != 2)

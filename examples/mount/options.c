@@ -93,7 +93,7 @@ static const char *const names[] = {
     "include",      "exclude",     "exclude-owner", "max-file-size",
     "quota",        "advise",      "policy",        "fill_rate",
     "drive_writes", "trust-times", "writeback",     "io_uring",
-    "key_file"
+    "key_file",     "paranoid"
 };
 static const char *const switches[] = { "--pool",
                                         "--service",
@@ -169,8 +169,15 @@ static int unknown(const char *what, const char *typed, const char *const *list,
 /* "--key-file" is an option of -o, with another spelling. */
 static int unknown_switch(const char *typed)
 {
+    const size_t length = strcspn(typed, "=");
     char word[64] = "";
 
+    for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++) {
+        if (strlen(switches[i]) != length || strncmp(typed, switches[i], length) != 0)
+            continue;
+        fprintf(stderr, "cachemax-mount: option '%s': %s takes no value\n", typed, switches[i]);
+        return EXIT_USAGE;
+    }
     if (typed[1] == '-')
         snprintf(word, sizeof(word), "%.*s", (int)strcspn(typed + 2, "="), typed + 2);
     for (char *c = word; *c; c++)

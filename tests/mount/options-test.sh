@@ -93,6 +93,9 @@ says "strict with a time-out of 0" 3 'pool: does not exist' "$mount_bin" "$work"
 says "-o paranoid has no value" 2 'paranoid=1: expected no value' "$mount_bin" dir \
   -o pool=pool,paranoid=1
 says "a mistyped --paranoid" 2 "did you mean '--paranoid'" "$mount_bin" dir --paranoia
+says "a mistyped -o paranoid" 2 "-o 'paranoi'; did you mean 'paranoid'" "$mount_bin" dir -o paranoi
+says "a switch with a value that has none" 2 "option '--paranoid=1': --paranoid takes no value" \
+  "$mount_bin" dir --paranoid=1
 
 says "neither pool nor service" 2 'no pool given .--pool POOL, or --service SOCKET' "$mount_bin" dir
 says "pool and service" 2 'exclude each other' "$mount_bin" dir --pool pool --service=socket
@@ -141,7 +144,11 @@ says "helper: options anywhere, fake" 0 '!.' "$helper" -f none -n dir -v -o pool
   fuse.cachemax
 says "helper: letters in one word" 0 '!.' "$helper" none dir -sfnv -o no_such_option,pool=pool
 says "helper: another type" 1 'not of ext4' "$helper" none dir -o pool=pool -t ext4
-says "helper: another letter" 1 'unknown option' "$helper" none dir -o pool=pool -z
+says "helper: another letter" 1 'unknown option -z' "$helper" none dir -o pool=pool -sz
+says "helper: another word" 1 'unknown option --frob=1' "$helper" none dir -o pool=pool --frob=1
+says "helper: -o without options" 1 'a value is missing after -o' "$helper" none dir -o
+says "helper: -t without a type" 1 'a value is missing after -t' "$helper" none dir -o pool=pool -ft
+says "helper: -s behind what it is for" 0 '!.' "$helper" none dir -fo no_such_option,pool=pool -s
 says "helper: another source" 1 "source $work: it is neither the pool nor the directory" \
   "$helper" "$work" dir -o pool=pool
 says "helper: a mount that fails" 32 'pool: does not exist' "$helper" none "$work" -o pool=pool
