@@ -68,7 +68,7 @@ static int set_flags(fuse_req_t req, struct inode *i, int fd, unsigned cmd, unio
     struct change c;
     int err;
 
-    if (i->barred)
+    if (i->barred || mnt.opt.ro) /* as raw_refuse_change(): somebody may have made it writable */
         return EROFS;
     if (!S_ISREG(i->type))
         return set_as(req, fd, cmd, a);

@@ -102,7 +102,8 @@ t_remount() {
   fails dd if=/dev/zero of=files/3 bs=1000 count=1 conv=notrunc status=none
   for change in 'echo x > files/3' 'truncate -s 5 files/3' 'touch files/3' 'chmod 600 files/3' \
     'rm files/3' 'mv files/3 files/new' 'ln files/3 files/new' 'echo x > files/new' 'mkdir new' \
-    'ln -s x new' 'mkfifo new' 'cp files/4 files/3' 'rm -d files'; do
+    'ln -s x new' 'mkfifo new' 'cp files/4 files/3' 'rm -d files' 'chattr +A files/3' \
+    'chattr +A files'; do
     fails sh -c "$change"
   done
   cmp files/3 "$ref/files/3"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_speed.py - the mutants of what the mount leaves out to be fast."""
-from rows import ATTR, CACHE, DIR, LOOP, NUMBER, OPEN, READ, WRITE, _m
+from rows import ATTR, CACHE, DIR, IOCTL, LOOP, NUMBER, OPEN, READ, WRITE, _m
 
 OF_SPEED = [
     _m('no OPEN', 'a read-only mount gets OPEN and RELEASE', 'requests', '^read-only: no OPEN',
@@ -15,6 +15,8 @@ OF_SPEED = [
     _m('no OPEN, writes', 'a write without a handle is not refused', 'requests',
        '^read-only: made writable later$', LOOP,
        'if (mnt.opt.ro && raw_refuse_change(buf->mem))', 'if (0)'),
+    _m('no OPEN, flags', 'flags of files can be set', 'requests',
+       '^read-only: made writable later$', IOCTL, 'if (i->barred || mnt.opt.ro)', 'if (i->barred)'),
     _m('lists and mount points', 'a list of names stays when a mount point is new', 'devices',
        '^a device that is mounted later$', DIR,
        ' && atomic_exchange(&i->listed, reads) == reads;',
