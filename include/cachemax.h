@@ -1402,6 +1402,9 @@ typedef struct cm_bracket {
  * rest of the file. *w is set on success; end it with cm_write_end().
  * In a checkpointed pool it waits for the sync of a page if it is the first one in a region since a
  * checkpoint (cm_checkpoint()).
+ * Keep it short. While it is open, blocks of other files may not be stored either: a range shares
+ * the pool's stripes with them, the more the larger it is and the smaller the pool. What is cached
+ * is served all the same.
  * After any error do not write. After CM_EFORGET do not write until the pool is deleted.
  * CM_EINVAL (w is NULL) CM_ERANGE CM_ENOMEM CM_EFORGET CM_EBRACKET (aborted meanwhile). */
 CM_API int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w);
@@ -1416,7 +1419,8 @@ CM_API int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w);
  * Present one that was taken later (cm_file_revalidate; of a sole writer also an empty bracket), or
  * the file is cold when it is attached next under another validator. A CM_EXCLUSIVE file needs
  * none: the result is 0, also if `after` was not adopted because other brackets are open. CM_EINVAL
- * (w is NULL, `after` is no validator) CM_EBRACKET (unknown or ended already). */
+ * (w is NULL, `after` is no validator: the bracket is still open, so end it with NULL) CM_EBRACKET
+ * (unknown or ended already). */
 CM_API int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after);
 
 /* Put cm_sync_begin() and cm_sync_end() around the origin's fsync. A sync that succeeds proves that
