@@ -99,21 +99,23 @@ static bool has_no_barriers(const char *options)
 /* Cuts the next line off *text and changes the text. False: there is none, or it makes no sense. */
 static bool next_line(char **text, struct mount_line *l)
 {
-    char *rest = NULL, *words, *mount, *source, *options, *start = strsep(text, "\n");
+    char *rest, *mount, *source, *options, *start = strsep(text, "\n");
 
     memset(l, 0, sizeof *l);
     if (start == NULL || *start == '\0' ||
         sscanf(start, "%llu %*u %u:%u", &l->id, &l->major_no, &l->minor_no) != 3) {
         return false;
     }
-    words = strstr(start, " - ");
-    if (words == NULL) {
+    rest = strstr(start, " - ");
+    if (rest == NULL) {
         return false;
     }
-    mount = strtok_r(words + 3, " ", &rest);
-    source = strtok_r(NULL, " ", &rest);
-    options = strtok_r(NULL, " ", &rest);
-    if (mount == NULL || source == NULL) {
+    rest += 3;
+    /* The source may be empty: then two spaces follow each other. */
+    mount = strsep(&rest, " ");
+    source = strsep(&rest, " ");
+    options = strsep(&rest, " ");
+    if (source == NULL) {
         return false;
     }
     l->type = mount;

@@ -2,8 +2,8 @@
  *
  * platform_posix.h - shared by the tests of platform.h on Linux.
  */
-#ifndef CM_PLATFORM_POSIX_H
-#define CM_PLATFORM_POSIX_H
+#ifndef CM_TEST_PLATFORM_POSIX_H
+#define CM_TEST_PLATFORM_POSIX_H
 
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -46,6 +46,9 @@ static inline int in_child(void (*body)(void *), void *arg)
 
 /* In a child: mounts over `at`, for this process only. Exits if that is not allowed. */
 void mount_here(const char *type, const char *at, const char *options);
+
+/* The file that the library reads instead of /proc/self/mountinfo; NULL: none. */
+extern const char *mountinfo_is;
 
 static inline void make_file(const char *path, const char *text)
 {

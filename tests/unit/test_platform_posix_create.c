@@ -133,6 +133,8 @@ MAY_FAIL(int, link, (const char *from, const char *to), (from, to), no_links, EP
 MAY_FAIL(int, rename, (const char *from, const char *to), (from, to), fail_rename, EIO)
 MAY_FAIL(int, unlink, (const char *path), (path), once(&fail_unlink), EIO)
 
+const char *mountinfo_is;
+
 #define OPEN(name)                                                                                 \
     int __real_##name(const char *path, int flags, ...);                                           \
     int __wrap_##name(const char *path, int flags, ...);                                           \
@@ -143,6 +145,8 @@ MAY_FAIL(int, unlink, (const char *path), (path), once(&fail_unlink), EIO)
             return -1;                                                                             \
         }                                                                                          \
         step();                                                                                    \
+        if (mountinfo_is && strcmp(path, "/proc/self/mountinfo") == 0)                             \
+            path = mountinfo_is;                                                                   \
         int fd = __real_##name(path, flags, 0600);                                                 \
         step();                                                                                    \
         return fd;                                                                                 \
