@@ -9,10 +9,10 @@
  *
  * The service may be away, or come back, at any moment. Reads pass then, and the client notes the
  * writes that the service does not see. One thing is not in such a note: that a sync has failed.
- * That is told later, and anew to each other service; until then the file is read at the origin. If
- * this mount is killed before, the client's list tells it (failed.h). If something that must be
- * forgotten cannot be told, the mount reads everything at the origin from then on, and its log says
- * what to do.
+ * That is told later, and anew to each other service. The file is read at the origin until it is
+ * attached anew after that. If this mount is killed before, the client's list tells it (failed.h).
+ * If something that must be forgotten cannot be told, the mount reads everything at the origin from
+ * then on, and its log says what to do.
  *
  * Who: the rest of the mount, as backing_service (backing.h).
  */

@@ -2,8 +2,11 @@
  *
  * cache.c - opens a pool, and releases what an open one holds (close.c closes it).
  *
- * Owns: struct cm_cache, and the order in which its parts come up and go down. Opening reads one
- * page, writes two and allocates lazily zeroed memory: it takes the same time for any size.
+ * Owns: struct cm_cache, and the order in which its parts come up and go down. Opening reads and
+ * writes the superblocks and the stats page, and allocates lazily zeroed memory. It looks at no
+ * block and at no table of the pool, so it takes the same time for any size; but for
+ * CM_OPEN_PREFAULT and CM_OPEN_LOCK, which read all tables. With CM_OPEN_READONLY nothing is
+ * written, and a reader of a shared pool has a stats page of its own.
  *
  * Who: users, through cachemax.h; api/, objects/. create.c makes pools, memory.c has the memory of
  * an open one, info.c tells about them, calls.c has the calls on files.

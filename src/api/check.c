@@ -199,6 +199,8 @@ static void check_slot(struct check *k, uint64_t slot)
     k->r->bad_headers++;
     if (k->repair && cm_slot_invalidate(m, slot, h.w0) == 1 && cm_slot_flush(m, slot) == 0)
         k->r->dropped++; /* no reader believed it, so no cell has to go first */
+    /* Repaired or not, no lookup believes the block: it is gone, for the shares and the kept slots
+     * as well. */
     cm_ring_vacated(&k->c->policy.ring, slot);
 }
 
@@ -271,7 +273,8 @@ static void check_records(struct check *k)
         /* Sum zero: dropped on purpose. */
         if (whole || (r.id.hi | r.id.lo) == 0 || r.xxh3 == 0 || old_record(k, p, &r))
             continue;
-        cm_lock_acquire(&k->c->files_lock); /* no file is attached now, so none takes the place */
+        /* While it is held no file is attached anew, so none takes the place. */
+        cm_lock_acquire(&k->c->files_lock);
         if (!in_use(k->c, p)) {
             k->r->torn_records++;
             /* Maybe only this record says that an fsync failed in this boot. */

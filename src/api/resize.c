@@ -2,14 +2,16 @@
  *
  * resize.c - gives a pool another size.
  *
- * Owns: the order of the steps. The old pool is locked as by an owner, and not changed. A new file
- * is made beside it and filled (resize_carry.c). Its superblocks come when all else is synced: up
- * to then it is no pool. They say what the old ones said of epoch, boots, incarnations and failed
- * fsyncs, and whether the pool was closed cleanly, so the next open judges as it would have judged
- * the old pool. Then the new file takes the name of the old one, in one step. The old file has no
- * name any more; its superblocks are removed, so that a process that has just opened it, and waits
- * for the lock, or another link to it, finds no pool. docs/decisions/resize.md says why the pool is
- * copied and not changed in place.
+ * Owns: the order of the steps. The old pool is locked as by an owner. Up to the exchange it is not
+ * changed, but what a growth that did not end has taken is cut off. A new file is made beside it
+ * and filled (resize_carry.c). Its superblocks come when all else is synced: up to then it is no
+ * pool. They say what the old ones said of epoch, boots, incarnations and failed fsyncs, and
+ * whether the pool was closed cleanly, so the next open judges as it would have judged the old
+ * pool. Then readers of the old pool are told to serve nothing, and the new file takes the name of
+ * the old one, in one step. If that fails, the old pool is as it was, but its readers serve nothing
+ * until the next owner. The old file has no name any more; its superblocks are removed, so that a
+ * process that has just opened it, and waits for the lock, or another link to it, finds no pool.
+ * docs/decisions/resize.md says why the pool is copied and not changed in place.
  *
  * Who: users, through cachemax.h; api/.
  */

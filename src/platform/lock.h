@@ -6,8 +6,9 @@
  * may sleep. The lock first spins a little, because nearly every critical section here is shorter
  * than a system call.
  *
- * Lock order, outermost first: checkpoint / survey of groups, files table, file, stripe (never
- * two), free ring / super / kept files / groups (leaves).
+ * Lock order, outermost first: checkpoint or survey of groups, files table, file, one stripe, one
+ * leaf. The leaves are the free list, the superblock, the claims of the probation buffer, the
+ * simulations, the table of flights, the kept files and the groups. docs/concurrency.md has more.
  */
 #ifndef CM_LOCK_H
 #define CM_LOCK_H

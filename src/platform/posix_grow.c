@@ -116,7 +116,7 @@ int cm_plat_file_cut(struct cm_plat_file *f, uint64_t size)
 
     assert(f->base != NULL && size > 0 && size <= f->held);
     at_store_relaxed(&f->mapped, size);
-    /* Else a page would be left that nobody can use: that does no harm. */
+    /* The page in which the file ends now stays mapped. Nobody uses what is behind the end. */
     if (from < f->held &&
         mmap(f->base + from, f->held - from, PROT_NONE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {

@@ -113,8 +113,9 @@ static int invalidate(struct cm_cache *c, const struct victim *v, struct cm_stri
 }
 
 /* Empties owned victims with one fence. Returns how many are durably invalid and ready to be
- * filled; they are still owned. *emptied: how many are left in v. Some of their slots may be out of
- * use now, but their blocks are gone as well. */
+ * filled; they are still owned. *emptied: how many victims are left in v, those whose header is
+ * invalid now. Their blocks are gone, also where the header could not be flushed: that slot is out
+ * of use. The headers of the others could not be written. Their slots are out of use, too. */
 static unsigned empty(struct cm_cache *c, struct victim *v, unsigned chosen, uint64_t *ready,
                       unsigned *emptied)
 {

@@ -172,9 +172,9 @@ make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n
     assert(cm_ring_is_owned(&c->policy.ring, n->slot));
     /* In the buffer there may be a longer tail, which came after this one. */
     const uint32_t buffered = c->probation.entries > 0 ? cm_step_buffered(c, &n->key) : 0;
-    /* While the pool grows nothing is stored: reindex.c may have copied the stripe's cells already.
-     * The newcomer's cell would be in the old index; or it is, if the key is older than the new
-     * one. */
+    /* While the pool grows nothing is stored: reindex.c may have copied the stripe's cells already,
+     * and then the new index would lack the newcomer's. Nor is it stored if the pool has grown
+     * since the key was made: the key's buckets are those of the old index. */
     if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n) || at_load_acquire(&c->growing) ||
         !cm_key_is_current(&c->media, &n->key))
         r = CM_NOT_STORED_STALE;

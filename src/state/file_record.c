@@ -196,10 +196,10 @@ int cm_file_abandon_record(struct cm_object *f, int why)
     leave_record(f);
     if (cm_record_drop(&c->media, place) == 0 && !cm_settling(c))
         return 0;
-    /* Where syncs decide, the record may still be on the disk, and no intent can be set there. */
-    /* The record was never written for this file, and the place has no record or another file's: no
-     * old incarnation can come back. (A hole of a sparse pool on a full volume reads as zeros and
-     * cannot be written.) */
+    /* Where syncs decide, the record may still be on the disk, and no intent can be set there. That
+     * does no harm if the record was never written for this file, and the place has no record, or
+     * another file's: then no old incarnation can come back. (A hole of a sparse pool on a full
+     * volume reads as zeros and cannot be written.) */
     if (!f->recorded && (cm_record_is_hole(&c->media, place) ||
                          (cm_record_at(&c->media, place, &r, &whole) == 0 &&
                           (!whole || r.id.hi != f->id.hi || r.id.lo != f->id.lo))))

@@ -3,9 +3,9 @@
  * args.c - reads the options of a command from its table.
  *
  * The usual conventions hold: --name value, --name=value, -n value, -nvalue. Letters may be joined.
- * Options and operand may come in any order. "--" ends the options. The last of two equal options
- * counts. The code does not use getopt_long(), so that a mistyped option is answered with the
- * nearest one, in the same way on every system.
+ * Options and operand may come in any order. "--" ends the options. An option with a value is there
+ * once at most; one without a value may be repeated. The code does not use getopt_long(), so that a
+ * mistyped option is answered with the nearest one, in the same way on every system.
  *
  * Who: main.c, and the commands whose options depend on more than their table.
  */

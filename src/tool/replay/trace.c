@@ -3,10 +3,17 @@
  * trace.c - reads a block trace and numbers its blocks.
  *
  * A trace of "cachemax record" has lines (recording.h): what they read and write counts in whole
- * blocks. The other format, little-endian: 8 bytes "LCTRACE1", u64 count of records, then records
- * of 16 bytes: 0  u64  first block        12  u16  blocks 8  u32  file               14  u8   0
- * read, 1 write      15  u8  0 The count is used only after that many records were read. Memory
- * grows with the records that are there, and no array takes more than half of the free memory.
+ * blocks. The other format is little-endian: 8 bytes "LCTRACE1", a u64 with the count of records,
+ * then the records. Each has 16 bytes:
+ *
+ * - at 0: u64, the first block
+ * - at 8: u32, the file
+ * - at 12: u16, how many blocks
+ * - at 14: u8, 0 for a read, 1 for a write
+ * - at 15: u8, 0
+ *
+ * The count is used only after that many records were read. Memory grows with the records that are
+ * there, and no array takes more than half of the free memory.
  *
  * Who: cmd_replay.c.
  */
