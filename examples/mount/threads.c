@@ -411,9 +411,18 @@ void loop_interrupt(void)
             pthread_kill(q.thread[i].id, SIGUSR1); /* not joined yet, so the id is valid */
 }
 
-void threads_settle(void)
+void threads_late(unsigned requests)
 {
     static bool told;
+
+    if (!told)
+        say(CM_LOG_WARNING, "%s: the end waits for %u requests, which the origin does not answer",
+            mnt.opt.dir, requests);
+    told = true;
+}
+
+void threads_settle(void)
+{
     const uint64_t begun = cm_now();
     unsigned busy = 1;
 
@@ -421,12 +430,8 @@ void threads_settle(void)
         pthread_mutex_lock(&q.lock);
         busy = q.queued + q.workers - q.idle;
         pthread_mutex_unlock(&q.lock);
-        if (busy && !told && cm_now() - begun > END_NS) {
-            told = true;
-            say(CM_LOG_WARNING,
-                "%s: the end waits for %u requests, which the origin does not answer", mnt.opt.dir,
-                busy);
-        }
+        if (busy && cm_now() - begun > END_NS)
+            threads_late(busy);
         if (busy)
             usleep(1000);
     }

@@ -41,9 +41,10 @@ void threads_push(struct job *j);
 bool threads_may_wait(void);
 void threads_begin_wait(const struct fuse_in_header *h);
 bool threads_end_wait(void);
-void threads_reading(bool yes); /* a signal must interrupt it */
-bool threads_stopping(void);    /* the loops have to end */
-void threads_settle(void);      /* waits until the queue is empty, and all workers are idle */
-void threads_finish(void);      /* the loops have ended */
+void threads_reading(bool yes);       /* a signal must interrupt it */
+bool threads_stopping(void);          /* the loops have to end */
+void threads_late(unsigned requests); /* says, once, that the end waits long for so many */
+void threads_settle(void);            /* waits until the queue is empty, and all workers are idle */
+void threads_finish(void);            /* the loops have ended */
 
 #endif

@@ -52,6 +52,7 @@
 #define HEAD_ROOM 4096
 #define STACK_SIZE (512u << 10)
 #define LATE_NS 1000000000u /* an end waits so long for an answer of another thread */
+#define LONG_NS 2000000000u /* ... or for a request without a word */
 
 enum order { WAIT, GO, KEEP, GIVE_UP };
 enum phase { MAKING, READY, REGISTERED, FAILED };
@@ -666,22 +667,28 @@ unsigned uring_depth(void)
 static void interrupt(bool (*done)(const struct worker *w))
 {
     const struct timespec nap = { .tv_nsec = 1000000 };
-    bool all;
+    const uint64_t begun = now_ns();
+    bool told = !pool.server.late;
+    unsigned left;
 
     do {
-        all = true;
+        left = 0;
         for (unsigned n = 0; n < pool.count; n++) {
             struct worker *const w = &pool.worker[n];
 
             if (atomic_load(&w->ended) || done(w))
                 continue;
-            all = false;
+            left++;
             if (atomic_load(&w->waiting))
                 pthread_kill(w->id, SIGUSR1); /* not joined yet, so the id is valid */
         }
-        if (!all)
+        if (left && !told && now_ns() - begun > LONG_NS) {
+            told = true;
+            pool.server.late(left);
+        }
+        if (left)
             nanosleep(&nap, NULL);
-    } while (!all);
+    } while (left);
 }
 
 static bool has_settled(const struct worker *w)

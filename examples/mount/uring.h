@@ -15,8 +15,9 @@ struct uring_server {
     /* Answers a request with uring_answer(), here or later elsewhere. It lies as /dev/fuse would
      * have given it, 8-aligned, until it is answered. */
     void (*serve)(void *request, size_t size);
-    bool (*begin)(void); /* of a thread; or NULL. False: no memory */
-    void (*end)(void);   /* ... also after that */
+    bool (*begin)(void);             /* of a thread; or NULL. False: no memory */
+    void (*end)(void);               /* ... also after that */
+    void (*late)(unsigned requests); /* an end waits long for so many; or NULL. May come again */
 };
 
 /* ---- Begin: around the answer to INIT ---- */

@@ -88,7 +88,8 @@ static void agree_on_ring(struct fuse_init_out *out)
 {
     static const struct uring_server server = { .serve = loop_take_ring,
                                                 .begin = begin_thread,
-                                                .end = loop_free_scratch };
+                                                .end = loop_free_scratch,
+                                                .late = threads_late };
     int rc;
 
     if (!agreed.offers_ring && mnt.opt.ring)

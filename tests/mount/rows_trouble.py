@@ -125,8 +125,8 @@ OF_TROUBLE = [
     _m('long wait', 'nobody says that requests wait for a server', 'far',
        '^a long wait is told$', MAIN, '        loop_look();\n', ''),
     _m('long wait at the end', 'the end waits without a word', 'far',
-       '^a long wait at the end is told$', THREADS, 'if (busy && !told && cm_now()',
-       'if (0 && !told && cm_now()'),
+       '^a long wait at the end is told$', THREADS, 'if (busy && cm_now()',
+       'if (0 && cm_now()'),
 
     # Volumes that fail
     _m('error of the origin', "an error of the origin's read is hidden", 'failures',

@@ -332,12 +332,17 @@ all_get_theirs() {
   wait_for 120 fails kill -0 "$mount_pid"
   is_clean
 }
-# SIGTERM with the same in flight: the users get their data, and the pool is clean.
+# SIGTERM with the same in flight: the users get their data, and the pool is clean. The log says
+# once that it waits.
 t_term() {
+  local told="$org: the end waits for [0-9]* requests, which the origin does not answer\$"
+  lines=$(wc -l < "$work/log")
   hang_readers
   kill -TERM "$mount_pid"
   wait_for 60 fails mountpoint -q "$org" # detached: it waits for them
+  wait_for 20 line_of_log "$told"
   all_get_theirs
+  same "$(tail -n +"$((lines + 1))" "$work/log" | grep -c "$told")" 1
 }
 # The same, with a second SIGTERM: the mount ends while they wait. It has begun to when another
 # program, which has its file open, is refused.
