@@ -67,12 +67,12 @@ char *control_path(const char *pool);
 /* Connects to the control socket of a pool, if the process behind it is `user`'s or root's, and if
  * that is a mount with this pool (control_has_pool). */
 int control_open(struct control *c, const char *pool, uint64_t user, int seconds);
+/* The same of a mount, which may use a service. Asks who is there: `seconds` as control_ask(). */
+int control_open_mount(struct control *c, const struct os_mount *m, int seconds);
 /* Is it the pool of the mount, its own or that of its service? At the path of a pool there may be
  * another one by now. A mount that takes no request now is believed, and so is any if the pool
  * cannot be read. 0, CONTROL_OTHER, or another error; then the connection is closed. */
 int control_has_pool(struct control *c, const char *pool, int seconds);
-/* The same of a mount, which may use a service. Asks who is there: `seconds` as control_ask(). */
-int control_open_mount(struct control *c, const struct os_mount *m, int seconds);
 void control_close(struct control *c);
 /* While an answer comes that has no end of its own: the mount shall end it. */
 void control_enough(struct control *c);
