@@ -32,6 +32,8 @@
 #define NEEDS "look whether there is /dev/fuse, and whether you may use it"
 #endif
 
+#define SHOWN_AS "fsname=cachemax-winfsp,subtype=cachemax"
+
 static bool everyone; /* --everyone */
 
 static int usage(void)
@@ -52,8 +54,8 @@ static struct fuse *make_fuse(void)
 #ifdef _WIN32 /* files belong to who started it */
                      (char *)"-ouid=-1,gid=-1,FileSystemName=NTFS"
 #else
-                     everyone ? (char *)"-oallow_other,default_permissions,subtype=cachemax"
-                              : (char *)"-ofsname=cachemax-winfsp,subtype=cachemax"
+                     everyone ? (char *)"-oallow_other,default_permissions," SHOWN_AS
+                              : (char *)"-o" SHOWN_AS
 #endif
     };
     struct fuse_args args = FUSE_ARGS_INIT(2, argv);

@@ -53,11 +53,11 @@ pid=''
 is_mounted() { [ "$(stat -f -c %t "$folder" 2>/dev/null)" = 65735546 ]; }
 is_mounted_or_ended() { is_mounted || ! kill -0 "$pid" 2>/dev/null; }
 begin() { # what runs is $pid
-  "$program" "$folder" --pool "$pool" 2>>"$work/log" &
+  "$program" "$folder" --pool "$pool" "$@" 2>>"$work/log" &
   pid=$!
 }
-serve() {
-  begin
+serve() { # OPTION...
+  begin "$@"
   eventually is_mounted_or_ended
   is_mounted || { tail -n 3 "$work/log" >&2; return 1; }
 }
@@ -122,6 +122,23 @@ t_lists() {
 t_unmounted() {
   serve
   ends 0 fusermount3 -u "$folder"
+  is_back
+}
+# Other users have no access, but with --everyone as the modes say.
+t_others() {
+  local other=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+  chmod 755 "$work" "$place" "$folder" "$folder/below"
+  chmod 600 "$folder/below/small"
+  serve
+  fails "${other[@]}" cat "$folder/numbers"
+  ends 0 kill "$pid"
+  serve --everyone
+  "${other[@]}" cmp "$folder/numbers" "$aside/numbers"
+  fails "${other[@]}" cat "$folder/below/small"
+  fails "${other[@]}" touch "$folder/new"
+  same "$(findmnt -n -o SOURCE "$folder")" cachemax-winfsp
+  ends 0 kill "$pid"
+  chmod 644 "$folder/below/small"
   is_back
 }
 t_hits() {
@@ -323,6 +340,7 @@ check "nothing to recover, wrong usage" t_nothing_to_do
 check "serves and is ended" t_serves
 check "lists directories" t_lists
 check "unmounted by others" t_unmounted
+if need_root "other users"; then check "other users" t_others; fi
 check "hits, also in the next session" t_hits
 check "what is read again stays warm after a kill" t_stays_warm
 check "changes" t_changes
