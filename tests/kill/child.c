@@ -215,7 +215,9 @@ static void attach(unsigned f)
     uint64_t incarnation = incarnation_of(f, &i);
     if (c.t->file[f].quiet && !i.kept)
         fail("a quiet file was attached cold", f, 0, i.racy, v.size);
-    if (i.kept)
+    /* What is kept may be of another incarnation than what this program noted: cm_file_open() for
+     * one more reference begins one if the file has no validator. */
+    if (i.kept && c.file[f].incarnation == 0)
         c.file[f].incarnation = incarnation;
     else
         is_new(f, incarnation);
