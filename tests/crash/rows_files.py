@@ -607,6 +607,12 @@ FILES = [
        '(void)write_copy(s, s->first, &next), next.seq++,\n'
        '                next.xxh3 = cm_format_super_sum(&next),\n'
        '                (void)write_copy(s, 1 - s->first, &next);'),
+    _m('frontier mark first', 'no slot is filled that the superblock does not know of',
+       'unit block frontier_first', EVICT,
+       '    cm_super_frontier(&c->super, next);\n    (void)at_cas_acq_rel',
+       '    if (at_cas_acq_rel(&c->frontier_mark, &mark, next))\n'
+       '        cm_super_frontier(&c->super, next);\n'
+       '    (void)at_cas_acq_rel'),
     _m('second copy beside a failed sync', 'a copy that may be in flight is left alone with that',
        'unit super failing_sync', SUPER, '    if (e_sync == 0) {', '    {'),
     _m('second copy beside a failed write',

@@ -682,6 +682,46 @@ static void test_remembered_unlocked(void)
     pool_end(&p);
 }
 
+/* ---- The frontier ---------------------------------------------------------------------------- */
+
+static struct {
+    struct cm_cache *c;
+    const struct cm_persist_ops *real;
+    struct cm_persist_ops ops;
+    uint64_t stored, early;
+} frontiers;
+
+static int write_frontier(void *ctx, void *dst, const void *src, size_t n)
+{
+    struct cm_cache *const c = frontiers.c;
+    if ((uint8_t *)dst - c->media.base < (ptrdiff_t)(CM_SUPER_COPIES * CM_SUPER_STRIDE)) {
+        frontiers.stored++;
+        frontiers.early +=
+            at_load_relaxed(&c->frontier_mark) >= ((const struct cm_super *)src)->frontier;
+    }
+    return frontiers.real->write(ctx, dst, src, n);
+}
+
+/* The superblock knows of slots before any thread fills them without a look at it. Else a process
+ * that is killed leaves blocks in slots that the next one takes for unused. */
+static void test_frontier_first(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, 64 * MIB);
+    frontiers.c = p.c;
+    frontiers.real = p.c->media.ops;
+    frontiers.ops = *p.c->media.ops;
+    frontiers.ops.write = write_frontier;
+    frontiers.stored = frontiers.early = 0;
+    p.c->media.ops = &frontiers.ops;
+    for (uint64_t b = 0; b < p.c->media.geo.slots / 2; b++)
+        CHECK_EQ(put(f, b, 5), 0);
+    p.c->media.ops = frontiers.real;
+    CHECK(frontiers.stored > 10);
+    CHECK_EQ(frontiers.early, 0);
+    pool_end(&p);
+}
+
 const struct harness_test block_slot_tests[] = {
     TEST(parts_of_tail),
     TEST(bad_slot),
@@ -698,5 +738,6 @@ const struct harness_test block_slot_tests[] = {
     TEST(latency),
     TEST(stats_words),
     TEST(remembered_unlocked),
+    TEST(frontier_first),
     TEST_END,
 };
