@@ -367,6 +367,25 @@ static void count_lookup(struct inode *i, struct inode *parent, const char *name
     free(old);
 }
 
+void inode_moved(struct inode *parent, const char *name)
+{
+    struct stat st;
+    struct inode *i = inode_child(parent, name, &st);
+    char *copy = i ? strdup(name) : NULL;
+
+    pthread_mutex_lock(&table.lock);
+    if (copy && i->nlookup > 0) {
+        char *old = i->name;
+        i->parent = parent;
+        i->name = copy;
+        copy = old;
+    }
+    pthread_mutex_unlock(&table.lock);
+    free(copy);
+    if (i)
+        inode_put(i);
+}
+
 /* A held inode, to the kernel. */
 static void give(struct inode *i, struct inode *parent, const char *name,
                  struct fuse_entry_param *e)

@@ -383,6 +383,9 @@ int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param 
  * made without a name. */
 int inode_made(struct inode *parent, const char *name, int fd, struct fuse_entry_param *e);
 int inode_unnamed(struct inode *parent, int fd, struct fuse_entry_param *e);
+/* A name was moved there. The kernel does not look it up again, and keeps it until it is told that
+ * it may have changed (inode_idle_names). */
+void inode_moved(struct inode *parent, const char *name);
 void inode_hold(struct inode *i);
 void inode_put(struct inode *i);
 void inode_forget(fuse_ino_t ino, uint64_t n);

@@ -143,6 +143,8 @@ OF_DEVICES = [
        'atomic_load(&i->no_caps)'),
     _m('name of the volume', '--volume-id is not part of the identity', 'sessions', '^--volume-id',
        CACHE, '        o.volume_id = mnt.opt.volume_id;\n', '        o.volume_id = NULL;\n'),
+    _m('moved name', 'a name that was moved is kept under its old one', 'sessions',
+       '^an ordinary user', NAME, 'inode_moved(to, to_name);', '(void)to_name;'),
     _m('file names', 'the pool is not told what a file is called', 'sessions',
        '^names of files$', POOL, '    give_name(i);\n', ''),
     _m('file names, below', 'a name begins with the path of the directory', 'sessions',

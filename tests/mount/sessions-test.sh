@@ -166,6 +166,15 @@ user_script='
   [ "$(cat "$2"/* | md5sum)" = "$5" ] || { echo "cat"; exit 1; }
   echo new > "$2/new" && [ "$(cat "$2/new")" = new ] || { echo "write"; exit 1; }
   rm "$2/new"
+  python3 - "$2" <<PY || { echo "rename"; exit 1; }
+import os, sys
+for i in range(1, 601): # as an editor saves
+    tmp, name = sys.argv[1] + "/tmp", sys.argv[1] + "/f%d" % i
+    with open(tmp, "w") as f:
+        f.write("renamed %d" % i)
+    os.rename(tmp, name)
+PY
+  [ "$(cat "$2/f600")" = "renamed 600" ] || { echo "renamed"; exit 1; }
   kill $!
   wait $!
   [ $? = 0 ] || { echo "exit status"; tail -n 1 "$4/user.log"; exit 1; }'
