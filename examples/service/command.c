@@ -48,10 +48,16 @@ static bool lie_well(const char *file, void (*log)(enum log_weight w, const char
     return true;
 }
 
-static void warn_of_others(void (*log)(enum log_weight w, const char *text))
+static void warn_of_place(void (*log)(enum log_weight w, const char *text))
 {
     char text[RUN_WHY_ROOM];
 
+    if (os_place_is_missing(config.socket)) {
+        snprintf(text, sizeof(text), "socket = %.1000s: there is no such directory now",
+                 config.socket);
+        log(LOG_WARN, text);
+        return;
+    }
     if (!os_place_is_exposed(config.socket))
         return;
     snprintf(text, sizeof(text),
@@ -132,7 +138,7 @@ int command(int argc, char **argv, const struct run *calls, const char *more_usa
 
     if (argc == 2 && (strcmp(file, "--help") == 0 || strcmp(file, "-h") == 0))
         return usage(stdout, more_usage);
-    if (argc == 2 && strcmp(file, "--version") == 0)
+    if (argc == 2 && (strcmp(file, "--version") == 0 || strcmp(file, "-V") == 0))
         return printf("cachemax-service %s\n", cm_version()) < 0 ? RUN_NO_SERVICE : 0;
     if (!checks && !removes &&
         (argc != 2 || file[0] == '-' || strcmp(file, "check-config") == 0 ||
@@ -148,9 +154,9 @@ int command(int argc, char **argv, const struct run *calls, const char *more_usa
     if (!lie_well(file, r.log))
         return RUN_BAD_USAGE;
     if (!removes)
-        warn_of_others(r.log);
+        warn_of_place(r.log);
     if (checks) {
-        if (!run_key_fits(&config, r.log))
+        if (!run_pool_fits(&config, r.log))
             return RUN_BAD_USAGE;
         warn_of_folders(&r);
         printf("%s: in order\n", file);

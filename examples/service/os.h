@@ -86,6 +86,8 @@ const char *os_place_fault(const char *where);
 /* Who may put a socket at `where` decides what clients read. True: others than this user and root
  * may. Windows: false; a pipe's owner is looked at by those who connect. */
 bool os_place_is_exposed(const char *where);
+/* The directory for that socket is not there. Windows: false. */
+bool os_place_is_missing(const char *where);
 bool os_is_directory(const char *path);
 /* What is wrong with where a file lies, or will lie; NULL: nothing. */
 const char *os_mount_fault(const char *path);

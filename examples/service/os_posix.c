@@ -247,6 +247,15 @@ bool os_place_is_exposed(const char *where)
     return exposed || (lstat(where, &st) == 0 && is_strange(&st));
 }
 
+bool os_place_is_missing(const char *where)
+{
+    char dir[PATH_MAX];
+
+    snprintf(dir, sizeof(dir), "%s", where);
+    go_up(dir);
+    return !os_is_directory(dir);
+}
+
 uint64_t os_process_space(void)
 {
     struct stat st;

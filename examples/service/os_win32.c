@@ -320,6 +320,12 @@ bool os_place_is_exposed(const char *where)
     return false;
 }
 
+bool os_place_is_missing(const char *where)
+{
+    (void)where;
+    return false;
+}
+
 bool os_is_directory(const char *path)
 {
     wchar_t *name = win32_path(path);

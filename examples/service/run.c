@@ -204,19 +204,20 @@ bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM])
     return true;
 }
 
-bool run_key_fits(const struct config *c, void (*log)(enum log_weight w, const char *text))
+bool run_pool_fits(const struct config *c, void (*log)(enum log_weight w, const char *text))
 {
     char why[RUN_WHY_ROOM], line[RUN_WHY_ROOM];
-    bool fits = key_read(c, why);
+    const bool fits = key_read(c, why);
 
-    if (fits && look_at_pool(c, line) == CM_EKEY) {
-        say_why_not(why, c->pool, CM_EKEY, line);
-        fits = false;
-    }
+    const int e = fits ? look_at_pool(c, line) : 0;
+    if (e < 0 && e != CM_EOWNED)
+        say_why_not(why, c->pool, e, line);
     key_drop();
-    if (!fits)
+    if (!fits || e == CM_EKEY)
         log(LOG_TROUBLE, why);
-    return fits;
+    else if (e < 0 && e != CM_EOWNED) /* it may come later */
+        log(LOG_WARN, why);
+    return fits && e != CM_EKEY;
 }
 
 /* Opens the pool and serves it. */

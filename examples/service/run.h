@@ -33,9 +33,10 @@ struct run {
 /* Is there a pool, which another process may have open? False: `why` says what is wrong. */
 bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM]);
 
-/* What can be known of the key and the pool before they are used: can the key be read, and does it
- * fit a pool that is there and that nobody has open? False: it was said what is wrong. */
-bool run_key_fits(const struct config *c, void (*log)(enum log_weight w, const char *text));
+/* What can be known of the key and the pool before they are used. False: the key cannot be read, or
+ * does not fit a pool that is there and that nobody has open; it was said what is wrong. Of a pool
+ * that cannot be opened for another reason, it is said why: it may be in order later. */
+bool run_pool_fits(const struct config *c, void (*log)(enum log_weight w, const char *text));
 
 /* Serves until it has to end. Returns the exit status. */
 int run(const struct run *r);

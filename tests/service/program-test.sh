@@ -80,26 +80,37 @@ bad="$us bad.conf:2: clients: it must be a number from 1 to 1000"
 says 'a bad configuration' 2 "$bad" bad.conf
 says 'a bad configuration to check' 2 "$bad" check-config bad.conf
 config good.conf "pool = $work/pool" "socket = $work/socket"
+
+for option in --help -h --version -V; do
+  "$service" $option >out 2>err
+  check "it answers $option" \
+    sh -c "test $? = 0 && grep -Eqx '(usage: )?cachemax-service (FILE|[0-9.]+)' out"
+done
+
+# ---- What cannot be used -------------------------------------------------------------------------
+says 'no pool' 1 "$us $work/pool: no such file or directory; make it with \"cachemax create\"" \
+  good.conf
+check 'nothing is left of it' test ! -e socket.writes
+says 'no pool, to check' 0 "$us $work/pool: no such file or directory; make it with*" \
+  check-config good.conf
+"$tool" create pool --size 4M --quiet && "$tool" create other --size 4M --quiet || exit 1
 if "$service" check-config good.conf >out 2>err && [ "$(cat out)" = 'good.conf: in order' ] &&
   [ ! -s err ]; then
   ok 'a good configuration'
 else
   fail 'a good configuration' "$(cat out err)"
 fi
-
-# ---- What cannot be used -------------------------------------------------------------------------
-says 'no pool' 1 "$us $work/pool: no such file or directory; make it with \"cachemax create\"" \
-  good.conf
-check 'nothing is left of it' test ! -e socket.writes
-"$tool" create pool --size 4M --quiet && "$tool" create other --size 4M --quiet || exit 1
 head -c 100000 /dev/zero >junk
 chmod 600 junk
 config junk.conf "pool = $work/junk" "socket = $work/socket"
 says 'no pool at all' 1 "$us $work/junk: not a cachemax pool" junk.conf
 check 'it is said once' test "$(wc -l <err)" = 1
+says 'no pool at all, to check' 0 "$us $work/junk: not a cachemax pool" check-config junk.conf
 says 'a directory is no configuration' 2 "$us $work: Is a directory" "$work"
 config nowhere.conf "pool = $work/pool" "socket = $work/no/socket"
 says 'no directory' 1 "$us $work/no/socket.writes: No such file or directory" nowhere.conf
+says 'no directory, to check' 0 "$us socket = $work/no/socket: there is no such directory now" \
+  check-config nowhere.conf
 long=$work/$(printf '%0108d' 0)
 config long.conf "pool = $work/pool" "socket = $long"
 says 'a long socket' 2 "$us long.conf:2: socket: the name of a socket is too long" long.conf
