@@ -1492,11 +1492,12 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
  *
  * Any thread may call it; one sync runs at a time. Stop the thread that does so before cm_close().
  * CM_EREADONLY
- * CM_ENOTSUP (only the buffer was served: the pool is in memory or on tmpfs, or it is not known
- * that its volume keeps what it syncs: ext4, xfs, btrfs and f2fs do, with barriers; a line of the
- * log says once what it is) CM_EIO (the volume failed to write the pool: it is empty now, and can
- * be used again) CM_ESEAL (the first one: what was cached is not safe yet) CM_EFORGET (the same,
- * but it could not be emptied: nothing is served). */
+ * CM_ENOTSUP (only the buffer was served. Either the pool is in memory or on tmpfs, as
+ * cm_info.durability says. Or it is not known that its volume keeps what it syncs, as ext4, xfs,
+ * btrfs and f2fs with barriers do; then a line of the log says once what it is) CM_EIO (the volume
+ * failed to write the pool: it is empty now, and can be used again) CM_ESEAL (the first one: what
+ * was cached is not safe yet) CM_EFORGET (the same, but it could not be emptied: nothing is
+ * served). */
 CM_API int cm_checkpoint(cm_cache *cache);
 
 /* ---- What it says about itself ------------------------------------------------------------- */
