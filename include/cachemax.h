@@ -130,7 +130,7 @@ template <typename T> static inline T cm_init_(void)
  * None will be below -1000. */
 #define CM_ERROR_MAP(X)                                                                            \
     X(CM_EINVAL, -1, "invalid argument")                                                           \
-    X(CM_ENOMEM, -2, "out of memory")                                                              \
+    X(CM_ENOMEM, -2, "out of memory, or of descriptors")                                           \
     X(CM_EIO, -3, "input/output error on the pool")                                                \
     X(CM_ENOENT, -4, "no such file or directory")                                                  \
     X(CM_EEXIST, -5, "file exists already")                                                        \

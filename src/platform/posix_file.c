@@ -73,6 +73,8 @@ int cm_posix_error(int err)
     case ENODEV:
         return CM_ENOTFILE;
     case ENOMEM:
+    case EMFILE:
+    case ENFILE:
         return CM_ENOMEM;
     case EINVAL:
     case ENAMETOOLONG:

@@ -68,6 +68,7 @@ int win32_error(DWORD error)
     case ERROR_NOT_ENOUGH_MEMORY:
     case ERROR_OUTOFMEMORY:
     case ERROR_COMMITMENT_LIMIT:
+    case ERROR_TOO_MANY_OPEN_FILES:
         return CM_ENOMEM;
     case ERROR_INVALID_NAME:
     case ERROR_INVALID_PARAMETER:

@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 static int write_text(const char *path, const char *text)
@@ -118,6 +119,25 @@ static void test_open(void)
     }
     CHECK_EQ(f.handle, -1);
     CHECK_EQ(open_files(), fds);
+    cm_plat_file_remove(in_dir("file"));
+}
+
+/* The volume is in order, so the result must not be that of a volume that fails. */
+static void test_no_descriptor(void)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    struct rlimit all, few;
+
+    make_file(in_dir("file"), "0123456789");
+    const int next = open(in_dir("file"), O_RDONLY);
+    REQUIRE(next >= 0 && getrlimit(RLIMIT_NOFILE, &all) == 0);
+    (void)close(next);
+    few = (struct rlimit){ (rlim_t)next, all.rlim_max };
+    REQUIRE(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("file"), false), CM_ENOMEM);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &all), 0);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("file"), false), 0);
+    cm_plat_file_close(&f);
     cm_plat_file_remove(in_dir("file"));
 }
 
@@ -602,6 +622,7 @@ static const struct harness_test platform_posix_first_tests[] = {
 
 static const struct harness_test platform_posix_tests[] = {
     TEST(open),
+    TEST(no_descriptor),
     TEST(lock),
     TEST(lock_goes_with_the_owner),
     TEST(map_leaves_nothing_behind),
