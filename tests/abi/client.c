@@ -5,8 +5,10 @@
  *
  * The header is previous/cachemax.h, and is replaced at each release. So the program knows fewer
  * counters, options and fields than the library, which must fill in what both know and touch
- * nothing behind it. Prints "ok NAME" or "FAIL NAME" and a summary as the last line.
+ * nothing behind it. Also loads a plugin that has a static copy of the library. Prints "ok NAME" or
+ * "FAIL NAME" and a summary as the last line.
  */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +93,18 @@ static void use_it(cm_cache *cache)
     check("close the file", cm_file_close(file) == 0);
 }
 
+/* PLUGIN has a copy of its own, although this program's functions are found before its. */
+static void look_at_plugin(void)
+{
+    typedef const char *(*version_fn)(void);
+    void *plugin = dlopen(PLUGIN, RTLD_NOW | RTLD_LOCAL);
+    version_fn (*version)(void) = NULL;
+    if (plugin)
+        *(void **)&version = dlsym(plugin, "plugin_version");
+    check("a plugin is loaded", version != NULL);
+    check("it calls its own copy", version && version() != cm_version);
+}
+
 int main(void)
 {
     struct guarded_stats stats;
@@ -131,6 +145,7 @@ int main(void)
     check("report in its places", report.s.slots == info.s.slots && report.s.records == 1);
     check("close", cm_close(cache) == 0);
     free(base);
+    look_at_plugin();
     printf("%u passed, %u failed, 0 skipped\n", passed, failed);
     return failed > 0;
 }
