@@ -167,16 +167,22 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 }
 
 /* A network file system reports its write errors at a close. The handle's own descriptor stays
- * open, so a duplicate is closed. Without a free descriptor a sync asks for the errors. */
+ * open, so a duplicate is closed. Without a free descriptor a sync asks for the errors: as for a
+ * program's fsync, because what fails there is reported once. A close of a local file reports
+ * nothing. */
 int flush_handle(struct handle *h)
 {
     const uint64_t ended = times_sync_begin(h->inode);
     const int fd = dup(h->fd);
+    int err = 0;
 
-    if ((fd < 0 ? fdatasync(h->fd) : close(fd)) < 0)
-        return errno;
-    times_sync_end(h, ended);
-    return 0;
+    if (fd >= 0)
+        err = close(fd) < 0 ? errno : 0;
+    else if (!number_local(h->inode->device))
+        err = file_sync(h, true);
+    if (!err)
+        times_sync_end(h, ended);
+    return err;
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -52,7 +52,7 @@ hits_now() {
   echo $(($(stat_of hit_blocks) - before))
 }
 
-for f in bare told later user late shared; do
+for f in bare told later user closed late shared; do
   fallocate -l 1M "$org/$f"
 done
 sync -f "$org"
@@ -115,6 +115,33 @@ PY
   read_it "$org/user"
   read_it "$org/user"
   same "$(hits_now "$org/user")" 0
+}
+# A close of a local file reports nothing. Without a free descriptor, too, it leaves the error to the
+# fsync that follows.
+t_closed() {
+  python3 - "$org/closed" "$mount_pid" <<'PY'
+import os, resource, sys
+name, mount = sys.argv[1], int(sys.argv[2])
+fd = os.open(name, os.O_RDWR)
+again = os.dup(fd)
+os.pwrite(fd, os.urandom(1 << 20), 0)
+used = {int(n) for n in os.listdir('/proc/%d/fd' % mount)}
+limits = resource.prlimit(mount, resource.RLIMIT_NOFILE)
+resource.prlimit(mount, resource.RLIMIT_NOFILE,
+                 (min(set(range(len(used) + 1)) - used), limits[1]))
+try:
+    os.close(again)
+    try:
+        os.fsync(fd)
+        sys.exit("the fsync after it succeeds")
+    except OSError:
+        pass
+finally:
+    resource.prlimit(mount, resource.RLIMIT_NOFILE, limits)
+PY
+  read_it "$org/closed"
+  read_it "$org/closed"
+  same "$(hits_now "$org/closed")" 0
 }
 # Somebody else was told of the loss before a file is attached: only the volume still tells.
 until_said() {
@@ -183,6 +210,7 @@ check "a background sync that fails takes the file out of the cache" t_backgroun
 check "a loss that a background sync was told of" t_opened_later
 check "a loss that two readers are told of" t_readers "$org/shared"
 check "a failed fsync is not forgotten by the next one" t_user
+check "a close without a descriptor does not take the error of the fsync after it" t_closed
 lose "/proc/self/fd/8/later"
 python3 - /proc/self/fd/8/later <<'PY' 2>/dev/null
 import os, sys
