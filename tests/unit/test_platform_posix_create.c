@@ -120,12 +120,10 @@ static bool no_flags, no_links, fail_rename, fail_unlink; /* the last one: once 
         step();                                                                                    \
         return r;                                                                                  \
     }
+/* Several threads may call it. */
 static bool once(bool *what)
 {
-    const bool was = *what;
-
-    *what = false;
-    return was;
+    return __atomic_exchange_n(what, false, __ATOMIC_ACQ_REL);
 }
 MAY_FAIL(int, renameat2, (int a, const char *from, int b, const char *to, unsigned flags),
          (a, from, b, to, flags), no_flags, EINVAL)

@@ -746,6 +746,8 @@ static void test_mount_without_source(void)
     char mounts[512], what[PLAT_VOLUME];
     uint32_t user;
 
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("an emulator's statx() knows no mounts");
     (void)snprintf(mounts, sizeof mounts, "%s", in_dir("mounts"));
     make_file(in_dir("a"), "one");
     REQUIRE(cm_plat_file_open(&f, in_dir("a"), true) == 0);
