@@ -141,9 +141,10 @@ bool file_is_ours(const struct inode *i, int fd, int64_t *until)
 
     if (place_still_ours(PLACE_ALL, until))
         return true;
-    /* A file with several names may have one where the mount is gone, and that may be the last. */
-    return fstat(fd, &st) == 0 && st.st_nlink <= 1 && has_its_name(i) &&
-           place_still_ours(i->place, until);
+    /* A file with several names may have one where the mount is gone, and that may be the last. Or
+     * it had one there: others may have used that, and removed it. */
+    return fstat(fd, &st) == 0 && st.st_nlink <= 1 && !atomic_load(&i->several) &&
+           has_its_name(i) && place_still_ours(i->place, until);
 }
 
 /* May a file have changed at `until` or later? File systems cut their times off, and say nowhere to

@@ -231,6 +231,12 @@ static void limit(struct inode *i, unsigned long limits)
         atomic_fetch_or(&i->limits, limits);
 }
 
+static void note_names(struct inode *i, const struct stat *st)
+{
+    if (S_ISREG(st->st_mode) && st->st_nlink > 1)
+        atomic_store(&i->several, true);
+}
+
 /* A known inode, held, or NULL. The name is no mount point. */
 static struct inode *find_known(const struct stat *st, struct inode *parent, const char *name)
 {
@@ -243,8 +249,10 @@ static struct inode *find_known(const struct stat *st, struct inode *parent, con
     pthread_mutex_lock(&table.lock);
     i = find(st, node);
     pthread_mutex_unlock(&table.lock);
-    if (i)
+    if (i) {
         limit(i, atomic_load(&parent->limits));
+        note_names(i, st);
+    }
     return i;
 }
 
@@ -270,6 +278,7 @@ static struct inode *add(int fd, const struct stat *st, struct inode *parent, co
     } else {
         set_limits(fresh, parent);
     }
+    note_names(fresh, st);
     linked = node_of(device, st, fd, "", parent, name, &fresh->node);
     pthread_mutex_lock(&table.lock);
     i = find(st, fresh->node);
@@ -531,6 +540,7 @@ int inode_stat(struct inode *i, struct stat *st)
 {
     if (fstatat(i->fd, "", st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
         return errno;
+    note_names(i, st);
     number_show(i, st);
     return 0;
 }

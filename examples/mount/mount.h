@@ -152,6 +152,7 @@ struct inode {
     uint64_t node;   /* number_node's, mixed with the name if it has several */
     /* Has or had several names, and may be reached by other inodes: never cached. Set once. */
     _Atomic bool linked;
+    _Atomic bool several; /* it had more names than one when it was looked at */
     uint32_t generation;
     uint32_t place; /* of mnt.opt: below which it was found first */
     bool top;       /* that directory itself */

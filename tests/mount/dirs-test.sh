@@ -413,6 +413,36 @@ PY
   cmp "${4:-$2}" "$bare/$3"
   stop 0
 }
+# Others change it by a name where the mount is gone, and remove that name.
+t_other_name() {
+  ln "$one/sub/big" "$three/link"
+  start "$one" "$two" "$three" -o probation=0
+  sleep 1.2
+  dd if="$one/sub/big" of=/dev/null bs=64k iflag=direct status=none
+  python "$three" "$one/sub/big" "$bare" <<'PY'
+import os, subprocess, sys, time
+gone, path, bare = sys.argv[1:4]
+other = bare + "/three/link"
+subprocess.check_call(["umount", "-l", gone])
+while os.stat(gone).st_dev != os.stat(bare + "/three").st_dev:
+    time.sleep(0.01)
+time.sleep(0.6)
+with open(path, "rb") as f: # warm after the mount has gone, too
+    f.read()
+fd, theirs = os.open(path, os.O_RDWR), os.open(other, os.O_RDWR)
+os.pwrite(fd, b"A", 0)
+os.close(fd)
+time.sleep(0.03)
+os.pwrite(theirs, b"written beside it", 1 << 19)
+os.close(theirs)
+os.unlink(other)
+time.sleep(1.2)
+PY
+  stop 0
+  start "$one" "$two" "$three" -o probation=0
+  cmp "$one/sub/big" "$bare/one/sub/big"
+  stop 0
+}
 t_still_ours() { # what was written after another one had gone is warm
   start "$one" "$two" "$three" -o probation=0
   eventually umount "$three"
@@ -556,6 +586,7 @@ fresh_link() { ln "$one/sub/big" "$three/link"; t_gone "$@"; }
 fresh "changed by a name where the mount is gone" fresh_link "$one" "$three/link" one/sub/big
 fresh "changed by the last name, where the mount is gone" fresh_link "$one" "$three/link" \
   one/sub/big "$one/sub/big"
+fresh "changed by a name that is removed where the mount is gone" t_other_name
 fresh "written where the mount stays" t_still_ours
 fresh "one is covered at the end" t_covered
 fresh "stored in mappings of each" t_stored
