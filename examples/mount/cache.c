@@ -249,8 +249,6 @@ static void attach(struct inode *i)
     i->marked = 0;
     i->attached = true; /* the pool may know it from now on, also when it is detached */
     i->unread = false;
-    i->passes = false;
-    i->passings++;
     i->written = i->proved = false;
     atomic_store(&i->checked_ns, cm_now());
     proof_attached(i);
@@ -535,37 +533,18 @@ void file_must_validate(struct inode *i)
     atomic_store(&i->checked_ns, 0);
 }
 
-/* What a handle has noted is no incarnation, but the number of i->passing. */
-#define PASSING (UINT64_C(1) << 63)
-
-/* i->lock held. Of a file that is left out nobody keeps a version. The mount's own writes change
- * its times, too; the kernel then reads it again once. */
-static bool keep_passing(struct inode *i, uint64_t *fresh)
-{
-    struct stat st, *was = &i->passing;
-    const bool known = !others_write() && fstat(i->fd, &st) == 0;
-
-    if (known && i->passes && st.st_size == was->st_size &&
-        !memcmp(&st.st_mtim, &was->st_mtim, sizeof(st.st_mtim)) &&
-        !memcmp(&st.st_ctim, &was->st_ctim, sizeof(st.st_ctim)))
-        return true;
-    i->passes = false;
-    i->passings++;
-    if (known) {
-        i->passing = st;
-        *fresh = PASSING | i->passings;
-    }
-    return false;
-}
-
 bool file_keep_pages(struct inode *i, uint64_t *fresh)
 {
     cm_file_info info = { .struct_size = sizeof(info) };
     bool keep = false;
 
     *fresh = 0;
+    /* Then all changes go through the kernel's pages. To drop them would not only be in vain: the
+     * pages of a write() that is on its way are clean, and the old content would come back. */
+    if (!others_write() && !atomic_load(&i->linked))
+        return !paranoid_found();
     pthread_mutex_lock(&i->lock);
-    if (i->cf && !i->linked && !(i->left_out && others_write()) && /* this open looked at nothing */
+    if (i->cf && !i->linked && !i->left_out && /* this open looked at nothing */
         cache_on() && cm_file_get_info(i->cf, &info) >= 0) {
         /* The mount's own writes go through the kernel's pages and keep the incarnation. Any other
          * change of the content starts a new one. */
@@ -573,7 +552,6 @@ bool file_keep_pages(struct inode *i, uint64_t *fresh)
         *fresh = keep ? 0 : info.incarnation;
     } else {
         i->kernel_incarnation = 0;
-        keep = i->left_out && !i->cf && !i->linked && keep_passing(i, fresh);
     }
     pthread_mutex_unlock(&i->lock);
     return keep;
@@ -582,10 +560,7 @@ bool file_keep_pages(struct inode *i, uint64_t *fresh)
 void file_has_pages(struct inode *i, uint64_t incarnation)
 {
     pthread_mutex_lock(&i->lock);
-    if (incarnation & PASSING)
-        i->passes = !i->cf && incarnation == (PASSING | i->passings);
-    else
-        i->kernel_incarnation = incarnation;
+    i->kernel_incarnation = incarnation;
     pthread_mutex_unlock(&i->lock);
 }
 

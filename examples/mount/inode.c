@@ -604,6 +604,17 @@ struct inode *inode_top(const struct inode *i)
     return top;
 }
 
+bool inode_places_doubtful(void)
+{
+    bool doubtful = false;
+
+    pthread_mutex_lock(&table.lock);
+    for (unsigned k = 0; k < mnt.opt.places; k++)
+        doubtful |= table.top[k] && number_doubtful(table.top[k]->device);
+    pthread_mutex_unlock(&table.lock);
+    return doubtful;
+}
+
 bool inode_left(const struct inode *i)
 {
     bool left;

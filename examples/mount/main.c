@@ -73,6 +73,13 @@ static void op_init(void *user, struct fuse_conn_info *conn)
         conn->want &= ~(unsigned)FUSE_CAP_ASYNC_DIO;
     if (mnt.opt.writeback)
         conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
+    /* When the times of a file have changed, the kernel drops its pages, also those of a write()
+     * that is on its way (file_keep_pages). If all changes go through its pages, that is in vain.
+     * But on FUSE and overlayfs, which may be mounted below, a file may have several inodes. */
+    if (!others_write() && !inode_places_doubtful() && !number_has_points()) {
+        conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
+        conn->want |= conn->capable & FUSE_CAP_EXPLICIT_INVAL_DATA;
+    }
     ops_open_agree(conn->capable);
     ops_ioctl_protocol(conn->proto_minor);
     conn->max_background = mnt.opt.max_background;

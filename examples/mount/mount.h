@@ -192,9 +192,6 @@ struct inode {
     _Atomic bool written;  /* through this mount, since attach */
     _Atomic bool changed;  /* its content, through this mount */
     _Atomic bool left_out; /* by the rules, when they were asked last */
-    bool passes;           /* the kernel's pages are of `passing`, and it is not attached */
-    struct stat passing;   /* size and times then */
-    uint64_t passings;     /* how often it was another one */
     bool proved;           /* an fsync at attach was made or tried */
     /* Errors of fsync on rfd. The kernel reports them there once, for all who share it. */
     unsigned losses;             /* how many */
@@ -405,6 +402,7 @@ struct inode *inode_top(const struct inode *i);
 /* It has lost its mount: the kernel forgets what it knows there, so that its file system can be
  * unmounted. Not in a thread that answers requests. */
 void inode_leave(unsigned place);
+bool inode_places_doubtful(void);       /* is a DIR on a doubtful device? */
 bool inode_left(const struct inode *i); /* inode_leave() was called for its place */
 uint64_t inode_count(void);
 /* Those on file systems that are far, or the others. */
@@ -453,6 +451,7 @@ uint64_t number_of(const struct device *d, ino_t ino);
 /* Before the next two: reads the list of mount points again if it has changed. Returns how often
  * that was so. */
 unsigned number_look_at_mounts(void);
+bool number_has_points(void);           /* is anything mounted below the directories? */
 bool number_is_point(const char *name); /* the last part of a mount point below DIR */
 /* The number to show for an entry that readdir of the directory found. */
 uint64_t number_listed(struct inode *dir, int dirfd, const struct dirent *e);
@@ -495,7 +494,7 @@ void file_detach_linked(struct inode *i); /* if it is in use: at the end of that
 int file_revalidate(struct inode *i, cm_file_info *info);
 void file_must_validate(struct inode *i); /* before its cached blocks are used again */
 /* After file_use: may the kernel keep the pages that it has? If not, *fresh is the incarnation of
- * the pages that it will have after it has dropped these, for file_has_pages(); 0: of none. */
+ * the pages that it will have after it has dropped these, for file_has_pages(); 0: not known. */
 bool file_keep_pages(struct inode *i, uint64_t *fresh);
 void file_has_pages(struct inode *i, uint64_t incarnation);
 void file_gone(struct inode *i);  /* sets unlinked if no name is left */

@@ -402,6 +402,16 @@ unsigned number_look_at_mounts(void)
     return reads;
 }
 
+bool number_has_points(void)
+{
+    bool has;
+
+    pthread_mutex_lock(&points.lock);
+    has = points.n > 0;
+    pthread_mutex_unlock(&points.lock);
+    return has;
+}
+
 bool number_is_point(const char *name)
 {
     bool is = false;

@@ -370,6 +370,34 @@ t_freeze() { # nobody freezes what is behind the mount
   touch "$1/not-frozen"
 }
 
+# ---- Pages of the kernel ------------------------------------------------------------------------
+
+reads_seen() { echo $(($(stat_of hit_blocks) + $(stat_of miss_blocks))); }
+# The kernel keeps what a program writes, whoever opens the file or asks for its times meanwhile.
+# Nobody else changes it. If it dropped the pages of a write() that is on its way, a mapping could
+# get the old content back, and store it over the new one.
+t_pages_stay() {
+  local before
+  before=$(reads_seen)
+  python3 - <<'PY'
+import mmap, os
+SIZE = 1 << 20
+writer = os.open("pages-stay", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+os.pwrite(writer, b"a" * SIZE, 0)
+other = os.open("pages-stay", os.O_RDWR)
+with mmap.mmap(other, SIZE) as m:
+    assert m[:] == b"a" * SIZE
+    os.pwrite(writer, b"b" * SIZE, 0)
+    os.stat("pages-stay")
+    assert m[:] == b"b" * SIZE
+    os.close(os.open("pages-stay", os.O_RDONLY))
+    os.pwrite(writer, b"c" * SIZE, 0)
+    assert m[:] == b"c" * SIZE
+PY
+  same "$(reads_seen)" "$before"
+  rm pages-stay
+}
+
 # ---- Files that others change -------------------------------------------------------------------
 
 # Asked for flags, the kernel opens the file, and keeps its pages all the same. The times that it
@@ -391,6 +419,12 @@ except OSError:
     pass
 PY
   same "$(cat pages)" new
+}
+alone() { # nothing is mounted below
+  wanted "pages" || return
+  do_mount || { fail "pages" mount; return; }
+  check "pages stay beside a writer" t_pages_stay
+  do_unmount
 }
 with_others() {
   wanted "others" || return
@@ -452,5 +486,6 @@ else
   fi
   images_away
 fi
+alone
 with_others
 summary

@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_files.py - the mutants of opening, of rare calls and of direct writes."""
-from rows import DIRECT, INODE, IOCTL, MAIN, NAME, OPEN, RAW, WRITE, _m
+from rows import CACHE, DIRECT, INODE, IOCTL, MAIN, NAME, OPEN, RAW, WRITE, _m
 
 OF_FILES = [
+    # Pages of the kernel
+    _m('pages at an open', 'an open drops the pages of a file that is being written', 'features',
+       '^pages',
+       CACHE, '    if (!others_write() && !atomic_load(&i->linked))\n', '    if (0)\n'),
+    _m('pages and times', 'new times of a file drop its pages', 'features',
+       '^pages',
+       MAIN, '        conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;\n', ''),
     # Calls that few programs make
     _m('unnamed files', 'a file without a name is cached', 'features',
        '^O_TMPFILE: cached when it has a name$',
