@@ -119,32 +119,12 @@ static void say_clone(const struct inode *i)
         n < 0 ? mnt.opt.dir : path);
 }
 
-/* Is the name by which it was found still there, below the same directory? (One that ends like the
- * system's mark of removed names counts as removed.) */
-static bool has_its_name(const struct inode *i)
+bool file_is_ours(const struct inode *i, int64_t *until)
 {
-    static const char removed[] = " (deleted)";
-    const char *const dir = mnt.opt.place[i->place].path;
-    const size_t n = strlen(dir), mark = sizeof(removed) - 1;
-    char path[PATH_MAX];
-    size_t len;
-
-    if (!path_of_fd(i->fd, path, sizeof(path)) || strncmp(path, dir, n) != 0 || path[n] != '/')
-        return false;
-    len = strlen(path);
-    return len < mark || strcmp(path + len - mark, removed) != 0;
-}
-
-bool file_is_ours(const struct inode *i, int fd, int64_t *until)
-{
-    struct stat st;
-
-    if (place_still_ours(PLACE_ALL, until))
-        return true;
-    /* A file with several names may have one where the mount is gone, and that may be the last. Or
-     * it had one there: others may have used that, and removed it. */
-    return fstat(fd, &st) == 0 && st.st_nlink <= 1 && !atomic_load(&i->several) &&
-           has_its_name(i) && place_still_ours(i->place, until);
+    /* A file that has, or had, several names may have one where the mount is gone: others may have
+     * used it, and may have removed it. */
+    return place_still_ours(PLACE_ALL, until) ||
+           (!atomic_load(&i->several) && place_still_ours(i->place, until));
 }
 
 /* May a file have changed at `until` or later? File systems cut their times off, and say nowhere to
@@ -182,7 +162,7 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
     /* Once the mount has lost its name, others write the origin. We cannot know whether a file that
      * changed since then, or at an unknown time, is still the same. Where times tell, others write
      * it all the time. */
-    if (rc == 0 && !times_tell(i) && !file_is_ours(i, fd, &until)) {
+    if (rc == 0 && !times_tell(i) && !file_is_ours(i, &until)) {
         if (!number_local(i->device) || may_be_since(v->changed_ns, until))
             v->racy |= CM_RACY_WRITER;
     }

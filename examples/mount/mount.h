@@ -504,9 +504,9 @@ int change_begin(struct change *c, struct inode *i, enum change_kind kind, uint6
                  uint64_t len);
 void change_end(struct change *c);
 int file_sync(struct handle *h, bool datasync); /* 0 or errno */
-/* Has its DIR still the mount, and each one in which it may have another name? Else *until as
- * place_still_ours(). `fd`: any descriptor of it. */
-bool file_is_ours(const struct inode *i, int fd, int64_t *until);
+/* Has its DIR still the mount, and each one in which it may have, or had, another name? Else *until
+ * as place_still_ours(). */
+bool file_is_ours(const struct inode *i, int64_t *until);
 /* Id and validator of the file that `fd` is open on; 0 or a negative CM_E*. */
 int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v);
 void cache_give_up(void);         /* something must be forgotten, but it is not known what */

@@ -50,7 +50,7 @@ static bool is_certain(const struct paranoid *p)
     int64_t until;
 
     if (!p->quiet || atomic_load(&p->inode->changes_begun) != p->begun ||
-        !file_is_ours(p->inode, p->inode->fd, &until))
+        !file_is_ours(p->inode, &until))
         return false;
     return !others_write() ||
            (file_revalidate(p->inode, &info) == 0 && !info.racy && info.incarnation == p->version);

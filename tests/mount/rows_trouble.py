@@ -15,7 +15,7 @@ OF_TROUBLE = [
        '^pages that cannot be written', FLUSH, '    atomic_fetch_add(&lost, size);\n', ''),
     _m('vouched for later', 'a validator counts although the mount is gone from its name', 'end',
        '^changed after SIGTERM',
-       CACHE, '    if (rc == 0 && !times_tell(i) && !file_is_ours(i, fd, &until)) {\n',
+       CACHE, '    if (rc == 0 && !times_tell(i) && !file_is_ours(i, &until)) {\n',
        '    if (0) {\n'),
     _m('vouched for later, lazily', 'our mount is taken for there while it has any name', 'end',
        '^changed after a lazy unmount',
