@@ -16,8 +16,8 @@
  * write, too. Their pages are dropped once.
  *
  * Owns: the list of open files; what was seen of each. Who: ops_open.c says what is open, cache.c
- * what was validated, the keeper and watch.c when to look; ops_read.c asks. Nothing here runs with
- * --coherence=local.
+ * what was validated, the keeper and watch.c when to look; ops_read.c asks. With --coherence=local
+ * only coherence_look_local() runs: opens and requests for attributes call it.
  */
 #include "mount.h"
 
@@ -99,6 +99,27 @@ static bool is_young(const struct inode *i, const struct stat *st)
     return age >= 0 && age < (st->st_ctim.tv_nsec ? TICK_NS : SECONDS_NS);
 }
 
+/* Nobody else should change the file. If somebody has, all the same, his change is told from the
+ * mount's own by the count of these: the kernel only sees that there is another time. */
+bool coherence_look_local(struct inode *i)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* inode.lock may be held for long */
+    const uint64_t ended = atomic_load(&i->changes_ended), begun = atomic_load(&i->changes_begun);
+    struct sight *const s = &i->seen;
+    struct stat st;
+    bool quiet, changed;
+
+    if (others_write() || !S_ISREG(i->type) || fstatat(i->fd, "", &st, AT_EMPTY_PATH) < 0)
+        return false;
+    quiet = begun == ended && atomic_load(&i->changes_begun) == begun;
+    pthread_mutex_lock(&lock);
+    changed = quiet && s->known && s->changes == begun &&
+              (s->size != st.st_size || memcmp(&s->mtim, &st.st_mtim, sizeof(s->mtim)) != 0);
+    *s = (struct sight){ .size = st.st_size, .mtim = st.st_mtim, .known = quiet, .changes = begun };
+    pthread_mutex_unlock(&lock);
+    return changed;
+}
+
 bool coherence_begin(const struct inode *i, struct stat *st)
 {
     return others_write() && fstat(i->fd, st) == 0;
@@ -158,12 +179,24 @@ bool coherence_moved(struct inode *i)
 
 /* ---- The look ------------------------------------------------------------------------------ */
 
-static void look_at(struct inode *i)
+/* Ends a use of the file. */
+static int validate_used(struct inode *i)
 {
     cm_file_info info = { .struct_size = sizeof(info) };
+    const int rc = file_revalidate(i, &info);
+
+    if (rc >= 0 && (info.racy || info.want_validator))
+        keeper_schedule(i);
+    file_unuse(i);
+    if (!inode_known(i))
+        file_detach_idle(i);
+    return rc;
+}
+
+static void look_at(struct inode *i)
+{
     struct stat st;
     bool same;
-    int rc;
 
     if (!coherence_begin(i, &st))
         return;
@@ -172,18 +205,19 @@ static void look_at(struct inode *i)
     pthread_mutex_unlock(&i->lock);
     if (same)
         return;
-    if (!cache_on() || !file_use_attached(i)) {
+    if (!cache_on() || !file_use_attached(i))
         coherence_end(i, &st, false);
+    else if (validate_used(i) == CM_IGNORED && atomic_load(&i->pages))
+        direct_drop(i); /* a write through the mount is going on */
+}
+
+void coherence_follow_local(struct inode *i)
+{
+    if (!atomic_load(&i->pages) || !coherence_look_local(i))
         return;
-    }
-    rc = file_revalidate(i, &info);
-    if (rc == CM_IGNORED && atomic_load(&i->pages)) /* a write through the mount is going on */
-        direct_drop(i);
-    if (rc >= 0 && (info.racy || info.want_validator))
-        keeper_schedule(i);
-    file_unuse(i);
-    if (!inode_known(i))
-        file_detach_idle(i);
+    if (cache_on() && file_use_attached(i))
+        (void)validate_used(i);
+    direct_drop(i);
 }
 
 /* What the kernel knows of the attributes goes with the pages, also if there are none. Others may

@@ -72,7 +72,7 @@ bool flush_may_hold(struct inode *i)
 {
     bool found = false;
 
-    if (!mnt.opt.writeback && !atomic_load(&i->pages_read)) /* a store needs a page that was read */
+    if (!mnt.opt.writeback && !atomic_load(&i->pages)) /* a store needs a page */
         return false;
     pthread_mutex_lock(&open_writers.lock);
     for (struct handle *h = open_writers.head; h && !found; h = h->next)

@@ -417,6 +417,7 @@ int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param 
         inode_put(i);
         return ELOOP;
     }
+    coherence_follow_local(i);
     give(i, parent, name, e);
     return 0;
 }

@@ -74,9 +74,9 @@ static void op_init(void *user, struct fuse_conn_info *conn)
     if (mnt.opt.writeback)
         conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
     /* When the times of a file have changed, the kernel drops its pages, also those of a write()
-     * that is on its way (file_keep_pages). If all changes go through its pages, that is in vain.
-     * But on FUSE and overlayfs, which may be mounted below, a file may have several inodes. */
-    if (!others_write() && !inode_places_doubtful() && !number_has_points()) {
+     * that is on its way (file_keep_pages). The mount can tell its own changes from others'. But on
+     * FUSE and overlayfs, which may be mounted below, a file may have several inodes. */
+    if (!others_write() && direct_on() && !inode_places_doubtful() && !number_has_points()) {
         conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
         conn->want |= conn->capable & FUSE_CAP_EXPLICIT_INVAL_DATA;
     }

@@ -205,7 +205,6 @@ struct inode {
     _Atomic bool asked;          /* a sync that proved nothing asks for a proof in the background */
     uint64_t kernel_incarnation; /* of the pages that the kernel may hold; 0: not known */
     _Atomic bool pages;          /* somebody reads or writes it through the kernel's pages */
-    _Atomic bool pages_read;     /* reads; a mapping needs them */
     _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
     _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
     unsigned xattr_changes;      /* changes that have ended */
@@ -535,6 +534,9 @@ void coherence_end(struct inode *i, const struct stat *st, bool sound);
 void coherence_seen(struct inode *i, const struct stat *st, bool sound); /* inode.lock held */
 /* Is it as a validation has found it that was accepted? False also if that would take a wait. */
 bool coherence_unchanged(struct inode *i);
+/* With local coherence: has somebody else changed it since it was looked at last? */
+bool coherence_look_local(struct inode *i);
+void coherence_follow_local(struct inode *i); /* the same; then the kernel drops its pages */
 /* Has somebody else changed it since the last validation, or may that be? To be asked after a read
  * of the origin, before what was read is stored: it may be newer than the validator it would be
  * stored under. If nobody has synced it, a power cut takes the change back, and the new times with
@@ -577,7 +579,7 @@ bool direct_on(void);
 bool direct_survives_ring(void); /* if this process is killed, who waits for it is released */
 bool direct_bypasses(const struct fuse_file_info *fi); /* READ, WRITE: not through pages */
 /* Before a READ through pages is answered, and a WRITE from pages. */
-void direct_note_pages(struct inode *i, bool read);
+void direct_note_pages(struct inode *i);
 /* The reply to a WRITE that bypassed the pages, once the kernel has none of the range. `anywhere`:
  * it is not known to be at `off`. */
 void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool anywhere);

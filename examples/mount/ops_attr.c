@@ -18,8 +18,10 @@ static const char caps_name[] = "security.capability";
 static void reply_attr(fuse_req_t req, struct inode *i)
 {
     struct stat st;
-    int err = inode_stat(i, &st);
+    int err;
 
+    coherence_follow_local(i);
+    err = inode_stat(i, &st);
     if (err)
         fuse_reply_err(req, err);
     else

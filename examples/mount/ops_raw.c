@@ -143,8 +143,10 @@ static void take_statx(const struct fuse_in_header *in)
     struct inode *i = inode_of(in->nodeid);
     struct sx_out out = { .flags = 0 };
     struct stat st;
-    int err = inode_stat(i, &st);
+    int err;
 
+    coherence_follow_local(i);
+    err = inode_stat(i, &st);
     if (err) {
         (void)answer(in, err, NULL, 0);
         return;

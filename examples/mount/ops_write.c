@@ -33,7 +33,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 
     (void)ino;
     if (!direct_bypasses(fi))
-        direct_note_pages(h->inode, false);
+        direct_note_pages(h->inode);
     if (h->appends && !at_end)
         err = EPERM;
     else

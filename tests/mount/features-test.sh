@@ -398,6 +398,35 @@ PY
   rm pages-stay
 }
 
+# Nobody else should change them. If somebody does, a page that ends with the old end is not taken for
+# the new content, also of a file that is open.
+t_pages_follow() {
+  printf old > pages-follow
+  python3 - "$below/pages-follow" <<'PY'
+import os, sys, time
+def until(content):
+    for _ in range(100):
+        os.fstat(fd) # the kernel asks for the size
+        if os.pread(fd, 20, 0) == content:
+            return
+        time.sleep(0.05)
+    sys.exit("%s is not %s" % (os.pread(fd, 20, 0), content))
+fd = os.open("pages-follow", os.O_RDONLY)
+until(b"old")
+with open(sys.argv[1], "ab") as f:
+    f.write(b" and new")
+until(b"old and new")
+with open(sys.argv[1], "r+b") as f:
+    f.write(b"OLD")
+until(b"OLD and new")
+with open(sys.argv[1], "r+b") as f:
+    f.write(b"Old")
+with open("pages-follow", "rb") as f: # an open sees it at once
+    assert f.read() == b"Old and new"
+PY
+  rm pages-follow
+}
+
 # ---- Files that others change -------------------------------------------------------------------
 
 # Asked for flags, the kernel opens the file, and keeps its pages all the same. The times that it
@@ -424,6 +453,10 @@ alone() { # nothing is mounted below
   wanted "pages" || return
   do_mount || { fail "pages" mount; return; }
   check "pages stay beside a writer" t_pages_stay
+  do_unmount
+  [ $has_below = 1 ] || { skip "pages follow others" "needs root"; return; }
+  do_mount -o attr_timeout=0,entry_timeout=0 || { fail "pages" mount; return; }
+  check "pages follow others" t_pages_follow
   do_unmount
 }
 with_others() {

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_files.py - the mutants of opening, of rare calls and of direct writes."""
-from rows import CACHE, DIRECT, INODE, IOCTL, MAIN, NAME, OPEN, RAW, WRITE, _m
+from rows import ATTR, CACHE, DIRECT, INODE, IOCTL, MAIN, NAME, OPEN, RAW, WRITE, _m
 
 OF_FILES = [
     # Pages of the kernel
     _m('pages at an open', 'an open drops the pages of a file that is being written', 'features',
        '^pages',
        CACHE, '    if (!others_write() && !atomic_load(&i->linked))\n', '    if (0)\n'),
+    _m('pages of others', 'a file that others have changed keeps its pages', 'features',
+       '^pages', ATTR, '    coherence_follow_local(i);\n', ''),
+    _m('pages of others, blocks', 'and its cached blocks', 'features', '^pages',
+       'mount/coherence.c', '        (void)validate_used(i);\n', '        file_unuse(i);\n'),
+    _m('pages of own changes', 'own changes count as those of others', 'features', '^pages',
+       'mount/coherence.c', 's->known && s->changes == begun &&', 's->known &&'),
     _m('pages and times', 'new times of a file drop its pages', 'features',
        '^pages',
        MAIN, '        conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;\n', ''),

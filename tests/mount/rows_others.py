@@ -124,8 +124,8 @@ OF_OTHERS = [
        '^trusted times(: shown)?$', TIMES,
        'if (shows_late(h->inode) && !atomic_exchange', 'if (0 && !atomic_exchange'),
     _m('left out beside others', 'a file that is left out keeps pages that nobody validated',
-       'coherence', '^trusted times(: left_out)?$', CACHE, '!(i->left_out && others_write())',
-       'true'),
+       'coherence', '^trusted times(: left_out)?$', CACHE, '!i->left_out && /* this open',
+       '/* this open'),
     _m('times, dates', 'showing a write sets the time that a program has set', 'coherence',
        '^trusted times(: dates)?$', TIMES, '{ 0, UTIME_OMIT }', '{ 0, UTIME_NOW }'),
 

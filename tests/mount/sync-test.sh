@@ -116,8 +116,8 @@ PY
   read_it "$org/user"
   same "$(hits_now "$org/user")" 0
 }
-# A close of a local file reports nothing. Without a free descriptor, too, it leaves the error to the
-# fsync that follows.
+# A close of a local file reports nothing. Without a free descriptor, too, it leaves the error to
+# the fsync that follows.
 t_closed() {
   python3 - "$org/closed" "$mount_pid" <<'PY'
 import os, resource, sys
