@@ -1127,17 +1127,18 @@ CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t 
                    uint32_t flags);
 
 /* Reads `len` bytes of the origin at `off` into `buf`. Returns the bytes read, or a negative error.
- * The count is less than len only at the end of the file. cm_read_through() returns a negative
- * error unchanged (cm_warm() at least INT_MIN); use values below -1000, because the library's own
- * are never below that. It reads what the origin has now. If it is bound to an older version it
- * must fail, unless a version is wanted (cm_read_through_version, cm_request.incarnation). off, len
- * and buf are multiples of 4096, so an O_DIRECT descriptor works. No lock is held. The callback
- * must not call back into the same cache. If it returns more than len, the result is CM_EINVAL, and
- * nothing is stored.
- * If its thread ends in it (cancelled, pthread_exit), or an exception leaves it, nothing is stored,
- * and the readers that waited for the read go to the origin themselves. If it never returns, they
- * do so after cm_options.join_timeout_ns. On Windows it must return. An exception may leave it only
- * if the library was compiled with -fexceptions: meson does so, and cachemax.c needs that flag
+ * The count is less than len only at the end of the file. It must not count what stands behind the
+ * end (a block that was filled up): the library leaves that away only while it knows the size.
+ * cm_read_through() returns a negative error unchanged (cm_warm() at least INT_MIN); use values
+ * below -1000, because the library's own are never below that. It reads what the origin has now. If
+ * it is bound to an older version it must fail, unless a version is wanted
+ * (cm_read_through_version, cm_request.incarnation). off, len and buf are multiples of 4096, so an
+ * O_DIRECT descriptor works. No lock is held. The callback must not call back into the same cache.
+ * If it returns more than len, the result is CM_EINVAL, and nothing is stored. If its thread ends
+ * in it (cancelled, pthread_exit), or an exception leaves it, nothing is stored, and the readers
+ * that waited for the read go to the origin themselves. If it never returns, they do so after
+ * cm_options.join_timeout_ns. On Windows it must return. An exception may leave it only if the
+ * library was compiled with -fexceptions: meson does so, and cachemax.c needs that flag
  * (docs/embedding.md "One file"). Else the readers wait as if it never returned, and cm_close()
  * returns CM_EBUSY. */
 typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t len);

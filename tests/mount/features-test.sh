@@ -398,8 +398,8 @@ PY
   rm pages-stay
 }
 
-# Nobody else should change them. If somebody does, a page that ends with the old end is not taken for
-# the new content, also of a file that is open.
+# Nobody else should change them. If somebody does, a page that ends with the old end is not taken
+# for the new content, also of a file that is open.
 t_pages_follow() {
   printf old > pages-follow
   python3 - "$below/pages-follow" <<'PY'
