@@ -211,6 +211,7 @@ struct cm_plat_thread {
     const void *callback; /* callbacks of caches running in this thread (struct cm_callback) */
     uint64_t recent[PLAT_RECENT]; /* blocks touched lately; their hits say nothing (steps.h) */
     uint32_t recent_at;           /* the next one to forget */
+    uint32_t left_out;            /* reads that no sample gets (policy_sample.c) */
     uint64_t written;             /* bytes stored in a pool that are not counted yet (media.h) */
 };
 #if defined(__linux__) && __STDC_HOSTED__

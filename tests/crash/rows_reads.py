@@ -7,6 +7,9 @@ GUARD, RING, RUNS = 'persist/guard_x86.S', 'policy/ring.c', 'api/read_blocks.c'
 AWAY, MANY, FILL_CHOICE = 'api/read_elsewhere.c', 'api/read_many.c', 'state/fill_choice.c'
 
 READS = [
+    _m('hot blocks of the sample', 'a thread that finds the sample taken leaves out its next hits',
+       'unit curve pool_left_out', 'state/policy_sample.c',
+       '        t->left_out = little ? LEFT_OUT : t->left_out;\n', ''),
     _m('held, short way', 'a copy out of an entry counts only if the entry did not change',
        'unit probation short_way_changed', 'state/probation_buffer.c',
        'bool good = unchanged(p, e, version);', 'bool good = version != 0;'),

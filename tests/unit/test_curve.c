@@ -466,6 +466,36 @@ static void test_pool_skipped(void)
     pool_end(&p);
 }
 
+/* The same for a block that the thread has just read. It leaves out the next such reads, too,
+ * without a look at the lock; but no others. */
+static void test_pool_left_out(void)
+{
+    struct pool p;
+    struct cm_lock *lock;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, CM_SOLE_WRITER);
+    lock = (struct cm_lock *)(void *)p.c->sample;
+    sweep(f, 10);
+    uint64_t reads = pool_stats(p.c).curve_reads;
+    CHECK(cm_lock_try(lock));
+    CHECK_EQ(hits(f, 9, 1, 1), 1);
+    cm_lock_release(lock);
+    CHECK_EQ(pool_stats(p.c).curve_skipped, 1024);
+    for (unsigned i = 0; i < 1023; i++)
+        CHECK_EQ(hits(f, 9, 1, 1), 1);
+    CHECK_EQ(pool_stats(p.c).curve_reads, reads);
+    CHECK_EQ(hits(f, 9, 1, 1), 1);
+    CHECK_EQ(pool_stats(p.c).curve_reads, reads + 1);
+    CHECK(cm_lock_try(lock));
+    CHECK_EQ(hits(f, 9, 1, 1), 1);
+    cm_lock_release(lock);
+    CHECK_EQ(hits(f, 0, 1, 1), 1);
+    sweep(f, 20); /* it has not read the blocks from 10 on */
+    CHECK_EQ(pool_stats(p.c).curve_skipped, 2048);
+    CHECK(pool_stats(p.c).curve_reads >= reads + 12);
+    pool_end(&p);
+}
+
 /* The first block from this one on that the pool refuses, because it has not seen it before. The
  * ghost takes one block in 13000 for another (ghost.c). */
 static uint64_t refused_from(cm_file *f, uint64_t block)
@@ -622,6 +652,7 @@ static const struct harness_test tests[] = {
     TEST(pool_curve),
     TEST(pool_reported_early),
     TEST(pool_skipped),
+    TEST(pool_left_out),
     TEST(pool_auto),
     TEST(pool_auto_ahead),
 };
