@@ -23,13 +23,23 @@ static void reply_read(fuse_req_t req, struct inode *i, uint64_t off, const void
     fuse_reply_buf(req, buf, n);
 }
 
+/* The cache has said that the file ends after n bytes. Others may have made it longer. If the
+ * kernel has learned that meanwhile, it takes what is missing for zeros. */
+static bool ends_early(const struct inode *i, uint64_t off, int64_t n, size_t size)
+{
+    struct stat st;
+
+    return others_write() && n >= 0 && (size_t)n < size &&
+           fstatat(i->fd, "", &st, AT_EMPTY_PATH) == 0 && (uint64_t)st.st_size > off + (uint64_t)n;
+}
+
 /* False: it is no hit, and nothing was replied. */
 static bool reply_hit(fuse_req_t req, struct inode *i, size_t size, off_t off)
 {
     char *buf = loop_scratch();
     int64_t n = mnt.backing->read_whole(i, (uint64_t)off, buf, size);
 
-    if (n < 0)
+    if (n < 0 || ends_early(i, (uint64_t)off, n, size))
         return false;
     reply_read(req, i, (uint64_t)off, buf, (size_t)n);
     return true;
@@ -225,6 +235,10 @@ static void answer_read(fuse_req_t req, struct handle *h, size_t size, off_t off
         return;
     if (n == CM_EMOVED && r.got >= 0)
         n = (size_t)r.got < r.size ? r.got : (int64_t)r.size;
+    if (ends_early(r.inode, r.off, n, r.size)) {
+        file_must_validate(r.inode);
+        n = CM_EMOVED;
+    }
     if (n < 0 && n > -ORIGIN_ERROR) /* trouble of the cache does not concern the reader */
         n = read_origin(r.fd, r.off, r.buf, r.size);
     if (times_tell(h->inode) && (n == -EINVAL - ORIGIN_ERROR || r.fd < 0))

@@ -485,6 +485,36 @@ unknown() {
 
 # ---- paranoid ---------------------------------------------------------------------------------
 
+# Others make a file longer, and the kernel learns its size. An answer that ends at the old end
+# would then be filled up with zeros, if the kernel has learned it meanwhile.
+t_no_zeros() {
+  python3 - "$below" <<'PY'
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+NEVER_CACHED, SIZE, EMPTY_PATH = 0x2000, 0x200, 0x1000
+for n in range(50):
+    name = "longer%d" % n
+    with open(sys.argv[1] + "/" + name, "wb", buffering=0) as others:
+        others.write(b"old")
+        os.utime(others.fileno(), (10**9, 10**9)) # so old that it is cached
+        fd = os.open(name, os.O_RDONLY)
+        for _ in range(2):
+            assert os.pread(fd, 20, 0) == b"old"
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        others.write(b" and new")
+        libc.statx(fd, b"", EMPTY_PATH | NEVER_CACHED, SIZE, ctypes.create_string_buffer(256))
+        got = os.pread(fd, 20, 0)
+        assert got == b"old and new", got
+        os.close(fd)
+PY
+}
+no_zeros() {
+  wanted "no zeros" || return
+  do_mount --coherence=close-to-open -o attr_timeout=60 || { fail "no zeros" mount; return; }
+  check "no zeros: a file that became longer" t_no_zeros
+  do_unmount
+}
+
 read_direct() { dd if="$1" bs=64k iflag=direct status=none; }
 
 # Others change a file that counts as written by nobody else; its times stay. The reader gets the
@@ -827,6 +857,7 @@ told
 strict
 beside_forget
 unknown
+no_zeros
 paranoid
 trusted
 summary

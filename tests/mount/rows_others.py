@@ -123,6 +123,8 @@ OF_OTHERS = [
     _m('times, announced', 'a write is not shown before it begins', 'coherence',
        '^trusted times(: shown)?$', TIMES,
        'if (shows_late(h->inode) && !atomic_exchange', 'if (0 && !atomic_exchange'),
+    _m('longer, hits', 'a hit ends where the file ended once', 'coherence', '^no zeros',
+       READ, '    if (n < 0 || ends_early(i, (uint64_t)off, n, size))\n', '    if (n < 0)\n'),
     _m('left out beside others', 'a file that is left out keeps pages that nobody validated',
        'coherence', '^trusted times(: left_out)?$', CACHE, '!i->left_out && /* this open',
        '/* this open'),
