@@ -405,6 +405,21 @@ static bool is_size(uint64_t size)
     return size % CM_BLOCK_SIZE == 0 && size >= least && size <= cm_pool_size_max();
 }
 
+/* Somebody has truncated its file. Such a pool cannot be opened any more, so the mount would not
+ * get it back. */
+static bool is_cut_off(void)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+
+    if (cm_pool_info(mnt.opt.pool, &info) != CM_ETRUNCATED)
+        return false;
+    say(CM_LOG_WARNING,
+        "pool %s: its file was truncated, so it can have no other size: unmount %s, delete the "
+        "file, and make a new pool",
+        mnt.opt.pool, mnt.opt.dir);
+    return true;
+}
+
 static int resize_to(struct control_client *c, uint64_t size)
 {
     const int rc = grow(c, size);
@@ -423,6 +438,8 @@ int resize_serve(struct control_client *c, const struct control_request *r)
         return resize_runs() ? rc : CM_EFORGET;
     if (!pool_has_name())
         return CONTROL_ERRNO - ESTALE;
+    if (is_cut_off())
+        return CM_ETRUNCATED;
     if (pthread_mutex_trylock(&one))
         return rc;
     rc = is_size(r->number) ? resize_to(c, r->number) : CM_EPOOLSIZE;

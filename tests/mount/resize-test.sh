@@ -874,6 +874,15 @@ if wanted 'a pool of another program at the path'; then
   check 'a pool of another program at the path' t_foreign
   ends 'after a pool of another program'
 fi
+if wanted 'a pool whose file was truncated'; then # as its only user can do
+  rm -f "$FAIL_GROW" "$pool"
+  new_pool 32M
+  do_mount
+  truncate -s 1M "$pool"
+  check 'a pool whose file was truncated' status 3 timeout 30 "$cm" resize "$pool" 20M
+  do_unmount
+  check 'the end of its mount' same "$status" 3
+fi
 if [ -z "$asan" ] && wanted 'no address space to grow'; then
   rm -f "$FAIL_GROW" "$pool"
   new_pool 256M --sparse

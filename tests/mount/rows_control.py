@@ -14,6 +14,8 @@ OF_CONTROL = [
        '^(a mount that was killed|the socket of a killed mount is replaced)$',
        CONTROL, '        (void)unlinkat(control.dir, control.name, 0);\n    control.listener = ',
        '        (void)0;\n    control.listener = '),
+    _m('resize of what was cut off', 'a resize of a truncated pool waits for it', 'resize',
+       '^a pool whose file was truncated$', RESIZE, '    if (is_cut_off())\n', '    if (0)\n'),
     _m('control, what is in its place', 'what is no socket is removed', 'control',
        '^(what is in the way|the file in its place is left alone)$',
        CONTROL, '== 0 && S_ISSOCK(st.st_mode))', '== 0)'),
