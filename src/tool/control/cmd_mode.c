@@ -112,7 +112,9 @@ static int ask(const char *where, const struct os_mount *m, int mode, uint64_t *
     if (c)
         control_close(c);
     free(c);
-    return error ? TOOL_NO_MOUNT : end.code ? TOOL_FAILED : TOOL_OK;
+    if (error || end.code == CONTROL_AWAY)
+        return TOOL_NO_MOUNT;
+    return end.code ? TOOL_FAILED : TOOL_OK;
 }
 
 /* -1: none was given; -2: an unknown one, after a message. */
