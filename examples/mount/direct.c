@@ -372,8 +372,10 @@ bool direct_bypasses(const struct fuse_file_info *fi)
     return fi->lock_owner != 0 && !fi->writepage;
 }
 
-void direct_note_pages(struct inode *i)
+void direct_note_pages(struct inode *i, bool read)
 {
+    if (read && !atomic_load_explicit(&i->pages_read, memory_order_relaxed))
+        atomic_store(&i->pages_read, true);
     /* seq_cst: before the content is read. A write reaches the origin before it checks the flag. So
      * either the write finds the flag, or the reader finds the new content. */
     if (!atomic_load_explicit(&i->pages, memory_order_acquire))

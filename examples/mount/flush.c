@@ -68,11 +68,12 @@ void flush_unlist(struct handle *h)
     pthread_mutex_unlock(&open_writers.lock);
 }
 
-bool flush_may_hold(struct inode *i)
+bool flush_may_hold(struct inode *i, bool new)
 {
     bool found = false;
 
-    if (!mnt.opt.writeback && !atomic_load(&i->pages)) /* a store needs a page */
+    /* A store needs a page. */
+    if (!mnt.opt.writeback && !atomic_load(new ? &i->pages_read : &i->pages))
         return false;
     pthread_mutex_lock(&open_writers.lock);
     for (struct handle *h = open_writers.head; h && !found; h = h->next)

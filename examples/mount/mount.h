@@ -205,6 +205,7 @@ struct inode {
     _Atomic bool asked;          /* a sync that proved nothing asks for a proof in the background */
     uint64_t kernel_incarnation; /* of the pages that the kernel may hold; 0: not known */
     _Atomic bool pages;          /* somebody reads or writes it through the kernel's pages */
+    _Atomic bool pages_read;     /* reads */
     _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
     _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
     unsigned xattr_changes;      /* changes that have ended */
@@ -579,7 +580,7 @@ bool direct_on(void);
 bool direct_survives_ring(void); /* if this process is killed, who waits for it is released */
 bool direct_bypasses(const struct fuse_file_info *fi); /* READ, WRITE: not through pages */
 /* Before a READ through pages is answered, and a WRITE from pages. */
-void direct_note_pages(struct inode *i);
+void direct_note_pages(struct inode *i, bool read);
 /* The reply to a WRITE that bypassed the pages, once the kernel has none of the range. `anywhere`:
  * it is not known to be at `off`. */
 void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool anywhere);
@@ -695,7 +696,9 @@ bool flush_refuses(void); /* nobody gets new pages */
 void flush_failed(struct inode *i, off_t off, size_t size, int err);
 void flush_incomplete(const char *why);
 bool flush_lost(void);
-bool flush_may_hold(struct inode *i); /* the kernel may have data of it that is not written yet */
+/* The kernel may have data of it that is not written yet. `new`: where the origin may have a hole:
+ * what write() has put into pages the origin has, too. */
+bool flush_may_hold(struct inode *i, bool new);
 
 /* creds.c */
 struct creds {

@@ -72,7 +72,7 @@ static int set_flags(fuse_req_t req, struct inode *i, int fd, unsigned cmd, unio
         return EROFS;
     if (!S_ISREG(i->type))
         return set_as(req, fd, cmd, a);
-    if (fixes(cmd, a) && flush_may_hold(i))
+    if (fixes(cmd, a) && flush_may_hold(i, false))
         return EBUSY;
     err = -change_begin(&c, i, CHANGE_ATTR, 0, 0);
     if (!err) {

@@ -83,7 +83,7 @@ static void read_unopened(fuse_req_t req, struct inode *i, size_t size, off_t of
     int64_t n = -1;
 
     if (!direct_bypasses(fi))
-        direct_note_pages(i);
+        direct_note_pages(i, true);
     if (size <= READ_MAX && !atomic_load(&i->linked) && file_try_use(i)) {
         n = cache_on() ? mnt.backing->read_whole(i, (uint64_t)off, buf, size) : -1;
         file_unuse(i);
@@ -106,7 +106,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     if (atomic_load_explicit(&h->fresh, memory_order_relaxed))
         handle_in_use(h);
     if (!direct_bypasses(fi))
-        direct_note_pages(h->inode);
+        direct_note_pages(h->inode, true);
     if (cached(h) && size <= READ_MAX && !mnt.opt.paranoid && !stale(h->inode) &&
         reply_hit(req, h->inode, size, off))
         return;

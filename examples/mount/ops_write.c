@@ -33,7 +33,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 
     (void)ino;
     if (!direct_bypasses(fi))
-        direct_note_pages(h->inode);
+        direct_note_pages(h->inode, false);
     if (h->appends && !at_end)
         err = EPERM;
     else
@@ -207,7 +207,7 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
         return;
     /* Data that was stored in a mapping is only in the kernel, which does not write it for this
      * call. So if the file may be mapped, all of it counts as data. */
-    if (flush_may_hold(h->inode) && fstat(h->fd, &st) == 0) {
+    if (flush_may_hold(h->inode, true) && fstat(h->fd, &st) == 0) {
         if (off >= 0 && off < st.st_size)
             at = whence == SEEK_HOLE ? st.st_size : off;
         else

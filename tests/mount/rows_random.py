@@ -21,7 +21,7 @@ OF_RANDOM = [
     _m('random: modes', 'a write beside a mode that changes has no bracket', 'random', '^modes ',
        WRITE, 'CHANGE_RANGE, at_end ? CM_APPEND : (uint64_t)off, size);', 'CHANGE_RANGE, 0, 0);'),
     _m('random: holes', 'what is stored in a mapping is a hole', 'random', '^cached, ',
-       WRITE, 'if (flush_may_hold(h->inode) && fstat', 'if (0 && fstat'),
+       WRITE, 'if (flush_may_hold(h->inode, true) && fstat', 'if (0 && fstat'),
     _m('random: service', 'the service is told of no write', 'random --service', '^service, ',
        SERVICE, 'begun(i, b, rc, cmc_write_begin(i->remote->file, off, len, &b->told))',
        'begun(i, b, rc, (b->told = (cmc_bracket){ .claim = -1 }, 0))'),

@@ -48,7 +48,7 @@ OF_TROUBLE = [
        CACHE, '        say_clone(i);\n', '        (void)say_clone;\n'),
     _m('holes in mappings', 'SEEK_DATA asks the origin about what a mapping may have', 'mount',
        '^SEEK_DATA of what is stored in a mapping$',
-       WRITE, '    if (flush_may_hold(h->inode) && fstat', '    if (0 && fstat'),
+       WRITE, '    if (flush_may_hold(h->inode, true) && fstat', '    if (0 && fstat'),
     _m('pages and flags', 'an open that only asks for flags counts as one that drops pages',
        'features', '^others(: flags of a file with old pages)?$',
        OPEN, '    if (handle_of(fi)->writable)\n        handle_in_use(handle_of(fi));\n',
