@@ -258,7 +258,8 @@ enum {
  * cm_validator_set_proof(). Two validators are equal if their proofs are equal, and their sizes are
  * equal or one of them is not known.
  * A validator proves nothing if it was taken before one of these events: the pool was opened; a
- * bracket of the file ended; the file was forgotten; another validator was accepted for the file.
+ * bracket of the file ended; the file was forgotten. Nor does it if one that was taken later has
+ * been accepted for the file.
  * The library remembers these moments of the files that were closed or forgotten last, some two
  * thousand. For another file the moments of such files may count. So take a validator right before
  * you use it.
@@ -780,7 +781,8 @@ enum {
  * second open then checks nothing.
  * `flags`: CM_SOLE_WRITER and CM_EXCLUSIVE hold until a second open comes without them.
  * CM_ORIGIN_VOLATILE holds from the first open that has it until the last close. The first open
- * with CM_EXCLUSIVE needs a validator with a proof of yours (else CM_EINVAL).
+ * with CM_EXCLUSIVE needs a validator with a proof (else CM_EINVAL). Nobody checks that it is
+ * yours, and not that of cm_identify().
  * Returns 0, or CM_IGNORED, which is positive and no error: the file is attached, but the validator
  * proves nothing (see cm_validator). If the file was not open, it then starts cold and with unknown
  * size, and its blocks of earlier sessions are forgotten permanently. So take the validator after
@@ -800,8 +802,8 @@ CM_API int cm_file_open(cm_cache *cache, const cm_file_id *id, const cm_validato
  * writes do not change the proof of a CM_EXCLUSIVE file: another proof always forgets it.)
  * cm_file_info.incarnation says which of these it was: it is another number if the file was
  * forgotten.
- * CM_IGNORED: a bracket was open at or after validator->taken_at, so the validator proves nothing.
- * Take it again later.
+ * CM_IGNORED: the validator proves nothing (see cm_validator), mostly because a bracket was open
+ * at or after validator->taken_at. Take it again later.
  * In a checkpointed pool it waits for the sync of a page if the file has changed, or may have.
  * CM_EINVAL CM_EFORGET CM_ENOTPOOL (as in cm_file_open)
  * CM_ESEAL (CM_OPEN_SHARED: the file is cold; present a validator again). */

@@ -38,7 +38,8 @@ static const struct {
     { CM_EBYTEORDER, "delete it and make it anew here (" NOTHING_LOST ")" },
     { CM_EDAMAGED, "it cannot be used or repaired; delete it and make it anew (" NOTHING_LOST ")" },
     { CM_EIO, "see the system's log, and delete it if its volume is failing (" NOTHING_LOST ")" },
-    { CM_ENOMEM, "use a smaller pool ('cachemax info' shows what one takes)" },
+    { CM_ENOMEM, "use a smaller pool ('cachemax info' shows what one takes), or let the mount have "
+                 "more descriptors (ulimit -n)" },
     { CM_EFORGET, "its volume refuses to make changes durable; delete it (" NOTHING_LOST ")" },
     { CM_EKEY, "give the key that it was made with (-o key_file=FILE); a pool that is not sealed "
                "takes none" },
@@ -160,8 +161,9 @@ static void busy(uint32_t pid)
     }
     (void)pool_program(pid, program);
     say(CM_LOG_ERROR,
-        "pool %s is in use by process %u%s, and has one owner at a time: %s, use another pool%s",
+        "pool %s is in use by process %u%s, and has one owner at a time: %s, %suse another pool%s",
         mnt.opt.pool, pid, program, what_to_do(pid, program, hint),
+        strcmp(program, MOUNT) ? "or " : "",
         strcmp(program, MOUNT) ? "" : ", or give one cachemax-mount all directories");
 }
 

@@ -453,6 +453,12 @@ alone() { # nothing is mounted below
   wanted "pages" || return
   do_mount || { fail "pages" mount; return; }
   check "pages stay beside a writer" t_pages_stay
+  case $(stat -f -c %T "$below") in
+  ext2/ext3 | xfs | btrfs)
+    need "pages, and flags" chattr && check "pages, and flags" t_flags_mapped . "$below"
+    ;;
+  *) skip "pages, and flags" 'the file system of $TMPDIR is another one' ;;
+  esac
   do_unmount
   [ $has_below = 1 ] || { skip "pages follow others" "needs root"; return; }
   do_mount -o attr_timeout=0,entry_timeout=0 || { fail "pages" mount; return; }

@@ -14,7 +14,7 @@ OF_FILES = [
     _m('pages of own changes', 'own changes count as those of others', 'features', '^pages',
        'mount/coherence.c', 's->known && s->changes == begun &&', 's->known &&'),
     _m('pages that were written', 'only pages that were read can be mapped', 'features',
-       '^flags: mapped', 'mount/flush.c', 'new ? &i->pages_read : &i->pages', '&i->pages_read'),
+       '^pages', 'mount/flush.c', 'new ? &i->pages_read : &i->pages', '&i->pages_read'),
     _m('pages and times', 'new times of a file drop its pages', 'features',
        '^pages',
        MAIN, '        conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;\n', ''),
