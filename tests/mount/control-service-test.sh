@@ -165,7 +165,7 @@ t_service_matters() { # what one mount does not decide for all clients
   status 8 "$cm" mode "$pool"
   says 'is open in process [0-9]* \(cachemax-service\).*name the directory of one of its mounts'
   same "$("$cm" mode "$org")" normal
-  status 8 "$cm" mode "$org" bypass
+  status 1 "$cm" mode "$org" bypass
   says "the pool is a service's"
   same "$("$cm" mode "$org")" normal
   status 1 "$cm" unpin --all "$org"
