@@ -521,8 +521,10 @@ bool file_keep_pages(struct inode *i, uint64_t *fresh)
     *fresh = 0;
     /* Then all changes go through the kernel's pages. To drop them would not only be in vain: the
      * pages of a write() that is on its way are clean, and the old content would come back. */
-    if (!others_write() && !atomic_load(&i->linked))
-        return !coherence_look_local(i) && !paranoid_found();
+    if (!others_write() && !atomic_load(&i->linked)) {
+        (void)coherence_look_local(i);
+        return !atomic_exchange(&i->others_changed, false) && !paranoid_found();
+    }
     pthread_mutex_lock(&i->lock);
     if (i->cf && !i->linked && !i->left_out && /* this open looked at nothing */
         cache_on() && cm_file_get_info(i->cf, &info) >= 0) {

@@ -17,7 +17,7 @@
  *
  * Owns: the list of open files; what was seen of each. Who: ops_open.c says what is open, cache.c
  * what was validated, the keeper and watch.c when to look; ops_read.c asks. With --coherence=local
- * only coherence_look_local() runs: opens and requests for attributes call it.
+ * only the look at one file runs (local): opens, closes and requests for attributes call it.
  */
 #include "mount.h"
 
@@ -100,7 +100,8 @@ static bool is_young(const struct inode *i, const struct stat *st)
 }
 
 /* Nobody else should change the file. If somebody has, all the same, his change is told from the
- * mount's own by the count of these: the kernel only sees that there is another time. */
+ * mount's own by the count of these: the kernel only sees that there is another time. One that
+ * comes between an own change and the next look is not seen, so a writer's close looks, too. */
 bool coherence_look_local(struct inode *i)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* inode.lock may be held for long */
@@ -113,9 +114,14 @@ bool coherence_look_local(struct inode *i)
         return false;
     quiet = begun == ended && atomic_load(&i->changes_begun) == begun;
     pthread_mutex_lock(&lock);
-    changed = quiet && s->known && s->changes == begun &&
-              (s->size != st.st_size || memcmp(&s->mtim, &st.st_mtim, sizeof(s->mtim)) != 0);
-    *s = (struct sight){ .size = st.st_size, .mtim = st.st_mtim, .known = quiet, .changes = begun };
+    changed = quiet && s->known && s->changes == begun && !equal(s, &st);
+    if (changed) {
+        atomic_store(&i->size_before, s->size);
+        atomic_store(&i->others_changed, true);
+    }
+    *s = (struct sight){
+        .size = st.st_size, .mtim = st.st_mtim, .ctim = st.st_ctim, .known = quiet, .changes = begun
+    };
     pthread_mutex_unlock(&lock);
     return changed;
 }
@@ -217,7 +223,17 @@ void coherence_follow_local(struct inode *i)
         return;
     if (cache_on() && file_use_attached(i))
         (void)validate_used(i);
-    direct_drop(i);
+    direct_drop_counted(i);
+}
+
+/* Until the kernel has dropped the pages, it must not learn the new size: it has zeros in them
+ * behind the old end. */
+double coherence_shown(struct inode *i, struct stat *st)
+{
+    if (atomic_load(&i->drops) == 0)
+        return inode_attr_timeout(i);
+    st->st_size = atomic_load(&i->size_before);
+    return 0;
 }
 
 /* What the kernel knows of the attributes goes with the pages, also if there are none. Others may

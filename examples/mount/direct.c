@@ -56,8 +56,9 @@
 
 struct held {
     struct held *next;
-    fuse_req_t req; /* NULL: answered before */
-    bool drop;      /* nobody waits for it */
+    fuse_req_t req;        /* NULL: answered before */
+    bool drop;             /* nobody waits for it */
+    struct inode *counted; /* held: one of its drops; or NULL */
     size_t done;
     struct fuse_notify_inval_inode_out range;
 };
@@ -285,6 +286,10 @@ static void *notifier_main(void *arg)
         notify(h);
         if (h->req)
             fuse_reply_write(h->req, h->done);
+        if (h->counted) {
+            atomic_fetch_sub(&h->counted->drops, 1);
+            inode_put(h->counted);
+        }
         pthread_mutex_lock(&n.lock);
         n.waiting -= !h->drop;
         free(h);
@@ -415,21 +420,35 @@ void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool 
         fuse_reply_write(req, done);
 }
 
-/* The inode is not held: if its address is used again by then, another file loses its pages. */
-void direct_drop(struct inode *i)
+static void queue_drop(struct inode *i, struct inode *counted)
 {
     struct held *h = direct_on() ? malloc(sizeof(*h)) : NULL;
     bool queued = false;
 
     if (!h)
         return;
-    *h = (struct held){ .drop = true, .range = { .ino = (uintptr_t)i } };
+    if (counted) {
+        inode_hold(i);
+        atomic_fetch_add(&i->drops, 1);
+    }
+    *h = (struct held){ .drop = true, .counted = counted, .range = { .ino = (uintptr_t)i } };
     pthread_mutex_lock(&n.lock);
     for (const struct held *q = n.head; q && !queued; q = q->next)
-        queued = q->drop && q->range.ino == h->range.ino;
+        queued = !counted && q->drop && q->range.ino == h->range.ino;
     if (queued)
         free(h);
     else
         queue(h);
     pthread_mutex_unlock(&n.lock);
+}
+
+/* The inode is not held: if its address is used again by then, another file loses its pages. */
+void direct_drop(struct inode *i)
+{
+    queue_drop(i, NULL);
+}
+
+void direct_drop_counted(struct inode *i)
+{
+    queue_drop(i, i);
 }

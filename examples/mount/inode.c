@@ -400,7 +400,7 @@ static void give(struct inode *i, struct inode *parent, const char *name,
                  struct fuse_entry_param *e)
 {
     count_lookup(i, parent, name);
-    e->attr_timeout = inode_attr_timeout(i);
+    e->attr_timeout = coherence_shown(i, &e->attr);
     e->ino = (uintptr_t)i;
     e->generation = i->generation;
 }

@@ -206,6 +206,10 @@ struct inode {
     uint64_t kernel_incarnation; /* of the pages that the kernel may hold; 0: not known */
     _Atomic bool pages;          /* somebody reads or writes it through the kernel's pages */
     _Atomic bool pages_read;     /* reads */
+    /* coherence.c, with local coherence: */
+    _Atomic bool others_changed; /* and the kernel has not been told at an open */
+    _Atomic unsigned drops;      /* of its pages, that are on their way */
+    _Atomic off_t size_before;   /* then */
     _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
     _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
     unsigned xattr_changes;      /* changes that have ended */
@@ -538,6 +542,9 @@ bool coherence_unchanged(struct inode *i);
 /* With local coherence: has somebody else changed it since it was looked at last? */
 bool coherence_look_local(struct inode *i);
 void coherence_follow_local(struct inode *i); /* the same; then the kernel drops its pages */
+/* For an answer with these attributes; the look must be younger than they are. Returns for how many
+ * seconds they hold. */
+double coherence_shown(struct inode *i, struct stat *st);
 /* Has somebody else changed it since the last validation, or may that be? To be asked after a read
  * of the origin, before what was read is stored: it may be newer than the validator it would be
  * stored under. If nobody has synced it, a power cut takes the change back, and the new times with
@@ -587,6 +594,7 @@ void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool 
 
 /* The kernel drops the pages of the file, a moment later. Its holder may wait for anything. */
 void direct_drop(struct inode *i);
+void direct_drop_counted(struct inode *i); /* until it is done, it is one of inode.drops */
 
 /* paranoid.c: around a read from the cache, and then one of the origin */
 struct paranoid {

@@ -15,13 +15,12 @@
 
 static const char caps_name[] = "security.capability";
 
+/* After a change of them. */
 static void reply_attr(fuse_req_t req, struct inode *i)
 {
     struct stat st;
-    int err;
+    int err = inode_stat(i, &st);
 
-    coherence_follow_local(i);
-    err = inode_stat(i, &st);
     if (err)
         fuse_reply_err(req, err);
     else
@@ -30,8 +29,16 @@ static void reply_attr(fuse_req_t req, struct inode *i)
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+    struct inode *i = inode_of(ino);
+    struct stat st;
+    int err = inode_stat(i, &st);
+
     (void)fi;
-    reply_attr(req, inode_of(ino));
+    coherence_follow_local(i);
+    if (err)
+        fuse_reply_err(req, err);
+    else
+        fuse_reply_attr(req, &st, coherence_shown(i, &st));
 }
 
 static int set_times(struct inode *i, const struct stat *a, int to_set)

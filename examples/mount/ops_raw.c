@@ -143,15 +143,14 @@ static void take_statx(const struct fuse_in_header *in)
     struct inode *i = inode_of(in->nodeid);
     struct sx_out out = { .flags = 0 };
     struct stat st;
-    int err;
+    int err = inode_stat(i, &st);
 
     coherence_follow_local(i);
-    err = inode_stat(i, &st);
     if (err) {
         (void)answer(in, err, NULL, 0);
         return;
     }
-    split(inode_attr_timeout(i), &out.valid, &out.valid_nsec);
+    split(coherence_shown(i, &st), &out.valid, &out.valid_nsec);
     out.stat = (struct sx){ .mask = basic,
                             .blksize = (uint32_t)st.st_blksize,
                             .nlink = (uint32_t)st.st_nlink,

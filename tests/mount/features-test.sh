@@ -419,10 +419,24 @@ until(b"old and new")
 with open(sys.argv[1], "r+b") as f:
     f.write(b"OLD")
 until(b"OLD and new")
+for n in range(100): # an open sees it at once, also if the name is looked up before
+    content = b"%3d and new" % n + b"longer" * n
+    with open(sys.argv[1], "r+b") as f:
+        f.write(content)
+    with open("pages-follow", "rb") as f: # it may end at the old end
+        got = f.read()
+        assert len(got) >= 11 and got == content[:len(got)], got
+    with open(sys.argv[1], "ab") as f: # and no zeros behind the old end
+        f.write(b"more")
+    size = os.fstat(fd).st_size
+    got = os.pread(fd, size, 0)
+    assert got == (content + b"more")[:len(got)], got
+times = os.stat(sys.argv[1])
 with open(sys.argv[1], "r+b") as f:
-    f.write(b"Old")
-with open("pages-follow", "rb") as f: # an open sees it at once
-    assert f.read() == b"Old and new"
+    f.write(b"Own")
+os.utime(sys.argv[1], ns=(times.st_atime_ns, times.st_mtime_ns))
+with open("pages-follow", "rb") as f:
+    assert f.read(3) == b"Own", "with the time of before"
 PY
   rm pages-follow
 }
@@ -449,6 +463,25 @@ except OSError:
 PY
   same "$(cat pages)" new
 }
+t_pages_own() { # nobody looks between an own change and that of others
+  python3 - "$below/pages-own" <<'PY'
+import os, sys, time
+def content():
+    fd = os.open("pages-own", os.O_RDONLY)
+    got = os.pread(fd, 3, 0)
+    os.close(fd)
+    return got
+for n in range(20):
+    fd = os.open("pages-own", os.O_RDWR | os.O_CREAT)
+    os.pwrite(fd, b"own", 0)
+    os.close(fd)
+    time.sleep(0.02) # the RELEASE has come
+    with open(sys.argv[1], "r+b") as f:
+        f.write(b"OWN")
+    assert content() == b"OWN", n
+PY
+  rm pages-own
+}
 alone() { # nothing is mounted below
   wanted "pages" || return
   do_mount || { fail "pages" mount; return; }
@@ -459,6 +492,7 @@ alone() { # nothing is mounted below
     ;;
   *) skip "pages, and flags" 'the file system of $TMPDIR is another one' ;;
   esac
+  [ $has_below = 0 ] || check "pages behind an own change" t_pages_own
   do_unmount
   [ $has_below = 1 ] || { skip "pages follow others" "needs root"; return; }
   do_mount -o attr_timeout=0,entry_timeout=0 || { fail "pages" mount; return; }
