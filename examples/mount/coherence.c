@@ -118,6 +118,7 @@ bool coherence_look_local(struct inode *i)
     if (changed) {
         atomic_store(&i->size_before, s->size);
         atomic_store(&i->others_changed, true);
+        atomic_store(&i->others_seen, true);
     }
     *s = (struct sight){
         .size = st.st_size, .mtim = st.st_mtim, .ctim = st.st_ctim, .known = quiet, .changes = begun
@@ -217,13 +218,11 @@ static void look_at(struct inode *i)
         direct_drop(i); /* a write through the mount is going on */
 }
 
+/* Loops call it, so it waits for nothing. What is cached is validated by the next open. */
 void coherence_follow_local(struct inode *i)
 {
-    if (!atomic_load(&i->pages) || !coherence_look_local(i))
-        return;
-    if (cache_on() && file_use_attached(i))
-        (void)validate_used(i);
-    direct_drop_counted(i);
+    if (atomic_load(&i->pages) && coherence_look_local(i))
+        direct_drop_counted(i);
 }
 
 /* Until the kernel has dropped the pages, it must not learn the new size: it has zeros in them

@@ -207,6 +207,7 @@ struct inode {
     _Atomic bool pages;          /* somebody reads or writes it through the kernel's pages */
     _Atomic bool pages_read;     /* reads */
     /* coherence.c, with local coherence: */
+    _Atomic bool others_seen;    /* somebody else has changed it */
     _Atomic bool others_changed; /* and the kernel has not been told at an open */
     _Atomic unsigned drops;      /* of its pages, that are on their way */
     _Atomic off_t size_before;   /* then */

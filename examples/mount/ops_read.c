@@ -29,7 +29,7 @@ static bool ends_early(const struct inode *i, uint64_t off, int64_t n, size_t si
 {
     struct stat st;
 
-    return others_write() && n >= 0 && (size_t)n < size &&
+    return (others_write() || atomic_load(&i->others_seen)) && n >= 0 && (size_t)n < size &&
            fstatat(i->fd, "", &st, AT_EMPTY_PATH) == 0 && (uint64_t)st.st_size > off + (uint64_t)n;
 }
 

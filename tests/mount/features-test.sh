@@ -416,9 +416,6 @@ until(b"old")
 with open(sys.argv[1], "ab") as f:
     f.write(b" and new")
 until(b"old and new")
-with open(sys.argv[1], "r+b") as f:
-    f.write(b"OLD")
-until(b"OLD and new")
 for n in range(100): # an open sees it at once, also if the name is looked up before
     content = b"%3d and new" % n + b"longer" * n
     with open(sys.argv[1], "r+b") as f:

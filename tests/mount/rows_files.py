@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_files.py - the mutants of opening, of rare calls and of direct writes."""
-from rows import ATTR, CACHE, DIRECT, INODE, IOCTL, MAIN, NAME, OPEN, RAW, WRITE, _m
+from rows import ATTR, CACHE, DIRECT, INODE, IOCTL, MAIN, NAME, OPEN, RAW, READ, WRITE, _m
 
 OF_FILES = [
     # Pages of the kernel
@@ -9,8 +9,8 @@ OF_FILES = [
        CACHE, '    if (!others_write() && !atomic_load(&i->linked)) {\n', '    if (0) {\n'),
     _m('pages of others', 'a file that others have changed keeps its pages', 'features',
        '^pages', ATTR, '    coherence_follow_local(i);\n', ''),
-    _m('pages of others, blocks', 'and its cached blocks', 'features', '^pages',
-       'mount/coherence.c', '        (void)validate_used(i);\n', '        file_unuse(i);\n'),
+    _m('pages of others, end', 'what is cached of it ends where it ended', 'features', '^pages',
+       READ, '(others_write() || atomic_load(&i->others_seen))', 'others_write()'),
     _m('pages of others, size', 'the kernel learns a size before its pages are dropped', 'features',
        '^pages', 'mount/coherence.c', '    if (atomic_load(&i->drops) == 0)\n', '    if (1)\n'),
     _m('pages of others, own', 'nobody looks after an own change', 'features', '^pages', OPEN,
