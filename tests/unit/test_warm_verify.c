@@ -207,8 +207,11 @@ static void test_behind(void)
     struct pool p;
     struct origin o = make_origin(10 * BLK + 100);
     cm_warm_report r;
-    cm_file *f = open_both(&p, MIB, o.size);
+    cm_file *f = open_both(&p, MIB, CM_SIZE_UNKNOWN);
     CHECK_EQ(put_all(f, 0, 11, o.tag), 11);
+    CHECK_EQ(in_pool(f, 10, 1), 1);
+    cm_validator v = val(o.size, 1); /* now it is known */
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
     CHECK_EQ(in_pool(f, 10, 1), 1);
     CHECK_EQ(verify(f, &o, &r), 0);
     CHECK_EQ(r.verified, o.size);
