@@ -479,6 +479,27 @@ for n in range(20):
 PY
   rm pages-own
 }
+t_pages_ro() { # the kernel sends no OPEN
+  python3 - "$below" <<'PY'
+import os, sys, time
+names = ["ro%d" % n for n in range(40)]
+for name in names:
+    with open(sys.argv[1] + "/" + name, "w") as f:
+        f.write("old")
+for name in 2 * names:
+    with open(name, "rb") as f:
+        assert f.read() == b"old"
+for name in names:
+    with open(sys.argv[1] + "/" + name, "a") as f:
+        f.write(" and new")
+for wanted in (b"old", b"old and new"), (b"old and new",): # the first may end at the old end
+    time.sleep(1.5)
+    for name in names:
+        with open(name, "rb") as f:
+            got = f.read()
+        assert got in wanted, got
+PY
+}
 alone() { # nothing is mounted below
   wanted "pages" || return
   do_mount || { fail "pages" mount; return; }
@@ -494,6 +515,9 @@ alone() { # nothing is mounted below
   [ $has_below = 1 ] || { skip "pages follow others" "needs root"; return; }
   do_mount -o attr_timeout=0,entry_timeout=0 || { fail "pages" mount; return; }
   check "pages follow others" t_pages_follow
+  do_unmount
+  do_mount -o ro,attr_timeout=1,entry_timeout=1 || { fail "pages" mount; return; }
+  check "pages of files that are not opened" t_pages_ro
   do_unmount
 }
 with_others() {
