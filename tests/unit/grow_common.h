@@ -29,11 +29,15 @@ extern cm_file *middle_file;
 extern bool half_the_room; /* the volume has room for a half of what is wanted */
 extern bool fail_settle;   /* the sync of the new part's tables fails */
 
+/* Several threads may log. */
 static inline void keep_text(void *ctx, int level, const char *text)
 {
+    static struct cm_lock lock;
     (void)ctx;
+    cm_lock_acquire(&lock);
     said_level = level;
     (void)snprintf(said, sizeof(said), "%s", text);
+    cm_lock_release(&lock);
 }
 
 static inline int try_up(struct pool *p, uint64_t grow_max)
