@@ -522,7 +522,7 @@ bool file_keep_pages(struct inode *i, uint64_t *fresh)
     /* Then all changes go through the kernel's pages. To drop them would not only be in vain: the
      * pages of a write() that is on its way are clean, and the old content would come back. */
     if (!others_write() && !atomic_load(&i->linked)) {
-        (void)coherence_look_local(i);
+        coherence_look_local(i);
         return !atomic_exchange(&i->others_changed, false) && !paranoid_found();
     }
     pthread_mutex_lock(&i->lock);

@@ -101,8 +101,9 @@ static bool is_young(const struct inode *i, const struct stat *st)
 
 /* Nobody else should change the file. If somebody has, all the same, his change is told from the
  * mount's own by the count of these: the kernel only sees that there is another time. One that
- * comes between an own change and the next look is not seen, so a writer's close looks, too. */
-bool coherence_look_local(struct inode *i)
+ * comes between an own change and the next look is not seen, so a writer's close looks, too. Loops
+ * call it, so it waits for nothing. What is cached is validated by the next open. */
+void coherence_look_local(struct inode *i)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* inode.lock may be held for long */
     const uint64_t ended = atomic_load(&i->changes_ended), begun = atomic_load(&i->changes_begun);
@@ -111,7 +112,7 @@ bool coherence_look_local(struct inode *i)
     bool quiet, changed;
 
     if (others_write() || !S_ISREG(i->type) || fstatat(i->fd, "", &st, AT_EMPTY_PATH) < 0)
-        return false;
+        return;
     quiet = begun == ended && atomic_load(&i->changes_begun) == begun;
     pthread_mutex_lock(&lock);
     changed = quiet && s->known && s->changes == begun && !equal(s, &st);
@@ -124,7 +125,8 @@ bool coherence_look_local(struct inode *i)
         .size = st.st_size, .mtim = st.st_mtim, .ctim = st.st_ctim, .known = quiet, .changes = begun
     };
     pthread_mutex_unlock(&lock);
-    return changed;
+    if (changed && atomic_load(&i->pages))
+        direct_drop_counted(i);
 }
 
 bool coherence_begin(const struct inode *i, struct stat *st)
@@ -218,11 +220,10 @@ static void look_at(struct inode *i)
         direct_drop(i); /* a write through the mount is going on */
 }
 
-/* Loops call it, so it waits for nothing. What is cached is validated by the next open. */
 void coherence_follow_local(struct inode *i)
 {
-    if (atomic_load(&i->pages) && coherence_look_local(i))
-        direct_drop_counted(i);
+    if (atomic_load(&i->pages))
+        coherence_look_local(i);
 }
 
 /* Until the kernel has dropped the pages, it must not learn the new size: it has zeros in them

@@ -420,7 +420,7 @@ void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool 
         fuse_reply_write(req, done);
 }
 
-static void queue_drop(struct inode *i, struct inode *counted)
+static void queue_drop(struct inode *i, bool counted)
 {
     struct held *h = direct_on() ? malloc(sizeof(*h)) : NULL;
     bool queued = false;
@@ -431,7 +431,9 @@ static void queue_drop(struct inode *i, struct inode *counted)
         inode_hold(i);
         atomic_fetch_add(&i->drops, 1);
     }
-    *h = (struct held){ .drop = true, .counted = counted, .range = { .ino = (uintptr_t)i } };
+    *h = (struct held){ .drop = true,
+                        .counted = counted ? i : NULL,
+                        .range = { .ino = (uintptr_t)i } };
     pthread_mutex_lock(&n.lock);
     for (const struct held *q = n.head; q && !queued; q = q->next)
         queued = !counted && q->drop && q->range.ino == h->range.ino;
@@ -445,10 +447,10 @@ static void queue_drop(struct inode *i, struct inode *counted)
 /* The inode is not held: if its address is used again by then, another file loses its pages. */
 void direct_drop(struct inode *i)
 {
-    queue_drop(i, NULL);
+    queue_drop(i, false);
 }
 
 void direct_drop_counted(struct inode *i)
 {
-    queue_drop(i, i);
+    queue_drop(i, true);
 }

@@ -208,9 +208,9 @@ struct inode {
     _Atomic bool pages_read;     /* reads */
     /* coherence.c, with local coherence: */
     _Atomic bool others_seen;    /* somebody else has changed it */
-    _Atomic bool others_changed; /* and the kernel has not been told at an open */
-    _Atomic unsigned drops;      /* of its pages, that are on their way */
-    _Atomic off_t size_before;   /* then */
+    _Atomic bool others_changed; /* the same, and no open has told the kernel to drop the pages */
+    _Atomic unsigned drops;      /* how many times it has yet to drop them */
+    _Atomic off_t size_before;   /* before the last change of others */
     _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
     _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
     unsigned xattr_changes;      /* changes that have ended */
@@ -540,9 +540,10 @@ void coherence_end(struct inode *i, const struct stat *st, bool sound);
 void coherence_seen(struct inode *i, const struct stat *st, bool sound); /* inode.lock held */
 /* Is it as a validation has found it that was accepted? False also if that would take a wait. */
 bool coherence_unchanged(struct inode *i);
-/* With local coherence: has somebody else changed it since it was looked at last? */
-bool coherence_look_local(struct inode *i);
-void coherence_follow_local(struct inode *i); /* the same; then the kernel drops its pages */
+/* With local coherence: if somebody else has changed it since the last look, the kernel drops its
+ * pages soon. */
+void coherence_look_local(struct inode *i);
+void coherence_follow_local(struct inode *i); /* the same, if the kernel may have pages of it */
 /* For an answer with these attributes; the look must be younger than they are. Returns for how many
  * seconds they hold. */
 double coherence_shown(struct inode *i, struct stat *st);

@@ -174,7 +174,7 @@ void close_handle(struct handle *h)
     if (h->writable && times_tell(i)) /* what was stored in a mapping comes after the close */
         flush_handle(h);
     if (h->writable)
-        (void)coherence_look_local(i);
+        coherence_look_local(i);
     times_closed(h);
     if (h->own_fd)
         close(h->fd);

@@ -14,7 +14,7 @@ OF_FILES = [
     _m('pages of others, size', 'the kernel learns a size before its pages are dropped', 'features',
        '^pages', 'mount/coherence.c', '    if (atomic_load(&i->drops) == 0)\n', '    if (1)\n'),
     _m('pages of others, own', 'nobody looks after an own change', 'features', '^pages', OPEN,
-       '        (void)coherence_look_local(i);\n', '        (void)0;\n'),
+       '        coherence_look_local(i);\n', '        (void)0;\n'),
     _m('pages of others, ctime', 'a time that was set back hides a change', 'features', '^pages',
        'mount/coherence.c', '!equal(s, &st);\n    if (changed) {',
        's->size != st.st_size;\n    if (changed) {'),
