@@ -117,16 +117,17 @@ void coherence_look_local(struct inode *i)
     pthread_mutex_lock(&lock);
     changed = quiet && s->known && s->changes == begun && !equal(s, &st);
     if (changed) {
-        atomic_store(&i->size_before, s->size);
+        if (atomic_load(&i->drops) == 0) /* or the kernel still has the size from before that one */
+            atomic_store(&i->size_before, s->size);
         atomic_store(&i->others_changed, true);
         atomic_store(&i->others_seen, true);
+        if (atomic_load(&i->pages))
+            direct_drop_counted(i);
     }
     *s = (struct sight){
         .size = st.st_size, .mtim = st.st_mtim, .ctim = st.st_ctim, .known = quiet, .changes = begun
     };
     pthread_mutex_unlock(&lock);
-    if (changed && atomic_load(&i->pages))
-        direct_drop_counted(i);
 }
 
 bool coherence_begin(const struct inode *i, struct stat *st)

@@ -163,23 +163,64 @@ for where in "in the cache", "in the kernel's pages":
         sys.exit("what others wrote is not seen after %.0f s %s; seen: %s" % (took, where, seen))
 PY
 }
-beside_write() {
-  wanted "beside a long write" || return
-  local shim
+# The kernel drops the pages of a file that others have changed, and waits for the one that is being
+# read. Until then it must not learn another size: it has zeros in the last page.
+t_beside_read() {
+  python3 - "$below" "$SLOW_ORIGIN" <<'PY'
+import os, sys, threading, time
+below, flag = sys.argv[1:]
+def make(name):
+    open(name, "w").close()
+END = 64 << 12
+with open(below + "/dropped", "wb") as f:
+    f.write(b"a" * END + b"tail")
+fd = os.open("dropped", os.O_RDONLY)
+os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+assert os.pread(fd, 10, END) == b"tail"
+make(flag)
+t = threading.Thread(target=os.pread, args=(fd, 3, 0))
+t.start()
+while not os.path.exists(flag + ".reading"):
+    time.sleep(0.01)
+try:
+    for n in range(3):
+        with open(below + "/dropped", "ab") as f:
+            f.write(b"more")
+        size = os.fstat(fd).st_size
+        got = os.pread(fd, 100, END)
+        assert size == END + 4 and got == b"tail", (n, size - END, got)
+finally:
+    os.remove(flag)
+    t.join()
+    os.remove(flag + ".reading")
+for n in range(100):
+    os.fstat(fd)
+    if os.pread(fd, 100, END) == b"tailmoremoremore":
+        sys.exit(0)
+    time.sleep(0.05)
+sys.exit("what others wrote is not seen: %s" % os.pread(fd, 100, END))
+PY
+}
+
+# beside NAME TEST OPTION...: with an origin that can be slow.
+beside() {
+  local name=$1 test=$2 shim
+  shift 2
+  wanted "$name" || return
   shim=$(find "$build" -name slow_origin.so | head -n 1)
   if grep -Eq '__(asan|tsan)_init' "$mount_bin"; then
-    skip "beside a long write" "a sanitizer is loaded first"
+    skip "$name" "a sanitizer is loaded first"
     return
   fi
   export SLOW_ORIGIN=$shm/slow
-  LD_PRELOAD=$(realpath "$shim") do_mount --coherence=close-to-open ||
-    { fail "beside a long write" mount; return; }
-  check "beside a long write" t_beside_write
+  LD_PRELOAD=$(realpath "$shim") do_mount "$@" || { fail "$name" mount; return; }
+  check "$name" "$test"
   do_unmount
   unset SLOW_ORIGIN
 }
 
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
 moved
-beside_write
+beside "beside a long write" t_beside_write --coherence=close-to-open
+beside "pages of a file that others write beside a long read" t_beside_read
 summary
