@@ -154,7 +154,7 @@ static int refuse_calls(scmp_filter_ctx f, unsigned groups)
 static int refuse_others(scmp_filter_ctx f)
 {
     const uint64_t both = PROT_WRITE | PROT_EXEC;
-    int e = refuse(f, EPERM, "socket", 1, &SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+    int e = refuse(f, EPERM, "socket", 1, &SCMP_A0(SCMP_CMP_NE, AF_UNIX, 0));
 
     if (e == 0)
         e = refuse(f, EPERM, "mmap", 1, &SCMP_A2(SCMP_CMP_MASKED_EQ, both, both));

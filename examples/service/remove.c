@@ -74,8 +74,10 @@ static bool reach_pool(const struct config *c, struct forgetter *f)
 
 static void say_result(const struct forgetter *f, const char *folder, uint64_t unseen)
 {
-    printf("%s: removed; what was cached of its %llu files is forgotten\n", folder,
-           (unsigned long long)(f->files - f->kept));
+    const uint64_t files = f->files - f->kept;
+
+    printf("%s: removed; what was cached of its %llu %s is forgotten\n", folder,
+           (unsigned long long)files, files == 1 ? "file" : "files");
     if (unseen > 0)
         printf("%llu files or folders could not be opened: what is cached of them stays in the "
                "pool until it is replaced\n",

@@ -238,8 +238,13 @@ static int listen_at(struct listener *l, char why[256])
     int rc;
 
     memcpy(a.sun_path, l->path, sizeof(a.sun_path));
-    if (lstat(l->path, &st) == 0 && S_ISSOCK(st.st_mode))
+    if (lstat(l->path, &st) == 0) {
+        if (!S_ISSOCK(st.st_mode)) {
+            snprintf(why, 256, "%s: it is no socket; move it away", l->path);
+            return -1;
+        }
         (void)unlink(l->path); /* of a service that was killed: we have the lock */
+    }
     l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     mask = umask(0177);
     rc = l->fd < 0 ? -1 : bind(l->fd, (const struct sockaddr *)&a, sizeof(a));

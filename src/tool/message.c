@@ -227,7 +227,8 @@ static int create_error(const char *pool, int code)
             (void)snprintf(left, sizeof(left), " (%s free)", tool_bytes(space, volume.free));
         tool_message(pool,
                      "not enough space on the volume%s%s; nothing was left behind: make room, or "
-                     "choose a smaller --size",
+                     "choose a smaller --size. (A quota or 'ulimit -f' may allow less than is "
+                     "free)",
                      tool_volume_at(at, parent), left);
     }
     return TOOL_FAILED;

@@ -92,7 +92,7 @@ print(sum(f["cached_bytes"] > 0 for f in json.load(sys.stdin)["files"]))'; }
 [ "$(cached)" = 2 ] && ok warm || fail warm "$("$cm" files pool | head -5)"
 echo mine | tee conf.new >linked.new
 ln -s conf linked
-expect remove 0 "data: removed; what was cached of its 1 files" \
+expect remove 0 "data: removed; what was cached of its 1 file is" \
   "$service" remove linked "$work/data"
 [ "$(cat conf.new linked.new)" = $'mine\nmine' ] && ok others-files ||
   fail others-files "$(head -c 300 conf.new linked.new)"
@@ -114,9 +114,14 @@ for kind in large linked; do
   cmp -s socket.lock before && ok "$kind-stays" || fail "$kind-stays" "$(head -c 99 socket.lock)"
   rm -f socket.lock others before
 done
+rm -f socket
+echo a >socket
+expect file-as-socket 1 'socket: it is no socket; move it away' "$service" conf
+[ "$(cat socket)" = a ] && ok file-as-socket-stays || fail file-as-socket-stays "$(ls -l socket)"
+rm -f socket
 
 serve
-expect remove-from-service 0 "other: removed; what was cached of its 1 files" \
+expect remove-from-service 0 "other: removed; what was cached of its 1 file is" \
   "$service" remove conf "$work/other"
 kill $pid
 wait $pid
@@ -181,7 +186,7 @@ key_file = $work/key"
   sed '/^key_file/d' conf >keyless
   expect remove-without-key 1 '"key_file = FILE"' "$service" remove keyless "$work/data"
   [ "$(sealed)" = 1 ] && ok kept-sealed || fail kept-sealed "it is forgotten"
-  expect remove-with-key 0 'of its 1 files is forgotten' "$service" remove conf "$work/data"
+  expect remove-with-key 0 'of its 1 file is forgotten' "$service" remove conf "$work/data"
   [ "$(sealed)" = 0 ] && ok forgotten-sealed || fail forgotten-sealed "it is still there"
 else
   skip remove-sealed "built without OpenSSL"

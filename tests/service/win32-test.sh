@@ -109,7 +109,7 @@ expect "a folder on another volume" 0 'Windows.a: cached \(folder = C:.Windows\)
   check-config service.conf 'C:\Windows\a'
 sed -i '/^port/d; /Windows/d' service.conf
 echo mine >service.conf.new
-expect "remove a folder" 0 'my data: removed; .* its 1 files' \
+expect "remove a folder" 0 'my data: removed; .* its 1 file is' \
   remove "$win\\service.conf" "$win\\my data"
 check "its line is gone" sh -c '! grep -q "my data" service.conf'
 check "the other lines stay" test "$(grep -c '^[psef].* = ' service.conf)" = 4

@@ -216,9 +216,10 @@ static void print(const struct recording *r, bool json)
     struct tool_json j;
 
     if (!json) {
-        (void)printf("%" PRIu64 " reads (%s) and %" PRIu64 " writes (%s) of %" PRIu32 " %s; the "
-                     "trace has %s\n",
-                     r->reads, tool_bytes(read, r->read_bytes), r->writes,
+        (void)printf("%" PRIu64 " %s (%s) and %" PRIu64 " %s (%s) of %" PRIu32 " %s; the trace "
+                     "has %s\n",
+                     r->reads, r->reads == 1 ? "read" : "reads", tool_bytes(read, r->read_bytes),
+                     r->writes, r->writes == 1 ? "write" : "writes",
                      tool_bytes(written, r->written_bytes), r->files,
                      r->files == 1 ? "file" : "files", tool_bytes(size, r->size));
         return;
