@@ -58,7 +58,7 @@ OF_OTHERS = [
        '^refused, and then away$', CACHE, '(void)mark(i, (unsigned)w->connection);',
        '(void)mark(i, w->connection ? (unsigned)w->connection : 2);'),
     _m('others: pages', 'the kernel keeps the pages of a file that others changed', 'coherence',
-       '^close-to-open(: a mapping follows)?$',
+       '^told(: none: a mapping.*)?$',
        COHERENCE, 'if (changed && atomic_load(&i->pages))\n        direct_drop(i);', ''),
     _m('others: look', 'nobody looks at what is open', 'coherence',
        '^told(: none: a mapping of a file that is not cached follows)?$',
