@@ -3,7 +3,7 @@
 """mutants.py - would the tests of the mount notice it? Takes one thing at a time out of
 cachemax-mount, the quick start and the command, and wants the check that the row names to fail.
 
-  mutants.py [--only NAME] [--list] [--jobs N] [--markdown] BUILD_DIR
+  mutants.py [--only NAME] [--list] [--jobs N] BUILD_DIR
 
 For every row of the tables (rows_*.py): a private copy of examples/ and of src/tool/, the change
 made in it (text that is not there exactly once fails the row, so the table stays in step with the
@@ -186,15 +186,6 @@ def sound(build, mutants, pool, scratch):
     return wrong, idle
 
 
-def markdown(results):
-    lines = ['| mutant | changed | noticed by |', '|---|---|---|']
-    for r in results:
-        by = '`%s`, "%s"' % (called(r.mutant.script),
-                             r.said.split(':')[0]) if r.said else '**nothing**'
-        lines.append('| %s | %s | %s |' % (r.mutant.name, r.mutant.what, by))
-    return '\n'.join(lines)
-
-
 def look(mutants):
     failed = 0
     with tempfile.TemporaryDirectory() as d:
@@ -223,8 +214,6 @@ def main():
     a.add_argument('--list', action='store_true', help='is the text of every row there?')
     a.add_argument('--jobs', type=int, default=(os.cpu_count() or 1) + 1,
                    help='the scripts mostly wait')
-    a.add_argument('--markdown', action='store_true',
-                   help='print the table of docs/notes/mount-mutants.md')
     a.add_argument('build', nargs='?')
     o = a.parse_args()
     mutants = [m for m in MUTANTS if m.name.startswith(o.only or '')]
@@ -257,19 +246,15 @@ def main():
             rest = [m for m in mutants if m not in wrong and m not in idle]
             for r in pool.map(lambda m: judge(build, m, scratch), rest):
                 results.append(r)
-                if not o.markdown:
-                    print('%s%s | %s | %s | %.1f' % ('' if r.said else 'FAILED ', r.mutant.name,
-                                                     r.mutant.what,
-                                                     r.said or r.error or 'nothing noticed',
-                                                     r.seconds), flush=True)
+                print('%s%s | %s | %s | %.1f' % ('' if r.said else 'FAILED ', r.mutant.name,
+                                                 r.mutant.what,
+                                                 r.said or r.error or 'nothing noticed',
+                                                 r.seconds), flush=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if o.markdown:
-        print(markdown(results))
     passed = sum(1 for r in results if r.said)
     failed = len(results) - passed + len(wrong)
-    if not o.markdown:
-        print('%d passed, %d failed, %d skipped' % (passed, failed, len(idle)))
+    print('%d passed, %d failed, %d skipped' % (passed, failed, len(idle)))
     return 1 if failed else 0
 
 
