@@ -299,7 +299,7 @@ above() { # OPTION...
   do_mount "$@" && eventually grep -q " $org .* fuse.cachemax " /proc/self/mountinfo
 }
 served() {
-  bindfs -f "$work/source" "$org" 2>/dev/null &
+  bindfs -f "$work/source" "$org" 2>"$work/server" &
   server=$!
   eventually mountpoint -q "$org"
 }
@@ -314,7 +314,8 @@ unsynced() { # NAME STATUS SAID COMMAND [OPTION...]
   wanted "$name" || return 0
   shift 4
   : > "$work/log"
-  served && new_pool 16M && above "$@" || { fail "$name" "cannot mount"; return; }
+  served && new_pool 16M && above "$@" ||
+    { fail "$name" "cannot mount: $(cat "$work/server")"; return; }
   $use
   not_served
   command fusermount3 -u "$org"
