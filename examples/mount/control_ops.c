@@ -75,25 +75,26 @@ static bool is_attached(struct inode *i)
 }
 
 /* Uses a file that the pool knows, without a new record for one that it does not. *code: 0 if it
- * knows nothing of it. */
-static bool use_known(struct inode *i, int *code)
+ * knows nothing of it. *id: true: of the file. */
+static bool use_known(struct inode *i, int *code, cm_file_id *id)
 {
     cm_validator v;
-    cm_file_id id;
     int fd;
 
     *code = 0;
-    if (file_use_attached(i))
+    if (file_use_attached(i)) {
+        *id = i->id;
         return true;
+    }
     fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         *code = of_errno(errno);
         return false;
     }
-    *code = file_identify(i, fd, &id, &v);
+    *code = file_identify(i, fd, id, &v);
     close(fd);
     if (*code == 0)
-        *code = mnt.backing->look_up(&id);
+        *code = mnt.backing->look_up(id);
     if (*code == CM_EABSENT || *code == CM_ECLONE)
         *code = 0;
     else if (*code == 0) {
@@ -101,6 +102,14 @@ static bool use_known(struct inode *i, int *code)
         return true;
     }
     return false;
+}
+
+/* Of a file that is known, and cannot be attached: a rule leaves it out, say. Its pin goes, too. */
+static int forget_known(const cm_file_id *id)
+{
+    const int rc = cache_on() ? mnt.backing->forget(id, false) : CM_EFORGET;
+
+    return rc < 0 && rc != CM_EABSENT ? rc : 0;
 }
 
 /* ---- Warming --------------------------------------------------------------------------------- */
@@ -332,16 +341,16 @@ static int pin(struct control_client *c, struct inode *i, const struct control_r
 
 static int unpin(struct control_client *c, struct inode *i, const struct control_request *r)
 {
+    cm_file_id id;
     int rc;
 
     (void)c;
     (void)r;
     if (!S_ISREG(i->type))
         return CM_EINVAL;
-    if (!use_known(i, &rc))
+    if (!use_known(i, &rc, &id))
         return rc;
-    if (is_attached(i))
-        rc = mnt.backing->keep(i, 0);
+    rc = is_attached(i) ? mnt.backing->keep(i, 0) : forget_known(&id);
     file_unuse(i);
     return rc;
 }
@@ -403,12 +412,13 @@ static void tell_pinned(struct control_client *c, struct inode *i)
 static int forget(struct control_client *c, struct inode *i, const struct control_request *r)
 {
     cm_file_info info = { .struct_size = sizeof(info) };
+    cm_file_id id;
     int rc;
 
     (void)r;
     if (!S_ISREG(i->type))
         return CM_EINVAL;
-    if (!use_known(i, &rc)) {
+    if (!use_known(i, &rc, &id)) {
         if (rc != CMC_AWAY)
             return rc;
         (void)file_use(i);
@@ -417,6 +427,8 @@ static int forget(struct control_client *c, struct inode *i, const struct contro
         rc = mnt.backing->drop(i);
         (void)file_revalidate(i, &info);
         tell_pinned(c, i);
+    } else if (rc == 0) {
+        rc = forget_known(&id);
     }
     file_unuse(i);
     return rc;
@@ -441,6 +453,7 @@ static int cached(struct control_client *c, struct inode *i, const struct contro
 {
     uint64_t bytes = 0;
     struct stat st;
+    cm_file_id id;
     int rc;
 
     (void)r;
@@ -449,7 +462,7 @@ static int cached(struct control_client *c, struct inode *i, const struct contro
     rc = inode_stat(i, &st);
     if (rc)
         return of_errno(rc);
-    if (use_known(i, &rc)) {
+    if (use_known(i, &rc, &id)) {
         if (is_attached(i)) {
             rc = count(c, i, (uint64_t)st.st_size, &bytes);
             tell_pinned(c, i);

@@ -303,6 +303,22 @@ t_was_cached() {
   dd if="$org/large" bs=128k iflag=direct status=none | cmp - "$ref/large"
   do_unmount
 }
+# What the pool knows of a file that is left out now is forgotten and unpinned as that of any other.
+t_forget_left_out() {
+  local knows
+  new_pool 16MiB --names
+  begin
+  "$cm" pin "$org/a" "$org/b"
+  "$cm" warm "$org/xyz"
+  do_unmount
+  begin --exclude '*'
+  "$cm" forget "$org/xyz"
+  "$cm" unpin "$org/b"
+  knows=$("$cm" files "$pool")
+  do_unmount
+  grep -q ' a$' <<< "$knows"
+  fails grep -Eq ' (b|xyz)$' <<< "$knows"
+}
 t_policy() {
   new_pool 16MiB
   begin
@@ -347,6 +363,7 @@ check "no limit of what is stored" t_unlimited
 check "a limit of bytes a second" t_rate fill_rate=64K
 check "a limit of drive writes a day" t_rate drive_writes=337.5
 check "the lower limit counts" t_rate drive_writes=1000000,fill_rate=64K
+check "left out, to forget and to unpin" t_forget_left_out
 check "a policy" t_policy
 check "left out after it was cached" t_was_cached
 summary
