@@ -69,9 +69,11 @@ again() {
   umount "$1"
   mount -o loop,noatime "$images/img" "$1"
 }
+# A file system below may be mounted at the same place, and may answer nobody any more.
+is_served() { grep -q " $org .* fuse.cachemax " /proc/self/mountinfo; }
 ends() { # NAME: the mount of the check before it ended in time
   local n=0
-  while kill -0 "$mount_pid" 2>/dev/null && mountpoint -q "$org" && [ $n -lt 600 ]; do
+  while kill -0 "$mount_pid" 2>/dev/null && is_served && [ $n -lt 600 ]; do
     command fusermount3 -u "$org" 2>/dev/null
     n=$((n + 1))
     sleep 0.1
@@ -296,7 +298,7 @@ origin_room() {
 }
 # Both are FUSE, and do_mount may have seen the one below.
 above() { # OPTION...
-  do_mount "$@" && eventually grep -q " $org .* fuse.cachemax " /proc/self/mountinfo
+  do_mount "$@" && eventually is_served
 }
 served() {
   bindfs -f "$work/source" "$org" 2>"$work/server" &
