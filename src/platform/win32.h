@@ -42,6 +42,17 @@ void win32_delete(const wchar_t *path);
 /* The system counts 100 ns from 1601; this gives ns since 1970. Wraps in the year 2262. */
 int64_t win32_time_ns(uint64_t filetime);
 
+/* Is a file with this name (\Device\VOLUME\PATH) none that can be told from others? CM_EINVAL: it
+ * is a named stream, which has the id and the times of its file. CM_ECLONE: it lies in a shadow
+ * copy, which has the numbers of its volume. Else 0. */
+int win32_name_refused(const wchar_t *nt_name);
+
+/* Could another file of a file system of this type have the same id, size and times after a
+ * restart? FAT and exFAT number files by the place of their directory entry, and have no time of
+ * change. Those of images are those that its maker has chosen, so a name of the volume helps
+ * (`named`). */
+bool win32_may_be_another(const wchar_t *type, bool named);
+
 /* win32_run.c */
 
 /* Keeps this module loaded until the process ends, because the system has addresses in it. */

@@ -11,7 +11,9 @@
  * as warm: Linux before 6.8 has the same limit. A removable volume is never the same.
  * FILES  Volume and file id. Ids may be reused. A time of birth can be set, and a successor of the
  * same name may inherit it, so it counts for the validator and not for the id. The change counter
- * is the number of the file's last record in the volume's journal, else the time of birth.
+ * is the number of the file's last record in the volume's journal, else the time of birth. All that
+ * is the file's: its named streams have the same, so they are refused, and so are the files of a
+ * shadow copy, which are those of the volume.
  * WRITERS  A write need not move the times or the journal until the writer's handle is closed (for
  * stores through a mapping, until much later). So a validator is racy while a process has the file
  * open for writing. An open that denies writing detects that.
@@ -91,15 +93,26 @@ void cm_plat_boot_id(uint8_t id[16])
 
 /* ---- Volumes ------------------------------------------------------------------------------- */
 
-/* A hash of "\Device\HarddiskVolume3" in "\Device\HarddiskVolume3\dir\file"; 0 if unknown. */
-static uint64_t device_of(HANDLE h)
+/* \Device\VOLUME\PATH, to be freed; NULL: not known. */
+static wchar_t *nt_name_of(HANDLE h)
 {
     const DWORD room = GetFinalPathNameByHandleW(h, NULL, 0, VOLUME_NAME_NT);
     wchar_t *name = room == 0 ? NULL : malloc((room + 1) * sizeof *name);
+
+    if (name != NULL && GetFinalPathNameByHandleW(h, name, room + 1, VOLUME_NAME_NT) == 0) {
+        free(name);
+        name = NULL;
+    }
+    return name;
+}
+
+/* A hash of "\Device\HarddiskVolume3" in "\Device\HarddiskVolume3\dir\file"; 0 if unknown. */
+static uint64_t device_of(HANDLE h)
+{
+    wchar_t *name = nt_name_of(h);
     uint64_t hash = 0;
 
-    if (name != NULL && GetFinalPathNameByHandleW(h, name, room + 1, VOLUME_NAME_NT) != 0 &&
-        wcsncmp(name, L"\\Device\\", 8) == 0) {
+    if (name != NULL && wcsncmp(name, L"\\Device\\", 8) == 0) {
         const wchar_t *end = wcschr(name + 8, L'\\');
         const size_t n = end == NULL ? wcslen(name) : (size_t)(end - name);
 
@@ -167,6 +180,56 @@ static bool file_words(HANDLE h, uint64_t word[3])
     word[1] = (uint64_t)old.nFileIndexHigh << 32 | old.nFileIndexLow;
     word[2] = 0;
     return true;
+}
+
+int win32_name_refused(const wchar_t *nt_name)
+{
+    static const wchar_t copy[] = L"\\Device\\HarddiskVolumeShadowCopy", whole[] = L"::$DATA";
+    const wchar_t *last = wcsrchr(nt_name, L'\\');
+    const wchar_t *colon = wcschr(last == NULL ? nt_name : last, L':');
+
+    if (colon != NULL && _wcsicmp(colon, whole) != 0) {
+        return CM_EINVAL;
+    }
+    return _wcsnicmp(nt_name, copy, sizeof copy / sizeof copy[0] - 1) == 0 ? CM_ECLONE : 0;
+}
+
+/* 0; or CM_EINVAL: a named stream; or CM_ECLONE: a file of a shadow copy, and its volume has no
+ * name. */
+static int refused(HANDLE h, const cm_identify_options *o)
+{
+    wchar_t *name = nt_name_of(h);
+    const int rc = name == NULL ? 0 : win32_name_refused(name);
+
+    free(name);
+    return rc == CM_ECLONE && o->volume_id != NULL ? 0 : rc;
+}
+
+bool win32_may_be_another(const wchar_t *type, bool named)
+{
+    static const wchar_t *const reused[] = { L"FAT", L"FAT12", L"FAT16", L"FAT32", L"exFAT" };
+    static const wchar_t *const images[] = { L"CDFS", L"UDF" };
+
+    for (size_t i = 0; i < sizeof reused / sizeof reused[0]; i++) {
+        if (_wcsicmp(type, reused[i]) == 0) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < sizeof images / sizeof images[0] && !named; i++) {
+        if (_wcsicmp(type, images[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Could another file have the same id, size and times after a restart? */
+static bool may_be_another(HANDLE h, const cm_identify_options *o)
+{
+    wchar_t type[MAX_PATH + 1] = L"";
+
+    return GetVolumeInformationByHandleW(h, NULL, 0, NULL, NULL, NULL, type, MAX_PATH + 1) &&
+           win32_may_be_another(type, o->volume_id != NULL);
 }
 
 /* DeviceIoControl for a handle of either kind. A handle for overlapped calls may belong to a
@@ -283,6 +346,7 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     uint64_t change;
     XXH128_hash_t hash;
     bool written;
+    int rc;
 
     if (id == NULL || v == NULL || h == NULL || h == INVALID_HANDLE_VALUE ||
         GetFileType(h) != FILE_TYPE_DISK) {
@@ -290,6 +354,10 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     }
     if (!GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) || size.Directory) {
         return CM_EINVAL; /* a volume or a disk: a change of its content shows nowhere */
+    }
+    rc = refused(h, o);
+    if (rc != 0) {
+        return rc;
     }
     /* Ask before reading the times: later the writer may be gone, and the times have moved. */
     written = !(o->flags & CM_IDENTIFY_SOLE_WRITER) && may_have_writer(h);
@@ -316,6 +384,9 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     if (times_are_racy((uint64_t)times.LastWriteTime.QuadPart, (uint64_t)times.ChangeTime.QuadPart,
                        wall, tick)) {
         v->racy |= CM_RACY_TIMES;
+    }
+    if (may_be_another(h, o)) {
+        v->racy |= CM_RACY_VOLUME;
     }
     return 0;
 }

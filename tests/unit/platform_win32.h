@@ -2,8 +2,8 @@
  *
  * platform_win32.h - shared by the tests of platform.h on Windows.
  */
-#ifndef CM_PLATFORM_WIN32_H
-#define CM_PLATFORM_WIN32_H
+#ifndef CM_TEST_PLATFORM_WIN32_H
+#define CM_TEST_PLATFORM_WIN32_H
 
 #include "platform_common.h"
 

@@ -7,6 +7,7 @@
  * read errors of a volume. For these, single calls of the system are replaced; see "The system,
  * replaced".
  */
+#include "platform/win32.h"
 #include "platform_win32.h"
 
 #include <aclapi.h>
@@ -527,6 +528,32 @@ static void set_written(const char *path, int64_t seconds_ahead)
     CHECK(CloseHandle(h));
 }
 
+/* The system that the tests run on may have neither, so the names are given. */
+static void test_identify_names(void)
+{
+    static const struct {
+        const wchar_t *name;
+        int refused;
+    } names[] = {
+        { L"\\Device\\HarddiskVolume3\\dir\\file", 0 },
+        { L"\\Device\\HarddiskVolume3\\dir\\file::$DATA", 0 },
+        { L"\\Device\\HarddiskVolume3\\dir\\file::$data", 0 },
+        { L"\\Device\\HarddiskVolume3\\dir\\file:stream", CM_EINVAL },
+        { L"\\Device\\HarddiskVolume3\\dir\\file:stream:$DATA", CM_EINVAL },
+        { L"\\Device\\HarddiskVolume3\\file:$I30:$INDEX_ALLOCATION", CM_EINVAL },
+        { L"\\Device\\Mup\\server\\share\\file", 0 },
+        { L"\\Device\\HarddiskVolumeShadowCopy12\\dir\\file", CM_ECLONE },
+        { L"\\device\\harddiskvolumeshadowcopy1\\file", CM_ECLONE },
+        { L"\\Device\\HarddiskVolumeShadowCopy12\\file:stream", CM_EINVAL },
+    };
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        CHECK_EQ(win32_name_refused(names[i].name), names[i].refused);
+    CHECK(win32_may_be_another(L"FAT32", false) && win32_may_be_another(L"exFAT", true));
+    CHECK(win32_may_be_another(L"UDF", false) && !win32_may_be_another(L"UDF", true));
+    CHECK(!win32_may_be_another(L"NTFS", false) && !win32_may_be_another(L"ReFS", true));
+}
+
 static void test_identify_racy(void)
 {
     cm_file_id id;
@@ -673,6 +700,7 @@ static const struct harness_test platform_win32_tests[] = {
     TEST(mount_id),
     TEST(identify_same_and_different),
     TEST(identify_refused),
+    TEST(identify_names),
     TEST(identify_racy),
     TEST(identify_writer),
     TEST(identify_overlapped),
