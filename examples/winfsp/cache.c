@@ -144,16 +144,42 @@ void cache_attach(struct handle *h)
         h->proves = cm_file_get_info(h->file, &info) == 0 && !info.dirty;
 }
 
-int cache_detach(struct handle *h)
+/* False: its content is not cached here, or will be cold when it is opened next. */
+static bool open_plain(const char *path, origin_file *f, api_stat *st)
 {
+    const struct origin_how how = { .reads = true };
+
+    return origin_stat(path, st) == 0 && (st->st_mode & S_IFMT) == S_IFREG &&
+           origin_open(path, &how, f) == 0;
+}
+
+/* The validator of a file that was changed. h->f is closed: only then Windows moves the times, and
+ * the number of the file's last record in the journal. `path`: its name; false: it is another
+ * file's, or nobody's, so the file will be cold when it is opened next. */
+static bool identify_closed(const struct handle *h, const char *path, cm_validator *v)
+{
+    struct handle now = { 0 };
+    api_stat st;
+    bool same;
+
+    if (!path || !open_plain(path, &now.f, &st))
+        return false;
+    same = identify(&now, v) && now.id.hi == h->id.hi && now.id.lo == h->id.lo;
+    (void)origin_close(now.f);
+    return same;
+}
+
+int cache_detach(struct handle *h, const char *path)
+{
+    const int rc = origin_close(h->f);
     cm_validator v;
 
-    if (is_on(h) && atomic_load(&h->changed) && identify(h, &v) &&
+    if (is_on(h) && atomic_load(&h->changed) && identify_closed(h, path, &v) &&
         cm_file_revalidate(h->file, &v) == CM_EFORGET)
         give_up(CM_EFORGET);
     if (h->file)
         (void)cm_file_close(h->file);
-    return origin_close(h->f);
+    return rc;
 }
 
 /* ---- Reading --------------------------------------------------------------------------------- */
@@ -245,15 +271,6 @@ int cache_sync(struct handle *h, bool datasync)
 
 /* ---- Names and attributes -------------------------------------------------------------------- */
 
-/* False: its content is not cached here, or will be cold when it is opened next. */
-static bool open_plain(const char *path, origin_file *f, api_stat *st)
-{
-    const struct origin_how how = { .reads = true };
-
-    return origin_stat(path, st) == 0 && (st->st_mode & S_IFMT) == S_IFREG &&
-           origin_open(path, &how, f) == 0;
-}
-
 void cache_change_begin(struct cache_change *c, const char *path)
 {
     api_stat st;
@@ -269,15 +286,17 @@ void cache_change_begin(struct cache_change *c, const char *path)
     }
 }
 
-void cache_change_end(struct cache_change *c)
+void cache_change_end(struct cache_change *c, const char *path)
 {
     cm_validator v;
 
     if (!c->open)
         return;
-    if (c->h.file)
-        (void)cm_write_end(c->h.file, &c->bracket, identify(&c->h, &v) ? &v : NULL);
-    (void)cache_detach(&c->h);
+    (void)origin_close(c->h.f);
+    if (!c->h.file)
+        return;
+    (void)cm_write_end(c->h.file, &c->bracket, identify_closed(&c->h, path, &v) ? &v : NULL);
+    (void)cm_file_close(c->h.file);
 }
 
 void cache_victim(struct cache_victim *v, const char *path)

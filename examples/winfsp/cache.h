@@ -26,8 +26,8 @@ int cache_end(void);
 
 /* h->f is open. */
 void cache_attach(struct handle *h);
-/* Closes h->f, too. */
-int cache_detach(struct handle *h);
+/* Closes h->f, too. `path`: the file's name now, or NULL: none is known. */
+int cache_detach(struct handle *h, const char *path);
 
 /* Bytes read or -errno; never fails because of the cache. */
 int64_t cache_read(struct handle *h, uint64_t off, void *buf, size_t len);
@@ -44,7 +44,8 @@ struct cache_change {
     bool open;
 };
 void cache_change_begin(struct cache_change *c, const char *path);
-void cache_change_end(struct cache_change *c);
+/* `path`: its name now. */
+void cache_change_end(struct cache_change *c, const char *path);
 
 /* A file that is about to lose this name. It is not open meanwhile: Windows would not replace it.
  */

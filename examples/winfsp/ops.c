@@ -62,7 +62,7 @@ static int open_file(const char *path, struct fuse_file_info *fi, bool create, a
     if (fi->flags & O_TRUNC)
         e = cache_set_size(h, 0);
     if (e < 0) {
-        (void)cache_detach(h);
+        (void)cache_detach(h, path);
         free(h);
         return e;
     }
@@ -84,8 +84,7 @@ static int op_release(const char *path, struct fuse_file_info *fi)
 {
     struct handle *h = handle_of(fi);
 
-    (void)path;
-    (void)cache_detach(h);
+    (void)cache_detach(h, path);
     free(h);
     return 0;
 }
@@ -116,7 +115,7 @@ static int op_truncate(const char *path, api_off size, struct fuse_file_info *fi
         return e;
     cache_attach(&own);
     e = cache_set_size(&own, (uint64_t)size);
-    (void)cache_detach(&own);
+    (void)cache_detach(&own, path);
     return e;
 }
 
@@ -145,21 +144,30 @@ static int op_chmod(const char *path, api_mode mode, struct fuse_file_info *fi)
         return -ENOENT;
     cache_change_begin(&c, path);
     e = origin_chmod(path, mode);
-    cache_change_end(&c);
+    cache_change_end(&c, path);
     return e;
 }
 
 static int op_utimens(const char *path, const api_timespec tv[2], struct fuse_file_info *fi)
 {
+    struct handle *h = handle_of(fi);
     struct cache_change c;
-    int e;
+    int e = -EACCES;
 
-    (void)fi;
+    /* By the handle itself: NTFS sets the time of the last write anew when a handle is closed that
+     * has written, but not if the time was set by that handle. */
+    if (h)
+        atomic_store(&h->changed, true);
+    if (h && !path)
+        return origin_set_times_of(h->f, tv);
     if (!path)
         return -ENOENT;
     cache_change_begin(&c, path);
-    e = origin_set_times(path, tv);
-    cache_change_end(&c);
+    if (h)
+        e = origin_set_times_of(h->f, tv);
+    if (e == -EACCES) /* there is none, or it may only read */
+        e = origin_set_times(path, tv);
+    cache_change_end(&c, path);
     return e;
 }
 
@@ -230,7 +238,7 @@ static int op_rename(const char *from, const char *to, unsigned flags)
     cache_change_begin(&moved, from);
     same = cache_victim_is(&v, &moved);
     e = origin_rename(from, to, (flags & KEEP_BOTH) != 0);
-    cache_change_end(&moved);
+    cache_change_end(&moved, e == 0 ? to : from);
     if (e == 0 && !same)
         cache_victim_gone(&v);
     return e;

@@ -46,6 +46,8 @@ int origin_unlink(const char *path);
 int origin_rename(const char *from, const char *to, bool keep);
 int origin_chmod(const char *path, api_mode mode);
 int origin_set_times(const char *path, const api_timespec tv[2]);
+/* The same of an open file. Windows: -EACCES if it was opened for reading only. */
+int origin_set_times_of(origin_file f, const api_timespec tv[2]);
 int origin_space(api_statvfs *s);
 int origin_read_link(const char *path, char *buf, size_t room);
 int origin_make_link(const char *to, const char *path);

@@ -163,6 +163,11 @@ int origin_set_times(const char *path, const api_timespec tv[2])
     return result(utimensat(folder, below(path), tv, AT_SYMLINK_NOFOLLOW));
 }
 
+int origin_set_times_of(origin_file f, const api_timespec tv[2])
+{
+    return result(futimens((int)f, tv));
+}
+
 int origin_space(api_statvfs *s)
 {
     return result(fstatvfs(folder, s));

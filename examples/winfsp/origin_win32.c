@@ -265,18 +265,25 @@ int origin_chmod(const char *path, api_mode mode)
     return e;
 }
 
-int origin_set_times(const char *path, const api_timespec tv[2])
+int origin_set_times_of(origin_file f, const api_timespec tv[2])
 {
     FILE_BASIC_INFO basic = { 0 }; /* zero: stays */
+
+    basic.LastAccessTime = ticks_of(&tv[0]);
+    basic.LastWriteTime = ticks_of(&tv[1]);
+    return SetFileInformationByHandle((HANDLE)f, FileBasicInfo, &basic, sizeof(basic))
+               ? 0
+               : names_error();
+}
+
+int origin_set_times(const char *path, const api_timespec tv[2])
+{
     int e;
     const HANDLE h = open_any(path, FILE_WRITE_ATTRIBUTES, &e);
 
     if (e < 0)
         return e;
-    basic.LastAccessTime = ticks_of(&tv[0]);
-    basic.LastWriteTime = ticks_of(&tv[1]);
-    if (!SetFileInformationByHandle(h, FileBasicInfo, &basic, sizeof(basic)))
-        e = names_error();
+    e = origin_set_times_of((origin_file)h, tv);
     CloseHandle(h);
     return e;
 }

@@ -93,13 +93,15 @@ void cm_plat_boot_id(uint8_t id[16])
 
 /* ---- Volumes ------------------------------------------------------------------------------- */
 
-/* \Device\VOLUME\PATH, to be freed; NULL: not known. */
+/* \Device\VOLUME\PATH, to be freed; NULL: not known. The path is as it was opened: to bring it into
+ * its normal form takes rights to the directories. */
 static wchar_t *nt_name_of(HANDLE h)
 {
-    const DWORD room = GetFinalPathNameByHandleW(h, NULL, 0, VOLUME_NAME_NT);
+    const DWORD how = VOLUME_NAME_NT | FILE_NAME_OPENED;
+    const DWORD room = GetFinalPathNameByHandleW(h, NULL, 0, how);
     wchar_t *name = room == 0 ? NULL : malloc((room + 1) * sizeof *name);
 
-    if (name != NULL && GetFinalPathNameByHandleW(h, name, room + 1, VOLUME_NAME_NT) == 0) {
+    if (name != NULL && GetFinalPathNameByHandleW(h, name, room + 1, how) == 0) {
         free(name);
         name = NULL;
     }

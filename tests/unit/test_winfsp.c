@@ -337,6 +337,92 @@ static void test_attributes(void)
     CALL(end_test());
 }
 
+/* What the last calls were: of cm_identify_with (i) and origin_close (c). */
+static char calls[8];
+
+static void note_call(char what)
+{
+    memmove(calls, calls + 1, sizeof(calls) - 2);
+    calls[sizeof(calls) - 2] = what;
+}
+
+int __real_cm_identify_with(intptr_t file, const cm_identify_options *o, cm_file_id *id,
+                            cm_validator *v);
+int __wrap_cm_identify_with(intptr_t file, const cm_identify_options *o, cm_file_id *id,
+                            cm_validator *v);
+int __wrap_cm_identify_with(intptr_t file, const cm_identify_options *o, cm_file_id *id,
+                            cm_validator *v)
+{
+    note_call('i');
+    return __real_cm_identify_with(file, o, id, v);
+}
+
+int __real_origin_close(origin_file f);
+int __wrap_origin_close(origin_file f);
+int __wrap_origin_close(origin_file f)
+{
+    note_call('c');
+    return __real_origin_close(f);
+}
+
+/* Windows moves the times and the number of the journal when what has changed a file is closed. So
+ * the validator is taken after that. */
+static void test_validator_after_close(void)
+{
+    const api_timespec tv[2] = { { .tv_sec = 1600000000 }, { .tv_sec = 1500000000 } };
+    struct fuse_file_info fi = { 0 };
+    uint64_t fh;
+
+    CALL(begin_test());
+    CALL(make_it("/file", 5000));
+    memset(calls, '.', sizeof(calls) - 1);
+    fh = open_it("/file", O_RDWR);
+    CALL(write_at(fh, 0, 100));
+    fi.fh = fh;
+    CHECK_EQ(ops.release("/file", &fi), 0);
+    CHECK(!strcmp(calls, "...icic"));
+    memset(calls, '.', sizeof(calls) - 1);
+    CHECK_EQ(ops.utimens("/file", tv, NULL), 0);
+    CHECK(!strcmp(calls, "...icic"));
+    CHECK_EQ(ops.rename("/file", "/other", 0), 0);
+    memset(calls, '.', sizeof(calls) - 1);
+    fh = open_it("/other", O_RDONLY);
+    CALL(is_right(fh, 5000));
+    close_it(fh);
+    CHECK(!strcmp(calls, ".....ic")); /* nothing has changed */
+    CHECK_EQ(ops.unlink("/other"), 0);
+    CALL(end_test());
+}
+
+/* By the handle that has written; else Windows sets the time of the last write at its close. */
+static void test_times_of_handle(void)
+{
+    const api_timespec tv[2] = { { .tv_sec = 1600000000 }, { .tv_sec = 1500000000 } };
+    struct fuse_file_info fi = { 0 };
+    api_stat st;
+    uint64_t fh;
+
+    CALL(begin_test());
+    fh = open_it("/file", O_CREAT | O_RDWR);
+    CALL(write_at(fh, 0, 5000));
+    fi.fh = fh;
+    CHECK_EQ(ops.utimens(NULL, tv, &fi), 0); /* no name leads to it: it was deleted, say */
+    CHECK(ops.getattr("/file", &st, &fi) == 0 && st.st_mtim.tv_sec == 1500000000);
+    CALL(write_at(fh, 0, 5000));
+    CHECK_EQ(ops.utimens("/file", tv, &fi), 0);
+    CHECK_EQ(ops.release("/file", &fi), 0);
+    CHECK(ops.getattr("/file", &st, NULL) == 0 && st.st_mtim.tv_sec == 1500000000);
+    CHECK_EQ(ops.chmod("/file", 0644, NULL), 0);
+    fh = open_it("/file", O_RDONLY);
+    fi.fh = fh;
+    CHECK_EQ(ops.utimens("/file", (api_timespec[2]){ tv[1], tv[0] }, &fi), 0);
+    CHECK(ops.getattr("/file", &st, &fi) == 0 && st.st_mtim.tv_sec == 1600000000);
+    CALL(is_right(fh, 5000));
+    close_it(fh);
+    CHECK_EQ(ops.unlink("/file"), 0);
+    CALL(end_test());
+}
+
 static atomic_uint checkpoints, by_reader;
 static _Thread_local bool reads; /* this thread */
 
@@ -372,10 +458,16 @@ static void test_checkpoints(void)
     CALL(end_test());
 }
 
-static const struct harness_test tests[] = { TEST(reads_and_writes), TEST(names),
-                                             TEST(other_letters),    TEST(attributes),
-                                             TEST(read_only_folder), TEST(others),
-                                             TEST(announced),        TEST(checkpoints) };
+static const struct harness_test tests[] = { TEST(reads_and_writes),
+                                             TEST(names),
+                                             TEST(other_letters),
+                                             TEST(attributes),
+                                             TEST(validator_after_close),
+                                             TEST(times_of_handle),
+                                             TEST(read_only_folder),
+                                             TEST(others),
+                                             TEST(announced),
+                                             TEST(checkpoints) };
 
 int main(int argc, char **argv)
 {
