@@ -5,8 +5,9 @@
  * Owns: how a file gets its space, and how it gets its name. The name comes last, so that a process
  * that is killed in the middle leaves nothing that blocks the next one.
  *
- * SIZE  On NTFS, setting the end of a file allocates it. On volumes where it does not (compressed
- * volumes, Wine), zeros are written. On DAX volumes zeros are written, too: space that was
+ * SIZE  On NTFS, setting the end of a file allocates it. On volumes where it does not (Wine), zeros
+ * are written. A folder may make its files compressed; those have no space for zeros, so a pool is
+ * made a plain file first. On DAX volumes zeros are written, too: space that was
  * allocated and never written reads as zero until the file system notes a write, and it need not
  * learn of the CPU's stores.
  * NAME  A file is made beside its place, with NEW added to its name, and renamed when it is
@@ -69,7 +70,7 @@ static int file_write_at(HANDLE h, uint64_t offset, const void *data, DWORD n)
     return done == n ? 0 : CM_ENOSPC;
 }
 
-/* Written zeros occupy space on every volume. */
+/* Written zeros occupy space in every file that is not compressed. */
 static int file_write_zeros(HANDLE h, uint64_t offset, uint64_t len)
 {
     const DWORD chunk = 1u << 20;
@@ -206,6 +207,8 @@ static int name_is_free(const wchar_t *path)
 static int file_create(struct cm_plat_file *f, const wchar_t *path, uint64_t size, bool prealloc,
                        int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
+    USHORT plain = COMPRESSION_FORMAT_NONE;
+    DWORD n = 0;
     HANDLE h;
     int rc;
 
@@ -221,6 +224,8 @@ static int file_create(struct cm_plat_file *f, const wchar_t *path, uint64_t siz
         .handle = (intptr_t)h, .size = size, .pid = cm_plat_pid(), .sparse = !prealloc
     };
     rc = cm_plat_file_lock(f);
+    /* Refused where nothing is compressed. */
+    (void)DeviceIoControl(h, FSCTL_SET_COMPRESSION, &plain, sizeof plain, NULL, 0, &n, NULL);
     if (rc == 0) {
         rc = prealloc ? file_allocate(h, path, size, progress, ctx) : file_set_sparse_end(h, size);
     }

@@ -15,8 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The limit of plain names. A directory's name must leave room for the name of a file in it. */
-#define WIN32_PLAIN_PATH (MAX_PATH - 12)
+/* The limit of plain names. A directory's name must leave room for the name of a file in it, and
+ * the name of a pool for what is put behind it while it is made or resized. */
+#define WIN32_PLAIN_PATH (MAX_PATH - 20)
 
 /* The full form of a long name, with up to `room` characters, and with the prefix that lifts the
  * limit on the length. Frees `name`. */
