@@ -30,7 +30,9 @@ static void *op_init(struct fuse_conn_info *conn, struct fuse_config *config)
 #ifdef FSP_FUSE_CAP_CASE_INSENSITIVE
     conn->want |= conn->capable & FSP_FUSE_CAP_CASE_INSENSITIVE; /* as Windows compares names */
 #else
-    (void)conn;
+    /* The kernel drops no pages because of new times: nobody else changes a file, and the pages of
+     * a write() that is on its way would go, too. A mapping would get the old content back. */
+    conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
 #endif
     config->use_ino = 1;
     /* What is deleted while it is open is deleted at once, and gets no hidden name: those would
@@ -70,14 +72,24 @@ static int open_file(const char *path, struct fuse_file_info *fi, bool create, a
     return 0;
 }
 
+/* Nor does an open, but of a file with several names: each of them has pages of its own. */
+static int keep_pages(struct fuse_file_info *fi, int e)
+{
+    api_stat st;
+
+    if (e == 0 && origin_stat_file(handle_of(fi)->f, &st) == 0)
+        fi->keep_cache = st.st_nlink <= 1;
+    return e;
+}
+
 static int op_open(const char *path, struct fuse_file_info *fi)
 {
-    return open_file(path, fi, false, 0);
+    return keep_pages(fi, open_file(path, fi, false, 0));
 }
 
 static int op_create(const char *path, api_mode mode, struct fuse_file_info *fi)
 {
-    return open_file(path, fi, true, mode);
+    return keep_pages(fi, open_file(path, fi, true, mode));
 }
 
 static int op_release(const char *path, struct fuse_file_info *fi)

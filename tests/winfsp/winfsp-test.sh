@@ -76,6 +76,33 @@ is_back() {
     same "$(ls "$place")" folder
 }
 
+# The kernel keeps what a program writes, whoever opens the file or asks for its times meanwhile. If
+# it dropped the pages of a write() that is on its way, a mapping could get the old content back, and
+# store it over the new one.
+reads_seen() { echo $(($(stat_of hit_blocks) + $(stat_of miss_blocks))); }
+t_pages() {
+  local before
+  serve
+  before=$(reads_seen)
+  python3 - "$folder/files/pages" <<'PY'
+import mmap, os, sys
+SIZE, name = 1 << 20, sys.argv[1]
+writer = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+os.pwrite(writer, b"a" * SIZE, 0)
+other = os.open(name, os.O_RDWR)
+with mmap.mmap(other, SIZE) as m:
+    assert m[:] == b"a" * SIZE
+    os.utime(name, (10**9, 10**9))
+    os.stat(name)
+    assert os.pread(other, SIZE, 0) == b"a" * SIZE
+    os.close(os.open(name, os.O_RDONLY))
+    os.pwrite(writer, b"b" * SIZE, 0)
+    assert m[:] == b"b" * SIZE
+PY
+  same "$(reads_seen)" "$before"
+  rm "$folder/files/pages"
+  ends 0 kill "$pid"
+}
 t_serves() {
   serve
   same "$(cat "$folder/numbers" "$folder/below/small" | cksum)" "$sum"
@@ -344,6 +371,7 @@ if need_root "other users"; then check "other users" t_others; fi
 check "hits, also in the next session" t_hits
 check "what is read again stays warm after a kill" t_stays_warm
 check "changes" t_changes
+check "pages of the kernel stay" t_pages
 check "ended at any moment" t_ended_at_once
 if need_root "the mount fails"; then
   check "the mount fails" t_mount_fails
