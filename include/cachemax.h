@@ -721,10 +721,10 @@ CM_API uint64_t cm_now(void);
  * CM_RACY_WRITER: somebody has the file open for writing (this process counts, too), or that could
  * not be found out. To find it out the call denies writing for a moment: a program that opens the
  * file for writing in these microseconds waits on Linux (with O_NONBLOCK: EWOULDBLOCK), and gets a
- * sharing violation on Windows. On Linux it opens the file once more and closes it, and so the
- * process loses the POSIX locks (F_SETLK, lockf) that it has on the file, as at any close: use those
- * of an open file (F_OFD_SETLK, flock). For a file that will be attached as CM_SOLE_WRITER all this
- * can be left out: cm_identify_with().
+ * sharing violation on Windows. On Linux it opens the file once more and closes it. So the process
+ * loses the POSIX locks (F_SETLK, lockf) that it has on the file, as at any close: use those of an
+ * open file (F_OFD_SETLK, flock). For a file that will be attached as CM_SOLE_WRITER all this can be
+ * left out: cm_identify_with().
  * If the kernel has multigrain timestamps (Linux since 6.13, on ext4, xfs, btrfs and tmpfs), and
  * nobody is writing, the validator is not racy even right after a change. Then the call waits for
  * the next tick of the kernel's clock, some milliseconds, if the file changed in the present one.

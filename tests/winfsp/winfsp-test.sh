@@ -77,8 +77,8 @@ is_back() {
 }
 
 # The kernel keeps what a program writes, whoever opens the file or asks for its times meanwhile. If
-# it dropped the pages of a write() that is on its way, a mapping could get the old content back, and
-# store it over the new one.
+# it dropped the pages of a write() that is on its way, a mapping could get the old content back,
+# and store it over the new one.
 reads_seen() { echo $(($(stat_of hit_blocks) + $(stat_of miss_blocks))); }
 t_pages() {
   local before
