@@ -23,8 +23,8 @@ struct fm_op {
     const struct fm_how *how;
     const FLT_OPERATION_REGISTRATION *r;
     PVOID keep;
-    PFLT_SAFE_POST safe; /* of an end that was put off */
-    bool wants_post, synchronized, put_off, disallowed;
+    bool wants_post, synchronized, disallowed;
+    unsigned waits;     /* fm.lock: 0: its end, which may have been put off, goes on */
     struct fm_op *next; /* fm.pending */
 };
 
@@ -129,10 +129,12 @@ static void forget_op(struct fm_op *op)
         *at = op->next;
 }
 
-static void post(struct fm_op *op, KIRQL irql, FLT_POST_OPERATION_FLAGS flags)
+/* Returns true if the end is put off. */
+static bool post(struct fm_op *op, KIRQL irql, FLT_POST_OPERATION_FLAGS flags)
 {
     const struct fm_thread before = enter(op);
     FLT_POSTOP_CALLBACK_STATUS s;
+    bool put_off;
 
     if (!op->synchronized && !FLT_IS_FASTIO_OPERATION(&op->d) &&
         op->iopb.MajorFunction != IRP_MJ_CREATE && !(flags & FLTFL_POST_OPERATION_DRAINING))
@@ -141,9 +143,13 @@ static void post(struct fm_op *op, KIRQL irql, FLT_POST_OPERATION_FLAGS flags)
         *fm_me() = (struct fm_thread){ .irql = irql, .process = FM_SYSTEM };
     fm_me()->locks = before.locks;
     s = op->r->PostOperation(&op->d, &op->o, op->keep, flags);
-    if ((s == FLT_POSTOP_MORE_PROCESSING_REQUIRED) != op->put_off)
-        fm_fault("it should have put the end off, or not", "PostOperation");
+    put_off = s == FLT_POSTOP_MORE_PROCESSING_REQUIRED;
+    if (put_off &&
+        (FLT_IS_FASTIO_OPERATION(&op->d) || op->synchronized ||
+         op->iopb.MajorFunction == IRP_MJ_CREATE || (flags & FLTFL_POST_OPERATION_DRAINING)))
+        fm_fault("the end of this one cannot be put off", "PostOperation");
     leave(&before, irql, "PostOperation");
+    return put_off;
 }
 
 /* Which callbacks there are for it. False: the filter does not see it. */
@@ -201,7 +207,7 @@ static bool begin(struct fm_op *op)
     }
     fm_unlock_it();
     if (drain)
-        post(op, PASSIVE_LEVEL, FLTFL_POST_OPERATION_DRAINING);
+        (void)post(op, PASSIVE_LEVEL, FLTFL_POST_OPERATION_DRAINING);
     fm_lock_it();
     if (!op->synchronized)
         fm.instance.users--;
@@ -212,7 +218,7 @@ static bool begin(struct fm_op *op)
 /* The operation's end. */
 static void end(struct fm_op *op)
 {
-    bool wants;
+    bool wants, put_off, wrong;
 
     fm_lock_it();
     wants = op->wants_post;
@@ -223,47 +229,35 @@ static void end(struct fm_op *op)
     fm_unlock_it();
     if (!wants)
         return;
-    post(op, op->how->dispatch && !op->synchronized ? DISPATCH_LEVEL : fm_me()->irql, 0);
+    op->waits = 1;
+    put_off = post(op, op->how->dispatch && !op->synchronized ? DISPATCH_LEVEL : fm_me()->irql, 0);
     fm_lock_it();
-    while (op->safe)
-        os_cond_wait(&fm.changed, &fm.lock);
+    if (put_off)
+        fm_wait_zero(&op->waits, "an end that was put off");
+    wrong = (op->waits == 0) != put_off;
     fm.instance.users--;
     fm_unlock_it();
+    if (wrong) {
+        fm_fault("it ends twice, or never", "PostOperation");
+        abort();
+    }
 }
 
-static void run_safe(void *arg)
-{
-    struct fm_op *const op = arg;
-
-    (void)op->safe(&op->d, &op->o, op->keep, 0);
-    fm_lock_it();
-    op->safe = NULL;
-    os_cond_wake_all(&fm.changed);
-    fm_unlock_it();
-}
-
-BOOLEAN FLTAPI FltDoCompletionProcessingWhenSafe(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
-                                                 PVOID context, FLT_POST_OPERATION_FLAGS flags,
-                                                 PFLT_SAFE_POST safe,
-                                                 FLT_POSTOP_CALLBACK_STATUS *status)
+/* Maybe before the callback has returned that puts the end off. */
+VOID FLTAPI FltCompletePendedPostOperation(PFLT_CALLBACK_DATA d)
 {
     struct fm_op *const op = (struct fm_op *)d;
+    bool twice = false;
 
-    if (flags & FLTFL_POST_OPERATION_DRAINING)
-        fm_fault("not while draining", "FltDoCompletionProcessingWhenSafe");
-    if (context != op->keep)
-        fm_fault("not its context", "FltDoCompletionProcessingWhenSafe");
-    if (fm_me()->irql < DISPATCH_LEVEL) {
-        *status = safe(d, o, context, flags);
-        return TRUE;
-    }
-    if (op->how->stuck || (d->Flags & FLTFL_CALLBACK_DATA_FAST_IO_OPERATION))
-        return FALSE;
-    op->safe = safe;
-    op->put_off = true;
-    *status = FLT_POSTOP_MORE_PROCESSING_REQUIRED;
-    fm_do_later(run_safe, op);
-    return TRUE;
+    fm_at_most(DISPATCH_LEVEL, "FltCompletePendedPostOperation");
+    fm_lock_it();
+    if (op->waits > 0)
+        op->waits--;
+    else
+        twice = true;
+    fm_unlock_it();
+    if (twice)
+        fm_fault("it goes on already", "FltCompletePendedPostOperation");
 }
 
 /* What ends in another thread is asynchronous. */
@@ -297,7 +291,7 @@ void fm_detach(void)
             *at = op->next;
             op->wants_post = false;
             fm_unlock_it();
-            post(op, PASSIVE_LEVEL, FLTFL_POST_OPERATION_DRAINING);
+            (void)post(op, PASSIVE_LEVEL, FLTFL_POST_OPERATION_DRAINING);
             fm_lock_it();
             at = &fm.pending;
         }

@@ -15,6 +15,9 @@
  *   - the pages of a buffer of fast I/O
  *   - a callback that returns with a lock held, with another IRQL, with a status that its operation
  *     does not allow, or with a completion context that nobody would get
+ *   - an end that is put off for ever, or that cannot be: of fast I/O, of what is synchronized or
+ *     drained. (FltDoCompletionProcessingWhenSafe() is not here at all. It is forbidden for what a
+ *     driver of the disk may end, as reads and writes.)
  *   - references of contexts, memory, work items, names, file objects: too many given back, or some
  *     that are left when the filter is unregistered
  *   - memory that is used after it was given back (it is overwritten), or has another tag
@@ -121,7 +124,6 @@ struct fm_how {
     UCHAR minor;
     BOOLEAN fast;     /* fast I/O: no IRP. If the driver does not want it, an IRP comes */
     BOOLEAN dispatch; /* it ends at DISPATCH_LEVEL, in some thread */
-    BOOLEAN stuck;    /* such an end cannot be put off */
     BOOLEAN mdl;      /* the buffer is a list of pages already */
     ULONG options;    /* of an open: FILE_OPEN_REPARSE_POINT */
     BOOLEAN reparse;  /* of an open: its name is a link, and nothing is open */

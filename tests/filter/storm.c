@@ -259,10 +259,8 @@ static void end_handle(const struct file *f, PFILE_OBJECT o)
 
 static const struct fm_how *how(uint64_t *rng)
 {
-    static const struct fm_how ways[] = {
-        { 0 }, { .dispatch = TRUE }, { .dispatch = TRUE, .stuck = TRUE }, { .fast = TRUE }
-    };
-    static const uint8_t often[] = { 0, 0, 0, 1, 1, 1, 2, 3 };
+    static const struct fm_how ways[] = { { 0 }, { .dispatch = TRUE }, { .fast = TRUE } };
+    static const uint8_t often[] = { 0, 0, 0, 1, 1, 1, 1, 2 };
 
     return &ways[often[below(rng, 8)]];
 }

@@ -13,7 +13,6 @@ const struct fm_how sync_paging = { .irp_flags = IRP_SYNCHRONOUS_PAGING_IO };
 const struct fm_how transacted = { .transaction = &buf };
 const struct fm_how mdl_read = { .minor = 2 };
 const struct fm_how at_dispatch = { .dispatch = TRUE };
-const struct fm_how stuck = { .dispatch = TRUE, .stuck = TRUE };
 
 /* ---- The service ----------------------------------------------------------------------------- */
 
@@ -133,6 +132,8 @@ static int take(void *ctx, const void *message, ULONG bytes, void *reply, ULONG 
     (void)ctx, (void)ns;
     CHECK_EQ(cmp_check(message, bytes, 0), CMP_SOUND);
     memcpy(&h, message, sizeof(h));
+    if (service.slow == h.command)
+        os_sleep_ms(20);
     os_lock(&service.lock);
     service.asked[service.n % LOG_MAX] = h.command;
     memcpy(service.body[service.n++ % LOG_MAX], body, in_n < 96 ? in_n : 96);
@@ -289,7 +290,7 @@ void begin_without_service(void)
     memset(service.file, 0, sizeof(service.file));
     service.n = 0;
     service.ticket = 1;
-    service.refuse = 0;
+    service.refuse = service.slow = 0;
     service.silent = service.cut = false;
     os_unlock(&service.lock);
     make_file(&file, NAME_W, 9);

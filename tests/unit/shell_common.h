@@ -40,7 +40,7 @@ extern struct service {
     unsigned n;
     uint64_t ticket;
     bool silent;
-    uint16_t refuse;
+    uint16_t refuse, slow; /* commands: is refused; takes 20 ms */
     bool cut;
 } service;
 NTSTATUS connect_with(const char *rules, size_t bytes);
@@ -84,7 +84,7 @@ void begin_without_service(void);
 void begin(void);
 void end(void);
 
-extern const struct fm_how paging, sync_paging, transacted, mdl_read, at_dispatch, stuck;
+extern const struct fm_how paging, sync_paging, transacted, mdl_read, at_dispatch;
 extern const struct harness_test shell_changes_tests[];
 
 #endif

@@ -29,6 +29,8 @@ struct change {
     struct context *context;     /* referenced; NULL: a volume */
     PFLT_GENERIC_WORKITEM later; /* made ahead, so that the end cannot fail for memory */
     enum kind kind;
+    BOOLEAN asks;            /* its end sends a message, and its begin could wait for one */
+    PFLT_CALLBACK_DATA held; /* the operation, if its caller hears of its end only after this */
     struct fc_write write;
     struct fc_sync sync;
 };
@@ -327,7 +329,8 @@ static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATE
         FltReleaseContext(context);
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     }
-    if (way == FC_BRACKET && stream_is_judged(context->stream))
+    c->asks = way == FC_BRACKET && stream_is_judged(context->stream);
+    if (c->asks)
         fc_write_begin(&context->stream->file, o, &c->write, e.kind, e.off, e.len);
     else
         fc_write_begin_outside(&context->stream->file, &c->write);
@@ -335,39 +338,52 @@ static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATE
     return with;
 }
 
-static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_safe(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
-                                                   PVOID keep, FLT_POST_OPERATION_FLAGS flags)
-{
-    UNREFERENCED_PARAMETER(o);
-    UNREFERENCED_PARAMETER(flags);
-    end_change(keep, NT_SUCCESS(d->IoStatus.Status));
-    return FLT_POSTOP_FINISHED_PROCESSING;
-}
-
+/* In a thread of the system. */
 static VOID FLTAPI end_later(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID keep)
 {
+    PFLT_CALLBACK_DATA const held = ((struct change *)keep)->held;
+
     UNREFERENCED_PARAMETER(item);
     UNREFERENCED_PARAMETER(filter);
-    end_change(keep, FALSE);
+    end_change(keep, held && NT_SUCCESS(held->IoStatus.Status));
+    if (held)
+        FltCompletePendedPostOperation(held);
+}
+
+/* Shall its caller hear of the end only when a thread of the system has asked the service? Not if
+ * somebody waits for it who may hold what the service needs: then it was not asked at the begin,
+ * either. Fast I/O cannot be held at all, and a filter that leaves its volume must not. */
+static BOOLEAN may_hold(PFLT_CALLBACK_DATA d, const struct change *c,
+                        FLT_POST_OPERATION_FLAGS flags)
+{
+    return c->asks && KeGetCurrentIrql() >= DISPATCH_LEVEL && !FLT_IS_FASTIO_OPERATION(d) &&
+           !(flags & FLTFL_POST_OPERATION_DRAINING);
 }
 
 /* The caller hears of the end only after this. Where that cannot be done the end is later: until
  * then the file passes, or its blocks are in a bracket. So it is with what is asynchronous and ends
  * in the file system. If no thread takes it, the filter ends: then the life has ended before, and
- * no message is sent. */
+ * no message is sent.
+ *
+ * The disk's driver ends an asynchronous write at a raised IRQL.
+ * FltDoCompletionProcessingWhenSafe() is forbidden for writes: it may deadlock. So the write waits
+ * for a work item that was made at its begin. From the call on that queues it *c may be gone. */
 static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                      PVOID keep, FLT_POST_OPERATION_FLAGS flags)
 {
-    FLT_POSTOP_CALLBACK_STATUS s = FLT_POSTOP_FINISHED_PROCESSING;
     struct change *const c = keep;
+    const BOOLEAN hold = may_hold(d, c, flags);
 
-    if (!(flags & FLTFL_POST_OPERATION_DRAINING) &&
-        (KeGetCurrentIrql() >= DISPATCH_LEVEL || may_ask(d)) &&
-        FltDoCompletionProcessingWhenSafe(d, o, keep, flags, post_safe, &s))
-        return s;
-    if (!NT_SUCCESS(
+    UNREFERENCED_PARAMETER(o);
+    if (!(flags & FLTFL_POST_OPERATION_DRAINING) && may_ask(d)) {
+        end_change(c, NT_SUCCESS(d->IoStatus.Status));
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    }
+    c->held = hold ? d : NULL;
+    if (NT_SUCCESS(
             FltQueueGenericWorkItem(c->later, driver.filter, end_later, DelayedWorkQueue, c)))
-        end_change(c, FALSE);
+        return hold ? FLT_POSTOP_MORE_PROCESSING_REQUIRED : FLT_POSTOP_FINISHED_PROCESSING;
+    end_change(c, FALSE);
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 

@@ -377,9 +377,6 @@ typedef struct {
 typedef NTSTATUS(FLTAPI *PFLT_CONNECT_NOTIFY)(PFLT_PORT, PVOID, PVOID, ULONG, PVOID *);
 typedef VOID(FLTAPI *PFLT_DISCONNECT_NOTIFY)(PVOID);
 typedef VOID(FLTAPI *PFLT_GENERIC_WORKITEM_ROUTINE)(PFLT_GENERIC_WORKITEM, PVOID, PVOID);
-typedef FLT_POSTOP_CALLBACK_STATUS(FLTAPI *PFLT_SAFE_POST)(PFLT_CALLBACK_DATA,
-                                                           PCFLT_RELATED_OBJECTS, PVOID,
-                                                           FLT_POST_OPERATION_FLAGS);
 
 NTSTATUS FLTAPI FltRegisterFilter(PDRIVER_OBJECT d, const FLT_REGISTRATION *r, PFLT_FILTER *f);
 NTSTATUS FLTAPI FltStartFiltering(PFLT_FILTER f);
@@ -420,10 +417,7 @@ typedef enum { DelayedWorkQueue = 1 } WORK_QUEUE_TYPE;
 NTSTATUS FLTAPI FltQueueGenericWorkItem(PFLT_GENERIC_WORKITEM w, PVOID filter_or_instance,
                                         PFLT_GENERIC_WORKITEM_ROUTINE run, WORK_QUEUE_TYPE q,
                                         PVOID context);
-BOOLEAN FLTAPI FltDoCompletionProcessingWhenSafe(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
-                                                 PVOID context, FLT_POST_OPERATION_FLAGS flags,
-                                                 PFLT_SAFE_POST safe,
-                                                 FLT_POSTOP_CALLBACK_STATUS *status);
+VOID FLTAPI FltCompletePendedPostOperation(PFLT_CALLBACK_DATA d);
 NTSTATUS FLTAPI FltObjectReference(PVOID o);
 VOID FLTAPI FltObjectDereference(PVOID o);
 
