@@ -230,6 +230,46 @@ static void test_controls(void)
     }
 }
 
+/* Programs send these with a handle that may only read: the Explorer asks for the object's id of
+ * each document, a copy may begin with an offloaded read. The numbers are those of winioctl.h. */
+static void test_controls_that_only_read(void)
+{
+    static const ULONG harmless[] = {
+        CTL_CODE(9, 0, 0, 0),   CTL_CODE(9, 10, 0, 0),  CTL_CODE(9, 24, 0, 0),
+        CTL_CODE(9, 28, 3, 0),  CTL_CODE(9, 39, 0, 0),  CTL_CODE(9, 42, 0, 0),
+        CTL_CODE(9, 48, 0, 0),  CTL_CODE(9, 51, 3, 1),  CTL_CODE(9, 144, 0, 0),
+        CTL_CODE(9, 146, 0, 0), CTL_CODE(9, 151, 0, 0), CTL_CODE(9, 153, 0, 1),
+        CTL_CODE(9, 159, 0, 0), CTL_CODE(9, 161, 0, 0), CTL_CODE(9, 182, 0, 0),
+        CTL_CODE(9, 196, 0, 0), CTL_CODE(9, 244, 3, 0), CTL_CODE(9, 266, 3, 0),
+    };
+    /* SET_COMPRESSION, SET_OBJECT_ID, FILE_LEVEL_TRIM, OFFLOAD_WRITE, SET_INTEGRITY_INFORMATION,
+     * DUPLICATE_EXTENTS_TO_FILE, SET_EXTERNAL_BACKING, and one of another kind of device. */
+    static const ULONG others[] = {
+        CTL_CODE(9, 16, 0, 3),  CTL_CODE(9, 38, 0, 0),  CTL_CODE(9, 130, 0, 2),
+        CTL_CODE(9, 154, 0, 2), CTL_CODE(9, 160, 0, 3), CTL_CODE(9, 209, 0, 2),
+        CTL_CODE(9, 195, 0, 0), CTL_CODE(20, 39, 0, 0),
+    };
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    for (unsigned i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++) {
+        CASE("%#x is harmless", (unsigned)harmless[i]);
+        CHECK(hits(o) || i == 0);
+        const unsigned from = service.n;
+        CHECK_EQ(fm_control(o, harmless[i], NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(times(from, CMP_WRITE_BEGIN), 0);
+        CHECK(warm(o));
+    }
+    for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        CASE("%#x is not", (unsigned)others[i]);
+        const unsigned from = service.n;
+        CHECK_EQ(fm_control(o, others[i], NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(times(from, CMP_WRITE_BEGIN), 1);
+        CHECK(warm(o));
+    }
+    fm_close(o);
+    end();
+}
+
 static NTSTATUS encrypt(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 {
     (void)ctx, (void)o, (void)information;
@@ -725,6 +765,7 @@ const struct harness_test shell_changes_tests[] = {
     TEST(writes_that_may_not_wait),
     TEST(sizes),
     TEST(controls),
+    TEST(controls_that_only_read),
     TEST(advances),
     TEST(encrypts),
     TEST(volume),

@@ -479,34 +479,50 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELA
     return begin_change(d, o, e, FLT_PREOP_SYNCHRONIZE, keep);
 }
 
-#define FSCTL(n) CTL_CODE(9, n, 0, 0)
-/* Leaves this control code the content alone? Those that are not listed get a bracket around the
- * whole file. The lowest bits, method and access, do not matter. */
+/* Control codes (FSCTL_...) that leave the content alone. All others get a bracket around the whole
+ * file. Of a code this is the function; method and access, its lowest and highest bits, do not
+ * matter. */
+static const USHORT harmless[] = {
+    0,   /* REQUEST_OPLOCK_LEVEL_1 */
+    1,   /* REQUEST_OPLOCK_LEVEL_2 */
+    2,   /* REQUEST_BATCH_OPLOCK */
+    3,   /* OPLOCK_BREAK_ACKNOWLEDGE */
+    4,   /* OPBATCH_ACK_CLOSE_PENDING */
+    5,   /* OPLOCK_BREAK_NOTIFY */
+    10,  /* IS_VOLUME_MOUNTED */
+    15,  /* GET_COMPRESSION */
+    20,  /* OPLOCK_BREAK_ACK_NO_2 */
+    22,  /* QUERY_FAT_BPB */
+    23,  /* REQUEST_FILTER_OPLOCK */
+    24,  /* FILESYSTEM_GET_STATISTICS */
+    25,  /* GET_NTFS_VOLUME_DATA */
+    28,  /* GET_RETRIEVAL_POINTERS */
+    39,  /* GET_OBJECT_ID */
+    42,  /* GET_REPARSE_POINT */
+    48,  /* CREATE_OR_GET_OBJECT_ID */
+    51,  /* QUERY_ALLOCATED_RANGES */
+    58,  /* READ_FILE_USN_DATA */
+    59,  /* WRITE_USN_CLOSE_RECORD */
+    144, /* REQUEST_OPLOCK */
+    146, /* IS_CSV_FILE */
+    151, /* IS_FILE_ON_CSV_VOLUME */
+    153, /* OFFLOAD_READ */
+    159, /* GET_INTEGRITY_INFORMATION */
+    161, /* QUERY_FILE_REGIONS */
+    182, /* GET_REFS_VOLUME_DATA */
+    196, /* GET_EXTERNAL_BACKING */
+    244, /* GET_RETRIEVAL_POINTERS_AND_REFCOUNT */
+    266, /* GET_RETRIEVAL_POINTER_COUNT */
+};
+
 static BOOLEAN is_harmless(ULONG code)
 {
-    switch ((code >> 2 & 0xfff) | (code >> 16 == 9 ? 0 : 0x1000)) {
-    case 0:
-    case 1:
-    case 2:
-    case 3:
-    case 4:
-    case 5:
-    case 20:
-    case 22:
-    case 23:  /* oplocks */
-    case 144: /* REQUEST_OPLOCK */
-    case 15:  /* GET_COMPRESSION */
-    case 25:  /* GET_NTFS_VOLUME_DATA */
-    case 28:  /* GET_RETRIEVAL_POINTERS */
-    case 39:  /* CREATE_OR_GET_OBJECT_ID */
-    case 42:  /* GET_REPARSE_POINT */
-    case 51:  /* QUERY_ALLOCATED_RANGES */
-    case 58:  /* READ_FILE_USN_DATA */
-    case 59:  /* WRITE_USN_CLOSE_RECORD */
-        return TRUE;
-    default:
+    if (code >> 16 != 9) /* no file system's */
         return FALSE;
-    }
+    for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
+        if ((code >> 2 & 0xfff) == harmless[i])
+            return TRUE;
+    return FALSE;
 }
 
 /* Some control codes pend until something happens. So only who waits anyway is made to wait;
