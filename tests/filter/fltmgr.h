@@ -12,6 +12,8 @@
  *   - FltSendMessage() with a lock held, for paging I/O, inside another operation of the file
  *     system, with APCs off, by the service's process, or while the service waits to be connected
  *     An IRP that is not synchronized ends inside the file system
+ *   - a question to the file system with a lock held, for paging I/O, inside another operation of
+ *     the file system, or with APCs off
  *   - the pages of a buffer of fast I/O
  *   - a callback that returns with a lock held, with another IRQL, with a status that its operation
  *     does not allow, or with a completion context that nobody would get

@@ -227,6 +227,10 @@ static void goes_down(const char *call)
         fm_fault("a lock is held", call);
     if (fm_me()->paging)
         fm_fault("in a callback for paging I/O", call);
+    if (fm_me()->top)
+        fm_fault("inside another operation of the file system", call);
+    if (fm_me()->apcs_disabled)
+        fm_fault("APCs are off", call);
 }
 
 struct name {

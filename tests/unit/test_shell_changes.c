@@ -638,6 +638,56 @@ static void test_as_it_lies(void)
     }
 }
 
+/* An open inside another operation of the file system, or with APCs off: the file system must not
+ * be asked for anything. What it may have changed counts all the same. */
+static void test_opens_inside(void)
+{
+    static const struct fm_thread t[] = { { .top = (PIRP)1 }, { .apcs_disabled = TRUE } };
+    static const struct fm_how as_it_lies = { .options = FILE_OPEN_REPARSE_POINT };
+    begin();
+    *fm_me() = t[0]; /* nobody else has it open */
+    fm_close(fm_open(&file.f, true, FILE_OPENED));
+    *fm_me() = (struct fm_thread){ 0 };
+    end();
+    for (unsigned i = 0; i < 6; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        if (i / 2 == 1)
+            memset(file.data, 'z', sizeof(file.data));
+        if (i / 2 == 2)
+            file.f.attributes = FILE_ATTRIBUTE_REPARSE_POINT;
+        *fm_me() = t[i % 2];
+        PFILE_OBJECT const in =
+            fm_open_how(&file.f, i / 2 == 0, i / 2 == 1 ? FILE_OVERWRITTEN : FILE_OPENED,
+                        FO_SYNCHRONOUS_IO, i / 2 == 2 ? &as_it_lies : FM_PLAIN);
+        *fm_me() = (struct fm_thread){ 0 };
+        fm_settle();
+        if (i / 2 == 2) /* what this handle reads */
+            memset(file.data + BLOCK, 0, BLOCK);
+        CHECK_EQ(warm(i / 2 == 2 ? in : o), i / 2 < 2);
+        CHECK_EQ(times(0, CMP_FORGET_ALL), 0);
+        fm_close(in);
+        fm_close(o);
+        end();
+    }
+}
+
+/* A program is killed in an open that empties a file: that file is forgotten, and no other. */
+static void test_killed_in_an_open(void)
+{
+    begin();
+    *fm_me() = (struct fm_thread){ .terminating = TRUE };
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OVERWRITTEN);
+    *fm_me() = (struct fm_thread){ 0 };
+    fm_settle();
+    CHECK(times(0, CMP_FORGET) > 0);
+    CHECK_EQ(times(0, CMP_FORGET_ALL), 0);
+    fm_close(o);
+    end();
+}
+
 /* Links to directories are opened so all the time. */
 static void test_links_as_they_lie(void)
 {
@@ -774,6 +824,8 @@ const struct harness_test shell_changes_tests[] = {
     TEST(links),
     TEST(as_it_lies),
     TEST(links_as_they_lie),
+    TEST(opens_inside),
+    TEST(killed_in_an_open),
     TEST(deletes),
     TEST(sections),
     TEST(mapped_before),

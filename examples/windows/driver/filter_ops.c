@@ -35,13 +35,18 @@ struct change {
     struct fc_sync sync;
 };
 
-/* May this operation wait for the service? A thread that is being ended cannot: its waits end at
- * once. */
-static BOOLEAN may_ask(PFLT_CALLBACK_DATA d)
+/* May this operation ask the file system for something? It would deadlock inside another operation
+ * of it, or with APCs off. */
+static BOOLEAN may_query(PFLT_CALLBACK_DATA d)
 {
     return KeGetCurrentIrql() == PASSIVE_LEVEL && !KeAreAllApcsDisabled() &&
-           IoGetTopLevelIrp() == NULL && !PsIsThreadTerminating(PsGetCurrentThread()) &&
-           !(d->Iopb->IrpFlags & IRP_PAGING_IO);
+           IoGetTopLevelIrp() == NULL && !(d->Iopb->IrpFlags & IRP_PAGING_IO);
+}
+
+/* May it wait for the service? A thread that is being ended cannot: its waits end at once. */
+static BOOLEAN may_ask(PFLT_CALLBACK_DATA d)
+{
+    return may_query(d) && !PsIsThreadTerminating(PsGetCurrentThread());
 }
 
 static struct fc_op op_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
@@ -316,7 +321,7 @@ static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATE
     way = fc_change_way(&op);
     if (way == FC_NOTHING)
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    if (!stream_of(d, o, op.waits, &context))
+    if (!stream_of(d, o, may_query(d), &context))
         return pass(d, o);
     if (way != FC_LASTING)
         c = make_change(context,
@@ -432,7 +437,7 @@ static FLT_PREOP_CALLBACK_STATUS begin_rename(PFLT_CALLBACK_DATA d, PCFLT_RELATE
 
     if (!is_a_streams_name(d))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    context = stream_any(o, may_ask(d));
+    context = stream_any(o, may_query(d));
     if (!context)
         return begin_volume(d, keep);
     c = make_change(context, WRITE);
@@ -595,7 +600,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_pages(PFLT_CALLBACK_DATA d, PCFLT_RE
     UNREFERENCED_PARAMETER(keep);
     if (passes(d, o))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    if (!stream_of(d, o, may_ask(d), &c))
+    if (!stream_of(d, o, may_query(d), &c))
         return pass(d, o);
     stream_mapped(c->stream);
     FltReleaseContext(c);
@@ -609,17 +614,23 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_lock(PFLT_CALLBACK_DATA d, PCFLT_REL
     return stream_locked(o) ? FLT_PREOP_SUCCESS_NO_CALLBACK : pass(d, o);
 }
 
-/* S8. What this handle reads is not what others read, and it may be the only one so far. */
+/* S8. What this handle reads is not what others read, and it may be the only one so far. Where the
+ * file system must not be asked for the file's kind, the next operation that may does so. */
 static VOID open_as_it_lies(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
 {
+    const BOOLEAN query = may_query(d);
     struct context *c;
 
-    if (!(d->Iopb->Parameters.Create.Options & FILE_OPEN_REPARSE_POINT) || !stream_is_reparsed(o))
+    if (!(d->Iopb->Parameters.Create.Options & FILE_OPEN_REPARSE_POINT) ||
+        (query && !stream_is_reparsed(o)))
         return;
-    c = stream_any(o, TRUE);
+    c = stream_any(o, query);
     if (!c)
         return;
-    stream_mapped(c->stream);
+    if (query)
+        stream_mapped(c->stream);
+    else
+        stream_may_lie(c->stream, TRUE);
     FltReleaseContext(c);
 }
 
@@ -640,7 +651,7 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT
     open_as_it_lies(d, o);
     if (!(o->FileObject->WriteAccess || emptied))
         return FLT_POSTOP_FINISHED_PROCESSING;
-    if (!stream_of(d, o, TRUE, &c)) {
+    if (!stream_of(d, o, may_query(d), &c)) {
         if (emptied && stream_is_lost(o)) /* it is too late to refuse it */
             fc_written_anything(&driver.core);
         return FLT_POSTOP_FINISHED_PROCESSING;

@@ -28,6 +28,7 @@ struct stream {
     BOOLEAN left_out; /* it was judged not to be cached: changes have passed unseen */
     BOOLEAN mapped;   /* somebody may store through a mapping: `mapping` has begun */
     BOOLEAN locked;   /* byte ranges were locked; as long as it is open */
+    BOOLEAN may_lie;  /* it was opened as it lies, and may have a reparse point */
     struct fc_write mapping;
 };
 struct context {
@@ -80,6 +81,8 @@ bool stream_facts(void *ctx, const void *via, struct fc_facts *facts);
 VOID stream_mapped(struct stream *s);
 /* A transaction may write it: so it is from now on, and its file is as long as the driver. */
 VOID stream_transacted(struct stream *s);
+/* Rule S8, if it has a reparse point: that is asked when it is judged again. FALSE: it was. */
+VOID stream_may_lie(struct stream *s, BOOLEAN may);
 /* It may have become another kind of file: it is judged again. */
 VOID stream_doubted(struct stream *s);
 /* The file was changed as a whole a moment ago. */

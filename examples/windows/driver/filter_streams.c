@@ -236,11 +236,12 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
                      BOOLEAN may_ask)
 {
     const ULONG rules = port_rules();
-    BOOLEAN cached, known;
+    BOOLEAN cached, known, may_lie;
 
     ExAcquireFastMutex(&s->lock);
     cached = s->cached;
-    known = s->rules == rules;
+    may_lie = s->may_lie;
+    known = s->rules == rules && !may_lie;
     ExReleaseFastMutex(&s->lock);
     if (known || !may_ask)
         return cached || !known;
@@ -249,8 +250,11 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
         fc_know(&s->file, o);
     if (!known)
         return TRUE;
-    if (cached && MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer))
+    if (cached && (MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer) ||
+                   (may_lie && stream_is_reparsed(o))))
         stream_mapped(s);
+    if (may_lie)
+        stream_may_lie(s, FALSE);
     set_verdict(s, cached, rules);
     return cached;
 }
@@ -261,7 +265,7 @@ BOOLEAN stream_is_judged(struct stream *s)
     BOOLEAN is;
 
     ExAcquireFastMutex(&s->lock);
-    is = s->cached && s->rules == rules;
+    is = s->cached && s->rules == rules && !s->may_lie;
     ExReleaseFastMutex(&s->lock);
     return is;
 }
@@ -317,6 +321,13 @@ VOID stream_transacted(struct stream *s)
 {
     fc_transacted(&s->file);
     stream_mapped(s);
+}
+
+VOID stream_may_lie(struct stream *s, BOOLEAN may)
+{
+    ExAcquireFastMutex(&s->lock);
+    s->may_lie = may;
+    ExReleaseFastMutex(&s->lock);
 }
 
 VOID stream_doubted(struct stream *s)
