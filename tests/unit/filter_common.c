@@ -152,10 +152,10 @@ static void give_back(void *ctx, void *at)
     free(at);
 }
 
-static bool facts(void *ctx, const void *via, struct fc_facts *f)
+static bool facts(void *ctx, const void *via, struct fc_facts *f, bool only_id)
 {
     void (*const meanwhile)(void) = at_facts;
-    (void)ctx;
+    (void)ctx, (void)only_id;
     CHECK(!locked);
     at_facts = NULL;
     if (meanwhile)

@@ -62,10 +62,10 @@ static void give_back(void *ctx, void *at)
     free(at);
 }
 
-static bool facts(void *ctx, const void *via, struct fc_facts *f)
+static bool facts(void *ctx, const void *via, struct fc_facts *f, bool only_id)
 {
     void (*const meanwhile)(void) = at_facts;
-    (void)ctx, (void)via;
+    (void)ctx, (void)via, (void)only_id;
     at_facts = NULL;
     if (meanwhile)
         meanwhile();

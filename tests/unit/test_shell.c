@@ -372,6 +372,62 @@ static void test_other_rules(void)
     end();
 }
 
+/* A file outside of the folders is open for writing while the service is started again, with the
+ * same rules or with others. What then happens to it without a question to the file system (it is
+ * mapped, or written with APCs off) makes nothing cold that is cached. */
+static void test_left_out_over_services(void)
+{
+    static const char more[] =
+        "folder=" DEVICE "\\more\0folder=" DEVICE "\\data\0pool=\\Device\\HarddiskVolume5";
+    static struct file log;
+    for (unsigned i = 0; i < 8; i++) {
+        CASE("i %u", i);
+        begin();
+        make_file(&log,
+                  i & 1 ? u"\\Device\\HarddiskVolume3\\Windows\\x.etl"
+                        : u"\\Device\\HarddiskVolume3\\other\\x.log",
+                  77);
+        PFILE_OBJECT const l = fm_open(&log.f, true, FILE_OPENED);
+        end_service();
+        CHECK_EQ(i & 4 ? connect_with(more, sizeof(more)) : connect_with(RULES, sizeof(RULES)),
+                 STATUS_SUCCESS);
+        fm_settle();
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        *fm_me() = (struct fm_thread){ .apcs_disabled = TRUE };
+        if (i & 2)
+            CHECK_EQ(fm_section(l, SyncTypeCreateSection, PAGE_READWRITE), STATUS_SUCCESS);
+        else
+            CHECK_EQ(fm_write(l, BLOCK, BLOCK, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+        *fm_me() = (struct fm_thread){ 0 };
+        fm_settle();
+        CHECK_EQ(times(0, CMP_FORGET_ALL), 0);
+        CHECK(hits(o));
+        CHECK(times(0, CMP_FORGET) == 0 || i & 4); /* the same rules leave it out */
+        fm_close(l);
+        fm_close(o);
+        end();
+    }
+}
+
+/* Rules that were refused between two services with the same ones: what was written meanwhile has
+ * been kept track of. */
+static void test_same_rules_again(void)
+{
+    static struct file log;
+    begin();
+    make_file(&log, u"\\Device\\HarddiskVolume3\\other\\x.log", 77);
+    end_service();
+    connection = NULL;
+    CHECK_EQ(connect_with(RULES, sizeof(RULES) - 1), STATUS_INVALID_PARAMETER);
+    PFILE_OBJECT const l = fm_open(&log.f, true, FILE_OPENED);
+    connect_service();
+    CHECK_EQ(fm_write(l, BLOCK, BLOCK, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(times(0, CMP_WRITE_BEGIN), 0); /* it is judged by the rules again */
+    fm_close(l);
+    end();
+}
+
 static NTSTATUS change_later(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 {
     end_service();
@@ -636,6 +692,8 @@ static const struct harness_test tests[] = {
     TEST(streams),
     TEST(no_contexts),
     TEST(other_rules),
+    TEST(left_out_over_services),
+    TEST(same_rules_again),
     TEST(write_over_other_rules),
     TEST(without_service),
     TEST(before_the_first_service),

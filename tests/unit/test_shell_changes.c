@@ -557,7 +557,7 @@ static void test_streams_that_become_content(void)
         begin();
         make_file(&stream, u"\\Device\\HarddiskVolume3\\data\\file:other", file.id);
         PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
-        PFILE_OBJECT const s = fm_open(&stream.f, true, FILE_OPENED);
+        PFILE_OBJECT const s = fm_open(&stream.f, i % 2, FILE_OPENED);
         CHECK(warm(o));
         CHECK_EQ(fm_rename(s, renames[i], u"::$DATA", rename_stream, o), STATUS_SUCCESS);
         CHECK_EQ(times(0, CMP_FORGET_ALL), 0); /* it is known which file it is */

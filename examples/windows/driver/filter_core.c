@@ -353,18 +353,23 @@ static struct fc_id id_of(const struct fc_facts *facts)
     return id;
 }
 
+static void know(struct fc_file *f, const struct fc_facts *facts)
+{
+    lock(f->fc);
+    f->id = id_of(facts);
+    f->known = true;
+    unlock(f->fc);
+}
+
 /* The id and the validator of the file: the same that cm_identify() makes on Windows. */
 static bool identify(struct fc_file *f, const void *via, struct cmp_validator *v)
 {
     struct fc *fc = f->fc;
     struct fc_facts facts;
 
-    if (!fc->env->facts(fc->env->ctx, via, &facts))
+    if (!fc->env->facts(fc->env->ctx, via, &facts, false))
         return false;
-    lock(fc);
-    f->id = id_of(&facts);
-    f->known = true;
-    unlock(fc);
+    know(f, &facts);
     *v = (struct cmp_validator){ .taken_at = facts.taken_at,
                                  .size = facts.size,
                                  .racy = facts.racy ? CM_RACY_TIMES : 0,
@@ -381,14 +386,15 @@ static bool identify(struct fc_file *f, const void *via, struct cmp_validator *v
 
 void fc_know(struct fc_file *f, const void *via)
 {
-    struct cmp_validator v;
+    const struct fc_env *env = f->fc->env;
+    struct fc_facts facts;
     bool known;
 
     lock(f->fc);
     known = f->known;
     unlock(f->fc);
-    if (!known)
-        (void)identify(f, via, &v);
+    if (!known && env->facts(env->ctx, via, &facts, true))
+        know(f, &facts);
 }
 
 static void close_handle(struct fc *fc, uint32_t life, uint32_t handle)

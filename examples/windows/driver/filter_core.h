@@ -103,8 +103,8 @@ struct fc_env {
     void (*free)(void *ctx, void *at);
     void (*lock)(void *ctx); /* a mutex */
     void (*unlock)(void *ctx);
-    /* False: the facts cannot be had. May wait. */
-    bool (*facts)(void *ctx, const void *via, struct fc_facts *facts);
+    /* False: the facts cannot be had. `only_id`: the volume and the id are enough. May wait. */
+    bool (*facts)(void *ctx, const void *via, struct fc_facts *facts, bool only_id);
     uint64_t (*now_ns)(void *ctx); /* a monotonic clock */
     uint64_t timeout_ns;           /* of a message */
 };

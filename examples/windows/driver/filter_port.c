@@ -28,11 +28,12 @@ static struct {
     BOOLEAN vacant;  /* a service may connect: no message of the last one is on its way */
     ULONG life;      /* of the connection, 0: none */
     ULONG last_life;
-    ULONG rules;    /* counts up with each connection that brought rules; 1: none has yet */
+    ULONG rules;    /* counts up with each connection that brought others; 1: none has yet */
     BOOLEAN anyone; /* there are no rules: whatever might be cached is kept track of */
     struct folders folders;
     CHAR pool[256]; /* the device of the pool's volume */
     CHAR text[RULES_MAX];
+    ULONG bytes; /* of the text; 0: there are no rules */
 } port;
 
 /* ---- Rules ----------------------------------------------------------------------------------- */
@@ -43,6 +44,7 @@ static BOOLEAN read_rules(const CHAR *context, ULONG bytes)
 {
     ULONG at = 0;
 
+    port.bytes = 0;
     if (bytes == 0 || bytes > RULES_MAX || context[bytes - 1] != 0)
         return FALSE;
     memcpy(port.text, context, bytes);
@@ -63,7 +65,18 @@ static BOOLEAN read_rules(const CHAR *context, ULONG bytes)
         else
             return FALSE;
     }
+    port.bytes = bytes;
     return TRUE;
+}
+
+/* Locked. A service that was started again mostly brings the rules that there are. Then the
+ * verdicts count: else what may not ask the file system would not know its own. */
+static VOID take_rules(const CHAR *context, ULONG bytes)
+{
+    if (bytes > 0 && bytes == port.bytes && memcmp(context, port.text, bytes) == 0)
+        return;
+    port.anyone = !read_rules(context, bytes);
+    port.rules++;
 }
 
 ULONG port_rules(void)
@@ -187,8 +200,7 @@ static NTSTATUS FLTAPI connect(PFLT_PORT client, PVOID cookie, PVOID context, UL
     UNREFERENCED_PARAMETER(cookie);
     ExAcquireFastMutex(&port.lock);
     if (port.vacant) {
-        port.anyone = !read_rules(context, bytes);
-        port.rules++;
+        take_rules(context, bytes);
         s = STATUS_INVALID_PARAMETER;
     }
     if (port.vacant && !port.anyone) {

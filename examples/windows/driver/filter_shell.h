@@ -75,7 +75,7 @@ struct context *stream_any(PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask);
 /* Is it known to be cached? It is not asked for, nor read, else. Its changes count all the same. */
 BOOLEAN stream_is_judged(struct stream *s);
 /* The facts of the file of an operation: `via` is its PCFLT_RELATED_OBJECTS. */
-bool stream_facts(void *ctx, const void *via, struct fc_facts *facts);
+bool stream_facts(void *ctx, const void *via, struct fc_facts *facts, bool only_id);
 /* Somebody may change it unseen, as through a mapping, from now on and as long as the stream is
  * used. Does not wait. */
 VOID stream_mapped(struct stream *s);

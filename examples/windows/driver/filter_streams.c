@@ -82,12 +82,23 @@ static bool is_racy(LARGE_INTEGER t, LARGE_INTEGER now)
     return t.QuadPart + 200000 >= now.QuadPart;
 }
 
-bool stream_facts(void *ctx, const void *via, struct fc_facts *facts)
+static bool ask_id(PCFLT_RELATED_OBJECTS o, struct fc_facts *facts)
+{
+    FILE_ID_INFORMATION id;
+
+    if (!NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &id, sizeof(id),
+                                            FileIdInformation, NULL)))
+        return false;
+    facts->volume = id.VolumeSerialNumber;
+    memcpy(facts->file, &id.FileId, sizeof(facts->file));
+    return true;
+}
+
+bool stream_facts(void *ctx, const void *via, struct fc_facts *facts, bool only_id)
 {
     const PCFLT_RELATED_OBJECTS o = via;
     FILE_STANDARD_INFORMATION size;
     FILE_BASIC_INFORMATION times;
-    FILE_ID_INFORMATION id;
     LARGE_INTEGER now;
     uint64_t change;
 
@@ -95,16 +106,16 @@ bool stream_facts(void *ctx, const void *via, struct fc_facts *facts)
     memset(facts, 0, sizeof(*facts));
     facts->taken_at = port_now_ns(NULL);
     KeQuerySystemTimePrecise(&now);
+    if (!ask_id(o, facts))
+        return false;
+    if (only_id)
+        return true;
     if (!NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &size, sizeof(size),
                                             FileStandardInformation, NULL)) ||
         !NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &times, sizeof(times),
                                             FileBasicInformation, NULL)) ||
-        !NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &id, sizeof(id),
-                                            FileIdInformation, NULL)) ||
         size.Directory)
         return false;
-    facts->volume = id.VolumeSerialNumber;
-    memcpy(facts->file, &id.FileId, sizeof(facts->file));
     facts->size = (uint64_t)size.EndOfFile.QuadPart;
     facts->written_ns = nanoseconds(times.LastWriteTime);
     facts->changed_ns = nanoseconds(times.ChangeTime);
@@ -246,8 +257,7 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
     if (known || !may_ask)
         return cached || !known;
     known = is_wanted(d, o, &cached);
-    if (cached || !known)
-        fc_know(&s->file, o);
+    fc_know(&s->file, o); /* also if it is not cached: other rules may come */
     if (!known)
         return TRUE;
     if (cached && (MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer) ||
