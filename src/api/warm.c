@@ -103,7 +103,7 @@ static void run_progress(void *arg)
 
 static int begin_verify(struct warm *w)
 {
-    w->verify = cm_plat_alloc(sizeof(*w->verify));
+    w->verify = cm_cache_alloc(w->c, sizeof(*w->verify));
     if (!w->verify)
         return CM_ENOMEM;
     w->verify->file = w->file;
@@ -116,7 +116,7 @@ static void end_verify(struct warm *w)
     if (!w->verify)
         return;
     cm_compare_cancel(w->verify);
-    cm_plat_free(w->verify, sizeof(*w->verify));
+    cm_cache_free(w->c, w->verify, sizeof(*w->verify));
     w->verify = NULL;
 }
 

@@ -165,7 +165,7 @@ int cm_objects_begin(cm_objects *o, cm_objects_iter **iter)
     const int refused = cm_objects_enter(o);
     if (refused)
         return refused;
-    cm_objects_iter *it = cm_plat_alloc(sizeof(*it));
+    cm_objects_iter *it = cm_cache_alloc(o->cache, sizeof(*it));
     if (!it)
         return CM_ENOMEM;
     it->o = o;
@@ -229,6 +229,7 @@ void cm_objects_end(cm_objects_iter *it)
 {
     if (!it)
         return;
-    (void)at_sub_acq_rel(&it->o->iterations, 1); /* release: pairs with cm_objects_close() */
-    cm_plat_free(it, sizeof(*it));
+    cm_objects *const o = it->o;
+    cm_cache_free(o->cache, it, sizeof(*it));
+    (void)at_sub_acq_rel(&o->iterations, 1); /* release: pairs with cm_objects_close() */
 }

@@ -87,11 +87,22 @@ static int own(cm_objects *o)
     return e;
 }
 
-static void disown(cm_objects *o)
+static void disown(cm_file *owner, cm_bracket *owned)
 {
-    (void)cm_write_end(o->owner, &o->owned, NULL);
-    (void)cm_inner_claim(o->owner, false);
-    (void)cm_file_close(o->owner);
+    (void)cm_write_end(owner, owned, NULL);
+    (void)cm_inner_claim(owner, false);
+    (void)cm_file_close(owner);
+}
+
+/* Frees the container while the cache is still open: from disown() on cm_close() may free that. */
+static void free_owned(cm_objects *o)
+{
+    cm_cache *const c = o->cache;
+    cm_file *const owner = o->owner;
+    cm_bracket owned = o->owned;
+    cm_cache_free(c, o->hint, (size_t)o->buckets * sizeof(*o->hint));
+    cm_cache_free(c, o, sizeof(*o));
+    disown(owner, &owned);
 }
 
 /* The container is owned. */
@@ -105,7 +116,7 @@ static int open_files(cm_objects *o, const cm_objects_options *opts)
         return e;
     if (o->buckets == 0)
         o->buckets = choose_buckets(opts, info.slots);
-    o->hint = cm_plat_alloc((size_t)o->buckets * sizeof(*o->hint));
+    o->hint = cm_cache_alloc(o->cache, (size_t)o->buckets * sizeof(*o->hint));
     if (!o->hint)
         return CM_ENOMEM;
     e = cm_objects_file(o, 'b', 0, o->buckets, &o->buckets_file);
@@ -119,7 +130,6 @@ static int open_files(cm_objects *o, const cm_objects_options *opts)
         }
         (void)cm_file_close(o->buckets_file);
     }
-    cm_plat_free(o->hint, (size_t)o->buckets * sizeof(*o->hint));
     return e;
 }
 
@@ -136,20 +146,23 @@ int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options 
     if (e || !cache || !objects || !is_name(name) || given.flags ||
         (given.reserved[0] | given.reserved[1] | given.reserved[2] | given.reserved[3]))
         return CM_EINVAL;
-    cm_objects *o = cm_plat_alloc(sizeof(*o));
+    e = cm_enter_files(cache); /* before it is asked for memory */
+    if (e)
+        return e;
+    cm_objects *o = cm_cache_alloc(cache, sizeof(*o));
     if (!o)
         return CM_ENOMEM;
     o->cache = cache;
     memcpy(o->name, name, cm_objects_length(name) + 1);
     (void)cm_objects_clock(o);
     e = own(o);
-    if (e == 0) {
-        e = open_files(o, &given);
-        if (e)
-            disown(o);
-    }
     if (e) {
-        cm_plat_free(o, sizeof(*o));
+        cm_cache_free(cache, o, sizeof(*o));
+        return e;
+    }
+    e = open_files(o, &given);
+    if (e) {
+        free_owned(o);
         return e;
     }
     *objects = o;
@@ -167,9 +180,7 @@ int cm_objects_close(cm_objects *o)
         return CM_EBUSY;
     cm_values_close(o);
     const int e = cm_file_close(o->buckets_file);
-    disown(o);
-    cm_plat_free(o->hint, (size_t)o->buckets * sizeof(*o->hint));
-    cm_plat_free(o, sizeof(*o));
+    free_owned(o);
     return e;
 }
 
@@ -191,7 +202,7 @@ int cm_objects_forget(cm_cache *cache, const char *name)
         if (e != CM_ESEAL) /* else nobody can tell now */
             e = e == CM_EABSENT ? 0 : cm_forget(cache, &id);
     }
-    disown(&o);
+    disown(o.owner, &o.owned);
     /* The owner has no blocks, so nothing depends on whether its record goes, or when: another
      * thread may have opened the container in the meantime. */
     cm_objects_id(&id, name, 'o', 0);

@@ -38,15 +38,17 @@ FAULTS = [
         cm_plat_file_remove(made);
 ''', ''),
     _m('faults, container', 'a container that is not opened gives back its file',
-       'faults objects plat_alloc', 'objects/objects.c', '            disown(o);\n',
-       '            (void)0;\n'),
+       'faults objects plat_alloc', 'objects/objects.c', '    disown(owner, &owned);\n', ''),
     _m('faults, container memory', '... and its memory', 'faults objects plat_alloc',
-       'objects/objects.c', '''    if (e) {
-        cm_plat_free(o, sizeof(*o));
-        return e;''', '''    if (e) {
-        return e;'''),
+       'objects/objects.c', '''    e = open_files(o, &given);
+    if (e) {
+        free_owned(o);
+''', '''    e = open_files(o, &given);
+    if (e) {
+        disown(o->owner, &o->owned);
+'''),
     _m('faults, compared', 'a comparison gives back its buffers', 'faults warm progress',
-       'api/warm.c', '    cm_plat_free(w->verify, sizeof(*w->verify));\n', ''),
+       'api/warm.c', '    cm_cache_free(w->c, w->verify, sizeof(*w->verify));\n', ''),
     _m('guard, replaced', 'a handler in the place of that of the guard is noticed',
        'unit platform handler_replaced', 'platform/posix_guard.c',
        '(guard_has(SIGBUS) && guard_has(SIGSEGV));', 'guard_has(SIGBUS);'),

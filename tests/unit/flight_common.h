@@ -105,12 +105,13 @@ static inline void check_read(cm_file *f, struct origin *o, uint64_t offset, uin
 
 /* ---- Without memory -------------------------------------------------------------------------- */
 
-static uint32_t no_memory; /* 1: all allocations of a poor pool fail */
+static uint32_t no_memory; /* 1: all allocations of a poor pool fail, */
+static size_t spared;      /* but those of so many bytes */
 
 static inline void *poor_alloc(void *ctx, size_t bytes)
 {
     (void)ctx;
-    return at_load_relaxed(&no_memory) ? NULL : map_bytes(bytes);
+    return at_load_relaxed(&no_memory) && bytes != spared ? NULL : map_bytes(bytes);
 }
 
 static inline void poor_free(void *ctx, void *at, size_t bytes)
@@ -125,6 +126,7 @@ static inline void make_poor(struct pool *p)
     p->o.alloc = poor_alloc;
     p->o.free = poor_free;
     no_memory = 0;
+    spared = 0;
 }
 
 #endif

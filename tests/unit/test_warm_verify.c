@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "api/flight.h"
+#include "api/warm_verify.h"
 
 #define BAD 77u /* the tag of what the origin never had */
 
@@ -25,6 +26,43 @@ static int verify(cm_file *f, struct origin *o, cm_warm_report *r)
 {
     const cm_warm_options opts = verifying(NULL);
     return warm(f, 0, CM_ALL, &opts, o, r);
+}
+
+static unsigned kept, wanted; /* pieces of memory of the program; how often it was asked */
+static void *kept_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    kept++;
+    wanted++;
+    return map_bytes(bytes);
+}
+static void kept_free(void *ctx, void *at, size_t bytes)
+{
+    (void)ctx;
+    kept--;
+    unmap_bytes(at, bytes);
+}
+
+/* All memory comes from the program, and goes back to it. */
+static void test_memory(void)
+{
+    struct pool p;
+    struct origin o = make_origin(10 * BLK);
+    cm_warm_report r;
+    pool_make(&p, 4 * MIB, 0);
+    p.o.alloc = kept_alloc;
+    p.o.free = kept_free;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, o.size, 1, 0);
+    CHECK_EQ(warm(f, 0, CM_ALL, NULL, &o, &r), 0);
+    CHECK_EQ(verify(f, &o, &r), 0); /* its buffers are there, from now on */
+    const unsigned had = kept, before = wanted;
+    CHECK_EQ(verify(f, &o, &r), 0);
+    CHECK_EQ(wanted, before + 1);
+    CHECK_EQ(kept, had);
+    pool_down(&p);
+    CHECK_EQ(kept, 0);
+    pool_end(&p);
 }
 
 /* ---- Finding --------------------------------------------------------------------------------- */
@@ -472,6 +510,7 @@ static void test_poor(void)
     cm_warm_report r;
     pool_make(&p, 4 * MIB, 0);
     make_poor(&p);
+    spared = sizeof(struct cm_comparison);
     REQUIRE(pool_up(&p) == 0);
     cm_file *f = attach(&p, 1, o.size, 1, CM_SOLE_WRITER);
     CHECK_EQ(put_all(f, 0, 30, o.tag), 30);
@@ -494,6 +533,7 @@ static void test_cannot_forget(void)
     cm_warm_report r;
     pool_make(&p, 4 * MIB, 0);
     make_poor(&p);
+    spared = sizeof(struct cm_comparison);
     REQUIRE(pool_up(&p) == 0);
     cm_file *f = attach(&p, 1, o.size, 1, CM_SOLE_WRITER);
     CHECK_EQ(put(f, 2, BAD), 0);
@@ -577,6 +617,7 @@ static void test_thread_ends(void)
     pthread_t t;
     pool_make(&p, 4 * MIB, 0);
     make_poor(&p); /* there are CM_RESERVE buffers */
+    spared = sizeof(struct cm_comparison);
     p.o.join_timeout_ns = UINT64_C(100000000);
     REQUIRE(pool_up(&p) == 0);
     cm_file *f = attach(&p, 1, o.size, 1, CM_SOLE_WRITER);
@@ -598,9 +639,10 @@ static void test_thread_ends(void)
 #endif
 
 const struct harness_test warm_verify_tests[] = {
-    TEST(right),       TEST(wrong),  TEST(durable), TEST(buffered),      TEST(short),
-    TEST(longer),      TEST(behind), TEST(writers), TEST(neighbours),    TEST(frozen),
-    TEST(errors),      TEST(paid),   TEST(poor),    TEST(cannot_forget), TEST(closed),
+    TEST(right),       TEST(wrong),         TEST(durable), TEST(buffered),
+    TEST(short),       TEST(longer),        TEST(behind),  TEST(writers),
+    TEST(neighbours),  TEST(frozen),        TEST(errors),  TEST(paid),
+    TEST(poor),        TEST(cannot_forget), TEST(closed),  TEST(memory),
 #ifndef _WIN32
     TEST(thread_ends),
 #endif
