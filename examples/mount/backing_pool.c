@@ -228,9 +228,8 @@ int pool_return(void)
 
     if (rc == 0 && cm_set_mode(mnt.cache, mode) < 0)
         say(CM_LOG_WARNING, "pool %s: its mode is normal again", mnt.opt.pool);
-    if (rc == 0 && checkpoint_start())
-        say(CM_LOG_WARNING, "pool %s: no checkpoints any more: a power cut empties it",
-            mnt.opt.pool);
+    if (rc == 0)
+        checkpoint_again();
     return rc;
 }
 

@@ -121,6 +121,13 @@ int checkpoint_start(void)
     return err;
 }
 
+void checkpoint_again(void)
+{
+    if (checkpoint_start())
+        say(CM_LOG_WARNING, "pool %s: no checkpoints any more: a power cut empties it",
+            mnt.opt.pool);
+}
+
 void checkpoint_stop(void)
 {
     if (!checkpoints.running)

@@ -639,6 +639,7 @@ bool proof_untold(bool far);
 
 /* checkpoint.c */
 int checkpoint_start(void);
+void checkpoint_again(void); /* during a session; says it if they cannot be started */
 void checkpoint_stop(void);  /* waits for one that runs; before the pool is closed */
 bool checkpoint_helps(void); /* a file whose origin is synced is warm after a power cut */
 void checkpoint_proof(void); /* a sync has proved that the origin has what was written */

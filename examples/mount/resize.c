@@ -385,7 +385,7 @@ static int resize_away(struct control_client *c, uint64_t size)
     }
     checkpoint_stop(); /* before programs wait */
     if (!detach_all()) {
-        (void)checkpoint_start();
+        checkpoint_again();
         return CONTROL_ERRNO - EBUSY;
     }
     say(CM_LOG_INFO,
