@@ -157,7 +157,12 @@ int quota_begin(void)
 
     if (all->n == 0)
         return 0;
-    cm_get_info(mnt.cache, &info);
+    rc = cm_get_info(mnt.cache, &info);
+    if (rc) {
+        say(CM_LOG_ERROR, "quota=%s: pool %s does not tell how large it is: %s", all->v->path,
+            mnt.opt.pool, cm_strerror(rc));
+        return EXIT_RUNTIME;
+    }
     for (unsigned k = 0; k < all->n && !rc; k++)
         if (!(rc = set_one(&all->v[k], info.slots * 4096)))
             warn_missing(&all->v[k]);
