@@ -336,12 +336,26 @@ static const char *name_of(uint32_t opcode)
         return "lookup of a name";
     case FUSE_GETATTR:
         return "stat";
+    case FUSE_GETXATTR:
+        return "extended attribute";
+    case FUSE_LISTXATTR:
+        return "list of extended attributes";
+    case FUSE_READLINK:
+        return "target of a symbolic link";
+    case FUSE_ACCESS:
+        return "check of rights";
+    case FUSE_LSEEK:
+        return "seek";
+    case FUSE_IOCTL:
+        return "call of ioctl()";
     case FUSE_OPEN:
         return "open";
     case FUSE_FLUSH:
     case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
         return "close";
     case FUSE_FSYNC:
+    case FUSE_FSYNCDIR:
         return "fsync";
     case FUSE_OPENDIR:
     case FUSE_READDIR:

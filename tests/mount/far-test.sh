@@ -225,6 +225,19 @@ t_told() {
   wait $reader
   eventually log_has "$org: the origin answers again\$"
 }
+# What changes nothing is not called a change.
+t_told_what() {
+  local reader
+  : > "$work/log"
+  exec 5<"far/f1"
+  stop_server
+  python3 -c 'import os; os.listxattr(5)' &
+  reader=$!
+  exec 5<&-
+  eventually log_has 'a program waits for a list of extended attributes \(.*/far/f1\);'
+  start_server
+  wait $reader
+}
 # So it does at an end that waits for it.
 t_told_at_end() {
   local reader
@@ -269,5 +282,6 @@ with_mount "names while a server is stopped" t_names
 with_mount "a warm of a server that stopped" t_warm
 check "the end while a server is stopped" t_end
 with_mount "a long wait is told" t_told
+with_mount "a long wait for what is no change" t_told_what
 check "a long wait at the end is told" t_told_at_end
 summary
