@@ -229,8 +229,9 @@ int cm_grow(cm_cache *c, uint64_t size, cm_grow_report *report)
     at_add_acq_rel(&c->live, 1); /* cm_close looks at it */
     uint32_t none = 0;
     /* Acquire, and release below: the next growth goes on from what this one has changed. */
-    e = at_cas_acq_rel(&c->grows, &none, 1) ? grow(&z, size) : CM_EBUSY;
-    if (e != CM_EBUSY)
+    const bool mine = at_cas_acq_rel(&c->grows, &none, 1);
+    e = mine ? grow(&z, size) : CM_EBUSY;
+    if (mine)
         at_store_release(&c->grows, 0u);
     r.elapsed_ns = cm_plat_now_ns() - began;
     cm_plat_cancel_back(cancel);
