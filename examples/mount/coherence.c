@@ -117,8 +117,11 @@ void coherence_look_local(struct inode *i)
     pthread_mutex_lock(&lock);
     changed = quiet && s->known && s->changes == begun && !equal(s, &st);
     if (changed) {
-        if (atomic_load(&i->drops) == 0) /* or the kernel still has the size from before that one */
+        /* Otherwise the kernel still has the size from before an earlier change of others. */
+        if (atomic_load(&i->drops) == 0 || atomic_load(&i->size_changes) != begun) {
             atomic_store(&i->size_before, s->size);
+            atomic_store(&i->size_changes, begun);
+        }
         atomic_store(&i->others_changed, true);
         atomic_store(&i->others_seen, true);
         if (atomic_load(&i->pages))
@@ -228,12 +231,14 @@ void coherence_follow_local(struct inode *i)
 }
 
 /* Until the kernel has dropped the pages, it must not learn the new size: it has zeros in them
- * behind the old end. */
+ * behind the old end. But after a change of the mount's own the kernel has a size of its own, which
+ * must not become smaller again. */
 double coherence_shown(struct inode *i, struct stat *st)
 {
     if (atomic_load(&i->drops) == 0)
         return inode_attr_timeout(i);
-    st->st_size = atomic_load(&i->size_before);
+    if (atomic_load(&i->size_changes) == atomic_load(&i->changes_begun))
+        st->st_size = atomic_load(&i->size_before);
     return 0;
 }
 

@@ -207,13 +207,14 @@ struct inode {
     _Atomic bool pages;          /* somebody reads or writes it through the kernel's pages */
     _Atomic bool pages_read;     /* reads */
     /* coherence.c, with local coherence: */
-    _Atomic bool others_seen;    /* somebody else has changed it */
-    _Atomic bool others_changed; /* the same, and no open has told the kernel to drop the pages */
-    _Atomic unsigned drops;      /* how many times it has yet to drop them */
-    _Atomic off_t size_before;   /* before the last change of others */
-    _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
-    _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
-    unsigned xattr_changes;      /* changes that have ended */
+    _Atomic bool others_seen;      /* somebody else has changed it */
+    _Atomic bool others_changed;   /* the same, and no open has told the kernel to drop the pages */
+    _Atomic unsigned drops;        /* how many times it has yet to drop them */
+    _Atomic off_t size_before;     /* before their first change after the last own one */
+    _Atomic uint64_t size_changes; /* changes_begun then */
+    _Atomic uint64_t checked_ns;   /* cm_now() of the last revalidation */
+    _Atomic bool no_caps;          /* known: no security.capability, asked before every write */
+    unsigned xattr_changes;        /* changes that have ended */
     /* Of the mode: one before and one after each. No set-user-id or set-group-id bit was seen when
      * they were `no_bits` - 1. */
     _Atomic unsigned mode_changes, no_bits;
