@@ -452,10 +452,7 @@ static void pool_sync_end(struct inode *i, struct sync *s, bool ok, const cm_val
 
 static int pool_look_up(const cm_file_id *id)
 {
-    cm_file_info info = { .struct_size = sizeof(info) };
-    const int rc = cm_file_lookup(mnt.cache, id, NULL, &info);
-
-    return rc == CM_ECLONE ? CM_EABSENT : rc;
+    return cm_file_lookup(mnt.cache, id, NULL, NULL);
 }
 
 static int pool_warm(struct inode *i, uint64_t off, uint64_t len, const cm_warm_options *o,

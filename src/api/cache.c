@@ -436,7 +436,7 @@ static int open_file(cm_cache *c, const char *path)
     }
     if (e == 0 && !c->shared) /* a reader keeps no owner out */
         e = lock_pool(c, path);
-    c->file.room = reads || c->readonly ? 0 : c->opts.grow_max;
+    c->file.room = c->opts.grow_max;
     if (e == 0)
         e = cm_say_refused(
             c, path, "cannot be mapped",

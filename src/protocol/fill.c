@@ -29,7 +29,7 @@ static void raise_limit(struct cm_object *f, uint64_t end)
 /* Does a block that was missed have to wait in the buffer? */
 static bool must_wait(struct cm_cache *c, struct cm_newcomer *n)
 {
-    if (c->probation.entries == 0 || (n->start != CM_START_ASK && n->start != CM_START_AHEAD))
+    if (n->start != CM_START_ASK && n->start != CM_START_AHEAD)
         return false;
     struct cm_header h;
     uint64_t slot;
@@ -129,17 +129,15 @@ judge(const struct offer *o, struct cm_last_home *home, uint64_t block, struct c
     return o->wanted || !is_refused(o->c, &n->key);
 }
 
-/* Decides where each block goes. */
+/* Decides where each block goes, in a pool with a buffer. There the rule refuses none. */
 static void sort_blocks(struct offer *o, struct batch *b)
 {
     for (unsigned i = 0; i < b->n; i++) {
         struct cm_newcomer n;
-        const bool comes = judge(o, &b->home, b->first + i, &n);
-        if (!comes)
-            b->result = b->result ? b->result : CM_NOT_STORED_POLICY;
-        else if (!must_wait(o->c, &n))
+        (void)judge(o, &b->home, b->first + i, &n);
+        if (!must_wait(o->c, &n)) {
             b->ins |= 1u << i;
-        else {
+        } else {
             b->waits |= 1u << i;
             b->waiting++;
         }

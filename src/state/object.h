@@ -109,7 +109,6 @@ struct cm_object {
     bool tested;    /* who reads it tests the bytes; set before the first fill */
     bool claimed;   /* a container of objects is open, or being opened: cm_inner_claim() */
     struct cm_regions regions;
-    uint64_t told_place; /* with CM_GATE_SHARED: place of its record; the file's lock */
     /* Statistics: atomic, relaxed, because nothing depends on them. They lie away from what
      * every read loads, of this file and of the next one in the slab. */
     uint64_t hits;       /* blocks; estimated */

@@ -14,9 +14,8 @@
 
 #include "state/object.h"
 
-/* Of the two buckets of a file: */
+/* A bit for each of the two buckets of a file: */
 #define CM_PAGE_FIRST 1u
-#define CM_PAGE_SECOND 2u
 #define CM_PAGES_ALL 3u
 
 /* All buckets may be lost: a killed owner left nothing that says which. Takes no time. Nobody else

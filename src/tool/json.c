@@ -68,12 +68,6 @@ void json_number(struct tool_json *j, const char *key, uint64_t value)
     (void)fprintf(j->out, "%" PRIu64, value);
 }
 
-void json_signed(struct tool_json *j, const char *key, int64_t value)
-{
-    put_key(j, key);
-    (void)fprintf(j->out, "%" PRId64, value);
-}
-
 void json_bool(struct tool_json *j, const char *key, bool value)
 {
     put_key(j, key);

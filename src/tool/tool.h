@@ -193,7 +193,6 @@ struct tool_json {
 void json_begin(struct tool_json *j, FILE *out, bool one_line);
 void json_string(struct tool_json *j, const char *key, const char *value);
 void json_number(struct tool_json *j, const char *key, uint64_t value);
-void json_signed(struct tool_json *j, const char *key, int64_t value);
 void json_bool(struct tool_json *j, const char *key, bool value);
 void json_decimal(struct tool_json *j, const char *key, double value, int digits);
 void json_null(struct tool_json *j, const char *key);
