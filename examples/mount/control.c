@@ -87,8 +87,8 @@ bool control_wanted(struct control_client *c, int ms)
     return !atomic_load(&control.stop) && !c->gone && poll(&p, 1, ms) <= 0;
 }
 
-/* Sends all of it. `ms`: how long it may wait for the client to take it. */
-static bool send_all(struct control_client *c, const char *text, size_t n, int ms)
+/* Sends all of it. */
+static bool send_all(struct control_client *c, const char *text, size_t n)
 {
     while (n > 0 && !c->gone) {
         struct pollfd p = { .fd = c->fd, .events = POLLOUT };
@@ -99,7 +99,7 @@ static bool send_all(struct control_client *c, const char *text, size_t n, int m
             n -= (size_t)sent;
         } else if (sent < 0 && errno == EINTR) {
             continue;
-        } else if (sent >= 0 || errno != EAGAIN || poll(&p, 1, ms) <= 0) {
+        } else if (sent >= 0 || errno != EAGAIN || poll(&p, 1, STALL_MS) <= 0) {
             c->gone = true;
         }
     }
@@ -117,7 +117,7 @@ static bool say_line(struct control_client *c, const char *fmt, ...)
     va_start(ap, fmt);
     n = vsnprintf(c->out, sizeof(c->out), fmt, ap);
     va_end(ap);
-    return n > 0 && (size_t)n < sizeof(c->out) && send_all(c, c->out, (size_t)n, STALL_MS);
+    return n > 0 && (size_t)n < sizeof(c->out) && send_all(c, c->out, (size_t)n);
 }
 
 bool control_is(struct control_client *c, const char *name, uint64_t value)
@@ -142,7 +142,7 @@ bool control_is_text(struct control_client *c, const char *name, const char *tex
         *w++ = digits[b & 15];
     }
     *w++ = '\n';
-    return send_all(c, c->out, (size_t)(w - c->out), STALL_MS);
+    return send_all(c, c->out, (size_t)(w - c->out));
 }
 
 bool control_at(struct control_client *c, uint64_t done, uint64_t total)

@@ -323,7 +323,7 @@ int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len, ui
         return e;
     if (!miss || (!data && len) || (flags & ~(CM_FILL_EOF | CM_FILL_WARM)))
         return CM_EINVAL;
-    if (miss->opaque[0] != f->serial)
+    if (miss->opaque[CM_MISS_SERIAL] != f->serial)
         return CM_EFOREIGN;
     /* The last block of the largest file ends one byte behind the largest end of a range. */
     if (miss->offset % CM_BLOCK_SIZE ||

@@ -291,13 +291,14 @@ static void drop_each(struct drop *d)
     struct cm_cache *c = s->f->cache;
     struct cm_last_home last = { 0 };
     struct cm_surveyed found = { .valid = 0 };
+    struct cm_key k[AHEAD];
     struct cm_header h;
     for (uint64_t b = s->first, asked = b; b < s->end; b++) {
         for (; asked < s->end && asked < b + AHEAD; asked++) {
-            const struct cm_key k = cm_region_key_next(s->f, &last, s->incarnation, asked);
-            cm_step_prefetch(c, &k);
+            k[asked % AHEAD] = cm_region_key_next(s->f, &last, s->incarnation, asked);
+            cm_step_prefetch(c, &k[asked % AHEAD]);
         }
-        found.key = cm_region_key_next(s->f, &last, s->incarnation, b);
+        found.key = k[b % AHEAD];
         drop_buffered(d, &found.key);
         if (cm_step_find(c, &found.key, &found.slot, &h) == CM_FOUND_HIT)
             (void)drop_found(d, &found);

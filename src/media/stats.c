@@ -103,10 +103,9 @@ static void fold(const struct cm_media *m, struct cm_stats_head *h)
 void cm_stats_begin(const struct cm_media *m, uint32_t pid, int64_t wall_ns)
 {
     struct cm_stats_head *h = head_at(m->stats);
-    static const uint64_t unknown[CM_CURVE_POINTS] = { CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
-                                                       CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
-                                                       CM_CURVE_UNKNOWN, CM_CURVE_UNKNOWN,
-                                                       CM_CURVE_UNKNOWN };
+    uint64_t unknown[CM_CURVE_POINTS];
+    for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
+        unknown[i] = CM_CURVE_UNKNOWN;
     fold(m, h);
     cm_stats_curve(m, unknown, 0, 0);
     put(&h->opened_at_ns, (uint64_t)wall_ns);
