@@ -100,9 +100,9 @@ static bool is_young(const struct inode *i, const struct stat *st)
 }
 
 /* Nobody else should change the file. If somebody has, all the same, his change is told from the
- * mount's own by the count of these: the kernel only sees that there is another time. One that
- * comes between an own change and the next look is not seen, so a writer's close looks, too. Loops
- * call it, so it waits for nothing. What is cached is validated by the next open. */
+ * mount's own by the count of the mount's changes: the kernel only sees that there is another time.
+ * One that comes between an own change and the next look is not seen, so a writer's close looks,
+ * too. Loops call it, so it waits for nothing. What is cached is validated by the next open. */
 void coherence_look_local(struct inode *i)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* inode.lock may be held for long */

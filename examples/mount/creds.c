@@ -17,14 +17,15 @@
  *                 origin clears them, for all callers but root; otherwise every write would have to
  *                 read /proc.
  *
- * Workers of a privileged mount run without CAP_SYS_RESOURCE and without supplementary groups from
- * their start. setfsuid does not change their capabilities (SECBIT_NO_SETUID_FIXUP). So a write of
- * root costs nothing, and a write of another user four short system calls. The kernel writes the
- * pages of mappings without a caller: such a write runs as the mount, with all its rights.
+ * The threads that serve requests of a privileged mount run without CAP_SYS_RESOURCE and without
+ * supplementary groups from their start. setfsuid does not change their capabilities
+ * (SECBIT_NO_SETUID_FIXUP). So a write of root costs nothing, and a write of another user four
+ * short system calls. The kernel writes the pages of mappings without a caller: such a write runs
+ * as the mount, with all its rights.
  *
  * All of this is per thread. The raw system calls avoid the C library, which would change every
- * thread. CLONE_FS gives the thread its own umask. Called by workers, around single calls of the
- * origin.
+ * thread. CLONE_FS gives the thread its own umask. Called by any thread that serves requests
+ * (loop.c), around single calls of the origin.
  */
 #include "mount.h"
 

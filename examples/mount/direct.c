@@ -10,19 +10,19 @@
  *
  * When others have changed a file at the origin, all its pages go the same way (direct_drop).
  *
- *   worker    does the write and queues it here
+ *   servers   the threads that serve requests (loop.c): do the write and queue it here
  *   notifier  a thread: passes one range after the other to the helper, then replies
  *   helper    a process with two threads: one notifies the kernel, the other one watches it
  *
  * WHY NOTHING WAITS FOREVER. A notification waits for pages that are locked or written back. The
  * holder of such a page waits for a READ or WRITE of this mount.
- * - Loops and workers answer these, and never wait for a notification.
+ * - The threads that serve requests answer these, and never wait for a notification.
  * - No write that waits here owns a page. The buffered part of an O_DIRECT write has locked pages,
  *   but it has no lock owner, so it never waits here.
  * - The kernel sends max_background requests at a time, and waiting writes count. At most three
- *   quarters of them may wait. With io_uring each holds a thread
- *   of its CPU's queue; the kernel then sends no more ahead than a queue has threads. One more is
- * answered at once, and its pages are dropped a moment later.
+ *   quarters of them may wait. With io_uring each holds a thread of its CPU's queue; the kernel
+ *   then sends no more ahead than a queue has threads. One more is answered at once, and its pages
+ *   are dropped a moment later.
  * - If this process dies, nobody answers, and a thread that waits for a page cannot be killed. With
  *   that thread the connection would stay open, the readers would hang, and the pool would stay
  *   owned. Therefore the helper is a process that has neither the session's descriptor nor the
@@ -37,7 +37,7 @@
  * helper is started: it would hold a copy of all memory that the mount then changes.
  *
  * Called by main before and after the threads, and meanwhile to look; direct_reply is called by
- * workers, direct_drop by all.
+ * threads that serve requests, direct_drop by all.
  */
 #include "mount.h"
 

@@ -19,7 +19,7 @@
  *               key.c: the key of a sealed one
  *   manager.c   what a service manager is told
  *   checkpoint.c  one background thread: checkpoints of the pool
- *   keeper.c    one background thread: second validators, proofs of cleanness, descriptor relief
+ *   keeper.c    two background threads: second validators, proofs of cleanness, descriptor relief
  *   coherence.c changes that others make at the origin, beside programs that have files open
  *   watch.c     one background thread: the kernel tells of these changes
  *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
@@ -37,8 +37,10 @@
  *   ops_*.c     the FUSE operations
  *
  * LOCKS  inode.lock -> keeper, lru or direct.c's lock -> table lock -> devices lock; lists of
- *        writers and of open files -> watch.c's lock -> table lock. None is held in a call of the
- * origin except inode.lock while a file is attached or judged (rules.h).
+ *        writers and of open files -> watch.c's lock -> table lock; the mutex of
+ *        coherence_look_local() -> direct.c's lock, table lock. None is held in a call of the
+ *        origin except inode.lock: while a file is attached or judged (rules.h), and before a
+ *        change without a bracket (cache.c), where the pool or the service may be asked, too.
  */
 #ifndef CACHEMAX_MOUNT_H
 #define CACHEMAX_MOUNT_H
@@ -218,12 +220,14 @@ struct inode {
     /* Of the mode: one before and one after each. No set-user-id or set-group-id bit was seen when
      * they were `no_bits` - 1. */
     _Atomic unsigned mode_changes, no_bits;
-    _Atomic uint64_t changes_begun, changes_ended; /* for paranoid.c and times.c */
+    _Atomic uint64_t changes_begun,
+        changes_ended;         /* for coherence.c, paranoid.c, times.c and watch.c */
     _Atomic uint64_t shown;    /* times.c: the server shows the time of so many changes */
     _Atomic bool announced;    /* and one of a change that has begun */
     _Atomic uint64_t recorded; /* record.c's: session and number */
 
-    /* coherence.c's lock, but for the last one: inode.lock. */
+    /* coherence.c's lock, but for the last one: inode.lock, or with local coherence the mutex of
+     * coherence_look_local(). */
     unsigned opens;
     struct inode *open_prev, *open_next;
     struct sight seen;
@@ -531,7 +535,8 @@ void times_write_begin(struct handle *h);         /* before a write */
 uint64_t times_sync_begin(const struct inode *i); /* around what brings writes to the server */
 void times_sync_end(struct handle *h, uint64_t ended);
 
-/* coherence.c: nothing of it does anything with --coherence=local. */
+/* coherence.c: does nothing with --coherence=local. Only coherence_look_local(),
+ * coherence_follow_local() and coherence_shown() are for that. */
 void coherence_opened(struct inode *i); /* a handle more, */
 void coherence_closed(struct inode *i); /* or less */
 /* Around a validation, and only if it was accepted. `sound`: nobody was writing. False: there is
@@ -720,7 +725,7 @@ struct creds {
                                   * them */
     fuse_req_t req;
 };
-void creds_thread_init(void); /* once per worker */
+void creds_thread_init(void); /* once in each thread that serves requests */
 /* The mode to create with. The origin applies the umask, or this function does. */
 mode_t creds_mode(fuse_req_t req, mode_t mode);
 mode_t creds_mode_of(const struct fuse_ctx *ctx, mode_t mode);

@@ -3,8 +3,7 @@
  * ops_attr.c - attributes and extended attributes.
  *
  * Every change of them changes the ctime. So it runs inside an empty bracket, and the file stays
- * cached. A new size is a truncation. Called by workers. A loop also calls GETATTR of a local
- * origin, and the answer about security.capability if it is known.
+ * cached. A new size is a truncation. Called by any thread that serves requests (loop.c).
  */
 #include "mount.h"
 

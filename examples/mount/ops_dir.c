@@ -3,7 +3,8 @@
  * ops_dir.c - directories and the file system as a whole.
  *
  * It uses plain READDIR, not READDIRPLUS: each name that is returned with its attributes would cost
- * a descriptor. The kernel reads one open directory with one request at a time. Called by workers.
+ * a descriptor. The kernel reads one open directory with one request at a time. Called by any
+ * thread that serves requests (loop.c).
  */
 #include "mount.h"
 

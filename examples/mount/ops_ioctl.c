@@ -10,7 +10,8 @@
  *
  * A change of flags changes the ctime, so it runs inside an empty bracket. The content stays as it
  * is. Once a file is immutable or append-only, the pages of a mapping cannot be written any more,
- * so a file that may have such pages does not become it. Called by workers.
+ * so a file that may have such pages does not become it. Called by any thread that serves requests
+ * (loop.c).
  */
 #include "mount.h"
 

@@ -5,7 +5,7 @@
  * Renaming, linking and unlinking change a file's ctime, which is part of its validator. So they
  * run inside an empty bracket that gets the new validator, and the file stays cached. The file is
  * attached for that if it was not. A file that loses its last name is forgotten by the cache once
- * nobody has it open. Called by workers.
+ * nobody has it open. Called by any thread that serves requests (loop.c).
  */
 #include "mount.h"
 

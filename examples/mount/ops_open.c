@@ -6,7 +6,7 @@
  * one fstat. Handles that write have their own descriptor. Three flags are not passed on: O_DIRECT
  * (requests are not aligned in their buffer, and the kernel bypasses its own pages itself),
  * O_APPEND (ops_write.c decides by the flags of each write; append-only files are an exception) and
- * O_TRUNC (it needs a bracket). Called by workers.
+ * O_TRUNC (it needs a bracket). Called by any thread that serves requests (loop.c).
  *
  * A mount that is read-only, with nobody else writing, has nothing to do at an open: what is cached
  * stays right, and so do the kernel's pages. So it tells the kernel to send no OPEN, FLUSH and

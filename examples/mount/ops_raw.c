@@ -9,7 +9,7 @@
  * format is fixed (linux/fuse.h); what older headers lack is declared here. A newer libfuse that
  * knows these requests never sees them.
  *
- * Called by workers. A loop also calls STATX of a local origin.
+ * Called by any thread that serves requests (loop.c).
  */
 #include "mount.h"
 

@@ -2,7 +2,8 @@
  *
  * ops_write.c - all operations that change or sync a file's content, each inside a bracket.
  *
- * The order is always: bracket, origin, end of bracket, reply. The operations run on workers.
+ * The order is always: bracket, origin, end of bracket, reply. Called by any thread that serves
+ * requests (loop.c).
  */
 #include "mount.h"
 

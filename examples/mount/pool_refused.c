@@ -119,7 +119,7 @@ bool pool_is_open_in(uint32_t pid)
     return is;
 }
 
-/* Nothing if that cannot be seen. */
+/* Also false if that cannot be seen. */
 static bool has_other_mounts(uint32_t pid)
 {
     char path[64], its[64] = "", ours[64] = "";

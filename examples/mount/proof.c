@@ -22,7 +22,7 @@
  * unproved when it was opened, or all such changes have been proved since. Otherwise the keeper is
  * asked for a proof.
  *
- * Callers: keeper.c, and cache.c for the syncs of users.
+ * Who: keeper.c; cache.c for the syncs of users; ops_open.c, number.c, main.c.
  */
 #include "mount.h"
 

@@ -28,7 +28,7 @@
 #define THREADS_MAX (WORKERS_MAX + 64)
 #define RELIEF_NS 2000000u
 #define LOOK_NS 2000000      /* how often the watcher looks */
-#define QUIET_MAX 50u        /* so often without a sight it looks before it sleeps */
+#define QUIET_MAX 50u        /* after so many looks that saw nothing it sleeps */
 #define LONG_NS 10000000000u /* so long nobody should wait for the origin */
 #define END_NS 2000000000u   /* or at the end without a word */
 #define RELIEVED 1u          /* struct thread.busy: another thread has got its place */

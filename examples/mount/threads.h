@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * threads.h - between loop.c, which knows the requests, and threads.c, which runs it.
+ * threads.h - what loop.c, which knows the requests, and threads.c, which has the threads, ask of
+ * each other.
  */
 #ifndef CACHEMAX_MOUNT_THREADS_H
 #define CACHEMAX_MOUNT_THREADS_H
