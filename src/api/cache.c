@@ -307,7 +307,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     c->must_empty = cm_super_must_empty(&c->super.now, &o);
     const struct cm_super last = c->super.now;
     if (c->readonly) {
-        cm_super_judge_as(&c->super.now, &o);
+        cm_super_count_boot(&c->super.now, &o);
         return 0;
     }
     uint8_t gap[CM_GAP_BYTES];

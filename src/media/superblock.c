@@ -158,8 +158,8 @@ int cm_super_choose(const struct cm_super c[CM_SUPER_COPIES], const int e[CM_SUP
 }
 
 /* `s`: NULL: whether the pool is sealed does not matter. */
-static int read_both(const uint8_t *base, const struct cm_sealing *s, struct cm_super *sb,
-                     uint32_t *damaged)
+int cm_super_read_sealed(const uint8_t *base, const struct cm_sealing *s, struct cm_super *sb,
+                         uint32_t *damaged)
 {
     struct cm_super c[CM_SUPER_COPIES];
     int e[CM_SUPER_COPIES];
@@ -182,13 +182,7 @@ static int read_both(const uint8_t *base, const struct cm_sealing *s, struct cm_
 
 int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged)
 {
-    return read_both(base, NULL, sb, damaged);
-}
-
-int cm_super_read_sealed(const uint8_t *base, const struct cm_sealing *s, struct cm_super *sb,
-                         uint32_t *damaged)
-{
-    return read_both(base, s, sb, damaged);
+    return cm_super_read_sealed(base, NULL, sb, damaged);
 }
 
 void cm_super_init(struct cm_super *sb, const struct cm_geometry *g, const uint8_t uuid[16],
@@ -302,8 +296,7 @@ static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
         sb->failed_boot = sb->unnamed_boot = sb->boot_number;
 }
 
-/* Counts a boot if this is another one, or if the volume was put back in the same one. */
-static void count_boot(struct cm_super *sb, const struct cm_super_owner *owner)
+void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner)
 {
     /* If the system does not say which boot it is, it may be the same one. */
     const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
@@ -314,11 +307,6 @@ static void count_boot(struct cm_super *sb, const struct cm_super_owner *owner)
         sb->boot_first = sb->boot_number;
 }
 
-void cm_super_judge_as(struct cm_super *sb, const struct cm_super_owner *owner)
-{
-    count_boot(sb, owner);
-}
-
 /* The pool goes to a new owner. After a crash of the system, or of the volume alone, a new boot is
  * counted, so that what is stored from now on is told from what the crash left. */
 static void take_over(struct cm_super *sb, const struct cm_super_owner *owner, bool emptied)
@@ -327,7 +315,7 @@ static void take_over(struct cm_super *sb, const struct cm_super_owner *owner, b
         next_epoch(sb);
     else if (was_cut(sb, owner))
         sb->torn_epoch = sb->epoch;
-    count_boot(sb, owner);
+    cm_super_count_boot(sb, owner);
     memcpy(sb->boot_id, owner->boot_id, 16);
     memcpy(sb->mount_id, owner->mount_id, 16);
     sb->owner_pid = owner->pid;

@@ -15,8 +15,6 @@
 #define CM_GAP_BYTES 5u
 #define CM_GAP_END (UINT64_C(1) << 54)
 
-struct cm_sealing;
-
 struct cm_superblocks {
     struct cm_media *media;
     struct cm_plat_file *file;  /* to sync; NULL: memory */
@@ -56,7 +54,7 @@ int cm_super_choose(const struct cm_super c[CM_SUPER_COPIES], const int e[CM_SUP
  * CM_EDAMAGED. *sb is set on success only. */
 int cm_super_read(const uint8_t *base, struct cm_super *sb, uint32_t *damaged);
 /* The same for an open with the seal *s, whose hooks may be NULL: the pool is sealed so, or not at
- * all. Also CM_EKEY, and CM_ESEAL. A copy with a wrong tag is damaged. */
+ * all. `s` NULL: as above. Also CM_EKEY, and CM_ESEAL. A copy with a wrong tag is damaged. */
 int cm_super_read_sealed(const uint8_t *base, const struct cm_sealing *s, struct cm_super *sb,
                          uint32_t *damaged);
 
@@ -87,9 +85,9 @@ int cm_super_silence(struct cm_superblocks *s, bool silent);
  * keep what it syncs.) */
 bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner *owner);
 
-/* For a pool that is only looked at: sets the number of the boot to that which `owner` would write,
- * so that intents are judged as the next owner will judge them. */
-void cm_super_judge_as(struct cm_super *sb, const struct cm_super_owner *owner);
+/* Counts a boot if this is another one, or if the volume was put back in the same one. Also for a
+ * pool that is only looked at, so that intents are judged as the next owner will judge them. */
+void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner);
 
 /* Takes the pool: writes OPEN, boot, owner and a fresh incarnation range to both copies, durably.
  * Nothing else may be stored before that. s->now was read before. Sets *emptied when the epoch was

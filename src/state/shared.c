@@ -58,7 +58,7 @@ static bool judge_super(struct cm_cache *c, struct cm_super *sb)
     }
     if (cm_super_must_empty(sb, &me))
         return false;
-    cm_super_judge_as(sb, &me);
+    cm_super_count_boot(sb, &me);
     return true;
 }
 

@@ -510,7 +510,7 @@ static void test_put_back(void)
     memset(p.s.now.boot_id, 7, sizeof(p.s.now.boot_id));
     memset(p.s.now.mount_id, 8, sizeof(p.s.now.mount_id));
     struct cm_super looked_at = p.s.now;
-    cm_super_judge_as(&looked_at, &o);
+    cm_super_count_boot(&looked_at, &o);
     CHECK_EQ(looked_at.boot_number, 2);
     CHECK_EQ(cm_super_open(&p.s, &o, &emptied), 0);
     CHECK(!emptied);

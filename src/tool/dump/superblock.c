@@ -163,7 +163,7 @@ static void put_next_open(const struct dump_pool *p, struct dump_out *o)
         cm_plat_boot_id(owner.boot_id);
         cm_plat_mount_id(&file, owner.mount_id);
         owner.syncs = cm_plat_file_sync_lasts(&file, volume);
-        cm_super_judge_as(&next, &owner);
+        cm_super_count_boot(&next, &owner);
         dump_text(o, "next_open", "%s",
                   cm_super_must_empty(&p->super, &owner)
                       ? "empties it: not closed cleanly, in another boot or mount, without DAX"
