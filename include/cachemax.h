@@ -723,8 +723,8 @@ CM_API uint64_t cm_now(void);
  * file for writing in these microseconds waits on Linux (with O_NONBLOCK: EWOULDBLOCK), and gets a
  * sharing violation on Windows. On Linux it opens the file once more and closes it. So the process
  * loses the POSIX locks (F_SETLK, lockf) that it has on the file, as at any close: use those of an
- * open file (F_OFD_SETLK, flock). For a file that will be attached as CM_SOLE_WRITER all this can be
- * left out: cm_identify_with().
+ * open file (F_OFD_SETLK, flock). For a file that will be attached as CM_SOLE_WRITER all this can
+ * be left out: cm_identify_with().
  * If the kernel has multigrain timestamps (Linux since 6.13, on ext4, xfs, btrfs and tmpfs), and
  * nobody is writing, the validator is not racy even right after a change. Then the call waits for
  * the next tick of the kernel's clock, some milliseconds, if the file changed in the present one.
