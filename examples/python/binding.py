@@ -157,8 +157,16 @@ def with_library(here, out):
         sys.exit("cachemax: pkg-config does not find the library, and this is no source tree of "
                  "it; install libcachemax-dev, or build from the source tree")
     subprocess.check_call([sys.executable, program, out])
+    link_args = ["-pthread"]
+    if sys.platform.startswith("linux"):
+        # This copy calls only its own functions, also in a program that has another one, and stays:
+        # handlers of the process point into it (docs/embedding.md, "Two copies in one process").
+        names = os.path.join(out, "names.map")
+        with open(names, "w", encoding="ascii") as f:
+            f.write("{ global: PyInit_*; local: *; };\n")
+        link_args += ["-Wl,--version-script=" + names, "-Wl,-z,nodelete"]
     return {"include_dirs": [out], "sources": ["build/library/cachemax.c"],
-            "extra_compile_args": [], "extra_link_args": ["-pthread"]}
+            "extra_compile_args": [], "extra_link_args": link_args}
 
 
 def with_keys(here, out, arguments):

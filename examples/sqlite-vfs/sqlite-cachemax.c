@@ -562,7 +562,8 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int fla
     return r;
 }
 
-int sqlite3_sqlitecachemax_init(sqlite3 *db, char **error, const sqlite3_api_routines *api);
+__attribute__((visibility("default"))) int
+sqlite3_sqlitecachemax_init(sqlite3 *db, char **error, const sqlite3_api_routines *api);
 
 int sqlite3_sqlitecachemax_init(sqlite3 *db, char **error, const sqlite3_api_routines *api)
 {

@@ -73,5 +73,14 @@ one libcachemax "$(realpath "$build"/src/libcachemax.so)" "$top/include"
 one libcachemax_client "$(realpath "$build"/examples/service/libcachemax_client.so)" \
   "$top/examples/service"
 [ -z "$update" ] || exit 0
+# What programs load has a copy of its own, whose calls nobody else may take.
+for plugin in $(cd "$build/examples" && find sqlite-vfs nbdkit -name '*cachemax*.so'); do
+  if nm -D --defined-only "$build/examples/$plugin" | grep -q ' cm_'; then
+    fail "${plugin##*/}: keeps its names to itself" "$(nm -D "$build/examples/$plugin" |
+      grep -c ' T cm_') names of the library"
+  else
+    ok "${plugin##*/}: keeps its names to itself"
+  fi
+done
 echo "$passed passed, $failed failed, 0 skipped"
 [ $failed = 0 ]

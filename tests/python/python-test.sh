@@ -50,6 +50,11 @@ wheel() {
     "$venv/pip" install -q --no-index --no-deps --force-reinstall "$work/$1"/cachemax-*.whl
 }
 with_library() { PKG_CONFIG_LIBDIR=$work PKG_CONFIG_PATH='' CFLAGS=-O0 wheel whole; }
+no_names() { # that another copy in the process could take calls of
+  set -- "$work/venv"/lib/python3*/site-packages/cachemax/_*.so
+  nm -D --defined-only "$1" | grep -v ' PyInit_' && return 1
+  readelf -d "$1" | grep -q NODELETE
+}
 linked() { PKG_CONFIG_PATH=$build/meson-uninstalled wheel linked; }
 program() { # FILE: its first program in Python
   awk '/^```/ { inside = $0 == "```python" && !done; done += inside; next } inside' "$1"
@@ -84,6 +89,7 @@ check "an environment" $python -m venv --system-site-packages "$work/venv"
 head -c 3000001 "$build/src/libcachemax.a" >"$work/file"
 check "a wheel with the library in it" with_library
 check "a wheel with the library in it: the README's program" readme whole
+check "a wheel with the library in it keeps its names to itself" no_names
 # pkg-config finds neither library there.
 no_keys() {
   head -c 32 /dev/urandom >"$work/key"
