@@ -107,7 +107,7 @@ struct fm_file {
     const WCHAR *name; /* "\Device\HarddiskVolume3\data\file", ended by 0 */
     USHORT device;     /* letters of the volume's part */
     ULONG attributes;
-    BOOLEAN no_contexts, paging, mapped_before;
+    BOOLEAN no_contexts, paging, mapped_before, linked; /* linked: it has two names */
     /* Bytes that the file system has there; fewer: the file ends. */
     ULONG (*read)(struct fm_file *f, uint64_t off, ULONG n, void *to);
     void (*facts)(struct fm_file *f, struct fm_facts *to);
@@ -156,7 +156,7 @@ NTSTATUS fm_write(PFILE_OBJECT o, int64_t off, ULONG n, fm_below below, void *ct
                   const struct fm_how *how);
 NTSTATUS fm_set(PFILE_OBJECT o, FILE_INFORMATION_CLASS c, uint64_t value, fm_below below, void *ctx,
                 const struct fm_how *how);
-/* Gives it another name: of a file, or ":stream". */
+/* Gives it another name: of a file, from the volume's root on ("\\data\\file"), or ":stream". */
 NTSTATUS fm_rename(PFILE_OBJECT o, FILE_INFORMATION_CLASS c, const WCHAR *name, fm_below below,
                    void *ctx);
 NTSTATUS fm_control(PFILE_OBJECT o, ULONG code, fm_below below, void *ctx,

@@ -236,25 +236,25 @@ static void goes_down(const char *call)
 struct name {
     FLT_FILE_NAME_INFORMATION info; /* first */
     bool parsed;
+    WCHAR text[256];
 };
 
-NTSTATUS FLTAPI FltGetFileNameInformation(PFLT_CALLBACK_DATA d, FLT_FILE_NAME_OPTIONS o,
-                                          PFLT_FILE_NAME_INFORMATION *info)
+/* A name on the file's volume: `letters` after the first `before` of the file's own. */
+static NTSTATUS make_name(const struct fm_file *f, USHORT before, const WCHAR *text, ULONG letters,
+                          FLT_FILE_NAME_OPTIONS o, PFLT_FILE_NAME_INFORMATION *info)
 {
-    struct fm_file *const f = file_of(d->Iopb->TargetFileObject);
-    struct name *n;
-    USHORT letters = 0;
+    struct name *const n = fm_has_memory() ? calloc(1, sizeof(*n)) : NULL;
 
-    goes_down("FltGetFileNameInformation");
     if (o != (FLT_FILE_NAME_NORMALIZED | FLT_FILE_NAME_QUERY_DEFAULT))
         fm_fault("the emulation has normalized names only", "FltGetFileNameInformation");
-    n = fm_has_memory() ? calloc(1, sizeof(*n)) : NULL;
     if (!n)
         return STATUS_INSUFFICIENT_RESOURCES;
-    while (f->name[letters])
-        letters++;
-    n->info.Name.Buffer = (WCHAR *)(uintptr_t)f->name;
-    n->info.Name.Length = n->info.Name.MaximumLength = (USHORT)(letters * sizeof(WCHAR));
+    if (before + letters > 256)
+        abort();
+    memcpy(n->text, f->name, before * sizeof(WCHAR));
+    memcpy(n->text + before, text, letters * sizeof(WCHAR));
+    n->info.Name.Buffer = n->text;
+    n->info.Name.Length = n->info.Name.MaximumLength = (USHORT)((before + letters) * sizeof(WCHAR));
     n->info.Stream.Length = 0xcdcd; /* not before it was parsed */
     n->info.Volume.Length = (USHORT)(f->device * sizeof(WCHAR));
     fm_lock_it();
@@ -262,6 +262,33 @@ NTSTATUS FLTAPI FltGetFileNameInformation(PFLT_CALLBACK_DATA d, FLT_FILE_NAME_OP
     fm_unlock_it();
     *info = &n->info;
     return STATUS_SUCCESS;
+}
+
+NTSTATUS FLTAPI FltGetFileNameInformation(PFLT_CALLBACK_DATA d, FLT_FILE_NAME_OPTIONS o,
+                                          PFLT_FILE_NAME_INFORMATION *info)
+{
+    struct fm_file *const f = file_of(d->Iopb->TargetFileObject);
+    USHORT letters = 0;
+
+    goes_down("FltGetFileNameInformation");
+    while (f->name[letters])
+        letters++;
+    return make_name(f, 0, f->name, letters, o, info);
+}
+
+/* Names in this emulation are from the volume's root on. */
+NTSTATUS FLTAPI FltGetDestinationFileNameInformation(PFLT_INSTANCE i, PFILE_OBJECT o, HANDLE root,
+                                                     WCHAR *text, ULONG bytes,
+                                                     FLT_FILE_NAME_OPTIONS how,
+                                                     PFLT_FILE_NAME_INFORMATION *info)
+{
+    struct fm_file *const f = file_of(o);
+
+    (void)i;
+    goes_down("FltGetDestinationFileNameInformation");
+    if (root)
+        fm_fault("not in this emulation", "FltGetDestinationFileNameInformation");
+    return make_name(f, f->device, text, bytes / sizeof(WCHAR), how, info);
 }
 
 /* An alternate stream's name begins at the ":" of the last name. */
@@ -312,7 +339,7 @@ NTSTATUS FLTAPI FltQueryInformationFile(PFLT_INSTANCE i, PFILE_OBJECT o, PVOID t
         FILE_STANDARD_INFORMATION *const x = to;
 
         x->EndOfFile.QuadPart = (LONGLONG)now.size;
-        x->NumberOfLinks = 1;
+        x->NumberOfLinks = 1u + f->linked;
         x->Directory = (f->attributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
     } else if (c == FileIdInformation && bytes == sizeof(FILE_ID_INFORMATION)) {
         FILE_ID_INFORMATION *const x = to;

@@ -535,63 +535,6 @@ static void test_commits(void)
     }
 }
 
-static const FILE_INFORMATION_CLASS renames[] = { FileRenameInformation,
-                                                  FileRenameInformationBypassAccessCheck,
-                                                  FileRenameInformationEx,
-                                                  FileRenameInformationExBypassAccessCheck };
-
-/* It is the file's content now, and the file's times are what they were. */
-static NTSTATUS rename_stream(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
-{
-    fm_settle();
-    (void)warm(ctx);
-    return change(NULL, o, information);
-}
-
-/* NTFS gives an alternate stream the name of the content. */
-static void test_streams_that_become_content(void)
-{
-    static struct file stream;
-    for (unsigned i = 0; i < 4; i++) {
-        CASE("i %u", i);
-        begin();
-        make_file(&stream, u"\\Device\\HarddiskVolume3\\data\\file:other", file.id);
-        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
-        PFILE_OBJECT const s = fm_open(&stream.f, i % 2, FILE_OPENED);
-        CHECK(warm(o));
-        CHECK_EQ(fm_rename(s, renames[i], u"::$DATA", rename_stream, o), STATUS_SUCCESS);
-        CHECK_EQ(times(0, CMP_FORGET_ALL), 0); /* it is known which file it is */
-        CHECK(!hits(o));
-        CHECK(warm(o));
-        CHECK_EQ(fm_rename(s, renames[i], u"\\data\\name", NULL, NULL), STATUS_SUCCESS);
-        CHECK(hits(o));
-        fm_close(s);
-        fm_close(o);
-        end();
-    }
-}
-
-/* And the content becomes an alternate stream. The file has another stream then, with the same id:
- * what is read of the one is not stored as the other's. */
-static void test_content_that_becomes_a_stream(void)
-{
-    static struct file now;
-    begin();
-    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
-    CHECK(warm(o));
-    CHECK_EQ(fm_rename(o, FileRenameInformation, u":other", NULL, NULL), STATUS_SUCCESS);
-    fm_settle();
-    (void)warm(o);
-    make_file(&now, file.f.name, file.id);
-    memset(now.data, 'n', sizeof(now.data));
-    PFILE_OBJECT const n = fm_open(&now.f, false, FILE_OPENED);
-    CHECK_EQ(read_how(n, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
-    CHECK_EQ(buf[0], 'n');
-    fm_close(n);
-    fm_close(o);
-    end();
-}
-
 /* ---- Opens and closes ------------------------------------------------------------------------ */
 
 /* CreateFile(GENERIC_READ, CREATE_ALWAYS) empties a file by a handle that may only read. */
@@ -833,8 +776,6 @@ const struct harness_test shell_changes_tests[] = {
     TEST(locks),
     TEST(transactions),
     TEST(commits),
-    TEST(streams_that_become_content),
-    TEST(content_that_becomes_a_stream),
     TEST(left_out_meanwhile),
     TEST(overwrites),
     TEST(closes),

@@ -323,7 +323,7 @@ static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATE
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     if (!stream_of(d, o, may_query(d), &context))
         return pass(d, o);
-    if (way != FC_LASTING)
+    if (way != FC_LASTING && !stream_is_elsewhere(context->stream))
         c = make_change(context,
                         d->Iopb->MajorFunction == IRP_MJ_FILE_SYSTEM_CONTROL ? CONTROL : WRITE);
     if (!c) {
@@ -418,13 +418,19 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
 }
 
 /* The name begins with ":": a stream gets another name, which may be that of the file's content. */
-static BOOLEAN is_a_streams_name(PFLT_CALLBACK_DATA d)
+static BOOLEAN is_a_streams_name(const FILE_RENAME_INFORMATION *name)
 {
-    const FILE_RENAME_INFORMATION *const name = d->Iopb->Parameters.SetFileInformation.InfoBuffer;
+    return name->FileNameLength >= sizeof(WCHAR) && name->FileName[0] == ':';
+}
 
-    return d->Iopb->Parameters.SetFileInformation.Length >=
-               offsetof(FILE_RENAME_INFORMATION, FileName) + sizeof(WCHAR) &&
-           name->FileNameLength >= sizeof(WCHAR) && name->FileName[0] == ':';
+/* The new name of a file or a stream; NULL: the system will refuse it. */
+static FILE_RENAME_INFORMATION *new_name(PFLT_CALLBACK_DATA d)
+{
+    FILE_RENAME_INFORMATION *const name = d->Iopb->Parameters.SetFileInformation.InfoBuffer;
+    const ULONG bytes = d->Iopb->Parameters.SetFileInformation.Length;
+    const ULONG begin = offsetof(FILE_RENAME_INFORMATION, FileName);
+
+    return bytes >= begin && name->FileNameLength <= bytes - begin ? name : NULL;
 }
 
 /* A stream that becomes the file's content, or was it, has the file's id for a time, and other
@@ -432,11 +438,15 @@ static BOOLEAN is_a_streams_name(PFLT_CALLBACK_DATA d)
 static FLT_PREOP_CALLBACK_STATUS begin_rename(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                               PVOID *keep)
 {
+    FILE_RENAME_INFORMATION *const name = new_name(d);
     struct context *context;
     struct change *c;
 
-    if (!is_a_streams_name(d))
+    if (!name || !is_a_streams_name(name)) {
+        if (name)
+            stream_moves(d, o, name, may_query(d));
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    }
     context = stream_any(o, may_query(d));
     if (!context)
         return begin_volume(d, keep);
@@ -475,6 +485,10 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELA
     case FileRenameInformationBypassAccessCheck:
     case FileRenameInformationEx:
     case FileRenameInformationExBypassAccessCheck:
+    case FileLinkInformation: /* the same structure: a second name */
+    case FileLinkInformationBypassAccessCheck:
+    case FileLinkInformationEx:
+    case FileLinkInformationExBypassAccessCheck:
         return begin_rename(d, o, keep);
     default: /* names, times, attributes */
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
@@ -558,7 +572,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_flush(PFLT_CALLBACK_DATA d, PCFLT_RE
     if (d->Iopb->MinorFunction != IRP_MN_NORMAL || passes(d, o) || port_is_service() ||
         !may_ask(d) || !stream_of(d, o, FALSE, &context))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    c = make_change(context, SYNC);
+    c = stream_is_elsewhere(context->stream) ? NULL : make_change(context, SYNC);
     if (c) {
         if (fc_sync_begin(&context->stream->file, o, &c->sync)) {
             *keep = c;

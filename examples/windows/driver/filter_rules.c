@@ -88,8 +88,13 @@ bool fc_is_the_systems(const char *path)
     return after(path, "\\programdata\\cachemax-"); /* of other users: cachemax-SID */
 }
 
-bool fc_stream_fits(const struct fc_stream *s)
+bool fc_stream_has_kind(const struct fc_stream *s)
 {
     return !s->directory && !s->alternate && !s->encrypted && !s->paging && !s->recalled &&
-           !s->pools_volume && !fc_is_the_systems(s->path);
+           !s->pools_volume;
+}
+
+bool fc_stream_fits(const struct fc_stream *s)
+{
+    return fc_stream_has_kind(s) && !fc_is_the_systems(s->path);
 }

@@ -35,10 +35,14 @@
  *   C1  paging I/O brings to the disk what has been a change already, and the lazy writer tells how
  *       far that has come (FileEndOfFileInformation with AdvanceOnly): nothing is done
  *   C2  what the service's process changes is an outside write: it would wait for itself. (Its log
- * may be a cached file) C3  what others see later or never (transactions), and stores that nobody
- * sees (mappings, pages of the system's cache that were handed out for writing) last until the
- * stream is not used any more: an outside write of that length C4  what may not wait is an outside
- * write C5  all else gets a bracket
+ *       may be a cached file)
+ *   C3  what others see later or never (transactions), and stores that nobody sees (mappings, pages
+ *       of the system's cache that were handed out for writing) last until the stream is not used
+ *       any more: an outside write of that length
+ *   C4  what may not wait is an outside write
+ *   C5  all else gets a bracket
+ *   C6  what its name alone leaves out may be cached under another name. If the file has several, a
+ *       change counts as C3. So does a new name that is cached: the changes before it were not seen
  */
 #ifndef CACHEMAX_FILTER_RULES_H
 #define CACHEMAX_FILTER_RULES_H
@@ -77,6 +81,8 @@ struct fc_stream {
 bool fc_read_asks(const struct fc_op *op, uint32_t block);
 enum fc_way fc_change_way(const struct fc_op *op);
 bool fc_stream_fits(const struct fc_stream *s);
+/* The same whatever its name is. */
+bool fc_stream_has_kind(const struct fc_stream *s);
 /* Does the system need it to run, or to run the service? */
 bool fc_is_the_systems(const char *path);
 

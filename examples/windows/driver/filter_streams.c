@@ -6,7 +6,8 @@
  * service has brought other rules. Before the first one has come, what might be cached is kept
  * track of. A stream that other rules left out passes as long as it is used: nobody has seen what
  * was written to it, and what is on its way. A file that is renamed meanwhile keeps its verdict
- * until the stream is used by nobody: what is cached of it is right under any name.
+ * until the stream is used by nobody: what is cached of it is right under any name. What is changed
+ * under a name that is left out makes the file cold, if it may have another one (rule C6).
  *
  * Which streams are not cached at all: filter_rules.h.
  *
@@ -144,22 +145,44 @@ static struct fc_stream kind_of(PCFLT_RELATED_OBJECTS o)
     return s;
 }
 
+struct verdict {
+    BOOLEAN cached, by_name, linked; /* as in struct stream */
+};
+
+static BOOLEAN has_other_names(PCFLT_RELATED_OBJECTS o)
+{
+    FILE_STANDARD_INFORMATION info;
+
+    return !NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &info, sizeof(info),
+                                               FileStandardInformation, NULL)) ||
+           info.NumberOfLinks > 1;
+}
+
+/* Releases the name. FALSE: there is no memory to tell. */
+static BOOLEAN judge_name(PFLT_FILE_NAME_INFORMATION name, struct fc_stream *s, BOOLEAN *cached)
+{
+    BOOLEAN said = NT_SUCCESS(FltParseFileNameInformation(name));
+
+    s->alternate = name->Stream.Length > 0;
+    said = said && port_judges(&name->Name, name->Volume.Length / sizeof(WCHAR), s, cached);
+    FltReleaseFileNameInformation(name);
+    return said;
+}
+
 /* FALSE: that cannot be said now, because there is no memory, or the file system does not tell the
  * name. */
-static BOOLEAN is_wanted(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN *wanted)
+static BOOLEAN is_wanted(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct verdict *v)
 {
     struct fc_stream s = kind_of(o);
     PFLT_FILE_NAME_INFORMATION name;
-    BOOLEAN said;
 
     if (!NT_SUCCESS(FltGetFileNameInformation(
-            d, FLT_FILE_NAME_NORMALIZED | FLT_FILE_NAME_QUERY_DEFAULT, &name)))
+            d, FLT_FILE_NAME_NORMALIZED | FLT_FILE_NAME_QUERY_DEFAULT, &name)) ||
+        !judge_name(name, &s, &v->cached))
         return FALSE;
-    said = NT_SUCCESS(FltParseFileNameInformation(name));
-    s.alternate = name->Stream.Length > 0;
-    said = said && port_judges(&name->Name, name->Volume.Length / sizeof(WCHAR), &s, wanted);
-    FltReleaseFileNameInformation(name);
-    return said;
+    v->by_name = !v->cached && fc_stream_has_kind(&s);
+    v->linked = v->by_name && has_other_names(o);
+    return TRUE;
 }
 
 static struct stream *make_stream(void)
@@ -222,17 +245,19 @@ VOID stream_written(struct stream *s)
 
 /* A stream that nobody has looked at, and that is cached from now on, may have writes on their way:
  * it passes until nobody uses it. Two threads may judge it at a time, differently. */
-static VOID set_verdict(struct stream *s, BOOLEAN cached, ULONG rules)
+static VOID set_verdict(struct stream *s, const struct verdict *v, ULONG rules)
 {
     BOOLEAN set;
 
     for (;;) {
         ExAcquireFastMutex(&s->lock);
-        set = !cached || !s->left_out || s->mapped;
+        set = !v->cached || !s->left_out || s->mapped;
         if (set) {
-            s->cached = cached;
+            s->cached = v->cached;
+            s->by_name = v->by_name;
+            s->linked = v->linked;
             s->rules = rules;
-            s->left_out = s->left_out || !cached;
+            s->left_out = s->left_out || !v->cached;
         }
         ExReleaseFastMutex(&s->lock);
         if (set)
@@ -247,26 +272,27 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
                      BOOLEAN may_ask)
 {
     const ULONG rules = port_rules();
-    BOOLEAN cached, known, may_lie;
+    struct verdict v;
+    BOOLEAN counts, known, may_lie;
 
     ExAcquireFastMutex(&s->lock);
-    cached = s->cached;
+    counts = s->cached || s->linked;
     may_lie = s->may_lie;
     known = s->rules == rules && !may_lie;
     ExReleaseFastMutex(&s->lock);
     if (known || !may_ask)
-        return cached || !known;
-    known = is_wanted(d, o, &cached);
+        return counts || !known;
+    known = is_wanted(d, o, &v);
     fc_know(&s->file, o); /* also if it is not cached: other rules may come */
     if (!known)
         return TRUE;
-    if (cached && (MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer) ||
-                   (may_lie && stream_is_reparsed(o))))
+    if (v.cached && (MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer) ||
+                     (may_lie && stream_is_reparsed(o))))
         stream_mapped(s);
     if (may_lie)
         stream_may_lie(s, FALSE);
-    set_verdict(s, cached, rules);
-    return cached;
+    set_verdict(s, &v, rules);
+    return v.cached || v.linked;
 }
 
 BOOLEAN stream_is_judged(struct stream *s)
@@ -276,6 +302,17 @@ BOOLEAN stream_is_judged(struct stream *s)
 
     ExAcquireFastMutex(&s->lock);
     is = s->cached && s->rules == rules && !s->may_lie;
+    ExReleaseFastMutex(&s->lock);
+    return is;
+}
+
+BOOLEAN stream_is_elsewhere(struct stream *s)
+{
+    const ULONG rules = port_rules();
+    BOOLEAN is;
+
+    ExAcquireFastMutex(&s->lock);
+    is = s->linked && s->rules == rules;
     ExReleaseFastMutex(&s->lock);
     return is;
 }
@@ -324,6 +361,34 @@ VOID stream_mapped(struct stream *s)
         fc_write_begin_outside(&s->file, &s->mapping);
     }
     ExReleaseFastMutex(&s->lock);
+}
+
+/* If it is not cached now. That cannot be said, or what the new name is? It is the safe side that
+ * it is, and costs the blocks of one file. */
+VOID stream_moves(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, FILE_RENAME_INFORMATION *to,
+                  BOOLEAN may_ask)
+{
+    struct context *const c = context_of(o);
+    PFLT_FILE_NAME_INFORMATION name;
+    const ULONG rules = port_rules();
+    struct fc_stream s = { 0 };
+    BOOLEAN cached = TRUE, counts;
+
+    if (!c)
+        return;
+    (void)judge(c->stream, d, o, may_ask);
+    ExAcquireFastMutex(&c->stream->lock);
+    counts = c->stream->by_name || c->stream->rules != rules;
+    ExReleaseFastMutex(&c->stream->lock);
+    if (counts && may_ask &&
+        NT_SUCCESS(FltGetDestinationFileNameInformation(
+            o->Instance, o->FileObject, to->RootDirectory, to->FileName, to->FileNameLength,
+            FLT_FILE_NAME_NORMALIZED | FLT_FILE_NAME_QUERY_DEFAULT, &name)) &&
+        !judge_name(name, &s, &cached))
+        cached = TRUE;
+    if (counts && cached)
+        stream_mapped(c->stream);
+    FltReleaseContext(c);
 }
 
 /* A transaction has a stream of its own, and this one knows nothing of it. */

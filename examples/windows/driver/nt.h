@@ -179,15 +179,19 @@ typedef enum {
     FileBasicInformation = 4,
     FileStandardInformation = 5,
     FileRenameInformation = 10,
+    FileLinkInformation = 11,
     FileDispositionInformation = 13,
     FileAllocationInformation = 19,
     FileEndOfFileInformation = 20,
     FileValidDataLengthInformation = 39,
     FileRenameInformationBypassAccessCheck = 56,
+    FileLinkInformationBypassAccessCheck = 57,
     FileIdInformation = 59,
     FileDispositionInformationEx = 64,
     FileRenameInformationEx = 65,
-    FileRenameInformationExBypassAccessCheck = 66
+    FileRenameInformationExBypassAccessCheck = 66,
+    FileLinkInformationEx = 72,
+    FileLinkInformationExBypassAccessCheck = 73
 } FILE_INFORMATION_CLASS;
 typedef struct {
     LARGE_INTEGER CreationTime, LastAccessTime, LastWriteTime, ChangeTime;
@@ -400,6 +404,10 @@ NTSTATUS FLTAPI FltSetStreamContext(PFLT_INSTANCE i, PFILE_OBJECT o, ULONG how,
 NTSTATUS FLTAPI FltGetStreamContext(PFLT_INSTANCE i, PFILE_OBJECT o, PFLT_CONTEXT *context);
 NTSTATUS FLTAPI FltGetFileNameInformation(PFLT_CALLBACK_DATA d, FLT_FILE_NAME_OPTIONS o,
                                           PFLT_FILE_NAME_INFORMATION *info);
+NTSTATUS FLTAPI FltGetDestinationFileNameInformation(PFLT_INSTANCE i, PFILE_OBJECT o, HANDLE root,
+                                                     WCHAR *name, ULONG bytes,
+                                                     FLT_FILE_NAME_OPTIONS how,
+                                                     PFLT_FILE_NAME_INFORMATION *info);
 NTSTATUS FLTAPI FltParseFileNameInformation(PFLT_FILE_NAME_INFORMATION info);
 VOID FLTAPI FltReleaseFileNameInformation(PFLT_FILE_NAME_INFORMATION info);
 NTSTATUS FLTAPI FltQueryInformationFile(PFLT_INSTANCE i, PFILE_OBJECT o, PVOID to, ULONG bytes,

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_shell_names.c - the callbacks of the driver's shell for what gives files and streams other
+ * names, and for changes under a name that is not cached.
+ */
+#include "shell_common.h"
+
+static const FILE_INFORMATION_CLASS renames[] = { FileRenameInformation,
+                                                  FileRenameInformationBypassAccessCheck,
+                                                  FileRenameInformationEx,
+                                                  FileRenameInformationExBypassAccessCheck };
+
+/* It is the file's content now, and the file's times are what they were. */
+static NTSTATUS rename_stream(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    fm_settle();
+    (void)warm(ctx);
+    return change(NULL, o, information);
+}
+
+/* NTFS gives an alternate stream the name of the content. */
+static void test_streams_that_become_content(void)
+{
+    static struct file stream;
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        make_file(&stream, u"\\Device\\HarddiskVolume3\\data\\file:other", file.id);
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        PFILE_OBJECT const s = fm_open(&stream.f, i % 2, FILE_OPENED);
+        CHECK(warm(o));
+        CHECK_EQ(fm_rename(s, renames[i], u"::$DATA", rename_stream, o), STATUS_SUCCESS);
+        CHECK_EQ(times(0, CMP_FORGET_ALL), 0); /* it is known which file it is */
+        CHECK(!hits(o));
+        CHECK(warm(o));
+        CHECK_EQ(fm_rename(s, renames[i], u"\\data\\name", NULL, NULL), STATUS_SUCCESS);
+        CHECK(hits(o));
+        fm_close(s);
+        fm_close(o);
+        end();
+    }
+}
+
+/* And the content becomes an alternate stream. The file has another stream then, with the same id:
+ * what is read of the one is not stored as the other's. */
+static void test_content_that_becomes_a_stream(void)
+{
+    static struct file now;
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_rename(o, FileRenameInformation, u":other", NULL, NULL), STATUS_SUCCESS);
+    fm_settle();
+    (void)warm(o);
+    make_file(&now, file.f.name, file.id);
+    memset(now.data, 'n', sizeof(now.data));
+    PFILE_OBJECT const n = fm_open(&now.f, false, FILE_OPENED);
+    CHECK_EQ(read_how(n, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(buf[0], 'n');
+    fm_close(n);
+    fm_close(o);
+    end();
+}
+
+static void change_unseen(PFILE_OBJECT o, bool maps)
+{
+    if (maps) {
+        CHECK_EQ(fm_section(o, SyncTypeCreateSection, PAGE_READWRITE), STATUS_SUCCESS);
+        memset(file.data + BLOCK, 'Z', BLOCK);
+    } else {
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    }
+}
+
+/* A cached file is changed by a name that is left out: a hard link. Its times stay. */
+static void test_changes_by_another_name(void)
+{
+    static const WCHAR *const names[] = { u"\\Device\\HarddiskVolume3\\data\\file.tmp",
+                                          u"\\Device\\HarddiskVolume3\\other\\link" };
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        fm_close(o);
+        fm_settle();
+        const WCHAR *const name = file.f.name;
+        file.f.name = names[i % 2];
+        file.f.linked = TRUE;
+        o = fm_open(&file.f, true, FILE_OPENED);
+        CHECK(!warm(o));
+        CHECK_EQ(fm_flush(o, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(times(0, CMP_FORGET) + times(0, CMP_SYNC_BEGIN), 0); /* it was only opened */
+        change_unseen(o, i / 2);
+        fm_close(o);
+        fm_settle();
+        CHECK_EQ(times(0, CMP_FORGET_ALL) + times(0, CMP_WRITE_BEGIN), 0);
+        CHECK_EQ(times(0, CMP_OPEN), 1);
+        file.f.name = name;
+        o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        fm_close(o);
+        end();
+    }
+}
+
+/* Alternate streams of such a file have other content. */
+static void test_another_name_of_a_stream(void)
+{
+    static struct file stream;
+    begin();
+    make_file(&stream, u"\\Device\\HarddiskVolume3\\other\\link:alternate", file.id);
+    stream.f.linked = file.f.linked = TRUE;
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    PFILE_OBJECT const s = fm_open(&stream.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_write(s, BLOCK, BLOCK, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(hits(o));
+    fm_close(s);
+    fm_close(o);
+    end();
+}
+
+static const FILE_INFORMATION_CLASS moves[] = {
+    FileRenameInformation,   FileRenameInformationBypassAccessCheck,
+    FileRenameInformationEx, FileRenameInformationExBypassAccessCheck,
+    FileLinkInformation,     FileLinkInformationBypassAccessCheck,
+    FileLinkInformationEx,   FileLinkInformationExBypassAccessCheck,
+};
+
+/* A cached file gets a name that is left out, is changed under it, and gets its old one back: while
+ * somebody still has it open for writing, or by a handle that only renames. */
+static void test_renamed_there_and_back(void)
+{
+    for (unsigned i = 0; i < 32; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        CHECK_EQ(fm_rename(o, moves[i / 4], u"\\other\\file", NULL, NULL), STATUS_SUCCESS);
+        CHECK(hits(o));
+        fm_close(o);
+        fm_settle();
+        const WCHAR *const name = file.f.name;
+        file.f.name = u"\\Device\\HarddiskVolume3\\other\\file";
+        PFILE_OBJECT const w = fm_open(&file.f, true, FILE_OPENED);
+        CHECK_EQ(fm_rename(w, moves[i / 4], u"\\other\\name", NULL, NULL), STATUS_SUCCESS);
+        fm_settle();
+        CHECK_EQ(times(0, CMP_FORGET), 0); /* neither of these names is cached */
+        change_unseen(w, i & 1);
+        if (!(i & 2))
+            fm_close(w);
+        fm_settle();
+        o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK_EQ(fm_rename(o, moves[i / 4], u"\\data\\file", NULL, NULL), STATUS_SUCCESS);
+        file.f.name = name;
+        fm_close(o);
+        if (i & 2) {
+            change_unseen(w, i & 1);
+            fm_close(w);
+        }
+        fm_settle();
+        CHECK_EQ(times(0, CMP_FORGET_ALL), 0);
+        o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        fm_close(o);
+        end();
+    }
+}
+
+const struct harness_test shell_names_tests[] = {
+    TEST(streams_that_become_content), TEST(content_that_becomes_a_stream),
+    TEST(changes_by_another_name),     TEST(another_name_of_a_stream),
+    TEST(renamed_there_and_back),      TEST_END,
+};
