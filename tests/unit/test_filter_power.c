@@ -301,8 +301,63 @@ static void test_settled_too_late(void)
     }
 }
 
+/* A write of a handle that is open all the time. The journal gets one record of such a handle until
+ * it is closed, and so does the disk. */
+static void write_journaled(bool first)
+{
+    struct fc_write w;
+    fc_write_begin(&file, NULL, &w, FC_RANGE, 0, BLK);
+    cached.content++;
+    cached.time += first;
+    disk = cached;
+    fc_write_end(&w);
+}
+
+/* B6: a program has the file open for writing, and has written. What is told of its times is from
+ * after that: when the next service opens the file, or when another writer closes it. Then the
+ * service goes, the program writes again, and the power fails. */
+static void test_open_all_the_time(void)
+{
+    NEED_DAX;
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        CHECK(warm());
+        fc_writer(&file, true);
+        fc_writer(&file, true);
+        write_journaled(true);
+        sync_file();
+        if (i == 0) {
+            stop_service();
+            start_service();
+            CHECK(fc_connect(&fc, 2));
+        } else {
+            fc_writer(&file, false);
+            fc_settle(&file, NULL);
+        }
+        CHECK(warm());
+        if (i == 2) { /* both have closed it, and it is opened again */
+            fc_writer(&file, false);
+            fc_settle(&file, NULL);
+            fc_writer(&file, true);
+        }
+        stop_service();
+        if (i < 2)
+            write_journaled(false);
+        start_service();
+        gone = 0;
+        CHECK_EQ(hits_after_cut(), i == 2);
+        end();
+    }
+}
+
 static const struct harness_test tests[] = {
-    TEST(warm), TEST(bracket), TEST(mapping), TEST(written_without_service), TEST(settled_too_late),
+    TEST(warm),
+    TEST(bracket),
+    TEST(mapping),
+    TEST(written_without_service),
+    TEST(settled_too_late),
+    TEST(open_all_the_time),
 };
 
 int main(int argc, char **argv)

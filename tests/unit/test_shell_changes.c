@@ -666,6 +666,9 @@ static void test_closes(void)
     fm_close(o);
     fm_settle();
     CHECK_EQ(times(0, CMP_REVALIDATE), 0); /* nothing was written */
+    struct cmp_open opened;
+    memcpy(&opened, body_of(CMP_OPEN), sizeof(opened));
+    CHECK_EQ(opened.validator.racy, 0); /* nor before it */
     o = fm_open(&file.f, true, FILE_OPENED);
     CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
     fm_close(o);
@@ -681,6 +684,39 @@ static void test_closes(void)
     memcpy(&m, body_of(CMP_FORGET), sizeof(m));
     CHECK_EQ(m.gone, 1);
     end();
+}
+
+/* Two have the file open for writing. When the one that wrote closes it, its times say nothing of
+ * what the other one writes: so they are told when the last one closes it, also if it is killed. */
+static void test_closes_with_others(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const a = fm_open(&file.f, true, FILE_OPENED);
+        PFILE_OBJECT const b = fm_open(&file.f, true, FILE_OPENED);
+        PFILE_OBJECT const r = fm_open(&file.f, false, FILE_OPENED);
+        CHECK_EQ(fm_write(a, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        *fm_me() = (struct fm_thread){ .terminating = i == 1 };
+        fm_close(i == 1 ? b : a);
+        *fm_me() = (struct fm_thread){ 0 };
+        fm_settle();
+        CHECK_EQ(times(0, CMP_REVALIDATE), 0);
+        if (i == 2) { /* the next service */
+            CHECK(warm(r));
+            end_service();
+            connect_service();
+            struct cmp_open m;
+            (void)warm(r);
+            memcpy(&m, body_of(CMP_OPEN), sizeof(m));
+            CHECK_EQ(m.validator.racy, CM_RACY_WRITER);
+        }
+        fm_close(i == 1 ? a : b);
+        fm_settle();
+        CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+        fm_close(r);
+        end();
+    }
 }
 
 /* Each operation with each allocation failing, or three in a row, on a file that is warm and was
@@ -779,5 +815,6 @@ const struct harness_test shell_changes_tests[] = {
     TEST(left_out_meanwhile),
     TEST(overwrites),
     TEST(closes),
+    TEST(closes_with_others),
     TEST_END,
 };

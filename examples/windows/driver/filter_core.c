@@ -361,6 +361,17 @@ static void know(struct fc_file *f, const struct fc_facts *facts)
     unlock(f->fc);
 }
 
+/* B6. Asked after the facts: a write that they do not show has begun before. */
+static bool has_writer(struct fc_file *f)
+{
+    bool has;
+
+    lock(f->fc);
+    has = f->writers > 0 && f->wrote;
+    unlock(f->fc);
+    return has;
+}
+
 /* The id and the validator of the file: the same that cm_identify() makes on Windows. */
 static bool identify(struct fc_file *f, const void *via, struct cmp_validator *v)
 {
@@ -372,7 +383,8 @@ static bool identify(struct fc_file *f, const void *via, struct cmp_validator *v
     know(f, &facts);
     *v = (struct cmp_validator){ .taken_at = facts.taken_at,
                                  .size = facts.size,
-                                 .racy = facts.racy ? CM_RACY_TIMES : 0,
+                                 .racy = (facts.racy ? CM_RACY_TIMES : 0) |
+                                         (has_writer(f) ? CM_RACY_WRITER : 0),
                                  .given = 1 };
     v->changed_ns = facts.written_ns > facts.changed_ns ? facts.written_ns : facts.changed_ns;
     if (v->changed_ns < CM_CHANGED_LONG_AGO)
@@ -395,6 +407,18 @@ void fc_know(struct fc_file *f, const void *via)
     unlock(f->fc);
     if (!known && env->facts(env->ctx, via, &facts, true))
         know(f, &facts);
+}
+
+void fc_writer(struct fc_file *f, bool comes)
+{
+    lock(f->fc);
+    if (comes)
+        f->writers++;
+    else if (f->writers > 0) /* one may be older than the filter */
+        f->writers--;
+    if (f->writers == (comes ? 1 : 0))
+        f->wrote = false;
+    unlock(f->fc);
 }
 
 static void close_handle(struct fc *fc, uint32_t life, uint32_t handle)
@@ -524,7 +548,7 @@ static void link_write(struct fc *fc, struct fc_write *w)
     if (w->next)
         w->next->prev = w;
     fc->writes = w;
-    w->file->unsettled = true;
+    w->file->unsettled = w->file->wrote = true;
 }
 
 /* Locked. */
@@ -723,7 +747,8 @@ static bool is_as_before(struct fc_file *f, uint32_t life, uint64_t outsides)
     return is;
 }
 
-/* With a write in flight a validator proves nothing. The next close tries again. So does one after
+/* With a write in flight a validator proves nothing, nor while somebody else may write (B6). The
+ * next close tries again. So does one after
  * an outside write that began meanwhile: it is noted before it changes anything, so what was asked
  * before that is older than it. */
 void fc_settle(struct fc_file *f, const void *via)
@@ -737,7 +762,8 @@ void fc_settle(struct fc_file *f, const void *via)
     lock(fc);
     life = fc->life;
     outsides = outsides_of(f);
-    if (is_usable(f, true) && f->unsettled && f->brackets == 0 && f->life == life)
+    if (is_usable(f, true) && f->unsettled && f->brackets == 0 && f->writers == 0 &&
+        f->life == life)
         handle = f->handle;
     if (handle)
         f->unsettled = false;

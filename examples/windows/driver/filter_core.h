@@ -47,6 +47,13 @@
  *       not tell as long as it is open. So the service takes all of the file for not synced before
  *       anything of it is read through it again. Else a power cut could leave what was read from
  *       the system's cache in the pool, and not in the file.
+ *   B6  Neither the times nor the journal have to move for each write of a file that has been
+ *       written before and is still open. So times that are asked for meanwhile do not tell of the
+ *       next one. They are told when the last handle that may write is closed. If the service has
+ *       to know them earlier (an open), it hears that the file has a writer: then what it caches is
+ *       cold for the next service. Else it would be warm for one that comes after a power cut,
+ *       although the program has written while there was none. (Handles that only read are not
+ *       counted, although the journal waits for them, too: README.md, "Limits".)
  *
  * WHY NOTHING STALE IS READ. (1) A read is answered by the service only if its file has no outside
  * write and is not in the written-set. So each write before it was in a bracket of the same life,
@@ -163,8 +170,10 @@ struct fc_file {
     uint64_t outsides;           /* begins and ends of outside writes, so far */
     uint64_t marked;             /* so many of them the service knows of, in life `marked_life` */
     uint32_t marked_life;
-    bool unsettled; /* was written since its validator was told */
-    bool gone;      /* was deleted: it is forgotten when nobody uses it any more */
+    uint32_t writers; /* handles that may write (fc_writer) */
+    bool wrote;       /* one of them has written, or may have */
+    bool unsettled;   /* was written since its validator was told */
+    bool gone;        /* was deleted: it is forgotten when nobody uses it any more */
 };
 
 enum fc_kind { FC_RANGE, FC_SIZE, FC_ALL };
@@ -249,6 +258,8 @@ void fc_transacted(struct fc_file *f);
 bool fc_sync_begin(struct fc_file *f, const void *via, struct fc_sync *s);
 void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok);
 
+/* A handle that may write is opened (`comes`), or has been closed. */
+void fc_writer(struct fc_file *f, bool comes);
 /* A handle that wrote is closed: the file's times are final, so it can stay warm. May wait. */
 void fc_settle(struct fc_file *f, const void *via);
 /* The file is deleted. Others may use it still. */

@@ -662,6 +662,7 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT
     if ((flags & FLTFL_POST_OPERATION_DRAINING) || !NT_SUCCESS(d->IoStatus.Status) ||
         d->IoStatus.Status == STATUS_REPARSE)
         return FLT_POSTOP_FINISHED_PROCESSING;
+    stream_writer(o, TRUE);
     open_as_it_lies(d, o);
     if (!(o->FileObject->WriteAccess || emptied))
         return FLT_POSTOP_FINISHED_PROCESSING;
@@ -685,6 +686,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_
 {
     struct context *c;
 
+    stream_writer(o, FALSE);
     if (passes(d, o) || port_is_service() || !may_ask(d) ||
         !(o->FileObject->WriteAccess || o->FileObject->DeleteAccess) || !stream_of(d, o, TRUE, &c))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;

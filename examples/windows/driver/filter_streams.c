@@ -456,6 +456,22 @@ BOOLEAN stream_is_lost(PCFLT_RELATED_OBJECTS o)
     return TRUE;
 }
 
+VOID stream_writer(PCFLT_RELATED_OBJECTS o, BOOLEAN comes)
+{
+    PFLT_CONTEXT c = NULL;
+
+    if (!o->FileObject->WriteAccess || (o->FileObject->Flags & FO_VOLUME_OPEN))
+        return;
+    if (comes)
+        c = context_of(o);
+    else if (!NT_SUCCESS(FltGetStreamContext(o->Instance, o->FileObject, &c)))
+        return;
+    if (!c)
+        return;
+    fc_writer(&((struct context *)c)->stream->file, comes);
+    FltReleaseContext(c);
+}
+
 /* After the cleanup of a handle. */
 BOOLEAN stream_is_deleted(PCFLT_RELATED_OBJECTS o)
 {
