@@ -44,7 +44,9 @@ NTSTATUS FLTAPI FltRegisterFilter(PDRIVER_OBJECT d, const FLT_REGISTRATION *r, P
 
 void fm_attach(bool mounted)
 {
-    const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter, .Instance = &fm.instance };
+    const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter,
+                                    .Volume = &fm.volume,
+                                    .Instance = &fm.instance };
 
     fm.instance = (struct _FLT_INSTANCE){ 0 };
     fm.instance.attached = NT_SUCCESS(fm.filter.r->InstanceSetupCallback(
@@ -52,9 +54,26 @@ void fm_attach(bool mounted)
         FLT_FSTYPE_NTFS));
 }
 
-NTSTATUS fm_would_attach(DEVICE_TYPE device, FLT_FILESYSTEM_TYPE system)
+/* As in the system, the names are longer than the structure. */
+NTSTATUS FLTAPI FltGetVolumeProperties(PFLT_VOLUME v, PFLT_VOLUME_PROPERTIES p, ULONG bytes,
+                                       PULONG n)
 {
-    const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter, .Instance = &fm.instance };
+    fm_at_most(APC_LEVEL, "FltGetVolumeProperties");
+    *n = sizeof(*p) + 200;
+    if (!fm_has_memory())
+        return STATUS_INSUFFICIENT_RESOURCES;
+    if (bytes < sizeof(*p))
+        return (NTSTATUS)0xC0000023; /* STATUS_BUFFER_TOO_SMALL */
+    *p = (FLT_VOLUME_PROPERTIES){ .DeviceCharacteristics = v->characteristics };
+    return bytes < *n ? STATUS_BUFFER_OVERFLOW : STATUS_SUCCESS;
+}
+
+NTSTATUS fm_would_attach(DEVICE_TYPE device, FLT_FILESYSTEM_TYPE system, ULONG characteristics)
+{
+    struct _FLT_VOLUME volume = { characteristics };
+    const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter,
+                                    .Instance = &fm.instance,
+                                    .Volume = &volume };
 
     return fm.filter.r->InstanceSetupCallback(&o, FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME, device,
                                               system);
@@ -274,7 +293,9 @@ BOOLEAN FLTAPI FltIsOperationSynchronous(PFLT_CALLBACK_DATA d)
  * is not seen any more. */
 void fm_detach(void)
 {
-    const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter, .Instance = &fm.instance };
+    const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter,
+                                    .Volume = &fm.volume,
+                                    .Instance = &fm.instance };
     struct fm_op **at, *op;
 
     if (!fm.instance.attached)
@@ -312,7 +333,9 @@ static struct fm_op make(PFILE_OBJECT o, UCHAR major, const struct fm_how *how)
     op.iopb.IrpFlags = how->irp_flags;
     op.iopb.TargetFileObject = o;
     op.iopb.TargetInstance = &fm.instance;
-    op.o = (FLT_RELATED_OBJECTS){ .Filter = &fm.filter, .Instance = &fm.instance, .FileObject = o };
+    op.o = (FLT_RELATED_OBJECTS){
+        .Filter = &fm.filter, .Volume = &fm.volume, .Instance = &fm.instance, .FileObject = o
+    };
     op.o.Transaction = how->transaction;
     op.d.Flags =
         how->fast ? FLTFL_CALLBACK_DATA_FAST_IO_OPERATION : FLTFL_CALLBACK_DATA_IRP_OPERATION;

@@ -60,8 +60,10 @@ void fm_attach(bool mounted);
 void fm_settle(void);
 /* The threads for work items begin none until it is over. */
 void fm_hold(bool held);
-/* What setup() returns for a volume of this kind; no instance stays. */
-NTSTATUS fm_would_attach(DEVICE_TYPE device, FLT_FILESYSTEM_TYPE system);
+/* What setup() returns for a volume of this kind; no instance stays. `characteristics`: of its
+ * disk.
+ */
+NTSTATUS fm_would_attach(DEVICE_TYPE device, FLT_FILESYSTEM_TYPE system, ULONG characteristics);
 
 /* After all files were closed: looks whether file objects are left. */
 void fm_end(void);

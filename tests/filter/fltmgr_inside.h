@@ -18,6 +18,9 @@ struct _FLT_FILTER {
     bool started, deleting;
     unsigned users; /* rundown references */
 };
+struct _FLT_VOLUME {
+    ULONG characteristics;
+};
 struct _FLT_INSTANCE {
     bool attached, deleting;
     unsigned users;
@@ -29,6 +32,7 @@ struct fm {
     os_cond changed; /* anything */
     struct _FLT_FILTER filter;
     struct _FLT_INSTANCE instance;
+    struct _FLT_VOLUME volume;
     struct fm_file *files; /* that have a context */
     struct fm_op *pending; /* operations below the filter */
     unsigned objects, names, contexts, blocks, items;

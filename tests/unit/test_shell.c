@@ -28,11 +28,30 @@ static void test_loads(void)
     }
     CHECK(failed > 3);
     begin_without_service();
-    CHECK_EQ(fm_would_attach(FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_NTFS), STATUS_SUCCESS);
-    CHECK_EQ(fm_would_attach(FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_REFS), STATUS_SUCCESS);
-    CHECK_EQ(fm_would_attach(FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_FAT),
+    static const struct {
+        DEVICE_TYPE device;
+        FLT_FILESYSTEM_TYPE system;
+        ULONG characteristics;
+        NTSTATUS s;
+    } c[] = {
+        { FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_NTFS, 0, STATUS_SUCCESS },
+        { FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_REFS, 0x100, STATUS_SUCCESS },
+        { FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_FAT, 0, STATUS_FLT_DO_NOT_ATTACH },
+        { FILE_DEVICE_DISK_FILE_SYSTEM, 0x1e, 0, STATUS_FLT_DO_NOT_ATTACH }, /* CIMFS */
+        { 0x14, FLT_FSTYPE_NTFS, 0, STATUS_FLT_DO_NOT_ATTACH },              /* a network */
+        { FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_NTFS, FILE_REMOVABLE_MEDIA | 0x100,
+          STATUS_FLT_DO_NOT_ATTACH },
+        { FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_NTFS, FILE_REMOTE_DEVICE,
+          STATUS_FLT_DO_NOT_ATTACH },
+    };
+    for (unsigned i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+        CASE("i %u", i);
+        CHECK_EQ(fm_would_attach(c[i].device, c[i].system, c[i].characteristics), c[i].s);
+    }
+    fm_starve(0, 1); /* it cannot be told */
+    CHECK_EQ(fm_would_attach(FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_NTFS, 0),
              STATUS_FLT_DO_NOT_ATTACH);
-    CHECK_EQ(fm_would_attach(0x14, FLT_FSTYPE_NTFS), STATUS_FLT_DO_NOT_ATTACH); /* a network */
+    fm_starve(0, 0);
     end();
 }
 

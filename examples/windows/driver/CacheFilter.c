@@ -6,7 +6,9 @@
  * filter_core.c; this shell gives it files, buffers and messages. Owns: struct driver.
  *
  * VOLUMES. It attaches to fixed NTFS and ReFS volumes of disks. The claim that it sees all writes
- * holds there: no other machine writes them. Files of the pool's own volume always pass.
+ * holds there: no other machine writes them. Other machines may write a medium that can be taken
+ * out. (A whole disk that can be unplugged counts as fixed, as elsewhere in Windows.) Files of the
+ * pool's own volume always pass.
  *
  * LATE. A volume that was mounted before the driver came had writes that it did not see: all files
  * are forgotten. So the driver starts with the system, and only a driver that is loaded by hand
@@ -16,13 +18,25 @@
 
 struct driver driver;
 
+/* The names, which do not fit, are of no interest. What cannot be told is not fixed. */
+static BOOLEAN is_fixed(PFLT_VOLUME volume)
+{
+    FLT_VOLUME_PROPERTIES p = { 0 };
+    ULONG n;
+    const NTSTATUS s = FltGetVolumeProperties(volume, &p, sizeof(p), &n);
+
+    return (NT_SUCCESS(s) || s == STATUS_BUFFER_OVERFLOW) &&
+           !(p.DeviceCharacteristics & (FILE_REMOVABLE_MEDIA | FILE_REMOTE_DEVICE));
+}
+
 static NTSTATUS FLTAPI setup(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_SETUP_FLAGS flags,
                              DEVICE_TYPE device, FLT_FILESYSTEM_TYPE system)
 {
-    UNREFERENCED_PARAMETER(o);
     if (device != FILE_DEVICE_DISK_FILE_SYSTEM) /* a network: others write, too */
         return STATUS_FLT_DO_NOT_ATTACH;
     if (system != FLT_FSTYPE_NTFS && system != FLT_FSTYPE_REFS)
+        return STATUS_FLT_DO_NOT_ATTACH;
+    if (!is_fixed(o->Volume))
         return STATUS_FLT_DO_NOT_ATTACH;
     if (!(flags & FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME))
         fc_written_anything(&driver.core); /* it was in use, and nobody looked */

@@ -88,8 +88,9 @@ typedef struct _FILE_OBJECT {
 #define TRUE 1
 #define NT_SUCCESS(s) ((NTSTATUS)(s) >= 0)
 #define STATUS_SUCCESS ((NTSTATUS)0)
-#define STATUS_TIMEOUT ((NTSTATUS)0x00000102) /* a success code */
-#define STATUS_REPARSE ((NTSTATUS)0x00000104) /* a success code, and nothing is open */
+#define STATUS_TIMEOUT ((NTSTATUS)0x00000102)         /* a success code */
+#define STATUS_REPARSE ((NTSTATUS)0x00000104)         /* a success code, and nothing is open */
+#define STATUS_BUFFER_OVERFLOW ((NTSTATUS)0x80000005) /* a part is there */
 #define STATUS_UNSUCCESSFUL ((NTSTATUS)0xC0000001)
 #define STATUS_INVALID_PARAMETER ((NTSTATUS)0xC000000D)
 #define STATUS_END_OF_FILE ((NTSTATUS)0xC0000011)
@@ -235,7 +236,7 @@ typedef enum {
     FLT_FSTYPE_RAW,
     FLT_FSTYPE_NTFS,
     FLT_FSTYPE_FAT,
-    FLT_FSTYPE_REFS = 0x1e
+    FLT_FSTYPE_REFS = 0x1c
 } FLT_FILESYSTEM_TYPE;
 typedef enum {
     FLT_PREOP_SUCCESS_WITH_CALLBACK,
@@ -373,6 +374,13 @@ typedef struct {
     (PCFLT_RELATED_OBJECTS, FLT_INSTANCE_QUERY_TEARDOWN_FLAGS);
 } FLT_REGISTRATION;
 #define FILE_DEVICE_DISK_FILE_SYSTEM 0x00000008u
+#define FILE_REMOVABLE_MEDIA 0x00000001u
+#define FILE_REMOTE_DEVICE 0x00000010u
+typedef struct {
+    DEVICE_TYPE DeviceType;
+    ULONG DeviceCharacteristics;
+    UNICODE_STRING FileSystemDriverName, FileSystemDeviceName, RealDeviceName; /* text follows */
+} FLT_VOLUME_PROPERTIES, *PFLT_VOLUME_PROPERTIES;
 typedef struct {
     USHORT Size, NamesParsed;
     ULONG Format;
@@ -426,6 +434,8 @@ NTSTATUS FLTAPI FltQueueGenericWorkItem(PFLT_GENERIC_WORKITEM w, PVOID filter_or
                                         PFLT_GENERIC_WORKITEM_ROUTINE run, WORK_QUEUE_TYPE q,
                                         PVOID context);
 VOID FLTAPI FltCompletePendedPostOperation(PFLT_CALLBACK_DATA d);
+NTSTATUS FLTAPI FltGetVolumeProperties(PFLT_VOLUME v, PFLT_VOLUME_PROPERTIES p, ULONG bytes,
+                                       PULONG n);
 NTSTATUS FLTAPI FltObjectReference(PVOID o);
 VOID FLTAPI FltObjectDereference(PVOID o);
 
