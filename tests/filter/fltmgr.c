@@ -317,6 +317,10 @@ void fm_detach(void)
             at = &fm.pending;
         }
     fm_wait_zero(&fm.instance.users, "callbacks, or references of the instance");
+    fm_unlock_it();
+    if (fm.filter.r->InstanceTeardownCompleteCallback)
+        fm.filter.r->InstanceTeardownCompleteCallback(&o, 0);
+    fm_lock_it();
     fm_drop_contexts();
     fm.instance.attached = false;
     fm_unlock_it();

@@ -60,6 +60,8 @@ void fm_attach(bool mounted);
 void fm_settle(void);
 /* The threads for work items begin none until it is over. */
 void fm_hold(bool held);
+/* No work item can be queued until it is over, as while the driver is unloaded. */
+void fm_refuse(bool refused);
 /* What setup() returns for a volume of this kind; no instance stays. `characteristics`: of its
  * disk.
  */

@@ -39,7 +39,7 @@ struct fm {
     unsigned calls; /* of the port's callbacks, on their way */
     unsigned starve_skip, starve_fail;
     unsigned faults;
-    bool quiet, held;
+    bool quiet, held, refused;
     PFLT_PORT port;
     unsigned percent;
 };

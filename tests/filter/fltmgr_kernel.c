@@ -364,7 +364,7 @@ NTSTATUS FLTAPI FltQueueGenericWorkItem(PFLT_GENERIC_WORKITEM w, PVOID object,
     if (w->queued)
         fm_fault("it is queued", "FltQueueGenericWorkItem");
     fm_lock_it();
-    if (fm.filter.deleting) {
+    if (fm.filter.deleting || fm.refused) {
         s = STATUS_FLT_DELETING_OBJECT;
     } else {
         fm.filter.users++;
@@ -435,6 +435,13 @@ void fm_hold(bool held)
     fm_lock_it();
     fm.held = held;
     os_cond_wake_all(&fm.changed);
+    fm_unlock_it();
+}
+
+void fm_refuse(bool refused)
+{
+    fm_lock_it();
+    fm.refused = refused;
     fm_unlock_it();
 }
 

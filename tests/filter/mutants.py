@@ -223,6 +223,10 @@ SHELL = [
     rule('fills without the cache', 'non_cached', OPS,
          'const BOOLEAN direct = (m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING) != 0;',
          'const BOOLEAN direct = FALSE;'),
+    rule('ends that nobody takes', 'ends_that_nobody', OPS,
+         '    if (KeGetCurrentIrql() >= DISPATCH_LEVEL)\n        leave_it(c);\n    else\n', ''),
+    rule('ends that nobody takes are late', 'ends_that_nobody', 'CacheFilter.c',
+         '    ops_end_left();\n', ''),
     rule('reads that are drained', 'detaches_in_a_read', OPS,
          '    if ((flags & FLTFL_POST_OPERATION_DRAINING) ||\n'
          '        (!NT_SUCCESS(d->IoStatus.Status) && '

@@ -617,6 +617,32 @@ static void test_detaches(void)
     end();
 }
 
+static NTSTATUS change_and_refuse(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    fm_refuse(true);
+    return change(ctx, o, information);
+}
+
+/* A write ends at a raised IRQL while the driver is unloaded, and no thread takes its end. */
+static void test_ends_that_nobody_takes(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED), v = fm_open_volume();
+    CHECK(warm(o));
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_EQ(fm_write(i < 2 ? o : v, BLOCK, BLOCK, change_and_refuse, NULL, &at_dispatch),
+                 STATUS_SUCCESS);
+        fm_refuse(false);
+        CHECK(!hits(o));
+    }
+    CHECK_EQ(times(0, CMP_WRITE_END), 0);
+    fm_detach();
+    CHECK_EQ(times(0, CMP_WRITE_END), 2);
+    fm_close(v);
+    fm_close(o);
+    end();
+}
+
 static ULONG detaching_read(struct fm_file *f, uint64_t off, ULONG n, void *to)
 {
     f->read = read_file;
@@ -721,6 +747,7 @@ static const struct harness_test tests[] = {
     TEST(late_reply),
     TEST(lost_bracket),
     TEST(detaches),
+    TEST(ends_that_nobody_takes),
     TEST(detaches_in_a_read),
     TEST(unloads),
     TEST_END,

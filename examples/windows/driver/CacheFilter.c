@@ -50,6 +50,13 @@ static NTSTATUS FLTAPI teardown(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_QUERY_TEAR
     return STATUS_SUCCESS;
 }
 
+static VOID FLTAPI torn_down(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_TEARDOWN_FLAGS flags)
+{
+    UNREFERENCED_PARAMETER(o);
+    UNREFERENCED_PARAMETER(flags);
+    ops_end_left();
+}
+
 static VOID release(void)
 {
     if (driver.written)
@@ -74,7 +81,8 @@ static const FLT_REGISTRATION registration = { .Size = sizeof(FLT_REGISTRATION),
                                                .OperationRegistration = operations,
                                                .FilterUnloadCallback = unload,
                                                .InstanceSetupCallback = setup,
-                                               .InstanceQueryTeardownCallback = teardown };
+                                               .InstanceQueryTeardownCallback = teardown,
+                                               .InstanceTeardownCompleteCallback = torn_down };
 
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT object, PUNICODE_STRING path);
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT object, PUNICODE_STRING path)

@@ -33,6 +33,7 @@ struct change {
     PFLT_CALLBACK_DATA held; /* the operation, if its caller hears of its end only after this */
     struct fc_write write;
     struct fc_sync sync;
+    struct change *next; /* left */
 };
 
 /* May this operation ask the file system for something? It would deadlock inside another operation
@@ -355,6 +356,32 @@ static VOID FLTAPI end_later(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID kee
         FltCompletePendedPostOperation(held);
 }
 
+/* Changes whose end no thread takes, at an IRQL where it cannot be. That is so while the filter is
+ * unloaded. They are ended when their volume's operations have all ended. */
+static PVOID volatile left;
+
+static VOID leave_it(struct change *c)
+{
+    PVOID first;
+
+    do {
+        first = left;
+        c->next = first;
+    } while (InterlockedCompareExchangePointer(&left, c, first) != first);
+}
+
+VOID ops_end_left(void)
+{
+    struct change *c = InterlockedExchangePointer(&left, NULL);
+
+    while (c) {
+        struct change *const next = c->next;
+
+        end_change(c, FALSE);
+        c = next;
+    }
+}
+
 /* Shall its caller hear of the end only when a thread of the system has asked the service? Not if
  * somebody waits for it who may hold what the service needs: then it was not asked at the begin,
  * either. Fast I/O cannot be held at all, and a filter that leaves its volume must not. */
@@ -367,8 +394,8 @@ static BOOLEAN may_hold(PFLT_CALLBACK_DATA d, const struct change *c,
 
 /* The caller hears of the end only after this. Where that cannot be done the end is later: until
  * then the file passes, or its blocks are in a bracket. So it is with what is asynchronous and ends
- * in the file system. If no thread takes it, the filter ends: then the life has ended before, and
- * no message is sent.
+ * in the file system. If no thread takes it, the filter ends: then the life has mostly ended
+ * before, and no message is sent.
  *
  * The disk's driver ends an asynchronous write at a raised IRQL.
  * FltDoCompletionProcessingWhenSafe() is forbidden for writes: it may deadlock. So the write waits
@@ -388,7 +415,10 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT
     if (NT_SUCCESS(
             FltQueueGenericWorkItem(c->later, driver.filter, end_later, DelayedWorkQueue, c)))
         return hold ? FLT_POSTOP_MORE_PROCESSING_REQUIRED : FLT_POSTOP_FINISHED_PROCESSING;
-    end_change(c, FALSE);
+    if (KeGetCurrentIrql() >= DISPATCH_LEVEL)
+        leave_it(c);
+    else
+        end_change(c, FALSE);
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 

@@ -109,5 +109,7 @@ BOOLEAN stream_is_locked(struct stream *s);
 /* ---- filter_ops.c ---------------------------------------------------------------------------- */
 
 extern const FLT_OPERATION_REGISTRATION operations[];
+/* All operations of a volume have ended: so do the changes whose end nobody took. */
+VOID ops_end_left(void);
 
 #endif

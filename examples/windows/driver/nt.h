@@ -132,7 +132,7 @@ BOOLEAN NTAPI KeAreAllApcsDisabled(void);
 LARGE_INTEGER NTAPI KeQueryPerformanceCounter(PLARGE_INTEGER frequency);
 VOID NTAPI KeQuerySystemTimePrecise(PLARGE_INTEGER now);
 HANDLE NTAPI PsGetCurrentProcessId(void);
-/* The system's headers have these two for the compiler, and no calls. */
+/* The system's headers have these for the compiler, and no calls. */
 static inline LONG InterlockedIncrement(volatile LONG *n)
 {
     return __atomic_add_fetch(n, 1, __ATOMIC_SEQ_CST);
@@ -140,6 +140,15 @@ static inline LONG InterlockedIncrement(volatile LONG *n)
 static inline LONG InterlockedDecrement(volatile LONG *n)
 {
     return __atomic_sub_fetch(n, 1, __ATOMIC_SEQ_CST);
+}
+static inline PVOID InterlockedCompareExchangePointer(PVOID volatile *at, PVOID to, PVOID from)
+{
+    (void)__atomic_compare_exchange_n(at, &from, to, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    return from;
+}
+static inline PVOID InterlockedExchangePointer(PVOID volatile *at, PVOID to)
+{
+    return __atomic_exchange_n(at, to, __ATOMIC_SEQ_CST);
 }
 PETHREAD NTAPI PsGetCurrentThread(void);
 BOOLEAN NTAPI PsIsThreadTerminating(PETHREAD t);
@@ -229,7 +238,8 @@ typedef struct _FLT_PORT *PFLT_PORT;
 typedef struct _FLT_GENERIC_WORKITEM *PFLT_GENERIC_WORKITEM;
 typedef PVOID PFLT_CONTEXT;
 typedef ULONG FLT_FILTER_UNLOAD_FLAGS, FLT_INSTANCE_SETUP_FLAGS, FLT_INSTANCE_QUERY_TEARDOWN_FLAGS,
-    FLT_POST_OPERATION_FLAGS, FLT_FILE_NAME_OPTIONS, FLT_IO_OPERATION_FLAGS;
+    FLT_INSTANCE_TEARDOWN_FLAGS, FLT_POST_OPERATION_FLAGS, FLT_FILE_NAME_OPTIONS,
+    FLT_IO_OPERATION_FLAGS;
 typedef USHORT FLT_CONTEXT_TYPE;
 typedef enum {
     FLT_FSTYPE_UNKNOWN,
@@ -372,6 +382,8 @@ typedef struct {
     (PCFLT_RELATED_OBJECTS, FLT_INSTANCE_SETUP_FLAGS, DEVICE_TYPE, FLT_FILESYSTEM_TYPE);
     NTSTATUS(FLTAPI *InstanceQueryTeardownCallback)
     (PCFLT_RELATED_OBJECTS, FLT_INSTANCE_QUERY_TEARDOWN_FLAGS);
+    VOID(FLTAPI *InstanceTeardownCompleteCallback)
+    (PCFLT_RELATED_OBJECTS, FLT_INSTANCE_TEARDOWN_FLAGS);
 } FLT_REGISTRATION;
 #define FILE_DEVICE_DISK_FILE_SYSTEM 0x00000008u
 #define FILE_REMOVABLE_MEDIA 0x00000001u
