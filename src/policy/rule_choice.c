@@ -16,9 +16,9 @@
 
 #define CHECK 16u
 #define READS_MIN 256.0
-#define SIZES_MIN 8.0       /* the first choice needs so many reads for each slot of a mini */
-#define SIZES_MAX 16.0      /* counts are halved at so many reads for each slot of a mini... */
-#define READS_MAX 512.0     /* ... and so many more */
+#define PER_SLOT_MIN 8.0    /* the first choice needs so many reads for each slot of a mini */
+#define PER_SLOT_MAX 16.0   /* counts are halved at so many reads for each slot of a mini... */
+#define READS_MORE 512.0    /* ... and so many more */
 #define MARGIN_DEFAULT 0.02 /* of the score, to leave the default */
 #define MARGIN 0.01         /* to leave any other rule */
 
@@ -88,14 +88,14 @@ bool cm_choice_read(struct cm_choice *a, uint32_t key, uint32_t place, bool agai
         m->hits += cm_sim_read(&m->mini, key, again);
         m->fills += (double)(m->mini.fills - fills);
     }
-    if (a->reads >= SIZES_MAX * slots + READS_MAX) {
+    if (a->reads >= PER_SLOT_MAX * slots + READS_MORE) {
         a->reads /= 2;
         for (unsigned i = 0; i < a->rules; i++) {
             a->mini[i].hits /= 2;
             a->mini[i].fills /= 2;
         }
     }
-    if (++a->since < CHECK || a->reads < READS_MIN || a->reads < SIZES_MIN * slots)
+    if (++a->since < CHECK || a->reads < READS_MIN || a->reads < PER_SLOT_MIN * slots)
         return false;
     a->since = 0;
     return choose(a);
