@@ -9,7 +9,7 @@
  * written, and a reader of a shared pool has a stats page of its own.
  *
  * Who: users, through cachemax.h; api/, objects/. create.c makes pools, memory.c has the memory of
- * an open one, info.c tells about them, calls.c has the calls on files.
+ * an open one, info.c tells about them, calls.c and file_calls.c have the calls on files.
  */
 #include "api/cache.h"
 

@@ -123,7 +123,7 @@ int cm_checkpoint(cm_cache *c)
         e = CM_ENOTSUP;
     }
     cm_report_trouble(c);
-    at_sub_acq_rel(&c->live, 1); /* the last: cm_close may be waiting for it */
+    at_sub_acq_rel(&c->live, 1); /* the last: from here on cm_close() may free the cache */
     return e;
 }
 

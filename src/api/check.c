@@ -42,8 +42,8 @@ static void learn_old_keys(struct check *k)
         k->old_key[k->old_keys++] = cm_format_check_key(sb->uuid, e - 1);
 }
 
-/* Did a crash of the system leave what was cached in its epoch? Or will the next open find out that
- * one has: then the pool was opened for reading, and its number of boots says so. */
+/* Did a crash of the system leave blocks of this epoch? If the pool is only read, what the next
+ * open will find counts, too. */
 static bool torn_boots(const struct check *k)
 {
     const struct cm_super *sb = &k->c->super.now;

@@ -121,5 +121,5 @@ void cm_files_end(cm_file_iter *it)
         return; /* after fork() all of it belongs to the parent */
     cm_file_list_free(&it->list);
     cm_cache_free(c, it, sizeof(*it));
-    at_sub_acq_rel(&c->live, 1); /* the last: cm_close may be waiting for it */
+    at_sub_acq_rel(&c->live, 1); /* the last: from here on cm_close() may free the cache */
 }

@@ -61,8 +61,8 @@ static void move_list(struct cm_waiter **to, struct cm_waiter **from)
     *from = NULL;
 }
 
-/* Takes the table's lock, which is held, and releases it. Wakes all in the list. While one is being
- * woken, others may leave the list. */
+/* Wakes all in the list. While one is being woken, others may leave the list. The table's lock is
+ * held at the call, and released at the return. */
 static void wake_list(struct cm_cache *c, struct cm_waiter **list)
 {
     struct cm_flight_table *t = c->flights;

@@ -236,7 +236,7 @@ int cm_grow(cm_cache *c, uint64_t size, cm_grow_report *report)
     r.elapsed_ns = cm_plat_now_ns() - began;
     cm_plat_cancel_back(cancel);
     cm_report_trouble(c);
-    at_sub_acq_rel(&c->live, 1); /* the last: cm_close may be waiting for it */
+    at_sub_acq_rel(&c->live, 1); /* the last: from here on cm_close() may free the cache */
     if (e == 0 && report)
         e = cm_give_result(report, &r, sizeof(r));
     return e;

@@ -12,9 +12,9 @@
 
 /* Declares that a file has no origin: the pool alone has its content. Then its brackets need no
  * intents, but in a pool that can be checkpointed. `tested`: who reads it tests what it gets, so
- * what this session stores of it need not be verified at its first hit. And what a sync bracket
- * does. */
+ * what this session stores of it need not be verified at its first hit. */
 int cm_inner_no_origin(const cm_file *file, bool tested);
+/* Does what a sync bracket does. */
 int cm_inner_synced(const cm_file *file);
 
 /* Prefetches what a read of the block, a bracket on it and a fill of it look at, but not its slot.

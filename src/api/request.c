@@ -590,6 +590,6 @@ int64_t cm_run_end(struct cm_run *q)
                                           : (int64_t)(q->end - r->offset);
     r->incarnation = result < 0 || q->unknown || q->direct ? 0 : q->version;
     r->opaque[0] = 0;
-    at_sub_acq_rel(&c->live, 1); /* the last: cm_close may be waiting for it */
+    at_sub_acq_rel(&c->live, 1); /* the last: from here on cm_close() may free the cache */
     return result;
 }

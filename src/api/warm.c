@@ -130,7 +130,7 @@ static void let_go(void *arg)
         (void)cm_run_complete(w->q, w->piece, CM_ECANCELED);
     if (w->q)
         (void)cm_run_end(w->q);
-    at_sub_acq_rel(&w->c->live, 1); /* the last: cm_close may be waiting for it */
+    at_sub_acq_rel(&w->c->live, 1); /* the last: from here on cm_close() may free the cache */
 }
 
 static int64_t call_out(struct warm *w, void (*fn)(void *))
@@ -338,7 +338,7 @@ static __attribute__((noinline)) int do_chunk(struct warm *w, uint64_t len)
 /* Does the next chunk of a warming, of at most `most` bytes. 0: go on. */
 static int warm_chunk(struct warm *w, uint64_t most)
 {
-    /* Relaxed: if the volume is full, the end of the slots moves, once. */
+    /* Relaxed: the end of the slots moves if the volume is full, and when the pool grows. */
     const uint64_t pool = at_load_relaxed(&w->c->policy.ring.end) * CM_BLOCK_SIZE;
     const uint64_t room = pool - least(pool, w->report.cached);
     const uint64_t len = cm_whole_blocks(least(most, room));
@@ -511,7 +511,7 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     e = e ? e : warm(&w);
     report_verify(&w);
     end_verify(&w);
-    at_sub_acq_rel(&w.c->live, 1); /* the last: cm_close may be waiting for it */
+    at_sub_acq_rel(&w.c->live, 1); /* the last: from here on cm_close() may free the cache */
     if (w.stopped)
         w.pos = w.warmed;
     w.report.end = w.pos < offset ? offset : least(w.pos, offset + least(len, CM_ALL - offset));

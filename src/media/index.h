@@ -169,8 +169,8 @@ static inline bool cm_index_match(const struct cm_media *m, const struct cm_key 
 {
     return cm_index_leads(m, k->place.tag, c);
 }
-/* The same with the tag of a key. An empty cell matches the tag zero: test each match with
- * cm_index_match(). */
+/* As cm_index_tagged(), with the key's tag. An empty cell matches the tag zero: test each match
+ * with cm_index_match(). */
 static inline unsigned cm_index_matches(const struct cm_key *k, const uint64_t *cell)
 {
     return cm_index_tagged(k->place.tag, cell);
@@ -188,7 +188,7 @@ static inline void cm_index_prefetch(const struct cm_media *m, const struct cm_k
 {
     at_prefetch(cm_index_bucket(m, k->place.bucket[which]));
 }
-/* The same by bucket number, for check.c. */
+/* Loads the cells of a bucket, by its number. */
 int cm_index_load_bucket(const struct cm_media *m, uint64_t bucket, uint64_t cell[CM_BUCKET_CELLS]);
 /* Is a bucket unreadable only because a full volume has no room for its page? Then it is empty. */
 bool cm_index_is_hole(const struct cm_media *m, uint64_t bucket);

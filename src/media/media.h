@@ -25,8 +25,8 @@ struct cm_media {
     /* What stands for the pool in the addresses of statistics: `base`. A reader's own memory, where
      * another process owns the pool. */
     uint8_t *stats;
-    /* While the pool is open, this changes when it grows: geo.part, and what has to do with the
-     * memo. The other changes are in `index` and `slots`. */
+    /* Changes only when the pool grows (cm_media_add_part()). Other threads read part[].first,
+     * pool_size and the memo fields meanwhile, atomically. */
     struct cm_geometry geo;
     uint64_t slots; /* atomic */
     const struct cm_persist_ops *ops;
@@ -80,9 +80,9 @@ static inline uint64_t cm_media_index(const struct cm_media *m)
 
 static inline uint64_t cm_media_key(const struct cm_media *m)
 {
-    /* Pairs with the release store in cm_super_bump_epoch: when a thread sees the new key, the new
-     * epoch is durable. A thread that still uses the old key judges as if it had come a moment
-     * earlier. */
+    /* Pairs with the release stores in bump() and cm_super_open() (superblock.c), and in learn()
+     * (shared.c): when a thread sees the new key, the new epoch is durable. A thread that still
+     * uses the old key judges as if it had come a moment earlier. */
     return at_load_acquire(&m->check_key);
 }
 

@@ -119,8 +119,7 @@ static void load(struct cm_memo *o, uint64_t number)
 
 static void reach(struct cm_memo *o, uint64_t number, uint64_t end)
 {
-    /* The first test comes first: what is asked for may be in no page that was there at the open.
-     */
+    /* Tested first: what is asked for may lie in no page that was there at the open. */
     if (number < o->pages && number < end && !is_reached(o, number))
         load(o, number);
 }
@@ -145,7 +144,8 @@ void cm_memo_load_all(struct cm_memo *o)
             if (!is_reached(o, i))
                 cm_plat_sleep(1000); /* another thread loads another page */
         }
-    /* Pages are joined under `loading`: the last one is, when this thread has had it. */
+    /* A page is joined under `loading`. Whoever has had it here knows that the last one is joined.
+     */
     while (at_swap_acq_rel(&o->loading, 1) != 0)
         cm_plat_sleep(1000);
     at_store_relaxed(&o->done, 1u);

@@ -71,7 +71,8 @@ static int set_session(struct cm_superblocks *s, uint64_t v)
     return e;
 }
 
-/* Lock held. Readers are served nothing from here on. */
+/* Readers are served nothing from here on. Lock held, except in cm_super_kill(), which ends a pool.
+ */
 static int shut(struct cm_superblocks *s)
 {
     uint64_t was;

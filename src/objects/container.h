@@ -63,11 +63,10 @@ struct cm_objects {
     struct cm_bucket_hint *hint; /* one for each bucket */
     uint32_t iterations;
     uint32_t told_unrecorded, told_ttl; /* atomic; the log has that line */
-    /* The wall clock and the monotonic clock at the open. */
-    int64_t ahead_ns;         /* atomic; cm_objects_clock() */
-    struct cm_lock data_lock; /* `data`, `data_now`; taken before no other lock of a container */
-    uint32_t data_now;        /* the one that this session writes; CM_DATA_FILES: none yet */
-    uint64_t data_next;       /* the first block of it that was never used */
+    int64_t ahead_ns;         /* atomic; the lead of the wall clock, at most: cm_objects_clock() */
+    struct cm_lock data_lock; /* to change `data` and `data_now`; the last lock of a container */
+    uint32_t data_now;        /* atomic; what this session writes; CM_DATA_FILES: none yet */
+    uint64_t data_next;       /* atomic; the first block of it that was never used */
     struct cm_data_file data[CM_DATA_FILES];
     char name[CM_OBJECTS_NAME_MAX + 1];
 };

@@ -12,9 +12,9 @@
  *     0   check      8 bytes: XXH3 of all that follows of it, seeded with the bucket's number
  *     8   expires    6 bytes: milliseconds since 1970; 0: never
  *    14   key_len    1 byte
- *    15   flags      1 byte: ENTRY_LARGE
+ *    15   flags      1 byte: CM_ENTRY_LARGE
  *    16   n          2 bytes: of the payload
- *    18   key, payload: the value, or with ENTRY_LARGE a struct cm_value_ref
+ *    18   key, payload: the value, or with CM_ENTRY_LARGE a struct cm_value_ref
  *
  * Blocks have a checksum in the pool. The check of an entry is for pools that somebody forged, and
  * for what only looks like a bucket. Nothing here trusts what it reads.

@@ -10,7 +10,7 @@
 struct cm_object_place {
     uint64_t bucket;
     size_t key_len;
-    unsigned hot; /* the key's bit of cm_objects.hot */
+    unsigned hot; /* the key's bit of cm_bucket_hint.hot */
 };
 
 /* False: no key can be like this. */

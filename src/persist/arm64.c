@@ -3,11 +3,12 @@
  * arm64.c - what a 64-bit ARM CPU offers for pool memory.
  *
  * Owns the detection of CPU features and the tables that lead to the routines of guard_arm64.S.
- * Called by persist.c and tests through persist.h.
  *
  * DC CVAP writes a line back to the point of persistence. A CPU without DC CVAP uses DC CVAC, which
  * writes back to the point of coherency. On machines whose memory controller is inside the
  * power-fail domain, that point is the memory itself. Such a CPU can do no more.
+ *
+ * Who: persist/, state/.
  */
 #include "persist/persist.h"
 

@@ -2,8 +2,8 @@
  *
  * x86.c - what an x86-64 CPU offers for pool memory.
  *
- * Owns the tables that lead to the routines of guard_x86.S. Called by persist.c and tests
- * through persist.h. Every CPU with x86-64 has SSE2 and CLFLUSH, so there is always a table.
+ * Owns the tables that lead to the routines of guard_x86.S. Every CPU with x86-64 has SSE2 and
+ * CLFLUSH, so there is always a table.
  *
  * Who: persist/, state/.
  */

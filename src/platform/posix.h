@@ -129,8 +129,8 @@ bool cm_posix_fuse_user(int fd, uint32_t *user);
 
 /* posix_trust.c */
 
-/* Opens a file for reading and writing if nobody else could have written it or put it there. 0, an
- * errno, or CM_EUNTRUSTED with the reason in `why`. */
+/* Opens a file for reading, and for writing unless `readonly`, if nobody else could have written it
+ * or put it there. 0, an errno, or CM_EUNTRUSTED with the reason in `why`. */
 int cm_posix_open_trusted(const char *path, bool readonly, char why[PLAT_WHY], int *fd);
 
 /* posix_volume.c */

@@ -97,7 +97,7 @@ int cm_plat_file_lock(struct cm_plat_file *f)
     struct flock range;
 
     /* A descriptor that is open for reading can only hold a shared lock. Such a lock still keeps an
-     * owner out, but the readers of this library take none. */
+     * owner out. CM_OPEN_READONLY takes it; readers of a shared pool take none. */
     if (file_lock_call(f, F_OFD_SETLK, f->readonly ? F_RDLCK : F_WRLCK, &range) == 0) {
         return 0;
     }

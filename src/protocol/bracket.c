@@ -53,10 +53,9 @@ static bool moves_end(const struct cm_object *f, const struct plan *p)
 }
 
 /* The regions that the change may touch, a bit each: wherever a block may be cached after it that
- * the origin may lose. That is where it writes. If it moves the end of the file, it is also all
- * from the last block before the old end to the block of the new end, in whatever order these two
- * are: that is zeros now, or gone, and a recorded size counts only without the intent of its
- * region. */
+ * the origin may lose. That is where it writes. If it moves the end of the file, also all between
+ * the blocks of the old and the new end: they become zeros, or go. A recorded size counts only
+ * without the intent of its region. */
 static uint64_t regions_of(struct cm_object *f, const struct plan *p)
 {
     const uint64_t size = f->size, last = size / CM_BLOCK_SIZE;
@@ -343,7 +342,7 @@ int cm_bracket_sync_end(struct cm_object *f, const cm_sync *s, int ok, const cm_
     if (ok && e >= 0)
         cm_region_synced(f, s);
     cm_lock_release(&f->lock);
-    /* The volume may be put back in this boot. The record must say that a sync failed, then. */
+    /* The volume may be put back in this boot. Then the record must say that a sync failed. */
     if (!ok && e == 0 && cm_settling(f->cache))
         e = cm_settle_pages(f->cache, &f->id, CM_PAGES_ALL, CM_NO_PLACE);
     else if (ok && e == 0)

@@ -106,7 +106,7 @@ void cm_checkpoint_end(struct cm_cache *c)
     clear_ready(c);
 }
 
-/* The pool was never checkpointed. From here on everybody acts as if it was. */
+/* The pool was never checkpointed. From here on everybody acts as if it had been. */
 static void begin_settling(struct cm_cache *c)
 {
     cm_lock_acquire(&c->files_lock);

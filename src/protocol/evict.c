@@ -84,8 +84,9 @@ static unsigned choose_some(struct cm_cache *c, uint32_t share, struct victim *v
     return count;
 }
 
-/* Goes on as long as it meets nothing but blocks of kept files, to an end: then there are fewer
- * victims or none, and what they were wanted for is not stored. The next search goes on there. */
+/* Searches again while blocks of kept files were passed by and too few victims found, but passes by
+ * about SPARED_MAX of them at most. With fewer victims, what they were wanted for is not stored.
+ * The next search goes on there. */
 static unsigned choose_victims(struct cm_cache *c, uint32_t share, struct victim *v, unsigned n)
 {
     unsigned count = 0, spared, looked = 0;

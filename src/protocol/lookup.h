@@ -92,10 +92,9 @@ enum cm_found cm_lookup_buffered_at(struct cm_cache *c, const struct cm_key *k, 
 /* Are all pages of the pool in memory that a lookup of the block and a copy of it would touch?
  * Reads only such pages. For cm_read_whole(). */
 bool cm_lookup_is_resident(struct cm_cache *c, const struct cm_key *k);
-/* For read_fast.h. No cell of the block's first bucket carries its tag. HIT: a cell of the second
- * does; *slot is where it leads. BUFFERED: the block was in the probation buffer a moment ago;
- * *slot is the number of its entry, *version of its life. ABSENT: it is not cached. CONFLICT:
- * nothing is known. `bucket`: the second one. */
+/* For read_elsewhere.c. HIT: a cell of this bucket of the block carries its tag; *slot is where it
+ * leads. BUFFERED: the block was in the probation buffer a moment ago; *slot is the number of its
+ * entry, *version of its life. ABSENT: it is in neither. CONFLICT: nothing is known. */
 static inline enum cm_found cm_lookup_elsewhere(const struct cm_cache *c, uint64_t incarnation,
                                                 uint64_t block, uint64_t hash, uint64_t bucket,
                                                 uint64_t *slot, uint64_t *version)

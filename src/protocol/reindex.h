@@ -13,8 +13,8 @@ struct cm_reindexed {
 };
 
 /* Stores the index of `to` so that it leads to all blocks to which the present index leads. It is
- * stored, and fenced, but nobody uses it yet. Before the call c->growing was set, and nothing was
- * read of it since it was 0. CM_EIO CM_ENOMEM. */
+ * stored, and fenced, but nobody uses it yet. c->growing is set, and the caller has loaded nothing
+ * of the index since. CM_EIO CM_ENOMEM. */
 int cm_reindex(struct cm_cache *c, const struct cm_geometry *to, struct cm_reindexed *done);
 
 #endif

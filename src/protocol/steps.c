@@ -63,7 +63,7 @@ void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
     }
     cm_step_trouble(c, CM_TROUBLE_QUARANTINE, slot, NULL);
     /* With so many errors it is not one page of the media, but a lost file or a failing volume:
-     * stop filling, but go on serving what can be read. calls.c reports it. */
+     * stop filling, but go on serving what can be read. api/trouble.c reports it. */
     if (at_add_relaxed(&c->media_errors, 1) == cm_media_slots(&c->media) / 8 + 8)
         at_store_seq_cst(&c->failing, 1u);
 }

@@ -42,7 +42,7 @@ static void release_incarnation(struct cm_object *f, uint64_t incarnation)
     at_store_seq_cst(&f->stale, f->open_brackets);
     at_add_seq_cst(&f->ticket, 1);
     at_store_seq_cst(&f->limit, 0);
-    at_store_release(&f->incarnation, incarnation); /* pairs with the acquire in cm_ticket_take */
+    at_store_release(&f->incarnation, incarnation); /* pairs with begin() in fill_ticket.c */
     cm_count(f->cache, CM_STAT_incarnations, 1);
 }
 

@@ -7,7 +7,7 @@
 
 #include "state/object.h"
 
-/* The caller of each of these holds the file lock. */
+/* The caller of each of these holds the file lock, unless it says otherwise. */
 
 /* Gives the file a new incarnation: everything cached of it is unreachable, durably, when this
  * returns 0. Escalates to the pool's epoch when the record cannot be written. CM_EFORGET. */
@@ -41,7 +41,7 @@ bool cm_file_has_proof(const cm_validator *v);
 bool cm_file_serves_gated(const struct cm_object *f, uint32_t gate);
 static inline bool cm_file_serves(const struct cm_object *f)
 {
-    const uint32_t gate = at_load_acquire(&f->gate); /* acquire: pairs with the release in live */
+    const uint32_t gate = at_load_acquire(&f->gate); /* acquire: pairs with cm_file_live() */
     return gate == 0 || cm_file_serves_gated(f, gate);
 }
 /* Sets the time to live, from now on; 0: none. CM_EFORGET (the record cannot be written). */

@@ -6,7 +6,7 @@
  * Then nothing on the media may lead to an incarnation that was given up. If the record cannot be
  * dropped, a new epoch of the pool ensures this.
  *
- * Locks: a file's own lock, or files_lock while it is attached.
+ * Locks: a file's own lock, or files_lock while it is being attached.
  * Who: api/, protocol/, state/.
  */
 #include "state/file_record.h"

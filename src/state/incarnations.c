@@ -3,7 +3,7 @@
  * incarnations.c - a table that leads from an incarnation to a number.
  *
  * Owns: the memory of the tables. It is a hash table with open addressing. Memory is allocated
- * while no lock is held; an entry needs none.
+ * while no lock but quotas.looking is held; an entry needs none.
  *
  * Who: state/.
  */

@@ -14,7 +14,8 @@ struct cm_incarnation *cm_incarnations_find(const struct cm_incarnations *t, uin
 struct cm_incarnation *cm_incarnations_add(struct cm_incarnations *t, uint64_t incarnation);
 void cm_incarnations_drop(struct cm_incarnations *t, struct cm_incarnation *at);
 
-/* Ensures that there is memory for `more` incarnations. No lock is held. CM_ENOMEM. */
+/* Ensures that there is memory for `more` incarnations. No lock but quotas.looking may be held.
+ * CM_ENOMEM. */
 int cm_incarnations_room(struct cm_cache *c, struct cm_lock *lock, struct cm_incarnations *t,
                          uint64_t more);
 void cm_incarnations_free(struct cm_cache *c, struct cm_incarnations *t);

@@ -111,7 +111,7 @@ static uint64_t blocks_of(const struct cm_cache *c, uint64_t size)
 
 uint64_t cm_keep_most(const struct cm_cache *c)
 {
-    return at_load_relaxed(&c->policy.ring.end) / 2; /* relaxed: it changes once at most */
+    return at_load_relaxed(&c->policy.ring.end) / 2; /* relaxed: as it is now */
 }
 
 struct cm_keep_sum cm_keep_sum(struct cm_cache *c)

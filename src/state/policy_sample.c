@@ -6,8 +6,8 @@
  * Owns: the curve and the choice of the rule, under one lock. Every read of a block calls
  * cm_sample_has. Only blocks of the sample come here: in a large pool one block in hundreds. A
  * thread that finds the lock taken does not wait: its read is left out, which is counted. If it has
- * touched the block a moment ago, that read says next to nothing, and neither do the next ones of
- * that kind. So the thread leaves them out, too, and threads that read the same few blocks all the
+ * touched the block a moment ago, that read says next to nothing, and so do the next ones of that
+ * kind. So the thread leaves them out, too, and threads that read the same few blocks all the
  * time do not take the lock's line from each other with every hit. The curve goes to the stats page
  * now and then. The pool's own miss ratio comes from that page, because it counts every read.
  *

@@ -23,9 +23,9 @@ static inline bool cm_sample_has(const struct cm_cache *c, uint64_t incarnation,
     return cm_sample_place(incarnation, block) < at_load_relaxed(&c->sample_below);
 }
 /* A block of the sample was looked up. `again`: its reader has touched it a moment ago. Never
- * waits. */
+ * sleeps. */
 void cm_sample_read(struct cm_cache *c, const struct cm_key *k, bool again, bool missed);
-/* A block of the sample was forgotten. Never waits. */
+/* A block of the sample was forgotten. Never sleeps. */
 void cm_sample_drop(struct cm_cache *c, const struct cm_key *k);
 /* Writes the present estimates to the stats page. */
 void cm_sample_report(struct cm_cache *c);

@@ -7,7 +7,7 @@
  * itself has made durable counts (`durable`). With DAX a flush does it at once. In a checkpointed
  * pool a sync does it, without any lock; and only a checkpoint clears intents.
  *
- * Locks: the file's own, or files_lock while it is attached.
+ * Locks: the file's own, or files_lock while it is being attached.
  * Who: api/, protocol/, state/.
  */
 #include "state/region.h"

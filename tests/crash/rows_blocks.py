@@ -376,9 +376,9 @@ BLOCKS = [
        'api/calls.c', '''    at_add_acq_rel(&c->live, 1); /* cm_close looks at it */
     cm_say_guard(c);
 ''', '    cm_say_guard(c);\n', 'api/calls.c',
-       '''    at_sub_acq_rel(&c->live, 1); /* the last: cm_close may be waiting for it */
+       '''at_sub_acq_rel(&c->live, 1); /* the last: from here on cm_close() may free the cache */
     return e;
-''', '    return e;\n'),
+''', 'return e;\n'),
     _m('held, checkpoint, stays', 'what could not be stored stays in DRAM',
        'unit probation checkpoint_not_stored',
        HOLD, 'if (out[i].result != 0 || vacate(c, entry[i]))', 'if (vacate(c, entry[i]))'),
