@@ -33,7 +33,7 @@
 #include "state/region.h"
 
 #define TRIES 8u
-#define NAP_NS UINT64_C(250000) /* before the second try; then twice as long each time */
+#define NAP_NS UINT64_C(500000) /* before the third look; then twice as long each time */
 
 enum verdict { EQUAL, GONE, DIFFERS, SHORT };
 
@@ -146,7 +146,7 @@ void cm_compare_cancel(struct cm_comparison *v)
 
 uint64_t cm_compare_nap_ns(const struct cm_comparison *v)
 {
-    return v->tries > 0 ? NAP_NS << v->tries : 0;
+    return v->tries > 0 ? NAP_NS << (v->tries - 1) : 0;
 }
 
 /* ---- Comparing ------------------------------------------------------------------------------- */
