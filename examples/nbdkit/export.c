@@ -321,6 +321,17 @@ bool export_unflushed(const struct connection *c)
     return some;
 }
 
+bool export_unproved(const struct connection *c)
+{
+    cm_file_info info = CM_FILE_INFO_INIT;
+    if (!c->file || cm_file_get_info(c->file, &info) < 0 || !info.dirty)
+        return false;
+    pthread_mutex_lock(&lock);
+    const bool none = c->export->writer == 0;
+    pthread_mutex_unlock(&lock);
+    return none;
+}
+
 bool export_validator(const struct connection *c, cm_validator *v)
 {
     cm_file_id id;

@@ -250,9 +250,27 @@ static int look_at_sizes(nbdkit_next *next, struct connection *c)
     return 0;
 }
 
+static int flush_all(nbdkit_next *next, struct connection *c, int *err)
+{
+    cm_sync s;
+    uint64_t writes = 0;
+    const bool begun = c->file && cm_sync_begin(c->file, &s) == 0;
+    /* Behind the begin: who writes from here on is not proved synced anyway. */
+    const bool whole = begun && export_flush_begin(c, &writes);
+    const int r = next->flush(next, 0, err);
+    if (whole && r == 0) {
+        cm_validator v = CM_VALIDATOR_INIT;
+        cm_sync_end(c->file, &s, 1, export_validator(c, &v) ? &v : NULL);
+        export_flush_end(c, writes);
+    } else if (begun && r < 0 && *err != EINVAL && *err != EROFS) /* these two say nothing */
+        cm_sync_end(c->file, &s, 0, NULL);
+    return r;
+}
+
 static int filter_prepare(nbdkit_next *next, void *handle, int readonly)
 {
     struct connection *c = handle;
+    int err = 0;
     const int64_t size = next->get_size(next);
     const int can_write = readonly ? 0 : next->can_write(next);
     const int can_flush = next->can_flush(next);
@@ -264,6 +282,8 @@ static int filter_prepare(nbdkit_next *next, void *handle, int readonly)
     c->flushes = can_flush;
     c->multi = multi;
     export_attach(c);
+    if (c->flushes && export_unproved(c))
+        (void)flush_all(next, c, &err); /* the plugin has said what is wrong */
     return 0;
 }
 
@@ -333,23 +353,6 @@ static int change_begin(struct connection *c, uint64_t offset, uint32_t count, c
                  settings.pool, cm_strerror(e));
     *err = EIO;
     return -1;
-}
-
-static int flush_all(nbdkit_next *next, struct connection *c, int *err)
-{
-    cm_sync s;
-    uint64_t writes = 0;
-    const bool begun = c->file && cm_sync_begin(c->file, &s) == 0;
-    /* Behind the begin: who writes from here on is not proved synced anyway. */
-    const bool whole = begun && export_flush_begin(c, &writes);
-    const int r = next->flush(next, 0, err);
-    if (whole && r == 0) {
-        cm_validator v = CM_VALIDATOR_INIT;
-        cm_sync_end(c->file, &s, 1, export_validator(c, &v) ? &v : NULL);
-        export_flush_end(c, writes);
-    } else if (begun && r < 0)
-        cm_sync_end(c->file, &s, 0, NULL);
-    return r;
 }
 
 /* After the change. */

@@ -78,6 +78,8 @@ bool export_flush_begin(const struct connection *c, uint64_t *writes);
 void export_flush_end(const struct connection *c, uint64_t writes);
 /* Of what this connection wrote, something may not be flushed. */
 bool export_unflushed(const struct connection *c);
+/* Nobody has written here, but no flush has ever proved that what is there is synced. */
+bool export_unproved(const struct connection *c);
 
 /* The validator now, for a file without cachemax-id that can be written. false: none is wanted. */
 bool export_validator(const struct connection *c, cm_validator *v);

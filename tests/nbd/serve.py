@@ -118,6 +118,14 @@ def counter(name, pool='pool'):
     return found[0]
 
 
+def dirty(pool='pool'):
+    """Of the only file: may something of it be unsynced?"""
+    files = json.loads(works(TOOL, 'files', pool, '--json'))
+    files = files['files'] if isinstance(files, dict) else files
+    want(len(files) == 1, '%d files' % len(files))
+    return bool(files[0]['dirty'])
+
+
 class Server:
     """nbdkit with the filter, on a socket in this directory. `words`: what follows the filters."""
     live = []

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""begins.py - checks of nbd-test.py: what the filter does when a server or a connection begins."""
+import os
+import signal
+
+from serve import (Server, cold_part, content, dirty, get, make, not_sanitized, put, read_all,
+                   want)
+
+
+def check_never_written():
+    """An image that nobody writes is proved synced when it is opened, once: else all of it would be
+    cold after a power cut."""
+    data = content(1 << 20)
+    put('disk', data)
+    for n, words in enumerate((('cachemax-id=vm',), ())):
+        for options in ('-r',), ():
+            pool = 'pool%d%s' % (n, ''.join(options))
+            make(pool)
+            s = Server('file', 'disk', *words, 'logfile=calls', below=('log',), options=options,
+                       pool=pool)
+            for _ in range(2):
+                h = s.connect()
+                read_all(h, data)
+                want(get('calls').count(b' Flush ') == 1, '%s %s: the plugin was asked to flush %d '
+                     'times' % (words, options, get('calls').count(b' Flush ')))
+            s.end(signal.SIGKILL)
+            want(not dirty(pool), '%s %s: it is dirty' % (words, options))
+
+
+def check_flush_impossible():
+    """An image that cannot be flushed at all: this says nothing, and it is cached."""
+    not_sanitized()
+    data = content(1 << 20)
+    put('disk', data)
+    make()
+    s = Server('eval', 'get_size=echo %d' % len(data), 'cachemax-id=eval', 'can_flush=exit 0',
+               'pread=dd if=%s bs=64K iflag=skip_bytes,count_bytes skip=$4 count=$3 status=none'
+               % os.path.abspath('disk'), 'flush=echo EROFS no >&2; touch %s; exit 1'
+               % os.path.abspath('asked'), options=('-r',))
+    h = s.connect()
+    for _ in range(2):
+        read_all(h, data)
+    h.shutdown()
+    s.end()
+    want(os.path.exists('asked'), 'nobody asked for a flush: this tests nothing')
+    cold = cold_part(size=2 * len(data))
+    want(cold < 0.6, '%.2f of it came from the plugin' % cold)
