@@ -18,6 +18,7 @@
 #include <nbdkit-filter.h>
 /* Behind it: */
 #include "filter.h"
+#include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
 #include <stdlib.h>
@@ -134,24 +135,38 @@ static bool harmless(const char *name)
     return false;
 }
 
-/* nbdkit does not tell a filter what lies below it. But it has loaded all of it. */
-static int look_at_object(struct dl_phdr_info *info, size_t size, void *ctx)
+/* A loaded object: is it a filter or a plugin, and which? Its file may have any name. */
+static void look_at_object(const char *path)
 {
-    (void)size;
-    (void)ctx;
-    const char *slash = strrchr(info->dlpi_name, '/');
-    const char *base = slash ? slash + 1 : info->dlpi_name;
-    if (strncmp(base, "nbdkit-", 7) != 0)
-        return 0;
-    base += 7;
-    const size_t n = strlen(base);
-    if (n > 10 && strcmp(base + n - 10, "-filter.so") == 0)
-        settings.plain &= harmless(base);
-    else if (n > 10 && strcmp(base + n - 10, "-plugin.so") == 0) {
-        plugins++;
-        settings.plain &= strcmp(base, "file-plugin.so") == 0;
+    const char *slash = strrchr(path, '/');
+    const char *base = slash ? slash + 1 : path;
+    void *object = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
+    const bool own = strncmp(base, "nbdkit-", 7) == 0;
+    if (!object) {
+        settings.plain &= !slash; /* only the kernel's own has no file */
+        return;
     }
-    return 0;
+    if (dlsym(object, "filter_init"))
+        settings.plain &= own && harmless(base + 7);
+    if (dlsym(object, "plugin_init")) {
+        plugins++;
+        settings.plain &= own && strcmp(base + 7, "file-plugin.so") == 0;
+    }
+    dlclose(object);
+}
+
+/* nbdkit does not tell a filter what lies below it. But it has loaded all of it. */
+static void look_at_objects(void)
+{
+    void *program = dlopen(NULL, RTLD_LAZY);
+    struct link_map *object = NULL;
+    settings.plain = program && dlinfo(program, RTLD_DI_LINKMAP, &object) == 0;
+    for (; object; object = object->l_next)
+        if (object->l_name[0] != '\0')
+            look_at_object(object->l_name);
+    if (program)
+        dlclose(program);
+    settings.plain &= plugins == 1;
 }
 
 static int filter_config_complete(nbdkit_next_config_complete *next, nbdkit_backend *nxdata)
@@ -165,9 +180,7 @@ static int filter_config_complete(nbdkit_next_config_complete *next, nbdkit_back
         nbdkit_error("cachemax: give the pool: cachemax-pool=FILE");
         return -1;
     }
-    settings.plain = true;
-    dl_iterate_phdr(look_at_object, NULL);
-    settings.plain &= plugins == 1;
+    look_at_objects();
     if (!settings.id && (settings.version || settings.names != NAMES_NONE)) {
         nbdkit_error("cachemax: cachemax-version and cachemax-exports need cachemax-id");
         return -1;

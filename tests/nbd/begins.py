@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """begins.py - checks of nbd-test.py: what the filter does when a server or a connection begins."""
 import os
+import re
+import shutil
 import signal
 
-from serve import (Server, cold_part, content, dirty, get, make, not_sanitized, put, read_all,
-                   want)
+from serve import (Server, Skipped, cold_part, content, dirty, get, make, not_sanitized, put,
+                   read_all, refused, want, works)
 
 
 def check_never_written():
@@ -45,3 +47,19 @@ def check_flush_impossible():
     want(os.path.exists('asked'), 'nobody asked for a flush: this tests nothing')
     cold = cold_part(size=2 * len(data))
     want(cold < 0.6, '%.2f of it came from the plugin' % cold)
+
+
+def check_file_names():
+    """What a filter or a plugin does is not told by the name of its file: under another name than
+    nbdkit's own, it may change the content."""
+    put('disk', content())
+    make()
+    folders = works('nbdkit', '--dump-config')
+    found = [re.search(kind + 'dir=(.*)', folders).group(1) + '/nbdkit-%s-%s.so' % (name, kind)
+             for kind, name in (('filter', 'swab'), ('plugin', 'file'))]
+    if not all(os.path.exists(f) for f in found):
+        raise Skipped('nbdkit has no filter swab')
+    for path, name in zip(found, ('swab.so', 'other.so')):
+        shutil.copy(path, name)
+    refused('cachemax-id=NAME', 'file', 'disk', below=('./swab.so',))
+    refused('cachemax-id=NAME', './other.so', 'disk')

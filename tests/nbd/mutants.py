@@ -75,8 +75,10 @@ MUTANTS = [
     ('the-first-goes-on', 'export.c', 'o->cached = false;', '', 'without_multi_conn'),
     ('a-reader-proves', 'export.c', '!settings.id && !c->readonly && identify_file',
      '!settings.id && identify_file', 'read_only_beside_a_writer'),
-    ('any-filter', 'filter.c', 'settings.plain &= harmless(base);', '(void)harmless;',
+    ('any-filter', 'filter.c', 'settings.plain &= own && harmless(base + 7);', '(void)harmless;',
      'parameters'),
+    ('any-file-name', 'filter.c', 'settings.plain &= own && harmless(base + 7);',
+     'settings.plain &= !own || harmless(base + 7);', 'file_names'),
     ('in-use', 'pool.c', 'else if (info.owned)', 'else if (false)', 'pool_in_use'),
     ('synced-at-once', 'filter.c', 'cm_write_end(c->file, w, NULL);',
      'cm_write_end(c->file, w, NULL);\n    cm_sync s;\n'

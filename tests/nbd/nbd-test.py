@@ -20,7 +20,8 @@ import threading
 import traceback
 
 sys.dont_write_bytecode = True
-from begins import check_flush_impossible, check_never_written  # noqa: E402,F401
+from begins import (  # noqa: E402,F401
+    check_file_names, check_flush_impossible, check_never_written)
 from pools import check_pool_in_use, check_sealed  # noqa: E402,F401
 from serve import (  # noqa: E402
     BLOCK, FILTER, SIZE, TOOL, Failed, Server, Skipped, Writer, blocks, buffered, calls, cold_part,
