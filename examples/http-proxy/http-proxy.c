@@ -9,16 +9,18 @@
  *
  * It shows how to cache objects that are no files of the operating system:
  * - The id of an object is the hash of its URL. Its validator is the server's ETag.
- * - max-age is the time to live. While it lasts nobody asks the origin, also not after a restart:
- *   cm_file_lookup() says what the pool knows. After it a HEAD request presents the ETag again.
+ * - max-age, or s-maxage, less Age is the time to live. While it lasts nobody asks the origin, also
+ *   not after a restart: cm_file_lookup() says what the pool knows. After it a HEAD request
+ *   presents the ETag again.
  * - The size of a chunked object is not known. The read at its end tells it to the library.
  * - Each piece of a response names the version that it must belong to. So a response never mixes
  *   two versions: if the object changes meanwhile, the connection ends early.
  * - Clients that want the same cold object at the same time wait for one origin read.
- * - If the origin does not answer, an old copy is better than none.
+ * - If the origin does not answer, an old copy is better than none. (Not if your origin says
+ *   must-revalidate, proxy-revalidate or no-cache and means it: then let ask() return 502.)
  *
  * Trouble with the cache never fails a request. Without a pool, and for what must not be cached
- * (no-store, no strong ETag), the proxy fetches the whole object for each request.
+ * (no-store, private, no strong ETag), the proxy fetches the whole object for each request.
  *
  * To stay short, it passes on no header fields but the ETag, serves no ranges, and trusts its URLs:
  * its hash is not made to withstand attackers.

@@ -89,7 +89,7 @@ static int ask(struct request *r, const struct copy *c, uint64_t *ttl_ns)
         r->validator.size = a.total; /* unknown if it is chunked */
         r->validator.changed_ns = CM_CHANGED_LONG_AGO;
         strcpy(r->etag, a.etag);
-        *ttl_ns = a.max_age * SECOND_NS;
+        *ttl_ns = a.fresh * SECOND_NS;
         return CACHED;
     }
     if (c->known) /* it is gone, or must not be cached any more */

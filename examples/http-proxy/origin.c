@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <strings.h>
 
 const char *origin_url;
 
@@ -34,6 +35,73 @@ static size_t on_body(char *data, size_t one, size_t len, void *ctx)
     return skip + n; /* less than len: enough */
 }
 
+/* What the fields Cache-Control say. */
+struct control {
+    bool no_store, no_cache;
+    uint64_t max_age, s_maxage; /* seconds; UNSAID */
+};
+#define UNSAID UINT64_MAX
+
+/* Nine digits are enough. */
+static uint64_t seconds(const char *text)
+{
+    uint64_t n = 0;
+    for (; *text >= '0' && *text <= '9' && n < 100000000; text++)
+        n = 10 * n + (uint64_t)(*text - '0');
+    return n;
+}
+
+/* A directive has no case (RFC 9111). If it comes twice, the shorter time counts. */
+static void read_directive(struct control *c, const char *name, size_t len, const char *value)
+{
+#define IS(directive) (len == strlen(directive) && strncasecmp(name, directive, len) == 0)
+    if (IS("no-store") || IS("private"))
+        c->no_store = true;
+    else if (IS("no-cache"))
+        c->no_cache = true;
+    else if (IS("max-age") && seconds(value) < c->max_age)
+        c->max_age = seconds(value);
+    else if (IS("s-maxage") && seconds(value) < c->s_maxage)
+        c->s_maxage = seconds(value);
+#undef IS
+}
+
+/* NAME, NAME=VALUE and NAME="VALUE", with commas. */
+static void read_directives(struct control *c, const char *s)
+{
+    while (*(s += strspn(s, ", \t"))) {
+        const char *name = s, *value = "";
+        const size_t len = strcspn(s, "=, \t");
+        s += len;
+        if (s[0] == '=' && s[1] == '"') {
+            value = s + 2;
+            for (s = value; *s && *s != '"'; s++)
+                s += s[0] == '\\' && s[1];
+            s += *s == '"';
+        } else if (*s == '=') {
+            value = s + 1;
+            s += strcspn(s, ", \t");
+        }
+        read_directive(c, name, len, value);
+    }
+}
+
+static void read_control(CURL *curl, struct answer *a)
+{
+    struct control c = { .max_age = UNSAID, .s_maxage = UNSAID };
+    struct curl_header *field;
+    uint64_t age = 0; /* in the caches on the way here */
+
+    for (size_t i = 0; !curl_easy_header(curl, "Cache-Control", i, CURLH_HEADER, -1, &field); i++)
+        read_directives(&c, field->value);
+    if (!curl_easy_header(curl, "Age", 0, CURLH_HEADER, -1, &field))
+        age = seconds(field->value);
+    if (c.s_maxage != UNSAID) /* it is for a cache that is shared, as this one */
+        c.max_age = c.s_maxage;
+    a->no_store = c.no_store;
+    a->fresh = c.no_cache || c.max_age == UNSAID || c.max_age <= age ? 0 : c.max_age - age;
+}
+
 static void read_head(CURL *curl, struct answer *a)
 {
     struct curl_header *field;
@@ -48,13 +116,7 @@ static void read_head(CURL *curl, struct answer *a)
     if (!curl_easy_header(curl, "Content-Range", 0, CURLH_HEADER, -1, &field))
         sscanf(field->value, "bytes %" SCNu64 "-%*u/%" SCNu64, &a->from,
                &a->total); /* or "/" "*" */
-    for (size_t i = 0; !curl_easy_header(curl, "Cache-Control", i, CURLH_HEADER, -1, &field); i++) {
-        const char *age = strstr(field->value, "max-age=");
-        if (strstr(field->value, "no-store") || strstr(field->value, "private"))
-            a->no_store = true;
-        if (age && !strstr(field->value, "no-cache"))
-            sscanf(age, "max-age=%9" SCNu64, &a->max_age);
-    }
+    read_control(curl, a);
 }
 
 /* The caller has set what is special about the request. */

@@ -66,6 +66,7 @@ class Origin(socketserver.ThreadingTCPServer):
         self.versions = {}  # path: number
         self.changing = []  # paths; every few requests one of them gets another version
         self.control = {}  # path: its Cache-Control from now on
+        self.age = {}  # path: its Age
         self.down = set()  # paths
         self.delay = 0
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -105,6 +106,7 @@ class Origin(socketserver.ThreadingTCPServer):
         head = ["ETag: " + etag]
         control = [self.control[path]] if path in self.control else [CONTROL.get(w) for w in how]
         head += ["Cache-Control: " + c for c in control if c]
+        head += ["Age: %d" % self.age[path]] if path in self.age else []
         if fields.get("if-match", etag) != etag:
             return 412, head, b""
         body, status = self.body(path, version), 200
@@ -266,6 +268,32 @@ def test_plain(proxy, origin):
     check("a changed object is seen at once", not wrong_ones(proxy, origin, [path]))
 
 
+def test_directives(proxy, origin):
+    """What Cache-Control and Age mean: is it stored, and is it fresh then?"""
+    for n, (control, age, stored, fresh) in enumerate((
+            ("Max-Age=600", None, True, True), ('max-age="600"', 0, True, True),
+            ("max-age=600", 500, True, True), ("max-age=600", 600, True, False),
+            ("max-age=600", 1000, True, False), ("max-age=0, s-maxage=600", 5, True, True),
+            ("S-MaxAge=0, max-age=600", None, True, False), ("max-age=-1", None, True, False),
+            ("max-age=600, No-Cache", None, True, False),
+            ('ext="a, max-age=600"', None, True, False),
+            ('ext="\\", max-age=600', None, True, False),
+            ("x-max-age=600", None, True, False), ("my-no-store, max-age=600", None, True, True),
+            ("No-Store, max-age=600", None, False, False),
+            ('max-age=600,PRIVATE="x"', None, False, False))):
+        path = "/50000/stale/control%d" % n
+        origin.control[path] = control
+        if age is not None:
+            origin.age[path] = age
+        wrong_ones(proxy, origin, [path, path])
+        gets = origin.gets("GET", path)
+        origin.change(path)
+        seen = not wrong_ones(proxy, origin, [path])
+        check("Cache-Control: %s%s" % (control, "" if age is None else " with Age: %d" % age),
+              (gets == 1, not seen) == (stored, fresh), "%d reads, a change is seen: %s"
+              % (gets, seen))
+
+
 def test_no_store_later(proxy, origin):
     paths = ["/60000/stale/down", "/60000/stale/later"]
     wrong_ones(proxy, origin, paths)
@@ -382,6 +410,7 @@ def test_all(pool, start, origin):
     paths = test_chunked(proxy, origin, pool)
     test_one_flight(proxy, origin)
     test_plain(proxy, origin)
+    test_directives(proxy, origin)
     test_no_store_later(proxy, origin)
     check("it ends in order", proxy.end() == 0)
 
