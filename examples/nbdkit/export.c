@@ -55,12 +55,16 @@ static int find_named(const struct connection *c)
     return -1;
 }
 
-int export_find(struct connection *c)
+static bool same_inode(const char *a, const char *b)
 {
-    c->fd = -1;
-    pthread_rwlock_init(&c->reading, NULL);
-    if (settings.id)
-        return find_named(c);
+    struct stat sa, sb;
+    return a && b && stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
+           sa.st_ino == sb.st_ino;
+}
+
+/* The file that the export's name means. */
+static int find_path(struct connection *c)
+{
     if (settings.file)
         c->path = strdup(settings.file);
     else if (asprintf(&c->path, "%s/%s", settings.dir, c->name) < 0)
@@ -69,6 +73,22 @@ int export_find(struct connection *c)
         nbdkit_error("cachemax: out of memory");
         return -1;
     }
+    if (!same_inode(c->path, settings.pool) && !same_inode(c->path, settings.key_file))
+        return 0;
+    nbdkit_error("cachemax: %s is the pool or its key: clients must not have it", c->path);
+    return -1;
+}
+
+int export_find(struct connection *c)
+{
+    c->fd = -1;
+    pthread_rwlock_init(&c->reading, NULL);
+    if (settings.id && find_named(c) < 0)
+        return -1;
+    if ((settings.file || settings.dir) && find_path(c) < 0)
+        return -1;
+    if (settings.id)
+        return 0;
     if (settings.file || !strchr(c->name, '/')) /* a client must not make it open other files */
         c->fd = open(c->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     return 0; /* if it is not open, the plugin's error is the one to report */

@@ -43,7 +43,7 @@ struct export; /* one content; lives until the pool is closed */
 struct connection {
     bool readonly; /* it cannot write */
     char *name;    /* export name */
-    char *path;    /* of the file, without cachemax-id; else NULL */
+    char *path;    /* of the file; or NULL */
     int fd;        /* own descriptor of it, or -1 */
     uint64_t size;
     uint32_t most; /* bytes of a read that the next layer takes */

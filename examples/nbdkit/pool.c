@@ -9,7 +9,9 @@
 #include "filter.h"
 #include <pthread.h>
 #include <seal_file.h> /* examples/seal */
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { CHECKPOINT_SECONDS = 5 };
@@ -76,10 +78,40 @@ static int try_key(void)
     return -1;
 }
 
+/* Is the folder with this file the one with the exports? */
+static bool lies_in_folder(const char *path, const struct stat *folder)
+{
+    struct stat st;
+    char *parent = strdup(path);
+    char *slash = parent ? strrchr(parent, '/') : NULL;
+    if (slash)
+        slash[slash == parent] = '\0';
+    const bool in = !slash || (stat(parent, &st) == 0 && st.st_dev == folder->st_dev &&
+                               st.st_ino == folder->st_ino);
+    free(parent);
+    return in;
+}
+
+/* Clients can open each file of the folder, by its name. `path`: absolute, or NULL. 0 or -1. */
+static int look_at_place(const char *path)
+{
+    struct stat folder;
+    if (!path || !settings.dir || stat(settings.dir, &folder) < 0)
+        return 0;
+    char *real = realpath(path, NULL);
+    const bool in = lies_in_folder(path, &folder) || (real && lies_in_folder(real, &folder));
+    free(real);
+    if (in)
+        nbdkit_error("cachemax: %s lies in the folder %s, so clients could read and change it; "
+                     "move it to another folder",
+                     path, settings.dir);
+    return in ? -1 : 0;
+}
+
 int pool_ready(void)
 {
     cm_info info = CM_INFO_INIT;
-    if (read_key() < 0)
+    if (look_at_place(settings.pool) < 0 || look_at_place(settings.key_file) < 0 || read_key() < 0)
         return -1;
     int e = cm_pool_info(settings.pool, &info);
     if (e == CM_ENOENT && settings.size > 0)

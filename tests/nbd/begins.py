@@ -5,8 +5,8 @@ import re
 import shutil
 import signal
 
-from serve import (Server, Skipped, cold_part, content, dirty, get, make, not_sanitized, put,
-                   read_all, refused, want, works)
+from serve import (Failed, Server, Skipped, cold_part, content, dirty, get, make, nbd,
+                   not_sanitized, put, read_all, refused, want, works)
 
 
 def check_never_written():
@@ -63,3 +63,33 @@ def check_file_names():
         shutil.copy(path, name)
     refused('cachemax-id=NAME', 'file', 'disk', below=('./swab.so',))
     refused('cachemax-id=NAME', './other.so', 'disk')
+
+
+def check_pool_in_folder():
+    """The pool and its key are no exports, whatever their names: a client could change there what
+    others read."""
+    not_sanitized()
+    os.mkdir('dir')
+    put('dir/disk', content())
+    put('dir/key', bytes(32))
+    os.chmod('dir/key', 0o600)
+    make('dir/pool')
+    make()
+    os.symlink('dir/pool', 'link')
+    os.symlink('../pool', 'dir/other')
+    named = ('cachemax-id=vms', 'cachemax-exports=each')
+    for words in (), named:
+        for pool in 'dir/pool', 'link', 'dir/new':
+            refused('%s lies in the folder .*/dir' % pool, 'file', 'dir=dir', *words,
+                    'cachemax-size=8M', pool=pool)
+        refused('dir/key lies in the folder .*/dir', 'file', 'dir=dir', *words,
+                'cachemax-key-file=dir/key')
+        want(not os.path.exists('dir/new'), 'it was made')
+        s = Server('file', 'dir=dir', *words)
+        s.connect('disk').shutdown()
+        try:
+            s.connect('other')
+            raise Failed('the pool is served')
+        except nbd.Error:
+            want('other is the pool or its key' in s.text(), 'it says: ' + s.text())
+        s.end()

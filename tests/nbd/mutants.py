@@ -79,6 +79,9 @@ MUTANTS = [
      'parameters'),
     ('any-file-name', 'filter.c', 'settings.plain &= own && harmless(base + 7);',
      'settings.plain &= !own || harmless(base + 7);', 'file_names'),
+    ('a-pool-in-the-folder', 'pool.c', 'return in ? -1 : 0;', 'return 0;', 'pool_in_folder'),
+    ('a-link-to-the-pool', 'export.c', '!same_inode(c->path, settings.pool)', 'true',
+     'pool_in_folder'),
     ('in-use', 'pool.c', 'else if (info.owned)', 'else if (false)', 'pool_in_use'),
     ('synced-at-once', 'filter.c', 'cm_write_end(c->file, w, NULL);',
      'cm_write_end(c->file, w, NULL);\n    cm_sync s;\n'
