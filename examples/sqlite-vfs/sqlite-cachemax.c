@@ -45,8 +45,10 @@ struct entry {
     dev_t dev;
     ino_t ino;
     int fd;
-    cm_file *file; /* NULL: not attached */
-    bool known;    /* the two below are those of the attached version */
+    pthread_mutex_t mutex; /* of all below. Who has it may wait for the file, so nobody takes it who
+                              has the other one. */
+    cm_file *file;         /* NULL: not attached */
+    bool known;            /* the two below are those of the attached version */
     uint8_t header[HEADER];
     cm_validator noted; /* size and times */
 };
@@ -64,11 +66,13 @@ struct conn {
     sqlite3_file real[];
 };
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* of all that follows */
+static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER; /* one new entry at a time */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;   /* of all that follows */
 static cm_cache *cache;
 static char *pool_path;
 static struct seal_openssl *seal; /* of `cache`, or NULL */
 static unsigned pool_users;
+static unsigned pool_takes; /* a count */
 static struct entry entries[FILES_MAX];
 static unsigned entries_used;
 static sqlite3_vfs *parent;
@@ -100,6 +104,7 @@ static struct entry *entry_now(const struct conn *c)
 static void forked(void)
 {
     pthread_mutex_init(&mutex, NULL);
+    pthread_mutex_init(&opening, NULL);
     processes++;
     cache = NULL;
     pool_path = NULL;
@@ -155,15 +160,42 @@ static bool pool_take(const char *path, const char *key_file)
         return false;
     }
     pool_users++;
+    pool_takes++;
     return true;
 }
 
+/* ---- Entries ------------------------------------------------------------------------------- */
+
 static struct entry *entry_find(const struct stat *st)
 {
-    for (unsigned i = 0; i < entries_used; i++)
+    struct entry *e = NULL;
+    pthread_mutex_lock(&mutex);
+    for (unsigned i = 0; i < entries_used && !e; i++)
         if (entries[i].dev == st->st_dev && entries[i].ino == st->st_ino)
-            return &entries[i];
-    return NULL;
+            e = &entries[i];
+    pthread_mutex_unlock(&mutex);
+    return e;
+}
+
+static struct entry *entry_add(int fd, const struct stat *st)
+{
+    pthread_mutex_lock(&mutex);
+    struct entry *e = entries_used < FILES_MAX ? &entries[entries_used] : NULL;
+    if (e) {
+        *e = (struct entry){ .dev = st->st_dev, .ino = st->st_ino, .fd = fd };
+        pthread_mutex_init(&e->mutex, NULL);
+        entries_used++;
+    }
+    pthread_mutex_unlock(&mutex);
+    return e;
+}
+
+static bool entries_full(void)
+{
+    pthread_mutex_lock(&mutex);
+    bool full = entries_used == FILES_MAX;
+    pthread_mutex_unlock(&mutex);
+    return full;
 }
 
 /* The entry of the file that the parent has just opened, or NULL. */
@@ -171,21 +203,22 @@ static struct entry *entry_of(const char *path, sqlite3_file *real)
 {
     struct stat st;
     int moved = 1;
+    pthread_mutex_lock(&opening);
     struct entry *e = stat(path, &st) == 0 ? entry_find(&st) : NULL;
-    if (!e && entries_used < FILES_MAX) {
+    if (!e && !entries_full()) {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0)
-            return NULL;
-        e = &entries[entries_used++];
-        *e = (struct entry){ .dev = st.st_dev, .ino = st.st_ino, .fd = fd };
+        if (fd >= 0 && fstat(fd, &st) == 0 && !(e = entry_find(&st))) /* else it was moved */
+            e = entry_add(fd, &st);
     }
+    pthread_mutex_unlock(&opening);
     /* The path may lead to another file by now. */
-    if (real->pMethods->xFileControl(real, SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK || moved)
+    if (!e || real->pMethods->xFileControl(real, SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK ||
+        moved)
         return NULL;
     return e;
 }
 
-/* ---- The proof: under the mutex, and under a lock of the file ------------------------------ */
+/* ---- The proof: under the mutex of the entry, and under a lock of the file ----------------- */
 
 static bool forget_all(struct entry *e)
 {
@@ -253,12 +286,19 @@ static void last_note(struct entry *e)
     }
 }
 
-static void pool_release(void)
+static void last_notes(unsigned used)
 {
-    if (--pool_users > 0)
-        return;
-    for (unsigned i = 0; i < entries_used; i++) {
+    for (unsigned i = 0; i < used; i++) {
+        pthread_mutex_lock(&entries[i].mutex);
         last_note(&entries[i]);
+        pthread_mutex_unlock(&entries[i].mutex);
+    }
+}
+
+/* With the mutex: nobody uses the pool. */
+static void pool_close(void)
+{
+    for (unsigned i = 0; i < entries_used; i++) {
         entries[i].file = NULL;
         entries[i].known = false;
     }
@@ -271,6 +311,24 @@ static void pool_release(void)
     key_drop();
 }
 
+/* The last user looks at the files once more, which may take long. Who opens a database meanwhile
+ * need not wait, and then this one is not the last. */
+static void pool_release(void)
+{
+    unsigned seen = 0;
+    pthread_mutex_lock(&mutex);
+    while (pool_users == 1 && seen != pool_takes) {
+        unsigned used = entries_used;
+        seen = pool_takes;
+        pthread_mutex_unlock(&mutex);
+        last_notes(used);
+        pthread_mutex_lock(&mutex);
+    }
+    if (--pool_users == 0)
+        pool_close();
+    pthread_mutex_unlock(&mutex);
+}
+
 /* Whether this connection may use the cache now. */
 static bool usable(struct conn *c)
 {
@@ -278,11 +336,11 @@ static bool usable(struct conn *c)
         return false;
     if (!c->looked && !c->wrote && c->level < SQLITE_LOCK_EXCLUSIVE) {
         uint8_t header[HEADER];
-        pthread_mutex_lock(&mutex);
+        pthread_mutex_lock(&c->entry->mutex);
         c->cached = c->real->pMethods->xRead(c->real, header, HEADER, 0) == SQLITE_OK &&
                     adopt(c->entry, header, false);
         c->looked = true;
-        pthread_mutex_unlock(&mutex);
+        pthread_mutex_unlock(&c->entry->mutex);
     }
     return c->looked && c->cached;
 }
@@ -294,7 +352,7 @@ static void note_own(struct conn *c, bool commit)
     uint8_t header[HEADER];
     if (!entry_now(c) || !c->wrote)
         return;
-    pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&c->entry->mutex);
     bool own = c->looked && c->cached;
     bool read = c->real->pMethods->xRead(c->real, header, HEADER, 0) == SQLITE_OK;
     /* After a rollback the header is the old one, unless the rollback failed. */
@@ -303,7 +361,7 @@ static void note_own(struct conn *c, bool commit)
         c->looked = true;
         c->wrote = false;
     }
-    pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&c->entry->mutex);
 }
 
 /* ---- Methods of a main database ------------------------------------------------------------ */
@@ -343,16 +401,22 @@ static int file_read(sqlite3_file *f, void *buf, int len, sqlite3_int64 off)
     return c->real->pMethods->xRead(c->real, buf, len, off);
 }
 
+/* NULL: the file is not attached. */
+static cm_file *file_of(const struct conn *c)
+{
+    if (!entry_now(c))
+        return NULL;
+    pthread_mutex_lock(&c->entry->mutex);
+    cm_file *file = c->entry->file;
+    pthread_mutex_unlock(&c->entry->mutex);
+    return file;
+}
+
 /* The file that brackets are for, or NULL. A transaction begins with its first write. */
 static cm_file *writing(struct conn *c)
 {
     c->wrote = true;
-    if (!entry_now(c))
-        return NULL;
-    pthread_mutex_lock(&mutex);
-    cm_file *file = c->entry->file;
-    pthread_mutex_unlock(&mutex);
-    return file;
+    return file_of(c);
 }
 
 static int refused(int e)
@@ -395,13 +459,8 @@ static int file_truncate(sqlite3_file *f, sqlite3_int64 size)
 static int file_sync(sqlite3_file *f, int flags)
 {
     struct conn *c = conn_of(f);
-    cm_file *file = NULL;
+    cm_file *file = file_of(c);
     cm_sync s;
-    if (entry_now(c)) {
-        pthread_mutex_lock(&mutex);
-        file = c->entry->file;
-        pthread_mutex_unlock(&mutex);
-    }
     bool begun = file && cm_sync_begin(file, &s) == 0;
     int r = c->real->pMethods->xSync(c->real, flags);
     if (begun)
@@ -499,11 +558,8 @@ static int file_close(sqlite3_file *f)
     struct conn *c = conn_of(f);
     int r = c->real->pMethods->xClose(c->real);
     free(c->bounce);
-    if (entry_now(c)) {
-        pthread_mutex_lock(&mutex);
+    if (entry_now(c))
         pool_release();
-        pthread_mutex_unlock(&mutex);
-    }
     return r;
 }
 
@@ -548,17 +604,16 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int fla
     c->base.pMethods = &methods;
     pthread_mutex_lock(&mutex);
     c->process = processes;
-    if ((pool || pool_users > 0) && pool_take(pool, key_file)) {
-        c->entry = entry_of(name, c->real);
-        if (!c->entry) {
-            sqlite3_log(SQLITE_WARNING,
-                        "cachemax: %s: not cached: the file was moved, or %d other "
-                        "databases were opened before",
-                        name, FILES_MAX);
-            pool_release();
-        }
-    }
+    bool taken = (pool || pool_users > 0) && pool_take(pool, key_file);
     pthread_mutex_unlock(&mutex);
+    c->entry = taken ? entry_of(name, c->real) : NULL;
+    if (taken && !c->entry) {
+        sqlite3_log(SQLITE_WARNING,
+                    "cachemax: %s: not cached: the file was moved, or %d other "
+                    "databases were opened before",
+                    name, FILES_MAX);
+        pool_release();
+    }
     return r;
 }
 

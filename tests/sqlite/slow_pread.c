@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * slow_pread.c - a slow origin for measure.py, loaded by LD_PRELOAD: each pread64 of a file whose
- * name ends with ".db" waits $SLOW_US microseconds first, also if the kernel has the pages. */
+ * slow_pread.c - a slow origin for measure.py and sqlite-test.py, loaded by LD_PRELOAD: each
+ * pread64 of a file whose name ends with ".db" waits $SLOW_US microseconds first, also if the
+ * kernel has the pages. One of a file "slow.db" waits while there is a file $SLOW_WHILE. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,5 +23,9 @@ ssize_t pread64(int fd, void *buf, size_t n, off64_t off)
     const char *us = getenv("SLOW_US");
     if (us && len > 3 && memcmp(path + len - 3, ".db", 3) == 0)
         usleep((unsigned)atoi(us));
+    const char *hold = getenv("SLOW_WHILE");
+    if (hold && len > 8 && memcmp(path + len - 8, "/slow.db", 8) == 0)
+        while (access(hold, F_OK) == 0)
+            usleep(1000);
     return real(fd, buf, n, off);
 }

@@ -596,6 +596,21 @@ class Tests:
         db.close()
         assert self.stat('attach_kept') == 1, 'cold after the kill'
 
+    def test_beside_a_slow_database(self):
+        """A database whose file does not answer stops no other one of the process."""
+        slow = os.path.abspath('slow.so')
+        subprocess.run(['cc', '-D_GNU_SOURCE', '-shared', '-fPIC', '-o', slow, os.path.join(
+            os.path.dirname(os.path.abspath(__file__)), 'slow_pread.c')], check=True)
+        env = dict(os.environ, SLOW_WHILE='hold',
+                   LD_PRELOAD=(os.environ.get('LD_PRELOAD', '') + ' ' + slow).strip())
+        for what in 'slow-read', 'slow-close':
+            r = subprocess.run([sys.executable, os.path.abspath(__file__), '--child', what,
+                                self.build], stdout=subprocess.PIPE, text=True, check=False,
+                               timeout=30, env=env)
+            if os.path.exists('hold'):
+                os.remove('hold')
+            assert r.stdout == 'held\ndone\n', '%s: it says: %s' % (what, r.stdout)
+
     def test_fork(self):
         """A child opens its own connection. The pool stays with the parent."""
         db = cached('x.db')
@@ -616,7 +631,37 @@ class Tests:
         db.close()
 
 
+def beside(close):
+    """Uses other databases while one does not answer a thread: when it is read, or closed."""
+    slow, fast = cached('slow.db'), cached('fast.db')
+    for db in (slow, fast):
+        db.execute('create table if not exists t(x)')
+        db.execute('insert into t values (1)')
+    if close:
+        fast.close()
+    with open('hold', 'wb'):
+        t = threading.Thread(target=slow.close if close else
+                             lambda: slow.execute('select * from t').fetchall())
+    t.start()
+    time.sleep(0.1)
+    print('held' if t.is_alive() or close else 'the file answers', flush=True)
+    for name in ('fast.db', 'other.db'):
+        db = cached(name)
+        db.execute('create table if not exists t(x)')
+        db.execute('insert into t values (2)')
+        db.execute('select * from t').fetchall()
+        db.close()
+    if not close:
+        fast.execute('select * from t').fetchall()
+    os.remove('hold')
+    t.join()
+    print('done', flush=True)
+
+
 def child(what):
+    if what.startswith('slow-'):
+        beside(what == 'slow-close')
+        return
     db = cached('x.db')
     if what == 'read':
         print(db.execute('select count(*) from t').fetchone()[0], flush=True)
