@@ -28,7 +28,6 @@
 #include <string>
 #include <system_error>
 #include <type_traits>
-#include <utility>
 
 namespace cachemax
 {
@@ -97,11 +96,12 @@ class cache
         e.assign(cm_open(path, &options, &opened), category());
         handle.reset(opened);
     }
-    /* Closes it now, and says how that went. */
+    /* Closes it now, and says how that went. After the errors that close nothing (CM_EBUSY,
+     * CM_ECALLBACK) the object holds the pool as before. */
     std::error_code close() noexcept
     {
         int e = cm_close(handle.get());
-        if (e != CM_EBUSY)
+        if (e == 0 || e == CM_EIO || e == CM_ESEAL || e == CM_ETRUNCATED)
             handle.release();
         return { e, category() };
     }
@@ -186,10 +186,13 @@ class bracket
             cm_write_end(handle, &opened, nullptr);
     }
     /* Ends it now. `after`: the validator taken after the write; it counts only if the file was
-     * opened with CM_SOLE_WRITER or CM_EXCLUSIVE. Returns 0 or CM_WANT_VALIDATOR. */
+     * opened with CM_SOLE_WRITER or CM_EXCLUSIVE. Returns 0 or CM_WANT_VALIDATOR. If it throws
+     * (CM_EINVAL: `after` is no validator), the bracket is still open; the destructor ends it. */
     int end(const cm_validator &after)
     {
-        return check(cm_write_end(std::exchange(handle, nullptr), &opened, &after), "cm_write_end");
+        int e = check(cm_write_end(handle, &opened, &after), "cm_write_end");
+        handle = nullptr;
+        return e;
     }
 
   private:

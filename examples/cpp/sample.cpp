@@ -20,6 +20,7 @@
 #include <stdexcept>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 /* Passes on a number of bytes. */

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# cpp-test.sh BUILD - examples/cpp: the sample with a new pool, again with a warm one, and without.
+# cpp-test.sh BUILD - examples/cpp: the sample with a new pool, again with a warm one, and without;
+# and what is held after errors.
 # The last line is "N passed, N failed, N skipped"; status 77 if nothing can run.
 set -u
 sample=$1/examples/cpp/cpp-sample tool=$1/src/tool/cachemax passed=0 failed=0
@@ -35,6 +36,11 @@ if ! "$sample" "$work/pool" "$work/none" 2>/dev/null && cmp -s "$work/file" "$wo
   passed=$((passed + 1)) && echo "ok no file"
 else
   failed=$((failed + 1)) && echo "FAIL no file: status 0, or the other file changed"
+fi
+if errors=$("$1/examples/cpp/cpp-errors" "$work/pool" 2>&1); then
+  passed=$((passed + 1)) && echo "ok errors"
+else
+  failed=$((failed + 1)) && echo "FAIL errors: $errors"
 fi
 echo "$passed passed, $failed failed, 0 skipped"
 [ $failed = 0 ]
