@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """fsspec-test.py DIR - cachemax.filesystem, under fsspec and pandas. python-test.sh runs it."""
+import hashlib
+import io
 import os
 import random
 import subprocess
@@ -21,6 +23,33 @@ except ImportError as e:
 def needs_fsspec():
     if MISSING:
         raise Skip(MISSING)
+
+
+def store_class():
+    """A file system like an object store: `content` by name, and `more`, which all infos say."""
+    class Store(fsspec.AbstractFileSystem):
+        cachable = False
+
+        def __init__(self, **more):
+            super().__init__()
+            self.content, self.more, self.opens = {}, more, 0
+
+        def info(self, path, **kwargs):
+            content = self.content[path]
+            etag = '"%s"' % hashlib.md5(content).hexdigest()
+            return {"name": path, "size": len(content), "type": "file", "ETag": etag, **self.more}
+
+        def ls(self, path, detail=True, **kwargs):
+            return [self.info(p) if detail else p for p in self.content]
+
+        def _open(self, path, mode="rb", **kwargs):
+            self.opens += 1
+            return io.BytesIO(self.content[path])
+    return Store
+
+
+def over(fs, cache, **options):
+    return fsspec.filesystem("cachemax", pool=cache, fs=fs, skip_instance_cache=True, **options)
 
 
 def over_http(cache, **options):
@@ -129,6 +158,25 @@ def fsspec_times_as_proof():
     assert proof_of({"size": 1, "LastModified": day})[1] is False
     assert proof_of({"size": 1, "LastModified": day}) != proof_of({"size": 2, "LastModified": day})
     assert proof_of({"size": 1}) == proof_of({"size": 1, "ETag": 'W/"x"'}) == (None, False)
+
+
+@check
+def fsspec_all_that_proves_something_is_the_proof():
+    needs_fsspec()
+    from cachemax.filesystem import proof_of
+    # S3 says "null" for all contents where versions are suspended.
+    bucket = store_class()(VersionId="null")
+    with new_pool() as cache:
+        fs = over(bucket, cache)
+        for _ in range(3):
+            bucket.content["b/x"] = random.randbytes(100000)
+            for _ in range(2):
+                assert content_of(fs, "b/x") == bucket.content["b/x"]
+        assert bucket.opens == 3
+    assert proof_of({"size": 1, "VersionId": "null"}) == (None, False)
+    both = {"size": 1, "VersionId": "a", "ETag": '"1"'}
+    assert proof_of(both) != proof_of({**both, "ETag": '"2"'})
+    assert proof_of(both) != proof_of({**both, "VersionId": "b"})
 
 
 @check

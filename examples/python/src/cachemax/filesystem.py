@@ -6,8 +6,9 @@
 
 How it works. Each open asks the target file system what the file is now (info). If that has a
 proof, what is cached of the same proof is served, and only the rest is read from the target. A
-proof is a strong ETag, a version or a checksum; else size and time of change, unless the time is so
-fresh that another change could have the same one. Without a proof the file is not cached.
+proof is strong ETag, version and checksums together, as many as there are; else size and time of
+change, unless the time is so fresh that another change could have the same one. Without a proof the
+file is not cached.
 When a file is closed after a read of the target, its info is asked for again, and if it has
 changed, what was stored is forgotten. Trouble with the pool never fails a read: the file is then
 read without it, and a warning is logged.
@@ -35,12 +36,17 @@ _logger = logging.getLogger("cachemax")
 _pools, _lock = {}, threading.Lock()
 
 
+def _is_strong(value):
+    """Not so a weak ETag: other bytes may have the same. Nor "null": S3 says so in place of a
+    version while a bucket's versions are suspended."""
+    return bool(value) and str(value) != "null" and not str(value).startswith("W/")
+
+
 def proof_of(info):
     """What an info proves: (bytes or None, is it too fresh to be sure)."""
-    for name in STRONG:
-        value = info.get(name)
-        if value and not str(value).startswith("W/"):  # weak: other bytes may have the same
-            return ("%s %s %s" % (name, value, info.get("size"))).encode(), False
+    strong = ["%s %s" % (name, info[name]) for name in STRONG if _is_strong(info.get(name))]
+    if strong:
+        return " ".join(strong + [str(info.get("size"))]).encode(), False
     for name in TIMES:
         value = info.get(name)
         if isinstance(value, datetime.datetime):
