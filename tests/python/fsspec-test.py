@@ -146,6 +146,44 @@ def fsspec_what_changes_while_it_is_open():
 
 
 @check
+def fsspec_what_changes_and_changes_back():
+    needs_fsspec()
+    first, second = b"A" * 300000, b"B" * 300000
+    with new_pool() as cache:
+        store = store_class()()
+        fs, opens = over(store, cache), 0
+        store.content["x"] = first
+        with fs.open("x") as file:
+            store.content["x"] = second
+            assert file.read(100000) == second[:100000]  # as the target alone does
+            store.content["x"] = first
+            file.read()
+        assert content_of(fs, "x") == first
+        assert content_of(fs, "x") == first and store.opens == 2
+        # Both changes during one read: only the times show it.
+        class Between(io.BytesIO):
+            def read(self, n=-1):
+                store.content["y"] = first
+                store.more["LastModified"] += 1
+                return super().read(n)
+        store.more["LastModified"] = 1
+        store.content["y"], store._open = second, lambda path, mode, **kw: Between(second)
+        store.content["y"] = first
+        with fs.open("y") as file:
+            file.read(100000)
+        del store._open
+        assert content_of(fs, "y") == first
+        # What cannot be asked for again is not stored.
+        def gone(path, **kwargs):
+            raise FileNotFoundError(path)
+        store.content["z"] = first
+        with fs.open("z") as file:
+            store.info = gone
+            assert file.read(1000) == first[:1000] and file.raw.cached() == 0
+            del store.info
+
+
+@check
 def fsspec_times_as_proof():
     needs_fsspec()
     from cachemax.filesystem import proof_of

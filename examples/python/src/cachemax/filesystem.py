@@ -9,9 +9,11 @@ proof, what is cached of the same proof is served, and only the rest is read fro
 proof is strong ETag, version and checksums together, as many as there are; else size and time of
 change, unless the time is so fresh that another change could have the same one. Without a proof the
 file is not cached.
-When a file is closed after a read of the target, its info is asked for again, and if it has
-changed, what was stored is forgotten. Trouble with the pool never fails a read: the file is then
-read without it, and a warning is logged.
+After each read of the target its info is asked for again, before the bytes are stored: if it has
+changed, they are not, and the file is read without the cache from then on. From the web that is
+left out if the ETag goes with each read (If-Match). When a file is closed after a read of the
+target, its info is asked for once more, and if it has changed, what was stored is forgotten.
+Trouble with the pool never fails a read: the file is then read without it, and a warning is logged.
 One process owns a pool at a time. Within a process all share it, until the process ends.
 """
 import datetime
@@ -70,25 +72,40 @@ class _Unproven(Exception):
     """Without a proof nobody can know whether what is cached is still right."""
 
 
+class _Changed(Exception):
+    """The bytes may be of another version than the one that is cached: they are not stored."""
+
+
 class _Remote:
     """A file of a target as origin. It is opened at the first read that misses."""
 
     def __init__(self, fs, path, kwargs, proof):
         self.fs, self.where, self.kwargs, self.proof_of = fs, path, kwargs, proof
         self.file, self.lock, self.etag, self.length = None, threading.Lock(), None, None
+        self.state, self.pinned, self.changed = None, False, False
         # Other hosts and users are other objects. (The path does not always name the host.)
         self.id = cachemax._id_of_key(repr((fs.protocol, path, getattr(fs, "storage_args", ()),
                                             sorted(fs.storage_options.items()))))
 
-    def identify(self):
-        taken_at = cachemax.now()
+    def ask(self):
+        """The info, and what must not change while it is read. Of the rules here that is also all
+        times: they show that an object has been another one meanwhile."""
         self.fs.invalidate_cache(self.where)  # of its directories: it may be old
         info = self.fs.info(self.where)
-        self.length, self.etag = info.get("size"), info.get("ETag")
         proof, racy = self.proof_of(info)
-        if proof is None or self.length is None:
+        times = [info.get(name) for name in TIMES] if self.proof_of is proof_of else []
+        return info, (proof, info.get("size"), times), racy
+
+    def identify(self):
+        taken_at = cachemax.now()
+        info, state, racy = self.ask()
+        if state[0] is None or state[1] is None:
             raise _Unproven("%s: no proof, or no size" % self.where)
-        return self.id, cachemax._validator(proof, self.length, taken_at, racy)
+        with self.lock:
+            if state != self.state:
+                self.close()  # it may read the old version
+            self.state, self.length, self.etag = state, state[1], info.get("ETag")
+        return self.id, cachemax._validator(state[0], self.length, taken_at, racy)
 
     def open(self):
         kwargs = dict(self.kwargs, cache_type="none")
@@ -97,9 +114,10 @@ class _Remote:
             if self.etag and not self.etag.startswith("W/"):
                 kwargs["headers"] = {**self.fs.kwargs.get("headers", {}),
                                      **kwargs.get("headers", {}), "If-Match": self.etag}
+                self.pinned = True
         return self.fs.open(self.where, "rb", **kwargs)
 
-    def into(self, offset, memory):
+    def read(self, offset, memory):
         done = 0
         with self.lock:
             if self.file is None:
@@ -113,15 +131,41 @@ class _Remote:
                 done += len(data)
         return done
 
+    def into(self, offset, memory):
+        state, done = self.state, self.read(offset, memory)
+        if not self.pinned:
+            try:
+                self.changed = self.changed or self.ask()[1] != state
+            except Exception as e:  # of the target
+                self.changed = True
+                raise _Changed("%s: %s" % (self.where, e)) from e
+        if self.changed:
+            raise _Changed("%s has changed while it is open" % self.where)
+        return done
+
     def size(self):
         return self.length
 
     def close(self):
-        if self.file is not None:
-            self.file.close()
+        file, self.file, self.pinned = self.file, None, False
+        if file is not None:
+            file.close()
 
 
 class _RemoteFile(cachemax.File):
+    def _read(self, offset, to, length):
+        if not self._source.changed:
+            try:
+                return super()._read(offset, to, length)
+            except _Changed as e:
+                _logger.warning("%s; from here on it is read without the cache", e)
+        self._pool.enter(self)  # so the target is not closed meanwhile
+        try:
+            with memoryview(cachemax.ffi.buffer(to, length)) as memory:
+                return self._source.read(offset, memory)
+        finally:
+            self._pool.leave(self)
+
     def close(self):
         if not self.closed and self._source.file is not None:
             try:
