@@ -24,7 +24,7 @@ def right_bytes_of_random_reads():
     path, content = new_file(9 * (1 << 20) + 1234)
     pick = random.Random(1)
     with new_pool(4 << 20) as cache, cache.file(path) as file, cache.object(
-            "object", lambda at, n: content[at:at + n], proof="1") as thing:
+            "object", lambda at, n: content[at:at + n], proof=lambda: "1") as thing:
         buffered = io.BufferedReader(cache.file(path), 20000)
         for _ in range(3000):
             at, n = pick.randrange(len(content) + 5000), pick.choice([1, 100, 4096, 70000])
@@ -56,7 +56,7 @@ def like_a_file_of_Python():
         assert file.pread(len(content) + 1, 10) == b"" and file.pread(0, 0) == b""
         raises((OverflowError, MemoryError, ValueError), lambda: file.pread(-1, 10))
         text = io.TextIOWrapper(io.BufferedReader(cache.object(
-            "text", lambda at, n: b"one\ntwo\n"[at:at + n], proof="1")))
+            "text", lambda at, n: b"one\ntwo\n"[at:at + n], proof=lambda: "1")))
         assert list(text) == ["one\n", "two\n"]
 
 
@@ -91,7 +91,7 @@ def sealed_pools():
 
     def hits(**options):
         with cachemax.open(pool, create_size=16 << 20, **options) as cache, cache.object(
-                "key", lambda at, n: data[at:at + n], proof="1", size=len(data)) as thing:
+                "key", lambda at, n: data[at:at + n], proof=lambda: "1", size=len(data)) as thing:
             assert thing.read() == data
             return cache.stats()["hit_blocks"], cache.info()["sealed"]
     try:
@@ -135,7 +135,7 @@ def proofs_of_objects():
         return bytes([version]) * max(0, min(n, 100000 - at))
 
     def value(**proof):
-        with cache.object("key", read, **proof) as thing:
+        with cache.object("key", read, taken_at=cachemax.now(), **proof) as thing:
             del reads[:]
             data = thing.read()
             assert len(set(data)) == 1 and len(data) == 100000 == thing.size
@@ -152,15 +152,47 @@ def proofs_of_objects():
         assert value(proof="b", size=100000) == (2, True)
         cache.forget("key")
         assert value(proof="b") == (2, True)
-        with cache.object("key", read, proof="b") as thing:
+        with cache.object("key", read, proof="b", taken_at=cachemax.now()) as thing:
             assert thing.info()["kept"] and thing.cached() == 100000
             version = 3
-            assert thing.revalidate("b") and thing.read()[0] == 2
+            assert thing.revalidate("b", taken_at=cachemax.now()) and thing.read()[0] == 2
             thing.seek(0)
-            assert thing.revalidate("c") and thing.read()[0] == 3
+            assert thing.revalidate("c", taken_at=cachemax.now()) and thing.read()[0] == 3
             version = 4
             thing.invalidate(0, 10)
             assert thing.pread(0, 1) == b"\4" and thing.pread(99999, 1) == b"\3"
+
+
+@check
+def an_old_proof_does_not_win():
+    contents = {"1": b"a" * 10, "2": b"b" * 100000}
+    with new_pool() as cache:
+        def opened(version, **more):
+            content = contents[version]
+            return cache.object("key", lambda at, n: content[at:at + n], size=len(content), **more)
+        asked = cachemax.now()  # and a thread that asked then was told "1"
+        with opened("2", proof="2", taken_at=cachemax.now()) as new:
+            with opened("1", proof="1", taken_at=asked):
+                assert new.pread(0, 100000) == contents["2"]
+        # Nobody knows when this was asked.
+        raises(TypeError, lambda: opened("1", proof="1"))
+        with opened("2", proof="2", taken_at=cachemax.now()) as new:
+            raises(TypeError, lambda: new.revalidate("1"))
+        # A function is asked when the proof is needed, and again if the answer is too old.
+        answers = [("1", 10), ("2", 100000)]
+
+        def ask():
+            answer = answers.pop(0)
+            if answers:
+                new.append(opened("2", proof="2", taken_at=cachemax.now()))
+            return answer
+        new = []
+        with cache.object("key", None, proof=ask) as old:
+            assert not answers and old.size == 100000
+            assert new[0].pread(0, 100000) == contents["2"]
+            answers[:] = [("2", 100000)]
+            assert old.revalidate() and not answers
+        new[0].close()
 
 
 @check
@@ -168,7 +200,7 @@ def exceptions_of_the_origin_come_out():
     with new_pool() as cache:
         def read(at, n):
             return what(at, n)
-        with cache.object("key", read, proof="1") as thing:
+        with cache.object("key", read, proof=lambda: "1") as thing:
             for what in (lambda at, n: {}[7], lambda at, n: sys.exit("x")):
                 raises((KeyError, SystemExit), lambda: thing.read(10))
             what = lambda at, n: bytes(n + 1)
@@ -267,7 +299,7 @@ def brackets():
         raises(OSError, lambda: exec("with file.sync_bracket(): raise OSError(5, 'no')",
                                      {"file": file}))
         assert file.info()["bypassed"]
-        thing = cache.object("key", lambda at, n: b"", proof="1", sole_writer=True)
+        thing = cache.object("key", lambda at, n: b"", proof=lambda: "1", sole_writer=True)
         with thing.bracket() as bracket:
             bracket.changed("2")
         assert not thing.info()["want_validator"]
@@ -373,7 +405,7 @@ def nothing_leaks():
                 if i % 3 == 0:
                     file.invalidate(at, 1)  # so that the origin is read
                 if i % 20 == 0:
-                    with cache.object("key", lambda at, n: {}[1], proof="1") as thing:
+                    with cache.object("key", lambda at, n: {}[1], proof=lambda: "1") as thing:
                         raises(KeyError, lambda: thing.read(5))
                     with cache.file(path) as other, other.bracket(0, 1):
                         other.readinto(bytearray(10))
@@ -410,13 +442,13 @@ import cachemax, os, signal, sys
 cache = cachemax.open(sys.argv[1], create_size=16 << 20)
 file = cache.file(sys.argv[2])
 file.warm()
-with cache.object("key", lambda at, n: bytes(200000)[at:at + n], proof="1") as thing:
+with cache.object("key", lambda at, n: bytes(200000)[at:at + n], proof=lambda: "1") as thing:
     thing.warm()
 os.kill(os.getpid(), signal.SIGKILL)
 """, pool, path)
     assert said.returncode == -signal.SIGKILL, said.stderr
     with cachemax.open(pool) as cache:
-        with cache.object("key", None, proof="1") as thing:
+        with cache.object("key", None, proof=lambda: "1") as thing:
             assert thing.read() == bytes(200000)
         with cache.file(path) as file:
             assert file.read() == content
@@ -429,7 +461,7 @@ def the_end_of_a_program_closes_the_pool():
     said = child("""
 import cachemax, sys
 cache = cachemax.open(sys.argv[1], create_size=16 << 20)
-thing = cache.object("key", lambda at, n: bytes(200000)[at:at + n], proof="1")
+thing = cache.object("key", lambda at, n: bytes(200000)[at:at + n], proof=lambda: "1")
 thing.read(100)
 """, DIR + "/ended")
     assert said.returncode == 0 and not said.stderr, said.stderr
@@ -442,7 +474,7 @@ def a_child_of_fork_has_no_part_of_it():
     said = child("""
 import cachemax, os, sys
 cache = cachemax.open(sys.argv[1], create_size=16 << 20)
-thing = cache.object("key", lambda at, n: bytes(200000)[at:at + n], proof="1")
+thing = cache.object("key", lambda at, n: bytes(200000)[at:at + n], proof=lambda: "1")
 thing.read(100)
 pid = os.fork()
 if pid == 0:

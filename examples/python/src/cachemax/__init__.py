@@ -171,10 +171,22 @@ class _Object:
 
     def __init__(self, key, read, proof, size, taken_at):
         self.where, self.read = str(key), read
-        self.id, self.proof = _id_of_key(key), (proof, size, taken_at)
+        self.id = _id_of_key(key)
+        self.set_proof(proof, size, taken_at)
+
+    def set_proof(self, proof, size, taken_at):
+        if proof and not callable(proof) and taken_at is None:
+            raise TypeError("a proof needs taken_at: now() from before it was asked for; or give a "
+                            "function as proof, which asks for it")
+        self.proof = proof, size, taken_at
 
     def identify(self):
-        return self.id, _validator(*self.proof)
+        proof, size, taken_at = self.proof
+        if callable(proof):
+            taken_at, proof = lib.cm_now(), proof()
+            if isinstance(proof, tuple):
+                proof, size = proof
+        return self.id, _validator(proof, size, taken_at)
 
     def into(self, offset, memory):
         data = self.read(offset, len(memory))
@@ -184,7 +196,7 @@ class _Object:
         return len(data)
 
     def size(self):
-        return self.proof[1]
+        return None if callable(self.proof[0]) else self.proof[1]
 
     def close(self):
         pass
@@ -343,10 +355,11 @@ class Cache:
         the end. It may be called by several threads, and must not use this cache.
 
         `key`: a name (str, bytes), or a number of 128 bits. `proof`: str or bytes that change
-        whenever the content may have changed, as an ETag; None: there is none, and the object is
-        cold at each open. `taken_at`: now() from before the proof was asked for. `sole_writer`: as
-        for file(). `exclusive`: CM_EXCLUSIVE, a stronger promise; the proof is a version of your
-        own, which writes do not change."""
+        whenever the content may have changed, as an ETag; with it `taken_at` is needed: now() from
+        before it was asked for. Or a function that asks for it: it returns the proof, or the proof
+        and the size, and is called at the open, and by revalidate(). None: there is no proof, and
+        the object is cold at each open. `sole_writer`: as for file(). `exclusive`: CM_EXCLUSIVE, a
+        stronger promise; the proof is a version of your own, which writes do not change."""
         return File(self, _Object(key, read, proof, size, taken_at),
                     (lib.CM_SOLE_WRITER if sole_writer else 0) |
                     (lib.CM_EXCLUSIVE if exclusive else 0))
@@ -619,9 +632,10 @@ class File(io.RawIOBase):
 
     def revalidate(self, proof=None, size=None, taken_at=None):
         """Looks whether the origin has changed, and forgets what is cached if it has. An object
-        needs its new proof. Returns False if the proof is too old: take a new one."""
+        needs its new proof, with taken_at, if it has no function that asks. Returns False if the
+        proof is too old: take a new one."""
         if proof is not None:
-            self._source.proof = (proof, size, taken_at)
+            self._source.set_proof(proof, size, taken_at)
         return self._revalidate() != lib.CM_IGNORED
 
     def invalidate(self, offset=0, length=None):
@@ -658,8 +672,12 @@ class Bracket:
         return self
 
     def changed(self, proof, size=None, taken_at=None):
+        """The proof after the write. `taken_at`: as for object(); None: it was asked for just now,
+        after the write, so that no other one can be newer."""
+        taken_at, source = lib.cm_now() if taken_at is None else taken_at, self._file._source
         self._after = _validator(proof, size, taken_at)
-        self._file._source.proof = (proof, size, taken_at)
+        if not callable(source.proof[0]):
+            source.set_proof(proof, size, taken_at)
 
     def __exit__(self, *exception):
         after, source = self._after, self._file._source
