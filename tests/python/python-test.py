@@ -309,6 +309,31 @@ def brackets():
 
 
 @check
+def appends_to_objects():
+    for exclusive in False, True:
+        store = bytearray(os.urandom(100000))
+        with new_pool() as cache, cache.object(
+                "key", lambda at, n: bytes(store[at:at + n]), proof="1", taken_at=cachemax.now(),
+                size=len(store), sole_writer=True, exclusive=exclusive) as thing:
+            assert thing.size == 100000 and thing.pread(0, 200000) == store
+            with thing.bracket(len(store), 5000):
+                store += os.urandom(5000)
+            assert thing.size is None  # nobody has told it, and the end was not read
+            raises(io.UnsupportedOperation, lambda: thing.seek(0, os.SEEK_END))
+            assert thing.pread(99000, 200000) == store[99000:] and thing.size == 105000
+            with thing.bracket(len(store), 5000):
+                store += os.urandom(5000)
+            assert thing.readall() == store
+            with thing.bracket(len(store), 10) as bracket:
+                store += bytes(10)
+                bracket.changed("1" if exclusive else "2", len(store))
+            assert thing.size == 110010
+            with thing.truncate_bracket(50000):
+                del store[50000:]
+            assert thing.pread(0, 200000) == store and thing.size == 50000
+
+
+@check
 def calls_leave_the_interpreter_free():
     path, _ = new_file(1 << 20)
     with new_pool() as cache, cache.file(path) as file:
