@@ -272,7 +272,7 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
                      BOOLEAN may_ask)
 {
     const ULONG rules = port_rules();
-    struct verdict v;
+    struct verdict v = { 0 };
     BOOLEAN counts, known, may_lie;
 
     ExAcquireFastMutex(&s->lock);
