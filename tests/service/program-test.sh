@@ -140,7 +140,7 @@ chmod 1777 shared
 check 'a link that they may not replace' test ! -s err
 echo mine >file
 config file.conf "pool = $work/pool" "socket = $work/file"
-says 'a file where the socket should be' 1 "$us $work/file: Address already in use" file.conf
+says 'a file where the socket should be' 1 "$us $work/file: it is no socket; move it away" file.conf
 check 'that file stays' grep -qx mine file
 
 # ---- One that serves -----------------------------------------------------------------------------
