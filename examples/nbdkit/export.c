@@ -29,7 +29,8 @@ struct export
     struct export *next;
     cm_file_id id;
     cm_file *file;
-    int fd; /* own descriptor of the file that can be written, without cachemax-id; or -1 */
+    uint32_t flags; /* that all who have attached it gave */
+    int fd;         /* own descriptor of the file that can be written, without cachemax-id; or -1 */
     struct connection *connections;
     /* Of writes that are not proved flushed: */
     uint64_t writer; /* the connection that made them; 0: none; SEVERAL */
@@ -169,21 +170,51 @@ static uint32_t flags_of(const struct connection *c)
 
 /* ---- Attach -------------------------------------------------------------------------------- */
 
-/* With the lock. The export has a reference of its own to the file of c. */
-static struct export *make_export(const struct connection *c, const cm_file_id *id, uint32_t flags)
+/* With the lock. */
+static struct export *find_export(const cm_file_id *id)
+{
+    struct export *e = exports;
+    while (e && (e->id.hi != id->hi || e->id.lo != id->lo))
+        e = e->next;
+    return e;
+}
+
+static struct export *make_export(const cm_file_id *id)
 {
     struct export *e = calloc(1, sizeof(*e));
     if (!e)
         return NULL;
     e->id = *id;
-    if (cm_file_open(pool, id, NULL, flags, &e->file) < 0) {
-        free(e);
-        return NULL;
-    }
-    e->fd = settings.id || c->readonly ? -1 : fcntl(c->fd, F_DUPFD_CLOEXEC, 3);
+    e->fd = -1;
     e->next = exports;
     exports = e;
     return e;
+}
+
+/* With the lock. If those before could not write, the file is attached without the claim of a
+ * writer, and a second one cannot make it. So it is attached anew when they have left. */
+static void renew(struct export *e, uint32_t flags)
+{
+    if (e->connections || !e->file || (flags & ~e->flags) == 0)
+        return;
+    cm_file_close(e->file);
+    e->file = NULL;
+}
+
+/* With the lock. The export has a reference of its own to the file of c. */
+static int hold(struct export *e, const struct connection *c, uint32_t flags)
+{
+    if (e->file) {
+        e->flags &= flags;
+    } else {
+        const int r = cm_file_open(pool, &e->id, NULL, flags, &e->file);
+        if (r < 0)
+            return r;
+        e->flags = flags;
+    }
+    if (e->fd < 0 && !settings.id && !c->readonly)
+        e->fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 3);
+    return 0;
 }
 
 /* With the lock. Without multi-conn the next layer may show a connection late what another one
@@ -209,25 +240,32 @@ static void join(struct export *e, struct connection *c)
     e->connections = c;
 }
 
-static int attach(struct connection *c, const cm_file_id *id, const cm_validator *v)
+/* With the lock. */
+static int attach_locked(struct connection *c, const cm_file_id *id, const cm_validator *v)
 {
     const uint32_t flags = flags_of(c);
-    pthread_mutex_lock(&lock);
+    struct export *e = find_export(id);
+    if (e)
+        renew(e, flags);
     int r = cm_file_open(pool, id, v, flags, &c->file);
+    if (r < 0)
+        return r;
+    if (!e)
+        e = make_export(id);
+    r = e ? hold(e, c, flags) : CM_ENOMEM;
     if (r >= 0) {
-        struct export *e = exports;
-        while (e && (e->id.hi != id->hi || e->id.lo != id->lo))
-            e = e->next;
-        if (!e)
-            e = make_export(c, id, flags);
-        if (e) {
-            join(e, c);
-        } else {
-            cm_file_close(c->file);
-            c->file = NULL;
-            r = CM_ENOMEM;
-        }
+        join(e, c);
+        return r;
     }
+    cm_file_close(c->file);
+    c->file = NULL;
+    return r;
+}
+
+static int attach(struct connection *c, const cm_file_id *id, const cm_validator *v)
+{
+    pthread_mutex_lock(&lock);
+    const int r = attach_locked(c, id, v);
     pthread_mutex_unlock(&lock);
     return r;
 }
@@ -262,8 +300,8 @@ void export_detach(struct connection *c)
         while (*o != c)
             o = &(*o)->next;
         *o = c->next;
-        pthread_mutex_unlock(&lock);
         cm_file_close(c->file);
+        pthread_mutex_unlock(&lock);
     }
     if (c->fd >= 0)
         close(c->fd);

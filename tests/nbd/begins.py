@@ -5,8 +5,9 @@ import re
 import shutil
 import signal
 
-from serve import (Failed, Server, Skipped, cold_part, content, dirty, get, make, nbd,
-                   not_sanitized, put, read_all, refused, want, works)
+from serve import (
+    BLOCK, Failed, Server, Skipped, cold_part, content, counter, dirty, eventually, get,
+    leave_ending, make, nbd, not_sanitized, put, read_all, refused, run, want, works)
 
 
 def check_never_written():
@@ -93,3 +94,44 @@ def check_pool_in_folder():
         except nbd.Error:
             want('other is the pool or its key' in s.text(), 'it says: ' + s.text())
         s.end()
+
+
+def protect(path, on):
+    """Nobody can open it for writing; root not, either."""
+    if os.geteuid():
+        os.chmod(path, 0o444 if on else 0o644)
+        return
+    status, text = run('chattr', '+i' if on else '-i', path)
+    if status:
+        raise Skipped('chattr: ' + text.strip())
+
+
+def check_reader_before_writer():
+    """The first client of an image cannot write, a later one can: after SIGTERM it is warm."""
+    data = content()
+    put('disk', data)
+    make()
+    protect('disk', True)
+    try:
+        s = Server('file', 'disk', 'logfile=calls', below=('log',))
+        h = s.connect()
+        want(h.is_read_only(), 'it can be written: this tests nothing')
+        read_all(h, data)
+        h.shutdown()
+        eventually(lambda: b' Disconnect ' in get('calls'), 'the connection is not closed')
+    finally:
+        protect('disk', False)
+    h = s.connect()
+    want(not h.is_read_only(), 'it cannot be written')
+    data[BLOCK:2 * BLOCK] = b'x' * BLOCK
+    h.pwrite(b'x' * BLOCK, BLOCK)
+    h.flush()
+    read_all(h, data)
+    leave_ending(s, h)
+    s = Server('file', 'disk')
+    h = s.connect()
+    read_all(h, data)
+    h.shutdown()
+    s.end()
+    want(counter('attach_kept') == 1, 'the file was attached cold')
+    want(cold_part() < 0.1, '%.2f of it came from the plugin' % cold_part())

@@ -82,6 +82,10 @@ MUTANTS = [
     ('a-pool-in-the-folder', 'pool.c', 'return in ? -1 : 0;', 'return 0;', 'pool_in_folder'),
     ('a-link-to-the-pool', 'export.c', '!same_inode(c->path, settings.pool)', 'true',
      'pool_in_folder'),
+    ('no-claim-later', 'export.c', '    renew(e, flags);', '    (void)renew;',
+     'reader_before_writer'),
+    ('no-descriptor-later', 'export.c', 'if (e->fd < 0 && !settings.id && !c->readonly)',
+     'if (false)', 'reader_before_writer'),
     ('in-use', 'pool.c', 'else if (info.owned)', 'else if (false)', 'pool_in_use'),
     ('synced-at-once', 'filter.c', 'cm_write_end(c->file, w, NULL);',
      'cm_write_end(c->file, w, NULL);\n    cm_sync s;\n'
