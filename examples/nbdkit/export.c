@@ -124,8 +124,11 @@ static int identify_path(const struct connection *c, cm_file_id *id, cm_validato
         nbdkit_error("cachemax: %s: %s; give it a name with cachemax-id=NAME", c->path,
                      cm_strerror(e));
     else if (v->size != c->size)
-        nbdkit_error("cachemax: %s: its size is %llu, but the export's is %llu; connect again",
-                     c->path, (unsigned long long)v->size, (unsigned long long)c->size);
+        nbdkit_error(
+            "cachemax: %s: its size is %llu, but the export's is %llu; connect again if it "
+            "was resized just now; if a filter changes the size (as blocksize does with a "
+            "minblock that does not divide it), give cachemax-id=NAME",
+            c->path, (unsigned long long)v->size, (unsigned long long)c->size);
     return e < 0 || v->size != c->size ? -1 : 0;
 }
 

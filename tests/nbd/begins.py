@@ -135,3 +135,26 @@ def check_reader_before_writer():
     s.end()
     want(counter('attach_kept') == 1, 'the file was attached cold')
     want(cold_part() < 0.1, '%.2f of it came from the plugin' % cold_part())
+
+
+def check_another_size():
+    """A filter below that changes the size: the message says what to do."""
+    data = content()
+    put('disk', data)
+    make()
+    s = Server('file', 'disk', 'minblock=4096', below=('blocksize',))
+    h = s.connect()
+    size = h.get_size()
+    want(h.is_read_only() and size < len(data), 'this tests nothing')
+    read_all(h, data[:size])
+    want(re.search('its size is %d, but the export.s is %d.* blocksize.*cachemax-id=NAME'
+                   % (len(data), size), s.text()), 'it says: ' + s.text())
+    h.shutdown()
+    s.end()
+    s = Server('file', 'disk', 'minblock=4096', 'cachemax-id=vm', below=('blocksize',))
+    h = s.connect()
+    want(not h.is_read_only() and h.can_cache(), 'it is not cached with an id')
+    for _ in range(2):
+        read_all(h, data[:size])
+    h.shutdown()
+    s.end()
