@@ -419,12 +419,14 @@ static cm_file *writing(struct conn *c)
     return file_of(c);
 }
 
+/* The log of SQLite cuts lines off at some 200 bytes: so the path comes last. */
 static int refused(int e)
 {
-    sqlite3_log(SQLITE_IOERR_WRITE,
-                "cachemax: %s: old data cannot be forgotten (%s), so nothing is written; close the "
-                "database and delete the pool",
-                pool_path ? pool_path : "pool", cm_strerror(e));
+    sqlite3_log(SQLITE_IOERR_WRITE, "cachemax: nothing is written%s (%s): %s",
+                e == CM_EFORGET ? ", not even a rollback, and reads fail, too, until you close the "
+                                  "database and delete the pool"
+                                : "",
+                cm_errname(e), pool_path ? pool_path : "?");
     return SQLITE_IOERR_WRITE;
 }
 

@@ -350,6 +350,28 @@ class Tests:
                     'pool is open already', '\n2\n')
         db.close()
 
+    def test_refused_write(self):
+        """The pool cannot forget any more. Writes fail, and then reads, too: SQLite must roll back.
+        When the database is closed and the pool deleted, all is as before the transaction."""
+        plain('x.db', 'create table t(a); insert into t values (1);')
+        uri = 'file:x.db?vfs=cachemax&pool=' + os.path.abspath('pool')
+        lines = ('.log stderr', '.load ' + os.path.join(self.build, EXTENSION), '.open ' + uri,
+                 'select a from t;', '.shell truncate -s 4096 pool', 'update t set a = 2;',
+                 'select a + 10 from t;')
+        r = subprocess.run(['sqlite3'], input='\n'.join(lines), stdout=subprocess.PIPE, text=True,
+                           stderr=subprocess.STDOUT, check=False, timeout=60)
+        assert 'nothing is written' in r.stdout, r.stdout
+        assert '\n11\n' not in r.stdout, 'a read does not fail: docs/sqlite.md says that it does'
+        assert 'reads fail, too, until you close the database and delete the pool (CM_EFORGET): ' \
+            + os.path.abspath('pool') in r.stdout, 'it says: ' + r.stdout
+        os.remove('pool')
+        self.new_pool()
+        db = cached('x.db')
+        assert db.execute('select a from t').fetchall() == [(1,)]
+        db.execute('update t set a = 3')
+        self.same('x.db', db)
+        db.close()
+
     def test_sealed(self):
         """Warm with the key of the pool; without it the database works without the cache."""
         for name in ('key', 'other'):
