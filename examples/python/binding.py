@@ -21,6 +21,7 @@ DECLARATIONS = """
 #define CM_EINVAL ...
 #define CM_EEXIST ...
 #define CM_EBUSY ...
+#define CM_ECALLBACK ...
 #define CM_EFORKED ...
 #define CM_EABSENT ...
 #define CM_EKEY ...
@@ -85,10 +86,10 @@ void cm_validator_set_proof(cm_validator *, const void *, size_t);
 void cm_warm_options_init(cm_warm_options *, size_t);
 int cm_create(const char *, const cm_create_options *);
 int cm_open(const char *, const cm_options *, cm_cache **);
-int cm_close(cm_cache *);
+int cachemax_close(cm_cache **);
 int cm_identify_with(intptr_t, const cm_identify_options *, cm_file_id *, cm_validator *);
 int cm_file_open(cm_cache *, const cm_file_id *, const cm_validator *, uint32_t, cm_file **);
-int cm_file_close(cm_file *);
+int cachemax_file_close(cm_file **);
 int cm_file_abort(cm_file *);
 int cm_file_revalidate(cm_file *, const cm_validator *);
 int cm_file_get_info(cm_file *, cm_file_info *);
@@ -123,6 +124,24 @@ extern "Python" int cachemax_progress(void *, uint64_t, uint64_t);
 extern "Python" void cachemax_log(void *, int, const char *);
 """
 
+
+# A close and the note that it has closed are one step for Python: no signal comes between them.
+CLOSE = """
+static int cachemax_close(cm_cache **c)
+{
+    int e = *c ? cm_close(*c) : 0;
+    if (e == 0 || e == CM_EIO || e == CM_ESEAL || e == CM_ETRUNCATED) /* else it is still open */
+        *c = NULL;
+    return e;
+}
+static int cachemax_file_close(cm_file **f)
+{
+    int e = *f ? cm_file_close(*f) : 0;
+    if (e == 0)
+        *f = NULL;
+    return e;
+}
+"""
 
 # In the place of examples/seal, where there is no source tree.
 NO_KEYS = """
@@ -186,7 +205,7 @@ def with_keys(here, out, arguments):
             shutil.copy(os.path.join(seal, name + suffix), out)
         arguments["sources"].append("build/library/%s.c" % name)
     arguments.setdefault("include_dirs", []).append(out)
-    return '#include <seal_file.h>', arguments
+    return '#include <cachemax.h>\n#include <seal_file.h>', arguments
 
 
 def how():
@@ -199,4 +218,4 @@ def how():
 ffi = cffi.FFI()
 ffi.cdef(DECLARATIONS)
 text, arguments = how()
-ffi.set_source("cachemax._binding", text, **arguments)
+ffi.set_source("cachemax._binding", text + CLOSE, **arguments)

@@ -382,6 +382,90 @@ def closed_beside_readers():
         assert cache.closed and files[0].closed
 
 
+class Alarm(Exception):
+    pass
+
+
+def interrupted(call, times):
+    """Calls it again and again, and lets a signal end it at any moment."""
+    def ring(*arguments):
+        raise Alarm
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for _ in range(times):
+            try:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.0001 + random.random() * 0.0003)
+                    for _ in range(1000):  # it may ring where nobody sees it: in a __del__
+                        call()
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except Alarm:
+                pass
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@check
+def an_interrupt_leaves_no_call_behind():
+    path, content = new_file(1 << 20)
+    files = []
+
+    def call():
+        at = random.randrange(1 << 20)
+        if at % 4 == 1:
+            cache.stats()
+        assert files[0].pread(at, 100) == content[at:at + 100]
+
+    def open_and_close():
+        with cache.file(path) as file:
+            file.cached()
+    for _ in range(5):
+        with new_pool() as cache:
+            files[:] = [cache.file(path)]
+            files[0].warm()
+            interrupted(call, 300)
+            interrupted(open_and_close, 100)
+            files[0].close()
+            assert files[0].closed and not cache._pool.calls
+        os.unlink(pools[-1])
+
+
+@check
+def the_collector_does_not_hang():
+    said = child("""
+import cachemax, faulthandler, gc, sys, threading
+faulthandler.dump_traceback_later(30, exit=True)
+cache = cachemax.open(sys.argv[1], create_size=16 << 20)
+go, here = threading.Event(), threading.Event()
+def slow(at, n):
+    here.set()
+    go.wait()
+    return bytes(n)
+ask = lambda: ("1", 4096)
+slow_one = cache.object("slow", slow, proof=ask)
+thread = threading.Thread(target=slow_one.pread, args=(0, 4096))
+thread.start()
+here.wait()
+for i in range(3000):
+    gc.disable()
+    file = cache.object("other", lambda at, n: bytes(n), proof=ask)
+    file.me = file
+    del file
+    gc.set_threshold(1 + i % 9)
+    gc.enable()
+    try:
+        cache.close()
+        sys.exit(1)
+    except cachemax.Error as e:
+        assert e.name == "CM_EBUSY"
+go.set()
+thread.join()
+cache.close()
+""", DIR + "/collected")
+    assert said.returncode == 0 and not said.stderr, said.stderr
+
+
 @check
 def use_after_close():
     path, _ = new_file(50000)
@@ -515,6 +599,46 @@ assert os.waitpid(pid, 0)[1] == 0
 assert thing.read(100) == bytes(100)
 """, DIR + "/forked")
     assert said.returncode == 0 and not said.stderr, said.stderr
+
+
+@check
+def a_child_of_fork_does_not_hang():
+    said = child("""
+import cachemax, os, sys, threading, time
+cache = cachemax.open(sys.argv[1], create_size=16 << 20)
+go, here = threading.Event(), threading.Event()
+def slow(at, n):
+    here.set()
+    go.wait()
+    return bytes(n)
+ask = lambda: ("1", 4096)
+slow_one = cache.object("slow", slow, proof=ask)
+threading.Thread(target=slow_one.pread, args=(0, 4096), daemon=True).start()
+here.wait()
+file, path = cache.object("other", slow, proof=ask), cache.file(sys.executable)
+def close():
+    while True:
+        try:
+            cache.close()
+        except cachemax.Error:
+            pass
+threading.Thread(target=close, daemon=True).start()
+for i in range(50):
+    pid = os.fork()
+    if pid == 0:
+        for it in file, path, slow_one, cache:
+            it.close()
+        os._exit(0)
+    until = time.monotonic() + 20
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        if time.monotonic() > until:
+            os.kill(pid, 9)
+            print("hangs")
+            os._exit(1)
+        time.sleep(0.001)
+os._exit(0)
+""", DIR + "/forked2")
+    assert said.returncode == 0 and not said.stderr, said.stdout + said.stderr
 
 
 @check

@@ -8,17 +8,22 @@
 
 README.md beside the package explains it; docs/embedding.md of the library has the whole contract.
 
-How it works. An open pool is a _Pool. It counts the calls that run in the library, because a cache
-must not be closed below them. The count and the flags change under its lock only; no call of the
-library is made under the lock. The interpreter's own lock is free during the calls. A File that is
-closed while another thread reads is closed in the library when that read ends.
+How it works. An open pool is a _Pool. All calls of the library that use one go through its run(),
+which notes that they run, because a cache must not be closed below them. A signal handler may raise
+an exception between any two steps of Python, the collector may call File.__del__ there, and after a
+fork() a lock may be held by nobody. So run() has no lock: it makes its note first and looks then
+whether the cache or the file is closed; who closes says so first and looks then for notes. A File
+that is closed while another thread reads, or where the library cannot be called (in a callback),
+waits in _Pool.unended until a call ends. The interpreter's own lock is free during the calls.
 """
+import collections
 import errno
 import hashlib
 import io
 import logging
 import os
 import threading
+import time
 import weakref
 
 from ._binding import ffi, lib
@@ -208,40 +213,57 @@ class _Pool:
     """The state of a Cache that its files share."""
 
     def __init__(self, where, log):
-        self.where, self.user_log = where, log
-        self.lock, self.calls, self.pid = threading.Lock(), 0, os.getpid()
-        self.pointer, self.seal, self.said = None, None, []
+        self.where, self.user_log, self.pid = where, log, os.getpid()
+        self.cell, self.said = ffi.new("cm_cache **"), []  # the open cache, or NULL
+        self.calls, self.unended = {}, collections.deque()  # calls: their File or None
+        self.closing, self.closer = threading.Lock(), None  # the thread that is in close()
         self.handle = ffi.new_handle(self)
 
     def log(self, level, text):
-        if self.pointer is None and level == 0:
+        if not self.cell[0] and level == 0:
             self.said.append(text)  # for the exception
         elif self.user_log:
             self.user_log(level, text)
         else:
             _logger.log(_LEVELS.get(level, logging.INFO), "%s", text)
 
-    def enter(self, file=None):
-        """Begins a call. After a fork the lock may be held by nobody: the child never takes it."""
+    def run(self, file, function, *arguments):
+        """Calls function(the file or the cache, *arguments). (Since Python 3.10 signals come at
+        calls and jumps only: not between `try` and the note, nor before it is taken back.)"""
         if os.getpid() != self.pid:
             raise Error(lib.CM_EFORKED, self.where)
-        with self.lock:
-            if self.pointer is None:
-                raise ValueError("the cache is closed: " + self.where)
-            if file is not None:
-                if file._ended:
-                    raise ValueError("I/O operation on closed file")
-                file._calls += 1
-            self.calls += 1
+        token = object()
+        while True:
+            try:
+                self.calls[token] = file
+                if self.closer is None:
+                    self.usable(file)
+                    return function((self if file is None else file).cell[0], *arguments)
+                if self.closer == threading.get_ident():
+                    raise ValueError("the cache is being closed: " + self.where)
+            finally:
+                self.calls.pop(token, None)
+                if self.unended:
+                    self.end_files()
+            time.sleep(0)  # another thread is in close(), which may find that it cannot
 
-    def leave(self, file=None):
-        with self.lock:
-            self.calls -= 1
-            if file is None:
-                return
-            file._calls -= 1
-            last = file._ended and file._calls == 0
-        if last:
+    def usable(self, file):
+        if not self.cell[0]:
+            raise ValueError("the cache is closed: " + self.where)
+        if file is not None and file._ended:
+            raise ValueError("I/O operation on closed file")
+
+    def busy(self, file):
+        return any(f is file for f in list(self.calls.values()))
+
+    def end_files(self):
+        for file in list(self.unended):
+            if self.busy(file):
+                continue
+            try:
+                self.unended.remove(file)
+            except ValueError:
+                continue  # another thread has taken it
             try:
                 file._end()
             except Error as e:
@@ -250,16 +272,20 @@ class _Pool:
     def close(self):
         if os.getpid() != self.pid:
             return
-        with self.lock:
-            if self.pointer is None:
-                return
-            if self.calls:
-                raise Error(lib.CM_EBUSY, self.where, "still in use: a call of another thread")
-            pointer, self.pointer = self.pointer, None
-        rc = lib.cm_close(pointer)
+        if self.closer == threading.get_ident():
+            raise Error(lib.CM_EBUSY, self.where, "still in use: it is being closed")
+        self.end_files()
+        with self.closing:
+            try:
+                self.closer = threading.get_ident()
+                busy = bool(self.calls)
+                rc = lib.CM_EBUSY if busy else lib.cachemax_close(self.cell)
+            finally:
+                self.closer = None
+        self.end_files()
         if rc == lib.CM_EBUSY:  # nothing was closed
-            self.pointer = pointer
-            raise Error(rc, self.where, "still in use: a bracket is open")
+            raise Error(rc, self.where, "still in use: " + (
+                "a call of another thread" if busy else "a bracket is open"))
         _check(rc, self.where)
 
     def close_at_last(self):
@@ -306,16 +332,14 @@ class Cache:
             if rc != lib.CM_EEXIST:  # another process may have been faster
                 _check(rc, pool.where, "; ".join(pool.said))
         options.log, options.log_ctx = lib.cachemax_log, pool.handle
-        pointer = ffi.new("cm_cache **")
-        rc = lib.cm_open(path, options, pointer)
+        # Also at the end of the program: a pool that was closed keeps all that it has.
+        self._last = weakref.finalize(self, pool.close_at_last)
+        rc = lib.cm_open(path, options, pool.cell)
         if rc == lib.CM_ENOENT:
             pool.said.append("create_size=BYTES makes it")
         if rc == lib.CM_EKEY:
             pool.said.append("give key_file=FILE for a sealed pool, for another one none")
         _check(rc, pool.where, "; ".join(pool.said))
-        pool.pointer = pointer[0]
-        # Also at the end of the program: a pool that was closed keeps all that it has.
-        self._last = weakref.finalize(self, pool.close_at_last)
 
     def __enter__(self):
         return self
@@ -325,7 +349,7 @@ class Cache:
 
     @property
     def closed(self):
-        return self._pool.pointer is None
+        return not self._pool.cell[0]
 
     def close(self):
         """Leaves the pool clean. Files that are still open are closed for good.
@@ -335,11 +359,7 @@ class Cache:
         self._pool.close()
 
     def _call(self, function, *arguments):
-        self._pool.enter()
-        try:
-            return _check(function(self._pool.pointer, *arguments), self._pool.where)
-        finally:
-            self._pool.leave()
+        return _check(self._pool.run(None, function, *arguments), self._pool.where)
 
     def file(self, path, *, volume_id=None, sole_writer=False):
         """A file of the system, read through the cache. Its id and validator are cm_identify's.
@@ -402,12 +422,8 @@ class Cache:
         progress(done, total) may cancel it by returning True: Error CM_ECANCELED."""
         report = ffi.new("cm_check_report *", {"struct_size": ffi.sizeof("cm_check_report")})
         call = _Call(progress=progress)
-        self._pool.enter()
-        try:
-            rc = lib.cm_check(self._pool.pointer, lib.CM_CHECK_REPAIR if repair else 0,
-                              lib.cachemax_progress, call.handle, report)
-        finally:
-            self._pool.leave()
+        rc = self._pool.run(None, lib.cm_check, lib.CM_CHECK_REPAIR if repair else 0,
+                            lib.cachemax_progress, call.handle, report)
         rc = call.result(rc, self._pool.where)
         return dict(_fields(report), sound=rc != lib.CM_DAMAGED)
 
@@ -432,83 +448,88 @@ class File(io.RawIOBase):
     """What Cache.file() and Cache.object() return: a file to read. It never writes the origin.
 
     pread() is for threads that share it; read() and seek() move one position for all."""
-    _ended, _calls, _position = True, 0, 0  # until it is open
+    _ended, _abandoned, _position = True, False, 0  # until it is open
 
     def __init__(self, cache, source, flags=0):
         super().__init__()
         self._cache, self._pool, self._source = cache, cache._pool, source
+        self.cell, self._ends = ffi.new("cm_file **"), []  # _ends: who takes what is in it ends it
         try:
             self._open(flags)
         except BaseException:
-            if self._ended:
-                source.close()
-            else:
-                self.close()
+            self._ends[:] = [True]
+            self.close()
             raise
 
     def _open(self, flags):
-        pointer = ffi.new("cm_file **")
         self._id, validator = self._source.identify()
-        rc = self._cache._call(lib.cm_file_open, self._id, validator, flags, pointer)
-        self._pointer, self._ended = pointer[0], False
+        rc = self._cache._call(lib.cm_file_open, self._id, validator, flags, self.cell)
+        self._ends.append(True)
+        self._ended = False
         for _ in range(3):  # what it proves may be older than a bracket that has just ended
             if rc != lib.CM_IGNORED:
                 break
             rc = self._revalidate()
 
-    def _revalidate(self):
-        self._pool.enter(self)  # so the origin is not closed meanwhile
-        try:
-            return _check(lib.cm_file_revalidate(self._pointer, self._source.identify()[1]),
-                          self._source.where)
-        finally:
-            self._pool.leave(self)
+    def _revalidate(self):  # in the call, so the origin is not closed meanwhile
+        return self._call(lambda file: lib.cm_file_revalidate(file, self._source.identify()[1]))
 
     def _call(self, function, *arguments):
-        self._pool.enter(self)
-        try:
-            return _check(function(self._pointer, *arguments), self._source.where)
-        finally:
-            self._pool.leave(self)
+        return _check(self._pool.run(self, function, *arguments), self._source.where)
 
     def close(self):
         """Error CM_EBUSY, and it stays open: a bracket is open."""
-        with self._pool.lock:
-            if self._ended:
-                return
-            self._ended = True
-            if self._calls:
-                return  # the last of them ends it
-        self._end()
+        if not self._ends:
+            return
+        self._ended = True
+        if self._pool.busy(self) and os.getpid() == self._pool.pid:
+            self._pool.unended.append(self)
+            self._pool.end_files()  # if the last call has ended meanwhile
+        else:
+            self._end()
 
     def _end(self):
         rc = 0
         try:
-            self._pool.enter()
+            self._ends.pop()
+            rc = self._pool.run(None, self._close)
+        except IndexError:
+            return  # another thread does it
         except (ValueError, Error):
-            pass  # the cache is closed, and with it the file; or this is a child
-        else:
-            try:
-                rc = lib.cm_file_close(self._pointer)
-            finally:
-                self._pool.leave()
+            if self._pool.cell[0] and os.getpid() == self._pool.pid:
+                return self._later()  # this thread is in the cache's close()
+            # Else the cache is closed, and with it the file; or this is a child.
+        except BaseException:  # of a signal handler
+            self._ends.append(True)
+            raise
         if rc == lib.CM_EBUSY:
             self._ended = False
+            self._ends.append(True)
             raise Error(rc, self._source.where, "still in use: a bracket is open")
         super().close()
         self._source.close()
 
+    def _later(self):
+        self._ends.append(True)
+        self._pool.unended.append(self)
+
+    def _close(self, cache):
+        rc = lib.cachemax_file_close(self.cell)
+        if rc == lib.CM_EBUSY and self._abandoned:  # nobody has the bracket any more
+            lib.cm_file_abort(self.cell[0])
+            rc = lib.cachemax_file_close(self.cell)
+        return rc
+
     def __del__(self):
+        self._abandoned = True
         try:
             File.close(self)
-        except (Error, AttributeError):  # nobody has the bracket any more; or it was never open
-            if not self._ended:
-                self._call(lib.cm_file_abort)
-                File.close(self)
+        except AttributeError:
+            pass  # it never began to open
 
     @property
     def closed(self):
-        return self._ended or self._pool.pointer is None
+        return self._ended or not self._pool.cell[0]
 
     def _usable(self):
         if self.closed:
@@ -569,19 +590,14 @@ class File(io.RawIOBase):
     def _read(self, offset, to, length):
         """A hit goes straight to memory of the caller. A miss does not: its other threads might
         change what is stored from there."""
-        call = None
-        self._pool.enter(self)
-        try:
-            n = lib.cm_read_whole(self._pointer, offset, to, length, 0)
-            if n == lib.CM_EABSENT:
-                own, call = _memory("char[]", length), _Call(self._source.into)
-                n = lib.cm_read_through(self._pointer, offset, own, length, lib.cachemax_origin,
-                                        call.handle)
-                if n > 0:
-                    ffi.memmove(to, own, n)
-        finally:
-            self._pool.leave(self)
-        return call.result(n, self._source.where) if call else _check(n, self._source.where)
+        n = self._pool.run(self, lib.cm_read_whole, offset, to, length, 0)
+        if n != lib.CM_EABSENT:
+            return _check(n, self._source.where)
+        own, call = _memory("char[]", length), _Call(self._source.into)
+        n = call.result(self._pool.run(self, lib.cm_read_through, offset, own, length,
+                                       lib.cachemax_origin, call.handle), self._source.where)
+        ffi.memmove(to, own, n)
+        return n
 
     def pread(self, offset, length):
         """Bytes from `offset` on, fewer than `length` only at the end. Moves no position."""
@@ -619,13 +635,9 @@ class File(io.RawIOBase):
         options.flags = lib.CM_WARM_VERIFY if verify else 0
         options.bytes_per_second, options.progress = bytes_per_second, lib.cachemax_progress
         options.progress_ctx, report.struct_size = call.handle, ffi.sizeof("cm_warm_report")
-        self._pool.enter(self)
-        try:
-            rc = lib.cm_warm(self._pointer, offset, SIZE_UNKNOWN if length is None else length,
-                             options, lib.cachemax_origin, call.handle, report)
-        finally:
-            self._pool.leave(self)
-        rc = call.result(rc, self._source.where)
+        rc = call.result(self._pool.run(
+            self, lib.cm_warm, offset, SIZE_UNKNOWN if length is None else length, options,
+            lib.cachemax_origin, call.handle, report), self._source.where)
         return dict(_fields(report), result=ffi.string(lib.cm_errname(rc)).decode())
 
     # ---- Changes of the origin ----

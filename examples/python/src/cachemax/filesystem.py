@@ -159,12 +159,11 @@ class _RemoteFile(cachemax.File):
                 return super()._read(offset, to, length)
             except _Changed as e:
                 _logger.warning("%s; from here on it is read without the cache", e)
-        self._pool.enter(self)  # so the target is not closed meanwhile
-        try:
+
+        def read(_):  # in a call, so the target is not closed meanwhile
             with memoryview(cachemax.ffi.buffer(to, length)) as memory:
                 return self._source.read(offset, memory)
-        finally:
-            self._pool.leave(self)
+        return self._pool.run(self, read)
 
     def close(self):
         if not self.closed and self._source.file is not None:
