@@ -413,22 +413,46 @@ def an_interrupt_leaves_no_call_behind():
 
     def call():
         at = random.randrange(1 << 20)
+        if at % 4 == 0:
+            files[0].invalidate(at, 1)  # so the origin is read
         if at % 4 == 1:
             cache.stats()
         assert files[0].pread(at, 100) == content[at:at + 100]
 
     def open_and_close():
         with cache.file(path) as file:
-            file.cached()
+            file.pread(0, 1)
     for _ in range(5):
         with new_pool() as cache:
             files[:] = [cache.file(path)]
-            files[0].warm()
             interrupted(call, 300)
             interrupted(open_and_close, 100)
             files[0].close()
             assert files[0].closed and not cache._pool.calls
         os.unlink(pools[-1])
+
+
+@check
+def an_interrupt_in_a_callback_comes_out():
+    # As a signal at the first step of the callback.
+    frame_of = {}
+
+    def trace(frame, event, what):
+        if frame.f_code.co_name in ("cachemax_origin", "cachemax_progress"):
+            frame_of[frame.f_code.co_name] = True
+            raise Alarm
+    with new_pool() as cache, cache.object("key", lambda at, n: bytes(n), proof=lambda: "1",
+                                           size=100000) as thing:
+        for call in (lambda: thing.pread(0, 10), lambda: thing.warm(progress=lambda d, t: False),
+                     lambda: cache.check(progress=lambda d, t: False)):
+            thing.pread(50000, 10)
+            thing.invalidate(0, 10)
+            sys.settrace(trace)
+            try:
+                raises(Alarm, call)
+            finally:
+                sys.settrace(None)
+        assert len(frame_of) == 2
 
 
 @check

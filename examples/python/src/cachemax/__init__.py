@@ -87,7 +87,12 @@ class _Call:
         return _check(code, where)
 
 
-@ffi.def_extern(error=_FAILED)
+def _failed_outside(kind, exception, traceback):
+    """A signal handler may raise before a callback is in its `try`. The call gets that, too."""
+    ffi.from_handle(traceback.tb_frame.f_locals["ctx"]).failed = exception
+
+
+@ffi.def_extern(error=_FAILED, onerror=_failed_outside)
 def cachemax_origin(ctx, offset, to, length):
     call = ffi.from_handle(ctx)
     try:
@@ -98,7 +103,7 @@ def cachemax_origin(ctx, offset, to, length):
         return _FAILED
 
 
-@ffi.def_extern(error=1)
+@ffi.def_extern(error=1, onerror=_failed_outside)
 def cachemax_progress(ctx, done, total):
     call = ffi.from_handle(ctx)
     try:
