@@ -563,6 +563,36 @@ def nothing_leaks():
     assert grown < 50000, grown
 
 
+@check
+def no_cycles_for_the_collector():
+    def bad(at, n):
+        raise KeyError
+    with new_pool() as cache:
+        ended = []
+
+        class Watched(cachemax.File):
+            def __del__(self):
+                super().__del__()
+                ended.append(True)
+        gc.collect()
+        gc.disable()
+        try:
+            for read in lambda at, n: bytes(n), bad:
+                thing = Watched(cache, cachemax._Object("key", read, lambda: "1", 1 << 20, None))
+                for call in (lambda: thing.pread(0, 10), lambda: thing.warm(0, 100),
+                             lambda: thing.warm(progress=lambda done, total: 1 / 0)):
+                    try:
+                        call()
+                    except (KeyError, ZeroDivisionError):
+                        pass
+                cache.check(progress=lambda done, total: False)
+                thing.close()
+                del thing, call
+            assert len(ended) == 2 and gc.collect() == 0
+        finally:
+            gc.enable()
+
+
 # ---- Processes ----------------------------------------------------------------------------------
 
 @check

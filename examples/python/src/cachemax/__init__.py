@@ -74,17 +74,21 @@ def _check(result, where, more=""):
 # ---- Callbacks of the library -------------------------------------------------------------------
 
 class _Call:
-    """One call with callbacks. An exception in them ends the call, and comes out of it."""
+    """One call with callbacks. An exception in them ends the call, and comes out of it. It does not
+    hold its handle, nor an exception that came out: no cycles are left for the collector."""
     failed = None
 
     def __init__(self, into=None, progress=None):
         self.into, self.progress = into, progress
-        self.handle = ffi.new_handle(self)
 
     def result(self, code, where):
-        if self.failed is not None and code < 0:
-            raise self.failed
-        return _check(code, where)
+        failed, self.failed = self.failed, None
+        try:
+            if failed is not None and code < 0:
+                raise failed
+            return _check(code, where)
+        finally:
+            del failed
 
 
 def _failed_outside(kind, exception, traceback):
@@ -427,8 +431,9 @@ class Cache:
         progress(done, total) may cancel it by returning True: Error CM_ECANCELED."""
         report = ffi.new("cm_check_report *", {"struct_size": ffi.sizeof("cm_check_report")})
         call = _Call(progress=progress)
+        handle = ffi.new_handle(call)
         rc = self._pool.run(None, lib.cm_check, lib.CM_CHECK_REPAIR if repair else 0,
-                            lib.cachemax_progress, call.handle, report)
+                            lib.cachemax_progress, handle, report)
         rc = call.result(rc, self._pool.where)
         return dict(_fields(report), sound=rc != lib.CM_DAMAGED)
 
@@ -599,8 +604,9 @@ class File(io.RawIOBase):
         if n != lib.CM_EABSENT:
             return _check(n, self._source.where)
         own, call = _memory("char[]", length), _Call(self._source.into)
+        handle = ffi.new_handle(call)
         n = call.result(self._pool.run(self, lib.cm_read_through, offset, own, length,
-                                       lib.cachemax_origin, call.handle), self._source.where)
+                                       lib.cachemax_origin, handle), self._source.where)
         ffi.memmove(to, own, n)
         return n
 
@@ -637,12 +643,13 @@ class File(io.RawIOBase):
         options = ffi.new("cm_warm_options *")
         lib.cm_warm_options_init(options, ffi.sizeof("cm_warm_options"))
         call, report = _Call(self._source.into, progress), ffi.new("cm_warm_report *")
+        handle = ffi.new_handle(call)
         options.flags = lib.CM_WARM_VERIFY if verify else 0
         options.bytes_per_second, options.progress = bytes_per_second, lib.cachemax_progress
-        options.progress_ctx, report.struct_size = call.handle, ffi.sizeof("cm_warm_report")
+        options.progress_ctx, report.struct_size = handle, ffi.sizeof("cm_warm_report")
         rc = call.result(self._pool.run(
             self, lib.cm_warm, offset, SIZE_UNKNOWN if length is None else length, options,
-            lib.cachemax_origin, call.handle, report), self._source.where)
+            lib.cachemax_origin, handle, report), self._source.where)
         return dict(_fields(report), result=ffi.string(lib.cm_errname(rc)).decode())
 
     # ---- Changes of the origin ----
