@@ -564,6 +564,44 @@ def nothing_leaks():
 
 
 @check
+def files_closed_in_a_callback():
+    path, _ = new_file(100000)
+    ask = lambda: ("1", 100000)
+    with new_pool() as cache:
+        def closing(at, n):
+            for it in others:
+                it.close()
+            return bytes(n)
+        others = [cache.object("a", lambda at, n: bytes(n), proof=ask), cache.file(path)]
+        with cache.object("key", closing, proof=ask) as thing:
+            others.append(thing)  # also itself
+            assert thing.pread(0, 10) == bytes(10)
+            assert not any(it.cell[0] for it in others) and thing.closed
+            assert not cache._pool.unended
+
+        def collected(at, n):
+            left.clear()
+            return bytes(n)
+
+        def with_bracket():
+            other = cache.object("a", lambda at, n: bytes(n), proof=ask)
+            bracket = other.bracket(0, 10)
+            bracket.__enter__()
+            return [other, bracket]
+        left = with_bracket()
+        with cache.object("key2", collected, proof=ask) as thing:
+            assert thing.pread(0, 10) == bytes(10)
+        # A bracket is open: it says so, and stays open.
+        left = with_bracket()
+        others = left[:1]
+        with cache.object("key3", closing, proof=ask) as thing:
+            assert thing.pread(0, 10) == bytes(10)
+        assert not left[0].closed
+        left[1].__exit__()
+        left[0].close()
+
+
+@check
 def no_cycles_for_the_collector():
     def bad(at, n):
         raise KeyError

@@ -512,6 +512,8 @@ class File(io.RawIOBase):
         except BaseException:  # of a signal handler
             self._ends.append(True)
             raise
+        if rc == lib.CM_ECALLBACK:  # an origin closed it, or the collector came there
+            return self._later()
         if rc == lib.CM_EBUSY:
             self._ended = False
             self._ends.append(True)
