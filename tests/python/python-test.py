@@ -14,8 +14,8 @@ import time
 import tracemalloc
 
 import cachemax
-from checks import (BLOCK, DIR, check, child, end, in_threads, new_file, new_pool, old, pools,
-                    raises)
+from checks import (BLOCK, DIR, Skip, check, child, end, in_threads, new_file, new_pool, old,
+                    pools, raises)
 
 # ---- Reading ------------------------------------------------------------------------------------
 
@@ -306,6 +306,57 @@ def brackets():
         thing.bracket(0, 1).__enter__()  # and nobody ends it
         del thing, bracket
         gc.collect()
+
+
+@check
+def written_by_a_sole_writer_and_warm():
+    path, content = new_file(1 << 20)
+    if not old(path):
+        raise Skip("the file system here does not show who writes")
+
+    def write(file, f, at):
+        assert file.read() == content
+        with file.bracket(at, 10):
+            os.pwrite(f.fileno(), content[at:at + 10], at)
+
+    def kept():
+        with cachemax.open(pools[-1]) as cache, cache.file(path, sole_writer=True) as file:
+            return file.info()["kept"] and file.cached() >= (1 << 20) - 2 * BLOCK
+    with open(path, "r+b") as f:
+        with new_pool() as cache, cache.file(path, sole_writer=True) as file:
+            write(file, f, 0)
+        assert kept()  # after the close of the file
+        cache = cachemax.open(pools[-1])
+        file = cache.file(path, sole_writer=True)
+        write(file, f, 5000)
+        cache.close()
+        assert kept()  # of the cache alone
+        cache = cachemax.open(pools[-1])
+        file = cache.file(path, sole_writer=True)
+        write(file, f, 10000)
+        for _ in range(500):
+            if not file.info()["racy"]:
+                break
+            try:
+                cache.checkpoint()
+            except cachemax.Error as e:
+                assert e.name == "CM_ENOTSUP"
+            time.sleep(0.01)
+        assert not file.info()["racy"]  # a kill from here on does no harm
+        cache.close()
+        # A close that is refused does not wait, and the next one does all.
+        with new_pool() as cache, cache.file(path, sole_writer=True) as file:
+            write(file, f, 0)
+            with file.bracket(0, 10):
+                began = time.monotonic()
+                raises(cachemax.Error, file.close, "CM_EBUSY")
+                assert time.monotonic() - began < 0.4
+        assert kept()
+        # What others have written meanwhile is found.
+        with cachemax.open(pools[-1]) as cache, cache.file(path, sole_writer=True) as file:
+            write(file, f, 0)
+        os.pwrite(f.fileno(), b"others", 50000)
+        assert not kept()
 
 
 @check

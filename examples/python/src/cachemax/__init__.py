@@ -34,6 +34,7 @@ LONG_AGO = 1  # CM_CHANGED_LONG_AGO: an origin that takes care of its own power 
 POLICIES = {"auto": 0, "s3r": 1, "gclock": 2}
 SEALED = {0: False, 1: True, 2: "encrypted"}
 DURABILITIES = {1: "volatile", 2: "pagecache", 3: "dax", 4: "checkpoint"}
+NOTE_TRIES = 50  # of 10 ms: until the times of a file that was written are old enough
 PIECE = 1 << 20  # of reads up to the end of a file
 _FAILED = -1001  # no error of the library is below -1000
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING}
@@ -225,6 +226,7 @@ class _Pool:
         self.where, self.user_log, self.pid = where, log, os.getpid()
         self.cell, self.said = ffi.new("cm_cache **"), []  # the open cache, or NULL
         self.calls, self.unended = {}, collections.deque()  # calls: their File or None
+        self.written = {}  # weak references to files that may need one more validator
         self.closing, self.closer = threading.Lock(), None  # the thread that is in close()
         self.handle = ffi.new_handle(self)
 
@@ -278,9 +280,16 @@ class _Pool:
             except Error as e:
                 _logger.warning("%s", e)
 
+    def note_written(self, tries):
+        for key, ref in list(self.written.items()):
+            file = ref()
+            if file is None or file._note(tries):
+                self.written.pop(key, None)
+
     def close(self):
         if os.getpid() != self.pid:
             return
+        self.note_written(NOTE_TRIES)
         if self.closer == threading.get_ident():
             raise Error(lib.CM_EBUSY, self.where, "still in use: it is being closed")
         self.end_files()
@@ -401,6 +410,7 @@ class Cache:
         """Call it every few seconds. It stores what waits in memory and is read often. On ext4,
         xfs, btrfs and f2fs what is cached also survives a crash of the system then. On other
         volumes without DAX it raises CM_ENOTSUP, when the first is done."""
+        self._pool.note_written(1)
         self._call(lib.cm_checkpoint)
 
     def stats(self):
@@ -491,6 +501,9 @@ class File(io.RawIOBase):
         """Error CM_EBUSY, and it stays open: a bracket is open."""
         if not self._ends:
             return
+        if id(self) in self._pool.written and not self._ended and self._note(
+                1 if self._abandoned else NOTE_TRIES):
+            self._pool.written.pop(id(self), None)
         self._ended = True
         if self._pool.busy(self) and os.getpid() == self._pool.pid:
             self._pool.unended.append(self)
@@ -520,6 +533,27 @@ class File(io.RawIOBase):
             raise Error(rc, self._source.where, "still in use: a bracket is open")
         super().close()
         self._source.close()
+
+    def _note(self, tries):
+        """Right after an own write the times prove nothing to the next open, because one more write
+        could have the same ones. So a moment later they are presented again. True: done."""
+        def present(file):
+            info, validator = self._info(), self._source.identify()[1]
+            if validator.racy & ~lib.CM_RACY_TIMES or not (info.racy or info.want_validator):
+                return True  # no time would help; or it is done
+            if info.brackets:
+                return None
+            return not validator.racy and lib.cm_file_revalidate(file, validator) == 0
+        try:
+            for i in range(tries):
+                if i:
+                    time.sleep(0.01)
+                done = self._pool.run(self, present)
+                if done or done is None:
+                    return bool(done)
+            return False
+        except (ValueError, OSError):  # it is closed, or in a callback; then the file is cold
+            return True
 
     def _later(self):
         self._ends.append(True)
@@ -684,9 +718,11 @@ class File(io.RawIOBase):
 
 class Bracket:
     """See File.bracket(). With sole_writer what is cached beside the write stays, also for the next
-    open: at its end a file of the system is identified again; for an object call changed() with its
-    new proof in the bracket, after the write. Without it a new version of the file begins when it
-    is identified next."""
+    open: a file of the system is identified again at the end of the bracket, and, because its times
+    are too fresh then, once more when the File or the Cache is closed, or by checkpoint(). (That
+    may take some milliseconds. After a kill before it the file is cold.) For an object call
+    changed() with its new proof in the bracket, after the write. Without sole_writer a new version
+    of the file begins when it is identified next."""
     _after = ffi.NULL
 
     def __init__(self, file, begin, *range_):
@@ -710,8 +746,9 @@ class Bracket:
         if isinstance(source, _Path) and source.sole_writer:
             try:
                 after = source.identify()[1]
-            except Error as e:  # without it the file is cold at its next open
+            except Error as e:
                 _logger.warning("%s", e)
+            self._file._pool.written[id(self._file)] = weakref.ref(self._file)
         self._file._call(lib.cm_write_end, self._open, after)
 
 
