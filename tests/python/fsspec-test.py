@@ -273,6 +273,51 @@ def fsspec_files_of_the_system():
 
 
 @check
+def fsspec_all_else_goes_to_the_target():
+    needs_fsspec()
+    from pathlib import Path
+    with new_pool() as cache:
+        fs, top = over(fsspec.filesystem("file"), cache), DIR + "/tree"
+        fs.mkdir(top)
+        assert os.path.isdir(top)
+        fs.makedirs("cachemax://%s/a/b" % top, exist_ok=True)
+        fs.makedirs(top + "/a/b", exist_ok=True)
+        assert os.path.isdir(top + "/a/b") and fs.isdir(top + "/a/b")
+        raises(FileExistsError, lambda: fs.makedirs(path=top + "/a/b"))
+        fs.pipe_file(top + "/x", b"text")
+        fs.touch(Path(top) / "y")
+        fs.mv(top + "/x", top + "/z")
+        fs.cp(top + "/z", top + "/a/z")
+        fs.put_file(top + "/z", "cachemax://%s/a/w" % top)
+        assert sorted(os.listdir(top)) == ["a", "y", "z"]
+        assert sorted(os.listdir(top + "/a")) == ["b", "w", "z"]
+        assert fs.cat_file(top + "/a/w") == b"text"
+        fs.get_file(top + "/z", top + "/got")
+        assert fs.modified(top + "/z") == fs.fs.modified(top + "/z")
+        assert fs.created(top + "/z") == fs.fs.created(top + "/z")
+        fs.rm_file(top + "/a/w")
+        fs.rmdir(top + "/a/b")
+        fs.rm([top + "/y", top + "/got"])
+        assert sorted(fs.find(top)) == [top + "/a/z", top + "/z"]
+        fs.rm("cachemax://%s/a" % top, recursive=True)
+        assert os.listdir(top) == ["z"] and not fs.exists(top + "/a/z")
+        with fs.transaction:
+            with fs.open(top + "/late", "wb") as file:
+                file.write(b"late")
+            assert not os.path.exists(top + "/late")
+        assert fs.cat_file(top + "/late") == b"late"
+        with fs.open(top + "/later", "wb", autocommit=False) as file:
+            file.write(b"x")
+        assert not os.path.exists(top + "/later")
+        file.commit()
+        assert os.path.exists(top + "/later")
+        # What a target cannot do is an error, and nothing else.
+        fs = over(store_class()(), cache)
+        raises(NotImplementedError, lambda: fs.rm_file("x"))
+        raises(NotImplementedError, lambda: fs.modified("x"))
+
+
+@check
 def fsspec_threads():
     needs_fsspec()
     with Server() as server, new_pool(1 << 20) as cache:

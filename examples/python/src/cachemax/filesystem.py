@@ -26,6 +26,7 @@ import time
 import fsspec
 from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import stringify_path
 
 import cachemax
 
@@ -212,6 +213,7 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
     def _target_path(self, path):
         if isinstance(path, (list, tuple)):
             return [self._target_path(p) for p in path]
+        path = stringify_path(path)
         if path.startswith("cachemax://"):
             path = path[len("cachemax://"):]
         return self.fs._strip_protocol(path or self.fo or "")
@@ -234,9 +236,45 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
                 _logger.info("%s: it is read without the cache", e)
             except (cachemax.Error, ValueError) as e:
                 _logger.warning("%s; %s is read without the cache", e, path)
+        if not autocommit:  # the caller puts it into the transaction
+            return self.fs._open(path, mode, block_size, autocommit=False, **kwargs)
         return self.fs.open(path, mode, **kwargs)
 
     def _attach(self, path, kwargs):
         if isinstance(self.fs, LocalFileSystem):
             return self.cache.file(path)
         return _RemoteFile(self.cache, _Remote(self.fs, path, kwargs, self.proof_of))
+
+    @property
+    def transaction(self):
+        return self.fs.transaction
+
+    def start_transaction(self):
+        return self.fs.start_transaction()
+
+    def end_transaction(self):
+        self.fs.end_transaction()
+
+
+def _of_target(name, first, count):
+    """A call of the target. Its arguments from `first` on are so many paths of the target."""
+    def call(self, *arguments, **options):
+        arguments = [self._strip_protocol(value) if first <= i < first + count else value
+                     for i, value in enumerate(arguments)]
+        options = {key: self._strip_protocol(value) if key in PATHS else value
+                   for key, value in options.items()}
+        return getattr(self.fs, name)(*arguments, **options)
+    call.__name__ = name
+    setattr(CachemaxFileSystem, name, call)
+
+
+# What is left are reads (cat, get, head, ...), which go through open(), and other names of these.
+PATHS = ("path", "path1", "path2", "rpath")
+for _name in ("mkdir", "makedirs", "rmdir", "rm", "rm_file", "touch", "pipe_file", "created",
+              "modified", "sign", "checksum", "ukey", "exists", "isfile", "isdir", "find", "walk",
+              "glob", "du"):
+    _of_target(_name, 0, 1)
+for _name in ("mv", "copy", "cp_file"):
+    _of_target(_name, 0, 2)
+for _name in ("put", "put_file"):
+    _of_target(_name, 1, 1)
