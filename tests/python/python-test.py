@@ -76,6 +76,40 @@ def errors():
         raises(FileNotFoundError, lambda: cache.file(DIR + "/none"))
         raises(cachemax.Error, lambda: cache.file(DIR), "CM_EINVAL")
         raises(ValueError, lambda: cache.object(0, None))
+        e = raises(cachemax.Error, lambda: cache.file(os.fsencode(DIR)), "CM_EINVAL")
+        assert DIR in str(e)
+        with cache.file(os.fsencode(path)) as file:
+            raises(ValueError, lambda: file.pread(0, -1))
+            raises(OverflowError, lambda: file.pread(1 << 64, 1))
+            with file.bracket(0, 1) as bracket:
+                raises(ValueError, bracket.__enter__)
+            with bracket:  # but again afterwards
+                assert file.info()["brackets"] == 1
+            with file.sync_bracket() as sync:
+                raises(ValueError, sync.__enter__)
+            assert file.info()["brackets"] == 0
+
+
+@check
+def an_origin_that_returns_less():
+    content, most = bytearray(os.urandom(100000)), 100000
+    with new_pool() as cache:
+        def read(at, n):
+            return bytes(content[at:at + min(n, most)])
+        with cache.object("key", read, proof="1", taken_at=cachemax.now(), size=200000) as thing:
+            e = raises(OSError, lambda: thing.pread(0, 200000))
+            assert "100000 of 200000" in str(e), e
+            raises(OSError, thing.readall)
+            assert thing.pread(50000, 50000) == content[50000:]  # what is there
+            room = bytearray(200000)
+            assert thing.seek(1) and thing.readinto(room) == 99999 and room[:99999] == content[1:]
+            raises(OSError, lambda: thing.readinto(room))
+            content, most = content + os.urandom(100000), 200000
+            assert thing.pread(0, 300000) == content
+        most = 10
+        # Without a size what is less is the end.
+        with cache.object("key3", read, proof="1", taken_at=cachemax.now()) as thing:
+            assert thing.pread(0, 25) == content[:10] and thing.size == 10
 
 
 def key(name):
@@ -303,6 +337,10 @@ def brackets():
         with thing.bracket() as bracket:
             bracket.changed("2")
         assert not thing.info()["want_validator"]
+        bracket = thing.bracket().__enter__()
+        bracket.changed("3", taken_at=1 << 62)  # in the future
+        raises(cachemax.Error, bracket.__exit__, "CM_EINVAL")
+        assert thing.info()["brackets"] == 0
         thing.bracket(0, 1).__enter__()  # and nobody ends it
         del thing, bracket
         gc.collect()

@@ -148,9 +148,10 @@ def _validator(proof, size, taken_at, racy=False):
 
 class _Path:
     """A file of the system as origin."""
+    may_end_early = True  # others may truncate it at any time
 
     def __init__(self, path, volume_id, sole_writer):
-        self.where, self.sole_writer = os.fspath(path), sole_writer
+        self.where, self.sole_writer = os.fsdecode(path), sole_writer
         self.volume = ffi.NULL if volume_id is None else ffi.new("char[]", volume_id.encode())
         self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
@@ -183,6 +184,7 @@ class _Path:
 
 class _Object:
     """Anything that read(offset, length) reads, as origin."""
+    may_end_early = False
 
     def __init__(self, key, read, proof, size, taken_at):
         self.where, self.read = str(key), read
@@ -646,17 +648,36 @@ class File(io.RawIOBase):
         ffi.memmove(to, own, n)
         return n
 
+    def _read_to_end(self, offset, to, length):
+        """0 bytes only at the end: it is an error if an object ends before its size."""
+        n = self._read(offset, to, length)
+        if n or not length or self._source.may_end_early:
+            return n
+        size = self.size
+        if size is None or offset >= size:
+            return 0
+        n = self._read(offset, to, length)  # it may have grown between the two
+        if n == 0:
+            raise OSError(errno.EIO, "the origin ended at %d of %d bytes" % (offset, size),
+                          self._source.where)
+        return n
+
     def pread(self, offset, length):
         """Bytes from `offset` on, fewer than `length` only at the end. Moves no position."""
-        size = self.size
+        if length < 0:
+            raise ValueError("a negative length")
+        size, done, n = self.size, 0, 1
         if size is not None:
             length = max(0, min(length, size - offset))
         memory = _memory("char[]", length)
-        return bytes(ffi.buffer(memory, self._read(offset, memory, length)))
+        while n and (done < length or done == 0):
+            n = self._read_to_end(offset + done, memory + done, length - done)
+            done += n
+        return bytes(ffi.buffer(memory, done))
 
     def readinto(self, buffer):
         with ffi.from_buffer(buffer, require_writable=True) as memory:
-            n = self._read(self._position, memory, len(memory))
+            n = self._read_to_end(self._position, memory, len(memory))
         self._position += n
         return n
 
@@ -730,8 +751,25 @@ class Bracket:
         self._open = ffi.new("cm_bracket *")
 
     def __enter__(self):
-        self._file._call(self._begin, *self._range, self._open)
+        if self._open.id:
+            raise ValueError("the bracket is open already")
+        self._after = ffi.NULL
+        try:
+            self._file._call(self._begin, *self._range, self._open)
+        except BaseException:  # also of a signal handler, when it has begun
+            if self._open.id:
+                self._end(ffi.NULL)
+            raise
         return self
+
+    def _end(self, after):
+        def end(file, validator):
+            return lib.cm_write_end(file, self._open, validator)
+        rc = self._file._pool.run(self._file, end, after)
+        if rc == lib.CM_EINVAL and after:  # changed() got no validator: it is still open
+            self._file._pool.run(self._file, end, ffi.NULL)
+        self._open.id = 0
+        _check(rc, self._file._source.where)
 
     def changed(self, proof, size=None, taken_at=None):
         """The proof after the write. `taken_at`: as for object(); None: it was asked for just now,
@@ -749,20 +787,24 @@ class Bracket:
             except Error as e:
                 _logger.warning("%s", e)
             self._file._pool.written[id(self._file)] = weakref.ref(self._file)
-        self._file._call(lib.cm_write_end, self._open, after)
+        self._end(after)
 
 
 class Sync:
     """See File.sync_bracket()."""
 
     def __init__(self, file):
-        self._file, self._open = file, ffi.new("cm_sync *")
+        self._file, self._open, self._entered = file, ffi.new("cm_sync *"), False
 
     def __enter__(self):
+        if self._entered:
+            raise ValueError("the sync bracket is open already")
         self._file._call(lib.cm_sync_begin, self._open)
+        self._entered = True
         return self
 
     def __exit__(self, kind, exception, traceback):
+        self._entered = False
         if getattr(exception, "errno", None) in (errno.EINVAL, errno.EROFS):
             return  # it cannot be synced at all: nothing is known
         self._file._call(lib.cm_sync_end, self._open, kind is None, ffi.NULL)
