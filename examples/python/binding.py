@@ -93,6 +93,8 @@ int cachemax_file_close(cm_file **);
 int cm_file_abort(cm_file *);
 int cm_file_revalidate(cm_file *, const cm_validator *);
 int cm_file_get_info(cm_file *, cm_file_info *);
+int cm_file_lookup(cm_cache *, const cm_file_id *, cm_validator *, cm_file_info *);
+int cm_validator_equal(const cm_validator *, const cm_validator *);
 int64_t cm_file_cached(cm_file *, uint64_t, uint64_t);
 int64_t cm_read_whole(cm_file *, uint64_t, void *, size_t, uint32_t);
 int64_t cm_read_through(cm_file *, uint64_t, void *, size_t,

@@ -206,8 +206,16 @@ def an_old_proof_does_not_win():
             return cache.object("key", lambda at, n: content[at:at + n], size=len(content), **more)
         asked = cachemax.now()  # and a thread that asked then was told "1"
         with opened("2", proof="2", taken_at=cachemax.now()) as new:
-            with opened("1", proof="1", taken_at=asked):
-                assert new.pread(0, 100000) == contents["2"]
+            raises(cachemax.Error, lambda: opened("1", proof="1", taken_at=asked), "CM_IGNORED")
+            assert new.pread(0, 100000) == contents["2"]
+            opened("2", proof="2", taken_at=asked).close()  # it is what is attached
+            with new.bracket(0, 1):
+                opened("2", proof="2", taken_at=cachemax.now()).close()
+        # Two that prove nothing would read two versions under none.
+        before = cachemax.now()
+        with new_pool() as other:
+            raises(cachemax.Error, lambda: other.object("key", None, proof="1", taken_at=before),
+                   "CM_IGNORED")
         # Nobody knows when this was asked.
         raises(TypeError, lambda: opened("1", proof="1"))
         with opened("2", proof="2", taken_at=cachemax.now()) as new:

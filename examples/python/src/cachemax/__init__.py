@@ -149,6 +149,7 @@ def _validator(proof, size, taken_at, racy=False):
 class _Path:
     """A file of the system as origin."""
     may_end_early = True  # others may truncate it at any time
+    has_one_version = True  # that of now
 
     def __init__(self, path, volume_id, sole_writer):
         self.where, self.sole_writer = os.fsdecode(path), sole_writer
@@ -184,7 +185,7 @@ class _Path:
 
 class _Object:
     """Anything that read(offset, length) reads, as origin."""
-    may_end_early = False
+    may_end_early = has_one_version = False
 
     def __init__(self, key, read, proof, size, taken_at):
         self.where, self.read = str(key), read
@@ -396,10 +397,11 @@ class Cache:
 
         `key`: a name (str, bytes), or a number of 128 bits. `proof`: str or bytes that change
         whenever the content may have changed, as an ETag; with it `taken_at` is needed: now() from
-        before it was asked for. Or a function that asks for it: it returns the proof, or the proof
-        and the size, and is called at the open, and by revalidate(). None: there is no proof, and
-        the object is cold at each open. `sole_writer`: as for file(). `exclusive`: CM_EXCLUSIVE, a
-        stronger promise; the proof is a version of your own, which writes do not change."""
+        before it was asked for, but after the open of the cache. (Error CM_IGNORED: it is too old;
+        ask again.) Or a function that asks for it: it returns the proof, or the proof and the size,
+        and is called at the open, and by revalidate(). None: there is no proof, and the object is
+        cold at each open. `sole_writer`: as for file(). `exclusive`: CM_EXCLUSIVE, a stronger
+        promise; the proof is a version of your own, which writes do not change."""
         return File(self, _Object(key, read, proof, size, taken_at),
                     (lib.CM_SOLE_WRITER if sole_writer else 0) |
                     (lib.CM_EXCLUSIVE if exclusive else 0))
@@ -490,8 +492,18 @@ class File(io.RawIOBase):
         self._ended = False
         for _ in range(3):  # what it proves may be older than a bracket that has just ended
             if rc != lib.CM_IGNORED:
-                break
+                return
             rc = self._revalidate()
+        if rc == lib.CM_IGNORED and not self._source.has_one_version and not self._is_of(validator):
+            raise Error(rc, self._source.where, "the proof is too old: ask for it again")
+
+    def _is_of(self, validator):
+        """Is what is attached the version of this validator? Else two threads that prove nothing
+        could store two versions under none."""
+        known = ffi.new("cm_validator *")
+        lib.cm_validator_init(known, ffi.sizeof("cm_validator"))
+        rc = self._pool.run(None, lib.cm_file_lookup, self._id, known, ffi.NULL)
+        return rc == 0 and lib.cm_validator_equal(known, validator)
 
     def _revalidate(self):  # in the call, so the origin is not closed meanwhile
         return self._call(lambda file: lib.cm_file_revalidate(file, self._source.identify()[1]))

@@ -80,6 +80,7 @@ class _Changed(Exception):
 class _Remote:
     """A file of a target as origin. It is opened at the first read that misses."""
     may_end_early = True  # as the target's own file may, when it has changed
+    has_one_version = False
 
     def __init__(self, fs, path, kwargs, proof):
         self.fs, self.where, self.kwargs, self.proof_of = fs, path, kwargs, proof
