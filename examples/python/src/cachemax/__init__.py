@@ -34,7 +34,7 @@ LONG_AGO = 1  # CM_CHANGED_LONG_AGO: an origin that takes care of its own power 
 POLICIES = {"auto": 0, "s3r": 1, "gclock": 2}
 SEALED = {0: False, 1: True, 2: "encrypted"}
 DURABILITIES = {1: "volatile", 2: "pagecache", 3: "dax", 4: "checkpoint"}
-NOTE_TRIES = 50  # of 10 ms: until the times of a file that was written are old enough
+NOTE_TRIES = 50  # of 10 ms: until the times of a file that was written are old enough (20 ms)
 PIECE = 1 << 20  # of reads up to the end of a file
 _FAILED = -1001  # no error of the library is below -1000
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING}
@@ -259,7 +259,7 @@ class _Pool:
                 self.calls.pop(token, None)
                 if self.unended:
                     self.end_files()
-            time.sleep(0)  # another thread is in close(), which may find that it cannot
+            time.sleep(0.001)  # another thread is in close(), which may find that it cannot
 
     def usable(self, file):
         if not self.cell[0]:
@@ -280,14 +280,16 @@ class _Pool:
                 continue  # another thread has taken it
             try:
                 file._end()
-            except Error as e:
-                _logger.warning("%s", e)
+            except Exception as e:  # also of a target, which the caller may not know
+                _logger.warning("%s: %s", file._source.where, e)
 
     def note_written(self, tries):
         for key, ref in list(self.written.items()):
             file = ref()
             if file is None or file._note(tries):
                 self.written.pop(key, None)
+            else:
+                tries = 1  # for this one there was time enough
 
     def close(self):
         if os.getpid() != self.pid:
@@ -752,10 +754,10 @@ class File(io.RawIOBase):
 class Bracket:
     """See File.bracket(). With sole_writer what is cached beside the write stays, also for the next
     open: a file of the system is identified again at the end of the bracket, and, because its times
-    are too fresh then, once more when the File or the Cache is closed, or by checkpoint(). (That
-    may take some milliseconds. After a kill before it the file is cold.) For an object call
-    changed() with its new proof in the bracket, after the write. Without sole_writer a new version
-    of the file begins when it is identified next."""
+    are too fresh then, once more when the File or the Cache is closed, or by checkpoint(). (The
+    close may wait for that, up to half a second. After a kill before it the file is cold.) For an
+    object call changed() with its new proof in the bracket, after the write. Without sole_writer a
+    new version of the file begins when it is identified next."""
     _after = ffi.NULL
 
     def __init__(self, file, begin, *range_):
