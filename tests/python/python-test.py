@@ -355,6 +355,23 @@ def brackets():
 
 
 @check
+def a_bracket_whose_owner_is_gone():
+    path, content = new_file(100000)
+    with new_pool() as cache, cache.file(path, sole_writer=True) as file:
+        assert file.read() == content
+        bracket = file.bracket(0, 10)
+        bracket.__enter__()  # and a signal comes before its end
+        text = str(raises(cachemax.Error, file.close, "CM_EBUSY"))
+        assert "File.abort()" in text, text
+        assert "File.abort()" in str(raises(cachemax.Error, cache.close, "CM_EBUSY"))
+        file.abort()
+        assert file.info()["brackets"] == 0 and file.pread(0, 100) == content[:100]
+        raises(cachemax.Error, bracket.__exit__, "CM_EBRACKET")
+        with bracket:  # it can be used again
+            pass
+
+
+@check
 def written_by_a_sole_writer_and_warm():
     path, content = new_file(1 << 20)
     if not old(path):

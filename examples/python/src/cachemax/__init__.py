@@ -36,6 +36,7 @@ SEALED = {0: False, 1: True, 2: "encrypted"}
 DURABILITIES = {1: "volatile", 2: "pagecache", 3: "dax", 4: "checkpoint"}
 NOTE_TRIES = 50  # of 10 ms: until the times of a file that was written are old enough (20 ms)
 PIECE = 1 << 20  # of reads up to the end of a file
+BRACKET = "a bracket is open (File.abort() ends those whose owner is gone)"
 _FAILED = -1001  # no error of the library is below -1000
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING}
 _logger = logging.getLogger("cachemax")
@@ -308,7 +309,7 @@ class _Pool:
         self.end_files()
         if rc == lib.CM_EBUSY:  # nothing was closed
             raise Error(rc, self.where, "still in use: " + (
-                "a call of another thread" if busy else "a bracket is open"))
+                "a call of another thread" if busy else BRACKET))
         _check(rc, self.where)
 
     def close_at_last(self):
@@ -546,7 +547,7 @@ class File(io.RawIOBase):
         if rc == lib.CM_EBUSY:
             self._ended = False
             self._ends.append(True)
-            raise Error(rc, self._source.where, "still in use: a bracket is open")
+            raise Error(rc, self._source.where, "still in use: " + BRACKET)
         super().close()
         self._source.close()
 
@@ -745,6 +746,11 @@ class File(io.RawIOBase):
     def truncate_bracket(self, size):
         """The same for a change of the origin's size."""
         return Bracket(self, lib.cm_truncate_begin, size)
+
+    def abort(self):
+        """Ends all brackets of the file, for an owner that is gone: a thread that has died, or a
+        signal handler that has raised right at the end of a `with`. Forgets what is cached."""
+        self._call(lib.cm_file_abort)
 
     def sync_bracket(self):
         """Sync the origin in a `with` of it; an exception there says that it failed."""
