@@ -227,16 +227,8 @@ static void open_session(struct arena *a, cm_cache **cache, cm_objects **objects
     must(cm_objects_open(*cache, "c", &opts, objects), "the container does not open");
 }
 
-/* Drops a container without a trace in the pool, as a crash does. */
-static void drop_objects(cm_objects *o)
-{
-    cm_plat_free(o->hint, (size_t)o->buckets * sizeof(*o->hint));
-    cm_plat_free(o, sizeof(*o));
-}
-
 static void drop_session(void)
 {
-    drop_objects(t.objects);
     if (t.rules >= RULES_PAGECACHE)
         cm_plat_file_close(&t.cache->file); /* the system drops its lock */
     t.objects = NULL;
@@ -300,7 +292,6 @@ static void judge(const struct oracle *now)
     open_session(&t.judge, &cache, &o);
     for (unsigned key = 0; key < KEYS; key++)
         check_key(o, now, key);
-    drop_objects(o);
     rec_undo();
     t.boot--;
     t.mapped = t.pool;
