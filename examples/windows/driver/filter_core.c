@@ -748,9 +748,8 @@ static bool is_as_before(struct fc_file *f, uint32_t life, uint64_t outsides)
 }
 
 /* With a write in flight a validator proves nothing, nor while somebody else may write (B6). The
- * next close tries again. So does one after
- * an outside write that began meanwhile: it is noted before it changes anything, so what was asked
- * before that is older than it. */
+ * next close tries again. So does one after an outside write that began meanwhile: it is noted
+ * before it changes anything, so what was asked before that is older than it. */
 void fc_settle(struct fc_file *f, const void *via)
 {
     struct fc *fc = f->fc;
