@@ -303,10 +303,10 @@ t_random() {
 # SIGTERM at any moment is an orderly end.
 t_ended_at_once() {
   local n
-  for n in $(seq 10); do
+  for n in $(seq 30); do # soon, and very soon
     begin
     until [ -e "$journal" ] || ! kill -0 "$pid" 2>/dev/null; do :; done
-    pause 20
+    [ $((n % 3)) = 0 ] && pause 20
     ends 0 kill "$pid"
     is_back || { echo "end $n" >&2; return 1; }
   done
