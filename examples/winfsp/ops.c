@@ -13,6 +13,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <pthread.h>
+#include <search.h>
+#endif
 
 #ifdef __linux__
 #define KEEP_BOTH 1u /* RENAME_NOREPLACE */
@@ -72,15 +76,62 @@ static int open_file(const char *path, struct fuse_file_info *fi, bool create, a
     return 0;
 }
 
-/* Nor does an open, but of a file with several names: each of them has pages of its own. */
+#ifdef __linux__
+struct number {
+    dev_t dev;
+    ino_t ino;
+};
+
+static int compare_numbers(const void *a, const void *b)
+{
+    const struct number *x = a, *y = b;
+
+    if (x->dev != y->dev)
+        return x->dev < y->dev ? -1 : 1;
+    return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+/* Has the file several names, or has it had them at an open? */
+static bool has_had_names(const api_stat *st)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static void *seen; /* struct number; they stay */
+    const struct number is = { st->st_dev, st->st_ino };
+    struct number *new = st->st_nlink > 1 ? malloc(sizeof(*new)) : NULL;
+    struct number **at;
+    bool has = st->st_nlink > 1;
+
+    pthread_mutex_lock(&lock);
+    if (new) {
+        *new = is;
+        at = tsearch(new, &seen, compare_numbers);
+        if (!at || *at != new)
+            free(new);
+    }
+    has = has || tfind(&is, &seen, compare_numbers);
+    pthread_mutex_unlock(&lock);
+    return has;
+}
+
+/* Nor does an open. But each name of a file has pages of its own, which a write by another name
+ * does not change: then there are none at all, also when one name is left. */
 static int keep_pages(struct fuse_file_info *fi, int e)
 {
     api_stat st;
 
-    if (e == 0 && origin_stat_file(handle_of(fi)->f, &st) == 0)
-        fi->keep_cache = st.st_nlink <= 1;
+    if (e == 0 && origin_stat_file(handle_of(fi)->f, &st) == 0) {
+        fi->direct_io = has_had_names(&st);
+        fi->keep_cache = !fi->direct_io;
+    }
     return e;
 }
+#else
+static int keep_pages(struct fuse_file_info *fi, int e)
+{
+    (void)fi; /* WinFsp keeps no pages */
+    return e;
+}
+#endif
 
 static int op_open(const char *path, struct fuse_file_info *fi)
 {

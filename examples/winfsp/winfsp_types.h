@@ -48,7 +48,6 @@ struct fuse_conn_info {
 #define FSP_FUSE_CAP_CASE_INSENSITIVE (1u << 29)
 struct fuse_file_info {
     int flags;
-    unsigned int keep_cache : 1;
     uint64_t fh;
 };
 struct fuse_config {

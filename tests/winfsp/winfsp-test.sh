@@ -103,6 +103,27 @@ PY
   rm "$folder/files/pages"
   ends 0 kill "$pid"
 }
+# A file with two names has two inodes of the kernel, which know nothing of each other.
+t_links() {
+  local way one=$folder/files/one two=$folder/files/two
+  for way in removed replaced; do
+    echo aaaaaaaa >"$one"
+    echo other >"$two.new"
+    ln "$one" "$two"
+    serve
+    exec 5<"$one"
+    same "$(head -c 9 <&5)" aaaaaaaa
+    python3 -c 'import mmap, sys
+with open(sys.argv[1], "rb") as f: mmap.mmap(f.fileno(), 9, mmap.MAP_PRIVATE)[:]' "$one"
+    echo bbbbbbbb 1<>"$two"
+    same "$(python3 -c 'import os; print(os.pread(5, 8, 0).decode())')" bbbbbbbb # still open
+    if [ $way = removed ]; then rm "$two"; else mv "$two.new" "$two"; fi
+    exec 5<&-
+    same "$(cat "$one")" bbbbbbbb
+    rm -f "$one" "$two" "$two.new"
+    ends 0 kill "$pid"
+  done
+}
 t_serves() {
   serve
   same "$(cat "$folder/numbers" "$folder/below/small" | cksum)" "$sum"
@@ -372,6 +393,7 @@ check "hits, also in the next session" t_hits
 check "what is read again stays warm after a kill" t_stays_warm
 check "changes" t_changes
 check "pages of the kernel stay" t_pages
+check "a file with two names" t_links
 check "ended at any moment" t_ended_at_once
 if need_root "the mount fails"; then
   check "the mount fails" t_mount_fails
