@@ -287,6 +287,8 @@ def fsspec_all_else_goes_to_the_target():
         fs.pipe_file(top + "/x", b"text")
         fs.touch(Path(top) / "y")
         fs.mv(top + "/x", top + "/z")
+        # The target takes it for a directory, which is not there.
+        raises(FileNotFoundError, lambda: fs.mv(top + "/z", top + "/none/"))
         fs.cp(top + "/z", top + "/a/z")
         fs.put_file(top + "/z", "cachemax://%s/a/w" % top)
         assert sorted(os.listdir(top)) == ["a", "y", "z"]

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import unittest.mock
 
 import cachemax
 from checks import (BLOCK, DIR, Skip, check, child, end, in_threads, new_file, new_pool, old,
@@ -494,6 +495,29 @@ def closed_beside_readers():
                 pass
         in_threads(5, work)
         assert cache.closed and files[0].closed
+
+
+@check
+def closed_by_a_signal_handler_in_a_close():
+    real, turn = threading.get_ident, 0
+
+    def ident():
+        nonlocal turn
+        turn += 1
+        if turn == at:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return real()
+    before = signal.signal(signal.SIGUSR1, lambda *_: cache.close())
+    try:
+        for at in range(1, 9):
+            cache = cachemax.open(DIR + "/twice", create_size=4 << 20)
+            turn = 0
+            with unittest.mock.patch.object(threading, "get_ident", ident):
+                cache.close()
+            assert cache.closed and turn > 0
+            cachemax.open(DIR + "/twice").close()  # nobody has it
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 class Alarm(Exception):

@@ -231,7 +231,8 @@ class _Pool:
         self.cell, self.said = ffi.new("cm_cache **"), []  # the open cache, or NULL
         self.calls, self.unended = {}, collections.deque()  # calls: their File or None
         self.written = {}  # weak references to files that may need one more validator
-        self.closing, self.closer = threading.Lock(), None  # the thread that is in close()
+        # The thread that is in close(). A signal handler may come in the middle, and close, too.
+        self.closing, self.closer = threading.RLock(), None
         self.handle = ffi.new_handle(self)
 
     def log(self, level, text):
@@ -293,20 +294,21 @@ class _Pool:
                 tries = 1  # for this one there was time enough
 
     def close(self):
-        if os.getpid() != self.pid:
+        if os.getpid() != self.pid or not self.cell[0]:
             return
         self.note_written(NOTE_TRIES)
-        if self.closer == threading.get_ident():
-            raise Error(lib.CM_EBUSY, self.where, "still in use: it is being closed")
         self.end_files()
         with self.closing:
+            outer = self.closer
             try:
                 self.closer = threading.get_ident()
                 busy = bool(self.calls)
                 rc = lib.CM_EBUSY if busy else lib.cachemax_close(self.cell)
             finally:
-                self.closer = None
+                self.closer = outer
         self.end_files()
+        if rc == lib.CM_ECALLBACK and outer is not None:
+            raise Error(lib.CM_EBUSY, self.where, "still in use: it is being closed")
         if rc == lib.CM_EBUSY:  # nothing was closed
             raise Error(rc, self.where, "still in use: " + (
                 "a call of another thread" if busy else BRACKET))

@@ -260,10 +260,16 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
 
 def _of_target(name, first, count):
     """A call of the target. Its arguments from `first` on are so many paths of the target."""
+    def path(self, value):
+        bare = self._strip_protocol(value)
+        if isinstance(value, str) and value.endswith("/") and not bare.endswith("/"):
+            bare += "/"  # it means: into this directory
+        return bare
+
     def call(self, *arguments, **options):
-        arguments = [self._strip_protocol(value) if first <= i < first + count else value
+        arguments = [path(self, value) if first <= i < first + count else value
                      for i, value in enumerate(arguments)]
-        options = {key: self._strip_protocol(value) if key in PATHS else value
+        options = {key: path(self, value) if key in PATHS else value
                    for key, value in options.items()}
         return getattr(self.fs, name)(*arguments, **options)
     call.__name__ = name
