@@ -94,6 +94,30 @@ static inline void unmap_bytes(void *p, uint64_t bytes)
     cm_plat_free(p, map_size(bytes));
 }
 
+/* Memory of the program, for cm_options.alloc and free; alloc_ctx is one of these. */
+struct counted_memory {
+    unsigned kept;   /* pieces that were not given back */
+    unsigned wanted; /* how often it was asked */
+    bool refuses;
+};
+
+static inline void *counted_alloc(void *ctx, size_t bytes)
+{
+    struct counted_memory *m = ctx;
+    m->wanted++;
+    if (m->refuses)
+        return NULL;
+    m->kept++;
+    return map_bytes(bytes);
+}
+
+static inline void counted_free(void *ctx, void *p, size_t bytes)
+{
+    struct counted_memory *m = ctx;
+    m->kept--;
+    unmap_bytes(p, bytes);
+}
+
 static inline void sleep_ms(long ms)
 {
     const struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };

@@ -810,51 +810,35 @@ static void test_callback(void)
     pool_end(&p);
 }
 
-static unsigned kept, wanted; /* pieces of memory of the program; how often it was asked */
-static bool refuses;
-static void *kept_alloc(void *ctx, size_t bytes)
-{
-    (void)ctx;
-    wanted++;
-    if (refuses)
-        return NULL;
-    kept++;
-    return map_bytes(bytes);
-}
-static void kept_free(void *ctx, void *at, size_t bytes)
-{
-    (void)ctx;
-    kept--;
-    unmap_bytes(at, bytes);
-}
-
 /* All memory comes from the program, and goes back to it. */
 static void test_memory(void)
 {
+    struct counted_memory m = { 0 };
     struct pool p;
     cm_objects_iter *iter = NULL;
     cm_objects *o = NULL;
     pool_make(&p, 4 * MIB, 0);
-    p.o.alloc = kept_alloc;
-    p.o.free = kept_free;
+    p.o.alloc = counted_alloc;
+    p.o.free = counted_free;
+    p.o.alloc_ctx = &m;
     REQUIRE(pool_up(&p) == 0);
     objects_down(objects_up(p.c, "a", 100)); /* its files have memory, from now on */
-    const unsigned had = kept;
-    unsigned before = wanted;
+    const unsigned had = m.kept;
+    unsigned before = m.wanted;
     o = objects_up(p.c, "a", 100);
-    CHECK_EQ(wanted, before + 2); /* the container, and what is remembered of its buckets */
-    before = wanted;
+    CHECK_EQ(m.wanted, before + 2); /* the container, and what is remembered of its buckets */
+    before = m.wanted;
     CHECK_EQ(cm_objects_begin(o, &iter), 0);
-    CHECK_EQ(wanted, before + 1);
+    CHECK_EQ(m.wanted, before + 1);
     cm_objects_end(iter);
     objects_down(o);
-    CHECK_EQ(kept, had);
-    refuses = true;
+    CHECK_EQ(m.kept, had);
+    m.refuses = true;
     CHECK_EQ(cm_objects_open(p.c, "a", NULL, &o), CM_ENOMEM);
-    refuses = false;
-    CHECK_EQ(kept, had);
+    m.refuses = false;
+    CHECK_EQ(m.kept, had);
     pool_down(&p);
-    CHECK_EQ(kept, 0);
+    CHECK_EQ(m.kept, 0);
     pool_end(&p);
 }
 

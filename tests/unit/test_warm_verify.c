@@ -28,40 +28,27 @@ static int verify(cm_file *f, struct origin *o, cm_warm_report *r)
     return warm(f, 0, CM_ALL, &opts, o, r);
 }
 
-static unsigned kept, wanted; /* pieces of memory of the program; how often it was asked */
-static void *kept_alloc(void *ctx, size_t bytes)
-{
-    (void)ctx;
-    kept++;
-    wanted++;
-    return map_bytes(bytes);
-}
-static void kept_free(void *ctx, void *at, size_t bytes)
-{
-    (void)ctx;
-    kept--;
-    unmap_bytes(at, bytes);
-}
-
 /* All memory comes from the program, and goes back to it. */
 static void test_memory(void)
 {
+    struct counted_memory m = { 0 };
     struct pool p;
     struct origin o = make_origin(10 * BLK);
     cm_warm_report r;
     pool_make(&p, 4 * MIB, 0);
-    p.o.alloc = kept_alloc;
-    p.o.free = kept_free;
+    p.o.alloc = counted_alloc;
+    p.o.free = counted_free;
+    p.o.alloc_ctx = &m;
     REQUIRE(pool_up(&p) == 0);
     cm_file *f = attach(&p, 1, o.size, 1, 0);
     CHECK_EQ(warm(f, 0, CM_ALL, NULL, &o, &r), 0);
     CHECK_EQ(verify(f, &o, &r), 0); /* its buffers are there, from now on */
-    const unsigned had = kept, before = wanted;
+    const unsigned had = m.kept, before = m.wanted;
     CHECK_EQ(verify(f, &o, &r), 0);
-    CHECK_EQ(wanted, before + 1);
-    CHECK_EQ(kept, had);
+    CHECK_EQ(m.wanted, before + 1);
+    CHECK_EQ(m.kept, had);
     pool_down(&p);
-    CHECK_EQ(kept, 0);
+    CHECK_EQ(m.kept, 0);
     pool_end(&p);
 }
 
