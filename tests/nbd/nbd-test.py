@@ -25,9 +25,10 @@ from begins import (  # noqa: E402,F401
     check_pool_in_folder, check_reader_before_writer)
 from pools import check_pool_in_use, check_sealed  # noqa: E402,F401
 from serve import (  # noqa: E402
-    BLOCK, FILTER, SIZE, TOOL, Failed, Server, Skipped, Writer, blocks, buffered, calls, cold_part,
-    content, counter, dirty, eventually, get, leave_ending, make, nbd, not_sanitized, put, read_all,
-    refused, run, sanitized, settle_doubts, want, web_server, works)
+    BLOCK, FILTER, SIZE, TOOL, Failed, Server, Skipped, Writer, blocks, buffered, calls,
+    cold_part, content, counter, dirty, eventually, get, leave_ending, make, nbd, not_sanitized,
+    put, read_all, refused, run, sanitized, settle_doubts, want, warm_after_ending, web_server,
+    works)
 
 
 # ---- The checks: every function that begins with check_ -----------------------------------------
@@ -67,14 +68,7 @@ def check_warm_after_stop():
     data[3 * BLOCK:4 * BLOCK] = b'y' * BLOCK
     h.pwrite(b'y' * BLOCK, 3 * BLOCK)
     read_all(h, data)
-    leave_ending(s, h)
-    s = Server('file', 'disk')
-    h = s.connect()
-    read_all(h, data)
-    h.shutdown()
-    s.end()
-    want(counter('attach_kept') == 1, 'the file was attached cold')
-    want(cold_part() < 0.1, '%.2f of it came from the plugin' % cold_part())
+    warm_after_ending(s, h, data)
 
 
 def check_offline_change():

@@ -183,6 +183,18 @@ def leave_ending(s, h):
     s.end()
 
 
+def warm_after_ending(s, h, data):
+    """The server ends, and the next one serves the file 'disk' from the pool."""
+    leave_ending(s, h)
+    s = Server('file', 'disk')
+    h = s.connect()
+    read_all(h, data)
+    h.shutdown()
+    s.end()
+    want(counter('attach_kept') == 1, 'the file was attached cold')
+    want(cold_part() < 0.1, '%.2f of it came from the plugin' % cold_part())
+
+
 def refused(pattern, *words, below=(), pool='pool'):
     """nbdkit does not start, and says why."""
     arguments = ['cachemax-pool=' + pool] if pool else []
