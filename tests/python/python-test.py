@@ -593,11 +593,9 @@ def an_interrupt_in_a_callback_comes_out():
         assert len(frame_of) == 2
 
 
-@check
-def the_collector_does_not_hang():
-    said = child("""
-import cachemax, faulthandler, gc, sys, threading
-faulthandler.dump_traceback_later(30, exit=True)
+# The beginning of a child: an object whose reads wait for `go`.
+SLOW = """
+import cachemax, sys, threading
 cache = cachemax.open(sys.argv[1], create_size=16 << 20)
 go, here = threading.Event(), threading.Event()
 def slow(at, n):
@@ -606,6 +604,14 @@ def slow(at, n):
     return bytes(n)
 ask = lambda: ("1", 4096)
 slow_one = cache.object("slow", slow, proof=ask)
+"""
+
+
+@check
+def the_collector_does_not_hang():
+    said = child(SLOW + """
+import faulthandler, gc
+faulthandler.dump_traceback_later(30, exit=True)
 thread = threading.Thread(target=slow_one.pread, args=(0, 4096))
 thread.start()
 here.wait()
@@ -833,16 +839,8 @@ assert thing.read(100) == bytes(100)
 
 @check
 def a_child_of_fork_does_not_hang():
-    said = child("""
-import cachemax, os, sys, threading, time
-cache = cachemax.open(sys.argv[1], create_size=16 << 20)
-go, here = threading.Event(), threading.Event()
-def slow(at, n):
-    here.set()
-    go.wait()
-    return bytes(n)
-ask = lambda: ("1", 4096)
-slow_one = cache.object("slow", slow, proof=ask)
+    said = child(SLOW + """
+import os, time
 threading.Thread(target=slow_one.pread, args=(0, 4096), daemon=True).start()
 here.wait()
 file, path = cache.object("other", slow, proof=ask), cache.file(sys.executable)
