@@ -96,19 +96,22 @@ static bool has_had_names(const api_stat *st)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static void *seen; /* struct number; they stay */
+    static bool lost;  /* there was no memory to note one: then all have had several */
     const struct number is = { st->st_dev, st->st_ino };
-    struct number *new = st->st_nlink > 1 ? malloc(sizeof(*new)) : NULL;
-    struct number **at;
-    bool has = st->st_nlink > 1;
+    const bool several = st->st_nlink > 1;
+    struct number *noted = several ? malloc(sizeof(*noted)) : NULL;
+    struct number **at = NULL;
+    bool has;
 
     pthread_mutex_lock(&lock);
-    if (new) {
-        *new = is;
-        at = tsearch(new, &seen, compare_numbers);
-        if (!at || *at != new)
-            free(new);
+    if (noted) {
+        *noted = is;
+        at = tsearch(noted, &seen, compare_numbers);
+        if (!at || *at != noted)
+            free(noted);
     }
-    has = has || tfind(&is, &seen, compare_numbers);
+    lost = lost || (several && !at);
+    has = several || lost || tfind(&is, &seen, compare_numbers);
     pthread_mutex_unlock(&lock);
     return has;
 }
