@@ -207,7 +207,9 @@ static struct entry *entry_of(const char *path, sqlite3_file *real)
     struct entry *e = stat(path, &st) == 0 ? entry_find(&st) : NULL;
     if (!e && !entries_full()) {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd >= 0 && fstat(fd, &st) == 0 && !(e = entry_find(&st))) /* else it was moved */
+        /* A file that took the name since may be known. Its descriptor stays open all the same: a
+         * close would drop SQLite's locks. */
+        if (fd >= 0 && fstat(fd, &st) == 0 && !(e = entry_find(&st)))
             e = entry_add(fd, &st);
     }
     pthread_mutex_unlock(&opening);
