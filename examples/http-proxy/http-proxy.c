@@ -4,8 +4,7 @@
  * restarts.
  *
  *   cachemax create POOL --size 1G             # once
- *   http-proxy POOL PORT http://ORIGIN:PORT    # serves http://127.0.0.1:PORT/; PORT 0: any free
- * one
+ *   http-proxy POOL PORT http://ORIGIN:PORT    # serves http://127.0.0.1:PORT/; 0: any free port
  *
  * It shows how to cache objects that are no files of the operating system:
  * - The id of an object is the hash of its URL. Its validator is the server's ETag.

@@ -2,8 +2,8 @@
  *
  * random.c - random operations on files that two processes have open, compared with a model.
  *
- *   random DIRECTORY [--seed S] [--ops N] [--seconds N] [--below DIRECTORY] [--until-gone]
- * [--no-links] [--trace]
+ *   random DIRECTORY [--seed S] [--ops N] [--seconds N] [--below DIRECTORY]
+ *          [--until-gone] [--no-links] [--trace]
  *
  * Each process has two descriptors of each file, a buffered and a direct one, and may map it. A
  * step is one operation, or two at the same time, one in each process, if both give the same in any

@@ -2,8 +2,8 @@
  *
  * states.c - what a crash may leave of a container of objects.
  *
- *   objects-crash [--rules adr|eadr|checkpoint] [--sequences N] [--first N] [--length L] [--points
- * P]
+ *   objects-crash [--rules adr|eadr|checkpoint] [--sequences N] [--first N] [--length L]
+ *                 [--points P]
  *
  * Runs N random sequences of L puts, deletes, clears, closes, checkpoints, kills and power cuts on
  * a small pool whose stores are recorded (../crash/recorder.h). At P points of each operation, or

@@ -19,8 +19,9 @@
  *   L6  A thread that is being ended hears no reply. What it asked counts as refused, and the life
  *       goes on: else every program that is killed would end it. A bracket, a sync or a handle that
  *       nobody knows of may stay at the service until the life ends. So it ends after FC_LOST_MAX
- * of them. H1  A handle is closed when nobody uses the file any more, also if it was deleted
- * before: the service gives its number to another file.
+ *       of them.
+ *   H1  A handle is closed when nobody uses the file any more, also if it was deleted before: the
+ *       service gives its number to another file.
  *
  * OUTSIDE WRITES. A write that no bracket of the present life covers is *outside*.
  *   W1  A bracket is outside from the moment on that its life ends, and when it is refused.
@@ -33,7 +34,7 @@
  *   W6  A volume that was in use before the filter saw its writes is an outside write of all files
  *       (fc_written_anything).
  *   W7  What a transaction has written others see when it commits, and nobody tells when that is.
- * So its file passes until the filter is loaded again (fc_transacted).
+ *       So its file passes until the filter is loaded again (fc_transacted).
  *
  * BRACKETS AND FILLS
  *   B1  A bracket is asked for before the write begins, and ended after it has ended.
