@@ -104,8 +104,8 @@ judge() {
 
 keys="hit_vs_chain read_many_vs_chain16 absent_vs_two_lines hit_vs_memcpy
 hit_speedup_vs_pread hit_speedup_vs_lmdb hit_speedup_vs_sqlite
-scattered_vs_hit read_many_vs_memcpy hit_128k_vs_memcpy pin_vs_hit shared_vs_hit sealed_vs_hit
-encrypted_vs_hit absent_vs_hit
+scattered_vs_hit buffered_vs_hit read_many_vs_memcpy hit_128k_vs_memcpy pin_vs_hit shared_vs_hit
+sealed_vs_hit encrypted_vs_hit absent_vs_hit
 fill_vs_nt fill_128k_vs_nt fill_speedup_vs_lmdb two_threads_random two_threads_hot
 readers_beside_filler invalidate_block_fences invalidate_file_us open_1tib_vs_1gib"
 small=(--size 64M --rounds 1)

@@ -188,7 +188,7 @@ void bench_run_sealed(struct bench *b, struct bench_result *r);
 void bench_run_encrypted(struct bench *b, struct bench_result *r);
 
 /* reads.c, threads.c, writes.c: the rows, in the order of the table. */
-#define BENCH_READS 15u
+#define BENCH_READS 16u
 #define BENCH_WRITES 3u
 #define BENCH_THREADS 3u
 #define BENCH_OTHERS 3u

@@ -117,58 +117,106 @@ static void run_shared(struct bench *b, struct bench_result *r)
     bench_must(cm_close(reader), "cm_close");
 }
 
-/* A file that was stored in random order, in a pool of its own: there no hit can guess where its
- * block lies. And the blocks of it that are cached, in another random order. */
-static cm_file *scattered_file;
-static uint32_t *scattered, scattered_count, scattered_at;
+/* A file in a pool of its own, and the blocks of it that are cached, in random order. */
+static cm_file *other_file;
+static uint32_t *other, other_count, other_at;
 
-static int64_t scattered_read(struct bench *b, uint32_t block, cm_miss *miss)
+static int64_t other_read(struct bench *b, uint32_t block, cm_miss *miss)
 {
-    return cm_read(scattered_file, (uint64_t)block * BENCH_BLOCK, b->buffer, BENCH_BLOCK, miss);
+    return cm_read(other_file, (uint64_t)block * BENCH_BLOCK, b->buffer, BENCH_BLOCK, miss);
 }
 
-static void scattered_hit(struct bench *b, unsigned n)
+static void other_hit(struct bench *b, unsigned n)
 {
     cm_miss miss;
 
     while (n--) {
-        scattered_at = scattered_at + 1 < scattered_count ? scattered_at + 1 : 0;
-        must_be(scattered_read(b, scattered[scattered_at], &miss), (int64_t)BENCH_BLOCK);
+        other_at = other_at + 1 < other_count ? other_at + 1 : 0;
+        must_be(other_read(b, other[other_at], &miss), (int64_t)BENCH_BLOCK);
     }
 }
 
-static void store_scattered(struct bench *b)
+/* Stores blocks of it: those of `order`, or the first ones in a row. */
+static void store_other(struct bench *b, const uint32_t *order, uint32_t count)
 {
-    for (uint32_t i = 0; i < b->blocks; i++)
-        bench_fill_block(b, scattered_file, b->order[i]);
-    scattered = bench_alloc(b->blocks * sizeof(*scattered));
-    scattered_count = scattered_at = 0;
-    for (uint32_t i = 0; i < b->blocks; i++)
-        if (scattered_read(b, b->order[i], NULL) > 0) /* a few found both buckets full */
-            scattered[scattered_count++] = b->order[i];
-    if (scattered_count < b->blocks / 2)
+    for (uint32_t i = 0; i < count; i++)
+        bench_fill_block(b, other_file, order ? order[i] : i);
+    other = bench_alloc(count * sizeof(*other));
+    other_count = other_at = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t block = order ? order[i] : i;
+        if (other_read(b, block, NULL) > 0) /* a few found both buckets full */
+            other[other_count++] = block;
+    }
+    if (other_count < count / 2)
         bench_fail("pool", "most of what was stored is not there");
-    bench_shuffle(scattered, scattered_count);
-    scattered_hit(b, 4 * scattered_count); /* as often as the owner's blocks */
+    bench_shuffle(other, other_count);
+    other_hit(b, 4 * other_count); /* as often as the owner's blocks */
 }
 
-/* The pool lies in the rivals' file: only the size of that counts, and where it is. */
-static void run_scattered(struct bench *b, struct bench_result *r)
+/* Makes that pool in the rivals' file: only the size of that counts, and where it is. */
+static cm_cache *open_other(struct bench *b, uint64_t probation_bytes)
 {
-    static const struct bench_side ours = { .op = scattered_hit }, rival = { .op = bench_hit };
     cm_options o = CM_OPTIONS_INIT;
     cm_cache *cache;
 
-    o.probation_bytes = CM_PROBATION_NONE;
+    o.probation_bytes = probation_bytes;
     o.policy = CM_POLICY_S3R;
     o.memory_durability = CM_DURABILITY_DAX;
     bench_must(cm_format_memory(b->scratch, b->bytes, NULL), "cm_format_memory");
     bench_must(cm_open_memory(b->scratch, b->bytes, &o, &cache), "cm_open_memory");
-    scattered_file = bench_open_file(cache, 1);
-    store_scattered(b);
-    bench_turns(b, &ours, &rival, false, r);
+    other_file = bench_open_file(cache, 1);
+    return cache;
+}
+
+static void close_other(cm_cache *cache)
+{
     bench_must(cm_close(cache), "cm_close");
-    free(scattered);
+    free(other);
+}
+
+/* Stored in random order: no hit can guess where its block lies. */
+static void run_scattered(struct bench *b, struct bench_result *r)
+{
+    static const struct bench_side ours = { .op = other_hit }, rival = { .op = bench_hit };
+    cm_cache *cache = open_other(b, CM_PROBATION_NONE);
+
+    store_other(b, b->order, b->blocks);
+    bench_turns(b, &ours, &rival, false, r);
+    close_other(cache);
+}
+
+/* Behind the blocks of `other` lie as many that wait in the probation buffer. */
+static void buffered_hit(struct bench *b, unsigned n)
+{
+    cm_miss miss;
+
+    while (n--) {
+        other_at = other_at + 1 < other_count ? other_at + 1 : 0;
+        must_be(other_read(b, other_count + other[other_at], &miss), (int64_t)BENCH_BLOCK);
+    }
+}
+
+/* As many blocks as the default buffer holds, but a few; at most 65536 (probation_bytes). */
+static void run_buffered(struct bench *b, struct bench_result *r)
+{
+    static const struct bench_side ours = { .op = buffered_hit }, rival = { .op = other_hit };
+    const uint64_t held = b->info.slots / 101;
+    cm_stats_data before = CM_STATS_INIT, after = CM_STATS_INIT;
+    cm_cache *cache = open_other(b, 0);
+
+    bench_must(cm_file_advise(other_file, CM_ADVISE_KEEP), "cm_file_advise"); /* into the pool */
+    store_other(b, NULL, held < 65000 ? (uint32_t)held : 65000);
+    bench_must(cm_file_advise(other_file, CM_ADVISE_NORMAL), "cm_file_advise");
+    for (uint32_t i = 0; i < other_count; i++)
+        bench_fill_block(b, other_file, other_count + i);
+    bench_must(cm_stats(cache, &before), "cm_stats");
+    buffered_hit(b, 4 * other_count);
+    bench_must(cm_stats(cache, &after), "cm_stats");
+    if (after.probation_hits - before.probation_hits != 4 * (uint64_t)other_count)
+        bench_fail("pool", "blocks do not wait in the probation buffer");
+    bench_turns(b, &ours, &rival, false, r);
+    close_other(cache);
 }
 
 static void absent(struct bench *b, unsigned n)
@@ -301,6 +349,15 @@ const struct bench_ratio bench_reads[BENCH_READS] = {
       { 0 },
       { 0 },
       run_scattered },
+    { "buffered_vs_hit",
+      "random hit in the probation buffer / in the pool, of as many blocks",
+      "ns",
+      0,
+      false,
+      BENCH_NEEDS_FRESH | BENCH_NEEDS_SCRATCH,
+      { 0 },
+      { 0 },
+      run_buffered },
     AT_MOST("read_many_vs_memcpy", "16 scattered hits in one call / 16 memcpy, a block", 0,
             BENCH_MANY, many, many_copies),
     { "hit_128k_vs_memcpy",
