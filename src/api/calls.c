@@ -172,8 +172,11 @@ static __attribute__((noinline)) void end_sample(struct cm_object *f, const stru
                                                  uint64_t start, uint64_t offset, int64_t served,
                                                  bool whole)
 {
-    if (whole && g->slot != CM_NO_SLOT)
-        cm_object_learn(f, g->block, g->slot);
+    uint64_t slot = g->slot, version;
+    if (whole && slot == CM_NO_SLOT && f->cache->probation.entries > 0)
+        slot = cm_lookup_entry(f->cache, g->incarnation, g->block, g->hash, &version);
+    if (whole && slot != CM_NO_SLOT)
+        cm_object_learn(f, g->block, slot);
     if (whole)
         cm_stats_latency(&f->cache->media, CM_HISTOGRAM_HIT, cm_plat_now_ns() - start);
     count_served(f, offset, served > 0 ? (uint64_t)served : 0, start);

@@ -133,6 +133,13 @@ static void plan(struct cm_blocks *r, uint64_t *next, struct window *w)
     }
 }
 
+/* The other bucket of the i-th block. */
+static inline uint64_t second_of(const struct window *w, unsigned i)
+{
+    const uint64_t first = cm_place_first(w->hash[i], w->block + i, &w->home);
+    return w->home.base + cm_place_second(w->hash[i], first, w->home.buckets);
+}
+
 /* Looks for the slots of a window's blocks, and prefetches what is needed first. */
 static void find_slots(const struct cm_blocks *r, struct window *w)
 {
@@ -148,8 +155,10 @@ static void find_slots(const struct cm_blocks *r, struct window *w)
          * the header tells. */
         const uint64_t slot = cm_cell_slot(w->slot[i]);
         w->slot[i] = slot < slots ? slot : CM_NO_SLOT;
-        if (slot >= slots)
+        if (slot >= slots) {
+            cm_lookup_prefetch_elsewhere(c, w->hash[i], second_of(w, i));
             continue;
+        }
         at_prefetch(cm_slot_at(&c->media, slot));
         cm_ring_prefetch(&c->policy.ring, slot);
     }
@@ -205,19 +214,46 @@ static inline unsigned read_neighbours(struct cm_blocks *r, const struct window 
     return right;
 }
 
-/* Reads the i-th block of a window by the short way, and if that is not enough, with all steps. */
-static enum cm_found read_one(struct cm_blocks *r, const struct window *w, unsigned i, uint8_t *buf)
+/* Reads a part of the i-th block of a window from a slot. */
+static inline bool copy_from(const struct cm_blocks *r, const struct window *w, unsigned i,
+                             uint64_t slot, const struct cm_part *part)
 {
     struct cm_cache *c = r->f->cache;
+    const struct cm_spot at = cm_spot_of(&c->media, slot);
+    return cm_lookup_copy(c, w->incarnation, w->block + i, w->hash[i], slot, &at, part, false);
+}
+
+/* The same for a block that its first bucket does not know: from where its second one leads, or
+ * from the probation buffer. CONFLICT: nothing is known, and nothing was left in `part`. */
+static enum cm_found copy_elsewhere(const struct cm_blocks *r, const struct window *w, unsigned i,
+                                    const struct cm_part *part)
+{
+    struct cm_cache *c = r->f->cache;
+    uint64_t at, version;
+    switch (cm_lookup_elsewhere(c, w->incarnation, w->block + i, w->hash[i], second_of(w, i), &at,
+                                &version)) {
+    case CM_FOUND_HIT:
+        return copy_from(r, w, i, at, part) ? CM_FOUND_HIT : CM_FOUND_CONFLICT;
+    case CM_FOUND_BUFFERED:
+        return cm_lookup_copy_entry(c, w->incarnation, w->block + i, w->hash[i], at, version, part)
+                   ? CM_FOUND_BUFFERED
+                   : CM_FOUND_CONFLICT;
+    default:
+        return CM_FOUND_CONFLICT;
+    }
+}
+
+/* Reads the i-th block of a window by the short ways, and if that is not enough, with all steps. */
+static enum cm_found read_one(struct cm_blocks *r, const struct window *w, unsigned i, uint8_t *buf)
+{
     const struct piece p = piece_of(r, w, i);
     const struct cm_part part = { p.from, p.want, buf + (p.pos - r->offset) };
-    if (w->slot[i] != CM_NO_SLOT) {
-        const struct cm_spot at = cm_spot_of(&c->media, w->slot[i]);
-        if (cm_lookup_copy(c, w->incarnation, w->block + i, w->hash[i], w->slot[i], &at, &part,
-                           false))
-            return add_read(r, &p, CM_FOUND_HIT, p.want);
-    }
-    return read_piece(r, &p, buf);
+    enum cm_found found;
+    if (w->slot[i] == CM_NO_SLOT)
+        found = copy_elsewhere(r, w, i, &part);
+    else
+        found = copy_from(r, w, i, w->slot[i], &part) ? CM_FOUND_HIT : CM_FOUND_CONFLICT;
+    return found == CM_FOUND_CONFLICT ? read_piece(r, &p, buf) : add_read(r, &p, found, p.want);
 }
 
 /* Prefetches the first lines of what is wanted of the i-th block, if there is one. */

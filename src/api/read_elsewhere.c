@@ -31,30 +31,27 @@ static __attribute__((noinline)) enum cm_found read_found(struct cm_cache *c,
 /* Reads a block that waits in the probation buffer. */
 static __attribute__((noinline)) enum cm_found
 read_buffered(struct cm_cache *c, const struct cm_plat_thread *t, const struct cm_fast *g,
-              uint32_t entry, uint64_t version, uint64_t offset, void *buf, size_t len)
+              uint64_t slot, uint64_t version, uint64_t offset, void *buf, size_t len)
 {
     const struct cm_part part = { (uint32_t)(offset % CM_BLOCK_SIZE), (uint32_t)len, buf };
-    struct cm_key k = { .incarnation = g->incarnation, .block = g->block };
-    k.place.hash = g->hash; /* this much of a key is all that a buffer looks at */
-    if (cm_lookup_buffered_at(c, &k, entry, version, &part) != CM_FOUND_BUFFERED)
+    const struct cm_spot at = cm_probation_spot(&c->probation, slot - CM_ENTRY_FIRST);
+    cm_slot_prefetch_payload(&at, part.from, len, CM_PREFETCH_LINES);
+    if (!cm_lookup_copy_entry(c, g->incarnation, g->block, g->hash, slot, version, &part))
         return CM_FOUND_CONFLICT;
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
     cm_media_count(&c->media, t, CM_STAT_probation_hits, 1);
     return CM_FOUND_HIT;
 }
 
-/* Looks for a block where read_fast.h does not: in its second bucket and in the probation buffer,
+/* Looks for a block where read_fast.h does not: in the probation buffer and in its second bucket,
  * or for a slot of a later part of a pool that grew. */
 static inline __attribute__((always_inline)) enum cm_found
-find_elsewhere(const struct cm_cache *c, const struct cm_fast *g, uint64_t *slot, uint64_t *version)
+find_elsewhere(const struct cm_cache *c, const struct cm_fast *g, uint64_t second, uint64_t *slot,
+               uint64_t *version)
 {
-    if (g->found == 0) {
-        const uint64_t second =
-            g->bucket - g->first + cm_place_second(g->hash, g->first, g->buckets);
+    if (g->found == 0)
         return cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, second, slot, version);
-    }
-    const enum cm_found r =
-        cm_lookup_elsewhere(c, g->incarnation, g->block, g->hash, g->bucket, slot, version);
+    const enum cm_found r = cm_lookup_bucket(c, g->hash, g->bucket, slot);
     return r == CM_FOUND_HIT ? r : CM_FOUND_CONFLICT; /* it has changed, and nothing is known */
 }
 
@@ -66,13 +63,16 @@ read_elsewhere(struct cm_object *f, const struct cm_plat_thread *t, const struct
     struct cm_cache *c = f->cache;
     uint64_t slot = CM_NO_SLOT, version = 0;
     const uint64_t incarnation = cm_incarnation_number(g->incarnation);
+    const uint64_t second = cm_fast_second(g);
+    /* Before the tests, which run meanwhile. */
+    cm_lookup_prefetch_elsewhere(c, g->hash, second);
     /* found >= 0: a reader of another process's pool was told that its incarnation counts. */
     if (g->slot != CM_NO_SLOT || g->found < 0 || !cm_fast_fits(f, offset, len) ||
         !cm_fast_may(f, incarnation, ~(uint32_t)CM_GATE_SHARED))
         return CM_FOUND_CONFLICT;
-    const enum cm_found r = find_elsewhere(c, g, &slot, &version);
+    const enum cm_found r = find_elsewhere(c, g, second, &slot, &version);
     if (r == CM_FOUND_BUFFERED)
-        return read_buffered(c, t, g, (uint32_t)slot, version, offset, buf, len);
+        return read_buffered(c, t, g, slot, version, offset, buf, len);
     return r == CM_FOUND_HIT ? read_found(c, t, g, slot, offset, buf, len) : r;
 }
 

@@ -373,6 +373,48 @@ register_set(struct cm_cache *c, const struct cm_plat_thread *t, cm_pins *pins)
     return true;
 }
 
+/* Enters a set of one pin, and counts it. false: no more sets can be held, and nothing is pinned.
+ */
+static inline __attribute__((always_inline)) bool end_pin_one(struct cm_object *f,
+                                                              const struct cm_fast *g,
+                                                              uint64_t offset, size_t len,
+                                                              cm_pins *pins, cm_miss *miss)
+{
+    const struct cm_plat_thread *const t = cm_plat_thread();
+    pins->opaque[PINS_SLOTS] = g->slot;
+    pins->n = 1;
+    if (!register_set(f->cache, t, pins))
+        return false;
+    cm_media_count2(&f->cache->media, t, CM_STAT_hit_blocks, 1, len);
+    cm_fast_end(cm_incarnation_number(g->incarnation), offset + len, false, miss);
+    return true;
+}
+
+/* As pin_one(), for a block that its first bucket does not know. */
+static __attribute__((noinline)) bool pin_elsewhere(struct cm_object *f, struct cm_fast *g,
+                                                    uint64_t offset, size_t len, cm_iovec *iov,
+                                                    cm_pins *pins, cm_miss *miss)
+{
+    struct cm_cache *c = f->cache;
+    const struct cm_key k = { .incarnation = g->incarnation,
+                              .block = g->block,
+                              .place.hash = g->hash };
+    const uint32_t from = (uint32_t)(offset % CM_BLOCK_SIZE);
+    if (g->found != 0 || c->media.seal) /* with a seal nothing can be pinned */
+        return false;
+    const enum cm_found found =
+        cm_lookup_pin_elsewhere(c, &k, cm_fast_second(g), from + (uint32_t)len, &g->slot);
+    if (found != CM_FOUND_HIT && found != CM_FOUND_BUFFERED)
+        return false;
+    iov->base = cm_lookup_data(c, g->slot) + from;
+    iov->len = len;
+    if (!end_pin_one(f, g, offset, len, pins, miss))
+        return false;
+    if (found == CM_FOUND_BUFFERED)
+        cm_count(c, CM_STAT_probation_hits, 1);
+    return true;
+}
+
 /* Pins a part of one block by the short way. false: nothing is known, and nothing is pinned. */
 static inline __attribute__((always_inline)) bool pin_one(struct cm_object *f, uint64_t offset,
                                                           size_t len, cm_iovec *iov, cm_pins *pins,
@@ -387,19 +429,14 @@ static inline __attribute__((always_inline)) bool pin_one(struct cm_object *f, u
     const struct cm_home home = cm_key_home(m, incarnation, block >> CM_GROUP_SHIFT);
     cm_fast_place(f, incarnation, block, &home, &g);
     cm_fast_find(m, &g, false);
+    if (g.slot == CM_NO_SLOT)
+        return pin_elsewhere(f, &g, offset, len, iov, pins, miss);
     const struct cm_key k = { .incarnation = g.incarnation, .block = block, .place.hash = g.hash };
-    if (g.slot == CM_NO_SLOT || !cm_lookup_pin_known(c, &k, g.slot))
+    if (!cm_lookup_pin_known(c, &k, g.slot))
         return false;
     iov->base = cm_slot_payload(m, g.slot) + offset % CM_BLOCK_SIZE;
     iov->len = len;
-    pins->opaque[PINS_SLOTS] = g.slot;
-    pins->n = 1;
-    const struct cm_plat_thread *const t = cm_plat_thread();
-    if (!register_set(c, t, pins))
-        return false;
-    cm_media_count2(m, t, CM_STAT_hit_blocks, 1, len);
-    cm_fast_end(incarnation, offset + len, false, miss);
-    return true;
+    return end_pin_one(f, &g, offset, len, pins, miss);
 }
 
 int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec *iov, int n,

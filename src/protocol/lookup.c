@@ -134,18 +134,27 @@ enum cm_found cm_lookup_buffered(struct cm_cache *c, const struct cm_key *k,
     return CM_FOUND_CONFLICT;
 }
 
-enum cm_found cm_lookup_buffered_at(struct cm_cache *c, const struct cm_key *k, uint32_t e,
-                                    uint64_t version, const struct cm_part *part)
+void cm_lookup_prefetch_entry(const struct cm_cache *c, uint64_t hash, uint64_t slot, uint32_t from)
 {
+    const struct cm_spot at = cm_probation_spot(&c->probation, slot - CM_ENTRY_FIRST);
+    cm_probation_prefetch(&c->probation, hash);
+    cm_slot_prefetch_first(&at, from);
+}
+
+bool cm_lookup_copy_entry(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t hash,
+                          uint64_t slot, uint64_t version, const struct cm_part *part)
+{
+    const struct cm_key k = { .incarnation = incarnation, .block = block, .place.hash = hash };
+    const uint32_t e = (uint32_t)(slot - CM_ENTRY_FIRST);
     uint32_t got;
     /* If it has changed, nothing was got. */
     (void)cm_probation_copy(&c->probation, e, version, part, &got);
     if (got < part->len) {
         memset(part->dst, 0, part->len);
-        return CM_FOUND_CONFLICT;
+        return false;
     }
-    count_buffered_hit(c, k, e);
-    return CM_FOUND_BUFFERED;
+    count_buffered_hit(c, &k, e);
+    return true;
 }
 
 enum cm_found cm_lookup_read(struct cm_cache *c, const struct cm_probe *p,
@@ -284,7 +293,7 @@ static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, u
     }
 }
 
-/* *slot: the number of the entry, plus CM_PINNED_ENTRY. */
+/* *slot: the number of the entry, plus CM_ENTRY_FIRST. */
 static enum cm_found pin_buffered(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                                   uint32_t *valid, bool *busy)
 {
@@ -295,14 +304,34 @@ static enum cm_found pin_buffered(struct cm_cache *c, const struct cm_key *k, ui
         return *busy ? CM_FOUND_CONFLICT : CM_FOUND_ABSENT;
     at_add_relaxed(&c->pinned, 1);
     count_buffered_hit(c, k, e);
-    *slot = CM_PINNED_ENTRY + e;
+    *slot = CM_ENTRY_FIRST + e;
     return CM_FOUND_BUFFERED;
+}
+
+enum cm_found cm_lookup_pin_elsewhere(struct cm_cache *c, const struct cm_key *k, uint64_t second,
+                                      uint32_t need, uint64_t *slot)
+{
+    uint64_t version;
+    uint32_t valid;
+    bool busy;
+    cm_lookup_prefetch_elsewhere(c, k->place.hash, second);
+    const enum cm_found found =
+        cm_lookup_elsewhere(c, k->incarnation, k->block, k->place.hash, second, slot, &version);
+    if (found == CM_FOUND_HIT && cm_lookup_pin_known(c, k, *slot)) /* it has whole blocks only */
+        return CM_FOUND_HIT;
+    if (found != CM_FOUND_BUFFERED ||
+        pin_buffered(c, k, slot, &valid, &busy) != CM_FOUND_BUFFERED) /* finds it once more */
+        return CM_FOUND_CONFLICT;
+    if (valid >= need)
+        return CM_FOUND_BUFFERED;
+    cm_lookup_unpin(c, *slot);
+    return CM_FOUND_CONFLICT;
 }
 
 const uint8_t *cm_lookup_data(const struct cm_cache *c, uint64_t slot)
 {
-    return slot < CM_PINNED_ENTRY ? cm_slot_payload(&c->media, slot)
-                                  : cm_probation_data(&c->probation, slot - CM_PINNED_ENTRY);
+    return slot < CM_ENTRY_FIRST ? cm_slot_payload(&c->media, slot)
+                                 : cm_probation_data(&c->probation, slot - CM_ENTRY_FIRST);
 }
 
 /* cm_lookup_pin_known() for the first slot that the first bucket leads to. */

@@ -81,38 +81,73 @@ cm_lookup_copy(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_
     cm_lookup_note(c, incarnation, block, hash, slot);
     return true;
 }
+/* Where an entry of the probation buffer stands for a slot, it has its number plus this, which is
+ * no slot. */
+#define CM_ENTRY_FIRST (CM_POOL_SIZE_MAX / CM_BLOCK_SIZE)
+/* Is `slot` such a number? */
+static inline bool cm_lookup_is_entry(const struct cm_cache *c, uint64_t slot)
+{
+    return slot - CM_ENTRY_FIRST < c->probation.entries; /* of a slot: more than any entry */
+}
+/* Prefetches what a hit in this entry waits for. `hash`: of the block. */
+void cm_lookup_prefetch_entry(const struct cm_cache *c, uint64_t hash, uint64_t slot,
+                              uint32_t from);
+/* Where a block waits in the probation buffer, as such a number; CM_NO_SLOT: it does not. *version:
+ * of that life of the entry. */
+static inline uint64_t cm_lookup_entry(const struct cm_cache *c, uint64_t incarnation,
+                                       uint64_t block, uint64_t hash, uint64_t *version)
+{
+    /* This much of a key is all that the buffer looks at. */
+    const struct cm_key k = { .incarnation = incarnation, .block = block, .place.hash = hash };
+    const uint32_t e = cm_probation_find(&c->probation, &k, version);
+    return e == CM_NO_ENTRY ? CM_NO_SLOT : CM_ENTRY_FIRST + e;
+}
 /* The same for a block that waits in the probation buffer. BUFFERED, else ABSENT or CONFLICT. */
 enum cm_found cm_lookup_buffered(struct cm_cache *c, const struct cm_key *k,
                                  const struct cm_part *part, uint32_t *got);
-/* The same for entry e, in the version that cm_lookup_elsewhere() saw, and for all of the part. Of
- * the key's place, only the hash is used. BUFFERED; or CONFLICT, and nothing was left in the
- * buffer. */
-enum cm_found cm_lookup_buffered_at(struct cm_cache *c, const struct cm_key *k, uint32_t e,
-                                    uint64_t version, const struct cm_part *part);
+/* The same for the entry that `slot` stands for, in the version that cm_lookup_entry() saw, and for
+ * all of the part. false: nothing was left in the buffer. */
+bool cm_lookup_copy_entry(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t hash,
+                          uint64_t slot, uint64_t version, const struct cm_part *part);
 /* Are all pages of the pool in memory that a lookup of the block and a copy of it would touch?
  * Reads only such pages. For cm_read_whole(). */
 bool cm_lookup_is_resident(struct cm_cache *c, const struct cm_key *k);
-/* For read_elsewhere.c. HIT: a cell of this bucket of the block carries its tag; *slot is where it
- * leads. BUFFERED: the block was in the probation buffer a moment ago; *slot is the number of its
- * entry, *version of its life. ABSENT: it is in neither. CONFLICT: nothing is known. */
-static inline enum cm_found cm_lookup_elsewhere(const struct cm_cache *c, uint64_t incarnation,
-                                                uint64_t block, uint64_t hash, uint64_t bucket,
-                                                uint64_t *slot, uint64_t *version)
+/* HIT: a cell of this bucket of a block carries its tag; *slot is where it leads. ABSENT: none
+ * does. CONFLICT: nothing is known. */
+static inline enum cm_found cm_lookup_bucket(const struct cm_cache *c, uint64_t hash,
+                                             uint64_t bucket, uint64_t *slot)
 {
     uint64_t cell = 0;
     const int found = cm_index_find(&c->media, bucket, cm_place_tag(hash), &cell);
-    if (found != 0) {
-        if (found < 0 || !cm_index_leads(&c->media, cm_place_tag(hash), cell))
-            return CM_FOUND_CONFLICT;
-        *slot = cm_cell_slot(cell);
-        return CM_FOUND_HIT;
-    }
-    if (c->probation.entries == 0)
+    if (found == 0)
         return CM_FOUND_ABSENT;
-    const struct cm_key k = { .incarnation = incarnation, .block = block, .place.hash = hash };
-    const uint32_t e = cm_probation_find(&c->probation, &k, version);
-    *slot = e;
-    return e == CM_NO_ENTRY ? CM_FOUND_ABSENT : CM_FOUND_BUFFERED;
+    if (found < 0 || !cm_index_leads(&c->media, cm_place_tag(hash), cell))
+        return CM_FOUND_CONFLICT;
+    *slot = cm_cell_slot(cell);
+    return CM_FOUND_HIT;
+}
+/* Prefetches what cm_lookup_elsewhere() looks at first, so that both lines arrive at the same time.
+ * `second`: the other bucket of the block. */
+static inline void cm_lookup_prefetch_elsewhere(const struct cm_cache *c, uint64_t hash,
+                                                uint64_t second)
+{
+    if (c->probation.entries == 0) /* then there is only one line */
+        return;
+    at_prefetch(cm_probation_bucket(&c->probation, hash));
+    at_prefetch(cm_index_bucket(&c->media, second));
+}
+/* As cm_lookup_bucket(), but looks into the probation buffer first. BUFFERED: the block was there a
+ * moment ago; *slot stands for its entry, *version is that of its life. */
+static inline enum cm_found cm_lookup_elsewhere(const struct cm_cache *c, uint64_t incarnation,
+                                                uint64_t block, uint64_t hash, uint64_t second,
+                                                uint64_t *slot, uint64_t *version)
+{
+    if (c->probation.entries > 0) {
+        *slot = cm_lookup_entry(c, incarnation, block, hash, version);
+        if (*slot != CM_NO_SLOT)
+            return CM_FOUND_BUFFERED;
+    }
+    return cm_lookup_bucket(c, hash, second, slot);
 }
 /* How many bytes of the block are cached, as the header says; 0: none. The payload is not
  * tested. */
@@ -124,13 +159,11 @@ uint32_t cm_lookup_keep(struct cm_cache *c, const struct cm_key *k);
  * and *valid are set. CONFLICT also when the slot has as many pins as fit (*busy). */
 enum cm_found cm_lookup_pin(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                             uint32_t *valid, bool *busy);
-/* A pinned entry of the probation buffer has its number plus this, which is no slot. */
-#define CM_PINNED_ENTRY (CM_POOL_SIZE_MAX / CM_BLOCK_SIZE)
 static inline void cm_lookup_unpin(struct cm_cache *c, uint64_t slot)
 {
-    assert(slot < CM_PINNED_ENTRY + c->probation.entries);
-    if (slot >= CM_PINNED_ENTRY)
-        cm_probation_unpin(&c->probation, (uint32_t)(slot - CM_PINNED_ENTRY));
+    assert(slot < CM_ENTRY_FIRST + c->probation.entries);
+    if (slot >= CM_ENTRY_FIRST)
+        cm_probation_unpin(&c->probation, (uint32_t)(slot - CM_ENTRY_FIRST));
     else if (cm_pin_drop(&c->pins[slot])) /* doomed: the evictor left the owned slot to us */
         cm_ring_give_free(&c->policy.ring, &slot, 1);
     at_sub_acq_rel(&c->pinned, 1); /* last: cm_close must not see zero while the slot is in hand */
@@ -152,6 +185,11 @@ static inline bool cm_lookup_pin_known(struct cm_cache *c, const struct cm_key *
     cm_lookup_unpin(c, slot);
     return false;
 }
+/* Pins `need` bytes or more of a block that its first bucket does not know. HIT, BUFFERED: *slot is
+ * what cm_lookup_unpin() takes. Else nothing is known. Of the key's place, only the hash is used.
+ */
+enum cm_found cm_lookup_pin_elsewhere(struct cm_cache *c, const struct cm_key *k, uint64_t second,
+                                      uint32_t need, uint64_t *slot);
 /* The bytes of a pinned slot or entry. */
 const uint8_t *cm_lookup_data(const struct cm_cache *c, uint64_t slot);
 

@@ -55,14 +55,9 @@ void cm_probation_size(struct cm_probation *p, uint64_t entries)
 
 /* ---- Cells ----------------------------------------------------------------------------------- */
 
-static uint32_t *bucket(const struct cm_probation *p, uint64_t hash)
-{
-    return p->cell + cm_format_reduce((uint32_t)(hash >> 16), p->buckets) * CM_PROBATION_WAYS;
-}
-
 static bool enter(struct cm_probation *p, uint32_t e)
 {
-    uint32_t *cell = bucket(p, p->entry[e].hash);
+    uint32_t *cell = cm_probation_bucket(p, p->entry[e].hash);
     for (unsigned i = 0; i < CM_PROBATION_WAYS; i++) {
         uint32_t empty = 0;
         /* Release: a thread that follows the cell finds this life of the entry, or a later one. */
@@ -74,7 +69,7 @@ static bool enter(struct cm_probation *p, uint32_t e)
 
 static void leave(struct cm_probation *p, uint32_t e)
 {
-    uint32_t *cell = bucket(p, p->entry[e].hash);
+    uint32_t *cell = cm_probation_bucket(p, p->entry[e].hash);
     for (unsigned i = 0; i < CM_PROBATION_WAYS; i++) {
         uint32_t own = cm_probation_cell(p, e);
         if (at_cas_acq_rel(&cell[i], &own, 0u))
@@ -100,17 +95,11 @@ static bool unchanged(const struct cm_probation *p, uint32_t e, uint64_t version
     return at_load_relaxed(&p->entry[e].version) == version;
 }
 
-void cm_probation_prefetch(const struct cm_probation *p, uint64_t hash)
-{
-    if (p->entries > 0)
-        at_prefetch(bucket(p, hash));
-}
-
 uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k, uint64_t *version)
 {
     if (p->entries == 0)
         return CM_NO_ENTRY;
-    const uint32_t *cell = bucket(p, k->place.hash);
+    const uint32_t *cell = cm_probation_bucket(p, k->place.hash);
     for (unsigned left = at_matching8(cell, cm_probation_tag(p, k->place.hash), p->number_bits);
          left; left &= left - 1) {
         const uint32_t number = cm_probation_number(p, at_load_acquire(&cell[at_lowest_bit(left)]));

@@ -93,8 +93,16 @@ static inline void cm_probation_keep(struct cm_probation *p, uint32_t e)
     /* Relaxed: as a hit, it may get lost. If the entry has another block by now, that one stays. */
     at_store_relaxed(&p->entry[e].count, (uint8_t)CM_PROBATION_COUNT);
 }
-/* Prefetches the cells that a lookup compares. */
-void cm_probation_prefetch(const struct cm_probation *p, uint64_t hash);
+/* The cells that a lookup compares. */
+static inline uint32_t *cm_probation_bucket(const struct cm_probation *p, uint64_t hash)
+{
+    return p->cell + cm_format_reduce((uint32_t)(hash >> 16), p->buckets) * CM_PROBATION_WAYS;
+}
+static inline void cm_probation_prefetch(const struct cm_probation *p, uint64_t hash)
+{
+    if (p->entries > 0)
+        at_prefetch(cm_probation_bucket(p, hash));
+}
 /* The entry that holds k, or CM_NO_ENTRY; lock-free, a snapshot unless k's stripe is locked. */
 uint32_t cm_probation_find(const struct cm_probation *p, const struct cm_key *k, uint64_t *version);
 static inline uint32_t cm_probation_valid(const struct cm_probation *p, uint32_t e)
@@ -105,6 +113,11 @@ static inline uint8_t *cm_probation_data(const struct cm_probation *p, uint64_t 
 {
     assert(e < p->entries);
     return p->data + e * CM_BLOCK_SIZE;
+}
+/* What is prefetched before an entry is read: the entry stands for the header. */
+static inline struct cm_spot cm_probation_spot(const struct cm_probation *p, uint64_t e)
+{
+    return (struct cm_spot){ (struct cm_header *)(void *)&p->entry[e], cm_probation_data(p, e) };
 }
 
 /* Claims the oldest entry: from now on only the caller may overwrite it. CM_NO_ENTRY: none

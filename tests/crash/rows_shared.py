@@ -20,9 +20,10 @@ SHARED_READERS = [
        'api/read_fast.h', 'told = cm_told_holds(f, incarnation);', 'told = f;'),
     _m('reader, second bucket', 'a reader looks into the second bucket',
        'unit shared second_bucket',
-       'api/read_elsewhere.c', 'const enum cm_found r = find_elsewhere(c, g, &slot, &version);',
+       'api/read_elsewhere.c',
+       'const enum cm_found r = find_elsewhere(c, g, second, &slot, &version);',
        'const enum cm_found r = cm_object_is_shared(f) ? CM_FOUND_ABSENT :\n'
-       '        find_elsewhere(c, g, &slot, &version);'),
+       '        find_elsewhere(c, g, second, &slot, &version);'),
     _m('reader, run', 'a run of blocks is judged behind the copies', 'unit shared in_the_middle',
        RANGE, 'if (!cm_object_is_shared(w->f) || cm_told_holds(w->f, w->incarnation))',
        'if (w->f)'),

@@ -8,8 +8,8 @@
 #include "fixture.h"
 
 /* The tests of the other files. */
-extern const struct harness_test block_damage_tests[], block_guess_tests[], block_media_tests[],
-    block_slot_tests[], block_trouble_tests[];
+extern const struct harness_test block_damage_tests[], block_elsewhere_tests[], block_guess_tests[],
+    block_media_tests[], block_slot_tests[], block_trouble_tests[];
 
 static uint8_t data[16 * MIB];
 

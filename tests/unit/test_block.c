@@ -614,9 +614,10 @@ static const struct harness_test block_tests[] = {
     TEST_END,
 };
 
-static const struct harness_test *const tables[] = { block_tests,       block_damage_tests,
-                                                     block_guess_tests, block_media_tests,
-                                                     block_slot_tests,  block_trouble_tests };
+static const struct harness_test *const tables[] = { block_tests,           block_damage_tests,
+                                                     block_elsewhere_tests, block_guess_tests,
+                                                     block_media_tests,     block_slot_tests,
+                                                     block_trouble_tests };
 
 int main(int argc, char **argv)
 {

@@ -106,26 +106,29 @@ static void test_short_way_changed(void)
     cm_file *f = set_up_full(&p);
     CHECK_EQ(put(f, 3, 5), 0);
     const struct cm_key k = key_of(f, 3);
-    const uint32_t e = cm_probation_find(&p.c->probation, &k, &version);
-    REQUIRE(e != CM_NO_ENTRY);
+    const uint64_t hash = k.place.hash;
+    const uint64_t slot = cm_lookup_entry(p.c, k.incarnation, 3, hash, &version);
+    REQUIRE(slot != CM_NO_SLOT);
     memset(buf, 0xee, sizeof(buf));
-    CHECK_EQ(cm_lookup_buffered_at(p.c, &k, e, version, &part), CM_FOUND_BUFFERED);
+    CHECK(cm_lookup_copy_entry(p.c, k.incarnation, 3, hash, slot, version, &part));
     CHECK(is_content(5, 3, buf, sizeof(buf)));
     CHECK_EQ(cm_read(f, 3 * BLK + 7, buf, 1, NULL), 1);
     content(5, 3, whole);
     CHECK_EQ(buf[0], whole[7]);
     uint32_t got = 1;
-    CHECK_EQ(cm_probation_copy(&p.c->probation, e, version - 2, &part, &got), CM_SLOT_CHANGED);
+    CHECK_EQ(cm_probation_copy(&p.c->probation, (uint32_t)(slot - CM_ENTRY_FIRST), version - 2,
+                               &part, &got),
+             CM_SLOT_CHANGED);
     CHECK_EQ(got, 0);
-    CHECK_EQ(cm_lookup_buffered_at(p.c, &k, e, version - 2, &part), CM_FOUND_CONFLICT);
+    CHECK(!cm_lookup_copy_entry(p.c, k.incarnation, 3, hash, slot, version - 2, &part));
     for (unsigned i = 0; i < sizeof(buf); i++)
         CHECK_EQ(buf[i], 0);
     CHECK_EQ(put_tail(f, 7, 100, 5), 0);
     const struct cm_key tail = key_of(f, 7);
-    const uint32_t other = cm_probation_find(&p.c->probation, &tail, &version);
-    REQUIRE(other != CM_NO_ENTRY);
+    const uint64_t other = cm_lookup_entry(p.c, tail.incarnation, 7, tail.place.hash, &version);
+    REQUIRE(other != CM_NO_SLOT);
     memset(buf, 0xee, sizeof(buf));
-    CHECK_EQ(cm_lookup_buffered_at(p.c, &tail, other, version, &part), CM_FOUND_CONFLICT);
+    CHECK(!cm_lookup_copy_entry(p.c, tail.incarnation, 7, tail.place.hash, other, version, &part));
     for (unsigned i = 0; i < sizeof(buf); i++)
         CHECK_EQ(buf[i], 0);
     pool_end(&p);

@@ -672,6 +672,12 @@ static void test_pins(void)
     payload_of(s.p.c, slot_of(f, 0))[0] ^= 1;
     expect_dropped(&s, f, 0, 7);
     sealed_down(&s, f);
+    s.p.o.probation_bytes = 16 * BLK; /* also a block that waits in memory */
+    f = sealed_up(&s, 1);
+    CHECK_EQ(put(f, 1, 7), 0);
+    CHECK_EQ((int64_t)slot_of(f, 1), (int64_t)CM_NO_SLOT);
+    CHECK_EQ(cm_pin_range(f, BLK, BLK, &iov, 1, &n, &pins, NULL), CM_ENOTSUP);
+    sealed_down(&s, f);
     sealed_end(&s);
 }
 
