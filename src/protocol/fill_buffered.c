@@ -141,16 +141,17 @@ static int buffer_one(struct cm_cache *c, const struct cm_grant *g, const struct
     cm_probation_store(&c->probation, e, &n->key, n->data, n->valid, n->start == CM_START_AHEAD);
     cm_lock_acquire(&s->lock);
     enum cm_found there = cm_step_find(c, &n->key, &slot, &h);
+    const uint32_t buffered = cm_step_buffered(c, &n->key);
     if (!cm_publish_may(g, s, n))
         r = CM_NOT_STORED_STALE;
-    else if (there == CM_FOUND_HIT || cm_step_buffered(c, &n->key) >= n->valid)
+    else if (there == CM_FOUND_HIT || buffered >= n->valid)
         r = CM_NOT_STORED_PRESENT;
     else if (there != CM_FOUND_ABSENT)
         r = CM_NOT_STORED_MEDIA; /* the block may be where nothing can be read */
-    if (r == 0) {
-        cm_probation_kill(&c->probation, &n->key); /* a shorter tail */
-        r = cm_probation_publish(&c->probation, e, &n->key) ? 0 : CM_NOT_STORED_FULL;
-    }
+    if (r == 0 && buffered > 0)  /* a shorter tail */
+        cm_probation_kill(&c->probation, &n->key);
+    if (r == 0 && !cm_probation_publish(&c->probation, e, &n->key))
+        r = CM_NOT_STORED_FULL;
     cm_lock_release(&s->lock);
     return r;
 }

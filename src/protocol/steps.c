@@ -79,6 +79,15 @@ int cm_step_cells(struct cm_cache *c, const struct cm_key *k, struct cm_cells *c
     return e0 ? e0 : e1;
 }
 
+/* Loads the cell of the lowest bit in `left`, of those that cm_index_find() has found. It has
+ * loaded the first one. false: unreadable. */
+static inline bool load_found(const struct cm_media *m, uint64_t bucket, unsigned found,
+                              unsigned left, uint64_t *cell)
+{
+    return left == found ||
+           cm_guard_load64(cm_index_bucket(m, bucket) + at_lowest_bit(left), cell) == 0;
+}
+
 /* Clears the cells of one of the key's buckets that lead to slot. Returns whether there were any. A
  * bucket that cannot be read has none: a cell that stays is harmless. */
 static __attribute__((noinline)) bool drop_from(struct cm_cache *c, const struct cm_key *k,
@@ -87,13 +96,12 @@ static __attribute__((noinline)) bool drop_from(struct cm_cache *c, const struct
     const uint64_t bucket = k->place.bucket[which];
     uint64_t cell;
     bool dropped = false;
-    const int found = cm_index_find(&c->media, bucket, k->place.tag, &cell);
-    for (int left = found > 0 ? found : 0; left; left &= left - 1) {
-        const unsigned i = at_lowest_bit((unsigned)left);
-        if (left != found && cm_guard_load64(cm_index_bucket(&c->media, bucket) + i, &cell))
-            continue;
-        if (cm_index_match(&c->media, k, cell) && cm_cell_slot(cell) == slot) {
-            (void)cm_index_store_bucket(&c->media, bucket, i, 0);
+    const int e = cm_index_find(&c->media, bucket, k->place.tag, &cell);
+    const unsigned found = e > 0 ? (unsigned)e : 0;
+    for (unsigned left = found; left; left &= left - 1) {
+        if (load_found(&c->media, bucket, found, left, &cell) &&
+            cm_index_match(&c->media, k, cell) && cm_cell_slot(cell) == slot) {
+            (void)cm_index_store_bucket(&c->media, bucket, at_lowest_bit(left), 0);
             dropped = true;
         }
     }
@@ -171,32 +179,44 @@ void cm_step_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uin
 
 /* ---- Finding --------------------------------------------------------------------------------- */
 
+/* As cm_step_find(), in one of the key's buckets. */
+static inline enum cm_found find_in(struct cm_cache *c, const struct cm_key *k, unsigned which,
+                                    uint64_t *slot, struct cm_header *h)
+{
+    const uint64_t bucket = k->place.bucket[which];
+    uint64_t cell = 0;
+    const int e = cm_index_find(&c->media, bucket, k->place.tag, &cell);
+    const unsigned found = e > 0 ? (unsigned)e : 0;
+    enum cm_found worst = CM_FOUND_ABSENT;
+    bool readable = e >= 0;
+    for (unsigned left = found; left && readable; left &= left - 1) {
+        readable = load_found(&c->media, bucket, found, left, &cell);
+        if (!readable || !cm_index_match(&c->media, k, cell))
+            continue;
+        *slot = cm_cell_slot(cell);
+        const enum cm_slot_verdict v = cm_slot_header(&c->media, *slot, h);
+        if (v == CM_SLOT_HIT && cm_slot_leads(cell, h, k))
+            return CM_FOUND_HIT;
+        if (v == CM_SLOT_UNREADABLE) {
+            cm_step_trouble(c, CM_TROUBLE_MEDIA, *slot, k);
+            cm_step_quarantine(c, *slot, NULL);
+            worst = CM_FOUND_MEDIA;
+        }
+    }
+    if (readable)
+        return worst;
+    cm_step_index_trouble(c, k, which);
+    return CM_FOUND_MEDIA;
+}
+
 enum cm_found cm_step_find(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
                            struct cm_header *h)
 {
-    enum cm_found worst = CM_FOUND_ABSENT;
-    struct cm_cells cells;
-    for (unsigned which = 0; which < 2; which++) {
-        if (cm_index_load(&c->media, k, which, &cells)) {
-            cm_step_index_trouble(c, k, which);
-            worst = CM_FOUND_MEDIA;
-            continue;
-        }
-        for (unsigned i = which * CM_BUCKET_CELLS; i < (which + 1) * CM_BUCKET_CELLS; i++) {
-            if (!cm_index_match(&c->media, k, cells.cell[i]))
-                continue;
-            *slot = cm_cell_slot(cells.cell[i]);
-            enum cm_slot_verdict v = cm_slot_header(&c->media, *slot, h);
-            if (v == CM_SLOT_HIT && cm_slot_leads(cells.cell[i], h, k))
-                return CM_FOUND_HIT;
-            if (v == CM_SLOT_UNREADABLE) {
-                cm_step_trouble(c, CM_TROUBLE_MEDIA, *slot, k);
-                cm_step_quarantine(c, *slot, NULL);
-                worst = CM_FOUND_MEDIA;
-            }
-        }
-    }
-    return worst;
+    const enum cm_found first = find_in(c, k, 0, slot, h);
+    if (first == CM_FOUND_HIT)
+        return first;
+    const enum cm_found second = find_in(c, k, 1, slot, h);
+    return second == CM_FOUND_ABSENT ? first : second;
 }
 
 uint32_t cm_step_buffered(struct cm_cache *c, const struct cm_key *k)

@@ -100,7 +100,7 @@ for size in 64 1024; do
         $1 == "copy" { copy = $2 } $1 == "store" { store = $2 } $1 == "sum" { sum = $2 }
         { beside = $2 }
         $1 ~ /^(hit|read_many|run)$/ { beside -= copy }
-        $1 ~ /^fill/ { beside -= store + sum }
+        $1 ~ /^fill/ { beside -= at ~ / buffer$/ ? copy : store + sum } # the buffer has no sums
         { printf "%s %s %.1f %s\n", at, $1, beside, $3 }' "$work/counts"
     done
   done

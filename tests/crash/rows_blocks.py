@@ -388,14 +388,14 @@ BLOCKS = [
        'if (vacate != NULL || vacate(c, entry[i]))'),
     _m('held, present', 'publishing to DRAM does not look for a block that is there',
        'unit probation tails',
-       HOLD, 'else if (there == CM_FOUND_HIT || cm_step_buffered(c, &n->key) >= n->valid)',
+       HOLD, 'else if (there == CM_FOUND_HIT || buffered >= n->valid)',
        'else if (there == CM_FOUND_HIT)',
        HOLD, 'return cm_step_buffered(c, &n->key) >= n->valid ? CM_NOT_STORED_PRESENT : 0;',
        'return 0;'),
     _m('held, stale', 'tickets of blocks that go to DRAM', 'unit probation write_forgets',
-       HOLD, '''    enum cm_found there = cm_step_find(c, &n->key, &slot, &h);
+       HOLD, '''    const uint32_t buffered = cm_step_buffered(c, &n->key);
     if (!cm_publish_may(g, s, n))
-''', '''    enum cm_found there = cm_step_find(c, &n->key, &slot, &h);
+''', '''    const uint32_t buffered = cm_step_buffered(c, &n->key);
     if (!g->f)
 ''',
        HOLD, '''    if (!cm_publish_may(g, cm_stripe_at(c, n->key.stripe), n))

@@ -147,7 +147,7 @@ REGIONS = [
     _m('boot of a header', 'a cell leads to a header of its boot only', 'unit block other_boot',
        SLOT, ' ||\n        cm_header_boot(&h) != boot)', ' || (boot & 0))'),
     _m('boot of a header, pins', 'the same for a pin and a search', 'unit block other_boot',
-       STEPS, 'cm_slot_leads(cells.cell[i], h, k)', 'cm_slot_is(h, k)'),
+       STEPS, 'cm_slot_leads(cell, h, k)', 'cm_slot_is(h, k)'),
     _m('boot of a header, room', 'such a header is no reason to refuse the block',
        'unit block other_boot', 'protocol/publish.c',
        'cm_slot_leads(cell, &h, &n->key) && cm_header_valid', 'cm_header_valid'),

@@ -99,10 +99,11 @@ static void test_elsewhere_many(void)
         { .offset = ABSENT * BLK + 7, .buf = to + 4 * BLK, .len = 100, .miss = &m[2] },
         { .offset = TAIL * BLK, .buf = to + 5 * BLK, .len = BLK, .miss = &m[3] },
         { .offset = 10 * BLK, .buf = to + 6 * BLK, .len = 2 * BLK },
+        { .offset = 3 * BLK, .buf = to + 8 * BLK, .len = 2 * BLK }, /* one here, one there */
     };
     const uint64_t incarnation = cm_object_of(f)->incarnation;
     memset(to, 0xee, sizeof(to));
-    CHECK_EQ(cm_read_many(f, v, sizeof(v) / sizeof(v[0])), 5);
+    CHECK_EQ(cm_read_many(f, v, sizeof(v) / sizeof(v[0])), 6);
     uint8_t want[CM_BLOCK_SIZE];
     CHECK(is_content(5, 5, to, BLK));
     content(5, TAIL, want);
@@ -120,12 +121,13 @@ static void test_elsewhere_many(void)
     CHECK_EQ(to[5 * BLK + SHORT], 0); /* behind the tail */
     CHECK_EQ(m[3].offset, TAIL * BLK);
     CHECK(is_content(5, 10, to + 6 * BLK, BLK) && is_content(5, 11, to + 7 * BLK, BLK));
+    CHECK(is_content(5, 3, to + 8 * BLK, BLK) && is_content(5, 4, to + 9 * BLK, BLK));
     for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
         CASE("vector %u", i);
         CHECK_EQ(v[i].incarnation, incarnation);
     }
-    const int64_t bytes = (int64_t)(4 * BLK + SHORT - 10 + 100 + SHORT);
-    expect_counts(p.c, was, (struct counts){ 7, bytes, 6, 1, 1 });
+    const int64_t bytes = (int64_t)(6 * BLK + SHORT - 10 + 100 + SHORT);
+    expect_counts(p.c, was, (struct counts){ 9, bytes, 7, 1, 1 });
     pool_end(&p);
 }
 
