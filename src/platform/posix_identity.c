@@ -409,6 +409,13 @@ static void drop_lease(int own)
     }
 }
 
+/* Is it a file of memfd_create(), or of the kernel itself? It looks like a file of tmpfs that was
+ * unlinked. The kernel does not count who writes it: a lease is granted beside a writer. */
+static bool is_made_in_memory(const struct statfs *fs, const struct stat *st)
+{
+    return (uint32_t)fs->f_type == TMPFS_MAGIC && st->st_nlink == 0;
+}
+
 /* fstat() at a moment when no process writes, if the system can show that. CM_RACY_WRITER: it
  * cannot. The times show a write from its beginning on, but the last data of the write come later.
  * So no process may be in the middle of a write. */
@@ -418,7 +425,7 @@ static int stat_unwritten(int fd, const struct statfs *fs, struct stat *st, uint
     const int rc = fstat(fd, st);
 
     drop_lease(lease);
-    *racy = lease < 0 ? CM_RACY_WRITER : 0;
+    *racy = lease < 0 || (rc == 0 && is_made_in_memory(fs, st)) ? CM_RACY_WRITER : 0;
     return rc;
 }
 

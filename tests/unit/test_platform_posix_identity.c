@@ -664,6 +664,25 @@ static void test_identify_writer(void)
     CHECK_EQ(unlink(in_dir("a")), 0);
 }
 
+/* The kernel counts no writer of a file that it made for memfd_create(), so a lease of one proves
+ * nothing. */
+static void test_identify_memfd(void)
+{
+    cm_identify_options sole = CM_IDENTIFY_OPTIONS_INIT;
+    cm_file_id id;
+    cm_validator v = CM_VALIDATOR_INIT;
+    const int fd = memfd_create("one", MFD_CLOEXEC);
+
+    sole.flags = CM_IDENTIFY_SOLE_WRITER;
+    REQUIRE(fd >= 0 && write(fd, "one", 3) == 3);
+    sleep_ms(50);
+    CHECK_EQ(cm_identify(fd, &id, &v), 0);
+    CHECK_EQ(v.racy & CM_RACY_WRITER, CM_RACY_WRITER);
+    CHECK_EQ(cm_identify_with(fd, &sole, &id, &v), 0);
+    CHECK_EQ(v.racy & CM_RACY_WRITER, 0);
+    CHECK_EQ(close(fd), 0);
+}
+
 /* A user who may not take a lease is not told that there is no writer. */
 static void stranger_body(void *arg)
 {
@@ -787,6 +806,7 @@ const struct harness_test platform_posix_identity_tests[] = {
     TEST(identify_multigrain_tick),
     TEST(identify_pairs),
     TEST(identify_writer),
+    TEST(identify_memfd),
     TEST(identify_stranger),
     TEST(identify_reused_inode),
     TEST_END,
