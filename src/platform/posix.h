@@ -59,8 +59,8 @@ int cm_posix_open_dir(const char *path, int flags);
 /* The CM_E* code for an errno. */
 int cm_posix_error(int err);
 
-/* Takes over a new descriptor of a pool file: sets *f, and lists the descriptor in posix_fork.c. No
- * fork begins (POSIX_NO_FORK). CM_ENOMEM: it was closed. */
+/* Takes over a new descriptor of a pool file: sets *f, and lists the descriptor in posix_fork.c. It
+ * gets another number than 0, 1 and 2. No fork begins (POSIX_NO_FORK). CM_ENOMEM: it was closed. */
 int cm_posix_file_take(struct cm_plat_file *f, int fd);
 
 /* posix_fork.c */

@@ -193,10 +193,25 @@ uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely)
 
 /* ---- The pool file: opening ---------------------------------------------------------------- */
 
+/* In a program that was started without its standard descriptors, the next ones have their numbers.
+ * Then what it prints would go to the pool. */
+static int above_standard(int fd)
+{
+    int other = fd;
+
+    if (fd <= STDERR_FILENO) {
+        other = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        (void)close(fd);
+    }
+    return other;
+}
+
 int cm_posix_file_take(struct cm_plat_file *f, int fd)
 {
-    const int rc = cm_posix_fork_list(fd);
+    int rc;
 
+    fd = above_standard(fd);
+    rc = fd < 0 ? CM_ENOMEM : cm_posix_fork_list(fd);
     if (rc == 0) {
         *f = (struct cm_plat_file){ .handle = fd,
                                     .pid = cm_plat_pid(),

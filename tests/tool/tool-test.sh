@@ -240,6 +240,7 @@ test_create()
     grep -q "^$word: *[^ ]" out || fail "info-$word" "no such line"
   done
   expect info-write-error 1 'standard output' bash -c "'$cm' info new.pool >/dev/full"
+  expect info-closed 1 'standard output' bash -c "exec '$cm' info new.pool <&- >&-"
   expect create-write-error 1 \
     'lost.pool: the pool was made, but standard output cannot be written' \
     bash -c "'$cm' create lost.pool --size 1M >/dev/full"

@@ -471,6 +471,33 @@ static void load_body(void *arg)
     (void)*(volatile uint8_t *)arg;
 }
 
+/* A program that was started without its standard descriptors. (The body's own are closed, so its
+ * exit status tells.) */
+static void standard_body(void *arg)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    bool right;
+
+    (void)arg;
+    (void)close(0);
+    (void)close(1);
+    (void)close(2);
+    right = plat_create(&f, in_dir("pool"), 2 * PAGE, true, NULL, NULL) == 0 && f.handle > 2;
+    cm_plat_file_close(&f);
+    right = right && cm_plat_file_open(&f, in_dir("pool"), false) == 0 && f.handle > 2;
+    right = right && fcntl(0, F_GETFD) < 0 && fcntl(1, F_GETFD) < 0 && fcntl(2, F_GETFD) < 0;
+    right = right && (fcntl((int)f.handle, F_GETFD) & FD_CLOEXEC) != 0;
+    cm_plat_file_close(&f);
+    _exit(right ? 0 : 1);
+}
+
+/* What such a program prints must not go to its pool. */
+static void test_no_standard_descriptor(void)
+{
+    CHECK_CHILD_OK(standard_body, NULL);
+    CHECK_EQ(unlink(in_dir("pool")), 0);
+}
+
 static void test_map_protection(void)
 {
     enum cm_durability durability;
@@ -630,6 +657,7 @@ static const struct harness_test platform_posix_tests[] = {
     TEST(free_fails),
     TEST(handler_replaced),
     TEST(map_protection),
+    TEST(no_standard_descriptor),
     TEST(sync_of_a_range),
     TEST(durability),
     TEST(sync_dir),
