@@ -456,9 +456,9 @@ CM_API uint64_t cm_pool_size_max(void);
  * Blocks for the time that the volume needs to allocate `size` bytes. A fault guard as in cm_open()
  * exists while the call runs, so its handlers are installed.
  * After an error the log has a line, but none for CM_EEXIST and CM_ECANCELED.
- * CM_EINVAL (path or opts is NULL, an option is wrong) CM_EPOOLSIZE (also: more than the file
- * system takes) CM_EEXIST CM_ENOENT (no such directory) CM_EACCES CM_ENOSPC CM_ENOTFILE CM_ENOMEM
- * CM_EIO CM_ESEAL CM_ECANCELED (by progress). */
+ * CM_EINVAL (path or opts is NULL, path is too long, an option is wrong) CM_EPOOLSIZE (also: more
+ * than the file system takes) CM_EEXIST CM_ENOENT (no such directory) CM_EACCES CM_ENOSPC
+ * CM_ENOTFILE CM_ENOMEM CM_EIO CM_ESEAL CM_ECANCELED (by progress). */
 CM_API int cm_create(const char *path, const cm_create_options *opts);
 
 typedef struct cm_resize_options {
@@ -661,7 +661,7 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * the log says so at the next cm_open(), cm_get_info() or cm_checkpoint().
  *
  * ERRORS  A line of the log names the pool and says more.
- * - CM_EINVAL: path or cache is NULL, an option is wrong
+ * - CM_EINVAL: path or cache is NULL, path is too long, an option is wrong
  * - CM_ENOENT CM_EACCES CM_ENOTFILE: the path leads to no file, or to none that may be opened
  * - CM_ENOTPOOL: it was never a pool, or it is void; if the file is empty, the line says so
  * - CM_ETRUNCATED CM_EOVERSIZE CM_EDAMAGED: it was a pool, and is none any more

@@ -209,7 +209,7 @@ static int run_create(const struct tool_args *args)
         tool_message(args->operand, "interrupted; nothing was left behind");
         os_end_interrupted();
     }
-    if (rc == CM_EINVAL && options.max_files) {
+    if (rc == CM_EINVAL && options.max_files && !tool_is_too_long(args->operand)) {
         tool_message(args->operand,
                      "--max-files %" PRIu64 " does not fit a pool of this size; choose a smaller "
                      "number or a larger --size",

@@ -457,7 +457,10 @@ static int run_resize(const struct tool_args *args)
     os_catch_interrupts();
     rc = resize(args, &options, &w);
     tool_drop_key();
-    return rc == TOOL_OK ? tool_end_output(TOOL_OK) : rc;
+    if (rc != TOOL_OK || (fflush(stdout) == 0 && !ferror(stdout)))
+        return rc;
+    tool_message(args->operand, "the pool was resized, but standard output cannot be written");
+    return TOOL_FAILED;
 }
 
 const struct tool_command tool_resize = {

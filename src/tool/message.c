@@ -17,6 +17,10 @@
 
 #include "media/format.h"
 
+/* What file systems take: Linux in all, and Windows but for a few. */
+#define NAME_BYTES 255u
+#define PATH_BYTES 4095u
+
 #define NOTHING_LOST "nothing is lost by deleting it: a pool holds only copies"
 
 static const struct {
@@ -201,15 +205,29 @@ const char *tool_volume_at(char text[TOOL_VOLUME], const char *path)
     return text;
 }
 
+bool tool_is_too_long(const char *path)
+{
+    size_t name = 0, longest = 0;
+
+    for (const char *p = path; *p; p++) {
+        name = *p == '/' ? 0 : name + 1;
+        longest = name > longest ? name : longest;
+    }
+    return longest > NAME_BYTES || strlen(path) > PATH_BYTES;
+}
+
 /* The message for a pool that could not be made, which names its directory. */
 static int create_error(const char *pool, int code)
 {
     char parent[1024], space[TOOL_NUMBER_MAX], left[96] = "";
     struct os_volume volume;
+    uint64_t size;
 
     os_parent(pool, parent, sizeof(parent));
     if (code == CM_ENOENT && os_is_directory(parent)) {
         tool_message(pool, "its file system takes no new files; choose another place");
+    } else if (code == CM_ENOENT && os_file_size(parent, &size)) {
+        tool_message(pool, "'%s' is no directory; choose another place", parent);
     } else if (code == CM_ENOENT) {
         tool_message(pool, "there is no directory '%s'; make it first, or choose another place",
                      parent);
@@ -247,6 +265,11 @@ int tool_pool_error(const char *pool, int code, enum tool_action action)
     }
     if (action == TOOL_CREATING && code == CM_ENOTFILE) {
         tool_message(pool, "not a place where a regular file can be made; choose another name");
+        return TOOL_FAILED;
+    }
+    if (code == CM_EINVAL && tool_is_too_long(pool)) {
+        tool_message(pool, "the name is too long: %u bytes at most between two '/', and %u in all",
+                     NAME_BYTES, PATH_BYTES);
         return TOOL_FAILED;
     }
     if (code == CM_EOWNED)

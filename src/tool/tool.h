@@ -129,6 +129,8 @@ void tool_print_held(struct tool_log *log, int rc);
 /* Would an open refuse the pool, because others could have written it? Then `why` says what is
  * wrong. Call this while this process has the pool open: then this call opens nothing. */
 bool tool_is_untrusted(const char *pool, char why[TOOL_WHY]);
+/* Is a path, or a name in it, longer than file systems take? */
+bool tool_is_too_long(const char *path);
 /* Flushes standard output; returns `status`, or TOOL_FAILED if output was lost. */
 int tool_end_output(int status);
 

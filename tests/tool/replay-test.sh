@@ -413,7 +413,7 @@ expect "a directory" 1 'pools: Is a directory' pools --size 400
 
 # ---- options -----------------------------------------------------------------------------------
 expect "no size" 2 "needs the pool's size" twice
-expect "both" 2 "needs the pool's size" twice --size 1 --sizes 1
+expect "both" 2 "exclude each other" twice --size 1 --sizes 1
 for bad in 0 0.0 -1 2.5 x 1e3 '' . 1.2.3 64Q nan; do
   expect "size '$bad'" 2 "expected a share such as 0.1" twice "--size=$bad"
 done

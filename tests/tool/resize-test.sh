@@ -53,6 +53,10 @@ test_words()
   expect no-pool 3 'data: not a cachemax pool' "$cm" resize data 8M
   expect same 0 'pool: has that size already' "$cm" resize pool 8M
   expect grow 0 'pool: 16.00 MiB now, was 8.00 MiB' "$cm" resize pool 16M
+  expect grow-write-error 1 \
+    'pool: the pool was resized, but standard output cannot be written' \
+    bash -c "'$cm' resize pool 12M >/dev/full"
+  expect grow 0 'pool: 16.00 MiB now, was 12.00 MiB' "$cm" resize pool 16M
   check grow-kept grep -Eq "$kept" out
   check grow-files grep -q 'knows 2 of 2 files$' out
   check grow-sound "$cm" check pool
