@@ -9,8 +9,8 @@
  *     objects POOL list                        # keys, lengths
  *     objects POOL info | clear | forget
  *
- * POOL is made if it is not there, with 64 MiB. The container is called "example". Exit status 0;
- * 1: there is no such object; 2: it went wrong.
+ * POOL is made if it is not there, with 64 MiB. The container is called "example". A value has less
+ * than 4 MiB here. Exit status 0; 1: there is no such object; 2: it went wrong.
  *
  * Read next: docs/objects.md.
  */
@@ -50,13 +50,30 @@ static int open_all(const char *path, cm_cache **cache)
 
 /* ---- Commands -------------------------------------------------------------------------------- */
 
+/* Seconds in nanoseconds; 0: it is not such a number, or more than some centuries. */
+static uint64_t read_seconds(const char *text)
+{
+    char *end;
+    const unsigned long long n = strtoull(text, &end, 10);
+    const int digits = text[0] >= '0' && text[0] <= '9' && *end == '\0';
+    return digits && n <= UINT64_MAX / 1000000000 ? n * 1000000000 : 0;
+}
+
 static int put(const char *key, const char *seconds)
 {
     static char value[4 << 20];
+    const uint64_t ttl = seconds ? read_seconds(seconds) : 0;
+    if (seconds && ttl == 0) {
+        fprintf(stderr, "objects: SECONDS '%s': give a number from 1 to 18446744073\n", seconds);
+        return 2;
+    }
     const size_t len = fread(value, 1, sizeof(value), stdin);
-    const uint64_t ttl = seconds ? strtoull(seconds, NULL, 10) * 1000000000 : 0;
-    if (ferror(stdin) || !feof(stdin))
-        return failed("the value", CM_ERANGE);
+    if (ferror(stdin))
+        return failed("the value", CM_EIO);
+    if (len == sizeof(value)) {
+        fprintf(stderr, "objects: the value: this program takes less than 4 MiB\n");
+        return 2;
+    }
     const int e = cm_objects_put(objects, key, strlen(key), value, len, ttl);
     if (e > 0) /* it was not stored; the old one is gone all the same */
         fprintf(stderr, "objects: %s\n", cm_strerror(e));
@@ -116,32 +133,45 @@ static int show_info(void)
     return 0;
 }
 
+/* Is it one of the commands, with a key if it needs one? */
+static int is_command(int argc, char **argv)
+{
+    static const char *const with_key[] = { "put", "get", "delete" };
+    static const char *const alone[] = { "list", "info", "clear", "forget" };
+    for (size_t i = 0; argc > 3 && i < sizeof(with_key) / sizeof(with_key[0]); i++)
+        if (strcmp(argv[2], with_key[i]) == 0)
+            return 1;
+    for (size_t i = 0; argc == 3 && i < sizeof(alone) / sizeof(alone[0]); i++)
+        if (strcmp(argv[2], alone[i]) == 0)
+            return 1;
+    return 0;
+}
+
 static int run(int argc, char **argv)
 {
-    const char *command = argv[2], *key = argc > 3 ? argv[3] : NULL;
+    const char *command = argv[2], *key = argv[3];
     int e = 0;
-    if (strcmp(command, "put") == 0 && key)
+    if (strcmp(command, "put") == 0)
         return put(key, argc > 4 ? argv[4] : NULL);
-    if (strcmp(command, "get") == 0 && key)
+    if (strcmp(command, "get") == 0)
         return get(key);
     if (strcmp(command, "list") == 0)
         return list();
     if (strcmp(command, "info") == 0)
         return show_info();
-    if (strcmp(command, "delete") == 0 && key)
+    if (strcmp(command, "delete") == 0)
         e = cm_objects_delete(objects, key, strlen(key));
     else if (strcmp(command, "clear") == 0)
         e = cm_objects_clear(objects);
-    else if (strcmp(command, "forget") != 0)
-        e = CM_EINVAL;
     return e == CM_EABSENT ? 1 : e < 0 ? failed(command, e) : 0;
 }
 
 int main(int argc, char **argv)
 {
     cm_cache *cache;
-    if (argc < 3) {
-        fprintf(stderr, "usage: objects POOL put|get|delete|list|info|clear|forget [KEY]\n");
+    if (argc < 3 || !is_command(argc, argv)) {
+        fprintf(stderr, "usage: objects POOL put KEY [SECONDS] | get KEY | delete KEY |\n"
+                        "       list | info | clear | forget\n");
         return 2;
     }
     int e = open_all(argv[1], &cache);

@@ -30,7 +30,11 @@ printf hello >small
 head -c 300000 /dev/urandom >large
 : >empty
 expect usage 2 . "$program"
-expect unknown 2 'invalid argument' "$program" pool juggle
+expect unknown 2 'usage: objects' "$program" pool juggle
+expect no-key 2 'usage: objects' "$program" pool put
+for seconds in 18446744074 0 -1 abc 1x; do
+  expect "seconds-$seconds" 2 'from 1 to 18446744073' put short small "$seconds"
+done
 for file in small large empty; do
   expect "put-$file" 0 '' put "$file" "$file"
 done
@@ -56,7 +60,9 @@ wait_for_end()
 }
 if wait_for_end; then ok expired; else fail expired "it is there after 10 seconds"; fi
 head -c 5000000 /dev/zero >huge
-expect too-large 2 . put large huge
+expect too-large 2 'less than 4 MiB' put large huge
+head -c 4194304 /dev/zero >huge
+expect no-larger 2 'less than 4 MiB' put large huge
 expect clear 0 '' "$program" pool clear
 expect cleared 1 '' "$program" pool get empty
 expect put-small 0 '' put small small
