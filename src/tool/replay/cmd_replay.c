@@ -167,13 +167,10 @@ static int read_sizes(const struct tool_args *args, struct command *c)
     const char *one = args->value[REPLAY_SIZE], *list = args->value[REPLAY_SIZES];
 
     c->table = list != NULL;
-    if (one && list) {
-        tool_message(NULL, "--size and --sizes exclude each other: give one of them");
-        return TOOL_USAGE;
-    }
-    if (!one && !list) {
-        tool_message(NULL, "'replay' needs the pool's size, such as --size 0.1 (a tenth of the "
-                           "blocks that are read), or several: --sizes 0.01,0.1");
+    if (!one == !list) {
+        tool_message(NULL, one ? "--size and --sizes exclude each other: give one of them"
+                               : "'replay' needs the pool's size, such as --size 0.1 (a tenth of "
+                                 "the blocks that are read), or several: --sizes 0.01,0.1");
         return TOOL_USAGE;
     }
     if (one) {
