@@ -377,5 +377,6 @@ int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t do
     cm_plat_call(run_check, &k, end_check, &k); /* progress may end the thread: no lock is held */
     end_check(&k);
     (void)cm_give_result(report, &r, sizeof(r)); /* struct_size was checked above */
+    cm_report_trouble(c);
     return cm_cache_whole(c) ? CM_ETRUNCATED : k.result;
 }

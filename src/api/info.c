@@ -128,8 +128,10 @@ int cm_get_info(cm_cache *c, cm_info *out)
     if (e || !out)
         return e ? e : CM_EINVAL;
     cm_say_guard(c);
-    if (!c->readonly)
+    if (!c->readonly) {
         (void)cm_cache_whole(c); /* logs that the file was truncated; the call goes on */
+        cm_report_trouble(c);
+    }
     cm_lock_acquire(&c->super.lock);
     struct cm_super sb = c->super.now;
     cm_lock_release(&c->super.lock);

@@ -240,18 +240,15 @@ int cm_cache_whole(struct cm_cache *c)
     uint64_t whole = c->shared ? c->media.geo.pool_size : at_load_relaxed(&c->file.size);
     uint64_t size = whole, now = whole;
     bool named = true;
-    uint32_t looked = 1;
     if (at_load_relaxed(&c->suspect) == 2)
         return CM_ETRUNCATED;
     const int e = c->file.handle == -1 ? 0 : cm_plat_file_state(&c->file, &size, &named);
     if (!c->shared)
         now = at_load_seq_cst(&c->file.size); /* a growth may have ended, or been taken back */
     whole = now < whole ? now : whole;
-    if (e || size >= whole) {
-        (void)at_cas_acq_rel(&c->suspect, &looked, 0);
+    if (e || size >= whole)
         return 0;
-    }
-    looked = at_load_relaxed(&c->suspect);
+    uint32_t looked = at_load_relaxed(&c->suspect);
     if (looked == 2 || !at_cas_acq_rel(&c->suspect, &looked, 2))
         return CM_ETRUNCATED; /* another thread logs it */
     at_store_seq_cst(&c->failing, 2u);
@@ -290,9 +287,12 @@ void cm_say_trouble(cm_cache *c)
                c->name);
     unsaid = 1;
     if (at_load_relaxed(&c->suspect) == 1 && cm_cache_whole(c) == 0) {
+        /* Acquire: what was noted before is told now. What is noted from here on is told next. */
+        (void)at_cas_acq_rel(&c->suspect, &unsaid, 0);
         say_full(c);
         cm_say_damage(c, false);
     }
+    unsaid = 1;
     if (at_load_relaxed(&c->broken) == 1 && at_cas_acq_rel(&c->broken, &unsaid, 2))
         cm_log(c, CM_LOG_ERROR,
                "%s: old data could not be forgotten durably, so the cache is bypassed: delete the "

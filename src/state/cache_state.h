@@ -201,7 +201,7 @@ static inline void cm_count(const struct cm_cache *c, enum cm_stat which, uint64
 static inline void cm_suspect(struct cm_cache *c)
 {
     if (at_load_relaxed(&c->suspect) == 0)
-        /* Release: pairs with the swap in cm_cache_whole(). A thread that asks the system because
+        /* Release: pairs with the swap in cm_say_trouble(). A thread that asks the system because
          * of this also sees what was noted in c->trouble before. */
         at_store_release(&c->suspect, 1u);
 }
