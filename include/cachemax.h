@@ -701,7 +701,9 @@ CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options 
 CM_API int cm_close(cm_cache *cache);
 
 /* Sets the mode, an enum cm_mode. It is CM_NORMAL after open. Brackets, cm_invalidate and cm_forget
- * work in every mode. CM_EINVAL (unknown mode) CM_EREADONLY. */
+ * work in every mode. With CM_BYPASS readers of other processes (CM_OPEN_SHARED) find nothing
+ * either. CM_EINVAL (unknown mode) CM_EREADONLY. CM_EIO: the mode is set here, but that cannot be
+ * told to readers of other processes. */
 CM_API int cm_set_mode(cm_cache *cache, int mode);
 
 /* Sets another cm_options.fill_rate_limit, from the next fill on. CM_EREADONLY. */
@@ -820,8 +822,8 @@ enum cm_advice {
     CM_ADVISE_NOREUSE = 2,    /* serve hits, but store no fills of this file */
     CM_ADVISE_KEEP = 3        /* blocks that are filled from now on count as used often */
 };
-/* How the file will be read: enum cm_advice. It holds until the next advice or the last
- * cm_file_close() of the file. CM_EINVAL: unknown advice. */
+/* How the file will be read: enum cm_advice. It holds for all that have the file open, until the
+ * next advice or its last cm_file_close(). CM_EINVAL: unknown advice. */
 CM_API int cm_file_advise(cm_file *file, int advice);
 
 #define CM_FILE_NAME_MAX 255u /* bytes of a file's name in the pool */
@@ -901,6 +903,7 @@ CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *v
  * An origin may give another time together with a validator: docs/embedding.md says in which order
  * to present them.
  * Hits on a file with a time to live take longer, because each one asks the clock.
+ * In a pool that is checkpointed an earlier end than before waits for the sync of a page.
  * CM_EFORGET. */
 CM_API int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns);
 
@@ -929,6 +932,7 @@ CM_API int cm_file_set_name(cm_file *file, const char *name);
  * other blocks are.
  * What is written, truncated or invalidated is forgotten all the same, and so are the blocks of
  * cm_drop(). The next read brings them back.
+ * In a pool that is checkpointed the call waits for the sync of two pages.
  * CM_EKEEP CM_NOT_RECORDED (it has no record, where the pool could remember it; or the record could
  * not be sealed, and nothing changed) CM_NOT_STORED_MODE (a failed fsync keeps it out of the cache)
  * CM_ENOMEM CM_EIO CM_ESEAL CM_EFORGET. */
@@ -976,7 +980,8 @@ CM_API int cm_group_usage(cm_cache *cache, uint32_t group, uint64_t *used, uint6
 CM_API int cm_file_abort(cm_file *file);
 
 /* Drops one reference. After the last one every call on the handle returns CM_EHANDLE, as long as
- * the cache is open. CM_EBUSY: it is the last reference and brackets are open (cm_file_abort). */
+ * the cache is open. Pins of its blocks stay until cm_unpin(). CM_EBUSY: it is the last reference
+ * and brackets are open (cm_file_abort). */
 CM_API int cm_file_close(cm_file *file);
 
 /* ---- Looking at what is cached ------------------------------------------------------------- */
@@ -1067,8 +1072,9 @@ CM_API void cm_miss_init(cm_miss *miss, size_t size);
  * may be NULL; then nothing can be filled.
  * The content of buf after the returned length is not specified: zeros or the old content, never
  * bytes of another block. While the call runs it may be bytes of another block. So buf must not be
- * memory that a program can read which may not see the other files. Takes no lock, never blocks.
- * CM_EINVAL (buf is NULL) CM_ERANGE. */
+ * memory that a program can read which may not see the other files. A hit and a plain miss take no
+ * lock and never wait. A read that meets damage, or one of another process's pool that has changed,
+ * takes short locks, and may call cm_options.log. CM_EINVAL (buf is NULL) CM_ERANGE. */
 CM_API int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *miss);
 
 enum {

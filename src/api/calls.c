@@ -42,8 +42,7 @@ int cm_set_mode(cm_cache *c, int mode)
     if (mode < CM_NORMAL || mode > CM_BYPASS)
         return CM_EINVAL;
     at_store_seq_cst(&c->mode, (uint32_t)mode);
-    (void)cm_super_silence(&c->super, mode == CM_BYPASS); /* readers of other processes, too */
-    return 0;
+    return cm_super_silence(&c->super, mode == CM_BYPASS); /* readers of other processes, too */
 }
 
 int cm_set_fill_rate_limit(cm_cache *c, uint64_t bytes_per_second)
@@ -517,7 +516,7 @@ int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *aft
         return CM_EINVAL;
     /* Only this call reports that the fsync failed: it counts even if another argument is wrong. */
     e = cm_bracket_sync_end(f, s, ok, sound && after ? &v : NULL);
-    return sound ? e : CM_EINVAL;
+    return sound || e == CM_EFORGET ? e : CM_EINVAL;
 }
 
 int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len)

@@ -52,10 +52,10 @@ static bool moves_end(const struct cm_object *f, const struct plan *p)
     return p->kind == APPEND || p->kind == OPEN_END || (p->kind == RANGE && p->end_byte > f->size);
 }
 
-/* The regions that the change may touch, a bit each: wherever a block may be cached after it that
- * the origin may lose. That is where it writes. If it moves the end of the file, also all between
- * the blocks of the old and the new end: they become zeros, or go. A recorded size counts only
- * without the intent of its region. */
+/* The regions, a bit each, where after the change a block may be cached that the origin may lose.
+ * These are the regions that it writes. If it may move the end of the file, they are also all
+ * between the old and the new end, whose blocks become zeros or go, and the region of the old end:
+ * its intent makes the recorded size void. */
 static uint64_t regions_of(struct cm_object *f, const struct plan *p)
 {
     const uint64_t size = f->size, last = size / CM_BLOCK_SIZE;
@@ -347,5 +347,5 @@ int cm_bracket_sync_end(struct cm_object *f, const cm_sync *s, int ok, const cm_
         e = cm_settle_pages(f->cache, &f->id, CM_PAGES_ALL, CM_NO_PLACE);
     else if (ok && e == 0)
         e = cm_region_settle_version(f, was);
-    return foreign ? CM_EFOREIGN : e;
+    return foreign && e != CM_EFORGET ? CM_EFOREIGN : e; /* "do not write" comes first */
 }

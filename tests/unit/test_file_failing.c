@@ -226,6 +226,30 @@ static void test_cannot_forget(void)
     pool_end(&p);
 }
 
+/* A sync failed, and that cannot be written down: "do not write" is said, whatever else is wrong.
+ */
+static void test_cannot_note_failed_sync(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7), wrong = v;
+    cm_sync s, foreign;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = warm(&p, 1, &v, 0), *g = warm(&p, 2, &v, 0);
+    CHECK_EQ(cm_sync_begin(f, &s), 0);
+    CHECK_EQ(cm_sync_begin(g, &foreign), 0);
+    break_range(&p, 0, p.bytes);
+    wrong.taken_at = 0;
+    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), CM_EFORGET);
+    CHECK_EQ(cm_sync_end(f, &foreign, 0, NULL), CM_EFORGET);
+    CHECK_EQ(cm_sync_end(f, NULL, 0, NULL), CM_EFORGET);
+    CHECK_EQ(cm_sync_end(f, &s, 0, &wrong), CM_EFORGET);
+    CHECK_EQ(cm_set_mode(p.c, CM_BYPASS), CM_EIO); /* readers elsewhere do not hear of it */
+    CHECK_EQ(pool_info(p.c).mode, CM_BYPASS);
+    CHECK_EQ(cm_close(p.c), CM_EIO);
+    p.c = NULL;
+    pool_end(&p);
+}
+
 /* "Not until the pool is deleted": a second call must not succeed, because a crash still brings
  * back the blocks that could not be forgotten. */
 static void test_cannot_forget_twice(void)
@@ -407,21 +431,13 @@ static void test_cached_again(void)
 }
 
 const struct harness_test file_failing_tests[] = {
-    TEST(forget_unwritable),
-    TEST(forgets_after_healing),
-    TEST(cached_again),
-    TEST(escalate_to_file),
-    TEST(no_record_written),
-    TEST(flags_unwritable),
-    TEST(keep_unsaid),
-    TEST(place_unwritable),
-    TEST(own_record_damaged),
-    TEST(record_not_restored),
-    TEST(second_open_fails),
-    TEST(escalate_to_pool),
-    TEST(cannot_forget),
-    TEST(cannot_forget_yet),
-    TEST(cannot_forget_until_close),
-    TEST(cannot_forget_twice),
-    TEST_END,
+    TEST(forget_unwritable),   TEST(forgets_after_healing),
+    TEST(cached_again),        TEST(escalate_to_file),
+    TEST(no_record_written),   TEST(flags_unwritable),
+    TEST(keep_unsaid),         TEST(place_unwritable),
+    TEST(own_record_damaged),  TEST(record_not_restored),
+    TEST(second_open_fails),   TEST(escalate_to_pool),
+    TEST(cannot_forget),       TEST(cannot_note_failed_sync),
+    TEST(cannot_forget_yet),   TEST(cannot_forget_until_close),
+    TEST(cannot_forget_twice), TEST_END,
 };
