@@ -310,15 +310,19 @@ static int check_pool(struct cm_cache *c, uint32_t flags,
     check_records(&k);
     check_index(&k);
     check_memo(&k);
-    for (uint64_t s = 0; s < cm_media_slots(&c->media); s++) {
-        if (progress && s % PROGRESS_SLOTS == 0 && progress(ctx, s, cm_media_slots(&c->media)))
-            return CM_ECANCELED;
-        check_slot(&k, s);
+    const uint64_t slots = cm_media_slots(&c->media);
+    bool canceled = false;
+    for (uint64_t s = 0; s < slots && !canceled; s++) {
+        canceled = progress && s % PROGRESS_SLOTS == 0 && progress(ctx, s, slots);
+        if (!canceled)
+            check_slot(&k, s);
     }
-    if (progress)
-        (void)progress(ctx, cm_media_slots(&c->media), cm_media_slots(&c->media));
+    if (progress && !canceled)
+        (void)progress(ctx, slots, slots);
     if (k.repair)
         cm_media_fence(&c->media); /* what was dropped stays dropped */
+    if (canceled)
+        return CM_ECANCELED;
     if (cm_seal_failures(&c->sealing) != failures)
         return CM_ESEAL; /* what it covers was not judged */
     uint64_t damage = report->bad_headers + report->bad_payload + report->unreadable +

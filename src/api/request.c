@@ -495,6 +495,7 @@ static void offer(struct cm_run *q, const struct cm_out *o, const cm_miss *miss,
 {
     const uint64_t from = miss->offset - o->offset, wanted = wanted_end(q);
     uint64_t len = got > from ? got - from : 0;
+    assert(miss->offset < wanted); /* extend() goes on only before the end of what is wanted */
     if (len >= miss->len)
         len = miss->len; /* to the end of the file, if it ends inside a block */
     else if (!eof)

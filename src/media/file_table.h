@@ -109,8 +109,8 @@ void cm_record_write_use(const struct cm_media *m, uint64_t place, const cm_file
 /* Reads what was noted in the record of a file. false: nothing is known, and both are 0. */
 bool cm_record_use(const struct cm_media *m, uint64_t place, const struct cm_record *r,
                    uint32_t *seconds, uint64_t *hits);
-/* What readers of other processes look at after each hit on a file: is the number that the record
- * names still the one that they know? */
+/* What readers of other processes compare with each hit on a file: the incarnation that the record
+ * names. */
 const uint64_t *cm_record_told(const struct cm_media *m, uint64_t place);
 uint64_t cm_record_place_of(const struct cm_media *m, const uint64_t *told);
 /* Tells them that it is not, and nobody else: the record is not whole then, and may be whole again

@@ -66,7 +66,7 @@ int cm_super_format(struct cm_superblocks *s);
 /* Makes old superblocks unreadable, durably: the first step of formatting. */
 int cm_super_kill(struct cm_superblocks *s);
 
-/* ---- The session: what readers of other processes look at after each hit --------------------- */
+/* ---- The session: what readers of other processes look at with each hit ---------------------- */
 
 static inline uint64_t *cm_super_session_at(const struct cm_media *m)
 {
@@ -97,9 +97,9 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
  * makes the file no pool: nobody may believe what the volume holds, not even in this boot. The
  * session ends. */
 void cm_super_void(struct cm_superblocks *s);
-/* Makes the pool CLEAN. The caller has synced everything else, so both results of CM_EIO are right:
- * the pool is still OPEN, or it is CLEAN because only the superblock's own sync failed. `memo`:
- * what was kept of the policy. */
+/* Makes the pool CLEAN. CM_EIO: it is still OPEN, or it is CLEAN and only the sync of the
+ * superblock failed. Either is true, because the caller has synced all else. `memo`: what was kept
+ * of the policy. */
 int cm_super_close(struct cm_superblocks *s, uint64_t frontier, const struct cm_super_memo *memo);
 /* The generation of the memo that this close writes. No earlier close of this pool used it. */
 uint64_t cm_super_generation(struct cm_superblocks *s);

@@ -2,8 +2,7 @@
  *
  * find.c - gets, reads and iterations: what finds objects.
  *
- * Owns: what a reader does when it finds nothing while the bucket is being
- * changed.
+ * Owns: what a reader does when it finds nothing while the bucket is being changed.
  *
  * A reader takes no lock. The pool gives it the whole bucket of one moment, or a miss. If it misses
  * while somebody changes the bucket, the bucket is only away for a moment: then it waits for the

@@ -3,13 +3,15 @@
  * generic.c - pool memory in plain C, for CPUs without a back end of their own and for
  * ThreadSanitizer, which cannot see into assembly.
  *
- * Owns the C versions of the guarded routines. They have no guard: a fault ends the process. They
+ * Owns: the C versions of the guarded routines. They have no guard: a fault ends the process. They
  * cannot write lines back either, so nothing that they store is durable on DAX. The only table is
- * called "none", and the pool reports that name. Called by persist.c and tests through persist.h.
+ * called "none", and the pool reports that name.
  *
  * Every access to the pool is atomic, in words where both sides are aligned and in bytes otherwise.
  * So the deliberate race of an optimistic copy is no data race for the language or the sanitizer.
  * The accesses to the caller's own buffer are plain, so races there are reported.
+ *
+ * Who: persist.c, and tests, through persist.h.
  */
 #include "persist/persist.h"
 

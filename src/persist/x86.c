@@ -2,7 +2,7 @@
  *
  * x86.c - what an x86-64 CPU offers for pool memory.
  *
- * Owns the tables that lead to the routines of guard_x86.S. Every CPU with x86-64 has SSE2 and
+ * Owns: the tables that lead to the routines of guard_x86.S. Every CPU with x86-64 has SSE2 and
  * CLFLUSH, so there is always a table.
  *
  * Who: persist/, state/.

@@ -2,9 +2,10 @@
  *
  * atomic.h - atomic operations that have their order in their name.
  *
- * The only place with raw atomics. Every use says in a comment what it pairs with. Objects are
- * plain fixed-width integers: some of them lie in the pool file, whose layout must not depend on
- * how a compiler lays out _Atomic. A port to MSVC replaces this header only.
+ * The only place with raw atomics. docs/orders.md has the reason of every order, and its partner; a
+ * comment at the use tells them where they are not plain. Objects are plain fixed-width integers:
+ * some of them lie in the pool file, whose layout must not depend on how a compiler lays out
+ * _Atomic. A port to MSVC replaces this header only.
  *
  * Do NOT use these for words inside the pool. Use persist.h, which also guards against unreadable
  * media.

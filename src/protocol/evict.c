@@ -235,9 +235,9 @@ static void note_frontier(struct cm_cache *c)
     uint64_t next = f + cm_media_slots(&c->media) / 64 + CM_SLOTS_MIN;
     if (next > cm_media_slots(&c->media))
         next = cm_media_slots(&c->media);
-    /* First: as long as the mark is behind, other threads come here, too, and wait. Else they would
-     * fill slots that the superblock does not know of, and after a kill the next session would take
-     * these for unused. */
+    /* The superblock before the mark. While the mark is behind, other threads come here, too, and
+     * wait for the superblock. With the mark first they would fill slots that the superblock calls
+     * unused, and after a kill the next session would fill these slots again. */
     cm_super_frontier(&c->super, next);
     (void)at_cas_acq_rel(&c->frontier_mark, &mark, next); /* else another thread has raised it */
 }

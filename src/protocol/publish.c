@@ -183,10 +183,10 @@ make_visible(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n
     else
         r = choose_cell(c, n, &at);
     if (r == 0) {
-        /* Cell, then header. If the header came first, a process that dies in between would leave a
-         * valid header that no cell leads to. The next session's bracket would trust the absence.
-         * After a power cut an older cell of the same key and slot may be back (found in the
-         * model). */
+        /* Cell before header. A process that dies between the two leaves a cell that leads to an
+         * invalid header, which is harmless. In the other order it would leave a valid header
+         * without a cell: the next session's bracket would find nothing to forget, and a power cut
+         * might then bring back an older cell of the same key and slot (found in the model). */
         uint64_t cell = cm_cell_make(n->key.place.tag, c->media.boot, n->slot);
         n->cell = (unsigned)at;
         if (cm_index_store(&c->media, &n->key, n->cell, cell) ||

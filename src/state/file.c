@@ -134,8 +134,8 @@ int cm_file_live(struct cm_object *f, uint64_t ttl_ns)
     /* A checkpoint that runs may have synced the record before. It clears no intent of the file:
      * with all of them set nobody is served without the end. */
     f->regions.check_incarnation = 0;
-    at_store_relaxed(&f->expires_ns,
-                     ttl_ns < (uint64_t)(INT64_MAX - now) ? now + (int64_t)ttl_ns : INT64_MAX);
+    const int64_t left = INT64_MAX - (now > 0 ? now : 0); /* a clock may be before 1970 */
+    at_store_relaxed(&f->expires_ns, ttl_ns < (uint64_t)left ? now + (int64_t)ttl_ns : INT64_MAX);
     const uint32_t gate = at_load_relaxed(&f->gate) & ~(uint32_t)CM_GATE_TTL;
     /* Release: who sees the gate sees the time. */
     at_store_release(&f->gate, ttl_ns > 0 ? gate | CM_GATE_TTL : gate);

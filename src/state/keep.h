@@ -18,7 +18,7 @@ static inline bool cm_keep_any(const struct cm_cache *c)
 void cm_keep_begin(struct cm_cache *c);
 /* Looks at what is left of it. No lock is held. */
 void cm_keep_complete(struct cm_cache *c);
-/* At close: no file is attached. */
+/* At close. If no file is kept, the superblock says so, and the next session need not look. */
 void cm_keep_end(struct cm_cache *c);
 void cm_keep_free(struct cm_cache *c);
 
@@ -47,8 +47,8 @@ static inline bool cm_keep_spares(struct cm_cache *c, uint64_t slot, uint64_t in
 {
     return cm_keep_any(c) && cm_keep_stays(c, slot, incarnation, w0);
 }
-/* Before victims are chosen; no lock is held. Looks at some more of the file table. Slots that were
- * kept for a file that is kept no more are so no more. */
+/* Before victims are chosen; no lock is held. Looks at some more of the file table. If a file is
+ * kept no more, the marks of its slots go. */
 void cm_keep_prepare(struct cm_cache *c);
 
 #endif

@@ -40,6 +40,7 @@ static inline bool cm_pin_drop(uint8_t *pin)
 {
     uint8_t was = at_load_relaxed(pin), now;
     do {
+        assert((was & CM_PIN_COUNT) != 0);
         now = (uint8_t)(was - 1);
         if (now == CM_PIN_DOOMED)
             now = 0;

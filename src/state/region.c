@@ -119,7 +119,7 @@ int cm_region_keep(struct cm_object *f, const struct cm_record *r, uint64_t size
     }
     int e = anew ? cm_record_write_since(&c->media, f->place, r->incarnation, &was) : 0;
     if (e == 0 && size == CM_SIZE_UNKNOWN && r->size != size) {
-        /* Before the state word says that it is of this boot, which would make the size count. */
+        /* Before the state word is written: in a record of this boot the size counts. */
         struct cm_record unknown = *r;
         unknown.size = CM_SIZE_UNKNOWN;
         g->size_loose = true;

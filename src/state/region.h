@@ -77,8 +77,9 @@ bool cm_region_may_keep(const struct cm_cache *c, const struct cm_record *r);
  * regions with an intent begin anew, and the record is written, not yet durably. CM_EIO. */
 int cm_region_keep(struct cm_object *f, const struct cm_record *r, uint64_t size);
 /* The file has no past: no region was ever raised. Its record has to be written. `dirty`: the
- * origin may lose writes. f->regions.lost says where older records of it may be: with none, the
- * disk has no record of it before it has this one, all of whose intents are set. */
+ * origin may lose writes. f->regions.lost: the pages of the disk that may have an older record of
+ * it. If there are none, a crash of the system leaves no record of it, or this one, whose intents
+ * are all set. */
 void cm_region_begin(struct cm_object *f, uint32_t shift, bool dirty);
 
 /* ---- The file's lock is held ----------------------------------------------------------------- */

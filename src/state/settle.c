@@ -217,27 +217,15 @@ static unsigned choose_pages(const struct cm_cache *c, const cm_file_id *id, uin
     return n;
 }
 
-/* Syncs pages. If that fails, the pool is emptied before a checkpoint beside it goes on. */
-static int sync_pages(struct cm_cache *c, const uint64_t *page, unsigned n, bool *failed)
+/* Syncs n parts of `len` bytes each. CM_EIO: that failed, and the pool was emptied before a
+ * checkpoint beside it goes on. CM_EFORGET: not even that. */
+static int sync_parts(struct cm_cache *c, const uint64_t *offset, unsigned n, uint64_t len)
 {
     const uint32_t phase = enter(&c->settling);
     int e = 0;
     for (unsigned i = 0; i < n && e == 0; i++)
-        e = cm_plat_file_sync(&c->file, c->media.geo.record_offset + page[i] * CM_BLOCK_SIZE,
-                              CM_BLOCK_SIZE);
-    cm_count(c, CM_STAT_page_syncs, n);
+        e = cm_plat_file_sync(&c->file, offset[i], len);
     /* The sync of a superblock may have been told that these pages are lost. */
-    *failed = e != 0 || cm_super_lost(&c->super);
-    if (*failed)
-        e = cm_settle_failed(c);
-    leave(&c->settling, phase);
-    return e;
-}
-
-int cm_settle_part(struct cm_cache *c, uint64_t offset, uint64_t len)
-{
-    const uint32_t phase = enter(&c->settling);
-    int e = cm_plat_file_sync(&c->file, offset, len);
     if (e != 0 || cm_super_lost(&c->super)) {
         e = cm_settle_failed(c);
         e = e ? e : CM_EIO;
@@ -246,20 +234,28 @@ int cm_settle_part(struct cm_cache *c, uint64_t offset, uint64_t len)
     return e;
 }
 
+int cm_settle_part(struct cm_cache *c, uint64_t offset, uint64_t len)
+{
+    return sync_parts(c, &offset, 1, len);
+}
+
 int cm_settle_pages(struct cm_cache *c, const cm_file_id *id, uint8_t pages, uint64_t place)
 {
     struct cm_settling *s = &c->settling;
     uint64_t page[CM_RECORD_CHOICES];
     uint32_t losses[CM_RECORD_CHOICES];
     const unsigned n = choose_pages(c, id, pages, place, page);
-    bool failed;
+    uint64_t offset[CM_RECORD_CHOICES];
     cm_lock_acquire(&c->files_lock);
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
+        offset[i] = c->media.geo.record_offset + page[i] * CM_BLOCK_SIZE;
         losses[i] = s->losses[page[i]];
+    }
     cm_lock_release(&c->files_lock);
-    const int e = sync_pages(c, page, n, &failed);
-    if (failed)
-        return e;
+    const int e = sync_parts(c, offset, n, CM_BLOCK_SIZE);
+    cm_count(c, CM_STAT_page_syncs, n);
+    if (e)
+        return e == CM_EIO ? 0 : e; /* it was emptied, which is as good */
     cm_lock_acquire(&c->files_lock);
     for (unsigned i = 0; i < n; i++)
         settle_losses(s, page[i], losses[i]);

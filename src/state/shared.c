@@ -192,7 +192,8 @@ static bool is_settled(struct cm_cache *c, const struct told_record *d)
 }
 
 /* Can a file that is attached already go on with this record? What names its blocks does not change
- * while others read it. Only regions without a "since" do not need their size. */
+ * while others read it. The regions' size may be another one if no region has a "since", before and
+ * now: then keys do not depend on it. */
 static bool has_same_keys(const struct cm_object *f, const struct told_record *d)
 {
     uint8_t any = 0;

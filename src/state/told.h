@@ -20,8 +20,9 @@ static inline bool cm_told_holds(const struct cm_object *f, uint64_t incarnation
 {
     const uint64_t *const told = at_load_acquire(&f->told);
     uint64_t word, session;
-    /* Another thread may be judging the file. It takes the incarnation away before it stores a
-     * session in which that one does not count: the two last loads are in the other order. */
+    /* Another thread may be judging the file. It stores the incarnation 0 first, and then the new
+     * session. Here the session is loaded (acquire) before the incarnation. So who sees the new
+     * session sees the 0, or what came after it. */
     return told && cm_guard_load64(told, &word) == 0 && word == incarnation && incarnation != 0 &&
            cm_guard_load64(cm_super_session_at(&f->cache->media), &session) == 0 &&
            session == at_load_acquire(&f->session) &&
