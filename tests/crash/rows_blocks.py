@@ -439,10 +439,10 @@ BLOCKS = [
        '    if (r == 1)\n        cm_ring_give_free(&c->policy.ring, &slot, 1);'),
     _m('lock over publishing', 'lock held from the look at the tickets to VALID',
        'crash fill-b1,beside-2,write-sync,fill-a0', PUBLISH,
-       '    if (r == 0) {\n        /* Cell, then header',
+       '    if (r == 0) {\n        /* Cell before header',
        '    if (r == 0) {\n        struct cm_stripe *s = cm_stripe_at(c, n->key.stripe);\n        '
        'cm_lock_release(&s->lock);\n        cm_media_fence(&c->media);\n        '
-       'cm_lock_acquire(&s->lock);\n        /* Cell, then header'),
+       'cm_lock_acquire(&s->lock);\n        /* Cell before header'),
     _m('line, ended', 'slots that have left the line in this batch, but not the count',
        'unit ring victims_by_turns',
        'policy/ring.c', 'at_load_relaxed(&r->on_probation) - ended;',
