@@ -98,7 +98,7 @@ static struct fm_thread enter(const struct fm_op *op)
 {
     struct fm_thread *const t = fm_me(), before = *t;
 
-    t->paging = t->paging || (op->iopb.IrpFlags & (IRP_PAGING_IO | IRP_SYNCHRONOUS_PAGING_IO));
+    t->paging = t->paging || (op->iopb.IrpFlags & IRP_PAGING_IO);
     return before;
 }
 
@@ -189,7 +189,7 @@ static bool find(struct fm_op *op)
     if (op->r->MajorFunction == IRP_MJ_OPERATION_END)
         return false;
     if ((op->r->Flags & FLTFL_OPERATION_REGISTRATION_SKIP_PAGING_IO) &&
-        (op->iopb.IrpFlags & (IRP_PAGING_IO | IRP_SYNCHRONOUS_PAGING_IO)))
+        (op->iopb.IrpFlags & IRP_PAGING_IO))
         return false;
     fm_lock_it();
     seen = fm.filter.started && fm.instance.attached && !fm.instance.deleting;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 const struct fm_how paging = { .irp_flags = IRP_PAGING_IO };
-const struct fm_how sync_paging = { .irp_flags = IRP_SYNCHRONOUS_PAGING_IO };
+const struct fm_how sync_paging = { .irp_flags = IRP_PAGING_IO | IRP_SYNCHRONOUS_PAGING_IO };
 const struct fm_how transacted = { .transaction = &buf };
 const struct fm_how mdl_read = { .minor = 2 };
 const struct fm_how at_dispatch = { .dispatch = TRUE };

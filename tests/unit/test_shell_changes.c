@@ -207,6 +207,21 @@ static void test_advances(void)
 #define SET_ENCRYPTION CTL_CODE(9, 53, 3, 0)
 #define GET_COMPRESSION CTL_CODE(9, 15, 0, 0)
 
+/* The flags of a control code that has an output buffer, as FSCTL_OFFLOAD_WRITE always has. One of
+ * them, IRP_INPUT_OPERATION, has the value of IRP_SYNCHRONOUS_PAGING_IO. */
+static void test_control_with_output(void)
+{
+    static const struct fm_how how = { .irp_flags = 0x70 };
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_control(o, CTL_CODE(9, 154, 0, 2), change, NULL, &how), STATUS_SUCCESS);
+    CHECK_EQ(begun, 1);
+    CHECK(!hits(o));
+    fm_close(o);
+    end();
+}
+
 static void test_controls(void)
 {
     static const ULONG flags[] = { FO_SYNCHRONOUS_IO, 0 };
@@ -794,6 +809,7 @@ const struct harness_test shell_changes_tests[] = {
     TEST(writes_that_may_not_wait),
     TEST(sizes),
     TEST(controls),
+    TEST(control_with_output),
     TEST(controls_that_only_read),
     TEST(advances),
     TEST(encrypts),

@@ -54,7 +54,9 @@ static struct fc_op op_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
 {
     const ULONG flags = d->Iopb->IrpFlags;
 
-    return (struct fc_op){ .paging = flags & (IRP_PAGING_IO | IRP_SYNCHRONOUS_PAGING_IO),
+    /* All paging I/O has this flag. IRP_SYNCHRONOUS_PAGING_IO is not asked for: a control code that
+     * has an output buffer has the same bit (IRP_INPUT_OPERATION). */
+    return (struct fc_op){ .paging = flags & IRP_PAGING_IO,
                            .service = port_is_service(),
                            .waits = may_ask(d),
                            .transacted = o->Transaction != NULL,
