@@ -13,10 +13,11 @@
  * read began, and not newer than the last one that had begun when it ended. As in NTFS, a file's
  * times move when a writer closes it, and not with each write.
  *
- * OPERATIONS open, read, write, append, truncate, overwrite, map and store, lock, sync, close,
- * delete and make again, delete while others have it open. Each goes through the driver's
- * callbacks, as programs, the memory manager and the lazy writer do it: with and without an IRP,
- * with ends in other threads at a raised IRQL, by programs that are killed meanwhile.
+ * OPERATIONS open, read, write, append, truncate, send control codes that write, overwrite, map and
+ * store, lock, sync, close, delete and make again, delete while others have it open. Each goes
+ * through the driver's callbacks, as programs, the memory manager and the lazy writer do it: with
+ * and without an IRP, with ends in other threads at a raised IRQL, by programs that are killed
+ * meanwhile.
  *
  * In the end the driver is unloaded while all goes on.
  *
@@ -366,6 +367,20 @@ static void do_truncate(struct file *f, uint64_t *rng)
     end_blocks(f, to, BLOCKS, c.version);
 }
 
+/* A control code that writes: an offloaded write. Where it has an output buffer, it has more flags.
+ */
+static void do_control(struct file *f, uint64_t *rng)
+{
+    static const struct fm_how plain = { 0 }, with_output = { .irp_flags = 0x70 };
+    const uint32_t from = below(rng, BLOCKS), n = 1 + below(rng, 3);
+    struct change c = { .f = f, .rng = rng, .from = from };
+
+    c.to = from + n > BLOCKS ? BLOCKS : from + n;
+    if (NT_SUCCESS(fm_control(f->handle, CTL_CODE(9, 154, 0, 2), change, &c,
+                              below(rng, 2) ? &plain : &with_output)))
+        end_blocks(f, c.begin, c.to, c.version);
+}
+
 /* An open that empties the file. */
 static void do_overwrite(struct file *f)
 {
@@ -457,8 +472,10 @@ static void operate(struct file *f, uint32_t what, bool quiet, uint64_t *rng)
         do_store(f, rng);
     if (what < 800)
         do_read(f, rng);
-    else if (what < 940)
+    else if (what < 935)
         do_write(f, quiet, rng);
+    else if (what < 940)
+        do_control(f, rng);
     else if (what < 950)
         do_truncate(f, rng);
     else if (what < 952)
