@@ -73,6 +73,36 @@ check "and not without it" sh -c "! '$wine' shared.exe"
 check "a program is linked with the static library" link_with static.exe --static
 check "it runs alone" "$wine" static.exe
 
+# ---- without meson ------------------------------------------------------------------------------
+# Exactly what docs/windows.md says: the words in `` of that paragraph.
+by_hand() (
+  what='' except=' ' flags='' libs='' files=''
+  for word in $(sed -n '/^\*\*Without meson\*\*/,/^$/p' "$top/docs/windows.md" | tr '\n' ' ' |
+    grep -o '`[^`]*`' | tr -d '`'); do
+    case $word in
+    *.S) files="$files $word" ;;
+    src/*) [ "$what" ] && except="$except$word " || what=$word ;;
+    -*) flags="$flags $word" ;;
+    xxhash.h) flags="$flags -isystem $work/xxhash" ;;
+    *) libs="$libs -l$word" ;;
+    esac
+  done
+  cd "$top" || exit
+  for file in $what; do
+    for word in $except; do
+      # shellcheck disable=SC2254 # patterns
+      case $file in $word | $word/*) continue 2 ;; esac
+    done
+    files="$files $file"
+  done
+  # shellcheck disable=SC2086 # words
+  x86_64-w64-mingw32-gcc -std=gnu11 $flags $files "$work/main.c" \
+    $libs -o "$work/by-hand.exe"
+)
+mkdir xxhash && cp /usr/include/xxhash.h xxhash/
+check "without meson: the files that docs/windows.md names" by_hand
+check "its program runs" "$wine" by-hand.exe
+
 # ---- the installer ------------------------------------------------------------------------------
 # The paths of the system, as its settings have them.
 system_path() {
