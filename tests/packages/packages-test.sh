@@ -4,7 +4,7 @@
 # packages-test.sh BUILD [--clean] - what others build with and install.
 #
 # - CMakeLists.txt compiles the same files as meson.build, and a program can take it in with
-#   FetchContent.
+#   FetchContent, and with meson as a subproject, as docs/embedding.md says.
 # - Each call of the library has a manual page (packaging/man3.py), with an example.
 # - The Debian packages: built (packaging/deb.sh), judged by lintian, installed, used as a
 #   programmer would (packaging/debian/tests/build-and-read), and removed without a trace. That
@@ -73,20 +73,27 @@ same_files() {
   of_meson >"$work/meson.list" && of_cmake >"$work/cmake.list" && [ -s "$work/meson.list" ] &&
     diff "$work/meson.list" "$work/cmake.list"
 }
+# block KIND: the block of that kind in docs/embedding.md.
+block() { sed -n '/^```'"$1"'$/,/^```$/p' "$top/docs/embedding.md" | sed '/^```/d'; }
+program() { # DIR: the README's, and this source where a block looks for it
+  mkdir -p "$work/$1" &&
+    sed -n '/^```c$/,/^```$/p' "$top/README.md" | sed '/^```/d' >"$work/$1/main.c"
+}
 fetched() {
-  mkdir "$work/program"
-  sed -n '/^```c$/,/^```$/p' "$top/README.md" | sed '/^```/d' >"$work/program/main.c"
-  cat >"$work/program/CMakeLists.txt" <<END
-cmake_minimum_required(VERSION 3.16)
-project(program C)
-include(FetchContent)
-FetchContent_Declare(cachemax SOURCE_DIR "$top")
-FetchContent_MakeAvailable(cachemax)
-add_executable(program main.c)
-target_link_libraries(program cachemax::cachemax)
-END
-  cmake -S "$work/program" -B "$work/program/build" &&
-    cmake --build "$work/program/build" -j2 && [ -x "$work/program/build/program" ]
+  program fetch && ln -s "$top" "$work/fetch/cachemax" &&
+    { printf 'cmake_minimum_required(VERSION 3.16)\nproject(program C)\n' && block cmake; } \
+      >"$work/fetch/CMakeLists.txt" &&
+    cmake -S "$work/fetch" -B "$work/fetch/build" &&
+    cmake --build "$work/fetch/build" -j2 && [ -x "$work/fetch/build/program" ]
+}
+# No tests and no front ends are built. Meson says what is wrong with a subproject as a warning.
+subproject() {
+  program sub && mkdir "$work/sub/subprojects" && ln -s "$top" "$work/sub/subprojects/cachemax" &&
+    { echo "project('program', 'c')" && block meson; } >"$work/sub/meson.build" &&
+    meson setup "$work/sub/build" "$work/sub" --force-fallback-for=cachemax \
+      --fatal-meson-warnings &&
+    ninja -C "$work/sub/build" && [ -x "$work/sub/build/program" ] &&
+    ! ninja -C "$work/sub/build" -t targets all | grep -E 'subprojects/cachemax/(tests|examples)'
 }
 if need cmake >/dev/null 2>&1; then
   check "CMakeLists.txt: configures" cmake -S "$top" -B "$work/cmake" \
@@ -96,6 +103,7 @@ if need cmake >/dev/null 2>&1; then
 else
   skip CMake "cmake cannot be installed"
 fi
+check "meson: a subproject, and the README's program" subproject
 
 # ---- Manual pages of the calls ------------------------------------------------------------------
 
