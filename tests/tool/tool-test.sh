@@ -19,6 +19,14 @@ here=$(cd "$(dirname "$0")" && pwd)
 test_usage()
 {
   expect version 0 '^cachemax [0-9]+\.[0-9]+\.[0-9]+$' "$cm" --version
+  for program in dash compare; do
+    if [ -e "$cm-$program" ]; then
+      expect "version-$program" 0 "^cachemax-$program $("$cm" -V | cut -d ' ' -f 2)\$" \
+        "$cm-$program" --version
+    else
+      skip "version-$program" "it is not built here"
+    fi
+  done
   expect help 0 'Exit status' "$cm" --help
   for s in 0 1 2 3 4 5 6 7 8 128; do
     grep -Eq "^ +$s +[a-z]" out || fail "help-status-$s" "not in --help"

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""bundle.py LAUNCHER OUTPUT MODULE... - one program of a shell script and Python modules: Python
-runs a zip file, and what stands before it does not matter. The same input gives the same bytes."""
+"""bundle.py VERSION LAUNCHER OUTPUT MODULE... - one program of a shell script and Python modules:
+Python runs a zip file, and what stands before it does not matter. The same input gives the same
+bytes."""
 import io
 import os
 import sys
 import zipfile
 
-launcher, output, modules = sys.argv[1], sys.argv[2], sys.argv[3:]
+version, launcher, output, modules = *sys.argv[1:4], sys.argv[4:]
 packed = io.BytesIO()
 with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as z:
     for module in sorted(modules):
@@ -15,5 +16,5 @@ with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as z:
         with open(module, "rb") as f:
             z.writestr(entry, f.read())
 with open(launcher, "rb") as f, open(output, "wb") as out:
-    out.write(f.read() + packed.getvalue())
+    out.write(f.read().replace(b"@VERSION@", version.encode()) + packed.getvalue())
 os.chmod(output, 0o755)
