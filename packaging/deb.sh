@@ -6,10 +6,16 @@
 # packaging/debian is copied to where the tools want it, in a copy of the source: what git has of
 # it, or, in an unpacked release, all of it. Installs what the build needs, if it may.
 set -eu
-[ $# = 1 ] || {
-  echo "usage: deb.sh OUT" >&2
+case $#,${1:-} in
+1,-h | 1,--help)
+  sed -n '/^# deb.sh/,/^set/s/^# \{0,1\}//p' "$0"
+  exit 0
+  ;;
+1,-* | 1, | [!1]*)
+  echo "usage: deb.sh OUT; --help says more" >&2
   exit 2
-}
+  ;;
+esac
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 top=$(cd "$(dirname "$0")/.." && pwd)

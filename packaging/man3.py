@@ -257,8 +257,13 @@ def roff_overview(header, overview, version, all_pages):
 
 
 def main():
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
+    if sys.argv[1:] in (['-h'], ['--help']):
+        print(__doc__, end='')
+        return
+    if len(sys.argv) != 2 or (sys.argv[1].startswith('-') and
+                              sys.argv[1] not in ('--list', '--all')):
+        print('usage: man3.py --list | --all | DIR; --help says more', file=sys.stderr)
+        sys.exit(2)
     overviews, version, all_pages = pages()
     if sys.argv[1] == '--list':
         print('\n'.join(n + '.3' for n in HEADERS + [p.name for p in all_pages]))

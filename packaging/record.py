@@ -56,8 +56,12 @@ def draw(lines):
 
 
 def main():
+    if sys.argv[1:] in (['-h'], ['--help']):
+        print(__doc__, end='')
+        return 0
     if len(sys.argv) < 3 or sys.argv[1].startswith('-'):
-        sys.exit(__doc__)
+        print('usage: record.py OUT.svg COMMAND [ARG...]; --help says more', file=sys.stderr)
+        return 2
     lines, status = record(sys.argv[2:])
     with open(sys.argv[1], 'w', encoding='utf-8') as f:
         f.write(draw(lines))

@@ -156,8 +156,12 @@ class Site:
 
 
 def main():
+    if sys.argv[1:] in (['-h'], ['--help']):
+        print(__doc__, end='')
+        return
     if len(sys.argv) != 2 or sys.argv[1].startswith('-'):
-        sys.exit(__doc__)
+        print('usage: site.py DIR; --help says more', file=sys.stderr)
+        sys.exit(2)
     out = os.path.abspath(sys.argv[1])
     if os.path.exists(out):
         sys.exit('%s: it exists; name a directory that does not' % out)

@@ -11,10 +11,16 @@
 # cachemax-winfsp is in neither, because it is built with the SDK of WinFsp, and the driver is
 # built with Microsoft's tools: docs/windows.md. Installs what the build needs, if it may.
 set -eu
-[ $# = 1 ] || {
-  echo "usage: windows.sh OUT" >&2
+case $#,${1:-} in
+1,-h | 1,--help)
+  sed -n '/^# windows.sh/,/^set/s/^# \{0,1\}//p' "$0"
+  exit 0
+  ;;
+1,-* | 1, | [!1]*)
+  echo "usage: windows.sh OUT; --help says more" >&2
   exit 2
-}
+  ;;
+esac
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 top=$(cd "$(dirname "$0")/.." && pwd)

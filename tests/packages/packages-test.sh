@@ -105,6 +105,28 @@ else
 fi
 check "meson: a subproject, and the README's program" subproject
 
+# ---- The programs of packaging/ -----------------------------------------------------------------
+
+# They say what they are for, refuse an option that they do not know, and make nothing then.
+usage_of() ( # PROGRAM
+  run=python3 name=${1##*/}
+  [ "${name##*.}" = py ] || run='sh'
+  rm -rf "$work/empty" && mkdir "$work/empty" && cd "$work/empty" || exit
+  for option in --help -h; do
+    "$run" "$1" "$option" >"$work/said" 2>&1 && grep -q "^\(usage: \)\?$name " "$work/said" ||
+      { echo "$option: $(head -c 200 "$work/said")" && exit 1; }
+  done
+  for option in --nothing '--nothing x' ''; do
+    # shellcheck disable=SC2086 # words
+    "$run" "$1" $option >"$work/said" 2>&1
+    [ $? = 2 ] && grep -q "$name" "$work/said" || { echo "'$option': no usage" && exit 1; }
+  done
+  [ -z "$(ls -A .)" ] || { ls -A . && exit 1; }
+)
+for program in "$top"/packaging/*.py "$top"/packaging/*.sh; do
+  check "packaging/${program##*/}: --help, and what it does not know" usage_of "$program"
+done
+
 # ---- Manual pages of the calls ------------------------------------------------------------------
 
 python3 "$top/packaging/man3.py" "$work/man3"
