@@ -17,8 +17,8 @@ case $#,${1:-} in
   ;;
 esac
 mkdir -p "$1"
-out=$(cd "$1" && pwd)
-top=$(cd "$(dirname "$0")/.." && pwd)
+out=$(CDPATH='' cd -- "$1" && pwd)
+top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 . "$top/examples/need.sh"
 need debhelper dh-python meson pkg-config libfuse3-dev liblmdb-dev liblzma-dev libmicrohttpd-dev \
   libseccomp-dev libsqlite3-dev libssl-dev libxxhash-dev nbdkit nbdkit-plugin-dev python3-cffi \
@@ -41,4 +41,12 @@ dpkg-buildpackage -b -us -uc -j"$(nproc)" >"$work/log" 2>&1 || {
 }
 cp "$work"/*.deb "$work"/*.changes "$work"/*.buildinfo "$out"
 echo "to install all of them but those with symbols for debuggers:"
-echo "  apt install $(find "$out" -name '*.deb' ! -name '*-dbgsym_*' | sort | tr '\n' ' ')"
+line='  apt install'
+for package in "$out"/*.deb; do # in quotes, if a shell would take it apart
+  case $package in
+  *-dbgsym_*) continue ;;
+  *[!A-Za-z0-9_/.+~-]*) package="'$(echo "$package" | sed "s/'/'\\\\''/g")'" ;;
+  esac
+  line="$line $package"
+done
+echo "$line"

@@ -22,8 +22,8 @@ case $#,${1:-} in
   ;;
 esac
 mkdir -p "$1"
-out=$(cd "$1" && pwd)
-top=$(cd "$(dirname "$0")/.." && pwd)
+out=$(CDPATH='' cd -- "$1" && pwd)
+top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$top" # for the names of the pages
 . "$top/examples/need.sh"
 need gcc-mingw-w64-x86-64 libxxhash-dev meson msitools ninja-build pkg-config wixl zip >&2
