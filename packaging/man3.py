@@ -11,6 +11,7 @@ The headers are the only source. A call is described by the comment above it. Ca
 each other without a comment between them share one. A page also shows the types that its call
 takes, what its errors mean, and the shortest function of the examples that makes the call.
 """
+import datetime
 import json
 import os
 import re
@@ -149,12 +150,13 @@ def ends_early(line, following):
 
 
 def table(block):
-    """Terms and what they mean, if the lines are such a table; else nothing."""
+    """Terms and what they mean, if the lines are such a table; else nothing. Without a number they
+    would be indented as the items of a list before them."""
     out = []
     for line in textwrap.dedent('\n'.join(block)).split('\n'):
         row = re.match(r'(\w[\w, ]*?) {2,}(\S.*)$', line)
         if row:
-            out += ['.TP', '.B ' + escaped(row.group(1)), escaped(row.group(2))]
+            out += ['.TP 7', '.B ' + escaped(row.group(1)), escaped(row.group(2))]
         elif out and line.startswith(' ' * 9):
             out.append(escaped(line.strip()))
         else:
@@ -172,7 +174,7 @@ def paragraphs(text):
         at += 1
         term = re.match(r'([A-Z]{3,}(?: [A-Z]+)*) +(\S.*)$', line)
         if term and lines[at:at + 1] and lines[at].startswith(' ' * 9):
-            out += ['.TP', '.B ' + term.group(1), escaped(term.group(2))]
+            out += ['.TP 7', '.B ' + term.group(1), escaped(term.group(2))]
             while at < len(lines) and lines[at].startswith(' ' * 9):
                 out.append(escaped(lines[at].strip()))
                 at += 1
@@ -196,13 +198,30 @@ def paragraphs(text):
                 out.append(escaped(line.replace('`', '')))
             if at < len(lines) and lines[at] and ends_early(line, lines[at]):
                 out.append('.PP')
-    return [line for n, line in enumerate(out) if line != '.PP' or out[n + 1:n + 2] != ['.PP']]
+    return out
+
+
+def date():
+    """That of the command's page."""
+    with open(os.path.join(TOP, 'docs', 'cachemax.1'), encoding='utf-8') as f:
+        said = re.search(r'^\.Dd (.*)$', f.read(), re.M).group(1)
+    return datetime.datetime.strptime(said, '%B %d, %Y').strftime('%Y-%m-%d')
 
 
 def head(name, brief, version):
     return ['.\\" made by packaging/man3.py from include/*.h',
-            '.TH %s 3 "" "libcachemax %s" "libcachemax"' % (name.upper(), version),
+            '.TH %s 3 "%s" "libcachemax %s" "libcachemax"' % (name.upper(), date(), version),
             '.SH NAME', '%s \\- %s' % (escaped(name), escaped(brief))]
+
+
+def page_of(lines):
+    """A paragraph begins between two texts, and nowhere else."""
+    begins = ('.SH', '.TP', '.IP', '.PP')
+    out = []
+    for line, following in zip(lines, lines[1:] + ['.SH']):
+        if line != '.PP' or not (out[-1].startswith('.SH') or following.startswith(begins)):
+            out.append(line)
+    return '\n'.join(out) + '\n'
 
 
 def references(names):
@@ -238,7 +257,7 @@ def roff(page, version):
         path, text = page.example
         out += ['.SH EXAMPLE', 'From %s:' % escaped(path), '.PP'] + literal(text)
     out += ['.SH SEE ALSO'] + references([page.header] + page.others)
-    return '\n'.join(out) + '\n'
+    return page_of(out)
 
 
 def roff_overview(header, overview, version, all_pages):
@@ -253,7 +272,7 @@ def roff_overview(header, overview, version, all_pages):
         out += ['.TP', '.BR %s (3)' % escaped(page.name), escaped(page.brief)]
     others = [name for name in HEADERS if name != header]
     out += ['.SH SEE ALSO', '.BR cachemax (1) ,'] + references(others)
-    return '\n'.join(out) + '\n'
+    return page_of(out)
 
 
 def main():

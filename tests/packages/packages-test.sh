@@ -167,6 +167,13 @@ else
   skip "manual pages: groff warns of nothing" "no groff here"
 fi
 check "manual pages: with an example" with_example
+# Those that are written, too.
+lint() { mandoc -T lint -W warning "$work"/man3/*.3 "$top"/docs/*.1; }
+if command -v mandoc >/dev/null || need mandoc >/dev/null 2>&1; then
+  check "manual pages: mandoc warns of nothing" lint
+else
+  skip "manual pages: mandoc warns of nothing" "no mandoc here"
+fi
 
 # ---- Debian packages ----------------------------------------------------------------------------
 
