@@ -46,13 +46,10 @@ version=$(meson introspect --projectinfo "$work/build" |
 name=cachemax-$version-windows-x86-64
 DESTDIR=$work/$name meson install -C "$work/build" >/dev/null
 rm -r "$work/$name/share" # manual pages
+python3 packaging/docs.py "$work/$name"
 # Text as the editors of Windows want it.
-mkdir -p "$work/$name/docs/decisions"
-for page in README.md LICENSE CHANGELOG.md SECURITY.md docs/*.md docs/decisions/*.md; do
-  to=$work/$name/$page
-  [ "$page" != LICENSE ] || to=$to.txt
-  sed 's/$/\r/' "$top/$page" >"$to"
-done
+find "$work/$name" -name '*.md' -exec sed -i 's/$/\r/' {} +
+sed 's/$/\r/' LICENSE >"$work/$name/LICENSE.txt"
 rm -f "$out/$name.zip" "$out/$name.msi"
 cd "$work" # both want short names
 zip -qrX "$out/$name.zip" "$name"

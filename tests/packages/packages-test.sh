@@ -244,14 +244,24 @@ remove_them() { # in a new system also what came with them
   in_root sh -c 'apt-get -q -y ${1:+--autoremove} purge $(
     dpkg-query -W -f "\${Package} " "*cachemax*")' - $clean
 }
-# What the manual pages and the headers name, and no notes of the developers.
+# What the manual pages and the headers name.
 docs() {
   local name at=$root/usr/share/doc/cachemax
   { grep -ohE '\b(docs|examples)/[a-z-]+(\.md)?' "$top"/docs/*.1 &&
     grep -ohE '\bdocs/[a-z-]+\.md' "$top"/include/*.h "$top"/examples/service/cachemax_client.h; } |
     sort -u | while read -r name; do
       [ -s "$at/$name" ] || { echo "no $at/$name" && return 1; }
-    done && [ -s "$at/examples/grafana/cachemax.json" ] && [ ! -e "$at/docs/notes" ]
+    done && [ -s "$at/examples/grafana/cachemax.json" ] &&
+    [ -s "$at/examples/object-store/object-store.c" ]
+}
+# In what the packages have: the system may have documents of others there.
+links() {
+  local package
+  mkdir "$work/unpacked" || return
+  for package in "$work"/debs/*.deb; do
+    dpkg-deb -x "$package" "$work/unpacked" || return
+  done
+  python3 "$top/tests/packages/links.py" "$work/unpacked"
 }
 # Units that are enabled, as systemctl enables them. The system seems to run systemd, and
 # policy-rc.d notes what is asked of it.
@@ -303,6 +313,7 @@ check "Debian packages: the manual pages" in_root sh -c \
   'for p in man1/cachemax.1 man1/cachemax-mount.1 man1/cachemax-service.1 man1/cachemax-dash.1 \
     man3/cm_open.3; do test -s "$(readlink -f /usr/share/man/$p.gz)" || exit 1; done'
 check "Debian packages: what the pages name is there" docs
+check "Debian packages: links in documents lead somewhere" links
 check "Debian packages: units that are enabled" units
 check "Debian packages: an upgrade leaves a mount alone" upgrade_units
 check "Debian packages: a removal stops what runs" stop_units

@@ -19,7 +19,8 @@ import sys
 import tempfile
 import types
 
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
 PACKAGING = os.path.join(TOP, 'packaging')
 counts = {'ok': 0, 'FAIL': 0, 'skip': 0}
 
@@ -305,6 +306,13 @@ def test_rpm(work, build):
                     '_topdir ' + os.path.join(work, 'rpm'), spec)
     made = glob.glob(os.path.join(work, 'rpm', 'RPMS', '*', '*.rpm'))
     check('rpm: %d packages are built' % len(made), out if code or len(made) != 7 else '')
+    root = os.path.join(work, 'rpm', 'unpacked')
+    os.mkdir(root)
+    for package in made:
+        run('rpm2archive', package)
+        run('tar', '-xzf', package + '.tgz', '-C', root)
+    code, out = run(sys.executable, os.path.join(HERE, 'links.py'), root)
+    check('rpm: links in documents lead somewhere', out if code else '')
 
 
 def main():

@@ -36,6 +36,8 @@ unpacked=${zip%.zip}
 # ---- for programmers ----------------------------------------------------------------------------
 python3 -m zipfile -e "$zip" .
 check "it has the documentation" test -f "$unpacked/docs/windows.md"
+check "its links lead somewhere" python3 "$top/tests/packages/links.py" "$unpacked"
+check "it has the examples" test -s "$unpacked/examples/object-store/object-store.c"
 check "lines end as there" grep -q "$(printf 'Windows\r$')" "$unpacked/docs/windows.md"
 cat >main.c <<'END'
 #include <cachemax.h>

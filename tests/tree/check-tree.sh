@@ -241,6 +241,13 @@ empty "links in the docs lead somewhere" "$(
     done
   done)"
 
+# Packages install what docs.py copies.
+if [ -f packaging/docs.py ]; then
+  empty "links in the installed docs lead somewhere" "$(
+    python3 packaging/docs.py "$scratch/installed"
+    python3 tests/packages/links.py "$scratch/installed")"
+fi
+
 # What a page shows of an example is what is compiled there.
 if [ -f docs/objects.md ]; then
   sed -n '/^static int list(void)$/,/^}$/p' docs/objects.md >"$scratch/shown"
