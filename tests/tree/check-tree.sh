@@ -256,6 +256,8 @@ if [ -f docs/objects.md ]; then
     sh -c 'test -s "$1" && cmp -s "$1" "$2"' - "$scratch/shown" "$scratch/compiled"
 fi
 
+empty "blocks of C in the docs compile" "$(python3 tests/tree/check-blocks.py . 2>&1)"
+
 # The README's embedding example, as it stands there.
 if [ -f README.md ]; then
   t=$(mktemp -d)
