@@ -26,6 +26,8 @@ skip_all() {
 [ "$(uname -m)" = x86_64 ] || skip_all "the stored description is that of x86-64"
 # shellcheck source=../../examples/need.sh
 . "$top/examples/need.sh"
+readelf -S "$build/src/libcachemax.so" | grep -q '\.debug_info' ||
+  skip_all "this build has no debug information"
 need abigail-tools >&2 || skip_all "abidw cannot be installed"
 
 describe() { # LIBRARY HEADERS OUT: places in the source are no part of it

@@ -20,6 +20,7 @@ gdb="gdb -nx -q -batch -iex 'set auto-load off' -iex 'set debuginfod enabled off
 eval "$gdb -ex 'python print(6 * 7)'" 2>/dev/null | grep -qx 42 || skip "this gdb has no python"
 
 sample=$build/tests/gdb/gdb-sample
+readelf -S "$sample" | grep -q '\.debug_info' || skip "this build has no debug information"
 cat >"$work/script" <<END
 set print elements 0
 set width 0
