@@ -5,6 +5,8 @@
 #
 # - CMakeLists.txt compiles the same files as meson.build, and a program can take it in with
 #   FetchContent, and with meson as a subproject, as docs/embedding.md says.
+# - meson builds with link-time optimization.
+# - The programs of packaging/ say what they are for.
 # - Each call of the library has a manual page (packaging/man3.py), with an example.
 # - The Debian packages: built (packaging/deb.sh), judged by lintian, installed, used as a
 #   programmer would (packaging/debian/tests/build-and-read), and removed without a trace. That
@@ -104,6 +106,16 @@ else
   skip CMake "cmake cannot be installed"
 fi
 check "meson: a subproject, and the README's program" subproject
+# As some distributions build. The tests are not built.
+optimized() (
+  meson setup "$work/optimized" "$top" --buildtype=release -Db_lto=true -Db_ndebug=true \
+    -Dexamples=disabled -Dwerror=true && ! ls "$work"/optimized/tests/* &&
+    ninja -C "$work/optimized" -j2 && cd "$work/optimized" &&
+    src/tool/cachemax create pool --size 16M &&
+    src/tool/cachemax cat src/tool/cachemax --pool pool | cmp - src/tool/cachemax &&
+    src/tool/cachemax check pool
+)
+check "meson: link-time optimization, and no assertions" optimized
 
 # ---- The programs of packaging/ -----------------------------------------------------------------
 
