@@ -27,6 +27,7 @@ empty() { # NAME OUTPUT
 
 # What is left for the linker to find says whom the code calls, whatever its headers say.
 compiler='__aarch64_.*|_GLOBAL_OFFSET_TABLE_|__stack_chk_(fail|guard)|___chkstk_ms|__main'
+compiler="$compiler|bcmp" # what clang makes of memcmp
 compiler="$compiler|__mingw_v?(snprintf|fprintf)|__mingw_strtod|__imp__assert"
 engine="$compiler|cm_.*|cm_plat_.*|mem(cpy|set|cmp|move)|strcmp|strlen|v?snprintf|__assert_fail"
 command="$engine|(tool|os|json|dump|progress|bench|replay|trace|seen|frame|view)_.*"
