@@ -257,6 +257,11 @@ int tool_pool_error(const char *pool, int code, enum tool_action action)
     struct os_volume volume;
     uint64_t size;
 
+    if (code == CM_ENOENT && os_is_link_loop(pool)) {
+        tool_message(pool, "symbolic links in this path lead in a circle, or there are too many; "
+                           "mend them, or choose another path");
+        return TOOL_FAILED;
+    }
     if (action == TOOL_CREATING && (code == CM_ENOENT || code == CM_EACCES || code == CM_ENOSPC))
         return create_error(pool, code);
     if (action == TOOL_CREATING && code == CM_EEXIST && os_is_directory(pool)) {

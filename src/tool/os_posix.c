@@ -261,6 +261,13 @@ bool os_is_directory(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+bool os_is_link_loop(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) != 0 && errno == ELOOP;
+}
+
 /* Of a program that was replaced meanwhile, Linux says " (deleted)" behind it. */
 void os_program(uint64_t process, char name[OS_PROGRAM])
 {

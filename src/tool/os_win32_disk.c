@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * os_win32_disk.c - the part of os.h that "cachemax compare" needs on Windows, and how much of a
- * disk a file takes.
+ * os_win32_disk.c - the part of os.h that "cachemax compare" needs on Windows, how much of a disk a
+ * file takes, and links that lead nowhere.
  *
  * Owns: nothing that lasts.
  *
@@ -31,6 +31,18 @@ int os_open_direct(const char *path, intptr_t *file)
 {
     return open_as(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
                    OPEN_EXISTING, FILE_FLAG_NO_BUFFERING, file);
+}
+
+bool os_is_link_loop(const char *path)
+{
+    intptr_t file;
+    const int error =
+        open_as(path, FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, &file);
+
+    if (!error)
+        (void)CloseHandle((HANDLE)file);
+    return error == ERROR_CANT_RESOLVE_FILENAME;
 }
 
 int os_hold_file(const char *path, bool make, intptr_t *file)

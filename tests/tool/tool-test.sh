@@ -241,6 +241,10 @@ test_create()
   ln -s nothing-here dangling
   expect create-dangling-link 1 'dangling: ' "$cm" create dangling --size 4M
   check create-dangling-link-untouched test ! -e nothing-here
+  ln -s round round
+  expect info-link-loop 1 'round: symbolic links in this path lead in a circle' "$cm" info round
+  expect create-link-loop 1 'round/p: symbolic links in this path lead in a circle' \
+    "$cm" create round/p --size 4M
 
   state_is info-clean new.pool clean
   expect info-lines 0 'size: +4.00 MiB \(4194304 bytes\)' "$cm" info new.pool
