@@ -76,7 +76,9 @@ struct cm_object *cm_object_get_free(struct cm_cache *c)
     if (!c->free_files)
         c->free_tail = &c->free_files;
     uint16_t generation = f->generation;
-    memset(f, 0, sizeof(*f));
+    /* Not the handle, which is 0: whoever has a stale one may be looking at it. */
+    memset((uint8_t *)f + offsetof(struct cm_object, cache), 0,
+           sizeof(*f) - offsetof(struct cm_object, cache));
     f->generation = generation + 1u;
     return f;
 }
