@@ -266,10 +266,16 @@ int cm_cache_whole(struct cm_cache *c)
 
 /* ---- The whole pool -------------------------------------------------------------------------- */
 
-static void say_full(cm_cache *c)
+/* Has it happened, and not been said? Says that it is said now: one thread gets true. */
+static bool is_unsaid(uint32_t *flag)
 {
     uint32_t unsaid = 1;
-    if (at_load_relaxed(&c->full) == 1 && at_cas_acq_rel(&c->full, &unsaid, 2))
+    return at_load_relaxed(flag) == 1 && at_cas_acq_rel(flag, &unsaid, 2);
+}
+
+static void say_full(cm_cache *c)
+{
+    if (is_unsaid(&c->full))
         cm_log(c, CM_LOG_WARNING,
                "%s: its volume is full: at most %llu of %llu blocks are used until it is opened "
                "again; make room there",
@@ -279,40 +285,35 @@ static void say_full(cm_cache *c)
 
 void cm_say_trouble(cm_cache *c)
 {
-    uint32_t unsaid = 1;
-    if (at_load_relaxed(&c->replaced) == 1 && at_cas_acq_rel(&c->replaced, &unsaid, 2))
+    if (is_unsaid(&c->replaced))
         cm_log(c, CM_LOG_ERROR,
                "%s: this file is no pool any more, or another one (was it resized or made anew?): "
                "nothing is served; close it and open it again",
                c->name);
-    unsaid = 1;
     if (at_load_relaxed(&c->suspect) == 1 && cm_cache_whole(c) == 0) {
+        uint32_t suspected = 1;
         /* Acquire: what was noted before is told now. What is noted from here on is told next. */
-        (void)at_cas_acq_rel(&c->suspect, &unsaid, 0);
+        (void)at_cas_acq_rel(&c->suspect, &suspected, 0);
         say_full(c);
         cm_say_damage(c, false);
     }
-    unsaid = 1;
-    if (at_load_relaxed(&c->broken) == 1 && at_cas_acq_rel(&c->broken, &unsaid, 2))
+    if (is_unsaid(&c->broken))
         cm_log(c, CM_LOG_ERROR,
                "%s: old data could not be forgotten durably, so the cache is bypassed: delete the "
                "pool before anything is written",
                c->name);
-    unsaid = 1;
-    if (at_load_relaxed(&c->failing) == 1 && at_cas_acq_rel(&c->failing, &unsaid, 2))
+    if (is_unsaid(&c->failing))
         cm_log(c, CM_LOG_ERROR,
                "%s: too many errors writing or reading the pool (volume full, file lost or media "
                "failing): nothing more is stored; make room or replace the volume, then open it "
                "again",
                c->name);
-    unsaid = 1;
-    if (at_load_relaxed(&c->older) == 1 && at_cas_acq_rel(&c->older, &unsaid, 2))
+    if (is_unsaid(&c->older))
         cm_log(c, CM_LOG_WARNING,
                "%s: holds blocks that are newer than its superblock (was a part of an older copy "
                "put back?): emptied. Copy a pool as a whole, and while nobody has it open",
                c->name);
-    unsaid = 1;
-    if (at_load_relaxed(&c->unsettled) == 1 && at_cas_acq_rel(&c->unsettled, &unsaid, 2))
+    if (is_unsaid(&c->unsettled))
         cm_log(c, CM_LOG_WARNING,
                "%s: its volume failed to write what was cached (a sync failed): emptied. If this "
                "happens again, replace the volume",
