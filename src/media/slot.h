@@ -189,7 +189,8 @@ static inline bool cm_slot_take_known(const struct cm_media *m, const struct cm_
 #define CM_SLOT_NEIGHBOURS 8u
 unsigned cm_slot_read_neighbours(const struct cm_media *m, uint64_t slot, unsigned n,
                                  uint64_t incarnation, uint64_t block, void *dst);
-/* Tests the payload of a slot that cannot change meanwhile (pinned or owned). */
+/* Tests the payload of a slot that cannot change meanwhile (pinned or owned). Of a sealed pool
+ * nothing is pinned, so there only tests call it. */
 enum cm_slot_verdict cm_slot_verify(const struct cm_media *m, uint64_t slot,
                                     const struct cm_header *h);
 
