@@ -30,13 +30,14 @@ enum bracket_kind {
     ATTRIBUTES, /* content stays as it is */
     RANGE,      /* [first, end) */
     APPEND,     /* at the end, wherever that is */
-    OPEN_END    /* from first to the end */
+    MOVES_END   /* [first, end), and the file may end elsewhere behind it */
 };
 
 struct plan {
     enum bracket_kind kind;
-    uint64_t first, end; /* blocks; RANGE and OPEN_END */
-    /* RANGE; APPEND: how many bytes; OPEN_END: where the file will end; UINT64_MAX: not known. */
+    uint64_t first, end; /* blocks; RANGE and MOVES_END */
+    /* RANGE: where it ends. MOVES_END: where the file will end; UINT64_MAX: not known. APPEND: how
+     * many bytes. */
     uint64_t end_byte;
 };
 
@@ -49,7 +50,7 @@ static uint64_t limit_block(struct cm_object *f)
 /* May the change move the end of the file? */
 static bool moves_end(const struct cm_object *f, const struct plan *p)
 {
-    return p->kind == APPEND || p->kind == OPEN_END || (p->kind == RANGE && p->end_byte > f->size);
+    return p->kind == APPEND || p->kind == MOVES_END || (p->kind == RANGE && p->end_byte > f->size);
 }
 
 /* The regions, a bit each, where after the change a block may be cached that the origin may lose.
@@ -129,7 +130,7 @@ static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const s
     if (e)
         return e;
     b->regions = regions_of(f, p);
-    cm_file_link(f, b, p->kind == APPEND || p->kind == OPEN_END);
+    cm_file_link(f, b, p->kind == APPEND || p->kind == MOVES_END);
     *linked = true;
     if (b->regions != 0 && cm_region_intend(f, b->regions))
         e = cm_file_abandon_record(f, CM_EIO);
@@ -145,7 +146,7 @@ static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const s
         return 0;
     b->first = p->first;
     b->end = p->end;
-    if (p->kind == OPEN_END && b->end > limit_block(f))
+    if (p->kind == MOVES_END && b->end > limit_block(f))
         b->end = limit_block(f);
     if (b->end < b->first)
         b->end = b->first;
@@ -224,7 +225,7 @@ int cm_bracket_write(struct cm_object *f, uint64_t offset, uint64_t len, cm_brac
         p.kind = APPEND;
         p.end_byte = len;
     } else if (len == CM_ALL) { /* as far as blocks may be cached; those before it stay */
-        p = (struct plan){ OPEN_END, offset / CM_BLOCK_SIZE, UINT64_MAX, UINT64_MAX };
+        p = (struct plan){ MOVES_END, offset / CM_BLOCK_SIZE, UINT64_MAX, UINT64_MAX };
     } else if (len != 0) {
         p = (struct plan){ RANGE, offset / CM_BLOCK_SIZE, cm_blocks_of(offset + len),
                            offset + len };
@@ -234,7 +235,7 @@ int cm_bracket_write(struct cm_object *f, uint64_t offset, uint64_t len, cm_brac
 
 int cm_bracket_truncate(struct cm_object *f, uint64_t new_size, cm_bracket *w)
 {
-    struct plan p = { OPEN_END, new_size / CM_BLOCK_SIZE, UINT64_MAX, new_size };
+    struct plan p = { MOVES_END, new_size / CM_BLOCK_SIZE, UINT64_MAX, new_size };
     return begin(f, &p, w);
 }
 
@@ -270,7 +271,7 @@ int cm_bracket_end(struct cm_object *f, const cm_bracket *w, const cm_validator 
 
 int cm_bracket_invalidate(struct cm_object *f, uint64_t offset, uint64_t len)
 {
-    struct plan p = { OPEN_END, offset / CM_BLOCK_SIZE, UINT64_MAX, UINT64_MAX };
+    struct plan p = { MOVES_END, offset / CM_BLOCK_SIZE, UINT64_MAX, UINT64_MAX };
     if (len != CM_ALL)
         p.end = cm_blocks_of(offset + len);
     cm_bracket w;
