@@ -499,6 +499,38 @@ static void test_progress(void)
     pool_end(&p);
 }
 
+static unsigned unfenced; /* flushes since the last fence */
+static struct cm_persist_ops counted, below;
+static int note_flush(void *ctx, const void *at, size_t n)
+{
+    unfenced++;
+    return below.flush(ctx, at, n);
+}
+static void note_fence(void *ctx)
+{
+    unfenced = 0;
+    below.fence(ctx);
+}
+
+/* What a repair has dropped before it is cancelled stays dropped. */
+static void test_cancelled_repair(void)
+{
+    struct pool p;
+    struct progress g = { .stop_at = 1 };
+    cm_check_report r = { .struct_size = sizeof(r) };
+    REQUIRE(pool_new(&p, MIB) == 0);
+    *cell_of(p.c, 1, 0) = cm_cell_make(1, 0, p.c->media.geo.slots);
+    counted = below = *p.c->media.ops;
+    counted.flush = note_flush;
+    counted.fence = note_fence;
+    p.c->media.ops = &counted;
+    CHECK_EQ(cm_check(p.c, CM_CHECK_REPAIR, on_progress, &g, &r), CM_ECANCELED);
+    p.c->media.ops = &below;
+    CHECK_EQ(r.dropped, 1);
+    CHECK_EQ(unfenced, 0);
+    pool_end(&p);
+}
+
 /* ---- Online ---------------------------------------------------------------------------------- */
 
 static struct pool shared;
@@ -561,6 +593,7 @@ static const struct harness_test tests[] = {
     TEST(would_empty),
     TEST(unreadable),
     TEST(progress),
+    TEST(cancelled_repair),
     TEST(online),
 };
 

@@ -48,6 +48,34 @@ static void expect_served(cm_file *f, bool served)
 }
 #define expect_served(...) CALL(expect_served(__VA_ARGS__)) /* its checks say who called */
 
+static bool before_1970; /* says the clock */
+int64_t __real_cm_plat_wall_ns(void);
+int64_t __wrap_cm_plat_wall_ns(void);
+int64_t __wrap_cm_plat_wall_ns(void)
+{
+    return before_1970 ? -5 : __real_cm_plat_wall_ns();
+}
+
+/* A time that does not fit ends never, by any clock. */
+static void test_longest_ttl(void)
+{
+    for (unsigned early = 0; early < 2; early++) {
+        CASE("early %u", early);
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = warm(&p, 1, &v, CM_SOLE_WRITER);
+        before_1970 = early;
+        CHECK_EQ(cm_file_set_ttl(f, UINT64_MAX), 0);
+        CHECK_EQ(info_of(f).expires_ns, INT64_MAX);
+        CHECK_EQ(cm_file_set_ttl(f, (uint64_t)INT64_MAX + 4), 0);
+        CHECK_EQ(info_of(f).expires_ns, INT64_MAX);
+        CHECK_EQ(hits(f, 0, 10, 1), 10);
+        before_1970 = false;
+        pool_end(&p);
+    }
+}
+
 /* What outlived its time is not served and not stored until a validator is accepted. */
 static void test_ttl(void)
 {
@@ -290,13 +318,8 @@ static void test_longest(void)
 }
 
 const struct harness_test file_ttl_tests[] = {
-    TEST(longest),
-    TEST(ttl),
-    TEST(ttl_bounds),
-    TEST(ttl_recorded),
-    TEST(ttl_of_version),
-    TEST(ttl_bypassed),
-    TEST(ttl_origin_decides),
-    TEST(ttl_ends_meanwhile),
+    TEST(longest),      TEST(longest_ttl),        TEST(ttl),
+    TEST(ttl_bounds),   TEST(ttl_recorded),       TEST(ttl_of_version),
+    TEST(ttl_bypassed), TEST(ttl_origin_decides), TEST(ttl_ends_meanwhile),
     TEST_END,
 };

@@ -432,6 +432,24 @@ static void test_ways(void)
     }
 }
 
+/* The word that readers look at cannot be written: the call says so, and only its own process heeds
+ * the mode. */
+static void test_mode_untold(void)
+{
+    struct both b;
+    REQUIRE(both_up(&b, 0));
+    break_range(&b.p, CM_SESSION_OFFSET, CM_SESSION_OFFSET + 8);
+    CHECK_EQ(cm_set_mode(b.p.c, CM_BYPASS), CM_EIO);
+    CHECK_EQ(pool_info(b.p.c).mode, CM_BYPASS);
+    CHECK_EQ(hits(b.f, 0, 10, 1), 0);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 10);
+    b.p.c->media.ops = &real;
+    CHECK_EQ(cm_set_mode(b.p.c, CM_BYPASS), 0);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 0);
+    CHECK_EQ(cm_set_mode(b.p.c, CM_NORMAL), 0);
+    both_down(&b);
+}
+
 /* A mode that ends, and another owner that finds all as it was: the reader goes on by itself. */
 static void test_goes_on(void)
 {
@@ -688,6 +706,7 @@ const struct harness_test shared_tests[] = {
     TEST(through_beside),
     TEST(refused),
     TEST(ways),
+    TEST(mode_untold),
     TEST(goes_on),
     TEST(told_first),
 
