@@ -45,12 +45,35 @@ def text_of(*path):
         return f.read()
 
 
-def installed(prefix):
+def installed(prefix, cmake='lib/cmake'):
     """What of the library is missing there."""
     return [pattern for pattern in ('include/cachemax.h', 'include/cachemax_objects.h',
                                     'lib/libcachemax.*', 'lib/pkgconfig/cachemax.pc',
-                                    'lib/cmake/cachemax/cachemax-config.cmake')
+                                    cmake + '/cachemax/cachemax-config.cmake')
             if not glob.glob(os.path.join(prefix, pattern))]
+
+
+PROGRAM = {'main.c': '#include <cachemax.h>\nint main(void) { return cm_version() == 0; }\n',
+           'CMakeLists.txt': 'cmake_minimum_required(VERSION 3.16)\nproject(program C)\n'
+                             'find_package(cachemax REQUIRED)\nadd_executable(program main.c)\n'
+                             'target_link_libraries(program cachemax::cachemax)\n'}
+
+
+def test_find_package(work, name, prefix):
+    """A program finds the library there, builds with it, and runs."""
+    source = os.path.join(work, 'program')
+    os.makedirs(source, exist_ok=True)
+    for file, text in PROGRAM.items():
+        with open(os.path.join(source, file), 'w', encoding='utf-8') as f:
+            f.write(text)
+    with tempfile.TemporaryDirectory(dir=work) as build:
+        for command in (['cmake', '-S', source, '-B', build, '-DCMAKE_PREFIX_PATH=' + prefix,
+                         '-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF'],
+                        ['cmake', '--build', build], [os.path.join(build, 'program')]):
+            code, out = run(*command)
+            if code:
+                break
+        check(name + ': find_package()', out or code if code else '')
 
 
 def test_versions():
@@ -91,6 +114,18 @@ function(vcpkg_cmake_config_fixup)
   if(NOT IS_DIRECTORY ${CURRENT_PACKAGES_DIR}/${A_CONFIG_PATH})
     message(FATAL_ERROR "${A_CONFIG_PATH}: it is not installed")
   endif()
+  # The files move. Of what they say about their place only this variable is put right.
+  file(MAKE_DIRECTORY ${CURRENT_PACKAGES_DIR}/share)
+  file(RENAME ${CURRENT_PACKAGES_DIR}/${A_CONFIG_PATH}
+    ${CURRENT_PACKAGES_DIR}/share/${A_PACKAGE_NAME})
+  file(GLOB files ${CURRENT_PACKAGES_DIR}/share/${A_PACKAGE_NAME}/*.cmake)
+  foreach(file ${files})
+    file(READ ${file} text)
+    string(REGEX REPLACE
+      "\\(PACKAGE_PREFIX_DIR \"([^\"/]*LIST_DIR})/\\.\\.(/\\.\\.)*/?\" ABSOLUTE\\)"
+      "(PACKAGE_PREFIX_DIR \"\\1/../../\" ABSOLUTE)" text "${text}")
+    file(WRITE ${file} "${text}")
+  endforeach()
 endfunction()
 function(vcpkg_install_copyright)
   cmake_parse_arguments(A "" "" "FILE_LIST" ${ARGN})
@@ -114,7 +149,8 @@ def test_vcpkg(work):
     prefix = os.path.join(work, 'vcpkg')
     code, out = run('cmake', '-DWORK=' + work, '-DPORT=' + os.path.join(PACKAGING, 'vcpkg'),
                     '-DCURRENT_PACKAGES_DIR=' + prefix, '-P', script)
-    check('vcpkg: the port runs', out if code else installed(prefix))
+    check('vcpkg: the port runs', out if code else installed(prefix, 'share'))
+    test_find_package(work, 'vcpkg', prefix)
 
 
 # ---- Conan ---------------------------------------------------------------------------------------
@@ -213,6 +249,14 @@ def test_conan(work):
         wrong += [lib for lib in r.cpp_info.libs
                   if not glob.glob(os.path.join(r.package_folder, 'lib', 'lib%s.a' % lib))]
         check('conan: the recipe runs', wrong)
+        if shutil.which('cmake'):
+            test_find_package(work, 'a prefix', r.package_folder)
+            # As where /lib leads to /usr/lib.
+            root = os.path.join(work, 'root')
+            os.mkdir(root)
+            os.symlink(r.package_folder, os.path.join(root, 'usr'))
+            os.symlink('usr/lib', os.path.join(root, 'lib'))
+            test_find_package(work, '/lib is /usr/lib', root)
     except RuntimeError as e:
         check('conan: the recipe runs', e)
     refused = []
