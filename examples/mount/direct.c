@@ -16,7 +16,8 @@
  *
  * WHY NOTHING WAITS FOREVER. A notification waits for pages that are locked or written back. The
  * holder of such a page waits for a READ or WRITE of this mount.
- * - The threads that serve requests answer these, and never wait for a notification.
+ * - The threads that serve requests answer these. None waits for a notification but an open of a
+ * file that others made longer or shorter, and that for a tenth of a second at most.
  * - No write that waits here owns a page. The buffered part of an O_DIRECT write has locked pages,
  *   but it has no lock owner, so it never waits here.
  * - The kernel sends max_background requests at a time, and waiting writes count. At most three
@@ -53,6 +54,7 @@
 #include <sys/wait.h>
 
 #define DRAIN_MS 1000
+#define WAIT_MS 100 /* of an open: an answer to another request may wait for its thread */
 
 struct held {
     struct held *next;
@@ -64,18 +66,21 @@ struct held {
 };
 static struct {
     pthread_mutex_t lock;
-    pthread_cond_t work;
+    pthread_cond_t work, over;
     struct held *head, **tail;
-    unsigned waiting; /* writes: queued or in hand */
+    uint64_t queued, done; /* how many, ever */
+    unsigned waiting;      /* writes: queued or in hand */
     bool stop;
     pthread_t thread;
     pid_t pid;   /* the helper */
     int sock;    /* to it; -1: none */
     bool aborts; /* it can end the connection */
     bool gone;   /* it has ended before the mount; the log says so */
-} n = {
-    .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .tail = &n.head, .sock = -1
-};
+} n = { .lock = PTHREAD_MUTEX_INITIALIZER,
+        .work = PTHREAD_COND_INITIALIZER,
+        .over = PTHREAD_COND_INITIALIZER,
+        .tail = &n.head,
+        .sock = -1 };
 
 /* ---- The helper ----------------------------------------------------------------------------- */
 
@@ -292,6 +297,8 @@ static void *notifier_main(void *arg)
         }
         pthread_mutex_lock(&n.lock);
         n.waiting -= !h->drop;
+        n.done++;
+        pthread_cond_broadcast(&n.over);
         free(h);
     }
     pthread_mutex_unlock(&n.lock);
@@ -390,6 +397,7 @@ void direct_note_pages(struct inode *i, bool read)
 /* Lock held. */
 static void queue(struct held *h)
 {
+    n.queued++;
     *n.tail = h;
     n.tail = &h->next;
     pthread_cond_signal(&n.work);
@@ -441,6 +449,23 @@ static void queue_drop(struct inode *i, bool counted)
         free(h);
     else
         queue(h);
+    pthread_mutex_unlock(&n.lock);
+}
+
+void direct_wait(void)
+{
+    struct timespec end;
+    uint64_t mark;
+
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_nsec += WAIT_MS * 1000000;
+    end.tv_sec += end.tv_nsec / 1000000000;
+    end.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&n.lock);
+    mark = n.queued;
+    while (n.done < mark && !n.stop)
+        if (pthread_cond_timedwait(&n.over, &n.lock, &end))
+            break;
     pthread_mutex_unlock(&n.lock);
 }
 

@@ -214,6 +214,9 @@ struct inode {
     _Atomic unsigned drops;        /* how many times it has yet to drop them */
     _Atomic off_t size_before;     /* before their first change after the last own one */
     _Atomic uint64_t size_changes; /* changes_begun then */
+    /* coherence.c, with other writers: */
+    _Atomic off_t told_size;       /* that the kernel was told last */
+    _Atomic uint64_t told_changes; /* changes_begun then, plus one; 0: it was told none */
     _Atomic uint64_t checked_ns;   /* cm_now() of the last revalidation */
     _Atomic bool no_caps;          /* known: no security.capability, asked before every write */
     unsigned xattr_changes;        /* changes that have ended */
@@ -553,6 +556,10 @@ void coherence_follow_local(struct inode *i); /* the same, if the kernel may hav
 /* For an answer with these attributes; the look must be younger than they are. Returns for how many
  * seconds they hold. */
 double coherence_shown(struct inode *i, struct stat *st);
+void coherence_told(struct inode *i, const struct stat *st); /* the kernel is told this */
+/* Before the reply to an open: the kernel asks for the end of the file if it may have another one.
+ */
+void coherence_tell_end(struct inode *i);
 /* Has somebody else changed it since the last validation, or may that be? To be asked after a read
  * of the origin, before what was read is stored: it may be newer than the validator it would be
  * stored under. If nobody has synced it, a power cut takes the change back, and the new times with
@@ -602,6 +609,7 @@ void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool 
 
 /* The kernel drops the pages of the file, a moment later. Its holder may wait for anything. */
 void direct_drop(struct inode *i);
+void direct_wait(void); /* until what is queued is done, for a short time at most */
 void direct_drop_counted(struct inode *i); /* until it is done, it is one of inode.drops */
 
 /* paranoid.c: around a read from the cache, and then one of the origin */

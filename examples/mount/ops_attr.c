@@ -20,10 +20,12 @@ static void reply_attr(fuse_req_t req, struct inode *i)
     struct stat st;
     int err = inode_stat(i, &st);
 
-    if (err)
+    if (err) {
         fuse_reply_err(req, err);
-    else
-        fuse_reply_attr(req, &st, inode_attr_timeout(i));
+        return;
+    }
+    coherence_told(i, &st);
+    fuse_reply_attr(req, &st, inode_attr_timeout(i));
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

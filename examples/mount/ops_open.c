@@ -143,6 +143,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
         close_handle(h);
         return ENOTCONN; /* the mount is ending */
     }
+    coherence_tell_end(i);
     fi->fh = (uintptr_t)h;
     fi->keep_cache = file_keep_pages(i, &incarnation) && !is_strict();
     atomic_store(&h->fresh, incarnation);
