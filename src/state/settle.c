@@ -253,9 +253,9 @@ int cm_settle_pages(struct cm_cache *c, const cm_file_id *id, uint8_t pages, uin
     }
     cm_lock_release(&c->files_lock);
     const int e = sync_parts(c, offset, n, CM_BLOCK_SIZE);
-    cm_count(c, CM_STAT_page_syncs, n);
     if (e)
         return e == CM_EIO ? 0 : e; /* it was emptied, which is as good */
+    cm_count(c, CM_STAT_page_syncs, n);
     cm_lock_acquire(&c->files_lock);
     for (unsigned i = 0; i < n; i++)
         settle_losses(s, page[i], losses[i]);
