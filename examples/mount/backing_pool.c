@@ -224,9 +224,10 @@ int pool_leave(void)
 
 int pool_return(void)
 {
-    int rc = mnt.cache ? 0 : pool_open();
+    const int rc = mnt.cache ? 0 : pool_open();
+    const int e = rc == 0 ? cm_set_mode(mnt.cache, mode) : 0;
 
-    if (rc == 0 && cm_set_mode(mnt.cache, mode) < 0)
+    if (e < 0 && e != CM_EIO) /* which says only that other processes were not told */
         say(CM_LOG_WARNING, "pool %s: its mode is normal again", mnt.opt.pool);
     if (rc == 0)
         checkpoint_again();
