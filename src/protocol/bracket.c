@@ -3,10 +3,11 @@
  * bracket.c - what surrounds a change of the origin.
  *
  * Owns: the order of the steps. Begin puts the bracket in the file's list and makes the intents of
- * its regions durable. Then it goes through the stripes of the range one by one: it raises the
- * intents, moves the tickets and kills the copies durably. If the range is too large for that, the
- * file gets a new incarnation instead. Only then may the caller write. End takes the bracket out of
- * the list. Then it lowers the intents of the same stripes and moves their tickets once more.
+ * its regions durable. Then it goes through the stripes of the range one by one: it counts itself
+ * in the stripe (cm_stripe.intents), moves the ticket and kills the copies durably. If the range is
+ * too large for that, the file gets a new incarnation instead. Only then may the caller write. End
+ * takes the bracket out of the list, and out of the counts of the same stripes, and moves their
+ * tickets once more.
  *
  * For two kinds of brackets the stripes are not enough. An append does not know its range. But it
  * changes no byte that exists, so nothing has to be forgotten; only fills have to be refused. A
