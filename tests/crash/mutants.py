@@ -100,7 +100,7 @@ WRAPS = {  # by program, as in the meson.build files
              '-Wl,--wrap=cm_super_add_part', '-Wl,--wrap=cm_guard_add',
              '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=ftruncate64', '-Wl,--wrap=fstatfs64',
              '-Wl,--wrap=cm_posix_allocate', '-Wl,--wrap=cm_plat_random'],
-    'file': ['-Wl,--wrap=cm_plat_boot_wall_ns'],
+    'file': ['-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_wall_ns'],
     'pin': ['-Wl,--wrap=cm_guard_load_words', '-Wl,--wrap=cm_guard_look_before'],
     'seal': ['-Wl,--wrap=cm_guard_copy', '-Wl,--wrap=cm_plat_file_sync'],
     'shared': ['-Wl,--wrap=cm_guard_copy'],
