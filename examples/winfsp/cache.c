@@ -9,6 +9,10 @@
  * the validator anew. A file that was changed gets a new validator when one of its handles is
  * closed.
  *
+ * A file with several names may have one outside of the folder, and be written there. Nothing of it
+ * is served, and no validator vouches for it: its reads pass, and it is cold when it is opened. Its
+ * writes still have brackets: other handles may have it attached from before.
+ *
  * Trouble: if a change cannot be announced, the pool is given up before the change is made. From
  * then on there is no hit, no bracket and no validator, and all goes to the origin. The pool is
  * then as that of a mount that was killed (docs/decisions/giving-up.md).
@@ -113,6 +117,16 @@ int cache_end(void)
     return e;
 }
 
+/* Once true it stays true: who has opened the file by another name may still write it. */
+static bool has_names(struct handle *h)
+{
+    api_stat st;
+
+    if (!atomic_load(&h->linked) && (origin_stat_file(h->f, &st) < 0 || st.st_nlink > 1))
+        atomic_store(&h->linked, true);
+    return atomic_load(&h->linked);
+}
+
 /* The validator is taken first: if the pool is still in use after that, no change without a bracket
  * had begun. */
 static bool identify(struct handle *h, cm_validator *v)
@@ -133,9 +147,10 @@ void cache_attach(struct handle *h)
     h->file = NULL;
     h->proves = false;
     atomic_init(&h->changed, false);
+    atomic_init(&h->linked, false);
     if (!identify(h, &v))
         return;
-    e = cm_file_open(cache.pool, &h->id, &v, CM_SOLE_WRITER, &h->file);
+    e = cm_file_open(cache.pool, &h->id, has_names(h) ? NULL : &v, CM_SOLE_WRITER, &h->file);
     if (e == CM_EFORGET)
         give_up(e);
     if (e < 0)
@@ -164,7 +179,7 @@ static bool identify_closed(const struct handle *h, const char *path, cm_validat
 
     if (!path || !open_plain(path, &now.f, &st))
         return false;
-    same = identify(&now, v) && now.id.hi == h->id.hi && now.id.lo == h->id.lo;
+    same = !has_names(&now) && identify(&now, v) && now.id.hi == h->id.hi && now.id.lo == h->id.lo;
     (void)origin_close(now.f);
     return same;
 }
@@ -174,8 +189,8 @@ int cache_detach(struct handle *h, const char *path)
     const int rc = origin_close(h->f);
     cm_validator v;
 
-    if (is_on(h) && atomic_load(&h->changed) && identify_closed(h, path, &v) &&
-        cm_file_revalidate(h->file, &v) == CM_EFORGET)
+    if (is_on(h) && atomic_load(&h->changed) && !atomic_load(&h->linked) &&
+        identify_closed(h, path, &v) && cm_file_revalidate(h->file, &v) == CM_EFORGET)
         give_up(CM_EFORGET);
     if (h->file)
         (void)cm_file_close(h->file);
@@ -196,7 +211,7 @@ int64_t cache_read(struct handle *h, uint64_t off, void *buf, size_t len)
 {
     int64_t n = CM_EIO;
 
-    if (is_on(h))
+    if (is_on(h) && !has_names(h))
         n = cm_read_through(h->file, off, buf, len, read_origin, h);
     if (n >= 0)
         return n;
@@ -261,7 +276,7 @@ int cache_sync(struct handle *h, bool datasync)
      * proof only on a descriptor that was there before the writes: the system may have told their
      * errors to somebody else. */
     if (begun && known && (e < 0 || h->proves)) {
-        const bool fresh = e == 0 && identify(h, &v);
+        const bool fresh = e == 0 && !has_names(h) && identify(h, &v);
         if ((e < 0 || !atomic_load(&cache.off)) &&
             cm_sync_end(h->file, &s, e == 0, fresh ? &v : NULL) == CM_EFORGET)
             give_up(CM_EFORGET);
@@ -289,13 +304,15 @@ void cache_change_begin(struct cache_change *c, const char *path)
 void cache_change_end(struct cache_change *c, const char *path)
 {
     cm_validator v;
+    bool told;
 
     if (!c->open)
         return;
     (void)origin_close(c->h.f);
     if (!c->h.file)
         return;
-    (void)cm_write_end(c->h.file, &c->bracket, identify_closed(&c->h, path, &v) ? &v : NULL);
+    told = !atomic_load(&c->h.linked) && identify_closed(&c->h, path, &v);
+    (void)cm_write_end(c->h.file, &c->bracket, told ? &v : NULL);
     (void)cm_file_close(c->h.file);
 }
 

@@ -17,6 +17,7 @@ struct handle {
     cm_file_id id;
     bool proves;         /* a sync of f proves all that was written and not proved */
     atomic_bool changed; /* its validator is to be taken at the end */
+    atomic_bool linked;  /* it has several names, or had them: reads pass */
 };
 
 /* Opens the pool. 0, or an error of the library, after a message. */

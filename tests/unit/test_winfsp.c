@@ -11,6 +11,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#ifdef _WIN32
+#include <windows.h>
+#endif
+
 #include "../os.h"
 #include "../../examples/winfsp/announce.h"
 #include "../../examples/winfsp/cache.h"
@@ -127,6 +131,62 @@ static void test_reads_and_writes(void)
     close_it(other);
     fh = open_it("/file", O_RDWR | O_TRUNC);
     CALL(is_right(fh, 0));
+    close_it(fh);
+    CHECK_EQ(ops.unlink("/file"), 0);
+    CALL(end_test());
+}
+
+static bool make_hard_link(const char *path, const char *to)
+{
+#ifdef _WIN32
+    return CreateHardLinkA(to, path, NULL);
+#else
+    return link(path, to) == 0;
+#endif
+}
+
+static void write_outside(const char *path, int off)
+{
+    FILE *f = fopen(path, "r+b");
+
+    REQUIRE(f != NULL);
+    CHECK(fseek(f, off, SEEK_SET) == 0 && fputc(wrote[off], f) >= 0 && fclose(f) == 0);
+}
+
+/* A file with a name outside of the folder may be written there at any time. What is open, and what
+ * was cached when it had one name, is not served. */
+static void test_name_outside(void)
+{
+    char path[700], outside[700];
+    uint64_t fh, other, before;
+
+    CALL(begin_test());
+    (void)snprintf(path, sizeof(path), "%s/file", folder);
+    (void)snprintf(outside, sizeof(outside), "%s/outside", base);
+    CALL(make_it("/file", SIZE));
+    fh = open_it("/file", O_RDONLY);
+    for (int i = 0; i < 4; i++)
+        CALL(is_right(fh, SIZE));
+    close_it(fh);
+    REQUIRE(make_hard_link(path, outside));
+    fh = open_it("/file", O_RDONLY);
+    other = open_it("/file", O_RDWR);
+    before = hits();
+    for (int i = 0; i < 3; i++) {
+        wrote[5000 + i]++;
+        CALL(write_outside(outside, 5000 + i));
+        CALL(is_right(fh, SIZE));
+        wrote[9000 + i]++;
+        write_at(other, 9000 + i, 1);
+        CALL(is_right(fh, SIZE));
+    }
+    CHECK_EQ(hits(), before);
+    close_it(other);
+    CHECK_EQ(remove(outside), 0);
+    CALL(is_right(fh, SIZE));
+    close_it(fh);
+    fh = open_it("/file", O_RDONLY);
+    CALL(is_right(fh, SIZE));
     close_it(fh);
     CHECK_EQ(ops.unlink("/file"), 0);
     CALL(end_test());
@@ -458,16 +518,12 @@ static void test_checkpoints(void)
     CALL(end_test());
 }
 
-static const struct harness_test tests[] = { TEST(reads_and_writes),
-                                             TEST(names),
-                                             TEST(other_letters),
-                                             TEST(attributes),
-                                             TEST(validator_after_close),
-                                             TEST(times_of_handle),
-                                             TEST(read_only_folder),
-                                             TEST(others),
-                                             TEST(announced),
-                                             TEST(checkpoints) };
+static const struct harness_test tests[] = {
+    TEST(reads_and_writes), TEST(name_outside),     TEST(names),
+    TEST(other_letters),    TEST(attributes),       TEST(validator_after_close),
+    TEST(times_of_handle),  TEST(read_only_folder), TEST(others),
+    TEST(announced),        TEST(checkpoints)
+};
 
 int main(int argc, char **argv)
 {
