@@ -5,7 +5,13 @@
  * Owns: the path of the folder. Who: cache.c, ops.c. Every thread.
  *
  * Files are opened so that others may read, write, rename and delete them meanwhile: WinFsp has
- * judged the share modes of its own callers before. Links and junctions are not followed.
+ * judged the share modes of its own callers before.
+ *
+ * Links and junctions are not followed. Windows follows those in the middle of a path whatever it
+ * is asked. So each directory of a path is looked at first, and what was opened must lie below the
+ * folder by the name that the system says it has: somebody may have put a junction there between.
+ * Names that are made, removed or listed have the first look only. A link itself is shown, as the
+ * file or directory that it pretends to be, and may be removed and renamed.
  */
 #include "names_win32.h"
 #include "origin.h"
@@ -21,7 +27,8 @@
 #define EPOCH INT64_C(116444736000000000) /* 1970 in ticks of 100 ns since 1601 */
 #define CALL_MAX (UINT32_C(1) << 30)
 
-static wchar_t *folder;
+static wchar_t *folder, *real_folder; /* as it was given; as the system calls it */
+static DWORD named_by;                /* the kind of the latter */
 static bool for_everyone;
 
 /* On the stack of each call: names of 32767 characters are rare, and memory is not. */
@@ -36,18 +43,74 @@ static void turn_slashes(wchar_t *c)
             *c = L'\\';
 }
 
-/* False: too long, or it names a stream. */
-static bool below(const char *path, struct path *p)
+/* Any reparse point: what it stands for may be anywhere. */
+static bool is_link(const wchar_t *path)
+{
+    const DWORD is = GetFileAttributesW(path);
+
+    return is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_REPARSE_POINT);
+}
+
+/* -ENOENT: too long, or it names a stream. -EACCES: it leads through a link. */
+static int below(const char *path, struct path *p)
 {
     const size_t n = wcslen(folder), room = sizeof(p->w) / sizeof(p->w[0]);
+    bool leaves = false;
 
     if (n + 1 > room || strchr(path, ':'))
-        return false;
+        return -ENOENT;
     wcscpy(p->w, folder);
     if (!names_wide(path[1] ? path : "", p->w + n, room - n))
-        return false;
+        return -ENOENT;
     turn_slashes(p->w + n);
-    return true;
+    for (wchar_t *end = p->w + n; *end && !leaves && (end = wcschr(end + 1, L'\\'));) {
+        *end = L'\0';
+        leaves = is_link(p->w);
+        *end = L'\\';
+    }
+    return leaves ? -EACCES : 0;
+}
+
+/* Where it is, without links. The caller frees it. NULL: the system does not say. */
+static wchar_t *real_path(HANDLE h)
+{
+    const DWORD how = FILE_NAME_NORMALIZED | named_by;
+    const DWORD room = GetFinalPathNameByHandleW(h, NULL, 0, how);
+    wchar_t *path = calloc((size_t)room + 1, sizeof(*path));
+    const DWORD n = path && room ? GetFinalPathNameByHandleW(h, path, room + 1, how) : 0;
+
+    if (n > 0 && n <= room)
+        return path;
+    free(path);
+    return NULL;
+}
+
+/* Is it the folder, or something below it? */
+static bool is_below(HANDLE h)
+{
+    wchar_t *const path = real_path(h);
+    const size_t n = wcslen(real_folder);
+    const bool is = path && !wcsncmp(path, real_folder, n) && (!path[n] || path[n] == L'\\');
+
+    free(path);
+    return is;
+}
+
+static int find_folder(void)
+{
+    const HANDLE h = CreateFileW(folder, FILE_READ_ATTRIBUTES, SHARED, NULL, OPEN_EXISTING,
+                                 FILE_FLAG_BACKUP_SEMANTICS, NULL);
+
+    if (h == INVALID_HANDLE_VALUE)
+        return names_error();
+    named_by = VOLUME_NAME_DOS;
+    real_folder = real_path(h);
+    if (!real_folder) { /* a volume without a letter */
+        named_by = VOLUME_NAME_NT;
+        real_folder = real_path(h);
+    }
+    CloseHandle(h);
+    return real_folder ? 0 : -EIO;
 }
 
 int origin_begin(const char *path, bool everyone)
@@ -65,12 +128,14 @@ int origin_begin(const char *path, bool everyone)
     wcscpy(folder, plain ? long_names : L"");
     wcscat(folder, wide);
     turn_slashes(folder);
-    return 0;
+    return find_folder();
 }
 
 void origin_end(void)
 {
     free(folder);
+    free(real_folder);
+    folder = real_folder = NULL;
 }
 
 /* ---- Files ----------------------------------------------------------------------------------- */
@@ -81,9 +146,10 @@ int origin_open(const char *path, const struct origin_how *how, origin_file *f)
     FILE_ATTRIBUTE_TAG_INFO is;
     struct path p;
     HANDLE h;
+    const int e = below(path, &p);
 
-    if (!below(path, &p))
-        return -ENOENT;
+    if (e < 0)
+        return e;
     h = CreateFileW(p.w, GENERIC_READ | (how->writes ? GENERIC_WRITE : 0), SHARED, NULL, make,
                     FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
     if (h == INVALID_HANDLE_VALUE)
@@ -92,6 +158,10 @@ int origin_open(const char *path, const struct origin_how *how, origin_file *f)
         (is.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT)) {
         CloseHandle(h);
         return -ELOOP;
+    }
+    if (!is_below(h)) {
+        CloseHandle(h);
+        return -EACCES;
     }
     *f = (origin_file)h;
     return 0;
@@ -224,17 +294,49 @@ static HANDLE open_any(const char *path, DWORD access, int *e)
     struct path p;
     HANDLE h;
 
-    *e = -ENOENT;
-    if (!below(path, &p))
+    *e = below(path, &p);
+    if (*e < 0)
         return INVALID_HANDLE_VALUE;
     h = CreateFileW(p.w, access, SHARED, NULL, OPEN_EXISTING, AS_IT_IS, NULL);
     *e = h == INVALID_HANDLE_VALUE ? names_error() : 0;
+    if (*e == 0 && !is_below(h)) {
+        CloseHandle(h);
+        *e = -EACCES;
+        h = INVALID_HANDLE_VALUE;
+    }
     return h;
+}
+
+static int64_t ticks_in(FILETIME t)
+{
+    return (int64_t)((uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime);
+}
+
+/* True: there is a link, and this is what its directory says of it. */
+static bool stat_link(const char *path, api_stat *st)
+{
+    WIN32_FILE_ATTRIBUTE_DATA is;
+    struct path p;
+
+    if (!path[1] || below(path, &p) < 0 || !is_link(p.w) ||
+        !GetFileAttributesExW(p.w, GetFileExInfoStandard, &is))
+        return false;
+    memset(st, 0, sizeof(*st));
+    st->st_mode = mode_of(is.dwFileAttributes);
+    st->st_nlink = 1;
+    st->st_atim = time_of(ticks_in(is.ftLastAccessTime));
+    st->st_mtim = st->st_ctim = time_of(ticks_in(is.ftLastWriteTime));
+    st->st_birthtim = time_of(ticks_in(is.ftCreationTime));
+    return true;
 }
 
 int origin_stat(const char *path, api_stat *st)
 {
     int e;
+
+    if (stat_link(path, st))
+        return 0;
+
     const HANDLE h = open_any(path, FILE_READ_ATTRIBUTES, &e);
 
     if (e < 0)
@@ -313,8 +415,13 @@ int origin_list(const char *path, bool (*each)(void *ctx, const char *name, cons
     struct path p;
     HANDLE h;
     bool more;
+    const int e = below(path, &p);
 
-    if (!below(path, &p) || wcslen(p.w) + 3 > sizeof(p.w) / sizeof(p.w[0]))
+    if (e < 0)
+        return e;
+    if (path[1] && is_link(p.w))
+        return -EACCES;
+    if (wcslen(p.w) + 3 > sizeof(p.w) / sizeof(p.w[0]))
         return -ENOENT;
     wcscat(p.w, L"\\*");
     h = FindFirstFileW(p.w, &found);
@@ -333,37 +440,42 @@ int origin_list(const char *path, bool (*each)(void *ctx, const char *name, cons
 int origin_mkdir(const char *path, api_mode mode)
 {
     struct path p;
+    const int e = below(path, &p);
 
     (void)mode;
-    if (!below(path, &p))
-        return -ENOENT;
+    if (e < 0)
+        return e;
     return CreateDirectoryW(p.w, NULL) ? 0 : names_error();
 }
 
 int origin_rmdir(const char *path)
 {
     struct path p;
+    const int e = below(path, &p);
 
-    if (!below(path, &p))
-        return -ENOENT;
+    if (e < 0)
+        return e;
     return RemoveDirectoryW(p.w) ? 0 : names_error();
 }
 
 int origin_unlink(const char *path)
 {
     struct path p;
+    const int e = below(path, &p);
 
-    if (!below(path, &p))
-        return -ENOENT;
+    if (e < 0)
+        return e;
     return DeleteFileW(p.w) ? 0 : names_error();
 }
 
 int origin_rename(const char *from, const char *to, bool keep)
 {
     struct path p, q;
+    int e = below(from, &p);
 
-    if (!below(from, &p) || !below(to, &q))
-        return -ENOENT;
+    e = e < 0 ? e : below(to, &q);
+    if (e < 0)
+        return e;
     return MoveFileExW(p.w, q.w, keep ? 0 : MOVEFILE_REPLACE_EXISTING) ? 0 : names_error();
 }
 

@@ -203,6 +203,93 @@ static int see(void *buf, const char *name, const api_stat *st, api_off off,
     return 0;
 }
 
+#ifdef _WIN32
+/* Wine takes a link of Unix to a directory for a link of Windows. False: this is not Wine. */
+static bool run_unix(const char *command, const char *path, const char *to)
+{
+    static char *(CDECL * unix_name)(const WCHAR *);
+    const FARPROC at = GetProcAddress(GetModuleHandleA("kernel32"), "wine_get_unix_file_name");
+    WCHAR w[2][700];
+    char line[2000];
+
+    if (!at)
+        return false;
+    memcpy(&unix_name, &at, sizeof(at));
+    MultiByteToWideChar(CP_ACP, 0, path, -1, w[0], 700);
+    MultiByteToWideChar(CP_ACP, 0, to, -1, w[1], 700);
+    (void)snprintf(line, sizeof(line), "start /wait /unix /bin/%s \"%s\" \"%s\"", command,
+                   unix_name(w[0]), unix_name(w[1]));
+    (void)system(line);
+    return true;
+}
+
+static bool make_dir_link(const char *path, const char *to)
+{
+    if (!run_unix("ln -s", to, path))
+        (void)CreateSymbolicLinkA(path, to, 3); /* a directory, also for no administrator */
+    return (GetFileAttributesA(path) & FILE_ATTRIBUTE_REPARSE_POINT) != 0;
+}
+
+static unsigned listed;
+
+static int count(void *buf, const char *name, const api_stat *st, api_off off,
+                 enum fuse_fill_dir_flags flags)
+{
+    (void)buf, (void)off, (void)flags;
+    listed += !strcmp(name, "link") && (st->st_mode & S_IFMT) == S_IFDIR;
+    return 0;
+}
+
+/* A link to a directory is shown, and nothing of what is behind it is there. */
+static void test_links_out(void)
+{
+    struct fuse_file_info fi = { .flags = O_RDWR };
+    const api_timespec tv[2] = { { 0 } };
+    char path[700], outside[700], secret[720];
+    api_stat st;
+
+    CALL(begin_test());
+    (void)snprintf(outside, sizeof(outside), "%s/outside", base);
+    (void)snprintf(path, sizeof(path), "%s/dir/link", folder);
+    (void)snprintf(secret, sizeof(secret), "%s/secret", outside);
+    CHECK(CreateDirectoryA(outside, NULL));
+    CHECK_EQ(ops.mkdir("/dir", 0755), 0);
+    FILE *f = fopen(secret, "wb");
+    REQUIRE(f && fputs("secret", f) >= 0 && fclose(f) == 0);
+    if (make_dir_link(path, outside)) {
+        CALL(make_it("/plain", 100));
+        CHECK_EQ(ops.getattr("/dir/link", &st, NULL), 0);
+        CHECK_EQ(st.st_mode & S_IFMT, S_IFDIR);
+        CHECK_EQ(ops.readdir("/dir", NULL, count, 0, NULL, (enum fuse_readdir_flags)0), 0);
+        CHECK_EQ(listed, 1);
+        CHECK_EQ(ops.readdir("/dir/link", NULL, count, 0, NULL, (enum fuse_readdir_flags)0),
+                 -EACCES);
+        CHECK_EQ(ops.getattr("/dir/link/secret", &st, NULL), -EACCES);
+        CHECK_EQ(ops.open("/dir/link/secret", &fi), -EACCES);
+        CHECK_EQ(ops.truncate("/dir/link/secret", 1, NULL), -EACCES);
+        CHECK_EQ(ops.utimens("/dir/link/secret", tv, NULL), -EACCES);
+        CHECK_EQ(ops.chmod("/dir/link/secret", 0444, NULL), -EACCES);
+        CHECK_EQ(ops.unlink("/dir/link/secret"), -EACCES);
+        CHECK_EQ(ops.rename("/dir/link/secret", "/mine", 0), -EACCES);
+        CHECK_EQ(ops.rename("/plain", "/dir/link/plain", 0), -EACCES);
+        CHECK_EQ(ops.mkdir("/dir/link/new", 0755), -EACCES);
+        CHECK_EQ(ops.rmdir("/dir/link/new"), -EACCES);
+        fi.flags |= O_CREAT;
+        CHECK_EQ(ops.create("/dir/link/new", 0644, &fi), -EACCES);
+        CHECK_EQ(os_size(secret), 6);
+        CHECK_EQ(ops.unlink("/plain"), 0);
+        if (!run_unix("rm -f", path, path))
+            CHECK(RemoveDirectoryA(path));
+    } else {
+        printf("# no link can be made here\n");
+    }
+    CHECK_EQ(remove(secret), 0);
+    CHECK(RemoveDirectoryA(outside));
+    CHECK_EQ(ops.rmdir("/dir"), 0);
+    CALL(end_test());
+}
+#endif
+
 static unsigned forgotten;
 
 int __real_cm_forget(cm_cache *cache, const cm_file_id *id);
@@ -518,12 +605,20 @@ static void test_checkpoints(void)
     CALL(end_test());
 }
 
-static const struct harness_test tests[] = {
-    TEST(reads_and_writes), TEST(name_outside),     TEST(names),
-    TEST(other_letters),    TEST(attributes),       TEST(validator_after_close),
-    TEST(times_of_handle),  TEST(read_only_folder), TEST(others),
-    TEST(announced),        TEST(checkpoints)
-};
+static const struct harness_test tests[] = { TEST(reads_and_writes),
+                                             TEST(name_outside),
+#ifdef _WIN32
+                                             TEST(links_out),
+#endif
+                                             TEST(names),
+                                             TEST(other_letters),
+                                             TEST(attributes),
+                                             TEST(validator_after_close),
+                                             TEST(times_of_handle),
+                                             TEST(read_only_folder),
+                                             TEST(others),
+                                             TEST(announced),
+                                             TEST(checkpoints) };
 
 int main(int argc, char **argv)
 {
