@@ -11,7 +11,8 @@
  * Each step is on the disk before the next one begins. So whatever ends the process, the journal is
  * there as long as the folder may be aside. Recovery looks at what is there, and not at how far
  * somebody came: so it may be killed as well, and repeated. It renames the folder back only if the
- * journal names this very directory, and only to a name where nothing is.
+ * journal names this very directory, and only to a name where nothing is. Others may make names
+ * beside the folder: a journal that is not of this user, or root's, is not believed.
  */
 #include "swap.h"
 
@@ -122,11 +123,12 @@ static enum swap_result move_back(const struct swap *s, const char *id)
     char is[SWAP_ID], why[SWAP_PATH];
     int e = swap_os_id(s->aside, is);
 
-    if (e < 0 || (*id && strcmp(id, is)))
+    if (!*id)
+        return stays(s, "the journal is damaged, so no mount has renamed what is called "
+                        "*.cachemax-origin");
+    if (e < 0 || strcmp(id, is))
         return stays(s,
                      "what is called *.cachemax-origin is not the folder that the journal names");
-    if (!*id && is_there(s->folder))
-        return stays(s, "the journal is damaged, and both names exist");
     e = fault(SWAP_CLEAR_PLACE);
     e = e < 0 ? e : swap_os_clear_place(s->folder);
     if (e < 0) {
@@ -168,7 +170,8 @@ static enum swap_result recover(struct swap *s)
 {
     char text[TEXT_ROOM] = "", id[SWAP_ID] = "";
     enum swap_result r;
-    const int e = swap_os_open(s->journal, text, sizeof(text), &s->lock);
+    const char *why = "";
+    const int e = swap_os_open(s->journal, text, sizeof(text), &s->lock, &why);
 
     if (e == -ENOENT && is_there(s->aside))
         return stays(s, "*.cachemax-origin exists without a journal");
@@ -181,6 +184,12 @@ static enum swap_result recover(struct swap *s)
         return SWAP_OK;
     if (e == -EAGAIN)
         return say(SWAP_IN_USE, "%s: is mounted by a process that is running", s->folder);
+    if (e == -EPERM)
+        return say(SWAP_FAILED,
+                   "%s: %s, so it is not believed, and nothing was changed. If a mount of another "
+                   "user has died here, that user has to run: cachemax-winfsp --recover %s. Else "
+                   "look who made it, and delete it",
+                   s->journal, why, s->folder);
     if (e < 0)
         return say(SWAP_FAILED, "%s: %s", s->journal, strerror(-e));
     if (!read_id(text, id))

@@ -26,8 +26,10 @@ int swap_os_id(const char *path, char id[SWAP_ID]);
 int swap_os_create(const char *path, intptr_t *journal);
 /* -EAGAIN: somebody has removed the journal meanwhile. */
 int swap_os_write(intptr_t journal, const char *text);
-/* Opens it, locks it, and reads it. -EAGAIN: another process has the lock. -ENOENT. */
-int swap_os_open(const char *path, char *text, size_t room, intptr_t *journal);
+/* Opens it, locks it, and reads it. -EAGAIN: another process has the lock. -ENOENT. -EPERM: another
+ * user may have made, written or replaced it; *why says how. Users are this one and root, or
+ * administrators and the system. */
+int swap_os_open(const char *path, char *text, size_t room, intptr_t *journal, const char **why);
 /* Removes the journal; then the lock is gone. After an error it is still there. */
 int swap_os_remove(const char *path, intptr_t journal);
 /* Gives the lock up. The journal stays. */

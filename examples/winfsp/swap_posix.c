@@ -81,14 +81,20 @@ int swap_os_id(const char *path, char id[SWAP_ID])
     return 0;
 }
 
+static void parent_of(const char *path, char *parent, size_t room)
+{
+    const char *const name = strrchr(path, '/');
+
+    snprintf(parent, room, "%.*s", name > path ? (int)(name - path) : 1, path);
+}
+
 /* Names that were changed beside `path` are on the disk. */
 static int sync_parent(const char *path)
 {
     char parent[SWAP_PATH + 32];
-    const char *const name = strrchr(path, '/');
     int fd, e = 0;
 
-    snprintf(parent, sizeof(parent), "%.*s", name > path ? (int)(name - path) : 1, path);
+    parent_of(path, parent, sizeof(parent));
     fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
@@ -129,16 +135,39 @@ int swap_os_write(intptr_t journal, const char *text)
     return 0;
 }
 
-int swap_os_open(const char *path, char *text, size_t room, intptr_t *journal)
+/* Why the journal is not believed, or NULL. A second name may be that of another folder's. */
+static const char *distrust(int fd, const char *path)
 {
-    const int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    char parent[SWAP_PATH + 32];
+    struct stat st, dir;
+
+    parent_of(path, parent, sizeof(parent));
+    if (fstat(fd, &st) < 0 || stat(parent, &dir) < 0)
+        return "the system does not say whose it is";
+    if (!S_ISREG(st.st_mode) || st.st_nlink > 1)
+        return "it is no plain file with one name";
+    if (st.st_uid != 0 && st.st_uid != geteuid())
+        return "it belongs to another user";
+    if (st.st_mode & (S_IWGRP | S_IWOTH))
+        return "others may write it";
+    if ((dir.st_mode & S_IWOTH) && !(dir.st_mode & S_ISVTX))
+        return "others may write its directory, which is not sticky";
+    return NULL;
+}
+
+int swap_os_open(const char *path, char *text, size_t room, intptr_t *journal, const char **why)
+{
+    const int fd = open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     struct stat st;
     ssize_t n = 0;
     int e;
 
     if (fd < 0)
-        return -errno;
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EPERM ? -EACCES : -errno;
+    *why = distrust(fd, path);
+    if (*why)
+        e = -EPERM;
+    else if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         e = errno == EWOULDBLOCK ? -EAGAIN : -errno;
     else if (fstat(fd, &st) < 0 || (n = pread(fd, text, room - 1, 0)) < 0)
         e = -errno;

@@ -4,6 +4,9 @@
  *
  * Owns: nothing. Who: swap.c.
  *
+ * The journal is for its owner and for administrators only, whatever its directory would give it:
+ * who may write it names the directory that gets the folder's name.
+ *
  * The lock of the journal is its sharing mode: a second open that wants to write fails, and the
  * handle goes with the process. Names are written through (MOVEFILE_WRITE_THROUGH); NTFS journals
  * them. WinFsp makes the directory of a mount itself, and takes it away with the process. What a
@@ -12,6 +15,8 @@
 #include "names_win32.h"
 #include "swap.h"
 #include "swap_os.h"
+
+#include "../service/owner_win32.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -128,15 +133,15 @@ int swap_os_id(const char *path, char id[SWAP_ID])
     return e;
 }
 
-static int open_journal(const char *path, DWORD how, intptr_t *journal)
+static int open_journal(const char *path, DWORD how, SECURITY_ATTRIBUTES *who, intptr_t *journal)
 {
     wchar_t wide[SWAP_PATH + 32];
     HANDLE h;
 
     if (!wide_of(path, wide))
         return -ENAMETOOLONG;
-    h = CreateFileW(wide, GENERIC_READ | GENERIC_WRITE | DELETE, FILE_SHARE_READ, NULL, how,
-                    FILE_FLAG_WRITE_THROUGH, NULL);
+    h = CreateFileW(wide, GENERIC_READ | GENERIC_WRITE | DELETE, FILE_SHARE_READ, who, how,
+                    FILE_FLAG_WRITE_THROUGH | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
     if (h == INVALID_HANDLE_VALUE)
         return names_error();
     *journal = (intptr_t)h;
@@ -145,7 +150,13 @@ static int open_journal(const char *path, DWORD how, intptr_t *journal)
 
 int swap_os_create(const char *path, intptr_t *journal)
 {
-    return open_journal(path, CREATE_NEW, journal);
+    SECURITY_ATTRIBUTES who;
+    int e = -EIO;
+
+    if (owner_only(&who))
+        e = open_journal(path, CREATE_NEW, &who, journal);
+    owner_only_end(&who);
+    return e;
 }
 
 int swap_os_write(intptr_t journal, const char *text)
@@ -159,11 +170,16 @@ int swap_os_write(intptr_t journal, const char *text)
     return FlushFileBuffers(handle_of(journal)) ? 0 : names_error();
 }
 
-int swap_os_open(const char *path, char *text, size_t room, intptr_t *journal)
+int swap_os_open(const char *path, char *text, size_t room, intptr_t *journal, const char **why)
 {
     DWORD n = 0;
-    int e = open_journal(path, OPEN_EXISTING, journal);
+    int e = open_journal(path, OPEN_EXISTING, NULL, journal);
 
+    *why = e == 0 ? owner_fault(handle_of(*journal), OWNER_ALONE | OWNER_FILE) : NULL;
+    if (*why) {
+        CloseHandle(handle_of(*journal));
+        e = -EPERM;
+    }
     if (e == 0 && !ReadFile(handle_of(*journal), text, (DWORD)room - 1, &n, NULL)) {
         e = names_error();
         CloseHandle(handle_of(*journal));

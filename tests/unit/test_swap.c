@@ -11,12 +11,16 @@
 #include <windows.h>
 #else
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #endif
 
 #include "../os.h"
 #include "../../examples/winfsp/swap.h"
+#ifdef _WIN32
+#include "../../examples/service/owner_win32.h"
+#endif
 
 static char base[512], folder[600], aside[640], journal[640], file[700], said[16384];
 
@@ -292,21 +296,43 @@ static void test_other_letters(void)
 }
 #endif
 
+/* For nobody else, as the program makes it. */
+static void make_journal(const char *text)
+{
+#ifdef _WIN32
+    SECURITY_ATTRIBUTES who;
+    HANDLE h;
+
+    REQUIRE(owner_only(&who));
+    h = CreateFileA(journal, GENERIC_WRITE, 0, &who, CREATE_NEW, 0, NULL);
+    owner_only_end(&who);
+    REQUIRE(h != INVALID_HANDLE_VALUE);
+    CloseHandle(h);
+#endif
+    CALL(make_file(journal, text));
+}
+
 static void test_journals(void)
 {
     static struct swap s;
 
     CALL(begin_test());
-    CALL(make_file(journal, "")); /* nothing was renamed yet */
+#ifdef _WIN32
+    CALL(make_file(journal, "")); /* others may use it */
+    CHECK_EQ(swap_recover(folder), SWAP_FAILED);
+    CHECK(strstr(said, "is not believed") != NULL);
+    CHECK_EQ(remove(journal), 0);
+#endif
+    CALL(make_journal("")); /* nothing was renamed yet */
     CHECK_EQ(swap_recover(folder), SWAP_OK);
     CHECK(!is_file(journal) && is_file(file));
-    CALL(make_file(journal, "cachemax-winfsp 1: a mo"));
+    CALL(make_journal("cachemax-winfsp 1: a mo"));
     CHECK_EQ(swap_begin(&s, folder), SWAP_OK); /* recovers first */
     CHECK_EQ(swap_end(&s), SWAP_OK);
     CALL(make_folder(aside)); /* without a journal nobody touches it */
     CHECK_EQ(swap_begin(&s, folder), SWAP_FAILED);
     CHECK(strstr(said, "without a journal") != NULL);
-    CALL(make_file(journal, "damaged"));
+    CALL(make_journal("damaged"));
     CHECK_EQ(swap_recover(folder), SWAP_FAILED);
     CHECK(strstr(said, "damaged") != NULL && is_file(file));
     CHECK(os_remove_dir(aside));
@@ -315,6 +341,55 @@ static void test_journals(void)
 }
 
 #ifndef _WIN32
+/* Nothing was done, and the message says why. */
+static void is_refused(const char *why)
+{
+    static struct swap s;
+
+    CHECK_EQ(swap_recover(folder), SWAP_FAILED);
+    CHECK(strstr(said, why) != NULL);
+    CHECK_EQ(swap_begin(&s, folder), SWAP_FAILED);
+    CHECK(is_file(journal));
+}
+
+/* A journal that another user may have made, or written, is believed by nobody: it would bring a
+ * directory of his to the folder's name. */
+static void test_planted_journals(void)
+{
+    CALL(begin_test());
+    CALL(leave_aside());
+    CHECK_EQ(chmod(journal, 0622), 0);
+    CALL(is_refused("others may write it"));
+    CHECK_EQ(chmod(journal, 0600), 0);
+    if (geteuid() == 0) {
+        CHECK_EQ(chown(journal, 65534, 65534), 0);
+        CALL(is_refused("belongs to another user"));
+        CHECK_EQ(chown(journal, 0, 0), 0);
+    }
+    CHECK_EQ(chmod(base, 0777), 0);
+    CALL(is_refused("others may write its directory"));
+    CHECK_EQ(chmod(base, 01777), 0); /* sticky: others may not rename it */
+    CHECK_EQ(swap_recover(folder), SWAP_OK);
+    CALL(end_test());
+}
+
+/* The journal is not whole, so the mount has renamed nothing: what is aside is somebody else's. */
+static void test_planted_folder(void)
+{
+    CALL(begin_test());
+    CALL(make_file(journal, ""));
+    CALL(make_folder(aside));
+    CHECK_EQ(remove(file), 0);
+    CHECK_EQ(rmdir(folder), 0);
+    CHECK_EQ(swap_recover(folder), SWAP_FAILED);
+    CHECK(strstr(said, "damaged") != NULL);
+    CHECK_EQ(rmdir(aside), 0);
+    CALL(make_folder(folder));
+    CALL(make_file(file, "content"));
+    CHECK_EQ(swap_recover(folder), SWAP_OK);
+    CALL(end_test());
+}
+
 static struct swap second;
 
 /* Another process has found the new journal before it was locked, removed it as one of a process
@@ -475,11 +550,15 @@ static const struct harness_test tests[] = {
     TEST(other_letters),
 #endif
 #ifndef _WIN32
+    TEST(planted_journals),   TEST(planted_folder),
     TEST(two_at_once),        TEST(killed_at_each_step),
 #endif
 };
 
 int main(int argc, char **argv)
 {
+#ifndef _WIN32
+    (void)umask(022); /* journals that others may write are refused */
+#endif
     return HARNESS_MAIN(tests, argc, argv);
 }
