@@ -69,7 +69,7 @@ static bool has_ended(uint32_t process)
  * soft limit, if the configuration allows many clients. */
 static void allow_descriptors(uint32_t clients)
 {
-    const rlim_t need = 5 * (rlim_t)clients + 64;
+    const rlim_t need = 7 * (rlim_t)clients + 64; /* two are of those that leave */
     struct rlimit n;
     char text[200];
 

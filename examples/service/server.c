@@ -14,6 +14,10 @@
 
 #define GONE_MS 1000 /* a process that was killed ends within */
 
+/* Lines of refusals: so many in such a time. */
+#define REFUSED_LINES 20
+#define REFUSED_NS UINT64_C(10000000000)
+
 void server_log(struct server *s, enum log_weight w, const char *format, ...)
 {
     char text[512];
@@ -69,6 +73,26 @@ static const char *let_in(struct server *s, struct connection *c)
     return why;
 }
 
+/* Who is refused may come again at once, for hours. */
+static void log_refusal(struct server *s, const struct connection *c, const char *why)
+{
+    const uint64_t now = os_now_ns();
+    unsigned n;
+
+    os_lock(&s->lock);
+    if (now - s->refused_since >= REFUSED_NS) {
+        s->refused_since = now;
+        s->refused = 0;
+    }
+    n = ++s->refused;
+    os_unlock(&s->lock);
+    if (n <= REFUSED_LINES)
+        server_log(s, LOG_WARN, "%s %u was refused: %s%s", c->kind, c->client, why,
+                   n == REFUSED_LINES ? ". More that are refused within ten seconds are not in the "
+                                        "log"
+                                      : "");
+}
+
 bool server_enter(struct server *s, struct connection *c)
 {
     const char *why = "there is no memory for it";
@@ -84,7 +108,7 @@ bool server_enter(struct server *s, struct connection *c)
     if (c->session)
         session_end(c->session, false);
     os_mutex_end(&c->lock);
-    server_log(s, LOG_WARN, "%s %u was refused: %s", c->kind, c->client, why);
+    log_refusal(s, c, why);
     return false;
 }
 
@@ -102,16 +126,24 @@ static void take_out(struct server *s, struct connection *c)
 void server_leave(struct connection *c)
 {
     struct server *s = c->server;
+    bool early;
 
     take_out(s, c); /* nobody shuts it any more */
     if (c->why)
         server_log(s, LOG_WARN, "connection %llu of %s %u was ended: %s",
                    (unsigned long long)c->number, c->kind, c->client, c->why);
+    os_lock(&s->lock);
+    early = s->leaving < s->clients_max; /* else it keeps its place: their number is bounded */
+    if (early) {
+        s->leaving++;
+        s->clients--;
+    }
+    os_unlock(&s->lock);
     /* Its process has ended: then its writes have. If it lives on, they may come later. */
     session_end(c->session, c->gone(c, session_is_writing(c->session) ? GONE_MS : 0));
     os_mutex_end(&c->lock);
     os_lock(&s->lock);
-    s->clients--;
+    *(early ? &s->leaving : &s->clients) -= 1;
     os_cond_wake_all(&s->ended);
     os_unlock(&s->lock);
 }
@@ -144,7 +176,8 @@ void server_begin(struct server *s)
     const unsigned wanted = half < 1 ? 1 : half > RING_SERVERS_MAX ? RING_SERVERS_MAX : half;
 
     s->connections = NULL;
-    s->clients = 0;
+    s->clients = s->leaving = s->refused = 0;
+    s->refused_since = 0;
     s->last = 0;
     s->stopping = false;
     os_mutex_begin(&s->lock);
@@ -159,7 +192,7 @@ void server_end(struct server *s)
     s->stopping = true;
     for (struct connection *c = s->connections; c; c = c->next)
         c->shut(c);
-    while (s->clients > 0)
+    while (s->clients + s->leaving > 0)
         os_cond_wait(&s->ended, &s->lock);
     os_unlock(&s->lock);
     for (unsigned i = 0; i < s->rings; i++)

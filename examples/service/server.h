@@ -31,6 +31,9 @@ struct server {
     os_cond ended;
     struct connection *connections;
     unsigned clients;
+    unsigned leaving;       /* their places are free, and their brackets are not settled yet */
+    uint64_t refused_since; /* now: when the log began to count refusals */
+    unsigned refused;
     uint64_t last; /* number of a connection */
     bool stopping;
     struct ring_server ring[RING_SERVERS_MAX];

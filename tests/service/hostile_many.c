@@ -106,6 +106,35 @@ static void client_cases(const char *program)
     service_down("the end after too many clients");
 }
 
+/* A client whose connection ends with an open bracket is watched for a second: its process lives
+ * on. The place is free at once all the same. */
+static void leaving_case(const char *program)
+{
+    const uint64_t begun = place_now_ns();
+    struct raw r, more;
+    bool taken;
+
+    service_up(program, "clients = 3\n");
+    case_begin("places of clients that end with an open bracket");
+    for (unsigned i = 0; i < 3; i++) {
+        do {
+            raw_connect(&r);
+            taken = is_taken(&r);
+            if (!taken)
+                raw_close(&r);
+        } while (!taken && place_now_ns() - begun < PLACE_PATIENCE_NS);
+        (void)raw_begin(&r, CMP_WRITE_BEGIN, raw_open(&r, 700 + i), 0);
+        raw_close(&r);
+        place_sleep_us(300000);
+        raw_connect(&more);
+        if (!is_taken(&more))
+            case_fail("client %u was not taken after 0.3 s", i);
+        raw_close(&more);
+    }
+    case_end();
+    service_down("the end after clients that left brackets");
+}
+
 /* As many clients as the configuration allows come, although the soft limit of descriptors would
  * not be enough for them. */
 static void all_clients_case(const char *program)
@@ -373,6 +402,7 @@ void many_cases(const char *program, uint64_t pool_bytes)
     no_descriptor_case();
     service_down("the end after floods");
     client_cases(program);
+    leaving_case(program);
     all_clients_case(program);
     file_cases(program);
 }

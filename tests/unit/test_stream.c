@@ -77,8 +77,44 @@ static void test_inherited(void)
     pool_end(&p);
 }
 
+static unsigned lines;
+static char last_line[512];
+
+static void count_lines(enum log_weight w, const char *text)
+{
+    (void)w;
+    lines++;
+    (void)snprintf(last_line, sizeof(last_line), "%s", text);
+}
+
+/* Who is refused over and over again fills no log. */
+static void test_many_refused(void)
+{
+    static const struct stream_calls calls = { receive_nothing, send_nothing, shut, gone,
+                                               set_free };
+    static struct stream stream = { &calls, 1234 };
+    static struct outside outside;
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    server = (struct server){ .clients_max = 0, .log = count_lines };
+    service_begin(&server.service, p.c, &outside, 5);
+    server_begin(&server);
+    lines = 0;
+    stream_take(&server, &stream);
+    CHECK_EQ(lines, 1);
+    CHECK(strstr(last_line, "was refused: there are too many clients") != NULL);
+    for (unsigned i = 0; i < 1000; i++)
+        stream_take(&server, &stream);
+    CHECK(lines < 100);
+    CHECK(strstr(last_line, "are not in the log") != NULL);
+    server_end(&server);
+    service_end(&server.service);
+    pool_end(&p);
+}
+
 static const struct harness_test tests[] = {
     TEST(inherited),
+    TEST(many_refused),
 };
 
 int main(int argc, char **argv)
