@@ -195,3 +195,8 @@ bool owner_others_write(ACL *list)
     }
     return list == NULL;
 }
+
+bool owner_is_other(PSID of)
+{
+    return !of || !(is_administrators(of) || is_installer(of));
+}

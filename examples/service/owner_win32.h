@@ -43,5 +43,7 @@ const char *owner_fault_for(const struct owner *o, PSID of, ACL *list, unsigned 
 
 /* May somebody who is no administrator, and not the system, write what has the list? */
 bool owner_others_write(ACL *list);
+/* May its owner, who can always change the list, be such a one? NULL: not known, so he may. */
+bool owner_is_other(PSID of);
 
 #endif

@@ -195,12 +195,14 @@ static bool is_exposed(const wchar_t *path)
 {
     PSECURITY_DESCRIPTOR all;
     ACL *list = NULL;
+    PSID of = NULL;
     bool exposed;
 
-    if (GetNamedSecurityInfoW(path, SE_FILE_OBJECT, DACL_SECURITY_INFORMATION, NULL, NULL, &list,
-                              NULL, &all) != ERROR_SUCCESS)
+    if (GetNamedSecurityInfoW(path, SE_FILE_OBJECT,
+                              OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION, &of, NULL,
+                              &list, NULL, &all) != ERROR_SUCCESS)
         return false;
-    exposed = owner_others_write(list);
+    exposed = owner_others_write(list) || owner_is_other(of);
     LocalFree(all);
     return exposed;
 }

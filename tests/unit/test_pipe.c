@@ -326,6 +326,30 @@ static void test_writers(void)
     CHECK(owner_others_write(NULL)); /* no list lets everybody in */
 }
 
+/* Who owns a directory may change its list, whatever that says now. */
+static void test_other_owners(void)
+{
+    static const struct {
+        const char *sid;
+        bool other;
+    } owners[] = {
+        { "S-1-5-32-544", false }, /* administrators */
+        { "S-1-5-18", false },     /* the system */
+        { "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464", false },
+        { "S-1-5-32-545", true },
+        { "S-1-5-21-1-2-3-1001", true },
+    };
+    PSID of;
+
+    for (size_t i = 0; i < sizeof(owners) / sizeof(owners[0]); i++) {
+        CASE("%s", owners[i].sid);
+        REQUIRE(ConvertStringSidToSidA(owners[i].sid, &of));
+        CHECK_EQ(owner_is_other(of), owners[i].other);
+        LocalFree(of);
+    }
+    CHECK(owner_is_other(NULL));
+}
+
 /* Entries that allow something in another form: under a condition, to a kind of object. */
 static void test_writers_of_other_forms(void)
 {
@@ -443,7 +467,8 @@ static const struct harness_test tests[] = {
     TEST(service_ends),  TEST(no_service),
     TEST(owner),         TEST(owners),
     TEST(writers),       TEST(writers_of_other_forms),
-    TEST(ring),          TEST(ring_refused),
+    TEST(other_owners),  TEST(ring),
+    TEST(ring_refused),
 };
 
 int main(int argc, char **argv)
