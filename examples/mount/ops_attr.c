@@ -75,9 +75,13 @@ static int set_owner(fuse_req_t req, struct inode *i, const struct stat *a, int 
 
 static int set_others(fuse_req_t req, struct inode *i, const struct stat *a, int to_set)
 {
+    const int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |
+                      FUSE_SET_ATTR_MTIME_NOW;
+    const int owner = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
     int err = 0;
 
-    if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+    /* Neither is chown(-1, -1): it takes the set-user-id and set-group-id bits away. */
+    if ((to_set & owner) || !(to_set & (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_MODE | times)))
         err = set_owner(req, i, a, to_set);
     /* After the owner: a change of owner may clear bits that the kernel asks to set. */
     if (!err && (to_set & FUSE_SET_ATTR_MODE)) {
@@ -86,8 +90,7 @@ static int set_others(fuse_req_t req, struct inode *i, const struct stat *a, int
             err = errno;
         atomic_fetch_add(&i->mode_changes, 1);
     }
-    if (!err && (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |
-                           FUSE_SET_ATTR_MTIME_NOW)))
+    if (!err && (to_set & times))
         err = set_times(i, a, to_set);
     return err;
 }
@@ -106,7 +109,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *a, int to_se
         err = set_size(req, i,
                        fi && handle_of(fi) && handle_of(fi)->writable ? handle_of(fi)->fd : -1,
                        a->st_size);
-    if (!err && (to_set & ~FUSE_SET_ATTR_SIZE)) {
+    if (!err && to_set != FUSE_SET_ATTR_SIZE) { /* 0: chown(-1, -1) */
         err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
         if (!err) {
             err = set_others(req, i, a, to_set);

@@ -72,6 +72,18 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
         fuse_reply_err(req, err);
 }
 
+/* An open with O_TRUNC asks for size 0 without a handle. Unlike truncate(), it gives also an empty
+ * file a new mtime, on each file system. */
+static int truncate_path(const char *path, off_t size)
+{
+    int fd;
+
+    if (size > 0)
+        return truncate(path, size);
+    fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    return fd < 0 ? -1 : close(fd);
+}
+
 int set_size(fuse_req_t req, struct inode *i, int fd, off_t size)
 {
     struct change c;
@@ -82,7 +94,7 @@ int set_size(fuse_req_t req, struct inode *i, int fd, off_t size)
         return err;
     creds_charge(&who, req, i);
     do
-        rc = fd >= 0 ? ftruncate(fd, size) : truncate(procpath(i->fd).s, size);
+        rc = fd >= 0 ? ftruncate(fd, size) : truncate_path(procpath(i->fd).s, size);
     while (rc < 0 && creds_more(&who, errno));
     err = rc < 0 ? errno : 0;
     creds_leave(&who);

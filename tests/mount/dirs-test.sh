@@ -185,6 +185,14 @@ t_flags() { # each has those of its own mount
   same "$(options "$two")" ro,nosuid,nodev,relatime
   stop 0
 }
+t_truncates_empty() { # on a file system where truncate() of an empty file changes no time
+  start "$one" "$two"
+  touch -d '2 days ago' "$two/stamp"
+  : > "$two/stamp"
+  same "$(find "$two/stamp" "$bare/two/stamp" -mtime -1 | wc -l)" 2
+  rm "$two/stamp"
+  stop 0
+}
 t_one_file_system() { # of each its own
   mkdir "$two/point"
   mount -t tmpfs none "$two/point" && touch "$two/point/file"
@@ -570,6 +578,7 @@ fresh "three directories on two file systems are served" t_served "$two" "$one" 
 fresh "no two files share a number" t_numbers
 fresh "renames and links from one to another" t_exdev
 fresh "each has its own flags" t_flags
+fresh "an empty file that is opened with O_TRUNC" t_truncates_empty
 fresh "--one-file-system, of each" t_one_file_system
 fresh "programs in all of them" t_at_once
 fresh "warm after a restart" t_warm
