@@ -246,25 +246,22 @@ double coherence_shown(struct inode *i, struct stat *st)
 void coherence_told(struct inode *i, const struct stat *st)
 {
     atomic_store(&i->told_size, st->st_size);
-    atomic_store(&i->told_changes, atomic_load(&i->changes_begun) + 1);
 }
 
-/* The kernel keeps the size for attr_timeout, and after an own write it has one that it was not
- * told. With an old one it would end a read too early, or find the end for an append where others
- * have written. Only attributes are dropped: the kernel waits for nobody then. */
+/* The kernel keeps the size for attr_timeout. (After an own write it asks.) With an old one it
+ * would end a read too early, or find the end for an append where others have written. Only
+ * attributes are dropped: the kernel waits for nobody then. */
 void coherence_tell_end(struct inode *i)
 {
     struct stat st;
 
-    if (is_strict() || !S_ISREG(i->type) || !coherence_begin(i, &st))
+    if (is_strict() || !S_ISREG(i->type) || !coherence_begin(i, &st) ||
+        atomic_load(&i->told_size) == st.st_size)
         return;
-    if (atomic_load(&i->told_size) != st.st_size ||
-        atomic_load(&i->told_changes) != atomic_load(&i->changes_begun) + 1) {
-        /* First the pages: the kernel ignores a size that it asked for before they went. */
-        if (atomic_load(&i->pages))
-            direct_wait();
-        fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);
-    }
+    /* First the pages: the kernel ignores a size that it asked for before they went. */
+    if (atomic_load(&i->pages))
+        direct_wait();
+    fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);
 }
 
 /* What the kernel knows of the attributes goes with the pages, also if there are none. Others may

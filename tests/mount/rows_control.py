@@ -92,7 +92,7 @@ OF_CONTROL = [
     _m('not attached', 'a file that cannot be attached is written with no durable time', 'resize',
        '^written, but not attached$', CACHE, 'err = mark(i, RAW_MARK);', 'err = 0;'),
     _m('resize, mode', 'the mode is normal afterwards', 'resize', '^a smaller pool, and the mode$',
-       POOL, 'cm_set_mode(mnt.cache, mode) < 0', '0'),
+       POOL, 'rc == 0 ? cm_set_mode(mnt.cache, mode) : 0', '0'),
     _m('resize, client', 'it goes on without its client', 'resize',
        '^(what is done meanwhile|its client is interrupted)$', RESIZE,
        'return !control_at(ctx, done, total) ||', 'return 0 * !control_at(ctx, done, total) ||'),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_dirs.py - the mutants of several directories in one process."""
-from rows import CACHE, COVER, DIR, INODE, KEEPER, PLACE, POOL, STEER, _m
+from rows import ATTR, CACHE, COVER, DIR, INODE, KEEPER, PLACE, POOL, STEER, WRITE, _m
 
 OF_DIRS = [
     _m('dirs, flags', 'all have the flags of the first one', 'dirs', '^each has its own flags$',
@@ -46,4 +46,9 @@ OF_DIRS = [
        PLACE, '        rc = check_volume(o);\n', '        rc = 0 * check_volume(o);\n'),
     _m('dirs, all or none', 'those before one that cannot be mounted stay', 'dirs',
        '^all or none$', COVER, '    (void)place_leave();\n', ''),
+    _m('dirs, empty', 'O_TRUNC of an empty file moves no time', 'dirs',
+       '^an empty file that is opened', WRITE, '    if (size > 0)\n', '    if (size >= 0)\n'),
+    _m('chown of nobody', 'chown(-1, -1) does nothing', 'mount', '^chown$',
+       ATTR, 'if (!err && to_set != FUSE_SET_ATTR_SIZE) {',
+       'if (!err && (to_set & ~FUSE_SET_ATTR_SIZE)) {'),
 ]
