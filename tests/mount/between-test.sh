@@ -211,6 +211,66 @@ sys.exit("what others wrote is not seen: %s" % os.pread(fd, 100, END))
 PY
 }
 
+# ---- The end at a new open ----------------------------------------------------------------------
+
+# Others change the size of a file whose old size the kernel still remembers: a new open reads up to
+# the new end, and who looks for the end finds it. Now and then the kernel ignores the size, because
+# pages are dropped just then (docs/mount.md): so there are five tries.
+t_new_end() {
+  below=$below python3 - << "PY"
+import os
+def is_right(name, change):
+    below = os.path.join(os.environ["below"], name)
+    with open(below, "wb") as f:
+        f.write(b"o" * 5000)
+    os.stat(name)
+    with open(below, "ab") as f:
+        change(f)
+    with open(below, "rb") as f:
+        want = f.read()
+    fd = os.open(name, os.O_RDWR)
+    right = os.pread(fd, 100000, 0) == want and os.lseek(fd, 0, os.SEEK_END) == len(want)
+    os.close(fd)
+    os.unlink(name)
+    return right
+assert any(is_right("longer", lambda f: f.write(b"n" * 3000)) for _ in range(5))
+assert any(is_right("longer by pages", lambda f: f.write(b"n" * 30000)) for _ in range(5))
+assert any(is_right("shorter", lambda f: f.truncate(1234)) for _ in range(5))
+PY
+}
+new_end() {
+  below=$below python3 - << "PY"
+import os
+for name, change in (("longer", lambda f: f.write(b"n" * 3000)),
+                     ("shorter", lambda f: f.truncate(1234)),
+                     ("much longer", lambda f: f.write(b"n" * 30000))):
+    for own_write in False, True:
+        below = os.path.join(os.environ["below"], name)
+        with open(below, "wb") as f:
+            f.write(b"o" * 5000)
+        if own_write:
+            with open(name, "r+b") as f:
+                f.write(b"x")
+        os.stat(name)
+        with open(below, "ab") as f:
+            change(f)
+        with open(below, "rb") as f:
+            want = f.read()
+        fd = os.open(name, os.O_RDWR)
+        got = os.pread(fd, 100000, 0)
+        assert got == want, (name, own_write, len(got), len(want))
+        assert os.lseek(fd, 0, os.SEEK_END) == len(want), (name, own_write)
+        os.close(fd)
+        os.unlink(name)
+PY
+}
+new_end() {
+  wanted "a new open: the end" || return
+  do_mount --coherence=close-to-open -o attr_timeout=60 || { fail "new open" mount; return; }
+  check "a new open: the end of the file is that of now" t_new_end
+  do_unmount
+}
+
 # beside NAME TEST OPTION...: with an origin that can be slow.
 beside() {
   local name=$1 test=$2 shim
@@ -230,6 +290,7 @@ beside() {
 
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
 moved
+new_end
 beside "beside a long write" t_beside_write --coherence=close-to-open
 beside "pages of a file that others write beside a long read" t_beside_read
 summary

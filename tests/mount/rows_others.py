@@ -60,7 +60,7 @@ OF_OTHERS = [
     _m('others: pages', 'the kernel keeps the pages of a file that others changed', 'coherence',
        '^told(: none: a mapping.*)?$',
        COHERENCE, 'if (changed && atomic_load(&i->pages))\n        direct_drop(i);', ''),
-    _m('others: end', 'an open does not tell the kernel of another end', 'coherence',
+    _m('others: end', 'an open does not tell the kernel of another end', 'between',
        '^a new open: the end', OPEN, '    coherence_tell_end(i);\n', ''),
     _m('others: look', 'nobody looks at what is open', 'coherence',
        '^told(: none: a mapping of a file that is not cached follows)?$',
