@@ -271,11 +271,13 @@ static DWORD WINAPI security_of(const wchar_t *path, SE_OBJECT_TYPE type,
     const bool exposed = sys.exposed && wcscmp(path, sys.exposed) == 0;
     BOOL is_there, is_default;
 
-    (void)owner, (void)group, (void)audit;
-    CHECK(type == SE_FILE_OBJECT && which == DACL_SECURITY_INFORMATION);
+    (void)group, (void)audit;
+    CHECK(type == SE_FILE_OBJECT &&
+          which == (OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION));
     if (!ConvertStringSecurityDescriptorToSecurityDescriptorA(
-            exposed ? "D:(A;;FA;;;WD)" : "D:(A;;FA;;;BA)(A;;FR;;;WD)", SDDL_REVISION_1, all,
+            exposed ? "O:BAD:(A;;FA;;;WD)" : "O:BAD:(A;;FA;;;BA)(A;;FR;;;WD)", SDDL_REVISION_1, all,
             NULL) ||
+        !GetSecurityDescriptorOwner(*all, owner, &is_default) ||
         !GetSecurityDescriptorDacl(*all, &is_there, list, &is_default))
         return ERROR_NOT_ENOUGH_MEMORY;
     return ERROR_SUCCESS;

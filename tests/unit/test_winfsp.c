@@ -227,7 +227,9 @@ static bool make_dir_link(const char *path, const char *to)
 {
     if (!run_unix("ln -s", to, path))
         (void)CreateSymbolicLinkA(path, to, 3); /* a directory, also for no administrator */
-    return (GetFileAttributesA(path) & FILE_ATTRIBUTE_REPARSE_POINT) != 0;
+    const DWORD attributes = GetFileAttributesA(path);
+    return attributes != INVALID_FILE_ATTRIBUTES &&
+           (attributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0;
 }
 
 static unsigned listed;
@@ -256,7 +258,8 @@ static void test_links_out(void)
     CHECK_EQ(ops.mkdir("/dir", 0755), 0);
     FILE *f = fopen(secret, "wb");
     REQUIRE(f && fputs("secret", f) >= 0 && fclose(f) == 0);
-    if (make_dir_link(path, outside)) {
+    const bool made = make_dir_link(path, outside);
+    if (made) {
         CALL(make_it("/plain", 100));
         CHECK_EQ(ops.getattr("/dir/link", &st, NULL), 0);
         CHECK_EQ(st.st_mode & S_IFMT, S_IFDIR);
@@ -280,13 +283,13 @@ static void test_links_out(void)
         CHECK_EQ(ops.unlink("/plain"), 0);
         if (!run_unix("rm -f", path, path))
             CHECK(RemoveDirectoryA(path));
-    } else {
-        printf("# no link can be made here\n");
     }
     CHECK_EQ(remove(secret), 0);
     CHECK(RemoveDirectoryA(outside));
     CHECK_EQ(ops.rmdir("/dir"), 0);
     CALL(end_test());
+    if (!made)
+        SKIP("no link to a directory can be made here");
 }
 #endif
 
