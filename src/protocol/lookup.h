@@ -102,7 +102,8 @@ static inline uint64_t cm_lookup_entry(const struct cm_cache *c, uint64_t incarn
     const uint32_t e = cm_probation_find(&c->probation, &k, version);
     return e == CM_NO_ENTRY ? CM_NO_SLOT : CM_ENTRY_FIRST + e;
 }
-/* The same for a block that waits in the probation buffer. BUFFERED, else ABSENT or CONFLICT. */
+/* Copies a part of a block that waits in the probation buffer. BUFFERED: *got bytes of it, the rest
+ * is zeros. Else ABSENT or CONFLICT. */
 enum cm_found cm_lookup_buffered(struct cm_cache *c, const struct cm_key *k,
                                  const struct cm_part *part, uint32_t *got);
 /* The same for the entry that `slot` stands for, in the version that cm_lookup_entry() saw, and for
