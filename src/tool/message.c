@@ -210,7 +210,7 @@ bool tool_is_too_long(const char *path)
     size_t name = 0, longest = 0;
 
     for (const char *p = path; *p; p++) {
-        name = *p == '/' ? 0 : name + 1;
+        name = *p == '/' || *p == '\\' ? 0 : name + 1; /* those of Windows, too */
         longest = name > longest ? name : longest;
     }
     return longest > NAME_BYTES || strlen(path) > PATH_BYTES;
@@ -273,7 +273,8 @@ int tool_pool_error(const char *pool, int code, enum tool_action action)
         return TOOL_FAILED;
     }
     if (code == CM_EINVAL && tool_is_too_long(pool)) {
-        tool_message(pool, "the name is too long: %u bytes at most between two '/', and %u in all",
+        tool_message(pool,
+                     "the path is too long: each name in it has %u bytes at most, and all of it %u",
                      NAME_BYTES, PATH_BYTES);
         return TOOL_FAILED;
     }

@@ -259,8 +259,8 @@ test_create()
   state_is create-write-error-whole lost.pool clean
   local long
   long=$(printf 'a%.0s' {1..300})
-  expect create-long 1 'name is too long' "$cm" create "$long" --size 4M --max-files 50
-  expect info-long 1 'name is too long' "$cm" info "$long"
+  expect create-long 1 'path is too long' "$cm" create "$long" --size 4M --max-files 50
+  expect info-long 1 'path is too long' "$cm" info "$long"
   expect create-below-file 1 "'new.pool' is no directory" "$cm" create new.pool/ --size 4M
   expect create-write-error-quiet 0 '' \
     bash -c "rm lost.pool; '$cm' create lost.pool --size 1M -q >/dev/full"
