@@ -56,25 +56,35 @@ static void no_log(enum log_weight w, const char *text)
     (void)text;
 }
 
+static const struct stream_calls calls = { receive_nothing, send_nothing, shut, gone, set_free };
+static struct stream stream = { &calls, 1234 };
+
+static void begin(struct pool *p, unsigned clients, void (*log)(enum log_weight, const char *))
+{
+    static struct outside outside;
+    REQUIRE(pool_new(p, MIB) == 0);
+    server = (struct server){ .clients_max = clients, .log = log };
+    service_begin(&server.service, p->c, &outside, 5);
+    server_begin(&server);
+}
+
+static void end(struct pool *p)
+{
+    server_end(&server);
+    service_end(&server.service);
+    pool_end(p);
+}
+
 static void test_inherited(void)
 {
-    static const struct stream_calls calls = { receive_nothing, send_nothing, shut, gone,
-                                               set_free };
-    static struct stream stream = { &calls, 1234 };
-    static struct outside outside;
     struct pool p;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    server = (struct server){ .clients_max = 1, .log = no_log };
-    service_begin(&server.service, p.c, &outside, 5);
-    server_begin(&server);
+    CALL(begin(&p, 1, no_log));
     stream_take(&server, &stream);
     while (!is_freed)
         os_sleep_ms(1);
     CHECK(receives >= 20);
     CHECK_EQ(server.clients, 0);
-    server_end(&server);
-    service_end(&server.service);
-    pool_end(&p);
+    end(&p);
 }
 
 static unsigned lines;
@@ -90,15 +100,8 @@ static void count_lines(enum log_weight w, const char *text)
 /* Who is refused over and over again fills no log. */
 static void test_many_refused(void)
 {
-    static const struct stream_calls calls = { receive_nothing, send_nothing, shut, gone,
-                                               set_free };
-    static struct stream stream = { &calls, 1234 };
-    static struct outside outside;
     struct pool p;
-    REQUIRE(pool_new(&p, MIB) == 0);
-    server = (struct server){ .clients_max = 0, .log = count_lines };
-    service_begin(&server.service, p.c, &outside, 5);
-    server_begin(&server);
+    CALL(begin(&p, 0, count_lines));
     lines = 0;
     stream_take(&server, &stream);
     CHECK_EQ(lines, 1);
@@ -107,9 +110,7 @@ static void test_many_refused(void)
         stream_take(&server, &stream);
     CHECK(lines < 100);
     CHECK(strstr(last_line, "are not in the log") != NULL);
-    server_end(&server);
-    service_end(&server.service);
-    pool_end(&p);
+    end(&p);
 }
 
 static const struct harness_test tests[] = {
