@@ -78,11 +78,15 @@ static int set_others(fuse_req_t req, struct inode *i, const struct stat *a, int
     const int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |
                       FUSE_SET_ATTR_MTIME_NOW;
     const int owner = FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
+    const bool nothing = !(to_set & (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_MODE | owner | times));
     int err = 0;
 
-    /* Neither is chown(-1, -1): it takes the set-user-id and set-group-id bits away. */
-    if ((to_set & owner) || !(to_set & (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_MODE | times)))
+    if (nothing || (to_set & owner))
         err = set_owner(req, i, a, to_set);
+    /* Nothing is chown(-1, -1), which takes the set-user-id and set-group-id bits away. Or the
+     * kernel asks before a write by somebody else, who may write: then the write does it. */
+    if (nothing && err == EPERM)
+        err = 0;
     /* After the owner: a change of owner may clear bits that the kernel asks to set. */
     if (!err && (to_set & FUSE_SET_ATTR_MODE)) {
         atomic_fetch_add(&i->mode_changes, 1);
