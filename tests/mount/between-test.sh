@@ -239,32 +239,6 @@ assert any(is_right("shorter", lambda f: f.truncate(1234)) for _ in range(5))
 PY
 }
 new_end() {
-  below=$below python3 - << "PY"
-import os
-for name, change in (("longer", lambda f: f.write(b"n" * 3000)),
-                     ("shorter", lambda f: f.truncate(1234)),
-                     ("much longer", lambda f: f.write(b"n" * 30000))):
-    for own_write in False, True:
-        below = os.path.join(os.environ["below"], name)
-        with open(below, "wb") as f:
-            f.write(b"o" * 5000)
-        if own_write:
-            with open(name, "r+b") as f:
-                f.write(b"x")
-        os.stat(name)
-        with open(below, "ab") as f:
-            change(f)
-        with open(below, "rb") as f:
-            want = f.read()
-        fd = os.open(name, os.O_RDWR)
-        got = os.pread(fd, 100000, 0)
-        assert got == want, (name, own_write, len(got), len(want))
-        assert os.lseek(fd, 0, os.SEEK_END) == len(want), (name, own_write)
-        os.close(fd)
-        os.unlink(name)
-PY
-}
-new_end() {
   wanted "a new open: the end" || return
   do_mount --coherence=close-to-open -o attr_timeout=60 || { fail "new open" mount; return; }
   check "a new open: the end of the file is that of now" t_new_end
