@@ -235,12 +235,12 @@ void coherence_follow_local(struct inode *i)
  * must not become smaller again. */
 double coherence_shown(struct inode *i, struct stat *st)
 {
-    coherence_told(i, st);
-    if (atomic_load(&i->drops) == 0)
-        return inode_attr_timeout(i);
-    if (atomic_load(&i->size_changes) == atomic_load(&i->changes_begun))
+    const bool dropping = atomic_load(&i->drops) > 0;
+
+    if (dropping && atomic_load(&i->size_changes) == atomic_load(&i->changes_begun))
         st->st_size = atomic_load(&i->size_before);
-    return 0;
+    coherence_told(i, st);
+    return dropping ? 0 : inode_attr_timeout(i);
 }
 
 void coherence_told(struct inode *i, const struct stat *st)

@@ -214,11 +214,10 @@ struct inode {
     _Atomic unsigned drops;        /* how many times it has yet to drop them */
     _Atomic off_t size_before;     /* before their first change after the last own one */
     _Atomic uint64_t size_changes; /* changes_begun then */
-    /* coherence.c, with other writers: */
-    _Atomic off_t told_size;     /* that the kernel was told last */
-    _Atomic uint64_t checked_ns; /* cm_now() of the last revalidation */
-    _Atomic bool no_caps;        /* known: no security.capability, asked before every write */
-    unsigned xattr_changes;      /* changes that have ended */
+    _Atomic off_t told_size;       /* coherence.c: the size that the kernel was told last */
+    _Atomic uint64_t checked_ns;   /* cm_now() of the last revalidation */
+    _Atomic bool no_caps;          /* known: no security.capability, asked before every write */
+    unsigned xattr_changes;        /* changes that have ended */
     /* Of the mode: one before and one after each. No set-user-id or set-group-id bit was seen when
      * they were `no_bits` - 1. */
     _Atomic unsigned mode_changes, no_bits;
