@@ -61,7 +61,7 @@ const char *tool_nearest(const char *word, const void *names, size_t stride, siz
             best_distance = d;
         }
     }
-    return best_distance <= 1 + length / 3 ? best : NULL;
+    return best_distance <= (length + 1) / 3 ? best : NULL; /* of 4 letters 3 must be right */
 }
 
 static int usage_hint(const struct tool_command *command)

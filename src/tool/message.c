@@ -252,16 +252,24 @@ static int create_error(const char *pool, int code)
     return TOOL_FAILED;
 }
 
+static int link_error(const char *pool)
+{
+    if (os_links(pool) == OS_LINKS_DANGLE)
+        tool_message(pool, "is a symbolic link to a file that does not exist; delete the link, or "
+                           "choose another name");
+    else
+        tool_message(pool, "symbolic links in this path lead in a circle, or there are too many; "
+                           "mend them, or choose another path");
+    return TOOL_FAILED;
+}
+
 int tool_pool_error(const char *pool, int code, enum tool_action action)
 {
     struct os_volume volume;
     uint64_t size;
 
-    if (code == CM_ENOENT && os_is_link_loop(pool)) {
-        tool_message(pool, "symbolic links in this path lead in a circle, or there are too many; "
-                           "mend them, or choose another path");
-        return TOOL_FAILED;
-    }
+    if ((code == CM_ENOENT || code == CM_EEXIST) && os_links(pool) != OS_LINKS_LEAD)
+        return link_error(pool);
     if (action == TOOL_CREATING && (code == CM_ENOENT || code == CM_EACCES || code == CM_ENOSPC))
         return create_error(pool, code);
     if (action == TOOL_CREATING && code == CM_EEXIST && os_is_directory(pool)) {

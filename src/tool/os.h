@@ -75,8 +75,10 @@ void os_close_file(intptr_t file);
 int os_remove_file(const char *path);
 bool os_file_size(const char *path, uint64_t *size);
 bool os_is_directory(const char *path);
-/* Does `path` lead nowhere because its symbolic links form a circle, or are too many? */
-bool os_is_link_loop(const char *path);
+/* Do the symbolic links of `path` lead nowhere: are they a circle, or too many; or is `path` itself
+ * one to a name that does not exist (POSIX only)? */
+enum os_links { OS_LINKS_LEAD, OS_LINKS_CIRCLE, OS_LINKS_DANGLE };
+enum os_links os_links(const char *path);
 /* The name of the program that a process runs; "": not known. */
 #define OS_PROGRAM 64
 void os_program(uint64_t process, char name[OS_PROGRAM]);

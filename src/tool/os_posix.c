@@ -261,11 +261,15 @@ bool os_is_directory(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-bool os_is_link_loop(const char *path)
+enum os_links os_links(const char *path)
 {
     struct stat st;
 
-    return stat(path, &st) != 0 && errno == ELOOP;
+    if (stat(path, &st) == 0 || (errno != ELOOP && errno != ENOENT))
+        return OS_LINKS_LEAD;
+    if (errno == ELOOP)
+        return OS_LINKS_CIRCLE;
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode) ? OS_LINKS_DANGLE : OS_LINKS_LEAD;
 }
 
 /* Of a program that was replaced meanwhile, Linux says " (deleted)" behind it. */

@@ -33,7 +33,7 @@ int os_open_direct(const char *path, intptr_t *file)
                    OPEN_EXISTING, FILE_FLAG_NO_BUFFERING, file);
 }
 
-bool os_is_link_loop(const char *path)
+enum os_links os_links(const char *path)
 {
     intptr_t file;
     const int error =
@@ -42,7 +42,7 @@ bool os_is_link_loop(const char *path)
 
     if (!error)
         (void)CloseHandle((HANDLE)file);
-    return error == ERROR_CANT_RESOLVE_FILENAME;
+    return error == ERROR_CANT_RESOLVE_FILENAME ? OS_LINKS_CIRCLE : OS_LINKS_LEAD;
 }
 
 int os_hold_file(const char *path, bool make, intptr_t *file)

@@ -44,6 +44,7 @@ test_usage()
   expect no-command 2 'a command is needed' "$cm"
   expect unknown-command 2 "unknown command 'craete'; did you mean 'create'" "$cm" craete x
   expect unknown-command-far 2 "unknown command 'xyzzy'$" "$cm" xyzzy
+  expect unknown-command-like-none 2 "unknown command 'nope'$" "$cm" nope
   expect unknown-option 2 "unknown option '--siez' of 'create'; did you mean '--size'" \
     "$cm" create p --siez 8G
   expect unknown-option-equals 2 "did you mean '--repair'" "$cm" check p --repiar=1
@@ -239,7 +240,9 @@ test_create()
   check create-quiet-silent test ! -s out -a ! -s err
   rm -f quiet.pool
   ln -s nothing-here dangling
-  expect create-dangling-link 1 'dangling: ' "$cm" create dangling --size 4M
+  expect create-dangling-link 1 'dangling: is a symbolic link to a file that does not exist' \
+    "$cm" create dangling --size 4M
+  expect info-dangling-link 1 'dangling: is a symbolic link to' "$cm" info dangling
   check create-dangling-link-untouched test ! -e nothing-here
   ln -s round round
   expect info-link-loop 1 'round: symbolic links in this path lead in a circle' "$cm" info round
