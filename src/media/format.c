@@ -347,10 +347,10 @@ uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation
 {
     /* These words are not the seed of the long sum: XXH3 would first make 192 bytes from the seed,
      * which takes as long as half a block. */
-    return cm_format_payload_seal(key, slot, incarnation, block, cm_checksum(data, valid));
+    return cm_format_payload_bind(key, slot, incarnation, block, cm_checksum(data, valid));
 }
 
-uint64_t cm_format_payload_seal(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
+uint64_t cm_format_payload_bind(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
                                 uint64_t sum)
 {
     const uint64_t w[4] = { sum, slot, incarnation, block };

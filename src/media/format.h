@@ -391,7 +391,7 @@ bool cm_format_header_ok(uint64_t key, uint64_t slot, const struct cm_header *h)
 uint64_t cm_format_payload_sum(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
                                const void *data, size_t valid);
 /* The same of a payload that was summed before (checksum.h). */
-uint64_t cm_format_payload_seal(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
+uint64_t cm_format_payload_bind(uint64_t key, uint64_t slot, uint64_t incarnation, uint64_t block,
                                 uint64_t sum);
 
 uint64_t cm_format_record_sum(uint64_t key, uint64_t place, const struct cm_record *r);

@@ -96,7 +96,7 @@ static int copy_and_sum(const struct cm_media *m, uint64_t slot, uint32_t valid,
 static bool sum_ok(const struct cm_media *m, uint64_t slot, const struct cm_header *h, uint64_t sum)
 {
     return h->xxh3 ==
-           cm_format_payload_seal(cm_media_key(m), slot, h->incarnation, cm_header_block(h), sum);
+           cm_format_payload_bind(cm_media_key(m), slot, h->incarnation, cm_header_block(h), sum);
 }
 
 /* The rare case: tests the sum of the whole valid part, and takes the wanted part. */

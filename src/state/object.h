@@ -104,10 +104,10 @@ struct cm_object {
     bool want;              /* own writes moved the origin's validator */
     bool disowned;          /* an aborted owner may still write: no validator is adopted until
                                one has begun a new incarnation */
-    bool kept;
-    bool no_origin; /* the pool alone has its content */
-    bool tested;    /* who reads it tests the bytes; set before the first fill */
-    bool claimed;   /* a container of objects is open, or being opened: cm_inner_claim() */
+    bool kept;              /* the attach found it unchanged: cm_file_info.kept */
+    bool no_origin;         /* the pool alone has its content */
+    bool tested;            /* who reads it tests the bytes; set before the first fill */
+    bool claimed;           /* a container of objects is open, or being opened: cm_inner_claim() */
     struct cm_regions regions;
     /* Statistics: atomic, relaxed, because nothing depends on them. They lie away from what
      * every read loads, of this file and of the next one in the slab. */
