@@ -104,7 +104,7 @@ typedef struct {
 
 /* Reads what is cached from `offset` on. Returns the bytes that are in `buf`. If they are fewer
  * than `len`, *miss says what to read from the origin, AFTER this call, unless CM_MISS_EOF is set:
- * the file ends there. CM_EINVAL is the only error. */
+ * the file ends there. A read of 0 bytes returns 0. CM_EINVAL is the only error. */
 int64_t cmc_read(cmc_file *f, uint64_t offset, void *buf, uint32_t len, cmc_miss *miss);
 /* Reads all or nothing, for a thread that must not wait for the origin: it takes no validator, and
  * does not look for the service. Returns len, or less if the file ends there, or CM_EABSENT: then

@@ -88,10 +88,10 @@ static int64_t read_on(struct link *l, uint32_t handle, uint64_t offset, void *b
 
 static bool is_range(uint64_t offset, uint32_t len)
 {
-    return len > 0 && offset <= (uint64_t)INT64_MAX - len;
+    return offset <= (uint64_t)INT64_MAX - len;
 }
 
-/* A read of a range that is none. *v: NULL: the version is not asked for. */
+/* *v: NULL: the version is not asked for. */
 static int64_t read_file(cmc_file *f, uint64_t offset, void *buf, uint32_t len, cmc_miss *miss,
                          struct client_version *v)
 {

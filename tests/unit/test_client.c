@@ -320,10 +320,10 @@ static void test_late_link(void)
     before = &file->lock;
     meanwhile = another_link;
     CHECK_EQ(cmc_read(file, 0, buf, sizeof(buf), &miss), 0);
-    CHECK_EQ(file->opened, UINT64_C(3) << 32 | 2);
-    CHECK_EQ(handles, 2);
-    cmc_file_close(file);
-    cmc_disconnect(client);
+    CHECK(cmc_read(file, 5, buf, 0, &miss) == 0 && miss.len == 0 &&
+          !cmc_read_whole(file, 5, buf, 0));
+    CHECK(file->opened == (UINT64_C(3) << 32 | 2) && handles == 2);
+    cmc_file_close(file), cmc_disconnect(client);
     service_down();
 }
 
