@@ -10,8 +10,9 @@
  * Links and junctions are not followed. Windows follows those in the middle of a path whatever it
  * is asked. So each directory of a path is looked at first, and what was opened must lie below the
  * folder by the name that the system says it has: somebody may have put a junction there between.
- * Names that are made, removed or listed have the first look only. A link itself is shown, as the
- * file or directory that it pretends to be, and may be removed and renamed.
+ * Names are removed, moved and listed by a handle that was looked at in this way, and made relative
+ * to that of their directory. A link itself is shown, as the file or directory that it pretends to
+ * be, and may be removed and renamed.
  */
 #include "names_win32.h"
 #include "origin.h"
@@ -22,6 +23,8 @@
 #include <string.h>
 #include <windows.h>
 
+#include <winternl.h>
+
 #define SHARED (FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE)
 #define AS_IT_IS (FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT)
 #define EPOCH INT64_C(116444736000000000) /* 1970 in ticks of 100 ns since 1601 */
@@ -30,6 +33,15 @@
 static wchar_t *folder, *real_folder; /* as it was given; as the system calls it */
 static DWORD named_by;                /* the kind of the latter */
 static bool for_everyone;
+
+static struct { /* of the system, which has no others for names relative to a handle */
+    NTSTATUS(NTAPI *create)
+    (HANDLE *h, ACCESS_MASK access, OBJECT_ATTRIBUTES *in, IO_STATUS_BLOCK *io, LARGE_INTEGER *size,
+     ULONG attributes, ULONG share, ULONG how, ULONG options, void *ea, ULONG ea_len);
+    NTSTATUS(NTAPI *set)
+    (HANDLE h, IO_STATUS_BLOCK *io, void *info, ULONG len, ULONG kind);
+    ULONG(NTAPI *dos_error)(NTSTATUS status);
+} calls;
 
 /* On the stack of each call: names of 32767 characters are rare, and memory is not. */
 struct path {
@@ -113,6 +125,14 @@ static int find_folder(void)
     return real_folder ? 0 : -EIO;
 }
 
+static bool find_call(const char *name, void *call, size_t size)
+{
+    const FARPROC at = GetProcAddress(GetModuleHandleW(L"ntdll.dll"), name);
+
+    memcpy(call, &at, size);
+    return at != NULL;
+}
+
 int origin_begin(const char *path, bool everyone)
 {
     static const wchar_t long_names[] = L"\\\\?\\";
@@ -120,6 +140,10 @@ int origin_begin(const char *path, bool everyone)
     const bool plain = path[0] != '\\' && path[0] != '/';
 
     for_everyone = everyone;
+    if (!find_call("NtCreateFile", &calls.create, sizeof(calls.create)) ||
+        !find_call("NtSetInformationFile", &calls.set, sizeof(calls.set)) ||
+        !find_call("RtlNtStatusToDosError", &calls.dos_error, sizeof(calls.dos_error)))
+        return -ENOSYS;
     if (!names_wide(path, wide, sizeof(wide) / sizeof(wide[0])))
         return -ENAMETOOLONG;
     folder = calloc(wcslen(wide) + 8, sizeof(*folder));
@@ -138,33 +162,98 @@ void origin_end(void)
     folder = real_folder = NULL;
 }
 
+/* ---- Handles --------------------------------------------------------------------------------- */
+
+static HANDLE open_path(const wchar_t *path, DWORD access, int *e)
+{
+    HANDLE h = CreateFileW(path, access, SHARED, NULL, OPEN_EXISTING, AS_IT_IS, NULL);
+
+    *e = h == INVALID_HANDLE_VALUE ? names_error() : 0;
+    if (*e == 0 && !is_below(h)) {
+        CloseHandle(h);
+        *e = -EACCES;
+        h = INVALID_HANDLE_VALUE;
+    }
+    return h;
+}
+
+/* INVALID_HANDLE_VALUE: *e says why. */
+static HANDLE open_any(const char *path, DWORD access, int *e)
+{
+    struct path p;
+
+    *e = below(path, &p);
+    return *e < 0 ? INVALID_HANDLE_VALUE : open_path(p.w, access, e);
+}
+
+/* The directory that has the name, and the name: it points into *p. */
+static HANDLE open_parent(const char *path, struct path *p, UNICODE_STRING *name, int *e)
+{
+    wchar_t *last;
+
+    *e = path[1] ? below(path, p) : -EEXIST; /* the folder itself is there, and stays */
+    if (*e < 0)
+        return INVALID_HANDLE_VALUE;
+    last = wcsrchr(p->w, L'\\');
+    *last++ = L'\0';
+    name->Buffer = last;
+    name->Length = name->MaximumLength = (USHORT)(wcslen(last) * sizeof(*last));
+    return open_path(p->w, FILE_TRAVERSE | FILE_READ_ATTRIBUTES | SYNCHRONIZE, e);
+}
+
+static int status_error(NTSTATUS status)
+{
+    SetLastError(calls.dos_error(status));
+    return names_error();
+}
+
+/* Opens or makes a name in its directory, wherever the path leads by then. */
+static HANDLE make(const char *path, ACCESS_MASK access, ULONG how, ULONG kind, int *e)
+{
+    struct path p;
+    UNICODE_STRING name;
+    OBJECT_ATTRIBUTES in;
+    IO_STATUS_BLOCK io;
+    HANDLE h = INVALID_HANDLE_VALUE, parent = open_parent(path, &p, &name, e);
+    NTSTATUS status;
+
+    if (*e < 0)
+        return h;
+    InitializeObjectAttributes(&in, &name, OBJ_CASE_INSENSITIVE, parent, NULL);
+    status = calls.create(&h, access | FILE_READ_ATTRIBUTES | SYNCHRONIZE, &in, &io, NULL,
+                          FILE_ATTRIBUTE_NORMAL, SHARED, how,
+                          kind | FILE_SYNCHRONOUS_IO_NONALERT | FILE_OPEN_REPARSE_POINT, NULL, 0);
+    CloseHandle(parent);
+    if (status >= 0)
+        return h;
+    *e = status_error(status);
+    return INVALID_HANDLE_VALUE;
+}
+
 /* ---- Files ----------------------------------------------------------------------------------- */
 
 int origin_open(const char *path, const struct origin_how *how, origin_file *f)
 {
-    const DWORD make = how->exclusive ? CREATE_NEW : how->create ? OPEN_ALWAYS : OPEN_EXISTING;
+    const DWORD access = GENERIC_READ | (how->writes ? GENERIC_WRITE : 0);
     FILE_ATTRIBUTE_TAG_INFO is;
-    struct path p;
-    HANDLE h;
-    const int e = below(path, &p);
+    int e;
+    const HANDLE h = how->exclusive ? make(path, access, FILE_CREATE, FILE_NON_DIRECTORY_FILE, &e)
+                     : how->create  ? make(path, access, FILE_OPEN_IF, FILE_NON_DIRECTORY_FILE, &e)
+                                    : open_any(path, access, &e);
 
     if (e < 0)
         return e;
-    h = CreateFileW(p.w, GENERIC_READ | (how->writes ? GENERIC_WRITE : 0), SHARED, NULL, make,
-                    FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
-    if (h == INVALID_HANDLE_VALUE)
-        return names_error();
-    if (GetFileInformationByHandleEx(h, FileAttributeTagInfo, &is, sizeof(is)) &&
-        (is.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT)) {
+    if (!GetFileInformationByHandleEx(h, FileAttributeTagInfo, &is, sizeof(is)))
+        e = names_error();
+    else if (is.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT)
+        e = -ELOOP;
+    else if (is.FileAttributes & FILE_ATTRIBUTE_DIRECTORY)
+        e = -EACCES;
+    if (e < 0)
         CloseHandle(h);
-        return -ELOOP;
-    }
-    if (!is_below(h)) {
-        CloseHandle(h);
-        return -EACCES;
-    }
-    *f = (origin_file)h;
-    return 0;
+    else
+        *f = (origin_file)h;
+    return e;
 }
 
 int origin_close(origin_file f)
@@ -288,25 +377,6 @@ int origin_stat_file(origin_file f, api_stat *st)
     return stat_handle((HANDLE)f, st);
 }
 
-/* INVALID_HANDLE_VALUE: *e says why. */
-static HANDLE open_any(const char *path, DWORD access, int *e)
-{
-    struct path p;
-    HANDLE h;
-
-    *e = below(path, &p);
-    if (*e < 0)
-        return INVALID_HANDLE_VALUE;
-    h = CreateFileW(p.w, access, SHARED, NULL, OPEN_EXISTING, AS_IT_IS, NULL);
-    *e = h == INVALID_HANDLE_VALUE ? names_error() : 0;
-    if (*e == 0 && !is_below(h)) {
-        CloseHandle(h);
-        *e = -EACCES;
-        h = INVALID_HANDLE_VALUE;
-    }
-    return h;
-}
-
 static int64_t ticks_in(FILETIME t)
 {
     return (int64_t)((uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime);
@@ -407,76 +477,152 @@ int origin_space(api_statvfs *s)
 
 /* ---- Names ----------------------------------------------------------------------------------- */
 
+/* Gives what is in the buffer. False: enough. */
+static bool each_of(const FILE_ID_BOTH_DIR_INFO *of,
+                    bool (*each)(void *ctx, const char *name, const api_stat *st), void *ctx)
+{
+    wchar_t wide[MAX_PATH];
+    char name[4 * MAX_PATH];
+    api_stat st;
+
+    for (;;) {
+        const size_t n = of->FileNameLength / sizeof(wide[0]);
+
+        memset(&st, 0, sizeof(st));
+        st.st_mode = mode_of(of->FileAttributes);
+        if (n < MAX_PATH) {
+            memcpy(wide, of->FileName, of->FileNameLength);
+            wide[n] = L'\0';
+            if (names_utf8(wide, name, sizeof(name)) && !each(ctx, name, &st))
+                return false;
+        }
+        if (of->NextEntryOffset == 0)
+            return true;
+        of = (const void *)((const char *)of + of->NextEntryOffset);
+    }
+}
+
 int origin_list(const char *path, bool (*each)(void *ctx, const char *name, const api_stat *st),
                 void *ctx)
 {
-    WIN32_FIND_DATAW found;
-    char name[4 * MAX_PATH];
-    struct path p;
-    HANDLE h;
-    bool more;
-    const int e = below(path, &p);
+    union {
+        FILE_ID_BOTH_DIR_INFO first;
+        char room[32768];
+    } found;
+    int e;
+    const HANDLE h = open_any(path, FILE_LIST_DIRECTORY | SYNCHRONIZE, &e);
 
     if (e < 0)
         return e;
-    if (path[1] && is_link(p.w))
-        return -EACCES;
-    if (wcslen(p.w) + 3 > sizeof(p.w) / sizeof(p.w[0]))
-        return -ENOENT;
-    wcscat(p.w, L"\\*");
-    h = FindFirstFileW(p.w, &found);
-    if (h == INVALID_HANDLE_VALUE)
-        return names_error();
     do {
-        api_stat st;
-        memset(&st, 0, sizeof(st));
-        st.st_mode = mode_of(found.dwFileAttributes);
-        more = !names_utf8(found.cFileName, name, sizeof(name)) || each(ctx, name, &st);
-    } while (more && FindNextFileW(h, &found));
-    FindClose(h);
-    return 0;
+        if (!GetFileInformationByHandleEx(h, FileIdBothDirectoryInfo, &found, sizeof(found)))
+            e = GetLastError() == ERROR_NO_MORE_FILES ? 1 : names_error();
+    } while (e == 0 && each_of(&found.first, each, ctx));
+    CloseHandle(h);
+    return e < 0 ? e : 0;
 }
 
 int origin_mkdir(const char *path, api_mode mode)
 {
-    struct path p;
-    const int e = below(path, &p);
+    int e;
+    const HANDLE h = make(path, FILE_LIST_DIRECTORY, FILE_CREATE, FILE_DIRECTORY_FILE, &e);
 
     (void)mode;
+    if (e == 0)
+        CloseHandle(h);
+    return e;
+}
+
+enum { RENAME = 10, DISPOSITION_EX = 64, RENAME_EX = 65 }; /* FILE_INFORMATION_CLASS */
+enum { REMOVE = 1, REPLACE = 1, AT_ONCE = 2 };             /* flags of the latter two */
+
+/* As DeleteFile() does it: the name is gone at once, also if somebody has the file open. Older file
+ * systems have it until the last handle is closed. */
+static int remove_handle(HANDLE h)
+{
+    FILE_DISPOSITION_INFO at_close = { TRUE };
+    ULONG at_once = REMOVE | AT_ONCE;
+    IO_STATUS_BLOCK io;
+
+    if (calls.set(h, &io, &at_once, sizeof(at_once), DISPOSITION_EX) >= 0 ||
+        SetFileInformationByHandle(h, FileDispositionInfo, &at_close, sizeof(at_close)))
+        return 0;
+    return names_error();
+}
+
+static int remove_name(const char *path, bool dir)
+{
+    FILE_ATTRIBUTE_TAG_INFO is;
+    int e;
+    const HANDLE h = open_any(path, DELETE | FILE_READ_ATTRIBUTES, &e);
+
     if (e < 0)
         return e;
-    return CreateDirectoryW(p.w, NULL) ? 0 : names_error();
+    if (!GetFileInformationByHandleEx(h, FileAttributeTagInfo, &is, sizeof(is)))
+        e = names_error();
+    else if (dir != ((is.FileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0))
+        e = dir ? -ENOTDIR : -EACCES;
+    else
+        e = remove_handle(h);
+    CloseHandle(h);
+    return e;
 }
 
 int origin_rmdir(const char *path)
 {
-    struct path p;
-    const int e = below(path, &p);
-
-    if (e < 0)
-        return e;
-    return RemoveDirectoryW(p.w) ? 0 : names_error();
+    return remove_name(path, true);
 }
 
 int origin_unlink(const char *path)
 {
-    struct path p;
-    const int e = below(path, &p);
+    return remove_name(path, false);
+}
 
+/* FILE_RENAME_INFORMATION, with the flags of its newer form in the place of the first member. */
+struct new_name {
+    ULONG how;
+    HANDLE in;
+    ULONG bytes;
+    wchar_t name[MAX_PATH];
+};
+static int rename_handle(HANDLE h, const char *to, bool keep)
+{
+    struct new_name new = { .how = keep ? 0 : REPLACE };
+    struct path p;
+    UNICODE_STRING name;
+    IO_STATUS_BLOCK io;
+    NTSTATUS status;
+    int e;
+
+    new.in = open_parent(to, &p, &name, &e);
     if (e < 0)
         return e;
-    return DeleteFileW(p.w) ? 0 : names_error();
+    if (name.Length > sizeof(new.name)) {
+        CloseHandle(new.in);
+        return -ENAMETOOLONG;
+    }
+    new.bytes = name.Length;
+    memcpy(new.name, name.Buffer, name.Length);
+    new.how |= AT_ONCE; /* who has the replaced file open goes on with it */
+    status = calls.set(h, &io, &new, sizeof(new), RENAME_EX);
+    if (status < 0) {
+        new.how &= ~(ULONG)AT_ONCE; /* a file system that does not know it */
+        status = calls.set(h, &io, &new, sizeof(new), RENAME);
+    }
+    CloseHandle(new.in);
+    return status < 0 ? status_error(status) : 0;
 }
 
 int origin_rename(const char *from, const char *to, bool keep)
 {
-    struct path p, q;
-    int e = below(from, &p);
+    int e;
+    const HANDLE h = open_any(from, DELETE | SYNCHRONIZE, &e);
 
-    e = e < 0 ? e : below(to, &q);
     if (e < 0)
         return e;
-    return MoveFileExW(p.w, q.w, keep ? 0 : MOVEFILE_REPLACE_EXISTING) ? 0 : names_error();
+    e = rename_handle(h, to, keep);
+    CloseHandle(h);
+    return e;
 }
 
 int origin_read_link(const char *path, char *buf, size_t room)
