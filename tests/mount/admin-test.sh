@@ -104,11 +104,16 @@ t_user() {
   ln -sf "$work/sbin/cachemax-mount" "$work/sbin/mount.fuse.cachemax"
   chmod 755 "$shm" "$work/sbin"
   chown -R 65534:65534 "$org" "$shm/user"
+  echo some > "$org/foreign" && chmod 4766 "$org/foreign" # root's, for all to write
   echo "none $org fuse.cachemax noauto,user,pool=$shm/user/pool 0 0" > "$work/fstab"
   as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
   "${as[@]}" mount "$org" >&2
   flags_of | grep -qx rw,nosuid,nodev,noexec,relatime
   "${as[@]}" cmp "$org/file" - < "$ref/file"
+  # Before the write the kernel has the set-id bit taken away, which this user may not do by itself.
+  "${as[@]}" sh -c "echo more >> '$org/foreign'"
+  same "$("${as[@]}" stat -c %a "$org/foreign")" 766
+  same "$("${as[@]}" cat "$org/foreign")" "$(printf 'some\nmore')"
   "${as[@]}" umount "$org" >&2
   until "$cm" info "$shm/user/pool" | grep -Eq '^state: +clean'; do sleep 0.05; done
   umount /dev/fuse
