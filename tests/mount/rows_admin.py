@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_admin.py - the mutants of mount(8), the service manager, the rules and the quick start."""
-from rows import CACHE, MAIN, NAME, OPEN, POOL, QUICK, _m
+from rows import ATTR, CACHE, MAIN, NAME, OPEN, POOL, QUICK, _m
 
 OF_ADMIN = [
     _m('pool twice', 'of two pools the last one counts, without a word', 'options',
@@ -23,6 +23,8 @@ OF_ADMIN = [
        '            err = 0;\n        named_end(&victim);'),
     _m('fstab: status', 'mount(8) gets the mount\'s own status', 'admin',
        '^mount without its pool$', MAIN, 'mnt.opt.helper ? fstab_status(rc) : rc', 'rc'),
+    _m('write of a set-id file', 'a change of nothing that is refused fails the write', 'admin',
+       '^mount by an ordinary user$', ATTR, '    if (nothing && err == EPERM)\n', '    if (0)\n'),
 
     # The service manager
     _m('notify: ready too early', 'READY before the session is mounted', 'admin',
