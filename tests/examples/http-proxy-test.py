@@ -310,29 +310,31 @@ def test_killed_while_it_asks(start, origin):
     """max-age was 3 seconds and is over. The origin says max-age=0 now. The proxy is killed when
     the library has the validator: it must not take the object for fresh after that."""
     path, proxy = "/30000000/seconds/x", start()
-    with socket.socket() as slow:  # reads the head only, so the object is in use all the time
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.connect(("127.0.0.1", proxy.port))
-        slow.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
-        slow.recv(100)
-        time.sleep(3.1)
-        origin.control[path] = "max-age=0"
-        gdb = ["gdb", "-nx", "-q", "-batch", "-p", str(proxy.process.pid)]
-        for c in "break cm_file_revalidate", "shell echo ready", "continue", "finish", "kill":
-            gdb += ["-ex", c]
-        stopper = subprocess.Popen(gdb, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # Before the first request, because gdb may wait for ever when it attaches to a process in which
+    # threads begin and end.
+    gdb = ["gdb", "-nx", "-q", "-batch", "-p", str(proxy.process.pid)]
+    for c in "break cm_file_revalidate", "shell echo ready", "continue", "finish", "kill":
+        gdb += ["-ex", c]
+    with subprocess.Popen(gdb, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as stop:
         said = ""
-        while "ready" not in said and (line := stopper.stdout.readline()):
+        while "ready" not in said and (line := stop.stdout.readline()):
             said += line
         if "Breakpoint 1" not in said:
-            stopper.communicate()
             proxy.end(signal.SIGKILL)
             return skip("killed while it asks", "gdb cannot attach here")
-        try:
-            proxy.get(path)
-        except OSError:
-            pass
-        stopper.communicate(timeout=60)
+        with socket.socket() as slow:  # reads the head only, so the object is in use all the time
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", proxy.port))
+            slow.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+            slow.recv(100)
+            time.sleep(3.1)
+            origin.control[path] = "max-age=0"
+            try:
+                proxy.get(path)
+            except OSError:
+                pass
+            said += stop.communicate(timeout=60)[0]
+    check("killed while it asks: by the second request", said.count("Breakpoint 1, ") == 1, said)
     proxy.process.wait(20)
     proxy, before = start(), origin.gets("HEAD", path)
     wrong = wrong_ones(proxy, origin, [path])
