@@ -47,6 +47,8 @@ while n := os.preadv(0, [room], at):
     at += n' <&"$1"
 }
 direct() { dd if="$1" bs=1M iflag=direct status=none; }
+is_by() { cmp <(by "$1") "$2"; }
+is_direct() { cmp <(direct "$1") "$2"; }
 all_right() { # every file is as in $ref, also past the kernel's pages
   local f
   (cd "$org" && find . -type f | sort) >"$work/is"
@@ -92,7 +94,7 @@ serves() { [ -n "$(of_pool mode)" ]; }
 still() { # BYTES: after a resize that did not take place
   eventually serves
   same "$(size)" "$1"
-  hit_by cmp <(direct "$org/a") "$ref/a"
+  hit_by is_direct "$org/a" "$ref/a"
   "$cm" resize "$pool" 20M
   "$cm" resize "$pool" "$1"
   fails ls "$pool.cachemax"*
@@ -100,7 +102,7 @@ still() { # BYTES: after a resize that did not take place
 }
 
 t_files() { # what is open, pinned, limited, and how it is steered stays
-  hit_by cmp <(direct "$org/a") "$ref/a"
+  hit_by is_direct "$org/a" "$ref/a"
   "$cm" list | grep -Eq "quota .* of 4\.00 MiB dir"
   status 0 "$cm" resize "$pool" 32M
   says 'pool: 32.00 MiB now, was 16.00 MiB'
@@ -110,8 +112,8 @@ t_files() { # what is open, pinned, limited, and how it is steered stays
   logged 'gets another size: 16.0 MiB -> 32.0 MiB'
   logged 'has its new size after [0-9.]+ s'
   same "$(of_pool pinned_files)" 1
-  hit_by cmp <(by 7) "$ref/a"
-  hit_by cmp <(direct "$org/a") "$ref/a"
+  hit_by is_by 7 "$ref/a"
+  hit_by is_direct "$org/a" "$ref/a"
   [ "$(cached "$org")" -gt $(($(cat "$ref"/* "$ref"/dir/* 2>/dev/null | wc -c) * 98 / 100)) ]
 }
 t_writes_then() { # through descriptors that are older than the pool
@@ -201,7 +203,7 @@ t_meanwhile() { # no program waits, nothing of it is lost, and nothing old comes
   all_right
   cmp /dev/fd/9 "$ref/new"
   cmp <(by 5) "$ref/c2" # it was opened then
-  hit_by cmp <(by 5) "$ref/c2"
+  hit_by is_by 5 "$ref/c2"
   dd if=/dev/zero of=/dev/fd/9 bs=1 count=2 conv=notrunc status=none
   dd if=/dev/zero of="$ref/new" bs=1 count=2 conv=notrunc status=none
   "$cm" warm -q "$org"
@@ -438,8 +440,8 @@ t_grows() { # programs hit and write meanwhile, and nothing passes through
   was=$(inode)
   begin 24M
   serves
-  hit_by cmp <(by 7) "$ref/a"
-  hit_by cmp <(direct "$org/a") "$ref/a"
+  hit_by is_by 7 "$ref/a"
+  hit_by is_direct "$org/a" "$ref/a"
   for dir in "$org" "$ref"; do
     printf 'changed' | dd of="$dir/a" bs=1 seek=70000 conv=notrunc status=none
     truncate -s 900000 "$dir/b"
