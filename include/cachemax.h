@@ -1082,9 +1082,11 @@ enum {
      * index, a header, the payload, or the counters. A block in the probation buffer needs only the
      * counters. So a thread that must not wait for the volume can hand the read to another one.
      * Nothing prevents that a page leaves memory after the test: then the read waits for the volume
-     * all the same. Without DAX this costs some system calls for each block (Linux: mincore();
-     * Windows: QueryWorkingSetEx(), which also counts a page as absent if only this process does
-     * not have it). On DAX all pages count as being in memory, and it costs nothing. */
+     * all the same. Without DAX this costs some system calls for each block (Linux: mincore(). A
+     * process that at the open neither owned the pool nor might write it: preadv2() that does not
+     * wait, which begins to read a page that is absent; where the file system has no such reads,
+     * all are absent. Windows: QueryWorkingSetEx(), which also counts a page as absent if only this
+     * process does not have it). On DAX all pages count as being in memory, which costs nothing. */
     CM_READ_RESIDENT = 1u << 0
 };
 

@@ -80,6 +80,8 @@ NOTHING(cm_plat_sleep, (uint64_t ns))
 /* ---- Pages of the pool: always in memory ----------------------------------------------------- */
 
 ANSWER(bool, cm_plat_is_resident, (const void *p, size_t n), true)
+ANSWER(bool, cm_plat_file_is_resident, (const struct cm_plat_file *f, const void *p, size_t n),
+       true)
 NOTHING(cm_plat_will_need, (void *p, size_t n))
 ANSWER(int, cm_plat_lock_pages, (void *p, size_t n), 0)
 NOTHING(cm_plat_unlock_pages, (void *p, size_t n))

@@ -41,8 +41,13 @@ int cm_set_mode(cm_cache *c, int mode)
         return e;
     if (mode < CM_NORMAL || mode > CM_BYPASS)
         return CM_EINVAL;
+    /* One step: of two calls at once the same one counts for this process and for readers of
+     * others. */
+    cm_lock_acquire(&c->super.lock);
     at_store_seq_cst(&c->mode, (uint32_t)mode);
-    return cm_super_silence(&c->super, mode == CM_BYPASS); /* readers of other processes, too */
+    e = cm_super_silence(&c->super, mode == CM_BYPASS);
+    cm_lock_release(&c->super.lock);
+    return e;
 }
 
 int cm_set_fill_rate_limit(cm_cache *c, uint64_t bytes_per_second)

@@ -109,6 +109,11 @@ static inline uint64_t *cm_media_shard(const uint8_t *base, uint32_t shard)
     uintptr_t p = (uintptr_t)base + CM_STATS_OFFSET + sizeof(struct cm_stats_head);
     return ((struct cm_stats_shard *)p)[shard].word;
 }
+/* Are these bytes of the pool in memory? */
+static inline bool cm_media_is_resident(const struct cm_media *m, const void *p, size_t n)
+{
+    return m->file ? cm_plat_file_is_resident(m->file, p, n) : cm_plat_is_resident(p, n);
+}
 /* Is the page in memory that the calling thread counts in? */
 static inline bool cm_media_counters_resident(const struct cm_media *m)
 {

@@ -103,12 +103,9 @@ int cm_super_shut(struct cm_superblocks *s)
 
 int cm_super_silence(struct cm_superblocks *s, bool silent)
 {
-    cm_lock_acquire(&s->lock);
     const bool was = s->silent;
     s->silent = silent;
-    const int e = silent ? shut(s) : was ? reopen(s) : 0;
-    cm_lock_release(&s->lock);
-    return e;
+    return silent ? shut(s) : was ? reopen(s) : 0;
 }
 
 /* ---- Copies ---------------------------------------------------------------------------------- */

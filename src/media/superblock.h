@@ -75,7 +75,7 @@ static inline uint64_t *cm_super_session_at(const struct cm_media *m)
 /* From here on readers serve nothing, until an epoch begins or the pool is opened again. CM_EIO:
  * the word cannot be written. */
 int cm_super_shut(struct cm_superblocks *s);
-/* The owner's mode: are readers to be served nothing? CM_EIO. */
+/* Lock held. The owner's mode: are readers to be served nothing? CM_EIO. */
 int cm_super_silence(struct cm_superblocks *s, bool silent);
 
 /* ---- Superblocks ----------------------------------------------------------------------------- */

@@ -36,6 +36,7 @@ struct cm_plat_file {
     bool readonly;
     bool sparse;   /* has less space than its size: some of it may be holes */
     bool map_sync; /* private to the implementation */
+    uint8_t pages; /* the same: who says which pages are in memory */
 };
 #define PLAT_FILE_INIT                                                                             \
     {                                                                                              \
@@ -170,6 +171,11 @@ void cm_plat_free(void *p, size_t bytes);
 /* Are all these pages in memory now? They may leave it in the next moment. False also if the system
  * does not say. Reads none of them. One system call or a few. */
 bool cm_plat_is_resident(const void *p, size_t n);
+/* The same for p in the mapping of `f`. Linux takes each page of a mapping for one in memory if the
+ * process neither owns the file nor may write it. If that was so when the file was mapped, the file
+ * itself is asked. Then this begins to read a page that is not in memory, and it is false, too, if
+ * the file system cannot answer. */
+bool cm_plat_file_is_resident(const struct cm_plat_file *f, const void *p, size_t n);
 /* Begins to read these pages, and does not wait. A hint. */
 void cm_plat_will_need(void *p, size_t n);
 /* Keeps these pages in memory from their next use on, until cm_plat_unlock_pages() or the end of

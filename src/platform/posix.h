@@ -56,6 +56,9 @@ int cm_posix_open_dir(const char *path, int flags);
 
 /* posix_file.c */
 
+/* cm_plat_file.pages: what says which pages are in memory. */
+enum { POSIX_PAGES_BY_MAPPING, POSIX_PAGES_BY_READ, POSIX_PAGES_UNKNOWN };
+
 /* The CM_E* code for an errno. */
 int cm_posix_error(int err);
 

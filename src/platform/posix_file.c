@@ -34,6 +34,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "platform/posix.h"
@@ -379,6 +380,54 @@ int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t off
     return 0;
 }
 
+/* ---- The pool file: pages in memory -------------------------------------------------------- */
+
+/* mincore() takes each page for one in memory if the caller neither owns the file nor may write it,
+ * however it is open (Linux, can_do_mincore()). Then a read that must not wait (RWF_NOWAIT) tells:
+ * it begins to read a page that is not there, and gets nothing. tmpfs has no such reads; its pages
+ * are in memory, or swapped out as any other. */
+
+static ssize_t file_read_at_once(int fd, off_t at)
+{
+    char byte;
+    struct iovec v = { &byte, 1 };
+
+    return preadv2(fd, &v, 1, at, RWF_NOWAIT);
+}
+
+/* With the rights of this moment. */
+static uint8_t file_pages(int fd)
+{
+    struct statfs s;
+    struct stat st;
+
+    if (faccessat(fd, "", W_OK, AT_EACCESS | AT_EMPTY_PATH) == 0 ||
+        (fstat(fd, &st) == 0 && st.st_uid == geteuid()) ||
+        (fstatfs(fd, &s) == 0 && s.f_type == TMPFS_MAGIC)) {
+        return POSIX_PAGES_BY_MAPPING;
+    }
+    return file_read_at_once(fd, 0) >= 0 || errno == EAGAIN ? POSIX_PAGES_BY_READ
+                                                            : POSIX_PAGES_UNKNOWN;
+}
+
+bool cm_plat_file_is_resident(const struct cm_plat_file *f, const void *p, size_t n)
+{
+    POSIX_NO_CANCEL;
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t from = (uint64_t)((const uint8_t *)p - f->base), end = from + n;
+
+    assert(f->base != NULL && n > 0);
+    if (f->pages != POSIX_PAGES_BY_READ) {
+        return f->pages == POSIX_PAGES_BY_MAPPING && cm_plat_is_resident(p, n);
+    }
+    for (uint64_t at = from / page * page; at < end; at += page) {
+        if (file_read_at_once(file_fd(f), (off_t)at) != 1) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- The pool file: mapping ---------------------------------------------------------------- */
 
 static bool file_is_volatile(int fd)
@@ -511,6 +560,7 @@ int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability 
     f->base = base;
     f->mapped = f->size;
     f->map_sync = sync;
+    f->pages = file_pages(fd);
     if (sync) {
         *durability = CM_DURABILITY_DAX;
     } else {

@@ -238,8 +238,8 @@ static bool slot_is_resident(struct cm_cache *c, const struct cm_key *k, uint64_
     const uint64_t slot = cm_cell_slot(cell);
     struct cm_header h;
     *holds = false;
-    if (!cm_plat_is_resident(cm_slot_at(&c->media, slot), sizeof(h)) ||
-        !cm_plat_is_resident(cm_slot_payload(&c->media, slot), CM_BLOCK_SIZE))
+    if (!cm_media_is_resident(&c->media, cm_slot_at(&c->media, slot), sizeof(h)) ||
+        !cm_media_is_resident(&c->media, cm_slot_payload(&c->media, slot), CM_BLOCK_SIZE))
         return false;
     *holds = cm_slot_header(&c->media, slot, &h) == CM_SLOT_HIT && cm_slot_leads(cell, &h, k);
     return true;
@@ -253,8 +253,8 @@ bool cm_lookup_is_resident(struct cm_cache *c, const struct cm_key *k)
         return true;
     for (unsigned which = 0; which < 2 && !holds; which++) {
         const uint64_t *cell = &cells.cell[which * CM_BUCKET_CELLS];
-        if (!cm_plat_is_resident(cm_index_bucket(&c->media, k->place.bucket[which]),
-                                 sizeof(struct cm_bucket)))
+        if (!cm_media_is_resident(&c->media, cm_index_bucket(&c->media, k->place.bucket[which]),
+                                  sizeof(struct cm_bucket)))
             return false;
         if (cm_index_load(&c->media, k, which, &cells))
             continue; /* the read will meet it, too */

@@ -99,8 +99,8 @@ static bool is_resident(const struct cm_media *m, uint64_t slot)
 {
     const uint64_t other = neighbour(m, slot), low = other < slot ? other : slot;
     const size_t headers = other == slot ? 1 : APART + 1;
-    return cm_plat_is_resident(cm_slot_payload(m, slot), CM_BLOCK_SIZE) &&
-           cm_plat_is_resident(cm_slot_at(m, low), headers * sizeof(struct cm_header));
+    return cm_media_is_resident(m, cm_slot_payload(m, slot), CM_BLOCK_SIZE) &&
+           cm_media_is_resident(m, cm_slot_at(m, low), headers * sizeof(struct cm_header));
 }
 
 /* A slot at random that was hit in this session and lies in memory. false: none was found. */

@@ -105,7 +105,7 @@ WRAPS = {  # by program, as in the meson.build files
     'seal': ['-Wl,--wrap=cm_guard_copy', '-Wl,--wrap=cm_plat_file_sync'],
     'shared': ['-Wl,--wrap=cm_guard_copy'],
     'copy_choice': ['-Wl,--wrap=cm_plat_is_resident'],
-    'resident': ['-Wl,--wrap=cm_plat_is_resident']}
+    'resident': ['-Wl,--wrap=cm_plat_is_resident', '-Wl,--wrap=preadv64v2']}
 QUICKLY = '-O0'  # for the files of one mutant; all else is compiled with -O1
 LIMIT = 300  # seconds for one test; none takes ten, so only a hang takes so long
 

@@ -261,7 +261,7 @@ BLOCKS = [
        '(c->directly || is_resident(m, *slot))', '(c->directly || is_resident(m, *slot) || *slot)'),
     _m('copy choice, in memory, header', 'and their headers',
        'unit copy_choice pages_in_memory', 'state/copy_choice.c',
-       'cm_plat_is_resident(cm_slot_at(m, low), headers * sizeof(struct cm_header));',
+       'cm_media_is_resident(m, cm_slot_at(m, low), headers * sizeof(struct cm_header));',
        'low + headers > 0;'),
     _m('copy choice, out', 'who dropped out is not chosen',
        'unit copy_choice not_who_dropped_out', 'state/copy_choice.c',

@@ -17,8 +17,15 @@
 #ifndef _WIN32
 #include "child.h"
 
+#include "platform/posix.h"
+
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/uio.h>
 #endif
 
 static struct {
@@ -264,6 +271,86 @@ static void test_dropped_pages(void)
         SKIP("no page of a file can be dropped here (tmpfs?)");
 }
 
+/* A file whose pages the mapping does not show: it is asked by reads that do not wait. */
+static struct {
+    ssize_t answer; /* of all, but the page at `at`; 0: they are real */
+    ssize_t at_answer;
+    off_t at;
+    unsigned asked;
+} no_wait;
+
+ssize_t __wrap_preadv64v2(int fd, const struct iovec *v, int n, off_t at, int flags);
+ssize_t __real_preadv64v2(int fd, const struct iovec *v, int n, off_t at, int flags);
+ssize_t __wrap_preadv64v2(int fd, const struct iovec *v, int n, off_t at, int flags)
+{
+    no_wait.asked++;
+    CHECK(flags == RWF_NOWAIT && n == 1 && v->iov_len == 1 && (uint64_t)at % BLK == 0);
+    if (no_wait.answer == 0)
+        return __real_preadv64v2(fd, v, n, at, flags);
+    errno = EAGAIN;
+    return at == no_wait.at ? no_wait.at_answer : no_wait.answer;
+}
+
+static void test_asked_by_reads(void)
+{
+    REQUIRE(make_file_pool());
+    cm_cache *c = open_file_pool(0);
+    REQUIRE(c != NULL);
+    cm_file *f = attach(&file_pool, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 10, 5), 10);
+    const void *where[] = { cell_to(f, 3), header_of(c, slot_of(f, 3)),
+                            payload_of(c, slot_of(f, 3)) };
+    const uint8_t was = c->file.pages;
+    CHECK_EQ(was, POSIX_PAGES_BY_MAPPING); /* it is ours */
+    c->file.pages = POSIX_PAGES_BY_READ;
+    c->directly = false;
+    no_wait.answer = no_wait.at_answer = 1;
+    CHECK_EQ(read_resident(f, 0, 10), 10 * BLK);
+    CHECK(no_wait.asked >= 20);
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("page %u", i);
+        no_wait.at = (off_t)((uint64_t)((const uint8_t *)where[i] - c->file.base) / BLK * BLK);
+        no_wait.at_answer = -1;
+        CHECK_EQ(read_resident(f, 3, 1), CM_EABSENT);
+        no_wait.at_answer = 0; /* the file was cut off */
+        CHECK_EQ(read_resident(f, 3, 1), CM_EABSENT);
+        no_wait.at_answer = 1;
+        CHECK_EQ(read_resident(f, 3, 1), BLK);
+    }
+    c->file.pages = POSIX_PAGES_UNKNOWN;
+    CHECK_EQ(read_resident(f, 3, 1), CM_EABSENT);
+    CHECK_EQ(look(f, 3, 5), RIGHT);
+    c->file.pages = was;
+    no_wait.answer = 0;
+    CHECK_EQ(cm_close(c), 0);
+    end_file_pool();
+}
+
+/* To somebody who may only read the file, the system says that all of its pages are in memory. */
+static void stranger_body(void *arg)
+{
+    struct statfs s;
+    (void)arg;
+    if (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0)
+        exit(77);
+    cm_cache *c = open_file_pool(CM_OPEN_SHARED);
+    REQUIRE(c != NULL);
+    CHECK_EQ(fstatfs((int)c->file.handle, &s), 0);
+    CHECK_EQ(c->file.pages == POSIX_PAGES_BY_MAPPING, s.f_type == TMPFS_MAGIC);
+    CHECK_EQ(cm_close(c), 0);
+}
+
+static void test_stranger(void)
+{
+    REQUIRE(make_file_pool());
+    CHECK_EQ(chmod(dir, 0755) + chmod(path, 0644), 0);
+    const int status = child_run(NULL, stranger_body, NULL);
+    end_file_pool();
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        SKIP("may not become another user");
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static void test_prefault(void)
 {
     REQUIRE(make_file_pool());
@@ -430,10 +517,10 @@ static void test_lock_refused(void)
 #endif
 
 static const struct harness_test tests[] = {
-    TEST(each_page),     TEST(absent_block), TEST(buffered), TEST(dax),        TEST(arguments),
+    TEST(each_page),     TEST(absent_block),   TEST(buffered),     TEST(dax),      TEST(arguments),
 #ifndef _WIN32
-    TEST(dropped_pages), TEST(prefault),     TEST(lock),     TEST(lock_grown), TEST(lock_memory),
-    TEST(lock_refused),
+    TEST(dropped_pages), TEST(asked_by_reads), TEST(stranger),     TEST(prefault), TEST(lock),
+    TEST(lock_grown),    TEST(lock_memory),    TEST(lock_refused),
 #endif
 };
 

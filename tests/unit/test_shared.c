@@ -700,6 +700,32 @@ static void test_threads(void)
     both_down(&b);
 }
 
+static void *bypass(void *arg)
+{
+    struct both *b = arg;
+    CHECK_EQ(cm_set_mode(b->p.c, CM_BYPASS), 0);
+    return NULL;
+}
+
+/* The mode and what readers are told of it are one step, also for two calls at once. */
+static void test_modes_at_once(void)
+{
+    struct both b;
+    pthread_t other;
+    REQUIRE(both_up(&b, 0));
+    cm_lock_acquire(&b.p.c->super.lock); /* as a call does that tells readers */
+    CHECK_EQ(pthread_create(&other, NULL, bypass, &b), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        cm_plat_sleep(5000000);
+        CHECK_EQ(at_load_seq_cst(&b.p.c->mode), CM_NORMAL);
+    }
+    cm_lock_release(&b.p.c->super.lock);
+    pthread_join(other, NULL);
+    CHECK_EQ(at_load_seq_cst(&b.p.c->mode), CM_BYPASS);
+    CHECK_EQ(hits(b.g, 0, 10, 1), 0);
+    both_down(&b);
+}
+
 const struct harness_test shared_tests[] = {
     TEST(serves),
     TEST(through),
@@ -714,6 +740,7 @@ const struct harness_test shared_tests[] = {
     TEST(judged_in_the_middle),
     TEST(changed_while_looked_at),
     TEST(threads),
+    TEST(modes_at_once),
     TEST_END,
 };
 

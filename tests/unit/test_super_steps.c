@@ -24,18 +24,25 @@ static int call_shut(struct pair *p)
 {
     return cm_super_shut(&p->s);
 }
+static int silence(struct cm_superblocks *s, bool silent)
+{
+    cm_lock_acquire(&s->lock);
+    const int e = cm_super_silence(s, silent);
+    cm_lock_release(&s->lock);
+    return e;
+}
 static int call_silence(struct pair *p)
 {
-    return cm_super_silence(&p->s, true);
+    return silence(&p->s, true);
 }
 static int call_speak(struct pair *p)
 {
     p->s.silent = true;
-    return cm_super_silence(&p->s, false);
+    return silence(&p->s, false);
 }
 static int call_speak_on(struct pair *p)
 {
-    return cm_super_silence(&p->s, false);
+    return silence(&p->s, false);
 }
 static int call_bump(struct pair *p)
 {
@@ -212,17 +219,17 @@ static void test_still_shut(void)
     CALL(writer_begin(&p));
     const uint64_t *session = cm_super_session_at(&p.media);
     CHECK_EQ(*session % 2, 0);
-    CHECK_EQ(cm_super_silence(&p.s, true), 0);
+    CHECK_EQ(silence(&p.s, true), 0);
     CHECK_EQ(*session % 2, 1);
     CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), 0);
     CHECK_EQ(*session % 2, 1); /* the owner's mode */
-    CHECK_EQ(cm_super_silence(&p.s, false), 0);
+    CHECK_EQ(silence(&p.s, false), 0);
     CHECK_EQ(*session % 2, 0);
-    CHECK_EQ(cm_super_silence(&p.s, true), 0);
+    CHECK_EQ(silence(&p.s, true), 0);
     const uint64_t shut = *session;
     CHECK_EQ(cm_super_shut(&p.s), 0);
     CHECK_EQ(*session, shut); /* once is enough */
-    CHECK_EQ(cm_super_silence(&p.s, false), 0);
+    CHECK_EQ(silence(&p.s, false), 0);
     CHECK_EQ(*session, shut); /* what was not forgotten still is not */
     CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), 0);
     CHECK_EQ(*session, shut + 1);
@@ -239,9 +246,9 @@ static void test_unreadable_session(void)
     struct cm_superblocks *const s = &p.c->super;
     const uint64_t *const session = cm_super_session_at(&p.c->media), was = *session;
     os_protect(p.base, BLK, OS_NOTHING);
-    CHECK_EQ(cm_super_silence(s, true), CM_EIO);
-    CHECK_EQ(cm_super_silence(s, false), CM_EIO);
-    CHECK_EQ(cm_super_silence(s, false), 0); /* they are not silenced */
+    CHECK_EQ(silence(s, true), CM_EIO);
+    CHECK_EQ(silence(s, false), CM_EIO);
+    CHECK_EQ(silence(s, false), 0); /* they are not silenced */
     CHECK_EQ(cm_super_shut(s), CM_EIO);
     CHECK_EQ(cm_super_add_part(s, 0, 1), CM_EIO);
     CHECK_EQ(s->now.part[0], 0);
