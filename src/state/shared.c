@@ -99,13 +99,14 @@ static int learn(struct cm_cache *c, uint64_t *session, bool first)
     /* Each hit compares the session with this one. So if it changes from here on, or has changed
      * while the superblock was read, nothing of what was learned is used. */
     if (e < 0 || *session % 2 == 1 || !judge_super(c, &sb) ||
-        (!first && sb.boot_number != c->super.now.boot_number))
+        (c->learned && sb.boot_number != c->super.now.boot_number))
         return CM_EBUSY;
     cm_lock_acquire(&c->super.lock);
     c->super.now = sb;
     cm_lock_release(&c->super.lock);
-    if (first)
+    if (!c->learned) /* after a crash of the system the first owner has still to count the boot */
         c->media.boot = (uint8_t)sb.boot_number;
+    c->learned = true;
     at_store_release(&c->media.check_key, cm_format_check_key(sb.uuid, sb.epoch));
     return 0;
 }

@@ -204,6 +204,41 @@ static void test_judged(void)
 #endif
 }
 
+/* A reader that comes after a crash of the system and before the next owner is served nothing,
+ * until that owner has emptied the pool. From then on it is a reader as any other. */
+static void test_early(void)
+{
+#ifdef _WIN32
+    SKIP("Windows lets nobody read a pool that is open");
+#else
+    char copy[300];
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("an emulator does not say which mount it is");
+    REQUIRE(file_up());
+    if (pool_info(owner).durability == CM_DURABILITY_DAX)
+        SKIP("the pool is on memory that lasts");
+    CHECK(snprintf(copy, sizeof(copy), "%s.copy", path) > 0);
+    copy_file(path, copy);
+    write_supers(copy, true, false);
+    CHECK_EQ(cm_close(reader) + cm_close(owner), 0);
+    reader = open_pool(copy, CM_OPEN_SHARED);
+    owner = NULL;
+    REQUIRE(reader != NULL);
+    g = attach_to(reader);
+    CHECK_EQ(hits(g, 0, 10, 1), 0);
+    owner = open_pool(copy, 0);
+    REQUIRE(owner != NULL);
+    f = attach_to(owner);
+    CHECK_EQ(put_all(f, 0, 10, 2), 10);
+    cm_validator v = val(SIZE, 7);
+    CHECK_EQ(cm_file_revalidate(g, &v), 0);
+    CHECK_EQ(hits(g, 0, 10, 2), 10);
+    CHECK_EQ(cm_object_of(g)->cache->media.boot, cm_object_of(f)->cache->media.boot);
+    (void)unlink(copy);
+    file_down();
+#endif
+}
+
 const struct harness_test shared_file_tests[] = {
-    TEST(beside), TEST(rights), TEST(resized), TEST(truncated), TEST(judged), TEST_END,
+    TEST(beside), TEST(rights), TEST(resized), TEST(truncated), TEST(judged), TEST(early), TEST_END,
 };
