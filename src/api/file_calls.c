@@ -134,9 +134,7 @@ int cm_file_get_info(cm_file *file, cm_file_info *info)
     if (!info)
         return CM_EINVAL;
     cm_file_info now;
-    cm_lock_acquire(&f->lock);
-    cm_files_describe(f, &now);
-    cm_lock_release(&f->lock);
+    cm_files_get_info(f, &now);
     return cm_give_result(info, &now, sizeof(now));
 }
 

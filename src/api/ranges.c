@@ -14,6 +14,7 @@
 #include "protocol/lookup.h"
 #include "protocol/survey.h"
 #include "state/region.h"
+#include "state/told.h"
 
 #ifdef CM_CHECKS_FULL
 #define CM_DEFINE_UNCHECKED
@@ -42,7 +43,8 @@ static struct span span_of(struct cm_object *f, uint64_t offset, uint64_t end)
     end = end < CM_OFFSET_MAX ? end : CM_OFFSET_MAX;
     s.first = offset / CM_BLOCK_SIZE;
     s.end = cm_blocks_of(end);
-    if (s.end < s.first || s.incarnation == 0)
+    if (s.end < s.first || s.incarnation == 0 ||
+        (cm_object_is_shared(f) && !cm_told_holds(f, s.incarnation)))
         s.end = s.first;
     return s;
 }

@@ -157,7 +157,7 @@ int cm_step_invalidate(struct cm_cache *c, uint64_t slot, const struct cm_key *k
 void cm_step_quarantine(struct cm_cache *c, uint64_t slot, const struct cm_key *k)
 {
     struct cm_header h;
-    if (!cm_ring_own(&c->policy.ring, slot))
+    if (c->shared || !cm_ring_own(&c->policy.ring, slot))
         return; /* its owner will find out by itself */
     if (k && cm_slot_header(&c->media, slot, &h) == CM_SLOT_HIT && cm_slot_is(&h, k))
         (void)cm_step_invalidate(c, slot, k, h.w0); /* else every read would fault on it again */
@@ -166,8 +166,8 @@ void cm_step_quarantine(struct cm_cache *c, uint64_t slot, const struct cm_key *
 
 void cm_step_drop(struct cm_cache *c, uint64_t slot, const struct cm_key *k, uint64_t w0)
 {
-    if (!cm_ring_own(&c->policy.ring, slot))
-        return;
+    if (c->shared || !cm_ring_own(&c->policy.ring, slot))
+        return; /* a reader of another process's pool writes nothing */
     int r = cm_step_invalidate(c, slot, k, w0);
     if (r == 1)
         free_owned(c, slot);

@@ -392,7 +392,7 @@ static uint32_t count_regions(uint64_t mask)
     return n;
 }
 
-void cm_files_describe(struct cm_object *f, cm_file_info *info)
+static void describe(struct cm_object *f, cm_file_info *info)
 {
     assert(cm_lock_is_held(&f->lock));
     *info = (cm_file_info){ .struct_size = sizeof(*info), .attached = 1, .id = f->id };
@@ -454,6 +454,39 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
     return 0;
 }
 
+/* Files lock and that of `f` held. A reader of another process's pool learns from the record what
+ * the owner alone changes. `scratch`: for records. */
+static void describe_shared(struct cm_object *f, struct cm_record_set *scratch, cm_file_info *info)
+{
+    cm_validator v = CM_VALIDATOR_INIT;
+    cm_file_info recorded;
+    describe(f, info);
+    if (describe_record(f->cache, &f->id, scratch, &v, &recorded))
+        return; /* there is none, or nobody knows now */
+    info->dirty = recorded.dirty;
+    info->dirty_regions = recorded.dirty_regions;
+    info->bypassed = recorded.bypassed;
+    info->keep = recorded.keep;
+    info->group = recorded.group;
+    memcpy(info->name, recorded.name, sizeof(info->name));
+}
+
+void cm_files_get_info(struct cm_object *f, cm_file_info *info)
+{
+    struct cm_cache *c = f->cache;
+    const bool shared = cm_object_is_shared(f);
+    if (shared)
+        cm_lock_acquire(&c->files_lock);
+    cm_lock_acquire(&f->lock);
+    if (shared)
+        describe_shared(f, c->records, info);
+    else
+        describe(f, info);
+    cm_lock_release(&f->lock);
+    if (shared)
+        cm_lock_release(&c->files_lock);
+}
+
 int cm_files_lookup(struct cm_cache *c, const cm_file_id *id, struct cm_record_set *own,
                     cm_validator *v, cm_file_info *info)
 {
@@ -465,7 +498,10 @@ int cm_files_lookup(struct cm_cache *c, const cm_file_id *id, struct cm_record_s
     struct cm_object *f = cm_object_find(c, id);
     if (f) {
         cm_lock_acquire(&f->lock);
-        cm_files_describe(f, info);
+        if (cm_object_is_shared(f))
+            describe_shared(f, own ? own : c->records, info);
+        else
+            describe(f, info);
         if (f->has_validator)
             memcpy(v->proof, f->validator.proof, sizeof(v->proof));
         v->size = info->size; /* of another process's file, f->size is a hint */

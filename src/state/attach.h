@@ -17,8 +17,9 @@ bool cm_files_may_keep(const struct cm_cache *c, uint64_t place, uint32_t flags,
                        const struct cm_record *r, uint64_t size, const cm_validator *v);
 /* Drops a reference; see cm_file_close(). */
 int cm_files_detach(struct cm_object *f);
-/* Describes an attached file. Its lock is held. */
-void cm_files_describe(struct cm_object *f, cm_file_info *info);
+/* Describes an attached file; see cm_file_get_info(). Takes its lock, in a reader of another
+ * process's pool the files lock, too. */
+void cm_files_get_info(struct cm_object *f, cm_file_info *info);
 /* What is known of a file, attached or not; see cm_file_lookup(). A file whose fsync failed is
  * known, too. `own`: memory for the records that are looked at. NULL: that of the cache, which is
  * not read-only then. CM_EABSENT. */

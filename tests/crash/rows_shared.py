@@ -73,6 +73,18 @@ SHARED_READERS = [
        'unit shared modes_at_once', 'api/calls.c',
        '    cm_lock_acquire(&c->super.lock);\n    at_store_seq_cst(&c->mode, (uint32_t)mode);\n',
        '    at_store_seq_cst(&c->mode, (uint32_t)mode);\n    cm_lock_acquire(&c->super.lock);\n'),
+    _m('tell, early', 'a reader that came before the first owner of a boot learns of it later',
+       'unit shared early', 'state/shared.c', '(c->learned && sb.boot_number',
+       '(!first && sb.boot_number'),
+    _m('reader, drops', 'a reader takes no damaged slot out of use', 'unit shared damage',
+       'protocol/steps.c', '    if (c->shared || !cm_ring_own(&c->policy.ring, slot))\n'
+       '        return; /* a reader', '    if (!cm_ring_own(&c->policy.ring, slot))\n'
+       '        return; /* a reader'),
+    _m('reader, counts', 'what is not served is not counted', 'unit shared counted',
+       'api/ranges.c', '(cm_object_is_shared(f) && !cm_told_holds(f, s.incarnation))', 'false'),
+    _m('reader, describes', 'a reader tells what the record says', 'unit shared described',
+       'state/attach.c', '    info->keep = recorded.keep;\n    info->group = recorded.group;\n',
+       ''),
     _m('tell, kill', 'superblocks that are killed end the session', HELD, SUPER,
        '    (void)shut(s);\n    for (unsigned', '    for (unsigned'),
     _m('reader, writes', 'a reader writes nothing', 'unit shared damage', 'api/cache.c',

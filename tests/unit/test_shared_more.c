@@ -270,6 +270,7 @@ static void test_damage(void)
         CHECK_EQ(look(b.g, 3, 1), MISS);
     CHECK(at_load_relaxed(&t->count) + at_load_relaxed(&t->said_at) > 0); /* of this boot */
     CHECK(slot_ok(b.p.c, slot));
+    CHECK_EQ(STAT(b.r, quarantined), 0); /* that is for its owner to find out */
     cm_options o = CM_OPTIONS_INIT; /* a reader verifies each block once, whatever it is told */
     cm_cache *trusting = NULL;
     o.flags = CM_OPEN_SHARED;
@@ -677,30 +678,72 @@ static void test_told(void)
     both_down(&b);
 }
 
+/* What only the owner may change is told of a file as its record has it, attached or not. */
+static void is_as_recorded(cm_cache *r, const cm_file_info *now)
+{
+    const cm_file_id id = id_of(1);
+    cm_file_info of = CM_FILE_INFO_INIT;
+    CHECK_EQ(cm_file_lookup(r, &id, NULL, &of), 0);
+    const cm_file_info *const all[] = { &of, now };
+    for (unsigned i = 0; i < (now ? 2u : 1u); i++) {
+        CHECK(strcmp(all[i]->name, "the name") == 0);
+        CHECK_EQ(all[i]->keep, 1);
+        CHECK_EQ(all[i]->group, 7);
+        CHECK_EQ(all[i]->dirty, 1);
+        CHECK_EQ(all[i]->dirty_regions, 1);
+    }
+}
+
+static void test_described(void)
+{
+    struct both b = { .v = val(SIZE, 7) };
+    pool_make_as(&b.p, MIB, 64, CM_CREATE_NAMES);
+    REQUIRE(pool_up(&b.p) == 0);
+    b.r = reader_of(&b.p);
+    b.f = attach_v(&b.p, 1, &b.v, CM_SOLE_WRITER);
+    CHECK_EQ(cm_file_set_name(b.f, "the name"), 0);
+    CHECK_EQ(cm_file_set_keep(b.f, 1), 0);
+    CHECK_EQ(cm_file_set_group(b.f, 7), 0);
+    cm_bracket w = begin_write(b.f, 0, BLK);
+    b.v = val(SIZE, 8);
+    CHECK_EQ(cm_write_end(b.f, &w, &b.v), 0);
+    CALL(is_as_recorded(b.r, NULL));
+    b.v = fresh(b.v);
+    b.g = attach_reader(b.r, 1, &b.v, 0);
+    cm_file_info now = info_of(b.g);
+    CHECK(now.attached && now.incarnation == info_of(b.f).incarnation);
+    CALL(is_as_recorded(b.r, &now));
+    const cm_validator other = val(SIZE, 9);
+    CHECK_EQ(cm_file_revalidate(b.f, &other), 0); /* cold, until a validator is presented */
+    now = info_of(b.g);
+    CHECK_EQ(now.incarnation, 0);
+    CHECK(strcmp(now.name, "the name") == 0 && now.keep == 1 && now.group == 7);
+    both_down(&b);
+}
+
+/* What no read serves is not counted as cached. */
+static void test_counted(void)
+{
+    cm_range range[4];
+    struct both b;
+    REQUIRE(both_up(&b, 0));
+    CHECK_EQ(cm_file_cached(b.g, 0, CM_ALL), 10 * (int64_t)BLK);
+    const cm_validator other = val(SIZE, 9);
+    CHECK_EQ(cm_file_revalidate(b.f, &other), 0); /* the owner finds it changed */
+    CHECK_EQ(hits(b.g, 0, 10, 1), 0);
+    CHECK_EQ(cm_file_cached(b.g, 0, CM_ALL), 0);
+    CHECK_EQ(cm_file_ranges(b.g, 0, range, 4), 0);
+    both_down(&b);
+}
+
 const struct harness_test shared_more_tests[] = {
-    TEST(validators),
-    TEST(own_writes),
-    TEST(before_the_loss),
-    TEST(size),
-    TEST(ttl),
-    TEST(no_proof),
-    TEST(no_size),
-    TEST(same_chain),
-    TEST(number_too_high),
-    TEST(later_number),
-    TEST(used),
-    TEST(other_keys),
-    TEST(looked_up_size),
-    TEST(same_keys),
-    TEST(no_memory),
-    TEST(one_stopped),
-    TEST(gone),
-    TEST(other_boot),
-    TEST(no_owner),
-    TEST(damage),
-    TEST(absent),
-    TEST(second_bucket),
-    TEST(told),
-    TEST(exclusive),
-    TEST_END,
+    TEST(described),  TEST(counted),         TEST(validators),
+    TEST(own_writes), TEST(before_the_loss), TEST(size),
+    TEST(ttl),        TEST(no_proof),        TEST(no_size),
+    TEST(same_chain), TEST(number_too_high), TEST(later_number),
+    TEST(used),       TEST(other_keys),      TEST(looked_up_size),
+    TEST(same_keys),  TEST(no_memory),       TEST(one_stopped),
+    TEST(gone),       TEST(other_boot),      TEST(no_owner),
+    TEST(damage),     TEST(absent),          TEST(second_bucket),
+    TEST(told),       TEST(exclusive),       TEST_END,
 };
