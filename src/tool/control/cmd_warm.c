@@ -200,7 +200,7 @@ static int on_done(struct sweep *s, struct control_file *file)
         w->failed++;
     } else if (limited) {
         add_file(w, &w->partly, s, file);
-    } else if (code > 0 || code == CM_EKEEP) {
+    } else if (code > 0 || code == CM_EKEEP || code == CM_EMOVED) { /* it is written all the time */
         add(w, &w->partly, &none);
     } else if (s->left_out) {
         w->left_out++;
