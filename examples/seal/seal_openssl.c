@@ -38,6 +38,7 @@ struct lane {
 
 struct seal_openssl {
     cm_seal seal;
+    uint8_t mac_key[MAC_KEY];
     struct lane model; /* what others are copied from; it computes nothing itself */
     struct lane lane[LANES];
 };
@@ -99,13 +100,15 @@ static void give_back(struct lane *l, struct lane *own)
 static int mac(void *ctx, const uint8_t head[CM_SEAL_HEAD], const void *data, size_t len,
                uint8_t tag[CM_SEAL_TAG])
 {
+    const struct seal_openssl *const s = ctx;
     struct lane own, *const l = take(ctx, &own);
     size_t n = 0;
     int ok;
 
     if (!l)
         return 1;
-    ok = EVP_MAC_init(l->mac, NULL, 0, NULL) == 1 &&
+    /* With the key: without it OpenSSL before 3.0.3 goes on with the last tag. */
+    ok = EVP_MAC_init(l->mac, s->mac_key, MAC_KEY, NULL) == 1 &&
          EVP_MAC_update(l->mac, head, CM_SEAL_HEAD) == 1 &&
          (len == 0 || EVP_MAC_update(l->mac, data, len) == 1) &&
          EVP_MAC_final(l->mac, tag, &n, CM_SEAL_TAG) == 1 && n == CM_SEAL_TAG;
@@ -188,14 +191,13 @@ static int begin_cipher(struct lane *l, const uint8_t key[XTS_KEY])
 
 static int begin(struct seal_openssl *s, const void *key, size_t len, int encrypts)
 {
-    uint8_t mac_key[MAC_KEY], xts_key[XTS_KEY];
-    int ok = derive(key, len, "cachemax tags 1", mac_key, sizeof(mac_key)) &&
+    uint8_t xts_key[XTS_KEY];
+    int ok = derive(key, len, "cachemax tags 1", s->mac_key, MAC_KEY) &&
              derive(key, len, "cachemax blocks 1", xts_key, sizeof(xts_key)) &&
-             begin_mac(&s->model, mac_key) && (!encrypts || begin_cipher(&s->model, xts_key));
+             begin_mac(&s->model, s->mac_key) && (!encrypts || begin_cipher(&s->model, xts_key));
 
     for (unsigned i = 0; i < LANES && ok; i++)
         ok = copy_lane(&s->lane[i], &s->model);
-    OPENSSL_cleanse(mac_key, sizeof(mac_key));
     OPENSSL_cleanse(xts_key, sizeof(xts_key));
     return ok;
 }
@@ -266,5 +268,6 @@ void seal_openssl_free(struct seal_openssl *s)
     for (unsigned i = 0; i < LANES; i++)
         free_lane(&s->lane[i]);
     free_lane(&s->model);
+    OPENSSL_cleanse(s->mac_key, MAC_KEY);
     free(s); /* OpenSSL has cleared the keys in its contexts */
 }
