@@ -393,4 +393,51 @@ with fsspec.open("cachemax::" + sys.argv[2], cachemax={"pool": sys.argv[1],
         assert server.gets == before
 
 
+@check
+def fsspec_a_child_of_fork_opens_pools_of_its_own():
+    """Also if another thread of its parent was just opening one. What the parent has is not its."""
+    needs_fsspec()
+    with Server() as server:
+        server.files["/data"] = random.randbytes(300000), '"1"'
+        program = """
+import fsspec, os, signal, sys, threading, traceback
+from cachemax import filesystem
+def fs(pool):
+    return fsspec.filesystem("cachemax", pool=pool, create_size=1 << 20, target_protocol="http")
+def read(fs):
+    with fs.open(sys.argv[2]) as file:
+        return len(file.read())
+old = fs(sys.argv[1])
+assert old.cache is not None and read(old) == 300000
+real, opening, go_on = filesystem.cachemax.open, threading.Event(), threading.Event()
+def slow(*a, **k):
+    opening.set()
+    go_on.wait(60)
+    return real(*a, **k)
+filesystem.cachemax.open = slow
+thread = threading.Thread(target=fs, args=(sys.argv[1] + "-slow",))
+thread.start()
+opening.wait(60)
+pid = os.fork()
+if pid == 0:
+    signal.alarm(60)
+    filesystem.cachemax.open = real
+    try:
+        new = fs(sys.argv[1] + "-child")
+        assert new.cache is not None and read(new) == 300000
+        assert fs(sys.argv[1]).cache is None  # its parent has that one
+        os._exit(0)
+    finally:
+        traceback.print_exc()
+        os._exit(1)
+status = os.waitpid(pid, 0)[1]
+go_on.set()
+thread.join()
+sys.exit("child: %d" % status if status else 0)
+"""
+        said = subprocess.run([sys.executable, "-c", program, DIR + "/forked",
+                               server.url + "/data"], capture_output=True, text=True, timeout=120)
+        assert said.returncode == 0, said.stderr
+
+
 end()

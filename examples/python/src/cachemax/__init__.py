@@ -181,7 +181,13 @@ class _Path:
         return os.fstat(self.fd).st_size
 
     def close(self):
-        os.close(self.fd)
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self):  # a signal handler raised before a File had it
+        if hasattr(self, "fd"):
+            self.close()
 
 
 class _Object:

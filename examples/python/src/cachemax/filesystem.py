@@ -14,7 +14,8 @@ changed, they are not, and the file is read without the cache from then on. From
 left out if the ETag goes with each read (If-Match). When a file is closed after a read of the
 target, its info is asked for once more, and if it has changed, what was stored is forgotten.
 Trouble with the pool never fails a read: the file is then read without it, and a warning is logged.
-One process owns a pool at a time. Within a process all share it, until the process ends.
+One process owns a pool at a time. Within a process all share it, until the process ends. A child of
+fork() opens pools of its own; a file that its parent has opened here fails in it (CM_EFORKED).
 """
 import datetime
 import io
@@ -37,6 +38,17 @@ FRESH = 10  # seconds
 BUFFER = 64 << 10  # of a file, if its open names no block_size
 _logger = logging.getLogger("cachemax")
 _pools, _lock = {}, threading.Lock()
+
+
+def _in_child():
+    """A child of fork() has no part of its parent's pools, and another thread may have had the
+    lock."""
+    global _pools, _lock
+    _pools, _lock = {}, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def _is_strong(value):
