@@ -14,10 +14,10 @@
  * times move when a writer closes it, and not with each write.
  *
  * OPERATIONS open, read, write, append, truncate, send control codes that write, overwrite, map and
- * store, lock, sync, close, delete and make again, delete while others have it open. Each goes
- * through the driver's callbacks, as programs, the memory manager and the lazy writer do it: with
- * and without an IRP, with ends in other threads at a raised IRQL, by programs that are killed
- * meanwhile.
+ * store, lose what the disk does not take, lock, sync, close, delete and make again, delete while
+ * others have it open. Each goes through the driver's callbacks, as programs, the memory manager
+ * and the lazy writer do it: with and without an IRP, with ends in other threads at a raised IRQL,
+ * by programs that are killed meanwhile.
  *
  * In the end the driver is unloaded while all goes on.
  *
@@ -416,6 +416,23 @@ static void do_map(struct file *f)
     atomic_store(&f->mapped, true);
 }
 
+static NTSTATUS no_disk(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o, (void)information;
+    return (NTSTATUS)0xC0000185; /* STATUS_IO_DEVICE_ERROR */
+}
+
+/* The lazy writer's write fails. Where the system gives up then what it could not write, nobody
+ * sees it: as with a store. */
+static void do_lose(struct file *f, uint64_t *rng)
+{
+    const struct fm_how how = { .irp_flags = IRP_PAGING_IO, .dispatch = below(rng, 2) == 0 };
+
+    (void)fm_write(f->handle, 0, BLOCK, no_disk, NULL, &how);
+    atomic_store(&f->held, true);
+    atomic_store(&f->mapped, true);
+}
+
 static void do_lock(struct file *f)
 {
     (void)fm_lock(f->handle);
@@ -478,8 +495,10 @@ static void operate(struct file *f, uint32_t what, bool quiet, uint64_t *rng)
         do_control(f, rng);
     else if (what < 950)
         do_truncate(f, rng);
-    else if (what < 952)
+    else if (what < 951)
         do_map(f);
+    else if (what < 952)
+        do_lose(f, rng);
     else if (what < 953)
         do_lock(f);
     else if (what < 973)

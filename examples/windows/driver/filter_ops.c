@@ -13,6 +13,7 @@
  *   change    a bracket around it: writes, sizes, and every control code that is not known to leave
  *             the content alone.
  *   sync      told to the service, so that what was written counts as lasting.
+ *   paging    writes to the disk are looked at when they fail (stream_unwritten).
  *   mapping   stores that nobody sees: the file passes (stream_mapped).
  *
  * What passes: filter_rules.h.
@@ -36,12 +37,19 @@ struct change {
     struct change *next; /* left */
 };
 
+/* All paging I/O has this flag. IRP_SYNCHRONOUS_PAGING_IO is not asked for: a control code that has
+ * an output buffer has the same bit (IRP_INPUT_OPERATION). */
+static BOOLEAN is_paging(PFLT_CALLBACK_DATA d)
+{
+    return (d->Iopb->IrpFlags & IRP_PAGING_IO) != 0;
+}
+
 /* May this operation ask the file system for something? It would deadlock inside another operation
  * of it, or with APCs off. */
 static BOOLEAN may_query(PFLT_CALLBACK_DATA d)
 {
     return KeGetCurrentIrql() == PASSIVE_LEVEL && !KeAreAllApcsDisabled() &&
-           IoGetTopLevelIrp() == NULL && !(d->Iopb->IrpFlags & IRP_PAGING_IO);
+           IoGetTopLevelIrp() == NULL && !is_paging(d);
 }
 
 /* May it wait for the service? A thread that is being ended cannot: its waits end at once. */
@@ -52,16 +60,12 @@ static BOOLEAN may_ask(PFLT_CALLBACK_DATA d)
 
 static struct fc_op op_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
 {
-    const ULONG flags = d->Iopb->IrpFlags;
-
-    /* All paging I/O has this flag. IRP_SYNCHRONOUS_PAGING_IO is not asked for: a control code that
-     * has an output buffer has the same bit (IRP_INPUT_OPERATION). */
-    return (struct fc_op){ .paging = flags & IRP_PAGING_IO,
+    return (struct fc_op){ .paging = is_paging(d),
                            .service = port_is_service(),
                            .waits = may_ask(d),
                            .transacted = o->Transaction != NULL,
                            .plain = d->Iopb->MinorFunction == IRP_MN_NORMAL,
-                           .non_cached = flags & IRP_NOCACHE };
+                           .non_cached = d->Iopb->IrpFlags & IRP_NOCACHE };
 }
 
 static BOOLEAN passes(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
@@ -286,7 +290,7 @@ static VOID end_change(struct change *c, BOOLEAN ok)
     if (c->kind == VOLUME)
         fc_anything_end(&driver.core);
     else if (c->kind == SYNC)
-        fc_sync_end(&c->context->stream->file, &c->sync, ok);
+        fc_sync_end(&c->context->stream->file, &c->sync, ok && !c->context->stream->unwritten);
     else
         fc_write_end(&c->write);
     if (c->kind == CONTROL) /* it may be encrypted now, or a file that is not here */
@@ -434,13 +438,47 @@ static FLT_PREOP_CALLBACK_STATUS begin_volume(PFLT_CALLBACK_DATA d, PVOID *keep)
     return with_end(d);
 }
 
+/* Brings to the disk what has been a change before. Nothing is made for it, and nobody is asked. */
+static FLT_PREOP_CALLBACK_STATUS begin_paging(PCFLT_RELATED_OBJECTS o, PVOID *keep)
+{
+    *keep = stream_known(o);
+    return *keep ? FLT_PREOP_SUCCESS_WITH_CALLBACK : FLT_PREOP_SUCCESS_NO_CALLBACK;
+}
+
+/* The system keeps the pages, and writes them again soon: the cache manager has the same list. */
+static BOOLEAN is_tried_again(NTSTATUS s)
+{
+    return s == STATUS_FILE_LOCK_CONFLICT || s == STATUS_VERIFY_REQUIRED ||
+           s == STATUS_ENCOUNTERED_WRITE_IN_PROGRESS;
+}
+
+/* In any thread, mostly at DISPATCH_LEVEL: the disk's driver ends it. */
+static VOID end_paging(struct context *c, NTSTATUS s)
+{
+    if (NT_SUCCESS(s) || is_tried_again(s))
+        FltReleaseContext(c);
+    else
+        stream_unwritten(c);
+}
+
+static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_write(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                    PVOID keep, FLT_POST_OPERATION_FLAGS flags)
+{
+    if (!is_paging(d))
+        return post_change(d, o, keep, flags);
+    end_paging(keep, flags & FLTFL_POST_OPERATION_DRAINING ? STATUS_SUCCESS : d->IoStatus.Status);
+    return FLT_POSTOP_FINISHED_PROCESSING;
+}
+
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                   PVOID *keep)
 {
     const LONGLONG off = d->Iopb->Parameters.Write.ByteOffset.QuadPart;
     struct extent e = { FC_RANGE, (uint64_t)off, d->Iopb->Parameters.Write.Length };
 
-    if (passes(d, o) || d->Iopb->Parameters.Write.Length == 0)
+    if (is_paging(d))
+        return begin_paging(o, keep);
+    if (d->Iopb->Parameters.Write.Length == 0)
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     if (o->FileObject && (o->FileObject->Flags & FO_VOLUME_OPEN))
         return begin_volume(d, keep);
@@ -746,7 +784,7 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_cleanup(PFLT_CALLBACK_DATA d, PCFL
 const FLT_OPERATION_REGISTRATION operations[] = {
     { IRP_MJ_CREATE, 0, NULL, post_create, NULL },
     { IRP_MJ_READ, SKIP_PAGING, pre_read, post_read, NULL },
-    { IRP_MJ_WRITE, SKIP_PAGING, pre_write, post_change, NULL },
+    { IRP_MJ_WRITE, 0, pre_write, post_write, NULL },
     { IRP_MJ_PREPARE_MDL_WRITE, 0, pre_pages, NULL, NULL },
     { IRP_MJ_SET_INFORMATION, 0, pre_set, post_change, NULL },
     { IRP_MJ_FILE_SYSTEM_CONTROL, 0, pre_control, post_change, NULL },

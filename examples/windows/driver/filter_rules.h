@@ -33,7 +33,7 @@
  *
  * CHANGES (fc_change_way):
  *   C1  paging I/O brings to the disk what has been a change already, and the lazy writer tells how
- *       far that has come (FileEndOfFileInformation with AdvanceOnly): nothing is done
+ *       far that has come (FileEndOfFileInformation with AdvanceOnly): nothing is done, but C7
  *   C2  what the service's process changes is an outside write: it would wait for itself. (Its log
  *       may be a cached file)
  *   C3  what others see later or never (transactions), and stores that nobody sees (mappings, pages
@@ -43,6 +43,11 @@
  *   C5  all else gets a bracket
  *   C6  what its name alone leaves out may be cached under another name. If the file has several, a
  *       change counts as C3. So does a new name that is cached: the changes before it were not seen
+ *   C7  a write to the disk that fails. The system goes on with what it has in memory, gives it up
+ *       at any time, and says that the next flush succeeded. Then the file has what was there
+ *       before, and a fill may have read what was written. So it counts as C3 from that moment on:
+ *       the memory is gone when nobody uses the stream any more. What the system tries again by
+ *       itself does not count
  */
 #ifndef CACHEMAX_FILTER_RULES_H
 #define CACHEMAX_FILTER_RULES_H

@@ -21,9 +21,12 @@
  * message, for which the last release is no place. */
 struct stream {
     struct fc_file file;
-    PFLT_GENERIC_WORKITEM end; /* made ahead, so that the end cannot fail for memory */
-    FAST_MUTEX lock;           /* all that follows */
-    ULONG rules;               /* the number of the rules that judged it; 0: not judged */
+    /* Made ahead: for a write that does not reach the disk, and for the end of the stream, which
+     * comes after that. Neither can fail for memory. */
+    PFLT_GENERIC_WORKITEM later;
+    volatile LONG unwritten; /* rule C7: such a write has failed. No lock */
+    FAST_MUTEX lock;         /* all that follows */
+    ULONG rules;             /* the number of the rules that judged it; 0: not judged */
     BOOLEAN cached;
     BOOLEAN by_name;  /* not cached, because of its name only */
     BOOLEAN linked;   /* and its file has other names */
@@ -87,6 +90,10 @@ bool stream_facts(void *ctx, const void *via, struct fc_facts *facts, bool only_
 /* Somebody may change it unseen, as through a mapping, from now on and as long as the stream is
  * used. Does not wait. */
 VOID stream_mapped(struct stream *s);
+/* The stream of paging I/O, whatever it is. NULL: it has no context. */
+struct context *stream_known(PCFLT_RELATED_OBJECTS o);
+/* Rule C7: a write to the disk has failed. Releases *c. At an IRQL up to DISPATCH_LEVEL. */
+VOID stream_unwritten(struct context *c);
 /* A transaction may write it: so it is from now on, and its file is as long as the driver. */
 VOID stream_transacted(struct stream *s);
 /* Rule S8, if it has a reparse point: that is asked when it is judged again. FALSE: it was. */

@@ -40,9 +40,9 @@ static VOID FLTAPI clean(PFLT_CONTEXT context, FLT_CONTEXT_TYPE type)
     if (s->mapped)
         fc_write_end(&s->mapping);
     if (NT_SUCCESS(
-            FltQueueGenericWorkItem(s->end, driver.filter, finish_later, DelayedWorkQueue, s)))
+            FltQueueGenericWorkItem(s->later, driver.filter, finish_later, DelayedWorkQueue, s)))
         return;
-    FltFreeGenericWorkItem(s->end);
+    FltFreeGenericWorkItem(s->later);
     ExFreePoolWithTag(s, TAG);
 }
 
@@ -192,8 +192,8 @@ static struct stream *make_stream(void)
     if (!s)
         return NULL;
     memset(s, 0, sizeof(*s));
-    s->end = FltAllocateGenericWorkItem();
-    if (!s->end) {
+    s->later = FltAllocateGenericWorkItem();
+    if (!s->later) {
         ExFreePoolWithTag(s, TAG);
         return NULL;
     }
@@ -301,7 +301,7 @@ BOOLEAN stream_is_judged(struct stream *s)
     BOOLEAN is;
 
     ExAcquireFastMutex(&s->lock);
-    is = s->cached && s->rules == rules && !s->may_lie;
+    is = s->cached && s->rules == rules && !s->may_lie && !s->unwritten;
     ExReleaseFastMutex(&s->lock);
     return is;
 }
@@ -361,6 +361,36 @@ VOID stream_mapped(struct stream *s)
         fc_write_begin_outside(&s->file, &s->mapping);
     }
     ExReleaseFastMutex(&s->lock);
+}
+
+struct context *stream_known(PCFLT_RELATED_OBJECTS o)
+{
+    PFLT_CONTEXT c = NULL;
+
+    if (!o->FileObject || !NT_SUCCESS(FltGetStreamContext(o->Instance, o->FileObject, &c)))
+        return NULL;
+    return c;
+}
+
+static VOID FLTAPI note_unwritten(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID context)
+{
+    struct context *const c = context;
+
+    UNREFERENCED_PARAMETER(item);
+    UNREFERENCED_PARAMETER(filter);
+    if (judge(c->stream, NULL, NULL, FALSE))
+        stream_mapped(c->stream);
+    FltReleaseContext(c);
+}
+
+/* From now on its reads pass and its changes are outside. The rest takes locks, which cannot be had
+ * at this IRQL. If no thread takes it, the filter ends: then the life ends, too. */
+VOID stream_unwritten(struct context *c)
+{
+    if (InterlockedExchange(&c->stream->unwritten, TRUE) ||
+        !NT_SUCCESS(FltQueueGenericWorkItem(c->stream->later, driver.filter, note_unwritten,
+                                            DelayedWorkQueue, c)))
+        FltReleaseContext(c);
 }
 
 /* If it is not cached now. That cannot be said, or what the new name is? It is the safe side that

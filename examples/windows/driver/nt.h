@@ -91,9 +91,11 @@ typedef struct _FILE_OBJECT {
 #define STATUS_TIMEOUT ((NTSTATUS)0x00000102)         /* a success code */
 #define STATUS_REPARSE ((NTSTATUS)0x00000104)         /* a success code, and nothing is open */
 #define STATUS_BUFFER_OVERFLOW ((NTSTATUS)0x80000005) /* a part is there */
+#define STATUS_VERIFY_REQUIRED ((NTSTATUS)0x80000016)
 #define STATUS_UNSUCCESSFUL ((NTSTATUS)0xC0000001)
 #define STATUS_INVALID_PARAMETER ((NTSTATUS)0xC000000D)
 #define STATUS_END_OF_FILE ((NTSTATUS)0xC0000011)
+#define STATUS_FILE_LOCK_CONFLICT ((NTSTATUS)0xC0000054)
 #define STATUS_THREAD_IS_TERMINATING ((NTSTATUS)0xC000004B)
 #define STATUS_INSUFFICIENT_RESOURCES ((NTSTATUS)0xC000009A)
 #define STATUS_NOT_SUPPORTED ((NTSTATUS)0xC00000BB)
@@ -101,6 +103,7 @@ typedef struct _FILE_OBJECT {
 #define STATUS_FLT_CONTEXT_ALREADY_DEFINED ((NTSTATUS)0xC01C0002)
 #define STATUS_FLT_DO_NOT_ATTACH ((NTSTATUS)0xC01C000F)
 #define STATUS_CONNECTION_REFUSED ((NTSTATUS)0xC0000236)
+#define STATUS_ENCOUNTERED_WRITE_IN_PROGRESS ((NTSTATUS)0xC0000433)
 #define PASSIVE_LEVEL 0
 #define APC_LEVEL 1
 #define DISPATCH_LEVEL 2
@@ -140,6 +143,10 @@ static inline LONG InterlockedIncrement(volatile LONG *n)
 static inline LONG InterlockedDecrement(volatile LONG *n)
 {
     return __atomic_sub_fetch(n, 1, __ATOMIC_SEQ_CST);
+}
+static inline LONG InterlockedExchange(volatile LONG *at, LONG to)
+{
+    return __atomic_exchange_n(at, to, __ATOMIC_SEQ_CST);
 }
 static inline PVOID InterlockedCompareExchangePointer(PVOID volatile *at, PVOID to, PVOID from)
 {

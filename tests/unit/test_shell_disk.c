@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_shell_disk.c - the callbacks of the driver's shell where a hit and the file system could
+ * part: what was written does not reach the disk.
+ */
+#include "shell_common.h"
+
+static const NTSTATUS device_error = (NTSTATUS)0xC0000185;
+static const NTSTATUS lock_conflict = (NTSTATUS)0xC0000054;
+static const struct fm_how paging_at_dispatch = { .irp_flags = IRP_PAGING_IO, .dispatch = TRUE };
+
+static NTSTATUS fails(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)o, (void)information;
+    return *(const NTSTATUS *)ctx;
+}
+
+/* The lazy writer writes block 1 to the disk. */
+static NTSTATUS write_lazily(PFILE_OBJECT o, const NTSTATUS *s, const struct fm_how *how)
+{
+    return fm_write(o, BLOCK, BLOCK, fails, (void *)(uintptr_t)s, how);
+}
+
+/* A program writes, and what it wrote is cached: a fill reads it from the system's cache. */
+static PFILE_OBJECT write_and_fill(void)
+{
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(warm(o));
+    CHECK_EQ(buf[0], 'c');
+    return o;
+}
+
+/* The system gives up what it could not write, at any time, and says that all is well. */
+static void give_up(void)
+{
+    memset(file.data + BLOCK, 'b', BLOCK);
+}
+
+/* Rule C7. From the moment on that the write has failed the file passes, until nobody uses it; and
+ * the service forgets what the disk did not get. */
+static void test_lost_writes(void)
+{
+    static const struct fm_how *const how[] = { &paging, &sync_paging, &paging_at_dispatch };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT o = write_and_fill();
+        const unsigned from = service.n;
+        fm_hold(true);
+        fm_starve(0, 100);
+        CHECK_EQ(write_lazily(o, &device_error, how[i]), device_error);
+        CHECK_EQ(write_lazily(o, &device_error, how[i]), device_error);
+        fm_starve(0, 0);
+        give_up();
+        CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+        CHECK(!by_driver && buf[0] == 'b');
+        fm_hold(false);
+        fm_settle();
+        CHECK_EQ(times(from, CMP_FORGET), 1);
+        CHECK(!warm(o));
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK(!warm(o));
+        give_up();
+        fm_close(o);
+        fm_settle();
+        o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        fm_close(o);
+        end();
+    }
+}
+
+/* The program has closed the file long before, and nobody uses it between the failure and the next
+ * open. */
+static void test_lost_after_the_close(void)
+{
+    begin();
+    PFILE_OBJECT o = write_and_fill();
+    CHECK_EQ(write_lazily(o, &device_error, &paging_at_dispatch), device_error);
+    give_up();
+    fm_close(o);
+    fm_settle();
+    o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(!hits(o));
+    CHECK(hits(o));
+    fm_close(o);
+    end();
+}
+
+static NTSTATUS lose(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)information;
+    CHECK_EQ(write_lazily(o, &device_error, &sync_paging), device_error);
+    return STATUS_SUCCESS;
+}
+
+/* The flush succeeds: the system has given up before. What the service has is not on the disk. */
+static void test_lost_before_a_flush(void)
+{
+    begin();
+    PFILE_OBJECT const o = write_and_fill();
+    struct cmp_end m;
+    CHECK_EQ(fm_flush(o, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+    memcpy(&m, body_of(CMP_SYNC_END), sizeof(m));
+    CHECK_EQ(m.ok, 1);
+    CHECK_EQ(fm_flush(o, lose, NULL, FM_PLAIN), STATUS_SUCCESS);
+    memcpy(&m, body_of(CMP_SYNC_END), sizeof(m));
+    CHECK_EQ(m.ok, 0);
+    fm_close(o);
+    end();
+}
+
+/* What reaches the disk costs nothing, nor what the system tries again by itself, nor a write of a
+ * file that is not cached. */
+static void test_not_lost(void)
+{
+    static const NTSTATUS s[] = { STATUS_SUCCESS, (NTSTATUS)0xC0000054, (NTSTATUS)0x80000016,
+                                  (NTSTATUS)0xC0000433 };
+    static struct file other;
+    begin();
+    PFILE_OBJECT const o = write_and_fill();
+    unsigned from = service.n;
+    for (unsigned i = 0; i < sizeof(s) / sizeof(s[0]); i++) {
+        CASE("i %u", i);
+        CHECK_EQ(write_lazily(o, &s[i], &paging_at_dispatch), s[i]);
+        fm_settle();
+        CHECK_EQ(service.n, from);
+    }
+    CHECK(hits(o));
+    fm_close(o);
+    make_file(&other, u"\\Device\\HarddiskVolume3\\other\\x", 77);
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        other.f.no_contexts = i == 1;
+        PFILE_OBJECT const x = fm_open(&other.f, true, FILE_OPENED);
+        CHECK_EQ(write_lazily(x, &lock_conflict, &paging), lock_conflict);
+        CHECK_EQ(write_lazily(x, &device_error, &paging), device_error);
+        fm_close(x);
+        fm_settle();
+        CHECK_EQ(times(from, CMP_FORGET) + times(from, CMP_FORGET_ALL), 0);
+        from = service.n;
+    }
+    end();
+}
+
+static NTSTATUS detach(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    fm_detach();
+    return fails(ctx, o, information);
+}
+
+/* The filter leaves the volume, or is unloaded, while the lazy writer writes. */
+static void test_lost_while_it_leaves(void)
+{
+    begin();
+    PFILE_OBJECT const o = write_and_fill();
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, detach, (void *)(uintptr_t)&device_error, &paging),
+             device_error);
+    fm_close(o);
+    end();
+    begin();
+    PFILE_OBJECT const x = write_and_fill();
+    fm_refuse(true);
+    CHECK_EQ(write_lazily(x, &device_error, &paging_at_dispatch), device_error);
+    fm_refuse(false);
+    give_up();
+    CHECK(!hits(x));
+    fm_close(x);
+    end();
+}
+
+const struct harness_test shell_disk_tests[] = {
+    TEST(lost_writes), TEST(lost_after_the_close), TEST(lost_before_a_flush),
+    TEST(not_lost),    TEST(lost_while_it_leaves), TEST_END,
+};
