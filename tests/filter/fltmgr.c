@@ -391,10 +391,19 @@ static struct fm_object *make_object(struct fm_file *f)
     return x;
 }
 
+struct create {
+    ULONG outcome;
+    bool breaks;
+};
+
 static NTSTATUS created(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 {
-    *information = *(const ULONG *)ctx;
-    return o->FsContext ? STATUS_SUCCESS : STATUS_REPARSE;
+    const struct create *const c = ctx;
+
+    *information = c->outcome;
+    if (!o->FsContext)
+        return STATUS_REPARSE;
+    return c->breaks ? STATUS_OPLOCK_BREAK_IN_PROGRESS : STATUS_SUCCESS;
 }
 
 PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG flags,
@@ -402,6 +411,7 @@ PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG fl
 {
     struct fm_object *const x = make_object(f);
     struct fm_op op = make(&x->o, IRP_MJ_CREATE, how);
+    struct create create = { outcome, how->breaks };
 
     x->o.SectionObjectPointer = &f->sections;
     x->o.FsContext = how->reparse ? NULL : f;
@@ -410,8 +420,12 @@ PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG fl
     x->o.WriteAccess = writes;
     x->transaction = how->transaction;
     op.iopb.Parameters.Create.Options = how->options;
-    (void)go(&op, created, &outcome);
-    return &x->o;
+    if (NT_SUCCESS(go(&op, created, &create)))
+        return &x->o;
+    if (!x->cleaned)
+        fm_fault("it fails, and is open", "IRP_MJ_CREATE");
+    ObfDereferenceObject(&x->o);
+    return NULL;
 }
 
 PFILE_OBJECT fm_open(struct fm_file *f, bool writes, ULONG outcome)
@@ -462,9 +476,12 @@ static NTSTATUS read_below(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
     struct read *const r = ctx;
     struct fm_file *const f = fm_object(o)->file;
     const uint64_t off = (uint64_t)(r->off < 0 ? o->CurrentByteOffset.QuadPart : r->off);
-    const ULONG n = f->read(f, off, r->n, r->buf);
+    ULONG n;
 
     r->asked = true;
+    if (f->wait)
+        f->wait(f, o);
+    n = f->read(f, off, r->n, r->buf);
     *information = n;
     if (o->Flags & FO_SYNCHRONOUS_IO)
         o->CurrentByteOffset.QuadPart = (LONGLONG)(off + n);

@@ -115,6 +115,8 @@ struct fm_file {
     /* Bytes that the file system has there; fewer: the file ends. */
     ULONG (*read)(struct fm_file *f, uint64_t off, ULONG n, void *to);
     void (*facts)(struct fm_file *f, struct fm_facts *to);
+    /* What the file system waits for before it reads for a program; or NULL. */
+    void (*wait)(struct fm_file *f, PFILE_OBJECT o);
     /* What the file system does when a handle is closed; or NULL. */
     void (*cleanup)(struct fm_file *f, PFILE_OBJECT o);
     /* The emulation's: */
@@ -133,13 +135,14 @@ struct fm_how {
     BOOLEAN mdl;      /* the buffer is a list of pages already */
     ULONG options;    /* of an open: FILE_OPEN_REPARSE_POINT */
     BOOLEAN reparse;  /* of an open: its name is a link, and nothing is open */
+    BOOLEAN breaks;   /* of an open: an oplock is being broken, and it does not wait for that */
     BOOLEAN advance;  /* of a size: the lazy writer's valid data length */
     PVOID transaction;
 };
 extern const struct fm_how fm_plain;
 #define FM_PLAIN (&fm_plain)
 
-/* Opens a file. NULL: no memory. `outcome`: FILE_OPENED and so on. */
+/* Opens a file. NULL: the driver has refused it. `outcome`: FILE_OPENED and so on. */
 PFILE_OBJECT fm_open(struct fm_file *f, bool writes, ULONG outcome);
 PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG flags,
                          const struct fm_how *how);

@@ -18,7 +18,7 @@ struct context {
     uint64_t magic;
     unsigned refs;
     FLT_CONTEXT_TYPE type;
-    uint64_t room;
+    const FLT_CONTEXT_REGISTRATION *r;
 };
 #define CONTEXT_MAGIC UINT64_C(0x747865746e6f6366)
 
@@ -35,16 +35,18 @@ static struct context *context_of(PFLT_CONTEXT c, const char *call)
 NTSTATUS FLTAPI FltAllocateContext(PFLT_FILTER f, FLT_CONTEXT_TYPE type, SIZE_T size,
                                    POOL_TYPE pool, PFLT_CONTEXT *context)
 {
-    const FLT_CONTEXT_REGISTRATION *const r = f->r->ContextRegistration;
+    const FLT_CONTEXT_REGISTRATION *r = f->r->ContextRegistration;
     struct context *x;
 
     fm_at_most(APC_LEVEL, "FltAllocateContext");
+    while (r->ContextType != type && r->ContextType != FLT_CONTEXT_END)
+        r++;
     if (type != r->ContextType || size != r->Size || pool != NonPagedPoolNx)
         fm_fault("it is not registered so", "FltAllocateContext");
     x = fm_has_memory() ? malloc(sizeof(*x) + size) : NULL;
     if (!x)
         return STATUS_INSUFFICIENT_RESOURCES;
-    *x = (struct context){ .magic = CONTEXT_MAGIC, .refs = 1, .type = type };
+    *x = (struct context){ .magic = CONTEXT_MAGIC, .refs = 1, .type = type, .r = r };
     memset(x + 1, 0xcd, size);
     fm_lock_it();
     fm.contexts++;
@@ -61,12 +63,13 @@ static void end_context(void *context)
 
     t->irql = APC_LEVEL;
     t->paging = TRUE;
-    fm.filter.r->ContextRegistration->ContextCleanupCallback(context, x->type);
+    if (x->r->ContextCleanupCallback)
+        x->r->ContextCleanupCallback(context, x->type);
     if (t->irql != APC_LEVEL || t->locks != before.locks)
         fm_fault("it has left a lock or an IRQL", "ContextCleanupCallback");
     t->irql = before.irql;
     t->paging = before.paging;
-    memset(x, 0xdd, sizeof(*x) + fm.filter.r->ContextRegistration->Size);
+    memset(x, 0xdd, sizeof(*x) + x->r->Size);
     free(x);
     fm_lock_it();
     fm.contexts--;
@@ -147,6 +150,62 @@ NTSTATUS FLTAPI FltGetStreamContext(PFLT_INSTANCE i, PFILE_OBJECT o, PFLT_CONTEX
     return s;
 }
 
+/* A file object's own. */
+NTSTATUS FLTAPI FltSetStreamHandleContext(PFLT_INSTANCE i, PFILE_OBJECT o, ULONG how,
+                                          PFLT_CONTEXT context, PFLT_CONTEXT *old)
+{
+    struct context *const x = context_of(context, "FltSetStreamHandleContext");
+    struct fm_object *const h = fm_object(o);
+    NTSTATUS s = STATUS_SUCCESS;
+
+    fm_at_most(APC_LEVEL, "FltSetStreamHandleContext");
+    if (how != FLT_SET_CONTEXT_KEEP_IF_EXISTS || old || x->type != FLT_STREAMHANDLE_CONTEXT)
+        fm_fault("the emulation knows one way only", "FltSetStreamHandleContext");
+    fm_lock_it();
+    if (!file_of(o) || file_of(o)->no_contexts) {
+        s = STATUS_NOT_SUPPORTED;
+    } else if (i->deleting) {
+        s = STATUS_FLT_DELETING_OBJECT;
+    } else if (h->context) {
+        s = STATUS_FLT_CONTEXT_ALREADY_DEFINED;
+    } else {
+        x->refs++;
+        h->context = context;
+        h->next = fm.handles;
+        fm.handles = h;
+    }
+    fm_unlock_it();
+    return s;
+}
+
+NTSTATUS FLTAPI FltGetStreamHandleContext(PFLT_INSTANCE i, PFILE_OBJECT o, PFLT_CONTEXT *context)
+{
+    (void)i;
+    fm_at_most(APC_LEVEL, "FltGetStreamHandleContext");
+    fm_lock_it();
+    *context = fm_object(o)->context;
+    if (*context)
+        context_of(*context, "FltGetStreamHandleContext")->refs++;
+    fm_unlock_it();
+    return *context ? STATUS_SUCCESS : STATUS_NOT_FOUND;
+}
+
+void fm_drop_handle(struct fm_object *x)
+{
+    PFLT_CONTEXT const c = x->context;
+    struct fm_object **at = &fm.handles;
+
+    if (!c)
+        return;
+    while (*at != x)
+        at = &(*at)->next;
+    *at = x->next;
+    x->context = NULL;
+    fm_unlock_it();
+    FltReleaseContext(c);
+    fm_lock_it();
+}
+
 void fm_drop_context(struct fm_file *f)
 {
     PFLT_CONTEXT const c = f->context;
@@ -165,6 +224,8 @@ void fm_drop_context(struct fm_file *f)
 
 void fm_drop_contexts(void)
 {
+    while (fm.handles)
+        fm_drop_handle(fm.handles);
     while (fm.files)
         fm_drop_context(fm.files);
 }
@@ -198,6 +259,7 @@ VOID NTAPI ObfDereferenceObject(PVOID o)
             fm_fault("a reference too many was given back", "ObfDereferenceObject");
             abort();
         }
+        fm_drop_handle(x);
         if (f && --f->objects == 0)
             fm_drop_context(f);
         fm.objects--;
@@ -205,6 +267,16 @@ VOID NTAPI ObfDereferenceObject(PVOID o)
         free(x);
     }
     fm_unlock_it();
+}
+
+/* Below the filter: it sees no cleanup. */
+VOID FLTAPI FltCancelFileOpen(PFLT_INSTANCE i, PFILE_OBJECT o)
+{
+    (void)i;
+    fm_at_most(PASSIVE_LEVEL, "FltCancelFileOpen");
+    if (!o->FsContext)
+        fm_fault("nothing is open", "FltCancelFileOpen");
+    fm_object(o)->cleaned = true;
 }
 
 unsigned fm_objects(struct fm_file *f)

@@ -33,8 +33,9 @@ struct fm {
     struct _FLT_FILTER filter;
     struct _FLT_INSTANCE instance;
     struct _FLT_VOLUME volume;
-    struct fm_file *files; /* that have a context */
-    struct fm_op *pending; /* operations below the filter */
+    struct fm_file *files;     /* that have a context */
+    struct fm_object *handles; /* that have one of their own */
+    struct fm_op *pending;     /* operations below the filter */
     unsigned objects, names, contexts, blocks, items;
     unsigned calls; /* of the port's callbacks, on their way */
     unsigned starve_skip, starve_fail;
@@ -70,11 +71,15 @@ struct fm_object {
     unsigned refs;
     _Atomic bool cleaned;
     void *transaction;
+    PFLT_CONTEXT context;
+    struct fm_object *next; /* fm.handles */
 };
 struct fm_object *fm_object(PFILE_OBJECT o);
 /* The last file object of the file is gone: its context goes, too. Locked; unlocks meanwhile. */
 void fm_drop_context(struct fm_file *f);
-/* The context of each file. Locked; unlocks meanwhile. */
+/* The same of a file object. */
+void fm_drop_handle(struct fm_object *x);
+/* All contexts. Locked; unlocks meanwhile. */
 void fm_drop_contexts(void);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * test_shell_disk.c - the callbacks of the driver's shell where a hit and the file system could
- * part: what was written does not reach the disk.
+ * part: what was written does not reach the disk, or has not reached the file system yet.
  */
 #include "shell_common.h"
 
@@ -171,7 +171,104 @@ static void test_lost_while_it_leaves(void)
     end();
 }
 
+/* ---- Oplocks --------------------------------------------------------------------------------- */
+
+static const struct fm_how early = { .breaks = TRUE };
+static PFILE_OBJECT owner; /* of an oplock: it has written into a cache of its own */
+
+/* It hears that another one reads, writes its cache back, and says that it has done so. Until then
+ * the file system keeps the reader waiting. */
+static void write_back(struct fm_file *f, PFILE_OBJECT o)
+{
+    if (o == owner)
+        return;
+    f->wait = NULL;
+    CHECK_EQ(fm_write(owner, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+}
+
+/* Rule R9. Who does not wait for the owner at the open (FILE_COMPLETE_IF_OPLOCKED) waits at the
+ * first read. */
+static void test_oplocks(void)
+{
+    static const struct fm_how fast = { .fast = TRUE };
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin();
+        owner = fm_open(&file.f, true, FILE_OPENED);
+        CHECK(warm(owner));
+        file.f.wait = write_back;
+        PFILE_OBJECT const o = fm_open_how(&file.f, i == 1, FILE_OPENED, FO_SYNCHRONOUS_IO, &early);
+        CHECK(hits(owner)); /* who reads its own cache first */
+        CHECK_EQ(read_how(o, BLOCK, BLOCK, i == 0 ? FM_PLAIN : &fast), STATUS_SUCCESS);
+        CHECK(!by_driver && buf[0] == 'c');
+        PFILE_OBJECT const other = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(other)); /* it was opened after that */
+        CHECK(!warm(o));
+        fm_close(o);
+        CHECK(hits(other));
+        fm_close(other);
+        fm_close(owner);
+        end();
+    }
+}
+
+/* The handle cannot be noted: then all pass that use the stream, or it is not opened. */
+static void test_oplocks_without_memory(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        owner = fm_open(&file.f, true, FILE_OPENED);
+        CHECK(warm(owner));
+        if (i >= 2) { /* its stream is not known */
+            fm_detach();
+            fm_attach(true);
+        }
+        file.f.wait = write_back;
+        const unsigned from = service.n;
+        fm_starve(0, i > 0);
+        PFILE_OBJECT const o = fm_open_how(&file.f, true, i == 3 ? FILE_OVERWRITTEN : FILE_OPENED,
+                                           FO_SYNCHRONOUS_IO, &early);
+        fm_starve(0, 0);
+        CHECK_EQ(o != NULL, i < 2);
+        fm_settle();
+        CHECK_EQ(times(from, CMP_FORGET_ALL), i == 3);
+        if (o) {
+            CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+            CHECK(!by_driver && buf[0] == 'c');
+            CHECK_EQ(warm(owner), i == 0);
+            fm_close(o);
+        } else {
+            file.f.wait = NULL;
+            CHECK(warm(owner));
+        }
+        fm_close(owner);
+        end();
+    }
+}
+
+/* The filter leaves the volume, and the handle stays. */
+static void test_oplocks_while_it_leaves(void)
+{
+    begin();
+    owner = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(owner));
+    PFILE_OBJECT const o = fm_open_how(&file.f, false, FILE_OPENED, FO_SYNCHRONOUS_IO, &early);
+    fm_detach();
+    CHECK(!hits(o));
+    fm_close(o);
+    fm_close(owner);
+    end();
+}
+
 const struct harness_test shell_disk_tests[] = {
-    TEST(lost_writes), TEST(lost_after_the_close), TEST(lost_before_a_flush),
-    TEST(not_lost),    TEST(lost_while_it_leaves), TEST_END,
+    TEST(lost_writes),
+    TEST(lost_after_the_close),
+    TEST(lost_before_a_flush),
+    TEST(not_lost),
+    TEST(lost_while_it_leaves),
+    TEST(oplocks),
+    TEST(oplocks_without_memory),
+    TEST(oplocks_while_it_leaves),
+    TEST_END,
 };

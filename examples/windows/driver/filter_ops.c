@@ -178,6 +178,7 @@ static BOOLEAN wants_answer(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struc
     if (!port_is_connected() || !fc_read_asks(op, FILL_UNIT) || !stream_of(d, o, TRUE, c))
         return FALSE;
     op->locked = stream_is_locked((*c)->stream);
+    op->early = stream_is_early((*c)->stream, o);
     if (stream_is_judged((*c)->stream) && fc_read_asks(op, FILL_UNIT))
         return TRUE;
     FltReleaseContext(*c);
@@ -718,6 +719,16 @@ static VOID open_as_it_lies(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
     FltReleaseContext(c);
 }
 
+/* What this handle reads would be wrong, and it cannot be noted. Nobody has the handle yet. */
+static VOID take_back(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN emptied)
+{
+    FltCancelFileOpen(o->Instance, o->FileObject);
+    d->IoStatus.Status = STATUS_INSUFFICIENT_RESOURCES;
+    d->IoStatus.Information = 0;
+    if (emptied)
+        fc_written_anything(&driver.core);
+}
+
 /* An open that may write judges its stream at once: what may not wait later finds it known. An open
  * may also empty the file, even if its handle may only read. Whoever reads it meanwhile may see it
  * before or after that. */
@@ -732,6 +743,10 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT
     if ((flags & FLTFL_POST_OPERATION_DRAINING) || !NT_SUCCESS(d->IoStatus.Status) ||
         d->IoStatus.Status == STATUS_REPARSE)
         return FLT_POSTOP_FINISHED_PROCESSING;
+    if (d->IoStatus.Status == STATUS_OPLOCK_BREAK_IN_PROGRESS && !stream_opened_early(o)) {
+        take_back(d, o, emptied);
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    }
     stream_writer(o, TRUE);
     open_as_it_lies(d, o);
     if (!(o->FileObject->WriteAccess || emptied))

@@ -30,6 +30,12 @@
  *   R7  non-cached ones that are not whole blocks: the file system refuses what does not fit its
  *       sectors, and the caller should see that. Whole blocks are answered, as databases read so
  *   R8  without a length, at a negative place, beyond the largest file
+ *   R9  those of a handle that was opened while an oplock was being broken, and did not wait for
+ * that (FILE_COMPLETE_IF_OPLOCKED). The owner of the oplock may have written into a cache of its
+ *       own, and be about to write it back; a server of files has owners on other machines. The
+ *       file system keeps the reads of this handle waiting for it. Other handles need not wait:
+ * they have waited at the open, or are the owner's, or were opened afterwards. An oplock that lets
+ *       its owner write so is given only to who is alone, and broken by the next open that may read
  *
  * CHANGES (fc_change_way):
  *   C1  paging I/O brings to the disk what has been a change already, and the lazy writer tells how
@@ -64,6 +70,7 @@ struct fc_op {
     bool plain;      /* data between a buffer and the file, and nothing else */
     bool mapping;    /* gives away a way to store without further operations */
     bool locked;     /* byte ranges of the stream are locked */
+    bool early;      /* of a handle that did not wait for the owner of an oplock */
     bool non_cached; /* of a handle without the system's cache */
     int64_t off;     /* of a read */
     uint32_t len;

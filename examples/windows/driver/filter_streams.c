@@ -46,9 +46,16 @@ static VOID FLTAPI clean(PFLT_CONTEXT context, FLT_CONTEXT_TYPE type)
     ExFreePoolWithTag(s, TAG);
 }
 
-const FLT_CONTEXT_REGISTRATION stream_contexts[] = { { FLT_STREAM_CONTEXT, 0, clean,
-                                                       sizeof(struct context), TAG },
-                                                     { FLT_CONTEXT_END, 0, NULL, 0, 0 } };
+/* Of a handle. That it is there says all. */
+struct early {
+    ULONG nothing;
+};
+
+const FLT_CONTEXT_REGISTRATION stream_contexts[] = {
+    { FLT_STREAM_CONTEXT, 0, clean, sizeof(struct context), TAG },
+    { FLT_STREAMHANDLE_CONTEXT, 0, NULL, sizeof(struct early), TAG },
+    { FLT_CONTEXT_END, 0, NULL, 0, 0 }
+};
 
 /* ---- Facts ----------------------------------------------------------------------------------- */
 
@@ -442,6 +449,13 @@ VOID stream_doubted(struct stream *s)
     ExReleaseFastMutex(&s->lock);
 }
 
+static VOID set_locked(struct stream *s)
+{
+    ExAcquireFastMutex(&s->lock);
+    s->locked = TRUE;
+    ExReleaseFastMutex(&s->lock);
+}
+
 /* Whatever the rules say: they may change before the ranges are unlocked. */
 BOOLEAN stream_locked(PCFLT_RELATED_OBJECTS o)
 {
@@ -449,9 +463,52 @@ BOOLEAN stream_locked(PCFLT_RELATED_OBJECTS o)
 
     if (!c)
         return FALSE;
+    set_locked(c->stream);
+    FltReleaseContext(c);
+    return TRUE;
+}
+
+static BOOLEAN mark_early(PCFLT_RELATED_OBJECTS o)
+{
+    PFLT_CONTEXT made = NULL;
+    NTSTATUS s;
+
+    if (!NT_SUCCESS(FltAllocateContext(driver.filter, FLT_STREAMHANDLE_CONTEXT,
+                                       sizeof(struct early), NonPagedPoolNx, &made)))
+        return FALSE;
+    ((struct early *)made)->nothing = 0;
+    s = FltSetStreamHandleContext(o->Instance, o->FileObject, FLT_SET_CONTEXT_KEEP_IF_EXISTS, made,
+                                  NULL);
+    FltReleaseContext(made);
+    return NT_SUCCESS(s);
+}
+
+/* If the handle cannot be marked, all of its stream passes. */
+BOOLEAN stream_opened_early(PCFLT_RELATED_OBJECTS o)
+{
+    struct context *const c = context_of(o);
+
+    if (!c)
+        return !stream_is_lost(o);
     ExAcquireFastMutex(&c->stream->lock);
-    c->stream->locked = TRUE;
+    c->stream->early = TRUE;
     ExReleaseFastMutex(&c->stream->lock);
+    if (!mark_early(o))
+        set_locked(c->stream);
+    FltReleaseContext(c);
+    return TRUE;
+}
+
+BOOLEAN stream_is_early(struct stream *s, PCFLT_RELATED_OBJECTS o)
+{
+    PFLT_CONTEXT c;
+    BOOLEAN some;
+
+    ExAcquireFastMutex(&s->lock);
+    some = s->early;
+    ExReleaseFastMutex(&s->lock);
+    if (!some || !NT_SUCCESS(FltGetStreamHandleContext(o->Instance, o->FileObject, &c)))
+        return FALSE;
     FltReleaseContext(c);
     return TRUE;
 }

@@ -88,9 +88,10 @@ typedef struct _FILE_OBJECT {
 #define TRUE 1
 #define NT_SUCCESS(s) ((NTSTATUS)(s) >= 0)
 #define STATUS_SUCCESS ((NTSTATUS)0)
-#define STATUS_TIMEOUT ((NTSTATUS)0x00000102)         /* a success code */
-#define STATUS_REPARSE ((NTSTATUS)0x00000104)         /* a success code, and nothing is open */
-#define STATUS_BUFFER_OVERFLOW ((NTSTATUS)0x80000005) /* a part is there */
+#define STATUS_TIMEOUT ((NTSTATUS)0x00000102) /* a success code */
+#define STATUS_REPARSE ((NTSTATUS)0x00000104) /* a success code, and nothing is open */
+#define STATUS_OPLOCK_BREAK_IN_PROGRESS ((NTSTATUS)0x00000108) /* a success code */
+#define STATUS_BUFFER_OVERFLOW ((NTSTATUS)0x80000005)          /* a part is there */
 #define STATUS_VERIFY_REQUIRED ((NTSTATUS)0x80000016)
 #define STATUS_UNSUCCESSFUL ((NTSTATUS)0xC0000001)
 #define STATUS_INVALID_PARAMETER ((NTSTATUS)0xC000000D)
@@ -278,6 +279,7 @@ typedef enum {
 #define FLTFL_IO_OPERATION_DO_NOT_UPDATE_BYTE_OFFSET 0x00000004u
 #define FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME 0x00000004u
 #define FLT_STREAM_CONTEXT ((FLT_CONTEXT_TYPE)0x0008)
+#define FLT_STREAMHANDLE_CONTEXT ((FLT_CONTEXT_TYPE)0x0010)
 #define FLT_CONTEXT_END ((FLT_CONTEXT_TYPE)0xffff)
 #define FLT_SET_CONTEXT_KEEP_IF_EXISTS 1
 #define FLT_FILE_NAME_NORMALIZED 0x00000001u
@@ -429,6 +431,10 @@ VOID FLTAPI FltReleaseContext(PFLT_CONTEXT context);
 NTSTATUS FLTAPI FltSetStreamContext(PFLT_INSTANCE i, PFILE_OBJECT o, ULONG how,
                                     PFLT_CONTEXT context, PFLT_CONTEXT *old);
 NTSTATUS FLTAPI FltGetStreamContext(PFLT_INSTANCE i, PFILE_OBJECT o, PFLT_CONTEXT *context);
+NTSTATUS FLTAPI FltSetStreamHandleContext(PFLT_INSTANCE i, PFILE_OBJECT o, ULONG how,
+                                          PFLT_CONTEXT context, PFLT_CONTEXT *old);
+NTSTATUS FLTAPI FltGetStreamHandleContext(PFLT_INSTANCE i, PFILE_OBJECT o, PFLT_CONTEXT *context);
+VOID FLTAPI FltCancelFileOpen(PFLT_INSTANCE i, PFILE_OBJECT o);
 NTSTATUS FLTAPI FltGetFileNameInformation(PFLT_CALLBACK_DATA d, FLT_FILE_NAME_OPTIONS o,
                                           PFLT_FILE_NAME_INFORMATION *info);
 NTSTATUS FLTAPI FltGetDestinationFileNameInformation(PFLT_INSTANCE i, PFILE_OBJECT o, HANDLE root,
