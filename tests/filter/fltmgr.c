@@ -448,6 +448,7 @@ static NTSTATUS clean_up(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 
     (void)ctx, (void)information;
     x->cleaned = true;
+    o->Flags |= FO_CLEANUP_COMPLETE;
     if (x->file && x->file->cleanup)
         x->file->cleanup(x->file, o);
     return STATUS_SUCCESS;
@@ -479,6 +480,8 @@ static NTSTATUS read_below(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
     ULONG n;
 
     r->asked = true;
+    if (fm_object(o)->cleaned)
+        return STATUS_FILE_CLOSED;
     if (f->wait)
         f->wait(f, o);
     n = f->read(f, off, r->n, r->buf);

@@ -57,7 +57,8 @@ MUTANTS = [
          '|| !op->plain'),
     rule('R5 other kinds', 'reads_that', RULES, '|| !op->plain ', ''),
     rule('R6 locked', 'reads_that', RULES, ' || op->locked ||\n', ' ||\n'),
-    rule('R9 oplocks', 'reads_that', RULES, ' ||\n        op->early)', ')'),
+    rule('R9 oplocks', 'reads_that', RULES, 'op->early || ', ''),
+    rule('R10 closed', 'reads_that', RULES, ' || op->closed)', ')'),
     rule('R7 place', 'reads_that', RULES, 'op->off % block == 0 && ', ''),
     rule('R7 length', 'reads_that', RULES, ' && op->len % block == 0', ''),
     rule('R8 no length', 'reads_that', RULES, 'op->len == 0 || ', ''),
@@ -390,6 +391,8 @@ SHELL = [
          '    FltCancelFileOpen(o->Instance, o->FileObject);\n', ''),
     rule('R9 they have emptied it', 'oplocks_without', OPS,
          '    if (emptied)\n        fc_written_anything(&driver.core);\n}\n', '}\n'),
+    rule('R10 handles that are closed', 'closed_handles', OPS,
+         'op.closed = o->FileObject->Flags & FO_CLEANUP_COMPLETE;', 'op.closed = FALSE;'),
     rule('before the first service', 'before_the_first', PORT, '    port.anyone = TRUE;\n', ''),
     rule('the port is closed', 'late_reply', PORT, '    if (close) ', '    if (FALSE) '),
 ]

@@ -79,9 +79,8 @@ static void test_reads_that_ask(void)
     };
     CHECK(fc_read_asks(&asks, BLOCK));
     CHECK(fc_read_asks(&whole, BLOCK));
-    struct fc_op op[12] = {
-        asks, asks, asks, asks, asks, asks, whole, whole, asks, asks, asks, asks
-    };
+    struct fc_op op[13] = { asks,  asks, asks, asks, asks, asks, whole,
+                            whole, asks, asks, asks, asks, asks };
     op[0].paging = op[1].service = true; /* R1 R2 */
     op[2].waits = false;                 /* R3 */
     op[3].transacted = true;             /* R4 */
@@ -93,7 +92,8 @@ static void test_reads_that_ask(void)
     op[9].off = -1;                      /* R8 */
     op[10].off = INT64_MAX - 99;         /* R8 */
     op[11].early = true;                 /* R9 */
-    for (unsigned i = 0; i < 12; i++) {
+    op[12].closed = true;                /* R10 */
+    for (unsigned i = 0; i < 13; i++) {
         CASE("i %u", i);
         CHECK(!fc_read_asks(&op[i], BLOCK));
     }

@@ -261,6 +261,21 @@ static void test_oplocks_while_it_leaves(void)
     end();
 }
 
+/* ---- Closed handles -------------------------------------------------------------------------- */
+
+/* Rule R10. Another driver keeps the file object of a handle that is closed, and reads with it. */
+static void test_closed_handles(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(warm(o));
+    ObReferenceObject(o);
+    fm_close(o);
+    CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_FILE_CLOSED);
+    ObDereferenceObject(o);
+    end();
+}
+
 const struct harness_test shell_disk_tests[] = {
     TEST(lost_writes),
     TEST(lost_after_the_close),
@@ -270,5 +285,6 @@ const struct harness_test shell_disk_tests[] = {
     TEST(oplocks),
     TEST(oplocks_without_memory),
     TEST(oplocks_while_it_leaves),
+    TEST(closed_handles),
     TEST_END,
 };

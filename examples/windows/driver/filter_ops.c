@@ -197,6 +197,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_read(PFLT_CALLBACK_DATA d, PCFLT_REL
 
     op.off = off; /* negative: the file object's own, which is resolved further down */
     op.len = d->Iopb->Parameters.Read.Length;
+    op.closed = o->FileObject->Flags & FO_CLEANUP_COMPLETE;
     if (!wants_answer(d, o, &op, &c))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     if (FLT_IS_FASTIO_OPERATION(d)) {

@@ -13,7 +13,7 @@
 bool fc_read_asks(const struct fc_op *op, uint32_t block)
 {
     if (op->paging || op->service || !op->waits || op->transacted || !op->plain || op->locked ||
-        op->early)
+        op->early || op->closed)
         return false;
     if (op->len == 0 || op->off < 0 || op->off > INT64_MAX - (int64_t)op->len)
         return false;

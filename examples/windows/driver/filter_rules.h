@@ -36,6 +36,8 @@
  *       file system keeps the reads of this handle waiting for it. Other handles need not wait:
  * they have waited at the open, or are the owner's, or were opened afterwards. An oplock that lets
  *       its owner write so is given only to who is alone, and broken by the next open that may read
+ *   R10 those of a handle that is closed, whose file object another driver has kept: the file
+ * system refuses them
  *
  * CHANGES (fc_change_way):
  *   C1  paging I/O brings to the disk what has been a change already, and the lazy writer tells how
@@ -71,6 +73,7 @@ struct fc_op {
     bool mapping;    /* gives away a way to store without further operations */
     bool locked;     /* byte ranges of the stream are locked */
     bool early;      /* of a handle that did not wait for the owner of an oplock */
+    bool closed;     /* of a handle that is closed */
     bool non_cached; /* of a handle without the system's cache */
     int64_t off;     /* of a read */
     uint32_t len;
