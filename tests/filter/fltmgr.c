@@ -15,6 +15,10 @@
 
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT object, PUNICODE_STRING path);
 
+/* Why an instance goes: FLTFL_INSTANCE_TEARDOWN_... */
+#define MANUALLY 1u
+#define WITH_THE_FILTER 2u
+
 /* An operation between its begin and its end. */
 struct fm_op {
     FLT_CALLBACK_DATA d; /* first */
@@ -52,6 +56,11 @@ void fm_attach(bool mounted)
     fm.instance.attached = NT_SUCCESS(fm.filter.r->InstanceSetupCallback(
         &o, mounted ? FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME : 0, FILE_DEVICE_DISK_FILE_SYSTEM,
         FLT_FSTYPE_NTFS));
+    if (!fm.instance.attached) {
+        fm_lock_it();
+        fm_drop_contexts();
+        fm_unlock_it();
+    }
 }
 
 /* As in the system, the names are longer than the structure. */
@@ -291,7 +300,7 @@ BOOLEAN FLTAPI FltIsOperationSynchronous(PFLT_CALLBACK_DATA d)
 
 /* Takes the filter off its volume. What waits for the file system is ended at once, and its own end
  * is not seen any more. */
-void fm_detach(void)
+static void tear_down(FLT_INSTANCE_TEARDOWN_FLAGS why)
 {
     const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter,
                                     .Volume = &fm.volume,
@@ -300,8 +309,10 @@ void fm_detach(void)
 
     if (!fm.instance.attached)
         return;
-    if (!NT_SUCCESS(fm.filter.r->InstanceQueryTeardownCallback(&o, 0)))
+    if (why == MANUALLY && !NT_SUCCESS(fm.filter.r->InstanceQueryTeardownCallback(&o, 0)))
         fm_fault("it wants to stay", "InstanceQueryTeardownCallback");
+    if (fm.filter.r->InstanceTeardownStartCallback)
+        fm.filter.r->InstanceTeardownStartCallback(&o, why);
     fm_lock_it();
     fm.instance.deleting = true;
     for (at = &fm.pending; *at;)
@@ -319,11 +330,21 @@ void fm_detach(void)
     fm_wait_zero(&fm.instance.users, "callbacks, or references of the instance");
     fm_unlock_it();
     if (fm.filter.r->InstanceTeardownCompleteCallback)
-        fm.filter.r->InstanceTeardownCompleteCallback(&o, 0);
+        fm.filter.r->InstanceTeardownCompleteCallback(&o, why);
     fm_lock_it();
     fm_drop_contexts();
     fm.instance.attached = false;
     fm_unlock_it();
+}
+
+void fm_detach(void)
+{
+    tear_down(MANUALLY);
+}
+
+void fm_dismount(void)
+{
+    tear_down(FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT);
 }
 
 /* ---- What programs do ------------------------------------------------------------------------ */
@@ -673,7 +694,7 @@ VOID FLTAPI FltUnregisterFilter(PFLT_FILTER f)
     fm_lock_it();
     f->deleting = true;
     fm_unlock_it();
-    fm_detach();
+    tear_down(WITH_THE_FILTER);
     fm_lock_it();
     fm_wait_zero(&f->users, "work items of the filter");
     fm_wait_zero(&fm.contexts, "contexts");

@@ -54,6 +54,8 @@ void fm_unload(void);
 /* Takes the instance off its volume, as an administrator may. Operations on their way are drained.
  */
 void fm_detach(void);
+/* The volume is dismounted, or its disk is gone. */
+void fm_dismount(void);
 /* Puts it there again. */
 void fm_attach(bool mounted);
 /* Waits until no work item is queued or runs. */

@@ -150,6 +150,37 @@ NTSTATUS FLTAPI FltGetStreamContext(PFLT_INSTANCE i, PFILE_OBJECT o, PFLT_CONTEX
     return s;
 }
 
+NTSTATUS FLTAPI FltSetInstanceContext(PFLT_INSTANCE i, ULONG how, PFLT_CONTEXT context,
+                                      PFLT_CONTEXT *old)
+{
+    struct context *const x = context_of(context, "FltSetInstanceContext");
+    NTSTATUS s = STATUS_SUCCESS;
+
+    fm_at_most(APC_LEVEL, "FltSetInstanceContext");
+    if (how != FLT_SET_CONTEXT_KEEP_IF_EXISTS || old || x->type != FLT_INSTANCE_CONTEXT)
+        fm_fault("the emulation knows one way only", "FltSetInstanceContext");
+    fm_lock_it();
+    if (i->context) {
+        s = STATUS_FLT_CONTEXT_ALREADY_DEFINED;
+    } else {
+        x->refs++;
+        i->context = context;
+    }
+    fm_unlock_it();
+    return s;
+}
+
+NTSTATUS FLTAPI FltGetInstanceContext(PFLT_INSTANCE i, PFLT_CONTEXT *context)
+{
+    fm_at_most(APC_LEVEL, "FltGetInstanceContext");
+    fm_lock_it();
+    *context = i->context;
+    if (*context)
+        context_of(*context, "FltGetInstanceContext")->refs++;
+    fm_unlock_it();
+    return *context ? STATUS_SUCCESS : STATUS_NOT_FOUND;
+}
+
 /* A file object's own. */
 NTSTATUS FLTAPI FltSetStreamHandleContext(PFLT_INSTANCE i, PFILE_OBJECT o, ULONG how,
                                           PFLT_CONTEXT context, PFLT_CONTEXT *old)
@@ -228,6 +259,14 @@ void fm_drop_contexts(void)
         fm_drop_handle(fm.handles);
     while (fm.files)
         fm_drop_context(fm.files);
+    if (fm.instance.context) {
+        PFLT_CONTEXT const c = fm.instance.context;
+
+        fm.instance.context = NULL;
+        fm_unlock_it();
+        FltReleaseContext(c);
+        fm_lock_it();
+    }
 }
 
 /* ---- File objects ---------------------------------------------------------------------------- */

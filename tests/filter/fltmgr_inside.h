@@ -24,6 +24,7 @@ struct _FLT_VOLUME {
 struct _FLT_INSTANCE {
     bool attached, deleting;
     unsigned users;
+    PFLT_CONTEXT context;
 };
 
 /* fm.lock: all of it. */
@@ -79,7 +80,7 @@ struct fm_object *fm_object(PFILE_OBJECT o);
 void fm_drop_context(struct fm_file *f);
 /* The same of a file object. */
 void fm_drop_handle(struct fm_object *x);
-/* All contexts. Locked; unlocks meanwhile. */
+/* All contexts, that of the instance last. Locked; unlocks meanwhile. */
 void fm_drop_contexts(void);
 
 #endif

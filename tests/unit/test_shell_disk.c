@@ -171,6 +171,36 @@ static void test_lost_while_it_leaves(void)
     end();
 }
 
+/* A volume is dismounted by force, or its disk is pulled out: the system drops what it has not
+ * written yet. The file's times may be on the disk. */
+static void test_dismounts(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT o = i < 2 ? write_and_fill() : fm_open(&file.f, i == 3, FILE_OPENED);
+        if (i >= 2)
+            CHECK(warm(o));
+        if (i == 1) { /* it is closed, but the system has not written all yet */
+            PFILE_OBJECT const other = fm_open(&file.f, false, FILE_OPENED);
+            fm_close(o);
+            o = other;
+        }
+        fm_dismount();
+        give_up();
+        CHECK(!hits(o));
+        fm_close(o);
+        fm_attach(true);
+        fm_settle();
+        o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK_EQ(hits(o), i >= 2);
+        CHECK(hits(o));
+        CHECK_EQ(times(0, CMP_FORGET_ALL), 0);
+        fm_close(o);
+        end();
+    }
+}
+
 /* ---- Oplocks --------------------------------------------------------------------------------- */
 
 static const struct fm_how early = { .breaks = TRUE };
@@ -282,6 +312,7 @@ const struct harness_test shell_disk_tests[] = {
     TEST(lost_before_a_flush),
     TEST(not_lost),
     TEST(lost_while_it_leaves),
+    TEST(dismounts),
     TEST(oplocks),
     TEST(oplocks_without_memory),
     TEST(oplocks_while_it_leaves),

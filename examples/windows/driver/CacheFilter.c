@@ -10,6 +10,8 @@
  * out. (A whole disk that can be unplugged counts as fixed, as elsewhere in Windows.) Files of the
  * pool's own volume always pass.
  *
+ * A volume that is dismounted may lose what the system has not written yet (rule C8).
+ *
  * LATE. A volume that was mounted before the driver came had writes that it did not see: all files
  * are forgotten. So the driver starts with the system, and only a driver that is loaded by hand
  * begins with nothing.
@@ -36,7 +38,7 @@ static NTSTATUS FLTAPI setup(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_SETUP_FLAGS f
         return STATUS_FLT_DO_NOT_ATTACH;
     if (system != FLT_FSTYPE_NTFS && system != FLT_FSTYPE_REFS)
         return STATUS_FLT_DO_NOT_ATTACH;
-    if (!is_fixed(o->Volume))
+    if (!is_fixed(o->Volume) || !stream_mount(o))
         return STATUS_FLT_DO_NOT_ATTACH;
     if (!(flags & FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME))
         fc_written_anything(&driver.core); /* it was in use, and nobody looked */
@@ -48,6 +50,12 @@ static NTSTATUS FLTAPI teardown(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_QUERY_TEAR
     UNREFERENCED_PARAMETER(o);
     UNREFERENCED_PARAMETER(flags);
     return STATUS_SUCCESS;
+}
+
+static VOID FLTAPI leaves(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_TEARDOWN_FLAGS flags)
+{
+    if (flags & FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT)
+        stream_dismount(o);
 }
 
 static VOID FLTAPI torn_down(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_TEARDOWN_FLAGS flags)
@@ -82,6 +90,7 @@ static const FLT_REGISTRATION registration = { .Size = sizeof(FLT_REGISTRATION),
                                                .FilterUnloadCallback = unload,
                                                .InstanceSetupCallback = setup,
                                                .InstanceQueryTeardownCallback = teardown,
+                                               .InstanceTeardownStartCallback = leaves,
                                                .InstanceTeardownCompleteCallback = torn_down };
 
 NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT object, PUNICODE_STRING path);

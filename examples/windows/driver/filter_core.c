@@ -421,6 +421,16 @@ void fc_writer(struct fc_file *f, bool comes)
     unlock(f->fc);
 }
 
+bool fc_was_written(struct fc_file *f)
+{
+    bool was;
+
+    lock(f->fc);
+    was = f->written;
+    unlock(f->fc);
+    return was;
+}
+
 static void close_handle(struct fc *fc, uint32_t life, uint32_t handle)
 {
     struct message m;
@@ -548,7 +558,7 @@ static void link_write(struct fc *fc, struct fc_write *w)
     if (w->next)
         w->next->prev = w;
     fc->writes = w;
-    w->file->unsettled = w->file->wrote = true;
+    w->file->unsettled = w->file->wrote = w->file->written = true;
 }
 
 /* Locked. */

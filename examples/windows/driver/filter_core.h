@@ -174,6 +174,7 @@ struct fc_file {
     uint32_t writers; /* handles that may write (fc_writer) */
     bool wrote;       /* one of them has written, or may have */
     bool unsettled;   /* was written since its validator was told */
+    bool written;     /* was written since it has been in use */
     bool gone;        /* was deleted: it is forgotten when nobody uses it any more */
 };
 
@@ -261,6 +262,8 @@ void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok);
 
 /* A handle that may write is opened (`comes`), or has been closed. */
 void fc_writer(struct fc_file *f, bool comes);
+/* Was it written since it has been in use? Then not all of it need be on the disk. */
+bool fc_was_written(struct fc_file *f);
 /* A handle that wrote is closed: the file's times are final, so it can stay warm. May wait. */
 void fc_settle(struct fc_file *f, const void *via);
 /* The file is deleted. Others may use it still. */

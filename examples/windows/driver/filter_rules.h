@@ -56,6 +56,9 @@
  *       before, and a fill may have read what was written. So it counts as C3 from that moment on:
  *       the memory is gone when nobody uses the stream any more. What the system tries again by
  *       itself does not count
+ *   C8  a dismount. What the system has not written yet may be lost, if it is done by force or the
+ *       disk is gone, and the file's times may be on the disk. A stream that was written and is in
+ *       use then (its bytes may be in memory) counts as C7
  */
 #ifndef CACHEMAX_FILTER_RULES_H
 #define CACHEMAX_FILTER_RULES_H

@@ -17,10 +17,17 @@
 #define TAG 0x78616d43u      /* "Cmax" in the system's lists of memory */
 #define WRITTEN_SLOTS 65536u /* of the written-set: 1 MiB */
 
+/* A volume between its mount and its dismount, as far as the driver is there. The context of its
+ * instance. */
+struct mount {
+    volatile LONG gone; /* rule C8: it is being dismounted */
+};
+
 /* A stream that is in use. It lives as long as its context, and a moment longer: its end sends a
  * message, for which the last release is no place. */
 struct stream {
     struct fc_file file;
+    struct mount *mount; /* referenced */
     /* Made ahead: for a write that does not reach the disk, and for the end of the stream, which
      * comes after that. Neither can fail for memory. */
     PFLT_GENERIC_WORKITEM later;
@@ -70,6 +77,10 @@ BOOLEAN port_later(VOID (*job)(PVOID), PVOID context);
 /* ---- filter_streams.c ------------------------------------------------------------------------ */
 
 extern const FLT_CONTEXT_REGISTRATION stream_contexts[];
+/* An instance comes to its volume. FALSE: there is no memory. */
+BOOLEAN stream_mount(PCFLT_RELATED_OBJECTS o);
+/* Rule C8: the volume is being dismounted. */
+VOID stream_dismount(PCFLT_RELATED_OBJECTS o);
 /* The stream of an operation, if it is cached or not judged, or its file may be cached under
  * another name (stream_is_elsewhere); NULL: the operation passes. `may_ask`: a stream may be
  * judged, for which the file system is asked. With *c, which is to be released. */

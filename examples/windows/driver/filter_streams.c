@@ -2,12 +2,13 @@
  *
  * filter_streams.c - streams: which of them are cached, and what the file system says of them.
  *
- * Owns the stream contexts. A stream is judged by its name when it is first used, and again when a
- * service has brought other rules. Before the first one has come, what might be cached is kept
- * track of. A stream that other rules left out passes as long as it is used: nobody has seen what
- * was written to it, and what is on its way. A file that is renamed meanwhile keeps its verdict
- * until the stream is used by nobody: what is cached of it is right under any name. What is changed
- * under a name that is left out makes the file cold, if it may have another one (rule C6).
+ * Owns the contexts of streams, of handles and of volumes. A stream is judged by its name when it
+ * is first used, and again when a service has brought other rules. Before the first one has come,
+ * what might be cached is kept track of. A stream that other rules left out passes as long as it is
+ * used: nobody has seen what was written to it, and what is on its way. A file that is renamed
+ * meanwhile keeps its verdict until the stream is used by nobody: what is cached of it is right
+ * under any name. What is changed under a name that is left out makes the file cold, if it may have
+ * another one (rule C6).
  *
  * Which streams are not cached at all: filter_rules.h.
  *
@@ -37,8 +38,11 @@ static VOID FLTAPI clean(PFLT_CONTEXT context, FLT_CONTEXT_TYPE type)
     UNREFERENCED_PARAMETER(type);
     if (!s)
         return;
+    if (s->mount->gone && fc_was_written(&s->file)) /* C8 */
+        stream_mapped(s);
     if (s->mapped)
         fc_write_end(&s->mapping);
+    FltReleaseContext(s->mount);
     if (NT_SUCCESS(
             FltQueueGenericWorkItem(s->later, driver.filter, finish_later, DelayedWorkQueue, s)))
         return;
@@ -52,10 +56,38 @@ struct early {
 };
 
 const FLT_CONTEXT_REGISTRATION stream_contexts[] = {
+    { FLT_INSTANCE_CONTEXT, 0, NULL, sizeof(struct mount), TAG },
     { FLT_STREAM_CONTEXT, 0, clean, sizeof(struct context), TAG },
     { FLT_STREAMHANDLE_CONTEXT, 0, NULL, sizeof(struct early), TAG },
     { FLT_CONTEXT_END, 0, NULL, 0, 0 }
 };
+
+/* ---- Volumes --------------------------------------------------------------------------------- */
+
+BOOLEAN stream_mount(PCFLT_RELATED_OBJECTS o)
+{
+    PFLT_CONTEXT made = NULL;
+    NTSTATUS s;
+
+    if (!NT_SUCCESS(FltAllocateContext(driver.filter, FLT_INSTANCE_CONTEXT, sizeof(struct mount),
+                                       NonPagedPoolNx, &made)))
+        return FALSE;
+    ((struct mount *)made)->gone = FALSE;
+    s = FltSetInstanceContext(o->Instance, FLT_SET_CONTEXT_KEEP_IF_EXISTS, made, NULL);
+    FltReleaseContext(made);
+    return NT_SUCCESS(s) || s == STATUS_FLT_CONTEXT_ALREADY_DEFINED;
+}
+
+/* The streams see it when they end. */
+VOID stream_dismount(PCFLT_RELATED_OBJECTS o)
+{
+    PFLT_CONTEXT m;
+
+    if (!NT_SUCCESS(FltGetInstanceContext(o->Instance, &m)))
+        return;
+    (void)InterlockedExchange(&((struct mount *)m)->gone, TRUE);
+    FltReleaseContext(m);
+}
 
 /* ---- Facts ----------------------------------------------------------------------------------- */
 
@@ -192,18 +224,22 @@ static BOOLEAN is_wanted(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct v
     return TRUE;
 }
 
-static struct stream *make_stream(void)
+static struct stream *make_stream(PCFLT_RELATED_OBJECTS o)
 {
     struct stream *s = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*s), TAG);
+    PFLT_CONTEXT mount;
 
     if (!s)
         return NULL;
     memset(s, 0, sizeof(*s));
     s->later = FltAllocateGenericWorkItem();
-    if (!s->later) {
+    if (!s->later || !NT_SUCCESS(FltGetInstanceContext(o->Instance, &mount))) {
+        if (s->later)
+            FltFreeGenericWorkItem(s->later);
         ExFreePoolWithTag(s, TAG);
         return NULL;
     }
+    s->mount = mount;
     ExInitializeFastMutex(&s->lock);
     fc_file_init(&s->file, &driver.core);
     return s;
@@ -218,7 +254,7 @@ static struct context *make_context(PCFLT_RELATED_OBJECTS o)
     if (!NT_SUCCESS(FltAllocateContext(driver.filter, FLT_STREAM_CONTEXT, sizeof(struct context),
                                        NonPagedPoolNx, &made)))
         return NULL;
-    ((struct context *)made)->stream = make_stream();
+    ((struct context *)made)->stream = make_stream(o);
     if (!((struct context *)made)->stream) {
         FltReleaseContext(made);
         return NULL;
