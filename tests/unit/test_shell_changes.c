@@ -571,6 +571,24 @@ static void test_overwrites(void)
     }
 }
 
+/* CREATE_ALWAYS also gives the file that it empties other attributes: it may be encrypted now. */
+static void test_overwrites_as_another_kind(void)
+{
+    static const ULONG kind[] = { FILE_ATTRIBUTE_ENCRYPTED, FILE_ATTRIBUTE_OFFLINE };
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        file.f.attributes = kind[i % 2];
+        fm_close(fm_open(&file.f, i / 2, FILE_OVERWRITTEN));
+        fm_settle();
+        CHECK(!warm(o));
+        fm_close(o);
+        end();
+    }
+}
+
 /* A filter below makes the content of such a file, but not for who opens it as it lies there. The
  * file system of this test has no handles that read differently: so what it has is changed. */
 static void test_as_it_lies(void)
@@ -830,6 +848,7 @@ const struct harness_test shell_changes_tests[] = {
     TEST(commits),
     TEST(left_out_meanwhile),
     TEST(overwrites),
+    TEST(overwrites_as_another_kind),
     TEST(closes),
     TEST(closes_with_others),
     TEST_END,

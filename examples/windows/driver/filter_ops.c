@@ -759,8 +759,10 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT
     }
     if (o->Transaction) /* what it writes, others see later, or never */
         stream_transacted(c->stream);
-    if (emptied)
+    if (emptied) {
+        stream_doubted(c->stream); /* it has other attributes now */
         stream_written(c->stream);
+    }
     FltReleaseContext(c);
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
