@@ -292,7 +292,8 @@ static VOID end_change(struct change *c, BOOLEAN ok)
     if (c->kind == VOLUME)
         fc_anything_end(&driver.core);
     else if (c->kind == SYNC)
-        fc_sync_end(&c->context->stream->file, &c->sync, ok && !c->context->stream->unwritten);
+        fc_sync_end(&c->context->stream->file, &c->sync,
+                    ok && !ReadAcquire(&c->context->stream->unwritten));
     else
         fc_write_end(&c->write);
     if (c->kind == CONTROL) /* it may be encrypted now, or a file that is not here */

@@ -38,7 +38,7 @@ static VOID FLTAPI clean(PFLT_CONTEXT context, FLT_CONTEXT_TYPE type)
     UNREFERENCED_PARAMETER(type);
     if (!s)
         return;
-    if (s->mount->gone && fc_was_written(&s->file)) /* C8 */
+    if (ReadAcquire(&s->mount->gone) && fc_was_written(&s->file)) /* C8 */
         stream_mapped(s);
     if (s->mapped)
         fc_write_end(&s->mapping);
@@ -344,7 +344,7 @@ BOOLEAN stream_is_judged(struct stream *s)
     BOOLEAN is;
 
     ExAcquireFastMutex(&s->lock);
-    is = s->cached && s->rules == rules && !s->may_lie && !s->unwritten;
+    is = s->cached && s->rules == rules && !s->may_lie && !ReadAcquire(&s->unwritten);
     ExReleaseFastMutex(&s->lock);
     return is;
 }

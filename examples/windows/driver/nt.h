@@ -149,6 +149,10 @@ static inline LONG InterlockedExchange(volatile LONG *at, LONG to)
 {
     return __atomic_exchange_n(at, to, __ATOMIC_SEQ_CST);
 }
+static inline LONG ReadAcquire(const volatile LONG *at)
+{
+    return __atomic_load_n(at, __ATOMIC_ACQUIRE);
+}
 static inline PVOID InterlockedCompareExchangePointer(PVOID volatile *at, PVOID to, PVOID from)
 {
     (void)__atomic_compare_exchange_n(at, &from, to, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
