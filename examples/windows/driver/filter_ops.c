@@ -293,7 +293,7 @@ static VOID end_change(struct change *c, BOOLEAN ok)
         fc_anything_end(&driver.core);
     else if (c->kind == SYNC)
         fc_sync_end(&c->context->stream->file, &c->sync,
-                    ok && !ReadAcquire(&c->context->stream->unwritten));
+                    ok && !stream_is_unwritten(c->context->stream));
     else
         fc_write_end(&c->write);
     if (c->kind == CONTROL) /* it may be encrypted now, or a file that is not here */
@@ -640,12 +640,13 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_flush(PFLT_CALLBACK_DATA d, PCFLT_RE
                                                   PVOID *keep)
 {
     struct context *context;
-    struct change *c;
+    struct change *c = NULL;
 
     if (d->Iopb->MinorFunction != IRP_MN_NORMAL || passes(d, o) || port_is_service() ||
         !may_ask(d) || !stream_of(d, o, FALSE, &context))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    c = stream_is_elsewhere(context->stream) ? NULL : make_change(context, SYNC);
+    if (!stream_is_elsewhere(context->stream) && !stream_is_unwritten(context->stream))
+        c = make_change(context, SYNC);
     if (c) {
         if (fc_sync_begin(&context->stream->file, o, &c->sync)) {
             *keep = c;

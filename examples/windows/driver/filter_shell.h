@@ -106,6 +106,7 @@ VOID stream_mapped(struct stream *s);
 struct context *stream_known(PCFLT_RELATED_OBJECTS o);
 /* Rule C7: a write to the disk has failed. Releases *c. At an IRQL up to DISPATCH_LEVEL. */
 VOID stream_unwritten(struct context *c);
+BOOLEAN stream_is_unwritten(struct stream *s);
 /* A transaction may write it: so it is from now on, and its file is as long as the driver. */
 VOID stream_transacted(struct stream *s);
 /* Rule S8, if it has a reparse point: that is asked when it is judged again. FALSE: it was. */

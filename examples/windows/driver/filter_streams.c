@@ -338,13 +338,18 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
     return v.cached || v.linked;
 }
 
+BOOLEAN stream_is_unwritten(struct stream *s)
+{
+    return ReadAcquire(&s->unwritten) != FALSE;
+}
+
 BOOLEAN stream_is_judged(struct stream *s)
 {
     const ULONG rules = port_rules();
     BOOLEAN is;
 
     ExAcquireFastMutex(&s->lock);
-    is = s->cached && s->rules == rules && !s->may_lie && !ReadAcquire(&s->unwritten);
+    is = s->cached && s->rules == rules && !s->may_lie && !stream_is_unwritten(s);
     ExReleaseFastMutex(&s->lock);
     return is;
 }
