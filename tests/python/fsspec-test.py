@@ -320,6 +320,26 @@ def fsspec_all_else_goes_to_the_target():
 
 
 @check
+def fsspec_methods_that_want_the_size():
+    needs_fsspec()
+    data, path = random.randbytes(300000), DIR + "/sized"
+    with open(path, "wb") as file:
+        file.write(data)
+    with cachemax.open(DIR + "/sizes", create_size=16 << 20) as cache, Server() as server:
+        server.files["/data"] = data, '"1"'
+        for fs, name in ((over(fsspec.filesystem("file"), cache), path),
+                         (over_http(cache), server.url + "/data")):
+            for _ in range(2):
+                assert fs.tail(name, 1000) == data[-1000:]
+                assert fs.cat_file(name, start=-500) == data[-500:]
+                assert fs.cat_file(name, start=-500, end=-100) == data[-500:-100]
+                assert fs.read_block(name, 100, None) == data[100:]
+                assert fs.head(name, 100) == data[:100]
+                with fs.open(name) as file:
+                    assert file.size == len(data) and file.mode == "rb"
+
+
+@check
 def fsspec_threads():
     needs_fsspec()
     with Server() as server, new_pool(1 << 20) as cache:
@@ -397,17 +417,18 @@ with fsspec.open("cachemax::" + sys.argv[2], cachemax={"pool": sys.argv[1],
 def fsspec_a_child_of_fork_opens_pools_of_its_own():
     """Also if another thread of its parent was just opening one. What the parent has is not its."""
     needs_fsspec()
-    with Server() as server:
-        server.files["/data"] = random.randbytes(300000), '"1"'
-        program = """
+    with open(DIR + "/forked.data", "wb") as file:
+        file.write(random.randbytes(300000))
+    program = """
 import fsspec, os, signal, sys, threading, traceback
 from cachemax import filesystem
+pool, data = sys.argv[1:]
 def fs(pool):
-    return fsspec.filesystem("cachemax", pool=pool, create_size=1 << 20, target_protocol="http")
+    return fsspec.filesystem("cachemax", pool=pool, create_size=1 << 20, target_protocol="file")
 def read(fs):
-    with fs.open(sys.argv[2]) as file:
+    with fs.open(data) as file:
         return len(file.read())
-old = fs(sys.argv[1])
+old = fs(pool)
 assert old.cache is not None and read(old) == 300000
 real, opening, go_on = filesystem.cachemax.open, threading.Event(), threading.Event()
 def slow(*a, **k):
@@ -415,7 +436,7 @@ def slow(*a, **k):
     go_on.wait(60)
     return real(*a, **k)
 filesystem.cachemax.open = slow
-thread = threading.Thread(target=fs, args=(sys.argv[1] + "-slow",))
+thread = threading.Thread(target=fs, args=(pool + "-slow",))
 thread.start()
 opening.wait(60)
 pid = os.fork()
@@ -423,9 +444,9 @@ if pid == 0:
     signal.alarm(60)
     filesystem.cachemax.open = real
     try:
-        new = fs(sys.argv[1] + "-child")
+        new = fs(pool + "-child")
         assert new.cache is not None and read(new) == 300000
-        assert fs(sys.argv[1]).cache is None  # its parent has that one
+        assert fs(pool).cache is None  # its parent has that one
         os._exit(0)
     finally:
         traceback.print_exc()
@@ -435,9 +456,8 @@ go_on.set()
 thread.join()
 sys.exit("child: %d" % status if status else 0)
 """
-        said = subprocess.run([sys.executable, "-c", program, DIR + "/forked",
-                               server.url + "/data"], capture_output=True, text=True, timeout=120)
-        assert said.returncode == 0, said.stderr
-
+    said = subprocess.run([sys.executable, "-c", program, DIR + "/forked", DIR + "/forked.data"],
+                          capture_output=True, text=True, timeout=120)
+    assert said.returncode == 0, said.stderr
 
 end()

@@ -193,6 +193,15 @@ class _RemoteFile(cachemax.File):
         super().close()
 
 
+class _Buffered(io.BufferedReader):
+    """With what methods of fsspec want of a file."""
+    mode = "rb"
+
+    @property
+    def size(self):
+        return self.raw.size
+
+
 class CachemaxFileSystem(fsspec.AbstractFileSystem):
     """`pool`: a path, or an open cachemax.Cache. `create_size`: bytes of a pool that is made if it
     does not exist. `key_file`: the file with the key of a sealed pool. The target: that of the URL
@@ -245,7 +254,7 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
               **kwargs):
         if mode == "rb" and self.cache is not None:
             try:
-                return io.BufferedReader(self._attach(path, kwargs), block_size or BUFFER)
+                return _Buffered(self._attach(path, kwargs), block_size or BUFFER)
             except _Unproven as e:
                 _logger.info("%s: it is read without the cache", e)
             except (cachemax.Error, ValueError) as e:
