@@ -530,10 +530,11 @@ typedef struct cm_grow_report {
 /* Makes an open pool larger: `size` bytes, a multiple of 4096, at most cm_options.grow_max. The
  * file becomes longer, and everything that is cached stays where it is. Reads hit and brackets
  * begin and end meanwhile. Fills store nothing (CM_NOT_STORED_MODE, CM_NOT_STORED_STALE) while the
- * index is copied, which takes about a second for each 100 GiB that are cached. A crash at any
- * moment leaves the pool with its old size or with its new one, and with what it held. A pool may
- * grow four times; each time an index of the old size (0.4 % of it) becomes unused. After
- * cm_resize() it may again.
+ * index is copied. That takes about a second for each 100 GiB that are cached, and without DAX the
+ * time that the volume needs to write the new index (0.4 % of the new size), whatever is cached. A
+ * crash at any moment leaves the pool with its old size or with its new one, and with what it held.
+ * A pool may grow four times; each time an index of the old size becomes unused. After cm_resize()
+ * it may again.
  * Blocks for the time that the volume needs to allocate the new part of the file. Any thread may
  * call it. *report may be NULL.
  * CM_EBUSY (another thread does) CM_EINVAL CM_EREADONLY CM_EPOOLSIZE (no size, or hardly more than

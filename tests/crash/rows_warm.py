@@ -25,6 +25,8 @@ WARM = [
        'api/warm.c', 'done > q->left_out ? done - q->left_out : 0', 'done'),
     _m('warm, room', 'the end at a pool full of the range', 'unit warm small_pool', 'api/warm.c',
        'room = pool - least(pool, w->report.cached)', 'room = pool'),
+    _m('warm, far larger', 'behind what was ever stored nothing is compared',
+       'unit warm far_larger', 'api/warm.c', ' || w->pos >= limit)', ' || (limit && 0))'),
     _m('warm, leak', 'the end when the pool evicts what was stored', 'unit warm used_pool',
        'api/warm.c', 'gone > a->n / 2', 'gone > a->n'),
     _m('warm, idle', 'the end when nothing can be stored', 'unit warm no_slots', 'api/warm.c',

@@ -625,11 +625,30 @@ static void test_thread_ends(void)
 }
 #endif
 
+/* The warming of a file that is far larger than the pool ends early. Behind what was ever stored
+ * nothing can be wrong, and nothing is looked for. */
+static void test_far_larger(void)
+{
+    struct pool p;
+    struct origin o = make_origin(UINT64_C(1) << 36);
+    cm_warm_report r;
+    struct told w = { 0 };
+    cm_file *f = open_both(&p, 4 * MIB, o.size);
+    const cm_warm_options opts = verifying(&w);
+    CHECK_EQ(warm(f, 0, CM_ALL, &opts, &o, &r), CM_NOT_STORED_ROOM);
+    CHECK(w.calls < 1000);
+    CHECK(r.stored > 2 * MIB);
+    CHECK_EQ(warm(f, 0, CM_ALL, &opts, &o, &r), CM_NOT_STORED_ROOM);
+    CHECK(w.calls < 2000 && r.verified > MIB);
+    CHECK_EQ(r.differed, 0);
+    pool_end(&p);
+}
+
 const struct harness_test warm_verify_tests[] = {
-    TEST(right),       TEST(wrong),         TEST(durable), TEST(buffered),
-    TEST(short),       TEST(longer),        TEST(behind),  TEST(writers),
-    TEST(neighbours),  TEST(frozen),        TEST(errors),  TEST(paid),
-    TEST(poor),        TEST(cannot_forget), TEST(closed),  TEST(memory),
+    TEST(right),       TEST(wrong),      TEST(durable), TEST(buffered),      TEST(short),
+    TEST(longer),      TEST(behind),     TEST(writers), TEST(neighbours),    TEST(frozen),
+    TEST(errors),      TEST(paid),       TEST(poor),    TEST(cannot_forget), TEST(closed),
+    TEST(memory),      TEST(far_larger),
 #ifndef _WIN32
     TEST(thread_ends),
 #endif
