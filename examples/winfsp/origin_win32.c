@@ -186,6 +186,25 @@ static HANDLE open_any(const char *path, DWORD access, int *e)
     return *e < 0 ? INVALID_HANDLE_VALUE : open_path(p.w, access, e);
 }
 
+/* Neither a link nor what a link stands for: Windows opens a link as it is, Wine what is behind it.
+ */
+static HANDLE open_dir(const wchar_t *path, DWORD access, int *e)
+{
+    FILE_ATTRIBUTE_TAG_INFO is;
+    const HANDLE h = open_path(path, access | FILE_READ_ATTRIBUTES, e);
+
+    if (*e < 0)
+        return h;
+    if (!GetFileInformationByHandleEx(h, FileAttributeTagInfo, &is, sizeof(is)))
+        *e = names_error();
+    else if (is.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT)
+        *e = -EACCES;
+    if (*e == 0)
+        return h;
+    CloseHandle(h);
+    return INVALID_HANDLE_VALUE;
+}
+
 /* The directory that has the name, and the name: it points into *p. */
 static HANDLE open_parent(const char *path, struct path *p, UNICODE_STRING *name, int *e)
 {
@@ -198,7 +217,7 @@ static HANDLE open_parent(const char *path, struct path *p, UNICODE_STRING *name
     *last++ = L'\0';
     name->Buffer = last;
     name->Length = name->MaximumLength = (USHORT)(wcslen(last) * sizeof(*last));
-    return open_path(p->w, FILE_TRAVERSE | FILE_READ_ATTRIBUTES | SYNCHRONIZE, e);
+    return open_dir(p->w, FILE_TRAVERSE | SYNCHRONIZE, e);
 }
 
 static int status_error(NTSTATUS status)
@@ -224,9 +243,14 @@ static HANDLE make(const char *path, ACCESS_MASK access, ULONG how, ULONG kind, 
                           FILE_ATTRIBUTE_NORMAL, SHARED, how,
                           kind | FILE_SYNCHRONOUS_IO_NONALERT | FILE_OPEN_REPARSE_POINT, NULL, 0);
     CloseHandle(parent);
-    if (status >= 0)
+    if (status < 0) {
+        *e = status_error(status);
+        return INVALID_HANDLE_VALUE;
+    }
+    if (is_below(h))
         return h;
-    *e = status_error(status);
+    CloseHandle(h); /* the directory was empty, and has become a link while it was open */
+    *e = -EACCES;
     return INVALID_HANDLE_VALUE;
 }
 
@@ -509,9 +533,13 @@ int origin_list(const char *path, bool (*each)(void *ctx, const char *name, cons
         FILE_ID_BOTH_DIR_INFO first;
         char room[32768];
     } found;
-    int e;
-    const HANDLE h = open_any(path, FILE_LIST_DIRECTORY | SYNCHRONIZE, &e);
+    struct path p;
+    HANDLE h;
+    int e = below(path, &p);
 
+    if (e < 0)
+        return e;
+    h = open_dir(p.w, FILE_LIST_DIRECTORY | SYNCHRONIZE, &e);
     if (e < 0)
         return e;
     do {

@@ -223,13 +223,33 @@ static bool run_unix(const char *command, const char *path, const char *to)
     return true;
 }
 
-static bool make_dir_link(const char *path, const char *to)
+static bool is_dir_link(const char *path)
 {
-    if (!run_unix("ln -s", to, path))
-        (void)CreateSymbolicLinkA(path, to, 3); /* a directory, also for no administrator */
     const DWORD attributes = GetFileAttributesA(path);
     return attributes != INVALID_FILE_ATTRIBUTES &&
            (attributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0;
+}
+
+/* Wine does not wait for the end of a program of Unix. */
+static bool make_dir_link(const char *path, const char *to)
+{
+    if (!run_unix("ln -s", to, path))
+        return CreateSymbolicLinkA(path, to, 3) &&
+               is_dir_link(path); /* also for no administrator */
+    for (unsigned i = 0; i < 3000 && !is_dir_link(path); i++)
+        Sleep(20);
+    return is_dir_link(path);
+}
+
+static void remove_dir_link(const char *path)
+{
+    char none[720];
+    (void)snprintf(none, sizeof(none), "%s-none", path);
+    if (!run_unix("rm -f", none, path))
+        CHECK(RemoveDirectoryA(path));
+    for (unsigned i = 0; i < 3000 && is_dir_link(path); i++)
+        Sleep(20);
+    CHECK(!is_dir_link(path));
 }
 
 static unsigned listed;
@@ -281,8 +301,7 @@ static void test_links_out(void)
         CHECK_EQ(ops.create("/dir/link/new", 0644, &fi), -EACCES);
         CHECK_EQ(os_size(secret), 6);
         CHECK_EQ(ops.unlink("/plain"), 0);
-        if (!run_unix("rm -f", path, path))
-            CHECK(RemoveDirectoryA(path));
+        CALL(remove_dir_link(path));
     }
     CHECK_EQ(remove(secret), 0);
     CHECK(RemoveDirectoryA(outside));
@@ -335,8 +354,7 @@ static bool swap_in_look(unsigned number, int (*what)(void))
     CHECK_EQ(os_size(secret), 6);
     CHECK(GetFileAttributesA(sub) == FILE_ATTRIBUTE_DIRECTORY);
     CHECK(GetFileAttributesA(made) == INVALID_FILE_ATTRIBUTES);
-    if (!run_unix("rm -f", swap_dir, swap_dir))
-        CHECK(RemoveDirectoryA(swap_dir));
+    CALL(remove_dir_link(swap_dir));
     CHECK_EQ(rename(swap_was, swap_dir), 0);
     return true;
 }
@@ -412,9 +430,8 @@ static void test_links_between(void)
     FILE *f = fopen(secret, "wb");
     REQUIRE(f && fputs("secret", f) >= 0 && fclose(f) == 0);
     const bool can = make_dir_link(swap_was, swap_to);
-    if (can && !run_unix("rm -f", swap_was, swap_was))
-        CHECK(RemoveDirectoryA(swap_was));
     if (can) {
+        CALL(remove_dir_link(swap_was));
         CALL(make_it("/plain", 100));
         CALL(swap_during(now_unlink));
         CALL(swap_during(now_rmdir));
