@@ -134,6 +134,8 @@ int cm_file_get_info(cm_file *file, cm_file_info *info)
     if (!info)
         return CM_EINVAL;
     cm_file_info now;
+    if (cm_object_is_shared(f))
+        cm_shared_look(f); /* as the next read would */
     cm_files_get_info(f, &now);
     return cm_give_result(info, &now, sizeof(now));
 }

@@ -14,6 +14,7 @@
 #include "protocol/lookup.h"
 #include "protocol/survey.h"
 #include "state/region.h"
+#include "state/shared.h"
 #include "state/told.h"
 
 #ifdef CM_CHECKS_FULL
@@ -34,6 +35,9 @@ struct span {
 /* The blocks of [offset, end) that may be cached. */
 static struct span span_of(struct cm_object *f, uint64_t offset, uint64_t end)
 {
+    const bool shared = cm_object_is_shared(f);
+    if (shared)
+        cm_shared_look(f); /* as a read does: what that would serve counts */
     /* Acquire: a thread that sees the incarnation sees that its limit began at 0. If the
      * incarnation changes next, the limit is that of another one, and nothing is found. */
     struct span s = { .f = f, .incarnation = at_load_acquire(&f->incarnation) };
@@ -43,8 +47,7 @@ static struct span span_of(struct cm_object *f, uint64_t offset, uint64_t end)
     end = end < CM_OFFSET_MAX ? end : CM_OFFSET_MAX;
     s.first = offset / CM_BLOCK_SIZE;
     s.end = cm_blocks_of(end);
-    if (s.end < s.first || s.incarnation == 0 ||
-        (cm_object_is_shared(f) && !cm_told_holds(f, s.incarnation)))
+    if (s.end < s.first || s.incarnation == 0 || (shared && !cm_told_holds(f, s.incarnation)))
         s.end = s.first;
     return s;
 }

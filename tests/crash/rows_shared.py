@@ -81,7 +81,9 @@ SHARED_READERS = [
        '        return; /* a reader', '    if (!cm_ring_own(&c->policy.ring, slot))\n'
        '        return; /* a reader'),
     _m('reader, counts', 'what is not served is not counted', 'unit shared counted',
-       'api/ranges.c', '(cm_object_is_shared(f) && !cm_told_holds(f, s.incarnation))', 'false'),
+       'api/ranges.c', '(shared && !cm_told_holds(f, s.incarnation))', 'false'),
+    _m('reader, looks', 'what the next read serves is counted', 'unit shared counted',
+       'api/ranges.c', '        cm_shared_look(f); /* as a read does', '        (void)0; /*'),
     _m('reader, describes', 'a reader tells what the record says', 'unit shared described',
        'state/attach.c', '    info->keep = recorded.keep;\n    info->group = recorded.group;\n',
        ''),

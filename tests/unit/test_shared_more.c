@@ -728,6 +728,13 @@ static void test_counted(void)
     struct both b;
     REQUIRE(both_up(&b, 0));
     CHECK_EQ(cm_file_cached(b.g, 0, CM_ALL), 10 * (int64_t)BLK);
+    for (unsigned i = 0; i < 2; i++) { /* another session: the next read would be served */
+        CHECK_EQ(cm_set_mode(b.p.c, CM_BYPASS), 0);
+        CHECK_EQ(cm_file_cached(b.g, 0, CM_ALL), 0);
+        CHECK_EQ(cm_set_mode(b.p.c, CM_NORMAL), 0);
+        CHECK(i == 0 || info_of(b.g).incarnation == info_of(b.f).incarnation);
+        CHECK_EQ(cm_file_cached(b.g, 0, CM_ALL), 10 * (int64_t)BLK);
+    }
     const cm_validator other = val(SIZE, 9);
     CHECK_EQ(cm_file_revalidate(b.f, &other), 0); /* the owner finds it changed */
     CHECK_EQ(hits(b.g, 0, 10, 1), 0);
