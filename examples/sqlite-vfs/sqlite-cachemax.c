@@ -51,6 +51,7 @@ struct entry {
     bool known;            /* the two below are those of the attached version */
     uint8_t header[HEADER];
     cm_validator noted; /* size and times */
+    unsigned conns;     /* open connections. Under the mutex of all */
 };
 
 /* An open main database. `real`, the file of the parent, follows in memory. */
@@ -72,7 +73,6 @@ static cm_cache *cache;
 static char *pool_path;
 static struct seal_openssl *seal; /* of `cache`, or NULL */
 static unsigned pool_users;
-static unsigned pool_takes; /* a count */
 static struct entry entries[FILES_MAX];
 static unsigned entries_used;
 static sqlite3_vfs *parent;
@@ -160,7 +160,6 @@ static bool pool_take(const char *path, const char *key_file)
         return false;
     }
     pool_users++;
-    pool_takes++;
     return true;
 }
 
@@ -269,34 +268,6 @@ static bool adopt(struct entry *e, const uint8_t *header, bool own)
     return e->known;
 }
 
-/* The process gives up the pool. Times that are as fresh as the last write prove nothing in the
- * next session: waits until they are old enough. */
-static void last_note(struct entry *e)
-{
-    for (int i = 0; i < LAST_TRIES && e->known && e->noted.racy; i++) {
-        uint8_t header[HEADER];
-        cm_file_id id;
-        cm_validator v = CM_VALIDATOR_INIT;
-        if (identify(e, &id, &v) < 0 || !cm_validator_equal(&e->noted, &v) ||
-            pread(e->fd, header, HEADER, 0) != HEADER || memcmp(e->header, header, HEADER) != 0)
-            return; /* somebody else has written */
-        if (!(v.racy & CM_RACY_TIMES)) {
-            cm_file_revalidate(e->file, &v);
-            return;
-        }
-        nanosleep(&(struct timespec){ .tv_nsec = 10 * 1000 * 1000 }, NULL);
-    }
-}
-
-static void last_notes(unsigned used)
-{
-    for (unsigned i = 0; i < used; i++) {
-        pthread_mutex_lock(&entries[i].mutex);
-        last_note(&entries[i]);
-        pthread_mutex_unlock(&entries[i].mutex);
-    }
-}
-
 /* With the mutex: nobody uses the pool. */
 static void pool_close(void)
 {
@@ -313,22 +284,49 @@ static void pool_close(void)
     key_drop();
 }
 
-/* The last user looks at the files once more, which may take long. Who opens a database meanwhile
- * need not wait, and then this one is not the last. */
 static void pool_release(void)
 {
-    unsigned seen = 0;
     pthread_mutex_lock(&mutex);
-    while (pool_users == 1 && seen != pool_takes) {
-        unsigned used = entries_used;
-        seen = pool_takes;
-        pthread_mutex_unlock(&mutex);
-        last_notes(used);
-        pthread_mutex_lock(&mutex);
-    }
     if (--pool_users == 0)
         pool_close();
     pthread_mutex_unlock(&mutex);
+}
+
+/* The last look at a file that this connection wrote. Returns whether there is no more to do. Under
+ * a SHARED lock, as every look: a write of another process may have set the times, and not yet the
+ * bytes. If that process has the lock, the file stays cold. */
+static bool note_last(struct conn *c)
+{
+    struct entry *e = c->entry;
+    uint8_t header[HEADER];
+    cm_file_id id;
+    cm_validator v = CM_VALIDATOR_INIT;
+    bool done = true;
+    pthread_mutex_lock(&e->mutex);
+    if (e->known && e->noted.racy &&
+        c->real->pMethods->xLock(c->real, SQLITE_LOCK_SHARED) == SQLITE_OK) {
+        if (identify(e, &id, &v) >= 0 && cm_validator_equal(&e->noted, &v) &&
+            pread(e->fd, header, HEADER, 0) == HEADER && memcmp(e->header, header, HEADER) == 0)
+            done = !(v.racy & CM_RACY_TIMES);
+        else
+            v.racy = 1; /* somebody else has written */
+        if (done && !v.racy && cm_file_revalidate(e->file, &v) == 0)
+            e->noted = v;
+        c->real->pMethods->xUnlock(c->real, SQLITE_LOCK_NONE);
+    }
+    pthread_mutex_unlock(&e->mutex);
+    return done;
+}
+
+/* The last connection to a file closes. Times that are as fresh as the last write prove nothing in
+ * the next session: waits until they are old enough, without a lock. */
+static void last_note(struct conn *c)
+{
+    pthread_mutex_lock(&mutex);
+    bool last = --c->entry->conns == 0;
+    pthread_mutex_unlock(&mutex);
+    for (int i = 0; last && i < LAST_TRIES && !note_last(c); i++)
+        nanosleep(&(struct timespec){ .tv_nsec = 10 * 1000 * 1000 }, NULL);
 }
 
 /* Whether this connection may use the cache now. */
@@ -560,9 +558,12 @@ static int file_shm_unmap(sqlite3_file *f, int remove)
 static int file_close(sqlite3_file *f)
 {
     struct conn *c = conn_of(f);
+    bool uses = entry_now(c) != NULL;
+    if (uses)
+        last_note(c);
     int r = c->real->pMethods->xClose(c->real);
     free(c->bounce);
-    if (entry_now(c))
+    if (uses)
         pool_release();
     return r;
 }
@@ -611,6 +612,11 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int fla
     bool taken = (pool || pool_users > 0) && pool_take(pool, key_file);
     pthread_mutex_unlock(&mutex);
     c->entry = taken ? entry_of(name, c->real) : NULL;
+    if (c->entry) {
+        pthread_mutex_lock(&mutex);
+        c->entry->conns++;
+        pthread_mutex_unlock(&mutex);
+    }
     if (taken && !c->entry) {
         sqlite3_log(SQLITE_WARNING,
                     "cachemax: %s: not cached: the file was moved, or %d other "

@@ -112,7 +112,8 @@ static inline uint64_t *cm_media_shard(const uint8_t *base, uint32_t shard)
 /* Are these bytes of the pool in memory? */
 static inline bool cm_media_is_resident(const struct cm_media *m, const void *p, size_t n)
 {
-    return m->file ? cm_plat_file_is_resident(m->file, p, n) : cm_plat_is_resident(p, n);
+    const bool mapped = m->file && m->file->base == m->base;
+    return mapped ? cm_plat_file_is_resident(m->file, p, n) : cm_plat_is_resident(p, n);
 }
 /* Is the page in memory that the calling thread counts in? */
 static inline bool cm_media_counters_resident(const struct cm_media *m)

@@ -32,7 +32,9 @@ ROWS = [  # name, check, old, new
      'int r = cm_identify_with(e->fd, &o, id, v);\n    cm_validator_set_proof(v, "1", 1);\n'
      '    v->racy = 0;\n    return r;'),
     ('no-note-after-a-rollback', 'warm_after_own_writes', 'note_own(c, false);', ''),
-    ('no-last-note', 'warm_after_a_quick_end', 'last_note(&entries[i]);', ''),
+    ('no-last-note', 'warm_after_a_quick_end', '        last_note(c);\n', '        ;\n'),
+    ('no-lock', 'last_look_has_a_lock', 'c->real->pMethods->xLock(c->real, SQLITE_LOCK_SHARED) == '
+     'SQLITE_OK', '1'),
     ('fork-unseen', 'fork', 'pthread_atfork(NULL, NULL, forked);', ''),
     ('look-once', 'another_process_writes', 'if (level == SQLITE_LOCK_NONE || c->wrote)',
      'if (c->wrote)'),

@@ -633,6 +633,22 @@ class Tests:
                 os.remove('hold')
             assert r.stdout == 'held\ndone\n', '%s: it says: %s' % (what, r.stdout)
 
+    def test_the_last_look_has_a_lock(self):
+        """Else it could see the times of a write of another process before its bytes."""
+        slow = os.path.abspath('slow.so')
+        subprocess.run(['cc', '-D_GNU_SOURCE', '-shared', '-fPIC', '-o', slow, os.path.join(
+            os.path.dirname(os.path.abspath(__file__)), 'slow_pread.c')], check=True)
+        env = dict(os.environ, SLOW_WHILE='hold',
+                   LD_PRELOAD=(os.environ.get('LD_PRELOAD', '') + ' ' + slow).strip())
+        r = subprocess.run([sys.executable, os.path.abspath(__file__), '--child', 'locked-close',
+                            self.build], stdout=subprocess.PIPE, text=True, check=False,
+                           timeout=60, env=env)
+        if os.path.exists('hold'):
+            os.remove('hold')
+        if r.stdout == 'never\n':
+            raise Skipped('no close found times that were fresh')
+        assert r.stdout == 'locked\n', r.stdout
+
     def test_fork(self):
         """A child opens its own connection. The pool stays with the parent."""
         db = cached('x.db')
@@ -680,7 +696,35 @@ def beside(close):
     print('done', flush=True)
 
 
+def close_of_a_fresh_file():
+    """Closes a database whose times are still fresh, and holds the last look at it. Can another
+    process have the database for itself meanwhile?"""
+    for _ in range(50):
+        db = cached('slow.db')
+        db.execute('pragma synchronous=off')
+        db.execute('create table if not exists t(x)')
+        db.execute('insert into t values (1)')
+        with open('hold', 'wb'):
+            t = threading.Thread(target=db.close)
+        t.start()
+        t.join(0.1)
+        held = t.is_alive()
+        if held:
+            r = subprocess.run([sys.executable, '-c', 'import sqlite3\n'
+                                'db = sqlite3.connect("slow.db", timeout=0)\n'
+                                'db.execute("begin exclusive")'], stderr=subprocess.PIPE,
+                               env=dict(os.environ, LD_PRELOAD=''), text=True, check=False)
+        os.remove('hold')
+        t.join()
+        if held:
+            return 'locked' if 'locked' in r.stderr else 'free'
+    return 'never'
+
+
 def child(what):
+    if what == 'locked-close':
+        print(close_of_a_fresh_file(), flush=True)
+        return
     if what.startswith('slow-'):
         beside(what == 'slow-close')
         return

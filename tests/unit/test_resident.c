@@ -331,7 +331,8 @@ static void stranger_body(void *arg)
 {
     struct statfs s;
     (void)arg;
-    if (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0)
+    if (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0 ||
+        access(path, R_OK) != 0)
         exit(77);
     cm_cache *c = open_file_pool(CM_OPEN_SHARED);
     REQUIRE(c != NULL);
@@ -347,7 +348,7 @@ static void test_stranger(void)
     const int status = child_run(NULL, stranger_body, NULL);
     end_file_pool();
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-        SKIP("may not become another user");
+        SKIP("may not become another user, or he does not reach the file");
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
