@@ -87,13 +87,14 @@ static void test_inherited(void)
     end(&p);
 }
 
-static unsigned lines;
+static unsigned lines, of_left_out;
 static char last_line[512];
 
 static void count_lines(enum log_weight w, const char *text)
 {
     (void)w;
     lines++;
+    of_left_out += strstr(text, "are not in the log") != NULL;
     (void)snprintf(last_line, sizeof(last_line), "%s", text);
 }
 
@@ -109,7 +110,7 @@ static void test_many_refused(void)
     for (unsigned i = 0; i < 1000; i++)
         stream_take(&server, &stream);
     CHECK(lines < 100);
-    CHECK(strstr(last_line, "are not in the log") != NULL);
+    CHECK(of_left_out > 0);
     end(&p);
 }
 
