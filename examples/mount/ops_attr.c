@@ -42,6 +42,16 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
         fuse_reply_attr(req, &st, coherence_shown(i, &st));
 }
 
+/* With -o writeback the kernel sends the time of now as any other. But who may write a file that he
+ * does not own may set only that. */
+static bool is_touch(const struct stat *a, int to_set)
+{
+    const int touch = FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME;
+
+    return mnt.opt.writeback && (to_set & touch) == touch &&
+           !memcmp(&a->st_mtim, &a->st_ctim, sizeof(a->st_mtim));
+}
+
 static int set_times(struct inode *i, const struct stat *a, int to_set)
 {
     struct timespec t[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
@@ -54,6 +64,11 @@ static int set_times(struct inode *i, const struct stat *a, int to_set)
         t[1].tv_nsec = UTIME_NOW;
     else if (to_set & FUSE_SET_ATTR_MTIME)
         t[1] = a->st_mtim;
+    if (utimensat(i->fd, "", t, AT_EMPTY_PATH) == 0)
+        return 0;
+    if (errno != EPERM || !is_touch(a, to_set))
+        return errno;
+    t[0].tv_nsec = t[1].tv_nsec = UTIME_NOW;
     return utimensat(i->fd, "", t, AT_EMPTY_PATH) < 0 ? errno : 0;
 }
 
@@ -99,27 +114,42 @@ static int set_others(fuse_req_t req, struct inode *i, const struct stat *a, int
     return err;
 }
 
+/* Inside a bracket. */
+static int change_others(fuse_req_t req, struct inode *i, const struct stat *a, int to_set)
+{
+    const bool regular = S_ISREG(i->type);
+    struct change c;
+    int err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
+
+    if (err)
+        return err;
+    err = set_others(req, i, a, to_set);
+    if (regular)
+        change_end(&c);
+    return err;
+}
+
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *a, int to_set,
                        struct fuse_file_info *fi)
 {
     struct inode *i = inode_of(ino);
-    bool regular = S_ISREG(i->type);
-    struct change c;
+    const bool sizes = to_set & FUSE_SET_ATTR_SIZE;
     int err = 0;
 
     if (refuse_barred(req, i))
         return;
-    if (to_set & FUSE_SET_ATTR_SIZE)
+    if (sizes)
         err = set_size(req, i,
                        fi && handle_of(fi) && handle_of(fi)->writable ? handle_of(fi)->fd : -1,
                        a->st_size);
     if (!err && to_set != FUSE_SET_ATTR_SIZE) { /* 0: chown(-1, -1) */
-        err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
-        if (!err) {
-            err = set_others(req, i, a, to_set);
-            if (regular)
-                change_end(&c);
-        }
+        err = change_others(req, i, a, to_set);
+        /* The kernel must learn the size that the origin has now. What else it asks for is only
+         * what follows from that: times with -o writeback, and the mode. With a handle it asks for
+         * the times of what it has held back, or what was stored in a mapping. That has been
+         * written, with times of its own. */
+        if (sizes || (err == EPERM && fi))
+            err = 0;
     }
     if (err)
         fuse_reply_err(req, err);

@@ -314,18 +314,28 @@ t_unmount() {
 check "SIGTERM writes what is held back" t_sigterm
 check "an unmount writes what is held back" t_unmount
 
+# user_directory: $work/user with a directory d of the ordinary user, who may use /dev/fuse.
+user_directory() {
+  dir=$work/user
+  rm -rf "$dir"
+  mkdir "$dir" "$dir/d"
+  chown 65534:65534 "$dir" "$dir/d"
+  rm -f "$work/fuse"
+  mknod -m 666 "$work/fuse" c 10 229 && mount --bind "$work/fuse" /dev/fuse
+  trap 'cd /; umount -l /dev/fuse "$dir/bare" 2>/dev/null || :' EXIT
+  cp "$mount_bin" "$dir/cachemax-mount" # the build may lie where others cannot look
+  as_user "$cm" create "$dir/pool" --size=16M >/dev/null
+}
+as_user() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
+
 # An ordinary user, and a file that this user may only write.
 t_user() {
   cd /
-  local dir=$work/user
-  mkdir "$dir" "$dir/d" && touch "$dir/d/log" && chmod 622 "$dir/d/log"
-  chown 65534:65534 "$dir" "$dir/d"
-  mknod -m 666 "$work/fuse" c 10 229 && mount --bind "$work/fuse" /dev/fuse
-  trap 'umount -l /dev/fuse' EXIT
-  cp "$mount_bin" "$dir/cachemax-mount" # the build may lie where others cannot look
+  local dir
+  user_directory
   echo "of root" > "$dir/d/log"
-  setpriv --reuid=65534 --regid=65534 --clear-groups "$cm" create "$dir/pool" --size=16M >/dev/null
-  setpriv --reuid=65534 --regid=65534 --clear-groups bash -c '
+  chmod 622 "$dir/d/log"
+  as_user bash -c '
     "$1" "$2/d" --pool "$2/pool" -o writeback || exit 9
     printf OF > "$2/w" && dd if="$2/w" of="$2/d/log" conv=notrunc status=none; a=$?
     echo mine > "$2/d/mine" && printf M | dd of="$2/d/mine" conv=notrunc status=none; b=$?
@@ -333,8 +343,75 @@ t_user() {
     exit $((a + b))' - "$dir/cachemax-mount" "$dir"
   same "$(cat "$dir/d/log") $(cat "$dir/d/mine")" "OF root Mine"
 }
+
+# A file that this user may read and write, and does not own: nobody lets him set its times. In the
+# end the file that he has open is not his any more, which others have done at the origin.
+t_not_own() {
+  cd /
+  local dir
+  user_directory
+  head -c 100000 /dev/urandom > "$dir/d/f"
+  cp "$dir/d/f" "$dir/d/own"
+  chmod 666 "$dir/d/f" "$dir/d/own"
+  chown 65534 "$dir/d/own"
+  mkdir "$dir/bare" && mount --bind "$dir/d" "$dir/bare" && mount --make-private "$dir/bare"
+  cat > "$dir/calls.py" <<'PY'
+import mmap, os, sys, time
+top, bare = sys.argv[1:]
+def content(path):
+    with open(path, "rb") as f:
+        return f.read()
+for name in "f", "own":
+    path, origin = top + "/" + name, bare + "/" + name
+    data = bytearray(content(path))
+    fd = os.open(path, os.O_RDWR)
+    assert os.pread(fd, 1 << 20, 0) == data
+    def look(what):
+        assert os.fstat(fd).st_size == os.stat(path).st_size == len(data), (name, what)
+        for is_now in content(origin), content(path), os.pread(fd, 1 << 20, 0):
+            assert is_now == data, (name, what, len(is_now), len(data))
+    for n, step in enumerate((50000, 40000, 60000)):
+        os.ftruncate(fd, step) if n % 2 == 0 else os.truncate(path, step)
+        data[step:] = bytes(max(0, step - len(data)))
+        look(step)
+        os.pwrite(fd, b"abc" * 1000, step - 1000)
+        data[step - 1000:] = b"abc" * 1000
+        os.fsync(fd)
+        look("fsync")
+        assert abs(os.stat(path).st_mtime - os.stat(origin).st_mtime) < 5
+        if name == "own" and n == 1: # from now on it is as the other one
+            with open(top + "/../given", "w"):
+                pass
+            while os.path.exists(top + "/../given"):
+                time.sleep(0.01)
+    os.posix_fallocate(fd, 0, 70000)
+    data += bytes(70000 - len(data))
+    look("fallocate")
+    m = mmap.mmap(fd, 70000)
+    m[10:15] = data[10:15] = b"STORE"
+    m.flush()
+    m.close()
+    look("msync")
+    os.utime(path)
+    assert abs(os.stat(origin).st_mtime - time.time()) < 60
+    os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+    del data[:]
+    look("O_TRUNC")
+    os.write(fd, b"abc")
+    data += b"abc"
+    os.close(fd)
+    assert content(origin) == content(path) == data, name
+PY
+  (eventually test -e "$dir/given" && chown 0 "$dir/bare/own" && rm "$dir/given") &
+  as_user bash -c '
+    "$1" "$2/d" --pool "$2/pool" -o writeback || exit 9
+    timeout 100 python3 "$2/calls.py" "$2/d" "$2/bare"; a=$?
+    fusermount3 -u "$2/d"
+    exit $a' - "$dir/cachemax-mount" "$dir"
+}
 if has setpriv; then
   check "a file that the mount's user may only write" t_user
+  check "a file that the mount's user does not own" t_not_own
 fi
 
 summary
