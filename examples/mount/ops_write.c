@@ -20,6 +20,22 @@ static ssize_t append(int fd, const char *buf, size_t size, off_t off)
     return n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS) ? pwrite(fd, buf, size, off) : n;
 }
 
+/* If nobody else writes, the kernel knows where the end is. What it sends for another place was not
+ * to be appended (RWF_NOAPPEND), which the request does not say; or others have written all the
+ * same. So the bytes go to the end. But an fstat would make NFS write what waits. */
+static bool is_elsewhere(const struct handle *h, off_t off)
+{
+    return !others_write() && lseek(h->fd, 0, SEEK_END) != off;
+}
+
+/* The program has an answer, and then nobody reads what is in the pages that it wrote. A page that
+ * is locked until the answer holds no more than was read of it. */
+static void drop_now(struct inode *i)
+{
+    direct_drop(i);
+    direct_wait();
+}
+
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
                      struct fuse_file_info *fi)
 {
@@ -27,6 +43,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     /* Pages of a mapping are written to their place, whatever flags the file was opened with. With
      * -o writeback only the kernel knows where the end is; it says so, and nobody else writes. */
     bool at_end = (fi->flags & O_APPEND) && !fi->writepage && (!mnt.opt.writeback || h->appends);
+    bool elsewhere;
     struct change c;
     struct creds who;
     size_t done = 0;
@@ -46,6 +63,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
         return;
     }
     times_write_begin(h);
+    elsewhere = at_end && is_elsewhere(h, off);
     creds_charge(&who, fi->writepage ? NULL : req, h->inode);
     while (done < size && !err) {
         ssize_t n = at_end ? append(h->fd, buf + done, size - done, off + (off_t)done)
@@ -64,12 +82,15 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     }
     if (done && record_on())
         record_note(h->inode, true, (uint64_t)off, done);
-    if (done && direct_bypasses(fi))
-        direct_reply(req, h->inode, off, done, at_end && others_write());
-    else if (done)
+    if (done && direct_bypasses(fi)) {
+        direct_reply(req, h->inode, off, done, elsewhere || (at_end && others_write()));
+    } else if (done) {
+        if (elsewhere)
+            drop_now(h->inode);
         fuse_reply_write(req, done);
-    else
+    } else {
         fuse_reply_err(req, err);
+    }
 }
 
 /* An open with O_TRUNC asks for size 0 without a handle. Unlike truncate(), it gives also an empty

@@ -447,6 +447,40 @@ PY
   rm pages-follow
 }
 
+# A write that is not to be appended, by a descriptor that appends: the bytes go to the end, and
+# nobody reads them where the program wanted them.
+t_pages_no_append() {
+  python3 - "$below/no-append" <<'PY'
+import mmap, os, sys
+def content(path):
+    with open(path, "rb") as f:
+        return f.read()
+data = bytearray(os.urandom(100000))
+with open("no-append", "wb") as f:
+    f.write(data)
+appends = os.open("no-append", os.O_RDWR | os.O_APPEND)
+direct = os.open("no-append", os.O_RDWR | os.O_APPEND | os.O_DIRECT)
+reader = os.open("no-append", os.O_RDWR)
+mapping = mmap.mmap(reader, 100000)
+for n, (size, off) in enumerate(((3, 5), (20000, 5000), (3, 200000), (8192, 4096), (3, 99999))):
+    for fd in appends, direct, appends:
+        if n % 2:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED) # pages that are not there yet
+        else:
+            assert content("no-append") == data
+        piece = bytes([65 + n]) * size
+        assert os.pwritev(fd, [piece], off, 0x20) == size # RWF_NOAPPEND
+        data += piece
+        for is_now in os.pread(reader, 1 << 20, 0), content("no-append"), content(sys.argv[1]):
+            assert is_now == data, (n, fd, len(is_now), len(data))
+        assert mapping[:] == data[:100000], (n, fd)
+        assert os.write(fd, b"end") == 3
+        data += b"end"
+        assert content("no-append") == data and os.fstat(fd).st_size == len(data)
+PY
+  rm no-append
+}
+
 # ---- Files that others change -------------------------------------------------------------------
 
 # Asked for flags, the kernel opens the file, and keeps its pages all the same. The times that it
@@ -520,6 +554,14 @@ alone() { # nothing is mounted below
   *) skip "pages, and flags" 'the file system of $TMPDIR is another one' ;;
   esac
   [ $has_below = 0 ] || check "pages behind an own change" t_pages_own
+  if [ $has_below = 0 ] || ! python3 -c '
+import os, sys, tempfile
+with tempfile.TemporaryFile(dir=sys.argv[1]) as f:
+    os.pwritev(f.fileno(), [b"x"], 0, 0x20)' "$work" 2>/dev/null; then
+    skip "pages that were not appended" "needs root and Linux 6.9"
+  else
+    check "pages that were not appended" t_pages_no_append
+  fi
   do_unmount
   [ $has_below = 1 ] || { skip "pages follow others" "needs root"; return; }
   do_mount -o attr_timeout=0,entry_timeout=0 || { fail "pages" mount; return; }
