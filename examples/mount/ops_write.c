@@ -28,8 +28,8 @@ static bool is_elsewhere(const struct handle *h, off_t off)
     return !others_write() && lseek(h->fd, 0, SEEK_END) != off;
 }
 
-/* The program has an answer, and then nobody reads what is in the pages that it wrote. A page that
- * is locked until the answer holds no more than was read of it. */
+/* Before an answer: then nobody reads what the kernel had, nor uses the size that it knew. It waits
+ * for a moment only. A page that is locked until the answer is one that the kernel reads anew. */
 static void drop_now(struct inode *i)
 {
     direct_drop(i);
@@ -145,6 +145,10 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
         err = rc < 0 ? errno : 0;
         creds_leave(&who);
         change_end(&c);
+        /* It may have made a part of it, as in a full file system: zeroed the ends of the range, or
+         * made the file longer. After an error the kernel goes on with what it has. */
+        if (err && err != EOPNOTSUPP)
+            drop_now(h->inode);
     }
     fuse_reply_err(req, err);
 }

@@ -358,6 +358,67 @@ origin_gone() {
   server=''
 }
 
+# A change fails when a part of it was made. Nobody reads what was there before.
+t_partly() { # SCRIPT: Python, with the file "partly", which was read through pages
+  rm -f "$FAIL_PART" "$FAIL_LOOK"
+  head -c 200000 /dev/urandom > partly
+  timeout 120 python3 - "$below/partly" "$FAIL_PART" "$FAIL_LOOK" <<PY
+import ctypes, errno, mmap, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+bare, part, look = sys.argv[1:]
+def content(path):
+    with open(path, 'rb') as f: return f.read()
+def fails(flag, wanted, call, *args): # while there is the file
+    with open(flag, 'w') as f: f.write('/partly')
+    try: call(*args)
+    except OSError as e: assert e.errno == wanted, e
+    else: sys.exit('no error')
+    finally: os.unlink(flag)
+def fallocate(mode, off, n):
+    if libc.fallocate(fd, mode, ctypes.c_long(off), ctypes.c_long(n)):
+        raise OSError(ctypes.get_errno(), 'fallocate')
+def look_at(*what):
+    is_now = content(bare)
+    assert os.fstat(fd).st_size == len(is_now), what
+    assert os.pread(fd, 1 << 20, 0) == content('partly') == is_now, what
+    if len(is_now) >= 200000: assert mapping[:] == is_now[:200000], what
+fd = os.open('partly', os.O_RDWR)
+mapping = mmap.mmap(fd, 200000)
+direct = os.open('partly', os.O_RDWR | os.O_DIRECT)
+for page in range(0, 200000, 4096): mapping[page]
+look_at('before')
+$1
+PY
+}
+allocates_partly='
+for mode, off in (0x10, 50123), (3, 90123), (0, 190000):
+    try: fallocate(mode, off, 1)
+    except OSError as e: assert e.errno == errno.EOPNOTSUPP, e
+    else:
+        look_at("one byte", mode)
+        fails(part, errno.ENOSPC, fallocate, mode, off, 40000)
+        look_at(mode, off)'
+origin_partly() {
+  local shim FAIL_PART=$shm/part FAIL_LOOK=$shm/look
+  wanted "partly" || return 0
+  if grep -Eq '__(asan|tsan)_init' "$mount_bin"; then
+    skip "partly" "a sanitizer's build takes no LD_PRELOAD"
+    return
+  fi
+  export FAIL_PART FAIL_LOOK
+  shim=$(realpath "$(find "$build" -name slow_origin.so | head -n 1)")
+  mount --bind "$org" "$below" && mount --make-private "$below"
+  new_pool 16M
+  if LD_PRELOAD=$shim do_mount; then
+    check "partly: fallocate" t_partly "$allocates_partly"
+  else
+    fail "partly" "cannot mount"
+  fi
+  ends "partly: the end"
+  unset FAIL_PART FAIL_LOOK
+  umount "$below"
+}
+
 # ---- The pool -----------------------------------------------------------------------------------
 
 t_pool_fails() { # none of its blocks is in memory
@@ -483,7 +544,8 @@ pool_full() { # a pool that was copied has holes, and its volume no room for the
   umount "$work/fast"
 }
 
-for part in origin_fails origin_full origin_room origin_gone pool_fails pool_cannot_go pool_full; do
+for part in origin_fails origin_full origin_room origin_gone origin_partly pool_fails \
+  pool_cannot_go pool_full; do
   $part
 done
 summary

@@ -139,6 +139,8 @@ OF_TROUBLE = [
        '^the origin fails to read$',
        READ, '        fuse_reply_err(req, (int)(-n - ORIGIN_ERROR));',
        '        fuse_reply_buf(req, buf, 0);'),
+    _m('part of an fallocate', 'an fallocate that failed has changed nothing', 'failures',
+       '^partly', WRITE, '        if (err && err != EOPNOTSUPP)\n', '        if (0)\n'),
     _m('pool that stays', 'a pool that could not be removed is removed later', 'failures',
        '^the pool (cannot be removed, once more|is removed later)$',
        POOL, '    if (atomic_load(&remains))\n        try_to_remove();\n', ''),

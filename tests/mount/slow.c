@@ -32,6 +32,13 @@
  * While there is a file $FAIL_GROW, an fallocate of a file whose path ends with its text fails with
  * EIO.
  *
+ * While there is a file $FAIL_PART, calls that change a file whose path ends with its text fail
+ * with ENOSPC after a part: an fallocate when it is done, a pwrite of more than a page after the
+ * half.
+ *
+ * While there is a file $FAIL_LOOK, an fstatat of a descriptor whose path ends with its text fails
+ * with EIO.
+ *
  * While there is a file $FAIL_HOLD, an open() with O_PATH of a file whose path ends with its text
  * finds no descriptor.
  *
@@ -196,6 +203,10 @@ int fallocate(int fd, int mode, off_t off, off_t len)
     }
     if (flag && access(flag, F_OK) == 0)
         wait_for(flag);
+    if (is_meant(getenv("FAIL_PART"), fd) && next(fd, mode, off, len) == 0) {
+        errno = ENOSPC;
+        return -1;
+    }
     return next(fd, mode, off, len);
 }
 
@@ -207,6 +218,10 @@ int fstatat(int dir, const char *name, struct stat *st, int flags)
 
     if (flag && !*name && access(flag, F_OK) == 0)
         wait_for(flag);
+    if (!*name && is_meant(getenv("FAIL_LOOK"), dir)) {
+        errno = EIO;
+        return -1;
+    }
     return next(dir, name, st, flags);
 }
 
@@ -261,10 +276,17 @@ ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
 {
     ssize_t (*next)(int, const void *, size_t, off_t) =
         (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite");
+    static _Thread_local bool full;
 
     if (marked("writing", true))
         for (int i = 0; i < 6000 && !marked("reading", false); i++)
             usleep(10000);
+    if (n > 4096 && is_meant(getenv("FAIL_PART"), fd)) {
+        const ssize_t half = full ? -1 : next(fd, buf, n / 2, off);
+        full = !full;
+        errno = ENOSPC;
+        return half;
+    }
     return next(fd, buf, n, off);
 }
 
