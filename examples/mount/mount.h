@@ -270,8 +270,9 @@ struct handle {
     bool own_fd;
     bool writable;
     bool readable;
-    bool maps;    /* open for reading and writing, which a writable mapping needs */
-    bool appends; /* the origin's descriptor can only append */
+    bool maps;     /* open for reading and writing, which a writable mapping needs */
+    bool appends;  /* the origin's descriptor can only append */
+    bool no_pages; /* the kernel reads and writes it past its pages, whatever its flags */
     /* inode.lock, all three: errors of fsync that its descriptor does not report. */
     bool owed;       /* there was one at open, and no user had been told of it */
     bool shares;     /* later errors count, too */

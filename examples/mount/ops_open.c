@@ -150,7 +150,8 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     /* FLUSH writes what was stored in mappings, and asks a network for its errors. */
     fi->noflush = !h->writable || (!h->maps && !number_far(i->device));
     /* An append-only file has no shared mapping, because its stores could not be written. */
-    fi->direct_io = h->appends || is_strict() || !may_hold_back(h);
+    h->no_pages = h->appends || is_strict() || !may_hold_back(h);
+    fi->direct_io = h->no_pages;
     return 0;
 }
 

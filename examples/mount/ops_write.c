@@ -36,6 +36,14 @@ static void drop_now(struct inode *i)
     direct_wait();
 }
 
+/* An O_DIRECT write that is short because the rest failed. Of a short answer the kernel makes EIO,
+ * because it may have sent several parts of one write; a program wants to know that the disk is
+ * full. Where the file has no pages, it passes the short answer on. */
+static bool must_fail(const struct handle *h, const struct fuse_file_info *fi)
+{
+    return direct_bypasses(fi) && (fi->flags & O_DIRECT) && !h->no_pages;
+}
+
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
                      struct fuse_file_info *fi)
 {
@@ -82,7 +90,10 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     }
     if (done && record_on())
         record_note(h->inode, true, (uint64_t)off, done);
-    if (done && direct_bypasses(fi)) {
+    if (done && err && must_fail(h, fi)) {
+        drop_now(h->inode); /* which the kernel does after a write that succeeds */
+        fuse_reply_err(req, err);
+    } else if (done && direct_bypasses(fi)) {
         direct_reply(req, h->inode, off, done, elsewhere || (at_end && others_write()));
     } else if (done) {
         if (elsewhere)

@@ -398,6 +398,17 @@ for mode, off in (0x10, 50123), (3, 90123), (0, 190000):
         look_at("one byte", mode)
         fails(part, errno.ENOSPC, fallocate, mode, off, 40000)
         look_at(mode, off)'
+writes_partly='
+piece = mmap.mmap(-1, 65536)
+for n, off in enumerate((4096, 180224)): # the second one makes the file longer
+    piece[:] = bytes([65 + n]) * 65536
+    fails(part, errno.ENOSPC, os.pwritev, direct, [piece], off)
+    look_at("direct", off)
+    piece[:] = bytes([97 + n]) * 65536
+    with open(part, "w") as f: f.write("/partly")
+    assert os.pwritev(fd, [piece], off) == 32768
+    os.unlink(part)
+    look_at("buffered", off)'
 origin_partly() {
   local shim FAIL_PART=$shm/part FAIL_LOOK=$shm/look
   wanted "partly" || return 0
@@ -411,6 +422,7 @@ origin_partly() {
   new_pool 16M
   if LD_PRELOAD=$shim do_mount; then
     check "partly: fallocate" t_partly "$allocates_partly"
+    check "partly: writes" t_partly "$writes_partly"
   else
     fail "partly" "cannot mount"
   fi

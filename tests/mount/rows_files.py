@@ -97,7 +97,7 @@ OF_FILES = [
        '        if (0) {\n'),
     _m('append-only, mapped', 'an append-only file is mapped for stores', 'mount',
        '^append-only files$',
-       OPEN, '    fi->direct_io = h->appends ||', '    fi->direct_io ='),
+       OPEN, '    h->no_pages = h->appends ||', '    h->no_pages ='),
     _m('append-only, in place', 'a write to a place goes to the end of an append-only file',
        'mount', '^append-only files$', WRITE, '    if (h->appends && !at_end)\n', '    if (0)\n'),
     _m('leases of others', 'somebody\'s lease refuses who opens without waiting', 'sessions',

@@ -141,6 +141,8 @@ OF_TROUBLE = [
        '        fuse_reply_buf(req, buf, 0);'),
     _m('part of an fallocate', 'an fallocate that failed has changed nothing', 'failures',
        '^partly', WRITE, '        if (err && err != EOPNOTSUPP)\n', '        if (0)\n'),
+    _m('part of a direct write', 'a full disk is told as EIO', 'failures',
+       '^partly', WRITE, 'if (done && err && must_fail(h, fi))', 'if (0 && must_fail(h, fi))'),
     _m('pool that stays', 'a pool that could not be removed is removed later', 'failures',
        '^the pool (cannot be removed, once more|is removed later)$',
        POOL, '    if (atomic_load(&remains))\n        try_to_remove();\n', ''),
