@@ -17,7 +17,8 @@
  * WHY NOTHING WAITS FOREVER. A notification waits for pages that are locked or written back. The
  * holder of such a page waits for a READ or WRITE of this mount.
  * - The threads that serve requests answer these. Only an open of a file that others made longer or
- *   shorter waits for a notification, for a tenth of a second at most.
+ *   shorter, and a change that fails or goes elsewhere, waits for a notification, for a tenth of a
+ *   second at most.
  * - No write that waits here owns a page. The buffered part of an O_DIRECT write has locked pages,
  *   but it has no lock owner, so it never waits here.
  * - The kernel sends max_background requests at a time, and waiting writes count. At most three
@@ -473,6 +474,12 @@ void direct_wait(void)
 void direct_drop(struct inode *i)
 {
     queue_drop(i, false);
+}
+
+void direct_drop_now(struct inode *i)
+{
+    direct_drop(i);
+    direct_wait();
 }
 
 void direct_drop_counted(struct inode *i)

@@ -609,6 +609,10 @@ void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool 
 /* The kernel drops the pages of the file, a moment later. Its holder may wait for anything. */
 void direct_drop(struct inode *i);
 void direct_wait(void); /* until what is queued is done, for a short time at most */
+/* Before an answer: then nobody reads what the kernel had, nor uses the size that it knew. It waits
+ * for a short time at most. A page that is locked until the answer is one that the kernel reads
+ * anew. */
+void direct_drop_now(struct inode *i);
 void direct_drop_counted(struct inode *i); /* until it is done, it is one of inode.drops */
 
 /* paranoid.c: around a read from the cache, and then one of the origin */

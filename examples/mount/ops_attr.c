@@ -14,13 +14,15 @@
 
 static const char caps_name[] = "security.capability";
 
-/* After a change of them. */
-static void reply_attr(fuse_req_t req, struct inode *i)
+/* After a change of them. `sized`: of the size, too, which the kernel has to learn. */
+static void reply_attr(fuse_req_t req, struct inode *i, bool sized)
 {
     struct stat st;
     int err = inode_stat(i, &st);
 
     if (err) {
+        if (sized)
+            direct_drop_now(i);
         fuse_reply_err(req, err);
         return;
     }
@@ -154,7 +156,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *a, int to_se
     if (err)
         fuse_reply_err(req, err);
     else
-        reply_attr(req, i);
+        reply_attr(req, i, sizes);
 }
 
 /* ---- Extended attributes ------------------------------------------------------------------- */

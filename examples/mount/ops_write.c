@@ -28,12 +28,16 @@ static bool is_elsewhere(const struct handle *h, off_t off)
     return !others_write() && lseek(h->fd, 0, SEEK_END) != off;
 }
 
-/* Before an answer: then nobody reads what the kernel had, nor uses the size that it knew. It waits
- * for a moment only. A page that is locked until the answer is one that the kernel reads anew. */
-static void drop_now(struct inode *i)
+/* A change that fails may have been made in part, as in a full file system: an fallocate has zeroed
+ * the ends of its range, or made the file longer. After an error the kernel goes on with what it
+ * has. */
+static void drop_after(struct inode *i, int err)
 {
-    direct_drop(i);
-    direct_wait();
+    const bool refused = err == EOPNOTSUPP || err == EPERM || err == EACCES || err == EINVAL ||
+                         err == EFBIG || err == ETXTBSY || err == EROFS;
+
+    if (err && !refused)
+        direct_drop_now(i);
 }
 
 /* An O_DIRECT write that is short because the rest failed. Of a short answer the kernel makes EIO,
@@ -91,13 +95,13 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     if (done && record_on())
         record_note(h->inode, true, (uint64_t)off, done);
     if (done && err && must_fail(h, fi)) {
-        drop_now(h->inode); /* which the kernel does after a write that succeeds */
+        direct_drop_now(h->inode); /* which the kernel does after a write that succeeds */
         fuse_reply_err(req, err);
     } else if (done && direct_bypasses(fi)) {
         direct_reply(req, h->inode, off, done, elsewhere || (at_end && others_write()));
     } else if (done) {
         if (elsewhere)
-            drop_now(h->inode);
+            direct_drop_now(h->inode);
         fuse_reply_write(req, done);
     } else {
         fuse_reply_err(req, err);
@@ -131,6 +135,7 @@ int set_size(fuse_req_t req, struct inode *i, int fd, off_t size)
     err = rc < 0 ? errno : 0;
     creds_leave(&who);
     change_end(&c);
+    drop_after(i, err);
     return err;
 }
 
@@ -156,10 +161,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
         err = rc < 0 ? errno : 0;
         creds_leave(&who);
         change_end(&c);
-        /* It may have made a part of it, as in a full file system: zeroed the ends of the range, or
-         * made the file longer. After an error the kernel goes on with what it has. */
-        if (err && err != EOPNOTSUPP)
-            drop_now(h->inode);
+        drop_after(h->inode, err);
     }
     fuse_reply_err(req, err);
 }

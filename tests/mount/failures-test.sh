@@ -409,6 +409,11 @@ for n, off in enumerate((4096, 180224)): # the second one makes the file longer
     assert os.pwritev(fd, [piece], off) == 32768
     os.unlink(part)
     look_at("buffered", off)'
+truncates_partly='
+for flag, e in (look, errno.EIO), (part, errno.ENOSPC):
+    for size in 100000, 50001, 200000, 250000:
+        fails(flag, e, os.ftruncate, fd, size)
+        look_at(flag, size)'
 origin_partly() {
   local shim FAIL_PART=$shm/part FAIL_LOOK=$shm/look
   wanted "partly" || return 0
@@ -423,6 +428,7 @@ origin_partly() {
   if LD_PRELOAD=$shim do_mount; then
     check "partly: fallocate" t_partly "$allocates_partly"
     check "partly: writes" t_partly "$writes_partly"
+    check "partly: truncates" t_partly "$truncates_partly"
   else
     fail "partly" "cannot mount"
   fi

@@ -32,7 +32,7 @@ OF_FILES = [
     _m('pages that were written', 'only pages that were read can be mapped', 'features',
        '^pages', 'mount/flush.c', 'new ? &i->pages_read : &i->pages', '&i->pages_read'),
     _m('pages of appends', 'bytes stay in pages of a place that they did not go to', 'features',
-       '^pages', WRITE, '            drop_now(h->inode);\n', '            (void)0;\n'),
+       '^pages', WRITE, '            direct_drop_now(h->inode);\n', '            (void)0;\n'),
     _m('pages of appends, direct', 'bytes of direct appends are dropped at another place',
        'features', '^pages', WRITE, 'elsewhere || (at_end && others_write())',
        'at_end && others_write()'),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_trouble.py - the mutants of the end, of failures and of volumes that do not answer."""
-from rows import (CACHE, CREDS, DIRECT, FLUSH, INODE, KEEPER, MAIN, NUMBER, OPEN, PLACE, POOL,
+from rows import (ATTR, CACHE, CREDS, DIRECT, FLUSH, INODE, KEEPER, MAIN, NUMBER, OPEN, PLACE, POOL,
                   PROOF, READ, THREADS, WRITE, _m)
 
 OF_TROUBLE = [
@@ -140,7 +140,11 @@ OF_TROUBLE = [
        READ, '        fuse_reply_err(req, (int)(-n - ORIGIN_ERROR));',
        '        fuse_reply_buf(req, buf, 0);'),
     _m('part of an fallocate', 'an fallocate that failed has changed nothing', 'failures',
-       '^partly', WRITE, '        if (err && err != EOPNOTSUPP)\n', '        if (0)\n'),
+       '^partly', WRITE, '        drop_after(h->inode, err);\n', '        (void)0;\n'),
+    _m('part of a truncate', 'a truncate that failed has changed nothing', 'failures',
+       '^partly', WRITE, '    drop_after(i, err);\n', '    (void)0;\n'),
+    _m('attributes of a truncate', 'the kernel keeps a size that the answer does not have',
+       'failures', '^partly', ATTR, '            direct_drop_now(i);\n', '            (void)i;\n'),
     _m('part of a direct write', 'a full disk is told as EIO', 'failures',
        '^partly', WRITE, 'if (done && err && must_fail(h, fi))', 'if (0 && must_fail(h, fi))'),
     _m('pool that stays', 'a pool that could not be removed is removed later', 'failures',

@@ -33,8 +33,8 @@
  * EIO.
  *
  * While there is a file $FAIL_PART, calls that change a file whose path ends with its text fail
- * with ENOSPC after a part: an fallocate when it is done, a pwrite of more than a page after the
- * half.
+ * with ENOSPC after a part: an fallocate and an ftruncate when it is done, a pwrite of more than a
+ * page after the half.
  *
  * While there is a file $FAIL_LOOK, an fstatat of a descriptor whose path ends with its text fails
  * with EIO.
@@ -208,6 +208,17 @@ int fallocate(int fd, int mode, off_t off, off_t len)
         return -1;
     }
     return next(fd, mode, off, len);
+}
+
+int ftruncate(int fd, off_t size)
+{
+    int (*next)(int, off_t) = (int (*)(int, off_t))dlsym(RTLD_NEXT, "ftruncate");
+    const int rc = next(fd, size);
+
+    if (rc < 0 || !is_meant(getenv("FAIL_PART"), fd))
+        return rc;
+    errno = ENOSPC;
+    return -1;
 }
 
 int fstatat(int dir, const char *name, struct stat *st, int flags)
