@@ -438,6 +438,8 @@ bool number_doubtful(const struct device *d);
 bool number_local(const struct device *d); /* no other machine or process serves it */
 /* Forgets a deleted file. Where no other file will ever have its id, that costs no sync. */
 void number_forget(const struct device *d, const cm_file_id *id);
+/* It has no blocks, as procfs: its files may have content, and say that they are empty. */
+bool number_sizeless(const struct device *d);
 /* It may wait for a server, or (overlayfs) one of its layers may; also in fstat and close. */
 bool number_far(const struct device *d);
 /* Does a sync there prove anything? overlayfs reports no losses of its layers. */

@@ -34,6 +34,8 @@
 #define F2FS_MAGIC 0xF2F52010u
 #define FUSE_MAGIC 0x65735546u
 #define OVERLAY_MAGIC 0x794C7630u
+#define TMPFS_MAGIC 0x01021994u
+#define RAMFS_MAGIC 0x858458F6u
 #define LEFT_MAX 65536u
 #define LIMITS (ST_NOSUID | ST_NODEV | ST_NOEXEC)
 
@@ -52,9 +54,10 @@ struct device {
     bool nodes;      /* FUSE, whose server may give one number to two files */
     bool doubtful;   /* number_doubtful */
     bool local;
-    bool far;    /* number_far */
-    bool gone;   /* number_gone */
-    int witness; /* number_witness */
+    bool far;      /* number_far */
+    bool sizeless; /* number_sizeless */
+    bool gone;     /* number_gone */
+    int witness;   /* number_witness */
     _Atomic bool lost;
     cm_file_id *left; /* number_leave */
     size_t lefts;
@@ -123,13 +126,16 @@ static void describe(struct device *d, int fd, mode_t type)
     uint64_t id = 0;
 
     d->identity = 0;
-    d->subvolumes = d->nodes = d->doubtful = d->local = d->gone = false;
+    d->subvolumes = d->nodes = d->doubtful = d->local = d->gone = d->sizeless = false;
     d->far = true;
     if (fstatfs(fd, &sf) < 0)
         return;
     d->local = place_is_local(fd);
     d->far = !d->local || (uint32_t)sf.f_type == OVERLAY_MAGIC;
     d->subvolumes = (uint32_t)sf.f_type == BTRFS_MAGIC;
+    /* In memory without a limit there are no blocks, either. */
+    d->sizeless = sf.f_blocks == 0 && (uint32_t)sf.f_type != TMPFS_MAGIC &&
+                  (uint32_t)sf.f_type != RAMFS_MAGIC;
     d->gone = (uint32_t)sf.f_type == EXT_MAGIC || (uint32_t)sf.f_type == XFS_MAGIC ||
               d->subvolumes || (uint32_t)sf.f_type == F2FS_MAGIC;
     /* The name of DIR's volume says something about the numbers of that volume only. */
@@ -223,6 +229,11 @@ void number_put(struct device *d)
 bool number_local(const struct device *d)
 {
     return d->local;
+}
+
+bool number_sizeless(const struct device *d)
+{
+    return d->sizeless;
 }
 
 bool number_far(const struct device *d)

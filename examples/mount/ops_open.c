@@ -87,6 +87,18 @@ static bool may_hold_back(const struct handle *h)
     return !mnt.opt.writeback || !h->writable || (h->readable && number_local(h->inode->device));
 }
 
+/* It may have content, and say that it is empty: then the kernel would read nothing of it. A file
+ * of a server that is open for writing may become larger, and be mapped, which such a one cannot.
+ */
+static bool tells_no_size(const struct handle *h)
+{
+    const struct device *d = h->inode->device;
+    struct stat st;
+
+    return number_sizeless(d) && (!h->writable || number_local(d)) && S_ISREG(h->inode->type) &&
+           fstat(h->fd, &st) == 0 && st.st_size == 0;
+}
+
 /* Beside other writers only a validation that counts shows that what is cached is still right. One
  * does not count if the file was written or forgotten here meanwhile, or if another thread has
  * validated it later: then it is done again. In the end the reads do it, and the kernel's pages go.
@@ -151,6 +163,10 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     fi->noflush = !h->writable || (!h->maps && !number_far(i->device));
     /* An append-only file has no shared mapping, because its stores could not be written. */
     h->no_pages = h->appends || is_strict() || !may_hold_back(h);
+    if (tells_no_size(h)) {
+        h->cached = false;
+        h->no_pages = true;
+    }
     fi->direct_io = h->no_pages;
     return 0;
 }

@@ -608,6 +608,28 @@ t_one_fs_subvolume() {
   same "$(ls -A btrfs)" ""
 }
 
+# Files of procfs say that they are empty.
+t_sizeless() {
+  same "$(cat procfs/version)" "$(cat /proc/version)"
+  same "$(dd if=procfs/version iflag=direct bs=4k status=none)" "$(cat /proc/version)"
+  same "$(tail -c +7 procfs/version)" "$(tail -c +7 /proc/version)"
+  same "$(stat -c %s procfs/version)" 0
+  : > tmpfs/empty
+  same "$(cat tmpfs/empty)" ""
+  python3 - <<'PY'
+import mmap, os, subprocess
+with subprocess.Popen(["sleep", "100"]) as p:
+    fd = os.open("procfs/%d/oom_score_adj" % p.pid, os.O_RDWR)
+    for n in b"7\n", b"123\n", b"9\n":
+        os.pwrite(fd, n, 0)
+        assert os.pread(fd, 100, 0) == n
+    p.kill()
+fd = os.open("tmpfs/empty", os.O_RDWR) # a file that is really empty can be written and mapped
+os.pwrite(fd, b"content", 0)
+assert mmap.mmap(fd, 7)[:] == b"content"
+PY
+}
+
 # with NAME POINT PROGRAM...: false, with a line, when one is missing
 with() {
   local name=$1 point=$2 p
@@ -712,6 +734,21 @@ if wanted "FUSE below the directory" && with "FUSE below the directory" ext4-b b
     check "a FUSE server's files are changed by others" t_fuse_shared
     do_unmount
   }
+fi
+if ! wanted "files without a size"; then
+  :
+elif ! mkdir "$org/procfs" "$org/tmpfs" || ! mount -t proc none "$org/procfs" 2>/dev/null; then
+  skip "files without a size" "procfs cannot be mounted here"
+else
+  mount -t tmpfs -o size=0 none "$org/tmpfs" # without a limit
+  for how in local close-to-open strict; do
+    do_mount --coherence=$how && {
+      check "files without a size: $how" t_sizeless
+      do_unmount
+    }
+  done
+  umount "$org/procfs"
+  umount "$org/tmpfs"
 fi
 if ! wanted "a frozen file system"; then
   :

@@ -154,4 +154,9 @@ OF_DEVICES = [
     _m('generation', 'an inode\'s generation is always 0', 'bare', '^files opened by handle$',
        INODE, '    e->generation = i->generation;\n', '    e->generation = 0;\n'),
 
+    # Files without a size
+    _m('no size', 'the kernel reads up to a size of 0', 'devices', '^files without a size',
+       OPEN, '    if (tells_no_size(h)) {\n', '    if (0 && tells_no_size(h)) {\n'),
+    _m('no size in memory', 'an empty file of a tmpfs without a limit cannot be mapped', 'devices',
+       '^files without a size', NUMBER, ' && (uint32_t)sf.f_type != TMPFS_MAGIC &&', ' &&'),
 ]
