@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * slow_pread.c - a slow origin for measure.py and sqlite-test.py, loaded by LD_PRELOAD: each
- * pread64 of a file whose name ends with ".db" waits $SLOW_US microseconds first, also if the
+ * pread of a file whose name ends with ".db" waits $SLOW_US microseconds first, also if the
  * kernel has the pages. One of a file "slow.db" waits while there is a file $SLOW_WHILE. */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -28,4 +28,10 @@ ssize_t pread64(int fd, void *buf, size_t n, off64_t off)
         while (access(hold, F_OK) == 0)
             usleep(1000);
     return real(fd, buf, n, off);
+}
+
+/* A build may call either. */
+ssize_t pread(int fd, void *buf, size_t n, off_t off)
+{
+    return pread64(fd, buf, n, off);
 }
