@@ -1086,8 +1086,9 @@ enum {
      * all the same. Without DAX this costs some system calls for each block (Linux: mincore(). A
      * process that at the open neither owned the pool nor might write it: preadv2() that does not
      * wait, which begins to read a page that is absent; where the file system has no such reads,
-     * all are absent. Windows: QueryWorkingSetEx(), which also counts a page as absent if only this
-     * process does not have it). On DAX all pages count as being in memory, which costs nothing. */
+     * all are absent. One that gives up such rights later is told nothing. Windows:
+     * QueryWorkingSetEx(), which also counts a page as absent if only this process does not have
+     * it). On DAX all pages count as being in memory, and it costs nothing. */
     CM_READ_RESIDENT = 1u << 0
 };
 

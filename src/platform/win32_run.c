@@ -124,13 +124,13 @@ static size_t page_size(void)
     return system.dwPageSize;
 }
 
-/* A page that is in memory, but not in the working set of this process, counts as not resident. */
 bool cm_plat_file_is_resident(const struct cm_plat_file *f, const void *p, size_t n)
 {
     (void)f;
     return cm_plat_is_resident(p, n);
 }
 
+/* A page that is in memory, but not in the working set of this process, counts as not resident. */
 bool cm_plat_is_resident(const void *p, size_t n)
 {
     const size_t page = page_size();

@@ -31,13 +31,14 @@
  *       sectors, and the caller should see that. Whole blocks are answered, as databases read so
  *   R8  without a length, at a negative place, beyond the largest file
  *   R9  those of a handle that was opened while an oplock was being broken, and did not wait for
- * that (FILE_COMPLETE_IF_OPLOCKED). The owner of the oplock may have written into a cache of its
- *       own, and be about to write it back; a server of files has owners on other machines. The
+ *       that (FILE_COMPLETE_IF_OPLOCKED). The owner of the oplock may have written into a cache of
+ *       its own, and be about to write it back; a server of files has owners on other machines. The
  *       file system keeps the reads of this handle waiting for it. Other handles need not wait:
- * they have waited at the open, or are the owner's, or were opened afterwards. An oplock that lets
- *       its owner write so is given only to who is alone, and broken by the next open that may read
+ *       they have waited at the open, or are the owner's, or were opened afterwards. An oplock that
+ *       lets its owner write so is given only to who is alone, and broken by the next open that may
+ *       read
  *   R10 those of a handle that is closed, whose file object another driver has kept: the file
- * system refuses them
+ *       system refuses them
  *
  * CHANGES (fc_change_way):
  *   C1  paging I/O brings to the disk what has been a change already, and the lazy writer tells how

@@ -213,7 +213,9 @@ static void note(struct sweep_trace *s, const struct profile_part *part)
     if (!limited &&
         (code == CM_NOT_STORED_ROOM || code == CM_NOT_STORED_MODE || code == CM_ECANCELED))
         s->full = code;
-    s->partly += (code > 0 && !limited) || code == CM_ECANCELED;
+    const bool disturbed = code == CM_ECANCELED || code == CM_EMOVED; /* is written */
+
+    s->partly += (code > 0 && !limited) || disturbed;
     if (code == CONTROL_NO_FILE || code == CONTROL_NO_DIRECTORY) {
         s->missing++;
         tell(s, part->file, OUT, "is missing");
@@ -222,7 +224,7 @@ static void note(struct sweep_trace *s, const struct profile_part *part)
         tell(s, part->file, OUT, "is left out by the rules of the mount");
     } else if (limited) {
         tell_limit(s, part->file, s->limit.path, s->limit.most);
-    } else if (code < 0 && code != CM_ECANCELED) {
+    } else if (code < 0 && !disturbed) {
         s->failed++;
         tell(s, part->file, OUT,
              code == CM_ENOTSUP ? "is not cached there: the mount cannot tell it from other files"
