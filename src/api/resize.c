@@ -98,9 +98,13 @@ static uint64_t tables_of(const struct cm_geometry *was)
 /* The number of files that the pool was made for; 0: that follows from its size. */
 static uint64_t wanted_files(const struct cm_resizing *z, const struct cm_geometry *was)
 {
-    struct cm_geometry g;
-    if (cm_format_plan(z->was.pool_size, 0, tables_of(was), &g) == 0 &&
-        g.record_buckets == was->record_buckets)
+    const uint64_t tables = tables_of(was), buckets = was->record_buckets;
+    struct cm_geometry of_old, of_new;
+    if (cm_format_plan(z->was.pool_size, 0, tables, &of_old) == 0 &&
+        cm_format_plan(z->opts.size, 0, tables, &of_new) == 0 &&
+        (buckets == of_old.record_buckets ||
+         /* more: asked for, or made for the files of a pool that became smaller */
+         (buckets > of_old.record_buckets && of_new.record_buckets >= buckets)))
         return 0;
     return cm_format_max_files(was);
 }

@@ -797,6 +797,8 @@ FILES = [
        'unit volume reused_device',
        VOLUME, '    k.mount = cm_posix_mount_number(fd, true);\n', '    k.mount = 1;\n'),
     # Another size.
+    _m('resize, table', 'a table that was made larger grows with the pool', 'unit resize table',
+       'api/resize.c', 'of_new.record_buckets >= buckets)', 'of_new.record_buckets < buckets)'),
     _m('resize, mark', 'the mark of incarnations comes along', 'unit resize grow', 'api/resize.c',
        'sb->inc_mark = was->inc_mark;', 'sb->inc_mark = 1;'),
     _m('resize, state', 'a killed pool is one after it, too', 'unit resize killed',

@@ -579,11 +579,36 @@ static void test_shape(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+static uint64_t files_of(uint64_t size, uint64_t files, uint64_t then)
+{
+    struct pool p;
+    make(&p, size, files, CM_CREATE_SPARSE);
+    down(&p);
+    if (then > 0)
+        (void)resize_to(then, 0);
+    p.c = up();
+    const uint64_t n = pool_info(p.c).max_files;
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+    return n;
+}
+
+/* A table that is larger than that of its size was asked for, or the pool became smaller once. A
+ * pool that becomes so large that it would have a larger one gets that. */
+static void test_table(void)
+{
+    const uint64_t usual = files_of(GIB, 0, 0);
+    CHECK_EQ(files_of(64 * MIB, 0, GIB), usual);
+    CHECK_EQ(files_of(64 * MIB, usual / 2, GIB), usual);
+    CHECK(files_of(64 * MIB, 64, GIB) < 100);         /* a small one stays */
+    CHECK(files_of(GIB, 2 * usual, 2 * GIB) > usual); /* and one that is still larger */
+}
+
 static const struct harness_test tests[] = {
     TEST(grow),        TEST(forgotten), TEST(shrink),  TEST(youngest),
     TEST(many_files),  TEST(damage),    TEST(killed),  TEST(older),
     TEST(failed_sync), TEST(dirty),     TEST(refused), TEST(progress_of_nothing),
-    TEST(left_over),   TEST(old_file),  TEST(shape),
+    TEST(left_over),   TEST(old_file),  TEST(shape),   TEST(table),
 };
 
 int main(int argc, char **argv)
