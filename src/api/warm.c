@@ -413,7 +413,7 @@ static __attribute__((noinline)) int compare(struct warm *w, uint64_t len)
  * all that was ever stored of it, there is nothing to compare. */
 static void pass(struct warm *w, uint64_t len)
 {
-    const uint64_t size = at_load_relaxed(&w->f->size), limit = at_load_acquire(&w->f->limit);
+    const uint64_t size = at_load_relaxed(&w->f->size), limit = at_load_relaxed(&w->f->limit);
     w->pos += len;
     if (size == CM_SIZE_UNKNOWN || w->pos >= size || w->pos >= limit)
         w->end = w->pos;

@@ -517,8 +517,8 @@ BLOCKS = [
     _m('drop, owned', 'what another owns is not dropped', 'unit block owned_is_left_alone', STEPS,
        '''uint64_t w0)
 {
-    if (!cm_ring_own(&c->policy.ring, slot))
-        return;
+    if (c->shared || !cm_ring_own(&c->policy.ring, slot))
+        return; /* a reader of another process's pool writes nothing */
     int r = cm_step''', '''uint64_t w0)
 {
     (void)cm_ring_own(&c->policy.ring, slot);

@@ -335,7 +335,8 @@ def test_killed_while_it_asks(start, origin):
             except OSError:
                 pass
             said += stop.communicate(timeout=60)[0]
-    check("killed while it asks: by the second request", still and said.count("Breakpoint 1, ") == 1, said)
+    check("killed while it asks: by the second request",
+          still and said.count("Breakpoint 1, ") == 1, said)
     proxy.process.wait(20)
     proxy, before = start(), origin.gets("HEAD", path)
     wrong = wrong_ones(proxy, origin, [path])

@@ -33,8 +33,8 @@ ROWS = [  # name, check, old, new
      '    v->racy = 0;\n    return r;'),
     ('no-note-after-a-rollback', 'warm_after_own_writes', 'note_own(c, false);', ''),
     ('no-last-note', 'warm_after_a_quick_end', '        last_note(c);\n', '        ;\n'),
-    ('no-lock', 'the_last_look_has_a_lock', 'c->real->pMethods->xLock(c->real, SQLITE_LOCK_SHARED) == '
-     'SQLITE_OK', '1'),
+    ('no-lock', 'the_last_look_has_a_lock',
+     'c->real->pMethods->xLock(c->real, SQLITE_LOCK_SHARED) == SQLITE_OK', '1'),
     ('fork-unseen', 'fork', 'pthread_atfork(NULL, NULL, forked);', ''),
     ('look-once', 'another_process_writes', 'if (level == SQLITE_LOCK_NONE || c->wrote)',
      'if (c->wrote)'),
