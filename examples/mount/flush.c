@@ -26,6 +26,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#define LOST_EVERY_NS UINT64_C(60000000000) /* between two lines of the log about one file */
+
 static struct {
     pthread_mutex_t lock;
     struct handle *head;
@@ -177,9 +179,13 @@ void flush_end(void)
 void flush_failed(struct inode *i, off_t off, size_t size, int err)
 {
     char path[512];
+    const uint64_t now = cm_now(), said = atomic_load(&i->lost_said_ns);
     const bool found = path_of_fd(i->fd, path, sizeof(path));
 
     atomic_fetch_add(&lost, size);
+    if (said && now - said < LOST_EVERY_NS) /* a full disk refuses each write of a long file */
+        return;
+    atomic_store(&i->lost_said_ns, now);
     say(CM_LOG_ERROR, "%s: %zu bytes at %lld, %s, cannot be written: %s", found ? path : "a file",
         size, (long long)off,
         mnt.opt.writeback ? "which the kernel held back" : "stored in a mapping", strerror(err));

@@ -496,7 +496,8 @@ static int end(int left, bool was_mounted)
     closed = mnt.backing->close();
     fuse_session_destroy(mnt.se); /* not unmount: a mount may lie below */
     if (flush_lost())
-        say(CM_LOG_ERROR, "%s: data that programs stored in mappings was lost", mnt.opt.dir);
+        say(CM_LOG_ERROR, "%s: data that %s was lost", mnt.opt.dir,
+            mnt.opt.writeback ? "the kernel held back" : "programs stored in mappings");
     status = untold || flush_lost() ? EXIT_LOST
              : paranoid_found()     ? EXIT_WRONG
              : left                 ? left

@@ -216,6 +216,7 @@ struct inode {
     _Atomic uint64_t size_changes; /* changes_begun then */
     _Atomic off_t told_size;       /* coherence.c: the size that the kernel was told last */
     _Atomic uint64_t checked_ns;   /* cm_now() of the last revalidation */
+    _Atomic uint64_t lost_said_ns; /* cm_now() when the log told last that a write was lost */
     _Atomic bool no_caps;          /* known: no security.capability, asked before every write */
     unsigned xattr_changes;        /* changes that have ended */
     /* Of the mode: one before and one after each. No set-user-id or set-group-id bit was seen when
