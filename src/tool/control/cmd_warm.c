@@ -326,8 +326,8 @@ static void say_evicted(const struct warm *w, uint64_t n)
                      n, n == 1 ? "file" : "files", tool_volume_at(at, w->pool));
     else
         tool_message(NULL,
-                     "%" PRIu64 " %s had to make room for those after: the pool, or (of a sparse "
-                     "pool) its volume, has no room for all; name fewer, or use a larger pool",
+                     "%" PRIu64 " %s had to make room for those after: the pool has no room for "
+                     "all, or knows too few files (--max-files); name fewer, or use a larger pool",
                      n, n == 1 ? "file" : "files");
 }
 
