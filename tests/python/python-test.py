@@ -51,11 +51,11 @@ def like_a_file_of_Python():
         assert file.seek(10) and file.seek(5, os.SEEK_CUR) == 15 and file.read(3) == content[15:18]
         raises(OSError, lambda: file.seek(-1))
         raises(ValueError, lambda: file.seek(0, 9))
-        raises(NotImplementedError, lambda: file.write(b"x"))
+        raises(io.UnsupportedOperation, lambda: file.write(b"x"))
         raises(io.UnsupportedOperation, file.fileno)
         raises((TypeError, BufferError, ValueError), lambda: file.readinto(b"constant"))
         assert file.pread(len(content) + 1, 10) == b"" and file.pread(0, 0) == b""
-        raises((OverflowError, MemoryError, ValueError), lambda: file.pread(-1, 10))
+        raises(ValueError, lambda: file.pread(-1, 10))
         text = io.TextIOWrapper(io.BufferedReader(cache.object(
             "text", lambda at, n: b"one\ntwo\n"[at:at + n], proof=lambda: "1")))
         assert list(text) == ["one\n", "two\n"]
@@ -68,7 +68,7 @@ def errors():
     assert "/none" in text and "no such file" in text
     raises(cachemax.Error, lambda: cachemax.open(path), "CM_ENOTPOOL")
     raises(cachemax.Error, lambda: cachemax.open(DIR + "/x", create_size=5), "CM_EPOOLSIZE")
-    raises(KeyError, lambda: cachemax.open(DIR + "/x", policy="none"))
+    assert "s3r" in str(raises(ValueError, lambda: cachemax.open(DIR + "/x", policy="none")))
     with new_pool() as cache:
         e = raises(cachemax.Error, lambda: cachemax.open(pools[-1]), "CM_EOWNED")
         assert e.code == -16 and isinstance(e, OSError)

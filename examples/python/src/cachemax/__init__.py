@@ -335,6 +335,8 @@ def open(pool, create_size=None, *, policy="auto", readonly=False, fill_rate_lim
 
     `log(level, text)` gets the library's lines, from any thread; without it they go to
     logging.getLogger("cachemax"). The other options are fields of cm_options."""
+    if policy not in POLICIES:
+        raise ValueError("policy %r: it must be one of %s" % (policy, ", ".join(POLICIES)))
     options = ffi.new("cm_options *")
     lib.cm_options_init(options, ffi.sizeof("cm_options"))
     options.policy, options.flags = POLICIES[policy], lib.CM_OPEN_READONLY if readonly else 0
@@ -685,10 +687,14 @@ class File(io.RawIOBase):
                           self._source.where)
         return n
 
+    def write(self, data):
+        """Not here: the origin is written by other means, inside of a bracket()."""
+        raise io.UnsupportedOperation("write the origin itself, inside of bracket()")
+
     def pread(self, offset, length):
         """Bytes from `offset` on, fewer than `length` only at the end. Moves no position."""
-        if length < 0:
-            raise ValueError("a negative length")
+        if length < 0 or offset < 0:
+            raise ValueError("a negative length" if length < 0 else "a negative offset")
         size, done, n = self.size, 0, 1
         if size is not None:
             length = max(0, min(length, size - offset))
