@@ -81,8 +81,8 @@ static const char help[] =
     "  2  wrong usage\n"
     "  3  the pool could not be opened or not be closed cleanly; or the service could not be told\n"
     "     what it must forget\n"
-    "  4  data that programs stored in mappings, or that the kernel held back (-o writeback), could\n"
-    "     not be written to its file, or was lost and no program was told; the log names the file\n"
+    "  4  data that programs stored in mappings, or that the kernel held back (-o writeback),\n"
+    "     could not be written to its file, or was lost and no program was told; the log names it\n"
     "  5  --paranoid found wrong bytes in the cache; no program got them\n";
 
 static const char *const names[] = {
