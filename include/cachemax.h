@@ -1083,12 +1083,13 @@ enum {
      * index, a header, the payload, or the counters. A block in the probation buffer needs only the
      * counters. So a thread that must not wait for the volume can hand the read to another one.
      * Nothing prevents that a page leaves memory after the test: then the read waits for the volume
-     * all the same. Without DAX this costs some system calls for each block (Linux: mincore(). A
-     * process that at the open neither owned the pool nor might write it: preadv2() that does not
-     * wait, which begins to read a page that is absent; where the file system has no such reads,
-     * all are absent. One that gives up such rights later is told nothing. Windows:
-     * QueryWorkingSetEx(), which also counts a page as absent if only this process does not have
-     * it). On DAX all pages count as being in memory, and it costs nothing. */
+     * all the same. On DAX all pages count as being in memory, and it costs nothing. Else it costs
+     * some system calls for each block.
+     * Linux: mincore(). It says nothing to a process that neither owns the pool nor may write it.
+     * If that is so at the open, reads that do not wait (preadv2) are used instead: they begin to
+     * read a page that is absent, and where the file system has no such reads, all pages are
+     * absent. To a process that gives up these rights later, all pages seem to be in memory.
+     * Windows: QueryWorkingSetEx(). A page that this process alone lacks counts as absent. */
     CM_READ_RESIDENT = 1u << 0
 };
 

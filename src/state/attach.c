@@ -454,13 +454,16 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
     return 0;
 }
 
-/* Files lock and that of `f` held. A reader of another process's pool learns from the record what
- * the owner alone changes. `scratch`: for records. */
-static void describe_shared(struct cm_object *f, struct cm_record_set *scratch, cm_file_info *info)
+/* As describe(). A reader of another process's pool learns from the record what the owner alone
+ * changes: then the files lock is held, too. `scratch`: for records. */
+static void describe_attached(struct cm_object *f, struct cm_record_set *scratch,
+                              cm_file_info *info)
 {
     cm_validator v = CM_VALIDATOR_INIT;
     cm_file_info recorded;
     describe(f, info);
+    if (!cm_object_is_shared(f))
+        return;
     if (describe_record(f->cache, &f->id, scratch, &v, &recorded))
         return; /* there is none, or nobody knows now */
     info->dirty = recorded.dirty;
@@ -478,10 +481,7 @@ void cm_files_get_info(struct cm_object *f, cm_file_info *info)
     if (shared)
         cm_lock_acquire(&c->files_lock);
     cm_lock_acquire(&f->lock);
-    if (shared)
-        describe_shared(f, c->records, info);
-    else
-        describe(f, info);
+    describe_attached(f, c->records, info);
     cm_lock_release(&f->lock);
     if (shared)
         cm_lock_release(&c->files_lock);
@@ -498,10 +498,7 @@ int cm_files_lookup(struct cm_cache *c, const cm_file_id *id, struct cm_record_s
     struct cm_object *f = cm_object_find(c, id);
     if (f) {
         cm_lock_acquire(&f->lock);
-        if (cm_object_is_shared(f))
-            describe_shared(f, own ? own : c->records, info);
-        else
-            describe(f, info);
+        describe_attached(f, own ? own : c->records, info);
         if (f->has_validator)
             memcpy(v->proof, f->validator.proof, sizeof(v->proof));
         v->size = info->size; /* of another process's file, f->size is a hint */
