@@ -186,18 +186,27 @@ static HANDLE open_any(const char *path, DWORD access, int *e)
     return *e < 0 ? INVALID_HANDLE_VALUE : open_path(p.w, access, e);
 }
 
+static int attributes_of(HANDLE h, DWORD *attributes)
+{
+    FILE_ATTRIBUTE_TAG_INFO is;
+
+    if (!GetFileInformationByHandleEx(h, FileAttributeTagInfo, &is, sizeof(is)))
+        return names_error();
+    *attributes = is.FileAttributes;
+    return 0;
+}
+
 /* Neither a link nor what a link stands for: Windows opens a link as it is, Wine what is behind it.
  */
 static HANDLE open_dir(const wchar_t *path, DWORD access, int *e)
 {
-    FILE_ATTRIBUTE_TAG_INFO is;
+    DWORD is = 0;
     const HANDLE h = open_path(path, access | FILE_READ_ATTRIBUTES, e);
 
     if (*e < 0)
         return h;
-    if (!GetFileInformationByHandleEx(h, FileAttributeTagInfo, &is, sizeof(is)))
-        *e = names_error();
-    else if (is.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT)
+    *e = attributes_of(h, &is);
+    if (*e == 0 && (is & FILE_ATTRIBUTE_REPARSE_POINT))
         *e = -EACCES;
     if (*e == 0)
         return h;
@@ -259,7 +268,7 @@ static HANDLE make(const char *path, ACCESS_MASK access, ULONG how, ULONG kind, 
 int origin_open(const char *path, const struct origin_how *how, origin_file *f)
 {
     const DWORD access = GENERIC_READ | (how->writes ? GENERIC_WRITE : 0);
-    FILE_ATTRIBUTE_TAG_INFO is;
+    DWORD is = 0;
     int e;
     const HANDLE h = how->exclusive ? make(path, access, FILE_CREATE, FILE_NON_DIRECTORY_FILE, &e)
                      : how->create  ? make(path, access, FILE_OPEN_IF, FILE_NON_DIRECTORY_FILE, &e)
@@ -267,11 +276,10 @@ int origin_open(const char *path, const struct origin_how *how, origin_file *f)
 
     if (e < 0)
         return e;
-    if (!GetFileInformationByHandleEx(h, FileAttributeTagInfo, &is, sizeof(is)))
-        e = names_error();
-    else if (is.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT)
+    e = attributes_of(h, &is);
+    if (e == 0 && (is & FILE_ATTRIBUTE_REPARSE_POINT))
         e = -ELOOP;
-    else if (is.FileAttributes & FILE_ATTRIBUTE_DIRECTORY)
+    else if (e == 0 && (is & FILE_ATTRIBUTE_DIRECTORY))
         e = -EACCES;
     if (e < 0)
         CloseHandle(h);
@@ -580,17 +588,16 @@ static int remove_handle(HANDLE h)
 
 static int remove_name(const char *path, bool dir)
 {
-    FILE_ATTRIBUTE_TAG_INFO is;
+    DWORD is = 0;
     int e;
     const HANDLE h = open_any(path, DELETE | FILE_READ_ATTRIBUTES, &e);
 
     if (e < 0)
         return e;
-    if (!GetFileInformationByHandleEx(h, FileAttributeTagInfo, &is, sizeof(is)))
-        e = names_error();
-    else if (dir != ((is.FileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0))
+    e = attributes_of(h, &is);
+    if (e == 0 && dir != ((is & FILE_ATTRIBUTE_DIRECTORY) != 0))
         e = dir ? -ENOTDIR : -EACCES;
-    else
+    else if (e == 0)
         e = remove_handle(h);
     CloseHandle(h);
     return e;
