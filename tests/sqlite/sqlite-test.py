@@ -618,36 +618,31 @@ class Tests:
         db.close()
         assert self.stat('attach_kept') == 1, 'cold after the kill'
 
-    def test_beside_a_slow_database(self):
-        """A database whose file does not answer stops no other one of the process."""
+    def slow_child(self, what):
+        """What a child says whose reads of slow.db wait while there is a file `hold`."""
         slow = os.path.abspath('slow.so')
         subprocess.run(['cc', '-D_GNU_SOURCE', '-shared', '-fPIC', '-o', slow, os.path.join(
             os.path.dirname(os.path.abspath(__file__)), 'slow_pread.c')], check=True)
         env = dict(os.environ, SLOW_WHILE='hold',
                    LD_PRELOAD=(os.environ.get('LD_PRELOAD', '') + ' ' + slow).strip())
+        r = subprocess.run([sys.executable, os.path.abspath(__file__), '--child', what, self.build],
+                           stdout=subprocess.PIPE, text=True, check=False, timeout=60, env=env)
+        if os.path.exists('hold'):
+            os.remove('hold')
+        return r.stdout
+
+    def test_beside_a_slow_database(self):
+        """A database whose file does not answer stops no other one of the process."""
         for what in 'slow-read', 'slow-close':
-            r = subprocess.run([sys.executable, os.path.abspath(__file__), '--child', what,
-                                self.build], stdout=subprocess.PIPE, text=True, check=False,
-                               timeout=30, env=env)
-            if os.path.exists('hold'):
-                os.remove('hold')
-            assert r.stdout == 'held\ndone\n', '%s: it says: %s' % (what, r.stdout)
+            said = self.slow_child(what)
+            assert said == 'held\ndone\n', '%s: it says: %s' % (what, said)
 
     def test_the_last_look_has_a_lock(self):
         """Else it could see the times of a write of another process before its bytes."""
-        slow = os.path.abspath('slow.so')
-        subprocess.run(['cc', '-D_GNU_SOURCE', '-shared', '-fPIC', '-o', slow, os.path.join(
-            os.path.dirname(os.path.abspath(__file__)), 'slow_pread.c')], check=True)
-        env = dict(os.environ, SLOW_WHILE='hold',
-                   LD_PRELOAD=(os.environ.get('LD_PRELOAD', '') + ' ' + slow).strip())
-        r = subprocess.run([sys.executable, os.path.abspath(__file__), '--child', 'locked-close',
-                            self.build], stdout=subprocess.PIPE, text=True, check=False,
-                           timeout=60, env=env)
-        if os.path.exists('hold'):
-            os.remove('hold')
-        if r.stdout == 'never\n':
+        said = self.slow_child('locked-close')
+        if said == 'never\n':
             raise Skipped('no close found times that were fresh')
-        assert r.stdout == 'locked\n', r.stdout
+        assert said == 'locked\n', said
 
     def test_fork(self):
         """A child opens its own connection. The pool stays with the parent."""
