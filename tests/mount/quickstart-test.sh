@@ -214,7 +214,7 @@ elif awk -v n="$n" '
   own && /warm, after a restart/ { c = $9 > 90 }
   slow && /^  cold/ { d = $2 > 0 }
   slow && /warm, after a restart/ { e = $9 > 90 }
-  slow && /read by .cachemax cat/ { cat = 1 }
+  slow && /.cachemax cat. reads the files/ { cat = 1 }
   slow && /came from the pool: .cachemax cat. keeps a file warm only if/ { why = 1 }
   slow && cat && /^  again, not warm/ { e = $8 < 10 }
   /times as fast as the slow storage, .* times as fast as this/ { f = !cat }
@@ -422,7 +422,7 @@ if { [ "$(id -u)" != 0 ] || [ $ns = yes ]; } && [ $mtab = yes ]; then
   mounts "files that may not be read" 0
   if ! wanted "files that may not be read"; then
     :
-  elif ! grep -q "read by 'cachemax cat'" "$work/out"; then
+  elif ! grep -q "'cachemax cat' reads the files" "$work/out"; then
     skip "what stays cold is not called warm" "$(id -un) may mount over a FUSE mount here"
   elif grep -q '^  again, not warm .* 0\.0 %' "$work/out" &&
     grep -q '^  (only 0 of [1-9]' "$work/out" &&

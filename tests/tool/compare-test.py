@@ -320,7 +320,8 @@ REFUSE = r"""
 #include <sys/types.h>
 #define REFUSE(name) int name(const char *path, int flags, ...) { \
     int (*real)(const char *, int, ...) = dlsym(RTLD_NEXT, #name); va_list a; mode_t mode; \
-    va_start(a, flags); mode = (flags & O_CREAT) ? va_arg(a, mode_t) : 0; va_end(a); \
+    const int makes = (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE; \
+    va_start(a, flags); mode = makes ? va_arg(a, mode_t) : 0; va_end(a); \
     if (flags & O_DIRECT) { errno = EINVAL; return -1; } return real(path, flags, mode); }
 REFUSE(open) REFUSE(open64)
 """
