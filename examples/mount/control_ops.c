@@ -298,6 +298,15 @@ static int warm_part(struct control_client *c, const struct control_request *r)
 
 /* ---- Pinning --------------------------------------------------------------------------------- */
 
+static void tell_pinned(struct control_client *c, struct inode *i)
+{
+    uint64_t bytes;
+    int kept;
+
+    if (mnt.backing->cached(i, 0, 0, &bytes, &kept) == 0)
+        (void)control_is(c, "pinned", (uint64_t)kept);
+}
+
 /* How much more may be pinned, for the client's message. */
 static void tell_room(struct control_client *c)
 {
@@ -339,18 +348,34 @@ static int pin(struct control_client *c, struct inode *i, const struct control_r
     return rc;
 }
 
+static uint64_t pins(void)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    uint64_t hits, misses;
+
+    return mnt.backing->info(&info, &hits, &misses) == 0 ? info.kept_files : 0;
+}
+
+/* Tells whether there was a pin. Of a file that is not attached the number of all pins shows it. */
 static int unpin(struct control_client *c, struct inode *i, const struct control_request *r)
 {
+    uint64_t before;
     cm_file_id id;
     int rc;
 
-    (void)c;
     (void)r;
     if (!S_ISREG(i->type))
         return CM_EINVAL;
     if (!use_known(i, &rc, &id))
         return rc;
-    rc = is_attached(i) ? mnt.backing->keep(i, 0) : forget_known(&id);
+    if (is_attached(i)) {
+        tell_pinned(c, i);
+        rc = mnt.backing->keep(i, 0);
+    } else {
+        before = pins();
+        rc = forget_known(&id);
+        (void)control_is(c, "pinned", pins() < before);
+    }
     file_unuse(i);
     return rc;
 }
@@ -396,15 +421,6 @@ static int unpin_all(struct control_client *c, const struct control_request *r)
 }
 
 /* ---- Forgetting, counting -------------------------------------------------------------------- */
-
-static void tell_pinned(struct control_client *c, struct inode *i)
-{
-    uint64_t bytes;
-    int kept;
-
-    if (mnt.backing->cached(i, 0, 0, &bytes, &kept) == 0)
-        (void)control_is(c, "pinned", (uint64_t)kept);
-}
 
 /* Also looks whether somebody has changed the file without the mount. What the kernel has of it
  * is the matter of the client: this process must not wait for the kernel's pages. A service that is

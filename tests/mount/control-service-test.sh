@@ -158,7 +158,9 @@ t_pin() {
   says 'not pinned: pinned files may have half of the pool'
   status 0 "$cm" forget big
   says 'pinned: what is read again'
+  same "$(of_mount pinned_files)" 2
   status 0 "$cm" unpin big other1 other2
+  says '^2 files unpinned$' # big, and the one of the others that had room beside it
   same "$(of_mount pinned_files)" 0
 }
 t_service_matters() { # what one mount does not decide for all clients

@@ -113,8 +113,12 @@ t_forget() {
   "$cm" pin -q "$org/dir/b"
   stays dir/b
 }
-t_unpin() {
+t_unpin() { # and files that are not pinned, which do not count
+  same "$(of_pool pinned_files)" 2
   status 0 "$cm" unpin "$org"
+  says '^2 files unpinned$'
+  status 0 "$cm" unpin "$org"
+  says '^0 files unpinned$'
   same "$(of_pool pinned_files)" 0
   same "$(pinned "$org")" 0
   storm

@@ -47,7 +47,7 @@ OF_CONTROL = [
     _m('pin', 'a file that is pinned is only warmed', 'pin', 'what is pinned stays in a storm',
        STEER, 'rc = mnt.backing->keep(i, 1);', 'rc = 0;'),
     _m('pin, unpin', 'unpin does nothing', 'pin', '^(what is pinned stays in a storm|unpin)$',
-       STEER, 'rc = is_attached(i) ? mnt.backing->keep(i, 0) :', 'rc = is_attached(i) ? 0 :'),
+       STEER, 'rc = mnt.backing->keep(i, 0);', 'rc = 0;'),
     _m('pin, all', 'what is gone stays pinned', 'pin',
        '^(what is pinned stays in a storm|unpin all, and what is gone)$', STEER,
        'return cm_forget(mnt.cache, &info->id);', 'return 0;'),

@@ -313,7 +313,7 @@ t_forget_left_out() {
   do_unmount
   begin --exclude '*'
   "$cm" forget "$org/xyz"
-  "$cm" unpin "$org/b"
+  same "$("$cm" unpin "$org/b" "$org/xz")" '1 file unpinned'
   knows=$("$cm" files "$pool")
   do_unmount
   grep -q ' a$' <<< "$knows"

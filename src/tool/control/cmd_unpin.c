@@ -23,6 +23,7 @@ static const struct tool_option unpin_options[UNPIN_OPTIONS] = {
 struct unpin {
     struct tool_progress progress;
     uint64_t all, files, failed;
+    uint64_t unpinned; /* of them: those that had a pin */
 };
 
 static int on_done(struct sweep *s, struct control_file *file)
@@ -30,7 +31,9 @@ static int on_done(struct sweep *s, struct control_file *file)
     struct unpin *u = s->ctx;
 
     u->files++;
-    if (s->end.code != 0) {
+    if (s->end.code == 0) {
+        u->unpinned += s->pinned != 0;
+    } else {
         u->failed++;
         progress_end(&u->progress);
         files_complain(file, &s->end);
@@ -45,12 +48,11 @@ static int print(const struct tool_args *args, const struct unpin *u, int rc)
     if (args->value[UNPIN_JSON]) {
         json_begin(&j, stdout, false);
         json_number(&j, "files", u->all);
-        json_number(&j, "unpinned_files", u->files - u->failed);
+        json_number(&j, "unpinned_files", u->unpinned);
         json_number(&j, "failed_files", u->failed);
         json_end(&j);
     } else if (!args->value[UNPIN_QUIET]) {
-        (void)printf("%" PRIu64 " %s unpinned\n", u->files - u->failed,
-                     u->files - u->failed == 1 ? "file" : "files");
+        (void)printf("%" PRIu64 " %s unpinned\n", u->unpinned, u->unpinned == 1 ? "file" : "files");
     }
     return tool_end_output(rc);
 }
@@ -105,7 +107,7 @@ static int unpin_mount(const char *path, const struct os_mount *m, struct unpin 
     if (c)
         control_close(c);
     free(c);
-    u->files = u->all;
+    u->unpinned = u->all;
     return error ? TOOL_NO_MOUNT : end.code ? TOOL_FAILED : TOOL_OK;
 }
 
