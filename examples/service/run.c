@@ -174,6 +174,7 @@ static void keep_line(void *line, int level, const char *text)
 static int look_at_pool(const struct config *c, char line[RUN_WHY_ROOM])
 {
     cm_options o = CM_OPTIONS_INIT;
+    cm_info info = CM_INFO_INIT;
     cm_cache *cache = NULL;
     int e;
 
@@ -185,7 +186,13 @@ static int look_at_pool(const struct config *c, char line[RUN_WHY_ROOM])
     e = cm_open(c->pool, &o, &cache);
     if (cache)
         (void)cm_close(cache);
-    return e;
+    if (e != CM_EOWNED || cm_pool_info(c->pool, &info) != CM_EVERSION)
+        return e;
+    snprintf(line, RUN_WHY_ROOM,
+             "%s: is open in process %u, with a pool format that this version does not know (%u); "
+             "end that process, and delete the pool and make it anew",
+             c->pool, (unsigned)info.owner_pid, (unsigned)info.version);
+    return CM_EVERSION;
 }
 
 bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM])

@@ -249,6 +249,8 @@ int cm_pool_info(const char *path, cm_info *out)
     } else if (e == CM_EVERSION && f.base) {
         memset(&info, 0, sizeof(info));
         info.version = cm_other_version(f.base);
+        info.owned = cm_plat_file_is_locked(&f) == 1; /* the lock is the same in all versions */
+        info.owner_pid = info.owned ? cm_plat_file_holder(&f, 0) : 0;
         e = cm_give_result(out, &info, sizeof(info));
         e = e ? e : CM_EVERSION;
     }

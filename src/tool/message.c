@@ -125,6 +125,29 @@ static int find_owner(const char *pool, cm_info *info)
     return rc;
 }
 
+static int version_error(const char *pool)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    char which[64] = "", who[32 + OS_PROGRAM] = "", program[OS_PROGRAM] = "";
+
+    if (cm_pool_info(pool, &info) == CM_EVERSION)
+        (void)snprintf(which, sizeof(which), " (it has version %" PRIu32 ", and this one knows %u)",
+                       info.version, CM_FORMAT_VERSION);
+    if (info.owner_pid) {
+        os_program(info.owner_pid, program);
+        (void)snprintf(who, sizeof(who), "process %" PRIu32 "%s%s%s", info.owner_pid,
+                       program[0] ? " (" : "", program, program[0] ? ")" : "");
+    }
+    tool_message(pool,
+                 "has a pool format this version does not know%s%s%s; use the cachemax that made "
+                 "it, or delete the pool and make it anew (" NOTHING_LOST ")",
+                 which, info.owned ? "; it is open in " : "",
+                 !info.owned ? ""
+                 : who[0]    ? who
+                             : "another process");
+    return TOOL_REFUSED;
+}
+
 static int owned_error(const char *pool)
 {
     cm_info info = { .struct_size = sizeof(info) };
@@ -134,6 +157,8 @@ static int owned_error(const char *pool)
     const enum os_whereabouts where =
         rc == 0 && info.owned && info.owner_pid ? os_whereabouts(info.owner_pid, pool) : OS_HERE;
 
+    if (rc == CM_EVERSION)
+        return version_error(pool);
     if (rc == 0 && info.owner_pid)
         os_program(info.owner_pid, program);
     if (rc == 0 && !info.owned)
@@ -177,21 +202,6 @@ static int empty_error(const char *pool)
     tool_message(pool,
                  "not a cachemax pool: the file is empty (0 bytes). A pool is cut to that when its "
                  "volume fails; delete it and make it anew (" NOTHING_LOST ")");
-    return TOOL_REFUSED;
-}
-
-static int version_error(const char *pool)
-{
-    cm_info info = { .struct_size = sizeof(info) };
-    char which[64] = "";
-
-    if (cm_pool_info(pool, &info) == CM_EVERSION)
-        (void)snprintf(which, sizeof(which), " (it has version %" PRIu32 ", and this one knows %u)",
-                       info.version, CM_FORMAT_VERSION);
-    tool_message(pool,
-                 "has a pool format this version does not know%s; use the cachemax that made it, "
-                 "or delete the pool and make it anew (" NOTHING_LOST ")",
-                 which);
     return TOOL_REFUSED;
 }
 

@@ -107,6 +107,22 @@ says 'no pool at all' 1 "$us $work/junk: not a cachemax pool" junk.conf
 check 'it is said once' test "$(wc -l <err)" = 1
 says 'no pool at all, to check' 0 "$us $work/junk: not a cachemax pool" check-config junk.conf
 says 'a directory is no configuration' 2 "$us $work: Is a directory" "$work"
+cat >hold.py <<'END'
+import fcntl, struct, subprocess, sys
+pool = open(sys.argv[1], 'r+b')
+fcntl.fcntl(pool, fcntl.F_OFD_SETLK, struct.pack('hhqqi', fcntl.F_WRLCK, 0, 0, 0, 0))
+sys.exit(subprocess.run(sys.argv[2:]).returncode)
+END
+cp other aged
+for at in 12 4108; do # the version, in both superblocks
+  printf '\1\0\0\0' | dd of=aged bs=1 seek=$at conv=notrunc 2>/dev/null
+done
+config aged.conf "pool = $work/aged" "socket = $work/socket"
+if python3 hold.py aged true 2>/dev/null; then
+  python3 hold.py aged "$service" check-config aged.conf >out 2>err
+  check 'a pool of another version that a process has open, to check' \
+    grep -q 'aged: is open in process [0-9]*, with a pool format .* not know (1); end' err
+fi
 config nowhere.conf "pool = $work/pool" "socket = $work/no/socket"
 says 'no directory' 1 "$us $work/no/socket.writes: No such file or directory" nowhere.conf
 says 'no directory, to check' 0 "$us socket = $work/no/socket: there is no such directory now" \

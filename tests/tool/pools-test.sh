@@ -82,6 +82,23 @@ test_bad_pools()
   cp good bad
   both 12 01 00 00 00
   bad_pool older-version 3 'bad: has a pool format this version does not know .it has version 1,'
+  cat >hold.py <<'END'
+"""hold.py POOL COMMAND... - holds the lock of the pool's owner while the command runs."""
+import fcntl, struct, subprocess, sys
+pool = open(sys.argv[1], 'r+b')
+fcntl.fcntl(pool, fcntl.F_OFD_SETLK, struct.pack('hhqqi', fcntl.F_WRLCK, 0, 0, 0, 0))
+sys.exit(subprocess.run(sys.argv[2:]).returncode)
+END
+  if python3 hold.py bad true 2>/dev/null; then
+    for c in files check info 'cat data --pool'; do
+      # shellcheck disable=SC2086 # words are wanted
+      expect "older-version-open-${c%% *}" '[03]' \
+        '.it has version 1, .*; it is open in process [0-9]+ .(python3|.*hold.py)' \
+        python3 hold.py bad "$cm" $c bad
+    done
+  else
+    skip older-version-open "no python3 that takes such locks"
+  fi
   cp good bad
   both 24 00 00 00 00 00 00 00 80
   bad_pool unknown-incompat 3 'bad: uses a pool feature this version does not know'

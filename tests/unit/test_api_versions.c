@@ -64,6 +64,7 @@ static void expect_version(const char *path, uint32_t version)
     CHECK_EQ(cm_pool_info(path, &info), CM_EVERSION);
     CHECK_EQ(info.version, version);
     CHECK_EQ(info.size, 0); /* nothing else is known */
+    CHECK_EQ(info.owned | info.owner_pid, 0);
 }
 
 /* Which features a pool has that are not known here. */
