@@ -771,6 +771,10 @@ static bool its_pool_is_inside(const char *where)
     return read && pool[0] == '/' && is_inside(pool) == 1;
 }
 
+#define OUT_OF_SIGHT                                                                               \
+    "its directory is closed to this user: a service is for the user that runs it, and for root; " \
+    "mount as one of them"
+
 /* The socket need not be there yet, but its directory must. 0 or an exit status. */
 static int prepare_service(struct options *o)
 {
@@ -780,7 +784,9 @@ static int prepare_service(struct options *o)
 
     if (!where) {
         fail("service", o->service,
-             errno == ENOENT ? "its directory does not exist" : strerror(errno));
+             errno == ENOENT   ? "its directory does not exist"
+             : errno == EACCES ? OUT_OF_SIGHT
+                               : strerror(errno));
         return EXIT_POOL;
     }
     free(o->service);
@@ -789,6 +795,8 @@ static int prepare_service(struct options *o)
         wrong = "the name of a socket cannot be so long";
     else if (lstat(where, &st) == 0 && !S_ISSOCK(st.st_mode))
         wrong = "is no socket";
+    else if (lstat(where, &st) < 0 && errno == EACCES)
+        wrong = OUT_OF_SIGHT;
     else if (is_inside(where) != 0)
         wrong = "lies inside the directory to be mounted; put it elsewhere";
     else if (its_pool_is_inside(where))

@@ -156,7 +156,9 @@ static void say_why_not(char why[RUN_WHY_ROOM], const char *pool, int e, const c
 {
     const char *const more = e == CM_ENOENT ? "; make it with \"cachemax create\""
                              : e == CM_EKEY ? "; " KEY_ADVICE
-                                            : "";
+                             : e == CM_EACCES
+                                 ? "; it is for its owner, so run this as that user, or as root"
+                                 : "";
 
     if (*line)
         snprintf(why, RUN_WHY_ROOM, "%s%s", line, more);

@@ -161,8 +161,15 @@ static int owned_error(const char *pool)
         return version_error(pool);
     if (rc == 0 && info.owner_pid)
         os_program(info.owner_pid, program);
+    /* systemd gives the service a mount namespace of its own, and that is no container. */
     if (rc == 0 && !info.owned)
         tool_message(pool, "is being checked or looked at by another process; wait for it to end");
+    else if (rc == 0 && where != OS_HIDDEN && !strcmp(program, "cachemax-service"))
+        tool_message(pool,
+                     "is open in process %" PRIu32 " (cachemax-service), a service: use 'cachemax "
+                     "stats', 'info' or 'top' to watch it; for anything else stop it first, and "
+                     "start it afterwards ('systemctl stop cachemax-service' if systemd runs it)",
+                     info.owner_pid);
     else if (where != OS_HERE)
         say_elsewhere(pool, where, info.owner_pid);
     else if (rc == 0 && info.owner_pid)

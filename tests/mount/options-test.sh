@@ -183,6 +183,26 @@ says "helper: the directory before the pool" 1 \
 says "helper: the directory as pool" 1 'no pool given: .*is a directory.*-o pool=POOL' "$helper" \
   dir dir
 
+# The socket of a service, in a directory that this user may not enter. The program lies where
+# everybody may look, as a build may not.
+chmod 755 .
+mkdir -p private/deep/own mounted
+chmod 0 private
+as_user=(env)
+cp "$mount_bin" mount_bin
+[ "$(id -u)" != 0 ] || as_user=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+if "${as_user[@]}" ./mount_bin --version >/dev/null 2>&1; then
+  for socket in private/socket private/deep/socket; do
+    says "$socket of another user" 3 \
+      "service .*$socket: its directory is closed to this user: a service is for the user" \
+      "${as_user[@]}" ./mount_bin mounted --service $socket
+  done
+else
+  skipped=$((skipped + 1))
+  echo "skip the socket of another user: cannot run the mount as one"
+fi
+chmod 700 private
+
 # A pool that cannot be written.
 mkdir ro
 if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=4M none ro 2>/dev/null; then

@@ -167,6 +167,15 @@ check 'only its owner may connect' test "$(stat -c %a socket socket.writes | tr 
 config elsewhere.conf "pool = $work/pool" "socket = $work/elsewhere"
 says "the pool is in use" 1 "$us $work/pool: is open in process $pid" \
   elsewhere.conf
+# busy NAME: what the tool says of a pool that a service has.
+busy() {
+  "$tool" files pool >out 2>err
+  status=$?
+  check "$1" test "$status" = 4
+  check "$1: what to do" \
+    grep -q "pool: is open in process [0-9]* (cachemax-service), a service: .*stop it first" err
+}
+busy 'the command on its pool'
 # What clients noted must stay, also if none of them lives. The first numbers: writes that have
 # begun and ended at the first place.
 printf '\7' | dd of=socket.writes bs=1 conv=notrunc 2>/dev/null
@@ -183,6 +192,18 @@ start 'it serves where a killed one has left its socket' good.conf
 ends 'SIGTERM' TERM 0
 check 'it says so' grep -qx "$us ends: Terminated" log.good.conf
 check 'the socket is gone' test ! -e socket
+if unshare -m true 2>/dev/null; then # as systemd starts it
+  cat >elsewhere.sh <<END
+#!/bin/sh
+exec unshare -m "$service" "\$@"
+END
+  chmod +x elsewhere.sh
+  there=$service service=$work/elsewhere.sh
+  start 'in a mount namespace of its own' good.conf
+  service=$there
+  busy 'the command on its pool then'
+  ends 'its end there' TERM 0
+fi
 start 'again' good.conf
 ends 'SIGINT' INT 0
 check 'the pool is clean' sh -c "'$tool' info --json pool | grep -q '\"clean\": *true'"
