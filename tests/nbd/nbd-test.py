@@ -807,6 +807,7 @@ def check_parameters():
     refused('need cachemax-id', 'file', 'disk', 'cachemax-version=2')
     refused('cachemax-id=NAME', 'memory', '1M')
     refused('cachemax-id=NAME', 'file', 'disk', below=('cow',))
+    refused('cachemax-id=NAME', 'file', 'disk', above=('cow',))  # it cannot see the order
     refused('cachemax-id=NAME', 'file', 'disk', below=('retry',))  # it may open another file
     refused('has this filter twice', 'file', 'disk', below=(FILTER,))
     s = Server('file', 'disk', 'cachemax-size=8M', pool='made')

@@ -195,12 +195,12 @@ def warm_after_ending(s, h, data):
     want(cold_part() < 0.1, '%.2f of it came from the plugin' % cold_part())
 
 
-def refused(pattern, *words, below=(), pool='pool'):
+def refused(pattern, *words, above=(), below=(), pool='pool'):
     """nbdkit does not start, and says why."""
     arguments = ['cachemax-pool=' + pool] if pool else []
-    status, text = run('timeout', '60', 'nbdkit', '-U', '-', '--filter=' + FILTER,
-                       *['--filter=' + f for f in below], *words, *arguments, '--run', 'true',
-                       env=ENV)
+    status, text = run('timeout', '60', 'nbdkit', '-U', '-',
+                       *['--filter=' + f for f in (*above, FILTER, *below)], *words, *arguments,
+                       '--run', 'true', env=ENV)
     want(status != 0, 'it starts with %s' % ' '.join(words))
     want(re.search(pattern, text), 'it says: %s' % text[-300:])
 
