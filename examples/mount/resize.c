@@ -223,8 +223,8 @@ static bool come_back(void)
         if (control_ending())
             break;
         atomic_store(&lost, true);
-        say(CM_LOG_ERROR, "%s passes through uncached; the pool is tried again every %d s",
-            mnt.opt.dir, RETRY_S);
+        say(CM_LOG_ERROR, "pool %s: everything passes through uncached; it is tried every %d s",
+            mnt.opt.pool, RETRY_S);
         for (int k = 0; k < RETRY_S * 10 && !control_ending(); k++)
             usleep(100000);
     }
@@ -249,12 +249,12 @@ static void say_end(int rc, uint64_t begun)
     const double seconds = (double)(cm_now() - begun) / 1e9;
 
     if (rc == 0)
-        say(CM_LOG_INFO, "pool %s: has its new size after %.1f s; %s is cached again", mnt.opt.pool,
-            seconds, mnt.opt.dir);
+        say(CM_LOG_INFO, "pool %s: has its new size after %.1f s; files are cached again",
+            mnt.opt.pool, seconds);
     else
-        say(CM_LOG_WARNING, "pool %s: keeps its size (%s, after %.1f s); %s is cached again",
+        say(CM_LOG_WARNING, "pool %s: keeps its size (%s, after %.1f s); files are cached again",
             mnt.opt.pool, rc <= CONTROL_ERRNO ? strerror(CONTROL_ERRNO - rc) : cm_strerror(rc),
-            seconds, mnt.opt.dir);
+            seconds);
 }
 
 /* ---- In its place ---------------------------------------------------------------------------- */
@@ -389,8 +389,9 @@ static int resize_away(struct control_client *c, uint64_t size)
         return CONTROL_ERRNO - EBUSY;
     }
     say(CM_LOG_INFO,
-        "pool %s: gets another size: %.1f MiB -> %.1f MiB; %s passes through uncached meanwhile",
-        mnt.opt.pool, MIB(info.size), MIB(size), mnt.opt.dir);
+        "pool %s: gets another size: %.1f MiB -> %.1f MiB; everything passes through uncached "
+        "meanwhile",
+        mnt.opt.pool, MIB(info.size), MIB(size));
     return serve_away(c, size);
 }
 
@@ -414,9 +415,9 @@ static bool is_cut_off(void)
     if (cm_pool_info(mnt.opt.pool, &info) != CM_ETRUNCATED)
         return false;
     say(CM_LOG_WARNING,
-        "pool %s: its file was truncated, so it can have no other size: unmount %s, delete the "
+        "pool %s: its file was truncated, so it can have no other size: unmount, delete the "
         "file, and make a new pool",
-        mnt.opt.pool, mnt.opt.dir);
+        mnt.opt.pool);
     return true;
 }
 

@@ -113,6 +113,8 @@ static void attach(struct cat *c)
 
     options.seal = c->seal;
     rc = tool_open(&c->log, &options, &c->cache);
+    /* What the library says from here on is for programmers; print_coldness() is for people. */
+    c->log.max_level = CM_LOG_WARNING;
     if (rc == 0) { /* open the pool first: an older validator proves nothing */
         rc = identify(c, &id);
         if (rc != 0) {
@@ -256,7 +258,9 @@ static void print_coldness(const struct cat *c)
                               "next time");
     else if (c->seen.racy & CM_RACY_WRITER)
         tool_message(c->path, "nobody could be ruled out as a writer: cold next time (that takes "
-                              "the file's owner or root, a local file system, and no writer)");
+                              "the file's owner or root, a local file system, and no program that "
+                              "has it open for writing; a cachemax-mount over its directory keeps "
+                              "it warm)");
     else if (c->seen.racy)
         tool_message(c->path, "was changed a moment ago: cold next time");
 }

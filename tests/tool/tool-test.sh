@@ -541,6 +541,7 @@ test_writers()
   exec 7<>data # a writer, who does nothing
   through writer-first data p
   check writer-first-says grep -q "$cold" err
+  check writer-first-not-to-programs test "$(grep -c 'cm_\|CM_' err)" = 0
   through writer-again data p
   check writer-again-cold test "$(hits)" = 0
   check writer-again-says grep -q "$cold" err
