@@ -268,7 +268,8 @@ static void print_lines(const struct list *l, const cm_info *info)
                  "state", names ? "id                               name" : "id");
     for (size_t i = 0; i < l->n; i++)
         print_file(&l->file[i], names);
-    (void)printf("%zu %s; there is room for %" PRIu64 "; hits are estimated from one call in 64\n",
+    (void)printf("%zu %s; there is room for %" PRIu64 " or more; hits are "
+                 "estimated from one call in 64\n",
                  l->n, l->n == 1 ? "file" : "files", info->max_files);
 }
 

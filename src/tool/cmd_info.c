@@ -160,7 +160,7 @@ static void print_lines(const char *pool, const cm_info *info, const struct dura
     (void)printf("slots:       %s, of %u bytes each\n", tool_count(a, info->slots), CM_BLOCK_SIZE);
     (void)printf("used ever:   %s slots, %.1f %%\n", tool_count(a, info->used_slots),
                  tool_percent(info->used_slots, info->slots));
-    (void)printf("max files:   %s; known now: %s%s\n", tool_count(a, info->max_files),
+    (void)printf("max files:   %s, or some more; known now: %s%s\n", tool_count(a, info->max_files),
                  info->max_files > INFO_COUNTED ? "about " : "", tool_count(b, info->used_files));
     (void)printf("metadata:    %s, %.2f %% of the pool\n",
                  tool_bytes_exact(a, info->metadata_bytes),

@@ -281,7 +281,7 @@ const showFiles = (p) => {
 const stateOf = (p) => p.error ? `cannot be read: ${p.error}`
   : `${p.owned ? p.owner_pid ? `open in process ${p.owner_pid}` : "open"
     : "not open; figures of the last session"}; ` +
-    `${bytes(p.size)}, up to ${count(p.max_files)} files`;
+    `${bytes(p.size)}, room for ${count(p.max_files)} files or more`;
 const show = () => {
   const p = seen && seen.pools[chosen];
   if (!p) return;
