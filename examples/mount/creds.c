@@ -8,6 +8,8 @@
  *
  *   creds_enter   acts as the caller in everything: user, groups, umask, effective capabilities. It
  *                 reads /proc, so it is for calls that create something or set an ACL.
+ *   creds_enter_unchecked  does the same for a call that the kernel has not checked: the origin
+ *                 judges the caller. If his capabilities are not known, he has none.
  *   creds_charge  takes the caller's user and group, and the mount's capabilities without
  *                 CAP_SYS_RESOURCE. It is for calls that take room. Only if there is no room left,
  *                 creds_more() looks in /proc whether the caller has that capability, or a group
@@ -39,8 +41,8 @@
 #include <sys/syscall.h>
 
 #define CAP_BIT(c) (1ull << (c))
-/* For a caller whose capabilities count only elsewhere: what the kernel has checked is not checked
- * again, but nothing more is granted. */
+/* For a caller whose capabilities are not known, or count only elsewhere: what the kernel has
+ * checked is not checked again, but nothing more is granted. */
 #define CHECKED_BEFORE                                                                             \
     (CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_DAC_READ_SEARCH) |               \
      CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_MKNOD))
@@ -160,6 +162,7 @@ struct caller {
     int n;
     gid_t *groups; /* to be freed */
     uint64_t caps;
+    bool known; /* they are what the origin would look at */
 };
 
 static bool same_user_namespace(pid_t pid)
@@ -252,13 +255,13 @@ static void look_at(struct caller *c, const struct fuse_ctx *ctx)
     char *status = ctx->pid > 0 ? read_status(ctx->pid) : NULL;
     const char *p;
 
-    c->n = 0;
-    c->groups = NULL;
+    *c = (struct caller){ .known = false };
     c->caps = ctx->uid == 0 && ctx->pid > 0 ? all_caps : all_caps & CHECKED_BEFORE;
     if (status && fs_id_is(status, "\nUid:", ctx->uid) && fs_id_is(status, "\nGid:", ctx->gid)) {
         read_groups(c, status);
         p = strstr(status, "\nCapEff:");
-        if (p && same_user_namespace(ctx->pid))
+        c->known = p && same_user_namespace(ctx->pid);
+        if (c->known)
             c->caps = strtoull(p + 8, NULL, 16) & all_caps;
         else
             c->caps = all_caps & CHECKED_BEFORE; /* what it has counts in its own namespace */
@@ -279,7 +282,8 @@ bool creds_admin(fuse_req_t req)
 
 /* ---- Entering and leaving ------------------------------------------------------------------- */
 
-void creds_enter_as(struct creds *c, const struct fuse_ctx *ctx)
+/* `checked`: the kernel has checked that the caller may do it. */
+static void enter(struct creds *c, const struct fuse_ctx *ctx, bool checked)
 {
     struct caller who;
 
@@ -289,13 +293,25 @@ void creds_enter_as(struct creds *c, const struct fuse_ctx *ctx)
     if (!mnt.root_user)
         return;
     look_at(&who, ctx);
+    if (!checked && !who.known)
+        who.caps = 0;
     act_as(&(struct identity){ ctx->uid, ctx->gid, who.n, who.groups, who.caps });
     free(who.groups);
 }
 
+void creds_enter_as(struct creds *c, const struct fuse_ctx *ctx)
+{
+    enter(c, ctx, true);
+}
+
 void creds_enter(struct creds *c, fuse_req_t req)
 {
-    creds_enter_as(c, fuse_req_ctx(req));
+    enter(c, fuse_req_ctx(req), true);
+}
+
+void creds_enter_unchecked(struct creds *c, fuse_req_t req)
+{
+    enter(c, fuse_req_ctx(req), false);
 }
 
 /* The mount's own capabilities, for a caller that creds_charge has entered. */

@@ -746,6 +746,8 @@ mode_t creds_mode_of(const struct fuse_ctx *ctx, mode_t mode);
 /* As the caller in everything; for calls that create something. */
 void creds_enter(struct creds *c, fuse_req_t req);
 void creds_enter_as(struct creds *c, const struct fuse_ctx *ctx);
+/* The same, for calls that the kernel has not checked. */
+void creds_enter_unchecked(struct creds *c, fuse_req_t req);
 /* For calls that take room for the caller and change the inode (or NULL). req NULL: for the mount.
  */
 void creds_charge(struct creds *c, fuse_req_t req, struct inode *i);

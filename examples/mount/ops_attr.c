@@ -74,6 +74,20 @@ static int set_times(struct inode *i, const struct stat *a, int to_set)
     return utimensat(i->fd, "", t, AT_EMPTY_PATH) < 0 ? errno : 0;
 }
 
+/* chown(-1, -1) takes the set-user-id and set-group-id bits away. The kernel lets everybody ask for
+ * it, so the origin judges the caller. */
+static int set_nothing(fuse_req_t req, struct inode *i)
+{
+    struct creds who;
+    int rc;
+
+    creds_enter_unchecked(&who, req);
+    rc = fchownat(i->fd, "", (uid_t)-1, (gid_t)-1, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW);
+    creds_leave(&who);
+    /* Or the kernel asks before a write by somebody else, who may write: then the write does it. */
+    return rc < 0 && errno != EPERM ? errno : 0;
+}
+
 /* The quota of the new owner counts. */
 static int set_owner(fuse_req_t req, struct inode *i, const struct stat *a, int to_set)
 {
@@ -98,12 +112,10 @@ static int set_others(fuse_req_t req, struct inode *i, const struct stat *a, int
     const bool nothing = !(to_set & (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_MODE | owner | times));
     int err = 0;
 
-    if (nothing || (to_set & owner))
+    if (nothing)
+        err = set_nothing(req, i);
+    else if (to_set & owner)
         err = set_owner(req, i, a, to_set);
-    /* Nothing is chown(-1, -1), which takes the set-user-id and set-group-id bits away. Or the
-     * kernel asks before a write by somebody else, who may write: then the write does it. */
-    if (nothing && err == EPERM)
-        err = 0;
     /* After the owner: a change of owner may clear bits that the kernel asks to set. */
     if (!err && (to_set & FUSE_SET_ATTR_MODE)) {
         atomic_fetch_add(&i->mode_changes, 1);

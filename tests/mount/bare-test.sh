@@ -18,8 +18,6 @@ if [ $is_root = 0 ] || [ $has_below = 0 ]; then
   summary
   exit 77
 fi
-# One that other users may run, too.
-python=$(PATH=/usr/bin:/usr/local/bin:$PATH command -v python3 || :)
 
 # ---- Handles ------------------------------------------------------------------------------------
 
@@ -223,6 +221,12 @@ say("names", lambda: sorted(n for n in os.listxattr("xattr") if not n.startswith
 say("trusted", lambda: os.getxattr("xattr", "trusted.t"))
 say("set trusted", lambda: os.setxattr("xattr", "trusted.u", b"x"))
 say("chown", lambda: os.chown("open/chown", -1, 888))
+def nothing(name):
+    try: os.chown(name, -1, -1)
+    except PermissionError: pass # the mount says that it is done
+    return mode(name)
+say("chown of nothing, own", lambda: nothing("own"))
+say("chown of nothing, of another user", lambda: nothing("others"))
 '
 identities='user user+groups user+fsetid user+dac_override user+mknod
   root root-fsetid root-sys_admin root-dac_override'
@@ -265,9 +269,13 @@ t_rights() { # IDENTITY
     echo long enough > suid
     chown 12345:777 suid
     chmod 6777 suid
+    touch own others
+    chown 12345:777 own
+    chown 999:777 others
+    chmod 6777 own others
     as "$1" "$python" -c "$rights" "$1" > "$work/rights.${d##*-}"
   done
-  [ "$(wc -l < "$work/rights.bare")" -ge 12 ]
+  [ "$(wc -l < "$work/rights.bare")" -ge 14 ]
   diff "$work/rights.bare" "$work/rights.mount" >&2
 }
 privileges() {

@@ -186,6 +186,8 @@ check_at() { # DIRECTORY NAME FUNCTION [ARG...]: there
   fi
 }
 
+# One that other users may run, too.
+python=$(PATH=/usr/bin:/usr/local/bin:$PATH command -v python3 || :)
 has() { command -v "$1" >/dev/null 2>&1; }
 # need NAME PROGRAM...: false, with a line, when one is missing
 need() {

@@ -24,7 +24,7 @@ OF_ADMIN = [
     _m('fstab: status', 'mount(8) gets the mount\'s own status', 'admin',
        '^mount without its pool$', MAIN, 'mnt.opt.helper ? fstab_status(rc) : rc', 'rc'),
     _m('write of a set-id file', 'a change of nothing that is refused fails the write', 'admin',
-       '^mount by an ordinary user$', ATTR, '    if (nothing && err == EPERM)\n', '    if (0)\n'),
+       '^mount by an ordinary user$', ATTR, 'rc < 0 && errno != EPERM ?', 'rc < 0 ?'),
 
     # The service manager
     _m('notify: ready too early', 'READY before the session is mounted', 'admin',

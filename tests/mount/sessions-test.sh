@@ -325,6 +325,8 @@ t_pid_namespace() {
   local inner=''
   echo x > foreign
   setfattr -n trusted.t -v 1 foreign
+  echo x > bits
+  chmod 6777 bits
   cd /
   unshare --pid --fork --kill-child --mount-proc "$mount_bin" "$org" --pool "$pool" \
     -f 2>>"$work/log" &
@@ -340,11 +342,16 @@ t_pid_namespace() {
   nsenter -t "$inner" -m -p getfattr -m - "$org/foreign" > "$work/inside" 2>&1
   nsenter -t "$inner" -m getfattr -m - "$org/foreign" > "$work/outside" 2>&1
   nsenter -t "$inner" -m sh -c 'echo made > "$1/made"' sh "$org"
+  nsenter -t "$inner" -m setpriv --reuid=12345 --regid=12345 --clear-groups "$python" -c '
+import os, sys
+try: os.chown(sys.argv[1], -1, -1)
+except PermissionError: pass' "$org/bits"
   kill "$inner"
   wait_mount
   grep -q trusted.t "$work/inside"
   fails grep -q trusted.t "$work/outside"
   same "$(cat "$org/made")" made
+  same "$(stat -c %a "$org/bits")" 6777 # nothing is known of him, so he has no rights
 }
 # Root of another user namespace is user 0 here, too: names of trusted attributes are not for it.
 t_user_namespace() {
@@ -437,7 +444,7 @@ wanted "another user namespace" && need_root "another user namespace" &&
   may_have_user_namespace "another user namespace" &&
   check "another user namespace" t_user_namespace
 wanted "another PID namespace" && need_root "another PID namespace" &&
-  need "another PID namespace" unshare nsenter setfattr pgrep &&
+  need "another PID namespace" unshare nsenter setfattr setpriv pgrep "${python:-python3}" &&
   may_unshare "another PID namespace" --pid --fork --mount-proc &&
   check "another PID namespace" t_pid_namespace
 wanted "an ordinary user" && need_root "an ordinary user, few descriptors" &&
