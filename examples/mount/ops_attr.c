@@ -173,6 +173,11 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *a, int to_se
 
 /* ---- Extended attributes ------------------------------------------------------------------- */
 
+static bool is_acl(const char *name)
+{
+    return !strncmp(name, "system.posix_acl_", 17);
+}
+
 /* The kernel asks for security.capability before every write. If nobody else changes it, the answer
  * "none" is remembered, unless a change ended meanwhile. Never waits if it is known. */
 static bool known_without_caps(struct inode *i, const char *name)
@@ -216,6 +221,10 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
     }
     buf = size ? loop_scratch() : NULL;
     n = get_xattr(i, name, buf, size);
+    /* The kernel asks for the ACL to check the rights of others than the owner. That the file
+     * system has none would be the answer to them. */
+    if (n < 0 && errno == EOPNOTSUPP && is_acl(name))
+        errno = ENODATA;
     if (n < 0)
         fuse_reply_err(req, errno);
     else if (!size)
@@ -272,7 +281,7 @@ static int change_xattr(fuse_req_t req, struct inode *i, const char *name, const
     struct creds who;
     int rc, err;
 
-    if (value && !strncmp(name, "system.posix_acl_", 17))
+    if (value && is_acl(name))
         creds_enter(&who, req);
     else
         creds_charge(&who, req, i);

@@ -604,6 +604,18 @@ t_bound_shown() {
   same "$(stat -c %a id twice/lax/id strict/id twice/strict/id | tr '\n' ' ')" "6755 6755 755 755 "
 }
 
+# A file system that knows no ACLs: others than the owner have the rights that the mode gives them.
+t_no_acls() {
+  cd ramfs
+  same "$(as_nobody ls)" "$(printf 'file\nopen')"
+  same "$(as_nobody cat file)" content
+  fails as_nobody cat open/secret
+  as_nobody sh -c 'echo made > open/made'
+  same "$(as_nobody cat open/made)" made
+  getfacl file >/dev/null
+  fails setfacl -m u:777:r file
+}
+
 t_one_fs_subvolume() {
   same "$(ls -A btrfs)" ""
 }
@@ -749,6 +761,22 @@ else
   done
   umount "$org/procfs"
   umount "$org/tmpfs"
+fi
+if ! wanted "no ACLs below" || ! need "no ACLs below" setpriv setfacl getfacl; then
+  :
+elif ! mkdir "$org/ramfs" || ! mount -t ramfs -o mode=755 none "$org/ramfs" 2>/dev/null; then
+  skip "no ACLs below" "ramfs cannot be mounted here"
+else
+  points="ramfs $points"
+  mkdir -m 777 "$org/ramfs/open"
+  echo content > "$org/ramfs/file"
+  (umask 037; echo secret > "$org/ramfs/open/secret")
+  if setfacl -m u:777:r "$org/ramfs/file" 2>/dev/null; then
+    skip "no ACLs below" "ramfs has them here"
+  elif do_mount; then
+    check "no ACLs below" t_no_acls
+    do_unmount
+  fi
 fi
 if ! wanted "a frozen file system"; then
   :

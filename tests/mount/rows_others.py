@@ -38,7 +38,7 @@ OF_OTHERS = [
        CREDS, '            c->caps = strtoull(p + 8, NULL, 16) & all_caps;\n',
        '            c->caps |= 0;\n'),
     _m('ACL of the caller', 'an ACL is set as the mount', 'bare', '^rights(: user)?$',
-       ATTR, '    if (value && !strncmp(name, "system.posix_acl_", 17))\n', '    if (0)\n'),
+       ATTR, '    if (value && is_acl(name))\n', '    if (0)\n'),
     _m('trusted names', 'everybody sees the names of trusted attributes', 'bare',
        '^rights(: user)?$', ATTR, '            if (!may)\n                continue;\n', ''),
 
