@@ -305,7 +305,7 @@ void file_judge(struct inode *i)
 static bool may_attach(const struct inode *i)
 {
     return !i->cf && S_ISREG(i->type) && !i->raw && !i->unlinked && !i->linked && !i->left_out &&
-           cache_on();
+           !number_judges(i->device) && cache_on();
 }
 
 static bool use(struct inode *i, bool reads)

@@ -9,7 +9,8 @@
  *   creds_enter   acts as the caller in everything: user, groups, umask, effective capabilities. It
  *                 reads /proc, so it is for calls that create something or set an ACL.
  *   creds_enter_unchecked  does the same for a call that the kernel has not checked: the origin
- *                 judges the caller. If his capabilities are not known, he has none.
+ *                 judges the caller. If his capabilities are not known, he has none. On file
+ *                 systems that judge at each call (number_judges) creds_charge is the same.
  *   creds_charge  takes the caller's user and group, and the mount's capabilities without
  *                 CAP_SYS_RESOURCE. It is for calls that take room. Only if there is no room left,
  *                 creds_more() looks in /proc whether the caller has that capability, or a group
@@ -355,6 +356,10 @@ void creds_charge(struct creds *c, fuse_req_t req, struct inode *i)
 {
     const struct fuse_ctx *ctx = req ? fuse_req_ctx(req) : NULL;
 
+    if (req && i && number_judges(i->device)) {
+        creds_enter_unchecked(c, req);
+        return;
+    }
     *c = (struct creds){ .switched = mnt.root_user, .req = req };
     if (!req)
         return;

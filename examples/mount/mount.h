@@ -441,6 +441,9 @@ bool number_local(const struct device *d); /* no other machine or process serves
 void number_forget(const struct device *d, const cm_file_id *id);
 /* It has no blocks, as procfs: its files may have content, and say that they are empty. */
 bool number_sizeless(const struct device *d);
+/* As procfs: modes do not say who may read a file. That is judged when it is opened, read or
+ * written, so the caller does that, and nothing is kept for others. */
+bool number_judges(const struct device *d);
 /* It may wait for a server, or (overlayfs) one of its layers may; also in fstat and close. */
 bool number_far(const struct device *d);
 /* Does a sync there prove anything? overlayfs reports no losses of its layers. */
@@ -772,8 +775,9 @@ void ops_open_init(struct fuse_lowlevel_ops *ops);
 void ops_ioctl_init(struct fuse_lowlevel_ops *ops);
 void ops_ioctl_protocol(unsigned minor);             /* of the kernel's version; once */
 int dir_descriptor(const struct fuse_file_info *fi); /* ops_dir.c: of an open directory */
-/* ops_open.c: fills in fi and the handle. `fd` >= 0 is taken over. 0 or errno. */
-int open_handle(struct inode *i, int fd, struct fuse_file_info *fi);
+/* ops_open.c: fills in fi and the handle. `fd` >= 0 is taken over; else `req` says who opens it. 0
+ * or errno. */
+int open_handle(fuse_req_t req, struct inode *i, int fd, struct fuse_file_info *fi);
 /* O_TMPFILE: makes and opens a file without a name. 0 or errno. */
 int open_unnamed(const struct fuse_ctx *ctx, struct inode *parent, mode_t mode,
                  struct fuse_entry_param *e, struct fuse_file_info *fi);

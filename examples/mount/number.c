@@ -236,6 +236,11 @@ bool number_sizeless(const struct device *d)
     return d->sizeless;
 }
 
+bool number_judges(const struct device *d)
+{
+    return d->sizeless && d->local;
+}
+
 bool number_far(const struct device *d)
 {
     return d->far;

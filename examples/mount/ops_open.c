@@ -45,8 +45,22 @@ static bool may_share(const struct inode *i)
     return i->rfd >= 0 && !i->linked && (number_local(i->device) || !others_write());
 }
 
+/* As the mount, or where the origin judges who opens it, as the caller. */
+static int open_judged(fuse_req_t req, const struct inode *i, int flags)
+{
+    struct creds who;
+    int fd;
+
+    if (!number_judges(i->device))
+        return fstab_open(i->fd, flags);
+    creds_enter_unchecked(&who, req);
+    fd = fstab_open(i->fd, flags);
+    creds_leave(&who);
+    return fd;
+}
+
 /* Its own descriptor, or the attachment's for a reader. 0 or errno. */
-static int open_origin(struct handle *h, int fd, int flags)
+static int open_origin(fuse_req_t req, struct handle *h, int fd, int flags)
 {
     const int direct = h->writable ? 0 : times_flags(h->inode);
 
@@ -57,17 +71,17 @@ static int open_origin(struct handle *h, int fd, int flags)
         h->own_fd = false;
         h->fd = h->inode->rfd;
     } else if (fd < 0) {
-        h->fd = fstab_open(h->inode->fd, origin_flags(flags) | direct);
+        h->fd = open_judged(req, h->inode, origin_flags(flags) | direct);
         if (h->fd < 0 && errno == EINVAL && direct) /* it is not attached then */
-            h->fd = fstab_open(h->inode->fd, origin_flags(flags));
+            h->fd = open_judged(req, h->inode, origin_flags(flags));
         /* The mount of an ordinary user may have the right to write it only. */
         if (h->fd < 0 && errno == EACCES && mnt.opt.writeback && (flags & O_ACCMODE) == O_WRONLY) {
             h->readable = false;
-            h->fd = fstab_open(h->inode->fd, origin_flags(flags) ^ O_WRONLY ^ O_RDWR);
+            h->fd = open_judged(req, h->inode, origin_flags(flags) ^ O_WRONLY ^ O_RDWR);
         }
         /* An append-only file (chattr +a) can be opened in no other way. */
         if (h->fd < 0 && errno == EPERM && (flags & O_APPEND)) {
-            h->fd = fstab_open(h->inode->fd, origin_flags(flags) | O_APPEND);
+            h->fd = open_judged(req, h->inode, origin_flags(flags) | O_APPEND);
             h->appends = h->fd >= 0;
             /* Here it could be mapped, and the stores could not be written. */
             if (h->appends && h->maps && is_strict()) {
@@ -95,7 +109,7 @@ static bool tells_no_size(const struct handle *h)
     const struct device *d = h->inode->device;
     struct stat st;
 
-    return number_sizeless(d) && (!h->writable || number_local(d)) && S_ISREG(h->inode->type) &&
+    return number_sizeless(d) && !h->writable && S_ISREG(h->inode->type) &&
            fstat(h->fd, &st) == 0 && st.st_size == 0;
 }
 
@@ -119,7 +133,7 @@ static void validate_opened(struct handle *h)
     }
 }
 
-int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
+int open_handle(fuse_req_t req, struct inode *i, int fd, struct fuse_file_info *fi)
 {
     struct handle *h = calloc(1, sizeof(*h));
     uint64_t incarnation;
@@ -138,7 +152,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     inode_hold(i);
     file_judge(i);
     fresh = h->readable ? file_use(i) : file_use_to_change(i);
-    err = open_origin(h, fd, fi->flags);
+    err = open_origin(req, h, fd, fi->flags);
     times_opened(h);
     if (err) {
         file_unuse(i);
@@ -163,7 +177,7 @@ int open_handle(struct inode *i, int fd, struct fuse_file_info *fi)
     fi->noflush = !h->writable || (!h->maps && !number_far(i->device));
     /* An append-only file has no shared mapping, because its stores could not be written. */
     h->no_pages = h->appends || is_strict() || !may_hold_back(h);
-    if (tells_no_size(h)) {
+    if (number_judges(i->device) || tells_no_size(h)) {
         h->cached = false;
         h->no_pages = true;
     }
@@ -223,7 +237,7 @@ struct handle *handle_begin(fuse_req_t req, fuse_ino_t ino, const struct fuse_fi
 
     if (handle_of(fi))
         return handle_of(fi);
-    err = open_handle(inode_of(ino), -1, &own);
+    err = open_handle(req, inode_of(ino), -1, &own);
     if (err)
         fuse_reply_err(req, err);
     return err ? NULL : handle_of(&own);
@@ -255,7 +269,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         return;
     }
     if (!err)
-        err = open_handle(inode_of(ino), -1, fi);
+        err = open_handle(req, inode_of(ino), -1, fi);
     if (err)
         fuse_reply_err(req, err);
     else if (fuse_reply_open(req, fi) == -ENOENT) /* interrupted: no RELEASE will follow */
@@ -337,7 +351,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
         return;
     }
     file_made(inode_of(e.ino));
-    err = open_handle(inode_of(e.ino), fd, fi);
+    err = open_handle(req, inode_of(e.ino), fd, fi);
     if (err) {
         inode_forget(e.ino, 1);
         fuse_reply_err(req, err);
@@ -367,7 +381,7 @@ int open_unnamed(const struct fuse_ctx *ctx, struct inode *parent, mode_t mode,
         close(fd);
         return err;
     }
-    err = open_handle(inode_of(e->ino), fd, fi);
+    err = open_handle(NULL, inode_of(e->ino), fd, fi);
     if (err)
         inode_forget(e->ino, 1);
     return err;

@@ -642,6 +642,45 @@ assert mmap.mmap(fd, 7)[:] == b"content"
 PY
 }
 
+# What procfs tells of a process is for those who may look into it, which is judged when a file is
+# opened, read or written. As root, as another user, and as the process's own user.
+judged='
+import errno, os, sys
+proc, pid, adjust = sys.argv[1:]
+def say(what, call):
+    try: print(what, call())
+    except OSError as e: print(what, errno.errorcode[e.errno])
+def content(name):
+    with open("%s/%s/%s" % (proc, pid, name), "rb", 0) as f: return f.read()
+def write(name, what):
+    with open("%s/%s/%s" % (proc, pid, name), "wb", 0) as f: return f.write(what)
+for name in "maps", "environ", "auxv", "syscall", "wchan", "personality", "fdinfo/0", "cmdline":
+    say(name, lambda: content(name))
+say("stat", lambda: content("stat").split()[25:30])
+for name in "exe", "cwd", "root", "ns/pid":
+    say(name, lambda: os.readlink("%s/%s/%s" % (proc, pid, name)))
+say("lower oom_score_adj", lambda: write("oom_score_adj", adjust.encode()))
+'
+t_judged() {
+  local of who
+  for of in root as_nobody; do
+    if [ $of = root ]; then sleep 1000 & else setpriv --reuid=65534 --regid=65534 --clear-groups \
+      sleep 1000 & fi
+    echo $! > "$work/judged.pid"
+    trap 'kill "$(cat "$work/judged.pid")" 2>/dev/null || :' EXIT
+    until [ "$(cat "/proc/$!/comm")" = sleep ] && grep -q '^State:.S' "/proc/$!/status"; do
+      sleep 0.02
+    done
+    for who in env as_nobody; do
+      $who "$python" -c "$judged" /proc $! -5 > "$work/judged.bare"
+      $who "$python" -c "$judged" "$PWD/procfs" $! -6 > "$work/judged.mount"
+      same "$(wc -l < "$work/judged.bare")" 14
+      diff "$work/judged.bare" "$work/judged.mount" >&2
+    done
+    kill $!
+  done
+}
+
 # with NAME POINT PROGRAM...: false, with a line, when one is missing
 with() {
   local name=$1 point=$2 p
@@ -756,6 +795,8 @@ else
   for how in local close-to-open strict; do
     do_mount --coherence=$how && {
       check "files without a size: $how" t_sizeless
+      ! need "files without a size, rights: $how" setpriv "${python:-python3}" ||
+        check "files without a size, rights: $how" t_judged
       do_unmount
     }
   done

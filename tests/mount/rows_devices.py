@@ -109,6 +109,16 @@ OF_DEVICES = [
        '    pthread_mutex_lock(&i->lock);\n    do\n        rc = value ? setxattr',
        ATTR, '    pthread_mutex_lock(&i->lock);\n    i->xattr_changes++;\n',
        '    i->xattr_changes++;\n'),
+    _m('opens that are judged', 'a file of procfs is opened by the mount', 'devices',
+       '^files without a size(, rights: local)?$', OPEN,
+       '    if (!number_judges(i->device))\n        return', '    if (true)\n        return'),
+    _m('reads that are judged', 'a file of procfs is read by the mount', 'devices',
+       '^files without a size(, rights: local)?$', READ,
+       '    creds_enter_unchecked(&who, req);\n',
+       '    creds_charge(&who, NULL, NULL);\n'),
+    _m('links that are judged', 'a link of procfs is read by the mount', 'devices',
+       '^files without a size(, rights: local)?$', NAME,
+       'judged = number_judges(i->device);', 'judged = false;'),
     _m('no ACLs below', 'a file system without ACLs refuses all but the owner', 'devices',
        '^no ACLs below$',
        ATTR, '        errno = ENODATA;\n', '        (void)0;\n'),
@@ -159,7 +169,7 @@ OF_DEVICES = [
 
     # Files without a size
     _m('no size', 'the kernel reads up to a size of 0', 'devices', '^files without a size',
-       OPEN, '    if (tells_no_size(h)) {\n', '    if (0 && tells_no_size(h)) {\n'),
+       OPEN, '    if (number_judges(i->device) || tells_no_size(h)) {\n', '    if (0) {\n'),
     _m('no size in memory', 'an empty file of a tmpfs without a limit cannot be mapped', 'devices',
        '^files without a size', NUMBER, ' && (uint32_t)sf.f_type != TMPFS_MAGIC &&', ' &&'),
 ]
