@@ -99,6 +99,14 @@ static bool is_young(const struct inode *i, const struct stat *st)
     return age >= 0 && age < (st->st_ctim.tv_nsec ? TICK_NS : SECONDS_NS);
 }
 
+/* What seems to be a change of others may be one of the mount's own, by another name of the file.
+ * Its size must be there at once, and the kernel would ignore it beside a drop. It drops the pages
+ * itself with the new size or times. */
+static bool follows(const struct inode *i)
+{
+    return mnt.kernel_drops && atomic_load(&i->linked);
+}
+
 /* Nobody else should change the file. If somebody has, all the same, his change is told from the
  * mount's own by the count of the mount's changes: the kernel only sees that there is another time.
  * One that comes between an own change and the next look is not seen, so a writer's close looks,
@@ -124,7 +132,7 @@ void coherence_look_local(struct inode *i)
         }
         atomic_store(&i->others_changed, true);
         atomic_store(&i->others_seen, true);
-        if (atomic_load(&i->pages))
+        if (atomic_load(&i->pages) && !follows(i))
             direct_drop_counted(i);
     }
     *s = (struct sight){

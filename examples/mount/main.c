@@ -80,6 +80,7 @@ static void op_init(void *user, struct fuse_conn_info *conn)
         conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
         conn->want |= conn->capable & FUSE_CAP_EXPLICIT_INVAL_DATA;
     }
+    mnt.kernel_drops = conn->want & FUSE_CAP_AUTO_INVAL_DATA;
     ops_open_agree(conn->capable);
     ops_ioctl_protocol(conn->proto_minor);
     conn->max_background = mnt.opt.max_background;

@@ -292,7 +292,8 @@ struct mount {
     cm_cache *_Atomic cache; /* NULL: not now (resize.c) */
     _Atomic bool gave_up;    /* the pool is gone for good: no brackets, no hits */
     struct fuse_session *se;
-    bool root_user; /* privileged: may act as the requesting user */
+    bool root_user;    /* privileged: may act as the requesting user */
+    bool kernel_drops; /* the kernel drops a file's pages when it learns another size or time */
 };
 extern struct mount mnt;
 

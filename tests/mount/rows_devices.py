@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_devices.py - the mutants of several devices below DIR."""
-from rows import ATTR, CACHE, CREDS, INODE, LOOP, NAME, NUMBER, OPEN, POOL, READ, THREADS, _m
+from rows import (ATTR, CACHE, COHERENCE, CREDS, INODE, LOOP, NAME, NUMBER, OPEN, POOL, READ,
+                  THREADS, _m)
 
 OF_DEVICES = [
     # Several devices below DIR
@@ -122,6 +123,10 @@ OF_DEVICES = [
     _m('no ACLs below', 'a file system without ACLs refuses all but the owner', 'devices',
        '^no ACLs below$',
        ATTR, '        errno = ENODATA;\n', '        (void)0;\n'),
+    _m('size of another name', 'a size that was set by another name is told late', 'devices',
+       '^(overlayfs below the directory|sizes of another name)$',
+       COHERENCE, 'return mnt.kernel_drops && atomic_load(&i->linked);',
+       'return false;'),
     _m('nosuid below', 'set-user-id bits of a nosuid mount below count', 'devices',
        '^flags of mounts below$',
        NUMBER, '    if ((limits & ST_NOSUID) && S_ISREG(st->st_mode))\n', '    if (0)\n'),
