@@ -591,6 +591,13 @@ t_dead_without() {
   status 8 "$cm" warm "$org"
   says "'fusermount3 -u $org'; its pool file was moved or removed, too: mount another"
 }
+# Another mount has the pool of a dead one, and answers at its socket.
+t_dead_taken() {
+  status 0 "$cm" list
+  says " dead .* - its process is gone; 'fusermount3 -u' it; another mount uses its pool: mount it"
+  status 8 "$cm" warm "$org"
+  says "^cachemax: $org: .*; another mount uses its pool: mount it again with another one, or when"
+}
 # The pool, or the socket, of a mount that runs is gone.
 t_gone() {
   mv "$pool" "$shm/aside"
@@ -644,6 +651,8 @@ replaced() {
   eventually mountpoint -q "$work/other"
   eventually "$cm" mode "$pool"
   check "a pool that was replaced" t_replaced
+  kill -9 "$first"; wait "$first"
+  check_at / "a dead mount is told, whose pool another one has" t_dead_taken
   fusermount3 -u "$work/other"
   wait_mount
   mount_pid=$first

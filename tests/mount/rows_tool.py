@@ -10,7 +10,10 @@ WARM = 'tool/control/cmd_warm.c'
 OF_TOOL = [
     _m('dead mounts', 'a connection that is refused says only that', 'control',
        '^(a mount that was killed|a dead mount is told)$', ASKS,
-       'm->point && os_mount_is_dead(m->point)', 'false'),
+       'other && m->point && os_mount_is_dead(m->point) ?', 'false && other ?'),
+    _m('dead mounts, taken', 'a dead mount is to be mounted again with the pool of another one',
+       'control', '^(a pool that was replaced|a dead mount is told, whose pool another one has)$',
+       ASKS, 'return error == CONTROL_OTHER ?', 'return false ?'),
     _m('dead mounts, below', 'paths below a dead mount get the error of the system', 'control',
        '^(a mount that was killed|a dead mount is told)$', PATHS,
        'if (os_is_dead(error) && files_on_dead(f, path))', 'if (0)'),

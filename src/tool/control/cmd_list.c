@@ -194,8 +194,7 @@ static void print_row(const struct row *r, bool quotas)
         (void)printf(" - its pool file was moved or removed: what is cached is lost when it is "
                      "unmounted");
     if (r->dead)
-        (void)printf("; 'fusermount3 -u' it%s",
-                     r->pool_gone ? CONTROL_GONE_TOO : " and mount it again: what is cached stays");
+        (void)printf("; 'fusermount3 -u' it%s", control_after_dead(r->mount));
     (void)putchar('\n');
     for (size_t i = 0; i < r->quotas && quotas; i++) {
         char used[TOOL_NUMBER_MAX], most[TOOL_NUMBER_MAX];

@@ -15,6 +15,7 @@
 
 #define SUFFIX ".control"
 #define AGAIN_SECONDS 0.2
+#define ANSWER_SECONDS 10
 
 const char *control_error_text(int error)
 {
@@ -87,9 +88,7 @@ void control_complain(const char *path, const struct os_mount *m, int error)
 
     if (error == CONTROL_DEAD && point)
         tool_message(name, "the mount is dead (its process is gone): run 'fusermount3 -u %s'%s",
-                     tool_printable(point, m->point),
-                     control_pool_is_gone(m) ? CONTROL_GONE_TOO
-                                             : ", then mount it again; what is cached stays");
+                     tool_printable(point, m->point), control_after_dead(m));
     else
         tool_message(name, "%s%s", control_why(m, error),
                      error > 0 && !os_is_refused(error)
@@ -201,7 +200,7 @@ static int is_of(struct control *c, const struct os_mount *m, int seconds)
     return error;
 }
 
-int control_open_mount(struct control *c, const struct os_mount *m, int seconds)
+static int open_mount(struct control *c, const struct os_mount *m, int seconds)
 {
     char *path = service_socket(m);
     int error;
@@ -210,9 +209,33 @@ int control_open_mount(struct control *c, const struct os_mount *m, int seconds)
         return CONTROL_ENDED;
     error = os_is_socket(path) ? open_at(c, path, m->user) : open_beside(c, m->source, m->user);
     free(path);
-    if (error > 0 && os_is_refused(error) && m->point && os_mount_is_dead(m->point))
-        error = CONTROL_DEAD;
     return error ? error : is_of(c, m, seconds);
+}
+
+/* When a mount is dead, another one may have its pool, and answer at its socket. */
+int control_open_mount(struct control *c, const struct os_mount *m, int seconds)
+{
+    const int error = open_mount(c, m, seconds);
+    const bool other = error == CONTROL_OTHER || (error > 0 && os_is_refused(error));
+
+    return other && m->point && os_mount_is_dead(m->point) ? CONTROL_DEAD : error;
+}
+
+const char *control_after_dead(const struct os_mount *m)
+{
+    struct control *c;
+    int error;
+
+    if (control_pool_is_gone(m))
+        return "; its pool file was moved or removed, too: mount another pool";
+    c = malloc(sizeof(*c));
+    error = c ? open_mount(c, m, ANSWER_SECONDS) : CONTROL_ENDED;
+    if (error == 0)
+        control_close(c);
+    free(c);
+    return error == CONTROL_OTHER ? "; another mount uses its pool: mount it again with another "
+                                    "one, or when that mount has ended"
+                                  : ", then mount it again; what is cached stays";
 }
 
 void control_close(struct control *c)

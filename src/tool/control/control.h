@@ -58,7 +58,8 @@ const char *control_error_text(int error);
 const char *control_why(const struct os_mount *m, int error);
 /* Its pool file was moved or removed. */
 bool control_pool_is_gone(const struct os_mount *m);
-#define CONTROL_GONE_TOO "; its pool file was moved or removed, too: mount another pool"
+/* What to do with a dead mount when it is unmounted: the rest of a line. */
+const char *control_after_dead(const struct os_mount *m);
 /* Says what is wrong with `path`, of which the mount `m` was asked. */
 void control_complain(const char *path, const struct os_mount *m, int error);
 
