@@ -1231,7 +1231,10 @@ typedef struct cm_warm_report {
  * the call fails, unless an argument is wrong; it may be NULL.
  *
  * WHAT IS CACHED is skipped. It is not read, and does not count as a hit or as used. A block that
- * waits in the probation buffer will go to the pool from there.
+ * waits in the probation buffer is stored in the pool when the call ends, in the place of another
+ * one if the pool or the quota is full. If it cannot be stored then (a bracket is open there, the
+ * rate of fills allows no more, the mode is not CM_NORMAL), cm_checkpoint() does it, or it goes to
+ * the pool when newer blocks push it out.
  *
  * WITH CM_WARM_VERIFY what is cached of a piece is first read from the origin, too, at the same
  * rate, and compared. A block that is not what the origin has should not exist: somebody changed
@@ -1485,7 +1488,8 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
  * of them since that call. (Hits of a thread on the eight blocks that it read last do not count.)
  * So a kill, or a power cut with DAX, does not lose them, and their hits get faster. Nothing is
  * stored unless the mode is CM_NORMAL, nor for a group that has all of its quota, nor from a buffer
- * of more than 2 % of a full pool (and 64 KiB): each block would take the place of another.
+ * of more than 2 % of a full pool (and 64 KiB): each block would take the place of another. What
+ * cm_warm() has passed there and could not store comes in any case.
  *
  * WITHOUT DAX it then makes the pool survive a crash of the system: an OS crash, a power cut. What
  * was cached when the call began stays warm then, except what still waits in the probation buffer,

@@ -86,8 +86,9 @@ static uint64_t absent_run(struct walk *w, uint64_t first, uint64_t end)
     return b - first;
 }
 
-/* Returns how many blocks from `first` on are cached, as far as they are wanted. */
-static uint64_t cached_run(struct walk *w, uint64_t first, uint64_t end)
+/* Returns how many blocks from `first` on are cached, as far as they are wanted. *waits is set if
+ * one of them waits in the probation buffer. */
+static uint64_t cached_run(struct walk *w, uint64_t first, uint64_t end, bool *waits)
 {
     struct cm_key k[ABSENT_AHEAD];
     uint64_t b = first, asked = first;
@@ -97,7 +98,7 @@ static uint64_t cached_run(struct walk *w, uint64_t first, uint64_t end)
             walk_key(w, asked, &k[asked % ABSENT_AHEAD]);
             cm_step_prefetch(w->c, &k[asked % ABSENT_AHEAD]);
         }
-        if (cm_lookup_keep(w->c, &k[b % ABSENT_AHEAD]) <
+        if (cm_lookup_keep(w->c, &k[b % ABSENT_AHEAD], waits) <
             (want < CM_BLOCK_SIZE ? want : CM_BLOCK_SIZE))
             break;
     }
@@ -252,7 +253,7 @@ int64_t cm_range_read(struct cm_object *f, enum cm_found seen, uint64_t offset, 
     return n;
 }
 
-int64_t cm_range_skip(struct cm_object *f, uint64_t offset, size_t len, cm_miss *miss)
+int64_t cm_range_skip(struct cm_object *f, uint64_t offset, size_t len, cm_miss *miss, bool *waits)
 {
     struct walk w;
     const bool fillable = walk_begin(&w, f, offset, len);
@@ -260,7 +261,7 @@ int64_t cm_range_skip(struct cm_object *f, uint64_t offset, size_t len, cm_miss 
     uint64_t pos = offset;
     assert(offset % CM_BLOCK_SIZE == 0);
     if (fillable && w.end > offset)
-        pos += CM_BLOCK_SIZE * cached_run(&w, first, (w.end - 1) / CM_BLOCK_SIZE + 1);
+        pos += CM_BLOCK_SIZE * cached_run(&w, first, (w.end - 1) / CM_BLOCK_SIZE + 1, waits);
     if (pos >= w.end)
         cm_fast_end(w.incarnation, pos = w.end, w.eof, miss);
     else

@@ -29,8 +29,9 @@ int64_t cm_range_read_resident(struct cm_object *f, uint64_t offset, void *buf, 
  * already. All bytes that are copied are of one version of the file. */
 int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t size, size_t n);
 /* Skips what is cached, for cm_warm(): copies nothing and counts nothing. `offset` is a multiple of
- * a block. Returns how much it skipped; *miss says what is missing then. */
-int64_t cm_range_skip(struct cm_object *f, uint64_t offset, size_t len, cm_miss *miss);
+ * a block. Returns how much it skipped; *miss says what is missing then. *waits is set if some of
+ * it waits in the probation buffer. */
+int64_t cm_range_skip(struct cm_object *f, uint64_t offset, size_t len, cm_miss *miss, bool *waits);
 /* Ends a read that found another version of the file than before: nothing is read, and nothing can
  * be filled. *incarnation: of the version that the miss describes. Returns 0. */
 int64_t cm_range_conflict(struct cm_object *f, uint64_t offset, size_t len, cm_miss *miss,

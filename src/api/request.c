@@ -142,7 +142,7 @@ static uint64_t read_ahead(struct cm_object *f, uint64_t offset, size_t len)
 static uint64_t read_range(struct cm_run *q, enum cm_found seen, uint64_t pos, cm_miss *miss)
 {
     const size_t len = (size_t)(q->end - pos);
-    const int64_t n = q->warm ? cm_range_skip(q->f, pos, len, miss)
+    const int64_t n = q->warm ? cm_range_skip(q->f, pos, len, miss, &q->buffered)
                               : cm_range_read(q->f, seen, pos, buffer_at(q, pos), len, q->ahead,
                                               &q->counted, miss);
     uint64_t to = pos + (uint64_t)n;

@@ -53,6 +53,7 @@ struct cm_run {
     bool poor;             /* ... for memory */
     bool starved;          /* no memory until a piece is completed */
     bool done;
+    bool buffered;     /* warm: some of what was skipped waits in the probation buffer */
     int refused;       /* warm: the first reason why a block was not stored, or 0 */
     uint64_t took;     /* warm: bytes that the origin gave */
     uint64_t stored;   /* warm: bytes that this request stored */

@@ -15,6 +15,8 @@
  * index nothing can be stored, so the call waits for that, and does the chunk once more that met
  * it.
  *
+ * What it skips may wait in the probation buffer. At the end the call stores that in the pool.
+ *
  * With CM_WARM_VERIFY what is cached of a chunk is compared first (warm_verify.c). What was wrong
  * is gone then, and the chunk's request stores it anew. If the warming ends early, the comparison
  * goes on to the end of the range.
@@ -30,6 +32,7 @@
 #include "api/read_range.h"
 #include "api/request.h"
 #include "api/warm_verify.h"
+#include "protocol/fill_buffered.h"
 #include "state/region.h"
 
 #ifdef CM_CHECKS_FULL
@@ -63,6 +66,7 @@ struct warm {
     uint64_t version;     /* of what was stored so far */
     uint64_t index;       /* cm_media_index(), when the chunk began */
     unsigned idle;
+    bool buffered;     /* some of what was skipped waits in the probation buffer */
     int reason;        /* the first one why a block was left out, or 0 */
     int stopped;       /* why only the comparison goes on, or 0 */
     uint64_t warmed;   /* the position where that was so */
@@ -286,6 +290,7 @@ static bool note(struct warm *w, const struct cm_run *q, uint64_t start)
     assert(to >= from);
     w->report.stored += q->stored;
     w->report.read += q->took;
+    w->buffered |= q->buffered;
     pay(w, q->took, start);
     if (met_growth(w, q))
         return false;
@@ -511,6 +516,8 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     e = e ? e : warm(&w);
     report_verify(&w);
     end_verify(&w);
+    if (w.buffered)
+        cm_fill_buffered_promote(w.c, true);
     at_sub_acq_rel(&w.c->live, 1); /* the last: from here on cm_close() may free the cache */
     if (w.stopped)
         w.pos = w.warmed;

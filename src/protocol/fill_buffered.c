@@ -72,14 +72,20 @@ static bool has_quota(struct cm_cache *c, const struct cm_newcomer *out, unsigne
 }
 
 /* Has the block in a claimed entry earned its place in the pool, or has the pool room? Then it may
- * go there, as out[n]; the ones before it go, too. */
+ * go there, as out[n]; the ones before it go, too. One that a warming has passed takes another's
+ * place, as if the warming had read it. */
 static bool may_leave(struct cm_cache *c, uint32_t e, struct cm_newcomer *out, unsigned n)
 {
     struct cm_buffered h;
-    const struct cm_newcomer *const it = &out[n];
-    return describe(c, e, &out[n], &h) &&
-           (it->start == CM_START_MEMBER || it->start == CM_START_KNOWN) &&
-           has_quota(c, out, n + 1) && take_ticket(c, &out[n]) && is_still(c, e, &h);
+    struct cm_newcomer *const it = &out[n];
+    if (!describe(c, e, it, &h))
+        return false;
+    if (cm_probation_is_kept(&c->probation, e))
+        it->start = CM_START_MEMBER;
+    else if ((it->start != CM_START_MEMBER && it->start != CM_START_KNOWN) ||
+             !has_quota(c, out, n + 1))
+        return false;
+    return take_ticket(c, it) && is_still(c, e, &h);
 }
 
 /* Empties a claimed entry. false: it is pinned, so it was released. */
@@ -231,29 +237,31 @@ static bool promote(struct cm_cache *c, const uint32_t *entry, struct cm_newcome
     return writable && cm_cache_mode(c) == CM_NORMAL;
 }
 
-/* How many blocks may go with the next batch; 0: no more. *room: into slots that were never used.
- * A large buffer is a cache of its own: in a full pool each block that leaves it takes the place of
- * another one, and so hits would be lost. */
-static unsigned next_batch(struct cm_cache *c, bool *room)
+/* How many blocks may go with the next batch. *room: into slots that were never used. *others: also
+ * those that no warming has passed. A large buffer is a cache of its own: in a full pool each block
+ * that leaves it takes the place of another one, and so hits would be lost. */
+static unsigned next_batch(struct cm_cache *c, bool *room, bool *others)
 {
     const unsigned batch = cm_evict_batch(c);
     const uint64_t unused = cm_ring_unused(&c->policy.ring);
     *room = unused > 0;
-    if (*room)
-        return unused < batch ? (unsigned)unused : batch;
-    return cm_probation_is_large(&c->probation, at_load_relaxed(&c->policy.ring.end)) ? 0 : batch;
+    *others = *room || !cm_probation_is_large(&c->probation, at_load_relaxed(&c->policy.ring.end));
+    return *room && unused < batch ? (unsigned)unused : batch;
 }
 
-void cm_fill_buffered_promote(struct cm_cache *c)
+void cm_fill_buffered_promote(struct cm_cache *c, bool kept_only)
 {
     struct cm_probation *p = &c->probation;
     struct cm_newcomer out[CM_BATCH_MAX];
     uint32_t entry[CM_BATCH_MAX];
     const uint64_t used = p->entries > 0 ? cm_probation_used(p) : 0;
-    bool room, go_on = cm_cache_mode(c) == CM_NORMAL;
-    unsigned n = 0, batch = next_batch(c, &room);
-    for (uint32_t e = 0; e < used && go_on && batch > 0; e++) {
-        if (!cm_probation_is_due(p, e, room) || !cm_probation_claim_at(p, e))
+    bool room, others, go_on = cm_cache_mode(c) == CM_NORMAL;
+    unsigned n = 0, batch = next_batch(c, &room, &others);
+    for (uint32_t e = 0; e < used && go_on; e++) {
+        if (!cm_probation_is_kept(p, e) &&
+            (kept_only || !others || !cm_probation_is_due(p, e, room)))
+            continue;
+        if (!cm_probation_claim_at(p, e))
             continue;
         if (may_leave(c, e, out, n))
             entry[n++] = e;
@@ -261,7 +269,7 @@ void cm_fill_buffered_promote(struct cm_cache *c)
             cm_probation_release(p, e);
         if (n == batch) {
             go_on = promote(c, entry, out, n);
-            batch = next_batch(c, &room);
+            batch = next_batch(c, &room, &others);
             n = 0;
         }
     }

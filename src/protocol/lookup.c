@@ -217,7 +217,7 @@ uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k)
                                                          : cm_step_buffered(c, k);
 }
 
-uint32_t cm_lookup_keep(struct cm_cache *c, const struct cm_key *k)
+uint32_t cm_lookup_keep(struct cm_cache *c, const struct cm_key *k, bool *waits)
 {
     uint64_t slot, version;
     struct cm_header h;
@@ -225,8 +225,10 @@ uint32_t cm_lookup_keep(struct cm_cache *c, const struct cm_key *k)
         return cm_header_valid(&h);
     const uint32_t valid = cm_step_buffered(c, k);
     const uint32_t e = valid > 0 ? cm_probation_find(&c->probation, k, &version) : CM_NO_ENTRY;
-    if (e != CM_NO_ENTRY)
+    if (e != CM_NO_ENTRY) {
         cm_probation_keep(&c->probation, e);
+        *waits = true;
+    }
     return valid;
 }
 

@@ -153,8 +153,9 @@ static inline enum cm_found cm_lookup_elsewhere(const struct cm_cache *c, uint64
 /* How many bytes of the block are cached, as the header says; 0: none. The payload is not
  * tested. */
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);
-/* The same. If the block only waits in the probation buffer, it will go to the pool from there. */
-uint32_t cm_lookup_keep(struct cm_cache *c, const struct cm_key *k);
+/* The same. If the block only waits in the probation buffer, it will go to the pool from there
+ * (cm_probation_keep), and *waits is set. */
+uint32_t cm_lookup_keep(struct cm_cache *c, const struct cm_key *k, bool *waits);
 
 /* Pins the slot that holds the block (HIT), or the entry of the probation buffer (BUFFERED); *slot
  * and *valid are set. CONFLICT also when the slot has as many pins as fit (*busy). */

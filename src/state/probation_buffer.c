@@ -25,7 +25,8 @@
 #define DEFAULT_MAX 0x10000u /* 256 MiB */
 #define LARGE_MIN 16u        /* fewer are not worth a word */
 
-/* Of an entry: has a checkpoint found its block there? REFUSED: and had no place for it. */
+/* Of an entry: has a checkpoint found its block there? REFUSED: and had no place for it. Or
+ * CM_PROBATION_KEPT. */
 enum { NOT_SEEN, SEEN, REFUSED };
 
 uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots)
@@ -205,11 +206,13 @@ bool cm_probation_is_due(struct cm_probation *p, uint32_t e, bool room)
 {
     struct cm_buffered *h = &p->entry[e];
     const uint8_t count = at_load_relaxed(&h->count);
+    uint8_t seen = at_load_relaxed(&h->seen);
     if (!(at_load_relaxed(&h->version) & 1))
         return false;
-    if (at_load_relaxed(&h->seen) != NOT_SEEN)
-        return at_load_relaxed(&h->seen) == SEEN && (room || count == CM_PROBATION_COUNT);
-    at_store_relaxed(&h->seen, (uint8_t)SEEN);
+    if (seen != NOT_SEEN)
+        return seen == SEEN && (room || count == CM_PROBATION_COUNT);
+    if (!at_cas_acq_rel(&h->seen, &seen, (uint8_t)SEEN))
+        return false; /* a warming has passed it just now */
     if (count == CM_PROBATION_COUNT)
         /* So a hit counts again. No rule wants more than what is left. */
         at_store_relaxed(&h->count, (uint8_t)(CM_PROBATION_COUNT - 1));

@@ -15,6 +15,7 @@
 #define CM_PROBATION_WAYS 8u
 #define CM_PROBATION_COUNT 3u
 #define CM_PROBATION_AHEAD 0x80u /* as a count: read ahead, and no reader asked for it yet */
+#define CM_PROBATION_KEPT 0x80u  /* as `seen`: a warming has passed it, so it has to be stored */
 
 struct cm_buffered {
     uint64_t version;     /* atomic; odd: live. Each life has its own */
@@ -24,7 +25,7 @@ struct cm_buffered {
     uint8_t count;        /* atomic; hits, CM_PROBATION_COUNT at most, or CM_PROBATION_AHEAD */
     uint8_t busy;         /* atomic; claimed by a thread that may overwrite it */
     uint8_t pins;         /* pin.h; no entry is ever doomed */
-    uint8_t seen; /* atomic; has a checkpoint found this block here? NOT_SEEN, SEEN, REFUSED */
+    uint8_t seen;         /* atomic; has a checkpoint found it here, or is it CM_PROBATION_KEPT? */
 };
 
 struct cm_probation {
@@ -87,11 +88,19 @@ static inline void cm_probation_touch(struct cm_probation *p, uint32_t e)
 bool cm_probation_is_due(struct cm_probation *p, uint32_t e, bool room);
 /* The pool has no place for the block in this claimed entry: it is not due again. */
 void cm_probation_refuse(struct cm_probation *p, uint32_t e);
-/* The block goes to the pool when it leaves the buffer, as if it had been wanted often. */
+/* The block goes to the pool as soon as it can, as if it had been wanted often. */
 static inline void cm_probation_keep(struct cm_probation *p, uint32_t e)
 {
-    /* Relaxed: as a hit, it may get lost. If the entry has another block by now, that one stays. */
+    /* Relaxed: who promotes it is this thread, or comes later. If the entry has another block by
+     * now, that one stays. The count, which a hit may change, is for blocks that are pushed out. */
     at_store_relaxed(&p->entry[e].count, (uint8_t)CM_PROBATION_COUNT);
+    at_store_relaxed(&p->entry[e].seen, (uint8_t)CM_PROBATION_KEPT);
+}
+/* Does a block wait in this entry that cm_probation_keep() was told? */
+static inline bool cm_probation_is_kept(const struct cm_probation *p, uint32_t e)
+{
+    return (at_load_relaxed(&p->entry[e].version) & 1) &&
+           at_load_relaxed(&p->entry[e].seen) == CM_PROBATION_KEPT;
 }
 /* The cells that a lookup compares. */
 static inline uint32_t *cm_probation_bucket(const struct cm_probation *p, uint64_t hash)

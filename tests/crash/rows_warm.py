@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_warm.py - rows of mutants.py about warming: what it reads, stores, counts; when it ends."""
-from rows import _m, FILL, LOOKUP
+from rows import _m, FILL, HOLD, LOOKUP
 
 VERIFY = 'api/warm_verify.c'
 _TAKE = ('    (void)cm_ticket_take(f, incarnation, v->first, v->n, &v->miss); '
@@ -19,6 +19,21 @@ WARM = [
     _m('warm, out of the buffer', 'a block in the buffer goes to the pool',
        'unit warm out_of_buffer', LOOKUP, '        cm_probation_keep(&c->probation, e);\n',
        '        (void)e;\n'),
+    _m('warm, out of the buffer, now', 'at the end of the call', 'unit warm out_of_buffer',
+       'api/warm.c', '        cm_fill_buffered_promote(w.c, true);\n', '        (void)0;\n'),
+    _m('warm, out of the buffer, others', 'and nothing that was not warmed',
+       'unit warm out_of_buffer', HOLD, '(kept_only || !others', '(!others'),
+    _m('warm, out of the buffer, quota', 'also in a group that has all its slots',
+       'unit warm out_of_buffer', HOLD,
+       '    if (cm_probation_is_kept(&c->probation, e))\n        it->start',
+       '    if (it->start == CM_START_NOT)\n        it->start'),
+    _m('warm, out of the buffer, later', 'or by the next checkpoint',
+       'unit warm out_of_buffer_later', HOLD, 'if (!cm_probation_is_kept(p, e) &&',
+       'if ((!kept_only || !cm_probation_is_kept(p, e)) &&'),
+    _m('warm, out of the buffer, pushed out', 'or when it is pushed out',
+       'unit warm pushed_out_of_buffer', 'state/probation_buffer.h',
+       'at_store_relaxed(&p->entry[e].count, (uint8_t)CM_PROBATION_COUNT);\n    at_store',
+       'at_store'),
     _m('warm, one group', 'a bracket keeps out one group only', 'unit warm bracket',
        'api/read_range.c', '(miss->flags & CM_MISS_NOFILL) && next < w.end', '0'),
     _m('warm, left out', 'blocks that were left out do not count as cached', 'unit warm bracket',

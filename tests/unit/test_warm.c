@@ -208,17 +208,22 @@ static void test_no_memory(void)
 #define HELD 16u
 
 /* A pool with a probation buffer, which has no slot that was never used. */
-static cm_file *set_up_full(struct pool *p, struct origin *o)
+static cm_file *set_up_full_with(struct pool *p, struct origin *o, uint64_t held)
 {
     *o = make_origin(1000 * BLK);
     pool_make(p, MIB, 0);
     pool_seed(p, 1); /* a fixed seed, because fingerprints collide */
-    p->o.probation_bytes = HELD * BLK;
+    p->o.probation_bytes = held * BLK;
     (void)pool_up(p);
     cm_file *f = attach(p, 1, o->size, 1, 0);
-    (void)put_all(f, 100, p->c->media.geo.slots + 2 * HELD, o->tag);
+    (void)put_all(f, 100, p->c->media.geo.slots + 2 * held, o->tag);
     CHECK_EQ(p->c->policy.ring.frontier, p->c->media.geo.slots);
     return f;
+}
+
+static cm_file *set_up_full(struct pool *p, struct origin *o)
+{
+    return set_up_full_with(p, o, HELD);
 }
 
 /* New blocks do not wait in the buffer. */
@@ -236,23 +241,107 @@ static void test_past_buffer(void)
     pool_end(&p);
 }
 
-/* What waits in the buffer is not read again, and goes to the pool from there. */
+static int checkpoint(struct pool *p)
+{
+    return cm_checkpoint(p->c) == CM_ENOTSUP ? 0 : -1; /* the pool is in memory */
+}
+
+#define WARMED (HELD / 4)
+#define HOT (HELD / 4 + 1) /* not warmed, and due at the next checkpoint if the buffer is small */
+
+/* Blocks wait in the buffer. */
+static void wait_there(struct pool *p, cm_file *f, const struct origin *o)
+{
+    CHECK_EQ(put_all(f, 0, HELD / 2, o->tag), HELD / 2);
+    CHECK_EQ(checkpoint(p), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        struct cm_plat_thread *t = cm_plat_thread();
+        memset(t->recent, 0, sizeof(t->recent)); /* each read counts */
+        CHECK_EQ(look(f, HOT, o->tag), RIGHT);
+    }
+    CHECK_EQ(in_pool(f, 0, HELD / 2), 0);
+}
+
+/* What waits in the buffer is not read again, and is stored in the pool at the end of the call: a
+ * kill does not lose it. A large buffer, which keeps the others, and a group that has all its slots
+ * are no reasons. */
 static void test_out_of_buffer(void)
+{
+    static const uint64_t held[3] = { HELD, 3 * HELD, HELD };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("case %u", i);
+        struct pool p;
+        struct origin o;
+        cm_warm_report r;
+        uint64_t used, most;
+        cm_file *f = set_up_full_with(&p, &o, held[i]);
+        CHECK_EQ(cm_probation_is_large(&p.c->probation, p.c->media.geo.slots), i == 1);
+        if (i == 2) {
+            detach(f);
+            CHECK_EQ(cm_group_set_quota(p.c, 7, BLK), 0);
+            f = attach(&p, 1, o.size, 1, 0);
+            CHECK_EQ(cm_file_set_group(f, 7), 0);
+            CHECK_EQ(cm_group_usage(p.c, 7, &used, &most), 0);
+            CHECK_EQ(cm_group_set_quota(p.c, 7, used), 0);
+        }
+        CALL(wait_there(&p, f, &o));
+        CHECK_EQ(warm(f, 0, WARMED * BLK, NULL, &o, &r), 0);
+        CHECK_EQ(r.cached, WARMED * BLK);
+        CHECK_EQ(o.calls, 0);
+        CHECK_EQ(in_pool(f, 0, HELD / 2), WARMED);
+        CHECK_EQ(in_pool(f, 0, WARMED), WARMED);
+        CHECK_EQ(count_of(f, 0), 0);
+        CHECK_EQ(hits(f, WARMED, HELD / 2 - WARMED, o.tag), HELD / 2 - WARMED); /* they wait */
+        const int64_t bytes = STAT(p.c, pool_bytes);
+        CHECK_EQ(warm(f, 0, WARMED * BLK, NULL, &o, &r), 0);
+        CHECK_EQ(STAT(p.c, pool_bytes), bytes);
+        pool_crash(&p);
+        CHECK_EQ(pool_up(&p), 0);
+        f = attach(&p, 1, o.size, 1, 0);
+        CHECK_EQ(hits(f, 0, WARMED, o.tag), WARMED);
+        pool_end(&p);
+    }
+}
+
+/* Nothing can be stored when the call ends: the next checkpoint stores it, also from a buffer that
+ * keeps the others. */
+static void test_out_of_buffer_later(void)
+{
+    for (unsigned large = 0; large < 2; large++) {
+        CASE("large %u", large);
+        struct pool p;
+        struct origin o;
+        cm_warm_report r;
+        cm_file *f = set_up_full_with(&p, &o, large ? 3 * HELD : HELD);
+        CALL(wait_there(&p, f, &o));
+        cm_bracket b = begin_write(f, (HELD - 1) * BLK, BLK); /* in the same group of blocks */
+        CHECK_EQ(warm(f, 0, WARMED * BLK, NULL, &o, &r), 0);
+        CHECK_EQ(r.cached, WARMED * BLK);
+        CHECK_EQ(in_pool(f, 0, HELD), 0);
+        CHECK(cm_write_end(f, &b, NULL) >= 0);
+        CHECK_EQ(checkpoint(&p), 0);
+        CHECK_EQ(in_pool(f, 0, WARMED), WARMED);
+        CHECK_EQ(in_pool(f, HOT, 1), !large);
+        CHECK_EQ(in_pool(f, 0, HELD / 2), WARMED + !large);
+        pool_end(&p);
+    }
+}
+
+/* Without a checkpoint they go there when they are pushed out. */
+static void test_pushed_out_of_buffer(void)
 {
     struct pool p;
     struct origin o;
     cm_warm_report r;
     cm_file *f = set_up_full(&p, &o);
     CHECK_EQ(put_all(f, 0, HELD / 2, o.tag), HELD / 2);
-    CHECK_EQ(in_pool(f, 0, HELD / 2), 0);
-    CHECK_EQ(warm(f, 0, HELD / 4 * BLK, NULL, &o, &r), 0);
-    CHECK_EQ(r.cached, HELD / 4 * BLK);
-    CHECK_EQ(o.calls, 0);
+    cm_bracket b = begin_write(f, (HELD - 1) * BLK, BLK);
+    CHECK_EQ(warm(f, 0, WARMED * BLK, NULL, &o, &r), 0);
+    CHECK(cm_write_end(f, &b, NULL) >= 0);
     CHECK_EQ(in_pool(f, 0, HELD / 2), 0);
     CHECK_EQ(put_all(f, 900, 2 * HELD, o.tag), 2 * HELD); /* they push out the older ones */
-    CHECK_EQ(in_pool(f, 0, HELD / 4), HELD / 4);
-    CHECK_EQ(in_pool(f, HELD / 4, HELD / 4), 0); /* nobody wanted these */
-    CHECK_EQ(count_of(f, 0), 0);
+    CHECK_EQ(in_pool(f, 0, WARMED), WARMED);
+    CHECK_EQ(in_pool(f, WARMED, HELD / 2 - WARMED), 0); /* nobody wanted these */
     pool_end(&p);
 }
 
@@ -383,10 +472,24 @@ static void test_fill_rate(void)
 }
 
 static const struct harness_test warm_tests[] = {
-    TEST(cold),          TEST(skips),        TEST(ranges),    TEST(unknown_size),
-    TEST(grown_tail),    TEST(pieces),       TEST(no_memory), TEST(past_buffer),
-    TEST(out_of_buffer), TEST(advice),       TEST(fill_warm), TEST(past_rule),
-    TEST(rate),          TEST(cancel_sleep), TEST(fill_rate), TEST_END,
+    TEST(cold),
+    TEST(skips),
+    TEST(ranges),
+    TEST(unknown_size),
+    TEST(grown_tail),
+    TEST(pieces),
+    TEST(no_memory),
+    TEST(past_buffer),
+    TEST(out_of_buffer),
+    TEST(out_of_buffer_later),
+    TEST(pushed_out_of_buffer),
+    TEST(advice),
+    TEST(fill_warm),
+    TEST(past_rule),
+    TEST(rate),
+    TEST(cancel_sleep),
+    TEST(fill_rate),
+    TEST_END,
 };
 
 static const struct harness_test *const tables[] = { warm_tests, warm_stops_tests,
