@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #define POSIX_ALLOC_STEP (64ull << 20)
+#define POSIX_ALLOC_LEAST (64ull << 10) /* some ten microseconds on tmpfs */
 #define NEW ".cachemax-new"
 #define NEW_TRIES 100
 #define ACL "system.posix_acl_access"
@@ -70,20 +71,27 @@ static int file_write_zeros(int fd, uint64_t offset, uint64_t len)
     return rc;
 }
 
+/* If a signal comes (EINTR), tmpfs takes back all that the call has reserved. Beside a timer the
+ * same call again might never get through. So after each signal the calls are half as long. */
 static int file_allocate_step(int fd, uint64_t offset, uint64_t len)
 {
-    int rc;
+    uint64_t part = POSIX_ALLOC_STEP;
 
-    do {
-        rc = fallocate(fd, 0, (off_t)offset, (off_t)len);
-    } while (rc != 0 && errno == EINTR);
-    if (rc == 0) {
-        return 0;
+    while (len > 0) {
+        const uint64_t n = len < part ? len : part;
+
+        if (fallocate(fd, 0, (off_t)offset, (off_t)n) == 0) {
+            offset += n;
+            len -= n;
+        } else if (errno == EINTR) {
+            part = part > POSIX_ALLOC_LEAST ? part / 2 : part;
+        } else if (errno == EOPNOTSUPP || errno == ENOSYS) {
+            return file_write_zeros(fd, offset, len);
+        } else {
+            return cm_posix_error(errno);
+        }
     }
-    if (errno == EOPNOTSUPP || errno == ENOSYS) {
-        return file_write_zeros(fd, offset, len);
-    }
-    return cm_posix_error(errno);
+    return 0;
 }
 
 bool cm_posix_free_bytes(const struct cm_plat_file *f, uint64_t *bytes)

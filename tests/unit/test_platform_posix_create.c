@@ -98,8 +98,6 @@ static void step(void)
 STEP(int, fsync, (int fd), (fd))
 STEP(int, ftruncate, (int fd, off_t n), (fd, n))
 STEP(int, ftruncate64, (int fd, off_t n), (fd, n))
-STEP(int, fallocate, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n))
-STEP(int, fallocate64, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n))
 STEP(int, linkat, (int a, const char *from, int b, const char *to, int flags),
      (a, from, b, to, flags))
 
@@ -120,6 +118,24 @@ static bool no_flags, no_links, fail_rename, fail_unlink; /* the last one: once 
         step();                                                                                    \
         return r;                                                                                  \
     }
+/* Like tmpfs beside a timer: an fallocate of more than `most` bytes meets a signal and takes back
+ * what it did. It counts those calls. After many it fails, so that no caller goes on for ever. */
+static struct {
+    off_t most; /* 0: no signal */
+    unsigned calls;
+} signals;
+
+static bool meets_signal(off_t n)
+{
+    return signals.most > 0 && n > signals.most && ++signals.calls > 0;
+}
+#define SIGNAL_ERROR (signals.calls > 1000 ? EIO : EINTR)
+
+MAY_FAIL(int, fallocate, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n), meets_signal(n),
+         SIGNAL_ERROR)
+MAY_FAIL(int, fallocate64, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n),
+         meets_signal(n), SIGNAL_ERROR)
+
 /* Several threads may call it. */
 static bool once(bool *what)
 {
@@ -273,6 +289,35 @@ static void test_create_rename_fails(void)
         CHECK_EQ(__real_unlink(in_dir("pool")), 0);
     }
     no_nameless = no_flags = no_links = false;
+}
+
+/* Signals come so often that no long allocation ends: the space is taken in short ones. Their
+ * length is a power of two, and so the calls are few. A file that grows takes its space in the same
+ * way. */
+static void test_create_beside_timer(void)
+{
+    const char *path = in_dir("pool");
+    const uint64_t sizes[2] = { 3 * MIB + PAGE, 5 * MIB };
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    enum cm_durability durability;
+    struct stat st;
+
+    signals.most = MIB / 16;
+    signals.calls = 0;
+    REQUIRE(plat_create(&f, path, sizes[0], true, NULL, NULL) == 0);
+    f.room = sizes[1];
+    CHECK_EQ(cm_plat_file_map(&f, PAGE, &durability), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("size %u", i);
+        CHECK(i == 0 || cm_plat_file_grow(&f, sizes[i]) == 0);
+        REQUIRE(stat(path, &st) == 0);
+        CHECK_EQ(st.st_size, (int64_t)sizes[i]);
+        CHECK((uint64_t)st.st_blocks * 512 >= sizes[i]);
+        CHECK(signals.calls > 0 && signals.calls < 50);
+    }
+    signals.most = 0;
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(path);
 }
 
 /* The name is taken while the file is made. */
@@ -520,6 +565,7 @@ static void test_replace_access_list(void)
 
 const struct harness_test platform_posix_create_tests[] = {
     TEST(create),
+    TEST(create_beside_timer),
     TEST(create_refused),
     TEST(create_killed),
     TEST(create_beside),
