@@ -900,7 +900,10 @@ CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *v
  * wall clock. If the attach finds the file unchanged, and no time is set, the record keeps the end
  * for the session after that. Another version of the file (cm_file_info.incarnation) or a time of 0
  * removes it. Own writes of a CM_SOLE_WRITER whose validator is adopted do not.
- * If the wall clock is set back, the time lasts longer.
+ * If the wall clock is set back, the time ends all the same: the monotonic clock ends it, too, and
+ * expires_ns moves. The record is corrected when the file or the pool is closed, and by
+ * cm_checkpoint(). A clock that is set back before a kill, or while nobody uses the file, may make
+ * what later sessions are told too late.
  * An origin may give another time together with a validator: docs/embedding.md says in which order
  * to present them.
  * Hits on a file with a time to live take longer, because each one asks the clock.

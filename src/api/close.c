@@ -50,6 +50,7 @@ static int settle(cm_cache *c)
     cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */
     cm_sample_report(c);
     cm_file_use_note_all(c);
+    cm_checkpoint_note_ends(c);
     /* What could not be forgotten must not come back. */
     if (at_load_relaxed(&c->broken))
         e = cm_super_bump_epoch(&c->super, &c->broken);

@@ -37,6 +37,11 @@ static void each_file(struct cm_cache *c, void (*fn)(struct cm_object *f))
     }
 }
 
+void cm_checkpoint_note_ends(struct cm_cache *c)
+{
+    each_file(c, cm_file_note_end);
+}
+
 /* ---- Quiet records --------------------------------------------------------------------------- */
 
 static uint64_t record_words(const struct cm_cache *c)

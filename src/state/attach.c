@@ -360,6 +360,8 @@ int cm_files_detach(struct cm_object *f)
         e = CM_EBUSY;
     else
         f->refs--;
+    if (e == 0 && last)
+        cm_file_note_end(f);
     cm_lock_release(&f->lock);
     if (e == 0 && last) {
         struct cm_object **p = cm_object_chain(c, &f->id);
@@ -407,7 +409,7 @@ static void describe(struct cm_object *f, cm_file_info *info)
     info->brackets = f->open_brackets;
     info->bypassed = f->bypassed;
     info->want_validator = f->want || (cm_object_is_shared(f) && info->incarnation == 0);
-    info->expires_ns = f->ttl_ns > 0 ? f->expires_ns : 0;
+    info->expires_ns = cm_file_expires(f);
     info->cached_bytes = CM_SIZE_UNKNOWN;
     info->keep = at_load_relaxed(&f->keep);
     info->group = at_load_relaxed(&f->group);

@@ -123,19 +123,23 @@ bool cm_file_serves_gated(const struct cm_object *f, uint32_t gate)
         return false;
     if ((gate & CM_GATE_SHARED) && !cm_told_holds(f, at_load_acquire(&f->incarnation)))
         return false;
-    return !(gate & CM_GATE_TTL) || cm_plat_wall_ns() < at_load_relaxed(&f->expires_ns);
+    return !(gate & CM_GATE_TTL) || (cm_plat_wall_ns() < at_load_relaxed(&f->expires_ns) &&
+                                     cm_plat_now_ns() < at_load_relaxed(&f->ends_ns));
 }
 
 int cm_file_live(struct cm_object *f, uint64_t ttl_ns)
 {
     const int64_t now = cm_plat_wall_ns();
+    const uint64_t ticks = cm_plat_now_ns();
     assert(cm_lock_is_held(&f->lock));
     f->ttl_ns = ttl_ns;
     /* A checkpoint that runs may have synced the record before. It clears no intent of the file:
      * with all of them set nobody is served without the end. */
     f->regions.check_incarnation = 0;
     const int64_t left = INT64_MAX - (now > 0 ? now : 0); /* a clock may be before 1970 */
-    at_store_relaxed(&f->expires_ns, ttl_ns < (uint64_t)left ? now + (int64_t)ttl_ns : INT64_MAX);
+    const bool ends = ttl_ns < (uint64_t)left;            /* else: never, by any clock */
+    at_store_relaxed(&f->expires_ns, ends ? now + (int64_t)ttl_ns : INT64_MAX);
+    at_store_relaxed(&f->ends_ns, ends ? ticks + ttl_ns : UINT64_MAX);
     const uint32_t gate = at_load_relaxed(&f->gate) & ~(uint32_t)CM_GATE_TTL;
     /* Release: who sees the gate sees the time. */
     at_store_release(&f->gate, ttl_ns > 0 ? gate | CM_GATE_TTL : gate);

@@ -17,6 +17,8 @@
 
 #include <string.h>
 
+#define SECOND INT64_C(1000000000)
+
 /* If a file was last changed longer than this before the boot, the shutdown that ended the last
  * boot has synced it. The margin is wide, because the wall clock may have been set since. */
 #define BOOT_MARGIN_NS (INT64_C(300) * 1000000000)
@@ -31,6 +33,16 @@ void cm_file_open_place(struct cm_cache *c, uint64_t place)
 void cm_file_close_place(struct cm_cache *c, uint64_t place)
 {
     at_and_release(&c->open_places[place / 64], ~(UINT64_C(1) << place % 64));
+}
+
+int64_t cm_file_expires(const struct cm_object *f)
+{
+    if (f->ttl_ns == 0 || f->expires_ns == INT64_MAX)
+        return f->ttl_ns == 0 ? 0 : INT64_MAX;
+    const uint64_t ticks = cm_plat_now_ns(), left = f->ends_ns > ticks ? f->ends_ns - ticks : 0;
+    /* No overflow: it is added only if the sum is below expires_ns. */
+    const int64_t wall = cm_plat_wall_ns();
+    return wall < f->expires_ns - (int64_t)left ? wall + (int64_t)left : f->expires_ns;
 }
 
 /* `anew`: what is on the media of its regions does not count. */
@@ -61,7 +73,7 @@ static int write_record(struct cm_object *f, uint64_t incarnation, bool anew)
             f->regions.durable = f->regions.intents;
     }
     if (e == 0 && f->ttl_ns > 0) /* the recorded end may be another incarnation's */
-        e = cm_record_write_expiry(&f->cache->media, f->place, &r, f->expires_ns);
+        e = cm_record_write_expiry(&f->cache->media, f->place, &r, cm_file_expires(f));
     return e;
 }
 
@@ -114,6 +126,16 @@ int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns)
         return 0;
     const int e = cm_record_write_expiry(&f->cache->media, f->place, &r, wall_ns);
     return e ? cm_file_abandon_record(f, e) : 0;
+}
+
+void cm_file_note_end(struct cm_object *f)
+{
+    assert(cm_lock_is_held(&f->lock));
+    const int64_t end = cm_file_expires(f);
+    if (f->ttl_ns == 0 || end >= f->expires_ns - SECOND) /* so exact is the record */
+        return;
+    at_store_relaxed(&f->expires_ns, end < SECOND ? SECOND : end); /* a record has no earlier one */
+    (void)cm_file_write_expiry(f, f->expires_ns); /* if it fails, the file is forgotten */
 }
 
 /* The last resort of forgetting. */

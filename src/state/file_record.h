@@ -27,6 +27,10 @@ int cm_file_write_size(struct cm_object *f);
 /* Writes the end of the file's life, durably; 0: none. If that fails, the file goes on without a
  * record. CM_EFORGET. */
 int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns);
+/* When the time to live ends, by the wall clock as it is now; 0: there is none. */
+int64_t cm_file_expires(const struct cm_object *f);
+/* If the wall clock was set back, the recorded end is too late: records the right one. */
+void cm_file_note_end(struct cm_object *f);
 /* Ensures that nothing on the media leads to the old incarnation any more. The file goes on without
  * a record. `why`: CM_EIO or CM_ESEAL, for which it cannot be written. CM_EFORGET. */
 int cm_file_abandon_record(struct cm_object *f, int why);

@@ -87,6 +87,7 @@ struct cm_object {
                            incarnation do not know of: nothing may be filled */
     uint32_t bypassed;  /* atomic; a failed fsync in this boot */
     int64_t expires_ns; /* atomic, wall clock; with CM_GATE_TTL nothing is served from then on */
+    uint64_t ends_ns;   /* atomic, cm_now() time; the same, for a wall clock that is set back */
     uint32_t advice;    /* atomic; enum cm_advice */
     uint32_t keep;      /* atomic; its blocks are not evicted: as in the record */
     uint32_t group;     /* atomic; as in the record */

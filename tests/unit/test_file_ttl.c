@@ -49,11 +49,12 @@ static void expect_served(cm_file *f, bool served)
 #define expect_served(...) CALL(expect_served(__VA_ARGS__)) /* its checks say who called */
 
 static bool before_1970; /* says the clock */
+static int64_t set_back; /* by so much */
 int64_t __real_cm_plat_wall_ns(void);
 int64_t __wrap_cm_plat_wall_ns(void);
 int64_t __wrap_cm_plat_wall_ns(void)
 {
-    return before_1970 ? -5 : __real_cm_plat_wall_ns();
+    return before_1970 ? -5 : __real_cm_plat_wall_ns() - set_back;
 }
 
 /* A time that does not fit ends never, by any clock. */
@@ -215,6 +216,65 @@ static void test_ttl_of_version(void)
     pool_end(&p);
 }
 
+/* The wall clock is set back: the time is over when it would have been. */
+static void test_ttl_set_back(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, 0);
+    CHECK_EQ(cm_file_set_ttl(f, HOUR), 0);
+    set_back = 10 * (int64_t)HOUR;
+    expect_served(f, true);
+    CHECK(info_of(f).expires_ns <= cm_plat_wall_ns() + (int64_t)HOUR);
+    CHECK(info_of(f).expires_ns > cm_plat_wall_ns());
+    set_back = 0;
+    CHECK_EQ(cm_file_set_ttl(f, 1), 0);
+    set_back = 10 * (int64_t)HOUR;
+    for (const uint64_t now = cm_plat_now_ns(); cm_plat_now_ns() <= now + 1;)
+        ;
+    expect_served(f, false);
+    CHECK(info_of(f).expires_ns <= cm_plat_wall_ns());
+    CHECK_EQ(cm_file_set_ttl(f, UINT64_MAX), 0); /* never */
+    CHECK_EQ(info_of(f).expires_ns, INT64_MAX);
+    expect_served(f, true);
+    set_back = 0;
+    pool_end(&p);
+}
+
+/* ... and later sessions know it, too, if the file was closed, the pool was, or was checkpointed,
+ * or the file got another version. */
+static void test_ttl_set_back_recorded(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file_info i = { .struct_size = sizeof(i) };
+    const cm_file_id id = id_of(1);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    for (unsigned how = 0; how < 4; how++) {
+        CASE("how %u", how);
+        CHECK_EQ(cm_file_set_ttl(f, HOUR), 0);
+        set_back = 10 * (int64_t)HOUR;
+        if (how == 0)
+            detach(f);
+        else if (how == 1)
+            CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP); /* it is in memory */
+        else if (how == 2)
+            CHECK_EQ(cm_file_abort(f), 0);
+        if (how < 3)
+            pool_crash(&p);
+        else
+            pool_down(&p);
+        CHECK_EQ(pool_up(&p), 0);
+        CHECK_EQ(cm_file_lookup(p.c, &id, NULL, &i), 0);
+        CHECK(i.expires_ns <= cm_plat_wall_ns() + (int64_t)HOUR);
+        CHECK(i.expires_ns > cm_plat_wall_ns());
+        set_back = 0;
+        v = fresh(v);
+        f = attach_v(&p, 1, &v, CM_SOLE_WRITER);
+    }
+    pool_end(&p);
+}
+
 /* When the time is over, nobody knows the size, nor which version the origin has. */
 static void test_ttl_origin_decides(void)
 {
@@ -318,8 +378,16 @@ static void test_longest(void)
 }
 
 const struct harness_test file_ttl_tests[] = {
-    TEST(longest),      TEST(longest_ttl),        TEST(ttl),
-    TEST(ttl_bounds),   TEST(ttl_recorded),       TEST(ttl_of_version),
-    TEST(ttl_bypassed), TEST(ttl_origin_decides), TEST(ttl_ends_meanwhile),
+    TEST(longest),
+    TEST(longest_ttl),
+    TEST(ttl),
+    TEST(ttl_bounds),
+    TEST(ttl_recorded),
+    TEST(ttl_of_version),
+    TEST(ttl_set_back),
+    TEST(ttl_set_back_recorded),
+    TEST(ttl_bypassed),
+    TEST(ttl_origin_decides),
+    TEST(ttl_ends_meanwhile),
     TEST_END,
 };
