@@ -2,8 +2,8 @@
  *
  * posix_create.c - platform.h on Linux: makes a pool file.
  *
- * Owns: how a file gets its space, and how it gets its name. The name comes last, so that a process
- * that is killed in the middle leaves nothing that blocks the next one.
+ * Owns: how a file gets its space, how it is synced, and how it gets its name. The name comes last,
+ * so that a process that is killed in the middle leaves nothing that blocks the next one.
  *
  * How: the file is made without a name (O_TMPFILE) and linked when it is complete. The kernel frees
  * a file that was never linked. Some file systems have no such files. There the file is made beside
@@ -23,9 +23,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -34,6 +36,7 @@
 
 #define POSIX_ALLOC_STEP (64ull << 20)
 #define POSIX_ALLOC_LEAST (64ull << 10) /* some ten microseconds on tmpfs */
+#define SYNC_TRIES 100u
 #define NEW ".cachemax-new"
 #define NEW_TRIES 100
 #define ACL "system.posix_acl_access"
@@ -130,6 +133,25 @@ int cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size
         }
     }
     return 0;
+}
+
+/* ---- Syncs --------------------------------------------------------------------------------- */
+
+int cm_posix_sync(int fd, void *base, size_t n)
+{
+    int rc = base != NULL ? msync(base, n, MS_SYNC) : fsync(fd);
+
+    if (rc != 0 && errno == EINTR) {
+        sigset_t all, was;
+
+        (void)sigfillset(&all);
+        (void)pthread_sigmask(SIG_BLOCK, &all, &was);
+        for (unsigned i = 0; i < SYNC_TRIES && rc != 0 && errno == EINTR; i++) {
+            rc = base != NULL ? msync(base, n, MS_SYNC) : fsync(fd);
+        }
+        (void)pthread_sigmask(SIG_SETMASK, &was, NULL); /* it leaves errno alone */
+    }
+    return rc;
 }
 
 /* ---- Names --------------------------------------------------------------------------------- */
@@ -383,7 +405,7 @@ int cm_plat_file_link(struct cm_plat_file *f, const char *path)
     }
     f->state = CREATE_NAMED;
     /* Syncs the inode, whose link count changed, and then the name. */
-    rc = fsync(fd) != 0 ? cm_posix_error(errno) : cm_plat_file_sync_dir(path);
+    rc = cm_posix_sync(fd, NULL, 0) != 0 ? cm_posix_error(errno) : cm_plat_file_sync_dir(path);
     if (rc != 0) {
         cm_plat_file_remove(path);
     }
@@ -440,7 +462,7 @@ static int take_after(int fd, int old)
     if (rc != 0) {
         return rc;
     }
-    if (fchmod(fd, was.st_mode & 07777) != 0 || fsync(fd) != 0) {
+    if (fchmod(fd, was.st_mode & 07777) != 0 || cm_posix_sync(fd, NULL, 0) != 0) {
         return cm_posix_error(errno);
     }
     return 0;

@@ -323,7 +323,7 @@ int cm_plat_file_sync_dir(const char *path)
         return cm_posix_error(errno);
     }
     /* EINVAL: this file system has nothing to sync in a directory. */
-    if (fsync(fd) != 0 && errno != EINVAL) {
+    if (cm_posix_sync(fd, NULL, 0) != 0 && errno != EINVAL) {
         rc = cm_posix_error(errno);
     }
     (void)close(fd);
@@ -342,7 +342,7 @@ void cm_plat_file_void(struct cm_plat_file *f)
 {
     POSIX_NO_CANCEL;
     if (ftruncate(file_fd(f), 0) == 0) {
-        (void)fsync(file_fd(f));
+        (void)cm_posix_sync(file_fd(f), NULL, 0);
     }
 }
 
@@ -582,12 +582,12 @@ int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
 
         assert(offset <= mapped && len <= mapped - offset);
         /* It syncs the file for this range, and tells of any page of it that was lost. */
-        if (msync(f->base + start, end - start, MS_SYNC) != 0) {
+        if (cm_posix_sync(fd, f->base + start, end - start) != 0) {
             return CM_EIO;
         }
         if (len != 0) {
             return 0;
         }
     }
-    return fsync(fd) == 0 ? 0 : CM_EIO;
+    return cm_posix_sync(fd, NULL, 0) == 0 ? 0 : CM_EIO;
 }

@@ -12,6 +12,7 @@
 #include "platform_common.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 

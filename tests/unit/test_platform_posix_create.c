@@ -95,7 +95,6 @@ static void step(void)
         step();                                                                                    \
         return r;                                                                                  \
     }
-STEP(int, fsync, (int fd), (fd))
 STEP(int, ftruncate, (int fd, off_t n), (fd, n))
 STEP(int, ftruncate64, (int fd, off_t n), (fd, n))
 STEP(int, linkat, (int a, const char *from, int b, const char *to, int flags),
@@ -135,6 +134,26 @@ MAY_FAIL(int, fallocate, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n
          SIGNAL_ERROR)
 MAY_FAIL(int, fallocate64, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n),
          meets_signal(n), SIGNAL_ERROR)
+
+/* Like a file on FUSE whose server ends a sync when a signal comes: as long as signals are not
+ * blocked there is always one. Or the server says so by itself, so many times. */
+static bool sync_meets_signals;
+static unsigned sync_says_so, sync_calls;
+
+static bool sync_is_interrupted(void)
+{
+    sigset_t blocked;
+
+    sync_calls++;
+    if (sync_says_so > 0) {
+        sync_says_so--;
+        return true;
+    }
+    return sync_meets_signals && pthread_sigmask(SIG_BLOCK, NULL, &blocked) == 0 &&
+           !sigismember(&blocked, SIGALRM);
+}
+MAY_FAIL(int, fsync, (int fd), (fd), sync_is_interrupted(), EINTR)
+MAY_FAIL(int, msync, (void *p, size_t n, int flags), (p, n, flags), sync_is_interrupted(), EINTR)
 
 /* Several threads may call it. */
 static bool once(bool *what)
@@ -316,6 +335,39 @@ static void test_create_beside_timer(void)
         CHECK(signals.calls > 0 && signals.calls < 50);
     }
     signals.most = 0;
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(path);
+}
+
+/* A sync that meets signals is made again, with the signals blocked. One that always says so has
+ * failed. */
+static void test_sync_interrupted(void)
+{
+    const char *path = in_dir("pool");
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    enum cm_durability durability;
+    sigset_t before, after;
+
+    (void)pthread_sigmask(SIG_BLOCK, NULL, &before);
+    sync_meets_signals = true;
+    REQUIRE(plat_create(&f, path, 2 * MIB, true, NULL, NULL) == 0);
+    CHECK_EQ(cm_plat_file_sync(&f, 0, 0), 0);
+    CHECK_EQ(cm_plat_file_sync_dir(path), 0);
+    CHECK_EQ(cm_plat_file_map(&f, PAGE, &durability), 0);
+    CHECK_EQ(cm_plat_file_sync(&f, MIB, PAGE), 0);
+    CHECK_EQ(cm_plat_file_sync(&f, 0, 0), 0);
+    sync_meets_signals = false;
+    sync_says_so = 3;
+    CHECK_EQ(cm_plat_file_sync(&f, MIB, PAGE), 0);
+    CHECK_EQ(sync_says_so, 0);
+    sync_says_so = 1000000;
+    sync_calls = 0;
+    CHECK_EQ(cm_plat_file_sync(&f, MIB, PAGE), CM_EIO);
+    CHECK(sync_calls < 1000);
+    sync_says_so = 0;
+    (void)pthread_sigmask(SIG_BLOCK, NULL, &after);
+    CHECK_EQ(sigismember(&after, SIGALRM), sigismember(&before, SIGALRM));
+    CHECK_EQ(sigismember(&after, SIGTERM), sigismember(&before, SIGTERM));
     cm_plat_file_close(&f);
     cm_plat_file_remove(path);
 }
@@ -566,6 +618,7 @@ static void test_replace_access_list(void)
 const struct harness_test platform_posix_create_tests[] = {
     TEST(create),
     TEST(create_beside_timer),
+    TEST(sync_interrupted),
     TEST(create_refused),
     TEST(create_killed),
     TEST(create_beside),
