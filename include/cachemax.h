@@ -47,6 +47,10 @@
  * THREADS   Any thread may call any function at any time, with two exceptions. cm_close() must not
  *           run at the same time as another call on the same cache. cm_file_close() must not run at
  *           the same time as another call that uses the same reference to that file.
+ *           Fills, evictions and brackets lock a stripe, a part of the pool's index; hits take no
+ *           lock. 64 neighbouring blocks of a file (256 KiB) are in one stripe. A pool has a stripe
+ *           for each 8 MiB or so: 1 below 16 MiB, 7 at 64 MiB, 125 at 1 GiB, 8051 at 64 GiB, 128929
+ *           at 1 TiB. cm_grow() leaves their number as it is.
  * BLOCKING  No function sleeps, except on the short internal locks and where its comment says so.
  *           But a page of the pool that is not in memory is read from its volume first: some
  *           milliseconds on a disk. See CM_OPEN_PREFAULT, CM_OPEN_LOCK and CM_READ_RESIDENT.
