@@ -12,6 +12,8 @@
  *   not after a restart: cm_file_lookup() says what the pool knows. After it a HEAD request
  *   presents the ETag again.
  * - The size of a chunked object is not known. The read at its end tells it to the library.
+ * - A body that ends with its connection, and nothing else, may be a broken one. It is passed on,
+ *   and its end is not stored. An answer without a whole head is none.
  * - Each piece of a response names the version that it must belong to. So a response never mixes
  *   two versions: if the object changes meanwhile, the connection ends early.
  * - Clients that want the same cold object at the same time wait for one origin read.

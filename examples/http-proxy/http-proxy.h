@@ -44,6 +44,7 @@ struct answer {
     long status;
     char etag[ETAG_BYTES]; /* "": none */
     bool no_store;
+    bool open_end;        /* the body ends with the connection: who knows whether it is whole? */
     uint64_t fresh;       /* for so many seconds, by Cache-Control and Age */
     uint64_t from, total; /* first byte of the body in the object; bytes of the object, or
                            * CM_SIZE_UNKNOWN */

@@ -15,6 +15,7 @@
 /* Below -1000: the library has no such error. */
 #define ORIGIN_FAILED (-1001)
 #define ORIGIN_CHANGED (-1002)
+#define ORIGIN_OPEN_END (-1003) /* this may be the end of the object, or the connection broke */
 #define SECOND_NS UINT64_C(1000000000)
 #define RETRY_NS (5 * SECOND_NS)
 #define LOCKS 1024
@@ -181,11 +182,11 @@ static bool is_version(const struct request *r, const char *etag)
     return memcmp(v.proof, r->validator.proof, CM_PROOF_BYTES) == 0;
 }
 
-/* cm_origin_read_fn. An answer of the origin is of one version, and its ETag says of which. Only
- * the end of the object may be a short read; a server may send less than it is asked for. */
-static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
+/* An answer of the origin is of one version, and its ETag says of which. Only the end of the object
+ * may be a short read; a server may send less than it is asked for. `any_end`: also an end that is
+ * only that of a connection. */
+static int64_t read_parts(struct request *r, uint64_t off, void *buf, size_t len, bool any_end)
 {
-    struct request *r = ctx;
     struct answer a;
 
     for (size_t done = 0;; done += a.got) {
@@ -201,9 +202,21 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
             return ORIGIN_CHANGED;
         if (a.status == 206 && (a.from != at || a.got == 0))
             return ORIGIN_FAILED;
+        if (a.status == 200 && a.open_end && a.got < len - done && at + a.got != r->size) {
+            if (r->size != CM_SIZE_UNKNOWN)
+                return ORIGIN_FAILED;
+            if (!any_end)
+                return ORIGIN_OPEN_END;
+        }
         if (a.status == 200 || at + a.got == a.total)
             return (int64_t)(done + a.got);
     }
+}
+
+/* cm_origin_read_fn. What it returns is stored. */
+static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
+{
+    return read_parts(ctx, off, buf, len, false);
 }
 
 int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
@@ -213,8 +226,8 @@ int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
 
     /* Trouble of the cache, or the time to live is over in the middle of a response (CM_EMOVED).
      * The ETag decides whether the object is still the same. */
-    if (n < 0 && n > -1000)
-        n = origin_read(r, at, buf, len);
+    if ((n < 0 && n > -1000) || n == ORIGIN_OPEN_END) /* the latter is passed on, not stored */
+        n = read_parts(r, at, buf, len, true);
     if (n == ORIGIN_CHANGED) /* it is not fresh any more: the next request asks */
         cm_file_set_ttl(r->file, 1);
     return n;

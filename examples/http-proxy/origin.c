@@ -35,6 +35,20 @@ static size_t on_body(char *data, size_t one, size_t len, void *ctx)
     return skip + n; /* less than len: enough */
 }
 
+/* Does the end of the head of an answer come? libcurl takes a connection that ends before it for a
+ * whole answer without a body. An answer that is none yet (1xx) has an end, too. */
+static size_t on_line(char *line, size_t one, size_t len, void *ctx)
+{
+    bool *whole = ctx;
+
+    (void)one;
+    if (len >= 5 && memcmp(line, "HTTP/", 5) == 0)
+        *whole = false;
+    else if (line[0] == '\r' || line[0] == '\n')
+        *whole = true;
+    return len;
+}
+
 /* What the fields Cache-Control say. */
 struct control {
     bool no_store, no_cache;
@@ -102,6 +116,19 @@ static void read_control(CURL *curl, struct answer *a)
     a->fresh = c.no_cache || c.max_age == UNSAID || c.max_age <= age ? 0 : c.max_age - age;
 }
 
+/* Is the body in chunks? Then its last one says that it is whole. */
+static bool has_chunks(CURL *curl)
+{
+    struct curl_header *field;
+    size_t len;
+
+    if (curl_easy_header(curl, "Transfer-Encoding", 0, CURLH_HEADER, -1, &field) ||
+        curl_easy_header(curl, "Transfer-Encoding", field->amount - 1, CURLH_HEADER, -1, &field))
+        return false;
+    len = strlen(field->value);
+    return len >= 7 && strcasecmp(field->value + len - 7, "chunked") == 0;
+}
+
 static void read_head(CURL *curl, struct answer *a)
 {
     struct curl_header *field;
@@ -109,6 +136,7 @@ static void read_head(CURL *curl, struct answer *a)
 
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &a->status);
     curl_easy_getinfo(curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    a->open_end = length < 0 && !has_chunks(curl);
     a->total = a->status == 200 && length >= 0 ? (uint64_t)length : CM_SIZE_UNKNOWN;
     if (!curl_easy_header(curl, "ETag", 0, CURLH_HEADER, -1, &field) &&
         strlen(field->value) < sizeof(a->etag))
@@ -122,6 +150,7 @@ static void read_head(CURL *curl, struct answer *a)
 /* The caller has set what is special about the request. */
 static CURLcode perform(CURL *curl, const char *uri, struct answer *a)
 {
+    bool whole_head = false;
     CURLcode e;
 
     curl_easy_setopt(curl, CURLOPT_URL, origin_url);
@@ -130,10 +159,12 @@ static CURLcode perform(CURL *curl, const char *uri, struct answer *a)
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L); /* bytes a second ... */
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, 20L); /* ... for so many seconds: give up */
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_line);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, &whole_head);
     e = curl_easy_perform(curl);
     *a = (struct answer){ 0 };
     read_head(curl, a);
-    return e;
+    return e == CURLE_OK && (!whole_head || a->status < 200) ? CURLE_GOT_NOTHING : e;
 }
 
 bool origin_head(CURL *curl, const char *uri, struct answer *a)

@@ -50,6 +50,9 @@ CONTROL = {"fresh": "public, max-age=600", "seconds": "max-age=3", "second": "ma
 REASONS = {200: "OK", 206: "Partial Content", 404: "Not Found", 412: "Precondition Failed",
            416: "Range Not Satisfiable", 503: "Service Unavailable"}
 CHANGE_EVERY = 6  # requests
+CUTS = {"its first line": lambda head: head[:head.index(b"\n") + 1],
+        "a half of a head": lambda head: head[:len(head) // 2],
+        "a head without its end": lambda head: head[:-2]}
 
 
 class Origin(socketserver.ThreadingTCPServer):
@@ -68,6 +71,7 @@ class Origin(socketserver.ThreadingTCPServer):
         self.control = {}  # path: its Cache-Control from now on
         self.age = {}  # path: its Age
         self.down = set()  # paths
+        self.cut = {}  # (method, path): how many bytes of an answer are sent, see sent()
         self.delay = 0
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -137,13 +141,25 @@ class Handler(socketserver.StreamRequestHandler):
             version = self.server.note(method, path)
             time.sleep(self.server.delay)
             status, head, body = self.server.answer(method, path, version, fields)
+            how = (path + "/").split("/")[2].split(",")
             if isinstance(body, list):
                 head += ["Transfer-Encoding: chunked"]
                 body = b"".join(b"%x\r\n%s\r\n" % (len(b), b) for b in body + [b""])
-            else:
+            elif "open" not in how and (method == "HEAD" or "openget" not in how):
                 head += ["Content-Length: %d" % len(body)]
             head = "HTTP/1.1 %d %s\r\n%s\r\n\r\n" % (status, REASONS[status], "\r\n".join(head))
-            self.wfile.write(head.encode() + (b"" if method == "HEAD" else body))
+            body = b"" if method == "HEAD" else body
+            cut = self.server.cut.get((method, path))
+            self.wfile.write(self.sent(head.encode(), body, cut))
+            if cut or "open" in how or "openget" in how:
+                return  # the connection ends
+
+    @staticmethod
+    def sent(head, body, cut):
+        """What comes of an answer. cut: None, or one of CUTS, or "body"."""
+        if cut == "body":
+            return head + body[:len(body) // 2]
+        return CUTS[cut](head) if cut else head + body
 
 
 # ---- The proxy -----------------------------------------------------------------------------------
@@ -306,6 +322,57 @@ def test_no_store_later(proxy, origin):
     origin.down.clear()
 
 
+def test_half_head(proxy, origin):
+    """An origin's connection that breaks in the head of an answer is no end of an object."""
+    for cut in CUTS:
+        name = cut.replace(" ", "-")
+        for how in "fresh,norange", "fresh,norange,chunked", "fresh", "nostore":
+            path = "/100000/%s/%s" % (how, name)
+            origin.cut["GET", path] = cut
+            status, body = proxy.get(path)
+            check("%s of a GET (%s): no answer" % (cut, how), status in (None, 502) and not body,
+                  "%s, %d bytes" % (status, len(body)))
+            del origin.cut["GET", path]
+            check("%s of a GET (%s): nothing was stored" % (cut, how),
+                  not wrong_ones(proxy, origin, [path, path]))
+        path = "/100000/nostore/head-" + name
+        origin.cut["HEAD", path] = cut
+        check("%s of a HEAD: 502" % cut, proxy.get(path)[0] == 502)
+        path = "/100000/stale/head-" + name
+        wrong_ones(proxy, origin, [path])
+        origin.cut["HEAD", path] = cut
+        gets = origin.gets("GET", path)
+        check("%s of a HEAD: an old copy is served" % cut,
+              not wrong_ones(proxy, origin, [path]) and origin.gets("GET", path) == gets)
+    origin.cut.clear()
+
+
+def test_broken_body(proxy, origin):
+    """A body that breaks is never taken for a whole one. If its end is the end of the connection,
+    nobody can know whether it is whole."""
+    for how, may_be_whole, kept in (
+            ("fresh,norange", False, True), ("fresh,norange,chunked", False, True),
+            ("fresh", False, True), ("fresh,openget,norange", False, True),
+            ("fresh,open,norange", True, False), ("nostore,open", True, False),
+            ("nostore", False, False), ("nostore,chunked", False, False)):
+        path = "/100000/%s/broken" % how
+        origin.cut["GET", path] = "body"
+        status, body = proxy.get(path)
+        right = origin.body(path, 0)
+        # An object that is read in parts has its other half from the second request.
+        whole = (status, body) == (200, right) or (status in (None, 502) or may_be_whole) and \
+            right.startswith(body)
+        check("a body that breaks (%s): no wrong end" % how, whole,
+              "%s, %d bytes" % (status, len(body)))
+        del origin.cut["GET", path]
+        check("a body that breaks (%s): not stored as whole" % how,
+              not wrong_ones(proxy, origin, [path, path]))
+        gets = origin.gets("GET", path)
+        check("a body that breaks (%s): is the whole one kept" % how,
+              not wrong_ones(proxy, origin, [path]) and
+              (origin.gets("GET", path) == gets) == kept)
+
+
 def test_killed_while_it_asks(start, origin):
     """max-age was 3 seconds and is over. The origin says max-age=0 now. The proxy is killed when
     the library has the validator: it must not take the object for fresh after that."""
@@ -416,6 +483,8 @@ def test_all(pool, start, origin):
     test_plain(proxy, origin)
     test_directives(proxy, origin)
     test_no_store_later(proxy, origin)
+    test_half_head(proxy, origin)
+    test_broken_body(proxy, origin)
     check("it ends in order", proxy.end() == 0)
 
     before = dict(origin.asked)
