@@ -10,7 +10,7 @@
  * - The id of an object is the hash of its URL. Its validator is the server's ETag.
  * - max-age, or s-maxage, less Age is the time to live. While it lasts nobody asks the origin, also
  *   not after a restart: cm_file_lookup() says what the pool knows. After it a HEAD request
- *   presents the ETag again.
+ *   presents the ETag again. If the wall clock is set back meanwhile, it lasts no longer.
  * - The size of a chunked object is not known. The read at its end tells it to the library.
  * - A body that ends with its connection, and nothing else, may be a broken one. It is passed on,
  *   and its end is not stored. An answer without a whole head is none.

@@ -6,6 +6,7 @@
 #include "http-proxy.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
@@ -26,8 +27,9 @@ cm_cache *cache;
  * origin. Objects share a lock if their hashes do. */
 static struct lock {
     pthread_mutex_t mutex;
-    cm_file_id id;     /* the object that the origin was asked for last, ... */
-    uint64_t asked_at; /* ... when cm_now() was this */
+    cm_file_id id;        /* the object that the origin was asked for last, ... */
+    uint64_t asked_at;    /* ... when cm_now() was this */
+    uint64_t fresh_until; /* end of its time to live, by cm_now() */
 } locks[LOCKS];
 
 void object_begin(void)
@@ -46,6 +48,33 @@ static int64_t wall_clock(void)
 
 /* ---- Whom to ask --------------------------------------------------------------------------- */
 
+/* How far the wall clock is ahead of cm_now(), which nobody sets: the most that was seen. */
+static int64_t most_ahead(int64_t wall)
+{
+    static _Atomic int64_t most = INT64_MIN;
+    const int64_t ahead = wall - (int64_t)cm_now();
+    int64_t seen = atomic_load(&most);
+
+    while (ahead > seen && !atomic_compare_exchange_weak(&most, &seen, ahead))
+        ;
+    return ahead > seen ? ahead : seen;
+}
+
+/* For how long a copy is fresh. The pool knows its end by the wall clock only. If that was set back
+ * while the proxy runs, the copy must not live longer: the locks know what was asked last, and all
+ * others may be from before. */
+static uint64_t time_left(const struct lock *lock, const cm_file_id *id, int64_t expires_ns)
+{
+    const bool remembered = memcmp(&lock->id, id, sizeof(*id)) == 0;
+    const int64_t wall = wall_clock(), ahead = most_ahead(wall), now = (int64_t)cm_now();
+    const int64_t left = expires_ns - (remembered ? wall : now + ahead);
+    const int64_t left_here = remembered ? (int64_t)lock->fresh_until - now : left;
+
+    if (left <= 0 || left_here <= 0)
+        return 0;
+    return (uint64_t)(left < left_here ? left : left_here);
+}
+
 /* What the pool has of an object, from this session or from one before. */
 struct copy {
     bool attached; /* by another request */
@@ -54,19 +83,19 @@ struct copy {
     uint64_t ttl_ns; /* 0: it is not fresh */
 };
 
-static struct copy look_up(const cm_file_id *id)
+static struct copy look_up(const struct lock *lock, const cm_file_id *id)
 {
     struct copy c = { .validator = CM_VALIDATOR_INIT };
     cm_file_info info = { .struct_size = sizeof(info) };
-    int64_t now = wall_clock();
+    uint64_t left;
 
     if (cm_file_lookup(cache, id, &c.validator, &info) == 0) {
         c.attached = info.attached;
         /* The length of the proof is its last byte. 0: nothing was ever presented. */
         c.known = !c.validator.racy && c.validator.proof[CM_PROOF_BYTES - 1] != 0;
-        if (c.known && info.expires_ns > now)
-            c.ttl_ns = (uint64_t)(info.expires_ns - now);
     }
+    left = time_left(lock, id, info.expires_ns); /* each request looks at the clock */
+    c.ttl_ns = c.known ? left : 0;
     c.validator.taken_at = cm_now(); /* a fresh copy counts as asked now */
     c.validator.changed_ns = CM_CHANGED_LONG_AGO;
     return c;
@@ -115,7 +144,7 @@ static int attach(struct request *r, const struct copy *c, uint64_t ttl_ns)
 
 static int open_locked(struct request *r, struct lock *lock)
 {
-    const struct copy c = look_up(&r->id);
+    const struct copy c = look_up(lock, &r->id);
     const uint8_t length = c.validator.proof[CM_PROOF_BYTES - 1];
     cm_file_info info = { .struct_size = sizeof(info) };
     uint64_t ttl_ns = c.ttl_ns;
@@ -135,6 +164,7 @@ static int open_locked(struct request *r, struct lock *lock)
             return how;
         lock->id = r->id;
         lock->asked_at = r->validator.taken_at;
+        lock->fresh_until = lock->asked_at + ttl_ns;
         e = attach(r, &c, ttl_ns);
     }
     if (e || cm_file_get_info(r->file, &info) < 0 || info.incarnation == 0)

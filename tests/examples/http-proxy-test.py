@@ -24,6 +24,7 @@ build = sys.argv[1]
 reads = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
 proxy_program = os.path.join(build, "examples/http-proxy/http-proxy")
 tool = os.path.join(build, "src/tool/cachemax")
+clock_ahead = os.path.join(build, "tests/clock_ahead.so")
 passed = failed = skipped = 0
 
 
@@ -203,10 +204,10 @@ class Client:
 
 
 class Proxy:
-    def __init__(self, pool, origin):
+    def __init__(self, pool, origin, env=None):
         self.process = subprocess.Popen(
             [proxy_program, pool, "0", "http://127.0.0.1:%d" % origin.port],
-            stdout=subprocess.PIPE, text=True)
+            stdout=subprocess.PIPE, text=True, env=env and dict(os.environ, **env))
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
 
     def end(self, how=signal.SIGTERM):
@@ -373,6 +374,33 @@ def test_broken_body(proxy, origin):
               (origin.gets("GET", path) == gets) == kept)
 
 
+def test_clock_set_back(start, origin, flag):
+    """The wall clock is set back by an hour while the proxy runs: max-age ends all the same."""
+    env = {"LD_PRELOAD": os.path.realpath(clock_ahead), "CLOCK_AHEAD": flag}
+    usage = subprocess.run([proxy_program], env=dict(os.environ, **env), stderr=subprocess.DEVNULL)
+    if not os.path.exists(clock_ahead) or usage.returncode != 2:
+        return skip("the clock is set back", "no LD_PRELOAD here")
+    short, rare, long, new = ["/50000/%s" % p for p in (
+        "second/short", "second/rare", "fresh/long", "fresh/new")]
+    open(flag, "w").close()
+    proxy = start(env)
+    wrong_ones(proxy, origin, [rare, long])
+    # So many that the proxy cannot remember for each of them when it asked.
+    wrong_ones(proxy, origin, ["/0/stale/%d" % n for n in range(3000)] + [short])
+    time.sleep(2.1)
+    os.remove(flag)
+    for what, path in ("an object", short), ("one of many objects", rare):
+        origin.change(path)
+        check("the clock is set back: %s is fresh for max-age, not longer" % what,
+              not wrong_ones(proxy, origin, [path]))
+    for what, path in ("before", long), ("after that", new):
+        asked = origin.gets("HEAD", path)
+        wrong_ones(proxy, origin, [path] * 4)
+        asked = origin.gets("HEAD", path) - asked
+        check("the clock is set back: an object of %s is asked for once" % what, asked <= 1, asked)
+    proxy.end()
+
+
 def test_killed_while_it_asks(start, origin):
     """max-age was 3 seconds and is over. The origin says max-age=0 now. The proxy is killed when
     the library has the validator: it must not take the object for fresh after that."""
@@ -499,6 +527,7 @@ def test_all(pool, start, origin):
         test_killed_while_it_asks(start, origin)
     else:
         skip("killed while it asks", "no gdb here")
+    test_clock_set_back(lambda env: start(pool + "-changing", env), origin, pool + ".ahead")
     test_changing(lambda: start(pool + "-changing"), origin)
 
     path = "/50000/stale/x"
@@ -525,8 +554,8 @@ def main():
     origin = Origin()
     proxies = []
 
-    def start(its_pool=pool):
-        proxies.append(Proxy(its_pool, origin))
+    def start(its_pool=pool, env=None):
+        proxies.append(Proxy(its_pool, origin, env))
         return proxies[-1]
 
     try:
