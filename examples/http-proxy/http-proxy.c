@@ -21,7 +21,8 @@
  *   must-revalidate, proxy-revalidate or no-cache and means it: then let ask() return 502.)
  *
  * Trouble with the cache never fails a request. Without a pool, and for what must not be cached
- * (no-store, private, no strong ETag), the proxy fetches the whole object for each request.
+ * (no-store, private, no strong ETag), the proxy fetches the whole object for each request: a large
+ * one into a file without a name, before it answers.
  *
  * To stay short, it passes on no header fields but the ETag, serves no ranges, and trusts its URLs:
  * its hash is not made to withstand attackers.
@@ -36,6 +37,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define READ_SIZE_MAX (4u << 20) /* an advised origin read has a quarter of it */
 #define PIECE (256u << 10)       /* of a response */
@@ -105,17 +107,26 @@ static struct MHD_Response *respond_cached(struct request *r)
 /* All that the origin sends. */
 static struct MHD_Response *respond_whole(struct request *r, int *status)
 {
-    char *body = NULL;
-    size_t len = 0;
-    FILE *to = open_memstream(&body, &len);
+    struct MHD_Response *response = NULL;
+    struct body b = { 0 };
     struct answer a;
+    int fd;
 
-    if (!to)
-        return NULL;
-    *status = origin_whole(r->curl, r->uri, to, &a) ? (int)a.status : 502;
-    if (fclose(to) != 0)
-        *status = 502;
-    return MHD_create_response_from_buffer(*status == 502 ? 0 : len, body, MHD_RESPMEM_MUST_FREE);
+    *status = origin_whole(r->curl, r->uri, &b, &a) ? (int)a.status : 502;
+    if (*status == 502) {
+        response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    } else if (!b.file) {
+        response = MHD_create_response_from_buffer(b.len, b.text, MHD_RESPMEM_MUST_FREE);
+        b.text = response ? NULL : b.text; /* the response frees it */
+    } else if ((fd = dup(fileno(b.file))) >= 0) {
+        response = MHD_create_response_from_fd64(b.len, fd);
+        if (!response)
+            close(fd); /* else the response closes it */
+    }
+    if (b.file)
+        fclose(b.file);
+    free(b.text);
+    return response;
 }
 
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url,

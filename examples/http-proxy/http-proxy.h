@@ -57,6 +57,13 @@ bool origin_head(CURL *curl, const char *uri, struct answer *a);
  * another one. */
 bool origin_get(CURL *curl, const char *uri, const char *etag, uint64_t off, void *buf, size_t len,
                 struct answer *a);
-bool origin_whole(CURL *curl, const char *uri, FILE *to, struct answer *a);
+/* All of it into a body that was 0. A large one is in a file, a small one in memory. The caller
+ * closes file, and frees text, also if it failed. */
+struct body {
+    FILE *file; /* NULL: it is in text */
+    char *text;
+    size_t len;
+};
+bool origin_whole(CURL *curl, const char *uri, struct body *b, struct answer *a);
 
 #endif

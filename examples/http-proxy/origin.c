@@ -5,8 +5,11 @@
 #include "http-proxy.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#define IN_MEMORY_MAX (256u << 10) /* of a body that is sent as a whole */
 
 const char *origin_url;
 
@@ -199,9 +202,42 @@ bool origin_get(CURL *curl, const char *uri, const char *etag, uint64_t off, voi
            (e == CURLE_WRITE_ERROR && r.got == len); /* on_body() had enough */
 }
 
-bool origin_whole(CURL *curl, const char *uri, FILE *to, struct answer *a)
+/* Room for the next bytes in memory, or a file if there are too many. */
+static bool make_room(struct body *b, size_t more)
+{
+    char *text;
+
+    if (b->file)
+        return true;
+    if (b->len + more > IN_MEMORY_MAX) {
+        b->file = tmpfile();
+        return b->file && fwrite(b->text, 1, b->len, b->file) == b->len;
+    }
+    if ((text = realloc(b->text, b->len + more)) == NULL)
+        return false;
+    b->text = text;
+    return true;
+}
+
+static size_t on_whole(char *data, size_t one, size_t len, void *ctx)
+{
+    struct body *b = ctx;
+
+    (void)one;
+    if (!make_room(b, len))
+        return 0; /* an error, if len is not */
+    if (!b->file)
+        memcpy(b->text + b->len, data, len);
+    else if (fwrite(data, 1, len, b->file) != len)
+        return 0;
+    b->len += len;
+    return len;
+}
+
+bool origin_whole(CURL *curl, const char *uri, struct body *b, struct answer *a)
 {
     curl_easy_reset(curl);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, to);
-    return perform(curl, uri, a) == CURLE_OK;
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_whole);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, b);
+    return perform(curl, uri, a) == CURLE_OK && (!b->file || fflush(b->file) == 0);
 }

@@ -169,7 +169,7 @@ class Client:
     """A connection to a proxy."""
 
     def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
         self.file = self.socket.makefile("rb", 1 << 18)
 
     def get(self, path, method="GET"):
@@ -283,6 +283,23 @@ def test_plain(proxy, origin):
           (origin.gets("HEAD", path), origin.gets("GET", path)) == (2, 1))
     origin.change(path)
     check("a changed object is seen at once", not wrong_ones(proxy, origin, [path]))
+
+
+def test_large(proxy, origin):
+    """A large object that is not stored does not lie in memory."""
+    def peak():
+        with open("/proc/%d/status" % proxy.process.pid) as f:
+            return int(re.search(r"VmHWM:\s*(\d+)", f.read())[1]) >> 10
+
+    before = peak()
+    for how in "nostore", "nostore,chunked", "nostore,open":
+        wrong = wrong_ones(proxy, origin, ["/48000000/%s/large" % how])
+        check("a large object that is not stored (%s): right" % how, not wrong)
+    sizes = [262143, 262144, 262145, 300000]
+    check("objects about as large as what lies in memory: right",
+          not wrong_ones(proxy, origin, ["/%d/nostore/large" % n for n in sizes]))
+    print("  %d MiB before, %d after" % (before, peak()))
+    check("a large object that is not stored does not lie in memory", peak() < before + 24)
 
 
 def test_directives(proxy, origin):
@@ -511,6 +528,7 @@ def test_all(pool, start, origin):
     test_plain(proxy, origin)
     test_directives(proxy, origin)
     test_no_store_later(proxy, origin)
+    test_large(proxy, origin)
     test_half_head(proxy, origin)
     test_broken_body(proxy, origin)
     check("it ends in order", proxy.end() == 0)
