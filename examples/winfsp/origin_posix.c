@@ -3,12 +3,18 @@
  * origin_posix.c - the origin's files, on Linux.
  *
  * Owns: a descriptor of the folder. Who: cache.c, ops.c. Every thread.
+ *
+ * No link leads out of the folder. FUSE resolves links itself, in the name of the program that
+ * asks. But a directory may have become a link since, by who may write there, and to follow it
+ * would be done with the rights of the mount. So a path is walked name by name, and a link ends the
+ * walk.
  */
 #include "origin.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -21,9 +27,46 @@ static int result(int rc)
     return rc < 0 ? -errno : 0;
 }
 
-static const char *below(const char *path)
+static void leave(int dir)
 {
-    return path[1] ? path + 1 : ".";
+    const int error = errno;
+
+    if (dir >= 0 && dir != folder)
+        close(dir);
+    errno = error;
+}
+
+/* The directory of the last name of a path; then leave(). -1 with errno. */
+static int walk(const char *path, const char **last)
+{
+    const char *name = path + 1, *end;
+    char one[NAME_MAX + 1];
+    int dir = folder, next;
+
+    for (; dir >= 0 && (end = strchr(name, '/')) != NULL; name = end + 1, dir = next) {
+        const size_t len = (size_t)(end - name);
+        if (len > NAME_MAX) {
+            leave(dir);
+            return errno = ENAMETOOLONG, -1;
+        }
+        memcpy(one, name, len);
+        one[len] = '\0';
+        next = openat(dir, one, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        leave(dir);
+    }
+    *last = *name ? name : "."; /* the folder itself */
+    return dir;
+}
+
+/* openat() of a path. The last name is no link either. -1 with errno. */
+static int open_path(const char *path, int flags, mode_t mode)
+{
+    const char *name;
+    const int dir = walk(path, &name);
+    const int fd = dir < 0 ? -1 : openat(dir, name, flags | O_NOFOLLOW | O_CLOEXEC, mode);
+
+    leave(dir);
+    return fd;
 }
 
 int origin_begin(const char *path, bool everyone)
@@ -43,7 +86,7 @@ int origin_open(const char *path, const struct origin_how *how, origin_file *f)
     int flags = how->reads ? how->writes ? O_RDWR : O_RDONLY : O_WRONLY, fd;
 
     flags |= how->create ? O_CREAT | (how->exclusive ? O_EXCL : 0) : 0;
-    fd = openat(folder, below(path), flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, how->mode);
+    fd = open_path(path, flags | O_NONBLOCK, how->mode);
     if (fd < 0)
         return -errno;
     *f = fd;
@@ -104,13 +147,18 @@ int origin_stat_file(origin_file f, api_stat *st)
 
 int origin_stat(const char *path, api_stat *st)
 {
-    return result(fstatat(folder, below(path), st, AT_SYMLINK_NOFOLLOW));
+    const char *name;
+    const int dir = walk(path, &name);
+    const int e = dir < 0 ? -errno : result(fstatat(dir, name, st, AT_SYMLINK_NOFOLLOW));
+
+    leave(dir);
+    return e;
 }
 
 int origin_list(const char *path, bool (*each)(void *ctx, const char *name, const api_stat *st),
                 void *ctx)
 {
-    const int fd = openat(folder, below(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const int fd = open_path(path, O_RDONLY | O_DIRECTORY, 0);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
     const struct dirent *e;
     int error = errno;
@@ -132,35 +180,77 @@ int origin_list(const char *path, bool (*each)(void *ctx, const char *name, cons
 
 int origin_mkdir(const char *path, api_mode mode)
 {
-    return result(mkdirat(folder, below(path), mode));
+    const char *name;
+    const int dir = walk(path, &name);
+    const int e = dir < 0 ? -errno : result(mkdirat(dir, name, mode));
+
+    leave(dir);
+    return e;
 }
 
 int origin_rmdir(const char *path)
 {
-    return result(unlinkat(folder, below(path), AT_REMOVEDIR));
+    const char *name;
+    const int dir = walk(path, &name);
+    const int e = dir < 0 ? -errno : result(unlinkat(dir, name, AT_REMOVEDIR));
+
+    leave(dir);
+    return e;
 }
 
 int origin_unlink(const char *path)
 {
-    return result(unlinkat(folder, below(path), 0));
+    const char *name;
+    const int dir = walk(path, &name);
+    const int e = dir < 0 ? -errno : result(unlinkat(dir, name, 0));
+
+    leave(dir);
+    return e;
 }
 
 int origin_rename(const char *from, const char *to, bool keep)
 {
-    if (!keep)
-        return result(renameat(folder, below(from), folder, below(to)));
-    return result((int)syscall(SYS_renameat2, folder, below(from), folder, below(to),
-                               1 /* RENAME_NOREPLACE */));
+    const char *old, *new;
+    const int source = walk(from, &old), target = source < 0 ? -1 : walk(to, &new);
+    int e;
+
+    if (target < 0)
+        e = -errno;
+    else if (!keep)
+        e = result(renameat(source, old, target, new));
+    else
+        e = result((int)syscall(SYS_renameat2, source, old, target, new, 1 /* RENAME_NOREPLACE */));
+    leave(source);
+    leave(target);
+    return e;
 }
 
+/* By the descriptor: what has the name may have become a link. */
 int origin_chmod(const char *path, api_mode mode)
 {
-    return result(fchmodat(folder, below(path), mode, 0));
+    const int fd = open_path(path, O_PATH, 0);
+    char by_number[32];
+    api_stat st;
+    int e = fd < 0 ? -errno : result(fstat(fd, &st));
+
+    if (e == 0 && S_ISLNK(st.st_mode))
+        e = -ELOOP;
+    snprintf(by_number, sizeof(by_number), "/proc/self/fd/%d", fd);
+    if (e == 0)
+        e = result(chmod(by_number, mode));
+    if (fd >= 0)
+        close(fd);
+    return e;
 }
 
 int origin_set_times(const char *path, const api_timespec tv[2])
 {
-    return result(utimensat(folder, below(path), tv, AT_SYMLINK_NOFOLLOW));
+    const char *name;
+    const int dir = walk(path, &name);
+    const int e = dir < 0 ? -errno : result(utimensat(dir, name, tv, AT_SYMLINK_NOFOLLOW));
+
+    leave(dir);
+    return e;
 }
 
 int origin_set_times_of(origin_file f, const api_timespec tv[2])
@@ -175,22 +265,30 @@ int origin_space(api_statvfs *s)
 
 int origin_read_link(const char *path, char *buf, size_t room)
 {
-    const ssize_t n = readlinkat(folder, below(path), buf, room - 1);
+    const char *name;
+    const int dir = walk(path, &name);
+    const ssize_t n = dir < 0 ? -1 : readlinkat(dir, name, buf, room - 1);
+    const int e = n < 0 ? -errno : 0;
 
-    if (n < 0)
-        return -errno;
-    buf[n] = '\0';
-    return 0;
+    leave(dir);
+    if (e == 0)
+        buf[n] = '\0';
+    return e;
 }
 
 int origin_make_link(const char *to, const char *path)
 {
-    return result(symlinkat(to, folder, below(path)));
+    const char *name;
+    const int dir = walk(path, &name);
+    const int e = dir < 0 ? -errno : result(symlinkat(to, dir, name));
+
+    leave(dir);
+    return e;
 }
 
 int origin_sync_names(const char *path)
 {
-    const int fd = openat(folder, below(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const int fd = open_path(path, O_RDONLY | O_DIRECTORY, 0);
     const int e = fd < 0 ? -errno : result(fsync(fd));
 
     if (fd >= 0)

@@ -26,6 +26,7 @@ from mutation import Failure, edit, edits_of, run  # noqa: E402
 
 SOURCES = os.path.join(TOP, 'examples', 'winfsp')
 SWAP, POSIX, CACHE, OPS, MAIN = 'swap.c', 'swap_posix.c', 'cache.c', 'ops.c', 'main.c'
+ORIGIN = 'origin_posix.c'
 LIMIT = 120  # seconds
 
 
@@ -91,6 +92,10 @@ MOUNT = [
     row('the folder stays aside', 'unmounted', MAIN, 'back = (int)swap_end(&s);', 'back = 0;'),
     row('a mount that fails leaves it aside', 'mount fails', MAIN, 'back = (int)swap_end(&s);',
         'back = status == SWAP_OK ? (int)swap_end(&s) : 0;'),
+    row('a link in a path is followed', 'leads out', ORIGIN,
+        'O_PATH | O_DIRECTORY | O_NOFOLLOW', 'O_PATH | O_DIRECTORY'),
+    row('the mode of what a link names', 'leads out', ORIGIN, 'S_ISLNK(st.st_mode)', 'false',
+        ORIGIN, 'open_path(path, O_PATH, 0)', 'openat(folder, path + 1, O_PATH)'),
     row('a pool in the folder', 'nothing to recover', MAIN, 'if (swap_is_below(folder, pool))',
         'if (false)'),
 ]

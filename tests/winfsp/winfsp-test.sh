@@ -189,6 +189,72 @@ t_others() {
   chmod 644 "$folder/below/small"
   is_back
 }
+# The origin's modes let a user change it beside the mount. A directory that became a link, or a
+# file, leads nobody out of the folder with the rights of the mount.
+t_links_out() {
+  local user=65534 out=$work/outside
+  mkdir -p "$out" "$folder/mine/dir"
+  mkdir "$out/empty"
+  echo secret >"$out/secret"
+  chmod 700 "$out"
+  chmod 755 "$work" "$place" "$folder"
+  chown -R $user:$user "$folder/mine"
+  touch -d 2020-01-01 "$out/secret"
+  serve --everyone
+  python3 - "$folder/mine" "$aside/mine" "$out" $user >"$work/ways" <<'PY'
+import os, sys
+mount, aside, out = sys.argv[1:4]
+os.setgroups([])
+os.setgid(int(sys.argv[4]))
+os.setuid(int(sys.argv[4]))
+
+def leads(name, what):
+    """Does `what` in a directory that became a link lead anywhere?"""
+    os.mkdir(aside + "/" + name)
+    os.chdir(mount + "/" + name)
+    os.listdir(".")
+    os.rename(aside + "/" + name, aside + "/was " + name)
+    os.symlink(out, aside + "/" + name)
+    try:
+        what()
+        print("a way out:", name)
+    except OSError:
+        pass
+    os.chdir("/")
+
+def read():
+    with open("secret") as f:
+        f.read()
+
+leads("read", read)
+leads("create", lambda: os.close(os.open("new", os.O_WRONLY | os.O_CREAT)))
+leads("mkdir", lambda: os.mkdir("made"))
+leads("symlink", lambda: os.symlink("x", "link"))
+leads("stat", lambda: os.stat("secret"))
+leads("rmdir", lambda: os.rmdir("empty"))
+leads("unlink", lambda: os.unlink("secret"))
+leads("rename", lambda: os.rename("secret", "stolen"))
+open(aside + "/file", "w").close()
+leads("rename to it", lambda: os.rename(mount + "/file", "moved"))
+open(aside + "/open", "w").close()
+f = os.open(mount + "/open", os.O_RDWR)
+os.rename(aside + "/open", aside + "/was")
+os.symlink(out + "/secret", aside + "/open")
+for change in (lambda: os.fchmod(f, 0o666), lambda: os.utime(f, (1, 1)),
+               lambda: os.truncate(f, 0)):
+    try:
+        change()
+    except OSError:
+        pass
+PY
+  fails grep . "$work/ways"
+  same "$(ls "$out" | tr '\n' ' ')" "empty secret "
+  same "$(cat "$out/secret")" secret
+  same "$(stat -c '%a %Y' "$out/secret")" "644 $(date -d 2020-01-01 +%s)"
+  ends 0 kill "$pid"
+  rm -r "$folder/mine" "$out"
+  is_back
+}
 t_hits() {
   local before
   serve
@@ -389,6 +455,7 @@ check "serves and is ended" t_serves
 check "lists directories" t_lists
 check "unmounted by others" t_unmounted
 if need_root "other users"; then check "other users" t_others; fi
+if need_root "a link leads out"; then check "a link leads out" t_links_out; fi
 check "hits, also in the next session" t_hits
 check "what is read again stays warm after a kill" t_stays_warm
 check "changes" t_changes
