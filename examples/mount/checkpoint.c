@@ -10,9 +10,9 @@
  */
 #include "mount.h"
 
-#include <time.h>
+#include <timed_wait.h> /* examples/wait */
 
-#define PERIOD_S 5
+#define PERIOD_NS UINT64_C(5000000000)
 /* What changes while one runs, and what it clears, is durable after the next one. What waits in the
  * probation buffer is stored by the second one that finds it there. */
 #define ROUNDS 2
@@ -68,15 +68,12 @@ static uint64_t changes(void)
 /* True: it is time to end. */
 static bool wait_for_stop(void)
 {
-    struct timespec ts;
+    const struct timespec until = wait_until(PERIOD_NS);
     bool stop;
-    int rc = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    ts.tv_sec += PERIOD_S;
     pthread_mutex_lock(&checkpoints.lock);
-    while (!checkpoints.stop && rc == 0)
-        rc = pthread_cond_timedwait(&checkpoints.wake, &checkpoints.lock, &ts);
+    while (!checkpoints.stop && wait_on(&checkpoints.wake, &checkpoints.lock, &until)) {
+    }
     stop = checkpoints.stop;
     pthread_mutex_unlock(&checkpoints.lock);
     return stop;
@@ -105,15 +102,12 @@ static void *checkpoint_main(void *arg)
 
 int checkpoint_start(void)
 {
-    pthread_condattr_t a;
     int err;
 
     look_at_pool();
     checkpoints.stop = false;
-    pthread_condattr_init(&a);
-    pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-    pthread_cond_init(&checkpoints.wake, &a);
-    pthread_condattr_destroy(&a);
+    if ((err = wait_init(&checkpoints.wake)) != 0)
+        return err;
     err = pthread_create(&checkpoints.thread, NULL, checkpoint_main, NULL);
     checkpoints.running = err == 0;
     if (err)

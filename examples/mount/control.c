@@ -28,7 +28,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
+#include <timed_wait.h> /* examples/wait */
 
 #define CLIENTS_MAX 16u
 #define HEAD_MAX 128u
@@ -412,14 +412,10 @@ static void remove_socket(void)
 
 void control_start(void)
 {
-    pthread_condattr_t a;
-    int err;
+    int err = wait_init(&control.wake);
 
-    pthread_condattr_init(&a);
-    pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-    pthread_cond_init(&control.wake, &a);
-    pthread_condattr_destroy(&a);
-    err = listen_there() ? pthread_create(&control.thread, NULL, listener_main, NULL) : errno;
+    if (!err)
+        err = listen_there() ? pthread_create(&control.thread, NULL, listener_main, NULL) : errno;
     control.running = err == 0;
     if (control.running)
         return;
@@ -449,11 +445,10 @@ void control_cancel(void)
 static bool has_ended(struct control_client *c, const struct timespec *until)
 {
     bool ended;
-    int rc = 0;
 
     pthread_mutex_lock(&control.lock);
-    while (c->used && !c->ended && rc == 0)
-        rc = pthread_cond_timedwait(&control.wake, &control.lock, until);
+    while (c->used && !c->ended && wait_on(&control.wake, &control.lock, until)) {
+    }
     ended = !c->used || c->ended;
     pthread_mutex_unlock(&control.lock);
     if (ended && c->used) {
@@ -476,10 +471,7 @@ bool control_stop(void)
     control_cancel(); /* a client that was accepted meanwhile */
     ns = cm_now() - control.cancelled_ns;
     ns = ns < STOP_NS - LAST_NS ? STOP_NS - ns : LAST_NS;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    ns += (uint64_t)until.tv_nsec;
-    until.tv_sec += (time_t)(ns / 1000000000);
-    until.tv_nsec = (long)(ns % 1000000000);
+    until = wait_until(ns);
     for (unsigned k = 0; k < CLIENTS_MAX; k++)
         all = has_ended(&control.clients[k], &until) && all;
     remove_socket();

@@ -53,9 +53,10 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <timed_wait.h> /* examples/wait */
 
 #define DRAIN_MS 1000
-#define WAIT_MS 100 /* of an open: an answer to another request may wait for its thread */
+#define WAIT_NS 100000000 /* of an open: an answer to another request may wait for its thread */
 
 struct held {
     struct held *next;
@@ -77,11 +78,9 @@ static struct {
     int sock;    /* to it; -1: none */
     bool aborts; /* it can end the connection */
     bool gone;   /* it has ended before the mount; the log says so */
-} n = { .lock = PTHREAD_MUTEX_INITIALIZER,
-        .work = PTHREAD_COND_INITIALIZER,
-        .over = PTHREAD_COND_INITIALIZER,
-        .tail = &n.head,
-        .sock = -1 };
+} n = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .tail = &n.head, .sock = -1
+};
 
 /* ---- The helper ----------------------------------------------------------------------------- */
 
@@ -326,6 +325,7 @@ static unsigned waiting_max(void)
 
 void direct_start(void)
 {
+    (void)wait_init(&n.over);
     if (start_helper() && pthread_create(&n.thread, NULL, notifier_main, NULL)) {
         kill(n.pid, SIGKILL); /* else it would end the connection, as that of a dead mount */
         close(n.sock);
@@ -455,18 +455,13 @@ static void queue_drop(struct inode *i, bool counted)
 
 void direct_wait(void)
 {
-    struct timespec end;
+    const struct timespec until = wait_until(WAIT_NS);
     uint64_t mark;
 
-    clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_nsec += WAIT_MS * 1000000;
-    end.tv_sec += end.tv_nsec / 1000000000;
-    end.tv_nsec %= 1000000000;
     pthread_mutex_lock(&n.lock);
     mark = n.queued;
-    while (n.done < mark && !n.stop)
-        if (pthread_cond_timedwait(&n.over, &n.lock, &end))
-            break;
+    while (n.done < mark && !n.stop && wait_on(&n.over, &n.lock, &until)) {
+    }
     pthread_mutex_unlock(&n.lock);
 }
 

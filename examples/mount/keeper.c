@@ -29,7 +29,7 @@
 #include "mount.h"
 
 #include <sys/resource.h>
-#include <time.h>
+#include <timed_wait.h> /* examples/wait */
 
 #define DELAY_NS 250000000ull
 #define TICK_NS 10000000ull /* a program that unmounts takes longer to start */
@@ -299,13 +299,9 @@ void keeper_throttle(uint64_t names)
 /* Waits up to `ns` for a signal. Lock held. */
 static void wait_for_signal(struct keeper *k, uint64_t ns)
 {
-    struct timespec ts;
+    const struct timespec until = wait_until(ns);
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    ns += (uint64_t)ts.tv_nsec;
-    ts.tv_sec += (time_t)(ns / 1000000000);
-    ts.tv_nsec = (long)(ns % 1000000000);
-    pthread_cond_timedwait(&k->wake, &k->lock, &ts);
+    (void)wait_on(&k->wake, &k->lock, &until);
 }
 
 /* Takes all of a place to the front. Lock held. */
@@ -501,17 +497,13 @@ int keeper_start(void)
 
     for (int far = 0; far < 2 && !err; far++) {
         struct keeper *k = &keepers[far];
-        pthread_condattr_t a;
 
         k->far = far;
         k->validators.tail = &k->validators.head;
         k->proofs.tail = &k->proofs.head;
         pthread_mutex_init(&k->lock, NULL);
-        pthread_condattr_init(&a);
-        pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-        pthread_cond_init(&k->wake, &a);
-        pthread_condattr_destroy(&a);
-        err = pthread_create(&k->thread, NULL, keeper_main, k);
+        err = wait_init(&k->wake);
+        err = err ? err : pthread_create(&k->thread, NULL, keeper_main, k);
     }
     return err;
 }

@@ -18,6 +18,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
+#include <timed_wait.h> /* examples/wait */
 
 static struct {
     pthread_mutex_t lock;
@@ -65,12 +66,11 @@ static void *watch(void *arg)
     pthread_mutex_lock(&watchdog.lock);
     while (!watchdog.stop) {
         const uint64_t ns = (uint64_t)at.tv_nsec + watchdog.period_us * 250;
-        int rc = 0;
 
         at.tv_sec += (time_t)(ns / 1000000000);
         at.tv_nsec = (long)(ns % 1000000000);
-        while (!watchdog.stop && rc == 0)
-            rc = pthread_cond_timedwait(&watchdog.wake, &watchdog.lock, &at);
+        while (!watchdog.stop && wait_on(&watchdog.wake, &watchdog.lock, &at)) {
+        }
         if (!watchdog.stop && loop_answers())
             notify("WATCHDOG=1");
     }
@@ -80,18 +80,13 @@ static void *watch(void *arg)
 
 void manager_ready(void)
 {
-    pthread_condattr_t clock;
-
     if (!mnt.opt.foreground)
         return;
     notify("READY=1");
     watchdog.period_us = period();
     if (!watchdog.period_us)
         return;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&watchdog.wake, &clock);
-    if (pthread_create(&watchdog.thread, NULL, watch, NULL)) {
+    if (wait_init(&watchdog.wake) || pthread_create(&watchdog.thread, NULL, watch, NULL)) {
         say(CM_LOG_WARNING, "no thread for the watchdog");
         watchdog.period_us = 0;
     }

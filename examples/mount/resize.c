@@ -35,9 +35,9 @@
 
 #include <stdio.h>
 #include <sys/statvfs.h>
-#include <time.h>
+#include <timed_wait.h> /* examples/wait */
 
-#define PATIENCE_S 2
+#define PATIENCE_NS UINT64_C(2000000000)
 #define RETRY_S 5
 #define NAMES_ROOM 8192u /* cm_pool_size_min(): the smallest pool with names is larger */
 #define MIB(bytes) ((double)(bytes) / (1 << 20))
@@ -137,13 +137,12 @@ void resize_release(void)
 /* False: a request that uses the pool takes long, as warming does; or the gate stays open. */
 static bool detach_all(void)
 {
-    struct timespec until;
+    const struct timespec until = wait_until(PATIENCE_NS);
     bool closed;
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += PATIENCE_S;
-    if (pthread_rwlock_timedwrlock(&using_pool, &until))
-        return false;
+    while (pthread_rwlock_trywrlock(&using_pool)) /* resize_hold() turns new ones away */
+        if (!wait_a_little(&until))
+            return false;
     closed = gate_close();
     if (closed && (!cache_detach_used(false) || !cache_detach_used(true))) {
         gate_open();

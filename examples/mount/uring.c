@@ -43,6 +43,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <timed_wait.h> /* examples/wait */
 #include <unistd.h>
 
 #define DEPTH_MAX 64 /* as many requests as the kernel sends ahead by default */
@@ -380,13 +381,9 @@ static bool wait_for_answer(struct worker *w)
     pthread_mutex_lock(&w->late);
     while (atomic_load(&w->unique) && !give_up) {
         const uint64_t since = atomic_load(&pool.settling);
-        struct timespec t;
+        const struct timespec until = wait_until(50000000);
 
-        clock_gettime(CLOCK_REALTIME, &t);
-        t.tv_nsec += 50000000;
-        t.tv_sec += t.tv_nsec / 1000000000;
-        t.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&w->answered, &w->late, &t);
+        (void)wait_on(&w->answered, &w->late, &until);
         give_up = since && now_ns() - since > LATE_NS;
     }
     give_up = atomic_exchange(&w->unique, 0) != 0;
@@ -568,7 +565,7 @@ static bool start(unsigned qid, bool few)
     w->few = few;
     w->fd = -1;
     pthread_mutex_init(&w->late, NULL);
-    pthread_cond_init(&w->answered, NULL);
+    (void)wait_init(&w->answered);
     pthread_attr_init(&a);
     pthread_attr_setstacksize(&a, STACK_SIZE);
     ok = pthread_create(&w->id, &a, worker_main, w) == 0;

@@ -29,14 +29,14 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
-#include <time.h>
+#include <timed_wait.h> /* examples/wait */
 
 #define BUCKETS 4096u
 #define FRESH_NS 50000000ull
 #define AGAIN_NS 20000000ull /* from one look at a file to the next */
 #define OWN_NS 1000000000ull
 #define TICK_MS 10
-#define STOP_S 5
+#define STOP_NS UINT64_C(5000000000)
 #define BATCH 256u
 #define CHANGES (IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF)
 
@@ -308,14 +308,16 @@ bool watch_stop(void)
     const uint64_t one = 1;
     struct timespec until;
     struct inode *i;
+    int err;
 
     if (!atomic_load(&watch.running))
         return true;
     atomic_store(&watch.stop, true);
     (void)!write(watch.event, &one, sizeof(one));
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += STOP_S;
-    if (pthread_timedjoin_np(watch.thread, NULL, &until))
+    until = wait_until(STOP_NS);
+    while ((err = pthread_tryjoin_np(watch.thread, NULL)) == EBUSY && wait_a_little(&until)) {
+    }
+    if (err)
         return false;
     while ((i = watch.list) != NULL) {
         watch.list = i->watch_next;

@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
+#include <timed_wait.h> /* examples/wait */
 
-enum { CHECKPOINT_SECONDS = 5 };
+#define CHECKPOINT_NS UINT64_C(5000000000)
 
 cm_cache *pool;
 static struct seal_openssl *seal; /* from pool_ready() on */
@@ -22,7 +22,7 @@ static pthread_t checkpoints;
 static bool checkpoints_run;
 static bool ending;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t wake; /* from pool_open() on, while checkpoints_run */
 
 static void log_line(void *ctx, int level, const char *text)
 {
@@ -136,10 +136,8 @@ static void *make_checkpoints(void *arg)
 {
     pthread_mutex_lock(&lock);
     while (!ending) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += CHECKPOINT_SECONDS;
-        if (pthread_cond_timedwait(&wake, &lock, &until) == 0)
+        const struct timespec until = wait_until(CHECKPOINT_NS);
+        if (wait_on(&wake, &lock, &until))
             continue;
         pthread_mutex_unlock(&lock);
         (void)cm_checkpoint(pool); /* the library logs what is wrong */
@@ -159,7 +157,9 @@ int pool_open(void)
         nbdkit_error("cachemax: cannot open the pool %s: %s", settings.pool, cm_strerror(e));
         return -1;
     }
-    e = pthread_create(&checkpoints, NULL, make_checkpoints, NULL);
+    e = wait_init(&wake);
+    if (!e && (e = pthread_create(&checkpoints, NULL, make_checkpoints, NULL)) != 0)
+        pthread_cond_destroy(&wake);
     checkpoints_run = e == 0;
     if (e)
         nbdkit_error("cachemax: no thread for checkpoints, so after a crash the pool is cold: %s",
@@ -169,12 +169,14 @@ int pool_open(void)
 
 static void end_pool(void)
 {
-    pthread_mutex_lock(&lock);
-    ending = true;
-    pthread_cond_signal(&wake);
-    pthread_mutex_unlock(&lock);
-    if (checkpoints_run)
+    if (checkpoints_run) {
+        pthread_mutex_lock(&lock);
+        ending = true;
+        pthread_cond_signal(&wake);
+        pthread_mutex_unlock(&lock);
         pthread_join(checkpoints, NULL);
+        pthread_cond_destroy(&wake);
+    }
     exports_end();
     int e = cm_close(pool);
     if (e < 0)

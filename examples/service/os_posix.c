@@ -49,16 +49,20 @@ bool os_try_lock(os_mutex *m)
 
 bool os_lock_within(os_mutex *m, uint64_t ns)
 {
-    struct timespec until;
-    uint64_t at;
+    const uint64_t at = os_now_ns() + ns;
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 30)
+    const struct timespec until = { .tv_sec = (time_t)(at / UINT64_C(1000000000)),
+                                    .tv_nsec = (long)(at % UINT64_C(1000000000)) };
 
-    if (os_try_lock(m))
-        return true;
-    /* This call has the clock on the wall. Where that is set, the wait is another one, once. */
-    at = os_wall_ns() + ns;
-    until.tv_sec = (time_t)(at / UINT64_C(1000000000));
-    until.tv_nsec = (long)(at % UINT64_C(1000000000));
-    return pthread_mutex_timedlock(m, &until) == 0;
+    return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &until) == 0;
+#else /* pthread_mutex_timedlock() has the wall clock, which may be set meanwhile */
+    while (!os_try_lock(m)) {
+        if (os_now_ns() >= at)
+            return false;
+        os_sleep_ms(1);
+    }
+    return true;
+#endif
 }
 
 void os_unlock(os_mutex *m)

@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <time.h>
+#include <timed_wait.h> /* examples/wait */
 
 static struct {
     pthread_mutex_t lock;
@@ -22,20 +22,12 @@ static struct {
 /* True: it is time to end. */
 static bool wait_for_end(void)
 {
-    struct timespec ts;
+    const struct timespec until = wait_until(UINT64_C(1000000) * ticker.ms);
     bool ends;
-    int rc = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    ts.tv_sec += ticker.ms / 1000;
-    ts.tv_nsec += (long)(ticker.ms % 1000) * 1000000;
-    if (ts.tv_nsec >= 1000000000) {
-        ts.tv_sec++;
-        ts.tv_nsec -= 1000000000;
-    }
     pthread_mutex_lock(&ticker.lock);
-    while (!ticker.ends && rc == 0)
-        rc = pthread_cond_timedwait(&ticker.wake, &ticker.lock, &ts);
+    while (!ticker.ends && wait_on(&ticker.wake, &ticker.lock, &until)) {
+    }
     ends = ticker.ends;
     pthread_mutex_unlock(&ticker.lock);
     return ends;
@@ -62,16 +54,13 @@ static void block_others(sigset_t *were)
 
 bool ticker_begin(unsigned ms, void (*each)(void))
 {
-    pthread_condattr_t a;
     sigset_t were;
 
     ticker.ms = ms;
     ticker.each = each;
     ticker.ends = false;
-    pthread_condattr_init(&a);
-    pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-    pthread_cond_init(&ticker.wake, &a);
-    pthread_condattr_destroy(&a);
+    if (wait_init(&ticker.wake))
+        return false;
     block_others(&were);
     ticker.runs = pthread_create(&ticker.thread, NULL, tick, NULL) == 0;
     pthread_sigmask(SIG_SETMASK, &were, NULL);

@@ -56,6 +56,11 @@ MUTANTS = [
     ('a-flush-that-failed', 'filter.c', 'cm_sync_end(c->file, &s, 0, NULL);',
      'cm_sync_end(c->file, &s, 1, NULL);', 'failing_flush'),
     ('no-checkpoints', 'pool.c', '(void)cm_checkpoint(pool);', '(void)0;', 'checkpoints'),
+    ('a-wait-by-the-wall-clock', 'pool.c',
+     'wait_until(CHECKPOINT_NS);\n        if (wait_on(&wake, &lock, &until))',
+     '{ time(NULL) + 5, 0 };\n'
+     '        if (!pthread_cond_clockwait(&wake, &lock, CLOCK_REALTIME, &until))',
+     'clock_set_back'),
     ('beyond-the-end', 'filter.c', 'const uint64_t size = o->c->size;',
      'const uint64_t size = o->c->size + 4096;', 'unaligned'),
     ('names-ignored', 'export.c', 'settings.names == NAMES_EACH ? c->name : ""', '""', 'exports'),

@@ -25,7 +25,7 @@ from begins import (  # noqa: E402,F401
     check_pool_in_folder, check_reader_before_writer)
 from pools import check_pool_in_use, check_sealed  # noqa: E402,F401
 from serve import (  # noqa: E402
-    BLOCK, FILTER, SIZE, TOOL, Failed, Server, Skipped, Writer, blocks, buffered, calls,
+    BLOCK, BUILD, ENV, FILTER, SIZE, TOOL, Failed, Server, Skipped, Writer, blocks, buffered, calls,
     cold_part, content, counter, dirty, eventually, get, leave_ending, make, nbd, not_sanitized,
     put, read_all, refused, run, sanitized, settle_doubts, want, warm_after_ending, web_server,
     works)
@@ -343,6 +343,18 @@ def check_checkpoints():
     finally:
         h.shutdown()
         s.end()
+
+
+def check_clock_set_back():
+    """It makes checkpoints also after the wall clock was set back by an hour."""
+    not_sanitized()
+    put('ahead', b'')
+    ENV.update(LD_PRELOAD=os.path.join(BUILD, 'tests/clock_ahead.so'),
+               CLOCK_AHEAD=os.path.abspath('ahead'))
+    try:
+        check_checkpoints()
+    finally:
+        del ENV['LD_PRELOAD'], ENV['CLOCK_AHEAD']
 
 
 def check_plugin_errors():

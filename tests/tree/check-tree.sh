@@ -210,6 +210,20 @@ empty "every .c opens with what it owns" "$(
     [ -f "$f" ] || continue
     sed -n 3p "$f" | grep -q " $(basename "$f") - " || echo "$f: line 3 does not name it"
   done)"
+# A wait until a moment of the wall clock is longer by what somebody sets it back.
+timed='pthread_([a-z]+_timed[a-z]+|timedjoin_np)|(sem|mq|cnd|mtx)_timed[a-z]+'
+timed="($timed) *\\([^)]|(pthread_|sem_|clock_nano|timer)[a-z_]*\\(.*CLOCK_REALTIME"
+empty "no wait with a deadline is by the wall clock" \
+  "$(grep -nE "$timed" src/*/*.c src/tool/*/*.c examples/*/*.[ch]* 2>/dev/null |
+    grep -v '^examples/wait/timed_wait\.c:')"
+empty "examples/wait waits by a clock that nobody sets" \
+  "$(grep -n 'CLOCK_REALTIME' examples/wait/*.[ch] 2>/dev/null)"
+empty "a condition that is waited for with a deadline was made for that" "$(
+  for f in $(grep -l 'wait_on(&' examples/*/*.c); do
+    grep -o 'wait_on(&[^,]*' "$f" | sed 's/.*[.>&]//' | sort -u | while read -r name; do
+      grep -qE "wait_init\(&([^)]*[.>])?$name\)" "$f" || echo "$f: $name: not by wait_init()"
+    done
+  done)"
 empty "every exported function is in the version map and the header" "$(
   t=$(mktemp -d)
   sed -n 's/^ *\(cm_[a-z_]*\);$/\1/p' src/cachemax.map | sort >"$t/map"

@@ -27,6 +27,7 @@ from mutation import Failure, edit, edits_of, run  # noqa: E402
 SOURCES = os.path.join(TOP, 'examples', 'winfsp')
 SWAP, POSIX, CACHE, OPS, MAIN = 'swap.c', 'swap_posix.c', 'cache.c', 'ops.c', 'main.c'
 ORIGIN = 'origin_posix.c'
+WAIT = os.path.join(TOP, 'examples', 'wait')
 LIMIT = 120  # seconds
 
 
@@ -124,7 +125,8 @@ def mount_fails(sources, where, test, build):
                           stdout=subprocess.PIPE).stdout.decode().split()
     files = [SWAP, POSIX, CACHE, OPS, MAIN, 'announce_posix.c', 'origin_posix.c',
              'ticker_posix.c']
-    compile_it(program, ['-I' + os.path.join(TOP, 'include')] +
+    compile_it(program, ['-I' + os.path.join(TOP, 'include'), '-I' + WAIT] +
+               [os.path.join(WAIT, 'timed_wait.c')] +
                [os.path.join(sources, f) for f in files] +
                [os.path.join(build, 'src', 'libcachemax.a'), '-pthread'] + fuse)
     env = dict(os.environ, CM_WINFSP=program, CM_CHECKS=test)
