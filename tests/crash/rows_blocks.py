@@ -359,7 +359,7 @@ BLOCKS = [
        HOLD, 'if (out[i].result != 0 || vacate(c, entry[i]))', 'if (vacate(c, entry[i]) >= 0)'),
     _m('held, checkpoint, claim', 'it leaves alone what another thread has claimed',
        'unit probation checkpoint_claimed',
-       HOLD, ' || !cm_probation_claim_at(p, e))', ' || !cm_probation_claim_at(p, e) * 0)'),
+       HOLD, 'if (!cm_probation_claim_at(p, e))', 'if (!cm_probation_claim_at(p, e) * 0)'),
     _m('held, checkpoint, claimed', 'a claimed entry is not claimed once more',
        'unit probation checkpoint_claimed', PROBATION,
        'const bool free = !at_load_acquire(&p->entry[e].busy); /* as in cm_probation_claim */',
@@ -370,7 +370,7 @@ BLOCKS = [
     _m('held, checkpoint, ticket and then looked at',
        'second look at an entry that a checkpoint stores, after its ticket',
        'turns leaving: checkpoint, write',
-       HOLD, ' && take_ticket(c, &out[n]) && is_still(c, e, &h);', ' && take_ticket(c, &out[n]);'),
+       HOLD, 'return take_ticket(c, it) && is_still(c, e, &h);', 'return take_ticket(c, it);'),
     _m('held, checkpoint, close', 'a close refuses while a checkpoint runs',
        'unit probation checkpoint_beside_close',
        'api/calls.c', '''    at_add_acq_rel(&c->live, 1); /* cm_close looks at it */
