@@ -41,6 +41,11 @@ top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
   echo "fresh-root.sh: needs root (debootstrap, chroot)" >&2
   exit 77
 }
+# What is mounted here goes with this program, also if it is killed.
+if [ "${FRESH_ROOT_MOUNTS:-}" != private ]; then
+  # shellcheck disable=SC2086 # words
+  exec env FRESH_ROOT_MOUNTS=private unshare --mount sh "$0" --as "$who" "$suite" $filter
+fi
 . "$top/examples/need.sh"
 need debootstrap git
 mirror=${MIRROR:-$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null |
