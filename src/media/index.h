@@ -22,8 +22,8 @@ struct cm_key {
     struct cm_place place;
 };
 
-static inline struct cm_home cm_key_home(const struct cm_media *m, uint64_t incarnation,
-                                         uint64_t group)
+static inline __attribute__((always_inline)) struct cm_home
+cm_key_home(const struct cm_media *m, uint64_t incarnation, uint64_t group)
 {
     return cm_place_home(m->geo.stripes, cm_media_index(m), m->hash_seed, incarnation, group);
 }

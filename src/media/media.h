@@ -141,8 +141,10 @@ static inline void cm_media_count(const struct cm_media *m, const struct cm_plat
     cm_media_add(m, t, CM_STATS_COUNTERS + which, n);
 }
 /* Adds to a counter and to the next one. */
-static inline void cm_media_count2(const struct cm_media *m, const struct cm_plat_thread *t,
-                                   enum cm_stat which, uint64_t n, uint64_t n2)
+static inline __attribute__((always_inline)) void cm_media_count2(const struct cm_media *m,
+                                                                  const struct cm_plat_thread *t,
+                                                                  enum cm_stat which, uint64_t n,
+                                                                  uint64_t n2)
 {
     if (t->number < CM_STATS_OWN_SHARDS) {
         uint64_t *word = &cm_media_shard(m->stats, t->number)[CM_STATS_COUNTERS + which];

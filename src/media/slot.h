@@ -169,9 +169,9 @@ static inline bool cm_slot_read_known(const struct cm_spot *at, uint64_t incarna
     return cm_guard_load64(&at->header->w0, &again) == 0 && again == w0;
 }
 /* The same for a slot that cm_slot_prefetch_payload() has prefetched. */
-static inline bool cm_slot_take_known(const struct cm_media *m, const struct cm_spot *at,
-                                      uint64_t incarnation, uint64_t block,
-                                      const struct cm_part *part)
+static inline __attribute__((always_inline)) bool
+cm_slot_take_known(const struct cm_media *m, const struct cm_spot *at, uint64_t incarnation,
+                   uint64_t block, const struct cm_part *part)
 {
     /* NOLINTNEXTLINE(misc-redundant-expression): that they are equal is the point. */
     static_assert(CM_W0_VALID == CM_GUARD_VALID, "what cm_guard_take_fn asks of a header");

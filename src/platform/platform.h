@@ -227,7 +227,7 @@ extern __thread struct cm_plat_thread cm_plat_self
 struct cm_plat_thread *cm_plat_thread_begin(void);
 /* The state that a thread must have: 1 begun, 2 ready for guarded faults (once a guard exists). */
 extern uint32_t cm_plat_ready __attribute__((visibility("hidden"))); /* atomic */
-static inline struct cm_plat_thread *cm_plat_thread(void)
+static inline __attribute__((always_inline)) struct cm_plat_thread *cm_plat_thread(void)
 {
     /* Relaxed: a thread that has a handle of a pool with a guard got it from the thread that
      * installed the guard. */
