@@ -271,6 +271,9 @@ static void test_damage(void)
     CHECK(at_load_relaxed(&t->count) + at_load_relaxed(&t->said_at) > 0); /* of this boot */
     CHECK(slot_ok(b.p.c, slot));
     CHECK_EQ(STAT(b.r, quarantined), 0); /* that is for its owner to find out */
+    /* Whoever tried to store all the same could not. */
+    struct cm_header *h = cm_slot_at(&b.r->media, slot);
+    CHECK_EQ(cm_media_store64(&b.r->media, &h->w0, at_load_relaxed(&h->w0)), CM_EIO);
     cm_options o = CM_OPTIONS_INIT; /* a reader verifies each block once, whatever it is told */
     cm_cache *trusting = NULL;
     o.flags = CM_OPEN_SHARED;
