@@ -165,6 +165,20 @@ t_records() {
   rm -r small
 }
 
+# They are cached, and pinned, as long as the mount has the pool: both is told.
+t_lost() {
+  mv "$pool" "$shm/moved"
+  status 7 "$cm" pin "$org/a"
+  says "^cachemax: $org: its pool file was moved or removed: what is cached is lost when it is unm"
+  says '^1 of 1 file pinned, '
+  status 7 "$cm" warm -q "$org/a" "$org/other"
+  same "$(grep -c 'its pool file was moved' "$work/said")" 1
+  mv "$shm/moved" "$pool"
+  status 0 "$cm" pin "$org/a"
+  fails says 'moved or removed'
+  "$cm" unpin -q "$org/a"
+}
+
 mkdir -p "$ref/dir"
 head -c $size /dev/urandom > "$ref/a"
 head -c 500000 /dev/urandom > "$ref/dir/b"
@@ -192,6 +206,7 @@ check "a pinned file is forgotten" t_forget
 check "unpin" t_unpin
 [ $has_below = 0 ] || check "unpin all, and what is gone" t_stray
 check "wrong command lines" t_usage
+[ $via = service ] || check "the pool file was moved" t_lost
 "$cm" pin -q "$org/a"
 do_unmount || fail "the end" "status $status"
 do_mount

@@ -191,8 +191,7 @@ static void print_row(const struct row *r, bool quotas)
     if (!r->answers)
         print_text(" - ", r->why);
     else if (r->pool_gone)
-        (void)printf(" - its pool file was moved or removed: what is cached is lost when it is "
-                     "unmounted");
+        (void)printf(" - " CONTROL_POOL_LOST);
     if (r->dead)
         (void)printf("; 'fusermount3 -u' it%s", control_after_dead(r->mount));
     (void)putchar('\n');

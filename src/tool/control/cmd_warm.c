@@ -88,10 +88,8 @@ static int on_at(struct sweep *s, uint64_t done, uint64_t total)
 /* Waits until what was read fits the rate. */
 static void keep_to_rate(struct warm *w)
 {
-    double due;
-
     while (w->rate && !os_interrupted()) {
-        due = (double)w->read / (double)w->rate - (double)(cm_now() - w->began) / 1e9;
+        const double due = (double)w->read / (double)w->rate - (double)(cm_now() - w->began) / 1e9;
         if (due <= 0)
             return;
         os_sleep(due < NAP_SECONDS ? due : NAP_SECONDS);
@@ -474,6 +472,8 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
     if (!os_interrupted())
         say_why(w, f->n);
     rc = outcome(w, f);
+    if (files_say_lost(f) && rc == TOOL_OK)
+        rc = TOOL_PARTLY;
     if (args->value[WARM_JSON])
         print_json(w, f->n);
     else if (!args->value[WARM_QUIET] || rc != TOOL_OK) {

@@ -56,7 +56,9 @@ enum {
 const char *control_error_text(int error);
 /* The same of a mount that could not be asked: more can be said if its socket is gone. */
 const char *control_why(const struct os_mount *m, int error);
-/* Its pool file was moved or removed. */
+/* Its pool file was moved or removed. If it still answers: */
+#define CONTROL_POOL_LOST                                                                          \
+    "its pool file was moved or removed: what is cached is lost when it is unmounted"
 bool control_pool_is_gone(const struct os_mount *m);
 /* What to do with a dead mount when it is unmounted: the rest of a line. */
 const char *control_after_dead(const struct os_mount *m);
@@ -151,6 +153,8 @@ struct sweep {
 };
 /* TOOL_OK, also if `done` has ended it; or a status after a message. */
 int files_sweep(struct control_files *f, struct sweep *s);
+/* Says which mounts of the files have lost their pool file. Is there one? */
+bool files_say_lost(const struct control_files *f);
 /* Says what is wrong with a file. */
 void files_complain(const struct control_file *file, const struct control_end *end);
 

@@ -363,6 +363,22 @@ int files_sweep(struct control_files *f, struct sweep *s)
     return error && error != CONTROL_STOPPED && !os_interrupted() ? TOOL_NO_MOUNT : TOOL_OK;
 }
 
+/* Of the first file of each mount. They are sorted by path, so a mount may come twice. */
+bool files_say_lost(const struct control_files *f)
+{
+    bool lost = false;
+
+    for (size_t i = 0; i < f->n; i++) {
+        const struct os_mount *m = &f->mounts[f->v[i].mount];
+
+        if ((i > 0 && f->v[i].mount == f->v[i - 1].mount) || !control_pool_is_gone(m))
+            continue;
+        message_of(m->point, CONTROL_POOL_LOST);
+        lost = true;
+    }
+    return lost;
+}
+
 /* ---- One mount ------------------------------------------------------------------------------- */
 
 /* A mount may be in several places, and several mounts may use one service. */
