@@ -332,6 +332,12 @@ static int resize_error(const char *pool, int code, const struct course *w)
     }
     if (code == CM_ECANCELED)
         interrupted(pool, w);
+    if (code == CM_EMOVED && w->owner.moved) {
+        tool_message(pool, "the pool was moved or renamed, and its mount knows it by the old path "
+                           "('cachemax list'): move it back, or unmount it, resize it, and mount "
+                           "it where it is now; what is cached stays");
+        return TOOL_FAILED;
+    }
     if (code == CM_EMOVED) {
         tool_message(pool, "was replaced by another file meanwhile; that one was left untouched");
         return TOOL_FAILED;

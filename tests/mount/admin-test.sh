@@ -438,6 +438,27 @@ systemd() {
 
 # ---- What is installed --------------------------------------------------------------------------
 
+# ---- Where the pool lies ------------------------------------------------------------------------
+
+t_renamed() {
+  cd /
+  mv "$shm/place" "$shm/renamed"
+  status 1 "$cm" resize "$shm/renamed/pool" 32M
+  says "^cachemax: $shm/renamed/pool: the pool was moved or renamed, and its mount knows it by the"
+  mv "$shm/renamed" "$shm/place"
+}
+renamed() {
+  wanted "resize of a pool whose directory was renamed" || return
+  local backing=(--pool "$shm/place/pool")
+  mkdir "$shm/place"
+  "$cm" create "$shm/place/pool" --size 16M -q
+  do_mount || { fail "a pool in a directory" mount; return; }
+  check "resize of a pool whose directory was renamed" t_renamed
+  do_unmount
+  rm -r "$shm/place"
+}
+
+renamed
 t_installed() {
   cd /
   DESTDIR=$work/root meson install -C "$build" --no-rebuild > "$work/install" 2>&1 ||

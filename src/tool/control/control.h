@@ -41,6 +41,7 @@ struct control_listener {
 #define CONTROL_BUSY (CONTROL_ERRNO - 16)
 #define CONTROL_CROWD (CONTROL_ERRNO - 11) /* too many clients */
 #define CONTROL_RESIZING (CONTROL_ERRNO - 115)
+#define CONTROL_MOVED (CONTROL_ERRNO - 116)  /* its pool is not at the path that it knows */
 #define CONTROL_NO_POOL (CONTROL_ERRNO - 19) /* after a resize it cannot be opened again yet */
 #define CONTROL_NO_DIRECTORY (CONTROL_ERRNO - 20)
 
@@ -229,6 +230,7 @@ int owner_check(const char *pool, uint32_t flags,
 struct owner_resizing {
     bool in_place; /* the pool grows; else it is made anew */
     bool lost;     /* the mount has ended the connection: the pool tells what it has done */
+    bool moved;    /* CM_EMOVED: the mount has said so before it began */
     bool told;
     void (*on_course)(const struct owner_resizing *w); /* it has begun */
     const char *pool;

@@ -36,6 +36,7 @@ static int ask_and_see(const char *pool, const char *verb, uint64_t number,
             rc = end.code == CONTROL_BUSY || end.code == CONTROL_RESIZING ||
                          end.code == CONTROL_NO_POOL || end.code == CONTROL_CROWD
                      ? CM_EBUSY
+                 : end.code == CONTROL_MOVED ? CM_EMOVED
                  : end.code <= CONTROL_ERRNO ? CM_EIO
                                              : end.code;
     }
@@ -234,6 +235,7 @@ int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_r
     const struct control_listener listener = { .is = on_resized, .at = on_resizing, .ctx = &r };
     const int rc = ask_and_see(pool, "resize", options->size, &listener, &course->lost);
 
+    course->moved = rc == CM_EMOVED && !course->told;
     return rc == CM_ENOTSUP ? CM_EOWNED : rc;
 }
 
