@@ -320,11 +320,33 @@ static void interrupted(const char *pool, const struct course *w)
     os_end_interrupted();
 }
 
+/* The pool may be its user's, and its directory another one's. */
+static bool directory_refuses(const char *pool)
+{
+    char *const real = os_real_path(pool);
+    char parent[CONTROL_PATH_MAX], shown[TOOL_PRINTABLE_MAX(CONTROL_PATH_MAX)];
+    bool refuses = false;
+
+    if (real) {
+        os_parent(real, parent, sizeof(parent));
+        refuses = os_may_write(real) && os_is_directory(parent) && !os_may_write(parent);
+    }
+    if (refuses)
+        tool_message(pool,
+                     "%s may not be written by this user, and the new pool is made there, beside "
+                     "the old one; have the owner of that directory allow it",
+                     tool_printable(shown, parent));
+    free(real);
+    return refuses;
+}
+
 /* If the mount was asked, its log says more. */
 static int resize_error(const char *pool, int code, const struct course *w)
 {
     if (code == CM_ENOSPC)
         return no_space(pool, w);
+    if (code == CM_EACCES && directory_refuses(pool))
+        return TOOL_FAILED;
     if (code == CM_EFORGET && w->asked) {
         tool_message(pool, "its mount gave the pool up (see its log); it serves uncached until it "
                            "is unmounted and mounted again");

@@ -165,6 +165,8 @@ bool os_owner(const char *path, uint64_t *user);
 /* The name of a user; his number if he has no name. */
 void os_user_name(uint64_t user, char *name, size_t n);
 bool os_is_socket(const char *path);
+/* Is it there, and may this user write it? Of a directory: make files in it. */
+bool os_may_write(const char *path);
 /* Is this the error of a path on a mount whose process is gone? Of a connection to a socket that
  * has no process? */
 bool os_is_dead(int error);

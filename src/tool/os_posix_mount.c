@@ -262,6 +262,11 @@ bool os_is_socket(const char *path)
     return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
+bool os_may_write(const char *path)
+{
+    return access(path, W_OK) == 0;
+}
+
 bool os_is_dead(int error)
 {
     return error == ENOTCONN;

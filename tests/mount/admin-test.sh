@@ -458,7 +458,47 @@ renamed() {
   rm -r "$shm/place"
 }
 
+# The pool is its user's, and its directory is root's.
+t_not_writable() {
+  local name as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+  cd /
+  mkdir "$shm/place"
+  "$cm" create "$shm/place/pool" --size 16M -q
+  for name in cachemax cachemax-mount; do # the build may lie where others cannot look
+    cp "$(bin $name)" "$shm/place/$name"
+  done
+  chown -R 65534:65534 "$org" "$shm/place/pool"
+  chmod 755 "$shm"
+  limit=("${as[@]}")
+  status 1 "$shm/place/cachemax" resize "$shm/place/pool" 8M
+  says "^cachemax: $shm/place/pool: $shm/place may not be written by this user, and the new pool is"
+  mknod -m 666 "$work/fuse2" c 10 229
+  mount --bind "$work/fuse2" /dev/fuse
+  "${as[@]}" "$shm/place/cachemax-mount" "$org" --pool "$shm/place/pool"
+  status 8 "$shm/place/cachemax" mode "$org"
+  says "$org: its control socket could not be made: the directory of its pool may not be written by"
+  "${as[@]}" fusermount3 -u "$org"
+  until "$cm" info "$shm/place/pool" | grep -Eq '^state: +clean'; do sleep 0.05; done
+  umount /dev/fuse
+}
+t_name_taken() {
+  echo precious > "$pool.control"
+  "$mount_bin" "$org" --pool "$pool"
+  status 8 "$cm" mode "$org"
+  says "$org: the file POOL.control beside its pool is no socket: delete it, then unmount it and"
+  cd /
+  umount "$org"
+  same "$(cat "$pool.control")" precious
+  rm "$pool.control"
+}
+
 renamed
+if [ $is_root = 1 ] && need "a directory that may not be written" setpriv; then
+  check "a directory that may not be written" t_not_writable
+fi
+rm -f "$pool"
+"$cm" create "$pool" --size 16M -q
+check "the name of the control socket is taken" t_name_taken
 t_installed() {
   cd /
   DESTDIR=$work/root meson install -C "$build" --no-rebuild > "$work/install" 2>&1 ||

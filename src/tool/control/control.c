@@ -71,13 +71,35 @@ bool control_pool_is_gone(const struct os_mount *m)
     return error && os_is_refused(error); /* there is no such file */
 }
 
+/* Of the pool itself: why nobody listens beside it. */
+static const char *why_no_socket(const struct os_mount *m)
+{
+    char *const real = os_real_path(m->source), *const path = control_path(m->source);
+    char parent[CONTROL_PATH_MAX];
+    uint64_t size;
+    const char *why =
+        "its control socket is gone: unmount it and mount it again; what is cached stays";
+
+    if (real)
+        os_parent(real, parent, sizeof(parent));
+    if (real && path && (os_file_size(path, &size) || os_is_directory(path)))
+        why = "the file POOL.control beside its pool is no socket: delete it, then unmount it and "
+              "mount it again; what is cached stays";
+    else if (real && os_is_directory(parent) && !os_may_write(parent))
+        why = "its control socket could not be made: the directory of its pool may not be written "
+              "by this user; allow that, then unmount it and mount it again";
+    free(real);
+    free(path);
+    return why;
+}
+
 const char *control_why(const struct os_mount *m, int error)
 {
     if (error <= 0 || !os_is_refused(error))
         return control_error_text(error);
     return control_pool_is_gone(m)
                ? "its pool file was moved or removed: unmount it, and mount it with another pool"
-               : "its control socket is gone: unmount it and mount it again; what is cached stays";
+               : why_no_socket(m);
 }
 
 void control_complain(const char *path, const struct os_mount *m, int error)
