@@ -37,6 +37,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define READ_SIZE_MAX (4u << 20) /* an advised origin read has a quarter of it */
@@ -169,6 +170,19 @@ static void log_line(void *ctx, int level, const char *text)
     fprintf(stderr, "http-proxy: %s\n", text);
 }
 
+/* 0: the system chooses it. */
+static bool is_port(const char *text)
+{
+    const size_t digits = strspn(text, "0123456789");
+
+    return digits > 0 && digits <= 5 && !text[digits] && atoi(text) <= UINT16_MAX;
+}
+
+static bool is_origin(const char *url)
+{
+    return strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0;
+}
+
 /* Serves until SIGINT or SIGTERM. */
 static int serve(const char *port)
 {
@@ -207,7 +221,7 @@ int main(int argc, char **argv)
     cm_options options = CM_OPTIONS_INIT;
     int e, status;
 
-    if (argc != 4) {
+    if (argc != 4 || !is_port(argv[2]) || !is_origin(argv[3])) {
         fprintf(stderr, "usage: http-proxy POOL PORT http://ORIGIN:PORT\n");
         return 2;
     }

@@ -266,12 +266,20 @@ static void objects_open(const char *folder)
     }
 }
 
+static bool is_number(const char *text)
+{
+    const size_t digits = strspn(text, "0123456789");
+    return digits > 0 && digits < 10 && !text[digits];
+}
+
 int main(int argc, char **argv)
 {
     pthread_t threads[THREADS];
     int e;
-    if (argc != 4)
-        fail("usage", "object-store POOL FOLDER SECONDS");
+    if (argc != 4 || !is_number(argv[3])) {
+        fprintf(stderr, "usage: object-store POOL FOLDER SECONDS\n");
+        return 2;
+    }
     pool_open(argv[1]);
     objects_open(argv[2]);
     for (unsigned i = 0; i < OBJECTS; i++)

@@ -225,12 +225,20 @@ static void check_all(cm_cache *cache)
     fflush(stdout);
 }
 
+static bool is_number(const char *text)
+{
+    const size_t digits = strspn(text, "0123456789");
+    return digits > 0 && digits < 10 && !text[digits];
+}
+
 int main(int argc, char **argv)
 {
     pthread_t threads[THREADS];
     int e;
-    if (argc != 4)
-        fail("usage", "page-store POOL FILE SECONDS");
+    if (argc != 4 || !is_number(argv[3])) {
+        fprintf(stderr, "usage: page-store POOL FILE SECONDS\n");
+        return 2;
+    }
     store_open(argv[2]);
     cm_cache *cache = attach(argv[1]);
     check_all(cache);

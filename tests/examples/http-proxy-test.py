@@ -391,6 +391,20 @@ def test_broken_body(proxy, origin):
               (origin.gets("GET", path) == gets) == kept)
 
 
+def test_usage(pool):
+    """What is no port, or no origin, is refused at once."""
+    for port, url in (("abc", "http://localhost:1"), ("99999", "http://localhost:1"),
+                      ("-1", "http://localhost:1"), ("", "http://localhost:1"),
+                      ("0", "ftp://localhost"), ("0", "localhost:1")):
+        try:
+            status = subprocess.run([proxy_program, pool, port, url], stderr=subprocess.PIPE,
+                                    stdout=subprocess.DEVNULL, timeout=5)
+            right = status.returncode == 2 and status.stderr.startswith(b"usage: http-proxy POOL")
+        except subprocess.TimeoutExpired:
+            right = False
+        check("usage: PORT '%s', origin '%s'" % (port, url), right)
+
+
 def test_clock_set_back(start, origin, flag):
     """The wall clock is set back by an hour while the proxy runs: max-age ends all the same."""
     env = {"LD_PRELOAD": os.path.realpath(clock_ahead), "CLOCK_AHEAD": flag}
@@ -522,6 +536,7 @@ def test_changing(start, origin):
 
 
 def test_all(pool, start, origin):
+    test_usage(pool)
     proxy = start()
     paths = test_chunked(proxy, origin, pool)
     test_one_flight(proxy, origin)

@@ -86,5 +86,6 @@ end kill-owner
 
 printf x | dd of=far/photo-7 bs=1 seek=5000 conv=notrunc status=none
 expect a-wrong-byte 1 'photo-7: a byte is wrong' "$program" none/pool far 0
-expect usage 1 'usage: object-store POOL FOLDER SECONDS' "$program"
+expect usage 2 '^usage: object-store POOL FOLDER SECONDS' "$program"
+expect no-seconds 2 '^usage: object-store' "$program" pool far abc
 summary

@@ -97,4 +97,8 @@ dd if=before of=pages bs=4096 count=2048 conv=notrunc status=none
 expect old-pages 1 'it is not the newest' "$program" pool pages 0
 printf x | dd of=pages bs=1 seek=90000 conv=notrunc status=none
 expect a-damaged-page 1 'checksum' "$program" none pages 0
+expect usage 2 '^usage: page-store POOL FILE SECONDS' "$program" pool pages
+for seconds in abc -1 1s ''; do
+  expect "no-seconds-$seconds" 2 '^usage: page-store' "$program" pool pages "$seconds"
+done
 summary
