@@ -81,6 +81,10 @@ program() { # DIR: the README's, and this source where a block looks for it
   mkdir -p "$work/$1" &&
     sed -n '/^```c$/,/^```$/p' "$top/README.md" | sed '/^```/d' >"$work/$1/main.c"
 }
+wrapped() { # as with CC="ccache gcc"
+  CC="env gcc" cmake -S "$top" -B "$work/wrapped" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON &&
+    ! grep '"command".*\.S"' "$work/wrapped/compile_commands.json" | grep -v 'env  *gcc '
+}
 fetched() {
   program fetch && ln -s "$top" "$work/fetch/cachemax" &&
     { printf 'cmake_minimum_required(VERSION 3.16)\nproject(program C)\n' && block cmake; } \
@@ -100,6 +104,7 @@ subproject() {
 if need cmake >/dev/null 2>&1; then
   check "CMakeLists.txt: configures" cmake -S "$top" -B "$work/cmake" \
     -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
+  check "CMakeLists.txt: CC with a wrapper, also for assembly" wrapped
   check "CMakeLists.txt: the files of meson.build" same_files
   check "CMakeLists.txt: FetchContent, and the README's program" fetched
 else
