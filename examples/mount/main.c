@@ -148,6 +148,8 @@ static bool check_device(void)
         say(CM_LOG_ERROR, "/dev/fuse is missing: load the module with 'modprobe fuse'; a container "
                           "must be given the device (such as docker run --device /dev/fuse "
                           "--cap-add SYS_ADMIN)");
+    else if (fd < 0 && err != EACCES && err != EPERM)
+        say(CM_LOG_ERROR, "/dev/fuse cannot be opened: %s", strerror(err));
     else if (fd < 0)
         say(CM_LOG_ERROR,
             "/dev/fuse may not be opened: %s: its mode must be 0666 (or this user in its group), "

@@ -134,20 +134,20 @@ with_dev() {
 }
 t_no_device() {
   local user=(setpriv --reuid 65534 --clear-groups)
+  local mount=("$mount_bin" "$work/his" --pool "$work/pool")
   install -d -o 65534 "$work/his"
   cp "$pool" "$work/pool"
-  status 1 with_dev : "$mount_bin" "$work/his" --pool "$work/pool"
+  status 1 with_dev : "${mount[@]}"
   says "/dev/fuse is missing: load the module with 'modprobe fuse'; a container .* --device /dev/f"
   same "$(wc -l < "$work/said")" 1
   chown 65534 "$work/pool"
-  status 1 with_dev 'mknod -m 600 /dev/fuse c 10 229' "${user[@]}" "$mount_bin" "$work/his" \
-    --pool "$work/pool"
+  status 1 with_dev 'mknod -m 600 /dev/fuse c 10 229' "${user[@]}" "${mount[@]}"
   says "/dev/fuse may not be opened: Permission denied: its mode must be 0666"
-  status 1 with_dev 'mknod -m 666 /dev/fuse c 1 7' "$mount_bin" "$work/his" --pool "$work/pool" \
-    -o any_owner
+  status 1 with_dev 'mkdir /dev/fuse' "${mount[@]}" -o any_owner
+  says '/dev/fuse cannot be opened: Is a directory$' # no advice about modes
+  status 1 with_dev 'mknod -m 666 /dev/fuse c 1 7' "${mount[@]}" -o any_owner
   says '/dev/fuse is no device of FUSE: make it with'
-  status 1 setpriv --bounding-set -sys_admin "$mount_bin" "$work/his" --pool "$work/pool" \
-    -o any_owner
+  status 1 setpriv --bounding-set -sys_admin "${mount[@]}" -o any_owner
   says "cannot mount on .*/his: .* CAP_SYS_ADMIN"
   rm "$work/pool"
 }
