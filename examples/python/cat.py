@@ -31,7 +31,11 @@ def main():
             file = stack.enter_context(cache.file(sys.argv[2]))
         except (OSError, ImportError) as e:
             say(e)
-            file = stack.enter_context(open(sys.argv[2], "rb"))
+            try:
+                file = stack.enter_context(open(sys.argv[2], "rb"))
+            except OSError as missing:
+                say(missing)
+                return 1
         shutil.copyfileobj(file, out, PIECE)
         out.flush()
         if cache:

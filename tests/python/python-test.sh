@@ -114,6 +114,12 @@ cat_says() { # NAME POOL TEXT: the content is right, and the last line on stderr
   fi
 }
 blocks=$((($(wc -c <"$work/file") + 4095) / 4096))
+"$run" "$top/examples/python/cat.py" "$work/none" "$work/no-file" >/dev/null 2>"$work/err"
+if [ $? = 1 ] && ! grep -q Traceback "$work/err"; then
+  ok "cat.py: a missing file"
+else
+  fail "cat.py: a missing file" "$(tail -n 1 "$work/err")"
+fi
 cat_says "cat.py: a new pool" "$work/pool" "0 blocks from the pool"
 "$run" -c 'import sys, cachemax
 with cachemax.open(sys.argv[1], create_size=1 << 20) as cache:
