@@ -146,8 +146,9 @@ int cm_posix_volume_word(int fd, uint64_t dev, const struct statfs *fs, uint64_t
 int cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size,
                       int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
 /* Syncs an open file or, unless `base` is NULL, this part of its mapping. 0, or -1 with errno. On
- * FUSE a sync ends with EINTR if a signal comes and its server stops for that. Nothing was lost
- * then: what cannot be written has another error. So it is done again, with the signals blocked. */
+ * FUSE a sync ends with EINTR if a signal comes and its server stops for that, so signals are
+ * blocked. A sync that says EINTR all the same has failed: the server may have answered so to the
+ * write of a page, and then the page is lost, and the next sync says nothing of it. */
 int cm_posix_sync(int fd, void *base, size_t n);
 /* Bytes that the volume of a file has free. False: not known, or there is no limit. */
 bool cm_posix_free_bytes(const struct cm_plat_file *f, uint64_t *bytes);

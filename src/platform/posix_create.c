@@ -36,7 +36,6 @@
 
 #define POSIX_ALLOC_STEP (64ull << 20)
 #define POSIX_ALLOC_LEAST (64ull << 10) /* some ten microseconds on tmpfs */
-#define SYNC_TRIES 100u
 #define NEW ".cachemax-new"
 #define NEW_TRIES 100
 #define ACL "system.posix_acl_access"
@@ -139,18 +138,12 @@ int cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size
 
 int cm_posix_sync(int fd, void *base, size_t n)
 {
-    int rc = base != NULL ? msync(base, n, MS_SYNC) : fsync(fd);
+    sigset_t all, was;
 
-    if (rc != 0 && errno == EINTR) {
-        sigset_t all, was;
-
-        (void)sigfillset(&all);
-        (void)pthread_sigmask(SIG_BLOCK, &all, &was);
-        for (unsigned i = 0; i < SYNC_TRIES && rc != 0 && errno == EINTR; i++) {
-            rc = base != NULL ? msync(base, n, MS_SYNC) : fsync(fd);
-        }
-        (void)pthread_sigmask(SIG_SETMASK, &was, NULL); /* it leaves errno alone */
-    }
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_BLOCK, &all, &was);
+    const int rc = base != NULL ? msync(base, n, MS_SYNC) : fsync(fd);
+    (void)pthread_sigmask(SIG_SETMASK, &was, NULL); /* it leaves errno alone */
     return rc;
 }
 
