@@ -224,7 +224,8 @@ static bool promote(struct cm_cache *c, const uint32_t *entry, struct cm_newcome
         promoted += out[i].result == 0;
         if (out[i].result == CM_NOT_STORED_FULL || out[i].result == CM_NOT_STORED_MEDIA) {
             /* Either the slot cannot be written, and then others probably cannot. Or the block's
-             * own cells cannot be read, or have no room: each try would cost a write. */
+             * own cells cannot be read, or have no room: each try would cost a write. Or it could
+             * not be sealed. */
             writable &= !out[i].spoiled;
             if (!out[i].spoiled)
                 cm_probation_refuse(&c->probation, entry[i]);

@@ -221,7 +221,8 @@ bool cm_probation_is_due(struct cm_probation *p, uint32_t e, bool room)
 
 void cm_probation_refuse(struct cm_probation *p, uint32_t e)
 {
-    at_store_relaxed(&p->entry[e].seen, (uint8_t)REFUSED);
+    uint8_t seen = SEEN;
+    (void)at_cas_acq_rel(&p->entry[e].seen, &seen, (uint8_t)REFUSED);
 }
 
 bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_buffered *h)

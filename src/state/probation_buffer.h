@@ -86,7 +86,8 @@ static inline void cm_probation_touch(struct cm_probation *p, uint32_t e)
  * there, and if there is no `room`, it has to have had hits since: CM_PROBATION_COUNT in all, and
  * one of them since then. A hint, as all counts are. */
 bool cm_probation_is_due(struct cm_probation *p, uint32_t e, bool room);
-/* The pool has no place for the block in this claimed entry: it is not due again. */
+/* The pool has no place for the block in this claimed entry: it is not due again. One that a
+ * warming has passed stays so: each checkpoint tries it. */
 void cm_probation_refuse(struct cm_probation *p, uint32_t e);
 /* The block goes to the pool as soon as it can, as if it had been wanted often. */
 static inline void cm_probation_keep(struct cm_probation *p, uint32_t e)

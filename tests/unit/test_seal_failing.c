@@ -397,22 +397,45 @@ static void test_failing_page(void)
     judge(&t);
 }
 
+static int64_t reads_nothing(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    (void)ctx, (void)offset, (void)buf, (void)len;
+    CHECK(false && "all of it is cached");
+    return -1;
+}
+
+/* What a warming has passed in the probation buffer, and could not store, the next checkpoint
+ * stores. */
+static void test_failing_warm(void)
+{
+    enum { HELD = 16 };
+    struct sealed s;
+    sealed_make(&s, MIB, 1);
+    s.p.o.probation_bytes = HELD * BLK;
+    cm_file *f = sealed_up(&s, 1);
+    cm_file *other = attach(&s.p, 2, 1000 * BLK, 1, CM_SOLE_WRITER);
+    (void)put_all(other, 0, s.p.c->media.geo.slots + 2 * HELD, 7); /* the pool is full */
+    CHECK_EQ(put_all(f, 0, HELD / 2, 7), HELD / 2);
+    const int64_t promoted = STAT(s.p.c, promoted);
+    s.key.fails = UINT32_MAX;
+    CHECK_EQ(cm_warm(f, 0, HELD / 2 * BLK, NULL, reads_nothing, NULL, NULL), 0);
+    CHECK(s.key.failed > 0);
+    CHECK_EQ(cm_checkpoint(s.p.c), CM_ENOTSUP); /* the pool is in memory */
+    CHECK_EQ(STAT(s.p.c, promoted), promoted);
+    s.key.fails = 0;
+    CHECK_EQ(cm_checkpoint(s.p.c), CM_ENOTSUP);
+    CHECK_EQ(STAT(s.p.c, promoted), promoted + HELD / 2);
+    CHECK_EQ(hits(f, 0, HELD / 2, 7), HELD / 2);
+    detach(other);
+    sealed_down(&s, f);
+    sealed_end(&s);
+}
+
 const struct harness_test seal_failing_tests[] = {
-    TEST(failing_open),
-    TEST(failing_open_lost),
-    TEST(failing_close),
-    TEST(failing_close_lost),
-    TEST(failing_checkpoint),
-    TEST(failing_attach),
-    TEST(failing_full),
-    TEST(failing_ttl),
-    TEST(failing_lookup),
-    TEST(failing_list),
-    TEST(failing_keep),
-    TEST(failing_check),
-    TEST(failing_resize),
-    TEST(failing_forget),
-    TEST(failing_kept),
-    TEST(failing_page),
-    TEST_END,
+    TEST(failing_open),       TEST(failing_open_lost),  TEST(failing_close),
+    TEST(failing_close_lost), TEST(failing_checkpoint), TEST(failing_attach),
+    TEST(failing_full),       TEST(failing_ttl),        TEST(failing_lookup),
+    TEST(failing_list),       TEST(failing_keep),       TEST(failing_check),
+    TEST(failing_resize),     TEST(failing_forget),     TEST(failing_kept),
+    TEST(failing_page),       TEST(failing_warm),       TEST_END,
 };
