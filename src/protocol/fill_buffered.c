@@ -11,6 +11,7 @@
 #include "protocol/fill_buffered.h"
 
 #include "protocol/steps.h"
+#include "state/attach.h"
 #include "state/quota.h"
 
 /* Says in *n what a claimed entry holds, and in *h which life of it that is. false: nothing. */
@@ -71,20 +72,42 @@ static bool has_quota(struct cm_cache *c, const struct cm_newcomer *out, unsigne
     return want <= cm_share_room(cm_quota_of(c, share));
 }
 
+/* The incarnation that was looked for last, and has an open file it? Blocks of a file mostly lie
+ * together. */
+struct known {
+    uint64_t incarnation;
+    bool open;
+};
+
+static bool is_of_open_file(struct cm_cache *c, struct known *k, uint64_t incarnation)
+{
+    cm_file_id id;
+    if (k->incarnation != incarnation) {
+        k->incarnation = incarnation;
+        k->open = cm_files_id_of(c, cm_incarnation_number(incarnation), &id);
+    }
+    return k->open;
+}
+
 /* Has the block in a claimed entry earned its place in the pool, or has the pool room? Then it may
  * go there, as out[n]; the ones before it go, too. One that a warming has passed takes another's
- * place, as if the warming had read it. */
-static bool may_leave(struct cm_cache *c, uint32_t e, struct cm_newcomer *out, unsigned n)
+ * place, as if the warming had read it. It waits if its file is not open: perhaps nothing leads to
+ * it any more. */
+static bool may_leave(struct cm_cache *c, uint32_t e, struct cm_newcomer *out, unsigned n,
+                      struct known *k)
 {
     struct cm_buffered h;
     struct cm_newcomer *const it = &out[n];
     if (!describe(c, e, it, &h))
         return false;
-    if (cm_probation_is_kept(&c->probation, e))
+    if (cm_probation_is_kept(&c->probation, e)) {
+        if (!is_of_open_file(c, k, h.incarnation))
+            return false;
         it->start = CM_START_MEMBER;
-    else if ((it->start != CM_START_MEMBER && it->start != CM_START_KNOWN) ||
-             !has_quota(c, out, n + 1))
+    } else if ((it->start != CM_START_MEMBER && it->start != CM_START_KNOWN) ||
+               !has_quota(c, out, n + 1)) {
         return false;
+    }
     return take_ticket(c, it) && is_still(c, e, &h);
 }
 
@@ -257,6 +280,7 @@ void cm_fill_buffered_promote(struct cm_cache *c, bool kept_only)
     uint32_t entry[CM_BATCH_MAX];
     const uint64_t used = p->entries > 0 ? cm_probation_used(p) : 0;
     bool room, others, go_on = cm_cache_mode(c) == CM_NORMAL;
+    struct known known = { 0, false };
     unsigned n = 0, batch = next_batch(c, &room, &others);
     for (uint32_t e = 0; e < used && go_on; e++) {
         if (!cm_probation_is_kept(p, e) &&
@@ -264,7 +288,7 @@ void cm_fill_buffered_promote(struct cm_cache *c, bool kept_only)
             continue;
         if (!cm_probation_claim_at(p, e))
             continue;
-        if (may_leave(c, e, out, n))
+        if (may_leave(c, e, out, n, &known))
             entry[n++] = e;
         else
             cm_probation_release(p, e);

@@ -327,6 +327,36 @@ static void test_out_of_buffer_later(void)
     }
 }
 
+/* Only while their file is open in this version: they would take places of blocks that live. */
+static void test_out_of_buffer_dead(void)
+{
+    for (unsigned again = 0; again < 2; again++) {
+        CASE("opened again %u", again);
+        struct pool p;
+        struct origin o;
+        cm_warm_report r;
+        cm_file *f = set_up_full(&p, &o);
+        CHECK_EQ(put_all(f, 0, WARMED, o.tag), WARMED);
+        cm_bracket b = begin_write(f, (HELD - 1) * BLK, BLK);
+        CHECK_EQ(warm(f, 0, WARMED * BLK, NULL, &o, &r), 0);
+        CHECK(cm_write_end(f, &b, NULL) >= 0);
+        CHECK_EQ(in_pool(f, 0, WARMED), 0);
+        const int64_t promoted = STAT(p.c, promoted);
+        detach(f);
+        if (!again) {
+            const cm_file_id id = id_of(1);
+            CHECK_EQ(cm_forget(p.c, &id), 0);
+        }
+        CHECK_EQ(checkpoint(&p), 0);
+        CHECK_EQ(STAT(p.c, promoted), promoted);
+        f = attach(&p, 1, o.size, again ? 1 : 2, 0);
+        CHECK_EQ(checkpoint(&p), 0);
+        CHECK_EQ(STAT(p.c, promoted), promoted + (again ? (int64_t)WARMED : 0));
+        CHECK_EQ(in_pool(f, 0, WARMED), again ? WARMED : 0);
+        pool_end(&p);
+    }
+}
+
 /* Without a checkpoint they go there when they are pushed out. */
 static void test_pushed_out_of_buffer(void)
 {
@@ -482,6 +512,7 @@ static const struct harness_test warm_tests[] = {
     TEST(past_buffer),
     TEST(out_of_buffer),
     TEST(out_of_buffer_later),
+    TEST(out_of_buffer_dead),
     TEST(pushed_out_of_buffer),
     TEST(advice),
     TEST(fill_warm),
