@@ -906,8 +906,9 @@ CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *v
  * removes it. Own writes of a CM_SOLE_WRITER whose validator is adopted do not.
  * If the wall clock is set back, the time ends all the same: the monotonic clock ends it, too, and
  * expires_ns moves. The record is corrected when the file or the pool is closed, and by
- * cm_checkpoint(). A clock that is set back before a kill, or while nobody uses the file, may make
- * what later sessions are told too late.
+ * cm_checkpoint(), also when the clock is right again. A clock that is set back before a kill or a
+ * power cut, or while nobody uses the file, may make what later sessions are told too late. So may
+ * a power cut between the close of the file and the next checkpoint.
  * An origin may give another time together with a validator: docs/embedding.md says in which order
  * to present them.
  * Hits on a file with a time to live take longer, because each one asks the clock.

@@ -72,8 +72,10 @@ static int write_record(struct cm_object *f, uint64_t incarnation, bool anew)
         if (anew && !cm_settling(f->cache))
             f->regions.durable = f->regions.intents;
     }
-    if (e == 0 && f->ttl_ns > 0) /* the recorded end may be another incarnation's */
-        e = cm_record_write_expiry(&f->cache->media, f->place, &r, cm_file_expires(f));
+    if (e == 0 && f->ttl_ns > 0) { /* the recorded end may be another incarnation's */
+        f->recorded_ns = cm_file_expires(f);
+        e = cm_record_write_expiry(&f->cache->media, f->place, &r, f->recorded_ns);
+    }
     return e;
 }
 
@@ -122,6 +124,7 @@ int cm_file_write_size(struct cm_object *f)
 int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns)
 {
     struct cm_record r;
+    f->recorded_ns = wall_ns;
     if (!load_own(f, &r))
         return 0;
     const int e = cm_record_write_expiry(&f->cache->media, f->place, &r, wall_ns);
@@ -131,11 +134,13 @@ int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns)
 void cm_file_note_end(struct cm_object *f)
 {
     assert(cm_lock_is_held(&f->lock));
-    const int64_t end = cm_file_expires(f);
-    if (f->ttl_ns == 0 || end >= f->expires_ns - SECOND) /* so exact is the record */
+    if (f->ttl_ns == 0)
         return;
-    at_store_relaxed(&f->expires_ns, end < SECOND ? SECOND : end); /* a record has no earlier one */
-    (void)cm_file_write_expiry(f, f->expires_ns); /* if it fails, the file is forgotten */
+    const int64_t end = cm_file_expires(f);
+    const int64_t at = end < SECOND ? SECOND : end; /* a record has no earlier one */
+    const int64_t off = at - f->recorded_ns;        /* both are about 1970, or later */
+    if (off < -SECOND || off > SECOND)              /* so exact is the record */
+        (void)cm_file_write_expiry(f, at);          /* if it fails, the file is forgotten */
 }
 
 /* The last resort of forgetting. */

@@ -29,7 +29,8 @@ int cm_file_write_size(struct cm_object *f);
 int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns);
 /* When the time to live ends, by the wall clock as it is now; 0: there is none. */
 int64_t cm_file_expires(const struct cm_object *f);
-/* If the wall clock was set back, the recorded end is too late: records the right one. */
+/* If the wall clock was set back, the recorded end is too late; if it is right again, too early:
+ * records the end by the clock as it is now. */
 void cm_file_note_end(struct cm_object *f);
 /* Ensures that nothing on the media leads to the old incarnation any more. The file goes on without
  * a record. `why`: CM_EIO or CM_ESEAL, for which it cannot be written. CM_EFORGET. */

@@ -97,6 +97,7 @@ struct cm_object {
     struct cm_lock lock;    /* everything below, and stores to most of the above */
     uint32_t flags;         /* CM_SOLE_WRITER ... */
     uint64_t ttl_ns;        /* begins again with each validator that is accepted; 0: none */
+    int64_t recorded_ns;    /* with ttl_ns: the end as it was written last to the record */
     uint64_t place;         /* atomic; of the record; CM_NO_PLACE: volatile file */
     bool recorded;          /* the record there may name this file */
     bool named;             /* ... and have a name for people */

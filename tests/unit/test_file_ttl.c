@@ -275,6 +275,26 @@ static void test_ttl_set_back_recorded(void)
     pool_end(&p);
 }
 
+/* The clock is right again: so is the end, here and then in the record, although a checkpoint came
+ * in between. */
+static void test_ttl_set_back_and_right(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    CHECK_EQ(cm_file_set_ttl(f, HOUR), 0);
+    const int64_t end = info_of(f).expires_ns;
+    set_back = 10 * (int64_t)HOUR;
+    CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP); /* it is in memory */
+    set_back = 0;
+    expect_served(f, true);
+    CHECK_EQ(info_of(f).expires_ns, end);
+    CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+    const int64_t recorded = recorded_end(&p);
+    CHECK(recorded <= end && recorded > end - 3 * (int64_t)1000000000);
+    pool_end(&p);
+}
+
 /* When the time is over, nobody knows the size, nor which version the origin has. */
 static void test_ttl_origin_decides(void)
 {
@@ -378,16 +398,9 @@ static void test_longest(void)
 }
 
 const struct harness_test file_ttl_tests[] = {
-    TEST(longest),
-    TEST(longest_ttl),
-    TEST(ttl),
-    TEST(ttl_bounds),
-    TEST(ttl_recorded),
-    TEST(ttl_of_version),
-    TEST(ttl_set_back),
-    TEST(ttl_set_back_recorded),
-    TEST(ttl_bypassed),
-    TEST(ttl_origin_decides),
-    TEST(ttl_ends_meanwhile),
+    TEST(longest),      TEST(longest_ttl),           TEST(ttl),
+    TEST(ttl_bounds),   TEST(ttl_recorded),          TEST(ttl_of_version),
+    TEST(ttl_set_back), TEST(ttl_set_back_recorded), TEST(ttl_set_back_and_right),
+    TEST(ttl_bypassed), TEST(ttl_origin_decides),    TEST(ttl_ends_meanwhile),
     TEST_END,
 };
