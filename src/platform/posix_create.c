@@ -36,6 +36,7 @@
 
 #define POSIX_ALLOC_STEP (64ull << 20)
 #define POSIX_ALLOC_LEAST (64ull << 10) /* some ten microseconds on tmpfs */
+#define SIGNALS_MOST 1000u              /* in a row */
 #define NEW ".cachemax-new"
 #define NEW_TRIES 100
 #define ACL "system.posix_acl_access"
@@ -50,6 +51,7 @@ static int file_write_zeros(int fd, uint64_t offset, uint64_t len)
 {
     const size_t chunk = 1u << 20;
     void *zeros = cm_plat_alloc(chunk);
+    unsigned signals = 0;
     int rc = 0;
 
     if (zeros == NULL) {
@@ -59,7 +61,7 @@ static int file_write_zeros(int fd, uint64_t offset, uint64_t len)
         const size_t n = len < chunk ? (size_t)len : chunk;
         const ssize_t done = pwrite(fd, zeros, n, (off_t)offset);
 
-        if (done < 0 && errno == EINTR) {
+        if (done < 0 && errno == EINTR && signals++ < SIGNALS_MOST) {
             continue;
         }
         if (done <= 0) {
@@ -68,16 +70,19 @@ static int file_write_zeros(int fd, uint64_t offset, uint64_t len)
         }
         offset += (uint64_t)done;
         len -= (uint64_t)done;
+        signals = 0;
     }
     cm_plat_free(zeros, chunk);
     return rc;
 }
 
 /* If a signal comes (EINTR), tmpfs takes back all that the call has reserved. Beside a timer the
- * same call again might never get through. So after each signal the calls are half as long. */
+ * same call again might never get through. So after each signal the calls are half as long. What
+ * is interrupted all the same, every time, has failed: a file system may answer so for ever. */
 static int file_allocate_step(int fd, uint64_t offset, uint64_t len)
 {
     uint64_t part = POSIX_ALLOC_STEP;
+    unsigned signals = 0;
 
     while (len > 0) {
         const uint64_t n = len < part ? len : part;
@@ -85,7 +90,8 @@ static int file_allocate_step(int fd, uint64_t offset, uint64_t len)
         if (fallocate(fd, 0, (off_t)offset, (off_t)n) == 0) {
             offset += n;
             len -= n;
-        } else if (errno == EINTR) {
+            signals = 0;
+        } else if (errno == EINTR && signals++ < SIGNALS_MOST) {
             part = part > POSIX_ALLOC_LEAST ? part / 2 : part;
         } else if (errno == EOPNOTSUPP || errno == ENOSYS) {
             return file_write_zeros(fd, offset, len);

@@ -128,7 +128,7 @@ static bool meets_signal(off_t n)
 {
     return signals.most > 0 && n > signals.most && ++signals.calls > 0;
 }
-#define SIGNAL_ERROR (signals.calls > 1000 ? EIO : EINTR)
+#define SIGNAL_ERROR (signals.calls > 5000 ? ENOSPC : EINTR)
 
 MAY_FAIL(int, fallocate, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n), meets_signal(n),
          SIGNAL_ERROR)
@@ -334,6 +334,20 @@ static void test_create_beside_timer(void)
     signals.most = 0;
     cm_plat_file_close(&f);
     cm_plat_file_remove(path);
+}
+
+/* A file system that says so every time, whatever is asked for: that ends. */
+static void test_create_interrupted(void)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+
+    signals.most = 1;
+    signals.calls = 0;
+    CHECK_EQ(plat_create(&f, in_dir("pool"), MIB, true, NULL, NULL), CM_EIO);
+    CHECK(signals.calls > 100);
+    signals.most = 0;
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
 }
 
 /* Signals are blocked during a sync, and not after it. If it is interrupted all the same, a page
@@ -615,6 +629,7 @@ static void test_replace_access_list(void)
 const struct harness_test platform_posix_create_tests[] = {
     TEST(create),
     TEST(create_beside_timer),
+    TEST(create_interrupted),
     TEST(sync_interrupted),
     TEST(create_refused),
     TEST(create_killed),
