@@ -101,10 +101,13 @@ static bool is_young(const struct inode *i, const struct stat *st)
 
 /* What seems to be a change of others may be one of the mount's own, by another name of the file.
  * Its size must be there at once, and the kernel would ignore it beside a drop. It drops the pages
- * itself with the new size or times. */
-static bool follows(const struct inode *i)
+ * itself, but only with a new size or mtime. */
+static bool follows(const struct inode *i, const struct stat *st)
 {
-    return mnt.kernel_drops && atomic_load(&i->linked);
+    const struct sight *const s = &i->seen;
+
+    return mnt.kernel_drops && atomic_load(&i->linked) &&
+           (s->size != st->st_size || memcmp(&s->mtim, &st->st_mtim, sizeof(s->mtim)) != 0);
 }
 
 /* Nobody else should change the file. If somebody has, all the same, his change is told from the
@@ -132,7 +135,7 @@ void coherence_look_local(struct inode *i)
         }
         atomic_store(&i->others_changed, true);
         atomic_store(&i->others_seen, true);
-        if (atomic_load(&i->pages) && !follows(i))
+        if (atomic_load(&i->pages) && !follows(i, &st))
             direct_drop_counted(i);
     }
     *s = (struct sight){
@@ -232,10 +235,15 @@ static void look_at(struct inode *i)
         direct_drop(i); /* a write through the mount is going on */
 }
 
+/* For what was written by another name the kernel's next read has to be right. It holds no page
+ * while it asks for attributes. */
 void coherence_follow_local(struct inode *i)
 {
-    if (atomic_load(&i->pages))
-        coherence_look_local(i);
+    if (!atomic_load(&i->pages))
+        return;
+    coherence_look_local(i);
+    if (atomic_load(&i->linked) && atomic_load(&i->drops) > 0)
+        direct_wait();
 }
 
 /* Until the kernel has dropped the pages, it must not learn the new size: it has zeros in them

@@ -513,24 +513,10 @@ same(content("e-too"), b"first e\n")
 PY
 }
 
-# What is written by one name is there by the other one, at the first look.
-t_overlay_sizes() {
+# What is done by one name is there by the other one, at the first look.
+t_overlay_other() { # WHAT
   cd overlay
-  python3 - <<'PY'
-import os
-with open("by-one", "w") as f:
-    f.write("short")
-os.link("by-one", "by-two")
-reader, writer = os.open("by-one", os.O_RDONLY), os.open("by-two", os.O_RDWR)
-size = 5
-for n in range(20):
-    assert os.fstat(reader).st_size == size
-    os.pread(reader, 10000, 0) # the kernel has pages of it
-    os.pwrite(writer, b"longer", size)
-    size += 6
-    got = os.pread(reader, 10, size - 6) if n % 2 else os.fstat(reader).st_size
-    assert got == (b"longer" if n % 2 else size), (n, got)
-PY
+  python3 "$here/other_name.py" "$1" "$work"
 }
 
 # What a file system below is mounted with holds in the mount, too.
@@ -856,7 +842,8 @@ elif do_mount -o entry_timeout=0,attr_timeout=60; then
   check "two names in a lower layer" t_overlay
   check "open files of a lower layer" t_overlay_open
   check "rights of another name" t_overlay_rights
-  check "sizes of another name" t_overlay_sizes
+  check "sizes of another name" t_overlay_other sizes
+  check "times of another name, put back" t_overlay_other times
   do_unmount
 fi
 if wanted "flags of mounts below" && command -v setpriv >/dev/null && set_up_strict; then
