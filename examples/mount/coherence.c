@@ -100,13 +100,19 @@ static bool is_young(const struct inode *i, const struct stat *st)
 }
 
 /* What seems to be a change of others may be one of the mount's own, by another name of the file.
- * Its size must be there at once, and the kernel would ignore it beside a drop. It drops the pages
- * itself, but only with a new size or mtime. */
+ * Its size must be there at once, and the kernel would ignore it beside a drop. A drop would also
+ * wait for the page that an append has locked. */
+bool coherence_follows(const struct inode *i)
+{
+    return mnt.kernel_drops && atomic_load(&i->linked);
+}
+
+/* The kernel drops the pages itself, but only with a new size or mtime. */
 static bool follows(const struct inode *i, const struct stat *st)
 {
     const struct sight *const s = &i->seen;
 
-    return mnt.kernel_drops && atomic_load(&i->linked) &&
+    return coherence_follows(i) &&
            (s->size != st->st_size || memcmp(&s->mtim, &st->st_mtim, sizeof(s->mtim)) != 0);
 }
 
@@ -242,7 +248,7 @@ void coherence_follow_local(struct inode *i)
     if (!atomic_load(&i->pages))
         return;
     coherence_look_local(i);
-    if (atomic_load(&i->linked) && atomic_load(&i->drops) > 0)
+    if (coherence_follows(i) && atomic_load(&i->drops) > 0)
         direct_wait();
 }
 

@@ -516,7 +516,7 @@ PY
 # What is done by one name is there by the other one, at the first look.
 t_overlay_other() { # WHAT
   cd overlay
-  python3 "$here/other_name.py" "$1" "$work"
+  python3 "$here/other_name.py" "$1"
 }
 
 # What a file system below is mounted with holds in the mount, too.
@@ -844,6 +844,7 @@ elif do_mount -o entry_timeout=0,attr_timeout=60; then
   check "rights of another name" t_overlay_rights
   check "sizes of another name" t_overlay_other sizes
   check "times of another name, put back" t_overlay_other times
+  check "an append after another name" t_overlay_other appends
   do_unmount
 fi
 if wanted "flags of mounts below" && command -v setpriv >/dev/null && set_up_strict; then

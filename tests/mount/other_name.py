@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """other_name.py - a file that is changed by one name is looked at by another one.
 
-  other_name.py sizes|times BARE
+  other_name.py sizes|times|appends
 
 Makes files in the working directory, which is one where the mount takes each name for a file."""
 import os
@@ -47,4 +47,25 @@ def times():
         assert got == new * 2, (n, got)
 
 
-{'sizes': sizes, 'times': times}[sys.argv[1]]()
+def appends():
+    """The file was made longer by one name, and then something is appended by the other one."""
+    for n in range(30):
+        one, two = 'append-one-%d' % n, 'append-two-%d' % n
+        with open(one, 'wb') as f:
+            f.write(b'x' * 5000)
+        os.link(one, two)
+        longer = os.open(one, os.O_RDWR)
+        appender, reader = os.open(two, os.O_WRONLY | os.O_APPEND), os.open(two, os.O_RDONLY)
+        os.lseek(reader, 0, os.SEEK_END)
+        os.ftruncate(longer, 13807)
+        os.write(appender, b'y' * 7368)
+        got = (os.lseek(reader, 0, os.SEEK_END), os.fstat(reader).st_size,
+               len(os.pread(reader, 100000, 0)))[n % 3]
+        assert got == 21175, (n, got)
+        for fd in reader, longer:
+            assert os.pread(fd, 100000, 0) == b'x' * 5000 + bytes(8807) + b'y' * 7368, (n, fd)
+        for fd in longer, appender, reader:
+            os.close(fd)
+
+
+{'sizes': sizes, 'times': times, 'appends': appends}[sys.argv[1]]()

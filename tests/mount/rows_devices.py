@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_devices.py - the mutants of several devices below DIR."""
 from rows import (ATTR, CACHE, COHERENCE, CREDS, INODE, LOOP, NAME, NUMBER, OPEN, POOL, READ,
-                  THREADS, _m)
+                  THREADS, WRITE, _m)
 
 OF_DEVICES = [
     # Several devices below DIR
@@ -125,16 +125,18 @@ OF_DEVICES = [
        ATTR, '        errno = ENODATA;\n', '        (void)0;\n'),
     _m('size of another name', 'a size that was set by another name is told late', 'devices',
        '^(overlayfs below the directory|sizes of another name)$',
-       COHERENCE, 'return mnt.kernel_drops && atomic_load(&i->linked) &&',
-       'return false &&'),
+       COHERENCE, 'return coherence_follows(i) &&', 'return false &&'),
     _m('times of another name', 'what another name wrote with the old mtime is not seen', 'devices',
        '^(overlayfs below the directory|times of another name, put back)$',
        COHERENCE, '(s->size != st->st_size || memcmp(&s->mtim, &st->st_mtim, sizeof(s->mtim)) != 0)',
        'st'),
     _m('first look at another name', 'pages of another name are dropped after the first look',
        'devices', '^(overlayfs below the directory|times of another name, put back)$',
-       COHERENCE, '    if (atomic_load(&i->linked) && atomic_load(&i->drops) > 0)\n',
+       COHERENCE, '    if (coherence_follows(i) && atomic_load(&i->drops) > 0)\n',
        '    if (false)\n'),
+    _m('append after another name', 'an append waits for its own page, and its size is ignored',
+       'devices', '^(overlayfs below the directory|an append after another name)$',
+       WRITE, 'if (elsewhere && !coherence_follows(h->inode))', 'if (elsewhere)'),
     _m('nosuid below', 'set-user-id bits of a nosuid mount below count', 'devices',
        '^flags of mounts below$',
        NUMBER, '    if ((limits & ST_NOSUID) && S_ISREG(st->st_mode))\n', '    if (0)\n'),
