@@ -758,7 +758,9 @@ void creds_enter_unchecked(struct creds *c, fuse_req_t req);
 void creds_charge(struct creds *c, fuse_req_t req, struct inode *i);
 /* After creds_charge and an error. True, once: there was no room, but the caller may have more. */
 bool creds_more(struct creds *c, int err);
-bool creds_admin(fuse_req_t req);  /* the caller has CAP_SYS_ADMIN */
+bool creds_admin(fuse_req_t req); /* the caller has CAP_SYS_ADMIN */
+/* Is the caller the owner of such a file, or has a capability to change what it grants? */
+bool creds_owns(fuse_req_t req, const struct stat *st);
 void creds_leave(struct creds *c); /* keeps errno */
 
 /* wire.c */

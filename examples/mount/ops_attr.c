@@ -271,6 +271,17 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
         fuse_reply_buf(req, buf, (size_t)n);
 }
 
+/* For chown(-1, -1) and for a write the kernel removes the capability itself, whoever asks. Where a
+ * file has set-user-id or set-group-id bits, a file system lets only its owner do the first; the
+ * second it does with the write. */
+static bool keeps_capability(fuse_req_t req, const struct inode *i, const char *name)
+{
+    struct stat st;
+
+    return !strcmp(name, caps_name) && fstatat(i->fd, "", &st, AT_EMPTY_PATH) == 0 &&
+           (st.st_mode & (S_ISUID | S_ISGID)) && !creds_owns(req, &st);
+}
+
 /* value NULL: remove. Setting an ACL clears the set-group-id bit if the caller is not in the file's
  * group. Other attributes need the mount's rights: the kernel itself removes security.capability
  * for a writer. */
@@ -306,6 +317,10 @@ static void set_xattr(fuse_req_t req, struct inode *i, const char *name, const c
 
     if (refuse_barred(req, i))
         return;
+    if (!value && keeps_capability(req, i, name)) {
+        fuse_reply_err(req, 0);
+        return;
+    }
     err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
     if (!err) {
         err = change_xattr(req, i, name, value, size, flags);

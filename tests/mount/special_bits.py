@@ -9,6 +9,7 @@ Needs root."""
 import ctypes
 import mmap
 import os
+import struct
 import sys
 
 FILE_GROUP, USER = 777, 65534
@@ -91,6 +92,19 @@ def change_group(path):
     os.chown(path, -1, USER)
 
 
+def change_nothing(path):
+    """The mount says that it is done where the origin refuses it."""
+    try:
+        os.chown(path, -1, -1)
+    except PermissionError:
+        pass
+
+
+def capability(path):
+    """Of a program: does it still have one?"""
+    return 'security.capability' in os.listxattr(path)
+
+
 def mode_alone(path):
     """All attributes together may be newer: a write makes size and times unknown."""
     at_fdcwd, statx_mode = -100, 2
@@ -100,11 +114,13 @@ def mode_alone(path):
     return int.from_bytes(buf.raw[28:30], sys.byteorder) & 0o7777
 
 
-def outcome(path, mode, owner, who, change):
+def outcome(path, mode, owner, who, change, capable=False):
     with open(path, 'wb') as f:
         f.write(b'content')
     os.chown(path, owner, FILE_GROUP)
     os.chmod(path, mode)
+    if capable:
+        os.setxattr(path, 'security.capability', struct.pack('<5I', 0x02000001, 1 << 13, 0, 0, 0))
     os.stat(path)
     pid = os.fork()
     if pid == 0:
@@ -117,9 +133,9 @@ def outcome(path, mode, owner, who, change):
             os._exit(2)
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    left = mode_alone(path)
+    left = oct(mode_alone(path)), capability(path)
     os.unlink(path)
-    return status, oct(left)
+    return status, left
 
 
 def main():
@@ -135,6 +151,14 @@ def main():
                         if got != seen[0]:
                             differ = 1
                             print('%s of %o of %d by %s: %s, without the mount %s' % (
+                                change.__name__, mode, owner, who.__name__, got, seen[0]))
+                for change in (change_nothing, write):
+                    seen = [outcome(os.path.join(d, 'bits'), mode, owner, who, change, True)
+                            for d in sys.argv[1:]]
+                    for got in seen[1:]:
+                        if (got[0], got[1][1]) != (seen[0][0], seen[0][1][1]):
+                            differ = 1
+                            print('%s of %o of %d, with a capability, by %s: %s, not %s' % (
                                 change.__name__, mode, owner, who.__name__, got, seen[0]))
     sys.exit(differ)
 
