@@ -81,6 +81,9 @@ static int set_nothing(fuse_req_t req, struct inode *i)
     struct creds who;
     int rc;
 
+    /* The origin would judge who has mounted. */
+    if (!mnt.root_user && fuse_req_ctx(req)->uid != geteuid())
+        return 0;
     creds_enter_unchecked(&who, req);
     rc = fchownat(i->fd, "", (uid_t)-1, (gid_t)-1, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW);
     creds_leave(&who);
