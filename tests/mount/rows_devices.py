@@ -128,7 +128,8 @@ OF_DEVICES = [
        COHERENCE, 'return coherence_follows(i) &&', 'return false &&'),
     _m('times of another name', 'what another name wrote with the old mtime is not seen', 'devices',
        '^(overlayfs below the directory|times of another name, put back)$',
-       COHERENCE, '(s->size != st->st_size || memcmp(&s->mtim, &st->st_mtim, sizeof(s->mtim)) != 0)',
+       COHERENCE, '(s->size != st->st_size'
+       ' || memcmp(&s->mtim, &st->st_mtim, sizeof(s->mtim)) != 0)',
        'st'),
     _m('first look at another name', 'pages of another name are dropped after the first look',
        'devices', '^(overlayfs below the directory|times of another name, put back)$',
