@@ -6,7 +6,7 @@
  * a record for a file that has none, and forgetting a file by its id.
  *
  * Locks: files_lock.
- * Who: api/, state/.
+ * Who: api/, protocol/, state/.
  */
 #include "state/attach.h"
 

@@ -37,7 +37,7 @@ OF_OTHERS = [
        r'^rights(: (user\+fsetid|user\+dac_override|root-fsetid))?$',
        CREDS, '            c->caps = strtoull(p + 8, NULL, 16) & all_caps;\n',
        '            c->caps |= 0;\n'),
-    # That an ACL is set as the caller has no row: Linux 6.18 takes the set-group-id bit away itself.
+    # That an ACL is set as the caller has no row: Linux 6.18 takes the set-group-id bit itself.
     _m('trusted names', 'everybody sees the names of trusted attributes', 'bare',
        '^rights(: user)?$', ATTR, '            if (!may)\n                continue;\n', ''),
 
