@@ -79,10 +79,12 @@ for round in cold warm; do
     '"$1/through" "$1/data" "$1/pool" | cmp - "$1/data"' - "$work"
 done
 if command -v c++ >/dev/null; then
-  check "the C++ sample: compiles" c++ -I "$work/include" -o "$work/cpp-sample" \
-    "$top/examples/cpp/sample.cpp" "$work/cachemax.o" -pthread
   mkdir -p "$work/b/examples/cpp" "$work/b/src/tool"
-  cp "$work/cpp-sample" "$work/b/examples/cpp/"
+  check "the C++ sample: compiles" c++ -I "$work/include" -o "$work/b/examples/cpp/cpp-sample" \
+    "$top/examples/cpp/sample.cpp" "$work/cachemax.o" -pthread
+  check "the C++ sample: its test of errors compiles" c++ -std=c++17 -I "$work/include" \
+    -I "$top/examples/cpp" -o "$work/b/examples/cpp/cpp-errors" "$top/tests/examples/cpp-errors.cpp" \
+    "$work/cachemax.o" -pthread
   ln -s "$build/src/tool/cachemax" "$work/b/src/tool/cachemax"
   check "the C++ sample" sh "$top/tests/examples/cpp-test.sh" "$work/b"
   check "for callbacks that throw" "$compiler" -fexceptions -c "$work/cachemax.c" \
