@@ -20,6 +20,16 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Since glibc 2.30. The thread sanitizer of clang 14 takes it for no lock. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HAVE_CLOCKLOCK 0
+#endif
+#endif
+#if !defined(HAVE_CLOCKLOCK) && defined(__GLIBC_PREREQ)
+#define HAVE_CLOCKLOCK __GLIBC_PREREQ(2, 30)
+#endif
+
 /* Linux needs no memory for these, so the only errors are those of a program that is wrong. */
 static void must(int error)
 {
@@ -50,7 +60,7 @@ bool os_try_lock(os_mutex *m)
 bool os_lock_within(os_mutex *m, uint64_t ns)
 {
     const uint64_t at = os_now_ns() + ns;
-#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 30)
+#if defined(HAVE_CLOCKLOCK) && HAVE_CLOCKLOCK
     const struct timespec until = { .tv_sec = (time_t)(at / UINT64_C(1000000000)),
                                     .tv_nsec = (long)(at % UINT64_C(1000000000)) };
 
