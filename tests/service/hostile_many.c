@@ -7,6 +7,7 @@
  */
 #include "hostile.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,31 +107,41 @@ static void client_cases(const char *program)
     service_down("the end after too many clients");
 }
 
-/* A client whose connection ends with an open bracket is watched for a second: its process lives
- * on. The place is free at once all the same. */
-static void leaving_case(const char *program)
+/* Connects and is taken, as soon as there is a place. Returns the nanoseconds that it took. */
+static uint64_t get_place(struct raw *r)
 {
     const uint64_t begun = place_now_ns();
-    struct raw r, more;
     bool taken;
 
-    service_up(program, "clients = 3\n");
+    do {
+        raw_connect(r);
+        taken = is_taken(r);
+        if (!taken)
+            raw_close(r);
+    } while (!taken && place_now_ns() - begun < PLACE_PATIENCE_NS);
+    return place_now_ns() - begun;
+}
+
+/* A client whose connection ends with an open bracket is watched for a second: its process lives
+ * on. The place is free at once all the same: the shortest wait for it is no such second. */
+static void leaving_case(const char *program)
+{
+    uint64_t shortest = UINT64_MAX;
+    struct raw r, more;
+
+    service_up(program, "clients = 3\n"); /* the witness has two */
     case_begin("places of clients that end with an open bracket");
     for (unsigned i = 0; i < 3; i++) {
-        do {
-            raw_connect(&r);
-            taken = is_taken(&r);
-            if (!taken)
-                raw_close(&r);
-        } while (!taken && place_now_ns() - begun < PLACE_PATIENCE_NS);
+        (void)get_place(&r);
         (void)raw_begin(&r, CMP_WRITE_BEGIN, raw_open(&r, 700 + i), 0);
         raw_close(&r);
-        place_sleep_us(300000);
-        raw_connect(&more);
-        if (!is_taken(&more))
-            case_fail("client %u was not taken after 0.3 s", i);
+        const uint64_t waited = get_place(&more);
+        shortest = waited < shortest ? waited : shortest;
         raw_close(&more);
     }
+    if (shortest >= UINT64_C(1000000000))
+        case_fail("each place was free only after a second, the first after %" PRIu64 " ns",
+                  shortest);
     case_end();
     service_down("the end after clients that left brackets");
 }
