@@ -213,6 +213,8 @@ test_hit_ratio()
       dd if=$f of=/dev/null bs=64K iflag=direct status=none
     done
   done
+  # Each few seconds, and when it is asked, the mount writes what it knows of all reads until then.
+  check ratio-asked "$cm" mode origin
   cp pool closed # as after a kill
   wanted=$(ratio_line pool 2)
   check ratio-not-zero test "$(echo "$wanted" | grep -c ' 0[.]0 %')" = 0
