@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# budget.sh [--update] [BUILD_DIR] - how many instructions each operation takes, beside its copy.
+# budget.sh [--update | --part K/N] [BUILD_DIR] - how many instructions each operation takes, beside
+# its copy.
 #
 # Valgrind's callgrind counts what "budget" (budget.c) runs inside its measured(). The result is
 # compared with budget.txt. A row fails if it has grown by more than 3 %, or if it has fallen by
@@ -14,16 +15,26 @@
 #
 # Without BUILD_DIR it makes a release build of its own. The rows "lto" are those of a program that
 # is linked to the static library with link-time optimization of both; their buffer is none. That is
-# always built here. Prints the table, "FAIL ROW: why" lines, and a summary as the last line.
+# always built here. --part K/N measures only each N-th pool, from the K-th (0 to N - 1) on. Prints
+# the table, "FAIL ROW: why" lines, and a summary as the last line.
 set -u
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(dirname -- "$(dirname -- "$here")")
 table=$here/budget.txt
 page=$top/docs/performance.md
-update=no
-[ "${1:-}" != --update ] || { update=yes && shift; }
+update=no part=0 parts=1
+case ${1:-} in
+--update)
+  update=yes
+  shift
+  ;;
+--part)
+  part=${2%/*} parts=${2#*/}
+  shift 2
+  ;;
+esac
 [ $# -le 1 ] || {
-  echo "usage: budget.sh [--update] [BUILD_DIR]" >&2
+  echo "usage: budget.sh [--update | --part K/N] [BUILD_DIR]" >&2
   exit 2
 }
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-budget.XXXXXX")
@@ -54,15 +65,24 @@ fi
   echo "budget.sh: $build/tests/bench/budget is not there: build it with ninja" >&2
   exit 2
 }
+# The pools: "MIB POLICY BUFFER", with the buffer "lto" for the program that is linked so.
+pools=$(for size in 64 1024; do
+  for of in 'S3R none' 'S3R buffer' 'AUTO none' 'AUTO buffer' 'S3R lto'; do
+    echo "$size $of"
+  done
+done | awk -v part="$part" -v parts="$parts" '(NR - 1) % parts == part')
 # meson builds no tests with b_lto, because --wrap misses what was put inline. Here one function is
 # replaced that is called once for a pool.
 lto=$work/lto
-if ! CC=${CC:-gcc} meson setup --buildtype=release -Db_ndebug=true -Db_lto=true -Dtests=false \
-  -Dexamples=disabled "$lto" "$top" >"$work/log" 2>&1 ||
-  ! ninja -C "$lto" src/libcachemax.a >>"$work/log" 2>&1 ||
-  ! ${CC:-gcc} -std=gnu11 -O3 -flto=auto -DNDEBUG -I"$top/include" -I"$top/src" \
-    -o "$lto/budget" "$here/budget.c" "$lto/src/libcachemax.a" -pthread \
-    -Wl,--wrap=cm_plat_random >>"$work/log" 2>&1; then
+build_lto() {
+  CC=${CC:-gcc} meson setup --buildtype=release -Db_ndebug=true -Db_lto=true -Dtests=false \
+    -Dexamples=disabled "$lto" "$top" >"$work/log" 2>&1 &&
+    ninja -C "$lto" src/libcachemax.a >>"$work/log" 2>&1 &&
+    ${CC:-gcc} -std=gnu11 -O3 -flto=auto -DNDEBUG -I"$top/include" -I"$top/src" \
+      -o "$lto/budget" "$here/budget.c" "$lto/src/libcachemax.a" -pthread \
+      -Wl,--wrap=cm_plat_random >>"$work/log" 2>&1
+}
+if echo "$pools" | grep -q lto && ! build_lto; then
   tail -n 20 "$work/log"
   echo "FAIL build: the build with link-time optimization failed"
   echo "0 passed, 1 failed, 0 skipped"
@@ -102,11 +122,11 @@ count() {
     exit 1
   }
   "$program" "$@" >"$work/alone" || exit 1
-  part=0
+  dump=0
   while read -r name units; do
-    part=$((part + 1))
-    echo "$name $(sed -n 's/^totals: //p' "$work/calls.$part") ${units%% *}" \
-      "$(sed -n "${part}s/.* //p" "$work/alone")"
+    dump=$((dump + 1))
+    echo "$name $(sed -n 's/^totals: //p' "$work/calls.$dump") ${units%% *}" \
+      "$(sed -n "${dump}s/.* //p" "$work/alone")"
   done <"$work/under" | awk '{ printf "%s %.1f %s\n", $1, $2 / $3, $4 }'
 }
 
@@ -120,18 +140,13 @@ beside() { # ROW...: what "count" has printed, as rows of the table
     $1 ~ /^fill/ { beside -= at ~ / buffer$/ ? copy : store + sum } # the buffer has no sums
     { printf "%s %s %.1f %s\n", at, $1, beside, $3 }' "$work/counts"
 }
-{
-  for size in 64 1024; do
-    for policy in S3R AUTO; do
-      for buffer in none buffer; do
-        count "$build/tests/bench/budget" $size $policy $buffer >"$work/counts" || exit 1
-        beside $size $policy $buffer
-      done
-    done
-    count "$lto/budget" $size S3R none >"$work/counts" || exit 1
-    beside $size S3R lto
-  done
-} >"$work/found" || exit 1
+echo "$pools" | while read -r size policy buffer; do
+  case $buffer in
+  lto) count "$lto/budget" "$size" "$policy" none ;;
+  *) count "$build/tests/bench/budget" "$size" "$policy" "$buffer" ;;
+  esac >"$work/counts" </dev/null || exit 1
+  beside "$size" "$policy" "$buffer"
+done >"$work/found" || exit 1
 
 page_table >"$work/page"
 same=other
