@@ -12,9 +12,9 @@
 # skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1
 # something failed, 2 wrong usage, as a FILTER that names no suite.
 #
-# Without a FILTER some long suites run a part of what they have, and others not at all: half of the
-# mount's, and of what runs a second time, with sanitizers and in emulators. The rest runs with the
-# next commits.
+# Without a FILTER some long suites run a part of what they have, and others not at all: a third of
+# the mount's runs, and of what runs a second time, with sanitizers and in emulators. The rest runs
+# with the next commits.
 #
 # --list runs nothing. A line has a suite's label, its name and its command, with tabs between the
 # words; the label of a slow one ends with a minus. The numbers in these commands are smaller.
@@ -94,14 +94,14 @@ one_job='' commits=$(($(date +%s) / 86400))
 part() { [ "$filter$list" ] || echo "--part $((commits % $1))/$1"; }
 # in_turn K [N]: is it the turn of what is the K-th of N parts (3)?
 in_turn() { [ "$filter$list" ] || [ $((commits % ${2:-3})) = "$1" ]; }
-# its_turn SUITE: one half of the mount's suites, and of what runs a second time (with sanitizers,
-# in emulators), runs with this commit. The name decides which.
+# its_turn SUITE: a third of the mount's suites, and of what runs a second time (with sanitizers, in
+# emulators), runs with this commit. The name decides which.
 its_turn() {
   [ -z "$filter$list" ] || return 0
   case $1 in
   arm64/unit/persist) ;; # it says what the emulator can do
   mount-* | mount/* | asan/* | checked/* | tsan/* | wine/* | wine-clang/* | arm64/*)
-    [ $((($(echo "$1" | cksum | cut -d ' ' -f 1) + commits) % 2)) = 0 ]
+    [ $((($(echo "$1" | cksum | cut -d ' ' -f 1) + commits) % 3)) = 0 ]
     ;;
   esac
 }
@@ -385,13 +385,13 @@ native_first() { # DIR
   # shellcheck disable=SC2046 # words
   waits filter-mutants python3 "$here/filter/mutants.py" $(part 3)
   need qemu-system-common || :
-  waits cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
+  ! in_turn 1 2 || waits cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
   waits quickstart bash "$here/mount/quickstart-test.sh" "$b"
   waits mount bash "$here/mount/mount-test.sh" "$b"
   waits winfsp-mutants python3 "$here/winfsp/mutants.py"
   waits mount-options bash "$here/mount/options-test.sh" "$b"
   # shellcheck disable=SC2046,SC2086 # words
-  beside mutants python3 "$here/crash/mutants.py" --quick $(part 12) $one_job $few
+  beside mutants python3 "$here/crash/mutants.py" --quick $(part 24) $one_job $few
 }
 # The rest of a native build.
 native_suites() { # DIR
@@ -401,7 +401,7 @@ native_suites() { # DIR
   # --list has the short ones, of core_suites. Also with a FILTER a part: all take an hour.
   # shellcheck disable=SC2086 # words
   [ "$list" ] || for rules in adr checkpoint pagecache eadr; do
-    beside crash/$rules "$here/crash/run" --rules $rules $one_job --part $((commits % 45))/45 \
+    beside crash/$rules "$here/crash/run" --rules $rules $one_job --part $((commits % 90))/90 \
       --states 0 --no-mutants --resume "$log/crash.$rules" "$b"
   done
   ! in_turn 0 2 || beside crash/grow "$b/tests/crash/crash" --grow --states 0
@@ -467,7 +467,9 @@ native_suites() { # DIR
   waits examples/event-loop bash "$here/examples/event-loop-test.sh" "$b"
   # And those that use a processor.
   need valgrind || :
-  beside budget bash "$here/bench/budget.sh" # what others do does not change how much it counts
+  # What others do does not change how much it counts.
+  # shellcheck disable=SC2046 # words
+  beside budget bash "$here/bench/budget.sh" $(part 3)
   if [ $all = yes ] || [ "$list" ]; then
     need python3-clang-14 >/dev/null 2>&1 || :
     ! in_turn 2 || beside mutation /usr/bin/python3 "$here/mutation/run" --check # a minute
@@ -545,9 +547,9 @@ native_suites() { # DIR
 }
 # These are long: with --all only.
 more_of_policies() { # DIR
-  ! in_turn 1 || beside policy/buffer python3 "$here/policy/buffer-test.py" "$1" --quick
+  ! in_turn 0 || beside policy/buffer python3 "$here/policy/buffer-test.py" "$1" --quick
   ! in_turn 1 || beside policy/grow python3 "$here/policy/grow-test.py" "$1" --quick
-  ! in_turn 1 || beside policy/restart python3 "$here/policy/restart-test.py" "$1" --quick
+  ! in_turn 2 || beside policy/restart python3 "$here/policy/restart-test.py" "$1" --quick
   ! in_turn 5 6 || beside policy/library python3 "$here/policy/library-test.py" "$1" --quick
 }
 
@@ -625,8 +627,8 @@ asan=''
 [ $all = no ] || {
   # Schedules that no commit before had.
   also schedules/new "$b/tests/model/schedules" --seed $((commits * 1000000)) --count 20000
-  also guest bash "$here/guest/run.sh" "$b" # one processor
-  ! in_turn 1 || also nbdkit-dax /usr/bin/python3 "$here/nbd/dax-test.py" "$b" # the same
+  also guest bash "$here/guest/run.sh" "$b" --cuts 3 # one processor
+  ! in_turn 5 6 || also nbdkit-dax /usr/bin/python3 "$here/nbd/dax-test.py" "$b" # the same
   more_of_policies "$b"
   need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
   # The programs that take turns are as much to compile as the library.
