@@ -21,6 +21,7 @@ xxhash.h is there twice, the second time for AVX2 and with other names.
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -52,8 +53,11 @@ def fail(text):
 
 
 def read(path):
-    with open(path, encoding='utf-8') as f:
-        return f.read()
+    try:
+        with open(path, encoding='utf-8') as f:
+            return f.read()
+    except OSError as e:
+        fail('%s cannot be read: %s' % (path, e.strerror))
 
 
 # ---- What there is ------------------------------------------------------------------------------
@@ -321,18 +325,23 @@ def main():
     a.add_argument('--xxhash', help='the file xxhash.h')
     a.add_argument('--cpp', default='cpp', help='the C preprocessor')
     o = a.parse_args()
+    if not shutil.which(o.cpp):
+        fail('there is no program %s: install cpp, or name a C preprocessor with --cpp' % o.cpp)
     xxhash = read(o.xxhash or find_xxhash(o.cpp))
     version = re.search(r"version: '([^']+)'", read(os.path.join(TOP, 'meson.build')))[1]
     licence = '\n'.join((' * ' + line).rstrip() for line in
                         read(os.path.join(TOP, 'LICENSE')).strip().splitlines())
     body = Amalgamation(xxhash, o.cpp).make()
-    os.makedirs(o.output, exist_ok=True)
-    with open(os.path.join(o.output, 'cachemax.c'), 'w', encoding='utf-8') as f:
-        f.write(HEAD % {'version': version, 'licence': licence, 'tsan': TSAN, 'xxhash': xxhash})
-        f.write(body)
-    for name in HEADERS:
-        with open(os.path.join(o.output, name), 'w', encoding='utf-8') as f:
-            f.write(read(os.path.join(TOP, 'include', name)))
+    head = HEAD % {'version': version, 'licence': licence, 'tsan': TSAN, 'xxhash': xxhash}
+    texts = {name: read(os.path.join(TOP, 'include', name)) for name in HEADERS}
+    texts['cachemax.c'] = head + body
+    try:
+        os.makedirs(o.output, exist_ok=True)
+        for name, text in texts.items():
+            with open(os.path.join(o.output, name), 'w', encoding='utf-8') as f:
+                f.write(text)
+    except OSError as e:
+        fail('%s cannot be written: %s' % (e.filename, e.strerror))
 
 
 if __name__ == '__main__':

@@ -34,6 +34,17 @@ check "it is made" python3 "$top/packaging/amalgamate.py" "$work"
 check "the same twice" bash -c \
   'python3 "$1/packaging/amalgamate.py" "$2/again" && cmp "$2/cachemax.c" "$2/again/cachemax.c"' - \
   "$top" "$work"
+# refuses TEXT OPTION...: exit status 1, and one line that has TEXT.
+refuses() {
+  text=$1
+  shift
+  check "it says '$text'" bash -c '! python3 "$@" 2>"$0" && [ "$(wc -l <"$0")" = 1 ]' \
+    "$work/said" "$top/packaging/amalgamate.py" "$@"
+  check "... that" grep -qF "$text" "$work/said"
+}
+refuses '/dev/null/x cannot be written' /dev/null/x
+refuses '/dev/null/x cannot be read' "$work/again" --xxhash /dev/null/x
+refuses 'no program nothing-like-cpp' "$work/again" --cpp nothing-like-cpp
 check "cc -c cachemax.c" "$compiler" -c "$work/cachemax.c" -o "$work/plain.o"
 check "without a warning" "$compiler" -std=c11 -O2 -Wall -Wextra -Wshadow -Wpedantic -Werror \
   -c "$work/cachemax.c" -o "$work/cachemax.o"
