@@ -94,8 +94,8 @@ if command -v c++ >/dev/null; then
   check "the C++ sample: compiles" c++ -I "$work/include" -o "$work/b/examples/cpp/cpp-sample" \
     "$top/examples/cpp/sample.cpp" "$work/cachemax.o" -pthread
   check "the C++ sample: its test of errors compiles" c++ -std=c++17 -I "$work/include" \
-    -I "$top/examples/cpp" -o "$work/b/examples/cpp/cpp-errors" "$top/tests/examples/cpp-errors.cpp" \
-    "$work/cachemax.o" -pthread
+    -I "$top/examples/cpp" -o "$work/b/examples/cpp/cpp-errors" \
+    "$top/tests/examples/cpp-errors.cpp" "$work/cachemax.o" -pthread
   ln -s "$build/src/tool/cachemax" "$work/b/src/tool/cachemax"
   check "the C++ sample" sh "$top/tests/examples/cpp-test.sh" "$work/b"
   check "for callbacks that throw" "$compiler" -fexceptions -c "$work/cachemax.c" \
