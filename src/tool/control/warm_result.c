@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * warm_result.c - what "cachemax warm" and "cachemax pin" print and say at the end.
+ *
+ * Who: cmd_warm.c.
+ */
+#include "tool/control/warm_result.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VOLUME_FULL (UINT64_C(1) << 20) /* bytes that may be left on one that is full */
+
+/* ---- The result ------------------------------------------------------------------------------ */
+
+static uint64_t whole(const struct warm *w)
+{
+    return w->files - w->partly.files - w->failed - w->left_out - w->evicted.files;
+}
+
+/* Also those that are cached in part: the rest comes as it is read. */
+static uint64_t pinned(const struct warm *w)
+{
+    return w->files - w->failed - w->left_out - w->refused - w->unrecorded;
+}
+
+static void print_lines(const struct warm *w, uint64_t all)
+{
+    char cached[TOOL_NUMBER_MAX], total[TOOL_NUMBER_MAX], read[TOOL_NUMBER_MAX];
+
+    (void)printf("%" PRIu64 " of %" PRIu64 " %s%s, %s: %s cached, %s of it read now\n",
+                 w->pin ? pinned(w) : whole(w), all, all == 1 ? "file" : "files",
+                 w->pin ? " pinned" : "", tool_bytes(total, w->total),
+                 tool_bytes(cached, w->cached), tool_bytes(read, w->verify ? w->stored : w->read));
+}
+
+static void print_comparison(const struct warm *w)
+{
+    const struct comparison *c = &w->compared;
+    char right[TOOL_NUMBER_MAX], wrong[TOOL_NUMBER_MAX], open[TOOL_NUMBER_MAX];
+
+    (void)printf("compared: %s as the files have it, %s different", tool_bytes(right, c->verified),
+                 tool_bytes(wrong, c->differed));
+    if (c->files)
+        (void)printf(" in %" PRIu64 " %s", c->files, c->files == 1 ? "file" : "files");
+    if (c->undecided)
+        (void)printf(", %s written meanwhile", tool_bytes(open, c->undecided));
+    (void)putchar('\n');
+}
+
+void warm_print(const struct warm *w, uint64_t all)
+{
+    print_lines(w, all);
+    if (w->verify)
+        print_comparison(w);
+}
+
+void warm_print_json(const struct warm *w, uint64_t all)
+{
+    struct tool_json j;
+
+    json_begin(&j, stdout, false);
+    json_number(&j, "files", all);
+    json_number(&j, "bytes", w->total);
+    json_number(&j, "cached_bytes", w->cached);
+    json_number(&j, "stored_bytes", w->stored);
+    json_number(&j, "read_bytes", w->read);
+    json_number(&j, "whole_files", whole(w));
+    json_number(&j, "partial_files", w->partly.files + w->evicted.files);
+    json_number(&j, "failed_files", w->failed);
+    json_number(&j, "left_out_files", w->left_out);
+    if (w->pin)
+        json_number(&j, "refused_files", w->refused + w->unrecorded);
+    if (w->verify) {
+        json_number(&j, "verified_bytes", w->compared.verified);
+        json_number(&j, "differed_bytes", w->compared.differed);
+        json_number(&j, "differed_files", w->compared.files);
+        json_number(&j, "undecided_bytes", w->compared.undecided);
+    }
+    if (w->full)
+        json_string(&j, "ended", cm_errname(w->full));
+    else
+        json_null(&j, "ended");
+    json_end(&j);
+}
+
+/* ---- What is not as it was wanted ------------------------------------------------------------ */
+
+static void say_refused(const struct warm *w)
+{
+    char bytes[TOOL_NUMBER_MAX], room[TOOL_NUMBER_MAX], most[TOOL_NUMBER_MAX];
+
+    tool_message(NULL,
+                 "%" PRIu64 " %s of %s not pinned: pinned files may have half of the pool, "
+                 "%s, and there is room for %s more; unpin others, or use a larger pool",
+                 w->refused, w->refused == 1 ? "file" : "files",
+                 tool_bytes(bytes, w->refused_bytes), tool_bytes(most, w->most),
+                 tool_bytes(room, w->room));
+}
+
+static const char *files_are(uint64_t n)
+{
+    return n == 1 ? "file is" : "files are";
+}
+
+static void say_limited(const struct warm *w, uint64_t n)
+{
+    char *path = malloc(TOOL_PRINTABLE_MAX(strlen(w->limit.path)));
+    char most[TOOL_NUMBER_MAX];
+
+    if (path)
+        tool_message(
+            NULL,
+            "%" PRIu64 " %s cached in part, or not any more: the quota of %s is %s%s; name "
+            "fewer files, or mount with a larger --quota",
+            n, files_are(n), tool_printable(path, w->limit.path), tool_bytes(most, w->limit.most),
+            w->limits ? ", and others have a quota of their own" : "");
+    free(path);
+}
+
+static void say_evicted(const struct warm *w, uint64_t n)
+{
+    struct os_volume volume;
+    char at[TOOL_VOLUME];
+
+    if (w->pool && os_volume(w->pool, &volume) && volume.free < VOLUME_FULL)
+        tool_message(NULL,
+                     "%" PRIu64 " %s had to make room for those after: the volume of the pool%s is "
+                     "full, and a sparse pool grows no more; make room there, or name fewer",
+                     n, n == 1 ? "file" : "files", tool_volume_at(at, w->pool));
+    else
+        tool_message(NULL,
+                     "%" PRIu64 " %s had to make room for those after: the pool has no room for "
+                     "all, or knows too few files (--max-files); name fewer, or use a larger pool",
+                     n, n == 1 ? "file" : "files");
+}
+
+static void say_unrecorded(const struct warm *w)
+{
+    tool_message(NULL,
+                 "%" PRIu64 " %s not pinned: the pool knows too few files at a time, and pinned "
+                 "ones stay; unpin others, or make a pool with a larger --max-files",
+                 w->unrecorded, files_are(w->unrecorded));
+}
+
+static void say_disturbed(const struct warm *w, uint64_t n)
+{
+    const char *const again = w->pin ? "pin" : "warm";
+
+    if (w->why == CM_NOT_STORED_FULL || w->why == CM_NOT_STORED_BUSY)
+        tool_message(NULL,
+                     "%" PRIu64 " %s cached in part: the places for some blocks are all taken by "
+                     "what is pinned or in use; %s again, or use a larger pool",
+                     n, files_are(n), again);
+    else if (w->why && w->why != CM_NOT_STORED_STALE && w->why != CM_NOT_STORED_QUOTA)
+        tool_message(NULL, "%" PRIu64 " %s cached in part: %s; %s again", n, files_are(n),
+                     cm_strerror(w->why), again);
+    else
+        tool_message(NULL,
+                     "%" PRIu64 " %s cached in part: written, or expired, meanwhile, or the pool "
+                     "still counts for a quota; %s again",
+                     n, files_are(n), again);
+}
+
+void warm_say_why(const struct warm *w, uint64_t all)
+{
+    const uint64_t limited = w->partly.limited + w->evicted.limited;
+    const uint64_t disturbed = w->partly.files - w->partly.limited - w->refused - w->unrecorded;
+
+    if (w->compared.unable)
+        tool_message(NULL,
+                     "%" PRIu64 " %s not compared: the mount uses a service, or is older than this "
+                     "command, or cannot tell them from other files",
+                     w->compared.unable, files_are(w->compared.unable));
+    if (w->refused)
+        say_refused(w);
+    if (w->unrecorded)
+        say_unrecorded(w);
+    if (w->left_out)
+        tool_message(NULL,
+                     "%" PRIu64 " %s left out by the rules of the mount (--exclude and the like)",
+                     w->left_out, files_are(w->left_out));
+    if (limited)
+        say_limited(w, limited);
+    if (w->evicted.files > w->evicted.limited)
+        say_evicted(w, w->evicted.files - w->evicted.limited);
+    if (w->full == CM_NOT_STORED_ROOM)
+        tool_message(NULL,
+                     "the pool is full of what was %s; %" PRIu64 " of %" PRIu64
+                     " files were left out: name fewer, or use a larger pool",
+                     w->pin ? "pinned" : "warmed", all - w->files + w->partly.files, all);
+    else if (w->full == CM_NOT_STORED_MODE)
+        tool_message(NULL, "the pool takes no blocks: its mode is not normal ('cachemax mode'), or "
+                           "a sync of the file has failed");
+    else if (w->full)
+        tool_message(NULL, "the mount is ending");
+    else if (disturbed)
+        say_disturbed(w, disturbed);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * warm_result.h - what "cachemax warm" and "cachemax pin" have done, and what they say of it at the
+ * end.
+ */
+#ifndef CM_TOOL_WARM_RESULT_H
+#define CM_TOOL_WARM_RESULT_H
+
+#include "tool/control/control.h"
+
+struct some {                /* files that are not cached as a whole */
+    uint64_t files, limited; /* limited: those of them that a quota keeps out */
+};
+
+struct comparison {                         /* what was compared */
+    uint64_t verified, differed, undecided; /* bytes */
+    uint64_t files;                         /* that differed */
+    uint64_t unable;                        /* that the mount could not compare */
+};
+
+struct warm {
+    struct tool_progress progress;
+    bool pin, verify;
+    struct comparison compared;
+    struct first_files first;
+    const char *pool; /* of the first file; NULL: there is none */
+    uint64_t began, rate;
+    uint64_t total, passed; /* bytes of all files; of those that are done */
+    uint64_t cached, stored, read;
+    uint64_t files, failed;
+    uint64_t left_out; /* by the rules of the mount */
+    struct some partly;
+    struct some evicted;        /* they were whole, and had to make room for later ones */
+    struct some nearly;         /* the same, and they miss a small share */
+    uint64_t nearly_bytes;      /* what they miss */
+    struct control_limit limit; /* the first quota of `limited` */
+    bool limits;                /* it is not the only one */
+    bool met_limit;             /* a quota is full, so that a file may push out its own begin */
+    uint64_t refused, refused_bytes; /* to be pinned; counted as partly, too */
+    uint64_t room, most;             /* that may still be pinned; at all */
+    uint64_t unrecorded; /* not pinned, because the pool does not know them; partly, too */
+    int why;             /* the first reason of others that are cached in part */
+    int full;            /* why it ended early: a CM_NOT_STORED_* code, or CM_ECANCELED */
+};
+
+/* `all`: the files that were named. What is not as it was wanted, and what to do. */
+void warm_say_why(const struct warm *w, uint64_t all);
+/* The result: lines, or one JSON object. */
+void warm_print(const struct warm *w, uint64_t all);
+void warm_print_json(const struct warm *w, uint64_t all);
+
+#endif
