@@ -853,23 +853,6 @@ t_small_gone() {
   status 7 "$cm" warm many/small
   says 'files had to make room for those after'
 }
-# A sparse pool whose volume is full.
-t_sparse() {
-  local pool=$work/narrow/pool many=$work/many
-  mkdir "$work/narrow" "$many"
-  mount -t tmpfs -o size=8m none "$work/narrow"
-  "$cm" create "$pool" --size 64M --sparse -q
-  head -c 5m /dev/zero > "$work/narrow/ballast"
-  for n in 1 2 3 4 5 6; do head -c 2000000 /dev/urandom > "$many/$n"; done
-  "$mount_bin" "$many" --pool "$pool" -f 2>"$work/narrow.log" &
-  eventually mountpoint -q "$many"
-  status 7 "$cm" warm "$many"
-  says "had to make room for those after: the volume of the pool at $work/narrow is full"
-  says 'the pool is full of what was warmed'
-  umount "$many"
-  wait $!
-  umount "$work/narrow"
-}
 parts() {
   wanted "only a part can be warmed" || return 0
   local n
@@ -884,8 +867,6 @@ parts() {
   check "only a part can be warmed: too many" t_pushed_out
   check "only a part can be warmed: too many small ones" t_small_gone
   do_unmount
-  ! need_root "only a part can be warmed: a full volume" ||
-    check_at / "only a part can be warmed: a full volume" t_sparse
   rm -r "$org/skipped" "$org/many"
 }
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # pin-test.sh - pinned files of a mount: they stay in the pool, whatever else is read, over a
-# remount and a kill, and as the file changes.
+# remount and a kill, and as the file changes. Also what "pin" and "warm" say of a full volume.
 #
 # Usage: pin-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
@@ -179,6 +179,52 @@ t_lost() {
   "$cm" unpin -q "$org/a"
 }
 
+many=$work/many narrow=$work/narrow
+full="the volume of the pool at $narrow is full, and a sparse pool grows no more; make room there"
+# on_narrow BALLAST SIZE [OPTION...]: a mount whose pool lies on a volume that has so much else.
+on_narrow() {
+  mkdir -p "$many" "$narrow"
+  mount -t tmpfs -o size=8m none "$narrow"
+  "$cm" create "$narrow/pool" -q --size "${@:2}"
+  head -c "$1" /dev/zero > "$narrow/ballast" 2>/dev/null || :
+  for n in 1 2 3 4 5 6; do head -c 2000000 /dev/urandom > "$many/$n"; done
+  "$mount_bin" "$many" --pool "$narrow/pool" -f 2>"$work/narrow.log" &
+  eventually mountpoint -q "$many"
+  eventually test -S "$narrow/pool.control"
+}
+leave_narrow() {
+  umount "$many"
+  wait $!
+  umount "$narrow"
+}
+t_filled() { # a sparse pool fills its volume
+  on_narrow 5m 64M --sparse
+  status 7 "$cm" warm "$many"
+  says "had to make room for those after: $full"
+  says "^cachemax: the pool is full of what was warmed; [0-9] of 6 files were left out: $full"
+  fails says 'larger pool'
+  status 7 "$cm" pin "$many"
+  says "^cachemax: 6 files of .* not pinned: .* room for .* more; $full and mount again, or unpin"
+  fails says 'larger pool'
+  leave_narrow
+}
+t_full_before() { # there is no room for a sparse pool's first blocks
+  on_narrow 8m 64M --sparse
+  status 7 "$cm" warm "$many"
+  says "^cachemax: 6 files are cached in part: $full"
+  status 7 "$cm" pin "$many"
+  says "^cachemax: 6 files are not pinned: the pool knows too few files .* stay; $full"
+  leave_narrow
+}
+t_full_beside() { # another pool has its room
+  on_narrow 8m 4M
+  status 7 "$cm" warm "$many"
+  says 'had to make room for those after: the pool has no room for all, or knows too few files'
+  says 'the pool is full of what was warmed; .* larger pool'
+  fails says 'volume'
+  leave_narrow
+}
+
 mkdir -p "$ref/dir"
 head -c $size /dev/urandom > "$ref/a"
 head -c 500000 /dev/urandom > "$ref/dir/b"
@@ -216,5 +262,10 @@ new_pool 4M --max-files 64
 do_mount
 check "more files than it can pin" t_records
 do_unmount || fail "the end" "status $status"
+if [ $via = pool ] && need_root "a full volume"; then
+  check_at / "a full volume: a sparse pool has filled it" t_filled
+  check_at / "a full volume: it was so before" t_full_before
+  check_at / "a full volume: the pool has its room" t_full_beside
+fi
 if is_clean; then ok "the pool is clean"; else fail "the pool is clean" "no"; fi
 summary

@@ -6,6 +6,7 @@ ASKS, PATHS = 'tool/control/control.c', 'tool/control/paths.c'
 
 OWNER = 'tool/control/owner.c'
 WARM = 'tool/control/cmd_warm.c'
+RESULT = 'tool/control/warm_result.c'
 
 OF_TOOL = [
     _m('dead mounts', 'a connection that is refused says only that', 'control',
@@ -81,6 +82,12 @@ OF_TOOL = [
     _m('warm, blocks', 'small files may all be pushed out', 'control',
        '^only a part can be warmed(: too many small ones)?$', WARM,
        'w->nearly_bytes > small_share(w->total)', '0'),
+    _m('full volume', 'a larger pool is advised where the volume is full', 'pin',
+       '^a full volume: (a sparse pool has filled it|it was so before)$',
+       RESULT, 'volume.free >= VOLUME_FULL', '1'),
+    _m('full volume, beside', 'a pool that fills its volume counts as sparse', 'pin',
+       '^a full volume: the pool has its room$',
+       RESULT, '!os_is_sparse(w->pool, &takes) ||', '(os_is_sparse(w->pool, &takes) && 0) ||'),
     _m('list, above', 'a list of a directory asks the mount itself', 'requests',
        '^a list of a directory does not ask the mount itself$', 'mount/number.c',
        'if (up && !dir->top &&', 'if (0 &&'),

@@ -87,16 +87,38 @@ void warm_print_json(const struct warm *w, uint64_t all)
 
 /* ---- What is not as it was wanted ------------------------------------------------------------ */
 
+#define WAY_OUT (TOOL_VOLUME + 160)
+
+/* What to do: `other`, or what helps a sparse pool whose volume is full. A pool that has all its
+ * room may fill its volume, too. */
+static const char *way_out(const struct warm *w, char text[WAY_OUT], const char *fewer,
+                           const char *other)
+{
+    struct os_volume volume;
+    char at[TOOL_VOLUME];
+    uint64_t takes;
+
+    if (!w->pool || !os_is_sparse(w->pool, &takes) || !os_volume(w->pool, &volume) ||
+        volume.free >= VOLUME_FULL)
+        return other;
+    (void)snprintf(text, WAY_OUT,
+                   "the volume of the pool%s is full, and a sparse pool grows no more; make room "
+                   "there and mount again, or %s",
+                   tool_volume_at(at, w->pool), fewer);
+    return text;
+}
+
 static void say_refused(const struct warm *w)
 {
-    char bytes[TOOL_NUMBER_MAX], room[TOOL_NUMBER_MAX], most[TOOL_NUMBER_MAX];
+    char bytes[TOOL_NUMBER_MAX], room[TOOL_NUMBER_MAX], most[TOOL_NUMBER_MAX], text[WAY_OUT];
 
     tool_message(NULL,
                  "%" PRIu64 " %s of %s not pinned: pinned files may have half of the pool, "
-                 "%s, and there is room for %s more; unpin others, or use a larger pool",
+                 "%s, and there is room for %s more; %s",
                  w->refused, w->refused == 1 ? "file" : "files",
                  tool_bytes(bytes, w->refused_bytes), tool_bytes(most, w->most),
-                 tool_bytes(room, w->room));
+                 tool_bytes(room, w->room),
+                 way_out(w, text, "unpin others", "unpin others, or use a larger pool"));
 }
 
 static const char *files_are(uint64_t n)
@@ -121,38 +143,48 @@ static void say_limited(const struct warm *w, uint64_t n)
 
 static void say_evicted(const struct warm *w, uint64_t n)
 {
-    struct os_volume volume;
-    char at[TOOL_VOLUME];
+    char text[WAY_OUT];
 
-    if (w->pool && os_volume(w->pool, &volume) && volume.free < VOLUME_FULL)
-        tool_message(NULL,
-                     "%" PRIu64 " %s had to make room for those after: the volume of the pool%s is "
-                     "full, and a sparse pool grows no more; make room there, or name fewer",
-                     n, n == 1 ? "file" : "files", tool_volume_at(at, w->pool));
-    else
-        tool_message(NULL,
-                     "%" PRIu64 " %s had to make room for those after: the pool has no room for "
-                     "all, or knows too few files (--max-files); name fewer, or use a larger pool",
-                     n, n == 1 ? "file" : "files");
+    tool_message(NULL, "%" PRIu64 " %s had to make room for those after: %s", n,
+                 n == 1 ? "file" : "files",
+                 way_out(w, text, "name fewer",
+                         "the pool has no room for all, or knows too few files (--max-files); "
+                         "name fewer, or use a larger pool"));
+}
+
+static void say_full(const struct warm *w, uint64_t all)
+{
+    char text[WAY_OUT];
+
+    tool_message(
+        NULL, "the pool is full of what was %s; %" PRIu64 " of %" PRIu64 " files were left out: %s",
+        w->pin ? "pinned" : "warmed", all - w->files + w->partly.files, all,
+        way_out(w, text, "name fewer", "name fewer, or use a larger pool"));
 }
 
 static void say_unrecorded(const struct warm *w)
 {
-    tool_message(NULL,
-                 "%" PRIu64 " %s not pinned: the pool knows too few files at a time, and pinned "
-                 "ones stay; unpin others, or make a pool with a larger --max-files",
-                 w->unrecorded, files_are(w->unrecorded));
+    char text[WAY_OUT];
+
+    tool_message(
+        NULL,
+        "%" PRIu64 " %s not pinned: the pool knows too few files at a time, and pinned "
+        "ones stay; %s",
+        w->unrecorded, files_are(w->unrecorded),
+        way_out(w, text, "unpin others", "unpin others, or make a pool with a larger --max-files"));
 }
 
 static void say_disturbed(const struct warm *w, uint64_t n)
 {
     const char *const again = w->pin ? "pin" : "warm";
+    char text[WAY_OUT];
 
     if (w->why == CM_NOT_STORED_FULL || w->why == CM_NOT_STORED_BUSY)
-        tool_message(NULL,
-                     "%" PRIu64 " %s cached in part: the places for some blocks are all taken by "
-                     "what is pinned or in use; %s again, or use a larger pool",
-                     n, files_are(n), again);
+        tool_message(
+            NULL, "%" PRIu64 " %s cached in part: %s", n, files_are(n),
+            way_out(w, text, w->pin ? "unpin others" : "name fewer",
+                    "the places for some blocks are all taken by what is pinned or in use; "
+                    "try again, or use a larger pool"));
     else if (w->why && w->why != CM_NOT_STORED_STALE && w->why != CM_NOT_STORED_QUOTA)
         tool_message(NULL, "%" PRIu64 " %s cached in part: %s; %s again", n, files_are(n),
                      cm_strerror(w->why), again);
@@ -186,10 +218,7 @@ void warm_say_why(const struct warm *w, uint64_t all)
     if (w->evicted.files > w->evicted.limited)
         say_evicted(w, w->evicted.files - w->evicted.limited);
     if (w->full == CM_NOT_STORED_ROOM)
-        tool_message(NULL,
-                     "the pool is full of what was %s; %" PRIu64 " of %" PRIu64
-                     " files were left out: name fewer, or use a larger pool",
-                     w->pin ? "pinned" : "warmed", all - w->files + w->partly.files, all);
+        say_full(w, all);
     else if (w->full == CM_NOT_STORED_MODE)
         tool_message(NULL, "the pool takes no blocks: its mode is not normal ('cachemax mode'), or "
                            "a sync of the file has failed");
