@@ -418,6 +418,9 @@ static void say_what_is_mounted(void)
         say(CM_LOG_INFO, "%s: mounted; pool %s, %.0f MiB, %.0f %% in use; coherence=%s",
             mnt.opt.dir, pool, (double)info.size / (1 << 20),
             info.slots ? 100.0 * (double)info.used_slots / (double)info.slots : 0, level);
+    else if (mnt.opt.pool)
+        say(CM_LOG_INFO, "%s: mounted; pool %s, a part of which cannot be read; coherence=%s",
+            mnt.opt.dir, pool, level);
     else
         say(CM_LOG_INFO, "%s: mounted; the service at %s is not there yet; coherence=%s",
             mnt.opt.dir, pool, level);

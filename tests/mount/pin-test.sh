@@ -210,6 +210,7 @@ t_filled() { # a sparse pool fills its volume
 }
 t_full_before() { # there is no room for a sparse pool's first blocks
   on_narrow 8m 64M --sparse
+  eventually grep -q ": mounted; pool $narrow/pool, a part of which cannot" "$work/narrow.log"
   status 7 "$cm" warm "$many"
   says "^cachemax: 6 files are cached in part: $full"
   status 7 "$cm" pin "$many"
