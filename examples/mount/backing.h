@@ -65,6 +65,9 @@ struct backing {
 
     /* For control_ops.c; those with an inode as above. Codes of the library, or CMC_AWAY. */
     int (*look_up)(const cm_file_id *id); /* 0, or CM_EABSENT: the pool does not know the file */
+    /* Forgets a file that cannot be attached, and so its pin, as forget(). *kept: did it have one?
+     */
+    int (*unpin)(const cm_file_id *id, int *kept);
     int (*warm)(struct inode *i, uint64_t off, uint64_t len, const cm_warm_options *o,
                 cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report);
     uint64_t count_max; /* bytes that one call of cached() may count */

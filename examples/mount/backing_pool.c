@@ -456,6 +456,17 @@ static int pool_look_up(const cm_file_id *id)
     return cm_file_lookup(mnt.cache, id, NULL, NULL);
 }
 
+static int pool_unpin(const cm_file_id *id, int *kept)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    int rc;
+
+    *kept = cm_file_lookup(mnt.cache, id, NULL, &info) == 0 && info.keep;
+    rc = cm_forget(mnt.cache, id);
+    *kept = *kept && rc >= 0;
+    return rc;
+}
+
 static int pool_warm(struct inode *i, uint64_t off, uint64_t len, const cm_warm_options *o,
                      cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report)
 {
@@ -512,6 +523,7 @@ const struct backing backing_pool = { .open = pool_open,
                                       .sync_begin = pool_sync_begin,
                                       .sync_end = pool_sync_end,
                                       .look_up = pool_look_up,
+                                      .unpin = pool_unpin,
                                       .warm = pool_warm,
                                       /* As long as it takes to read all headers. */
                                       .count_max = CM_ALL,

@@ -406,6 +406,12 @@ static int service_look_up(const cm_file_id *id)
     return cmc_look_up(client, id);
 }
 
+static int service_unpin(const cm_file_id *id, int *kept)
+{
+    (void)cm_forget(mnt.cache, id);
+    return cmc_forget_kept(client, id, 0, kept) == 0 ? 0 : CM_EFORGET;
+}
+
 static int service_warm(struct inode *i, uint64_t off, uint64_t len, const cm_warm_options *o,
                         cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report)
 {
@@ -472,6 +478,7 @@ const struct backing backing_service = { .open = service_open,
                                          .sync_begin = service_sync_begin,
                                          .sync_end = service_sync_end,
                                          .look_up = service_look_up,
+                                         .unpin = service_unpin,
                                          .warm = service_warm,
                                          .count_max = CMC_COUNT_MAX,
                                          .cached = service_cached,

@@ -105,9 +105,9 @@ static bool use_known(struct inode *i, int *code, cm_file_id *id)
 }
 
 /* Of a file that is known, and cannot be attached: a rule leaves it out, say. Its pin goes, too. */
-static int forget_known(const cm_file_id *id)
+static int forget_known(const cm_file_id *id, int *kept)
 {
-    const int rc = cache_on() ? mnt.backing->forget(id, false) : CM_EFORGET;
+    const int rc = cache_on() ? mnt.backing->unpin(id, kept) : CM_EFORGET;
 
     return rc < 0 && rc != CM_EABSENT ? rc : 0;
 }
@@ -348,20 +348,11 @@ static int pin(struct control_client *c, struct inode *i, const struct control_r
     return rc;
 }
 
-static uint64_t pins(void)
-{
-    cm_info info = { .struct_size = sizeof(info) };
-    uint64_t hits, misses;
-
-    return mnt.backing->info(&info, &hits, &misses) == 0 ? info.kept_files : 0;
-}
-
-/* Tells whether there was a pin. Of a file that is not attached the number of all pins shows it. */
+/* Tells whether there was a pin. */
 static int unpin(struct control_client *c, struct inode *i, const struct control_request *r)
 {
-    uint64_t before;
     cm_file_id id;
-    int rc;
+    int rc, kept = 0;
 
     (void)r;
     if (!S_ISREG(i->type))
@@ -372,9 +363,8 @@ static int unpin(struct control_client *c, struct inode *i, const struct control
         tell_pinned(c, i);
         rc = mnt.backing->keep(i, 0);
     } else {
-        before = pins();
-        rc = forget_known(&id);
-        (void)control_is(c, "pinned", pins() < before);
+        rc = forget_known(&id, &kept);
+        (void)control_is(c, "pinned", (uint64_t)kept);
     }
     file_unuse(i);
     return rc;
@@ -429,7 +419,7 @@ static int forget(struct control_client *c, struct inode *i, const struct contro
 {
     cm_file_info info = { .struct_size = sizeof(info) };
     cm_file_id id;
-    int rc;
+    int rc, kept;
 
     (void)r;
     if (!S_ISREG(i->type))
@@ -444,7 +434,7 @@ static int forget(struct control_client *c, struct inode *i, const struct contro
         (void)file_revalidate(i, &info);
         tell_pinned(c, i);
     } else if (rc == 0) {
-        rc = forget_known(&id);
+        rc = forget_known(&id, &kept);
     }
     file_unuse(i);
     return rc;

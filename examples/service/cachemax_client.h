@@ -162,6 +162,8 @@ int cmc_file_revalidate(cmc_file *f);
 /* A file is gone, open or not. `gone`: no file will ever have this id again. 0, or CMC_UNTOLD: it
  * is noted as a write, which is enough if its validator is another one next time. CM_EINVAL. */
 int cmc_forget(cmc_client *k, const cm_file_id *id, int gone);
+/* The same. *kept: cmc_file_set_keep() was on it, and has gone with it: 1 or 0. */
+int cmc_forget_kept(cmc_client *k, const cm_file_id *id, int gone, int *kept);
 /* Reads what of [offset, offset + len) is not cached, ahead of need, and stores it, as cm_warm();
  * all options and members of the report are those, and so are the results, with CMC_AWAY. `len` is
  * not CM_ALL. What is cached in part is read from the service, and counts as read. CM_ENOTSUP:

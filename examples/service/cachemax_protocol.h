@@ -45,7 +45,7 @@ enum cmp_command {
     CMP_SYNC_END = 10,
     CMP_INVALIDATE = 11, /* somebody else has changed a range */
     CMP_REVALIDATE = 12, /* a new validator */
-    CMP_FORGET = 13,     /* a file is gone, open or not */
+    CMP_FORGET = 13,     /* a file is gone, open or not; the result is 1 if CMP_KEEP was on it */
     CMP_STATS = 14,      /* the counters of the service */
     /* From here on only if the reply to the hello has CMP_STEERS. */
     CMP_WARM = 15,    /* as CMP_FILL, but the pool takes it at once, and there is a reply */

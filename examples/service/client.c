@@ -584,22 +584,30 @@ int cmc_file_revalidate(cmc_file *f)
 
 int cmc_forget(cmc_client *k, const cm_file_id *id, int gone)
 {
-    struct cmp_forget m = { .gone = gone != 0 };
-    struct link *l;
-    bool told = false;
+    int kept;
 
-    if (!k || !id || (id->hi | id->lo) == 0)
+    return cmc_forget_kept(k, id, gone, &kept);
+}
+
+int cmc_forget_kept(cmc_client *k, const cm_file_id *id, int gone, int *kept)
+{
+    struct cmp_forget m = { .gone = gone != 0 };
+    int64_t pins = -1;
+    struct link *l;
+
+    if (!k || !id || (id->hi | id->lo) == 0 || !kept)
         return CM_EINVAL;
     m.id_hi = id->hi;
     m.id_lo = id->lo;
     l = hold_link(k);
     if (l) {
-        told = ask(l, CMP_FORGET, 0, &m, sizeof(m), NULL, 0) >= 0;
+        pins = ask(l, CMP_FORGET, 0, &m, sizeof(m), NULL, 0);
         link_drop(l);
     }
-    if (!told)
+    if (pins < 0)
         note(k, outside_hash(id));
-    return told ? 0 : CMC_UNTOLD;
+    *kept = pins > 0;
+    return pins < 0 ? CMC_UNTOLD : 0;
 }
 
 unsigned cmc_stats(cmc_client *k, uint64_t *values, unsigned n)

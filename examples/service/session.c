@@ -287,13 +287,18 @@ static int64_t do_revalidate(struct call *c)
 
 static int64_t do_forget(struct call *c)
 {
+    cm_cache *const cache = c->s->service->cache;
+    cm_file_info info = CM_FILE_INFO_INIT;
     struct cmp_forget m;
     cm_file_id id;
+    bool kept;
+    int e;
 
     memcpy(&m, c->body, sizeof(m));
     id = (cm_file_id){ .hi = m.id_hi, .lo = m.id_lo };
-    return m.gone ? cm_forget_gone(c->s->service->cache, &id)
-                  : cm_forget(c->s->service->cache, &id);
+    kept = cm_file_lookup(cache, &id, NULL, &info) == 0 && info.keep != 0;
+    e = m.gone ? cm_forget_gone(cache, &id) : cm_forget(cache, &id);
+    return e < 0 ? e : kept;
 }
 
 /* Files that come meanwhile are none of those that were meant. Returns how many files it was. */

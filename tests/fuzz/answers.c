@@ -240,7 +240,7 @@ static void ask_some(cmc_client *k, cmc_file *f, uint8_t what)
         FUZZ_CHECK(cmc_stats(k, values, 9) <= 9);
         break;
     case 5:
-        (void)cmc_forget(k, &id, what & 1);
+        (void)cmc_forget_kept(k, &id, what & 1, &kept);
         break;
     default:
         (void)cmc_warm(f, 0, 20000, NULL, read_origin, NULL, NULL);

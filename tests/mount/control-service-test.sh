@@ -163,6 +163,11 @@ t_pin() {
   says '^2 files unpinned$' # big, and the one of the others that had room beside it
   same "$(of_mount pinned_files)" 0
 }
+t_unpin_left_out() { # there is nothing to attach
+  status 0 "$cm" unpin "$org/big" "$org/some"
+  says '^1 file unpinned$'
+  same "$(of_mount pinned_files)" 0
+}
 t_service_matters() { # what one mount does not decide for all clients
   status 8 "$cm" mode "$pool"
   says 'is open in process [0-9]* \(cachemax-service\).*name the directory of one of its mounts'
@@ -307,5 +312,11 @@ check "no place for a socket" t_no_place
 cd / || exit 1
 eventually fusermount3 -u "$org"
 stop_service
+do_mount && "$cm" pin -q "$org/big" && "$cm" warm -q "$org/some" && do_unmount ||
+  fail "a mount, once more" "status $status"
+do_mount --exclude '*'
+check "unpin of what is left out" t_unpin_left_out
+cd / || exit 1
+do_unmount || fail "the end" "status $status"
 check "the pool is sound" "$cm" check "$pool"
 summary

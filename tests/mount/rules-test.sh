@@ -319,6 +319,43 @@ t_forget_left_out() {
   grep -q ' a$' <<< "$knows"
   fails grep -Eq ' (b|xyz)$' <<< "$knows"
 }
+is_pinned() { [ "$(number all_pinned_files "$cm" cached "$1")" = 1 ]; }
+# What another client pins and unpins meanwhile does not count.
+t_unpin_beside() {
+  local n other
+  mkdir "$org/many"
+  for n in $(seq 500); do echo "$n" > "$org/many/$n"; done
+  new_pool 16MiB --max-files 2048
+  begin
+  eventually "$cm" pin "$org/many" # while they are fresh, the kernel may change them
+  do_unmount
+  begin --exclude many
+  "$python" - "$pool.control" <<'PY' &
+import socket, sys
+others = []
+for name in b"a", b"b":
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    others.append((s, s.makefile("rb"), name))
+def wait(answers):
+    for line in answers:
+        if line.startswith(b"end "):
+            return
+while True:
+    for verb in b"pin", b"unpin":
+        for s, _, name in others:
+            s.sendall(b"cachemax 1 %s 0 1\n%s" % (verb, name))
+        for _, answers, _ in others:
+            wait(answers)
+PY
+  other=$!
+  eventually is_pinned "$org/a"
+  status 0 "$cm" unpin "$org/many"
+  kill $other
+  says '^500 files unpinned$'
+  do_unmount
+  rm -r "$org/many"
+}
 t_policy() {
   new_pool 16MiB
   begin
@@ -364,6 +401,8 @@ check "a limit of bytes a second" t_rate fill_rate=64K
 check "a limit of drive writes a day" t_rate drive_writes=337.5
 check "the lower limit counts" t_rate drive_writes=1000000,fill_rate=64K
 check "left out, to forget and to unpin" t_forget_left_out
+! need "unpinned beside another client" python3 ||
+  check "unpinned beside another client" t_unpin_beside
 check "a policy" t_policy
 check "left out after it was cached" t_was_cached
 summary

@@ -148,6 +148,7 @@ static void test_steering(void)
     service_up();
     struct client a = client(), b = client();
     struct cmp_look_up id = { .id_lo = 1 };
+    const struct cmp_forget gone = { .id_lo = 1 };
     struct cmp_keep keep = { .keep = 1 };
     struct cmp_pool_reply pool;
     CHECK_EQ(ASK(&a, CMP_LOOK_UP, 0, id), CM_EABSENT);
@@ -185,6 +186,11 @@ static void test_steering(void)
     CHECK_EQ(read_block(&a, file, 5), 0);
     f.ticket = miss().ticket;
     CHECK_EQ(ask(&a, CMP_WARM, file, &f, sizeof(f), data, 5), INT64_MIN); /* inside a block */
+    keep.keep = 1;
+    CHECK_EQ(ASK(&a, CMP_KEEP, file, keep), 0);
+    CHECK_EQ(ASK(&b, CMP_FORGET, 0, gone), 1); /* the pin goes, too, and it says so */
+    CHECK_EQ(ASK(&b, CMP_FORGET, 0, gone), 0);
+    CHECK_EQ(count_of(&a, file, 3, 1).kept, 0);
     session_end(a.s, true);
     session_end(b.s, true);
     service_down();
