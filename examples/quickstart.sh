@@ -10,7 +10,8 @@
 # read. This takes two or three minutes, mostly for the build and the slow storage. The script
 # cleans up after itself.
 #
-# Run it as root, or as a user who may open /dev/fuse. It uses sudo only to install packages. A
+# Run it as root, or as a user who may open /dev/fuse. A user has no cache over the slow storage
+# without user_allow_other in /etc/fuse.conf. The script uses sudo only to install packages. A
 # directory that the user may not mount over is copied first. Do not write files in DIR meanwhile:
 # they could not be compared. CACHEMAX_BUILD=BUILDDIR uses the programs of an existing build.
 #
@@ -220,6 +221,19 @@ for p in "$cachemax" "$quickread"; do
   }
 done
 [ -x "$mount" ] && [ -x "$throttle" ] || { fuse=no why=${why:-"the mount was not built"}; }
+said=no nested=yes # nested: may the cache be mounted over a FUSE mount?
+say_cat() {
+  [ $said = yes ] ||
+    echo "FUSE: $why; 'cachemax cat' reads the files instead, one process per file"
+  said=yes
+}
+if [ $fuse = no ]; then
+  say_cat
+elif [ "$(id -u)" != 0 ] && ! grep -q '^user_allow_other' /etc/fuse.conf 2>/dev/null; then
+  nested=no
+  echo "$(id -un) may not mount over a FUSE mount, so the slow storage is read without the cache" \
+    "only (as root: echo user_allow_other >>/etc/fuse.conf, or run this as root)"
+fi
 
 # ---- a place for the pool: a DAX volume if there is one, else memory ----------------------------
 place=
@@ -268,6 +282,8 @@ else
     copy="this script needs files in $dir"
   elif [ $fuse = yes ] && [ "$(id -u)" != 0 ] && [ ! -w "$dir" ]; then
     copy="$(id -un) may not mount over $dir"
+  elif [ $fuse = no ] && [ "$(id -u)" != 0 ] && [ ! -O "$dir" ]; then
+    copy="'cachemax cat' keeps only $(id -un)'s own files warm"
   fi
 fi
 if [ -n "$copy" ]; then
@@ -398,8 +414,7 @@ sound() {
 }
 
 # rows_of_cat DIR: for a DIR that nothing can be mounted over. "cachemax cat" reads each file in a
-# process of its own, cold and warm, which is a restart per file. Sets $warm, or empties it if the
-# command cannot keep the files warm.
+# process of its own, cold and warm, which is a restart per file.
 rows_of_cat() {
   for label in cold warm; do
     : >"$work/count"
@@ -416,7 +431,7 @@ rows_of_cat() {
       tail -n 3 "$work/cat.log" >&2
       exit 1
     }
-    warm=$((($(date +%s%N) - t0) / 1000000 + 1))
+    ms=$((($(date +%s%N) - t0) / 1000000 + 1))
     # Blocks that came from the pool, and all blocks.
     # shellcheck disable=SC2046 # three words
     set -- "$1" $(sed -n 's/.*; \([0-9]*\) hits, \([0-9]*\) misses (.*/\1 \2/p' "$work/cat.log" |
@@ -424,10 +439,9 @@ rows_of_cat() {
     name=$label
     # A tenth may miss: files that were read while they were written.
     [ $label = cold ] || [ "$2" -gt $(($3 * 9 / 10)) ] || name='again, not warm'
-    print_row "$name" $warm "$4 %" -
+    print_row "$name" $ms "$4 %" -
   done
   [ "$name" = warm ] || {
-    warm=
     echo "  (only $2 of $3 blocks came from the pool: 'cachemax cat' keeps a file warm only if it" \
       "can rule out"
     echo "  other writers. That needs a local file system, not FUSE, and the file's owner or root)"
@@ -454,7 +468,7 @@ print_row 'without the cache' "$origin_ms"
 drop "$dir"
 [ $fuse = no ] || rows "$dir"
 if [ $fuse = no ]; then
-  echo "FUSE: $why; 'cachemax cat' reads the files instead, one process per file"
+  say_cat
   rows_of_cat "$dir"
   sound
   echo "every byte equals the origin; the pool checks sound"
@@ -478,12 +492,11 @@ run "$quickread" read 'slow storage, without the cache' "$work/slow" "$work/name
 read -r slow_ms _ <"$work/n"
 cmp -s "$work/sums" "$work/truth" || differs
 print_row 'without the cache' "$slow_ms"
-new_pool cachemax-quickstart.$$.b
-if [ "$(id -u)" != 0 ] && ! grep -q '^user_allow_other' /etc/fuse.conf 2>/dev/null; then
-  echo "  ($(id -un) may not mount over a FUSE mount without user_allow_other in /etc/fuse.conf:" \
-    "'cachemax cat' reads the files)"
-  rows_of_cat "$work/slow"
+above=
+if [ $nested = no ]; then
+  above=' above' # what it gains here can be told all the same: a hit asks no storage for bytes
 else
+  new_pool cachemax-quickstart.$$.b
   # A name is right on FUSE here: the throttle passes on inode numbers, and these are stable.
   rows "$work/slow" -o ro --volume-id quickstart
   [ $fuse = yes ] || {
@@ -501,12 +514,8 @@ echo "every byte equals the origin; the pools check sound"
 [ "$unrecorded" = 0 ] ||
   echo "$unrecorded files had no place in the pool's file table: they were not kept warm"
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", a / b }'; }
-if [ -n "$warm" ]; then
-  echo "the warm cache is $(ratio "$slow_ms" "$warm") times as fast as the slow storage, \
+echo "the warm cache$above is $(ratio "$slow_ms" "$warm") times as fast as the slow storage, \
 $(ratio "$origin_ms" "$own") times as fast as this machine's own"
-else
-  echo "the warm cache is $(ratio "$origin_ms" "$own") times as fast as this machine's own storage"
-fi
 [ "$own" -le "$origin_ms" ] ||
   echo "(this machine's storage is faster than a FUSE mount:" \
     "a cache helps if the storage is slower)"
