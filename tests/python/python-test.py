@@ -69,6 +69,13 @@ def errors():
     raises(cachemax.Error, lambda: cachemax.open(path), "CM_ENOTPOOL")
     raises(cachemax.Error, lambda: cachemax.open(DIR + "/x", create_size=5), "CM_EPOOLSIZE")
     assert "s3r" in str(raises(ValueError, lambda: cachemax.open(DIR + "/x", policy="none")))
+    for name in "create_size", "probation_bytes", "read_size_max", "fill_rate_limit":
+        for error, value in (TypeError, "10M"), (TypeError, 1.5), (ValueError, -1), \
+                (ValueError, 1 << 64):
+            said = str(raises(error, lambda: cachemax.open(DIR + "/x", **{name: value})))
+            assert said.startswith("%s %r: it must be" % (name, value)), said
+    said = str(raises(cachemax.Error, lambda: cachemax.open(DIR + "/x", 1000000)))
+    assert "pool size 1000000: must be a multiple of 4096 between" in said, said
     with new_pool() as cache:
         e = raises(cachemax.Error, lambda: cachemax.open(pools[-1]), "CM_EOWNED")
         assert e.code == -16 and isinstance(e, OSError)

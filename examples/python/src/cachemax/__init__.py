@@ -21,6 +21,7 @@ import errno
 import hashlib
 import io
 import logging
+import operator
 import os
 import threading
 import time
@@ -327,11 +328,23 @@ class _Pool:
             _logger.warning("%s", e)
 
 
+def _bytes(name, value):
+    """The argument `name`: cffi's own errors do not say which one is wrong."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError("%s %r: it must be an int, a number of bytes" % (name, value)) from None
+    if not 0 <= number < 1 << 64:
+        raise ValueError("%s %r: it must be a number of bytes from 0 to 2**64 - 1" % (name, value))
+    return number
+
+
 def open(pool, create_size=None, *, policy="auto", readonly=False, fill_rate_limit=0,
          probation_bytes=0, read_size_max=0, log=None, key_file=None, encrypt=False):
-    """Opens a pool. `create_size`: makes it first with so many bytes, if it does not exist.
-    `key_file`: the file with the key of a sealed pool; a pool that is made is sealed then.
-    `encrypt`: and its blocks are encrypted. A pool that is sealed alone is refused then.
+    """Opens a pool. `create_size`: makes it first, if it does not exist, with so many bytes, a
+    multiple of 4096. `key_file`: the file with the key of a sealed pool; a pool that is made is
+    sealed then. `encrypt`: and its blocks are encrypted. A pool that is sealed alone is refused
+    then.
 
     `log(level, text)` gets the library's lines, from any thread; without it they go to
     logging.getLogger("cachemax"). The other options are fields of cm_options."""
@@ -340,8 +353,11 @@ def open(pool, create_size=None, *, policy="auto", readonly=False, fill_rate_lim
     options = ffi.new("cm_options *")
     lib.cm_options_init(options, ffi.sizeof("cm_options"))
     options.policy, options.flags = POLICIES[policy], lib.CM_OPEN_READONLY if readonly else 0
-    options.fill_rate_limit, options.probation_bytes = fill_rate_limit, probation_bytes
-    options.read_size_max = read_size_max
+    options.fill_rate_limit = _bytes("fill_rate_limit", fill_rate_limit)
+    options.probation_bytes = _bytes("probation_bytes", probation_bytes)
+    options.read_size_max = _bytes("read_size_max", read_size_max)
+    if create_size is not None:
+        create_size = _bytes("create_size", create_size)
     if encrypt and key_file is None:
         raise ValueError("encrypt needs a key_file")
     return Cache(os.fspath(pool), create_size, options, log, key_file, encrypt)
