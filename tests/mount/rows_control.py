@@ -149,6 +149,10 @@ OF_CONTROL = [
        'return cmc_look_up(client, id);', 'return 0;'),
     _m('steered service, pins', 'a pin of a service is not made', 'control-service', '^pin$',
        SERVICE, 'return cmc_file_set_keep(i->remote->file, keep);', 'return 0;'),
+    _m('steered service, unpin', 'a pin that goes with what is forgotten is not counted',
+       'control-service', '^unpin of what is left out$', SERVICE,
+       'return cmc_forget_kept(client, id, 0, kept) == 0 ? 0 :',
+       'return cmc_forget_kept(client, id, 0, &(int){ 0 }) == 0 ? 0 :'),
     _m('steered service, modes', 'one mount sets the mode for itself alone', 'control-service',
        "^what is the service's matter$", STEER, '(verbs[k].flags & OWN) && !mnt.opt.pool ?', '0 ?'),
 ]
