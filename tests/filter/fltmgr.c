@@ -108,6 +108,7 @@ static struct fm_thread enter(const struct fm_op *op)
     struct fm_thread *const t = fm_me(), before = *t;
 
     t->paging = t->paging || (op->iopb.IrpFlags & IRP_PAGING_IO);
+    t->since = fm_moment();
     return before;
 }
 
@@ -168,7 +169,8 @@ static bool post(struct fm_op *op, KIRQL irql, FLT_POST_OPERATION_FLAGS flags)
         op->iopb.MajorFunction != IRP_MJ_CREATE && !(flags & FLTFL_POST_OPERATION_DRAINING))
         fm_me()->top = (PIRP)1; /* the file system completes the IRP, and is not through with it */
     if (irql >= DISPATCH_LEVEL)
-        *fm_me() = (struct fm_thread){ .irql = irql, .process = FM_SYSTEM };
+        *fm_me() =
+            (struct fm_thread){ .irql = irql, .process = FM_SYSTEM, .since = fm_me()->since };
     fm_me()->locks = before.locks;
     s = op->r->PostOperation(&op->d, &op->o, op->keep, flags);
     put_off = s == FLT_POSTOP_MORE_PROCESSING_REQUIRED;
@@ -468,8 +470,9 @@ static NTSTATUS clean_up(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
     struct fm_object *const x = fm_object(o);
 
     (void)ctx, (void)information;
-    x->cleaned = true;
     o->Flags |= FO_CLEANUP_COMPLETE;
+    x->cleaned_at = fm_moment();
+    x->cleaned = true;
     if (x->file && x->file->cleanup)
         x->file->cleanup(x->file, o);
     return STATUS_SUCCESS;

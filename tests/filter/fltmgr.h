@@ -15,6 +15,7 @@
  *   - a question to the file system with a lock held, for paging I/O, inside another operation of
  *     the file system, or with APCs off
  *   - the pages of a buffer of fast I/O
+ *   - a read with a handle that was closed before the callback or the work item began
  *   - a callback that returns with a lock held, with another IRQL, with a status that its operation
  *     does not allow, or with a completion context that nobody would get
  *   - an end that is put off for ever, or that cannot be: of fast I/O, of what is synchronized or
@@ -94,6 +95,7 @@ struct fm_thread {
     BOOLEAN dying;       /* the same, from its next such wait on */
     /* The emulation's: */
     unsigned locks;             /* fast mutexes held */
+    uint64_t since;             /* when its callback or its work item began; 0: it is in none */
     BOOLEAN paging, connecting; /* in a callback for paging I/O; in the connect callback */
 };
 struct fm_thread *fm_me(void);

@@ -500,6 +500,9 @@ NTSTATUS FLTAPI FltReadFile(PFLT_INSTANCE i, PFILE_OBJECT o, PLARGE_INTEGER off,
         fm_fault("cached and non-cached do not go together", "FltReadFile");
     if (direct && (bytes % 512 || off->QuadPart % 512))
         return STATUS_INVALID_PARAMETER;
+    /* Since then the driver could have seen it. */
+    if (fm_object(o)->cleaned_at && fm_object(o)->cleaned_at < fm_me()->since)
+        fm_fault("the handle was closed before", "FltReadFile");
     if (fm_object(o)->cleaned)
         return STATUS_FILE_CLOSED;
     *n = f->read(f, (uint64_t)off->QuadPart, bytes, buf);

@@ -44,6 +44,7 @@ struct fm {
     bool quiet, held, refused;
     PFLT_PORT port;
     unsigned percent;
+    _Atomic uint64_t moments;
 };
 extern struct fm fm;
 
@@ -58,6 +59,9 @@ void fm_may_wait(const char *call);
 /* Is there memory for another allocation? */
 bool fm_has_memory(void);
 
+/* A number for this moment. Later ones have larger numbers. */
+uint64_t fm_moment(void);
+
 void fm_kernel_begin(void);
 /* Locked. Waits until *n is 0, and notes a fault if that takes too long. */
 void fm_wait_zero(const unsigned *n, const char *what);
@@ -71,6 +75,7 @@ struct fm_object {
     struct fm_file *file; /* NULL: the volume */
     unsigned refs;
     _Atomic bool cleaned;
+    _Atomic uint64_t cleaned_at; /* which moment that was; 0: not by a close */
     void *transaction;
     PFLT_CONTEXT context;
     struct fm_object *next; /* fm.handles */

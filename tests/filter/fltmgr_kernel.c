@@ -85,6 +85,11 @@ struct fm_thread *fm_me(void)
     return &me;
 }
 
+uint64_t fm_moment(void)
+{
+    return ++fm.moments;
+}
+
 void fm_at_most(KIRQL irql, const char *call)
 {
     if (fm_me()->irql > irql)
@@ -396,7 +401,7 @@ static void run_item(PFLT_GENERIC_WORKITEM w)
 
     w->queued = false;
     fm_unlock_it();
-    *fm_me() = (struct fm_thread){ .process = FM_SYSTEM };
+    *fm_me() = (struct fm_thread){ .process = FM_SYSTEM, .since = fm_moment() };
     if (inside) {
         inside(w->context);
         free(w);

@@ -236,6 +236,8 @@ SHELL = [
          '        !NT_SUCCESS(FltObjectReference(o->Instance))) {', '    if (FALSE) {'),
     rule('files that are closed at once', 'closed_at_once', OPS,
          'if (may_ask(d) && !(m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING)) {', 'if (FALSE) {'),
+    rule('files that are closed in a read', 'closed_in_a_read', OPS,
+         'if (buf && !(m->object->Flags & FO_CLEANUP_COMPLETE)) {', 'if (buf) {'),
     rule('references of file objects', 'reads', OPS, '    ObReferenceObject(m->object);\n', ''),
     rule('ends at a raised IRQL', 'writes', OPS,
          'return c->asks && KeGetCurrentIrql() >= DISPATCH_LEVEL &&', 'return FALSE &&'),

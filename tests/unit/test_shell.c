@@ -292,6 +292,29 @@ static void test_closed_at_once(void)
     end();
 }
 
+/* Another thread closes the handle while its read is on its way. */
+static void close_it(struct fm_file *f, PFILE_OBJECT o)
+{
+    f->wait = NULL;
+    fm_close(o);
+}
+static void test_closed_in_a_read(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        ObReferenceObject(o);
+        file.f.wait = close_it;
+        CHECK_EQ(read_how(o, BLOCK, BLOCK, i ? &at_dispatch : FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(buf[0], 'b');
+        ObDereferenceObject(o);
+        fm_settle();
+        CHECK_EQ(times(0, CMP_FILL), 0);
+        end();
+    }
+}
+
 /* What threads of the system are to read is limited: they serve others, too. */
 static void test_many_fills(void)
 {
@@ -734,6 +757,7 @@ static const struct harness_test tests[] = {
     TEST(non_cached),
     TEST(tail),
     TEST(closed_at_once),
+    TEST(closed_in_a_read),
     TEST(many_fills),
     TEST(streams),
     TEST(no_contexts),

@@ -92,7 +92,9 @@ static VOID free_missed(struct missed *m)
 }
 
 /* The ticket was given before, so this read is late enough. A handle without the system's cache
- * reads whole blocks; the place is one, and memory of a page or more begins at a page. */
+ * reads whole blocks; the place is one, and memory of a page or more begins at a page. A handle
+ * that is closed must not be read with. If that happens between the look and the read, the file
+ * system refuses the read. */
 static VOID fill(PVOID context)
 {
     struct missed *const m = context;
@@ -103,7 +105,7 @@ static VOID fill(PVOID context)
     NTSTATUS s = STATUS_INSUFFICIENT_RESOURCES;
     ULONG n = 0;
 
-    if (buf) {
+    if (buf && !(m->object->Flags & FO_CLEANUP_COMPLETE)) {
         s = FltReadFile(m->instance, m->object, &at, direct ? bytes : m->read.len, buf,
                         FLTFL_IO_OPERATION_DO_NOT_UPDATE_BYTE_OFFSET |
                             (direct ? FLTFL_IO_OPERATION_NON_CACHED : 0),
@@ -111,8 +113,9 @@ static VOID fill(PVOID context)
         n = n < m->read.len ? n : m->read.len;
         if (NT_SUCCESS(s) || s == STATUS_END_OF_FILE)
             fc_fill(&m->context->stream->file, &m->read, buf, NT_SUCCESS(s) ? n : 0);
-        ExFreePoolWithTag(buf, TAG);
     }
+    if (buf)
+        ExFreePoolWithTag(buf, TAG);
     ObDereferenceObject(m->object);
     FltObjectDereference(m->instance);
     free_missed(m);
