@@ -168,8 +168,50 @@ static void test_renamed_there_and_back(void)
     }
 }
 
+/* The file system gives a short name the long one that another file had with it. */
+static NTSTATUS tunnel(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o, (void)information;
+    file.f.name = u"\\Device\\HarddiskVolume3\\data\\longer name.tmpl";
+    return STATUS_SUCCESS;
+}
+
+/* A cached file is changed under a name that is left out, and gets a short name that is left out,
+ * too. Its long name is not. */
+static void test_renamed_to_a_short_name(void)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        CHECK_EQ(fm_rename(o, moves[i], u"\\data\\~1\\~1", NULL, NULL), STATUS_SUCCESS);
+        CHECK(hits(o)); /* it was cached under its first name */
+        fm_close(o);
+        fm_settle();
+        file.f.name = u"\\Device\\HarddiskVolume3\\data\\file.tmp";
+        o = fm_open(&file.f, true, FILE_OPENED);
+        change_unseen(o, i & 1);
+        CHECK_EQ(fm_rename(o, moves[i], u"\\data\\LONGER~1\\name.tmp", NULL, NULL), STATUS_SUCCESS);
+        fm_settle();
+        CHECK_EQ(times(0, CMP_FORGET), 0); /* only the last name may be brought back */
+        CHECK_EQ(fm_rename(o, moves[i], u"\\data\\LONGER~1.TMP", tunnel, NULL), STATUS_SUCCESS);
+        fm_close(o);
+        fm_settle();
+        CHECK_EQ(times(0, CMP_FORGET_ALL), 0);
+        o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        fm_close(o);
+        end();
+    }
+}
+
 const struct harness_test shell_names_tests[] = {
-    TEST(streams_that_become_content), TEST(content_that_becomes_a_stream),
-    TEST(changes_by_another_name),     TEST(another_name_of_a_stream),
-    TEST(renamed_there_and_back),      TEST_END,
+    TEST(streams_that_become_content),
+    TEST(content_that_becomes_a_stream),
+    TEST(changes_by_another_name),
+    TEST(another_name_of_a_stream),
+    TEST(renamed_there_and_back),
+    TEST(renamed_to_a_short_name),
+    TEST_END,
 };

@@ -51,7 +51,8 @@
  *   C4  what may not wait is an outside write
  *   C5  all else gets a bracket
  *   C6  what its name alone leaves out may be cached under another name. If the file has several, a
- *       change counts as C3. So does a new name that is cached: the changes before it were not seen
+ *       change counts as C3. So does a new name that is cached, or may be because it is a short one
+ *       (with a "~"): the changes before it were not seen
  *   C7  a write to the disk that fails. The system goes on with what it has in memory, gives it up
  *       at any time, and says that the next flush succeeded. Then the file has what was there
  *       before, and a fill may have read what was written. So it counts as C3 from that moment on:

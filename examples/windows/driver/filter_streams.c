@@ -441,6 +441,17 @@ VOID stream_unwritten(struct context *c)
         FltReleaseContext(c);
 }
 
+/* The file system gives a short name the long one that another file had with it a moment ago (its
+ * tunnel cache). So what such a file will be called is known afterwards only. */
+static BOOLEAN is_short(const FILE_RENAME_INFORMATION *name)
+{
+    ULONG n = name->FileNameLength / sizeof(WCHAR);
+
+    while (n > 0 && name->FileName[n - 1] != '~' && name->FileName[n - 1] != '\\')
+        n--;
+    return n > 0 && name->FileName[n - 1] == '~';
+}
+
 /* If it is not cached now. That cannot be said, or what the new name is? It is the safe side that
  * it is, and costs the blocks of one file. */
 VOID stream_moves(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, FILE_RENAME_INFORMATION *to,
@@ -458,7 +469,7 @@ VOID stream_moves(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, FILE_RENAME_INF
     ExAcquireFastMutex(&c->stream->lock);
     counts = c->stream->by_name || c->stream->rules != rules;
     ExReleaseFastMutex(&c->stream->lock);
-    if (counts && may_ask &&
+    if (counts && may_ask && !is_short(to) &&
         NT_SUCCESS(FltGetDestinationFileNameInformation(
             o->Instance, o->FileObject, to->RootDirectory, to->FileName, to->FileNameLength,
             FLT_FILE_NAME_NORMALIZED | FLT_FILE_NAME_QUERY_DEFAULT, &name)) &&
