@@ -307,7 +307,12 @@ bool config_remove_folder(const char *path, const char *folder, char why[CONFIG_
     }
     if (to)
         done = os_replace_end(&r, done);
-    if (!done)
+    if (!done && to && r.left)
+        snprintf(why, CONFIG_WHY_ROOM,
+                 "%.300s: it cannot be changed: %s; "
+                 "its new content has this name and \"%s\" at the end",
+                 path, strerror(errno), r.beside + strlen(r.path));
+    else if (!done)
         snprintf(why, CONFIG_WHY_ROOM, "%.300s: it cannot be changed: %s", path, strerror(errno));
     return done;
 }

@@ -31,7 +31,7 @@ bool config_read(struct config *c, const char *path, char why[CONFIG_WHY_ROOM]);
 /* Has it this folder, by this name? */
 bool config_has_folder(const struct config *c, const char *folder);
 /* Takes the lines of a folder out of the file. All others stay as they are. False: nothing has
- * changed, and `why` says why. */
+ * changed, and `why` says why; or it says where the new content is. */
 bool config_remove_folder(const char *path, const char *folder, char why[CONFIG_WHY_ROOM]);
 
 #endif

@@ -73,10 +73,11 @@ FILE *os_read_file(const char *path);
 struct os_replacement {
     FILE *to;
     char path[1024], beside[1060];
+    bool left; /* the file may be gone; its new content has the name `beside` */
 };
 /* Begins to write the content. NULL: errno says why. */
 FILE *os_replace_begin(struct os_replacement *r, const char *path);
-/* `ok`: it is whole. False: the file stays as it was; errno says why. */
+/* `ok`: it is whole. False: the file stays as it was, or see `left`; errno says why. */
 bool os_replace_end(struct os_replacement *r, bool ok);
 
 /* What is wrong with the name of a file that does not depend on where the program was started, and

@@ -402,15 +402,32 @@ FILE *os_replace_begin(struct os_replacement *r, const char *path)
     return r->to;
 }
 
+static bool is_there(const wchar_t *name)
+{
+    return GetFileAttributesW(name) != INVALID_FILE_ATTRIBUTES;
+}
+
+/* ReplaceFile() keeps the access list of the old file. It may fail when that has lost its name
+ * already (ERROR_UNABLE_TO_MOVE_REPLACEMENT): then the new file is the only copy. */
+static bool give_name(struct os_replacement *r, const wchar_t *to, const wchar_t *from)
+{
+    if (ReplaceFileW(to, from, NULL, 0, NULL, NULL))
+        return true;
+    if (is_there(to))
+        return false;
+    r->left = !MoveFileExW(from, to, MOVEFILE_WRITE_THROUGH);
+    return !r->left;
+}
+
 bool os_replace_end(struct os_replacement *r, bool ok)
 {
     wchar_t *to = win32_path(r->path), *from = win32_path(r->beside);
 
-    ok = fflush(r->to) == 0 && ok;
+    /* On the disk before it gets the name. */
+    ok = ok && fflush(r->to) == 0 && FlushFileBuffers((HANDLE)_get_osfhandle(_fileno(r->to)));
     ok = fclose(r->to) == 0 && ok && to && from;
-    /* ReplaceFile() keeps the access list of the old file, and writes through. */
-    ok = ok && ReplaceFileW(to, from, NULL, REPLACEFILE_WRITE_THROUGH, NULL, NULL);
-    if (!ok && from)
+    ok = ok && give_name(r, to, from);
+    if (!ok && from && !r->left)
         DeleteFileW(from);
     if (!ok)
         errno = EACCES;
