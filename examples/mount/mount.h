@@ -683,8 +683,8 @@ bool resize_grows(void);      /* the pool becomes larger while it is used */
 bool resize_lost_pool(void);  /* and could not open it again yet */
 /* A file was removed. True: the pool is away, and is told when it is back. */
 bool resize_forgets(struct device *d, const cm_file_id *id);
-/* For work that uses the pool without the gate. False: the mount is without it, and there is no end
- * to call. */
+/* For work that uses the pool without the gate. False: the mount is without it, or a resize waits
+ * for those who use it; and there is no end to call. */
 bool resize_hold(void);
 void resize_release(void);
 

@@ -8,8 +8,8 @@
  * resizes a pool that nobody has open (cm_resize). So the mount does without its pool for that
  * time, and programs read and write the origin:
  *
- *   1. No request of the control socket uses the pool. The gate closes for a moment, and all files
- *      are detached, also those in use.
+ *   1. The control socket turns away requests that use the pool, and waits for those that do
+ *      already. The gate closes for a moment, and all files are detached, also those in use.
  *   2. The pool is closed, resized and opened, while everything passes through.
  *   3. Files in use are attached again; others at their next use.
  *
@@ -46,6 +46,7 @@ static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER; /* held by the only resi
 /* Shared by requests of the control socket that use the pool. */
 static pthread_rwlock_t using_pool = PTHREAD_RWLOCK_INITIALIZER;
 static _Atomic bool away;       /* set with gone.lock */
+static _Atomic bool leaving;    /* a resize waits until nobody uses the pool */
 static _Atomic bool lost;       /* it could not be opened again yet */
 static _Atomic bool grows;      /* in its place */
 static _Atomic unsigned number; /* of the resize, from 1 on */
@@ -122,6 +123,8 @@ static void forget_gone(void)
 
 bool resize_hold(void)
 {
+    if (atomic_load(&leaving))
+        return false;
     pthread_rwlock_rdlock(&using_pool);
     if (!resize_runs())
         return true;
@@ -134,16 +137,11 @@ void resize_release(void)
     pthread_rwlock_unlock(&using_pool);
 }
 
-/* False: a request that uses the pool takes long, as warming does; or the gate stays open. */
-static bool detach_all(void)
+/* using_pool is held for writing. False: the gate stays open. */
+static bool detach_alone(void)
 {
-    const struct timespec until = wait_until(PATIENCE_NS);
-    bool closed;
+    bool closed = gate_close();
 
-    while (pthread_rwlock_trywrlock(&using_pool)) /* resize_hold() turns new ones away */
-        if (!wait_a_little(&until))
-            return false;
-    closed = gate_close();
     if (closed && (!cache_detach_used(false) || !cache_detach_used(true))) {
         gate_open();
         cache_attach_used(false);
@@ -155,7 +153,24 @@ static bool detach_all(void)
         set_away(true);
         gate_open();
     }
-    pthread_rwlock_unlock(&using_pool);
+    return closed;
+}
+
+/* False: a request that uses the pool takes long, as warming does; or the gate stays open. */
+static bool detach_all(void)
+{
+    const struct timespec until = wait_until(PATIENCE_NS);
+    bool alone, closed = false;
+
+    atomic_store(&leaving, true); /* new requests do not prolong the wait: resize_hold() */
+    do
+        alone = pthread_rwlock_trywrlock(&using_pool) == 0;
+    while (!alone && wait_a_little(&until));
+    if (alone) {
+        closed = detach_alone();
+        pthread_rwlock_unlock(&using_pool);
+    }
+    atomic_store(&leaving, false); /* if it is closed, `away` is true */
     return closed;
 }
 

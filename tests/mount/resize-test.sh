@@ -325,6 +325,7 @@ t_busy() {
   eventually "$cm" resize "$pool" 24M
   "$cm" resize "$pool" 16M
 }
+t_turned_away() { python3 "$here/turned_away.py" "$cm" "$pool" "$org"; }
 t_hangs() { # a request waits for the origin, and keeps the gate open
   local was
   was=$(size)
@@ -645,6 +646,7 @@ check 'its client is interrupted' t_interrupted
 check 'its client is interrupted in the last sync' t_last_sync
 [ $is_root = 0 ] || check 'no room' t_no_room
 check 'another command works' t_busy
+check 'a resize turns new commands away' t_turned_away
 check 'a size that no pool may have' t_impossible
 ends 'after what failed'
 
