@@ -241,8 +241,8 @@ static void look_at(struct inode *i)
         direct_drop(i); /* a write through the mount is going on */
 }
 
-/* For what was written by another name the kernel's next read has to be right. It holds no page
- * while it asks for attributes. */
+/* For what was written by another name the kernel's next read has to be right. It has no page
+ * locked while it asks for attributes: see direct.c. */
 void coherence_follow_local(struct inode *i)
 {
     if (!atomic_load(&i->pages))

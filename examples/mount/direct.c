@@ -16,9 +16,11 @@
  *
  * WHY NOTHING WAITS FOREVER. A notification waits for pages that are locked or written back. The
  * holder of such a page waits for a READ or WRITE of this mount.
- * - The threads that serve requests answer these. Only an open of a file that others made longer or
- *   shorter, and a change that fails or goes elsewhere, waits for a notification, for a tenth of a
- *   second at most.
+ * - The threads that serve requests answer these. Three kinds of requests wait for a notification
+ *   themselves, for a tenth of a second at most: an open of a file that others made longer or
+ *   shorter; a change that fails or goes elsewhere; with --coherence=local a question for the
+ *   attributes of a file with several names, while its pages are being dropped. The kernel sends
+ *   only READ and WRITE with pages locked, so who opens or asks owns no page.
  * - No write that waits here owns a page. The buffered part of an O_DIRECT write has locked pages,
  *   but it has no lock owner, so it never waits here.
  * - The kernel sends max_background requests at a time, and waiting writes count. At most three
@@ -56,7 +58,8 @@
 #include <timed_wait.h> /* examples/wait */
 
 #define DRAIN_MS 1000
-#define WAIT_NS 100000000 /* of an open: an answer to another request may wait for its thread */
+/* Of a thread that serves requests: the page may wait for an answer of this thread. */
+#define WAIT_NS 100000000
 
 struct held {
     struct held *next;

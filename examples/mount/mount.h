@@ -559,7 +559,9 @@ bool coherence_unchanged(struct inode *i);
  * pages soon. */
 void coherence_look_local(struct inode *i);
 bool coherence_follows(const struct inode *i); /* the kernel drops them, by size and mtime */
-void coherence_follow_local(struct inode *i);  /* the same, if the kernel may have pages of it */
+/* As coherence_look_local(), if the kernel may have pages of it. Of a file with several names it
+ * also waits until they are dropped, a tenth of a second at most. */
+void coherence_follow_local(struct inode *i);
 /* For an answer with these attributes; the look must be younger than they are. Returns for how many
  * seconds they hold. */
 double coherence_shown(struct inode *i, struct stat *st);
