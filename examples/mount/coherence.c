@@ -99,21 +99,18 @@ static bool is_young(const struct inode *i, const struct stat *st)
     return age >= 0 && age < (st->st_ctim.tv_nsec ? TICK_NS : SECONDS_NS);
 }
 
-/* What seems to be a change of others may be one of the mount's own, by another name of the file.
- * Its size must be there at once, and the kernel would ignore it beside a drop. A drop would also
- * wait for the page that an append has locked. */
-bool coherence_follows(const struct inode *i)
+/* Does the kernel drop the pages of this file by itself when it learns another size or mtime? Of a
+ * file with several names it has to: a change that seems to be another's may be the mount's own, by
+ * another name. A drop by notification would hide the new size until it is done, and would wait for
+ * the page that an append holds. */
+bool coherence_kernel_drops(const struct inode *i)
 {
     return mnt.kernel_drops && atomic_load(&i->linked);
 }
 
-/* The kernel drops the pages itself, but only with a new size or mtime. */
-static bool follows(const struct inode *i, const struct stat *st)
+static bool size_or_mtime_moved(const struct sight *was, const struct stat *is)
 {
-    const struct sight *const s = &i->seen;
-
-    return coherence_follows(i) &&
-           (s->size != st->st_size || memcmp(&s->mtim, &st->st_mtim, sizeof(s->mtim)) != 0);
+    return was->size != is->st_size || memcmp(&was->mtim, &is->st_mtim, sizeof(was->mtim)) != 0;
 }
 
 /* Nobody else should change the file. If somebody has, all the same, his change is told from the
@@ -141,7 +138,7 @@ void coherence_look_local(struct inode *i)
         }
         atomic_store(&i->others_changed, true);
         atomic_store(&i->others_seen, true);
-        if (atomic_load(&i->pages) && !follows(i, &st))
+        if (atomic_load(&i->pages) && !(coherence_kernel_drops(i) && size_or_mtime_moved(s, &st)))
             direct_drop_counted(i);
     }
     *s = (struct sight){
@@ -248,7 +245,7 @@ void coherence_follow_local(struct inode *i)
     if (!atomic_load(&i->pages))
         return;
     coherence_look_local(i);
-    if (coherence_follows(i) && atomic_load(&i->drops) > 0)
+    if (coherence_kernel_drops(i) && atomic_load(&i->drops) > 0)
         direct_wait();
 }
 

@@ -545,7 +545,7 @@ uint64_t times_sync_begin(const struct inode *i); /* around what brings writes t
 void times_sync_end(struct handle *h, uint64_t ended);
 
 /* coherence.c: does nothing with --coherence=local. Only coherence_look_local(),
- * coherence_follow_local(), coherence_follows() and coherence_shown() are for that. */
+ * coherence_follow_local(), coherence_kernel_drops() and coherence_shown() are for that. */
 void coherence_opened(struct inode *i); /* a handle more, */
 void coherence_closed(struct inode *i); /* or less */
 /* Around a validation, and only if it was accepted. `sound`: nobody was writing. False: there is
@@ -558,7 +558,8 @@ bool coherence_unchanged(struct inode *i);
 /* With local coherence: if somebody else has changed it since the last look, the kernel drops its
  * pages soon. */
 void coherence_look_local(struct inode *i);
-bool coherence_follows(const struct inode *i); /* the kernel drops them, by size and mtime */
+/* Does the kernel drop its pages by itself when it learns another size or mtime? */
+bool coherence_kernel_drops(const struct inode *i);
 /* As coherence_look_local(), if the kernel may have pages of it. Of a file with several names it
  * also waits until they are dropped, a tenth of a second at most. */
 void coherence_follow_local(struct inode *i);

@@ -100,7 +100,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     } else if (done && direct_bypasses(fi)) {
         direct_reply(req, h->inode, off, done, elsewhere || (at_end && others_write()));
     } else if (done) {
-        if (elsewhere && !coherence_follows(h->inode))
+        if (elsewhere && !coherence_kernel_drops(h->inode))
             direct_drop_now(h->inode);
         fuse_reply_write(req, done);
     } else {
