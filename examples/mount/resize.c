@@ -237,7 +237,9 @@ static bool come_back(void)
         if (control_ending())
             break;
         atomic_store(&lost, true);
-        say(CM_LOG_ERROR, "pool %s: everything passes through uncached; it is tried every %d s",
+        say(CM_LOG_ERROR,
+            "pool %s: cannot be opened again: everything passes through uncached; the next try is "
+            "in %d s",
             mnt.opt.pool, RETRY_S);
         for (int k = 0; k < RETRY_S * 10 && !control_ending(); k++)
             usleep(100000);

@@ -260,7 +260,7 @@ t_not_opened() { # the new pool, for a while
   begin 24M
   echo "$pool" >"$FAIL_OPEN"
   rm "$SLOW_MAKE"
-  eventually logged 'passes through uncached; it is tried every 5 s'
+  eventually logged 'cannot be opened again: everything passes .* uncached; the next try is in 5 s'
   "$cm" list | grep -q 'its pool cannot be opened again (see its log); it is tried every'
   status 1 timeout 10 "$cm" warm "$org/a"
   says 'the pool cannot be opened again yet; the mount tries every 5 s'
