@@ -281,12 +281,12 @@ bool creds_admin(fuse_req_t req)
     return c.caps & CAP_BIT(CAP_SYS_ADMIN);
 }
 
-bool creds_owns(fuse_req_t req, const struct stat *st)
+bool creds_may_strip(fuse_req_t req, const struct stat *st)
 {
     struct caller c;
 
     if (!mnt.root_user || fuse_req_ctx(req)->uid == st->st_uid)
-        return true; /* the origin judges an ordinary user's mount */
+        return true;
     look_at(&c, fuse_req_ctx(req));
     free(c.groups);
     return c.known && (c.caps & (CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_SETFCAP)));

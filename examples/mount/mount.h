@@ -762,8 +762,9 @@ void creds_charge(struct creds *c, fuse_req_t req, struct inode *i);
 /* After creds_charge and an error. True, once: there was no room, but the caller may have more. */
 bool creds_more(struct creds *c, int err);
 bool creds_admin(fuse_req_t req); /* the caller has CAP_SYS_ADMIN */
-/* Is the caller the owner of such a file, or has a capability to change what it grants? */
-bool creds_owns(fuse_req_t req, const struct stat *st);
+/* May the caller take the file capability from a file with these attributes, which has set-user-id
+ * or set-group-id bits? In an ordinary user's mount the origin decides. */
+bool creds_may_strip(fuse_req_t req, const struct stat *st);
 void creds_leave(struct creds *c); /* keeps errno */
 
 /* wire.c */

@@ -282,7 +282,7 @@ static bool keeps_capability(fuse_req_t req, const struct inode *i, const char *
     struct stat st;
 
     return !strcmp(name, caps_name) && fstatat(i->fd, "", &st, AT_EMPTY_PATH) == 0 &&
-           (st.st_mode & (S_ISUID | S_ISGID)) && !creds_owns(req, &st);
+           (st.st_mode & (S_ISUID | S_ISGID)) && !creds_may_strip(req, &st);
 }
 
 /* value NULL: remove. Setting an ACL clears the set-group-id bit if the caller is not in the file's

@@ -149,7 +149,7 @@ OF_DEVICES = [
        CREDS, 'ctx->uid == 0 && ctx->pid > 0 ? all_caps', 'ctx->uid == 0 ? all_caps'),
     _m('capability of others', 'everybody takes the capability of a set-user-id file', 'mount',
        '^set-user-id bits are cleared as without the mount$',
-       ATTR, '!creds_owns(req, &st);', '!req;'),
+       ATTR, '!creds_may_strip(req, &st);', '!req;'),
     _m('many groups', 'the first thousand groups of a caller count', 'mount', '^many groups$',
        CREDS, '    for (p = c->groups ? p + 8 : NULL; p; p = end) {\n',
        '    for (p = c->groups ? p + 8 : NULL; p && c->n < 1000; p = end) {\n'),
