@@ -23,9 +23,9 @@ void cm_fill_buffered(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
 void cm_fill_buffered_end(struct cm_cache *c, struct cm_entries *e);
 /* Called now and then. What an earlier call has found in the buffer, too, goes to the pool before
  * it has to, if it is wanted all the time, or if the pool has slots that were never used: a kill
- * loses it no more, and its hits get faster. What a warming has passed (cm_probation_keep) goes
- * there in any case while its file is open, and with `kept_only` nothing else. Nothing goes there
- * if the mode is not CM_NORMAL. The files lock is not held. */
+ * loses it no more, and its hits get faster. Quota and a large buffer do not keep back what a
+ * warming has passed (cm_probation_keep), while its file is open. With `kept_only` nothing else
+ * goes there, and nothing at all if the mode is not CM_NORMAL. The files lock is not held. */
 void cm_fill_buffered_promote(struct cm_cache *c, bool kept_only);
 /* Called before the pool is closed. Each block that waits in the probation buffer goes to the pool,
  * if there is room or if the block was wanted again. */
