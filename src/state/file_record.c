@@ -140,7 +140,7 @@ void cm_file_note_end(struct cm_object *f)
     const int64_t at = end < SECOND ? SECOND : end; /* a record has no earlier one */
     const int64_t off = at - f->recorded_ns;        /* both are about 1970, or later */
     if (off < -SECOND || off > SECOND)              /* so exact is the record */
-        (void)cm_file_write_expiry(f, at);          /* if it fails, the file is forgotten */
+        (void)cm_file_write_expiry(f, at);          /* if it fails, the file loses its record */
 }
 
 /* The last resort of forgetting. */
