@@ -89,12 +89,12 @@ static bool is_of_open_file(struct cm_cache *c, struct known *k, uint64_t incarn
     return k->open;
 }
 
-/* Has the block in a claimed entry earned its place in the pool, or has the pool room? Then it may
- * go there, as out[n]; the ones before it go, too. One that a warming has passed takes another's
- * place, as if the warming had read it. It waits if its file is not open: perhaps nothing leads to
- * it any more. */
-static bool may_leave(struct cm_cache *c, uint32_t e, struct cm_newcomer *out, unsigned n,
-                      struct known *k)
+/* Readies the block in a claimed entry for the pool, as out[n], with a ticket: it has earned its
+ * place there, or the pool has room. The ones before it go, too. One that a warming has passed
+ * takes another's place, as if the warming had read it. It waits if its file is not open: perhaps
+ * nothing leads to it any more. False: it stays. */
+static bool prepare_to_leave(struct cm_cache *c, uint32_t e, struct cm_newcomer *out, unsigned n,
+                             struct known *k)
 {
     struct cm_buffered h;
     struct cm_newcomer *const it = &out[n];
@@ -247,8 +247,9 @@ static bool promote(struct cm_cache *c, const uint32_t *entry, struct cm_newcome
         promoted += out[i].result == 0;
         if (out[i].result == CM_NOT_STORED_FULL || out[i].result == CM_NOT_STORED_MEDIA) {
             /* Either the slot cannot be written, and then others probably cannot. Or the block's
-             * own cells cannot be read, or have no room: each try would cost a write. Or it could
-             * not be sealed. */
+             * own cells cannot be read, or have no room: each try costs a write, so it is not due
+             * again. (One that a warming has passed is tried at each checkpoint all the same.) Or
+             * it could not be sealed. */
             writable &= !out[i].spoiled;
             if (!out[i].spoiled)
                 cm_probation_refuse(&c->probation, entry[i]);
@@ -288,7 +289,7 @@ void cm_fill_buffered_promote(struct cm_cache *c, bool kept_only)
             continue;
         if (!cm_probation_claim_at(p, e))
             continue;
-        if (may_leave(c, e, out, n, &known))
+        if (prepare_to_leave(c, e, out, n, &known))
             entry[n++] = e;
         else
             cm_probation_release(p, e);
