@@ -25,10 +25,6 @@
 #define DEFAULT_MAX 0x10000u /* 256 MiB */
 #define LARGE_MIN 16u        /* fewer are not worth a word */
 
-/* Of an entry: has a checkpoint found its block there? REFUSED: and had no place for it. Or
- * CM_PROBATION_KEPT. */
-enum { NOT_SEEN, SEEN, REFUSED };
-
 uint64_t cm_probation_entries(uint64_t bytes, uint64_t slots)
 {
     uint64_t n = bytes / CM_BLOCK_SIZE, most = slots < CM_PROBATION_MAX ? slots : CM_PROBATION_MAX;
@@ -209,9 +205,9 @@ bool cm_probation_is_due(struct cm_probation *p, uint32_t e, bool room)
     uint8_t seen = at_load_relaxed(&h->seen);
     if (!(at_load_relaxed(&h->version) & 1))
         return false;
-    if (seen != NOT_SEEN)
-        return seen == SEEN && (room || count == CM_PROBATION_COUNT);
-    if (!at_cas_acq_rel(&h->seen, &seen, (uint8_t)SEEN))
+    if (seen != CM_PROBATION_UNSEEN)
+        return seen == CM_PROBATION_SEEN && (room || count == CM_PROBATION_COUNT);
+    if (!at_cas_acq_rel(&h->seen, &seen, (uint8_t)CM_PROBATION_SEEN))
         return false; /* a warming has passed it just now */
     if (count == CM_PROBATION_COUNT)
         /* So a hit counts again. No rule wants more than what is left. */
@@ -221,8 +217,8 @@ bool cm_probation_is_due(struct cm_probation *p, uint32_t e, bool room)
 
 void cm_probation_refuse(struct cm_probation *p, uint32_t e)
 {
-    uint8_t seen = SEEN;
-    (void)at_cas_acq_rel(&p->entry[e].seen, &seen, (uint8_t)REFUSED);
+    uint8_t seen = CM_PROBATION_SEEN;
+    (void)at_cas_acq_rel(&p->entry[e].seen, &seen, (uint8_t)CM_PROBATION_REFUSED);
 }
 
 bool cm_probation_peek(const struct cm_probation *p, uint32_t e, struct cm_buffered *h)
@@ -263,7 +259,7 @@ void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key 
     at_store_relaxed(&h->block_valid, k->block << CM_VALID_BITS | valid);
     h->hash = k->place.hash;
     at_store_relaxed(&h->count, (uint8_t)(ahead ? CM_PROBATION_AHEAD : 0));
-    at_store_relaxed(&h->seen, (uint8_t)NOT_SEEN);
+    at_store_relaxed(&h->seen, (uint8_t)CM_PROBATION_UNSEEN);
     copy_in(to, data, words);
     if (valid < CM_BLOCK_SIZE) { /* a tail, and zeros */
         memcpy(&last, data + words, valid - words);

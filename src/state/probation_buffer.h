@@ -15,7 +15,16 @@
 #define CM_PROBATION_WAYS 8u
 #define CM_PROBATION_COUNT 3u
 #define CM_PROBATION_AHEAD 0x80u /* as a count: read ahead, and no reader asked for it yet */
-#define CM_PROBATION_KEPT 0x80u  /* as `seen`: a warming has passed it, so it has to be stored */
+
+/* What checkpoints know of the block in an entry (`seen`). cm_probation_keep() stores KEPT over any
+ * other value, and that stays until the entry gets another block. The other changes are made by
+ * compare-and-swap, so that they never replace it. */
+enum {
+    CM_PROBATION_UNSEEN,  /* a new block: no checkpoint has found it; is_due() makes it SEEN */
+    CM_PROBATION_SEEN,    /* one has found it, so it may be due; refuse() makes it REFUSED */
+    CM_PROBATION_REFUSED, /* the pool had no place for it: it is not due again */
+    CM_PROBATION_KEPT     /* a warming has passed it: each checkpoint tries to store it */
+};
 
 struct cm_buffered {
     uint64_t version;     /* atomic; odd: live. Each life has its own */
@@ -25,7 +34,7 @@ struct cm_buffered {
     uint8_t count;        /* atomic; hits, CM_PROBATION_COUNT at most, or CM_PROBATION_AHEAD */
     uint8_t busy;         /* atomic; claimed by a thread that may overwrite it */
     uint8_t pins;         /* pin.h; no entry is ever doomed */
-    uint8_t seen;         /* atomic; has a checkpoint found it here, or is it CM_PROBATION_KEPT? */
+    uint8_t seen;         /* atomic; CM_PROBATION_UNSEEN and so on */
 };
 
 struct cm_probation {

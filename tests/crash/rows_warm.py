@@ -34,7 +34,7 @@ WARM = [
        'unit warm out_of_buffer_dead', HOLD, 'if (!is_of_open_file(c, k, h.incarnation))',
        'if (0)'),
     _m('warm, out of the buffer, refused', 'also if it could not be sealed before',
-       'unit seal failing_warm', 'state/probation_buffer.c', 'uint8_t seen = SEEN;\n',
+       'unit seal failing_warm', 'state/probation_buffer.c', 'uint8_t seen = CM_PROBATION_SEEN;\n',
        'uint8_t seen = at_load_relaxed(&p->entry[e].seen);\n'),
     _m('warm, out of the buffer, pushed out', 'or when it is pushed out',
        'unit warm pushed_out_of_buffer', 'state/probation_buffer.h',
