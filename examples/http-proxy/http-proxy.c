@@ -11,9 +11,10 @@
  * - max-age, or s-maxage, less Age is the time to live. While it lasts nobody asks the origin, also
  *   not after a restart: cm_file_lookup() says what the pool knows. After it a HEAD request
  *   presents the ETag again. If the wall clock is set back meanwhile, it lasts no longer.
- * - The size of a chunked object is not known. The read at its end tells it to the library.
- * - A body that ends with its connection, and nothing else, may be a broken one. It is passed on,
- *   and its end is not stored. An answer without a whole head is none.
+ * - The size of an object in chunks is not known, nor that of some of HTTP/2. The read at its end
+ *   tells it to the library.
+ * - A body of HTTP/1 that ends with its connection, and nothing else, may be a broken one. It is
+ *   passed on, and its end is not stored. An answer without a whole head is none.
  * - Each piece of a response names the version that it must belong to. So a response never mixes
  *   two versions: if the object changes meanwhile, the connection ends early.
  * - Clients that want the same cold object at the same time wait for one origin read.

@@ -119,12 +119,17 @@ static void read_control(CURL *curl, struct answer *a)
     a->fresh = c.no_cache || c.max_age == UNSAID || c.max_age <= age ? 0 : c.max_age - age;
 }
 
-/* Is the body in chunks? Then its last one says that it is whole. */
-static bool has_chunks(CURL *curl)
+/* Does the body say where it ends, if its length is not known? In chunks: by the last one. HTTP/2
+ * and 3 have no chunks: each body is a stream, which has an end of its own. */
+static bool has_end(CURL *curl)
 {
     struct curl_header *field;
+    long version = 0;
     size_t len;
 
+    curl_easy_getinfo(curl, CURLINFO_HTTP_VERSION, &version);
+    if (version >= CURL_HTTP_VERSION_2_0)
+        return true;
     if (curl_easy_header(curl, "Transfer-Encoding", 0, CURLH_HEADER, -1, &field) ||
         curl_easy_header(curl, "Transfer-Encoding", field->amount - 1, CURLH_HEADER, -1, &field))
         return false;
@@ -139,7 +144,7 @@ static void read_head(CURL *curl, struct answer *a)
 
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &a->status);
     curl_easy_getinfo(curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-    a->open_end = length < 0 && !has_chunks(curl);
+    a->open_end = length < 0 && !has_end(curl);
     a->total = a->status == 200 && length >= 0 ? (uint64_t)length : CM_SIZE_UNKNOWN;
     if (!curl_easy_header(curl, "ETag", 0, CURLH_HEADER, -1, &field) &&
         strlen(field->value) < sizeof(a->etag))

@@ -20,11 +20,14 @@ import tempfile
 import threading
 import time
 
+from http2_origin import Http2Origin
+
 build = sys.argv[1]
 reads = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
 proxy_program = os.path.join(build, "examples/http-proxy/http-proxy")
 tool = os.path.join(build, "src/tool/cachemax")
-clock_ahead = os.path.join(build, "tests/clock_ahead.so")
+clock_ahead, http2_first = (os.path.realpath(os.path.join(build, "tests", so)) for so in (
+    "clock_ahead.so", "http2_first.so"))
 passed = failed = skipped = 0
 
 
@@ -164,6 +167,13 @@ class Handler(socketserver.StreamRequestHandler):
 
 
 # ---- The proxy -----------------------------------------------------------------------------------
+
+def loads(library):
+    """Can the proxy have it by LD_PRELOAD? Not if a sanitizer has to come first."""
+    usage = subprocess.run([proxy_program], env=dict(os.environ, LD_PRELOAD=library),
+                           stderr=subprocess.DEVNULL)
+    return os.path.exists(library) and usage.returncode == 2
+
 
 class Client:
     """A connection to a proxy."""
@@ -391,6 +401,33 @@ def test_broken_body(proxy, origin):
               (origin.gets("GET", path) == gets) == kept)
 
 
+def test_http2(start):
+    """The end of a stream of HTTP/2 is the end of a body, whose length nobody has told."""
+    right = b"".join(b"%08d" % n for n in range(50000))
+    origin = Http2Origin(right)
+    proxy = start(origin, {"LD_PRELOAD": http2_first}) if loads(http2_first) else None
+    came = proxy and proxy.get("/x")
+    if not proxy or not origin.connections:
+        skip("HTTP/2", "no LD_PRELOAD here, or a libcurl without HTTP/2")
+    else:
+        check("HTTP/2: a body without a length is right", came == (200, right))
+        gets = origin.gets
+        check("HTTP/2: a body without a length is stored",
+              proxy.get("/x") == (200, right) and origin.gets == gets,
+              "%d GETs" % (origin.gets - gets))
+        origin.cut = True
+        status, body = proxy.get("/broken")
+        check("HTTP/2: a body that breaks is no whole one", status in (None, 502) and
+              right.startswith(body), "%s, %d bytes" % (status, len(body)))
+        origin.cut = False
+        check("HTTP/2: a body that breaks is not stored as whole",
+              [proxy.get("/broken") for _ in range(2)] == [(200, right)] * 2)
+    origin.shutdown()
+    origin.server_close()
+    if proxy:
+        proxy.end()
+
+
 def test_usage(pool):
     """What is no port, or no origin, is refused at once."""
     for port, url in (("abc", "http://localhost:1"), ("99999", "http://localhost:1"),
@@ -407,9 +444,8 @@ def test_usage(pool):
 
 def test_clock_set_back(start, origin, flag):
     """The wall clock is set back by an hour while the proxy runs: max-age ends all the same."""
-    env = {"LD_PRELOAD": os.path.realpath(clock_ahead), "CLOCK_AHEAD": flag}
-    usage = subprocess.run([proxy_program], env=dict(os.environ, **env), stderr=subprocess.DEVNULL)
-    if not os.path.exists(clock_ahead) or usage.returncode != 2:
+    env = {"LD_PRELOAD": clock_ahead, "CLOCK_AHEAD": flag}
+    if not loads(clock_ahead):
         return skip("the clock is set back", "no LD_PRELOAD here")
     short, rare, long, new = ["/50000/%s" % p for p in (
         "second/short", "second/rare", "fresh/long", "fresh/new")]
@@ -561,6 +597,7 @@ def test_all(pool, start, origin):
     else:
         skip("killed while it asks", "no gdb here")
     test_clock_set_back(lambda env: start(pool + "-changing", env), origin, pool + ".ahead")
+    test_http2(lambda its, env: start(pool, env, its))
     test_changing(lambda: start(pool + "-changing"), origin)
 
     path = "/50000/stale/x"
@@ -587,8 +624,8 @@ def main():
     origin = Origin()
     proxies = []
 
-    def start(its_pool=pool, env=None):
-        proxies.append(Proxy(its_pool, origin, env))
+    def start(its_pool=pool, env=None, its_origin=origin):
+        proxies.append(Proxy(its_pool, its_origin, env))
         return proxies[-1]
 
     try:
