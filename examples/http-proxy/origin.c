@@ -4,6 +4,7 @@
  */
 #include "http-proxy.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,6 +208,14 @@ bool origin_get(CURL *curl, const char *uri, const char *etag, uint64_t off, voi
            (e == CURLE_WRITE_ERROR && r.got == len); /* on_body() had enough */
 }
 
+/* The client gets 502, and nobody else would know why. */
+static bool no_room(void)
+{
+    fprintf(stderr, "http-proxy: no room for a large answer in a temporary file: %s\n",
+            strerror(errno));
+    return false;
+}
+
 /* Room for the next bytes in memory, or a file if there are too many. */
 static bool make_room(struct body *b, size_t more)
 {
@@ -216,7 +225,7 @@ static bool make_room(struct body *b, size_t more)
         return true;
     if (b->len + more > IN_MEMORY_MAX) {
         b->file = tmpfile();
-        return b->file && fwrite(b->text, 1, b->len, b->file) == b->len;
+        return (b->file && fwrite(b->text, 1, b->len, b->file) == b->len) || no_room();
     }
     if ((text = realloc(b->text, b->len + more)) == NULL)
         return false;
@@ -234,7 +243,7 @@ static size_t on_whole(char *data, size_t one, size_t len, void *ctx)
     if (!b->file)
         memcpy(b->text + b->len, data, len);
     else if (fwrite(data, 1, len, b->file) != len)
-        return 0;
+        return no_room(); /* 0 */
     b->len += len;
     return len;
 }
@@ -244,5 +253,5 @@ bool origin_whole(CURL *curl, const char *uri, struct body *b, struct answer *a)
     curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_whole);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, b);
-    return perform(curl, uri, a) == CURLE_OK && (!b->file || fflush(b->file) == 0);
+    return perform(curl, uri, a) == CURLE_OK && (!b->file || fflush(b->file) == 0 || no_room());
 }

@@ -10,6 +10,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -214,10 +215,12 @@ class Client:
 
 
 class Proxy:
-    def __init__(self, pool, origin, env=None):
+    def __init__(self, pool, origin, env=None, log=None):
+        # Python ignores SIGXFSZ, and so does the proxy: a file that is too large is an error.
         self.process = subprocess.Popen(
-            [proxy_program, pool, "0", "http://127.0.0.1:%d" % origin.port],
-            stdout=subprocess.PIPE, text=True, env=env and dict(os.environ, **env))
+            [proxy_program, pool, "0", "http://127.0.0.1:%d" % origin.port], stderr=log,
+            stdout=subprocess.PIPE, text=True, env=env and dict(os.environ, **env),
+            restore_signals=False)
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
 
     def end(self, how=signal.SIGTERM):
@@ -310,6 +313,21 @@ def test_large(proxy, origin):
           not wrong_ones(proxy, origin, ["/%d/nostore/large" % n for n in sizes]))
     print("  %d MiB before, %d after" % (before, peak()))
     check("a large object that is not stored does not lie in memory", peak() < before + 24)
+
+
+def test_no_room(pool, start):
+    """The volume of the file for it has no room: here a file may have 1 MiB."""
+    with open(pool + ".log", "w+") as log:
+        proxy = start(pool + "-none", log)
+        resource.prlimit(proxy.process.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        status = [proxy.get("/%d/nostore/room" % n)[0] for n in (2000000, 500000)]
+        proxy.end()
+        log.seek(0)
+        said = [line for line in log if "temporary" in line]
+    check("no room for a large object: 502, and others are served", status == [502, 200], status)
+    check("no room for a large object: the log says so, with the reason",
+          said == ["http-proxy: no room for a large answer in a temporary file: File too large\n"],
+          said)
 
 
 def test_directives(proxy, origin):
@@ -598,6 +616,7 @@ def test_all(pool, start, origin):
         skip("killed while it asks", "no gdb here")
     test_clock_set_back(lambda env: start(pool + "-changing", env), origin, pool + ".ahead")
     test_http2(lambda its, env: start(pool, env, its))
+    test_no_room(pool, lambda its, log: start(its, log=log))
     test_changing(lambda: start(pool + "-changing"), origin)
 
     path = "/50000/stale/x"
@@ -624,8 +643,8 @@ def main():
     origin = Origin()
     proxies = []
 
-    def start(its_pool=pool, env=None, its_origin=origin):
-        proxies.append(Proxy(its_pool, its_origin, env))
+    def start(its_pool=pool, env=None, its_origin=origin, log=None):
+        proxies.append(Proxy(its_pool, its_origin, env, log))
         return proxies[-1]
 
     try:
