@@ -223,7 +223,8 @@ int main(int argc, char **argv)
     int e, status;
 
     if (argc != 4 || !is_port(argv[2]) || !is_origin(argv[3])) {
-        fprintf(stderr, "usage: http-proxy POOL PORT http://ORIGIN:PORT\n");
+        fprintf(stderr, "usage: http-proxy POOL PORT ORIGIN (PORT: 0 to 65535, 0: any; ORIGIN: "
+                        "http://... or https://...)\n");
         return 2;
     }
     origin_url = argv[3];

@@ -454,7 +454,8 @@ def test_usage(pool):
         try:
             status = subprocess.run([proxy_program, pool, port, url], stderr=subprocess.PIPE,
                                     stdout=subprocess.DEVNULL, timeout=5)
-            right = status.returncode == 2 and status.stderr.startswith(b"usage: http-proxy POOL")
+            right = status.returncode == 2 and status.stderr.startswith(b"usage: http-proxy POOL") \
+                and b"(PORT: 0 to 65535, " in status.stderr and b"https://" in status.stderr
         except subprocess.TimeoutExpired:
             right = False
         check("usage: PORT '%s', origin '%s'" % (port, url), right)
