@@ -178,6 +178,7 @@ static int look_at_pool(const struct config *c, char line[RUN_WHY_ROOM])
     cm_options o = CM_OPTIONS_INIT;
     cm_info info = CM_INFO_INIT;
     cm_cache *cache = NULL;
+    char who[32] = "another process";
     int e;
 
     line[0] = 0;
@@ -190,10 +191,12 @@ static int look_at_pool(const struct config *c, char line[RUN_WHY_ROOM])
         (void)cm_close(cache);
     if (e != CM_EOWNED || cm_pool_info(c->pool, &info) != CM_EVERSION)
         return e;
+    if (info.owner_pid) /* of another user's process it is not known */
+        snprintf(who, sizeof(who), "process %u", (unsigned)info.owner_pid);
     snprintf(line, RUN_WHY_ROOM,
-             "%s: is open in process %u, with a pool format that this version does not know (%u); "
-             "end that process, and delete the pool and make it anew",
-             c->pool, (unsigned)info.owner_pid, (unsigned)info.version);
+             "%s: is open in %s, with a pool format that this version does not know (%u); end that "
+             "process, and delete the pool and make it anew",
+             c->pool, who, (unsigned)info.version);
     return CM_EVERSION;
 }
 

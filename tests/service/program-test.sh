@@ -108,7 +108,9 @@ check 'it is said once' test "$(wc -l <err)" = 1
 says 'no pool at all, to check' 0 "$us $work/junk: not a cachemax pool" check-config junk.conf
 says 'a directory is no configuration' 2 "$us $work: Is a directory" "$work"
 cat >hold.py <<'END'
-import fcntl, struct, subprocess, sys
+import ctypes, fcntl, os, struct, subprocess, sys
+if 'HIDDEN' in os.environ: # PR_SET_DUMPABLE: only CAP_SYS_PTRACE sees which files it has open
+    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
 pool = open(sys.argv[1], 'r+b')
 fcntl.fcntl(pool, fcntl.F_OFD_SETLK, struct.pack('hhqqi', fcntl.F_WRLCK, 0, 0, 0, 0))
 sys.exit(subprocess.run(sys.argv[2:]).returncode)
@@ -122,6 +124,12 @@ if python3 hold.py aged true 2>/dev/null; then
   python3 hold.py aged "$service" check-config aged.conf >out 2>err
   check 'a pool of another version that a process has open, to check' \
     grep -q 'aged: is open in process [0-9]*, with a pool format .* not know (1); end' err
+  without=''
+  [ "$(id -u)" != 0 ] || without='setpriv --bounding-set=-sys_ptrace'
+  # shellcheck disable=SC2086 # words
+  HIDDEN=1 python3 hold.py aged $without "$service" check-config aged.conf >out 2>err
+  check 'the same, and it cannot be seen which process' \
+    grep -q 'aged: is open in another process, with a pool format .* not know (1); end' err
 fi
 config nowhere.conf "pool = $work/pool" "socket = $work/no/socket"
 says 'no directory' 1 "$us $work/no/socket.writes: No such file or directory" nowhere.conf
