@@ -128,7 +128,7 @@ static int find_owner(const char *pool, cm_info *info)
 static int version_error(const char *pool)
 {
     cm_info info = { .struct_size = sizeof(info) };
-    char which[64] = "", who[32 + OS_PROGRAM] = "", program[OS_PROGRAM] = "";
+    char which[64] = "", who[32 + OS_PROGRAM] = "another process", program[OS_PROGRAM] = "";
 
     if (cm_pool_info(pool, &info) == CM_EVERSION)
         (void)snprintf(which, sizeof(which), " (it has version %" PRIu32 ", and this one knows %u)",
@@ -138,13 +138,17 @@ static int version_error(const char *pool)
         (void)snprintf(who, sizeof(who), "process %" PRIu32 "%s%s%s", info.owner_pid,
                        program[0] ? " (" : "", program, program[0] ? ")" : "");
     }
-    tool_message(pool,
-                 "has a pool format this version does not know%s%s%s; use the cachemax that made "
-                 "it, or delete the pool and make it anew (" NOTHING_LOST ")",
-                 which, info.owned ? "; it is open in " : "",
-                 !info.owned ? ""
-                 : who[0]    ? who
-                             : "another process");
+    if (info.owned)
+        tool_message(pool,
+                     "has a pool format this version does not know%s; it is open in %s: use the "
+                     "cachemax that goes with that program, or end it, then delete the pool and "
+                     "make it anew (" NOTHING_LOST ")",
+                     which, who);
+    else
+        tool_message(pool,
+                     "has a pool format this version does not know%s; use the cachemax that made "
+                     "it, or delete the pool and make it anew (" NOTHING_LOST ")",
+                     which);
     return TOOL_REFUSED;
 }
 

@@ -93,7 +93,7 @@ END
     for c in files check info 'cat data --pool'; do
       # shellcheck disable=SC2086 # words are wanted
       expect "older-version-open-${c%% *}" '[03]' \
-        '.it has version 1, .*; it is open in process [0-9]+ .(python3|.*hold.py)' \
+        '.it has version 1, .*in process [0-9]+ .(python3|.*hold.py)[^ ]*: .*, or end it, then' \
         python3 hold.py bad "$cm" $c bad
     done
   else
