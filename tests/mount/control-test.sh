@@ -14,6 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
+gone="is not at its path any more"
 log_has() { grep -Eq -- "$1" "$work/log"; }
 other() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
 files() { # DIR: some files of all kinds
@@ -587,9 +588,9 @@ t_dead() {
 }
 t_dead_without() {
   status 0 "$cm" list
-  says " $org $pool - its process is gone.*; its pool file was moved or removed, too: mount"
+  says " $org $pool - its process is gone.*; its pool file $gone, too: if it was moved, mount it"
   status 8 "$cm" warm "$org"
-  says "'fusermount3 -u $org'; its pool file was moved or removed, too: mount another"
+  says "'fusermount3 -u $org'; its pool file $gone, too: .*; if it was removed, mount another pool"
 }
 # Another mount has the pool of a dead one, and answers at its socket.
 t_dead_taken() {
@@ -602,12 +603,12 @@ t_dead_taken() {
 t_gone() {
   mv "$pool" "$shm/aside"
   status 0 "$cm" list
-  says " normal +$org $pool - its pool file was moved or removed: what is cached is lost"
+  says " normal +$org $pool - its pool file $gone: if it was moved, mount it from there"
   mv "$pool.control" "$shm/aside.control"
   status 0 "$cm" list
-  says " $org $pool - its pool file was moved or removed: unmount it, and mount it with"
+  says " $org $pool - its pool file $gone: unmount it; if the file was moved, mount it from there"
   status 8 "$cm" warm "$org"
-  says "$org: its pool file was moved or removed: unmount it, and mount it with"
+  says "$org: its pool file $gone: unmount it; .*, and what is cached stays, else with another pool"
   mv "$shm/aside" "$pool"
   status 0 "$cm" list
   says " $org $pool - its control socket is gone: unmount it and mount it again; what"
@@ -620,8 +621,7 @@ t_replaced() {
   status 0 "$cm" warm -q "$work/other/big"
   for command in warm pin cached forget unpin; do
     status 8 "$cm" $command "$org/big"
-    says "$org: its pool file was moved or removed, and another mount uses the one that is there"
-    says ': unmount it, and mount it with another pool$'
+    says "$org: its pool file $gone, and another mount uses .*: unmount it, .* with its own from "
   done
   for command in mode 'mode freeze' 'unpin --all' "record $work/none"; do
     # shellcheck disable=SC2086 # words
@@ -631,7 +631,7 @@ t_replaced() {
     says 'another mount uses the one that is there'
   done
   status 0 "$cm" list
-  says " $org $pool - its pool file was moved or removed, and another mount uses the one"
+  says " $org $pool - its pool file $gone, and another mount uses the one"
   says " normal +$work/other $pool\$"
   same "$(cached "$work/other/big")" 3000001
   same "$("$cm" mode "$work/other")" normal

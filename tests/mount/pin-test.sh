@@ -165,18 +165,56 @@ t_records() {
   rm -r small
 }
 
-# They are cached, and pinned, as long as the mount has the pool: both is told.
-t_lost() {
-  mv "$pool" "$shm/moved"
+# They are cached, and pinned, as long as the mount has the pool. What comes then depends on where
+# the pool file is, which the mount cannot know: both is told.
+away="$org: its pool file is not at its path any more: "
+t_away() {
   status 7 "$cm" pin "$org/a"
-  says "^cachemax: $org: its pool file was moved or removed: what is cached is lost when it is unm"
+  says "^cachemax: ${away}if it was moved, mount it from there next time, and .* cached stays; "
+  says '; if it was removed, what is cached is lost with the unmount$'
   says '^1 of 1 file pinned, '
   status 7 "$cm" warm -q "$org/a" "$org/other"
-  same "$(grep -c 'its pool file was moved' "$work/said")" 1
+  same "$(grep -c "$away" "$work/said")" 1
+}
+t_moved() {
+  mv "$pool" "$shm/moved"
+  t_away
   mv "$shm/moved" "$pool"
   status 0 "$cm" pin "$org/a"
-  fails says 'moved or removed'
-  "$cm" unpin -q "$org/a"
+  fails says "$away"
+  mv "$pool" "$shm/moved"
+}
+t_moved_warm() {
+  fails test -e "$shm/pool"
+  stays a
+  same "$(pinned "$org")" 1
+  status 0 "$cm" unpin -q "$org/a"
+}
+moved() {
+  check "the pool file was moved" t_moved
+  do_unmount || fail "the end without the pool file" "status $status"
+  pool=$shm/moved backing=(--pool "$shm/moved")
+  do_mount
+  check "mounted from there, it is warm" t_moved_warm
+  do_unmount || fail "the end" "status $status"
+  pool=$shm/pool backing=(--pool "$shm/pool")
+  mv "$shm/moved" "$pool"
+  do_mount
+}
+t_removed() {
+  rm "$pool"
+  t_away
+}
+t_removed_end() {
+  fails test -e "$pool"
+  fails test -e "$pool.control"
+}
+removed() {
+  new_pool 32M
+  do_mount
+  check "the pool file was removed" t_removed
+  do_unmount || fail "the end without the pool file" "status $status"
+  check "nothing is left of it" t_removed_end
 }
 
 many=$work/many narrow=$work/narrow
@@ -253,12 +291,13 @@ check "a pinned file is forgotten" t_forget
 check "unpin" t_unpin
 [ $has_below = 0 ] || check "unpin all, and what is gone" t_stray
 check "wrong command lines" t_usage
-[ $via = service ] || check "the pool file was moved" t_lost
+[ $via = service ] || moved
 "$cm" pin -q "$org/a"
 do_unmount || fail "the end" "status $status"
 do_mount
 check "unpin all says nothing in the log" t_quiet
 do_unmount || fail "the end" "status $status"
+[ $via = service ] || removed
 new_pool 4M --max-files 64
 do_mount
 check "more files than it can pin" t_records

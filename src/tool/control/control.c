@@ -37,8 +37,9 @@ const char *control_error_text(int error)
     case CONTROL_DEAD:
         return "its process is gone";
     case CONTROL_OTHER:
-        return "its pool file was moved or removed, and another mount uses the one that is there "
-               "now: unmount it, and mount it with another pool";
+        return "its pool file is not at its path any more, and another mount uses the one that is "
+               "there now: unmount it, and mount it with its own from where that was moved to, or "
+               "with another one";
     default:
         return os_error_text(error);
     }
@@ -98,7 +99,8 @@ const char *control_why(const struct os_mount *m, int error)
     if (error <= 0 || !os_is_refused(error))
         return control_error_text(error);
     return control_pool_is_gone(m)
-               ? "its pool file was moved or removed: unmount it, and mount it with another pool"
+               ? "its pool file is not at its path any more: unmount it; if the file was moved, "
+                 "mount it from there, and what is cached stays, else with another pool"
                : why_no_socket(m);
 }
 
@@ -249,7 +251,8 @@ const char *control_after_dead(const struct os_mount *m)
     int error;
 
     if (control_pool_is_gone(m))
-        return "; its pool file was moved or removed, too: mount another pool";
+        return "; its pool file is not at its path any more, too: if it was moved, mount it from "
+               "there, and what is cached stays; if it was removed, mount another pool";
     c = malloc(sizeof(*c));
     error = c ? open_mount(c, m, ANSWER_SECONDS) : CONTROL_ENDED;
     if (error == 0)

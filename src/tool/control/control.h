@@ -59,7 +59,8 @@ const char *control_error_text(int error);
 const char *control_why(const struct os_mount *m, int error);
 /* Its pool file was moved or removed. If it still answers: */
 #define CONTROL_POOL_LOST                                                                          \
-    "its pool file was moved or removed: what is cached is lost when it is unmounted"
+    "its pool file is not at its path any more: if it was moved, mount it from there next time, "  \
+    "and what is cached stays; if it was removed, what is cached is lost with the unmount"
 bool control_pool_is_gone(const struct os_mount *m);
 /* What to do with a dead mount when it is unmounted: the rest of a line. */
 const char *control_after_dead(const struct os_mount *m);
