@@ -162,6 +162,8 @@ bool os_mount_point(const char *path, char *point, size_t n);
 char *os_real_path(const char *path);
 /* Who owns the file. */
 bool os_owner(const char *path, uint64_t *user);
+/* Does this process run as that user? */
+bool os_is_user(uint64_t user);
 /* The name of a user; his number if he has no name. */
 void os_user_name(uint64_t user, char *name, size_t n);
 bool os_is_socket(const char *path);

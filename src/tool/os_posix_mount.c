@@ -245,6 +245,11 @@ bool os_owner(const char *path, uint64_t *user)
     return true;
 }
 
+bool os_is_user(uint64_t user)
+{
+    return geteuid() == user;
+}
+
 void os_user_name(uint64_t user, char *name, size_t n)
 {
     const struct passwd *p = getpwuid((uid_t)user);

@@ -65,6 +65,12 @@ bool os_owner(const char *path, uint64_t *user)
     return false;
 }
 
+bool os_is_user(uint64_t user)
+{
+    (void)user;
+    return false;
+}
+
 void os_user_name(uint64_t user, char *name, size_t n)
 {
     (void)user;

@@ -481,6 +481,21 @@ t_not_writable() {
   until "$cm" info "$shm/place/pool" | grep -Eq '^state: +clean'; do sleep 0.05; done
   umount /dev/fuse
 }
+# Another user asks for a mount of root: what he may write has nothing to do with it.
+t_gone_for_others() {
+  cd /
+  mkdir "$shm/of_root"
+  "$cm" create "$shm/of_root/pool" --size 16M -q
+  cp "$cm" "$shm/of_root/cachemax" # the build may lie where others cannot look
+  chmod 755 "$shm" "$shm/of_root"
+  chmod 644 "$shm/of_root/pool"
+  "$mount_bin" "$org" --pool "$shm/of_root/pool"
+  rm "$shm/of_root/pool.control"
+  limit=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+  status 0 "$shm/of_root/cachemax" list
+  says " $org $shm/of_root/pool - its control socket is gone: unmount it and mount it again; what"
+  umount "$org"
+}
 t_name_taken() {
   echo precious > "$pool.control"
   "$mount_bin" "$org" --pool "$pool"
@@ -495,6 +510,7 @@ t_name_taken() {
 renamed
 if [ $is_root = 1 ] && need "a directory that may not be written" setpriv; then
   check "a directory that may not be written" t_not_writable
+  check "a control socket that is gone, of another user's mount" t_gone_for_others
 fi
 rm -f "$pool"
 "$cm" create "$pool" --size 16M -q

@@ -72,10 +72,12 @@ bool control_pool_is_gone(const struct os_mount *m)
     return error && os_is_refused(error); /* there is no such file */
 }
 
-/* Of the pool itself: why nobody listens beside it. */
+/* Why nobody listens beside the pool. Of a service's pool nobody does: its socket has another name.
+ * What this user may write tells only of his own mounts. */
 static const char *why_no_socket(const struct os_mount *m)
 {
-    char *const real = os_real_path(m->source), *const path = control_path(m->source);
+    char *const real = os_is_socket(m->source) ? NULL : os_real_path(m->source);
+    char *const path = control_path(m->source);
     char parent[CONTROL_PATH_MAX];
     uint64_t size;
     const char *why =
@@ -86,7 +88,7 @@ static const char *why_no_socket(const struct os_mount *m)
     if (real && path && (os_file_size(path, &size) || os_is_directory(path)))
         why = "the file POOL.control beside its pool is no socket: delete it, then unmount it and "
               "mount it again; what is cached stays";
-    else if (real && os_is_directory(parent) && !os_may_write(parent))
+    else if (real && os_is_user(m->user) && os_is_directory(parent) && !os_may_write(parent))
         why = "its control socket could not be made: the directory of its pool may not be written "
               "by this user; allow that, then unmount it and mount it again";
     free(real);
