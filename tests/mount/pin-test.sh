@@ -184,6 +184,21 @@ t_moved() {
   fails says "$away"
   mv "$pool" "$shm/moved"
 }
+# A file of another mount comes between its own.
+t_moved_between() {
+  mkdir between
+  mount -t tmpfs none between
+  head -c 5000 /dev/urandom > between/file
+  "$cm" create -q "$shm/between" --size 4M
+  "$mount_bin" "$org/between" --pool "$shm/between"
+  mv "$pool" "$shm/moved"
+  "$cm" warm -q a between/file other >"$work/said" 2>&1 || :
+  mv "$shm/moved" "$pool"
+  umount "$org/between"
+  umount "$org/between"
+  rmdir between
+  same "$(grep -c "$away" "$work/said")" 1
+}
 t_moved_warm() {
   fails test -e "$shm/pool"
   stays a
@@ -191,6 +206,7 @@ t_moved_warm() {
   status 0 "$cm" unpin -q "$org/a"
 }
 moved() {
+  [ $has_below = 0 ] || check "the pool file was moved: said once for a mount" t_moved_between
   check "the pool file was moved" t_moved
   do_unmount || fail "the end without the pool file" "status $status"
   pool=$shm/moved backing=(--pool "$shm/moved")

@@ -363,19 +363,25 @@ int files_sweep(struct control_files *f, struct sweep *s)
     return error && error != CONTROL_STOPPED && !os_interrupted() ? TOOL_NO_MOUNT : TOOL_OK;
 }
 
-/* Of the first file of each mount. They are sorted by path, so a mount may come twice. */
+static bool has_file(const struct control_files *f, size_t mount)
+{
+    size_t i = 0;
+
+    while (i < f->n && f->v[i].mount != mount)
+        i++;
+    return i < f->n;
+}
+
+/* Once for each: the files of one need not come one after the other. */
 bool files_say_lost(const struct control_files *f)
 {
     bool lost = false;
 
-    for (size_t i = 0; i < f->n; i++) {
-        const struct os_mount *m = &f->mounts[f->v[i].mount];
-
-        if ((i > 0 && f->v[i].mount == f->v[i - 1].mount) || !control_pool_is_gone(m))
-            continue;
-        message_of(m->point, CONTROL_POOL_LOST);
-        lost = true;
-    }
+    for (size_t k = 0; k < f->nmounts; k++)
+        if (has_file(f, k) && control_pool_is_gone(&f->mounts[k])) {
+            message_of(f->mounts[k].point, CONTROL_POOL_LOST);
+            lost = true;
+        }
     return lost;
 }
 
