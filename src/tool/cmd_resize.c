@@ -254,6 +254,14 @@ static int no_space(const char *pool, const struct course *w)
     return TOOL_FAILED;
 }
 
+static int was_moved(const char *pool)
+{
+    tool_message(pool, "the pool was moved or renamed, and its mount knows it by the old path "
+                       "('cachemax list'): move the pool back; or unmount, resize the pool where "
+                       "it is now, and mount with that path. What is cached stays");
+    return TOOL_FAILED;
+}
+
 /* A pool that is in use cannot get another size: says who uses it, and what to do. */
 static int in_use(const char *pool, const char *size)
 {
@@ -263,6 +271,8 @@ static int in_use(const char *pool, const char *size)
     if (cm_pool_info(pool, &info) != 0)
         info.owner_pid = 0;
     os_program(info.owner_pid, program);
+    if (!point && owner_moved(info.owner_pid))
+        return was_moved(pool);
     /* A mount whose pool was moved away still has its path. */
     if (!point || (program[0] && strcmp(program, "cachemax-mount") != 0)) {
         free(point);
@@ -354,12 +364,8 @@ static int resize_error(const char *pool, int code, const struct course *w)
     }
     if (code == CM_ECANCELED)
         interrupted(pool, w);
-    if (code == CM_EMOVED && w->owner.moved) {
-        tool_message(pool, "the pool was moved or renamed, and its mount knows it by the old path "
-                           "('cachemax list'): move it back, or unmount it, resize it, and mount "
-                           "it where it is now; what is cached stays");
-        return TOOL_FAILED;
-    }
+    if (code == CM_EMOVED && w->owner.moved)
+        return was_moved(pool);
     if (code == CM_EMOVED) {
         tool_message(pool, "was replaced by another file meanwhile; that one was left untouched");
         return TOOL_FAILED;

@@ -445,7 +445,17 @@ t_renamed() {
   mv "$shm/place" "$shm/renamed"
   status 1 "$cm" resize "$shm/renamed/pool" 32M
   says "^cachemax: $shm/renamed/pool: the pool was moved or renamed, and its mount knows it by the"
+  says ': move the pool back; or unmount, resize the pool where it is now, and mount with that p'
   mv "$shm/renamed" "$shm/place"
+}
+# Only the file: its mount does not answer beside it.
+t_renamed_file() {
+  cd /
+  mv "$shm/place/pool" "$shm/place/renamed"
+  status 1 "$cm" resize "$shm/place/renamed" 32M
+  says "^cachemax: $shm/place/renamed: the pool was moved or renamed, and its mount knows it by the"
+  mv "$shm/place/renamed" "$shm/place/pool"
+  status 0 "$cm" resize "$shm/place/pool" 32M
 }
 renamed() {
   wanted "resize of a pool whose directory was renamed" || return
@@ -454,6 +464,7 @@ renamed() {
   "$cm" create "$shm/place/pool" --size 16M -q
   do_mount || { fail "a pool in a directory" mount; return; }
   check "resize of a pool whose directory was renamed" t_renamed
+  check "resize of a pool whose directory was renamed: its file" t_renamed_file
   do_unmount
   rm -r "$shm/place"
 }

@@ -240,6 +240,9 @@ int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_r
                  struct owner_resizing *course);
 /* Where the pool is mounted, of the mounts that this process can see; NULL: nowhere. Free it. */
 char *owner_mounted_at(const char *pool);
+/* Does the owner of a pool serve a mount that is seen here, which knows the pool by another path?
+ * Ask it of a pool that is mounted nowhere. */
+bool owner_moved(uint32_t process);
 /* Waits so long if the owner of the pool is a mount that is ending. Has it closed the pool? One
  * that is mounted and answers is not ending. A mount that does not get an end to its work ends
  * after 15 seconds. */

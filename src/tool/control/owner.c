@@ -289,6 +289,26 @@ static bool serves(const char *pool)
     return mounted && answers(pool);
 }
 
+/* The file of the pool was moved alone, so its socket is still at the old path. */
+bool owner_moved(uint32_t process)
+{
+    struct control *c = calloc(1, sizeof(*c));
+    struct os_mount *mounts = NULL;
+    size_t n = 0;
+    bool moved = false;
+
+    if (c && process && os_read_mounts(&mounts, &n) == 0)
+        for (size_t i = 0; i < n && !moved; i++)
+            if (mounts[i].source[0] == '/' &&
+                control_open(c, mounts[i].source, mounts[i].user, SOON_SECONDS) == 0) {
+                moved = c->process == process;
+                control_close(c);
+            }
+    os_free_mounts(mounts, n);
+    free(c);
+    return moved;
+}
+
 /* `umount` returns before the mount has closed its pool, and before it has closed its socket. Of a
  * killed one the memory goes before its files. */
 bool owner_leaves(const char *pool, unsigned seconds)
@@ -302,7 +322,7 @@ bool owner_leaves(const char *pool, unsigned seconds)
         if (cm_pool_info(pool, &info) != 0 || !info.owned)
             return true;
         os_program(info.owner_pid, program);
-        if (strcmp(program, "cachemax-mount") != 0 || serves(pool))
+        if (strcmp(program, "cachemax-mount") != 0 || serves(pool) || owner_moved(info.owner_pid))
             return false;
         os_sleep(LOOK_SECONDS);
     }
