@@ -173,7 +173,8 @@ bool os_may_write(const char *path);
  * has no process? */
 bool os_is_dead(int error);
 bool os_is_refused(int error);
-/* Does the mount at `point` have no process any more? If it has one, that is asked. */
+/* Does the mount at `point` have no process any more? If it has one, that is asked,
+ * for some seconds. */
 bool os_mount_is_dead(const char *point);
 
 /* Calls `fn` for each regular file at or below `path`, in the same file system, and with an error

@@ -20,6 +20,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---- Mounts ---------------------------------------------------------------------------------- */
@@ -283,12 +285,42 @@ bool os_is_refused(int error)
 }
 
 /* The kernel may still have the attributes, but statvfs always asks the process. */
-bool os_mount_is_dead(const char *point)
+static bool is_dead(const char *point)
 {
     struct statvfs sv;
     struct stat st;
 
     return (stat(point, &st) != 0 || statvfs(point, &sv) != 0) && os_is_dead(errno);
+}
+
+#define DEAD_MS 3000
+
+/* A child asks, and is left alone if it does not come back: then the mount lives, and it cannot
+ * even be killed there. */
+bool os_mount_is_dead(const char *point)
+{
+    struct pollfd wait = { .events = POLLIN };
+    char dead = 0;
+    bool answers;
+    pid_t child;
+    int ends[2];
+
+    if (pipe(ends) != 0)
+        return false;
+    child = fork();
+    if (child == 0) {
+        dead = is_dead(point);
+        _exit(write(ends[1], &dead, 1) != 1);
+    }
+    (void)close(ends[1]);
+    wait.fd = ends[0];
+    answers = child > 0 && poll(&wait, 1, DEAD_MS) > 0 && read(ends[0], &dead, 1) == 1;
+    (void)close(ends[0]);
+    if (child > 0) {
+        (void)kill(child, SIGKILL);
+        (void)waitpid(child, NULL, answers ? 0 : WNOHANG);
+    }
+    return answers && dead;
 }
 
 /* ---- Directories ----------------------------------------------------------------------------- */

@@ -469,6 +469,38 @@ renamed() {
   rm -r "$shm/place"
 }
 
+# Another mount has the pool of a dead one, and does not answer: it is the first that is dead.
+t_dead_silent() {
+  status 0 timeout 60 "$cm" list
+  says " dead +$org $pool - .*'fusermount3 -u' it; another mount uses its pool: mount it again with"
+  says " - +$work/silent $pool - the mount does not answer in time"
+  status 8 "$cm" mode "$org"
+  says "^cachemax: $org: the mount is dead .*; another mount uses its pool: mount it again with"
+  mv "$pool.control" "$shm/aside" # nor can it be told by its socket whether it is dead
+  status 0 timeout 60 "$cm" list
+  says " - +$work/silent $pool - its control socket is gone"
+  mv "$shm/aside" "$pool.control"
+}
+silent() {
+  wanted "a dead mount, whose pool one has that does not answer" || return
+  local first
+  new_pool 16M
+  do_mount || { fail "a dead mount" mount; return; }
+  first=$mount_pid
+  kill -9 "$first"
+  wait "$first"
+  mkdir "$work/silent"
+  "$mount_bin" "$work/silent" --pool "$pool" -f 2>>"$work/log" &
+  mount_pid=$!
+  eventually "$cm" mode "$work/silent"
+  kill -STOP "$mount_pid"
+  check_at / "a dead mount, whose pool one has that does not answer" t_dead_silent
+  kill -CONT "$mount_pid"
+  fusermount3 -u "$work/silent"
+  wait_mount
+  fusermount3 -u "$org"
+}
+
 # The pool is its user's, and its directory is root's.
 t_not_writable() {
   local name as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
@@ -519,6 +551,7 @@ t_name_taken() {
 }
 
 renamed
+silent
 if [ $is_root = 1 ] && need "a directory that may not be written" setpriv; then
   check "a directory that may not be written" t_not_writable
   check "a control socket that is gone, of another user's mount" t_gone_for_others

@@ -32,6 +32,7 @@ struct row {
     const struct os_mount *mount;
     char user[USER_MAX];
     bool service;    /* the pool is that of a service, and the source its socket */
+    int error;       /* of the attempt to open it */
     bool dead;       /* its process is gone */
     bool pool_gone;  /* its pool file is */
     bool answers;    /* the rest is known */
@@ -101,7 +102,8 @@ static void look(struct row *r, struct control *c)
         control_close(c);
     }
     r->answers = error == 0 && end.code == 0;
-    r->dead = error == CONTROL_DEAD;
+    r->error = error;
+    r->dead = control_is_dead(error);
     r->pool_gone = !r->service && control_pool_is_gone(r->mount);
     r->why = error                          ? control_why(r->mount, error)
              : end.code == CONTROL_AWAY     ? control_error_text(end.code)
@@ -193,7 +195,7 @@ static void print_row(const struct row *r, bool quotas)
     else if (r->pool_gone)
         (void)printf(" - " CONTROL_POOL_LOST);
     if (r->dead)
-        (void)printf("; 'fusermount3 -u' it%s", control_after_dead(r->mount));
+        (void)printf("; 'fusermount3 -u' it%s", control_after_dead(r->mount, r->error));
     (void)putchar('\n');
     for (size_t i = 0; i < r->quotas && quotas; i++) {
         char used[TOOL_NUMBER_MAX], most[TOOL_NUMBER_MAX];

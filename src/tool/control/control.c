@@ -15,7 +15,6 @@
 
 #define SUFFIX ".control"
 #define AGAIN_SECONDS 0.2
-#define ANSWER_SECONDS 10
 
 const char *control_error_text(int error)
 {
@@ -35,6 +34,7 @@ const char *control_error_text(int error)
     case OS_INTERRUPTED:
         return "interrupted";
     case CONTROL_DEAD:
+    case CONTROL_TAKEN:
         return "its process is gone";
     case CONTROL_OTHER:
         return "its pool file is not at its path any more, and another mount uses the one that is "
@@ -112,9 +112,9 @@ void control_complain(const char *path, const struct os_mount *m, int error)
     char *point = malloc(TOOL_PRINTABLE_MAX(m->point ? strlen(m->point) : 0));
     const char *const name = shown ? tool_printable(shown, path) : NULL;
 
-    if (error == CONTROL_DEAD && point)
+    if (control_is_dead(error) && point)
         tool_message(name, "the mount is dead (its process is gone): run 'fusermount3 -u %s'%s",
-                     tool_printable(point, m->point), control_after_dead(m));
+                     tool_printable(point, m->point), control_after_dead(m, error));
     else
         tool_message(name, "%s%s", control_why(m, error),
                      error > 0 && !os_is_refused(error)
@@ -238,29 +238,29 @@ static int open_mount(struct control *c, const struct os_mount *m, int seconds)
     return error ? error : is_of(c, m, seconds);
 }
 
-/* When a mount is dead, another one may have its pool, and answer at its socket. */
+/* When a mount is dead, another one may have its pool. It answers at its socket or does not, has
+ * too many clients, or is another user's: the mount is dead all the same. */
 int control_open_mount(struct control *c, const struct os_mount *m, int seconds)
 {
     const int error = open_mount(c, m, seconds);
-    const bool other = error == CONTROL_OTHER || (error > 0 && os_is_refused(error));
 
-    return other && m->point && os_mount_is_dead(m->point) ? CONTROL_DEAD : error;
+    if ((error == 0 && c->refused.code == 0) || !m->point || !os_mount_is_dead(m->point))
+        return error;
+    control_close(c);
+    return error > 0 && os_is_refused(error) ? CONTROL_DEAD : CONTROL_TAKEN;
 }
 
-const char *control_after_dead(const struct os_mount *m)
+bool control_is_dead(int error)
 {
-    struct control *c;
-    int error;
+    return error == CONTROL_DEAD || error == CONTROL_TAKEN;
+}
 
+const char *control_after_dead(const struct os_mount *m, int error)
+{
     if (control_pool_is_gone(m))
         return "; its pool file is not at its path any more, too: if it was moved, mount it from "
                "there, and what is cached stays; if it was removed, mount another pool";
-    c = malloc(sizeof(*c));
-    error = c ? open_mount(c, m, ANSWER_SECONDS) : CONTROL_ENDED;
-    if (error == 0)
-        control_close(c);
-    free(c);
-    return error == CONTROL_OTHER ? "; another mount uses its pool: mount it again with another "
+    return error == CONTROL_TAKEN ? "; another mount uses its pool: mount it again with another "
                                     "one, or when that mount has ended"
                                   : ", then mount it again; what is cached stays";
 }

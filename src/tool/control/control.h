@@ -52,7 +52,8 @@ enum {
     CONTROL_JUNK = -12,     /* that is no answer */
     CONTROL_STOPPED = -13,  /* `at` wanted no more */
     CONTROL_DEAD = -14,     /* the process of the mount is gone, and the mount is still there */
-    CONTROL_OTHER = -15     /* another mount has its socket there */
+    CONTROL_OTHER = -15,    /* another mount has its socket there */
+    CONTROL_TAKEN = -16     /* CONTROL_DEAD, and somebody has its pool, or a socket there */
 };
 const char *control_error_text(int error);
 /* The same of a mount that could not be asked: more can be said if its socket is gone. */
@@ -62,8 +63,10 @@ const char *control_why(const struct os_mount *m, int error);
     "its pool file is not at its path any more: if it was moved, mount it from there next time, "  \
     "and what is cached stays; if it was removed, what is cached is lost with the unmount"
 bool control_pool_is_gone(const struct os_mount *m);
-/* What to do with a dead mount when it is unmounted: the rest of a line. */
-const char *control_after_dead(const struct os_mount *m);
+bool control_is_dead(int error);
+/* What to do with a dead mount when it is unmounted: the rest of a line. `error`: what an attempt
+ * to open it gave. */
+const char *control_after_dead(const struct os_mount *m, int error);
 /* Says what is wrong with `path`, of which the mount `m` was asked. */
 void control_complain(const char *path, const struct os_mount *m, int error);
 

@@ -55,6 +55,20 @@ static size_t place_of(const struct control_files *f, uint64_t id)
     return k;
 }
 
+#define ANSWER_SECONDS 2
+
+/* Who has the pool of a dead mount? */
+static void complain_of_dead(const char *path, const struct os_mount *m)
+{
+    struct control *c = calloc(1, sizeof(*c));
+    const int error = c ? control_open_mount(c, m, ANSWER_SECONDS) : CONTROL_DEAD;
+
+    if (c)
+        control_close(c);
+    free(c);
+    control_complain(path, m, control_is_dead(error) ? error : CONTROL_DEAD);
+}
+
 /* What is below a dead mount cannot be located. Its root can. */
 bool files_on_dead(struct control_files *f, const char *path)
 {
@@ -73,7 +87,7 @@ bool files_on_dead(struct control_files *f, const char *path)
     }
     k = real ? place_of(f, id) : f->nmounts;
     if (k < f->nmounts)
-        control_complain(path, &f->mounts[k], CONTROL_DEAD);
+        complain_of_dead(path, &f->mounts[k]);
     free(real);
     return k < f->nmounts;
 }
