@@ -86,7 +86,9 @@ typedef struct cm_object_info {
     uint32_t struct_size; /* set by CM_OBJECT_INFO_INIT */
     uint32_t reserved;
     uint64_t size;      /* of the value, in bytes */
-    int64_t expires_ns; /* wall clock since 1970, in whole milliseconds; 0: it does not expire */
+    /* When it ends, in whole milliseconds of the wall clock since 1970; 0: it does not expire. It
+     * moves if the clock is set back: see cm_objects_put(). */
+    int64_t expires_ns;
     /* The same number: the same value. So two cm_objects_read() have parts of one value if they
      * tell the same version. */
     uint64_t version;
@@ -96,7 +98,10 @@ typedef struct cm_object_info {
 /* Stores a value, in place of the one that the key has. `ttl_ns`: how long it lives, in
  * nanoseconds from now (a second is 1000000000, and parts of a millisecond do not count); 0: no
  * end. An object of less than a millisecond is never found. The log says that once, because whoever
- * asks for it has probably taken another unit. `value` may be NULL if len is 0. Nobody may change
+ * asks for it has probably taken another unit. The end is recorded by the wall clock. While the
+ * container is open the monotonic clock ends the object, too, whoever sets the wall clock. If that
+ * was ahead when the object was put, later sessions have an end that is too late: nobody corrects
+ * it. `value` may be NULL if len is 0. Nobody may change
  * the value during the call.
  * Returns 0: it is stored, and durable as far as the pool is (cm_info.durability). Or, positive,
  * one of CM_NOT_STORED_*: it is not stored. The old value is gone then, too. (After CM_ENOMEM and

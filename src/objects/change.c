@@ -26,12 +26,19 @@
 #define ENTRIES_MAX 228u /* in a bucket: none is shorter than its head */
 #define EXPIRES_MAX ((INT64_C(1) << 48) - 1)
 
+/* How long a new object lives. */
+struct life {
+    struct cm_object_now put;
+    uint64_t ttl_ns; /* 0: no end */
+};
+
 /* A change of one bucket. */
 struct change {
     cm_objects *o;
     struct cm_object_place place;
     const void *key;
     const struct cm_entry *add; /* NULL: the key is deleted */
+    const struct life *life;    /* with `add` */
     bool there;                 /* the key was there, perhaps expired or damaged */
     bool had;                   /* there was an object to delete */
     uint64_t dropped, expired;
@@ -60,13 +67,15 @@ static uint32_t collect(struct change *c)
 {
     struct cm_entry e;
     uint32_t bytes = 0;
-    int64_t now = 0;
+    struct cm_object_now now;
+    bool asked = false;
     c->n = 0;
     for (uint32_t at = 0; cm_entries_next(c->old, &at, &e);) {
         const bool same = cm_entries_has_key(&e, c->key, c->place.key_len);
-        if (e.expires_ms && now == 0)
-            now = cm_objects_clock(c->o) / 1000000;
-        const bool over = e.expires_ms && e.expires_ms <= now;
+        if (e.expires_ms && !asked)
+            now = cm_objects_now(c->o);
+        asked = asked || e.expires_ms;
+        const bool over = e.expires_ms && cm_objects_end_of(c->o, &now, &e) <= now.wall_ns;
         c->there = c->there || same;
         c->had = c->had || (same && !over && cm_entries_sound(&e, c->place.bucket));
         if (same || over || c->n == ENTRIES_MAX) {
@@ -119,8 +128,11 @@ static void copy_rest(struct change *c)
 static void begin_new(struct change *c)
 {
     cm_entries_begin(c->new, c->place.bucket);
-    if (c->add)
-        cm_entries_add(c->new, c->place.bucket, c->add);
+    if (!c->add)
+        return;
+    const uint64_t check = cm_entries_add(c->new, c->place.bucket, c->add);
+    if (c->life->ttl_ns > 0)
+        cm_objects_keep_end(c->o, &c->life->put, c->add, check, c->life->ttl_ns);
 }
 
 /* Makes the next content. `others`: with the other entries of the old one. False: it is empty. */
@@ -225,7 +237,7 @@ static int change_locked(struct change *c, struct cm_bucket_lock *l)
 
 /* Changes the bucket of the key. */
 static int change(cm_objects *o, const struct cm_object_place *p, const void *key,
-                  const struct cm_entry *add, uint64_t *waited)
+                  const struct cm_entry *add, const struct life *life, uint64_t *waited)
 {
     struct cm_value_ref gone[GONE_MAX];
     struct change c;
@@ -233,6 +245,7 @@ static int change(cm_objects *o, const struct cm_object_place *p, const void *ke
     c.place = *p;
     c.key = key;
     c.add = add;
+    c.life = life;
     c.waited = waited;
     c.there = c.had = false;
     c.dropped = c.expired = 0;
@@ -268,13 +281,14 @@ static void tell_ttl(cm_objects *o, uint64_t ttl_ns)
            o->cache->name, o->name, (unsigned)ttl_ns);
 }
 
-/* When an object that lives for ttl_ns expires. Earlier rather than later. */
-static int64_t expiry(cm_objects *o, uint64_t ttl_ns)
+/* When such an object expires, by the wall clock: later sessions know no other one. Earlier rather
+ * than later. */
+static int64_t expiry(const struct life *life)
 {
-    if (ttl_ns == 0)
+    const int64_t now = life->put.wall_ns / 1000000;
+    const uint64_t ttl = life->ttl_ns / 1000000;
+    if (life->ttl_ns == 0)
         return 0;
-    const int64_t now = cm_objects_clock(o) / 1000000;
-    const uint64_t ttl = ttl_ns / 1000000;
     if (ttl > (uint64_t)EXPIRES_MAX || now + (int64_t)ttl > EXPIRES_MAX)
         return EXPIRES_MAX;
     return now + (int64_t)ttl > 0 ? now + (int64_t)ttl : 1; /* 0 would be no end */
@@ -286,6 +300,7 @@ int cm_objects_put(cm_objects *o, const void *key, size_t key_len, const void *v
     struct cm_object_place p;
     struct cm_value_ref ref;
     uint64_t waited = 0;
+    struct life life = { .ttl_ns = ttl_ns };
     struct cm_entry e = { .key = key, .key_len = (uint32_t)key_len, .payload = value };
     int stored = cm_objects_enter(o);
     if (stored)
@@ -294,7 +309,9 @@ int cm_objects_put(cm_objects *o, const void *key, size_t key_len, const void *v
         return CM_EINVAL;
     tell_ttl(o, ttl_ns);
     e.n = (uint32_t)len;
-    e.expires_ms = expiry(o, ttl_ns);
+    if (ttl_ns > 0)
+        life.put = cm_objects_now(o);
+    e.expires_ms = expiry(&life);
     if (len > CM_OBJECT_INLINE_MAX) {
         stored = cm_values_store(o, value, len, &ref, &waited);
         e.payload = (const uint8_t *)&ref;
@@ -302,7 +319,7 @@ int cm_objects_put(cm_objects *o, const void *key, size_t key_len, const void *v
         e.flags = CM_ENTRY_LARGE;
     }
     /* What could not be stored takes the old value away all the same. */
-    int changed = change(o, &p, key, stored == 0 ? &e : NULL, &waited);
+    int changed = change(o, &p, key, stored == 0 ? &e : NULL, &life, &waited);
     if (stored == 0 && changed != 0 && e.flags == CM_ENTRY_LARGE)
         cm_values_drop(o, &ref);
     if (stored != 0)
@@ -320,7 +337,7 @@ int cm_objects_delete(cm_objects *o, const void *key, size_t key_len)
         return e;
     if (!cm_objects_place(o, key, key_len, &p))
         return CM_EINVAL;
-    e = change(o, &p, key, NULL, &waited);
+    e = change(o, &p, key, NULL, NULL, &waited);
     if (e == 0)
         cm_objects_count(o, CM_OBJECT_DELETES, 1);
     return e;

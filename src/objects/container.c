@@ -13,8 +13,10 @@
 
 #include "api/cache.h"
 #include "api/inner.h"
+#include "objects/place.h"
 
-#define SPINS 50u /* before the first sleep */
+#define SPINS 50u                      /* before the first sleep */
+#define SET_BACK_NS INT64_C(100000000) /* less is no clock that was set back */
 
 static const uint8_t buckets_tag[8] = CM_PROOF_OBJECTS "b1", data_tag[8] = CM_PROOF_OBJECTS "d1";
 
@@ -139,14 +141,76 @@ bool cm_objects_is_proof(const struct cm_objects_proof *proof)
 
 /* ---- Clock, counters ------------------------------------------------------------------------- */
 
-int64_t cm_objects_clock(cm_objects *o)
+struct cm_object_now cm_objects_now(cm_objects *o)
 {
+    struct cm_object_now now;
+    now.ticks = cm_plat_now_ns();
+    now.wall_ns = cm_plat_wall_ns();
     /* How far the wall clock is ahead of the one that nobody sets: the largest that was seen. */
-    const int64_t now = (int64_t)cm_plat_now_ns(), ahead = cm_plat_wall_ns() - now;
+    const int64_t ahead = now.wall_ns - (int64_t)now.ticks;
     int64_t most = at_load_relaxed(&o->ahead_ns); /* relaxed: it orders nothing */
     while (ahead > most && !at_cas_acq_rel(&o->ahead_ns, &most, ahead))
         ;
-    return now + (ahead > most ? ahead : most);
+    now.back_ns = ahead < most ? most - ahead : 0;
+    return now;
+}
+
+/* The ends in DRAM, if they are needed, and there is memory. */
+static struct cm_object_end *make_ends(cm_objects *o)
+{
+    const size_t bytes = CM_OBJECT_ENDS * sizeof(struct cm_object_end);
+    struct cm_object_end *there = at_load_acquire(&o->ends); /* pairs with the CAS: zeros */
+    if (there)
+        return there;
+    struct cm_object_end *mine = cm_cache_alloc(o->cache, bytes);
+    if (!mine || at_cas_acq_rel(&o->ends, &there, mine))
+        return mine;
+    cm_cache_free(o->cache, mine, bytes);
+    return there;
+}
+
+static struct cm_object_end *end_at(struct cm_object_end *ends, const struct cm_entry *e)
+{
+    return &ends[cm_objects_hash(e->key, e->key_len) % CM_OBJECT_ENDS];
+}
+
+void cm_objects_keep_end(cm_objects *o, const struct cm_object_now *now, const struct cm_entry *e,
+                         uint64_t check, uint64_t ttl_ns)
+{
+    struct cm_object_end *const ends = now->back_ns < SET_BACK_NS ? NULL : make_ends(o);
+    const uint64_t end = now->ticks + ttl_ns < now->ticks ? UINT64_MAX : now->ticks + ttl_ns;
+    if (!ends)
+        return;
+    struct cm_object_end *const at = end_at(ends, e);
+    at_store_relaxed(&at->sum, check ^ end); /* relaxed: who sees one of them finds nothing */
+    at_store_relaxed(&at->ends, end);
+}
+
+/* What cm_objects_keep_end() has remembered of it. False: nothing. */
+static bool has_end(const cm_objects *o, const struct cm_entry *e, uint64_t *end)
+{
+    struct cm_object_end *const ends = at_load_acquire(&o->ends); /* as in make_ends() */
+    if (!ends)
+        return false;
+    const struct cm_object_end *const at = end_at(ends, e);
+    *end = at_load_relaxed(&at->ends);
+    return at_load_relaxed(&at->sum) == (e->check ^ *end);
+}
+
+int64_t cm_objects_end_of(const cm_objects *o, const struct cm_object_now *now,
+                          const struct cm_entry *e)
+{
+    uint64_t ticks;
+    if (e->expires_ms > INT64_MAX / 1000000)
+        return INT64_MAX;
+    const int64_t end = e->expires_ms * 1000000;
+    if (now->back_ns < SET_BACK_NS || !has_end(o, e, &ticks))
+        /* Perhaps the wall clock was ahead when it was put: nobody knows how far. */
+        return end - now->back_ns;
+    const uint64_t left = ticks > now->ticks ? ticks - now->ticks : 0;
+    /* No overflow: it is added only if the sum is below `end`. */
+    return left < INT64_MAX && now->wall_ns < end - (int64_t)left ? now->wall_ns + (int64_t)left
+                                                                  : end;
 }
 
 void cm_objects_count(cm_objects *o, enum cm_object_counter what, uint64_t n)

@@ -18,6 +18,7 @@
 #define CM_DATA_FILES 64u
 #define CM_OBJECT_LOCKS 128u
 #define CM_OBJECT_SHARDS 16u /* of the counters */
+#define CM_OBJECT_ENDS 65536u
 
 /* Buckets share a lock. `turn` is odd while one of them is being changed. */
 struct cm_bucket_lock {
@@ -46,6 +47,13 @@ struct cm_data_file {
     uint64_t incarnation; /* when it was looked at last */
 };
 
+/* When an object ends that was put after the wall clock was set back: cm_objects_keep_end(). Both
+ * words are of the same object only if `sum` is its check and the other word, combined. */
+struct cm_object_end {
+    uint64_t sum;  /* atomic */
+    uint64_t ends; /* atomic; by cm_plat_now_ns() */
+};
+
 /* What is remembered of a bucket, in DRAM. */
 struct cm_bucket_hint {
     uint32_t where; /* atomic; cm_where: its slot */
@@ -63,10 +71,11 @@ struct cm_objects {
     struct cm_bucket_hint *hint; /* one for each bucket */
     uint32_t iterations;
     uint32_t told_unrecorded, told_ttl; /* atomic; the log has that line */
-    int64_t ahead_ns;         /* atomic; the lead of the wall clock, at most: cm_objects_clock() */
-    struct cm_lock data_lock; /* to change `data` and `data_now`; the last lock of a container */
-    uint32_t data_now;        /* atomic; what this session writes; CM_DATA_FILES: none yet */
-    uint64_t data_next;       /* atomic; the first block of it that was never used */
+    int64_t ahead_ns;           /* atomic; the lead of the wall clock, at most: cm_objects_now() */
+    struct cm_object_end *ends; /* atomic; CM_OBJECT_ENDS of them, or NULL: none yet */
+    struct cm_lock data_lock;   /* to change `data` and `data_now`; the last lock of a container */
+    uint32_t data_now;          /* atomic; what this session writes; CM_DATA_FILES: none yet */
+    uint64_t data_next;         /* atomic; the first block of it that was never used */
     struct cm_data_file data[CM_DATA_FILES];
     char name[CM_OBJECTS_NAME_MAX + 1];
 };
@@ -117,8 +126,20 @@ bool cm_objects_passes(const cm_file *file, int result);
  * call. False: it has waited long enough. */
 bool cm_objects_again(unsigned tries, uint64_t *waited);
 
-/* Nanoseconds since 1970. Does not go back while the container is open. */
-int64_t cm_objects_clock(cm_objects *o);
+/* The clocks, as they are now. */
+struct cm_object_now {
+    uint64_t ticks;  /* the monotonic clock */
+    int64_t wall_ns; /* since 1970 */
+    int64_t back_ns; /* so far has the wall clock been set back while the container was open */
+};
+struct cm_object_now cm_objects_now(cm_objects *o);
+/* When an entry with a time to live ends, by the wall clock as it is now. */
+int64_t cm_objects_end_of(const cm_objects *o, const struct cm_object_now *now,
+                          const struct cm_entry *e);
+/* A new entry, whose check is this, will end ttl_ns after `now`. If the wall clock was set back,
+ * that is remembered before anybody can find the entry. */
+void cm_objects_keep_end(cm_objects *o, const struct cm_object_now *now, const struct cm_entry *e,
+                         uint64_t check, uint64_t ttl_ns);
 void cm_objects_count(cm_objects *o, enum cm_object_counter what, uint64_t n);
 
 #endif

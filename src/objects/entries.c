@@ -130,7 +130,7 @@ uint32_t cm_entries_room(const uint8_t *bucket)
     return CM_BLOCK_SIZE - head_of(bucket).used;
 }
 
-void cm_entries_add(uint8_t *bucket, uint64_t number, const struct cm_entry *e)
+uint64_t cm_entries_add(uint8_t *bucket, uint64_t number, const struct cm_entry *e)
 {
     const uint32_t used = head_of(bucket).used, size = CM_ENTRY_HEAD + e->key_len + e->n;
     uint8_t *const raw = bucket + used;
@@ -147,6 +147,7 @@ void cm_entries_add(uint8_t *bucket, uint64_t number, const struct cm_entry *e)
     const uint64_t check = check_of(raw, size, number);
     memcpy(raw, &check, sizeof(check));
     set_used(bucket, used + size);
+    return check;
 }
 
 void cm_entries_copy(uint8_t *bucket, const uint8_t *entries, uint32_t bytes)

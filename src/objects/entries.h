@@ -66,9 +66,9 @@ bool cm_entries_find(const uint8_t *bucket, uint64_t number, const void *key, si
 /* A bucket is written in this order. Begin: it is empty. End: nothing else is in it. */
 void cm_entries_begin(uint8_t *bucket, uint64_t number);
 void cm_entries_end(uint8_t *bucket);
-/* Puts a new entry behind the others. `e`: key, key_len, payload, n, flags, expires_ms. There is
- * always room for the first one. */
-void cm_entries_add(uint8_t *bucket, uint64_t number, const struct cm_entry *e);
+/* Puts a new entry behind the others, and returns its check. `e`: key, key_len, payload, n, flags,
+ * expires_ms. There is always room for the first one. */
+uint64_t cm_entries_add(uint8_t *bucket, uint64_t number, const struct cm_entry *e);
 /* Puts copies of entries of another block of the same bucket behind the others. There is room. */
 void cm_entries_copy(uint8_t *bucket, const uint8_t *entries, uint32_t bytes);
 /* Bytes that are left. */

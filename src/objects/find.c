@@ -37,24 +37,31 @@ struct want {
 
 /* ---- Finding --------------------------------------------------------------------------------- */
 
-static bool is_over(cm_objects *o, const struct cm_entry *e)
+/* False: its time is over. *ends: when it will be, in whole milliseconds; 0: never. */
+static bool lives(cm_objects *o, const struct cm_entry *e, int64_t *ends)
 {
-    return e->expires_ms && e->expires_ms <= cm_objects_clock(o) / 1000000;
+    *ends = 0;
+    if (e->expires_ms == 0)
+        return true;
+    const struct cm_object_now now = cm_objects_now(o);
+    const int64_t end = cm_objects_end_of(o, &now, e), half = 500000;
+    *ends = end == INT64_MAX ? end : (end + half) / 1000000 * 1000000;
+    return end > now.wall_ns;
 }
 
-static cm_object_info info_of(const struct cm_entry *e)
+static cm_object_info info_of(const struct cm_entry *e, int64_t ends)
 {
     cm_object_info i = { .struct_size = sizeof(i), .size = e->n, .version = e->check };
-    i.expires_ns = e->expires_ms > INT64_MAX / 1000000 ? INT64_MAX : e->expires_ms * 1000000;
+    i.expires_ns = ends;
     if (e->flags == CM_ENTRY_LARGE)
         i.size = cm_entries_ref(e).len;
     return i;
 }
 
 /* Copies what is wanted. False: the value is gone. */
-static bool take(cm_objects *o, const struct cm_entry *e, struct want *w)
+static bool take(cm_objects *o, const struct cm_entry *e, int64_t ends, struct want *w)
 {
-    w->info = info_of(e);
+    w->info = info_of(e, ends);
     const uint64_t left = w->offset < w->info.size ? w->info.size - w->offset : 0;
     if (w->len > left)
         w->len = (size_t)left;
@@ -82,6 +89,7 @@ static int look(cm_objects *o, const struct cm_object_place *p, const void *key,
 {
     uint8_t block[CM_BLOCK_SIZE];
     struct cm_entry e;
+    int64_t ends;
     cm_bucket_prefetch(o, p->bucket);
     const int64_t n = cm_bucket_read(o, p->bucket, block, NULL);
     if (n != CM_BLOCK_SIZE) {
@@ -91,10 +99,10 @@ static int look(cm_objects *o, const struct cm_object_place *p, const void *key,
     *gone = false;
     if (cm_entries_whole(block, p->bucket))
         cm_bucket_remember(o, p->bucket, cm_entries_used(block));
-    if (!cm_entries_find(block, p->bucket, key, p->key_len, &e) || is_over(o, &e))
+    if (!cm_entries_find(block, p->bucket, key, p->key_len, &e) || !lives(o, &e, &ends))
         return CM_EABSENT;
     const size_t len = w->len;
-    if (!take(o, &e, w)) {
+    if (!take(o, &e, ends, w)) {
         w->len = len;
         *gone = true;
         return CM_EABSENT;
@@ -199,6 +207,7 @@ static bool next_bucket(cm_objects_iter *it, unsigned *left)
 int cm_objects_next(cm_objects_iter *it, void *key, size_t *key_len, cm_object_info *info)
 {
     struct cm_entry e;
+    int64_t ends;
     unsigned left = STEP;
     if (!it || !key || !key_len || (info && !cm_can_give_result(info)))
         return CM_EINVAL;
@@ -207,9 +216,9 @@ int cm_objects_next(cm_objects_iter *it, void *key, size_t *key_len, cm_object_i
         return refused;
     for (;;) {
         while (it->inside && cm_entries_next(it->block, &it->at, &e)) {
-            if (!cm_entries_sound(&e, it->next - 1) || is_over(it->o, &e))
+            if (!cm_entries_sound(&e, it->next - 1) || !lives(it->o, &e, &ends))
                 continue;
-            const cm_object_info found = info_of(&e);
+            const cm_object_info found = info_of(&e, ends);
             memcpy(key, e.key, e.key_len);
             *key_len = e.key_len;
             if (info)

@@ -101,6 +101,7 @@ static void free_owned(cm_objects *o)
     cm_file *const owner = o->owner;
     cm_bracket owned = o->owned;
     cm_cache_free(c, o->hint, (size_t)o->buckets * sizeof(*o->hint));
+    cm_cache_free(c, o->ends, CM_OBJECT_ENDS * sizeof(*o->ends));
     cm_cache_free(c, o, sizeof(*o));
     disown(owner, &owned);
 }
@@ -154,7 +155,7 @@ int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options 
         return CM_ENOMEM;
     o->cache = cache;
     memcpy(o->name, name, cm_objects_length(name) + 1);
-    (void)cm_objects_clock(o);
+    (void)cm_objects_now(o);
     e = own(o);
     if (e) {
         cm_cache_free(cache, o, sizeof(*o));
@@ -225,6 +226,8 @@ int cm_objects_get_info(cm_objects *o, cm_objects_info *info)
             sum[k] += at_load_relaxed(&o->shards[i].counter[k]); /* as they are now */
     now.buckets = o->buckets;
     now.dram_bytes = sizeof(*o) + o->buckets * sizeof(*o->hint);
+    if (at_load_acquire(&o->ends))
+        now.dram_bytes += CM_OBJECT_ENDS * sizeof(*o->ends);
     now.hits = sum[CM_OBJECT_HITS];
     now.misses = sum[CM_OBJECT_MISSES];
     now.puts = sum[CM_OBJECT_PUTS];

@@ -18,9 +18,12 @@ extern const struct harness_test objects_hostile_tests[];
 extern const struct harness_test objects_threads_tests[];
 extern const struct harness_test objects_grow_tests[];
 extern const struct harness_test objects_told_tests[];
+extern const struct harness_test objects_ttl_tests[];
 
 /* What the library takes for the wall clock is this much later (test_objects.c). */
 extern int64_t clock_step_ns;
+/* And so much time has passed since the open. */
+extern uint64_t passed_ns;
 /* Each sleep takes 30 ms, and slept_ns is their sum (test_objects.c). */
 extern bool oversleeps;
 extern uint64_t slept_ns;

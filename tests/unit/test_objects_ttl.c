@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_objects_ttl.c - containers of objects: times to live while the wall clock is wrong.
+ */
+#include "objects_common.h"
+
+#define HOUR (3600 * SECOND)
+#define YEAR (365 * 24 * HOUR)
+
+/* When an object says that it ends. */
+static int64_t end_of(cm_objects *o, uint64_t key, int64_t len)
+{
+    cm_object_info info = CM_OBJECT_INFO_INIT;
+    CHECK_EQ(cm_objects_get(o, &key, sizeof(key), NULL, 0, &info), len);
+    CHECK_EQ(info.expires_ns % 1000000, 0);
+    return info.expires_ns;
+}
+
+/* Is it `ttl` after the wall clock as it is now? Less is allowed, by a minute: the test may have to
+ * wait for a processor, also between looks at two clocks. */
+static bool is_from_now(int64_t end, int64_t ttl)
+{
+    const int64_t last = cm_plat_wall_ns() + ttl + 1000000; /* it is rounded */
+    return end >= last - 60 * SECOND && end <= last;
+}
+
+static void quiet(void)
+{
+    clock_step_ns = 0;
+    passed_ns = 0;
+}
+
+/* The clock was years ahead for a moment, before the objects were put. They live as long as they
+ * shall: in this session, and in the next one, which knows only what is recorded. */
+static void test_ttl_was_ahead(void)
+{
+    struct pool p;
+    quiet();
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    clock_step_ns = 10 * YEAR;
+    cm_objects *o = objects_up(p.c, "a", 1); /* one bucket: a put looks at the others */
+    CHECK_EQ(put_value(o, 9, 1, 100, (uint64_t)HOUR), 0);
+    clock_step_ns = 0;
+    CHECK(is_from_now(end_of(o, 9, 100), HOUR)); /* it is right, too */
+    CHECK_EQ(put_value(o, 1, 1, 100, (uint64_t)HOUR), 0);
+    CHECK_EQ(put_value(o, 2, 1, 50000, (uint64_t)HOUR), 0);
+    CHECK_EQ(put_value(o, 3, 1, 100, (uint64_t)(2 * HOUR)), 0);
+    CHECK_EQ(put_value(o, 4, 1, 100, UINT64_MAX), 0);
+    CHECK_EQ(objects_info(o).expired, 0);
+    CHECK_EQ(get_value(o, 1, 1, 100), RIGHT);
+    CHECK_EQ(get_value(o, 2, 1, 50000), RIGHT);
+    CHECK_EQ(get_value(o, 4, 1, 100), RIGHT);
+    CHECK(is_from_now(end_of(o, 1, 100), HOUR));
+    CHECK(is_from_now(end_of(o, 3, 100), 2 * HOUR));
+    passed_ns = (uint64_t)(HOUR + SECOND); /* the monotonic clock ends them, too */
+    CHECK_EQ(get_value(o, 1, 1, 100), MISS);
+    CHECK_EQ(get_value(o, 9, 1, 100), MISS);
+    CHECK_EQ(get_value(o, 3, 1, 100), RIGHT);
+    CHECK(is_from_now(end_of(o, 3, 100), HOUR - SECOND));
+    passed_ns = 0;
+    CHECK_EQ(get_value(o, 3, 1, 100), RIGHT);
+    objects_down(o);
+    pool_again(&p);
+    clock_step_ns = HOUR / 2;
+    o = objects_up(p.c, "a", 1);
+    CHECK_EQ(get_value(o, 1, 1, 100), RIGHT);
+    CHECK_EQ(get_value(o, 2, 1, 50000), RIGHT);
+    clock_step_ns = HOUR + SECOND;
+    CHECK_EQ(get_value(o, 1, 1, 100), MISS);
+    CHECK_EQ(get_value(o, 2, 1, 50000), MISS);
+    CHECK_EQ(get_value(o, 3, 1, 100), RIGHT);
+    CHECK_EQ(get_value(o, 4, 1, 100), RIGHT);
+    objects_down(o);
+    pool_end(&p);
+    quiet();
+}
+
+/* The clock is set back after they were put: the end moves with it. Forward it ends them, also
+ * those that were put meanwhile. */
+static void test_ttl_back_and_forward(void)
+{
+    struct pool p;
+    quiet();
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    cm_objects *o = objects_up(p.c, "a", 1000);
+    CHECK_EQ(put_value(o, 1, 1, 100, (uint64_t)HOUR), 0);
+    CHECK(is_from_now(end_of(o, 1, 100), HOUR));
+    clock_step_ns = -24 * HOUR;
+    CHECK(is_from_now(end_of(o, 1, 100), HOUR));
+    CHECK_EQ(put_value(o, 2, 1, 100, (uint64_t)HOUR), 0);
+    CHECK(is_from_now(end_of(o, 2, 100), HOUR));
+    passed_ns = (uint64_t)(HOUR / 2);
+    CHECK(is_from_now(end_of(o, 1, 100), HOUR / 2));
+    CHECK(is_from_now(end_of(o, 2, 100), HOUR / 2));
+    passed_ns = 0;
+    clock_step_ns = -22 * HOUR;
+    CHECK_EQ(get_value(o, 2, 1, 100), MISS);
+    CHECK_EQ(get_value(o, 1, 1, 100), RIGHT);
+    objects_down(o);
+    pool_end(&p);
+    quiet();
+}
+
+/* To remember these ends takes memory, only then. Without it such objects end earlier. */
+static void test_ttl_memory(void)
+{
+    struct counted_memory m = { 0 };
+    struct pool p;
+    quiet();
+    pool_make(&p, 4 * MIB, 0);
+    p.o.alloc = counted_alloc;
+    p.o.free = counted_free;
+    p.o.alloc_ctx = &m;
+    REQUIRE(pool_up(&p) == 0);
+    clock_step_ns = 10 * YEAR;
+    objects_down(objects_up(p.c, "a", 100)); /* its files have memory, from now on */
+    const unsigned had = m.kept;
+    cm_objects *o = objects_up(p.c, "a", 100);
+    const unsigned open = m.kept;
+    const uint64_t bytes = objects_info(o).dram_bytes;
+    clock_step_ns = 0;
+    CHECK_EQ(put_value(o, 1, 1, 100, 0), 0);
+    CHECK_EQ(m.kept, open);
+    m.refuses = true;
+    CHECK_EQ(put_value(o, 2, 1, 100, (uint64_t)HOUR), 0);
+    CHECK_EQ(get_value(o, 2, 1, 100), MISS);
+    m.refuses = false;
+    CHECK_EQ(put_value(o, 2, 1, 100, (uint64_t)HOUR), 0);
+    CHECK_EQ(get_value(o, 2, 1, 100), RIGHT);
+    CHECK_EQ(m.kept, open + 1);
+    CHECK(objects_info(o).dram_bytes > bytes);
+    objects_down(o);
+    CHECK_EQ(m.kept, had);
+    pool_down(&p);
+    CHECK_EQ(m.kept, 0);
+    pool_end(&p);
+    quiet();
+}
+
+const struct harness_test objects_ttl_tests[] = { TEST(ttl_was_ahead), TEST(ttl_back_and_forward),
+                                                  TEST(ttl_memory), TEST_END };
