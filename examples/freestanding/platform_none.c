@@ -53,6 +53,7 @@ ANSWER(int, cm_plat_file_cut, (struct cm_plat_file *f, uint64_t size), CM_ENOTSU
 ANSWER(int, cm_plat_file_sync, (struct cm_plat_file *f, uint64_t at, uint64_t len), CM_ENOTSUP)
 ANSWER(int, cm_plat_file_sync_dir, (const char *path), CM_ENOTSUP)
 ANSWER(int, cm_plat_file_state, (struct cm_plat_file *f, uint64_t *size, bool *named), CM_ENOTSUP)
+ANSWER(bool, cm_plat_file_is_at, (const struct cm_plat_file *f, const char *path), true)
 ANSWER(int, cm_plat_file_replace, (struct cm_plat_file *f, const char *made,
        struct cm_plat_file *old, const char *path, bool *replaced), CM_ENOTSUP)
 ANSWER(int, cm_plat_file_pread, (struct cm_plat_file *f, void *buf, size_t n, uint64_t at),

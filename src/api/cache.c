@@ -213,6 +213,8 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
 {
     struct cm_super sb;
     int e = cm_super_read_sealed(c->media.base, &c->sealing, &sb, &c->super.damaged);
+    if (e == CM_ENOTPOOL && cm_file_replaced(&c->file, what))
+        return e; /* cm_open() looks again */
     if (e < 0) {
         cm_say_unusable(c, what, e);
         return e;
@@ -449,13 +451,15 @@ static int open_file(cm_cache *c, const char *path)
     return open_mapped(c, c->file.size, d, path);
 }
 
-static int open_once(const char *path, const cm_options *opts, cm_cache **cache, bool *again)
+static int open_once(const char *path, const cm_options *opts, bool unchanged, cm_cache **cache,
+                     bool *again)
 {
     cm_cache *c;
     int e = new_cache(opts, &c);
     *again = false;
     if (e)
         return e;
+    c->readonly = c->readonly || unchanged;
     e = open_file(c, path);
     if (e == 0) {
         *cache = c;
@@ -463,36 +467,30 @@ static int open_once(const char *path, const cm_options *opts, cm_cache **cache,
     }
     /* Beside a growth it may only seem to be cut off: the file became longer, or the new part began
      * to count after the superblock was loaded. */
-    *again = c->shared &&
-             (cm_file_length_changed(&c->file) || (e == CM_ETRUNCATED && c->super.media != NULL));
+    *again = (e == CM_ENOTPOOL && cm_file_replaced(&c->file, path)) ||
+             (c->shared &&
+              (cm_file_length_changed(&c->file) || (e == CM_ETRUNCATED && c->super.media != NULL)));
     cm_cache_destroy(c);
+    return e;
+}
+
+static int open_path(const char *path, const cm_options *opts, bool unchanged, cm_cache **cache)
+{
+    bool again = true;
+    int e = 0;
+    for (unsigned i = 0; again && i < CM_LOOKS; i++)
+        e = open_once(path, opts, unchanged, cache, &again);
     return e;
 }
 
 int cm_open(const char *path, const cm_options *opts, cm_cache **cache)
 {
-    bool again = true;
-    int e = CM_EINVAL;
-    if (!path || !cache)
-        return e;
-    for (unsigned i = 0; again && i < CM_LOOKS; i++)
-        e = open_once(path, opts, cache, &again);
-    return e;
+    return path && cache ? open_path(path, opts, false, cache) : CM_EINVAL;
 }
 
 int cm_open_unchanged(const char *path, const cm_options *opts, cm_cache **cache)
 {
-    cm_cache *c;
-    int e = new_cache(opts, &c);
-    if (e)
-        return e;
-    c->readonly = true;
-    e = open_file(c, path);
-    if (e)
-        cm_cache_destroy(c);
-    else
-        *cache = c;
-    return e;
+    return open_path(path, opts, true, cache);
 }
 
 int cm_open_memory(void *base, uint64_t bytes, const cm_options *opts, cm_cache **cache)

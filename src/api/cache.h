@@ -165,6 +165,9 @@ int cm_judge_small_file(struct cm_plat_file *f);
  * most CM_LOOKS of them: it may go on. */
 bool cm_file_length_changed(struct cm_plat_file *f);
 #define CM_LOOKS 16
+/* After CM_ENOTPOOL: has the path another file now? Then a resize has replaced the pool since the
+ * file was opened, and has removed the old superblocks. The next look finds the new one. */
+bool cm_file_replaced(const struct cm_plat_file *f, const char *path);
 
 /* ---- trouble.c ------------------------------------------------------------------------------- */
 

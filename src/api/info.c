@@ -183,6 +183,11 @@ bool cm_file_length_changed(struct cm_plat_file *f)
     return f->handle != -1 && cm_plat_file_state(f, &size, &named) == 0 && size != f->size;
 }
 
+bool cm_file_replaced(const struct cm_plat_file *f, const char *path)
+{
+    return f->handle != -1 && !cm_plat_file_is_at(f, path);
+}
+
 static void unpeek(struct cm_plat_file *f)
 {
     if (f->base)
@@ -214,14 +219,19 @@ static int peek_once(const char *path, struct cm_plat_file *f, struct cm_super *
     return e ? e : cm_format_size_is(sb, g->pool_size, f->size);
 }
 
+static bool is_to_look_again(struct cm_plat_file *f, const char *path, int e)
+{
+    if (e == CM_ENOTPOOL)
+        return cm_file_replaced(f, path);
+    return (e == CM_ETRUNCATED || e == CM_EOVERSIZE) && cm_file_length_changed(f);
+}
+
 /* Maps a pool file for reading. Another process may own it at the same time. */
 static int peek(const char *path, struct cm_plat_file *f, struct cm_super *sb,
                 struct cm_geometry *g, uint32_t *damaged)
 {
     int e = peek_once(path, f, sb, g, damaged);
-    for (unsigned i = 1;
-         i < CM_LOOKS && (e == CM_ETRUNCATED || e == CM_EOVERSIZE) && cm_file_length_changed(f);
-         i++) {
+    for (unsigned i = 1; i < CM_LOOKS && is_to_look_again(f, path, e); i++) {
         unpeek(f);
         e = peek_once(path, f, sb, g, damaged);
     }

@@ -124,6 +124,8 @@ void cm_plat_file_remove(const char *path);
 int cm_plat_file_sync_dir(const char *path);
 /* The file as it is now: its size, and whether it still has a name. CM_EIO. */
 int cm_plat_file_state(struct cm_plat_file *f, uint64_t *size, bool *named);
+/* Does `path` lead to the file now? (Windows: always; there nobody replaces an open one.) */
+bool cm_plat_file_is_at(const struct cm_plat_file *f, const char *path);
 /* Reads `n` bytes at `offset` with plain file I/O; fewer is CM_EIO. */
 int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t offset);
 

@@ -490,6 +490,14 @@ int cm_plat_file_replace(struct cm_plat_file *f, const char *made, struct cm_pla
     return rc;
 }
 
+bool cm_plat_file_is_at(const struct cm_plat_file *f, const char *path)
+{
+    struct stat there, here;
+
+    return stat(path, &there) == 0 && fstat(file_fd(f), &here) == 0 &&
+           there.st_dev == here.st_dev && there.st_ino == here.st_ino;
+}
+
 int cm_plat_real_path(const char *path, char real[PLAT_PATH])
 {
     POSIX_NO_CANCEL;

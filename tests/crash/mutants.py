@@ -103,7 +103,7 @@ WRAPS = {  # by program, as in the meson.build files
     'file': ['-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_wall_ns'],
     'pin': ['-Wl,--wrap=cm_guard_load_words', '-Wl,--wrap=cm_guard_look_before'],
     'seal': ['-Wl,--wrap=cm_guard_copy', '-Wl,--wrap=cm_plat_file_sync'],
-    'shared': ['-Wl,--wrap=cm_guard_copy'],
+    'shared': ['-Wl,--wrap=cm_guard_copy', '-Wl,--wrap=cm_plat_file_lock'],
     'copy_choice': ['-Wl,--wrap=cm_plat_is_resident'],
     'resident': ['-Wl,--wrap=cm_plat_is_resident', '-Wl,--wrap=preadv64v2']}
 QUICKLY = '-O0'  # for the files of one mutant; all else is compiled with -O1

@@ -8,6 +8,15 @@ MANY = 'api/read_many.c'
 HELD = 'unit shared ways'
 
 SHARED_READERS = [
+    _m('opened, replaced', 'an open looks again if the pool was resized meanwhile',
+       'unit shared resized_meanwhile', 'api/cache.c',
+       '*again = (e == CM_ENOTPOOL && cm_file_replaced(', '*again = (false && cm_file_replaced('),
+    _m('opened, no line', 'and the log has no line of it', 'unit shared resized_meanwhile',
+       'api/cache.c', '    if (e == CM_ENOTPOOL && cm_file_replaced(&c->file, what))\n'
+       '        return e; /* cm_open() looks again */\n', ''),
+    _m('looked at, replaced', 'a look at a pool looks again, too', 'unit shared resized_meanwhile',
+       'api/info.c', '    if (e == CM_ENOTPOOL)\n        return cm_file_replaced(f, path);\n',
+       '    (void)path;\n'),
     _m('lookup, size', 'a size that nobody stands for is not in a validator',
        'unit shared looked_up_size', 'state/attach.c',
        'v->size = info->size; /* of another process\'s file, f->size is a hint */',

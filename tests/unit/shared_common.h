@@ -12,6 +12,9 @@
 /* The tests of the other files. */
 extern const struct harness_test shared_file_tests[], shared_more_tests[];
 
+/* What happens once, before a superblock is read next (test_shared.c). */
+extern void (*before_super)(void);
+
 #define SHARED_SIZE (100 * BLK)
 
 /* The owner has file 1 warm, 10 blocks; a reader has it, too. */

@@ -531,11 +531,17 @@ static void test_told_first(void)
 static void (*meanwhile)(struct both *b); /* what the owner does behind the next copy of a block */
 static struct cm_record *looked_at;       /* of which a word changes behind the second copy */
 static unsigned looks;
+void (*before_super)(void); /* what happens before a superblock is read next */
 
 int __real_cm_guard_copy(void *dst, const void *src, size_t n);
 int __wrap_cm_guard_copy(void *dst, const void *src, size_t n);
 int __wrap_cm_guard_copy(void *dst, const void *src, size_t n)
 {
+    void (*const first)(void) = n == sizeof(struct cm_super) ? before_super : NULL;
+    if (first) {
+        before_super = NULL;
+        first();
+    }
     const int e = __real_cm_guard_copy(dst, src, n);
     void (*const now)(struct both * b) = meanwhile;
     if (src == looked_at && n == sizeof(*looked_at) && ++looks == 2)

@@ -111,6 +111,87 @@ static void test_resized(void)
     file_down();
 }
 
+#ifndef _WIN32
+static void resize_now(void)
+{
+    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+    o.size = 3 * MIB;
+    CHECK_EQ(cm_resize(path, &o, NULL), 0);
+}
+
+/* An owner opens the file, and another process has its lock until it has resized the pool. */
+static void (*before_lock)(void);
+int __real_cm_plat_file_lock(struct cm_plat_file *file);
+int __wrap_cm_plat_file_lock(struct cm_plat_file *file);
+int __wrap_cm_plat_file_lock(struct cm_plat_file *file)
+{
+    void (*const first)(void) = before_lock;
+    before_lock = NULL;
+    if (first)
+        first();
+    return __real_cm_plat_file_lock(file);
+}
+
+static void no_line(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    if (level == CM_LOG_ERROR)
+        printf("# the log: %s\n", text);
+    CHECK(level != CM_LOG_ERROR);
+}
+#endif
+
+/* The pool is resized between the opening of its file and the look at it. Whoever looks finds the
+ * new one, and the log has no line of it. */
+static void test_resized_meanwhile(void)
+{
+#ifdef _WIN32
+    SKIP("Windows replaces no file that is open");
+#else
+    cm_info info = CM_INFO_INIT;
+    cm_stats_data stats = CM_STATS_INIT;
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *c = NULL;
+    o.log = no_line;
+    o.probation_bytes = CM_PROBATION_NONE;
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("%u", i);
+        path = make_pool("shared", 2 * MIB, 0);
+        *(i < 3 ? &before_super : &before_lock) = resize_now;
+        if (i == 0) {
+            CHECK_EQ(cm_pool_info(path, &info), 0);
+            CHECK_EQ(info.size, 3 * MIB);
+        } else if (i == 1) {
+            CHECK_EQ(cm_pool_stats(path, &stats), 0);
+        } else {
+            o.flags = i == 2 ? CM_OPEN_SHARED : 0;
+            CHECK_EQ(cm_open(path, &o, &c), 0);
+            REQUIRE(c != NULL);
+            CHECK_EQ(pool_info(c).size, 3 * MIB);
+            CHECK_EQ(cm_close(c), 0);
+        }
+        CHECK(!before_super && !before_lock);
+        (void)unlink(path);
+    }
+#endif
+}
+
+/* What is no pool is none. */
+static void test_no_pool(void)
+{
+    cm_info info = CM_INFO_INIT;
+    path = make_pool("shared", 2 * MIB, 0);
+    FILE *file = fopen(path, "r+b");
+    REQUIRE(file != NULL);
+    for (unsigned i = 0; i < 3 * BLK; i++)
+        (void)fputc(0, file);
+    CHECK_EQ(fclose(file), 0);
+    CHECK_EQ(cm_pool_info(path, &info), CM_ENOTPOOL);
+    CHECK_EQ(try_open(path, CM_OPEN_SHARED), CM_ENOTPOOL);
+    CHECK_EQ(try_open(path, 0), CM_ENOTPOOL);
+    (void)unlink(path);
+}
+
 /* The file is cut off under the reader: misses, no crash. */
 static void test_truncated(void)
 {
@@ -240,5 +321,7 @@ static void test_early(void)
 }
 
 const struct harness_test shared_file_tests[] = {
-    TEST(beside), TEST(rights), TEST(resized), TEST(truncated), TEST(judged), TEST(early), TEST_END,
+    TEST(beside),  TEST(rights),    TEST(resized), TEST(resized_meanwhile),
+    TEST(no_pool), TEST(truncated), TEST(judged),  TEST(early),
+    TEST_END,
 };
