@@ -1240,9 +1240,10 @@ typedef struct cm_warm_report {
  *
  * WHAT IS CACHED is skipped. It is not read, and does not count as a hit or as used. A block that
  * waits in the probation buffer is stored in the pool when the call ends, in the place of another
- * one if the pool or the quota is full. If it cannot be stored then (a bracket is open there, the
- * rate of fills allows no more, the mode is not CM_NORMAL), cm_checkpoint() does it, or it goes to
- * the pool when newer blocks push it out.
+ * one if the pool or the quota is full. The call then looks once more for what is missing of the
+ * range, and stores it. If a block cannot be stored (a bracket is open there, the rate of fills
+ * allows no more, the mode is not CM_NORMAL), cm_checkpoint() does it, or it goes to the pool when
+ * newer blocks push it out.
  *
  * WITH CM_WARM_VERIFY what is cached of a piece is first read from the origin, too, at the same
  * rate, and compared. A block that is not what the origin has should not exist: somebody changed

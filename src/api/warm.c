@@ -15,7 +15,9 @@
  * index nothing can be stored, so the call waits for that, and does the chunk once more that met
  * it.
  *
- * What it skips may wait in the probation buffer. At the end the call stores that in the pool.
+ * What it skips may wait in the probation buffer. At the end the call stores that in the pool. In a
+ * full pool it takes the places of other blocks, which may be some of the range. So the call goes
+ * over the range once more, and stores what is missing then.
  *
  * With CM_WARM_VERIFY what is cached of a chunk is compared first (warm_verify.c). What was wrong
  * is gone then, and the chunk's request stores it anew. If the warming ends early, the comparison
@@ -42,6 +44,7 @@
 
 #define SLICE_NS UINT64_C(100000000) /* how long it waits without a call of progress */
 #define CHUNKS_A_SECOND 8u           /* at least, unless a block takes longer */
+#define ROUNDS 4u                    /* over the range, while blocks of it come out of the buffer */
 #define IDLE_MAX 16u                 /* chunks in a row that were read and not stored */
 #define WATCHED 8u
 
@@ -62,6 +65,7 @@ struct warm {
     void *ctx;
     uint64_t offset, end; /* what is wanted, in bytes; ends with the file once that is known */
     uint64_t pos;         /* of the next chunk; a multiple of a block */
+    uint64_t passed;      /* once more: it was done up to here, for people */
     uint64_t paid_ns;     /* by then the rate allows what was read; cm_now() time */
     uint64_t version;     /* of what was stored so far */
     uint64_t index;       /* cm_media_index(), when the chunk began */
@@ -97,7 +101,8 @@ static void run_progress(void *arg)
 {
     struct warm *w = arg;
     const uint64_t size = at_load_relaxed(&w->f->size); /* for people */
-    const uint64_t end = least(w->end, size), done = least(w->pos, end);
+    const uint64_t at = w->pos > w->passed ? w->pos : w->passed;
+    const uint64_t end = least(w->end, size), done = least(at, end);
     const bool known = end < CM_OFFSET_MAX;
     w->result = w->o->progress(w->o->progress_ctx, done > w->offset ? done - w->offset : 0,
                                !known            ? CM_SIZE_UNKNOWN
@@ -449,18 +454,38 @@ static int do_next(struct warm *w, uint64_t most)
     return e ? e : tell(w);
 }
 
-/* Does all of the range. */
-static int warm(struct warm *w)
+/* Goes over all of the range. */
+static int warm_once(struct warm *w)
 {
     const uint64_t most = chunk_max(w);
     int e = 0;
+    w->pos = w->offset - w->offset % CM_BLOCK_SIZE;
+    w->report.cached = 0;
+    w->watch = (struct watch){ .every = 1 };
     w->version = at_load_acquire(&w->f->incarnation); /* as in see_version() */
-    w->watch.every = 1;
     while (e == 0 && w->pos < w->end)
         e = do_next(w, most);
     if (e == 0)
         (void)see_version(w);
     return e ? e : w->stopped ? w->stopped : w->reason;
+}
+
+/* Does all of the range, and stores what waits in the buffer. That may push out other blocks of the
+ * range, until nothing more of it was missing. */
+static int warm(struct warm *w)
+{
+    int e = 0;
+    for (unsigned i = 0; i < ROUNDS && e == 0; i++) {
+        const uint64_t stored = w->report.stored;
+        e = warm_once(w);
+        if (i > 0 && w->report.stored == stored)
+            return e;
+        if (!w->buffered)
+            return e;
+        cm_fill_buffered_promote(w->c, true);
+        w->passed = w->pos;
+    }
+    return e ? e : CM_NOT_STORED_ROOM;
 }
 
 /* Tells what the comparison has found. */
@@ -508,6 +533,7 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     w.offset = offset;
     w.end = len == CM_ALL ? CM_OFFSET_MAX : offset + len;
     w.pos = offset - offset % CM_BLOCK_SIZE;
+    w.passed = w.pos;
     /* Acquire: the incarnation is loaded later. */
     if (len == 0 || offset >= at_load_acquire(&f->size))
         w.end = w.pos;             /* no byte is wanted */
@@ -516,8 +542,6 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     e = e ? e : warm(&w);
     report_verify(&w);
     end_verify(&w);
-    if (w.buffered)
-        cm_fill_buffered_promote(w.c, true);
     at_sub_acq_rel(&w.c->live, 1); /* the last: from here on cm_close() may free the cache */
     if (w.stopped)
         w.pos = w.warmed;

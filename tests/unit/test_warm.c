@@ -303,6 +303,32 @@ static void test_out_of_buffer(void)
     }
 }
 
+/* What waits takes places of other blocks, which may be some of the same range: these are read once
+ * more. All of it is there when the call says so, wherever the hand of the pool stands. */
+static void test_out_of_buffer_whole(void)
+{
+    unsigned whole = 0;
+    for (unsigned at = 0; at < 40; at++) {
+        CASE("hand %u", at);
+        struct pool p;
+        struct origin o;
+        cm_warm_report r;
+        cm_file *f = set_up_full(&p, &o);
+        const uint64_t most = p.c->media.geo.slots / 2;
+        CHECK_EQ(warm(f, 0, most * BLK, NULL, &o, &r), 0);
+        (void)warm(f, 500 * BLK, (most - 20 + at) * BLK, NULL, &o, &r);
+        CHECK_EQ(put_all(f, most, HELD / 2, o.tag), HELD / 2);
+        if (warm(f, 0, (most + HELD / 2) * BLK, NULL, &o, &r) == 0) {
+            CHECK_EQ(in_pool(f, 0, most + HELD / 2), most + HELD / 2);
+            CHECK_EQ(r.cached, (most + HELD / 2) * BLK);
+            CHECK_EQ(r.end, r.cached);
+            whole++;
+        }
+        pool_end(&p);
+    }
+    CHECK(whole > 20);
+}
+
 /* Nothing can be stored when the call ends: the next checkpoint stores it, also from a buffer that
  * keeps the others. */
 static void test_out_of_buffer_later(void)
@@ -511,6 +537,7 @@ static const struct harness_test warm_tests[] = {
     TEST(no_memory),
     TEST(past_buffer),
     TEST(out_of_buffer),
+    TEST(out_of_buffer_whole),
     TEST(out_of_buffer_later),
     TEST(out_of_buffer_dead),
     TEST(pushed_out_of_buffer),
