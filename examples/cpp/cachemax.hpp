@@ -4,8 +4,8 @@
  * header into your program; it needs nothing but the library.
  *
  *   cachemax::cache    an open pool
- *   cachemax::file     an attached origin file; it ends before its cache, and after its
- *                      brackets
+ *   cachemax::file     an attached origin file; it keeps its pool open, and ends after its brackets
+ *                      and pins
  *   cachemax::bracket  around a write of the origin; it ends in the destructor, also if the write
  *                      throws
  *   cachemax::pins     addresses in the pool, until the destructor
@@ -25,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <string>
 #include <system_error>
 #include <type_traits>
@@ -77,41 +78,54 @@ struct identity {
     }
 };
 
-/* Releases a handle when its owner ends. */
-template <auto Close> struct closer {
-    template <typename Handle> void operator()(Handle *h) const noexcept
+/* The cache and its files share it, so that the last of them closes the pool. */
+struct pool_ {
+    cm_cache *opened = nullptr;
+
+    pool_() = default;
+    pool_(const pool_ &) = delete;
+    pool_ &operator=(const pool_ &) = delete;
+    ~pool_()
     {
-        Close(h);
+        if (opened)
+            cm_close(opened);
     }
 };
 
-/* Nothing of it may be in use any more when it ends: files, pins and brackets end before it. */
+/* Pins, brackets, and what you open with get() and functions of cachemax.h, end before it. Files
+ * may end later: the pool is open until then. */
 class cache
 {
   public:
     /* After an error the object holds nothing: go on without the cache. */
     cache(const char *path, const cm_options &options, std::error_code &e) noexcept
     {
-        cm_cache *opened = nullptr;
-        e.assign(cm_open(path, &options, &opened), category());
-        handle.reset(opened);
+        try {
+            pool = std::make_shared<pool_>();
+        } catch (const std::bad_alloc &) {
+            e.assign(CM_ENOMEM, category());
+            return;
+        }
+        e.assign(cm_open(path, &options, &pool->opened), category());
     }
-    /* Closes it now, and says how that went. After the errors that close nothing (CM_EBUSY,
-     * CM_ECALLBACK) the object holds the pool as before. */
+    cache(cache &&) noexcept = default;
+    cache &operator=(cache &&) noexcept = default;
+    /* Closes it now, and says how that went. After the errors that close nothing (CM_EBUSY: also,
+     * a file has not ended; CM_ECALLBACK) the object holds the pool as before. */
     std::error_code close() noexcept
     {
-        int e = cm_close(handle.get());
+        int e = pool.use_count() > 1 ? static_cast<int>(CM_EBUSY) : cm_close(get());
         if (e == 0 || e == CM_EIO || e == CM_ESEAL || e == CM_ETRUNCATED)
-            handle.release();
+            pool->opened = nullptr;
         return { e, category() };
     }
     explicit operator bool() const noexcept
     {
-        return static_cast<bool>(handle);
+        return get() != nullptr;
     }
     cm_cache *get() const noexcept
     {
-        return handle.get();
+        return pool ? pool->opened : nullptr;
     }
     cm_stats_data stats() const
     {
@@ -122,7 +136,8 @@ class cache
     }
 
   private:
-    std::unique_ptr<cm_cache, closer<cm_close>> handle;
+    friend class file;
+    std::shared_ptr<pool_> pool;
 };
 
 /* info().kept says whether it is warm. */
@@ -133,7 +148,7 @@ class file
     {
         cm_file *opened = nullptr;
         check(cm_file_open(of.get(), &what.id, &what.validator, flags, &opened), "cm_file_open");
-        handle.reset(opened);
+        handle = { opened, closer{ of.pool } };
     }
     cm_file *get() const noexcept
     {
@@ -166,7 +181,14 @@ class file
     }
 
   private:
-    std::unique_ptr<cm_file, closer<cm_file_close>> handle;
+    struct closer {
+        std::shared_ptr<pool_> pool; /* open as long as the file */
+        void operator()(cm_file *f) const noexcept
+        {
+            cm_file_close(f);
+        }
+    };
+    std::unique_ptr<cm_file, closer> handle;
 };
 
 /* Make it before you write the origin. If this throws, do not write. */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cpp-errors.cpp - what objects of cachemax.hpp still hold after a call that failed. cpp-test.sh
- * runs it: cpp-errors POOL. Prints what is wrong; status 1 then.
+ * cpp-errors.cpp - what objects of cachemax.hpp still hold after a call that failed, and if they
+ * end in another order. cpp-test.sh runs it: cpp-errors POOL. Prints what is wrong; status 1 then.
  */
 #include "../../examples/cpp/cachemax.hpp"
 
 #include <iostream>
+#include <string>
+#include <utility>
 
 static int wrong;
 
@@ -35,15 +37,20 @@ static int end_fails(cachemax::bracket &b, const cm_validator &after)
     }
 }
 
-int main(int, char **argv)
+static cachemax::identity object()
 {
-    std::error_code e;
-    cachemax::cache pool(argv[1], CM_OPTIONS_INIT, e);
-    want(!e, "the pool is not open");
     cm_file_id id{};
     cm_file_id_set_key(&id, "key", 3);
+    return cachemax::identity(id, validator("1", cm_now()));
+}
+
+static void after_errors(const char *path)
+{
+    std::error_code e;
+    cachemax::cache pool(path, CM_OPTIONS_INIT, e);
+    want(!e, "the pool is not open");
     {
-        cachemax::file file(pool, cachemax::identity(id, validator("1", cm_now())), CM_SOLE_WRITER);
+        cachemax::file file(pool, object(), CM_SOLE_WRITER);
         const cm_validator none = validator("2", 0);
         {
             cachemax::bracket b(file, 0, 10);
@@ -55,15 +62,88 @@ int main(int, char **argv)
         want(end_fails(again, validator("2", cm_now())) == 0, "end() cannot be called again");
         want(end_fails(again, validator("2", cm_now())) == CM_EHANDLE, "it ended twice");
         want(file.info().brackets == 0, "the second end() did not end the bracket");
-
-        char byte;
-        file.read(0, &byte, 1, [&](uint64_t, void *, size_t) -> int64_t {
-            e = pool.close();
-            return 0;
-        });
-        want(e == CM_ECALLBACK && pool, "an open pool is lost after close() in a callback");
     }
     want(!pool.close() && !pool, "the pool does not close");
-    want(!cachemax::cache(argv[1], CM_OPTIONS_INIT, e).close(), "the pool was not closed");
+    want(pool.close() == CM_EHANDLE, "it closes twice");
+    want(!cachemax::cache(path, CM_OPTIONS_INIT, e).close(), "the pool was not closed");
+}
+
+/* close() in a callback of the pool. The file is none of the object's, so nothing else refuses. */
+static void close_in_callback(const char *path)
+{
+    std::error_code e;
+    cachemax::cache pool(path, CM_OPTIONS_INIT, e);
+    const cachemax::identity what = object();
+    auto close = [&] { e = pool.close(); };
+    auto origin = [](void *ctx, uint64_t, void *, size_t) -> int64_t {
+        (*static_cast<decltype(close) *>(ctx))();
+        return 0;
+    };
+    cm_file *file = nullptr;
+    char byte;
+    want(cm_file_open(pool.get(), &what.id, &what.validator, 0, &file) >= 0, "no file");
+    want(cm_read_through(file, 0, &byte, 1, origin, &close) == 0, "no read");
+    want(e == CM_ECALLBACK && pool, "an open pool is lost after close() in a callback");
+    cm_file_close(file);
+    want(!pool.close(), "the pool does not close after a callback");
+}
+
+static bool is_open(const char *path)
+{
+    std::error_code e;
+    cachemax::cache pool(path, CM_OPTIONS_INIT, e);
+    return e == CM_EOWNED;
+}
+
+/* Files that end after the object they were opened with, or after a call of its close(). */
+static void files_last(const char *path)
+{
+    std::error_code e;
+    cachemax::cache pool(path, CM_OPTIONS_INIT, e);
+    {
+        cachemax::file file(pool, object());
+        want(pool.close() == CM_EBUSY && pool, "close() with a file does not say CM_EBUSY");
+        want(file.info().brackets == 0, "the file is gone after close()");
+    }
+    want(!pool.close(), "the pool does not close without its file");
+    pool = cachemax::cache(path, CM_OPTIONS_INIT, e);
+    {
+        cachemax::file first(pool, object());
+        {
+            const cachemax::cache gone = std::move(pool);
+        }
+        want(is_open(path), "the pool is closed, and a file is left");
+        want(first.info().brackets == 0, "the file is gone with the cache");
+        cachemax::file second = std::move(first);
+        want(is_open(path), "a move of the file closed its pool");
+        want(second.info().brackets == 0, "the file is gone after a move");
+    }
+    want(!is_open(path), "the last file did not close the pool");
+}
+
+/* A file takes the place of the last one of another pool: that is closed. */
+static void assign_file(const char *path)
+{
+    std::error_code e;
+    const std::string other = std::string(path) + ".other";
+    cm_create_options small = CM_CREATE_OPTIONS_INIT;
+    small.size = cm_pool_size_min();
+    want(cm_create(other.c_str(), &small) == 0, "no other pool");
+    cachemax::cache pool(path, CM_OPTIONS_INIT, e);
+    cachemax::file file(pool, object());
+    pool = cachemax::cache(other.c_str(), CM_OPTIONS_INIT, e);
+    want(!e && is_open(path), "the pool of the file is closed");
+    file = cachemax::file(pool, object());
+    want(!is_open(path), "the pool of a file that is gone is open");
+    want(pool.close() == CM_EBUSY, "the other pool does not know its file");
+}
+
+int main(int, char **argv)
+{
+    after_errors(argv[1]);
+    close_in_callback(argv[1]);
+    files_last(argv[1]);
+    assign_file(argv[1]);
+    want(!is_open(argv[1]), "the pool is open at the end");
     return wrong != 0;
 }
