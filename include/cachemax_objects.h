@@ -29,7 +29,7 @@
  * STACK    At most 20 KiB below the caller.
  * ERRORS   As cachemax.h: negative CM_E*; 0 or positive is no error. Trouble with the pool is a
  *          miss for a get. Every call may return CM_EFORKED, CM_ECALLBACK, CM_EREADONLY and
- *          CM_EHANDLE; the lists below name the others.
+ *          CM_EHANDLE (the handle is NULL); the lists below name the others.
  */
 #ifndef CACHEMAX_OBJECTS_H
 #define CACHEMAX_OBJECTS_H
@@ -74,7 +74,8 @@ typedef struct cm_objects_options {
 CM_API int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options *opts,
                            cm_objects **objects);
 /* Closes it. The handle is gone afterwards, also after an error, but for these, with which nothing
- * was closed: CM_EBUSY (an iteration is live) CM_ECALLBACK CM_EFORKED. */
+ * was closed: CM_EBUSY (an iteration is live) CM_ECALLBACK CM_EFORKED. A handle that is gone must
+ * not be used again, nor closed (undefined behaviour, as after cm_close()). */
 CM_API int cm_objects_close(cm_objects *objects);
 /* Forgets a container that is not open, and all that it holds. The pool knows nothing of it then.
  * Opened again it is new, and may get another number of buckets. CM_EINVAL CM_EBUSY (it is open)
@@ -144,7 +145,7 @@ CM_API int cm_objects_begin(cm_objects *objects, cm_objects_iter **iter);
  * *key_len is its length. `info` may be NULL. Returns 0: there was none in the 256 buckets that the
  * call has looked at; go on. CM_EABSENT: that was all. CM_EINVAL: a pointer is NULL. */
 CM_API int cm_objects_next(cm_objects_iter *iter, void *key, size_t *key_len, cm_object_info *info);
-/* Releases an iteration. NULL: does nothing. */
+/* Releases an iteration, once. NULL: does nothing. */
 CM_API void cm_objects_end(cm_objects_iter *iter);
 
 /* Counters since the container was opened, and what it consists of. */
