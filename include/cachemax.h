@@ -66,7 +66,8 @@
  *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK, and every function
  *           that changes something can also return CM_EREADONLY. The lists below name the other
  *           codes. CM_EINVAL is a mistake of the program. Of options, ids and validators a line of
- *           the log says what is wrong.
+ *           the log says what is wrong, if the call has a log: cm_identify_with() has none, nor has
+ *           cm_create() or the like if the struct_size of its options is none.
  * OWNERSHIP The caller owns all memory that it passes in. The library keeps no pointer to it after
  *           the call, except where a comment says so. Strings that the library returns are static.
  * STRINGS   Paths are UTF-8 on every system.
@@ -459,7 +460,8 @@ CM_API uint64_t cm_pool_size_max(void);
  * `path`.cachemax-new may stay. The next call removes it if it is not in use.
  * Blocks for the time that the volume needs to allocate `size` bytes. A fault guard as in cm_open()
  * exists while the call runs, so its handlers are installed.
- * After an error the log has a line, but none for CM_EEXIST and CM_ECANCELED.
+ * After an error the log has a line, but none for CM_EEXIST and CM_ECANCELED, and none if there is
+ * no log: opts is NULL, or its struct_size is none.
  * CM_EINVAL (path or opts is NULL, path is too long, an option is wrong) CM_EPOOLSIZE (also: more
  * than the file system takes) CM_EEXIST CM_ENOENT (no such directory) CM_EACCES CM_ENOSPC
  * CM_ENOTFILE CM_ENOMEM CM_EIO CM_ESEAL CM_ECANCELED (by progress). */

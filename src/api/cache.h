@@ -94,6 +94,8 @@ static inline uint64_t cm_whole_blocks(uint64_t n)
  * name of the call. `must_prove`: one without a proof is refused, too. */
 bool cm_take_validator(struct cm_cache *c, const char *call, cm_validator *v,
                        const cm_validator *given, bool must_prove);
+/* The same for an id. */
+bool cm_take_id(struct cm_cache *c, const char *call, const cm_file_id *id);
 
 /* ---- structs.c ------------------------------------------------------------------------------- */
 

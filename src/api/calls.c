@@ -87,7 +87,7 @@ int cm_forget(cm_cache *c, const cm_file_id *id)
     int e = cm_enter_owner(c);
     if (e)
         return e;
-    return id && (id->hi | id->lo) ? cm_files_forget(c, id, false) : CM_EINVAL;
+    return cm_take_id(c, "cm_forget", id) ? cm_files_forget(c, id, false) : CM_EINVAL;
 }
 
 int cm_forget_gone(cm_cache *c, const cm_file_id *id)
@@ -95,7 +95,7 @@ int cm_forget_gone(cm_cache *c, const cm_file_id *id)
     int e = cm_enter_owner(c);
     if (e)
         return e;
-    return id && (id->hi | id->lo) ? cm_files_forget(c, id, true) : CM_EINVAL;
+    return cm_take_id(c, "cm_forget_gone", id) ? cm_files_forget(c, id, true) : CM_EINVAL;
 }
 
 /* Says once why there can be no checkpoint. Of a pool in memory cm_info says so. */

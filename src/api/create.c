@@ -136,7 +136,9 @@ int cm_format_memory(void *base, uint64_t bytes, const cm_create_options *opts)
     int e =
         base && (uintptr_t)base % CM_BLOCK_SIZE == 0 ? take_options(&o, opts, &seal) : CM_EINVAL;
     if (e == 0 && o.size != 0 && o.size != bytes)
-        e = CM_EINVAL;
+        e = cm_refuse(o.log, o.log_ctx, CM_EINVAL,
+                      "cm_create_options.size: %llu: the memory has %llu bytes",
+                      (unsigned long long)o.size, (unsigned long long)bytes);
     if (e == 0)
         e = plan(&o, "pool in memory", bytes, &seal.hooks, &g);
     if (e)

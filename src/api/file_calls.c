@@ -74,11 +74,7 @@ int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validato
     int e = cm_enter_files(c);
     if (e)
         return e;
-    if (id && (id->hi | id->lo) == 0)
-        cm_log(c, CM_LOG_ERROR,
-               "cm_file_open: the id is zero, which names no file: take it from cm_identify() or "
-               "cm_file_id_set_key()");
-    if (!id || !file || (id->hi | id->lo) == 0 ||
+    if (!cm_take_id(c, "cm_file_open", id) || !file ||
         (validator && !cm_take_validator(c, "cm_file_open", &v, validator, false)))
         return CM_EINVAL;
     const cm_validator *const given = validator ? &v : NULL;
@@ -147,7 +143,7 @@ int cm_file_lookup(cm_cache *c, const cm_file_id *id, cm_validator *validator, c
     int e = cm_enter_files(c);
     if (e)
         return e;
-    if (!id || (id->hi | id->lo) == 0 || (validator && !cm_can_give_result(validator)) ||
+    if (!cm_take_id(c, "cm_file_lookup", id) || (validator && !cm_can_give_result(validator)) ||
         (info && !cm_can_give_result(info)))
         return CM_EINVAL;
     e = cm_files_lookup(c, id, NULL, &v, &now);

@@ -66,3 +66,13 @@ bool cm_take_validator(struct cm_cache *c, const char *call, cm_validator *v,
         cm_log(c, CM_LOG_ERROR, "%s: the validator is refused: %s", call, why);
     return !why;
 }
+
+bool cm_take_id(struct cm_cache *c, const char *call, const cm_file_id *id)
+{
+    if (id && (id->hi | id->lo) == 0)
+        cm_log(c, CM_LOG_ERROR,
+               "%s: the id is zero, which names no file: take it from cm_identify() or "
+               "cm_file_id_set_key()",
+               call);
+    return id && (id->hi | id->lo);
+}

@@ -139,17 +139,29 @@ static bool is_name(const char *name)
     return name && *name && cm_objects_length(name) <= CM_OBJECTS_NAME_MAX;
 }
 
+static bool take_options(cm_cache *cache, cm_objects_options *to, const cm_objects_options *from)
+{
+    if (cm_take_options(to, sizeof(*to), from) == 0 && to->flags == 0 &&
+        cm_all_zero(to->reserved, 4))
+        return true;
+    cm_log(cache, CM_LOG_ERROR,
+           "cm_objects_options: a flag or reserved is set, or an option, that this library "
+           "(version %s) does not know: begin with CM_OBJECTS_OPTIONS_INIT",
+           cm_version());
+    return false;
+}
+
 int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options *opts,
                     cm_objects **objects)
 {
     cm_objects_options given;
-    int e = cm_take_options(&given, sizeof(given), opts);
-    if (e || !cache || !objects || !is_name(name) || given.flags ||
-        (given.reserved[0] | given.reserved[1] | given.reserved[2] | given.reserved[3]))
+    if (!cache || !objects || !is_name(name))
         return CM_EINVAL;
-    e = cm_enter_files(cache); /* before it is asked for memory */
+    int e = cm_enter_files(cache); /* before it is asked for memory */
     if (e)
         return e;
+    if (!take_options(cache, &given, opts))
+        return CM_EINVAL;
     cm_objects *o = cm_cache_alloc(cache, sizeof(*o));
     if (!o)
         return CM_ENOMEM;

@@ -434,7 +434,11 @@ static void test_flags(void)
         o.flags = i == 0 ? 4 : 0;
         o.reserved[1] = i == 1;
         o.size = i == 2 ? 2 * MIB : 0; /* a size that differs from that of the memory */
+        o.log = keep_text;
+        o.log_ctx = text;
+        text[0] = '\0';
         CHECK_EQ(cm_format_memory(p.base, p.bytes, &o), CM_EINVAL);
+        CHECK(strstr(text, "cm_create_options") != NULL);
     }
     REQUIRE(pool_up(&p) == 0); /* refused formats did not change the pool */
     pool_end(&p);
@@ -486,6 +490,28 @@ static void test_validators(void)
         detach(f);
         CHECK_EQ(cm_file_close(f), CM_EHANDLE);
     }
+    pool_end(&p);
+}
+
+/* And with an id. */
+static void test_zero_id(void)
+{
+    struct pool p;
+    const cm_file_id zero = { 0, 0 };
+    cm_file *f;
+    char text[256];
+    pool_make(&p, MIB, 0);
+    p.o.log = keep_text;
+    p.o.log_ctx = text;
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(cm_file_open(p.c, &zero, NULL, 0, &f), CM_EINVAL);
+    expect_text(text, "cm_file_open: ", "the id is zero");
+    CHECK_EQ(cm_file_lookup(p.c, &zero, NULL, NULL), CM_EINVAL);
+    expect_text(text, "cm_file_lookup: ", "the id is zero");
+    CHECK_EQ(cm_forget(p.c, &zero), CM_EINVAL);
+    expect_text(text, "cm_forget: ", "the id is zero");
+    CHECK_EQ(cm_forget_gone(p.c, &zero), CM_EINVAL);
+    expect_text(text, "cm_forget_gone: ", "the id is zero");
     pool_end(&p);
 }
 
@@ -658,11 +684,27 @@ static void test_format_again(void)
 }
 
 static const struct harness_test api_tests[] = {
-    TEST(codes),       TEST(constants),       TEST(origin_error),    TEST(null_handles),
-    TEST(closed_file), TEST(closed_long_ago), TEST(last_generation), TEST(high_memory),
-    TEST(null_paths),  TEST(null_arguments),  TEST(closed_cache),    TEST(flags),
-    TEST(validators),  TEST(ranges),          TEST(whole_miss),      TEST(last_block),
-    TEST(close_busy),  TEST(bracket_misuse),  TEST(format_again),    TEST(memory_alignment),
+    TEST(codes),
+    TEST(constants),
+    TEST(origin_error),
+    TEST(null_handles),
+    TEST(closed_file),
+    TEST(closed_long_ago),
+    TEST(last_generation),
+    TEST(high_memory),
+    TEST(null_paths),
+    TEST(null_arguments),
+    TEST(closed_cache),
+    TEST(flags),
+    TEST(validators),
+    TEST(zero_id),
+    TEST(ranges),
+    TEST(whole_miss),
+    TEST(last_block),
+    TEST(close_busy),
+    TEST(bracket_misuse),
+    TEST(format_again),
+    TEST(memory_alignment),
     TEST_END,
 };
 

@@ -56,6 +56,36 @@ static void test_ttl_unit(void)
     pool_end(&p);
 }
 
+static void keep_error(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    CHECK_EQ(level, CM_LOG_ERROR);
+    (void)snprintf(said, sizeof(said), "%s", text);
+    lines++;
+}
+
+/* Options that are wrong. */
+static void test_options(void)
+{
+    struct pool p;
+    cm_objects *o = NULL;
+    pool_make(&p, 4 * MIB, 0);
+    p.o.log = keep_error;
+    REQUIRE(pool_up(&p) == 0);
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        cm_objects_options opts = CM_OBJECTS_OPTIONS_INIT;
+        opts.struct_size = i == 0 ? 5 : opts.struct_size;
+        opts.flags = i == 1;
+        opts.reserved[3] = i == 2;
+        lines = 0;
+        CHECK_EQ(cm_objects_open(p.c, "a", &opts, &o), CM_EINVAL);
+        CHECK_EQ(lines, 1);
+        CHECK(strstr(said, "cm_objects_options: ") && strstr(said, "CM_OBJECTS_OPTIONS_INIT"));
+    }
+    pool_end(&p);
+}
+
 /* So many files are attached that a container's have no place in the table: it says so. */
 static void test_no_record(void)
 {
@@ -90,5 +120,5 @@ static void test_no_record(void)
     pool_end(&p);
 }
 
-const struct harness_test objects_told_tests[] = { TEST(rival), TEST(ttl_unit), TEST(no_record),
-                                                   TEST_END };
+const struct harness_test objects_told_tests[] = { TEST(rival), TEST(ttl_unit), TEST(options),
+                                                   TEST(no_record), TEST_END };
