@@ -40,7 +40,7 @@
 extern "C" {
 #endif
 
-#define CM_OBJECT_KEY_MAX 255u     /* bytes of a key; 0 is a length, too */
+#define CM_OBJECT_KEY_MAX 255u     /* bytes of a key; 0 is a length, too: `key` may be NULL then */
 #define CM_OBJECT_INLINE_MAX 1024u /* values up to this length share blocks */
 #define CM_OBJECTS_NAME_MAX 200u   /* bytes of a container's name */
 
@@ -109,21 +109,22 @@ typedef struct cm_object_info {
  * CM_ESEAL it may be there or not.) CM_NOT_STORED_STALE: brackets of files beside it kept it out
  * for the 0.1 seconds that a call waits; then all objects of its bucket are gone. If its bucket is
  * full, what has expired leaves, then what was not read lately, oldest first. CM_NOT_STORED_ROOM:
- * the value is longer than 1/8 of the pool. CM_NOT_STORED_MODE: the pool grew all that time
- * (cm_grow). If the key was there, or is deleted then, all objects of its bucket are gone, and else
- * none. CM_NOT_STORED_MEDIA: the pool's memory, or a callback of the seal, failed; where a bucket
- * was stored, twice, and all objects of it are gone. In modes CM_FREEZE and CM_BYPASS puts and
- * deletes only forget: all objects of the bucket. CM_EINVAL (key or value is NULL, the key is
- * longer than CM_OBJECT_KEY_MAX) CM_ENOMEM CM_ESEAL (of a large value: a record could not be judged
- * or sealed) CM_EFORGET (the pool cannot forget the old value; it serves nothing of the container
- * any more). */
+ * the value takes more than 1/8 of the pool's slots (cm_info.slots), each of CM_BLOCK_SIZE bytes.
+ * CM_NOT_STORED_MODE: the pool grew all that time (cm_grow). If the key was there, or is deleted
+ * then, all objects of its bucket are gone, and else none. CM_NOT_STORED_MEDIA: the pool's memory,
+ * or a callback of the seal, failed; where a bucket was stored, twice, and all objects of it are
+ * gone. In modes CM_FREEZE and CM_BYPASS puts and deletes only forget: all objects of the bucket.
+ * CM_EINVAL (key or value is NULL, and its length is not 0; the key is longer than
+ * CM_OBJECT_KEY_MAX) CM_ENOMEM CM_ESEAL (of a large value: a record could not be judged or sealed)
+ * CM_EFORGET (the pool cannot forget the old value; it serves nothing of the container any more).
+ */
 CM_API int cm_objects_put(cm_objects *objects, const void *key, size_t key_len, const void *value,
                           size_t len, uint64_t ttl_ns);
 /* Copies the value to `buf`, as much of it as fits into `room` bytes, and returns its length. If
  * that is more than room, cm_objects_read() gets the rest. With room 0 it is only looked up: a
  * large value may then be a miss all the same. `info` may be NULL; it is filled in on success.
  * CM_EABSENT: there is none. What is in buf then is not specified.
- * CM_EINVAL (key, or buf with room, is NULL, a key that is too long). */
+ * CM_EINVAL (key or buf is NULL, and its length is not 0; the key is too long). */
 CM_API int64_t cm_objects_get(cm_objects *objects, const void *key, size_t key_len, void *buf,
                               size_t room, cm_object_info *info);
 /* The same for [offset, offset+len) of the value. Returns how many bytes were copied: less than len

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_objects_told.c - containers of objects: what the log is told, and who gets one of several
- * that open it.
+ * test_objects_told.c - containers of objects: what the log is told, who gets one of several that
+ * open it, and the limits that the header tells.
  */
 #include "objects_common.h"
 
@@ -20,6 +20,39 @@ static void test_rival(void)
     CHECK(cm_write_end(f, &w, NULL) >= 0);
     detach(f);
     CHECK_EQ(cm_close(p.c), CM_EBUSY);
+    objects_down(o);
+    pool_end(&p);
+}
+
+/* A key of no bytes is a key, as the header says. */
+static void test_empty_key(void)
+{
+    struct pool p;
+    uint8_t buf[8];
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    cm_objects *o = objects_up(p.c, "a", 0);
+    CHECK_EQ(cm_objects_get(o, NULL, 0, buf, 8, NULL), CM_EABSENT);
+    CHECK_EQ(cm_objects_put(o, NULL, 0, "v", 1, 0), 0);
+    CHECK_EQ(cm_objects_get(o, "", 0, buf, 8, NULL), 1);
+    CHECK_EQ(cm_objects_put(o, "", 0, NULL, 0, 0), 0);
+    CHECK_EQ(cm_objects_get(o, NULL, 0, NULL, 0, NULL), 0);
+    CHECK_EQ(cm_objects_delete(o, NULL, 0), 0);
+    CHECK_EQ(cm_objects_delete(o, "", 0), CM_EABSENT);
+    objects_down(o);
+    pool_end(&p);
+}
+
+/* The longest value has an eighth of the slots. */
+static void test_longest(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, cm_pool_size_min()) == 0);
+    cm_objects *o = objects_up(p.c, "a", 0);
+    const size_t most = 64 / 8 * BLK;
+    CHECK_EQ(put_value(o, 1, 1, most, 0), 0);
+    CHECK_EQ(get_value(o, 1, 1, most), RIGHT);
+    CHECK_EQ(put_value(o, 1, 2, most + 1, 0), CM_NOT_STORED_ROOM);
+    CHECK_EQ(get_value(o, 1, 1, most), MISS);
     objects_down(o);
     pool_end(&p);
 }
@@ -120,5 +153,6 @@ static void test_no_record(void)
     pool_end(&p);
 }
 
-const struct harness_test objects_told_tests[] = { TEST(rival), TEST(ttl_unit), TEST(options),
-                                                   TEST(no_record), TEST_END };
+const struct harness_test objects_told_tests[] = { TEST(rival),    TEST(empty_key), TEST(longest),
+                                                   TEST(ttl_unit), TEST(options),   TEST(no_record),
+                                                   TEST_END };
