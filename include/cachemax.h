@@ -738,9 +738,10 @@ CM_API uint64_t cm_now(void);
  * nobody is writing, the validator is not racy even right after a change. Then the call waits for
  * the next tick of the kernel's clock, some milliseconds, if the file changed in the present one.
  * With CM_IDENTIFY_SOLE_WRITER it never waits.
- * CM_EINVAL (NULL, not a file that can be cached, opened with O_PATH, a named stream of a file on
- * Windows) CM_EIO (also: the file system does not say what it is, and there is no volume_id)
- * CM_ENOMEM CM_ECLONE. */
+ * CM_ENOTFILE (not a file that can be cached: a directory, a device, a pipe, a file that is made up
+ * when it is read, as those of /proc are, a named stream of a file on Windows) CM_EINVAL (NULL, not
+ * an open file, opened with O_PATH) CM_EIO (also: the file system does not say what it is, and
+ * there is no volume_id) CM_ENOMEM CM_ECLONE. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 
 enum {

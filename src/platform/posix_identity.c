@@ -529,14 +529,14 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     }
     /* If the content of a block device changes, none of its attributes shows it. */
     if (!S_ISREG(st.st_mode)) {
-        return CM_EINVAL;
+        return CM_ENOTFILE;
     }
     memset(&fs, 0, sizeof fs);
     if (fstatfs(fd, &fs) != 0 && o->volume_id == NULL) {
         return CM_EIO; /* a FUSE server may refuse; then nothing shows that it is FUSE */
     }
     if (attributes_are_made_up((uint32_t)fs.f_type)) {
-        return CM_EINVAL;
+        return CM_ENOTFILE;
     }
     if (!sole && stat_unwritten(fd, &fs, &st, &racy) != 0) {
         return CM_EIO;

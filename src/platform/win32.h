@@ -42,7 +42,7 @@ void win32_delete(const wchar_t *path);
 /* The system counts 100 ns from 1601; this gives ns since 1970. Wraps in the year 2262. */
 int64_t win32_time_ns(uint64_t filetime);
 
-/* Is a file with this name (\Device\VOLUME\PATH) none that can be told from others? CM_EINVAL: it
+/* Is a file with this name (\Device\VOLUME\PATH) none that can be told from others? CM_ENOTFILE: it
  * is a named stream, which has the id and the times of its file. CM_ECLONE: it lies in a shadow
  * copy, which has the numbers of its volume. Else 0. */
 int win32_name_refused(const wchar_t *nt_name);

@@ -191,12 +191,12 @@ int win32_name_refused(const wchar_t *nt_name)
     const wchar_t *colon = wcschr(last == NULL ? nt_name : last, L':');
 
     if (colon != NULL && _wcsicmp(colon, whole) != 0) {
-        return CM_EINVAL;
+        return CM_ENOTFILE;
     }
     return _wcsnicmp(nt_name, copy, sizeof copy / sizeof copy[0] - 1) == 0 ? CM_ECLONE : 0;
 }
 
-/* 0; or CM_EINVAL: a named stream; or CM_ECLONE: a file of a shadow copy, and its volume has no
+/* 0; or CM_ENOTFILE: a named stream; or CM_ECLONE: a file of a shadow copy, and its volume has no
  * name. */
 static int refused(HANDLE h, const cm_identify_options *o)
 {
@@ -351,11 +351,12 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     int rc;
 
     if (id == NULL || v == NULL || h == NULL || h == INVALID_HANDLE_VALUE ||
-        GetFileType(h) != FILE_TYPE_DISK) {
+        GetFileType(h) == FILE_TYPE_UNKNOWN) {
         return CM_EINVAL;
     }
-    if (!GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) || size.Directory) {
-        return CM_EINVAL; /* a volume or a disk: a change of its content shows nowhere */
+    if (GetFileType(h) != FILE_TYPE_DISK ||
+        !GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) || size.Directory) {
+        return CM_ENOTFILE; /* a volume or a disk: a change of its content shows nowhere */
     }
     rc = refused(h, o);
     if (rc != 0) {

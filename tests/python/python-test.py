@@ -82,9 +82,11 @@ def errors():
         again = pickle.loads(pickle.dumps(e))
         assert again.code == e.code and str(again) == str(e)
         raises(FileNotFoundError, lambda: cache.file(DIR + "/none"))
-        raises(cachemax.Error, lambda: cache.file(DIR), "CM_EINVAL")
+        for path_of_none in DIR, "/dev/zero", "/proc/self/status":
+            e = raises(cachemax.Error, lambda: cache.file(path_of_none), "CM_ENOTFILE")
+            assert str(e).startswith(path_of_none + ": not a regular file"), e
         raises(ValueError, lambda: cache.object(0, None))
-        e = raises(cachemax.Error, lambda: cache.file(os.fsencode(DIR)), "CM_EINVAL")
+        e = raises(cachemax.Error, lambda: cache.file(os.fsencode(DIR)), "CM_ENOTFILE")
         assert DIR in str(e)
         with cache.file(os.fsencode(path)) as file:
             raises(ValueError, lambda: file.pread(0, -1))

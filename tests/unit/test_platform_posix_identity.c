@@ -148,7 +148,7 @@ static void test_identify_one_id(void)
     for (size_t i = 0; i < sizeof made_up / sizeof made_up[0]; i++) {
         CASE("i %zu", i);
         says_type = made_up[i];
-        CHECK_EQ(cm_identify(fd, &id, &v), CM_EINVAL);
+        CHECK_EQ(cm_identify(fd, &id, &v), CM_ENOTFILE);
     }
     says_type = 0;
     CHECK_EQ(close(fd) + unlink(in_dir("a")), 0);
@@ -319,9 +319,9 @@ static void test_identify_refused(void)
     REQUIRE(null_fd >= 0 && dir_fd >= 0 && pipe(pipe_fd) == 0);
     CHECK_EQ(cm_identify(-1, &id, &v), CM_EINVAL);
     CHECK_EQ(cm_identify(9999, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_identify(null_fd, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_identify(dir_fd, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_identify(pipe_fd[0], &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify(null_fd, &id, &v), CM_ENOTFILE);
+    CHECK_EQ(cm_identify(dir_fd, &id, &v), CM_ENOTFILE);
+    CHECK_EQ(cm_identify(pipe_fd[0], &id, &v), CM_ENOTFILE);
     CHECK_EQ(cm_identify(null_fd, NULL, &v), CM_EINVAL);
     CHECK_EQ(cm_identify(null_fd, &id, NULL), CM_EINVAL);
     CHECK_EQ(close(null_fd) + close(dir_fd) + close(pipe_fd[0]) + close(pipe_fd[1]), 0);

@@ -502,9 +502,9 @@ static void test_identify_refused(void)
     CHECK_EQ(cm_identify(-1, &id, &v), CM_EINVAL);
     CHECK_EQ(cm_identify(0, &id, &v), CM_EINVAL);
     CHECK_EQ(cm_identify(0x7ffffff0, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_identify((intptr_t)nul, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_identify((intptr_t)folder, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_identify((intptr_t)read_end, &id, &v), CM_EINVAL);
+    CHECK_EQ(cm_identify((intptr_t)nul, &id, &v), CM_ENOTFILE);
+    CHECK_EQ(cm_identify((intptr_t)folder, &id, &v), CM_ENOTFILE);
+    CHECK_EQ(cm_identify((intptr_t)read_end, &id, &v), CM_ENOTFILE);
     CHECK_EQ(cm_identify((intptr_t)folder, NULL, &v), CM_EINVAL);
     CHECK_EQ(cm_identify((intptr_t)folder, &id, NULL), CM_EINVAL);
     CHECK(CloseHandle(nul) && CloseHandle(folder) && CloseHandle(read_end) &&
@@ -538,13 +538,13 @@ static void test_identify_names(void)
         { L"\\Device\\HarddiskVolume3\\dir\\file", 0 },
         { L"\\Device\\HarddiskVolume3\\dir\\file::$DATA", 0 },
         { L"\\Device\\HarddiskVolume3\\dir\\file::$data", 0 },
-        { L"\\Device\\HarddiskVolume3\\dir\\file:stream", CM_EINVAL },
-        { L"\\Device\\HarddiskVolume3\\dir\\file:stream:$DATA", CM_EINVAL },
-        { L"\\Device\\HarddiskVolume3\\file:$I30:$INDEX_ALLOCATION", CM_EINVAL },
+        { L"\\Device\\HarddiskVolume3\\dir\\file:stream", CM_ENOTFILE },
+        { L"\\Device\\HarddiskVolume3\\dir\\file:stream:$DATA", CM_ENOTFILE },
+        { L"\\Device\\HarddiskVolume3\\file:$I30:$INDEX_ALLOCATION", CM_ENOTFILE },
         { L"\\Device\\Mup\\server\\share\\file", 0 },
         { L"\\Device\\HarddiskVolumeShadowCopy12\\dir\\file", CM_ECLONE },
         { L"\\device\\harddiskvolumeshadowcopy1\\file", CM_ECLONE },
-        { L"\\Device\\HarddiskVolumeShadowCopy12\\file:stream", CM_EINVAL },
+        { L"\\Device\\HarddiskVolumeShadowCopy12\\file:stream", CM_ENOTFILE },
     };
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
