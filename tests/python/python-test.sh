@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # python-test.sh BUILD - examples/python: its wheels are built and installed without a network, the
-# README's commands, its program and cat.py run, then python-test.py and fsspec-test.py. Python is
-# Debian's, because its packages are used. The last line is "N passed, N failed, N skipped"; status
-# 77 if nothing can run. CM_CHECKS=REGEX picks checks of the two.
+# README's commands, its program and cat.py run, then python-test.py, errors-test.py and
+# fsspec-test.py. Python is Debian's, because its packages are used. The last line is "N passed, N
+# failed, N skipped"; status 77 if nothing can run. CM_CHECKS=REGEX picks checks of the three.
 set -u
 : "${1:?usage: python-test.sh BUILD}"
 build=$(realpath "$1")
@@ -136,7 +136,7 @@ cat_says "cat.py: without a pool" "$work/none/pool" \
 
 # ---- Calls, fsspec ------------------------------------------------------------------------------
 
-for test in python fsspec; do
+for test in python errors fsspec; do
   mkdir "$work/$test"
   "$run" "$here/$test-test.py" "$work/$test" >"$work/out" 2>"$work/err"
   status=$?

@@ -127,6 +127,14 @@ def cachemax_log(ctx, level, text):
 
 # ---- Identity -----------------------------------------------------------------------------------
 
+def _name(text, what):
+    """Bytes for the library, whose names end at the first NUL. As open() of Python has it."""
+    text = os.fsencode(text)
+    if b"\0" in text:
+        raise ValueError("embedded null byte in " + what)
+    return text
+
+
 def _id_of_key(key):
     if isinstance(key, str):
         key = key.encode()
@@ -155,7 +163,8 @@ class _Path:
 
     def __init__(self, path, volume_id, sole_writer):
         self.where, self.sole_writer = os.fsdecode(path), sole_writer
-        self.volume = ffi.NULL if volume_id is None else ffi.new("char[]", volume_id.encode())
+        self.volume = ffi.NULL if volume_id is None else ffi.new(
+            "char[]", _name(volume_id.encode(), "volume_id"))
         self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
     def identify(self):
@@ -368,7 +377,7 @@ class Cache:
 
     def __init__(self, path, create_size, options, log, key_file=None, encrypt=False):
         self._pool = pool = _Pool(os.fsdecode(path), log)
-        path = os.fsencode(path)
+        path = _name(path, "the name of the pool")
         makes = create_size is not None and not os.path.exists(path)
         if key_file is not None:
             pool.seal = _seal(key_file, encrypt or (not makes and lib.seal_file_encrypts(path)))
@@ -483,7 +492,7 @@ class Cache:
 
 def _seal(key_file, encrypts):
     why = ffi.new("const char **")
-    seal = lib.seal_file_read(os.fsencode(key_file), bool(encrypts), why)
+    seal = lib.seal_file_read(_name(key_file, "key_file"), bool(encrypts), why)
     if seal == ffi.NULL:
         raise Error(lib.CM_EKEY, os.fsdecode(key_file),
                     "%s: %s" % (os.fsdecode(key_file), ffi.string(why[0]).decode()))
