@@ -2,10 +2,31 @@
 """errors-test.py DIR - exceptions of the installed Python package cachemax. python-test.sh runs it.
 
 Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason", and "N passed, N failed, N skipped"."""
+import errno
 import os
+import pickle
 
 import cachemax
-from checks import DIR, check, end, new_file, new_pool, raises
+from checks import DIR, check, end, new_file, new_pool, pools, raises
+
+
+@check
+def kinds_of_the_system():
+    e = raises(FileNotFoundError, lambda: cachemax.open(DIR + "/none"), "CM_ENOENT")
+    assert isinstance(e, cachemax.Error) and e.code < 0 and e.errno == errno.ENOENT, e.errno
+    assert str(e).startswith(DIR + "/none: ") and "(CM_ENOENT)" in str(e)
+    assert e.strerror and e.strerror in str(e) and DIR in repr(e)
+    again = pickle.loads(pickle.dumps(e))
+    assert type(again) is type(e) and str(again) == str(e) and again.errno == e.errno
+    raises(FileNotFoundError, lambda: cachemax.open(DIR + "/no/pool", 1 << 20), "CM_ENOENT")
+    for code, kind, number in ((-5, FileExistsError, errno.EEXIST),
+                               (-6, PermissionError, errno.EACCES), (-7, OSError, errno.ENOSPC)):
+        e = raises(kind, lambda: cachemax._check(code, "pool"))
+        assert isinstance(e, cachemax.Error) and e.code == code and e.errno == number, e
+        assert str(e) == "pool: %s (%s)" % (e.strerror, e.name)
+    with new_pool() as cache:
+        assert raises(cachemax.Error, lambda: cachemax.open(pools[-1])).errno == errno.EBUSY
+        assert raises(cachemax.Error, lambda: cache.file(DIR), "CM_ENOTFILE").errno is None
 
 
 @check
