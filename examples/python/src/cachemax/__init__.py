@@ -471,7 +471,8 @@ class Cache:
                     (lib.CM_EXCLUSIVE if exclusive else 0))
 
     def forget(self, which):
-        """Forgets a File or a key, durably."""
+        """Forgets a File or a key, durably. A path is no key: of a file of the system give the
+        File."""
         self._call(lib.cm_forget, which._id if isinstance(which, File) else _id_of_key(which))
 
     def checkpoint(self):
