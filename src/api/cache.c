@@ -426,7 +426,9 @@ static int open_file(cm_cache *c, const char *path)
     keep_name(c, path);
     int e = any ? cm_plat_file_open(&c->file, path, reads)
                 : cm_plat_file_open_trusted(&c->file, path, reads, why);
-    if (e)
+    if (e == CM_EINVAL && !why[0])
+        cm_log(c, CM_LOG_ERROR, CM_WRONG_PATH, path);
+    else if (e)
         cm_log(c, CM_LOG_ERROR, "%s: %s", path, why[0] ? why : cm_strerror(e));
     if (e == 0 && cm_file_too_small(&c->file)) {
         e = cm_judge_small_file(&c->file);

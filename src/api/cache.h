@@ -127,6 +127,8 @@ void cm_cache_destroy(cm_cache *c);
 /* Writes the reason to the log, as a line, and returns `code`. `log` may be NULL. */
 int cm_refuse(cm_log_fn log, void *ctx, int code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* The line for CM_EINVAL of a pool's file. The path comes last: a long one is cut. */
+#define CM_WRONG_PATH "the path of the pool is too long, or its file system takes no such name: %s"
 /* Writes a line to the log of an open cache. No lock is held. */
 void cm_log(const struct cm_cache *c, int level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

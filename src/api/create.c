@@ -92,6 +92,8 @@ static int say_not_made(const cm_create_options *o, const char *path, int e)
 {
     if (e == CM_EEXIST || e == CM_ECANCELED)
         return e;
+    if (e == CM_EINVAL)
+        return cm_refuse(o->log, o->log_ctx, e, CM_WRONG_PATH, path);
     return cm_refuse(o->log, o->log_ctx, e, "%s: a pool of %llu bytes cannot be made: %s", path,
                      (unsigned long long)o->size, cm_strerror(e));
 }

@@ -26,6 +26,25 @@ static void keep_line(void *ctx, int level, const char *text)
     (void)snprintf(last_line, sizeof(last_line), "%s", text);
 }
 
+/* A name that no file system takes, and a path that no system takes: the log says so. */
+static void expect_long_refused(const cm_create_options *create)
+{
+    static char name[10000];
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *c = NULL;
+    o.log = keep_line;
+    for (size_t n = 300; n < sizeof(name); n += 9000) {
+        CASE("length %zu", n);
+        memset(name, 'a', n);
+        CHECK_EQ(cm_create(name, create), CM_EINVAL);
+        CHECK(strncmp(last_line, "the path of the pool is too long", 32) == 0);
+        last_line[0] = 0;
+        CHECK_EQ(cm_open(name, &o, &c), CM_EINVAL);
+        CHECK(strncmp(last_line, "the path of the pool is too long", 32) == 0);
+    }
+    last_line[0] = 0;
+}
+
 static void test_create(void)
 {
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
@@ -47,6 +66,7 @@ static void test_create(void)
     CHECK_EQ(unlink(path), 0);
     CHECK_EQ(cm_create(path_of("no/such/dir"), &o), CM_ENOENT);
     CHECK(strstr(last_line, "no/such/dir: a pool of 1048576 bytes cannot be made: ") != NULL);
+    CALL(expect_long_refused(&o));
     o.size = MIB + 1;
     CHECK_EQ(cm_create(path, &o), CM_EPOOLSIZE);
     CHECK(strncmp(last_line, path, strlen(path)) == 0);
