@@ -245,7 +245,10 @@ static int create_error(const char *pool, int code)
     uint64_t size;
 
     os_parent(pool, parent, sizeof(parent));
-    if (code == CM_ENOENT && os_is_directory(parent)) {
+    if (pool[0] != '/' && os_is_nowhere()) {
+        tool_message(pool, "the working directory was removed; change to another one, or give the "
+                           "whole path");
+    } else if (code == CM_ENOENT && os_is_directory(parent)) {
         tool_message(pool, "its file system takes no new files; choose another place");
     } else if (code == CM_ENOENT && os_file_size(parent, &size)) {
         tool_message(pool, "'%s' is no directory; choose another place", parent);

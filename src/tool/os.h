@@ -75,6 +75,8 @@ void os_close_file(intptr_t file);
 int os_remove_file(const char *path);
 bool os_file_size(const char *path, uint64_t *size);
 bool os_is_directory(const char *path);
+/* Was the working directory removed (POSIX only)? No file can be made in it. */
+bool os_is_nowhere(void);
 /* Do the symbolic links of `path` lead nowhere: are they a circle, or too many; or is `path` itself
  * one to a name that does not exist (POSIX only)? */
 enum os_links { OS_LINKS_LEAD, OS_LINKS_CIRCLE, OS_LINKS_DANGLE };

@@ -261,6 +261,13 @@ bool os_is_directory(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+bool os_is_nowhere(void)
+{
+    char here[4096];
+
+    return getcwd(here, sizeof(here)) == NULL && errno == ENOENT;
+}
+
 enum os_links os_links(const char *path)
 {
     struct stat st;

@@ -33,6 +33,11 @@ int os_open_direct(const char *path, intptr_t *file)
                    OPEN_EXISTING, FILE_FLAG_NO_BUFFERING, file);
 }
 
+bool os_is_nowhere(void)
+{
+    return false;
+}
+
 enum os_links os_links(const char *path)
 {
     intptr_t file;

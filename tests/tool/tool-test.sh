@@ -264,6 +264,8 @@ test_create()
   long=$(printf 'a%.0s' {1..300})
   expect create-long 1 'path is too long' "$cm" create "$long" --size 4M --max-files 50
   expect info-long 1 'path is too long' "$cm" info "$long"
+  expect create-nowhere 1 'q: the working directory was removed; change to another' \
+    bash -c "mkdir gone && cd gone && rmdir ../gone && '$cm' create q --size 4M"
   expect create-below-file 1 "'new.pool' is no directory" "$cm" create new.pool/ --size 4M
   expect create-write-error-quiet 0 '' \
     bash -c "rm lost.pool; '$cm' create lost.pool --size 1M -q >/dev/full"
