@@ -185,13 +185,13 @@ static const char *what_to_do(const cm_cache *c, enum cm_trouble_kind kind,
 }
 
 static void say_damage(cm_cache *c, enum cm_trouble_kind kind, const struct cm_trouble_place *at,
-                       uint64_t count)
+                       uint64_t count, bool again)
 {
     char place[160], times[64] = "";
     describe_place(c, at, place, sizeof(place));
     if (count > 1)
-        (void)snprintf(times, sizeof(times), ", %llu times since the last such line",
-                       (unsigned long long)count);
+        (void)snprintf(times, sizeof(times), ", %llu times%s", (unsigned long long)count,
+                       again ? " since the last such line" : "");
     cm_log(c, CM_LOG_WARNING, "%s: %s (%s)%s; reads of it go to the origin. %s", c->name,
            damage_text[kind], place, times, what_to_do(c, kind, at));
 }
@@ -200,9 +200,11 @@ void cm_say_damage(cm_cache *c, bool all)
 {
     struct cm_trouble_place at;
     uint64_t count;
-    for (unsigned kind = 0; kind < CM_TROUBLES; kind++)
+    for (unsigned kind = 0; kind < CM_TROUBLES; kind++) {
+        const bool again = at_load_relaxed(&c->trouble[kind].said_at) != 0; /* for people */
         if (cm_trouble_take(&c->trouble[kind], cm_plat_now_ns(), all, &at, &count))
-            say_damage(c, (enum cm_trouble_kind)kind, &at, count);
+            say_damage(c, (enum cm_trouble_kind)kind, &at, count, again);
+    }
 }
 
 /* ---- Opening --------------------------------------------------------------------------------- */

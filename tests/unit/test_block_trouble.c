@@ -180,6 +180,19 @@ static void test_flood_is_limited(void)
     CHECK(line_has(2, "2 times since the last such line"));
 }
 
+/* Calls that meet several damaged blocks before the first line: it names no line before it. */
+static void test_first_line_counts(void)
+{
+    struct pool p;
+    const struct cm_trouble_place there = { .offset = 5, .slot = 7 };
+    cm_file *f = begin(&p, 4);
+    cm_trouble_note(&p.c->trouble[CM_TROUBLE_CHECKSUM], &there);
+    spoil(f, 0);
+    CHECK_EQ(told.count, 1);
+    CHECK(line_has(0, ", 2 times; reads of it"));
+    pool_end(&p);
+}
+
 static void test_kinds_are_separate(void)
 {
     struct pool p;
@@ -392,11 +405,9 @@ static void test_whole_pool(void)
 }
 
 const struct harness_test block_trouble_tests[] = {
-    TEST(told_by_info),        TEST(first_is_told),
-    TEST(first_line),          TEST(earlier_boot),
-    TEST(flood_is_limited),    TEST(kinds_are_separate),
-    TEST(index_page_is_told),  TEST(read_whole_tells),
-    TEST(pin_tells),           TEST(wrong_and_unwritable),
-    TEST(emptied_beside_fill), TEST(full_volume_is_told),
-    TEST(whole_pool),          TEST_END,
+    TEST(told_by_info),         TEST(first_is_told),       TEST(first_line),
+    TEST(earlier_boot),         TEST(flood_is_limited),    TEST(kinds_are_separate),
+    TEST(index_page_is_told),   TEST(read_whole_tells),    TEST(pin_tells),
+    TEST(wrong_and_unwritable), TEST(emptied_beside_fill), TEST(full_volume_is_told),
+    TEST(whole_pool),           TEST(first_line_counts),   TEST_END,
 };
