@@ -232,6 +232,15 @@ test_superblocks()
   flip p $((4096 + 31))
   flip p $((4096 + 130))
   expect refused-both 3 'verdict: +no copy counts' "$cm" dump p superblock
+  # A file that is too short for superblocks has none that could be damaged.
+  for content in '' x; do
+    printf '%s' "$content" >short
+    status=3
+    sees "short-${#content}" superblock.verdict 'no copy counts: not a cachemax pool' short superblock
+    status=0
+    check "short-${#content}-copies" sh -c "! grep -E 'damaged|its superblock says' j err"
+  done
+  rm short
   expect refused-slot 3 'both superblocks are damaged|not a cachemax pool' "$cm" dump p slot 0
   check refused-slot-silent test ! -s out
   # One of before: what is in the pool is newer.

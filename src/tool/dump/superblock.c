@@ -50,6 +50,8 @@ static void put_why(const struct dump_pool *p, unsigned i, struct dump_out *o)
         dump_text(o, "why", "the other copy is good and has a higher seq, or the same");
     else if (p->judged[i] == CM_EDAMAGED)
         dump_text(o, "why", "its write was cut short, or it is damaged");
+    else if (p->judged[i] == CM_ETRUNCATED)
+        dump_text(o, "why", "the file ends before it does");
     else
         dump_text(o, "why", "%s", cm_strerror(p->judged[i]));
 }
@@ -239,7 +241,7 @@ void dump_superblock(const struct dump_pool *p, struct dump_out *o)
         dump_text(o, "verdict", "copy %d counts%s", p->counts,
                   p->laid_out ? "" : ", but contradicts itself");
     else
-        dump_text(o, "verdict", "no copy counts: %s", cm_strerror(p->counts));
+        dump_text(o, "verdict", "no copy counts: %s", cm_strerror(p->error));
     put_next_open(p, o);
     if (p->laid_out) {
         dump_hex(o, "check_key", p->media.check_key, 16);
