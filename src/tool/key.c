@@ -24,6 +24,10 @@ int tool_take_key(const char *file, bool encrypts, const cm_seal **seal)
     *seal = NULL;
     if (!file)
         return TOOL_OK;
+    if (!*file) {
+        tool_message(NULL, "'--key-file' needs the name of a file");
+        return TOOL_USAGE;
+    }
     rc = os_open_file(file, &fd);
     if (rc != 0) {
         tool_message(file, "%s", os_error_text(rc));
@@ -32,7 +36,9 @@ int tool_take_key(const char *file, bool encrypts, const cm_seal **seal)
     made = seal_openssl_read((int)fd, encrypts, &why);
     os_close_file(fd);
     if (!made) {
-        tool_message(file, "is no key: %s (to make one: head -c 32 /dev/urandom >FILE)", why);
+        tool_message(file,
+                     "is no key: %s (to make one: head -c 32 /dev/urandom >FILE && chmod 600 FILE)",
+                     why);
         return TOOL_FAILED;
     }
     *seal = seal_openssl_of(made);

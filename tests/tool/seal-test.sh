@@ -33,8 +33,12 @@ expect 'encrypt alone' 2 'needs a key: --key-file' "$cm" create p --size 8M --en
 expect 'no such key' 1 'none: No such file' "$cm" create p --size 8M --key-file none
 head -c 31 /dev/urandom >short
 chmod 600 short
+expect 'no name of a key' 2 "'--key-file' needs the name of a file" \
+  "$cm" create p --size 8M --key-file ''
 expect 'a short key' 1 'short: is no key: .*fewer than 32 bytes' \
   "$cm" create p --size 8M --key-file short
+(umask 022 && sh -c "$(sed -n 's/.*to make one: \(.*\))$/\1/p' err | sed 's/FILE/made/g')")
+expect 'a key made as it was said' 0 made "$cm" create q --size 8M --key-file made
 cp k1 open
 chmod 644 open
 expect 'a key that others may read' 1 'chmod 600' "$cm" create p --size 8M --key-file open
