@@ -38,8 +38,8 @@ static const struct {
       "input/output error; see the system's log, and delete the pool if its volume is failing "
       "(" NOTHING_LOST ")" },
     { CM_ENOMEM, TOOL_FAILED,
-      "out of memory; use a smaller pool ('cachemax info' shows what one "
-      "takes)" },
+      "out of memory, or of open files; use a smaller pool ('cachemax info' shows what one takes), "
+      "or allow this process more open files (see 'ulimit -n')" },
     { CM_EFORGET, TOOL_FAILED,
       "the volume refuses to make changes durable; delete the pool (" NOTHING_LOST ")" },
     { CM_EBUSY, TOOL_FAILED,

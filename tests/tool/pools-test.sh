@@ -196,6 +196,14 @@ test_no_permission()
   rm -f bad
 }
 
+# The process may not have enough files open.
+test_few_descriptors()
+{
+  expect few-descriptors 0 "good: out of memory, or of open files; .*'ulimit -n'" \
+    bash -c "ulimit -n 5; exec '$cm' cat data --pool good"
+  check few-descriptors-output cmp data out
+}
+
 test_json()
 {
   if [ -z "$json" ]; then
@@ -267,6 +275,7 @@ test_looker
 test_read_only_volume
 test_payload
 test_no_permission
+test_few_descriptors
 test_json
 
 summary
