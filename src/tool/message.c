@@ -287,6 +287,25 @@ static int link_error(const char *pool)
     return TOOL_FAILED;
 }
 
+/* true: what keeps the pool from this user was said, and it is not another user's. */
+static bool say_bar(const char *pool)
+{
+    unsigned mode = 0;
+    const enum os_bar bar = os_bar(pool, &mode);
+
+    if (bar == OS_BAR_MODE)
+        tool_message(pool,
+                     "permission denied by its mode, %04o: its owner must be able to read and "
+                     "write it (chmod u+rw)",
+                     mode);
+    else if (bar != OS_BAR_NONE)
+        tool_message(pool,
+                     "may not be changed by anybody: it has the flag of 'chattr +%c'; take "
+                     "that away (as root, 'chattr -%c')",
+                     bar == OS_BAR_IMMUTABLE ? 'i' : 'a', bar == OS_BAR_IMMUTABLE ? 'i' : 'a');
+    return bar != OS_BAR_NONE;
+}
+
 int tool_pool_error(const char *pool, int code, enum tool_action action)
 {
     struct os_volume volume;
@@ -323,6 +342,8 @@ int tool_pool_error(const char *pool, int code, enum tool_action action)
                      "lies on a volume that is mounted read-only, so it can only be looked at");
         return TOOL_FAILED;
     }
+    if (code == CM_EACCES && say_bar(pool))
+        return TOOL_FAILED;
     for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
         if (errors[i].code == code) {
             tool_message(pool, "%s", errors[i].text);

@@ -171,6 +171,10 @@ void os_user_name(uint64_t user, char *name, size_t n);
 bool os_is_socket(const char *path);
 /* Is it there, and may this user write it? Of a directory: make files in it. */
 bool os_may_write(const char *path);
+/* What keeps a file from its own user, or from root: its mode (*mode: the bits), or a flag of its
+ * file system, such as that of `chattr +i` (Linux only). Of Windows nothing is known. */
+enum os_bar { OS_BAR_NONE, OS_BAR_MODE, OS_BAR_IMMUTABLE, OS_BAR_APPEND };
+enum os_bar os_bar(const char *path, unsigned *mode);
 /* Is this the error of a path on a mount whose process is gone? Of a connection to a socket that
  * has no process? */
 bool os_is_dead(int error);

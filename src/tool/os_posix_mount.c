@@ -274,6 +274,37 @@ bool os_may_write(const char *path)
     return access(path, W_OK) == 0;
 }
 
+/* OS_BAR_NONE also where the file system has no such flags. */
+static enum os_bar flag_bars(const char *path)
+{
+#ifdef STATX_ATTR_IMMUTABLE
+    struct statx x;
+
+    if (statx(AT_FDCWD, path, 0, STATX_TYPE, &x) != 0)
+        return OS_BAR_NONE;
+    if (x.stx_attributes & STATX_ATTR_IMMUTABLE)
+        return OS_BAR_IMMUTABLE;
+    if (x.stx_attributes & STATX_ATTR_APPEND)
+        return OS_BAR_APPEND;
+#else
+    (void)path;
+#endif
+    return OS_BAR_NONE;
+}
+
+enum os_bar os_bar(const char *path, unsigned *mode)
+{
+    const uid_t user = geteuid();
+    struct stat st;
+
+    if (stat(path, &st) != 0 || (st.st_uid != user && user != 0))
+        return OS_BAR_NONE;
+    *mode = st.st_mode & 07777u;
+    if (user != 0 && (~st.st_mode & (S_IRUSR | S_IWUSR)) != 0)
+        return OS_BAR_MODE;
+    return flag_bars(path);
+}
+
 bool os_is_dead(int error)
 {
     return error == ENOTCONN;

@@ -85,6 +85,13 @@ bool os_may_write(const char *path)
     return true;
 }
 
+enum os_bar os_bar(const char *path, unsigned *mode)
+{
+    (void)path;
+    (void)mode;
+    return OS_BAR_NONE;
+}
+
 bool os_is_socket(const char *path)
 {
     (void)path;

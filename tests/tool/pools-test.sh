@@ -196,6 +196,40 @@ test_no_permission()
   rm -f bad
 }
 
+# A pool of the very user who may not write it.
+test_own_forbidden()
+{
+  local as=(env)
+  mkdir -p his
+  cp good his/bad
+  chmod 400 his/bad
+  if [ "$(id -u)" = 0 ]; then
+    as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    chown -R 65534 his
+  fi
+  if "${as[@]}" "$cm" --version >/dev/null 2>&1; then
+    expect own-mode 1 'bad: permission denied by its mode, 0400: .*chmod u.rw' \
+      "${as[@]}" "$cm" check his/bad --repair
+    expect own-mode-looks 0 'sound' "${as[@]}" "$cm" check his/bad
+    chmod 200 his/bad
+    expect own-mode-unread 1 'denied by its mode, 0200' "${as[@]}" "$cm" info his/bad
+  else
+    skip own-mode "cannot run the tool as another user"
+  fi
+  rm -rf his
+  cp good bad
+  for flag in i a; do
+    if [ "$(id -u)" != 0 ] || ! chattr +$flag bad 2>/dev/null; then
+      skip own-flag-$flag "no such flag here, or not root"
+      continue
+    fi
+    expect own-flag-$flag 1 "bad: may not be changed .*'chattr .$flag'; .*'chattr -$flag'" \
+      "$cm" check bad --repair
+    chattr -$flag bad
+  done
+  rm bad
+}
+
 # The process may not have enough files open.
 test_few_descriptors()
 {
@@ -275,6 +309,7 @@ test_looker
 test_read_only_volume
 test_payload
 test_no_permission
+test_own_forbidden
 test_few_descriptors
 test_json
 
