@@ -214,10 +214,11 @@ static int no_space_in_place(const char *pool, const struct course *w)
 }
 
 /* A sparse pool needs room only for what is stored, and nobody knows exactly how much that will be.
- */
+ * It is no more than the new size. */
 static int no_space_sparse(const char *pool, const struct course *w, uint64_t takes)
 {
     char need[TOOL_NUMBER_MAX], left[128];
+    const bool all = w->size < takes; /* of the new pool */
     uint64_t has;
 
     say_volume(left, sizeof(left), pool, 0, &has);
@@ -231,7 +232,8 @@ static int no_space_sparse(const char *pool, const struct course *w, uint64_t ta
                      "not enough space: %sthe new pool is made beside the old one and needs room "
                      "for what is stored, about %s (the pool is sparse)%s; nothing was changed%s. "
                      "Make room%s",
-                     begun(w), tool_bytes(need, takes), left, goes_on(w), or_else(w, false));
+                     begun(w), tool_bytes(need, all ? w->size : takes), left, goes_on(w),
+                     or_else(w, all));
     return TOOL_FAILED;
 }
 

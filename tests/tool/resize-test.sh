@@ -294,6 +294,10 @@ test_no_space()
   check sparse-no-space-missing test "$(grep -c 'are missing' err)" = 0
   check sparse-no-space-stays test "$(size_of "$small/pool")" = 67108864
   check sparse-no-space-left test "$(ls "$small")" = "$(printf '%s\n' ballast pool)"
+  # A new pool that is smaller than what is stored needs no more than its size.
+  head -c 14M /dev/zero >"$small/ballast"
+  expect sparse-smaller 1 'about 3[.]00 MiB [(]the pool is sparse[)].*choose a smaller size' \
+    "$cm" resize "$small/pool" 3M
   rm "$small/ballast"
   all_hits sparse-no-space-data "$small/pool" data
   expect sparse 0 '96.00 MiB now' "$cm" resize "$small/pool" 96M
