@@ -287,6 +287,19 @@ static int link_error(const char *pool)
     return TOOL_FAILED;
 }
 
+/* CM_EVERSION is also said of a page of statistics. true: it is that, and it was said. */
+static bool say_counters(const char *pool)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+
+    if (cm_pool_info(pool, &info) != 0)
+        return false;
+    tool_message(pool, "its counters are damaged, or of a version this one does not know; that "
+                       "harms no cached block, and the next use of the pool, as with 'cat' or a "
+                       "mount, begins them anew");
+    return true;
+}
+
 /* true: what keeps the pool from this user was said, and it is not another user's. */
 static bool say_bar(const char *pool)
 {
@@ -335,6 +348,8 @@ int tool_pool_error(const char *pool, int code, enum tool_action action)
         return length_error(pool, code);
     if (code == CM_ENOTPOOL && os_file_size(pool, &size) && size == 0)
         return empty_error(pool);
+    if (code == CM_EVERSION && say_counters(pool))
+        return TOOL_REFUSED;
     if (code == CM_EVERSION)
         return version_error(pool);
     if (code == CM_EACCES && os_volume(pool, &volume) && volume.read_only) {

@@ -135,6 +135,21 @@ test_half_damaged()
   rm -f bad
 }
 
+# A page of statistics that was overwritten. The format is known, and blocks are served.
+test_counters()
+{
+  cp good bad
+  poke bad 8192 99 99 99 99
+  for c in stats 'stats --json' 'top --once --interval 0.1' advise; do
+    # shellcheck disable=SC2086 # words are wanted
+    expect "counters-${c%% *}" 3 'bad: its counters are damaged, .*begins them anew' "$cm" $c bad
+    check "counters-${c%% *}-only" sh -c "! grep -q format err"
+  done
+  through counters-cat data bad && all_hits counters-warm
+  expect counters-anew 0 'hit rate: 100' "$cm" stats bad
+  rm -f bad
+}
+
 # A flipped bit in a cached block is found, is never served, and is dropped by a repair.
 test_payload()
 {
@@ -307,6 +322,7 @@ test_bad_pools
 test_half_damaged
 test_looker
 test_read_only_volume
+test_counters
 test_payload
 test_no_permission
 test_own_forbidden
