@@ -39,6 +39,7 @@ static const struct tool_option cat_options[CAT_OPTIONS] = {
 struct cat {
     const char *path, *pool, *volume_id;
     const cm_seal *seal;
+    bool keyless; /* the key that was named cannot be had */
     struct tool_log log;
     intptr_t fd;
     cm_cache *cache; /* NULL: read directly */
@@ -111,6 +112,10 @@ static void attach(struct cat *c)
     cm_file_id id;
     int rc;
 
+    if (c->keyless) {
+        go_direct(c);
+        return;
+    }
     options.seal = c->seal;
     rc = tool_open(&c->log, &options, &c->cache);
     /* What the library says from here on is for programmers; print_coldness() is for people. */
@@ -330,8 +335,9 @@ static int run_cat(const struct tool_args *args)
         return TOOL_USAGE;
     }
     rc = tool_take_key_of(args->value[CAT_KEY], c.pool, &c.seal);
-    if (rc != TOOL_OK)
+    if (rc == TOOL_USAGE)
         return rc;
+    c.keyless = rc != TOOL_OK;
     c.log.pool = c.pool;
     c.log.max_level = verbose ? CM_LOG_INFO : CM_LOG_WARNING;
     os_catch_interrupts();

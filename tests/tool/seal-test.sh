@@ -66,6 +66,12 @@ for kind in sealed encrypted; do
   through "$kind: cat without it" f p
   expect "$kind: it reads the file" 0 'is read without the cache' "$cm" cat f --pool p
   check "$kind: nothing has changed" test "$(sha256sum <p)" = "$sum"
+  for bad in none short; do # trouble with a key is trouble with the pool
+    expect "$kind: cat, $bad" 0 'f: is read without the cache' "$cm" cat f -p p --key-file $bad
+    check "$kind: cat, $bad, said" grep -q "$bad: " err
+    check "$kind: cat, $bad, output" cmp f out
+  done
+  expect "$kind: cat, empty name" 2 'needs the name' "$cm" cat f -p p --key-file ''
   expect "$kind: check" 0 'p: sound' "$cm" check p --key-file k1
   expect "$kind: files" 0 ' f$' "$cm" files p --key-file k1
   expect "$kind: dump without it" 0 'sealed: +(yes|encrypted)' "$cm" dump p superblock
