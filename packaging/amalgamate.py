@@ -6,7 +6,7 @@
 
 A program takes these files into its own sources:
 
-  cc -c cachemax.c
+  cc -O2 -c cachemax.c
   cc program.c cachemax.o -pthread
 
 FILE is xxhash.h (the compiler's search path is asked for it); its text, with its licence, becomes a

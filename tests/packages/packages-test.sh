@@ -85,6 +85,14 @@ wrapped() { # as with CC="ccache gcc"
   CC="env gcc" cmake -S "$top" -B "$work/wrapped" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON &&
     ! grep '"command".*\.S"' "$work/wrapped/compile_commands.json" | grep -v 'env  *gcc '
 }
+# Alone it is optimized unless a type says otherwise; a project around it decides for itself.
+types() {
+  grep '"command"' "$work/cmake/compile_commands.json" | grep -q ' -O[23]' &&
+    cmake -S "$top" -B "$work/debug" -DCMAKE_BUILD_TYPE=Debug \
+      -DCMAKE_EXPORT_COMPILE_COMMANDS=ON &&
+    ! grep ' -O[23]' "$work/debug/compile_commands.json" &&
+    grep '^CMAKE_BUILD_TYPE:[A-Z]*=$' "$work/fetch/build/CMakeCache.txt"
+}
 fetched() {
   program fetch && ln -s "$top" "$work/fetch/cachemax" &&
     { printf 'cmake_minimum_required(VERSION 3.16)\nproject(program C)\n' && block cmake; } \
@@ -107,6 +115,7 @@ if need cmake >/dev/null 2>&1; then
   check "CMakeLists.txt: CC with a wrapper, also for assembly" wrapped
   check "CMakeLists.txt: the files of meson.build" same_files
   check "CMakeLists.txt: FetchContent, and the README's program" fetched
+  check "CMakeLists.txt: build types" types
 else
   skip CMake "cmake cannot be installed"
 fi
