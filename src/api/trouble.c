@@ -107,7 +107,9 @@ static void describe_owner(cm_cache *c, const char *path, char text[LINE])
                        "in this one already, where it cannot read /proc)",
                        path);
     else if (!owned && holder == 0) /* the owner in the superblock is gone */
-        (void)snprintf(text, LINE, "%s: is being looked at, in this process or another", path);
+        (void)snprintf(text, LINE,
+                       "%s: is being looked at, or was just open, in this process or another",
+                       path);
     else if (!owned)
         (void)snprintf(text, LINE, "%s: is being looked at by process %u%s", path, holder,
                        holder == cm_plat_pid() ? ", which is this one" : "");

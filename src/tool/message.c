@@ -110,17 +110,39 @@ static void say_elsewhere(const char *pool, enum os_whereabouts where, uint32_t 
                      pid, pid);
 }
 
-/* A process that has just opened the pool has not told its number yet, and one that ends has closed
- * its files before the system has: a moment later it is known. */
-static int find_owner(const char *pool, cm_info *info)
+static enum os_whereabouts where_is(const char *pool, const cm_info *info)
 {
-    int rc = cm_pool_info(pool, info);
+    return info->owned && info->owner_pid ? os_whereabouts(info->owner_pid, pool) : OS_HERE;
+}
 
-    for (int i = 0; i < LOOKS && rc == 0 && info->owned && info->owner_pid &&
-                    os_whereabouts(info->owner_pid, pool) == OS_HIDDEN;
-         i++) {
+/* Who has a pool open that is refused. */
+struct finding {
+    cm_info info;
+    enum os_whereabouts where;
+    bool passing; /* nobody in particular: processes come and go */
+};
+
+/* A process that has just opened the pool has not told its number yet, and one that ends has closed
+ * its files before the system has: a moment later it is known. The superblock says "closed" until
+ * the owner has told its number. */
+static int find_owner(const char *pool, struct finding *f)
+{
+    int rc = cm_pool_info(pool, &f->info);
+    const uint32_t first = f->info.owner_pid;
+    enum os_lock lock;
+
+    for (int i = 0; rc == 0; i++) {
+        f->where = where_is(pool, &f->info);
+        if (f->where != OS_HIDDEN || i == LOOKS)
+            break;
         os_sleep(LOOK_SECONDS);
-        rc = cm_pool_info(pool, info);
+        rc = cm_pool_info(pool, &f->info);
+    }
+    if (rc == 0 && f->where == OS_HIDDEN)
+        f->passing = f->info.clean || f->info.owner_pid != first;
+    if (rc == 0 && !f->info.owned) {
+        lock = os_lock(pool);
+        f->passing = lock == OS_LOCK_NONE || lock == OS_LOCK_WRITE;
     }
     return rc;
 }
@@ -154,28 +176,28 @@ static int version_error(const char *pool)
 
 static int owned_error(const char *pool)
 {
-    cm_info info = { .struct_size = sizeof(info) };
-
+    struct finding f = { .info = CM_INFO_INIT, .where = OS_HERE };
     char program[OS_PROGRAM] = "";
-    int rc = find_owner(pool, &info);
-    const enum os_whereabouts where =
-        rc == 0 && info.owned && info.owner_pid ? os_whereabouts(info.owner_pid, pool) : OS_HERE;
+    const int rc = find_owner(pool, &f);
+    const cm_info info = f.info;
 
     if (rc == CM_EVERSION)
         return version_error(pool);
     if (rc == 0 && info.owner_pid)
         os_program(info.owner_pid, program);
     /* systemd gives the service a mount namespace of its own, and that is no container. */
-    if (rc == 0 && !info.owned)
+    if (f.passing)
+        tool_message(pool, "was just opened or closed by another process; try again");
+    else if (rc == 0 && !info.owned)
         tool_message(pool, "is being checked or looked at by another process; wait for it to end");
-    else if (rc == 0 && where != OS_HIDDEN && !strcmp(program, "cachemax-service"))
+    else if (rc == 0 && f.where != OS_HIDDEN && !strcmp(program, "cachemax-service"))
         tool_message(pool,
                      "is open in process %" PRIu32 " (cachemax-service), a service: use 'cachemax "
                      "stats', 'info' or 'top' to watch it; for anything else stop it first, and "
                      "start it afterwards ('systemctl stop cachemax-service' if systemd runs it)",
                      info.owner_pid);
-    else if (where != OS_HERE)
-        say_elsewhere(pool, where, info.owner_pid);
+    else if (f.where != OS_HERE)
+        say_elsewhere(pool, f.where, info.owner_pid);
     else if (rc == 0 && info.owner_pid)
         tool_message(pool,
                      "is open in process %" PRIu32 "%s%s%s"

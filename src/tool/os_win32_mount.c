@@ -165,6 +165,12 @@ void os_disconnect(intptr_t stream)
     (void)stream;
 }
 
+enum os_lock os_lock(const char *path)
+{
+    (void)path;
+    return OS_LOCK_UNKNOWN;
+}
+
 enum os_whereabouts os_whereabouts(uint64_t process, const char *file)
 {
     (void)process;

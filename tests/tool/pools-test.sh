@@ -298,6 +298,45 @@ print("held", flush=True); time.sleep(60)' >held &
   rm -f p held
 }
 
+# Processes that have just opened the pool, and have not said so yet, and that have just closed it.
+test_passing()
+{
+  command -v python3 >/dev/null || { skip passing "no python3"; return; }
+  "$cm" create p --size 1M -q
+  "$cm" cat data --pool p >/dev/null # its process has a number, and is gone
+  cat >passing.py <<'END'
+"""passing.py POOL SLEEPS COMMAND... - holds the lock of the pool's owner, without a word in its
+superblock, until the command has slept, so long, or has ended."""
+import fcntl, struct, subprocess, sys, time
+pool = open(sys.argv[1], 'r+b')
+def lock(kind):
+    fcntl.fcntl(pool, 37, struct.pack('hhqqi', kind, 0, 0, 0, 0)) # F_OFD_SETLK
+lock(fcntl.F_WRLCK)
+p = subprocess.Popen(sys.argv[3:])
+def sleeps():
+    with open(f'/proc/{p.pid}/wchan') as f:
+        return 'nanosleep' in f.read()
+while sys.argv[2] == 'sleeps' and p.poll() is None and not sleeps():
+    time.sleep(0.001)
+if sys.argv[2] == 'sleeps':
+    lock(fcntl.F_UNLCK)
+sys.exit(p.wait())
+END
+  expect passing-opened 4 'p: was just opened or closed by another process; try again' \
+    python3 passing.py p stays "$cm" check p --repair
+  sleep 60 &
+  local sleeper=$!
+  if wait_for grep -q nanosleep /proc/$sleeper/wchan; then
+    expect passing-closed 4 'p: was just opened or closed by another process; try again' \
+      python3 passing.py p sleeps "$cm" check p --repair
+  else
+    skip passing-closed "nobody sees where a process sleeps"
+  fi
+  kill $sleeper
+  wait $sleeper 2>/dev/null
+  rm -f p passing.py
+}
+
 # A volume that takes no writes.
 test_read_only_volume()
 {
@@ -321,6 +360,7 @@ test_read_only_volume()
 test_bad_pools
 test_half_damaged
 test_looker
+test_passing
 test_read_only_volume
 test_counters
 test_payload
