@@ -1701,7 +1701,7 @@ typedef struct cm_check_report {
     uint32_t struct_size; /* set by CM_CHECK_REPORT_INIT */
     uint32_t reserved;
     uint64_t slots;       /* that were looked at */
-    uint64_t valid;       /* that hold a block which a lookup finds */
+    uint64_t valid;       /* with a block to which a cell leads; its version may be a dead one */
     uint64_t orphaned;    /* valid header, but no cell leads to it: wasted until it is used again */
     uint64_t bad_headers; /* VALID, but with a wrong check */
     uint64_t bad_payload; /* checksum wrong */

@@ -29,7 +29,7 @@ static const struct tool_option check_options[CHECK_OPTIONS] = {
 /* Every counter of cm_check_report: X(name, text, is damage). */
 #define CHECK_MAP(X)                                                                               \
     X(slots, "slots looked at", 0)                                                                 \
-    X(valid, "hold a block that reads find", 0)                                                    \
+    X(valid, "hold a block that is in the index ('files' tells what of it is served)", 0)          \
     X(orphaned, "hold a block that no read finds (wasted until reused)", 0)                        \
     X(bad_headers, "damaged headers", 1)                                                           \
     X(bad_payload, "blocks with a wrong checksum", 1)                                              \

@@ -150,6 +150,24 @@ test_counters()
   rm -f bad
 }
 
+# Blocks of versions of a file that are gone lie in the pool until it needs their slots. `check`
+# counts them, and does not say that a read finds them; `files` counts those that are served.
+test_versions()
+{
+  local day
+  "$cm" create p --size 16M -q
+  make_file changed 1000000
+  for day in 1 2 3; do
+    touch -d 2020-01-0$day changed
+    "$cm" cat changed --pool p >/dev/null
+  done
+  expect versions-check 0 '735  hold a block that is in the index .*files.* is served' \
+    "$cm" check p
+  check versions-no-reads sh -c "! grep -E 'that reads? finds?' out"
+  expect versions-files 0 '^ *976.6 KiB +100.0 ' "$cm" files p
+  rm -f p changed
+}
+
 # A flipped bit in a cached block is found, is never served, and is dropped by a repair.
 test_payload()
 {
@@ -363,6 +381,7 @@ test_looker
 test_passing
 test_read_only_volume
 test_counters
+test_versions
 test_payload
 test_no_permission
 test_own_forbidden
