@@ -15,9 +15,10 @@ struct handle {
     origin_file f;
     cm_file *file; /* NULL: there is no cache for it */
     cm_file_id id;
-    bool proves;         /* a sync of f proves all that was written and not proved */
-    atomic_bool changed; /* its validator is to be taken at the end */
-    atomic_bool linked;  /* it has several names, or had them: reads pass */
+    bool proves;                 /* a sync of f proves all that was written and not proved */
+    atomic_bool changed;         /* its validator is to be taken at the end */
+    atomic_bool linked;          /* it has several names, or had them: reads pass */
+    struct handle *next, **link; /* of handles.c */
 };
 
 /* Opens the pool. 0, or an error of the library, after a message. */

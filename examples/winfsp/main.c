@@ -102,12 +102,19 @@ static int serve(const struct swap *s)
 static int serve_aside(const struct swap *s)
 {
     int e = origin_begin(s->aside, everyone);
+    size_t n;
 
     if (e < 0) {
         fprintf(stderr, "cachemax-winfsp: %s: %s\n", s->aside, strerror(-e));
         return SWAP_FAILED;
     }
     e = serve(s);
+    n = ops_end();
+    if (n > 0)
+        fprintf(stderr,
+                "cachemax-winfsp: %s: files that were open at the end: %zu. What programs had not "
+                "written yet is lost\n",
+                s->folder, n);
     origin_end();
     return e;
 }

@@ -8,6 +8,7 @@
 
 #include "announce.h"
 #include "cache.h"
+#include "handles.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -72,6 +73,7 @@ static int open_file(const char *path, struct fuse_file_info *fi, bool create, a
         free(h);
         return e;
     }
+    handles_add(h);
     fi->fh = (uintptr_t)h;
     return 0;
 }
@@ -146,13 +148,28 @@ static int op_create(const char *path, api_mode mode, struct fuse_file_info *fi)
     return keep_pages(fi, open_file(path, fi, true, mode));
 }
 
-static int op_release(const char *path, struct fuse_file_info *fi)
+static void close_file(struct handle *h, const char *path)
 {
-    struct handle *h = handle_of(fi);
-
+    handles_remove(h);
     (void)cache_detach(h, path);
     free(h);
+}
+
+static int op_release(const char *path, struct fuse_file_info *fi)
+{
+    close_file(handle_of(fi), path);
     return 0;
+}
+
+/* Their names are not known any more, so those that were changed are cold next time. */
+size_t ops_end(void)
+{
+    struct handle *h;
+    size_t n = 0;
+
+    for (; (h = handles_any()) != NULL; n++)
+        close_file(h, NULL);
+    return n;
 }
 
 static int op_read(const char *path, char *buf, size_t size, api_off off, struct fuse_file_info *fi)

@@ -7,6 +7,11 @@
 
 #include "fuse_api.h"
 
+#include <stddef.h>
+
 extern const struct fuse_operations ops;
+
+/* FUSE has ended: closes the files that it has left open. Returns how many. */
+size_t ops_end(void);
 
 #endif

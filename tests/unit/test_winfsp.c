@@ -46,6 +46,7 @@ static void begin_test(void)
 
 static void end_test(void)
 {
+    CHECK_EQ(ops_end(), 0);
     origin_end();
     CHECK_EQ(cache_end(), 0);
     CHECK_EQ(remove(pool), 0);
@@ -664,11 +665,14 @@ int __wrap_cm_identify_with(intptr_t file, const cm_identify_options *o, cm_file
     return __real_cm_identify_with(file, o, id, v);
 }
 
+static unsigned closed;
+
 int __real_origin_close(origin_file f);
 int __wrap_origin_close(origin_file f);
 int __wrap_origin_close(origin_file f)
 {
     note_call('c');
+    closed++;
     return __real_origin_close(f);
 }
 
@@ -699,6 +703,27 @@ static void test_validator_after_close(void)
     CHECK(!strcmp(calls, ".....ic")); /* nothing has changed */
     CHECK_EQ(ops.unlink("/other"), 0);
     CALL(end_test());
+}
+
+/* WinFsp closes no file that is open when it ends. Windows does not rename the folder back then. */
+static void test_ends_while_open(void)
+{
+    uint64_t first, middle;
+    unsigned before;
+
+    CALL(begin_test());
+    first = open_it("/file", O_CREAT | O_RDWR);
+    CALL(write_at(first, 0, 5000));
+    middle = open_it("/file", O_RDONLY);
+    CALL(is_right(middle, 5000));
+    (void)open_it("/other", O_CREAT | O_RDWR);
+    close_it(middle);
+    before = closed;
+    CHECK_EQ(ops_end(), 2);
+    CHECK_EQ(closed, before + 2);
+    CHECK_EQ(ops_end(), 0);
+    CHECK(ops.unlink("/file") == 0 && ops.unlink("/other") == 0);
+    CALL(end_test()); /* the pool is in use no more */
 }
 
 /* By the handle that has written; else Windows sets the time of the last write at its close. */
@@ -775,6 +800,7 @@ static const struct harness_test tests[] = { TEST(reads_and_writes),
                                              TEST(other_letters),
                                              TEST(attributes),
                                              TEST(validator_after_close),
+                                             TEST(ends_while_open),
                                              TEST(times_of_handle),
                                              TEST(read_only_folder),
                                              TEST(others),

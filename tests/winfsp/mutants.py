@@ -91,6 +91,9 @@ MOUNT = [
     row('requests to end do not wait', 'any moment', MAIN, '    swap_os_hold(true); /* but',
         '    /* but'),
     row('the folder stays aside', 'unmounted', MAIN, 'back = (int)swap_end(&s);', 'back = 0;'),
+    row('files stay open', 'while files are open', MAIN, 'n = ops_end();', 'n = 0;'),
+    row('what was closed is closed again', 'while files are open', OPS,
+        '    handles_remove(h);\n    (void)cache', '    (void)cache'),
     row('a mount that fails leaves it aside', 'mount fails', MAIN, 'back = (int)swap_end(&s);',
         'back = status == SWAP_OK ? (int)swap_end(&s) : 0;'),
     row('a link in a path is followed', 'leads out', ORIGIN,
@@ -123,8 +126,8 @@ def mount_fails(sources, where, test, build):
     program = os.path.join(where, 'cachemax-winfsp')
     fuse = subprocess.run(['pkg-config', '--cflags', '--libs', 'fuse3'], check=True,
                           stdout=subprocess.PIPE).stdout.decode().split()
-    files = [SWAP, POSIX, CACHE, OPS, MAIN, 'announce_posix.c', 'origin_posix.c',
-             'ticker_posix.c']
+    files = [SWAP, POSIX, CACHE, OPS, MAIN, 'announce_posix.c', 'handles.c', 'lock_posix.c',
+             'origin_posix.c', 'ticker_posix.c']
     compile_it(program, ['-I' + os.path.join(TOP, 'include'), '-I' + WAIT] +
                [os.path.join(WAIT, 'timed_wait.c')] +
                [os.path.join(sources, f) for f in files] +

@@ -172,6 +172,28 @@ t_unmounted() {
   ends 0 fusermount3 -u "$folder"
   is_back
 }
+# WinFsp, as Linux, closes no file that is open at the end. The mount closes it at the origin, and
+# the pool stays warm for all that was not written.
+t_ended_while_open() {
+  : >"$work/log"
+  serve
+  for _ in 1 2 3; do cat "$folder/numbers" >/dev/null; done
+  exec 5<"$folder/numbers" 6<>"$folder/files/open"
+  echo written >&6
+  ends 0 kill "$pid"
+  grep -q 'open at the end: 2' "$work/log"
+  exec 5<&- 6>&-
+  same "$(cat "$folder/files/open")" written
+  is_back
+  serve
+  cat "$folder/numbers" >/dev/null
+  [ "$(stat_of hit_blocks)" -gt 100 ] # of a new session
+  same "$(cat "$folder/files/open")" written
+  rm "$folder/files/open"
+  ends 0 kill "$pid"
+  same "$(grep -c 'open at the end' "$work/log")" 1 # not at this end
+  is_back
+}
 # Other users have no access, but with --everyone as the modes say.
 t_others() {
   local other=(setpriv --reuid=65534 --regid=65534 --clear-groups)
@@ -454,6 +476,7 @@ check "nothing to recover, wrong usage" t_nothing_to_do
 check "serves and is ended" t_serves
 check "lists directories" t_lists
 check "unmounted by others" t_unmounted
+check "ended while files are open" t_ended_while_open
 if need_root "other users"; then check "other users" t_others; fi
 if need_root "a link leads out"; then check "a link leads out" t_links_out; fi
 check "hits, also in the next session" t_hits
