@@ -221,9 +221,8 @@ int64_t cache_read(struct handle *h, uint64_t off, void *buf, size_t len)
 /* ---- Changing -------------------------------------------------------------------------------- */
 
 /* `e`: of the begin of a bracket. Is there one? Without one the pool is given up. */
-static bool has_begun(struct handle *h, int e)
+static bool has_begun(int e)
 {
-    atomic_store(&h->changed, true);
     if (e < 0)
         give_up(e);
     return e == 0;
@@ -237,11 +236,12 @@ int64_t cache_write(struct handle *h, uint64_t off, const void *buf, size_t len)
 
     if (len > INT64_MAX - off)
         return -EFBIG;
+    atomic_store(&h->changed, true);
     /* Another handle may have the file attached. */
     if (!h->file)
         give_up(CM_ENOTSUP);
     if (is_on(h))
-        begun = has_begun(h, cm_write_begin(h->file, off, len, &w));
+        begun = has_begun(cm_write_begin(h->file, off, len, &w));
     n = origin_write(h->f, off, buf, len);
     if (begun)
         (void)cm_write_end(h->file, &w, NULL);
@@ -254,10 +254,11 @@ int cache_set_size(struct handle *h, uint64_t size)
     bool begun = false;
     int e;
 
+    atomic_store(&h->changed, true);
     if (!h->file)
         give_up(CM_ENOTSUP);
     if (is_on(h))
-        begun = has_begun(h, cm_truncate_begin(h->file, size, &w));
+        begun = has_begun(cm_truncate_begin(h->file, size, &w));
     e = origin_set_size(h->f, size);
     if (begun)
         (void)cm_write_end(h->file, &w, NULL);

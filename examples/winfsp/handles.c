@@ -5,7 +5,7 @@
  * Owns: the list of them. Who: ops.c. Every thread.
  *
  * FUSE knows it, too. But WinFsp closes no file that is open when the mount ends, and nor does
- * Linux.
+ * Linux. And WinFsp does not say which handle sets a time.
  */
 #include "handles.h"
 
@@ -30,6 +30,17 @@ void handles_remove(struct handle *h)
     *h->link = h->next;
     if (h->next)
         h->next->link = h->link;
+    lock_give();
+}
+
+void handles_set_times(const cm_file_id *id, const api_timespec tv[2])
+{
+    if (id->hi == 0 && id->lo == 0)
+        return;
+    lock_take();
+    for (struct handle *h = first; h; h = h->next)
+        if (h->id.hi == id->hi && h->id.lo == id->lo && atomic_load(&h->changed))
+            (void)origin_set_times_of(h->f, tv);
     lock_give();
 }
 

@@ -9,6 +9,8 @@
 
 void handles_add(struct handle *h);
 void handles_remove(struct handle *h);
+/* Sets the times by each handle that has written the file. */
+void handles_set_times(const cm_file_id *id, const api_timespec tv[2]);
 /* One of them, or NULL. */
 struct handle *handles_any(void);
 

@@ -237,8 +237,6 @@ static int op_utimens(const char *path, const api_timespec tv[2], struct fuse_fi
     struct cache_change c;
     int e = -EACCES;
 
-    /* By the handle itself: NTFS sets the time of the last write anew when a handle is closed that
-     * has written, but not if the time was set by that handle. */
     if (h)
         atomic_store(&h->changed, true);
     if (h && !path)
@@ -250,6 +248,10 @@ static int op_utimens(const char *path, const api_timespec tv[2], struct fuse_fi
         e = origin_set_times_of(h->f, tv);
     if (e == -EACCES) /* there is none, or it may only read */
         e = origin_set_times(path, tv);
+    /* NTFS sets the time of the last write anew when a handle is closed that has written, but not
+     * if the time was set by that handle. It may be any of them: WinFsp gives none. */
+    if (e == 0)
+        handles_set_times(&c.h.id, tv);
     cache_change_end(&c, path);
     return e;
 }

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifdef _WIN32
@@ -665,6 +666,58 @@ int __wrap_cm_identify_with(intptr_t file, const cm_identify_options *o, cm_file
     return __real_cm_identify_with(file, o, id, v);
 }
 
+/* What NTFS does: a handle that has written sets the time of the last write anew when it is closed,
+ * but not if the time was set by that handle, whose writes leave it. */
+static struct {
+    origin_file f;
+    bool written, timed;
+    api_timespec times[2];
+} ntfs[16];
+static bool is_ntfs;
+
+static void note(origin_file f, bool written, const api_timespec *times)
+{
+    unsigned i = 0;
+
+    while (i < 16 && ntfs[i].f != f)
+        i++;
+    for (i = i < 16 ? i : 0; i < 15 && ntfs[i].f != f && ntfs[i].f != 0;)
+        i++;
+    ntfs[i].f = f;
+    ntfs[i].written |= written;
+    if (times)
+        memcpy(ntfs[i].times, times, sizeof(ntfs[i].times));
+    ntfs[i].timed |= times != NULL;
+}
+
+int64_t __real_origin_write(origin_file f, uint64_t off, const void *buf, size_t len);
+int64_t __wrap_origin_write(origin_file f, uint64_t off, const void *buf, size_t len);
+int64_t __wrap_origin_write(origin_file f, uint64_t off, const void *buf, size_t len)
+{
+    note(f, true, NULL);
+    return __real_origin_write(f, off, buf, len);
+}
+
+int __real_origin_set_times_of(origin_file f, const api_timespec tv[2]);
+int __wrap_origin_set_times_of(origin_file f, const api_timespec tv[2]);
+int __wrap_origin_set_times_of(origin_file f, const api_timespec tv[2])
+{
+    note(f, false, tv);
+    return __real_origin_set_times_of(f, tv);
+}
+
+static void note_end(origin_file f)
+{
+    const api_timespec now[2] = { { .tv_sec = time(NULL) }, { .tv_sec = time(NULL) } };
+
+    for (unsigned i = 0; i < 16; i++)
+        if (ntfs[i].f == f) {
+            if (is_ntfs && ntfs[i].written)
+                CHECK_EQ(__real_origin_set_times_of(f, ntfs[i].timed ? ntfs[i].times : now), 0);
+            memset(&ntfs[i], 0, sizeof(ntfs[i]));
+        }
+}
+
 static unsigned closed;
 
 int __real_origin_close(origin_file f);
@@ -672,6 +725,7 @@ int __wrap_origin_close(origin_file f);
 int __wrap_origin_close(origin_file f)
 {
     note_call('c');
+    note_end(f);
     closed++;
     return __real_origin_close(f);
 }
@@ -726,10 +780,50 @@ static void test_ends_while_open(void)
     CALL(end_test()); /* the pool is in use no more */
 }
 
-/* By the handle that has written; else Windows sets the time of the last write at its close. */
+#define PAST 1500000000
+
+static int64_t last_write(const char *path)
+{
+    api_stat st;
+
+    CHECK_EQ(ops.getattr(path, &st, NULL), 0);
+    return st.st_mtim.tv_sec;
+}
+
+/* WinFsp never says which handle sets a time. It stays when those are closed that have written. */
+static void test_times_stay(void)
+{
+    const api_timespec tv[2] = { { .tv_sec = 1600000000 }, { .tv_sec = PAST } };
+    uint64_t fh, other, later, not_it;
+
+    is_ntfs = true;
+    CALL(begin_test());
+    fh = open_it("/file", O_CREAT | O_RDWR);
+    CALL(write_at(fh, 0, 5000));
+    other = open_it("/file", O_RDWR);
+    CALL(write_at(other, 0, 5000));
+    later = open_it("/file", O_RDWR);
+    not_it = open_it("/other", O_CREAT | O_RDWR);
+    CALL(write_at(not_it, 0, 5000));
+    CHECK_EQ(ops.utimens("/file", tv, NULL), 0);
+    CHECK_EQ(last_write("/file"), PAST);
+    close_it(fh);
+    close_it(other);
+    close_it(not_it);
+    CHECK_EQ(last_write("/file"), PAST);
+    CHECK(last_write("/other") > PAST);
+    CALL(write_at(later, 0, 100)); /* it had not written: its writes set the time */
+    close_it(later);
+    CHECK(last_write("/file") > PAST);
+    CHECK(ops.unlink("/file") == 0 && ops.unlink("/other") == 0);
+    CALL(end_test());
+    is_ntfs = false;
+}
+
+/* Linux does say so, and no name leads to what was deleted. */
 static void test_times_of_handle(void)
 {
-    const api_timespec tv[2] = { { .tv_sec = 1600000000 }, { .tv_sec = 1500000000 } };
+    const api_timespec tv[2] = { { .tv_sec = 1600000000 }, { .tv_sec = PAST } };
     struct fuse_file_info fi = { 0 };
     api_stat st;
     uint64_t fh;
@@ -738,12 +832,12 @@ static void test_times_of_handle(void)
     fh = open_it("/file", O_CREAT | O_RDWR);
     CALL(write_at(fh, 0, 5000));
     fi.fh = fh;
-    CHECK_EQ(ops.utimens(NULL, tv, &fi), 0); /* no name leads to it: it was deleted, say */
-    CHECK(ops.getattr("/file", &st, &fi) == 0 && st.st_mtim.tv_sec == 1500000000);
+    CHECK_EQ(ops.utimens(NULL, tv, &fi), 0);
+    CHECK(ops.getattr("/file", &st, &fi) == 0 && st.st_mtim.tv_sec == PAST);
     CALL(write_at(fh, 0, 5000));
     CHECK_EQ(ops.utimens("/file", tv, &fi), 0);
     CHECK_EQ(ops.release("/file", &fi), 0);
-    CHECK(ops.getattr("/file", &st, NULL) == 0 && st.st_mtim.tv_sec == 1500000000);
+    CHECK_EQ(last_write("/file"), PAST);
     CHECK_EQ(ops.chmod("/file", 0644, NULL), 0);
     fh = open_it("/file", O_RDONLY);
     fi.fh = fh;
@@ -801,6 +895,7 @@ static const struct harness_test tests[] = { TEST(reads_and_writes),
                                              TEST(attributes),
                                              TEST(validator_after_close),
                                              TEST(ends_while_open),
+                                             TEST(times_stay),
                                              TEST(times_of_handle),
                                              TEST(read_only_folder),
                                              TEST(others),

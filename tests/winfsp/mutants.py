@@ -7,8 +7,8 @@ in a copy of examples/winfsp.
 
 A row has what is wrong, the test of unit/swap that has to fail, and the text that is changed, which
 must be there exactly once. With --mount the rows of the mount are tried instead: the program is
-made with the library of that build, and a check of winfsp-test.sh has to fail; that takes half a
-minute. First of all the unchanged code has to pass. The last line is "N passed, N failed, N
+made with the library of that build, and a check of winfsp-test.sh has to fail, or a test of
+unit/winfsp ("unit NAME"); that takes half a minute. First of all the unchanged code has to pass. The last line is "N passed, N failed, N
 skipped"; passed: noticed. The compiler is $CC, or cc.
 """
 import argparse
@@ -26,7 +26,10 @@ from mutation import Failure, edit, edits_of, run  # noqa: E402
 
 SOURCES = os.path.join(TOP, 'examples', 'winfsp')
 SWAP, POSIX, CACHE, OPS, MAIN = 'swap.c', 'swap_posix.c', 'cache.c', 'ops.c', 'main.c'
-ORIGIN = 'origin_posix.c'
+ORIGIN, HANDLES = 'origin_posix.c', 'handles.c'
+PARTS = [CACHE, OPS, ORIGIN, HANDLES, 'announce_posix.c', 'lock_posix.c', 'ticker_posix.c']
+WRAPPED = ['cm_checkpoint', 'cm_forget', 'cm_identify_with', 'origin_close', 'origin_set_times_of',
+           'origin_write']
 WAIT = os.path.join(TOP, 'examples', 'wait')
 LIMIT = 120  # seconds
 
@@ -75,9 +78,9 @@ UNIT = [
 ]
 MOUNT = [
     row('writes without a bracket', 'random operations', CACHE,
-        'begun = has_begun(h, cm_write_begin(h->file, off, len, &w));', '(void)w;'),
+        'begun = has_begun(cm_write_begin(h->file, off, len, &w));', '(void)w;'),
     row('truncation without a bracket', 'random operations', CACHE,
-        'begun = has_begun(h, cm_truncate_begin(h->file, size, &w));', '(void)w;'),
+        'begun = has_begun(cm_truncate_begin(h->file, size, &w));', '(void)w;'),
     row('O_TRUNC is overlooked', 'serves', OPS, 'if (fi->flags & O_TRUNC)', 'if (false)'),
     row('what waits in DRAM is never stored', 'stays warm', CACHE,
         '(void)cm_checkpoint(cache.pool);', '(void)0;'),
@@ -94,6 +97,11 @@ MOUNT = [
     row('files stay open', 'while files are open', MAIN, 'n = ops_end();', 'n = 0;'),
     row('what was closed is closed again', 'while files are open', OPS,
         '    handles_remove(h);\n    (void)cache', '    (void)cache'),
+    row('the times of handles that have written', 'unit times_stay', OPS,
+        'handles_set_times(&c.h.id, tv);', '(void)0;'),
+    row('the times of all handles', 'unit times_stay', HANDLES, ' && atomic_load(&h->changed)', ''),
+    row('the times of other files', 'unit times_stay', HANDLES,
+        'h->id.hi == id->hi && h->id.lo == id->lo && ', ''),
     row('a mount that fails leaves it aside', 'mount fails', MAIN, 'back = (int)swap_end(&s);',
         'back = status == SWAP_OK ? (int)swap_end(&s) : 0;'),
     row('a link in a path is followed', 'leads out', ORIGIN,
@@ -122,16 +130,30 @@ def unit_fails(sources, where, test):
     return run([program] + ([test] if test else []), LIMIT, env=env)[0] not in (0, 77)
 
 
-def mount_fails(sources, where, test, build):
-    program = os.path.join(where, 'cachemax-winfsp')
+def with_library(program, files, build):
     fuse = subprocess.run(['pkg-config', '--cflags', '--libs', 'fuse3'], check=True,
                           stdout=subprocess.PIPE).stdout.decode().split()
-    files = [SWAP, POSIX, CACHE, OPS, MAIN, 'announce_posix.c', 'handles.c', 'lock_posix.c',
-             'origin_posix.c', 'ticker_posix.c']
-    compile_it(program, ['-I' + os.path.join(TOP, 'include'), '-I' + WAIT] +
-               [os.path.join(WAIT, 'timed_wait.c')] +
-               [os.path.join(sources, f) for f in files] +
+    compile_it(program, ['-I' + os.path.join(TOP, 'include'), '-I' + os.path.join(TOP, 'src')] +
+               ['-I' + WAIT, os.path.join(WAIT, 'timed_wait.c')] + files +
                [os.path.join(build, 'src', 'libcachemax.a'), '-pthread'] + fuse)
+
+
+def operations_fail(sources, where, test, build):
+    program = os.path.join(where, 'test_winfsp')
+    tests = os.path.join(TOP, 'tests')
+    files = ['unit/test_winfsp.c', 'unit/harness.c', 'os_posix.c']
+    with_library(program, [os.path.join(tests, f) for f in files] +
+                 [os.path.join(sources, f) for f in PARTS] +
+                 ['-Wl,--wrap=' + name for name in WRAPPED], build)
+    env = dict(os.environ, TMPDIR=where)
+    return run([program, test], LIMIT, env=env)[0] not in (0, 77)
+
+
+def mount_fails(sources, where, test, build):
+    if test.startswith('unit '):
+        return operations_fail(sources, where, test[len('unit '):], build)
+    program = os.path.join(where, 'cachemax-winfsp')
+    with_library(program, [os.path.join(sources, f) for f in [SWAP, POSIX, MAIN] + PARTS], build)
     env = dict(os.environ, CM_WINFSP=program, CM_CHECKS=test)
     script = os.path.join(HERE, 'winfsp-test.sh')
     status, out = run(['unshare', '-m', 'bash', script, build], LIMIT, env=env, grace=10)
