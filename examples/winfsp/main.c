@@ -32,8 +32,6 @@
 #define NEEDS "look whether there is /dev/fuse, and whether you may use it"
 #endif
 
-#define SHOWN_AS "fsname=cachemax-winfsp,subtype=cachemax"
-
 static bool everyone; /* --everyone */
 
 static int usage(void)
@@ -50,14 +48,7 @@ static int usage(void)
 
 static struct fuse *make_fuse(void)
 {
-    char *argv[] = { (char *)"cachemax-winfsp",
-#ifdef _WIN32 /* files belong to who started it */
-                     (char *)"-ouid=-1,gid=-1,FileSystemName=NTFS"
-#else
-                     everyone ? (char *)"-oallow_other,default_permissions," SHOWN_AS
-                              : (char *)"-o" SHOWN_AS
-#endif
-    };
+    char *argv[] = { (char *)"cachemax-winfsp", (char *)ops_options(everyone) };
     struct fuse_args args = FUSE_ARGS_INIT(2, argv);
     struct fuse *f = fuse_new(&args, &ops, sizeof(ops), NULL);
 

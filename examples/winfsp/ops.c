@@ -25,6 +25,22 @@
 #define KEEP_BOTH 0u
 #endif
 
+#ifdef _WIN32
+/* Files belong to who has started it. For everyone the rights are given as they are. Those that
+ * WinFsp makes of a mode are too few: programs ask for FILE_WRITE_EA, too, to write a file. */
+#define OPTIONS "-ouid=-1,gid=-1,FileSystemName=NTFS"
+#define FOR_EVERYONE OPTIONS ",FileSecurity=D:P(A;;FA;;;WD)"
+#else
+#define SHOWN_AS "fsname=cachemax-winfsp,subtype=cachemax"
+#define OPTIONS "-o" SHOWN_AS
+#define FOR_EVERYONE "-oallow_other,default_permissions," SHOWN_AS
+#endif
+
+const char *ops_options(bool everyone)
+{
+    return everyone ? FOR_EVERYONE : OPTIONS;
+}
+
 static struct handle *handle_of(const struct fuse_file_info *fi)
 {
     return fi && fi->fh ? (struct handle *)(uintptr_t)fi->fh : NULL;

@@ -14,6 +14,8 @@
 
 #ifdef _WIN32
 #include <windows.h>
+
+#include <sddl.h>
 #endif
 
 #include "../os.h"
@@ -559,6 +561,37 @@ static void test_others(void)
 #endif
 }
 
+/* With --everyone all users have all rights that CreateFile asks for, also FILE_WRITE_EA, which
+ * WinFsp makes of no mode. Else no rights are given but by the modes. */
+static void test_rights_of_everyone(void)
+{
+#ifdef _WIN32
+    const DWORD asks = FILE_GENERIC_READ | FILE_GENERIC_WRITE | FILE_GENERIC_EXECUTE | DELETE;
+    const char *const given = strstr(ops_options(true), ",FileSecurity=");
+    PSECURITY_DESCRIPTOR d;
+    BYTE all[SECURITY_MAX_SID_SIZE];
+    DWORD room = sizeof(all);
+    ACCESS_ALLOWED_ACE *ace;
+    BOOL there, unused;
+    ACL *acl;
+
+    CHECK(!strstr(ops_options(false), "FileSecurity"));
+    REQUIRE(given && !strchr(given + 1, ','));
+    REQUIRE(ConvertStringSecurityDescriptorToSecurityDescriptorA(given + strlen(",FileSecurity="),
+                                                                 SDDL_REVISION_1, &d, NULL));
+    CHECK(GetSecurityDescriptorDacl(d, &there, &acl, &unused) && there);
+    CHECK_EQ(acl->AceCount, 1);
+    CHECK(GetAce(acl, 0, (void **)&ace) && CreateWellKnownSid(WinWorldSid, NULL, all, &room));
+    CHECK_EQ(ace->Header.AceType, ACCESS_ALLOWED_ACE_TYPE);
+    CHECK_EQ(ace->Mask & asks, asks);
+    CHECK(EqualSid(&ace->SidStart, all));
+    LocalFree(d);
+#else
+    CHECK(strstr(ops_options(true), "allow_other,default_permissions") != NULL);
+    CHECK(!strstr(ops_options(false), "allow_other"));
+#endif
+}
+
 /* "Read only" restricts nothing in a directory of Windows, and Explorer sets it. Wine does not set
  * it, but shows it of a directory that nobody may write. */
 static void test_read_only_folder(void)
@@ -899,6 +932,7 @@ static const struct harness_test tests[] = { TEST(reads_and_writes),
                                              TEST(times_of_handle),
                                              TEST(read_only_folder),
                                              TEST(others),
+                                             TEST(rights_of_everyone),
                                              TEST(announced),
                                              TEST(checkpoints) };
 
