@@ -141,7 +141,7 @@ def with_library(program, files, build):
 def operations_fail(sources, where, test, build):
     program = os.path.join(where, 'test_winfsp')
     tests = os.path.join(TOP, 'tests')
-    files = ['unit/test_winfsp.c', 'unit/harness.c', 'os_posix.c']
+    files = ['unit/test_winfsp.c', 'unit/winfsp_case.c', 'unit/harness.c', 'os_posix.c']
     with_library(program, [os.path.join(tests, f) for f in files] +
                  [os.path.join(sources, f) for f in PARTS] +
                  ['-Wl,--wrap=' + name for name in WRAPPED], build)
