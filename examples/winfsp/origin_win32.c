@@ -12,7 +12,8 @@
  * folder by the name that the system says it has: somebody may have put a junction there between.
  * Names are removed, moved and listed by a handle that was looked at in this way, and made relative
  * to that of their directory. A link itself is shown, as the file or directory that it pretends to
- * be, and may be removed and renamed.
+ * be, and may be removed and renamed. Other reparse points are files and directories whose data lie
+ * elsewhere (deduplicated, archived, in a cloud). Who has those is asked: they are opened as usual.
  */
 #include "names_win32.h"
 #include "origin.h"
@@ -26,7 +27,7 @@
 #include <winternl.h>
 
 #define SHARED (FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE)
-#define AS_IT_IS (FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT)
+#define AS_IT_IS FILE_FLAG_OPEN_REPARSE_POINT
 #define EPOCH INT64_C(116444736000000000) /* 1970 in ticks of 100 ns since 1601 */
 #define CALL_MAX (UINT32_C(1) << 30)
 
@@ -55,12 +56,26 @@ static void turn_slashes(wchar_t *c)
             *c = L'\\';
 }
 
-/* Any reparse point: what it stands for may be anywhere. */
+/* Is it only another name for something, which may be anywhere? Without a tag nobody knows. */
+static bool leads_away(DWORD attributes, DWORD tag)
+{
+    return (attributes & FILE_ATTRIBUTE_REPARSE_POINT) &&
+           (tag == 0 || IsReparseTagNameSurrogate(tag));
+}
+
 static bool is_link(const wchar_t *path)
 {
     const DWORD is = GetFileAttributesW(path);
+    WIN32_FIND_DATAW found;
+    HANDLE h;
 
-    return is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_REPARSE_POINT);
+    if (is == INVALID_FILE_ATTRIBUTES || !(is & FILE_ATTRIBUTE_REPARSE_POINT))
+        return false;
+    h = FindFirstFileW(path, &found); /* the only call that says the tag of a path */
+    if (h == INVALID_HANDLE_VALUE)
+        return true;
+    FindClose(h);
+    return leads_away(found.dwFileAttributes, found.dwReserved0);
 }
 
 /* -ENOENT: too long, or it names a stream. -EACCES: it leads through a link. */
@@ -164,9 +179,10 @@ void origin_end(void)
 
 /* ---- Handles --------------------------------------------------------------------------------- */
 
-static HANDLE open_path(const wchar_t *path, DWORD access, int *e)
+static HANDLE open_how(const wchar_t *path, DWORD access, DWORD how, int *e)
 {
-    HANDLE h = CreateFileW(path, access, SHARED, NULL, OPEN_EXISTING, AS_IT_IS, NULL);
+    HANDLE h = CreateFileW(path, access, SHARED, NULL, OPEN_EXISTING,
+                           FILE_FLAG_BACKUP_SEMANTICS | how, NULL);
 
     *e = h == INVALID_HANDLE_VALUE ? names_error() : 0;
     if (*e == 0 && !is_below(h)) {
@@ -175,6 +191,29 @@ static HANDLE open_path(const wchar_t *path, DWORD access, int *e)
         h = INVALID_HANDLE_VALUE;
     }
     return h;
+}
+
+static int kind_of(HANDLE h, FILE_ATTRIBUTE_TAG_INFO *is)
+{
+    return GetFileInformationByHandleEx(h, FileAttributeTagInfo, is, sizeof(*is)) ? 0
+                                                                                  : names_error();
+}
+
+/* A link as it is. What comes to the name meanwhile may be one that leads out: then is_below() of
+ * the second one says so. */
+static HANDLE open_path(const wchar_t *path, DWORD access, int *e)
+{
+    FILE_ATTRIBUTE_TAG_INFO is;
+    const HANDLE h = open_how(path, access | FILE_READ_ATTRIBUTES, AS_IT_IS, e);
+
+    if (*e < 0)
+        return h;
+    *e = kind_of(h, &is);
+    if (*e == 0 && (!(is.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) ||
+                    leads_away(is.FileAttributes, is.ReparseTag)))
+        return h;
+    CloseHandle(h);
+    return *e < 0 ? INVALID_HANDLE_VALUE : open_how(path, access | FILE_READ_ATTRIBUTES, 0, e);
 }
 
 /* INVALID_HANDLE_VALUE: *e says why. */
@@ -186,27 +225,17 @@ static HANDLE open_any(const char *path, DWORD access, int *e)
     return *e < 0 ? INVALID_HANDLE_VALUE : open_path(p.w, access, e);
 }
 
-static int attributes_of(HANDLE h, DWORD *attributes)
-{
-    FILE_ATTRIBUTE_TAG_INFO is;
-
-    if (!GetFileInformationByHandleEx(h, FileAttributeTagInfo, &is, sizeof(is)))
-        return names_error();
-    *attributes = is.FileAttributes;
-    return 0;
-}
-
 /* Neither a link nor what a link stands for: Windows opens a link as it is, Wine what is behind it.
  */
 static HANDLE open_dir(const wchar_t *path, DWORD access, int *e)
 {
-    DWORD is = 0;
-    const HANDLE h = open_path(path, access | FILE_READ_ATTRIBUTES, e);
+    FILE_ATTRIBUTE_TAG_INFO is;
+    const HANDLE h = open_path(path, access, e);
 
     if (*e < 0)
         return h;
-    *e = attributes_of(h, &is);
-    if (*e == 0 && (is & FILE_ATTRIBUTE_REPARSE_POINT))
+    *e = kind_of(h, &is);
+    if (*e == 0 && leads_away(is.FileAttributes, is.ReparseTag))
         *e = -EACCES;
     if (*e == 0)
         return h;
@@ -268,7 +297,7 @@ static HANDLE make(const char *path, ACCESS_MASK access, ULONG how, ULONG kind, 
 int origin_open(const char *path, const struct origin_how *how, origin_file *f)
 {
     const DWORD access = GENERIC_READ | (how->writes ? GENERIC_WRITE : 0);
-    DWORD is = 0;
+    FILE_ATTRIBUTE_TAG_INFO is;
     int e;
     const HANDLE h = how->exclusive ? make(path, access, FILE_CREATE, FILE_NON_DIRECTORY_FILE, &e)
                      : how->create  ? make(path, access, FILE_OPEN_IF, FILE_NON_DIRECTORY_FILE, &e)
@@ -276,10 +305,10 @@ int origin_open(const char *path, const struct origin_how *how, origin_file *f)
 
     if (e < 0)
         return e;
-    e = attributes_of(h, &is);
-    if (e == 0 && (is & FILE_ATTRIBUTE_REPARSE_POINT))
+    e = kind_of(h, &is);
+    if (e == 0 && leads_away(is.FileAttributes, is.ReparseTag))
         e = -ELOOP;
-    else if (e == 0 && (is & FILE_ATTRIBUTE_DIRECTORY))
+    else if (e == 0 && (is.FileAttributes & FILE_ATTRIBUTE_DIRECTORY))
         e = -EACCES;
     if (e < 0)
         CloseHandle(h);
@@ -414,13 +443,20 @@ static int64_t ticks_in(FILETIME t)
     return (int64_t)((uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime);
 }
 
-/* True: there is a link, and this is what its directory says of it. */
-static bool stat_link(const char *path, api_stat *st)
+static bool is_reparse_point(const wchar_t *path)
+{
+    const DWORD is = GetFileAttributesW(path);
+
+    return is != INVALID_FILE_ATTRIBUTES && (is & FILE_ATTRIBUTE_REPARSE_POINT);
+}
+
+/* True: there is such a thing, and this is what its directory says of it. */
+static bool stat_name(const char *path, bool (*such)(const wchar_t *path), api_stat *st)
 {
     WIN32_FILE_ATTRIBUTE_DATA is;
     struct path p;
 
-    if (!path[1] || below(path, &p) < 0 || !is_link(p.w) ||
+    if (!path[1] || below(path, &p) < 0 || !such(p.w) ||
         !GetFileAttributesExW(p.w, GetFileExInfoStandard, &is))
         return false;
     memset(st, 0, sizeof(*st));
@@ -436,13 +472,13 @@ int origin_stat(const char *path, api_stat *st)
 {
     int e;
 
-    if (stat_link(path, st))
+    if (stat_name(path, is_link, st))
         return 0;
 
     const HANDLE h = open_any(path, FILE_READ_ATTRIBUTES, &e);
 
-    if (e < 0)
-        return e;
+    if (e < 0) /* perhaps there is nobody to ask (a socket of Linux): it is shown */
+        return stat_name(path, is_reparse_point, st) ? 0 : e;
     e = stat_handle(h, st);
     CloseHandle(h);
     return e;
@@ -588,14 +624,14 @@ static int remove_handle(HANDLE h)
 
 static int remove_name(const char *path, bool dir)
 {
-    DWORD is = 0;
+    FILE_ATTRIBUTE_TAG_INFO is;
     int e;
-    const HANDLE h = open_any(path, DELETE | FILE_READ_ATTRIBUTES, &e);
+    const HANDLE h = open_any(path, DELETE, &e);
 
     if (e < 0)
         return e;
-    e = attributes_of(h, &is);
-    if (e == 0 && dir != ((is & FILE_ATTRIBUTE_DIRECTORY) != 0))
+    e = kind_of(h, &is);
+    if (e == 0 && dir != ((is.FileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0))
         e = dir ? -ENOTDIR : -EACCES;
     else if (e == 0)
         e = remove_handle(h);

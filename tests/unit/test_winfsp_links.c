@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_winfsp_links.c - links in the folder of cachemax-winfsp, on Windows (Wine).
+ * test_winfsp_links.c - links and other reparse points in the folder of cachemax-winfsp, on Windows
+ * (Wine).
  */
 #include "winfsp_case.h"
 
@@ -115,16 +116,32 @@ static void test_links_out(void)
 static char swap_dir[700], swap_was[700], swap_to[700];
 static unsigned looks_left; /* the last of them is where the link comes */
 
+/* What is called "tagged" is a reparse point then. Wine has none of them. */
+static DWORD tag;
+static unsigned opened_raw, opened_as_usual;
+
+static bool is_tagged(const wchar_t *path)
+{
+    const size_t n = wcslen(path);
+
+    return tag != 0 && n > 7 && !wcscmp(path + n - 7, L"\\tagged");
+}
+
+static void find_real(const char *name, void *call, size_t size)
+{
+    const FARPROC at = GetProcAddress(GetModuleHandleA("kernel32"), name);
+
+    memcpy(call, &at, size);
+}
+
 static DWORD WINAPI look(LPCWSTR path)
 {
     static DWORD(WINAPI * real)(LPCWSTR);
     const size_t n = wcslen(path);
 
-    if (!real) {
-        const FARPROC at = GetProcAddress(GetModuleHandleA("kernel32"), "GetFileAttributesW");
-        memcpy(&real, &at, sizeof(at));
-    }
-    const DWORD is = real(path);
+    if (!real)
+        find_real("GetFileAttributesW", &real, sizeof(real));
+    const DWORD is = real(path) | (is_tagged(path) ? FILE_ATTRIBUTE_REPARSE_POINT : 0);
     if (looks_left > 0 && n > 4 && !wcscmp(path + n - 4, L"\\dir") && --looks_left == 0) {
         CHECK_EQ(rename(swap_dir, swap_was), 0);
         CHECK(make_dir_link(swap_dir, swap_to));
@@ -133,6 +150,162 @@ static DWORD WINAPI look(LPCWSTR path)
 }
 /* This is what the program calls: the linker takes it in the place of the library's pointer. */
 DWORD(WINAPI *const __imp_GetFileAttributesW)(LPCWSTR) = look;
+
+static HANDLE WINAPI find_first(LPCWSTR path, WIN32_FIND_DATAW *found)
+{
+    static HANDLE(WINAPI * real)(LPCWSTR, WIN32_FIND_DATAW *);
+
+    if (!real)
+        find_real("FindFirstFileW", &real, sizeof(real));
+    const HANDLE h = real(path, found);
+    if (is_tagged(path)) {
+        found->dwFileAttributes |= FILE_ATTRIBUTE_REPARSE_POINT;
+        found->dwReserved0 = tag;
+    }
+    return h;
+}
+HANDLE(WINAPI *const __imp_FindFirstFileW)(LPCWSTR, WIN32_FIND_DATAW *) = find_first;
+
+#define NOBODYS UINT32_C(0x80000023) /* the tag of a socket: nobody answers an open as usual */
+
+static HANDLE WINAPI open_file(LPCWSTR path, DWORD access, DWORD share, SECURITY_ATTRIBUTES *who,
+                               DWORD how, DWORD flags, HANDLE like)
+{
+    static HANDLE(WINAPI * real)(LPCWSTR, DWORD, DWORD, SECURITY_ATTRIBUTES *, DWORD, DWORD,
+                                 HANDLE);
+    const bool raw = (flags & FILE_FLAG_OPEN_REPARSE_POINT) != 0;
+
+    if (!real)
+        find_real("CreateFileW", &real, sizeof(real));
+    if (is_tagged(path) && !raw && tag == NOBODYS) {
+        SetLastError(ERROR_CANT_ACCESS_FILE);
+        return INVALID_HANDLE_VALUE;
+    }
+    const HANDLE h = real(path, access, share, who, how, flags, like);
+    opened_raw += h != INVALID_HANDLE_VALUE && is_tagged(path) && raw;
+    opened_as_usual += h != INVALID_HANDLE_VALUE && is_tagged(path) && !raw;
+    return h;
+}
+HANDLE(WINAPI *const __imp_CreateFileW)
+(LPCWSTR, DWORD, DWORD, SECURITY_ATTRIBUTES *, DWORD, DWORD, HANDLE) = open_file;
+
+static BOOL WINAPI look_at(HANDLE h, FILE_INFO_BY_HANDLE_CLASS what, void *info, DWORD size)
+{
+    static BOOL(WINAPI * real)(HANDLE, FILE_INFO_BY_HANDLE_CLASS, void *, DWORD);
+    wchar_t path[2000];
+
+    if (!real)
+        find_real("GetFileInformationByHandleEx", &real, sizeof(real));
+    if (!real(h, what, info, size))
+        return FALSE;
+    if (what == FileAttributeTagInfo && GetFinalPathNameByHandleW(h, path, 2000, 0) < 2000 &&
+        is_tagged(path)) {
+        ((FILE_ATTRIBUTE_TAG_INFO *)info)->FileAttributes |= FILE_ATTRIBUTE_REPARSE_POINT;
+        ((FILE_ATTRIBUTE_TAG_INFO *)info)->ReparseTag = tag;
+    }
+    return TRUE;
+}
+BOOL(WINAPI *const __imp_GetFileInformationByHandleEx)
+(HANDLE, FILE_INFO_BY_HANDLE_CLASS, void *, DWORD) = look_at;
+
+static int none(void *buf, const char *name, const api_stat *st, api_off off,
+                enum fuse_fill_dir_flags flags)
+{
+    (void)buf, (void)name, (void)off, (void)flags, (void)st;
+    return 0;
+}
+
+static void set_tag(DWORD to)
+{
+    tag = to;
+    opened_raw = opened_as_usual = 0;
+}
+
+/* A deduplicated file is a file: those who have its data are asked. */
+static void is_file_elsewhere(DWORD of)
+{
+    const api_timespec tv[2] = { { .tv_sec = 1600000000 }, { .tv_sec = 1500000000 } };
+    api_stat st;
+    uint64_t fh;
+
+    CALL(make_it("/tagged", 5000));
+    set_tag(of);
+    CHECK(ops.getattr("/tagged", &st, NULL) == 0 && st.st_size == 5000);
+    CHECK(opened_as_usual > 0);
+    fh = open_it("/tagged", O_RDWR);
+    if (fh != 0) {
+        CALL(is_right(fh, 5000));
+        write_at(fh, 0, 100);
+        close_it(fh);
+    }
+    CHECK_EQ(ops.truncate("/tagged", 4000, NULL), 0);
+    CHECK_EQ(ops.chmod("/tagged", 0644, NULL), 0);
+    CHECK_EQ(ops.utimens("/tagged", tv, NULL), 0);
+    CHECK_EQ(ops.rename("/tagged", "/other", 0), 0);
+    CHECK_EQ(ops.rename("/other", "/tagged", 0), 0);
+    CHECK_EQ(ops.unlink("/tagged"), 0);
+    CHECK_EQ(opened_raw, opened_as_usual); /* first of all it is looked at */
+    set_tag(0);
+}
+
+static void is_dir_elsewhere(DWORD of)
+{
+    CHECK_EQ(ops.mkdir("/tagged", 0755), 0);
+    CHECK_EQ(ops.mkdir("/tagged/link", 0755), 0);
+    set_tag(of);
+    listed = 0;
+    CHECK_EQ(ops.readdir("/tagged", NULL, count, 0, NULL, (enum fuse_readdir_flags)0), 0);
+    CHECK_EQ(listed, 1);
+    CALL(make_it("/tagged/in", 100));
+    CHECK_EQ(ops.unlink("/tagged/in"), 0);
+    CHECK_EQ(ops.rmdir("/tagged/link"), 0);
+    CHECK_EQ(ops.rmdir("/tagged"), 0);
+    CHECK(opened_as_usual > 0);
+    CHECK_EQ(opened_raw, opened_as_usual);
+    set_tag(0);
+}
+
+static void is_link_away(DWORD of)
+{
+    struct fuse_file_info fi = { .flags = O_RDONLY };
+    api_stat st;
+
+    CALL(make_it("/tagged", 5000));
+    set_tag(of);
+    CHECK_EQ(ops.getattr("/tagged", &st, NULL), 0);
+    CHECK_EQ(ops.open("/tagged", &fi), -ELOOP);
+    CHECK_EQ(ops.unlink("/tagged"), 0);
+    set_tag(0);
+    CHECK_EQ(ops.mkdir("/tagged", 0755), 0);
+    set_tag(of);
+    CHECK_EQ(ops.getattr("/tagged/in", &st, NULL), -EACCES);
+    CHECK_EQ(ops.mkdir("/tagged/in", 0755), -EACCES);
+    CHECK_EQ(ops.readdir("/tagged", NULL, none, 0, NULL, (enum fuse_readdir_flags)0), -EACCES);
+    CHECK_EQ(ops.rmdir("/tagged"), 0);
+    CHECK_EQ(opened_as_usual, 0);
+    set_tag(0);
+}
+
+static void test_reparse_points(void)
+{
+    const DWORD elsewhere[] = { IO_REPARSE_TAG_DEDUP, IO_REPARSE_TAG_HSM, UINT32_C(0x9000001a) };
+    api_stat st;
+
+    CALL(begin_test());
+    for (unsigned k = 0; k < 3; k++) {
+        CASE("tag %lx", (unsigned long)elsewhere[k]);
+        CALL(is_file_elsewhere(elsewhere[k]));
+        CALL(is_dir_elsewhere(elsewhere[k]));
+    }
+    CALL(is_link_away(IO_REPARSE_TAG_SYMLINK));
+    CALL(is_link_away(IO_REPARSE_TAG_MOUNT_POINT));
+    CALL(make_it("/tagged", 5000));
+    set_tag(NOBODYS);
+    CHECK_EQ(ops.getattr("/tagged", &st, NULL), 0); /* else it were not in lists */
+    set_tag(0);
+    CHECK_EQ(ops.unlink("/tagged"), 0);
+    CALL(end_test());
+}
 
 /* What is done then to the names that are there is refused, or done in the folder. False: the
  * directory is not looked at so often. */
@@ -184,12 +357,6 @@ static int now_move_out(void)
 static int now_move_in(void)
 {
     return ops.rename("/dir/secret", "/mine", 0);
-}
-static int none(void *buf, const char *name, const api_stat *st, api_off off,
-                enum fuse_fill_dir_flags flags)
-{
-    (void)buf, (void)name, (void)off, (void)flags, (void)st;
-    return 0;
 }
 static int now_list(void) /* it is not there, but behind the link it is */
 {
@@ -249,7 +416,8 @@ static void test_links_between(void)
         SKIP("no link to a directory can be made here");
 }
 
-static const struct harness_test tests[] = { TEST(links_out), TEST(links_between) };
+static const struct harness_test tests[] = { TEST(links_out), TEST(links_between),
+                                             TEST(reparse_points) };
 
 int main(int argc, char **argv)
 {

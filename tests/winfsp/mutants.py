@@ -8,8 +8,8 @@ in a copy of examples/winfsp.
 A row has what is wrong, the test of unit/swap that has to fail, and the text that is changed, which
 must be there exactly once. With --mount the rows of the mount are tried instead: the program is
 made with the library of that build, and a check of winfsp-test.sh has to fail, or a test of
-unit/winfsp ("unit NAME"); that takes half a minute. First of all the unchanged code has to pass. The last line is "N passed, N failed, N
-skipped"; passed: noticed. The compiler is $CC, or cc.
+unit/winfsp ("unit NAME"); that takes half a minute. First of all the unchanged code has to pass.
+The last line is "N passed, N failed, N skipped"; passed: noticed. The compiler is $CC, or cc.
 """
 import argparse
 import os
