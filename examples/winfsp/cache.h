@@ -15,6 +15,7 @@ struct handle {
     origin_file f;
     cm_file *file; /* NULL: there is no cache for it */
     cm_file_id id;
+    bool writes;                 /* f may be written */
     bool proves;                 /* a sync of f proves all that was written and not proved */
     atomic_bool changed;         /* its validator is to be taken at the end */
     atomic_bool linked;          /* it has several names, or had them: reads pass */

@@ -81,6 +81,7 @@ static int open_file(const char *path, struct fuse_file_info *fi, bool create, a
         free(h);
         return e;
     }
+    h->writes = how.writes;
     cache_attach(h);
     if (fi->flags & O_TRUNC)
         e = cache_set_size(h, 0);
@@ -194,11 +195,35 @@ static int op_read(const char *path, char *buf, size_t size, api_off off, struct
     return (int)cache_read(handle_of(fi), (uint64_t)off, buf, size);
 }
 
+/* Of a handle that may only read. CREATE_ALWAYS truncates by such a one, and Windows writes what is
+ * mapped by any handle of the file. */
+static int open_writer(const struct handle *h, struct handle *own)
+{
+    const int e = origin_reopen(h->f, &own->f);
+
+    if (e < 0)
+        return e;
+    cache_attach(own);
+    if (own->id.hi == h->id.hi && own->id.lo == h->id.lo)
+        return 0;
+    (void)cache_detach(own, NULL); /* Wine opens what has the name now */
+    return -EACCES;
+}
+
 static int op_write(const char *path, const char *buf, size_t size, api_off off,
                     struct fuse_file_info *fi)
 {
-    (void)path;
-    return (int)cache_write(handle_of(fi), (uint64_t)off, buf, size);
+    struct handle own = { 0 };
+    int n;
+
+    if (handle_of(fi)->writes)
+        return (int)cache_write(handle_of(fi), (uint64_t)off, buf, size);
+    n = open_writer(handle_of(fi), &own);
+    if (n < 0)
+        return n;
+    n = (int)cache_write(&own, (uint64_t)off, buf, size);
+    (void)cache_detach(&own, path);
+    return n;
 }
 
 static int op_truncate(const char *path, api_off size, struct fuse_file_info *fi)
@@ -207,12 +232,14 @@ static int op_truncate(const char *path, api_off size, struct fuse_file_info *fi
     struct handle own = { 0 };
     int e;
 
-    if (handle_of(fi))
+    if (handle_of(fi) && handle_of(fi)->writes)
         return cache_set_size(handle_of(fi), (uint64_t)size);
-    e = origin_open(path, &how, &own.f);
+    if (handle_of(fi))
+        e = open_writer(handle_of(fi), &own);
+    else if ((e = origin_open(path, &how, &own.f)) == 0)
+        cache_attach(&own);
     if (e < 0)
         return e;
-    cache_attach(&own);
     e = cache_set_size(&own, (uint64_t)size);
     (void)cache_detach(&own, path);
     return e;

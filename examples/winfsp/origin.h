@@ -26,6 +26,8 @@ struct origin_how {
 };
 /* A regular file. -ELOOP: a link. */
 int origin_open(const char *path, const struct origin_how *how, origin_file *f);
+/* Another handle of the same file, whatever its name is now, for reading and writing. */
+int origin_reopen(origin_file f, origin_file *writer);
 int origin_close(origin_file f);
 /* Fewer bytes only at the end of the file. */
 int64_t origin_read(origin_file f, uint64_t off, void *buf, size_t len);

@@ -93,6 +93,15 @@ int origin_open(const char *path, const struct origin_how *how, origin_file *f)
     return 0;
 }
 
+int origin_reopen(origin_file f, origin_file *writer)
+{
+    char by_number[32];
+
+    snprintf(by_number, sizeof(by_number), "/proc/self/fd/%d", (int)f);
+    *writer = open(by_number, O_RDWR | O_CLOEXEC);
+    return result((int)*writer);
+}
+
 int origin_close(origin_file f)
 {
     return result(close((int)f));

@@ -317,6 +317,14 @@ int origin_open(const char *path, const struct origin_how *how, origin_file *f)
     return e;
 }
 
+int origin_reopen(origin_file f, origin_file *writer)
+{
+    const HANDLE h = ReOpenFile((HANDLE)f, GENERIC_READ | GENERIC_WRITE, SHARED, 0);
+
+    *writer = (origin_file)h;
+    return h == INVALID_HANDLE_VALUE ? names_error() : 0;
+}
+
 int origin_close(origin_file f)
 {
     return CloseHandle((HANDLE)f) ? 0 : names_error();

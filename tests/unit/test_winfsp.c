@@ -54,6 +54,43 @@ static void test_reads_and_writes(void)
     CALL(end_test());
 }
 
+/* CREATE_ALWAYS asks for a truncation also by a handle that may only read, and Windows writes what
+ * is mapped by any handle. The name may be another file's by then. */
+static void test_changes_by_reader(void)
+{
+    struct fuse_file_info fi = { 0 };
+    uint64_t fh, other;
+
+    CALL(begin_test());
+    CALL(make_it("/file", SIZE));
+    fh = fi.fh = open_it("/file", O_RDONLY);
+    other = open_it("/file", O_RDONLY);
+    for (int i = 0; i < 4; i++)
+        CALL(is_right(other, SIZE));
+    wrote[5000]++;
+    CALL(write_at(fh, 5000, 1));
+    CALL(is_right(other, SIZE));
+    CHECK_EQ(ops.truncate("/file", 9000, &fi), 0);
+    CALL(is_right(other, 9000));
+    CHECK_EQ(ops.rename("/file", "/moved", 0), 0);
+    CALL(make_it("/file", 300));
+#ifdef _WIN32
+    const int e = ops.truncate("/file", 0, &fi);
+    CHECK(e == 0 || e == -EACCES); /* Wine finds another file, which must stay */
+    CALL(is_right(other, e == 0 ? 0 : 9000));
+#else
+    CHECK_EQ(ops.truncate("/file", 0, &fi), 0);
+    CALL(is_right(other, 0));
+#endif
+    close_it(fh);
+    close_it(other);
+    fh = open_it("/file", O_RDONLY);
+    CALL(is_right(fh, 300));
+    close_it(fh);
+    CHECK(ops.unlink("/file") == 0 && ops.unlink("/moved") == 0);
+    CALL(end_test());
+}
+
 static bool make_hard_link(const char *path, const char *to)
 {
 #ifdef _WIN32
@@ -584,13 +621,21 @@ static void test_checkpoints(void)
     CALL(end_test());
 }
 
-static const struct harness_test tests[] = {
-    TEST(reads_and_writes), TEST(name_outside), TEST(names),
-    TEST(other_letters),    TEST(attributes),   TEST(validator_after_close),
-    TEST(ends_while_open),  TEST(times_stay),   TEST(times_of_handle),
-    TEST(read_only_folder), TEST(others),       TEST(rights_of_everyone),
-    TEST(announced),        TEST(checkpoints)
-};
+static const struct harness_test tests[] = { TEST(reads_and_writes),
+                                             TEST(changes_by_reader),
+                                             TEST(name_outside),
+                                             TEST(names),
+                                             TEST(other_letters),
+                                             TEST(attributes),
+                                             TEST(validator_after_close),
+                                             TEST(ends_while_open),
+                                             TEST(times_stay),
+                                             TEST(times_of_handle),
+                                             TEST(read_only_folder),
+                                             TEST(others),
+                                             TEST(rights_of_everyone),
+                                             TEST(announced),
+                                             TEST(checkpoints) };
 
 int main(int argc, char **argv)
 {

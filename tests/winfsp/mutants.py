@@ -97,6 +97,10 @@ MOUNT = [
     row('files stay open', 'while files are open', MAIN, 'n = ops_end();', 'n = 0;'),
     row('what was closed is closed again', 'while files are open', OPS,
         '    handles_remove(h);\n    (void)cache', '    (void)cache'),
+    row('what may only be read is written', 'unit changes_by_reader', OPS,
+        'if (handle_of(fi)->writes)', 'if (true)'),
+    row('what may only be read is truncated', 'unit changes_by_reader', OPS,
+        'if (handle_of(fi) && handle_of(fi)->writes)', 'if (handle_of(fi))'),
     row('the times of handles that have written', 'unit times_stay', OPS,
         'handles_set_times(&c.h.id, tv);', '(void)0;'),
     row('the times of all handles', 'unit times_stay', HANDLES, ' && atomic_load(&h->changed)', ''),
@@ -146,7 +150,10 @@ def operations_fail(sources, where, test, build):
                  [os.path.join(sources, f) for f in PARTS] +
                  ['-Wl,--wrap=' + name for name in WRAPPED], build)
     env = dict(os.environ, TMPDIR=where)
-    return run([program, test], LIMIT, env=env)[0] not in (0, 77)
+    status, out = run([program, test], LIMIT, env=env)
+    if '0 passed, 0 failed' in out:
+        raise Failure('no such test: ' + test)
+    return status not in (0, 77)
 
 
 def mount_fails(sources, where, test, build):
