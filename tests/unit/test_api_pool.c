@@ -26,6 +26,7 @@ static void keep_line(void *ctx, int level, const char *text)
     (void)snprintf(last_line, sizeof(last_line), "%s", text);
 }
 
+#ifndef _WIN32 /* it says of some that there is no such file */
 /* A name that no file system takes, and a path that no system takes: the log says so. */
 static void expect_long_refused(const cm_create_options *create)
 {
@@ -44,6 +45,7 @@ static void expect_long_refused(const cm_create_options *create)
     }
     last_line[0] = 0;
 }
+#endif
 
 static void test_create(void)
 {
@@ -66,7 +68,9 @@ static void test_create(void)
     CHECK_EQ(unlink(path), 0);
     CHECK_EQ(cm_create(path_of("no/such/dir"), &o), CM_ENOENT);
     CHECK(strstr(last_line, "no/such/dir: a pool of 1048576 bytes cannot be made: ") != NULL);
+#ifndef _WIN32
     CALL(expect_long_refused(&o));
+#endif
     o.size = MIB + 1;
     CHECK_EQ(cm_create(path, &o), CM_EPOOLSIZE);
     CHECK(strncmp(last_line, path, strlen(path)) == 0);

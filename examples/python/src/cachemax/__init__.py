@@ -55,9 +55,9 @@ def version():
 
 
 class Error(OSError):
-    """What the library says: `code` is a CM_E* number and `name` its name, as "CM_EOWNED". `errno` is
-    set where the system has the same error, else None. Three have the type of Python's own error,
-    too: see KINDS."""
+    """What the library says: `code` is a CM_E* number and `name` its name, as "CM_EOWNED". `errno`
+    is set where the system has the same error, else None. Three have the type of Python's own
+    error, too: see KINDS."""
 
     def __init__(self, code, where, more=""):
         self.code, self.where, self.more = code, where, more
