@@ -88,10 +88,6 @@ void os_program(uint64_t process, char name[OS_PROGRAM]);
  * and what it has mounted may be in another mount namespace. What cannot be seen counts as here. */
 enum os_whereabouts { OS_HERE, OS_OTHER_MOUNTS, OS_HIDDEN };
 enum os_whereabouts os_whereabouts(uint64_t process, const char *file);
-/* Has somebody a lock of a pool's kind on the file: for reading, or for writing? On Windows, and if
- * the file cannot be read, that is not known. */
-enum os_lock { OS_LOCK_UNKNOWN, OS_LOCK_NONE, OS_LOCK_READ, OS_LOCK_WRITE };
-enum os_lock os_lock(const char *path);
 /* The directory of `path`, cut to n bytes. */
 void os_parent(const char *path, char *parent, size_t n);
 
@@ -179,6 +175,10 @@ bool os_may_write(const char *path);
  * file system, such as that of `chattr +i` (Linux only). Of Windows nothing is known. */
 enum os_bar { OS_BAR_NONE, OS_BAR_MODE, OS_BAR_IMMUTABLE, OS_BAR_APPEND };
 enum os_bar os_bar(const char *path, unsigned *mode);
+/* Has somebody a lock of a pool's kind on the file: for reading, or for writing? On Windows, and if
+ * the file cannot be read, that is not known. */
+enum os_lock { OS_LOCK_UNKNOWN, OS_LOCK_NONE, OS_LOCK_READ, OS_LOCK_WRITE };
+enum os_lock os_lock(const char *path);
 /* Is this the error of a path on a mount whose process is gone? Of a connection to a socket that
  * has no process? */
 bool os_is_dead(int error);

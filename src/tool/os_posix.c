@@ -358,25 +358,6 @@ enum os_whereabouts os_whereabouts(uint64_t process, const char *file)
     return strcmp(its, ours) ? OS_OTHER_MOUNTS : OS_HERE;
 }
 
-enum os_lock os_lock(const char *path)
-{
-    enum os_lock found = OS_LOCK_UNKNOWN;
-#ifdef F_OFD_GETLK
-    struct flock range = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-    if (fd >= 0 && fcntl(fd, F_OFD_GETLK, &range) == 0)
-        found = range.l_type == F_UNLCK   ? OS_LOCK_NONE
-                : range.l_type == F_RDLCK ? OS_LOCK_READ
-                                          : OS_LOCK_WRITE;
-    if (fd >= 0)
-        (void)close(fd);
-#else
-    (void)path;
-#endif
-    return found;
-}
-
 void os_parent(const char *path, char *parent, size_t n)
 {
     const char *slash = strrchr(path, '/');

@@ -305,6 +305,25 @@ enum os_bar os_bar(const char *path, unsigned *mode)
     return flag_bars(path);
 }
 
+enum os_lock os_lock(const char *path)
+{
+    enum os_lock found = OS_LOCK_UNKNOWN;
+#ifdef F_OFD_GETLK
+    struct flock range = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    if (fd >= 0 && fcntl(fd, F_OFD_GETLK, &range) == 0)
+        found = range.l_type == F_UNLCK   ? OS_LOCK_NONE
+                : range.l_type == F_RDLCK ? OS_LOCK_READ
+                                          : OS_LOCK_WRITE;
+    if (fd >= 0)
+        (void)close(fd);
+#else
+    (void)path;
+#endif
+    return found;
+}
+
 bool os_is_dead(int error)
 {
     return error == ENOTCONN;

@@ -236,7 +236,8 @@ test_superblocks()
   for content in '' x; do
     printf '%s' "$content" >short
     status=3
-    sees "short-${#content}" superblock.verdict 'no copy counts: not a cachemax pool' short superblock
+    sees "short-${#content}" superblock.verdict \
+      'no copy counts: not a cachemax pool' short superblock
     status=0
     check "short-${#content}-copies" sh -c "! grep -E 'damaged|its superblock says' j err"
   done
