@@ -86,7 +86,7 @@ CM_API int cm_objects_forget(cm_cache *cache, const char *name);
 typedef struct cm_object_info {
     uint32_t struct_size; /* set by CM_OBJECT_INFO_INIT */
     uint32_t reserved;
-    uint64_t size;      /* of the value, in bytes */
+    uint64_t size; /* of the value, in bytes */
     /* When it ends, in whole milliseconds of the wall clock since 1970; 0: it does not expire. It
      * moves if the clock is set back: see cm_objects_put(). */
     int64_t expires_ns;

@@ -90,6 +90,11 @@ struct cm_value_ref cm_entries_ref(const struct cm_entry *e)
     return r;
 }
 
+uint64_t cm_entries_key_hash(const struct cm_entry *e)
+{
+    return XXH3_64bits(e->key_len ? e->key : (const uint8_t *)"", e->key_len);
+}
+
 bool cm_entries_has_key(const struct cm_entry *e, const void *key, size_t key_len)
 {
     return e->key_len == key_len && (key_len == 0 || memcmp(e->key, key, key_len) == 0);

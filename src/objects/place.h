@@ -16,7 +16,6 @@ struct cm_object_place {
 /* False: no key can be like this. */
 bool cm_objects_place(const cm_objects *o, const void *key, size_t key_len,
                       struct cm_object_place *p);
-uint64_t cm_objects_hash(const void *key, size_t key_len);
 unsigned cm_objects_hot_bit(const void *key, size_t key_len);
 
 #endif

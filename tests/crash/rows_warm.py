@@ -69,7 +69,7 @@ WARM = [
     _m('short validator', 'a validator without its whole proof is refused', 'unit api validators',
        'api/validator.c', ' || v->struct_size >= sizeof(*v));', ' || v->struct_size >= 8);'),
     _m('warm, version', 'nothing is cached of an older version', 'unit warm version', 'api/warm.c',
-       '    w->report.cached = 0;\n', ''),
+       '    w->version = now;\n    w->report.cached = 0;\n', '    w->version = now;\n'),
     _m('warm, thread ends', 'a thread that ends in a callback ends its request',
        'unit warm thread_ends', 'api/warm.c',
        '    if (w->q)\n        (void)cm_run_end(w->q);\n', ''),
