@@ -461,6 +461,7 @@ native_suites() { # DIR
   waits service/stalls "$b/tests/service/stalls"
   waits service/program sh "$here/service/program-test.sh" "$b"
   waits policy/advice "$b/tests/policy/test_advice"
+  waits policy/ended "$b/tests/policy/test_ended"
   waits kill "$b/tests/kill/kill" --cycles 100
   waits objects/kill "$b/tests/objects/objects-kill" --cycles 60
   waits share "$b/tests/share/share" --operations 300000 --kills 20

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "protocol/steps.h"
+#include "state/ended.h"
 #include "state/file_record.h"
 #include "state/keep.h"
 
@@ -170,40 +171,86 @@ static unsigned empty(struct cm_cache *c, struct victim *v, unsigned chosen, uin
     return out;
 }
 
-/* Evicts up to n slots with one fence; they are owned, durably invalid and ready to be filled.
- * `share`: those of one share; 0: any. */
-static unsigned evict(struct cm_cache *c, uint32_t share, uint64_t *ready, unsigned n)
+/* Evicts victims with one fence. Their slots are owned, durably invalid and ready to be filled. */
+static unsigned evict_chosen(struct cm_cache *c, struct victim *v, unsigned chosen, uint64_t *ready)
 {
-    struct victim v[CM_BATCH_MAX];
     unsigned emptied, evicted = 0;
-    unsigned out = empty(c, v, choose_victims(c, share, v, n), ready, &emptied);
+    const unsigned out = empty(c, v, chosen, ready, &emptied);
     /* The policy is told without a lock: it may read a page that the last session has left. */
     for (unsigned i = 0; i < emptied; i++)
         if (v[i].gone) {
             cm_policy_evicted(&c->policy, v[i].remember, v[i].key.place.hash);
             evicted++;
         }
-    cm_count(c, CM_STAT_evicted, evicted);
+    if (evicted > 0)
+        cm_count(c, CM_STAT_evicted, evicted);
     return out;
 }
 
-/* Makes a slot a victim, if it still holds the block. It does not change while it is owned, except
- * that a bracket may make it invalid. */
+/* Evicts up to n slots. `share`: those of one share; 0: any. */
+static unsigned evict(struct cm_cache *c, uint32_t share, uint64_t *ready, unsigned n)
+{
+    struct victim v[CM_BATCH_MAX];
+    return evict_chosen(c, v, choose_victims(c, share, v, n), ready);
+}
+
+/* Owns a slot and makes it a victim, if it holds a block. It does not change while it is owned,
+ * except that a bracket may make it invalid. */
+static bool own(struct cm_cache *c, struct victim *v, uint64_t slot, struct cm_last_home *last)
+{
+    v->slot = slot;
+    v->remember = false; /* nobody has to wait for its return */
+    if (!cm_ring_own(&c->policy.ring, slot))
+        return false; /* it comes or goes just now */
+    if (look(c, v, last)) {
+        cm_step_quarantine_owned(c, slot);
+        return false;
+    }
+    if (v->keyed)
+        return true;
+    cm_ring_disown(&c->policy.ring, slot);
+    return false;
+}
+
+/* The same, if it still holds this block. */
 static bool take(struct cm_cache *c, struct victim *v, const struct cm_surveyed *b,
                  struct cm_last_home *last)
 {
-    v->slot = b->slot;
-    v->remember = false; /* nobody has to wait for its return */
-    if (!cm_ring_own(&c->policy.ring, b->slot))
-        return false; /* it comes or goes just now */
-    if (look(c, v, last)) {
-        cm_step_quarantine_owned(c, b->slot);
+    if (!own(c, v, b->slot, last))
         return false;
-    }
-    if (v->keyed && v->key.incarnation == b->key.incarnation && v->key.block == b->key.block)
+    if (v->key.incarnation == b->key.incarnation && v->key.block == b->key.block)
         return true;
     cm_ring_disown(&c->policy.ring, b->slot);
     return false;
+}
+
+/* Evicts up to n blocks that nothing leads to any more. */
+static unsigned evict_ended(struct cm_cache *c, uint64_t *ready, unsigned n)
+{
+    struct victim v[CM_BATCH_MAX];
+    struct cm_last_home last = { 0 };
+    uint64_t slot[CM_BATCH_MAX];
+    unsigned chosen = 0;
+    assert(n <= CM_BATCH_MAX);
+    const unsigned found = cm_ended_find(c, slot, n);
+    for (unsigned i = 0; i < found; i++) {
+        if (!own(c, &v[chosen], slot[i], &last))
+            continue;
+        if (cm_ended_has(c, v[chosen].key.incarnation))
+            chosen++;
+        else /* it was filled since */
+            cm_ring_disown(&c->policy.ring, slot[i]);
+    }
+    return evict_chosen(c, v, chosen, ready);
+}
+
+unsigned cm_evict_ended(struct cm_cache *c, unsigned n)
+{
+    uint64_t ready[CM_BATCH_MAX];
+    const unsigned out = evict_ended(c, ready, n);
+    if (out > 0)
+        cm_ring_give_free(&c->policy.ring, ready, out);
+    return out;
 }
 
 uint64_t cm_evict_blocks(struct cm_cache *c, const struct cm_surveyed *b, unsigned n)
@@ -271,6 +318,8 @@ unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsi
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
 {
     unsigned got = cm_ring_take_free(&c->policy.ring, slot, n);
+    if (got < n)
+        got += evict_ended(c, slot + got, n - got);
     if (got == n)
         return got;
     const uint32_t over = cm_share_over(&c->policy.ring.shares);

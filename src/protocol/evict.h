@@ -15,11 +15,16 @@ static inline unsigned cm_evict_batch(const struct cm_cache *c)
     uint64_t b = cm_media_slots(&c->media) / 32; /* batch plus free stack stay below slots/16 */
     return b > CM_BATCH_MAX ? CM_BATCH_MAX : (unsigned)b;
 }
-/* Gets up to n owned slots to fill: from the free stack, then by eviction. An eviction also puts
+/* Gets up to n owned slots to fill: from the free stack, then by eviction, of blocks that nothing
+ * leads to first. An eviction also puts
  * some slots on the free stack for later. Returns the number of slots. */
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n);
 /* The same from blocks of one share (quota.h), by eviction only. */
 unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsigned n);
+/* Frees up to n slots whose blocks nothing leads to any more, because their incarnation has ended
+ * (ended.h). Returns how many. They are on the free stack, so what is stored next gets them and
+ * takes no other block's place. */
+unsigned cm_evict_ended(struct cm_cache *c, unsigned n);
 /* Evicts up to cm_evict_batch() blocks from their slots, with one fence, and frees the slots. A
  * block that is not there any more, or that comes or goes just now, is left out. Returns the bytes
  * that were cached of the blocks that it evicted. */

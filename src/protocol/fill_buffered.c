@@ -46,12 +46,15 @@ static inline __attribute__((always_inline)) bool is_still(struct cm_cache *c, u
 
 /* The block in a claimed entry has to leave it. true: it goes to the pool, as *n. It was wanted
  * again, or the pool has room, or the rule lets it go on probation there. false: it goes to the
- * ghost, or the entry holds no block. */
-static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *n)
+ * ghost, or the entry holds no block. `room`: so many slots were freed of blocks that nothing leads
+ * to any more; they are as good as slots that were never used. */
+static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *n, unsigned room)
 {
     struct cm_buffered h;
     if (!describe(c, e, n, &h))
         return false;
+    if (room > 0 && n->start != CM_START_MEMBER)
+        n->start = CM_START_KNOWN;
     if (n->start == CM_START_NOT || !take_ticket(c, n)) {
         cm_policy_remember(&c->policy, h.hash); /* a bracket is open: it may come in later */
         return false;
@@ -140,8 +143,10 @@ static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
     unsigned claimed = 0, leaving = 0, promoted = 0, got = 0;
     while (claimed < n && (oldest[claimed] = cm_probation_claim(&c->probation)) != CM_NO_ENTRY)
         claimed++;
+    const unsigned room = cm_evict_ended(c, claimed);
     for (unsigned i = 0; i < claimed; i++)
-        leaving += leaves_for_pool(c, oldest[i], &out[leaving]);
+        leaving +=
+            leaves_for_pool(c, oldest[i], &out[leaving], room > leaving ? room - leaving : 0);
     assert(leaving <= claimed && claimed <= n && n <= CM_BATCH_MAX);
     cm_publish_batch(c, &by_ticket, out, leaving);
     for (unsigned i = 0; i < leaving; i++) {

@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "state/ended.h"
 #include "state/file.h"
 #include "state/file_name.h"
 #include "state/file_record.h"
@@ -67,6 +68,14 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
     return candidate[from][XXH3_64bits(&c->serial, sizeof(c->serial)) % n[from]];
 }
 
+/* Nothing will lead to the blocks of a record's incarnation any more. */
+static void end_incarnation(struct cm_cache *c, uint64_t place, const struct cm_record *r)
+{
+    cm_keep_move(c, r->incarnation, 0, 0);
+    cm_quota_move(c, r->incarnation, 0, 0);
+    cm_ended_note(c, r->incarnation, cm_record_size(&c->media, place, r));
+}
+
 /* Finds the file's record. If two records have its id, neither proves anything: both are
  * dropped. */
 static int find_record(struct cm_object *f, const struct cm_record_set *b,
@@ -94,8 +103,7 @@ static int find_record(struct cm_object *f, const struct cm_record_set *b,
         if (cm_file_record_failed(c, cm_record_place(b, i), &b->record[i]))
             (void)cm_super_sync_failed(&c->super, false);
         cm_settle_lose(c, cm_record_place(b, i), &f->id);
-        cm_keep_move(c, b->record[i].incarnation, 0, 0);
-        cm_quota_move(c, b->record[i].incarnation, 0, 0);
+        end_incarnation(c, cm_record_place(b, i), &b->record[i]);
         if (cm_record_drop(&c->media, cm_record_place(b, i)))
             return cm_file_bump_epoch(c);
     }
@@ -180,7 +188,7 @@ static void take_place(struct cm_object *f, const struct cm_record_set *b)
     cm_file_name_end_recorded(f->cache, f->place, r);
     if (whole) {
         cm_settle_lose(f->cache, f->place, &r->id);
-        cm_quota_move(f->cache, r->incarnation, 0, 0);
+        end_incarnation(f->cache, f->place, r);
     }
 }
 
@@ -220,10 +228,8 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
         /* The disk may have the old record for some time. */
         cm_settle_lose(c, f->place, &f->id);
         cm_settle_look(f);
-        if (r && f->keep) /* renewed below */
-            cm_keep_move(c, r->incarnation, 0, 0);
-        if (r)
-            cm_quota_move(c, r->incarnation, 0, 0);
+        if (r) /* if it is kept, that is renewed below */
+            end_incarnation(c, f->place, r);
     } else {
         e = void_unreadable(c, b, true);
         cm_settle_look(f);
@@ -376,7 +382,9 @@ int cm_files_detach(struct cm_object *f)
             if (f->regions.intents != 0 && f->regions.unsynced == 0)
                 cm_settle_quiet(c, f->place);
         } else {
-            cm_quota_move(c, f->incarnation, 0, 0); /* nothing leads to its blocks any more */
+            /* Nothing leads to its blocks any more. */
+            cm_quota_move(c, f->incarnation, 0, 0);
+            cm_ended_note(c, f->incarnation, at_load_relaxed(&f->limit));
         }
         cm_object_put_free(c, f);
     }
@@ -540,8 +548,7 @@ static int forget_records(struct cm_cache *c, const cm_file_id *id)
         if (its) {
             cm_file_name_end_recorded(c, place, &b->record[i]);
             cm_settle_lose(c, place, id);
-            cm_keep_move(c, b->record[i].incarnation, 0, 0);
-            cm_quota_move(c, b->record[i].incarnation, 0, 0);
+            end_incarnation(c, place, &b->record[i]);
         }
         if ((its && forget_record(c, place, &b->record[i])) ||
             (!its && !b->unreadable[i] && !cm_record_is_unused(b, i) &&

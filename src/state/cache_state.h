@@ -89,6 +89,19 @@ struct cm_quotas {
     uint32_t counted;             /* atomic; all blocks of earlier sessions were counted once */
 };
 
+/* Incarnations that ended in this session (ended.c). */
+#define CM_ENDED 1024u
+#define CM_ENDED_WAYS 8u
+struct cm_ended {
+    uint64_t number[CM_ENDED]; /* atomic; 0: none */
+    uint64_t noted;            /* atomic; how many have ended */
+    uint64_t blocks;           /* atomic; that they may have had, since the last search was due */
+    uint32_t again;            /* atomic; a search has to look at all slots */
+    uint32_t busy;             /* atomic; a thread searches. It owns what follows */
+    uint64_t left;             /* atomic; so many slots have to be looked at */
+    uint64_t slot;             /* the next one */
+};
+
 /* Candidates for the copies of fills, and what was measured of each (fill_choice.h). */
 #define CM_FILL_CANDIDATES 3u
 struct cm_fill_choice {
@@ -171,6 +184,7 @@ struct cm_cache {
     struct cm_settling settling;
     struct cm_keeping keeping;
     struct cm_quotas quotas;
+    struct cm_ended ended;
 
     struct cm_rate rate;
     uint64_t sample_skipped;     /* atomic; reads of the sample that found it locked */

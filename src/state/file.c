@@ -16,6 +16,7 @@
  */
 #include "state/file.h"
 
+#include "state/ended.h"
 #include "state/file_record.h"
 #include "state/keep.h"
 #include "state/quota.h"
@@ -30,6 +31,7 @@
 /* Lets lookups and fills use the new incarnation, whose record is durable. */
 static void release_incarnation(struct cm_object *f, uint64_t incarnation)
 {
+    cm_ended_note(f->cache, f->incarnation, at_load_relaxed(&f->limit)); /* about where they end */
     if (at_load_relaxed(&f->keep))
         cm_keep_move(f->cache, f->incarnation, incarnation, f->validator.size);
     if (at_load_relaxed(&f->share))

@@ -42,6 +42,7 @@ from mutation import Failure, edit, end_all, run  # noqa: E402
 from rows import BENIGN, Mutant  # noqa: E402, F401
 from rows_blocks import BLOCKS  # noqa: E402
 from rows_checkpoint import CHECKPOINT  # noqa: E402
+from rows_ended import ENDED  # noqa: E402
 from rows_faults import FAULTS  # noqa: E402
 from rows_files import FILES  # noqa: E402
 from rows_grow import GROWTH  # noqa: E402
@@ -58,7 +59,7 @@ from rows_shared import SHARED_READERS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
 MUTANTS = BLOCKS + READS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
-MUTANTS += OBJECTS + SHARED_READERS + GROWTH + FAULTS + HISTORY_ROWS + SEALED
+MUTANTS += OBJECTS + SHARED_READERS + GROWTH + FAULTS + HISTORY_ROWS + SEALED + ENDED
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
@@ -100,6 +101,7 @@ WRAPS = {  # by program, as in the meson.build files
              '-Wl,--wrap=cm_super_add_part', '-Wl,--wrap=cm_guard_add',
              '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=ftruncate64', '-Wl,--wrap=fstatfs64',
              '-Wl,--wrap=cm_posix_allocate', '-Wl,--wrap=cm_plat_random'],
+    'ended': ['-Wl,--wrap=cm_ended_find'],
     'file': ['-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_wall_ns'],
     'pin': ['-Wl,--wrap=cm_guard_load_words', '-Wl,--wrap=cm_guard_look_before'],
     'seal': ['-Wl,--wrap=cm_guard_copy', '-Wl,--wrap=cm_plat_file_sync'],

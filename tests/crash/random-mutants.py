@@ -49,6 +49,7 @@ from mutation import Failure, end_all, run  # noqa: E402
 UNITS = {
     'protocol/bracket.c': 'file block',
     'protocol/evict.c': 'pin block',
+    'state/ended.c': 'ended',
     'state/file.c': 'file record block',
     'protocol/fill.c': 'probation block flight',
     'api/flight.c': 'request',

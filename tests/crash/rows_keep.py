@@ -29,7 +29,7 @@ KEEP = [
        '        if (b->whole[i] && (b->record[i].flags & CM_RECORD_KEEP))\n'
        '            continue;\n', ''),
     _m('keep, forget', 'a file that is forgotten is kept no more', 'unit keep forget', ATTACH,
-       '            cm_keep_move(c, b->record[i].incarnation, 0, 0);\n', ''),
+       '    cm_keep_move(c, r->incarnation, 0, 0);\n', ''),
     _m('keep, share', 'kept files have half of the slots', 'unit keep share', KEEP_C,
        '> cm_keep_most(c))\n        e = CM_EKEEP;', '> UINT64_MAX / 2)\n        e = CM_EKEEP;'),
     _m('keep, most', 'no more than half of the slots are marked', 'unit keep too_much', KEEP_C,

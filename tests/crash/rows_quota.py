@@ -49,7 +49,7 @@ QUOTA = [
     _m('quota, moves later', 'also if a survey has counted some of them', 'unit pin group_between',
        QUOTA_C, 'q->begun ? 2u : 1u', 'q->slot == 0 ? 1u : 2u'),
     _m('quota, given record', 'a file whose record is given away is known no more',
-       'unit quota table', ATTACH, '        cm_quota_move(f->cache, r->incarnation, 0, 0);\n', ''),
+       'unit quota table', ATTACH, '        end_incarnation(f->cache, f->place, r);\n', ''),
     _m('quota, no record', 'a file without a record is known while it is attached',
        'unit quota table', ATTACH, '            cm_quota_move(c, f->incarnation, 0, 0);', ''),
     _m('quota, attached', 'a group gets its first quota while no file is attached',

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ended.c - incarnations that ended in this session, and the search for the slots that their blocks
+ * still take.
+ *
+ * Owns: the table of ended incarnations, and where the search is.
+ *
+ * How: nothing leads to a block whose incarnation has ended. But its slot is not empty, and its
+ * count says how useful the block was. So who needs a slot asks here before it asks the policy.
+ *
+ * The search goes over all slots once, in their order, a few with each question. It reads their
+ * headers and looks up the incarnations in the table. It begins when incarnations have ended that
+ * may have had 1/CM_ENDED_PART of the slots. With fewer it would cost more than it gains.
+ *
+ * The table has sets of CM_ENDED_WAYS numbers, a cache line each. If its set is full, a new number
+ * takes the place of another one. So old numbers are forgotten, and so are all at close. Blocks of
+ * forgotten ones are evicted as others are.
+ *
+ * Locks: none. One thread searches at a time.
+ * Who: protocol/, state/.
+ */
+#include "state/ended.h"
+
+#include "media/slot.h"
+
+#define CM_ENDED_PART 256u
+
+/* The set where a number belongs. */
+static uint64_t set_of(uint64_t number)
+{
+    const uint64_t hash = number * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+    return hash % (CM_ENDED / CM_ENDED_WAYS) * CM_ENDED_WAYS;
+}
+
+bool cm_ended_has(const struct cm_cache *c, uint64_t incarnation)
+{
+    const uint64_t number = cm_incarnation_number(incarnation);
+    const uint64_t *set = &c->ended.number[set_of(number)];
+    bool has = false;
+    for (unsigned i = 0; i < CM_ENDED_WAYS; i++)
+        has |= at_load_relaxed(&set[i]) == number; /* relaxed: a number, and nothing with it */
+    return has && number != 0;
+}
+
+/* Relaxed: if two threads take one place, one number is forgotten. */
+static void enter(struct cm_ended *e, uint64_t number)
+{
+    uint64_t *set = &e->number[set_of(number)];
+    uint64_t way = at_add_relaxed(&e->noted, 1) % CM_ENDED_WAYS;
+    for (unsigned i = 0; i < CM_ENDED_WAYS; i++)
+        if (at_load_relaxed(&set[i]) == 0)
+            way = i;
+    at_store_relaxed(&set[way], number);
+}
+
+void cm_ended_note(struct cm_cache *c, uint64_t incarnation, uint64_t bytes)
+{
+    struct cm_ended *e = &c->ended;
+    const uint64_t slots = cm_media_slots(&c->media);
+    const uint64_t number = cm_incarnation_number(incarnation);
+    if (number == 0 || bytes == 0)
+        return;
+    enter(e, number);
+    uint64_t blocks = bytes == CM_SIZE_UNKNOWN ? slots : cm_blocks_of(bytes);
+    blocks = blocks < slots ? blocks : slots;
+    if (at_add_relaxed(&e->blocks, blocks) + blocks < slots / CM_ENDED_PART)
+        return; /* relaxed: the sum only says when */
+    at_store_relaxed(&e->blocks, 0);
+    /* Release: pairs with the swap in cm_ended_find(), so that the search sees the number. */
+    at_store_release(&e->again, 1u);
+}
+
+/* Is a search due, or does one go on? Relaxed: cm_ended_find() looks again. */
+static bool is_due(const struct cm_cache *c)
+{
+    return (at_load_relaxed(&c->ended.again) || at_load_relaxed(&c->ended.left) > 0) &&
+           cm_ring_unused(&c->policy.ring) == 0;
+}
+
+static bool holds_ended(const struct cm_cache *c, uint64_t slot)
+{
+    struct cm_header h;
+    return cm_slot_load_header(&c->media, slot, &h) == 0 && (h.w0 & CM_W0_VALID) &&
+           cm_ended_has(c, h.incarnation);
+}
+
+unsigned cm_ended_find(struct cm_cache *c, uint64_t *slot, unsigned n)
+{
+    struct cm_ended *e = &c->ended;
+    const uint64_t end = at_load_relaxed(&c->policy.ring.frontier); /* relaxed: it only grows */
+    unsigned found = 0;
+    /* Acquire: pairs with the release below. What follows belongs to one thread at a time. */
+    if (!is_due(c) || at_swap_acq_rel(&e->busy, 1u))
+        return 0;
+    /* Acquire: pairs with the release in cm_ended_note(). */
+    uint64_t left = at_swap_acq_rel(&e->again, 0u) ? end : at_load_relaxed(&e->left);
+    for (unsigned steps = n * CM_ENDED_STEPS; steps > 0 && left > 0 && found < n; steps--, left--) {
+        e->slot = e->slot < end ? e->slot : 0;
+        if (holds_ended(c, e->slot))
+            slot[found++] = e->slot;
+        e->slot++;
+    }
+    at_store_relaxed(&e->left, left); /* relaxed: others only ask whether it is 0 */
+    at_store_release(&e->busy, 0u);
+    return found;
+}

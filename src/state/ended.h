@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * ended.h - incarnations that ended in this session, and the search for the slots that their blocks
+ * still take.
+ */
+#ifndef CM_ENDED_H
+#define CM_ENDED_H
+
+#include "state/cache_state.h"
+
+/* How many headers the search looks at for each slot that is wanted. */
+#define CM_ENDED_STEPS 8u
+
+/* An incarnation has ended: nothing will lead to its blocks again. `bytes`: where they end at most;
+ * CM_SIZE_UNKNOWN: anywhere. Any thread, with any lock. */
+void cm_ended_note(struct cm_cache *c, uint64_t incarnation, uint64_t bytes);
+
+/* Did the incarnation of a header end in this session, as far as it is remembered? */
+bool cm_ended_has(const struct cm_cache *c, uint64_t incarnation);
+
+/* Finds up to n slots that hold blocks of ended incarnations, within CM_ENDED_STEPS headers for
+ * each. They are not owned: look again. 0: there are none within reach; no search is due, because
+ * there are slots that were never used, or no incarnation has ended; or another thread searches. No
+ * lock is held. */
+unsigned cm_ended_find(struct cm_cache *c, uint64_t *slot, unsigned n);
+
+#endif

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_ended.c - blocks of incarnations that have ended go before all others: the ends that are
+ * noted, the search for their slots, and what may not suffer from it. tests/policy/test_ended.c has
+ * what it gains.
+ */
+#include "fixture.h"
+
+#include "protocol/evict.h"
+#include "state/ended.h"
+
+#define SEED 7u
+#define OLD 200u /* blocks of the version that ends; a pool of 4 MiB has some thousand slots */
+
+static bool buffered; /* pools have a probation buffer */
+
+/* If `finds` is not 0, these slots are found, whatever they hold. */
+static unsigned finds;
+static uint64_t found_slots[CM_BATCH_MAX];
+
+unsigned __real_cm_ended_find(struct cm_cache *c, uint64_t *slot, unsigned n);
+unsigned __wrap_cm_ended_find(struct cm_cache *c, uint64_t *slot, unsigned n);
+unsigned __wrap_cm_ended_find(struct cm_cache *c, uint64_t *slot, unsigned n)
+{
+    if (finds == 0)
+        return __real_cm_ended_find(c, slot, n);
+    memcpy(slot, found_slots, finds * sizeof(*slot));
+    return finds;
+}
+
+static void begin(struct pool *p)
+{
+    pool_make(p, 4 * MIB, 16);
+    pool_seed(p, SEED);
+    if (buffered)
+        p->o.probation_bytes = 16 * BLK;
+    (void)pool_up(p);
+}
+
+static uint64_t incarnation_of(cm_file *f)
+{
+    return cm_object_of(f)->incarnation;
+}
+
+static void revalidate(cm_file *f, uint64_t size, uint64_t version)
+{
+    cm_validator v = val(size, version);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+}
+
+/* ---- The table ------------------------------------------------------------------------------- */
+
+static void test_table(void)
+{
+    struct pool p;
+    begin(&p);
+    cm_cache *c = p.c;
+    CHECK(!cm_ended_has(c, 77));
+    CHECK(!cm_ended_has(c, 0));
+    cm_ended_note(c, 77, BLK);
+    CHECK(cm_ended_has(c, 77));
+    CHECK(cm_ended_has(c, UINT64_C(3) << CM_SINCE_SHIFT | 77)); /* what a header says */
+    CHECK(!cm_ended_has(c, 78));
+    cm_ended_note(c, 0, BLK); /* a file that had none */
+    cm_ended_note(c, 78, 0);  /* one that had no blocks */
+    CHECK(!cm_ended_has(c, 78));
+    CHECK_EQ(c->ended.noted, 1);
+    for (uint64_t i = 1000; i < 1000 + 20 * CM_ENDED; i++) {
+        cm_ended_note(c, i, BLK);
+        CHECK(cm_ended_has(c, i));
+    }
+    CHECK(!cm_ended_has(c, 77)); /* forgotten */
+    uint64_t known = 0;
+    for (uint64_t i = 1000; i < 1000 + 20 * CM_ENDED; i++)
+        known += cm_ended_has(c, i);
+    CHECK(known <= CM_ENDED && known > CM_ENDED * 9 / 10);
+    pool_end(&p);
+}
+
+/* ---- Ends ------------------------------------------------------------------------------------ */
+
+/* Did the incarnation end with the last call, and no other one? */
+static void ended(cm_cache *c, uint64_t incarnation, uint64_t *noted)
+{
+    CHECK(cm_ended_has(c, incarnation));
+    CHECK_EQ(c->ended.noted, *noted + 1);
+    *noted = c->ended.noted;
+}
+#define ended(...) CALL(ended(__VA_ARGS__)) /* its checks say who called */
+
+static void test_open_file(void)
+{
+    struct pool p;
+    const cm_file_id id = id_of(1);
+    uint64_t noted = 0;
+    begin(&p);
+    cm_file *f = attach(&p, 1, OLD * BLK, 1, 0);
+    uint64_t was = incarnation_of(f);
+    revalidate(f, OLD * BLK, 2); /* it has no blocks, so nothing has to be found */
+    CHECK_EQ(p.c->ended.noted, 0);
+    was = incarnation_of(f);
+    CHECK_EQ(put(f, 3, 2), 0);
+    revalidate(f, OLD * BLK, 2); /* the same */
+    CHECK_EQ(p.c->ended.noted, 0);
+    revalidate(f, OLD * BLK, 3);
+    ended(p.c, was, &noted);
+    CHECK(!cm_ended_has(p.c, incarnation_of(f)));
+    was = incarnation_of(f);
+    CHECK_EQ(put(f, 3, 3), 0);
+    CHECK_EQ(cm_forget(p.c, &id), 0);
+    ended(p.c, was, &noted);
+    was = incarnation_of(f);
+    CHECK_EQ(put(f, 3, 3), 0);
+    CHECK_EQ(cm_invalidate(f, 0, UINT64_MAX), 0); /* block by block: no incarnation ends */
+    CHECK_EQ(p.c->ended.noted, noted);
+    detach(f); /* nor now: its record leads to it */
+    CHECK_EQ(p.c->ended.noted, noted);
+    pool_end(&p);
+}
+
+static void test_closed_file(void)
+{
+    struct pool p;
+    const cm_file_id id = id_of(1);
+    uint64_t noted = 0;
+    begin(&p);
+    cm_file *f = attach(&p, 1, OLD * BLK, 1, 0);
+    uint64_t was = incarnation_of(f);
+    CHECK_EQ(put(f, 3, 1), 0);
+    detach(f);
+    CHECK_EQ(cm_forget(p.c, &id), 0);
+    ended(p.c, was, &noted);
+    f = attach(&p, 1, OLD * BLK, 1, 0);
+    was = incarnation_of(f);
+    CHECK_EQ(put(f, 3, 1), 0);
+    detach(f);
+    f = attach(&p, 1, OLD * BLK, 1, 0); /* unchanged */
+    CHECK_EQ(incarnation_of(f), was);
+    CHECK_EQ(p.c->ended.noted, noted);
+    detach(f);
+    f = attach(&p, 1, OLD * BLK, 2, 0);
+    ended(p.c, was, &noted);
+    was = incarnation_of(f);
+    CHECK_EQ(put(f, 3, 2), 0);
+    detach(f);
+    pool_again(&p);
+    noted = 0;
+    f = attach(&p, 1, OLD * BLK, 3, 0); /* changed while the pool was closed */
+    ended(p.c, was, &noted);
+    pool_end(&p);
+}
+
+/* A file whose record is given to another one, and files that get no record at all. */
+static void test_records(void)
+{
+    struct pool p;
+    uint64_t was[500];
+    begin(&p);
+    for (uint64_t id = 1; id < 500; id++) {
+        cm_file *f = attach(&p, id, BLK, 1, 0);
+        was[id] = incarnation_of(f);
+        detach(f);
+    }
+    const uint64_t given = (uint64_t)STAT(p.c, records_evicted);
+    CHECK(given > 0);
+    CHECK_EQ(p.c->ended.noted, given);
+    uint64_t there = 0;
+    for (uint64_t id = 1; id < 500; id++)
+        there += cm_ended_has(p.c, was[id]);
+    CHECK_EQ(there, given);
+    for (uint64_t at = 0; at < p.c->media.geo.record_buckets * CM_RECORD_WAYS; at++) {
+        /* No record is given away from here on. */
+        struct cm_record r = { .id = id_of(5000 + at), .flags = CM_RECORD_KEEP };
+        CHECK_EQ(put_record(p.c, at, &r), 0);
+    }
+    uint64_t noted = p.c->ended.noted;
+    cm_file *f = attach(&p, 1000, BLK, 1, 0);
+    const uint64_t last = incarnation_of(f);
+    CHECK_EQ(put(f, 0, 1), 0);
+    CHECK_EQ(p.c->ended.noted, noted);
+    detach(f);
+    ended(p.c, last, &noted);
+    pool_end(&p);
+}
+
+/* Two records have the id of a file: neither counts. */
+static void test_two_records(void)
+{
+    struct pool p;
+    struct cm_record_set s;
+    const cm_file_id id = id_of(1);
+    begin(&p);
+    cm_record_load(&p.c->media, &id, &s);
+    for (unsigned i = 0; i < 2; i++) {
+        struct cm_record r = { .id = id, .incarnation = 5 + i, .size = BLK };
+        CHECK_EQ(put_record(p.c, cm_record_place(&s, i), &r), 0);
+    }
+    detach(attach(&p, 1, BLK, 1, 0));
+    CHECK(cm_ended_has(p.c, 5));
+    CHECK(cm_ended_has(p.c, 6));
+    pool_end(&p);
+}
+
+/* ---- The search ------------------------------------------------------------------------------ */
+
+/* A full pool: `n` blocks of file 1, and all the others of file 2. All were read three times. */
+static void fill_pool(struct pool *p, uint64_t n, cm_file **one, cm_file **two)
+{
+    begin(p);
+    const uint64_t slots = p->c->media.geo.slots;
+    *one = attach(p, 1, n * BLK, 1, 0);
+    *two = attach(p, 2, 2 * slots * BLK, 1, 0);
+    CHECK_EQ(put_all(*one, 0, n, 1), n);
+    uint64_t block = 0;
+    while (cm_ring_unused(&p->c->policy.ring) > 0 && block < 2 * slots)
+        (void)put(*two, block++, 2);
+    CHECK_EQ(cm_ring_unused(&p->c->policy.ring), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        (void)hits(*one, 0, n, 1);
+        (void)hits(*two, 0, block, 2);
+    }
+}
+#define fill_pool(...) CALL(fill_pool(__VA_ARGS__)) /* its checks say who called */
+
+/* Each slot of the file that ended is found once, and no other one; a question looks at a few. */
+static void test_search(void)
+{
+    struct pool p;
+    cm_file *one, *two;
+    uint64_t slot[CM_BATCH_MAX], found = 0, calls = 0;
+    unsigned n;
+    fill_pool(&p, OLD, &one, &two);
+    const uint64_t was = incarnation_of(one);
+    const uint64_t slots = p.c->media.geo.slots;
+    CHECK_EQ(cm_ended_find(p.c, slot, 4), 0); /* nothing has ended */
+    CHECK_EQ(p.c->ended.left, 0);
+    revalidate(one, OLD * BLK, 2);
+    do {
+        const uint64_t left = p.c->ended.left;
+        n = cm_ended_find(p.c, slot, 4);
+        CHECK(n <= 4);
+        CHECK(calls == 0 || left - p.c->ended.left <= 4 * CM_ENDED_STEPS);
+        for (unsigned i = 0; i < n; i++)
+            CHECK_EQ(cm_incarnation_number(header_of(p.c, slot[i])->incarnation), was);
+        found += n;
+        calls++;
+    } while (p.c->ended.left > 0 && calls < slots);
+    CHECK_EQ(found, OLD);
+    CHECK_EQ(cm_ended_find(p.c, slot, 4), 0); /* it is over */
+    p.c->ended.busy = 1;
+    revalidate(one, OLD * BLK, 3); /* it has no block: nothing is due */
+    CHECK_EQ(p.c->ended.again, 0);
+    cm_ended_note(p.c, was, CM_SIZE_UNKNOWN);
+    CHECK_EQ(p.c->ended.again, 1);
+    CHECK_EQ(cm_ended_find(p.c, slot, 4), 0); /* another thread searches */
+    p.c->ended.busy = 0;
+    CHECK_EQ(cm_ended_find(p.c, slot, 4), 4);
+    CHECK_EQ(p.c->ended.busy, 0);
+    pool_end(&p);
+}
+
+/* A few blocks are not worth a search. Many files with a few blocks are. */
+static void test_few(void)
+{
+    struct pool p;
+    begin(&p);
+    const uint64_t few = p.c->media.geo.slots / 256;
+    CHECK(few >= 3);
+    for (unsigned i = 0; i < 2; i++) {
+        cm_ended_note(p.c, 1000 + i, BLK);
+        CHECK_EQ(p.c->ended.again, 0);
+    }
+    for (uint64_t i = 2; i < few; i++)
+        cm_ended_note(p.c, 1000 + i, 1); /* a part of a block is one */
+    CHECK_EQ(p.c->ended.again, 1);
+    CHECK_EQ(p.c->ended.blocks, 0);
+    uint64_t slot;
+    CHECK_EQ(cm_ended_find(p.c, &slot, 1), 0); /* there are slots that were never used */
+    CHECK_EQ(p.c->ended.again, 1);
+    pool_end(&p);
+}
+
+/* ---- Who has to go --------------------------------------------------------------------------- */
+
+/* New blocks get the slots of the version that ended. No other block goes. */
+static void check_others_stay(void)
+{
+    struct pool p;
+    cm_file *one, *two;
+    fill_pool(&p, OLD, &one, &two);
+    const uint64_t slots = p.c->media.geo.slots;
+    const unsigned there = hits(two, 0, 2 * slots, 2);
+    const int64_t dropped = STAT(p.c, dropped), evicted = STAT(p.c, evicted);
+    revalidate(one, OLD * BLK, 2);
+    cm_file *const three = attach(&p, 3, OLD * BLK, 1, 0);
+    const unsigned more = OLD - 32; /* some slots are emptied ahead of their use */
+    CHECK_EQ(put_all(three, 0, more, 3), more);
+    CHECK_EQ(hits(three, 0, more, 3), more);
+    CHECK_EQ(hits(two, 0, 2 * slots, 2), there);
+    CHECK_EQ(STAT(p.c, dropped), dropped); /* that counts cm_drop() */
+    CHECK(STAT(p.c, evicted) >= evicted + more - 32);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+static void test_others_stay(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        buffered = i != 0;
+        CALL(check_others_stay());
+    }
+    buffered = false;
+}
+
+/* What leaves the buffer unread gets only the slots that are free: the rest goes to the ghost. */
+static void test_buffer(void)
+{
+    struct pool p;
+    cm_file *one, *two;
+    buffered = true;
+    fill_pool(&p, OLD, &one, &two);
+    buffered = false;
+    const unsigned there = hits(two, 0, 2 * p.c->media.geo.slots, 2);
+    revalidate(one, OLD * BLK, 2);
+    const int64_t before = STAT(p.c, fill_blocks);
+    cm_file *const three = attach(&p, 3, 4 * OLD * BLK, 1, 0);
+    (void)put_all(three, 0, 4 * OLD, 3);
+    const int64_t stored = STAT(p.c, fill_blocks) - before;
+    CHECK(stored >= OLD - 32 && stored <= OLD + 16); /* and not all 800 */
+    CHECK(hits(two, 0, 2 * p.c->media.geo.slots, 2) + 32 >= there);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+/* The same if many blocks leave the buffer together, and few slots are found for them. */
+static void test_sparse(void)
+{
+    enum { TOGETHER = CM_BATCH_MAX, EACH = 16, FILLS = 40 };
+    static uint8_t data[TOGETHER * CM_BLOCK_SIZE];
+    struct pool p;
+    pool_make(&p, 4 * MIB, 16);
+    pool_seed(&p, SEED);
+    p.o.probation_bytes = 4 * TOGETHER * BLK; /* entries are claimed in batches then */
+    (void)pool_up(&p);
+    const uint64_t slots = p.c->media.geo.slots;
+    cm_file *const one = attach(&p, 1, slots * BLK, 1, 0);
+    cm_file *const two = attach(&p, 2, 2 * slots * BLK, 1, 0);
+    uint64_t n = 0;
+    for (; cm_ring_unused(&p.c->policy.ring) > 0 && n < 2 * slots; n++)
+        (void)(n % EACH == 0 ? put(one, n / EACH, 1) : put(two, n, 2));
+    for (unsigned i = 0; i < 3; i++) {
+        (void)hits(one, 0, n / EACH, 1);
+        (void)hits(two, 0, n, 2);
+    }
+    (void)put_all(two, n, 8 * TOGETHER, 2); /* the last of them leave the buffer */
+    const unsigned there = hits(two, 0, n, 2);
+    revalidate(one, slots * BLK, 2);
+    const int64_t before = STAT(p.c, fill_blocks);
+    cm_file *const three = attach(&p, 3, FILLS * sizeof(data), 1, 0);
+    for (uint64_t i = 0; i < FILLS; i++) {
+        const cm_miss m = miss_of(three, i * sizeof(data), sizeof(data));
+        for (uint64_t b = 0; b < TOGETHER; b++)
+            content(3, i * TOGETHER + b, data + b * BLK);
+        CHECK_EQ(cm_fill(three, &m, data, sizeof(data), 0), 0);
+    }
+    const int64_t stored = STAT(p.c, fill_blocks) - before, ended_blocks = (int64_t)(n / EACH);
+    CHECK(stored > ended_blocks / 2 && stored <= ended_blocks + EACH);
+    CHECK_EQ(hits(two, 0, n, 2), there);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+/* A pinned block keeps its bytes, whatever ends. */
+static void test_pinned(void)
+{
+    struct pool p;
+    cm_file *one, *two;
+    cm_iovec v[8];
+    cm_pins pins;
+    int used;
+    fill_pool(&p, OLD, &one, &two);
+    CHECK_EQ(cm_pin_range(one, 8 * BLK, 8 * BLK, v, 8, &used, &pins, NULL), 8 * BLK);
+    revalidate(one, OLD * BLK, 2);
+    cm_file *const three = attach(&p, 3, 4 * OLD * BLK, 1, 0);
+    (void)put_all(three, 0, 4 * OLD, 3);
+    uint64_t block = 8;
+    for (int i = 0; i < used; i++)
+        for (size_t at = 0; at < v[i].len; at += BLK)
+            CHECK(is_content(1, block++, (const uint8_t *)v[i].base + at, BLK));
+    CHECK_EQ(block, 16);
+    CHECK_EQ(cm_unpin(&pins), 0);
+    (void)put_all(three, 0, 4 * OLD, 3);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+/* Between the search and the eviction a slot may have got a block of a file that goes on, or
+ * another thread may have it. */
+static void test_filled_since(void)
+{
+    struct pool p;
+    cm_file *one, *two;
+    fill_pool(&p, OLD, &one, &two);
+    const uint64_t slots = p.c->media.geo.slots;
+    const unsigned there = hits(two, 0, 2 * slots, 2);
+    uint64_t owned = slot_of(one, 5);
+    revalidate(one, OLD * BLK, 2);
+    found_slots[0] = slot_of(two, 20);
+    found_slots[1] = owned;
+    CHECK(cm_ring_own(&p.c->policy.ring, owned));
+    finds = 2;
+    CHECK_EQ(cm_evict_ended(p.c, 4), 0);
+    finds = 0;
+    CHECK_EQ(hits(two, 0, 2 * slots, 2), there);
+    cm_ring_disown(&p.c->policy.ring, owned);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+static const struct harness_test tests[] = {
+    TEST(table),       TEST(open_file), TEST(closed_file), TEST(records),
+    TEST(two_records), TEST(search),    TEST(few),         TEST(others_stay),
+    TEST(buffer),      TEST(sparse),    TEST(pinned),      TEST(filled_since),
+};
+
+int main(int argc, char **argv)
+{
+    return HARNESS_MAIN(tests, argc, argv);
+}
