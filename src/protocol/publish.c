@@ -366,8 +366,9 @@ void cm_publish_count_refused(struct cm_cache *c, const struct cm_newcomer *n, u
  * newcomers get their slots. If none of them can be evicted within reach, the newcomers are refused
  * (CM_NOT_STORED_QUOTA). Other newcomers do not notice. */
 
-/* For the newcomers of one share: evicts blocks of the share until there is room for them. Refuses
- * the last ones if there is not. Puts slots that it got into slot[], and returns their number. */
+/* For the newcomers of one share: evicts blocks of the share until there is room for them; those
+ * that nothing leads to first. Refuses the last newcomers if there is not. Puts slots that it got
+ * into slot[], and returns their number. */
 static unsigned admit_share(struct cm_cache *c, uint32_t share, struct cm_newcomer *n,
                             unsigned count, uint64_t *slot)
 {
@@ -379,7 +380,10 @@ static unsigned admit_share(struct cm_cache *c, uint32_t share, struct cm_newcom
         return 0;
     uint64_t room = cm_quota_learn(c) ? cm_share_room(h) : 0;
     if (want > room && cm_quota_learn(c)) {
-        got = cm_evict_share(c, share, slot, want - (unsigned)room);
+        if (cm_evict_ended(c, want - (unsigned)room) > 0) /* some may have been the group's */
+            room = cm_share_room(h);
+        if (want > room)
+            got = cm_evict_share(c, share, slot, want - (unsigned)room);
         room = cm_share_room(h);
     }
     for (unsigned i = count; i-- > 0 && want > room;)

@@ -372,6 +372,36 @@ static void test_sparse(void)
     pool_end(&p);
 }
 
+/* A group that has as many slots as it may have gives those of a version that ended, before it
+ * gives those of others. */
+static void test_group(void)
+{
+    struct pool p;
+    cm_file *one, *two;
+    fill_pool(&p, 1, &one, &two);
+    detach(one);
+    detach(two);
+    CHECK_EQ(cm_group_set_quota(p.c, 5, (OLD + 20) * BLK), 0);
+    one = attach(&p, 3, OLD * BLK, 1, 0);
+    two = attach(&p, 4, 20 * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_group(one, 5), 0);
+    CHECK_EQ(cm_file_set_group(two, 5), 0);
+    CHECK_EQ(cm_file_advise(one, CM_ADVISE_KEEP), 0); /* until it is changed */
+    CHECK_EQ(cm_file_advise(two, CM_ADVISE_KEEP), 0);
+    CHECK_EQ(put_all(one, 0, OLD, 1), OLD);
+    CHECK_EQ(put_all(two, 0, 20, 2), 20);
+    CHECK(hits(one, 0, OLD, 1) > OLD - 20);
+    CHECK_EQ(hits(two, 0, 20, 2), 20);
+    CHECK_EQ(cm_file_advise(one, CM_ADVISE_NORMAL), 0);
+    revalidate(one, OLD * BLK, 2);
+    CHECK_EQ(put_all(one, 0, OLD - 20, 3), OLD - 20);
+    /* Sometimes none is within reach, and the group gives another one. */
+    CHECK(hits(one, 0, OLD - 20, 3) > OLD * 2 / 3);
+    CHECK_EQ(hits(two, 0, 20, 2), 20);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
 /* A pinned block keeps its bytes, whatever ends. */
 static void test_pinned(void)
 {
@@ -420,9 +450,9 @@ static void test_filled_since(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(table),       TEST(open_file), TEST(closed_file), TEST(records),
-    TEST(two_records), TEST(search),    TEST(few),         TEST(others_stay),
-    TEST(buffer),      TEST(sparse),    TEST(pinned),      TEST(filled_since),
+    TEST(table),  TEST(open_file), TEST(closed_file),  TEST(records), TEST(two_records),
+    TEST(search), TEST(few),       TEST(others_stay),  TEST(buffer),  TEST(sparse),
+    TEST(group),  TEST(pinned),    TEST(filled_since),
 };
 
 int main(int argc, char **argv)
