@@ -12,7 +12,7 @@ BLOCKS = [
     _m('fence 1, range', 'the same fence, when a range is dropped',
        'crash fill-a,drop-range,thread,write-sync', *_VICTIMS),
     _m('own before dropping', 'ownership of the slot of a dropped block', 'unit files drop_owned',
-       EVICT, 'if (!cm_ring_own(&c->policy.ring, b->slot))', 'if (0)'),
+       EVICT, 'if (!cm_ring_own(&c->policy.ring, slot))', 'if (0)'),
     _m('dropped from the buffer', 'dropping a block that waits in the buffer', 'unit files drop',
        'api/ranges.c', '    cm_probation_kill(&c->probation, k);\n', ''),
     _m('flush, evict', 'flush of victims\' headers', 'crash full fill-z', EVICT,
