@@ -90,16 +90,16 @@ struct cm_quotas {
 };
 
 /* Incarnations that ended in this session (ended.c). */
-#define CM_ENDED 1024u
-#define CM_ENDED_WAYS 8u
+#define CM_ENDED 512u
+#define CM_ENDED_WAYS 16u
 struct cm_ended {
-    uint64_t number[CM_ENDED]; /* atomic; 0: none */
-    uint64_t noted;            /* atomic; how many have ended */
-    uint64_t blocks;           /* atomic; that they may have had, since the last search was due */
-    uint32_t again;            /* atomic; a search has to look at all slots */
-    uint32_t busy;             /* atomic; a thread searches. It owns what follows */
-    uint64_t left;             /* atomic; so many slots have to be looked at */
-    uint64_t slot;             /* the next one */
+    uint32_t hash[CM_ENDED]; /* atomic; of their numbers; 0: none */
+    uint64_t noted;          /* atomic; how many have ended */
+    uint64_t blocks;         /* atomic; that they may have had, since the last search was due */
+    uint32_t again;          /* atomic; a search has to look at all slots */
+    uint32_t busy;           /* atomic; a thread searches. It owns what follows */
+    uint64_t left;           /* atomic; so many slots have to be looked at */
+    uint64_t slot;           /* the next one */
 };
 
 /* Candidates for the copies of fills, and what was measured of each (fill_choice.h). */

@@ -12,9 +12,10 @@
  * headers and looks up the incarnations in the table. It begins when incarnations have ended that
  * may have had 1/CM_ENDED_PART of the slots. With fewer it would cost more than it gains.
  *
- * The table has sets of CM_ENDED_WAYS numbers, a cache line each. If its set is full, a new number
- * takes the place of another one. So old numbers are forgotten, and so are all at close. Blocks of
- * forgotten ones are evicted as others are.
+ * The table has hashes of numbers: it is small, because each slot may cost 12 bytes of DRAM. It has
+ * sets of CM_ENDED_WAYS, a cache line each. If its set is full, a new one takes the place of
+ * another one. So old incarnations are forgotten, and so are all at close. Their blocks are evicted
+ * as others are. If a hash is that of an incarnation which goes on, blocks of use are evicted.
  *
  * Locks: none. One thread searches at a time.
  * Who: protocol/, state/.
@@ -25,42 +26,48 @@
 
 #define CM_ENDED_PART 256u
 
-/* The set where a number belongs. */
-static uint64_t set_of(uint64_t number)
+/* The hash of an incarnation as a header has it. Never 0. */
+static uint32_t hash_of(uint64_t incarnation)
 {
-    const uint64_t hash = number * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+    const uint64_t number = cm_incarnation_number(incarnation);
+    const uint32_t hash = (uint32_t)(number * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+    return hash + (hash == 0);
+}
+
+/* Where the set of a hash begins. */
+static uint32_t set_of(uint32_t hash)
+{
     return hash % (CM_ENDED / CM_ENDED_WAYS) * CM_ENDED_WAYS;
 }
 
 bool cm_ended_has(const struct cm_cache *c, uint64_t incarnation)
 {
-    const uint64_t number = cm_incarnation_number(incarnation);
-    const uint64_t *set = &c->ended.number[set_of(number)];
+    const uint32_t hash = hash_of(incarnation);
+    const uint32_t *set = &c->ended.hash[set_of(hash)];
     bool has = false;
     for (unsigned i = 0; i < CM_ENDED_WAYS; i++)
-        has |= at_load_relaxed(&set[i]) == number; /* relaxed: a number, and nothing with it */
-    return has && number != 0;
+        has |= at_load_relaxed(&set[i]) == hash; /* relaxed: a number, and nothing with it */
+    return has;
 }
 
-/* Relaxed: if two threads take one place, one number is forgotten. */
-static void enter(struct cm_ended *e, uint64_t number)
+/* Relaxed: if two threads take one place, one hash is forgotten. */
+static void enter(struct cm_ended *e, uint32_t hash)
 {
-    uint64_t *set = &e->number[set_of(number)];
+    uint32_t *set = &e->hash[set_of(hash)];
     uint64_t way = at_add_relaxed(&e->noted, 1) % CM_ENDED_WAYS;
     for (unsigned i = 0; i < CM_ENDED_WAYS; i++)
         if (at_load_relaxed(&set[i]) == 0)
             way = i;
-    at_store_relaxed(&set[way], number);
+    at_store_relaxed(&set[way], hash);
 }
 
 void cm_ended_note(struct cm_cache *c, uint64_t incarnation, uint64_t bytes)
 {
     struct cm_ended *e = &c->ended;
     const uint64_t slots = cm_media_slots(&c->media);
-    const uint64_t number = cm_incarnation_number(incarnation);
-    if (number == 0 || bytes == 0)
+    if (incarnation == 0 || bytes == 0)
         return;
-    enter(e, number);
+    enter(e, hash_of(incarnation));
     uint64_t blocks = bytes == CM_SIZE_UNKNOWN ? slots : cm_blocks_of(bytes);
     blocks = blocks < slots ? blocks : slots;
     if (at_add_relaxed(&e->blocks, blocks) + blocks < slots / CM_ENDED_PART)
