@@ -143,8 +143,11 @@ bool cm_objects_is_proof(const struct cm_objects_proof *proof)
 struct cm_object_now cm_objects_now(cm_objects *o)
 {
     struct cm_object_now now;
-    now.ticks = cm_plat_now_ns();
+    /* In this order. If the process stands still between the two looks, `ahead` is too small, for
+     * this call only. It would be too large in the other order, and for the rest of the session
+     * the wall clock would seem to have been set back. */
     now.wall_ns = cm_plat_wall_ns();
+    now.ticks = cm_plat_now_ns();
     /* How far the wall clock is ahead of the one that nobody sets: the largest that was seen. */
     const int64_t ahead = now.wall_ns - (int64_t)now.ticks;
     int64_t most = at_load_relaxed(&o->ahead_ns); /* relaxed: it orders nothing */

@@ -24,6 +24,8 @@ extern const struct harness_test objects_ttl_tests[];
 extern int64_t clock_step_ns;
 /* And so much time has passed since the open. */
 extern uint64_t passed_ns;
+/* The process stands still for so long after its next look at a clock. */
+extern uint64_t stop_ns;
 /* Each sleep takes 30 ms, and slept_ns is their sum (test_objects.c). */
 extern bool oversleeps;
 extern uint64_t slept_ns;

@@ -5,20 +5,32 @@
 #include "objects_common.h"
 
 int64_t clock_step_ns;
-uint64_t passed_ns;
+uint64_t passed_ns, stop_ns;
+
+/* The process stands still after it has looked at a clock. */
+static void stop(void)
+{
+    passed_ns += stop_ns;
+    clock_step_ns += (int64_t)stop_ns;
+    stop_ns = 0;
+}
 
 uint64_t __real_cm_plat_now_ns(void);
 uint64_t __wrap_cm_plat_now_ns(void);
 uint64_t __wrap_cm_plat_now_ns(void)
 {
-    return __real_cm_plat_now_ns() + passed_ns;
+    const uint64_t now = __real_cm_plat_now_ns() + passed_ns;
+    stop();
+    return now;
 }
 
 int64_t __real_cm_plat_wall_ns(void);
 int64_t __wrap_cm_plat_wall_ns(void);
 int64_t __wrap_cm_plat_wall_ns(void)
 {
-    return __real_cm_plat_wall_ns() + clock_step_ns;
+    const int64_t now = __real_cm_plat_wall_ns() + clock_step_ns;
+    stop();
+    return now;
 }
 
 /* A bracket of a file. It ends when a put waits for that. */

@@ -137,5 +137,41 @@ static void test_ttl_memory(void)
     quiet();
 }
 
+/* The process stands still between its looks at the two clocks, in a get or in a put. No clock was
+ * set, so nothing ends too early then or later, and nothing lives longer. */
+static void test_ttl_stopped(void)
+{
+    enum { N = 20 };
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        struct pool p;
+        quiet();
+        REQUIRE(pool_new(&p, 16 * MIB) == 0);
+        cm_objects *o = objects_up(p.c, "a", 1);
+        CHECK_EQ(put_value(o, 0, 1, 100, (uint64_t)(2 * HOUR)), 0);
+        CHECK_EQ(put_value(o, 1, 1, 100, (uint64_t)(9 * HOUR)), 0);
+        for (uint64_t key = 2; key < N; key++)
+            CHECK_EQ(put_value(o, key, 1, 100, (uint64_t)(9 * HOUR)), 0);
+        stop_ns = (uint64_t)(5 * HOUR);
+        if (i == 0)
+            CHECK_EQ(get_value(o, 0, 1, 100), MISS); /* it ended meanwhile */
+        else
+            CHECK_EQ(put_value(o, N, 1, 100, (uint64_t)(9 * HOUR)), 0);
+        CHECK_EQ(stop_ns, 0);
+        passed_ns += (uint64_t)(3 * HOUR);
+        clock_step_ns += 3 * HOUR;
+        for (uint64_t key = 1; key < N; key++)
+            CHECK_EQ(get_value(o, key, 1, 100), RIGHT);
+        CHECK(is_from_now(end_of(o, 1, 100), HOUR));
+        CHECK_EQ(get_value(o, 0, 1, 100), MISS);
+        passed_ns += (uint64_t)(HOUR + SECOND);
+        clock_step_ns += HOUR + SECOND;
+        CHECK_EQ(get_value(o, 1, 1, 100), MISS);
+        objects_down(o);
+        pool_end(&p);
+        quiet();
+    }
+}
+
 const struct harness_test objects_ttl_tests[] = { TEST(ttl_was_ahead), TEST(ttl_back_and_forward),
-                                                  TEST(ttl_memory), TEST_END };
+                                                  TEST(ttl_memory), TEST(ttl_stopped), TEST_END };
