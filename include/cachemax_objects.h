@@ -19,7 +19,8 @@
  *   being changed. (Values above CM_OBJECT_INLINE_MAX bytes: for 64 sessions that store such.)
  *
  * MEMORY  Eight bytes of DRAM for each bucket (a block of the pool that small objects share), and
- * some 20 KiB. None for an object.
+ * some 20 KiB. None for an object; but 1 MiB once objects with a time to live are put after the
+ * wall clock was set back (docs/objects.md).
  *
  * THREADS  Several threads may call any function at any time, but for cm_objects_close(), which
  * must be the last call. Puts and deletes of keys whose buckets share one of 128 locks wait for

@@ -16,6 +16,7 @@
 
 #define SPINS 50u                      /* before the first sleep */
 #define SET_BACK_NS INT64_C(100000000) /* less is no clock that was set back */
+#define SLOWER 1024u                   /* clocks of computers agree better than that */
 
 static const uint8_t buckets_tag[8] = CM_PROOF_OBJECTS "b1", data_tag[8] = CM_PROOF_OBJECTS "d1";
 
@@ -148,8 +149,11 @@ struct cm_object_now cm_objects_now(cm_objects *o)
      * the wall clock would seem to have been set back. */
     now.wall_ns = cm_plat_wall_ns();
     now.ticks = cm_plat_now_ns();
-    /* How far the wall clock is ahead of the one that nobody sets: the largest that was seen. */
-    const int64_t ahead = now.wall_ns - (int64_t)now.ticks;
+    /* How far the wall clock is ahead of the one that nobody sets: the largest that was seen. That
+     * one is taken for slower than it is by 1/SLOWER, or a wall clock that loses a little against
+     * it, as on Windows, would seem to be set back further and further. So an object may live
+     * longer by 1/SLOWER of its time. */
+    const int64_t ahead = now.wall_ns - (int64_t)(now.ticks - now.ticks / SLOWER);
     int64_t most = at_load_relaxed(&o->ahead_ns); /* relaxed: it orders nothing */
     while (ahead > most && !at_cas_acq_rel(&o->ahead_ns, &most, ahead))
         ;
