@@ -678,6 +678,8 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  *   CM_OPEN_READONLY (`cachemax files`, `cachemax check`), and for the moment in which an owner
  *   ends: try again a few times. If a process tries again and again, the line comes once as
  *   CM_LOG_ERROR, and then as CM_LOG_INFO, until the owner is another one
+ * - CM_EMOVED: while it looked, the file was replaced again and again. A resize that replaces it
+ *   once does no harm: the new file is opened. Try again
  * - CM_ENOTDAX: CM_OPEN_REQUIRE_DAX, and its volume offers none
  * - CM_EKEY: the pool is sealed and cm_options.seal is NULL, or has another key; or the pool is not
  *   sealed and cm_options.seal is not NULL. Nothing was changed. Also with CM_OPEN_READONLY

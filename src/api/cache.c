@@ -213,7 +213,7 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
 {
     struct cm_super sb;
     int e = cm_super_read_sealed(c->media.base, &c->sealing, &sb, &c->super.damaged);
-    if (e == CM_ENOTPOOL && cm_file_replaced(&c->file, what))
+    if (cm_file_replaced(&c->file, what, e))
         return e; /* cm_open() looks again */
     if (e < 0) {
         cm_say_unusable(c, what, e);
@@ -426,6 +426,8 @@ static int open_file(cm_cache *c, const char *path)
     keep_name(c, path);
     int e = any ? cm_plat_file_open(&c->file, path, reads)
                 : cm_plat_file_open_trusted(&c->file, path, reads, why);
+    if (e == CM_EMOVED)
+        return e; /* cm_open() looks again */
     if (e == CM_EINVAL && !why[0])
         cm_log(c, CM_LOG_ERROR, CM_WRONG_PATH, path);
     else if (e)
@@ -453,8 +455,9 @@ static int open_file(cm_cache *c, const char *path)
     return open_mapped(c, c->file.size, d, path);
 }
 
-static int open_once(const char *path, const cm_options *opts, bool unchanged, cm_cache **cache,
-                     bool *again)
+/* `last`: nobody looks again, whatever *again says. */
+static int open_once(const char *path, const cm_options *opts, bool unchanged, bool last,
+                     cm_cache **cache, bool *again)
 {
     cm_cache *c;
     int e = new_cache(opts, &c);
@@ -467,11 +470,17 @@ static int open_once(const char *path, const cm_options *opts, bool unchanged, c
         *cache = c;
         return 0;
     }
+    const bool replaced = cm_file_replaced(&c->file, path, e);
+    if (replaced && last)
+        cm_log(
+            c, CM_LOG_ERROR,
+            "%s: at each of %u looks another file had taken its place: end what replaces it, and "
+            "try again",
+            path, CM_LOOKS);
     /* Beside a growth it may only seem to be cut off: the file became longer, or the new part began
      * to count after the superblock was loaded. */
-    *again = (e == CM_ENOTPOOL && cm_file_replaced(&c->file, path)) ||
-             (c->shared &&
-              (cm_file_length_changed(&c->file) || (e == CM_ETRUNCATED && c->super.media != NULL)));
+    *again = replaced || (c->shared && (cm_file_length_changed(&c->file) ||
+                                        (e == CM_ETRUNCATED && c->super.media != NULL)));
     cm_cache_destroy(c);
     return e;
 }
@@ -480,8 +489,8 @@ static int open_path(const char *path, const cm_options *opts, bool unchanged, c
 {
     bool again = true;
     int e = 0;
-    for (unsigned i = 0; again && i < CM_LOOKS; i++)
-        e = open_once(path, opts, unchanged, cache, &again);
+    for (unsigned i = 1; again && i <= CM_LOOKS; i++)
+        e = open_once(path, opts, unchanged, i == CM_LOOKS, cache, &again);
     return e;
 }
 

@@ -169,9 +169,10 @@ int cm_judge_small_file(struct cm_plat_file *f);
  * most CM_LOOKS of them: it may go on. */
 bool cm_file_length_changed(struct cm_plat_file *f);
 #define CM_LOOKS 16
-/* After CM_ENOTPOOL: has the path another file now? Then a resize has replaced the pool since the
- * file was opened, and has removed the old superblocks. The next look finds the new one. */
-bool cm_file_replaced(const struct cm_plat_file *f, const char *path);
+/* `e` is what a look at the pool has led to. Had the path another file when it ended? Then a resize
+ * may have replaced the pool: while the file was opened (CM_EMOVED), or since, and has removed the
+ * old superblocks (CM_ENOTPOOL). The next look finds the new one. */
+bool cm_file_replaced(const struct cm_plat_file *f, const char *path, int e);
 
 /* ---- trouble.c ------------------------------------------------------------------------------- */
 

@@ -74,8 +74,9 @@ void cm_plat_file_abandon(struct cm_plat_file *f, const char *path);
 int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly);
 /* The same, for a pool that will be used. Succeeds only if nobody but the effective user and the
  * system's administrator could have written the file or put it there. CM_EUNTRUSTED: `why` says in
- * a sentence what is wrong. Some other errors, whose code says too little, also write a sentence.
- * Else `why` is not written. */
+ * a sentence what is wrong. CM_EMOVED: the path leads to another file than the one that was judged,
+ * because it was replaced meanwhile. Call it again: that judges the other one. Some other errors,
+ * whose code says too little, also write a sentence. Else `why` is not written. */
 #define PLAT_WHY 512u
 int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, bool readonly,
                               char why[PLAT_WHY]);

@@ -133,7 +133,8 @@ bool cm_posix_fuse_user(int fd, uint32_t *user);
 /* posix_trust.c */
 
 /* Opens a file for reading, and for writing unless `readonly`, if nobody else could have written it
- * or put it there. 0, an errno, or CM_EUNTRUSTED with the reason in `why`. */
+ * or put it there. 0, an errno, CM_EUNTRUSTED with the reason in `why`, or CM_EMOVED as
+ * cm_plat_file_open_trusted(). */
 int cm_posix_open_trusted(const char *path, bool readonly, char why[PLAT_WHY], int *fd);
 
 /* posix_volume.c */

@@ -7,7 +7,9 @@
  * How: every directory is opened relative to the one before it, without following symbolic links,
  * and judged by its descriptor. The walk follows links itself and judges their owner, too. So the
  * file that is used is the file that was judged, even if others rename things meanwhile: only
- * trusted users can change a name in a directory that was judged.
+ * trusted users can change a name in a directory that was judged. If one does it between the look
+ * at the file and the opening of it, as a resize of the pool, what was opened was not judged: it is
+ * closed, and the caller walks again from the root (CM_EMOVED).
  *   file         owned by the effective user or root, not writable for group or others (the group's
  *                bits are the mask of an ACL, so they cover everybody that the ACL names)
  *   directory    the same. It may be writable for all if it has the sticky bit: then others cannot
@@ -155,7 +157,8 @@ static int follow(struct walk *w, int fd, const char *name, const struct stat *s
     return rc;
 }
 
-/* Opens the last name of the path. *out: open as w->mode says. `seen`: its stat before. */
+/* Opens the last name of the path. *out: open as w->mode says. `seen`: its stat before. CM_EMOVED:
+ * a trusted user has given the name to another file, or to a link, meanwhile. */
 static int open_file(struct walk *w, const char *name, const struct stat *seen, int *out)
 {
     struct stat st;
@@ -170,13 +173,13 @@ static int open_file(struct walk *w, const char *name, const struct stat *seen, 
     }
     fd = openat(w->dir, name, w->mode | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
     if (fd < 0) {
-        return errno;
+        return errno == ELOOP ? CM_EMOVED : errno; /* O_NOFOLLOW */
     }
     if (fstat(fd, &st) != 0 || st.st_dev != seen->st_dev || st.st_ino != seen->st_ino) {
-        (void)close(fd);
-        return ENOENT; /* a trusted user has renamed it meanwhile */
+        rc = CM_EMOVED;
+    } else {
+        rc = judge_server(w, fd, name); /* a file can be a mount point, too */
     }
-    rc = judge_server(w, fd, name); /* a file can be a mount point, too */
     if (rc != 0) {
         (void)close(fd);
         return rc;

@@ -104,6 +104,7 @@ WRAPS = {  # by program, as in the meson.build files
     'ended': ['-Wl,--wrap=cm_ended_find'],
     'file': ['-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_wall_ns'],
     'pin': ['-Wl,--wrap=cm_guard_load_words', '-Wl,--wrap=cm_guard_look_before'],
+    'trust': ['-Wl,--wrap=openat', '-Wl,--wrap=openat64'],
     'seal': ['-Wl,--wrap=cm_guard_copy', '-Wl,--wrap=cm_plat_file_sync'],
     'shared': ['-Wl,--wrap=cm_guard_copy', '-Wl,--wrap=cm_plat_file_lock'],
     'copy_choice': ['-Wl,--wrap=cm_plat_is_resident'],

@@ -792,6 +792,13 @@ FILES = [
     _m('trust, link', 'a symbolic link of another user', 'unit trust links',
        TRUST, "    if (!is_ours(st)) {\n        return untrusted(w, \"the symbolic link\"",
        "    if (0) {\n        return untrusted(w, \"the symbolic link\""),
+    _m('trust, another file', 'what was opened is what was judged',
+       'unit trust replaced_meanwhile', TRUST, ' || st.st_ino != seen->st_ino', ''),
+    _m('trust, another link', 'a link that has taken the name of the file is not followed',
+       'unit trust replaced_meanwhile', TRUST, ' | O_NOFOLLOW);\n    if (fd < 0) {\n'
+       '        return errno == ELOOP', ');\n    if (fd < 0) {\n        return errno == ELOOP'),
+    _m('trust, judged link', 'but judged, as any other', 'unit trust replaced_meanwhile', TRUST,
+       'errno == ELOOP ? CM_EMOVED : errno;', 'errno;'),
     _m('trust, where a path begins', 'a relative path is judged from the root',
        'unit trust directories', TRUST, "    if (path[0] != '/') {", "    if (path[0] == '\\0') {"),
     _m('volume, disk', 'what a disk says of itself in the id of a file', 'unit volume clones_ext4',

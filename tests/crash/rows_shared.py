@@ -10,13 +10,19 @@ HELD = 'unit shared ways'
 SHARED_READERS = [
     _m('opened, replaced', 'an open looks again if the pool was resized meanwhile',
        'unit shared resized_meanwhile', 'api/cache.c',
-       '*again = (e == CM_ENOTPOOL && cm_file_replaced(', '*again = (false && cm_file_replaced('),
+       '    *again = replaced ||', '    *again ='),
+    _m('opened, another', 'also if it was resized between the judging and the opening of its file',
+       'unit trust resized_meanwhile', 'api/info.c', 'return e == CM_EMOVED ||', 'return'),
+    _m('opened, silent', 'the looks before the last one have no line',
+       'unit trust resized_meanwhile', 'api/cache.c', '    if (e == CM_EMOVED)\n'
+       '        return e; /* cm_open() looks again */\n', ''),
+    _m('opened, in vain', 'the last one has', 'unit trust resized_meanwhile', 'api/cache.c',
+       'if (replaced && last)', 'if (false)'),
     _m('opened, no line', 'and the log has no line of it', 'unit shared resized_meanwhile',
-       'api/cache.c', '    if (e == CM_ENOTPOOL && cm_file_replaced(&c->file, what))\n'
+       'api/cache.c', '    if (cm_file_replaced(&c->file, what, e))\n'
        '        return e; /* cm_open() looks again */\n', ''),
     _m('looked at, replaced', 'a look at a pool looks again, too', 'unit shared resized_meanwhile',
-       'api/info.c', '    if (e == CM_ENOTPOOL)\n        return cm_file_replaced(f, path);\n',
-       '    (void)path;\n'),
+       'api/info.c', '    return cm_file_replaced(f, path, e) ||\n', '    (void)path;\n    return'),
     _m('lookup, size', 'a size that nobody stands for is not in a validator',
        'unit shared looked_up_size', 'state/attach.c',
        'v->size = info->size; /* of another process\'s file, f->size is a hint */',

@@ -65,12 +65,17 @@ static void expect_refused(const char *path, const char *what, const char *why)
     CHECK_EQ(cm_pool_info(path, &info), 0);
 }
 
-static void make_pool(const char *name)
+static void create(const char *name, unsigned times)
 {
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
-    o.size = cm_pool_size_min();
+    o.size = times * cm_pool_size_min();
     (void)unlink(at(name));
     CHECK_EQ(cm_create(at(name), &o), 0);
+}
+
+static void make_pool(const char *name)
+{
+    create(name, 1);
     CHECK_EQ(open_as(at(name), 0), 0);
 }
 
@@ -198,6 +203,155 @@ static void test_not_files(void)
     CHECK_EQ(unlink(at("fifo")), 0);
 }
 
+/* Called between the look at a file and the opening of it, `changes` times. */
+static void (*meanwhile)(void);
+static unsigned changes, openings;
+
+#define OPENAT(name)                                                                               \
+    int __real_##name(int in, const char *path, int flags, ...);                                   \
+    int __wrap_##name(int in, const char *path, int flags, ...);                                   \
+    int __wrap_##name(int in, const char *path, int flags, ...)                                    \
+    {                                                                                              \
+        if (!(flags & O_PATH)) {                                                                   \
+            openings++;                                                                            \
+            if (changes > 0) {                                                                     \
+                changes--;                                                                         \
+                meanwhile();                                                                       \
+            }                                                                                      \
+        }                                                                                          \
+        return __real_##name(in, path, flags, 0600);                                               \
+    }
+OPENAT(openat)
+OPENAT(openat64)
+
+/* In one step, as a resize. (A resize here would wait for the lock of posix_fork.c.) */
+static void replace_it(void)
+{
+    CHECK_EQ(renameat2(AT_FDCWD, at("next"), AT_FDCWD, at("p"), RENAME_EXCHANGE), 0);
+}
+
+static void replace_by_writable(void)
+{
+    CHECK_EQ(rename(at("writable"), at("p")), 0);
+}
+
+static void replace_by_another_users(void)
+{
+    CHECK_EQ(rename(at("his"), at("p")), 0);
+}
+
+static void replace_by_link(void)
+{
+    CHECK_EQ(rename(at("link"), at("p")), 0);
+}
+
+/* To the file that was seen. */
+static void replace_by_link_to_it(void)
+{
+    CHECK_EQ(rename(at("p"), at("q")), 0);
+    CHECK_EQ(rename(at("link"), at("p")), 0);
+}
+
+static void replace_in_open_directory(void)
+{
+    replace_it();
+    CHECK_EQ(chmod(dir, 0777), 0);
+}
+
+static void replace_by_fifo(void)
+{
+    CHECK_EQ(rename(at("fifo"), at("p")), 0);
+}
+
+static void remove_it(void)
+{
+    CHECK_EQ(unlink(at("p")), 0);
+}
+
+/* Makes a good pool `p`, opens it, and does something else meanwhile. */
+static int open_while(void (*does)(void), unsigned times, uint32_t flags)
+{
+    char path[256]; /* of its own: `does` names files, too */
+    create("p", 1);
+    (void)snprintf(path, sizeof(path), "%s", at("p"));
+    meanwhile = does;
+    changes = times;
+    openings = 0;
+    const int e = open_as(path, flags);
+    changes = 0;
+    return e;
+}
+
+/* A pool that is replaced while it is opened, as a resize does it: the new one is opened, and the
+ * log has no line. */
+static void test_resized_meanwhile(void)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    const uint32_t flags[] = { 0, CM_OPEN_SHARED };
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        create("next", 2);
+        CHECK_EQ(open_while(replace_it, 3, flags[i]), 0);
+        CHECK_EQ(openings, 4);
+        CHECK(said[0] == '\0');
+        CHECK_EQ(cm_pool_info(at("p"), &info), 0);
+        CHECK_EQ(info.size, 2 * cm_pool_size_min());
+    }
+    /* But it does not go on for ever. */
+    CHECK_EQ(open_while(replace_it, UINT32_MAX, 0), CM_EMOVED);
+    CHECK_EQ(openings, 16);
+    CHECK(strstr(said, "try again") && !strstr(said, "no such file"));
+    CHECK_EQ(open_while(remove_it, 1, 0), CM_ENOENT);
+    CHECK_EQ(unlink(at("next")), 0);
+}
+
+static void expect(int e, int code, const char *what, const char *why)
+{
+    CHECK_EQ(e, code);
+    CHECK_EQ(openings, 1);
+    if (!strstr(said, what) || !strstr(said, why))
+        printf("# said: %s\n", said);
+    CHECK(strstr(said, what) && strstr(said, why));
+}
+
+/* What takes the place of the file that was judged is judged, too, and so is the way to it. */
+static void test_replaced_meanwhile(void)
+{
+    const char *const others = "may be written by others", *const nobody = "to user 65534";
+    create("writable", 1);
+    CHECK_EQ(chmod(at("writable"), 0666), 0);
+    CALL(expect(open_while(replace_by_writable, 1, 0), CM_EUNTRUSTED, "the file", others));
+    CHECK_EQ(unlink(at("p")), 0);
+    create("next", 1);
+    CALL(expect(open_while(replace_in_open_directory, 1, 0), CM_EUNTRUSTED, "the dir", others));
+    CHECK_EQ(chmod(dir, 0755), 0);
+    CHECK_EQ(unlink(at("next")), 0);
+    CHECK_EQ(mkfifo(at("fifo"), 0600), 0);
+    CALL(expect(open_while(replace_by_fifo, 1, 0), CM_ENOTFILE, "", ""));
+    CHECK_EQ(unlink(at("p")), 0);
+    /* A link to a good pool, and one to a bad pool. */
+    create("q", 1);
+    CHECK_EQ(symlink("q", at("link")), 0);
+    CHECK_EQ(open_while(replace_by_link, 1, 0), 0);
+    CHECK_EQ(unlink(at("p")), 0);
+    CHECK_EQ(chmod(at("q"), 0666), 0);
+    CHECK_EQ(symlink("q", at("link")), 0);
+    CALL(expect(open_while(replace_by_link, 1, 0), CM_EUNTRUSTED, "/q may", others));
+    CHECK_EQ(unlink(at("p")), 0);
+    CHECK_EQ(unlink(at("q")), 0);
+    if (geteuid() != 0)
+        return;
+    create("his", 1);
+    CHECK_EQ(chown(at("his"), NOBODY, NOBODY), 0);
+    CALL(expect(open_while(replace_by_another_users, 1, 0), CM_EUNTRUSTED, "the file", nobody));
+    CHECK_EQ(unlink(at("p")), 0);
+    CHECK_EQ(symlink("q", at("link")), 0);
+    CHECK_EQ(lchown(at("link"), NOBODY, NOBODY), 0);
+    CALL(expect(open_while(replace_by_link_to_it, 1, 0), CM_EUNTRUSTED, "symbolic link", nobody));
+    CHECK_EQ(unlink(at("p")), 0);
+    CHECK_EQ(unlink(at("q")), 0);
+}
+
 static int swaps_end;
 
 /* Exchanges the good directory with a bad one that has another pool, and back, again and again. */
@@ -294,6 +448,8 @@ static const struct harness_test tests[] = {
     TEST(directories),
     TEST(links),
     TEST(not_files),
+    TEST(resized_meanwhile),
+    TEST(replaced_meanwhile),
     TEST(exchanged_meanwhile),
     TEST(fuse),
 };
