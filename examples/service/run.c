@@ -178,8 +178,8 @@ static int look_at_pool(const struct config *c, char line[RUN_WHY_ROOM])
     cm_options o = CM_OPTIONS_INIT;
     cm_info info = CM_INFO_INIT;
     cm_cache *cache = NULL;
-    char who[32] = "another process";
-    int e;
+    char who[32] = "another process", which[16] = "";
+    int e, known;
 
     line[0] = 0;
     o.flags = CM_OPEN_READONLY;
@@ -189,15 +189,20 @@ static int look_at_pool(const struct config *c, char line[RUN_WHY_ROOM])
     e = cm_open(c->pool, &o, &cache);
     if (cache)
         (void)cm_close(cache);
-    if (e != CM_EOWNED || cm_pool_info(c->pool, &info) != CM_EVERSION)
+    if (e != CM_EOWNED)
+        return e;
+    known = cm_pool_info(c->pool, &info);
+    if (known != CM_EVERSION && known != CM_EINCOMPAT)
         return e;
     if (info.owner_pid) /* of another user's process it is not known */
         snprintf(who, sizeof(who), "process %u", (unsigned)info.owner_pid);
+    if (known == CM_EVERSION)
+        snprintf(which, sizeof(which), " (%u)", (unsigned)info.version);
     snprintf(line, RUN_WHY_ROOM,
-             "%s: is open in %s, with a pool format that this version does not know (%u); end that "
+             "%s: is open in %s, with a pool %s that this version does not know%s; end that "
              "process, and delete the pool and make it anew",
-             c->pool, who, (unsigned)info.version);
-    return CM_EVERSION;
+             c->pool, who, known == CM_EVERSION ? "format" : "feature", which);
+    return known;
 }
 
 bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM])

@@ -255,13 +255,13 @@ int cm_pool_info(const char *path, cm_info *out)
         info.superblocks_damaged = damaged;
         info.owned = cm_plat_file_is_locked(&f) == 1;
         e = cm_give_result(out, &info, sizeof(info));
-    } else if (e == CM_EVERSION && f.base) {
+    } else if ((e == CM_EVERSION || e == CM_EINCOMPAT) && f.base) {
         memset(&info, 0, sizeof(info));
-        info.version = cm_other_version(f.base);
+        info.version = e == CM_EVERSION ? cm_other_version(f.base) : CM_FORMAT_VERSION;
         info.owned = cm_plat_file_is_locked(&f) == 1; /* the lock is the same in all versions */
         info.owner_pid = info.owned ? cm_plat_file_holder(&f, 0) : 0;
-        e = cm_give_result(out, &info, sizeof(info));
-        e = e ? e : CM_EVERSION;
+        const int given = cm_give_result(out, &info, sizeof(info));
+        e = given ? given : e;
     }
     unpeek(&f);
     return e;

@@ -59,9 +59,6 @@ static const struct {
     { CM_ENOTPOOL, TOOL_REFUSED,
       "not a cachemax pool; check the name, it was left untouched ('cachemax create' makes a "
       "pool)" },
-    { CM_EINCOMPAT, TOOL_REFUSED,
-      "uses a pool feature this version does not know; use the cachemax that made it, or delete "
-      "the pool and make it anew (" NOTHING_LOST ")" },
     { CM_EBYTEORDER, TOOL_REFUSED,
       "was made on a machine of the other byte order; delete it and make it anew here "
       "(" NOTHING_LOST ")" },
@@ -147,10 +144,13 @@ static int find_owner(const char *pool, struct finding *f)
     return rc;
 }
 
-static int version_error(const char *pool)
+/* CM_EVERSION or CM_EINCOMPAT: a pool of another library. */
+static int foreign_error(const char *pool, int code)
 {
     cm_info info = { .struct_size = sizeof(info) };
     char which[64] = "", who[32 + OS_PROGRAM] = "another process", program[OS_PROGRAM] = "";
+    const char *const what = code == CM_EVERSION ? "has a pool format this version does not know"
+                                                 : "uses a pool feature this version does not know";
 
     if (cm_pool_info(pool, &info) == CM_EVERSION)
         (void)snprintf(which, sizeof(which), " (it has version %" PRIu32 ", and this one knows %u)",
@@ -162,15 +162,14 @@ static int version_error(const char *pool)
     }
     if (info.owned)
         tool_message(pool,
-                     "has a pool format this version does not know%s; it is open in %s: use the "
-                     "cachemax that goes with that program, or end it, then delete the pool and "
-                     "make it anew (" NOTHING_LOST ")",
-                     which, who);
+                     "%s%s; it is open in %s: use the cachemax that goes with that program, or end "
+                     "it, then delete the pool and make it anew (" NOTHING_LOST ")",
+                     what, which, who);
     else
         tool_message(pool,
-                     "has a pool format this version does not know%s; use the cachemax that made "
-                     "it, or delete the pool and make it anew (" NOTHING_LOST ")",
-                     which);
+                     "%s%s; use the cachemax that made it, or delete the pool and make it anew "
+                     "(" NOTHING_LOST ")",
+                     what, which);
     return TOOL_REFUSED;
 }
 
@@ -181,8 +180,8 @@ static int owned_error(const char *pool)
     const int rc = find_owner(pool, &f);
     const cm_info info = f.info;
 
-    if (rc == CM_EVERSION)
-        return version_error(pool);
+    if (rc == CM_EVERSION || rc == CM_EINCOMPAT)
+        return foreign_error(pool, rc);
     if (rc == 0 && info.owner_pid)
         os_program(info.owner_pid, program);
     /* systemd gives the service a mount namespace of its own, and that is no container. */
@@ -372,8 +371,8 @@ int tool_pool_error(const char *pool, int code, enum tool_action action)
         return empty_error(pool);
     if (code == CM_EVERSION && say_counters(pool))
         return TOOL_REFUSED;
-    if (code == CM_EVERSION)
-        return version_error(pool);
+    if (code == CM_EVERSION || code == CM_EINCOMPAT)
+        return foreign_error(pool, code);
     if (code == CM_EACCES && os_volume(pool, &volume) && volume.read_only) {
         tool_message(pool,
                      "lies on a volume that is mounted read-only, so it can only be looked at");

@@ -131,6 +131,16 @@ if python3 hold.py aged true 2>/dev/null; then
   check 'the same, and it cannot be seen which process' \
     grep -q 'aged: is open in another process, with a pool format .* not know (1); end' err
 fi
+cp other featured
+for at in 31 4127; do # a feature to come
+  printf '\200' | dd of=featured bs=1 seek=$at conv=notrunc 2>/dev/null
+done
+config featured.conf "pool = $work/featured" "socket = $work/socket"
+if python3 hold.py featured true 2>/dev/null; then
+  python3 hold.py featured "$service" check-config featured.conf >out 2>err
+  check 'a pool with another feature that a process has open, to check' \
+    grep -q 'featured: is open in process [0-9]*, with a pool feature .* not know; end' err
+fi
 config nowhere.conf "pool = $work/pool" "socket = $work/no/socket"
 says 'no directory' 1 "$us $work/no/socket.writes: No such file or directory" nowhere.conf
 says 'no directory, to check' 0 "$us socket = $work/no/socket: there is no such directory now" \

@@ -42,6 +42,23 @@ both() # OFFSET HEX...: into both copies of the superblock of ./bad
   poke bad $((4096 + offset)) "$@"
 }
 
+# held_pool NAME PATTERN: what is said of ./bad while a process has it open. It must be ended before
+# anybody deletes the pool.
+held_pool()
+{
+  local c
+  if ! python3 hold.py bad true 2>/dev/null; then
+    skip "$1" "no python3 that takes such locks"
+    return
+  fi
+  for c in files check info stats 'cat data --pool'; do
+    # shellcheck disable=SC2086 # words are wanted
+    expect "$1-${c%% *}" '[03]' \
+      "$2in process [0-9]+ .(python3|.*hold.py)[^ ]*: .*, or end it, then" \
+      python3 hold.py bad "$cm" $c bad
+  done
+}
+
 test_bad_pools()
 {
   make_file data 3000000
@@ -89,19 +106,11 @@ pool = open(sys.argv[1], 'r+b')
 fcntl.fcntl(pool, fcntl.F_OFD_SETLK, struct.pack('hhqqi', fcntl.F_WRLCK, 0, 0, 0, 0))
 sys.exit(subprocess.run(sys.argv[2:]).returncode)
 END
-  if python3 hold.py bad true 2>/dev/null; then
-    for c in files check info 'cat data --pool'; do
-      # shellcheck disable=SC2086 # words are wanted
-      expect "older-version-open-${c%% *}" '[03]' \
-        '.it has version 1, .*in process [0-9]+ .(python3|.*hold.py)[^ ]*: .*, or end it, then' \
-        python3 hold.py bad "$cm" $c bad
-    done
-  else
-    skip older-version-open "no python3 that takes such locks"
-  fi
+  held_pool older-version-open '.it has version 1, .*'
   cp good bad
   both 24 00 00 00 00 00 00 00 80
-  bad_pool unknown-incompat 3 'bad: uses a pool feature this version does not know'
+  bad_pool unknown-incompat 3 'bad: uses a pool feature this version does not know; use the cachema'
+  held_pool unknown-incompat-open 'bad: uses a pool feature this version does not know; it is open '
   cp good bad
   both 8 01 02 03 04
   bad_pool byte-order 3 'bad: was made on a machine of the other byte order'

@@ -71,13 +71,20 @@ static void expect_version(const char *path, uint32_t version)
 static void expect_features(const char *path, uint64_t features)
 {
     cm_options o = CM_OPTIONS_INIT;
+    cm_info info = CM_INFO_INIT;
     cm_cache *c = NULL;
     char want[100];
+    memset(&info, 0x55, sizeof(info));
+    info.struct_size = sizeof(info);
     o.log = keep_line;
     CHECK_EQ(cm_open(path, &o, &c), CM_EINCOMPAT);
     (void)snprintf(want, sizeof(want), "does not know: features 0x%llx (",
                    (unsigned long long)features);
     CHECK(strstr(last_line, want) != NULL);
+    CHECK_EQ(cm_pool_info(path, &info), CM_EINCOMPAT);
+    CHECK_EQ(info.version, CM_FORMAT_VERSION);
+    CHECK_EQ(info.size, 0); /* nothing else is known */
+    CHECK_EQ(info.owned | info.owner_pid, 0);
 }
 
 /* Every call that takes a pool's path gives the reason, and changes nothing. */
