@@ -97,14 +97,13 @@ typedef struct cm_object_info {
 } cm_object_info;
 #define CM_OBJECT_INFO_INIT CM_INIT_(cm_object_info)
 
-/* Stores a value, in place of the one that the key has. `ttl_ns`: how long it lives, in
- * nanoseconds from now (a second is 1000000000, and parts of a millisecond do not count); 0: no
- * end. An object of less than a millisecond is never found. The log says that once, because whoever
- * asks for it has probably taken another unit. The end is recorded by the wall clock. While the
- * container is open the monotonic clock ends the object, too, whoever sets the wall clock. If that
- * was ahead when the object was put, later sessions have an end that is too late: nobody corrects
- * it. `value` may be NULL if len is 0. Nobody may change
- * the value during the call.
+/* Stores a value, in place of the one that the key has. `ttl_ns`: how long it lives, in nanoseconds
+ * from now (a second is 1000000000, and parts of a millisecond do not count); 0: no end. An object
+ * of less than a millisecond is never found. The log says that once, because whoever asks for it
+ * has probably taken another unit. The end is recorded by the wall clock. While the container is
+ * open the monotonic clock ends the object, too, whoever sets the wall clock. If that was ahead
+ * when the object was put, later sessions have an end that is too late: nobody corrects it. `value`
+ * may be NULL if len is 0. Nobody may change the value during the call.
  * Returns 0: it is stored, and durable as far as the pool is (cm_info.durability). Or, positive,
  * one of CM_NOT_STORED_*: it is not stored. The old value is gone then, too. (After CM_ENOMEM and
  * CM_ESEAL it may be there or not.) CM_NOT_STORED_STALE: brackets of files beside it kept it out

@@ -145,8 +145,8 @@ static inline void cm_object_missed(struct cm_object *f, uint64_t blocks, uint64
     at_store_relaxed(&f->used_ns, now);
 }
 /* A sampled hit found the block in the slot, or in an entry of the probation buffer that stands for
- * one. The hint only changes if the last sampled hit would
- * have changed it in the same way: every hit of every thread loads its line. */
+ * one. The hint only changes if the last sampled hit would have changed it in the same way: every
+ * hit of every thread loads its line. */
 static inline void cm_object_learn(struct cm_object *f, uint64_t block, uint64_t slot)
 {
     const uint64_t delta = slot - block;
