@@ -170,6 +170,9 @@ drop_caches() { [ $is_root = 1 ] && echo 3 > /proc/sys/vm/drop_caches; }
 # they lie in; the others are left out. Without it all run.
 wanted() { [[ -z "${CM_CHECKS:-}" || $1 =~ $CM_CHECKS ]]; }
 
+# Takes back what a check that failed may have left in the way of the next ones. A script with such
+# things has one of its own.
+let_go() { :; }
 # check NAME FUNCTION [ARG...]: in a subshell; what it prints to stderr says why it failed.
 check() { check_at "$org" "$@"; }
 check_at() { # DIRECTORY NAME FUNCTION [ARG...]: there
@@ -183,6 +186,7 @@ check_at() { # DIRECTORY NAME FUNCTION [ARG...]: there
     ok "$name"
   else
     fail "$name" "status $rc; $(tail -n 3 "$work/err" | tr '\n' ' ')"
+    let_go
   fi
 }
 
