@@ -344,9 +344,32 @@ static bool is_dead(const char *point)
 }
 
 #define DEAD_MS 3000
+#define DESCRIPTORS 1024 /* more than the tool ever has */
 
-/* A child asks, and is left alone if it does not come back: then the mount lives, and it cannot
- * even be killed there. */
+/* In a process of its own, which ends here. It may hang, and nobody may wait for it: whoever reads
+ * the tool's output up to its end, or has a connection with it. So it keeps no descriptor but that
+ * of the answer. */
+static void answer_dead(const char *point, int answer)
+{
+    sigset_t none;
+    char dead;
+
+    for (int fd = 0; fd < DESCRIPTORS; fd++)
+        if (fd != answer)
+            (void)close(fd);
+    (void)sigemptyset(&none);
+    (void)signal(SIGALRM, SIG_DFL);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)alarm(DEAD_MS / 1000 + 1);
+    dead = is_dead(point);
+    _exit(write(answer, &dead, 1) != 1);
+}
+
+/* A process asks, and is left alone if it does not come back: then the mount lives. It is the child
+ * of a child that ends at once, so the system takes it when it ends, and no zombie is left to a
+ * tool that runs for long. It ends by itself soon afterwards. But if the mount's process has begun
+ * with its question, no signal ends it: it ends when the mount answers, or when that process ends.
+ */
 bool os_mount_is_dead(const char *point)
 {
     struct pollfd wait = { .events = POLLIN };
@@ -359,17 +382,17 @@ bool os_mount_is_dead(const char *point)
         return false;
     child = fork();
     if (child == 0) {
-        dead = is_dead(point);
-        _exit(write(ends[1], &dead, 1) != 1);
+        child = fork();
+        if (child == 0)
+            answer_dead(point, ends[1]);
+        _exit(child < 0);
     }
     (void)close(ends[1]);
+    while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        ;
     wait.fd = ends[0];
     answers = child > 0 && poll(&wait, 1, DEAD_MS) > 0 && read(ends[0], &dead, 1) == 1;
     (void)close(ends[0]);
-    if (child > 0) {
-        (void)kill(child, SIGKILL);
-        (void)waitpid(child, NULL, answers ? 0 : WNOHANG);
-    }
     return answers && dead;
 }
 

@@ -349,6 +349,18 @@ t_hangs() { # a request waits for the origin, and keeps the gate open
   wait $client
   still "$was"
 }
+asks() { pgrep -f "^$cm list --json"; }
+t_asked_in_vain() { # nor does its socket: who reads what a command prints comes to the end of it
+  mv "$pool.control" "$shm/aside"
+  trap 'mv "$shm/aside" "$pool.control"' EXIT
+  rm -f "$SLOW_STAT.waits"
+  touch "$SLOW_STAT"
+  timeout 30 bash -c '"$0" list --json | cat >"$1"' "$cm" "$work/listed"
+  test -e "$SLOW_STAT.waits"
+  grep -A4 "\"directory\": \"$org\"" "$work/listed" | grep -q '"answers": false'
+  rm "$SLOW_STAT"
+  eventually fails asks # what it has left there ends
+}
 t_unmounted() { # the mount does not end it, so the command does
   begin 28M
   umount "$org"
@@ -663,6 +675,7 @@ ends 'after what failed'
 mount_slowly -o attr_timeout=0
 "$cm" warm -q "$org"
 check_at / 'the origin does not answer' t_hangs
+check_at / 'the origin does not answer, and its socket is gone' t_asked_in_vain
 if wanted 'it is unmounted meanwhile'; then
   check_at / 'it is unmounted meanwhile' t_unmounted
   wait_mount
