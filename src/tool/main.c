@@ -140,18 +140,41 @@ static int no_command(void)
     return TOOL_USAGE;
 }
 
-static int unknown_command(const char *name)
+/* Are these the arguments that mount(8) gives its helper: SOURCE DIR -o OPTIONS? */
+static bool are_of_mount(int argc, char **argv)
+{
+    return os_has_mounts() && argc > 3 && os_is_directory(argv[2]) && !strcmp(argv[3], "-o");
+}
+
+static bool is_path(const char *name)
+{
+    uint64_t size;
+
+    return strpbrk(name, "/\\") || os_is_directory(name) || os_file_size(name, &size);
+}
+
+/* Without its helper for the type fuse.cachemax, mount(8) calls mount.fuse3, and that a program
+ * with the name "cachemax". */
+static int unknown_command(const char *name, bool is_mount)
 {
     static const char *const options[] = { "--help", "--version" };
-    const char *near, *kind = name[0] == '-' ? "option" : "command";
+    const char *near = NULL, *kind = name[0] == '-' ? "option" : "command";
 
     if (name[0] == '-')
         near = tool_nearest(name, options, sizeof(options[0]), 2);
-    else
+    else if (!strpbrk(name, "/\\"))
         near = tool_nearest(name, commands, sizeof(commands[0]), NCOMMANDS);
 
     if (near)
         tool_message(NULL, "unknown %s '%s'; did you mean '%s'?", kind, name, near);
+    else if (is_mount)
+        tool_message(NULL, "mount(8) called this program, because there is no "
+                           "/sbin/mount.fuse.cachemax. As root: ln -s "
+                           "PREFIX/sbin/mount.fuse.cachemax /sbin/ (PREFIX: where cachemax-mount "
+                           "is installed, such as /usr/local)");
+    else if (is_path(name))
+        tool_message(NULL, "'%s' is a path: a command must come first, as in 'cachemax info POOL'",
+                     name);
     else
         tool_message(NULL, "unknown %s '%s'", kind, name);
     (void)fputs("Try 'cachemax --help'.\n", stderr);
@@ -177,7 +200,7 @@ int main(int argc, char **argv)
         return print_help();
     command = find_command(argv[help ? 2 : 1]);
     if (!command)
-        return unknown_command(argv[help ? 2 : 1]);
+        return unknown_command(argv[help ? 2 : 1], !help && are_of_mount(argc, argv));
     if (help)
         return print_command_help(command);
     rc = tool_read_args(command, argc - 2, argv + 2, &args, &help);

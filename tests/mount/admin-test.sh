@@ -212,6 +212,14 @@ t_atime() { # OPTION OF
   same "$(cat "$work/read")" "$2"
 }
 
+# mount(8) then calls mount.fuse3, and that the program with the type's name. No $PATH of ours comes
+# that far.
+t_no_helper() {
+  cd /
+  rm "$work/sbin/mount.fuse.cachemax"
+  ln -sf "$cm" "$work/sbin/cachemax"
+  t_refused 2 'no /sbin/mount.fuse.cachemax.*: ln -s ' -t fuse.cachemax "$pool" "$org"
+}
 # What a test leaves mounted is not deleted with its directory.
 t_remove() {
   mkdir "$work/away" "$work/away/on" "$work/kept"
@@ -278,6 +286,11 @@ mount_8() {
     check "mount -o nodiratime" t_atime nodiratime 'file '
   else
     skip "mount -o noatime" "the origin keeps no times of accesses"
+  fi
+  if [ -x "$work/sbin/mount.fuse" ]; then
+    check "mount without its helper" t_no_helper
+  else
+    skip "mount without its helper" "there is no /sbin/mount.fuse here"
   fi
   old_sbin
 }

@@ -384,6 +384,26 @@ test_read_only_volume()
   rmdir ro
 }
 
+# ---- A pool where the command belongs ------------------------------------------------------------
+
+test_no_command()
+{
+  expect path-for-command 2 "'a/pool' is a path: a command must come first, as in 'cachemax info" \
+    "$cm" a/pool --size 16M
+  expect path-like-command 2 "'/top' is a path: a command must come first" "$cm" /top
+  : >my.pool
+  expect file-for-command 2 "'my.pool' is a path: a command must come first" "$cm" my.pool
+  rm my.pool
+  # What mount(8) calls without its helper; it gives -o in any case.
+  if [ -e /proc/self/mountinfo ]; then
+    expect mount-for-command 2 'ln -s PREFIX/sbin/mount.fuse.cachemax /sbin/' "$cm" /a/pool . -o rw
+    expect none-for-command 2 'there is no /sbin/mount.fuse.cachemax' "$cm" none . -o pool=p,rw
+  fi
+  expect path-and-file 2 'a command must come first' "$cm" /a/pool /etc/passwd -o rw
+  expect command-and-options 2 "did you mean 'create'" "$cm" craete . -o rw
+}
+
+test_no_command
 test_bad_pools
 test_half_damaged
 test_looker
