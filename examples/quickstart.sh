@@ -383,9 +383,11 @@ row() {
     'BEGIN { printf "%.1f %%", h + m ? 100 * h / (h + m) : 0 }')" \
     "$(awk -v b=$(($(counter pool_bytes) - w0)) 'BEGIN { printf "%.1f", b / 1048576 }')"
 }
-# rows DIR [OPTION...]: reads cold, warm, and warm after a restart. Sets $warm to the time of the
-# last warm one. Each starts with an empty page cache; that of a fresh mount is empty.
+# rows DIR [OPTION...]: reads cold, warm, and warm after a restart. Sets $warm and $again to the
+# times of the last two; $again is empty if it was not warm. Each starts with an empty page cache;
+# that of a fresh mount is empty.
 rows() {
+  again=
   start "$@"
   [ $fuse = yes ] || return 0
   row 'cold' "$1"
@@ -398,7 +400,7 @@ rows() {
   row 'warm, after a restart' "$1"
   # A tenth may miss: files that were read while they were written.
   if [ $h -ge $(((h + m) * 9 / 10)) ]; then
-    warm=$ms
+    again=$ms
   else
     echo "  (only $h of $((h + m)) blocks came from the pool: on some file systems nobody can" \
       "say after a restart"
@@ -476,7 +478,7 @@ if [ $fuse = no ]; then
   exit 0
 fi
 sound
-own=$warm
+own=$warm own_again=$again
 
 echo "slow storage: the same files through a throttle, $rate MB/s and $delay ms a read"
 mkdir "$work/slow"
@@ -514,8 +516,14 @@ echo "every byte equals the origin; the pools check sound"
 [ "$unrecorded" = 0 ] ||
   echo "$unrecorded files had no place in the pool's file table: they were not kept warm"
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", a / b }'; }
-echo "the warm cache$above is $(ratio "$slow_ms" "$warm") times as fast as the slow storage, \
-$(ratio "$origin_ms" "$own") times as fast as this machine's own"
+# gain STORAGE MS WARM [AGAIN]: what the rows of the table say about a storage.
+gain() {
+  echo "$1: the warm cache$above is $(ratio "$2" "$3") times as fast\
+${4:+, right after a restart $(ratio "$2" "$4") times}"
+}
+gain "slow storage" "$slow_ms" "$warm" "$again"
+above=
+gain "this machine's own storage" "$origin_ms" "$own" "$own_again"
 [ "$own" -le "$origin_ms" ] ||
   echo "(this machine's storage is faster than a FUSE mount:" \
     "a cache helps if the storage is slower)"
