@@ -4,7 +4,8 @@
 
   amalgamate.py OUTPUT_DIRECTORY [--xxhash FILE] [--cpp COMMAND]
 
-A program takes these files into its own sources:
+It prints the names of the three files. It makes OUTPUT_DIRECTORY if that is not there, but not its
+parents. A program takes these files into its own sources:
 
   cc -O2 -c cachemax.c
   cc program.c cachemax.o -pthread
@@ -335,11 +336,17 @@ def main():
     head = HEAD % {'version': version, 'licence': licence, 'tsan': TSAN, 'xxhash': xxhash}
     texts = {name: read(os.path.join(TOP, 'include', name)) for name in HEADERS}
     texts['cachemax.c'] = head + body
+    parent = os.path.dirname(os.path.abspath(o.output))
+    if not os.path.exists(parent):
+        fail('there is no directory %s: make it first' % parent)
     try:
-        os.makedirs(o.output, exist_ok=True)
+        if not os.path.isdir(o.output):
+            os.mkdir(o.output)
         for name, text in texts.items():
-            with open(os.path.join(o.output, name), 'w', encoding='utf-8') as f:
+            path = os.path.join(o.output, name)
+            with open(path, 'w', encoding='utf-8') as f:
                 f.write(text)
+            print(path)
     except OSError as e:
         fail('%s cannot be written: %s' % (e.filename, e.strerror))
 

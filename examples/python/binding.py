@@ -183,7 +183,7 @@ def with_library(here, out):
     if not os.path.exists(program):
         sys.exit("cachemax: pkg-config does not find the library, and this is no source tree of "
                  "it; install libcachemax-dev, or build from the source tree")
-    subprocess.check_call([sys.executable, program, out])
+    subprocess.check_call([sys.executable, program, out], stdout=subprocess.DEVNULL)
     link_args = ["-pthread"]
     if sys.platform.startswith("linux"):
         # This copy calls only its own functions, also in a program that has another one, and stays:

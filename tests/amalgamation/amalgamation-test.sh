@@ -42,6 +42,10 @@ refuses() {
     "$work/said" "$top/packaging/amalgamate.py" "$@"
   check "... that" grep -qF "$text" "$work/said"
 }
+check "it names what it wrote" bash -c 'python3 "$1/packaging/amalgamate.py" "$2/again" |
+  cmp - <(printf "%s\n" "$2"/again/{cachemax.h,cachemax_objects.h,cachemax.c})' - "$top" "$work"
+refuses "there is no directory $work/no: make it first" "$work/no/such"
+check "and does not make it" test ! -e "$work/no"
 refuses '/dev/null/x cannot be written' /dev/null/x
 refuses '/dev/null/x cannot be read' "$work/again" --xxhash /dev/null/x
 refuses 'no program nothing-like-cpp' "$work/again" --cpp nothing-like-cpp
