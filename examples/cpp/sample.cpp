@@ -4,7 +4,7 @@
  * byte again in a bracket, and compares what is pinned with the file.
  *
  *   cachemax create POOL --size 16M       # once
- *   cpp-sample POOL FILE                  # FILE: a copy that may be written
+ *   cpp-sample FILE POOL                  # FILE: a copy that may be written
  *
  * Trouble with the cache never fails a read: without a pool it reads the file alone.
  *
@@ -77,15 +77,15 @@ static void with_cache(const cachemax::cache &pool, int fd, std::vector<char> &c
 
 int main(int argc, char **argv)
 try {
-    int fd = argc == 3 ? open(argv[2], O_RDWR) : -1;
+    int fd = argc == 3 ? open(argv[1], O_RDWR) : -1;
     off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
     if (size <= 0)
-        throw std::runtime_error("usage: cpp-sample POOL FILE (it must be writable, not empty)");
+        throw std::runtime_error("usage: cpp-sample FILE POOL (it must be writable, not empty)");
     std::vector<char> content(static_cast<size_t>(size));
     std::error_code e;
-    cachemax::cache pool(argv[1], CM_OPTIONS_INIT, e);
+    cachemax::cache pool(argv[2], CM_OPTIONS_INIT, e);
     if (e)
-        std::cerr << argv[1] << ": " << e.message() << (e == CM_ENOENT ? " (create it)\n" : "\n");
+        std::cerr << argv[2] << ": " << e.message() << (e == CM_ENOENT ? " (create it)\n" : "\n");
     try {
         pool ? with_cache(pool, fd, content) : without_cache(fd, content);
     } catch (const cachemax::error &trouble) { /* for example: the file cannot be identified */
@@ -93,7 +93,7 @@ try {
         without_cache(fd, content);
     }
     if (pool && (e = pool.close()))
-        std::cerr << argv[1] << ": " << e.message() << "\n";
+        std::cerr << argv[2] << ": " << e.message() << "\n";
     close(fd);
     return 0;
 } catch (const std::exception &e) {

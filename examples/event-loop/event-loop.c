@@ -3,7 +3,7 @@
  * event-loop.c - one thread answers many reads of one file, through a pool, and never blocks.
  *
  *     cachemax create POOL --size 64M                     # once
- *     event-loop POOL FILE 0 100 8192 50 >OUT             # pairs of an offset and a length
+ *     event-loop FILE POOL 0 100 8192 50 >OUT             # pairs of an offset and a length
  *
  * It shows requests (cm_request_*) in an event loop of io_uring: the library says which pieces of
  * the origin it needs, and the loop reads them. What is cached whole is written straight from the
@@ -198,15 +198,15 @@ int main(int argc, char **argv)
 {
     int e;
     if (argc < 3 || argc % 2 == 0) {
-        fprintf(stderr, "usage: event-loop POOL FILE [OFFSET LENGTH]...\n");
+        fprintf(stderr, "usage: event-loop FILE POOL [OFFSET LENGTH]...\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN); /* the write says EPIPE */
-    origin = open(argv[2], O_RDONLY | O_CLOEXEC);
+    origin = open(argv[1], O_RDONLY | O_CLOEXEC);
     off_t size = lseek(origin, 0, SEEK_END);
     wakes = eventfd(0, EFD_CLOEXEC);
     if (size < 0 || wakes < 0) {
-        fail(argv[2], strerror(errno));
+        fail(argv[1], strerror(errno));
         return 1;
     }
     origin_size = (uint64_t)size;
@@ -214,12 +214,12 @@ int main(int argc, char **argv)
         fail("io_uring", strerror(-e));
         return 1;
     }
-    cm_cache *cache = attach(argv[1]);
+    cm_cache *cache = attach(argv[2]);
     run(argv + 3);
     io_uring_queue_exit(&ring); /* ends the read of the eventfd, too */
     if (file)
         cm_file_close(file);
     if (cache && (e = cm_close(cache)) < 0)
-        fprintf(stderr, "event-loop: %s: %s\n", argv[1], cm_strerror(e));
+        fprintf(stderr, "event-loop: %s: %s\n", argv[2], cm_strerror(e));
     return trouble;
 }

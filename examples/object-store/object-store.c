@@ -3,7 +3,7 @@
  * object-store.c - objects under keys, in a store that is far away: threads read them through a
  * pool, and a writer replaces them.
  *
- *     object-store POOL FOLDER SECONDS     # kill it with -9 if you like, and run it again
+ *     object-store FOLDER POOL SECONDS     # kill it with -9 if you like, and run it again
  *
  * It shows ids that are made of keys, an origin that is no file of the system, versions as proofs,
  * a writer inside brackets, and objects that others replace. POOL is made if it is not there.
@@ -277,11 +277,11 @@ int main(int argc, char **argv)
     pthread_t threads[THREADS];
     int e;
     if (argc != 4 || !is_number(argv[3])) {
-        fprintf(stderr, "usage: object-store POOL FOLDER SECONDS\n");
+        fprintf(stderr, "usage: object-store FOLDER POOL SECONDS\n");
         return 2;
     }
-    pool_open(argv[1]);
-    objects_open(argv[2]);
+    pool_open(argv[2]);
+    objects_open(argv[1]);
     for (unsigned i = 0; i < OBJECTS; i++)
         get(&objects[i]);
     printf("read %d objects: %u HEADs, %u GETs\n", OBJECTS, asked, got);
@@ -295,6 +295,6 @@ int main(int argc, char **argv)
         pthread_join(threads[i], NULL);
     printf("replaced %u objects; %u HEADs, %u GETs in all\n", replaced, asked, got);
     if (cache && (e = cm_close(cache)) < 0) /* closes the files, too */
-        fprintf(stderr, "object-store: %s: %s\n", argv[1], cm_strerror(e));
+        fprintf(stderr, "object-store: %s: %s\n", argv[2], cm_strerror(e));
     return 0;
 }

@@ -3,7 +3,7 @@
  * page-store.c - eight threads read and write the pages of one file, as a database does.
  *
  *     cachemax create POOL --size 64M     # once
- *     page-store POOL FILE SECONDS        # kill it with -9 if you like, and run it again
+ *     page-store FILE POOL SECONDS        # kill it with -9 if you like, and run it again
  *
  * It shows reads through the pool, writes inside brackets, syncs inside sync brackets, and a
  * validator of its own. All pages stay right through kill -9, and the cache stays warm.
@@ -236,11 +236,11 @@ int main(int argc, char **argv)
     pthread_t threads[THREADS];
     int e;
     if (argc != 4 || !is_number(argv[3])) {
-        fprintf(stderr, "usage: page-store POOL FILE SECONDS\n");
+        fprintf(stderr, "usage: page-store FILE POOL SECONDS\n");
         return 2;
     }
-    store_open(argv[2]);
-    cm_cache *cache = attach(argv[1]);
+    store_open(argv[1]);
+    cm_cache *cache = attach(argv[2]);
     check_all(cache);
     for (unsigned i = 0; i < LOCKS; i++)
         pthread_rwlock_init(&locks[i], NULL);
@@ -254,6 +254,6 @@ int main(int argc, char **argv)
     store_sync();
     printf("wrote %u pages\n", atomic_load(&writes));
     if (cache && (e = cm_close(cache)) < 0) /* closes the file, too */
-        fprintf(stderr, "page-store: %s: %s\n", argv[1], cm_strerror(e));
+        fprintf(stderr, "page-store: %s: %s\n", argv[2], cm_strerror(e));
     return 0;
 }

@@ -3,7 +3,7 @@
  * writev.c - sends a file straight from the pool: no copy between the pool and the system call.
  *
  *     cachemax create POOL --size 64M     # once
- *     writev POOL FILE > OUT              # a pipe, a file, or a socket of inetd
+ *     writev FILE POOL > OUT              # a pipe, a file, or a socket of inetd
  *
  * It shows pins. cm_pin_range() returns addresses in the pool, as a list of pieces. They are what
  * writev(2) takes. The pinned blocks stay as they are until cm_unpin(), whatever is written or
@@ -126,15 +126,15 @@ int main(int argc, char **argv)
     cm_file *file = NULL;
     uint64_t off = 0;
     int64_t n;
-    int e, fd = argc == 3 ? open(argv[2], O_RDONLY | O_CLOEXEC) : -1;
+    int e, fd = argc == 3 ? open(argv[1], O_RDONLY | O_CLOEXEC) : -1;
 
     if (fd < 0) {
-        fprintf(stderr, "usage: writev POOL FILE > OUT; FILE must be readable\n");
+        fprintf(stderr, "usage: writev FILE POOL > OUT; FILE must be readable\n");
         return 2;
     }
-    e = cm_open(argv[1], NULL, &cache);
+    e = cm_open(argv[2], NULL, &cache);
     if (e < 0)
-        fprintf(stderr, "writev: %s: %s; going on without it\n", argv[1], cm_strerror(e));
+        fprintf(stderr, "writev: %s: %s; going on without it\n", argv[2], cm_strerror(e));
     else
         file = attach(cache, fd);
     do {

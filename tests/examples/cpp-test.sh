@@ -13,10 +13,10 @@ sample=$1/examples/cpp/cpp-sample tool=$1/src/tool/cachemax passed=0 failed=0
 }
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-cpp.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
-says() { # NAME POOL FILE LINE...: exactly these lines, and exit status 0
-  name=$1 pool=$2 file=$3
+says() { # NAME FILE POOL LINE...: exactly these lines, and exit status 0
+  name=$1 file=$2 pool=$3
   shift 3
-  if "$sample" "$pool" "$file" >"$work/out" 2>"$work/err" &&
+  if "$sample" "$file" "$pool" >"$work/out" 2>"$work/err" &&
     printf '%s\n' "$@" | cmp -s - "$work/out"; then
     passed=$((passed + 1)) && echo "ok $name"
   else
@@ -27,12 +27,12 @@ says() { # NAME POOL FILE LINE...: exactly these lines, and exit status 0
 head -c 200000 "$sample" >"$work/file"
 cp "$work/file" "$work/before"
 sleep 0.1 # its times are no longer fresh
-says new "$work/pool" "$work/file" 'read 200000 bytes, new' \
+says new "$work/file" "$work/pool" 'read 200000 bytes, new' \
   'pinned 200000 of 200000 bytes, the same' '1 bracket'
-says warm "$work/pool" "$work/file" 'read 200000 bytes, kept' \
+says warm "$work/file" "$work/pool" 'read 200000 bytes, kept' \
   'pinned 200000 of 200000 bytes, the same' '1 bracket'
-says without "$work/none" "$work/file" 'read 200000 bytes without a cache'
-if ! "$sample" "$work/pool" "$work/none" 2>/dev/null && cmp -s "$work/file" "$work/before"; then
+says without "$work/file" "$work/none" 'read 200000 bytes without a cache'
+if ! "$sample" "$work/none" "$work/pool" 2>/dev/null && cmp -s "$work/file" "$work/before"; then
   passed=$((passed + 1)) && echo "ok no file"
 else
   failed=$((failed + 1)) && echo "FAIL no file: status 0, or the other file changed"

@@ -16,7 +16,7 @@ set -u
 bytes()
 {
   # shellcheck disable=SC2046 # words
-  if timeout 60 "$program" "$3" data $(<lines) >got 2>err; then
+  if timeout 60 "$program" data "$3" $(<lines) >got 2>err; then
     check "$1" cmp got "$2"
   else
     fail "$1" "status $?: $(tail -n 3 err | tr '\n' ' ')"
@@ -32,7 +32,7 @@ counter()
 head -c 9000123 /dev/urandom >data
 "$cm" create pool --size 32M -q
 "$cm" create other --size 32M -q
-if ! "$program" pool data 0 1 >got 2>err && grep -q io_uring err; then
+if ! "$program" data pool 0 1 >got 2>err && grep -q io_uring err; then
   echo "skip event-loop: $(tail -n 1 err)"
   exit 77
 fi
@@ -64,10 +64,10 @@ bytes one-block want other
 check one-block-is-read-once test "$(counter other origin_reads)" = 1
 check the-others-wait-for-it test "$(counter other flights_joined)" = 63
 
-expect odd-number 2 'usage' "$program" pool data 0
+expect odd-number 2 'usage: event-loop FILE POOL' "$program" data pool 0
 expect output-lost 1 'standard output: No space left' \
-  bash -c "'$program' pool data 0 9000123 >/dev/full"
+  bash -c "'$program' data pool 0 9000123 >/dev/full"
 expect reader-gone 1 'standard output: Broken pipe' \
-  bash -c "set -o pipefail; '$program' pool data 0 9000123 | true"
+  bash -c "set -o pipefail; '$program' data pool 0 9000123 | true"
 expect sound 0 '' "$cm" check pool
 summary

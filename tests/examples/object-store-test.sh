@@ -28,7 +28,7 @@ between()
 # begin POOL: a program that runs until it is killed, and has read all objects.
 begin()
 {
-  "$program" "$1" far 600 >out 2>err &
+  "$program" far "$1" 600 >out 2>err &
   owner=$! # lib.sh ends it, too
   wait_for grep -q '^read' out
 }
@@ -45,39 +45,39 @@ end()
 noticed()
 {
   for _ in 1 2 3 4 5 6 7 8 9 10; do
-    "$program" none/2 far 1 >out 2>err || return 1
+    "$program" far none/2 1 >out 2>err || return 1
     [ "$(sed -n 's/^replaced .*; \([0-9]*\) HEADs.*/\1/p' out)" -gt 48 ] && return 0
   done
   return 1
 }
 
-expect new 0 '^read 48 objects: 48 HEADs, 48 GETs' "$program" pool far 0
+expect new 0 '^read 48 objects: 48 HEADs, 48 GETs' "$program" far pool 0
 for i in 1 2 3; do
   begin pool
   between "$i-is-warm" 0 40
   end "kill-$i"
 done
-expect after-kills 0 '^replaced' "$program" pool far 0
+expect after-kills 0 '^replaced' "$program" far pool 0
 between after-kills-is-warm 0 47
 expect check 0 '' "$cm" check pool
 
 # Another process replaces objects, without the pool: the first one sees it, also while it runs.
 begin none/pool
 check no-pool-is-told grep -q 'none/pool: no such file or directory; going on without it' err
-expect beside 0 '^replaced [1-9]' "$program" pool far 1
+expect beside 0 '^replaced [1-9]' "$program" far pool 1
 check others-are-noticed noticed
 end kill-other
-expect after-others 0 '^replaced' "$program" pool far 0
+expect after-others 0 '^replaced' "$program" far pool 0
 between after-others-some-are-cold 1 48
 
 # The pool is in use: the program says by whom.
 begin pool
-expect in-use 0 "pool: is open in process $owner" "$program" pool far 0
+expect in-use 0 "pool: is open in process $owner" "$program" far pool 0
 # The owner may be in another container, with the number of the process that asks.
 if unshare -pf --mount-proc sh -c 'echo 1 >/proc/sys/kernel/ns_last_pid' 2>/dev/null; then
   expect in-use-same-number 0 "pool: is open in a process with this one's number, in another" \
     unshare -pf --mount-proc sh -c 'echo "$1" >/proc/sys/kernel/ns_last_pid
-      "$2" pool far 0
+      "$2" far pool 0
       exit $?' - $((owner - 1)) "$program"
 else
   skip in-use-same-number "no PID namespace can be made here"
@@ -85,7 +85,7 @@ fi
 end kill-owner
 
 printf x | dd of=far/photo-7 bs=1 seek=5000 conv=notrunc status=none
-expect a-wrong-byte 1 'photo-7: a byte is wrong' "$program" none/pool far 0
-expect usage 2 '^usage: object-store POOL FOLDER SECONDS' "$program"
-expect no-seconds 2 '^usage: object-store' "$program" pool far abc
+expect a-wrong-byte 1 'photo-7: a byte is wrong' "$program" far none/pool 0
+expect usage 2 '^usage: object-store FOLDER POOL SECONDS' "$program"
+expect no-seconds 2 '^usage: object-store' "$program" far pool abc
 summary

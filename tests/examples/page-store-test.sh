@@ -28,7 +28,7 @@ share()
 # killed NAME: the program is killed half a second after it has checked all pages.
 killed()
 {
-  "$program" pool pages 60 >out 2>err &
+  "$program" pages pool 60 >out 2>err &
   owner=$! # lib.sh ends it, too
   for _ in $(seq 200); do
     grep -q '^checked' out && break
@@ -43,7 +43,7 @@ killed()
 }
 
 "$cm" create pool --size 32M -q
-expect new 0 '^wrote' "$program" pool pages 1
+expect new 0 '^wrote' "$program" pages pool 1
 share new-is-cold 0 9
 for i in 1 2 3 4; do
   cp pages before
@@ -51,32 +51,32 @@ for i in 1 2 3 4; do
   share "kill-$i-began-warm" 1024 2048
   check "kill-$i-wrote-pages" test "$(cmp before pages | wc -l)" = 1
 done
-expect after-kills 0 '^wrote' "$program" pool pages 0
+expect after-kills 0 '^wrote' "$program" pages pool 0
 share after-kills-warm 1024 2048
 expect check 0 '' "$cm" check pool
 # Its times do not count, and a dump does not say that they differ.
 expect dump 0 'a proof that the program gave' "$cm" dump pool find pages 0
 
-expect without-pool 0 'going on without it' "$program" none pages 1
-expect after-it 0 '^wrote' "$program" pool pages 0
+expect without-pool 0 'going on without it' "$program" pages none 1
+expect after-it 0 '^wrote' "$program" pages pool 0
 share after-it-cold 0 9
 
 # Another pool sees the writes of a while. The first one must not believe that it knows them.
 "$cm" create other --size 32M -q
-expect other-pool 0 '^wrote' "$program" other pages 1
-expect first-pool-again 0 '^wrote' "$program" pool pages 0
+expect other-pool 0 '^wrote' "$program" pages other 1
+expect first-pool-again 0 '^wrote' "$program" pages pool 0
 share first-pool-is-cold 0 9
-expect after-clean-end 0 '^wrote' "$program" pool pages 0
+expect after-clean-end 0 '^wrote' "$program" pages pool 0
 share after-clean-end-warm 1024 2048
 
 # Two processes would each take themselves for the only writer.
-"$program" pool pages 60 >first.out 2>&1 &
+"$program" pages pool 60 >first.out 2>&1 &
 owner=$!
 wait_for grep -q '^checked' first.out
-expect second-process 1 'pages: another process uses it' "$program" none pages 0
+expect second-process 1 'pages: another process uses it' "$program" pages none 0
 { kill -9 $owner && wait $owner; } 2>/dev/null
 owner=
-expect after-second-process 0 '^wrote' "$program" pool pages 0
+expect after-second-process 0 '^wrote' "$program" pages pool 0
 
 # Before the first write without the pool the generation is on the disk. Else a power cut could
 # take it back, but not the write, and the pool would take its old blocks for right.
@@ -87,18 +87,18 @@ else
   check a-failing-fsync "${CC:-cc}" -shared -fPIC -o fsync.so fsync.c
   cp pages before
   expect generation-not-synced 1 'cannot sync the generation' \
-    env LD_PRELOAD="$work/fsync.so" "$program" none pages 1
+    env LD_PRELOAD="$work/fsync.so" "$program" pages none 1
   check generation-not-synced-wrote-no-page cmp -n $((2048 * 4096)) before pages
 fi
 
 # The program notices wrong pages: an old one in the file, where the pool has the newest.
-expect newer-pages 0 '^wrote [1-9]' "$program" pool pages 1
+expect newer-pages 0 '^wrote [1-9]' "$program" pages pool 1
 dd if=before of=pages bs=4096 count=2048 conv=notrunc status=none
-expect old-pages 1 'it is not the newest' "$program" pool pages 0
+expect old-pages 1 'it is not the newest' "$program" pages pool 0
 printf x | dd of=pages bs=1 seek=90000 conv=notrunc status=none
-expect a-damaged-page 1 'checksum' "$program" none pages 0
-expect usage 2 '^usage: page-store POOL FILE SECONDS' "$program" pool pages
+expect a-damaged-page 1 'checksum' "$program" pages none 0
+expect usage 2 '^usage: page-store FILE POOL SECONDS' "$program" pages pool
 for seconds in abc -1 1s ''; do
-  expect "no-seconds-$seconds" 2 '^usage: page-store' "$program" pool pages "$seconds"
+  expect "no-seconds-$seconds" 2 '^usage: page-store' "$program" pages pool "$seconds"
 done
 summary

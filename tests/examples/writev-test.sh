@@ -14,7 +14,7 @@ set -u
 # bytes NAME POOL: the output of the program is the file. What it says: ./err.
 bytes()
 {
-  if timeout 60 "$program" "$2" data >got 2>err; then
+  if timeout 60 "$program" data "$2" >got 2>err; then
     check "$1" cmp got data
   else
     fail "$1" "status $?: $(tail -n 3 err | tr '\n' ' ')"
@@ -34,12 +34,12 @@ check no-pool-copies test "$(straight)" = 0
 : >data2 && cp data saved && : >data
 bytes empty pool
 cp saved data
-expect no-file 2 '^usage: writev' "$program" pool nothing
+expect no-file 2 '^usage: writev FILE POOL' "$program" nothing pool
 # A pipe whose reader goes away.
-"$program" pool data 2>err | head -c 1000 >/dev/null
+"$program" data pool 2>err | head -c 1000 >/dev/null
 check the-reader-goes test "${PIPESTATUS[0]}" = 141
 if [ -e /dev/full ]; then
-  expect full 1 'cannot be written' sh -c '"$1" pool data >/dev/full' - "$program"
+  expect full 1 'cannot be written' sh -c '"$1" data pool >/dev/full' - "$program"
 fi
 # The system cannot read the payload of the pool's slots: EFAULT, and the copy brings the bytes.
 sleep 1

@@ -106,7 +106,7 @@ check "a wheel that is linked: the README's program" readme linked
 
 run=$venv/python
 cat_says() { # NAME POOL TEXT: the content is right, and the last line on stderr is TEXT
-  if "$run" "$top/examples/python/cat.py" "$2" "$work/file" >"$work/out" 2>"$work/err" &&
+  if "$run" "$top/examples/python/cat.py" "$work/file" "$2" >"$work/out" 2>"$work/err" &&
     cmp -s "$work/file" "$work/out" && [ "$(tail -n 1 "$work/err")" = "cat.py: $3" ]; then
     ok "$1"
   else
@@ -114,7 +114,7 @@ cat_says() { # NAME POOL TEXT: the content is right, and the last line on stderr
   fi
 }
 blocks=$((($(wc -c <"$work/file") + 4095) / 4096))
-"$run" "$top/examples/python/cat.py" "$work/none" "$work/no-file" >/dev/null 2>"$work/err"
+"$run" "$top/examples/python/cat.py" "$work/no-file" "$work/none" >/dev/null 2>"$work/err"
 if [ $? = 1 ] && ! grep -q Traceback "$work/err"; then
   ok "cat.py: a missing file"
 else
