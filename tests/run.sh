@@ -7,6 +7,7 @@
 # Installs what it needs (Debian packages), builds in $CM_BUILD (default: a directory below
 # ${TMPDIR:-/tmp}) and runs everything; --all adds the other compilers, the sanitizers, Windows
 # (under Wine) and arm64 (emulated). FILTER: only suites whose name contains it, or one of several.
+# The build is whole all the same; standard error says how far it is.
 # Each suite says how many seconds it took, and how many of a processor. The last lines repeat what
 # failed ("failed: SUITE: TEST"), say the seconds of all, then "TARGET: N passed, N failed, N
 # skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1
@@ -40,9 +41,10 @@ done
 
 . "$top/examples/need.sh"
 passed=0 failed=0 skipped=0 queue=''
-log=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-tests.XXXXXX")
+log=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-tests.XXXXXX") teller=''
 end_all() {
   need_end
+  [ -z "$teller" ] || kill "$teller" 2>/dev/null
   # shellcheck disable=SC2086 # numbers
   [ -z "$queue" ] || kill $queue 2>/dev/null # those that have not begun would wait for ever
   # A suite's timeout leads its group of processes.
@@ -272,6 +274,23 @@ goals_in() { # DIR
     echo "$goals"
   fi
 }
+# tell NAME: says on stderr every ten seconds how far $log/build has come, until it is killed.
+tell() {
+  trap 'kill $! 2>/dev/null; exit 0' TERM
+  while :; do
+    sleep 10 &
+    wait $!
+    seconds=$(($(date +%s) - began_build))
+    steps=$(tail -c 1000 "$log/build" |
+      sed -n 's/^\[\([0-9]*\)\/\([0-9]*\)\].*/\1 \2/p' | tail -n 1)
+    at=${steps% *} of=${steps#* }
+    if [ "${at:-0}" = 0 ]; then
+      echo "  build $1: configuring, $seconds s" >&2
+    else
+      echo "  build $1: step $at of $of, about $((seconds * (of - at) / at + 1)) s left" >&2
+    fi
+  done
+}
 build() {
   name=$1 dir=$2 cc=$3
   shift 3
@@ -296,12 +315,21 @@ build() {
   fi
   mkdir -p "$dir" && echo "$set_up" >"$dir/set-up"
   began_build=$(date +%s)
+  echo "building $name in $dir${filter:+ (all of it, whatever the filter)}" >&2
+  : >"$log/build"
+  tell "$name" &
+  teller=$!
   # shellcheck disable=SC2046,SC2086 # words
-  if CC=$cc meson $setup "$dir" "$top" "$@" >"$log/build" 2>&1 &&
-    ninja -C "$dir" $(goals_in "$dir") >>"$log/build" 2>&1; then
+  CC=$cc meson $setup "$dir" "$top" "$@" >"$log/build" 2>&1 &&
+    ninja -C "$dir" $(goals_in "$dir") >>"$log/build" 2>&1
+  built=$?
+  kill $teller 2>/dev/null
+  wait $teller 2>/dev/null
+  teller=''
+  [ $built != 0 ] || {
     echo "build $name: ok ($(($(date +%s) - began_build)) s)"
     return 0
-  fi
+  }
   failed=$((failed + 1))
   echo "build $name: FAILED"
   echo "failed: build $name" >>"$log/failed"
@@ -504,6 +532,7 @@ native_suites() { # DIR
   beside faults/poisoned-sealed "$b/tests/faults/poisoned" --rounds 60 --sealed 100
   beside tool bash "$here/tool/tool-test.sh" "$b"
   beside tree sh "$here/tree/check-tree.sh" "$top" "$b"
+  beside run-sh sh "$here/tree/run-test.sh"
   beside bench bash "$here/bench/bench-test.sh" "$b"
   beside bench/objects bash "$here/bench/objects-test.sh" "$b"
   beside site python3 "$here/site/site-test.py"
@@ -567,7 +596,7 @@ list_one() { # NAME COMMAND...
   *mutants) label=mutants ;;
   mount | mount-options | mount-sync | mount-sessions | mount-bare) label=mount ;;
   mount-* | mount/* | quickstart) label=mount- ;;
-  tree | format | orders) label=tree ;;
+  tree | format | orders | run-sh) label=tree ;;
   tidy | analysis*) label=tree- ;;
   mutation) label=mutants- ;;
   policy/unit | policy/advice) label=policy ;;
