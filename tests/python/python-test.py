@@ -65,7 +65,10 @@ def like_a_file_of_Python():
 def errors():
     path, _ = new_file(10000)
     text = str(raises(cachemax.Error, lambda: cachemax.open(DIR + "/none"), "CM_ENOENT"))
-    assert "/none" in text and "no such file" in text
+    assert "/none" in text and "no such file" in text and "create_size=BYTES makes it" in text
+    for name in DIR + "/no/pool", path + "/pool":  # create_size would not make these
+        text = str(raises(cachemax.Error, lambda: cachemax.open(name)))
+        assert "create_size" not in text and "there is no directory " + name[:-5] in text, text
     raises(cachemax.Error, lambda: cachemax.open(path), "CM_ENOTPOOL")
     raises(cachemax.Error, lambda: cachemax.open(DIR + "/x", create_size=5), "CM_EPOOLSIZE")
     assert "s3r" in str(raises(ValueError, lambda: cachemax.open(DIR + "/x", policy="none")))

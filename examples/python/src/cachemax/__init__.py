@@ -421,7 +421,9 @@ class Cache:
         self._last = weakref.finalize(self, pool.close_at_last)
         rc = lib.cm_open(path, options, pool.cell)
         if rc == lib.CM_ENOENT:
-            pool.said.append("create_size=BYTES makes it")
+            parent = os.path.dirname(path) or b"."
+            pool.said.append("create_size=BYTES makes it" if os.path.isdir(parent) else
+                             "there is no directory " + os.fsdecode(parent))
         if rc == lib.CM_EKEY:
             pool.said.append("give key_file=FILE for a sealed pool, for another one none")
         _check(rc, pool.where, "; ".join(pool.said))
