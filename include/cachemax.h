@@ -942,8 +942,10 @@ CM_API int cm_file_set_name(cm_file *file, const char *name);
  * read the rest at once.
  * HOW MUCH  The files that are kept may have half of the pool's slots, by their sizes
  * (cm_info.kept_bytes, kept_max). One that is too large beside the others is refused with CM_EKEEP,
- * and nothing changes. If kept files grow beyond that later, what is too much of them is evicted as
- * other blocks are.
+ * and nothing changes. The count follows the sizes. A file whose size is not known counts as it did
+ * when it last was known in this session, or 0. So kept files may come to count more than the half.
+ * They stay kept, also if this call is repeated, and no other file is accepted. What is too much of
+ * them is evicted as other blocks are.
  * What is written, truncated or invalidated is forgotten all the same, and so are the blocks of
  * cm_drop(). The next read brings them back.
  * In a pool that is checkpointed the call waits for the sync of two pages.
@@ -1578,7 +1580,7 @@ typedef struct cm_info {
     /* Of cm_file_set_keep(), for an open pool; 0 of one that is only looked at. */
     uint64_t kept_files;
     uint64_t kept_bytes; /* room that they may need: the sum of their sizes, in whole blocks */
-    uint64_t kept_max;   /* at most */
+    uint64_t kept_max;   /* at most when a file is added; files that grow may need more later */
     /* The routine that hits copy with: "rep movsb", "avx512", "avx2", "sse2"; "": in steps, or
      * the pool is only looked at. */
     char hit_copy[16];

@@ -182,6 +182,13 @@ void cm_file_set_validator(struct cm_object *f, const cm_validator *v)
         f->floor_ns = v->taken_at;
 }
 
+/* The size is known, or is another one: what a kept file counts follows it. */
+static void keep_size(struct cm_object *f)
+{
+    if (at_load_relaxed(&f->keep)) /* relaxed: it changes under the file's lock */
+        cm_keep_move(f->cache, f->incarnation, f->incarnation, f->validator.size);
+}
+
 void cm_file_drop_validator(struct cm_object *f)
 {
     f->has_validator = false;
@@ -197,6 +204,7 @@ void cm_file_adopt(struct cm_object *f, const cm_validator *v)
     if (v->size == CM_SIZE_UNKNOWN)
         f->validator.size = known;
     at_store_release(&f->size, f->validator.size);
+    keep_size(f);
     /* A file without an incarnation has nothing to keep. And a record that says that an fsync
      * failed must stay: a crash could tear the new one. */
     const int e = f->incarnation != 0 ? cm_file_write_record(f, f->incarnation) : 0;
@@ -226,8 +234,10 @@ void cm_file_set_size(struct cm_object *f, uint64_t size)
     const bool news = f->validator.size != size;
     f->validator.size = size;
     at_store_release(&f->size, size); /* pairs with the acquire in walk_begin */
-    if (news)
-        (void)cm_file_write_size(f);
+    if (!news)
+        return;
+    keep_size(f);
+    (void)cm_file_write_size(f);
 }
 
 int cm_file_forget_size(struct cm_object *f)

@@ -100,7 +100,7 @@ void cm_keep_free(struct cm_cache *c)
 
 /* ---- Which files ----------------------------------------------------------------------------- */
 
-/* A file of unknown size counts nothing. No file counts more than the pool. */
+/* A file whose size was never known counts nothing. No file counts more than the pool. */
 static uint64_t blocks_of(const struct cm_cache *c, uint64_t size)
 {
     const uint64_t most = cm_media_slots(&c->media);
@@ -141,10 +141,11 @@ int cm_keep_enter(struct cm_cache *c, uint64_t incarnation, uint64_t size)
     const uint64_t blocks = blocks_of(c, size);
     int e = 0;
     cm_lock_acquire(&k->lock);
-    const struct cm_incarnation *at = cm_incarnations_find(&k->table, incarnation);
-    if (k->blocks - (at ? at->value : 0) + blocks > cm_keep_most(c))
+    if (cm_incarnations_find(&k->table, incarnation))
+        e = 0; /* it is kept already, and counts */
+    else if (k->blocks + blocks > cm_keep_most(c))
         e = CM_EKEEP;
-    else if (!at && 2 * (k->table.used + 1) > k->table.cells)
+    else if (2 * (k->table.used + 1) > k->table.cells)
         e = CM_ENOMEM; /* other files took the room that was made */
     else
         add(k, incarnation, blocks);
@@ -165,7 +166,7 @@ static void load_bucket(struct cm_cache *c, uint64_t bucket)
     for (uint64_t p = bucket * CM_RECORD_WAYS; p < (bucket + 1) * CM_RECORD_WAYS; p++) {
         (void)cm_record_at(m, p, &r, &whole); /* unreadable: not whole */
         if (whole && (r.flags & CM_RECORD_KEEP) && !cm_file_place_is_open(c, p))
-            cm_keep_move(c, 0, r.incarnation, cm_record_size(m, p, &r));
+            cm_keep_move(c, r.incarnation, r.incarnation, cm_record_size(m, p, &r));
     }
 }
 

@@ -32,10 +32,11 @@ struct cm_keep_sum cm_keep_sum(struct cm_cache *c);
 
 /* Ensures that there is memory for more of them. No lock is held. CM_ENOMEM. */
 int cm_keep_room(struct cm_cache *c);
-/* Enters a file's incarnation, if there is room for its blocks beside those of the others. CM_EKEEP
- * CM_ENOMEM. */
+/* Enters a file's incarnation, if there is room for its blocks beside those of the others. One that
+ * is there already stays as it is. CM_EKEEP CM_ENOMEM. */
 int cm_keep_enter(struct cm_cache *c, uint64_t incarnation, uint64_t size);
-/* A kept file gets another incarnation; 0: none, or it is not kept any more. */
+/* A kept file gets another incarnation, or its present one another size. 0: it has none, or is not
+ * kept any more. If the size is not known, it counts as many blocks as before. */
 void cm_keep_move(struct cm_cache *c, uint64_t was, uint64_t now, uint64_t size);
 
 /* May the block belong to a kept file? `incarnation`: as in a header. */

@@ -429,6 +429,121 @@ static void test_grown(void)
     pool_end(&p);
 }
 
+/* Ends a bracket with a validator that says the size. */
+static void end_at(cm_file *f, const cm_bracket *w, uint64_t size)
+{
+    cm_validator v = val(size, 2);
+    v.taken_at = later();
+    CHECK_EQ(cm_write_end(f, w, &v), 0);
+    CHECK_EQ(info_of(f).size, size);
+}
+#define end_at(...) CALL(end_at(__VA_ARGS__)) /* its checks say who called */
+
+static void write_to(cm_file *f, uint64_t was, uint64_t size)
+{
+    const cm_bracket w = begin_write(f, was, size - was);
+    end_at(f, &w, size);
+}
+#define write_to(...) CALL(write_to(__VA_ARGS__)) /* its checks say who called */
+
+static void truncate_to(cm_file *f, uint64_t size)
+{
+    cm_bracket w = { 0 };
+    CHECK_EQ(cm_truncate_begin(f, size, &w), 0);
+    end_at(f, &w, size);
+}
+#define truncate_to(...) CALL(truncate_to(__VA_ARGS__)) /* its checks say who called */
+
+static cm_file *begin_as(struct pool *p, uint64_t size, uint32_t flags)
+{
+    detach(begin(p, 4 * MIB));
+    cm_file *f = attach(p, 2, size, 1, flags);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    return f;
+}
+
+/* What a kept file counts grows and shrinks with it, in this session and for the next one. */
+static void test_follows(void)
+{
+    struct pool p;
+    cm_file *f = begin_as(&p, 10 * BLK, CM_SOLE_WRITER), *g = attach(&p, 3, BLK, 1, 0);
+    const uint64_t most = cm_keep_most(p.c);
+    CHECK_EQ(pool_info(p.c).kept_bytes, 10 * BLK);
+    write_to(f, 10 * BLK, most * BLK);
+    CHECK_EQ(pool_info(p.c).kept_bytes, most * BLK);
+    CHECK_EQ(cm_file_set_keep(g, 1), CM_EKEEP);
+    truncate_to(f, most * BLK - BLK);
+    CHECK_EQ(pool_info(p.c).kept_bytes, (most - 1) * BLK);
+    CHECK_EQ(cm_file_set_keep(g, 1), 0);
+    CHECK_EQ(cm_file_set_keep(g, 0), 0);
+    truncate_to(f, 1);
+    CHECK_EQ(pool_info(p.c).kept_bytes, BLK);
+    truncate_to(f, 0);
+    CHECK_EQ(pool_info(p.c).kept_bytes, 0);
+    write_to(f, 0, (most + 20) * BLK); /* it stays kept, and no other is accepted */
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        CHECK_EQ(pool_info(p.c).kept_bytes, (most + 20) * BLK);
+        CHECK_EQ(cm_file_set_keep(f, 1), 0);
+        CHECK_EQ(info_of(f).keep, 1);
+        CHECK_EQ(cm_file_set_keep(g, 1), CM_EKEEP);
+        pool_again(&p);
+        f = attach(&p, 2, (most + 20) * BLK, 2, CM_SOLE_WRITER);
+        g = attach(&p, 3, BLK, 1, 0);
+    }
+    truncate_to(f, 7 * BLK);
+    CHECK_EQ(cm_file_set_keep(g, 1), 0);
+    CHECK_EQ(pool_info(p.c).kept_bytes, 8 * BLK);
+    CHECK_EQ(cm_file_set_keep(f, 0), 0);
+    write_to(f, 7 * BLK, 9 * BLK); /* not any more */
+    CHECK_EQ(pool_info(p.c).kept_bytes, BLK);
+    pool_end(&p);
+}
+
+/* A size that becomes known counts: by a read of the end, or by a validator. */
+static void test_learned(void)
+{
+    struct pool p;
+    cm_validator v = val(9 * BLK, 1);
+    cm_file *f = begin_as(&p, CM_SIZE_UNKNOWN, 0);
+    CHECK_EQ(pool_info(p.c).kept_bytes, 0);
+    CHECK_EQ(put_tail(f, 5, 100, 1), 0);
+    CHECK_EQ(info_of(f).size, 5 * BLK + 100);
+    CHECK_EQ(pool_info(p.c).kept_bytes, 6 * BLK);
+    f = attach(&p, 3, CM_SIZE_UNKNOWN, 1, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    CHECK_EQ(info_of(f).size, 9 * BLK);
+    CHECK_EQ(pool_info(p.c).kept_bytes, 15 * BLK);
+    pool_end(&p);
+}
+
+/* While the size is not known the file counts what it counted before. */
+static void test_unsized(void)
+{
+    struct pool p;
+    cm_bracket w;
+    cm_file *f = begin_as(&p, 10 * BLK, CM_EXCLUSIVE);
+    pool_again(&p);
+    CHECK(p.c->keeping.left > 0);
+    f = attach(&p, 2, 10 * BLK, 1, CM_EXCLUSIVE);
+    CHECK_EQ(info_of(f).kept, 1);
+    w = begin_write(f, 10 * BLK, BLK);
+    CHECK_EQ(cm_write_end(f, &w, NULL), 0);
+    CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+    detach(f);
+    CHECK_EQ(pool_info(p.c).kept_bytes, 10 * BLK); /* looks at the record, which tells no size */
+    f = attach(&p, 2, CM_SIZE_UNKNOWN, 1, CM_EXCLUSIVE);
+    CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+    CHECK_EQ(pool_info(p.c).kept_bytes, 10 * BLK);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(pool_info(p.c).kept_bytes, 10 * BLK);
+    CHECK_EQ(put_tail(f, 10, 100, 1), 0);
+    CHECK_EQ(pool_info(p.c).kept_bytes, 11 * BLK);
+    pool_end(&p);
+}
+
 /* What earlier sessions kept counts, too, although nobody has looked until now. */
 static void test_share_later(void)
 {
@@ -655,7 +770,7 @@ static const struct harness_test tests[] = {
     TEST(record),      TEST(forget),        TEST(changes), TEST(share),   TEST(too_much),
     TEST(unknown),     TEST(before_load),   TEST(hostile), TEST(many),    TEST(no_memory),
     TEST(share_later), TEST(many_versions), TEST(grown),   TEST(threads), TEST(pool_says_so),
-    TEST(bucket_left), TEST(full_buckets)
+    TEST(bucket_left), TEST(full_buckets),  TEST(follows), TEST(learned), TEST(unsized)
 };
 
 int main(int argc, char **argv)
