@@ -14,10 +14,6 @@
 
 #define GONE_MS 1000 /* a process that was killed ends within */
 
-/* Lines of refusals: so many in such a time. */
-#define REFUSED_LINES 20
-#define REFUSED_NS UINT64_C(10000000000)
-
 void server_log(struct server *s, enum log_weight w, const char *format, ...)
 {
     char text[512];
@@ -80,17 +76,17 @@ static void log_refusal(struct server *s, const struct connection *c, const char
     unsigned n;
 
     os_lock(&s->lock);
-    if (now - s->refused_since >= REFUSED_NS) {
+    if (now - s->refused_since >= s->refused_ms * UINT64_C(1000000)) {
         s->refused_since = now;
         s->refused = 0;
     }
     n = ++s->refused;
     os_unlock(&s->lock);
-    if (n <= REFUSED_LINES)
-        server_log(s, LOG_WARN, "%s %u was refused: %s%s", c->kind, c->client, why,
-                   n == REFUSED_LINES ? ". More that are refused within ten seconds are not in the "
-                                        "log"
-                                      : "");
+    const char *more = n < SERVER_REFUSED_LINES
+                           ? ""
+                           : ". More that are refused within ten seconds are not in the log";
+    if (n <= SERVER_REFUSED_LINES)
+        server_log(s, LOG_WARN, "%s %u was refused: %s%s", c->kind, c->client, why, more);
 }
 
 bool server_enter(struct server *s, struct connection *c)

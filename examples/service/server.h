@@ -15,6 +15,10 @@ enum log_weight { LOG_TROUBLE = 3, LOG_WARN = 4, LOG_NOTE = 6 };
 #define SERVER_MESSAGE_MS 30000u /* for a message, from its first byte to its last one */
 #define SERVER_WAIT_MS 10000u    /* to take its replies */
 
+/* Lines of refusals in the log: so many in such a time. The last of them says it. */
+#define SERVER_REFUSED_LINES 20u
+#define SERVER_REFUSED_MS 10000u
+
 #define RING_SERVERS_MAX 8u
 
 struct connection;
@@ -26,6 +30,7 @@ struct server {
     unsigned clients_max;
     uint32_t message_ms; /* SERVER_MESSAGE_MS */
     uint32_t wait_ms;    /* SERVER_WAIT_MS: calls of a stream wait so long */
+    uint32_t refused_ms; /* SERVER_REFUSED_MS */
     void (*log)(enum log_weight w, const char *text); /* from any thread */
     os_mutex lock;
     os_cond ended;

@@ -98,19 +98,27 @@ static void count_lines(enum log_weight w, const char *text)
     (void)snprintf(last_line, sizeof(last_line), "%s", text);
 }
 
-/* Who is refused over and over again fills no log. */
+/* Who is refused over and over again fills no log. First the time for the lines does not end, and
+ * then it has ended whenever somebody comes. */
 static void test_many_refused(void)
 {
     struct pool p;
     CALL(begin(&p, 0, count_lines));
-    lines = 0;
+    server.refused_ms = UINT32_MAX;
+    lines = of_left_out = 0;
     stream_take(&server, &stream);
     CHECK_EQ(lines, 1);
     CHECK(strstr(last_line, "was refused: there are too many clients") != NULL);
     for (unsigned i = 0; i < 1000; i++)
         stream_take(&server, &stream);
-    CHECK(lines < 100);
-    CHECK(of_left_out > 0);
+    CHECK_EQ(lines, SERVER_REFUSED_LINES);
+    CHECK_EQ(of_left_out, 1);
+    CHECK(strstr(last_line, "are not in the log") != NULL);
+    server.refused_ms = 0;
+    for (unsigned i = 0; i < 10; i++)
+        stream_take(&server, &stream);
+    CHECK_EQ(lines, SERVER_REFUSED_LINES + 10);
+    CHECK_EQ(of_left_out, 1);
     end(&p);
 }
 
