@@ -538,9 +538,18 @@ static void proc_line(const char *path, const char *key, char *text, size_t n)
         (void)fclose(f);
 }
 
-/* Data caches of the first processor, as the kernel reports them. */
+/* Data caches of the first processor, as the kernel reports them. Some virtual machines report
+ * none; then as the C library finds them. */
 static void cache_sizes(uint64_t cache[3])
 {
+#ifdef _SC_LEVEL1_DCACHE_SIZE
+    static const int kinds[3] = { _SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE,
+                                  _SC_LEVEL3_CACHE_SIZE };
+    for (unsigned i = 0; i < 3; i++) {
+        const long n = sysconf(kinds[i]);
+        cache[i] = n > 0 ? (uint64_t)n : 0;
+    }
+#endif
     for (unsigned i = 0; i < 8; i++) {
         char path[80], text[3][32];
         static const char *const names[3] = { "level", "type", "size" };

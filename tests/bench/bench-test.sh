@@ -139,6 +139,14 @@ else
 fi
 nothing_left "nothing is left behind"
 
+size='([0-9.]+ ([KMG]iB|bytes)|not known)'
+expect "the machine" 0 "^[^,].*, [0-9]+ processors, caches $size, $size, $size; " \
+  "${small[@]}" --only hit_vs_memcpy "$place"
+if grep -q 'caches.* 0 bytes' out; then
+  fail "a cache that is not known is no cache of 0 bytes" "$(head -n 1 out)"
+else
+  ok "a cache that is not known is no cache of 0 bytes"
+fi
 expect "--only with two keys" 0 . "${small[@]}" --only absent_vs_hit,pin_vs_hit -j "$place"
 judge "only these two" out "pin_vs_hit absent_vs_hit" ""
 expect "--only without a ratio" 0 . "${small[@]}" --only=index,footprints -j "$place"

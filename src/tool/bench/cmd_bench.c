@@ -188,6 +188,11 @@ static void print_row(const struct bench_ratio *q, const struct bench_result *r)
     (void)fflush(stdout);
 }
 
+static const char *cache_size(char *text, uint64_t bytes)
+{
+    return bytes ? tool_bytes(text, bytes) : "not known";
+}
+
 static void print_head(struct run *u)
 {
     const struct os_machine *m = &u->machine;
@@ -197,8 +202,8 @@ static void print_head(struct run *u)
     (void)os_volume(u->dir, &v);
     (void)printf("%s, %u processors, caches %s, %s, %s; %s",
                  m->cpu[0] ? m->cpu : "processor unknown", m->processors,
-                 tool_bytes(c[0], m->cache[0]), tool_bytes(c[1], m->cache[1]),
-                 tool_bytes(c[2], m->cache[2]), m->system);
+                 cache_size(c[0], m->cache[0]), cache_size(c[1], m->cache[1]),
+                 cache_size(c[2], m->cache[2]), m->system);
     if (m->load >= 0)
         (void)printf("; load before %.2f", m->load);
     (void)printf("\npool of %s in %s%s%s%s, %u round%s; cachemax %s, LMDB %s, SQLite %s\n\n",
@@ -224,7 +229,10 @@ static void json_machine(struct tool_json *j, const struct run *u)
     json_string(j, "system", m->system);
     json_number(j, "processors", m->processors);
     for (unsigned i = 0; i < 3; i++)
-        json_number(j, level[i], m->cache[i]);
+        if (m->cache[i])
+            json_number(j, level[i], m->cache[i]);
+        else
+            json_null(j, level[i]);
     if (m->load >= 0)
         json_decimal(j, "load_before", m->load, 2);
     else
