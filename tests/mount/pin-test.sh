@@ -91,6 +91,34 @@ t_writes() { # the pin outlives writes and a truncation; what was read again sta
   storm
   stays a
 }
+counts() { # FILE...: so many whole blocks are pinned
+  local f sum=0
+  for f; do sum=$((sum + ($(stat -c %s "$f") + 4095) / 4096 * 4096)); done
+  same "$(of_pool pinned_bytes)" $sum
+}
+t_sizes() { # what a pinned file takes of the half follows its size
+  local pins=("$org/a" "$org/dir/b" "$org/grow") n
+  head -c 1000000 /dev/urandom > "$org/grow"
+  eventually "$cm" pin "$org/grow"
+  counts "${pins[@]}"
+  n=$(($(of_pool pinned_max_bytes) - $(of_pool pinned_bytes)))
+  head -c $n /dev/zero > "$org/much"
+  head -c 3000000 /dev/urandom >> "$org/grow"
+  cat "$org/grow" > /dev/null
+  eventually counts "${pins[@]}"
+  status 7 "$cm" pin "$org/much"
+  says '^cachemax: 1 file of .* not pinned: pinned files may have half of the pool, .*room for'
+  truncate -s 1000000 "$org/grow"
+  eventually counts "${pins[@]}"
+  eventually "$cm" pin "$org/much"
+  head -c 5000 /dev/urandom >> "$org/grow" # now they take more than the half
+  cat "$org/grow" > /dev/null
+  eventually counts "${pins[@]}" "$org/much"
+  eventually "$cm" pin "$org/grow" # it is pinned already
+  same "$(pinned "$org")" 4
+  rm "$org/much" "$org/grow"
+  counts "$org/a" "$org/dir/b"
+}
 t_names() { # a pin is the file's, whatever its names
   mv "$org/dir/b" "$org/dir/c"
   ln "$org/dir/c" "$org/second"
@@ -302,6 +330,7 @@ do_mount
 check "it is pinned after a kill" t_still
 check "half of the pool at most" t_share
 check "a pinned file is written" t_writes
+check "a pinned file grows and shrinks" t_sizes
 check "a pinned file has other names" t_names
 check "a pinned file is forgotten" t_forget
 check "unpin" t_unpin
