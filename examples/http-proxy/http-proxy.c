@@ -11,10 +11,9 @@
  * - max-age, or s-maxage, less Age is the time to live. While it lasts nobody asks the origin, also
  *   not after a restart: cm_file_lookup() says what the pool knows. After it a HEAD request
  *   presents the ETag again. If the wall clock is set back meanwhile, it lasts no longer.
- * - The size of an object in chunks is not known, nor that of some of HTTP/2. The read at its end
- *   tells it to the library.
- * - A body of HTTP/1 that ends with its connection, and nothing else, may be a broken one. It is
- *   passed on, and its end is not stored. An answer without a whole head is none.
+ * - The size of an object in chunks is not known. The read at its end tells it to the library.
+ * - A body that ends with its connection, and nothing else, may be a broken one. It is passed on,
+ *   and its end is not stored. An answer without a whole head is none.
  * - Each piece of a response names the version that it must belong to. So a response never mixes
  *   two versions: if the object changes meanwhile, the connection ends early.
  * - Clients that want the same cold object at the same time wait for one origin read.
@@ -24,6 +23,9 @@
  * Trouble with the cache never fails a request. Without a pool, and for what must not be cached
  * (no-store, private, no strong ETag), the proxy fetches the whole object for each request: a large
  * one into a file without a name, before it answers.
+ *
+ * It speaks HTTP/1.1 with the origin, also by https: there libcurl always finds out whether a body
+ * in chunks is whole. An origin that knows only HTTP/2 cannot be served.
  *
  * To stay short, it passes on no header fields but the ETag, serves no ranges, and trusts its URLs:
  * its hash is not made to withstand attackers.

@@ -120,17 +120,12 @@ static void read_control(CURL *curl, struct answer *a)
     a->fresh = c.no_cache || c.max_age == UNSAID || c.max_age <= age ? 0 : c.max_age - age;
 }
 
-/* Does the body say where it ends, if its length is not known? In chunks: by the last one. HTTP/2
- * and 3 have no chunks: each body is a stream, which has an end of its own. */
-static bool has_end(CURL *curl)
+/* Is the body in chunks? Then its last one says that it is whole. */
+static bool has_chunks(CURL *curl)
 {
     struct curl_header *field;
-    long version = 0;
     size_t len;
 
-    curl_easy_getinfo(curl, CURLINFO_HTTP_VERSION, &version);
-    if (version >= CURL_HTTP_VERSION_2_0)
-        return true;
     if (curl_easy_header(curl, "Transfer-Encoding", 0, CURLH_HEADER, -1, &field) ||
         curl_easy_header(curl, "Transfer-Encoding", field->amount - 1, CURLH_HEADER, -1, &field))
         return false;
@@ -145,7 +140,7 @@ static void read_head(CURL *curl, struct answer *a)
 
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &a->status);
     curl_easy_getinfo(curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-    a->open_end = length < 0 && !has_end(curl);
+    a->open_end = length < 0 && !has_chunks(curl);
     a->total = a->status == 200 && length >= 0 ? (uint64_t)length : CM_SIZE_UNKNOWN;
     if (!curl_easy_header(curl, "ETag", 0, CURLH_HEADER, -1, &field) &&
         strlen(field->value) < sizeof(a->etag))
@@ -156,7 +151,10 @@ static void read_head(CURL *curl, struct answer *a)
     read_control(curl, a);
 }
 
-/* The caller has set what is special about the request. */
+/* The caller has set what is special about the request. Not HTTP/2: a server that gives up in the
+ * middle of a body may end its stream with RST_STREAM and NO_ERROR, as Node and Envoy do. libcurl
+ * 7.88 says nothing then. A body without a length would be whole for us. With HTTP/1.1 such a body
+ * has chunks. */
 static CURLcode perform(CURL *curl, const char *uri, struct answer *a)
 {
     bool whole_head = false;
@@ -164,6 +162,7 @@ static CURLcode perform(CURL *curl, const char *uri, struct answer *a)
 
     curl_easy_setopt(curl, CURLOPT_URL, origin_url);
     curl_easy_setopt(curl, CURLOPT_REQUEST_TARGET, uri);
+    curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L); /* bytes a second ... */

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * curl_options.c - loaded into a program by LD_PRELOAD: gives libcurl other options.
+ *
+ * It trusts each certificate, so a test can make its own. With CURL_HTTP2 in the environment it
+ * speaks HTTP/2 from the first byte, also without TLS, and whatever the program says. Then each
+ * request has a connection of its own: libcurl 7.88 sends no second one this way.
+ */
+#include <curl/curl.h>
+#include <dlfcn.h>
+#include <stdlib.h>
+
+CURLcode curl_easy_perform(CURL *curl)
+{
+    CURLcode (*next)(CURL *) = (CURLcode(*)(CURL *))dlsym(RTLD_NEXT, "curl_easy_perform");
+
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+    if (getenv("CURL_HTTP2")) {
+        curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
+        curl_easy_setopt(curl, CURLOPT_FORBID_REUSE, 1L);
+    }
+    return next(curl);
+}
