@@ -12,8 +12,10 @@
  *   not after a restart: cm_file_lookup() says what the pool knows. After it a HEAD request
  *   presents the ETag again. If the wall clock is set back meanwhile, it lasts no longer.
  * - The size of an object in chunks is not known. The read at its end tells it to the library.
- * - A body that ends with its connection, and nothing else, may be a broken one. It is passed on,
- *   and its end is not stored. An answer without a whole head is none.
+ * - A body that ends with its connection, and nothing else, may be a broken one. It is passed on in
+ *   the same way: the client knows as much as the proxy. It is not stored. An answer without a
+ *   whole head is none. All other bodies are stored when they have come to their end; if one breaks
+ *   off, so does the response.
  * - Each piece of a response names the version that it must belong to. So a response never mixes
  *   two versions: if the object changes meanwhile, the connection ends early.
  * - Clients that want the same cold object at the same time wait for one origin read.
@@ -108,28 +110,51 @@ static struct MHD_Response *respond_cached(struct request *r)
     return response;
 }
 
-/* All that the origin sends. */
+static ssize_t on_body_piece(void *body, uint64_t at, char *buf, size_t max)
+{
+    const struct body *b = body;
+    size_t n = at < b->len ? b->len - (size_t)at : 0;
+
+    n = n < max ? n : max;
+    if (n == 0)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (b->file)
+        return pread(fileno(b->file), buf, n, (off_t)at) == (ssize_t)n
+                   ? (ssize_t)n
+                   : MHD_CONTENT_READER_END_WITH_ERROR;
+    memcpy(buf, b->text + at, n);
+    return (ssize_t)n;
+}
+
+static void free_body(void *body)
+{
+    struct body *b = body;
+
+    if (b->file)
+        fclose(b->file);
+    free(b->text);
+    free(b);
+}
+
+/* All that the origin sends. An open end stays one: no length, no chunks, the connection ends. */
 static struct MHD_Response *respond_whole(struct request *r, int *status)
 {
     struct MHD_Response *response = NULL;
-    struct body b = { 0 };
+    struct body *b = calloc(1, sizeof(*b));
     struct answer a;
-    int fd;
 
-    *status = origin_whole(r->curl, r->uri, &b, &a) ? (int)a.status : 502;
-    if (*status == 502) {
+    if (!b)
+        return NULL;
+    *status = origin_whole(r->curl, r->uri, b, &a) ? (int)a.status : 502;
+    if (*status == 502)
         response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    } else if (!b.file) {
-        response = MHD_create_response_from_buffer(b.len, b.text, MHD_RESPMEM_MUST_FREE);
-        b.text = response ? NULL : b.text; /* the response frees it */
-    } else if ((fd = dup(fileno(b.file))) >= 0) {
-        response = MHD_create_response_from_fd64(b.len, fd);
-        if (!response)
-            close(fd); /* else the response closes it */
-    }
-    if (b.file)
-        fclose(b.file);
-    free(b.text);
+    else
+        response = MHD_create_response_from_callback(a.open_end ? MHD_SIZE_UNKNOWN : b->len, PIECE,
+                                                     on_body_piece, b, free_body);
+    if (*status == 502 || !response)
+        free_body(b);
+    else if (a.open_end)
+        MHD_set_response_options(response, MHD_RF_HTTP_VERSION_1_0_ONLY, MHD_RO_END);
     return response;
 }
 

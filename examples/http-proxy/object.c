@@ -16,7 +16,7 @@
 /* Below -1000: the library has no such error. */
 #define ORIGIN_FAILED (-1001)
 #define ORIGIN_CHANGED (-1002)
-#define ORIGIN_OPEN_END (-1003) /* this may be the end of the object, or the connection broke */
+#define ORIGIN_OPEN_END (-1003) /* nobody could know whether its body is whole */
 #define SECOND_NS UINT64_C(1000000000)
 #define RETRY_NS (5 * SECOND_NS)
 #define LOCKS 1024
@@ -174,35 +174,7 @@ static int open_locked(struct request *r, struct lock *lock)
     return CACHED;
 }
 
-int object_open(struct request *r)
-{
-    XXH128_hash_t h =
-        XXH3_128bits_withSeed(r->uri, strlen(r->uri), XXH3_64bits(origin_url, strlen(origin_url)));
-    struct lock *lock = &locks[h.low64 % LOCKS];
-    int how;
-
-    if (!cache)
-        return WHOLE;
-    r->id = (cm_file_id){ h.high64, h.low64 };
-    pthread_mutex_lock(&lock->mutex);
-    how = open_locked(r, lock);
-    pthread_mutex_unlock(&lock->mutex);
-    if (r->file)
-        cm_file_advise(r->file, CM_ADVISE_SEQUENTIAL);
-    return how;
-}
-
-void object_close(struct request *r)
-{
-    struct lock *lock = &locks[r->id.lo % LOCKS];
-
-    pthread_mutex_lock(&lock->mutex); /* open_locked() relies on what it knows to be attached */
-    if (r->file)
-        cm_file_close(r->file);
-    pthread_mutex_unlock(&lock->mutex);
-}
-
-/* ---- Reading ------------------------------------------------------------------------------- */
+/* ---- Opening and reading --------------------------------------------------------------------- */
 
 static bool is_version(const struct request *r, const char *etag)
 {
@@ -213,10 +185,11 @@ static bool is_version(const struct request *r, const char *etag)
 }
 
 /* An answer of the origin is of one version, and its ETag says of which. Only the end of the object
- * may be a short read; a server may send less than it is asked for. `any_end`: also an end that is
- * only that of a connection. */
-static int64_t read_parts(struct request *r, uint64_t off, void *buf, size_t len, bool any_end)
+ * may be a short read; a server may send less than it is asked for. A cm_origin_read_fn:
+ * what it returns is stored. */
+static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
 {
+    struct request *r = ctx;
     struct answer a;
 
     for (size_t done = 0;; done += a.got) {
@@ -232,21 +205,14 @@ static int64_t read_parts(struct request *r, uint64_t off, void *buf, size_t len
             return ORIGIN_CHANGED;
         if (a.status == 206 && (a.from != at || a.got == 0))
             return ORIGIN_FAILED;
-        if (a.status == 200 && a.open_end && a.got < len - done && at + a.got != r->size) {
-            if (r->size != CM_SIZE_UNKNOWN)
-                return ORIGIN_FAILED;
-            if (!any_end)
-                return ORIGIN_OPEN_END;
-        }
+        /* Of an object with a size, the end is known. */
+        if (a.status == 200 && a.open_end && r->size == CM_SIZE_UNKNOWN)
+            return ORIGIN_OPEN_END;
+        if (a.status == 200 && a.open_end && a.got < len - done && at + a.got != r->size)
+            return ORIGIN_FAILED;
         if (a.status == 200 || at + a.got == a.total)
             return (int64_t)(done + a.got);
     }
-}
-
-/* cm_origin_read_fn. What it returns is stored. */
-static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
-{
-    return read_parts(ctx, off, buf, len, false);
 }
 
 int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
@@ -256,9 +222,46 @@ int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
 
     /* Trouble of the cache, or the time to live is over in the middle of a response (CM_EMOVED).
      * The ETag decides whether the object is still the same. */
-    if ((n < 0 && n > -1000) || n == ORIGIN_OPEN_END) /* the latter is passed on, not stored */
-        n = read_parts(r, at, buf, len, true);
+    if (n < 0 && n > -1000)
+        n = origin_read(r, at, buf, len);
     if (n == ORIGIN_CHANGED) /* it is not fresh any more: the next request asks */
         cm_file_set_ttl(r->file, 1);
     return n;
+}
+
+/* A response whose end the client cannot check must be known as such before its head is sent. So
+ * this looks at the first byte. The read fills the cache, if the object can be stored. */
+static bool has_open_end(struct request *r)
+{
+    char byte;
+
+    return r->size == CM_SIZE_UNKNOWN && object_read(r, 0, &byte, 1) == ORIGIN_OPEN_END;
+}
+
+int object_open(struct request *r)
+{
+    XXH128_hash_t h =
+        XXH3_128bits_withSeed(r->uri, strlen(r->uri), XXH3_64bits(origin_url, strlen(origin_url)));
+    struct lock *lock = &locks[h.low64 % LOCKS];
+    int how;
+
+    if (!cache)
+        return WHOLE;
+    r->id = (cm_file_id){ h.high64, h.low64 };
+    pthread_mutex_lock(&lock->mutex);
+    how = open_locked(r, lock);
+    pthread_mutex_unlock(&lock->mutex);
+    if (r->file)
+        cm_file_advise(r->file, CM_ADVISE_SEQUENTIAL);
+    return how == CACHED && has_open_end(r) ? WHOLE : how;
+}
+
+void object_close(struct request *r)
+{
+    struct lock *lock = &locks[r->id.lo % LOCKS];
+
+    pthread_mutex_lock(&lock->mutex); /* open_locked() relies on what it knows to be attached */
+    if (r->file)
+        cm_file_close(r->file);
+    pthread_mutex_unlock(&lock->mutex);
 }
