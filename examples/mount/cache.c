@@ -103,20 +103,35 @@ static uint32_t attach_flags(const struct inode *i)
            (number_far(i->device) ? CM_ORIGIN_VOLATILE : 0); /* a loss there cannot be seen */
 }
 
+static const char *name_of(const struct inode *i, char path[PATH_MAX])
+{
+    return path_of(i->fd, path) < 0 ? mnt.opt.dir : path;
+}
+
 static void say_clone(const struct inode *i)
 {
     static _Atomic bool said;
     char path[PATH_MAX];
-    ssize_t n;
 
-    if (atomic_exchange(&said, true))
-        return;
-    n = path_of(i->fd, path);
-    say(CM_LOG_WARNING,
-        "%s: its volume has the same identity as another mounted one, or does not tell its files "
-        "apart, so they pass through uncached; a mount of that volume alone with --volume-id NAME "
-        "caches them",
-        n < 0 ? mnt.opt.dir : path);
+    if (!atomic_exchange(&said, true))
+        say(CM_LOG_WARNING,
+            "%s: its volume has the same identity as another mounted one, or does not tell its "
+            "files apart, so they pass through uncached; a mount of that volume alone with "
+            "--volume-id NAME caches them",
+            name_of(i, path));
+}
+
+/* Of a local file system it depends on who has the file open just now: nothing to be told. */
+static void say_unknown(const struct inode *i)
+{
+    static _Atomic bool said;
+    char path[PATH_MAX];
+
+    if (!number_local(i->device) && !atomic_exchange(&said, true))
+        say(CM_LOG_INFO,
+            "%s: its file system cannot say who writes a file, so its files are cold at each open; "
+            "where size and times can be trusted, --trust-times keeps them warm",
+            name_of(i, path));
 }
 
 bool file_is_ours(const struct inode *i, int64_t *until)
@@ -157,6 +172,8 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
     rc = cm_identify_with(fd, &o, id, v);
     if (rc == CM_ECLONE)
         say_clone(i);
+    if (rc == 0 && others_write() && !times_tell(i) && (v->racy & CM_RACY_WRITER))
+        say_unknown(i);
     if (rc == 0 && times_tell(i) && times_are_young(v->changed_ns, &now))
         v->racy |= CM_RACY_TIMES;
     /* Once the mount has lost its name, others write the origin. We cannot know whether a file that

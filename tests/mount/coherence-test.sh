@@ -77,6 +77,15 @@ t_descriptor() {
     return 1
   done
 }
+# A file that somebody keeps open for writing: what the library says to its caller is not for users.
+t_no_hints() {
+  local n
+  echo one > "$below/held"
+  exec 8>> "$below/held"
+  for n in 1 2 3; do cat held > /dev/null; done
+  exec 8>&-
+  ! cat "$work"/*log | grep cm_file_open >&2
+}
 # Programs store in mappings, write, and write past the pages, while others change another part of
 # the same file again and again. Nobody hangs, and nothing that was stored is lost.
 t_mapping_stores() {
@@ -147,6 +156,7 @@ close_to_open() {
   do_mount --coherence=close-to-open --exclude out || { fail close-to-open mount; return; }
   mappings close-to-open
   check "close-to-open: a descriptor follows" t_descriptor
+  check "close-to-open: the log has no hints for programmers" t_no_hints
   do_unmount
 }
 
@@ -797,10 +807,21 @@ with open(name, 'rb') as reader:
     assert first() == b'b' * 10, 'a new open shows what was'
 PY
 }
-trust_mount() { # SECONDS OPTION...
-  local seconds=$1
+t_unknown_writers() { # without --trust-times the log says once what that means
+  local before
+  before=$(grep -c "$unknown_writers" "$work/log" || :)
+  echo one > "$source/one"
+  echo two > "$source/two"
+  same "$(cat "$org/one" "$org/two" "$org/one")" "$(printf 'one\ntwo\none')"
+  same $(($(grep -c "$unknown_writers" "$work/log") - before)) 1
+  ! grep cm_file_open "$work/log" >&2
+}
+unknown_writers='its file system cannot say who writes a file, so its files are cold at each open'
+trust_mount() { # SECONDS OPTION...; 0 SECONDS: do not trust
+  local seconds=$1 trust=()
   shift
-  do_mount --coherence=close-to-open --volume-id=trusted --trust-times "$seconds" "$@" || return
+  [ "$seconds" = 0 ] || trust=(--trust-times "$seconds")
+  do_mount --coherence=close-to-open --volume-id=trusted "${trust[@]}" "$@" || return
   for _ in $(seq 600); do # both are FUSE, and do_mount may have seen the one below
     ! grep -q " $org .* fuse.cachemax " /proc/self/mountinfo || break
     sleep 0.05
@@ -844,6 +865,7 @@ trusted() {
 2 no_descriptor t_trust_no_descriptor
 2 left_out t_trust_left_out --max-file-size=1M -o attr_timeout=60
 3600 too_young t_trust_not_yet
+0 unknown_writers t_unknown_writers
 END
   umount "$below"
   umount -l "$org"
