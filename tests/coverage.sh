@@ -84,6 +84,7 @@ tool/dash python3 $here/tool/dash-test.py $b
 tool/compare python3 $here/tool/compare-test.py $b
 mount/control bash $here/mount/control-test.sh $b
 mount/record bash $here/mount/record-test.sh $b
+mount/paths bash $here/mount/paths-test.sh $b
 mount/pin bash $here/mount/pin-test.sh $b
 mount/verify bash $here/mount/verify-test.sh $b
 mount/resize bash $here/mount/resize-test.sh $b

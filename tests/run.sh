@@ -454,6 +454,7 @@ native_suites() { # DIR
   waits mount-day bash "$here/mount/day-test.sh" "$b"
   waits mount-rules bash "$here/mount/rules-test.sh" "$b"
   waits mount-control bash "$here/mount/control-test.sh" "$b"
+  waits mount-paths bash "$here/mount/paths-test.sh" "$b"
   waits mount-pin bash "$here/mount/pin-test.sh" "$b"
   waits mount-privileges bash "$here/mount/privileges-test.sh" "$b"
   waits mount-seal bash "$here/mount/seal-test.sh" "$b"

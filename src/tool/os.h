@@ -188,8 +188,9 @@ bool os_is_refused(int error);
 bool os_mount_is_dead(const char *point);
 
 /* Calls `fn` for each regular file at or below `path`, in the same file system, and with an error
- * number for what cannot be looked at. No link is followed. Stops if `fn` returns other than 0, and
- * returns that. 0, or an error number that was negated. */
+ * number for what cannot be looked at. No link is followed. What goes away meanwhile is passed
+ * over. Stops if `fn` returns other than 0, and returns that. 0, or an error number that was
+ * negated: `path` itself cannot be looked at, or lies on a mount that is dead. */
 typedef int (*os_walk_fn)(void *ctx, const char *path, uint64_t size, int error);
 int os_walk(const char *path, os_walk_fn fn, void *ctx);
 /* Lets the system drop its pages of a file that are not in use. */

@@ -2,9 +2,8 @@
  *
  * os_posix_mount.c - os.h on POSIX systems: mounts, directories, and sockets.
  *
- * Owns nothing between two calls, but what os_walk() needs while it runs: nftw() passes no context.
- * Mounts and who is behind a socket are asked as Linux tells them; elsewhere there is no
- * cachemax-mount.
+ * Owns nothing between two calls. Mounts and who is behind a socket are asked as Linux tells them;
+ * elsewhere there is no cachemax-mount.
  *
  * Who: tool/.
  */
@@ -16,7 +15,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
+#include <fts.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pwd.h>
@@ -398,32 +397,40 @@ bool os_mount_is_dead(const char *point)
 
 /* ---- Directories ----------------------------------------------------------------------------- */
 
-#define WALK_DESCRIPTORS 32
-
-static struct {
-    os_walk_fn fn;
-    void *ctx;
-    int result;
-} walk;
-
-static int visit(const char *path, const struct stat *st, int kind, struct FTW *where)
+/* Passes on what fts has found. 0; other: the walk ends. */
+static int visit(const FTSENT *e, dev_t device, os_walk_fn fn, void *ctx)
 {
-    (void)where;
-    if (kind == FTW_DNR || kind == FTW_NS)
-        walk.result = walk.fn(walk.ctx, path, 0, EACCES);
-    else if (kind == FTW_F && S_ISREG(st->st_mode))
-        walk.result = walk.fn(walk.ctx, path, (uint64_t)st->st_size, 0);
-    return walk.result;
+    const bool fails = e->fts_info == FTS_NS || e->fts_info == FTS_DNR || e->fts_info == FTS_ERR;
+
+    if (fails && ((e->fts_level == 0 && e->fts_info == FTS_NS) || os_is_dead(e->fts_errno)))
+        return -e->fts_errno;
+    if (fails && e->fts_level > 0 && (e->fts_errno == ENOENT || e->fts_errno == ENOTDIR))
+        return 0; /* it was there when its directory was read */
+    if (fails)
+        return fn(ctx, e->fts_path, 0, e->fts_errno);
+    return e->fts_info == FTS_F && e->fts_statp->st_dev == device
+               ? fn(ctx, e->fts_path, (uint64_t)e->fts_statp->st_size, 0)
+               : 0;
 }
 
 int os_walk(const char *path, os_walk_fn fn, void *ctx)
 {
-    walk.fn = fn;
-    walk.ctx = ctx;
-    walk.result = 0;
-    if (nftw(path, visit, WALK_DESCRIPTORS, FTW_PHYS | FTW_MOUNT) == -1 && walk.result == 0)
+    char *const roots[] = { (char *)path, NULL };
+    FTS *const walk = fts_open(roots, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
+    const FTSENT *e;
+    dev_t device = 0;
+    int rc = 0, error;
+
+    if (!walk)
         return -errno;
-    return walk.result;
+    while (rc == 0 && (e = fts_read(walk))) {
+        if (e->fts_level == 0 && e->fts_info != FTS_NS)
+            device = e->fts_statp->st_dev;
+        rc = visit(e, device, fn, ctx);
+    }
+    error = errno; /* 0: that was all */
+    (void)fts_close(walk);
+    return rc == 0 ? -error : rc;
 }
 
 void os_drop_pages(const char *path)

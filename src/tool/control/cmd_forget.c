@@ -50,6 +50,7 @@ static int forget_files(struct control_files *f, const struct tool_args *args)
 
     progress_begin(&g.progress, "forget", 0, args->value[FORGET_QUIET] != NULL);
     rc = files_sweep(f, &s);
+    g.all -= s.gone;
     progress_end(&g.progress);
     if (rc != TOOL_OK)
         return rc;

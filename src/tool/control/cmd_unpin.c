@@ -70,6 +70,7 @@ static int unpin_files(const struct tool_args *args)
         u.all = files.n;
         progress_begin(&u.progress, "unpin", 0, args->value[UNPIN_QUIET] != NULL);
         rc = files_sweep(&files, &s);
+        u.all -= s.gone;
         progress_end(&u.progress);
     }
     if (rc == TOOL_OK)

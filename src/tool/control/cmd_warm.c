@@ -245,6 +245,7 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
                        .done = on_done,
                        .ctx = w,
                        .progress = &w->progress };
+    uint64_t all;
     int rc;
 
     w->total = f->bytes;
@@ -252,6 +253,8 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
     progress_begin(&w->progress, verb, w->total, args->value[WARM_QUIET] != NULL);
     w->began = cm_now();
     rc = files_sweep(f, &s);
+    w->total -= s.gone_bytes;
+    all = f->n - s.gone;
     if (rc == TOOL_OK && !os_interrupted())
         rc = count_again(f, w);
     progress_end(&w->progress);
@@ -259,14 +262,14 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
         return rc;
     w->pool = f->n > 0 ? f->mounts[f->v[0].mount].source : NULL;
     if (!os_interrupted())
-        warm_say_why(w, f->n);
+        warm_say_why(w, all);
     rc = outcome(w, f);
     if (files_say_lost(f) && rc == TOOL_OK)
         rc = TOOL_PARTLY;
     if (args->value[WARM_JSON])
-        warm_print_json(w, f->n);
+        warm_print_json(w, all);
     else if (!args->value[WARM_QUIET] || rc != TOOL_OK)
-        warm_print(w, f->n);
+        warm_print(w, all);
     return tool_end_output(rc);
 }
 

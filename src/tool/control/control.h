@@ -155,6 +155,9 @@ struct sweep {
     uint64_t size, cached, stored, read, pinned, pinned_max, room, left_out;
     uint64_t verified, differed, undecided;
     struct control_limit limit; /* why it is not cached as a whole */
+    /* Of files that were found in a directory, and went away before they were asked for: `done` is
+     * not called for them. */
+    uint64_t gone, gone_bytes;
 };
 /* TOOL_OK, also if `done` has ended it; or a status after a message. */
 int files_sweep(struct control_files *f, struct sweep *s);

@@ -355,6 +355,13 @@ static int ask(struct control_files *f, struct control *c, struct sweep *s,
     return error;
 }
 
+/* It was found in a directory, and has gone since: then there is nothing to do for it. */
+static bool has_gone(const struct sweep *s, const struct control_file *file)
+{
+    return (s->end.code == CONTROL_NO_FILE || s->end.code == CONTROL_NO_DIRECTORY) &&
+           file->path[file->base] != '\0';
+}
+
 int files_sweep(struct control_files *f, struct sweep *s)
 {
     struct control *c = calloc(1, sizeof(*c));
@@ -365,7 +372,11 @@ int files_sweep(struct control_files *f, struct sweep *s)
         return no_memory();
     for (size_t i = 0; i < f->n && error == 0 && !stop; i++) {
         error = ask(f, c, s, &f->v[i], &connected);
-        if (error == 0) {
+        if (error == 0 && has_gone(s, &f->v[i])) {
+            s->gone++;
+            s->gone_bytes += f->v[i].size;
+            stop = os_interrupted();
+        } else if (error == 0) {
             f->v[i].known = s->end.code >= 0;
             f->v[i].cached = s->cached;
             f->v[i].pinned = s->pinned != 0;

@@ -1,0 +1,83 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# paths-test.sh - the commands of cachemax on files of a mount: what goes away meanwhile.
+#
+# Usage: paths-test.sh BUILD_DIR
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the last
+# line. Exit status 1 when something failed.
+
+set -u
+build=${1:?usage: paths-test.sh BUILD_DIR}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+some_cached() { [ "$(cached "$1")" -gt 0 ]; }
+
+# ---- What goes away ------------------------------------------------------------------------------
+
+# They were there when the directory was read. The mount still knows from before that there is no
+# such name.
+t_vanished_listed() {
+  local command dir
+  for command in warm pin cached forget unpin; do
+    dir=leaving.$command # the mount may remember lists, too
+    mkdir -p "$below/$dir/dir"
+    fails stat $dir/x $dir/dir/y
+    touch "$below/$dir/x" "$below/$dir/dir/y"
+    same "$(ls $dir)" "dir"$'\n'"x"
+    same "$(ls $dir/dir)" y
+    fails stat $dir/x
+    fails stat $dir/dir/y
+    status 0 "$cm" $command $dir
+    fails says 'No such|denied'
+    rm -r "${below:?}/$dir"
+  done
+}
+# They go while the files before them are warmed.
+t_vanished_later() {
+  local pid got=0
+  mkdir later later/b
+  head -c 4000000 /dev/zero > later/a
+  echo b > later/b/b
+  echo c > later/c
+  echo d > later/d
+  "$cm" warm --rate 1M later "$org/later/d" >"$work/said" 2>&1 &
+  pid=$!
+  eventually some_cached later/a
+  rm -r later/b later/c
+  wait $pid || got=$?
+  same $got 0
+  says '^2 of 2 files, 3\.81 MiB: 3\.81 MiB cached, '
+  same "$(wc -l < "$work/said")" 1
+  rm -r later
+}
+# Not of files that were named.
+t_vanished_named() {
+  local pid got=0
+  mkdir named
+  head -c 4000000 /dev/zero > named/a
+  echo c > named/c
+  "$cm" warm --rate 1M named/a named/c >"$work/said" 2>&1 &
+  pid=$!
+  eventually some_cached named/a
+  rm named/c
+  wait $pid || got=$?
+  same $got 1
+  says 'named/c: .*[Nn]o such file'
+  says '^1 of 2 files'
+  rm -r named
+}
+
+new_pool 16M
+do_mount -o entry_timeout=600 || { fail mount "$(tail -n 1 "$work/log")"; summary; exit 1; }
+if [ $has_below = 1 ]; then
+  check "gone when it is looked at" t_vanished_listed
+else
+  skip "gone when it is looked at" "needs root"
+fi
+check "gone when its turn comes" t_vanished_later
+check "gone, and was named" t_vanished_named
+do_unmount || fail "the end" "status $status"
+summary
