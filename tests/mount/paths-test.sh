@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# paths-test.sh - the commands of cachemax on files of a mount: what goes away meanwhile.
+# paths-test.sh - the commands of cachemax on files of a mount: what goes away meanwhile, and dead
+# mounts.
 #
 # Usage: paths-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the last
@@ -13,6 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 
+other() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
 some_cached() { [ "$(cached "$1")" -gt 0 ]; }
 
 # ---- What goes away ------------------------------------------------------------------------------
@@ -70,6 +72,15 @@ t_vanished_named() {
   rm -r named
 }
 
+# ---- A dead mount --------------------------------------------------------------------------------
+
+t_dead_other() { # who may not connect to its socket
+  status 0 other "$cm" list
+  says " dead +$org $pool - its process is gone; 'fusermount3 -u' it, then mount it again; what"
+  status 8 other "$cm" warm "$org"
+  says "^cachemax: $org: .*'fusermount3 -u $org', then mount it again; what is cached stays"
+}
+
 new_pool 16M
 do_mount -o entry_timeout=600 || { fail mount "$(tail -n 1 "$work/log")"; summary; exit 1; }
 if [ $has_below = 1 ]; then
@@ -79,5 +90,9 @@ else
 fi
 check "gone when its turn comes" t_vanished_later
 check "gone, and was named" t_vanished_named
-do_unmount || fail "the end" "status $status"
+kill -9 "$mount_pid"
+wait_mount
+if need_root "a dead mount is told to others" && need "a dead mount is told to others" setpriv; then
+  check_at / "a dead mount is told to others" t_dead_other
+fi
 summary

@@ -144,13 +144,13 @@ static int open_at(struct control *c, const char *path, uint64_t user)
 {
     int error;
 
-    c->open = false;
+    c->open = c->met = false;
     c->have = c->used = 0;
     c->refused.code = 0;
     if (!path)
         return CONTROL_ENDED;
     error = os_connect(path, &c->stream, &c->user, &c->process);
-    c->open = error == 0;
+    c->open = c->met = error == 0;
     if (error == 0 && c->user != user && c->user != 0) {
         control_close(c);
         error = CONTROL_STRANGER;
@@ -238,6 +238,16 @@ static int open_mount(struct control *c, const struct os_mount *m, int seconds)
     return error ? error : is_of(c, m, seconds);
 }
 
+/* Does somebody else have what the dead mount had? Who may not connect to the socket does not know;
+ * he may see it by the pool. A refused connection means that it is the dead mount's own. */
+static bool is_taken(const struct control *c, const struct os_mount *m, int error)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+
+    return c->met ||
+           (!os_is_refused(error) && cm_pool_info(m->source, &info) == 0 && info.owned != 0);
+}
+
 /* When a mount is dead, another one may have its pool. It answers at its socket or does not, has
  * too many clients, or is another user's: the mount is dead all the same. */
 int control_open_mount(struct control *c, const struct os_mount *m, int seconds)
@@ -247,7 +257,7 @@ int control_open_mount(struct control *c, const struct os_mount *m, int seconds)
     if ((error == 0 && c->refused.code == 0) || !m->point || !os_mount_is_dead(m->point))
         return error;
     control_close(c);
-    return error > 0 && os_is_refused(error) ? CONTROL_DEAD : CONTROL_TAKEN;
+    return is_taken(c, m, error) ? CONTROL_TAKEN : CONTROL_DEAD;
 }
 
 bool control_is_dead(int error)

@@ -19,6 +19,7 @@ struct control {
     intptr_t stream;
     uint64_t user, process; /* behind the socket */
     bool open;
+    bool met;    /* somebody listens there, whoever it is */
     bool waited; /* and said so */
     /* Not 0: who is there takes no request, and this is the answer to each. */
     struct control_end refused;
