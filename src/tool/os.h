@@ -36,7 +36,8 @@ void os_screen_size(int *columns, int *rows);
 /* Does the user's locale have UTF-8? */
 bool os_shows_unicode(void);
 
-/* From now on Ctrl-C and requests to end only raise a flag (and interrupt waiting calls). */
+/* From now on Ctrl-C and requests to end only raise a flag (and interrupt waiting calls). Not those
+ * on a FUSE file system that hangs: these end only by a signal that is fatal. */
 void os_catch_interrupts(void);
 bool os_interrupted(void);
 void os_forget_interrupt(void); /* the request was answered; the next one counts again */

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# paths-test.sh - the commands of cachemax on files of a mount: what goes away meanwhile, and dead
-# mounts.
+# paths-test.sh - the commands of cachemax on files of a mount: what goes away meanwhile, and mounts
+# that hang or are dead.
 #
 # Usage: paths-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the last
@@ -72,8 +72,40 @@ t_vanished_named() {
   rm -r named
 }
 
-# ---- A dead mount --------------------------------------------------------------------------------
+# ---- A mount that hangs, or is dead --------------------------------------------------------------
 
+state_of() { # PROCESS: its letter in /proc; nothing: it is gone
+  local state=''
+  read -r _ _ state _ 2>/dev/null <"/proc/$1/stat" || :
+  echo "$state"
+}
+has_ended() { # PROCESS
+  case $(state_of "$1") in '' | Z | X) return 0 ;; esac
+  return 1
+}
+# Is it the command already, and waits?
+waits() { # PROCESS
+  [ "$(readlink "/proc/$1/exe")" = "$cm" ] || return 1
+  case $(state_of "$1") in S | D) return 0 ;; esac
+  return 1
+}
+# A look-up on it ends only by a signal that is fatal. The kernel does not know the names, and asks.
+t_hangs() { # SIGNAL STATUS
+  local command name pid got
+  for command in warm pin cached forget unpin "unpin --all" "warm --list -" "record $work/t"; do
+    name="$org/new $1 $command"
+    # shellcheck disable=SC2086 # words
+    env --default-signal="$1" "$cm" $command "${name// /_}" <<<"${name// /.}" >"$work/said" 2>&1 &
+    pid=$!
+    eventually waits "$pid"
+    sleep 0.2 # for what it does before it waits there
+    kill -"$1" "$pid"
+    eventually has_ended "$pid"
+    got=0
+    wait "$pid" || got=$?
+    same "$command: $got" "$command: $2"
+  done
+}
 t_dead_other() { # who may not connect to its socket
   status 0 other "$cm" list
   says " dead +$org $pool - its process is gone; 'fusermount3 -u' it, then mount it again; what"
@@ -90,6 +122,10 @@ else
 fi
 check "gone when its turn comes" t_vanished_later
 check "gone, and was named" t_vanished_named
+kill -STOP "$mount_pid"
+check_at / "a mount that hangs: interrupted" t_hangs INT 130
+check_at / "a mount that hangs: ended" t_hangs TERM 143
+kill -CONT "$mount_pid"
 kill -9 "$mount_pid"
 wait_mount
 if need_root "a dead mount is told to others" && need "a dead mount is told to others" setpriv; then

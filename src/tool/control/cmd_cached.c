@@ -179,7 +179,6 @@ static int run_cached(const struct tool_args *args)
     struct sweep s = { .verb = "cached", .done = on_done, .ctx = &c, .progress = &c.progress };
     int rc;
 
-    os_catch_interrupts();
     rc = files_collect(&files, args, NULL);
     if (rc == TOOL_OK) {
         c.all = files.n;

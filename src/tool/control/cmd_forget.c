@@ -77,7 +77,6 @@ static int run_forget(const struct tool_args *args)
     struct control_files files;
     int rc;
 
-    os_catch_interrupts();
     rc = files_collect(&files, args, NULL);
     if (rc == TOOL_OK)
         rc = forget_files(&files, args);

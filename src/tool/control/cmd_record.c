@@ -382,13 +382,13 @@ static int run_record(const struct tool_args *args)
                                "'cachemax record monday.trace /srv/data'");
         rc = TOOL_USAGE;
     }
-    os_catch_interrupts();
     if (rc == TOOL_OK)
         rc = control_scope_find(&scope, args->operands + 1, args->noperands - 1);
     if (rc == TOOL_OK && is_on(&scope, r->trace)) {
         tool_message(r->trace, "is on the mount that is recorded; write the trace elsewhere");
         rc = TOOL_USAGE;
     } else if (rc == TOOL_OK) {
+        os_catch_interrupts(); /* not before: control.h, files_collect() */
         rc = record_to(r);
         if (r->out && (rc == TOOL_OK || rc == TOOL_PARTLY) &&
             (!r->quiet || args->value[RECORD_JSON]))

@@ -64,7 +64,6 @@ static int unpin_files(const struct tool_args *args)
     struct sweep s = { .verb = "unpin", .done = on_done, .ctx = &u, .progress = &u.progress };
     int rc;
 
-    os_catch_interrupts();
     rc = files_collect(&files, args, NULL);
     if (rc == TOOL_OK) {
         u.all = files.n;

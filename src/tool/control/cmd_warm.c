@@ -286,7 +286,6 @@ static int run_trace(const struct tool_args *args, uint64_t rate)
                      args->value[WARM_LIST] ? "list" : "verify");
         return TOOL_USAGE;
     }
-    os_catch_interrupts();
     rc = profile_warm(args, &w);
     if (os_interrupted())
         os_end_interrupted();
@@ -313,7 +312,6 @@ static int run(const struct tool_args *args, bool pin)
                      pin ? "pin" : "warm", pin ? "" : ", or --trace TRACE");
         return TOOL_USAGE;
     }
-    os_catch_interrupts();
     rc = files_collect(&files, args, args->value[WARM_LIST]);
     if (rc == TOOL_OK)
         rc = warm_files(&files, &w, args);

@@ -134,7 +134,8 @@ struct control_files {
 };
 /* The files at and below the operands, and the lines of the file `list` (NULL: none), sorted, each
  * once. What cannot be looked at is told and counted, and the others are there. TOOL_OK, or a
- * status after a message: nothing could be looked at. */
+ * status after a message: nothing could be looked at. If it is TOOL_OK, interrupts are caught from
+ * now on, and not before: a look-up on a mount that hangs ends only by a signal that is fatal. */
 int files_collect(struct control_files *f, const struct tool_args *args, const char *list);
 void files_free(struct control_files *f);
 /* The mount that `path` lies on, as its place in `mounts`. TOOL_OK, or a status after a message. */

@@ -130,7 +130,7 @@ static int found(void *ctx, const char *path, uint64_t size, int error)
     if (error) {
         message_of(path, os_error_text(error));
         f->failed++;
-        return os_interrupted();
+        return 0;
     }
     if (f->n == f->room) {
         const size_t room = f->room ? 2 * f->room : 64;
@@ -146,7 +146,7 @@ static int found(void *ctx, const char *path, uint64_t size, int error)
         return no_memory();
     f->v[f->n++] =
         (struct control_file){ .path = copy, .size = size, .base = f->base, .mount = f->mount };
-    return os_interrupted() ? TOOL_SIGNAL : 0;
+    return 0;
 }
 
 /* What cannot be looked at is told, and the others are done all the same. */
@@ -155,7 +155,7 @@ static int passed_over(struct control_files *f, int rc)
     f->failed++;
     if (!f->reason)
         f->reason = rc;
-    return os_interrupted() ? rc : TOOL_OK;
+    return TOOL_OK;
 }
 
 static int add_operand(struct control_files *f, const char *path)
@@ -179,8 +179,6 @@ static int add_operand(struct control_files *f, const char *path)
         rc = passed_over(f, TOOL_FAILED);
     }
     free(real);
-    if (os_interrupted())
-        os_end_interrupted();
     return rc;
 }
 
@@ -227,8 +225,6 @@ static int read_list(struct control_files *f, const char *list)
         have += (size_t)n;
     }
     os_close_file(file);
-    if (os_interrupted())
-        os_end_interrupted();
     if (rc == TOOL_OK && (have == CONTROL_PATH_MAX || error)) {
         tool_message(list, "%s", error ? os_error_text(error) : "a line is too long");
         rc = TOOL_FAILED;
@@ -271,7 +267,11 @@ int files_collect(struct control_files *f, const struct tool_args *args, const c
     if (rc == TOOL_OK && list)
         rc = read_list(f, list);
     each_once(f);
-    return rc == TOOL_OK && f->n == 0 && f->reason ? f->reason : rc;
+    if (rc == TOOL_OK && f->n == 0 && f->reason)
+        rc = f->reason;
+    if (rc == TOOL_OK)
+        os_catch_interrupts();
+    return rc;
 }
 
 void files_free(struct control_files *f)

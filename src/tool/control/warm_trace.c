@@ -464,6 +464,7 @@ int profile_warm(const struct tool_args *args, const struct warm_trace *w)
     int rc = control_scope_find(&scope, args->operands, args->noperands);
 
     if (rc == TOOL_OK) {
+        os_catch_interrupts(); /* not before: control.h, files_collect() */
         s.mount = &scope.files.mounts[scope.mount];
         rc = profile_load(&s.profile, w->trace, &scope);
         if (rc == TOOL_OK && !os_interrupted())
