@@ -299,6 +299,29 @@ t_full_before() { # there is no room for a sparse pool's first blocks
   says "^cachemax: 6 files are not pinned: the pool knows too few files .* stay; $full"
   leave_narrow
 }
+t_full_later() { # a sparse pool had all its slots before
+  local n
+  on_narrow 1 4M --sparse
+  for n in $(seq 100); do
+    cat "$many"/* >/dev/null
+    "$cm" warm -q "$many" 2>/dev/null || :
+    [ "$(used_percent)" != 100.00 ] || break
+  done
+  same "$(used_percent)" 100.00
+  head -c 8m /dev/zero > "$narrow/ballast" 2>/dev/null || :
+  [ "$(($(stat -c %b "$narrow/pool") * 512))" -lt "$(stat -c %s "$narrow/pool")" ] # sparse
+  status 7 "$cm" warm "$many"
+  says 'the pool is full of what was warmed; .* larger pool'
+  fails says 'volume'
+  status 7 "$cm" pin "$many"
+  says 'not pinned: .*; unpin others, or use a larger pool'
+  fails says 'volume'
+  leave_narrow
+}
+used_percent() {
+  "$cm" list --json | grep -A30 "\"directory\": \"$many\"" |
+    sed -n 's/^ *"used_percent": \([0-9.]*\),*$/\1/p' | head -n 1
+}
 t_full_beside() { # another pool has its room
   on_narrow 8m 4M
   status 7 "$cm" warm "$many"
@@ -351,6 +374,7 @@ if [ $via = pool ] && need_root "a full volume"; then
   check_at / "a full volume: a sparse pool has filled it" t_filled
   check_at / "a full volume: it was so before" t_full_before
   check_at / "a full volume: the pool has its room" t_full_beside
+  check_at / "a full volume: a sparse pool had all its slots before" t_full_later
 fi
 if is_clean; then ok "the pool is clean"; else fail "the pool is clean" "no"; fi
 summary

@@ -90,16 +90,19 @@ void warm_print_json(const struct warm *w, uint64_t all)
 #define WAY_OUT (TOOL_VOLUME + 160)
 
 /* What to do: `other`, or what helps a sparse pool whose volume is full. A pool that has all its
- * room may fill its volume, too. */
+ * room may fill its volume, too. So may a sparse one that has all its slots: then its holes are
+ * elsewhere, say in the records of files. */
 static const char *way_out(const struct warm *w, char text[WAY_OUT], const char *fewer,
                            const char *other)
 {
+    cm_info info = { .struct_size = sizeof(info) };
     struct os_volume volume;
     char at[TOOL_VOLUME];
     uint64_t takes;
 
     if (!w->pool || !os_is_sparse(w->pool, &takes) || !os_volume(w->pool, &volume) ||
-        volume.free >= VOLUME_FULL)
+        volume.free >= VOLUME_FULL ||
+        (cm_pool_info(w->pool, &info) == 0 && info.used_slots >= info.slots))
         return other;
     (void)snprintf(text, WAY_OUT,
                    "the volume of the pool%s is full, and a sparse pool grows no more; make room "
