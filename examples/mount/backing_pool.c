@@ -183,14 +183,24 @@ static bool holds_any(void)
     return does;
 }
 
-static int pool_open(void)
+/* The links that led to the pool may go, or lead elsewhere. Not before the pool was opened: the
+ * open judges who made them. */
+static void follow_links(void)
+{
+    char *const real = realpath(mnt.opt.pool, NULL);
+
+    if (!real)
+        return;
+    free(mnt.opt.pool);
+    mnt.opt.pool = real;
+}
+
+/* The pool is open now. */
+static int take_pool(void)
 {
     cm_info info = { .struct_size = sizeof(info) };
-    int rc = open_pool();
+    int rc = quota_begin();
 
-    if (rc)
-        return rc;
-    rc = quota_begin();
     if (rc) {
         (void)cm_close(mnt.cache);
         mnt.cache = NULL;
@@ -202,6 +212,24 @@ static int pool_open(void)
     has_names = info.names_bytes > 0;
     manager_status("%s: cached in %s", mnt.opt.dir, mnt.opt.pool);
     return 0;
+}
+
+static int open_again(void)
+{
+    const int rc = open_pool();
+
+    return rc ? rc : take_pool();
+}
+
+/* The mount begins: no other thread has the path of the pool yet. */
+static int pool_begin(void)
+{
+    const int rc = open_pool();
+
+    if (rc)
+        return rc;
+    follow_links();
+    return take_pool();
 }
 
 static int pool_close(void)
@@ -235,7 +263,7 @@ int pool_leave(void)
 
 int pool_return(void)
 {
-    const int rc = mnt.cache ? 0 : pool_open();
+    const int rc = mnt.cache ? 0 : open_again();
     const int e = rc == 0 ? cm_set_mode(mnt.cache, mode) : 0;
 
     if (e < 0 && e != CM_EIO) /* which says only that other processes were not told */
@@ -259,11 +287,9 @@ static void sync_dir_of(const char *path)
     free(copy);
 }
 
-/* The pool file has no name any more, so nobody can open it again. Its name is that behind symbolic
- * links. */
+/* The pool file has no name any more, so nobody can open it again. */
 static bool remove_pool(void)
 {
-    char *const path = realpath(mnt.opt.pool, NULL);
     struct stat held, named;
     bool removed = false;
 
@@ -271,13 +297,12 @@ static bool remove_pool(void)
         (void)hold_named();
     pthread_mutex_lock(&pool_fd_lock);
     if (pool_fd >= 0 && fstat(pool_fd, &held) == 0) {
-        if (path && held.st_nlink > 0 && lstat(path, &named) == 0 && named.st_dev == held.st_dev &&
-            named.st_ino == held.st_ino && unlink(path) == 0)
-            sync_dir_of(path);
+        if (held.st_nlink > 0 && lstat(mnt.opt.pool, &named) == 0 && named.st_dev == held.st_dev &&
+            named.st_ino == held.st_ino && unlink(mnt.opt.pool) == 0)
+            sync_dir_of(mnt.opt.pool);
         removed = fstat(pool_fd, &held) == 0 && held.st_nlink == 0;
     }
     pthread_mutex_unlock(&pool_fd_lock);
-    free(path);
     return removed;
 }
 
@@ -322,10 +347,7 @@ void pool_abandon(void)
         atomic_store(&remains, true);
         try_to_remove();
     } else if (errno != ENOENT) { /* no descriptor is left */
-        char *const path = realpath(mnt.opt.pool, NULL);
-
-        (void)unlink(path ? path : mnt.opt.pool);
-        free(path);
+        (void)unlink(mnt.opt.pool);
     }
 }
 
@@ -516,7 +538,7 @@ static int pool_info(cm_info *info, uint64_t *hits, uint64_t *misses)
     return rc;
 }
 
-const struct backing backing_pool = { .open = pool_open,
+const struct backing backing_pool = { .open = pool_begin,
                                       .start = checkpoint_start,
                                       .close = pool_close,
                                       .look = pool_look,

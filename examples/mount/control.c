@@ -352,17 +352,17 @@ static bool address(struct sockaddr_un *a)
  * several mounts use it, and no two have the same device. */
 static bool find_place(void)
 {
-    char *real = mnt.opt.pool ? realpath(mnt.opt.pool, NULL) : strdup(mnt.opt.service);
-    char *slash = real ? strrchr(real, '/') : NULL;
+    char *const path = strdup(mnt.opt.pool ? mnt.opt.pool : mnt.opt.service);
+    char *slash = path ? strrchr(path, '/') : NULL;
     int n = -1;
 
     if (slash) {
         n = snprintf(control.name, sizeof(control.name), "%s%s%s.control", slash + 1,
                      mnt.opt.pool ? "" : ".", mnt.opt.pool ? "" : place_device());
-        slash[slash == real] = '\0';
-        control.dir = open(real, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        slash[slash == path] = '\0';
+        control.dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     }
-    free(real);
+    free(path);
     if ((size_t)n >= sizeof(control.name))
         errno = ENAMETOOLONG;
     return control.dir >= 0 && (size_t)n < sizeof(control.name);

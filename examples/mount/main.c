@@ -176,9 +176,8 @@ static int mount_session(const char *at)
 static int new_session(void)
 {
     struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-    char *name = NULL, *list = NULL, *real = mnt.opt.pool ? realpath(mnt.opt.pool, NULL) : NULL;
+    char *name = NULL, *list = NULL;
     const char *source = mnt.opt.source ? mnt.opt.source
-                         : real         ? real
                          : mnt.opt.pool ? mnt.opt.pool
                                         : mnt.opt.service;
     const bool several = mnt.opt.places > 1, has_device = check_device();
@@ -216,7 +215,6 @@ static int new_session(void)
     fuse_opt_free_args(&args);
     free(list);
     free(name);
-    free(real);
     return rc;
 }
 

@@ -99,7 +99,7 @@ struct options {
     struct place *place;
     unsigned places;
     char *dir;      /* their paths, for messages */
-    char *pool;     /* as given, then absolute; NULL: `service` */
+    char *pool;     /* as given, then absolute, later without links; NULL: `service` */
     char *key_file; /* absolute; NULL: the pool is not sealed */
     char *service;  /* path of its socket, as given, then absolute; NULL: `pool` */
     bool foreground;

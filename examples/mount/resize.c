@@ -373,16 +373,15 @@ static uint64_t bytes_left(const char *pool, const char *suffix)
 /* Has the volume room for a second file? Of a sparse pool nobody knows how much it needs. */
 static bool has_room(uint64_t size)
 {
-    char *const real = realpath(mnt.opt.pool, NULL);
+    const char *const pool = mnt.opt.pool;
     struct statvfs fs;
     struct stat st;
     bool has = true;
 
-    if (real && stat(real, &st) == 0 && (uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size &&
-        statvfs(real, &fs) == 0 && fs.f_blocks > 0)
-        has = size <= (uint64_t)fs.f_bfree * fs.f_frsize + bytes_left(real, ".cachemax-resize") +
-                          bytes_left(real, ".cachemax-resize.cachemax-new");
-    free(real);
+    if (stat(pool, &st) == 0 && (uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size &&
+        statvfs(pool, &fs) == 0 && fs.f_blocks > 0)
+        has = size <= (uint64_t)fs.f_bfree * fs.f_frsize + bytes_left(pool, ".cachemax-resize") +
+                          bytes_left(pool, ".cachemax-resize.cachemax-new");
     return has;
 }
 

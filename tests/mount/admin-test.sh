@@ -470,6 +470,32 @@ t_renamed_file() {
   mv "$shm/place/renamed" "$shm/place/pool"
   status 0 "$cm" resize "$shm/place/pool" 32M
 }
+# The mount was given a link to the pool. Growing and making anew are two ways in the mount.
+t_link_goes() {
+  cd /
+  rm "$shm/place/link"
+  status 0 "$cm" resize "$shm/place/pool" 24M
+  ln -s /nowhere "$shm/place/link"
+  status 0 "$cm" resize "$shm/place/pool" 32M
+  status 0 "$cm" resize "$shm/place/pool" 8M
+  "$cm" create "$shm/place/other" --size 16M -q
+  ln -sfn "$shm/place/other" "$shm/place/link"
+  status 0 "$cm" resize "$shm/place/pool" 12M
+  status 0 "$cm" resize "$shm/place/pool" 8M
+  same "$(stat -c %s "$shm/place/pool" "$shm/place/other" | tr '\n' ' ')" '8388608 16777216 '
+  same "$("$cm" mode "$org")" normal
+}
+link_goes() {
+  wanted "the link to a pool goes" || return
+  local backing=(--pool "$shm/place/link")
+  mkdir "$shm/place"
+  "$cm" create "$shm/place/pool" --size 16M -q
+  ln -s pool "$shm/place/link"
+  do_mount || { fail "a pool with a link" mount; return; }
+  check "the link to a pool goes" t_link_goes
+  do_unmount
+  rm -r "$shm/place"
+}
 renamed() {
   wanted "resize of a pool whose directory was renamed" || return
   local backing=(--pool "$shm/place/pool")
@@ -564,6 +590,7 @@ t_name_taken() {
 }
 
 renamed
+link_goes
 silent
 if [ $is_root = 1 ] && need "a directory that may not be written" setpriv; then
   check "a directory that may not be written" t_not_writable
