@@ -169,12 +169,17 @@ static void busy(uint32_t pid)
 
 /* ---- All others ------------------------------------------------------------------------------ */
 
-static const char *advice_for(int rc)
+/* `why`: what the line of the library says. */
+static const char *advice_for(int rc, const char *why)
 {
     struct statvfs sv;
 
+    if (strstr(why, " anew")) /* once is enough */
+        return NULL;
     if (rc == CM_EACCES && statvfs(mnt.opt.pool, &sv) == 0 && sv.f_flag & ST_RDONLY)
-        return "put it on another volume"; /* the line has said why */
+        return "put it on another volume";
+    if (rc == CM_EACCES && strcmp(why, cm_strerror(rc))) /* of its own user, with what to do */
+        return NULL;
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (known[i].code == rc)
             return known[i].advice;
@@ -186,7 +191,7 @@ int pool_refused(int rc, const char *line)
     const size_t n = strlen(mnt.opt.pool);
     const bool has_name = !strncmp(line, mnt.opt.pool, n) && !strncmp(line + n, ": ", 2);
     const char *const why = !*line ? cm_strerror(rc) : has_name ? line + n + 2 : line;
-    const char *const advice = strstr(why, " anew") ? NULL : advice_for(rc); /* once is enough */
+    const char *const advice = advice_for(rc, why);
     cm_info info = { .struct_size = sizeof(info) };
 
     if (rc == CM_EOWNED && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owner_pid)

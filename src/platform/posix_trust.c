@@ -157,6 +157,39 @@ static int follow(struct walk *w, int fd, const char *name, const struct stat *s
     return rc;
 }
 
+/* 'i' or 'a', as of chattr; else 0. */
+static char flag_of(const struct walk *w, const char *name)
+{
+    struct statx x;
+
+    if (statx(w->dir, name, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &x) != 0) {
+        return 0;
+    }
+    return (x.stx_attributes & STATX_ATTR_IMMUTABLE) != 0 ? 'i'
+           : (x.stx_attributes & STATX_ATTR_APPEND) != 0  ? 'a'
+                                                          : 0;
+}
+
+/* Says what keeps the file from its own user, or from root. Else the error says enough. */
+static int refused(const struct walk *w, const char *name, const struct stat *st, int error)
+{
+    const mode_t needs = w->mode == O_RDWR ? S_IRUSR | S_IWUSR : S_IRUSR;
+    const char flag = error == EPERM ? flag_of(w, name) : 0;
+
+    if (error == EACCES && st->st_uid == geteuid() && (~st->st_mode & needs) != 0) {
+        (void)snprintf(w->why, PLAT_WHY,
+                       "permission denied by its mode, %04o: its owner must be able to read and "
+                       "write it (chmod u+rw)",
+                       (unsigned)(st->st_mode & 07777));
+    } else if (flag != 0) {
+        (void)snprintf(w->why, PLAT_WHY,
+                       "may not be changed by anybody: it has the flag of 'chattr +%c'; take that "
+                       "away (as root, 'chattr -%c')",
+                       flag, flag);
+    }
+    return error;
+}
+
 /* Opens the last name of the path. *out: open as w->mode says. `seen`: its stat before. CM_EMOVED:
  * a trusted user has given the name to another file, or to a link, meanwhile. */
 static int open_file(struct walk *w, const char *name, const struct stat *seen, int *out)
@@ -173,7 +206,7 @@ static int open_file(struct walk *w, const char *name, const struct stat *seen, 
     }
     fd = openat(w->dir, name, w->mode | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
     if (fd < 0) {
-        return errno == ELOOP ? CM_EMOVED : errno; /* O_NOFOLLOW */
+        return errno == ELOOP ? CM_EMOVED : refused(w, name, seen, errno); /* O_NOFOLLOW */
     }
     if (fstat(fd, &st) != 0 || st.st_dev != seen->st_dev || st.st_ino != seen->st_ino) {
         rc = CM_EMOVED;

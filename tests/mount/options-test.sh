@@ -186,7 +186,7 @@ says "helper: the directory as pool" 1 'no pool given: .*is a directory.*-o pool
 # The socket of a service, in a directory that this user may not enter. The program lies where
 # everybody may look, as a build may not.
 chmod 755 .
-mkdir -p private/deep/own mounted
+mkdir -p private/deep/own mounted own
 chmod 0 private
 as_user=(env)
 cp "$mount_bin" mount_bin
@@ -202,6 +202,33 @@ else
   echo "skip the socket of another user: cannot run the mount as one"
 fi
 chmod 700 private
+[ "$(id -u)" != 0 ] || chown 65534 own
+
+# A pool that its own user may not write, by its mode, and one that nobody may change.
+"$build/src/tool/cachemax" create mounted/pool --size 1M -q
+chmod 400 mounted/pool
+[ "$(id -u)" != 0 ] || chown 65534 mounted mounted/pool
+if "${as_user[@]}" ./mount_bin --version >/dev/null 2>&1; then
+  says "a pool of mode 0400" 3 \
+    'mounted/pool: permission denied by its mode, 0400: its owner must .*[(]chmod u[+]rw[)]$' \
+    "${as_user[@]}" ./mount_bin own --pool mounted/pool -f
+else
+  skipped=$((skipped + 1))
+  echo "skip a pool of mode 0400: cannot run the mount as another user"
+fi
+[ "$(id -u)" != 0 ] || chown 0 mounted mounted/pool
+chmod 600 mounted/pool
+for flag in i a; do
+  if [ "$(id -u)" != 0 ] || ! chattr +$flag mounted/pool 2>/dev/null; then
+    skipped=$((skipped + 1))
+    echo "skip a pool with the flag $flag: no such flag here, or not root"
+    continue
+  fi
+  says "a pool with the flag $flag" 3 \
+    "mounted/pool: may not be changed by anybody: .*'chattr [+]$flag'; .*'chattr -$flag'[)]\$" \
+    "$mount_bin" dir --pool mounted/pool -f
+  chattr -$flag mounted/pool
+done
 
 # A pool that cannot be written.
 mkdir ro

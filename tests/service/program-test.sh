@@ -9,7 +9,8 @@
 set -u
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 build=$(CDPATH='' cd -- "$1" && pwd)
-service=$1/examples/service/cachemax-service tool=$1/src/tool/cachemax passed=0 failed=0
+service=$1/examples/service/cachemax-service tool=$1/src/tool/cachemax
+passed=0 failed=0 skipped=0
 unset JOURNAL_STREAM
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-program.XXXXXX") || exit 1
 pids=''
@@ -106,6 +107,39 @@ config junk.conf "pool = $work/junk" "socket = $work/socket"
 says 'no pool at all' 1 "$us $work/junk: not a cachemax pool" junk.conf
 check 'it is said once' test "$(wc -l <err)" = 1
 says 'no pool at all, to check' 0 "$us $work/junk: not a cachemax pool" check-config junk.conf
+# Of its own user: by its mode, and by a flag that keeps out everybody.
+config own.conf "pool = $work/own/pool" "socket = $work/own/socket"
+mkdir own
+cp other own/pool
+chmod 755 . own
+chmod 400 own/pool
+cp "$service" own/service
+denied="$us $work/own/pool: permission denied by its mode, 0400: its owner must be able to read"
+denied="$denied and write it (chmod u+rw)"
+if [ "$(id -u)" != 0 ]; then
+  says 'a pool of mode 0400' 1 "$denied" own.conf
+elif chown -R 65534 own && chmod 644 own.conf &&
+  setpriv --reuid=65534 --regid=65534 --clear-groups own/service --version >/dev/null 2>&1; then
+  setpriv --reuid=65534 --regid=65534 --clear-groups own/service own.conf 2>err
+  status=$?
+  check 'a pool of mode 0400' test "$status $(cat err)" = "1 $denied"
+else
+  echo "skip a pool of mode 0400: cannot run the service as another user"
+  skipped=$((skipped + 1))
+fi
+[ "$(id -u)" != 0 ] || chown -R 0 own
+chmod 600 own/pool
+if chattr +i own/pool 2>/dev/null; then
+  says 'a pool with the flag i' 1 \
+    "$us $work/own/pool: may not be changed by anybody: it has the flag of 'chattr +i'; take *" \
+    own.conf
+  chattr -i own/pool
+else
+  echo "skip a pool with the flag i: no such flag here, or not root"
+  skipped=$((skipped + 1))
+fi
+rm -r own
+chmod 700 .
 says 'a directory is no configuration' 2 "$us $work: Is a directory" "$work"
 cat >hold.py <<'END'
 import ctypes, fcntl, os, struct, subprocess, sys
@@ -367,5 +401,5 @@ check 'and nothing is left' test ! -e pool.writes
 check 'a file that is not there' test "$("$through" none "$work/socket" 2>&1)" = \
   'none: No such file or directory'
 ends 'its end, with a client that is gone' TERM 0
-echo "$passed passed, $failed failed, 0 skipped"
+echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

@@ -122,6 +122,28 @@ static void test_as_a_user(void)
     CHECK_EQ(chown(dir, 0, 0), 0);
 }
 
+/* The line says what keeps out its own user: the mode. */
+static void test_own_mode(void)
+{
+    CALL(make_pool("p"));
+    CHECK_EQ(chmod(at("p"), 0400), 0);
+    if (geteuid() == 0) {
+        CHECK_EQ(chown(at("p"), NOBODY, NOBODY), 0);
+        CHECK_EQ(chown(dir, NOBODY, NOBODY), 0);
+        CHECK_EQ(seteuid(NOBODY), 0);
+    }
+    CHECK_EQ(open_as(at("p"), 0), CM_EACCES);
+    CHECK(strstr(said, "permission denied by its mode, 0400: ") && strstr(said, "(chmod u+rw)"));
+    CHECK_EQ(open_as(at("p"), CM_OPEN_READONLY), 0);
+    CHECK_EQ(chmod(at("p"), 0600), 0);
+    CHECK_EQ(open_as(at("p"), 0), 0);
+    if (geteuid() == NOBODY) {
+        CHECK_EQ(seteuid(0), 0);
+        CHECK_EQ(chown(dir, 0, 0), 0);
+    }
+    CHECK_EQ(unlink(at("p")), 0);
+}
+
 static void test_directories(void)
 {
     CHECK_EQ(mkdir(at("d"), 0755), 0);
@@ -445,6 +467,7 @@ static const struct harness_test tests[] = {
     TEST(writable_by_others),
     TEST(of_another_owner),
     TEST(as_a_user),
+    TEST(own_mode),
     TEST(directories),
     TEST(links),
     TEST(not_files),
