@@ -129,6 +129,17 @@ static void print_lines(const char *pool, const cm_check_report *r, const struct
         (void)printf("  it will be refused: %s\n", why);
 }
 
+/* Will the next open refuse it? If a mount has it, that of its user. */
+static bool is_refused(const char *pool, bool asked, char why[TOOL_WHY])
+{
+    const bool acts = asked && os_act_as_owner(pool);
+    const bool is = tool_is_untrusted(pool, why);
+
+    if (acts)
+        os_act_end();
+    return is;
+}
+
 /* Opens, checks and closes. *found: the library's verdict. `why`: the reason for which an open will
  * refuse the pool, or "". */
 static int check_pool(const struct tool_args *args, cm_check_report *report, int *found,
@@ -137,6 +148,7 @@ static int check_pool(const struct tool_args *args, cm_check_report *report, int
     struct tool_log log = { .pool = args->operand, .max_level = CM_LOG_WARNING };
     cm_info info = { .struct_size = sizeof(info) };
     cm_options options = CM_OPTIONS_INIT;
+    const bool asked = owner_is_asked(args->operand);
     struct tool_progress progress;
     cm_cache *cache = NULL;
     uint32_t flags = 0;
@@ -151,12 +163,12 @@ static int check_pool(const struct tool_args *args, cm_check_report *report, int
     rc = tool_take_key_of(args->value[CHECK_KEY], args->operand, &options.seal);
     if (rc != TOOL_OK)
         return rc;
-    rc = tool_open(&log, &options, &cache);
+    rc = asked ? CM_EOWNED : tool_open(&log, &options, &cache);
     if (rc != 0 && rc != CM_EOWNED)
         return tool_pool_error(args->operand, rc, TOOL_OPENING);
     if ((cache ? cm_get_info(cache, &info) : cm_pool_info(args->operand, &info)) != 0)
         info.size = 0;
-    if (!tool_is_untrusted(args->operand, why))
+    if (!is_refused(args->operand, asked, why))
         why[0] = '\0';
     progress_begin(&progress, "check", flags & CM_CHECK_METADATA ? 0 : info.size, false);
     *found = cache ? cm_check(cache, flags, progress_step, &progress, report)

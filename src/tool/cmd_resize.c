@@ -394,6 +394,18 @@ static bool has_size(const char *pool, uint64_t size)
     return cm_pool_info(pool, &info) == 0 && info.size == size;
 }
 
+/* The mount has ended. Root does it as the user of the pool, who trusts it. */
+static int without_owner(const char *pool, const cm_resize_options *options,
+                         cm_resize_report *report)
+{
+    const bool acts = os_act_as_owner(pool);
+    const int rc = cm_resize(pool, options, report);
+
+    if (acts)
+        os_act_end();
+    return rc;
+}
+
 /* The mount that has the pool does it. If it ends before it says how that went, the pool tells
  * whether it has grown. If it has not, it is as it was, and nobody has it open. */
 static int by_owner(const char *pool, const cm_resize_options *options, cm_resize_report *report,
@@ -419,7 +431,7 @@ static int by_owner(const char *pool, const cm_resize_options *options, cm_resiz
     if (os_interrupted())
         return CM_ECANCELED;
     w->asked = !w->ended;
-    return w->ended ? cm_resize(pool, options, report) : CM_EOWNED;
+    return w->ended ? without_owner(pool, options, report) : CM_EOWNED;
 }
 
 /* All that is known if the mount has ended before it said more. */
@@ -447,7 +459,7 @@ static int resize(const struct tool_args *args, const cm_resize_options *asked, 
     options.log_ctx = &log;
     progress_begin(&progress, "resize", options.size, false);
     log.opening = true;
-    rc = cm_resize(args->operand, &options, &report);
+    rc = owner_is_asked(args->operand) ? CM_EOWNED : cm_resize(args->operand, &options, &report);
     if (rc == CM_EOWNED) {
         log.held[0] = '\0'; /* that it is in use */
         rc = by_owner(args->operand, &options, &report, w);

@@ -167,6 +167,10 @@ char *os_real_path(const char *path);
 bool os_owner(const char *path, uint64_t *user);
 /* Does this process run as that user? */
 bool os_is_user(uint64_t user);
+/* Root acts as the user and the group of this file, another user's, until os_act_end(). False: all
+ * stays as it is; so on Windows. */
+bool os_act_as_owner(const char *path);
+void os_act_end(void);
 /* The name of a user; his number if he has no name. */
 void os_user_name(uint64_t user, char *name, size_t n);
 bool os_is_socket(const char *path);

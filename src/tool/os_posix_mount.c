@@ -251,6 +251,24 @@ bool os_is_user(uint64_t user)
     return geteuid() == user;
 }
 
+void os_act_end(void)
+{
+    (void)!seteuid(getuid());
+    (void)!setegid(getgid());
+}
+
+bool os_act_as_owner(const char *path)
+{
+    struct stat st;
+
+    if (getuid() != 0 || geteuid() != 0 || stat(path, &st) != 0 || st.st_uid == 0)
+        return false;
+    if (setegid(st.st_gid) == 0 && seteuid(st.st_uid) == 0) /* in this order: the last needs root */
+        return true;
+    os_act_end();
+    return false;
+}
+
 void os_user_name(uint64_t user, char *name, size_t n)
 {
     const struct passwd *p = getpwuid((uid_t)user);

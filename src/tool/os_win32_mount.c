@@ -71,6 +71,16 @@ bool os_is_user(uint64_t user)
     return false;
 }
 
+bool os_act_as_owner(const char *path)
+{
+    (void)path;
+    return false;
+}
+
+void os_act_end(void)
+{
+}
+
 void os_user_name(uint64_t user, char *name, size_t n)
 {
     (void)user;

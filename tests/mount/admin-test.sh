@@ -563,6 +563,51 @@ t_not_writable() {
   until "$cm" info "$shm/place/pool" | grep -Eq '^state: +clean'; do sleep 0.05; done
   umount /dev/fuse
 }
+# Root asks for the mount of a user: what counts is what that user trusts.
+t_of_user() {
+  local name client as=(setpriv --reuid=65534 --regid=65534 --clear-groups) his=$shm/his
+  cd /
+  mkdir "$his"
+  for name in cachemax cachemax-mount; do # the build may lie where others cannot look
+    cp "$(bin $name)" "$his/$name"
+  done
+  chown 65534:65534 "$org" "$his"
+  chmod 755 "$shm"
+  mknod -m 666 "$work/fuse3" c 10 229
+  mount --bind "$work/fuse3" /dev/fuse
+  "${as[@]}" "$his/cachemax" create "$his/pool" --size 16M -q
+  "${as[@]}" "$his/cachemax-mount" "$org" --pool "$his/pool"
+  status 0 "$cm" resize "$his/pool" 24M
+  status 0 "$cm" resize "$his/pool" 8M
+  same "$(stat -c '%s %u' "$his/pool")" '8388608 65534'
+  for name in '' --repair; do
+    # shellcheck disable=SC2086 # none is no word
+    status 0 "$cm" check "$his/pool" $name
+    fails says refused
+  done
+  chmod 777 "$his"
+  status 3 "$cm" check "$his/pool"
+  says 'it will be refused: the directory .*/his may be written by others'
+  status 0 "$cm" resize "$his/pool" 16M # its mount has it already
+  chmod 755 "$his"
+  t_of_user_ends
+  umount -l "$org"
+  "${as[@]}" "$his/cachemax" check "$his/pool" >/dev/null
+  umount /dev/fuse
+}
+# The mount takes the request, and is killed: the command does it, for the user of the mount.
+t_of_user_ends() {
+  local client pid
+  pid=$("$cm" info "$his/pool" | sed -n 's/.*process \([0-9]*\).*/\1/p')
+  kill -STOP "$pid"
+  "$cm" resize "$his/pool" 32M >"$work/resized" 2>&1 &
+  client=$!
+  eventually is_connected "$client"
+  kill -9 "$pid"
+  wait "$client" || { cat "$work/resized" >&2; return 1; }
+  same "$(stat -c '%s %u' "$his/pool")" '33554432 65534'
+}
+is_connected() { find "/proc/$1/fd" -lname 'socket:*' | grep -q .; }
 # Another user asks for a mount of root: what he may write has nothing to do with it.
 t_gone_for_others() {
   cd /
@@ -595,6 +640,7 @@ silent
 if [ $is_root = 1 ] && need "a directory that may not be written" setpriv; then
   check "a directory that may not be written" t_not_writable
   check "a control socket that is gone, of another user's mount" t_gone_for_others
+  check "root asks for the mount of a user" t_of_user
 fi
 rm -f "$pool"
 "$cm" create "$pool" --size 16M -q

@@ -246,6 +246,10 @@ struct owner_resizing {
 };
 int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_report *report,
                  struct owner_resizing *course);
+/* Has a process the pool open, and may this user ask it, as its own user or as root? Then it is
+ * asked before the library tries to open the pool: the library would judge whether this user can
+ * trust the pool, but that process has judged it for its own user. */
+bool owner_is_asked(const char *pool);
 /* Where the pool is mounted, of the mounts that this process can see; NULL: nowhere. Free it. */
 char *owner_mounted_at(const char *pool);
 /* Does the owner of a pool serve a mount that is seen here, which knows the pool by another path?

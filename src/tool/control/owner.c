@@ -239,6 +239,15 @@ int owner_resize(const char *pool, const cm_resize_options *options, cm_resize_r
     return rc == CM_ENOTSUP ? CM_EOWNED : rc;
 }
 
+bool owner_is_asked(const char *pool)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    uint64_t user;
+
+    return cm_pool_info(pool, &info) == 0 && info.owned && os_owner(pool, &user) &&
+           (os_is_user(user) || os_is_user(0));
+}
+
 /* ---- The end of the mount -------------------------------------------------------------------- */
 
 #define LOOK_SECONDS 0.05
