@@ -183,6 +183,10 @@ static int check_pool(const struct tool_args *args, cm_check_report *report, int
                      args->value[CHECK_REPAIR] ? "closed, and partly checked" : "unchanged");
         os_end_interrupted();
     }
+    if (*found == CM_EOWNED && owner_has_moved(args->operand)) {
+        owner_say_moved(args->operand, "check the pool where it is now, and mount with that path");
+        return TOOL_OWNED;
+    }
     if (*found < 0)
         return tool_pool_error(args->operand, *found, TOOL_OPENING);
     return rc != 0 ? tool_pool_error(args->operand, rc, TOOL_OPENING) : TOOL_OK;

@@ -325,6 +325,10 @@ static int run_files(const struct tool_args *args)
             print_lines(&list, &info);
     }
     free_list(&list);
+    if (rc == CM_EOWNED && owner_has_moved(args->operand)) {
+        owner_say_moved(args->operand, "and mount the pool where it is now");
+        return TOOL_OWNED;
+    }
     return rc ? tool_pool_error(args->operand, rc, TOOL_OPENING) : tool_end_output(TOOL_OK);
 }
 

@@ -258,9 +258,7 @@ static int no_space(const char *pool, const struct course *w)
 
 static int was_moved(const char *pool)
 {
-    tool_message(pool, "the pool was moved or renamed, and its mount knows it by the old path "
-                       "('cachemax list'): move the pool back; or unmount, resize the pool where "
-                       "it is now, and mount with that path. What is cached stays");
+    owner_say_moved(pool, "resize the pool where it is now, and mount with that path");
     return TOOL_FAILED;
 }
 

@@ -496,6 +496,35 @@ link_goes() {
   do_unmount
   rm -r "$shm/place"
 }
+# The same, and a new pool is at its path, which nobody has.
+t_renamed_and_new() {
+  local command gone="$shm/place/pool - its pool file is not at its path any more: if it was moved,"
+  local moved="$shm/place/renamed: the pool was moved or renamed, and its mount knows it by the old"
+  cd /
+  echo text >"$org/file"
+  mv "$shm/place/pool" "$shm/place/renamed"
+  "$cm" create "$shm/place/pool" --size 16M -q
+  status 0 "$cm" list
+  says " normal +$org $gone"
+  for command in warm pin; do
+    status 7 "$cm" $command -q "$org/file"
+    says "$org: its pool file is not at its path any more"
+  done
+  status 1 "$cm" resize "$shm/place/renamed" 24M
+  says "$moved .* unmount, resize the pool where it is now"
+  status 4 "$cm" check "$shm/place/renamed"
+  says "$moved .* unmount, check the pool where it is now"
+  status 4 "$cm" files "$shm/place/renamed"
+  says "$moved .* unmount, and mount the pool where it is now"
+  status 8 "$cm" mode "$shm/place/renamed"
+  says "$moved .* unmount, and mount the pool where it is now"
+  status 0 "$cm" resize "$shm/place/pool" 20M
+  mv "$shm/place/renamed" "$shm/place/pool"
+  status 0 "$cm" list
+  fails says "$gone"
+  status 0 "$cm" warm -q "$org/file"
+  status 0 "$cm" check "$shm/place/pool"
+}
 renamed() {
   wanted "resize of a pool whose directory was renamed" || return
   local backing=(--pool "$shm/place/pool")
@@ -504,6 +533,7 @@ renamed() {
   do_mount || { fail "a pool in a directory" mount; return; }
   check "resize of a pool whose directory was renamed" t_renamed
   check "resize of a pool whose directory was renamed: its file" t_renamed_file
+  check "resize of a pool whose directory was renamed: a new one is there" t_renamed_and_new
   do_unmount
   rm -r "$shm/place"
 }

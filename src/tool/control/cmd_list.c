@@ -31,13 +31,14 @@ struct quota {
 struct row {
     const struct os_mount *mount;
     char user[USER_MAX];
-    bool service;    /* the pool is that of a service, and the source its socket */
-    int error;       /* of the attempt to open it */
-    bool dead;       /* its process is gone */
-    bool pool_gone;  /* its pool file is */
-    bool answers;    /* the rest is known */
-    const char *why; /* else */
-    bool io_uring;   /* requests come by it */
+    bool service;            /* the pool is that of a service, and the source its socket */
+    int error;               /* of the attempt to open it */
+    bool dead;               /* its process is gone */
+    bool pool_gone;          /* its pool file is */
+    bool answers;            /* the rest is known */
+    const char *why;         /* else */
+    bool io_uring;           /* requests come by it */
+    char uuid[CONTROL_UUID]; /* of its pool */
     uint64_t process, since, mode, hits, misses, size, slots, used;
     uint64_t pinned_files, pinned, pinned_max;
     struct quota quota[CM_GROUPS_MAX];
@@ -77,6 +78,8 @@ static void on_is(void *ctx, const char *name, const char *value)
     r->io_uring |= io_uring;
     if (!strcmp(name, "service"))
         r->service = true;
+    else if (!strcmp(name, "uuid"))
+        (void)snprintf(r->uuid, sizeof(r->uuid), "%s", value);
     else if (!strcmp(name, "quota"))
         add_quota(r, value);
     else if (at && !control_number(value, at))
@@ -104,7 +107,8 @@ static void look(struct row *r, struct control *c)
     r->answers = error == 0 && end.code == 0;
     r->error = error;
     r->dead = control_is_dead(error);
-    r->pool_gone = !r->service && control_pool_is_gone(r->mount);
+    r->pool_gone = !r->service && (control_pool_is_gone(r->mount) ||
+                                   (r->answers && !control_is_pool(r->mount->source, r->uuid)));
     r->why = error                          ? control_why(r->mount, error)
              : end.code == CONTROL_AWAY     ? control_error_text(end.code)
              : end.code == CONTROL_CROWD    ? "too many clients"

@@ -86,6 +86,8 @@ static void complain(const char *where, const struct os_mount *m, int error)
                      "lets its mode be set; of a service, name the directory of one of its mounts "
                      "to see the mode",
                      (unsigned)info.owner_pid, program);
+    else if (!m->point && owner_has_moved(where))
+        owner_say_moved(where, "and mount the pool where it is now");
     else
         control_complain(where, m, error);
 }

@@ -15,6 +15,7 @@
 
 #define SUFFIX ".control"
 #define AGAIN_SECONDS 0.2
+#define POOL_SECONDS 10
 
 const char *control_error_text(int error)
 {
@@ -170,26 +171,32 @@ static int open_beside(struct control *c, const char *pool, uint64_t user)
 static void on_uuid(void *ctx, const char *name, const char *value)
 {
     if (!strcmp(name, "uuid"))
-        (void)snprintf(ctx, 2 * sizeof(((cm_info *)NULL)->uuid) + 1, "%s", value);
+        (void)snprintf(ctx, CONTROL_UUID, "%s", value);
+}
+
+bool control_is_pool(const char *pool, const char uuid[CONTROL_UUID])
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    char its[CONTROL_UUID];
+
+    if (cm_pool_info(pool, &info) != 0)
+        return true;
+    for (size_t i = 0; i < sizeof(info.uuid); i++)
+        (void)snprintf(its + 2 * i, 3, "%02x", info.uuid[i]);
+    return !strcmp(uuid, its);
 }
 
 int control_has_pool(struct control *c, const char *pool, int seconds)
 {
-    cm_info info = { .struct_size = sizeof(info) };
-    char wanted[2 * sizeof(info.uuid) + 1], uuid[sizeof(wanted)] = "";
+    char uuid[CONTROL_UUID] = "";
     const struct control_listener listener = { .is = on_uuid, .ctx = uuid };
     struct control_end end = { .code = 0 };
     int error = control_ask(c, "status", 0, "", seconds, &listener, &end);
 
     if (error == 0 && end.code == CONTROL_CROWD)
         c->refused = end;
-    if (error == 0 && end.code == 0) {
-        const bool known = cm_pool_info(pool, &info) == 0;
-
-        for (size_t i = 0; i < sizeof(info.uuid); i++)
-            (void)snprintf(wanted + 2 * i, 3, "%02x", info.uuid[i]);
-        error = known && strcmp(uuid, wanted) != 0 ? CONTROL_OTHER : 0;
-    }
+    if (error == 0 && end.code == 0 && !control_is_pool(pool, uuid))
+        error = CONTROL_OTHER;
     if (error)
         control_close(c);
     return error;
@@ -258,6 +265,20 @@ int control_open_mount(struct control *c, const struct os_mount *m, int seconds)
         return error;
     control_close(c);
     return is_taken(c, m, error) ? CONTROL_TAKEN : CONTROL_DEAD;
+}
+
+bool control_pool_is_lost(const struct os_mount *m)
+{
+    struct control *c;
+    bool lost = control_pool_is_gone(m);
+
+    if (lost || !(c = calloc(1, sizeof(*c))))
+        return lost;
+    lost = control_open_mount(c, m, POOL_SECONDS) == 0 &&
+           control_has_pool(c, m->source, POOL_SECONDS) == CONTROL_OTHER;
+    control_close(c);
+    free(c);
+    return lost;
 }
 
 bool control_is_dead(int error)

@@ -64,6 +64,8 @@ const char *control_why(const struct os_mount *m, int error);
     "its pool file is not at its path any more: if it was moved, mount it from there next time, "  \
     "and what is cached stays; if it was removed, what is cached is lost with the unmount"
 bool control_pool_is_gone(const struct os_mount *m);
+/* The same, and whether another pool is at the path by now: the mount is asked. */
+bool control_pool_is_lost(const struct os_mount *m);
 bool control_is_dead(int error);
 /* What to do with a dead mount when it is unmounted: the rest of a line. `error`: what an attempt
  * to open it gave. */
@@ -78,6 +80,9 @@ char *control_path(const char *pool);
 int control_open(struct control *c, const char *pool, uint64_t user, int seconds);
 /* The same of a mount, which may use a service. Asks who is there: `seconds` as control_ask(). */
 int control_open_mount(struct control *c, const struct os_mount *m, int seconds);
+/* Has the pool this uuid, as `status` tells it? True also if the pool cannot be read. */
+#define CONTROL_UUID (2 * sizeof(((cm_info *)NULL)->uuid) + 1)
+bool control_is_pool(const char *pool, const char uuid[CONTROL_UUID]);
 /* Is it the pool of the mount, its own or that of its service? At the path of a pool there may be
  * another one by now. A mount that takes no request now is believed, and so is any if the pool
  * cannot be read. 0, CONTROL_OTHER, or another error; then the connection is closed. */
@@ -255,6 +260,10 @@ char *owner_mounted_at(const char *pool);
 /* Does the owner of a pool serve a mount that is seen here, which knows the pool by another path?
  * Ask it of a pool that is mounted nowhere. */
 bool owner_moved(uint32_t process);
+/* The same of the pool at this path. */
+bool owner_has_moved(const char *pool);
+/* Says so, and what to do: "or unmount, ", then `then`. */
+void owner_say_moved(const char *pool, const char *then);
 /* Waits so long if the owner of the pool is a mount that is ending. Has it closed the pool? One
  * that is mounted and answers is not ending. A mount that does not get an end to its work ends
  * after 15 seconds. */

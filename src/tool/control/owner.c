@@ -298,7 +298,8 @@ static bool serves(const char *pool)
     return mounted && answers(pool);
 }
 
-/* The file of the pool was moved alone, so its socket is still at the old path. */
+/* The file of the pool was moved alone, so its socket is still at the old path. There may be
+ * another pool by now. */
 bool owner_moved(uint32_t process)
 {
     struct control *c = calloc(1, sizeof(*c));
@@ -307,15 +308,36 @@ bool owner_moved(uint32_t process)
     bool moved = false;
 
     if (c && process && os_read_mounts(&mounts, &n) == 0)
-        for (size_t i = 0; i < n && !moved; i++)
-            if (mounts[i].source[0] == '/' &&
-                control_open(c, mounts[i].source, mounts[i].user, SOON_SECONDS) == 0) {
-                moved = c->process == process;
-                control_close(c);
-            }
+        for (size_t i = 0; i < n && !moved; i++) {
+            const struct os_mount *const m = &mounts[i];
+            const int error = m->source[0] == '/'
+                                  ? control_open(c, m->source, m->user, SOON_SECONDS)
+                                  : CONTROL_ENDED;
+
+            moved = (error == 0 || error == CONTROL_OTHER) && c->process == process;
+            control_close(c);
+        }
     os_free_mounts(mounts, n);
     free(c);
     return moved;
+}
+
+bool owner_has_moved(const char *pool)
+{
+    cm_info info = { .struct_size = sizeof(info) };
+    char *const point = owner_mounted_at(pool);
+    const bool moved = !point && cm_pool_info(pool, &info) == 0 && owner_moved(info.owner_pid);
+
+    free(point);
+    return moved;
+}
+
+void owner_say_moved(const char *pool, const char *then)
+{
+    tool_message(pool,
+                 "the pool was moved or renamed, and its mount knows it by the old path ('cachemax "
+                 "list'): move the pool back; or unmount, %s. What is cached stays",
+                 then);
 }
 
 /* `umount` returns before the mount has closed its pool, and before it has closed its socket. Of a

@@ -403,7 +403,7 @@ bool files_say_lost(const struct control_files *f)
     bool lost = false;
 
     for (size_t k = 0; k < f->nmounts; k++)
-        if (has_file(f, k) && control_pool_is_gone(&f->mounts[k])) {
+        if (has_file(f, k) && control_pool_is_lost(&f->mounts[k])) {
             message_of(f->mounts[k].point, CONTROL_POOL_LOST);
             lost = true;
         }
