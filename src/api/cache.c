@@ -213,8 +213,10 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
 {
     struct cm_super sb;
     int e = cm_super_read_sealed(c->media.base, &c->sealing, &sb, &c->super.damaged);
-    if (cm_file_replaced(&c->file, what, e))
-        return e; /* cm_open() looks again */
+    /* Behind the lock: else this would be the owner of a file that nobody else finds, beside the
+     * owner of the path. */
+    if (cm_file_replaced(&c->file, what))
+        return CM_EMOVED; /* cm_open() looks again */
     if (e < 0) {
         cm_say_unusable(c, what, e);
         return e;
@@ -470,8 +472,7 @@ static int open_once(const char *path, const cm_options *opts, bool unchanged, b
         *cache = c;
         return 0;
     }
-    const bool replaced = cm_file_replaced(&c->file, path, e);
-    if (replaced && last)
+    if (e == CM_EMOVED && last)
         cm_log(
             c, CM_LOG_ERROR,
             "%s: at each of %u looks another file had taken its place: end what replaces it, and "
@@ -479,8 +480,9 @@ static int open_once(const char *path, const cm_options *opts, bool unchanged, b
             path, CM_LOOKS);
     /* Beside a growth it may only seem to be cut off: the file became longer, or the new part began
      * to count after the superblock was loaded. */
-    *again = replaced || (c->shared && (cm_file_length_changed(&c->file) ||
-                                        (e == CM_ETRUNCATED && c->super.media != NULL)));
+    *again = e == CM_EMOVED || (e == CM_ENOTPOOL && cm_file_replaced(&c->file, path)) ||
+             (c->shared &&
+              (cm_file_length_changed(&c->file) || (e == CM_ETRUNCATED && c->super.media != NULL)));
     cm_cache_destroy(c);
     return e;
 }

@@ -169,10 +169,11 @@ int cm_judge_small_file(struct cm_plat_file *f);
  * most CM_LOOKS of them: it may go on. */
 bool cm_file_length_changed(struct cm_plat_file *f);
 #define CM_LOOKS 16
-/* `e` is what a look at the pool has led to. Had the path another file when it ended? Then a resize
- * may have replaced the pool: while the file was opened (CM_EMOVED), or since, and has removed the
- * old superblocks (CM_ENOTPOOL). The next look finds the new one. */
-bool cm_file_replaced(const struct cm_plat_file *f, const char *path, int e);
+/* Has the path another file now, or none? Then a resize has replaced the pool since the file was
+ * opened, and removes the old superblocks, if it was not killed; or somebody has deleted it. The
+ * next look finds what is there now. Who has the lock of the file, and asks then, is the only owner
+ * of the path. False if there is no file. */
+bool cm_file_replaced(const struct cm_plat_file *f, const char *path);
 
 /* ---- trouble.c ------------------------------------------------------------------------------- */
 

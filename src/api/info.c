@@ -183,9 +183,9 @@ bool cm_file_length_changed(struct cm_plat_file *f)
     return f->handle != -1 && cm_plat_file_state(f, &size, &named) == 0 && size != f->size;
 }
 
-bool cm_file_replaced(const struct cm_plat_file *f, const char *path, int e)
+bool cm_file_replaced(const struct cm_plat_file *f, const char *path)
 {
-    return e == CM_EMOVED || (e == CM_ENOTPOOL && f->handle != -1 && !cm_plat_file_is_at(f, path));
+    return f->handle != -1 && !cm_plat_file_is_at(f, path);
 }
 
 static void unpeek(struct cm_plat_file *f)
@@ -221,8 +221,9 @@ static int peek_once(const char *path, struct cm_plat_file *f, struct cm_super *
 
 static bool is_to_look_again(struct cm_plat_file *f, const char *path, int e)
 {
-    return cm_file_replaced(f, path, e) ||
-           ((e == CM_ETRUNCATED || e == CM_EOVERSIZE) && cm_file_length_changed(f));
+    if (e == CM_ENOTPOOL)
+        return cm_file_replaced(f, path);
+    return (e == CM_ETRUNCATED || e == CM_EOVERSIZE) && cm_file_length_changed(f);
 }
 
 /* Maps a pool file for reading. Another process may own it at the same time. */

@@ -8,6 +8,12 @@ MANY = 'api/read_many.c'
 HELD = 'unit shared ways'
 
 SHARED_READERS = [
+    _m('opened, one owner', 'an owner has the file that the path leads to',
+       'unit shared one_owner', 'api/cache.c', '    if (cm_file_replaced(&c->file, what))\n',
+       '    if (e < 0 && cm_file_replaced(&c->file, what))\n'),
+    _m('opened, no name', 'and none that has no name', 'unit shared deleted_meanwhile',
+       'api/cache.c', '    if (cm_file_replaced(&c->file, what))\n',
+       '    if (e < 0 && cm_file_replaced(&c->file, what))\n'),
     _m('opened, replaced', 'an open looks again if the pool was resized meanwhile',
        'unit shared resized_meanwhile', 'api/cache.c',
        '    *again = replaced ||', '    *again ='),
@@ -21,6 +27,11 @@ SHARED_READERS = [
     _m('opened, no line', 'and the log has no line of it', 'unit shared resized_meanwhile',
        'api/cache.c', '    if (cm_file_replaced(&c->file, what, e))\n'
        '        return e; /* cm_open() looks again */\n', ''),
+       'unit shared resized_meanwhile', 'api/cache.c', '*again = e == CM_EMOVED ||',
+       '*again ='),
+    _m('opened, no line', 'and the log has no line of it', 'unit shared resized_meanwhile',
+       'api/cache.c', '    if (cm_file_replaced(&c->file, what))\n',
+       '    if (e >= 0 && cm_file_replaced(&c->file, what))\n'),
     _m('looked at, replaced', 'a look at a pool looks again, too', 'unit shared resized_meanwhile',
        'api/info.c', '    return cm_file_replaced(f, path, e) ||\n', '    (void)path;\n    return'),
     _m('lookup, size', 'a size that nobody stands for is not in a validator',

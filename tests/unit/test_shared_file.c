@@ -135,9 +135,9 @@ int __wrap_cm_plat_file_lock(struct cm_plat_file *file)
 static void no_line(void *ctx, int level, const char *text)
 {
     (void)ctx;
-    if (level == CM_LOG_ERROR)
+    if (level <= CM_LOG_WARNING)
         printf("# the log: %s\n", text);
-    CHECK(level != CM_LOG_ERROR);
+    CHECK(level > CM_LOG_WARNING);
 }
 #endif
 
@@ -172,6 +172,113 @@ static void test_resized_meanwhile(void)
         }
         CHECK(!before_super && !before_lock);
         (void)unlink(path);
+    }
+#endif
+}
+
+#ifndef _WIN32
+/* A pool of 3 MiB takes the place of the one at `path`. So it is after a cm_resize() that was
+ * killed right behind its rename: the old file is a pool still. */
+static void swap_now(void)
+{
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    char other[600];
+    CHECK(snprintf(other, sizeof(other), "%s.other", path) > 0);
+    o.size = 3 * MIB;
+    CHECK_EQ(cm_create(other, &o), 0);
+    CHECK_EQ(rename(other, path), 0);
+}
+
+/* Somebody deletes the pool. */
+static void delete_now(void)
+{
+    CHECK_EQ(unlink(path), 0);
+}
+
+/* ... and makes it anew. */
+static void anew_now(void)
+{
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    delete_now();
+    o.size = 3 * MIB;
+    CHECK_EQ(cm_create(path, &o), 0);
+}
+
+/* The path leads to the file that was opened, and to no other owner's. */
+static void check_only_owner(cm_cache *c)
+{
+    CHECK(!before_super && !before_lock);
+    REQUIRE(c != NULL);
+    CHECK_EQ(pool_info(c).size, 3 * MIB);
+    CHECK_EQ(pool_info(c).superblocks_damaged, 0);
+    if (!c->shared)
+        CHECK_EQ(try_open(path, 0), CM_EOWNED);
+    CHECK_EQ(cm_close(c), 0);
+    (void)unlink(path);
+}
+#endif
+
+/* The path gets another file while a process is between the opening of its file and the lock. It
+ * would own a file that nobody else finds, beside an owner of the path. */
+static void test_one_owner(void)
+{
+#ifdef _WIN32
+    SKIP("Windows replaces no file that is open");
+#else
+    static void (*const replace[])(void) = { swap_now, anew_now };
+    static const uint32_t flags[] = { 0, CM_OPEN_ANY_OWNER, CM_OPEN_READONLY, CM_OPEN_SHARED };
+    cm_resize_options to = CM_RESIZE_OPTIONS_INIT;
+    cm_resize_report r = CM_RESIZE_REPORT_INIT;
+    cm_options o = CM_OPTIONS_INIT;
+    o.log = no_line;
+    o.probation_bytes = CM_PROBATION_NONE;
+    for (unsigned i = 0; i < 8; i++) {
+        CASE("%u", i);
+        cm_cache *c = NULL;
+        path = make_pool("shared", 2 * MIB, 0);
+        o.flags = flags[i / 2];
+        *(o.flags == CM_OPEN_SHARED ? &before_super : &before_lock) = replace[i % 2];
+        CHECK_EQ(cm_open(path, &o, &c), 0);
+        check_only_owner(c);
+    }
+    path = make_pool("shared", 2 * MIB, 0);
+    before_lock = swap_now;
+    to.size = 4 * MIB;
+    to.log = no_line;
+    CHECK_EQ(cm_resize(path, &to, &r), 0);
+    CHECK_EQ(r.old_size, 3 * MIB);
+    (void)unlink(path);
+#endif
+}
+
+#ifndef _WIN32
+static unsigned lines;
+static void count_lines(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    CHECK_EQ(level, CM_LOG_ERROR);
+    CHECK(strstr(text, path) != NULL);
+    lines++;
+}
+#endif
+
+/* Deleted, and not made anew: a file without a name has no owner. */
+static void test_deleted_meanwhile(void)
+{
+#ifdef _WIN32
+    SKIP("Windows deletes no file that is open");
+#else
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *c = NULL;
+    o.log = count_lines;
+    for (unsigned shared = 0; shared < 2; shared++) {
+        CASE("%u", shared);
+        o.flags = shared ? CM_OPEN_SHARED : 0;
+        lines = 0;
+        path = make_pool("shared", 2 * MIB, 0);
+        *(shared ? &before_super : &before_lock) = delete_now;
+        CHECK_EQ(cm_open(path, &o, &c), CM_ENOENT);
+        CHECK_EQ(lines, 1);
     }
 #endif
 }
@@ -321,7 +428,10 @@ static void test_early(void)
 }
 
 const struct harness_test shared_file_tests[] = {
-    TEST(beside),  TEST(rights),    TEST(resized), TEST(resized_meanwhile),
-    TEST(no_pool), TEST(truncated), TEST(judged),  TEST(early),
+    TEST(beside),    TEST(rights),
+    TEST(resized),   TEST(resized_meanwhile),
+    TEST(one_owner), TEST(deleted_meanwhile),
+    TEST(no_pool),   TEST(truncated),
+    TEST(judged),    TEST(early),
     TEST_END,
 };
