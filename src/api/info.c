@@ -221,8 +221,8 @@ static int peek_once(const char *path, struct cm_plat_file *f, struct cm_super *
 
 static bool is_to_look_again(struct cm_plat_file *f, const char *path, int e)
 {
-    if (e == CM_ENOTPOOL)
-        return cm_file_replaced(f, path);
+    if (cm_file_replaced(f, path)) /* one superblock may be removed, or a part of one */
+        return true;
     return (e == CM_ETRUNCATED || e == CM_EOVERSIZE) && cm_file_length_changed(f);
 }
 

@@ -204,6 +204,21 @@ static void anew_now(void)
     CHECK_EQ(cm_create(path, &o), 0);
 }
 
+/* A resize has removed superblocks of the old file, one or both of them in part, and goes on. */
+static unsigned killed;
+static void kill_now(void)
+{
+    FILE *file = fopen(path, "r+b");
+    REQUIRE(file != NULL);
+    for (long i = 0; i < CM_SUPER_COPIES; i++) {
+        CHECK_EQ(fseek(file, i * (long)CM_SUPER_STRIDE + (killed == 2 ? 64 : 0), SEEK_SET), 0);
+        for (unsigned n = 0; n < 64 && (i == 1 || killed == 2); n++)
+            (void)fputc(0, file);
+    }
+    CHECK_EQ(fclose(file), 0);
+    swap_now();
+}
+
 /* The path leads to the file that was opened, and to no other owner's. */
 static void check_only_owner(cm_cache *c)
 {
@@ -279,6 +294,33 @@ static void test_deleted_meanwhile(void)
         *(shared ? &before_super : &before_lock) = delete_now;
         CHECK_EQ(cm_open(path, &o, &c), CM_ENOENT);
         CHECK_EQ(lines, 1);
+    }
+#endif
+}
+
+/* What is seen of the old file beside a resize is no damage. */
+static void test_half_killed(void)
+{
+#ifdef _WIN32
+    SKIP("Windows replaces no file that is open");
+#else
+    cm_info info = CM_INFO_INIT;
+    cm_options o = CM_OPTIONS_INIT;
+    o.log = no_line;
+    o.flags = CM_OPEN_SHARED;
+    for (killed = 1; killed <= 2; killed++) {
+        CASE("%u", killed);
+        cm_cache *c = NULL;
+        path = make_pool("shared", 2 * MIB, 0);
+        before_super = kill_now;
+        CHECK_EQ(cm_pool_info(path, &info), 0);
+        CHECK_EQ(info.size, 3 * MIB);
+        CHECK_EQ(info.superblocks_damaged, 0);
+        (void)unlink(path);
+        path = make_pool("shared", 2 * MIB, 0);
+        before_super = kill_now;
+        CHECK_EQ(cm_open(path, &o, &c), 0);
+        check_only_owner(c);
     }
 #endif
 }
@@ -428,10 +470,10 @@ static void test_early(void)
 }
 
 const struct harness_test shared_file_tests[] = {
-    TEST(beside),    TEST(rights),
-    TEST(resized),   TEST(resized_meanwhile),
-    TEST(one_owner), TEST(deleted_meanwhile),
-    TEST(no_pool),   TEST(truncated),
-    TEST(judged),    TEST(early),
-    TEST_END,
+    TEST(beside),      TEST(rights),
+    TEST(resized),     TEST(resized_meanwhile),
+    TEST(one_owner),   TEST(deleted_meanwhile),
+    TEST(half_killed), TEST(no_pool),
+    TEST(truncated),   TEST(judged),
+    TEST(early),       TEST_END,
 };
