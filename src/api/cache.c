@@ -457,9 +457,8 @@ static int open_file(cm_cache *c, const char *path)
     return open_mapped(c, c->file.size, d, path);
 }
 
-/* `last`: nobody looks again, whatever *again says. */
-static int open_once(const char *path, const cm_options *opts, bool unchanged, bool last,
-                     cm_cache **cache, bool *again)
+static int open_once(const char *path, const cm_options *opts, bool unchanged, cm_cache **cache,
+                     bool *again)
 {
     cm_cache *c;
     int e = new_cache(opts, &c);
@@ -472,12 +471,6 @@ static int open_once(const char *path, const cm_options *opts, bool unchanged, b
         *cache = c;
         return 0;
     }
-    if (e == CM_EMOVED && last)
-        cm_log(
-            c, CM_LOG_ERROR,
-            "%s: at each of %u looks another file had taken its place: end what replaces it, and "
-            "try again",
-            path, CM_LOOKS);
     /* Beside a growth it may only seem to be cut off: the file became longer, or the new part began
      * to count after the superblock was loaded. */
     *again = e == CM_EMOVED || (e == CM_ENOTPOOL && cm_file_replaced(&c->file, path)) ||
@@ -487,13 +480,25 @@ static int open_once(const char *path, const cm_options *opts, bool unchanged, b
     return e;
 }
 
+/* The last look. Such a look writes no line, because mostly the next one finds a pool. */
+static int say_changing(const char *path, const cm_options *opts, int e)
+{
+    cm_options o;
+    if (take_options(&o, opts)) /* they were taken at each look */
+        return e;
+    return cm_refuse(o.log, o.log_ctx, e,
+                     "%s: at each of %u looks it was another file, or had another length. If it is "
+                     "a pool that is resized, grows or is made anew, try again",
+                     path, (unsigned)CM_LOOKS);
+}
+
 static int open_path(const char *path, const cm_options *opts, bool unchanged, cm_cache **cache)
 {
     bool again = true;
     int e = 0;
-    for (unsigned i = 1; again && i <= CM_LOOKS; i++)
-        e = open_once(path, opts, unchanged, i == CM_LOOKS, cache, &again);
-    return e;
+    for (unsigned i = 0; again && i < CM_LOOKS; i++)
+        e = open_once(path, opts, unchanged, cache, &again);
+    return again ? say_changing(path, opts, e) : e;
 }
 
 int cm_open(const char *path, const cm_options *opts, cm_cache **cache)

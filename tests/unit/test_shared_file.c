@@ -5,6 +5,8 @@
 #include "api_common.h"
 #include "shared_common.h"
 
+#include "api/cache.h"
+
 #include <sys/stat.h>
 
 #define SIZE (100 * BLK)
@@ -298,6 +300,35 @@ static void test_deleted_meanwhile(void)
 #endif
 }
 
+#ifndef _WIN32
+static unsigned swaps;
+static void swap_always(void)
+{
+    swap_now();
+    swaps++;
+    before_lock = swaps < CM_LOOKS ? swap_always : NULL;
+}
+#endif
+
+/* At each look the path leads to another file than the one that was opened: the log says so. */
+static void test_replaced_always(void)
+{
+#ifdef _WIN32
+    SKIP("Windows replaces no file that is open");
+#else
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *c = NULL;
+    path = make_pool("shared", 2 * MIB, 0);
+    o.log = count_lines;
+    lines = swaps = 0;
+    before_lock = swap_always;
+    CHECK_EQ(cm_open(path, &o, &c), CM_EMOVED);
+    CHECK_EQ(swaps, CM_LOOKS);
+    CHECK_EQ(lines, 1);
+    (void)unlink(path);
+#endif
+}
+
 /* What is seen of the old file beside a resize is no damage. */
 static void test_half_killed(void)
 {
@@ -470,10 +501,17 @@ static void test_early(void)
 }
 
 const struct harness_test shared_file_tests[] = {
-    TEST(beside),      TEST(rights),
-    TEST(resized),     TEST(resized_meanwhile),
-    TEST(one_owner),   TEST(deleted_meanwhile),
-    TEST(half_killed), TEST(no_pool),
-    TEST(truncated),   TEST(judged),
-    TEST(early),       TEST_END,
+    TEST(beside),
+    TEST(rights),
+    TEST(resized),
+    TEST(resized_meanwhile),
+    TEST(one_owner),
+    TEST(deleted_meanwhile),
+    TEST(replaced_always),
+    TEST(half_killed),
+    TEST(no_pool),
+    TEST(truncated),
+    TEST(judged),
+    TEST(early),
+    TEST_END,
 };
