@@ -122,6 +122,9 @@ static void describe_owner(cm_cache *c, const char *path, char text[LINE])
             path, holder, said);
     else if (holder != 0)
         (void)snprintf(text, LINE, "%s: is open in process %u", path, holder);
+    else if (said == 0) /* the owner is just coming or going */
+        (void)snprintf(text, LINE, "%s: is open, or was just open, in this process or another",
+                       path);
     else
         (void)snprintf(text, LINE, "%s: is open in process %u (or still held by a child of it)",
                        path, said);

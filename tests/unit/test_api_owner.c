@@ -215,6 +215,28 @@ static void test_owned(void)
     (void)unlink(path);
 }
 
+static bool unknown_holder; /* the system does not say who has a lock */
+uint32_t __real_cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely);
+uint32_t __wrap_cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely);
+uint32_t __wrap_cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely)
+{
+    return unknown_holder ? 0 : __real_cm_plat_file_holder(f, likely);
+}
+
+/* An owner that has the lock, and has not yet written its number. */
+static void test_owner_without_number(void)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    const char *path = make_pool("owned", MIB, 0);
+    CHECK_EQ(cm_plat_file_open(&f, path, false), 0);
+    CHECK_EQ(cm_plat_file_lock(&f), 0);
+    unknown_holder = true;
+    CALL(check_says(path, 0, "is open, or was just open, in this process or another"));
+    unknown_holder = false;
+    cm_plat_file_close(&f);
+    (void)unlink(path);
+}
+
 static bool mount_known(const char *path)
 {
     static const uint8_t unknown[16];
@@ -249,5 +271,7 @@ static void test_owner_dies(void)
 }
 
 const struct harness_test api_owner_tests[] = {
-    TEST(callbacks), TEST(nested_callbacks), TEST(owned), TEST(owner_dies), TEST_END,
+    TEST(callbacks),  TEST(nested_callbacks),
+    TEST(owned),      TEST(owner_without_number),
+    TEST(owner_dies), TEST_END,
 };
