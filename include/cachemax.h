@@ -1247,10 +1247,9 @@ typedef struct cm_warm_report {
  *
  * WHAT IS CACHED is skipped. It is not read, and does not count as a hit or as used. A block that
  * waits in the probation buffer is stored in the pool when the call ends, in the place of another
- * one if the pool or the quota is full. The call then looks once more for what is missing of the
- * range, and stores it. If a block cannot be stored (a bracket is open there, the rate of fills
- * allows no more, the mode is not CM_NORMAL), cm_checkpoint() does it, or it goes to the pool when
- * newer blocks push it out.
+ * one if the pool or the quota is full. If a block cannot be stored (a bracket is open there, the
+ * rate of fills allows no more, the mode is not CM_NORMAL), cm_checkpoint() does it, or it goes to
+ * the pool when newer blocks push it out.
  *
  * WITH CM_WARM_VERIFY what is cached of a piece is first read from the origin, too, at the same
  * rate, and compared. A block that is not what the origin has should not exist: somebody changed
@@ -1262,6 +1261,12 @@ typedef struct cm_warm_report {
  * compared all the same, if the size of the file is known. Present a new validator afterwards if
  * something differed, as after a write.
  *
+ * ONCE MORE  In a full pool, or at a quota, what the call stores takes the places of other blocks,
+ * which may be some of the range. So it counts at the end what is cached, and if some is missing,
+ * it goes over the range again, up to 8 times in all. report->read counts all that it read. A pass
+ * that is cut short (an error, CM_ECANCELED) gives the result, and takes nothing back of
+ * report->end and report->cached.
+ *
  * WHAT IS NOT is stored in the pool at once. It does not wait in the probation buffer, and neither
  * the policy nor CM_ADVISE_NOREUSE keeps it out. It counts as not used yet, so it leaves before
  * blocks that are used; with CM_ADVISE_KEEP as used often. If another reader is reading a block,
@@ -1271,15 +1276,17 @@ typedef struct cm_warm_report {
  * RATE  The call sleeps between its pieces, and holds nothing meanwhile. It also keeps to
  * cm_options.fill_rate_limit, and lets other fills go first.
  *
- * RESULT  0: every block of the range was cached or stored, each at its own moment. Positive: some
- * were left out. Then the call went on, and the result is the first reason; or it ended early
- * (report->end), and the result is the reason for that.
+ * RESULT  0: every block of the range was cached or stored, each at its own moment. All of it is
+ * there at the end, unless others wrote or read meanwhile, or it takes most of the pool, or of its
+ * quota: then a few blocks may be missing. Positive: some were left out. Then the call went on, and
+ * the result is the first reason; or it ended early (report->end), and the result is the reason for
+ * that.
  *
- * CM_NOT_STORED_ROOM ends the call: the range is longer than the pool; or the pool has begun to
- * evict what the call has done. To go on would push out more of it. The report counts what was
- * cached or stored, each block at its own moment: some of it may have gone again. Of several calls
- * that are together longer than the pool, or than a quota, later ones push out what earlier ones
- * have stored. cm_file_cached() tells what is there at the end.
+ * CM_NOT_STORED_ROOM ends the call: the range is longer than the pool; or the pool is full, or the
+ * quota, and has begun to evict what the call has done. To go on would push out more of it. The
+ * report counts what was cached or stored, each block at its own moment: some of it may have gone
+ * again. Of several calls that are together longer than the pool, or than a quota, later ones push
+ * out what earlier ones have stored. cm_file_cached() tells what is there at the end.
  *
  * CM_NOT_STORED_MODE ends it: CM_FREEZE, CM_BYPASS, or the file is bypassed. (While the pool grows
  * nothing can be stored either: the call waits for the end of that.)

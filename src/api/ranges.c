@@ -6,7 +6,7 @@
  * Owns: the choice between two ways to find the blocks of a range: one lookup for each block, or
  * one pass over the headers of the pool, whichever is less work.
  *
- * Who: users, through cachemax.h; objects/.
+ * Who: users, through cachemax.h; api/, objects/.
  */
 
 #include "api/cache.h"

@@ -16,8 +16,8 @@
  * it.
  *
  * What it skips may wait in the probation buffer. At the end the call stores that in the pool. In a
- * full pool it takes the places of other blocks, which may be some of the range. So the call goes
- * over the range once more, and stores what is missing then.
+ * full pool what it stores takes the places of other blocks, which may be some of the range. So it
+ * counts then what is cached, and goes over the range once more if some of it is missing.
  *
  * With CM_WARM_VERIFY what is cached of a chunk is compared first (warm_verify.c). What was wrong
  * is gone then, and the chunk's request stores it anew. If the warming ends early, the comparison
@@ -35,6 +35,7 @@
 #include "api/request.h"
 #include "api/warm_verify.h"
 #include "protocol/fill_buffered.h"
+#include "state/quota.h"
 #include "state/region.h"
 
 #ifdef CM_CHECKS_FULL
@@ -44,7 +45,7 @@
 
 #define SLICE_NS UINT64_C(100000000) /* how long it waits without a call of progress */
 #define CHUNKS_A_SECOND 8u           /* at least, unless a block takes longer */
-#define ROUNDS 4u                    /* over the range, while blocks of it come out of the buffer */
+#define ROUNDS 8u                    /* over the range, while its own stores evict some of it */
 #define IDLE_MAX 16u                 /* chunks in a row that were read and not stored */
 #define WATCHED 8u
 
@@ -65,10 +66,11 @@ struct warm {
     void *ctx;
     uint64_t offset, end; /* what is wanted, in bytes; ends with the file once that is known */
     uint64_t pos;         /* of the next chunk; a multiple of a block */
-    uint64_t passed;      /* once more: it was done up to here, for people */
-    uint64_t paid_ns;     /* by then the rate allows what was read; cm_now() time */
-    uint64_t version;     /* of what was stored so far */
-    uint64_t index;       /* cm_media_index(), when the chunk began */
+    uint64_t passed;      /* once more: the round before was done up to here, */
+    uint64_t passed_cached, passed_version; /* with so much of it cached, of this version */
+    uint64_t paid_ns; /* by then the rate allows what was read; cm_now() time */
+    uint64_t version; /* of what was stored so far */
+    uint64_t index;   /* cm_media_index(), when the chunk began */
     unsigned idle;
     bool buffered;     /* some of what was skipped waits in the probation buffer */
     int reason;        /* the first one why a block was left out, or 0 */
@@ -248,6 +250,15 @@ static bool is_leaking(const struct warm *w)
     return a->n >= 4 && gone > a->n / 2;
 }
 
+/* Is there no slot left to store more in, in the pool or in the file's group? Else no block is
+ * evicted, and what is gone was invalidated. */
+static bool is_short(const struct warm *w)
+{
+    const uint32_t share = at_load_relaxed(&w->f->share); /* a hint, as all of this */
+    return cm_ring_unused(&w->c->policy.ring) == 0 ||
+           (share > 0 && cm_share_room(cm_quota_of(w->c, share)) == 0);
+}
+
 /* After a chunk: why the call ends here, or 0. */
 static int why_stop(struct warm *w, const struct cm_run *q)
 {
@@ -257,7 +268,7 @@ static int why_stop(struct warm *w, const struct cm_run *q)
         w->idle = q->stored > 0 || q->left_out == 0 ? 0 : w->idle + 1;
     if (w->idle == IDLE_MAX)
         return q->refused;
-    return q->stored > 0 && is_leaking(w) ? CM_NOT_STORED_ROOM : 0;
+    return q->stored > 0 && is_short(w) && is_leaking(w) ? CM_NOT_STORED_ROOM : 0;
 }
 
 /* ---- Chunks ---------------------------------------------------------------------------------- */
@@ -470,22 +481,48 @@ static int warm_once(struct warm *w)
     return e ? e : w->stopped ? w->stopped : w->reason;
 }
 
-/* Does all of the range, and stores what waits in the buffer. That may push out other blocks of the
- * range, until nothing more of it was missing. */
+/* Is less cached now than the round has seen and stored? */
+static bool misses_some(const struct warm *w)
+{
+    const uint64_t first = w->offset - w->offset % CM_BLOCK_SIZE;
+    const int64_t n = cm_file_cached(w->file, first, w->pos - first);
+    return n >= 0 && (uint64_t)n < w->report.cached;
+}
+
+/* Does all of the range, and stores what waits in the buffer. Both may push out other blocks of the
+ * range. What others take away between two rounds is no reason for another result: each block was
+ * there at its moment. */
 static int warm(struct warm *w)
 {
     int e = 0;
-    for (unsigned i = 0; i < ROUNDS && e == 0; i++) {
+    for (unsigned i = 0; i < ROUNDS; i++) {
         const uint64_t stored = w->report.stored;
+        if (i > 0) {
+            w->passed = w->pos;
+            w->passed_cached = w->report.cached;
+            w->passed_version = w->version;
+        }
         e = warm_once(w);
-        if (i > 0 && w->report.stored == stored)
-            return e;
-        if (!w->buffered)
-            return e;
-        cm_fill_buffered_promote(w->c, true);
-        w->passed = w->pos;
+        if (w->buffered)
+            cm_fill_buffered_promote(w->c, true);
+        if (e || (w->report.stored == stored && !w->buffered) || !misses_some(w))
+            break;
     }
-    return e ? e : CM_NOT_STORED_ROOM;
+    return e;
+}
+
+/* Tells where the warming has ended. A round that was cut short takes nothing back of what the one
+ * before it has done, unless the file has another version now. */
+static void report_end(struct warm *w, uint64_t len)
+{
+    if (w->stopped)
+        w->pos = w->warmed;
+    if (w->pos < least(w->passed, w->end) && w->version == w->passed_version) {
+        w->pos = least(w->passed, w->end);
+        w->report.cached = w->passed_cached;
+    }
+    w->report.end =
+        w->pos < w->offset ? w->offset : least(w->pos, w->offset + least(len, CM_ALL - w->offset));
 }
 
 /* Tells what the comparison has found. */
@@ -543,9 +580,7 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     report_verify(&w);
     end_verify(&w);
     at_sub_acq_rel(&w.c->live, 1); /* the last: from here on cm_close() may free the cache */
-    if (w.stopped)
-        w.pos = w.warmed;
-    w.report.end = w.pos < offset ? offset : least(w.pos, offset + least(len, CM_ALL - offset));
+    report_end(&w, len);
     if (report)
         (void)cm_give_result(report, &w.report, sizeof(w.report)); /* was checked above */
     return e;
