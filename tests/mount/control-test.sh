@@ -845,6 +845,22 @@ t_one_block_gone() {
   rm many/one many/two
 }
 some_of() { [ "$(cached "$1")" -gt 0 ]; }
+# A pool that has room evicts nothing: that gone/1 is forgotten meanwhile does not end it. After
+# gone/2 it asks for gone/1. While it is stopped it cannot end, however slow this machine is.
+t_forgotten_meanwhile() { # FILE...
+  local got=0
+  "$cm" forget -q gone
+  "$cm" warm -q --rate 1M "$@" >"$work/said" 2>&1 &
+  eventually some_of gone/2
+  kill -STOP $!
+  "$cm" forget -q gone/1
+  kill -CONT $!
+  wait $! || got=$?
+  same $got 7
+  fails says 'make room|full'
+  says "^cachemax: 1 file was written, or forgotten, or expired, meanwhile.*; warm again"
+  says "^$(($# - 1)) of $# files, "
+}
 # None of many small files misses more than a block, but together they miss much.
 t_small_gone() {
   local n
@@ -856,18 +872,21 @@ t_small_gone() {
 parts() {
   wanted "only a part can be warmed" || return 0
   local n
-  mkdir "$org/skipped" "$org/many"
+  mkdir "$org/skipped" "$org/many" "$org/gone"
   for n in 1 2 3 4 5; do echo "$n" > "$org/skipped/$n"; done
+  for n in 1 2 3; do head -c $((n == 2 ? 4500000 : 300000)) /dev/urandom > "$org/gone/$n"; done
   for n in $(seq 20); do head -c 2000000 /dev/urandom > "$org/many/$n"; done
   new_pool 16M
   do_mount --exclude skipped
   check "only a part can be warmed: one block is gone" t_one_block_gone # while there is room
+  check "only a part can be warmed: forgotten" t_forgotten_meanwhile gone/1 gone/2 gone/3
+  check "only a part can be warmed: forgotten" t_forgotten_meanwhile gone/1 gone/2
   check "only a part can be warmed: missing, or elsewhere" t_some
   check "only a part can be warmed: left out" t_left_out
   check "only a part can be warmed: too many" t_pushed_out
   check "only a part can be warmed: too many small ones" t_small_gone
   do_unmount
-  rm -r "$org/skipped" "$org/many"
+  rm -r "$org/skipped" "$org/many" "$org/gone"
 }
 
 programs

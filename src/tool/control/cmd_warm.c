@@ -126,6 +126,18 @@ static void add_comparison(struct warm *w, const struct sweep *s, const struct c
     free(path);
 }
 
+/* Does the pool push out what was warmed first? A pool that has room does not, and after the last
+ * file nothing more can be left out. */
+static bool first_leave(struct warm *w, struct control_file *file, uint64_t stored)
+{
+    if (w->files == w->first.all->n || !files_first_leave(&w->first, file, stored))
+        return false;
+    if (!warm_has_room(&w->first.all->mounts[file->mount]))
+        return true;
+    files_first_anew(&w->first);
+    return false;
+}
+
 static int on_done(struct sweep *s, struct control_file *file)
 {
     static const struct control_limit none = { .most = 0 };
@@ -173,7 +185,7 @@ static int on_done(struct sweep *s, struct control_file *file)
         files_complain(file, &s->end);
     }
     if (!w->pin && !w->verify && /* pinned files stay, and a comparison goes on */
-        files_first_leave(&w->first, file, s->limit.most ? 0 : s->stored)) {
+        first_leave(w, file, s->limit.most ? 0 : s->stored)) {
         w->full = CM_NOT_STORED_ROOM;
         return 1;
     }
@@ -187,8 +199,10 @@ static int outcome(const struct warm *w, const struct control_files *f)
         return TOOL_DAMAGE;
     if (w->failed)
         return TOOL_FAILED;
-    return f->failed || w->full || w->partly.files || w->left_out || w->evicted.files ? TOOL_PARTLY
-                                                                                      : TOOL_OK;
+    return f->failed || w->full || w->partly.files || w->left_out || w->evicted.files.files ||
+                   w->changed.files.files
+               ? TOOL_PARTLY
+               : TOOL_OK;
 }
 
 /* ---- What is left at the end ----------------------------------------------------------------- */
@@ -200,6 +214,19 @@ static uint64_t small_share(uint64_t bytes)
     return bytes / 200 > CM_BLOCK_SIZE ? bytes / 200 : CM_BLOCK_SIZE;
 }
 
+/* Where a file belongs that misses some: its pool has room, or has none. */
+static struct gone *gone_why(struct warm *w, const struct sweep *s, const struct control_file *file)
+{
+    if (s->limit.most)
+        return &w->evicted;
+    if (!w->asked || w->asked_mount != file->mount) {
+        w->asked = true;
+        w->asked_mount = file->mount;
+        w->has_room = warm_has_room(&w->first.all->mounts[file->mount]);
+    }
+    return w->has_room ? &w->changed : &w->evicted;
+}
+
 static int on_counted(struct sweep *s, struct control_file *file)
 {
     struct warm *w = s->ctx;
@@ -208,14 +235,25 @@ static int on_counted(struct sweep *s, struct control_file *file)
     if (s->end.code == 0)
         w->cached += n;
     if (s->end.code == 0 && missing > 0 && file->whole) {
+        struct gone *const to = gone_why(w, s, file);
+
         if (missing > small_share(s->size)) {
-            add_file(w, &w->evicted, s, file);
+            add_file(w, &to->files, s, file);
         } else {
-            add(w, &w->nearly, &s->limit);
-            w->nearly_bytes += missing;
+            add(w, &to->nearly, &s->limit);
+            to->nearly_bytes += missing;
         }
     }
     return progress_step(&w->progress, w->passed, w->total);
+}
+
+/* Many small files may miss their only block, say. */
+static void add_nearly(const struct warm *w, struct gone *g)
+{
+    if (g->nearly_bytes <= small_share(w->total))
+        return;
+    g->files.files += g->nearly.files;
+    g->files.limited += g->nearly.limited;
 }
 
 /* A full pool, or a quota, may have evicted files that were warmed first. So those that stored
@@ -229,10 +267,8 @@ static int count_again(struct control_files *f, struct warm *w)
         return TOOL_OK;
     w->cached = 0;
     rc = files_sweep(f, &s);
-    if (w->nearly_bytes > small_share(w->total)) { /* many small files miss their only block, say */
-        w->evicted.files += w->nearly.files;
-        w->evicted.limited += w->nearly.limited;
-    }
+    add_nearly(w, &w->evicted);
+    add_nearly(w, &w->changed);
     return rc;
 }
 

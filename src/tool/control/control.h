@@ -185,6 +185,8 @@ struct first_files {
 /* A file is done, in their order; so many bytes of it were stored. Does the pool push out what was
  * warmed first? Asks the mount now and then. */
 bool files_first_leave(struct first_files *w, struct control_file *file, uint64_t stored);
+/* They were written or forgotten: those that follow are asked for from now on. */
+void files_first_anew(struct first_files *w);
 
 /* One mount, and what of it is meant (paths.c): at and below n paths of it, or all. */
 struct control_scope {

@@ -14,15 +14,21 @@
 #define STEP (UINT64_C(4) << 20) /* bytes that are stored between two questions */
 #define FILES_MAX 256u           /* that are asked for, with those between them */
 
+void files_first_anew(struct first_files *w)
+{
+    w->file = NULL;
+    w->bytes = 0;
+}
+
 static void add(struct first_files *w, struct control_file *file, uint64_t stored)
 {
     w->stored += stored;
     if (!file->whole || stored == 0 || w->bytes >= ENOUGH)
         return;
-    if (!w->file || file - w->file >= FILES_MAX) { /* most were cached already: begin anew */
+    if (w->file && file - w->file >= FILES_MAX) /* most were cached already */
+        files_first_anew(w);
+    if (!w->file)
         w->file = file;
-        w->bytes = 0;
-    }
     file->first = true;
     w->n = (size_t)(file - w->file) + 1;
     w->bytes += file->size;

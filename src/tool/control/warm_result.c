@@ -2,6 +2,8 @@
  *
  * warm_result.c - what "cachemax warm" and "cachemax pin" print and say at the end.
  *
+ * Whether a pool was too small, the mount tells: one that has room evicts nothing.
+ *
  * Who: cmd_warm.c.
  */
 #include "tool/control/warm_result.h"
@@ -16,7 +18,8 @@
 
 static uint64_t whole(const struct warm *w)
 {
-    return w->files - w->partly.files - w->failed - w->left_out - w->evicted.files;
+    return w->files - w->partly.files - w->failed - w->left_out - w->evicted.files.files -
+           w->changed.files.files;
 }
 
 /* Also those that are cached in part: the rest comes as it is read. */
@@ -67,7 +70,8 @@ void warm_print_json(const struct warm *w, uint64_t all)
     json_number(&j, "stored_bytes", w->stored);
     json_number(&j, "read_bytes", w->read);
     json_number(&j, "whole_files", whole(w));
-    json_number(&j, "partial_files", w->partly.files + w->evicted.files);
+    json_number(&j, "partial_files",
+                w->partly.files + w->evicted.files.files + w->changed.files.files);
     json_number(&j, "failed_files", w->failed);
     json_number(&j, "left_out_files", w->left_out);
     if (w->pin)
@@ -88,6 +92,48 @@ void warm_print_json(const struct warm *w, uint64_t all)
 /* ---- What is not as it was wanted ------------------------------------------------------------ */
 
 #define WAY_OUT (TOOL_VOLUME + 160)
+#define ASK_SECONDS 10
+
+struct places {
+    uint64_t slots, used;
+};
+
+static void on_is(void *ctx, const char *name, const char *value)
+{
+    struct places *p = ctx;
+    uint64_t *const at = !strcmp(name, "slots")  ? &p->slots
+                         : !strcmp(name, "used") ? &p->used
+                                                 : NULL;
+
+    if (at && !control_number(value, at))
+        *at = 0;
+}
+
+/* A sparse pool grows no more then: it uses the places again that it has. */
+static bool fills_its_volume(const char *pool, struct os_volume *volume)
+{
+    uint64_t takes;
+
+    return os_is_sparse(pool, &takes) && os_volume(pool, volume) && volume->free < VOLUME_FULL;
+}
+
+bool warm_has_room(const struct os_mount *m)
+{
+    struct places p = { .slots = 0 };
+    const struct control_listener listener = { .is = on_is, .ctx = &p };
+    struct control *c = calloc(1, sizeof(*c));
+    struct os_volume volume;
+    struct control_end end;
+    bool told;
+
+    if (!c)
+        return false;
+    told = control_open_mount(c, m, ASK_SECONDS) == 0 &&
+           control_ask(c, "status", 0, "", ASK_SECONDS, &listener, &end) == 0 && end.code == 0;
+    control_close(c);
+    free(c);
+    return told && p.used < p.slots && !fills_its_volume(m->source, &volume);
+}
 
 /* What to do: `other`, or what helps a sparse pool whose volume is full. A pool that has all its
  * room may fill its volume, too. So may a sparse one that has all its slots: then its holes are
@@ -98,10 +144,8 @@ static const char *way_out(const struct warm *w, char text[WAY_OUT], const char 
     cm_info info = { .struct_size = sizeof(info) };
     struct os_volume volume;
     char at[TOOL_VOLUME];
-    uint64_t takes;
 
-    if (!w->pool || !os_is_sparse(w->pool, &takes) || !os_volume(w->pool, &volume) ||
-        volume.free >= VOLUME_FULL ||
+    if (!w->pool || !fills_its_volume(w->pool, &volume) ||
         (cm_pool_info(w->pool, &info) == 0 && info.used_slots >= info.slots))
         return other;
     (void)snprintf(text, WAY_OUT,
@@ -155,6 +199,14 @@ static void say_evicted(const struct warm *w, uint64_t n)
                          "name fewer, or use a larger pool"));
 }
 
+static void say_changed(const struct warm *w, uint64_t n)
+{
+    tool_message(NULL,
+                 "%" PRIu64 " %s written, or forgotten, or expired, meanwhile, or the pool knows "
+                 "too few files (--max-files); %s again",
+                 n, n == 1 ? "file was" : "files were", w->pin ? "pin" : "warm");
+}
+
 static void say_full(const struct warm *w, uint64_t all)
 {
     char text[WAY_OUT];
@@ -200,7 +252,8 @@ static void say_disturbed(const struct warm *w, uint64_t n)
 
 void warm_say_why(const struct warm *w, uint64_t all)
 {
-    const uint64_t limited = w->partly.limited + w->evicted.limited;
+    const struct some *const evicted = &w->evicted.files;
+    const uint64_t limited = w->partly.limited + evicted->limited;
     const uint64_t disturbed = w->partly.files - w->partly.limited - w->refused - w->unrecorded;
 
     if (w->compared.unable)
@@ -218,8 +271,10 @@ void warm_say_why(const struct warm *w, uint64_t all)
                      w->left_out, files_are(w->left_out));
     if (limited)
         say_limited(w, limited);
-    if (w->evicted.files > w->evicted.limited)
-        say_evicted(w, w->evicted.files - w->evicted.limited);
+    if (evicted->files > evicted->limited)
+        say_evicted(w, evicted->files - evicted->limited);
+    if (w->changed.files.files)
+        say_changed(w, w->changed.files.files);
     if (w->full == CM_NOT_STORED_ROOM)
         say_full(w, all);
     else if (w->full == CM_NOT_STORED_MODE)

@@ -12,6 +12,11 @@ struct some {                /* files that are not cached as a whole */
     uint64_t files, limited; /* limited: those of them that a quota keeps out */
 };
 
+struct gone {                  /* they were whole when they were warmed, and are not at the end */
+    struct some files, nearly; /* nearly: they miss a small share */
+    uint64_t nearly_bytes;     /* what these miss */
+};
+
 struct comparison {                         /* what was compared */
     uint64_t verified, differed, undecided; /* bytes */
     uint64_t files;                         /* that differed */
@@ -30,11 +35,12 @@ struct warm {
     uint64_t files, failed;
     uint64_t left_out; /* by the rules of the mount */
     struct some partly;
-    struct some evicted;        /* they were whole, and had to make room for later ones */
-    struct some nearly;         /* the same, and they miss a small share */
-    uint64_t nearly_bytes;      /* what they miss */
+    struct gone evicted;        /* they had to make room for later ones */
+    struct gone changed;        /* the pool has room: they were written, or forgotten */
     struct control_limit limit; /* the first quota of `limited` */
     bool limits;                /* it is not the only one */
+    bool asked, has_room;       /* for `evicted` and `changed`: the answer of a mount, */
+    size_t asked_mount;         /* this one */
     bool met_limit;             /* a quota is full, so that a file may push out its own begin */
     uint64_t refused, refused_bytes; /* to be pinned; counted as partly, too */
     uint64_t room, most;             /* that may still be pinned; at all */
@@ -42,6 +48,10 @@ struct warm {
     int why;             /* the first reason of others that are cached in part */
     int full;            /* why it ended early: a CM_NOT_STORED_* code, or CM_ECANCELED */
 };
+
+/* Has the pool of the mount places that were never used? Then it evicts nothing, and what is gone
+ * was written or forgotten. Asks the mount; false also if that does not answer. */
+bool warm_has_room(const struct os_mount *m);
 
 /* `all`: the files that were named. What is not as it was wanted, and what to do. */
 void warm_say_why(const struct warm *w, uint64_t all);
