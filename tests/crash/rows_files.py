@@ -798,7 +798,7 @@ FILES = [
        'unit trust replaced_meanwhile', TRUST, ' | O_NOFOLLOW);\n    if (fd < 0) {\n'
        '        return errno == ELOOP', ');\n    if (fd < 0) {\n        return errno == ELOOP'),
     _m('trust, judged link', 'but judged, as any other', 'unit trust replaced_meanwhile', TRUST,
-       'errno == ELOOP ? CM_EMOVED : errno;', 'errno;'),
+       'errno == ELOOP ? CM_EMOVED : refused', 'refused'),
     _m('trust, where a path begins', 'a relative path is judged from the root',
        'unit trust directories', TRUST, "    if (path[0] != '/') {", "    if (path[0] == '\\0') {"),
     _m('volume, disk', 'what a disk says of itself in the id of a file', 'unit volume clones_ext4',
