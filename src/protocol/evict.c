@@ -224,8 +224,10 @@ static bool take(struct cm_cache *c, struct victim *v, const struct cm_surveyed 
     return false;
 }
 
-/* Evicts up to n blocks that nothing leads to any more. */
-static unsigned evict_ended(struct cm_cache *c, uint64_t *ready, unsigned n)
+/* Evicts up to n blocks that nothing leads to any more. Not inline: mostly there is none, and who
+ * asks does not need its stack. */
+static __attribute__((noinline)) unsigned evict_ended(struct cm_cache *c, uint64_t *ready,
+                                                      unsigned n)
 {
     struct victim v[CM_BATCH_MAX];
     struct cm_last_home last = { 0 };
@@ -247,6 +249,8 @@ static unsigned evict_ended(struct cm_cache *c, uint64_t *ready, unsigned n)
 unsigned cm_evict_ended(struct cm_cache *c, unsigned n)
 {
     uint64_t ready[CM_BATCH_MAX];
+    if (!cm_ended_is_due(c))
+        return 0;
     const unsigned out = evict_ended(c, ready, n);
     if (out > 0)
         cm_ring_give_free(&c->policy.ring, ready, out);
@@ -318,7 +322,7 @@ unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsi
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
 {
     unsigned got = cm_ring_take_free(&c->policy.ring, slot, n);
-    if (got < n)
+    if (got < n && cm_ended_is_due(c))
         got += evict_ended(c, slot + got, n - got);
     if (got == n)
         return got;

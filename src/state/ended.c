@@ -77,13 +77,6 @@ void cm_ended_note(struct cm_cache *c, uint64_t incarnation, uint64_t bytes)
     at_store_release(&e->again, 1u);
 }
 
-/* Is a search due, or does one go on? Relaxed: cm_ended_find() looks again. */
-static bool is_due(const struct cm_cache *c)
-{
-    return (at_load_relaxed(&c->ended.again) || at_load_relaxed(&c->ended.left) > 0) &&
-           cm_ring_unused(&c->policy.ring) == 0;
-}
-
 static bool holds_ended(const struct cm_cache *c, uint64_t slot)
 {
     struct cm_header h;
@@ -97,7 +90,7 @@ unsigned cm_ended_find(struct cm_cache *c, uint64_t *slot, unsigned n)
     const uint64_t end = at_load_relaxed(&c->policy.ring.frontier); /* relaxed: it only grows */
     unsigned found = 0;
     /* Acquire: pairs with the release below. What follows belongs to one thread at a time. */
-    if (!is_due(c) || at_swap_acq_rel(&e->busy, 1u))
+    if (!cm_ended_is_due(c) || at_swap_acq_rel(&e->busy, 1u))
         return 0;
     /* Acquire: pairs with the release in cm_ended_note(). */
     uint64_t left = at_swap_acq_rel(&e->again, 0u) ? end : at_load_relaxed(&e->left);

@@ -18,6 +18,13 @@ void cm_ended_note(struct cm_cache *c, uint64_t incarnation, uint64_t bytes);
 /* Did the incarnation of a header end in this session, as far as it is remembered? */
 bool cm_ended_has(const struct cm_cache *c, uint64_t incarnation);
 
+/* Is a search due, or does one go on? Asked by each fill. Relaxed: cm_ended_find() looks again. */
+static inline bool cm_ended_is_due(const struct cm_cache *c)
+{
+    return (at_load_relaxed(&c->ended.again) || at_load_relaxed(&c->ended.left) > 0) &&
+           cm_ring_unused(&c->policy.ring) == 0;
+}
+
 /* Finds up to n slots that hold blocks of ended incarnations, within CM_ENDED_STEPS headers for
  * each. They are not owned: look again. 0: there are none within reach; no search is due, because
  * there are slots that were never used, or no incarnation has ended; or another thread searches. No
