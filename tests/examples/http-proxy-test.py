@@ -431,19 +431,29 @@ def test_broken_body(proxy, origin):
               (origin.gets("GET", path) == gets) == kept)
 
 
+def get_patiently(proxy, path):
+    """A connection of HTTP/2 that is used again may just be ending: then it is asked once more."""
+    answer = None, b""
+    for _ in range(8):
+        answer = proxy.get(path)
+        if answer[0] not in (None, 502):
+            break
+    return answer
+
+
 def check_http2(what, start, certificate, env, kept):
     """How a body ends, whose length nobody has told. kept: is a whole one stored?"""
     right = b"".join(b"%08d" % n for n in range(50000))
     origin = Http2Origin(right, certificate)
     proxy = start(origin, dict(env, LD_PRELOAD=curl_options)) if loads(curl_options) else None
-    came = proxy and proxy.get("/x")
+    came = proxy and get_patiently(proxy, "/x")
     if not proxy or not origin.connections:
         skip(what, "no LD_PRELOAD here, or a libcurl without HTTP/2 or TLS")
     else:
         check(what + ": a body without a length is right", came == (200, right), came[0])
         gets = origin.gets
         check(what + ": is a body without a length stored",
-              proxy.get("/x") == (200, right) and (origin.gets == gets) == kept,
+              get_patiently(proxy, "/x") == (200, right) and (origin.gets == gets) == kept,
               "%d GETs" % (origin.gets - gets))
         for origin.cut in "break", "rst0":
             path, how = "/" + origin.cut, "%s: a body that is cut (%s)" % (what, origin.cut)
@@ -452,8 +462,9 @@ def check_http2(what, start, certificate, env, kept):
                   right.startswith(body) and (status in (None, 502) or not kept and proxy.open_end),
                   "%s, %d bytes" % (status, len(body)))
             origin.cut = None
-            check(how + " is not stored as whole",
-                  [proxy.get(path) for _ in range(2)] == [(200, right)] * 2)
+            if kept:  # else nothing of it is stored, as was seen above
+                check(how + " is not stored as whole",
+                      [get_patiently(proxy, path) for _ in range(2)] == [(200, right)] * 2)
     origin.shutdown()
     origin.server_close()
     if proxy:
