@@ -432,7 +432,8 @@ def test_broken_body(proxy, origin):
 
 
 def get_patiently(proxy, path):
-    """A connection of HTTP/2 that is used again may just be ending: then it is asked once more."""
+    """libcurl may not see that a body of HTTP/2 has ended (curl_options.c). Then the proxy gives up
+    with 502, and is asked once more."""
     answer = None, b""
     for _ in range(8):
         answer = proxy.get(path)
@@ -462,9 +463,9 @@ def check_http2(what, start, certificate, env, kept):
                   right.startswith(body) and (status in (None, 502) or not kept and proxy.open_end),
                   "%s, %d bytes" % (status, len(body)))
             origin.cut = None
-            if kept:  # else nothing of it is stored, as was seen above
-                check(how + " is not stored as whole",
-                      [get_patiently(proxy, path) for _ in range(2)] == [(200, right)] * 2)
+            answers = [get_patiently(proxy, path) for _ in range(2)]
+            check(how + " is not stored as whole", answers == [(200, right)] * 2,
+                  [(status, len(body)) for status, body in answers])
     origin.shutdown()
     origin.server_close()
     if proxy:
