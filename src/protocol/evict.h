@@ -16,8 +16,8 @@ static inline unsigned cm_evict_batch(const struct cm_cache *c)
     return b > CM_BATCH_MAX ? CM_BATCH_MAX : (unsigned)b;
 }
 /* Gets up to n owned slots to fill: from the free stack, then by eviction, of blocks that nothing
- * leads to first. An eviction also puts
- * some slots on the free stack for later. Returns the number of slots. */
+ * leads to first. An eviction also puts some slots on the free stack for later. Returns the number
+ * of slots. */
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n);
 /* The same from blocks of one share (quota.h), by eviction only. */
 unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsigned n);
