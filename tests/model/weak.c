@@ -27,7 +27,9 @@
 #define PLACES 4096u
 #define TABLE 16384u
 #define KEPT 8u /* values of a place */
-#define VIEWS (UINT64_C(64) << 20)
+/* Bytes of views in one run: 20 checkpoints, each with a lock for each chain of files, take 65 MiB
+ * of them. The system gives only what is touched. */
+#define VIEWS (UINT64_C(512) << 20)
 
 /* Of each place the number of a value; places behind `n`: 0. */
 struct view {
