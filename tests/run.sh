@@ -640,6 +640,11 @@ need libfuse3-dev fuse3 fio sqlite3 attr acl git util-linux procps xxhash liblmd
   nbdkit nbdkit-plugin-dev libnbd-bin python3-libnbd qemu-utils abigail-tools mkdocs mandoc rpm \
   rsync strace e2fsprogs xfsprogs btrfs-progs bindfs squashfs-tools ||
   echo "without these some tests are skipped"
+# Where python3 is a script that looks for one (pyenv's are), each call takes ten times as long, and
+# the tests make a thousand. That of a virtual environment has to keep its place.
+mkdir "$log/bin"
+ln -s "$(python3 -c 'import sys; print("" if sys.prefix != sys.base_prefix else sys.executable)')" \
+  "$log/bin/python3" 2>/dev/null && PATH=$log/bin:$PATH && export PATH
 echo "$(uname -srm), $(nproc) processors," \
   "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 

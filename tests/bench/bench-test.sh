@@ -5,6 +5,8 @@
 # nothing behind. Says nothing about speed. Prints "ok NAME", "FAIL NAME: why" or "skip NAME:
 # reason" and a summary as the last line. Needs 300 MiB in /dev/shm.
 set -u
+# shellcheck source=../sleep.sh
+. "$(dirname "$0")/../sleep.sh"
 build=${1:?usage: bench-test.sh BUILD_DIR}
 cm=$(realpath "$build/src/tool/cachemax") || exit 1
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)

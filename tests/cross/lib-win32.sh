@@ -5,6 +5,8 @@
 # their first argument. It makes a directory, which is the working directory then.
 build=$(realpath "${1:?usage: $0 BUILD_DIR}")
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=../sleep.sh
+. "$here/../sleep.sh"
 cm=$build/src/tool/cachemax.exe
 run() { "$here/wine-try" "$cm" "$@"; }
 

@@ -17,6 +17,8 @@
 #
 #     sudo tests/cut/cut-test.sh BUILD_DIR --kills 200 --cuts 50 --seconds 20 --period 1000
 set -u
+# shellcheck source=../sleep.sh
+. "$(dirname "$0")/../sleep.sh"
 
 # A mount namespace of its own: one that another program makes would keep copies of the mounts here,
 # and xfs mounts no second disk with the same UUID.

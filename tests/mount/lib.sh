@@ -7,6 +7,9 @@
 # With --service among the script's arguments the mounts use a service, which begins and ends with
 # them.
 
+# shellcheck source=../sleep.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../sleep.sh"
+
 via=pool
 case " $* " in *" --service "*) via=service ;; esac
 

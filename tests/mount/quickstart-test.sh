@@ -9,6 +9,8 @@
 # nothing here depends on how fast the machine is. As root, other users and broken machines are made
 # in a mount namespace.
 set -u
+# shellcheck source=../sleep.sh
+. "$(dirname "$0")/../sleep.sh"
 top=$(cd "$(dirname "$0")/../.." && pwd)
 examples=${CM_EXAMPLES:-$top/examples}
 build=$(realpath "${1:-${TMPDIR:-/tmp}/cachemax-build}")
@@ -79,11 +81,9 @@ clean() {
   [ -z "$(ls -A "$tmp")" ] || left="files: $(find "$tmp" | head -n 3 | tr '\n' ' ')"
   ! grep -q " $work/" /proc/self/mountinfo ||
     left="$left mounts: $(grep -o " $work/[^ ]*" /proc/self/mountinfo | tr '\n' ' ')"
-  for p in /proc/[0-9]*; do
-    case $({ tr '\0' ' ' <"$p/cmdline"; } 2>/dev/null) in
-    *"$tmp"* | *cachemax-quickstart.*"$2".*) \
-      left="$left program: $(tr '\0' ' ' <"$p/cmdline" | cut -c 1-100)" ;;
-    esac
+  printf '%s\n' "$tmp" "cachemax-quickstart.$2." >"$work/names" # else grep would find itself
+  for p in $(grep -lsaFf "$work/names" /proc/[0-9]*/cmdline); do
+    left="$left program: $(tr '\0' ' ' <"$p" | cut -c 1-100)"
   done
   for p in /dev/shm/cachemax-quickstart."$2".*; do
     [ ! -e "$p" ] || left="$left pool: $p"
@@ -353,10 +353,9 @@ at 1 examples/mount/cachemax-mount 'echo "cachemax-mount: out of luck" >&2; exit
 runs "mounting fails" 0 'mounting failed: cachemax-mount: out of luck' "$org"
 programs
 cat >"$work/kill-mount" <<EOF
-for p in /proc/[0-9]*; do
-  case \$({ tr '\0' ' ' <\$p/cmdline; } 2>/dev/null) in
-  *cachemax-mount\ $org\ *) kill -9 \${p#/proc/} ;;
-  esac
+for p in \$(grep -lsaP 'cachemax-mount\\0\\Q$org\\E\\0' /proc/[0-9]*/cmdline); do
+  p=\${p%/cmdline}
+  kill -9 \${p#/proc/}
 done
 EOF
 at 5 examples/quickstart/quickread "bash $work/kill-mount"

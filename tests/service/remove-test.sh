@@ -5,6 +5,8 @@
 # and without a service that runs, and of the unit for systemd. Prints "ok NAME", "FAIL NAME: why"
 # or "skip NAME: reason" and a summary as the last line.
 set -u
+# shellcheck source=../sleep.sh
+. "$(dirname "$0")/../sleep.sh"
 build=$(realpath "${1:?usage: remove-test.sh BUILD_DIR}")
 service=$build/examples/service/cachemax-service cm=$build/src/tool/cachemax
 passed=0 failed=0 skipped=0

@@ -5,6 +5,8 @@
 # shares, how it begins and ends. Prints "ok NAME" or "FAIL NAME: why" and a summary as the last
 # line.
 set -u
+# shellcheck source=../sleep.sh
+. "$(dirname "$0")/../sleep.sh"
 build=$(realpath "${1:?usage: win32-test.sh BUILD_DIR}")
 wine=$(cd "$(dirname "$0")/../cross" && pwd)/wine-run
 wine_try=${wine%-run}-try

@@ -5,6 +5,9 @@
 # through pools, owners of pools. Sourced with $build set; goes to a directory of its own, $work,
 # and makes another one where files are memory, $shm (empty: none here).
 
+# shellcheck source=../sleep.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../sleep.sh"
+
 cm=
 for f in "$build/src/tool/cachemax" "$build/cachemax"; do
   [ -x "$f" ] && cm=$(realpath "$f") && break
