@@ -480,16 +480,25 @@ t_stored() { # what programs stored in mappings, in each, when a signal ends it
   python "$one" "$two" "$mount_pid" <<'PY'
 import mmap, os, signal, sys, time
 maps = []
+mounted = os.stat(sys.argv[1]).st_dev
 for d in sys.argv[1:3]:
     fd = os.open(d + "/mapped", os.O_RDWR | os.O_CREAT)
     os.ftruncate(fd, 65536)
     m = mmap.mmap(fd, 65536)
     m[:] = b"s" * 65536
     maps.append((fd, m))
+def over():
+    try:
+        with open("/proc/" + sys.argv[3] + "/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 os.kill(int(sys.argv[3]), signal.SIGTERM)
+# The first flush may take longer than the grace period. Then the last one writes what is left.
+while not over():
+    time.sleep(0.01)
 for d in sys.argv[1:3]:
-    while os.stat(d).st_dev == os.fstat(maps[0][0]).st_dev:
-        time.sleep(0.01)
+    assert os.stat(d).st_dev != mounted, d
     assert open(d + "/mapped", "rb").read() == b"s" * 65536, d
 PY
   wait "$mount_pid"
