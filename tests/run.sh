@@ -13,9 +13,9 @@
 # skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1
 # something failed, 2 wrong usage, as a FILTER that names no suite.
 #
-# Without a FILTER some long suites run a part of what they have, and others not at all: a third of
-# the mount's runs, and of what runs a second time, with sanitizers and in emulators. The rest runs
-# with the next commits.
+# Without a FILTER some long suites run a part of what they have, and others not at all: a sixth of
+# the mount's runs, and a third of what runs a second time, with sanitizers and in emulators. The
+# rest runs with the next commits.
 #
 # --list runs nothing. A line has a suite's label, its name and its command, with tabs between the
 # words; the label of a slow one ends with a minus. The numbers in these commands are smaller.
@@ -96,16 +96,17 @@ one_job='' commits=$(($(date +%s) / 86400))
 part() { [ "$filter$list" ] || echo "--part $((commits % $1))/$1"; }
 # in_turn K [N]: is it the turn of what is the K-th of N parts (3)?
 in_turn() { [ "$filter$list" ] || [ $((commits % ${2:-3})) = "$1" ]; }
-# its_turn SUITE: a third of the mount's suites, and of what runs a second time (with sanitizers, in
-# emulators), runs with this commit. The name decides which.
+# its_turn SUITE: a sixth of the mount's suites, and a third of what runs a second time (with
+# sanitizers, in emulators), runs with this commit. The name decides which.
 its_turn() {
   [ -z "$filter$list" ] || return 0
   case $1 in
-  arm64/unit/persist) ;; # it says what the emulator can do
-  mount-* | mount/* | asan/* | checked/* | tsan/* | wine/* | wine-clang/* | arm64/*)
-    [ $((($(echo "$1" | cksum | cut -d ' ' -f 1) + commits) % 3)) = 0 ]
-    ;;
+  arm64/unit/persist) return ;; # it says what the emulator can do
+  mount-* | mount/*) of=6 ;;
+  asan/* | checked/* | tsan/* | wine/* | wine-clang/* | arm64/*) of=3 ;;
+  *) return 0 ;;
   esac
+  [ $((($(echo "$1" | cksum | cut -d ' ' -f 1) + commits) % of)) = 0 ]
 }
 # A pattern for the unit tests that have no turn under this label. They need not be built.
 no_turn() { # LABEL
@@ -356,7 +357,7 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
   done
   # With a commit every N-th place where one thread may come between another's steps, and one of N
   # parts of 120000 schedules and 30000 histories.
-  every=6
+  every=12
   [ -z "$run" ] || every=60
   case $5 in none | short) every=20 ;; esac
   turn=$((commits % every)) schedules=$((120000 / every)) histories=$((30000 / every))
@@ -411,15 +412,15 @@ native_first() { # DIR
   # caches hold the errors of syncs that they look for.
   waits mount-sync bash "$here/mount/sync-test.sh" "$b"
   # shellcheck disable=SC2046 # words
-  waits filter-mutants python3 "$here/filter/mutants.py" $(part 3)
+  waits filter-mutants python3 "$here/filter/mutants.py" $(part 6)
   need qemu-system-common || :
-  ! in_turn 1 2 || waits cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
+  ! in_turn 1 4 || waits cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
   waits quickstart bash "$here/mount/quickstart-test.sh" "$b"
   waits mount bash "$here/mount/mount-test.sh" "$b"
   waits winfsp-mutants python3 "$here/winfsp/mutants.py"
   waits mount-options bash "$here/mount/options-test.sh" "$b"
   # shellcheck disable=SC2046,SC2086 # words
-  beside mutants python3 "$here/crash/mutants.py" --quick $(part 24) $one_job $few
+  beside mutants python3 "$here/crash/mutants.py" --quick $(part 36) $one_job $few
 }
 # The rest of a native build.
 native_suites() { # DIR
@@ -432,12 +433,12 @@ native_suites() { # DIR
     beside crash/$rules "$here/crash/run" --rules $rules $one_job --part $((commits % 90))/90 \
       --states 0 --no-mutants --resume "$log/crash.$rules" "$b"
   done
-  ! in_turn 0 2 || beside crash/grow "$b/tests/crash/crash" --grow --states 0
-  ! in_turn 1 2 ||
+  ! in_turn 0 4 || beside crash/grow "$b/tests/crash/crash" --grow --states 0
+  ! in_turn 2 4 ||
     beside crash/grow-checkpoint "$b/tests/crash/crash" --grow --rules checkpoint --states 0
   need spin || :
   # shellcheck disable=SC2046 # words
-  beside spin bash "$here/spin/run.sh" $(part 6) ${few_models:+"$few_models"}
+  beside spin bash "$here/spin/run.sh" $(part 12) ${few_models:+"$few_models"}
   ended mount/service-sync
   waits mount-control-service bash "$here/mount/control-service-test.sh" "$b"
   waits mount-resize bash "$here/mount/resize-test.sh" "$b"
@@ -499,7 +500,7 @@ native_suites() { # DIR
   need valgrind || :
   # What others do does not change how much it counts.
   # shellcheck disable=SC2046 # words
-  beside budget bash "$here/bench/budget.sh" $(part 3)
+  beside budget bash "$here/bench/budget.sh" $(part 6)
   if [ $all = yes ] || [ "$list" ]; then
     need python3-clang-14 >/dev/null 2>&1 || :
     ! in_turn 2 || beside mutation /usr/bin/python3 "$here/mutation/run" --check # a minute
@@ -514,15 +515,15 @@ native_suites() { # DIR
   ! in_turn 0 || beside nbdkit-boot /usr/bin/python3 "$here/nbd/boot-test.py" "$b"
   beside policy python3 "$here/policy/policy-test.py" "$b"
   beside tool-resize bash "$here/tool/resize-test.sh" "$b"
-  beside nbdkit-cuts /usr/bin/python3 "$here/nbd/cut-test.py" "$b"
+  ! in_turn 0 2 || beside nbdkit-cuts /usr/bin/python3 "$here/nbd/cut-test.py" "$b"
   ! in_turn 4 6 || beside amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
   need python3-cffi python3-dev python3-pip python3-setuptools python3-venv python3-wheel || :
   need python3-aiohttp python3-fsspec python3-pandas python3-requests || :
   ! in_turn 1 || beside examples/python sh "$here/python/python-test.sh" "$b"
   ! in_turn 3 6 || beside policy/scan python3 "$here/policy/scan-test.py" "$b"
-  beside faults "$b/tests/faults/faults" --every 11
-  beside faults/programs python3 "$here/faults/programs.py" "$b" --every 41
-  beside media "$b/tests/fuzz/media" --lives 15000 --seed $((commits * 100000))
+  beside faults "$b/tests/faults/faults" --every 19
+  beside faults/programs python3 "$here/faults/programs.py" "$b" --every 61
+  beside media "$b/tests/fuzz/media" --lives 8000 --seed $((commits * 100000))
   beside objects/crash/adr "$b/tests/objects/objects-crash" --rules adr --sequences 60
   beside objects/crash/checkpoint "$b/tests/objects/objects-crash" --rules checkpoint --sequences 60
   beside objects/crash/eadr "$b/tests/objects/objects-crash" --rules eadr --sequences 60
