@@ -597,7 +597,7 @@ typedef struct cm_options {
     uint32_t struct_size; /* set by CM_OPTIONS_INIT; 0: that of the first release */
     uint32_t flags;       /* CM_OPEN_* */
     uint32_t verify;      /* enum cm_verify */
-    /* Only for cm_open_memory: enum cm_durability. 0: CM_DURABILITY_VOLATILE */
+    /* Only for cm_open_memory: CM_DURABILITY_VOLATILE, _PAGECACHE or _DAX. 0: _VOLATILE */
     uint32_t memory_durability;
     /* Bytes per second that may be stored in the pool, without metadata. 0: no limit. The amount of
      * one second may come at once, and 64 KiB more. */

@@ -103,7 +103,8 @@ static int check_options(const cm_options *o)
                          cm_version());
     if (o->memory_durability > CM_DURABILITY_DAX)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,
-                         "cm_options.memory_durability: %u is no enum cm_durability",
+                         "cm_options.memory_durability: %u is not CM_DURABILITY_VOLATILE, "
+                         "_PAGECACHE or _DAX",
                          o->memory_durability);
     if (o->grow_max > CM_POOL_SIZE_MAX)
         return cm_refuse(o->log, o->log_ctx, CM_EINVAL,

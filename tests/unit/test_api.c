@@ -427,6 +427,7 @@ static void test_flags(void)
         CHECK_EQ(cm_open_memory(p.base, p.bytes, &o, &c), CM_EINVAL);
         CHECK(c == NULL);
         CHECK(strstr(text, "cm_options") != NULL); /* the message names it */
+        CHECK(i != 3 || strstr(text, ": 4 is not CM_DURABILITY_VOLATILE, _PAGECACHE or _DAX"));
     }
     for (unsigned i = 0; i < 3; i++) {
         CASE("i %u", i);
