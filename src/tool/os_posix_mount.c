@@ -65,7 +65,7 @@ static int parse_mount(char *line, struct os_mount *m)
             return 0;
     }
     more += strlen(" - fuse.cachemax ");
-    user = strstr(more, "user_id=");
+    user = strstr(more + strcspn(more, " "), "user_id="); /* SOURCE may have anything in it */
     *m = (struct os_mount){ .id = strtoull(fields[0], NULL, 10),
                             .user = user ? strtoull(user + 8, NULL, 10) : UINT64_MAX,
                             .root = strdup(unescape(fields[3])),
