@@ -112,8 +112,19 @@ static void test_user_of_mount(void)
     }
 }
 
+/* ---- A mount that ends ----------------------------------------------------------------------- */
+
+static void test_leaves(void)
+{
+    asked = 0;
+    asked_most = 5;
+    CHECK(owner_leaves("/no/such/pool", OWNER_LEAVE_SECONDS));
+    CHECK_EQ(asked, 6);
+}
+
 static const struct harness_test tests[] = {
     TEST(user_of_mount),
+    TEST(leaves),
 };
 
 int main(int argc, char **argv)

@@ -345,11 +345,11 @@ void owner_say_moved(const char *pool, const char *then)
 bool owner_leaves(const char *pool, unsigned seconds)
 {
     const uint64_t most = seconds * UINT64_C(1000000000);
-    const uint64_t begun = os_wall_time();
+    const uint64_t begun = cm_now();
     cm_info info = { .struct_size = sizeof(info) };
     char program[OS_PROGRAM];
 
-    while (!os_interrupted() && os_wall_time() - begun < most) {
+    while (!os_interrupted() && cm_now() - begun < most) {
         if (cm_pool_info(pool, &info) != 0 || !info.owned)
             return true;
         os_program(info.owner_pid, program);
