@@ -119,7 +119,7 @@ struct mount_line {
 struct mounts {
     struct mount_line *line;
     size_t count;
-    char *text; /* NULL: /proc cannot be read */
+    char *text; /* NULL: /proc cannot be read, or not all of it. Then there is no line */
 };
 /* The caller gives the result to cm_posix_mounts_free. */
 void cm_posix_mounts_read(struct mounts *m);

@@ -25,7 +25,8 @@
 
 #include "platform/posix.h"
 
-/* Reads a whole file of the kernel. NULL: it cannot be read. The caller frees the text. */
+/* Reads a whole file of the kernel. NULL: it cannot be read, or not all of it. The caller frees the
+ * text. */
 static char *read_all(const char *path)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -34,17 +35,19 @@ static char *read_all(const char *path)
 
     while (text != NULL) {
         const ssize_t n = read(fd, text + have, room - have - 1);
-        char *more;
+        char *more = NULL;
 
-        if (n <= 0) {
+        if (n == 0) {
             text[have] = '\0';
             break;
         }
-        have += (size_t)n;
-        if (have + 1 < room) {
-            continue;
+        if (n > 0) {
+            have += (size_t)n;
+            if (have + 1 < room) {
+                continue;
+            }
+            more = realloc(text, room *= 2);
         }
-        more = realloc(text, room *= 2);
         if (more == NULL) {
             free(text);
         }
@@ -152,6 +155,8 @@ void cm_posix_mounts_read(struct mounts *m)
             struct mount_line *more = realloc(m->line, (room = room * 2 + 64) * sizeof *more);
 
             if (more == NULL) {
+                cm_posix_mounts_free(m); /* what is not in a part of the list need not be gone */
+                *m = (struct mounts){ .text = NULL };
                 return;
             }
             m->line = more;

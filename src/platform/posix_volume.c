@@ -61,7 +61,7 @@ struct claim {
     uint64_t word;
     uint64_t dev, fsid; /* st_dev and f_fsid of its files */
     uint64_t disk;      /* sequence number; 0: not a disk, or unknown */
-    uint64_t source;    /* hash of the source of its mount; 0: not listed */
+    uint64_t source;    /* hash of the source of its mount; 0: not listed, or nothing was */
     unsigned major_no, minor_no;
     char type[16];
 };
@@ -292,7 +292,7 @@ static bool is_alive(const struct claim *c, const struct mounts *m)
     }
     for (size_t i = 0; i < m->count; i++) {
         if (m->line[i].major_no == c->major_no && m->line[i].minor_no == c->minor_no &&
-            (c->major_no != 0 || m->line[i].source == c->source)) {
+            (c->major_no != 0 || c->source == 0 || m->line[i].source == c->source)) {
             return true;
         }
     }

@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 /* The tests of the other files. */
-extern const struct harness_test platform_posix_create_tests[], platform_posix_identity_tests[];
+extern const struct harness_test platform_posix_create_tests[], platform_posix_identity_tests[],
+    platform_posix_mounts_tests[];
 
 /* ---- Files and children -------------------------------------------------------------------- */
 

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <inttypes.h>
 #include <linux/fs.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
@@ -743,56 +742,7 @@ static void test_identify_reused_inode(void)
     SKIP("the volume did not use the inode number again");
 }
 
-/* ---- Mounts ---------------------------------------------------------------------------------- */
-
-/* What is said of the open file if its mount has the type and what follows it. */
-static void say_mount(int fd, const char *type_and_more)
-{
-    char line[256];
-
-    (void)snprintf(line, sizeof line, "%" PRIu64 " 1 0:99 / / rw,relatime shared:7 master:1 - %s\n",
-                   cm_posix_mount_number(fd, false), type_and_more);
-    make_file(in_dir("mounts"), line);
-}
-
-/* A file system may be mounted with an empty source. The options are the options all the same. */
-static void test_mount_without_source(void)
-{
-    static const char *const fuse[] = { "fuse.x src rw,user_id=1234,group_id=0",
-                                        "fuse.x  rw,user_id=1234,group_id=0" };
-    static const char *const ext4[] = { "ext4 /dev/x rw,nobarrier", "ext4  rw,nobarrier" };
-    struct cm_plat_file f = PLAT_FILE_INIT;
-    char mounts[512], what[PLAT_VOLUME];
-    uint32_t user;
-
-    if (getenv("CM_TEST_EMULATED"))
-        SKIP("an emulator's statx() knows no mounts");
-    (void)snprintf(mounts, sizeof mounts, "%s", in_dir("mounts"));
-    make_file(in_dir("a"), "one");
-    REQUIRE(cm_plat_file_open(&f, in_dir("a"), true) == 0);
-    for (unsigned i = 0; i < 2; i++) {
-        CASE("%s, %s", fuse[i], ext4[i]);
-        say_mount(file_fd(&f), fuse[i]);
-        mountinfo_is = mounts;
-        user = 0;
-        CHECK(cm_posix_fuse_user(file_fd(&f), &user));
-        CHECK_EQ(user, 1234);
-        say_mount(file_fd(&f), ext4[i]);
-        CHECK(!cm_posix_fuse_user(file_fd(&f), &user));
-        CHECK(!cm_plat_file_sync_lasts(&f, what));
-        CHECK(strcmp(what, "ext4 without barriers") == 0);
-        say_mount(file_fd(&f), "ext4"); /* this line makes no sense, so the mount is not listed */
-        CHECK(cm_posix_fuse_user(file_fd(&f), &user));
-        CHECK_EQ(user, UINT32_MAX);
-        mountinfo_is = NULL;
-    }
-    cm_plat_file_close(&f);
-    CHECK_EQ(unlink(mounts), 0);
-    CHECK_EQ(unlink(in_dir("a")), 0);
-}
-
 const struct harness_test platform_posix_identity_tests[] = {
-    TEST(mount_without_source),
     TEST(clock_set_forward),
     TEST(identify_tick),
     TEST(identify_volume),
