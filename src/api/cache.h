@@ -101,8 +101,12 @@ bool cm_take_id(struct cm_cache *c, const char *call, const cm_file_id *id);
 
 /* Copies an options struct of any version. A shorter one comes from an older caller. If it is
  * longer than ours, the rest must be zero. A struct_size of 0 is that of the first release: no
- * struct has grown since. `from` may be NULL: all zero. CM_EINVAL. */
+ * struct has grown since, as structs.c checks. `from` may be NULL: all zero. CM_EINVAL. */
 int cm_take_options(void *to, size_t size, const void *from);
+/* At file scope: so large was the struct in the first release, where pointers have 64 bits. */
+#define CM_FIRST_SIZE(type, bytes)                                                                 \
+    static_assert(sizeof(type) == (bytes) || sizeof(void *) != 8,                                  \
+                  #type " has grown: a struct_size of 0 means less")
 /* Copies a seal, which may be NULL: all zero. CM_EINVAL, and a line of the log. */
 int cm_take_seal(cm_seal *to, const cm_seal *from, cm_log_fn log, void *log_ctx);
 

@@ -15,6 +15,11 @@
 #define SMALL 1024u                     /* bytes of an average object, if nothing is said of it */
 #define BUCKETS_MAX (UINT64_C(1) << 31) /* cm_objects_place() */
 
+/* As in api/structs.c. */
+CM_FIRST_SIZE(cm_objects_options, 56);
+CM_FIRST_SIZE(cm_objects_info, 88);
+CM_FIRST_SIZE(cm_object_info, 32);
+
 /* ---- Opening --------------------------------------------------------------------------------- */
 
 /* How many objects of this size a bucket shall have on the average, in sixteenths. The number in a
