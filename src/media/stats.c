@@ -8,7 +8,7 @@
  * counts nothing. Its stores are the one exception to the rule that pool stores go through the
  * persist table: no crash state depends on them.
  *
- * Who: api/, protocol/, state/.
+ * Who: api/, protocol/, state/. What protocol/ calls is cm_count() (state/cache_state.h).
  */
 #include "media/stats.h"
 

@@ -96,6 +96,7 @@ static int judge_server(const struct walk *w, int fd, const char *name)
     (void)snprintf(self, sizeof self, "/proc/self/fd/%d", w->dir);
     n = readlink(self, at, sizeof at - 1);
     at[n > 0 ? n : 0] = '\0';
+    /* %.0u prints nothing for 0: an unknown user has no number. */
     (void)snprintf(w->why, PLAT_WHY,
                    "%.260s%s%.100s is on a FUSE file system of %s%.0u, whose server could change "
                    "what the pool holds: make the pool elsewhere",

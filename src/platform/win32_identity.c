@@ -2,7 +2,7 @@
  *
  * win32_identity.c - on Windows: the identity of the boot, of a mount, and of a file.
  *
- * Owns only calls, no state. Every module may call it.
+ * Owns only calls, no state.
  *
  * BOOT   The system's boot time as it was first set (later changes of the clock do not move it),
  * and its count of boots. A resume from hibernation (and "fast startup") is no new boot.
@@ -18,7 +18,7 @@
  * stores through a mapping, until much later). So a validator is racy while a process has the file
  * open for writing. An open that denies writing detects that.
  *
- * Who: api/, platform/.
+ * Who: api/, objects/, platform/, state/.
  */
 #include "platform/win32.h"
 

@@ -542,14 +542,14 @@ static int forget_records(struct cm_cache *c, const cm_file_id *id)
     for (unsigned i = 0; i < b->n && e == 0; i++) {
         uint64_t place = cm_record_place(b, i);
         bool its = cm_record_may_name(b, i, id);
-        /* No record, or another file's: a crashed owner may have stored these bytes, and they may
-         * not be durable. After a power cut the file's own record would be back. So they are made
-         * durable. */
         if (its) {
             cm_file_name_end_recorded(c, place, &b->record[i]);
             cm_settle_lose(c, place, id);
             end_incarnation(c, place, &b->record[i]);
         }
+        /* No record, or another file's: a crashed owner may have stored these bytes, and they may
+         * not be durable. After a power cut the file's own record would be back. So they are made
+         * durable. */
         if ((its && forget_record(c, place, &b->record[i])) ||
             (!its && !b->unreadable[i] && !cm_record_is_unused(b, i) &&
              cm_record_settle(&c->media, place)))

@@ -20,8 +20,8 @@
  * other value, and that stays until the entry gets another block. The other changes are made by
  * compare-and-swap, so that they never replace it. */
 enum {
-    CM_PROBATION_UNSEEN,  /* a new block: no checkpoint has found it; is_due() makes it SEEN */
-    CM_PROBATION_SEEN,    /* one has found it, so it may be due; refuse() makes it REFUSED */
+    CM_PROBATION_UNSEEN,  /* new: no checkpoint has found it; cm_probation_is_due() makes it SEEN */
+    CM_PROBATION_SEEN,    /* one has, so it may be due; cm_probation_refuse() makes it REFUSED */
     CM_PROBATION_REFUSED, /* the pool had no place for it: it is not due again */
     CM_PROBATION_KEPT     /* a warming has passed it: each checkpoint tries to store it */
 };
