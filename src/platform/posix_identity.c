@@ -134,11 +134,19 @@ uint64_t cm_posix_disk_sequence(uint32_t major_no, uint32_t minor_no)
     return 0;
 }
 
+/* stx_mnt_id, the field behind stx_dev_minor: not every libc header names it. */
+static uint64_t mount_of(const struct statx *stx)
+{
+    uint64_t number;
+
+    memcpy(&number, (const char *)stx + offsetof(struct statx, stx_dev_minor) + 4, sizeof number);
+    return number;
+}
+
 uint64_t cm_posix_mount_number(int fd, bool unique)
 {
     const unsigned wanted = unique ? STATX_MNT_ID_UNIQUE : STATX_MNT_ID;
     struct statx stx;
-    uint64_t number;
 
     memset(&stx, 0, sizeof stx);
     /* No other attribute is needed, so no server is asked. */
@@ -146,9 +154,7 @@ uint64_t cm_posix_mount_number(int fd, bool unique)
         (stx.stx_mask & wanted) == 0) {
         return 0;
     }
-    /* stx_mnt_id, the field behind stx_dev_minor: not every libc header names it. */
-    memcpy(&number, (const char *)&stx + offsetof(struct statx, stx_dev_minor) + 4, sizeof number);
-    return number;
+    return mount_of(&stx);
 }
 
 void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
@@ -164,9 +170,7 @@ void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
         (stx.stx_mask & (STATX_MNT_ID | STATX_MNT_ID_UNIQUE)) == 0) {
         return;
     }
-    /* stx_mnt_id, the field behind stx_dev_minor: not every libc header names it. */
-    memcpy(&word[0], (const char *)&stx + offsetof(struct statx, stx_dev_minor) + 4,
-           sizeof word[0]);
+    word[0] = mount_of(&stx);
     if (word[0] == 0) {
         return; /* an emulator that passes on the mask but not the number */
     }

@@ -50,15 +50,23 @@ static bool is_ours(const struct stat *st)
     return st->st_uid == 0 || st->st_uid == geteuid();
 }
 
-static int untrusted(const struct walk *w, const char *what, const char *name,
-                     const struct stat *st)
+/* The path of w->dir; "" if it is not known. */
+static void tell_dir(const struct walk *w, char at[PATH_MAX])
 {
-    char at[PATH_MAX] = "", self[64];
+    char self[64];
     ssize_t n;
 
     (void)snprintf(self, sizeof self, "/proc/self/fd/%d", w->dir);
-    n = readlink(self, at, sizeof at - 1);
+    n = readlink(self, at, PATH_MAX - 1);
     at[n > 0 ? n : 0] = '\0';
+}
+
+static int untrusted(const struct walk *w, const char *what, const char *name,
+                     const struct stat *st)
+{
+    char at[PATH_MAX];
+
+    tell_dir(w, at);
     if (name != NULL && strcmp(at, "/") == 0) {
         at[0] = '\0';
     }
@@ -84,8 +92,7 @@ static int judge_server(const struct walk *w, int fd, const char *name)
 {
     struct statfs fs;
     uint32_t user;
-    char at[PATH_MAX] = "", self[64];
-    ssize_t n;
+    char at[PATH_MAX];
 
     if (fstatfs(fd, &fs) == 0 && (uint32_t)fs.f_type != FUSE_SUPER_MAGIC) {
         return 0;
@@ -93,9 +100,7 @@ static int judge_server(const struct walk *w, int fd, const char *name)
     if (!cm_posix_fuse_user(fd, &user) || user == 0 || user == geteuid()) {
         return 0;
     }
-    (void)snprintf(self, sizeof self, "/proc/self/fd/%d", w->dir);
-    n = readlink(self, at, sizeof at - 1);
-    at[n > 0 ? n : 0] = '\0';
+    tell_dir(w, at);
     /* %.0u prints nothing for 0: an unknown user has no number. */
     (void)snprintf(w->why, PLAT_WHY,
                    "%.260s%s%.100s is on a FUSE file system of %s%.0u, whose server could change "
