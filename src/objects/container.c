@@ -177,7 +177,7 @@ static struct cm_object_end *make_ends(cm_objects *o)
 
 static struct cm_object_end *end_at(struct cm_object_end *ends, const struct cm_entry *e)
 {
-    return &ends[cm_entries_key_hash(e) % CM_OBJECT_ENDS];
+    return &ends[cm_entries_key_hash(e->key, e->key_len) % CM_OBJECT_ENDS];
 }
 
 void cm_objects_keep_end(cm_objects *o, const struct cm_object_now *now, const struct cm_entry *e,

@@ -2,8 +2,8 @@
  *
  * entries.c - reads and writes the bytes of a bucket.
  *
- * Owns: the layout of a bucket, and the rule that nothing in it is believed: each length is
- * compared with what is left of the block.
+ * Owns: the layout of a bucket, the hash of keys, and the rule that nothing in a bucket is
+ * believed: each length is compared with what is left of the block.
  *
  * Who: objects/.
  */
@@ -90,9 +90,9 @@ struct cm_value_ref cm_entries_ref(const struct cm_entry *e)
     return r;
 }
 
-uint64_t cm_entries_key_hash(const struct cm_entry *e)
+uint64_t cm_entries_key_hash(const void *key, size_t key_len)
 {
-    return XXH3_64bits(e->key_len ? e->key : (const uint8_t *)"", e->key_len);
+    return XXH3_64bits(key_len ? key : "", key_len);
 }
 
 bool cm_entries_has_key(const struct cm_entry *e, const void *key, size_t key_len)

@@ -58,7 +58,8 @@ bool cm_entries_next(const uint8_t *bucket, uint32_t *at, struct cm_entry *e);
 bool cm_entries_sound(const struct cm_entry *e, uint64_t number);
 /* The reference of a large entry. */
 struct cm_value_ref cm_entries_ref(const struct cm_entry *e);
-uint64_t cm_entries_key_hash(const struct cm_entry *e);
+/* `key` may be NULL if it has no byte. */
+uint64_t cm_entries_key_hash(const void *key, size_t key_len);
 bool cm_entries_has_key(const struct cm_entry *e, const void *key, size_t key_len);
 /* The sound entry of a key in a bucket, which need not be whole. */
 bool cm_entries_find(const uint8_t *bucket, uint64_t number, const void *key, size_t key_len,

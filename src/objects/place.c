@@ -2,23 +2,15 @@
  *
  * place.c - finds the bucket that a key belongs to.
  *
- * Owns: the hash of keys.
+ * Owns: how the hash of a key chooses one.
  *
  * Who: objects/.
  */
 #include "objects/place.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-static uint64_t hash_of(const void *key, size_t key_len)
-{
-    return XXH3_64bits(key_len ? key : "", key_len);
-}
-
 unsigned cm_objects_hot_bit(const void *key, size_t key_len)
 {
-    return (unsigned)hash_of(key, key_len) & 15;
+    return (unsigned)cm_entries_key_hash(key, key_len) & 15;
 }
 
 bool cm_objects_place(const cm_objects *o, const void *key, size_t key_len,
@@ -26,7 +18,7 @@ bool cm_objects_place(const cm_objects *o, const void *key, size_t key_len,
 {
     if (key_len > CM_OBJECT_KEY_MAX || (!key && key_len))
         return false;
-    const uint64_t hash = hash_of(key, key_len);
+    const uint64_t hash = cm_entries_key_hash(key, key_len);
     /* Evenly, by the upper bits first: there are at most 2^31 buckets. */
     p->bucket = ((hash >> 32) * o->buckets + ((hash & 0xffffffff) * o->buckets >> 32)) >> 32;
     p->key_len = key_len;
