@@ -44,6 +44,12 @@ static size_t distance(const char *a, const char *b)
     return row[la % 3][lb];
 }
 
+int tool_bad_option(const char *name, const char *value, const char *want)
+{
+    tool_message(NULL, "--%s '%s': expected %s", name, value, want);
+    return TOOL_USAGE;
+}
+
 const char *tool_nearest(const char *word, const void *names, size_t stride, size_t n)
 {
     const char *best = NULL;

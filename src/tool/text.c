@@ -36,6 +36,11 @@ size_t tool_utf8(const char *text, uint32_t *code)
     return n;
 }
 
+int tool_hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 #ifdef _WIN32
 static const bool backslashes_separate = true;
 #else

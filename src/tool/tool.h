@@ -97,6 +97,8 @@ const struct tool_command *tool_command_at(size_t i);
  * set if --help was among them. */
 int tool_read_args(const struct tool_command *command, int argc, char **argv,
                    struct tool_args *args, bool *help);
+/* Says that an option has the wrong value, and what it wants. TOOL_USAGE. */
+int tool_bad_option(const char *name, const char *value, const char *want);
 /* The name that `word` was probably meant to be, of n names that lie `stride` bytes apart. NULL if
  * no name is near. */
 const char *tool_nearest(const char *word, const void *names, size_t stride, size_t n);
@@ -173,6 +175,8 @@ double tool_share(uint64_t part, uint64_t whole);
 
 /* Length of the valid UTF-8 sequence at `text`, and what it stands for; 0 if there is none. */
 size_t tool_utf8(const char *text, uint32_t *code);
+/* The value of a hexadecimal digit; -1: it is none, or a capital letter. */
+int tool_hex(char c);
 #define TOOL_PRINTABLE_MAX(bytes) (4 * (bytes) + 1)
 /* Writes `name` to `text`, which has room for TOOL_PRINTABLE_MAX(strlen(name)), and returns it.
  * What a terminal should not get, and bytes that are not UTF-8, become \x1b and the like. */

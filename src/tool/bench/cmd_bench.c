@@ -54,12 +54,6 @@ struct run {
 
 /* ---- Options ------------------------------------------------------------------------------- */
 
-static int bad_option(const char *name, const char *value, const char *want)
-{
-    tool_message(NULL, "--%s '%s': expected %s", name, value, want);
-    return TOOL_USAGE;
-}
-
 static int unknown_key(const char *key)
 {
     const char *names[RATIOS + BENCH_MORE], *near;
@@ -127,14 +121,14 @@ static int read_options(const struct tool_args *args, struct run *u)
     if ((v = args->value[BENCH_SIZE]) != NULL) {
         if (tool_parse_size(v, &u->b.bytes, &rough) != TOOL_SIZE_OK || u->b.bytes < 64 * MIB ||
             u->b.bytes > 1024 * 1024 * MIB || u->b.bytes > SIZE_MAX / 4)
-            return bad_option("size", v, "a size from 64M to 1T, such as 2G");
+            return tool_bad_option("size", v, "a size from 64M to 1T, such as 2G");
         u->b.bytes -= u->b.bytes % MIB;
     }
     if ((v = args->value[BENCH_ROUNDS]) != NULL && !read_count(v, BENCH_ROUNDS_MAX, &u->b.rounds))
-        return bad_option("rounds", v, "a number from 1 to 9999");
+        return tool_bad_option("rounds", v, "a number from 1 to 9999");
     if ((v = args->value[BENCH_MAX_THREADS]) != NULL &&
         !read_count(v, OS_THREADS_MAX, &u->b.threads))
-        return bad_option("threads", v, "a number from 1 to 64");
+        return tool_bad_option("threads", v, "a number from 1 to 64");
     /* What does not exist is told by who makes the pool. */
     if (args->operand && !os_is_directory(args->operand) && os_volume(args->operand, &volume)) {
         tool_message(args->operand,

@@ -344,18 +344,14 @@ void control_limit_take(struct control_limit *l, const char *text)
     (void)snprintf(l->path, sizeof(l->path), "%s", q.path);
 }
 
-static int hex(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Undoes %xx in place. */
 static void unescape(char *text)
 {
     char *w = text;
 
     for (; *text; text++) {
-        const int high = *text == '%' ? hex(text[1]) : -1, low = high < 0 ? -1 : hex(text[2]);
+        const int high = *text == '%' ? tool_hex(text[1]) : -1,
+                  low = high < 0 ? -1 : tool_hex(text[2]);
 
         if (low < 0) {
             *w++ = *text;

@@ -121,12 +121,6 @@ struct answer {
 
 /* ---- Options ------------------------------------------------------------------------------- */
 
-static int bad_option(const char *name, const char *value, const char *want)
-{
-    tool_message(NULL, "--%s '%s': expected %s", name, value, want);
-    return TOOL_USAGE;
-}
-
 /* A plain decimal number. */
 static bool read_decimal(const char *text, double *v)
 {
@@ -157,9 +151,9 @@ static int read_size(const char *name, const char *text, struct size *s)
     }
     good = good && (s->share > 0 || s->blocks > 0);
     return good ? TOOL_OK
-                : bad_option(name, text,
-                             "a share such as 0.1, a number of blocks such as 5000, or "
-                             "bytes of blocks such as 64M");
+                : tool_bad_option(name, text,
+                                  "a share such as 0.1, a number of blocks such as 5000, or "
+                                  "bytes of blocks such as 64M");
 }
 
 static int read_sizes(const struct tool_args *args, struct command *c)
@@ -178,7 +172,7 @@ static int read_sizes(const struct tool_args *args, struct command *c)
         return read_size("size", one, &c->size[0]);
     }
     if (strlen(list) >= sizeof(c->list))
-        return bad_option("sizes", list, "up to 64 sizes");
+        return tool_bad_option("sizes", list, "up to 64 sizes");
     (void)snprintf(c->list, sizeof(c->list), "%s", list);
     for (char *p = c->list; p;) {
         char *end = strchr(p, ',');
@@ -186,7 +180,7 @@ static int read_sizes(const struct tool_args *args, struct command *c)
         if (end)
             *end++ = '\0';
         if (c->sizes == SIZES_MAX)
-            return bad_option("sizes", list, "up to 64 sizes");
+            return tool_bad_option("sizes", list, "up to 64 sizes");
         status = read_size("sizes", p, &c->size[c->sizes++]);
         if (status != TOOL_OK)
             return status;
@@ -212,7 +206,7 @@ static int bad_policy(const struct command *c, const char *name)
                               policy_name(column(c, i)));
     if (n < sizeof(want))
         (void)snprintf(want + n, sizeof(want) - n, " or all");
-    return bad_option("policy", name, want);
+    return tool_bad_option("policy", name, want);
 }
 
 static int read_policy(const char *name, struct command *c)
@@ -235,7 +229,7 @@ static int read_restart(const char *at, const char *how, struct command *c)
     if (!at)
         return TOOL_OK;
     if (!read_decimal(at, &c->restart_at) || c->restart_at <= 0 || c->restart_at >= 1)
-        return bad_option("restart-at", at, "a share between 0 and 1, such as 0.5");
+        return tool_bad_option("restart-at", at, "a share between 0 and 1, such as 0.5");
     for (unsigned i = REPLAY_GO_ON; i <= REPLAY_GROW; i++)
         if (!strcmp(how, restart_names[i]))
             c->replay.restart = (enum replay_restart)i;
@@ -268,9 +262,9 @@ static int read_options(const struct tool_args *args, struct command *c)
     if (status != TOOL_OK)
         return status;
     if (threads && (tool_parse_count(threads, &n) != TOOL_SIZE_OK || n < 1 || n > OS_THREADS_MAX))
-        return bad_option("threads", threads, "a number from 1 to 64");
+        return tool_bad_option("threads", threads, "a number from 1 to 64");
     if (wear && (tool_parse_count(wear, &weight) != TOOL_SIZE_OK || weight < 1 || weight > 1000))
-        return bad_option("wear-weight", wear, "a number from 1 to 1000");
+        return tool_bad_option("wear-weight", wear, "a number from 1 to 1000");
     c->path = args->operand;
     c->json = args->value[REPLAY_JSON] != NULL;
     c->writes = args->value[REPLAY_WRITES] != NULL;
@@ -282,7 +276,7 @@ static int read_options(const struct tool_args *args, struct command *c)
     c->replay.quiet = c->json;
     c->replay.dir = args->value[REPLAY_DIR];
     if (c->replay.dir && strlen(c->replay.dir) >= DIR_LENGTH)
-        return bad_option("dir", c->replay.dir, "a shorter name");
+        return tool_bad_option("dir", c->replay.dir, "a shorter name");
     return TOOL_OK;
 }
 

@@ -82,18 +82,14 @@ static bool take(const char **text, uint64_t most, uint64_t *value)
     return true;
 }
 
-static int hex(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Undoes %xx. False: it is no path. */
 static bool take_path(const char *text, char path[RECORDING_PATH_MAX])
 {
     size_t n = 0;
 
     for (; *text; n++) {
-        const int high = *text == '%' ? hex(text[1]) : -1, low = high < 0 ? -1 : hex(text[2]);
+        const int high = *text == '%' ? tool_hex(text[1]) : -1,
+                  low = high < 0 ? -1 : tool_hex(text[2]);
 
         if (n + 1 >= RECORDING_PATH_MAX || (*text == '%' && (low < 0 || high + low == 0)))
             return false;
