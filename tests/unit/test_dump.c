@@ -49,9 +49,9 @@ static struct dump_record record(struct seen *s, uint64_t place)
 static void sees(struct seen *s, uint64_t place, const char *verdict, const char *attach)
 {
     struct dump_record r = record(s, place);
-    if (strcmp(r.verdict, verdict) != 0 || strncmp(r.attach, attach, strlen(attach)) != 0)
-        printf("# record: %s (%s), attach %s\n", r.verdict, r.why, r.attach);
-    CHECK(strcmp(r.verdict, verdict) == 0);
+    if (strcmp(r.found.verdict, verdict) != 0 || strncmp(r.attach, attach, strlen(attach)) != 0)
+        printf("# record: %s (%s), attach %s\n", r.found.verdict, r.found.why, r.attach);
+    CHECK(strcmp(r.found.verdict, verdict) == 0);
     CHECK(strncmp(r.attach, attach, strlen(attach)) == 0);
     CHECK_EQ(r.keeps, strncmp(r.attach, "keeps", 5) == 0);
 }
@@ -136,7 +136,7 @@ static void test_fields(void)
     CALL(sees(&s, s.place, "whole", "keeps"));
     CHECK_EQ(bump_epoch(s.p.c), 0);
     CALL(sees(&s, s.place, "of another epoch", "begins anew: no record"));
-    CHECK(strcmp(record(&s, s.place).why, "right in epoch 1, and this is 2") == 0);
+    CHECK(strcmp(record(&s, s.place).found.why, "right in epoch 1, and this is 2") == 0);
     end(&s);
 }
 
@@ -237,7 +237,7 @@ static void test_since(void)
     dump_pool_memory(&s.d, s.p.base, s.p.bytes);
     dump_slot_look(&s.d, slot_of(s.f, 3), &slot);
     CHECK_EQ(slot.h.incarnation >> CM_SINCE_SHIFT, 2);
-    CHECK(strcmp(slot.verdict, "valid") == 0);
+    CHECK(strcmp(slot.found.verdict, "valid") == 0);
     char *text = printed(&s.d, slot.slot);
     CHECK(strstr(text, "file id:") != NULL);
     free(text);

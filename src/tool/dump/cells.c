@@ -10,28 +10,14 @@
 #include "tool/dump/dump.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 
 struct look {
     uint64_t raw;
     bool exists; /* the slot that it names */
-    const char *verdict;
-    char why[DUMP_WHY];
+    struct dump_verdict found;
     struct dump_slot slot;
     struct dump_owner owner;
 };
-
-static void conclude(struct look *c, const char *verdict, const char *why, ...) TOOL_PRINTF(3, 4);
-
-static void conclude(struct look *c, const char *verdict, const char *why, ...)
-{
-    va_list ap;
-
-    c->verdict = verdict;
-    va_start(ap, why);
-    (void)vsnprintf(c->why, sizeof(c->why), why, ap);
-    va_end(ap);
-}
 
 static void judge(const struct dump_pool *p, uint64_t bucket, struct look *c)
 {
@@ -39,29 +25,30 @@ static void judge(const struct dump_pool *p, uint64_t bucket, struct look *c)
     struct cm_key key;
 
     if (c->raw == 0) {
-        conclude(c, "empty", "zero");
+        dump_conclude(&c->found, "empty", "zero");
         return;
     }
     if (slot >= p->media.geo.slots) {
-        conclude(c, "no such slot", "the pool has %" PRIu64 " slots", p->media.geo.slots);
+        dump_conclude(&c->found, "no such slot", "the pool has %" PRIu64 " slots",
+                      p->media.geo.slots);
         return;
     }
     c->exists = true;
     dump_slot_look(p, slot, &c->slot);
     if (!c->slot.valid) {
-        conclude(c, "stale", "its slot has no block: %s", c->slot.verdict);
+        dump_conclude(&c->found, "stale", "its slot has no block: %s", c->slot.found.verdict);
         return;
     }
     c->owner.incarnation = cm_incarnation_number(c->slot.h.incarnation);
     key = cm_key_stored(&p->media, c->slot.h.incarnation, cm_header_block(&c->slot.h));
     if (key.place.bucket[0] != bucket && key.place.bucket[1] != bucket)
-        conclude(c, "stale", "the block in its slot belongs to other buckets");
+        dump_conclude(&c->found, "stale", "the block in its slot belongs to other buckets");
     else if (key.place.tag != cm_cell_tag(c->raw))
-        conclude(c, "stale", "the block in its slot has another tag");
+        dump_conclude(&c->found, "stale", "the block in its slot has another tag");
     else if (cm_header_boot(&c->slot.h) != cm_cell_boot(c->raw))
-        conclude(c, "stale", "the block in its slot was stored in another boot");
+        dump_conclude(&c->found, "stale", "the block in its slot was stored in another boot");
     else
-        conclude(c, "right", "it leads to the block in its slot");
+        dump_conclude(&c->found, "right", "it leads to the block in its slot");
 }
 
 static void put_cell(const struct dump_pool *p, uint64_t offset, unsigned i, const struct look *c,
@@ -70,8 +57,7 @@ static void put_cell(const struct dump_pool *p, uint64_t offset, unsigned i, con
     dump_open(o, NULL, "cell %u", i);
     dump_name(o, "cell", i);
     dump_where(o, offset, sizeof(c->raw));
-    dump_text(o, "verdict", "%s", c->verdict);
-    dump_text(o, "why", "%s", c->why);
+    dump_put_verdict(o, &c->found);
     dump_hex(o, "word", c->raw, 16);
     if (c->raw != 0) {
         dump_hex(o, "tag", c->raw >> CM_CELL_TAG_SHIFT, 6);

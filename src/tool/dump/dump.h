@@ -39,6 +39,14 @@ void dump_bool(struct dump_out *o, const char *key, bool value); /* "yes" and "n
 void dump_hex(struct dump_out *o, const char *key, uint64_t value, int digits);
 void dump_bytes(struct dump_out *o, const char *key, const uint8_t *bytes, size_t n);
 void dump_text(struct dump_out *o, const char *key, const char *format, ...) TOOL_PRINTF(3, 4);
+#define DUMP_WHY 200
+/* What a structure is, and why it is that. */
+struct dump_verdict {
+    char verdict[32], why[DUMP_WHY];
+};
+void dump_conclude(struct dump_verdict *v, const char *verdict, const char *why, ...)
+    TOOL_PRINTF(3, 4);
+void dump_put_verdict(struct dump_out *o, const struct dump_verdict *v);
 /* Where a structure lies in the pool. */
 void dump_where(struct dump_out *o, uint64_t offset, uint64_t bytes);
 void dump_id(struct dump_out *o, const char *key, const cm_file_id *id);
@@ -90,11 +98,10 @@ void dump_superblock(const struct dump_pool *p, struct dump_out *o);
 void dump_slot(const struct dump_pool *p, uint64_t slot, struct dump_out *o);
 void dump_bucket(const struct dump_pool *p, uint64_t bucket, struct dump_out *o);
 
-#define DUMP_WHY 200
 /* What is found at a slot. */
 struct dump_slot {
     uint64_t slot;
-    char verdict[32], why[DUMP_WHY];
+    struct dump_verdict found;
     bool read;           /* the header was */
     bool valid;          /* and is */
     const char *payload; /* what its checksum says; NULL: not asked */
@@ -115,7 +122,7 @@ void dump_record(const struct dump_pool *p, uint64_t place, struct dump_out *o);
 /* What is found at a place of the file table. */
 struct dump_record {
     uint64_t place;
-    char verdict[32], why[DUMP_WHY];
+    struct dump_verdict found;
     bool read, whole;
     bool keeps;            /* an attach with the same validator keeps what is cached */
     char attach[DUMP_WHY]; /* what it does */

@@ -110,7 +110,7 @@ static void walk_records(struct walk *w)
             dump_record_look(p, bucket[b] * CM_RECORD_WAYS + i, &d);
             if (d.read && !is_of(&d, &w->file->id))
                 continue;
-            if (!d.read && strcmp(d.verdict, "free") == 0)
+            if (!d.read && strcmp(d.found.verdict, "free") == 0)
                 continue;
             dump_open(w->o, NULL, "record %" PRIu64, d.place);
             dump_record_print(p, &d, w->o);
@@ -137,7 +137,7 @@ static void walk_slot(struct walk *w, const struct cm_key *key, uint64_t cell)
     dump_slot_print(w->p, &s, s.valid && cm_slot_is(&s.h, key) ? &owner : NULL, w->o);
     dump_close(w->o);
     if (!s.valid)
-        end_at(w, "header", "slot %" PRIu64 " has no block: %s", slot, s.verdict);
+        end_at(w, "header", "slot %" PRIu64 " has no block: %s", slot, s.found.verdict);
     else if (!cm_slot_is(&s.h, key))
         end_at(w, "header",
                "slot %" PRIu64 " has another block: incarnation %" PRIu64 ", since %" PRIu64

@@ -139,6 +139,22 @@ void dump_bytes(struct dump_out *o, const char *key, const uint8_t *bytes, size_
     dump_text(o, key, "%s", text);
 }
 
+void dump_conclude(struct dump_verdict *v, const char *verdict, const char *why, ...)
+{
+    va_list ap;
+
+    (void)snprintf(v->verdict, sizeof(v->verdict), "%s", verdict);
+    va_start(ap, why);
+    (void)vsnprintf(v->why, sizeof(v->why), why, ap);
+    va_end(ap);
+}
+
+void dump_put_verdict(struct dump_out *o, const struct dump_verdict *v)
+{
+    dump_text(o, "verdict", "%s", v->verdict);
+    dump_text(o, "why", "%s", v->why);
+}
+
 void dump_where(struct dump_out *o, uint64_t offset, uint64_t bytes)
 {
     dump_number(o, "offset", offset);

@@ -11,23 +11,9 @@
 #include "tool/dump/dump.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
 
 #include "media/name_table.h"
-
-static void conclude(struct dump_record *d, const char *verdict, const char *why, ...)
-    TOOL_PRINTF(3, 4);
-
-static void conclude(struct dump_record *d, const char *verdict, const char *why, ...)
-{
-    va_list ap;
-
-    (void)snprintf(d->verdict, sizeof(d->verdict), "%s", verdict);
-    va_start(ap, why);
-    (void)vsnprintf(d->why, sizeof(d->why), why, ap);
-    va_end(ap);
-}
 
 static uint64_t record_offset(const struct dump_pool *p, uint64_t place)
 {
@@ -39,17 +25,17 @@ static void not_whole(const struct dump_pool *p, struct dump_record *d)
     uint64_t epoch;
 
     if ((d->r.id.hi | d->r.id.lo) == 0)
-        conclude(d, "free", "its id is zero");
+        dump_conclude(&d->found, "free", "its id is zero");
     else if (d->r.xxh3 == 0)
-        conclude(d, "dropped",
-                 "its checksum was cleared: the file was forgotten, or its record "
-                 "is being replaced");
+        dump_conclude(&d->found, "dropped",
+                      "its checksum was cleared: the file was forgotten, or its record "
+                      "is being replaced");
     else if ((epoch = dump_record_epoch(p, d->place, &d->r)) != 0)
-        conclude(d, "of another epoch", "right in epoch %" PRIu64 ", and this is %" PRIu64, epoch,
-                 p->super.epoch);
+        dump_conclude(&d->found, "of another epoch",
+                      "right in epoch %" PRIu64 ", and this is %" PRIu64, epoch, p->super.epoch);
     else
-        conclude(d, "wrong checksum",
-                 "torn, damaged, or of a pool or epoch long gone: it is no record");
+        dump_conclude(&d->found, "wrong checksum",
+                      "torn, damaged, or of a pool or epoch long gone: it is no record");
 }
 
 /* Is the place one of the two buckets of its id, and how many whole records has the id? */
@@ -95,17 +81,18 @@ static void judge_whole(const struct dump_pool *p, struct dump_record *d)
     bool at_home;
 
     cm_record_regions(&p->media, d->place, &d->r, &g);
-    conclude(d, "whole", "its id is not zero and its checksum is right");
+    dump_conclude(&d->found, "whole", "its id is not zero and its checksum is right");
     if (count_of_id(p, d, &at_home) > 1)
-        conclude(d, "twice", "another record has the same id: an attach drops both");
+        dump_conclude(&d->found, "twice", "another record has the same id: an attach drops both");
     if (!at_home)
-        conclude(d, "misplaced", "neither bucket of its id is this one, so nobody looks here");
+        dump_conclude(&d->found, "misplaced",
+                      "neither bucket of its id is this one, so nobody looks here");
     if (d->r.incarnation >= p->super.inc_mark)
-        conclude(d, "newer than superblock",
-                 "no incarnation from %" PRIu64 " on was given yet: an open empties the pool",
-                 p->super.inc_mark);
-    if (strcmp(d->verdict, "whole") != 0)
-        anew = d->verdict;
+        dump_conclude(&d->found, "newer than superblock",
+                      "no incarnation from %" PRIu64 " on was given yet: an open empties the pool",
+                      p->super.inc_mark);
+    if (strcmp(d->found.verdict, "whole") != 0)
+        anew = d->found.verdict;
     else if (sync_failed(p, d))
         anew = "past the cache: an fsync of the file failed in this boot";
     else if (d->r.incarnation == 0)
@@ -134,7 +121,7 @@ void dump_record_look(const struct dump_pool *p, uint64_t place, struct dump_rec
     d->place = place;
     (void)snprintf(d->attach, sizeof(d->attach), "begins anew: no record");
     if (!dump_inside(p, record_offset(p, place), sizeof(d->r))) {
-        conclude(d, "not there", "it lies beyond the end of the file");
+        dump_conclude(&d->found, "not there", "it lies beyond the end of the file");
         return;
     }
     d->read = cm_record_at(&p->media, place, &d->r, &d->whole) == 0;
@@ -143,9 +130,10 @@ void dump_record_look(const struct dump_pool *p, uint64_t place, struct dump_rec
     else if (d->read)
         not_whole(p, d);
     else if (cm_record_is_hole(&p->media, place))
-        conclude(d, "free", "a hole of the file, and its full volume has no page for it");
+        dump_conclude(&d->found, "free",
+                      "a hole of the file, and its full volume has no page for it");
     else
-        conclude(d, "unreadable", "it is no record");
+        dump_conclude(&d->found, "unreadable", "it is no record");
 }
 
 /* A proof in the words that cm_identify() makes it of. Other programs may have stored anything. */
@@ -203,8 +191,7 @@ void dump_record_print(const struct dump_pool *p, const struct dump_record *d, s
     struct cm_record_regions g;
 
     dump_name(o, "record", d->place);
-    dump_text(o, "verdict", "%s", d->verdict);
-    dump_text(o, "why", "%s", d->why);
+    dump_put_verdict(o, &d->found);
     dump_text(o, "attach", "%s", d->attach);
     dump_where(o, record_offset(p, d->place), sizeof(*r));
     dump_number(o, "record_bucket", d->place / CM_RECORD_WAYS);

@@ -9,21 +9,7 @@
 #include "tool/dump/dump.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
-
-static void conclude(struct dump_slot *s, const char *verdict, const char *why, ...)
-    TOOL_PRINTF(3, 4);
-
-static void conclude(struct dump_slot *s, const char *verdict, const char *why, ...)
-{
-    va_list ap;
-
-    (void)snprintf(s->verdict, sizeof(s->verdict), "%s", verdict);
-    va_start(ap, why);
-    (void)vsnprintf(s->why, sizeof(s->why), why, ap);
-    va_end(ap);
-}
 
 static uint64_t header_offset(const struct dump_pool *p, uint64_t slot)
 {
@@ -44,24 +30,25 @@ static void not_valid(const struct dump_pool *p, struct dump_slot *s)
     uint64_t epoch;
 
     if (memcmp(&s->h, &zero, sizeof(zero)) == 0)
-        conclude(s, "never used", "all its words are zero");
+        dump_conclude(&s->found, "never used", "all its words are zero");
     else if (!(s->h.w0 & CM_W0_VALID) && sequence == s->h.w0)
-        conclude(s, "free",
-                 "VALID is not set: evicted, forgotten, or being filled; it had %" PRIu64
-                 " blocks before",
-                 sequence);
+        dump_conclude(&s->found, "free",
+                      "VALID is not set: evicted, forgotten, or being filled; it had %" PRIu64
+                      " blocks before",
+                      sequence);
     else if (!(s->h.w0 & CM_W0_VALID))
-        conclude(s, "free", "VALID is not set, and the check is not zero: no writer leaves that");
+        dump_conclude(&s->found, "free",
+                      "VALID is not set, and the check is not zero: no writer leaves that");
     else if ((epoch = dump_header_epoch(p, s->slot, &s->h)) != 0)
-        conclude(s, "of another epoch", "right in epoch %" PRIu64 ", and this is %" PRIu64, epoch,
-                 p->super.epoch);
+        dump_conclude(&s->found, "of another epoch",
+                      "right in epoch %" PRIu64 ", and this is %" PRIu64, epoch, p->super.epoch);
     else if (length == 0 || length > CM_BLOCK_SIZE)
-        conclude(s, "wrong length", "%" PRIu32 " valid bytes are not within 1 to %u", length,
-                 CM_BLOCK_SIZE);
+        dump_conclude(&s->found, "wrong length", "%" PRIu32 " valid bytes are not within 1 to %u",
+                      length, CM_BLOCK_SIZE);
     else
-        conclude(s, "wrong check",
-                 "its words do not belong together: torn, damaged, or of a "
-                 "pool or epoch long gone");
+        dump_conclude(&s->found, "wrong check",
+                      "its words do not belong together: torn, damaged, or of a "
+                      "pool or epoch long gone");
 }
 
 /* Which cells lead here, as a lookup goes. */
@@ -104,21 +91,21 @@ static void judge_block(const struct dump_pool *p, struct dump_slot *s)
                  : v == CM_SLOT_UNREADABLE ? "unreadable"
                                            : "changing";
     if (v == CM_SLOT_BAD_SUM)
-        conclude(s, "wrong payload",
-                 "its bytes do not have the checksum of the header: a lookup "
-                 "that verifies drops the block");
+        dump_conclude(&s->found, "wrong payload",
+                      "its bytes do not have the checksum of the header: a lookup "
+                      "that verifies drops the block");
     else if (v == CM_SLOT_UNREADABLE)
-        conclude(s, "unreadable payload", "a lookup puts the slot out of use");
+        dump_conclude(&s->found, "unreadable payload", "a lookup puts the slot out of use");
     else if (v != CM_SLOT_HIT)
-        conclude(s, "changing", "another process wrote it while it was looked at");
+        dump_conclude(&s->found, "changing", "another process wrote it while it was looked at");
     else if (cm_incarnation_number(s->h.incarnation) >= p->super.inc_mark)
-        conclude(s, "newer than superblock",
-                 "no incarnation from %" PRIu64 " on was given yet: an open empties the pool",
-                 p->super.inc_mark);
+        dump_conclude(&s->found, "newer than superblock",
+                      "no incarnation from %" PRIu64 " on was given yet: an open empties the pool",
+                      p->super.inc_mark);
     else if (s->led == 0)
-        conclude(s, "orphan", "no cell leads here, so no lookup finds it");
+        dump_conclude(&s->found, "orphan", "no cell leads here, so no lookup finds it");
     else
-        conclude(s, "valid", "a lookup of its block ends here");
+        dump_conclude(&s->found, "valid", "a lookup of its block ends here");
 }
 
 void dump_slot_look(const struct dump_pool *p, uint64_t slot, struct dump_slot *s)
@@ -128,7 +115,7 @@ void dump_slot_look(const struct dump_pool *p, uint64_t slot, struct dump_slot *
     memset(s, 0, sizeof(*s));
     s->slot = slot;
     if (!dump_inside(p, header_offset(p, slot), sizeof(s->h))) {
-        conclude(s, "not there", "its header lies beyond the end of the file");
+        dump_conclude(&s->found, "not there", "its header lies beyond the end of the file");
         return;
     }
     v = cm_slot_header(&p->media, slot, &s->h);
@@ -139,17 +126,18 @@ void dump_slot_look(const struct dump_pool *p, uint64_t slot, struct dump_slot *
     else if (s->read)
         not_valid(p, s);
     else if (cm_slot_is_hole(&p->media, slot))
-        conclude(s, "never used", "a hole of the file, and its full volume has no page for it");
+        dump_conclude(&s->found, "never used",
+                      "a hole of the file, and its full volume has no page for it");
     else
-        conclude(s, "unreadable", "a lookup puts the slot out of use");
+        dump_conclude(&s->found, "unreadable", "a lookup puts the slot out of use");
 }
 
 void dump_slot_settle(struct dump_slot *s, const struct dump_owner *owner)
 {
-    if (strcmp(s->verdict, "valid") == 0 && owner->place == CM_NO_PLACE && owner->all)
-        conclude(s, "dead incarnation",
-                 "no record has its incarnation, so nobody asks for it "
-                 "(but for a file that is open without a record)");
+    if (strcmp(s->found.verdict, "valid") == 0 && owner->place == CM_NO_PLACE && owner->all)
+        dump_conclude(&s->found, "dead incarnation",
+                      "no record has its incarnation, so nobody asks for it "
+                      "(but for a file that is open without a record)");
 }
 
 static void put_header(const struct dump_pool *p, const struct dump_slot *s, struct dump_out *o)
@@ -177,8 +165,7 @@ void dump_slot_print(const struct dump_pool *p, const struct dump_slot *s,
                      const struct dump_owner *owner, struct dump_out *o)
 {
     dump_name(o, "slot", s->slot);
-    dump_text(o, "verdict", "%s", s->verdict);
-    dump_text(o, "why", "%s", s->why);
+    dump_put_verdict(o, &s->found);
     dump_where(o, header_offset(p, s->slot), sizeof(s->h));
     if (s->read)
         put_header(p, s, o);
