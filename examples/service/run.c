@@ -25,7 +25,8 @@
 /* Who gets the lines of the library. */
 struct log_state {
     const struct run *r;
-    bool said; /* something */
+    bool opens; /* the pool is being opened: one line tells of a failure, with what to do */
+    char error[RUN_WHY_ROOM]; /* the last one meanwhile */
 };
 
 /* What the library tells those who call cm_file_open(): how to take better validators. Who runs a
@@ -43,7 +44,10 @@ static void log_of_library(void *arg, int level, const char *text)
 
     if (is_hint(level, text))
         return;
-    l->said = true;
+    if (l->opens && level <= CM_LOG_ERROR) {
+        snprintf(l->error, sizeof(l->error), "%s", text);
+        return;
+    }
     l->r->log(level <= CM_LOG_ERROR     ? LOG_TROUBLE
               : level == CM_LOG_WARNING ? LOG_WARN
                                         : LOG_NOTE,
@@ -163,12 +167,21 @@ static int serve(const struct run *r, cm_cache *cache)
     return status;
 }
 
+/* Does the library's line end with the text of the error, so that it does not say what to do? */
+static bool is_plain(const char *line, int e)
+{
+    const char *const text = cm_strerror(e);
+    const size_t n = strlen(line), tail = strlen(text);
+
+    return n == 0 || (n >= tail && strcmp(line + n - tail, text) == 0);
+}
+
 /* `line`: what the library has said, which begins with the name of the pool; "": nothing. */
 static void say_why_not(char why[RUN_WHY_ROOM], const char *pool, int e, const char *line)
 {
     const char *const more = e == CM_ENOENT ? "; make it with \"cachemax create\""
                              : e == CM_EKEY ? "; " KEY_ADVICE
-                             : e == CM_EACCES
+                             : e == CM_EACCES && is_plain(line, e)
                                  ? "; it is for its owner, so run this as that user, or as root"
                                  : "";
 
@@ -253,7 +266,7 @@ bool run_pool_fits(const struct config *c, void (*log)(enum log_weight w, const 
 static int run_pool(const struct run *r)
 {
     const char *const pool = r->config->pool;
-    struct log_state log = { r, false };
+    struct log_state log = { .r = r, .opens = true };
     cm_options o = CM_OPTIONS_INIT;
     cm_cache *cache = NULL;
     char text[RUN_WHY_ROOM];
@@ -263,14 +276,14 @@ static int run_pool(const struct run *r)
     o.log_ctx = &log;
     o.seal = key_seal();
     e = cm_open(pool, &o, &cache);
+    log.opens = false;
     if (e < 0) {
-        /* The library says why, but not what to do. */
-        if (!log.said || e == CM_ENOENT || e == CM_EKEY) {
-            say_why_not(text, pool, e, "");
-            r->log(LOG_TROUBLE, text);
-        }
+        say_why_not(text, pool, e, log.error);
+        r->log(LOG_TROUBLE, text);
         return RUN_NO_SERVICE;
     }
+    if (*log.error)
+        r->log(LOG_TROUBLE, log.error);
     status = serve(r, cache);
     e = cm_close(cache);
     if (e < 0) {

@@ -91,6 +91,7 @@ done
 # ---- What cannot be used -------------------------------------------------------------------------
 says 'no pool' 1 "$us $work/pool: no such file or directory; make it with \"cachemax create\"" \
   good.conf
+check 'it is said once' test "$(wc -l <err)" = 1
 check 'nothing is left of it' test ! -e socket.writes
 says 'no pool, to check' 0 "$us $work/pool: no such file or directory; make it with*" \
   check-config good.conf
@@ -123,6 +124,11 @@ elif chown -R 65534 own && chmod 644 own.conf &&
   setpriv --reuid=65534 --regid=65534 --clear-groups own/service own.conf 2>err
   status=$?
   check 'a pool of mode 0400' test "$status $(cat err)" = "1 $denied"
+  chown 0 own/pool
+  denied="$us $work/own/pool: permission denied; it is for its owner, so run this as that user, or"
+  setpriv --reuid=65534 --regid=65534 --clear-groups own/service own.conf 2>err
+  status=$?
+  check 'a pool of another user' test "$status $(cat err)" = "1 $denied as root"
 else
   echo "skip a pool of mode 0400: cannot run the service as another user"
   skipped=$((skipped + 1))
@@ -324,6 +330,7 @@ if "$tool" create sealed --size 8M --quiet --key-file key --encrypt 2>err; then
     # shellcheck disable=SC2086 # a word, or none
     {
       says "no key ${how:-at the start}" "$none" "$needs" $how keyless.conf
+      check 'it is said once' test "$(wc -l <err)" = 1
       says "another key ${how:-at the start}" "$none" "$needs" $how other.conf
       says "a key for a plain pool ${how:-at the start}" "$none" "$needs" $how plain.conf
       says "a key that is not there ${how:-at the start}" 2 \
