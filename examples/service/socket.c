@@ -197,13 +197,16 @@ static void listener_main(void *arg)
     }
 }
 
-/* Is it new, or did a service leave it? Else it is a file of somebody else, who must not lose it.
- */
+/* Is it new, or did a service leave it, with the path of a pool? Else it is a file of somebody
+ * else, who must not lose it. */
 static bool is_lock_file(int fd)
 {
+    char first = 0;
     struct stat st;
 
-    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_size <= PATH_MAX;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_size > PATH_MAX)
+        return false;
+    return st.st_size == 0 || (pread(fd, &first, 1, 0) == 1 && first == '/');
 }
 
 /* Nobody else may serve here. */

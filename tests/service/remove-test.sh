@@ -107,10 +107,11 @@ printf '# ours\npool = %s/pool\nsocket = %s/socket\nfolder=%s/other\nexclude = *
   "$work" "$work" "$work" | cmp -s - conf && ok other-lines || fail other-lines "$(cat conf)"
 
 # A file of somebody else is no lock of the service.
-for kind in large linked; do
-  head -c 10000 /dev/zero >others
+for kind in large linked small; do
+  head -c 10000 /dev/zero | tr '\0' / >others
   [ $kind = large ] || echo "$work/pool" >others
-  if [ $kind = large ]; then cp others socket.lock; else ln others socket.lock; fi
+  [ $kind != small ] || echo "mine: $work/pool" >others
+  if [ $kind = linked ]; then ln others socket.lock; else cp others socket.lock; fi
   cp socket.lock before
   expect "$kind-lock" 1 'socket.lock: .* move it away' "$service" conf
   cmp -s socket.lock before && ok "$kind-stays" || fail "$kind-stays" "$(head -c 99 socket.lock)"
