@@ -79,23 +79,44 @@ static void say_result(const struct forgetter *f, const char *folder, uint64_t u
     printf("%s: removed; what was cached of its %llu %s is forgotten\n", folder,
            (unsigned long long)files, files == 1 ? "file" : "files");
     if (unseen > 0)
-        printf("%llu files or folders could not be opened: what is cached of them stays in the "
-               "pool until it is replaced\n",
-               (unsigned long long)unseen);
+        printf("%llu %s could not be opened: what is cached of %s stays in the pool until it is "
+               "replaced\n",
+               (unsigned long long)unseen, unseen == 1 ? "file or folder" : "files or folders",
+               unseen == 1 ? "it" : "them");
     if (f->kept > 0)
-        printf("%llu files could not be forgotten: %s; what is cached of them stays in the pool "
-               "until it is replaced\n",
-               (unsigned long long)f->kept,
-               f->why == CMC_UNTOLD ? "the service is gone" : cm_strerror(f->why));
+        printf("%llu %s could not be forgotten: %s; what is cached of %s stays in the pool until "
+               "it is replaced\n",
+               (unsigned long long)f->kept, f->kept == 1 ? "file" : "files",
+               f->why == CMC_UNTOLD ? "the service is gone" : cm_strerror(f->why),
+               f->kept == 1 ? "it" : "them");
     printf("programs that were told of the folder go on until they are started again\n");
+}
+
+/* Forgets the files of the folder. False: it was said what is wrong. */
+static bool forget_folder(const struct config *c, const char *folder, struct forgetter *f,
+                          uint64_t *unseen, bool *closed)
+{
+    int e = 0;
+    const bool reached = reach_pool(c, f);
+
+    if (reached)
+        *unseen = walk(folder, forget, f);
+    cmc_disconnect(f->client);
+    if (f->cache)
+        e = cm_close(f->cache);
+    if (e < 0)
+        fprintf(stderr, "cachemax-service: %s: the pool could not be closed cleanly: %s\n", c->pool,
+                cm_strerror(e));
+    *closed = e == 0;
+    return reached;
 }
 
 int remove_folder(const struct config *c, const char *path, const char *folder)
 {
     struct forgetter f = { .cache = NULL };
-    uint64_t unseen;
+    uint64_t unseen = 0;
+    bool done, closed;
     char why[512];
-    int e;
 
     if (os_path_fault(folder) || folders_path_fault(folder)) {
         fprintf(stderr, "cachemax-service: %s: %s\n", folder,
@@ -106,21 +127,14 @@ int remove_folder(const struct config *c, const char *path, const char *folder)
         fprintf(stderr, "cachemax-service: %s: it has no line \"folder = %s\"\n", path, folder);
         return RUN_BAD_USAGE;
     }
-    if (!reach_pool(c, &f)) {
-        cmc_disconnect(f.client);
-        return RUN_NO_SERVICE;
-    }
-    unseen = walk(folder, forget, &f);
-    cmc_disconnect(f.client);
-    e = f.cache ? cm_close(f.cache) : 0;
-    if (e < 0)
-        fprintf(stderr, "cachemax-service: %s: the pool could not be closed cleanly: %s\n", c->pool,
-                cm_strerror(e));
+    done = forget_folder(c, folder, &f, &unseen, &closed);
     key_drop();
+    if (!done)
+        return RUN_NO_SERVICE;
     if (!config_remove_folder(path, folder, why)) {
         fprintf(stderr, "cachemax-service: %s\n", why);
         return RUN_NO_SERVICE;
     }
     say_result(&f, folder, unseen);
-    return 0;
+    return closed ? 0 : RUN_NO_SERVICE;
 }
