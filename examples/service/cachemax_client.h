@@ -167,7 +167,7 @@ int cmc_forget_kept(cmc_client *k, const cm_file_id *id, int gone, int *kept);
 /* Reads what of [offset, offset + len) is not cached, ahead of need, and stores it, as cm_warm();
  * all options and members of the report are those, and so are the results, with CMC_AWAY. `len` is
  * not CM_ALL. What is cached in part is read from the service, and counts as read. CM_ENOTSUP:
- * CM_WARM_VERIFY. */
+ * CM_WARM_VERIFY. CM_EINVAL also for an option that this library does not know. */
 int cmc_warm(cmc_file *f, uint64_t offset, uint64_t len, const cm_warm_options *opts,
              cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report);
 /* How many bytes of a range are cached, and is the file kept? *kept may be NULL. Nothing counts as
@@ -180,7 +180,8 @@ int cmc_file_set_keep(cmc_file *f, int keep);
  */
 int cmc_look_up(cmc_client *k, const cm_file_id *id);
 /* What the pool is: uuid, size, slots, used_slots, mode, kept_files, kept_bytes and kept_max of
- * *info; the rest of it stays as it is. 0 or CMC_AWAY. */
+ * *info; the rest of it stays as it is. 0, CMC_AWAY, or CM_EINVAL: NULL, or its struct_size is
+ * none. */
 int cmc_pool(cmc_client *k, cm_info *info);
 /* The service's counters, in the order of cm_stat_name(). Returns how many there are, at most n; 0:
  * the service is not there. */

@@ -237,6 +237,50 @@ int cmc_is_connected(cmc_client *k)
     return l != NULL;
 }
 
+/* ---- Structs that grow ----------------------------------------------------------------------- */
+
+#define STRUCT_MAX 4096u /* a struct_size beyond this is not one */
+
+/* The struct_size; 0, which is that of the first release: `size`. UINT32_MAX: it is none. */
+static uint32_t size_of(const void *given, uint32_t size)
+{
+    uint32_t n;
+
+    memcpy(&n, given, sizeof(n));
+    if (n == 0)
+        return size;
+    return n < 2 * sizeof(n) || n > STRUCT_MAX ? UINT32_MAX : n;
+}
+
+bool client_take(void *to, uint32_t size, const void *from)
+{
+    const uint32_t given = from ? size_of(from, size) : 0;
+
+    memset(to, 0, size);
+    if (given == UINT32_MAX)
+        return false;
+    if (given > 0)
+        memcpy(to, from, given < size ? given : size);
+    for (uint32_t i = size; i < given; i++)
+        if (((const uint8_t *)from)[i])
+            return false;
+    return true;
+}
+
+bool client_can_give(const void *to)
+{
+    return size_of(to, 0) != UINT32_MAX;
+}
+
+void client_give(void *to, const void *from, uint32_t size)
+{
+    const uint32_t room = size_of(to, size), both = room < size ? room : size;
+
+    memcpy(to, from, both);
+    memset((uint8_t *)to + both, 0, room - both);
+    memcpy(to, &both, sizeof(both));
+}
+
 /* ---- Files ----------------------------------------------------------------------------------- */
 
 static int64_t ask(struct link *l, uint16_t command, uint32_t file, const void *body, size_t n,

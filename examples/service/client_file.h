@@ -15,6 +15,16 @@ struct link *client_hold(cmc_file *f, uint32_t *handle);
  */
 struct link *client_link(cmc_client *k);
 cmc_client *client_of(const cmc_file *f); /* client.c */
+
+/* client.c: structs that pass between a program and a client library of another version: the rules
+ * of the library (src/api/structs.c), which is not linked. */
+/* Copies options of the program, of its own size; NULL: zeros. False: another size than one, or an
+ * option that is not known here is set. */
+bool client_take(void *to, uint32_t size, const void *from);
+/* Has a result of the program a struct_size? */
+bool client_can_give(const void *to);
+/* Gives the part of a result that both sides know. The rest of the program's struct gets zeros. */
+void client_give(void *to, const void *from, uint32_t size);
 /* client.c: the same, without looking and opening: for a thread that must not wait. */
 struct link *client_hold_open(cmc_file *f, uint32_t *handle);
 

@@ -67,20 +67,23 @@ int cmc_pool(cmc_client *k, cm_info *info)
     const struct request q = { .command = CMP_POOL };
     struct cmp_pool_reply r = { .size = 0 };
     struct answer a = { .body = &r, .body_room = sizeof(r) };
+    cm_info i; /* what else the program has there stays */
     int e;
 
-    if (!k || !info)
+    if (!k || !info || !client_can_give(info))
         return CM_EINVAL;
     e = ask_by(client_link(k), &q, &a);
     if (e < 0)
         return e;
-    info->size = r.size;
-    info->slots = r.slots;
-    info->used_slots = r.used;
-    info->mode = r.mode;
-    info->kept_files = r.kept_files;
-    info->kept_bytes = r.kept_bytes;
-    info->kept_max = r.kept_max;
-    memcpy(info->uuid, r.uuid, sizeof(info->uuid));
+    (void)client_take(&i, sizeof(i), info);
+    i.size = r.size;
+    i.slots = r.slots;
+    i.used_slots = r.used;
+    i.mode = r.mode;
+    i.kept_files = r.kept_files;
+    i.kept_bytes = r.kept_bytes;
+    i.kept_max = r.kept_max;
+    memcpy(i.uuid, r.uuid, sizeof(i.uuid));
+    client_give(info, &i, sizeof(i));
     return 0;
 }

@@ -23,7 +23,7 @@
 
 struct warm {
     cmc_file *file;
-    const cm_warm_options *o;
+    cm_warm_options o;
     cm_origin_read_fn origin_read;
     void *ctx;
     uint64_t from, pos, end; /* multiples of a block, but for the end */
@@ -44,7 +44,7 @@ static bool is_cancelled(const struct warm *w)
 {
     const uint64_t done = w->pos < w->end ? w->pos - w->from : w->end - w->from;
 
-    return w->o->progress && w->o->progress(w->o->progress_ctx, done, w->end - w->from) != 0;
+    return w->o.progress && w->o.progress(w->o.progress_ctx, done, w->end - w->from) != 0;
 }
 
 /* Sleeps until the rate allows more. */
@@ -52,12 +52,12 @@ static int keep_pace(const struct warm *w)
 {
     uint64_t due, now;
 
-    if (w->o->bytes_per_second == 0)
+    if (w->o.bytes_per_second == 0)
         return is_cancelled(w) ? CM_ECANCELED : 0;
     /* Seconds and the rest, so that nothing overflows. */
-    due = w->began + w->r.read / w->o->bytes_per_second * UINT64_C(1000000000) +
-          (uint64_t)((double)(w->r.read % w->o->bytes_per_second) * 1e9 /
-                     (double)w->o->bytes_per_second);
+    due = w->began + w->r.read / w->o.bytes_per_second * UINT64_C(1000000000) +
+          (uint64_t)((double)(w->r.read % w->o.bytes_per_second) * 1e9 /
+                     (double)w->o.bytes_per_second);
     while (!is_cancelled(w)) {
         now = os_now_ns();
         if (now >= due)
@@ -71,9 +71,9 @@ static int keep_pace(const struct warm *w)
 static uint64_t window_len(const struct warm *w)
 {
     uint64_t n = CLIENT_WINDOW_MAX;
-    const uint64_t rate = w->o->bytes_per_second / WINDOWS_A_SECOND;
+    const uint64_t rate = w->o.bytes_per_second / WINDOWS_A_SECOND;
 
-    if (w->o->bytes_per_second && rate < n)
+    if (w->o.bytes_per_second && rate < n)
         n = rate < BLOCK ? BLOCK : rate - rate % BLOCK;
     if (w->end - w->pos < n)
         n = (w->end - w->pos + BLOCK - 1) / BLOCK * BLOCK;
@@ -187,19 +187,18 @@ static int run(struct warm *w)
 int cmc_warm(cmc_file *f, uint64_t offset, uint64_t len, const cm_warm_options *opts,
              cm_origin_read_fn origin_read, void *ctx, cm_warm_report *report)
 {
-    static const cm_warm_options usual = CM_WARM_OPTIONS_INIT;
-    struct warm w = { .file = f,
-                      .o = opts ? opts : &usual,
-                      .origin_read = origin_read,
-                      .ctx = ctx,
-                      .r = CM_WARM_REPORT_INIT,
-                      .every = 1 };
+    struct warm w = {
+        .file = f, .origin_read = origin_read, .ctx = ctx, .r = CM_WARM_REPORT_INIT, .every = 1
+    };
     void *memory;
     int e, counted;
 
     if (!f || !origin_read || len > INT64_MAX - BLOCK || offset > (uint64_t)INT64_MAX - BLOCK - len)
         return CM_EINVAL;
-    if (w.o->flags) /* what the service has cannot be compared from here */
+    if (!client_take(&w.o, sizeof(w.o), opts) || w.o.reserved[0] || w.o.reserved[1] ||
+        (report && !client_can_give(report)))
+        return CM_EINVAL;
+    if (w.o.flags) /* what the service has cannot be compared from here */
         return CM_ENOTSUP;
     w.from = w.pos = offset - offset % BLOCK;
     w.end = offset + len;
@@ -212,6 +211,6 @@ int cmc_warm(cmc_file *f, uint64_t offset, uint64_t len, const cm_warm_options *
     counted = count(&w);
     free(memory);
     if (report)
-        *report = w.r;
+        client_give(report, &w.r, sizeof(w.r));
     return e ? e : counted ? counted : w.reason;
 }
