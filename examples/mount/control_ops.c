@@ -509,16 +509,20 @@ static int identify(struct control_client *c, struct inode *i, const struct cont
 
 static int set_mode(struct control_client *c, const struct control_request *r)
 {
+    int rc;
+
     (void)c;
     if (!cache_on())
         return CM_EFORGET;
     if (r->number > CM_BYPASS)
         return CM_EINVAL;
-    say(CM_LOG_INFO, "pool %s: mode %s", mnt.opt.pool,
-        r->number == CM_NORMAL   ? "normal"
-        : r->number == CM_FREEZE ? "freeze"
-                                 : "bypass");
-    return cm_set_mode(mnt.cache, (int)r->number);
+    rc = cm_set_mode(mnt.cache, (int)r->number);
+    if (rc == 0)
+        say(CM_LOG_INFO, "pool %s: mode %s", mnt.opt.pool,
+            r->number == CM_NORMAL   ? "normal"
+            : r->number == CM_FREEZE ? "freeze"
+                                     : "bypass");
+    return rc;
 }
 
 static void tell_uuid(struct control_client *c, const cm_info *info)
