@@ -154,9 +154,15 @@ static int init_hidden(void)
 {
     const int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     struct stat st;
+    int err;
 
-    if (fd < 0 || fstat(fd, &st) < 0)
+    if (fd < 0)
         return errno;
+    if (fstat(fd, &st) < 0) {
+        err = errno;
+        close(fd);
+        return err;
+    }
     init_inode(&table.root, &st, fd, table.top[0]->device, NULL);
     table.root.barred = true;
     return 0;

@@ -593,18 +593,19 @@ struct parts {
 static bool add_part(struct parts *p, unsigned place, const struct line *l, const char *below,
                      const char *at)
 {
-    struct part *const more = realloc(p->v, (p->n + 1) * sizeof(*more)), one = { .place = place };
+    struct part *const more = realloc(p->v, (p->n + 1) * sizeof(*more)), *one;
 
     if (!more)
         return false;
     p->v = more;
-    more[p->n] = one;
-    more[p->n].device = strdup(l->device);
-    more[p->n].at = strdup(at);
-    if (asprintf(&more[p->n].root, "%s%s%s", l->root, *below && strcmp(l->root, "/") ? "/" : "",
-                 below) < 0)
-        more[p->n].root = NULL;
-    return more[p->n].root && more[p->n++].at;
+    one = &more[p->n++]; /* counted, so it is freed also if it is not whole */
+    one->place = place;
+    one->device = strdup(l->device);
+    one->at = strdup(at);
+    if (asprintf(&one->root, "%s%s%s", l->root, *below && strcmp(l->root, "/") ? "/" : "", below) <
+        0)
+        one->root = NULL;
+    return one->device && one->at && one->root;
 }
 
 /* What a mount shows of its file system below the DIRs: it is mounted there, or they are on it. */

@@ -123,6 +123,7 @@ static struct link *hold_link(cmc_client *k)
 static int set_up(cmc_client *k, const struct cmc_options *o, char why[256])
 {
     const char *const fault = client_stream_fault(o->where);
+    int e;
 
     if (fault) {
         snprintf(why, 256, "%.160s: %s", o->where, fault);
@@ -135,8 +136,10 @@ static int set_up(cmc_client *k, const struct cmc_options *o, char why[256])
         k->options.timeout_ms = TIMEOUT_MS;
     if (!k->where)
         return CM_ENOMEM;
-    os_mutex_begin(&k->lock);
-    return outside_file_open(&k->outside, k->where, false, why);
+    e = outside_file_open(&k->outside, k->where, false, why);
+    if (e == 0)
+        os_mutex_begin(&k->lock);
+    return e;
 }
 
 /* Does the service look at the memory where this client notes its writes? If it is not there it

@@ -64,6 +64,8 @@ static int allocate(int fd, off_t from, off_t n)
     return posix_fallocate(fd, from, n);
 }
 
+static __thread int mutexes; /* of this thread: begun and not ended */
+
 #undef atomic_fetch_and
 #define atomic_fetch_and(at, keep) fetch_and(at, keep)
 #undef atomic_store
@@ -73,6 +75,8 @@ static int allocate(int fd, off_t from, off_t n)
     (others_run(at), atomic_compare_exchange_strong_explicit(at, was, to, memory_order_seq_cst,    \
                                                              memory_order_seq_cst))
 #define os_lock(m) take_lock(m)
+#define os_mutex_begin(m) (mutexes++, os_mutex_begin(m))
+#define os_mutex_end(m) (mutexes--, os_mutex_end(m))
 #define poll(p, n, ms) poll_interrupted(p)
 #define posix_fallocate(fd, from, n) allocate(fd, from, n)
 #include "../../examples/service/client.c"
@@ -86,6 +90,8 @@ static int allocate(int fd, off_t from, off_t n)
 #include "../../examples/service/client_socket.c"
 #include "../../examples/service/outside_file.c"
 #undef os_lock
+#undef os_mutex_begin
+#undef os_mutex_end
 
 #include "client_service.h"
 
@@ -466,6 +472,7 @@ static void test_no_place(void)
 {
     char name[200], why[256];
     const struct cmc_options o = { .where = name, .timeout_ms = 100 };
+    const int had = mutexes;
     cmc_client *k;
     name[0] = 0;
     CHECK_EQ(cmc_connect(&o, &k, why), CM_EINVAL);
@@ -480,6 +487,7 @@ static void test_no_place(void)
     strcpy(name, "/no such directory/socket");
     CHECK_EQ(cmc_connect(&o, &k, why), CM_ENOENT);
     CHECK(strcmp(why, "/no such directory/socket.writes: No such file or directory") == 0);
+    CHECK_EQ(mutexes, had);
 }
 
 /* The name is a link, and no service is there that could be asked for its table. It would be the
