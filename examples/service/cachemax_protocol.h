@@ -101,7 +101,7 @@ struct cmp_hello_reply {
 /* A receiver of replies has room for so many bytes: the longest reply without data. */
 #define CMP_REPLY_MIN (24u + 72u)
 #define CMP_HAS_RING 1u
-#define CMP_RING_WRITES 2u /* the ring takes brackets, too: none of them waits for a disk */
+#define CMP_RING_WRITES 2u /* the ring takes brackets, too: none of them waits for a sync */
 #define CMP_STEERS 4u      /* the commands CMP_WARM to CMP_POOL are known */
 #define CMP_FORGETS_ALL 8u /* CMP_FORGET_ALL is known */
 
@@ -287,7 +287,7 @@ static inline int cmp_has_file(unsigned command)
            command != CMP_FORGET_ALL;
 }
 
-/* May a request go through the ring? `flags`: of the hello's reply. What may wait for a disk goes
+/* May a request go through the ring? `flags`: of the hello's reply. What may wait for a sync goes
  * through the stream, because a thread of the service serves the rings of several clients. */
 static inline int cmp_ring_takes(unsigned command, uint32_t flags)
 {

@@ -6,7 +6,9 @@
  * sleeps, and a client that has just asked finds its answer while it spins. With a thread for each
  * ring all of them would spin and sleep in turns, on the processors that the clients need.
  *
- * Nothing that a ring may ask waits for a disk (cmp_ring_takes).
+ * Nothing that a ring may ask waits for a sync (cmp_ring_takes). But a page of the pool that is not
+ * in memory is read from its volume first. Then all clients of this thread wait, some milliseconds
+ * on a disk. A pool that is larger than the memory should be on DAX or a fast volume.
  *
  * Who: server.c, stream.c.
  */

@@ -58,7 +58,7 @@ int service_judged(cm_file *cf, int e);
 /* A sync of a file has failed, and nobody could tell. `arg`: the service. False: not now. */
 bool service_sync_failed(void *arg, const cm_file_id *id);
 /* The answer was copied when the file had `number`. May it be given? Else it is "pass", and a file
- * that was written outside is forgotten. If that waits for a disk, and the caller may not, it is
+ * that was written outside is forgotten. If that waits for a sync, and the caller may not, it is
  * left to service_catch_up_all(). */
 bool service_may_answer(struct service *s, struct served *f, uint64_t number, bool may_wait);
 /* Call it every second. */

@@ -12,7 +12,7 @@
 /* A request and the place for its reply. */
 struct call {
     struct session *s;
-    bool may_wait; /* for a disk */
+    bool may_wait; /* for a sync */
     struct cmp_head head;
     const uint8_t *body, *data;
     size_t data_len;

@@ -14,7 +14,7 @@ struct session;
 struct session *session_begin(struct service *s, uint32_t client, uint32_t data_max);
 /* The transport has made a ring; the reply to hello will say so. */
 void session_has_ring(struct session *s, uint64_t bytes, uint64_t name, uint64_t bell_name);
-/* Handles a message of n bytes, as it arrived. `may_wait`: for a disk; the thread of rings may not.
+/* Handles a message of n bytes, as it arrived. `may_wait`: for a sync; the thread of rings may not.
  * Writes the reply to `reply` and returns its length;
  * 0: there is none. `room`: its bytes, at least CMP_REPLY_MIN; the reply is only written, so
  * it may be memory that the client sees. Returns -1 if the connection has to end: *why says in a
