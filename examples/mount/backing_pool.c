@@ -63,7 +63,8 @@ static void log_line(void *ctx, int level, const char *text)
     }
 }
 
-/* Bytes a second; 0: no limit. A day of drive writes is the pool's size so many times. */
+/* What may be stored in a second, in bytes; 0: no limit. Of -o fill_rate and -o drive_writes the
+ * lower one counts; the latter says how many times the pool's size a day. */
 static uint64_t fill_rate(uint64_t pool_size)
 {
     const double daily = mnt.opt.drive_writes * (double)pool_size / 86400;

@@ -6,7 +6,7 @@
  * Each stores what waits in the probation buffer and may go to the pool. Without DAX each also
  * syncs what was written to the pool, where that is possible: else a power cut empties it.
  *
- * Callers: backing_pool.c; proof.c says what was proved.
+ * Callers: backing_pool.c, resize.c; proof.c says what was proved.
  */
 #include "mount.h"
 

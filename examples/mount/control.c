@@ -14,7 +14,8 @@
  * says so, and the mount serves without one. At the end control_cancel() lets all work stop, and
  * control_stop() waits for it: for STOP_NS, because a server below DIR may not answer.
  *
- * Callers: main.c; control_ops.c for the lines.
+ * Callers: main.c; control_ops.c, quota.c, record.c and resize.c for the lines; backing_pool.c and
+ * resize.c ask whether it ends.
  */
 #include "control.h"
 #include "control_head.h"

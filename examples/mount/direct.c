@@ -259,7 +259,8 @@ static void say_gone(void)
 
 static void notify(const struct held *h)
 {
-    ssize_t rc;
+    ssize_t rc; /* of the helper's write */
+    bool stops;
 
     if (n.sock >= 0 && send(n.sock, &h->range, sizeof(h->range), MSG_NOSIGNAL) > 0 &&
         recv(n.sock, &rc, sizeof(rc), 0) > 0)
@@ -271,9 +272,9 @@ static void notify(const struct held *h)
         close(n.sock);
     }
     n.sock = -1;
-    rc = n.stop;
+    stops = n.stop;
     pthread_mutex_unlock(&n.lock);
-    if (!rc)
+    if (!stops)
         fuse_lowlevel_notify_inval_inode(mnt.se, h->range.ino, h->range.off, h->range.len);
 }
 

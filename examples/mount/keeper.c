@@ -16,8 +16,9 @@
  * - What is open is looked at for changes of others (coherence.c).
  * - Descriptors run out before the kernel forgets names by itself. The keeper asks it to.
  *
- * There are two lists, each in order of time, because the delay of each is constant. If a DIR lost
- * its mount, its files come first, so that its file system can be unmounted. A listed inode is
+ * There are two lists, each in order of time, because the delay of each is constant. What
+ * keeper_detach() adds is due at once, but comes behind what waits: for DELAY_NS at most. If a DIR
+ * lost its mount, its files come first, so that its file system can be unmounted. A listed inode is
  * held. A file that loses its last name leaves the lists, so that its room on the disk is free. At
  * the end finish() does the rest, within SYNC_BUDGET_NS.
  *

@@ -22,6 +22,7 @@
  *   keeper.c    two background threads: second validators, proofs of cleanness, descriptor relief
  *   coherence.c changes that others make at the origin, beside programs that have files open
  *   watch.c     one background thread: the kernel tells of these changes
+ *   times.c     servers whose times tell who changed what
  *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
  *   paranoid.c  compares what is cached with the origin
  *   proof.c     which syncs prove that the origin has what was written
@@ -703,8 +704,7 @@ void pool_grown(void);    /* sets anew what its size decides */
 uint64_t pool_room(void); /* how large it may become in its place; 0: it cannot grow there */
 void pool_abandon(void);  /* it was given up while it was away: removes what has its name now */
 
-/* control.c: the socket through which the command cachemax steers a mount with a pool of its own.
- */
+/* control.c: the socket through which the command cachemax steers this mount. */
 void control_start(void);  /* after the last fork; a failure is only logged */
 void control_cancel(void); /* an end was asked for: all its work stops soon */
 /* Loops and workers have ended; before keeper_stop. False: a file system below DIR does not answer,

@@ -70,7 +70,7 @@ static struct dirent *next_entry(struct dir *dir)
     return dir->pending;
 }
 
-/* A directory that --one-file-system does not show. */
+/* An entry of a directory whose content --one-file-system does not show. */
 static bool hidden(const struct inode *dir, const struct dirent *d)
 {
     return dir->barred && strcmp(d->d_name, ".") && strcmp(d->d_name, "..");

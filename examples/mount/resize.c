@@ -28,7 +28,8 @@
  * and it is tried again every RETRY_S seconds. If the mount ends meanwhile, the pool stays closed:
  * it is clean, and its next user may have it already.
  *
- * Callers: control_ops.c; cache.c asks whether the pool is away.
+ * Callers: control_ops.c, main.c; backing_pool.c, cache.c, ops_name.c and ops_open.c ask whether
+ * the pool is away.
  */
 #include "control.h"
 #include "mount.h"

@@ -9,7 +9,7 @@
  *
  * Advice is asked for when a file is attached.
  *
- * No state. Who: options.c, cache.c, backing_pool.c; any thread.
+ * No state. Who: options.c, quota.c, cache.c, ops_open.c, backing_pool.c; any thread.
  */
 #include "mount.h"
 

@@ -65,11 +65,12 @@ static bool has_ended(uint32_t process)
     return kill((pid_t)process, 0) != 0 && errno == ESRCH;
 }
 
-/* A client has three descriptors of the service, and two more while it gets its ring: more than the
- * soft limit, if the configuration allows many clients. */
+/* A client has three descriptors of the service, and two more while it gets its ring. Two more may
+ * still be open of a client that has just left. So seven for each client: more than the soft limit,
+ * if the configuration allows many clients. */
 static void allow_descriptors(uint32_t clients)
 {
-    const rlim_t need = 7 * (rlim_t)clients + 64; /* two are of those that leave */
+    const rlim_t need = 7 * (rlim_t)clients + 64;
     struct rlimit n;
     char text[200];
 

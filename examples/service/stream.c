@@ -4,7 +4,7 @@
  *
  * Owns: what belongs to such a client, its buffers, its thread, and perhaps a ring beside the
  * stream. A client that stalls inside a message or does not take its replies loses its connection.
- * What it may hold is bounded: two messages, a ring, and what session.c says.
+ * What it may hold is bounded: two messages, a ring, and what session_state.h says.
  *
  * Who: the transports, by stream_take().
  */
