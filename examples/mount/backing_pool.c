@@ -12,6 +12,8 @@
  */
 #include "mount.h"
 
+#include "../service/pool_use.h"
+
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
@@ -41,19 +43,11 @@ static void say_late(void)
     late.text[0] = '\0';
 }
 
-/* The library tells whoever calls cm_file_open() how to take better validators. A user of the mount
- * cannot do that; say_unknown() in cache.c and docs/mount.md tell what it means here. */
-static bool is_hint(int level, const char *text)
-{
-    static const char open_call[] = "cm_file_open: ";
-
-    return level == CM_LOG_INFO && strncmp(text, open_call, sizeof(open_call) - 1) == 0;
-}
-
 static void log_line(void *ctx, int level, const char *text)
 {
     (void)ctx;
-    if (is_hint(level, text))
+    /* say_unknown() in cache.c and docs/mount.md tell what it means here. */
+    if (pool_use_is_hint(level, text))
         return;
     if (late.on && level == CM_LOG_ERROR) {
         say_late();

@@ -10,6 +10,8 @@
  */
 #include "mount.h"
 
+#include "../service/pool_use.h"
+
 #include <timed_wait.h> /* examples/wait */
 
 #define PERIOD_NS UINT64_C(5000000000)
@@ -49,20 +51,16 @@ static void look_at_pool(void)
 {
     const uint32_t d = durability();
 
-    checkpoints.syncs = d == CM_DURABILITY_PAGECACHE || d == CM_DURABILITY_CHECKPOINT;
+    checkpoints.syncs = pool_use_syncs(d);
     atomic_store(&helps, d == CM_DURABILITY_DAX || d == CM_DURABILITY_CHECKPOINT);
 }
 
-/* A number that differs if anything has changed that a checkpoint makes safe. Hits alone are not
- * worth a sync. */
+/* As pool_use_changes(), with the proofs; 0: the pool does not tell. */
 static uint64_t changes(void)
 {
-    cm_stats_data s = { .struct_size = sizeof(s) };
+    uint64_t n;
 
-    if (cm_stats(mnt.cache, &s) < 0)
-        return 0;
-    return s.pool_bytes + s.buffered + s.brackets + atomic_load(&proofs) +
-           (checkpoints.syncs ? 0 : s.probation_hits);
+    return pool_use_changes(mnt.cache, checkpoints.syncs, &n) ? n + atomic_load(&proofs) : 0;
 }
 
 /* True: it is time to end. */

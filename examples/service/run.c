@@ -16,6 +16,7 @@
 #include "key.h"
 #include "os.h"
 #include "outside_file.h"
+#include "pool_use.h"
 #include "recover.h"
 #include "stream.h"
 #include "watch.h"
@@ -29,20 +30,11 @@ struct log_state {
     char error[RUN_WHY_ROOM]; /* the last one meanwhile */
 };
 
-/* What the library tells those who call cm_file_open(): how to take better validators. Who runs a
- * service cannot do that. */
-static bool is_hint(int level, const char *text)
-{
-    static const char open_call[] = "cm_file_open: ";
-
-    return level == CM_LOG_INFO && strncmp(text, open_call, sizeof(open_call) - 1) == 0;
-}
-
 static void log_of_library(void *arg, int level, const char *text)
 {
     struct log_state *l = arg;
 
-    if (is_hint(level, text))
+    if (pool_use_is_hint(level, text))
         return;
     if (l->opens && level <= CM_LOG_ERROR) {
         snprintf(l->error, sizeof(l->error), "%s", text);
@@ -54,19 +46,15 @@ static void log_of_library(void *arg, int level, const char *text)
               text);
 }
 
-/* A number that differs if anything has changed that a checkpoint makes safe. Hits alone are not
- * worth a sync of the volume. */
+/* As pool_use_changes(); 0: the pool does not tell. */
 static uint64_t changes(cm_cache *cache)
 {
-    cm_stats_data s = { .struct_size = sizeof(s) };
     cm_info i = { .struct_size = sizeof(i) };
+    uint64_t n;
 
-    if (cm_stats(cache, &s) < 0 || cm_get_info(cache, &i) < 0)
+    if (cm_get_info(cache, &i) < 0 || !pool_use_changes(cache, pool_use_syncs(i.durability), &n))
         return 0;
-    return s.pool_bytes + s.buffered + s.brackets +
-           (i.durability == CM_DURABILITY_PAGECACHE || i.durability == CM_DURABILITY_CHECKPOINT
-                ? 0
-                : s.probation_hits);
+    return n;
 }
 
 /* Does what is to be done every few seconds until the service has to end: checkpoints, and claims

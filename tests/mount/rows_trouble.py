@@ -51,7 +51,7 @@ OF_TROUBLE = [
        CACHE, '        say_unknown(i);\n', '        (void)say_unknown;\n'),
     _m('hints', 'the log has what the library says to programmers', 'coherence',
        '^close-to-open(: the log has no hints for programmers)?$', POOL,
-       'if (is_hint(level, text))', 'if (is_hint(level, text) && 0)'),
+       'if (pool_use_is_hint(level, text))', 'if (pool_use_is_hint(level, text) && 0)'),
     _m('holes in mappings', 'SEEK_DATA asks the origin about what a mapping may have', 'mount',
        '^SEEK_DATA of what is stored in a mapping$',
        WRITE, '    if (flush_may_hold(h->inode, true) && fstat', '    if (0 && fstat'),
