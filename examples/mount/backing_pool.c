@@ -373,7 +373,7 @@ static void give_name(const struct inode *i)
     const char *p;
     size_t n;
 
-    if (!has_names || path_of(i->fd, path) < 0)
+    if (!has_names || !path_of_fd(i->fd, path, sizeof(path)))
         return;
     p = mnt.opt.places == 1 ? place_below(path) : NULL;
     if (!p) /* or it was moved meanwhile */

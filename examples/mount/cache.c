@@ -22,14 +22,6 @@ static struct {
 } lru = { .lock = PTHREAD_MUTEX_INITIALIZER,
           .list = { .lru_prev = &lru.list, .lru_next = &lru.list } };
 
-ssize_t path_of(int fd, char path[PATH_MAX])
-{
-    const ssize_t n = readlink(procpath(fd).s, path, PATH_MAX - 1);
-
-    path[n < 0 ? 0 : n] = '\0';
-    return n;
-}
-
 bool cache_on(void)
 {
     return !atomic_load_explicit(&mnt.gave_up, memory_order_acquire) && !resize_runs();
@@ -105,7 +97,7 @@ static uint32_t attach_flags(const struct inode *i)
 
 static const char *name_of(const struct inode *i, char path[PATH_MAX])
 {
-    return path_of(i->fd, path) < 0 ? mnt.opt.dir : path;
+    return path_of_fd(i->fd, path, PATH_MAX) ? path : mnt.opt.dir;
 }
 
 static void say_clone(const struct inode *i)
@@ -502,6 +494,13 @@ static void attach_used(struct inode *i, void *ctx)
 void cache_attach_used(bool far)
 {
     inode_each(far, attach_used, NULL);
+}
+
+uint64_t file_version(const struct inode *i)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+
+    return cm_file_get_info(i->cf, &info) < 0 ? 0 : info.incarnation;
 }
 
 int file_revalidate(struct inode *i, cm_file_info *info)

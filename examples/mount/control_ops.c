@@ -153,13 +153,6 @@ static void settle_difference(struct warming *w, uint64_t version)
     w->differed = 0;
 }
 
-static uint64_t version_of(const struct inode *i)
-{
-    cm_file_info info = { .struct_size = sizeof(info) };
-
-    return cm_file_get_info(i->cf, &info) < 0 ? 0 : info.incarnation;
-}
-
 /* Adds what one try has found. */
 static void note_comparison(struct warming *w, const cm_warm_report *r, uint64_t version)
 {
@@ -205,7 +198,7 @@ static int warm_attached(struct inode *i, struct warming *w, uint64_t rate, uint
     for (int k = 0; k < WARM_TRIES && (rc == CM_EMOVED || rc == CM_NOT_STORED_STALE); k++) {
         if (k)
             (void)file_revalidate(i, &info);
-        const uint64_t version = w->flags ? version_of(i) : 0;
+        const uint64_t version = w->flags ? file_version(i) : 0;
         rc = mnt.backing->warm(i, off, len, &o, from_origin, w, &report);
         if (w->flags)
             note_comparison(w, &report, version);
@@ -227,10 +220,29 @@ static void tell_left_out(struct control_client *c, const struct inode *i)
     (void)control_is(c, "left_out", atomic_load(&i->left_out));
 }
 
-static int warm_range(struct control_client *c, struct inode *i, uint64_t rate, uint64_t off,
-                      uint64_t len, uint32_t flags)
+/* How much more may be pinned, for the client's message. */
+static void tell_room(struct control_client *c)
 {
-    struct warming w = { .client = c, .flags = flags };
+    cm_info info = { .struct_size = sizeof(info) };
+    uint64_t hits, misses;
+
+    if (mnt.backing->info(&info, &hits, &misses))
+        return;
+    (void)control_is(c, "pinned_max", info.kept_max);
+    (void)control_is(c, "room",
+                     info.kept_max > info.kept_bytes ? info.kept_max - info.kept_bytes : 0);
+}
+
+/* What to read ahead of need. */
+struct wanted {
+    uint64_t rate, off, len;
+    uint32_t flags;
+    bool pins; /* before it is read: then nothing of it is evicted while the rest is read */
+};
+
+static int warm_range(struct control_client *c, struct inode *i, const struct wanted *n)
+{
+    struct warming w = { .client = c, .flags = n->flags };
     cm_file_info info = { .struct_size = sizeof(info) };
     bool fresh;
     int rc = CM_ENOTSUP;
@@ -241,7 +253,11 @@ static int warm_range(struct control_client *c, struct inode *i, uint64_t rate, 
     if (is_attached(i)) {
         if (!fresh && others_write())
             (void)file_revalidate(i, &info);
-        rc = warm_attached(i, &w, rate, off, len);
+        rc = n->pins ? mnt.backing->keep(i, 1) : 0;
+        if (rc == CM_EKEEP)
+            tell_room(c);
+        if (rc == 0)
+            rc = warm_attached(i, &w, n->rate, n->off, n->len);
     } else {
         tell_left_out(c, i);
     }
@@ -251,12 +267,13 @@ static int warm_range(struct control_client *c, struct inode *i, uint64_t rate, 
 
 static int warm(struct control_client *c, struct inode *i, const struct control_request *r)
 {
-    return warm_range(c, i, r->number, 0, CM_ALL, 0);
+    return warm_range(c, i, &(struct wanted){ .rate = r->number, .len = CM_ALL });
 }
 
 static int verify(struct control_client *c, struct inode *i, const struct control_request *r)
 {
-    return warm_range(c, i, r->number, 0, CM_ALL, CM_WARM_VERIFY);
+    return warm_range(
+        c, i, &(struct wanted){ .rate = r->number, .len = CM_ALL, .flags = CM_WARM_VERIFY });
 }
 
 /* Moves *text behind a number and its blank. */
@@ -290,7 +307,7 @@ static int warm_part(struct control_client *c, const struct control_request *r)
     rc = S_ISREG(i->type) ? of_errno(inode_stat(i, &st)) : CM_EINVAL;
     if (rc == CONTROL_ERRNO) { /* no error */
         (void)control_is(c, "size", (uint64_t)st.st_size);
-        rc = warm_range(c, i, r->number, off, len, 0);
+        rc = warm_range(c, i, &(struct wanted){ .rate = r->number, .off = off, .len = len });
     }
     let_go(i);
     return rc;
@@ -307,45 +324,10 @@ static void tell_pinned(struct control_client *c, struct inode *i)
         (void)control_is(c, "pinned", (uint64_t)kept);
 }
 
-/* How much more may be pinned, for the client's message. */
-static void tell_room(struct control_client *c)
-{
-    cm_info info = { .struct_size = sizeof(info) };
-
-    uint64_t hits, misses;
-
-    if (mnt.backing->info(&info, &hits, &misses))
-        return;
-    (void)control_is(c, "pinned_max", info.kept_max);
-    (void)control_is(c, "room",
-                     info.kept_max > info.kept_bytes ? info.kept_max - info.kept_bytes : 0);
-}
-
-/* As warm(). The pin comes first: what is read then is not evicted while the rest is read. If the
- * client goes meanwhile, the file is pinned and read in part. */
+/* As warm(). If the client goes meanwhile, the file is pinned and read in part. */
 static int pin(struct control_client *c, struct inode *i, const struct control_request *r)
 {
-    struct warming w = { .client = c };
-    cm_file_info info = { .struct_size = sizeof(info) };
-    bool fresh;
-    int rc = CM_ENOTSUP;
-
-    if (!S_ISREG(i->type))
-        return CM_EINVAL;
-    fresh = file_use(i);
-    if (is_attached(i)) {
-        if (!fresh && others_write())
-            (void)file_revalidate(i, &info);
-        rc = mnt.backing->keep(i, 1);
-        if (rc == CM_EKEEP)
-            tell_room(c);
-        if (rc == 0)
-            rc = warm_attached(i, &w, r->number, 0, CM_ALL);
-    } else {
-        tell_left_out(c, i);
-    }
-    file_unuse(i);
-    return rc;
+    return warm_range(c, i, &(struct wanted){ .rate = r->number, .len = CM_ALL, .pins = true });
 }
 
 /* Tells whether there was a pin. */

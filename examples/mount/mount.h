@@ -481,7 +481,7 @@ struct procpath {
     char s[32];
 };
 struct procpath procpath(int fd);
-/* Its path for people, cut off if it is too long. It asks no file system. False: "". */
+/* The path that is open now, cut off if it is too long. It asks no file system. False: "". */
 bool path_of_fd(int fd, char *path, size_t size);
 
 /* cache.c */
@@ -496,8 +496,6 @@ bool cache_on(void);
 /* Before any file is used: so many files may be attached that nobody uses, if there are descriptors
  * for them. */
 void cache_limit(uint64_t most);
-/* The length of the path that is open now, or -1 and "". */
-ssize_t path_of(int fd, char path[PATH_MAX]);
 /* Attaches the inode if it is not attached, and keeps it so. True: attached just now. */
 bool file_use(struct inode *i);
 void file_judge(struct inode *i); /* before it is used by an open */
@@ -512,7 +510,8 @@ void file_detach_idle(struct inode *i);
 void file_detach_linked(struct inode *i); /* if it is in use: at the end of that use */
 /* Presents the current validator; 0, CM_IGNORED or a negative CM_E*. */
 int file_revalidate(struct inode *i, cm_file_info *info);
-void file_must_validate(struct inode *i); /* before its cached blocks are used again */
+uint64_t file_version(const struct inode *i); /* its incarnation in this pool; 0: not known */
+void file_must_validate(struct inode *i);     /* before its cached blocks are used again */
 /* After file_use: may the kernel keep the pages that it has? If not, *fresh is the incarnation of
  * the pages that it will have after it has dropped these, for file_has_pages(); 0: not known. */
 bool file_keep_pages(struct inode *i, uint64_t *fresh);

@@ -25,13 +25,6 @@ bool paranoid_found(void)
     return atomic_load_explicit(&found, memory_order_relaxed);
 }
 
-static uint64_t version(const struct inode *i)
-{
-    cm_file_info info = { .struct_size = sizeof(info) };
-
-    return cm_file_get_info(i->cf, &info) < 0 ? 0 : info.incarnation;
-}
-
 void paranoid_begin(struct paranoid *p, struct inode *i)
 {
     /* In this order: they are equal only if no change was open at a moment in between. */
@@ -40,7 +33,7 @@ void paranoid_begin(struct paranoid *p, struct inode *i)
     p->inode = i;
     p->begun = atomic_load(&i->changes_begun);
     p->quiet = p->begun == ended;
-    p->version = version(i);
+    p->version = file_version(i);
 }
 
 /* Could nothing have changed between the two reads? */
@@ -83,7 +76,7 @@ static void alarm_once(const struct paranoid *p, const uint8_t *had, size_t n,
 
     if (atomic_exchange(&found, true))
         return;
-    (void)path_of(p->inode->fd, path);
+    (void)path_of_fd(p->inode->fd, path, sizeof(path));
     say(CM_LOG_ERROR,
         "%s: WRONG BYTES IN THE CACHE at offset %llu: XXH3 %016llx, at the origin %016llx; "
         "programs got those of the origin, and nothing is read from the cache any more",

@@ -573,7 +573,7 @@ static int open_dir(struct place *p, struct spot *s)
     one_at_a_time(dir, s);
     if (is_ours(dir))
         return fail("mount point", dir, "is mounted by cachemax-mount already");
-    p->seen = path_of(p->fd, seen) < 0 ? NULL : strdup(seen);
+    p->seen = path_of_fd(p->fd, seen, sizeof(seen)) ? strdup(seen) : NULL;
     return 0;
 }
 

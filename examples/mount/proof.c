@@ -263,11 +263,11 @@ static void say_untold(struct inode *i, void *ctx)
 
     if (u == LOST) {
         f->lost++;
-        path_of(i->fd, path);
+        (void)path_of_fd(i->fd, path, sizeof(path));
         say(CM_LOG_ERROR, "%s: data that was written to it is lost, and no program was told: %s",
             path, strerror(i->loss));
     } else if (u == UNANSWERED && f->unanswered++ == 0) {
-        path_of(i->fd, f->path);
+        (void)path_of_fd(i->fd, f->path, sizeof(f->path));
         f->err = i->loss;
     }
 }

@@ -18,12 +18,6 @@
 
 /* ---- Options ------------------------------------------------------------------------------- */
 
-static int wrong(const char *name, const char *value, const char *why)
-{
-    fprintf(stderr, "cachemax-mount: %s=%s: %s\n", name, value, why);
-    return EXIT_USAGE;
-}
-
 /* A size, or a part of the pool. */
 static bool take_size(const char *text, struct quota *q)
 {
@@ -55,9 +49,9 @@ int quota_take(const char *name, const char *value, struct quotas *q)
     size_t n;
 
     if (!equals || !take_size(equals + 1, &one))
-        return wrong(name, value,
-                     "expected PATH=SIZE, such as logs=10G or logs=5%; SIZE is 4096 "
-                     "bytes or more, or at most 100%");
+        return rules_wrong(name, value,
+                           "expected PATH=SIZE, such as logs=10G or logs=5%; SIZE is 4096 "
+                           "bytes or more, or at most 100%");
     while (*value == '/')
         value++;
     n = value < equals ? (size_t)(equals - value) : 0;
@@ -71,14 +65,14 @@ int quota_take(const char *name, const char *value, struct quotas *q)
     for (unsigned k = 0; k < q->n && n > 0; k++)
         if (!strcmp(q->v[k].path, one.path)) {
             free(one.path);
-            return wrong(name, value, "this directory has a quota already");
+            return rules_wrong(name, value, "this directory has a quota already");
         }
     if (n == 0 || !is_path(one.path) || q->n == CM_GROUPS_MAX) {
         const bool many = n > 0 && is_path(one.path);
         free(one.path);
-        return wrong(name, value,
-                     many ? "there are 16 already, and not more are possible"
-                          : "the path must be one below the directory, without . or ..");
+        return rules_wrong(name, value,
+                           many ? "there are 16 already, and not more are possible"
+                                : "the path must be one below the directory, without . or ..");
     }
     q->v[q->n++] = one;
     return 0;
@@ -206,7 +200,7 @@ static const struct quota *quota_behind(int fd, bool *known)
     char whole[PATH_MAX];
     const char *path = NULL;
 
-    if (mnt.opt.rules.quotas.n && path_of(fd, whole) >= 0)
+    if (mnt.opt.rules.quotas.n && path_of_fd(fd, whole, sizeof(whole)))
         path = place_below(whole);
     *known = path != NULL;
     return path ? quota_of(path) : NULL;

@@ -92,7 +92,7 @@ static char *name_of(struct inode *i)
     const size_t n = seen && strcmp(seen, "/") ? strlen(seen) : 0;
     char path[PATH_MAX], *name = NULL;
 
-    if (!seen || atomic_load(&i->unlinked) || path_of(i->fd, path) < 0 ||
+    if (!seen || atomic_load(&i->unlinked) || !path_of_fd(i->fd, path, sizeof(path)) ||
         strncmp(path, seen, n) != 0 || path[n] != '/')
         return NULL;
     if (mnt.opt.places == 1)

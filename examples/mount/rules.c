@@ -20,7 +20,7 @@
 
 /* ---- Options ------------------------------------------------------------------------------- */
 
-static int wrong(const char *name, const char *value, const char *why)
+int rules_wrong(const char *name, const char *value, const char *why)
 {
     fprintf(stderr, "cachemax-mount: %s=%s: %s\n", name, value, why);
     return EXIT_USAGE;
@@ -38,7 +38,7 @@ static int add_pattern(const char *name, const char *value, struct patterns *p)
     char **more;
 
     if (fault)
-        return wrong(name, value, fault);
+        return rules_wrong(name, value, fault);
     more = realloc(p->v, (p->n + 1) * sizeof(*more));
     if (!more)
         return no_memory(name);
@@ -76,7 +76,7 @@ static int add_advice(const char *name, const char *value, struct rules *r)
         free(copy);
         return rc;
     }
-    return wrong(name, value, "expected PATTERN=ADVICE: sequential, noreuse or keep");
+    return rules_wrong(name, value, "expected PATTERN=ADVICE: sequential, noreuse or keep");
 }
 
 /* A name or a number. */
@@ -88,7 +88,7 @@ static int add_owner(const char *name, const char *value, struct rules *r)
     uid_t *more;
 
     if (!user && (value[0] < '0' || value[0] > '9' || *end || n > (uid_t)-2))
-        return wrong(name, value, "there is no such user");
+        return rules_wrong(name, value, "there is no such user");
     more = realloc(r->owner, (r->owners + 1) * sizeof(*more));
     if (!more)
         return no_memory(name);
@@ -130,7 +130,7 @@ bool rules_has(const char *name)
 int rules_take(const char *name, const char *value, struct rules *r)
 {
     if (!value || !*value)
-        return wrong(name, "", "a value is missing");
+        return rules_wrong(name, "", "a value is missing");
     if (!strcmp(name, "include"))
         return add_pattern(name, value, &r->include);
     if (!strcmp(name, "exclude"))
@@ -141,7 +141,9 @@ int rules_take(const char *name, const char *value, struct rules *r)
         return add_advice(name, value, r);
     if (!strcmp(name, "quota"))
         return quota_take(name, value, &r->quotas);
-    return rules_size(value, &r->size_max) ? 0 : wrong(name, value, "expected a size, such as 64M");
+    return rules_size(value, &r->size_max)
+               ? 0
+               : rules_wrong(name, value, "expected a size, such as 64M");
 }
 
 /* ---- Judging ------------------------------------------------------------------------------- */
@@ -177,7 +179,7 @@ bool rules_leave_out(int fd)
     }
     if (!r->include.n && !r->exclude.n)
         return false;
-    path = path_of(fd, whole) < 0 ? NULL : place_below(whole);
+    path = path_of_fd(fd, whole, sizeof(whole)) ? place_below(whole) : NULL;
     return !path || matches(&r->exclude, path) || (r->include.n && !matches(&r->include, path));
 }
 
@@ -185,7 +187,8 @@ int rules_advice(int fd)
 {
     const struct rules *const r = &mnt.opt.rules;
     char whole[PATH_MAX];
-    const char *const path = r->advised && path_of(fd, whole) >= 0 ? place_below(whole) : NULL;
+    const char *const path =
+        r->advised && path_of_fd(fd, whole, sizeof(whole)) ? place_below(whole) : NULL;
 
     for (unsigned k = 0; path && k < r->advised; k++)
         if (folders_pattern_matches(r->advice[k].pattern, path))

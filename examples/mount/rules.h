@@ -33,6 +33,8 @@ bool rules_has(const char *name); /* is it the name of such an option? */
 /* Takes such an option. 0, or an exit status after a message. */
 int rules_take(const char *name, const char *value, struct rules *r);
 
+/* Says what is wrong with such an option. Returns the exit status. */
+int rules_wrong(const char *name, const char *value, const char *why);
 /* A number of bytes, with a unit of K, M, G or T; false: it is none, or 0. */
 bool rules_size(const char *text, uint64_t *bytes);
 

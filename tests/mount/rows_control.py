@@ -45,7 +45,7 @@ OF_CONTROL = [
        'control', '^(a running mount|cached leaves no record)$',
        STEER, '*code = mnt.backing->look_up(id);', '*code = 0;'),
     _m('pin', 'a file that is pinned is only warmed', 'pin', 'what is pinned stays in a storm',
-       STEER, 'rc = mnt.backing->keep(i, 1);', 'rc = 0;'),
+       STEER, 'rc = n->pins ? mnt.backing->keep(i, 1) : 0;', 'rc = 0;'),
     _m('pin, unpin', 'unpin does nothing', 'pin', '^(what is pinned stays in a storm|unpin)$',
        STEER, 'rc = mnt.backing->keep(i, 0);', 'rc = 0;'),
     _m('pin, all', 'what is gone stays pinned', 'pin',

@@ -41,8 +41,7 @@ OF_RECORD = [
        '(s->profile.named > 0 && s->profile.files == 0)', '0'),
     _m('warm, ranges', 'the whole file is warmed', 'record',
        '^(record|warm what was read)$', STEER,
-       'rc = warm_range(c, i, r->number, off, len, 0);',
-       'rc = warm_range(c, i, r->number, 0, CM_ALL, 0);'),
+       '.rate = r->number, .off = off, .len = len }', '.rate = r->number, .len = CM_ALL }'),
     _m('warm, sizes', 'nobody is told the size of a file', 'record',
        '^(record|warm what has changed)$', STEER,
        '        (void)control_is(c, "size", (uint64_t)st.st_size);\n'
