@@ -154,9 +154,7 @@ static _Noreturn void helper_main(int dev, int sock, int abort)
     helper.abort = dup2(abort >= 0 ? abort : sock, 5);
     if (helper.dev < 0 || helper.sock < 0 || helper.abort < 0)
         _exit(1);
-    if (close_range(6, ~0u, 0) < 0)
-        for (long fd = sysconf(_SC_OPEN_MAX); fd >= 6; fd--)
-            close((int)fd);
+    close_from(6);
     if (abort < 0) {
         close(helper.abort);
         helper.abort = -1;

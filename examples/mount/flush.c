@@ -22,8 +22,6 @@
  */
 #include "mount.h"
 
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define LOST_EVERY_NS UINT64_C(60000000000) /* between two lines of the log about one file */
@@ -90,18 +88,10 @@ bool flush_may_hold(struct inode *i, bool new)
  * the mount's process. */
 static void sync_and_exit(int root)
 {
-    struct rlimit rl = { .rlim_cur = 1024 };
     int fd;
 
     dup2(root, 0);
-#ifdef SYS_close_range
-    if (syscall(SYS_close_range, 1u, ~0u, 0u) < 0)
-#endif
-    {
-        getrlimit(RLIMIT_NOFILE, &rl);
-        for (rlim_t n = 1; n < rl.rlim_cur; n++)
-            close((int)n);
-    }
+    close_from(1);
     fd = open("/proc/self/fd/0", O_RDONLY | O_DIRECTORY); /* answered by our loops */
     _exit(fd < 0 || syncfs(fd) < 0);
 }

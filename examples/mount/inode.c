@@ -21,6 +21,8 @@
 
 #include <stdio.h>
 #include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 
 static struct {
     pthread_mutex_t lock;
@@ -730,6 +732,19 @@ struct procpath procpath(int fd)
         *w++ = digits[--n];
     *w = '\0';
     return p;
+}
+
+void close_from(unsigned first)
+{
+    struct rlimit rl = { .rlim_cur = 1024 };
+
+#ifdef SYS_close_range
+    if (syscall(SYS_close_range, first, ~0u, 0u) == 0)
+        return;
+#endif
+    getrlimit(RLIMIT_NOFILE, &rl);
+    for (rlim_t fd = first; fd < rl.rlim_cur && fd <= INT_MAX; fd++)
+        close((int)fd);
 }
 
 bool path_of_fd(int fd, char *path, size_t size)

@@ -483,6 +483,7 @@ struct procpath {
 struct procpath procpath(int fd);
 /* The path that is open now, cut off if it is too long. It asks no file system. False: "". */
 bool path_of_fd(int fd, char *path, size_t size);
+void close_from(unsigned first); /* in a child: closes this descriptor and all that are higher */
 
 /* cache.c */
 enum change_kind { CHANGE_RANGE, CHANGE_SIZE, CHANGE_ATTR };
