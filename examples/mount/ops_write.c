@@ -48,6 +48,33 @@ static bool must_fail(const struct handle *h, const struct fuse_file_info *fi)
     return direct_bypasses(fi) && (fi->flags & O_DIRECT) && !h->no_pages;
 }
 
+/* What came of a write. */
+struct written {
+    off_t off;
+    size_t done;
+    int err;        /* the rest failed */
+    bool at_end;    /* it was appended */
+    bool elsewhere; /* the kernel takes it for one at another place */
+};
+
+/* The reply to a write whose bracket has ended. */
+static void reply_to_write(fuse_req_t req, struct handle *h, const struct fuse_file_info *fi,
+                           const struct written *w)
+{
+    if (w->done && w->err && must_fail(h, fi)) {
+        direct_drop_now(h->inode); /* which the kernel does after a write that succeeds */
+        fuse_reply_err(req, w->err);
+    } else if (w->done && direct_bypasses(fi)) {
+        direct_reply(req, h->inode, w->off, w->done, w->elsewhere || (w->at_end && others_write()));
+    } else if (w->done) {
+        if (w->elsewhere && !coherence_kernel_drops(h->inode))
+            direct_drop_now(h->inode);
+        fuse_reply_write(req, w->done);
+    } else {
+        fuse_reply_err(req, w->err);
+    }
+}
+
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
                      struct fuse_file_info *fi)
 {
@@ -94,18 +121,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     }
     if (done && record_on())
         record_note(h->inode, true, (uint64_t)off, done);
-    if (done && err && must_fail(h, fi)) {
-        direct_drop_now(h->inode); /* which the kernel does after a write that succeeds */
-        fuse_reply_err(req, err);
-    } else if (done && direct_bypasses(fi)) {
-        direct_reply(req, h->inode, off, done, elsewhere || (at_end && others_write()));
-    } else if (done) {
-        if (elsewhere && !coherence_kernel_drops(h->inode))
-            direct_drop_now(h->inode);
-        fuse_reply_write(req, done);
-    } else {
-        fuse_reply_err(req, err);
-    }
+    reply_to_write(req, h, fi, &(struct written){ off, done, err, at_end, elsewhere });
 }
 
 /* An open with O_TRUNC asks for size 0 without a handle. Unlike truncate(), it gives also an empty
