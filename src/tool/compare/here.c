@@ -258,7 +258,8 @@ static int print(const struct compare_result *q, const char *json)
             tool_message(json, "cannot be made: %s", os_error_text(error));
         } else {
             compare_json(q, out);
-            error = ferror(out) | fclose(out);
+            error = ferror(out) != 0;
+            error |= fclose(out) != 0;
             if (error)
                 tool_message(json, "cannot be written");
         }
