@@ -39,7 +39,7 @@ void win32_delete(const wchar_t *path);
 
 /* win32_identity.c */
 
-/* The system counts 100 ns from 1601; this gives ns since 1970. Wraps in the year 2262. */
+/* The system counts 100 ns from 1601; this gives ns since 1970. Right from 1678 to 2262. */
 int64_t win32_time_ns(uint64_t filetime);
 
 /* Is a file with this name (\Device\VOLUME\PATH) none that can be told from others? CM_ENOTFILE: it

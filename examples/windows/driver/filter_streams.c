@@ -91,9 +91,10 @@ VOID stream_dismount(PCFLT_RELATED_OBJECTS o)
 
 /* ---- Facts ----------------------------------------------------------------------------------- */
 
+/* Wraps before 1678 and after 2262, as the service's does: both make the same proof. */
 static int64_t nanoseconds(LARGE_INTEGER filetime)
 {
-    return (filetime.QuadPart - FILETIME_1970) * 100;
+    return (int64_t)(((uint64_t)filetime.QuadPart - (uint64_t)FILETIME_1970) * 100);
 }
 
 /* The number of the file's last record in the volume's journal, or 0. */
@@ -309,8 +310,9 @@ static VOID set_verdict(struct stream *s, const struct verdict *v, ULONG rules)
     }
 }
 
-/* So does one with a mapping that is older than this driver. A stream that cannot be judged now may
- * be cached: its changes count, and the next one that uses it tries again. */
+/* Judges a stream. One with a mapping for writing that is older than this driver passes until nobody
+ * uses it. One that cannot be judged now may be cached: its changes count, and the next operation
+ * tries again. */
 static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                      BOOLEAN may_ask)
 {
@@ -452,8 +454,8 @@ static BOOLEAN is_short(const FILE_RENAME_INFORMATION *name)
     return n > 0 && name->FileName[n - 1] == '~';
 }
 
-/* If it is not cached now. That cannot be said, or what the new name is? It is the safe side that
- * it is, and costs the blocks of one file. */
+/* For a stream that is not cached now because of its name. If it cannot be said whether its new name
+ * is cached, it counts as cached. That is safe, and costs the blocks of one file. */
 VOID stream_moves(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, FILE_RENAME_INFORMATION *to,
                   BOOLEAN may_ask)
 {
