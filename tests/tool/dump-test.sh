@@ -135,11 +135,12 @@ for i, c in enumerate(top["copies"]):
     for at, key in (48, "pool_size"), (56, "slots"), (64, "record_buckets"), (72, "stripes"), \
             (80, "stripe_buckets"), (88, "data_align"), (104, "created_ns"), (112, "seq"), \
             (120, "epoch"), (128, "inc_mark"), (136, "frontier"), (192, "memo_generation"), \
-            (200, "memo_hand"), (208, "memo_departures"):
+            (200, "memo_hand"), (208, "memo_departures"), (272, "growing"):
         same(key, u64(at), c[key])
     for at, key in (12, "version"), (144, "state"), (148, "durability"), (152, "boot_number"), \
             (156, "owner_pid"), (216, "failed_boot"), (220, "unnamed_boot"):
         same(key, u32(at), c[key])
+    same("parts", list(struct.unpack_from("<4Q", b, 280)), c["parts"])
     same("boot_id", b[160:176].hex(), c["boot_id"])
     same("mount_id", b[176:192].hex(), c["mount_id"])
     same("hash_seed", u64(96), int(c["hash_seed"], 16))
@@ -154,7 +155,13 @@ for block in 0, 3, 73: # the last one is a tail
     same("incarnation", f[2], r["incarnation"])
     same("proof", "%016x %016x %016x %016x" % f[3:7], r["proof"])
     same("state", struct.unpack_from("<Q", raw, r["offset"] + 192)[0], int(r["state_word"], 16))
-    same("size", struct.unpack_from("<Q", raw, r["offset"] + 200)[0], r["size"])
+    size, size_xxh3, end_of_life, used, hits = struct.unpack_from("<5Q", raw, r["offset"] + 200)
+    same("size", size, r["size"])
+    same("size_xxh3", size_xxh3, int(r["size_xxh3"], 16))
+    same("end_of_life", end_of_life, int(r["end_of_life"], 16))
+    same("used", used, int(r["used"], 16))
+    same("hits", hits, r["hits"])
+    same("region_shift", struct.unpack_from("<L", raw, r["offset"] + 68)[0], r["region_shift"])
     cell = [c for b in find["buckets"] for c in b["cells"]][0]
     word, = struct.unpack_from("<Q", raw, cell["offset"])
     same("cell", word, int(cell["word"], 16))

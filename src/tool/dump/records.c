@@ -214,6 +214,11 @@ void dump_record_print(const struct dump_pool *p, const struct dump_record *d, s
         dump_number(o, "size", r->size);
     else
         dump_text(o, "size", "not known");
+    dump_hex(o, "size_xxh3", r->size_sum, 16);
+    dump_hex(o, "end_of_life", r->expires, 16);
+    dump_hex(o, "used", r->words[CM_RECORD_USED], 16);
+    dump_number(o, "hits", r->words[CM_RECORD_HITS]);
+    dump_number(o, "region_shift", r->region_shift);
     cm_record_regions(&p->media, d->place, r, &g);
     dump_hex(o, "state_word", r->state, 16);
     dump_bool(o, "dirty", g.dirty);

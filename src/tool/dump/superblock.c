@@ -84,6 +84,8 @@ static const char *durability_name(uint32_t d)
 
 static void put_fields(const struct cm_super *sb, struct dump_out *o)
 {
+    uint64_t parts[CM_PARTS];
+
     put_magic(sb, o);
     dump_hex(o, "byte_order", sb->byte_order, 8);
     dump_number(o, "version", sb->version);
@@ -124,6 +126,10 @@ static void put_fields(const struct cm_super *sb, struct dump_out *o)
                                                    : "no");
     dump_hex(o, "key_check", sb->key_check, 16);
     dump_hex(o, "tag", sb->tag, 16);
+    dump_number(o, "growing", sb->growing);
+    for (unsigned i = 0; i < CM_PARTS; i++)
+        parts[i] = sb->part[i];
+    dump_numbers(o, "parts", parts, CM_PARTS);
     dump_hex(o, "xxh3", sb->xxh3, 16);
     dump_hex(o, "xxh3_computed", cm_format_super_sum(sb), 16);
 }
