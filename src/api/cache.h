@@ -191,6 +191,13 @@ static inline void cm_report_trouble(cm_cache *c)
         1) /* 1: not logged yet */
         cm_say_trouble(c);
 }
+/* The same if `e`, with which a public call ends, is an error. Returns e. */
+static inline int cm_report_error(cm_cache *c, int e)
+{
+    if (__builtin_expect(e < 0, 0))
+        cm_report_trouble(c);
+    return e;
+}
 /* Returns 0 if the file has its full size, or if there is no file. Else CM_ETRUNCATED: the first
  * such call logs it and empties the pool. No lock is held. */
 int cm_cache_whole(struct cm_cache *c);

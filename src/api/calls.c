@@ -87,7 +87,9 @@ int cm_forget(cm_cache *c, const cm_file_id *id)
     int e = cm_enter_owner(c);
     if (e)
         return e;
-    return cm_take_id(c, "cm_forget", id) ? cm_files_forget(c, id, false) : CM_EINVAL;
+    if (!cm_take_id(c, "cm_forget", id))
+        return CM_EINVAL;
+    return cm_report_error(c, cm_files_forget(c, id, false));
 }
 
 int cm_forget_gone(cm_cache *c, const cm_file_id *id)
@@ -95,7 +97,9 @@ int cm_forget_gone(cm_cache *c, const cm_file_id *id)
     int e = cm_enter_owner(c);
     if (e)
         return e;
-    return cm_take_id(c, "cm_forget_gone", id) ? cm_files_forget(c, id, true) : CM_EINVAL;
+    if (!cm_take_id(c, "cm_forget_gone", id))
+        return CM_EINVAL;
+    return cm_report_error(c, cm_files_forget(c, id, true));
 }
 
 /* Says once why there can be no checkpoint. Of a pool in memory cm_info says so. */
@@ -474,7 +478,7 @@ int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w)
         e = !w                    ? CM_EINVAL
             : offset == CM_APPEND ? 0
                                   : cm_check_range(offset, len == CM_ALL ? 0 : len);
-    return e ? e : cm_bracket_write(f, offset, len, w);
+    return e ? e : cm_report_error(f->cache, cm_bracket_write(f, offset, len, w));
 }
 
 int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w)
@@ -483,7 +487,7 @@ int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w)
     int e = cm_enter_change(file, &f);
     if (e == 0)
         e = !w ? CM_EINVAL : cm_check_range(new_size, 0);
-    return e ? e : cm_bracket_truncate(f, new_size, w);
+    return e ? e : cm_report_error(f->cache, cm_bracket_truncate(f, new_size, w));
 }
 
 int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after)
@@ -522,7 +526,7 @@ int cm_sync_end(cm_file *file, const cm_sync *s, int ok, const cm_validator *aft
         return CM_EINVAL;
     /* Only this call reports that the fsync failed: it counts even if another argument is wrong. */
     e = cm_bracket_sync_end(f, s, ok, sound && after ? &v : NULL);
-    return sound || e == CM_EFORGET ? e : CM_EINVAL;
+    return cm_report_error(f->cache, sound || e == CM_EFORGET ? e : CM_EINVAL);
 }
 
 int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len)
@@ -533,5 +537,5 @@ int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len)
         e = cm_check_range(offset, len == CM_ALL ? 0 : len);
     if (e || len == 0)
         return e;
-    return cm_bracket_invalidate(f, offset, len);
+    return cm_report_error(f->cache, cm_bracket_invalidate(f, offset, len));
 }

@@ -92,6 +92,7 @@ int cm_close(cm_cache *c)
         if (e == 0)
             cm_stats_end(&c->media, cm_plat_wall_ns());
         say_if_deleted(c);
+        cm_report_trouble(c);
         if (e != CM_ETRUNCATED)
             cm_say_damage(c, true);
     }

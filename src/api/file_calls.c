@@ -106,7 +106,7 @@ int cm_file_revalidate(cm_file *file, const cm_validator *validator)
     const uint64_t was = f->incarnation;
     e = cm_file_judge(f, &v);
     cm_lock_release(&f->lock);
-    return e == 0 ? cm_region_settle_version(f, was) : e;
+    return cm_report_error(f->cache, e == 0 ? cm_region_settle_version(f, was) : e);
 }
 
 int cm_file_advise(cm_file *file, int advice)
@@ -160,14 +160,14 @@ int cm_file_set_keep(cm_file *file, int keep)
 {
     struct cm_object *f;
     int e = cm_enter_change(file, &f);
-    return e ? e : cm_file_keep(f, keep != 0);
+    return e ? e : cm_report_error(f->cache, cm_file_keep(f, keep != 0));
 }
 
 int cm_file_set_group(cm_file *file, uint32_t group)
 {
     struct cm_object *f;
     int e = cm_enter_change(file, &f);
-    return e ? e : cm_file_group(f, group);
+    return e ? e : cm_report_error(f->cache, cm_file_group(f, group));
 }
 
 int cm_group_set_quota(cm_cache *c, uint32_t group, uint64_t most)
@@ -212,14 +212,16 @@ int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns)
     const bool settle = e == 0 && ttl_ns != 0 && (was == 0 || ttl_ns < was) &&
                         !cm_region_is_settled(f, CM_REGIONS_ALL);
     cm_lock_release(&f->lock);
-    return settle ? cm_region_settle(f, NULL) : e;
+    if (settle)
+        e = cm_region_settle(f, NULL);
+    return cm_report_error(f->cache, e);
 }
 
 int cm_file_abort(cm_file *file)
 {
     struct cm_object *f;
     int e = cm_enter_change(file, &f);
-    return e ? e : cm_bracket_abort(f);
+    return e ? e : cm_report_error(f->cache, cm_bracket_abort(f));
 }
 
 int cm_file_close(cm_file *file)

@@ -108,7 +108,7 @@ CHECKPOINT = [
        'const bool settle = cm_settling(c) && !gone;', 'const bool settle = cm_settling(c);'),
     _m('ttl, not synced', 'an earlier end of life is durable', 'unit checkpoint ttl',
        'api/file_calls.c',
-       'return settle ? cm_region_settle(f, NULL) : e;', 'return settle ? 0 : e;'),
+       '        e = cm_region_settle(f, NULL);\n', '        e = 0;\n'),
     _m('born clear', 'an incarnation begins with all intents', 'unit checkpoint born', REGION,
        'g->intents = dirty || cm_settling(f->cache) ? CM_REGIONS_ALL : 0;',
        'g->intents = dirty ? CM_REGIONS_ALL : 0;',

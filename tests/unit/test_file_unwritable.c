@@ -96,6 +96,85 @@ static void test_all_say_so(void)
     }
 }
 
+#define FORGET_CALLS 9u
+
+/* What returns CM_EFORGET when nothing can be written. */
+static int forget_call(struct pool *p, cm_file *f, const cm_sync *s, unsigned how)
+{
+    const cm_file_id id = id_of(1);
+    const cm_validator changed = val(100 * BLK, 8);
+    cm_bracket w;
+    switch (how) {
+    case 0:
+        return cm_write_begin(f, 3 * BLK, BLK, &w);
+    case 1:
+        return cm_truncate_begin(f, 3 * BLK, &w);
+    case 2:
+        return cm_invalidate(f, 3 * BLK, BLK);
+    case 3:
+        return cm_forget(p->c, &id);
+    case 4:
+        return cm_forget_gone(p->c, &id);
+    case 5:
+        return cm_sync_end(f, s, 0, NULL);
+    case 6:
+        return cm_file_revalidate(f, &changed);
+    case 7:
+        return cm_file_set_ttl(f, HOUR);
+    default:
+        return cm_file_abort(f);
+    }
+}
+
+static unsigned said_delete;
+static void keep_delete(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    if (level == CM_LOG_ERROR && strstr(text, "delete the pool before anything is written"))
+        said_delete++;
+}
+
+/* The call itself says so in the log, once, and not only the next read. */
+static void test_told_at_once(void)
+{
+    for (unsigned how = 0; how < FORGET_CALLS; how++) {
+        CASE("how %u", how);
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7);
+        cm_file *f = warm_pool(&p, &v, 0);
+        const cm_sync s = sync_begin(f);
+        p.c->opts.log = keep_delete;
+        said_delete = 0;
+        break_range(&p, 0, p.c->media.geo.slot_offset);
+        CHECK_EQ(forget_call(&p, f, &s, how), CM_EFORGET);
+        CHECK_EQ(said_delete, 1);
+        CHECK_EQ(forget_call(&p, f, &s, 0), CM_EFORGET);
+        heal(&p);
+        pool_end(&p);
+    }
+}
+
+/* A validator cannot be recorded, nor the old one forgotten: cm_write_end does not fail for that.
+ * The close does, and it says why. */
+static void test_told_at_close(void)
+{
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    cm_bracket w = begin_write(f, 20 * BLK, BLK);
+    p.c->opts.log = keep_delete;
+    said_delete = 0;
+    break_range(&p, 0, p.c->media.geo.slot_offset);
+    v = val(100 * BLK, 8);
+    CHECK(cm_write_end(f, &w, &v) >= 0);
+    detach(f);
+    CHECK_EQ(said_delete, 0);
+    CHECK_EQ(cm_close(p.c), CM_EIO);
+    CHECK_EQ(said_delete, 1);
+    p.c = NULL;
+    pool_end(&p);
+}
+
 /* The same of a file that is closed. Later its record can be dropped, and the pool still cannot say
  * that it forgot the first one. */
 static void test_closed(void)
@@ -617,6 +696,8 @@ static void test_newcomer(void)
 const struct harness_test file_unwritable_tests[] = {
     TEST(no_number),
     TEST(all_say_so),
+    TEST(told_at_once),
+    TEST(told_at_close),
     TEST(hidden),
     TEST(large_unwritable),
     TEST(header_not_durable),
