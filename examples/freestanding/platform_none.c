@@ -37,6 +37,8 @@
 
 ANSWER(int, cm_plat_file_create, (struct cm_plat_file *f, const char *path, uint64_t size,
        bool prealloc, int (*progress)(void *, uint64_t, uint64_t), void *ctx), CM_ENOTSUP)
+void cm_plat_file_not_made(const char *path, uint64_t size, bool prealloc, int code,
+                           char why[PLAT_WHY]) { why[0] = 0; }
 ANSWER(int, cm_plat_file_link, (struct cm_plat_file *f, const char *path), CM_ENOTSUP)
 NOTHING(cm_plat_file_abandon, (struct cm_plat_file *f, const char *path))
 ANSWER(int, cm_plat_file_open, (struct cm_plat_file *f, const char *path, bool ro), CM_ENOTSUP)

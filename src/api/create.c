@@ -90,12 +90,14 @@ static int format_at(uint8_t *base, const struct cm_geometry *g, const struct cm
 /* A pool that is there already may be what the caller wants, and who cancels knows it. */
 static int say_not_made(const cm_create_options *o, const char *path, int e)
 {
-    if (e == CM_EEXIST || e == CM_ECANCELED)
+    char why[PLAT_WHY];
+    if (e == CM_EEXIST || e == CM_ECANCELED || !o->log)
         return e;
     if (e == CM_EINVAL)
         return cm_refuse(o->log, o->log_ctx, e, CM_WRONG_PATH, path);
+    cm_plat_file_not_made(path, o->size, !(o->flags & CM_CREATE_SPARSE), e, why);
     return cm_refuse(o->log, o->log_ctx, e, "%s: a pool of %llu bytes cannot be made: %s", path,
-                     (unsigned long long)o->size, cm_strerror(e));
+                     (unsigned long long)o->size, why[0] ? why : cm_strerror(e));
 }
 
 int cm_create(const char *path, const cm_create_options *opts)

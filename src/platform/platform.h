@@ -53,6 +53,12 @@ struct cm_plat_file {
  * CM_ENOTFILE CM_EIO CM_ECANCELED. */
 int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
                         int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
+/* Why `path` could not be made so, in a sentence, if the error `code` says too little; else `why`
+ * is
+ * "". For messages only: it looks at the path, its volume and the process as they are now. */
+#define PLAT_WHY 512u
+void cm_plat_file_not_made(const char *path, uint64_t size, bool prealloc, int code,
+                           char why[PLAT_WHY]);
 /* Gives the file its name, durably. The file stays open. CM_EEXIST: the name was taken meanwhile.
  * Other errors as above. */
 int cm_plat_file_link(struct cm_plat_file *f, const char *path);
@@ -77,7 +83,6 @@ int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly);
  * a sentence what is wrong. CM_EMOVED: the path leads to another file than the one that was judged,
  * because it was replaced meanwhile. Call it again: that judges the other one. Some other errors,
  * whose code says too little, also write a sentence. Else `why` is not written. */
-#define PLAT_WHY 512u
 int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, bool readonly,
                               char why[PLAT_WHY]);
 /* Takes the lock that makes one process the owner (never waits; the OS drops it when the process

@@ -151,6 +151,9 @@ int cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size
  * blocked. A sync that says EINTR all the same has failed: the server may have answered so to the
  * write of a page, and then the page is lost, and the next sync says nothing of it. */
 int cm_posix_sync(int fd, void *base, size_t n);
+/* How errors are told whose code says too little, by an open and by a create. */
+#define POSIX_READ_ONLY "its volume is mounted read-only"
+#define POSIX_LINKS "its path has too many symbolic links (do they lead in a circle?)"
 /* Bytes that the volume of a file has free. False: not known, or there is no limit. */
 bool cm_posix_free_bytes(const struct cm_plat_file *f, uint64_t *bytes);
 /* May the process make files of this size? Else it would get SIGXFSZ and end. */

@@ -31,6 +31,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -102,16 +103,21 @@ static int file_allocate_step(int fd, uint64_t offset, uint64_t len)
     return 0;
 }
 
+static bool free_bytes(const struct statfs *fs, uint64_t *bytes)
+{
+    if (fs->f_blocks == 0 || fs->f_bsize <= 0 ||
+        (uint64_t)fs->f_bfree > UINT64_MAX / (uint64_t)fs->f_bsize) {
+        return false;
+    }
+    *bytes = (uint64_t)fs->f_bfree * (uint64_t)fs->f_bsize;
+    return true;
+}
+
 bool cm_posix_free_bytes(const struct cm_plat_file *f, uint64_t *bytes)
 {
     struct statfs fs;
 
-    if (fstatfs(file_fd(f), &fs) != 0 || fs.f_blocks == 0 || fs.f_bsize <= 0 ||
-        (uint64_t)fs.f_bfree > UINT64_MAX / (uint64_t)fs.f_bsize) {
-        return false;
-    }
-    *bytes = (uint64_t)fs.f_bfree * (uint64_t)fs.f_bsize;
-    return true;
+    return fstatfs(file_fd(f), &fs) == 0 && free_bytes(&fs, bytes);
 }
 
 int cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size,
@@ -329,6 +335,41 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
         cm_plat_file_abandon(f, path);
     }
     return rc;
+}
+
+/* The volume of the file's directory. */
+static bool volume_of(const char *path, struct statfs *fs)
+{
+    const int fd = cm_posix_open_dir(path, O_PATH); /* it need not be readable */
+    const bool known = fd >= 0 && fstatfs(fd, fs) == 0;
+
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return known;
+}
+
+void cm_plat_file_not_made(const char *path, uint64_t size, bool prealloc, int code,
+                           char why[PLAT_WHY])
+{
+    POSIX_NO_CANCEL;
+    struct statfs fs;
+    struct stat st;
+    uint64_t has;
+
+    why[0] = '\0';
+    if (code == CM_ENOSPC && !cm_posix_size_allowed(size)) {
+        (void)snprintf(why, PLAT_WHY, "this process may not make a file of that size (ulimit -f)");
+    } else if (code == CM_ENOENT && lstat(path, &st) != 0 && errno == ELOOP) {
+        (void)snprintf(why, PLAT_WHY, POSIX_LINKS);
+    } else if ((code != CM_ENOSPC && code != CM_EACCES) || !volume_of(path, &fs)) {
+        return;
+    } else if (code == CM_EACCES && (fs.f_flags & ST_RDONLY) != 0) {
+        (void)snprintf(why, PLAT_WHY, POSIX_READ_ONLY);
+    } else if (code == CM_ENOSPC && prealloc && free_bytes(&fs, &has) && has < size) {
+        (void)snprintf(why, PLAT_WHY, "its volume has %llu bytes too few free",
+                       (unsigned long long)(size - has));
+    }
 }
 
 /* ---- The end ------------------------------------------------------------------------------- */

@@ -281,8 +281,8 @@ int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, bool rea
 
     assert(f != NULL && f->handle < 0 && path != NULL);
     rc = file_open_trusted(f, path, readonly, why);
-    if (rc == EROFS) {
-        (void)snprintf(why, PLAT_WHY, "its volume is mounted read-only");
+    if (rc == EROFS || rc == ELOOP) {
+        (void)snprintf(why, PLAT_WHY, "%s", rc == EROFS ? POSIX_READ_ONLY : POSIX_LINKS);
     }
     if (rc != 0) {
         return rc < 0 ? rc : cm_posix_error(rc);

@@ -261,6 +261,14 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
     return rc;
 }
 
+/* Not looked for here: the codes have to do. */
+void cm_plat_file_not_made(const char *path, uint64_t size, bool prealloc, int code,
+                           char why[PLAT_WHY])
+{
+    (void)path, (void)size, (void)prealloc, (void)code;
+    why[0] = '\0';
+}
+
 /* Renames an open file; over another one only with `replace`. The call needs a full path. */
 static int file_rename(HANDLE h, const wchar_t *path, bool replace)
 {

@@ -428,7 +428,7 @@ static bool says_more(const struct tool_log *log, int rc)
     const size_t n = strlen(log->held), m = strlen(cm_strerror(rc));
 
     return rc == CM_EOWNED || rc == CM_EACCES || rc == CM_ETRUNCATED || rc == CM_EOVERSIZE ||
-           rc == CM_EVERSION || rc == CM_ENOTPOOL ||
+           rc == CM_EVERSION || rc == CM_ENOTPOOL || rc == CM_ENOENT || rc == CM_ENOSPC ||
            (rc == CM_EINVAL && log->pool && tool_is_too_long(log->pool)) ||
            (rc < 0 && n >= m && strcmp(log->held + n - m, cm_strerror(rc)) == 0);
 }

@@ -152,6 +152,8 @@ FILES = [
        'api/close.c', '        cm_report_trouble(c);\n', ''),
     _m('create, told', 'the log says why no pool was made', 'unit api create', 'api/create.c',
        '        return say_not_made(&o, path, e);', '        return e;'),
+    _m('create, links', 'the log says that links lead in a circle', 'unit api circle_of_links',
+       'api/create.c', 'why[0] ? why : cm_strerror(e)', 'cm_strerror(e)'),
     _m('trouble, full volume', 'the log says that a sparse pool stops to grow',
        'unit block full_volume_is_told', 'protocol/steps.c',
        '(void)at_cas_acq_rel(&c->full, &no, 1);', '(void)no;'),

@@ -47,6 +47,31 @@ static void expect_long_refused(const cm_create_options *create)
 }
 #endif
 
+/* Links that lead in a circle: the create says it as the open does. */
+static void test_circle_of_links(void)
+{
+#ifdef _WIN32
+    SKIP("links of POSIX");
+#else
+    cm_create_options create = CM_CREATE_OPTIONS_INIT;
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *c = NULL;
+    create.size = MIB;
+    create.log = o.log = keep_line;
+    char link[600], pool[610];
+    (void)snprintf(link, sizeof(link), "%s", path_of("circle"));
+    (void)snprintf(pool, sizeof(pool), "%s/pool", link);
+    REQUIRE(symlink("circle", link) == 0);
+    last_line[0] = 0;
+    CHECK_EQ(cm_create(pool, &create), CM_ENOENT);
+    CHECK(strstr(last_line, "cannot be made: its path has too many symbolic links") != NULL);
+    last_line[0] = 0;
+    CHECK_EQ(cm_open(pool, &o, &c), CM_ENOENT);
+    CHECK(strstr(last_line, ": its path has too many symbolic links") != NULL);
+    CHECK_EQ(unlink(link), 0);
+#endif
+}
+
 static void test_create(void)
 {
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
@@ -401,6 +426,7 @@ static void test_many_pools(void)
 
 const struct harness_test api_pool_tests[] = {
     TEST(create),
+    TEST(circle_of_links),
     TEST(open_refused),
     TEST(cut_off_while_open),
     TEST(cut_off_unnoticed),

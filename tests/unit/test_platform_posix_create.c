@@ -49,6 +49,18 @@ static void test_create(void)
     cm_plat_file_remove(path);
 }
 
+/* What the code alone would not say. */
+static void expect_why(const char *name, uint64_t size, bool prealloc, int code, const char *text)
+{
+    char why[PLAT_WHY] = "before";
+
+    cm_plat_file_not_made(in_dir(name), size, prealloc, code, why);
+    if (text == NULL ? why[0] != 0 : strstr(why, text) == NULL) {
+        harness_fail(__FILE__, __LINE__, why);
+    }
+}
+#define expect_why(...) CALL(expect_why(__VA_ARGS__))
+
 static void test_create_refused(void)
 {
     struct cm_plat_file f = PLAT_FILE_INIT;
@@ -56,6 +68,14 @@ static void test_create_refused(void)
     struct stat st;
 
     CHECK_EQ(plat_create(&f, in_dir("no/such/dir"), PAGE, true, NULL, NULL), CM_ENOENT);
+    expect_why("no/such/dir", PAGE, true, CM_ENOENT, NULL);
+    REQUIRE(symlink("circle", in_dir("circle")) == 0);
+    CHECK_EQ(plat_create(&f, in_dir("circle/pool"), PAGE, true, NULL, NULL), CM_ENOENT);
+    expect_why("circle/pool", PAGE, true, CM_ENOENT, "too many symbolic links");
+    CHECK_EQ(unlink(in_dir("circle")), 0);
+    expect_why("pool", PAGE, true, CM_EACCES, NULL);
+    expect_why("pool", PAGE, true, CM_EIO, NULL);
+    expect_why("no/such/dir", PAGE, true, CM_ENOSPC, NULL); /* it has gone */
     CHECK_EQ(plat_create(&f, dir, PAGE, true, NULL, NULL), CM_EEXIST);
     REQUIRE(symlink("elsewhere", in_dir("link")) == 0);
     CHECK_EQ(plat_create(&f, in_dir("link"), PAGE, true, NULL, NULL), CM_EEXIST);
@@ -442,6 +462,9 @@ static void enospc_body(void *arg)
     CHECK_EQ(plat_create(&f, in_dir("pool"), UINT64_C(1) << 62, true, on_progress, &p), CM_ENOSPC);
     CHECK_EQ(p.calls, 0);
     CHECK_EQ(plat_create(&f, in_dir("pool"), 2 * MIB, true, NULL, NULL), CM_ENOSPC);
+    expect_why("pool", 2 * MIB, true, CM_ENOSPC, "its volume has 1048576 bytes too few free");
+    expect_why("pool", MIB / 2, true, CM_ENOSPC, NULL); /* a quota, or there is room by now */
+    expect_why("pool", 2 * MIB, false, CM_ENOSPC, NULL);
     CHECK(stat(in_dir("pool"), &st) != 0 && errno == ENOENT);
     CHECK_EQ(f.handle, -1);
     CHECK_EQ(plat_create(&f, in_dir("pool"), MIB / 2, true, NULL, NULL), 0);
@@ -450,6 +473,22 @@ static void enospc_body(void *arg)
     cm_plat_file_close(&f);
     CHECK_EQ(plat_create(&g, in_dir("rest"), 3 * MIB / 4, true, NULL, NULL), CM_ENOSPC);
     CHECK(stat(in_dir("rest"), &st) != 0 && errno == ENOENT);
+}
+
+static void read_only_body(void *arg)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+
+    (void)arg;
+    mount_here("tmpfs", dir, "size=1m");
+    REQUIRE(mount("tmpfs", dir, "tmpfs", MS_REMOUNT | MS_RDONLY, NULL) == 0);
+    CHECK_EQ(plat_create(&f, in_dir("pool"), PAGE, true, NULL, NULL), CM_EACCES);
+    expect_why("pool", PAGE, true, CM_EACCES, "its volume is mounted read-only");
+}
+
+static void test_create_on_read_only_volume(void)
+{
+    CHECK_CHILD_OR_SKIP(read_only_body, NULL, "may not mount a tmpfs");
 }
 
 static void test_create_on_full_volume(void)
@@ -468,6 +507,7 @@ static void limit_body(void *arg)
     REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
     CHECK_EQ(plat_create(&f, in_dir("pool"), 2 * MIB, true, NULL, NULL), CM_ENOSPC);
     CHECK_EQ(plat_create(&f, in_dir("pool"), 2 * MIB, false, NULL, NULL), CM_ENOSPC);
+    expect_why("pool", 2 * MIB, false, CM_ENOSPC, "ulimit -f");
     CHECK(stat(in_dir("pool"), &st) != 0);
     CHECK_EQ(plat_create(&f, in_dir("pool"), MIB, true, NULL, NULL), 0);
     cm_plat_file_close(&f);
@@ -637,6 +677,7 @@ const struct harness_test platform_posix_create_tests[] = {
     TEST(create_taken),
     TEST(create_rename_fails),
     TEST(create_on_full_volume),
+    TEST(create_on_read_only_volume),
     TEST(create_beyond_file_size_limit),
     TEST(create_without_fallocate),
     TEST(replace_late),
