@@ -45,15 +45,17 @@ static int making(void *ctx, uint64_t done, uint64_t total)
     return cancelled(ctx);
 }
 
-static int refuse(const struct cm_resizing *z, int code, const char *path, const char *why)
+static int refuse(struct cm_resizing *z, int code, const char *path, const char *why)
 {
+    z->said = true;
     return cm_refuse(z->opts.log, z->opts.log_ctx, code, "%s: %s", path, why);
 }
 
 static int take_options(struct cm_resizing *z, const cm_resize_options *opts)
 {
     cm_resize_options *o = &z->opts;
-    if (cm_take_options(o, sizeof(*o), opts) || o->flags != 0 || !cm_all_zero(o->reserved, 3))
+    z->said = cm_take_options(o, sizeof(*o), opts) || o->flags != 0 || !cm_all_zero(o->reserved, 3);
+    if (z->said)
         return cm_refuse(
             o->log, o->log_ctx, CM_EINVAL,
             "cm_resize_options: an option is set that this library (version %s) does not know",
@@ -68,6 +70,7 @@ static int open_old(struct cm_resizing *z, const char *path)
     o.log_ctx = z->opts.log_ctx;
     o.seal = z->opts.seal;
     int e = cm_open_unchanged(path, &o, &z->old);
+    z->said = e != 0; /* by the open */
     if (e)
         return e;
     /* As it is in the file: the open has judged its copy. */
@@ -117,6 +120,7 @@ static int plan(struct cm_resizing *z, struct cm_geometry *g)
     int e = cm_format_plan(z->opts.size, wanted_files(z, was), tables_of(was), g);
     if (e == CM_EINVAL) /* no room for so many files */
         e = cm_format_plan(z->opts.size, 0, tables_of(was), g);
+    z->said = e != 0;
     if (e)
         return cm_refuse(z->opts.log, z->opts.log_ctx, e,
                          "pool size %llu: must be a multiple of %u between %llu and %llu",
@@ -255,7 +259,7 @@ static int fill(struct cm_resizing *z, const char *made)
 /* ---- The exchange ---------------------------------------------------------------------------- */
 
 /* Removes what a killed call has left. It was complete, so it is a pool. */
-static int remove_left(const struct cm_resizing *z, const char *made)
+static int remove_left(struct cm_resizing *z, const char *made)
 {
     cm_info info = CM_INFO_INIT;
     const int e = cm_pool_info(made, &info);
@@ -346,6 +350,23 @@ static int resize(struct cm_resizing *z, const char *path, char real[2 * PLAT_PA
     return e ? e : exchange(z, made, real);
 }
 
+/* Says why it fails, unless that was said, or the caller wanted it. `made`: the name of the new
+ * file, which is gone again; NULL: it had none. */
+static void say_end(const struct cm_resizing *z, int e, const char *path, const char *made)
+{
+    char why[PLAT_WHY] = "";
+    if (e == 0 || e == CM_ECANCELED || z->said || !z->opts.log)
+        return;
+    if (made)
+        cm_plat_file_not_made(made, z->opts.size, !z->old->file.sparse, e, why);
+    (void)cm_refuse(z->opts.log, z->opts.log_ctx, e,
+                    "%s: cannot be resized from %llu to %llu bytes: %s", path,
+                    (unsigned long long)z->report->old_size, (unsigned long long)z->opts.size,
+                    why[0]           ? why
+                    : e == CM_EMOVED ? "its path leads to another file by now"
+                                     : cm_strerror(e));
+}
+
 int cm_resize(const char *path, const cm_resize_options *opts, cm_resize_report *report)
 {
     cm_resize_report r = { 0 };
@@ -360,6 +381,7 @@ int cm_resize(const char *path, const cm_resize_options *opts, cm_resize_report 
         char *names = cm_cache_alloc(z.old, 2 * PLAT_PATH);
         if (e == 0)
             e = names ? resize(&z, path, names) : CM_ENOMEM;
+        say_end(&z, e, path, names ? names + PLAT_PATH : NULL);
         cm_cache_free(z.old, names, 2 * PLAT_PATH);
         cm_carry_free(&z);
         cm_cache_destroy(z.old);

@@ -38,6 +38,7 @@ struct cm_resizing {
     struct cm_super super;     /* its superblock, not written yet */
     struct cm_plat_file new_file;
     bool synced, guarded;
+    bool said;          /* the log has a line that says why it fails */
     uint64_t done, all; /* of the progress, in bytes */
     unsigned calls;
 };

@@ -464,6 +464,8 @@ static int resize(const struct tool_args *args, const cm_resize_options *asked, 
     }
     log.opening = false;
     progress_end(&progress);
+    if (rc == CM_EMOVED)
+        log.held[0] = '\0'; /* resize_error() says it */
     tool_print_held(&log, rc);
     if (rc == CM_EOWNED)
         return w->owner.lost ? not_known(args->operand) : in_use(args->operand, args->more[0]);

@@ -856,6 +856,10 @@ FILES = [
     # Another size.
     _m('resize, table', 'a table that was made larger grows with the pool', 'unit resize table',
        'api/resize.c', 'of_new.record_buckets >= buckets)', 'of_new.record_buckets < buckets)'),
+    _m('resize, told', 'the log says why a pool was not resized', 'unit resize told',
+       'api/resize.c', '        say_end(&z, e, path, names ? names + PLAT_PATH : NULL);\n', ''),
+    _m('resize, told once', 'and says it once', 'unit resize told',
+       'api/resize.c', '|| z->said || !z->opts.log)', '|| !z->opts.log)'),
     _m('resize, mark', 'the mark of incarnations comes along', 'unit resize grow', 'api/resize.c',
        'sb->inc_mark = was->inc_mark;', 'sb->inc_mark = 1;'),
     _m('resize, state', 'a killed pool is one after it, too', 'unit resize killed',

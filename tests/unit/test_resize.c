@@ -479,6 +479,57 @@ static void test_refused(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+static char line[600];
+static unsigned lines;
+static void keep_line(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    CHECK_EQ(level, CM_LOG_ERROR);
+    (void)snprintf(line, sizeof(line), "%s", text);
+    lines++;
+}
+
+static void expect_told(cm_resize_options *o, int result, unsigned times)
+{
+    line[0] = '\0';
+    lines = 0;
+    o->log = keep_line;
+    CHECK_EQ(cm_resize(path, o, NULL), result);
+    CHECK_EQ(lines, times);
+}
+#define expect_told(...) CALL(expect_told(__VA_ARGS__))
+
+/* The log has one line for each error, unless the caller wanted it. */
+static void test_told(void)
+{
+    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+    struct pool p;
+    int left = 0;
+    make(&p, 8 * MIB, 0, 0);
+    o.size = 16 * MIB;
+    expect_told(&o, CM_EOWNED, 1);
+    down(&p);
+    o.size = CM_POOL_SIZE_MAX; /* more than any volume has */
+    expect_told(&o, CM_ENOSPC, 1);
+    CHECK(strstr(line, "cannot be resized from 8388608 to ") != NULL);
+#ifndef _WIN32
+    CHECK(strstr(line, " bytes too few free") != NULL);
+#endif
+    o.size++;
+    expect_told(&o, CM_EPOOLSIZE, 1);
+    o.size = 16 * MIB;
+    o.flags = 1;
+    expect_told(&o, CM_EINVAL, 1);
+    o.flags = 0;
+    o.progress = cancel;
+    o.progress_ctx = &left;
+    expect_told(&o, CM_ECANCELED, 0);
+    o.progress = NULL;
+    expect_told(&o, 0, 0);
+    CHECK_EQ(unlink(path), 0);
+    expect_told(&o, CM_ENOENT, 1);
+}
+
 /* Nothing is cached. */
 static void test_progress_of_nothing(void)
 {
@@ -609,6 +660,7 @@ static const struct harness_test tests[] = {
     TEST(many_files),  TEST(damage),    TEST(killed),  TEST(older),
     TEST(failed_sync), TEST(dirty),     TEST(refused), TEST(progress_of_nothing),
     TEST(left_over),   TEST(old_file),  TEST(shape),   TEST(table),
+    TEST(told),
 };
 
 int main(int argc, char **argv)
