@@ -151,7 +151,8 @@ template <typename T> static inline T cm_init_(void)
     X(CM_EDAMAGED, -15, "both superblocks of the pool are damaged")                                \
     X(CM_EOWNED, -16, "pool is open already, in this process or another")                          \
     X(CM_EPOOLSIZE, -17, "pool size is out of bounds or not a multiple of 4096")                   \
-    X(CM_ERANGE, -18, "offset plus length is beyond the largest file (2^63 - 1 bytes)")            \
+    X(CM_ERANGE, -18,                                                                              \
+      "beyond a limit: offset plus length (2^63 - 1 bytes), or groups with a quota (16)")          \
     X(CM_EHANDLE, -19, "handle is NULL or was closed")                                             \
     X(CM_ETICKET, -20, "fill does not match the miss it answers")                                  \
     X(CM_EFOREIGN, -21, "miss, bracket, sync or pins of another file or cache")                    \

@@ -177,7 +177,13 @@ int cm_group_set_quota(cm_cache *c, uint32_t group, uint64_t most)
         return e;
     if (group == 0 || (most > 0 && most < CM_BLOCK_SIZE))
         return CM_EINVAL;
-    return cm_quota_set(c, group, most > 0 ? most / CM_BLOCK_SIZE : CM_SHARE_ALL);
+    e = cm_quota_set(c, group, most > 0 ? most / CM_BLOCK_SIZE : CM_SHARE_ALL);
+    if (e == CM_ERANGE)
+        cm_log(c, CM_LOG_ERROR,
+               "cm_group_set_quota: group %u: %u groups have a quota in this session, and no more "
+               "can",
+               group, CM_GROUPS_MAX);
+    return e;
 }
 
 int cm_group_usage(cm_cache *c, uint32_t group, uint64_t *used, uint64_t *most)

@@ -336,6 +336,13 @@ static void test_moves(void)
     pool_end(&p);
 }
 
+static char last_line[256];
+static void keep_line(void *ctx, int level, const char *text)
+{
+    (void)ctx, (void)level;
+    (void)snprintf(last_line, sizeof(last_line), "%s", text);
+}
+
 static void test_arguments(void)
 {
     struct pool p;
@@ -364,7 +371,10 @@ static void test_arguments(void)
     detach(f);
     for (uint32_t i = 1; i < CM_GROUPS_MAX; i++)
         set_quota(&p, G1 + i, i);
+    p.c->opts.log = keep_line;
     CHECK_EQ(cm_group_set_quota(p.c, G2, MIB), CM_ERANGE);
+    CHECK(strstr(last_line, "16 groups have a quota") != NULL);
+    CHECK(strstr(cm_strerror(CM_ERANGE), "groups with a quota (16)") != NULL);
     check_counts(p.c, false);
     pool_end(&p);
 }
