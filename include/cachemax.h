@@ -155,8 +155,8 @@ template <typename T> static inline T cm_init_(void)
       "beyond a limit: offset plus length (2^63 - 1 bytes), or groups with a quota (16)")          \
     X(CM_EHANDLE, -19, "handle is NULL or was closed")                                             \
     X(CM_ETICKET, -20, "fill does not match the miss it answers")                                  \
-    X(CM_EFOREIGN, -21, "miss, bracket, sync or pins of another file or cache")                    \
-    X(CM_EBRACKET, -22, "no such open bracket (ended already?)")                                   \
+    X(CM_EFOREIGN, -21, "miss or sync of another file, or of one that was closed")                 \
+    X(CM_EBRACKET, -22, "the file has no such open bracket (ended already, or of another file?)")  \
     X(CM_EBUSY, -23, "still in use")                                                               \
     X(CM_EFORKED, -24, "cache belongs to the process before fork(); a child must open its own")    \
     X(CM_ECALLBACK, -25, "called from inside a callback of the same cache")                        \
@@ -1092,7 +1092,8 @@ CM_API void cm_miss_init(cm_miss *miss, size_t size);
  * bytes of another block. While the call runs it may be bytes of another block. So buf must not be
  * memory that a program can read which may not see the other files. A hit and a plain miss take no
  * lock and never wait. A read that meets damage, or one of another process's pool that has changed,
- * takes short locks, and may call cm_options.log. CM_EINVAL (buf is NULL) CM_ERANGE. */
+ * takes short locks, and may call cm_options.log. CM_EINVAL (buf is NULL, and len not 0)
+ * CM_ERANGE. */
 CM_API int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *miss);
 
 enum {
@@ -1115,7 +1116,7 @@ enum {
  * cm_read_through() from a thread that may wait. The call does not count the misses, nor the part
  * that is cached: cm_read_through() will count them. It counts only damage, as miss_checksum or
  * miss_media, because cm_read_through() finds the block absent then. `flags`: CM_READ_*.
- * CM_EINVAL (buf is NULL, unknown flags) CM_ERANGE CM_EABSENT. */
+ * CM_EINVAL (buf is NULL, and len not 0; unknown flags) CM_ERANGE CM_EABSENT. */
 CM_API int64_t cm_read_whole(cm_file *file, uint64_t offset, void *buf, size_t len, uint32_t flags);
 
 /* One piece of a cm_read_many(). The call sets `result` (bytes copied or a negative CM_E*) and
@@ -1154,8 +1155,8 @@ CM_API int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n);
  * `data` during the call, because others read what is stored. Returns 0 if every block is stored
  * (durable on DAX) or waits in the probation buffer. A positive result is one of CM_NOT_STORED_*,
  * the first reason met: at least one block was not stored, others may be. CM_EINVAL (data is NULL,
- * an unknown flag, or the data may not end inside a block) CM_ETICKET (longer than its miss)
- * CM_EFOREIGN (the miss is of another file, or of a read without a miss). */
+ * and len not 0; an unknown flag; the data may not end inside a block) CM_ETICKET (longer than its
+ * miss) CM_EFOREIGN (the miss is of another file, or of a read without a miss). */
 CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len,
                    uint32_t flags);
 
@@ -1188,8 +1189,9 @@ typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t 
  * The origin may be read into `buf` and stored from there. So buf must not be memory that others
  * can write meanwhile (of a guest, of a client): read those into your own memory first. Blocks as
  * long as the origin does.
- * Errors: what origin_read returned; CM_EINVAL (buf or origin_read is NULL, or the origin returned
- * more than len) CM_ERANGE CM_ENOMEM (no buffer, for as long as the join timeout). */
+ * Errors: what origin_read returned; CM_EINVAL (origin_read is NULL, or buf is, and len not 0; the
+ * origin returned more than len) CM_ERANGE CM_ENOMEM (no buffer, for as long as the join timeout).
+ */
 CM_API int64_t cm_read_through(cm_file *file, uint64_t offset, void *buf, size_t len,
                                cm_origin_read_fn origin_read, void *ctx);
 /* The same for one version. *incarnation before the call: 0, or the version that the result must
@@ -1367,8 +1369,8 @@ CM_API void cm_request_init(cm_request *r, size_t size);
 
 /* Begins a request. Reads nothing yet. Until cm_request_end(), cm_close() returns CM_EBUSY. After
  * an error nothing has begun.
- * CM_EINVAL (r or buf is NULL, r has a wrong struct_size, has begun already, or has unknown flags)
- * CM_ERANGE. */
+ * CM_EINVAL (r is NULL, or buf is, and len not 0; r has a wrong struct_size, has begun already, or
+ * has unknown flags) CM_ERANGE. */
 CM_API int cm_request_begin(cm_file *file, cm_request *r);
 /* Goes on as far as it can without waiting: copies what is cached, and asks for what is not.
  * Returns 0 when the request is done, also if it failed: no piece is out, and none follows, and
@@ -1465,7 +1467,7 @@ CM_API int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w);
  * the file is cold when it is attached next under another validator. A CM_EXCLUSIVE file needs
  * none: the result is 0, also if `after` was not adopted because other brackets are open. CM_EINVAL
  * (w is NULL, `after` is no validator: the bracket is still open, so end it with NULL) CM_EBRACKET
- * (unknown or ended already). */
+ * (unknown, ended already, or of another file). */
 CM_API int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after);
 
 /* Put cm_sync_begin() and cm_sync_end() around the origin's fsync. A sync that succeeds proves that

@@ -614,6 +614,7 @@ static void test_bracket_misuse(void)
     cm_file *f = attach(&p, 1, 10 * BLK, 1, 0), *g = attach(&p, 2, 10 * BLK, 1, 0);
     cm_bracket w = begin_write(f, 0, 1), bad = { w.id + 1000 }, none = { 0 };
     CHECK_EQ(cm_write_end(g, &w, NULL), CM_EBRACKET); /* the bracket of another file */
+    CHECK(strstr(cm_strerror(CM_EBRACKET), "of another file") != NULL);
     CHECK_EQ(cm_write_end(f, &bad, NULL), CM_EBRACKET);
     CHECK_EQ(cm_write_end(f, &none, NULL), CM_EBRACKET); /* one that did not begin */
     CHECK_EQ(info_of(f).brackets, 1);
