@@ -173,8 +173,10 @@ static void say_why_not(char why[RUN_WHY_ROOM], const char *pool, int e, const c
                                  ? "; it is for its owner, so run this as that user, or as root"
                                  : "";
 
+    const int n = (int)(RUN_WHY_ROOM - 1 - strlen(more)); /* of a long line the end is cut */
+
     if (*line)
-        snprintf(why, RUN_WHY_ROOM, "%s%s", line, more);
+        snprintf(why, RUN_WHY_ROOM, "%.*s%s", n, line, more);
     else
         snprintf(why, RUN_WHY_ROOM, "%s: %s%s", pool, cm_strerror(e), more);
 }
