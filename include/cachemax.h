@@ -1063,12 +1063,16 @@ enum {
                               * refused */
 };
 
-/* The first absent run of a read, and the right to fill it. It covers at most eight aligned runs of
- * 256 KiB, the first one included. Pass it to cm_fill() unchanged. It counts until the last
- * reference to its file is closed; then, also if the file is opened again, cm_fill() returns
- * CM_EFOREIGN. Plain data, owned by the caller; it needs no release. Begin with CM_MISS_INIT,
- * cm_miss_init() or zeros: a later library with a longer struct stores no more than the caller's
- * struct_size says. */
+/* The first absent run of a read, and the right to fill it. It lies within the request, widened to
+ * whole blocks: so memory of that size takes what the origin has there. Where the size of the file
+ * is known, it ends there at the latest; else the origin may have less. It covers at most eight
+ * aligned runs of 256 KiB, the first one included. Pass it to cm_fill() unchanged. It counts until
+ * the last reference to its file is closed; then, also if the file is opened again, cm_fill()
+ * returns CM_EFOREIGN. Plain data, owned by the caller; it needs no release. Begin with
+ * CM_MISS_INIT, cm_miss_init() or zeros: a later library with a longer struct stores no more than
+ * the caller's struct_size says. This version does not read struct_size: it stores all of the
+ * struct below, whatever is there. So no value of it is CM_EINVAL here, and none makes the struct
+ * shorter. */
 typedef struct cm_miss {
     uint32_t struct_size; /* a call that fills it in sets it to sizeof(cm_miss); 0: that of the
                            * first release */
