@@ -890,8 +890,9 @@ CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
  * taken_at: the library does not know whether the origin is still the same. If you do (an object
  * that never changes, a copy that is fresh by its own rules), or if an old copy is better than
  * none, set taken_at to cm_now() and attach the file with it: it is warm then. Set changed_ns, too
- * (CM_CHANGED_LONG_AGO for a server), or the file counts as dirty. The proof is zero if the file
- * never had one: such a validator attaches nothing warm. `validator` and `info` may be NULL.
+ * (CM_CHANGED_LONG_AGO for a server): if the file is not warm after all, it begins anew, and counts
+ * as dirty without that. The proof is zero if the file never had one: such a validator attaches
+ * nothing warm. `validator` and `info` may be NULL.
  * CM_EABSENT (the pool does not know the file) CM_ESEAL (nobody knows now whether it does)
  * CM_EINVAL (also: a struct_size is no size) CM_EREADONLY. */
 CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *validator,
