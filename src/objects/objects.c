@@ -12,7 +12,9 @@
 #include "api/inner.h"
 #include "objects/values.h"
 
-#define SMALL 1024u                     /* bytes of an average object, if nothing is said of it */
+#define SMALL 1024u                     /* bytes of an average object, at most */
+#define LOST_OF 64                      /* at most one object of so many finds its bucket full */
+#define OBJECTS_MAX (UINT64_C(1) << 56) /* more are not counted */
 #define BUCKETS_MAX (UINT64_C(1) << 31) /* cm_objects_place() */
 
 /* As in api/structs.c. */
@@ -22,30 +24,63 @@ CM_FIRST_SIZE(cm_object_info, 32);
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 
-/* How many objects of this size a bucket shall have on the average, in sixteenths. The number in a
- * bucket has a Poisson distribution. Its mean and 1.8 standard deviations fit, so that less than
- * one object in a hundred finds no room. */
+/* The part of the objects that find their bucket full, if `fits` of them fit into one, and it has
+ * `mean` on the average. The number in a bucket has a Poisson distribution. */
+static double lost(unsigned fits, double mean)
+{
+    double p = 1, all = 0, beyond = 0; /* p: how often there are n; how often there is none is 1 */
+    for (unsigned n = 1; n <= 2 * fits + 16; n++) {
+        p *= mean / n;
+        all += n * p;
+        if (n > fits)
+            beyond += (n - fits) * p;
+    }
+    return beyond / all;
+}
+
+/* How many objects of this size a bucket shall have on the average, in 64ths. The mean and 1.8
+ * standard deviations fit: then less than one object in a hundred finds no room, if they are small.
+ * Of large ones few fit, and more would be lost than LOST_OF allows. */
 static uint64_t load_of(uint64_t bytes)
 {
-    const uint64_t fits = 16 * ((CM_BLOCK_SIZE - CM_ENTRIES_START) / (bytes + CM_ENTRY_HEAD));
-    uint64_t mean = fits;
-    while (mean > 1 && 25 * (fits - mean) * (fits - mean) < 81 * 16 * mean)
+    const uint64_t fits = (CM_BLOCK_SIZE - CM_ENTRIES_START) / (bytes + CM_ENTRY_HEAD);
+    const uint64_t most = 64 * fits;
+    uint64_t mean = most;
+    while (25 * (most - mean) * (most - mean) < 81 * 64 * mean ||
+           LOST_OF * lost((unsigned)fits, (double)mean / 64) > 1)
         mean--;
     return mean;
 }
 
-/* How many buckets a new container gets. */
-static uint64_t choose_buckets(const cm_objects_options *opts, uint64_t slots)
+static void tell_few(const cm_objects *o, const cm_objects_options *opts, uint64_t wanted,
+                     uint64_t most)
 {
-    const uint64_t three = slots - slots / 4, most = three < BUCKETS_MAX ? three : BUCKETS_MAX;
-    const uint64_t objects = opts->objects < slots * 256 ? opts->objects : slots * 256;
-    uint64_t bytes = opts->object_bytes;
+    cm_log(o->cache, CM_LOG_WARNING,
+           "%s: objects: %s: %llu objects of %llu bytes want %llu buckets, and the pool has room "
+           "for %llu: objects will leave full buckets. Make the pool larger (docs/objects.md tells "
+           "how large), and this container anew: cm_objects_forget",
+           o->cache->name, o->name, (unsigned long long)opts->objects,
+           (unsigned long long)opts->object_bytes, (unsigned long long)wanted,
+           (unsigned long long)most);
+}
+
+/* How many buckets a new container gets. */
+static uint64_t choose_buckets(const cm_objects *o, const cm_objects_options *opts, uint64_t slots)
+{
+    /* Who tells both knows what lies in buckets. Else there may be many large values. */
+    const bool told = opts->objects && opts->object_bytes;
+    const uint64_t room = slots - slots / (told ? 16 : 4);
+    const uint64_t most = room < BUCKETS_MAX ? room : BUCKETS_MAX;
+    const uint64_t objects = opts->objects < OBJECTS_MAX ? opts->objects : OBJECTS_MAX;
     if (objects == 0)
         return most;
-    if (bytes == 0)
-        bytes = slots * CM_BLOCK_SIZE / objects;
-    const uint64_t buckets = objects * 16 / load_of(bytes < SMALL ? bytes : SMALL) + 1;
-    return buckets < most ? buckets : most;
+    const uint64_t bytes = told ? opts->object_bytes : slots * CM_BLOCK_SIZE / objects;
+    const uint64_t wanted = (objects - 1) * 64 / load_of(bytes < SMALL ? bytes : SMALL) + 1;
+    if (wanted <= most)
+        return wanted;
+    if (told)
+        tell_few(o, opts, wanted, most);
+    return most;
 }
 
 /* The number of buckets that the pool has recorded, or 0: the container is new. CM_EBUSY: it is
@@ -121,7 +156,7 @@ static int open_files(cm_objects *o, const cm_objects_options *opts)
     if (e)
         return e;
     if (o->buckets == 0)
-        o->buckets = choose_buckets(opts, info.slots);
+        o->buckets = choose_buckets(o, opts, info.slots);
     o->hint = cm_cache_alloc(o->cache, (size_t)o->buckets * sizeof(*o->hint));
     if (!o->hint)
         return CM_ENOMEM;

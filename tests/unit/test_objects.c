@@ -752,8 +752,8 @@ static void test_buckets(void)
 {
     struct pool p;
     cm_objects_options opts = CM_OBJECTS_OPTIONS_INIT;
-    static const uint64_t bytes[] = { 100, 300, 600, 1000 };
-    for (unsigned i = 0; i < 4; i++) {
+    static const uint64_t bytes[] = { 100, 300, 600, 1000, 1032 };
+    for (unsigned i = 0; i < 5; i++) {
         CASE("%llu bytes", (unsigned long long)bytes[i]);
         cm_objects *o = NULL;
         unsigned found = 0;
@@ -765,7 +765,7 @@ static void test_buckets(void)
             CHECK_EQ(put_value(o, k, 1, bytes[i] - sizeof(k), 0), 0);
         for (uint64_t k = 0; k < 20000; k++)
             found += get_value(o, k, 1, bytes[i] - sizeof(k)) == RIGHT;
-        CHECK(found > 19500);
+        CHECK(found >= 19600); /* one in 64 is gone, and chance */
         printf("# %llu bytes: %u of 20000 in %llu buckets\n", (unsigned long long)bytes[i], found,
                (unsigned long long)objects_info(o).buckets);
         objects_down(o);

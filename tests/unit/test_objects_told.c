@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * test_objects_told.c - containers of objects: what the log is told, who gets one of several that
- * open it, and the limits that the header tells.
+ * open it, and the limits and sizes that the header and docs/objects.md tell.
  */
 #include "objects_common.h"
 
@@ -153,6 +153,106 @@ static void test_no_record(void)
     pool_end(&p);
 }
 
-const struct harness_test objects_told_tests[] = { TEST(rival),    TEST(empty_key), TEST(longest),
-                                                   TEST(ttl_unit), TEST(options),   TEST(no_record),
-                                                   TEST_END };
+/* The table of docs/objects.md: a pool for N objects of up to so many bytes, key and value, has N
+ * times `pool` bytes, and EXTRA. */
+#define EXTRA UINT64_C(131072)
+static const struct {
+    uint64_t bytes, pool;
+} needs[] = { { 50, 95 },    { 100, 180 },   { 150, 270 },  { 200, 380 },
+              { 300, 630 },  { 400, 900 },   { 500, 1250 }, { 650, 1540 },
+              { 790, 2050 }, { 1000, 3010 }, { 1032, 5300 } };
+
+/* Puts n objects into a new container, whose values have so many bytes; `inside` bytes of each lie
+ * in a bucket. Returns how many are found. */
+static unsigned fill_container(struct pool *p, uint64_t n, uint64_t inside, size_t value)
+{
+    cm_objects_options opts = CM_OBJECTS_OPTIONS_INIT;
+    cm_objects *o = NULL;
+    unsigned found = 0;
+    opts.objects = n;
+    opts.object_bytes = inside;
+    CHECK_EQ(cm_objects_open(p->c, "a", &opts, &o), 0);
+    if (!o)
+        return 0;
+    for (uint64_t k = 0; k < n; k++)
+        CHECK_EQ(put_value(o, k, 1, value, 0), 0);
+    for (uint64_t k = 0; k < n; k++)
+        found += get_value(o, k, 1, value) == RIGHT;
+    printf("# %u of %llu objects of %llu bytes, in %llu buckets\n", found, (unsigned long long)n,
+           (unsigned long long)inside, (unsigned long long)objects_info(o).buckets);
+    objects_down(o);
+    return found;
+}
+
+/* A pool as large as documented has room for the objects, and the log has nothing to say. */
+static void test_pool_size(void)
+{
+    struct pool p;
+    const uint64_t n = 20000;
+    for (unsigned i = 0; i < sizeof(needs) / sizeof(needs[0]); i++) {
+        CASE("%llu bytes", (unsigned long long)needs[i].bytes);
+        const uint64_t bytes = n * needs[i].pool + EXTRA;
+        pool_make(&p, (bytes + BLK - 1) / BLK * BLK, 0);
+        p.o.log = keep_line;
+        REQUIRE(pool_up(&p) == 0);
+        lines = 0;
+        CHECK(fill_container(&p, n, needs[i].bytes, needs[i].bytes - sizeof(n)) >= n * 98 / 100);
+        CHECK_EQ(lines, 0);
+        pool_end(&p);
+    }
+}
+
+/* The same of values that have blocks of their own. */
+static void test_pool_size_large(void)
+{
+    struct pool p;
+    static const size_t value[] = { 1025, 4096, 10000 };
+    const uint64_t n = 4000;
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("%llu bytes", (unsigned long long)value[i]);
+        const uint64_t own = (value[i] + BLK - 1) / BLK * BLK;
+        const uint64_t bytes = n * needs[0].pool + n * own * 105 / 100 + EXTRA;
+        pool_make(&p, (bytes + BLK - 1) / BLK * BLK, 0);
+        p.o.log = keep_line;
+        REQUIRE(pool_up(&p) == 0);
+        lines = 0;
+        CHECK(fill_container(&p, n, sizeof(n) + 24, value[i]) >= n * 98 / 100);
+        CHECK_EQ(lines, 0);
+        pool_end(&p);
+    }
+}
+
+/* In a pool that is too small the log says so, when the container is made. */
+static void test_few_buckets(void)
+{
+    struct pool p;
+    cm_objects_options opts = CM_OBJECTS_OPTIONS_INIT;
+    cm_objects *o = NULL;
+    pool_make(&p, 4 * MIB, 0);
+    p.o.log = keep_line;
+    REQUIRE(pool_up(&p) == 0);
+    lines = 0;
+    opts.objects = 20000;
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("open %u", i);
+        opts.object_bytes = i == 0 ? 0 : 300; /* of 0 nothing is known: no line */
+        REQUIRE(cm_objects_open(p.c, "a", &opts, &o) == 0);
+        CHECK_EQ(lines, i > 0);
+        objects_down(o);
+        if (i == 0)
+            CHECK_EQ(cm_objects_forget(p.c, "a"), 0);
+    }
+    CHECK(strstr(said, "objects: a: 20000 objects of 300 bytes want 2789 buckets"));
+    CHECK(strstr(said, "has room for") && strstr(said, "larger"));
+    opts.objects = UINT64_MAX; /* no sum overflows */
+    CHECK_EQ(cm_objects_forget(p.c, "a"), 0);
+    REQUIRE(cm_objects_open(p.c, "a", &opts, &o) == 0);
+    CHECK_EQ(lines, 2);
+    objects_down(o);
+    pool_end(&p);
+}
+
+const struct harness_test objects_told_tests[] = {
+    TEST(rival),     TEST(empty_key), TEST(longest),         TEST(ttl_unit),    TEST(options),
+    TEST(no_record), TEST(pool_size), TEST(pool_size_large), TEST(few_buckets), TEST_END
+};
