@@ -298,8 +298,8 @@ static inline cm_validator cm_validator_init_(cm_validator v)
         .struct_size = sizeof(cm_validator), .size = CM_SIZE_UNKNOWN                               \
     }
 #endif
-/* The same as a function: for languages that cannot use the macro. `size`: sizeof(cm_validator) as
- * the caller knows it. */
+/* Sets *v to what CM_VALIDATOR_INIT is, for languages that cannot use the macro. `size`:
+ * sizeof(cm_validator) as the caller knows it. */
 CM_API void cm_validator_init(cm_validator *v, size_t size);
 /* Sets the proof of *v, and no other field, to stand for the `len` bytes at `proof`: an ETag, a
  * version, a hash. Up to 31 bytes are stored as they are, with their number in the last byte. More
@@ -445,7 +445,8 @@ typedef struct cm_create_options {
 } cm_create_options;
 #define CM_CREATE_OPTIONS_INIT CM_INIT_(cm_create_options)
 
-/* The same as a function; `size` as for cm_validator_init(). */
+/* Sets *opts to what CM_CREATE_OPTIONS_INIT is, for languages that cannot use the macro; `size` as
+ * for cm_validator_init(). */
 CM_API void cm_create_options_init(cm_create_options *opts, size_t size);
 
 /* Sizes in bytes of the smallest pool that cm_create() accepts (64 slots), and of the largest. With
@@ -485,7 +486,8 @@ typedef struct cm_resize_options {
     uint64_t reserved[3]; /* 0 */
 } cm_resize_options;
 #define CM_RESIZE_OPTIONS_INIT CM_INIT_(cm_resize_options)
-/* The same as a function; `size` as for cm_validator_init(). */
+/* Sets *opts to what CM_RESIZE_OPTIONS_INIT is, for languages that cannot use the macro; `size` as
+ * for cm_validator_init(). */
 CM_API void cm_resize_options_init(cm_resize_options *opts, size_t size);
 
 /* Begins with CM_RESIZE_REPORT_INIT, as cm_info. */
@@ -642,7 +644,8 @@ typedef struct cm_options {
 } cm_options;
 #define CM_OPTIONS_INIT CM_INIT_(cm_options)
 
-/* The same as a function; `size` as for cm_validator_init(). */
+/* Sets *opts to what CM_OPTIONS_INIT is, for languages that cannot use the macro; `size` as for
+ * cm_validator_init(). */
 CM_API void cm_options_init(cm_options *opts, size_t size);
 
 /* Opens a pool and becomes its only owner. Takes constant time, whatever the pool's size, except
@@ -766,7 +769,8 @@ typedef struct cm_identify_options {
     uint64_t reserved[2]; /* 0 */
 } cm_identify_options;
 #define CM_IDENTIFY_OPTIONS_INIT CM_INIT_(cm_identify_options)
-/* The same as a function; `size` as for cm_validator_init(). */
+/* Sets *opts to what CM_IDENTIFY_OPTIONS_INIT is, for languages that cannot use the macro; `size`
+ * as for cm_validator_init(). */
 CM_API void cm_identify_options_init(cm_identify_options *opts, size_t size);
 /* cm_identify() with options. `opts` may be NULL. Errors as cm_identify(), and CM_EINVAL for wrong
  * options. */
@@ -935,23 +939,21 @@ CM_API int cm_file_set_ttl(cm_file *file, uint64_t ttl_ns);
  * CM_EINVAL (too long) CM_ENOTSUP (a pool without names). */
 CM_API int cm_file_set_name(cm_file *file, const char *name);
 
-/* keep 1: blocks of the file are not evicted any more, whatever else is read. Those that come later
- * are stored at once, as those of CM_ADVISE_KEEP, also with CM_ADVISE_NOREUSE. The call itself
- * stores nothing: cm_warm() does. 0: as other files.
- * FOR HOW LONG  It is written to the file's record, durably. So it holds in later sessions, after a
- * crash of the program, and for each new version of the file. It ends with cm_forget(), and with
- * all else if the pool empties itself. A later session reads the file table (18 bytes for each
- * slot), a part with each fill that has to evict something; this call, cm_get_info() and the like
- * read the rest at once.
- * HOW MUCH  The files that are kept may have half of the pool's slots, by their sizes
- * (cm_info.kept_bytes, kept_max). One that is too large beside the others is refused with CM_EKEEP,
- * and nothing changes. The count follows the sizes. A file whose size is not known counts as it did
- * when it last was known in this session, or 0. So kept files may come to count more than the half.
- * They stay kept, also if this call is repeated, and no other file is accepted. What is too much of
- * them is evicted as other blocks are.
- * What is written, truncated or invalidated is forgotten all the same, and so are the blocks of
- * cm_drop(). The next read brings them back.
- * In a pool that is checkpointed the call waits for the sync of two pages.
+/* Keeps what is cached of the file in the pool, or ends that. keep 1: its blocks are not evicted
+ * any more, whatever else is read. Those that come later are stored at once, as those of
+ * CM_ADVISE_KEEP, also with CM_ADVISE_NOREUSE. The call itself stores nothing: cm_warm() does. 0:
+ * as other files. FOR HOW LONG  It is written to the file's record, durably. So it holds in later
+ * sessions, after a crash of the program, and for each new version of the file. It ends with
+ * cm_forget(), and with all else if the pool empties itself. A later session reads the file table
+ * (18 bytes for each slot), a part with each fill that has to evict something; this call,
+ * cm_get_info() and the like read the rest at once. HOW MUCH  The files that are kept may have half
+ * of the pool's slots, by their sizes (cm_info.kept_bytes, kept_max). One that is too large beside
+ * the others is refused with CM_EKEEP, and nothing changes. The count follows the sizes. A file
+ * whose size is not known counts as it did when it last was known in this session, or 0. So kept
+ * files may come to count more than the half. They stay kept, also if this call is repeated, and no
+ * other file is accepted. What is too much of them is evicted as other blocks are. What is written,
+ * truncated or invalidated is forgotten all the same, and so are the blocks of cm_drop(). The next
+ * read brings them back. In a pool that is checkpointed the call waits for the sync of two pages.
  * CM_EKEEP CM_NOT_RECORDED (it has no record, where the pool could remember it; or the record could
  * not be sealed, and nothing changed) CM_NOT_STORED_MODE (a failed fsync keeps it out of the cache)
  * CM_ENOMEM CM_EIO CM_ESEAL CM_EFORGET. */
@@ -1086,7 +1088,8 @@ typedef struct cm_miss {
     uint64_t opaque[8 + CM_MISS_STRIPES]; /* file, tickets, room for more */
 } cm_miss;
 #define CM_MISS_INIT CM_INIT_(cm_miss)
-/* The same as a function; `size` as for cm_validator_init(). */
+/* Sets *miss to what CM_MISS_INIT is, for languages that cannot use the macro; `size` as for
+ * cm_validator_init(). */
 CM_API void cm_miss_init(cm_miss *miss, size_t size);
 
 /* Copies the cached prefix of [offset, offset+len) to buf and returns its length in bytes. If that
@@ -1199,12 +1202,13 @@ typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t 
  */
 CM_API int64_t cm_read_through(cm_file *file, uint64_t offset, void *buf, size_t len,
                                cm_origin_read_fn origin_read, void *ctx);
-/* The same for one version. *incarnation before the call: 0, or the version that the result must
- * belong to; CM_EMOVED if the file has, or gets, another one. After the call: the version of the
- * result; 0 if its version is not known (it came from the origin alone: the file is bypassed, its
- * time to live is over, or it changes all the time), and after an error. CM_EMOVED, too, if the
- * time to live is over. origin_read is not called for another version than the wanted one.
- * Errors as cm_read_through(), and CM_EINVAL (incarnation is NULL) CM_EMOVED. */
+/* Reads as cm_read_through(), from one version of the file. *incarnation before the call: 0, or the
+ * version that the result must belong to; CM_EMOVED if the file has, or gets, another one. After
+ * the call: the version of the result; 0 if its version is not known (it came from the origin
+ * alone: the file is bypassed, its time to live is over, or it changes all the time), and after an
+ * error. CM_EMOVED, too, if the time to live is over. origin_read is not called for another version
+ * than the wanted one. Errors as cm_read_through(), and CM_EINVAL (incarnation is NULL) CM_EMOVED.
+ */
 CM_API int64_t cm_read_through_version(cm_file *file, uint64_t offset, void *buf, size_t len,
                                        uint64_t *incarnation, cm_origin_read_fn origin_read,
                                        void *ctx);
@@ -1229,7 +1233,8 @@ typedef struct cm_warm_options {
     uint64_t reserved[2]; /* 0 */
 } cm_warm_options;
 #define CM_WARM_OPTIONS_INIT CM_INIT_(cm_warm_options)
-/* The same as a function; `size` as for cm_validator_init(). */
+/* Sets *opts to what CM_WARM_OPTIONS_INIT is, for languages that cannot use the macro; `size` as
+ * for cm_validator_init(). */
 CM_API void cm_warm_options_init(cm_warm_options *opts, size_t size);
 
 typedef struct cm_warm_report {
@@ -1369,7 +1374,8 @@ struct cm_request {
     uint64_t opaque[104];
 };
 #define CM_REQUEST_INIT CM_INIT_(cm_request)
-/* The same as a function; `size` as for cm_validator_init(). */
+/* Sets *r to what CM_REQUEST_INIT is, for languages that cannot use the macro; `size` as for
+ * cm_validator_init(). */
 CM_API void cm_request_init(cm_request *r, size_t size);
 
 /* Begins a request. Reads nothing yet. Until cm_request_end(), cm_close() returns CM_EBUSY. After
@@ -1460,7 +1466,7 @@ typedef struct cm_bracket {
  * After any error do not write. After CM_EFORGET do not write until the pool is deleted.
  * CM_EINVAL (w is NULL) CM_ERANGE CM_ENOMEM CM_EFORGET CM_EBRACKET (aborted meanwhile). */
 CM_API int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w);
-/* The same before the size is set to new_size, or before holes are punched up to the end. Waits and
+/* Call it before the size is set to new_size, or before holes are punched up to the end. Waits and
  * fails as cm_write_begin(). */
 CM_API int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w);
 
@@ -1506,10 +1512,10 @@ CM_API int cm_invalidate(cm_file *file, uint64_t offset, uint64_t len);
  * In a checkpointed pool it waits for the sync of two pages.
  * CM_EINVAL (id is NULL or zero) CM_EFORGET CM_EREADONLY. */
 CM_API int cm_forget(cm_cache *cache, const cm_file_id *id);
-/* The same for a file that is gone, and whose id no file will ever have again: it waits for
- * nothing. After a crash of the system the pool may still have blocks of it, which nobody asks for.
- * Ids of cm_identify() are such ids where the file system numbers the generations of its inodes:
- * ext4, xfs, btrfs and NTFS do. */
+/* Forgets, as cm_forget(), a file that is gone, and whose id no file will ever have again: it waits
+ * for nothing. After a crash of the system the pool may still have blocks of it, which nobody asks
+ * for. Ids of cm_identify() are such ids where the file system numbers the generations of its
+ * inodes: ext4, xfs, btrfs and NTFS do. */
 CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
 
 /* Makes safe what can be. Call it every few seconds, in a thread of its own, with any pool. It does

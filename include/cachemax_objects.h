@@ -129,8 +129,8 @@ CM_API int cm_objects_put(cm_objects *objects, const void *key, size_t key_len, 
  * CM_EINVAL (key or buf is NULL, and its length is not 0; the key is too long). */
 CM_API int64_t cm_objects_get(cm_objects *objects, const void *key, size_t key_len, void *buf,
                               size_t room, cm_object_info *info);
-/* The same for [offset, offset+len) of the value. Returns how many bytes were copied: less than len
- * only at its end. */
+/* Copies a part of the value: as cm_objects_get(), but [offset, offset+len) of it. Returns how many
+ * bytes were copied: less than len only at its end. */
 CM_API int64_t cm_objects_read(cm_objects *objects, const void *key, size_t key_len,
                                uint64_t offset, void *buf, size_t len, cm_object_info *info);
 /* Removes an object. Returns 0, or CM_EABSENT: there is none. In both cases it cannot come back.
@@ -144,9 +144,10 @@ typedef struct cm_objects_iter cm_objects_iter;
  * come or not. A large value that comes may be a miss all the same. *iter is set on success;
  * release it with cm_objects_end(). CM_EINVAL CM_ENOMEM. */
 CM_API int cm_objects_begin(cm_objects *objects, cm_objects_iter **iter);
-/* Returns 1: the next object. Its key is in `key`, which has room for CM_OBJECT_KEY_MAX bytes, and
- * *key_len is its length. `info` may be NULL. Returns 0: there was none in the 256 buckets that the
- * call has looked at; go on. CM_EABSENT: that was all. CM_EINVAL: a pointer is NULL. */
+/* Goes on to the next object. Returns 1: there is one. Its key is in `key`, which has room for
+ * CM_OBJECT_KEY_MAX bytes, and *key_len is its length. `info` may be NULL. Returns 0: there was
+ * none in the 256 buckets that the call has looked at; go on. CM_EABSENT: that was all. CM_EINVAL:
+ * a pointer is NULL. */
 CM_API int cm_objects_next(cm_objects_iter *iter, void *key, size_t *key_len, cm_object_info *info);
 /* Releases an iteration, once. NULL: does nothing. */
 CM_API void cm_objects_end(cm_objects_iter *iter);

@@ -185,7 +185,15 @@ readable() {
     "$work/man3/cachemax.3")
   [ -z "$wide" ] || { echo "wide: $wide"; return 1; }
 }
+# The line of apropos: what the call does, and nothing that needs the comment before it.
+named() {
+  local wrong
+  wrong=$(cd "$work/man3" && grep -hA1 '^\.SH NAME' cm_*.3 |
+    grep -E '\\- (The same|Returns [0-9]|[a-z_]+ [0-9]+$)')
+  [ -z "$wrong" ] || { echo "says too little: $wrong"; return 1; }
+}
 check "manual pages: all that the library exports" all_documented
+check "manual pages: the name says what the call does" named
 check "manual pages: lists and tables can be read" readable
 if command -v groff >/dev/null || need groff-base >/dev/null 2>&1; then
   check "manual pages: groff warns of nothing" no_warnings
