@@ -70,8 +70,8 @@ typedef struct cm_objects_options {
  * container holds.
  * The pool may have a probation buffer: objects do not use it. Do not set
  * cm_options.fill_rate_limit: what is over the limit is lost, and so are its neighbours.
- * CM_EINVAL (a pointer is NULL, the name is empty or too long, wrong options) CM_EBUSY (it is open:
- * of threads that open it at once, one gets it)
+ * CM_EINVAL (name or objects is NULL, the name is empty or too long, wrong options) CM_EBUSY (it is
+ * open: of threads that open it at once, one gets it)
  * CM_EREADONLY (also with CM_OPEN_SHARED: only the owner of a pool has its objects)
  * CM_ENOMEM CM_ESEAL CM_EFORGET. */
 CM_API int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options *opts,

@@ -195,7 +195,9 @@ int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options 
                     cm_objects **objects)
 {
     cm_objects_options given;
-    if (!cache || !objects || !is_name(name))
+    if (!cache)
+        return CM_EHANDLE;
+    if (!objects || !is_name(name))
         return CM_EINVAL;
     int e = cm_enter_files(cache); /* before it is asked for memory */
     if (e)
@@ -241,6 +243,8 @@ int cm_objects_forget(cm_cache *cache, const char *name)
 {
     cm_objects o = { .cache = cache };
     cm_file_id id;
+    if (!cache)
+        return CM_EHANDLE;
     if (!is_name(name))
         return CM_EINVAL;
     memcpy(o.name, name, cm_objects_length(name) + 1);

@@ -118,7 +118,10 @@ static void test_arguments(void)
     uint8_t key[CM_OBJECT_KEY_MAX + 1] = { 0 }, buf[8];
     size_t len;
     REQUIRE(pool_new(&p, 4 * MIB) == 0);
-    CHECK_EQ(cm_objects_open(NULL, "a", NULL, &o), CM_EINVAL);
+    CHECK_EQ(cm_objects_open(NULL, "a", NULL, &o), CM_EHANDLE);
+    CHECK_EQ(cm_objects_open(NULL, "", NULL, NULL), CM_EHANDLE);
+    CHECK_EQ(cm_objects_forget(NULL, "a"), CM_EHANDLE);
+    CHECK_EQ(cm_objects_forget(NULL, ""), CM_EHANDLE);
     CHECK_EQ(cm_objects_open(p.c, NULL, NULL, &o), CM_EINVAL);
     CHECK_EQ(cm_objects_open(p.c, "", NULL, &o), CM_EINVAL);
     CHECK_EQ(cm_objects_open(p.c, "a", NULL, NULL), CM_EINVAL);
