@@ -942,18 +942,21 @@ CM_API int cm_file_set_name(cm_file *file, const char *name);
 /* Keeps what is cached of the file in the pool, or ends that. keep 1: its blocks are not evicted
  * any more, whatever else is read. Those that come later are stored at once, as those of
  * CM_ADVISE_KEEP, also with CM_ADVISE_NOREUSE. The call itself stores nothing: cm_warm() does. 0:
- * as other files. FOR HOW LONG  It is written to the file's record, durably. So it holds in later
- * sessions, after a crash of the program, and for each new version of the file. It ends with
- * cm_forget(), and with all else if the pool empties itself. A later session reads the file table
- * (18 bytes for each slot), a part with each fill that has to evict something; this call,
- * cm_get_info() and the like read the rest at once. HOW MUCH  The files that are kept may have half
- * of the pool's slots, by their sizes (cm_info.kept_bytes, kept_max). One that is too large beside
- * the others is refused with CM_EKEEP, and nothing changes. The count follows the sizes. A file
- * whose size is not known counts as it did when it last was known in this session, or 0. So kept
- * files may come to count more than the half. They stay kept, also if this call is repeated, and no
- * other file is accepted. What is too much of them is evicted as other blocks are. What is written,
- * truncated or invalidated is forgotten all the same, and so are the blocks of cm_drop(). The next
- * read brings them back. In a pool that is checkpointed the call waits for the sync of two pages.
+ * as other files.
+ * FOR HOW LONG  It is written to the file's record, durably. So it holds in later sessions, after a
+ * crash of the program, and for each new version of the file. It ends with cm_forget(), and with
+ * all else if the pool empties itself. A later session reads the file table (18 bytes for each
+ * slot), a part with each fill that has to evict something; this call, cm_get_info() and the like
+ * read the rest at once.
+ * HOW MUCH  The files that are kept may have half of the pool's slots, by their sizes
+ * (cm_info.kept_bytes, kept_max). One that is too large beside the others is refused with CM_EKEEP,
+ * and nothing changes. The count follows the sizes. A file whose size is not known counts as it did
+ * when it last was known in this session, or 0. So kept files may come to count more than the half.
+ * They stay kept, also if this call is repeated, and no other file is accepted. What is too much of
+ * them is evicted as other blocks are.
+ * What is written, truncated or invalidated is forgotten all the same, and so are the blocks of
+ * cm_drop(). The next read brings them back.
+ * In a pool that is checkpointed the call waits for the sync of two pages.
  * CM_EKEEP CM_NOT_RECORDED (it has no record, where the pool could remember it; or the record could
  * not be sealed, and nothing changed) CM_NOT_STORED_MODE (a failed fsync keeps it out of the cache)
  * CM_ENOMEM CM_EIO CM_ESEAL CM_EFORGET. */
