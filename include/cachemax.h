@@ -197,7 +197,8 @@ enum cm_error {
     X(CM_DAMAGED, 10, "damage is left in the pool")                                                \
     X(CM_REQUEST_READ, 11, "read the piece, complete it, and step again for more pieces")          \
     X(CM_REQUEST_WAIT, 12, "nothing to do until a piece is completed or the request is woken")     \
-    X(CM_NOT_STORED_ROOM, 13, "not stored: it would push out what was stored just before")         \
+    X(CM_NOT_STORED_ROOM, 13,                                                                      \
+      "not stored: no room for it, or it would push out what was stored just before")              \
     X(CM_NOT_RECORDED, 14, "not recorded: no place in the file table, or it cannot be written")    \
     X(CM_NOT_STORED_QUOTA, 15, "not stored: the group of the file has all that its quota allows")
 

@@ -65,6 +65,7 @@ static void test_codes(void)
         CHECK(strcmp(cm_strerror(unknown[i]), "unknown error") == 0);
     }
     CHECK(strstr(cm_strerror(CM_NOT_STORED_MODE), "pool grows") != NULL);
+    CHECK(strstr(cm_strerror(CM_NOT_STORED_ROOM), "no room") != NULL); /* also of a large object */
     static const struct code results[] = {
 #define CM_X(name, value, text) { value, #name },
         CM_RESULT_MAP(CM_X)
