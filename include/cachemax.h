@@ -1279,11 +1279,11 @@ typedef struct cm_warm_report {
  * compared all the same, if the size of the file is known. Present a new validator afterwards if
  * something differed, as after a write.
  *
- * ONCE MORE  In a full pool, or at a quota, what the call stores takes the places of other blocks,
- * which may be some of the range. So it counts at the end what is cached, and if some is missing,
- * it goes over the range again, up to 8 times in all. report->read counts all that it read. A pass
- * that is cut short (an error, CM_ECANCELED) gives the result, and takes nothing back of
- * report->end and report->cached.
+ * ONCE MORE  In a full pool, or at a quota, what the call stores may take the places of blocks of
+ * the range. So it counts at the end, and goes over the range again for what is missing, up to 8
+ * times in all. A quarter of the range is read and stored again at most, and what others wrote.
+ * report->read counts all reads. A pass that is cut short (an error, CM_ECANCELED) gives the
+ * result, and takes nothing back of report->end and report->cached.
  *
  * WHAT IS NOT is stored in the pool at once. It does not wait in the probation buffer, and neither
  * the policy nor CM_ADVISE_NOREUSE keeps it out. It counts as not used yet, so it leaves before
@@ -1300,11 +1300,11 @@ typedef struct cm_warm_report {
  * the result is the first reason; or it ended early (report->end), and the result is the reason for
  * that.
  *
- * CM_NOT_STORED_ROOM ends the call: the range is longer than the pool; or the pool is full, or the
- * quota, and has begun to evict what the call has done. To go on would push out more of it. The
- * report counts what was cached or stored, each block at its own moment: some of it may have gone
- * again. Of several calls that are together longer than the pool, or than a quota, later ones push
- * out what earlier ones have stored. cm_file_cached() tells what is there at the end.
+ * CM_NOT_STORED_ROOM ends the call: the range is longer than the pool, or its quota; or that is
+ * full, and has evicted some of what the call has done: an eighth of the room, or a quarter of the
+ * range. To go on would push out more. The report counts what was cached or stored, each block at
+ * its own moment: some may have gone again; cm_file_cached() tells what is there. Of several calls
+ * that are together longer than the pool, or a quota, later ones push out what earlier ones stored.
  *
  * CM_NOT_STORED_MODE ends it: CM_FREEZE, CM_BYPASS, or the file is bypassed. (While the pool grows
  * nothing can be stored either: the call waits for the end of that.)

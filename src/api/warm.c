@@ -9,15 +9,16 @@
  * two chunks nothing is held: the call sleeps there as long as the rate demands.
  *
  * It ends early when going on is no use. Nothing can be stored; or the range has as many cached
- * blocks as the pool has slots; or blocks that were cached when the call passed them are gone. For
- * the last, it keeps some of them in mind (struct watch). A pool that is full of used blocks begins
- * early to evict what comes in new. A growth of the pool is no such reason: while it copies the
- * index nothing can be stored, so the call waits for that, and does the chunk once more that met
- * it.
+ * blocks as the pool, or the quota, has slots; or blocks that were cached when the call passed them
+ * are gone. For the last, it keeps some of them in mind (warm_room.c). A pool that is full of used
+ * blocks begins early to evict what comes in new. A growth of the pool is no such reason: while it
+ * copies the index nothing can be stored, so the call waits for that, and does the chunk once more
+ * that met it.
  *
  * What it skips may wait in the probation buffer. At the end the call stores that in the pool. In a
  * full pool what it stores takes the places of other blocks, which may be some of the range. So it
- * counts then what is cached, and goes over the range once more if some of it is missing.
+ * counts then what is cached, and goes over the range once more if some of it is missing. That may
+ * push out as much again. So there is a limit to what it stores in all.
  *
  * With CM_WARM_VERIFY what is cached of a chunk is compared first (warm_verify.c). What was wrong
  * is gone then, and the chunk's request stores it anew. If the warming ends early, the comparison
@@ -33,10 +34,9 @@
 #include "api/cache.h"
 #include "api/read_range.h"
 #include "api/request.h"
+#include "api/warm_room.h"
 #include "api/warm_verify.h"
 #include "protocol/fill_buffered.h"
-#include "state/quota.h"
-#include "state/region.h"
 
 #ifdef CM_CHECKS_FULL
 #define CM_DEFINE_UNCHECKED
@@ -45,16 +45,11 @@
 
 #define SLICE_NS UINT64_C(100000000) /* how long it waits without a call of progress */
 #define CHUNKS_A_SECOND 8u           /* at least, unless a block takes longer */
-#define ROUNDS 8u                    /* over the range, while its own stores evict some of it */
 #define IDLE_MAX 16u                 /* chunks in a row that were read and not stored */
-#define WATCHED 8u
-
-/* Blocks that were cached when the call passed them, evenly spread over what it passed. */
-struct watch {
-    uint64_t block[WATCHED];
-    unsigned n;
-    uint64_t every, skipped; /* chunks from one to the next */
-};
+#define ROUNDS 8u                    /* over the range, while its own stores evict some of it */
+#define MORE 4u                      /* this part of the range is stored once more at most */
+#define LEAK 8u                      /* this part of the room may be gone again */
+#define FEW 128u                     /* this part of the range may be missing in the end */
 
 struct warm {
     cm_file *file;
@@ -71,13 +66,14 @@ struct warm {
     uint64_t paid_ns; /* by then the rate allows what was read; cm_now() time */
     uint64_t version; /* of what was stored so far */
     uint64_t index;   /* cm_media_index(), when the chunk began */
+    uint64_t most;    /* it stores so many bytes in all */
     unsigned idle;
     bool buffered;     /* some of what was skipped waits in the probation buffer */
     int reason;        /* the first one why a block was left out, or 0 */
     int stopped;       /* why only the comparison goes on, or 0 */
     uint64_t warmed;   /* the position where that was so */
     uint64_t compared; /* what is before it was compared */
-    struct watch watch;
+    struct cm_passed watch;
     cm_warm_report report;
     struct cm_comparison *verify; /* NULL: nothing is compared. Not here: the stack is small */
     struct cm_run *q;             /* the chunk's request, or NULL */
@@ -224,39 +220,15 @@ static bool met_growth(const struct warm *w, const struct cm_run *q)
 
 /* ---- When to stop ---------------------------------------------------------------------------- */
 
-/* Keeps the block in mind. If there is no room, every second one goes, and fewer come. */
-static void watch(struct watch *a, uint64_t block)
-{
-    if (++a->skipped < a->every)
-        return;
-    a->skipped = 0;
-    if (a->n == WATCHED) {
-        for (a->n = 0; a->n < WATCHED / 2; a->n++)
-            a->block[a->n] = a->block[2 * a->n];
-        a->every *= 2;
-    }
-    a->block[a->n++] = block;
-}
-
-/* Are most of the watched blocks gone? */
+/* Is so much gone of what the round has passed that the other blocks are in use all the time, or
+ * kept? Some of it goes before blocks that were used: the hand of the pool takes one slot of
+ * CM_RING_STEPS then, and comes by CM_REF_MAX times before they count as not used. */
 static bool is_leaking(const struct warm *w)
 {
-    const struct watch *a = &w->watch;
-    unsigned gone = 0;
-    for (unsigned i = 0; i < a->n; i++) {
-        const struct cm_key k = cm_region_key(w->f, w->version, a->block[i]);
-        gone += cm_lookup_cached(w->c, &k) == 0;
-    }
-    return a->n >= 4 && gone > a->n / 2;
-}
-
-/* Is there no slot left to store more in, in the pool or in the file's group? Else no block is
- * evicted, and what is gone was invalidated. */
-static bool is_short(const struct warm *w)
-{
-    const uint32_t share = at_load_relaxed(&w->f->share); /* a hint, as all of this */
-    return cm_ring_unused(&w->c->policy.ring) == 0 ||
-           (share > 0 && cm_share_room(cm_quota_of(w->c, share)) == 0);
+    const uint64_t range = least(w->end, at_load_relaxed(&w->f->size)) - w->offset; /* a hint */
+    const uint64_t most =
+        least(cm_room_all(w->f) / LEAK, cm_whole_blocks(range / MORE) / CM_BLOCK_SIZE);
+    return cm_passed_gone(&w->watch, w->f, w->version) > most;
 }
 
 /* After a chunk: why the call ends here, or 0. */
@@ -268,7 +240,7 @@ static int why_stop(struct warm *w, const struct cm_run *q)
         w->idle = q->stored > 0 || q->left_out == 0 ? 0 : w->idle + 1;
     if (w->idle == IDLE_MAX)
         return q->refused;
-    return q->stored > 0 && is_short(w) && is_leaking(w) ? CM_NOT_STORED_ROOM : 0;
+    return q->stored > 0 && cm_room_is_short(w->f) && is_leaking(w) ? CM_NOT_STORED_ROOM : 0;
 }
 
 /* ---- Chunks ---------------------------------------------------------------------------------- */
@@ -292,7 +264,7 @@ static bool see_version(struct warm *w)
         return false;
     w->version = now;
     w->report.cached = 0;
-    w->watch = (struct watch){ .every = 1 };
+    cm_passed_begin(&w->watch, w->offset / CM_BLOCK_SIZE);
     w->reason = w->reason ? w->reason : CM_NOT_STORED_STALE;
     return true;
 }
@@ -315,7 +287,7 @@ static bool note(struct warm *w, const struct cm_run *q, uint64_t start)
     w->report.cached += !moved && done > q->left_out ? done - q->left_out : 0;
     w->reason = w->reason ? w->reason : q->refused;
     if (done > 0 && q->left_out == 0 && !moved)
-        watch(&w->watch, from / CM_BLOCK_SIZE);
+        cm_passed_note(&w->watch, from / CM_BLOCK_SIZE, cm_whole_blocks(to) / CM_BLOCK_SIZE);
     return true;
 }
 
@@ -359,10 +331,14 @@ static __attribute__((noinline)) int do_chunk(struct warm *w, uint64_t len)
 /* Does the next chunk of a warming, of at most `most` bytes. 0: go on. */
 static int warm_chunk(struct warm *w, uint64_t most)
 {
-    /* Relaxed: the end of the slots moves if the volume is full, and when the pool grows. */
-    const uint64_t pool = at_load_relaxed(&w->c->policy.ring.end) * CM_BLOCK_SIZE;
-    const uint64_t room = pool - least(pool, w->report.cached);
-    const uint64_t len = cm_whole_blocks(least(most, room));
+    const uint64_t all = cm_room_all(w->f);
+    const uint64_t room = all - least(all, cm_whole_blocks(w->report.cached) / CM_BLOCK_SIZE);
+    const uint64_t more = cm_whole_blocks(w->most - least(w->most, w->report.stored));
+    const uint64_t len = least(least(most, more), room * CM_BLOCK_SIZE);
+    if (len == 0 && w->pos >= at_load_relaxed(&w->f->size)) { /* a hint: the file ends here */
+        w->end = w->pos;
+        return 0;
+    }
     int e = len > 0 ? keep_pace(w, len) : CM_NOT_STORED_ROOM;
     if (e == 0)
         e = wait_for_growth(w);
@@ -472,7 +448,7 @@ static int warm_once(struct warm *w)
     int e = 0;
     w->pos = w->offset - w->offset % CM_BLOCK_SIZE;
     w->report.cached = 0;
-    w->watch = (struct watch){ .every = 1 };
+    cm_passed_begin(&w->watch, w->offset / CM_BLOCK_SIZE);
     w->version = at_load_acquire(&w->f->incarnation); /* as in see_version() */
     while (e == 0 && w->pos < w->end)
         e = do_next(w, most);
@@ -481,34 +457,53 @@ static int warm_once(struct warm *w)
     return e ? e : w->stopped ? w->stopped : w->reason;
 }
 
-/* Is less cached now than the round has seen and stored? */
-static bool misses_some(const struct warm *w)
+/* How many bytes less are cached now than the last whole round has seen and stored? */
+static uint64_t missing(const struct warm *w)
 {
     const uint64_t first = w->offset - w->offset % CM_BLOCK_SIZE;
-    const int64_t n = cm_file_cached(w->file, first, w->pos - first);
-    return n >= 0 && (uint64_t)n < w->report.cached;
+    const int64_t n = cm_file_cached(w->file, first, w->passed - first);
+    return n < 0 ? 0 : w->passed_cached - least(w->passed_cached, (uint64_t)n);
+}
+
+/* A whole round is over, and so much is missing. True: that may be stored once more. */
+static bool allow(struct warm *w, uint64_t gap)
+{
+    const uint64_t need = w->report.stored + gap, first = w->offset - w->offset % CM_BLOCK_SIZE;
+    if (w->most == CM_OFFSET_MAX) { /* it was the first round */
+        const uint64_t range = w->passed - first, most = range + cm_whole_blocks(range / MORE);
+        /* If there is room for more, a writer has taken it away. */
+        w->most = cm_room_is_short(w->f) || need < most ? most : need;
+    }
+    return need <= w->most;
 }
 
 /* Does all of the range, and stores what waits in the buffer. Both may push out other blocks of the
- * range. What others take away between two rounds is no reason for another result: each block was
- * there at its moment. */
+ * range. If they do so again and again, the range has no room. What a writer takes away between two
+ * rounds is no reason for another result: each block was there at its moment. */
 static int warm(struct warm *w)
 {
-    int e = 0;
+    uint64_t gap = 0;
+    w->most = CM_OFFSET_MAX;
     for (unsigned i = 0; i < ROUNDS; i++) {
         const uint64_t stored = w->report.stored;
-        if (i > 0) {
-            w->passed = w->pos;
-            w->passed_cached = w->report.cached;
-            w->passed_version = w->version;
-        }
-        e = warm_once(w);
+        const int e = warm_once(w);
         if (w->buffered)
             cm_fill_buffered_promote(w->c, true);
-        if (e || (w->report.stored == stored && !w->buffered) || !misses_some(w))
+        if (e == CM_NOT_STORED_ROOM && i > 0) {
+            gap = missing(w);
+            break;
+        }
+        if (e || (w->report.stored == stored && !w->buffered))
+            return e;
+        w->passed = w->pos;
+        w->passed_cached = w->report.cached;
+        w->passed_version = w->version;
+        gap = missing(w);
+        if (gap == 0 || !allow(w, gap))
             break;
     }
-    return e;
+    const bool few = gap <= w->passed_cached / FEW + CM_BLOCK_SIZE;
+    return few || !cm_room_is_short(w->f) ? 0 : CM_NOT_STORED_ROOM;
 }
 
 /* Tells where the warming has ended. A round that was cut short takes nothing back of what the one

@@ -70,6 +70,7 @@ UNITS = {
     'protocol/publish.c': 'block pin',
     'api/read_range.c': 'block api',
     'api/read_many.c': 'block api',
+    'api/warm_room.c': 'warm',
     'api/warm_verify.c': 'warm',
     'api/read_blocks.c': 'block',
     'api/read_elsewhere.c': 'block probation',

@@ -455,6 +455,116 @@ static void test_whole(void)
     }
 }
 
+/* ---- No room --------------------------------------------------------------------------------- */
+
+/* It has read and stored a quarter more than the range at most. */
+static void check_cost(struct pool *p, const cm_warm_report *r, uint64_t range, int64_t before)
+{
+    CHECK(r->read <= range + range / 4 + BLK);
+    CHECK_EQ(STAT(p->c, fill_bytes) - before, (int64_t)r->stored);
+}
+
+/* A group may have so many slots: they hold the beginning of a file that is longer, and nothing was
+ * read behind it. */
+static void test_no_room_quota(void)
+{
+    static const unsigned percent[] = { 100, 103, 125, 200, 230 };
+    for (unsigned i = 0; i < 2 * sizeof(percent) / sizeof(*percent); i++) {
+        CASE("%u %%, the size %s", percent[i / 2], i % 2 ? "is not known" : "is known");
+        struct pool p;
+        const uint64_t quota = 400;
+        struct origin o = make_origin(quota * percent[i / 2] / 100 * BLK);
+        cm_warm_report r;
+        pool_make(&p, 16 * MIB, 0);
+        REQUIRE(pool_up(&p) == 0);
+        CHECK_EQ(cm_group_set_quota(p.c, 7, quota * BLK), 0);
+        cm_file *f = attach(&p, 1, i % 2 ? CM_SIZE_UNKNOWN : o.size, 1, 0);
+        CHECK_EQ(cm_file_set_group(f, 7), 0);
+        CHECK_EQ(warm(f, 0, CM_ALL, NULL, &o, &r), i == 0 ? 0 : CM_NOT_STORED_ROOM);
+        CHECK_EQ(r.end, quota * BLK);
+        CHECK_EQ(r.cached, r.end);
+        CHECK_EQ(r.read, r.end);
+        CHECK_EQ(in_pool(f, 0, quota), quota);
+        CHECK_EQ(STAT(p.c, evicted), 0);
+        CALL(check_cost(&p, &r, quota * BLK, 0));
+        pool_end(&p);
+    }
+}
+
+struct others {
+    struct pool p;
+    struct origin o;
+    cm_file *f, *other;
+    uint64_t slots, n; /* n: blocks of the other file, which has nearly half of the slots */
+};
+
+static void set_up_others(struct others *t, bool kept)
+{
+    t->o = make_origin(20000 * BLK);
+    pool_make(&t->p, 16 * MIB, 0);
+    pool_seed(&t->p, 1); /* a fixed seed, because fingerprints collide */
+    t->p.o.probation_bytes = CM_PROBATION_NONE;
+    REQUIRE(pool_up(&t->p) == 0);
+    t->slots = t->p.c->media.geo.slots;
+    t->n = t->slots * 45 / 100;
+    t->f = attach(&t->p, 1, t->o.size, 1, 0);
+    t->other = attach(&t->p, 2, t->n * BLK, 1, 0);
+    if (kept)
+        CHECK_EQ(cm_file_set_keep(t->other, 1), 0);
+    cm_warm_report r;
+    CHECK_EQ(warm(t->other, 0, CM_ALL, NULL, &t->o, &r), 0);
+    CHECK_EQ(in_pool(t->other, 0, t->n), t->n);
+}
+
+/* Warms a range of so many blocks. It says so if they have no room, and stops soon: most of the
+ * beginning is there then. */
+static void warm_beside(struct others *t, uint64_t n)
+{
+    cm_warm_report r;
+    const int64_t before = STAT(t->p.c, fill_bytes);
+    const uint64_t room = t->slots - t->n, fits = n < room ? n : room;
+    const int e = warm(t->f, 0, n * BLK, NULL, &t->o, &r);
+    const uint64_t found = in_pool(t->f, 0, n), begin = in_pool(t->f, 0, fits / 2);
+    if (n < room || n > room + t->slots / 32)
+        CHECK_EQ(e, n < room ? 0 : CM_NOT_STORED_ROOM);
+    if (e == 0)
+        CHECK(found + n / 128 + 1 >= n);
+    CHECK(found >= fits * 9 / 10);
+    CHECK(begin + t->slots / 6 >= fits / 2);
+    CHECK(r.end >= fits * BLK && r.end <= n * BLK);
+    CHECK(r.end <= (room + t->slots / 5) * BLK);
+    CALL(check_cost(&t->p, &r, n * BLK, before));
+}
+
+static const unsigned percents[] = { 50, 90, 99, 101, 103, 110, 130, 200, 500 };
+
+/* Another file is read all the time. It keeps its blocks. */
+static void test_no_room_hot(void)
+{
+    for (unsigned i = 0; i < sizeof(percents) / sizeof(*percents); i++) {
+        CASE("%u %% of the room", percents[i]);
+        struct others t;
+        CALL(set_up_others(&t, false));
+        t.o.during = use_all;
+        t.o.during_ctx = t.other;
+        CALL(warm_beside(&t, (t.slots - t.n) * percents[i] / 100));
+        CHECK(in_pool(t.other, 0, t.n) >= t.n - t.n / 20);
+        pool_end(&t.p);
+    }
+}
+
+static void test_no_room_kept(void)
+{
+    for (unsigned i = 0; i < sizeof(percents) / sizeof(*percents); i++) {
+        CASE("%u %% of the room", percents[i]);
+        struct others t;
+        CALL(set_up_others(&t, true));
+        CALL(warm_beside(&t, (t.slots - t.n) * percents[i] / 100));
+        CHECK_EQ(in_pool(t.other, 0, t.n), t.n);
+        pool_end(&t.p);
+    }
+}
+
 /* Nothing can be stored when the call ends: the next checkpoint stores it, also from a buffer that
  * keeps the others. */
 static void test_out_of_buffer_later(void)
@@ -570,9 +680,9 @@ static void test_fill_warm(void)
 static void test_past_rule(void)
 {
     struct pool p;
-    struct origin o = make_origin(1000 * BLK);
+    struct origin o = make_origin(2000 * BLK);
     cm_warm_report r;
-    cm_file *f = open_both(&p, MIB, o.size);
+    cm_file *f = open_both(&p, 4 * MIB, o.size);
     const struct cm_rule rule = { .probation = 100, .earn = 1, .remembered = true };
     (void)put_all(f, 100, p.c->media.geo.slots, o.tag);
     cm_policy_set_rule(&p.c->policy, &rule);
@@ -668,6 +778,9 @@ static const struct harness_test warm_tests[] = {
     TEST(round_cut_short),
     TEST(writer_behind),
     TEST(whole),
+    TEST(no_room_quota),
+    TEST(no_room_hot),
+    TEST(no_room_kept),
     TEST(out_of_buffer_later),
     TEST(out_of_buffer_dead),
     TEST(pushed_out_of_buffer),

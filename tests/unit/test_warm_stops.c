@@ -125,16 +125,6 @@ static void test_exact_pool(void)
     pool_end(&p);
 }
 
-/* The blocks of another file are used. */
-static void use_all(void *f)
-{
-    struct cm_cache *c = cm_object_of(f)->cache;
-    for (uint64_t s = 0; s < c->media.geo.slots; s++)
-        if (slot_ok(c, s) && header_of(c, s)->incarnation == cm_object_of(f)->incarnation)
-            for (unsigned i = 0; i < CM_REF_MAX; i++)
-                cm_ring_touch(&c->policy.ring, s);
-}
-
 /* All slots hold blocks of another file, which were used often. If they still are, what comes in
  * new pushes itself out, and the call ends soon. Else it goes on to the end. */
 static void test_used_pool(void)

@@ -75,4 +75,14 @@ static inline unsigned count_of(cm_file *f, uint64_t block)
     return cm_ring_count(&cm_object_of(f)->cache->policy.ring, slot_of(f, block));
 }
 
+/* The blocks of another file are used. */
+static inline void use_all(void *f)
+{
+    struct cm_cache *c = cm_object_of(f)->cache;
+    for (uint64_t s = 0; s < c->media.geo.slots; s++)
+        if (slot_ok(c, s) && header_of(c, s)->incarnation == cm_object_of(f)->incarnation)
+            for (unsigned i = 0; i < CM_REF_MAX; i++)
+                cm_ring_touch(&c->policy.ring, s);
+}
+
 #endif
