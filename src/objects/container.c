@@ -14,9 +14,10 @@
 #include "api/cache.h"
 #include "api/inner.h"
 
-#define SPINS 50u                      /* before the first sleep */
-#define SET_BACK_NS INT64_C(100000000) /* less is no clock that was set back */
-#define SLOWER 1024u                   /* clocks of computers agree better than that */
+#define SPINS 50u /* before the first sleep */
+/* Less is no clock that was set back: the ends of what is put then are not remembered. */
+#define SET_BACK_NS INT64_C(100000000)
+#define SLOWER 1024u /* clocks of computers agree better than that */
 
 static const uint8_t buckets_tag[8] = CM_PROOF_OBJECTS "b1", data_tag[8] = CM_PROOF_OBJECTS "d1";
 
@@ -210,9 +211,12 @@ int64_t cm_objects_end_of(const cm_objects *o, const struct cm_object_now *now,
     if (e->expires_ms > INT64_MAX / 1000000)
         return INT64_MAX;
     const int64_t end = e->expires_ms * 1000000;
-    if (now->back_ns < SET_BACK_NS || !has_end(o, e, &ticks))
-        /* Perhaps the wall clock was ahead when it was put: nobody knows how far. */
-        return end - now->back_ns;
+    if (now->back_ns < SET_BACK_NS)
+        return end;
+    if (!has_end(o, e, &ticks))
+        /* Perhaps the wall clock was ahead when it was put: nobody knows how far. Or it was put
+         * when the clock was set back by less than SET_BACK_NS. That one must not end early. */
+        return end - (now->back_ns - SET_BACK_NS);
     const uint64_t left = ticks > now->ticks ? ticks - now->ticks : 0;
     /* No overflow: it is added only if the sum is below `end`. */
     return left < INT64_MAX && now->wall_ns < end - (int64_t)left ? now->wall_ns + (int64_t)left

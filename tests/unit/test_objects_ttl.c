@@ -18,10 +18,11 @@ static int64_t end_of(cm_objects *o, uint64_t key, int64_t len)
 
 /* Is it `ttl` after the wall clock as it is now? Less is allowed, by a minute: the test may have to
  * wait for a processor, also between looks at two clocks. More is allowed by a thousandth of the
- * time that has passed: a few hours. */
+ * time that has passed, a few hours, and by 0.1 s. */
 static bool is_from_now(int64_t end, int64_t ttl)
 {
-    const int64_t last = cm_plat_wall_ns() + ttl + 1000000 + (int64_t)(passed_ns / 1000);
+    const int64_t last =
+        cm_plat_wall_ns() + ttl + SECOND / 10 + 1000000 + (int64_t)(passed_ns / 1000);
     return end >= last - 60 * SECOND && end <= last;
 }
 
@@ -100,6 +101,34 @@ static void test_ttl_back_and_forward(void)
     objects_down(o);
     pool_end(&p);
     quiet();
+}
+
+/* A clock that was set back by less than 0.1 s may not be one: no end is remembered then. So
+ * nothing ends earlier, also not if the clock is set back further: it lives longer, by 0.1 s at
+ * most. */
+static void test_ttl_back_a_little(void)
+{
+    static const struct {
+        int64_t back_ms, earlier_ms;
+    } of[] = { { 0, 0 },    { 1, 0 },    { 50, 0 },    { 99, 0 },    { 100, 0 },    { 101, 1 },
+               { 150, 50 }, { 195, 95 }, { 200, 100 }, { 300, 200 }, { 1100, 1000 } };
+    struct pool p;
+    quiet();
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    cm_objects *o = objects_up(p.c, "a", 1);
+    for (unsigned i = 0; i < sizeof(of) / sizeof(of[0]); i++) {
+        CASE("i %u", i);
+        struct cm_object_now now = cm_objects_now(o);
+        const struct cm_entry e = { .key = (const uint8_t *)"k",
+                                    .key_len = 1,
+                                    .check = 5,
+                                    .expires_ms = now.wall_ns / 1000000 + 50 };
+        now.back_ns = of[i].back_ms * 1000000;
+        cm_objects_keep_end(o, &now, &e, 77, (uint64_t)HOUR); /* of another entry */
+        CHECK_EQ(cm_objects_end_of(o, &now, &e), (e.expires_ms - of[i].earlier_ms) * 1000000);
+    }
+    objects_down(o);
+    pool_end(&p);
 }
 
 /* To remember these ends takes memory, only then. Without it such objects end earlier. */
@@ -199,6 +228,10 @@ static void test_ttl_slow_clock(void)
     quiet();
 }
 
-const struct harness_test objects_ttl_tests[] = { TEST(ttl_was_ahead),  TEST(ttl_back_and_forward),
-                                                  TEST(ttl_memory),     TEST(ttl_stopped),
-                                                  TEST(ttl_slow_clock), TEST_END };
+const struct harness_test objects_ttl_tests[] = { TEST(ttl_was_ahead),
+                                                  TEST(ttl_back_and_forward),
+                                                  TEST(ttl_back_a_little),
+                                                  TEST(ttl_memory),
+                                                  TEST(ttl_stopped),
+                                                  TEST(ttl_slow_clock),
+                                                  TEST_END };
