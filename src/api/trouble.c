@@ -91,14 +91,21 @@ static uint64_t *told_of(const char *path)
     return &told_owner[number_of(path) % TOLD];
 }
 
-static void describe_owner(cm_cache *c, const char *path, char text[LINE])
+/* Who has the pool? 0: unknown. *said: whom the superblock names, if it is owned. */
+static uint32_t look_at_owner(cm_cache *c, bool *owned, uint32_t *said)
 {
     struct cm_super sb;
-    bool owned = cm_plat_file_is_locked(&c->file) == 1;
-    uint32_t holder, said = 0; /* by the superblock */
-    if (owned && cm_plat_file_pread(&c->file, &sb, sizeof(sb), 0) == 0)
-        said = sb.owner_pid;
-    holder = cm_plat_file_holder(&c->file, said);
+    *owned = cm_plat_file_is_locked(&c->file) == 1;
+    *said = *owned && cm_plat_file_pread(&c->file, &sb, sizeof(sb), 0) == 0 ? sb.owner_pid : 0;
+    return cm_plat_file_holder(&c->file, *said);
+}
+
+static void describe_owner(cm_cache *c, const char *path, char text[LINE])
+{
+    bool owned;
+    uint32_t said, holder = look_at_owner(c, &owned, &said);
+    if (owned && holder == 0) /* perhaps it has ended since it was seen */
+        holder = look_at_owner(c, &owned, &said);
     if (owned && said == cm_plat_pid() && holder == said)
         (void)snprintf(text, LINE, "%s: is open in this process already: use that cache", path);
     else if (owned && said == cm_plat_pid() && holder == 0)

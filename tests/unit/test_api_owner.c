@@ -216,10 +216,14 @@ static void test_owned(void)
 }
 
 static bool unknown_holder; /* the system does not say who has a lock */
+static cm_cache *ends;      /* this owner ends before anybody looks who it is */
 uint32_t __real_cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely);
 uint32_t __wrap_cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely);
 uint32_t __wrap_cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely)
 {
+    if (ends)
+        CHECK_EQ(cm_close(ends), 0);
+    ends = NULL;
     return unknown_holder ? 0 : __real_cm_plat_file_holder(f, likely);
 }
 
@@ -234,6 +238,30 @@ static void test_owner_without_number(void)
     CALL(check_says(path, 0, "is open, or was just open, in this process or another"));
     unknown_holder = false;
     cm_plat_file_close(&f);
+    (void)unlink(path);
+}
+
+/* An owner in this process that ends meanwhile. It is in no container, nor a child's. */
+static void test_owner_just_ended(void)
+{
+    const char *path = make_pool("owned", MIB, 0);
+    cm_options o = CM_OPTIONS_INIT;
+    char text[200] = "";
+    cm_cache *c = NULL;
+    o.log = keep_text;
+    o.log_ctx = text;
+    ends = open_pool(path, 0);
+    REQUIRE(ends != NULL);
+    CHECK_EQ(cm_open(path, &o, &c), CM_EOWNED);
+    CHECK(ends == NULL);
+    CHECK(strstr(text, "is being looked at, or was just open, in this process or another") != NULL);
+    /* Nobody says who it is, and it does not end. */
+    c = open_pool(path, 0);
+    REQUIRE(c != NULL);
+    unknown_holder = true;
+    CALL(check_says(path, 0, "is open in a process with this one's number, in another container"));
+    unknown_holder = false;
+    CHECK_EQ(cm_close(c), 0);
     (void)unlink(path);
 }
 
@@ -271,7 +299,6 @@ static void test_owner_dies(void)
 }
 
 const struct harness_test api_owner_tests[] = {
-    TEST(callbacks),  TEST(nested_callbacks),
-    TEST(owned),      TEST(owner_without_number),
-    TEST(owner_dies), TEST_END,
+    TEST(callbacks),        TEST(nested_callbacks), TEST(owned), TEST(owner_without_number),
+    TEST(owner_just_ended), TEST(owner_dies),       TEST_END,
 };
