@@ -1231,7 +1231,7 @@ typedef struct cm_warm_options {
     /* Called after each piece, and some ten times a second while the call waits for anything but
      * origin_read. It gets how many bytes of the range were done, cached ones included, and how
      * many there are in all (CM_SIZE_UNKNOWN: not known yet). A return value other than 0 cancels:
-     * CM_ECANCELED. May be NULL. */
+     * CM_ECANCELED. May be NULL. Not called while it counts what is cached: some ms per GiB. */
     int (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *progress_ctx;
     uint64_t reserved[2]; /* 0 */
