@@ -8,7 +8,7 @@
  *
  * Owns: nothing.
  *
- * Who: port_win32.c.
+ * Who: main_win32.c, port_win32.c.
  */
 #include <string.h>
 

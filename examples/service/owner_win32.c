@@ -5,7 +5,8 @@
  * Owns no state. An access list says who may use an object, and its owner may change the list. So
  * both are looked at, before an object is believed that another process may have made.
  *
- * Who: pipe.c, client_pipe.c, pipe_files.c, ring_win32.c, service_install_win32.c.
+ * Who: pipe.c, client_pipe.c, pipe_files.c, ring_win32.c, service_install_win32.c; swap_win32.c of
+ * examples/winfsp.
  */
 #include "owner_win32.h"
 

@@ -2,7 +2,8 @@
  *
  * text_win32.c - texts of Windows, which are UTF-16, and ours, which are UTF-8.
  *
- * Who: main_win32.c, service_win32.c, service_run_win32.c, event_log_win32.c.
+ * Who: main_win32.c, service_win32.c, service_run_win32.c, service_install_win32.c,
+ * event_log_win32.c.
  */
 #include "text_win32.h"
 

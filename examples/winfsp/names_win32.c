@@ -2,7 +2,7 @@
  *
  * names_win32.c - UTF-8 and errno for Windows.
  *
- * Owns: nothing. Who: origin_win32.c, swap_win32.c, main.c.
+ * Owns: nothing. Who: announce_win32.c, origin_win32.c, swap_win32.c, main.c.
  */
 #include "names_win32.h"
 

@@ -2,7 +2,7 @@
  *
  * origin_posix.c - the origin's files, on Linux.
  *
- * Owns: a descriptor of the folder. Who: cache.c, ops.c. Every thread.
+ * Owns: a descriptor of the folder. Who: cache.c, handles.c, main.c, ops.c. Every thread.
  *
  * No link leads out of the folder. FUSE resolves links itself, in the name of the program that
  * asks. But a directory may have become a link since, by who may write there, and to follow it

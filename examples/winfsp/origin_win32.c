@@ -2,7 +2,7 @@
  *
  * origin_win32.c - the origin's files, on Windows.
  *
- * Owns: the path of the folder. Who: cache.c, ops.c. Every thread.
+ * Owns: the path of the folder. Who: cache.c, handles.c, main.c, ops.c. Every thread.
  *
  * Files are opened so that others may read, write, rename and delete them meanwhile: WinFsp has
  * judged the share modes of its own callers before.

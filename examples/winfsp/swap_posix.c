@@ -2,7 +2,7 @@
  *
  * swap_posix.c - names, the journal and dead mounts, on Linux.
  *
- * Owns: nothing. Who: swap.c.
+ * Owns: nothing. Who: main.c, swap.c.
  *
  * A directory is known by its inode number: both names lie in one directory, so on one file system.
  * The lock is flock(): it ends with the process, however that ends.

@@ -2,7 +2,7 @@
  *
  * swap_win32.c - names, the journal and dead mounts, on Windows.
  *
- * Owns: nothing. Who: swap.c.
+ * Owns: nothing. Who: main.c, swap.c.
  *
  * The journal is for its owner and for administrators only, whatever its directory would give it:
  * who may write it names the directory that gets the folder's name.

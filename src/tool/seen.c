@@ -6,7 +6,7 @@
  * before a figure per day, and how many reads the curve needs. A claim that is not made is replaced
  * by what was observed and what is needed.
  *
- * Who: cmd_advise.c, cmd_resize.c, cmd_stats.c, dash/, top/.
+ * Who: cmd_advise.c, cmd_resize.c, cmd_stats.c, seen_history.c, dash/, top/.
  */
 #include "tool/seen.h"
 #include "tool/os.h"

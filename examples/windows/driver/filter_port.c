@@ -9,7 +9,8 @@
  * could reach a new service. Therefore each message holds rundown protection of its connection's
  * number, and a new connection is accepted only when all messages of the old one have returned.
  *
- * Who: CacheFilter.c opens and closes it; the core sends through it.
+ * Who: CacheFilter.c opens and closes it; the core, filter_ops.c and filter_streams.c send
+ * through it.
  */
 #include "filter_shell.h"
 
