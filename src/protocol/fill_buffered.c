@@ -12,13 +12,15 @@
 
 #include "protocol/steps.h"
 #include "state/attach.h"
+#include "state/ended.h"
 #include "state/quota.h"
 
-/* Says in *n what a claimed entry holds, and in *h which life of it that is. false: nothing. */
+/* Says in *n what a claimed entry holds, and in *h which life of it that is. false: nothing, or a
+ * block that nothing leads to any more. */
 static inline __attribute__((always_inline)) bool
 describe(struct cm_cache *c, uint32_t e, struct cm_newcomer *n, struct cm_buffered *h)
 {
-    if (!cm_probation_peek(&c->probation, e, h))
+    if (!cm_probation_peek(&c->probation, e, h) || cm_ended_has(c, h->incarnation))
         return false;
     n->key = cm_key_stored(&c->media, h->incarnation, h->block_valid >> CM_VALID_BITS);
     n->data = cm_probation_data(&c->probation, e);
@@ -44,24 +46,6 @@ static inline __attribute__((always_inline)) bool is_still(struct cm_cache *c, u
     return cm_probation_peek(&c->probation, e, &again) && again.version == h->version;
 }
 
-/* The block in a claimed entry has to leave it. true: it goes to the pool, as *n. It was wanted
- * again, or the pool has room, or the rule lets it go on probation there. false: it goes to the
- * ghost, or the entry holds no block. `room`: so many slots were freed of blocks that nothing leads
- * to any more; they are as good as slots that were never used. */
-static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *n, unsigned room)
-{
-    struct cm_buffered h;
-    if (!describe(c, e, n, &h))
-        return false;
-    if (room > 0 && n->start != CM_START_MEMBER)
-        n->start = CM_START_KNOWN;
-    if (n->start == CM_START_NOT || !take_ticket(c, n)) {
-        cm_policy_remember(&c->policy, h.hash); /* a bracket is open: it may come in later */
-        return false;
-    }
-    return is_still(c, e, &h);
-}
-
 /* Has the group of the last one of n newcomers a slot for each of its blocks among them? If not, it
  * would lose other blocks. */
 static bool has_quota(struct cm_cache *c, const struct cm_newcomer *out, unsigned n)
@@ -73,6 +57,27 @@ static bool has_quota(struct cm_cache *c, const struct cm_newcomer *out, unsigne
     for (unsigned i = 0; i < n; i++)
         want += out[i].share == share;
     return want <= cm_share_room(cm_quota_of(c, share));
+}
+
+/* The block in a claimed entry has to leave it. true: it goes to the pool, as out[n]. It was wanted
+ * again, or the pool has room, or the rule lets it go on probation there. false: it goes to the
+ * ghost, or the entry holds no block of use. `room`: so many slots were freed of blocks that
+ * nothing leads to any more. They are as good as slots that were never used, but not for a group
+ * that has as many slots as it may have: it would lose other blocks. */
+static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *out, unsigned n,
+                            unsigned room)
+{
+    struct cm_buffered h;
+    struct cm_newcomer *const it = &out[n];
+    if (!describe(c, e, it, &h))
+        return false;
+    if (room > n && it->start != CM_START_MEMBER && has_quota(c, out, n + 1))
+        it->start = CM_START_KNOWN;
+    if (it->start == CM_START_NOT || !take_ticket(c, it)) {
+        cm_policy_remember(&c->policy, h.hash); /* a bracket is open: it may come in later */
+        return false;
+    }
+    return is_still(c, e, &h);
 }
 
 /* The incarnation that was looked for last, and has an open file it? Blocks of a file mostly lie
@@ -145,8 +150,7 @@ static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
         claimed++;
     const unsigned room = cm_evict_ended(c, claimed);
     for (unsigned i = 0; i < claimed; i++)
-        leaving +=
-            leaves_for_pool(c, oldest[i], &out[leaving], room > leaving ? room - leaving : 0);
+        leaving += leaves_for_pool(c, oldest[i], out, leaving, room);
     assert(leaving <= claimed && claimed <= n && n <= CM_BATCH_MAX);
     cm_publish_batch(c, &by_ticket, out, leaving);
     for (unsigned i = 0; i < leaving; i++) {

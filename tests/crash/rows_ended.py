@@ -55,5 +55,11 @@ ENDED = [
        'unit ended buffer', 'protocol/fill_buffered.c',
        'const unsigned room = cm_evict_ended(c, claimed);', 'const unsigned room = 0;'),
     _m('ended, buffer room', 'as many blocks come in as slots were freed', 'unit ended sparse',
-       'protocol/fill_buffered.c', 'room > leaving ? room - leaving : 0', 'room'),
+       'protocol/fill_buffered.c', 'room > n &&', 'room > 0 &&'),
+    _m('ended, buffer quota', 'a group at its quota cannot use such slots', 'unit ended full_group',
+       'protocol/fill_buffered.c', '!= CM_START_MEMBER && has_quota(c, out, n + 1))',
+       '!= CM_START_MEMBER)'),
+    _m('ended, in the buffer', 'blocks that nothing leads to are not stored',
+       'unit ended ended_in_buffer', 'protocol/fill_buffered.c',
+       ' || cm_ended_has(c, h->incarnation))', ')'),
 ]

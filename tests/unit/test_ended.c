@@ -7,6 +7,7 @@
 #include "fixture.h"
 
 #include "protocol/evict.h"
+#include "protocol/fill_buffered.h"
 #include "state/ended.h"
 
 #define SEED 7u
@@ -372,6 +373,75 @@ static void test_sparse(void)
     pool_end(&p);
 }
 
+/* Blocks of a version that ended are not stored when they leave the buffer. */
+static void test_ended_in_buffer(void)
+{
+    enum { WAIT = 64 };
+    struct pool p;
+    pool_make(&p, 4 * MIB, 16);
+    pool_seed(&p, SEED);
+    p.o.probation_bytes = 2 * WAIT * BLK;
+    (void)pool_up(&p);
+    cm_file *const one = attach(&p, 1, WAIT * BLK, 1, 0);
+    cm_file *const two = attach(&p, 2, 4 * WAIT * BLK, 1, 0);
+    CHECK_EQ(put_all(one, 0, WAIT, 1), WAIT);
+    for (unsigned i = 0; i < 3; i++) /* some have earned a place */
+        CHECK_EQ(hits(one, 0, WAIT / 2, 1), WAIT / 2);
+    CHECK_EQ(STAT(p.c, fill_blocks), 0);
+    revalidate(one, WAIT * BLK, 2);
+    cm_fill_buffered_promote(p.c, false);
+    cm_fill_buffered_promote(p.c, false);
+    CHECK_EQ(STAT(p.c, fill_blocks), 0);
+    CHECK_EQ(put_all(two, 0, 3 * WAIT, 2), 3 * WAIT);
+    CHECK_EQ(hits(two, 0, 3 * WAIT, 2), 3 * WAIT);
+    CHECK(STAT(p.c, fill_blocks) <= 2 * WAIT); /* the pool is not full: those of file 2 that left */
+    cm_fill_buffered_drain(p.c);
+    CHECK_EQ(STAT(p.c, fill_blocks), 3 * WAIT);
+    pool_end(&p);
+}
+
+/* A full pool with a group whose quota is full, of hot blocks of file 4. Most of the pool are hot
+ * blocks of file 3, which is in no group. */
+static void fill_group(struct pool *p, cm_file **three, cm_file **four)
+{
+    begin(p);
+    const uint64_t slots = p->c->media.geo.slots;
+    CHECK_EQ(cm_group_set_quota(p->c, 5, OLD * BLK), 0);
+    *three = attach(p, 3, 2 * slots * BLK, 1, 0);
+    *four = attach(p, 4, OLD * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_group(*four, 5), 0);
+    CHECK_EQ(put_all(*four, 0, OLD, 4), OLD);
+    uint64_t block = 0;
+    while (cm_ring_unused(&p->c->policy.ring) > 0 && block < 2 * slots)
+        (void)put(*three, block++, 3);
+    CHECK_EQ(cm_ring_unused(&p->c->policy.ring), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_EQ(hits(*four, 0, OLD, 4), OLD);
+        (void)hits(*three, 0, block, 3);
+    }
+}
+#define fill_group(...) CALL(fill_group(__VA_ARGS__)) /* its checks say who called */
+
+/* Such a group cannot use slots of others that ended. So blocks of it that leave the buffer unread
+ * take no places of others. */
+static void test_full_group(void)
+{
+    struct pool p;
+    cm_file *three, *four;
+    buffered = true;
+    fill_group(&p, &three, &four);
+    revalidate(three, 2 * p.c->media.geo.slots * BLK, 2);
+    cm_file *const scan = attach(&p, 6, 4 * OLD * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_group(scan, 5), 0);
+    const int64_t before = STAT(p.c, fill_blocks);
+    (void)put_all(scan, 0, 4 * OLD, 6);
+    CHECK(STAT(p.c, fill_blocks) <= before + 32);
+    CHECK(hits(four, 0, OLD, 4) + 32 >= OLD);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+    buffered = false;
+}
+
 /* A group that has as many slots as it may have gives those of a version that ended, before it
  * gives those of others. */
 static void test_group(void)
@@ -450,9 +520,9 @@ static void test_filled_since(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(table),  TEST(open_file), TEST(closed_file),  TEST(records), TEST(two_records),
-    TEST(search), TEST(few),       TEST(others_stay),  TEST(buffer),  TEST(sparse),
-    TEST(group),  TEST(pinned),    TEST(filled_since),
+    TEST(table),  TEST(open_file), TEST(closed_file),  TEST(records),         TEST(two_records),
+    TEST(search), TEST(few),       TEST(others_stay),  TEST(buffer),          TEST(sparse),
+    TEST(group),  TEST(pinned),    TEST(filled_since), TEST(ended_in_buffer), TEST(full_group),
 };
 
 int main(int argc, char **argv)
