@@ -310,9 +310,9 @@ static VOID set_verdict(struct stream *s, const struct verdict *v, ULONG rules)
     }
 }
 
-/* Judges a stream. One with a mapping for writing that is older than this driver passes until nobody
- * uses it. One that cannot be judged now may be cached: its changes count, and the next operation
- * tries again. */
+/* Judges a stream. One with a mapping for writing that is older than this driver passes until
+ * nobody uses it. One that cannot be judged now may be cached: its changes count, and the next
+ * operation tries again. */
 static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                      BOOLEAN may_ask)
 {
@@ -454,8 +454,8 @@ static BOOLEAN is_short(const FILE_RENAME_INFORMATION *name)
     return n > 0 && name->FileName[n - 1] == '~';
 }
 
-/* For a stream that is not cached now because of its name. If it cannot be said whether its new name
- * is cached, it counts as cached. That is safe, and costs the blocks of one file. */
+/* For a stream that is not cached now because of its name. If it cannot be said whether its new
+ * name is cached, it counts as cached. That is safe, and costs the blocks of one file. */
 VOID stream_moves(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, FILE_RENAME_INFORMATION *to,
                   BOOLEAN may_ask)
 {
