@@ -270,12 +270,10 @@ int os_make_file(const char *path, FILE **file)
 
     if (name)
         fd = _wopen(name, _O_WRONLY | _O_CREAT | _O_EXCL | _O_BINARY, _S_IREAD | _S_IWRITE);
-    error = fd < 0 ? (int)GetLastError() : 0;
+    error = (int)GetLastError();
     free(name);
-    if (fd < 0 && error == 0) /* no descriptor is free: that is not the system's */
-        error = ERROR_TOO_MANY_OPEN_FILES;
-    if (error)
-        return error;
+    if (fd < 0)
+        return error != 0 ? error : ERROR_TOO_MANY_OPEN_FILES; /* 0: no descriptor is free */
     *file = _fdopen(fd, "wb");
     if (!*file) {
         (void)_close(fd);
