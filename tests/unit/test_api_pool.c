@@ -488,6 +488,22 @@ static void test_many_pools(void)
         pool_end(&p[i]);
 }
 
+/* The text of CM_ERANGE fits offsets and groups, and the log says which. */
+static void test_too_many_groups(void)
+{
+    struct pool p;
+    pool_make(&p, 4 * MIB, 0);
+    (void)pool_up(&p);
+    p.c->opts.log = keep_line;
+    for (uint32_t group = 1; group <= CM_GROUPS_MAX; group++)
+        CHECK_EQ(cm_group_set_quota(p.c, group, MIB), 0);
+    last_line[0] = 0;
+    CHECK_EQ(cm_group_set_quota(p.c, CM_GROUPS_MAX + 1, MIB), CM_ERANGE);
+    CHECK(strstr(last_line, "16 groups have a quota") != NULL);
+    CHECK(strstr(cm_strerror(CM_ERANGE), "groups with a quota (16)") != NULL);
+    pool_end(&p);
+}
+
 const struct harness_test api_pool_tests[] = {
     TEST(create),
     TEST(circle_of_links),
@@ -501,5 +517,6 @@ const struct harness_test api_pool_tests[] = {
     TEST(frontier_before_holes),
     TEST(frontier_in_large_pool),
     TEST(many_pools),
+    TEST(too_many_groups),
     TEST_END,
 };

@@ -336,13 +336,6 @@ static void test_moves(void)
     pool_end(&p);
 }
 
-static char last_line[256];
-static void keep_line(void *ctx, int level, const char *text)
-{
-    (void)ctx, (void)level;
-    (void)snprintf(last_line, sizeof(last_line), "%s", text);
-}
-
 static void test_arguments(void)
 {
     struct pool p;
@@ -371,10 +364,7 @@ static void test_arguments(void)
     detach(f);
     for (uint32_t i = 1; i < CM_GROUPS_MAX; i++)
         set_quota(&p, G1 + i, i);
-    p.c->opts.log = keep_line;
     CHECK_EQ(cm_group_set_quota(p.c, G2, MIB), CM_ERANGE);
-    CHECK(strstr(last_line, "16 groups have a quota") != NULL);
-    CHECK(strstr(cm_strerror(CM_ERANGE), "groups with a quota (16)") != NULL);
     check_counts(p.c, false);
     pool_end(&p);
 }
@@ -878,33 +868,31 @@ static void test_both_give(void)
     pool_end(&p);
 }
 
-static const struct harness_test tests[] = {
-    TEST(together),
-    TEST(share),
-    TEST(limit),
-    TEST(worth),
-    TEST(two_groups),
-    TEST(other_quota),
-    TEST(kept),
-    TEST(ends),
-    TEST(moves),
-    TEST(arguments),
-    TEST(memory),
-    TEST(later),
-    TEST(unknown),
-    TEST(first_time),
-    TEST(record),
-    TEST(table),
-    TEST(hostile),
-    TEST(threads),
-    TEST(memory_of_files),
-    TEST(many_records),
-    TEST(no_slot),
-    TEST(last_group),
-    TEST(leave_together),
-    TEST(both_give),
-    TEST(takes_as_many),
-};
+static const struct harness_test tests[] = { TEST(together),
+                                             TEST(share),
+                                             TEST(limit),
+                                             TEST(worth),
+                                             TEST(two_groups),
+                                             TEST(other_quota),
+                                             TEST(kept),
+                                             TEST(ends),
+                                             TEST(moves),
+                                             TEST(arguments),
+                                             TEST(memory),
+                                             TEST(later),
+                                             TEST(unknown),
+                                             TEST(first_time),
+                                             TEST(record),
+                                             TEST(table),
+                                             TEST(hostile),
+                                             TEST(threads),
+                                             TEST(memory_of_files),
+                                             TEST(many_records),
+                                             TEST(no_slot),
+                                             TEST(last_group),
+                                             TEST(leave_together),
+                                             TEST(both_give),
+                                             TEST(takes_as_many) };
 
 int main(int argc, char **argv)
 {
