@@ -40,7 +40,7 @@ static uint32_t set_of(uint32_t hash)
     return hash % (CM_ENDED / CM_ENDED_WAYS) * CM_ENDED_WAYS;
 }
 
-bool cm_ended_has(const struct cm_cache *c, uint64_t incarnation)
+bool cm_ended_remembers(const struct cm_cache *c, uint64_t incarnation)
 {
     const uint32_t hash = hash_of(incarnation);
     const uint32_t *set = &c->ended.hash[set_of(hash)];

@@ -15,8 +15,16 @@
  * CM_SIZE_UNKNOWN: anywhere. Any thread, with any lock. */
 void cm_ended_note(struct cm_cache *c, uint64_t incarnation, uint64_t bytes);
 
-/* Did the incarnation of a header end in this session, as far as it is remembered? */
-bool cm_ended_has(const struct cm_cache *c, uint64_t incarnation);
+/* The same as cm_ended_has(), where some have ended. */
+bool cm_ended_remembers(const struct cm_cache *c, uint64_t incarnation);
+
+/* Did the incarnation of a header end in this session, as far as it is remembered? Asked of each
+ * block that leaves the probation buffer: mostly none has ended. Relaxed: one that ends just now is
+ * seen by the next question. */
+static inline bool cm_ended_has(const struct cm_cache *c, uint64_t incarnation)
+{
+    return at_load_relaxed(&c->ended.noted) > 0 && cm_ended_remembers(c, incarnation);
+}
 
 /* Is a search due, or does one go on? Asked by each fill. Relaxed: cm_ended_find() looks again. */
 static inline bool cm_ended_is_due(const struct cm_cache *c)
