@@ -19,7 +19,6 @@
 
 #include "api/flight.h"
 #include "protocol/checkpoint.h"
-#include "protocol/evict.h"
 #include "state/copy_choice.h"
 #include "state/fill_choice.h"
 #include "state/keep.h"
@@ -296,22 +295,6 @@ static int say_not_taken(const cm_cache *c, const char *what, int e)
     return e;
 }
 
-/* Begins where the slots are that were never used. The superblock's frontier is ahead of that if
- * the last owner was killed. In a sparse pool the slots between are holes, and there is no room for
- * them if the volume is full. So there the ring begins before the holes. The superblock stays as it
- * is: it covers what is filled up to the mark. Only some slots are looked at, so that an open of a
- * large pool does not take long. */
-static void begin_frontier(struct cm_cache *c)
-{
-    const uint64_t said = c->super.now.frontier, slots = c->media.slots;
-    c->frontier_mark = said < slots ? said : slots;
-    uint64_t f = c->frontier_mark;
-    for (unsigned i = 0; i < 2 * CM_FRONTIER_AHEAD && f > 0; i++, f--)
-        if (!cm_slot_is_hole(&c->media, f - 1))
-            break;
-    c->policy.ring.frontier = f;
-}
-
 /* Takes ownership: from here on the pool says that it is open. */
 static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
 {
@@ -351,7 +334,9 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
                what);
     c->must_empty = false;
     begin_checkpointed(c, &last);
-    begin_frontier(c);
+    c->policy.ring.frontier =
+        c->super.now.frontier < c->media.slots ? c->super.now.frontier : c->media.slots;
+    c->frontier_mark = c->policy.ring.frontier;
     c->judged_key = cm_media_key(&c->media);
     cm_ghost_begin(&c->policy.ghost, c->media.geo.slots, c->policy.ghost.cell);
     cm_memo_begin(&c->memo, &c->media, &c->policy,

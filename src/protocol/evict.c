@@ -283,10 +283,9 @@ static void note_frontier(struct cm_cache *c)
     uint64_t mark = at_load_relaxed(&c->frontier_mark);
     if (f <= mark)
         return;
-    const uint64_t slots = cm_media_slots(&c->media), part = slots / 64;
-    uint64_t next = f + (part < CM_FRONTIER_AHEAD ? part : CM_FRONTIER_AHEAD) + CM_SLOTS_MIN;
-    if (next > slots)
-        next = slots;
+    uint64_t next = f + cm_media_slots(&c->media) / 64 + CM_SLOTS_MIN;
+    if (next > cm_media_slots(&c->media))
+        next = cm_media_slots(&c->media);
     /* The superblock before the mark. While the mark is behind, other threads come here, too, and
      * wait for the superblock. With the mark first they would fill slots that the superblock calls
      * unused, and after a kill the next session would fill these slots again. */

@@ -8,8 +8,6 @@
 #include "protocol/survey.h"
 
 #define CM_BATCH_MAX 16u /* victims and fills that share a fence */
-/* In slots: the superblock's frontier is ahead of what is used by this and CM_SLOTS_MIN at most. */
-#define CM_FRONTIER_AHEAD 4096u
 
 /* How many blocks are filled together, in a pool of this size. */
 static inline unsigned cm_evict_batch(const struct cm_cache *c)

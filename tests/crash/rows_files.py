@@ -675,17 +675,6 @@ FILES = [
        '    if (at_cas_acq_rel(&c->frontier_mark, &mark, next))\n'
        '        cm_super_frontier(&c->super, next);\n'
        '    (void)at_cas_acq_rel'),
-    _m('frontier, holes', 'an open begins before the holes of a sparse pool',
-       'unit api frontier_before_holes', 'api/cache.c',
-       '    c->policy.ring.frontier = f;', '    c->policy.ring.frontier = c->frontier_mark;'),
-    _m('frontier mark, holes', 'and the superblock covers them already',
-       'unit api frontier_before_holes', 'api/cache.c',
-       '    c->policy.ring.frontier = f;', '    c->policy.ring.frontier = c->frontier_mark = f;'),
-    _m('frontier, some', 'an open looks at some slots only', 'unit api frontier_in_large_pool',
-       'api/cache.c', 'i < 2 * CM_FRONTIER_AHEAD && f > 0', 'f > 0'),
-    _m('frontier, large pool', 'the superblock is not too far ahead of what is used',
-       'unit api frontier_in_large_pool', EVICT,
-       '(part < CM_FRONTIER_AHEAD ? part : CM_FRONTIER_AHEAD)', 'part'),
     _m('second copy beside a failed sync', 'a copy that may be in flight is left alone with that',
        'unit super failing_sync', SUPER, '    if (e_sync == 0) {', '    {'),
     _m('second copy beside a failed write',

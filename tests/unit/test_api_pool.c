@@ -380,70 +380,6 @@ static void test_readonly(void)
     pool_end(&p);
 }
 
-/* ---- Where the slots begin that were never used ---------------------------------------------- */
-
-/* Closes the pool as one that was left with this frontier, and opens it again. */
-static void leave_frontier(struct pool *p, const char *path, uint64_t frontier)
-{
-    p->c->policy.ring.frontier = frontier;
-    CHECK_EQ(cm_close(p->c), 0);
-    p->c = open_pool(path, 0);
-}
-
-/* The superblock's frontier is ahead of what is used. An owner of a sparse pool begins before the
- * holes there: on a full volume they are no slots. The superblock says what it said, and that
- * covers what is filled there. So however often owners die, the holes do not become more. */
-static void test_frontier_before_holes(void)
-{
-    struct pool p = { 0 };
-    for (unsigned sparse = 0; sparse < 2; sparse++) {
-        CASE("sparse %u", sparse);
-        const char *path = make_pool("holes", MIB, sparse ? CM_CREATE_SPARSE : 0);
-        p.c = open_pool(path, 0);
-        REQUIRE(p.c != NULL);
-        CHECK_EQ(put_all(attach(&p, 1, 200 * BLK, 1, 0), 0, 30, 5), 30);
-        leave_frontier(&p, path, 80);
-        REQUIRE(p.c != NULL);
-        const uint64_t used = p.c->file.sparse ? 30 : 80;
-        CHECK_EQ(pool_info(p.c).used_slots, used);
-        cm_file *f = attach(&p, 1, 200 * BLK, 1, 0);
-        CHECK_EQ(put_all(f, 30, 40, 5), 40);
-        CHECK_EQ(pool_info(p.c).used_slots, used + 40);
-        CHECK(p.c->super.now.frontier == 80 || !p.c->file.sparse);
-        CHECK_EQ(put_all(f, 70, 60, 5), 60);
-        CHECK_EQ(pool_info(p.c).used_slots, used + 100);
-        CHECK(p.c->super.now.frontier > used + 100);
-        CHECK_EQ(hits(f, 0, 130, 5), 130);
-        CHECK_EQ(slots_astray(p.c), 0);
-        CHECK_EQ(cm_close(p.c), 0);
-        (void)unlink(path);
-    }
-}
-
-/* An open looks at so many slots and no more; and in a large pool, too, the superblock's frontier
- * is less than that ahead of what is used. */
-static void test_frontier_in_large_pool(void)
-{
-    enum { LOOKED_AT = 8192, AHEAD = 4096 + 64 };
-    struct pool p = { 0 };
-    if (sizeof(void *) < 8)
-        SKIP("no address space for a large pool");
-    const char *path = make_pool("large", 2048 * MIB, CM_CREATE_SPARSE);
-    p.c = open_pool(path, 0);
-    REQUIRE(p.c != NULL);
-    CHECK(p.c->media.geo.slots / 64 > AHEAD);
-    CHECK_EQ(put_all(attach(&p, 1, 200 * BLK, 1, 0), 0, 1, 5), 1);
-    CHECK_EQ(p.c->super.now.frontier, pool_info(p.c).used_slots + AHEAD);
-    leave_frontier(&p, path, 100000);
-    REQUIRE(p.c != NULL);
-    CHECK_EQ(pool_info(p.c).used_slots, p.c->file.sparse ? 100000 - LOOKED_AT : 100000);
-    leave_frontier(&p, path, LOOKED_AT + 1);
-    REQUIRE(p.c != NULL);
-    CHECK_EQ(pool_info(p.c).used_slots, p.c->file.sparse ? 1 : LOOKED_AT + 1);
-    CHECK_EQ(cm_close(p.c), 0);
-    (void)unlink(path);
-}
-
 /* ---- Many pools at once ---------------------------------------------------------------------- */
 
 #define MANY 200u
@@ -514,8 +450,6 @@ const struct harness_test api_pool_tests[] = {
     TEST(deleted_while_open),
     TEST(reopen_file),
     TEST(readonly),
-    TEST(frontier_before_holes),
-    TEST(frontier_in_large_pool),
     TEST(many_pools),
     TEST(too_many_groups),
     TEST_END,
