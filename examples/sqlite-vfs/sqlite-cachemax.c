@@ -11,14 +11,17 @@
  * files.
  *
  * The rule that keeps old bytes away (docs/sqlite.md says why it holds):
- * - The proof of a file is its size and its times: they show what anything wrote while no process
- *   had the pool. The times of own writes are noted before the lock goes.
- * - The first read after a SHARED lock looks at them again, and at the header of 100 bytes: each
- *   commit in rollback mode counts up a number there, and SQLite's own page cache trusts it. Others
- *   may have written while there was no lock. Without a lock nothing is served, nothing is stored.
+ * - The proof of a file is its size, its times and its header of 100 bytes. Size and times show
+ * what anything wrote while no process had the pool. The header shows a commit that was durable
+ * without its times: each commit in rollback mode counts up a number there. What own writes change
+ * is noted before the lock goes.
+ * - The first read after a SHARED lock looks at them again. Others may have written while there was
+ *   no lock. SQLite's own page cache trusts the same number. Without a lock nothing is served,
+ *   nothing is stored.
  * - Between the first write of a transaction and its commit nothing is stored: a rollback could
  *   come from another process, after this one was killed.
- * - In WAL mode the number does not move with each commit. Such a file is not cached.
+ * - In WAL mode the number does not move with each commit. Such a file is not cached. The number
+ *   moves when the mode is entered, and when it is left.
  *
  * Read next: docs/sqlite.md, and docs/embedding.md, "Attach files".
  */
@@ -50,7 +53,7 @@ struct entry {
     cm_file *file;         /* NULL: not attached */
     bool known;            /* the two below are those of the attached version */
     uint8_t header[HEADER];
-    cm_validator noted; /* size and times */
+    cm_validator noted; /* size, times and header */
     unsigned conns;     /* open connections. Under the mutex of all */
 };
 
@@ -230,11 +233,21 @@ static bool forget_all(struct entry *e)
     return r >= 0;
 }
 
-static int identify(const struct entry *e, cm_file_id *id, cm_validator *v)
+/* The header is a part of the proof, for its change counter: SQLite syncs with fdatasync, which
+ * need not bring the times to the disk. So after a power cut the commit of another process may have
+ * the times from before it. */
+static int identify(const struct entry *e, const uint8_t *header, cm_file_id *id, cm_validator *v)
 {
     cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
+    uint8_t proof[CM_PROOF_BYTES + HEADER];
     o.flags = CM_IDENTIFY_SOLE_WRITER; /* the locks do that */
-    return cm_identify_with(e->fd, &o, id, v);
+    int r = cm_identify_with(e->fd, &o, id, v);
+    if (r < 0)
+        return r;
+    memcpy(proof, v->proof, CM_PROOF_BYTES);
+    memcpy(proof + CM_PROOF_BYTES, header, HEADER);
+    cm_validator_set_proof(v, proof, sizeof(proof));
+    return r;
 }
 
 /* Makes what the file is now the proof of what is cached. `own`: since the last one only this
@@ -247,7 +260,7 @@ static bool adopt(struct entry *e, const uint8_t *header, bool own)
         forget_all(e);
         return false;
     }
-    int r = identify(e, &id, &v); /* the lock keeps the file as it is */
+    int r = identify(e, header, &id, &v); /* the lock keeps the file as it is */
     bool same = r == 0 && e->known && memcmp(e->header, header, HEADER) == 0 &&
                 cm_validator_equal(&e->noted, &v);
     if (same && (v.racy || !e->noted.racy))
@@ -255,7 +268,7 @@ static bool adopt(struct entry *e, const uint8_t *header, bool own)
     if (e->file && !own && !same) {
         if (!forget_all(e))
             return false;
-        r = identify(e, &id, &v); /* the first one is older than that */
+        r = identify(e, header, &id, &v); /* the first one is older than that */
     }
     if (r == 0)
         r = e->file ? cm_file_revalidate(e->file, &v)
@@ -305,7 +318,7 @@ static bool note_last(struct conn *c)
     pthread_mutex_lock(&e->mutex);
     if (e->known && e->noted.racy &&
         c->real->pMethods->xLock(c->real, SQLITE_LOCK_SHARED) == SQLITE_OK) {
-        if (identify(e, &id, &v) >= 0 && cm_validator_equal(&e->noted, &v) &&
+        if (identify(e, e->header, &id, &v) >= 0 && cm_validator_equal(&e->noted, &v) &&
             pread(e->fd, header, HEADER, 0) == HEADER && memcmp(e->header, header, HEADER) == 0)
             done = !(v.racy & CM_RACY_TIMES);
         else
