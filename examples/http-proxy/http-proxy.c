@@ -17,7 +17,9 @@
  *   whole head is none. All other bodies are stored when they have come to their end; if one breaks
  *   off, so does the response.
  * - Each piece of a response names the version that it must belong to. So a response never mixes
- *   two versions: if the object changes meanwhile, the connection ends early.
+ *   two versions: if the object changes meanwhile, the connection ends early. The requests of the
+ *   next seconds get all that the origin sends, without the cache. So an object whose ETag depends
+ *   on which server of the origin answers is served all the same.
  * - Clients that want the same cold object at the same time wait for one origin read.
  * - If the origin does not answer, an old copy is better than none. (Not if your origin says
  *   must-revalidate, proxy-revalidate or no-cache and means it: then let ask() return 502.)

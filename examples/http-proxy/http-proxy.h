@@ -24,6 +24,7 @@ struct request {
     cm_file *file; /* NULL: not attached */
     cm_validator validator;
     char etag[ETAG_BYTES]; /* "": only its hash is known, in the validator */
+    bool was_torn;         /* a response broke off because GET and HEAD gave two ETags */
     uint64_t incarnation, size;
 };
 

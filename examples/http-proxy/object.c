@@ -17,6 +17,7 @@
 #define ORIGIN_FAILED (-1001)
 #define ORIGIN_CHANGED (-1002)
 #define ORIGIN_OPEN_END (-1003) /* nobody could know whether its body is whole */
+#define ORIGIN_TORN (-1004)     /* changed: its GET has another ETag than its HEAD had */
 #define SECOND_NS UINT64_C(1000000000)
 #define RETRY_NS (5 * SECOND_NS)
 #define LOCKS 1024
@@ -30,6 +31,8 @@ static struct lock {
     cm_file_id id;        /* the object that the origin was asked for last, ... */
     uint64_t asked_at;    /* ... when cm_now() was this */
     uint64_t fresh_until; /* end of its time to live, by cm_now() */
+    cm_file_id torn;      /* the object whose response broke off last, for another ETag, ... */
+    uint64_t torn_until;  /* ... and until when it is passed on, by cm_now() */
 } locks[LOCKS];
 
 void object_begin(void)
@@ -142,6 +145,18 @@ static int attach(struct request *r, const struct copy *c, uint64_t ttl_ns)
     return e == 0 ? cm_file_set_ttl(r->file, ttl_ns) : e;
 }
 
+/* An origin may give an object two ETags: two servers that make them of inodes, behind a balancer.
+ * Each response would break off. So for some seconds such an object is passed on as it comes. */
+static void note_torn(const struct request *r)
+{
+    struct lock *lock = &locks[r->id.lo % LOCKS];
+
+    pthread_mutex_lock(&lock->mutex);
+    lock->torn = r->id;
+    lock->torn_until = cm_now() + RETRY_NS;
+    pthread_mutex_unlock(&lock->mutex);
+}
+
 static int open_locked(struct request *r, struct lock *lock)
 {
     const struct copy c = look_up(lock, &r->id);
@@ -152,6 +167,9 @@ static int open_locked(struct request *r, struct lock *lock)
     /* Another request has asked since this one came. */
     bool asked = memcmp(&lock->id, &r->id, sizeof(r->id)) == 0 && lock->asked_at > r->came_at;
 
+    r->was_torn = memcmp(&lock->torn, &r->id, sizeof(r->id)) == 0;
+    if (r->was_torn && cm_now() < lock->torn_until)
+        return WHOLE;
     r->validator = c.validator;
     if (c.known && length < CM_PROOF_BYTES) /* then the proof is the ETag itself */
         memcpy(r->etag, c.validator.proof, length);
@@ -201,8 +219,12 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
         /* Without an ETag the If-Match of the request says that the version is still this one. */
         if (a.status == 416 && (a.etag[0] ? is_version(r, a.etag) : r->etag[0] != 0))
             return (int64_t)done; /* the object ends here */
-        if ((a.status != 200 && a.status != 206) || !is_version(r, a.etag) || a.no_store)
+        if (a.status == 412 || a.status == 416)
+            return ORIGIN_TORN;
+        if (a.status != 200 && a.status != 206)
             return ORIGIN_CHANGED;
+        if (!is_version(r, a.etag) || a.no_store)
+            return ORIGIN_TORN;
         if (a.status == 206 && (a.from != at || a.got == 0))
             return ORIGIN_FAILED;
         /* Of an object with a size, the end is known. */
@@ -224,18 +246,25 @@ int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
      * The ETag decides whether the object is still the same. */
     if (n < 0 && n > -1000)
         n = origin_read(r, at, buf, len);
-    if (n == ORIGIN_CHANGED) /* it is not fresh any more: the next request asks */
+    if (n == ORIGIN_CHANGED || n == ORIGIN_TORN) /* not fresh any more: a later request asks */
         cm_file_set_ttl(r->file, 1);
+    if (n == ORIGIN_TORN)
+        note_torn(r);
     return n;
 }
 
-/* A response whose end the client cannot check must be known as such before its head is sent. So
- * this looks at the first byte. The read fills the cache, if the object can be stored. */
-static bool has_open_end(struct request *r)
+/* A response whose end the client cannot check must be known as such before its head is sent, and
+ * so must one that would break off again. So this looks at the first byte. The read fills the
+ * cache, if the object can be stored. */
+static bool must_be_whole(struct request *r)
 {
     char byte;
+    int64_t n;
 
-    return r->size == CM_SIZE_UNKNOWN && object_read(r, 0, &byte, 1) == ORIGIN_OPEN_END;
+    if (r->size != CM_SIZE_UNKNOWN && !r->was_torn)
+        return false;
+    n = object_read(r, 0, &byte, 1);
+    return n == ORIGIN_OPEN_END || n == ORIGIN_TORN;
 }
 
 int object_open(struct request *r)
@@ -253,7 +282,7 @@ int object_open(struct request *r)
     pthread_mutex_unlock(&lock->mutex);
     if (r->file)
         cm_file_advise(r->file, CM_ADVISE_SEQUENTIAL);
-    return how == CACHED && has_open_end(r) ? WHOLE : how;
+    return how == CACHED && must_be_whole(r) ? WHOLE : how;
 }
 
 void object_close(struct request *r)

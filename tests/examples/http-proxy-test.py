@@ -113,6 +113,8 @@ class Origin(socketserver.ThreadingTCPServer):
             return 503 if path in self.down else 404, [], b""
         how = path.split("/")[2].split(",")
         etag = '"%040d"' % version if "long" in how else '"v%d"' % version
+        if "twoetags" in how:
+            etag = '"v%d-%s"' % (version, method)
         head = ["ETag: " + etag]
         control = [self.control[path]] if path in self.control else [CONTROL.get(w) for w in how]
         head += ["Cache-Control: " + c for c in control if c]
@@ -431,6 +433,25 @@ def test_broken_body(proxy, origin):
               (origin.gets("GET", path) == gets) == kept)
 
 
+def test_two_etags(proxy, origin):
+    """Two servers behind one name give an object two ETags: of a HEAD, and of a GET."""
+    for how in "stale", "fresh", "fresh,norange", "fresh,chunked":
+        path = "/300000/%s,twoetags/x" % how
+        first = proxy.get(path)[0]
+        check("two ETags (%s): the first response breaks off, or is whole" % how,
+              first in (None, 200), first)
+        check("two ETags (%s): the next ones are whole" % how,
+              not wrong_ones(proxy, origin, [path] * 3))
+    time.sleep(5.1)  # RETRY_NS of object.c
+    check("two ETags: whole after some seconds, too", not wrong_ones(proxy, origin, [path] * 2 + [
+        "/300000/%s,twoetags/x" % how for how in ("stale", "fresh", "fresh,norange")]))
+    path = "/300000/fresh/one-etag-again"
+    wrong_ones(proxy, origin, [path])
+    gets = origin.gets("GET", path)
+    check("an object of one ETag is cached", not wrong_ones(proxy, origin, [path] * 2) and
+          origin.gets("GET", path) == gets)
+
+
 def get_patiently(proxy, path):
     """libcurl may not see that a body of HTTP/2 has ended (curl_options.c). Then the proxy gives up
     with 502, and is asked once more."""
@@ -643,6 +664,7 @@ def test_all(pool, start, origin):
     test_large(proxy, origin)
     test_half_head(proxy, origin)
     test_broken_body(proxy, origin)
+    test_two_etags(proxy, origin)
     check("it ends in order", proxy.end() == 0)
 
     before = dict(origin.asked)
