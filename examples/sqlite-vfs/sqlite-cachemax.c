@@ -12,9 +12,9 @@
  *
  * The rule that keeps old bytes away (docs/sqlite.md says why it holds):
  * - The proof of a file is its size, its times and its header of 100 bytes. Size and times show
- * what anything wrote while no process had the pool. The header shows a commit that was durable
- * without its times: each commit in rollback mode counts up a number there. What own writes change
- * is noted before the lock goes.
+ *   what anything wrote while no process had the pool. The header shows a commit that was durable
+ *   without its times: each commit in rollback mode counts up a number there. What own writes
+ *   change is noted before the lock goes.
  * - The first read after a SHARED lock looks at them again. Others may have written while there was
  *   no lock. SQLite's own page cache trusts the same number. Without a lock nothing is served,
  *   nothing is stored.

@@ -53,9 +53,8 @@ struct cm_plat_file {
  * CM_ENOTFILE CM_EIO CM_ECANCELED. */
 int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size, bool prealloc,
                         int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
-/* Why `path` could not be made so, in a sentence, if the error `code` says too little; else `why`
- * is
- * "". For messages only: it looks at the path, its volume and the process as they are now. */
+/* Why `path` could not be made so, in a sentence, if the error `code` says too little; else "". For
+ * messages only: it looks at the path, its volume and the process as they are now. */
 #define PLAT_WHY 512u
 void cm_plat_file_not_made(const char *path, uint64_t size, bool prealloc, int code,
                            char why[PLAT_WHY]);
