@@ -138,7 +138,8 @@ wanted() {
 # processor. beside NAME COMMAND...: as also, as soon as a processor is free. waits NAME COMMAND...:
 # as also, for those that mostly wait: it begins when less than three for each processor go on.
 # settle waits for all.
-patience=3600
+patience=1200
+[ -z "$filter" ] || patience=3600
 running=''
 mkfifo "$log/free" "$log/places" && exec 8<>"$log/places" 9<>"$log/free"
 # Each is an empty line: read takes it at once, also where several wait for one.

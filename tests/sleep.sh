@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # sleep.sh - sourced: sleep without a process. The tests wait in many short steps, and there are
-# machines on which each process that begins takes 10 ms of a processor.
+# machines on which each process that begins takes 10 ms of a processor. A test that looks at the
+# process that sleeps says "exec sleep 60 &".
 
 exec {sleep_fd}<> <(:) # a pipe that nobody writes to
 sleep() { # SECONDS

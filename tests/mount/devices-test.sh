@@ -667,16 +667,17 @@ for name in "exe", "cwd", "root", "ns/pid":
     say(name, lambda: os.readlink("%s/%s/%s" % (proc, pid, name)))
 say("lower oom_score_adj", lambda: write("oom_score_adj", adjust.encode()))
 '
+sleeps() { # PROCESS
+  [ "$(cat "/proc/$1/comm")" = sleep ] && grep -q '^State:.S' "/proc/$1/status"
+}
 t_judged() {
   local of who
   for of in root as_nobody; do
-    if [ $of = root ]; then sleep 1000 & else setpriv --reuid=65534 --regid=65534 --clear-groups \
+    if [ $of = root ]; then exec sleep 1000 & else setpriv --reuid=65534 --regid=65534 --clear-groups \
       sleep 1000 & fi
     echo $! > "$work/judged.pid"
     trap 'kill "$(cat "$work/judged.pid")" 2>/dev/null || :' EXIT
-    until [ "$(cat "/proc/$!/comm")" = sleep ] && grep -q '^State:.S' "/proc/$!/status"; do
-      sleep 0.02
-    done
+    eventually sleeps $!
     for who in env as_nobody; do
       $who "$python" -c "$judged" /proc $! -5 > "$work/judged.bare"
       $who "$python" -c "$judged" "$PWD/procfs" $! -6 > "$work/judged.mount"

@@ -81,7 +81,7 @@ t_forbidden() { # NAME PROCESS REFUSED ALLOWED
 filters=''
 if grep -q libseccomp "$mount_bin" && grep -q libseccomp "$service_bin" && [ -n "$preload" ]; then
   filters=1
-  LD_PRELOAD=$preload FORBIDDEN=$work/plain sleep 60 &
+  LD_PRELOAD=$preload FORBIDDEN=$work/plain exec sleep 60 &
   plain=$!
   check "what a program may call here" asked plain
   kill $plain

@@ -351,7 +351,7 @@ sys.exit(p.wait())
 END
   expect passing-opened 4 'p: was just opened or closed by another process; try again' \
     python3 passing.py p stays "$cm" check p --repair
-  sleep 60 &
+  exec sleep 60 &
   local sleeper=$!
   if wait_for grep -q nanosleep /proc/$sleeper/wchan; then
     expect passing-closed 4 'p: was just opened or closed by another process; try again' \
