@@ -187,6 +187,9 @@ static unsigned fill_container(struct pool *p, uint64_t n, uint64_t inside, size
 /* A pool as large as documented has room for the objects, and the log has nothing to say. */
 static void test_pool_size(void)
 {
+#ifdef CM_TSAN
+    SKIP("one thread, and ten minutes under this sanitizer");
+#endif
     struct pool p;
     const uint64_t n = 20000;
     for (unsigned i = 0; i < sizeof(needs) / sizeof(needs[0]); i++) {
@@ -205,6 +208,9 @@ static void test_pool_size(void)
 /* The same of values that have blocks of their own. */
 static void test_pool_size_large(void)
 {
+#ifdef CM_TSAN
+    SKIP("as pool_size");
+#endif
     struct pool p;
     static const size_t value[] = { 1025, 4096, 10000 };
     const uint64_t n = 4000;
