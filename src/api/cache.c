@@ -19,6 +19,7 @@
 
 #include "api/flight.h"
 #include "protocol/checkpoint.h"
+#include "protocol/evict.h"
 #include "state/copy_choice.h"
 #include "state/fill_choice.h"
 #include "state/keep.h"
@@ -334,9 +335,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
                what);
     c->must_empty = false;
     begin_checkpointed(c, &last);
-    c->policy.ring.frontier =
-        c->super.now.frontier < c->media.slots ? c->super.now.frontier : c->media.slots;
-    c->frontier_mark = c->policy.ring.frontier;
+    cm_evict_begin(c, c->super.now.frontier, last.state == CM_SUPER_CLEAN);
     c->judged_key = cm_media_key(&c->media);
     cm_ghost_begin(&c->policy.ghost, c->media.geo.slots, c->policy.ghost.cell);
     cm_memo_begin(&c->memo, &c->media, &c->policy,

@@ -18,6 +18,7 @@
 #include "state/keep.h"
 
 #define SPARED_MAX 512u /* victims of kept files that one search passes by */
+#define HOLE_STEPS 4u   /* headers that the search for holes reads, for each slot wanted */
 
 struct victim {
     uint64_t slot, w0;
@@ -194,9 +195,10 @@ static unsigned evict(struct cm_cache *c, uint32_t share, uint64_t *ready, unsig
     return evict_chosen(c, v, choose_victims(c, share, v, n), ready);
 }
 
-/* Owns a slot and makes it a victim, if it holds a block. It does not change while it is owned,
- * except that a bracket may make it invalid. */
-static bool own(struct cm_cache *c, struct victim *v, uint64_t slot, struct cm_last_home *last)
+/* Owns a slot and makes it a victim, if it holds a block (`keyed`), or else if it holds none. It
+ * does not change while it is owned, except that a bracket may make it invalid. */
+static bool own(struct cm_cache *c, struct victim *v, uint64_t slot, bool keyed,
+                struct cm_last_home *last)
 {
     v->slot = slot;
     v->remember = false; /* nobody has to wait for its return */
@@ -206,7 +208,7 @@ static bool own(struct cm_cache *c, struct victim *v, uint64_t slot, struct cm_l
         cm_step_quarantine_owned(c, slot);
         return false;
     }
-    if (v->keyed)
+    if (v->keyed == keyed)
         return true;
     cm_ring_disown(&c->policy.ring, slot);
     return false;
@@ -216,7 +218,7 @@ static bool own(struct cm_cache *c, struct victim *v, uint64_t slot, struct cm_l
 static bool take(struct cm_cache *c, struct victim *v, const struct cm_surveyed *b,
                  struct cm_last_home *last)
 {
-    if (!own(c, v, b->slot, last))
+    if (!own(c, v, b->slot, true, last))
         return false;
     if (v->key.incarnation == b->key.incarnation && v->key.block == b->key.block)
         return true;
@@ -236,7 +238,7 @@ static __attribute__((noinline)) unsigned evict_ended(struct cm_cache *c, uint64
     assert(n <= CM_BATCH_MAX);
     const unsigned found = cm_ended_find(c, slot, n);
     for (unsigned i = 0; i < found; i++) {
-        if (!own(c, &v[chosen], slot[i], &last))
+        if (!own(c, &v[chosen], slot[i], true, &last))
             continue;
         if (cm_ended_has(c, v[chosen].key.incarnation))
             chosen++;
@@ -255,6 +257,60 @@ unsigned cm_evict_ended(struct cm_cache *c, unsigned n)
     if (out > 0)
         cm_ring_give_free(&c->policy.ring, ready, out);
     return out;
+}
+
+/* The persisted frontier is ahead of the slots that were taken by this at most. */
+static uint64_t frontier_step(const struct cm_cache *c)
+{
+    return cm_media_slots(&c->media) / 64 + CM_SLOTS_MIN;
+}
+
+void cm_evict_begin(struct cm_cache *c, uint64_t frontier, bool exact)
+{
+    const uint64_t slots = cm_media_slots(&c->media), step = frontier_step(c);
+    frontier = frontier < slots ? frontier : slots;
+    c->policy.ring.frontier = c->frontier_mark = frontier;
+    c->hole = exact ? frontier : frontier > step ? frontier - step : 0;
+    c->holes_end = frontier;
+}
+
+/* Where the empty slots begin, if all of them are behind those that were used. Else some of them
+ * may not be found, and slots in use may be looked at. */
+static uint64_t first_hole(const struct cm_cache *c)
+{
+    uint64_t low = at_load_relaxed(&c->hole), high = c->holes_end;
+    while (low < high) {
+        struct cm_header h;
+        const uint64_t middle = low + (high - low) / 2;
+        if (cm_slot_header(&c->media, middle, &h) == CM_SLOT_HIT)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Gets up to n slots of those that the last session has left empty: its persisted frontier was
+ * ahead, and it was killed. Each is made invalid and flushed as a victim is: what is read of it now
+ * need not be what was durable. Not inline: mostly there is none. */
+static __attribute__((noinline)) unsigned take_holes(struct cm_cache *c, uint64_t *ready,
+                                                     unsigned n)
+{
+    struct victim v[CM_BATCH_MAX];
+    struct cm_last_home last = { 0 };
+    unsigned chosen = 0;
+    assert(n <= CM_BATCH_MAX);
+    /* Relaxed: others may begin before the first hole is found, which costs time only. */
+    if (!at_load_relaxed(&c->holes_sought) && at_add_relaxed(&c->holes_sought, 1u) == 0)
+        at_store_relaxed(&c->hole, first_hole(c));
+    for (unsigned steps = n * HOLE_STEPS; steps > 0 && chosen < n; steps--) {
+        /* Relaxed: it only says where to look. Who owns the slot decides. */
+        const uint64_t slot = at_add_relaxed(&c->hole, 1);
+        if (slot >= c->holes_end)
+            break;
+        chosen += own(c, &v[chosen], slot, false, &last);
+    }
+    return evict_chosen(c, v, chosen, ready);
 }
 
 uint64_t cm_evict_blocks(struct cm_cache *c, const struct cm_surveyed *b, unsigned n)
@@ -283,7 +339,7 @@ static void note_frontier(struct cm_cache *c)
     uint64_t mark = at_load_relaxed(&c->frontier_mark);
     if (f <= mark)
         return;
-    uint64_t next = f + cm_media_slots(&c->media) / 64 + CM_SLOTS_MIN;
+    uint64_t next = f + frontier_step(c);
     if (next > cm_media_slots(&c->media))
         next = cm_media_slots(&c->media);
     /* The superblock before the mark. While the mark is behind, other threads come here, too, and
@@ -322,6 +378,8 @@ unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsi
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
 {
     unsigned got = cm_ring_take_free(&c->policy.ring, slot, n);
+    if (got < n && at_load_relaxed(&c->hole) < c->holes_end) /* relaxed: as in take_holes() */
+        got += take_holes(c, slot + got, n - got);
     if (got < n && cm_ended_is_due(c))
         got += evict_ended(c, slot + got, n - got);
     if (got == n)

@@ -170,6 +170,9 @@ struct cm_cache {
     uint64_t pinned;        /* atomic; blocks pinned right now */
     uint32_t *pin_sets;     /* CM_PIN_SETS of them */
     uint64_t frontier_mark; /* atomic; slots below it are covered by the persisted frontier */
+    uint64_t hole;          /* atomic; the next slot that the last session may have left empty */
+    uint64_t holes_end;     /* where those end */
+    uint32_t holes_sought;  /* atomic; where they begin was looked for */
 
     struct cm_lock files_lock; /* file_hash, open_places, slabs; attach and detach */
     struct cm_object **file_hash;

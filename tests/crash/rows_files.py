@@ -675,6 +675,18 @@ FILES = [
        '    if (at_cas_acq_rel(&c->frontier_mark, &mark, next))\n'
        '        cm_super_frontier(&c->super, next);\n'
        '    (void)at_cas_acq_rel'),
+    _m('holes, first', 'slots that a killed session has left empty are filled before new ones',
+       'unit block killed_often', EVICT,
+       '        got += take_holes(c, slot + got, n - got);', '        (void)0;'),
+    _m('holes, begin', 'they are looked for behind the slots that were used',
+       'unit block killed_often', EVICT,
+       '        at_store_relaxed(&c->hole, first_hole(c));', '        (void)first_hole(c);'),
+    _m('holes, after a close', 'a session that was closed has left none',
+       'unit block left_empty', EVICT,
+       'c->hole = exact ? frontier : frontier > step', 'c->hole = frontier > step'),
+    _m('holes, blocks', 'a slot with a block is none of them', 'unit block left_empty', EVICT,
+       '        chosen += own(c, &v[chosen], slot, false, &last);',
+       '        chosen += own(c, &v[chosen], slot, (slot & 1) != 0, &last);'),
     _m('second copy beside a failed sync', 'a copy that may be in flight is left alone with that',
        'unit super failing_sync', SUPER, '    if (e_sync == 0) {', '    {'),
     _m('second copy beside a failed write',

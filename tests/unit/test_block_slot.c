@@ -722,6 +722,60 @@ static void test_frontier_first(void)
     pool_end(&p);
 }
 
+/* The superblock's frontier is ahead of the slots that were used. The next session fills those
+ * first that a killed one has left empty. So a pool does not become full by kills, and then lose
+ * blocks while it has empty slots. */
+static void test_killed_often(void)
+{
+    enum { KILLS = 40, BLOCKS = 4 };
+    struct pool p;
+    REQUIRE(pool_new(&p, 8 * MIB) == 0);
+    const uint64_t step = p.c->media.geo.slots / 64 + CM_SLOTS_MIN;
+    CHECK(KILLS * step > p.c->media.geo.slots);
+    for (uint64_t i = 1; i <= KILLS; i++) {
+        cm_file *f = attach(&p, i, BLOCKS * BLK, 1, 0);
+        CHECK_EQ(put_all(f, 0, BLOCKS, i), BLOCKS);
+        pool_crash(&p);
+        REQUIRE(pool_up(&p) == 0);
+        CASE("kill %u", (unsigned)i);
+        CHECK(pool_info(p.c).used_slots <= i * BLOCKS + 2 * step);
+    }
+    for (uint64_t i = 1; i <= KILLS; i++) {
+        CASE("file %u", (unsigned)i);
+        cm_file *f = attach(&p, i, BLOCKS * BLK, 1, 0);
+        CHECK_EQ(hits(f, 0, BLOCKS, i), BLOCKS);
+        detach(f);
+    }
+    CHECK_EQ(STAT(p.c, evicted), 0);
+    pool_end(&p);
+}
+
+/* What the last session has left empty is filled, and blocks that it has left stay where they are.
+ * A session that was closed has left nothing empty. */
+static void test_left_empty(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, 8 * MIB);
+    CHECK_EQ(put_all(f, 0, 10, 1), 10);
+    pool_crash(&p);
+    REQUIRE(pool_up(&p) == 0);
+    const uint64_t frontier = p.c->policy.ring.frontier, n = frontier - 10;
+    CHECK_EQ(p.c->holes_end, frontier);
+    CHECK(frontier > 10);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, CM_SOLE_WRITER);
+    CHECK_EQ(hits(f, 0, 10, 1), 10);
+    CHECK_EQ(put_all(f, 100, n, 2), n);
+    CHECK_EQ(p.c->policy.ring.frontier, frontier);
+    CHECK_EQ(put_all(f, 1000, 10, 3), 10);
+    CHECK_EQ(p.c->policy.ring.frontier, frontier + 10);
+    CHECK_EQ(hits(f, 0, 10, 1) + hits(f, 100, n, 2) + hits(f, 1000, 10, 3), n + 20);
+    pool_down(&p);
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(p.c->policy.ring.frontier, frontier + 10);
+    CHECK_EQ(p.c->hole, p.c->holes_end);
+    pool_end(&p);
+}
+
 const struct harness_test block_slot_tests[] = {
     TEST(parts_of_tail),
     TEST(bad_slot),
@@ -739,5 +793,7 @@ const struct harness_test block_slot_tests[] = {
     TEST(stats_words),
     TEST(remembered_unlocked),
     TEST(frontier_first),
+    TEST(killed_often),
+    TEST(left_empty),
     TEST_END,
 };
