@@ -189,7 +189,7 @@ enum cm_error {
     X(CM_NOT_STORED_STALE, 3,                                                                      \
       "not stored: a write came between or is open, or the time to live is over")                  \
     X(CM_NOT_STORED_PRESENT, 4, "not stored: cached already")                                      \
-    X(CM_NOT_STORED_BUSY, 5, "not stored: every slot that was tried was pinned or in use")         \
+    X(CM_NOT_STORED_BUSY, 5, "not stored: every slot or buffer entry tried was pinned or in use")  \
     X(CM_NOT_STORED_FULL, 6, "not stored: no place in the index")                                  \
     X(CM_NOT_STORED_MODE, 7, "not stored: CM_FREEZE or CM_BYPASS, file bypassed, or pool grows")   \
     X(CM_NOT_STORED_POLICY, 8, "not stored: advice, rate limit, or a block that comes first")      \
@@ -1647,7 +1647,7 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
     X(fill_bytes, "bytes of payload stored")                                                       \
     X(refused_stale, "fills refused: a write came between")                                        \
     X(refused_present, "fills refused: cached already")                                            \
-    X(refused_busy, "fills refused: every slot tried was in use")                                  \
+    X(refused_busy, "fills refused: every slot or buffer entry tried was in use")                  \
     X(refused_full, "fills refused: no place in the index")                                        \
     X(refused_mode, "fills refused: mode, bypassed file, or the pool grew")                        \
     X(refused_policy, "fills refused: advice, rate limit or held back")                            \

@@ -58,6 +58,7 @@ uint64_t cm_room_all(const struct cm_object *f)
 bool cm_room_is_short(const struct cm_object *f)
 {
     const uint32_t share = at_load_relaxed(&f->share); /* a hint, as all of this */
-    return cm_ring_unused(&f->cache->policy.ring) == 0 ||
+    const struct cm_ring *const r = &f->cache->policy.ring;
+    return (cm_ring_unused(r) == 0 && cm_ring_empties(r) == 0) ||
            (share > 0 && cm_share_room(cm_quota_of(f->cache, share)) == 0);
 }

@@ -22,6 +22,11 @@ static bool bounds_in_order(const struct cm_ring *r, char *text)
             (llu)r->end);
     CM_MUST(r->free_count <= r->free_max, "ring: %u free slots, room for %u", r->free_count,
             r->free_max);
+    uint64_t empties = 0;
+    for (uint64_t s = 0; s < r->slots; s++)
+        empties += (r->ref[s] & CM_REF_EMPTY) != 0;
+    CM_MUST(empties == r->empties, "ring: %llu empty slots, %llu counted", (llu)empties,
+            (llu)r->empties);
     CM_MUST(r->hint_count <= CM_HINTS, "ring: %u hints", r->hint_count);
     CM_MUST(r->line_count <= r->line_max && r->line_first < r->line_max,
             "line: first %llu, %llu entries, room for %llu", (llu)r->line_first, (llu)r->line_count,

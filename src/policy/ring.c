@@ -15,9 +15,10 @@
  * The search for a victim tries, in this order:
  * 1. the hinted slots;
  * 2. slots behind the frontier, which were never used;
- * 3. the front of the line, if the line is as long as it may be. A slot that was wanted again
+ * 3. other slots that became empty, if there are many of them. Their bytes tell;
+ * 4. the front of the line, if the line is as long as it may be. A slot that was wanted again
  *    meanwhile has earned its place and stays. The first other slot is the victim;
- * 4. the hand: at most CM_RING_STEPS steps. It passes by slots on probation, and lowers the count
+ * 5. the hand: at most CM_RING_STEPS steps. It passes by slots on probation, and lowers the count
  *    of the others. A slot with count zero is the victim at once. Else it is the slot with the
  *    lowest count that was seen. Kept slots are jumped over, at most CM_RING_PASSES runs of them.
  *
@@ -63,6 +64,8 @@ static uint8_t change(struct cm_ring *r, uint64_t slot, uint8_t keep, uint8_t st
     do
         next = (uint8_t)((was & keep) | state);
     while (next != was && !at_cas_acq_rel(&r->ref[slot], &was, next));
+    if ((was ^ next) & CM_REF_EMPTY) /* relaxed: a hint; ~0 is -1 */
+        (void)at_add_relaxed(&r->empties, next & CM_REF_EMPTY ? 1 : UINT64_MAX);
     return was;
 }
 
@@ -209,6 +212,25 @@ static uint64_t next_unused(struct cm_ring *r)
     return CM_NO_SLOT;
 }
 
+/* The next slot that became empty, of many. Each byte is looked at by itself: with so many of them
+ * the search is short. */
+static uint64_t next_empty(struct cm_ring *r)
+{
+    const uint64_t end = at_load_acquire(&r->end); /* as in next_unused() */
+    uint64_t slot = CM_NO_SLOT;
+    if (!cm_ring_has_many_empties(r) || end == 0)
+        return CM_NO_SLOT;
+    uint64_t at = at_load_relaxed(&r->empty_at); /* relaxed: only says where to look */
+    for (unsigned i = 0; i < CM_EMPTY_STEPS && slot == CM_NO_SLOT; i++) {
+        at = at < end ? at : 0;
+        if (cm_ring_count(r, at) == CM_REF_EMPTY)
+            slot = take(r, at);
+        at++;
+    }
+    at_store_relaxed(&r->empty_at, at);
+    return slot;
+}
+
 /* Is the line as long as it may be? Most of the slots that wait to be filled will be on probation,
  * so they count, too. `taken`: such slots that are not in the free stack. `ended`: slots that are
  * still counted in on_probation, but no longer in the line. */
@@ -317,7 +339,7 @@ static uint64_t empty_one(struct cm_ring *r)
     for (unsigned i = 0; i < CM_RING_STEPS && (slot = next_unused(r)) != CM_NO_SLOT; i++)
         if (take(r, slot) != CM_NO_SLOT) /* else a reader owns it, because it found it bad */
             return slot;
-    return CM_NO_SLOT;
+    return next_empty(r);
 }
 
 unsigned cm_ring_victims(struct cm_ring *r, struct cm_victim *v, unsigned n)

@@ -21,7 +21,7 @@
 #define CM_REF_AHEAD (CM_REF_PROBATION | CM_REF_KNOWN)
 #define CM_REF_GENERATION 0x30u /* tells the slot's present entry in the line from older ones */
 #define CM_REF_VERIFIED 0x40u   /* the slot was judged since open */
-#define CM_REF_EMPTY 0x80u      /* hinted, and not filled since */
+#define CM_REF_EMPTY 0x80u      /* emptied, and not filled since; mostly hinted */
 
 #define CM_RING_STEPS 64u    /* most steps of the hand in one search for a victim */
 #define CM_RING_PASSES 1024u /* and it passes by so many runs of up to 64 kept slots */
@@ -29,8 +29,11 @@
 #define CM_SHARE_WORDS 4096u /* a search in a share looks at so many times 64 slots */
 #define CM_SHARE_STEPS 256u  /* and at so many slots of the share */
 #define CM_FREE_MAX 65536u   /* bound of the free stack */
-#define CM_HINTS 256u
-#define CM_LINE_ENTRY 5u /* bytes: slot << 2 | generation */
+#define CM_HINTS 240u
+#define CM_EMPTY_PART 128u   /* with fewer empty slots than this part and CM_EMPTY_MIN, */
+#define CM_EMPTY_MIN 16u     /* only hinted ones are found */
+#define CM_EMPTY_STEPS 1024u /* a search for one looks at so many slots */
+#define CM_LINE_ENTRY 5u     /* bytes: slot << 2 | generation */
 
 struct cm_ring {
     uint64_t slots; /* atomic; grows with the pool */
@@ -46,9 +49,11 @@ struct cm_ring {
     uint64_t end;       /* atomic; slots from here on are not used: see cm_ring_stop */
     uint64_t probation; /* atomic; at so many slots on probation, victims come from the line */
     uint32_t earn;      /* atomic; hits on probation, or in the buffer, that earn a place */
-    /* Atomic; a block that has not earned a slot gets only a never used one. */
+    /* Atomic; a block that has not earned a slot gets only one that is empty. */
     uint32_t remembered;
     uint64_t on_probation; /* atomic */
+    uint64_t empties;      /* atomic; slots with CM_REF_EMPTY */
+    uint64_t empty_at;     /* atomic; where the search for them goes on */
     struct cm_lock lock;   /* protects the stacks and the line below */
     uint32_t free_max, free_count, hint_count;
     uint64_t *free; /* owned, durably invalid slots, ready to be filled */
@@ -96,6 +101,19 @@ static inline uint64_t cm_ring_unused(const struct cm_ring *r)
 {
     const uint64_t frontier = at_load_relaxed(&r->frontier), end = at_load_relaxed(&r->end);
     return frontier < end ? end - frontier : 0;
+}
+/* Are so many slots empty that a search of their bytes finds one soon? */
+static inline bool cm_ring_has_many_empties(const struct cm_ring *r)
+{
+    return at_load_relaxed(&r->empties) > /* relaxed: numbers by themselves */
+           at_load_relaxed(&r->slots) / CM_EMPTY_PART + CM_EMPTY_MIN;
+}
+/* How many slots are known to be empty, without those of the free stack, and are found before any
+ * block has to leave? Those that were never used do not count. */
+static inline uint64_t cm_ring_empties(const struct cm_ring *r)
+{
+    const uint64_t n = at_load_relaxed(&r->empties); /* relaxed, as all here: a hint */
+    return cm_ring_has_many_empties(r) ? n : at_load_relaxed(&r->hint_count);
 }
 /* Gives a slot another count and state (MAX, KNOWN, EMPTY). Ends its probation. */
 void cm_ring_set(struct cm_ring *r, uint64_t slot, uint8_t state);
@@ -208,7 +226,7 @@ static inline void cm_ring_rule(struct cm_ring *r, uint64_t probation, uint32_t 
 static inline bool cm_ring_refuses(const struct cm_ring *r)
 {
     return at_load_relaxed(&r->remembered) &&
-           at_load_relaxed(&r->frontier) >= at_load_relaxed(&r->end);
+           at_load_relaxed(&r->frontier) >= at_load_relaxed(&r->end) && cm_ring_empties(r) == 0;
 }
 /* Takes owned, ready slots from the free stack: n slots, or fewer if the stack has fewer. */
 unsigned cm_ring_take_free(struct cm_ring *r, uint64_t *slot, unsigned n);

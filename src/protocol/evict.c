@@ -259,6 +259,15 @@ unsigned cm_evict_ended(struct cm_cache *c, unsigned n)
     return out;
 }
 
+unsigned cm_evict_room(struct cm_cache *c, unsigned n)
+{
+    /* Up to CM_BATCH_MAX free slots were evicted ahead, for blocks that have earned a place. */
+    const uint32_t free = at_load_relaxed(&c->policy.ring.free_count); /* relaxed: a hint */
+    const uint64_t has =
+        cm_ring_empties(&c->policy.ring) + (free > CM_BATCH_MAX ? free - CM_BATCH_MAX : 0);
+    return has >= n ? n : (unsigned)has + cm_evict_ended(c, n - (unsigned)has);
+}
+
 /* The persisted frontier is ahead of the slots that were taken by this at most. */
 static uint64_t frontier_step(const struct cm_cache *c)
 {

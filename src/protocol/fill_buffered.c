@@ -148,7 +148,7 @@ static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
     unsigned claimed = 0, leaving = 0, promoted = 0, got = 0;
     while (claimed < n && (oldest[claimed] = cm_probation_claim(&c->probation)) != CM_NO_ENTRY)
         claimed++;
-    const unsigned room = cm_evict_ended(c, claimed);
+    const unsigned room = cm_evict_room(c, claimed);
     for (unsigned i = 0; i < claimed; i++)
         leaving += leaves_for_pool(c, oldest[i], out, leaving, room);
     assert(leaving <= claimed && claimed <= n && n <= CM_BATCH_MAX);
@@ -206,7 +206,9 @@ static int refused_early(struct cm_cache *c, const struct cm_grant *g, const str
 void cm_fill_buffered(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n,
                       unsigned left, struct cm_entries *e)
 {
-    const unsigned most = c->probation.entries < 4 * CM_BATCH_MAX ? 1 : CM_BATCH_MAX;
+    /* Other threads may be stopped while they have as many, so it is a small part of them. */
+    const uint64_t part = c->probation.entries / 16;
+    const unsigned most = part < 1 ? 1 : part < CM_BATCH_MAX ? (unsigned)part : CM_BATCH_MAX;
     assert(left > 0 && left <= CM_BATCH_MAX);
     n->result = refused_early(c, g, n);
     if (n->result != 0)

@@ -3,6 +3,7 @@
 from rows import _m
 
 ENDED_C, EVICT, ATTACH = 'state/ended.c', 'protocol/evict.c', 'state/attach.c'
+RING = 'policy/ring.c'
 
 ENDED = [
     _m('ended, version', 'a version that ends is noted', 'unit ended open_file', 'state/file.c',
@@ -32,6 +33,24 @@ ENDED = [
        'at_add_relaxed(&e->blocks, blocks) + blocks <', 'blocks <'),
     _m('ended, unused', 'slots that were never used come first', 'unit ended few',
        'state/ended.h', ' &&\n           cm_ring_unused(&c->policy.ring) == 0;', ';'),
+    _m('empties, count', 'slots that became empty are counted', 'unit ring empties_counted', RING,
+       '    if ((was ^ next) & CM_REF_EMPTY)', '    if (~was & next & CM_REF_EMPTY)'),
+    _m('empties, search', 'many of them are looked for', 'unit ring empties', RING,
+       '    return next_empty(r);', '    return CM_NO_SLOT;'),
+    _m('empties, few', 'but not a few', 'unit ring victims_at_once', RING,
+       '    if (!cm_ring_has_many_empties(r) || end == 0)', '    if (end == 0)'),
+    _m('empties, goes on', 'the search goes on behind the last one that was found',
+       'unit ring empties', RING, '    at_store_relaxed(&r->empty_at, at);\n', ''),
+    _m('empties, room', 'a block that leaves the buffer gets one of them',
+       'unit ended empty_slots', EVICT, 'return has >= n ? n : ', 'return '),
+    _m('empties, free', 'and one of those in the free stack', 'unit ended free_slots', EVICT,
+       '(free > CM_BATCH_MAX ? free - CM_BATCH_MAX : 0)', '0'),
+    _m('claims, looks', 'a free entry is found behind those of stopped threads',
+       'unit probation claimed_by_others', 'state/probation_buffer.c', '#define LOOKS 256u',
+       '#define LOOKS 8u'),
+    _m('claims, part', 'a thread takes a small part of a small buffer',
+       'unit probation claimed_by_others', 'protocol/fill_buffered.c',
+       'part < CM_BATCH_MAX ? (unsigned)part : CM_BATCH_MAX;', 'CM_BATCH_MAX;'),
     _m('ended, once', 'each slot is looked at once', 'unit ended search', ENDED_C,
        'at_store_relaxed(&e->left, left);', '(void)left;'),
     _m('ended, steps', 'a question looks at a few headers', 'unit ended search', ENDED_C,

@@ -4,8 +4,8 @@
  * over a file that has changed, or was forgotten, hit as often as passes over it in a new pool.
  *
  * The pool holds one version of a file, whose blocks were read so often that the policy takes them
- * for useful. Then another version begins. Nothing leads to the old blocks any more, so their slots
- * are as good as never used.
+ * for useful. Then another version begins, or all of it is written or dropped. Nothing leads to the
+ * old blocks any more, so their slots are as good as never used.
  */
 #include <inttypes.h>
 #include <cachemax.h>
@@ -122,23 +122,42 @@ static double fresh(const struct setting *s, double share, uint64_t *blocks)
     return percent;
 }
 
-/* Fills the pool with a version that is read often. */
-static cm_file *make_old(struct world *w, uint64_t blocks)
+/* Fills the pool with a version that is read often. Its file may become as long as `room`. */
+static cm_file *make_old(struct world *w, uint64_t blocks, uint64_t room)
 {
-    cm_file *f = open_version(w, 1, blocks, 1);
+    cm_file *f = open_version(w, 1, room, 1);
     for (unsigned i = 0; i < 12; i++)
         (void)pass(f, blocks, 1);
     return f;
 }
 
-enum end_of_version { CHANGED, FORGOTTEN, CHANGED_CLOSED, FORGOTTEN_CLOSED, CHANGED_RESTART, ENDS };
+enum end_of_version {
+    CHANGED,
+    WRITTEN,
+    DROPPED,
+    FORGOTTEN,
+    CHANGED_CLOSED,
+    FORGOTTEN_CLOSED,
+    CHANGED_RESTART,
+    ENDS
+};
 static const char *const ends[] = {
     [CHANGED] = "changed",
+    [WRITTEN] = "written",
+    [DROPPED] = "dropped",
     [FORGOTTEN] = "forgotten",
     [CHANGED_CLOSED] = "changed while closed",
     [FORGOTTEN_CLOSED] = "forgotten while closed",
     [CHANGED_RESTART] = "changed while the pool was closed",
 };
+
+/* Somebody writes all of the file. It is the same version then, but no block of it stays. */
+static void write_all(cm_file *f)
+{
+    cm_bracket b;
+    CHECK_EQ(cm_write_begin(f, 0, CM_ALL, &b), 0);
+    CHECK(cm_write_end(f, &b, NULL) >= 0);
+}
 
 /* The version ends that f has, and another one begins. */
 static cm_file *end_version(struct world *w, const struct setting *s, enum end_of_version how,
@@ -148,6 +167,14 @@ static cm_file *end_version(struct world *w, const struct setting *s, enum end_o
     const cm_validator v = version(blocks, 2);
     if (how == CHANGED) {
         CHECK(cm_file_revalidate(f, &v) >= 0);
+        return f;
+    }
+    if (how == WRITTEN) {
+        CALL(write_all(f));
+        return f;
+    }
+    if (how == DROPPED) {
+        CHECK(cm_drop(f, 0, CM_ALL) > 0);
         return f;
     }
     if (how == FORGOTTEN)
@@ -167,7 +194,7 @@ static double after(const struct setting *s, enum end_of_version how, uint64_t b
 {
     struct world w;
     CALL(begin(&w, s));
-    cm_file *f = end_version(&w, s, how, make_old(&w, w.slots * 9 / 10), blocks);
+    cm_file *f = end_version(&w, s, how, make_old(&w, w.slots * 9 / 10, 2 * w.slots), blocks);
     const double percent = passes(f, blocks, 2);
     CHECK_EQ(cm_file_close(f), 0);
     CALL(end(&w));

@@ -519,10 +519,61 @@ static void test_filled_since(void)
     pool_end(&p);
 }
 
+/* Slots of blocks that were written or dropped are as good as those of versions that ended: what is
+ * read for the first time gets them, and no other block has to leave. Without them it gets none. */
+static void test_empty_slots(void)
+{
+    for (unsigned how = 0; how < 3; how++) {
+        CASE("how %u", how);
+        struct pool p;
+        cm_file *one, *two;
+        buffered = true;
+        fill_pool(&p, OLD, &one, &two);
+        cm_fill_buffered_drain(p.c);
+        const uint64_t slots = p.c->media.geo.slots;
+        const unsigned there = hits(two, 0, 2 * slots, 2);
+        CHECK_EQ(cm_evict_room(p.c, CM_BATCH_MAX), 0);
+        cm_bracket b;
+        if (how == 1) {
+            b = begin_write(one, 0, OLD * BLK);
+            CHECK(cm_write_end(one, &b, NULL) >= 0);
+        } else if (how == 2) {
+            CHECK(cm_drop(one, 0, CM_ALL) > 0);
+        }
+        CHECK_EQ(cm_evict_room(p.c, CM_BATCH_MAX), how > 0 ? CM_BATCH_MAX : 0);
+        cm_file *const three = attach(&p, 3, 4 * OLD * BLK, 1, 0);
+        (void)put_all(three, 0, OLD * 3 / 4, 3);
+        const unsigned stored = hits(three, 0, OLD * 3 / 4, 3);
+        CHECK(how > 0 ? stored + 16 >= OLD * 3 / 4 : stored <= 16 + 16);
+        CHECK(hits(two, 0, 2 * slots, 2) + 32 >= there); /* some are evicted ahead */
+        CHECK_EQ(slots_astray(p.c), 0);
+        pool_end(&p);
+        buffered = false;
+    }
+}
+
+/* Also slots in the free stack are empty, but for those that were evicted for the next fills. */
+static void test_free_slots(void)
+{
+    struct pool p;
+    cm_file *one, *two;
+    fill_pool(&p, OLD, &one, &two);
+    CHECK_EQ(cm_evict_room(p.c, CM_BATCH_MAX), 0);
+    const uint32_t before = p.c->policy.ring.free_count, room = p.c->policy.ring.free_max - before;
+    CHECK(room > CM_BATCH_MAX);
+    CHECK_EQ(cm_drop(one, 0, room * BLK), room * BLK);
+    CHECK_EQ(cm_ring_empties(&p.c->policy.ring), 0);
+    CHECK_EQ(cm_evict_room(p.c, 1), 1);
+    CHECK_EQ(cm_evict_room(p.c, CM_BATCH_MAX), before + room - CM_BATCH_MAX);
+    pool_end(&p);
+}
+
 static const struct harness_test tests[] = {
-    TEST(table),  TEST(open_file), TEST(closed_file),  TEST(records),         TEST(two_records),
-    TEST(search), TEST(few),       TEST(others_stay),  TEST(buffer),          TEST(sparse),
-    TEST(group),  TEST(pinned),    TEST(filled_since), TEST(ended_in_buffer), TEST(full_group),
+    TEST(table),        TEST(open_file),       TEST(closed_file), TEST(records),
+    TEST(two_records),  TEST(search),          TEST(few),         TEST(others_stay),
+    TEST(buffer),       TEST(sparse),          TEST(group),       TEST(pinned),
+    TEST(filled_since), TEST(ended_in_buffer), TEST(full_group),  TEST(empty_slots),
+    TEST(free_slots),
 };
 
 int main(int argc, char **argv)
