@@ -19,7 +19,9 @@
 
 #include "state/pin.h"
 
-#define LOOKS 8u             /* entries that a claim looks at */
+/* Entries that a claim looks at, mostly one. Those of threads that do not run now lie side by side,
+ * up to CM_BATCH_MAX of each. */
+#define LOOKS 256u
 #define SHARE 100u           /* by default one entry for so many slots */
 #define DEFAULT_MIN 64u      /* 256 KiB: less than a few dozen blocks costs hits */
 #define DEFAULT_MAX 0x10000u /* 256 MiB */
@@ -151,7 +153,7 @@ uint32_t cm_probation_claim(struct cm_probation *p)
 {
     uint32_t found = CM_NO_ENTRY;
     cm_lock_acquire(&p->lock);
-    for (unsigned i = 0; i < LOOKS && found == CM_NO_ENTRY; i++) {
+    for (unsigned i = 0; i < LOOKS && i < p->entries && found == CM_NO_ENTRY; i++) {
         uint32_t e = (uint32_t)p->next;
         p->next = p->next + 1 == p->entries ? 0 : p->next + 1;
         /* Acquire: pairs with cm_probation_release, which stores without the lock; what its caller

@@ -6,6 +6,8 @@
  */
 #include "probation_common.h"
 
+#include "protocol/fill_buffered.h"
+
 /* Blocks that were stored together have slots one behind the other, in their order, when they have
  * left the buffer: so a long read copies them together. */
 static void test_order(void)
@@ -737,6 +739,38 @@ static void test_advice(void)
     pool_end(&p);
 }
 
+/* Threads that were stopped within their fills have entries side by side. One that is free is found
+ * behind them. Of a small buffer a thread takes a small part at a time. */
+static void test_claimed_by_others(void)
+{
+    struct pool p;
+    struct cm_probation *pb;
+    struct cm_entries e = { .got = 0 };
+    pool_make(&p, 32 * MIB, 0);
+    p.o.probation_bytes = 128 * BLK;
+    REQUIRE(pool_up(&p) == 0);
+    pb = &p.c->probation;
+    CHECK_EQ(pb->entries, 128);
+    out_of_order(p.c); /* nobody is at work who could have claimed them */
+    for (unsigned i = 0; i < 128; i++)
+        CHECK(cm_probation_claim(pb) != CM_NO_ENTRY);
+    CHECK_EQ(cm_probation_claim(pb), CM_NO_ENTRY);
+    cm_probation_release(pb, 100);
+    CHECK_EQ(cm_probation_claim(pb), 100);
+    for (uint32_t i = 0; i < 128; i++)
+        cm_probation_release(pb, i);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    static uint8_t block[BLK];
+    struct cm_newcomer n = { .key = key_of(f, 1), .data = block, .valid = (uint32_t)BLK };
+    CHECK(cm_stripe_ticket(cm_stripe_at(p.c, n.key.stripe), &n.ticket));
+    const struct cm_grant by_ticket = { NULL, NULL };
+    cm_fill_buffered(p.c, &by_ticket, &n, CM_BATCH_MAX, &e);
+    CHECK_EQ(n.result, 0);
+    CHECK_EQ(e.got, 128 / 16 - 1);
+    cm_fill_buffered_end(p.c, &e);
+    pool_end(&p);
+}
+
 static const struct harness_test probation_tests[] = {
     TEST(no_write),
     TEST(order),
@@ -744,6 +778,7 @@ static const struct harness_test probation_tests[] = {
     TEST(passes),
     TEST(small_steps),
     TEST(room),
+    TEST(claimed_by_others),
     TEST(close_and_crash),
     TEST(close_full),
     TEST(sizes),
