@@ -13,7 +13,7 @@
 # skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1
 # something failed, 2 wrong usage, as a FILTER that names no suite.
 #
-# Without a FILTER some long suites run a part of what they have, and others not at all: a sixth of
+# Without a FILTER some long suites run a part of what they have, and others not at all: a ninth of
 # the mount's runs, and a third of what runs a second time, with sanitizers and in emulators. The
 # rest runs with the next commits.
 #
@@ -96,13 +96,13 @@ one_job='' commits=$(($(date +%s) / 86400))
 part() { [ "$filter$list" ] || echo "--part $((commits % $1))/$1"; }
 # in_turn K [N]: is it the turn of what is the K-th of N parts (3)?
 in_turn() { [ "$filter$list" ] || [ $((commits % ${2:-3})) = "$1" ]; }
-# its_turn SUITE: a sixth of the mount's suites, and a third of what runs a second time (with
+# its_turn SUITE: a ninth of the mount's suites, and a third of what runs a second time (with
 # sanitizers, in emulators), runs with this commit. The name decides which.
 its_turn() {
   [ -z "$filter$list" ] || return 0
   case $1 in
   arm64/unit/persist) return ;; # it says what the emulator can do
-  mount-* | mount/*) of=6 ;;
+  mount-* | mount/*) of=9 ;;
   asan/* | checked/* | tsan/* | wine/* | wine-clang/* | arm64/*) of=3 ;;
   *) return 0 ;;
   esac
@@ -522,8 +522,9 @@ native_suites() { # DIR
   need python3-aiohttp python3-fsspec python3-pandas python3-requests || :
   ! in_turn 1 || beside examples/python sh "$here/python/python-test.sh" "$b"
   ! in_turn 3 6 || beside policy/scan python3 "$here/policy/scan-test.py" "$b"
-  beside faults "$b/tests/faults/faults" --every 19
-  beside faults/programs python3 "$here/faults/programs.py" "$b" --every 61
+  beside faults "$b/tests/faults/faults" --every 19 --first $((commits % 19))
+  beside faults/programs python3 "$here/faults/programs.py" "$b" --every 61 \
+    --first $((commits % 61))
   beside media "$b/tests/fuzz/media" --lives 8000 --seed $((commits * 100000))
   beside objects/crash/adr "$b/tests/objects/objects-crash" --rules adr --sequences 60
   beside objects/crash/checkpoint "$b/tests/objects/objects-crash" --rules checkpoint --sequences 60
@@ -666,7 +667,7 @@ asan=''
   # Schedules that no commit before had.
   also schedules/new "$b/tests/model/schedules" --seed $((commits * 1000000)) --count 20000
   also guest bash "$here/guest/run.sh" "$b" --cuts 3 # one processor
-  ! in_turn 5 6 || also nbdkit-dax /usr/bin/python3 "$here/nbd/dax-test.py" "$b" # the same
+  ! in_turn 1 6 || also nbdkit-dax /usr/bin/python3 "$here/nbd/dax-test.py" "$b" # the same
   more_of_policies "$b"
   need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
   # The programs that take turns are as much to compile as the library.
@@ -680,7 +681,8 @@ asan=''
 
 # ---- other compilers, sanitizers -----------------------------------------------------------------
 if [ $all = yes ]; then
-  ! in_turn 2 6 || also packages bash "$here/packages/packages-test.sh" "$b"
+  ! in_turn 2 6 || also packages bash "$here/packages/packages-test.sh" "$b" --builds
+  ! in_turn 5 6 || also packages/debian bash "$here/packages/packages-test.sh" "$b" --debian
   need cmake || : # the port of vcpkg
   ! in_turn 3 6 || also recipes python3 "$here/packages/recipes-test.py"
   if [ "$asan" ]; then

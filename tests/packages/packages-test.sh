@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# packages-test.sh BUILD [--clean] - what others build with and install.
+# packages-test.sh BUILD [--clean | --builds | --debian] - what others build with and install.
 #
 # - CMakeLists.txt compiles the same files as meson.build, and a program can take it in with
 #   FetchContent, and with meson as a subproject, as docs/embedding.md says.
@@ -13,11 +13,21 @@
 #   happens in a copy of this system (an overlay, so that nothing here changes); with --clean in a
 #   new system that debootstrap makes, which has Debian's smallest set only, and takes minutes.
 #
+# --debian leaves out what comes before the Debian packages, and --builds leaves out these.
 # BUILD is a native build. The last line is "N passed, N failed, N skipped".
 set -u
-: "${1:?usage: packages-test.sh BUILD [--clean]}"
+: "${1:?usage: packages-test.sh BUILD [--clean | --builds | --debian]}"
 build=$(realpath "$1")
-clean=${2:-}
+only='' clean=''
+case ${2:-} in
+'') ;;
+--clean) clean=$2 ;;
+--builds | --debian) only=$2 ;;
+*)
+  echo "packages-test.sh: no such option: $2" >&2
+  exit 2
+  ;;
+esac
 top=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=../../examples/need.sh
 . "$top/examples/need.sh"
@@ -109,7 +119,9 @@ subproject() {
     ninja -C "$work/sub/build" && [ -x "$work/sub/build/program" ] &&
     ! ninja -C "$work/sub/build" -t targets all | grep -E 'subprojects/cachemax/(tests|examples)'
 }
-if need cmake >/dev/null 2>&1; then
+if [ "$only" = --debian ]; then
+  :
+elif need cmake >/dev/null 2>&1; then
   check "CMakeLists.txt: configures" cmake -S "$top" -B "$work/cmake" \
     -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
   check "CMakeLists.txt: CC with a wrapper, also for assembly" wrapped
@@ -119,7 +131,7 @@ if need cmake >/dev/null 2>&1; then
 else
   skip CMake "cmake cannot be installed"
 fi
-check "meson: a subproject, and the README's program" subproject
+[ "$only" = --debian ] || check "meson: a subproject, and the README's program" subproject
 # As some distributions build. The tests are not built.
 optimized() (
   meson setup "$work/optimized" "$top" --buildtype=release -Db_lto=true -Db_ndebug=true \
@@ -129,7 +141,8 @@ optimized() (
     src/tool/cachemax cat src/tool/cachemax --pool pool | cmp - src/tool/cachemax &&
     src/tool/cachemax check pool
 )
-check "meson: link-time optimization, and no assertions" optimized
+[ "$only" = --debian ] ||
+  check "meson: link-time optimization, and no assertions" optimized
 
 # ---- The programs of packaging/ -----------------------------------------------------------------
 
@@ -211,6 +224,7 @@ fi
 
 # ---- Debian packages ----------------------------------------------------------------------------
 
+[ "$only" != --builds ] || end
 if ! command -v dpkg-buildpackage >/dev/null && ! need dpkg-dev >/dev/null 2>&1; then
   skip "Debian packages" "no dpkg-buildpackage here"
   end
