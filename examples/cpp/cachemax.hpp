@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cachemax.hpp - C++17 for cachemax.h: objects that release what they hold when they end. Copy this
- * header into your program; it needs nothing but the library.
+ * cachemax.hpp - C++17 for cachemax.h: objects that release what they hold when they end. It is
+ * installed beside cachemax.h. It needs nothing but the library, so a copy in your program will do.
  *
  *   cachemax::cache    an open pool
  *   cachemax::file     an attached origin file; it keeps its pool open, and ends after its brackets

@@ -48,7 +48,8 @@ def text_of(*path):
 def installed(prefix, cmake='lib/cmake'):
     """What of the library is missing there."""
     return [pattern for pattern in ('include/cachemax.h', 'include/cachemax_objects.h',
-                                    'lib/libcachemax.*', 'lib/pkgconfig/cachemax.pc',
+                                    'include/cachemax.hpp', 'lib/libcachemax.*',
+                                    'lib/pkgconfig/cachemax.pc',
                                     cmake + '/cachemax/cachemax-config.cmake')
             if not glob.glob(os.path.join(prefix, pattern))]
 
