@@ -436,7 +436,8 @@ rows_of_cat() {
     ms=$((($(date +%s%N) - t0) / 1000000 + 1))
     # Blocks that came from the pool, and all blocks.
     # shellcheck disable=SC2046 # three words
-    set -- "$1" $(sed -n 's/.*; \([0-9]*\) hits, \([0-9]*\) misses (.*/\1 \2/p' "$work/cat.log" |
+    set -- "$1" $(sed -n 's/.*; \([0-9]*\) hits*, \([0-9]*\) miss[es]* (.*/\1 \2/p' \
+      "$work/cat.log" |
       awk '{ h += $1; n += $1 + $2 } END { printf "%d %d %.1f", h, n, n ? 100 * h / n : 0 }')
     name=$label
     # A tenth may miss: files that were read while they were written.

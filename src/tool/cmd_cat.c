@@ -288,11 +288,12 @@ static void print_summary(const struct cat *c, struct summary *s)
     if (cm_pool_stats(c->pool, &closed) == 0 && closed.opened_at_ns == d->opened_at_ns)
         d->fill_blocks = closed.fill_blocks;
     tool_message(c->path,
-                 "%s in %.2f s, %s/s; %" PRIu64 " hits, %" PRIu64 " misses (%.2f %% hits); %" PRIu64
-                 " blocks stored; %s read from the origin",
-                 size, s->seconds, rate, d->hit_blocks, d->miss_blocks,
+                 "%s in %.2f s, %s/s; %" PRIu64 " %s, %" PRIu64 " %s (%.2f %% hits); %" PRIu64
+                 " %s stored; %s read from the origin",
+                 size, s->seconds, rate, d->hit_blocks, d->hit_blocks == 1 ? "hit" : "hits",
+                 d->miss_blocks, d->miss_blocks == 1 ? "miss" : "misses",
                  tool_share(d->hit_blocks, d->hit_blocks + d->miss_blocks), d->fill_blocks,
-                 tool_bytes(origin, d->origin_bytes));
+                 d->fill_blocks == 1 ? "block" : "blocks", tool_bytes(origin, d->origin_bytes));
     print_coldness(c);
 }
 

@@ -120,9 +120,9 @@ make_file() # NAME BYTES
   head -c "$2" /dev/urandom >"$1"
 }
 
-hits() { sed -En 's/.*; ([0-9]+) hits, .*/\1/p' err; }
+hits() { sed -En 's/.*; ([0-9]+) hits?, .*/\1/p' err; }
 stored() { sed -En 's/.*; ([0-9]+) blocks stored; .*/\1/p' err; }
-misses() { sed -En 's/.* hits, ([0-9]+) misses.*/\1/p' err; }
+misses() { sed -En 's/.* hits?, ([0-9]+) miss(es)? .*/\1/p' err; }
 
 # shown POOL FILE BYTE [OPTION...]: what the pool has of the block of the file's byte, from 1.
 shown()

@@ -35,13 +35,14 @@ head -c 31 /dev/urandom >short
 chmod 600 short
 expect 'no name of a key' 2 "'--key-file' needs the name of a file" \
   "$cm" create p --size 8M --key-file ''
-expect 'a short key' 1 'short: is no key: .*fewer than 32 bytes' \
+expect 'a short key' 1 'short: is not accepted: .*fewer than 32 bytes' \
   "$cm" create p --size 8M --key-file short
-(umask 022 && sh -c "$(sed -n 's/.*to make one: \(.*\))$/\1/p' err | sed 's/FILE/made/g')")
+(umask 022 && sh -c "$(sed -n 's/.*to make a key: \(.*\))$/\1/p' err | sed 's/FILE/made/g')")
 expect 'a key made as it was said' 0 made "$cm" create q --size 8M --key-file made
 cp k1 open
 chmod 644 open
-expect 'a key that others may read' 1 'chmod 600' "$cm" create p --size 8M --key-file open
+expect 'a key that others may read' 1 'open: is not accepted: others than its owner may read it' \
+  "$cm" create p --size 8M --key-file open
 if [ "$(id -u)" = 0 ]; then
   chmod 600 open
   chown 12345 open

@@ -136,17 +136,29 @@ static void draw_marks(const struct view *v, struct frame *f, const struct row *
     frame_text(f, " %*s", PEAK, figure(text, most, r->scale == 0 ? " %" : ""));
 }
 
+/* What stands above `n` marks: how long ago the graph begins. It has no more than was looked at. */
+static void graph_title(const struct view *v, size_t n, size_t each, char text[32])
+{
+    const size_t shown = n * each < v->history.n ? n * each : v->history.n;
+    const double seconds = (double)shown * v->interval;
+    const char *const what = n < sizeof("graph: last 59 s") ? "" : "graph: ";
+    char span[TOOL_NUMBER_MAX];
+
+    if (shown == 0)
+        (void)snprintf(text, 32, "graph");
+    else
+        (void)snprintf(text, 32, "%slast %s", what, seen_span(span, seconds < 1 ? 1 : seconds));
+}
+
 static void draw_rates(const struct view *v, struct frame *f)
 {
-    char now[32] = "now", span[TOOL_NUMBER_MAX], last[32], text[TOOL_NUMBER_MAX];
+    char now[32] = "now", last[32], text[TOOL_NUMBER_MAX];
     struct seen_point p, since;
     size_t each = 1, n = marks(v, f, &each);
 
+    graph_title(v, n, each, last);
     if (v->history.seconds > 0)
         (void)snprintf(now, sizeof(now), "in %.2f s", v->history.seconds);
-    (void)snprintf(last, sizeof(last),
-                   n < sizeof("graph: last 59 s") ? "last %s" : "graph: last %s",
-                   seen_span(span, (double)(n * each) * v->interval));
     frame_bold(f, true);
     frame_text(f, "%*s %*s", AT_SINCE, now, AT_MARKS - AT_SINCE - 3, "since open");
     if (n > 0) {
