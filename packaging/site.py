@@ -25,7 +25,8 @@ LINK = re.compile(r'(\]\()([^)#\s]+)((?:#[^)\s]*)?\))')
 # "More".
 MENU = [
     ('Use it', ['docs/mount.md', 'docs/mount-features.md', 'docs/control.md', 'docs/service.md',
-                'docs/windows.md', 'docs/nbdkit.md', 'docs/sqlite.md', 'docs/scale.md']),
+                'docs/json.md', 'docs/windows.md', 'docs/nbdkit.md', 'docs/sqlite.md',
+                'docs/scale.md']),
     ('Build with it', ['docs/embedding.md', 'docs/policy.md', 'docs/concurrency.md',
                        'docs/orders.md', 'examples/README.md']),
     ('Judge it', ['docs/promises.md', 'docs/performance.md', 'docs/comparison.md',

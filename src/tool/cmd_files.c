@@ -209,9 +209,9 @@ static void print_json(const char *pool, const struct list *l)
         json_known(&j, "cached_bytes", f->cached);
         json_number(&j, "hits", f->hits);
         if (f->used_ns)
-            json_number(&j, "last_used_seconds", f->used_ns / 1000000000);
+            json_number(&j, "last_used_ns", f->used_ns);
         else
-            json_null(&j, "last_used_seconds");
+            json_null(&j, "last_used_ns");
         json_bool(&j, "dirty", f->dirty);
         json_bool(&j, "racy", f->racy);
         json_bool(&j, "bypassed", f->bypassed);

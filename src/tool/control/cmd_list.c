@@ -138,7 +138,7 @@ static void json_row(struct tool_json *j, const struct row *r)
     json_bool(j, "dead", r->dead);
     if (r->answers) {
         json_number(j, "process", r->process);
-        json_number(j, "since_seconds", r->since / 1000000000);
+        json_number(j, "since_ns", r->since);
         json_string(j, "mode", mode_name(r->mode));
         json_string(j, "requests", r->io_uring ? "io_uring" : "/dev/fuse");
         json_number(j, "hits", r->hits);
