@@ -63,7 +63,9 @@ static void keep(const struct run *r, struct server *s)
 {
     const char *end;
     uint64_t now, seen = 0;
-    unsigned rounds = 0; /* checkpoints to come: what waits in DRAM is stored by the second one */
+    /* Checkpoints to come. One is for what others have left in the pool. What waits in DRAM is
+     * stored by the second one. */
+    unsigned rounds = 1;
     struct watch w;
 
     watch_begin(&w, s);
