@@ -35,7 +35,7 @@ static const char *uuid_text(const uint8_t uuid[16], char text[UUID_TEXT])
 
 struct durability {
     const char *word; /* for JSON; stable */
-    char text[200];
+    char text[240];
 };
 
 static void judge_durability(const char *pool, uint32_t durability, struct durability *d)
@@ -61,7 +61,8 @@ static void judge_durability(const char *pool, uint32_t durability, struct durab
                        "itself after an OS crash or power cut%s",
                        type,
                        dump_volume_keeps_syncs(pool)
-                           ? ", until a program makes checkpoints (cachemax-mount does)"
+                           ? ", until a program makes checkpoints (cachemax-mount, "
+                             "cachemax-service and the filter of nbdkit do)"
                            : "");
     } else if (durability == CM_DURABILITY_CHECKPOINT) {
         d->word = "checkpoints";

@@ -413,21 +413,24 @@ ends 'its end, with a client that is gone' TERM 0
 # checkpointed NAME COMMAND: the command succeeds some seconds from now.
 checkpointed() {
   for _ in $(seq 600); do
-    ! $2 || break
+    ! "$2" || break
     sleep 0.1
   done
-  check "$1" $2
+  check "$1" "$2"
 }
 survives() { "$tool" info kept --json | grep -q '"durability": *"checkpoints"'; }
 made() { "$tool" stats kept --json | sed -n 's/.*"checkpoints": *\([0-9]*\).*/\1/p'; }
 two_more() { [ "$(made)" -ge $((before + 2)) ]; } # one may be that of the begin
 "$tool" create kept --size 8M --quiet && "$tool" cat origin --pool kept >out || exit 1
 config kept.conf "pool = $work/kept" "socket = $work/socket"
-if "$tool" info kept | grep -q 'power cut, until a program makes checkpoints'; then
+head -c 1000000 origin >second # it is old enough when it is read
+"$tool" info kept >said
+if grep -q 'power cut, until a program makes checkpoints' said; then
+  check 'the command says who does' grep -q '(cachemax-mount, cachemax-service and ' said
   start 'it serves a pool that another program has filled' kept.conf
   checkpointed 'it makes a checkpoint when it begins' survives
   before=$(made)
-  "$through" origin "$work/socket" >out 2>err
+  "$through" second "$work/socket" >out 2>err
   checkpointed 'it makes them after something has changed' two_more
   ends 'its end, with checkpoints' TERM 0
 else
