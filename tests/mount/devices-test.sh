@@ -673,8 +673,11 @@ sleeps() { # PROCESS
 t_judged() {
   local of who
   for of in root as_nobody; do
-    if [ $of = root ]; then exec sleep 1000 & else setpriv --reuid=65534 --regid=65534 --clear-groups \
-      sleep 1000 & fi
+    if [ $of = root ]; then
+      exec sleep 1000 &
+    else
+      setpriv --reuid=65534 --regid=65534 --clear-groups sleep 1000 &
+    fi
     echo $! > "$work/judged.pid"
     trap 'kill "$(cat "$work/judged.pid")" 2>/dev/null || :' EXIT
     eventually sleeps $!
