@@ -60,6 +60,7 @@ struct warm {
     cm_origin_read_fn origin_read;
     void *ctx;
     uint64_t offset, end; /* what is wanted, in bytes; ends with the file once that is known */
+    uint64_t wanted;      /* the end that the caller has named */
     uint64_t pos;         /* of the next chunk; a multiple of a block */
     uint64_t passed;      /* once more: the round before was done up to here, */
     uint64_t passed_cached, passed_version; /* with so much of it cached, of this version */
@@ -255,7 +256,8 @@ static void read_piece(struct warm *w, const cm_piece *piece)
     (void)e;
 }
 
-/* Begins to count anew if the file has another version: nothing is cached of the old one. */
+/* Begins to count anew if the file has another version: nothing is cached of the old one, and the
+ * new one may be longer. With this reason the round is the last one: it needs no limit. */
 static bool see_version(struct warm *w)
 {
     /* Acquire: what is looked up next is of this incarnation or a later one. */
@@ -264,6 +266,8 @@ static bool see_version(struct warm *w)
         return false;
     w->version = now;
     w->report.cached = 0;
+    w->end = w->wanted;
+    w->most = CM_OFFSET_MAX;
     cm_passed_begin(&w->watch, w->offset / CM_BLOCK_SIZE);
     w->reason = w->reason ? w->reason : CM_NOT_STORED_STALE;
     return true;
@@ -449,7 +453,7 @@ static int warm_once(struct warm *w)
     w->pos = w->offset - w->offset % CM_BLOCK_SIZE;
     w->report.cached = 0;
     cm_passed_begin(&w->watch, w->offset / CM_BLOCK_SIZE);
-    w->version = at_load_acquire(&w->f->incarnation); /* as in see_version() */
+    (void)see_version(w);
     while (e == 0 && w->pos < w->end)
         e = do_next(w, most);
     if (e == 0)
@@ -491,6 +495,8 @@ static int warm(struct warm *w)
             cm_fill_buffered_promote(w->c, true);
         if (e == CM_NOT_STORED_ROOM && i > 0) {
             gap = missing(w);
+            if (see_version(w) || w->version != w->passed_version)
+                return e;
             break;
         }
         if (e || (w->report.stored == stored && !w->buffered))
@@ -499,7 +505,9 @@ static int warm(struct warm *w)
         w->passed_cached = w->report.cached;
         w->passed_version = w->version;
         gap = missing(w);
-        if (gap == 0 || !allow(w, gap))
+        if (see_version(w) && i + 1 == ROUNDS)
+            return w->reason;
+        if (w->reason == 0 && (gap == 0 || !allow(w, gap)))
             break;
     }
     const bool few = gap <= w->passed_cached / FEW + CM_BLOCK_SIZE;
@@ -568,7 +576,10 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     w.passed = w.pos;
     /* Acquire: the incarnation is loaded later. */
     if (len == 0 || offset >= at_load_acquire(&f->size))
-        w.end = w.pos;             /* no byte is wanted */
+        w.end = w.pos; /* no byte is wanted */
+    w.wanted = w.end;
+    /* Acquire: as in see_version(). */
+    w.version = at_load_acquire(&f->incarnation);
     at_add_acq_rel(&w.c->live, 1); /* cm_close looks at it */
     e = o.flags & CM_WARM_VERIFY ? begin_verify(&w) : 0;
     e = e ? e : warm(&w);

@@ -424,6 +424,79 @@ static void test_version_beside_cached(void)
     pool_end(&p);
 }
 
+/* The file changes in a second pass, which reads once more what a writer has taken away. */
+struct second_pass {
+    struct revision change;
+    unsigned step; /* of: the first pass, the writer, a read of the second pass, the change */
+};
+
+#define TAKEN 20u
+
+static void *take_away(void *f)
+{
+    cm_bracket b = begin_write(f, 0, TAKEN * BLK);
+    CHECK(cm_write_end(f, &b, NULL) >= 0);
+    return NULL;
+}
+
+static int tell_second_pass(void *ctx, uint64_t done, uint64_t total)
+{
+    struct second_pass *s = ctx;
+    pthread_t t;
+    if (s->step == 0 && done == total) {
+        (void)pthread_create(&t, NULL, take_away, s->change.f);
+        (void)pthread_join(t, NULL);
+        s->step = 1;
+    } else if (s->step == 2) {
+        revise_beside(&s->change);
+        s->step = 3;
+    }
+    return 0;
+}
+
+static void see_second_pass(void *ctx)
+{
+    struct second_pass *s = ctx;
+    s->step = s->step == 1 ? 2 : s->step;
+}
+
+/* The call goes on with the new version, to its end, and says so. What the passes have stored of
+ * the old one is no reason to stop. */
+static void test_version_in_second_pass(void)
+{
+    static const uint64_t sizes[] = { 400 * BLK, 500 * BLK + 9, 200 * BLK + 9 };
+    for (unsigned i = 0; i < 6; i++) {
+        const bool full = i % 2;
+        CASE("%s pool, the new size is %llu", full ? "full" : "empty",
+             (unsigned long long)sizes[i / 2]);
+        struct pool p;
+        struct origin o = make_origin(400 * BLK), other = make_origin(2500 * BLK);
+        cm_warm_report r;
+        pool_make(&p, 8 * MIB, 0);
+        pool_seed(&p, 1); /* chance does not decide which blocks find room */
+        p.o.probation_bytes = CM_PROBATION_NONE;
+        REQUIRE(pool_up(&p) == 0);
+        cm_file *f = attach(&p, 1, o.size, 1, 0);
+        if (full)
+            (void)warm(attach(&p, 2, other.size, 1, 0), 0, CM_ALL, NULL, &other, &r);
+        struct second_pass s = { .change = { f, &o, sizes[i / 2] } };
+        cm_warm_options opts = CM_WARM_OPTIONS_INIT;
+        opts.progress = tell_second_pass;
+        opts.progress_ctx = &s;
+        o.during = see_second_pass;
+        o.during_ctx = &s;
+        const uint64_t piece = p.c->media.geo.slots / 32 * BLK;
+        CHECK_EQ(warm(f, 0, CM_ALL, &opts, &o, &r), CM_NOT_STORED_STALE);
+        CHECK_EQ(s.step, 3);
+        CHECK_EQ(o.size, sizes[i / 2]);
+        CHECK_EQ(r.end, o.size);
+        CHECK_EQ(r.cached, o.size - piece);
+        const uint64_t n = (o.size - piece + BLK - 1) / BLK, found = in_pool(f, piece / BLK, n);
+        CHECK(full ? found > n * 3 / 4 : found == n); /* a pass may evict some of its own */
+        pool_end(&p);
+    }
+}
+
 const struct harness_test warm_stops_tests[] = {
     TEST(arguments),
     TEST(origin_error),
@@ -441,5 +514,6 @@ const struct harness_test warm_stops_tests[] = {
     TEST(version),
     TEST(version_beside_cached),
     TEST(version_in_piece),
+    TEST(version_in_second_pass),
     TEST_END,
 };
