@@ -989,7 +989,8 @@ CM_API int cm_file_set_group(cm_file *file, uint32_t group);
  * their blocks: those that earlier sessions stored are counted, too, also after a crash. For that
  * the pool is surveyed after the first call, if any file ever had a group: the file table, then all
  * headers. A fill of a file whose group has a quota does a part of it. Until the survey is
- * complete, such fills store nothing (CM_NOT_STORED_QUOTA). cm_group_usage() completes it at once.
+ * complete, such fills store nothing (CM_NOT_STORED_QUOTA). cm_group_usage() completes it at once,
+ * and so does cm_warm() of such a file.
  * A quota that is smaller than what the group has is reached as blocks are stored, of any file.
  * MEMORY  A bit for each slot and quota, and 64 bytes for each file of such groups.
  * The first call for a group must come while no file is attached. Later ones change the number.

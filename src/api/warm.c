@@ -28,7 +28,6 @@
  *
  * Who: users, through cachemax.h.
  */
-#include <inttypes.h>
 #include <limits.h>
 
 #include "api/cache.h"
@@ -37,6 +36,7 @@
 #include "api/warm_room.h"
 #include "api/warm_verify.h"
 #include "protocol/fill_buffered.h"
+#include "state/quota.h"
 
 #ifdef CM_CHECKS_FULL
 #define CM_DEFINE_UNCHECKED
@@ -109,31 +109,12 @@ static void run_progress(void *arg)
                                                  : 0);
 }
 
-static int begin_verify(struct warm *w)
-{
-    w->verify = cm_cache_alloc(w->c, sizeof(*w->verify));
-    if (!w->verify)
-        return CM_ENOMEM;
-    w->verify->file = w->file;
-    w->verify->f = w->f;
-    return 0;
-}
-
-static void end_verify(struct warm *w)
-{
-    if (!w->verify)
-        return;
-    cm_compare_cancel(w->verify);
-    cm_cache_free(w->c, w->verify, sizeof(*w->verify));
-    w->verify = NULL;
-}
-
 /* The caller's function will not return: releases all that the call holds. */
 static void let_go(void *arg)
 {
     struct warm *w = arg;
     cm_callback_end(&w->frame);
-    end_verify(w);
+    cm_compare_free(w->verify, w->c);
     if (w->q && w->piece)
         (void)cm_run_complete(w->q, w->piece, CM_ECANCELED);
     if (w->q)
@@ -209,6 +190,17 @@ static int wait_for_growth(struct warm *w)
         cm_plat_sleep(SLICE_NS / 10);
         e = tell(w);
     }
+    return e;
+}
+
+/* Until it is known what earlier sessions left of the groups, nothing of those that have a quota
+ * can be stored. */
+static int survey(struct warm *w)
+{
+    uint64_t most = at_load_relaxed(&w->f->share) > 0 ? cm_quota_parts(w->c) : 0; /* a hint */
+    int e = 0;
+    for (; e == 0 && most > 0 && !cm_quota_survey(w->c); most--)
+        e = tell(w);
     return e;
 }
 
@@ -537,13 +529,7 @@ static void report_verify(struct warm *w)
     w->report.verified = v->verified;
     w->report.differed = v->differed;
     w->report.undecided = v->undecided;
-    if (v->blocks > 0)
-        cm_log(w->c, CM_LOG_WARNING,
-               "file %016" PRIx64 "%016" PRIx64 ": %" PRIu64 " of its blocks in the pool %s not "
-               "what the origin has, the first one is block %" PRIu64 "; they are forgotten. "
-               "Either the origin was changed without the cache, and its times say nothing of it, "
-               "or the volume of the pool, or the memory, is damaged",
-               w->id.hi, w->id.lo, v->blocks, v->blocks == 1 ? "is" : "are", v->at);
+    cm_compare_say(v, w->c, &w->id);
 }
 
 int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options *opts,
@@ -581,10 +567,12 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     /* Acquire: as in see_version(). */
     w.version = at_load_acquire(&f->incarnation);
     at_add_acq_rel(&w.c->live, 1); /* cm_close looks at it */
-    e = o.flags & CM_WARM_VERIFY ? begin_verify(&w) : 0;
+    if (o.flags & CM_WARM_VERIFY)
+        w.verify = cm_compare_new(file, f);
+    e = o.flags & CM_WARM_VERIFY && !w.verify ? CM_ENOMEM : survey(&w);
     e = e ? e : warm(&w);
     report_verify(&w);
-    end_verify(&w);
+    cm_compare_free(w.verify, w.c);
     at_sub_acq_rel(&w.c->live, 1); /* the last: from here on cm_close() may free the cache */
     report_end(&w, len);
     if (report)

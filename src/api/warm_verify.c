@@ -25,6 +25,7 @@
  */
 #include "api/warm_verify.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "api/cache.h"
@@ -284,4 +285,35 @@ int cm_compare_complete(struct cm_comparison *v, uint64_t got)
         e = end_try(v, v->first);
     v->n = 0;
     return e;
+}
+
+/* ---- Its begin and its end ------------------------------------------------------------------- */
+
+struct cm_comparison *cm_compare_new(cm_file *file, struct cm_object *f)
+{
+    struct cm_comparison *v = cm_cache_alloc(f->cache, sizeof(*v));
+    if (v) {
+        v->file = file;
+        v->f = f;
+    }
+    return v;
+}
+
+void cm_compare_free(struct cm_comparison *v, cm_cache *c)
+{
+    if (!v)
+        return;
+    cm_compare_cancel(v);
+    cm_cache_free(c, v, sizeof(*v));
+}
+
+void cm_compare_say(const struct cm_comparison *v, const cm_cache *c, const cm_file_id *id)
+{
+    if (v->blocks > 0)
+        cm_log(c, CM_LOG_WARNING,
+               "file %016" PRIx64 "%016" PRIx64 ": %" PRIu64 " of its blocks in the pool %s not "
+               "what the origin has, the first one is block %" PRIu64 "; they are forgotten. "
+               "Either the origin was changed without the cache, and its times say nothing of it, "
+               "or the volume of the pool, or the memory, is damaged",
+               id->hi, id->lo, v->blocks, v->blocks == 1 ? "is" : "are", v->at);
 }

@@ -10,7 +10,7 @@
 
 #define CM_VERIFY_WORDS (CM_MISS_STRIPES * CM_GROUP_BLOCKS / 64)
 
-/* A comparison. Set `file` and `f`, and the rest to zero. */
+/* A comparison. */
 struct cm_comparison {
     cm_file *file;
     struct cm_object *f;
@@ -29,6 +29,10 @@ struct cm_comparison {
     uint64_t at;     /* the first one */
 };
 
+/* NULL: there is no memory. */
+struct cm_comparison *cm_compare_new(cm_file *file, struct cm_object *f);
+/* The piece that is being read will not be completed. `v` may be NULL. */
+void cm_compare_free(struct cm_comparison *v, cm_cache *c);
 /* Goes on with blocks [first, end). The range before is done. */
 void cm_compare_begin(struct cm_comparison *v, uint64_t first, uint64_t end);
 /* Is anything left to compare? Moves the position to it. */
@@ -43,5 +47,7 @@ int cm_compare_complete(struct cm_comparison *v, uint64_t got);
 uint64_t cm_compare_nap_ns(const struct cm_comparison *v);
 /* The piece will not be completed. */
 void cm_compare_cancel(struct cm_comparison *v);
+/* Logs what was wrong, if anything was. The file need not be open any more. */
+void cm_compare_say(const struct cm_comparison *v, const cm_cache *c, const cm_file_id *id);
 
 #endif

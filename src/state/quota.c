@@ -62,7 +62,7 @@ static void begin_survey(struct cm_cache *c)
     q->slot = 0;
     q->begun = false;
     at_store_relaxed(&q->passes, any); /* the same */
-    /* Release: pairs with the acquire in cm_quota_learn(). */
+    /* Release: pairs with the acquire in cm_quota_learn() and cm_quota_survey(). */
     at_store_release(&q->counted, (uint32_t)!any);
 }
 
@@ -256,7 +256,7 @@ static void learn(struct cm_cache *c, bool wait)
     if (q->left == 0 && at_load_relaxed(&q->passes) > 0) /* relaxed: it grows by others only */
         count_some(c, at_load_relaxed(&q->counted) && !wait ? SLOTS_LATER : SLOTS_AT_ONCE);
     if (is_complete(q))
-        at_store_release(&q->counted, 1u); /* pairs with the acquire in cm_quota_learn() */
+        at_store_release(&q->counted, 1u); /* as in begin_survey() */
     cm_lock_release(&q->looking);
 }
 
@@ -268,11 +268,23 @@ bool cm_quota_learn(struct cm_cache *c)
     return at_load_acquire(&c->quotas.counted) != 0;
 }
 
+uint64_t cm_quota_parts(const struct cm_cache *c)
+{
+    return c->media.geo.record_buckets / RECORDS_AT_ONCE +
+           3 * (cm_media_slots(&c->media) / SLOTS_AT_ONCE) + 8;
+}
+
+bool cm_quota_survey(struct cm_cache *c)
+{
+    if (!at_load_relaxed(&c->quotas.counted))
+        learn(c, true);
+    const uint32_t counted = at_load_acquire(&c->quotas.counted); /* as in cm_quota_learn() */
+    return counted != 0;
+}
+
 void cm_quota_complete(struct cm_cache *c)
 {
-    /* Bounded: others may make more passes necessary all the time. */
-    uint64_t most = c->media.geo.record_buckets / RECORDS_AT_ONCE +
-                    3 * (cm_media_slots(&c->media) / SLOTS_AT_ONCE) + 8;
-    for (; most > 0 && cm_quota_any(c) && !is_complete(&c->quotas); most--)
+    for (uint64_t most = cm_quota_parts(c); most > 0 && cm_quota_any(c) && !is_complete(&c->quotas);
+         most--)
         learn(c, true);
 }

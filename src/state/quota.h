@@ -38,6 +38,10 @@ uint32_t cm_quota_of_block(struct cm_cache *c, uint64_t incarnation);
 /* Looks at some more of what earlier sessions left. Returns whether all of it is counted. No lock
  * is held. */
 bool cm_quota_learn(struct cm_cache *c);
+/* The same until the first survey is complete, and then nothing. Waits for others that look. */
+bool cm_quota_survey(struct cm_cache *c);
+/* So many calls are enough for all of it, unless others make more passes necessary meanwhile. */
+uint64_t cm_quota_parts(const struct cm_cache *c);
 /* Looks at all of it. No lock is held. */
 void cm_quota_complete(struct cm_cache *c);
 

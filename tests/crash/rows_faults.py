@@ -48,7 +48,7 @@ FAULTS = [
         disown(o->owner, &o->owned);
 '''),
     _m('faults, compared', 'a comparison gives back its buffers', 'faults warm progress',
-       'api/warm.c', '    cm_cache_free(w->c, w->verify, sizeof(*w->verify));\n', ''),
+       'api/warm_verify.c', '    cm_cache_free(c, v, sizeof(*v));\n', ''),
     _m('guard, replaced', 'a handler in the place of that of the guard is noticed',
        'unit platform handler_replaced', 'platform/posix_guard.c',
        '(guard_has(SIGBUS) && guard_has(SIGSEGV));', 'guard_has(SIGBUS);'),

@@ -491,6 +491,43 @@ static void test_no_room_quota(void)
     }
 }
 
+/* After a restart nobody knows what the group has, and nothing of it can be stored. The call
+ * completes that first. It may be canceled meanwhile, and reads nothing then. */
+static void test_quota_after_restart(void)
+{
+    for (uint32_t cancel = 0; cancel < 2; cancel++) {
+        CASE("cancel %u", cancel);
+        struct pool p;
+        struct origin o = make_origin(200 * BLK);
+        struct told w = { .cancel_at = cancel };
+        const cm_warm_options opts = options(&w);
+        cm_warm_report r;
+        uint64_t used, most;
+        pool_make(&p, 256 * MIB, 20000); /* the table of files alone takes several steps */
+        REQUIRE(pool_up(&p) == 0);
+        for (uint64_t id = 1; id <= 2; id++) {
+            CHECK_EQ(cm_group_set_quota(p.c, 7, 400 * BLK), 0);
+            cm_file *f = attach(&p, id, o.size, 1, 0);
+            CHECK_EQ(cm_file_set_group(f, 7), 0);
+            o.calls = 0;
+            const bool canceled = cancel && id == 2;
+            CHECK_EQ(warm(f, 0, CM_ALL, canceled ? &opts : NULL, &o, &r),
+                     canceled ? CM_ECANCELED : 0);
+            CHECK_EQ(r.cached, canceled ? 0 : o.size);
+            CHECK_EQ(r.end, r.cached);
+            CHECK_EQ(o.calls == 0, canceled);
+            CHECK_EQ(in_pool(f, 0, 200), r.cached / BLK);
+            detach(f);
+            if (id == 1)
+                pool_again(&p);
+        }
+        CHECK_EQ(STAT(p.c, refused_quota), 0);
+        CHECK_EQ(cm_group_usage(p.c, 7, &used, &most), 0);
+        CHECK_EQ(used, (cancel ? 1 : 2) * o.size);
+        pool_end(&p);
+    }
+}
+
 struct others {
     struct pool p;
     struct origin o;
@@ -779,6 +816,7 @@ static const struct harness_test warm_tests[] = {
     TEST(writer_behind),
     TEST(whole),
     TEST(no_room_quota),
+    TEST(quota_after_restart),
     TEST(no_room_hot),
     TEST(no_room_kept),
     TEST(out_of_buffer_later),
