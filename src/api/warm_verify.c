@@ -283,6 +283,7 @@ int cm_compare_complete(struct cm_comparison *v, uint64_t got)
     int e = forget_wrong(v, &w); /* after all were judged: it makes their tickets void */
     if (e == 0 && again)
         e = end_try(v, v->first);
+    v->stuck |= e != 0;
     v->n = 0;
     return e;
 }
@@ -312,8 +313,11 @@ void cm_compare_say(const struct cm_comparison *v, const cm_cache *c, const cm_f
     if (v->blocks > 0)
         cm_log(c, CM_LOG_WARNING,
                "file %016" PRIx64 "%016" PRIx64 ": %" PRIu64 " of its blocks in the pool %s not "
-               "what the origin has, the first one is block %" PRIu64 "; they are forgotten. "
+               "what the origin has, the first one is block %" PRIu64 "; %s. "
                "Either the origin was changed without the cache, and its times say nothing of it, "
                "or the volume of the pool, or the memory, is damaged",
-               id->hi, id->lo, v->blocks, v->blocks == 1 ? "is" : "are", v->at);
+               id->hi, id->lo, v->blocks, v->blocks == 1 ? "is" : "are", v->at,
+               v->stuck ? "not all of them could be forgotten, so nothing that is cached of the "
+                          "file is used any more while it is open"
+                        : "they are forgotten");
 }

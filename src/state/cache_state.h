@@ -131,7 +131,7 @@ struct cm_cache {
     uint32_t failing;   /* atomic; many media errors: no more fills. 1, 2 as above */
     uint32_t older;     /* atomic; the superblock was older than the pool. 1, 2 as above */
     uint32_t suspect;   /* atomic; a media error: is the file whole? 1 to be tested, 2 no */
-    uint32_t unsettled; /* atomic; a sync of settling failed. 1, 2 as above */
+    uint32_t unsettled; /* atomic; a sync of settling failed, so it was emptied. 1, 2 as above */
     cm_options opts;    /* of which a hit loads `verify` */
     struct cm_media media;
     struct cm_policy_state policy;

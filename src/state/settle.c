@@ -197,9 +197,11 @@ void cm_settle_drain(struct cm_cache *c)
 int cm_settle_failed(struct cm_cache *c)
 {
     uint32_t unsaid = 0;
-    (void)at_cas_acq_rel(&c->unsettled, &unsaid, 1);
     cm_count(c, CM_STAT_escalations, 1);
-    return cm_super_bump_epoch(&c->super, &c->broken) ? CM_EFORGET : 0;
+    if (cm_super_bump_epoch(&c->super, &c->broken))
+        return CM_EFORGET; /* which the log tells instead */
+    (void)at_cas_acq_rel(&c->unsettled, &unsaid, 1);
+    return 0;
 }
 
 /* The pages to sync. Returns how many. */

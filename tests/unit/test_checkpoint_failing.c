@@ -260,6 +260,8 @@ static void test_nothing_syncs(void)
         other.taken_at = later();
         t.dead = true;
         CHECK_EQ(calls[i](f, &other), CM_EFORGET);
+        if (calls[i] != by_part)                              /* which logs nothing itself */
+            CHECK(strstr(t.said, "delete the pool") != NULL); /* and not that it was emptied */
         CHECK_EQ(pool_info(t.p.c).mode, CM_BYPASS);
         CHECK_EQ(cm_checkpoint(t.p.c), CM_EFORGET);
         t.dead = false;
