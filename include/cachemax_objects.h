@@ -104,8 +104,9 @@ typedef struct cm_object_info {
  * of less than a millisecond is never found. The log says that once, because whoever asks for it
  * has probably taken another unit. The end is recorded by the wall clock. While the container is
  * open the monotonic clock ends the object, too, whoever sets the wall clock. If that was ahead
- * when the object was put, later sessions have an end that is too late: nobody corrects it. `value`
- * may be NULL if len is 0. Nobody may change the value during the call.
+ * when the object was put, later sessions have an end that is too late: nobody corrects it. If it
+ * was behind, and is set right, the object ends early, by as much. `value` may be NULL if len is 0.
+ * Nobody may change the value during the call.
  * Returns 0: it is stored, and durable as far as the pool is (cm_info.durability). Or, positive,
  * one of CM_NOT_STORED_*: it is not stored. The old value is gone then, too. (After CM_ENOMEM and
  * CM_ESEAL it may be there or not.) CM_NOT_STORED_STALE: brackets of files beside it kept it out
