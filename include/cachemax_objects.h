@@ -54,8 +54,8 @@ typedef struct cm_objects_options {
     uint32_t struct_size; /* set by CM_OBJECTS_OPTIONS_INIT */
     uint32_t flags;       /* none yet: 0 */
     /* How many objects there will be. 0: as many as fit. Buckets take 3/4 of the pool at most, or
-     * 15/16 if object_bytes is given, too. If these are too few for a new container, the log says
-     * so. docs/objects.md has a table of how large the pool should be. */
+     * 15/16 if object_bytes is given, too. If both are given, and these are too few for a new
+     * container, the log says so. docs/objects.md has a table of how large the pool should be. */
     uint64_t objects;
     /* Bytes of an average one, key and value, where a value of more than CM_OBJECT_INLINE_MAX bytes
      * counts as 24. 0: the pool's size for each object, at most 1024. */
