@@ -167,6 +167,25 @@ static int take_key(const struct tool_args *args, const cm_seal **seal)
     return TOOL_USAGE;
 }
 
+static int create_error(const char *pool, int code, const cm_create_options *options,
+                        const struct tool_log *log)
+{
+    if (code == CM_EINVAL && options->max_files && !tool_is_too_long(pool)) {
+        tool_message(pool,
+                     "--max-files %" PRIu64 " does not fit a pool of this size; choose a smaller "
+                     "number or a larger --size",
+                     options->max_files);
+        return TOOL_USAGE;
+    }
+    if (code == CM_ENOSPC && strstr(log->held, "(ulimit -f)")) { /* the library has looked */
+        tool_message(pool,
+                     "this process may not make a file of that size ('ulimit -f'); nothing was "
+                     "left behind: allow it more, or choose a smaller --size");
+        return TOOL_FAILED;
+    }
+    return tool_pool_error(pool, code, TOOL_CREATING);
+}
+
 static int run_create(const struct tool_args *args)
 {
     struct tool_progress progress;
@@ -209,15 +228,8 @@ static int run_create(const struct tool_args *args)
         tool_message(args->operand, "interrupted; nothing was left behind");
         os_end_interrupted();
     }
-    if (rc == CM_EINVAL && options.max_files && !tool_is_too_long(args->operand)) {
-        tool_message(args->operand,
-                     "--max-files %" PRIu64 " does not fit a pool of this size; choose a smaller "
-                     "number or a larger --size",
-                     options.max_files);
-        return TOOL_USAGE;
-    }
     if (rc != 0)
-        return tool_pool_error(args->operand, rc, TOOL_CREATING);
+        return create_error(args->operand, rc, &options, &log);
     warn_if_untrusted(args->operand, options.seal);
     if (quiet)
         return TOOL_OK;

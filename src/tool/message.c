@@ -263,7 +263,7 @@ static int create_error(const char *pool, int code)
 {
     char parent[1024], space[TOOL_NUMBER_MAX], left[96] = "";
     struct os_volume volume;
-    uint64_t size;
+    uint64_t size, user;
 
     os_parent(pool, parent, sizeof(parent));
     if (pool[0] != '/' && os_is_nowhere()) {
@@ -271,7 +271,7 @@ static int create_error(const char *pool, int code)
                            "whole path");
     } else if (code == CM_ENOENT && os_is_directory(parent)) {
         tool_message(pool, "its file system takes no new files; choose another place");
-    } else if (code == CM_ENOENT && os_file_size(parent, &size)) {
+    } else if (code == CM_ENOENT && (os_file_size(parent, &size) || os_owner(parent, &user))) {
         tool_message(pool, "'%s' is no directory; choose another place", parent);
     } else if (code == CM_ENOENT) {
         tool_message(pool, "there is no directory '%s'; make it first, or choose another place",

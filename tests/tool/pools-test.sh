@@ -280,6 +280,16 @@ test_few_descriptors()
   check few-descriptors-output cmp data out
 }
 
+# A pool that cannot be made: the message has the cause.
+test_not_made()
+{
+  expect not-made-limited 1 "limited: this process may not make a file of that size \\('ulimit -f'\\)" \
+    bash -c "ulimit -f 1000; exec '$cm' create limited --size 4M"
+  check not-made-said-once test "$(grep -c . err)" = 1
+  check not-made-nothing-left test ! -e limited
+  expect not-made-below-device 1 "'/dev/null' is no directory" "$cm" create /dev/null/x --size 4M
+}
+
 test_json()
 {
   if [ -z "$json" ]; then
@@ -415,6 +425,7 @@ test_payload
 test_no_permission
 test_own_forbidden
 test_few_descriptors
+test_not_made
 test_json
 
 summary
