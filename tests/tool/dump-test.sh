@@ -140,7 +140,9 @@ for i, c in enumerate(top["copies"]):
     for at, key in (12, "version"), (144, "state"), (148, "durability"), (152, "boot_number"), \
             (156, "owner_pid"), (216, "failed_boot"), (220, "unnamed_boot"):
         same(key, u32(at), c[key])
-    same("parts", list(struct.unpack_from("<4Q", b, 280)), c["parts"])
+    parts = struct.unpack_from("<4Q", b, 280)
+    same("part_ends", [(part >> 28) * 4096 for part in parts], c["part_ends"])
+    same("part_tables", [part % (1 << 28) * 4096 for part in parts], c["part_tables"])
     same("boot_id", b[160:176].hex(), c["boot_id"])
     same("mount_id", b[176:192].hex(), c["mount_id"])
     same("hash_seed", u64(96), int(c["hash_seed"], 16))

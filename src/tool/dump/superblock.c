@@ -84,7 +84,7 @@ static const char *durability_name(uint32_t d)
 
 static void put_fields(const struct cm_super *sb, struct dump_out *o)
 {
-    uint64_t parts[CM_PARTS];
+    uint64_t ends[CM_PARTS], tables[CM_PARTS];
 
     put_magic(sb, o);
     dump_hex(o, "byte_order", sb->byte_order, 8);
@@ -127,9 +127,12 @@ static void put_fields(const struct cm_super *sb, struct dump_out *o)
     dump_hex(o, "key_check", sb->key_check, 16);
     dump_hex(o, "tag", sb->tag, 16);
     dump_number(o, "growing", sb->growing);
-    for (unsigned i = 0; i < CM_PARTS; i++)
-        parts[i] = sb->part[i];
-    dump_numbers(o, "parts", parts, CM_PARTS);
+    for (unsigned i = 0; i < CM_PARTS; i++) {
+        ends[i] = cm_part_end(sb->part[i]);
+        tables[i] = cm_part_tables(sb->part[i]);
+    }
+    dump_numbers(o, "part_ends", ends, CM_PARTS); /* in bytes */
+    dump_numbers(o, "part_tables", tables, CM_PARTS);
     dump_hex(o, "xxh3", sb->xxh3, 16);
     dump_hex(o, "xxh3_computed", cm_format_super_sum(sb), 16);
 }
