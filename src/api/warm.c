@@ -64,10 +64,11 @@ struct warm {
     uint64_t pos;         /* of the next chunk; a multiple of a block */
     uint64_t passed;      /* once more: the round before was done up to here, */
     uint64_t passed_cached, passed_version; /* with so much of it cached, of this version */
-    uint64_t paid_ns; /* by then the rate allows what was read; cm_now() time */
-    uint64_t version; /* of what was stored so far */
-    uint64_t index;   /* cm_media_index(), when the chunk began */
-    uint64_t most;    /* it stores so many bytes in all */
+    uint64_t paid_ns;            /* by then the rate allows what was read; cm_now() time */
+    uint64_t version;            /* of what was stored so far */
+    uint64_t index;              /* cm_media_index(), when the chunk began */
+    uint64_t most;               /* it stores so many bytes in all */
+    uint64_t changes, forgotten; /* changes() and CM_STAT_forgotten, when the call began */
     unsigned idle;
     bool buffered;     /* some of what was skipped waits in the probation buffer */
     int reason;        /* the first one why a block was left out, or 0 */
@@ -213,6 +214,21 @@ static bool met_growth(const struct warm *w, const struct cm_run *q)
 
 /* ---- When to stop ---------------------------------------------------------------------------- */
 
+static uint64_t changes(struct cm_object *f)
+{
+    cm_lock_acquire(&f->lock);
+    const uint64_t n = f->data_begun;
+    cm_lock_release(&f->lock);
+    return n;
+}
+
+/* So many cached blocks have writers taken away since the call began, at most. */
+static uint64_t taken(const struct warm *w)
+{
+    const uint64_t forgotten = cm_stats_total(&w->c->media, CM_STAT_forgotten); /* of all files */
+    return changes(w->f) == w->changes ? 0 : forgotten - w->forgotten;
+}
+
 /* Is so much gone of what the round has passed that the other blocks are in use all the time, or
  * kept? Some of it goes before blocks that were used: the hand of the pool takes one slot of
  * CM_RING_STEPS then, and comes by CM_REF_MAX times before they count as not used. */
@@ -221,7 +237,7 @@ static bool is_leaking(const struct warm *w)
     const uint64_t range = least(w->end, at_load_relaxed(&w->f->size)) - w->offset; /* a hint */
     const uint64_t most =
         least(cm_room_all(w->f) / LEAK, cm_whole_blocks(range / MORE) / CM_BLOCK_SIZE);
-    return cm_passed_gone(&w->watch, w->f, w->version) > most;
+    return cm_passed_gone(&w->watch, w->f, w->version) > most + taken(w);
 }
 
 /* After a chunk: why the call ends here, or 0. */
@@ -465,11 +481,12 @@ static uint64_t missing(const struct warm *w)
 static bool allow(struct warm *w, uint64_t gap)
 {
     const uint64_t need = w->report.stored + gap, first = w->offset - w->offset % CM_BLOCK_SIZE;
-    if (w->most == CM_OFFSET_MAX) { /* it was the first round */
-        const uint64_t range = w->passed - first, most = range + cm_whole_blocks(range / MORE);
-        /* If there is room for more, a writer has taken it away. */
+    const uint64_t range = w->passed - first, written = taken(w) * CM_BLOCK_SIZE;
+    const uint64_t most = range + cm_whole_blocks(range / MORE) + written;
+    if (w->most == CM_OFFSET_MAX) /* first round; if there is room, a writer has taken it away */
         w->most = cm_room_is_short(w->f) || need < most ? most : need;
-    }
+    else if (w->most < most)
+        w->most = most;
     return need <= w->most;
 }
 
@@ -480,6 +497,8 @@ static int warm(struct warm *w)
 {
     uint64_t gap = 0;
     w->most = CM_OFFSET_MAX;
+    w->changes = changes(w->f);
+    w->forgotten = cm_stats_total(&w->c->media, CM_STAT_forgotten);
     for (unsigned i = 0; i < ROUNDS; i++) {
         const uint64_t stored = w->report.stored;
         const int e = warm_once(w);
@@ -502,7 +521,7 @@ static int warm(struct warm *w)
         if (w->reason == 0 && (gap == 0 || !allow(w, gap)))
             break;
     }
-    const bool few = gap <= w->passed_cached / FEW + CM_BLOCK_SIZE;
+    const bool few = gap <= w->passed_cached / FEW + (1 + taken(w)) * CM_BLOCK_SIZE;
     return few || !cm_room_is_short(w->f) ? 0 : CM_NOT_STORED_ROOM;
 }
 

@@ -18,8 +18,8 @@ struct told {
     uint64_t done, total;
     bool ordered;         /* `done` never went back */
     uint32_t cancel_at;   /* the call that cancels; 0: none */
-    void (*act)(void *f); /* what the call number act_at does first */
-    uint32_t act_at;
+    void (*act)(void *f); /* what the calls number act_at and act_again do first */
+    uint32_t act_at, act_again;
     void *f;
 };
 
@@ -30,7 +30,7 @@ static inline int tell(void *ctx, uint64_t done, uint64_t total)
     w->ordered = (call == 1 || w->ordered) && done >= w->done && done <= total;
     w->done = done;
     w->total = total;
-    if (w->act && call == w->act_at)
+    if (w->act && (call == w->act_at || call == w->act_again))
         w->act(w->f);
     return call == w->cancel_at;
 }
