@@ -17,9 +17,11 @@
  *   whole head is none. All other bodies are stored when they have come to their end; if one breaks
  *   off, so does the response.
  * - Each piece of a response names the version that it must belong to. So a response never mixes
- *   two versions: if the object changes meanwhile, the connection ends early. The requests of the
- *   next seconds get all that the origin sends, without the cache. So an object whose ETag depends
- *   on which server of the origin answers is served all the same.
+ *   two versions: if the object changes meanwhile, the connection ends early. The next request gets
+ *   the new version, through the cache.
+ * - The ETag of an object may depend on which server of the origin answers. Then responses break
+ *   off, and an ETag comes back that was out of date before. Such an object is passed on without
+ *   the cache: for 10 seconds, and each time for twice as long, up to 5 minutes (torn.h).
  * - Clients that want the same cold object at the same time wait for one origin read.
  * - If the origin does not answer, an old copy is better than none. (Not if your origin says
  *   must-revalidate, proxy-revalidate or no-cache and means it: then let ask() return 502.)
@@ -34,8 +36,8 @@
  * To stay short, it passes on no header fields but the ETag, serves no ranges, and trusts its URLs:
  * its hash is not made to withstand attackers.
  *
- * Read next: object.c, which has all that concerns the cache. origin.c speaks HTTP with the origin.
- * This file speaks it with the clients: libmicrohttpd gives each connection a thread.
+ * Read next: object.c, which has all that concerns the cache, but torn.c. origin.c speaks HTTP with
+ * the origin. This file speaks it with the clients: libmicrohttpd gives each connection a thread.
  */
 #include "http-proxy.h"
 

@@ -24,7 +24,8 @@ struct request {
     cm_file *file; /* NULL: not attached */
     cm_validator validator;
     char etag[ETAG_BYTES]; /* "": only its hash is known, in the validator */
-    bool was_torn;         /* a response broke off because GET and HEAD gave two ETags */
+    bool was_torn;         /* a response of it broke off, for another ETag */
+    cm_validator other;    /* ... that of this one for this ETag; no proof: not known */
     uint64_t incarnation, size;
 };
 

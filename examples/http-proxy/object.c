@@ -4,6 +4,7 @@
  * are read. All calls of the library are here, but cm_open() and cm_close().
  */
 #include "http-proxy.h"
+#include "torn.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -31,8 +32,7 @@ static struct lock {
     cm_file_id id;        /* the object that the origin was asked for last, ... */
     uint64_t asked_at;    /* ... when cm_now() was this */
     uint64_t fresh_until; /* end of its time to live, by cm_now() */
-    cm_file_id torn;      /* the object whose response broke off last, for another ETag, ... */
-    uint64_t torn_until;  /* ... and until when it is passed on, by cm_now() */
+    struct torn torn;     /* the object whose response broke off last, for another ETag */
 } locks[LOCKS];
 
 void object_begin(void)
@@ -145,15 +145,12 @@ static int attach(struct request *r, const struct copy *c, uint64_t ttl_ns)
     return e == 0 ? cm_file_set_ttl(r->file, ttl_ns) : e;
 }
 
-/* An origin may give an object two ETags: two servers that make them of inodes, behind a balancer.
- * Each response would break off. So for some seconds such an object is passed on as it comes. */
 static void note_torn(const struct request *r)
 {
     struct lock *lock = &locks[r->id.lo % LOCKS];
 
     pthread_mutex_lock(&lock->mutex);
-    lock->torn = r->id;
-    lock->torn_until = cm_now() + RETRY_NS;
+    torn_note(&lock->torn, &r->id, r->validator.proof, r->other.proof, r->came_at, cm_now());
     pthread_mutex_unlock(&lock->mutex);
 }
 
@@ -167,8 +164,8 @@ static int open_locked(struct request *r, struct lock *lock)
     /* Another request has asked since this one came. */
     bool asked = memcmp(&lock->id, &r->id, sizeof(r->id)) == 0 && lock->asked_at > r->came_at;
 
-    r->was_torn = memcmp(&lock->torn, &r->id, sizeof(r->id)) == 0;
-    if (r->was_torn && cm_now() < lock->torn_until)
+    r->was_torn = torn_knows(&lock->torn, &r->id);
+    if (torn_passes(&lock->torn, &r->id, cm_now()))
         return WHOLE;
     r->validator = c.validator;
     if (c.known && length < CM_PROOF_BYTES) /* then the proof is the ETag itself */
@@ -219,12 +216,12 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
         /* Without an ETag the If-Match of the request says that the version is still this one. */
         if (a.status == 416 && (a.etag[0] ? is_version(r, a.etag) : r->etag[0] != 0))
             return (int64_t)done; /* the object ends here */
-        if (a.status == 412 || a.status == 416)
-            return ORIGIN_TORN;
-        if (a.status != 200 && a.status != 206)
+        if (a.status != 200 && a.status != 206 && a.status != 412 && a.status != 416)
             return ORIGIN_CHANGED;
-        if (!is_version(r, a.etag) || a.no_store)
+        if (a.status == 412 || a.status == 416 || !is_version(r, a.etag) || a.no_store) {
+            cm_validator_set_proof(&r->other, a.etag, strlen(a.etag));
             return ORIGIN_TORN;
+        }
         if (a.status == 206 && (a.from != at || a.got == 0))
             return ORIGIN_FAILED;
         /* Of an object with a size, the end is known. */
