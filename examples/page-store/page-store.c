@@ -8,25 +8,27 @@
  * It shows reads through the pool, writes inside brackets, syncs inside sync brackets, and a
  * validator of its own. All pages stay right through kill -9, and the cache stays warm.
  *
- * FILE is made at the first run: 2048 pages, each with its number, a version and a checksum. At the
- * start the program reads all of them through the pool, compares them with FILE, and prints how
- * many came from the pool. Then it reads and writes at random. Exit status 1: a page was wrong.
+ * FILE is made at the first run, if it is not there, or empty: 2048 pages, each with its number, a
+ * version and a checksum. Any other file is refused, and stays as it is. At the start the program
+ * reads all pages through the pool, compares them with FILE, and prints how many came from the
+ * pool. Then it reads and writes at random. Exit status 1: a page was wrong.
  * - Locks of pages are the store's own: a reader must not meet half of a write. The library only
  *   promises that after cm_write_begin() nobody gets the old bytes again.
  * - A page is 4 KiB, at a multiple of that: Linux does not cut such a write when the process is
  *   killed. (A power cut may. Databases have a journal for that.)
  * - The validator says which writes the pool knows. All writes stand in brackets, so a number that
  *   never changes would do. But a pool does not see what is written without it, or with another
- *   one. So the program counts a generation up first, and the older blocks are forgotten. (Delete a
- *   pool that was restored from a copy.) Nobody else may write FILE, so a lock keeps out a second
- *   process. Without that promise take the validator of cm_identify_with(): the file is then cold
- *   after a kill, because its times changed.
+ *   one. So the program counts a generation up first, and the older blocks are forgotten. (Delete
+ *   the pool if it, or FILE, was restored from a copy: no number shows that.) Nobody else may write
+ *   FILE, so a lock keeps out a second process. Without that promise take the validator of
+ *   cm_identify_with(): the file is then cold after a kill, because its times changed.
  *
  * Read next: docs/embedding.md, "Write", and include/cachemax.h, "Writing: brackets".
  */
 #include <cachemax.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -34,10 +36,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { PAGE = CM_BLOCK_SIZE, PAGES = 2048, THREADS = 8, LOCKS = 64, SYNC_EVERY = 500 };
+
+#define NEW ".page-store.new" /* behind the name of a store that is being made */
 
 struct page {
     uint64_t sum; /* of all that follows */
@@ -89,7 +94,8 @@ static void page_read(uint64_t number, struct page *p)
     if (n != PAGE || p->sum != sum_of(p) || p->number != number)
         fail("wrong page", "its length, its checksum or its number");
     if (p->version != versions[number])
-        fail("wrong page", "it is not the newest");
+        fail("wrong page", "it is not the newest; delete POOL if it, or FILE, was restored from "
+                           "a copy");
 }
 
 static void page_place(struct page *p)
@@ -174,19 +180,46 @@ static cm_cache *attach(const char *pool)
 
 /* ---- The store ----------------------------------------------------------------------------- */
 
-static void store_open(const char *path)
+/* Makes a new store, under another name first: a kill leaves no half of one. The caller has the
+ * lock of an empty file of this name. */
+static void store_make(const char *path)
 {
+    char name[PATH_MAX + sizeof(NEW)], real[PATH_MAX];
     struct page p = { 0 };
-    store = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (store < 0 || flock(store, LOCK_EX | LOCK_NB) < 0) /* until this process ends */
-        fail(path, errno == EWOULDBLOCK ? "another process uses it" : strerror(errno));
-    if (pread(store, &head, PAGE, (off_t)PAGES * PAGE) == PAGE)
-        return;
-    for (; p.number < PAGES; p.number++) /* a new store */
+    if (!realpath(path, real)) /* rename() would put it in place of a link */
+        fail(path, strerror(errno));
+    snprintf(name, sizeof(name), "%s" NEW, real);
+    store = open(name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (store < 0 || flock(store, LOCK_EX | LOCK_NB) < 0)
+        fail(name, strerror(errno));
+    for (; p.number < PAGES; p.number++)
         page_place(&p);
     head.number = PAGES;
     head.version = (uint64_t)time(NULL) << 32; /* not that of an earlier store of this name */
     page_place(&head);
+    if (fsync(store) < 0 || rename(name, real) < 0)
+        fail(name, strerror(errno));
+}
+
+static bool is_store(const struct stat *st)
+{
+    return S_ISREG(st->st_mode) && st->st_size == (PAGES + 1) * (off_t)PAGE &&
+           pread(store, &head, PAGE, (off_t)PAGES * PAGE) == PAGE && head.number == PAGES &&
+           head.sum == sum_of(&head);
+}
+
+static void store_open(const char *path)
+{
+    struct stat st, named;
+    store = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (store < 0 || flock(store, LOCK_EX | LOCK_NB) < 0) /* until this process ends */
+        fail(path, errno == EWOULDBLOCK ? "another process uses it" : strerror(errno));
+    if (fstat(store, &st) < 0 || stat(path, &named) < 0 || st.st_ino != named.st_ino)
+        fail(path, "another process has just made it; run this once more");
+    if (S_ISREG(st.st_mode) && st.st_size == 0)
+        store_make(path);
+    else if (!is_store(&st))
+        fail(path, "is no store of page-store; it is left as it is: name another file");
 }
 
 static void *work(void *arg)

@@ -91,10 +91,52 @@ else
   check generation-not-synced-wrote-no-page cmp -n $((2048 * 4096)) before pages
 fi
 
+# A file that is no store stays as it is, and so does the pool if it has the wrong place.
+refused() # NAME FILE
+{
+  cp "$2" kept
+  expect "$1" 1 "$2: is no store of page-store" "$program" "$2" pool 0
+  check "$1-is-left" cmp "$2" kept
+}
+echo precious >other-file
+refused a-short-file other-file
+truncate -s 20000000 other-file
+refused a-long-file other-file
+head -c $((2049 * 4096)) /dev/zero >other-file
+refused a-file-of-that-size other-file
+refused the-pool-as-a-file other
+expect the-pool-is-sound 0 '' "$cm" check other
+head -c $((2000 * 4096)) pages >other-file
+refused half-of-a-store other-file
+expect no-regular-file 1 '/dev/null: is no store' "$program" /dev/null pool 0
+
+# A kill while a store is made leaves an empty file, or a whole one, also behind a link.
+: >empty
+ln -s empty link
+expect an-empty-file 0 '^wrote' "$program" link pool 0
+check an-empty-file-is-a-store test "$(stat -c %s empty)" = $((2049 * 4096))
+check a-link-stays-one test -L link
+if grep -Eq '__(asan|tsan)_init' "$program"; then
+  skip killed-while-it-is-made "a sanitizer's build takes no LD_PRELOAD"
+else
+  printf '%s\n' '#include <sys/syscall.h>' '#include <unistd.h>' \
+    'ssize_t pwrite(int fd, const void *p, size_t n, off_t at)' \
+    '{ if (at > 4000000) _exit(9); return syscall(SYS_pwrite64, fd, p, n, at); }' \
+    'ssize_t pwrite64(int fd, const void *p, size_t n, off_t at)' \
+    '{ return pwrite(fd, p, n, at); }' >pwrite.c
+  check a-kill-in-a-write "${CC:-cc}" -shared -fPIC -o pwrite.so pwrite.c
+  expect killed-while-it-is-made 9 '' \
+    env LD_PRELOAD="$work/pwrite.so" "$program" half pool 0
+  check killed-while-it-is-made-left-no-half test ! -s half
+  expect made-after-that 0 '^wrote' "$program" half pool 0
+  check made-after-that-is-alone test "$(echo half*)" = half
+fi
+
 # The program notices wrong pages: an old one in the file, where the pool has the newest.
 expect newer-pages 0 '^wrote [1-9]' "$program" pages pool 1
 dd if=before of=pages bs=4096 count=2048 conv=notrunc status=none
-expect old-pages 1 'it is not the newest' "$program" pages pool 0
+expect old-pages 1 'it is not the newest; delete POOL if it, or FILE, was restored' \
+  "$program" pages pool 0
 printf x | dd of=pages bs=1 seek=90000 conv=notrunc status=none
 expect a-damaged-page 1 'checksum' "$program" pages none 0
 expect usage 2 '^usage: page-store FILE POOL SECONDS' "$program" pages pool
