@@ -7,6 +7,7 @@
 #include <nbdkit-filter.h>
 /* Behind it: */
 #include "filter.h"
+#include <pool_missing.h> /* examples/missing */
 #include <pthread.h>
 #include <seal_file.h> /* examples/seal */
 #include <stdlib.h>
@@ -108,19 +109,31 @@ static int look_at_place(const char *path)
     return in ? -1 : 0;
 }
 
+/* No file is there. Makes the pool if that is wanted. 0 or -1. */
+static int pool_absent(void)
+{
+    char why[POOL_MISSING_TEXT];
+    const bool in_the_way = pool_missing(settings.pool, why) == POOL_UNREACHABLE;
+    if (settings.size > 0 && !in_the_way)
+        return pool_make();
+    if (in_the_way)
+        nbdkit_error("cachemax: there is no pool %s: %s", settings.pool, why);
+    else
+        nbdkit_error("cachemax: there is no pool %s; make it with: cachemax create %s --size SIZE, "
+                     "or give cachemax-size=SIZE",
+                     settings.pool, settings.pool);
+    return -1;
+}
+
 int pool_ready(void)
 {
     cm_info info = CM_INFO_INIT;
     if (look_at_place(settings.pool) < 0 || look_at_place(settings.key_file) < 0 || read_key() < 0)
         return -1;
     int e = cm_pool_info(settings.pool, &info);
-    if (e == CM_ENOENT && settings.size > 0)
-        return pool_make();
     if (e == CM_ENOENT)
-        nbdkit_error("cachemax: there is no pool %s; make it with: cachemax create %s --size SIZE, "
-                     "or give cachemax-size=SIZE",
-                     settings.pool, settings.pool);
-    else if (e < 0)
+        return pool_absent();
+    if (e < 0)
         nbdkit_error("cachemax: cannot use the pool %s: %s", settings.pool, cm_strerror(e));
     else if (info.owned)
         nbdkit_error("cachemax: the pool %s is in use by process %u; end it, or give another pool",

@@ -35,7 +35,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <seal_file.h> /* examples/seal */
+#include <pool_missing.h> /* examples/missing */
+#include <seal_file.h>    /* examples/seal */
 #include <sqlite3ext.h>
 SQLITE_EXTENSION_INIT1
 
@@ -128,6 +129,11 @@ static bool pool_open(const char *path, const char *key_file)
 {
     cm_options o = CM_OPTIONS_INIT;
     const char *why = NULL;
+    char missing[POOL_MISSING_TEXT];
+    if (pool_missing(path, missing) != POOL_NOT_MISSING) {
+        sqlite3_log(SQLITE_WARNING, "cachemax: %s: %s; going on without the cache", path, missing);
+        return false;
+    }
     if (key_file && *key_file) {
         seal = seal_file_read(key_file, seal_file_encrypts(path), &why);
         if (!seal) {
@@ -141,11 +147,9 @@ static bool pool_open(const char *path, const char *key_file)
     int e = cm_open(path, &o, &cache);
     if (e >= 0)
         return true;
-    sqlite3_log(SQLITE_WARNING, "cachemax: %s: %s%s; going on without the cache", path,
-                cm_strerror(e),
-                e == CM_EKEY     ? " (give key_file=FILE for a sealed pool, for another one none)"
-                : e == CM_ENOENT ? " (make it with 'cachemax create')"
-                                 : "");
+    sqlite3_log(
+        SQLITE_WARNING, "cachemax: %s: %s%s; going on without the cache", path, cm_strerror(e),
+        e == CM_EKEY ? " (give key_file=FILE for a sealed pool, for another one none)" : "");
     key_drop();
     return false;
 }

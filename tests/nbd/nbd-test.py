@@ -23,7 +23,7 @@ sys.dont_write_bytecode = True
 from begins import (  # noqa: E402,F401
     check_another_size, check_file_names, check_flush_impossible, check_never_written,
     check_pool_in_folder, check_reader_before_writer)
-from pools import check_pool_in_use, check_sealed  # noqa: E402,F401
+from pools import check_pool_in_use, check_pool_out_of_reach, check_sealed  # noqa: E402,F401
 from serve import (  # noqa: E402
     BLOCK, BUILD, ENV, FILTER, SIZE, TOOL, Failed, Server, Skipped, Writer, blocks, buffered, calls,
     cold_part, content, counter, dirty, eventually, get, leave_ending, make, nbd, not_sanitized,
@@ -801,7 +801,7 @@ def reads_through(s):
 def check_parameters():
     put('disk', content())
     refused('give the pool: cachemax-pool', 'file', 'disk', pool=None)
-    refused('there is no pool', 'file', 'disk')
+    refused('there is no pool .*; make it with: cachemax create', 'file', 'disk')
     put('pool', b'no pool' * 1000)
     refused('not a cachemax pool', 'file', 'disk')
     os.unlink('pool')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""pools.py - checks of nbd-test.py: a pool that is in use, and one that has a key."""
+"""pools.py - checks of nbd-test.py: a pool that is in use, out of reach, or has a key."""
 import os
 import signal
 
@@ -20,6 +20,22 @@ def check_pool_in_use():
 def key(path):
     put(path, os.urandom(32))
     os.chmod(path, 0o600)
+
+
+def check_pool_out_of_reach():
+    """What is in the way, and not to make a pool: that would be refused, too."""
+    put('disk', content())
+    os.symlink('nowhere', 'dangling')
+    os.symlink('circle', 'circle')
+    for more in (), ('cachemax-size=8M',):
+        for pool, why in (('dangling', 'is a symbolic link to a file that does not exist'),
+                          ('circle', 'symbolic links in this path lead in a circle'),
+                          ('circle/pool', 'symbolic links in this path lead in a circle'),
+                          ('nowhere/pool', "there is no directory '.*/nowhere'"),
+                          ('dangling/pool', "'.*' is a symbolic link, and leads to no directory"),
+                          ('disk/pool', 'there is no directory')):
+            refused('^nbdkit: error: cachemax: there is no pool .*: %s.*; .*another path\n$' % why,
+                    'file', 'disk', *more, pool=pool)
 
 
 def check_sealed():

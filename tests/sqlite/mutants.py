@@ -21,6 +21,7 @@ sys.dont_write_bytecode = True
 from mutation import Failure, edit, run  # noqa: E402
 SOURCE = 'sqlite-cachemax.c'
 SEAL = 'examples/seal'  # without OpenSSL
+MISSING = 'examples/missing'
 ROWS = [  # name, check, old, new
     ('nothing-compared', 'another_process_writes',
      'memcmp(e->header, header, HEADER) == 0 &&\n'
@@ -65,9 +66,11 @@ def judge(row, build):
             os.makedirs(os.path.join(d, sub))
         os.symlink(os.path.join(build, 'src/tool/cachemax'), os.path.join(d, 'src/tool/cachemax'))
         subprocess.run([os.environ.get('CC', 'cc'), '-D_GNU_SOURCE', '-g', '-shared', '-fPIC',
-                        '-I', os.path.join(TOP, 'include'), '-I', os.path.join(TOP, SEAL), '-o',
+                        '-I', os.path.join(TOP, 'include'), '-I', os.path.join(TOP, SEAL),
+                        '-I', os.path.join(TOP, MISSING), '-o',
                         os.path.join(d, 'examples/sqlite-vfs/sqlite-cachemax.so'),
                         os.path.join(d, SOURCE), os.path.join(TOP, SEAL, 'seal_file.c'),
+                        os.path.join(TOP, MISSING, 'pool_missing.c'),
                         os.path.join(build, 'src/libcachemax.a'),
                         '-lpthread'], check=True)
         status, text = run([sys.executable, os.path.join(HERE, 'sqlite-test.py'), '--only',

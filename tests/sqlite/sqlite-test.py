@@ -325,6 +325,7 @@ class Tests:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60)
         for text in wanted:
             assert text in r.stdout, '"%s" is not in: %s' % (text, r.stdout)
+        return r.stdout
 
     def test_sqldiff(self):
         """SQLite's own comparison: of the file, and of a copy that was read through the pool."""
@@ -343,12 +344,30 @@ class Tests:
         here = os.path.abspath('none')
         self.logged('file:x.db?vfs=cachemax', 'no pool is named', 'CACHEMAX_POOL')
         self.logged('file:x.db?vfs=cachemax&pool=' + here,
-                    here + ": no such file or directory (make it with 'cachemax create'); going on "
+                    here + ": there is no such file; make it with 'cachemax create'; going on "
                     'without the cache', '\n2\n')
         db = cached('x.db')
         self.logged('file:x.db?vfs=cachemax&pool=' + os.path.abspath('pool'),
                     'pool is open already', '\n2\n')
         db.close()
+
+    def test_log_of_a_pool_that_nobody_could_make(self):
+        """The line says what is in the way, and not to make a pool. It is the only one."""
+        plain('x.db', 'create table t(a);')
+        os.symlink('nowhere', 'dangling')
+        os.symlink('circle', 'circle')
+        for pool, why in (('dangling', 'is a symbolic link to a file that does not exist'),
+                          ('circle', 'symbolic links in this path lead in a circle'),
+                          ('circle/pool', 'symbolic links in this path lead in a circle'),
+                          ('nowhere/pool', "there is no directory '%s'" %
+                           os.path.abspath('nowhere')),
+                          ('dangling/pool', 'leads to no directory'),
+                          ('x.db/pool', 'there is no directory')):
+            path = os.path.abspath(pool)
+            said = self.logged('file:x.db?vfs=cachemax&pool=' + path, why,
+                               'going on without the cache', '\n2\n')
+            assert said.count('cachemax: %s: ' % path) == 1, said
+            assert 'create' not in said, said
 
     def test_refused_write(self):
         """The pool cannot forget any more. Writes fail, and then reads, too: SQLite must roll back.
