@@ -13,14 +13,15 @@
  * The rule that keeps old bytes away (docs/sqlite.md says why it holds):
  * - The proof of a file is its size, its times and its header of 100 bytes. Size and times show
  *   what anything wrote while no process had the pool. The header shows a commit that was durable
- *   without its times: each commit in rollback mode counts up a number there. What own writes
- *   change is noted before the lock goes.
+ *   without its times: in rollback mode a number there is counted up by the first commit under each
+ *   lock of a writer, which is each commit but with locking_mode=exclusive. What own writes change
+ *   is noted before the lock goes.
  * - The first read after a SHARED lock looks at them again. Others may have written while there was
  *   no lock. SQLite's own page cache trusts the same number. Without a lock nothing is served,
  *   nothing is stored.
  * - Between the first write of a transaction and its commit nothing is stored: a rollback could
  *   come from another process, after this one was killed.
- * - In WAL mode the number does not move with each commit. Such a file is not cached. The number
+ * - In WAL mode a commit need not move the number. Such a file is not cached. The number
  *   moves when the mode is entered, and when it is left.
  *
  * Read next: docs/sqlite.md, and docs/embedding.md, "Attach files".

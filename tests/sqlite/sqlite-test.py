@@ -91,6 +91,11 @@ class Tests:
         assert plain(path, 'pragma integrity_check;') == 'ok\n', 'integrity with plain SQLite'
 
     @staticmethod
+    def counter(path):
+        with open(path, 'rb') as f:
+            return int.from_bytes(f.read(28)[24:], 'big')
+
+    @staticmethod
     def fill(db, rows=3000, size=60):
         db.execute('create table if not exists t(a integer primary key, b)')
         db.execute('begin')
@@ -286,6 +291,24 @@ class Tests:
         db.execute('pragma locking_mode=normal')
         db.execute('select 1 from t').fetchall()
         self.same('x.db', db)
+        db.close()
+
+    def test_exclusive_locking_of_others(self):
+        """All commits under one lock have one number. Nobody reads between them."""
+        db = cached('x.db')
+        self.fill(db)
+        db.execute('pragma cache_size=5')
+        for more in (False, True):  # also while nobody has the pool
+            self.same('x.db', db)
+            if more:
+                db.close()
+            before = self.counter('x.db')
+            said = plain('x.db', 'pragma locking_mode=exclusive;' + ''.join(
+                'update t set b = %d where a %% 5 = %d;' % (n + 5 * more, n) for n in range(5)))
+            assert self.counter('x.db') == before + 1, (more, before, said)
+            if more:
+                db = cached('x.db')
+            self.same('x.db', db)
         db.close()
 
     def test_threads(self):
