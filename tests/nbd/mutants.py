@@ -108,6 +108,8 @@ MUTANTS = [
      'cm_write_begin(c->file, 0, 0, w);', 'boot-test.py'),
     ('no-key', 'pool.c', 'o.seal = seal_file_of(seal);\n    int e = cm_create',
      'int e = cm_create', 'sealed'),
+    ('always-create', 'pool.c', 'pool_missing(settings.pool, why) == POOL_UNREACHABLE', 'false',
+     'pool_out_of_reach'),
     ('any-key', 'pool.c', 'if (e != CM_EKEY)', 'if (true)', 'sealed'),
     ('not-closed', 'pool.c', 'int e = cm_close(pool);', 'int e = 0;', 'clean'),
 ]

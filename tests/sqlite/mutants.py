@@ -52,6 +52,8 @@ ROWS = [  # name, check, old, new
     ('commit-not-adopted', 'own_commit_stays_warm',
      'if (op == SQLITE_FCNTL_COMMIT_PHASETWO)', 'if (0)'),
     ('no-default-pool', 'environment', 'getenv("CACHEMAX_POOL")', 'NULL'),
+    ('not-looked-for', 'log_of_a_pool_that_nobody_could_make',
+     'if (pool_missing(path, missing) != POOL_NOT_MISSING) {', 'missing[0] = 0;\n    if (0) {'),
     ('pool-needed', 'pool_missing', 'if (r != SQLITE_OK)\n        return r;\n    c->base',
      'if (r != SQLITE_OK || access(pool, F_OK))\n        return r ? r : 14;\n    c->base'),
 ]
