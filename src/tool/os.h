@@ -150,7 +150,8 @@ struct os_mount {
     char device[24]; /* "MAJOR:MINOR" */
 };
 bool os_has_mounts(void); /* is there a cachemax-mount for this system? */
-/* 0 or an error number. os_free_mounts() frees the list, also after an error. */
+/* 0 or an error number, also if the list could not be read whole; then it is empty.
+ * os_free_mounts() frees the list. */
 int os_read_mounts(struct os_mount **list, size_t *n);
 void os_free_mounts(struct os_mount *list, size_t n);
 /* The mount that `path` lies on, and its path without links, which the caller frees. 0 or an error

@@ -105,9 +105,16 @@ int os_read_mounts(struct os_mount **list, size_t *n)
             free(m.source);
         }
     }
+    if (f && error == 0 && !feof(f))
+        error = errno; /* a part is missing */
     free(line);
     if (f)
         (void)fclose(f);
+    if (error) {
+        os_free_mounts(*list, *n);
+        *list = NULL;
+        *n = 0;
+    }
     return error;
 }
 
@@ -385,8 +392,7 @@ static void answer_dead(const char *point, int answer)
 /* A process asks, and is left alone if it does not come back: then the mount lives. It is the child
  * of a child that ends at once, so the system takes it when it ends, and no zombie is left to a
  * tool that runs for long. It ends by itself soon afterwards. But if the mount's process has begun
- * with its question, no signal ends it: it ends when the mount answers, or when that process ends.
- */
+ * with its question, no signal ends it: it ends when the mount answers, or that process ends. */
 bool os_mount_is_dead(const char *point)
 {
     struct pollfd wait = { .events = POLLIN };

@@ -413,6 +413,27 @@ test_no_command()
   expect command-and-options 2 "did you mean 'create'" "$cm" craete . -o rw
 }
 
+# A part of the list is not the list.
+test_short_mounts()
+{
+  local short=$build/tests/short_mounts.so c
+  if [ ! -e "$short" ] || [ ! -e /proc/self/mountinfo ]; then
+    skip short-mounts "no short_mounts.so in $build"
+    return
+  elif grep -Eq '__(asan|tsan|msan)_init' "$cm"; then
+    skip short-mounts "a sanitizer's build takes no LD_PRELOAD"
+    return
+  fi
+  : >f
+  for c in list 'list --json' 'cached f' 'warm f' 'pin f' 'forget f' 'mode .'; do
+    # shellcheck disable=SC2086 # words are wanted
+    expect "short-mounts-${c// /}" 1 'the mounts cannot be listed: Input/output error' \
+      env SHORT_MOUNTS=40 LD_PRELOAD="$(realpath "$short")" "$cm" $c
+    check "short-mounts-${c// /}-nothing" test ! -s out
+  done
+  rm f
+}
+
 test_no_command
 test_bad_pools
 test_half_damaged
@@ -427,5 +448,6 @@ test_own_forbidden
 test_few_descriptors
 test_not_made
 test_json
+test_short_mounts
 
 summary
