@@ -74,6 +74,8 @@ int64_t os_read_at(intptr_t file, uint64_t off, void *buf, size_t len, int *erro
 int os_sync_file(intptr_t file);
 void os_close_file(intptr_t file);
 int os_remove_file(const char *path);
+/* 0, or the error number that says why nothing is seen at `path`. */
+int os_find(const char *path);
 bool os_file_size(const char *path, uint64_t *size);
 bool os_is_directory(const char *path);
 /* Was the working directory removed (POSIX only)? No file can be made in it. */

@@ -244,6 +244,13 @@ int os_remove_file(const char *path)
     return unlink(path) == 0 ? 0 : errno;
 }
 
+int os_find(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? 0 : errno;
+}
+
 bool os_file_size(const char *path, uint64_t *size)
 {
     struct stat st;
@@ -519,8 +526,7 @@ int os_run_threads(unsigned n, void (*fn)(void *ctx, unsigned i), void *ctx)
     return error;
 }
 
-/* The text behind `key` in the first line of a kernel file that begins with `key`; "" if there is
- * none. */
+/* The text behind `key` in the first line of a kernel file that begins with it; "": none does. */
 static void proc_line(const char *path, const char *key, char *text, size_t n)
 {
     char line[256];

@@ -50,6 +50,16 @@ enum os_links os_links(const char *path)
     return error == ERROR_CANT_RESOLVE_FILENAME ? OS_LINKS_CIRCLE : OS_LINKS_LEAD;
 }
 
+int os_find(const char *path)
+{
+    wchar_t *name = win32_path(path);
+    const bool there = name && GetFileAttributesW(name) != INVALID_FILE_ATTRIBUTES;
+    const int error = there ? 0 : (int)GetLastError();
+
+    free(name);
+    return error;
+}
+
 int os_hold_file(const char *path, bool make, intptr_t *file)
 {
     const int error = open_as(path, GENERIC_READ | GENERIC_WRITE, 0,

@@ -484,6 +484,61 @@ test_open()
   rm -f q large
 }
 
+# Why a file cannot be used. On a mount it has another id than in its own place.
+test_no_file()
+{
+  local as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+  "$cm" create p --size 8M -q
+  mkfifo pipe
+  expect no-file 1 'none: No such file or directory; FILE is' "$cm" dump p find none 0
+  expect no-file-below 1 'p/x: Not a directory; FILE is' "$cm" dump p file p/x
+  expect no-file-fifo 1 'pipe: not a regular file; FILE is' "$cm" dump p find pipe 0
+  if [ "$(id -u)" = 0 ]; then
+    mkdir -m 700 closed
+    : >closed/f
+    expect no-file-closed 1 'closed/f: Permission denied; FILE is' \
+      "${as[@]}" "$cm" dump p find closed/f 0
+    rm -r closed
+  fi
+  rm p pipe
+}
+test_mounted()
+{
+  local mount=$build/examples/mount/cachemax-mount short=$build/tests/short_mounts.so
+  local no_id='origin/f: lies on a mount that does not tell its id in this pool'
+  local as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+  if [ "$(id -u)" != 0 ] || [ ! -x "$mount" ] || [ ! -e /dev/fuse ]; then
+    skip mounted "needs root and cachemax-mount"
+    return
+  fi
+  "$cm" create p --size 8M -q
+  "$cm" create q --size 8M -q
+  mkdir origin
+  echo text >origin/f
+  echo text >f
+  "$mount" "$work/origin" --pool "$work/p" || { fail mounted "no mount"; return; }
+  "$cm" warm -q origin
+  expect mounted 0 '^ *block: +0$' "$cm" dump p find origin/f 0
+  expect mounted-other 1 "$no_id: it has another pool; give the id as 'cachemax files q'" \
+    "$cm" dump q find origin/f 0
+  expect mounted-user 1 "$no_id: Permission denied: its owner has no control socket, or you are" \
+    "${as[@]}" "$cm" dump p find origin/f 0
+  if grep -Eq '__(asan|tsan|msan)_init' "$cm"; then
+    skip mounted-short "a sanitizer's build takes no LD_PRELOAD"
+  else
+    export SHORT_MOUNTS=40
+    expect mounted-short 1 \
+      'origin/f: may lie on a mount, and the mounts cannot be listed: Input/output error; give' \
+      env LD_PRELOAD="$(realpath "$short")" "$cm" dump p find origin/f 0
+    expect mounted-short-beside 0 '^ *ends at: +record$' \
+      env LD_PRELOAD="$(realpath "$short")" "$cm" dump p find f 0
+    unset SHORT_MOUNTS
+  fi
+  umount origin
+  while "$cm" info p | grep -q 'open (process'; do sleep 0.05; done
+  rm -rf p q f origin
+}
+
 test_usage
 test_fresh
 test_filled
@@ -494,5 +549,7 @@ test_names
 test_truncated
 test_random
 test_open
+test_no_file
+test_mounted
 
 summary

@@ -36,6 +36,7 @@ cleanup()
 {
   [ -n "$owner" ] && kill -9 "$owner" 2>/dev/null
   mountpoint -q "$work/small" 2>/dev/null && umount "$work/small"
+  mountpoint -q "$work/origin" 2>/dev/null && umount -l "$work/origin"
   rm -rf "$work" ${shm:+"$shm"}
 }
 trap cleanup EXIT

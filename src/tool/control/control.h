@@ -275,7 +275,9 @@ bool owner_leaves(const char *pool, unsigned seconds);
 /* Does the file lie on a mount that has this pool? Then a plain read of it uses the pool. */
 bool owner_serves(const char *pool, const char *path);
 /* The id that the file has in the pool, from the mount it lies on. CM_EABSENT: it lies on no mount.
- * CM_EOWNED: on one that has another pool, or does not tell. */
-int owner_file_id(const char *pool, const char *path, cm_file_id *id);
+ * CM_EOWNED: on one that has another pool, or does not tell. CM_EIO: maybe on one, but the mounts
+ * cannot be listed. With these two, `why` says why, for a terminal. */
+#define OWNER_WHY 640
+int owner_file_id(const char *pool, const char *path, cm_file_id *id, char why[OWNER_WHY]);
 
 #endif

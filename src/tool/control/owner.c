@@ -362,43 +362,57 @@ bool owner_leaves(const char *pool, unsigned seconds)
 
 /* ---- Cat ------------------------------------------------------------------------------------- */
 
-/* Does the mount use this pool, of its own or of a service? It is asked. */
-static bool has_pool(const struct os_mount *m, const char *pool)
+/* Is this pool the mount's, or that of its service? It is asked. 0: it is. Else an error, and `why`
+ * is the text. */
+static int ask_for_pool(const struct os_mount *m, const char *pool, char why[OWNER_WHY])
 {
     struct control *c = calloc(1, sizeof(*c));
-    const bool has = c && control_open_mount(c, m, ANSWER_SECONDS) == 0 &&
-                     control_has_pool(c, pool, ANSWER_SECONDS) == 0;
+    int error = c ? control_open_mount(c, m, ANSWER_SECONDS) : CONTROL_ENDED;
 
+    if (error)
+        (void)snprintf(why, OWNER_WHY, "%s%s", control_why(m, error),
+                       error > 0 && !os_is_refused(error)
+                           ? ": its owner has no control socket, or you are not its user"
+                           : "");
+    else if ((error = control_has_pool(c, pool, ANSWER_SECONDS)) != 0)
+        (void)snprintf(why, OWNER_WHY, "%s",
+                       error == CONTROL_OTHER ? "it has another pool" : control_error_text(error));
     if (c)
         control_close(c);
     free(c);
-    return has;
+    return error;
 }
 
-static bool is_mounted(const char *pool, const char *path, bool *serves)
+/* 0: the file lies on a mount that has the pool. CM_EABSENT: on no mount. CM_EOWNED: on one that
+ * has another pool, or does not say. CM_EIO: maybe on one. With these two, `why` is the text. */
+static int mount_with(const char *pool, const char *path, char why[OWNER_WHY])
 {
+    struct os_volume volume;
     struct os_mount *mounts = NULL;
     size_t n = 0;
     uint64_t id = 0;
     char *real = NULL;
-    bool is = false;
+    int error = os_locate(path, &id, &real), rc = CM_EABSENT;
 
-    *serves = false;
-    if (os_locate(path, &id, &real) == 0 && os_read_mounts(&mounts, &n) == 0)
-        for (size_t i = 0; i < n && !*serves; i++) {
-            is |= mounts[i].id == id;
-            *serves = mounts[i].id == id && mounts[i].source && has_pool(&mounts[i], pool);
-        }
+    if (error == 0)
+        error = os_read_mounts(&mounts, &n);
+    if (error && os_volume(path, &volume) && !strcmp(volume.type, "fuse")) {
+        (void)snprintf(why, OWNER_WHY, "%s", os_error_text(error));
+        rc = CM_EIO;
+    }
+    for (size_t i = 0; i < n && rc != 0; i++)
+        if (mounts[i].id == id)
+            rc = ask_for_pool(&mounts[i], pool, why) ? CM_EOWNED : 0;
     os_free_mounts(mounts, n);
     free(real);
-    return is;
+    return rc;
 }
 
 bool owner_serves(const char *pool, const char *path)
 {
-    bool serves;
+    char why[OWNER_WHY];
 
-    return is_mounted(pool, path, &serves) && serves;
+    return mount_with(pool, path, why) == 0;
 }
 
 static void on_id(void *ctx, const char *name, const char *value)
@@ -417,28 +431,38 @@ static void on_id(void *ctx, const char *name, const char *value)
     (void)take_id(&p, &id->lo);
 }
 
-int owner_file_id(const char *pool, const char *path, cm_file_id *id)
+/* The mount at `path` is asked; as owner_file_id(). */
+static int ask_for_id(const char *path, cm_file_id *id, char why[OWNER_WHY])
 {
     const struct control_listener listener = { .is = on_id, .ctx = id };
-    struct control_end end = { .code = CM_EOWNED };
+    struct control_end end = { .code = 0 };
     struct control_scope scope;
-    struct control *c;
-    char *paths[] = { (char *)path };
-    bool serves;
+    struct control *c = calloc(1, sizeof(*c));
+    char *paths[] = { (char *)path }, text[TOOL_PRINTABLE_MAX(sizeof(end.text))];
+    int error = c ? CONTROL_STOPPED : CONTROL_ENDED;
 
-    *id = (cm_file_id){ 0, 0 };
-    if (!is_mounted(pool, path, &serves))
-        return CM_EABSENT;
-    if (!serves)
-        return CM_EOWNED;
-    c = calloc(1, sizeof(*c));
-    if (c && control_scope_find(&scope, paths, 1) == TOOL_OK &&
-        control_open_mount(c, &scope.files.mounts[scope.mount], ANSWER_SECONDS) == 0) {
-        (void)control_ask(c, "id", 0, scope.below[0], ANSWER_SECONDS, &listener, &end);
+    if (c && control_scope_find(&scope, paths, 1) == TOOL_OK) {
+        error = control_open_mount(c, &scope.files.mounts[scope.mount], ANSWER_SECONDS);
+        if (error == 0)
+            error = control_ask(c, "id", 0, scope.below[0], ANSWER_SECONDS, &listener, &end);
         control_close(c);
     }
     if (c)
         control_scope_free(&scope);
     free(c);
-    return end.code == 0 && (id->hi | id->lo) ? 0 : CM_EOWNED;
+    if (error == 0 && end.code == 0 && (id->hi | id->lo) != 0)
+        return 0;
+    (void)snprintf(why, OWNER_WHY, "%s",
+                   error      ? control_error_text(error)
+                   : end.code ? tool_printable(text, end.text)
+                              : control_error_text(CONTROL_JUNK));
+    return CM_EOWNED;
+}
+
+int owner_file_id(const char *pool, const char *path, cm_file_id *id, char why[OWNER_WHY])
+{
+    const int rc = mount_with(pool, path, why);
+
+    *id = (cm_file_id){ 0, 0 };
+    return rc ? rc : ask_for_id(path, id, why);
 }

@@ -12,6 +12,7 @@
 #include "tool/os.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { DUMP_JSON, DUMP_VOLUME_ID, DUMP_OPTIONS };
@@ -117,15 +118,36 @@ static bool read_id(const char *text, cm_file_id *id)
 }
 
 /* A file on a mount has another id there than in the pool, which the mount was asked for. */
-static int end_mounted(const char *text, const char *pool, int rc)
+static int end_mounted(const char *text, const char *pool, int rc, const char *why)
 {
+    char *shown;
+
     if (rc == 0)
         return TOOL_OK;
+    shown = malloc(TOOL_PRINTABLE_MAX(strlen(pool)));
     tool_message(text,
-                 "lies on a mount that does not tell its id in this pool; give the id as "
-                 "'cachemax files %s' prints it, or the file's own place",
-                 pool);
+                 "%s: %s; give the id as 'cachemax files %s' prints it, or the file's own place",
+                 rc == CM_EIO ? "may lie on a mount, and the mounts cannot be listed"
+                              : "lies on a mount that does not tell its id in this pool",
+                 why, shown ? tool_printable(shown, pool) : "POOL");
+    free(shown);
     return TOOL_FAILED;
+}
+
+/* Opens a file or a directory. False: it was said why not. */
+static bool open_named(const char *text, intptr_t *fd)
+{
+    uint64_t size;
+    int rc = os_find(text);
+
+    if (rc == 0 && !os_file_size(text, &size) && !os_is_directory(text))
+        rc = -1; /* to open it could wait */
+    if (rc == 0)
+        rc = os_open_file(text, fd);
+    if (rc != 0)
+        tool_message(text, "%s; FILE is the name of a file, or an id of 32 hexadecimal digits",
+                     rc > 0 ? os_error_text(rc) : "not a regular file");
+    return rc == 0;
 }
 
 /* An id, or the name of a file whose id it finds out. Other writers do not matter here, and are not
@@ -133,7 +155,7 @@ static int end_mounted(const char *text, const char *pool, int rc)
 static int read_file(const char *text, const char *volume_id, struct request *r)
 {
     cm_identify_options options = CM_IDENTIFY_OPTIONS_INIT;
-    uint64_t size;
+    char why[OWNER_WHY];
     intptr_t fd;
     int rc;
 
@@ -147,18 +169,12 @@ static int read_file(const char *text, const char *volume_id, struct request *r)
         tool_message(NULL, "'--volume-id' needs a name");
         return usage_hint();
     }
-    rc = os_file_size(text, &size) || os_is_directory(text) ? 0 : -1;
-    if (rc == 0)
-        rc = os_open_file(text, &fd);
-    if (rc != 0) {
-        tool_message(text, "%s; FILE is the name of a file, or an id of 32 hexadecimal digits",
-                     rc > 0 ? os_error_text(rc) : "no such file, or not a regular one");
+    if (!open_named(text, &fd))
         return TOOL_FAILED;
-    }
-    rc = owner_file_id(r->pool, text, &r->file.id);
+    rc = owner_file_id(r->pool, text, &r->file.id, why);
     if (rc != CM_EABSENT) {
         os_close_file(fd);
-        return end_mounted(text, r->pool, rc);
+        return end_mounted(text, r->pool, rc, why);
     }
     options.flags = CM_IDENTIFY_SOLE_WRITER;
     options.volume_id = volume_id;
