@@ -6,6 +6,7 @@
  *   options.c   command line
  *   fstab.c     what mount(8) gives: its helper's command line, options of all file systems
  *   place.c     what is true about a path before and after mounting: stale mounts, pool inside
+ *   mountinfo.c the list of the kernel's mounts
  *   cover.c     several directories: one mount that nobody sees, bound over each of them
  *   loop.c      requests of the kernel: who handles each; threads.h: the threads, who reads, who
  *               works
@@ -349,8 +350,9 @@ bool place_still_ours(unsigned place, int64_t *until);
 int place_lost(void);
 const char *place_below(const char *path); /* what it is below a DIR; NULL: nothing there */
 bool place_is_local(int fd);
-/* Last parts of the paths mounted below DIRs; the caller frees each and the list. */
-size_t place_mount_points(char ***names);
+/* Last parts of the paths mounted below DIRs; the caller frees each and the list. False: they could
+ * not be read whole, and nothing was changed. */
+bool place_mount_points(char ***names, size_t *n);
 void place_raise_nofile(void);
 
 /* cover.c, for more than one place */

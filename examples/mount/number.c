@@ -76,6 +76,7 @@ static struct {
     int fd; /* polled: the kernel says when mounts change */
     char **name;
     size_t n;
+    bool again;     /* the mounts have changed, and could not be read since */
     unsigned reads; /* how often the list was read again */
 } points = { .lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1 };
 
@@ -396,7 +397,7 @@ struct device *number_init(const struct stat *st, int fd)
     d->inodes = 1; /* DIR's */
     enter(d);
     points.fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
-    points.n = place_mount_points(&points.name);
+    points.again = !place_mount_points(&points.name, &points.n);
     return d;
 }
 
@@ -404,13 +405,18 @@ unsigned number_look_at_mounts(void)
 {
     unsigned reads;
     struct pollfd p = { .fd = points.fd, .events = POLLPRI };
+    char **name;
+    size_t n;
 
     pthread_mutex_lock(&points.lock);
-    if (poll(&p, 1, 0) == 1) {
+    points.again |= poll(&p, 1, 0) == 1;
+    if (points.again && place_mount_points(&name, &n)) {
         for (size_t i = 0; i < points.n; i++)
             free(points.name[i]);
         free(points.name);
-        points.n = place_mount_points(&points.name);
+        points.name = name;
+        points.n = n;
+        points.again = false;
         points.reads++;
     }
     reads = points.reads;

@@ -3,7 +3,7 @@
  * place.c - what must be true of the directories and the path of the pool or of the service's
  *           socket before mounting.
  *
- * Makes the paths absolute, finds mounts of ours in /proc/self/mountinfo, removes the dead mounts
+ * Makes the paths absolute, finds mounts of ours (mountinfo.h), removes the dead mounts
  * that a killed process left, refuses a pool or a socket inside a directory, and opens the
  * directories. main calls it before the fork. Later it knows where each mount is, and detaches it.
  *
@@ -12,6 +12,7 @@
  * the other, away from the programs that are in it.
  */
 #include "mount.h"
+#include "mountinfo.h"
 
 #include "../service/os.h"
 
@@ -25,6 +26,8 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
+
+#define MOUNTS "/proc/self/mountinfo"
 
 /* Resolves all parts but the last one, which may be a dead mount, and realpath cannot look at that.
  * A live last part is resolved, too. */
@@ -64,46 +67,6 @@ static char *from_root(const char *path)
     return out;
 }
 
-/* Undoes the octal escapes of mountinfo in place. */
-static void unescape(char *s)
-{
-    char *w = s;
-
-    for (; *s; s++)
-        if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
-            *w++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
-            s += 3;
-        } else {
-            *w++ = *s;
-        }
-    *w = '\0';
-}
-
-/* A line of mountinfo, cut up in place. */
-struct line {
-    unsigned long long id;
-    char *device, *root, *point;
-    bool ours;
-};
-
-/* "ID PARENT DEVICE ROOT POINT OPTIONS [TAG]... - TYPE SOURCE OPTIONS". */
-static bool parse_line(char *text, struct line *l)
-{
-    char *field[5], *save = NULL;
-
-    l->ours = strstr(text, " - fuse.cachemax ") != NULL;
-    for (int k = 0; k < 5; k++)
-        if (!(field[k] = strtok_r(k ? NULL : text, " ", &save)))
-            return false;
-    l->id = strtoull(field[0], NULL, 10);
-    l->device = field[2];
-    l->root = field[3];
-    l->point = field[4];
-    unescape(l->root);
-    unescape(l->point);
-    return true;
-}
-
 /* What `path` is below `dir`, without a slash before it; "": the same; NULL: it is not there. */
 static const char *rest_of(const char *path, const char *dir)
 {
@@ -121,36 +84,34 @@ struct found {
 };
 
 /* The topmost mount on dir. `like`: only that one. dir NULL: anywhere; *path is then its path,
- * which the caller frees. False: the mounts cannot be read at the moment. */
+ * which the caller frees. False: the mounts cannot be read at the moment (errno). */
 static bool find_mount(const char *dir, const struct found *like, struct found *f, char **path)
 {
-    FILE *mounts = fopen("/proc/self/mountinfo", "re");
-    char *text = NULL;
-    struct line l;
-    size_t cap = 0;
+    struct mountinfo mounts;
+    struct mount_line l;
 
     f->id = 0;
-    if (!mounts)
-        return false;
-    while (getline(&text, &cap, mounts) > 0) {
-        if (!parse_line(text, &l) || (dir && strcmp(l.point, dir)) ||
+    mountinfo_begin(&mounts);
+    while (mountinfo_next(&mounts, &l)) {
+        if ((dir && strcmp(l.point, dir)) ||
             (like && (l.id != like->id || strcmp(l.device, like->device))))
             continue;
         f->id = l.ours ? l.id : 0;
         snprintf(f->device, sizeof(f->device), "%s", l.device);
         if (!dir)
             *path = strdup(l.point);
+        if (like) /* there is one */
+            break;
     }
-    free(text);
-    fclose(mounts);
-    return true;
+    return mountinfo_end(&mounts);
 }
 
-static bool is_ours(const char *dir)
+/* 1: a mount of ours is the topmost one; 0: none; -1: the mounts cannot be read (errno). */
+static int is_ours(const char *dir)
 {
     struct found f;
 
-    return find_mount(dir, NULL, &f, NULL) && f.id != 0;
+    return find_mount(dir, NULL, &f, NULL) ? f.id != 0 : -1;
 }
 
 static bool is_below_any(const char *point)
@@ -164,28 +125,32 @@ static bool is_below_any(const char *point)
     return false;
 }
 
-size_t place_mount_points(char ***names)
+bool place_mount_points(char ***names, size_t *n)
 {
-    FILE *f = fopen("/proc/self/mountinfo", "re");
-    size_t cap = 0, n = 0;
-    char *text = NULL, **list = NULL, **more;
-    struct line l;
+    struct mountinfo mounts;
+    struct mount_line l;
+    char **list = NULL, **more;
+    size_t found = 0;
+    bool room = true;
 
-    while (f && getline(&text, &cap, f) > 0) {
-        if (!parse_line(text, &l) || !is_below_any(l.point))
+    mountinfo_begin(&mounts);
+    while (room && mountinfo_next(&mounts, &l)) {
+        if (!is_below_any(l.point))
             continue;
-        more = realloc(list, (n + 1) * sizeof(*list));
-        if (!more)
-            break;
-        list = more;
-        list[n] = strdup(strrchr(l.point, '/') + 1);
-        n += list[n] != NULL;
+        more = realloc(list, (found + 1) * sizeof(*list));
+        list = more ? more : list;
+        room = more && (list[found] = strdup(strrchr(l.point, '/') + 1));
+        found += room;
     }
-    free(text);
-    if (f)
-        fclose(f);
-    *names = list;
-    return n;
+    if (mountinfo_end(&mounts) && room) {
+        *names = list;
+        *n = found;
+        return true;
+    }
+    while (found > 0)
+        free(list[--found]);
+    free(list);
+    return false;
 }
 
 const char *place_below(const char *path)
@@ -208,7 +173,8 @@ struct spot {
     bool left;    /* and the mount is gone */
     bool told;    /* place_lost() has said so */
     int64_t until;
-    int starting; /* DIR, locked until this process has mounted there; or -1 */
+    int starting;             /* DIR, locked until this process has mounted there; or -1 */
+    unsigned long long below; /* the mount that DIR is on, before; see read_parts() */
 };
 
 static struct {
@@ -242,13 +208,16 @@ static void set_read_ahead(void)
 
 void place_mounted(unsigned place)
 {
+    const char *const path = mnt.opt.place[place].path;
     struct spot *const s = &here.spot[place];
 
     pthread_mutex_lock(&here.lock);
     if (here.mounts < 0)
-        here.mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
-    if (!find_mount(mnt.opt.place[place].path, NULL, &s->mount, NULL))
+        here.mounts = open(MOUNTS, O_RDONLY | O_CLOEXEC);
+    if (!find_mount(path, NULL, &s->mount, NULL)) {
+        mountinfo_at(path, &s->mount.id, s->mount.device, sizeof(s->mount.device));
         here.changed = true;
+    }
     s->covered = true;
     set_read_ahead();
     pthread_mutex_unlock(&here.lock);
@@ -354,23 +323,6 @@ static int detach(const char *at, const char *dir)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
 }
 
-/* The number of the mount that fd is on; 0: not known. */
-static unsigned long long mount_of(int fd)
-{
-    char name[40], line[128];
-    unsigned long long id = 0;
-    FILE *f;
-
-    snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd);
-    f = fopen(name, "re");
-    while (f && !id && fgets(line, sizeof(line), f))
-        if (sscanf(line, "mnt_id: %llu", &id) != 1)
-            id = 0;
-    if (f)
-        fclose(f);
-    return id;
-}
-
 /* *dir: where it is now. The caller frees it, also after an error. */
 static int open_ours(const struct spot *s, char **dir)
 {
@@ -388,7 +340,7 @@ static int open_ours(const struct spot *s, char **dir)
     fd = open(*dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    if (mount_of(fd) == f.id)
+    if (mountinfo_of(fd) == f.id)
         return fd;
     close(fd);
     return -EBUSY;
@@ -553,11 +505,11 @@ static int open_dir(struct place *p, struct spot *s)
     const char *const dir = p->path;
     char seen[PATH_MAX];
     struct stat st;
-    int err = open_alive(dir, &p->fd), rc;
+    int err = open_alive(dir, &p->fd), rc, ours;
 
     /* ECONNABORTED, with io_uring ECANCELED: it died during the call; another process of it may be
      * the last one. */
-    if ((err == ENOTCONN || err == ECONNABORTED || err == ECANCELED) && is_ours(dir)) {
+    if ((err == ENOTCONN || err == ECONNABORTED || err == ECANCELED) && is_ours(dir) == 1) {
         rc = detach(dir, dir);
         if (rc < 0)
             return fail("cannot detach the dead mount on", dir, strerror(-rc));
@@ -571,7 +523,10 @@ static int open_dir(struct place *p, struct spot *s)
     if (!S_ISDIR(st.st_mode))
         return fail("mount point", dir, "not a directory");
     one_at_a_time(dir, s);
-    if (is_ours(dir))
+    ours = is_ours(dir);
+    if (ours < 0)
+        return fail("cannot read", MOUNTS, strerror(errno));
+    if (ours)
         return fail("mount point", dir, "is mounted by cachemax-mount already");
     p->seen = path_of_fd(p->fd, seen, sizeof(seen)) ? strdup(seen) : NULL;
     return 0;
@@ -590,7 +545,7 @@ struct parts {
     size_t n;
 };
 
-static bool add_part(struct parts *p, unsigned place, const struct line *l, const char *below,
+static bool add_part(struct parts *p, unsigned place, const struct mount_line *l, const char *below,
                      const char *at)
 {
     struct part *const more = realloc(p->v, (p->n + 1) * sizeof(*more)), *one;
@@ -609,7 +564,7 @@ static bool add_part(struct parts *p, unsigned place, const struct line *l, cons
 }
 
 /* What a mount shows of its file system below the DIRs: it is mounted there, or they are on it. */
-static bool add_line(struct parts *p, const struct line *l)
+static bool add_line(struct parts *p, const struct mount_line *l)
 {
     bool ok = true;
 
@@ -617,7 +572,7 @@ static bool add_line(struct parts *p, const struct line *l)
         const struct place *const place = &mnt.opt.place[k];
         const char *const in_place = rest_of(l->point, place->path);
 
-        if (mount_of(place->fd) == l->id)
+        if (here.spot[k].below == l->id)
             ok = add_part(p, k, l, rest_of(place->path, l->point), place->path);
         else if (in_place && *in_place)
             ok = add_part(p, k, l, "", l->point);
@@ -625,22 +580,23 @@ static bool add_line(struct parts *p, const struct line *l)
     return ok;
 }
 
-/* False: the mounts cannot be read. */
+/* False: the mounts cannot be read (errno). */
 static bool read_parts(struct parts *p)
 {
-    FILE *f = fopen("/proc/self/mountinfo", "re");
-    char *text = NULL;
-    struct line l;
-    size_t cap = 0;
-    bool ok = f != NULL;
+    struct mountinfo mounts;
+    struct mount_line l;
+    bool room = true, whole;
 
-    while (ok && getline(&text, &cap, f) > 0)
-        if (parse_line(text, &l))
-            ok = add_line(p, &l);
-    free(text);
-    if (f)
-        fclose(f);
-    return ok;
+    for (unsigned k = 0; k < mnt.opt.places; k++)
+        if (!(here.spot[k].below = mountinfo_of(mnt.opt.place[k].fd)))
+            return false;
+    mountinfo_begin(&mounts);
+    while (room && mountinfo_next(&mounts, &l))
+        room = add_line(p, &l);
+    whole = mountinfo_end(&mounts);
+    if (!room)
+        errno = ENOMEM;
+    return room && whole;
 }
 
 static bool overlap(const struct part *a, const struct part *b)
@@ -662,7 +618,7 @@ static int refuse_overlap(const char *a, const char *b)
 static int check_overlap(void)
 {
     struct parts p = { .n = 0 };
-    int rc = read_parts(&p) ? 0 : fail("cannot read", "/proc/self/mountinfo", strerror(errno));
+    int rc = read_parts(&p) ? 0 : fail("cannot read", MOUNTS, strerror(errno));
 
     for (size_t a = 0; a < p.n && !rc; a++)
         for (size_t b = a + 1; b < p.n && !rc; b++)

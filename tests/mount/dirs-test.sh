@@ -19,6 +19,7 @@ if [ $is_root = 0 ]; then
   exit 77
 fi
 preload=$(find "$(realpath "$build")" -name no_handles.so | head -n 1)
+short=$(realpath "$build/tests/short_mounts.so")
 
 # One and three are on one file system, two is on another one. Bare shows each without the mount.
 one=$work/one two=$work/two three=$work/three bare=$work/bare
@@ -552,6 +553,45 @@ t_old_kernel() {
   is_bare "$one" "$two"
   is_clean
 }
+# A list of mounts that was read in part is none: what is not in it may be in the rest.
+t_short_mounts() {
+  local no_list="cannot read /proc/self/mountinfo: Input/output error"
+  mkdir "$work/shown"
+  mount --bind "$one" "$work/shown"
+  refused 1 "$no_list" env SHORT_MOUNTS=40 LD_PRELOAD="$short" \
+    "$mount_bin" "$one" "$work/shown" --pool "$pool" -f
+  umount "$work/shown"
+  rmdir "$work/shown"
+  start "$one"
+  refused 1 "$no_list" env SHORT_MOUNTS=40 LD_PRELOAD="$short" \
+    "$mount_bin" "$one" --pool "$pool" -f
+  stop 0
+}
+# The mount is made, and the list cannot be read for a while: what it serves counts all the same,
+# and what is mounted below has its own number later.
+t_short_later() {
+  local before
+  mkdir "$one/point"
+  mount -t tmpfs none "$one/point"
+  : > "$work/cut"
+  export SHORT_MOUNTS=40 SHORT_MOUNTS_IF=$work/cut SHORT_MOUNTS_WITH="fuse.cachemax $pool "
+  LD_PRELOAD=$short start "$one" "$three" -o probation=0
+  ls "$one" >/dev/null
+  rm "$work/cut"
+  python "$one" <<'PY'
+import os, sys
+for e in os.scandir(sys.argv[1]):
+    assert e.inode() == os.lstat(e.path).st_ino, e.path
+PY
+  reads "$one" "$three"
+  before=$(hits)
+  reads "$one" "$three"
+  same $(($(hits) - before)) $((2 * 367))
+  stop 0
+  umount "$one/point"
+  is_bare "$one" "$three"
+  is_clean
+}
 # A directory is removed while the mount waits for the pool: the others are not mounted either.
 t_half() {
   mkdir "$work/doomed"
@@ -615,6 +655,12 @@ if [ -n "$preload" ]; then
   fresh "an old kernel" t_old_kernel
 else
   skip "an old kernel" "no no_handles.so in $build"
+fi
+if [ -z "$short" ] || grep -Eq '__(asan|tsan|msan)_init' "$mount_bin"; then
+  skip "a list of mounts in part" "no short_mounts.so, or a build that takes no LD_PRELOAD"
+else
+  fresh "a list of mounts in part, before" t_short_mounts
+  fresh "a list of mounts in part, later" t_short_later
 fi
 fresh "all or none" t_half
 fresh "in the background" t_background

@@ -28,7 +28,7 @@ OF_TROUBLE = [
        '^SIGTERM(:|$)', MAIN, '    flush_begin();\n', ''),
     _m('another one\'s mount', 'the topmost mount on the path is detached', 'end',
        '^SIGTERM, (covered|moved)',
-       PLACE, '    if (mount_of(fd) == f.id)\n', '    if (mount_of(fd) | 1)\n'),
+       PLACE, '    if (mountinfo_of(fd) == f.id)\n', '    if (mountinfo_of(fd) | 1)\n'),
     _m('where it is now', 'only a mount on its first name is detached', 'end',
        '^SIGTERM, (renamed|moved)', PLACE, '    if (!find_mount(NULL, &s->mount, &f, dir))\n',
        '    *dir = strdup(mnt.opt.dir);\n    if (!find_mount(*dir, NULL, &f, NULL))\n'),
