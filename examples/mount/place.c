@@ -679,16 +679,23 @@ static bool will_be_inside(const char *path)
     return inside == 1;
 }
 
+/* `pool`: from the root on. What "cachemax create" refuses, too, needs something else first. */
 static const char *why_no_pool(const struct options *o, const char *pool, int error)
 {
     if (error != ENOENT)
         return strerror(error);
+    if (pool && os_links(pool) == OS_LINKS_DANGLE)
+        return "is a symbolic link to a file that does not exist: delete the link, or name another "
+               "pool";
     if (pool && will_be_inside(pool))
         return "does not exist, and may not lie inside the directory to be mounted: make one "
                "elsewhere with 'cachemax create'";
     if (o->helper && !o->source) /* mount(8)'s source, and what is missing counts as a pool */
         return "does not exist; make a pool with 'cachemax create', or, if it is the socket of a "
                "service, start that first";
+    if (pool && os_place_is_missing(pool))
+        return "does not exist, and its directory does not, either: make that first, then a pool "
+               "with 'cachemax create'";
     return "does not exist; make a pool with 'cachemax create'";
 }
 

@@ -277,25 +277,45 @@ uint64_t os_process_space(void)
     return stat("/proc/self/ns/pid", &st) == 0 && st.st_ino != 0 ? st.st_ino : 1;
 }
 
-/* A mount may wait for the service, so the service must not wait for a mount. */
+enum os_links os_links(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 || (errno != ELOOP && errno != ENOENT))
+        return OS_LINKS_LEAD;
+    if (errno == ELOOP)
+        return OS_LINKS_CIRCLE;
+    return lstat(path, &st) == 0 ? OS_LINKS_DANGLE : OS_LINKS_LEAD;
+}
+
+/* A mount may wait for the service, so the service must not wait for a mount. A system without the
+ * list has no such mounts; a list of which a part cannot be read may have one there. */
 const char *os_mount_fault(const char *path)
 {
-    char dir[1100], number[32], line[4096];
+    char dir[1100], number[32], *line = NULL;
     FILE *f = NULL;
     struct stat st = { .st_dev = 0 };
-    bool found = false;
+    size_t room = 0;
+    bool found = false, unread = false;
 
     snprintf(dir, sizeof(dir), "%s", path);
     if (stat(path, &st) != 0 && strrchr(dir, '/'))
         strrchr(dir, '/')[1] = 0;
-    if (stat(dir, &st) == 0)
-        f = fopen("/proc/self/mountinfo", "r");
+    if (stat(dir, &st) == 0) {
+        f = fopen("/proc/self/mountinfo", "re");
+        unread = !f && errno != ENOENT;
+    }
     snprintf(number, sizeof(number), " %u:%u ", major(st.st_dev), minor(st.st_dev));
-    while (f && !found && fgets(line, sizeof(line), f))
+    while (f && !found && getline(&line, &room, f) > 0)
         found = strstr(line, number) && strstr(line, " - fuse.cachemax ");
+    unread = unread || (f && !found && !feof(f));
+    free(line);
     if (f)
         fclose(f);
-    return found ? "lies in a directory that cachemax-mount serves; put it elsewhere" : NULL;
+    return found    ? "lies in a directory that cachemax-mount serves; put it elsewhere"
+           : unread ? "it cannot be seen on which mount it lies: the list of mounts "
+                      "(/proc/self/mountinfo) cannot be read; try again"
+                    : NULL;
 }
 
 /* The file itself, and not a link that leads to it. False: errno says why. */

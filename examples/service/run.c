@@ -166,10 +166,29 @@ static bool is_plain(const char *line, int e)
     return n == 0 || (n >= tail && strcmp(line + n - tail, text) == 0);
 }
 
-/* `line`: what the library has said, which begins with the name of the pool; "": nothing. */
-static void say_why_not(char why[RUN_WHY_ROOM], const char *pool, int e, const char *line)
+/* Of a pool that does not exist. A name that "cachemax create" refuses, too, needs something else
+ * first. */
+static const char *advice_to_make(const char *pool, const char *line)
 {
-    const char *const more = e == CM_ENOENT ? "; make it with \"cachemax create\""
+    const enum os_links links = os_links(pool);
+
+    if (links == OS_LINKS_CIRCLE)
+        return is_plain(line, CM_ENOENT)
+                   ? ": symbolic links in this path lead in a circle, or there are too many; mend "
+                     "them, or name another path"
+                   : "; mend them, or name another path"; /* the line has said the rest */
+    if (links == OS_LINKS_DANGLE)
+        return ": it is a symbolic link to a file that does not exist; delete the link, or name "
+               "another path";
+    if (os_place_is_missing(pool))
+        return ", and its directory is missing, too; make that first, then the pool with "
+               "\"cachemax create\"";
+    return "; make it with \"cachemax create\"";
+}
+
+void run_say_why_not(char why[RUN_WHY_ROOM], const char *pool, int e, const char *line)
+{
+    const char *const more = e == CM_ENOENT ? advice_to_make(pool, line)
                              : e == CM_EKEY ? "; " KEY_ADVICE
                              : e == CM_EACCES && is_plain(line, e)
                                  ? "; it is for its owner, so run this as that user, or as root"
@@ -183,7 +202,7 @@ static void say_why_not(char why[RUN_WHY_ROOM], const char *pool, int e, const c
         snprintf(why, RUN_WHY_ROOM, "%s: %s%s", pool, cm_strerror(e), more);
 }
 
-static void keep_line(void *line, int level, const char *text)
+void run_keep_line(void *line, int level, const char *text)
 {
     if (level <= CM_LOG_ERROR)
         snprintf(line, RUN_WHY_ROOM, "%s", text);
@@ -200,7 +219,7 @@ static int look_at_pool(const struct config *c, char line[RUN_WHY_ROOM])
 
     line[0] = 0;
     o.flags = CM_OPEN_READONLY;
-    o.log = keep_line;
+    o.log = run_keep_line;
     o.log_ctx = line;
     o.seal = key_seal();
     e = cm_open(c->pool, &o, &cache);
@@ -232,7 +251,7 @@ bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM])
     e = look_at_pool(c, line);
     key_drop();
     if (e < 0 && e != CM_EOWNED) {
-        say_why_not(why, c->pool, e, line);
+        run_say_why_not(why, c->pool, e, line);
         return false;
     }
     return true;
@@ -245,7 +264,7 @@ bool run_pool_fits(const struct config *c, void (*log)(enum log_weight w, const 
 
     const int e = fits ? look_at_pool(c, line) : 0;
     if (e < 0 && e != CM_EOWNED)
-        say_why_not(why, c->pool, e, line);
+        run_say_why_not(why, c->pool, e, line);
     key_drop();
     if (!fits || e == CM_EKEY)
         log(LOG_TROUBLE, why);
@@ -270,7 +289,7 @@ static int run_pool(const struct run *r)
     e = cm_open(pool, &o, &cache);
     log.opens = false;
     if (e < 0) {
-        say_why_not(text, pool, e, log.error);
+        run_say_why_not(text, pool, e, log.error);
         r->log(LOG_TROUBLE, text);
         return RUN_NO_SERVICE;
     }

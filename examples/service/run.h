@@ -30,6 +30,13 @@ struct run {
 #define RUN_BAD_USAGE 2  /* command line, configuration */
 
 #define RUN_WHY_ROOM 1400
+/* For cm_options.log while a pool is opened, with `line`, char[RUN_WHY_ROOM], as its log_ctx: keeps
+ * the last line that tells of an error. */
+void run_keep_line(void *line, int level, const char *text);
+/* Why a pool cannot be opened, with what to do. `e`: the error of cm_open(); `line`: what the
+ * library has said, which begins with the name of the pool; "": nothing. */
+void run_say_why_not(char why[RUN_WHY_ROOM], const char *pool, int e, const char *line);
+
 /* Is there a pool, which another process may have open? False: `why` says what is wrong. */
 bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM]);
 

@@ -197,16 +197,24 @@ static void listener_main(void *arg)
     }
 }
 
-/* Is it new, or did a service leave it, with the path of a pool? Else it is a file of somebody
- * else, who must not lose it. */
+/* Is it new, or did a service leave it: its own, with one line, the path of a pool? Else it is a
+ * file of somebody else, who must not lose it. The end of the line is missing if the volume was
+ * full. */
 static bool is_lock_file(int fd)
 {
-    char first = 0;
+    char text[PATH_MAX + 1];
+    const char *end;
     struct stat st;
+    ssize_t n;
 
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_size > PATH_MAX)
         return false;
-    return st.st_size == 0 || (pread(fd, &first, 1, 0) == 1 && first == '/');
+    n = pread(fd, text, sizeof(text), 0);
+    if (n <= 0)
+        return n == 0;
+    end = memchr(text, '\n', (size_t)n);
+    return text[0] == '/' && (st.st_mode & 077) == 0 && !memchr(text, '\0', (size_t)n) &&
+           (!end || end == text + n - 1);
 }
 
 /* Nobody else may serve here. */

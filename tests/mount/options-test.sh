@@ -133,6 +133,15 @@ says "a mistyped rule" 2 "did you mean '--exclude'" "$mount_bin" dir --exclud a
 says "rules" 3 'pool: does not exist' "$mount_bin" "$work" --pool pool --include a/b \
   --exclude='*.tmp' --exclude-owner 12345 --max-file-size=1GiB
 
+# What `cachemax create` refuses, too, is not advised.
+ln -s nowhere dangling
+says "a pool that is a dangling link" 3 \
+  'pool dangling: is a symbolic link to a file that does not exist: delete the link' \
+  "$mount_bin" "$work" --pool dangling
+rm dangling
+says "a pool without a directory" 3 \
+  'pool none/p: does not exist, and its directory does not, either: make that first' \
+  "$mount_bin" ./-dir --pool none/p
 # What mount(8) gives its helper. -f: nothing is mounted.
 ln -s "$mount_bin" mount.fuse.cachemax
 helper=$work/mount.fuse.cachemax

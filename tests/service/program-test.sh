@@ -95,6 +95,22 @@ check 'it is said once' test "$(wc -l <err)" = 1
 check 'nothing is left of it' test ! -e socket.writes
 says 'no pool, to check' 0 "$us $work/pool: no such file or directory; make it with*" \
   check-config good.conf
+# `create` refuses these names, too.
+ln -s nowhere dangling
+ln -s circle circle
+for refused in dangling circle none/pool good.conf/pool; do
+  config refused.conf "pool = $work/$refused" "socket = $work/socket"
+  case $refused in
+  dangling) said='no such file or directory: it is a symbolic link to a file that does not exist; *' ;;
+  circle) said='its path has too many symbolic links (do they lead in a circle?); mend them, or *' ;;
+  *) said='no such file or directory, and its directory is missing, too; make that first, *' ;;
+  esac
+  says "a name that create refuses: $refused" 1 "$us $work/$refused: $said" refused.conf
+  [ $refused != circle ] ||
+    said='no such file or directory: symbolic links in this path lead in a circle, or *'
+  says "to check: $refused" 0 "$us $work/$refused: $said" check-config refused.conf
+done
+rm dangling circle
 "$tool" create pool --size 4M --quiet && "$tool" create other --size 4M --quiet || exit 1
 if "$service" check-config good.conf >out 2>err && [ "$(cat out)" = 'good.conf: in order' ] &&
   [ ! -s err ]; then
@@ -216,6 +232,37 @@ echo mine >file
 config file.conf "pool = $work/pool" "socket = $work/file"
 says 'a file where the socket should be' 1 "$us $work/file: it is no socket; move it away" file.conf
 check 'that file stays' grep -qx mine file
+
+# What begins with "/" need not be a lock.
+for kind in lines notes; do
+  echo /notes >good
+  [ $kind = notes ] || echo /more >>good
+  mv good socket.lock
+  chmod $([ $kind = notes ] && echo 644 || echo 600) socket.lock
+  cp socket.lock before
+  says "a file where the lock should be: $kind" 1 \
+    "$us $work/socket.lock: it is no lock of a service; move it away" good.conf
+  check "that file stays: $kind" cmp -s before socket.lock
+  rm socket.lock
+done
+printf /po >socket.lock # the volume was full
+chmod 600 socket.lock
+# A list of mounts in part may lack the one that matters.
+short=$build/tests/short_mounts.so
+if [ ! -e "$short" ] || grep -Eq '__(asan|tsan|msan)_init' "$service"; then
+  echo "skip a list of mounts in part: no short_mounts.so, or a build that takes no LD_PRELOAD"
+  skipped=$((skipped + 1))
+else
+  cat >short.sh <<END
+#!/bin/sh
+SHORT_MOUNTS=40 LD_PRELOAD=$short exec "$service" "\$@"
+END
+  chmod +x short.sh
+  there=$service service=$work/short.sh
+  says 'a list of mounts in part' 2 "$us good.conf: it cannot be seen on which mount it lies: *" \
+    good.conf
+  service=$there
+fi
 
 # ---- One that serves -----------------------------------------------------------------------------
 start 'it serves' good.conf
