@@ -9,6 +9,7 @@
  */
 #include "remove.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "cachemax_client.h"
@@ -47,14 +48,18 @@ static bool reach_pool(const struct config *c, struct forgetter *f)
 {
     const struct cmc_options o = { .where = c->socket, .flags = CMC_NO_RING };
     cm_options pool = CM_OPTIONS_INIT;
-    char why[KEY_WHY_ROOM];
+    char why[RUN_WHY_ROOM], line[RUN_WHY_ROOM] = "";
     int e;
+
+    static_assert(KEY_WHY_ROOM <= RUN_WHY_ROOM, "key_read() and cmc_connect() write into it");
 
     if (!key_read(c, why)) {
         fprintf(stderr, "cachemax-service: %s\n", why);
         return false;
     }
     pool.seal = key_seal();
+    pool.log = run_keep_line;
+    pool.log_ctx = line;
     e = cm_open(c->pool, &pool, &f->cache);
     if (e == CM_EOWNED) {
         if (cmc_connect(&o, &f->client, why) != 0)
@@ -66,8 +71,8 @@ static bool reach_pool(const struct config *c, struct forgetter *f)
                     "cachemax-service: %s: another process has it open, and no service is at %s\n",
                     c->pool, c->socket);
     } else if (e < 0) {
-        fprintf(stderr, "cachemax-service: %s: %s%s\n", c->pool, cm_strerror(e),
-                e == CM_EKEY ? "; " KEY_ADVICE : "");
+        run_say_why_not(why, c->pool, e, line);
+        fprintf(stderr, "cachemax-service: %s\n", why);
     }
     return e >= 0;
 }

@@ -14,7 +14,7 @@ ok() { passed=$((passed + 1)); echo "ok $1"; }
 fail() { failed=$((failed + 1)); echo "FAIL $1: $2"; }
 skip() { skipped=$((skipped + 1)); echo "skip $1: $2"; }
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-remove.XXXXXX")
-trap 'kill $pid 2>/dev/null; rm -rf "$work"' EXIT
+trap 'kill $pid 2>/dev/null; umount "$work/read" 2>/dev/null; rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
 pid=
 cd "$work" || exit 1
@@ -134,6 +134,36 @@ pid=
 configure "folder = $work/other"
 rm -r other
 expect remove-gone 0 '^1 file or folder could not be opened' "$service" remove conf "$work/other"
+
+# Of a pool that cannot be opened, it says what a start of the service says.
+configure "folder = $work/empty"
+mkdir -p empty
+chmod 666 pool
+expect remove-untrusted 1 'pool: the file .*pool may be written by others \(mode 0666\), .*chmod' \
+  "$service" remove conf "$work/empty"
+chmod 600 pool
+mv pool whole
+head -c 100000 whole >pool
+chmod 600 pool
+expect remove-short 1 'pool: has 100000 bytes, its superblock says [0-9]+: it was cut off' \
+  "$service" remove conf "$work/empty"
+rm pool
+expect remove-gone-pool 1 'pool: no such file or directory; make it with "cachemax create"' \
+  "$service" remove conf "$work/empty"
+if [ "$(id -u)" = 0 ] && mkdir -p read && mount -t tmpfs -o size=20m none read 2>/dev/null; then
+  cp whole read/pool
+  chmod 600 read/pool
+  mount -o remount,ro read
+  ln -s read/pool pool
+  expect remove-read-only 1 'pool: its volume is mounted read-only' \
+    "$service" remove conf "$work/empty"
+  rm pool
+  umount read
+else
+  skip remove-read-only "cannot mount a tmpfs"
+fi
+mv whole pool
+grep -q "^folder = $work/empty" conf && ok line-stays || fail line-stays "$(cat conf)"
 
 # What could not be forgotten is not said to be. Of programs with a sanitizer the library may be
 # loaded behind this one.
