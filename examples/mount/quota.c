@@ -44,7 +44,7 @@ static bool is_path(const char *path)
 
 int quota_take(const char *name, const char *value, struct quotas *q)
 {
-    const char *const equals = strrchr(value, '=');
+    const char *const equals = strrchr(value, '='), *path = value;
     struct quota one = { .bytes = 0 };
     size_t n;
 
@@ -52,12 +52,12 @@ int quota_take(const char *name, const char *value, struct quotas *q)
         return rules_wrong(name, value,
                            "expected PATH=SIZE, such as logs=10G or logs=5%; SIZE is 4096 "
                            "bytes or more, or at most 100%");
-    while (*value == '/')
-        value++;
-    n = value < equals ? (size_t)(equals - value) : 0;
-    while (n > 0 && value[n - 1] == '/')
+    while (*path == '/')
+        path++;
+    n = path < equals ? (size_t)(equals - path) : 0;
+    while (n > 0 && path[n - 1] == '/')
         n--;
-    one.path = strndup(value, n);
+    one.path = strndup(path, n);
     if (!one.path) {
         fprintf(stderr, "cachemax-mount: %s: out of memory\n", name);
         return EXIT_RUNTIME;

@@ -159,9 +159,9 @@ t_usage() {
     usage 'expected PATH=SIZE, such as' --pool "$pool" --quota $v
   done
   for v in =1G /=1G ./a=1G a/../b=1G a//b=1G ..=1G; do
-    usage 'the path must be one below the directory' --pool "$pool" --quota $v
+    usage "quota=$v: the path must be one below the directory" --pool "$pool" --quota $v
   done
-  usage 'has a quota already' --pool "$pool" --quota a/=1G -o quota=/a=5%
+  usage 'quota=/a=5%: this directory has a quota already' --pool "$pool" --quota a/=1G -o quota=/a=5%
   usage 'a value is missing' --pool "$pool" --quota=
   usage '--quota needs --pool: ' --service "$socket" --quota a=1G
   usage 'there are 16 already' --pool "$pool" \
