@@ -97,6 +97,7 @@ def test_once(owner):
     r.check("once-why", re.search(r"^not cached +0\.0 +%d$" % a["miss_absent"], text, re.M), text)
     r.check("once-evictions-happened", of(a, ["evicted", "displaced"], 1) > 0, a)
     r.check("once-owner", "p: open in process %d for " % os.getpid() in text, text)
+    r.check("once-files", "; %d files of " % len(NAMES) in text, text)
     r.check("once-wear", "needs 24 h before" in text and "needs 1 h before" in text, text)
     # Of the origin all reads are timed; what is not timed is left out.
     r.check("once-latency", re.search(r"^origin reads, since it opened +\S+ \ws +\S+ \ws$", text,
@@ -165,6 +166,7 @@ def test_curve():
     os.unlink("curve")
     r.check("curve", re.search(r"^hits % by size: x1/8 \d+(, x\S+ \d+){5}, x8 \d+$", text, re.M),
             text)
+    r.check("curve-file", re.search(r"; 1 file of \d+ or more; ", text), text)
 
 
 def test_rates(owner, columns, rows_, env, extra):

@@ -370,8 +370,8 @@ static void draw_title(const struct view *v, struct frame *f)
     frame_text(f, "%s", tool_bytes(size, s->info.size));
     if (!v->files_error)
         frame_text(f, ", %.1f %% in use", tool_share(v->files.blocks, s->info.slots));
-    frame_text(f, "; %" PRIu64 " files of %" PRIu64 " or more; durability: %s", s->info.used_files,
-               s->info.max_files, durability(&s->info));
+    frame_text(f, "; %" PRIu64 " file%s of %" PRIu64 " or more; durability: %s", s->info.used_files,
+               s->info.used_files == 1 ? "" : "s", s->info.max_files, durability(&s->info));
     frame_line_end(f);
 }
 
