@@ -103,7 +103,8 @@ static void print_text(const char *pool, const struct seen *seen)
     const cm_info *info = &seen->info;
     char size[TOOL_NUMBER_MAX];
 
-    (void)printf("%s: %s, serves %.1f %% of the blocks that are read%s\n\n", pool,
+    tool_print(stdout, pool);
+    (void)printf(": %s, serves %.1f %% of the blocks that are read%s\n\n",
                  tool_bytes(size, info->size), percent(s->curve_hits[OWN]),
                  info->owned ? "" : " (when it was open last)");
     tool_print_curve(s->curve_hits, info->size);

@@ -112,7 +112,8 @@ static void print_lines(const char *pool, const cm_check_report *r, const struct
 {
     char count[TOOL_NUMBER_MAX];
 
-    (void)printf("%s: %s\n", pool, o->text);
+    tool_print(stdout, pool);
+    (void)printf(": %s\n", o->text);
 #define CHECK_X(name, text, is_damage)                                                             \
     (void)printf("  %c %24s  %s\n", (is_damage) && r->name ? '!' : ' ',                            \
                  tool_count(count, r->name), text);

@@ -127,18 +127,20 @@ static void print_result(const char *pool, bool sparse)
     char size[TOOL_NUMBER_MAX], slots[TOOL_NUMBER_MAX], dram[TOOL_NUMBER_MAX];
     cm_info info = { .struct_size = sizeof(info) };
 
+    tool_print(stdout, pool);
     if (cm_pool_info(pool, &info) != 0) {
-        (void)printf("%s: made\n", pool);
+        (void)puts(": made");
         return;
     }
-    (void)printf("%s: made, %s%s: room for %s blocks and %" PRIu64 " files; %.2f %% overhead, "
+    (void)printf(": made, %s%s: room for %s blocks and %" PRIu64 " files; %.2f %% overhead, "
                  "%s of memory while open, and the probation buffer\n",
-                 pool, tool_bytes(size, info.size), sparse ? " sparse" : "",
+                 tool_bytes(size, info.size), sparse ? " sparse" : "",
                  tool_count(slots, info.slots), info.max_files,
                  tool_percent(info.metadata_bytes, info.size), tool_bytes(dram, info.dram_bytes));
-    (void)printf("%s: knows up to %" PRIu64 " files at a time (--max-files); if more are read, new "
+    tool_print(stdout, pool);
+    (void)printf(": knows up to %" PRIu64 " files at a time (--max-files); if more are read, new "
                  "ones take the places of some that are not in use, which are then cold\n",
-                 pool, info.max_files);
+                 info.max_files);
 }
 
 /* In a directory that others may write, a pool can be made, but no open will take it. */

@@ -121,8 +121,8 @@ static void print_result(const char *pool, const cm_resize_options *o, const cm_
     char now[TOOL_NUMBER_MAX], was[TOOL_NUMBER_MAX], kept[TOOL_NUMBER_MAX], all[TOOL_NUMBER_MAX];
     const uint64_t stayed = r->blocks - r->no_room - r->damaged;
 
-    (void)printf("%s: %s now, was %s\n", pool, tool_bytes(now, o->size),
-                 tool_bytes(was, r->old_size));
+    tool_print(stdout, pool);
+    (void)printf(": %s now, was %s\n", tool_bytes(now, o->size), tool_bytes(was, r->old_size));
     if (r->emptied) {
         (void)puts("  empty: its next use would have emptied it, because it was not closed before "
                    "the system stopped, or its superblock is older than the rest");
@@ -281,14 +281,15 @@ static int in_use(const char *pool, const char *size)
     where = malloc(TOOL_PRINTABLE_MAX(strlen(point)));
     name = malloc(TOOL_PRINTABLE_MAX(strlen(pool)));
     if (where && name)
-        tool_message(tool_printable(name, pool),
+        tool_message(pool,
                      "is in use by cachemax-mount (process %" PRIu32
                      ") at %s. Unmount it, resize, and mount it again with its options:\n"
                      "  fusermount3 -u '%s'\n"
                      "  cachemax resize '%s' %s\n"
                      "If a unit of systemd mounts it, 'systemctl stop' and 'systemctl start' that "
                      "unit instead. What is cached stays",
-                     info.owner_pid, tool_printable(where, point), where, name, size);
+                     info.owner_pid, tool_printable(where, point), where,
+                     tool_printable(name, pool), size);
     free(where);
     free(name);
     free(point);
@@ -304,7 +305,7 @@ static int in_the_way(const char *pool)
     tool_message(pool,
                  "%s.cachemax-resize is in the way: no left-over of a resize, or in use; move it "
                  "away",
-                 name ? tool_printable(name, real) : pool);
+                 name ? tool_printable(name, real) : "POOL");
     free(name);
     free(real);
     return TOOL_FAILED;
@@ -378,7 +379,8 @@ static int resize_error(const char *pool, int code, const struct course *w)
 /* Shows that the mount works. */
 static void say_course(const struct owner_resizing *o)
 {
-    (void)printf("%s: %s\n", o->pool,
+    tool_print(stdout, o->pool);
+    (void)printf(": %s\n",
                  o->in_place
                      ? "its mount lets it grow in its place, if it can; it stays in use"
                      : "its mount makes it anew; programs read the origin until it is done");
@@ -418,7 +420,8 @@ static int by_owner(const char *pool, const cm_resize_options *options, cm_resiz
     if (rc != CM_EOWNED)
         return rc;
     if (w->owner.lost) {
-        (void)printf("%s: its mount has ended the connection; this waits for its end\n", pool);
+        tool_print(stdout, pool);
+        (void)puts(": its mount has ended the connection; this waits for its end");
         (void)fflush(stdout);
     }
     w->ended = owner_leaves(pool, w->owner.lost ? OWNER_WORK_SECONDS : OWNER_LEAVE_SECONDS);
@@ -437,7 +440,8 @@ static void print_short(const char *pool, const struct course *w)
 {
     char now[TOOL_NUMBER_MAX], was[TOOL_NUMBER_MAX];
 
-    (void)printf("%s: %s now, was %s\n", pool, tool_bytes(now, w->size),
+    tool_print(stdout, pool);
+    (void)printf(": %s now, was %s\n", tool_bytes(now, w->size),
                  tool_bytes(was, w->seen.info.size));
     (void)puts("  kept what was cached: its mount gave it this size, and has ended since");
     print_hit_ratio(&w->seen, w->size);
@@ -496,7 +500,8 @@ static int run_resize(const struct tool_args *args)
     w.size = options.size;
     rc = seen_read(args->operand, &w.seen);
     if (rc == 0 && w.seen.info.size == options.size) {
-        (void)printf("%s: has that size already\n", args->operand);
+        tool_print(stdout, args->operand);
+        (void)puts(": has that size already");
         return tool_end_output(TOOL_OK);
     }
     rc = tool_take_key_of(args->value[RESIZE_KEY], args->operand, &options.seal);

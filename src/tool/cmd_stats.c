@@ -163,12 +163,13 @@ static void print_lines(const char *pool, const struct seen *seen)
 
     if (local)
         (void)strftime(opened, sizeof(opened), " since %Y-%m-%d %H:%M:%S", local);
+    tool_print(stdout, pool);
     if (info->owned && info->owner_pid == 0)
-        (void)printf("%s: open%s\n", pool, opened);
+        (void)printf(": open%s\n", opened);
     else if (info->owned)
-        (void)printf("%s: open in process %" PRIu32 "%s\n", pool, info->owner_pid, opened);
+        (void)printf(": open in process %" PRIu32 "%s\n", info->owner_pid, opened);
     else
-        (void)printf("%s: not open; counters of the last session%s\n", pool,
+        (void)printf(": not open; counters of the last session%s\n",
                      opened[0] ? opened : ": none yet");
     if (seen_lookups(s))
         (void)printf("hit rate: %.2f %%\n", tool_share(s->hit_blocks, seen_lookups(s)));

@@ -13,6 +13,7 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "media/format.h"
@@ -79,8 +80,10 @@ void tool_message(const char *where, const char *format, ...)
 
     (void)fflush(stdout);
     (void)fputs("cachemax: ", stderr);
-    if (where)
-        (void)fprintf(stderr, "%s: ", where);
+    if (where) {
+        tool_print(stderr, where);
+        (void)fputs(": ", stderr);
+    }
     va_start(ap, format);
     (void)vfprintf(stderr, format, ap);
     va_end(ap);
@@ -396,11 +399,14 @@ static void print_log_line(const struct tool_log *log, int level, const char *te
                        : level == CM_LOG_WARNING ? "warning: "
                                                  : "";
     const size_t n = log->pool ? strlen(log->pool) : 0;
+    char *shown;
 
     if (n && strncmp(text, log->pool, n) == 0 && strncmp(text + n, ": ", 2) == 0)
         text += n + 2; /* skip the name: the message begins with it */
-    if (level <= log->max_level)
-        tool_message(log->pool, "%s%s", kind, text);
+    shown = level <= log->max_level ? malloc(TOOL_PRINTABLE_MAX(strlen(text))) : NULL;
+    if (shown) /* the text may have paths in it */
+        tool_message(log->pool, "%s%s", kind, tool_printable(shown, text));
+    free(shown);
 }
 
 static void print_held(struct tool_log *log)

@@ -9,6 +9,7 @@
  */
 #include "tool/tool.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 size_t tool_utf8(const char *text, uint32_t *code)
@@ -75,4 +76,12 @@ const char *tool_printable(char *text, const char *name)
     }
     *to = '\0';
     return text;
+}
+
+void tool_print(FILE *to, const char *name)
+{
+    char *text = malloc(TOOL_PRINTABLE_MAX(strlen(name)));
+
+    (void)fputs(text ? tool_printable(text, name) : "-", to);
+    free(text);
 }

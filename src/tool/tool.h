@@ -108,7 +108,8 @@ const char *tool_nearest(const char *word, const void *names, size_t stride, siz
 /* The call that an error code of the library came from. The same code needs different advice. */
 enum tool_action { TOOL_OPENING, TOOL_CREATING };
 
-/* "cachemax: WHERE: text" on standard error; `where` may be NULL. */
+/* "cachemax: WHERE: text" on standard error. `where`, a name as it is, is written as tool_print()
+ * does; NULL: none. */
 void tool_message(const char *where, const char *format, ...) TOOL_PRINTF(2, 3);
 /* Says what is wrong with the pool and what to do about it. Returns the exit status. */
 int tool_pool_error(const char *pool, int code, enum tool_action action);
@@ -181,6 +182,8 @@ int tool_hex(char c);
 /* Writes `name` to `text`, which has room for TOOL_PRINTABLE_MAX(strlen(name)), and returns it.
  * What a terminal should not get, and bytes that are not UTF-8, become \x1b and the like. */
 const char *tool_printable(char *text, const char *name);
+/* Writes `name` so to a stream; "-" without memory. */
+void tool_print(FILE *to, const char *name);
 
 /* ---- The curve (cmd_advise.c) -------------------------------------------------------------- */
 

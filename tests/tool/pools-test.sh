@@ -434,6 +434,40 @@ test_short_mounts()
   rm f
 }
 
+# Names of pools, in messages and in reports, are harmless whatever bytes they have.
+test_odd_names()
+{
+  local odd=$'o\e[31m\n\xe9x' shown='o\x1b[31m\x0a\xe9x' c
+  if ! : >"$odd"; then
+    skip odd-names "no such names here"
+    return
+  fi
+  rm "$odd"
+  for c in info check stats 'files' 'resize POOL 8M' 'dump POOL superblock' 'advise' 'top --once'; do
+    [[ $c == *POOL* ]] || c="$c POOL"
+    # shellcheck disable=SC2086 # words are wanted
+    words=(${c/POOL/})
+    "$cm" "${words[0]}" "$odd" "${words[@]:1}" >out 2>&1
+    check "odd-name-none-${words[0]}" grep -qF "cachemax: $shown: no such file" out
+  done
+  "$cm" create "$odd" --size 8M >out 2>&1
+  check odd-name-create grep -qF "$shown: made, " out
+  check odd-name-create-files grep -qF "$shown: knows up to " out
+  for c in check stats 'resize 8M' 'resize 9M' 'dump superblock' advise 'create --size 8M'; do
+    # shellcheck disable=SC2206 # words are wanted
+    words=($c)
+    "$cm" "${words[0]}" "$odd" "${words[@]:1}" >out 2>&1
+    check "odd-name-${c// /-}" grep -qF "$shown" out
+    check "odd-name-${c// /-}-plain" test "$(LC_ALL=C tr -d '\n -~' <out | wc -c)" = 0
+  done
+  chmod 666 "$odd"
+  echo text >f
+  "$cm" cat f --pool "$odd" 2>out >/dev/null
+  check odd-name-log grep -qF "$shown" out
+  check odd-name-log-plain test "$(LC_ALL=C tr -d '\n -~' <out | wc -c)" = 0
+  rm "$odd" f
+}
+
 test_no_command
 test_bad_pools
 test_half_damaged
@@ -449,5 +483,6 @@ test_few_descriptors
 test_not_made
 test_json
 test_short_mounts
+test_odd_names
 
 summary

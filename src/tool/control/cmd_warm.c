@@ -82,16 +82,13 @@ static bool is_limited(const struct sweep *s)
 
 static void complain_of_size(struct warm *w, const struct sweep *s, const struct control_file *file)
 {
-    char *path = malloc(TOOL_PRINTABLE_MAX(strlen(file->path)));
     char *quota = malloc(TOOL_PRINTABLE_MAX(strlen(s->limit.path)));
     char bytes[TOOL_NUMBER_MAX];
 
     progress_end(&w->progress);
-    if (path && quota)
-        tool_message(tool_printable(path, file->path),
-                     "is larger than its quota, %s for %s, and cached in part",
+    if (quota)
+        tool_message(file->path, "is larger than its quota, %s for %s, and cached in part",
                      tool_bytes(bytes, s->limit.most), tool_printable(quota, s->limit.path));
-    free(path);
     free(quota);
 }
 
@@ -107,7 +104,6 @@ static void add_file(struct warm *w, struct some *to, const struct sweep *s,
 /* A file was compared. Pages that the kernel has of it may be as wrong as the pool was. */
 static void add_comparison(struct warm *w, const struct sweep *s, const struct control_file *file)
 {
-    char *path = malloc(TOOL_PRINTABLE_MAX(strlen(file->path)));
     char bytes[TOOL_NUMBER_MAX];
 
     w->compared.verified += s->verified;
@@ -118,12 +114,11 @@ static void add_comparison(struct warm *w, const struct sweep *s, const struct c
     w->compared.files += s->differed > 0;
     if (s->differed)
         progress_end(&w->progress);
-    if (s->differed && path)
-        tool_message(tool_printable(path, file->path),
+    if (s->differed)
+        tool_message(file->path,
                      "%s of it in the pool were not what the file has; they are forgotten, and the "
                      "next read gives the file's",
                      tool_bytes(bytes, s->differed));
-    free(path);
 }
 
 /* Does the pool push out what was warmed first? A pool that has room does not, and after the last

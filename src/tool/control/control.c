@@ -109,19 +109,16 @@ const char *control_why(const struct os_mount *m, int error)
 
 void control_complain(const char *path, const struct os_mount *m, int error)
 {
-    char *shown = malloc(TOOL_PRINTABLE_MAX(strlen(path)));
     char *point = malloc(TOOL_PRINTABLE_MAX(m->point ? strlen(m->point) : 0));
-    const char *const name = shown ? tool_printable(shown, path) : NULL;
 
     if (control_is_dead(error) && point)
-        tool_message(name, "the mount is dead (its process is gone): run 'fusermount3 -u %s'%s",
+        tool_message(path, "the mount is dead (its process is gone): run 'fusermount3 -u %s'%s",
                      tool_printable(point, m->point), control_after_dead(m, error));
     else
-        tool_message(name, "%s%s", control_why(m, error),
+        tool_message(path, "%s%s", control_why(m, error),
                      error > 0 && !os_is_refused(error)
                          ? ": its owner has no control socket, or you are not its user"
                          : "");
-    free(shown);
     free(point);
 }
 
@@ -482,15 +479,12 @@ int control_ask(struct control *c, const char *verb, uint64_t number, const char
 
 static void say_waits(struct control *c, const struct os_mount *m, struct tool_progress *progress)
 {
-    char *point = malloc(TOOL_PRINTABLE_MAX(strlen(m->point)));
-
     if (!c->waited && !progress->quiet) {
         progress_end(progress);
-        tool_message(point ? tool_printable(point, m->point) : NULL,
+        tool_message(m->point,
                      "its pool gets another size at this moment; this command waits for the end");
     }
     c->waited = true;
-    free(point);
 }
 
 int control_ask_again(struct control *c, const struct os_mount *m, const char *verb,

@@ -15,10 +15,7 @@
 
 static void message_of(const char *path, const char *text)
 {
-    char *shown = malloc(TOOL_PRINTABLE_MAX(strlen(path)));
-
-    tool_message(shown ? tool_printable(shown, path) : NULL, "%s", text);
-    free(shown);
+    tool_message(path, "%s", text);
 }
 
 void files_complain(const struct control_file *file, const struct control_end *end)

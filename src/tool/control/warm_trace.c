@@ -179,15 +179,12 @@ static uint64_t told(const struct sweep_trace *s)
 static void tell(struct sweep_trace *s, uint32_t file, uint8_t state, const char *text)
 {
     const char *path = s->profile.path[file];
-    char *shown;
 
     s->state[file] = state;
     if (told(s) > TOLD_MAX)
         return;
-    shown = malloc(TOOL_PRINTABLE_MAX(strlen(path)));
     progress_end(&s->progress);
-    tool_message(shown ? tool_printable(shown, path) : NULL, "%s", text);
-    free(shown);
+    tool_message(path, "%s", text);
 }
 
 /* Its other parts would push out what is there. */

@@ -237,7 +237,10 @@ static int check_range(const struct dump_pool *p, const struct request *r)
 
 static void print_pool(const struct dump_pool *p, const char *name, struct dump_out *o)
 {
-    dump_text(o, "pool", "%s", name);
+    char *shown = malloc(TOOL_PRINTABLE_MAX(strlen(name)));
+
+    dump_text(o, "pool", "%s", o->as_json ? name : shown ? tool_printable(shown, name) : "-");
+    free(shown);
     dump_number(o, "file_bytes", p->bytes);
     dump_bool(o, "open", p->owned);
     if (p->owned && !o->as_json)
