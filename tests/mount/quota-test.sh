@@ -161,7 +161,8 @@ t_usage() {
   for v in =1G /=1G ./a=1G a/../b=1G a//b=1G ..=1G; do
     usage "quota=$v: the path must be one below the directory" --pool "$pool" --quota $v
   done
-  usage 'quota=/a=5%: this directory has a quota already' --pool "$pool" --quota a/=1G -o quota=/a=5%
+  usage 'quota=/a=5%: this directory has a quota already' \
+    --pool "$pool" --quota a/=1G -o quota=/a=5%
   usage 'a value is missing' --pool "$pool" --quota=
   usage '--quota needs --pool: ' --service "$socket" --quota a=1G
   usage 'there are 16 already' --pool "$pool" \

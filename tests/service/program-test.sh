@@ -101,8 +101,8 @@ ln -s circle circle
 for refused in dangling circle none/pool good.conf/pool; do
   config refused.conf "pool = $work/$refused" "socket = $work/socket"
   case $refused in
-  dangling) said='no such file or directory: it is a symbolic link to a file that does not exist; *' ;;
-  circle) said='its path has too many symbolic links (do they lead in a circle?); mend them, or *' ;;
+  dangling) said='no such file or directory: it is a symbolic link to a file that does not *' ;;
+  circle) said='its path has too many symbolic links (do they lead in a circle?); mend *' ;;
   *) said='no such file or directory, and its directory is missing, too; make that first, *' ;;
   esac
   says "a name that create refuses: $refused" 1 "$us $work/$refused: $said" refused.conf

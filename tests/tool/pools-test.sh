@@ -443,7 +443,7 @@ test_odd_names()
     return
   fi
   rm "$odd"
-  for c in info check stats 'files' 'resize POOL 8M' 'dump POOL superblock' 'advise' 'top --once'; do
+  for c in info check stats files 'resize POOL 8M' 'dump POOL superblock' advise 'top --once'; do
     [[ $c == *POOL* ]] || c="$c POOL"
     # shellcheck disable=SC2086 # words are wanted
     words=(${c/POOL/})
