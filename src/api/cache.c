@@ -335,7 +335,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
                what);
     c->must_empty = false;
     begin_checkpointed(c, &last);
-    cm_evict_begin(c, c->super.now.frontier, last.state == CM_SUPER_CLEAN);
+    cm_evict_begin(c, c->super.now.frontier);
     c->judged_key = cm_media_key(&c->media);
     cm_ghost_begin(&c->policy.ghost, c->media.geo.slots, c->policy.ghost.cell);
     cm_memo_begin(&c->memo, &c->media, &c->policy,

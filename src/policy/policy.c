@@ -42,7 +42,8 @@ enum cm_start cm_policy_leaves_buffer(struct cm_policy_state *p, unsigned count,
 {
     if (!unread && count >= at_load_relaxed(&p->ring.earn))
         return CM_START_MEMBER;
-    if (cm_ring_refuses(&p->ring))
+    /* The caller knows for how many blocks there are empty slots. So here they do not count. */
+    if (at_load_relaxed(&p->ring.remembered) && cm_ring_unused(&p->ring) == 0)
         return CM_START_NOT;
     if (cm_ring_unused(&p->ring) > 0)
         return CM_START_KNOWN;

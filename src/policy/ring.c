@@ -212,8 +212,14 @@ static uint64_t next_unused(struct cm_ring *r)
     return CM_NO_SLOT;
 }
 
-/* The next slot that became empty, of many. Each byte is looked at by itself: with so many of them
- * the search is short. */
+/* Is one of the eight slots from `at` on empty? `at` is a multiple of eight. */
+static bool has_empty(const struct cm_ring *r, uint64_t at)
+{
+    const uint64_t *const eight = (const uint64_t *)(const void *)&r->ref[at];
+    return at_load_relaxed(eight) & CM_REF_EMPTY * UINT64_C(0x0101010101010101);
+}
+
+/* The next slot that became empty, of many. They may lie together, far from here. */
 static uint64_t next_empty(struct cm_ring *r)
 {
     const uint64_t end = at_load_acquire(&r->end); /* as in next_unused() */
@@ -223,6 +229,10 @@ static uint64_t next_empty(struct cm_ring *r)
     uint64_t at = at_load_relaxed(&r->empty_at); /* relaxed: only says where to look */
     for (unsigned i = 0; i < CM_EMPTY_STEPS && slot == CM_NO_SLOT; i++) {
         at = at < end ? at : 0;
+        if (at % 8 == 0 && at + 8 <= end && !has_empty(r, at)) {
+            at += 8;
+            continue;
+        }
         if (cm_ring_count(r, at) == CM_REF_EMPTY)
             slot = take(r, at);
         at++;

@@ -32,7 +32,7 @@
 #define CM_HINTS 240u
 #define CM_EMPTY_PART 128u   /* with fewer empty slots than this part and CM_EMPTY_MIN, */
 #define CM_EMPTY_MIN 16u     /* only hinted ones are found */
-#define CM_EMPTY_STEPS 1024u /* a search for one looks at so many slots */
+#define CM_EMPTY_STEPS 8192u /* a search for one looks at eight times as many slots at most */
 #define CM_LINE_ENTRY 5u     /* bytes: slot << 2 | generation */
 
 struct cm_ring {
@@ -102,14 +102,14 @@ static inline uint64_t cm_ring_unused(const struct cm_ring *r)
     const uint64_t frontier = at_load_relaxed(&r->frontier), end = at_load_relaxed(&r->end);
     return frontier < end ? end - frontier : 0;
 }
-/* Are so many slots empty that a search of their bytes finds one soon? */
+/* Are so many slots empty that a search of their bytes finds one, mostly soon? */
 static inline bool cm_ring_has_many_empties(const struct cm_ring *r)
 {
     return at_load_relaxed(&r->empties) > /* relaxed: numbers by themselves */
            at_load_relaxed(&r->slots) / CM_EMPTY_PART + CM_EMPTY_MIN;
 }
-/* How many slots are known to be empty, without those of the free stack, and are found before any
- * block has to leave? Those that were never used do not count. */
+/* How many slots are known to be empty, without those of the free stack, and are mostly found
+ * before a block has to leave? Those that were never used do not count. */
 static inline uint64_t cm_ring_empties(const struct cm_ring *r)
 {
     const uint64_t n = at_load_relaxed(&r->empties); /* relaxed, as all here: a hint */

@@ -261,10 +261,11 @@ unsigned cm_evict_ended(struct cm_cache *c, unsigned n)
 
 unsigned cm_evict_room(struct cm_cache *c, unsigned n)
 {
-    /* Up to CM_BATCH_MAX free slots were evicted ahead, for blocks that have earned a place. */
+    /* Up to CM_BATCH_MAX free slots were evicted ahead, for blocks that have earned a place. As
+     * long as they are there an empty slot is not used, and must not count with each call. */
     const uint32_t free = at_load_relaxed(&c->policy.ring.free_count); /* relaxed: a hint */
-    const uint64_t has =
-        cm_ring_empties(&c->policy.ring) + (free > CM_BATCH_MAX ? free - CM_BATCH_MAX : 0);
+    const uint64_t empty = cm_ring_empties(&c->policy.ring) + free;
+    const uint64_t has = empty > CM_BATCH_MAX ? empty - CM_BATCH_MAX : 0;
     return has >= n ? n : (unsigned)has + cm_evict_ended(c, n - (unsigned)has);
 }
 
@@ -274,12 +275,12 @@ static uint64_t frontier_step(const struct cm_cache *c)
     return cm_media_slots(&c->media) / 64 + CM_SLOTS_MIN;
 }
 
-void cm_evict_begin(struct cm_cache *c, uint64_t frontier, bool exact)
+void cm_evict_begin(struct cm_cache *c, uint64_t frontier)
 {
     const uint64_t slots = cm_media_slots(&c->media), step = frontier_step(c);
     frontier = frontier < slots ? frontier : slots;
     c->policy.ring.frontier = c->frontier_mark = frontier;
-    c->hole = exact ? frontier : frontier > step ? frontier - step : 0;
+    c->hole = frontier > step ? frontier - step : 0;
     c->holes_end = frontier;
 }
 

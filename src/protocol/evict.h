@@ -15,9 +15,9 @@ static inline unsigned cm_evict_batch(const struct cm_cache *c)
     uint64_t b = cm_media_slots(&c->media) / 32; /* batch plus free stack stay below slots/16 */
     return b > CM_BATCH_MAX ? CM_BATCH_MAX : (unsigned)b;
 }
-/* At open: where the slots begin that were never used. `exact`: as a clean close has written it.
- * Else it is ahead of those that were used, and what was left empty is filled first. */
-void cm_evict_begin(struct cm_cache *c, uint64_t frontier, bool exact);
+/* At open: where the slots begin that were never used. If a session was killed since the pool was
+ * made, that is ahead of those that were used. What was left empty is filled first. */
+void cm_evict_begin(struct cm_cache *c, uint64_t frontier);
 /* Gets up to n owned slots to fill: from the free stack, then by eviction, of blocks that nothing
  * leads to first. An eviction also puts some slots on the free stack for later. Returns the number
  * of slots. */

@@ -53,6 +53,7 @@ void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
     assert(cm_ring_is_owned(&c->policy.ring, slot));
     cm_count(c, CM_STAT_quarantined, 1);
     cm_ring_vacated(&c->policy.ring, slot);
+    cm_ring_set(&c->policy.ring, slot, 0); /* it is no empty slot that somebody could use */
     /* A sparse pool on a full volume cannot grow any more. */
     if (cm_slot_has_no_room(&c->media, slot)) {
         uint32_t no = 0;

@@ -19,9 +19,8 @@ static int flush_no_cell(void *ctx, const void *p, size_t n)
 {
     const uint8_t *index = flushed_media->base + flushed_media->geo.index_offset;
     const uint8_t *headers = flushed_media->base + flushed_media->geo.header_offset;
-    if ((const uint8_t *)p >= index && (const uint8_t *)p < headers)
-        return CM_EIO;
-    return whole_ops->flush(ctx, p, n);
+    const bool is_cell = (const uint8_t *)p >= index && (const uint8_t *)p < headers;
+    return is_cell ? CM_EIO : whole_ops->flush(ctx, p, n);
 }
 
 /* The number of flushes of each header. */
@@ -791,6 +790,15 @@ static void count_lines(void *ctx, int level, const char *text)
     *(int *)ctx += level == CM_LOG_ERROR;
 }
 
+/* No payload can be used but those of the file's first n blocks. */
+static void forbid_others(cm_file *f, uint64_t n, bool forbidden)
+{
+    cm_cache *const c = cm_object_of(f)->cache;
+    os_protect(payload_of(c, 0), c->media.geo.slots * BLK, forbidden ? OS_NOTHING : OS_WRITE);
+    for (uint64_t b = 0; b < n; b++)
+        forbid(payload_of(c, slot_of(f, b)), false);
+}
+
 static void test_failing_media(void)
 {
     struct pool p;
@@ -801,24 +809,22 @@ static void test_failing_media(void)
     p.o.log = count_lines;
     p.o.log_ctx = &lines;
     (void)pool_up(&p);
-    size_t rest = (size_t)((p.c->media.geo.slots - 20) * BLK);
     cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     (void)put_all(f, 1000, p.c->media.geo.slots, 5); /* every slot was in use before */
     CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
     pool_again(&p);
     f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     CHECK_EQ(put_all(f, 0, 10, 5), 10);
-    os_protect(payload_of(p.c, 20), rest, OS_NOTHING);
+    forbid_others(f, 10, true);
     CHECK(put_all(f, 100, 150, 5) <= 20);
-    CHECK_EQ(pool_info(p.c).mode, CM_FREEZE);
-    CHECK_EQ(lines, 1);
+    CHECK(pool_info(p.c).mode == CM_FREEZE && lines == 1);
     CHECK_EQ(put(f, 500, 5), CM_NOT_STORED_MODE);
-    unsigned kept = hits(f, 0, 10, 5); /* in rare cases one was displaced in the index */
-    CHECK(kept >= 8);
+    const unsigned kept = hits(f, 0, 10, 5);
+    CHECK(kept >= 8);                            /* in rare cases one was displaced in the index */
     cm_bracket w = begin_write(f, 3 * BLK, BLK); /* forgetting still works */
     CHECK_EQ(look(f, 3, 5), MISS);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
-    os_protect(payload_of(p.c, 20), rest, OS_WRITE);
+    forbid_others(f, 10, false);
     pool_again(&p);
     CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
     f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);

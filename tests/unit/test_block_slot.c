@@ -650,6 +650,37 @@ static void test_wear(void)
     pool_end(&p);
 }
 
+/* A slot that was emptied by a write, and that cannot be filled any more, is no room. */
+static void test_unwritable_empties(void)
+{
+    enum { BAD = 150 };
+    static uint64_t bad[BAD];
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 8 * MIB);
+    const uint64_t slots = p.c->media.geo.slots;
+    (void)put_all(f, 0, slots + 50, 5);
+    unsigned n = 0;
+    for (uint64_t b = 0; b < slots && n < BAD; b++) {
+        const uint64_t slot = slot_of(f, b);
+        if (slot == CM_NO_SLOT)
+            continue;
+        cm_bracket w = begin_write(f, b * BLK, BLK);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        os_protect(payload_of(p.c, slot), BLK, OS_NOTHING);
+        bad[n++] = slot;
+    }
+    CHECK_EQ(n, BAD);
+    for (uint64_t i = 0; i < 10; i++)
+        (void)put_all(f, (3 + i) * slots, 200, 5);
+    for (unsigned i = 0; i < n; i++)
+        os_protect(payload_of(p.c, bad[i]), BLK, OS_WRITE);
+    CHECK_EQ(STAT(p.c, quarantined), BAD);
+    CHECK_EQ(p.c->policy.ring.empties, 0);
+    pool_end(&p);
+}
+
 /* ---- Remembering victims --------------------------------------------------------------------- */
 
 static struct cm_cache *remembering;
@@ -737,6 +768,8 @@ static void test_killed_often(void)
         CHECK_EQ(put_all(f, 0, BLOCKS, i), BLOCKS);
         pool_crash(&p);
         REQUIRE(pool_up(&p) == 0);
+        if (i % 2)
+            pool_again(&p); /* a close in between changes nothing */
         CASE("kill %u", (unsigned)i);
         CHECK(pool_info(p.c).used_slots <= i * BLOCKS + 2 * step);
     }
@@ -751,7 +784,7 @@ static void test_killed_often(void)
 }
 
 /* What the last session has left empty is filled, and blocks that it has left stay where they are.
- * A session that was closed has left nothing empty. */
+ */
 static void test_left_empty(void)
 {
     struct pool p;
@@ -772,7 +805,10 @@ static void test_left_empty(void)
     pool_down(&p);
     REQUIRE(pool_up(&p) == 0);
     CHECK_EQ(p.c->policy.ring.frontier, frontier + 10);
-    CHECK_EQ(p.c->hole, p.c->holes_end);
+    f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, CM_SOLE_WRITER);
+    CHECK_EQ(put_all(f, 2000, 10, 4), 10); /* that session has left nothing empty */
+    CHECK_EQ(p.c->policy.ring.frontier, frontier + 20);
+    CHECK_EQ(hits(f, 0, 10, 1) + hits(f, 100, n, 2) + hits(f, 1000, 10, 3), n + 20);
     pool_end(&p);
 }
 
@@ -791,6 +827,7 @@ const struct harness_test block_slot_tests[] = {
     TEST(wear),
     TEST(latency),
     TEST(stats_words),
+    TEST(unwritable_empties),
     TEST(remembered_unlocked),
     TEST(frontier_first),
     TEST(killed_often),

@@ -507,6 +507,7 @@ static void test_filled_since(void)
     const unsigned there = hits(two, 0, 2 * slots, 2);
     uint64_t owned = slot_of(one, 5);
     revalidate(one, OLD * BLK, 2);
+    out_of_order(p.c); /* a slot is owned, and nobody is at work who could own it */
     found_slots[0] = slot_of(two, 20);
     found_slots[1] = owned;
     CHECK(cm_ring_own(&p.c->policy.ring, owned));
@@ -568,12 +569,64 @@ static void test_free_slots(void)
     pool_end(&p);
 }
 
+/* An empty slot is room once. As long as slots that were evicted ahead are there, it is not used.
+ */
+static void test_one_empty(void)
+{
+    struct pool p;
+    cm_file *one, *two;
+    fill_pool(&p, OLD, &one, &two);
+    while (p.c->policy.ring.free_count > 0) {
+        uint64_t slot;
+        CHECK_EQ(cm_ring_take_free(&p.c->policy.ring, &slot, 1), 1);
+        cm_ring_disown(&p.c->policy.ring, slot);
+    }
+    cm_bracket b = begin_write(one, 0, BLK);
+    CHECK(cm_write_end(one, &b, NULL) >= 0);
+    CHECK_EQ(cm_ring_empties(&p.c->policy.ring), 1);
+    CHECK_EQ(cm_evict_room(p.c, CM_BATCH_MAX), 0);
+    pool_end(&p);
+}
+
+/* Empty slots of others are no room for a group that has all its quota: a scan in it does not push
+ * out its hot blocks. */
+static void test_full_group_empties(void)
+{
+    struct pool p;
+    cm_file *three, *four;
+    buffered = true;
+    fill_group(&p, &three, &four);
+    CHECK(cm_drop(three, 0, OLD * BLK) > 0);
+    cm_file *const scan = attach(&p, 6, 4 * OLD * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_group(scan, 5), 0);
+    const int64_t before = STAT(p.c, fill_blocks);
+    (void)put_all(scan, 0, 4 * OLD, 6);
+    CHECK(STAT(p.c, fill_blocks) <= before + 32);
+    CHECK(hits(four, 0, OLD, 4) + 32 >= OLD);
+    pool_end(&p);
+    buffered = false;
+}
+
 static const struct harness_test tests[] = {
-    TEST(table),        TEST(open_file),       TEST(closed_file), TEST(records),
-    TEST(two_records),  TEST(search),          TEST(few),         TEST(others_stay),
-    TEST(buffer),       TEST(sparse),          TEST(group),       TEST(pinned),
-    TEST(filled_since), TEST(ended_in_buffer), TEST(full_group),  TEST(empty_slots),
+    TEST(table),
+    TEST(open_file),
+    TEST(closed_file),
+    TEST(records),
+    TEST(two_records),
+    TEST(search),
+    TEST(few),
+    TEST(others_stay),
+    TEST(buffer),
+    TEST(sparse),
+    TEST(group),
+    TEST(pinned),
+    TEST(filled_since),
+    TEST(ended_in_buffer),
+    TEST(full_group),
+    TEST(empty_slots),
     TEST(free_slots),
+    TEST(one_empty),
+    TEST(full_group_empties),
 };
 
 int main(int argc, char **argv)
