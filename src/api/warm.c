@@ -194,8 +194,7 @@ static int wait_for_growth(struct warm *w)
     return e;
 }
 
-/* Until it is known what earlier sessions left of the groups, nothing of those that have a quota
- * can be stored. */
+/* Nothing of a group with a quota is stored until it is known what earlier sessions left of it. */
 static int survey(struct warm *w)
 {
     uint64_t most = at_load_relaxed(&w->f->share) > 0 ? cm_quota_parts(w->c) : 0; /* a hint */
@@ -531,8 +530,10 @@ static void report_end(struct warm *w, uint64_t len)
 {
     if (w->stopped)
         w->pos = w->warmed;
-    if (w->pos < least(w->passed, w->end) && w->version == w->passed_version) {
-        w->pos = least(w->passed, w->end);
+    /* After a stop `end` says where the comparison has ended (pass()), and not the file. */
+    const uint64_t done = w->stopped ? w->passed : least(w->passed, w->end);
+    if (w->pos < done && w->version == w->passed_version) {
+        w->pos = done;
         w->report.cached = w->passed_cached;
     }
     w->report.end =
@@ -583,9 +584,8 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     if (len == 0 || offset >= at_load_acquire(&f->size))
         w.end = w.pos; /* no byte is wanted */
     w.wanted = w.end;
-    /* Acquire: as in see_version(). */
-    w.version = at_load_acquire(&f->incarnation);
-    at_add_acq_rel(&w.c->live, 1); /* cm_close looks at it */
+    w.version = at_load_acquire(&f->incarnation); /* acquire: as in see_version() */
+    at_add_acq_rel(&w.c->live, 1);                /* cm_close looks at it */
     if (o.flags & CM_WARM_VERIFY)
         w.verify = cm_compare_new(file, f);
     e = o.flags & CM_WARM_VERIFY && !w.verify ? CM_ENOMEM : survey(&w);

@@ -81,7 +81,7 @@ ENDED = [
        '            cm_ring_disown(&c->policy.ring, slot[i]);\n', ''),
     _m('ended, buffer', 'a slot of such a block is as good as one that was never used',
        'unit ended buffer', 'protocol/fill_buffered.c',
-       'const unsigned room = cm_evict_ended(c, claimed);', 'const unsigned room = 0;'),
+       'const unsigned room = cm_evict_room(c, claimed);', 'const unsigned room = 0;'),
     _m('ended, buffer room', 'as many blocks come in as slots were freed', 'unit ended sparse',
        'protocol/fill_buffered.c', 'room > n &&', 'room > 0 &&'),
     _m('ended, buffer quota', 'a group at its quota cannot use such slots', 'unit ended full_group',
