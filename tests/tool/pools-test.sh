@@ -283,7 +283,8 @@ test_few_descriptors()
 # A pool that cannot be made: the message has the cause.
 test_not_made()
 {
-  expect not-made-limited 1 "limited: this process may not make a file of that size \\('ulimit -f'\\)" \
+  expect not-made-limited 1 \
+    "limited: this process may not make a file of that size \\('ulimit -f'\\)" \
     bash -c "ulimit -f 1000; exec '$cm' create limited --size 4M"
   check not-made-said-once test "$(grep -c . err)" = 1
   check not-made-nothing-left test ! -e limited

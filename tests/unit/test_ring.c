@@ -3,56 +3,10 @@
  * test_ring.c - the replacement policy: a bounded search, counts, hints, the frontier, the free
  * stack, and ownership that is always exclusive.
  */
-#include "fixture.h"
+#include "ring_common.h"
 
 #include <inttypes.h>
 #include <pthread.h>
-
-#include "policy/ring.h"
-
-/* All slots used, none owned, counts zero. */
-static struct cm_ring make(uint64_t slots)
-{
-    struct cm_ring r = { .slots = slots, .end = slots, .frontier = slots };
-    r.free_max = (uint32_t)(slots / 32);
-    r.ref = calloc(slots, 1);
-    r.owned = calloc((slots + 63) / 64, 8);
-    r.kept = calloc((slots + 63) / 64, 8);
-    r.free = calloc(r.free_max + 1, 8);
-    r.hint = calloc(CM_HINTS + 1, 8);
-    r.line_max = cm_ring_line(slots);
-    r.line = calloc(r.line_max, CM_LINE_ENTRY);
-    r.probation = slots / 10;
-    r.earn = 1;
-    return r;
-}
-
-static uint64_t victim(struct cm_ring *r)
-{
-    struct cm_victim v;
-    return cm_ring_victims(r, &v, 1) == 1 ? v.slot : CM_NO_SLOT;
-}
-
-static uint64_t take_free(struct cm_ring *r)
-{
-    uint64_t slot;
-    return cm_ring_take_free(r, &slot, 1) == 1 ? slot : CM_NO_SLOT;
-}
-
-static void unmake(struct cm_ring *r)
-{
-    free(r->ref);
-    free(r->owned);
-    free(r->kept);
-    free(r->free);
-    free(r->hint);
-    free(r->line);
-}
-
-static void set_all(struct cm_ring *r, uint8_t count)
-{
-    memset(r->ref, count, r->slots);
-}
 
 /* ---- The hand -------------------------------------------------------------------------------- */
 
@@ -200,11 +154,6 @@ static void test_kept_slots(void)
 
 /* ---- Probation ------------------------------------------------------------------------------- */
 
-static void begin(struct cm_ring *r, uint64_t slot)
-{
-    cm_ring_begin_probation(r, &slot, 1, 0);
-}
-
 static uint64_t remembered_victim(struct cm_ring *r, bool remember)
 {
     struct cm_victim v;
@@ -273,54 +222,6 @@ static void test_line_taken(void)
     CHECK_EQ(cm_ring_victims(&r, v, 2), 2);
     CHECK_EQ(v[0].slot, 80); /* seven on probation and two taken */
     CHECK_EQ(v[1].slot, 51);
-    unmake(&r);
-}
-
-/* Slots that became empty come before all others that were used, also those without a hint, if
- * there are many of them. */
-static void test_empties(void)
-{
-    enum { SLOTS = 4096, EMPTY = 600 };
-    struct cm_ring r = make(SLOTS);
-    struct cm_victim v;
-    set_all(&r, 1);
-    for (uint64_t s = 0; s < EMPTY; s++)
-        cm_ring_hint(&r, 3000 + s);
-    CHECK_EQ(r.hint_count, CM_HINTS);
-    CHECK_EQ(r.empties, EMPTY);
-    CHECK_EQ(cm_ring_empties(&r), EMPTY);
-    uint64_t got = 0;
-    for (; cm_ring_empties(&r) > 0 && got < EMPTY; got++) {
-        CASE("victim %u", (unsigned)got);
-        const uint64_t left = SLOTS / CM_EMPTY_PART + CM_EMPTY_MIN;
-        for (unsigned i = 0; i < 4 && (v.slot = victim(&r)) < 3000; i++)
-            CHECK(r.hint_count == 0); /* the search has to come there first */
-        CHECK(v.slot >= 3000 && v.slot < 3000 + EMPTY);
-        cm_ring_set(&r, v.slot, 1); /* it is filled */
-        CHECK_EQ(r.empties, EMPTY - 1 - got);
-        CHECK(cm_ring_empties(&r) == r.empties || r.empties <= left);
-    }
-    CHECK_EQ(EMPTY - got, SLOTS / CM_EMPTY_PART + CM_EMPTY_MIN);
-    unmake(&r);
-}
-
-/* Slots that are filled by others, or begin their probation, are not empty any more. */
-static void test_empties_counted(void)
-{
-    struct cm_ring r = make(100);
-    cm_ring_hint(&r, 1);
-    cm_ring_hint(&r, 1);
-    cm_ring_hint(&r, 2);
-    cm_ring_hint(&r, 3);
-    CHECK_EQ(r.empties, 3);
-    CHECK_EQ(cm_ring_empties(&r), 4); /* few: the hints count, and one stands twice */
-    begin(&r, 2);
-    cm_ring_set(&r, 3, CM_REF_KNOWN);
-    CHECK_EQ(r.empties, 1);
-    CHECK(cm_ring_own(&r, 1));
-    const uint64_t slot = 1;
-    cm_ring_give_free(&r, &slot, 1);
-    CHECK_EQ(r.empties, 0);
     unmake(&r);
 }
 
@@ -875,7 +776,7 @@ static void test_victims_once(void)
     unmake(&shared);
 }
 
-static const struct harness_test tests[] = {
+static const struct harness_test ring_tests[] = {
     TEST(zero_wins),
     TEST(kept_slots),
     TEST(bounded),
@@ -887,8 +788,7 @@ static const struct harness_test tests[] = {
     TEST(line),
     TEST(line_ahead),
     TEST(line_taken),
-    TEST(empties),
-    TEST(empties_counted),
+
     TEST(hand_passes_by),
     TEST(stale_places),
     TEST(line_full),
@@ -911,9 +811,12 @@ static const struct harness_test tests[] = {
     TEST(frontier_owned),
     TEST(spared_together),
     TEST(victims_once),
+    TEST_END,
 };
+
+static const struct harness_test *const tables[] = { ring_tests, ring_empties_tests };
 
 int main(int argc, char **argv)
 {
-    return HARNESS_MAIN(tests, argc, argv);
+    return HARNESS_TABLES(tables, argc, argv);
 }
