@@ -26,7 +26,7 @@ OF_DEVICES = [
        'number_is_point(e->d_name))'),
     _m('new mount points', 'mounts made later are not looked at', 'devices',
        '^a device that is mounted later$',
-       NUMBER, '    if (poll(&p, 1, 0) == 1) {\n', '    if (poll(&p, 1, 0) == 2) {\n'),
+       NUMBER, 'points.again |= poll(&p, 1, 0) == 1;', 'points.again |= poll(&p, 1, 0) == 2;'),
     _m('one file system', '--one-file-system shows what is mounted below', 'devices',
        '^--one-file-system$',
        INODE, 'device != parent->device', 'false'),

@@ -96,7 +96,7 @@ OF_TOOL = [
        'o->of_pool = keys[i];', 'o->of_pool = keys[0];'),
     _m('dump, mounted', 'a file on a mount gets the id of the kernel', 'control',
        '^(a running mount|dump finds a file of a running mount)$', 'tool/dump/cmd_dump.c',
-       'rc = owner_file_id(r->pool, text, &r->file.id);', 'rc = CM_EABSENT;'),
+       'rc = owner_file_id(r->pool, text, &r->file.id, why);', 'rc = CM_EABSENT;'),
     _m('files, pinned', 'the list of files does not mark pinned ones', 'pin',
        '^(what is pinned stays in a storm|the list of files marks it)$', 'tool/cmd_files.c',
        'f->pinned ? ",pinned" : ""', '""'),
