@@ -15,7 +15,8 @@
 #
 # Without a FILTER some long suites run a part of what they have, and others not at all: a ninth of
 # the mount's runs, and a third of what runs a second time, with sanitizers and in emulators. The
-# rest runs with the next commits.
+# address sanitizer and arm64 have one commit of two; the guest, the builds with all checks and with
+# the thread sanitizer, and Windows have the others. The rest runs with the next commits.
 #
 # --list runs nothing. A line has a suite's label, its name and its command, with tabs between the
 # words; the label of a slow one ends with a minus. The numbers in these commands are smaller.
@@ -667,7 +668,7 @@ asan=''
 [ $all = no ] || {
   # Schedules that no commit before had.
   also schedules/new "$b/tests/model/schedules" --seed $((commits * 1000000)) --count 20000
-  also guest bash "$here/guest/run.sh" "$b" --cuts 3 # one processor
+  ! in_turn 1 2 || also guest bash "$here/guest/run.sh" "$b" --cuts 3 # one processor
   ! in_turn 1 6 || also nbdkit-dax /usr/bin/python3 "$here/nbd/dax-test.py" "$b" # the same
   more_of_policies "$b"
   need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
@@ -676,7 +677,7 @@ asan=''
   leave="$leave|^tests/(policy|share)/|$(no_turn asan)"
   in_turn 0 || leave="$leave|^tests/model/(turns|schedules|histories)\$"
   # With more optimization compiling takes longer than the tests win by it.
-  build asan "$b-asan" gcc -Db_sanitize=address,undefined -Doptimization=1 $lines_only && asan=built
+  in_turn 0 2 && build asan "$b-asan" gcc -Db_sanitize=address,undefined -Doptimization=1 $lines_only && asan=built
   leave='' # the guest goes on beside the next suites
 }
 
@@ -712,7 +713,7 @@ if [ $all = yes ]; then
     ! its_turn "checked/unit/$name" || goals="$goals tests/unit/test_$name"
   done
   goals="$goals tests/unit/test_objects"
-  if build checked "$b-checked" gcc -Ddefault_library=static -Dexamples=disabled -Dchecks=full \
+  if in_turn 1 2 && build checked "$b-checked" gcc -Ddefault_library=static -Dexamples=disabled -Dchecks=full \
     $lines_only; then
     for rules in adr checkpoint; do
       beside checked/crash/$rules "$b-checked/tests/crash/crash" --rules $rules --length 1 \
@@ -731,7 +732,9 @@ if [ $all = yes ]; then
     settle
   fi
   goals=''
-  if command -v clang >/dev/null; then
+  if ! in_turn 1 2; then
+    :
+  elif command -v clang >/dev/null; then
     goals="tests/model/model tests/model/race tests/model/histories-free"
     goals="$goals $(with_threads "$b" | grep -vE "$(no_turn tsan)")"
     build tsan "$b-tsan" clang -Db_sanitize=thread -Db_lundef=false -Dwerror=true $lines_only &&
@@ -749,7 +752,9 @@ if [ $all = yes ]; then
   mkdir -p "$b-xxhash" && cp /usr/include/xxhash.h "$b-xxhash/"
   PATH=$here/cross:$PATH # wine-run, for the cross file
   was_alone=$alone alone='' # Wine's server, which all programs share, must see their mounts
-  if need wine wine64 gcc-mingw-w64-x86-64; then
+  if ! in_turn 1 2; then
+    :
+  elif need wine wine64 gcc-mingw-w64-x86-64; then
     clang_built=no
     # Where the linker finds gcc's library, only gcc knows.
     build_windows_clang() {
@@ -766,7 +771,7 @@ if [ $all = yes ]; then
       passed=$((passed + 1))
       run=wine-try exe=.exe
       also wine/tool bash "$here/cross/tool-win32.sh" "$b-windows" # mostly waits
-      ! in_turn 4 6 || also wine/packages bash "$here/packages/windows-test.sh"
+      ! in_turn 1 6 || also wine/packages bash "$here/packages/windows-test.sh"
       also wine/compare bash "$here/cross/compare-win32.sh" "$b-windows"
       also wine/dash python3 "$here/cross/dash-win32.py" "$b" "$b-windows"
       storm="$b-windows/tests/service/storm.exe"
@@ -780,14 +785,14 @@ if [ $all = yes ]; then
         --no-ring
       core_suites "$b-windows" wine/ 100000 5 20000
       run='' exe=''
-      ! in_turn 0 6 || build_windows_clang # beside those that mostly wait
+      ! in_turn 3 6 || build_windows_clang # beside those that mostly wait
       settle # it deletes the files of others that have ended
       suite wine/service/scm bash "$here/service/scm.sh" "$b-windows"
       suite wine/tree sh "$here/tree/check-tree.sh" "$top" "$b-windows" objects
       suite wine/same-bytes sh "$here/cross/same-bytes.sh" "$b/tests/cross/pool" \
         "wine-run $b-windows/tests/cross/pool.exe"
     else
-      ! in_turn 0 6 || build_windows_clang
+      ! in_turn 3 6 || build_windows_clang
     fi
     if ! command -v clang >/dev/null; then
       skip windows-clang "no clang here"
@@ -808,7 +813,9 @@ if [ $all = yes ]; then
   fi
   alone=$was_alone
   target "windows x86-64 under Wine"
-  if need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; then
+  if ! in_turn 0 2; then
+    :
+  elif need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; then
     leave=$(no_turn arm64)
     if build arm64 "$b-arm64" cc --cross-file "$here/cross/arm64.ini" -Dexamples=disabled \
       -Ddebug=false -Dwerror=true -Dxxhash_header="$b-xxhash"; then

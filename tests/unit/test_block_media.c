@@ -790,13 +790,14 @@ static void count_lines(void *ctx, int level, const char *text)
     *(int *)ctx += level == CM_LOG_ERROR;
 }
 
-/* No payload can be used but those of the file's first n blocks. */
+/* No payload can be used but those of the file's first n blocks. In rare cases one has no slot. */
 static void forbid_others(cm_file *f, uint64_t n, bool forbidden)
 {
     cm_cache *const c = cm_object_of(f)->cache;
     os_protect(payload_of(c, 0), c->media.geo.slots * BLK, forbidden ? OS_NOTHING : OS_WRITE);
     for (uint64_t b = 0; b < n; b++)
-        forbid(payload_of(c, slot_of(f, b)), false);
+        if (slot_of(f, b) != CM_NO_SLOT)
+            forbid(payload_of(c, slot_of(f, b)), false);
 }
 
 static void test_failing_media(void)
@@ -806,8 +807,7 @@ static void test_failing_media(void)
     if (!cm_guard_available())
         SKIP("no fault guard in this build");
     pool_make(&p, MIB, 0);
-    p.o.log = count_lines;
-    p.o.log_ctx = &lines;
+    p.o.log = count_lines, p.o.log_ctx = &lines;
     (void)pool_up(&p);
     cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
     (void)put_all(f, 1000, p.c->media.geo.slots, 5); /* every slot was in use before */
@@ -820,7 +820,7 @@ static void test_failing_media(void)
     CHECK(pool_info(p.c).mode == CM_FREEZE && lines == 1);
     CHECK_EQ(put(f, 500, 5), CM_NOT_STORED_MODE);
     const unsigned kept = hits(f, 0, 10, 5);
-    CHECK(kept >= 8);                            /* in rare cases one was displaced in the index */
+    CHECK(kept >= 8);
     cm_bracket w = begin_write(f, 3 * BLK, BLK); /* forgetting still works */
     CHECK_EQ(look(f, 3, 5), MISS);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
