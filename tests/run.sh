@@ -677,7 +677,9 @@ asan=''
   leave="$leave|^tests/(policy|share)/|$(no_turn asan)"
   in_turn 0 || leave="$leave|^tests/model/(turns|schedules|histories)\$"
   # With more optimization compiling takes longer than the tests win by it.
-  in_turn 0 2 && build asan "$b-asan" gcc -Db_sanitize=address,undefined -Doptimization=1 $lines_only && asan=built
+  in_turn 0 2 &&
+    build asan "$b-asan" gcc -Db_sanitize=address,undefined -Doptimization=1 $lines_only &&
+    asan=built
   leave='' # the guest goes on beside the next suites
 }
 
@@ -713,8 +715,8 @@ if [ $all = yes ]; then
     ! its_turn "checked/unit/$name" || goals="$goals tests/unit/test_$name"
   done
   goals="$goals tests/unit/test_objects"
-  if in_turn 1 2 && build checked "$b-checked" gcc -Ddefault_library=static -Dexamples=disabled -Dchecks=full \
-    $lines_only; then
+  if in_turn 1 2 && build checked "$b-checked" gcc -Ddefault_library=static \
+    -Dexamples=disabled -Dchecks=full $lines_only; then
     for rules in adr checkpoint; do
       beside checked/crash/$rules "$b-checked/tests/crash/crash" --rules $rules --length 1 \
         --states "$(crash_states $rules 7000)"
