@@ -44,6 +44,8 @@ WARM = [
        ''),
     _m('warm, cut short, end', 'nor of the end', 'unit warm round_cut_short', 'api/warm.c',
        '        w->pos = done;\n', ''),
+    _m('warm, stopped, end', 'nor where the comparison has ended', 'unit warm later_pass_stops',
+       'api/warm.c', 'done = w->stopped ? w->passed : least', 'done = w->stopped > 99 ? 0 : least'),
     _m('warm, leak, writer', 'a pool that has room evicts nothing', 'unit warm writer_behind',
        ROOM, 'return (cm_ring_unused(r) == 0 && cm_ring_empties(r) == 0) ||',
        'return f || (cm_ring_unused(r) == 0 && cm_ring_empties(r) == 0) ||'),

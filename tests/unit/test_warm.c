@@ -417,6 +417,44 @@ static void test_round_cut_short(void)
     }
 }
 
+/* Ten blocks are dropped when the first pass is done: the second one may store so many, and no
+ * more. Then one more is dropped in its middle. */
+static int tell_and_drop(void *ctx, uint64_t done, uint64_t total)
+{
+    struct loss *l = ctx;
+    const bool whole = done == 40 * BLK;
+    if (l->times == 1 || (l->times == 0 && whole)) {
+        l->first = l->times ? 16 : 0;
+        l->n = l->times ? 1 : 10;
+        lose_beside(l);
+    }
+    l->times += l->times > 0 || whole;
+    return tell(&l->told, done, total);
+}
+
+/* A later pass that ends for lack of room takes nothing back of what was done, also if only the
+ * comparison goes on, and does not know where the file ends. */
+static void test_later_pass_stops(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("verify %u, size known %u", i % 2, i / 2);
+        struct pool p;
+        struct origin o = make_origin(100 * BLK);
+        cm_warm_report r;
+        cm_file *f = open_both(&p, MIB, i / 2 ? o.size : CM_SIZE_UNKNOWN);
+        struct loss l = { .f = f, .drops = true };
+        cm_warm_options opts = options(&l.told);
+        opts.flags = i % 2 ? CM_WARM_VERIFY : 0;
+        opts.progress = tell_and_drop;
+        opts.progress_ctx = &l;
+        CHECK_EQ(warm(f, 0, 40 * BLK, &opts, &o, &r), 0);
+        CHECK(l.times > 2);
+        CHECK_EQ(r.stored, 50 * BLK);
+        CHECK_EQ(r.end, 40 * BLK);
+        pool_end(&p);
+    }
+}
+
 /* A pool that has room evicts nothing: what is gone there was written, or dropped. In a full pool,
  * too, what was written comes back. Also in a later pass. */
 static void test_writer_behind(void)
@@ -826,6 +864,7 @@ static const struct harness_test warm_tests[] = {
     TEST(out_of_buffer_whole),
     TEST(writer_between_rounds),
     TEST(round_cut_short),
+    TEST(later_pass_stops),
     TEST(writer_behind),
     TEST(whole),
     TEST(no_room_quota),
