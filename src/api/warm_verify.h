@@ -26,8 +26,8 @@ struct cm_comparison {
     /* What was found since the beginning; bytes, but for the last two. */
     uint64_t verified, differed, undecided;
     uint64_t blocks; /* that differed */
-    bool stuck;      /* some of them, or one that is undecided, could not be forgotten */
     uint64_t at;     /* the first one */
+    bool stuck;      /* some of them, or one that is undecided, could not be forgotten */
 };
 
 /* NULL: there is no memory. */

@@ -64,7 +64,7 @@ static uint8_t change(struct cm_ring *r, uint64_t slot, uint8_t keep, uint8_t st
     do
         next = (uint8_t)((was & keep) | state);
     while (next != was && !at_cas_acq_rel(&r->ref[slot], &was, next));
-    if ((was ^ next) & CM_REF_EMPTY) /* relaxed: a hint; ~0 is -1 */
+    if ((was ^ next) & CM_REF_EMPTY) /* relaxed: a hint; UINT64_MAX is -1 */
         (void)at_add_relaxed(&r->empties, next & CM_REF_EMPTY ? 1 : UINT64_MAX);
     return was;
 }

@@ -106,7 +106,7 @@ int os_read_mounts(struct os_mount **list, size_t *n)
         }
     }
     if (f && error == 0 && !feof(f))
-        error = errno; /* a part is missing */
+        error = errno ? errno : EIO; /* a part is missing */
     free(line);
     if (f)
         (void)fclose(f);

@@ -53,9 +53,10 @@ enum os_links os_links(const char *path)
 int os_find(const char *path)
 {
     wchar_t *name = win32_path(path);
-    const bool there = name && GetFileAttributesW(name) != INVALID_FILE_ATTRIBUTES;
-    const int error = there ? 0 : (int)GetLastError();
+    int error = ERROR_NOT_ENOUGH_MEMORY;
 
+    if (name)
+        error = GetFileAttributesW(name) == INVALID_FILE_ATTRIBUTES ? (int)GetLastError() : 0;
     free(name);
     return error;
 }

@@ -107,6 +107,13 @@ const char *control_why(const struct os_mount *m, int error)
                : why_no_socket(m);
 }
 
+const char *control_after_why(int error)
+{
+    return error > 0 && !os_is_refused(error)
+               ? ": its owner has no control socket, or you are not its user"
+               : "";
+}
+
 void control_complain(const char *path, const struct os_mount *m, int error)
 {
     char *point = malloc(TOOL_PRINTABLE_MAX(m->point ? strlen(m->point) : 0));
@@ -115,10 +122,7 @@ void control_complain(const char *path, const struct os_mount *m, int error)
         tool_message(path, "the mount is dead (its process is gone): run 'fusermount3 -u %s'%s",
                      tool_printable(point, m->point), control_after_dead(m, error));
     else
-        tool_message(path, "%s%s", control_why(m, error),
-                     error > 0 && !os_is_refused(error)
-                         ? ": its owner has no control socket, or you are not its user"
-                         : "");
+        tool_message(path, "%s%s", control_why(m, error), control_after_why(error));
     free(point);
 }
 

@@ -59,6 +59,8 @@ enum {
 const char *control_error_text(int error);
 /* The same of a mount that could not be asked: more can be said if its socket is gone. */
 const char *control_why(const struct os_mount *m, int error);
+/* What is said behind that; "" is nothing. */
+const char *control_after_why(int error);
 /* Its pool file was moved or removed. If it still answers: */
 #define CONTROL_POOL_LOST                                                                          \
     "its pool file is not at its path any more: if it was moved, mount it from there next time, "  \

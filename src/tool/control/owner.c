@@ -370,10 +370,7 @@ static int ask_for_pool(const struct os_mount *m, const char *pool, char why[OWN
     int error = c ? control_open_mount(c, m, ANSWER_SECONDS) : CONTROL_ENDED;
 
     if (error)
-        (void)snprintf(why, OWNER_WHY, "%s%s", control_why(m, error),
-                       error > 0 && !os_is_refused(error)
-                           ? ": its owner has no control socket, or you are not its user"
-                           : "");
+        (void)snprintf(why, OWNER_WHY, "%s%s", control_why(m, error), control_after_why(error));
     else if ((error = control_has_pool(c, pool, ANSWER_SECONDS)) != 0)
         (void)snprintf(why, OWNER_WHY, "%s",
                        error == CONTROL_OTHER ? "it has another pool" : control_error_text(error));

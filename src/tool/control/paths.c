@@ -13,18 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void message_of(const char *path, const char *text)
-{
-    tool_message(path, "%s", text);
-}
-
 void files_complain(const struct control_file *file, const struct control_end *end)
 {
     char text[TOOL_PRINTABLE_MAX(sizeof(end->text))];
 
-    message_of(file->path, end->code == CM_ENOTSUP
-                               ? "is not cached there: the mount cannot tell it from other files"
-                               : tool_printable(text, end->text));
+    tool_message(file->path, end->code == CM_ENOTSUP
+                                 ? "is not cached there: the mount cannot tell it from other files"
+                                 : tool_printable(text, end->text));
 }
 
 static char *copy_of(const char *text)
@@ -102,17 +97,18 @@ int files_mount_of(struct control_files *f, const char *path, char **real, size_
     if (os_is_dead(error) && files_on_dead(f, path))
         return TOOL_NO_MOUNT;
     if (error) {
-        message_of(path, os_error_text(error));
+        tool_message(path, "%s", os_error_text(error));
         return TOOL_FAILED;
     }
     *mount = place_of(f, id);
     if (*mount < f->nmounts && f->mounts[*mount].source[0] != '/') {
-        message_of(path, "the source of its mount does not tell the pool: in fstab, make the pool "
-                         "the source");
+        tool_message(path,
+                     "the source of its mount does not tell the pool: in fstab, make the pool "
+                     "the source");
     } else if (*mount < f->nmounts) {
         return TOOL_OK;
     } else {
-        message_of(path, "is not on a mount of cachemax-mount; 'cachemax list' shows them");
+        tool_message(path, "is not on a mount of cachemax-mount; 'cachemax list' shows them");
     }
     free(*real);
     *real = NULL;
@@ -125,7 +121,7 @@ static int found(void *ctx, const char *path, uint64_t size, int error)
     char *copy;
 
     if (error) {
-        message_of(path, os_error_text(error));
+        tool_message(path, "%s", os_error_text(error));
         f->failed++;
         return 0;
     }
@@ -169,10 +165,10 @@ static int add_operand(struct control_files *f, const char *path)
     if (rc < 0 && os_is_dead(-rc) && files_on_dead(f, path)) {
         rc = passed_over(f, TOOL_NO_MOUNT);
     } else if (rc < 0) {
-        message_of(path, os_error_text(-rc));
+        tool_message(path, "%s", os_error_text(-rc));
         rc = passed_over(f, TOOL_FAILED);
     } else if (rc == 0 && f->n == n && f->failed == failed && !os_is_directory(real)) {
-        message_of(path, "is no regular file, and no directory: nothing of it is cached");
+        tool_message(path, "is no regular file, and no directory: nothing of it is cached");
         rc = passed_over(f, TOOL_FAILED);
     }
     free(real);
@@ -401,7 +397,7 @@ bool files_say_lost(const struct control_files *f)
 
     for (size_t k = 0; k < f->nmounts; k++)
         if (has_file(f, k) && control_pool_is_lost(&f->mounts[k])) {
-            message_of(f->mounts[k].point, CONTROL_POOL_LOST);
+            tool_message(f->mounts[k].point, CONTROL_POOL_LOST);
             lost = true;
         }
     return lost;
@@ -449,10 +445,10 @@ static int add_below(struct control_scope *s, const char *path)
     if (rc != TOOL_OK)
         return rc;
     if (s->n > 0 && !control_same_mount(&s->files.mounts[mount], &s->files.mounts[s->mount])) {
-        message_of(path, "is on another mount; name paths on one");
+        tool_message(path, "is on another mount; name paths on one");
         rc = TOOL_USAGE;
     } else if (!below(&s->files.mounts[mount], real, text)) {
-        message_of(path, "its path is too long");
+        tool_message(path, "its path is too long");
         rc = TOOL_FAILED;
     } else if (!(copy = copy_of(text))) {
         rc = no_memory();
