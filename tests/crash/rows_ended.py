@@ -46,7 +46,7 @@ ENDED = [
     _m('empties, ahead', 'but not of those that were evicted ahead', 'unit ended one_empty', EVICT,
        'empty > CM_BATCH_MAX ? empty - CM_BATCH_MAX : 0;', 'empty;'),
     _m('empties, group', 'and none for a group that has all its quota',
-       'unit ended full_group_empties', 'policy/policy.c',
+       'unit ended full_group', 'policy/policy.c',
        'if (at_load_relaxed(&p->ring.remembered) && cm_ring_unused(&p->ring) == 0)',
        'if (cm_ring_refuses(&p->ring))'),
     _m('empties, out of use', 'a slot that is out of use is no empty one',
