@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * pool_missing.c - see pool_missing.h. Owns nothing.
+ * pool_missing.c - pool_missing.h on POSIX. Owns nothing.
  */
 #include "pool_missing.h"
 
@@ -40,20 +40,25 @@ enum pool_missing pool_missing(const char *path, char text[POOL_MISSING_TEXT])
     if (error == ELOOP) {
         strcpy(text, "symbolic links in this path lead in a circle, or there are too many; mend "
                      "them, or give another path");
-    } else if (is_link(path)) {
+        return POOL_LINKED;
+    }
+    if (is_link(path)) {
         strcpy(text, "is a symbolic link to a file that does not exist; delete the link, or give "
                      "another path");
-    } else if (stat(parent, &st) == 0 && S_ISDIR(st.st_mode)) {
+        return POOL_LINKED;
+    }
+    if (stat(parent, &st) == 0 && S_ISDIR(st.st_mode)) {
         strcpy(text, "there is no such file; make it with 'cachemax create'");
         return POOL_MAKEABLE;
-    } else if (is_link(parent)) {
+    }
+    if (is_link(parent)) {
         snprintf(text, POOL_MISSING_TEXT,
                  "'%s' is a symbolic link, and leads to no directory; mend it, or give another "
                  "path",
                  parent);
-    } else {
-        snprintf(text, POOL_MISSING_TEXT,
-                 "there is no directory '%s'; make it first, or give another path", parent);
+        return POOL_LINKED;
     }
-    return POOL_UNREACHABLE;
+    snprintf(text, POOL_MISSING_TEXT,
+             "there is no directory '%s'; make it first, or give another path", parent);
+    return POOL_NO_PLACE;
 }

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * pool_missing.h - why no file is where a pool should be, for programs on POSIX that open one.
+ * pool_missing.h - why no file is where a pool should be, for the front ends.
  *
  * CM_ENOENT also stands for links in a circle, a link to nothing and a missing directory. There
- * 'cachemax create' makes no pool, so that is the wrong advice. Look before cm_open(): what the
- * library would log is said here, once.
+ * 'cachemax create' makes no pool, so that is the wrong advice. What the library logs of such a
+ * pool is said here, too: say one of them.
  */
 #ifndef POOL_MISSING_H
 #define POOL_MISSING_H
 
 enum pool_missing {
-    POOL_NOT_MISSING, /* there is something, or nobody knows: let cm_open() look */
+    POOL_NOT_MISSING, /* there is something, or nobody knows (Windows): cm_open() tells */
     POOL_MAKEABLE,    /* nothing is in the way of a pool there */
-    POOL_UNREACHABLE  /* neither cm_open() nor cm_create() gets there */
+    POOL_NO_PLACE,    /* its directory is missing: cm_create() does not get there either */
+    POOL_LINKED       /* symbolic links lead in a circle, or to nothing: the same */
 };
 
 #define POOL_MISSING_TEXT 4608

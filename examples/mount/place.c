@@ -14,6 +14,7 @@
 #include "mount.h"
 #include "mountinfo.h"
 
+#include "../missing/pool_missing.h"
 #include "../service/os.h"
 
 #include <limits.h>
@@ -679,34 +680,35 @@ static bool will_be_inside(const char *path)
     return inside == 1;
 }
 
-/* `pool`: from the root on. What "cachemax create" refuses, too, needs something else first. */
-static const char *why_no_pool(const struct options *o, const char *pool, int error)
+/* `pool`: from the root on. `text`: room for it. */
+static const char *why_no_pool(const struct options *o, const char *pool, int error,
+                               char text[POOL_MISSING_TEXT])
 {
+    const enum pool_missing missing = pool ? pool_missing(pool, text) : POOL_NOT_MISSING;
+
+    if (missing == POOL_LINKED)
+        return text;
     if (error != ENOENT)
         return strerror(error);
-    if (pool && os_links(pool) == OS_LINKS_DANGLE)
-        return "is a symbolic link to a file that does not exist: delete the link, or name another "
-               "pool";
     if (pool && will_be_inside(pool))
         return "does not exist, and may not lie inside the directory to be mounted: make one "
                "elsewhere with 'cachemax create'";
     if (o->helper && !o->source) /* mount(8)'s source, and what is missing counts as a pool */
         return "does not exist; make a pool with 'cachemax create', or, if it is the socket of a "
                "service, start that first";
-    if (pool && os_place_is_missing(pool))
-        return "does not exist, and its directory does not, either: make that first, then a pool "
-               "with 'cachemax create'";
+    if (missing == POOL_NO_PLACE)
+        return text;
     return "does not exist; make a pool with 'cachemax create'";
 }
 
 /* 0 or an exit status. */
 static int prepare_pool(struct options *o)
 {
-    char *pool = from_root(o->pool), *real = realpath(o->pool, NULL);
+    char *pool = from_root(o->pool), *real = realpath(o->pool, NULL), text[POOL_MISSING_TEXT];
     bool inside;
 
     if (!pool || !real) {
-        fail("pool", o->pool, why_no_pool(o, pool, errno));
+        fail("pool", o->pool, why_no_pool(o, pool, errno, text));
         free(pool);
         free(real);
         return EXIT_POOL;

@@ -113,7 +113,8 @@ static int look_at_place(const char *path)
 static int pool_absent(void)
 {
     char why[POOL_MISSING_TEXT];
-    const bool in_the_way = pool_missing(settings.pool, why) == POOL_UNREACHABLE;
+    const enum pool_missing missing = pool_missing(settings.pool, why);
+    const bool in_the_way = missing == POOL_NO_PLACE || missing == POOL_LINKED;
     if (settings.size > 0 && !in_the_way)
         return pool_make();
     if (in_the_way)

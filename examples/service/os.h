@@ -87,12 +87,8 @@ const char *os_place_fault(const char *where);
 /* Who may put a socket at `where` decides what clients read. True: others than this user and root
  * may. Windows: false; a pipe's owner is looked at by those who connect. */
 bool os_place_is_exposed(const char *where);
-/* The directory for that socket, or for a pool, is not there. Windows: false. */
+/* The directory for that socket is not there. Windows: false. */
 bool os_place_is_missing(const char *where);
-/* Do the symbolic links of a path lead nowhere: are they a circle, or too many; or is `path` itself
- * one to a name that does not exist? Windows: OS_LINKS_LEAD. */
-enum os_links { OS_LINKS_LEAD, OS_LINKS_CIRCLE, OS_LINKS_DANGLE };
-enum os_links os_links(const char *path);
 bool os_is_directory(const char *path);
 /* What is wrong with where a file lies, or will lie; NULL: nothing. */
 const char *os_mount_fault(const char *path);

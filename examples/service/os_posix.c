@@ -277,17 +277,6 @@ uint64_t os_process_space(void)
     return stat("/proc/self/ns/pid", &st) == 0 && st.st_ino != 0 ? st.st_ino : 1;
 }
 
-enum os_links os_links(const char *path)
-{
-    struct stat st;
-
-    if (stat(path, &st) == 0 || (errno != ELOOP && errno != ENOENT))
-        return OS_LINKS_LEAD;
-    if (errno == ELOOP)
-        return OS_LINKS_CIRCLE;
-    return lstat(path, &st) == 0 ? OS_LINKS_DANGLE : OS_LINKS_LEAD;
-}
-
 /* A mount may wait for the service, so the service must not wait for a mount. A system without the
  * list has no such mounts; a list of which a part cannot be read may have one there. */
 const char *os_mount_fault(const char *path)

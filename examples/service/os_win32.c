@@ -326,12 +326,6 @@ bool os_place_is_missing(const char *where)
     return false;
 }
 
-enum os_links os_links(const char *path)
-{
-    (void)path;
-    return OS_LINKS_LEAD;
-}
-
 bool os_is_directory(const char *path)
 {
     wchar_t *name = win32_path(path);

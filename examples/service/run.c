@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../missing/pool_missing.h"
 #include "failed.h"
 #include "key.h"
 #include "os.h"
@@ -166,37 +167,20 @@ static bool is_plain(const char *line, int e)
     return n == 0 || (n >= tail && strcmp(line + n - tail, text) == 0);
 }
 
-/* Of a pool that does not exist. A name that "cachemax create" refuses, too, needs something else
- * first. */
-static const char *advice_to_make(const char *pool, const char *line)
-{
-    const enum os_links links = os_links(pool);
-
-    if (links == OS_LINKS_CIRCLE)
-        return is_plain(line, CM_ENOENT)
-                   ? ": symbolic links in this path lead in a circle, or there are too many; mend "
-                     "them, or name another path"
-                   : "; mend them, or name another path"; /* the line has said the rest */
-    if (links == OS_LINKS_DANGLE)
-        return ": it is a symbolic link to a file that does not exist; delete the link, or name "
-               "another path";
-    if (os_place_is_missing(pool))
-        return ", and its directory is missing, too; make that first, then the pool with "
-               "\"cachemax create\"";
-    return "; make it with \"cachemax create\"";
-}
-
 void run_say_why_not(char why[RUN_WHY_ROOM], const char *pool, int e, const char *line)
 {
-    const char *const more = e == CM_ENOENT ? advice_to_make(pool, line)
+    const char *const more = e == CM_ENOENT ? "; make it with \"cachemax create\""
                              : e == CM_EKEY ? "; " KEY_ADVICE
                              : e == CM_EACCES && is_plain(line, e)
                                  ? "; it is for its owner, so run this as that user, or as root"
                                  : "";
 
     const int n = (int)(RUN_WHY_ROOM - 1 - strlen(more)); /* of a long line the end is cut */
+    char missing[POOL_MISSING_TEXT];
 
-    if (*line)
+    if (e == CM_ENOENT && pool_missing(pool, missing) != POOL_NOT_MISSING)
+        snprintf(why, RUN_WHY_ROOM, "%s: %.*s", pool, RUN_WHY_ROOM / 2, missing);
+    else if (*line)
         snprintf(why, RUN_WHY_ROOM, "%.*s%s", n, line, more);
     else
         snprintf(why, RUN_WHY_ROOM, "%s: %s%s", pool, cm_strerror(e), more);

@@ -136,11 +136,11 @@ says "rules" 3 'pool: does not exist' "$mount_bin" "$work" --pool pool --include
 # What `cachemax create` refuses, too, is not advised.
 ln -s nowhere dangling
 says "a pool that is a dangling link" 3 \
-  'pool dangling: is a symbolic link to a file that does not exist: delete the link' \
+  'pool dangling: is a symbolic link to a file that does not exist; delete the link' \
   "$mount_bin" "$work" --pool dangling
 rm dangling
 says "a pool without a directory" 3 \
-  'pool none/p: does not exist, and its directory does not, either: make that first' \
+  "pool none/p: there is no directory '.*/none'; make it first" \
   "$mount_bin" ./-dir --pool none/p
 # What mount(8) gives its helper. -f: nothing is mounted.
 ln -s "$mount_bin" mount.fuse.cachemax

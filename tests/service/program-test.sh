@@ -89,11 +89,11 @@ for option in --help -h --version -V; do
 done
 
 # ---- What cannot be used -------------------------------------------------------------------------
-says 'no pool' 1 "$us $work/pool: no such file or directory; make it with \"cachemax create\"" \
+says 'no pool' 1 "$us $work/pool: there is no such file; make it with 'cachemax create'" \
   good.conf
 check 'it is said once' test "$(wc -l <err)" = 1
 check 'nothing is left of it' test ! -e socket.writes
-says 'no pool, to check' 0 "$us $work/pool: no such file or directory; make it with*" \
+says 'no pool, to check' 0 "$us $work/pool: there is no such file; make it with*" \
   check-config good.conf
 # `create` refuses these names, too.
 ln -s nowhere dangling
@@ -101,13 +101,11 @@ ln -s circle circle
 for refused in dangling circle none/pool good.conf/pool; do
   config refused.conf "pool = $work/$refused" "socket = $work/socket"
   case $refused in
-  dangling) said='no such file or directory: it is a symbolic link to a file that does not *' ;;
-  circle) said='its path has too many symbolic links (do they lead in a circle?); mend *' ;;
-  *) said='no such file or directory, and its directory is missing, too; make that first, *' ;;
+  dangling) said='is a symbolic link to a file that does not exist; delete *' ;;
+  circle) said='symbolic links in this path lead in a circle, or there are too many; mend *' ;;
+  *) said="there is no directory '$work/${refused%/pool}'; make it first, *" ;;
   esac
   says "a name that create refuses: $refused" 1 "$us $work/$refused: $said" refused.conf
-  [ $refused != circle ] ||
-    said='no such file or directory: symbolic links in this path lead in a circle, or *'
   says "to check: $refused" 0 "$us $work/$refused: $said" check-config refused.conf
 done
 rm dangling circle

@@ -148,7 +148,7 @@ chmod 600 pool
 expect remove-short 1 'pool: has 100000 bytes, its superblock says [0-9]+: it was cut off' \
   "$service" remove conf "$work/empty"
 rm pool
-expect remove-gone-pool 1 'pool: no such file or directory; make it with "cachemax create"' \
+expect remove-gone-pool 1 "pool: there is no such file; make it with 'cachemax create'" \
   "$service" remove conf "$work/empty"
 if [ "$(id -u)" = 0 ] && mkdir -p read && mount -t tmpfs -o size=20m none read 2>/dev/null; then
   cp whole read/pool
@@ -211,7 +211,7 @@ fi
 
 configure "folder = $work/data"
 rm pool
-expect remove-no-pool 1 'pool: no such file' "$service" remove conf "$work/data"
+expect remove-no-pool 1 'pool: there is no such file' "$service" remove conf "$work/data"
 grep -q "folder = $work/data" conf && ok kept || fail kept "the folder is gone from the file"
 
 # A sealed pool: the command opens it with the key of the configuration.
