@@ -524,18 +524,20 @@ static void test_fills_that_do_not_count(void)
 {
     struct pool p;
     (void)slow_second(&p, 0);
-    cm_file *g = attach(&p, 2, 100, 1, 0);
     uint8_t data[CM_BLOCK_SIZE];
-    cm_miss m = miss_of(g, 0, 100);
     content(5, 0, data);
-    CHECK_EQ(cm_fill(g, &m, data, 100, CM_FILL_EOF), 0);
-    CHECK_EQ(p.c->fill.turns, 0);
-    CHECK_EQ(p.c->fill.tries, 1);
-    CHECK_EQ(p.c->fill.busy, 0);
+    for (unsigned i = 1; i <= 100; i++) { /* many: one that takes too long does not count anyway */
+        cm_file *g = attach(&p, 1 + i, 100, 1, 0);
+        cm_miss m = miss_of(g, 0, 100);
+        CHECK_EQ(cm_fill(g, &m, data, 100, CM_FILL_EOF), 0);
+        CHECK_EQ(p.c->fill.turns, 0);
+        CHECK_EQ(p.c->fill.tries, i);
+        CHECK_EQ(p.c->fill.busy, 0);
+    }
     p.c->fill.busy = 1;
-    cm_file *f = attach(&p, 3, 1000 * BLK, 1, 0);
+    cm_file *f = attach(&p, 1000, 1000 * BLK, 1, 0);
     CHECK_EQ(put(f, 0, 5), 0);
-    CHECK_EQ(p.c->fill.tries, 1);
+    CHECK_EQ(p.c->fill.tries, 100);
     p.c->fill.busy = 0;
     pool_end(&p);
 }
