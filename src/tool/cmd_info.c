@@ -155,7 +155,9 @@ static void print_lines(const char *pool, const cm_info *info, const struct dura
 {
     char a[TOOL_NUMBER_MAX], b[TOOL_NUMBER_MAX], uuid[UUID_TEXT];
 
-    (void)printf("pool:        %s\n", pool);
+    (void)fputs("pool:        ", stdout);
+    tool_print(stdout, pool);
+    (void)putchar('\n');
     print_state(info);
     (void)printf("size:        %s\n", tool_bytes_exact(a, info->size));
     (void)printf("slots:       %s, of %u bytes each\n", tool_count(a, info->slots), CM_BLOCK_SIZE);

@@ -454,7 +454,7 @@ test_odd_names()
   "$cm" create "$odd" --size 8M >out 2>&1
   check odd-name-create grep -qF "$shown: made, " out
   check odd-name-create-files grep -qF "$shown: knows up to " out
-  for c in check stats 'resize 8M' 'resize 9M' 'dump superblock' advise 'create --size 8M'; do
+  for c in info check stats 'resize 8M' 'resize 9M' 'dump superblock' advise 'create --size 8M'; do
     # shellcheck disable=SC2206 # words are wanted
     words=($c)
     "$cm" "${words[0]}" "$odd" "${words[@]:1}" >out 2>&1
@@ -467,6 +467,11 @@ test_odd_names()
   check odd-name-log grep -qF "$shown" out
   check odd-name-log-plain test "$(LC_ALL=C tr -d '\n -~' <out | wc -c)" = 0
   rm "$odd" f
+  printf '%s\n' 'cachemax-trace 1' 'f 1 a' 'r 1 0 1 0' 'end 1' >"$odd"
+  "$cm" replay "$odd" --size 64 >out 2>&1
+  check odd-name-replay grep -qF "$shown: 1 blocks read, " out
+  check odd-name-replay-plain test "$(LC_ALL=C tr -d '\n -~' <out | wc -c)" = 0
+  rm "$odd"
 }
 
 test_no_command

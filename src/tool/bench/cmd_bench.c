@@ -200,10 +200,11 @@ static void print_head(struct run *u)
                  cache_size(c[2], m->cache[2]), m->system);
     if (m->load >= 0)
         (void)printf("; load before %.2f", m->load);
-    (void)printf("\npool of %s in %s%s%s%s, %u round%s; cachemax %s, LMDB %s, SQLite %s\n\n",
-                 tool_bytes(size, u->b.bytes), u->dir, v.type[0] ? " (" : "", v.type,
-                 v.type[0] ? ")" : "", u->b.rounds, u->b.rounds == 1 ? "" : "s", cm_version(),
-                 bench_lmdb_version() ? bench_lmdb_version() : "not built in",
+    (void)printf("\npool of %s in ", tool_bytes(size, u->b.bytes));
+    tool_print(stdout, u->dir);
+    (void)printf("%s%s%s, %u round%s; cachemax %s, LMDB %s, SQLite %s\n\n", v.type[0] ? " (" : "",
+                 v.type, v.type[0] ? ")" : "", u->b.rounds, u->b.rounds == 1 ? "" : "s",
+                 cm_version(), bench_lmdb_version() ? bench_lmdb_version() : "not built in",
                  bench_sqlite_version() ? bench_sqlite_version() : "not built in");
     if (m->load > m->processors / 2.0)
         (void)printf(

@@ -367,7 +367,8 @@ static void print_head(const struct command *c)
     const struct trace *t = &c->trace;
     char reads[TOOL_NUMBER_MAX], unique[TOOL_NUMBER_MAX], writes[TOOL_NUMBER_MAX];
 
-    (void)printf("%s: %s blocks read, %s different ones, in %" PRIu32 " file%s", c->path,
+    tool_print(stdout, c->path);
+    (void)printf(": %s blocks read, %s different ones, in %" PRIu32 " file%s",
                  tool_count(reads, t->reads), tool_count(unique, t->unique), t->files,
                  t->files == 1 ? "" : "s");
     if (t->writes || t->ignored)
