@@ -353,9 +353,14 @@ const char *case_own_process(void)
     return text;
 }
 
+bool case_has_logged(const char *process, const char *why)
+{
+    return place_log_has(now.log, process, why);
+}
+
 void case_logged(const char *process, const char *why)
 {
-    if (!place_log_has(now.log, process, why))
+    if (!case_has_logged(process, why))
         case_fail("the log has no line with \"%s\" and \"%s\"", process, why);
 }
 

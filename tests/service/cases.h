@@ -28,6 +28,8 @@ void case_skip(const char *name, const char *why);
 
 /* The log has a line with both texts since the case began. */
 void case_logged(const char *process, const char *why);
+/* Has it? */
+bool case_has_logged(const char *process, const char *why);
 /* The service ends the connection, and the log says which process it was, and why. Closes it. */
 void case_ended(struct raw *r, const char *why);
 /* "process N" of this process, as in the log. */

@@ -412,10 +412,12 @@ static void end_scribbler(struct scribbler *s)
     raw_close(&s->r);
 }
 
-/* Many of them, one after the other; each is ended, or lives for a while. */
+/* Many of them, one after the other; each is ended, or lives for a while. Chance decides why one is
+ * ended. So there are more of them until the log has the reason that is looked for. */
 static void scribble_case(const char *name, enum scribble how, const char *why)
 {
     const uint64_t until = place_now_ns() + SCRIBBLE_NS;
+    const uint64_t last_end = until + PLACE_PATIENCE_NS;
     struct scribbler s;
     unsigned n = 0, ended = 0;
 
@@ -426,7 +428,8 @@ static void scribble_case(const char *name, enum scribble how, const char *why)
         ended += poll(&p, 1, 50) == 1;
         end_scribbler(&s);
         n++;
-    } while (place_now_ns() < until);
+    } while (place_now_ns() < until ||
+             (why && !case_has_logged(case_own_process(), why) && place_now_ns() < last_end));
     printf("# %u rings, %u were ended by the service\n", n, ended);
     if (why)
         case_logged(case_own_process(), why);
