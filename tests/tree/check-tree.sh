@@ -117,18 +117,24 @@ empty "the Who: line of a module names the folders that call it" "$(
       split(k, u, " ")
       if (u[3] in by && by[u[3]] != u[1]) print by[u[3]], u[2] } }' | sort -u |
     grep '\.c ' >"$scratch/callers"
-  find src -name '*.c' ! -path 'src/tool/*' | while read -r f; do
-    object=$(echo "${f#src/}" | tr / _)
-    sed -n 's/^ \* Who: //p' "$f" | grep -oE '[a-z]+/([,.]|$)' | tr -d ',.' |
-      sed "s|^|$object |"
-  done | sort -u >"$scratch/said"
+  find src -name '*.c' ! -path 'src/tool/*' -exec awk '
+    sub(/^ \* Who: /, "") {
+      object = FILENAME
+      sub(/^src\//, "", object)
+      gsub(/\//, "_", object)
+      for (i = 1; i <= NF; i++)
+        if ($i ~ /^[a-z]+\/[,.]?$/) { sub(/[,.]$/, "", $i); print object, $i }
+    }' {} + | sort -u >"$scratch/said"
   # Of what another system's build has nothing is known here.
   cut -d' ' -f1 "$scratch/callers" | sort -u >"$scratch/known"
   grep -Ff "$scratch/known" "$scratch/said" | diff - "$scratch/callers")"
 empty "modules do not include one another in a circle" "$(
-  find src -name '*.[ch]' | while read -r f; do
-    sed -n 's|^#include "\(.*\)\.[ch]"$|src/\1|p' "$f" | grep -vx "${f%.*}" | sed "s|^|${f%.*} |"
-  done | tsort 2>&1 >/dev/null)"
+  find src -name '*.[ch]' -exec awk '
+    FNR == 1 { file = FILENAME; sub(/\.[ch]$/, "", file) }
+    /^#include ".*\.[ch]"$/ {
+      name = "src/" substr($0, 11, length($0) - 13)
+      if (name != file) print file, name
+    }' {} + | tsort 2>&1 >/dev/null)"
 
 os_headers='unistd|pthread|sys/|fcntl|signal|linux/|dirent|ucontext|malloc'
 os_headers="$os_headers|windows|win[a-z]*\.h|bcrypt|sddl|aclapi|shellapi|io\.h"
@@ -164,13 +170,13 @@ empty "the guard's routines leave the stack and the caller's registers alone" "$
   grep -nE '\b([xw](1[89]|2[0-9]|30)|[qdv]([89]|1[0-5])|sp|bl|blr|br)\b' "$scratch/arm64.s")"
 check "that check sees the routines" test "$(cat "$scratch"/*.s | grep -cE '\bret\b')" -gt 60
 empty "no function is longer than 60 lines" "$(
-  for f in $(find src tests -name '*.[ch]' ! -path 'tests/abi/previous/*') examples/*/*.[ch]; do
-    [ -f "$f" ] || continue
-    awk -v f="$f" '/^[A-Za-z_].*\)[ \t]*\{?[ \t]*$/ { name = $0; start = FNR }
-      /^\{/ { if (!start) start = FNR }
-      /^\}/ && start && FNR - start > 60 { printf "%s:%d: %d lines\n", f, start, FNR - start }
-      /^\}/ { start = 0 }' "$f"
-  done)"
+  find src tests examples -name '*.[ch]' ! -path 'tests/abi/previous/*' -exec awk '
+    FNR == 1 { start = 0 }
+    /^[A-Za-z_].*\)[ \t]*\{?[ \t]*$/ { start = FNR }
+    /^\{/ { if (!start) start = FNR }
+    /^\}/ && start && FNR - start > 60 {
+      printf "%s:%d: %d lines\n", FILENAME, start, FNR - start }
+    /^\}/ { start = 0 }' {} +)"
 # What git tracks or, in a copy without git, what is there.
 tracked=$(
   { git ls-files 2>/dev/null ||
@@ -200,16 +206,20 @@ empty "files are as .editorconfig says" "$(
     /[ \t]$/ { print FILENAME ":" FNR ": blanks at the end" }
     /\r/ { print FILENAME ":" FNR ": a carriage return" }
     /\t/ && FILENAME !~ /(^|\/)Makefile$|\.mk$|debian\/rules$/ { print FILENAME ":" FNR ": a tab" }'
-  for f in $texts; do
+  # Of each the last byte before its last newline: a line of one byte. Only if one is not, each file
+  # is looked at, which takes long.
+  ! echo "$texts" | xargs tail -q -c 2 | LC_ALL=C grep -qv '^.$' || for f in $texts; do
     case $(tail -c 2 "$f" | tr '\n' '$') in
     '$$' | *[!$]) echo "$f: does not end with one newline" ;;
     esac
   done)"
 empty "every .c opens with what it owns" "$(
-  for f in $(find src -name '*.c') examples/*/*.c; do
-    [ -f "$f" ] || continue
-    sed -n 3p "$f" | grep -q " $(basename "$f") - " || echo "$f: line 3 does not name it"
-  done)"
+  find src examples -name '*.c' -exec awk '
+    FNR == 3 {
+      name = FILENAME
+      sub(/.*\//, "", name)
+      if (!index($0, " " name " - ")) print FILENAME ": line 3 does not name it"
+    }' {} +)"
 # A wait until a moment of the wall clock is longer by what somebody sets it back.
 timed='pthread_([a-z]+_timed[a-z]+|timedjoin_np)|(sem|mq|cnd|mtx)_timed[a-z]+'
 timed="($timed) *\\([^)]|(pthread_|sem_|clock_nano|timer)[a-z_]*\\(.*CLOCK_REALTIME"
@@ -252,7 +262,7 @@ empty "links in the docs lead somewhere" "$(
   for f in README.md docs/*.md docs/*/*.md CONTRIBUTING.md src/MAP.md; do
     [ -f "$f" ] || continue
     grep -oE '\]\([^)#: ]+' "$f" | sed 's/^](//' | while read -r l; do
-      [ "$l" = https ] || [ -e "$(dirname "$f")/$l" ] || echo "$f: $l"
+      [ "$l" = https ] || [ -e "./${f%"${f##*/}"}$l" ] || echo "$f: $l"
     done
   done)"
 
