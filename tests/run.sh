@@ -507,7 +507,7 @@ native_suites() { # DIR
     need python3-clang-14 >/dev/null 2>&1 || :
     ! in_turn 2 || beside mutation /usr/bin/python3 "$here/mutation/run" --check # a minute
     need cppcheck || :
-    ! in_turn 1 6 || beside analysis bash "$here/tree/check-analysis.sh" "$top" # a minute
+    ! in_turn 3 6 || beside analysis bash "$here/tree/check-analysis.sh" "$top" # a minute
     ! in_turn 4 6 || beside analysis/tool bash "$here/tree/check-analysis.sh" "$top" --tool
     need clang-tidy-14 >/dev/null 2>&1 || need clang-tidy >/dev/null 2>&1 || :
     # shellcheck disable=SC2046 # words
