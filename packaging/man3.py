@@ -120,7 +120,7 @@ def pages():
         with open(os.path.join(TOP, 'include', name + '.h'), encoding='utf-8') as f:
             headers[name] = f.read()
     every = '\n'.join(headers.values())
-    errors = dict(re.findall(r'X\((CM_E\w+), -\d+, "([^"]*)"\)', every))
+    errors = dict(re.findall(r'X\((CM_E\w+), -\d+,[\s\\]*"([^"]*)"\)', every))
     sources = [(path, parts_of(path)) for path in EXAMPLES]
     names = {name for name, _, _ in calls_of(every)}
     types = types_of(every)

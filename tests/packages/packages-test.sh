@@ -188,6 +188,18 @@ with_example() {
     grep -vE '_init\.3$|^cm_(version_number|validator_equal)\.3$')
   [ -z "$without" ] || { echo "no example: $without"; return 1; }
 }
+# Each code that a call's text names is explained under ERRORS.
+errors_explained() {
+  local page code missing=''
+  for page in "$work"/man3/cm_*.3; do
+    for code in $(sed '/^\.SH ERRORS/,$d' "$page" | grep -oE '\bCM_E[A-Z]+' |
+      grep -vE '^CM_E(XCLUSIVE|RRNAME)$' | sort -u); do # no errors
+      sed -n '/^\.SH ERRORS/,/^\.SH EXAMPLE/p' "$page" | grep -q "$code" ||
+        missing="$missing ${page##*/}:$code"
+    done
+  done
+  [ -z "$missing" ] || { echo "not explained:$missing"; return 1; }
+}
 # On a terminal of 80 columns, but for what is code.
 readable() {
   local wide
@@ -208,6 +220,7 @@ named() {
 check "manual pages: all that the library exports" all_documented
 check "manual pages: the name says what the call does" named
 check "manual pages: lists and tables can be read" readable
+check "manual pages: the errors that the text names" errors_explained
 if command -v groff >/dev/null || need groff-base >/dev/null 2>&1; then
   check "manual pages: groff warns of nothing" no_warnings
 else
