@@ -72,6 +72,46 @@ t_vanished_named() {
   rm -r named
 }
 
+# ---- What a mount says ---------------------------------------------------------------------------
+
+# The text of its answer is text, whatever is in it. Another program has the socket's name, and gives
+# each command the same answer.
+t_text_of_answer() { # TEXT SHOWN
+  local command device server wanted
+  device=$(awk -v at="$org" '$5 == at { device = $3 } END { print device }' /proc/self/mountinfo)
+  mv "$pool.control" "$work/aside"
+  python3 - "$pool.control" "$device" "$1" <<'EOF' &
+import os, socket, sys
+path, device, text = sys.argv[1:]
+s = socket.socket(socket.AF_UNIX)
+s.bind(path + ".new")
+os.chmod(path + ".new", 0o600)
+s.listen()
+os.rename(path + ".new", path)
+while True:
+    f = s.accept()[0].makefile("rwb")
+    for line in f:
+        words = line.split()
+        f.read(int(words[4]))
+        if words[2] == b"mount":
+            f.write(b"is device %s\nend 0 done\n" % device.encode())
+        else:
+            f.write(b"end -3 %s\n" % text.encode())
+        f.flush()
+EOF
+  server=$!
+  eventually test -S "$pool.control"
+  for command in cached warm pin forget unpin; do
+    wanted=1
+    [ $command != cached ] || wanted=7 # less than all is cached
+    status $wanted "$cm" $command "$org/later"
+    grep -qF "cachemax: $org/later: $2" "$work/said"
+  done
+  kill $server
+  wait $server || :
+  mv "$work/aside" "$pool.control"
+}
+
 # ---- A mount that hangs, or is dead --------------------------------------------------------------
 
 state_of() { # PROCESS: its letter in /proc; nothing: it is gone
@@ -122,6 +162,9 @@ else
 fi
 check "gone when its turn comes" t_vanished_later
 check "gone, and was named" t_vanished_named
+echo later > "$org/later"
+check "an answer with what printf takes for numbers" t_text_of_answer '100% %d %x' '100% %d %x'
+check "an answer with what printf takes for texts" t_text_of_answer '%s%s%s%s%n%n' '%s%s%s%s%n%n'
 kill -STOP "$mount_pid"
 check_at / "a mount that hangs: interrupted" t_hangs INT 130
 check_at / "a mount that hangs: ended" t_hangs TERM 143

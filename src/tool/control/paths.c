@@ -17,9 +17,10 @@ void files_complain(const struct control_file *file, const struct control_end *e
 {
     char text[TOOL_PRINTABLE_MAX(sizeof(end->text))];
 
-    tool_message(file->path, end->code == CM_ENOTSUP
-                                 ? "is not cached there: the mount cannot tell it from other files"
-                                 : tool_printable(text, end->text));
+    tool_message(file->path, "%s",
+                 end->code == CM_ENOTSUP
+                     ? "is not cached there: the mount cannot tell it from other files"
+                     : tool_printable(text, end->text));
 }
 
 static char *copy_of(const char *text)
