@@ -465,6 +465,8 @@ test_open()
   expect open-note 0 'has the pool open: fields may change' "$cm" dump q slot 0
   sees open-find find.ends_at hit q find large 0
   sees open-record find.records.0.verdict whole q find large 0
+  expect open-find-waits 0 'carries the tag; it may wait in the memory of the process' \
+    "$cm" dump q find large 4882
   # All the while it is filled.
   (
     exec 8>&-

@@ -249,8 +249,11 @@ static void walk_cells(struct walk *w, uint64_t block)
     walk_bucket(&cells, &key, 1);
     dump_close_array(w->o);
     if (!cells.ends_at)
-        end_at(&cells, "cells", "no cell of bucket %" PRIu64 " or %" PRIu64 " carries the tag",
-               key.place.bucket[0], key.place.bucket[1]);
+        end_at(&cells, "cells", "no cell of bucket %" PRIu64 " or %" PRIu64 " carries the tag%s",
+               key.place.bucket[0], key.place.bucket[1],
+               w->p->owned ? "; it may wait in the memory of the process that has the pool open: "
+                             "'cachemax cached FILE' tells, if that is a mount"
+                           : "");
     if (strcmp(cells.ends_at, "hit") != 0)
         search_orphan(w, &key);
     end_at(w, cells.ends_at, "%s", cells.end);
