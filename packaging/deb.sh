@@ -36,7 +36,12 @@ cd "$work/source"
 cp -r packaging/debian debian
 # A build on a busy machine is no faster for more jobs than processors.
 dpkg-buildpackage -b -us -uc -j"$(nproc)" >"$work/log" 2>&1 || {
-  tail -n 30 "$work/log" >&2
+  {
+    grep -E 'error:|ERROR' "$work/log" | cut -c 1-300 | head -n 20
+    tail -n 5 "$work/log" | cut -c 1-300
+    cp "$work/log" "$out/build.log"
+    echo "deb.sh: the build failed; $out/build.log has all that it said"
+  } >&2
   exit 1
 }
 cp "$work"/*.deb "$work"/*.changes "$work"/*.buildinfo "$out"
