@@ -516,7 +516,7 @@ echo "every byte equals the origin; the pools check sound"
 "$cachemax" info "$pool" | grep -E '^(state|durability):'
 [ "$unrecorded" = 0 ] ||
   echo "$unrecorded files had no place in the pool's file table: they were not kept warm"
-ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", a / b }'; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf a < b ? "%.2f" : "%.1f", a / b }'; }
 # gain STORAGE MS WARM [AGAIN]: what the rows of the table say about a storage.
 gain() {
   echo "$1: the warm cache$above is $(ratio "$2" "$3") times as fast\

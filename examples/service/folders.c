@@ -115,7 +115,8 @@ const char *folders_pattern_fault(const char *pattern)
     if (n == 0)
         return "a pattern is missing";
     if (is_separator(pattern[0]) || is_separator(pattern[n - 1]))
-        return "a pattern must not begin or end with a separator";
+        return "a pattern is a path below the directory, such as images or *.tmp: "
+               "it must not begin or end with a separator";
     return strstr(pattern, "**") ? "a pattern must not have two stars in a row" : NULL;
 }
 
