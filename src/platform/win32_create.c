@@ -269,10 +269,13 @@ void cm_plat_file_not_made(const char *path, uint64_t size, bool prealloc, int c
     why[0] = '\0';
 }
 
-/* Renames an open file; over another one only with `replace`. The call needs a full path. */
+/* Renames an open file; over another one only with `replace`. The call needs a full path. After
+ * \\?\ a name is full, and means what it says: a full form would lose a dot at its end. */
 static int file_rename(HANDLE h, const wchar_t *path, bool replace)
 {
-    const DWORD room = GetFullPathNameW(path, 0, NULL, NULL);
+    const bool full = wcsncmp(path, L"\\\\?\\", 4) == 0;
+    const DWORD room =
+        full ? (DWORD)wcslen(path) + 1 : GetFullPathNameW(path, 0, NULL, NULL); /* with its end */
     FILE_RENAME_INFO *info = calloc(1, sizeof *info + room * sizeof(wchar_t));
     int rc = 0;
 
@@ -281,8 +284,13 @@ static int file_rename(HANDLE h, const wchar_t *path, bool replace)
         return CM_ENOMEM;
     }
     info->ReplaceIfExists = replace;
-    info->FileNameLength =
-        GetFullPathNameW(path, room, info->FileName, NULL) * (DWORD)sizeof(wchar_t);
+    if (full) {
+        memcpy(info->FileName, path, room * sizeof(wchar_t));
+        info->FileNameLength = (room - 1) * (DWORD)sizeof(wchar_t);
+    } else {
+        info->FileNameLength =
+            GetFullPathNameW(path, room, info->FileName, NULL) * (DWORD)sizeof(wchar_t);
+    }
     if (!SetFileInformationByHandle(h, FileRenameInfo, info,
                                     (DWORD)(sizeof *info + room * sizeof(wchar_t)))) {
         rc = win32_error(GetLastError());

@@ -19,8 +19,14 @@
  * the name of a pool for what is put behind it while it is made or resized. */
 #define WIN32_PLAIN_PATH (MAX_PATH - 20)
 
+/* Does the name begin with one of the prefixes for names that are full already? */
+static inline int win32_has_prefix(const wchar_t *name)
+{
+    return wcsncmp(name, L"\\\\?\\", 4) == 0 || wcsncmp(name, L"\\\\.\\", 4) == 0;
+}
+
 /* The full form of a long name, with up to `room` characters, and with the prefix that lifts the
- * limit on the length. Frees `name`. */
+ * limit on the length. A name that began with //?/ or //./ has a prefix by then. Frees `name`. */
 static inline wchar_t *win32_lengthen(wchar_t *name, DWORD room)
 {
     static const wchar_t unc[] = L"\\\\?\\UNC\\", plain[] = L"\\\\?\\";
@@ -35,7 +41,9 @@ static inline wchar_t *win32_lengthen(wchar_t *name, DWORD room)
         free(full);
         return NULL;
     }
-    if (full[8] == L'\\' && full[9] == L'\\') { /* \\server\share: UNC\ replaces the first two */
+    if (win32_has_prefix(full + 8)) {
+        memmove(full, full + 8, (n + 1) * sizeof *full);
+    } else if (full[8] == L'\\' && full[9] == L'\\') { /* \\server\share: UNC\ replaces \\ */
         memcpy(full, unc, 8 * sizeof *full);
         memmove(full + 8, full + 10, (n - 1) * sizeof *full);
     } else {
@@ -64,7 +72,7 @@ static inline wchar_t *win32_path(const char *utf8)
         return NULL;
     }
     (void)MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, utf8, -1, name, room);
-    if (wcsncmp(name, L"\\\\?\\", 4) == 0 || wcsncmp(name, L"\\\\.\\", 4) == 0) {
+    if (win32_has_prefix(name)) {
         return name;
     }
     /* A short name in a deep directory becomes long. */

@@ -87,6 +87,30 @@ static void test_names(void)
     }
 }
 
+/* After the prefix the system takes a name as it is. Without the prefix it leaves out dots at the
+ * end. */
+static void test_verbatim_names(void)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    char full[512], path[600];
+
+    REQUIRE(GetFullPathNameA(dir, sizeof full, full, NULL) != 0);
+    (void)snprintf(path, sizeof path, "\\\\?\\%s\\dot.", full);
+    CHECK_EQ(plat_create(&f, path, PAGE, true, NULL, NULL), 0);
+    cm_plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("dot"), true), CM_ENOENT);
+    CHECK_EQ(cm_plat_file_open(&f, path, true), 0);
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(path);
+    cm_plat_file_remove(in_dir("dot"));
+    CHECK_EQ(plat_create(&f, path + 4, PAGE, true, NULL, NULL), 0);
+    cm_plat_file_close(&f);
+    CHECK_EQ(cm_plat_file_open(&f, path, true), CM_ENOENT);
+    CHECK_EQ(cm_plat_file_open(&f, in_dir("dot"), true), 0);
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("dot"));
+}
+
 static void test_long_names(void)
 {
     static const char part[] = "/a-name-of-fifty-characters-or-so-that-makes-it-longer";
@@ -147,6 +171,12 @@ static void test_long_forms(void)
     check_form(name, L"\\\\?\\C:\\nnn", 4 + 3 + 300 + 5);
     (void)snprintf(name, sizeof name, "\\\\?\\C:\\%s", part);
     check_form(name, L"\\\\?\\C:\\nnn", 4 + 3 + 300);
+    (void)snprintf(name, sizeof name, "//?/C:/%s", part); /* has the prefix already */
+    check_form(name, L"\\\\?\\C:\\nnn", 4 + 3 + 300);
+    (void)snprintf(name, sizeof name, "//?/UNC/server/share/%s", part);
+    check_form(name, L"\\\\?\\UNC\\server\\share\\nnn", 8 + 13 + 300);
+    (void)snprintf(name, sizeof name, "//./C:/%s", part);
+    check_form(name, L"\\\\.\\C:\\nnn", 4 + 3 + 300);
 }
 
 /* A short name in a directory whose own name is nearly as long as allowed. */
@@ -538,6 +568,7 @@ const struct harness_test platform_win32_files_tests[] = {
     TEST(open),
     TEST(open_denied),
     TEST(names),
+    TEST(verbatim_names),
     TEST(long_names),
     TEST(long_forms),
     TEST(long_relative_names),
