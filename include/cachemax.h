@@ -747,9 +747,10 @@ CM_API uint64_t cm_now(void);
  * the next tick of the kernel's clock, some milliseconds, if the file changed in the present one.
  * With CM_IDENTIFY_SOLE_WRITER it never waits.
  * CM_ENOTFILE (not a file that can be cached: a directory, a device, a pipe, a file that is made up
- * when it is read, as those of /proc are, a named stream of a file on Windows) CM_EINVAL (NULL, not
- * an open file, opened with O_PATH) CM_EIO (also: the file system does not say what it is, and
- * there is no volume_id) CM_ENOMEM CM_ECLONE. */
+ * when it is read, as those of /proc are; on Windows also a named stream of a file, and a file to
+ * which its file system gives no id, as with WebDAV) CM_EINVAL (NULL, not an open file, opened with
+ * O_PATH) CM_EIO (also: the file system does not say what it is, and there is no volume_id)
+ * CM_ENOMEM CM_ECLONE. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 
 enum {

@@ -49,8 +49,10 @@ int win32_name_refused(const wchar_t *nt_name);
 
 /* Could another file of a file system of this type have the same id, size and times after a
  * restart? FAT and exFAT number files by the place of their directory entry, and have no time of
- * change. Those of images are those that its maker has chosen, so a name of the volume helps
- * (`named`). */
+ * change. NTFS, ReFS and volumes of clusters keep their ids. Others are not known: those of CDFS
+ * and UDF are chosen by the maker of the image, those of a virtual machine's shared folder are
+ * counted as files are looked up. There a name of the volume helps (`named`): who gives it vouches
+ * for the ids. */
 bool win32_may_be_another(const wchar_t *type, bool named);
 
 /* win32_run.c */

@@ -164,8 +164,16 @@ void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
 
 /* ---- Files --------------------------------------------------------------------------------- */
 
-/* The ids of volume and file, in three words. */
-static bool file_words(HANDLE h, uint64_t word[3])
+/* Is that no id? [MS-FSCC] 2.1.9 and 2.1.10: 0, the file system has none; all ones, it has none for
+ * this file. An id of 64 bits has zeros in its upper half. */
+static bool is_no_id(uint64_t low, uint64_t high)
+{
+    return (low == 0 && high == 0) || (low == UINT64_MAX && (high == 0 || high == UINT64_MAX));
+}
+
+/* The ids of volume and file, in three words. CM_ENOTFILE: the file has no id. A name of the volume
+ * does not help then. CM_EIO. */
+static int file_words(HANDLE h, uint64_t word[3])
 {
     BY_HANDLE_FILE_INFORMATION old;
     FILE_ID_INFO info;
@@ -173,15 +181,14 @@ static bool file_words(HANDLE h, uint64_t word[3])
     if (GetFileInformationByHandleEx(h, FileIdInfo, &info, sizeof info)) {
         word[0] = info.VolumeSerialNumber;
         memcpy(&word[1], &info.FileId, 16);
-        return true;
+    } else if (GetFileInformationByHandle(h, &old)) { /* FAT, some servers */
+        word[0] = old.dwVolumeSerialNumber;
+        word[1] = (uint64_t)old.nFileIndexHigh << 32 | old.nFileIndexLow;
+        word[2] = 0;
+    } else {
+        return CM_EIO;
     }
-    if (!GetFileInformationByHandle(h, &old)) { /* FAT, some servers */
-        return false;
-    }
-    word[0] = old.dwVolumeSerialNumber;
-    word[1] = (uint64_t)old.nFileIndexHigh << 32 | old.nFileIndexLow;
-    word[2] = 0;
-    return true;
+    return is_no_id(word[1], word[2]) ? CM_ENOTFILE : 0;
 }
 
 int win32_name_refused(const wchar_t *nt_name)
@@ -210,28 +217,31 @@ static int refused(HANDLE h, const cm_identify_options *o)
 bool win32_may_be_another(const wchar_t *type, bool named)
 {
     static const wchar_t *const reused[] = { L"FAT", L"FAT12", L"FAT16", L"FAT32", L"exFAT" };
-    static const wchar_t *const images[] = { L"CDFS", L"UDF" };
+    static const wchar_t *const lasting[] = { L"NTFS", L"ReFS", L"CSVFS" };
 
     for (size_t i = 0; i < sizeof reused / sizeof reused[0]; i++) {
         if (_wcsicmp(type, reused[i]) == 0) {
             return true;
         }
     }
-    for (size_t i = 0; i < sizeof images / sizeof images[0] && !named; i++) {
-        if (_wcsicmp(type, images[i]) == 0) {
-            return true;
+    for (size_t i = 0; i < sizeof lasting / sizeof lasting[0]; i++) {
+        if (_wcsicmp(type, lasting[i]) == 0) {
+            return false;
         }
     }
-    return false;
+    return !named;
 }
 
-/* Could another file have the same id, size and times after a restart? */
+/* Could another file have the same id, size and times after a restart? A type that cannot be known
+ * is none of those that are. */
 static bool may_be_another(HANDLE h, const cm_identify_options *o)
 {
     wchar_t type[MAX_PATH + 1] = L"";
 
-    return GetVolumeInformationByHandleW(h, NULL, 0, NULL, NULL, NULL, type, MAX_PATH + 1) &&
-           win32_may_be_another(type, o->volume_id != NULL);
+    if (!GetVolumeInformationByHandleW(h, NULL, 0, NULL, NULL, NULL, type, MAX_PATH + 1)) {
+        type[0] = 0;
+    }
+    return win32_may_be_another(type, o->volume_id != NULL);
 }
 
 /* DeviceIoControl for a handle of either kind. A handle for overlapped calls may belong to a
@@ -336,6 +346,50 @@ static uint64_t filetime_now(void)
     return (uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime;
 }
 
+/* The id, which is a hash of volume and file. CM_ENOTFILE CM_ECLONE CM_EIO. */
+static int make_id(HANDLE h, const cm_identify_options *o, cm_file_id *id)
+{
+    uint64_t word[3] = { 0, 0, 0 };
+    XXH128_hash_t hash;
+    int rc = refused(h, o);
+
+    rc = rc != 0 ? rc : file_words(h, word);
+    if (rc != 0) {
+        return rc;
+    }
+    if (o->volume_id != NULL) {
+        word[0] = XXH3_64bits(o->volume_id, strlen(o->volume_id));
+    }
+    hash = XXH3_128bits(word, sizeof word);
+    *id = (cm_file_id){ .hi = hash.high64, .lo = hash.low64 };
+    if (id->hi == 0 && id->lo == 0) {
+        id->lo = 1;
+    }
+    return 0;
+}
+
+/* What proves the file unchanged, and CM_RACY_VOLUME if this does not last. A file system may leave
+ * out times (0). Without the time of the last write a change of equal size does not show. Without
+ * the time of the change, and without a journal, it does not show if the program set the time of
+ * the last write back. And nobody knows whether the file changed since the boot: changed_ns is 0.
+ */
+static void make_proof(HANDLE h, uint64_t size, const FILE_BASIC_INFO *t, cm_validator *v)
+{
+    const uint64_t written = (uint64_t)t->LastWriteTime.QuadPart;
+    const uint64_t changed = (uint64_t)t->ChangeTime.QuadPart;
+    const uint64_t number = journal_number(h);
+
+    cm_plat_validator(v, size, written != 0 ? win32_time_ns(written) : 0,
+                      changed != 0 ? win32_time_ns(changed) : 0,
+                      number != 0 ? number : (uint64_t)t->CreationTime.QuadPart);
+    if (changed == 0) {
+        v->changed_ns = 0;
+    }
+    if (written == 0 || (changed == 0 && number == 0)) {
+        v->racy |= CM_RACY_VOLUME;
+    }
+}
+
 int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id *id,
                      cm_validator *v)
 {
@@ -344,9 +398,6 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     const uint64_t tick = filetime_tick(), wall = filetime_now();
     FILE_STANDARD_INFO size;
     FILE_BASIC_INFO times;
-    uint64_t word[3] = { 0, 0, 0 };
-    uint64_t change;
-    XXH128_hash_t hash;
     bool written;
     int rc;
 
@@ -358,32 +409,19 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
         !GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) || size.Directory) {
         return CM_ENOTFILE; /* a volume or a disk: a change of its content shows nowhere */
     }
-    rc = refused(h, o);
+    rc = make_id(h, o, id);
     if (rc != 0) {
         return rc;
     }
     /* Ask before reading the times: later the writer may be gone, and the times have moved. */
     written = !(o->flags & CM_IDENTIFY_SOLE_WRITER) && may_have_writer(h);
     if (!GetFileInformationByHandleEx(h, FileStandardInfo, &size, sizeof size) ||
-        !GetFileInformationByHandleEx(h, FileBasicInfo, &times, sizeof times) ||
-        !file_words(h, word)) {
+        !GetFileInformationByHandleEx(h, FileBasicInfo, &times, sizeof times)) {
         return CM_EIO;
     }
-    if (o->volume_id != NULL) {
-        word[0] = XXH3_64bits(o->volume_id, strlen(o->volume_id));
-    }
-    hash = XXH3_128bits(word, sizeof word);
-    *id = (cm_file_id){ .hi = hash.high64, .lo = hash.low64 };
-    if (id->hi == 0 && id->lo == 0) {
-        id->lo = 1;
-    }
-    change = journal_number(h);
-    cm_plat_validator(v, (uint64_t)size.EndOfFile.QuadPart,
-                      win32_time_ns((uint64_t)times.LastWriteTime.QuadPart),
-                      win32_time_ns((uint64_t)times.ChangeTime.QuadPart),
-                      change != 0 ? change : (uint64_t)times.CreationTime.QuadPart);
+    make_proof(h, (uint64_t)size.EndOfFile.QuadPart, &times, v);
     v->taken_at = taken_at;
-    v->racy = written ? CM_RACY_WRITER : 0;
+    v->racy |= written ? CM_RACY_WRITER : 0;
     if (times_are_racy((uint64_t)times.LastWriteTime.QuadPart, (uint64_t)times.ChangeTime.QuadPart,
                        wall, tick)) {
         v->racy |= CM_RACY_TIMES;

@@ -103,6 +103,13 @@ static struct {
     DWORD end_error; /* error of setting a file's end; 0: it works */
 } volume;
 
+/* The id and the times that a file has. */
+static struct {
+    enum { ID_REAL, ID_128, ID_64 } kind; /* ID_64: the volume has no ids of 128 bits */
+    uint64_t low, high;
+    bool no_write_time, no_change_time;
+} origin;
+
 /* The security with which a new file is made; not every system (Wine) keeps all of it. */
 static struct {
     bool look;
@@ -167,13 +174,44 @@ static BOOL WINAPI get_file(HANDLE h, FILE_INFO_BY_HANDLE_CLASS what, LPVOID inf
 
         s->AllocationSize = s->EndOfFile;
     }
+    if (what == FileIdInfo && origin.kind == ID_64) {
+        SetLastError(ERROR_INVALID_PARAMETER);
+        return FALSE;
+    }
     if (known && what == FileIdInfo) {
-        ((FILE_ID_INFO *)info)->VolumeSerialNumber += volume.serial;
+        FILE_ID_INFO *id = info;
+
+        id->VolumeSerialNumber += volume.serial;
+        if (origin.kind == ID_128) {
+            memcpy(&id->FileId, &origin.low, 8);
+            memcpy((char *)&id->FileId + 8, &origin.high, 8);
+        }
+    }
+    if (known && what == FileBasicInfo) {
+        FILE_BASIC_INFO *times = info;
+
+        times->LastWriteTime.QuadPart *= !origin.no_write_time;
+        times->ChangeTime.QuadPart *= !origin.no_change_time;
     }
     return known;
 }
 extern const fn_GetFileInformationByHandleEx REPLACED(GetFileInformationByHandleEx);
 const fn_GetFileInformationByHandleEx REPLACED(GetFileInformationByHandleEx) = get_file;
+
+typedef BOOL(WINAPI *fn_GetFileInformationByHandle)(HANDLE, LPBY_HANDLE_FILE_INFORMATION);
+
+static BOOL WINAPI get_index(HANDLE h, LPBY_HANDLE_FILE_INFORMATION info)
+{
+    const BOOL known = REAL(GetFileInformationByHandle)(h, info);
+
+    if (known && origin.kind == ID_64) {
+        info->nFileIndexLow = (DWORD)origin.low;
+        info->nFileIndexHigh = (DWORD)(origin.low >> 32);
+    }
+    return known;
+}
+extern const fn_GetFileInformationByHandle REPLACED(GetFileInformationByHandle);
+const fn_GetFileInformationByHandle REPLACED(GetFileInformationByHandle) = get_index;
 
 typedef DWORD(WINAPI *fn_GetFinalPathNameByHandleW)(HANDLE, LPWSTR, DWORD, DWORD);
 
@@ -511,6 +549,46 @@ static void test_identify_refused(void)
           CloseHandle(write_end));
 }
 
+/* No ids at all, or none for this file: such a value is not one that a file could have. */
+static void test_identify_no_id(void)
+{
+    static const struct {
+        int kind;
+        uint64_t low, high;
+        int rc;
+    } cases[] = {
+        { ID_128, 0, 0, CM_ENOTFILE },
+        { ID_128, UINT64_MAX, UINT64_MAX, CM_ENOTFILE },
+        { ID_128, UINT64_MAX, 0, CM_ENOTFILE },
+        { ID_64, 0, 0, CM_ENOTFILE },
+        { ID_64, UINT64_MAX, 0, CM_ENOTFILE },
+        { ID_128, 5, 0, 0 },
+        { ID_128, 0, 5, 0 },
+        { ID_128, UINT64_MAX, 5, 0 },
+        { ID_64, 5, 0, 0 },
+    };
+    const char *const names[] = { NULL, "the caller's" };
+    HANDLE h;
+
+    make_file(in_dir("a"), "one");
+    h = open_shared(in_dir("a"), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE);
+    REQUIRE(h != INVALID_HANDLE_VALUE);
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
+        cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
+        cm_validator v = CM_VALIDATOR_INIT;
+        cm_file_id id;
+
+        o.volume_id = names[i % 2];
+        origin.kind = cases[i / 2].kind;
+        origin.low = cases[i / 2].low;
+        origin.high = cases[i / 2].high;
+        CHECK_EQ(cm_identify_with((intptr_t)h, &o, &id, &v), cases[i / 2].rc);
+    }
+    origin.kind = ID_REAL;
+    CHECK(CloseHandle(h));
+    cm_plat_file_remove(in_dir("a"));
+}
+
 static void set_written(const char *path, int64_t seconds_ahead)
 {
     const HANDLE h = open_shared(path, FILE_WRITE_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE);
@@ -552,6 +630,10 @@ static void test_identify_names(void)
     CHECK(win32_may_be_another(L"FAT32", false) && win32_may_be_another(L"exFAT", true));
     CHECK(win32_may_be_another(L"UDF", false) && !win32_may_be_another(L"UDF", true));
     CHECK(!win32_may_be_another(L"NTFS", false) && !win32_may_be_another(L"ReFS", true));
+    CHECK(!win32_may_be_another(L"CSVFS", false));
+    CHECK(win32_may_be_another(L"VBoxSharedFolderFS", false)); /* and all that are not known */
+    CHECK(!win32_may_be_another(L"VBoxSharedFolderFS", true));
+    CHECK(win32_may_be_another(L"", false));
 }
 
 static void test_identify_racy(void)
@@ -594,6 +676,43 @@ static void old_file(const char *path, uint64_t age)
         CHECK_EQ(identify(path, &id, &v), 0);
     }
     CHECK_EQ(v.racy, 0);
+}
+
+/* A file system may leave out times. Without them they prove nothing, however old the file is. The
+ * number of the journal moves with each write, as the time of the change does. */
+static void test_identify_no_times(void)
+{
+    cm_file_id id;
+    cm_validator v = CM_VALIDATOR_INIT;
+
+    old_file(in_dir("a"), 3600);
+    origin.no_write_time = true;
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, CM_RACY_VOLUME);
+    CHECK(v.changed_ns > CM_CHANGED_LONG_AGO); /* that is known */
+    origin.no_change_time = true;
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, CM_RACY_VOLUME);
+    CHECK_EQ(v.changed_ns, 0); /* not known: the time of the last write can be set */
+    origin.no_write_time = false;
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, CM_RACY_VOLUME);
+    CHECK_EQ(v.changed_ns, 0);
+    journal.version = 2;
+    journal.number = 77;
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 0);
+    CHECK_EQ(v.changed_ns, 0);
+    journal.version = 0;
+    origin.no_change_time = false;
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, 0);
+    CHECK(v.changed_ns > CM_CHANGED_LONG_AGO);
+    volume.type = L"VBoxSharedFolderFS";
+    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
+    CHECK_EQ(v.racy, CM_RACY_VOLUME);
+    volume.type = NULL;
+    cm_plat_file_remove(in_dir("a"));
 }
 
 /* A writer that has the file open may write behind the same times. When it is gone, they have
@@ -700,8 +819,10 @@ static const struct harness_test platform_win32_tests[] = {
     TEST(mount_id),
     TEST(identify_same_and_different),
     TEST(identify_refused),
+    TEST(identify_no_id),
     TEST(identify_names),
     TEST(identify_racy),
+    TEST(identify_no_times),
     TEST(identify_writer),
     TEST(identify_overlapped),
     TEST(fork_count),
