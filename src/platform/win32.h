@@ -42,6 +42,11 @@ void win32_delete(const wchar_t *path);
 /* The system counts 100 ns from 1601; this gives ns since 1970. Right from 1678 to 2262. */
 int64_t win32_time_ns(uint64_t filetime);
 
+/* The ids of volume and file, in three words; the first one is the volume's serial number.
+ * CM_ENOTFILE: the file has no id (a name of the volume does not help), but word[0] is right.
+ * CM_EIO. */
+int win32_file_words(HANDLE h, uint64_t word[3]);
+
 /* Is a file with this name (\Device\VOLUME\PATH) none that can be told from others? CM_ENOTFILE: it
  * is a named stream, which has the id and the times of its file. CM_ECLONE: it lies in a shadow
  * copy, which has the numbers of its volume. Else 0. */
@@ -54,6 +59,18 @@ int win32_name_refused(const wchar_t *nt_name);
  * counted as files are looked up. There a name of the volume helps (`named`): who gives it vouches
  * for the ids. */
 bool win32_may_be_another(const wchar_t *type, bool named);
+
+/* win32_volume.c */
+
+/* \Device\VOLUME\PATH, to be freed; NULL: not known. The path is as it was opened: to bring it into
+ * its normal form takes rights to the directories. */
+wchar_t *win32_nt_name(HANDLE h);
+/* The length of \Device\VOLUME in such a name; 0: it begins otherwise. */
+size_t win32_device_length(const wchar_t *nt_name);
+/* The word that stands for the volume of a file with this name, and with this serial number.
+ * CM_ECLONE: another volume that is there has the number, or the name does not say which volume it
+ * is. CM_ENOMEM. Any thread may call it. */
+int win32_volume_word(const wchar_t *nt_name, uint64_t serial, uint64_t *word);
 
 /* win32_run.c */
 

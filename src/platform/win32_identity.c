@@ -93,33 +93,13 @@ void cm_plat_boot_id(uint8_t id[16])
 
 /* ---- Volumes ------------------------------------------------------------------------------- */
 
-/* \Device\VOLUME\PATH, to be freed; NULL: not known. The path is as it was opened: to bring it into
- * its normal form takes rights to the directories. */
-static wchar_t *nt_name_of(HANDLE h)
-{
-    const DWORD how = VOLUME_NAME_NT | FILE_NAME_OPENED;
-    const DWORD room = GetFinalPathNameByHandleW(h, NULL, 0, how);
-    wchar_t *name = room == 0 ? NULL : malloc((room + 1) * sizeof *name);
-
-    if (name != NULL && GetFinalPathNameByHandleW(h, name, room + 1, how) == 0) {
-        free(name);
-        name = NULL;
-    }
-    return name;
-}
-
 /* A hash of "\Device\HarddiskVolume3" in "\Device\HarddiskVolume3\dir\file"; 0 if unknown. */
 static uint64_t device_of(HANDLE h)
 {
-    wchar_t *name = nt_name_of(h);
-    uint64_t hash = 0;
+    wchar_t *name = win32_nt_name(h);
+    const size_t n = name == NULL ? 0 : win32_device_length(name);
+    const uint64_t hash = n == 0 ? 0 : XXH3_64bits(name, n * sizeof *name);
 
-    if (name != NULL && wcsncmp(name, L"\\Device\\", 8) == 0) {
-        const wchar_t *end = wcschr(name + 8, L'\\');
-        const size_t n = end == NULL ? wcslen(name) : (size_t)(end - name);
-
-        hash = XXH3_64bits(name, n * sizeof *name);
-    }
     free(name);
     return hash;
 }
@@ -171,9 +151,7 @@ static bool is_no_id(uint64_t low, uint64_t high)
     return (low == 0 && high == 0) || (low == UINT64_MAX && (high == 0 || high == UINT64_MAX));
 }
 
-/* The ids of volume and file, in three words. CM_ENOTFILE: the file has no id. A name of the volume
- * does not help then. CM_EIO. */
-static int file_words(HANDLE h, uint64_t word[3])
+int win32_file_words(HANDLE h, uint64_t word[3])
 {
     BY_HANDLE_FILE_INFORMATION old;
     FILE_ID_INFO info;
@@ -201,17 +179,6 @@ int win32_name_refused(const wchar_t *nt_name)
         return CM_ENOTFILE;
     }
     return _wcsnicmp(nt_name, copy, sizeof copy / sizeof copy[0] - 1) == 0 ? CM_ECLONE : 0;
-}
-
-/* 0; or CM_ENOTFILE: a named stream; or CM_ECLONE: a file of a shadow copy, and its volume has no
- * name. */
-static int refused(HANDLE h, const cm_identify_options *o)
-{
-    wchar_t *name = nt_name_of(h);
-    const int rc = name == NULL ? 0 : win32_name_refused(name);
-
-    free(name);
-    return rc == CM_ECLONE && o->volume_id != NULL ? 0 : rc;
 }
 
 bool win32_may_be_another(const wchar_t *type, bool named)
@@ -346,19 +313,34 @@ static uint64_t filetime_now(void)
     return (uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime;
 }
 
-/* The id, which is a hash of volume and file. CM_ENOTFILE CM_ECLONE CM_EIO. */
+/* The word that stands for the volume in an id, from the caller's name for it, or from the serial
+ * number that *word has. CM_ENOTFILE: a named stream. CM_ECLONE: a file of a shadow copy, or of a
+ * copy of a volume, and its volume has no name. CM_ENOMEM. */
+static int volume_word(HANDLE h, const cm_identify_options *o, uint64_t *word)
+{
+    wchar_t *name = win32_nt_name(h);
+    int rc = name == NULL ? CM_ECLONE : win32_name_refused(name);
+
+    if (o->volume_id != NULL) {
+        *word = XXH3_64bits(o->volume_id, strlen(o->volume_id));
+        rc = rc == CM_ECLONE ? 0 : rc;
+    } else if (rc == 0) {
+        rc = win32_volume_word(name, *word, word);
+    }
+    free(name);
+    return rc;
+}
+
+/* The id, which is a hash of volume and file. CM_ENOTFILE CM_ECLONE CM_ENOMEM CM_EIO. */
 static int make_id(HANDLE h, const cm_identify_options *o, cm_file_id *id)
 {
     uint64_t word[3] = { 0, 0, 0 };
     XXH128_hash_t hash;
-    int rc = refused(h, o);
+    int rc = win32_file_words(h, word);
 
-    rc = rc != 0 ? rc : file_words(h, word);
+    rc = rc != 0 ? rc : volume_word(h, o, &word[0]);
     if (rc != 0) {
         return rc;
-    }
-    if (o->volume_id != NULL) {
-        word[0] = XXH3_64bits(o->volume_id, strlen(o->volume_id));
     }
     hash = XXH3_128bits(word, sizeof word);
     *id = (cm_file_id){ .hi = hash.high64, .lo = hash.low64 };

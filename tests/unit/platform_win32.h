@@ -9,8 +9,46 @@
 
 #include <windows.h>
 
-/* The tests of the other file. */
+/* The tests of the other files. */
 extern const struct harness_test platform_win32_files_tests[];
+extern const struct harness_test platform_win32_identity_tests[];
+
+/* What the system seems to have; see "The system, replaced" in test_platform_win32.c. */
+
+/* The change journal. It answers later, and with a record of this version. */
+extern struct fake_journal {
+    WORD version; /* 0: there is no journal, as on Wine itself */
+    uint64_t number;
+    OVERLAPPED *call;
+    BYTE *record;
+    unsigned calls;
+    bool port_spared; /* the event keeps the call out of the port */
+} journal;
+
+/* The volume has these flags and this name of its file system. Its files count as allocated as soon
+ * as they have a size. */
+extern struct fake_volume {
+    DWORD flags;
+    const wchar_t *type; /* NULL: its real one */
+    bool allocates;
+    uint64_t serial; /* added to its real one */
+    const wchar_t *device;
+    UINT drive_type; /* 0: its real one */
+    bool denied;     /* new files are denied */
+    DWORD end_error; /* error of setting a file's end; 0: it works */
+    /* What is at the device of a volume that is looked for: an error, or a directory of a volume
+     * with this serial number, added to the real one. */
+    DWORD root_error;
+    uint64_t root_serial;
+    HANDLE root;
+} volume;
+
+/* The id and the times that a file has. */
+extern struct fake_origin {
+    enum { ID_REAL, ID_128, ID_64 } kind; /* ID_64: the volume has no ids of 128 bits */
+    uint64_t low, high;
+    bool no_write_time, no_change_time;
+} origin;
 
 static inline HANDLE open_shared(const char *path, DWORD access, DWORD share)
 {
@@ -27,6 +65,7 @@ static inline void make_file(const char *path, const char *text)
 /* The bodies of children, started with "--child NAME ARG". */
 void lock_other_process_body(const char *path);
 void lock_and_die_body(const char *path);
+void boot_id_body(const char *expected);
 void fault_body(const char *arg);
 
 #endif

@@ -39,15 +39,7 @@ static FARPROC real(const char *name)
 }
 #define REAL(name) ((fn_##name)(void *)real(#name))
 
-/* The change journal. It answers later, and with a record of this version. */
-static struct {
-    WORD version; /* 0: there is no journal, as on Wine itself */
-    uint64_t number;
-    OVERLAPPED *call;
-    BYTE *record;
-    unsigned calls;
-    bool port_spared; /* the event keeps the call out of the port */
-} journal;
+struct fake_journal journal;
 
 static DWORD WINAPI journal_answers(LPVOID unused)
 {
@@ -90,25 +82,8 @@ static BOOL WINAPI device_io_control(HANDLE h, DWORD code, LPVOID in, DWORD in_l
 extern const fn_DeviceIoControl REPLACED(DeviceIoControl);
 const fn_DeviceIoControl REPLACED(DeviceIoControl) = device_io_control;
 
-/* The volume has these flags and this name of its file system. Its files count as allocated as soon
- * as they have a size. */
-static struct {
-    DWORD flags;
-    const wchar_t *type; /* NULL: its real one */
-    bool allocates;
-    uint64_t serial; /* added to its real one */
-    const wchar_t *device;
-    UINT drive_type; /* 0: its real one */
-    bool denied;     /* new files are denied */
-    DWORD end_error; /* error of setting a file's end; 0: it works */
-} volume;
-
-/* The id and the times that a file has. */
-static struct {
-    enum { ID_REAL, ID_128, ID_64 } kind; /* ID_64: the volume has no ids of 128 bits */
-    uint64_t low, high;
-    bool no_write_time, no_change_time;
-} origin;
+struct fake_volume volume;
+struct fake_origin origin;
 
 /* The security with which a new file is made; not every system (Wine) keeps all of it. */
 static struct {
@@ -121,9 +96,23 @@ static void check_private(PSECURITY_DESCRIPTOR sd);
 typedef HANDLE(WINAPI *fn_CreateFileW)(LPCWSTR, DWORD, DWORD, LPSECURITY_ATTRIBUTES, DWORD, DWORD,
                                        HANDLE);
 
+static HANDLE open_root(void)
+{
+    if (volume.root_error != 0) {
+        SetLastError(volume.root_error);
+        return INVALID_HANDLE_VALUE;
+    }
+    volume.root = open_shared(dir, 0, FILE_SHARE_READ | FILE_SHARE_WRITE);
+    CHECK(volume.root != INVALID_HANDLE_VALUE);
+    return volume.root;
+}
+
 static HANDLE WINAPI create_file(LPCWSTR path, DWORD access, DWORD share, LPSECURITY_ATTRIBUTES sa,
                                  DWORD how, DWORD flags, HANDLE like)
 {
+    if (wcsncmp(path, L"\\\\?\\GLOBALROOT\\Device\\", 22) == 0) {
+        return open_root();
+    }
     if (how == CREATE_NEW && sa != NULL && asked.look) {
         SECURITY_DESCRIPTOR_CONTROL control = 0;
         DWORD revision = 0;
@@ -182,6 +171,10 @@ static BOOL WINAPI get_file(HANDLE h, FILE_INFO_BY_HANDLE_CLASS what, LPVOID inf
         FILE_ID_INFO *id = info;
 
         id->VolumeSerialNumber += volume.serial;
+        if (h == volume.root) {
+            id->VolumeSerialNumber += volume.root_serial;
+            volume.root = NULL; /* the next file may get the same handle */
+        }
         if (origin.kind == ID_128) {
             memcpy(&id->FileId, &origin.low, 8);
             memcpy((char *)&id->FileId + 8, &origin.high, 8);
@@ -407,401 +400,6 @@ static void test_create_refused(void)
     CHECK_EQ(open_files(), handles);
 }
 
-/* ---- Identity ------------------------------------------------------------------------------ */
-
-static void to_hex(const uint8_t id[16], char hex[33])
-{
-    for (unsigned i = 0; i < 16; i++) {
-        (void)snprintf(hex + 2 * i, 3, "%02x", id[i]);
-    }
-}
-
-static void boot_id_body(const char *expected)
-{
-    uint8_t id[16];
-    char hex[33];
-
-    cm_plat_boot_id(id);
-    to_hex(id, hex);
-    CHECK(strcmp(hex, expected) == 0);
-}
-
-static void test_boot_id(void)
-{
-    uint8_t a[16], b[16];
-    char hex[33];
-
-    cm_plat_boot_id(a);
-    cm_plat_boot_id(b);
-    CHECK(!all_zero(a, 16) && memcmp(a, b, 16) == 0);
-    to_hex(a, hex);
-    CHECK_EQ(os_run_self("boot_id", hex), 0); /* the same in every process */
-}
-
-static void get_mount_id(const char *path, uint8_t id[16])
-{
-    struct cm_plat_file f = PLAT_FILE_INIT;
-
-    make_file(path, "x");
-    REQUIRE(cm_plat_file_open(&f, path, true) == 0);
-    cm_plat_mount_id(&f, id);
-    cm_plat_file_close(&f);
-    cm_plat_file_remove(path);
-}
-
-/* The id is the same for all files of a volume while it stays mounted, and other volumes differ. */
-static void test_mount_id(void)
-{
-    static const wchar_t *const devices[] = { L"\\Device\\One\\a", L"\\Device\\One\\b\\c",
-                                              L"\\Device\\Two\\a" };
-    uint8_t own[16], id[5][16];
-
-    volume.drive_type = DRIVE_FIXED;
-    get_mount_id(in_dir("a"), own);
-    get_mount_id(in_dir("b"), id[0]);
-    CHECK(!all_zero(own, 16) && memcmp(own, id[0], 16) == 0);
-    for (unsigned i = 0; i < 3; i++) {
-        volume.device = devices[i];
-        get_mount_id(in_dir("a"), id[i]);
-        CHECK(!all_zero(id[i], 16) && memcmp(own, id[i], 16) != 0);
-    }
-    CHECK(memcmp(id[0], id[1], 16) == 0); /* the files differ, the device does not */
-    CHECK(memcmp(id[0], id[2], 16) != 0);
-    volume.serial = 1; /* formatted anew */
-    get_mount_id(in_dir("a"), id[3]);
-    CHECK(!all_zero(id[3], 16) && memcmp(id[2], id[3], 16) != 0);
-    volume.serial = 0;
-    volume.device = NULL;
-    volume.drive_type = DRIVE_REMOVABLE;
-    get_mount_id(in_dir("a"), id[4]);
-    CHECK(all_zero(id[4], 16));
-    volume.drive_type = DRIVE_REMOTE;
-    get_mount_id(in_dir("a"), id[4]);
-    CHECK(all_zero(id[4], 16));
-    volume.drive_type = 0;
-}
-
-static int identify(const char *path, cm_file_id *id, cm_validator *v)
-{
-    const HANDLE h = open_shared(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE);
-    int rc;
-
-    CHECK(h != INVALID_HANDLE_VALUE);
-    rc = cm_identify((intptr_t)h, id, v);
-    CHECK(CloseHandle(h));
-    return rc;
-}
-
-static void test_identify_same_and_different(void)
-{
-    cm_file_id a, b, c;
-    cm_validator va = CM_VALIDATOR_INIT, vb = CM_VALIDATOR_INIT, vc = CM_VALIDATOR_INIT;
-    const uint64_t before = cm_plat_now_ns();
-
-    make_file(in_dir("a"), "one");
-    make_file(in_dir("c"), "one");
-    CHECK_EQ(identify(in_dir("a"), &a, &va), 0);
-    CHECK(va.taken_at >= before && va.taken_at <= cm_plat_now_ns());
-    CHECK_EQ(va.size, 3);
-    CHECK_EQ(va.struct_size, sizeof(va));
-    CHECK(a.hi != 0 || a.lo != 0);
-    CHECK(va.changed_ns / 1000000000 - cm_plat_wall_ns() / 1000000000 <= 1);
-    CHECK(cm_plat_wall_ns() / 1000000000 - va.changed_ns / 1000000000 <= 60);
-    CHECK_EQ(identify(in_dir("a"), &b, &vb), 0);
-    CHECK(same_id(a, b) && same_version(&va, &vb));
-    CHECK(CreateHardLinkA(in_dir("b"), in_dir("a"), NULL));
-    CHECK_EQ(identify(in_dir("b"), &b, &vb), 0);
-    CHECK(same_id(a, b));
-    CHECK(MoveFileA(in_dir("a"), in_dir("d")));
-    CHECK_EQ(identify(in_dir("d"), &b, &vb), 0);
-    CHECK(same_id(a, b));
-    CHECK_EQ(identify(in_dir("c"), &c, &vc), 0);
-    CHECK(!same_id(a, c));
-    CHECK_EQ(identify(in_dir("d"), &a, &va), 0);
-    sleep_ms(30);
-    make_file(in_dir("d"), "two"); /* same size */
-    CHECK_EQ(identify(in_dir("b"), &b, &vb), 0);
-    CHECK(same_id(a, b) && !same_version(&va, &vb));
-    cm_plat_file_remove(in_dir("b"));
-    cm_plat_file_remove(in_dir("c"));
-    cm_plat_file_remove(in_dir("d"));
-}
-
-static void test_identify_refused(void)
-{
-    const HANDLE nul = open_shared("NUL", GENERIC_READ, FILE_SHARE_READ);
-    const HANDLE folder = open_shared(dir, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE);
-    HANDLE read_end, write_end;
-    cm_file_id id;
-    cm_validator v = CM_VALIDATOR_INIT;
-
-    REQUIRE(nul != INVALID_HANDLE_VALUE && folder != INVALID_HANDLE_VALUE &&
-            CreatePipe(&read_end, &write_end, NULL, 0));
-    CHECK_EQ(cm_identify(-1, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_identify(0, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_identify(0x7ffffff0, &id, &v), CM_EINVAL);
-    CHECK_EQ(cm_identify((intptr_t)nul, &id, &v), CM_ENOTFILE);
-    CHECK_EQ(cm_identify((intptr_t)folder, &id, &v), CM_ENOTFILE);
-    CHECK_EQ(cm_identify((intptr_t)read_end, &id, &v), CM_ENOTFILE);
-    CHECK_EQ(cm_identify((intptr_t)folder, NULL, &v), CM_EINVAL);
-    CHECK_EQ(cm_identify((intptr_t)folder, &id, NULL), CM_EINVAL);
-    CHECK(CloseHandle(nul) && CloseHandle(folder) && CloseHandle(read_end) &&
-          CloseHandle(write_end));
-}
-
-/* No ids at all, or none for this file: such a value is not one that a file could have. */
-static void test_identify_no_id(void)
-{
-    static const struct {
-        int kind;
-        uint64_t low, high;
-        int rc;
-    } cases[] = {
-        { ID_128, 0, 0, CM_ENOTFILE },
-        { ID_128, UINT64_MAX, UINT64_MAX, CM_ENOTFILE },
-        { ID_128, UINT64_MAX, 0, CM_ENOTFILE },
-        { ID_64, 0, 0, CM_ENOTFILE },
-        { ID_64, UINT64_MAX, 0, CM_ENOTFILE },
-        { ID_128, 5, 0, 0 },
-        { ID_128, 0, 5, 0 },
-        { ID_128, UINT64_MAX, 5, 0 },
-        { ID_64, 5, 0, 0 },
-    };
-    const char *const names[] = { NULL, "the caller's" };
-    HANDLE h;
-
-    make_file(in_dir("a"), "one");
-    h = open_shared(in_dir("a"), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE);
-    REQUIRE(h != INVALID_HANDLE_VALUE);
-    for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
-        cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
-        cm_validator v = CM_VALIDATOR_INIT;
-        cm_file_id id;
-
-        o.volume_id = names[i % 2];
-        origin.kind = cases[i / 2].kind;
-        origin.low = cases[i / 2].low;
-        origin.high = cases[i / 2].high;
-        CHECK_EQ(cm_identify_with((intptr_t)h, &o, &id, &v), cases[i / 2].rc);
-    }
-    origin.kind = ID_REAL;
-    CHECK(CloseHandle(h));
-    cm_plat_file_remove(in_dir("a"));
-}
-
-static void set_written(const char *path, int64_t seconds_ahead)
-{
-    const HANDLE h = open_shared(path, FILE_WRITE_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE);
-    ULARGE_INTEGER t;
-    FILETIME ft;
-
-    CHECK(h != INVALID_HANDLE_VALUE);
-    GetSystemTimeAsFileTime(&ft);
-    t.LowPart = ft.dwLowDateTime;
-    t.HighPart = ft.dwHighDateTime;
-    t.QuadPart += (ULONGLONG)(seconds_ahead * 10000000 + 5);
-    ft.dwLowDateTime = t.LowPart;
-    ft.dwHighDateTime = t.HighPart;
-    CHECK(SetFileTime(h, NULL, NULL, &ft));
-    CHECK(CloseHandle(h));
-}
-
-/* The system that the tests run on may have neither, so the names are given. */
-static void test_identify_names(void)
-{
-    static const struct {
-        const wchar_t *name;
-        int refused;
-    } names[] = {
-        { L"\\Device\\HarddiskVolume3\\dir\\file", 0 },
-        { L"\\Device\\HarddiskVolume3\\dir\\file::$DATA", 0 },
-        { L"\\Device\\HarddiskVolume3\\dir\\file::$data", 0 },
-        { L"\\Device\\HarddiskVolume3\\dir\\file:stream", CM_ENOTFILE },
-        { L"\\Device\\HarddiskVolume3\\dir\\file:stream:$DATA", CM_ENOTFILE },
-        { L"\\Device\\HarddiskVolume3\\file:$I30:$INDEX_ALLOCATION", CM_ENOTFILE },
-        { L"\\Device\\Mup\\server\\share\\file", 0 },
-        { L"\\Device\\HarddiskVolumeShadowCopy12\\dir\\file", CM_ECLONE },
-        { L"\\device\\harddiskvolumeshadowcopy1\\file", CM_ECLONE },
-        { L"\\Device\\HarddiskVolumeShadowCopy12\\file:stream", CM_ENOTFILE },
-    };
-
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        CHECK_EQ(win32_name_refused(names[i].name), names[i].refused);
-    CHECK(win32_may_be_another(L"FAT32", false) && win32_may_be_another(L"exFAT", true));
-    CHECK(win32_may_be_another(L"UDF", false) && !win32_may_be_another(L"UDF", true));
-    CHECK(!win32_may_be_another(L"NTFS", false) && !win32_may_be_another(L"ReFS", true));
-    CHECK(!win32_may_be_another(L"CSVFS", false));
-    CHECK(win32_may_be_another(L"VBoxSharedFolderFS", false)); /* and all that are not known */
-    CHECK(!win32_may_be_another(L"VBoxSharedFolderFS", true));
-    CHECK(win32_may_be_another(L"", false));
-}
-
-static void test_identify_racy(void)
-{
-    cm_file_id id;
-    cm_validator v = CM_VALIDATOR_INIT;
-    unsigned waited = 0;
-
-    make_file(in_dir("a"), "one");
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, 1);
-    do { /* whole-second volumes take two seconds, others 20 ms */
-        sleep_ms(25);
-        waited += 25;
-        CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    } while (v.racy != 0 && waited < 5000);
-    CHECK_EQ(v.racy, 0);
-    set_written(in_dir("a"), 3600);
-    sleep_ms(50); /* the change is old again, the write is in the future */
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, 1);
-    set_written(in_dir("a"), -3600);
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, 1); /* because of its change alone */
-    sleep_ms(2200);
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, 0);
-    cm_plat_file_remove(in_dir("a"));
-}
-
-static void old_file(const char *path, uint64_t age)
-{
-    cm_file_id id;
-    cm_validator v = { .racy = 1 };
-
-    make_file(path, "one");
-    set_written(path, -(int64_t)age);
-    for (unsigned i = 0; i < 100 && v.racy != 0; i++) { /* its change is still young */
-        sleep_ms(50);
-        CHECK_EQ(identify(path, &id, &v), 0);
-    }
-    CHECK_EQ(v.racy, 0);
-}
-
-/* A file system may leave out times. Without them they prove nothing, however old the file is. The
- * number of the journal moves with each write, as the time of the change does. */
-static void test_identify_no_times(void)
-{
-    cm_file_id id;
-    cm_validator v = CM_VALIDATOR_INIT;
-
-    old_file(in_dir("a"), 3600);
-    origin.no_write_time = true;
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, CM_RACY_VOLUME);
-    CHECK(v.changed_ns > CM_CHANGED_LONG_AGO); /* that is known */
-    origin.no_change_time = true;
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, CM_RACY_VOLUME);
-    CHECK_EQ(v.changed_ns, 0); /* not known: the time of the last write can be set */
-    origin.no_write_time = false;
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, CM_RACY_VOLUME);
-    CHECK_EQ(v.changed_ns, 0);
-    journal.version = 2;
-    journal.number = 77;
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, 0);
-    CHECK_EQ(v.changed_ns, 0);
-    journal.version = 0;
-    origin.no_change_time = false;
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, 0);
-    CHECK(v.changed_ns > CM_CHANGED_LONG_AGO);
-    volume.type = L"VBoxSharedFolderFS";
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, CM_RACY_VOLUME);
-    volume.type = NULL;
-    cm_plat_file_remove(in_dir("a"));
-}
-
-/* A writer that has the file open may write behind the same times. When it is gone, they have
- * moved. */
-static void test_identify_writer(void)
-{
-    static const DWORD writing[] = { GENERIC_WRITE, FILE_APPEND_DATA,
-                                     GENERIC_READ | GENERIC_WRITE };
-    const DWORD all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
-    cm_identify_options sole = CM_IDENTIFY_OPTIONS_INIT;
-    cm_file_id id;
-    cm_validator v = CM_VALIDATOR_INIT;
-    unsigned handles;
-    HANDLE h, mapping;
-    void *view;
-
-    sole.flags = CM_IDENTIFY_SOLE_WRITER;
-    old_file(in_dir("a"), 3600);
-    handles = open_files();
-    for (size_t i = 0; i < sizeof writing / sizeof writing[0]; i++) {
-        h = open_shared(in_dir("a"), writing[i], all);
-        REQUIRE(h != INVALID_HANDLE_VALUE);
-        CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-        CHECK_EQ(v.racy, CM_RACY_WRITER);
-        CHECK_EQ(cm_identify((intptr_t)h, &id, &v), 0);
-        CHECK_EQ(v.racy, CM_RACY_WRITER); /* the writer itself is one */
-        CHECK_EQ(cm_identify_with((intptr_t)h, &sole, &id, &v), 0);
-        CHECK_EQ(v.racy, 0);
-        CHECK(CloseHandle(h));
-        CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-        CHECK_EQ(v.racy, 0);
-    }
-    h = open_shared(in_dir("a"), GENERIC_READ | GENERIC_WRITE, all);
-    mapping = CreateFileMappingA(h, NULL, PAGE_READWRITE, 0, 0, NULL);
-    view = MapViewOfFile(mapping, FILE_MAP_WRITE, 0, 0, 0);
-    REQUIRE(view != NULL);
-    CHECK(CloseHandle(mapping) && CloseHandle(h));
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, CM_RACY_WRITER); /* a mapping without a handle is a writer, too */
-    CHECK(UnmapViewOfFile(view));
-    h = open_shared(in_dir("a"), GENERIC_READ, all); /* readers do not matter */
-    CHECK_EQ(identify(in_dir("a"), &id, &v), 0);
-    CHECK_EQ(v.racy, 0);
-    CHECK(CloseHandle(h));
-    CHECK_EQ(open_files(), handles);
-    cm_plat_file_remove(in_dir("a"));
-}
-
-/* A handle for overlapped calls: the call waits for the answer of the journal, and the handle's
- * port gets no message. */
-static void test_identify_overlapped(void)
-{
-    DWORD n = 0;
-    ULONG_PTR key = 0;
-    OVERLAPPED *packet = NULL;
-    cm_file_id id, same;
-    cm_validator v = CM_VALIDATOR_INIT, w = CM_VALIDATOR_INIT;
-    unsigned handles;
-    HANDLE h, port;
-
-    make_file(in_dir("a"), "one");
-    CHECK_EQ(identify(in_dir("a"), &same, &w), 0);
-    h = CreateFileA(in_dir("a"), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL,
-                    OPEN_EXISTING, FILE_FLAG_OVERLAPPED, NULL);
-    port = CreateIoCompletionPort(h, NULL, 1, 1);
-    REQUIRE(h != INVALID_HANDLE_VALUE && port != NULL);
-    CHECK_EQ(cm_identify((intptr_t)h, &id, &v), 0);
-    CHECK(same_id(id, same) && same_version(&v, &w));
-    handles = open_files();
-    for (WORD version = 2; version <= 3; version++) {
-        journal.version = version;
-        journal.number = UINT64_C(0x123456789abc) + version;
-        journal.calls = 0;
-        CHECK_EQ(cm_identify((intptr_t)h, &id, &v), 0);
-        CHECK_EQ(journal.calls, 1);
-        CHECK(journal.port_spared);
-        CHECK(memcmp(v.proof + 24, &journal.number, 8) == 0);
-    }
-    journal.version = 4; /* unknown version: the time of birth is used instead */
-    CHECK_EQ(cm_identify((intptr_t)h, &id, &v), 0);
-    CHECK(same_version(&v, &w));
-    journal.version = 0;
-    CHECK_EQ(open_files(), handles);
-    CHECK(!GetQueuedCompletionStatus(port, &n, &key, &packet, 0));
-    CHECK_EQ(GetLastError(), WAIT_TIMEOUT);
-    CHECK(CloseHandle(h) && CloseHandle(port));
-    cm_plat_file_remove(in_dir("a"));
-}
-
 /* ---- Threads ------------------------------------------------------------------------------- */
 
 static void test_fork_count(void)
@@ -815,22 +413,13 @@ static const struct harness_test platform_win32_tests[] = {
     TEST(create_size_refused),
     TEST(create_private),
     TEST(create_refused),
-    TEST(boot_id),
-    TEST(mount_id),
-    TEST(identify_same_and_different),
-    TEST(identify_refused),
-    TEST(identify_no_id),
-    TEST(identify_names),
-    TEST(identify_racy),
-    TEST(identify_no_times),
-    TEST(identify_writer),
-    TEST(identify_overlapped),
     TEST(fork_count),
     TEST_END,
 };
 
-static const struct harness_test *const tables[] = { platform_win32_tests,
-                                                     platform_win32_files_tests, platform_tests };
+static const struct harness_test *const tables[] = {
+    platform_win32_tests, platform_win32_files_tests, platform_win32_identity_tests, platform_tests
+};
 
 char dir[256];
 
