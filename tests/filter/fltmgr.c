@@ -63,6 +63,11 @@ void fm_attach(bool mounted)
     }
 }
 
+void fm_disk_is(ULONG characteristics)
+{
+    fm.volume.characteristics = characteristics;
+}
+
 /* As in the system, the names are longer than the structure. */
 NTSTATUS FLTAPI FltGetVolumeProperties(PFLT_VOLUME v, PFLT_VOLUME_PROPERTIES p, ULONG bytes,
                                        PULONG n)
@@ -642,6 +647,7 @@ void fm_begin(void)
     fm_forgive(false);
     fm.starve_skip = fm.starve_fail = 0;
     fm.percent = 100;
+    fm.volume.characteristics = 0;
     *fm_me() = (struct fm_thread){ 0 };
 }
 

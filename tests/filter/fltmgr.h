@@ -59,6 +59,8 @@ void fm_detach(void);
 void fm_dismount(void);
 /* Puts it there again. */
 void fm_attach(bool mounted);
+/* Its disk is of this kind, from the next fm_attach() on: FILE_PORTABLE_DEVICE. */
+void fm_disk_is(ULONG characteristics);
 /* Waits until no work item is queued or runs. */
 void fm_settle(void);
 /* The threads for work items begin none until it is over. */

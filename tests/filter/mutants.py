@@ -408,6 +408,10 @@ SHELL = [
          '    if (emptied)\n        fc_written_anything(&driver.core);\n}\n', '}\n'),
     rule('R10 handles that are closed', 'closed_handles', OPS,
          'op.closed = o->FileObject->Flags & FO_CLEANUP_COMPLETE;', 'op.closed = FALSE;'),
+    rule('disks that are not portable', 'portable', CORE,
+         '(f->portable ? CM_ORIGIN_VOLATILE : 0)', 'CM_ORIGIN_VOLATILE'),
+    rule('portable disks', 'portable', 'CacheFilter.c',
+         '(p.DeviceCharacteristics & FILE_PORTABLE_DEVICE) != 0', 'FALSE'),
     rule('before the first service', 'before_the_first', PORT, '    port.anyone = TRUE;\n', ''),
     rule('the port is closed', 'late_reply', PORT, '    if (close) ', '    if (FALSE) '),
 ]

@@ -86,5 +86,6 @@ void end(void);
 
 extern const struct fm_how paging, sync_paging, transacted, mdl_read, at_dispatch;
 extern const struct harness_test shell_changes_tests[], shell_names_tests[], shell_disk_tests[];
+extern const struct harness_test shell_times_tests[];
 
 #endif

@@ -19,6 +19,7 @@ struct state {
 static struct state cached, disk;
 static int64_t booted; /* time of the file before all tests: long before the boot */
 static void (*at_facts)(void);
+static uint64_t blocks = 1; /* of the file */
 
 /* ---- The shell ------------------------------------------------------------------------------- */
 
@@ -69,7 +70,7 @@ static bool facts(void *ctx, const void *via, struct fc_facts *f, bool only_id)
     at_facts = NULL;
     if (meanwhile)
         meanwhile();
-    *f = (struct fc_facts){ .volume = 1, .file = { 7 }, .size = BLK };
+    *f = (struct fc_facts){ .volume = 1, .file = { 7 }, .size = blocks * BLK };
     f->written_ns = f->changed_ns = cached.time;
     f->taken_at = later();
     return true;
@@ -351,6 +352,52 @@ static void test_open_all_the_time(void)
     }
 }
 
+/* Nobody uses the file any more, so its stream ends. Then it is opened again. */
+static void next_use(void)
+{
+    fc_file_done(&file);
+    fc_file_init(&file, &fc);
+    fc_know(&file, NULL);
+}
+
+/* A file that is written and closed, and never synced: as long as the system runs, its disk gets
+ * all of it. Not so if the disk may be pulled out. */
+static void test_next_use(void)
+{
+    static uint8_t buf[BLK];
+    NEED_DAX;
+    for (unsigned portable = 0; portable < 2; portable++) {
+        CASE("portable %u", portable);
+        unsigned hits = 0;
+        struct fc_write w;
+        struct fc_read missed;
+        uint32_t got;
+        begin();
+        blocks = 64;
+        next_use();
+        if (portable)
+            fc_file_is_portable(&file);
+        for (uint64_t i = 0; i < blocks; i++) {
+            CHECK_EQ(fc_read(&file, NULL, i * BLK, BLK, buf, &got, &missed), FC_PASS);
+            fc_fill(&file, &missed, buf, BLK);
+        }
+        fc_writer(&file, true);
+        fc_write_begin(&file, NULL, &w, FC_RANGE, 63 * BLK, BLK);
+        cached.time++;
+        fc_write_end(&w);
+        fc_writer(&file, false);
+        fc_settle(&file, NULL);
+        next_use();
+        if (portable)
+            fc_file_is_portable(&file);
+        for (uint64_t i = 0; i < blocks; i++)
+            hits += fc_read(&file, NULL, i * BLK, BLK, buf, &got, &missed) == FC_DONE;
+        CHECK_EQ(hits, portable ? 0 : 63);
+        end();
+        blocks = 1;
+    }
+}
+
 static const struct harness_test tests[] = {
     TEST(warm),
     TEST(bracket),
@@ -358,6 +405,7 @@ static const struct harness_test tests[] = {
     TEST(written_without_service),
     TEST(settled_too_late),
     TEST(open_all_the_time),
+    TEST(next_use),
 };
 
 int main(int argc, char **argv)

@@ -3,7 +3,7 @@
  * test_shell.c - the shell of the driver for Windows: each of its callbacks, on an emulated Filter
  * Manager (tests/filter/fltmgr.h), with a service that the test makes up. test_shell_changes.c has
  * what changes a file, test_shell_names.c what gives it another name, test_shell_disk.c what does
- * not reach the disk.
+ * not reach the disk, test_shell_times.c what is told of times.
  */
 #include "shell_common.h"
 
@@ -779,7 +779,7 @@ static const struct harness_test tests[] = {
 };
 
 static const struct harness_test *const tables[] = { tests, shell_changes_tests, shell_names_tests,
-                                                     shell_disk_tests };
+                                                     shell_disk_tests, shell_times_tests };
 
 int main(int argc, char **argv)
 {

@@ -20,13 +20,15 @@
 
 struct driver driver;
 
-/* The names, which do not fit, are of no interest. What cannot be told is not fixed. */
-static BOOLEAN is_fixed(PFLT_VOLUME volume)
+/* The names, which do not fit, are of no interest. What cannot be told is not fixed. *portable: it
+ * is a disk on a bus such as USB, which most systems take for fixed. */
+static BOOLEAN is_fixed(PFLT_VOLUME volume, BOOLEAN *portable)
 {
     FLT_VOLUME_PROPERTIES p = { 0 };
     ULONG n;
     const NTSTATUS s = FltGetVolumeProperties(volume, &p, sizeof(p), &n);
 
+    *portable = (p.DeviceCharacteristics & FILE_PORTABLE_DEVICE) != 0;
     return (NT_SUCCESS(s) || s == STATUS_BUFFER_OVERFLOW) &&
            !(p.DeviceCharacteristics & (FILE_REMOVABLE_MEDIA | FILE_REMOTE_DEVICE));
 }
@@ -34,11 +36,13 @@ static BOOLEAN is_fixed(PFLT_VOLUME volume)
 static NTSTATUS FLTAPI setup(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_SETUP_FLAGS flags,
                              DEVICE_TYPE device, FLT_FILESYSTEM_TYPE system)
 {
+    BOOLEAN portable;
+
     if (device != FILE_DEVICE_DISK_FILE_SYSTEM) /* a network: others write, too */
         return STATUS_FLT_DO_NOT_ATTACH;
     if (system != FLT_FSTYPE_NTFS && system != FLT_FSTYPE_REFS)
         return STATUS_FLT_DO_NOT_ATTACH;
-    if (!is_fixed(o->Volume) || !stream_mount(o))
+    if (!is_fixed(o->Volume, &portable) || !stream_mount(o, portable))
         return STATUS_FLT_DO_NOT_ATTACH;
     if (!(flags & FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME))
         fc_written_anything(&driver.core); /* it was in use, and nobody looked */

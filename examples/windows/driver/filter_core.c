@@ -342,6 +342,11 @@ void fc_file_init(struct fc_file *f, struct fc *fc)
     f->fc = fc;
 }
 
+void fc_file_is_portable(struct fc_file *f)
+{
+    f->portable = true;
+}
+
 static struct fc_id id_of(const struct fc_facts *facts)
 {
     const uint64_t word[3] = { facts->volume, facts->file[0], facts->file[1] };
@@ -440,7 +445,9 @@ static void close_handle(struct fc *fc, uint32_t life, uint32_t handle)
 }
 
 /* Opens the file at the service. Two threads may do so at a time; then the second handle goes. The
- * claim CM_SOLE_WRITER is right: the filter sees all writes of a local volume. */
+ * claim CM_SOLE_WRITER is right: the filter sees all writes of a local volume. CM_ORIGIN_VOLATILE
+ * would make each file cold that was written and not synced. Only a disk that may be pulled out
+ * needs that: of others a loss is seen (C7, C8), or the power of all fails, and the pool knows. */
 static bool open_file(struct fc_file *f, const void *via, uint32_t life)
 {
     struct message m;
@@ -448,7 +455,7 @@ static bool open_file(struct fc_file *f, const void *via, uint32_t life)
     bool mine;
 
     memset(&m, 0, sizeof(m));
-    m.body.open.flags = CM_SOLE_WRITER | CM_ORIGIN_VOLATILE;
+    m.body.open.flags = CM_SOLE_WRITER | (f->portable ? CM_ORIGIN_VOLATILE : 0);
     if (!identify(f, via, &m.body.open.validator))
         return false;
     m.body.open.id_hi = f->id.hi;

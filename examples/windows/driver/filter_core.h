@@ -160,6 +160,7 @@ struct fc {
 /* A file that is in use: one stream of one file. The shell keeps it with the stream. */
 struct fc_file {
     struct fc *fc;
+    bool portable; /* fc_file_is_portable(); never changes later */
     /* env->lock: all that follows. */
     bool known; /* the id is known */
     struct fc_id id;
@@ -230,6 +231,10 @@ void fc_anything_end(struct fc *fc);
 
 /* `via` in what follows: how the shell reaches the file now, for env->facts. */
 void fc_file_init(struct fc_file *f, struct fc *fc);
+/* Right after that: the file's disk may be pulled out, or lose its power, while the system runs.
+ * What it had in its own cache is lost then, and nobody tells. So the file is cold at its next use
+ * if it was written and not synced. */
+void fc_file_is_portable(struct fc_file *f);
 /* Asks for the file's id. May wait. */
 void fc_know(struct fc_file *f, const void *via);
 /* Nobody uses the file any more: the handle is closed, and a deleted file is forgotten. Nothing may

@@ -21,6 +21,7 @@
  * instance. */
 struct mount {
     volatile LONG gone; /* rule C8: it is being dismounted */
+    BOOLEAN portable;   /* its disk is on a bus such as USB: fc_file_is_portable() */
 };
 
 /* A stream that is in use. It lives as long as its context, and a moment longer: its end sends a
@@ -78,7 +79,7 @@ BOOLEAN port_later(VOID (*job)(PVOID), PVOID context);
 
 extern const FLT_CONTEXT_REGISTRATION stream_contexts[];
 /* An instance comes to its volume. FALSE: there is no memory. */
-BOOLEAN stream_mount(PCFLT_RELATED_OBJECTS o);
+BOOLEAN stream_mount(PCFLT_RELATED_OBJECTS o, BOOLEAN portable);
 /* Rule C8: the volume is being dismounted. */
 VOID stream_dismount(PCFLT_RELATED_OBJECTS o);
 /* The stream of an operation, if it is cached or not judged, or its file may be cached under

@@ -64,7 +64,7 @@ const FLT_CONTEXT_REGISTRATION stream_contexts[] = {
 
 /* ---- Volumes --------------------------------------------------------------------------------- */
 
-BOOLEAN stream_mount(PCFLT_RELATED_OBJECTS o)
+BOOLEAN stream_mount(PCFLT_RELATED_OBJECTS o, BOOLEAN portable)
 {
     PFLT_CONTEXT made = NULL;
     NTSTATUS s;
@@ -73,6 +73,7 @@ BOOLEAN stream_mount(PCFLT_RELATED_OBJECTS o)
                                        NonPagedPoolNx, &made)))
         return FALSE;
     ((struct mount *)made)->gone = FALSE;
+    ((struct mount *)made)->portable = portable;
     s = FltSetInstanceContext(o->Instance, FLT_SET_CONTEXT_KEEP_IF_EXISTS, made, NULL);
     FltReleaseContext(made);
     return NT_SUCCESS(s) || s == STATUS_FLT_CONTEXT_ALREADY_DEFINED;
@@ -243,6 +244,8 @@ static struct stream *make_stream(PCFLT_RELATED_OBJECTS o)
     s->mount = mount;
     ExInitializeFastMutex(&s->lock);
     fc_file_init(&s->file, &driver.core);
+    if (s->mount->portable)
+        fc_file_is_portable(&s->file);
     return s;
 }
 

@@ -406,6 +406,7 @@ typedef struct {
 #define FILE_DEVICE_DISK_FILE_SYSTEM 0x00000008u
 #define FILE_REMOVABLE_MEDIA 0x00000001u
 #define FILE_REMOTE_DEVICE 0x00000010u
+#define FILE_PORTABLE_DEVICE 0x00040000u
 typedef struct {
     DEVICE_TYPE DeviceType;
     ULONG DeviceCharacteristics;
