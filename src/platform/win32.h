@@ -60,6 +60,10 @@ int win32_name_refused(const wchar_t *nt_name);
  * for the ids. */
 bool win32_may_be_another(const wchar_t *type, bool named);
 
+/* Are a file's times so recent that a later write may leave them as they are? FILETIMEs: of the
+ * last write and the last change, of now, and of the clock that files get their times from. */
+bool win32_times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint64_t tick);
+
 /* win32_volume.c */
 
 /* \Device\VOLUME\PATH, to be freed; NULL: not known. The path is as it was opened: to bring it into

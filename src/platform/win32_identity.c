@@ -287,7 +287,7 @@ static bool may_have_writer(HANDLE h)
  * the present `tick` is racy, and a time of the last 20 ms. `tick` is of the clock that files get
  * their times from; that clock may stand still in a virtual machine. Whole seconds hint at FAT
  * (even seconds). A stamp from the future proves nothing. */
-static bool times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint64_t tick)
+bool win32_times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint64_t tick)
 {
     const bool coarse = written % 10000000 == 0 && changed % 10000000 == 0;
     const uint64_t granule = 200000 + (coarse ? 20000000 : 0);
@@ -404,8 +404,8 @@ int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id 
     make_proof(h, (uint64_t)size.EndOfFile.QuadPart, &times, v);
     v->taken_at = taken_at;
     v->racy |= written ? CM_RACY_WRITER : 0;
-    if (times_are_racy((uint64_t)times.LastWriteTime.QuadPart, (uint64_t)times.ChangeTime.QuadPart,
-                       wall, tick)) {
+    if (win32_times_are_racy((uint64_t)times.LastWriteTime.QuadPart,
+                             (uint64_t)times.ChangeTime.QuadPart, wall, tick)) {
         v->racy |= CM_RACY_TIMES;
     }
     if (may_be_another(h, o)) {

@@ -648,6 +648,7 @@ void fm_begin(void)
     fm.starve_skip = fm.starve_fail = 0;
     fm.percent = 100;
     fm.volume.characteristics = 0;
+    fm_clock_stands(0);
     *fm_me() = (struct fm_thread){ 0 };
 }
 

@@ -204,6 +204,8 @@ NTSTATUS fm_connect(const struct fm_service *s, const void *context, USHORT byte
 void fm_disconnect(struct fm_connection *c);
 /* Has the driver closed its end? */
 bool fm_is_cut(struct fm_connection *c);
+/* The clock that files get their times from has stood still for so long. */
+void fm_clock_stands(unsigned ms);
 /* The driver's time-outs of messages count as if they were `percent` of that. */
 void fm_hurry(unsigned percent);
 

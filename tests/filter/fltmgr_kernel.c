@@ -477,6 +477,19 @@ LARGE_INTEGER NTAPI KeQueryPerformanceCounter(PLARGE_INTEGER frequency)
     return (LARGE_INTEGER){ .QuadPart = (LONGLONG)os_now_ns() };
 }
 
+static _Atomic int64_t behind; /* 100 ns */
+
+void fm_clock_stands(unsigned ms)
+{
+    behind = (int64_t)ms * 10000;
+}
+
+VOID NTAPI KeQuerySystemTime(PLARGE_INTEGER now)
+{
+    KeQuerySystemTimePrecise(now);
+    now->QuadPart -= behind;
+}
+
 VOID NTAPI KeQuerySystemTimePrecise(PLARGE_INTEGER now)
 {
     now->QuadPart = (LONGLONG)(os_wall_ns() / 100) + INT64_C(116444736000000000);

@@ -13,7 +13,7 @@
 struct asked asked[LOG_MAX];
 unsigned n_asked;
 struct service_state service;
-bool facts_fail;
+bool facts_fail, facts_are_racy;
 void (*at_facts)(void);
 uint64_t file_id, clock_ns;
 unsigned tends;
@@ -162,6 +162,7 @@ static bool facts(void *ctx, const void *via, struct fc_facts *f, bool only_id)
         meanwhile();
     *f = (struct fc_facts){ .volume = 1, .file = { via ? *(const uint64_t *)via : file_id } };
     f->taken_at = clock_ns;
+    f->racy = facts_are_racy;
     return !facts_fail;
 }
 
@@ -198,7 +199,7 @@ void begin(void)
     service.version = 5;
     service.pool = 3;
     n_asked = tends = 0;
-    facts_fail = false;
+    facts_fail = facts_are_racy = false;
     at_facts = NULL;
     file_id = 7;
     fc_init(&fc, &env, set, SLOTS);

@@ -44,7 +44,7 @@ extern struct service_state {
     uint32_t hung_up; /* the last life that was */
     int stops;        /* the thread that asks this is ended meanwhile, and hears no reply */
 } service;
-extern bool facts_fail;
+extern bool facts_fail, facts_are_racy;
 extern void (*at_facts)(void); /* happens while the facts are asked for, once */
 extern uint64_t file_id, clock_ns;
 extern unsigned tends;

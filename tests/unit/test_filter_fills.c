@@ -275,6 +275,29 @@ static void test_settle_and_outside(void)
     }
 }
 
+/* B7: times that are too fresh, or that the service did not take, are told again. */
+static void test_told_too_early(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin();
+        CHECK(fc_connect(&fc, 1));
+        CHECK(hits());
+        CHECK(!fc_is_unsettled(&file));
+        write_some();
+        CHECK(fc_is_unsettled(&file));
+        facts_are_racy = i == 0;
+        service.refuse = i == 0 ? 0 : CMP_REVALIDATE;
+        fc_settle(&file, NULL);
+        CHECK(fc_is_unsettled(&file));
+        facts_are_racy = false;
+        service.refuse = 0;
+        fc_settle(&file, NULL);
+        CHECK(!fc_is_unsettled(&file));
+        CHECK_EQ(times(0, CMP_REVALIDATE), 2);
+    }
+}
+
 static void test_syncs(void)
 {
     struct fc_sync s;
@@ -336,8 +359,16 @@ static void test_deleted_in_use(void)
     CHECK(times(0, CMP_CLOSE) == 1 && times(0, CMP_FORGET) == 1);
 }
 
-const struct harness_test filter_fills_tests[] = {
-    TEST(brackets), TEST(far_writes), TEST(fills),          TEST(parts),
-    TEST(blocks),   TEST(not_synced), TEST(settle),         TEST(settle_and_outside),
-    TEST(syncs),    TEST(ends),       TEST(deleted_in_use), TEST_END
-};
+const struct harness_test filter_fills_tests[] = { TEST(brackets),
+                                                   TEST(far_writes),
+                                                   TEST(fills),
+                                                   TEST(parts),
+                                                   TEST(blocks),
+                                                   TEST(not_synced),
+                                                   TEST(settle),
+                                                   TEST(settle_and_outside),
+                                                   TEST(told_too_early),
+                                                   TEST(syncs),
+                                                   TEST(ends),
+                                                   TEST(deleted_in_use),
+                                                   TEST_END };

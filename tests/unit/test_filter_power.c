@@ -20,6 +20,7 @@ static struct state cached, disk;
 static int64_t booted; /* time of the file before all tests: long before the boot */
 static void (*at_facts)(void);
 static uint64_t blocks = 1; /* of the file */
+static bool fresh;          /* its times are of this moment */
 
 /* ---- The shell ------------------------------------------------------------------------------- */
 
@@ -72,6 +73,7 @@ static bool facts(void *ctx, const void *via, struct fc_facts *f, bool only_id)
         meanwhile();
     *f = (struct fc_facts){ .volume = 1, .file = { 7 }, .size = blocks * BLK };
     f->written_ns = f->changed_ns = cached.time;
+    f->racy = fresh;
     f->taken_at = later();
     return true;
 }
@@ -398,6 +400,38 @@ static void test_next_use(void)
     }
 }
 
+/* B7: the close itself moves the times. Somebody closes the file once more, later, or nobody does.
+ * Then the power fails, or nobody uses the file any more. */
+static void test_told_too_early(void)
+{
+    NEED_DAX;
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        struct fc_write w;
+        bool hit;
+        begin();
+        CHECK(warm());
+        fc_write_begin(&file, NULL, &w, FC_RANGE, 0, BLK);
+        cached = (struct state){ 'b', booted + 3 };
+        fc_write_end(&w);
+        CHECK(warm());
+        sync_file();
+        fresh = true;
+        fc_settle(&file, NULL);
+        fresh = false;
+        if (i & 1)
+            fc_settle(&file, NULL);
+        if (i & 2) {
+            CHECK_EQ(hits_after_cut(), i & 1);
+        } else {
+            next_use();
+            CHECK_EQ(read_file(&hit), 'b');
+            CHECK_EQ(hit, i & 1);
+        }
+        end();
+    }
+}
+
 static const struct harness_test tests[] = {
     TEST(warm),
     TEST(bracket),
@@ -406,6 +440,7 @@ static const struct harness_test tests[] = {
     TEST(settled_too_late),
     TEST(open_all_the_time),
     TEST(next_use),
+    TEST(told_too_early),
 };
 
 int main(int argc, char **argv)

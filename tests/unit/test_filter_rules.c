@@ -7,6 +7,7 @@
 
 #include "filter_rules.h"
 #include "filter_set.h"
+#include "racy_times.h"
 
 #define BLOCK 4096u
 #define SLOTS 8u
@@ -110,6 +111,17 @@ static void test_changes(void)
     CHECK_EQ(fc_change_way(&(struct fc_op){ .service = true, .mapping = true }), FC_LASTING);
 }
 
+/* The library has the same rule, and the same table in unit/platform_win32. */
+static void test_racy_times(void)
+{
+    for (size_t i = 0; i < RACY_TIMES; i++) {
+        CASE("i %zu", i);
+        CHECK_EQ(fc_times_are_racy(racy_times[i].written, racy_times[i].changed, RACY_NOW,
+                                   racy_times[i].tick),
+                 racy_times[i].racy);
+    }
+}
+
 /* ---- The written-set ------------------------------------------------------------------------- */
 
 /* W5: whatever was taken out, the rest is found. */
@@ -138,6 +150,6 @@ static void test_set_gaps(void)
 
 extern const struct harness_test filter_rules_tests[];
 const struct harness_test filter_rules_tests[] = {
-    TEST(streams), TEST(system_names), TEST(reads_that_ask),
-    TEST(changes), TEST(set_gaps),     TEST_END,
+    TEST(streams),  TEST(system_names), TEST(reads_that_ask), TEST(changes), TEST(racy_times),
+    TEST(set_gaps), TEST_END,
 };

@@ -4,6 +4,7 @@
  */
 #include "platform/win32.h"
 #include "platform_win32.h"
+#include "racy_times.h"
 
 static void to_hex(const uint8_t id[16], char hex[33])
 {
@@ -325,6 +326,16 @@ static void test_identify_names(void)
     CHECK(win32_may_be_another(L"", false));
 }
 
+static void test_racy_times(void)
+{
+    for (size_t i = 0; i < RACY_TIMES; i++) {
+        CASE("i %zu", i);
+        CHECK_EQ(win32_times_are_racy(racy_times[i].written, racy_times[i].changed, RACY_NOW,
+                                      racy_times[i].tick),
+                 racy_times[i].racy);
+    }
+}
+
 static void test_identify_racy(void)
 {
     cm_file_id id;
@@ -500,6 +511,7 @@ const struct harness_test platform_win32_identity_tests[] = {
     TEST(identify_shares),
     TEST(identify_clones),
     TEST(identify_names),
+    TEST(racy_times),
     TEST(identify_racy),
     TEST(identify_no_times),
     TEST(identify_writer),

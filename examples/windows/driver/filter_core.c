@@ -764,9 +764,20 @@ static bool is_as_before(struct fc_file *f, uint32_t life, uint64_t outsides)
     return is;
 }
 
+bool fc_is_unsettled(struct fc_file *f)
+{
+    bool is;
+
+    lock(f->fc);
+    is = f->unsettled;
+    unlock(f->fc);
+    return is;
+}
+
 /* With a write in flight a validator proves nothing, nor while somebody else may write (B6). The
  * next close tries again. So does one after an outside write that began meanwhile: it is noted
- * before it changes anything, so what was asked before that is older than it. */
+ * before it changes anything, so what was asked before that is older than it. So does one after
+ * what was told proved nothing (B7), or was not taken: the service may have had a bracket still. */
 void fc_settle(struct fc_file *f, const void *via)
 {
     struct fc *fc = f->fc;
@@ -789,7 +800,8 @@ void fc_settle(struct fc_file *f, const void *via)
     memset(&m, 0, sizeof(m));
     if (!identify(f, via, &m.body.revalidate.validator) || !is_as_before(f, life, outsides))
         return;
-    if (request(fc, life, CMP_REVALIDATE, handle, &m, &r) == FC_GONE) {
+    if (request(fc, life, CMP_REVALIDATE, handle, &m, &r) != 0 ||
+        m.body.revalidate.validator.racy) {
         lock(fc);
         f->unsettled = true;
         unlock(fc);

@@ -55,6 +55,10 @@
  *       cold for the next service. Else it would be warm for one that comes after a power cut,
  *       although the program has written while there was none. (Handles that only read are not
  *       counted, although the journal waits for them, too: README.md, "Limits".)
+ *   B7  The file system moves the times at the close itself. So what a writer's close tells is
+ *       mostly so fresh that it proves nothing, and the file would be cold for the next service. It
+ *       stays unsettled, and each later close, of whatever handle, tells the times again, until
+ *       they are old enough.
  *
  * WHY NOTHING STALE IS READ. (1) A read is answered by the service only if its file has no outside
  * write and is not in the written-set. So each write before it was in a bracket of the same life,
@@ -174,7 +178,7 @@ struct fc_file {
     uint32_t marked_life;
     uint32_t writers; /* handles that may write (fc_writer) */
     bool wrote;       /* one of them has written, or may have */
-    bool unsettled;   /* was written since its validator was told */
+    bool unsettled;   /* was written since its validator was told, or that proved nothing */
     bool written;     /* was written since it has been in use */
     bool gone;        /* was deleted: it is forgotten when nobody uses it any more */
 };
@@ -269,7 +273,10 @@ void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok);
 void fc_writer(struct fc_file *f, bool comes);
 /* Was it written since it has been in use? Then not all of it need be on the disk. */
 bool fc_was_written(struct fc_file *f);
-/* A handle that wrote is closed: the file's times are final, so it can stay warm. May wait. */
+/* Is there anything for fc_settle() to do? */
+bool fc_is_unsettled(struct fc_file *f);
+/* A handle was closed. If the file was written before, its times are final now, so it can stay
+ * warm. May wait. */
 void fc_settle(struct fc_file *f, const void *via);
 /* The file is deleted. Others may use it still. */
 void fc_gone(struct fc_file *f);

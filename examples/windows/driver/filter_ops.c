@@ -772,6 +772,19 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 
+/* Has the close of this handle an end that matters? One that only reads may tell the times that the
+ * writer's own close told too early (B7). Nothing is made for it. */
+static BOOLEAN close_counts(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct context **c)
+{
+    if (o->FileObject->WriteAccess || o->FileObject->DeleteAccess)
+        return stream_of(d, o, TRUE, c) != NULL;
+    *c = stream_known(o);
+    if (!*c || fc_is_unsettled(&(*c)->stream->file))
+        return *c != NULL;
+    FltReleaseContext(*c);
+    return FALSE;
+}
+
 /* The handle is closed. If the file is deleted with it, its id means nothing any more. Otherwise
  * its times are final now, as far as this handle goes. */
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
@@ -780,8 +793,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_
     struct context *c;
 
     stream_writer(o, FALSE);
-    if (passes(d, o) || port_is_service() || !may_ask(d) ||
-        !(o->FileObject->WriteAccess || o->FileObject->DeleteAccess) || !stream_of(d, o, TRUE, &c))
+    if (passes(d, o) || port_is_service() || !may_ask(d) || !close_counts(d, o, &c))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     *keep = c;
     return FLT_PREOP_SYNCHRONIZE;

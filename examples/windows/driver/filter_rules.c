@@ -29,6 +29,17 @@ enum fc_way fc_change_way(const struct fc_op *op)
     return op->waits && !op->service ? FC_BRACKET : FC_OUTSIDE;
 }
 
+/* As win32_times_are_racy() of src/platform/win32_identity.c, which says why. Times from the future
+ * are later than that, too. */
+bool fc_times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint64_t tick)
+{
+    const bool coarse = written % 10000000 == 0 && changed % 10000000 == 0;
+    const uint64_t granule = 200000 + (coarse ? 20000000 : 0);
+
+    return written + granule >= now || changed + granule >= now || written >= tick ||
+           changed >= tick;
+}
+
 /* ---- Names ----------------------------------------------------------------------------------- */
 
 /* Letters of ASCII count as the same, small or capital. */

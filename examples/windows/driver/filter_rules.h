@@ -98,6 +98,11 @@ struct fc_stream {
     const char *path; /* UTF-8, with '\', from the volume's root on: "\data\file" */
 };
 
+/* Are a file's times so recent that a later write may leave them as they are? In units of 100 ns:
+ * the times of the last write and of the last change, the time of the day, and the clock that files
+ * get their times from, which has a tick. The same that cm_identify() says on Windows. */
+bool fc_times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint64_t tick);
+
 bool fc_read_asks(const struct fc_op *op, uint32_t block);
 enum fc_way fc_change_way(const struct fc_op *op);
 bool fc_stream_fits(const struct fc_stream *s);

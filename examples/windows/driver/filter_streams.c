@@ -118,12 +118,6 @@ static uint64_t journal_number(PCFLT_RELATED_OBJECTS o)
     return number;
 }
 
-/* A time of the last 20 ms may hide a second change. A stamp from the future proves nothing. */
-static bool is_racy(LARGE_INTEGER t, LARGE_INTEGER now)
-{
-    return t.QuadPart + 200000 >= now.QuadPart;
-}
-
 static bool ask_id(PCFLT_RELATED_OBJECTS o, struct fc_facts *facts)
 {
     FILE_ID_INFORMATION id;
@@ -141,12 +135,13 @@ bool stream_facts(void *ctx, const void *via, struct fc_facts *facts, bool only_
     const PCFLT_RELATED_OBJECTS o = via;
     FILE_STANDARD_INFORMATION size;
     FILE_BASIC_INFORMATION times;
-    LARGE_INTEGER now;
+    LARGE_INTEGER tick, now;
     uint64_t change;
 
     UNREFERENCED_PARAMETER(ctx);
     memset(facts, 0, sizeof(*facts));
     facts->taken_at = port_now_ns(NULL);
+    KeQuerySystemTime(&tick);
     KeQuerySystemTimePrecise(&now);
     if (!ask_id(o, facts))
         return false;
@@ -163,7 +158,9 @@ bool stream_facts(void *ctx, const void *via, struct fc_facts *facts, bool only_
     facts->changed_ns = nanoseconds(times.ChangeTime);
     change = journal_number(o);
     facts->change = change ? change : (uint64_t)times.CreationTime.QuadPart;
-    facts->racy = is_racy(times.LastWriteTime, now) || is_racy(times.ChangeTime, now);
+    facts->racy = fc_times_are_racy((uint64_t)times.LastWriteTime.QuadPart,
+                                    (uint64_t)times.ChangeTime.QuadPart, (uint64_t)now.QuadPart,
+                                    (uint64_t)tick.QuadPart);
     return true;
 }
 

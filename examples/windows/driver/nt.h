@@ -134,6 +134,7 @@ VOID NTAPI ExFreePoolWithTag(PVOID at, ULONG tag);
 KIRQL NTAPI KeGetCurrentIrql(void);
 BOOLEAN NTAPI KeAreAllApcsDisabled(void);
 LARGE_INTEGER NTAPI KeQueryPerformanceCounter(PLARGE_INTEGER frequency);
+VOID NTAPI KeQuerySystemTime(PLARGE_INTEGER now); /* as of the clock's last tick */
 VOID NTAPI KeQuerySystemTimePrecise(PLARGE_INTEGER now);
 HANDLE NTAPI PsGetCurrentProcessId(void);
 /* The system's headers have these for the compiler, and no calls. */
