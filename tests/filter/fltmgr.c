@@ -602,6 +602,13 @@ NTSTATUS fm_flush(PFILE_OBJECT o, fm_below below, void *ctx, const struct fm_how
     return go(&op, below, ctx);
 }
 
+NTSTATUS fm_set_rights(PFILE_OBJECT o, UCHAR major, fm_below below, void *ctx)
+{
+    struct fm_op op = make(o, major, FM_PLAIN);
+
+    return go(&op, below, ctx);
+}
+
 NTSTATUS fm_lock(PFILE_OBJECT o)
 {
     struct fm_op op = make(o, IRP_MJ_LOCK_CONTROL, FM_PLAIN);

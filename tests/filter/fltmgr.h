@@ -175,6 +175,8 @@ NTSTATUS fm_rename(PFILE_OBJECT o, FILE_INFORMATION_CLASS c, const WCHAR *name, 
 NTSTATUS fm_control(PFILE_OBJECT o, ULONG code, fm_below below, void *ctx,
                     const struct fm_how *how);
 NTSTATUS fm_flush(PFILE_OBJECT o, fm_below below, void *ctx, const struct fm_how *how);
+/* IRP_MJ_SET_EA, IRP_MJ_SET_SECURITY. */
+NTSTATUS fm_set_rights(PFILE_OBJECT o, UCHAR major, fm_below below, void *ctx);
 NTSTATUS fm_lock(PFILE_OBJECT o);
 /* Makes a section. */
 NTSTATUS fm_section(PFILE_OBJECT o, FS_FILTER_SECTION_SYNC_TYPE type, ULONG protection);

@@ -367,6 +367,28 @@ static void do_truncate(struct file *f, uint64_t *rng)
     end_blocks(f, to, BLOCKS, c.version);
 }
 
+static NTSTATUS move_times(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    struct file *const f = ctx;
+
+    (void)o, (void)information;
+    os_lock(&f->lock);
+    f->change++;
+    os_unlock(&f->lock);
+    return STATUS_SUCCESS;
+}
+
+/* An attribute is set: the times move at once, and the content stays. */
+static void do_attributes(struct file *f, uint64_t *rng)
+{
+    PFILE_OBJECT const o = handle(f, false, rng);
+
+    may_die(below(rng, 50) == 0);
+    (void)fm_set(o, FileBasicInformation, 0, move_times, f, FM_PLAIN);
+    may_die(false);
+    end_handle(f, o);
+}
+
 /* A control code that writes: an offloaded write. Where it has an output buffer, it has more flags.
  */
 static void do_control(struct file *f, uint64_t *rng)
@@ -507,6 +529,8 @@ static void operate(struct file *f, uint32_t what, bool quiet, uint64_t *rng)
         do_overwrite(f);
     else if (what < 980)
         do_unlink(f);
+    else if (what < 986)
+        do_attributes(f, rng);
     else
         fm_close(fm_open(&f->stream, true, FILE_OPENED));
 }

@@ -63,6 +63,8 @@ static void answer_read(struct cached *c, const struct cmp_read *m, struct cmp_h
     *n = (uint32_t)sizeof(r) + n_got;
 }
 
+#define EMPTY 78u /* the token of a bracket without a length: nothing is forgotten */
+
 /* Of each ticket. */
 static uint64_t block_of[1024];
 
@@ -73,7 +75,7 @@ static void answer(struct cmp_head *h, const uint8_t *in, uint32_t in_n, uint8_t
                                            .data_max = 2 * BLOCK,
                                            .flags = CMP_STEERS | CMP_FORGETS_ALL,
                                            .pool = { 3 } };
-    const struct cmp_token_reply token = { .token = 77 };
+    struct cmp_token_reply token = { .token = 77 };
     const struct cmp_open_reply opened = { .size = 1 };
     struct cached *const c = h->file ? &service.file[h->file - 1] : NULL;
     union {
@@ -81,6 +83,8 @@ static void answer(struct cmp_head *h, const uint8_t *in, uint32_t in_n, uint8_t
         struct cmp_read read;
         struct cmp_fill fill;
         struct cmp_forget forget;
+        struct cmp_range range;
+        struct cmp_end end;
     } m;
     int data;
     memcpy(&m, in, in_n < sizeof(m) ? in_n : sizeof(m));
@@ -114,7 +118,10 @@ static void answer(struct cmp_head *h, const uint8_t *in, uint32_t in_n, uint8_t
     case CMP_WRITE_BEGIN:
     case CMP_TRUNCATE_BEGIN:
     case CMP_WRITE_END:
-        drop(c);
+        if (h->command == CMP_WRITE_BEGIN && m.range.len == 0)
+            token.token = EMPTY;
+        else if (h->command != CMP_WRITE_END || m.end.token != EMPTY)
+            drop(c);
         /* fall through */
     default:
         memcpy(body, &token, *n < sizeof(token) ? *n : sizeof(token));

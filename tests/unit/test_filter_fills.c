@@ -298,6 +298,39 @@ static void test_told_too_early(void)
     }
 }
 
+/* B8: an empty bracket, or nothing at all. Whatever becomes of it, nothing is to be forgotten. */
+static void test_attributes(void)
+{
+    struct fc_write w;
+    struct cmp_range range;
+    struct cmp_end end;
+    begin();
+    CHECK(!fc_attributes_begin(&file, NULL, &w));
+    CHECK(fc_is_settled(&fc) && !fc.writes);
+    CHECK(fc_connect(&fc, 1));
+    service.refuse = CMP_WRITE_BEGIN;
+    CHECK(!fc_attributes_begin(&file, NULL, &w));
+    service.refuse = 0;
+    CHECK(!fc_is_unsettled(&file) && hits());
+    const unsigned from = n_asked;
+    CHECK(fc_attributes_begin(&file, NULL, &w));
+    memcpy(&range, first(from, CMP_WRITE_BEGIN)->body, sizeof(range));
+    CHECK(range.offset == 0 && range.len == 0);
+    CHECK(hits());
+    fc_settle(&file, NULL); /* too early */
+    fc_attributes_end(&w);
+    memcpy(&end, first(from, CMP_WRITE_END)->body, sizeof(end));
+    CHECK_EQ(end.token, 77);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 0);
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+    CHECK(fc_attributes_begin(&file, NULL, &w)); /* and its life ends */
+    connect_again();
+    fc_attributes_end(&w);
+    CHECK(fc_is_settled(&fc) && hits());
+    CHECK(!fc_was_written(&file));
+}
+
 static void test_syncs(void)
 {
     struct fc_sync s;
@@ -359,16 +392,9 @@ static void test_deleted_in_use(void)
     CHECK(times(0, CMP_CLOSE) == 1 && times(0, CMP_FORGET) == 1);
 }
 
-const struct harness_test filter_fills_tests[] = { TEST(brackets),
-                                                   TEST(far_writes),
-                                                   TEST(fills),
-                                                   TEST(parts),
-                                                   TEST(blocks),
-                                                   TEST(not_synced),
-                                                   TEST(settle),
-                                                   TEST(settle_and_outside),
-                                                   TEST(told_too_early),
-                                                   TEST(syncs),
-                                                   TEST(ends),
-                                                   TEST(deleted_in_use),
-                                                   TEST_END };
+const struct harness_test filter_fills_tests[] = {
+    TEST(brackets),       TEST(far_writes), TEST(fills),  TEST(parts),
+    TEST(blocks),         TEST(not_synced), TEST(settle), TEST(settle_and_outside),
+    TEST(told_too_early), TEST(attributes), TEST(syncs),  TEST(ends),
+    TEST(deleted_in_use), TEST_END
+};

@@ -432,6 +432,35 @@ static void test_told_too_early(void)
     }
 }
 
+/* B8: a backup clears the archive bit. The content stays, and the times move. */
+static void test_attributes(void)
+{
+    NEED_DAX;
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        struct fc_write w;
+        bool hit;
+        begin();
+        CHECK(warm());
+        if (i & 1)
+            CHECK(fc_attributes_begin(&file, NULL, &w));
+        cached.time++;
+        disk = cached;
+        if (i & 1)
+            fc_attributes_end(&w);
+        CHECK(warm());
+        fc_settle(&file, NULL);
+        if (i & 2) {
+            CHECK_EQ(hits_after_cut(), i & 1);
+        } else {
+            next_use();
+            CHECK_EQ(read_file(&hit), 'a');
+            CHECK_EQ(hit, i & 1);
+        }
+        end();
+    }
+}
+
 static const struct harness_test tests[] = {
     TEST(warm),
     TEST(bracket),
@@ -441,6 +470,7 @@ static const struct harness_test tests[] = {
     TEST(open_all_the_time),
     TEST(next_use),
     TEST(told_too_early),
+    TEST(attributes),
 };
 
 int main(int argc, char **argv)

@@ -122,7 +122,141 @@ static void test_clock_that_stands(void)
     }
 }
 
+/* ---- What moves the times only --------------------------------------------------------------- */
+
+static NTSTATUS moves(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)o, (void)information;
+    begun = times(0, CMP_WRITE_BEGIN);
+    ended = times(0, CMP_WRITE_END);
+    stamp = -50;
+    return ctx ? *(const NTSTATUS *)ctx : STATUS_SUCCESS;
+}
+
+#define KINDS 12u
+static NTSTATUS set_one(PFILE_OBJECT o, unsigned kind, const struct fm_how *how)
+{
+    static const FILE_INFORMATION_CLASS names[] = {
+        FileRenameInformation,   FileRenameInformationBypassAccessCheck,
+        FileRenameInformationEx, FileRenameInformationExBypassAccessCheck,
+        FileLinkInformation,     FileLinkInformationBypassAccessCheck,
+        FileLinkInformationEx,   FileLinkInformationExBypassAccessCheck,
+    };
+    static const NTSTATUS refused = (NTSTATUS)0xC0000022;
+    switch (kind) {
+    case 0:
+        return fm_set(o, FileBasicInformation, 0, moves, NULL, how);
+    case 1:
+        return fm_set_rights(o, IRP_MJ_SET_SECURITY, moves, NULL);
+    case 2:
+        return fm_set_rights(o, IRP_MJ_SET_EA, moves, NULL);
+    case 3:
+        CHECK_EQ(fm_set(o, FileBasicInformation, 0, moves, (void *)(uintptr_t)&refused, how),
+                 refused);
+        return STATUS_SUCCESS;
+    default:
+        return fm_rename(o, names[kind - 4], u"\\data\\other", moves, NULL);
+    }
+}
+
+/* Rule B8. Names, attributes and rights get an empty bracket, and the new times are told when a
+ * handle is closed. Nothing is forgotten. The handle need not be one that may write. */
+static void test_attributes(void)
+{
+    for (unsigned i = 0; i < KINDS; i++) {
+        CASE("i %u", i);
+        struct cmp_range range = { 1, 1 };
+        begin_times();
+        file.f.cleanup = NULL;
+        PFILE_OBJECT const stays = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(stays));
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK_EQ(set_one(o, i, FM_PLAIN), STATUS_SUCCESS);
+        CHECK(begun == 1 && ended == 0);
+        memcpy(&range, body_of(CMP_WRITE_BEGIN), sizeof(range));
+        CHECK(range.offset == 0 && range.len == 0);
+        CHECK_EQ(times(0, CMP_WRITE_END), 1);
+        CHECK_EQ(times(0, CMP_REVALIDATE), 0);
+        CHECK(hits(stays));
+        close_now(o);
+        CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+        CHECK_EQ(times(0, CMP_FORGET) + times(0, CMP_FORGET_ALL), 0);
+        CHECK(hits(stays));
+        CHECK(!fc_was_written(&((struct context *)file.f.context)->stream->file));
+        fm_close(stays);
+        end();
+    }
+}
+
+/* Where there is no bracket for it, it passes. The content is right, so nothing is forgotten, and
+ * the set of files that were written unseen gets no entry. */
+static void test_attributes_that_pass(void)
+{
+    static const struct fm_thread as[] = {
+        { .process = FM_SERVICE },
+        { .apcs_disabled = TRUE },
+        { .top = (PIRP)1 },
+        { 0 },
+        { 0 },
+        { 0 },
+        { 0 },
+        { 0 },
+    };
+    for (unsigned i = 0; i < 8; i++) {
+        CASE("i %u", i);
+        begin_times();
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        if (i == 3)
+            end_service();
+        service.refuse = i == 4 ? CMP_WRITE_BEGIN : 0;
+        fm_starve(0, i == 5 ? 100 : 0);
+        *fm_me() = as[i];
+        const unsigned from = service.n;
+        CHECK_EQ(set_one(o, 0, i == 6 ? &transacted : i == 7 ? &paging : FM_PLAIN), STATUS_SUCCESS);
+        *fm_me() = (struct fm_thread){ 0 };
+        fm_starve(0, 0);
+        service.refuse = 0;
+        CHECK_EQ(times(from, CMP_WRITE_BEGIN), i == 4);
+        CHECK_EQ(times(from, CMP_WRITE_END), 0);
+        CHECK(fc_is_settled(&driver.core));
+        if (i == 3)
+            connect_service();
+        CHECK(hits(o));
+        CHECK_EQ(times(0, CMP_FORGET) + times(0, CMP_FORGET_ALL), 0);
+        fm_close(o);
+        end();
+    }
+}
+
+static NTSTATUS service_goes(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    end_service();
+    return moves(ctx, o, information);
+}
+
+/* The service goes while it lasts: nothing is forgotten by the next one. */
+static void test_attributes_and_the_end(void)
+{
+    begin_times();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(warm(o));
+    CHECK_EQ(fm_set(o, FileBasicInformation, 0, service_goes, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(fc_is_settled(&driver.core));
+    connect_service();
+    CHECK(hits(o));
+    CHECK_EQ(times(0, CMP_FORGET) + times(0, CMP_FORGET_ALL), 0);
+    fm_close(o);
+    end();
+}
+
 const struct harness_test shell_times_tests[] = {
-    TEST(portable), TEST(told_too_early), TEST(closes_of_readers), TEST(clock_that_stands),
+    TEST(portable),
+    TEST(told_too_early),
+    TEST(closes_of_readers),
+    TEST(clock_that_stands),
+    TEST(attributes),
+    TEST(attributes_that_pass),
+    TEST(attributes_and_the_end),
     TEST_END,
 };

@@ -723,6 +723,37 @@ void fc_write_end(struct fc_write *w)
         end_bracket(w);
 }
 
+/* It is in no list of writes in flight: if the life ends, nothing of the content has changed. */
+bool fc_attributes_begin(struct fc_file *f, const void *via, struct fc_write *w)
+{
+    *w = (struct fc_write){ .file = f };
+    w->handle = fc_handle_of(f, via, false, &w->life);
+    if (w->handle == 0)
+        return false;
+    lock(f->fc);
+    f->brackets++;
+    unlock(f->fc);
+    w->token = ask_bracket(w, FC_RANGE, 0, 0);
+    if (w->token)
+        return true;
+    lock(f->fc);
+    f->brackets--;
+    unlock(f->fc);
+    return false;
+}
+
+/* Until the service has ended it, it takes no times. */
+void fc_attributes_end(struct fc_write *w)
+{
+    struct fc_file *f = w->file;
+
+    end_bracket(w);
+    lock(f->fc);
+    f->brackets--;
+    f->unsettled = true;
+    unlock(f->fc);
+}
+
 /* ---- The rest of a file's life --------------------------------------------------------------- */
 
 bool fc_sync_begin(struct fc_file *f, const void *via, struct fc_sync *s)

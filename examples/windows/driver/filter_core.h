@@ -60,6 +60,11 @@
  *       stays unsettled, and each later close, of whatever handle, tells the times again, until
  *       they are old enough.
  *
+ *   B8  What moves a file's times and not its content (names, attributes, rights) gets an *empty*
+ *       bracket, without a length: then the service takes the new times for the same file when they
+ *       are told. It forgets nothing. Without such a bracket nothing is noted: the file is right,
+ *       and cold at its next use, because its times are others.
+ *
  * WHY NOTHING STALE IS READ. (1) A read is answered by the service only if its file has no outside
  * write and is not in the written-set. So each write before it was in a bracket of the same life,
  * or has been forgotten since. (2) A ticket is given under the same condition. The service voids it
@@ -178,7 +183,7 @@ struct fc_file {
     uint32_t marked_life;
     uint32_t writers; /* handles that may write (fc_writer) */
     bool wrote;       /* one of them has written, or may have */
-    bool unsettled;   /* was written since its validator was told, or that proved nothing */
+    bool unsettled;   /* its times moved since they were told, or those told proved nothing */
     bool written;     /* was written since it has been in use */
     bool gone;        /* was deleted: it is forgotten when nobody uses it any more */
 };
@@ -261,6 +266,11 @@ void fc_write_begin_outside(struct fc_file *f, struct fc_write *w);
 /* After it, whether it succeeded or not, and before its caller hears of it. May wait, but not for
  * an outside write. */
 void fc_write_end(struct fc_write *w);
+
+/* Around what moves its times only. False: there is no such bracket, and nothing to end. May wait,
+ * as its end. */
+bool fc_attributes_begin(struct fc_file *f, const void *via, struct fc_write *w);
+void fc_attributes_end(struct fc_write *w);
 
 /* A transaction may write the file, or has. The file passes from now on. */
 void fc_transacted(struct fc_file *f);

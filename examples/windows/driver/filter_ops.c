@@ -12,6 +12,7 @@
  *             touched otherwise: the system is told to send an IRP instead.
  *   change    a bracket around it: writes, sizes, and every control code that is not known to leave
  *             the content alone.
+ *   times     an empty bracket around what moves only them: names, attributes, rights.
  *   sync      told to the service, so that what was written counts as lasting.
  *   paging    writes to the disk are looked at when they fail (stream_unwritten).
  *   mapping   stores that nobody sees: the file passes (stream_mapped).
@@ -24,7 +25,7 @@
 
 #define FILL_UNIT 4096u /* bytes of a block, and of a sector at most */
 
-enum kind { WRITE, CONTROL, SYNC, VOLUME };
+enum kind { WRITE, CONTROL, TIMES, SYNC, VOLUME };
 /* A change or a sync between its begin and its end. */
 struct change {
     struct context *context;     /* referenced; NULL: a volume */
@@ -297,6 +298,8 @@ static VOID end_change(struct change *c, BOOLEAN ok)
     else if (c->kind == SYNC)
         fc_sync_end(&c->context->stream->file, &c->sync,
                     ok && !stream_is_unwritten(c->context->stream));
+    else if (c->kind == TIMES)
+        fc_attributes_end(&c->write);
     else
         fc_write_end(&c->write);
     if (c->kind == CONTROL) /* it may be encrypted now, or a file that is not here */
@@ -493,6 +496,31 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
     return begin_change(d, o, e, with_end(d), keep);
 }
 
+/* Begins an empty bracket (B8) around what leaves the content alone. If there is none, nothing is
+ * wrong: the operation passes. */
+static FLT_PREOP_CALLBACK_STATUS begin_times(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                             PVOID *keep)
+{
+    const struct fc_op op = op_of(d, o);
+    struct context *context;
+    struct change *c = NULL;
+
+    if (fc_change_way(&op) != FC_BRACKET || !port_is_connected() ||
+        !stream_of(d, o, TRUE, &context))
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    if (stream_is_judged(context->stream))
+        c = make_change(context, TIMES);
+    if (c) {
+        if (fc_attributes_begin(&context->stream->file, o, &c->write)) {
+            *keep = c;
+            return FLT_PREOP_SYNCHRONIZE;
+        }
+        free_change(c);
+    }
+    FltReleaseContext(context);
+    return FLT_PREOP_SUCCESS_NO_CALLBACK;
+}
+
 /* The name begins with ":": a stream gets another name, which may be that of the file's content. */
 static BOOLEAN is_a_streams_name(const FILE_RENAME_INFORMATION *name)
 {
@@ -521,7 +549,7 @@ static FLT_PREOP_CALLBACK_STATUS begin_rename(PFLT_CALLBACK_DATA d, PCFLT_RELATE
     if (!name || !is_a_streams_name(name)) {
         if (name)
             stream_moves(d, o, name, may_query(d));
-        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+        return begin_times(d, o, keep);
     }
     context = stream_any(o, may_query(d));
     if (!context)
@@ -566,12 +594,21 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELA
     case FileLinkInformationEx:
     case FileLinkInformationExBypassAccessCheck:
         return begin_rename(d, o, keep);
-    default: /* names, times, attributes */
+    case FileBasicInformation:
+        return begin_times(d, o, keep);
+    default:
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     }
     if (e.kind == FC_SIZE && e.off > INT64_MAX)
         e.kind = FC_ALL;
     return begin_change(d, o, e, FLT_PREOP_SYNCHRONIZE, keep);
+}
+
+/* Rights and extended attributes. */
+static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_rights(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                   PVOID *keep)
+{
+    return begin_times(d, o, keep);
 }
 
 /* Control codes (FSCTL_...) that leave the content alone. All others get a bracket around the whole
@@ -822,6 +859,8 @@ const FLT_OPERATION_REGISTRATION operations[] = {
     { IRP_MJ_WRITE, 0, pre_write, post_write, NULL },
     { IRP_MJ_PREPARE_MDL_WRITE, 0, pre_pages, NULL, NULL },
     { IRP_MJ_SET_INFORMATION, 0, pre_set, post_change, NULL },
+    { IRP_MJ_SET_EA, 0, pre_rights, post_change, NULL },
+    { IRP_MJ_SET_SECURITY, 0, pre_rights, post_change, NULL },
     { IRP_MJ_FILE_SYSTEM_CONTROL, 0, pre_control, post_change, NULL },
     { IRP_MJ_FLUSH_BUFFERS, 0, pre_flush, post_change, NULL },
     { IRP_MJ_LOCK_CONTROL, 0, pre_lock, NULL, NULL },

@@ -49,7 +49,8 @@
  *       of the system's cache that were handed out for writing) last until the stream is not used
  *       any more: an outside write of that length
  *   C4  what may not wait is an outside write
- *   C5  all else gets a bracket
+ *   C5  all else gets a bracket. What moves only the file's times (names, attributes, rights) gets
+ *       an empty one, or nothing: filter_core.h, B8
  *   C6  what its name alone leaves out may be cached under another name. If the file has several, a
  *       change counts as C3. So does a new name that is cached, or may be because it is a short one
  *       (with a "~"): the changes before it were not seen
