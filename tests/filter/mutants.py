@@ -283,6 +283,8 @@ SHELL = [
     rule('overwrites', 'overwrites', OPS, '        stream_written(c->stream);\n', ''),
     rule('overwrites as another kind', 'overwrites_as', OPS,
          '        stream_doubted(c->stream); /* it has', '        ; /* it has'),
+    rule('a handle that is marked', 'controls_that_only', OPS, '    63,  /* MARK_HANDLE */\n', ''),
+    rule('BypassIO', 'controls_that_only', OPS, '    274, /* MANAGE_BYPASS_IO */\n', ''),
     rule('B8 names', 'attributes', OPS, 'return begin_times(d, o, keep);\n    }\n    context',
          'return FLT_PREOP_SUCCESS_NO_CALLBACK;\n    }\n    context'),
     rule('B8 attributes', 'attributes', OPS, '    case FileBasicInformation:\n', ''),

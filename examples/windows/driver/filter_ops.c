@@ -635,6 +635,7 @@ static const USHORT harmless[] = {
     51,  /* QUERY_ALLOCATED_RANGES */
     58,  /* READ_FILE_USN_DATA */
     59,  /* WRITE_USN_CLOSE_RECORD */
+    63,  /* MARK_HANDLE */
     144, /* REQUEST_OPLOCK */
     146, /* IS_CSV_FILE */
     151, /* IS_FILE_ON_CSV_VOLUME */
@@ -645,6 +646,7 @@ static const USHORT harmless[] = {
     196, /* GET_EXTERNAL_BACKING */
     244, /* GET_RETRIEVAL_POINTERS_AND_REFCOUNT */
     266, /* GET_RETRIEVAL_POINTER_COUNT */
+    274, /* MANAGE_BYPASS_IO */
 };
 
 static BOOLEAN is_harmless(ULONG code)
