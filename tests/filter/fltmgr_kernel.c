@@ -273,13 +273,13 @@ void fm_starve(unsigned skip, unsigned fail)
 }
 
 /* The memory has no zeros. */
-PVOID NTAPI ExAllocatePoolWithTag(POOL_TYPE type, SIZE_T bytes, ULONG tag)
+PVOID NTAPI ExAllocatePoolUninitialized(POOL_TYPE type, SIZE_T bytes, ULONG tag)
 {
     struct block *b;
 
-    fm_at_most(DISPATCH_LEVEL, "ExAllocatePoolWithTag");
+    fm_at_most(DISPATCH_LEVEL, "ExAllocatePoolUninitialized");
     if (type != NonPagedPoolNx || bytes == 0 || tag == 0)
-        fm_fault("wrong parameters", "ExAllocatePoolWithTag");
+        fm_fault("wrong parameters", "ExAllocatePoolUninitialized");
     b = fm_has_memory() ? malloc(sizeof(*b) + bytes) : NULL;
     if (!b)
         return NULL;

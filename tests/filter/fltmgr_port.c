@@ -35,7 +35,7 @@ NTSTATUS FLTAPI FltBuildDefaultSecurityDescriptor(PSECURITY_DESCRIPTOR *sd, ACCE
 {
     if (access != FLT_PORT_ALL_ACCESS)
         fm_fault("wrong parameters", "FltBuildDefaultSecurityDescriptor");
-    *sd = ExAllocatePoolWithTag(NonPagedPoolNx, 16, 1);
+    *sd = nt_allocate(16, 1);
     return *sd ? STATUS_SUCCESS : STATUS_INSUFFICIENT_RESOURCES;
 }
 

@@ -737,7 +737,7 @@ static void test_emulation(void)
     *t = (struct fm_thread){ 0 };
     (void)FltSendMessage(NULL, &none, buf, 1, NULL, NULL, NULL);
     CHECK_EQ(fm_faults(), n);
-    PVOID const p = ExAllocatePoolWithTag(NonPagedPoolNx, 10, 5);
+    PVOID const p = nt_allocate(10, 5);
     ExFreePoolWithTag(p, 6);
     CHECK_EQ(fm_faults(), ++n);
     ExFreePoolWithTag(p, 5);

@@ -103,7 +103,7 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT object, PUNICODE_STRING path)
     NTSTATUS s;
 
     UNREFERENCED_PARAMETER(path);
-    driver.written = ExAllocatePoolWithTag(NonPagedPoolNx, FC_SET_BYTES(WRITTEN_SLOTS), TAG);
+    driver.written = nt_allocate(FC_SET_BYTES(WRITTEN_SLOTS), TAG);
     if (!driver.written)
         return STATUS_INSUFFICIENT_RESOURCES;
     ExInitializeFastMutex(&driver.lock);

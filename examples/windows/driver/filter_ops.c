@@ -101,7 +101,7 @@ static VOID fill(PVOID context)
     struct missed *const m = context;
     const BOOLEAN direct = (m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING) != 0;
     const ULONG bytes = (m->read.len + FILL_UNIT - 1) / FILL_UNIT * FILL_UNIT;
-    PVOID const buf = ExAllocatePoolWithTag(NonPagedPoolNx, bytes, TAG);
+    PVOID const buf = nt_allocate(bytes, TAG);
     LARGE_INTEGER at = { .QuadPart = (LONGLONG)m->read.offset };
     NTSTATUS s = STATUS_INSUFFICIENT_RESOURCES;
     ULONG n = 0;
@@ -159,7 +159,7 @@ static BOOLEAN ask_read(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct co
                 &r) == FC_DONE)
         return TRUE;
     if (r.ticket)
-        m = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*m), TAG);
+        m = nt_allocate(sizeof(*m), TAG);
     if (m) {
         *m = (struct missed){ .context = c, .read = r };
         *missed = m;
@@ -274,7 +274,7 @@ struct extent {
 /* NULL: no memory. */
 static struct change *make_change(struct context *context, enum kind kind)
 {
-    struct change *c = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*c), TAG);
+    struct change *c = nt_allocate(sizeof(*c), TAG);
 
     if (!c)
         return NULL;

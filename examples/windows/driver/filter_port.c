@@ -104,7 +104,7 @@ BOOLEAN port_is_connected(void)
  * device, has letters of ASCII only. */
 BOOLEAN port_judges(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s, BOOLEAN *wants)
 {
-    CHAR *const path = ExAllocatePoolWithTag(NonPagedPoolNx, PATH_MAX_BYTES, TAG);
+    CHAR *const path = nt_allocate(PATH_MAX_BYTES, TAG);
     const char *by;
     ULONG n = 0;
 
@@ -144,7 +144,7 @@ static VOID FLTAPI run_job(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID conte
 BOOLEAN port_later(VOID (*run)(PVOID), PVOID context)
 {
     PFLT_GENERIC_WORKITEM item = FltAllocateGenericWorkItem();
-    struct job *job = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*job), TAG);
+    struct job *job = nt_allocate(sizeof(*job), TAG);
 
     if (item && job) {
         *job = (struct job){ run, context };
@@ -299,7 +299,7 @@ uint64_t port_now_ns(void *ctx)
 static void *alloc(void *ctx, size_t bytes)
 {
     UNREFERENCED_PARAMETER(ctx);
-    return ExAllocatePoolWithTag(NonPagedPoolNx, bytes, TAG);
+    return nt_allocate(bytes, TAG);
 }
 
 static void release(void *ctx, void *at)

@@ -225,7 +225,7 @@ static BOOLEAN is_wanted(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct v
 
 static struct stream *make_stream(PCFLT_RELATED_OBJECTS o)
 {
-    struct stream *s = ExAllocatePoolWithTag(NonPagedPoolNx, sizeof(*s), TAG);
+    struct stream *s = nt_allocate(sizeof(*s), TAG);
     PFLT_CONTEXT mount;
 
     if (!s)

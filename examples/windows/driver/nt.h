@@ -6,7 +6,7 @@
  * types with it, and the tests run the driver on an emulated Filter Manager. Names, types and
  * values are those of the public reference documentation. Structures have the members that the
  * driver uses, and not the layout of the system's: an object that was compiled with this file
- * cannot be loaded. With the WDK define HAVE_WDK, and this file declares nothing.
+ * cannot be loaded. With the WDK define HAVE_WDK, and this file has only nt_allocate().
  */
 #ifndef CACHEFILTER_NT_H
 #define CACHEFILTER_NT_H
@@ -129,7 +129,8 @@ BOOLEAN NTAPI ExAcquireRundownProtection(PEX_RUNDOWN_REF r);
 VOID NTAPI ExReleaseRundownProtection(PEX_RUNDOWN_REF r);
 VOID NTAPI ExWaitForRundownProtectionRelease(PEX_RUNDOWN_REF r);
 typedef enum { NonPagedPoolNx = 512 } POOL_TYPE;
-PVOID NTAPI ExAllocatePoolWithTag(POOL_TYPE type, SIZE_T bytes, ULONG tag);
+#define NTDDI_WIN10_VB 0x0A000008 /* these headers are of Windows 10 2004, or later */
+PVOID NTAPI ExAllocatePoolUninitialized(POOL_TYPE type, SIZE_T bytes, ULONG tag);
 VOID NTAPI ExFreePoolWithTag(PVOID at, ULONG tag);
 KIRQL NTAPI KeGetCurrentIrql(void);
 BOOLEAN NTAPI KeAreAllApcsDisabled(void);
@@ -485,4 +486,20 @@ VOID FLTAPI FltObjectDereference(PVOID o);
 #define FSCTL_READ_FILE_USN_DATA CTL_CODE(9, 58, 3, 0)
 
 #endif
+
+/* Memory that is not filled; NULL: there is none. At an IRQL up to DISPATCH_LEVEL.
+ *
+ * ExAllocatePoolWithTag() is deprecated since the WDK for Windows 10 2004: its warning (C4996) is
+ * an error in a driver's project. ExAllocatePool2() is not there before that version, and the
+ * driver is for 1903 and later. So this is the wrapper that the headers have for older systems;
+ * headers that are older themselves have only what it wraps. */
+static inline PVOID nt_allocate(SIZE_T bytes, ULONG tag)
+{
+#ifdef NTDDI_WIN10_VB
+    return ExAllocatePoolUninitialized(NonPagedPoolNx, bytes, tag);
+#else
+    return ExAllocatePoolWithTag(NonPagedPoolNx, bytes, tag);
+#endif
+}
+
 #endif
