@@ -95,12 +95,41 @@ static void get_message(struct port *p, struct message *m)
     }
 }
 
+/* The most that a reply to this message has. */
+static size_t reply_max(const struct cmp_head *h)
+{
+    const size_t around = sizeof(*h) + sizeof(struct cmp_read_reply);
+    struct cmp_read m;
+
+    if (h->command != CMP_READ)
+        return CMP_REPLY_MIN;
+    memcpy(&m, h + 1, sizeof(m));
+    return m.len < ROOM - around ? around + m.len : ROOM;
+}
+
+/* Room for the reply, without its header; 0: too little. Microsoft's page says that ReplyLength
+ * includes the header (FILTER_REPLY_HEADER). If the page is wrong, the driver's buffer alone
+ * counts, which has room for the reply and not for the header, too. Both are taken: else a wrong
+ * page would mean that no driver could ever say hello. */
+static size_t room_of(const struct message *m)
+{
+    const size_t wants = m->in->ReplyLength;
+    const size_t most = reply_max((const struct cmp_head *)(m->in + 1));
+    size_t room;
+
+    if (wants == 0) /* there is no reply */
+        return ROOM;
+    if (wants < most)
+        return 0;
+    room = wants >= sizeof(*m->out) + most ? wants - sizeof(*m->out) : wants;
+    return room < ROOM ? room : ROOM;
+}
+
 static void answer(struct port *p, struct message *m)
 {
     uint8_t *const reply = (uint8_t *)(m->out + 1);
     const struct cmp_head *h = (const struct cmp_head *)(m->in + 1);
-    const size_t wants = m->in->ReplyLength;
-    size_t room = ROOM;
+    const size_t room = room_of(m);
     int64_t n;
 
     /* The driver is a part of the kernel; still, nothing behind the buffer is looked at. */
@@ -108,12 +137,10 @@ static void answer(struct port *p, struct message *m)
         server_drop(&p->connection, cmp_fault_text(CMP_LENGTH));
         return;
     }
-    if (wants > 0 && wants < sizeof(*m->out) + CMP_REPLY_MIN) {
+    if (room == 0) {
         server_drop(&p->connection, "it has no room for the reply");
         return;
     }
-    if (wants > 0 && wants - sizeof(*m->out) < room)
-        room = wants - sizeof(*m->out);
     n = server_handle(&p->connection, true, m->in + 1, h->bytes, reply, room);
     if (n <= 0)
         return;

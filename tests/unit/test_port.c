@@ -380,6 +380,32 @@ static void test_forgets_all(void)
     down();
 }
 
+/* The driver's buffers are just as long as a reply can be, also for some bytes of a file. The
+ * length that it wants may include the reply's header, as Microsoft's page says, or not. */
+static void test_lengths(void)
+{
+    const size_t around = sizeof(struct cmp_head) + sizeof(struct cmp_read_reply);
+    const struct cmp_hello m = { .magic = CMP_MAGIC, .oldest = 1 };
+    for (unsigned with_header = 0; with_header < 2; with_header++) {
+        CASE("with_header %u", with_header);
+        const size_t header = with_header ? sizeof(FILTER_REPLY_HEADER) : 0;
+        up();
+        load_driver();
+        tell(CMP_HELLO, 0, &m, sizeof(m), NULL, 0, header + CMP_REPLY_MIN);
+        CHECK_EQ(hear(), 0);
+        const uint32_t file = open_file(7);
+        store(file, 3, 'a');
+        for (uint32_t n = 1; n <= BLK; n += n < 64 ? 1 : 504) {
+            const struct cmp_read r = { .offset = 3 * BLK, .len = n };
+            tell(CMP_READ, file, &r, sizeof(r), NULL, 0, header + around + n);
+            CHECK_EQ(hear(), n);
+            CHECK_EQ(reply.head.bytes, around + n);
+        }
+        unload_driver();
+        down();
+    }
+}
+
 /* A driver that makes no sense loses its connection, and may connect again. */
 static void test_nonsense(void)
 {
@@ -411,8 +437,8 @@ static void test_stop(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(comes_and_goes), TEST(rules),    TEST(in_flight), TEST(lost_in_a_bracket),
-    TEST(forgets_all),    TEST(nonsense), TEST(stop),
+    TEST(comes_and_goes), TEST(rules),   TEST(in_flight), TEST(lost_in_a_bracket),
+    TEST(forgets_all),    TEST(lengths), TEST(nonsense),  TEST(stop),
 };
 
 int main(int argc, char **argv)
