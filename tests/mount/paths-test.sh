@@ -74,8 +74,8 @@ t_vanished_named() {
 
 # ---- What a mount says ---------------------------------------------------------------------------
 
-# The text of its answer is text, whatever is in it. Another program has the socket's name, and gives
-# each command the same answer.
+# The text of its answer is text, whatever is in it. Another program has the socket's name, and
+# gives each command the same answer.
 t_text_of_answer() { # TEXT SHOWN
   local command device server wanted
   device=$(awk -v at="$org" '$5 == at { device = $3 } END { print device }' /proc/self/mountinfo)
