@@ -88,7 +88,7 @@ test_usage()
   expect file-missing 1 'nothing: no such file.* 32 hexadecimal digits' "$cm" dump p file nothing
   expect file-directory 1 '/: ' "$cm" dump p file /
   mkfifo pipe
-  expect file-fifo 1 'pipe: .*not a regular one' timeout 60 "$cm" dump p file pipe
+  expect file-fifo 1 'pipe: not a regular file' timeout 60 "$cm" dump p file pipe
   rm pipe
   expect id-zero 2 'the id zero' "$cm" dump p file 00000000000000000000000000000000
   expect volume-id-empty 2 'needs a name' "$cm" dump p file data --volume-id ''
