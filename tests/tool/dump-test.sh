@@ -85,7 +85,7 @@ test_usage()
   expect block-range 2 'no block 2251799813685248; the blocks .* are 0 to 2251799813685247$' \
     "$cm" dump p find data 2251799813685248
   expect block-last 0 'ends at: +record' "$cm" dump p find data 2251799813685247
-  expect file-missing 1 'nothing: no such file.* 32 hexadecimal digits' "$cm" dump p file nothing
+  expect file-missing 1 'nothing: No such file.* 32 hexadecimal digits' "$cm" dump p file nothing
   expect file-directory 1 '/: ' "$cm" dump p file /
   mkfifo pipe
   expect file-fifo 1 'pipe: not a regular file' timeout 60 "$cm" dump p file pipe
