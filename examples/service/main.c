@@ -3,7 +3,7 @@
  * main.c - cachemax-service on POSIX systems: owns a pool and serves clients until it has to end.
  *
  * It stays in the foreground and writes its log to the standard error, as service managers want it.
- * SIGTERM and SIGINT end it with a clean pool.
+ * SIGTERM and SIGINT end it: at once as long as it has no pool, then with a clean pool.
  */
 #include <errno.h>
 #include <linux/capability.h>
@@ -107,8 +107,12 @@ static void give_up_privileges(void)
         cannot_give_up("system calls", e);
 }
 
+/* From here on the signals wait for wait_second(), in all threads: this one is the only one yet.
+ * Not earlier: a configuration or a key may come from a pipe, and who waits for it must be able to
+ * end the service. */
 static void prepare(uint32_t clients)
 {
+    pthread_sigmask(SIG_BLOCK, &ends, NULL);
     allow_descriptors(clients);
     give_up_privileges();
 }
@@ -121,8 +125,6 @@ int main(int argc, char **argv)
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
     sigaddset(&ends, SIGINT);
-    sigaddset(&ends, SIGHUP);                    /* its terminal was closed */
-    if (argc == 2)                               /* a service; not the other commands */
-        pthread_sigmask(SIG_BLOCK, &ends, NULL); /* all threads; wait_second() waits for them */
+    sigaddset(&ends, SIGHUP); /* its terminal was closed */
     return command(argc, argv, &r, "");
 }

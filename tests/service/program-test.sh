@@ -341,6 +341,31 @@ start 'with the journal elsewhere' good.conf JOURNAL_STREAM=1:2
 check 'a line has no weight' grep -qx "$us serves $work/pool at $work/socket" log.good.conf
 ends 'its end by a hang-up' HUP 0
 
+# ---- It waits for what it reads at its start, and is ended meanwhile -----------------------------
+# ended NAME SIGNAL STATUS FILE: the pipe `pipe`, which the service with this configuration opens,
+# never has anything.
+mkfifo -m 600 pipe
+ended() {
+  exec 9<>pipe
+  env --default-signal=INT "$service" "$4" 2>err 9>&- &
+  pid=$! tries=0
+  pids="$pids $pid"
+  until find "/proc/$pid/fd" -lname "$work/pipe" | grep -q . || ! kill -0 $pid 2>/dev/null ||
+    [ $tries = 600 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+  done
+  kill "-$2" $pid
+  # A service that did not hear it is waited for in vain, and killed.
+  timeout 20 tail -s 0.1 --pid=$pid -f /dev/null || kill -KILL $pid
+  wait $pid 2>/dev/null
+  status=$?
+  exec 9>&-
+  check "$1" test "$status, $(cat err)" = "$3, "
+}
+ended 'SIGTERM while it waits for its configuration' TERM 143 pipe
+ended 'SIGINT while it waits for its configuration' INT 130 pipe
+
 # ---- A sealed pool -------------------------------------------------------------------------------
 through=$build/examples/service/through
 head -c 3000001 /dev/urandom >origin
@@ -355,6 +380,9 @@ if "$tool" create sealed --size 8M --quiet --key-file key --encrypt 2>err; then
   config gone.conf "pool = $work/sealed" "socket = $work/socket" "key_file = $work/gone"
   config relative.conf "pool = $work/sealed" "socket = $work/socket" "key_file = key"
   config early.conf "pool = $work/later" "socket = $work/socket" "key_file = $work/key"
+  config pipe.conf "pool = $work/pool" "socket = $work/socket" "key_file = $work/pipe"
+  ended 'SIGTERM while it waits for its key' TERM 143 pipe.conf
+  ended 'SIGINT while it waits for its key' INT 130 pipe.conf
   needs="$us $work/*: *; give the key that it was made with (\"key_file = FILE\")*"
   sleep 1 # the origin's times are old enough to be a proof
   start 'it serves a sealed pool' sealed.conf
