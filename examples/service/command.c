@@ -30,6 +30,15 @@ static int usage(FILE *to, const char *more)
     return to == stdout ? 0 : RUN_BAD_USAGE;
 }
 
+/* What is wrong with where a file lies; NULL: nothing. */
+static const char *place_fault(const char *path)
+{
+    if (os_is_beside(config.socket, path))
+        return "is a file of the service itself, beside its socket, which it would write over; "
+               "choose another name";
+    return os_mount_fault(path);
+}
+
 /* False: it was said what lies at a wrong place. */
 static bool lie_well(const char *file, void (*log)(enum log_weight w, const char *text))
 {
@@ -37,7 +46,7 @@ static bool lie_well(const char *file, void (*log)(enum log_weight w, const char
     char text[RUN_WHY_ROOM];
 
     for (unsigned i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-        const char *const wrong = *paths[i] ? os_mount_fault(paths[i]) : NULL;
+        const char *const wrong = *paths[i] ? place_fault(paths[i]) : NULL;
 
         if (!wrong)
             continue;

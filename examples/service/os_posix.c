@@ -270,6 +270,21 @@ bool os_place_is_missing(const char *where)
     return !os_is_directory(dir);
 }
 
+bool os_is_beside(const char *where, const char *path)
+{
+    static const char *const endings[] = { ".writes", ".lock", ".failed" };
+    char own[PATH_MAX];
+    struct stat st, of_own;
+    bool is = false;
+
+    for (unsigned i = 0; !is && i < sizeof(endings) / sizeof(endings[0]); i++) {
+        snprintf(own, sizeof(own), "%s%s", where, endings[i]);
+        is = strcmp(own, path) == 0 || (stat(path, &st) == 0 && stat(own, &of_own) == 0 &&
+                                        st.st_dev == of_own.st_dev && st.st_ino == of_own.st_ino);
+    }
+    return is;
+}
+
 uint64_t os_process_space(void)
 {
     struct stat st;

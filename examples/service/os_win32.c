@@ -326,6 +326,13 @@ bool os_place_is_missing(const char *where)
     return false;
 }
 
+bool os_is_beside(const char *where, const char *path)
+{
+    (void)where;
+    (void)path;
+    return false;
+}
+
 bool os_is_directory(const char *path)
 {
     wchar_t *name = win32_path(path);

@@ -262,6 +262,30 @@ END
   service=$there
 fi
 
+# Its own files beside the socket are emptied and written over, so nothing else may be one of them.
+mkdir run
+for own in writes lock failed; do
+  said="run/socket.$own: is a file of the service itself, beside its socket, *"
+  cp other run/socket.$own
+  config own.conf "pool = $work/run/socket.$own" "socket = $work/run/socket"
+  says "the pool is SOCKET.$own" 2 "$us $work/$said" own.conf
+  says "the pool is SOCKET.$own, to check" 2 "$us $work/$said" check-config own.conf
+  ln -s socket.$own run/link
+  config own.conf "pool = $work/run/link" "socket = $work/run/socket"
+  says "the pool is a link to SOCKET.$own" 2 "$us $work/run/link: is a file of the service *" \
+    own.conf
+  config own.conf "pool = $work/pool" "socket = $work/run/socket" \
+    "key_file = $work/run/socket.$own"
+  says "the key is SOCKET.$own" 2 "$us $work/$said" own.conf
+  check "SOCKET.$own stays" cmp -s other run/socket.$own
+  rm run/*
+  says "the key will be SOCKET.$own" 2 "$us $work/$said" check-config own.conf
+  config run/socket.$own "pool = $work/pool" "socket = $work/run/socket"
+  says "the configuration is SOCKET.$own" 2 "$us $said" run/socket.$own
+  rm run/*
+done
+rm -r run
+
 # ---- One that serves -----------------------------------------------------------------------------
 start 'it serves' good.conf
 check 'it says what' grep -qx "$us serves $work/pool at $work/socket" log.good.conf
