@@ -13,6 +13,7 @@
 
 #include "os.h"
 #include "remove.h"
+#include "say.h"
 
 static struct config config;
 
@@ -104,9 +105,9 @@ static void say_cached(const struct run *r, const char *path, const char *folder
     const char *const why = passes_by(r, folder);
 
     if (why)
-        printf("%s: not cached (folder = %s %s)\n", path, folder, why);
+        say(stdout, "%s: not cached (folder = %s %s)", path, folder, why);
     else
-        printf("%s: cached (folder = %s)\n", path, folder);
+        say(stdout, "%s: cached (folder = %s)", path, folder);
 }
 
 /* Says of each path whether it should be cached. */
@@ -119,7 +120,7 @@ static int judge(const struct run *r, int n, char **paths)
 
         wrong = wrong ? wrong : folders_path_fault(paths[i]);
         if (wrong) {
-            fprintf(stderr, "cachemax-service: %s: %s\n", paths[i], wrong);
+            say(stderr, "cachemax-service: %s: %s", paths[i], wrong);
             status = RUN_BAD_USAGE;
             continue;
         }
@@ -128,10 +129,10 @@ static int judge(const struct run *r, int n, char **paths)
             say_cached(r, paths[i], by);
             break;
         case FOLDERS_EXCLUDED:
-            printf("%s: not cached (exclude = %s)\n", paths[i], by);
+            say(stdout, "%s: not cached (exclude = %s)", paths[i], by);
             break;
         default:
-            printf("%s: not cached (no folder of this configuration has it)\n", paths[i]);
+            say(stdout, "%s: not cached (no folder of this configuration has it)", paths[i]);
         }
     }
     return status;
@@ -153,7 +154,7 @@ int command(int argc, char **argv, const struct run *calls, const char *more_usa
         (argc != 2 || file[0] == '-' || strcmp(file, "check-config") == 0 ||
          strcmp(file, "remove") == 0)) {
         if (argc == 2 && file[0] == '-')
-            fprintf(stderr, "cachemax-service: unknown option '%s'\n", file);
+            say(stderr, "cachemax-service: unknown option '%s'", file);
         return usage(stderr, more_usage);
     }
     if (!config_read(&config, file, why)) {
@@ -168,7 +169,7 @@ int command(int argc, char **argv, const struct run *calls, const char *more_usa
         if (!run_pool_fits(&config, r.log))
             return RUN_BAD_USAGE;
         warn_of_folders(&r);
-        printf("%s: in order\n", file);
+        say(stdout, "%s: in order", file);
         return judge(&r, argc - 3, argv + 3);
     }
     if (removes)

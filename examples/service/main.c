@@ -20,6 +20,7 @@
 #include "forbid.h"
 #include "notify.h"
 #include "privileges.h"
+#include "say.h"
 
 static bool with_weights; /* the journal reads "<4>" at the begin of a line as its weight */
 static sigset_t ends;
@@ -41,9 +42,9 @@ static bool logs_to_journal(void)
 static void log_line(enum log_weight w, const char *text)
 {
     if (with_weights)
-        fprintf(stderr, "<%d>%s\n", (int)w, text);
+        say(stderr, "<%d>%s", (int)w, text);
     else
-        fprintf(stderr, "cachemax-service: %s\n", text);
+        say(stderr, "cachemax-service: %s", text);
 }
 
 /* Clients are taken. */

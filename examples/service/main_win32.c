@@ -16,6 +16,7 @@
 
 #include "command.h"
 #include "driver_rules.h"
+#include "say.h"
 #include "service_win32.h"
 #include "text_win32.h"
 
@@ -25,13 +26,8 @@ static UINT page; /* of the console as it was */
 
 static void log_line(enum log_weight w, const char *text)
 {
-    char line[1500];
-
     (void)w;
-    /* One call: lines of two threads must not mix. */
-    snprintf(line, sizeof(line), "cachemax-service: %s\n", text);
-    fputs(line, stderr);
-    (void)fflush(stderr); /* some C libraries keep it */
+    say(stderr, "cachemax-service: %s", text);
 }
 
 static void ready(void)

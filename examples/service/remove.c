@@ -16,6 +16,7 @@
 #include "key.h"
 #include "os.h"
 #include "run.h"
+#include "say.h"
 #include "walk.h"
 
 struct forgetter {
@@ -54,7 +55,7 @@ static bool reach_pool(const struct config *c, struct forgetter *f)
     static_assert(KEY_WHY_ROOM <= RUN_WHY_ROOM, "key_read() and cmc_connect() write into it");
 
     if (!key_read(c, why)) {
-        fprintf(stderr, "cachemax-service: %s\n", why);
+        say(stderr, "cachemax-service: %s", why);
         return false;
     }
     pool.seal = key_seal();
@@ -63,16 +64,16 @@ static bool reach_pool(const struct config *c, struct forgetter *f)
     e = cm_open(c->pool, &pool, &f->cache);
     if (e == CM_EOWNED) {
         if (cmc_connect(&o, &f->client, why) != 0)
-            fprintf(stderr, "cachemax-service: %s\n", why);
+            say(stderr, "cachemax-service: %s", why);
         else if (cmc_is_connected(f->client))
             return true;
         else
-            fprintf(stderr,
-                    "cachemax-service: %s: another process has it open, and no service is at %s\n",
-                    c->pool, c->socket);
+            say(stderr,
+                "cachemax-service: %s: another process has it open, and no service is at %s",
+                c->pool, c->socket);
     } else if (e < 0) {
         run_say_why_not(why, c->pool, e, line);
-        fprintf(stderr, "cachemax-service: %s\n", why);
+        say(stderr, "cachemax-service: %s", why);
     }
     return e >= 0;
 }
@@ -81,8 +82,8 @@ static void say_result(const struct forgetter *f, const char *folder, uint64_t u
 {
     const uint64_t files = f->files - f->kept;
 
-    printf("%s: removed; what was cached of its %llu %s is forgotten\n", folder,
-           (unsigned long long)files, files == 1 ? "file" : "files");
+    say(stdout, "%s: removed; what was cached of its %llu %s is forgotten", folder,
+        (unsigned long long)files, files == 1 ? "file" : "files");
     if (unseen > 0)
         printf("%llu %s could not be opened: what is cached of %s stays in the pool until it is "
                "replaced\n",
@@ -110,8 +111,8 @@ static bool forget_folder(const struct config *c, const char *folder, struct for
     if (f->cache)
         e = cm_close(f->cache);
     if (e < 0)
-        fprintf(stderr, "cachemax-service: %s: the pool could not be closed cleanly: %s\n", c->pool,
-                cm_strerror(e));
+        say(stderr, "cachemax-service: %s: the pool could not be closed cleanly: %s", c->pool,
+            cm_strerror(e));
     *closed = e == 0;
     return reached;
 }
@@ -124,12 +125,12 @@ int remove_folder(const struct config *c, const char *path, const char *folder)
     char why[512];
 
     if (os_path_fault(folder) || folders_path_fault(folder)) {
-        fprintf(stderr, "cachemax-service: %s: %s\n", folder,
-                os_path_fault(folder) ? os_path_fault(folder) : folders_path_fault(folder));
+        say(stderr, "cachemax-service: %s: %s", folder,
+            os_path_fault(folder) ? os_path_fault(folder) : folders_path_fault(folder));
         return RUN_BAD_USAGE;
     }
     if (!config_has_folder(c, folder)) {
-        fprintf(stderr, "cachemax-service: %s: it has no line \"folder = %s\"\n", path, folder);
+        say(stderr, "cachemax-service: %s: it has no line \"folder = %s\"", path, folder);
         return RUN_BAD_USAGE;
     }
     done = forget_folder(c, folder, &f, &unseen, &closed);
@@ -137,7 +138,7 @@ int remove_folder(const struct config *c, const char *path, const char *folder)
     if (!done)
         return RUN_NO_SERVICE;
     if (!config_remove_folder(path, folder, why)) {
-        fprintf(stderr, "cachemax-service: %s\n", why);
+        say(stderr, "cachemax-service: %s", why);
         return RUN_NO_SERVICE;
     }
     say_result(&f, folder, unseen);

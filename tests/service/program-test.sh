@@ -88,6 +88,24 @@ for option in --help -h --version -V; do
     sh -c "test $? = 0 && grep -Eqx '(usage: )?cachemax-service (FILE|[0-9.]+)' out"
 done
 
+# Names that come from elsewhere do not reach the terminal as they are.
+odd=$(printf 'o\033[31m\nx')
+odd_says() { # NAME STATUS TEXT ARGUMENT...: as says; and nothing is written as it is
+  name=$1
+  says "$@"
+  check "$name: it is plain" test "$(cat out err | LC_ALL=C tr -d '\n -~' | wc -c)" = 0
+}
+odd_says 'an odd name' 2 "$us o*x1b[[]31m*x0ax: No such file or directory" "$odd"
+odd_says 'an odd name to check' 2 "$us o*x1b[[]31m*x0ax: No such file or directory" \
+  check-config "$odd"
+odd_says 'an odd path to check' 2 "$us o*x1b[[]31m*x0ax: it must be an absolute path" \
+  check-config good.conf "$odd" "/$odd"
+config odd.conf "pool = $work/$(printf 'o\033[31m')" "socket = $work/socket"
+odd_says 'an odd pool' 1 "$us $work/o*x1b[[]31m: there is no such file; make it *" odd.conf
+odd_says 'an odd option' 2 "$us unknown option '-o*x1b[[]31m*x0ax'" "-$odd"
+odd_says 'an odd folder to remove' 2 "$us o*x1b[[]31m*x0ax: it must be an absolute path" \
+  remove good.conf "$odd"
+
 # ---- What cannot be used -------------------------------------------------------------------------
 says 'no pool' 1 "$us $work/pool: there is no such file; make it with 'cachemax create'" \
   good.conf
