@@ -266,7 +266,7 @@ static int was_moved(const char *pool)
 static int in_use(const char *pool, const char *size)
 {
     cm_info info = CM_INFO_INIT;
-    char *point = owner_mounted_at(pool), *where, *name, program[OS_PROGRAM] = "";
+    char *point = owner_mounted_at(pool), program[OS_PROGRAM] = "";
 
     if (cm_pool_info(pool, &info) != 0)
         info.owner_pid = 0;
@@ -278,20 +278,20 @@ static int in_use(const char *pool, const char *size)
         free(point);
         return tool_pool_error(pool, CM_EOWNED, TOOL_OPENING);
     }
-    where = malloc(TOOL_PRINTABLE_MAX(strlen(point)));
-    name = malloc(TOOL_PRINTABLE_MAX(strlen(pool)));
-    if (where && name)
-        tool_message(pool,
-                     "is in use by cachemax-mount (process %" PRIu32
-                     ") at %s. Unmount it, resize, and mount it again with its options:\n"
-                     "  fusermount3 -u '%s'\n"
-                     "  cachemax resize '%s' %s\n"
-                     "If a unit of systemd mounts it, 'systemctl stop' and 'systemctl start' that "
-                     "unit instead. What is cached stays",
-                     info.owner_pid, tool_printable(where, point), where,
-                     tool_printable(name, pool), size);
-    free(where);
-    free(name);
+    tool_message(pool,
+                 "is in use by cachemax-mount (process %" PRIu32
+                 ") at %s. Unmount it, resize, and mount it again with its options:",
+                 info.owner_pid, point);
+    (void)fputs("  fusermount3 -u '", stderr);
+    tool_print(stderr, point);
+    (void)fputs("'\n  cachemax resize '", stderr);
+    tool_print(stderr, pool);
+    (void)fputs("' ", stderr);
+    tool_print(stderr, size);
+    (void)fputs(
+        "\nIf a unit of systemd mounts it, 'systemctl stop' and 'systemctl start' that unit "
+        "instead. What is cached stays\n",
+        stderr);
     free(point);
     return TOOL_OWNED;
 }
@@ -300,13 +300,11 @@ static int in_use(const char *pool, const char *size)
 static int in_the_way(const char *pool)
 {
     char *const real = os_real_path(pool);
-    char *const name = real ? malloc(TOOL_PRINTABLE_MAX(strlen(real))) : NULL;
 
     tool_message(pool,
                  "%s.cachemax-resize is in the way: no left-over of a resize, or in use; move it "
                  "away",
-                 name ? tool_printable(name, real) : "POOL");
-    free(name);
+                 real ? real : "POOL");
     free(real);
     return TOOL_FAILED;
 }
@@ -335,7 +333,7 @@ static void interrupted(const char *pool, const struct course *w)
 static bool directory_refuses(const char *pool)
 {
     char *const real = os_real_path(pool);
-    char parent[CONTROL_PATH_MAX], shown[TOOL_PRINTABLE_MAX(CONTROL_PATH_MAX)];
+    char parent[CONTROL_PATH_MAX];
     bool refuses = false;
 
     if (real) {
@@ -346,7 +344,7 @@ static bool directory_refuses(const char *pool)
         tool_message(pool,
                      "%s may not be written by this user, and the new pool is made there, beside "
                      "the old one; have the owner of that directory allow it",
-                     tool_printable(shown, parent));
+                     parent);
     free(real);
     return refuses;
 }

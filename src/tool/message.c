@@ -74,20 +74,31 @@ static const struct {
       "anew (" NOTHING_LOST ")" },
 };
 
+/* Of a text that is longer than this, and has no memory, the end is left out. */
+#define TEXT_BYTES 1024
+
 void tool_message(const char *where, const char *format, ...)
 {
-    va_list ap;
+    char text[TEXT_BYTES], *whole = NULL;
+    va_list ap, again;
+    int n;
 
+    va_start(ap, format);
+    va_copy(again, ap);
+    n = vsnprintf(text, sizeof(text), format, ap);
+    if (n >= (int)sizeof(text) && (whole = malloc((size_t)n + 1)) != NULL)
+        (void)vsnprintf(whole, (size_t)n + 1, format, again);
+    va_end(again);
+    va_end(ap);
     (void)fflush(stdout);
     (void)fputs("cachemax: ", stderr);
     if (where) {
         tool_print(stderr, where);
         (void)fputs(": ", stderr);
     }
-    va_start(ap, format);
-    (void)vfprintf(stderr, format, ap);
-    va_end(ap);
+    tool_print(stderr, whole ? whole : text);
     (void)fputc('\n', stderr);
+    free(whole);
 }
 
 #define LOOKS 5
@@ -242,11 +253,11 @@ static int empty_error(const char *pool)
 
 const char *tool_volume_at(char text[TOOL_VOLUME], const char *path)
 {
-    char point[TOOL_VOLUME / 8], shown[TOOL_PRINTABLE_MAX(sizeof(point))];
+    char point[TOOL_VOLUME - sizeof(" at ")];
 
     text[0] = '\0';
     if (os_mount_point(path, point, sizeof(point)))
-        (void)snprintf(text, TOOL_VOLUME, " at %s", tool_printable(shown, point));
+        (void)snprintf(text, TOOL_VOLUME, " at %s", point);
     return text;
 }
 
@@ -399,14 +410,11 @@ static void print_log_line(const struct tool_log *log, int level, const char *te
                        : level == CM_LOG_WARNING ? "warning: "
                                                  : "";
     const size_t n = log->pool ? strlen(log->pool) : 0;
-    char *shown;
 
     if (n && strncmp(text, log->pool, n) == 0 && strncmp(text + n, ": ", 2) == 0)
         text += n + 2; /* skip the name: the message begins with it */
-    shown = level <= log->max_level ? malloc(TOOL_PRINTABLE_MAX(strlen(text))) : NULL;
-    if (shown) /* the text may have paths in it */
-        tool_message(log->pool, "%s%s", kind, tool_printable(shown, text));
-    free(shown);
+    if (level <= log->max_level)
+        tool_message(log->pool, "%s%s", kind, text);
 }
 
 static void print_held(struct tool_log *log)

@@ -9,7 +9,6 @@
  */
 #include "tool/tool.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 size_t tool_utf8(const char *text, uint32_t *code)
@@ -57,31 +56,48 @@ static bool may_show(uint32_t c)
            (c < 0x2066 || c > 0x2069);
 }
 
+#define PIECE 16u /* bytes that one sequence becomes, at most */
+
+/* Writes what is shown of the sequence at *from to `to`, which has room for PIECE bytes and a zero,
+ * and moves *from behind it. Returns how many bytes it has written. */
+static size_t show_one(char *to, const char **from)
+{
+    char *const begin = to;
+    uint32_t code;
+    size_t n = tool_utf8(*from, &code);
+    const bool show = n > 0 && may_show(code);
+
+    for (n = n ? n : 1; n > 0; n--, (*from)++)
+        if (show)
+            *to++ = **from;
+        else if (**from == '\\')
+            to += snprintf(to, 3, "\\\\");
+        else
+            to += snprintf(to, 5, "\\x%02x", (unsigned)(unsigned char)**from);
+    return (size_t)(to - begin);
+}
+
 const char *tool_printable(char *text, const char *name)
 {
     char *to = text;
 
-    for (const char *p = name; *p;) {
-        uint32_t code;
-        size_t n = tool_utf8(p, &code);
-        const bool show = n > 0 && may_show(code);
-
-        for (n = n ? n : 1; n > 0; n--, p++)
-            if (show)
-                *to++ = *p;
-            else if (*p == '\\')
-                to += snprintf(to, 3, "\\\\");
-            else
-                to += snprintf(to, 5, "\\x%02x", (unsigned)(unsigned char)*p);
-    }
+    while (*name)
+        to += show_one(to, &name);
     *to = '\0';
     return text;
 }
 
+/* Without memory, because a message may be that there is none. */
 void tool_print(FILE *to, const char *name)
 {
-    char *text = malloc(TOOL_PRINTABLE_MAX(strlen(name)));
+    char text[512];
+    size_t n = 0;
 
-    (void)fputs(text ? tool_printable(text, name) : "-", to);
-    free(text);
+    while (*name) {
+        n += show_one(text + n, &name);
+        if (*name && n + PIECE < sizeof(text))
+            continue;
+        (void)fwrite(text, 1, n, to);
+        n = 0;
+    }
 }

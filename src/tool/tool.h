@@ -108,13 +108,14 @@ const char *tool_nearest(const char *word, const void *names, size_t stride, siz
 /* The call that an error code of the library came from. The same code needs different advice. */
 enum tool_action { TOOL_OPENING, TOOL_CREATING };
 
-/* "cachemax: WHERE: text" on standard error. `where`, a name as it is, is written as tool_print()
- * does; NULL: none. */
+/* "cachemax: WHERE: text" on standard error, one line. All of it is written as tool_print() does,
+ * so `where` and what the text has in it are names as they are. `where` NULL: none. */
 void tool_message(const char *where, const char *format, ...) TOOL_PRINTF(2, 3);
 /* Says what is wrong with the pool and what to do about it. Returns the exit status. */
 int tool_pool_error(const char *pool, int code, enum tool_action action);
 #define TOOL_VOLUME 2048
-/* " at POINT", where the volume of `path` is mounted, or "" if that is not known. Returns text. */
+/* " at POINT", where the volume of `path` is mounted, or "" if that is not known. The name is as it
+ * is. Returns text. */
 const char *tool_volume_at(char text[TOOL_VOLUME], const char *path);
 #define TOOL_WHY 800
 /* cm_log_fn; ctx is a struct tool_log. */
@@ -182,7 +183,7 @@ int tool_hex(char c);
 /* Writes `name` to `text`, which has room for TOOL_PRINTABLE_MAX(strlen(name)), and returns it.
  * What a terminal should not get, and bytes that are not UTF-8, become \x1b and the like. */
 const char *tool_printable(char *text, const char *name);
-/* Writes `name` so to a stream; "-" without memory. */
+/* Writes `name` so to a stream. Needs no memory. */
 void tool_print(FILE *to, const char *name);
 
 /* ---- The curve (cmd_advise.c) -------------------------------------------------------------- */

@@ -474,6 +474,45 @@ test_odd_names()
   rm "$odd"
 }
 
+# A name in the text of a message, and not before it.
+test_odd_words()
+{
+  local odd=$'o\e[31m\n\xe9x' shown='o\x1b[31m\x0a\xe9x'
+  odd_word() { # NAME TEXT LINES ARGUMENT...: the message has this text, and so many lines
+    local name=odd-word-$1 text=$2 lines=$3
+    shift 3
+    timeout 60 "$cm" "$@" >out 2>&1 </dev/null
+    check "$name" grep -qF -- "$text" out
+    check "$name-plain" test "$(LC_ALL=C tr -d '\n -~' <out | wc -c)" = 0
+    check "$name-lines" test "$(wc -l <out)" = "$lines"
+  }
+  if ! mkdir "$odd"; then
+    skip odd-words "no such names here"
+    return
+  fi
+  "$cm" create two --size 1M --quiet
+  "$cm" create "$odd/pool" --size 1M --quiet
+  odd_word two-pools "'info' takes one POOL, but got '$shown' and 'two'" 2 info "$odd" two
+  odd_word command "unknown command '${shown}y'" 2 "${odd}y"
+  odd_word path "'./$shown' is a path: a command must come first" 2 "./$odd"
+  odd_word option "unknown option '--$shown'" 2 info "--$odd"
+  odd_word letter "unknown option" 2 info $'-\e'
+  odd_word value "'$shown'" 1 create new --size "$odd"
+  odd_word no-directory "there is no directory 'no$shown'; make it" 1 create "no$odd/pool" --size 1M
+  odd_word under-a-file "'$shown/pool' is no directory" 1 create "$odd/pool/new" --size 1M
+  odd_word dump "'dump' knows no '$shown'; it takes" 2 dump two "$odd"
+  odd_word list "$shown" 2 list "$odd"
+  [ ! -x "${cm%/*}/cachemax-compare" ] ||
+    odd_word compare "$shown" 1 compare -o "no$odd" -p "no$odd"
+  [ ! -x "${cm%/*}/cachemax-dash" ] ||
+    odd_word dash "--listen '$shown' is no numeric address and port" 1 dash two --listen "$odd"
+  # A long text is whole.
+  local long
+  long=$(printf '%03000d' 0)
+  odd_word long "'info' takes one POOL, but got '$long$shown' and 'two'" 2 info "$long$odd" two
+  rm -r "$odd" two
+}
+
 test_no_command
 test_bad_pools
 test_half_damaged
@@ -490,5 +529,6 @@ test_not_made
 test_json
 test_short_mounts
 test_odd_names
+test_odd_words
 
 summary

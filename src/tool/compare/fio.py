@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 
-from places import Refused, drop_pages, start, write_file
+from places import Refused, drop_pages, one_line, start, write_file
 
 SMALL = 16 << 10
 SMALL_MOST = 2000
@@ -96,7 +96,7 @@ class Fio:
         self.process = None
         text = out.decode("utf-8", "replace")
         if status != 0:
-            why = (err.decode("utf-8", "replace").strip() or text.split("{")[0].strip())[-600:]
+            why = (one_line(err) or one_line(out.split(b"{")[0]))[-600:]
             raise Refused("fio failed in '%s' with status %d: %s" %
                           (name, status, why or "it did not say why"))
         try:

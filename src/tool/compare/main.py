@@ -16,7 +16,7 @@ import time
 import chart
 import report as reports
 from fio import WORKLOADS, Files, Fio
-from places import (Mount, Place, Refused, check_mounting, program, reason, say, start,
+from places import (Mount, Place, Refused, check_mounting, one_line, program, reason, say, start,
                     takes_direct)
 
 MIB = 1 << 20
@@ -108,7 +108,7 @@ class Run:
         out, err = p.communicate()
         if p.returncode not in (0, 7):  # 7: some was left out
             raise Refused("'cachemax %s' failed: %s" %
-                          (args[0], err.decode("utf-8", "replace").strip()))
+                          (args[0], one_line(err)))
         return out
 
     def pool_and_mount(self):

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import mmap
 import os
+import re
 import shutil
 import signal
 import stat
@@ -28,8 +29,26 @@ class Refused(Exception):
     """A message for the user; the run ends."""
 
 
+# As text.c: what a terminal should not get, such as in a name, and bytes that are not UTF-8.
+UNSHOWN = re.compile("[\x00-\x1f\\\\\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+                     "\udc80-\udcff]")
+
+
+def plain(text):
+    """The text with \\x1b and the like for these."""
+    def shown(found):
+        return "".join("\\\\" if b == 0x5c else "\\x%02x" % b
+                       for b in found.group().encode("utf-8", "surrogateescape"))
+    return UNSHOWN.sub(shown, text)
+
+
+def one_line(output):
+    """What a program has printed, for a message."""
+    return "; ".join(output.decode("utf-8", "replace").strip().splitlines())
+
+
 def say(text):
-    sys.stderr.write("cachemax: %s\n" % text)
+    sys.stderr.write("cachemax: %s\n" % plain(text))
     sys.stderr.flush()
 
 
@@ -244,8 +263,8 @@ class Mount:
         until = time.monotonic() + MOUNT_SECONDS
         while not is_mounted(self.tree):
             if self.process.poll() is not None or time.monotonic() > until:
-                with open(self.log, encoding="utf-8", errors="replace") as log:
-                    why = log.read().strip()[-1500:]
+                with open(self.log, "rb") as log:
+                    why = one_line(log.read())[-1500:]
                 raise Refused("cannot mount: cachemax-mount %s: %s" %
                               ("failed" if self.process.returncode is not None else "hangs",
                                why or "it did not say why"))

@@ -98,7 +98,6 @@ static int ask(const char *where, const struct os_mount *m, int mode, uint64_t *
     const struct control_listener listener = { .is = on_is, .ctx = now };
     struct control *c = calloc(1, sizeof(*c));
     struct control_end end = { .code = 0 };
-    char text[TOOL_PRINTABLE_MAX(sizeof(end.text))];
     int error = c ? control_open_mount(c, m, ANSWER_SECONDS) : CONTROL_ENDED;
 
     if (error == 0 && !m->point)
@@ -110,7 +109,7 @@ static int ask(const char *where, const struct os_mount *m, int mode, uint64_t *
     if (error)
         complain(where, m, error);
     else if (end.code)
-        tool_message(where, "%s", tool_printable(text, end.text));
+        tool_message(where, "%s", end.text);
     if (c)
         control_close(c);
     free(c);

@@ -261,7 +261,6 @@ static int finish(struct recording *r, int rc)
 static int record(struct recording *r, const struct os_mount *m)
 {
     const struct control_listener listener = { .is = on_is, .to_the_end = true, .ctx = r };
-    char text[TOOL_PRINTABLE_MAX(sizeof(((struct control_end *)NULL)->text))];
     struct control_end end = { .code = 0 };
     int error;
 
@@ -276,7 +275,7 @@ static int record(struct recording *r, const struct os_mount *m)
     else if (end.code == CM_ENOTSUP)
         tool_message(m->point, "its cachemax-mount is older, and cannot record");
     else if (end.code)
-        tool_message(m->point, "%s", tool_printable(text, end.text));
+        tool_message(m->point, "%s", end.text);
     return error ? TOOL_NO_MOUNT : end.code ? TOOL_FAILED : TOOL_OK;
 }
 

@@ -95,7 +95,6 @@ static int unpin_mount(const char *path, const struct os_mount *m, struct unpin 
     const struct control_listener listener = { .is = on_is, .ctx = &u->all };
     struct control *c = calloc(1, sizeof(*c));
     struct control_end end = { .code = 0 };
-    char text[TOOL_PRINTABLE_MAX(sizeof(end.text))];
     int error = c ? control_open_mount(c, m, OS_FOREVER) : CONTROL_ENDED;
 
     if (error == 0)
@@ -103,7 +102,7 @@ static int unpin_mount(const char *path, const struct os_mount *m, struct unpin 
     if (error)
         control_complain(path, m, error);
     else if (end.code)
-        tool_message(path, "%s", tool_printable(text, end.text));
+        tool_message(path, "%s", end.text);
     if (c)
         control_close(c);
     free(c);

@@ -82,14 +82,11 @@ static bool is_limited(const struct sweep *s)
 
 static void complain_of_size(struct warm *w, const struct sweep *s, const struct control_file *file)
 {
-    char *quota = malloc(TOOL_PRINTABLE_MAX(strlen(s->limit.path)));
     char bytes[TOOL_NUMBER_MAX];
 
     progress_end(&w->progress);
-    if (quota)
-        tool_message(file->path, "is larger than its quota, %s for %s, and cached in part",
-                     tool_bytes(bytes, s->limit.most), tool_printable(quota, s->limit.path));
-    free(quota);
+    tool_message(file->path, "is larger than its quota, %s for %s, and cached in part",
+                 tool_bytes(bytes, s->limit.most), s->limit.path);
 }
 
 /* `file` is cached in part. */

@@ -116,14 +116,11 @@ const char *control_after_why(int error)
 
 void control_complain(const char *path, const struct os_mount *m, int error)
 {
-    char *point = malloc(TOOL_PRINTABLE_MAX(m->point ? strlen(m->point) : 0));
-
-    if (control_is_dead(error) && point)
+    if (control_is_dead(error) && m->point)
         tool_message(path, "the mount is dead (its process is gone): run 'fusermount3 -u %s'%s",
-                     tool_printable(point, m->point), control_after_dead(m, error));
+                     m->point, control_after_dead(m, error));
     else
         tool_message(path, "%s%s", control_why(m, error), control_after_why(error));
-    free(point);
 }
 
 /* Beside the pool itself, whatever links lead to it. A pool that is gone has none. */

@@ -435,7 +435,7 @@ static int ask_for_id(const char *path, cm_file_id *id, char why[OWNER_WHY])
     struct control_end end = { .code = 0 };
     struct control_scope scope;
     struct control *c = calloc(1, sizeof(*c));
-    char *paths[] = { (char *)path }, text[TOOL_PRINTABLE_MAX(sizeof(end.text))];
+    char *paths[] = { (char *)path };
     int error = c ? CONTROL_STOPPED : CONTROL_ENDED;
 
     if (c && control_scope_find(&scope, paths, 1) == TOOL_OK) {
@@ -451,7 +451,7 @@ static int ask_for_id(const char *path, cm_file_id *id, char why[OWNER_WHY])
         return 0;
     (void)snprintf(why, OWNER_WHY, "%s",
                    error      ? control_error_text(error)
-                   : end.code ? tool_printable(text, end.text)
+                   : end.code ? end.text
                               : control_error_text(CONTROL_JUNK));
     return CM_EOWNED;
 }

@@ -15,12 +15,10 @@
 
 void files_complain(const struct control_file *file, const struct control_end *end)
 {
-    char text[TOOL_PRINTABLE_MAX(sizeof(end->text))];
-
     tool_message(file->path, "%s",
                  end->code == CM_ENOTSUP
                      ? "is not cached there: the mount cannot tell it from other files"
-                     : tool_printable(text, end->text));
+                     : end->text);
 }
 
 static char *copy_of(const char *text)

@@ -175,17 +175,13 @@ static const char *files_are(uint64_t n)
 
 static void say_limited(const struct warm *w, uint64_t n)
 {
-    char *path = malloc(TOOL_PRINTABLE_MAX(strlen(w->limit.path)));
     char most[TOOL_NUMBER_MAX];
 
-    if (path)
-        tool_message(
-            NULL,
-            "%" PRIu64 " %s cached in part, or not any more: the quota of %s is %s%s; name "
-            "fewer files, or mount with a larger --quota",
-            n, files_are(n), tool_printable(path, w->limit.path), tool_bytes(most, w->limit.most),
-            w->limits ? ", and others have a quota of their own" : "");
-    free(path);
+    tool_message(NULL,
+                 "%" PRIu64 " %s cached in part, or not any more: the quota of %s is %s%s; name "
+                 "fewer files, or mount with a larger --quota",
+                 n, files_are(n), w->limit.path, tool_bytes(most, w->limit.most),
+                 w->limits ? ", and others have a quota of their own" : "");
 }
 
 static void say_evicted(const struct warm *w, uint64_t n)

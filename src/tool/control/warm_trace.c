@@ -190,18 +190,16 @@ static void tell(struct sweep_trace *s, uint32_t file, uint8_t state, const char
 /* Its other parts would push out what is there. */
 static void tell_limit(struct sweep_trace *s, uint32_t file, const char *quota, uint64_t bytes)
 {
-    char most[TOOL_NUMBER_MAX], path[TOOL_PRINTABLE_MAX(CONTROL_PATH_MAX)];
-    char text[sizeof(path) + 80];
+    char most[TOOL_NUMBER_MAX], text[CONTROL_PATH_MAX + 80];
 
-    (void)snprintf(text, sizeof(text), "is cached in part: the quota of %s is %s",
-                   tool_printable(path, quota), tool_bytes(most, bytes));
+    (void)snprintf(text, sizeof(text), "is cached in part: the quota of %s is %s", quota,
+                   tool_bytes(most, bytes));
     s->limited++;
     tell(s, file, OUT, text);
 }
 
 static void note(struct sweep_trace *s, const struct profile_part *part)
 {
-    char text[TOOL_PRINTABLE_MAX(sizeof(s->end.text))];
     const int code = s->end.code;
 
     const bool limited =
@@ -225,7 +223,7 @@ static void note(struct sweep_trace *s, const struct profile_part *part)
         s->failed++;
         tell(s, part->file, OUT,
              code == CM_ENOTSUP ? "is not cached there: the mount cannot tell it from other files"
-                                : tool_printable(text, s->end.text));
+                                : s->end.text);
     } else if (s->size + CM_BLOCK_SIZE <= part->off + part->len && s->state[part->file] == FINE) {
         s->shorter++; /* whole blocks are missing at its end */
         tell(s, part->file, SHORTER, "is shorter than it was");

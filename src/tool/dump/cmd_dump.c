@@ -120,17 +120,13 @@ static bool read_id(const char *text, cm_file_id *id)
 /* A file on a mount has another id there than in the pool, which the mount was asked for. */
 static int end_mounted(const char *text, const char *pool, int rc, const char *why)
 {
-    char *shown;
-
     if (rc == 0)
         return TOOL_OK;
-    shown = malloc(TOOL_PRINTABLE_MAX(strlen(pool)));
     tool_message(text,
                  "%s: %s; give the id as 'cachemax files %s' prints it, or the file's own place",
                  rc == CM_EIO ? "may lie on a mount, and the mounts cannot be listed"
                               : "lies on a mount that does not tell its id in this pool",
-                 why, shown ? tool_printable(shown, pool) : "POOL");
-    free(shown);
+                 why, pool);
     return TOOL_FAILED;
 }
 
