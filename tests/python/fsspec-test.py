@@ -218,6 +218,48 @@ def fsspec_all_that_proves_something_is_the_proof():
 
 
 @check
+def fsspec_options_of_an_open_choose_what_is_read():
+    """Such an open has nothing to do with the pool."""
+    needs_fsspec()
+    old_one, new_one = random.randbytes(300000), random.randbytes(300000)
+
+    class Versions(store_class()):
+        def _open(self, path, mode="rb", version_id=None, **kwargs):
+            super()._open(path)
+            return io.BytesIO(old_one if version_id else new_one)
+    with Server() as server, new_pool() as cache:
+        store = Versions()
+        fs = over(store, cache)
+        for name, order in ("x", ("first", None)), ("y", (None, "first")):
+            store.content[name], store.opens = new_one, 0
+            for version in order:
+                options = {"version_id": version} if version else {}
+                content = old_one if version else new_one
+                for _ in range(2):
+                    with fs.open(name, **options) as file:
+                        assert file.read() == content
+                assert fs.cat_file(name, 7, 9, **options) == content[7:9]
+            assert store.opens == 4  # only what has no such options is cached
+        url = server.url + "/doc"
+        server.files["/doc"], server.files["/docde"] = (new_one, '"en"'), (old_one, '"de"')
+        server.files["/privatede"] = old_one, '"p"'
+        fs, german = over_http(cache), {"headers": {"Accept-Language": "de"}}
+        for _ in range(2):
+            assert content_of(fs, url) == new_one
+            for name in url, server.url + "/private":
+                with fs.open(name, **german) as file:
+                    assert file.read() == old_one
+        # These say how it is read. fsspec's own methods have them, and also these are cached.
+        before = server.gets
+        for options in {"cache_type": "bytes"}, {"size": 300000}, {"fill_cache": False}:
+            with fs.open(url, **options) as file:
+                assert file.read() == new_one
+        with fs.open(url, cache_options={}, block_size=100, compression=None) as file:
+            assert file.read() == new_one
+        assert server.gets == before
+
+
+@check
 def fsspec_a_pool_that_cannot_be_used_fails_no_read():
     needs_fsspec()
     with Server() as server, new_pool() as cache:

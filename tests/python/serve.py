@@ -3,6 +3,7 @@
 
     with Server(delay=0.01, rate=10 << 20) as server:
         server.files["/name"] = (content, etag)      # etag may be None
+    server.files["/namede"] = ...                # /name for "Accept-Language: de"
         server.url + "/name", server.gets            # how often content was sent
 """
 import http.server
@@ -23,7 +24,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, with_content):
         server = self.server.owner
         time.sleep(server.delay)
-        content, etag = server.files.get(self.path, (None, None))
+        name = self.path + self.headers.get("Accept-Language", "")
+        content, etag = server.files.get(name, (None, None))
         wanted = self.headers.get("If-Match")
         if content is None or (wanted and wanted != etag):
             self.send_response(404 if content is None else 412)

@@ -8,7 +8,8 @@ How it works. Each open asks the target file system what the file is now (info).
 proof, what is cached of the same proof is served, and only the rest is read from the target. A
 proof is strong ETag, version and checksums together, as many as there are; else size and time of
 change, unless the time is so fresh that another change could have the same one. Without a proof the
-file is not cached.
+file is not cached. Nor is it if the open has options that may choose what is read (headers of the
+web, a version).
 After each read of the target its info is asked for again, before the bytes are stored: if it has
 changed, they are not, and the file is read without the cache from then on. From the web that is
 left out if the ETag goes with each read (If-Match). When a file is closed after a read of the
@@ -36,6 +37,8 @@ STRONG = ("VersionId", "version_id", "generation", "ETag", "etag", "md5Hash", "m
           "content_md5", "sha256", "sha1", "crc32c", "Digest")
 TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated")
 FRESH = 10  # seconds
+# Options of an open that say how it is read. All others may say what: which version, whose file.
+HOW = {"cache_type", "fill_cache", "size"}
 BUFFER = 64 << 10  # of a file, if its open names no block_size
 _logger = logging.getLogger("cachemax")
 _pools, _lock = {}, threading.Lock()
@@ -95,8 +98,8 @@ class _Remote:
     may_end_early = True  # as the target's own file may, when it has changed
     has_one_version = False
 
-    def __init__(self, fs, path, kwargs, proof):
-        self.fs, self.where, self.kwargs, self.proof_of = fs, path, kwargs, proof
+    def __init__(self, fs, path, proof):
+        self.fs, self.where, self.proof_of = fs, path, proof
         self.file, self.lock, self.etag, self.length = None, threading.Lock(), None, None
         self.state, self.pinned, self.changed = None, False, False
         # Other hosts and users are other objects. (The path does not always name the host.)
@@ -124,12 +127,11 @@ class _Remote:
         return self.id, cachemax._validator(state[0], self.length, taken_at, racy)
 
     def open(self):
-        kwargs = dict(self.kwargs, cache_type="none")
+        kwargs = {"cache_type": "none"}
         if "http" in self.fs.protocol:  # one read of the info is enough, and no other version
             kwargs["size"] = self.length
             if self.etag and not self.etag.startswith("W/"):
-                kwargs["headers"] = {**self.fs.kwargs.get("headers", {}),
-                                     **kwargs.get("headers", {}), "If-Match": self.etag}
+                kwargs["headers"] = {**self.fs.kwargs.get("headers", {}), "If-Match": self.etag}
                 self.pinned = True
         return self.fs.open(self.where, "rb", **kwargs)
 
@@ -253,9 +255,9 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
 
     def _open(self, path, mode="rb", block_size=None, autocommit=True, cache_options=None,
               **kwargs):
-        if mode == "rb" and self.cache is not None:
+        if mode == "rb" and self.cache is not None and HOW.issuperset(kwargs):
             try:
-                return _Buffered(self._attach(path, kwargs), block_size or BUFFER)
+                return _Buffered(self._attach(path), block_size or BUFFER)
             except _Unproven as e:
                 _logger.info("%s: it is read without the cache", e)
             except (cachemax.Error, ValueError) as e:
@@ -264,10 +266,10 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
             return self.fs._open(path, mode, block_size, autocommit=False, **kwargs)
         return self.fs.open(path, mode, **kwargs)
 
-    def _attach(self, path, kwargs):
+    def _attach(self, path):
         if isinstance(self.fs, LocalFileSystem):
             return self.cache.file(path)
-        return _RemoteFile(self.cache, _Remote(self.fs, path, kwargs, self.proof_of))
+        return _RemoteFile(self.cache, _Remote(self.fs, path, self.proof_of))
 
     @property
     def transaction(self):
