@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """fsspec-test.py DIR - cachemax.filesystem, under fsspec and pandas. python-test.sh runs it."""
+import datetime
 import hashlib
 import io
 import os
 import random
 import subprocess
 import sys
+import time
 
 import cachemax
 from checks import DIR, Skip, check, end, in_threads, new_file, new_pool, old, raises
@@ -187,8 +189,6 @@ def fsspec_what_changes_and_changes_back():
 def fsspec_times_as_proof():
     needs_fsspec()
     from cachemax.filesystem import proof_of
-    import datetime
-    import time
     now = time.time()
     assert proof_of({"size": 1, "mtime": now - 100}) == (b"mtime %r 1" % (now - 100), False)
     assert proof_of({"size": 1, "mtime": now})[1]  # too fresh
@@ -196,6 +196,61 @@ def fsspec_times_as_proof():
     assert proof_of({"size": 1, "LastModified": day})[1] is False
     assert proof_of({"size": 1, "LastModified": day}) != proof_of({"size": 2, "LastModified": day})
     assert proof_of({"size": 1}) == proof_of({"size": 1, "ETag": 'W/"x"'}) == (None, False)
+
+
+def in_zone(zone, call):
+    before = os.environ.get("TZ")
+    try:
+        os.environ["TZ"] = zone
+        time.tzset()
+        return call()
+    finally:
+        os.environ.pop("TZ")
+        os.environ.update({"TZ": before} if before is not None else {})
+        time.tzset()
+
+
+@check
+def fsspec_times_without_a_zone():
+    """SFTP tells UTC so. Somebody else may mean local time."""
+    needs_fsspec()
+    from cachemax import filesystem
+    utc, hour = datetime.timezone.utc, datetime.timedelta(hours=1)
+
+    def proof(time):
+        return filesystem.proof_of({"size": 1, "mtime": time})
+    def proofs():
+        now = datetime.datetime.now(utc)
+        naive = now.replace(tzinfo=None)
+        assert proof(naive) == (proof(now)[0], True)
+        assert proof(naive + hour)[1]  # that clock is ahead
+        assert proof(datetime.datetime.now())[1]
+        assert proof(naive - hour) == (proof(now - hour)[0], False)
+
+    def stale():
+        with new_pool() as cache:
+            store = store_class()(ETag=None)
+            fs = over(store, cache)
+            store.more["mtime"] = datetime.datetime.now(utc).replace(tzinfo=None, microsecond=0)
+            for content in b"A" * 9000, b"B" * 9000:  # two changes in one second
+                store.content["x"] = content
+                for _ in range(2):
+                    assert content_of(fs, "x") == content
+    try:
+        filesystem.FRESH = 300  # the machine may be slow
+        for zone in "UTC0", "UTC-9", "UTC+9", "UTC+3:30":
+            in_zone(zone, proofs)
+            in_zone(zone, stale)
+    finally:
+        filesystem.FRESH = 10
+    # The hour that is there twice when the summer ends: this moment is in the second one.
+    real, moment = filesystem.time.time, datetime.datetime(2020, 10, 25, 1, 30, tzinfo=utc)
+    try:
+        filesystem.time.time = lambda: moment.timestamp() + 1
+        assert in_zone("CET-1CEST,M3.5.0,M10.5.0/3",
+                       lambda: proof(datetime.datetime(2020, 10, 25, 2, 30))[1])
+    finally:
+        filesystem.time.time = real
 
 
 @check

@@ -36,7 +36,7 @@ import cachemax
 STRONG = ("VersionId", "version_id", "generation", "ETag", "etag", "md5Hash", "md5", "Content-MD5",
           "content_md5", "sha256", "sha1", "crc32c", "Digest")
 TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated")
-FRESH = 10  # seconds
+FRESH = 10  # seconds; more if the clocks of server and client may differ by more than a few
 # Options of an open that say how it is read. All others may say what: which version, whose file.
 HOW = {"cache_type", "fill_cache", "size"}
 BUFFER = 64 << 10  # of a file, if its open names no block_size
@@ -61,18 +61,28 @@ def _is_strong(value):
     return bool(value) and str(value) != "null" and not str(value).startswith("W/")
 
 
+def _moment_of(value):
+    """(Seconds since 1970 of a time of change, is it too fresh). A datetime without a zone is UTC,
+    as SFTP tells it. It is also too fresh if it would be so in local time, which others may mean
+    (with both moments of the hour that is there twice when a summer time ends)."""
+    now, fresh = time.time(), False
+    if isinstance(value, datetime.datetime):
+        if value.tzinfo is None:
+            fresh = any(abs(now - value.replace(fold=fold).timestamp()) < FRESH for fold in (0, 1))
+            value = value.replace(tzinfo=datetime.timezone.utc)
+        value = value.timestamp()
+    return value, fresh or now - value < FRESH
+
+
 def proof_of(info):
     """What an info proves: (bytes or None, is it too fresh to be sure)."""
     strong = ["%s %s" % (name, info[name]) for name in STRONG if _is_strong(info.get(name))]
     if strong:
         return " ".join(strong + [str(info.get("size"))]).encode(), False
     for name in TIMES:
-        value = info.get(name)
-        if isinstance(value, datetime.datetime):
-            value = value.timestamp()
-        if isinstance(value, (int, float)):
-            return (b"%s %r %r" % (name.encode(), value, info.get("size")),
-                    time.time() - value < FRESH)
+        if isinstance(info.get(name), (int, float, datetime.datetime)):
+            value, fresh = _moment_of(info[name])
+            return b"%s %r %r" % (name.encode(), value, info.get("size")), fresh
     return None, False
 
 
