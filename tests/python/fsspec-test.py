@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import tarfile
 import time
 
 import cachemax
@@ -251,6 +252,53 @@ def fsspec_times_without_a_zone():
                        lambda: proof(datetime.datetime(2020, 10, 25, 2, 30))[1])
     finally:
         filesystem.time.time = real
+
+
+@check
+def fsspec_members_of_archives():
+    """An archive that was built again may have other content of the same size and time."""
+    needs_fsspec()
+    path = DIR + "/release.tar"
+
+    def build(content):
+        with tarfile.open(path + ".new", "w") as tar:
+            member = tarfile.TarInfo("sub/x")
+            member.size, member.mtime = len(content), 1700000000
+            tar.addfile(member, io.BytesIO(content))
+        os.rename(path + ".new", path)
+
+    def targets():
+        for protocol in "tar", "libarchive":
+            try:
+                yield fsspec.filesystem(protocol, fo=path, skip_instance_cache=True), "sub/x"
+            except ImportError as e:
+                print(protocol, "is not there:", e)
+        from fsspec.implementations.dirfs import DirFileSystem
+        tar = fsspec.filesystem("tar", fo=path, skip_instance_cache=True)
+        yield DirFileSystem("sub", tar, skip_instance_cache=True), "x"
+    with new_pool() as cache:
+        for content in random.randbytes(20000), random.randbytes(20000):
+            build(content)
+            for fs, name in targets():
+                for _ in range(2):
+                    assert content_of(over(fs, cache), name) == content, fs
+        assert cache.stats()["fill_blocks"] == cache.stats()["buffered"] == 0
+        # Who knows better may say so.
+        over_tar = over(fs, cache, proof=lambda info: (b"built once", False))
+        for _ in range(2):
+            assert content_of(over_tar, name) == content
+        assert cache.stats()["hit_blocks"] > 0
+    # The archive itself is cached.
+    build(content)
+    with Server() as server, open(path, "rb") as tar:
+        server.files["/x.tar"] = tar.read(), '"1"'
+        gets = []
+        for url in "tar://sub/x::cachemax://", "tar://sub/x::cachemax::":
+            with fsspec.open(url + server.url + "/x.tar", cachemax={
+                    "pool": DIR + "/tar", "create_size": 16 << 20}) as file:
+                assert file.read() == content
+            gets.append(server.gets)
+        assert 0 < gets[0] == gets[1]
 
 
 @check

@@ -7,9 +7,9 @@
 How it works. Each open asks the target file system what the file is now (info). If that has a
 proof, what is cached of the same proof is served, and only the rest is read from the target. A
 proof is strong ETag, version and checksums together, as many as there are; else size and time of
-change, unless the time is so fresh that another change could have the same one. Without a proof the
-file is not cached. Nor is it if the open has options that may choose what is read (headers of the
-web, a version).
+change, unless the time is so fresh that another change could have the same one. (Times of members
+of an archive prove nothing.) Without a proof the file is not cached. Nor is it if the open has
+options that may choose what is read (headers of the web, a version).
 After each read of the target its info is asked for again, before the bytes are stored: if it has
 changed, they are not, and the file is read without the cache from then on. From the web that is
 left out if the ETag goes with each read (If-Match). When a file is closed after a read of the
@@ -27,6 +27,7 @@ import threading
 import time
 
 import fsspec
+from fsspec.archive import AbstractArchiveFileSystem
 from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import stringify_path
@@ -84,6 +85,20 @@ def proof_of(info):
             value, fresh = _moment_of(info[name])
             return b"%s %r %r" % (name.encode(), value, info.get("size")), fresh
     return None, False
+
+
+def _proof_without_times(info):
+    return proof_of({name: value for name, value in info.items() if name not in TIMES})
+
+
+def _is_in_archive(fs):
+    """Members of an archive have the times that somebody gave them. An archive that was built again
+    may have the same ones for other content."""
+    while isinstance(fs, fsspec.AbstractFileSystem):
+        if isinstance(fs, AbstractArchiveFileSystem):
+            return True
+        fs = getattr(fs, "fs", None)  # of a directory (dirfs), or a cache
+    return False
 
 
 def pool_of_process(path, create_size, key_file=None):
@@ -232,6 +247,8 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
             raise ValueError('a pool and a target are needed, as in fsspec.open("cachemax://https:'
                              '//host/file", pool="/mnt/pmem/pool")')
         self.fs = fs or fsspec.filesystem(target_protocol, **(target_options or {}))
+        if proof is proof_of and _is_in_archive(self.fs):
+            proof = _proof_without_times
         self.fo, self.proof_of, self.cache = fo, proof, pool
         if not isinstance(pool, cachemax.Cache):
             self.cache = None
