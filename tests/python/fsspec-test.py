@@ -363,6 +363,49 @@ def fsspec_options_of_an_open_choose_what_is_read():
 
 
 @check
+def fsspec_URLs_that_name_a_host():
+    """As those of SFTP do: the target learns it from its own part of the URL."""
+    needs_fsspec()
+    from fsspec.utils import infer_storage_options
+
+    class Hosts(store_class()):
+        protocol, hosts = "hosts", []
+
+        def __init__(self, host, username=None, port=22, password=None):
+            super().__init__(ETag='"%s"' % host)
+            self.hosts.append((host, username, port, password))
+            self.content["/d/x"] = host.encode() * 1000
+
+        @classmethod
+        def _strip_protocol(cls, path):
+            return infer_storage_options(path)["path"]
+
+        @staticmethod
+        def _get_kwargs_from_urls(path):
+            options = infer_storage_options(path)
+            return {name: options[name] for name in options if name not in ("path", "protocol")}
+    fsspec.register_implementation("hosts", Hosts)
+    with new_pool() as cache:
+        for target_options in {}, {"password": "p"}, {"host": "one", "username": "me"}:
+            Hosts.hosts.clear()
+            for _ in range(2):
+                with fsspec.open("cachemax://hosts://me@one:7/d/x", pool=cache,
+                                 target_options=target_options) as file:
+                    assert file.read() == b"one" * 1000
+            assert Hosts.hosts == [("one", "me", 7, target_options.get("password"))]
+        with fsspec.open("cachemax://hosts://two/d/x", pool=cache) as file:
+            assert file.read() == b"two" * 1000
+        with fsspec.open("cachemax::hosts://two/d/x", cachemax={"pool": cache}) as file:
+            assert file.read() == b"two" * 1000
+        raises(KeyError, lambda: fsspec.open("cachemax://hosts://two/d/x", pool=cache,
+                                             target_options={"host": "one"}))
+        # One that nobody has registered.
+        with fsspec.open("cachemax://nobody://one/d/x", pool=cache, fs=Hosts("one")) as file:
+            assert file.read() == b"one" * 1000
+        raises(ValueError, lambda: fsspec.open("cachemax://nobody://one/d/x", pool=cache))
+
+
+@check
 def fsspec_a_pool_that_cannot_be_used_fails_no_read():
     needs_fsspec()
     with Server() as server, new_pool() as cache:

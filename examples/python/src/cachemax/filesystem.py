@@ -30,7 +30,7 @@ import fsspec
 from fsspec.archive import AbstractArchiveFileSystem
 from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import stringify_path
+from fsspec.utils import stringify_path, update_storage_options
 
 import cachemax
 
@@ -235,18 +235,20 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
     does not exist. `key_file`: the file with the key of a sealed pool. The target: that of the URL
     (cachemax://https://host/file, or cachemax::https://host/file), or `fs`, or `target_protocol`;
     and `target_options`. `proof`: a function of your own in place of proof_of, for a target that
-    says too little or never changes.
+    says too little or never changes. `url_options`: what fsspec found of the target in the URL.
     """
     protocol = "cachemax"
     root_marker = ""
 
     def __init__(self, pool=None, create_size=None, target_protocol=None, target_options=None,
-                 fs=None, fo=None, proof=proof_of, key_file=None, **kwargs):
+                 fs=None, fo=None, proof=proof_of, key_file=None, url_options=None, **kwargs):
         super().__init__(**kwargs)
         if pool is None or (fs is None and target_protocol is None):
             raise ValueError('a pool and a target are needed, as in fsspec.open("cachemax://https:'
                              '//host/file", pool="/mnt/pmem/pool")')
-        self.fs = fs or fsspec.filesystem(target_protocol, **(target_options or {}))
+        options = dict(url_options or {})
+        update_storage_options(options, target_options)  # KeyError: the URL says another thing
+        self.fs = fs or fsspec.filesystem(target_protocol, **options)
         if proof is proof_of and _is_in_archive(self.fs):
             proof = _proof_without_times
         self.fo, self.proof_of, self.cache = fo, proof, pool
@@ -260,8 +262,15 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
 
     @classmethod
     def _get_kwargs_from_urls(cls, path):
-        target = split_protocol(path[len("cachemax://"):])[0]  # cachemax://https://host/file
-        return {"target_protocol": target} if target else {}
+        url = path[len("cachemax://"):]  # of the target, as in cachemax://sftp://host/file
+        target = split_protocol(url)[0]
+        if not target:
+            return {}
+        try:
+            options = fsspec.get_filesystem_class(target)._get_kwargs_from_urls(url)
+        except (ValueError, ImportError):  # an unknown one, which `fs` may be
+            options = {}
+        return {"target_protocol": target, **({"url_options": options} if options else {})}
 
     def _target_path(self, path):
         if isinstance(path, (list, tuple)):
