@@ -363,6 +363,24 @@ def fsspec_options_of_an_open_choose_what_is_read():
 
 
 @check
+def fsspec_what_the_target_opens_has_all_options():
+    needs_fsspec()
+    opened = []
+
+    class Recorder(store_class()):
+        def _open(self, path, mode="rb", **kwargs):
+            opened.append((mode, {k: v for k, v in kwargs.items() if v is not None}))
+            return io.BytesIO(b"x")
+    with new_pool() as cache:
+        fs, options = over(Recorder(), cache), {"block_size": 1 << 20, "cache_options": {"a": 1}}
+        for mode, autocommit in ("wb", True), ("wb", False), ("rb", True):
+            fs.open("x", mode, autocommit=autocommit, acl="private", **options)
+            assert opened.pop() == (mode, {"autocommit": autocommit, "acl": "private", **options})
+            fs.open("x", mode, autocommit=autocommit, acl="private")
+            assert opened.pop() == (mode, {"autocommit": autocommit, "acl": "private"})
+
+
+@check
 def fsspec_URLs_that_name_a_host():
     """As those of SFTP do: the target learns it from its own part of the URL."""
     needs_fsspec()

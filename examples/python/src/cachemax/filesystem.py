@@ -298,8 +298,12 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
                 _logger.info("%s: it is read without the cache", e)
             except (cachemax.Error, ValueError) as e:
                 _logger.warning("%s; %s is read without the cache", e, path)
+        if block_size is not None:
+            kwargs["block_size"] = block_size
+        if cache_options is not None:
+            kwargs["cache_options"] = cache_options
         if not autocommit:  # the caller puts it into the transaction
-            return self.fs._open(path, mode, block_size, autocommit=False, **kwargs)
+            return self.fs._open(path, mode, autocommit=False, **kwargs)
         return self.fs.open(path, mode, **kwargs)
 
     def _attach(self, path):
