@@ -30,6 +30,10 @@
  * (no-store, private, no strong ETag), the proxy fetches the whole object for each request: a large
  * one into a file without a name, before it answers.
  *
+ * It has at most 250 clients at a time. A connection ends if its client sends nothing for 30
+ * seconds while a request is awaited, or takes nothing of a response for 10 minutes. A client that
+ * takes a few hundred bytes a second keeps it. The time that the origin takes does not count.
+ *
  * It speaks HTTP/1.1 with the origin, also by https: there libcurl always finds out whether a body
  * in chunks is whole. An origin that knows only HTTP/2 cannot be served.
  *
@@ -51,16 +55,37 @@
 
 #define READ_SIZE_MAX (4u << 20) /* an advised origin read has a quarter of it */
 #define PIECE (256u << 10)       /* of a response */
+/* Each connection has up to three descriptors: the client's, the origin's, a temporary file. A
+ * process usually has 1024. */
+#define CONNECTIONS 250u
+#define IDLE 30u             /* seconds */
+#define TAKES_NOTHING 600u   /* seconds */
+#define SEND_BUF (128 << 10) /* see on_connection() */
+
+/* The client has so many seconds for the next byte that it sends or takes. 0: any number, while the
+ * proxy works for it, and waits for the origin. They begin anew after a 0 only. */
+static void set_patience(struct MHD_Connection *connection, unsigned seconds)
+{
+    MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, seconds);
+}
 
 /* A connection begins or ends. It has its own connection to the origin. */
 static void on_connection(void *ctx, struct MHD_Connection *connection, void **curl,
                           enum MHD_ConnectionNotificationCode what)
 {
-    (void)ctx, (void)connection;
-    if (what == MHD_CONNECTION_NOTIFY_STARTED)
+    const int bytes = SEND_BUF;
+
+    (void)ctx;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
         *curl = curl_easy_init();
-    else if (*curl)
+        /* Linux tells of room in the buffer when a third of it is free. Of the megabytes that it
+         * may have otherwise, a slow client does not take a third in time. */
+        setsockopt(
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
+            SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+    } else if (*curl) {
         curl_easy_cleanup(*curl);
+    }
 }
 
 /* A request begins: `uri` is as the client sent it. */
@@ -72,6 +97,7 @@ static void *on_begin(void *ctx, const char *uri, struct MHD_Connection *connect
 
     (void)ctx;
     if (r && info->socket_context && (r->uri = strdup(uri)) != NULL) {
+        r->connection = connection;
         r->curl = info->socket_context;
         r->came_at = cm_now();
         return r;
@@ -85,7 +111,8 @@ static void on_end(void *ctx, struct MHD_Connection *connection, void **request,
 {
     struct request *r = *request;
 
-    (void)ctx, (void)connection, (void)why;
+    (void)ctx, (void)why;
+    set_patience(connection, IDLE);
     if (!r)
         return;
     object_close(r);
@@ -96,8 +123,12 @@ static void on_end(void *ctx, struct MHD_Connection *connection, void **request,
 
 static ssize_t on_piece(void *request, uint64_t at, char *buf, size_t max)
 {
-    int64_t n = object_read(request, at, buf, max);
+    struct request *r = request;
+    int64_t n;
 
+    set_patience(r->connection, 0);
+    n = object_read(r, at, buf, max);
+    set_patience(r->connection, TAKES_NOTHING);
     if (n < 0)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     return n ? (ssize_t)n : MHD_CONTENT_READER_END_OF_STREAM;
@@ -179,6 +210,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
         *len = 0;
         return MHD_YES;
     }
+    set_patience(connection, 0);
     status = 405;
     if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
         status = object_open(r);
@@ -190,6 +222,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
     } else {
         response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     }
+    set_patience(connection, TAKES_NOTHING);
     result = response ? MHD_queue_response(connection, (unsigned)status, response) : MHD_NO;
     if (response)
         MHD_destroy_response(response);
@@ -231,11 +264,12 @@ static int serve(const char *port)
     pthread_sigmask(SIG_BLOCK, &ends, NULL); /* in all threads: sigwait() below gets them */
     address.sin_port = htons((uint16_t)atoi(port));
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    daemon = MHD_start_daemon(MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD, 0,
-                              NULL, NULL, on_request, NULL, MHD_OPTION_SOCK_ADDR,
-                              (struct sockaddr *)&address, MHD_OPTION_NOTIFY_CONNECTION,
-                              on_connection, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_begin, NULL,
-                              MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_END);
+    daemon = MHD_start_daemon(
+        MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, on_request,
+        NULL, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_begin, NULL,
+        MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS,
+        MHD_OPTION_CONNECTION_TIMEOUT, IDLE, MHD_OPTION_END);
     if (!daemon) {
         fprintf(stderr, "http-proxy: cannot listen on port %s\n", port);
         return 1;

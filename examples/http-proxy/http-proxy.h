@@ -15,6 +15,7 @@
 
 /* A request of a client. */
 struct request {
+    struct MHD_Connection *connection;
     char *uri;
     CURL *curl; /* a connection to the origin, for one thread */
     bool seen;
