@@ -32,6 +32,16 @@ head -c 300000 /dev/urandom >large
 expect usage 2 . "$program"
 expect unknown 2 'usage: objects' "$program" pool juggle
 expect no-key 2 'usage: objects' "$program" pool put
+for more in "put k 5 6" "get k k2" "delete k k2" "list k" "forget k"; do
+  # shellcheck disable=SC2086 # several words
+  expect "superfluous: $more" 2 'usage: objects' "$program" new-pool $more
+done
+key=$(head -c 255 /dev/zero | tr '\0' k)
+for command in put get delete; do
+  expect "$command: a key of 256 bytes" 2 'objects: the key has 256 bytes: give at most 255' \
+    "$program" new-pool "$command" "${key}k"
+done
+expect "none of these has made a pool" 0 '' test ! -e new-pool
 for seconds in 18446744074 0 -1 abc 1x; do
   expect "seconds-$seconds" 2 'from 1 to 18446744073' put short small "$seconds"
 done
@@ -46,6 +56,36 @@ same get-again small large
 expect none 1 '' "$program" pool get other
 expect list 0 '^large 300000$' "$program" pool list
 expect info 0 'buckets' "$program" pool info
+expect put-long-key 0 '' put "$key" small
+same get-long-key "$key" small
+expect delete-long-key 0 '' "$program" pool delete "$key"
+to() # FILE ARGUMENT...: the command, with standard output there
+{
+  file=$1
+  shift
+  "$program" pool "$@" >"$file"
+}
+if [ -c /dev/full ]; then
+  # A value that fits into the buffer of standard output, one that does not.
+  for arguments in "get small" "get large" list info; do
+    # shellcheck disable=SC2086 # several words
+    expect "no room for the output: $arguments" 2 \
+      '^objects: standard output: No space left on device$' to /dev/full $arguments
+  done
+else
+  skip "no room for the output" "no /dev/full here"
+fi
+expect "input that cannot be read" 2 '^objects: standard input: Is a directory$' put other .
+expect "input that cannot be read is not put" 1 '' "$program" pool get other
+# What a terminal would take for a command, or for the end of a line; no UTF-8; UTF-8.
+odd=$(printf 'a\033[31m\n\342\200\256\\b\377\300\200\303\251 \342\202\254')
+expect "put an odd key" 0 '' put "$odd" small
+same "get an odd key" "$odd" small
+"$program" pool list | grep '^a' >list
+printf '%s%s 5\n' 'a\x1b[31m\x0a\xe2\x80\xae\\b\xff\xc0\x80' "$(printf '\303\251 \342\202\254')" \
+  >wanted
+if cmp -s list wanted; then ok "list: an odd key"; else fail "list: an odd key" "$(cat -v list)"; fi
+expect "delete an odd key" 0 '' "$program" pool delete "$odd"
 expect delete 0 '' "$program" pool delete small
 expect deleted 1 '' "$program" pool get small
 expect delete-none 1 '' "$program" pool delete small

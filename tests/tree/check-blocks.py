@@ -53,6 +53,7 @@ void my_log(void *ctx, int level, const char *text);
 int64_t my_pread(void *ctx, uint64_t off, void *to, size_t bytes);
 int64_t make_it(const char *of, char *to);
 int64_t length_of(const char *of, size_t bytes);
+void print_object(const char *of, size_t bytes, uint64_t size);
 void show(const cm_file_id *of, uint64_t size, uint64_t cached, uint64_t hits, uint64_t when);
 void show_range(uint64_t at, uint64_t bytes);
 void report(const char *text);
