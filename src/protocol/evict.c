@@ -164,7 +164,9 @@ static unsigned empty(struct cm_cache *c, struct victim *v, unsigned chosen, uin
         }
         assert(cm_ring_is_owned(&c->policy.ring, v[i].slot));
         cm_ring_vacated(&c->policy.ring, v[i].slot);
-        if (!cm_pin_doom(&c->pins[v[i].slot])) /* pinned: its last pin will free it */
+        if (cm_ring_count(&c->policy.ring, v[i].slot) == CM_REF_EMPTY)
+            cm_ring_set(&c->policy.ring, v[i].slot, 0); /* it is no empty slot any more */
+        if (!cm_pin_doom(&c->pins[v[i].slot]))          /* pinned: its last pin will free it */
             ready[out++] = v[i].slot;
     }
     cm_stripe_relock(&held, NULL);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include "persist/persist.h"
+#include "protocol/evict.h"
 #include "state/pin.h"
 #include "media/slot.h"
 
@@ -182,6 +183,30 @@ static void test_doomed_is_freed(void)
     CHECK_EQ(slots_astray(p.c), 0);
     (void)put_all(f, 600, 400, 7);
     CHECK(!pinned_is(&v[0], 5, 0)); /* in use again */
+    pool_end(&p);
+}
+
+/* Slots of blocks that were forgotten under a pin are no empty ones, once somebody wanted them. */
+static void test_doomed_is_no_room(void)
+{
+    enum { PINNED = 40 };
+    struct pool p;
+    cm_iovec v[PINNED];
+    cm_pins pins;
+    int used;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put_all(f, 0, PINNED, 5), PINNED);
+    CHECK_EQ(cm_pin_range(f, 0, PINNED * BLK, v, PINNED, &used, &pins, NULL), PINNED * BLK);
+    CHECK_EQ(cm_invalidate(f, 0, PINNED * BLK), 0);
+    CHECK_EQ(p.c->policy.ring.empties, PINNED);
+    (void)put_all(f, 100, 4 * p.c->media.geo.slots, 6);
+    CHECK_EQ(slots_astray(p.c), PINNED);
+    CHECK_EQ(p.c->policy.ring.empties, 0);
+    CHECK_EQ(cm_evict_room(p.c, CM_BATCH_MAX), 0);
+    CHECK_EQ(cm_unpin(&pins), 0);
+    CHECK_EQ(slots_astray(p.c), 0);
+    CHECK_EQ(cm_evict_room(p.c, CM_BATCH_MAX), CM_BATCH_MAX);
     pool_end(&p);
 }
 
@@ -818,6 +843,7 @@ static const struct harness_test pin_tests[] = {
     TEST(unchanged_by_churn),
     TEST(unchanged_by_writes),
     TEST(doomed_is_freed),
+    TEST(doomed_is_no_room),
     TEST(all_pinned),
     TEST(unpin_keeps),
     TEST(limit),
