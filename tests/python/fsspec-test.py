@@ -363,6 +363,34 @@ def fsspec_options_of_an_open_choose_what_is_read():
 
 
 @check
+def fsspec_a_target_over_another_one():
+    """Which one that is belongs to the file's id, and not where it lies in memory."""
+    needs_fsspec()
+    from fsspec.implementations.dirfs import DirFileSystem
+
+    class Hosts(store_class()):
+        opened, content_of_all = [], {"d/x": b"x" * 300000}
+
+        def __init__(self, host):
+            super().__init__()
+            self.host, self.content = host, self.content_of_all
+
+        def _open(self, path, mode="rb", **kwargs):
+            self.opened.append(self.host)
+            return super()._open(path)
+
+    alive = []
+    with new_pool() as cache:
+        for host in "one", "two", "one":
+            inner = Hosts(host, skip_instance_cache=True)
+            alive.append(inner)  # so the next one is elsewhere
+            for outer in (DirFileSystem("d", inner, skip_instance_cache=True),
+                          DirFileSystem(path="d", fs=inner, skip_instance_cache=True)):
+                assert content_of(over(outer, cache), "x") == b"x" * 300000
+        assert Hosts.opened == ["one", "one", "two", "two"], Hosts.opened
+
+
+@check
 def fsspec_what_the_target_opens_has_all_options():
     needs_fsspec()
     opened = []

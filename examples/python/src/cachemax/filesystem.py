@@ -118,6 +118,16 @@ class _Changed(Exception):
     """The bytes may be of another version than the one that is cached: they are not stored."""
 
 
+def _identity_of(fs):
+    """Other hosts and users are other objects. (The path does not always name the host.) So are
+    those of a file system over another one (dirfs), wherever that lies in memory."""
+    if not isinstance(fs, fsspec.AbstractFileSystem):
+        return fs  # another argument
+    return (type(fs).__name__, fs.protocol,
+            [_identity_of(value) for value in getattr(fs, "storage_args", ())],
+            [(name, _identity_of(fs.storage_options[name])) for name in sorted(fs.storage_options)])
+
+
 class _Remote:
     """A file of a target as origin. It is opened at the first read that misses."""
     may_end_early = True  # as the target's own file may, when it has changed
@@ -127,9 +137,7 @@ class _Remote:
         self.fs, self.where, self.proof_of = fs, path, proof
         self.file, self.lock, self.etag, self.length = None, threading.Lock(), None, None
         self.state, self.pinned, self.changed = None, False, False
-        # Other hosts and users are other objects. (The path does not always name the host.)
-        self.id = cachemax._id_of_key(repr((fs.protocol, path, getattr(fs, "storage_args", ()),
-                                            sorted(fs.storage_options.items()))))
+        self.id = cachemax._id_of_key(repr((path, _identity_of(fs))))
 
     def ask(self):
         """The info, and what must not change while it is read. Of the rules here that is also all
