@@ -18,6 +18,9 @@ struct cm_share {
     uint64_t used;   /* atomic; bits that are set there */
     uint64_t most;   /* atomic; slots, or CM_SHARE_ALL */
     uint64_t hand;   /* atomic; the slot where the next search begins */
+    /* Atomic; the search for blocks of ended incarnations (ended.c): how many ends it knows of, how
+     * many slots of the share it has to look at, and where it goes on. */
+    uint64_t ended_noted, ended_left, ended_at;
 };
 struct cm_shares {
     uint32_t count; /* atomic; shares in use. Those do not go before the ring does */

@@ -228,17 +228,19 @@ static bool take(struct cm_cache *c, struct victim *v, const struct cm_surveyed 
     return false;
 }
 
-/* Evicts up to n blocks that nothing leads to any more. Not inline: mostly there is none, and who
- * asks does not need its stack. */
-static __attribute__((noinline)) unsigned evict_ended(struct cm_cache *c, uint64_t *ready,
-                                                      unsigned n)
+/* Evicts up to n blocks that nothing leads to any more, of one share if it is not 0. Not inline:
+ * mostly there is none, and who asks does not need its stack. */
+static __attribute__((noinline)) unsigned evict_ended(struct cm_cache *c, uint32_t share,
+                                                      uint64_t *ready, unsigned n)
 {
     struct victim v[CM_BATCH_MAX];
     struct cm_last_home last = { 0 };
     uint64_t slot[CM_BATCH_MAX];
     unsigned chosen = 0;
     assert(n <= CM_BATCH_MAX);
-    const unsigned found = cm_ended_find(c, slot, n);
+    const unsigned found =
+        share > 0 ? cm_ended_find_share(c, &c->policy.ring.shares.share[share - 1], slot, n)
+                  : cm_ended_find(c, slot, n);
     for (unsigned i = 0; i < found; i++) {
         if (!own(c, &v[chosen], slot[i], true, &last))
             continue;
@@ -255,7 +257,7 @@ unsigned cm_evict_ended(struct cm_cache *c, unsigned n)
     uint64_t ready[CM_BATCH_MAX];
     if (!cm_ended_is_due(c))
         return 0;
-    const unsigned out = evict_ended(c, ready, n);
+    const unsigned out = evict_ended(c, 0, ready, n);
     if (out > 0)
         cm_ring_give_free(&c->policy.ring, ready, out);
     return out;
@@ -383,8 +385,11 @@ static unsigned evict_ahead(struct cm_cache *c, uint32_t share, uint64_t *slot, 
 
 unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsigned n)
 {
+    unsigned got = 0;
     assert(share > 0 && n <= CM_BATCH_MAX);
-    return evict_ahead(c, share, slot, n);
+    if (at_load_relaxed(&c->ended.noted) > 0) /* relaxed: as in cm_ended_has() */
+        got = evict_ended(c, share, slot, n);
+    return got < n ? got + evict_ahead(c, share, slot + got, n - got) : got;
 }
 
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
@@ -393,7 +398,7 @@ unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
     if (got < n && at_load_relaxed(&c->hole) < c->holes_end) /* relaxed: as in take_holes() */
         got += take_holes(c, slot + got, n - got);
     if (got < n && cm_ended_is_due(c))
-        got += evict_ended(c, slot + got, n - got);
+        got += evict_ended(c, 0, slot + got, n - got);
     if (got == n)
         return got;
     const uint32_t over = cm_share_over(&c->policy.ring.shares);

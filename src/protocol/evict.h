@@ -22,7 +22,8 @@ void cm_evict_begin(struct cm_cache *c, uint64_t frontier);
  * leads to first. An eviction also puts some slots on the free stack for later. Returns the number
  * of slots. */
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n);
-/* The same from blocks of one share (quota.h), by eviction only. */
+/* The same from blocks of one share (quota.h), by eviction only. Blocks of the share that nothing
+ * leads to go first, also if there are slots that were never used. */
 unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsigned n);
 /* Frees up to n slots whose blocks nothing leads to any more, because their incarnation has ended
  * (ended.h). Returns how many. They are on the free stack, so what is stored next gets them and

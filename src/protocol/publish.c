@@ -380,10 +380,7 @@ static unsigned admit_share(struct cm_cache *c, uint32_t share, struct cm_newcom
         return 0;
     uint64_t room = cm_quota_learn(c) ? cm_share_room(h) : 0;
     if (want > room && cm_quota_learn(c)) {
-        if (cm_evict_ended(c, want - (unsigned)room) > 0) /* some may have been the group's */
-            room = cm_share_room(h);
-        if (want > room)
-            got = cm_evict_share(c, share, slot, want - (unsigned)room);
+        got = cm_evict_share(c, share, slot, want - (unsigned)room);
         room = cm_share_room(h);
     }
     for (unsigned i = count; i-- > 0 && want > room;)

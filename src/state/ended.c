@@ -12,12 +12,16 @@
  * headers and looks up the incarnations in the table. It begins when incarnations have ended that
  * may have had 1/CM_ENDED_PART of the slots. With fewer it would cost more than it gains.
  *
+ * A share that has as many slots as it may have is full, also where others were never used. So it
+ * has a search of its own, over its slots. It begins with each end: a share may be small.
+ *
  * The table has hashes of numbers: it is small, because each slot may cost 12 bytes of DRAM. It has
  * sets of CM_ENDED_WAYS, a cache line each. If its set is full, a new one takes the place of
  * another one. So old incarnations are forgotten, and so are all at close. Their blocks are evicted
  * as others are. If a hash is that of an incarnation which goes on, blocks of use are evicted.
  *
- * Locks: none. One thread searches at a time.
+ * Locks: none. One thread searches at a time; in a share several may, and then look at some slots
+ * twice, or not at all.
  * Who: protocol/, state/.
  */
 #include "state/ended.h"
@@ -102,5 +106,33 @@ unsigned cm_ended_find(struct cm_cache *c, uint64_t *slot, unsigned n)
     }
     at_store_relaxed(&e->left, left); /* relaxed: others only ask whether it is 0 */
     at_store_release(&e->busy, 0u);
+    return found;
+}
+
+/* All is relaxed: it only says where to look. */
+unsigned cm_ended_find_share(struct cm_cache *c, struct cm_share *h, uint64_t *slot, unsigned n)
+{
+    const uint64_t words = (at_load_relaxed(&c->policy.ring.slots) + 63) / 64;
+    const uint64_t noted = at_load_relaxed(&c->ended.noted);
+    const bool again = at_load_relaxed(&h->ended_noted) != noted;
+    uint64_t left = at_load_relaxed(again ? &h->used : &h->ended_left);
+    uint64_t at = at_load_relaxed(&h->ended_at);
+    unsigned found = 0, steps = n * CM_ENDED_STEPS;
+    if (again)
+        at_store_relaxed(&h->ended_noted, noted);
+    for (unsigned i = 0; i < CM_SHARE_WORDS && left > 0 && steps > 0 && found < n; i++) {
+        at = at / 64 < words ? at : 0;
+        uint64_t bits = at_load_relaxed(&h->slots[at / 64]) & ~UINT64_C(0) << at % 64;
+        at = (at / 64 + 1) * 64;
+        for (; bits && left > 0 && steps > 0 && found < n; bits &= bits - 1, steps--, left--) {
+            const uint64_t s = at - 64 + at_lowest_bit64(bits);
+            if (holds_ended(c, s))
+                slot[found++] = s;
+        }
+        if (bits) /* the rest of the word is left for the next search */
+            at = at - 64 + at_lowest_bit64(bits);
+    }
+    at_store_relaxed(&h->ended_left, left);
+    at_store_relaxed(&h->ended_at, at);
     return found;
 }

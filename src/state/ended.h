@@ -38,5 +38,8 @@ static inline bool cm_ended_is_due(const struct cm_cache *c)
  * there are slots that were never used, or no incarnation has ended; or another thread searches. No
  * lock is held. */
 unsigned cm_ended_find(struct cm_cache *c, uint64_t *slot, unsigned n);
+/* The same among the slots of a share, whether or not there are slots that were never used. It
+ * begins with each incarnation that ends. Any number of threads. */
+unsigned cm_ended_find_share(struct cm_cache *c, struct cm_share *h, uint64_t *slot, unsigned n);
 
 #endif

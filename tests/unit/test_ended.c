@@ -484,6 +484,49 @@ static void test_group(void)
     pool_end(&p);
 }
 
+/* The same in a pool with slots that were never used: the search looks at the group's slots only,
+ * at each of them once. */
+static void test_group_unused(void)
+{
+    enum { HOT = 6 }; /* fewer than a search for one slot looks at */
+    struct pool p;
+    begin(&p);
+    CHECK_EQ(cm_group_set_quota(p.c, 5, (OLD + HOT) * BLK), 0);
+    cm_file *const one = attach(&p, 3, OLD * BLK, 1, 0), *const two =
+                                                             attach(&p, 4, HOT * BLK, 1, 0);
+    cm_file *const other = attach(&p, 6, OLD * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_group(one, 5), 0);
+    CHECK_EQ(cm_file_set_group(two, 5), 0);
+    CHECK_EQ(put_all(other, 0, OLD, 6), OLD);
+    CHECK_EQ(put_all(two, 0, HOT, 2), HOT);
+    CHECK_EQ(put_all(one, 0, OLD, 1), OLD);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(hits(one, 0, OLD, 1) + hits(two, 0, HOT, 2), OLD + HOT);
+    struct cm_share *const h = &p.c->policy.ring.shares.share[0];
+    uint64_t slot[CM_BATCH_MAX], found = 0;
+    CHECK_EQ(cm_ended_find_share(p.c, h, slot, 4), 0); /* nothing has ended */
+    revalidate(other, OLD * BLK, 2);
+    revalidate(one, OLD * BLK, 2);
+    for (unsigned i = 0; i < 2 * OLD; i++) {
+        const uint64_t left = h->ended_left;
+        const unsigned n = cm_ended_find_share(p.c, h, slot, 4);
+        CHECK(n <= 4 && (i == 0 || left - h->ended_left <= 4 * CM_ENDED_STEPS));
+        for (unsigned j = 0; j < n; j++)
+            CHECK(cm_share_has(h, slot[j]));
+        found += n;
+    }
+    CHECK_EQ(found, OLD);
+    CHECK_EQ(h->ended_left, 0);
+    revalidate(other, OLD * BLK, 3); /* it has no block */
+    cm_ended_note(p.c, 77, BLK);
+    CHECK(cm_ring_unused(&p.c->policy.ring) > 0);
+    CHECK_EQ(put_all(one, 0, OLD, 3), OLD);
+    CHECK_EQ(hits(one, 0, OLD, 3), OLD);
+    CHECK_EQ(hits(two, 0, HOT, 2), HOT);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
 /* A pinned block keeps its bytes, whatever ends. */
 static void test_pinned(void)
 {
@@ -601,12 +644,11 @@ static void test_one_empty(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(table),        TEST(open_file),       TEST(closed_file), TEST(records),
-    TEST(two_records),  TEST(search),          TEST(few),         TEST(others_stay),
-    TEST(buffer),       TEST(sparse),          TEST(group),       TEST(pinned),
-    TEST(filled_since), TEST(ended_in_buffer), TEST(full_group),  TEST(empty_slots),
-    TEST(free_slots),   TEST(one_empty),
-
+    TEST(table),        TEST(open_file),       TEST(closed_file),  TEST(records),
+    TEST(two_records),  TEST(search),          TEST(few),          TEST(others_stay),
+    TEST(buffer),       TEST(sparse),          TEST(group),        TEST(pinned),
+    TEST(filled_since), TEST(ended_in_buffer), TEST(full_group),   TEST(empty_slots),
+    TEST(free_slots),   TEST(one_empty),       TEST(group_unused),
 };
 
 int main(int argc, char **argv)

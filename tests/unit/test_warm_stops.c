@@ -384,6 +384,35 @@ static void revise_once(void *arg)
     revise_beside(r);
 }
 
+/* A group has as many blocks as it may have, of a version that ended: the next one gets their
+ * slots, also if the pool has others that were never used. */
+static void test_ended_in_group(void)
+{
+    for (unsigned forgotten = 0; forgotten < 2; forgotten++) {
+        CASE("forgotten %u", forgotten);
+        struct pool p;
+        struct origin o = make_origin(900 * BLK);
+        const cm_file_id id = id_of(1);
+        cm_warm_report r;
+        (void)pool_new(&p, 16 * MIB);
+        CHECK_EQ(cm_group_set_quota(p.c, 7, 1000 * BLK), 0);
+        cm_file *f = attach(&p, 1, o.size, 1, 0);
+        CHECK_EQ(cm_file_set_group(f, 7), 0);
+        CHECK_EQ(warm(f, 0, CM_ALL, NULL, &o, &r), 0);
+        use_all(f);
+        if (forgotten)
+            CHECK_EQ(cm_forget(p.c, &id), 0);
+        else
+            revise_beside(&(struct revision){ f, &o, o.size });
+        CHECK(cm_ring_unused(&p.c->policy.ring) > 400);
+        CHECK_EQ(warm(f, 0, CM_ALL, NULL, &o, &r), 0);
+        CHECK_EQ(r.cached, o.size);
+        CHECK_EQ(hits(f, 0, 900, o.tag), 900);
+        CHECK_EQ(STAT(p.c, refused_quota), 0);
+        pool_end(&p);
+    }
+}
+
 /* It changes while a piece is read: that piece is not stored. */
 static void test_version_in_piece(void)
 {
@@ -513,6 +542,7 @@ const struct harness_test warm_stops_tests[] = {
     TEST(no_flight),
     TEST(version),
     TEST(version_beside_cached),
+    TEST(ended_in_group),
     TEST(version_in_piece),
     TEST(version_in_second_pass),
     TEST_END,
