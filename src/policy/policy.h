@@ -82,6 +82,14 @@ static inline void cm_policy_remember(struct cm_policy_state *p, uint64_t hash)
 /* A block leaves the probation buffer after `count` hits there. `unread`: it was read ahead of
  * need, and even its first reader has not come. */
 enum cm_start cm_policy_leaves_buffer(struct cm_policy_state *p, unsigned count, bool unread);
+/* The same of a block that has not earned a place, if another block has to leave for it whatever
+ * slots were never used: its group has all its quota. */
+static inline enum cm_start cm_policy_leaves_full(const struct cm_policy_state *p, bool unread)
+{
+    if (at_load_relaxed(&p->ring.remembered)) /* relaxed: as in cm_ring_refuses() */
+        return CM_START_NOT;
+    return unread ? CM_START_AHEAD : CM_START_ASK;
+}
 
 /* Blocks that were stored together. One call takes one lock and begins the probation of those that
  * need it. */

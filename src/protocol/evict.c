@@ -263,6 +263,17 @@ unsigned cm_evict_ended(struct cm_cache *c, unsigned n)
     return out;
 }
 
+unsigned cm_evict_ended_share(struct cm_cache *c, uint32_t share, unsigned n)
+{
+    uint64_t ready[CM_BATCH_MAX];
+    if (at_load_relaxed(&c->ended.noted) == 0) /* relaxed: as in cm_ended_has() */
+        return 0;
+    const unsigned out = evict_ended(c, share, ready, n);
+    if (out > 0)
+        cm_ring_give_free(&c->policy.ring, ready, out);
+    return out;
+}
+
 unsigned cm_evict_room(struct cm_cache *c, unsigned n)
 {
     /* Up to CM_BATCH_MAX free slots were evicted ahead, for blocks that have earned a place. As

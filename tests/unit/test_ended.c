@@ -454,6 +454,39 @@ static void test_full_group(void)
     }
 }
 
+/* A pool with slots that were never used is full for such a group, too. What its scans leave in the
+ * buffer gets the slots of its own blocks that ended, and no others. */
+static void test_full_group_unused(void)
+{
+    enum { ENDED = 40 };
+    struct pool p;
+    buffered = true;
+    begin(&p);
+    buffered = false;
+    CHECK_EQ(cm_group_set_quota(p.c, 5, (OLD + ENDED) * BLK), 0);
+    cm_file *four = attach(&p, 4, OLD * BLK, 1, 0), *five = attach(&p, 5, ENDED * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_group(four, 5), 0);
+    CHECK_EQ(cm_file_set_group(five, 5), 0);
+    CHECK_EQ(cm_file_advise(five, CM_ADVISE_KEEP), 0); /* to the pool at once */
+    CHECK_EQ(put_all(five, 0, ENDED, 5), ENDED);
+    CHECK_EQ(cm_file_advise(five, CM_ADVISE_NORMAL), 0);
+    CHECK_EQ(put_all(four, 0, OLD, 4), OLD);
+    cm_fill_buffered_drain(p.c);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(hits(four, 0, OLD, 4), OLD);
+    scan_in_group(&p, four);
+    revalidate(five, ENDED * BLK, 2);
+    cm_file *const scan = attach(&p, 7, OLD * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_group(scan, 5), 0);
+    const int64_t before = STAT(p.c, fill_blocks);
+    (void)put_all(scan, 0, OLD, 7);
+    CHECK(STAT(p.c, fill_blocks) >= before + ENDED / 2);
+    CHECK(STAT(p.c, fill_blocks) <= before + ENDED + 16);
+    CHECK_EQ(hits(four, 0, OLD, 4), OLD);
+    CHECK(cm_ring_unused(&p.c->policy.ring) > OLD);
+    pool_end(&p);
+}
+
 /* A group that has as many slots as it may have gives those of a version that ended, before it
  * gives those of others. */
 static void test_group(void)
@@ -523,6 +556,9 @@ static void test_group_unused(void)
     CHECK_EQ(put_all(one, 0, OLD, 3), OLD);
     CHECK_EQ(hits(one, 0, OLD, 3), OLD);
     CHECK_EQ(hits(two, 0, HOT, 2), HOT);
+    cm_ended_note(p.c, 78, BLK);
+    CHECK_EQ(cm_ended_find_share(p.c, h, slot, 1), 0);
+    CHECK_EQ(h->ended_left, h->used - CM_ENDED_STEPS);
     CHECK_EQ(slots_astray(p.c), 0);
     pool_end(&p);
 }
@@ -648,7 +684,7 @@ static const struct harness_test tests[] = {
     TEST(two_records),  TEST(search),          TEST(few),          TEST(others_stay),
     TEST(buffer),       TEST(sparse),          TEST(group),        TEST(pinned),
     TEST(filled_since), TEST(ended_in_buffer), TEST(full_group),   TEST(empty_slots),
-    TEST(free_slots),   TEST(one_empty),       TEST(group_unused),
+    TEST(free_slots),   TEST(one_empty),       TEST(group_unused), TEST(full_group_unused),
 };
 
 int main(int argc, char **argv)
