@@ -51,12 +51,25 @@ static int set_path(char **to, const char *value)
     return *to ? 0 : -1;
 }
 
-/* Follows symbolic links now, as the plugin does: they may lead elsewhere later. */
 static int set_origin(char **to, const char *value)
 {
     free(*to);
-    *to = nbdkit_realpath(value);
+    *to = strdup(value);
+    if (!*to)
+        nbdkit_error("cachemax: out of memory");
     return *to ? 0 : -1;
+}
+
+/* Follows symbolic links before the server begins, as the plugin does: they may lead elsewhere
+ * later. With an id the plugin may be any, and what has no file here is not its name: NULL. */
+static int resolve_origin(char **origin)
+{
+    char *const value = *origin;
+    if (!value)
+        return 0;
+    *origin = settings.id ? realpath(value, NULL) : nbdkit_realpath(value);
+    free(value);
+    return *origin || settings.id ? 0 : -1;
 }
 
 static int refuse_second(const char *key)
@@ -116,7 +129,9 @@ static int filter_config(nbdkit_next_config *next, nbdkit_backend *nxdata, const
     }
     if (strcmp(key, "file") == 0 && set_origin(&settings.file, value) < 0)
         return -1;
-    if (strcmp(key, "dir") == 0 && set_origin(&settings.dir, value) < 0)
+    /* The plugin `file` knows both names. */
+    if ((strcmp(key, "dir") == 0 || strcmp(key, "directory") == 0) &&
+        set_origin(&settings.dir, value) < 0)
         return -1;
     return next(nxdata, key, value);
 }
@@ -190,6 +205,8 @@ static int filter_config_complete(nbdkit_next_config_complete *next, nbdkit_back
                      "without filters that change what it serves, tells what it is");
         return -1;
     }
+    if (resolve_origin(&settings.file) < 0 || resolve_origin(&settings.dir) < 0)
+        return -1;
     if (!settings.version && !(settings.version = strdup("1")))
         return -1;
     return next(nxdata);

@@ -81,8 +81,9 @@ def check_pool_in_folder():
     named = ('cachemax-id=vms', 'cachemax-exports=each')
     for words in (), named:
         for pool in 'dir/pool', 'link', 'dir/new':
-            refused('%s lies in the folder .*/dir' % pool, 'file', 'dir=dir', *words,
-                    'cachemax-size=8M', pool=pool)
+            for name in 'dir=dir', 'directory=dir':  # the plugin knows both
+                refused('%s lies in the folder .*/dir' % pool, 'file', name, *words,
+                        'cachemax-size=8M', pool=pool)
         refused('dir/key lies in the folder .*/dir', 'file', 'dir=dir', *words,
                 'cachemax-key-file=dir/key')
         want(not os.path.exists('dir/new'), 'it was made')
@@ -94,6 +95,30 @@ def check_pool_in_folder():
         except nbd.Error:
             want('other is the pool or its key' in s.text(), 'it says: ' + s.text())
         s.end()
+
+
+def check_not_a_name_here():
+    """A file= that names something elsewhere, as that of the plugin vddk does; without an id it
+    must be a file."""
+    data = content()
+    put('disk', data)
+    put('plugin.sh', b'''case $1 in
+config) test "$2 $3" = 'file [store] a/b.vmdk';;
+get_size) stat -c %s disk;;
+pread) dd if=disk iflag=skip_bytes,count_bytes skip=$4 count=$3 status=none;;
+*) exit 2;;
+esac
+'''.replace(b'disk', os.fsencode(os.path.abspath('disk'))))
+    put('plugin.sh', b'#!/bin/sh\n' + get('plugin.sh'))
+    os.chmod('plugin.sh', 0o700)
+    make()
+    s = Server('sh', 'plugin.sh', 'file=[store] a/b.vmdk', 'cachemax-id=guest')
+    h = s.connect()
+    read_all(h, data)
+    want(h.can_cache(), 'it is not cached')
+    h.shutdown()
+    s.end()
+    refused('none', 'file', 'file=none')
 
 
 def protect(path, on):
