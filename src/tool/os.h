@@ -60,9 +60,17 @@ int os_write_stdout(const void *data, size_t len);
 
 /* Opens a file for reading. 0 or an error number; a directory is an error. */
 int os_open_file(const char *path, intptr_t *file);
-/* Makes a file that only this user may read, for writing. 0 or an error number, also if the name is
+/* Is standard output this file, and has it bytes? A copy to there could go on for ever.
+ * (os_*_output.c, as the next three) */
+bool os_is_output(intptr_t file);
+/* Makes a file that only this user may read, for lines. 0 or an error number, also if the name is
  * taken. */
-int os_make_file(const char *path, FILE **file);
+int os_begin_lines(const char *path, intptr_t *file);
+/* Appends whole lines to it, by one call of the system if that takes them so. 0 or an error number;
+ * then the file has the whole lines that it took, if it can be cut. */
+int os_write_lines(intptr_t file, const char *lines, size_t len);
+/* Closes it. 0 or an error number, also of a write before. */
+int os_end_lines(intptr_t file);
 /* Is `path` a name of this open file? Opens nothing that could wait, such as a pipe. */
 bool os_is_named(intptr_t file, const char *path);
 /* Reads up to len bytes at `off` (from a pipe: the next bytes). Returns fewer only at the end, so a
@@ -206,6 +214,8 @@ void os_drop_pages(const char *path);
 
 /* What "cachemax compare" needs on Windows, where it is no program of its own (os_win32_disk.c).
  * Each returns 0 or an error number. */
+/* Makes a file that only this user may read, for writing. An error, too, if the name is taken. */
+int os_make_file(const char *path, FILE **file);
 int os_make_directory(const char *path);
 int os_remove_directory(const char *path);
 /* For reading without the system's cache: whole pages, to whole pages of memory. */

@@ -184,21 +184,6 @@ int os_open_file(const char *path, intptr_t *file)
     return 0;
 }
 
-int os_make_file(const char *path, FILE **file)
-{
-    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0600);
-    int error = 0;
-
-    if (fd < 0)
-        return errno;
-    *file = fdopen(fd, "wb");
-    if (!*file) {
-        error = errno;
-        (void)close(fd);
-    }
-    return error;
-}
-
 bool os_is_named(intptr_t file, const char *path)
 {
     struct stat open_file, named;

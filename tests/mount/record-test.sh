@@ -237,6 +237,25 @@ t_two() {
   [ ! -e "$work/second" ]
   stop 0
 }
+has_whole_lines() { same "$(tail -c 1 "$1" | od -An -tx1)" ' 0a'; }
+# Before a write of the system: the first is the first line, the second goes to standard error.
+t_killed_between() {
+  local n reader
+  while :; do dd if="$org/hot" of=/dev/null bs=4k iflag=direct status=none; done &
+  reader=$!
+  # shellcheck disable=SC2064 # the number of now
+  trap "kill $reader 2>/dev/null || true" EXIT
+  for n in 4 5 6 7; do
+    rm -f "$work/between"
+    strace -o "$work/calls" -e trace=write -e inject=write:signal=KILL:when=$n \
+      "$cm" record "$work/between" "$org" --seconds 20 >"$work/said" 2>&1 || true
+    same $n "$(grep -c '^write' "$work/calls")"
+    has_whole_lines "$work/between"
+  done
+  kill $reader
+  wait $reader 2>/dev/null || true
+  eventually "$cm" record "$work/next.$RANDOM" "$org" --seconds 1
+}
 t_killed() { # of the trace only the last line is missing, and the mount goes on
   start "$work/killed" "$org"
   reads hot
@@ -245,7 +264,9 @@ t_killed() { # of the trace only the last line is missing, and the mount goes on
   status 3 "$cm" replay "$work/killed" --size 1
   says "is cut off: it ends in line [0-9]*, which is not 'end'"
   status 3 "$cm" warm --trace "$work/killed" "$org"
-  echo 'end 0' >> "$work/killed"
+  has_whole_lines "$work/killed"
+  truncate -s -3 "$work/killed" # a kill in the middle of a write
+  sed -i '$d' "$work/killed"; echo 'end 0' >> "$work/killed" # as cachemax(1) says
   status 0 "$cm" replay "$work/killed" --size 1
   eventually "$cm" record "$work/next.$RANDOM" "$org" --seconds 1 # the mount has noticed it
 }
@@ -343,8 +364,16 @@ t_full_volume() {
   status 1 "$cm" record "$work/full/t" "$org"
   same "$(cat "$work/said")" "cachemax: $work/full/t: cannot be written; is the volume full?"
   [ ! -e "$work/full/t" ]
+  rm "$work/full/filler" # there is room for a part
+  start "$work/full/t" "$org"
+  for _ in 1 2; do dd if="$org/hot" of=/dev/null bs=4k iflag=direct status=none; done
+  ended 1
+  [ "$(stat -c %s "$work/full/t")" -gt 16000 ]
+  has_whole_lines "$work/full/t"
+  (cat "$work/full/t"; echo 'end 0') > "$work/part"
+  status 0 "$cm" replay "$work/part" --size 1
   mount -o remount,ro "$work/full"
-  status 1 "$cm" record "$work/full/t" "$org"
+  status 1 "$cm" record "$work/full/u" "$org"
   says "the volume of '$work/full' is mounted read-only; choose another place"
   umount "$work/full"
 }
@@ -397,6 +426,9 @@ check "record much" t_much
 check "limits" t_limits
 check "two record" t_two
 check "who records is killed" t_killed
+! need "who records is killed between two writes" strace ||
+  ! may_trace "who records is killed between two writes" ||
+  check "who records is killed between two writes" t_killed_between
 check "who records is stopped" t_stopped
 ! need "what is dropped is counted" python3 || ! may_trace "what is dropped is counted" ||
   check "what is dropped is counted" t_dropped

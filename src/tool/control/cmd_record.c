@@ -42,14 +42,16 @@ struct recording {
     const struct control_scope *scope;
     struct control *c;
     bool quiet;
-    FILE *out;
+    intptr_t out;
+    bool made;               /* `out` is a file */
     uint64_t began, seconds; /* 0: no end */
     uint64_t size, size_max; /* 0: no limit */
     bool begun;              /* the mount has said something */
     bool enough;             /* the mount was asked to end */
     bool full;               /* because of size_max: what still comes is left out */
     bool junk;               /* the mount says something else */
-    int error;               /* of writing */
+    int error;               /* of writing: an error number */
+    bool said;               /* that it is so */
     uint64_t reads, writes, read_bytes, written_bytes, dropped;
     uint32_t files;    /* in the trace */
     struct file *file; /* by the mount's number */
@@ -68,14 +70,19 @@ static void stop(struct recording *r)
     r->enough = true;
 }
 
+static void complain(struct recording *r)
+{
+    r->said = true;
+    tool_message(r->trace, "cannot be written; is the volume full?");
+    stop(r);
+}
+
 static void flush(struct recording *r)
 {
-    if (!r->error && r->have > 0 &&
-        (fwrite(r->text, 1, r->have, r->out) != r->have || fflush(r->out) != 0)) {
-        r->error = 1;
-        tool_message(r->trace, "cannot be written; is the volume full?");
-        stop(r);
-    }
+    if (!r->error && r->have > 0)
+        r->error = os_write_lines(r->out, r->text, r->have);
+    if (r->error && !r->said)
+        complain(r);
     r->have = 0;
 }
 
@@ -243,9 +250,10 @@ static int finish(struct recording *r, int rc)
 
     (void)add(r, line, (size_t)snprintf(line, sizeof(line), "end %" PRIu64 "\n", r->dropped), true);
     flush(r);
-    if (fclose(r->out) != 0 && !r->error) {
-        r->error = 1;
-        tool_message(r->trace, "cannot be written; is the volume full?");
+    const int error = os_end_lines(r->out);
+    if (error && !r->error) {
+        r->error = error;
+        complain(r);
     }
     if (r->error)
         return TOOL_FAILED;
@@ -327,14 +335,15 @@ static int record_to(struct recording *r)
         control_complain(m->point, m, error);
         return TOOL_NO_MOUNT;
     }
-    error = os_make_file(r->trace, &r->out);
+    error = os_begin_lines(r->trace, &r->out);
     if (error)
         return no_trace(r->trace, error);
+    r->made = true;
     (void)add(r, first, sizeof(first) - 1, true);
     flush(r);
     rc = r->error ? TOOL_FAILED : record(r, m);
     if (!r->begun) {
-        (void)fclose(r->out);
+        (void)os_end_lines(r->out);
         (void)os_remove_file(r->trace);
         return rc;
     }
@@ -389,7 +398,7 @@ static int run_record(const struct tool_args *args)
     } else if (rc == TOOL_OK) {
         os_catch_interrupts(); /* not before: control.h, files_collect() */
         rc = record_to(r);
-        if (r->out && (rc == TOOL_OK || rc == TOOL_PARTLY) &&
+        if (r->made && (rc == TOOL_OK || rc == TOOL_PARTLY) &&
             (!r->quiet || args->value[RECORD_JSON]))
             print(r, args->value[RECORD_JSON] != NULL);
         rc = tool_end_output(rc);
