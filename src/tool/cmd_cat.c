@@ -348,7 +348,10 @@ static int run_cat(const struct tool_args *args)
         tool_message(c.path, "%s", os_error_text(rc));
         return TOOL_FAILED;
     }
-    if (os_is_named(c.fd, c.pool)) { /* the pool would store blocks of itself */
+    if (os_is_output(c.fd)) { /* it would be read what was just written, until the volume is full */
+        tool_message(c.path, "is also the standard output; write to another file");
+        rc = TOOL_FAILED;
+    } else if (os_is_named(c.fd, c.pool)) { /* the pool would store blocks of itself */
         tool_message(c.path, "this is the pool; name the file to read through it");
         rc = TOOL_USAGE;
     } else {

@@ -474,6 +474,8 @@ test_cat()
   expect cat-directory 1 '/: ' "$cm" cat / --pool p
   expect cat-write-error 1 'standard output: No space' bash -c "'$cm' cat data --pool p >/dev/full"
   expect cat-itself 2 "p: this is the pool" "$cm" cat p --pool ./p
+  expect cat-onto-itself 1 'itself: is also the standard output' sh -c "cp data itself
+    ulimit -f 90000; '$cm' cat itself -p p >>itself; s=\$?; cmp data itself && exit \$s"
   mkfifo cat.fifo # nobody waits for a writer of it
   expect cat-pool-fifo 0 'not a regular file' timeout 20 "$cm" cat data --pool cat.fifo
   state_is cat-write-error-clean p clean
