@@ -12,8 +12,7 @@
  * blocks as the pool, or the quota, has slots; or blocks that were cached when the call passed them
  * are gone. For the last, it keeps some of them in mind (warm_room.c). A pool that is full of used
  * blocks begins early to evict what comes in new. A growth of the pool is no such reason: while it
- * copies the index nothing can be stored, so the call waits for that, and does the chunk once more
- * that met it.
+ * copies the index nothing can be stored, so the call waits, and does that chunk once more.
  *
  * What it skips may wait in the probation buffer. At the end the call stores that in the pool. In a
  * full pool what it stores takes the places of other blocks, which may be some of the range. So it
@@ -280,7 +279,7 @@ static bool see_version(struct warm *w)
     return true;
 }
 
-/* Takes over how far the chunk's request has come. False: the chunk is to be done once more. */
+/* Takes over how far the chunk's request has come. False: its end says nothing about the file. */
 static bool note(struct warm *w, const struct cm_run *q, uint64_t start)
 {
     const uint64_t failed = q->error < 0 ? q->error_at : UINT64_MAX;
@@ -293,11 +292,13 @@ static bool note(struct warm *w, const struct cm_run *q, uint64_t start)
     pay(w, q->took, start);
     if (met_growth(w, q))
         return false;
-    w->pos = to;
-    const bool moved = see_version(w); /* nobody knows which of its blocks are of the new one */
-    w->report.cached += !moved && done > q->left_out ? done - q->left_out : 0;
+    const bool moved = see_version(w);
+    w->pos = moved ? to - to % CM_BLOCK_SIZE : to; /* the old one may have ended inside a block */
+    if (moved) /* nobody knows which of its blocks are of the new one */
+        return false;
+    w->report.cached += done > q->left_out ? done - q->left_out : 0;
     w->reason = w->reason ? w->reason : q->refused;
-    if (done > 0 && q->left_out == 0 && !moved)
+    if (done > 0 && q->left_out == 0)
         cm_passed_note(&w->watch, from / CM_BLOCK_SIZE, cm_whole_blocks(to) / CM_BLOCK_SIZE);
     return true;
 }
@@ -316,8 +317,7 @@ static __attribute__((noinline)) int do_chunk(struct warm *w, uint64_t len)
     r.offset = w->pos;
     r.buf = NULL;
     r.len = (size_t)len;
-    r.incarnation = 0;
-    r.join_timeout_ns = 0;
+    r.incarnation = r.join_timeout_ns = 0;
     r.wake = NULL;
     cm_run_begin_warm(w->file, &r);
     w->q = q;

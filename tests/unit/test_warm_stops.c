@@ -433,6 +433,33 @@ static void test_version_in_piece(void)
     pool_end(&p);
 }
 
+static int64_t read_then_revise(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    struct revision *r = ctx;
+    const int64_t n = origin_read(r->o, offset, buf, len);
+    if (r->o->size < r->size)
+        revise_beside(r);
+    return n;
+}
+
+/* It becomes longer while its last piece is read, which ends inside a block: the warming goes on to
+ * the new end. */
+static void test_longer_in_last_piece(void)
+{
+    struct pool p;
+    struct origin o = make_origin(60 * BLK + 9);
+    cm_warm_report r = CM_WARM_REPORT_INIT;
+    (void)pool_new(&p, 16 * MIB);
+    cm_file *f = attach(&p, 1, o.size, 1, 0);
+    struct revision change = { f, &o, 200 * BLK + 5 };
+    CHECK_EQ(cm_warm(f, 0, CM_ALL, NULL, read_then_revise, &change, &r), CM_NOT_STORED_STALE);
+    CHECK_EQ(r.end, o.size);
+    CHECK_EQ(o.size, 200 * BLK + 5);
+    CHECK_EQ(r.cached, o.size - 60 * BLK);
+    CHECK_EQ(hits(f, 60, 140, o.tag), 140);
+    pool_end(&p);
+}
+
 /* It changes while a chunk is done whose begin was cached: that begin is forgotten, and not counted
  * as cached of the new version. */
 static void test_version_beside_cached(void)
@@ -544,6 +571,7 @@ const struct harness_test warm_stops_tests[] = {
     TEST(version_beside_cached),
     TEST(ended_in_group),
     TEST(version_in_piece),
+    TEST(longer_in_last_piece),
     TEST(version_in_second_pass),
     TEST_END,
 };
