@@ -204,11 +204,12 @@ unsigned cm_ring_victims(struct cm_ring *r, struct cm_victim *v, unsigned n);
 /* Takes ownership of the next victim among the slots of a share. CM_NO_SLOT: there is none within
  * reach; the next search goes on from there. */
 uint64_t cm_ring_share_victim(struct cm_ring *r, struct cm_share *h, bool *remember);
-/* The volume has no room for slots that were never used. From here on only the used slots are used,
- * in turn. */
-static inline void cm_ring_stop(struct cm_ring *r)
+/* The volume has no room for slots that were never used. From here on only the first `used` slots
+ * are used, in turn, or fewer if it was stopped before. */
+static inline void cm_ring_stop(struct cm_ring *r, uint64_t used)
 {
-    uint64_t used = at_load_relaxed(&r->frontier);
+    if (used > at_load_relaxed(&r->end))
+        return;
     at_store_relaxed(&r->end, used); /* only bounds a search, needs no order */
     if (at_load_relaxed(&r->probation) > used / 2)
         at_store_relaxed(&r->probation, used / 2);

@@ -48,6 +48,17 @@ void cm_step_index_trouble(struct cm_cache *c, const struct cm_key *k, unsigned 
                  CM_NO_SLOT, k);
 }
 
+/* The volume is full. Slots that a killed session has left empty have no room either, and mostly
+ * all that were used come before them. Relaxed: who takes one now finds that out by itself. */
+static void stop_at_used(struct cm_cache *c)
+{
+    const uint64_t frontier = at_load_relaxed(&c->policy.ring.frontier);
+    const uint64_t hole = at_load_relaxed(&c->hole);
+    const bool holes_last = hole < c->holes_end && c->holes_end == frontier;
+    cm_ring_stop(&c->policy.ring, holes_last ? hole : frontier);
+    at_store_relaxed(&c->hole, c->holes_end);
+}
+
 void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
 {
     assert(cm_ring_is_owned(&c->policy.ring, slot));
@@ -57,7 +68,7 @@ void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
     /* A sparse pool on a full volume cannot grow any more. */
     if (cm_slot_has_no_room(&c->media, slot)) {
         uint32_t no = 0;
-        cm_ring_stop(&c->policy.ring);
+        stop_at_used(c);
         (void)at_cas_acq_rel(&c->full, &no, 1);
         cm_suspect(c); /* so that the log tells it */
         return;

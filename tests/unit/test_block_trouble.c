@@ -377,6 +377,37 @@ static void test_full_volume_is_told(void)
     cm_plat_file_remove(path);
 }
 
+/* Slots that a killed session has left empty have no room there either. They are not tried one by
+ * one. */
+static void test_full_volume_holes(void)
+{
+    struct pool p;
+    struct cm_plat_file holes = PLAT_FILE_INIT;
+    char path[256];
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    (void)begin(&p, 20);
+    pool_crash(&p);
+    REQUIRE(pool_up(&p) == 0);
+    told.cache = p.c;
+    cm_file *f = attach(&p, 1, 1000 * BLK, 2, 0);
+    (void)snprintf(path, sizeof(path), "%s/cachemax-left.%u", os_temp(), cm_plat_pid());
+    REQUIRE(plat_create(&holes, path, MIB, false, NULL, NULL) == 0);
+    p.c->media.file = &holes;
+    const uint64_t slots = p.c->media.geo.slots, frontier = p.c->policy.ring.frontier;
+    CHECK(frontier > 40 && frontier < slots);
+    CHECK_EQ(p.c->holes_end, frontier);
+    os_protect(payload_of(p.c, 20), (size_t)((slots - 20) * BLK), OS_NOTHING);
+    CHECK(put_all(f, 0, 300, 5) >= 298);
+    os_protect(payload_of(p.c, 20), (size_t)((slots - 20) * BLK), OS_WRITE);
+    CHECK(STAT(p.c, quarantined) <= 2);
+    CHECK(p.c->policy.ring.end >= 20 && p.c->policy.ring.end <= 22);
+    CHECK_EQ(told.count, 1);
+    pool_end(&p);
+    cm_plat_file_close(&holes);
+    cm_plat_file_remove(path);
+}
+
 /* Lines about the whole pool: each names it, and says what to do. */
 static void keep_line(void *ctx, int level, const char *text)
 {
@@ -405,9 +436,12 @@ static void test_whole_pool(void)
 }
 
 const struct harness_test block_trouble_tests[] = {
-    TEST(told_by_info),         TEST(first_is_told),       TEST(first_line),
-    TEST(earlier_boot),         TEST(flood_is_limited),    TEST(kinds_are_separate),
-    TEST(index_page_is_told),   TEST(read_whole_tells),    TEST(pin_tells),
-    TEST(wrong_and_unwritable), TEST(emptied_beside_fill), TEST(full_volume_is_told),
-    TEST(whole_pool),           TEST(first_line_counts),   TEST_END,
+    TEST(told_by_info),        TEST(first_is_told),
+    TEST(first_line),          TEST(earlier_boot),
+    TEST(flood_is_limited),    TEST(kinds_are_separate),
+    TEST(index_page_is_told),  TEST(read_whole_tells),
+    TEST(pin_tells),           TEST(wrong_and_unwritable),
+    TEST(emptied_beside_fill), TEST(full_volume_is_told),
+    TEST(whole_pool),          TEST(full_volume_holes),
+    TEST(first_line_counts),   TEST_END,
 };

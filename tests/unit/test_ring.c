@@ -453,7 +453,9 @@ static void test_rule(void)
     CHECK(cm_ring_refuses(&r));
     r.frontier = 99;
     CHECK(!cm_ring_refuses(&r));
-    cm_ring_stop(&r);
+    cm_ring_stop(&r, r.frontier);
+    cm_ring_stop(&r, 100); /* another thread came later, and knew less */
+    CHECK_EQ(r.end, 99);
     CHECK(cm_ring_refuses(&r));
     cm_ring_rule(&r, 10, 1, false);
     CHECK_EQ(r.probation, 10);
