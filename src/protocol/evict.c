@@ -274,16 +274,6 @@ unsigned cm_evict_ended_share(struct cm_cache *c, uint32_t share, unsigned n)
     return out;
 }
 
-unsigned cm_evict_room(struct cm_cache *c, unsigned n)
-{
-    /* Up to CM_BATCH_MAX free slots were evicted ahead, for blocks that have earned a place. As
-     * long as they are there an empty slot is not used, and must not count with each call. */
-    const uint32_t free = at_load_relaxed(&c->policy.ring.free_count); /* relaxed: a hint */
-    const uint64_t empty = cm_ring_empties(&c->policy.ring) + free;
-    const uint64_t has = empty > CM_BATCH_MAX ? empty - CM_BATCH_MAX : 0;
-    return has >= n ? n : (unsigned)has + cm_evict_ended(c, n - (unsigned)has);
-}
-
 /* The persisted frontier is ahead of the slots that were taken by this at most. */
 static uint64_t frontier_step(const struct cm_cache *c)
 {
@@ -315,6 +305,28 @@ static uint64_t first_hole(const struct cm_cache *c)
     return low;
 }
 
+/* How many slots has the last session left empty, that were not taken yet? */
+static uint64_t holes_left(struct cm_cache *c)
+{
+    if (at_load_relaxed(&c->hole) >= c->holes_end) /* mostly there is none */
+        return 0;
+    /* Relaxed: others may begin before the first hole is found, which costs time only. */
+    if (!at_load_relaxed(&c->holes_sought) && at_add_relaxed(&c->holes_sought, 1u) == 0)
+        at_store_relaxed(&c->hole, first_hole(c));
+    const uint64_t hole = at_load_relaxed(&c->hole);
+    return hole < c->holes_end ? c->holes_end - hole : 0;
+}
+
+unsigned cm_evict_room(struct cm_cache *c, unsigned n)
+{
+    /* Up to CM_BATCH_MAX free slots were evicted ahead, for blocks that have earned a place. As
+     * long as they are there an empty slot is not used, and must not count with each call. */
+    const uint32_t free = at_load_relaxed(&c->policy.ring.free_count); /* relaxed: a hint */
+    const uint64_t empty = cm_ring_empties(&c->policy.ring) + free + holes_left(c);
+    const uint64_t has = empty > CM_BATCH_MAX ? empty - CM_BATCH_MAX : 0;
+    return has >= n ? n : (unsigned)has + cm_evict_ended(c, n - (unsigned)has);
+}
+
 /* Gets up to n slots of those that the last session has left empty: its persisted frontier was
  * ahead, and it was killed. Each is made invalid and flushed as a victim is: what is read of it now
  * need not be what was durable. Not inline: mostly there is none. */
@@ -325,9 +337,8 @@ static __attribute__((noinline)) unsigned take_holes(struct cm_cache *c, uint64_
     struct cm_last_home last = { 0 };
     unsigned chosen = 0;
     assert(n <= CM_BATCH_MAX);
-    /* Relaxed: others may begin before the first hole is found, which costs time only. */
-    if (!at_load_relaxed(&c->holes_sought) && at_add_relaxed(&c->holes_sought, 1u) == 0)
-        at_store_relaxed(&c->hole, first_hole(c));
+    if (holes_left(c) == 0)
+        return 0;
     for (unsigned steps = n * HOLE_STEPS; steps > 0 && chosen < n; steps--) {
         /* Relaxed: it only says where to look. Who owns the slot decides. */
         const uint64_t slot = at_add_relaxed(&c->hole, 1);
@@ -406,7 +417,7 @@ unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsi
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
 {
     unsigned got = cm_ring_take_free(&c->policy.ring, slot, n);
-    if (got < n && at_load_relaxed(&c->hole) < c->holes_end) /* relaxed: as in take_holes() */
+    if (got < n && at_load_relaxed(&c->hole) < c->holes_end) /* relaxed: as in holes_left() */
         got += take_holes(c, slot + got, n - got);
     if (got < n && cm_ended_is_due(c))
         got += evict_ended(c, 0, slot + got, n - got);

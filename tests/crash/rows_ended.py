@@ -42,7 +42,7 @@ ENDED = [
     _m('empties, room', 'a block that leaves the buffer gets one of them',
        'unit ended empty_slots', EVICT, 'return has >= n ? n : ', 'return '),
     _m('empties, free', 'and one of those in the free stack', 'unit ended free_slots', EVICT,
-       'cm_ring_empties(&c->policy.ring) + free;', 'cm_ring_empties(&c->policy.ring) + 0 * free;'),
+       'cm_ring_empties(&c->policy.ring) + free +', 'cm_ring_empties(&c->policy.ring) +'),
     _m('empties, ahead', 'but not of those that were evicted ahead', 'unit ended one_empty', EVICT,
        'empty > CM_BATCH_MAX ? empty - CM_BATCH_MAX : 0;', 'empty;'),
     _m('empties, group', 'and none for a group that has all its quota',

@@ -681,6 +681,8 @@ FILES = [
     _m('holes, begin', 'they are looked for behind the slots that were used',
        'unit block killed_often', EVICT,
        '        at_store_relaxed(&c->hole, first_hole(c));', '        (void)first_hole(c);'),
+    _m('holes, room', 'a block that leaves the buffer gets one of them', 'unit ended left_slots',
+       EVICT, ' + free + holes_left(c);', ' + free;'),
     _m('holes, full', 'on a full volume they are behind the end', 'unit block full_volume_holes',
        'protocol/steps.c', 'holes_last ? hole : frontier', 'holes_last ? frontier : frontier'),
     _m('holes, full, untried', 'and are not tried', 'unit block full_volume_holes',

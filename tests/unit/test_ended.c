@@ -660,6 +660,36 @@ static void test_free_slots(void)
     pool_end(&p);
 }
 
+/* Slots that a killed session has left empty are room, too, in a pool that is full but for them. */
+static void test_left_slots(void)
+{
+    struct pool p;
+    begin(&p);
+    const uint64_t slots = p.c->media.geo.slots;
+    cm_file *one = attach(&p, 1, slots * BLK, 1, CM_SOLE_WRITER);
+    uint64_t n = 0;
+    for (; p.c->frontier_mark < slots; n++)
+        CHECK_EQ(put(one, n, 1), 0);
+    const uint64_t left = slots - n;
+    CHECK(left > 2 * CM_BATCH_MAX);
+    pool_crash(&p);
+    p.o.probation_bytes = 16 * BLK;
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(cm_ring_unused(&p.c->policy.ring), 0);
+    CHECK_EQ(cm_evict_room(p.c, CM_BATCH_MAX), CM_BATCH_MAX);
+    CHECK_EQ(p.c->holes_end - p.c->hole, left);
+    one = attach(&p, 1, slots * BLK, 1, CM_SOLE_WRITER);
+    cm_file *const two = attach(&p, 2, 2 * slots * BLK, 1, 0);
+    (void)put_all(two, 0, left, 2);
+    CHECK_EQ(hits(two, 0, left, 2), left);
+    (void)put_all(two, left, 400, 2);
+    CHECK(STAT(p.c, fill_blocks) + CM_BATCH_MAX >= (int64_t)left);
+    CHECK(STAT(p.c, fill_blocks) <= (int64_t)left);
+    CHECK_EQ(hits(one, 0, n, 1), n);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
 /* An empty slot is room once. As long as slots that were evicted ahead are there, it is not used.
  */
 static void test_one_empty(void)
@@ -680,11 +710,13 @@ static void test_one_empty(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(table),        TEST(open_file),       TEST(closed_file),  TEST(records),
-    TEST(two_records),  TEST(search),          TEST(few),          TEST(others_stay),
-    TEST(buffer),       TEST(sparse),          TEST(group),        TEST(pinned),
-    TEST(filled_since), TEST(ended_in_buffer), TEST(full_group),   TEST(empty_slots),
-    TEST(free_slots),   TEST(one_empty),       TEST(group_unused), TEST(full_group_unused),
+    TEST(table),        TEST(open_file),       TEST(closed_file),
+    TEST(records),      TEST(two_records),     TEST(search),
+    TEST(few),          TEST(others_stay),     TEST(buffer),
+    TEST(sparse),       TEST(group),           TEST(pinned),
+    TEST(filled_since), TEST(ended_in_buffer), TEST(full_group),
+    TEST(empty_slots),  TEST(left_slots),      TEST(free_slots),
+    TEST(one_empty),    TEST(group_unused),    TEST(full_group_unused),
 };
 
 int main(int argc, char **argv)
