@@ -206,6 +206,26 @@ static void test_short(void)
     }
 }
 
+/* More is wrong behind the end than is forgotten block by block: the file begins anew, and the call
+ * says that it has to be made once more. */
+static void test_far_shorter(void)
+{
+    struct pool p;
+    struct origin o = make_origin(40 * BLK);
+    cm_warm_report r;
+    cm_file *f = open_both(&p, 4 * MIB, 20000 * BLK);
+    CHECK_EQ(put_all(f, 0, 40, o.tag) + put_all(f, 19999, 1, o.tag), 41);
+    o.size = 10 * BLK;
+    CHECK_EQ(verify(f, &o, &r), CM_NOT_STORED_STALE);
+    CHECK(r.differed > 0);
+    CHECK_EQ(hits(f, 10, 30, o.tag) + hits(f, 19999, 1, o.tag), 0);
+    CHECK_EQ(verify(f, &o, &r), 0);
+    CHECK_EQ(r.differed, 0);
+    CHECK_EQ(r.end, o.size);
+    CHECK_EQ(hits(f, 0, 10, o.tag), 10);
+    pool_end(&p);
+}
+
 /* A tail that is shorter than the origin is no difference. */
 static void test_longer(void)
 {
@@ -658,10 +678,10 @@ static void test_far_larger(void)
 }
 
 const struct harness_test warm_verify_tests[] = {
-    TEST(right),       TEST(wrong),      TEST(durable), TEST(buffered),      TEST(short),
-    TEST(longer),      TEST(behind),     TEST(writers), TEST(neighbours),    TEST(frozen),
-    TEST(errors),      TEST(paid),       TEST(poor),    TEST(cannot_forget), TEST(closed),
-    TEST(memory),      TEST(far_larger),
+    TEST(right),       TEST(wrong),  TEST(durable),    TEST(buffered), TEST(short),
+    TEST(far_shorter), TEST(longer), TEST(behind),     TEST(writers),  TEST(neighbours),
+    TEST(frozen),      TEST(errors), TEST(paid),       TEST(poor),     TEST(cannot_forget),
+    TEST(closed),      TEST(memory), TEST(far_larger),
 #ifndef _WIN32
     TEST(thread_ends),
 #endif
