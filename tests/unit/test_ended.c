@@ -484,6 +484,7 @@ static void test_full_group_unused(void)
     CHECK(STAT(p.c, fill_blocks) <= before + ENDED + 16);
     CHECK_EQ(hits(four, 0, OLD, 4), OLD);
     CHECK(cm_ring_unused(&p.c->policy.ring) > OLD);
+    CHECK_EQ(slots_astray(p.c), 0);
     pool_end(&p);
 }
 
