@@ -29,7 +29,7 @@
 #define CM_SHARE_WORDS 4096u /* a search in a share looks at so many times 64 slots */
 #define CM_SHARE_STEPS 256u  /* and at so many slots of the share */
 #define CM_FREE_MAX 65536u   /* bound of the free stack */
-#define CM_HINTS 240u
+#define CM_HINTS 192u
 #define CM_EMPTY_PART 128u   /* with fewer empty slots than this part and CM_EMPTY_MIN, */
 #define CM_EMPTY_MIN 16u     /* only hinted ones are found */
 #define CM_EMPTY_STEPS 8192u /* a search for one looks at eight times as many slots at most */
