@@ -206,10 +206,11 @@ fi
 # gains FILE: do the last lines say what the rows say?
 gains() {
   awk -v nested="$nested" '
+    function times(a, b) { return sprintf(a < b ? "%.2f" : "%.1f", a / b) }
     function said(line, storage, where, origin, rows) {
-      return line == sprintf("%s: the warm cache%s is %.1f times as fast, " \
-        "right after a restart %.1f times", storage, where, plain[origin] / warm[rows],
-        plain[origin] / again[rows]) }
+      return line == sprintf("%s: the warm cache%s is %s times as fast, " \
+        "right after a restart %s times", storage, where, times(plain[origin], warm[rows]),
+        times(plain[origin], again[rows])) }
     BEGIN { own = "this machine\047s own storage" }
     $0 == own { rows = "own" }
     /^slow storage: the same files/ { rows = "slow" }
