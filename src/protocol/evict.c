@@ -252,26 +252,26 @@ static __attribute__((noinline)) unsigned evict_ended(struct cm_cache *c, uint32
     return evict_chosen(c, v, chosen, ready);
 }
 
-unsigned cm_evict_ended(struct cm_cache *c, unsigned n)
+/* The same; the slots go to the free stack. */
+static unsigned free_ended(struct cm_cache *c, uint32_t share, unsigned n)
 {
     uint64_t ready[CM_BATCH_MAX];
-    if (!cm_ended_is_due(c))
-        return 0;
-    const unsigned out = evict_ended(c, 0, ready, n);
+    const unsigned out = evict_ended(c, share, ready, n);
     if (out > 0)
         cm_ring_give_free(&c->policy.ring, ready, out);
     return out;
 }
 
+unsigned cm_evict_ended(struct cm_cache *c, unsigned n)
+{
+    return cm_ended_is_due(c) ? free_ended(c, 0, n) : 0;
+}
+
 unsigned cm_evict_ended_share(struct cm_cache *c, uint32_t share, unsigned n)
 {
-    uint64_t ready[CM_BATCH_MAX];
     if (at_load_relaxed(&c->ended.noted) == 0) /* relaxed: as in cm_ended_has() */
         return 0;
-    const unsigned out = evict_ended(c, share, ready, n);
-    if (out > 0)
-        cm_ring_give_free(&c->policy.ring, ready, out);
-    return out;
+    return free_ended(c, share, n);
 }
 
 /* The persisted frontier is ahead of the slots that were taken by this at most. */

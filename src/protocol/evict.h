@@ -33,8 +33,8 @@ unsigned cm_evict_ended(struct cm_cache *c, unsigned n);
 unsigned cm_evict_ended_share(struct cm_cache *c, uint32_t share, unsigned n);
 /* Is there room for up to n blocks, for which no other block has to leave? Returns for how many.
  * Slots that are empty count, also those that a killed session has left so, but not those that were
- * never used. If there are not enough of them,
- * cm_evict_ended() frees some. What is stored next gets them. */
+ * never used. If there are not enough of them, cm_evict_ended() frees some. What is stored next
+ * gets them. */
 unsigned cm_evict_room(struct cm_cache *c, unsigned n);
 /* Evicts up to cm_evict_batch() blocks from their slots, with one fence, and frees the slots. A
  * block that is not there any more, or that comes or goes just now, is left out. Returns the bytes
