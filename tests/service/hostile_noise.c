@@ -24,7 +24,7 @@
 
 #define RANDOM_SEED UINT64_C(20240601)
 #define RANDOM 800u
-#define SCRIBBLE_NS UINT64_C(170000000) /* for each of the three ways */
+#define SCRIBBLE_NS UINT64_C(170000000) /* for each way */
 #define THIEVES 8u
 
 static uint64_t below(uint64_t *seed, uint64_t n)
@@ -326,6 +326,7 @@ void noise_cases(void)
 enum scribble {
     ANYWHERE, /* numbers of any kind, over messages and control words */
     HEADS,    /* lengths and commands of messages that were sound */
+    LENGTHS,  /* the control words only; each message is too long */
     CONTROL,  /* the control words only; the messages are fills with a ticket that is used */
     REQUESTS, /* as CONTROL, and no word ever says that the ring has ended or that nobody asks */
     SILENCE,  /* the same, and nobody ever asks */
@@ -335,6 +336,7 @@ enum scribble {
 struct scribbler {
     struct raw r;
     enum scribble how;
+    uint64_t seed;
     pthread_t thread;
     _Atomic bool ends;
 };
@@ -365,7 +367,7 @@ static void scribble(struct ring *ring, intptr_t bell, enum scribble how, uint64
         put32(ring, message + below(seed, 2) * 4,
               below(seed, 2) ? bytes[below(seed, 8)]
                              : CMP_VERSION | (uint32_t)below(seed, 16) << 16);
-    if (how == CONTROL)
+    if (how == CONTROL || how == LENGTHS)
         put32(ring, slot, (uint32_t)below(seed, 5));
     if (how == REQUESTS || how == SILENCE) {
         atomic_store(&ring->asked, how == REQUESTS ? UINT32_MAX : 0);
@@ -382,21 +384,27 @@ static void scribble(struct ring *ring, intptr_t bell, enum scribble how, uint64
 static void *scribble_main(void *arg)
 {
     struct scribbler *s = arg;
-    uint64_t seed = RANDOM_SEED;
 
     while (!atomic_load(&s->ends))
-        scribble(s->r.side.ring, s->r.side.bell, s->how, &seed);
+        scribble(s->r.side.ring, s->r.side.bell, s->how, &s->seed);
     return NULL;
 }
 
-/* A client whose ring has a sound message in each slot, and changes from now on. */
+/* A client whose ring has a message in each slot, a sound one but for LENGTHS, and changes from now
+ * on, each in its own way. */
 static void begin_scribbler(struct scribbler *s, enum scribble how)
 {
-    *s = (struct scribbler){ .how = how };
+    static uint64_t begun;
+
+    *s = (struct scribbler){ .how = how, .seed = RANDOM_SEED + begun++ };
     raw_greet(&s->r, true);
     const uint32_t file = raw_open(&s->r, new_file());
-    const struct message used = raw_fill(&s->r, file, raw_miss(&s->r, file, 1), RAW_BLOCK);
+    struct message used = raw_fill(&s->r, file, raw_miss(&s->r, file, 1), RAW_BLOCK);
     (void)raw_ask(&s->r, &used, NULL, 0);
+    if (how == LENGTHS) {
+        const uint32_t too_many = RING_ROOM + 1;
+        memcpy(used.bytes + offsetof(struct cmp_head, bytes), &too_many, sizeof(too_many));
+    }
     for (unsigned i = 0; i < RING_SLOTS; i++)
         memcpy(s->r.side.ring->slot[i].message, used.bytes, used.n);
     atomic_store(&s->r.side.ring->asked, UINT32_MAX);
@@ -466,9 +474,10 @@ static void theft_case(void)
 
 void ring_cases(void)
 {
-    scribble_case("a ring that changes anywhere", ANYWHERE,
-                  "a message in the ring has a wrong length");
+    scribble_case("a ring that changes anywhere", ANYWHERE, "was ended: ");
     scribble_case("a ring whose heads change", HEADS, "was ended: ");
+    scribble_case("a ring whose messages are too long", LENGTHS,
+                  "a message in the ring has a wrong length");
     scribble_case("a ring whose control words change", CONTROL, NULL);
     kept_ring_case("a ring that asks on after the end", REQUESTS);
     kept_ring_case("a ring that denies its end", SILENCE);
