@@ -112,7 +112,7 @@ says "a size that is none" 2 'max-file-size=64X: expected a size' "$mount_bin" d
   --max-file-size 64X
 says "a size that is too large" 2 'expected a size' "$mount_bin" dir --max-file-size=9999999999T
 says "no size at all" 2 'expected a size' "$mount_bin" dir -o max-file-size=0
-says "a pattern that cannot be" 2 'exclude=/a: a pattern must not begin' "$mount_bin" dir \
+says "a pattern that cannot be" 2 'exclude=/a: a pattern is a path below the directory, .* must not begin' "$mount_bin" dir \
   --exclude=/a
 says "a pattern that is missing" 2 'include=: a value is missing' "$mount_bin" dir --include
 says "an owner that is missing" 2 'nobody-there: there is no such user' "$mount_bin" dir \

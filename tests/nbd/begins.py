@@ -100,6 +100,9 @@ def check_pool_in_folder():
 def check_not_a_name_here():
     """A file= that names something elsewhere, as that of the plugin vddk does; without an id it
     must be a file."""
+    make()
+    refused('none', 'file', 'file=none')
+    not_sanitized()
     data = content()
     put('disk', data)
     put('plugin.sh', b'''case $1 in
@@ -111,14 +114,12 @@ esac
 '''.replace(b'disk', os.fsencode(os.path.abspath('disk'))))
     put('plugin.sh', b'#!/bin/sh\n' + get('plugin.sh'))
     os.chmod('plugin.sh', 0o700)
-    make()
     s = Server('sh', 'plugin.sh', 'file=[store] a/b.vmdk', 'cachemax-id=guest')
     h = s.connect()
     read_all(h, data)
     want(h.can_cache(), 'it is not cached')
     h.shutdown()
     s.end()
-    refused('none', 'file', 'file=none')
 
 
 def protect(path, on):
