@@ -504,8 +504,19 @@ PY
   same "$(cat pages)" new
 }
 t_pages_own() { # nobody looks between an own change and that of others
-  python3 - "$below/pages-own" <<'PY'
+  python3 - "$below/pages-own" "$mount_pid" <<'PY'
 import os, sys, time
+def written(): # does the mount have it open for writing?
+    table = "/proc/" + sys.argv[2]
+    for n in os.listdir(table + "/fd"):
+        try:
+            if os.readlink(table + "/fd/" + n).endswith("/pages-own"):
+                with open(table + "/fdinfo/" + n) as f:
+                    if int(f.read().split("flags:")[1].split()[0], 8) & os.O_ACCMODE:
+                        return True
+        except FileNotFoundError:
+            pass
+    return False
 def content():
     fd = os.open("pages-own", os.O_RDONLY)
     got = os.pread(fd, 3, 0)
@@ -514,8 +525,10 @@ def content():
 for n in range(20):
     fd = os.open("pages-own", os.O_RDWR | os.O_CREAT)
     os.pwrite(fd, b"own", 0)
+    assert written()
     os.close(fd)
-    time.sleep(0.02) # the RELEASE has come
+    while written(): # until the RELEASE has come
+        time.sleep(0.001)
     with open(sys.argv[1], "r+b") as f:
         f.write(b"OWN")
     assert content() == b"OWN", n
