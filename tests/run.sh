@@ -13,10 +13,11 @@
 # skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1
 # something failed, 2 wrong usage, as a FILTER that names no suite.
 #
-# Without a FILTER some long suites run a part of what they have, and others not at all: a ninth of
-# the mount's runs, and a third of what runs a second time, with sanitizers and in emulators. The
-# address sanitizer and arm64 have one commit of two; the guest, the builds with all checks and with
-# the thread sanitizer, and Windows have the others. The rest runs with the next commits.
+# Without a FILTER some long suites run a part of what they have, and others take turns: a ninth of
+# the mount's run with a commit, a third of the front ends' and of what is far from a promise, and
+# half of what runs a second time, with sanitizers and in emulators. Of four commits the first has
+# the address sanitizer, the second the guest and the builds with all checks and with the thread
+# sanitizer, the third arm64, the fourth Windows. The rest runs with the next commits.
 #
 # --list runs nothing. A line has a suite's label, its name and its command, with tabs between the
 # words; the label of a slow one ends with a minus. The numbers in these commands are smaller.
@@ -97,17 +98,28 @@ one_job='' commits=$(($(date +%s) / 86400))
 part() { [ "$filter$list" ] || echo "--part $((commits % $1))/$1"; }
 # in_turn K [N]: is it the turn of what is the K-th of N parts (3)?
 in_turn() { [ "$filter$list" ] || [ $((commits % ${2:-3})) = "$1" ]; }
-# its_turn SUITE: a ninth of the mount's suites, and a third of what runs a second time (with
-# sanitizers, in emulators), runs with this commit. The name decides which.
+# its_turn SUITE: has it a turn with this commit? Those that take turns are counted, so that each
+# commit has as many; for what runs a second time the name decides, because no_turn has to know.
+mounts=0 fars=0
 its_turn() {
   [ -z "$filter$list" ] || return 0
   case $1 in
-  arm64/unit/persist) return ;; # it says what the emulator can do
-  mount-* | mount/*) of=9 ;;
-  asan/* | checked/* | tsan/* | wine/* | wine-clang/* | arm64/*) of=3 ;;
-  *) return 0 ;;
+  arm64/unit/persist) ;; # it says what the emulator can do
+  asan/* | checked/* | tsan/* | wine/* | wine-clang/* | arm64/*)
+    [ $((($(echo "$1" | cksum | cut -d ' ' -f 1) + commits / 4) % 2)) = 0 ]
+    ;;
+  mount-mutants | examples/cpp | examples/freestanding) ;; # short; as what is built
+  mount-* | mount/*)
+    mounts=$((mounts + 1))
+    [ $(((mounts + commits) % 9)) = 0 ]
+    ;;
+  bench* | crash/failures | crash/grow-failures | crash/probation* | crash/seal | examples/* | \
+    faults* | filter/* | nbdkit-boot | nbdkit-cuts | objects/* | policy | policy/advice | \
+    policy/ended | service/* | site | tool-* | winfsp*)
+    fars=$((fars + 1))
+    [ $(((fars + commits) % 3)) = 0 ]
+    ;;
   esac
-  [ $((($(echo "$1" | cksum | cut -d ' ' -f 1) + commits) % of)) = 0 ]
 }
 # A pattern for the unit tests that have no turn under this label. They need not be built.
 no_turn() { # LABEL
@@ -116,7 +128,7 @@ no_turn() { # LABEL
     name=$(basename "$t" .c | sed s/test_//)
     its_turn "$1/unit/$name" || none="$none|$name"
   done
-  echo "^tests/unit/test_(-$none)(\\.exe)?\$"
+  echo "tests/unit/test_(-$none)(\\.exe)?\$"
 }
 
 # wanted NAME: is it this suite's turn, or does a FILTER name it? $named: those that named one.
@@ -272,7 +284,7 @@ goals='' leave=''
 lines_only='-Ddebug=false -Dc_args=-g1'
 goals_in() { # DIR
   if [ "$leave" ]; then
-    ninja -C "$1" -t targets all | sed -n 's/: c_LINKER.*//p' | grep -vE "$leave"
+    ninja -C "$1" -t query all | sed -n '/^  outputs/q; s/^    //p' | grep -vE "^(meson-|$leave)"
   else
     echo "$goals"
   fi
@@ -359,7 +371,7 @@ core_suites() { # DIR LABEL OPS SECONDS STATES
   done
   # With a commit every N-th place where one thread may come between another's steps, and one of N
   # parts of 120000 schedules and 30000 histories.
-  every=12
+  every=24
   [ -z "$run" ] || every=60
   case $5 in none | short) every=20 ;; esac
   turn=$((commits % every)) schedules=$((120000 / every)) histories=$((30000 / every))
@@ -414,7 +426,7 @@ native_first() { # DIR
   # caches hold the errors of syncs that they look for.
   waits mount-sync bash "$here/mount/sync-test.sh" "$b"
   # shellcheck disable=SC2046 # words
-  waits filter-mutants python3 "$here/filter/mutants.py" $(part 6)
+  waits filter-mutants python3 "$here/filter/mutants.py" $(part 12)
   need qemu-system-common || :
   ! in_turn 1 4 || waits cuts bash "$here/cut/cut-test.sh" "$b" --cuts 3 --seconds 3
   waits quickstart bash "$here/mount/quickstart-test.sh" "$b"
@@ -422,7 +434,7 @@ native_first() { # DIR
   waits winfsp-mutants python3 "$here/winfsp/mutants.py"
   waits mount-options bash "$here/mount/options-test.sh" "$b"
   # shellcheck disable=SC2046,SC2086 # words
-  beside mutants python3 "$here/crash/mutants.py" --quick $(part 36) $one_job $few
+  beside mutants python3 "$here/crash/mutants.py" --quick $(part 72) $one_job $few
 }
 # The rest of a native build.
 native_suites() { # DIR
@@ -440,7 +452,7 @@ native_suites() { # DIR
     beside crash/grow-checkpoint "$b/tests/crash/crash" --grow --rules checkpoint --states 0
   need spin || :
   # shellcheck disable=SC2046 # words
-  beside spin bash "$here/spin/run.sh" $(part 12) ${few_models:+"$few_models"}
+  beside spin bash "$here/spin/run.sh" $(part 24) ${few_models:+"$few_models"}
   ended mount/service-sync
   waits mount-control-service bash "$here/mount/control-service-test.sh" "$b"
   waits mount-resize bash "$here/mount/resize-test.sh" "$b"
@@ -502,31 +514,31 @@ native_suites() { # DIR
   need valgrind || :
   # What others do does not change how much it counts.
   # shellcheck disable=SC2046 # words
-  beside budget bash "$here/bench/budget.sh" $(part 6)
+  beside budget bash "$here/bench/budget.sh" $(part 12)
   if [ $all = yes ] || [ "$list" ]; then
     need python3-clang-14 >/dev/null 2>&1 || :
-    ! in_turn 2 || beside mutation /usr/bin/python3 "$here/mutation/run" --check # a minute
+    ! in_turn 2 6 || beside mutation /usr/bin/python3 "$here/mutation/run" --check # a minute
     need cppcheck || :
     ! in_turn 3 6 || beside analysis bash "$here/tree/check-analysis.sh" "$top" # a minute
     ! in_turn 4 6 || beside analysis/tool bash "$here/tree/check-analysis.sh" "$top" --tool
     need clang-tidy-14 >/dev/null 2>&1 || need clang-tidy >/dev/null 2>&1 || :
     # shellcheck disable=SC2046 # words
-    beside tidy sh "$here/tree/check-tidy.sh" "$top" $(part 12)
+    beside tidy sh "$here/tree/check-tidy.sh" "$top" $(part 24)
   fi
   need qemu-system-x86 grub-pc-bin >/dev/null 2>&1 || :
-  ! in_turn 0 || beside nbdkit-boot /usr/bin/python3 "$here/nbd/boot-test.py" "$b"
+  beside nbdkit-boot /usr/bin/python3 "$here/nbd/boot-test.py" "$b"
   beside policy python3 "$here/policy/policy-test.py" "$b"
-  ! in_turn 2 || beside tool-resize bash "$here/tool/resize-test.sh" "$b"
-  ! in_turn 0 2 || beside nbdkit-cuts /usr/bin/python3 "$here/nbd/cut-test.py" "$b"
+  beside tool-resize bash "$here/tool/resize-test.sh" "$b"
+  beside nbdkit-cuts /usr/bin/python3 "$here/nbd/cut-test.py" "$b"
   ! in_turn 4 6 || beside amalgamation bash "$here/amalgamation/amalgamation-test.sh" "$b"
   need python3-cffi python3-dev python3-pip python3-setuptools python3-venv python3-wheel || :
   need python3-aiohttp python3-fsspec python3-pandas python3-requests || :
-  ! in_turn 1 || beside examples/python sh "$here/python/python-test.sh" "$b"
+  beside examples/python sh "$here/python/python-test.sh" "$b"
   ! in_turn 3 6 || beside policy/scan python3 "$here/policy/scan-test.py" "$b"
-  beside faults "$b/tests/faults/faults" --every 19 --first $((commits % 19))
-  beside faults/programs python3 "$here/faults/programs.py" "$b" --every 61 \
-    --first $((commits % 61))
-  beside media "$b/tests/fuzz/media" --lives 8000 --seed $((commits * 100000))
+  beside faults "$b/tests/faults/faults" --every 38 --first $((commits % 38))
+  beside faults/programs python3 "$here/faults/programs.py" "$b" --every 122 \
+    --first $((commits % 122))
+  beside media "$b/tests/fuzz/media" --lives 4000 --seed $((commits * 100000))
   beside objects/crash/adr "$b/tests/objects/objects-crash" --rules adr --sequences 60
   beside objects/crash/checkpoint "$b/tests/objects/objects-crash" --rules checkpoint --sequences 60
   beside objects/crash/eadr "$b/tests/objects/objects-crash" --rules eadr --sequences 60
@@ -549,11 +561,11 @@ native_suites() { # DIR
   beside mount-mutants python3 "$here/mount/mutants.py" --list # all of them can be made
   # All of src/ can be changed.
   beside random-mutants python3 "$here/crash/random-mutants.py" --list --number 500
-  beside crash/trace sh "$here/crash/trace-test.sh" "$b"
-  beside fuzz sh "$here/fuzz/replay.sh" "$b"
+  ! in_turn 0 || beside crash/trace sh "$here/crash/trace-test.sh" "$b"
+  ! in_turn 2 || beside fuzz sh "$here/fuzz/replay.sh" "$b"
   beside media/noticed "$b/tests/fuzz/media" --trusting
   beside foreign sh "$here/foreign/run.sh" "$b"
-  beside freestanding "$b/tests/freestanding/core"
+  ! in_turn 1 || beside freestanding "$b/tests/freestanding/core"
   beside shared "$b/tests/cross/shared" "$made/shared.pool"
   beside abi "$b/tests/abi/client"
   beside copies "$b/tests/abi/copies" "$b/src/libcachemax.so"
@@ -564,14 +576,14 @@ native_suites() { # DIR
   need clang-format-14 >/dev/null 2>&1 || need clang-format >/dev/null 2>&1 || :
   beside format sh "$here/tree/check-format.sh" "$top"
   beside policy/unit "$b/tests/policy/test_policy"
-  beside examples/freestanding bash "$here/examples/freestanding-test.sh" "$b"
+  ! in_turn 1 || beside examples/freestanding bash "$here/examples/freestanding-test.sh" "$b"
   beside examples/memory-pool bash "$here/examples/memory-pool-test.sh" "$b"
   beside examples/writev bash "$here/examples/writev-test.sh" "$b"
   beside examples/object-store bash "$here/examples/object-store-test.sh" "$b"
   beside examples/objects bash "$here/examples/objects-test.sh" "$b"
   beside examples/page-store bash "$here/examples/page-store-test.sh" "$b"
   beside examples/http-proxy sh "$here/examples/http-proxy-test.sh" "$b"
-  beside examples/cpp sh "$here/examples/cpp-test.sh" "$b"
+  ! in_turn 2 || beside examples/cpp sh "$here/examples/cpp-test.sh" "$b"
   beside tool-pools bash "$here/tool/pools-test.sh" "$b"
   beside tool-seal bash "$here/tool/seal-test.sh" "$b"
   beside tool-top python3 "$here/tool/top-test.py" "$b"
@@ -657,7 +669,12 @@ echo "$(uname -srm), $(nproc) processors," \
 b=${CM_BUILD:-${TMPDIR:-/tmp}/cachemax-build}
 werror=
 [ $all = no ] || werror=-Dwerror=true # not where a user's compiler may warn of more
+# Nearly a third of what there is to compile, for suites that take turns.
+in_turn 0 || leave="tests/crash/crash-trace\$"
+in_turn 1 || leave="${leave:+$leave|}tests/freestanding/|examples/freestanding/"
+in_turn 2 || leave="${leave:+$leave|}tests/fuzz/fuzz_|examples/cpp/"
 build native "$b" "${CC:-cc}" $werror || finish
+leave=''
 native_first "$b"
 core_suites "$b" "" 400000 5 75000
 native_suites "$b"
@@ -667,17 +684,17 @@ target "linux x86-64"
 asan=''
 [ $all = no ] || {
   # Schedules that no commit before had.
-  also schedules/new "$b/tests/model/schedules" --seed $((commits * 1000000)) --count 20000
-  ! in_turn 1 2 || also guest bash "$here/guest/run.sh" "$b" --cuts 3 # one processor
+  also schedules/new "$b/tests/model/schedules" --seed $((commits * 1000000)) --count 10000
+  ! in_turn 1 4 || also guest bash "$here/guest/run.sh" "$b" --cuts 3 # one processor
   ! in_turn 1 6 || also nbdkit-dax /usr/bin/python3 "$here/nbd/dax-test.py" "$b" # the same
   more_of_policies "$b"
   need clang libclang-rt-14-dev >/dev/null 2>&1 || need clang || :
   # The programs that take turns are as much to compile as the library.
-  leave='^tests/(abi|bench|cross|cut|faults|filter|foreign|freestanding|gdb|guest|kill|objects)/'
-  leave="$leave|^tests/(policy|share)/|$(no_turn asan)"
-  in_turn 0 || leave="$leave|^tests/model/(turns|schedules|histories)\$"
+  leave='tests/(abi|bench|cross|cut|faults|filter|foreign|freestanding|gdb|guest|kill|objects)/'
+  leave="$leave|tests/(policy|share)/|$(no_turn asan)"
+  in_turn 0 || leave="$leave|tests/model/(turns|schedules|histories)\$"
   # With more optimization compiling takes longer than the tests win by it.
-  in_turn 0 2 &&
+  in_turn 0 4 &&
     build asan "$b-asan" gcc -Db_sanitize=address,undefined -Doptimization=1 $lines_only &&
     asan=built
   leave='' # the guest goes on beside the next suites
@@ -715,7 +732,7 @@ if [ $all = yes ]; then
     ! its_turn "checked/unit/$name" || goals="$goals tests/unit/test_$name"
   done
   goals="$goals tests/unit/test_objects"
-  if in_turn 1 2 && build checked "$b-checked" gcc -Ddefault_library=static \
+  if in_turn 1 4 && build checked "$b-checked" gcc -Ddefault_library=static \
     -Dexamples=disabled -Dchecks=full $lines_only; then
     for rules in adr checkpoint; do
       beside checked/crash/$rules "$b-checked/tests/crash/crash" --rules $rules --length 1 \
@@ -734,7 +751,7 @@ if [ $all = yes ]; then
     settle
   fi
   goals=''
-  if ! in_turn 1 2; then
+  if ! in_turn 1 4; then
     :
   elif command -v clang >/dev/null; then
     goals="tests/model/model tests/model/race tests/model/histories-free"
@@ -754,7 +771,7 @@ if [ $all = yes ]; then
   mkdir -p "$b-xxhash" && cp /usr/include/xxhash.h "$b-xxhash/"
   PATH=$here/cross:$PATH # wine-run, for the cross file
   was_alone=$alone alone='' # Wine's server, which all programs share, must see their mounts
-  if ! in_turn 1 2; then
+  if ! in_turn 3 4; then
     :
   elif need wine wine64 gcc-mingw-w64-x86-64; then
     clang_built=no
@@ -815,7 +832,7 @@ if [ $all = yes ]; then
   fi
   alone=$was_alone
   target "windows x86-64 under Wine"
-  if ! in_turn 0 2; then
+  if ! in_turn 2 4; then
     :
   elif need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; then
     leave=$(no_turn arm64)
