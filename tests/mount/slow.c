@@ -2,24 +2,23 @@
  *
  * slow.c - a slow origin with other writers: loaded into the mount by LD_PRELOAD.
  *
- * While the file named by $SLOW_ORIGIN exists, a pread makes $SLOW_ORIGIN.reading and waits as
- * long as both exist, a minute at most; a pwrite makes $SLOW_ORIGIN.writing and waits for a pread,
- * a minute at most. If there is a file $SLOW_ORIGIN.other, the next file that an openat makes is
- * replaced by it at once.
+ * While the file named by $SLOW_ORIGIN exists, a pread makes $SLOW_ORIGIN.reading and waits as long
+ * as both exist; a pwrite makes $SLOW_ORIGIN.writing and waits for a pread. If there is a file
+ * $SLOW_ORIGIN.other, the next file that an openat makes is replaced by it at once.
  *
  * If there is a file $SLOW_OPEN, the next answer to an OPEN that makes the kernel drop its pages
- * renames it to $SLOW_OPEN.late and waits until that is gone, a minute at most.
+ * renames it to $SLOW_OPEN.late and waits until that is gone.
  *
- * While there is a file $SLOW_STAT, an fstatat of a descriptor makes $SLOW_STAT.waits and waits, a
- * minute at most.
+ * While there is a file $SLOW_STAT, an fstatat of a descriptor makes $SLOW_STAT.waits and waits.
  *
- * While there is a file $SLOW_MAKE, an fallocate makes $SLOW_MAKE.waits and waits, a minute at
- * most.
+ * While there is a file $SLOW_MAKE, an fallocate makes $SLOW_MAKE.waits and waits.
  *
  * While there is a file $SLOW_FSTAT, an fstat of a file whose path ends with its text makes
- * $SLOW_FSTAT.waits and waits, a minute at most.
+ * $SLOW_FSTAT.waits and waits.
  *
- * While there is a file $SLOW_SYNC, an msync makes $SLOW_SYNC.waits and waits, a minute at most.
+ * While there is a file $SLOW_SYNC, an msync makes $SLOW_SYNC.waits and waits.
+ *
+ * None waits longer than twenty minutes.
  *
  * While there is a file $FAIL_STAT, an fstat of a regular file fails with EIO.
  *
@@ -65,6 +64,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define TICK_US 10000
+#define TICKS 120000 /* longer than a test takes on the slowest machine */
+
 ssize_t pread(int fd, void *buf, size_t n, off_t off);
 ssize_t pwrite(int fd, const void *buf, size_t n, off_t off);
 int mount(const char *what, const char *where, const char *type, unsigned long flags,
@@ -94,8 +96,8 @@ static void wait_for(const char *flag)
 
     snprintf(waits, sizeof(waits), "%s.waits", flag);
     close(open(waits, O_WRONLY | O_CREAT, 0600));
-    for (int i = 0; i < 6000 && access(flag, F_OK) == 0; i++)
-        usleep(10000);
+    for (int i = 0; i < TICKS && access(flag, F_OK) == 0; i++)
+        usleep(TICK_US);
 }
 
 /* The text of a file, without the end of its line. False: there is no such file. */
@@ -278,8 +280,8 @@ ssize_t pread(int fd, void *buf, size_t n, off_t off)
         (ssize_t(*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread");
 
     if (marked("reading", true))
-        for (int i = 0; i < 6000 && marked("reading", false); i++)
-            usleep(10000);
+        for (int i = 0; i < TICKS && marked("reading", false); i++)
+            usleep(TICK_US);
     return next(fd, buf, n, off);
 }
 
@@ -290,8 +292,8 @@ ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
     static _Thread_local bool full;
 
     if (marked("writing", true))
-        for (int i = 0; i < 6000 && !marked("reading", false); i++)
-            usleep(10000);
+        for (int i = 0; i < TICKS && !marked("reading", false); i++)
+            usleep(TICK_US);
     if (n > 4096 && is_meant(getenv("FAIL_PART"), fd)) {
         const ssize_t half = full ? -1 : next(fd, buf, n / 2, off);
         full = !full;
@@ -325,8 +327,8 @@ ssize_t writev(int fd, const struct iovec *v, int n)
         const struct fuse_open_out *o = v[1].iov_base;
         snprintf(late, sizeof(late), "%s.late", flag);
         if (!(o->open_flags & FOPEN_KEEP_CACHE) && rename(flag, late) == 0)
-            for (int i = 0; i < 6000 && access(late, F_OK) == 0; i++)
-                usleep(10000);
+            for (int i = 0; i < TICKS && access(late, F_OK) == 0; i++)
+                usleep(TICK_US);
     }
     return next(fd, v, n);
 }
