@@ -8,9 +8,10 @@
  *
  * It shows how to cache objects that are no files of the operating system:
  * - The id of an object is the hash of its URL. Its validator is the server's ETag.
- * - max-age, or s-maxage, less Age is the time to live. While it lasts nobody asks the origin, also
- *   not after a restart: cm_file_lookup() says what the pool knows. After it a HEAD request
- *   presents the ETag again. If the wall clock is set back meanwhile, it lasts no longer.
+ * - max-age, or s-maxage, less the age (Age, Date) is the time to live. While it lasts nobody asks
+ *   the origin, also not after a restart: cm_file_lookup() says what the pool knows. After it a
+ *   HEAD request presents the ETag again. If the wall clock is set back meanwhile, it lasts no
+ *   longer. If the origin refuses the HEAD, the object is passed on without the cache.
  * - The size of an object in chunks is not known. The read at its end tells it to the library.
  * - A body that ends with its connection, and nothing else, may be a broken one. It is passed on in
  *   the same way: the client knows as much as the proxy. It is not stored. An answer without a

@@ -48,7 +48,7 @@ struct answer {
     char etag[ETAG_BYTES]; /* "": none */
     bool no_store;
     bool open_end;        /* the body ends with the connection: who knows whether it is whole? */
-    uint64_t fresh;       /* for so many seconds, by Cache-Control and Age */
+    uint64_t fresh;       /* for so many seconds, by Cache-Control, Age, Date */
     uint64_t from, total; /* first byte of the body in the object; bytes of the object, or
                            * CM_SIZE_UNKNOWN */
     size_t got;           /* bytes of the body */

@@ -127,7 +127,10 @@ static int ask(struct request *r, const struct copy *c, uint64_t *ttl_ns)
     }
     if (c->known) /* it is gone, or must not be cached any more */
         cm_forget(cache, &r->id);
-    return a.status == 200 || a.status == 405 || a.status == 501 ? WHOLE : (int)a.status;
+    /* The GET decides: some servers know no HEAD, and a signed URL is for one method. */
+    return a.status == 200 || (a.status >= 400 && a.status < 500) || a.status == 501
+               ? WHOLE
+               : (int)a.status;
 }
 
 /* Attaches the object with r->validator, for ttl_ns. */
@@ -250,18 +253,15 @@ int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
     return n;
 }
 
-/* A response whose end the client cannot check must be known as such before its head is sent, and
- * so must one that would break off again. So this looks at the first byte. The read fills the
- * cache, if the object can be stored. */
+/* A response whose end the client cannot check must be known as such before its head is sent. So
+ * must one that would break off, and one that the origin refuses to a GET. So this looks at the
+ * first byte. The read fills the cache, if the object can be stored. */
 static bool must_be_whole(struct request *r)
 {
     char byte;
-    int64_t n;
+    const int64_t n = object_read(r, 0, &byte, 1);
 
-    if (r->size != CM_SIZE_UNKNOWN && !r->was_torn)
-        return false;
-    n = object_read(r, 0, &byte, 1);
-    return n == ORIGIN_OPEN_END || n == ORIGIN_TORN;
+    return n == ORIGIN_OPEN_END || n == ORIGIN_TORN || n == ORIGIN_CHANGED;
 }
 
 int object_open(struct request *r)

@@ -104,16 +104,43 @@ static void read_directives(struct control *c, const char *s)
     }
 }
 
+/* How old is the answer, in the caches on the way here? RFC 9111, 4.2.3: the clocks of the origin
+ * and of this machine say it, or a cache. */
+static uint64_t age_of(CURL *curl)
+{
+    struct curl_header *field;
+    uint64_t age = 0;
+
+    if (!curl_easy_header(curl, "Age", 0, CURLH_HEADER, -1, &field))
+        age = seconds(field->value);
+    if (!curl_easy_header(curl, "Date", 0, CURLH_HEADER, -1, &field)) {
+        const time_t date = curl_getdate(field->value, NULL), now = time(NULL);
+        if (date >= 0 && date < now && (uint64_t)(now - date) > age)
+            age = (uint64_t)(now - date);
+    }
+    return age;
+}
+
+/* "Vary: *": what the answer depends on cannot be known, so it is for one request. */
+static bool varies_always(CURL *curl)
+{
+    struct curl_header *field;
+
+    for (size_t i = 0; !curl_easy_header(curl, "Vary", i, CURLH_HEADER, -1, &field); i++)
+        if (strchr(field->value, '*'))
+            return true;
+    return false;
+}
+
 static void read_control(CURL *curl, struct answer *a)
 {
     struct control c = { .max_age = UNSAID, .s_maxage = UNSAID };
+    const uint64_t age = age_of(curl);
     struct curl_header *field;
-    uint64_t age = 0; /* in the caches on the way here */
 
     for (size_t i = 0; !curl_easy_header(curl, "Cache-Control", i, CURLH_HEADER, -1, &field); i++)
         read_directives(&c, field->value);
-    if (!curl_easy_header(curl, "Age", 0, CURLH_HEADER, -1, &field))
-        age = seconds(field->value);
+    c.no_cache |= varies_always(curl);
     if (c.s_maxage != UNSAID) /* it is for a cache that is shared, as this one */
         c.max_age = c.s_maxage;
     a->no_store = c.no_store;

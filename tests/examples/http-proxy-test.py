@@ -7,6 +7,7 @@
 #
 # Server and client know just enough HTTP for the proxy. Those of Python's library take ten times
 # as long, which counts where there are a million reads.
+import email.utils
 import json
 import os
 import re
@@ -53,7 +54,8 @@ def skip(name, why):
 
 CONTROL = {"fresh": "public, max-age=600", "seconds": "max-age=3", "second": "max-age=2",
            "nostore": "no-store"}
-REASONS = {200: "OK", 206: "Partial Content", 404: "Not Found", 412: "Precondition Failed",
+REASONS = {200: "OK", 206: "Partial Content", 400: "Bad Request", 403: "Forbidden",
+           404: "Not Found", 410: "Gone", 412: "Precondition Failed",
            416: "Range Not Satisfiable", 503: "Service Unavailable"}
 CHANGE_EVERY = 6  # requests
 CUTS = {"its first line": lambda head: head[:head.index(b"\n") + 1],
@@ -76,7 +78,7 @@ class Origin(socketserver.ThreadingTCPServer):
         self.versions = {}  # path: number
         self.changing = []  # paths; every few requests one of them gets another version
         self.control = {}  # path: its Cache-Control from now on
-        self.age = {}  # path: its Age
+        self.field = {}  # path: one more field
         self.down = set()  # paths
         self.cut = {}  # (method, path): how many bytes of an answer are sent, see sent()
         self.delay = 0
@@ -120,7 +122,10 @@ class Origin(socketserver.ThreadingTCPServer):
         head = ["ETag: " + etag]
         control = [self.control[path]] if path in self.control else [CONTROL.get(w) for w in how]
         head += ["Cache-Control: " + c for c in control if c]
-        head += ["Age: %d" % self.age[path]] if path in self.age else []
+        head += [self.field[path]] if path in self.field else []
+        for word in how:  # a method that is refused: get403
+            if word.startswith(method.lower()) and word[len(method):].isdigit():
+                return int(word[len(method):]), head, b""
         if fields.get("if-match", etag) != etag:
             return 412, head, b""
         body, status = self.body(path, version), 200
@@ -360,29 +365,44 @@ def test_no_room(pool, start):
 
 
 def test_directives(proxy, origin):
-    """What Cache-Control and Age mean: is it stored, and is it fresh then?"""
-    for n, (control, age, stored, fresh) in enumerate((
-            ("Max-Age=600", None, True, True), ('max-age="600"', 0, True, True),
-            ("max-age=600", 500, True, True), ("max-age=600", 600, True, False),
-            ("max-age=600", 1000, True, False), ("max-age=0, s-maxage=600", 5, True, True),
+    """What Cache-Control, Age, Date and Vary mean: is it stored, and is it fresh then?"""
+    now = email.utils.formatdate(usegmt=True)
+    for n, (control, field, stored, fresh) in enumerate((
+            ("Max-Age=600", None, True, True), ('max-age="600"', "Age: 0", True, True),
+            ("max-age=600", "Age: 500", True, True), ("max-age=600", "Age: 600", True, False),
+            ("max-age=600", "Age: 1000", True, False),
+            ("max-age=0, s-maxage=600", "Age: 5", True, True),
             ("S-MaxAge=0, max-age=600", None, True, False), ("max-age=-1", None, True, False),
             ("max-age=600, No-Cache", None, True, False),
             ('ext="a, max-age=600"', None, True, False),
             ('ext="\\", max-age=600', None, True, False),
             ("x-max-age=600", None, True, False), ("my-no-store, max-age=600", None, True, True),
             ("No-Store, max-age=600", None, False, False),
-            ('max-age=600,PRIVATE="x"', None, False, False))):
+            ('max-age=600,PRIVATE="x"', None, False, False),
+            ("max-age=600", "Date: " + now, True, True), ("max-age=600", "Date: none", True, True),
+            ("max-age=600", "Date: Mon, 01 Jan 2001 00:00:00 GMT", True, False),
+            ("max-age=600", "Vary: Accept-Encoding", True, True),
+            ("max-age=600", "Vary: Cookie , *", True, False))):
         path = "/50000/stale/control%d" % n
         origin.control[path] = control
-        if age is not None:
-            origin.age[path] = age
+        if field:
+            origin.field[path] = field
         wrong_ones(proxy, origin, [path, path])
         gets = origin.gets("GET", path)
         origin.change(path)
         seen = not wrong_ones(proxy, origin, [path])
-        check("Cache-Control: %s%s" % (control, "" if age is None else " with Age: %d" % age),
+        check("Cache-Control: %s%s" % (control, " with " + field if field else ""),
               (gets == 1, not seen) == (stored, fresh), "%d reads, a change is seen: %s"
               % (gets, seen))
+
+
+def test_methods(proxy, origin):
+    """A signed URL is for one method, and some servers know no HEAD."""
+    for status in 400, 403, 404, 410:
+        wrong = wrong_ones(proxy, origin, ["/3000/fresh,head%d/x" % status] * 2)
+        check("HEAD gives %d, and GET the object" % status, not wrong, wrong)
+        got = proxy.get("/3000/fresh,get%d/x" % status)[0]
+        check("GET gives %d, and HEAD 200" % status, got == status, got)
 
 
 def test_no_store_later(proxy, origin):
@@ -796,6 +816,7 @@ def test_all(pool, start, origin):
     test_one_flight(proxy, origin)
     test_plain(proxy, origin)
     test_directives(proxy, origin)
+    test_methods(proxy, origin)
     test_no_store_later(proxy, origin)
     test_large(proxy, origin)
     test_half_head(proxy, origin)
