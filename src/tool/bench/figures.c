@@ -161,11 +161,11 @@ static void threads(struct bench *b, struct tool_json *j)
         char key[16];
         (void)snprintf(key, sizeof(key), "%u", n);
         json_open(j, key);
-        json_decimal(j, "hits_per_us", of[n].hit, 3);
-        json_decimal(j, "memcpy_per_us", of[n].copy, 3);
-        json_decimal(j, "fills_per_us", fills, 3);
-        json_decimal(j, "hits_95_fills_5_per_us", mixed, 3);
-        json_decimal(j, "brackets_per_us", brackets, 3);
+        json_decimal(j, "hits_per_us", of[n].hit, 6);
+        json_decimal(j, "memcpy_per_us", of[n].copy, 6);
+        json_decimal(j, "fills_per_us", fills, 6);
+        json_decimal(j, "hits_95_fills_5_per_us", mixed, 6);
+        json_decimal(j, "brackets_per_us", brackets, 6);
         json_close(j);
     }
     free(of);
