@@ -10,6 +10,7 @@
 #include <nbdkit-filter.h>
 /* Behind it: */
 #include "filter.h"
+#include "tool/tool.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -45,6 +46,20 @@ static uint64_t connections; /* a count */
 
 /* ---- Id and validator ---------------------------------------------------------------------- */
 
+/* A client chooses the name. What a message says of it must not be commands to a terminal, or a
+ * line of its own in the log. */
+static int show(struct connection *c, const char *name)
+{
+    free(c->shown);
+    c->shown = malloc(TOOL_PRINTABLE_MAX(strlen(name)));
+    if (c->shown) {
+        (void)tool_printable(c->shown, name);
+        return 0;
+    }
+    nbdkit_error("cachemax: out of memory");
+    return -1;
+}
+
 static int find_named(const struct connection *c)
 {
     if (c->name[0] == '\0' || settings.names != NAMES_NONE)
@@ -52,7 +67,7 @@ static int find_named(const struct connection *c)
     nbdkit_error("cachemax: a client asks for the export \"%s\": give cachemax-exports=each if the "
                  "plugin has another content under each name, or cachemax-exports=same if it "
                  "ignores names",
-                 c->name);
+                 c->shown);
     return -1;
 }
 
@@ -74,9 +89,11 @@ static int find_path(struct connection *c)
         nbdkit_error("cachemax: out of memory");
         return -1;
     }
+    if (show(c, c->path) < 0)
+        return -1;
     if (!same_inode(c->path, settings.pool) && !same_inode(c->path, settings.key_file))
         return 0;
-    nbdkit_error("cachemax: %s is the pool or its key: clients must not have it", c->path);
+    nbdkit_error("cachemax: %s is the pool or its key: clients must not have it", c->shown);
     return -1;
 }
 
@@ -84,6 +101,8 @@ int export_find(struct connection *c)
 {
     c->fd = -1;
     pthread_rwlock_init(&c->reading, NULL);
+    if (show(c, c->name) < 0)
+        return -1;
     if (settings.id && find_named(c) < 0)
         return -1;
     if ((settings.file || settings.dir) && find_path(c) < 0)
@@ -104,7 +123,7 @@ static int same_file(const struct connection *c)
         return 0;
     nbdkit_error("cachemax: %s cannot be opened for reading, or was replaced just now; connect "
                  "again",
-                 c->path);
+                 c->shown);
     return -1;
 }
 
@@ -121,14 +140,14 @@ static int identify_path(const struct connection *c, cm_file_id *id, cm_validato
         return -1;
     int e = identify_file(c->fd, c->readonly, id, v);
     if (e < 0)
-        nbdkit_error("cachemax: %s: %s; give it a name with cachemax-id=NAME", c->path,
+        nbdkit_error("cachemax: %s: %s; give it a name with cachemax-id=NAME", c->shown,
                      cm_strerror(e));
     else if (v->size != c->size)
         nbdkit_error(
             "cachemax: %s: its size is %llu, but the export's is %llu; connect again if it "
             "was resized just now; if a filter changes the size (as blocksize does with a "
             "minblock that does not divide it), give cachemax-id=NAME",
-            c->path, (unsigned long long)v->size, (unsigned long long)c->size);
+            c->shown, (unsigned long long)v->size, (unsigned long long)c->size);
     return e < 0 || v->size != c->size ? -1 : 0;
 }
 
@@ -310,6 +329,7 @@ void export_detach(struct connection *c)
         close(c->fd);
     free(c->name);
     free(c->path);
+    free(c->shown);
     pthread_rwlock_destroy(&c->reading);
 }
 

@@ -44,6 +44,7 @@ struct connection {
     bool readonly; /* it cannot write */
     char *name;    /* export name */
     char *path;    /* of the file; or NULL */
+    char *shown;   /* for messages: what is said of the path, or else of the name */
     int fd;        /* own descriptor of it, or -1 */
     uint64_t size;
     uint32_t most; /* bytes of a read that the next layer takes */

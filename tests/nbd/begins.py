@@ -97,6 +97,20 @@ def check_pool_in_folder():
         s.end()
 
 
+def check_name_in_log():
+    """A client cannot write a line of its own into the log, nor a command to a terminal."""
+    not_sanitized()
+    put('disk', content())
+    make()
+    s = Server('file', 'disk', 'cachemax-id=vm')
+    try:
+        s.connect('a\nnbdkit: all is well \033[2J')
+        raise Failed('the name is served')
+    except nbd.Error:
+        want('the export "a\\x0anbdkit: all is well \\x1b[2J"' in s.text(), 'it says: ' + s.text())
+    s.end()
+
+
 def check_not_a_name_here():
     """A file= that names something elsewhere, as that of the plugin vddk does; without an id it
     must be a file."""
