@@ -87,6 +87,7 @@ mount/record bash $here/mount/record-test.sh $b
 mount/paths bash $here/mount/paths-test.sh $b
 mount/pin bash $here/mount/pin-test.sh $b
 mount/verify bash $here/mount/verify-test.sh $b
+mount/why bash $here/mount/why-test.sh $b
 mount/resize bash $here/mount/resize-test.sh $b
 mount/quota bash $here/mount/quota-test.sh $b
 mount/control-service bash $here/mount/control-service-test.sh $b

@@ -480,6 +480,7 @@ native_suites() { # DIR
   waits mount-soak bash "$here/mount/soak.sh" "$b" --seconds 20
   waits mount-record bash "$here/mount/record-test.sh" "$b"
   waits mount-verify bash "$here/mount/verify-test.sh" "$b"
+  waits mount-why bash "$here/mount/why-test.sh" "$b"
   waits mount-between bash "$here/mount/between-test.sh" "$b"
   waits mount-coherence bash "$here/mount/coherence-test.sh" "$b"
   [ $all = yes ] || waits mount-end bash "$here/mount/end-test.sh" "$b"

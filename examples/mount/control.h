@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cachemax.h"
 #include "control_head.h"
 
 #define CONTROL_VERSION 1u
@@ -41,6 +42,14 @@ int resize_serve(struct control_client *c, const struct control_request *r);
 
 /* record.c: sends what programs read and write, until the client wants no more. */
 int record_serve(struct control_client *c, const struct control_request *r);
+
+struct inode;
+/* why.c: why a file is not cached as a whole, in one word, if that is known: a line "is why WORD".
+ * `attached`: it is, and in use. `word`: the reason if no other one is found, or NULL. */
+void why_tell(struct control_client *c, struct inode *i, bool attached, const char *word);
+/* Would a file that the pool knows begin cold, if it was attached with this validator? Then a word
+ * for why_tell(), and *kept: is it pinned? */
+const char *why_cold(const cm_file_id *id, const cm_validator *v, int *kept);
 
 /* control_ops.c: does what is asked for. Returns what the last line says: 0, a CM_* code, or
  * CONTROL_ERRNO - errno. */

@@ -74,27 +74,31 @@ static bool is_attached(struct inode *i)
     return i->cf && cache_on() && !atomic_load(&i->linked);
 }
 
+/* What the file is now. 0: the pool knows it. CM_EABSENT: it does not. */
+static int look_up(const struct inode *i, cm_file_id *id, cm_validator *v)
+{
+    const int fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
+    int rc;
+
+    if (fd < 0)
+        return of_errno(errno);
+    rc = file_identify(i, fd, id, v);
+    close(fd);
+    return rc == 0 ? mnt.backing->look_up(id) : rc;
+}
+
 /* Uses a file that the pool knows, without a new record for one that it does not. *code: 0 if it
  * knows nothing of it. *id: true: of the file. */
 static bool use_known(struct inode *i, int *code, cm_file_id *id)
 {
     cm_validator v;
-    int fd;
 
     *code = 0;
     if (file_use_attached(i)) {
         *id = i->id;
         return true;
     }
-    fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        *code = of_errno(errno);
-        return false;
-    }
-    *code = file_identify(i, fd, id, &v);
-    close(fd);
-    if (*code == 0)
-        *code = mnt.backing->look_up(id);
+    *code = look_up(i, id, &v);
     if (*code == CM_EABSENT || *code == CM_ECLONE)
         *code = 0;
     else if (*code == 0) {
@@ -437,12 +441,33 @@ static int count(struct control_client *c, struct inode *i, uint64_t size, uint6
     return rc;
 }
 
+/* Of a file in use. */
+static int count_used(struct control_client *c, struct inode *i, uint64_t size, uint64_t *bytes)
+{
+    const bool attached = is_attached(i);
+    int rc = 0;
+
+    if (attached) {
+        rc = count(c, i, size, bytes);
+        tell_pinned(c, i);
+        if (*bytes < size)
+            quota_tell_full(c, i->fd);
+    }
+    if (*bytes < size && rc == 0)
+        why_tell(c, i, attached, NULL);
+    return rc;
+}
+
+/* Nothing is attached that would begin cold: so the answer to the same question stays the same. */
 static int cached(struct control_client *c, struct inode *i, const struct control_request *r)
 {
+    const char *why = NULL;
     uint64_t bytes = 0;
+    cm_validator v;
     struct stat st;
     cm_file_id id;
-    int rc;
+    int rc, kept = 0;
+    bool used;
 
     (void)r;
     if (!S_ISREG(i->type))
@@ -450,14 +475,23 @@ static int cached(struct control_client *c, struct inode *i, const struct contro
     rc = inode_stat(i, &st);
     if (rc)
         return of_errno(rc);
-    if (use_known(i, &rc, &id)) {
-        if (is_attached(i)) {
-            rc = count(c, i, (uint64_t)st.st_size, &bytes);
-            tell_pinned(c, i);
-            if (bytes < (uint64_t)st.st_size)
-                quota_tell_full(c, i->fd);
+    used = file_use_attached(i);
+    if (!used) {
+        rc = look_up(i, &id, &v);
+        why = rc == CM_EABSENT ? "unknown" : rc == CM_ECLONE ? "volume" : NULL;
+        if (rc == 0 && !(why = why_cold(&id, &v, &kept))) {
+            (void)file_use(i);
+            used = true;
         }
+        rc = why ? 0 : rc;
+    }
+    if (used) {
+        rc = count_used(c, i, (uint64_t)st.st_size, &bytes);
         file_unuse(i);
+    } else if (rc == 0) {
+        (void)control_is(c, "pinned", (uint64_t)kept);
+        if (st.st_size > 0)
+            why_tell(c, i, false, why);
     }
     (void)control_is(c, "size", (uint64_t)st.st_size);
     (void)control_is(c, "cached", bytes);

@@ -35,6 +35,7 @@
  *               control_head.c reads the first line of a request
  *   resize.c    another size for the pool of a running mount
  *   gate.c      for that, a moment at which nobody uses what is attached
+ *   why.c       why a file is not cached, for a client of that socket
  *   record.c    what programs read and write, for a client of that socket
  *   ops_*.c     the FUSE operations
  *

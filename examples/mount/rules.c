@@ -163,7 +163,7 @@ static bool matches(const struct patterns *p, const char *path)
     return false;
 }
 
-bool rules_leave_out(int fd)
+const char *rules_why(int fd)
 {
     const struct rules *const r = &mnt.opt.rules;
     char whole[PATH_MAX];
@@ -171,16 +171,27 @@ bool rules_leave_out(int fd)
     struct stat st;
 
     if (r->size_max || r->owners) {
-        if (fstat(fd, &st) < 0 || (r->size_max && (uint64_t)st.st_size > r->size_max))
-            return true;
+        if (fstat(fd, &st) < 0)
+            return "";
+        if (r->size_max && (uint64_t)st.st_size > r->size_max)
+            return "size";
         for (unsigned k = 0; k < r->owners; k++)
             if (r->owner[k] == st.st_uid)
-                return true;
+                return "owner";
     }
     if (!r->include.n && !r->exclude.n)
-        return false;
+        return NULL;
     path = path_of_fd(fd, whole, sizeof(whole)) ? place_below(whole) : NULL;
-    return !path || matches(&r->exclude, path) || (r->include.n && !matches(&r->include, path));
+    if (!path)
+        return "";
+    return matches(&r->exclude, path)                    ? "exclude"
+           : r->include.n && !matches(&r->include, path) ? "include"
+                                                         : NULL;
+}
+
+bool rules_leave_out(int fd)
+{
+    return rules_why(fd) != NULL;
 }
 
 int rules_advice(int fd)

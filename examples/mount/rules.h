@@ -42,6 +42,8 @@ bool rules_size(const char *text, uint64_t *bytes);
 bool rules_any(void);
 /* Do they leave out the file behind an O_PATH descriptor? */
 bool rules_leave_out(int fd);
+/* The one that does, as why_tell() names it; "": that is not known; NULL: none does. */
+const char *rules_why(int fd);
 /* The advice for it: enum cm_advice. */
 int rules_advice(int fd);
 

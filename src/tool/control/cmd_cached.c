@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * cmd_cached.c - "cachemax cached": how much of each file on a mount is cached.
+ * cmd_cached.c - "cachemax cached": how much of each file on a mount is cached, and why not all.
  *
  * Asking changes nothing: a file that the pool does not know stays unknown. The files are sorted by
  * path, so those of a directory lie together, and its sum is one pass over them.
@@ -22,14 +22,50 @@ static const struct tool_option cached_options[CACHED_OPTIONS] = {
 
 struct sum {
     uint64_t files, size, cached;
-    uint64_t pinned; /* files */
-    uint64_t partly; /* of them, not cached whole */
+    uint64_t pinned;                  /* files */
+    uint64_t partly;                  /* of them, not cached whole */
+    const struct control_reason *why; /* of the last one */
 };
 
 struct counting {
     struct tool_progress progress;
     uint64_t all, done, failed;
 };
+
+/* ---- Why it is not cached -------------------------------------------------------------------- */
+
+struct control_reason {
+    const char *word, *text;
+};
+
+/* The words of the mount (docs/mount.md), and what is printed for each. */
+static const struct control_reason reasons[] = {
+    { "size", "larger than --max-file-size" },
+    { "include", "no --include names it" },
+    { "exclude", "left out by --exclude" },
+    { "owner", "left out by --exclude-owner" },
+    { "names", "has several names on FUSE or overlayfs" },
+    { "volume", "its volume cannot tell its files apart" },
+    { "freeze", "the mode of the pool is freeze" },
+    { "bypass", "the mode of the pool is bypass" },
+    { "sync", "a sync of it has failed" },
+    { "written", "open for writing, or nobody can tell" },
+    { "changed", "changed since it was cached" },
+    { "quota", "the quota of its directory is used up" },
+    { "noreuse", "--advise says noreuse" },
+    { "unknown", "not read through the mount, or forgotten" },
+};
+
+/* NULL: the mount did not say, or is newer and has other words. */
+static const struct control_reason *reason_of(const struct sweep *s)
+{
+    const char *const word = s->why[0] || !s->limit.most ? s->why : "quota";
+
+    for (size_t k = 0; k < sizeof(reasons) / sizeof(reasons[0]); k++)
+        if (!strcmp(word, reasons[k].word))
+            return &reasons[k];
+    return NULL;
+}
 
 static int on_done(struct sweep *s, struct control_file *file)
 {
@@ -39,6 +75,7 @@ static int on_done(struct sweep *s, struct control_file *file)
         file->size = s->size; /* as the mount sees it */
         /* The last block is cached as a whole. */
         file->cached = s->cached < s->size ? s->cached : s->size;
+        file->why = file->cached < file->size ? reason_of(s) : NULL;
     } else {
         c->failed++;
         progress_end(&c->progress);
@@ -54,6 +91,16 @@ struct printer {
     struct tool_json *json; /* NULL: lines */
     bool tree;
 };
+
+/* What is behind a path: "", or why, in parentheses. */
+static void print_remarks(const struct sum *s)
+{
+    const char *const pinned = !s->pinned ? "" : s->partly ? "pinned in part" : "pinned";
+    const char *const why = s->why ? s->why->text : "";
+
+    if (*pinned || *why)
+        (void)printf(" (%s%s%s)", pinned, *pinned && *why ? "; " : "", why);
+}
 
 static void print_one(const struct printer *p, const char *path, const struct sum *s)
 {
@@ -72,16 +119,20 @@ static void print_one(const struct printer *p, const char *path, const struct su
             json_number(p->json, "pinned_files", s->pinned);
         else
             json_bool(p->json, "pinned", s->pinned > 0);
+        if (!p->tree && s->why)
+            json_string(p->json, "why", s->why->word);
+        else if (!p->tree)
+            json_null(p->json, "why");
         json_close(p->json);
         return;
     }
     shown = malloc(TOOL_PRINTABLE_MAX(strlen(path)));
-    (void)printf("%12s %7.2f %12s %s%s\n", tool_bytes(cached, s->cached),
+    (void)printf("%12s %7.2f %12s %s", tool_bytes(cached, s->cached),
                  tool_share(s->cached, s->size), tool_bytes(size, s->size),
-                 shown ? tool_printable(shown, path) : "-",
-                 p->tree || !s->pinned ? ""
-                 : s->partly           ? " (pinned in part)"
-                                       : " (pinned)");
+                 shown ? tool_printable(shown, path) : "-");
+    if (!p->tree)
+        print_remarks(s);
+    (void)putchar('\n');
     free(shown);
 }
 
@@ -92,6 +143,7 @@ static void add(struct sum *to, const struct control_file *f)
     to->cached += f->cached;
     to->pinned += f->pinned;
     to->partly += f->pinned && f->cached < f->size;
+    to->why = f->why;
 }
 
 /* The directory whose path is the first n bytes of file i's path: all files in it follow. */
@@ -204,7 +256,8 @@ const struct tool_command tool_cached = {
     .summary = "Show how much of files on a mount is cached",
     .help = "PATH is a file or a directory on a running mount of cachemax-mount; directories\n"
             "with all that is in them, but not what was mounted inside the mount. Counts what\n"
-            "waits in the probation buffer, too, and not what the kernel has. With --tree each\n"
+            "waits in the probation buffer, too, and not what the kernel has. Behind a file that\n"
+            "is not cached as a whole it says why, if the mount can tell. With --tree each\n"
             "directory has a line with the sum of all that is below it. Pinned files are marked\n"
             "('cachemax pin'). Asking reads no file, and makes nothing stay. Needs the user of\n"
             "the mount, or root.\n"

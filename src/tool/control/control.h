@@ -116,9 +116,12 @@ struct control_limit {
     char path[CONTROL_PATH_MAX];
 };
 void control_limit_take(struct control_limit *l, const char *text);
+/* A word of why a file is not cached (docs/mount.md), with its end. */
+#define CONTROL_WHY_MAX 16u
 
 /* ---- Files on mounts (paths.c) --------------------------------------------------------------- */
 
+struct control_reason;
 struct control_file {
     char *path; /* without links */
     uint64_t size, cached;
@@ -126,8 +129,9 @@ struct control_file {
     size_t mount; /* in `mounts` */
     bool known;   /* the mount has answered */
     bool pinned;
-    bool whole; /* it was when it was warmed */
-    bool first; /* of those that were warmed first: first_files.c */
+    bool whole;                       /* it was when it was warmed */
+    bool first;                       /* of those that were warmed first: first_files.c */
+    const struct control_reason *why; /* cmd_cached.c; NULL: not known */
 };
 struct control_files {
     struct control_file *v;
@@ -164,6 +168,7 @@ struct sweep {
     uint64_t size, cached, stored, read, pinned, pinned_max, room, left_out;
     uint64_t verified, differed, undecided;
     struct control_limit limit; /* why it is not cached as a whole */
+    char why[CONTROL_WHY_MAX];  /* the same, in the mount's word; "": it did not say */
     /* Of files that were found in a directory, and went away before they were asked for: `done` is
      * not called for them. */
     uint64_t gone, gone_bytes;

@@ -294,6 +294,8 @@ static void on_is(void *ctx, const char *name, const char *value)
 
     if (!strcmp(name, "quota"))
         control_limit_take(&s->limit, value);
+    else if (!strcmp(name, "why"))
+        (void)snprintf(s->why, sizeof(s->why), "%s", value);
     else if (at && !control_number(value, at))
         *at = 0;
 }
@@ -333,6 +335,7 @@ static int ask(struct control_files *f, struct control *c, struct sweep *s,
     }
     s->size = s->cached = s->stored = s->read = s->pinned = s->left_out = s->limit.most = 0;
     s->verified = s->differed = s->undecided = 0;
+    s->why[0] = '\0';
     if (error == 0 && !below(m, file->path, path)) {
         s->end.code = CM_EINVAL;
         (void)snprintf(s->end.text, sizeof(s->end.text), "its path is too long");
