@@ -113,7 +113,7 @@ t_warm() { # of another pool
   local before
   same "$(cached "$org")" 0
   status 0 "$cm" warm --trace "$trace" "$org"
-  says '^5 files, of which the trace reads 12\.[0-9]* MiB: 12\.[0-9]* MiB cached, 12\.'
+  says '^5 files, of which the trace reads 12\.[0-9]* MiB in whole blocks: 12\..* MiB cached, 12\.'
   before=$(misses)
   reads hot
   reads cold
@@ -129,6 +129,17 @@ t_part() {
   same "$(cached "$org/a b")" 3000
   same "$(cached "$org/cold")" $size
   same "$(cached "$org/hot")" 0
+}
+t_units() { # whole blocks, the last one of a file, too
+  "$cm" forget -q "$org"
+  { printf 'cachemax-trace 1\nf 1 a%%20b/c%%25d\nf 2 new%%0aline\nf 3 cold\n'
+    printf 'r 1 0 3000 1\nr 2 0 1 2\nr 3 5000 10 3\nr 3 4999999 1 4\nend 0\n'; } > "$work/units"
+  status 0 "$cm" warm --trace "$work/units" "$org" --json
+  for key in bytes cached_bytes stored_bytes read_bytes; do
+    says "\"$key\": 16384,"
+  done
+  status 0 "$cm" warm --trace "$work/units" "$org"
+  says '^3 files, of which the trace reads 16\.00 KiB in whole blocks: 16\.00 KiB cached, 0 '
 }
 t_ranges() { # only what was read
   "$cm" forget -q "$org"
@@ -418,6 +429,7 @@ new_pool 32M
 do_mount
 check "warm another pool" t_warm
 check "warm a part" t_part
+check "one unit" t_units
 check "warm what was read" t_ranges
 ! need_root "the only mount" || check "the only mount" t_alone
 check "warm what has changed" t_changed

@@ -238,7 +238,7 @@ t_commands_wait() { # for the end, and then they do what they were asked for; or
   for verb in "${pids[@]}"; do wait "$verb"; done
   same "$(grep -c 'gets another size' "$work/waits.0")" 1
   grep -q '^1 of 1 file, ' "$work/waits.0"
-  grep -q '^1 file, of which the trace reads 4.00 KiB: 4.00 KiB cached' "$work/waits.5"
+  grep -q 'the trace reads 4.00 KiB in whole blocks: 4.00 KiB cached' "$work/waits.5"
   same "$(wc -c <"$work/quiet")" 0
   "$cm" unpin -q "$org/a"
   "$cm" resize "$pool" "$was"

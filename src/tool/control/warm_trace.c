@@ -9,6 +9,8 @@
  * were warmed before. If most of them had to be read once more, going on would only push out what
  * was warmed. A quota of the mount is as a pool for the files below its directory.
  *
+ * All that is printed counts whole blocks, as the parts do.
+ *
  * A file that is missing, or shorter than it was, is told once and skipped.
  *
  * Who: cmd_warm.c.
@@ -51,11 +53,12 @@ struct sweep_trace {
     uint8_t *state; /* for each file */
     uint64_t began;
     uint64_t total, passed; /* bytes of the parts: all that may be done; what is done */
-    uint64_t sum_cached, sum_stored, sum_read;
-    uint64_t missing, shorter, failed; /* files */
-    uint64_t outside;                  /* the same, by the rules of the mount */
-    uint64_t limited;                  /* the same, by a quota */
-    uint64_t partly;                   /* parts */
+    uint64_t sum_cached, sum_stored, sum_read; /* in whole blocks */
+    uint64_t origin_read;                      /* to the byte: for the rate */
+    uint64_t missing, shorter, failed;         /* files */
+    uint64_t outside;                          /* the same, by the rules of the mount */
+    uint64_t limited;                          /* the same, by a quota */
+    uint64_t partly;                           /* parts */
     int full;               /* why it ended early: a CM_NOT_STORED_* code, or CM_ECANCELED */
     size_t sample[SAMPLES]; /* parts that were stored */
     unsigned samples;
@@ -198,6 +201,19 @@ static void tell_limit(struct sweep_trace *s, uint32_t file, const char *quota, 
     tell(s, file, OUT, text);
 }
 
+/* A part consists of whole blocks, and the mount tells bytes: the last block of a file may have
+ * fewer. */
+static uint64_t in_blocks(uint64_t bytes)
+{
+    return (bytes + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+}
+
+static void note_read(struct sweep_trace *s)
+{
+    s->sum_read += in_blocks(s->read);
+    s->origin_read += s->read;
+}
+
 static void note(struct sweep_trace *s, const struct profile_part *part)
 {
     const int code = s->end.code;
@@ -228,9 +244,9 @@ static void note(struct sweep_trace *s, const struct profile_part *part)
         s->shorter++; /* whole blocks are missing at its end */
         tell(s, part->file, SHORTER, "is shorter than it was");
     }
-    s->sum_cached += s->cached;
-    s->sum_stored += s->stored;
-    s->sum_read += s->read;
+    s->sum_cached += in_blocks(s->cached);
+    s->sum_stored += in_blocks(s->stored);
+    note_read(s);
     s->passed += part->len;
 }
 
@@ -239,7 +255,7 @@ static void keep_to_rate(struct sweep_trace *s)
 {
     while (s->w->rate && !os_interrupted()) {
         const double due =
-            (double)s->sum_read / (double)s->w->rate - (double)(cm_now() - s->began) / 1e9;
+            (double)s->origin_read / (double)s->w->rate - (double)(cm_now() - s->began) / 1e9;
 
         if (due <= 0)
             return;
@@ -262,7 +278,7 @@ static int look_back(struct sweep_trace *s, size_t part)
         const struct profile_part *p = &s->profile.part[s->sample[i]];
 
         error = ask_for(s, p->file, p->off, CM_BLOCK_SIZE);
-        s->sum_read += s->read;
+        note_read(s);
         gone += s->read > 0;
     }
     s->sampling = false;
@@ -289,7 +305,7 @@ static int do_part(struct sweep_trace *s, size_t i, uint64_t *room)
         return error;
     if (part.len)
         note(s, &part);
-    cached = !part.len ? 0 : s->cached < part.len ? s->cached : part.len;
+    cached = !part.len ? 0 : in_blocks(s->cached < part.len ? s->cached : part.len);
     s->passed += whole->len - part.len;
     *room -= cached;
     if (q)
@@ -336,10 +352,10 @@ static void print_lines(const struct sweep_trace *s)
 {
     char cached[TOOL_NUMBER_MAX], all[TOOL_NUMBER_MAX], read[TOOL_NUMBER_MAX];
 
-    (void)printf("%zu %s, of which the trace reads %s: %s cached, %s of it read now\n",
-                 s->profile.read, s->profile.read == 1 ? "file" : "files",
-                 tool_bytes(all, s->profile.bytes), tool_bytes(cached, s->sum_cached),
-                 tool_bytes(read, s->sum_stored));
+    (void)printf(
+        "%zu %s, of which the trace reads %s in whole blocks: %s cached, %s of it read now\n",
+        s->profile.read, s->profile.read == 1 ? "file" : "files", tool_bytes(all, s->profile.bytes),
+        tool_bytes(cached, s->sum_cached), tool_bytes(read, s->sum_stored));
 }
 
 static void print_json(const struct sweep_trace *s)
