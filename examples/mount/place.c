@@ -726,15 +726,16 @@ static int prepare_pool(struct options *o)
  * only be in the way when the service starts again. */
 static bool its_pool_is_inside(const char *where)
 {
-    char pool[PATH_MAX] = "", *lock = NULL;
+    const size_t skip = strlen(OS_LOCK_WORD);
+    char text[sizeof(OS_LOCK_WORD) + PATH_MAX] = "", *lock = NULL;
     FILE *f = asprintf(&lock, "%s.lock", where) > 0 ? fopen(lock, "re") : NULL;
-    bool read = f && fgets(pool, sizeof(pool), f);
+    const bool read = f && fgets(text, sizeof(text), f) && !strncmp(text, OS_LOCK_WORD, skip);
 
     if (f)
         fclose(f);
     free(lock);
-    pool[strcspn(pool, "\n")] = '\0';
-    return read && pool[0] == '/' && is_inside(pool) == 1;
+    text[strcspn(text, "\n")] = '\0';
+    return read && text[skip] == '/' && is_inside(text + skip) == 1;
 }
 
 #define OUT_OF_SIGHT                                                                               \

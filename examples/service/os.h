@@ -89,6 +89,9 @@ const char *os_place_fault(const char *where);
 bool os_place_is_exposed(const char *where);
 /* The directory for that socket is not there. Windows: false. */
 bool os_place_is_missing(const char *where);
+/* A service with a socket at WHERE has a lock on the file WHERE.lock: one line, this and the path
+ * of its pool. (With a pipe the file is empty.) */
+#define OS_LOCK_WORD "cachemax-lock "
 /* Is it a file that service and clients make beside the socket `where`: WHERE.writes, .lock or
  * .failed, by its name or by a link? Windows: false; they lie in a directory of their own. */
 bool os_is_beside(const char *where, const char *path);

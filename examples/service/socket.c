@@ -25,6 +25,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "os.h"
 #include "stream.h"
 
 /* ---- A client -------------------------------------------------------------------------------- */
@@ -197,41 +198,55 @@ static void listener_main(void *arg)
     }
 }
 
-/* Is it new, or did a service leave it: its own, with one line, the path of a pool? Else it is a
- * file of somebody else, who must not lose it. The end of the line is missing if the volume was
- * full. */
-static bool is_lock_file(int fd)
+/* Is it new, or did a service leave it: its own, with one line, the word of a lock and the path of
+ * a pool? Else it is a file of somebody else, who must not lose it: the rest of a message. The end
+ * of the line is missing if the volume was full. NULL: it is a lock. */
+static const char *lock_fault(int fd)
 {
-    char text[PATH_MAX + 1];
+    static const char other[] = "it is no lock of a service; move it away";
+    static const char old[] =
+        "it lacks the first word of a service's lock. If an older service has made it, delete it "
+        "when that has ended; else move it away";
+    char text[sizeof(OS_LOCK_WORD) + PATH_MAX];
     const char *end;
     struct stat st;
     ssize_t n;
 
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_size > PATH_MAX)
-        return false;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
+        st.st_size > (off_t)sizeof(text))
+        return other;
     n = pread(fd, text, sizeof(text), 0);
     if (n <= 0)
-        return n == 0;
+        return n == 0 ? NULL : other;
     end = memchr(text, '\n', (size_t)n);
-    return text[0] == '/' && (st.st_mode & 077) == 0 && !memchr(text, '\0', (size_t)n) &&
-           (!end || end == text + n - 1);
+    if ((st.st_mode & 077) != 0 || memchr(text, '\0', (size_t)n) || (end && end != text + n - 1))
+        return other;
+    if (text[0] == '/')
+        return old;
+    return (size_t)n >= strlen(OS_LOCK_WORD) && !memcmp(text, OS_LOCK_WORD, strlen(OS_LOCK_WORD))
+               ? NULL
+               : other;
 }
 
 /* Nobody else may serve here. */
 static int lock_path(struct listener *l, char why[256])
 {
     char path[sizeof(l->path) + 8];
+    const char *fault;
 
     snprintf(path, sizeof(path), "%s.lock", l->path);
     l->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-    if (l->lock >= 0 && !is_lock_file(l->lock)) {
-        snprintf(why, 256, "%s: it is no lock of a service; move it away", path);
+    fault = l->lock >= 0 ? lock_fault(l->lock) : NULL;
+    if (fault) {
+        snprintf(why, 256, "%s: %s", path, fault);
         return -1;
     }
     if (l->lock >= 0 && flock(l->lock, LOCK_EX | LOCK_NB) == 0) {
-        /* For a mount, which must not cover the pool: the next start would not find it. */
-        if (ftruncate(l->lock, 0) == 0)
-            (void)dprintf(l->lock, "%s\n", l->server->pool);
+        /* For a mount, which must not cover the pool: the next start would not find it. If there is
+         * no room for the word, the next start finds an empty file. */
+        if (ftruncate(l->lock, 0) == 0 &&
+            dprintf(l->lock, OS_LOCK_WORD "%s\n", l->server->pool) < (int)strlen(OS_LOCK_WORD))
+            (void)!ftruncate(l->lock, 0);
         return 0;
     }
     if (l->lock >= 0 && errno == EWOULDBLOCK)

@@ -174,7 +174,7 @@ OF_OTHERS = [
        PLACE, '    else if (is_inside(where) != 0)\n', '    else if (0)\n'),
     _m('service: pool inside', 'the mount covers the pool of its service', 'service',
        '^(wrong use|the service was first)',
-       PLACE, 'is_inside(pool) == 1;', 'is_inside(pool) == 2;'),
+       PLACE, 'is_inside(text + skip) == 1;', 'is_inside(text + skip) == 2;'),
     _m('service: others', 'anybody may put a service there', 'service',
        '^(wrong use|others could)',
        PLACE, '    else if (!o->any_owner && os_place_is_exposed(where))\n',

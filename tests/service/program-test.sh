@@ -249,20 +249,38 @@ config file.conf "pool = $work/pool" "socket = $work/file"
 says 'a file where the socket should be' 1 "$us $work/file: it is no socket; move it away" file.conf
 check 'that file stays' grep -qx mine file
 
-# What begins with "/" need not be a lock.
-for kind in lines notes; do
-  echo /notes >good
-  [ $kind = notes ] || echo /more >>good
-  mv good socket.lock
+# What is no lock of the service stays: what has no such first word, or several lines, or may be
+# read by others.
+for kind in path lines notes word part; do
+  said='it is no lock of a service; move it away'
+  case $kind in
+  path)
+    echo "$work/pool" >socket.lock
+    said="it lacks the first word of a service's lock. If an older service has made it, delete it *"
+    ;;
+  lines) printf 'cachemax-lock /notes\n/more\n' >socket.lock ;;
+  notes) echo 'cachemax-lock /notes' >socket.lock ;;
+  word) echo 'cachemax-locked /notes' >socket.lock ;;
+  part) printf cachemax- >socket.lock ;;
+  esac
   chmod $([ $kind = notes ] && echo 644 || echo 600) socket.lock
   cp socket.lock before
-  says "a file where the lock should be: $kind" 1 \
-    "$us $work/socket.lock: it is no lock of a service; move it away" good.conf
+  says "a file where the lock should be: $kind" 1 "$us $work/socket.lock: $said" good.conf
   check "that file stays: $kind" cmp -s before socket.lock
   rm socket.lock
 done
-printf /po >socket.lock # the volume was full
-chmod 600 socket.lock
+# One of a service that was killed, or that found no room for its line.
+for kind in whole cut empty; do
+  case $kind in
+  whole) echo "cachemax-lock $work/pool" >socket.lock ;;
+  cut) printf 'cachemax-lock /po' >socket.lock ;;
+  empty) : >socket.lock ;;
+  esac
+  chmod 600 socket.lock
+  start "a lock that was left: $kind" good.conf
+  ends "the end after it: $kind" TERM 0
+  check "the lock names the pool: $kind" grep -qx "cachemax-lock $work/pool" socket.lock
+done
 # A list of mounts in part may lack the one that matters.
 short=$build/tests/short_mounts.so
 if [ ! -e "$short" ] || grep -Eq '__(asan|tsan|msan)_init' "$service"; then

@@ -109,7 +109,7 @@ printf '# ours\npool = %s/pool\nsocket = %s/socket\nfolder=%s/other\nexclude = *
 # A file of somebody else is no lock of the service.
 for kind in large linked small; do
   head -c 10000 /dev/zero | tr '\0' / >others
-  [ $kind = large ] || echo "$work/pool" >others
+  [ $kind = large ] || echo "cachemax-lock $work/pool" >others
   [ $kind != small ] || echo "mine: $work/pool" >others
   if [ $kind = linked ]; then ln others socket.lock; else cp others socket.lock; fi
   cp socket.lock before
