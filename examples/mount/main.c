@@ -19,7 +19,6 @@
  */
 #include "mount.h"
 
-#include <ctype.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -31,7 +30,9 @@
 
 #include "../service/forbid.h"
 #include "../service/privileges.h"
+#include "tool/tool.h"
 
+#define SAY_BYTES (PATH_MAX + 1024)
 #define LOOK_MS 1000
 #define GRACE_MS 5000 /* for a flush, and then for open files; a second signal ends both waits */
 
@@ -42,19 +43,17 @@ static struct fuse_lowlevel_ops ops;
 void say(int level, const char *fmt, ...)
 {
     static const int priority[] = { LOG_ERR, LOG_WARNING, LOG_INFO };
-    char line[1024];
+    char line[SAY_BYTES], shown[TOOL_PRINTABLE_MAX(SAY_BYTES)];
     va_list ap;
 
     va_start(ap, fmt);
     (void)vsnprintf(line, sizeof(line), fmt, ap);
     va_end(ap);
-    for (char *at = line; *at; at++) /* a file's name must not begin another line */
-        if (iscntrl((unsigned char)*at))
-            *at = '?';
+    (void)tool_printable(shown, line); /* a file's name must not begin another line, say */
     if (use_syslog)
-        syslog(priority[level > CM_LOG_INFO ? CM_LOG_INFO : level], "%s", line);
+        syslog(priority[level > CM_LOG_INFO ? CM_LOG_INFO : level], "%s", shown);
     else
-        fprintf(stderr, "cachemax-mount: %s\n", line);
+        fprintf(stderr, "cachemax-mount: %s\n", shown);
 }
 
 /* ---- Session ------------------------------------------------------------------------------- */

@@ -14,6 +14,7 @@
 #include "mount.h"
 
 #include "../service/notify.h"
+#include "tool/tool.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -30,17 +31,15 @@ static struct {
 
 void manager_status(const char *fmt, ...)
 {
-    char text[1024] = "STATUS=";
+    char line[1024], text[sizeof("STATUS=") + TOOL_PRINTABLE_MAX(sizeof(line))] = "STATUS=";
     va_list ap;
 
     if (!mnt.opt.foreground)
         return;
     va_start(ap, fmt);
-    vsnprintf(text + 7, sizeof(text) - 7, fmt, ap);
+    vsnprintf(line, sizeof(line), fmt, ap);
     va_end(ap);
-    for (char *c = text; *c; c++) /* a line ends the status */
-        if (*c == '\n')
-            *c = '?';
+    (void)tool_printable(text + strlen(text), line); /* an end of a line would end the status */
     notify(text);
 }
 

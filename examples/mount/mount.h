@@ -310,7 +310,9 @@ static inline bool is_strict(void)
     return mnt.opt.coherence == COHERENCE_STRICT;
 }
 
-/* main.c: writes one line to stderr, or to syslog once in the background. */
+/* main.c: writes one line to stderr, or to syslog once in the background. What a terminal should
+ * not get, such as the control characters of a name, becomes \\x1b and the like (src/tool/text.c).
+ */
 void say(int level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* options.c: 0, or the exit status after a message; -1: it was answered (--help), exit 0. */

@@ -162,7 +162,7 @@ static int unknown(const char *what, const char *typed, const char *const *list,
             best = list[i];
     if (edits(word, best) <= strlen(word) / 3)
         snprintf(near, sizeof(near), "; did you mean '%s'?", best);
-    fprintf(stderr, "cachemax-mount: unknown %s '%s'%s (--help lists all)\n", what, typed, near);
+    say(CM_LOG_ERROR, "unknown %s '%s'%s (--help lists all)", what, typed, near);
     return EXIT_USAGE;
 }
 
@@ -175,7 +175,7 @@ static int unknown_switch(const char *typed)
     for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++) {
         if (strlen(switches[i]) != length || strncmp(typed, switches[i], length) != 0)
             continue;
-        fprintf(stderr, "cachemax-mount: option '%s': %s takes no value\n", typed, switches[i]);
+        say(CM_LOG_ERROR, "option '%s': %s takes no value", typed, switches[i]);
         return EXIT_USAGE;
     }
     if (typed[1] == '-')
@@ -190,9 +190,8 @@ static int unknown_switch(const char *typed)
         const char *known = strstr(help, as); /* there its value has a name */
         if (!known)
             known = as;
-        fprintf(stderr,
-                "cachemax-mount: unknown option '%s'; write it as %.*s (--help lists all)\n", typed,
-                (int)strcspn(known + 3, " ,\n") + 3, known);
+        say(CM_LOG_ERROR, "unknown option '%s'; write it as %.*s (--help lists all)", typed,
+            (int)strcspn(known + 3, " ,\n") + 3, known);
         return EXIT_USAGE;
     }
     return unknown("option", typed, switches, sizeof(switches) / sizeof(switches[0]));
@@ -200,7 +199,7 @@ static int unknown_switch(const char *typed)
 
 static int bad_value(const char *key, const char *value, const char *want)
 {
-    fprintf(stderr, "cachemax-mount: -o %s=%s: expected %s\n", key, value ? value : "", want);
+    say(CM_LOG_ERROR, "-o %s=%s: expected %s", key, value ? value : "", want);
     return EXIT_USAGE;
 }
 
@@ -269,13 +268,14 @@ static int parse_verify(const char *value, unsigned *out)
 
 static int usage_error(const char *why)
 {
-    fprintf(stderr, "cachemax-mount: %s\n%.*s", why, (int)(strchr(help, '\n') - help + 1), help);
+    say(CM_LOG_ERROR, "%s", why);
+    fprintf(stderr, "%.*s", (int)(strchr(help, '\n') - help + 1), help);
     return EXIT_USAGE;
 }
 
 static int no_memory(void)
 {
-    fprintf(stderr, "cachemax-mount: out of memory\n");
+    say(CM_LOG_ERROR, "out of memory");
     return EXIT_RUNTIME;
 }
 
@@ -510,7 +510,7 @@ static int printed(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return -1;
-    fprintf(stderr, "cachemax-mount: standard output: cannot be written\n");
+    say(CM_LOG_ERROR, "standard output: cannot be written");
     return EXIT_RUNTIME;
 }
 

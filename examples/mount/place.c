@@ -467,7 +467,7 @@ static int is_inside(const char *path)
 
 static int fail(const char *what, const char *path, const char *why)
 {
-    fprintf(stderr, "cachemax-mount: %s %s: %s\n", what, path, why);
+    say(CM_LOG_ERROR, "%s %s: %s", what, path, why);
     return EXIT_RUNTIME;
 }
 
@@ -514,7 +514,7 @@ static int open_dir(struct place *p, struct spot *s)
         rc = detach(dir, dir);
         if (rc < 0)
             return fail("cannot detach the dead mount on", dir, strerror(-rc));
-        fprintf(stderr, "cachemax-mount: detached the dead mount on %s\n", dir);
+        say(CM_LOG_INFO, "detached the dead mount on %s", dir);
         err = open_alive(dir, &p->fd);
     }
     if (!err && fstat(p->fd, &st) < 0)
@@ -608,10 +608,10 @@ static bool overlap(const struct part *a, const struct part *b)
 
 static int refuse_overlap(const char *a, const char *b)
 {
-    fprintf(stderr,
-            "cachemax-mount: %s and %s show the same files; directories of one mount must not: "
-            "leave one out, or give each a process of its own (--service)\n",
-            a, b);
+    say(CM_LOG_ERROR,
+        "%s and %s show the same files; directories of one mount must not: "
+        "leave one out, or give each a process of its own (--service)",
+        a, b);
     return EXIT_USAGE;
 }
 
@@ -643,10 +643,10 @@ static int check_volume(const struct options *o)
         return 0;
     for (unsigned k = 1; k < o->places; k++)
         if (fstat(o->place[k].fd, &st) < 0 || st.st_dev != first.st_dev) {
-            fprintf(stderr,
-                    "cachemax-mount: --volume-id %s: %s and %s are on two volumes, and one name "
-                    "cannot mean both\n",
-                    o->volume_id, o->place[0].path, o->place[k].path);
+            say(CM_LOG_ERROR,
+                "--volume-id %s: %s and %s are on two volumes, and one name "
+                "cannot mean both",
+                o->volume_id, o->place[0].path, o->place[k].path);
             return EXIT_USAGE;
         }
     return 0;
@@ -792,10 +792,10 @@ static int check_source(struct options *o, const char *dir)
     fits = is_pool || (source && !strcmp(source, dir));
     free(pool);
     if (!fits) {
-        fprintf(stderr,
-                "cachemax-mount: source %s: it is neither the pool nor the directory: a directory "
-                "can only be mounted on itself\n",
-                o->source);
+        say(CM_LOG_ERROR,
+            "source %s: it is neither the pool nor the directory: a directory "
+            "can only be mounted on itself",
+            o->source);
         free(source);
         return EXIT_USAGE;
     }

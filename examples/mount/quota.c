@@ -59,7 +59,7 @@ int quota_take(const char *name, const char *value, struct quotas *q)
         n--;
     one.path = strndup(path, n);
     if (!one.path) {
-        fprintf(stderr, "cachemax-mount: %s: out of memory\n", name);
+        say(CM_LOG_ERROR, "%s: out of memory", name);
         return EXIT_RUNTIME;
     }
     for (unsigned k = 0; k < q->n && n > 0; k++)

@@ -22,13 +22,13 @@
 
 int rules_wrong(const char *name, const char *value, const char *why)
 {
-    fprintf(stderr, "cachemax-mount: %s=%s: %s\n", name, value, why);
+    say(CM_LOG_ERROR, "%s=%s: %s", name, value, why);
     return EXIT_USAGE;
 }
 
 static int no_memory(const char *name)
 {
-    fprintf(stderr, "cachemax-mount: %s: out of memory\n", name);
+    say(CM_LOG_ERROR, "%s: out of memory", name);
     return EXIT_RUNTIME;
 }
 

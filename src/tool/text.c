@@ -5,7 +5,7 @@
  * Owns: what may reach a terminal as it is. A pool may hold any bytes, and some of them are
  * commands to a terminal, or change the order of what follows.
  *
- * Who: tool/.
+ * Who: tool/; cachemax-mount and cachemax-service.
  */
 #include "tool/tool.h"
 

@@ -51,6 +51,14 @@ else
   echo "skip lost output: no /dev/full here"
 fi
 
+# What a terminal must not get of a name: commands, ends of lines, other directions of writing.
+odd=$'no\e[31m\n\u202e\xff' escaped='no\\x1b\[31m\\x0a\\xe2\\x80\\xae\\xff'
+says "an odd name of a directory" 1 "/$escaped: No such file" "$mount_bin" "$odd" --pool pool
+says "an odd name of a pool" 3 "/?$escaped: does not exist" "$mount_bin" dir --pool "$odd"
+says "an odd name of an option" 2 "unknown option '--$escaped'" "$mount_bin" dir "--$odd"
+says "an odd value" 2 "attr_timeout=$escaped: expected" "$mount_bin" dir --pool pool \
+  -o "attr_timeout=$odd"
+says "an odd pattern" 2 "advise=$escaped: expected" "$mount_bin" dir --pool pool --advise "$odd"
 says "-- ends the options" 1 '/-dir: No such file' "$mount_bin" --pool pool -- -dir
 mkdir ./-dir
 # Only root may have several directories.
@@ -112,7 +120,8 @@ says "a size that is none" 2 'max-file-size=64X: expected a size' "$mount_bin" d
   --max-file-size 64X
 says "a size that is too large" 2 'expected a size' "$mount_bin" dir --max-file-size=9999999999T
 says "no size at all" 2 'expected a size' "$mount_bin" dir -o max-file-size=0
-says "a pattern that cannot be" 2 'exclude=/a: a pattern is a path below the directory, .* must not begin' "$mount_bin" dir \
+says "a pattern that cannot be" 2 \
+  'exclude=/a: a pattern is a path below the directory, .* must not begin' "$mount_bin" dir \
   --exclude=/a
 says "a pattern that is missing" 2 'include=: a value is missing' "$mount_bin" dir --include
 says "an owner that is missing" 2 'nobody-there: there is no such user' "$mount_bin" dir \
@@ -177,7 +186,7 @@ says "-o pool and -o service" 2 'exclude each other' "$mount_bin" dir -o pool=po
 says "-o pool without a name" 2 '-o pool needs a file name' "$mount_bin" dir -o pool=
 says "a mistyped -o of a switch" 2 "did you mean 'volume-id'" "$mount_bin" dir -o volum-id=x
 says "a comma in a name" 3 'pool a,b: does not exist' "$mount_bin" "$work" -o 'ro,pool=a\,b,noatime'
-says "a backslash in a name" 3 'pool b\\c: does not exist' "$mount_bin" "$work" -o 'pool=b\\c'
+says "a backslash in a name" 3 'pool b\\\\c: does not exist' "$mount_bin" "$work" -o 'pool=b\\c'
 says "--help fits 100 columns" 0 '!.{101}' "$mount_bin" --help
 
 # A pool at another place of the command line.

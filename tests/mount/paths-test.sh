@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # paths-test.sh - the commands of cachemax on files of a mount: what goes away meanwhile, and mounts
-# that hang or are dead.
+# that hang or are dead. And what the mount's log has of odd names.
 #
 # Usage: paths-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the last
@@ -36,6 +36,20 @@ t_vanished_listed() {
     fails says 'No such|denied'
     rm -r "${below:?}/$dir"
   done
+}
+# The log has names as a terminal may get them.
+t_log() {
+  local odd=$work/$'odd\e[31m\u202e\xff' other
+  mkdir "$odd"
+  "$cm" create "$shm/odd" --size 4M >/dev/null
+  "$mount_bin" "$odd" --pool "$shm/odd" -f 2>"$work/said" &
+  other=$!
+  eventually mountpoint -q "$odd"
+  umount "$odd"
+  wait $other
+  says '/odd\\x1b\[31m\\xe2\\x80\\xae\\xff: mounted; pool '
+  says '/odd\\x1b\[31m\\xe2\\x80\\xae\\xff: unmounted; '
+  rmdir "$odd"
 }
 # They go while the files before them are warmed.
 t_vanished_later() {
@@ -160,6 +174,7 @@ if [ $has_below = 1 ]; then
 else
   skip "gone when it is looked at" "needs root"
 fi
+need_root "odd names in the log" && check "odd names in the log" t_log
 check "gone when its turn comes" t_vanished_later
 check "gone, and was named" t_vanished_named
 echo later > "$org/later"

@@ -44,6 +44,8 @@ OF_CONTROL = [
     _m('control, records', 'to ask for a file that the pool does not know makes a record',
        'control', '^(a running mount|cached leaves no record)$',
        STEER, 'return rc == 0 ? mnt.backing->look_up(id) : rc;', 'return rc;'),
+    _m('log, names', 'the log has names as they are', 'paths', '^odd names in the log$', MAIN,
+       '(void)tool_printable(shown, line);', 'memcpy(shown, line, sizeof(line));'),
     _m('why, changed', 'to ask for a file that was changed attaches it', 'why', '^changed since$',
        'mount/why.c', 'return v->racy || known.racy || !cm_validator_equal(v, &known)',
        'return false'),

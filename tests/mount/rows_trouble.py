@@ -216,5 +216,5 @@ OF_TROUBLE = [
        '^no aligned memory', THREADS, 'if (t->scratch && pthread_create(', 'if (pthread_create('),
     _m('no word', 'a mount that has no memory to begin says nothing', 'faults',
        '^no copy of a word', 'mount/options.c',
-       '    fprintf(stderr, "cachemax-mount: out of memory\\n");\n', ''),
+       '    say(CM_LOG_ERROR, "out of memory");\n', ''),
 ]
