@@ -94,6 +94,7 @@ int cache_begin(const char *pool)
 
     o.log = say;
     cache.path = pool;
+    cache.rounds = 1; /* what others have left in the pool may not be on its volume yet */
     e = cm_open(pool, &o, &cache.pool);
     if (e < 0)
         fprintf(stderr, "cachemax-winfsp: %s: %s%s\n", pool, cm_strerror(e),

@@ -9,8 +9,9 @@
 
 #include <stdbool.h>
 
-/* Calls each() from now on, with so many milliseconds before each call. The thread takes no request
- * to end (SIGTERM and the like). False: there is no room for another thread. */
+/* Calls each() at once, also if the end follows at once, and from then on with so many milliseconds
+ * before each call. The thread takes no request to end (SIGTERM and the like). False: there is no
+ * room for another thread. */
 bool ticker_begin(unsigned ms, void (*each)(void));
 /* Returns when the last call has. Without a begin: nothing. */
 void ticker_end(void);

@@ -35,8 +35,9 @@ static bool wait_for_end(void)
 
 static void *tick(void *arg)
 {
-    while (!wait_for_end())
+    do
         ticker.each();
+    while (!wait_for_end());
     return arg;
 }
 

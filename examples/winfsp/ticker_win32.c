@@ -20,8 +20,9 @@ static struct {
 static DWORD WINAPI tick(void *arg)
 {
     (void)arg;
-    while (WaitForSingleObject(ticker.end, ticker.ms) == WAIT_TIMEOUT)
+    do
         ticker.each();
+    while (WaitForSingleObject(ticker.end, ticker.ms) == WAIT_TIMEOUT);
     return 0;
 }
 

@@ -84,6 +84,7 @@ MOUNT = [
     row('O_TRUNC is overlooked', 'serves', OPS, 'if (fi->flags & O_TRUNC)', 'if (false)'),
     row('what waits in DRAM is never stored', 'stays warm', CACHE,
         '(void)cm_checkpoint(cache.pool);', '(void)0;'),
+    row('no checkpoint at the begin', 'begins with', CACHE, 'cache.rounds = 1;', '(void)0;'),
     row('no file is attached', 'hits', CACHE, '    if (!identify(h, &v))\n        return;\n',
         '    return;\n'),
     row('hidden names', 'kills', OPS, 'config->hard_remove = 1;', ''),

@@ -146,6 +146,24 @@ t_serves() {
   ends 0 kill "$pid"
   is_back
 }
+# Another program may have filled the pool without checkpoints: then a power cut would empty it. So
+# there is one when the mount begins, also if it ends at once.
+t_begins_safe() {
+  local pool=$work/filled
+  "$cm" cat "$folder/numbers" --pool "$pool" >/dev/null
+  fails survives "$pool"
+  serve
+  ends 0 kill "$pid"
+  survives "$pool"
+  rm "$pool"
+}
+survives() { "$cm" info "$1" --json | grep -q '"durability": *"checkpoints"'; }
+keeps_syncs() { # Does the volume of $work? Made like this, a pool on another one never survives.
+  rm -f "$work/filled"
+  "$cm" create "$work/filled" --size 8M --quiet &&
+    "$cm" cat "$folder/numbers" --pool "$work/filled" >/dev/null &&
+    "$cm" info "$work/filled" | grep -q 'power cut, until a program makes checkpoints'
+}
 # Directories are listed and synced as at the origin, also one that was renamed or removed while it
 # was open.
 t_lists() {
@@ -474,6 +492,13 @@ t_kills() {
 new_pool 16MiB
 check "nothing to recover, wrong usage" t_nothing_to_do
 check "serves and is ended" t_serves
+if ! wanted "begins with a checkpoint"; then
+  :
+elif keeps_syncs; then
+  check "begins with a checkpoint" t_begins_safe
+else
+  skip "begins with a checkpoint" "the volume of $work does not keep what it syncs"
+fi
 check "lists directories" t_lists
 check "unmounted by others" t_unmounted
 check "ended while files are open" t_ended_while_open
