@@ -4,7 +4,7 @@
  *
  * Owns: nothing. What a terminal may get is decided by the command, src/tool/text.c.
  *
- * Who: main.c, main_win32.c, command.c, remove.c.
+ * Who: main.c, main_win32.c, command.c, remove.c, service_*_win32.c.
  */
 #include "say.h"
 

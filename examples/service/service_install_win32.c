@@ -21,6 +21,7 @@
 #include "owner_win32.h"
 #include "pipe_files.h"
 #include "run.h"
+#include "say.h"
 #include "service_scm_win32.h"
 #include "service_win32.h"
 #include "text_win32.h"
@@ -63,7 +64,7 @@ static int set_all(SC_HANDLE service, const struct setting *s, size_t n)
         if (ChangeServiceConfig2W(service, s[i].level, (void *)(uintptr_t)s[i].value))
             continue;
         if (is_unknown(GetLastError())) {
-            printf("note: this system does not know %s\n", s[i].what);
+            say(stdout, "note: this system does not know %s", s[i].what);
             continue;
         }
         snprintf(what, sizeof(what), "the service manager does not take %s", s[i].what);
@@ -163,9 +164,10 @@ static int register_service(const wchar_t *program, const wchar_t *file, bool st
     else
         status = again ? install_again(&m, program, line) : install_new(&m, program, line);
     if (status == 0)
-        printf(again ? SERVICE_NAME_UTF8 " was installed; it has the new configuration%s\n"
-                     : SERVICE_NAME_UTF8 " is installed%s\n",
-               again && !start ? " when it starts the next time" : "");
+        say(stdout,
+            again ? SERVICE_NAME_UTF8 " was installed; it has the new configuration%s"
+                  : SERVICE_NAME_UTF8 " is installed%s",
+            again && !start ? " when it starts the next time" : "");
     if (status == 0 && again && start)
         status = scm_stop(m.service);
     if (status == 0 && start)
@@ -181,11 +183,11 @@ static int check_first(const char *file, struct config *c)
     char why[RUN_WHY_ROOM];
 
     if (!config_read(c, file, why)) {
-        fprintf(stderr, "cachemax-service: %s\n", why);
+        say(stderr, "cachemax-service: %s", why);
         return RUN_BAD_USAGE;
     }
     if (!run_pool_is_there(c, why)) {
-        fprintf(stderr, "cachemax-service: %s\n", why);
+        say(stderr, "cachemax-service: %s", why);
         return RUN_NO_SERVICE;
     }
     return 0;
@@ -228,10 +230,10 @@ static void warn_of_others(const wchar_t *path, const char *why)
     if (!is_exposed(path) && !is_exposed(directory))
         return;
     name = text_utf8(path);
-    fprintf(stderr,
-            "cachemax-service: warning: %s: not only administrators may write it or its directory, "
-            "and %s\n",
-            name ? name : "this program", why);
+    say(stderr,
+        "cachemax-service: warning: %s: not only administrators may write it or its directory, "
+        "and %s",
+        name ? name : "this program", why);
     free(name);
 }
 
@@ -276,8 +278,8 @@ static void wait_until_gone(SC_HANDLE manager)
         CloseServiceHandle(service);
         Sleep(50);
     }
-    printf("note: it is gone once the programs that show services are closed (Services, Task "
-           "Manager)\n");
+    say(stdout, "note: it is gone once the programs that show services are closed (Services, Task "
+                "Manager)");
 }
 
 /* Stops and deletes the service. *file is the caller's. */
@@ -290,7 +292,7 @@ static int unregister(char **file)
     if (!scm_open(&m, 0, DELETE | SERVICE_SCM_CONTROL, &status))
         return status;
     if (!m.service) {
-        printf(SERVICE_NAME_UTF8 " is not installed\n");
+        say(stdout, SERVICE_NAME_UTF8 " is not installed");
         scm_close(&m);
         return 0;
     }
@@ -316,17 +318,20 @@ static void say_what_stays(const char *file, unsigned files)
     char why[RUN_WHY_ROOM];
 
     if (file && config_read(&c, file, why))
-        printf(SERVICE_NAME_UTF8 " is uninstalled. What stays is the pool %s and the configuration "
-                                 "%s\n",
-               c.pool, file);
+        say(stdout,
+            SERVICE_NAME_UTF8 " is uninstalled. What stays is the pool %s and the configuration "
+                              "%s",
+            c.pool, file);
     else if (file)
-        printf(SERVICE_NAME_UTF8 " is uninstalled. What stays is its pool; its configuration "
-                                 "cannot be read: %s\n",
-               why);
+        say(stdout,
+            SERVICE_NAME_UTF8 " is uninstalled. What stays is its pool; its configuration "
+                              "cannot be read: %s",
+            why);
     if (files > 0)
-        printf("note: below %%ProgramData%% files stay that clients or another service have "
-               "open: %u. When they have ended, \"cachemax-service uninstall\" deletes them\n",
-               files);
+        say(stdout,
+            "note: below %%ProgramData%% files stay that clients or another service have "
+            "open: %u. When they have ended, \"cachemax-service uninstall\" deletes them",
+            files);
 }
 
 int service_uninstall(void)

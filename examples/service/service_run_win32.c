@@ -17,6 +17,7 @@
 
 #include "event_log_win32.h"
 #include "run.h"
+#include "say.h"
 #include "service_win32.h"
 #include "text_win32.h"
 
@@ -179,11 +180,11 @@ int service_run(const char *file, bool (*has_ended)(uint32_t process))
         return service.status;
     e = GetLastError();
     if (e == ERROR_FAILED_SERVICE_CONTROLLER_CONNECT) {
-        fprintf(stderr, "cachemax-service: run-service is for the service manager of Windows. "
-                        "\"cachemax-service install FILE --start\" makes it run the service; "
-                        "\"cachemax-service FILE\" serves here.\n");
+        say(stderr, "cachemax-service: run-service is for the service manager of Windows. "
+                    "\"cachemax-service install FILE --start\" makes it run the service; "
+                    "\"cachemax-service FILE\" serves here.");
         return RUN_BAD_USAGE;
     }
-    fprintf(stderr, "cachemax-service: the service manager cannot be reached: %s\n", text_error(e));
+    say(stderr, "cachemax-service: the service manager cannot be reached: %s", text_error(e));
     return RUN_NO_SERVICE;
 }

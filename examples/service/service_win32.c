@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "run.h"
+#include "say.h"
 #include "service_scm_win32.h"
 #include "text_win32.h"
 
@@ -43,14 +44,14 @@ static const char *hint(DWORD error)
 
 int scm_failed(const char *what, DWORD error)
 {
-    fprintf(stderr, "cachemax-service: %s: %s%s\n", what, text_error(error), hint(error));
+    say(stderr, "cachemax-service: %s: %s%s", what, text_error(error), hint(error));
     return RUN_NO_SERVICE;
 }
 
 int scm_not_installed(void)
 {
-    fprintf(stderr, "cachemax-service: " SERVICE_NAME_UTF8
-                    " is not installed; \"cachemax-service install FILE\" does it\n");
+    say(stderr, "cachemax-service: " SERVICE_NAME_UTF8
+                " is not installed; \"cachemax-service install FILE\" does it");
     return SERVICE_EXIT_NOT_INSTALLED;
 }
 
@@ -90,8 +91,8 @@ static int open_service(struct scm *m, DWORD access)
     m->file = file_of(m->service);
     if (m->file)
         return 0;
-    fprintf(stderr, "cachemax-service: there is a service " SERVICE_NAME_UTF8
-                    " that is not of this program; \"sc.exe qc " SERVICE_NAME_UTF8 "\" shows it\n");
+    say(stderr, "cachemax-service: there is a service " SERVICE_NAME_UTF8
+                " that is not of this program; \"sc.exe qc " SERVICE_NAME_UTF8 "\" shows it");
     return RUN_NO_SERVICE;
 }
 
@@ -164,23 +165,23 @@ static int started(const SERVICE_STATUS_PROCESS *s, DWORD e)
     char how[600];
 
     if (s->dwCurrentState == SERVICE_RUNNING) {
-        printf(SERVICE_NAME_UTF8 " runs, process %lu\n", s->dwProcessId);
+        say(stdout, SERVICE_NAME_UTF8 " runs, process %lu", s->dwProcessId);
         return 0;
     }
     if (s->dwCurrentState == SERVICE_START_PENDING) {
-        fprintf(stderr,
-                "cachemax-service: " SERVICE_NAME_UTF8 " has begun, and its pool is not open after "
-                "%d s; \"cachemax-service status\" says when it runs\n",
-                WAIT_S);
+        say(stderr,
+            "cachemax-service: " SERVICE_NAME_UTF8 " has begun, and its pool is not open after "
+            "%d s; \"cachemax-service status\" says when it runs",
+            WAIT_S);
         return RUN_NO_SERVICE;
     }
     how_it_ended(s, how, sizeof(how));
-    fprintf(stderr,
-            "cachemax-service: " SERVICE_NAME_UTF8 " did not start%s%s%s. Its log says why: Event "
-            "Viewer, Windows Logs, Application, source " SERVICE_NAME_UTF8 "; or: wevtutil qe "
-            "Application /c:5 /rd:true /f:text /q:\"*[System[Provider[@Name='" SERVICE_NAME_UTF8
-            "']]]\"\n",
-            answer_lost(e) ? ": " : "", answer_lost(e) ? text_error(e) : "", how);
+    say(stderr,
+        "cachemax-service: " SERVICE_NAME_UTF8 " did not start%s%s%s. Its log says why: Event "
+        "Viewer, Windows Logs, Application, source " SERVICE_NAME_UTF8 "; or: wevtutil qe "
+        "Application /c:5 /rd:true /f:text /q:\"*[System[Provider[@Name='" SERVICE_NAME_UTF8
+        "']]]\"",
+        answer_lost(e) ? ": " : "", answer_lost(e) ? text_error(e) : "", how);
     return RUN_NO_SERVICE;
 }
 
@@ -220,13 +221,13 @@ int scm_stop(SC_HANDLE service)
     if (!wait_while(service, SERVICE_RUNNING, &s) || !wait_while(service, SERVICE_STOP_PENDING, &s))
         return scm_failed("its state", GetLastError());
     if (s.dwCurrentState == SERVICE_STOPPED) {
-        printf(SERVICE_NAME_UTF8 " is stopped\n");
+        say(stdout, SERVICE_NAME_UTF8 " is stopped");
         return 0;
     }
-    fprintf(stderr,
-            "cachemax-service: " SERVICE_NAME_UTF8 " has not ended after %d s; \"cachemax-service "
-            "status\" says when it has\n",
-            WAIT_S);
+    say(stderr,
+        "cachemax-service: " SERVICE_NAME_UTF8 " has not ended after %d s; \"cachemax-service "
+        "status\" says when it has",
+        WAIT_S);
     return RUN_NO_SERVICE;
 }
 
@@ -243,12 +244,12 @@ static int print_status(const struct scm *m)
         snprintf(how, sizeof(how), ", process %lu", s.dwProcessId);
     if (s.dwCurrentState == SERVICE_STOPPED)
         how_it_ended(&s, how, sizeof(how));
-    printf(SERVICE_NAME_UTF8 " %s%s, %s\n",
-           s.dwCurrentState == SERVICE_RUNNING         ? "runs"
-           : s.dwCurrentState == SERVICE_START_PENDING ? "starts"
-           : s.dwCurrentState == SERVICE_STOP_PENDING  ? "stops"
-                                                       : "is stopped",
-           how, m->file);
+    say(stdout, SERVICE_NAME_UTF8 " %s%s, %s",
+        s.dwCurrentState == SERVICE_RUNNING         ? "runs"
+        : s.dwCurrentState == SERVICE_START_PENDING ? "starts"
+        : s.dwCurrentState == SERVICE_STOP_PENDING  ? "stops"
+                                                    : "is stopped",
+        how, m->file);
     return s.dwCurrentState == SERVICE_RUNNING ? 0 : SERVICE_EXIT_STOPPED;
 }
 
@@ -264,7 +265,7 @@ static int status_command(void)
     if (m.service) {
         status = print_status(&m);
     } else {
-        printf(SERVICE_NAME_UTF8 " is not installed\n");
+        say(stdout, SERVICE_NAME_UTF8 " is not installed");
         status = SERVICE_EXIT_NOT_INSTALLED;
     }
     scm_close(&m);
@@ -291,8 +292,8 @@ int service_command(int n, char **arg, bool (*has_ended)(uint32_t process))
     if (strcmp(name, "install") == 0 && (n == 2 || start) && arg[1][0] != '-')
         return service_install(arg[1], start);
     if (strcmp(name, "install") == 0 && (n == 1 || arg[1][0] == '-')) {
-        fprintf(stderr, "cachemax-service: install needs the configuration: "
-                        "cachemax-service install FILE [--start]\n");
+        say(stderr, "cachemax-service: install needs the configuration: "
+                    "cachemax-service install FILE [--start]");
         return RUN_BAD_USAGE;
     }
     if (strcmp(name, "run-service") == 0 && n == 2)

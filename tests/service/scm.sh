@@ -89,6 +89,8 @@ expect "start, not installed" 4 'not installed.*install FILE' "$service" start
 expect "stop, not installed" 4 'not installed' "$service" stop
 expect "uninstall, not installed" 0 'not installed' "$service" uninstall
 expect "install, no configuration" 2 'none\.conf: ' "$service" install none.conf
+# What a terminal must not get is escaped: here a change of the direction of writing.
+expect "install, an odd name" 2 'no\\xe2\\x80\\xaene\.conf: ' "$service" install $'no\u202ene.conf'
 run "$service" check-config wrong.conf >"$work/wrong"
 expect "install, no file" 2 'needs the configuration: .*install FILE' "$service" install
 expect "install, an option in its place" 2 'install FILE' "$service" install --start
