@@ -577,9 +577,10 @@ void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier)
     if (!s->failed && frontier > s->now.frontier) {
         s->now.frontier = frontier;
         /* The frontier is a hint, so it is not synced. Therefore it goes into one copy only: if the
-         * page cache had both in flight, a crash could tear both. */
-        if (prepare(s, 1, &next) == 0)
-            (void)write_copy(s, s->first, &next);
+         * page cache had both in flight, a crash could tear both. Without syncs it is durable now,
+         * and this copy is the next one to be written last: it alone knows the frontier. */
+        if (prepare(s, 1, &next) == 0 && write_copy(s, s->first, &next) == 0 && !s->sync)
+            s->first = 1 - s->first;
     }
     cm_lock_release(&s->lock);
 }

@@ -665,10 +665,17 @@ FILES = [
        "    cm_media_fence(&m); /* the new pool's emptiness is durable before it is a pool */\n",
        ''),
     _m('frontier in both copies', 'a hint that is not synced goes into one copy',
-       'crash pagecache fill-a0', SUPER, '(void)write_copy(s, s->first, &next);',
-       '(void)write_copy(s, s->first, &next), next.seq++,\n'
+       'crash pagecache fill-a0', SUPER,
+       'write_copy(s, s->first, &next) == 0 && !s->sync)\n'
+       '            s->first = 1 - s->first;',
+       '(write_copy(s, s->first, &next), next.seq++,\n'
        '                next.xxh3 = cm_format_super_sum(&next),\n'
-       '                (void)write_copy(s, 1 - s->first, &next);'),
+       '                write_copy(s, 1 - s->first, &next)) == 0 && !s->sync)\n'
+       '            s->first = 1 - s->first;'),
+    _m('frontier written over', 'the only copy that knows the frontier is written last',
+       'crash fill-a,close', SUPER,
+       'write_copy(s, s->first, &next) == 0 && !s->sync)\n',
+       'write_copy(s, s->first, &next) != 0)\n'),
     _m('frontier mark first', 'no slot is filled that the superblock does not know of',
        'unit block frontier_first', EVICT,
        '    cm_super_frontier(&c->super, next);\n    (void)at_cas_acq_rel',

@@ -301,6 +301,17 @@ static const char *recover(cm_cache *c, cm_file **file, struct floor *closed)
     return wrong;
 }
 
+/* Where stores are durable in their order the superblock knows of each slot that has a block: a
+ * session that has just begun counts the blocks of groups up to there. */
+static bool knows_slots(const cm_cache *c)
+{
+    struct cm_header h;
+    for (uint64_t s = c->super.now.frontier; s < c->media.geo.slots; s++)
+        if (cm_slot_header(&c->media, s, &h) == CM_SLOT_HIT)
+            return false;
+    return true;
+}
+
 /* The first session after a crash. */
 static const char *session(const struct snapshot *now, const struct floor *must,
                            struct floor *closed, uint64_t *hits)
@@ -318,6 +329,8 @@ static const char *session(const struct snapshot *now, const struct floor *must,
         return NULL;
     if (e)
         return "the pool does not open";
+    if (w.rules < RULES_PAGECACHE && !w.damaged && !rec_failed() && !knows_slots(c))
+        return "a block is in a slot that the superblock calls unused";
     for (int k = 0; k < 2 * FILES && !wrong; k++) /* in the order of attach_all() */
         if (any_must(must, k % FILES) == (k < FILES))
             wrong = judge_file(c, now, k % FILES, must, hits, &file[k % FILES]);
