@@ -1587,7 +1587,8 @@ typedef struct cm_info {
     uint64_t dram_bytes; /* that an open pool of this size takes, without the probation buffer; if
                           * files are kept, one bit for each slot more, and 64 bytes for each */
     uint64_t epoch;
-    uint64_t used_slots; /* slots that were ever used in this epoch (a hint) */
+    uint64_t used_slots; /* slots that were ever used in this epoch (a hint). It begins at 0 again
+                          * if the pool empties itself while it is open: a sync has failed */
     uint32_t durability; /* enum cm_durability, of the present owner or else of the last one */
     uint32_t clean;      /* 1: closed cleanly */
     uint32_t emptied;    /* 1: this open emptied the pool after a crash without DAX */

@@ -53,7 +53,7 @@ static int settle(cm_cache *c)
     cm_checkpoint_note_ends(c);
     /* What could not be forgotten must not come back. */
     if (at_load_relaxed(&c->broken))
-        e = cm_super_bump_epoch(&c->super, &c->broken);
+        e = cm_cache_empty(c);
     /* The memo is a hint: if it cannot be written, the superblock does not name it, and the close
      * goes on. */
     if (e || cm_memo_write(&c->memo, cm_super_generation(&c->super), &memo))
@@ -68,7 +68,7 @@ static int settle(cm_cache *c)
         return cm_super_close(&c->super, at_load_relaxed(&c->policy.ring.frontier), &memo);
     /* Nobody knows which part was written: nothing may count. If a seal fails, it can be made void
      * all the same. */
-    e = cm_super_bump_epoch(&c->super, &c->broken);
+    e = cm_cache_empty(c);
     if (e && (c->super.sync || e == CM_ESEAL)) {
         cm_super_void(&c->super);
         at_store_relaxed(&c->broken, 2u); /* said: this line has the same advice */

@@ -269,7 +269,7 @@ int cm_cache_whole(struct cm_cache *c)
     if (c->shared)
         at_store_seq_cst(&c->broken, 2u);
     else
-        (void)cm_super_bump_epoch(&c->super, &c->broken);
+        (void)cm_cache_empty(c);
     cm_log(c, CM_LOG_ERROR,
            "%s: the pool file was truncated while it was open (%llu of %llu bytes are left): "
            "nothing is cached any more; close it, delete it and make it anew (the cached files "

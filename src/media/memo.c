@@ -210,8 +210,7 @@ static bool is_zero(const struct cm_memo_page *p)
 static bool gather_slots(const struct cm_memo *o, uint64_t number, struct cm_memo_page *p)
 {
     struct cm_memo_page last;
-    uint64_t first, n = slots_of(o, number, &first),
-                    used = at_load_relaxed(&o->policy->ring.frontier);
+    uint64_t first, n = slots_of(o, number, &first), used = cm_ring_used(&o->policy->ring);
     if (first < used)
         cm_policy_save_slots(o->policy, first, first + n <= used ? n : used - first, p->body);
     if (is_reached(o, number))

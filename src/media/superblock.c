@@ -390,7 +390,8 @@ int cm_super_close(struct cm_superblocks *s, uint64_t frontier, const struct cm_
     int e = s->failed ? CM_EIO : 0;
     if (e == 0) {
         s->now.state = CM_SUPER_CLEAN;
-        s->now.frontier = frontier;
+        /* After a new epoch slots behind it may be in use. */
+        s->now.frontier = s->bumped && s->now.frontier > frontier ? s->now.frontier : frontier;
         s->now.memo = *memo;
         s->now.inc_mark = s->next_incarnation; /* nobody uses the rest of the range now */
         e = write_both(s);
@@ -419,8 +420,11 @@ static int bump(struct cm_superblocks *s, uint32_t *failed)
     /* Release, after both copies are durable: pairs with cm_media_key. If a write failed the old
      * key stays: blocks that are valid on the media must still be found. Otherwise a later bracket
      * would take them for gone. */
-    if (e == 0)
+    if (e == 0) {
+        s->bumped = true;
+        at_store_relaxed(&s->covered, 0); /* before the key: see cm_super_covers() */
         at_store_release(&s->media->check_key, cm_format_check_key(s->now.uuid, s->now.epoch));
+    }
     at_store_seq_cst(failed, e ? 1u : 0u);
     s->unforgotten = e != 0;
     if (e == 0)
@@ -582,5 +586,10 @@ void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier)
         if (prepare(s, 1, &next) == 0 && write_copy(s, s->first, &next) == 0 && !s->sync)
             s->first = 1 - s->first;
     }
+    /* Release: pairs with the acquire in cm_super_covers(). The superblock comes before it. With
+     * the mark first other threads would fill slots that the superblock calls unused, and after a
+     * kill the next session would not know of their blocks. */
+    if (frontier > at_load_relaxed(&s->covered))
+        at_store_release(&s->covered, frontier);
     cm_lock_release(&s->lock);
 }

@@ -34,6 +34,10 @@ struct cm_superblocks {
      * something could not be forgotten, until an epoch begins. */
     bool silent, unforgotten;
     bool unsaid; /* a failed fsync may be in no copy yet */
+    bool bumped; /* an epoch began since the open */
+    /* Atomic; changed under the lock, and at open: a copy says of the slots below this that they
+     * may be in use. */
+    uint64_t covered;
 };
 
 /* What is known of the process that opens. It decides whether a crashed pool may be kept. */
@@ -157,5 +161,14 @@ int cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word);
 int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation);
 /* Remembers (a hint, best effort) that slots below `frontier` may be in use. */
 void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier);
+/* Is it remembered of the slots below `end`? Asked after cm_slot_fill() and before
+ * cm_slot_publish(): a new epoch remembers of none. */
+static inline bool cm_super_covers(const struct cm_superblocks *s, uint64_t end)
+{
+    /* Acquire: pairs with the release in cm_super_frontier(). And it comes after the load of the
+     * key in cm_slot_fill(), which is an acquire, too: who has the key of a new epoch sees what
+     * bump() has stored here before. With an older key the block will not count. */
+    return end <= at_load_acquire(&s->covered);
+}
 
 #endif

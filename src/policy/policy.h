@@ -144,7 +144,7 @@ static inline unsigned cm_policy_share_victims(struct cm_policy_state *p, uint32
     while (got < n &&
            (v[got].slot = cm_ring_share_victim(&p->ring, &p->ring.shares.share[share - 1],
                                                &v[got].remember)) != CM_NO_SLOT)
-        got++;
+        v[got++].returned = false;
     return got;
 }
 /* The victim's block is gone. */

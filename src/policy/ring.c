@@ -14,7 +14,7 @@
  *
  * The search for a victim tries, in this order:
  * 1. the hinted slots;
- * 2. slots behind the frontier, which were never used;
+ * 2. slots behind the frontier, which were never used, or not since the pool emptied itself;
  * 3. other slots that became empty, if there are many of them. Their bytes tell;
  * 4. the front of the line, if the line is as long as it may be. A slot that was wanted again
  *    meanwhile has earned its place and stays. The first other slot is the victim;
@@ -339,30 +339,38 @@ static uint64_t by_hand(struct cm_ring *r, bool *remember)
     return take(r, best);
 }
 
-/* Owns a slot that holds no block. */
-static uint64_t empty_one(struct cm_ring *r)
+/* Owns a slot that holds no block. `returned`: it may hold one, see struct cm_victim. */
+static uint64_t empty_one(struct cm_ring *r, bool *returned)
 {
     uint64_t slot;
+    *returned = false;
     while ((slot = pop_hint(r)) != CM_NO_SLOT) /* bounded: there are at most CM_HINTS hints */
         if (cm_ring_count(r, slot) == CM_REF_EMPTY && take(r, slot) != CM_NO_SLOT)
             return slot;
     for (unsigned i = 0; i < CM_RING_STEPS && (slot = next_unused(r)) != CM_NO_SLOT; i++)
-        if (take(r, slot) != CM_NO_SLOT) /* else a reader owns it, because it found it bad */
+        /* Else a reader owns it, because it found it bad; or who took it before the pool emptied
+         * itself. */
+        if (take(r, slot) != CM_NO_SLOT) {
+            *returned = slot < at_load_relaxed(&r->used); /* relaxed: a hint, look at the header */
             return slot;
+        }
     return next_empty(r);
 }
 
 unsigned cm_ring_victims(struct cm_ring *r, struct cm_victim *v, unsigned n)
 {
     unsigned got = 0;
-    while (got < n && (v[got].slot = empty_one(r)) != CM_NO_SLOT)
+    while (got < n && (v[got].slot = empty_one(r, &v[got].returned)) != CM_NO_SLOT)
         v[got++].remember = false;
+    const unsigned empty = got;
     while (got < n) {
         got += by_line(r, v + got, n - got, got);
         if (got == n || (v[got].slot = by_hand(r, &v[got].remember)) == CM_NO_SLOT)
             break;
         got++;
     }
+    for (unsigned i = empty; i < got; i++)
+        v[i].returned = false;
     return got;
 }
 
@@ -470,6 +478,24 @@ void cm_ring_disown_all(struct cm_ring *r, const uint64_t *slot, unsigned n)
         }
         at_and_release(&r->owned[word], ~bits); /* release: pairs with cm_ring_own */
     }
+}
+
+void cm_ring_emptied(struct cm_ring *r)
+{
+    /* The frontier comes to these, too. The next slots that are filled are the first ones then, and
+     * the persisted frontier says so. */
+    cm_lock_acquire(&r->lock);
+    for (uint32_t i = 0; i < r->free_count; i++)
+        cm_ring_disown(r, r->free[i]);
+    at_store_relaxed(&r->free_count, 0u);
+    at_store_relaxed(&r->hint_count, 0u);
+    cm_lock_release(&r->lock);
+    uint64_t frontier = at_load_relaxed(&r->frontier), used = at_load_relaxed(&r->used);
+    do
+        while (used < frontier && !at_cas_acq_rel(&r->used, &used, frontier)) {
+        }
+    /* Release: pairs with the acquire in cm_ring_used(). */
+    while (!at_cas_acq_rel(&r->frontier, &frontier, 0));
 }
 
 void cm_ring_hint(struct cm_ring *r, uint64_t slot)

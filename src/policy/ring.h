@@ -44,8 +44,11 @@ struct cm_ring {
     uint64_t *kept;
     uint64_t kept_count; /* atomic; bits that are set there */
     struct cm_shares shares;
-    uint64_t hand;      /* atomic; counts steps, not slots */
-    uint64_t frontier;  /* atomic; slots from here on were never used in this epoch */
+    uint64_t hand; /* atomic; counts steps, not slots */
+    /* Atomic; slots from here on were never used in this epoch, but for those that were taken
+     * before it began (cm_ring_emptied). */
+    uint64_t frontier;
+    uint64_t used;      /* atomic; or slots below it were used in an epoch before, since the open */
     uint64_t end;       /* atomic; slots from here on are not used: see cm_ring_stop */
     uint64_t probation; /* atomic; at so many slots on probation, victims come from the line */
     uint32_t earn;      /* atomic; hits on probation, or in the buffer, that earn a place */
@@ -95,6 +98,14 @@ static inline void cm_ring_touch(struct cm_ring *r, uint64_t slot)
         (void)at_cas_acq_rel(&r->ref[slot], &c, (uint8_t)(c & ~CM_REF_KNOWN));
     else if ((c & (CM_REF_EMPTY | CM_REF_MAX)) < CM_REF_MAX)
         (void)at_cas_acq_rel(&r->ref[slot], &c, (uint8_t)(c + 1));
+}
+/* Slots from here on were never used, whatever epochs have begun since the open. */
+static inline uint64_t cm_ring_used(const struct cm_ring *r)
+{
+    /* Acquire: pairs with the swap in cm_ring_emptied(). Who finds the frontier back at its
+     * beginning finds the other number raised. */
+    const uint64_t frontier = at_load_acquire(&r->frontier), used = at_load_relaxed(&r->used);
+    return frontier < used ? used : frontier;
 }
 /* How many slots were never used? */
 static inline uint64_t cm_ring_unused(const struct cm_ring *r)
@@ -198,6 +209,7 @@ void cm_ring_unkeep_all(struct cm_ring *r);
 struct cm_victim {
     uint64_t slot;
     bool remember; /* the ghost should remember what is in it */
+    bool returned; /* the frontier came to it a second time: it may have been filled since */
 };
 /* Takes ownership of the next n victims. Returns fewer if all slots that it saw were owned. */
 unsigned cm_ring_victims(struct cm_ring *r, struct cm_victim *v, unsigned n);
@@ -233,6 +245,10 @@ static inline bool cm_ring_refuses(const struct cm_ring *r)
 unsigned cm_ring_take_free(struct cm_ring *r, uint64_t *slot, unsigned n);
 /* Gives owned, durably invalid slots to the free stack. When it is full, disowns and hints them. */
 void cm_ring_give_free(struct cm_ring *r, const uint64_t *slot, unsigned n);
+/* The pool has emptied itself, so each slot is as good as never used: the frontier goes back. Slots
+ * that are owned are left to their owners, and the frontier passes them by; but not those of the
+ * free stack. Any thread, also several, and beside everything else. */
+void cm_ring_emptied(struct cm_ring *r);
 /* Says that an unowned slot became empty, so that it is tried before the hand moves. The hint may
  * be lost. If the slot is filled meanwhile, the hint is ignored. */
 void cm_ring_hint(struct cm_ring *r, uint64_t slot);

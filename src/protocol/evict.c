@@ -76,7 +76,8 @@ static unsigned choose_some(struct cm_cache *c, uint32_t share, struct victim *v
         if (look(c, &v[count], &last)) {
             cm_step_quarantine_owned(c, v[count].slot);
         } else if (v[count].keyed &&
-                   cm_keep_spares(c, v[count].slot, v[count].key.incarnation, v[count].w0)) {
+                   (found[i].returned ||
+                    cm_keep_spares(c, v[count].slot, v[count].key.incarnation, v[count].w0))) {
             cm_ring_disown(&c->policy.ring, v[count].slot);
             ++*spared;
         } else {
@@ -284,7 +285,7 @@ void cm_evict_begin(struct cm_cache *c, uint64_t frontier)
 {
     const uint64_t slots = cm_media_slots(&c->media), step = frontier_step(c);
     frontier = frontier < slots ? frontier : slots;
-    c->policy.ring.frontier = c->frontier_mark = frontier;
+    c->policy.ring.frontier = c->super.covered = frontier;
     c->hole = frontier > step ? frontier - step : 0;
     c->holes_end = frontier;
 }
@@ -368,21 +369,11 @@ uint64_t cm_evict_blocks(struct cm_cache *c, const struct cm_surveyed *b, unsign
     return bytes;
 }
 
-/* Stores in the pool, in wide steps, up to which slot the never-used slots have been taken. */
-static void note_frontier(struct cm_cache *c)
+/* In wide steps. */
+void cm_evict_cover(struct cm_cache *c, uint64_t end)
 {
-    uint64_t f = at_load_relaxed(&c->policy.ring.frontier);
-    uint64_t mark = at_load_relaxed(&c->frontier_mark);
-    if (f <= mark)
-        return;
-    uint64_t next = f + frontier_step(c);
-    if (next > cm_media_slots(&c->media))
-        next = cm_media_slots(&c->media);
-    /* The superblock before the mark. While the mark is behind, other threads come here, too, and
-     * wait for the superblock. With the mark first they would fill slots that the superblock calls
-     * unused, and after a kill the next session would fill these slots again. */
-    cm_super_frontier(&c->super, next);
-    (void)at_cas_acq_rel(&c->frontier_mark, &mark, next); /* else another thread has raised it */
+    const uint64_t slots = cm_media_slots(&c->media), next = end + frontier_step(c);
+    cm_super_frontier(&c->super, next < slots ? next : slots);
 }
 
 /* How many slots are evicted together. It is a small number, so that blocks that are evicted too
@@ -426,8 +417,5 @@ unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
     const uint32_t over = cm_share_over(&c->policy.ring.shares);
     if (over > 0) /* its quota is smaller than it was: it gives first */
         got += evict_ahead(c, over, slot + got, n - got);
-    if (got < n)
-        got += evict_ahead(c, 0, slot + got, n - got);
-    note_frontier(c);
-    return got;
+    return got < n ? got + evict_ahead(c, 0, slot + got, n - got) : got;
 }

@@ -18,6 +18,8 @@ static inline unsigned cm_evict_batch(const struct cm_cache *c)
 /* At open: where the slots begin that were never used. If a session was killed since the pool was
  * made, that is ahead of those that were used. What was left empty is filled first. */
 void cm_evict_begin(struct cm_cache *c, uint64_t frontier);
+/* Notes in the superblock that slots below `end`, and some more, may be in use. No lock is held. */
+void cm_evict_cover(struct cm_cache *c, uint64_t end);
 /* Gets up to n owned slots to fill: from the free stack, then by eviction, of blocks that nothing
  * leads to first. An eviction also puts some slots on the free stack for later. Returns the number
  * of slots. */

@@ -449,9 +449,16 @@ static inline __attribute__((always_inline)) void
 store(struct cm_cache *c, const struct cm_grant *g, struct cm_newcomer *n, unsigned count)
 {
     const uint64_t timed = cm_fill_choice_is_over(c) ? 0 : cm_fill_choice_turn(c);
+    uint64_t end = 0; /* of the slots that will be in use */
     for (unsigned i = 0; i < count; i++)
-        if (n[i].slot != CM_NO_SLOT)
+        if (n[i].slot != CM_NO_SLOT) {
             prepare(c, g, &n[i]);
+            end = n[i].result == 0 && n[i].slot >= end ? n[i].slot + 1 : end;
+        }
+    /* Before one of them is: after a kill the next session counts the blocks of groups up to the
+     * frontier that the superblock tells. */
+    if (!cm_super_covers(&c->super, end))
+        cm_evict_cover(c, end);
     /* All headers are flushed now. If each were flushed at once, its neighbour in the same line
      * would wait for the line to come back. */
     uint32_t failed = flush_headers(c, n, count);

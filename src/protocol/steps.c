@@ -52,10 +52,10 @@ void cm_step_index_trouble(struct cm_cache *c, const struct cm_key *k, unsigned 
  * all that were used come before them. Relaxed: who takes one now finds that out by itself. */
 static void stop_at_used(struct cm_cache *c)
 {
-    const uint64_t frontier = at_load_relaxed(&c->policy.ring.frontier);
+    const uint64_t used = cm_ring_used(&c->policy.ring);
     const uint64_t hole = at_load_relaxed(&c->hole);
-    const bool holes_last = hole < c->holes_end && c->holes_end == frontier;
-    cm_ring_stop(&c->policy.ring, holes_last ? hole : frontier);
+    const bool holes_last = hole < c->holes_end && c->holes_end == used;
+    cm_ring_stop(&c->policy.ring, holes_last ? hole : used);
     at_store_relaxed(&c->hole, c->holes_end);
 }
 

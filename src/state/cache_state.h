@@ -166,13 +166,12 @@ struct cm_cache {
     struct cm_stripe *stripes; /* geo.stripes of them */
     struct cm_probation probation;
     struct cm_memo memo;
-    uint8_t *pins;          /* one byte for each slot, pin.h */
-    uint64_t pinned;        /* atomic; blocks pinned right now */
-    uint32_t *pin_sets;     /* CM_PIN_SETS of them */
-    uint64_t frontier_mark; /* atomic; slots below it are covered by the persisted frontier */
-    uint64_t hole;          /* atomic; the next slot that the last session may have left empty */
-    uint64_t holes_end;     /* where those end */
-    uint32_t holes_sought;  /* atomic; where they begin was looked for */
+    uint8_t *pins;         /* one byte for each slot, pin.h */
+    uint64_t pinned;       /* atomic; blocks pinned right now */
+    uint32_t *pin_sets;    /* CM_PIN_SETS of them */
+    uint64_t hole;         /* atomic; the next slot that the last session may have left empty */
+    uint64_t holes_end;    /* where those end */
+    uint32_t holes_sought; /* atomic; where they begin was looked for */
 
     struct cm_lock files_lock; /* file_hash, open_places, slabs; attach and detach */
     struct cm_object **file_hash;
@@ -212,6 +211,16 @@ struct cm_cache {
 static inline void cm_count(const struct cm_cache *c, enum cm_stat which, uint64_t n)
 {
     cm_stats_add(&c->media, which, n);
+}
+
+/* A new epoch: nothing that is cached counts any more. CM_EIO, CM_ESEAL: that is not durable, and
+ * nothing is served or stored. */
+static inline int cm_cache_empty(struct cm_cache *c)
+{
+    const int e = cm_super_bump_epoch(&c->super, &c->broken);
+    if (e == 0)
+        cm_ring_emptied(&c->policy.ring);
+    return e;
 }
 
 /* Notes that a part of the pool cannot be read or written. api/trouble.c finds out why, when no

@@ -91,7 +91,7 @@ static bool holds_ended(const struct cm_cache *c, uint64_t slot)
 unsigned cm_ended_find(struct cm_cache *c, uint64_t *slot, unsigned n)
 {
     struct cm_ended *e = &c->ended;
-    const uint64_t end = at_load_relaxed(&c->policy.ring.frontier); /* relaxed: it only grows */
+    const uint64_t end = at_load_relaxed(&c->policy.ring.frontier); /* relaxed: a hint */
     unsigned found = 0;
     /* Acquire: pairs with the release below. What follows belongs to one thread at a time. */
     if (!cm_ended_is_due(c) || at_swap_acq_rel(&e->busy, 1u))

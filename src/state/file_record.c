@@ -148,7 +148,7 @@ int cm_file_bump_epoch(struct cm_cache *c)
 {
     cm_count(c, CM_STAT_escalations, 1);
     /* If it fails, this session serves nothing, and returns CM_EFORGET until a bump succeeds. */
-    return cm_super_bump_epoch(&c->super, &c->broken) ? CM_EFORGET : 0;
+    return cm_cache_empty(c) ? CM_EFORGET : 0;
 }
 
 int cm_file_disbelieve(struct cm_cache *c, uint64_t key)
@@ -156,7 +156,10 @@ int cm_file_disbelieve(struct cm_cache *c, uint64_t key)
     uint32_t unsaid = 0;
     cm_count(c, CM_STAT_escalations, 1);
     (void)at_cas_acq_rel(&c->older, &unsaid, 1);
-    return cm_super_disbelieve(&c->super, key, &c->broken) ? CM_EFORGET : 0;
+    const int e = cm_super_disbelieve(&c->super, key, &c->broken);
+    if (e == 0)
+        cm_ring_emptied(&c->policy.ring);
+    return e ? CM_EFORGET : 0;
 }
 
 /* Reads all records that may be the file's. If one has a number that this pool has not handed out

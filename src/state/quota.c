@@ -222,8 +222,8 @@ static void count_slot(struct cm_cache *c, uint64_t slot)
 static void count_some(struct cm_cache *c, uint64_t n)
 {
     struct cm_quotas *q = &c->quotas;
-    /* Slots behind the frontier are filled by this session, if at all. Relaxed: it only grows. */
-    const uint64_t end = at_load_relaxed(&c->policy.ring.frontier);
+    /* Slots behind these are filled by this session later, if at all. */
+    const uint64_t end = cm_ring_used(&c->policy.ring);
     uint64_t slot = q->slot;
     cm_lock_acquire(&q->lock);
     q->begun = true; /* before the first slot: from here on a file that moves needs another pass */

@@ -198,7 +198,7 @@ int cm_settle_failed(struct cm_cache *c)
 {
     uint32_t unsaid = 0;
     cm_count(c, CM_STAT_escalations, 1);
-    if (cm_super_bump_epoch(&c->super, &c->broken))
+    if (cm_cache_empty(c))
         return CM_EFORGET; /* which the log tells instead */
     (void)at_cas_acq_rel(&c->unsettled, &unsaid, 1);
     return 0;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""rows_ended.py - rows of mutants.py about blocks that nothing leads to any more: they go first."""
-from rows import _m
+"""rows_ended.py - rows of mutants.py about blocks that nothing leads to any more, because a version
+or an epoch has ended: they go first."""
+from rows import _m, SUPER
 
 ENDED_C, EVICT, ATTACH = 'state/ended.c', 'protocol/evict.c', 'state/attach.c'
 RING = 'policy/ring.c'
@@ -103,4 +104,38 @@ ENDED = [
     _m('ended, in the buffer', 'blocks that nothing leads to are not stored',
        'unit ended ended_in_buffer', 'protocol/fill_buffered.c',
        ' || cm_ended_has(c, h->incarnation))', ')'),
+    _m('emptied, frontier back', 'a pool that emptied itself is as good as new',
+       'unit emptied room', 'state/cache_state.h',
+       '    if (e == 0)\n        cm_ring_emptied(&c->policy.ring);\n', ''),
+    _m('emptied, older', 'also because its superblock was older than it',
+       'unit emptied disbelieved', 'state/file_record.c',
+       '    if (e == 0)\n        cm_ring_emptied(&c->policy.ring);\n', ''),
+    _m('emptied, mark', 'and the superblock is told again which slots are in use',
+       'unit emptied quota_after', SUPER, '        at_store_relaxed(&s->covered, 0);', '        '),
+    _m('emptied, mark after the key', 'before a block of the new epoch is in one of them',
+       'turns victim: empty, fill', SUPER,
+       '        at_store_relaxed(&s->covered, 0); /* before the key: see cm_super_covers() */\n'
+       '        at_store_release(&s->media->check_key, '
+       'cm_format_check_key(s->now.uuid, s->now.epoch));\n',
+       '        at_store_release(&s->media->check_key, '
+       'cm_format_check_key(s->now.uuid, s->now.epoch));\n'
+       '        at_store_relaxed(&s->covered, 0);\n'),
+    _m('emptied, mark before the fill', 'also if the fill had its slot before',
+       'unit emptied filled_beside', 'protocol/publish.c',
+       '    if (!cm_super_covers(&c->super, end))\n        cm_evict_cover(c, end);\n', ''),
+    _m('emptied, passes by', 'the frontier leaves the blocks that were stored since',
+       'unit emptied passed_by', EVICT, '(found[i].returned ||', '(false ||'),
+    _m('emptied, close', 'a close does not forget the slots behind the frontier',
+       'unit emptied filled_beside', SUPER, 's->bumped && s->now', 'false && s->now'),
+    _m('emptied, full volume', 'all slots that were used have room on a full volume',
+       'unit emptied full_volume', 'protocol/steps.c', 'cm_ring_used(&c->policy.ring)',
+       'at_load_relaxed(&c->policy.ring.frontier)'),
+    _m('emptied, survey', 'a survey looks at the slots behind the frontier, too',
+       'unit emptied moved', 'state/quota.c', 'cm_ring_used(&c->policy.ring)',
+       'at_load_relaxed(&c->policy.ring.frontier)'),
+    _m('emptied, free slots', 'slots are filled from the first one on again',
+       'unit ring ring_emptied', 'policy/ring.c',
+       '    for (uint32_t i = 0; i < r->free_count; i++)\n'
+       '        cm_ring_disown(r, r->free[i]);\n'
+       '    at_store_relaxed(&r->free_count, 0u);\n', ''),
 ]

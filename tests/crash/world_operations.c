@@ -7,6 +7,7 @@
 
 #include "protocol/lookup.h"
 #include "media/file_table.h"
+#include "state/settle.h"
 
 /* ---- Operations ------------------------------------------------------------------------------ */
 
@@ -484,6 +485,16 @@ static void op_drop_range(void)
 {
     always(cm_drop(w.file[FILE_A], 0, 2 * BLOCK), "cm_drop");
 }
+/* The pool empties itself while it is open, as after a sync that failed, or where a block could not
+ * be forgotten. The files get their records again when they are closed. */
+static void op_emptied(void)
+{
+    end_open(false);
+    must(cm_settle_failed(w.cache), "cm_settle_failed");
+    for (int f = 0; f < FILES; f++)
+        detach(f);
+    attach_all(&nothing);
+}
 static void op_check(void)
 {
     cm_check_report c = { .struct_size = sizeof(c) };
@@ -596,6 +607,7 @@ static const struct {
 #define FIRST_RARE "fill-z"
     { FIRST_RARE, op_fill_z, PLAIN },
     { "drop", op_drop, PLAIN },
+    { "emptied", op_emptied, ALONE },
     { "crowd", op_crowd, PLAIN },
     { "thread", op_thread, PLAIN },
     { "read-torn", op_read_torn, ALONE },

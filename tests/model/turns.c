@@ -320,6 +320,11 @@ static void op_checkpoint(void)
     (void)cm_checkpoint(w.cache); /* it promotes; more is not possible in memory */
 }
 
+static void op_empty(void)
+{
+    must(cm_settle_failed(w.cache), "cm_settle_failed");
+}
+
 static void op_reopen(void)
 {
     cm_file *again;
@@ -455,6 +460,7 @@ static const struct op ops[] = {
     { "push", op_push, true },
     { "drop", op_drop, true },
     { "checkpoint", op_checkpoint, true },
+    { "empty", op_empty, true },
     { "reopen", op_reopen, false },
     { "mode", op_mode, true },
     { "attach", op_attach, true },
@@ -632,8 +638,8 @@ static void tear_down(void)
 /* Judges the state when both operations are done. */
 static void judge(void)
 {
-    struct cm_ring *r = &w.cache->policy.ring;
     uint8_t buf[BLOCK];
+    turns_judge_slots(w.cache);
     for (int i = 0; i < 2; i++)
         if (w.pinned[i] > 0) {
             for (unsigned n = 0; n < 4; n++)
@@ -668,11 +674,7 @@ static void judge(void)
         if (e != 0 && e != CM_NOT_STORED_PRESENT && e != CM_NOT_STORED_POLICY)
             fail("not storable at the end", b, (uint64_t)e);
     }
-    int64_t astray = -(int64_t)r->free_count;
-    for (uint64_t s = 0; s < r->slots; s++)
-        astray += cm_ring_is_owned(r, s);
-    if (astray != 0)
-        fail("slots are lost", (uint64_t)astray, r->free_count);
+    turns_judge_owned(&w.cache->policy.ring);
 }
 
 /* ---- The run --------------------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-#include "state/cache_state.h"
+#include "state/settle.h"
 #include "turns.h"
 
 enum { FIRST, SECOND };
@@ -33,5 +33,10 @@ _Noreturn void fail(const char *what, uint64_t a, uint64_t b);
 void must(int64_t e, const char *what); /* fails if e is an error */
 /* Lets the other thread run until it gives the turn back. */
 void give_turn(void);
+/* The superblock knows of each slot that has a block, whenever the pool emptied itself, and so does
+ * the ring. */
+void turns_judge_slots(const struct cm_cache *c);
+/* When nobody is at work, the owned slots are the free ones. */
+void turns_judge_owned(const struct cm_ring *r);
 
 #endif

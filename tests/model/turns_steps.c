@@ -98,3 +98,24 @@ void turns_flushed(const void *p, size_t n)
 void turns_fenced(void)
 {
 }
+
+/* ---- Slots ----------------------------------------------------------------------------------- */
+
+void turns_judge_slots(const struct cm_cache *c)
+{
+    struct cm_header h;
+    for (uint64_t s = 0; s < c->policy.ring.slots; s++)
+        if (cm_slot_header(&c->media, s, &h) == CM_SLOT_HIT &&
+            (s >= c->super.covered || s >= c->super.now.frontier ||
+             s >= cm_ring_used(&c->policy.ring)))
+            fail("a block in a slot that is called unused", s, c->super.now.frontier);
+}
+
+void turns_judge_owned(const struct cm_ring *r)
+{
+    int64_t astray = -(int64_t)r->free_count;
+    for (uint64_t s = 0; s < r->slots; s++)
+        astray += cm_ring_is_owned(r, s);
+    if (astray != 0)
+        fail("slots are lost", (uint64_t)astray, r->free_count);
+}

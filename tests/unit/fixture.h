@@ -263,7 +263,7 @@ static inline cm_info pool_info(cm_cache *c)
 
 static inline int bump_epoch(cm_cache *c)
 {
-    return cm_super_bump_epoch(&c->super, &c->broken);
+    return cm_cache_empty(c);
 }
 
 /* ---- The pool's bytes ------------------------------------------------------------------------ */

@@ -728,7 +728,7 @@ static int write_frontier(void *ctx, void *dst, const void *src, size_t n)
     if ((uint8_t *)dst - c->media.base < (ptrdiff_t)(CM_SUPER_COPIES * CM_SUPER_STRIDE)) {
         frontiers.stored++;
         frontiers.early +=
-            at_load_relaxed(&c->frontier_mark) >= ((const struct cm_super *)src)->frontier;
+            at_load_relaxed(&c->super.covered) >= ((const struct cm_super *)src)->frontier;
     }
     return frontiers.real->write(ctx, dst, src, n);
 }

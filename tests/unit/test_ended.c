@@ -669,7 +669,7 @@ static void test_left_slots(void)
     const uint64_t slots = p.c->media.geo.slots;
     cm_file *one = attach(&p, 1, slots * BLK, 1, CM_SOLE_WRITER);
     uint64_t n = 0;
-    for (; p.c->frontier_mark < slots; n++)
+    for (; p.c->super.covered < slots; n++)
         CHECK_EQ(put(one, n, 1), 0);
     const uint64_t left = slots - n;
     CHECK(left > 2 * CM_BATCH_MAX);

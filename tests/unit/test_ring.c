@@ -639,6 +639,7 @@ static void test_kept(void)
 static struct cm_ring shared;
 static uint32_t holders[512]; /* number of owners of a slot; more than one is a violation */
 static uint32_t violations;
+static bool emptying; /* now and then the frontier goes back */
 
 static void hold(uint64_t slot)
 {
@@ -674,6 +675,8 @@ static void *owner(void *arg)
             cm_ring_disown(&shared, slot);
         if (way >> 35 & 1)
             cm_ring_hint(&shared, slot);
+        if (emptying && (way >> 36) % 64 == 0)
+            cm_ring_emptied(&shared);
     }
     return NULL;
 }
@@ -687,7 +690,7 @@ static void run_threads(void *(*body)(void *))
         (void)pthread_join(t[i], NULL);
 }
 
-static void test_exclusive(void)
+static void check_exclusive(void)
 {
     shared = make(512);
     shared.frontier = 100;
@@ -701,7 +704,17 @@ static void test_exclusive(void)
         owned += cm_ring_is_owned(&shared, s);
     CHECK_EQ(owned, shared.free_count);
     CHECK(shared.free_count <= shared.free_max);
+    CHECK(cm_ring_used(&shared) <= 512 && cm_ring_used(&shared) >= 100);
     unmake(&shared);
+}
+
+static void test_exclusive(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        emptying = i != 0;
+        CALL(check_exclusive());
+    }
+    emptying = false;
 }
 
 /* Batches of slots: taken from the stack and from the policy, put on probation, given back in both

@@ -52,4 +52,45 @@ static void test_empties_counted(void)
     unmake(&r);
 }
 
-const struct harness_test ring_empties_tests[] = { TEST(empties), TEST(empties_counted), TEST_END };
+/* The frontier goes back: the slots come in their order once more, but for those that are owned. */
+static void test_ring_emptied(void)
+{
+    struct cm_ring r = make(256);
+    struct cm_victim v;
+    const uint64_t free[] = { 70, 3, 90 };
+    r.frontier = 100;
+    set_all(&r, 3);
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK(cm_ring_own(&r, free[i]));
+        cm_ring_give_free(&r, &free[i], 1);
+    }
+    cm_ring_hint(&r, 80);
+    CHECK(cm_ring_own(&r, 5));
+    CHECK_EQ(cm_ring_used(&r), 100);
+    cm_ring_emptied(&r);
+    CHECK_EQ(r.free_count, 0);
+    CHECK_EQ(cm_ring_unused(&r), 256);
+    CHECK_EQ(cm_ring_used(&r), 100);
+    for (uint64_t s = 0; s < 256; s++) {
+        CASE("slot %u", (unsigned)s);
+        if (s == 5)
+            continue;
+        CHECK_EQ(cm_ring_victims(&r, &v, 1), 1);
+        CHECK_EQ(v.slot, s);
+        CHECK_EQ(v.returned, s < 100);
+        CHECK_EQ(v.remember, false);
+    }
+    CHECK_EQ(cm_ring_unused(&r), 0);
+    cm_ring_disown(&r, 5);
+    CHECK_EQ(cm_ring_victims(&r, &v, 1), 1); /* by the hand */
+    CHECK_EQ(v.slot, 5);
+    CHECK(!v.returned);
+    cm_ring_emptied(&r);
+    cm_ring_emptied(&r); /* as another thread may do */
+    CHECK_EQ(cm_ring_used(&r), 256);
+    CHECK_EQ(cm_ring_victims(&r, &v, 1), 0);
+    unmake(&r);
+}
+
+const struct harness_test ring_empties_tests[] = { TEST(empties), TEST(empties_counted),
+                                                   TEST(ring_emptied), TEST_END };
