@@ -198,10 +198,9 @@ static unsigned evict(struct cm_cache *c, uint32_t share, uint64_t *ready, unsig
     return evict_chosen(c, v, choose_victims(c, share, v, n), ready);
 }
 
-/* Owns a slot and makes it a victim, if it holds a block (`keyed`), or else if it holds none. It
- * does not change while it is owned, except that a bracket may make it invalid. */
-static bool own(struct cm_cache *c, struct victim *v, uint64_t slot, bool keyed,
-                struct cm_last_home *last)
+/* Owns a slot and makes it a victim. It does not change while it is owned, except that a bracket
+ * may make it invalid. */
+static bool own_slot(struct cm_cache *c, struct victim *v, uint64_t slot, struct cm_last_home *last)
 {
     v->slot = slot;
     v->remember = false; /* nobody has to wait for its return */
@@ -211,6 +210,15 @@ static bool own(struct cm_cache *c, struct victim *v, uint64_t slot, bool keyed,
         cm_step_quarantine_owned(c, slot);
         return false;
     }
+    return true;
+}
+
+/* The same, if it holds a block (`keyed`), or else if it holds none. */
+static bool own(struct cm_cache *c, struct victim *v, uint64_t slot, bool keyed,
+                struct cm_last_home *last)
+{
+    if (!own_slot(c, v, slot, last))
+        return false;
     if (v->keyed == keyed)
         return true;
     cm_ring_disown(&c->policy.ring, slot);
@@ -243,9 +251,9 @@ static __attribute__((noinline)) unsigned evict_ended(struct cm_cache *c, uint32
         share > 0 ? cm_ended_find_share(c, &c->policy.ring.shares.share[share - 1], slot, n)
                   : cm_ended_find(c, slot, n);
     for (unsigned i = 0; i < found; i++) {
-        if (!own(c, &v[chosen], slot[i], true, &last))
+        if (!own_slot(c, &v[chosen], slot[i], &last))
             continue;
-        if (cm_ended_has(c, v[chosen].key.incarnation))
+        if (v[chosen].keyed ? cm_ended_has(c, v[chosen].key.incarnation) : share > 0)
             chosen++;
         else /* it was filled since */
             cm_ring_disown(&c->policy.ring, slot[i]);

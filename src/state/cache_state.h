@@ -94,7 +94,7 @@ struct cm_quotas {
 #define CM_ENDED_WAYS 16u
 struct cm_ended {
     uint32_t hash[CM_ENDED]; /* atomic; of their numbers; 0: none */
-    uint64_t noted;          /* atomic; how many have ended */
+    uint64_t noted;          /* atomic; how many have ended, and epochs */
     uint64_t blocks;         /* atomic; that they may have had, since the last search was due */
     uint32_t again;          /* atomic; a search has to look at all slots */
     uint32_t busy;           /* atomic; a thread searches. It owns what follows */
@@ -213,13 +213,21 @@ static inline void cm_count(const struct cm_cache *c, enum cm_stat which, uint64
     cm_stats_add(&c->media, which, n);
 }
 
+/* An epoch has begun: nothing leads to what was stored before. */
+static inline void cm_cache_emptied(struct cm_cache *c)
+{
+    cm_ring_emptied(&c->policy.ring);
+    /* Groups look for such slots among theirs (ended.c). Relaxed: a number only. */
+    (void)at_add_relaxed(&c->ended.noted, 1);
+}
+
 /* A new epoch: nothing that is cached counts any more. CM_EIO, CM_ESEAL: that is not durable, and
  * nothing is served or stored. */
 static inline int cm_cache_empty(struct cm_cache *c)
 {
     const int e = cm_super_bump_epoch(&c->super, &c->broken);
     if (e == 0)
-        cm_ring_emptied(&c->policy.ring);
+        cm_cache_emptied(c);
     return e;
 }
 

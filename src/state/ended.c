@@ -13,7 +13,8 @@
  * may have had 1/CM_ENDED_PART of the slots. With fewer it would cost more than it gains.
  *
  * A share that has as many slots as it may have is full, also where others were never used. So it
- * has a search of its own, over its slots. It begins with each end: a share may be small.
+ * has a search of its own, over its slots. It begins with each end: a share may be small. And it
+ * finds blocks of an epoch that has ended: they count for the share until their slots are used.
  *
  * The table has hashes of numbers: it is small, because each slot may cost 12 bytes of DRAM. It has
  * sets of CM_ENDED_WAYS, a cache line each. If its set is full, a new one takes the place of
@@ -109,6 +110,15 @@ unsigned cm_ended_find(struct cm_cache *c, uint64_t *slot, unsigned n)
     return found;
 }
 
+/* The same of a slot of a share, and if its block is of an epoch that has ended. Or it has none: it
+ * is being filled, or was just emptied. */
+static bool holds_nothing(const struct cm_cache *c, uint64_t slot)
+{
+    struct cm_header h;
+    const enum cm_slot_verdict v = cm_slot_header(&c->media, slot, &h);
+    return v == CM_SLOT_OTHER || (v == CM_SLOT_HIT && cm_ended_has(c, h.incarnation));
+}
+
 /* All is relaxed: it only says where to look. */
 unsigned cm_ended_find_share(struct cm_cache *c, struct cm_share *h, uint64_t *slot, unsigned n)
 {
@@ -126,7 +136,7 @@ unsigned cm_ended_find_share(struct cm_cache *c, struct cm_share *h, uint64_t *s
         at = (at / 64 + 1) * 64;
         for (; bits && left > 0 && steps > 0 && found < n; bits &= bits - 1, steps--, left--) {
             const uint64_t s = at - 64 + at_lowest_bit64(bits);
-            if (holds_ended(c, s))
+            if (holds_nothing(c, s))
                 slot[found++] = s;
         }
         if (bits) /* the rest of the word is left for the next search */

@@ -39,7 +39,8 @@ static inline bool cm_ended_is_due(const struct cm_cache *c)
  * lock is held. */
 unsigned cm_ended_find(struct cm_cache *c, uint64_t *slot, unsigned n);
 /* The same among the slots of a share, whether or not there are slots that were never used. It
- * begins with each incarnation that ends. Any number of threads. */
+ * begins with each incarnation, and each epoch, that ends. Some may be empty by now. Any number of
+ * threads. */
 unsigned cm_ended_find_share(struct cm_cache *c, struct cm_share *h, uint64_t *slot, unsigned n);
 
 #endif

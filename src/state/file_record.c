@@ -158,7 +158,7 @@ int cm_file_disbelieve(struct cm_cache *c, uint64_t key)
     (void)at_cas_acq_rel(&c->older, &unsaid, 1);
     const int e = cm_super_disbelieve(&c->super, key, &c->broken);
     if (e == 0)
-        cm_ring_emptied(&c->policy.ring);
+        cm_cache_emptied(c);
     return e ? CM_EFORGET : 0;
 }
 

@@ -95,6 +95,28 @@ static void test_room(void)
     }
 }
 
+/* A group at its quota fills its own slots anew: none of its new blocks leaves for another one,
+ * before the slots have other blocks. */
+static void test_group(void)
+{
+    struct pool p;
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    set_quota(&p, ALLOWED);
+    cm_file *f = attach_in_group(&p, 2);
+    CHECK_EQ(put_all(f, 0, ALLOWED, 2), ALLOWED);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(hits(f, 0, ALLOWED, 2), ALLOWED);
+    CHECK_EQ(used_by_group(&p), ALLOWED);
+    empty(p.c);
+    CHECK_EQ(used_by_group(&p), ALLOWED); /* they take slots until these are used */
+    cm_file *g = attach_in_group(&p, 3);
+    CHECK_EQ(put_all(g, 0, ALLOWED, 3), ALLOWED);
+    CHECK_EQ(hits(g, 0, ALLOWED, 3), ALLOWED);
+    CHECK(used_by_group(&p) <= ALLOWED);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
 /* Again and again, and each slot is found again. */
 static void test_often(void)
 {
@@ -335,8 +357,9 @@ static void test_full_volume(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(disbelieved),   TEST(room),      TEST(often), TEST(quota_after), TEST(nothing_since),
-    TEST(filled_beside), TEST(passed_by), TEST(moved), TEST(pinned),      TEST(full_volume),
+    TEST(disbelieved), TEST(group),         TEST(room),          TEST(often),
+    TEST(quota_after), TEST(nothing_since), TEST(filled_beside), TEST(passed_by),
+    TEST(moved),       TEST(pinned),        TEST(full_volume),
 };
 
 int main(int argc, char **argv)
