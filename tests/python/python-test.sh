@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # python-test.sh BUILD - examples/python: its wheels are built and installed without a network, the
-# README's commands, its program and cat.py run, then python-test.py, errors-test.py and
-# fsspec-test.py. Python is Debian's, because its packages are used. The last line is "N passed, N
-# failed, N skipped"; status 77 if nothing can run. CM_CHECKS=REGEX picks checks of the three.
+# README's commands, its program and cat.py run, then python-test.py, errors-test.py,
+# fsspec-test.py and web-test.py. Python is Debian's, because its packages are used. The last line
+# is "N passed, N failed, N skipped"; status 77 if nothing can run. CM_CHECKS=REGEX picks checks of
+# the four.
 set -u
 : "${1:?usage: python-test.sh BUILD}"
 build=$(realpath "$1")
@@ -136,7 +137,7 @@ cat_says "cat.py: without a pool" "$work/none/pool" \
 
 # ---- Calls, fsspec ------------------------------------------------------------------------------
 
-for test in python errors fsspec; do
+for test in python errors fsspec web; do
   mkdir "$work/$test"
   "$run" "$here/$test-test.py" "$work/$test" >"$work/out" 2>"$work/err"
   status=$?

@@ -5,9 +5,13 @@
         server.files["/name"] = (content, etag)      # etag may be None
     server.files["/namede"] = ...                # /name for "Accept-Language: de"
         server.url + "/name", server.gets            # how often content was sent
+    server.odd = function(handler, content, etag, first, last)
+                 # None, or (status, headers, data) in place of the usual answer to a GET. Without a
+                 # Range first is None.
 """
 import http.server
 import re
+import sys
 import threading
 import time
 
@@ -26,13 +30,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         time.sleep(server.delay)
         name = self.path + self.headers.get("Accept-Language", "")
         content, etag = server.files.get(name, (None, None))
+        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        odd = with_content and server.odd and server.odd(
+            self, content, etag, *((int(part[1]), int(part[2])) if part else (None, None)))
+        if odd:
+            with server.lock:
+                server.gets += 1
+            self.say(*odd)
+            return
         wanted = self.headers.get("If-Match")
         if content is None or (wanted and wanted != etag):
             self.send_response(404 if content is None else 412)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         first, last = (int(part[1]), int(part[2])) if part else (0, len(content) - 1)
         data = content[first:last + 1]
         self.send_response(206 if part else 200)
@@ -51,18 +62,38 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 time.sleep(len(data) / server.rate)
             self.wfile.write(data)
 
+    def say(self, status, headers, data):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if "Transfer-Encoding" not in headers:
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        try:
+            self.wfile.write(data)
+        except OSError:  # the client has enough
+            self.close_connection = True
+
     def log_message(self, *arguments):
         pass
+
+
+class Listener(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client may go at any time
+            super().handle_error(request, address)
 
 
 class Server:
     def __init__(self, delay=0, rate=0):
         self.files, self.gets, self.delay, self.rate = {}, 0, delay, rate
-        self.lock = threading.Lock()
+        self.odd, self.lock = None, threading.Lock()
 
     def __enter__(self):
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.owner, self.server.daemon_threads = self, True
+        self.server = Listener(("127.0.0.1", 0), Handler)
+        self.server.owner = self
         self.url = "http://127.0.0.1:%d" % self.server.server_port
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         return self

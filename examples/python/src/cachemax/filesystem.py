@@ -12,14 +12,15 @@ of an archive prove nothing.) Without a proof the file is not cached. Nor is it 
 options that may choose what is read (headers of the web, a version).
 After each read of the target its info is asked for again, before the bytes are stored: if it has
 changed, they are not, and the file is read without the cache from then on. From the web that is
-left out if the ETag goes with each read (If-Match). When a file is closed after a read of the
-target, its info is asked for once more, and if it has changed, what was stored is forgotten.
+left out if the answer has the ETag. (_web.py reads from there.) When a file is closed after a read
+of the target, its info is asked for once more, and if it has changed, what was stored is forgotten.
 Trouble with the pool never fails a read: the file is then read without it, and a warning is logged.
 One process owns a pool at a time. Within a process all share it, until the process ends. A child of
 fork() opens pools of its own, for file systems that it makes itself. One that its parent has made
 reads without a pool there, and a file that its parent has opened here fails (CM_EFORKED).
 """
 import datetime
+import errno
 import io
 import logging
 import os
@@ -29,10 +30,12 @@ import time
 import fsspec
 from fsspec.archive import AbstractArchiveFileSystem
 from fsspec.core import split_protocol
+from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import stringify_path, update_storage_options
 
 import cachemax
+from . import _web
 
 STRONG = ("VersionId", "version_id", "generation", "ETag", "etag", "md5Hash", "md5", "Content-MD5",
           "content_md5", "sha256", "sha1", "crc32c", "Digest")
@@ -128,6 +131,13 @@ def _identity_of(fs):
             [(name, _identity_of(fs.storage_options[name])) for name in sorted(fs.storage_options)])
 
 
+def _inner(fs, path):
+    """What a directory (dirfs) is of, and the path there."""
+    while type(fs) is DirFileSystem:
+        fs, path = fs.fs, fs._join(path)
+    return fs, path
+
+
 class _Remote:
     """A file of a target as origin. It is opened at the first read that misses."""
     may_end_early = True  # as the target's own file may, when it has changed
@@ -136,8 +146,11 @@ class _Remote:
     def __init__(self, fs, path, proof):
         self.fs, self.where, self.proof_of = fs, path, proof
         self.file, self.lock, self.etag, self.length = None, threading.Lock(), None, None
-        self.state, self.pinned, self.changed = None, False, False
+        self.state, self.changed = None, False
         self.id = cachemax._id_of_key(repr((path, _identity_of(fs))))
+        self.web, self.url = _inner(fs, path)
+        if _web.is_web(self.web) and not _web.is_own(self.web):
+            raise _Unproven("%s: no file system of fsspec reads it from the web" % path)
 
     def ask(self):
         """The info, and what must not change while it is read. Of the rules here that is also all
@@ -160,31 +173,43 @@ class _Remote:
         return self.id, cachemax._validator(state[0], self.length, taken_at, racy)
 
     def open(self):
-        kwargs = {"cache_type": "none"}
-        if "http" in self.fs.protocol:  # one read of the info is enough, and no other version
-            kwargs["size"] = self.length
-            if self.etag and not self.etag.startswith("W/"):
-                kwargs["headers"] = {**self.fs.kwargs.get("headers", {}), "If-Match": self.etag}
-                self.pinned = True
-        return self.fs.open(self.where, "rb", **kwargs)
+        if _web.is_web(self.web):
+            return _web.File(self.web, self.url, self.length,
+                             self.etag if _is_strong(self.etag) else None)
+        return self.fs.open(self.where, "rb", cache_type="none")
 
     def read(self, offset, memory):
-        done = 0
+        """(How many bytes, is it proven that they are of the version that the info told)."""
+        done, all_proven = 0, True
         with self.lock:
             if self.file is None:
                 self.file = self.open()
-            self.file.seek(offset)
             while done < len(memory):
-                data = self.file.read(len(memory) - done)
+                data, proven = self.part(offset + done, len(memory) - done)
                 if not data:
-                    break
+                    return done, all_proven and proven
                 memory[done:done + len(data)] = data
-                done += len(data)
-        return done
+                done, all_proven = done + len(data), all_proven and proven
+        return done, all_proven
+
+    def part(self, first, count):
+        if isinstance(self.file, _web.File):
+            return self.file.part(first, count, strict=not self.changed)
+        self.file.seek(first)
+        data = self.file.read(count)
+        if len(data) > count:
+            raise OSError(errno.EIO, "the target has returned %d bytes in place of %d" % (
+                len(data), count), self.where)
+        return data, False
 
     def into(self, offset, memory):
-        state, done = self.state, self.read(offset, memory)
-        if not self.pinned:
+        state = self.state
+        try:
+            done, proven = self.read(offset, memory)
+        except _web.Unclear as e:
+            self.changed = True
+            raise _Changed(str(e)) from e
+        if not proven:
             try:
                 self.changed = self.changed or self.ask()[1] != state
             except Exception as e:  # of the target
@@ -198,7 +223,7 @@ class _Remote:
         return self.length
 
     def close(self):
-        file, self.file, self.pinned = self.file, None, False
+        file, self.file = self.file, None
         if file is not None:
             file.close()
 
@@ -213,7 +238,7 @@ class _RemoteFile(cachemax.File):
 
         def read(_):  # in a call, so the target is not closed meanwhile
             with memoryview(cachemax.ffi.buffer(to, length)) as memory:
-                return self._source.read(offset, memory)
+                return self._source.read(offset, memory)[0]
         return self._pool.run(self, read)
 
     def close(self):
