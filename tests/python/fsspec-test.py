@@ -391,6 +391,53 @@ def fsspec_a_target_over_another_one():
 
 
 @check
+def fsspec_infos_that_come_from_old_listings():
+    """Also of a directory of the target, and if the target forgets a directory by its own name."""
+    needs_fsspec()
+    from fsspec.implementations.dirfs import DirFileSystem
+
+    class Lister(store_class()):
+        by_parent = True
+
+        def ls(self, path, detail=True, **kwargs):
+            path = path.rstrip("/")
+            if path not in self.dircache:
+                self.dircache[path] = [super(Lister, self).info(p) for p in self.content
+                                       if self._parent(p) == path]
+            return self.dircache[path]
+
+        def info(self, path, **kwargs):
+            listed = self.dircache.get(self._parent(path), []) if self._parent(
+                path) in self.dircache else []
+            return next((i for i in listed if i["name"] == path), None) or super().info(path)
+
+        def invalidate_cache(self, path=None):
+            if path is None:
+                self.dircache.clear()
+            else:
+                self.dircache.pop(self._parent(path) if self.by_parent else path, None)
+
+    class Wrapper(fsspec.AbstractFileSystem):
+        def __init__(self, inner):
+            super().__init__(skip_instance_cache=True)
+            self.inner = inner
+            self.info, self.ls, self.open = inner.info, inner.ls, inner.open
+    first, second = b"A" * 300000, b"B" * 300000
+    for by_parent in True, False:
+        with new_pool() as cache:
+            store = Lister()
+            store.by_parent = by_parent
+            for fs, path in ((store, "b/x"), (DirFileSystem("b", store), "x"),
+                             (DirFileSystem("b", DirFileSystem("", store)), "x"),
+                             (Wrapper(store), "b/x")):
+                fs = over(fs, cache)
+                for content in first, second, first:
+                    store.ls("b")
+                    store.content["b/x"] = content
+                    assert content_of(fs, path) == content
+
+
+@check
 def fsspec_what_the_target_opens_has_all_options():
     needs_fsspec()
     opened = []

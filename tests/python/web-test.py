@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""web-test.py DIR - cachemax.filesystem over web servers that answer something else than they were asked
-for. python-test.sh runs it."""
+"""web-test.py DIR - cachemax.filesystem over web servers that answer otherwise than asked.
+python-test.sh runs it."""
 import gzip
 import logging
 import random

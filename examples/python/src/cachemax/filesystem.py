@@ -94,14 +94,35 @@ def _proof_without_times(info):
     return proof_of({name: value for name, value in info.items() if name not in TIMES})
 
 
+def _layers(fs, path=None):
+    """[(a file system, the path in it or None: not known)]: this one, and all below it."""
+    found, left = [], [(fs, path)]
+    while left:
+        fs, path = left.pop()
+        if any(fs is known for known, _ in found):
+            continue
+        found.append((fs, path))
+        if type(fs) is DirFileSystem and path is not None:
+            left.append((fs.fs, fs._join(path)))
+            continue
+        left.extend((value, None) for value in object.__getattribute__(fs, "__dict__").values()
+                    if isinstance(value, fsspec.AbstractFileSystem))
+    return found
+
+
 def _is_in_archive(fs):
     """Members of an archive have the times that somebody gave them. An archive that was built again
     may have the same ones for other content."""
-    while isinstance(fs, fsspec.AbstractFileSystem):
-        if isinstance(fs, AbstractArchiveFileSystem):
-            return True
-        fs = getattr(fs, "fs", None)  # of a directory (dirfs), or a cache
-    return False
+    return any(isinstance(layer, AbstractArchiveFileSystem) for layer, _ in _layers(fs))
+
+
+def _invalidate(fs, path):
+    """Listings of directories may be old, and infos are taken from them. Not all file systems pass
+    that on to those below, and some understand `path` as the directory."""
+    for layer, path in _layers(fs, path):
+        layer.invalidate_cache(path)
+        if path is not None:
+            layer.invalidate_cache(layer._parent(path))
 
 
 def pool_of_process(path, create_size, key_file=None):
@@ -155,7 +176,7 @@ class _Remote:
     def ask(self):
         """The info, and what must not change while it is read. Of the rules here that is also all
         times: they show that an object has been another one meanwhile."""
-        self.fs.invalidate_cache(self.where)  # of its directories: it may be old
+        _invalidate(self.fs, self.where)
         info = self.fs.info(self.where)
         proof, racy = self.proof_of(info)
         times = [info.get(name) for name in TIMES] if self.proof_of is proof_of else []
