@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 import io
+import logging
 import os
 import random
 import subprocess
@@ -49,6 +50,22 @@ def store_class():
             self.opens += 1
             return io.BytesIO(self.content[path])
     return Store
+
+
+class Said(logging.Handler):
+    """Collects warnings of the package in a list."""
+
+    def __enter__(self):
+        self.lines = []
+        logging.getLogger("cachemax").addHandler(self)
+        return self.lines
+
+    def __exit__(self, *exception):
+        logging.getLogger("cachemax").removeHandler(self)
+
+    def emit(self, record):
+        if record.levelno >= logging.WARNING:
+            self.lines.append(record.getMessage())
 
 
 def over(fs, cache, **options):
@@ -435,6 +452,34 @@ def fsspec_infos_that_come_from_old_listings():
                     store.ls("b")
                     store.content["b/x"] = content
                     assert content_of(fs, path) == content
+
+
+@check
+def fsspec_a_target_with_a_cache_of_its_own():
+    """Its bytes may be older than the ETag: it is read as it is, and that is said once."""
+    needs_fsspec()
+    from fsspec.implementations.dirfs import DirFileSystem
+    for kind in "filecache", "simplecache", "blockcache":
+        for below in False, True:
+            with Server() as server, new_pool() as cache, Said() as said:
+                first, second = b"A" * 300000, b"B" * 300000
+                inner = fsspec.filesystem(kind, target_protocol="http", skip_instance_cache=True,
+                                          cache_storage="%s/%s%d" % (DIR, kind, below))
+                fs = over(DirFileSystem(server.url, inner) if below else inner, cache)
+                path = "data" if below else server.url + "/data"
+                for content, etag in (first, '"1"'), (second, '"2"'):
+                    server.files["/data"] = content, etag
+                    for _ in range(2):
+                        assert content_of(fs, path) == first  # as the target alone
+                assert cache.stats()["fill_blocks"] == cache.stats()["buffered"] == 0
+                assert len(said) == 1 and "CachingFileSystem" in said[0], said
+    # A cache over this one is another thing.
+    with Server() as server, new_pool() as cache, Said() as said:
+        server.files["/data"] = first, '"1"'
+        fs = fsspec.filesystem("simplecache", fs=over_http(cache), skip_instance_cache=True,
+                               cache_storage=DIR + "/over")
+        assert content_of(fs, server.url + "/data") == first and not said
+        assert cache.stats()["fill_blocks"] + cache.stats()["buffered"] > 0
 
 
 @check

@@ -43,6 +43,8 @@ TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated")
 FRESH = 10  # seconds; more if the clocks of server and client may differ by more than a few
 # Options of an open that say how it is read. All others may say what: which version, whose file.
 HOW = {"cache_type", "fill_cache", "size"}
+# File systems with caches: fsspec's own, and those that reach others which they do not show.
+CACHES = ("CachingFileSystem", "GenericFileSystem", "DaskWorkerFileSystem")
 BUFFER = 64 << 10  # of a file, if its open names no block_size
 _logger = logging.getLogger("cachemax")
 _pools, _lock = {}, threading.Lock()
@@ -108,6 +110,13 @@ def _layers(fs, path=None):
         left.extend((value, None) for value in object.__getattribute__(fs, "__dict__").values()
                     if isinstance(value, fsspec.AbstractFileSystem))
     return found
+
+
+def _cache_of(fs):
+    """The kind of a cache of its own that the target reads through, or None. It may give bytes that
+    are older than what the server says now, and nobody here can empty it."""
+    kinds = {kind.__name__ for layer, _ in _layers(fs) for kind in type(layer).__mro__}
+    return next((kind for kind in CACHES if kind in kinds), None)
 
 
 def _is_in_archive(fs):
@@ -306,7 +315,12 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
         if proof is proof_of and _is_in_archive(self.fs):
             proof = _proof_without_times
         self.fo, self.proof_of, self.cache = fo, proof, pool
-        if not isinstance(pool, cachemax.Cache):
+        other = _cache_of(self.fs)
+        if other is not None:
+            self.cache = None
+            _logger.warning("the target reads through a cache of its own (%s), whose bytes may be "
+                            "old; files are read without the pool", other)
+        elif not isinstance(pool, cachemax.Cache):
             self.cache = None
             try:
                 self.cache = pool_of_process(pool, create_size, key_file)
