@@ -14,7 +14,7 @@ from checks import DIR, check, end, new_file, new_pool, pools, raises
 def kinds_of_the_system():
     e = raises(FileNotFoundError, lambda: cachemax.open(DIR + "/none"), "CM_ENOENT")
     assert isinstance(e, cachemax.Error) and e.code < 0 and e.errno == errno.ENOENT, e.errno
-    assert str(e).startswith(DIR + "/none: ") and "(CM_ENOENT)" in str(e)
+    assert str(e).startswith("%r: " % (DIR + "/none")) and "(CM_ENOENT)" in str(e)
     assert e.strerror and e.strerror in str(e) and DIR in repr(e)
     again = pickle.loads(pickle.dumps(e))
     assert type(again) is type(e) and str(again) == str(e) and again.errno == e.errno
@@ -23,10 +23,31 @@ def kinds_of_the_system():
                                (-6, PermissionError, errno.EACCES), (-7, OSError, errno.ENOSPC)):
         e = raises(kind, lambda: cachemax._check(code, "pool"))
         assert isinstance(e, cachemax.Error) and e.code == code and e.errno == number, e
-        assert str(e) == "pool: %s (%s)" % (e.strerror, e.name)
+        assert str(e) == "'pool': %s (%s)" % (e.strerror, e.name)
     with new_pool() as cache:
         assert raises(cachemax.Error, lambda: cachemax.open(pools[-1])).errno == errno.EBUSY
         assert raises(cachemax.Error, lambda: cache.file(DIR), "CM_ENOTFILE").errno is None
+
+
+@check
+def names_that_cannot_be_printed():
+    """Each stands there once, as Python's own errors have it."""
+    key = DIR + "/key\x1b[31m"
+    with open(key, "wb") as file:
+        file.write(b"k" * 32)
+    os.chmod(key, 0o644)  # everybody may read it: it is refused
+    for odd in b"/pool\x1b[31m\nforged: line", b"/pool\xff":
+        pool, none = os.fsencode(DIR) + odd, os.fsencode(DIR) + b"/none" + odd
+        with cachemax.open(pool, create_size=1 << 20) as cache:
+            errors = [(pool, raises(cachemax.Error, lambda: cachemax.open(pool), "CM_EOWNED"))]
+        for call in (lambda: cachemax.open(none), lambda: cachemax.open(none, 1 << 20)):
+            errors.append((none, raises(FileNotFoundError, call)))
+        errors.append((key.encode(), raises(OSError, lambda: cachemax.open(pool, key_file=key))))
+        for name, e in errors:
+            assert str(e).startswith("%r: " % os.fsdecode(name)), ascii(str(e))
+            assert str(e).count(repr(os.fsdecode(name))[1:-1]) == 1, str(e)
+        for e in [e for _, e in errors] + [raises(ValueError, cache.stats)]:
+            assert str(e).isprintable() and repr(e).isprintable(), ascii(str(e))
 
 
 @check

@@ -132,7 +132,7 @@ else
   cat_says "cat.py: a warm pool" "$work/pool" "$blocks blocks from the pool"
 fi
 cat_says "cat.py: without a pool" "$work/none/pool" \
-  "$work/none/pool: a pool of $((64 << 20)) bytes cannot be made: no such file or directory \
+  "'$work/none/pool': a pool of $((64 << 20)) bytes cannot be made: no such file or directory \
 (CM_ENOENT)"
 
 # ---- Calls, fsspec ------------------------------------------------------------------------------

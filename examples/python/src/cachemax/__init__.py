@@ -62,8 +62,9 @@ class Error(OSError):
     def __init__(self, code, where, more=""):
         self.code, self.where, self.more = code, where, more
         self.name = ffi.string(lib.cm_errname(code)).decode()
-        text = more or ffi.string(lib.cm_strerror(code)).decode()
-        self.text = "%s (%s)" % (text if text.startswith(where) else where + ": " + text, self.name)
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode()  # as in a repr
+                       for c in more or ffi.string(lib.cm_strerror(code)).decode())
+        self.text = "%r: %s (%s)" % (where, text, self.name)
         super().__init__(self.text)
         if code in ERRNOS:
             self.errno, self.strerror = ERRNOS[code], text
@@ -148,7 +149,7 @@ def cachemax_progress(ctx, done, total):
 
 @ffi.def_extern()
 def cachemax_log(ctx, level, text):
-    ffi.from_handle(ctx).log(level, ffi.string(text).decode(errors="replace"))
+    ffi.from_handle(ctx).log(level, ffi.string(text))
 
 
 # ---- Identity -----------------------------------------------------------------------------------
@@ -278,8 +279,10 @@ class _Pool:
         self.handle = ffi.new_handle(self)
 
     def log(self, level, text):
-        if not self.cell[0] and level == 0:
-            self.said.append(text)  # for the exception
+        own, for_error = os.fsencode(self.where) + b": ", not self.cell[0] and level == 0
+        text = text[len(own) * (for_error and text.startswith(own)):].decode(errors="replace")
+        if for_error:  # the exception has the name itself
+            self.said.append(text)
         elif self.user_log:
             self.user_log(level, text)
         else:
@@ -298,7 +301,7 @@ class _Pool:
                     self.usable(file)
                     return function((self if file is None else file).cell[0], *arguments)
                 if self.closer == threading.get_ident():
-                    raise ValueError("the cache is being closed: " + self.where)
+                    raise ValueError("the cache is being closed: %r" % self.where)
             finally:
                 self.calls.pop(token, None)
                 if self.unended:
@@ -307,7 +310,7 @@ class _Pool:
 
     def usable(self, file):
         if not self.cell[0]:
-            raise ValueError("the cache is closed: " + self.where)
+            raise ValueError("the cache is closed: %r" % self.where)
         if file is not None and file._ended:
             raise ValueError("I/O operation on closed file")
 
@@ -325,7 +328,7 @@ class _Pool:
             try:
                 file._end()
             except Exception as e:  # also of a target, which the caller may not know
-                _logger.warning("%s: %s", file._source.where, e)
+                _logger.warning("closing %r: %s", file._source.where, e)
 
     def note_written(self, tries):
         for key, ref in list(self.written.items()):
@@ -423,7 +426,7 @@ class Cache:
         if rc == lib.CM_ENOENT:
             parent = os.path.dirname(path) or b"."
             pool.said.append("create_size=BYTES makes it" if os.path.isdir(parent) else
-                             "there is no directory " + os.fsdecode(parent))
+                             "there is no directory %r" % os.fsdecode(parent))
         if rc == lib.CM_EKEY:
             pool.said.append("give key_file=FILE for a sealed pool, for another one none")
         _check(rc, pool.where, "; ".join(pool.said))
@@ -523,8 +526,7 @@ def _seal(key_file, encrypts):
     why = ffi.new("const char **")
     seal = lib.seal_file_read(_name(key_file, "key_file"), bool(encrypts), why)
     if seal == ffi.NULL:
-        raise Error(lib.CM_EKEY, os.fsdecode(key_file),
-                    "%s: %s" % (os.fsdecode(key_file), ffi.string(why[0]).decode()))
+        raise Error(lib.CM_EKEY, os.fsdecode(key_file), ffi.string(why[0]).decode())
     return ffi.gc(seal, lib.seal_file_free)
 
 

@@ -115,7 +115,7 @@ class File:
 
     def _refuse(self, why, strict):
         if why and strict:
-            raise Unclear("%s: the server's answer %s" % (self.url, why))
+            raise Unclear("%r: the server's answer %s" % (self.url, why))
         if why:
             raise OSError(errno.EIO, "the server's answer " + why, self.url)
 

@@ -180,7 +180,7 @@ class _Remote:
         self.id = cachemax._id_of_key(repr((path, _identity_of(fs))))
         self.web, self.url = _inner(fs, path)
         if _web.is_web(self.web) and not _web.is_own(self.web):
-            raise _Unproven("%s: no file system of fsspec reads it from the web" % path)
+            raise _Unproven("%r: no file system of fsspec reads it from the web" % path)
 
     def ask(self):
         """The info, and what must not change while it is read. Of the rules here that is also all
@@ -195,7 +195,7 @@ class _Remote:
         taken_at = cachemax.now()
         info, state, racy = self.ask()
         if state[0] is None or state[1] is None:
-            raise _Unproven("%s: no proof, or no size" % self.where)
+            raise _Unproven("%r: no proof, or no size" % self.where)
         with self.lock:
             if state != self.state:
                 self.close()  # it may read the old version
@@ -244,9 +244,9 @@ class _Remote:
                 self.changed = self.changed or self.ask()[1] != state
             except Exception as e:  # of the target
                 self.changed = True
-                raise _Changed("%s: %s" % (self.where, e)) from e
+                raise _Changed("%r: %s" % (self.where, e)) from e
         if self.changed:
-            raise _Changed("%s has changed while it is open" % self.where)
+            raise _Changed("%r has changed while it is open" % self.where)
         return done
 
     def size(self):
@@ -276,7 +276,7 @@ class _RemoteFile(cachemax.File):
             try:
                 self.revalidate()
             except Exception as e:  # of the target, or the cache was closed before
-                _logger.warning("%s: %s; what is cached of it is forgotten", self._source.where, e)
+                _logger.warning("%r: %s; what is cached of it is forgotten", self._source.where, e)
                 try:
                     self._cache.forget(self)
                 except (ValueError, cachemax.Error):
@@ -365,7 +365,7 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
             except _Unproven as e:
                 _logger.info("%s: it is read without the cache", e)
             except (cachemax.Error, ValueError) as e:
-                _logger.warning("%s; %s is read without the cache", e, path)
+                _logger.warning("%s; %r is read without the cache", e, path)
         if block_size is not None:
             kwargs["block_size"] = block_size
         if cache_options is not None:
