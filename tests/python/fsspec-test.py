@@ -483,6 +483,35 @@ def fsspec_a_target_with_a_cache_of_its_own():
 
 
 @check
+def fsspec_what_a_target_may_unpack():
+    """Google's store sends it unpacked, without ranges, and its size is that of the packed one."""
+    needs_fsspec()
+    with new_pool() as cache:
+        for encoding, stored in ("gzip", False), ("", True), (None, True):
+            store = store_class()(contentEncoding=encoding)
+            store.content["x"] = random.randbytes(100000)
+            assert content_of(over(store, cache), "x") == store.content["x"]
+            stats = cache.stats()
+            assert (stats["fill_blocks"] + stats["buffered"] > 0) == stored
+
+
+@check
+def fsspec_a_target_that_returns_more_than_it_was_asked_for():
+    needs_fsspec()
+
+    class Longer(io.BytesIO):
+        def read(self, n=-1):
+            return super().read(n + 1)
+    with new_pool() as cache:
+        store = store_class()()
+        store.content["some/name"] = random.randbytes(100000)
+        store._open = lambda path, mode="rb", **kwargs: Longer(store.content[path])
+        with over(store, cache).open("some/name") as file:
+            e = raises(OSError, lambda: file.read(1000))
+            assert "some/name" in str(e) and "in place of" in str(e), e
+
+
+@check
 def fsspec_what_the_target_opens_has_all_options():
     needs_fsspec()
     opened = []

@@ -179,7 +179,8 @@ class _Remote:
         self.state, self.changed = None, False
         self.id = cachemax._id_of_key(repr((path, _identity_of(fs))))
         self.web, self.url = _inner(fs, path)
-        if _web.is_web(self.web) and not _web.is_own(self.web):
+        layers = _layers(self.web) if proof is proof_of else [(self.web, path)]
+        if any(_web.is_web(layer) for layer, _ in layers) and not _web.is_own(self.web):
             raise _Unproven("%r: no file system of fsspec reads it from the web" % path)
 
     def ask(self):
@@ -194,6 +195,8 @@ class _Remote:
     def identify(self):
         taken_at = cachemax.now()
         info, state, racy = self.ask()
+        if (info.get("contentEncoding") or "identity") != "identity":
+            raise _Unproven("%r: it is packed there, and may come unpacked" % self.where)
         if state[0] is None or state[1] is None:
             raise _Unproven("%r: no proof, or no size" % self.where)
         with self.lock:
