@@ -295,6 +295,93 @@ static void test_oplocks_while_it_leaves(void)
     end();
 }
 
+/* ---- Handles that are marked ----------------------------------------------------------------- */
+
+#define MARK_HANDLE CTL_CODE(9, 63, 0, 0)
+static bool by_marked; /* who reads now */
+
+/* A mirror of two disks. Everybody reads the good one, and a marked handle may read the other. */
+static ULONG read_copy(struct fm_file *f, uint64_t off, ULONG n, void *to)
+{
+    n = read_file(f, off, n, to);
+    if (by_marked)
+        memset(to, 'R', n);
+    return n;
+}
+
+/* FSCTL_MARK_HANDLE, MARK_HANDLE_READ_COPY. */
+static NTSTATUS mark(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o, (void)information;
+    by_marked = true;
+    return STATUS_SUCCESS;
+}
+
+/* What a marked handle reads is not asked of the service, nor sent to it. Without memory to note
+ * the handle nobody's is. */
+static void test_marked_handles(void)
+{
+    static const ULONG flags[] = { FO_SYNCHRONOUS_IO,
+                                   FO_SYNCHRONOUS_IO | FO_NO_INTERMEDIATE_BUFFERING, 0 };
+    for (unsigned i = 0; i < 6; i++) {
+        CASE("i %u", i);
+        begin();
+        file.f.read = read_copy;
+        PFILE_OBJECT const other = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(i == 5 || warm(other));
+        PFILE_OBJECT const o = fm_open_how(&file.f, false, FILE_OPENED, flags[i % 3], FM_PLAIN);
+        const unsigned from = service.n;
+        fm_starve(0, i >= 3 ? 100 : 0);
+        CHECK_EQ(fm_control(o, MARK_HANDLE, mark, NULL, FM_PLAIN),
+                 i == 5 ? STATUS_INSUFFICIENT_RESOURCES : STATUS_SUCCESS);
+        fm_starve(0, 0);
+        CHECK_EQ(times(from, CMP_WRITE_BEGIN), 0);
+        for (unsigned at = 1; at < 3 && i < 5; at++) {
+            CHECK_EQ(read_how(o, at * BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+            fm_settle();
+            CHECK(!by_driver && buf[0] == 'R');
+        }
+        by_marked = false;
+        CHECK_EQ(read_how(other, 2 * BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+        fm_settle();
+        CHECK(!by_driver && buf[0] == 'c');
+        CHECK_EQ(warm(other), i < 3 || i == 5);
+        fm_close(o);
+        fm_close(other);
+        end();
+    }
+}
+
+/* A read of it is on its way when it is marked, and the fill comes later. The other one may be
+ * marked: it is the same stream. */
+static void test_marked_before_a_fill(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        file.f.read = read_copy;
+        PFILE_OBJECT const o = fm_open_how(&file.f, false, FILE_OPENED, 0, FM_PLAIN);
+        PFILE_OBJECT const other = fm_open(&file.f, false, FILE_OPENED);
+        fm_hold(true);
+        CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(buf[0], 'b');
+        fm_starve(0, i == 1 ? 100 : 0);
+        CHECK_EQ(fm_control(i < 2 ? o : other, MARK_HANDLE, mark, NULL, FM_PLAIN), STATUS_SUCCESS);
+        fm_starve(0, 0);
+        by_marked = i < 2;
+        fm_hold(false);
+        fm_settle();
+        by_marked = false;
+        CHECK_EQ(times(0, CMP_FILL), i == 2);
+        fm_close(other);
+        PFILE_OBJECT const later = fm_open(&file.f, false, FILE_OPENED);
+        CHECK_EQ(hits(later), i == 2);
+        fm_close(later);
+        fm_close(o);
+        end();
+    }
+}
+
 /* ---- Closed handles -------------------------------------------------------------------------- */
 
 /* Rule R10. Another driver keeps the file object of a handle that is closed, and reads with it. */
@@ -320,6 +407,8 @@ const struct harness_test shell_disk_tests[] = {
     TEST(oplocks),
     TEST(oplocks_without_memory),
     TEST(oplocks_while_it_leaves),
+    TEST(marked_handles),
+    TEST(marked_before_a_fill),
     TEST(closed_handles),
     TEST_END,
 };

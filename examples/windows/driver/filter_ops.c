@@ -92,6 +92,16 @@ static VOID free_missed(struct missed *m)
     ExFreePoolWithTag(m, TAG);
 }
 
+/* Has the system read as it does for everybody, and does it count? Asked after the read: its handle
+ * may have been marked meanwhile (R9), or all of its stream passes now. */
+static BOOLEAN is_everybodys(const struct missed *m)
+{
+    const FLT_RELATED_OBJECTS o = { .Instance = m->instance, .FileObject = m->object };
+    struct stream *const s = m->context->stream;
+
+    return !stream_is_early(s, &o) && !stream_is_locked(s);
+}
+
 /* The ticket was given before, so this read is late enough. A handle without the system's cache
  * reads whole blocks; the place is one, and memory of a page or more begins at a page. A handle
  * that is closed must not be read with. If that happens between the look and the read, the file
@@ -112,7 +122,7 @@ static VOID fill(PVOID context)
                             (direct ? FLTFL_IO_OPERATION_NON_CACHED : 0),
                         &n, NULL, NULL);
         n = n < m->read.len ? n : m->read.len;
-        if (NT_SUCCESS(s) || s == STATUS_END_OF_FILE)
+        if ((NT_SUCCESS(s) || s == STATUS_END_OF_FILE) && is_everybodys(m))
             fc_fill(&m->context->stream->file, &m->read, buf, NT_SUCCESS(s) ? n : 0);
     }
     if (buf)
@@ -611,9 +621,11 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_rights(PFLT_CALLBACK_DATA d, PCFLT_R
     return begin_times(d, o, keep);
 }
 
-/* Control codes (FSCTL_...) that leave the content alone. All others get a bracket around the whole
- * file. Of a code this is the function; method and access, its lowest and highest bits, do not
- * matter. */
+/* Of a control code (FSCTL_...) only the function counts; method and access, its lowest and highest
+ * bits, do not matter. */
+#define FUNCTION_MARK_HANDLE 63
+
+/* Those that leave the content alone. All others get a bracket around the whole file. */
 static const USHORT harmless[] = {
     0,   /* REQUEST_OPLOCK_LEVEL_1 */
     1,   /* REQUEST_OPLOCK_LEVEL_2 */
@@ -635,7 +647,6 @@ static const USHORT harmless[] = {
     51,  /* QUERY_ALLOCATED_RANGES */
     58,  /* READ_FILE_USN_DATA */
     59,  /* WRITE_USN_CLOSE_RECORD */
-    63,  /* MARK_HANDLE */
     144, /* REQUEST_OPLOCK */
     146, /* IS_CSV_FILE */
     151, /* IS_FILE_ON_CSV_VOLUME */
@@ -649,24 +660,32 @@ static const USHORT harmless[] = {
     274, /* MANAGE_BYPASS_IO */
 };
 
-static BOOLEAN is_harmless(ULONG code)
+/* 0xffff: it is no file system's. */
+static ULONG function_of(ULONG code)
 {
-    if (code >> 16 != 9) /* no file system's */
-        return FALSE;
+    return code >> 16 == 9 ? code >> 2 & 0xfff : 0xffff;
+}
+
+static BOOLEAN is_harmless(ULONG function)
+{
     for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
-        if ((code >> 2 & 0xfff) == harmless[i])
+        if (function == harmless[i])
             return TRUE;
     return FALSE;
 }
 
-/* Some control codes pend until something happens. So only who waits anyway is made to wait;
- * FltIsOperationSynchronous() counts some of them as synchronous. */
+/* A handle may be marked to read a certain copy of a mirror: rule R9. Some control codes pend until
+ * something happens. So only who waits anyway is made to wait; FltIsOperationSynchronous() counts
+ * some of them as synchronous. */
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                     PVOID *keep)
 {
+    const ULONG function = function_of(d->Iopb->Parameters.FileSystemControl.Common.FsControlCode);
     const struct extent e = { FC_ALL, 0, 0 };
 
-    if (passes(d, o) || is_harmless(d->Iopb->Parameters.FileSystemControl.Common.FsControlCode))
+    if (function == FUNCTION_MARK_HANDLE)
+        return stream_opened_early(o) ? FLT_PREOP_SUCCESS_NO_CALLBACK : pass(d, o);
+    if (passes(d, o) || is_harmless(function))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     return begin_change(d, o, e,
                         o->FileObject && (o->FileObject->Flags & FO_SYNCHRONOUS_IO)

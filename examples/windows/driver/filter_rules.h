@@ -36,7 +36,8 @@
  *       file system keeps the reads of this handle waiting for it. Other handles need not wait:
  *       they have waited at the open, or are the owner's, or were opened afterwards. An oplock that
  *       lets its owner write so is given only to who is alone, and broken by the next open that may
- *       read
+ *       read. And those of a handle that was marked (FSCTL_MARK_HANDLE): it may read one certain
+ *       copy of a mirror, or past what the system's cache has. So its reads are no fills, either
  *   R10 those of a handle that is closed, whose file object another driver has kept: the file
  *       system refuses them
  *
@@ -78,7 +79,7 @@ struct fc_op {
     bool plain;      /* data between a buffer and the file, and nothing else */
     bool mapping;    /* gives away a way to store without further operations */
     bool locked;     /* byte ranges of the stream are locked */
-    bool early;      /* of a handle that did not wait for the owner of an oplock */
+    bool early;      /* of a handle that did not wait for the owner of an oplock, or was marked */
     bool closed;     /* of a handle that is closed */
     bool non_cached; /* of a handle without the system's cache */
     int64_t off;     /* of a read */

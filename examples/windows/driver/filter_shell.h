@@ -41,7 +41,7 @@ struct stream {
     BOOLEAN left_out; /* it was judged not to be cached: changes have passed unseen */
     BOOLEAN mapped;   /* somebody may store through a mapping: `mapping` has begun */
     BOOLEAN locked;   /* byte ranges were locked; as long as it is open */
-    BOOLEAN early;    /* a handle of it was opened early: rule R9 */
+    BOOLEAN early;    /* a handle of it was opened early, or marked: rule R9 */
     BOOLEAN may_lie;  /* it was opened as it lies, and may have a reparse point */
     struct fc_write mapping;
 };
@@ -126,8 +126,8 @@ BOOLEAN stream_is_deleted(PCFLT_RELATED_OBJECTS o);
  * to note it, or no need. */
 BOOLEAN stream_locked(PCFLT_RELATED_OBJECTS o);
 BOOLEAN stream_is_locked(struct stream *s);
-/* Rule R9: this handle was opened while an oplock was being broken. FALSE: there is no memory to
- * note it. */
+/* Rule R9: this handle was opened while an oplock was being broken, or is being marked. FALSE:
+ * there is no memory to note it. */
 BOOLEAN stream_opened_early(PCFLT_RELATED_OBJECTS o);
 BOOLEAN stream_is_early(struct stream *s, PCFLT_RELATED_OBJECTS o);
 
