@@ -46,47 +46,76 @@ NTSTATUS FLTAPI FltRegisterFilter(PDRIVER_OBJECT d, const FLT_REGISTRATION *r, P
     return STATUS_SUCCESS;
 }
 
-void fm_attach(bool mounted)
+static PFLT_INSTANCE present(void)
 {
-    const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter,
-                                    .Volume = &fm.volume,
-                                    .Instance = &fm.instance };
+    return &fm.instance[fm.mount];
+}
 
-    fm.instance = (struct _FLT_INSTANCE){ 0 };
-    fm.instance.attached = NT_SUCCESS(fm.filter.r->InstanceSetupCallback(
-        &o, mounted ? FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME : 0, FILE_DEVICE_DISK_FILE_SYSTEM,
-        FLT_FSTYPE_NTFS));
-    if (!fm.instance.attached) {
+static void attach(FLT_INSTANCE_SETUP_FLAGS flags)
+{
+    PFLT_INSTANCE const i = present();
+    const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter, .Volume = &i->volume, .Instance = i };
+
+    *i = (struct _FLT_INSTANCE){ .volume = i->volume };
+    i->attached = NT_SUCCESS(fm.filter.r->InstanceSetupCallback(
+        &o, flags, FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_NTFS));
+    if (!i->attached) {
         fm_lock_it();
-        fm_drop_contexts();
+        fm_drop_contexts(i);
         fm_unlock_it();
     }
 }
 
-void fm_disk_is(ULONG characteristics)
+void fm_attach(bool mounted)
 {
-    fm.volume.characteristics = characteristics;
+    attach(mounted ? FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME : 0);
 }
 
-/* As in the system, the names are longer than the structure. */
+void fm_mount_again(const WCHAR *device, bool detached)
+{
+    const ULONG characteristics = present()->volume.characteristics;
+
+    fm.mount = (fm.mount + 1) % FM_INSTANCES;
+    if (present()->attached)
+        abort();
+    present()->volume = (struct _FLT_VOLUME){ characteristics, device };
+    attach(detached ? FLTFL_INSTANCE_SETUP_DETACHED_VOLUME
+                    : FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME);
+}
+
+void fm_disk_is(ULONG characteristics)
+{
+    present()->volume.characteristics = characteristics;
+}
+
+/* The names are behind the structure. No name: it has no end, as far as the driver has room. */
 NTSTATUS FLTAPI FltGetVolumeProperties(PFLT_VOLUME v, PFLT_VOLUME_PROPERTIES p, ULONG bytes,
                                        PULONG n)
 {
     fm_at_most(APC_LEVEL, "FltGetVolumeProperties");
-    *n = sizeof(*p) + 200;
+    USHORT letters = 0;
+
+    while (v->device && v->device[letters])
+        letters++;
+    *n = (ULONG)sizeof(*p) + (v->device ? letters * (ULONG)sizeof(WCHAR) : 65535u);
     if (!fm_has_memory())
         return STATUS_INSUFFICIENT_RESOURCES;
     if (bytes < sizeof(*p))
         return (NTSTATUS)0xC0000023; /* STATUS_BUFFER_TOO_SMALL */
     *p = (FLT_VOLUME_PROPERTIES){ .DeviceCharacteristics = v->characteristics };
-    return bytes < *n ? STATUS_BUFFER_OVERFLOW : STATUS_SUCCESS;
+    p->RealDeviceName.Length = (USHORT)(letters * sizeof(WCHAR));
+    p->RealDeviceName.Buffer = (WCHAR *)(p + 1);
+    if (bytes < *n)
+        return STATUS_BUFFER_OVERFLOW;
+    memcpy(p + 1, v->device, letters * sizeof(WCHAR));
+    return STATUS_SUCCESS;
 }
 
 NTSTATUS fm_would_attach(DEVICE_TYPE device, FLT_FILESYSTEM_TYPE system, ULONG characteristics)
 {
-    struct _FLT_VOLUME volume = { characteristics };
+    struct _FLT_VOLUME volume = { characteristics, NULL };
     const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter,
-                                    .Instance = &fm.instance,
+                                    .Instance = present(),
                                     .Volume = &volume };
 
     return fm.filter.r->InstanceSetupCallback(&o, FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME, device,
@@ -208,8 +237,8 @@ static bool find(struct fm_op *op)
         (op->iopb.IrpFlags & IRP_PAGING_IO))
         return false;
     fm_lock_it();
-    seen = fm.filter.started && fm.instance.attached && !fm.instance.deleting;
-    fm.instance.users += seen;
+    seen = fm.filter.started && op->o.Instance->attached && !op->o.Instance->deleting;
+    op->o.Instance->users += seen;
     fm_unlock_it();
     return seen;
 }
@@ -233,7 +262,7 @@ static bool begin(struct fm_op *op)
     op->synchronized = s == FLT_PREOP_SYNCHRONIZE;
     op->wants_post = s == FLT_PREOP_SUCCESS_WITH_CALLBACK || op->synchronized;
     fm_lock_it();
-    drain = fm.instance.deleting && op->wants_post && !op->synchronized;
+    drain = op->o.Instance->deleting && op->wants_post && !op->synchronized;
     if (drain)
         op->wants_post = false;
     else if (op->wants_post) {
@@ -245,7 +274,7 @@ static bool begin(struct fm_op *op)
         (void)post(op, PASSIVE_LEVEL, FLTFL_POST_OPERATION_DRAINING);
     fm_lock_it();
     if (!op->synchronized)
-        fm.instance.users--;
+        op->o.Instance->users--;
     fm_unlock_it();
     return s != FLT_PREOP_COMPLETE;
 }
@@ -259,7 +288,7 @@ static void end(struct fm_op *op)
     wants = op->wants_post;
     if (wants) {
         forget_op(op);
-        fm.instance.users += !op->synchronized;
+        op->o.Instance->users += !op->synchronized;
     }
     fm_unlock_it();
     if (!wants)
@@ -270,7 +299,7 @@ static void end(struct fm_op *op)
     if (put_off)
         fm_wait_zero(&op->waits, "an end that was put off");
     wrong = (op->waits == 0) != put_off;
-    fm.instance.users--;
+    op->o.Instance->users--;
     fm_unlock_it();
     if (wrong) {
         fm_fault("it ends twice, or never", "PostOperation");
@@ -307,23 +336,21 @@ BOOLEAN FLTAPI FltIsOperationSynchronous(PFLT_CALLBACK_DATA d)
 
 /* Takes the filter off its volume. What waits for the file system is ended at once, and its own end
  * is not seen any more. */
-static void tear_down(FLT_INSTANCE_TEARDOWN_FLAGS why)
+static void tear_down(PFLT_INSTANCE i, FLT_INSTANCE_TEARDOWN_FLAGS why)
 {
-    const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter,
-                                    .Volume = &fm.volume,
-                                    .Instance = &fm.instance };
+    const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter, .Volume = &i->volume, .Instance = i };
     struct fm_op **at, *op;
 
-    if (!fm.instance.attached)
+    if (!i->attached)
         return;
     if (why == MANUALLY && !NT_SUCCESS(fm.filter.r->InstanceQueryTeardownCallback(&o, 0)))
         fm_fault("it wants to stay", "InstanceQueryTeardownCallback");
     if (fm.filter.r->InstanceTeardownStartCallback)
         fm.filter.r->InstanceTeardownStartCallback(&o, why);
     fm_lock_it();
-    fm.instance.deleting = true;
+    i->deleting = true;
     for (at = &fm.pending; *at;)
-        if ((*at)->synchronized) {
+        if ((*at)->synchronized || (*at)->o.Instance != i) {
             at = &(*at)->next;
         } else {
             op = *at;
@@ -334,24 +361,29 @@ static void tear_down(FLT_INSTANCE_TEARDOWN_FLAGS why)
             fm_lock_it();
             at = &fm.pending;
         }
-    fm_wait_zero(&fm.instance.users, "callbacks, or references of the instance");
+    fm_wait_zero(&i->users, "callbacks, or references of the instance");
     fm_unlock_it();
     if (fm.filter.r->InstanceTeardownCompleteCallback)
         fm.filter.r->InstanceTeardownCompleteCallback(&o, why);
     fm_lock_it();
-    fm_drop_contexts();
-    fm.instance.attached = false;
+    fm_drop_contexts(i);
+    i->attached = false;
     fm_unlock_it();
 }
 
 void fm_detach(void)
 {
-    tear_down(MANUALLY);
+    tear_down(present(), MANUALLY);
 }
 
 void fm_dismount(void)
 {
-    tear_down(FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT);
+    tear_down(present(), FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT);
+}
+
+void fm_old_goes(void)
+{
+    tear_down(&fm.instance[(fm.mount + 1) % FM_INSTANCES], FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT);
 }
 
 /* ---- What programs do ------------------------------------------------------------------------ */
@@ -364,10 +396,11 @@ static struct fm_op make(PFILE_OBJECT o, UCHAR major, const struct fm_how *how)
     op.iopb.MinorFunction = how->minor;
     op.iopb.IrpFlags = how->irp_flags;
     op.iopb.TargetFileObject = o;
-    op.iopb.TargetInstance = &fm.instance;
-    op.o = (FLT_RELATED_OBJECTS){
-        .Filter = &fm.filter, .Volume = &fm.volume, .Instance = &fm.instance, .FileObject = o
-    };
+    op.iopb.TargetInstance = o ? fm_object(o)->instance : present();
+    op.o = (FLT_RELATED_OBJECTS){ .Filter = &fm.filter,
+                                  .Volume = &op.iopb.TargetInstance->volume,
+                                  .Instance = op.iopb.TargetInstance,
+                                  .FileObject = o };
     op.o.Transaction = how->transaction;
     op.d.Flags =
         how->fast ? FLTFL_CALLBACK_DATA_FAST_IO_OPERATION : FLTFL_CALLBACK_DATA_IRP_OPERATION;
@@ -380,7 +413,7 @@ const struct fm_how fm_plain;
 static void set_out(struct fm_op *op)
 {
     op->d.Iopb = &op->iopb;
-    if (!op->o.Transaction)
+    if (op->o.FileObject && !op->o.Transaction)
         op->o.Transaction = fm_object(op->o.FileObject)->transaction;
 }
 
@@ -410,6 +443,7 @@ static struct fm_object *make_object(struct fm_file *f)
     if (!x)
         abort();
     x->file = f;
+    x->instance = present();
     x->refs = 1;
     fm_lock_it();
     fm.objects++;
@@ -640,6 +674,15 @@ NTSTATUS fm_pages(PFILE_OBJECT o)
     return go(&op, NULL, NULL);
 }
 
+/* It belongs to no file. */
+void fm_pnp(UCHAR minor)
+{
+    const struct fm_how how = { .minor = minor };
+    struct fm_op op = make(NULL, IRP_MJ_PNP, &how);
+
+    (void)go(&op, NULL, NULL);
+}
+
 /* ---- Life ------------------------------------------------------------------------------------ */
 
 static void look(unsigned n, const char *what)
@@ -654,7 +697,8 @@ void fm_begin(void)
     fm_forgive(false);
     fm.starve_skip = fm.starve_fail = 0;
     fm.percent = 100;
-    fm.volume.characteristics = 0;
+    fm.mount = 0;
+    fm.instance[0].volume = (struct _FLT_VOLUME){ 0, u"\\Device\\HarddiskVolume3" };
     fm_clock_stands(0);
     *fm_me() = (struct fm_thread){ 0 };
 }
@@ -680,29 +724,37 @@ NTSTATUS fm_load(bool mounted)
     return s;
 }
 
+static bool is_instance(const struct _FLT_INSTANCE *i)
+{
+    return i == &fm.instance[0] || i == &fm.instance[1];
+}
+
 NTSTATUS FLTAPI FltObjectReference(PVOID o)
 {
+    PFLT_INSTANCE const i = o;
     NTSTATUS s = STATUS_SUCCESS;
 
     fm_at_most(DISPATCH_LEVEL, "FltObjectReference");
-    if (o != &fm.instance)
+    if (!is_instance(i))
         fm_fault("not in this driver", "FltObjectReference");
     fm_lock_it();
-    if (fm.instance.deleting || !fm.instance.attached)
+    if (i->deleting || !i->attached)
         s = STATUS_FLT_DELETING_OBJECT;
     else
-        fm.instance.users++;
+        i->users++;
     fm_unlock_it();
     return s;
 }
 
 VOID FLTAPI FltObjectDereference(PVOID o)
 {
+    PFLT_INSTANCE const i = o;
+
     fm_at_most(DISPATCH_LEVEL, "FltObjectDereference");
-    if (o != &fm.instance)
+    if (!is_instance(i))
         fm_fault("not in this driver", "FltObjectDereference");
     fm_lock_it();
-    fm.instance.users--;
+    i->users--;
     fm_unlock_it();
 }
 
@@ -711,7 +763,8 @@ VOID FLTAPI FltUnregisterFilter(PFLT_FILTER f)
     fm_lock_it();
     f->deleting = true;
     fm_unlock_it();
-    tear_down(WITH_THE_FILTER);
+    for (unsigned i = 0; i < FM_INSTANCES; i++)
+        tear_down(&fm.instance[i], WITH_THE_FILTER);
     fm_lock_it();
     fm_wait_zero(&f->users, "work items of the filter");
     fm_wait_zero(&fm.contexts, "contexts");

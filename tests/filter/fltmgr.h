@@ -61,6 +61,14 @@ void fm_dismount(void);
 void fm_attach(bool mounted);
 /* Its disk is of this kind, from the next fm_attach() on: FILE_PORTABLE_DEVICE. */
 void fm_disk_is(ULONG characteristics);
+/* The disk is pulled out, or removed: IRP_MN_SURPRISE_REMOVAL, IRP_MN_REMOVE_DEVICE. The instance
+ * stays as long as the old mount has a user: until fm_old_goes(). */
+void fm_pnp(UCHAR minor);
+/* The disk is mounted again, as this device, and the instance of the old mount stays. What was open
+ * is the old one's. `detached`: it is gone already when the filter comes. */
+void fm_mount_again(const WCHAR *device, bool detached);
+/* The old mount has no user any more. */
+void fm_old_goes(void);
 /* Waits until no work item is queued or runs. */
 void fm_settle(void);
 /* The threads for work items begin none until it is over. */
@@ -127,7 +135,8 @@ struct fm_file {
     void (*cleanup)(struct fm_file *f, PFILE_OBJECT o);
     /* The emulation's: */
     PFLT_CONTEXT context;
-    unsigned objects; /* file objects */
+    PFLT_INSTANCE instance; /* of the context */
+    unsigned objects;       /* file objects */
     SECTION_OBJECT_POINTERS sections;
     struct fm_file *next;
 };

@@ -122,6 +122,7 @@ NTSTATUS FLTAPI FltSetStreamContext(PFLT_INSTANCE i, PFILE_OBJECT o, ULONG how,
     } else {
         x->refs++;
         f->context = context;
+        f->instance = i;
         f->next = fm.files;
         fm.files = f;
     }
@@ -253,16 +254,26 @@ void fm_drop_context(struct fm_file *f)
     fm_lock_it();
 }
 
-void fm_drop_contexts(void)
+void fm_drop_contexts(PFLT_INSTANCE i)
 {
-    while (fm.handles)
-        fm_drop_handle(fm.handles);
-    while (fm.files)
-        fm_drop_context(fm.files);
-    if (fm.instance.context) {
-        PFLT_CONTEXT const c = fm.instance.context;
+    for (struct fm_object *x = fm.handles; x;)
+        if (x->instance == i) {
+            fm_drop_handle(x);
+            x = fm.handles;
+        } else {
+            x = x->next;
+        }
+    for (struct fm_file *f = fm.files; f;)
+        if (f->instance == i) {
+            fm_drop_context(f);
+            f = fm.files;
+        } else {
+            f = f->next;
+        }
+    if (i->context) {
+        PFLT_CONTEXT const c = i->context;
 
-        fm.instance.context = NULL;
+        i->context = NULL;
         fm_unlock_it();
         FltReleaseContext(c);
         fm_lock_it();

@@ -20,23 +20,26 @@ struct _FLT_FILTER {
 };
 struct _FLT_VOLUME {
     ULONG characteristics;
+    const WCHAR *device;
 };
 struct _FLT_INSTANCE {
+    struct _FLT_VOLUME volume;
     bool attached, deleting;
     unsigned users;
     PFLT_CONTEXT context;
 };
+#define FM_INSTANCES 2u
 
 /* fm.lock: all of it. */
 struct fm {
     os_mutex lock;
     os_cond changed; /* anything */
     struct _FLT_FILTER filter;
-    struct _FLT_INSTANCE instance;
-    struct _FLT_VOLUME volume;
-    struct fm_file *files;     /* that have a context */
-    struct fm_object *handles; /* that have one of their own */
-    struct fm_op *pending;     /* operations below the filter */
+    struct _FLT_INSTANCE instance[FM_INSTANCES]; /* of one volume, which is mounted again */
+    unsigned mount;                              /* the present one; not under the lock */
+    struct fm_file *files;                       /* that have a context */
+    struct fm_object *handles;                   /* that have one of their own */
+    struct fm_op *pending;                       /* operations below the filter */
     unsigned objects, names, contexts, blocks, items;
     unsigned calls; /* of the port's callbacks, on their way */
     unsigned starve_skip, starve_fail;
@@ -73,6 +76,7 @@ void fm_do_later(void (*run)(void *arg), void *arg);
 struct fm_object {
     FILE_OBJECT o;        /* first */
     struct fm_file *file; /* NULL: the volume */
+    PFLT_INSTANCE instance;
     unsigned refs;
     _Atomic bool cleaned;
     _Atomic uint64_t cleaned_at; /* which moment that was; 0: not by a close */
@@ -85,7 +89,7 @@ struct fm_object *fm_object(PFILE_OBJECT o);
 void fm_drop_context(struct fm_file *f);
 /* The same of a file object. */
 void fm_drop_handle(struct fm_object *x);
-/* All contexts, that of the instance last. Locked; unlocks meanwhile. */
-void fm_drop_contexts(void);
+/* All contexts of an instance, its own last. Locked; unlocks meanwhile. */
+void fm_drop_contexts(PFLT_INSTANCE i);
 
 #endif

@@ -205,6 +205,154 @@ static void test_dismounts(void)
     }
 }
 
+/* ---- Mounted again --------------------------------------------------------------------------- */
+
+#define DISMOUNT CTL_CODE(9, 8, 0, 0)
+#define OTHER_DEVICE u"\\Device\\HarddiskVolume7"
+static const NTSTATUS access_denied = (NTSTATUS)0xC0000022;
+
+/* A program dismounts the volume. */
+static void dismount(ULONG flags, fm_below below, const NTSTATUS *s, const struct fm_how *how)
+{
+    PFILE_OBJECT const v = fm_open_volume();
+    v->Flags |= flags;
+    CHECK_EQ(fm_control(v, DISMOUNT, below, (void *)(uintptr_t)s, how), *s);
+    fm_close(v);
+}
+
+/* The old mount ends, in a way that the driver hears of (from 2 on), or does not. Then the disk is
+ * mounted again. */
+#define WAYS 7u
+static void mount_again(unsigned way)
+{
+    static const NTSTATUS success = STATUS_SUCCESS;
+    if (way == 2 || way == 3)
+        fm_pnp(way == 2 ? IRP_MN_SURPRISE_REMOVAL : IRP_MN_REMOVE_DEVICE);
+    if (way >= 4)
+        dismount(way == 4 ? FO_SYNCHRONOUS_IO : 0, fails, &success,
+                 way == 6 ? &at_dispatch : FM_PLAIN);
+    fm_mount_again(way == 0 ? u"\\Device\\HarddiskVolume3" : way == 1 ? NULL : OTHER_DEVICE, false);
+}
+
+static uint8_t read_by(PFILE_OBJECT o)
+{
+    CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    fm_settle();
+    return buf[0];
+}
+
+/* Rule C8. A disk is pulled out, and what was written is lost, times too. It comes back while a
+ * program still has handles of the old mount. The new one has streams of its own for the same
+ * files. What was only read stays warm. */
+static void test_mounted_again(void)
+{
+    static struct file again, only, only_again;
+    for (unsigned i = 0; i < WAYS; i++) {
+        CASE("i %u", i);
+        begin();
+        make_file(&again, file.f.name, file.id);
+        make_file(&only, u"\\Device\\HarddiskVolume3\\data\\only", 10);
+        make_file(&only_again, only.f.name, 10);
+        PFILE_OBJECT const r = fm_open(&only.f, false, FILE_OPENED);
+        CHECK(read_by(r) == 'b' && read_by(r) == 'b' && by_driver);
+        PFILE_OBJECT const o = write_and_fill();
+        mount_again(i);
+        PFILE_OBJECT const n = fm_open(&again.f, false, FILE_OPENED);
+        CHECK(read_by(n) == 'b' && !by_driver);
+        CHECK(read_by(o) == 'c' && !by_driver); /* what the old mount has in memory */
+        CHECK(read_by(n) == 'b');
+        CHECK(read_by(r) == 'b' && !by_driver);
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK(read_by(o) == 'd' && !by_driver);
+        CHECK(read_by(n) == 'b');
+        PFILE_OBJECT const m = fm_open(&only_again.f, false, FILE_OPENED);
+        CHECK(read_by(m) == 'b' && by_driver);
+        fm_close(o);
+        fm_close(r);
+        fm_old_goes();
+        fm_settle();
+        CHECK(read_by(n) == 'b' && read_by(n) == 'b' && by_driver);
+        CHECK_EQ(times(0, CMP_FORGET_ALL), 0);
+        fm_close(m);
+        fm_close(n);
+        end();
+    }
+}
+
+/* Another volume is mounted: of this one nothing is forgotten. */
+static void test_another_is_mounted(void)
+{
+    begin();
+    PFILE_OBJECT const o = write_and_fill();
+    fm_mount_again(OTHER_DEVICE, false);
+    CHECK(hits(o));
+    CHECK_EQ(times(0, CMP_FORGET) + times(0, CMP_FORGET_ALL), 0);
+    fm_close(o);
+    end();
+}
+
+/* The filter comes to a volume that is dismounted already. */
+static void test_comes_to_a_detached(void)
+{
+    static struct file old;
+    begin();
+    fm_mount_again(OTHER_DEVICE, true);
+    make_file(&old, file.f.name, file.id);
+    PFILE_OBJECT const o = fm_open(&old.f, false, FILE_OPENED);
+    CHECK(!warm(o));
+    fm_close(o);
+    end();
+}
+
+/* A read is on its way when the disk is pulled out. */
+static void test_removed_before_a_fill(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open_how(&file.f, false, FILE_OPENED, 0, FM_PLAIN);
+    fm_hold(true);
+    CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    fm_pnp(IRP_MN_SURPRISE_REMOVAL);
+    fm_hold(false);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_FILL), 0);
+    fm_close(o);
+    end();
+}
+
+static PFILE_OBJECT used; /* while a dismount is on its way */
+
+static NTSTATUS look(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    CHECK(!hits(used));
+    return fails(ctx, o, information);
+}
+
+/* The file system gives up what is not on the disk, and lets go of the stream. */
+static NTSTATUS let_go(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    give_up();
+    fm_close(used);
+    return fails(ctx, o, information);
+}
+
+/* A dismount that is refused ends nothing. What ends during one may be lost. Other
+ * messages of the system mean nothing. */
+static void test_dismounts_on_their_way(void)
+{
+    static const NTSTATUS success = STATUS_SUCCESS;
+    begin();
+    used = write_and_fill();
+    dismount(FO_SYNCHRONOUS_IO, look, &access_denied, FM_PLAIN);
+    dismount(0, look, &access_denied, &at_dispatch);
+    fm_pnp(0x01); /* IRP_MN_QUERY_REMOVE_DEVICE */
+    CHECK(hits(used));
+    CHECK_EQ(times(0, CMP_FORGET), 0);
+    dismount(FO_SYNCHRONOUS_IO, let_go, &success, FM_PLAIN);
+    fm_settle();
+    CHECK(times(0, CMP_FORGET) > 0);
+    end();
+}
+
 /* ---- Oplocks --------------------------------------------------------------------------------- */
 
 static const struct fm_how early = { .breaks = TRUE };
@@ -404,6 +552,11 @@ const struct harness_test shell_disk_tests[] = {
     TEST(not_lost),
     TEST(lost_while_it_leaves),
     TEST(dismounts),
+    TEST(mounted_again),
+    TEST(another_is_mounted),
+    TEST(comes_to_a_detached),
+    TEST(removed_before_a_fill),
+    TEST(dismounts_on_their_way),
     TEST(oplocks),
     TEST(oplocks_without_memory),
     TEST(oplocks_while_it_leaves),

@@ -10,7 +10,8 @@
  * out. (A whole disk that can be unplugged counts as fixed, as elsewhere in Windows.) Files of the
  * pool's own volume always pass.
  *
- * A volume that is dismounted may lose what the system has not written yet (rule C8).
+ * A volume that is dismounted may lose what the system has not written yet, and may be mounted
+ * again before the old mount has ended (rule C8).
  *
  * LATE. A volume that was mounted before the driver came had writes that it did not see: all files
  * are forgotten. So the driver starts with the system, and only a driver that is loaded by hand
@@ -20,29 +21,40 @@
 
 struct driver driver;
 
-/* The names, which do not fit, are of no interest. What cannot be told is not fixed. *portable: it
- * is a disk on a bus such as USB, which most systems take for fixed. */
-static BOOLEAN is_fixed(PFLT_VOLUME volume, BOOLEAN *portable)
-{
-    FLT_VOLUME_PROPERTIES p = { 0 };
-    ULONG n;
-    const NTSTATUS s = FltGetVolumeProperties(volume, &p, sizeof(p), &n);
+/* What the system says of a volume, and the names that belong to it. */
+union volume {
+    FLT_VOLUME_PROPERTIES p;
+    UCHAR room[sizeof(FLT_VOLUME_PROPERTIES) + 512];
+};
 
-    *portable = (p.DeviceCharacteristics & FILE_PORTABLE_DEVICE) != 0;
+/* What cannot be told is not fixed. Names that do not fit are not there; no device has such. */
+static BOOLEAN is_fixed(PFLT_VOLUME volume, union volume *v)
+{
+    NTSTATUS s;
+    ULONG n;
+
+    memset(v, 0, sizeof(*v));
+    s = FltGetVolumeProperties(volume, &v->p, sizeof(*v), &n);
+    if (s == STATUS_BUFFER_OVERFLOW)
+        v->p.RealDeviceName.Length = 0;
     return (NT_SUCCESS(s) || s == STATUS_BUFFER_OVERFLOW) &&
-           !(p.DeviceCharacteristics & (FILE_REMOVABLE_MEDIA | FILE_REMOTE_DEVICE));
+           !(v->p.DeviceCharacteristics & (FILE_REMOVABLE_MEDIA | FILE_REMOTE_DEVICE));
 }
 
 static NTSTATUS FLTAPI setup(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_SETUP_FLAGS flags,
                              DEVICE_TYPE device, FLT_FILESYSTEM_TYPE system)
 {
-    BOOLEAN portable;
+    union volume v;
 
     if (device != FILE_DEVICE_DISK_FILE_SYSTEM) /* a network: others write, too */
         return STATUS_FLT_DO_NOT_ATTACH;
     if (system != FLT_FSTYPE_NTFS && system != FLT_FSTYPE_REFS)
         return STATUS_FLT_DO_NOT_ATTACH;
-    if (!is_fixed(o->Volume, &portable) || !stream_mount(o, portable))
+    /* Portable: a disk on a bus such as USB, which most systems take for fixed. */
+    if (!is_fixed(o->Volume, &v) ||
+        !volume_mount(o, &v.p.RealDeviceName,
+                      (v.p.DeviceCharacteristics & FILE_PORTABLE_DEVICE) != 0,
+                      (flags & FLTFL_INSTANCE_SETUP_DETACHED_VOLUME) != 0))
         return STATUS_FLT_DO_NOT_ATTACH;
     if (!(flags & FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME))
         fc_written_anything(&driver.core); /* it was in use, and nobody looked */
@@ -59,7 +71,7 @@ static NTSTATUS FLTAPI teardown(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_QUERY_TEAR
 static VOID FLTAPI leaves(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_TEARDOWN_FLAGS flags)
 {
     if (flags & FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT)
-        stream_dismount(o);
+        volume_dismount(o);
 }
 
 static VOID FLTAPI torn_down(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_TEARDOWN_FLAGS flags)
@@ -107,6 +119,7 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT object, PUNICODE_STRING path)
     if (!driver.written)
         return STATUS_INSUFFICIENT_RESOURCES;
     ExInitializeFastMutex(&driver.lock);
+    ExInitializeFastMutex(&driver.mounts_lock);
     fc_init(&driver.core, &port_env, driver.written, WRITTEN_SLOTS);
     s = FltRegisterFilter(object, &registration, &driver.filter);
     if (NT_SUCCESS(s)) {

@@ -99,7 +99,7 @@ static BOOLEAN is_everybodys(const struct missed *m)
     const FLT_RELATED_OBJECTS o = { .Instance = m->instance, .FileObject = m->object };
     struct stream *const s = m->context->stream;
 
-    return !stream_is_early(s, &o) && !stream_is_locked(s);
+    return !stream_is_early(s, &o) && !stream_is_locked(s) && !stream_is_unwritten(s);
 }
 
 /* The ticket was given before, so this read is late enough. A handle without the system's cache
@@ -621,77 +621,43 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_rights(PFLT_CALLBACK_DATA d, PCFLT_R
     return begin_times(d, o, keep);
 }
 
-/* Of a control code (FSCTL_...) only the function counts; method and access, its lowest and highest
- * bits, do not matter. */
-#define FUNCTION_MARK_HANDLE 63
-
-/* Those that leave the content alone. All others get a bracket around the whole file. */
-static const USHORT harmless[] = {
-    0,   /* REQUEST_OPLOCK_LEVEL_1 */
-    1,   /* REQUEST_OPLOCK_LEVEL_2 */
-    2,   /* REQUEST_BATCH_OPLOCK */
-    3,   /* OPLOCK_BREAK_ACKNOWLEDGE */
-    4,   /* OPBATCH_ACK_CLOSE_PENDING */
-    5,   /* OPLOCK_BREAK_NOTIFY */
-    10,  /* IS_VOLUME_MOUNTED */
-    15,  /* GET_COMPRESSION */
-    20,  /* OPLOCK_BREAK_ACK_NO_2 */
-    22,  /* QUERY_FAT_BPB */
-    23,  /* REQUEST_FILTER_OPLOCK */
-    24,  /* FILESYSTEM_GET_STATISTICS */
-    25,  /* GET_NTFS_VOLUME_DATA */
-    28,  /* GET_RETRIEVAL_POINTERS */
-    39,  /* GET_OBJECT_ID */
-    42,  /* GET_REPARSE_POINT */
-    48,  /* CREATE_OR_GET_OBJECT_ID */
-    51,  /* QUERY_ALLOCATED_RANGES */
-    58,  /* READ_FILE_USN_DATA */
-    59,  /* WRITE_USN_CLOSE_RECORD */
-    144, /* REQUEST_OPLOCK */
-    146, /* IS_CSV_FILE */
-    151, /* IS_FILE_ON_CSV_VOLUME */
-    153, /* OFFLOAD_READ */
-    159, /* GET_INTEGRITY_INFORMATION */
-    161, /* QUERY_FILE_REGIONS */
-    182, /* GET_REFS_VOLUME_DATA */
-    196, /* GET_EXTERNAL_BACKING */
-    244, /* GET_RETRIEVAL_POINTERS_AND_REFCOUNT */
-    266, /* GET_RETRIEVAL_POINTER_COUNT */
-    274, /* MANAGE_BYPASS_IO */
-};
-
-/* 0xffff: it is no file system's. */
-static ULONG function_of(ULONG code)
+/* Some control codes pend until something happens. So only who waits anyway is made to wait;
+ * FltIsOperationSynchronous() counts some of them as synchronous. */
+static FLT_PREOP_CALLBACK_STATUS control_with_end(PCFLT_RELATED_OBJECTS o)
 {
-    return code >> 16 == 9 ? code >> 2 & 0xfff : 0xffff;
+    return o->FileObject && (o->FileObject->Flags & FO_SYNCHRONOUS_IO)
+               ? FLT_PREOP_SYNCHRONIZE
+               : FLT_PREOP_SUCCESS_WITH_CALLBACK;
 }
 
-static BOOLEAN is_harmless(ULONG function)
-{
-    for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
-        if (function == harmless[i])
-            return TRUE;
-    return FALSE;
-}
-
-/* A handle may be marked to read a certain copy of a mirror: rule R9. Some control codes pend until
- * something happens. So only who waits anyway is made to wait; FltIsOperationSynchronous() counts
- * some of them as synchronous. */
+/* A volume may be dismounted (C8), or a handle marked to read a certain copy of a mirror (R9). */
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                     PVOID *keep)
 {
-    const ULONG function = function_of(d->Iopb->Parameters.FileSystemControl.Common.FsControlCode);
+    const ULONG function =
+        fc_function_of(d->Iopb->Parameters.FileSystemControl.Common.FsControlCode);
     const struct extent e = { FC_ALL, 0, 0 };
 
-    if (function == FUNCTION_MARK_HANDLE)
+    if (function == FC_DISMOUNT_VOLUME) {
+        *keep = volume_dismount_begin(o);
+        return *keep ? control_with_end(o) : FLT_PREOP_SUCCESS_NO_CALLBACK;
+    }
+    if (function == FC_MARK_HANDLE)
         return stream_opened_early(o) ? FLT_PREOP_SUCCESS_NO_CALLBACK : pass(d, o);
-    if (passes(d, o) || is_harmless(function))
+    if (passes(d, o) || fc_is_harmless(function))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    return begin_change(d, o, e,
-                        o->FileObject && (o->FileObject->Flags & FO_SYNCHRONOUS_IO)
-                            ? FLT_PREOP_SYNCHRONIZE
-                            : FLT_PREOP_SUCCESS_WITH_CALLBACK,
-                        keep);
+    return begin_change(d, o, e, control_with_end(o), keep);
+}
+
+static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_control(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                      PVOID keep, FLT_POST_OPERATION_FLAGS flags)
+{
+    if (fc_function_of(d->Iopb->Parameters.FileSystemControl.Common.FsControlCode) !=
+        FC_DISMOUNT_VOLUME)
+        return post_change(d, o, keep, flags);
+    volume_dismount_end(keep,
+                        (flags & FLTFL_POST_OPERATION_DRAINING) || NT_SUCCESS(d->IoStatus.Status));
+    return FLT_POSTOP_FINISHED_PROCESSING;
 }
 
 /* ---- The rest -------------------------------------------------------------------------------- */
@@ -882,10 +848,11 @@ const FLT_OPERATION_REGISTRATION operations[] = {
     { IRP_MJ_SET_INFORMATION, 0, pre_set, post_change, NULL },
     { IRP_MJ_SET_EA, 0, pre_rights, post_change, NULL },
     { IRP_MJ_SET_SECURITY, 0, pre_rights, post_change, NULL },
-    { IRP_MJ_FILE_SYSTEM_CONTROL, 0, pre_control, post_change, NULL },
+    { IRP_MJ_FILE_SYSTEM_CONTROL, 0, pre_control, post_control, NULL },
     { IRP_MJ_FLUSH_BUFFERS, 0, pre_flush, post_change, NULL },
     { IRP_MJ_LOCK_CONTROL, 0, pre_lock, NULL, NULL },
     { IRP_MJ_ACQUIRE_FOR_SECTION_SYNCHRONIZATION, 0, pre_section, NULL, NULL },
+    { IRP_MJ_PNP, 0, volume_pre_pnp, NULL, NULL },
     { IRP_MJ_CLEANUP, 0, pre_cleanup, post_cleanup, NULL },
     { IRP_MJ_OPERATION_END, 0, NULL, NULL, NULL }
 };

@@ -40,6 +40,55 @@ bool fc_times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint64_
            changed >= tick;
 }
 
+/* ---- Control codes --------------------------------------------------------------------------- */
+
+static const uint16_t harmless[] = {
+    0,   /* REQUEST_OPLOCK_LEVEL_1 */
+    1,   /* REQUEST_OPLOCK_LEVEL_2 */
+    2,   /* REQUEST_BATCH_OPLOCK */
+    3,   /* OPLOCK_BREAK_ACKNOWLEDGE */
+    4,   /* OPBATCH_ACK_CLOSE_PENDING */
+    5,   /* OPLOCK_BREAK_NOTIFY */
+    10,  /* IS_VOLUME_MOUNTED */
+    15,  /* GET_COMPRESSION */
+    20,  /* OPLOCK_BREAK_ACK_NO_2 */
+    22,  /* QUERY_FAT_BPB */
+    23,  /* REQUEST_FILTER_OPLOCK */
+    24,  /* FILESYSTEM_GET_STATISTICS */
+    25,  /* GET_NTFS_VOLUME_DATA */
+    28,  /* GET_RETRIEVAL_POINTERS */
+    39,  /* GET_OBJECT_ID */
+    42,  /* GET_REPARSE_POINT */
+    48,  /* CREATE_OR_GET_OBJECT_ID */
+    51,  /* QUERY_ALLOCATED_RANGES */
+    58,  /* READ_FILE_USN_DATA */
+    59,  /* WRITE_USN_CLOSE_RECORD */
+    144, /* REQUEST_OPLOCK */
+    146, /* IS_CSV_FILE */
+    151, /* IS_FILE_ON_CSV_VOLUME */
+    153, /* OFFLOAD_READ */
+    159, /* GET_INTEGRITY_INFORMATION */
+    161, /* QUERY_FILE_REGIONS */
+    182, /* GET_REFS_VOLUME_DATA */
+    196, /* GET_EXTERNAL_BACKING */
+    244, /* GET_RETRIEVAL_POINTERS_AND_REFCOUNT */
+    266, /* GET_RETRIEVAL_POINTER_COUNT */
+    274, /* MANAGE_BYPASS_IO */
+};
+
+uint32_t fc_function_of(uint32_t code)
+{
+    return code >> 16 == 9 ? code >> 2 & 0xfff : 0xffff;
+}
+
+bool fc_is_harmless(uint32_t function)
+{
+    for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
+        if (function == harmless[i])
+            return true;
+    return false;
+}
+
 /* ---- Names ----------------------------------------------------------------------------------- */
 
 /* Letters of ASCII count as the same, small or capital. */

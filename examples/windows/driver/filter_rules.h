@@ -62,7 +62,11 @@
  *       itself does not count
  *   C8  a dismount. What the system has not written yet may be lost, if it is done by force or the
  *       disk is gone, and the file's times may be on the disk. A stream that was written and is in
- *       use then (its bytes may be in memory) counts as C7
+ *       use then (its bytes may be in memory) counts as C7. From then on all reads of that mount
+ *       pass, and its changes are outside: it lives as long as somebody has a file of it open, and
+ *       the disk may be mounted again meanwhile, with other streams of the same files. A dismount
+ *       is known when a program asks for it, when the disk is removed, and at the latest when the
+ *       same device is mounted again
  */
 #ifndef CACHEMAX_FILTER_RULES_H
 #define CACHEMAX_FILTER_RULES_H
@@ -104,6 +108,14 @@ struct fc_stream {
  * the times of the last write and of the last change, the time of the day, and the clock that files
  * get their times from, which has a tick. The same that cm_identify() says on Windows. */
 bool fc_times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint64_t tick);
+
+/* Of a control code (FSCTL_...) only the function counts; method and access, its lowest and highest
+ * bits, do not matter. 0xffff: it is no file system's. */
+uint32_t fc_function_of(uint32_t code);
+#define FC_DISMOUNT_VOLUME 8u
+#define FC_MARK_HANDLE 63u
+/* Does it leave the content alone? All others get a bracket around the whole file. */
+bool fc_is_harmless(uint32_t function);
 
 bool fc_read_asks(const struct fc_op *op, uint32_t block);
 enum fc_way fc_change_way(const struct fc_op *op);

@@ -5,6 +5,7 @@
  *   CacheFilter.c     the driver's entry, its registration, volumes, unload
  *   filter_port.c     the service's connection, and what the core asks of the system
  *   filter_streams.c  streams: which of them are cached, and their facts
+ *   filter_volumes.c  volumes: which are mounted, and which are not any more
  *   filter_ops.c      the operations: reads, writes, and all that changes a file
  */
 #ifndef CACHEFILTER_SHELL_H
@@ -17,18 +18,26 @@
 #define TAG 0x78616d43u      /* "Cmax" in the system's lists of memory */
 #define WRITTEN_SLOTS 65536u /* of the written-set: 1 MiB */
 
+#define DEVICE_LETTERS 128u
+
 /* A volume between its mount and its dismount, as far as the driver is there. The context of its
- * instance. */
+ * instance. It lives as long as a stream of it does. */
 struct mount {
-    volatile LONG gone; /* rule C8: it is being dismounted */
-    BOOLEAN portable;   /* its disk is on a bus such as USB: fc_file_is_portable() */
+    volatile LONG gone;      /* rule C8: it is mounted no more. Stays. No lock */
+    volatile LONG dismounts; /* control codes on their way that may dismount it. No lock */
+    BOOLEAN portable;        /* its disk is on a bus such as USB: fc_file_is_portable() */
+    USHORT device_bytes;     /* 0: it is not known */
+    WCHAR device[DEVICE_LETTERS];
+    struct mount *next;     /* driver.mounts_lock: driver.mounts */
+    struct stream *streams; /* driver.mounts_lock: the first one in use */
 };
 
 /* A stream that is in use. It lives as long as its context, and a moment longer: its end sends a
  * message, for which the last release is no place. */
 struct stream {
     struct fc_file file;
-    struct mount *mount; /* referenced */
+    struct mount *mount;       /* referenced */
+    struct stream *next, **at; /* driver.mounts_lock: mount->streams */
     /* Made ahead: for a write that does not reach the disk, and for the end of the stream, which
      * comes after that. Neither can fail for memory. */
     PFLT_GENERIC_WORKITEM later;
@@ -54,6 +63,8 @@ extern struct driver {
     struct fc core;
     FAST_MUTEX lock; /* of the core */
     void *written;
+    FAST_MUTEX mounts_lock;
+    struct mount *mounts; /* mounts_lock: the first one that has a user */
 } driver;
 
 /* ---- filter_port.c --------------------------------------------------------------------------- */
@@ -78,10 +89,6 @@ BOOLEAN port_later(VOID (*job)(PVOID), PVOID context);
 /* ---- filter_streams.c ------------------------------------------------------------------------ */
 
 extern const FLT_CONTEXT_REGISTRATION stream_contexts[];
-/* An instance comes to its volume. FALSE: there is no memory. */
-BOOLEAN stream_mount(PCFLT_RELATED_OBJECTS o, BOOLEAN portable);
-/* Rule C8: the volume is being dismounted. */
-VOID stream_dismount(PCFLT_RELATED_OBJECTS o);
 /* The stream of an operation, if it is cached or not judged, or its file may be cached under
  * another name (stream_is_elsewhere); NULL: the operation passes. `may_ask`: a stream may be
  * judged, for which the file system is asked. With *c, which is to be released. */
@@ -107,6 +114,7 @@ VOID stream_mapped(struct stream *s);
 struct context *stream_known(PCFLT_RELATED_OBJECTS o);
 /* Rule C7: a write to the disk has failed. Releases *c. At an IRQL up to DISPATCH_LEVEL. */
 VOID stream_unwritten(struct context *c);
+/* Has one failed, or is the volume gone (C8)? Then its reads pass, and its changes are outside. */
 BOOLEAN stream_is_unwritten(struct stream *s);
 /* A transaction may write it: so it is from now on, and its file is as long as the driver. */
 VOID stream_transacted(struct stream *s);
@@ -130,6 +138,28 @@ BOOLEAN stream_is_locked(struct stream *s);
  * there is no memory to note it. */
 BOOLEAN stream_opened_early(PCFLT_RELATED_OBJECTS o);
 BOOLEAN stream_is_early(struct stream *s, PCFLT_RELATED_OBJECTS o);
+
+/* ---- filter_volumes.c ------------------------------------------------------------------------ */
+
+/* An instance comes to its volume. `detached`: that is mounted no more. FALSE: no memory. */
+BOOLEAN volume_mount(PCFLT_RELATED_OBJECTS o, const UNICODE_STRING *device, BOOLEAN portable,
+                     BOOLEAN detached);
+/* The context of an instance ends. */
+VOID FLTAPI volume_clean(PFLT_CONTEXT context, FLT_CONTEXT_TYPE type);
+/* Rule C8: the volume is mounted no more. At an IRQL up to APC_LEVEL, as all but two of these. */
+VOID volume_dismount(PCFLT_RELATED_OBJECTS o);
+/* Around a control code that may dismount it. NULL: there is nothing to end. The end may come at an
+ * IRQL up to DISPATCH_LEVEL. */
+struct mount *volume_dismount_begin(PCFLT_RELATED_OBJECTS o);
+VOID volume_dismount_end(struct mount *m, BOOLEAN done);
+/* Is it mounted no more, or being dismounted? At any IRQL. */
+BOOLEAN volume_is_gone(struct mount *m);
+/* A stream that has its mount begins and ends. */
+VOID volume_joins(struct stream *s);
+VOID volume_leaves(struct stream *s);
+/* IRP_MJ_PNP. */
+FLT_PREOP_CALLBACK_STATUS FLTAPI volume_pre_pnp(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                PVOID *keep);
 
 /* ---- filter_ops.c ---------------------------------------------------------------------------- */
 

@@ -2,7 +2,7 @@
  *
  * filter_streams.c - streams: which of them are cached, and what the file system says of them.
  *
- * Owns the contexts of streams, of handles and of volumes. A stream is judged by its name when it
+ * Owns the contexts of streams and of handles. A stream is judged by its name when it
  * is first used, and again when a service has brought other rules. Before the first one has come,
  * what might be cached is kept track of. A stream that other rules left out passes as long as it is
  * used: nobody has seen what was written to it, and what is on its way. A file that is renamed
@@ -38,7 +38,8 @@ static VOID FLTAPI clean(PFLT_CONTEXT context, FLT_CONTEXT_TYPE type)
     UNREFERENCED_PARAMETER(type);
     if (!s)
         return;
-    if (ReadAcquire(&s->mount->gone) && fc_was_written(&s->file)) /* C8 */
+    volume_leaves(s);
+    if (volume_is_gone(s->mount) && fc_was_written(&s->file)) /* C8 */
         stream_mapped(s);
     if (s->mapped)
         fc_write_end(&s->mapping);
@@ -56,39 +57,11 @@ struct early {
 };
 
 const FLT_CONTEXT_REGISTRATION stream_contexts[] = {
-    { FLT_INSTANCE_CONTEXT, 0, NULL, sizeof(struct mount), TAG },
+    { FLT_INSTANCE_CONTEXT, 0, volume_clean, sizeof(struct mount), TAG },
     { FLT_STREAM_CONTEXT, 0, clean, sizeof(struct context), TAG },
     { FLT_STREAMHANDLE_CONTEXT, 0, NULL, sizeof(struct early), TAG },
     { FLT_CONTEXT_END, 0, NULL, 0, 0 }
 };
-
-/* ---- Volumes --------------------------------------------------------------------------------- */
-
-BOOLEAN stream_mount(PCFLT_RELATED_OBJECTS o, BOOLEAN portable)
-{
-    PFLT_CONTEXT made = NULL;
-    NTSTATUS s;
-
-    if (!NT_SUCCESS(FltAllocateContext(driver.filter, FLT_INSTANCE_CONTEXT, sizeof(struct mount),
-                                       NonPagedPoolNx, &made)))
-        return FALSE;
-    ((struct mount *)made)->gone = FALSE;
-    ((struct mount *)made)->portable = portable;
-    s = FltSetInstanceContext(o->Instance, FLT_SET_CONTEXT_KEEP_IF_EXISTS, made, NULL);
-    FltReleaseContext(made);
-    return NT_SUCCESS(s) || s == STATUS_FLT_CONTEXT_ALREADY_DEFINED;
-}
-
-/* The streams see it when they end. */
-VOID stream_dismount(PCFLT_RELATED_OBJECTS o)
-{
-    PFLT_CONTEXT m;
-
-    if (!NT_SUCCESS(FltGetInstanceContext(o->Instance, &m)))
-        return;
-    (void)InterlockedExchange(&((struct mount *)m)->gone, TRUE);
-    FltReleaseContext(m);
-}
 
 /* ---- Facts ----------------------------------------------------------------------------------- */
 
@@ -243,6 +216,7 @@ static struct stream *make_stream(PCFLT_RELATED_OBJECTS o)
     fc_file_init(&s->file, &driver.core);
     if (s->mount->portable)
         fc_file_is_portable(&s->file);
+    volume_joins(s);
     return s;
 }
 
@@ -342,7 +316,7 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
 
 BOOLEAN stream_is_unwritten(struct stream *s)
 {
-    return ReadAcquire(&s->unwritten) != FALSE;
+    return ReadAcquire(&s->unwritten) || volume_is_gone(s->mount);
 }
 
 BOOLEAN stream_is_judged(struct stream *s)
