@@ -222,10 +222,12 @@ MUTANTS = [
     rule('B5 in each life', 'not_synced', CORE, ' && f->marked_life == f->fc->life);', ');'),
     rule('B5 after each write', 'not_synced', CORE, '(f->marked == n && ', '(f->marked && '),
     rule('time of a miss', 'parts', READS, '        missed->ticket = 0; /*', '        (void)0; /*'),
-    rule('H1 closed while others use it', 'deleted_in_use', CORE, '    f->gone = f->known;\n'
-         '    unlock(f->fc);\n', '    f->gone = f->known;\n    unlock(f->fc);\n'
+    rule('H1 closed while others use it', 'deleted_in_use', CORE, '    f->gone = is && f->known;\n'
+         '    unlock(f->fc);\n', '    f->gone = is && f->known;\n    unlock(f->fc);\n'
          '    fc_file_done(f);\n'),
-    rule('H1 deleted, and not forgotten', 'ends', CORE, '    f->gone = f->known;\n', ''),
+    rule('H1 deleted, and not forgotten', 'ends', CORE, '    f->gone = is && f->known;\n', ''),
+    rule('H2 deletions that are taken back', 'ends', CORE, 'f->gone = is && f->known;',
+         'f->gone = f->gone || (is && f->known);'),
     rule('syncs that failed', 'syncs', CORE, '    m.body.end.ok = ok;\n',
          '    m.body.end.ok = 1;\n'),
 ]
@@ -324,6 +326,11 @@ SHELL = [
     rule('racy: the clock of the files', 'clock_that_stands', STREAMS,
          '    KeQuerySystemTime(&tick);\n    KeQuerySystemTimePrecise(&now);\n',
          '    KeQuerySystemTimePrecise(&now);\n    tick = now;\n'),
+    rule('H2 closes of handles that read', 'deletions', CORE, 'is = f->unsettled || f->gone;',
+         'is = f->unsettled;'),
+    rule('H2 closes of programs that are killed', 'deletions', OPS, '        close_unseen(o);\n', ''),
+    rule('H2 deleted, and read', 'deletions', OPS, '        fc_gone(&c->stream->file, gone);\n',
+         '        fc_gone(&c->stream->file, FALSE);\n'),
     rule('handles that delete', 'deletes', OPS,
          'if (o->FileObject->WriteAccess || o->FileObject->DeleteAccess)',
          'if (o->FileObject->WriteAccess)'),

@@ -356,22 +356,28 @@ static void test_ends(void)
     fc_file_done(&file);
     CHECK_EQ(first(0, CMP_CLOSE)->head.file, 1);
     CHECK(hits());
-    fc_gone(&file);
+    fc_gone(&file, true);
     CHECK_EQ(times(0, CMP_CLOSE), 1);
     fc_file_done(&file);
     CHECK_EQ(times(0, CMP_CLOSE), 2);
     memcpy(&m, first(0, CMP_FORGET)->body, sizeof(m));
     CHECK_EQ(m.gone, 1);
     CHECK(hits());
+    fc_gone(&file, true);
+    fc_gone(&file, false); /* it was taken back: H2 */
+    fc_file_done(&file);
+    CHECK_EQ(times(0, CMP_CLOSE), 3);
+    CHECK_EQ(times(0, CMP_FORGET), 1);
+    CHECK(hits());
     fc_disconnect(&fc, 1);
     CHECK(fc_connect(&fc, 2));
     fc_file_done(&file); /* its handle was of the old life */
-    CHECK_EQ(times(0, CMP_CLOSE), 2);
+    CHECK_EQ(times(0, CMP_CLOSE), 3);
 }
 
 static void delete_it(void)
 {
-    fc_gone(&file);
+    fc_gone(&file, true);
 }
 
 /* H1: it is deleted while others read and write it. */
@@ -384,7 +390,7 @@ static void test_deleted_in_use(void)
     service.meanwhile = delete_it;
     CHECK(hits());
     fc_write_begin(&file, NULL, &pending, FC_RANGE, 0, BLOCK);
-    fc_gone(&file);
+    fc_gone(&file, true);
     fc_write_end(&pending);
     CHECK(hits() && times(0, CMP_OPEN) == 1);
     CHECK_EQ(times(0, CMP_CLOSE) + times(0, CMP_FORGET), 0);

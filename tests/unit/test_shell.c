@@ -745,6 +745,31 @@ static void test_emulation(void)
     fm_forgive(false);
 }
 
+/* A program marks a file to be deleted and closes another handle, and takes the deletion back. Its
+ * id comes back then: the file is not to be forgotten as one that is gone. */
+static void test_deletions_taken_back(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const stays = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(stays));
+        PFILE_OBJECT const o = fm_open(&file.f, i == 0, FILE_OPENED);
+        PFILE_OBJECT const writer = fm_open(&file.f, true, FILE_OPENED);
+        file.deleted = true; /* no name is left: FileDispositionInformation */
+        fm_close(writer);
+        file.deleted = i == 3;
+        CHECK(hits(stays));
+        fm_me()->terminating = i == 2; /* that one cannot ask */
+        fm_close(o);
+        fm_close(stays);
+        fm_me()->terminating = FALSE;
+        fm_settle();
+        CHECK_EQ(times(0, CMP_FORGET), i == 3);
+        end();
+    }
+}
+
 static const struct harness_test tests[] = {
     TEST(emulation),
     TEST(loads),
@@ -756,6 +781,7 @@ static const struct harness_test tests[] = {
     TEST(reads_that_pass),
     TEST(non_cached),
     TEST(tail),
+    TEST(deletions_taken_back),
     TEST(closed_at_once),
     TEST(closed_in_a_read),
     TEST(many_fills),

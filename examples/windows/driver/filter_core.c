@@ -800,7 +800,7 @@ bool fc_is_unsettled(struct fc_file *f)
     bool is;
 
     lock(f->fc);
-    is = f->unsettled;
+    is = f->unsettled || f->gone;
     unlock(f->fc);
     return is;
 }
@@ -841,9 +841,9 @@ void fc_settle(struct fc_file *f, const void *via)
 
 /* Others may have it open, and be on their way with its handle. The service gives the number of a
  * closed handle to another file: so it is closed when nobody uses the file any more. */
-void fc_gone(struct fc_file *f)
+void fc_gone(struct fc_file *f, bool is)
 {
     lock(f->fc);
-    f->gone = f->known;
+    f->gone = is && f->known;
     unlock(f->fc);
 }

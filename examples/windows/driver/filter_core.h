@@ -22,6 +22,8 @@
  *       of them.
  *   H1  A handle is closed when nobody uses the file any more, also if it was deleted before: the
  *       service gives its number to another file.
+ *   H2  A file is forgotten as one that is gone only if the last close has found it deleted. A
+ *       program may take a deletion back, and then the id is in use again.
  *
  * OUTSIDE WRITES. A write that no bracket of the present life covers is *outside*.
  *   W1  A bracket is outside from the moment on that its life ends, and when it is refused.
@@ -283,12 +285,13 @@ void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok);
 void fc_writer(struct fc_file *f, bool comes);
 /* Was it written since it has been in use? Then not all of it need be on the disk. */
 bool fc_was_written(struct fc_file *f);
-/* Is there anything for fc_settle() to do? */
+/* Does its next close matter: is there anything for fc_settle() to do, or was it deleted? */
 bool fc_is_unsettled(struct fc_file *f);
 /* A handle was closed. If the file was written before, its times are final now, so it can stay
  * warm. May wait. */
 void fc_settle(struct fc_file *f, const void *via);
-/* The file is deleted. Others may use it still. */
-void fc_gone(struct fc_file *f);
+/* The file is deleted (`is`), or it turns out that it is not: that was taken back. Others may use
+ * it still. */
+void fc_gone(struct fc_file *f, bool is);
 
 #endif

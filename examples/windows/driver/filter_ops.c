@@ -809,6 +809,17 @@ static BOOLEAN close_counts(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struc
     return FALSE;
 }
 
+/* The file system cannot be asked at this close. So it is not known that the file is gone (H2). */
+static VOID close_unseen(PCFLT_RELATED_OBJECTS o)
+{
+    struct context *const c = stream_known(o);
+
+    if (!c)
+        return;
+    fc_gone(&c->stream->file, FALSE);
+    FltReleaseContext(c);
+}
+
 /* The handle is closed. If the file is deleted with it, its id means nothing any more. Otherwise
  * its times are final now, as far as this handle goes. */
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
@@ -817,7 +828,11 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_
     struct context *c;
 
     stream_writer(o, FALSE);
-    if (passes(d, o) || port_is_service() || !may_ask(d) || !close_counts(d, o, &c))
+    if (passes(d, o) || port_is_service() || !may_ask(d)) {
+        close_unseen(o);
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    }
+    if (!close_counts(d, o, &c))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     *keep = c;
     return FLT_PREOP_SYNCHRONIZE;
@@ -830,9 +845,10 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_cleanup(PFLT_CALLBACK_DATA d, PCFL
 
     UNREFERENCED_PARAMETER(d);
     if (!(flags & FLTFL_POST_OPERATION_DRAINING)) {
-        if (stream_is_deleted(o))
-            fc_gone(&c->stream->file);
-        else
+        const BOOLEAN gone = stream_is_deleted(o);
+
+        fc_gone(&c->stream->file, gone);
+        if (!gone)
             fc_settle(&c->stream->file, o);
     }
     FltReleaseContext(c);
