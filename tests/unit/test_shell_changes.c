@@ -245,18 +245,17 @@ static void test_controls(void)
 }
 
 /* Programs send these with a handle that may only read: the Explorer asks for the object's id of
- * each document, a copy may begin with an offloaded read, a game asks for BypassIO. The numbers are
- * those of winioctl.h. */
+ * each document (if it may have to be made: test_shell_times.c), a copy may begin with an offloaded
+ * read, a game asks for BypassIO. The numbers are those of winioctl.h. */
 static void test_controls_that_only_read(void)
 {
     static const ULONG harmless[] = {
         CTL_CODE(9, 0, 0, 0),   CTL_CODE(9, 10, 0, 0),  CTL_CODE(9, 24, 0, 0),
         CTL_CODE(9, 28, 3, 0),  CTL_CODE(9, 39, 0, 0),  CTL_CODE(9, 42, 0, 0),
-        CTL_CODE(9, 48, 0, 0),  CTL_CODE(9, 51, 3, 1),  CTL_CODE(9, 144, 0, 0),
-        CTL_CODE(9, 146, 0, 0), CTL_CODE(9, 151, 0, 0), CTL_CODE(9, 153, 0, 1),
-        CTL_CODE(9, 159, 0, 0), CTL_CODE(9, 161, 0, 0), CTL_CODE(9, 182, 0, 0),
-        CTL_CODE(9, 196, 0, 0), CTL_CODE(9, 244, 3, 0), CTL_CODE(9, 266, 3, 0),
-        CTL_CODE(9, 274, 0, 0),
+        CTL_CODE(9, 51, 3, 1),  CTL_CODE(9, 144, 0, 0), CTL_CODE(9, 146, 0, 0),
+        CTL_CODE(9, 151, 0, 0), CTL_CODE(9, 153, 0, 1), CTL_CODE(9, 159, 0, 0),
+        CTL_CODE(9, 161, 0, 0), CTL_CODE(9, 182, 0, 0), CTL_CODE(9, 196, 0, 0),
+        CTL_CODE(9, 244, 3, 0), CTL_CODE(9, 266, 3, 0), CTL_CODE(9, 274, 0, 0),
     };
     /* SET_COMPRESSION, SET_OBJECT_ID, FILE_LEVEL_TRIM, OFFLOAD_WRITE, SET_INTEGRITY_INFORMATION,
      * DUPLICATE_EXTENTS_TO_FILE, SET_EXTERNAL_BACKING, and one of another kind of device. */

@@ -133,7 +133,8 @@ static NTSTATUS moves(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
     return ctx ? *(const NTSTATUS *)ctx : STATUS_SUCCESS;
 }
 
-#define KINDS 12u
+#define CREATE_OR_GET_OBJECT_ID CTL_CODE(9, 48, 0, 0)
+#define KINDS 14u
 static NTSTATUS set_one(PFILE_OBJECT o, unsigned kind, const struct fm_how *how)
 {
     static const FILE_INFORMATION_CLASS names[] = {
@@ -154,6 +155,10 @@ static NTSTATUS set_one(PFILE_OBJECT o, unsigned kind, const struct fm_how *how)
         CHECK_EQ(fm_set(o, FileBasicInformation, 0, moves, (void *)(uintptr_t)&refused, how),
                  refused);
         return STATUS_SUCCESS;
+    case 12:
+        return fm_set(o, FileShortNameInformation, 0, moves, NULL, how);
+    case 13:
+        return fm_control(o, CREATE_OR_GET_OBJECT_ID, moves, NULL, how);
     default:
         return fm_rename(o, names[kind - 4], u"\\data\\other", moves, NULL);
     }
@@ -186,6 +191,26 @@ static void test_attributes(void)
         fm_close(stays);
         end();
     }
+}
+
+/* The Explorer's handles, and those of file servers, need not wait. */
+static void test_object_ids(void)
+{
+    struct cmp_range range = { 1, 1 };
+    begin_times();
+    file.f.cleanup = NULL;
+    PFILE_OBJECT const o = fm_open_how(&file.f, false, FILE_OPENED, 0, FM_PLAIN);
+    (void)warm(o);
+    CHECK(warm(o));
+    CHECK_EQ(fm_control(o, CREATE_OR_GET_OBJECT_ID, moves, NULL, FM_PLAIN), STATUS_SUCCESS);
+    memcpy(&range, body_of(CMP_WRITE_BEGIN), sizeof(range));
+    CHECK(range.offset == 0 && range.len == 0);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_WRITE_END), 1);
+    CHECK(hits(o));
+    close_now(o);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+    end();
 }
 
 /* Where there is no bracket for it, it passes. The content is right, so nothing is forgotten, and
@@ -256,6 +281,7 @@ const struct harness_test shell_times_tests[] = {
     TEST(closes_of_readers),
     TEST(clock_that_stands),
     TEST(attributes),
+    TEST(object_ids),
     TEST(attributes_that_pass),
     TEST(attributes_and_the_end),
     TEST_END,

@@ -509,7 +509,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
 /* Begins an empty bracket (B8) around what leaves the content alone. If there is none, nothing is
  * wrong: the operation passes. */
 static FLT_PREOP_CALLBACK_STATUS begin_times(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
-                                             PVOID *keep)
+                                             FLT_PREOP_CALLBACK_STATUS with, PVOID *keep)
 {
     const struct fc_op op = op_of(d, o);
     struct context *context;
@@ -523,7 +523,7 @@ static FLT_PREOP_CALLBACK_STATUS begin_times(PFLT_CALLBACK_DATA d, PCFLT_RELATED
     if (c) {
         if (fc_attributes_begin(&context->stream->file, o, &c->write)) {
             *keep = c;
-            return FLT_PREOP_SYNCHRONIZE;
+            return with;
         }
         free_change(c);
     }
@@ -559,7 +559,7 @@ static FLT_PREOP_CALLBACK_STATUS begin_rename(PFLT_CALLBACK_DATA d, PCFLT_RELATE
     if (!name || !is_a_streams_name(name)) {
         if (name)
             stream_moves(d, o, name, may_query(d));
-        return begin_times(d, o, keep);
+        return begin_times(d, o, FLT_PREOP_SYNCHRONIZE, keep);
     }
     context = stream_any(o, may_query(d));
     if (!context)
@@ -605,7 +605,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELA
     case FileLinkInformationExBypassAccessCheck:
         return begin_rename(d, o, keep);
     case FileBasicInformation:
-        return begin_times(d, o, keep);
+    case FileShortNameInformation:
+        return begin_times(d, o, FLT_PREOP_SYNCHRONIZE, keep);
     default:
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     }
@@ -618,7 +619,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELA
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_rights(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                    PVOID *keep)
 {
-    return begin_times(d, o, keep);
+    return begin_times(d, o, FLT_PREOP_SYNCHRONIZE, keep);
 }
 
 /* Some control codes pend until something happens. So only who waits anyway is made to wait;
@@ -644,6 +645,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_
     }
     if (function == FC_MARK_HANDLE)
         return stream_opened_early(o) ? FLT_PREOP_SUCCESS_NO_CALLBACK : pass(d, o);
+    if (function == FC_CREATE_OR_GET_OBJECT_ID) /* B8 */
+        return begin_times(d, o, control_with_end(o), keep);
     if (passes(d, o) || fc_is_harmless(function))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     return begin_change(d, o, e, control_with_end(o), keep);

@@ -59,7 +59,6 @@ static const uint16_t harmless[] = {
     28,  /* GET_RETRIEVAL_POINTERS */
     39,  /* GET_OBJECT_ID */
     42,  /* GET_REPARSE_POINT */
-    48,  /* CREATE_OR_GET_OBJECT_ID */
     51,  /* QUERY_ALLOCATED_RANGES */
     58,  /* READ_FILE_USN_DATA */
     59,  /* WRITE_USN_CLOSE_RECORD */

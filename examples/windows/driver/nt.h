@@ -211,6 +211,7 @@ typedef enum {
     FileAllocationInformation = 19,
     FileEndOfFileInformation = 20,
     FileValidDataLengthInformation = 39,
+    FileShortNameInformation = 40,
     FileRenameInformationBypassAccessCheck = 56,
     FileLinkInformationBypassAccessCheck = 57,
     FileIdInformation = 59,
