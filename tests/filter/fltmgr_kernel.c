@@ -495,23 +495,39 @@ VOID NTAPI KeQuerySystemTimePrecise(PLARGE_INTEGER now)
     now->QuadPart = (LONGLONG)(os_wall_ns() / 100) + INT64_C(116444736000000000);
 }
 
-/* Letters below 0x800 are enough here; all others count as no Unicode. */
+/* The letter at from[*i], of one or two words, which are passed by. A half of two is U+FFFD. */
+static ULONG next_letter(const WCHAR *from, ULONG n, ULONG *i)
+{
+    const ULONG c = from[(*i)++];
+
+    if (c < 0xd800 || c > 0xdfff)
+        return c;
+    if (c > 0xdbff || *i == n || from[*i] < 0xdc00 || from[*i] > 0xdfff)
+        return 0xfffd;
+    return 0x10000 + ((c - 0xd800) << 10) + (from[(*i)++] - 0xdc00u);
+}
+
+/* What is no Unicode becomes U+FFFD, and the status says so: STATUS_SOME_NOT_MAPPED, a success. */
 NTSTATUS NTAPI RtlUnicodeToUTF8N(CHAR *to, ULONG room, PULONG n, const WCHAR *from, ULONG bytes)
 {
+    const ULONG words = bytes / (ULONG)sizeof(WCHAR);
+    NTSTATUS s = STATUS_SUCCESS;
     ULONG out = 0;
 
     fm_at_most(PASSIVE_LEVEL, "RtlUnicodeToUTF8N");
-    for (ULONG i = 0; i < bytes / sizeof(WCHAR); i++) {
-        const WCHAR c = from[i];
+    for (ULONG i = 0; i < words;) {
+        const WCHAR first_word = from[i];
+        const ULONG c = next_letter(from, words, &i);
+        const ULONG more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
 
-        if (out + 2 > room)
+        if (out + more + 1 > room)
             return (NTSTATUS)0xC0000023; /* STATUS_BUFFER_TOO_SMALL */
-        if (c >= 0x800)
-            return (NTSTATUS)0xC000000D;
-        if (c >= 0x80)
-            to[out++] = (CHAR)(0xc0 | c >> 6);
-        to[out++] = (CHAR)(c >= 0x80 ? (0x80 | (c & 0x3f)) : c);
+        if (c == 0xfffd && first_word != 0xfffd)
+            s = STATUS_SOME_NOT_MAPPED;
+        to[out++] = (CHAR)(more == 0 ? c : (0xff00u >> (more + 1) & 0xff) | c >> 6 * more);
+        for (ULONG k = more; k > 0; k--)
+            to[out++] = (CHAR)(0x80 | (c >> 6 * (k - 1) & 0x3f));
     }
     *n = out;
-    return STATUS_SUCCESS;
+    return s;
 }

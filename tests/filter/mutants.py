@@ -518,6 +518,8 @@ SHELL = [
          '(f->portable ? CM_ORIGIN_VOLATILE : 0)', 'CM_ORIGIN_VOLATILE'),
     rule('portable disks', 'portable', 'CacheFilter.c',
          '(p.DeviceCharacteristics & FILE_PORTABLE_DEVICE) != 0', 'FALSE'),
+    rule('names that are no Unicode', 'no_unicode', PORT, ' ==\n        STATUS_SUCCESS) {',
+         ' >= 0) {'),
     rule('before the first service', 'before_the_first', PORT, '    port.anyone = TRUE;\n', ''),
     rule('the port is closed', 'late_reply', PORT, '    if (close) ', '    if (FALSE) '),
 ]

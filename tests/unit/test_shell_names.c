@@ -206,6 +206,61 @@ static void test_renamed_to_a_short_name(void)
     }
 }
 
+/* ---- Letters --------------------------------------------------------------------------------- */
+
+/* Chinese and Japanese letters, one that takes two words, a letter of Latin with an accent, and one
+ * that stands for what is no Unicode. */
+#define DATA_ZH "\xe8\xb3\x87\xe6\x96\x99"
+static const WCHAR *const letters[] = {
+    u"\\Device\\HarddiskVolume3\\\u8cc7\u6599\\\u6587\u4ef6.txt",
+    u"\\Device\\HarddiskVolume3\\\u8cc7\u6599\\\u30d5\u30a1\u30a4\u30eb",
+    u"\\Device\\HarddiskVolume3\\\u8cc7\u6599\\\U0001f600",
+    u"\\Device\\HarddiskVolume3\\\u8cc7\u6599\\\u00e9\u07ff\u0800\uffff",
+    u"\\Device\\HarddiskVolume3\\\u8cc7\u6599\\\ufffd",
+    u"\\Device\\HarddiskVolume3\\\u8cc7\u6599\\a.\u8cc7\u6599", /* excluded from here on */
+    u"\\Device\\HarddiskVolume3\\\u8cc7\u6599\\\U0001f600.\u8cc7\u6599",
+    u"\\Device\\HarddiskVolume3\\\u8cc7\u6598\\a",
+};
+
+static void test_letters(void)
+{
+    static const char rules[] = "folder=" DEVICE "\\" DATA_ZH "\0exclude=*." DATA_ZH;
+    for (unsigned i = 0; i < sizeof(letters) / sizeof(letters[0]); i++) {
+        CASE("i %u", i);
+        begin_without_service();
+        CHECK_EQ(connect_with(rules, sizeof(rules)), STATUS_SUCCESS);
+        fm_settle();
+        file.f.name = letters[i];
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK_EQ(warm(o), i < 5);
+        fm_close(o);
+        end();
+    }
+}
+
+/* Names that are no Unicode: a half of a letter that takes two words. Two such names may look the
+ * same to the rules. */
+static void test_no_unicode(void)
+{
+    static const WCHAR halves[][2] = { { 0xd800, 'x' }, { 'x', 0xdbff },    { 0xdc00, 'x' },
+                                       { 'x', 0xdfff }, { 0xd800, 0xd800 }, { 0xdfff, 0xd800 } };
+    static WCHAR name[] = u"\\Device\\HarddiskVolume3\\data\\??";
+    const unsigned at = sizeof(name) / sizeof(name[0]) - 3;
+    for (unsigned i = 0; i < sizeof(halves) / sizeof(halves[0]); i++) {
+        CASE("i %u", i);
+        begin();
+        memcpy(name + at, halves[i], sizeof(halves[i]));
+        file.f.name = name;
+        PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+        CHECK(!warm(o));
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK(!warm(o));
+        CHECK_EQ(times(0, CMP_OPEN), 0);
+        fm_close(o);
+        end();
+    }
+}
+
 const struct harness_test shell_names_tests[] = {
     TEST(streams_that_become_content),
     TEST(content_that_becomes_a_stream),
@@ -213,5 +268,7 @@ const struct harness_test shell_names_tests[] = {
     TEST(another_name_of_a_stream),
     TEST(renamed_there_and_back),
     TEST(renamed_to_a_short_name),
+    TEST(letters),
+    TEST(no_unicode),
     TEST_END,
 };

@@ -100,8 +100,9 @@ BOOLEAN port_is_connected(void)
     return is;
 }
 
-/* A name that does not fit, or that is no Unicode, is not cached. The volume's part of it, a
- * device, has letters of ASCII only. */
+/* A name that does not fit, or that is no Unicode, is not cached. (Of the latter a part is another
+ * letter then, and the status is STATUS_SOME_NOT_MAPPED, a success code.) The volume's part of it,
+ * a device, has letters of ASCII only. */
 BOOLEAN port_judges(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s, BOOLEAN *wants)
 {
     CHAR *const path = nt_allocate(PATH_MAX_BYTES, TAG);
@@ -111,7 +112,8 @@ BOOLEAN port_judges(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s, BO
     *wants = FALSE;
     if (!path)
         return FALSE;
-    if (NT_SUCCESS(RtlUnicodeToUTF8N(path, PATH_MAX_BYTES - 1, &n, name->Buffer, name->Length))) {
+    if (RtlUnicodeToUTF8N(path, PATH_MAX_BYTES - 1, &n, name->Buffer, name->Length) ==
+        STATUS_SUCCESS) {
         path[n] = 0;
         s->path = volume <= n ? path + volume : path;
         ExAcquireFastMutex(&port.lock);
