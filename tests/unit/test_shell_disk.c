@@ -297,6 +297,7 @@ static void test_comes_to_a_detached(void)
     static struct file old;
     begin();
     fm_mount_again(OTHER_DEVICE, true);
+    fm_settle(); /* it was in use, and nobody looked: all is forgotten */
     make_file(&old, file.f.name, file.id);
     PFILE_OBJECT const o = fm_open(&old.f, false, FILE_OPENED);
     CHECK(!warm(o));
