@@ -734,7 +734,8 @@ CM_API uint64_t cm_now(void);
  * size and times. docs/embedding.md "What cm_identify does" says for each system and file system
  * what they consist of, and which of them last over a restart.
  * CM_ECLONE: the file may be taken for one of another volume. Give its volume a name
- * (cm_identify_options.volume_id).
+ * (cm_identify_options.volume_id). So it is with a copy of a volume, and on Windows with each file
+ * of a DFS namespace, whose name does not say which server has it.
  * CM_RACY_WRITER: somebody has the file open for writing (this process counts, too), or that could
  * not be found out. To find it out the call denies writing for a moment: a program that opens the
  * file for writing in these microseconds waits on Linux (with O_NONBLOCK: EWOULDBLOCK), and gets a

@@ -71,10 +71,11 @@ bool win32_times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint
 wchar_t *win32_nt_name(HANDLE h);
 /* The length of \Device\VOLUME in such a name; 0: it begins otherwise. */
 size_t win32_device_length(const wchar_t *nt_name);
-/* The word that stands for the volume of a file with this name, and with this serial number.
+/* The word that stands for the volume of this file with this name, and with this serial number.
  * CM_ECLONE: another volume that is there has the number, or the name does not say which volume it
- * is. CM_ENOMEM. Any thread may call it. */
-int win32_volume_word(const wchar_t *nt_name, uint64_t serial, uint64_t *word);
+ * is, as in a DFS namespace. CM_ENOMEM. For a file on a share it opens the share's root for a
+ * moment. Any thread may call it. */
+int win32_volume_word(HANDLE h, const wchar_t *nt_name, uint64_t serial, uint64_t *word);
 
 /* win32_run.c */
 

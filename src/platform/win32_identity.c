@@ -325,7 +325,7 @@ static int volume_word(HANDLE h, const cm_identify_options *o, uint64_t *word)
         *word = XXH3_64bits(o->volume_id, strlen(o->volume_id));
         rc = rc == CM_ECLONE ? 0 : rc;
     } else if (rc == 0) {
-        rc = win32_volume_word(name, *word, word);
+        rc = win32_volume_word(h, name, *word, word);
     }
     free(name);
     return rc;

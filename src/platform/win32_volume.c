@@ -7,7 +7,9 @@
  * How: the word must differ between volumes that are there side by side, and must be the same after
  * a restart. The serial number lasts, but a copy of a volume has that of the original: two servers
  * from one template, two disks from one image. So the word is made from
- *   share    serial number, and \\SERVER\SHARE. Two names of one server give two words.
+ *   share    serial number, and \\SERVER\SHARE. Two names of one server give two words. Below the
+ *            root of a DFS namespace are links to shares of several servers, and all have the
+ *            \\SERVER\SHARE of the namespace. For what is or may be there the answer is CM_ECLONE.
  *   local    the serial number. The name of the device does not last. So the first device that is
  *            seen with a serial number has it while it is there. For another one the answer is
  *            CM_ECLONE.
@@ -15,6 +17,8 @@
  * Who: platform/.
  */
 #include "platform/win32.h"
+
+#include <wnnc.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -78,23 +82,71 @@ static const wchar_t *share_of(const wchar_t *nt_name, size_t device, size_t *n)
     server += server[0] == L'\\';
     share = server + wcscspn(server, L"\\");
     length = share[0] == L'\\' ? wcscspn(share + 1, L"\\") : 0;
-    if (share != server && length != 0) {
+    if (share != server && length != 0 && share[1] != L';') { /* \DfsClient\;Z:NUMBER\... */
         *n = (size_t)(share - server) + 1 + length;
     }
     return server;
 }
 
+/* Is that in a DFS namespace, or may it be? `h` is a file or the root of a share. Each namespace
+ * begins at a share of SMB, and the server says of this share that it belongs to one
+ * (RPI_FLAG_SMB2_SHARECAP_DFS, [MS-SMB2] 2.2.10). SMB 1 and the structure of Windows 7 do not have
+ * that word. A redirector of another protocol may not know the question. */
+static bool may_be_dfs(HANDLE h)
+{
+    enum { SHARECAP_DFS = 8 };
+    FILE_REMOTE_PROTOCOL_INFO info;
+
+    if (!GetFileInformationByHandleEx(h, FileRemoteProtocolInfo, &info, sizeof info)) {
+        const DWORD error = GetLastError();
+
+        return error != ERROR_INVALID_PARAMETER && error != ERROR_INVALID_FUNCTION &&
+               error != ERROR_NOT_SUPPORTED && error != ERROR_CALL_NOT_IMPLEMENTED;
+    }
+    if (info.Protocol != WNNC_NET_SMB) {
+        return info.Protocol == WNNC_NET_DFS;
+    }
+    return info.StructureVersion < 2 || info.ProtocolMajorVersion < 2 ||
+           (info.ProtocolSpecific.Smb2.Share.Capabilities & SHARECAP_DFS) != 0;
+}
+
+/* Is SERVER\SHARE the root of a DFS namespace, or may it be? A file that a link leads to says
+ * nothing of that: it is on a plain share of another server. So the root is opened and asked. */
+static bool may_be_namespace(const wchar_t *share, size_t n)
+{
+    wchar_t *root = malloc((n + 10) * sizeof *root);
+    bool may_be = true;
+    HANDLE h;
+
+    if (root == NULL) {
+        return true;
+    }
+    memcpy(root, L"\\\\?\\UNC\\", 8 * sizeof *root);
+    memcpy(root + 8, share, n * sizeof *root);
+    memcpy(root + 8 + n, L"\\", 2 * sizeof *root);
+    h = CreateFileW(root, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                    OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+    if (h != INVALID_HANDLE_VALUE) {
+        may_be = may_be_dfs(h);
+        (void)CloseHandle(h);
+    }
+    free(root);
+    return may_be;
+}
+
 /* Windows compares names without regard to case, so capitals go into the word. */
-static int word_of_share(const wchar_t *nt_name, size_t device, uint64_t serial, uint64_t *word)
+static int word_of_share(HANDLE h, const wchar_t *nt_name, size_t device, uint64_t serial,
+                         uint64_t *word)
 {
     size_t n;
     const wchar_t *share = share_of(nt_name, device, &n);
-    wchar_t *upper = n == 0 ? NULL : malloc(n * sizeof *upper);
+    wchar_t *upper;
     int rc = 0;
 
-    if (n == 0) {
+    if (n == 0 || may_be_dfs(h) || may_be_namespace(share, n)) {
         return CM_ECLONE;
     }
+    upper = malloc(n * sizeof *upper);
     if (upper == NULL || LCMapStringEx(LOCALE_NAME_INVARIANT, LCMAP_UPPERCASE, share, (int)n, upper,
                                        (int)n, NULL, NULL, 0) != (int)n) {
         rc = CM_ENOMEM;
@@ -196,7 +248,7 @@ static int claim(const wchar_t *device, size_t length, uint64_t serial)
     return 0;
 }
 
-int win32_volume_word(const wchar_t *nt_name, uint64_t serial, uint64_t *word)
+int win32_volume_word(HANDLE h, const wchar_t *nt_name, uint64_t serial, uint64_t *word)
 {
     const size_t device = win32_device_length(nt_name);
     int rc;
@@ -205,7 +257,7 @@ int win32_volume_word(const wchar_t *nt_name, uint64_t serial, uint64_t *word)
         return CM_ECLONE;
     }
     if (is_remote(nt_name, device)) {
-        return word_of_share(nt_name, device, serial, word);
+        return word_of_share(h, nt_name, device, serial, word);
     }
     *word = serial;
     AcquireSRWLockExclusive(&claims_lock);

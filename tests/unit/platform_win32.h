@@ -43,6 +43,20 @@ extern struct fake_volume {
     HANDLE root;
 } volume;
 
+/* What a file on a share, and the root of the share, say of the protocol (FileRemoteProtocolInfo).
+ */
+struct fake_remote {
+    DWORD error; /* 0: they say it */
+    DWORD protocol, capabilities;
+    WORD structure, major; /* versions */
+};
+extern struct fake_share {
+    struct fake_remote file, root;
+    DWORD root_error; /* of opening the root */
+    HANDLE opened;
+    wchar_t name[64]; /* the root that was opened last */
+} remote;
+
 /* The id and the times that a file has. */
 extern struct fake_origin {
     enum { ID_REAL, ID_128, ID_64 } kind; /* ID_64: the volume has no ids of 128 bits */

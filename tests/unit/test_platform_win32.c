@@ -83,6 +83,7 @@ extern const fn_DeviceIoControl REPLACED(DeviceIoControl);
 const fn_DeviceIoControl REPLACED(DeviceIoControl) = device_io_control;
 
 struct fake_volume volume;
+struct fake_share remote;
 struct fake_origin origin;
 
 /* The security with which a new file is made; not every system (Wine) keeps all of it. */
@@ -107,11 +108,46 @@ static HANDLE open_root(void)
     return volume.root;
 }
 
+static HANDLE open_share(const wchar_t *path)
+{
+    (void)swprintf(remote.name, sizeof remote.name / sizeof remote.name[0], L"%ls", path);
+    if (remote.root_error != 0) {
+        SetLastError(remote.root_error);
+        return INVALID_HANDLE_VALUE;
+    }
+    remote.opened = open_shared(dir, 0, FILE_SHARE_READ | FILE_SHARE_WRITE);
+    CHECK(remote.opened != INVALID_HANDLE_VALUE);
+    return remote.opened;
+}
+
+static BOOL get_remote(HANDLE h, FILE_REMOTE_PROTOCOL_INFO *info)
+{
+    const struct fake_remote *r = h == remote.opened ? &remote.root : &remote.file;
+
+    if (h == remote.opened) {
+        remote.opened = NULL; /* the next file may get the same handle */
+    }
+    if (r->error != 0) {
+        SetLastError(r->error);
+        return FALSE;
+    }
+    memset(info, 0, sizeof *info);
+    info->StructureVersion = r->structure;
+    info->StructureSize = sizeof *info;
+    info->Protocol = r->protocol;
+    info->ProtocolMajorVersion = r->major;
+    info->ProtocolSpecific.Smb2.Share.Capabilities = r->capabilities;
+    return TRUE;
+}
+
 static HANDLE WINAPI create_file(LPCWSTR path, DWORD access, DWORD share, LPSECURITY_ATTRIBUTES sa,
                                  DWORD how, DWORD flags, HANDLE like)
 {
     if (wcsncmp(path, L"\\\\?\\GLOBALROOT\\Device\\", 22) == 0) {
         return open_root();
+    }
+    if (volume.device != NULL && wcsncmp(path, L"\\\\?\\UNC\\", 8) == 0) {
+        return open_share(path);
     }
     if (how == CREATE_NEW && sa != NULL && asked.look) {
         SECURITY_DESCRIPTOR_CONTROL control = 0;
@@ -156,8 +192,12 @@ typedef BOOL(WINAPI *fn_GetFileInformationByHandleEx)(HANDLE, FILE_INFO_BY_HANDL
 
 static BOOL WINAPI get_file(HANDLE h, FILE_INFO_BY_HANDLE_CLASS what, LPVOID info, DWORD n)
 {
-    const BOOL known = REAL(GetFileInformationByHandleEx)(h, what, info, n);
+    BOOL known;
 
+    if (what == FileRemoteProtocolInfo) {
+        return get_remote(h, info);
+    }
+    known = REAL(GetFileInformationByHandleEx)(h, what, info, n);
     if (known && what == FileStandardInfo && volume.allocates) {
         FILE_STANDARD_INFO *s = info;
 

@@ -6,6 +6,8 @@
 #include "platform_win32.h"
 #include "racy_times.h"
 
+#include <wnnc.h>
+
 static void to_hex(const uint8_t id[16], char hex[33])
 {
     for (unsigned i = 0; i < 16; i++) {
@@ -202,6 +204,9 @@ static int identify_at(const wchar_t *name, const char *volume_name, cm_file_id 
     return rc;
 }
 
+/* SMB 3, and no part of a DFS namespace. */
+static const struct fake_remote plain_share = { 0, WNNC_NET_SMB, 0x10, 4, 3 };
+
 /* Volumes of two servers may have one serial number: both were made from one template. */
 static void test_identify_shares(void)
 {
@@ -220,13 +225,16 @@ static void test_identify_shares(void)
         { L"\\Device\\Mup\\srv1\\\x00f6z\\a", false },
     };
     static const wchar_t *const incomplete[] = {
-        L"\\Device\\Mup\\srv1",   L"\\Device\\Mup\\",       L"\\Device\\Mup\\;X",
-        L"\\Device\\Mup\\srv1\\", L"\\Device\\Mup\\\\d\\a",
+        L"\\Device\\Mup\\srv1",   L"\\Device\\Mup\\",
+        L"\\Device\\Mup\\;X",     L"\\Device\\Mup\\srv1\\",
+        L"\\Device\\Mup\\\\d\\a", L"\\Device\\Mup\\DfsClient\\;Z:00000000000a1b2c\\corp\\dfs\\a",
     };
     cm_file_id first, id;
 
     make_file(in_dir("a"), "one");
+    remote.file = remote.root = plain_share;
     CHECK_EQ(identify_at(names[0].name, NULL, &first), 0);
+    CHECK(wcscmp(remote.name, L"\\\\?\\UNC\\srv1\\\x00f6\\") == 0);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         CHECK_EQ(identify_at(names[i].name, NULL, &id), 0);
         CHECK_EQ(same_id(id, first), names[i].same);
@@ -241,6 +249,54 @@ static void test_identify_shares(void)
     CHECK_EQ(identify_at(names[0].name, "the caller's", &first), 0);
     CHECK_EQ(identify_at(L"\\Device\\Mup\\srv2\\e\\a", "the caller's", &id), 0);
     CHECK(same_id(id, first));
+    cm_plat_file_remove(in_dir("a"));
+}
+
+/* The links of one DFS namespace lead to several servers, and the names of their files begin with
+ * the same server and share: those of the namespace. */
+static void test_identify_dfs(void)
+{
+    static const wchar_t london[] = L"\\Device\\Mup\\corp\\dfs\\london\\a";
+    static const wchar_t paris[] = L"\\Device\\Mup\\corp\\dfs\\paris\\a";
+    static const struct {
+        struct fake_remote file, root;
+        DWORD root_error;
+        int rc;
+    } cases[] = {
+        /* The link leads to a share that is none of DFS; the root of the namespace is. */
+        { { 0, WNNC_NET_SMB, 0, 4, 3 }, { 0, WNNC_NET_SMB, 8, 4, 3 }, 0, CM_ECLONE },
+        { { 0, WNNC_NET_SMB, 0, 4, 3 }, { 0, WNNC_NET_SMB, 0x18, 2, 2 }, 0, CM_ECLONE },
+        { { 0, WNNC_NET_SMB, 8, 4, 3 }, { 0, WNNC_NET_SMB, 0, 4, 3 }, 0, CM_ECLONE },
+        { { 0, WNNC_NET_DFS, 0, 4, 3 }, { 0, WNNC_NET_SMB, 0, 4, 3 }, 0, CM_ECLONE },
+        { { 0, WNNC_NET_SMB, 0, 4, 3 }, { 0, WNNC_NET_DFS, 0, 4, 1 }, 0, CM_ECLONE },
+        /* Nobody knows: SMB 1 and the structure of Windows 7 do not say it. */
+        { { 0, WNNC_NET_SMB, 0, 4, 3 }, { 0, WNNC_NET_SMB, 0, 4, 1 }, 0, CM_ECLONE },
+        { { 0, WNNC_NET_SMB, 0, 4, 3 }, { 0, WNNC_NET_SMB, 0, 1, 3 }, 0, CM_ECLONE },
+        { { 0, WNNC_NET_SMB, 0, 4, 3 }, { ERROR_NETNAME_DELETED, 0, 0, 0, 0 }, 0, CM_ECLONE },
+        { { 0, WNNC_NET_SMB, 0, 4, 3 }, { 0, WNNC_NET_SMB, 0, 4, 3 }, 5, CM_ECLONE },
+        /* Other protocols have no namespaces, and may know nothing of the question. */
+        { { ERROR_INVALID_PARAMETER, 0, 0, 0, 0 }, { ERROR_NOT_SUPPORTED, 0, 0, 0, 0 }, 0, 0 },
+        { { 0, WNNC_NET_DAV, 0, 1, 1 }, { 0, WNNC_NET_DAV, 0, 1, 1 }, 0, 0 },
+        { { 0, WNNC_NET_SMB, 0x10, 4, 3 }, { 0, WNNC_NET_SMB, 0x70, 4, 3 }, 0, 0 },
+    };
+    cm_file_id one, two;
+    unsigned handles;
+
+    make_file(in_dir("a"), "one");
+    handles = open_files();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        CASE("i %zu", i);
+        remote.file = cases[i].file;
+        remote.root = cases[i].root;
+        remote.root_error = cases[i].root_error;
+        CHECK_EQ(identify_at(london, NULL, &one), cases[i].rc);
+        CHECK_EQ(identify_at(paris, NULL, &two), cases[i].rc);
+        CHECK_EQ(identify_at(london, "london", &one), 0);
+        CHECK_EQ(identify_at(paris, "paris", &two), 0);
+        CHECK(!same_id(one, two));
+    }
+    CHECK_EQ(open_files(), handles);
+    remote.root_error = 0;
     cm_plat_file_remove(in_dir("a"));
 }
 
@@ -509,6 +565,7 @@ const struct harness_test platform_win32_identity_tests[] = {
     TEST(identify_refused),
     TEST(identify_no_id),
     TEST(identify_shares),
+    TEST(identify_dfs),
     TEST(identify_clones),
     TEST(identify_names),
     TEST(racy_times),
