@@ -83,16 +83,21 @@ static void restore_page(void)
     (void)SetConsoleOutputCP(page);
 }
 
-/* The arguments in UTF-8, or NULL: no memory. */
-static char **arguments(int *n)
+/* The arguments in UTF-8, or NULL: no memory; if *wrong is not 0, this argument is not valid
+ * Unicode. The program's own name is only shown. */
+static char **arguments(int *n, int *wrong)
 {
     wchar_t **wide = CommandLineToArgvW(GetCommandLineW(), n);
     char **args = wide ? calloc((size_t)*n + 1, sizeof(*args)) : NULL;
 
+    *wrong = 0;
     for (int i = 0; args && i < *n; i++) {
-        args[i] = text_utf8(wide[i]);
-        if (!args[i])
-            return NULL;
+        args[i] = i > 0 ? text_utf8_exactly(wide[i]) : text_utf8(wide[i]);
+        if (args[i])
+            continue;
+        if (i > 0 && GetLastError() == ERROR_NO_UNICODE_TRANSLATION)
+            *wrong = i;
+        return NULL;
     }
     return args;
 }
@@ -100,9 +105,17 @@ static char **arguments(int *n)
 int main(void)
 {
     const struct run r = { NULL, log_line, ready, wait_second, has_ended, prepare, passes_by };
-    int argc, status;
-    char **argv = arguments(&argc);
+    int argc, status, wrong;
+    char **argv = arguments(&argc, &wrong);
 
+    if (wrong) {
+        fprintf(
+            stderr,
+            "cachemax-service: argument %d is not valid Unicode (an unpaired surrogate); such a "
+            "name cannot be used; rename the file\n",
+            wrong);
+        return RUN_BAD_USAGE;
+    }
     ends = CreateEventW(NULL, TRUE, FALSE, NULL);
     if (!argv || !ends) {
         log_line(LOG_TROUBLE, "no memory");

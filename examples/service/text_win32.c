@@ -23,14 +23,26 @@ wchar_t *text_wide(const char *utf8)
     return wide;
 }
 
-char *text_utf8(const wchar_t *wide)
+static char *to_utf8(const wchar_t *wide, DWORD flags)
 {
-    const int n = WideCharToMultiByte(CP_UTF8, 0, wide, -1, NULL, 0, NULL, NULL);
+    const int n = WideCharToMultiByte(CP_UTF8, flags, wide, -1, NULL, 0, NULL, NULL);
     char *utf8 = n > 0 ? malloc((size_t)n) : NULL;
 
     if (utf8)
-        (void)WideCharToMultiByte(CP_UTF8, 0, wide, -1, utf8, n, NULL, NULL);
+        (void)WideCharToMultiByte(CP_UTF8, flags, wide, -1, utf8, n, NULL, NULL);
+    else if (n > 0)
+        SetLastError(ERROR_NOT_ENOUGH_MEMORY);
     return utf8;
+}
+
+char *text_utf8(const wchar_t *wide)
+{
+    return to_utf8(wide, 0);
+}
+
+char *text_utf8_exactly(const wchar_t *wide)
+{
+    return to_utf8(wide, WC_ERR_INVALID_CHARS);
 }
 
 const char *text_error(unsigned long error)

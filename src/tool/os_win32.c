@@ -37,14 +37,27 @@ static struct {
 
 /* ---- Start --------------------------------------------------------------------------------- */
 
-static char *to_utf8(const wchar_t *text)
+/* Argument `i` in UTF-8. An unpaired surrogate is refused: as U+FFFD it would name another file.
+ * The program's own name (0) is only shown. */
+static char *to_utf8(const wchar_t *text, int i)
 {
-    const int n = WideCharToMultiByte(CP_UTF8, 0, text, -1, NULL, 0, NULL, NULL);
+    const DWORD flags = i > 0 ? WC_ERR_INVALID_CHARS : 0;
+    const int n = WideCharToMultiByte(CP_UTF8, flags, text, -1, NULL, 0, NULL, NULL);
     char *utf8 = n > 0 ? malloc((size_t)n) : NULL;
 
-    if (utf8 != NULL)
-        (void)WideCharToMultiByte(CP_UTF8, 0, text, -1, utf8, n, NULL, NULL);
-    return utf8;
+    if (utf8) {
+        (void)WideCharToMultiByte(CP_UTF8, flags, text, -1, utf8, n, NULL, NULL);
+        return utf8;
+    }
+    if (n == 0 && GetLastError() == ERROR_NO_UNICODE_TRANSLATION) {
+        (void)fprintf(stderr,
+                      "cachemax: argument %d is not valid Unicode (an unpaired surrogate); "
+                      "such a name cannot be used; rename the file\n",
+                      i);
+        exit(2); /* TOOL_USAGE */
+    }
+    (void)fprintf(stderr, "cachemax: out of memory for the arguments\n");
+    exit(1);
 }
 
 static HANDLE standard_handle(int fd)
@@ -87,15 +100,10 @@ void os_start(int *argc, char ***argv)
     wchar_t **wide = CommandLineToArgvW(GetCommandLineW(), &n);
     char **args = wide ? calloc((size_t)n + 1, sizeof(*args)) : NULL;
 
-    for (int i = 0; args && i < n; i++) {
-        args[i] = to_utf8(wide[i]);
-        if (!args[i])
-            n = i; /* out of memory: the arguments are not complete, which is an error below */
-    }
-    if (args) {
-        *argc = n;
-        *argv = args;
-    }
+    for (int i = 0; args && i < n; i++)
+        args[i] = to_utf8(wide[i], i);
+    *argc = args ? n : *argc;
+    *argv = args ? args : *argv;
     (void)_setmode(1, _O_BINARY);
     (void)_setmode(2, _O_BINARY);
     prepare_console();
@@ -588,13 +596,4 @@ void os_describe_machine(struct os_machine *m)
     cache_sizes(m->cache);
     m->available = GlobalMemoryStatusEx(&memory) ? memory.ullAvailPhys : UINT64_MAX;
     m->load = -1;
-}
-
-void os_memory_directory(char *path, size_t n)
-{
-    wchar_t wide[MAX_PATH + 1];
-
-    if (!GetTempPathW(MAX_PATH + 1, wide) ||
-        !WideCharToMultiByte(CP_UTF8, 0, wide, -1, path, (int)n, NULL, NULL))
-        (void)snprintf(path, n, ".");
 }

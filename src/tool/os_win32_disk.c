@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * os_win32_disk.c - the part of os.h that "cachemax compare" needs on Windows, how much of a disk a
- * file takes, and links that lead nowhere.
+ * file takes, links that lead nowhere, and the directory for files that do not last.
  *
  * Owns: nothing that lasts.
  *
@@ -104,4 +104,13 @@ bool os_is_sparse(const char *path, uint64_t *takes)
     free(name);
     *takes = (uint64_t)high << 32 | low;
     return known && *takes < ((uint64_t)data.nFileSizeHigh << 32 | data.nFileSizeLow);
+}
+
+void os_memory_directory(char *path, size_t n)
+{
+    wchar_t wide[MAX_PATH + 1];
+
+    if (!GetTempPathW(MAX_PATH + 1, wide) ||
+        !WideCharToMultiByte(CP_UTF8, WC_ERR_INVALID_CHARS, wide, -1, path, (int)n, NULL, NULL))
+        (void)snprintf(path, n, ".");
 }

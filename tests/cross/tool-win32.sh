@@ -128,6 +128,18 @@ expect "a long-path prefix" 0 'state: +clean' info "\\\\?\\$win\\pool"
 mkdir -p sub/dir
 expect "both slashes" 0 'made' create 'sub\dir/pool' --size 1M
 check "are where they belong" test -f sub/dir/pool
+# Of names that are no Unicode U+FFFD is made where they are shown. A file of that name is another.
+fffd=$'\xef\xbf\xbd'
+expect "a name with U+FFFD" 0 'made' create "po${fffd}ol" --size 1M
+for words in 'resize po?ol 2M' 'create new?l --size 1M' 'check --repair po?ol'; do
+  # shellcheck disable=SC2086 # words
+  "$here/wine-try" "$build/tests/cross/launch.exe" "Z:${cm//\//\\}" $words >out 2>err </dev/null
+  check "no Unicode, ${words%% *}: the status" test $? = 2
+  check "no Unicode, ${words%% *}: says which" \
+    grep -Eq '^cachemax: argument [23] is not valid Unicode' err
+done
+check "no Unicode: no other file was used" test "$(stat -c %s "po${fffd}ol")" -lt 2000000
+check "no Unicode: no other file was made" test ! -e "new${fffd}l"
 long=$(printf 'a-directory-of-fifty-characters-or-so-that-is-long/%.0s' 1 2 3 4 5 6)
 mkdir -p "$long"
 expect "a long name" 0 'made' create "$win\\${long//\//\\}pool" --size 1M
