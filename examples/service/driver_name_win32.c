@@ -20,66 +20,113 @@
 #define PREFIX L"\\\\?\\" /* without it a path has 260 letters at most */
 #define PREFIX_LEN 4u
 
-/* Of what is there. False: it is not. */
-static bool name_of(const wchar_t *path, wchar_t to[DRIVER_NAME_MAX])
+/* INVALID_HANDLE_VALUE: it is not there. */
+static HANDLE open_path(const wchar_t *path)
 {
     wchar_t plain[DRIVER_NAME_MAX + PREFIX_LEN] = PREFIX;
     const bool has_letter = path[0] && path[1] == L':';
-    DWORD n;
-    HANDLE h;
 
     wcscpy(plain + PREFIX_LEN, path);
     /* The last flag: a directory can be opened. Nothing of it is read. */
-    h = CreateFileW(has_letter ? plain : path, 0,
-                    FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
-                    FILE_FLAG_BACKUP_SEMANTICS, NULL);
-    if (h == INVALID_HANDLE_VALUE)
-        return false;
-    n = GetFinalPathNameByHandleW(h, to, DRIVER_NAME_MAX, FILE_NAME_NORMALIZED | VOLUME_NAME_NT);
-    CloseHandle(h);
-    return n > 0 && n < DRIVER_NAME_MAX && to[0] == L'\\';
+    return CreateFileW(has_letter ? plain : path, 0,
+                       FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
+                       FILE_FLAG_BACKUP_SEMANTICS, NULL);
 }
 
-/* Letters of the directory that has the last name of so many letters; 0: it is a root. */
+static bool is_verbatim(const wchar_t *path)
+{
+    return path[0] == L'\\' && path[1] == L'\\' && (path[2] == L'?' || path[2] == L'.') &&
+           path[3] == L'\\';
+}
+
+/* "\SERVER\SHARE\..." in a name of a network; NULL: it is none. */
+static const wchar_t *server_of(const wchar_t *path)
+{
+    if (is_verbatim(path))
+        return _wcsnicmp(path + PREFIX_LEN, L"UNC\\", 4) == 0 ? path + PREFIX_LEN + 3 : NULL;
+    return path[0] == L'\\' && path[1] == L'\\' ? path + 1 : NULL;
+}
+
+/* Letters of the root: "C:\", "\\?\D:\", "\\?\Volume{...}\". */
+static size_t root_of(const wchar_t *path)
+{
+    const size_t from = is_verbatim(path) ? PREFIX_LEN : 0;
+    const size_t name = wcscspn(path + from, L"\\");
+
+    return from + name + (path[from + name] == L'\\');
+}
+
+/* Letters of the directory that has the last name of so many letters; 0: it is a root. Without its
+ * end a root would be that of another volume: "\\?\" is the current drive. */
 static size_t parent(const wchar_t *path, size_t used)
 {
+    const size_t root = root_of(path);
     size_t at = used;
 
-    while (at > 0 && path[at - 1] != L'\\')
-        at--;
-    if (at == used || at == 0)
+    if (used <= root)
         return 0;
-    return at == 3 && path[1] == L':' ? 3 : at - 1; /* the separator belongs to "C:\" */
+    while (at > root && path[at - 1] != L'\\')
+        at--;
+    return at == root ? root : at - 1; /* the separator belongs to "C:\" */
 }
 
-bool driver_name_win32(const char *path, char to[DRIVER_NAME_MAX])
+/* Opens the longest part that is there. *used: its letters. */
+static HANDLE open_part(wchar_t whole[DRIVER_NAME_MAX], size_t *used)
 {
-    wchar_t whole[DRIVER_NAME_MAX], name[2 * DRIVER_NAME_MAX];
-    size_t used, n;
-    bool found;
+    HANDLE h;
 
+    for (*used = wcslen(whole); *used > 0; *used = parent(whole, *used)) {
+        const wchar_t after = whole[*used];
+
+        whole[*used] = 0;
+        h = open_path(whole);
+        whole[*used] = after;
+        if (h != INVALID_HANDLE_VALUE)
+            return h;
+    }
+    return INVALID_HANDLE_VALUE;
+}
+
+static bool to_wide(const char *path, wchar_t whole[DRIVER_NAME_MAX])
+{
     if (!MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, whole, DRIVER_NAME_MAX))
         return false;
     for (wchar_t *at = whole; *at; at++)
         if (*at == L'/')
             *at = L'\\';
-    for (used = wcslen(whole); used > 0; used = parent(whole, used)) {
-        const wchar_t after = whole[used];
+    return true;
+}
 
-        whole[used] = 0;
-        found = name_of(whole, name);
-        whole[used] = after;
-        if (found)
-            break;
-    }
-    if (used == 0)
+/* The kernel's name of what is there, and the rest of `whole` behind it. */
+static bool name_part(wchar_t whole[DRIVER_NAME_MAX], wchar_t name[2 * DRIVER_NAME_MAX])
+{
+    size_t used, n;
+    const HANDLE h = open_part(whole, &used);
+
+    if (h == INVALID_HANDLE_VALUE)
         return false;
-    n = wcslen(name);
+    n = GetFinalPathNameByHandleW(h, name, DRIVER_NAME_MAX, FILE_NAME_NORMALIZED | VOLUME_NAME_NT);
+    CloseHandle(h);
+    if (n == 0 || n >= DRIVER_NAME_MAX || name[0] != L'\\')
+        return false;
     if (whole[used]) {
         n -= name[n - 1] == L'\\';
         if (whole[used] != L'\\')
             name[n++] = L'\\';
         wcscpy(name + n, whole + used);
     }
+    return true;
+}
+
+bool driver_name_win32(const char *path, char to[DRIVER_NAME_MAX])
+{
+    wchar_t whole[DRIVER_NAME_MAX], name[2 * DRIVER_NAME_MAX] = L"\\Device\\Mup";
+
+    if (!to_wide(path, whole))
+        return false;
+    if (server_of(whole))
+        wcscat(name, server_of(whole));
+    else if (!name_part(whole, name))
+        return false;
     return WideCharToMultiByte(CP_UTF8, 0, name, -1, to, DRIVER_NAME_MAX, NULL, NULL) > 0;
 }

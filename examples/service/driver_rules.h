@@ -32,7 +32,7 @@ uint32_t driver_rules(const struct folders *f, const char *pool, driver_name nam
 const char *driver_passes_by(const char *folder, const char *pool, driver_name name);
 
 #ifdef _WIN32
-/* What the system says. */
+/* What the system says. A name of a network gets one below \Device\Mup; no server is asked. */
 bool driver_name_win32(const char *path, char to[DRIVER_NAME_MAX]);
 #endif
 

@@ -275,10 +275,9 @@ static void test_comes_and_goes(void)
 /* The driver is told which files to cache, by their names in the kernel. */
 static void test_rules(void)
 {
-    char dir[256], sub[300], below[330], name[DRIVER_NAME_MAX], pools[DRIVER_NAME_MAX];
+    char dir[256], sub[DRIVER_NAME_MAX], below[330], name[DRIVER_NAME_MAX], pools[DRIVER_NAME_MAX];
     REQUIRE(os_make_dir(dir, sizeof(dir), NULL, "port"));
-    snprintf(sub, sizeof(sub), "%s\\not there", dir);
-    snprintf(below, sizeof(below), "%s/yet", sub);
+    snprintf(below, sizeof(below), "%s\\not there/yet", dir);
     REQUIRE(driver_name_win32(dir, name));
     CHECK(strncmp(name, "\\Device\\", 8) == 0);
     CHECK(ends_with(name, dir + strlen(dir) - 6)); /* it has separators of both kinds */
@@ -286,6 +285,15 @@ static void test_rules(void)
     CHECK(driver_name_win32("C:\\no such file", pools));
     CHECK(ends_with(pools, "\\no such file") && !strstr(pools + 1, "\\\\"));
     CHECK(!driver_name_win32("Q:\\data", pools));
+    /* No root is left behind: what is there would be the current drive. */
+    CHECK(!driver_name_win32("\\\\?\\Q:\\data", pools) && !driver_name_win32("\\\\?\\Q:\\", pools));
+    CHECK(!driver_name_win32("\\\\?\\Volume{no such}\\data", pools));
+    REQUIRE(driver_name_win32("C:\\no\\such", pools));
+    CHECK(driver_name_win32("\\\\?\\C:\\no\\such", sub) && strcmp(sub, pools) == 0);
+    CHECK(driver_name_win32("\\\\no.such.server\\data", pools));
+    CHECK(strcmp(pools, "\\Device\\Mup\\no.such.server\\data") == 0);
+    CHECK(driver_name_win32("\\\\?\\unc/no.such.server/data/a", pools));
+    CHECK(strcmp(pools, "\\Device\\Mup\\no.such.server\\data\\a") == 0);
     folders = (struct folders){ .folder = { dir, below, "Q:\\data" }, .count = 3 };
     folders.exclude[folders.excludes++] = "*.tmp";
     up();
