@@ -78,10 +78,10 @@ static void warn_of_place(void (*log)(enum log_weight w, const char *text))
     log(LOG_WARN, text);
 }
 
-/* Why the driver, if there is one, will pass a folder by; or NULL. */
-static const char *passes_by(const struct run *r, const char *folder)
+/* Why the driver, if there is one, will pass a folder or a file by; or NULL. */
+static const char *passes_by(const struct run *r, const char *path)
 {
-    return r->passes_by && config.port[0] ? r->passes_by(folder, config.pool) : NULL;
+    return r->passes_by && config.port[0] ? r->passes_by(path, config.pool) : NULL;
 }
 
 /* A folder may come later; a name that is written wrong never does. */
@@ -102,10 +102,12 @@ static void warn_of_folders(const struct run *r)
 
 static void say_cached(const struct run *r, const char *path, const char *folder)
 {
-    const char *const why = passes_by(r, folder);
+    const char *const why = passes_by(r, folder), *const own = why ? NULL : passes_by(r, path);
 
     if (why)
         say(stdout, "%s: not cached (folder = %s %s)", path, folder, why);
+    else if (own)
+        say(stdout, "%s: not cached (it %s)", path, own);
     else
         say(stdout, "%s: cached (folder = %s)", path, folder);
 }

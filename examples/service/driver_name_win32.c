@@ -20,6 +20,10 @@
 #define PREFIX L"\\\\?\\" /* without it a path has 260 letters at most */
 #define PREFIX_LEN 4u
 
+#ifndef FILE_DAX_VOLUME
+#define FILE_DAX_VOLUME 0x20000000
+#endif
+
 /* INVALID_HANDLE_VALUE: it is not there. */
 static HANDLE open_path(const wchar_t *path)
 {
@@ -129,4 +133,45 @@ bool driver_name_win32(const char *path, char to[DRIVER_NAME_MAX])
     else if (!name_part(whole, name))
         return false;
     return WideCharToMultiByte(CP_UTF8, 0, name, -1, to, DRIVER_NAME_MAX, NULL, NULL) > 0;
+}
+
+/* Can the medium be taken out, or is the device on a network? What the driver asks, too
+ * (FILE_REMOVABLE_MEDIA, FILE_REMOTE_DEVICE). False also if the system does not say it. */
+static bool is_removable(HANDLE h)
+{
+    typedef LONG(NTAPI * query_fn)(HANDLE, PVOID, PVOID, ULONG, int);
+    const query_fn query = (query_fn)(void *)GetProcAddress(GetModuleHandleW(L"ntdll.dll"),
+                                                            "NtQueryVolumeInformationFile");
+    ULONG_PTR status[2];            /* IO_STATUS_BLOCK */
+    ULONG device[2] = { 0, 0 };     /* FILE_FS_DEVICE_INFORMATION: type, characteristics */
+    enum { DEVICE = 4, OF = 0x11 }; /* FileFsDeviceInformation; the two flags */
+
+    return query && query(h, status, device, sizeof(device), DEVICE) >= 0 && (device[1] & OF);
+}
+
+const char *driver_volume_win32(const char *path)
+{
+    wchar_t whole[DRIVER_NAME_MAX], type[MAX_PATH + 1];
+    const char *why = NULL;
+    DWORD flags;
+    size_t used;
+    HANDLE h;
+
+    if (!to_wide(path, whole) || server_of(whole))
+        return NULL;
+    h = open_part(whole, &used);
+    if (h == INVALID_HANDLE_VALUE)
+        return NULL;
+    if (!GetVolumeInformationByHandleW(h, NULL, 0, NULL, NULL, &flags, type, MAX_PATH + 1))
+        why = NULL; /* nobody knows */
+    else if (_wcsicmp(type, L"NTFS") != 0 && _wcsicmp(type, L"ReFS") != 0)
+        why = "is on a volume that is neither NTFS nor ReFS; the driver passes it by. Move the "
+              "files to such a volume";
+    else if (flags & FILE_DAX_VOLUME)
+        why = "is on a DAX volume; the driver passes it by. It is as fast as the pool";
+    else if (is_removable(h))
+        why = "is on a medium that can be taken out; the driver passes it by. Move the files to a "
+              "fixed disk";
+    CloseHandle(h);
+    return why;
 }

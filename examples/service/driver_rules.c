@@ -8,6 +8,8 @@
  */
 #include "driver_rules.h"
 
+#include "../windows/driver/filter_rules.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -22,17 +24,24 @@ static bool put(char *to, uint32_t *n, const char *key, const char *text)
     return true;
 }
 
-/* Leaves the volume of a name: "\Device\HarddiskVolume5\pool" begins with it. */
-static void cut_to_volume(char *name)
+/* The letters of the volume: "\Device\HarddiskVolume5\pool" begins with it. */
+static size_t volume_of(const char *name)
 {
-    char *at = strchr(name + 1, '\\');
+    const char *at = strchr(name + 1, '\\');
 
     at = at ? strchr(at + 1, '\\') : NULL;
-    if (at)
-        *at = 0;
+    return at ? (size_t)(at - name) : strlen(name);
 }
 
-/* As driver_passes_by(). `name`: the folder's name in the kernel; NULL: it has none. */
+/* A stream beside the file's content? `path` is one of a volume, so it has no drive letter. */
+static bool is_stream(const char *path)
+{
+    const char *const colon = strchr(path, ':');
+
+    return colon && strcmp(colon, "::$DATA") != 0;
+}
+
+/* As driver_passes_by(). `name`: that in the kernel; NULL: it has none. */
 static const char *passed_by(const char *name, const char *pools_volume)
 {
     if (!name)
@@ -42,17 +51,21 @@ static const char *passed_by(const char *name, const char *pools_volume)
         return "is on a network; the driver passes it by. Run it on the machine that has the disk";
     if (folders_is_below(pools_volume, name))
         return "is on the pool's volume; the driver passes it by. Make the pool on another volume";
+    if (fc_is_the_systems(name + volume_of(name)))
+        return "is needed by the system itself; the driver never caches it. Name other folders";
+    if (is_stream(name + volume_of(name)))
+        return "is a stream beside a file's content; the driver caches the content only";
     return NULL;
 }
 
-const char *driver_passes_by(const char *folder, const char *pool, driver_name name)
+const char *driver_passes_by(const char *path, const char *pool, driver_name name)
 {
     char text[DRIVER_NAME_MAX], volume[DRIVER_NAME_MAX];
 
     if (!name(pool, volume))
         return NULL;
-    cut_to_volume(volume);
-    return passed_by(name(folder, text) ? text : NULL, volume);
+    volume[volume_of(volume)] = 0;
+    return passed_by(name(path, text) ? text : NULL, volume);
 }
 
 uint32_t driver_rules(const struct folders *f, const char *pool, driver_name name,
@@ -67,7 +80,7 @@ uint32_t driver_rules(const struct folders *f, const char *pool, driver_name nam
         snprintf(why, 256, "%.150s: the system does not say on which volume it is", pool);
         return 0;
     }
-    cut_to_volume(volume);
+    volume[volume_of(volume)] = 0;
     fits = put(to, &n, "pool", volume);
     for (unsigned i = 0; i < f->count && fits; i++) {
         const bool is_there = name(f->folder[i], text);

@@ -27,13 +27,16 @@ typedef bool (*driver_name)(const char *path, char to[DRIVER_NAME_MAX]);
 uint32_t driver_rules(const struct folders *f, const char *pool, driver_name name,
                       char to[DRIVER_RULES_MAX], char left_out[DRIVER_LEFT_OUT], char why[256]);
 
-/* Why the driver will pass a folder by: words to say behind its name, and what to do. NULL: it will
- * not, as far as is known. */
-const char *driver_passes_by(const char *folder, const char *pool, driver_name name);
+/* Why the driver will pass a folder or a file by: words to say behind its name, and what to do.
+ * NULL: it will not, as far as is known. */
+const char *driver_passes_by(const char *path, const char *pool, driver_name name);
 
 #ifdef _WIN32
 /* What the system says. A name of a network gets one below \Device\Mup; no server is asked. */
 bool driver_name_win32(const char *path, char to[DRIVER_NAME_MAX]);
+/* As driver_passes_by(), of the volume where the path is or will be: the driver attaches to NTFS
+ * and ReFS on fixed disks, and to none that is DAX. */
+const char *driver_volume_win32(const char *path);
 #endif
 
 #endif

@@ -73,9 +73,11 @@ static void prepare(uint32_t clients)
     (void)SetConsoleCtrlHandler(on_request, TRUE);
 }
 
-static const char *passes_by(const char *folder, const char *pool)
+static const char *passes_by(const char *path, const char *pool)
 {
-    return driver_passes_by(folder, pool, driver_name_win32);
+    const char *const passes = driver_passes_by(path, pool, driver_name_win32);
+
+    return passes ? passes : driver_volume_win32(path);
 }
 
 static void restore_page(void)

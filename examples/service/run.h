@@ -20,9 +20,9 @@ struct run {
     /* Gets room for so many clients, and gives up what is not needed any more. There are no threads
      * yet. NULL: nothing to do. */
     void (*prepare)(uint32_t clients);
-    /* Why the driver will pass a folder by, or NULL: driver_passes_by(). NULL: no system with one.
+    /* Why the driver will pass a path by, or NULL: driver_passes_by(). NULL: no system with one.
      */
-    const char *(*passes_by)(const char *folder, const char *pool);
+    const char *(*passes_by)(const char *path, const char *pool);
 };
 
 /* Exit statuses. */

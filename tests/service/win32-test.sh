@@ -110,10 +110,14 @@ expect "a folder that the driver passes by" 0 "my data is on the pool's volume; 
   check-config service.conf "$win\\my data\\file" "$win\\my data\\a.tmp" 'C:\Windows\a'
 check "its files are not cached" grep -q 'data.file: not cached (folder = .* is on the pool' out
 check "nor are others" grep -q 'a.tmp: not cached (exclude = ' out
-echo 'folder = C:\Windows' >>service.conf
-expect "a folder on another volume" 0 'Windows.a: cached \(folder = C:.Windows\)' \
-  check-config service.conf 'C:\Windows\a'
-sed -i '/^port/d; /Windows/d' service.conf
+printf 'folder = C:\\%s\n' Windows other >>service.conf
+expect "a folder on another volume" 0 'other.a: cached \(folder = C:.other\)' \
+  check-config service.conf 'C:\other\a' 'C:\other\a:b' 'C:\Windows\a'
+check "its streams are not cached" grep -q 'a:b: not cached (it is a stream' out
+check "nor is the system" grep -q 'Windows.a: not cached (folder = .* is needed by the system' out
+check "a folder of the system gets a warning" \
+  grep -q 'service: folder = C:.Windows is needed by the system itself' out
+sed -i '/^port/d; /C:/d' service.conf
 echo mine >service.conf.new
 expect "remove a folder" 0 'my data: removed; .* its 1 file is' \
   remove "$win\\service.conf" "$win\\my data"

@@ -145,6 +145,15 @@ static void test_rules_of_the_service(void)
     CHECK(strstr(driver_passes_by("Q:\\data", "P:\\a\\pool", name_of), "is on no volume"));
     CHECK(driver_passes_by("C:\\more", "P:\\a\\pool", name_of) == NULL);
     CHECK(driver_passes_by("Q:\\data", "Q:\\pool", name_of) == NULL); /* not known */
+    static const char *const passed[] = { "C:\\windows",       "C:\\Windows\\a", "C:\\pagefile.sys",
+                                          "C:\\$Mft",          "C:\\a:stream",   "C:\\a:s:$DATA",
+                                          "C:\\x\\NTUSER.DAT", "C:\\EFI\\boot" };
+    static const char *const taken[] = { "C:\\", "C:", "C:\\windows2", "C:\\a::$DATA",
+                                         "C:\\x\\efi" };
+    for (unsigned i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
+        CHECK(driver_passes_by(passed[i], "P:\\a\\pool", name_of) != NULL);
+    for (unsigned i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
+        CHECK(driver_passes_by(taken[i], "P:\\a\\pool", name_of) == NULL);
     static char long_name[DRIVER_NAME_MAX];
     memset(long_name, 'x', DRIVER_NAME_MAX - 40);
     for (f.count = 0; f.count < 9; f.count++)
