@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * launch.c - "launch PROGRAM ARGUMENT...": runs a program; each "?" in its arguments is an unpaired
+ * launch.c - "launch PROGRAM ARGUMENT...": runs a program; each "@" in its arguments is an unpaired
  * surrogate then, which no shell of Linux can pass. Ends with the program's status.
  */
 #include <stdio.h>
@@ -25,7 +25,7 @@ int main(void)
     used = swprintf(line, 4096, L"\"%ls\"", word[1]);
     for (int i = 2; i < n && used > 0; i++) {
         for (wchar_t *c = word[i]; *c; c++)
-            *c = *c == L'?' ? (wchar_t)0xd800 : *c;
+            *c = *c == L'@' ? (wchar_t)0xd800 : *c;
         if (wcslen(word[i]) + 4 > (size_t)(4096 - used))
             return 97;
         wcscpy(line + used, L" \"");

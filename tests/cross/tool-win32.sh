@@ -131,7 +131,7 @@ check "are where they belong" test -f sub/dir/pool
 # Of names that are no Unicode U+FFFD is made where they are shown. A file of that name is another.
 fffd=$'\xef\xbf\xbd'
 expect "a name with U+FFFD" 0 'made' create "po${fffd}ol" --size 1M
-for words in 'resize po?ol 2M' 'create new?l --size 1M' 'check --repair po?ol'; do
+for words in 'resize po@ol 2M' 'create new@l --size 1M' 'check --repair po@ol'; do
   # shellcheck disable=SC2086 # words
   "$here/wine-try" "$build/tests/cross/launch.exe" "Z:${cm//\//\\}" $words >out 2>err </dev/null
   check "no Unicode, ${words%% *}: the status" test $? = 2

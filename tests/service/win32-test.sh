@@ -75,7 +75,7 @@ expect "help" 0 '^usage: ' --help
 expect "help, as Windows asks for it" 0 '^usage: ' '/?'
 expect "no file" 2 'missing: No such file' missing
 config "$pool" "$pipe"
-"$wine_try" "${build}/tests/cross/launch.exe" "Z:${service//\//\\}" check-config service.conf 'a?' \
+"$wine_try" "${build}/tests/cross/launch.exe" "Z:${service//\//\\}" check-config service.conf 'a@' \
   >out 2>&1 </dev/null
 check "a name that is no Unicode: the status" test $? = 2
 check "a name that is no Unicode: says which" grep -q 'argument 3 is not valid Unicode' out
