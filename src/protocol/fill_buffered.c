@@ -64,7 +64,8 @@ static bool has_quota(struct cm_cache *c, const struct cm_newcomer *out, unsigne
  * ghost, or the entry holds no block of use. `room`: so many slots were freed of blocks that
  * nothing leads to any more. They are as good as slots that were never used, but not for a group
  * that has as many slots as it may have: it would lose other blocks. For such a group the pool is
- * full, unless blocks of its own lie there that nothing leads to. */
+ * full, unless blocks of its own lie there that nothing leads to. Some slots are asked for, so that
+ * the search looks far enough: what it finds serves the next blocks. */
 static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *out, unsigned n,
                             unsigned room)
 {
@@ -75,7 +76,7 @@ static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *
     if (room > n && it->start != CM_START_MEMBER && has_quota(c, out, n + 1))
         it->start = CM_START_KNOWN;
     else if (it->start == CM_START_KNOWN && !has_quota(c, out, n + 1) &&
-             cm_evict_ended_share(c, it->share, 1) == 0)
+             cm_evict_ended_share(c, it->share, CM_BATCH_MAX) == 0)
         it->start = cm_policy_leaves_full(&c->policy, h.count == CM_PROBATION_AHEAD);
     if (it->start == CM_START_NOT || !take_ticket(c, it)) {
         cm_policy_remember(&c->policy, h.hash); /* a bracket is open: it may come in later */

@@ -127,7 +127,7 @@ unsigned cm_ended_find_share(struct cm_cache *c, struct cm_share *h, uint64_t *s
     const bool again = at_load_relaxed(&h->ended_noted) != noted;
     uint64_t left = at_load_relaxed(again ? &h->used : &h->ended_left);
     uint64_t at = at_load_relaxed(&h->ended_at);
-    unsigned found = 0, steps = n * CM_ENDED_STEPS;
+    unsigned found = 0, steps = n * CM_ENDED_SHARE_STEPS;
     if (again)
         at_store_relaxed(&h->ended_noted, noted);
     for (unsigned i = 0; i < CM_SHARE_WORDS && left > 0 && steps > 0 && found < n; i++) {

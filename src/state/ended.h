@@ -10,6 +10,10 @@
 
 /* How many headers the search looks at for each slot that is wanted. */
 #define CM_ENDED_STEPS 8u
+/* The same in a share. A share that is full gives blocks in use if none is found, however many
+ * ended ones lie further on. So its search looks further. It goes round once with each end, so this
+ * only says how soon. No fill looks at more headers than the survey of a group does (quota.c). */
+#define CM_ENDED_SHARE_STEPS 64u
 
 /* An incarnation has ended: nothing will lead to its blocks again. `bytes`: where they end at most;
  * CM_SIZE_UNKNOWN: anywhere. Any thread, with any lock. */
@@ -39,8 +43,8 @@ static inline bool cm_ended_is_due(const struct cm_cache *c)
  * lock is held. */
 unsigned cm_ended_find(struct cm_cache *c, uint64_t *slot, unsigned n);
 /* The same among the slots of a share, whether or not there are slots that were never used. It
- * begins with each incarnation, and each epoch, that ends. Some may be empty by now. Any number of
- * threads. */
+ * looks at CM_ENDED_SHARE_STEPS headers for each, and begins with each incarnation, and each epoch,
+ * that ends. Some may be empty by now. Any number of threads. */
 unsigned cm_ended_find_share(struct cm_cache *c, struct cm_share *h, uint64_t *slot, unsigned n);
 
 #endif

@@ -456,7 +456,7 @@ static void test_full_group(void)
 
 /* A pool with slots that were never used is full for such a group, too. What its scans leave in the
  * buffer gets the slots of its own blocks that ended, and no others. */
-static void test_full_group_unused(void)
+static void check_full_group_unused(bool ended_last)
 {
     enum { ENDED = 40 };
     struct pool p;
@@ -467,11 +467,17 @@ static void test_full_group_unused(void)
     cm_file *four = attach(&p, 4, OLD * BLK, 1, 0), *five = attach(&p, 5, ENDED * BLK, 1, 0);
     CHECK_EQ(cm_file_set_group(four, 5), 0);
     CHECK_EQ(cm_file_set_group(five, 5), 0);
+    if (ended_last) {
+        CHECK_EQ(put_all(four, 0, OLD, 4), OLD);
+        cm_fill_buffered_drain(p.c);
+    }
     CHECK_EQ(cm_file_advise(five, CM_ADVISE_KEEP), 0); /* to the pool at once */
     CHECK_EQ(put_all(five, 0, ENDED, 5), ENDED);
     CHECK_EQ(cm_file_advise(five, CM_ADVISE_NORMAL), 0);
-    CHECK_EQ(put_all(four, 0, OLD, 4), OLD);
-    cm_fill_buffered_drain(p.c);
+    if (!ended_last) {
+        CHECK_EQ(put_all(four, 0, OLD, 4), OLD);
+        cm_fill_buffered_drain(p.c);
+    }
     for (unsigned i = 0; i < 3; i++)
         CHECK_EQ(hits(four, 0, OLD, 4), OLD);
     scan_in_group(&p, four);
@@ -479,11 +485,49 @@ static void test_full_group_unused(void)
     cm_file *const scan = attach(&p, 7, OLD * BLK, 1, 0);
     CHECK_EQ(cm_file_set_group(scan, 5), 0);
     const int64_t before = STAT(p.c, fill_blocks);
-    (void)put_all(scan, 0, OLD, 7);
-    CHECK(STAT(p.c, fill_blocks) >= before + ENDED / 2);
+    (void)put_all(scan, 0, ENDED, 7); /* the buffer is full: as many leave it */
+    CHECK(STAT(p.c, fill_blocks) >= before + ENDED - 1);
+    (void)put_all(scan, ENDED, OLD - ENDED, 7);
     CHECK(STAT(p.c, fill_blocks) <= before + ENDED + 16);
     CHECK_EQ(hits(four, 0, OLD, 4), OLD);
     CHECK(cm_ring_unused(&p.c->policy.ring) > OLD);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
+/* Wherever in the pool the ended blocks lie. */
+static void test_full_group_unused(void)
+{
+    for (unsigned last = 0; last < 2; last++) {
+        CASE("last %u", last);
+        CALL(check_full_group_unused(last != 0));
+    }
+}
+
+/* Blocks in use that lie before the ended ones stay when the group stores new ones at once. */
+static void test_group_ended_last(void)
+{
+    enum { HOT = 60 * CM_BATCH_MAX, ENDED = 6 * CM_BATCH_MAX };
+    static uint8_t data[CM_BATCH_MAX * CM_BLOCK_SIZE];
+    struct pool p;
+    pool_make(&p, 8 * MIB, 16);
+    pool_seed(&p, SEED);
+    (void)pool_up(&p);
+    CHECK_EQ(cm_group_set_quota(p.c, 5, (HOT + ENDED) * BLK), 0);
+    cm_file *const four = attach(&p, 4, HOT * BLK, 1, 0), *five = attach(&p, 5, ENDED * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_group(four, 5), 0);
+    CHECK_EQ(cm_file_set_group(five, 5), 0);
+    CHECK_EQ(put_all(four, 0, HOT, 4), HOT);
+    CHECK_EQ(put_all(five, 0, ENDED, 5), ENDED);
+    revalidate(five, ENDED * BLK, 2);
+    for (uint64_t i = 0; i < ENDED; i += CM_BATCH_MAX) {
+        const cm_miss m = miss_of(five, i * BLK, sizeof(data));
+        for (uint64_t b = 0; b < CM_BATCH_MAX; b++)
+            content(6, i + b, data + b * BLK);
+        CHECK_EQ(cm_fill(five, &m, data, sizeof(data), 0), 0);
+    }
+    CHECK_EQ(hits(five, 0, ENDED, 6), ENDED);
+    CHECK_EQ(hits(four, 0, HOT, 4), HOT);
     CHECK_EQ(slots_astray(p.c), 0);
     pool_end(&p);
 }
@@ -544,7 +588,7 @@ static void test_group_unused(void)
     for (unsigned i = 0; i < 2 * OLD; i++) {
         const uint64_t left = h->ended_left;
         const unsigned n = cm_ended_find_share(p.c, h, slot, 4);
-        CHECK(n <= 4 && (i == 0 || left - h->ended_left <= 4 * CM_ENDED_STEPS));
+        CHECK(n <= 4 && (i == 0 || left - h->ended_left <= 4 * CM_ENDED_SHARE_STEPS));
         for (unsigned j = 0; j < n; j++)
             CHECK(cm_share_has(h, slot[j]));
         found += n;
@@ -559,7 +603,7 @@ static void test_group_unused(void)
     CHECK_EQ(hits(two, 0, HOT, 2), HOT);
     cm_ended_note(p.c, 78, BLK);
     CHECK_EQ(cm_ended_find_share(p.c, h, slot, 1), 0);
-    CHECK_EQ(h->ended_left, h->used - CM_ENDED_STEPS);
+    CHECK_EQ(h->ended_left, h->used - CM_ENDED_SHARE_STEPS);
     CHECK_EQ(slots_astray(p.c), 0);
     pool_end(&p);
 }
@@ -711,13 +755,28 @@ static void test_one_empty(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(table),        TEST(open_file),       TEST(closed_file),
-    TEST(records),      TEST(two_records),     TEST(search),
-    TEST(few),          TEST(others_stay),     TEST(buffer),
-    TEST(sparse),       TEST(group),           TEST(pinned),
-    TEST(filled_since), TEST(ended_in_buffer), TEST(full_group),
-    TEST(empty_slots),  TEST(left_slots),      TEST(free_slots),
-    TEST(one_empty),    TEST(group_unused),    TEST(full_group_unused),
+    TEST(table),
+    TEST(open_file),
+    TEST(closed_file),
+    TEST(records),
+    TEST(two_records),
+    TEST(search),
+    TEST(few),
+    TEST(others_stay),
+    TEST(buffer),
+    TEST(sparse),
+    TEST(group),
+    TEST(pinned),
+    TEST(filled_since),
+    TEST(ended_in_buffer),
+    TEST(full_group),
+    TEST(empty_slots),
+    TEST(left_slots),
+    TEST(free_slots),
+    TEST(one_empty),
+    TEST(group_unused),
+    TEST(full_group_unused),
+    TEST(group_ended_last),
 };
 
 int main(int argc, char **argv)
