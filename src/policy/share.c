@@ -71,7 +71,7 @@ uint32_t cm_share_over(const struct cm_shares *s)
 {
     const uint32_t n = at_load_acquire(&s->count); /* as in cm_share_any() */
     for (uint32_t i = 0; i < n; i++)
-        if (at_load_relaxed(&s->share[i].used) > at_load_relaxed(&s->share[i].most))
+        if (cm_share_excess(&s->share[i]) > 0)
             return i + 1;
     return 0;
 }

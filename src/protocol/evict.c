@@ -392,11 +392,23 @@ static unsigned evict_size(const struct cm_cache *c)
     return b < 2 ? 2 : b > CM_BATCH_MAX ? CM_BATCH_MAX : (unsigned)b;
 }
 
+/* The same of a share: a small part of what it may have, which need not be much of the pool. With 2
+ * at least, and 1/16, no trace loses much; with 1, or 1/64, some that come in a cycle do
+ * (docs/notes/policy-tables.md). */
+static unsigned share_evict_size(const struct cm_cache *c, uint32_t share)
+{
+    const unsigned all = evict_size(c);
+    /* Relaxed: the quota may change just now. */
+    const uint64_t b = at_load_relaxed(&c->policy.ring.shares.share[share - 1].most) / 16;
+    return b < 2 ? 2 : b > all ? all : (unsigned)b;
+}
+
 /* Evicts n slots, or some more than that: those go to the free stack. */
 static unsigned evict_ahead(struct cm_cache *c, uint32_t share, uint64_t *slot, unsigned n)
 {
     uint64_t ready[CM_BATCH_MAX];
-    const unsigned ahead = evict_size(c), more = evict(c, share, ready, n > ahead ? n : ahead);
+    const unsigned ahead = share > 0 ? share_evict_size(c, share) : evict_size(c);
+    const unsigned more = evict(c, share, ready, n > ahead ? n : ahead);
     const unsigned used = more < n ? more : n;
     memcpy(slot, ready, used * sizeof(*slot));
     if (more > used)
@@ -413,6 +425,14 @@ unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsi
     return got < n ? got + evict_ahead(c, share, slot + got, n - got) : got;
 }
 
+/* A group's quota is smaller than it was: it gives first, as many as it has too much. */
+static unsigned evict_over(struct cm_cache *c, uint64_t *slot, unsigned n)
+{
+    const uint32_t over = cm_share_over(&c->policy.ring.shares);
+    const uint64_t much = over > 0 ? cm_share_excess(&c->policy.ring.shares.share[over - 1]) : 0;
+    return much > 0 ? evict_ahead(c, over, slot, much < n ? (unsigned)much : n) : 0;
+}
+
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
 {
     unsigned got = cm_ring_take_free(&c->policy.ring, slot, n);
@@ -422,8 +442,6 @@ unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
         got += evict_ended(c, 0, slot + got, n - got);
     if (got == n)
         return got;
-    const uint32_t over = cm_share_over(&c->policy.ring.shares);
-    if (over > 0) /* its quota is smaller than it was: it gives first */
-        got += evict_ahead(c, over, slot + got, n - got);
+    got += evict_over(c, slot + got, n - got);
     return got < n ? got + evict_ahead(c, 0, slot + got, n - got) : got;
 }

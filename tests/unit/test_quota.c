@@ -3,7 +3,7 @@
  * test_quota.c - groups of files that may take so many blocks: never more, in this session and in
  * later ones; what is new displaces blocks of the same group, and no others.
  */
-#include "fixture.h"
+#include "quota_common.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -11,8 +11,6 @@
 #include "protocol/evict.h"
 #include "state/quota.h"
 
-#define G1 UINT32_C(0x80000001) /* numbers of groups are the program's */
-#define G2 UINT32_C(7)
 #define ALLOWED 200u /* blocks of group G1; a pool of 4 MiB has some thousand slots */
 #define OTHERS 300u  /* blocks of file 9, which is in no group */
 
@@ -25,27 +23,6 @@ static void make(struct pool *p, uint64_t bytes)
     if (buffered)
         p->o.probation_bytes = 16 * BLK;
     (void)pool_up(p);
-}
-
-static void set_quota(struct pool *p, uint32_t group, uint64_t blocks)
-{
-    CHECK_EQ(cm_group_set_quota(p->c, group, blocks * BLK), 0);
-}
-
-static cm_file *attach_in(struct pool *p, uint64_t id, uint64_t blocks, uint32_t group)
-{
-    cm_file *f = attach(p, id, blocks * BLK, 1, 0);
-    CHECK_EQ(cm_file_set_group(f, group), 0);
-    return f;
-}
-
-/* Blocks of a group, as the library says. */
-static uint64_t used(struct pool *p, uint32_t group)
-{
-    uint64_t has = 0, most = 0;
-    CHECK_EQ(cm_group_usage(p->c, group, &has, &most), 0);
-    CHECK_EQ(has % BLK, 0);
-    return has / BLK;
 }
 
 /* Each bit stands for a block of its group, each block of a group has its bit, and the counts are
@@ -727,45 +704,6 @@ static void test_threads(void)
     pool_end(&p);
 }
 
-/* Blocks that come together evict as many of their group. */
-static void test_together(void)
-{
-    static uint8_t buf[4 * CM_BLOCK_SIZE];
-    struct pool p;
-    make(&p, 4 * MIB);
-    set_quota(&p, G1, 8);
-    cm_file *f = attach_in(&p, 1, 100, G1);
-    cm_quota_complete(p.c);
-    CHECK_EQ(put_all(f, 0, 8, 1), 8);
-    CHECK_EQ(used(&p, G1), 8);
-    cm_miss m = miss_of(f, 20 * BLK, sizeof(buf));
-    CHECK_EQ(m.len, sizeof(buf));
-    for (uint64_t b = 0; b < 4; b++)
-        content(1, 20 + b, buf + b * BLK);
-    CHECK_EQ(cm_fill(f, &m, buf, sizeof(buf), 0), 0);
-    CHECK_EQ(STAT(p.c, evicted), 4);
-    CHECK_EQ(hits(f, 20, 4, 1), 4);
-    CHECK_EQ(hits(f, 0, 8, 1), 4);
-    CHECK_EQ(used(&p, G1), 8);
-    pool_end(&p);
-}
-
-/* A fill takes no more slots than it needs: in a full pool none is free after it. */
-static void test_takes_as_many(void)
-{
-    struct pool p;
-    make(&p, 2 * MIB);
-    set_quota(&p, G1, 8);
-    cm_quota_complete(p.c);
-    cm_file *f = attach(&p, 1, 100000 * BLK, 1, CM_SOLE_WRITER); /* in no group */
-    const struct cm_ring *r = &p.c->policy.ring;
-    for (uint64_t b = 0; b < 2 * r->slots; b++)
-        (void)put(f, b, 1);
-    CHECK_EQ((int64_t)r->frontier, (int64_t)r->slots);
-    CHECK_EQ((int64_t)r->free_count, 0);
-    pool_end(&p);
-}
-
 /* As many groups as there may be. The last one has its quota, too. */
 static void test_last_group(void)
 {
@@ -866,35 +804,20 @@ static void test_both_give(void)
     pool_end(&p);
 }
 
-static const struct harness_test tests[] = {
-    TEST(together),
-    TEST(share),
-    TEST(limit),
-    TEST(worth),
-    TEST(two_groups),
-    TEST(other_quota),
-    TEST(kept),
-    TEST(ends),
-    TEST(moves),
-    TEST(arguments),
-    TEST(memory),
-    TEST(later),
-    TEST(unknown),
-    TEST(first_time),
-    TEST(record),
-    TEST(table),
-    TEST(hostile),
-    TEST(threads),
-    TEST(memory_of_files),
-    TEST(many_records),
-    TEST(no_slot),
-    TEST(last_group),
-    TEST(leave_together),
-    TEST(both_give),
-    TEST(takes_as_many),
+static const struct harness_test quota_tests[] = {
+    TEST(share),          TEST(limit),       TEST(worth),
+    TEST(two_groups),     TEST(other_quota), TEST(kept),
+    TEST(ends),           TEST(moves),       TEST(arguments),
+    TEST(memory),         TEST(later),       TEST(unknown),
+    TEST(first_time),     TEST(record),      TEST(table),
+    TEST(hostile),        TEST(threads),     TEST(memory_of_files),
+    TEST(many_records),   TEST(no_slot),     TEST(last_group),
+    TEST(leave_together), TEST(both_give),   { NULL, NULL },
 };
+
+static const struct harness_test *const tables[] = { quota_tests, quota_full_tests };
 
 int main(int argc, char **argv)
 {
-    return HARNESS_MAIN(tests, argc, argv);
+    return HARNESS_TABLES(tables, argc, argv);
 }
