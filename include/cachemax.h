@@ -1461,7 +1461,11 @@ typedef struct cm_bracket {
     uint64_t id;
 } cm_bracket;
 
-#define CM_APPEND UINT64_MAX /* offset: where the end of the file will be */
+/* Offset of a bracket: where the end of the file will be. Such a bracket forgets nothing before the
+ * old end. Where others change the file, too, use the range that you write, or call
+ * cm_file_revalidate() first: else what others have cut off, and nobody has told, may still be
+ * served behind the end that they have made. */
+#define CM_APPEND UINT64_MAX
 
 /* Call it before you write [offset, offset+len) of the origin. After it returned 0, the old bytes
  * can never be served again, whatever crashes next, and nothing that is read from the origin before
