@@ -515,7 +515,7 @@ native_suites() { # DIR
   need valgrind || :
   # What others do does not change how much it counts.
   # shellcheck disable=SC2046 # words
-  beside budget bash "$here/bench/budget.sh" $(part 12)
+  beside budget bash "$here/bench/budget.sh" $(part 10)
   if [ $all = yes ] || [ "$list" ]; then
     need python3-clang-14 >/dev/null 2>&1 || :
     ! in_turn 2 6 || beside mutation /usr/bin/python3 "$here/mutation/run" --check # a minute
