@@ -3,9 +3,9 @@
  * kill.c - kills an embedding program under mixed load and starts it again, many times.
  *
  * usage: kill [--cycles N] [--seed S] [--dir DIR]
- * Each of N cycles (40) starts the program (child.c). The program first judges what the last kill
- * left. The cycle ends it by SIGKILL at a random instant of its work, of opening and judging, or of
- * closing. Sometimes a file is changed before the next start.
+ * Each of N cycles (40; more, until enough was judged) starts the program (child.c). The program
+ * first judges what the last kill left. The cycle ends it by SIGKILL at a random instant of its
+ * work, of opening and judging, or of closing. Sometimes a file is changed before the next start.
  * Every few cycles the pool is made anew, in turn a large one and a small one that evicts all the
  * time. DIR holds pool and origin (default: a new directory in /dev/shm). truth.h has what the
  * program and its parent share. The last line is "N passed, N failed, 0 skipped".
