@@ -491,11 +491,14 @@ void cm_ring_emptied(struct cm_ring *r)
     at_store_relaxed(&r->hint_count, 0u);
     cm_lock_release(&r->lock);
     uint64_t frontier = at_load_relaxed(&r->frontier), used = at_load_relaxed(&r->used);
-    do
+    for (;;) {
         while (used < frontier && !at_cas_acq_rel(&r->used, &used, frontier)) {
         }
-    /* Release: pairs with the acquire in cm_ring_used(). */
-    while (!at_cas_acq_rel(&r->frontier, &frontier, 0));
+        /* Release: pairs with the acquire in cm_ring_used(). If the frontier has moved meanwhile,
+         * the other number has to follow first. */
+        if (at_cas_acq_rel(&r->frontier, &frontier, 0))
+            return;
+    }
 }
 
 void cm_ring_hint(struct cm_ring *r, uint64_t slot)

@@ -82,6 +82,7 @@ void cm_ended_note(struct cm_cache *c, uint64_t incarnation, uint64_t bytes)
     at_store_release(&e->again, 1u);
 }
 
+/* Has it a block of an incarnation that has ended? */
 static bool holds_ended(const struct cm_cache *c, uint64_t slot)
 {
     struct cm_header h;
@@ -110,8 +111,8 @@ unsigned cm_ended_find(struct cm_cache *c, uint64_t *slot, unsigned n)
     return found;
 }
 
-/* The same of a slot of a share, and if its block is of an epoch that has ended. Or it has none: it
- * is being filled, or was just emptied. */
+/* For a share an epoch counts, too. So this is also true if the slot has a block of an epoch that
+ * has ended, or none: it is being filled, or was just emptied. */
 static bool holds_nothing(const struct cm_cache *c, uint64_t slot)
 {
     struct cm_header h;
