@@ -217,7 +217,7 @@ t_told() {
   reader=$!
   exec 5<&-
   told="$org: the origin has not answered for [0-9]+ s: a program waits for a read"
-  eventually log_has "$told \\($org/far/new\\?line\\);"
+  eventually log_has "$told \\($org/far/new\\\\x0aline\\);"
   same "$(grep -c 'has not answered' "$work/log")" 1
   fails log_has 'answers again'
   same "$(grep -vc '^cachemax-mount: ' "$work/log")" 0
