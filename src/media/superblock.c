@@ -577,19 +577,25 @@ int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation)
 void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier)
 {
     struct cm_super next;
+    int e = 0;
     cm_lock_acquire(&s->lock);
-    if (!s->failed && frontier > s->now.frontier) {
-        s->now.frontier = frontier;
+    const uint64_t before = s->now.frontier;
+    s->now.frontier = before < frontier ? frontier : before;
+    /* After a failed write the next one that can be made says it. */
+    if (!s->failed && frontier > before) {
         /* The frontier is a hint, so it is not synced. Therefore it goes into one copy only: if the
          * page cache had both in flight, a crash could tear both. Without syncs it is durable now,
          * and this copy is the next one to be written last: it alone knows the frontier. */
-        if (prepare(s, 1, &next) == 0 && write_copy(s, s->first, &next) == 0 && !s->sync)
+        e = prepare(s, 1, &next);
+        if (e) /* the next call tries again */
+            s->now.frontier = before;
+        else if (write_copy(s, s->first, &next) == 0 && !s->sync)
             s->first = 1 - s->first;
     }
     /* Release: pairs with the acquire in cm_super_covers(). The superblock comes before it. With
      * the mark first other threads would fill slots that the superblock calls unused, and after a
      * kill the next session would not know of their blocks. */
-    if (frontier > at_load_relaxed(&s->covered))
+    if (e == 0 && frontier > at_load_relaxed(&s->covered))
         at_store_release(&s->covered, frontier);
     cm_lock_release(&s->lock);
 }

@@ -678,9 +678,9 @@ FILES = [
        'write_copy(s, s->first, &next) != 0)\n'),
     _m('frontier mark first', 'no slot is filled that the superblock does not know of',
        'unit block frontier_first', SUPER,
-       '    if (!s->failed && frontier > s->now.frontier) {',
+       '    if (!s->failed && frontier > before) {',
        '    at_store_release(&s->covered, frontier);\n'
-       '    if (!s->failed && frontier > s->now.frontier) {'),
+       '    if (!s->failed && frontier > before) {'),
     _m('holes, first', 'slots that a killed session has left empty are filled before new ones',
        'unit block killed_often', EVICT,
        '        got += take_holes(c, slot + got, n - got);', '        (void)0;'),

@@ -631,6 +631,27 @@ static void test_failing_record(void)
     sealed_end(&s);
 }
 
+/* The superblock says which slots may be in use before they are. If it cannot, the next fill says
+ * it. */
+static void test_frontier_fails(void)
+{
+    struct sealed s;
+    sealed_make(&s, SMALL, 0);
+    (void)sealed_up(&s, 1);
+    struct cm_superblocks *const b = &s.p.c->super;
+    const uint64_t end = b->covered + 1;
+    s.key.fails = 1;
+    cm_super_frontier(b, end);
+    CHECK(!cm_super_covers(b, end));
+    s.key.fails = 0;
+    cm_super_frontier(b, end);
+    CHECK(cm_super_covers(b, end));
+    pool_crash(&s.p);
+    (void)sealed_up(&s, 1);
+    CHECK(pool_info(s.p.c).used_slots >= end);
+    sealed_end(&s);
+}
+
 static struct sealed *calling;
 static int mac_that_calls(void *ctx, const uint8_t head[CM_SEAL_HEAD], const void *bytes,
                           size_t len, uint8_t tag[CM_SEAL_TAG])
@@ -752,15 +773,13 @@ static void test_shared_super(void)
 }
 
 static const struct harness_test seal_tests[] = {
-    TEST(not_measured),   TEST(hits),           TEST(tails),
-    TEST(nothing_left),   TEST(buffer),         TEST(ciphertext),
-    TEST(tweak),          TEST(planted),        TEST(moved),
-    TEST(renamed),        TEST(changing),       TEST(old_epoch),
-    TEST(keys),           TEST(options),        TEST(planted_super),
-    TEST(replayed_super), TEST(planted_record), TEST(moved_record),
-    TEST(planted_size),   TEST(failing),        TEST(failing_record),
-    TEST(callback),       TEST(pins),           TEST(check),
-    TEST(shared),         TEST(shared_super),   TEST_END,
+    TEST(not_measured),   TEST(hits),           TEST(tails),         TEST(nothing_left),
+    TEST(buffer),         TEST(ciphertext),     TEST(tweak),         TEST(planted),
+    TEST(moved),          TEST(renamed),        TEST(changing),      TEST(old_epoch),
+    TEST(keys),           TEST(options),        TEST(planted_super), TEST(replayed_super),
+    TEST(planted_record), TEST(moved_record),   TEST(planted_size),  TEST(failing),
+    TEST(failing_record), TEST(frontier_fails), TEST(callback),      TEST(pins),
+    TEST(check),          TEST(shared),         TEST(shared_super),  TEST_END,
 };
 
 static const struct harness_test *const tables[] = { seal_tests, seal_file_tests,

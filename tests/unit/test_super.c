@@ -447,6 +447,27 @@ static void test_failing_sync(void)
     pair_end(&p);
 }
 
+/* What slots may be in use, too, is told by the next write that can be made. */
+static void test_frontier_unsaid(void)
+{
+    struct pair p;
+    struct cm_plat_file none = { .handle = 1 << 20 }; /* as above */
+    CALL(pair_make(&p));
+    CALL(open_in_boot(&p, 1));
+    p.s.file = &none;
+    p.s.sync = true;
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), CM_EIO);
+    const struct cm_super before[CM_SUPER_COPIES] = { *copy_of(&p, 0), *copy_of(&p, 1) };
+    cm_super_frontier(&p.s, 10);
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+        CHECK(memcmp(copy_of(&p, i), &before[i], sizeof(before[i])) == 0);
+    p.s.sync = false;
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
+        CHECK_EQ(copy_of(&p, i)->frontier, 10);
+    pair_end(&p);
+}
+
 /* A failed fsync is known to the end of the boot, and for which files, while their records count.
  * If boots cannot be told apart, it is known until they can. */
 static void test_failed_sync(void)
@@ -830,6 +851,7 @@ static const struct harness_test super_tests[] = {
     TEST(epoch_in_both),
     TEST(failing_sync),
     TEST(failed_sync),
+    TEST(frontier_unsaid),
     TEST(open_not_synced),
     TEST(incarnations),
     TEST(file_incarnations),
