@@ -425,12 +425,13 @@ unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsi
     return got < n ? got + evict_ahead(c, share, slot + got, n - got) : got;
 }
 
-/* A group's quota is smaller than it was: it gives first, as many as it has too much. */
+/* A group's quota is smaller than it was: it gives first, as many as it has too much, and of those
+ * the ones that nothing leads to. */
 static unsigned evict_over(struct cm_cache *c, uint64_t *slot, unsigned n)
 {
     const uint32_t over = cm_share_over(&c->policy.ring.shares);
     const uint64_t much = over > 0 ? cm_share_excess(&c->policy.ring.shares.share[over - 1]) : 0;
-    return much > 0 ? evict_ahead(c, over, slot, much < n ? (unsigned)much : n) : 0;
+    return much > 0 ? cm_evict_share(c, over, slot, much < n ? (unsigned)much : n) : 0;
 }
 
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)

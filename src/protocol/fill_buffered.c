@@ -59,6 +59,17 @@ static bool has_quota(struct cm_cache *c, const struct cm_newcomer *out, unsigne
     return want <= cm_share_room(cm_quota_of(c, share));
 }
 
+/* Were blocks of the share evicted that nothing leads to? `vain`: a bit for each share of which
+ * this batch has found none, so that it searches once. */
+static bool has_ended(struct cm_cache *c, uint32_t share, uint32_t *vain)
+{
+    if (*vain >> share & 1)
+        return false;
+    const bool some = cm_evict_ended_share(c, share, CM_BATCH_MAX) > 0;
+    *vain |= (uint32_t)!some << share;
+    return some;
+}
+
 /* The block in a claimed entry has to leave it. true: it goes to the pool, as out[n]. It was wanted
  * again, or the pool has room, or the rule lets it go on probation there. false: it goes to the
  * ghost, or the entry holds no block of use. `room`: so many slots were freed of blocks that
@@ -67,7 +78,7 @@ static bool has_quota(struct cm_cache *c, const struct cm_newcomer *out, unsigne
  * full, unless blocks of its own lie there that nothing leads to. Some slots are asked for, so that
  * the search looks far enough: what it finds serves the next blocks. */
 static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *out, unsigned n,
-                            unsigned room)
+                            unsigned room, uint32_t *vain)
 {
     struct cm_buffered h;
     struct cm_newcomer *const it = &out[n];
@@ -76,7 +87,7 @@ static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *
     if (room > n && it->start != CM_START_MEMBER && has_quota(c, out, n + 1))
         it->start = CM_START_KNOWN;
     else if (it->start == CM_START_KNOWN && !has_quota(c, out, n + 1) &&
-             cm_evict_ended_share(c, it->share, CM_BATCH_MAX) == 0)
+             !has_ended(c, it->share, vain))
         it->start = cm_policy_leaves_full(&c->policy, h.count == CM_PROBATION_AHEAD);
     if (it->start == CM_START_NOT || !take_ticket(c, it)) {
         cm_policy_remember(&c->policy, h.hash); /* a bracket is open: it may come in later */
@@ -153,9 +164,10 @@ static unsigned get_entries(struct cm_cache *c, uint32_t *entry, unsigned n)
     unsigned claimed = 0, leaving = 0, promoted = 0, got = 0;
     while (claimed < n && (oldest[claimed] = cm_probation_claim(&c->probation)) != CM_NO_ENTRY)
         claimed++;
+    uint32_t vain = 0;
     const unsigned room = cm_evict_room(c, claimed);
     for (unsigned i = 0; i < claimed; i++)
-        leaving += leaves_for_pool(c, oldest[i], out, leaving, room);
+        leaving += leaves_for_pool(c, oldest[i], out, leaving, room, &vain);
     assert(leaving <= claimed && claimed <= n && n <= CM_BATCH_MAX);
     cm_publish_batch(c, &by_ticket, out, leaving);
     for (unsigned i = 0; i < leaving; i++) {

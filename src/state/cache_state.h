@@ -216,6 +216,10 @@ static inline void cm_count(const struct cm_cache *c, enum cm_stat which, uint64
 /* An epoch has begun: nothing leads to what was stored before. */
 static inline void cm_cache_emptied(struct cm_cache *c)
 {
+    /* The frontier comes to the slots that the last session has left empty, too. If they were
+     * filled first, which lie far behind, the persisted frontier would call all before them used.
+     * Relaxed: a hint. */
+    at_store_relaxed(&c->hole, c->holes_end);
     cm_ring_emptied(&c->policy.ring);
     /* Groups look for such slots among theirs (ended.c). Relaxed: a number only. */
     (void)at_add_relaxed(&c->ended.noted, 1);

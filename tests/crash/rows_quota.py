@@ -29,7 +29,7 @@ QUOTA = [
        '        it->start = cm_policy_leaves_full(', '        (void)cm_policy_leaves_full('),
     _m('quota, full, ended', 'but for slots of its own that ended', 'unit ended full_group_unused',
        'protocol/fill_buffered.c',
-       ' &&\n             cm_evict_ended_share(c, it->share, CM_BATCH_MAX) == 0)', ')'),
+       ' &&\n             !has_ended(c, it->share, vain))', ')'),
     _m('quota, smaller', 'a group with too much gives first', 'unit quota other_quota',
        'protocol/evict.c', 'got += evict_over(c, slot + got, n - got);', '(void)0;'),
     _m('quota, smaller, as many', 'and no more than that', 'unit quota few_over',

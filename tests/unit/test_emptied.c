@@ -117,6 +117,29 @@ static void test_group(void)
     pool_end(&p);
 }
 
+/* A group whose quota becomes smaller gives slots of before first. */
+static void test_smaller_quota(void)
+{
+    enum { NEW = ALLOWED / 4, OTHERS = 2 * ALLOWED };
+    struct pool p;
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    set_quota(&p, ALLOWED);
+    cm_file *f = attach_in_group(&p, 2);
+    CHECK_EQ(put_all(f, 0, ALLOWED, 2), ALLOWED);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(hits(f, 0, ALLOWED, 2), ALLOWED);
+    empty(p.c);
+    cm_file *g = attach_in_group(&p, 3), *other = attach(&p, 4, OTHERS * BLK, 1, 0);
+    CHECK_EQ(put_all(g, 0, NEW, 3), NEW);
+    CHECK_EQ(used_by_group(&p), ALLOWED);
+    set_quota(&p, NEW);
+    CHECK_EQ(put_all(other, 0, OTHERS, 4), OTHERS);
+    CHECK_EQ(used_by_group(&p), NEW);
+    CHECK_EQ(hits(g, 0, NEW, 3), NEW);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
 /* Again and again, and each slot is found again. */
 static void test_often(void)
 {
@@ -177,6 +200,37 @@ static void test_nothing_since(void)
     REQUIRE(pool_up(&p) == 0);
     CHECK_EQ(pool_info(p.c).used_slots, 0);
     pool_end(&p);
+}
+
+/* A session after a kill fills first what the one before has left empty, which lies far behind. But
+ * not once it has emptied itself: the next session would take all before it for used. */
+static void test_holes(void)
+{
+    for (unsigned killed = 0; killed < 2; killed++) {
+        struct pool p;
+        CASE("killed %u", killed);
+        REQUIRE(pool_new(&p, 4 * MIB) == 0);
+        const uint64_t slots = p.c->media.geo.slots;
+        cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+        CHECK_EQ(put_all(f, 0, slots - slots / 8, 1), slots - slots / 8);
+        pool_crash(&p);
+        REQUIRE(pool_up(&p) == 0);
+        CHECK(at_load_relaxed(&p.c->hole) < p.c->holes_end);
+        empty(p.c);
+        f = attach(&p, 2, CM_BLOCK_MAX / 2, 1, 0);
+        CHECK_EQ(put_all(f, 0, 16, 2), 16);
+        CHECK(pool_info(p.c).used_slots >= 16);
+        if (killed) {
+            pool_crash(&p);
+            REQUIRE(pool_up(&p) == 0);
+        } else {
+            detach(f);
+            pool_again(&p);
+        }
+        CHECK(pool_info(p.c).used_slots >= 16);
+        CHECK(pool_info(p.c).used_slots < slots / 4);
+        pool_end(&p);
+    }
 }
 
 /* So does a superblock that is older than its pool. */
@@ -357,9 +411,9 @@ static void test_full_volume(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(disbelieved), TEST(group),         TEST(room),          TEST(often),
-    TEST(quota_after), TEST(nothing_since), TEST(filled_beside), TEST(passed_by),
-    TEST(moved),       TEST(pinned),        TEST(full_volume),
+    TEST(disbelieved),   TEST(group),         TEST(room),          TEST(often), TEST(quota_after),
+    TEST(nothing_since), TEST(filled_beside), TEST(passed_by),     TEST(moved), TEST(pinned),
+    TEST(full_volume),   TEST(holes),         TEST(smaller_quota),
 };
 
 int main(int argc, char **argv)

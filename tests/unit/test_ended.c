@@ -504,6 +504,31 @@ static void test_full_group_unused(void)
     }
 }
 
+/* Blocks that leave the buffer together search once, if nothing is found. */
+static void test_group_batch(void)
+{
+    enum { ALL = 4 * CM_BATCH_MAX * CM_ENDED_SHARE_STEPS };
+    static uint8_t data[CM_BATCH_MAX * CM_BLOCK_SIZE];
+    struct pool p;
+    pool_make(&p, 32 * MIB, 16);
+    pool_seed(&p, SEED);
+    p.o.probation_bytes = 16 * CM_BATCH_MAX * BLK; /* 16 leave it together */
+    (void)pool_up(&p);
+    CHECK_EQ(cm_group_set_quota(p.c, 5, ALL * BLK), 0);
+    cm_file *const four = attach(&p, 4, 2 * ALL * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_group(four, 5), 0);
+    const struct cm_share *const h = &p.c->policy.ring.shares.share[0];
+    uint64_t at = put_all(four, 0, ALL + 32 * CM_BATCH_MAX, 4);
+    CHECK_EQ(h->used, ALL);
+    cm_ended_note(p.c, 77, BLK); /* of another file */
+    for (uint64_t i = 0; i < CM_BATCH_MAX; i++)
+        content(4, at + i, data + i * BLK);
+    const cm_miss m = miss_of(four, at * BLK, sizeof(data));
+    CHECK_EQ(cm_fill(four, &m, data, sizeof(data), 0), 0);
+    CHECK_EQ(h->ended_left, ALL - CM_BATCH_MAX * CM_ENDED_SHARE_STEPS);
+    pool_end(&p);
+}
+
 /* Blocks in use that lie before the ended ones stay when the group stores new ones at once. */
 static void test_group_ended_last(void)
 {
@@ -777,6 +802,7 @@ static const struct harness_test tests[] = {
     TEST(group_unused),
     TEST(full_group_unused),
     TEST(group_ended_last),
+    TEST(group_batch),
 };
 
 int main(int argc, char **argv)
