@@ -455,13 +455,21 @@ static struct fm_object *make_object(struct fm_file *f)
 
 struct create {
     ULONG outcome;
-    bool breaks;
+    bool breaks, cancelled;
 };
 
 static NTSTATUS created(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 {
     const struct create *const c = ctx;
 
+    if (c->cancelled) {
+        const bool reparse = !o->FsContext;
+
+        o->Flags |= FO_FILE_OPEN_CANCELLED;
+        o->FsContext = NULL;
+        fm_object(o)->cleaned = true;
+        return reparse ? STATUS_REPARSE : (NTSTATUS)0xC0000022; /* STATUS_ACCESS_DENIED */
+    }
     *information = c->outcome;
     if (!o->FsContext)
         return STATUS_REPARSE;
@@ -473,7 +481,7 @@ PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG fl
 {
     struct fm_object *const x = make_object(f);
     struct fm_op op = make(&x->o, IRP_MJ_CREATE, how);
-    struct create create = { outcome, how->breaks };
+    struct create create = { outcome, how->breaks, how->cancelled };
 
     x->o.SectionObjectPointer = &f->sections;
     x->o.FsContext = how->reparse ? NULL : f;

@@ -146,13 +146,14 @@ struct fm_file {
 struct fm_how {
     ULONG irp_flags; /* IRP_PAGING_IO and so on */
     UCHAR minor;
-    BOOLEAN fast;     /* fast I/O: no IRP. If the driver does not want it, an IRP comes */
-    BOOLEAN dispatch; /* it ends at DISPATCH_LEVEL, in some thread */
-    BOOLEAN mdl;      /* the buffer is a list of pages already */
-    ULONG options;    /* of an open: FILE_OPEN_REPARSE_POINT */
-    BOOLEAN reparse;  /* of an open: its name is a link, and nothing is open */
-    BOOLEAN breaks;   /* of an open: an oplock is being broken, and it does not wait for that */
-    BOOLEAN advance;  /* of a size: the lazy writer's valid data length */
+    BOOLEAN fast;      /* fast I/O: no IRP. If the driver does not want it, an IRP comes */
+    BOOLEAN dispatch;  /* it ends at DISPATCH_LEVEL, in some thread */
+    BOOLEAN mdl;       /* the buffer is a list of pages already */
+    ULONG options;     /* of an open: FILE_OPEN_REPARSE_POINT */
+    BOOLEAN reparse;   /* of an open: its name is a link, and nothing is open */
+    BOOLEAN breaks;    /* of an open: an oplock is being broken, and it does not wait for that */
+    BOOLEAN cancelled; /* of an open: a filter below takes it back (FltCancelFileOpen) */
+    BOOLEAN advance;   /* of a size: the lazy writer's valid data length */
     PVOID transaction;
 };
 extern const struct fm_how fm_plain;

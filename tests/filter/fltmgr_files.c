@@ -326,6 +326,7 @@ VOID FLTAPI FltCancelFileOpen(PFLT_INSTANCE i, PFILE_OBJECT o)
     fm_at_most(PASSIVE_LEVEL, "FltCancelFileOpen");
     if (!o->FsContext)
         fm_fault("nothing is open", "FltCancelFileOpen");
+    o->Flags |= FO_FILE_OPEN_CANCELLED;
     fm_object(o)->cleaned = true;
 }
 

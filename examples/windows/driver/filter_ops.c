@@ -762,6 +762,16 @@ static VOID take_back(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN emp
         fc_written_anything(&driver.core);
 }
 
+/* A filter below has taken the open back. If that has emptied the file, it is empty all the same,
+ * and nothing is open that would say which file it is. */
+static BOOLEAN may_have_emptied(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+{
+    const ULONG how = d->Iopb->Parameters.Create.Options >> 24;
+
+    return o->FileObject && (o->FileObject->Flags & FO_FILE_OPEN_CANCELLED) &&
+           (how == FILE_SUPERSEDE || how == FILE_OVERWRITE || how == FILE_OVERWRITE_IF);
+}
+
 /* An open that may write judges its stream at once: what may not wait later finds it known. An open
  * may also empty the file, even if its handle may only read. Whoever reads it meanwhile may see it
  * before or after that. */
@@ -773,9 +783,13 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT
     struct context *c;
 
     UNREFERENCED_PARAMETER(keep);
-    if ((flags & FLTFL_POST_OPERATION_DRAINING) || !NT_SUCCESS(d->IoStatus.Status) ||
-        d->IoStatus.Status == STATUS_REPARSE)
+    if (flags & FLTFL_POST_OPERATION_DRAINING)
         return FLT_POSTOP_FINISHED_PROCESSING;
+    if (!NT_SUCCESS(d->IoStatus.Status) || d->IoStatus.Status == STATUS_REPARSE) {
+        if (may_have_emptied(d, o))
+            fc_written_anything(&driver.core);
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    }
     if (d->IoStatus.Status == STATUS_OPLOCK_BREAK_IN_PROGRESS && !stream_opened_early(o)) {
         take_back(d, o, emptied);
         return FLT_POSTOP_FINISHED_PROCESSING;

@@ -177,6 +177,9 @@ NTSTATUS NTAPI RtlUnicodeToUTF8N(CHAR *to, ULONG room, PULONG n, const WCHAR *fr
 enum { NormalPagePriority = 16, MdlMappingNoExecute = 0x40000000 };
 PVOID NTAPI MmGetSystemAddressForMdlSafe(PMDL mdl, ULONG priority);
 
+#define FILE_SUPERSEDE 0u
+#define FILE_OVERWRITE 4u
+#define FILE_OVERWRITE_IF 5u
 #define FILE_SUPERSEDED 0u
 #define FILE_OPENED 1u
 #define FILE_CREATED 2u
@@ -189,6 +192,7 @@ PVOID NTAPI MmGetSystemAddressForMdlSafe(PMDL mdl, ULONG priority);
 #define IRP_MN_REMOVE_DEVICE 0x02
 #define IRP_MN_SURPRISE_REMOVAL 0x17
 #define FO_SYNCHRONOUS_IO 0x00000002u
+#define FO_FILE_OPEN_CANCELLED 0x00200000u
 #define FO_VOLUME_OPEN 0x00400000u
 #define FO_NO_INTERMEDIATE_BUFFERING 0x00000008u
 #define FO_CLEANUP_COMPLETE 0x00004000u
@@ -317,7 +321,7 @@ typedef enum {
 typedef enum { SyncTypeOther, SyncTypeCreateSection } FS_FILTER_SECTION_SYNC_TYPE;
 typedef union {
     struct {
-        ULONG Options; /* how to open, and 8 bits of something else above */
+        ULONG Options; /* how to open; the upper 8 bits: FILE_OVERWRITE and the like */
     } Create;
     struct {
         ULONG Length;
