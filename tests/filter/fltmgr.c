@@ -555,6 +555,8 @@ static NTSTATUS read_below(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
         return STATUS_FILE_CLOSED;
     if (f->wait)
         f->wait(f, o);
+    if (!(o->Flags & FO_NO_INTERMEDIATE_BUFFERING))
+        fm_has_section(f);
     n = f->read(f, off, r->n, r->buf);
     *information = n;
     if (o->Flags & FO_SYNCHRONOUS_IO)
@@ -587,12 +589,16 @@ NTSTATUS fm_write(PFILE_OBJECT o, int64_t off, ULONG n, fm_below below, void *ct
                   const struct fm_how *how)
 {
     struct fm_op op = make(o, IRP_MJ_WRITE, how);
+    NTSTATUS s;
 
     if (o->Flags & FO_NO_INTERMEDIATE_BUFFERING)
         op.iopb.IrpFlags |= IRP_NOCACHE;
     op.iopb.Parameters.Write.ByteOffset.QuadPart = off;
     op.iopb.Parameters.Write.Length = n;
-    return go(&op, below, ctx);
+    s = go(&op, below, ctx);
+    if (NT_SUCCESS(s) && !(op.iopb.IrpFlags & (IRP_NOCACHE | IRP_PAGING_IO)) && fm_object(o)->file)
+        fm_has_section(fm_object(o)->file);
+    return s;
 }
 
 NTSTATUS fm_set(PFILE_OBJECT o, FILE_INFORMATION_CLASS c, uint64_t value, fm_below below, void *ctx,
@@ -670,6 +676,8 @@ NTSTATUS fm_section(PFILE_OBJECT o, FS_FILTER_SECTION_SYNC_TYPE type, ULONG prot
     op.iopb.Parameters.AcquireForSectionSynchronization.PageProtection = protection;
     t->paging = TRUE;
     s = go(&op, NULL, NULL);
+    if (NT_SUCCESS(s) && type == SyncTypeCreateSection)
+        fm_has_section(fm_object(o)->file);
     *t = before;
     return s;
 }

@@ -176,6 +176,8 @@ typedef NTSTATUS (*fm_below)(void *ctx, PFILE_OBJECT o, ULONG_PTR *information);
  * *by_driver: the file system was not asked. */
 NTSTATUS fm_read(PFILE_OBJECT o, int64_t off, ULONG n, void *buf, ULONG *got, bool *by_driver,
                  const struct fm_how *how);
+/* The memory manager writes (IRP_PAGING_IO) only what it has a section of: after a read or write in
+ * the system's cache, or fm_section(). Else the write is another driver's. */
 NTSTATUS fm_write(PFILE_OBJECT o, int64_t off, ULONG n, fm_below below, void *ctx,
                   const struct fm_how *how);
 NTSTATUS fm_set(PFILE_OBJECT o, FILE_INFORMATION_CLASS c, uint64_t value, fm_below below, void *ctx,

@@ -295,6 +295,17 @@ VOID NTAPI ObfReferenceObject(PVOID o)
     fm_unlock_it();
 }
 
+/* Relaxed: the driver looks at it without a lock, and only whether it is there. */
+static void set_section(struct fm_file *f, PVOID to)
+{
+    __atomic_store_n(&f->sections.DataSectionObject, to, __ATOMIC_RELAXED);
+}
+
+void fm_has_section(struct fm_file *f)
+{
+    set_section(f, f);
+}
+
 /* The last one closes the file. At DISPATCH_LEVEL the system does that later. */
 VOID NTAPI ObfDereferenceObject(PVOID o)
 {
@@ -310,8 +321,10 @@ VOID NTAPI ObfDereferenceObject(PVOID o)
             abort();
         }
         fm_drop_handle(x);
-        if (f && --f->objects == 0)
+        if (f && --f->objects == 0) {
+            set_section(f, NULL);
             fm_drop_context(f);
+        }
         fm.objects--;
         memset(x, 0xdd, sizeof(*x));
         free(x);
@@ -517,6 +530,8 @@ NTSTATUS FLTAPI FltReadFile(PFLT_INSTANCE i, PFILE_OBJECT o, PLARGE_INTEGER off,
         fm_fault("the handle was closed before", "FltReadFile");
     if (fm_object(o)->cleaned)
         return STATUS_FILE_CLOSED;
+    if (!direct)
+        fm_has_section(f);
     *n = f->read(f, (uint64_t)off->QuadPart, bytes, buf);
     return *n > 0 ? STATUS_SUCCESS : STATUS_END_OF_FILE;
 }
@@ -525,7 +540,10 @@ NTSTATUS FLTAPI FltReadFile(PFLT_INSTANCE i, PFILE_OBJECT o, PLARGE_INTEGER off,
 
 ULONG NTAPI FsRtlIsPagingFile(PFILE_OBJECT o)
 {
-    return file_of(o)->paging;
+    struct fm_file *const f = file_of(o);
+
+    fm_at_most(APC_LEVEL, "FsRtlIsPagingFile");
+    return f && f->paging;
 }
 
 static struct fm_file *file_with(PSECTION_OBJECT_POINTERS p)

@@ -89,6 +89,8 @@ struct fm_object *fm_object(PFILE_OBJECT o);
 void fm_drop_context(struct fm_file *f);
 /* The same of a file object. */
 void fm_drop_handle(struct fm_object *x);
+/* From now on the system has a section of the file, until nobody uses the file any more. */
+void fm_has_section(struct fm_file *f);
 /* All contexts of an instance, its own last. Locked; unlocks meanwhile. */
 void fm_drop_contexts(PFLT_INSTANCE i);
 

@@ -175,6 +175,64 @@ static void test_lost_while_it_leaves(void)
     end();
 }
 
+/* ---- Paging writes of others ----------------------------------------------------------------- */
+
+static const struct fm_how *const of_a_driver[] = { &paging, &sync_paging, &paging_at_dispatch };
+static const ULONG uncached = FO_SYNCHRONOUS_IO | FO_NO_INTERMEDIATE_BUFFERING;
+
+/* Rule C1. A filter above may write as the memory manager does (FLTFL_IO_OPERATION_PAGING). Nothing
+ * was a change before it then. The memory manager has a section of what it writes. */
+static void test_paging_writes_of_drivers(void)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT o = fm_open_how(&file.f, true, FILE_OPENED, uncached, FM_PLAIN);
+        CHECK(warm(o));
+        if (i >= 3)
+            file.f.sections.DataSectionObject = &file;
+        const unsigned from = service.n;
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, i < 3 ? change : NULL, NULL, of_a_driver[i % 3]),
+                 STATUS_SUCCESS);
+        fm_settle();
+        CHECK_EQ(times(from, CMP_WRITE_BEGIN) + times(from, CMP_FORGET_ALL), 0);
+        CHECK_EQ(times(from, CMP_FORGET), i < 3);
+        CHECK_EQ(hits(o), i >= 3);
+        CHECK_EQ(warm(o), i >= 3);
+        CHECK_EQ(write_lazily(o, &device_error, of_a_driver[i % 3]), device_error); /* C7 */
+        fm_settle();
+        CHECK(!warm(o));
+        fm_close(o);
+        fm_settle();
+        o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        fm_close(o);
+        end();
+    }
+}
+
+/* A file that the driver does not know yet, and cannot ask for: it may be any. A paging file is the
+ * memory manager's, and nothing is made for it. */
+static void test_paging_writes_of_files(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        file.f.paging = i == 1;
+        PFILE_OBJECT const o = i == 3 ? fm_open_volume() : fm_open(&file.f, false, FILE_OPENED);
+        const unsigned from = service.n;
+        fm_starve(0, i == 1 || i == 2 ? 100 : 0);
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, NULL, NULL, of_a_driver[i % 2]),
+                 i == 2 ? STATUS_INSUFFICIENT_RESOURCES : STATUS_SUCCESS);
+        fm_starve(0, 0);
+        fm_settle();
+        CHECK_EQ(times(from, CMP_FORGET_ALL) > 0, i == 0 || i == 3);
+        CHECK_EQ(file.f.context != NULL, i == 0);
+        fm_close(o);
+        end();
+    }
+}
+
 /* A volume is dismounted by force, or its disk is pulled out: the system drops what it has not
  * written yet. The file's times may be on the disk. */
 static void test_dismounts(void)
@@ -552,6 +610,8 @@ const struct harness_test shell_disk_tests[] = {
     TEST(lost_before_a_flush),
     TEST(not_lost),
     TEST(lost_while_it_leaves),
+    TEST(paging_writes_of_drivers),
+    TEST(paging_writes_of_files),
     TEST(dismounts),
     TEST(mounted_again),
     TEST(another_is_mounted),

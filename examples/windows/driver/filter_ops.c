@@ -15,7 +15,8 @@
  *   times     an empty bracket around what moves only them: names, attributes, rights.
  *   sync      told to the service, so that what was written counts as lasting.
  *   paging    writes to the disk are looked at when they fail (stream_unwritten).
- *   mapping   stores that nobody sees: the file passes (stream_mapped).
+ *   mapping   stores that nobody sees, also by paging I/O of other drivers: the file passes
+ *             (stream_mapped).
  *
  * What passes: filter_rules.h.
  *
@@ -457,6 +458,19 @@ static FLT_PREOP_CALLBACK_STATUS begin_volume(PFLT_CALLBACK_DATA d, PVOID *keep)
     return with_end(d);
 }
 
+/* From now on somebody may store unseen. A stream that cannot be marked must not be changed so. */
+static FLT_PREOP_CALLBACK_STATUS begin_stores(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                              BOOLEAN query)
+{
+    struct context *c;
+
+    if (!stream_of(d, o, query, &c))
+        return pass(d, o);
+    stream_mapped(c->stream);
+    FltReleaseContext(c);
+    return FLT_PREOP_SUCCESS_NO_CALLBACK;
+}
+
 /* Brings to the disk what has been a change before. Nothing is made for it, and nobody is asked. */
 static FLT_PREOP_CALLBACK_STATUS begin_paging(PCFLT_RELATED_OBJECTS o, PVOID *keep)
 {
@@ -483,7 +497,7 @@ static VOID end_paging(struct context *c, NTSTATUS s)
 static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_write(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                     PVOID keep, FLT_POST_OPERATION_FLAGS flags)
 {
-    if (!is_paging(d))
+    if (!is_paging(d) || (o->FileObject->Flags & FO_VOLUME_OPEN))
         return post_change(d, o, keep, flags);
     end_paging(keep, flags & FLTFL_POST_OPERATION_DRAINING ? STATUS_SUCCESS : d->IoStatus.Status);
     return FLT_POSTOP_FINISHED_PROCESSING;
@@ -495,12 +509,14 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
     const LONGLONG off = d->Iopb->Parameters.Write.ByteOffset.QuadPart;
     struct extent e = { FC_RANGE, (uint64_t)off, d->Iopb->Parameters.Write.Length };
 
-    if (is_paging(d))
+    if (is_paging(d) && (!o->FileObject || stream_has_pages(o)))
         return begin_paging(o, keep);
     if (d->Iopb->Parameters.Write.Length == 0)
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     if (o->FileObject && (o->FileObject->Flags & FO_VOLUME_OPEN))
         return begin_volume(d, keep);
+    if (is_paging(d)) /* another driver's (C1), which may hold what the service needs */
+        return begin_stores(d, o, FALSE);
     if (off < 0) /* at the end, or at the file object's own place */
         e = (struct extent){ FC_ALL, 0, 0 };
     return begin_change(d, o, e, with_end(d), keep);
@@ -688,24 +704,17 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_flush(PFLT_CALLBACK_DATA d, PCFLT_RE
     return FLT_PREOP_SUCCESS_NO_CALLBACK;
 }
 
-/* A section through which somebody may store. This must not wait: the memory manager is on the way.
- * A stream that cannot be marked must not be mapped. */
+/* A section through which somebody may store. The memory manager waits, so this must not. */
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_section(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                     PVOID *keep)
 {
-    struct context *c;
-
     UNREFERENCED_PARAMETER(keep);
     if (d->Iopb->Parameters.AcquireForSectionSynchronization.SyncType != SyncTypeCreateSection ||
         !(d->Iopb->Parameters.AcquireForSectionSynchronization.PageProtection &
           (PAGE_READWRITE | PAGE_EXECUTE_READWRITE)) ||
         !o->FileObject->WriteAccess)
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    if (!stream_of(d, o, FALSE, &c))
-        return pass(d, o);
-    stream_mapped(c->stream);
-    FltReleaseContext(c);
-    return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    return begin_stores(d, o, FALSE);
 }
 
 /* Pages of the system's cache, to be written to: nobody sees the stores. (A server of files does
@@ -713,16 +722,10 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_section(PFLT_CALLBACK_DATA d, PCFLT_
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_pages(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                   PVOID *keep)
 {
-    struct context *c;
-
     UNREFERENCED_PARAMETER(keep);
     if (passes(d, o))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    if (!stream_of(d, o, may_query(d), &c))
-        return pass(d, o);
-    stream_mapped(c->stream);
-    FltReleaseContext(c);
-    return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    return begin_stores(d, o, may_query(d));
 }
 
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_lock(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,

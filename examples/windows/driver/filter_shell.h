@@ -112,6 +112,8 @@ bool stream_facts(void *ctx, const void *via, struct fc_facts *facts, bool only_
 VOID stream_mapped(struct stream *s);
 /* The stream of paging I/O, whatever it is. NULL: it has no context. */
 struct context *stream_known(PCFLT_RELATED_OBJECTS o);
+/* Rule C1: may the memory manager write it? At an IRQL up to APC_LEVEL. */
+BOOLEAN stream_has_pages(PCFLT_RELATED_OBJECTS o);
 /* Rule C7: a write to the disk has failed. Releases *c. At an IRQL up to DISPATCH_LEVEL. */
 VOID stream_unwritten(struct context *c);
 /* Has one failed, or is the volume gone (C8)? Then its reads pass, and its changes are outside. */

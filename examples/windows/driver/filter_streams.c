@@ -396,6 +396,14 @@ struct context *stream_known(PCFLT_RELATED_OBJECTS o)
     return c;
 }
 
+/* The system's cache has a section, too. No fence: who writes the pages of a section keeps it. */
+BOOLEAN stream_has_pages(PCFLT_RELATED_OBJECTS o)
+{
+    const PSECTION_OBJECT_POINTERS p = o->FileObject->SectionObjectPointer;
+
+    return (p && ReadPointerNoFence(&p->DataSectionObject)) || FsRtlIsPagingFile(o->FileObject);
+}
+
 static VOID FLTAPI note_unwritten(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID context)
 {
     struct context *const c = context;

@@ -155,6 +155,10 @@ static inline LONG ReadAcquire(const volatile LONG *at)
 {
     return __atomic_load_n(at, __ATOMIC_ACQUIRE);
 }
+static inline PVOID ReadPointerNoFence(const volatile PVOID *at)
+{
+    return __atomic_load_n(at, __ATOMIC_RELAXED);
+}
 static inline PVOID InterlockedCompareExchangePointer(PVOID volatile *at, PVOID to, PVOID from)
 {
     (void)__atomic_compare_exchange_n(at, &from, to, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
