@@ -191,7 +191,7 @@ NTSTATUS FLTAPI FltSetStreamHandleContext(PFLT_INSTANCE i, PFILE_OBJECT o, ULONG
     NTSTATUS s = STATUS_SUCCESS;
 
     fm_at_most(APC_LEVEL, "FltSetStreamHandleContext");
-    if (how != FLT_SET_CONTEXT_KEEP_IF_EXISTS || old || x->type != FLT_STREAMHANDLE_CONTEXT)
+    if (how != FLT_SET_CONTEXT_KEEP_IF_EXISTS || x->type != FLT_STREAMHANDLE_CONTEXT)
         fm_fault("the emulation knows one way only", "FltSetStreamHandleContext");
     fm_lock_it();
     if (!file_of(o) || file_of(o)->no_contexts) {
@@ -200,6 +200,8 @@ NTSTATUS FLTAPI FltSetStreamHandleContext(PFLT_INSTANCE i, PFILE_OBJECT o, ULONG
         s = STATUS_FLT_DELETING_OBJECT;
     } else if (h->context) {
         s = STATUS_FLT_CONTEXT_ALREADY_DEFINED;
+        context_of(h->context, "FltSetStreamHandleContext")->refs++;
+        *old = h->context;
     } else {
         x->refs++;
         h->context = context;

@@ -93,6 +93,34 @@ static void test_told_too_early(void)
     end();
 }
 
+/* Rule B6. A handle is closed that was not counted when it was opened: the driver was not there
+ * (0, 2), or there was no memory to mark it. Another one that may write is still open. */
+static void test_writers_not_counted(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const stays = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(stays));
+        if (i != 1)
+            fm_detach();
+        fm_starve(0, i == 1);
+        PFILE_OBJECT const old = fm_open(&file.f, true, FILE_OPENED);
+        fm_starve(0, 0);
+        if (i != 1)
+            fm_attach(true);
+        PFILE_OBJECT const counted = fm_open(&file.f, true, FILE_OPENED);
+        CHECK_EQ(fm_write(i == 2 ? old : counted, BLOCK, BLOCK, change, NULL, FM_PLAIN),
+                 STATUS_SUCCESS);
+        close_now(i == 0 ? old : counted);
+        CHECK_EQ(times(0, CMP_REVALIDATE), 0);
+        close_now(i == 0 ? counted : old);
+        CHECK_EQ(times(0, CMP_REVALIDATE), i != 1);
+        fm_close(stays);
+        end();
+    }
+}
+
 /* A handle that only reads asks for nothing if there is nothing to tell, and makes nothing. */
 static void test_closes_of_readers(void)
 {
@@ -278,6 +306,7 @@ static void test_attributes_and_the_end(void)
 const struct harness_test shell_times_tests[] = {
     TEST(portable),
     TEST(told_too_early),
+    TEST(writers_not_counted),
     TEST(closes_of_readers),
     TEST(clock_that_stands),
     TEST(attributes),

@@ -414,15 +414,18 @@ void fc_know(struct fc_file *f, const void *via)
         know(f, &facts);
 }
 
-void fc_writer(struct fc_file *f, bool comes)
+void fc_writer(struct fc_file *f, bool *counted, bool comes)
 {
     lock(f->fc);
-    if (comes)
-        f->writers++;
-    else if (f->writers > 0) /* one may be older than the filter */
-        f->writers--;
-    if (f->writers == (comes ? 1 : 0))
-        f->wrote = false;
+    if (comes != *counted) {
+        *counted = comes;
+        if (comes)
+            f->writers++;
+        else
+            f->writers--;
+        if (f->writers == (comes ? 1 : 0))
+            f->wrote = false;
+    }
     unlock(f->fc);
 }
 

@@ -56,7 +56,9 @@
  *       to know them earlier (an open), it hears that the file has a writer: then what it caches is
  *       cold for the next service. Else it would be warm for one that comes after a power cut,
  *       although the program has written while there was none. (Handles that only read are not
- *       counted, although the journal waits for them, too: README.md, "Limits".)
+ *       counted, although the journal waits for them, too: README.md, "Limits".) A handle that is
+ *       older than the filter is counted from its first write on. Each close takes only its own
+ *       handle away. One that there was no memory to mark counts as long as the file is in use.
  *   B7  The file system moves the times at the close itself. So what a writer's close tells is
  *       mostly so fresh that it proves nothing, and the file would be cold for the next service. It
  *       stays unsettled, and each later close, of whatever handle, tells the times again, until
@@ -282,8 +284,10 @@ void fc_transacted(struct fc_file *f);
 bool fc_sync_begin(struct fc_file *f, const void *via, struct fc_sync *s);
 void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok);
 
-/* A handle that may write is opened (`comes`), or has been closed. */
-void fc_writer(struct fc_file *f, bool comes);
+/* A handle that may write is opened (`comes`), or has been closed. *counted belongs to the handle,
+ * and is false at first. One that is not counted is older than the filter: its close takes no other
+ * one away. */
+void fc_writer(struct fc_file *f, bool *counted, bool comes);
 /* Was it written since it has been in use? Then not all of it need be on the disk. */
 bool fc_was_written(struct fc_file *f);
 /* Does its next close matter: is there anything for fc_settle() to do, or was it deleted? */

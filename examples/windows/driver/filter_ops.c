@@ -361,6 +361,7 @@ static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATE
         FltReleaseContext(context);
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     }
+    stream_writer(o, TRUE); /* it may be older than the driver */
     c->asks = way == FC_BRACKET && stream_is_judged(context->stream);
     if (c->asks)
         fc_write_begin(&context->stream->file, o, &c->write, e.kind, e.off, e.len);

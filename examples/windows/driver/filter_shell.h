@@ -129,7 +129,7 @@ VOID stream_written(struct stream *s);
 /* Is there no context, for want of memory? Nothing that changes the file may go on then: nobody
  * would see it. */
 BOOLEAN stream_is_lost(PCFLT_RELATED_OBJECTS o);
-/* A handle that may write was opened, or is being closed: rule B6. */
+/* A handle that may write was opened, or writes (`comes`), or is being closed: rule B6. */
 VOID stream_writer(PCFLT_RELATED_OBJECTS o, BOOLEAN comes);
 BOOLEAN stream_is_deleted(PCFLT_RELATED_OBJECTS o);
 /* Byte ranges are locked from now on, which only the file system knows. FALSE: there is no memory

@@ -51,15 +51,16 @@ static VOID FLTAPI clean(PFLT_CONTEXT context, FLT_CONTEXT_TYPE type)
     ExFreePoolWithTag(s, TAG);
 }
 
-/* Of a handle. That it is there says all. */
-struct early {
-    ULONG nothing;
+/* Of a handle that is marked, or may write. */
+struct handle {
+    BOOLEAN early; /* the stream's lock: rule R9 */
+    bool counted;  /* the core's: rule B6 */
 };
 
 const FLT_CONTEXT_REGISTRATION stream_contexts[] = {
     { FLT_INSTANCE_CONTEXT, 0, volume_clean, sizeof(struct mount), TAG },
     { FLT_STREAM_CONTEXT, 0, clean, sizeof(struct context), TAG },
-    { FLT_STREAMHANDLE_CONTEXT, 0, NULL, sizeof(struct early), TAG },
+    { FLT_STREAMHANDLE_CONTEXT, 0, NULL, sizeof(struct handle), TAG },
     { FLT_CONTEXT_END, 0, NULL, 0, 0 }
 };
 
@@ -504,49 +505,73 @@ BOOLEAN stream_locked(PCFLT_RELATED_OBJECTS o)
     return TRUE;
 }
 
-static BOOLEAN mark_early(PCFLT_RELATED_OBJECTS o)
+/* NULL: it has none. */
+static struct handle *handle_known(PCFLT_RELATED_OBJECTS o)
 {
-    PFLT_CONTEXT made = NULL;
+    PFLT_CONTEXT h;
+
+    return NT_SUCCESS(FltGetStreamHandleContext(o->Instance, o->FileObject, &h)) ? h : NULL;
+}
+
+/* NULL: there is no memory. */
+static struct handle *handle_of(PCFLT_RELATED_OBJECTS o)
+{
+    struct handle *const known = handle_known(o);
+    PFLT_CONTEXT made = NULL, old = NULL;
     NTSTATUS s;
 
+    if (known)
+        return known;
     if (!NT_SUCCESS(FltAllocateContext(driver.filter, FLT_STREAMHANDLE_CONTEXT,
-                                       sizeof(struct early), NonPagedPoolNx, &made)))
-        return FALSE;
-    ((struct early *)made)->nothing = 0;
+                                       sizeof(struct handle), NonPagedPoolNx, &made)))
+        return NULL;
+    memset(made, 0, sizeof(struct handle));
     s = FltSetStreamHandleContext(o->Instance, o->FileObject, FLT_SET_CONTEXT_KEEP_IF_EXISTS, made,
-                                  NULL);
+                                  &old);
+    if (NT_SUCCESS(s))
+        return made;
     FltReleaseContext(made);
-    return NT_SUCCESS(s);
+    return s == STATUS_FLT_CONTEXT_ALREADY_DEFINED ? old : NULL;
 }
 
 /* If the handle cannot be marked, all of its stream passes. */
 BOOLEAN stream_opened_early(PCFLT_RELATED_OBJECTS o)
 {
     struct context *const c = context_of(o);
+    struct handle *h;
 
     if (!c)
         return !stream_is_lost(o);
+    h = handle_of(o);
     ExAcquireFastMutex(&c->stream->lock);
     c->stream->early = TRUE;
+    if (h)
+        h->early = TRUE;
+    else
+        c->stream->locked = TRUE;
     ExReleaseFastMutex(&c->stream->lock);
-    if (!mark_early(o))
-        set_locked(c->stream);
+    if (h)
+        FltReleaseContext(h);
     FltReleaseContext(c);
     return TRUE;
 }
 
 BOOLEAN stream_is_early(struct stream *s, PCFLT_RELATED_OBJECTS o)
 {
-    PFLT_CONTEXT c;
-    BOOLEAN some;
+    struct handle *h;
+    BOOLEAN early;
 
     ExAcquireFastMutex(&s->lock);
-    some = s->early;
+    early = s->early; /* some handle is */
     ExReleaseFastMutex(&s->lock);
-    if (!some || !NT_SUCCESS(FltGetStreamHandleContext(o->Instance, o->FileObject, &c)))
+    h = early ? handle_known(o) : NULL;
+    if (!h)
         return FALSE;
-    FltReleaseContext(c);
-    return TRUE;
+    ExAcquireFastMutex(&s->lock);
+    early = h->early;
+    ExReleaseFastMutex(&s->lock);
+    FltReleaseContext(h);
+    return early;
 }
 
 BOOLEAN stream_is_locked(struct stream *s)
@@ -579,19 +604,23 @@ BOOLEAN stream_is_lost(PCFLT_RELATED_OBJECTS o)
     return TRUE;
 }
 
+/* A handle that cannot be marked counts as one that stays. */
 VOID stream_writer(PCFLT_RELATED_OBJECTS o, BOOLEAN comes)
 {
-    PFLT_CONTEXT c = NULL;
+    struct context *c;
+    struct handle *h;
+    bool unmarked = false;
 
-    if (!o->FileObject->WriteAccess || (o->FileObject->Flags & FO_VOLUME_OPEN))
+    if (!o->FileObject->WriteAccess || (o->FileObject->Flags & FO_VOLUME_OPEN) ||
+        (comes && (o->FileObject->Flags & FO_CLEANUP_COMPLETE)))
         return;
-    if (comes)
-        c = context_of(o);
-    else if (!NT_SUCCESS(FltGetStreamContext(o->Instance, o->FileObject, &c)))
-        return;
+    c = comes ? context_of(o) : stream_known(o);
     if (!c)
         return;
-    fc_writer(&((struct context *)c)->stream->file, comes);
+    h = comes ? handle_of(o) : handle_known(o);
+    fc_writer(&c->stream->file, h ? &h->counted : &unmarked, comes);
+    if (h)
+        FltReleaseContext(h);
     FltReleaseContext(c);
 }
 
