@@ -162,7 +162,8 @@ static NTSTATUS moves(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 }
 
 #define CREATE_OR_GET_OBJECT_ID CTL_CODE(9, 48, 0, 0)
-#define KINDS 14u
+#define WRITE_USN_CLOSE_RECORD CTL_CODE(9, 59, 3, 0)
+#define KINDS 15u
 static NTSTATUS set_one(PFILE_OBJECT o, unsigned kind, const struct fm_how *how)
 {
     static const FILE_INFORMATION_CLASS names[] = {
@@ -187,6 +188,8 @@ static NTSTATUS set_one(PFILE_OBJECT o, unsigned kind, const struct fm_how *how)
         return fm_set(o, FileShortNameInformation, 0, moves, NULL, how);
     case 13:
         return fm_control(o, CREATE_OR_GET_OBJECT_ID, moves, NULL, how);
+    case 14:
+        return fm_control(o, WRITE_USN_CLOSE_RECORD, moves, NULL, how);
     default:
         return fm_rename(o, names[kind - 4], u"\\data\\other", moves, NULL);
     }

@@ -65,10 +65,10 @@
  *       they are old enough.
  *
  *   B8  What moves a file's times, or its number in the journal, and not its content (names,
- *       attributes, rights, the object's id) gets an *empty* bracket, without a length: then the
- * service takes the new times for the same file when they are told. It forgets nothing. Without
- * such a bracket nothing is noted: the file is right, and cold at its next use, because its times
- * are others.
+ *       attributes, rights, the object's id, FSCTL_WRITE_USN_CLOSE_RECORD) gets an *empty* bracket,
+ *       without a length: then the service takes the new times for the same file when they are
+ *       told. It forgets nothing. Without such a bracket nothing is noted: the file is right, and
+ *       cold at its next use, because its times are others.
  *
  * WHY NOTHING STALE IS READ. (1) A read is answered by the service only if its file has no outside
  * write and is not in the written-set. So each write before it was in a bracket of the same life,

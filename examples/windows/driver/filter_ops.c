@@ -662,7 +662,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_
     }
     if (function == FC_MARK_HANDLE)
         return stream_opened_early(o) ? FLT_PREOP_SUCCESS_NO_CALLBACK : pass(d, o);
-    if (function == FC_CREATE_OR_GET_OBJECT_ID) /* B8 */
+    if (function == FC_CREATE_OR_GET_OBJECT_ID || function == FC_WRITE_USN_CLOSE_RECORD) /* B8 */
         return begin_times(d, o, control_with_end(o), keep);
     if (passes(d, o) || fc_is_harmless(function))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;

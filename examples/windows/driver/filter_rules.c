@@ -61,7 +61,6 @@ static const uint16_t harmless[] = {
     42,  /* GET_REPARSE_POINT */
     51,  /* QUERY_ALLOCATED_RANGES */
     58,  /* READ_FILE_USN_DATA */
-    59,  /* WRITE_USN_CLOSE_RECORD */
     144, /* REQUEST_OPLOCK */
     146, /* IS_CSV_FILE */
     151, /* IS_FILE_ON_CSV_VOLUME */

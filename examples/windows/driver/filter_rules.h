@@ -54,8 +54,8 @@
  *       any more: an outside write of that length
  *   C4  what may not wait is an outside write
  *   C5  all else gets a bracket. What moves only the file's times, or its number in the journal
- *       (names, attributes, rights, the object's id), gets an empty one, or nothing: filter_core.h,
- *       B8
+ *       (names, attributes, rights, the object's id, a record that ends all changes so far), gets
+ *       an empty one, or nothing: filter_core.h, B8
  *   C6  what its name alone leaves out may be cached under another name. If the file has several, a
  *       change counts as C3. So does a new name that is cached, or may be because it is a short one
  *       (with a "~"): the changes before it were not seen
@@ -118,6 +118,7 @@ bool fc_times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint64_
 uint32_t fc_function_of(uint32_t code);
 #define FC_DISMOUNT_VOLUME 8u
 #define FC_CREATE_OR_GET_OBJECT_ID 48u
+#define FC_WRITE_USN_CLOSE_RECORD 59u
 #define FC_MARK_HANDLE 63u
 /* Does it leave the content alone? All others get a bracket around the whole file. */
 bool fc_is_harmless(uint32_t function);
