@@ -526,6 +526,9 @@ SHELL = [
     rule('C8 fills', 'removed_before', OPS, ' && !stream_is_unwritten(s);', ';'),
     rule('C8 control codes', 'mounted_again', OPS, 'if (function == FC_DISMOUNT_VOLUME) {',
          'if (FALSE) {'),
+    rule('C8 control codes for files', 'dismounts_of_files', OPS,
+         'if (o->FileObject && !(o->FileObject->Flags & FO_VOLUME_OPEN))\n'
+         '            return FLT_PREOP_SUCCESS_NO_CALLBACK; /*', '/*'),
     rule('C8 on its way', 'dismounts_on_their', VOLUMES,
          ' || ReadAcquire(&m->dismounts) > 0;', ';'),
     rule('C8 refused', 'dismounts_on_their', OPS,

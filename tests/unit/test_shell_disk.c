@@ -386,12 +386,38 @@ static NTSTATUS look(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
     return fails(ctx, o, information);
 }
 
+static NTSTATUS writes(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    CHECK(hits(used));
+    CHECK_EQ(fm_write(used, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    return fails(ctx, o, information);
+}
+
 /* The file system gives up what is not on the disk, and lets go of the stream. */
 static NTSTATUS let_go(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 {
     give_up();
     fm_close(used);
     return fails(ctx, o, information);
+}
+
+/* A program asks a file to dismount its volume. The file system refuses that; meanwhile nothing
+ * passes. */
+static void test_dismounts_of_files(void)
+{
+    begin();
+    used = write_and_fill();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    const unsigned from = service.n;
+    CHECK_EQ(fm_control(o, DISMOUNT, writes, (void *)(uintptr_t)&access_denied, FM_PLAIN),
+             access_denied);
+    fm_settle();
+    CHECK_EQ(times(from, CMP_WRITE_BEGIN), 1); /* of the write that came meanwhile */
+    CHECK_EQ(times(from, CMP_FORGET), 0);
+    CHECK(warm(used));
+    fm_close(o);
+    fm_close(used);
+    end();
 }
 
 /* A dismount that is refused ends nothing. What ends during one may be lost. Other
@@ -619,6 +645,7 @@ const struct harness_test shell_disk_tests[] = {
     TEST(comes_to_a_detached),
     TEST(removed_before_a_fill),
     TEST(dismounts_on_their_way),
+    TEST(dismounts_of_files),
     TEST(oplocks),
     TEST(oplocks_without_memory),
     TEST(oplocks_while_it_leaves),

@@ -657,6 +657,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_
     const struct extent e = { FC_ALL, 0, 0 };
 
     if (function == FC_DISMOUNT_VOLUME) {
+        if (o->FileObject && !(o->FileObject->Flags & FO_VOLUME_OPEN))
+            return FLT_PREOP_SUCCESS_NO_CALLBACK; /* the file system refuses that */
         *keep = volume_dismount_begin(o);
         return *keep ? control_with_end(o) : FLT_PREOP_SUCCESS_NO_CALLBACK;
     }

@@ -69,8 +69,8 @@
  *       use then (its bytes may be in memory) counts as C7. From then on all reads of that mount
  *       pass, and its changes are outside: it lives as long as somebody has a file of it open, and
  *       the disk may be mounted again meanwhile, with other streams of the same files. A dismount
- *       is known when a program asks for it, when the disk is removed, and at the latest when the
- *       same device is mounted again
+ *       is known when a program asks the volume for it (not a file: file systems refuse that), when
+ *       the disk is removed, and at the latest when the same device is mounted again
  */
 #ifndef CACHEMAX_FILTER_RULES_H
 #define CACHEMAX_FILTER_RULES_H
