@@ -21,6 +21,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef _WIN32
+#include "start_win32.h"
+#endif
 
 static cm_objects *objects;
 static int output_error; /* the first one of standard output, as errno tells it; 0: none */
@@ -233,6 +236,12 @@ static int run(int argc, char **argv)
 int main(int argc, char **argv)
 {
     cm_cache *cache;
+#ifdef _WIN32 /* names in UTF-8, and values as they are */
+    const int wrong = start_arguments("objects", &argc, &argv);
+    if (wrong)
+        return wrong;
+    start_binary();
+#endif
     if (argc < 3 || !is_command(argc, argv)) {
         fprintf(stderr, "usage: objects POOL put KEY [SECONDS] | get KEY | delete KEY |\n"
                         "       list | info | clear | forget\n");

@@ -145,6 +145,23 @@ mkdir -p "$long"
 expect "a long name" 0 'made' create "$win\\${long//\//\\}pool" --size 1M
 expect "a long name, info" 0 'state: +clean' info "$win\\${long//\//\\}pool"
 
+# ---- examples/objects --------------------------------------------------------------------------
+# Values are bytes: ^Z ends a text, and the ends of its lines become longer.
+objects=$build/examples/objects/objects.exe
+put() { "$here/wine-try" "$objects" "$1" put "$2" <value >out 2>err; }
+printf 'a\nb\r\nc\032d\n' >value
+check "objects: put" put objects 'schlüssel'
+"$here/wine-try" "$objects" objects get 'schlüssel' >got 2>err </dev/null
+check "objects: get" cmp value got
+"$here/wine-try" "$objects" objects list >out 2>err </dev/null
+check "objects: keys are UTF-8, lines end as everywhere" sh -c 'printf "schlüssel 9\n" | cmp out -'
+check "objects: a pool's name in UTF-8" put 'obj-ö-池' key
+check "objects: it has that name" test -f 'obj-ö-池'
+"$here/wine-try" "$build/tests/cross/launch.exe" "Z:${objects//\//\\}" ob@jects info \
+  >out 2>err </dev/null
+check "objects, no Unicode: the status" test $? = 2
+check "objects, no Unicode: says which" grep -q '^objects: argument 1 is not valid Unicode' err
+
 # ---- errors ------------------------------------------------------------------------------------
 expect "path not found" 1 'no such file' info missing
 expect "path not found, directory" 1 'there is no directory' create 'no\such\pool' --size 1M
