@@ -9,7 +9,6 @@
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 
-#include <shellapi.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +17,7 @@
 #include "driver_rules.h"
 #include "say.h"
 #include "service_win32.h"
-#include "text_win32.h"
+#include "start_win32.h"
 
 static HANDLE ends; /* an event: the service has to end */
 static const char *volatile why;
@@ -85,41 +84,16 @@ static void restore_page(void)
     (void)SetConsoleOutputCP(page);
 }
 
-/* The arguments in UTF-8, or NULL: no memory; if *wrong is not 0, this argument is not valid
- * Unicode. The program's own name is only shown. */
-static char **arguments(int *n, int *wrong)
-{
-    wchar_t **wide = CommandLineToArgvW(GetCommandLineW(), n);
-    char **args = wide ? calloc((size_t)*n + 1, sizeof(*args)) : NULL;
-
-    *wrong = 0;
-    for (int i = 0; args && i < *n; i++) {
-        args[i] = i > 0 ? text_utf8_exactly(wide[i]) : text_utf8(wide[i]);
-        if (args[i])
-            continue;
-        if (i > 0 && GetLastError() == ERROR_NO_UNICODE_TRANSLATION)
-            *wrong = i;
-        return NULL;
-    }
-    return args;
-}
-
 int main(void)
 {
     const struct run r = { NULL, log_line, ready, wait_second, has_ended, prepare, passes_by };
-    int argc, status, wrong;
-    char **argv = arguments(&argc, &wrong);
+    char **argv;
+    int argc, status = start_arguments("cachemax-service", &argc, &argv);
 
-    if (wrong) {
-        fprintf(
-            stderr,
-            "cachemax-service: argument %d is not valid Unicode (an unpaired surrogate); such a "
-            "name cannot be used; rename the file\n",
-            wrong);
-        return RUN_BAD_USAGE;
-    }
+    if (status != 0)
+        return status;
     ends = CreateEventW(NULL, TRUE, FALSE, NULL);
-    if (!argv || !ends) {
+    if (!ends) {
         log_line(LOG_TROUBLE, "no memory");
         return RUN_NO_SERVICE;
     }

@@ -2,8 +2,7 @@
  *
  * text_win32.c - texts of Windows, which are UTF-16, and ours, which are UTF-8.
  *
- * Who: main_win32.c, service_win32.c, service_run_win32.c, service_install_win32.c,
- * event_log_win32.c.
+ * Who: service_win32.c, service_run_win32.c, service_install_win32.c, event_log_win32.c.
  */
 #include "text_win32.h"
 
@@ -23,26 +22,14 @@ wchar_t *text_wide(const char *utf8)
     return wide;
 }
 
-static char *to_utf8(const wchar_t *wide, DWORD flags)
+char *text_utf8(const wchar_t *wide)
 {
-    const int n = WideCharToMultiByte(CP_UTF8, flags, wide, -1, NULL, 0, NULL, NULL);
+    const int n = WideCharToMultiByte(CP_UTF8, 0, wide, -1, NULL, 0, NULL, NULL);
     char *utf8 = n > 0 ? malloc((size_t)n) : NULL;
 
     if (utf8)
-        (void)WideCharToMultiByte(CP_UTF8, flags, wide, -1, utf8, n, NULL, NULL);
-    else if (n > 0)
-        SetLastError(ERROR_NOT_ENOUGH_MEMORY);
+        (void)WideCharToMultiByte(CP_UTF8, 0, wide, -1, utf8, n, NULL, NULL);
     return utf8;
-}
-
-char *text_utf8(const wchar_t *wide)
-{
-    return to_utf8(wide, 0);
-}
-
-char *text_utf8_exactly(const wchar_t *wide)
-{
-    return to_utf8(wide, WC_ERR_INVALID_CHARS);
 }
 
 const char *text_error(unsigned long error)

@@ -10,10 +10,6 @@
 /* The other form; the caller frees it. NULL: no memory. What is not UTF-8 becomes U+FFFD. */
 wchar_t *text_wide(const char *utf8);
 char *text_utf8(const wchar_t *wide);
-/* For names that are used, not only shown: NULL with ERROR_NO_UNICODE_TRANSLATION for a text that
- * is not valid UTF-16, which would name another file with U+FFFD. The caller frees it. NULL with
- * another error: no memory. */
-char *text_utf8_exactly(const wchar_t *wide);
 /* What the system says about an error number, without a full stop. Until the next call in this
  * thread. */
 const char *text_error(unsigned long error);

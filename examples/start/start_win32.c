@@ -2,7 +2,7 @@
  *
  * start_win32.c - how a program begins on Windows (start_win32.h).
  *
- * Owns: nothing. Who: objects.c.
+ * Owns: nothing. Who: objects.c, the main() of cachemax-winfsp and of the service.
  */
 #include "start_win32.h"
 

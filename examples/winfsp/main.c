@@ -17,7 +17,7 @@
 #include "swap.h"
 #include "swap_os.h"
 #ifdef _WIN32
-#include "names_win32.h"
+#include "start_win32.h"
 #endif
 
 #include <errno.h>
@@ -139,9 +139,9 @@ int main(int argc, char **argv)
     bool recovers = false;
 
 #ifdef _WIN32 /* in UTF-8 */
-    argv = names_arguments(&argc);
-    if (!argv)
-        return SWAP_FAILED;
+    const int wrong = start_arguments("cachemax-winfsp", &argc, &argv);
+    if (wrong)
+        return wrong;
 #endif
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--recover"))

@@ -2,15 +2,12 @@
  *
  * names_win32.c - UTF-8 and errno for Windows.
  *
- * Owns: nothing. Who: announce_win32.c, origin_win32.c, swap_win32.c, main.c.
+ * Owns: nothing. Who: announce_win32.c, origin_win32.c, swap_win32.c.
  */
 #include "names_win32.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <windows.h>
-
-#include <shellapi.h>
 
 int names_error(void)
 {
@@ -61,18 +58,4 @@ bool names_utf8(const wchar_t *wide, char *text, size_t room)
 {
     return WideCharToMultiByte(CP_UTF8, WC_ERR_INVALID_CHARS, wide, -1, text, (int)room, NULL,
                                NULL) > 0;
-}
-
-char **names_arguments(int *argc)
-{
-    wchar_t **wide = CommandLineToArgvW(GetCommandLineW(), argc);
-    char **argv = wide ? calloc((size_t)*argc + 1, sizeof(*argv)) : NULL;
-
-    for (int i = 0; argv && i < *argc; i++) {
-        const size_t room = wcslen(wide[i]) * 3 + 1;
-        argv[i] = malloc(room);
-        if (!argv[i] || !names_utf8(wide[i], argv[i], room))
-            return NULL;
-    }
-    return argv;
 }

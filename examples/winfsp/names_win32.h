@@ -16,7 +16,5 @@ int names_error(void);
 /* False: it is too long, or not valid. */
 bool names_wide(const char *text, wchar_t *wide, size_t room);
 bool names_utf8(const wchar_t *wide, char *text, size_t room);
-/* The command line; NULL: no memory. It is never freed. */
-char **names_arguments(int *argc);
 
 #endif
