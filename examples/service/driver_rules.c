@@ -69,28 +69,35 @@ const char *driver_passes_by(const char *path, const char *pool, driver_name nam
 }
 
 uint32_t driver_rules(const struct folders *f, const char *pool, driver_name name,
-                      char to[DRIVER_RULES_MAX], char left_out[DRIVER_LEFT_OUT], char why[256])
+                      driver_volume volume, char to[DRIVER_RULES_MAX],
+                      char left_out[DRIVER_LEFT_OUT], char why[256])
 {
-    char text[DRIVER_NAME_MAX], volume[DRIVER_NAME_MAX];
+    char text[DRIVER_NAME_MAX], pools[DRIVER_NAME_MAX];
+    unsigned passed = 0;
     uint32_t n = 0;
     bool fits;
 
     left_out[0] = 0;
-    if (!name(pool, volume)) {
+    if (!name(pool, pools)) {
         snprintf(why, 256, "%.150s: the system does not say on which volume it is", pool);
         return 0;
     }
-    volume[volume_of(volume)] = 0;
-    fits = put(to, &n, "pool", volume);
+    pools[volume_of(pools)] = 0;
+    fits = put(to, &n, "pool", pools);
     for (unsigned i = 0; i < f->count && fits; i++) {
         const bool is_there = name(f->folder[i], text);
-        const char *const passes = passed_by(is_there ? text : NULL, volume);
+        const char *passes = passed_by(is_there ? text : NULL, pools);
 
-        if (passes)
+        if (!passes && volume)
+            passes = volume(f->folder[i]);
+        if (passes && passed++ == 0)
             snprintf(left_out, DRIVER_LEFT_OUT, "%.300s %s", f->folder[i], passes);
         if (is_there)
             fits = put(to, &n, "folder", text);
     }
+    if (passed > 1)
+        snprintf(left_out + strlen(left_out), DRIVER_LEFT_OUT - strlen(left_out),
+                 ". It passes by others, too (%u): check-config says which", passed - 1);
     for (unsigned i = 0; i < f->excludes && fits; i++)
         fits = put(to, &n, "exclude", f->exclude[i]);
     if (fits)

@@ -22,10 +22,16 @@
  * have. False: there is none, as its volume is not there. */
 typedef bool (*driver_name)(const char *path, char to[DRIVER_NAME_MAX]);
 
+/* Why the driver attaches to no volume such as that where the path is or will be: words as those of
+ * driver_passes_by(). NULL: it does, as far as is known. */
+typedef const char *(*driver_volume)(const char *path);
+
 /* Writes the rules, and returns their bytes; 0: `why` says what is wrong. left_out: says of
- * a folder, the last such one, why the driver will pass it by; or "". */
+ * a folder, the first such one, why the driver will pass it by, and how many others there are; or
+ * "". volume: NULL: of volumes nothing is known. */
 uint32_t driver_rules(const struct folders *f, const char *pool, driver_name name,
-                      char to[DRIVER_RULES_MAX], char left_out[DRIVER_LEFT_OUT], char why[256]);
+                      driver_volume volume, char to[DRIVER_RULES_MAX],
+                      char left_out[DRIVER_LEFT_OUT], char why[256]);
 
 /* Why the driver will pass a folder or a file by: words to say behind its name, and what to do.
  * NULL: it will not, as far as is known. */
@@ -34,8 +40,7 @@ const char *driver_passes_by(const char *path, const char *pool, driver_name nam
 #ifdef _WIN32
 /* What the system says. A name of a network gets one below \Device\Mup; no server is asked. */
 bool driver_name_win32(const char *path, char to[DRIVER_NAME_MAX]);
-/* As driver_passes_by(), of the volume where the path is or will be: the driver attaches to NTFS
- * and ReFS on fixed disks, and to none that is DAX. */
+/* A driver_volume: the driver attaches to NTFS and ReFS on fixed disks, and to none that is DAX. */
 const char *driver_volume_win32(const char *path);
 #endif
 

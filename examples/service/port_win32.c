@@ -229,7 +229,8 @@ static bool make_rules(struct port *p, WORD *bytes)
     static const struct folders none;
     const struct folders *const f = p->server->folders ? p->server->folders : &none;
     char why[256], left_out[DRIVER_LEFT_OUT];
-    const uint32_t n = driver_rules(f, p->server->pool, driver_name_win32, p->rules, left_out, why);
+    const uint32_t n = driver_rules(f, p->server->pool, driver_name_win32, driver_volume_win32,
+                                    p->rules, left_out, why);
 
     if (n == 0)
         say(p, 0, LOG_TROUBLE, why);

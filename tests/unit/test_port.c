@@ -15,6 +15,7 @@ static struct server server;
 static void *transport;
 static struct port_calls calls;
 static struct folders folders;
+static const char *pool_name = "C:\\pool";
 
 /* ---- The log --------------------------------------------------------------------------------- */
 
@@ -43,6 +44,15 @@ static bool log_has(const char *text, unsigned times)
         os_sleep_ms(5);
     }
     return false;
+}
+
+/* The same at once. */
+static bool log_has_now(const char *text)
+{
+    os_lock(&log_lock);
+    const bool has = strstr(logged, text) != NULL;
+    os_unlock(&log_lock);
+    return has;
 }
 
 /* ---- The Filter Manager ---------------------------------------------------------------------- */
@@ -217,7 +227,7 @@ static void up(void)
     memset(&server, 0, sizeof(server));
     service_begin(&server.service, p.c, &outside, 5);
     server.clients_max = 4;
-    server.pool = "C:\\pool";
+    server.pool = pool_name;
     server.folders = &folders;
     server.log = take_line;
     server_begin(&server);
@@ -248,6 +258,22 @@ static bool ends_with(const char *text, const char *end)
     const size_t n = strlen(text), m = strlen(end);
     return n >= m && strcmp(text + n - m, end) == 0;
 }
+
+/* ---- The volume of the folders --------------------------------------------------------------- */
+
+static const WCHAR *volume_type = L"NTFS";
+static DWORD volume_flags;
+
+static BOOL WINAPI get_volume(HANDLE h, LPWSTR name, DWORD room, LPDWORD serial, LPDWORD longest,
+                              LPDWORD has, LPWSTR type, DWORD type_room)
+{
+    (void)h, (void)name, (void)room, (void)serial, (void)longest;
+    *has = volume_flags;
+    wcsncpy(type, volume_type, type_room);
+    return TRUE;
+}
+/* The address that the linker would take from the system's library. */
+__typeof__(GetVolumeInformationByHandleW) *__imp_GetVolumeInformationByHandleW = get_volume;
 
 /* ---- Tests ----------------------------------------------------------------------------------- */
 
@@ -294,7 +320,7 @@ static void test_rules(void)
     CHECK(strcmp(pools, "\\Device\\Mup\\no.such.server\\data") == 0);
     CHECK(driver_name_win32("\\\\?\\unc/no.such.server/data/a", pools));
     CHECK(strcmp(pools, "\\Device\\Mup\\no.such.server\\data\\a") == 0);
-    folders = (struct folders){ .folder = { dir, below, "Q:\\data" }, .count = 3 };
+    folders = (struct folders){ .folder = { "Q:\\data", dir, below }, .count = 3 };
     folders.exclude[folders.excludes++] = "*.tmp";
     up();
     CHECK(log_has("Q:\\data is on no volume that is there", 1));
@@ -321,6 +347,42 @@ static void test_rules(void)
     CHECK(log_has("the driver refuses: error 0x8000ffff", 1));
     down();
     refuses = 0;
+    memset(&folders, 0, sizeof(folders));
+    (void)os_remove_dir(dir);
+}
+
+/* The driver does not attach to such volumes. It is said, or else nothing would be cached, and
+ * nobody knew why. */
+static void test_volumes_without_driver(void)
+{
+    static const struct {
+        const WCHAR *type;
+        DWORD flags;
+        const char *says;
+    } cases[] = {
+        { L"FAT32", 0, "is on a volume that is neither NTFS nor ReFS; the driver passes it by" },
+        { L"NTFS", 0x20000000, "is on a DAX volume; the driver passes it by" },
+    };
+    char dir[256], line[600];
+    REQUIRE(os_make_dir(dir, sizeof(dir), NULL, "port"));
+    pool_name = "\\\\no.such.server\\share\\pool"; /* another volume */
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        CASE("i %u", i);
+        folders = (struct folders){ .folder = { dir }, .count = 1 };
+        volume_type = cases[i].type;
+        volume_flags = cases[i].flags;
+        snprintf(line, sizeof(line), "%s %s", dir, cases[i].says);
+        up();
+        load_driver();
+        CHECK(log_has("the driver is connected", 1));
+        CHECK(log_has_now(line));
+        unload_driver();
+        CHECK(log_has("the driver is not connected any more", 1));
+        down();
+    }
+    pool_name = "C:\\pool";
+    volume_type = L"NTFS";
+    volume_flags = 0;
     memset(&folders, 0, sizeof(folders));
     (void)os_remove_dir(dir);
 }
@@ -445,8 +507,15 @@ static void test_stop(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(comes_and_goes), TEST(rules),   TEST(in_flight), TEST(lost_in_a_bracket),
-    TEST(forgets_all),    TEST(lengths), TEST(nonsense),  TEST(stop),
+    TEST(comes_and_goes),
+    TEST(rules),
+    TEST(volumes_without_driver),
+    TEST(in_flight),
+    TEST(lost_in_a_bracket),
+    TEST(forgets_all),
+    TEST(lengths),
+    TEST(nonsense),
+    TEST(stop),
 };
 
 int main(int argc, char **argv)

@@ -110,6 +110,11 @@ static bool name_of(const char *path, char to[DRIVER_NAME_MAX])
     return true;
 }
 
+static const char *volume_fault(const char *path)
+{
+    return path[0] == 'F' ? "is on FAT" : NULL;
+}
+
 /* The driver takes the rules that the service writes. */
 static void test_rules_of_the_service(void)
 {
@@ -117,7 +122,7 @@ static void test_rules_of_the_service(void)
     struct folders f = { .folder = { "C:\\other", "Q:\\data", "C:\\data" }, .count = 3 };
     char why[256], left_out[DRIVER_LEFT_OUT];
     f.exclude[f.excludes++] = "*.tmp";
-    const uint32_t n = driver_rules(&f, "P:\\a\\pool", name_of, text, left_out, why);
+    const uint32_t n = driver_rules(&f, "P:\\a\\pool", name_of, volume_fault, text, left_out, why);
     CHECK(n > 0 && strstr(left_out, "Q:\\data is on no volume that is there") != NULL);
     begin_without_service();
     CHECK_EQ(connect_with(text, n), STATUS_SUCCESS);
@@ -132,14 +137,26 @@ static void test_rules_of_the_service(void)
     fm_close(o);
     end();
     f.folder[1] = "P:\\data"; /* rule S6: files of the pool's volume pass */
-    CHECK(driver_rules(&f, "P:\\a\\pool", name_of, text, left_out, why) > 0);
+    CHECK(driver_rules(&f, "P:\\a\\pool", name_of, volume_fault, text, left_out, why) > 0);
     CHECK(strstr(left_out, "P:\\data is on the pool's volume") != NULL);
     f.folder[1] = "N:\\data";
-    CHECK(driver_rules(&f, "P:\\a\\pool", name_of, text, left_out, why) > 0);
+    CHECK(driver_rules(&f, "P:\\a\\pool", name_of, volume_fault, text, left_out, why) > 0);
     CHECK(strstr(left_out, "N:\\data is on a network") != NULL);
+    f.folder[1] = "F:\\data";
+    CHECK(driver_rules(&f, "P:\\a\\pool", name_of, volume_fault, text, left_out, why) > 0);
+    CHECK(strcmp(left_out, "F:\\data is on FAT") == 0);
+    f.folder[0] = f.folder[2] = "P:\\data"; /* one is told, and how many others there are */
+    CHECK(driver_rules(&f, "P:\\a\\pool", name_of, volume_fault, text, left_out, why) > 0);
+    CHECK(strstr(left_out, "P:\\data is on the pool's volume") == left_out);
+    CHECK(strstr(left_out, "It passes by others, too (2): check-config says which"));
+    CHECK(driver_rules(&f, "P:\\a\\pool", name_of, NULL, text, left_out, why) > 0);
+    CHECK(strstr(left_out, "others, too (1)"));
+    f.folder[0] = "C:\\other";
+    f.folder[2] = "C:\\data";
     f.folder[1] = "C:\\more";
-    CHECK(driver_rules(&f, "P:\\a\\pool", name_of, text, left_out, why) > 0 && !left_out[0]);
-    CHECK_EQ(driver_rules(&f, "Q:\\pool", name_of, text, left_out, why), 0);
+    CHECK(driver_rules(&f, "P:\\a\\pool", name_of, volume_fault, text, left_out, why) > 0 &&
+          !left_out[0]);
+    CHECK_EQ(driver_rules(&f, "Q:\\pool", name_of, volume_fault, text, left_out, why), 0);
     CHECK(strstr(why, "Q:\\pool: the system does not say") != NULL);
     CHECK(strstr(driver_passes_by("P:\\data", "P:\\a\\pool", name_of), "is on the pool's volume"));
     CHECK(strstr(driver_passes_by("Q:\\data", "P:\\a\\pool", name_of), "is on no volume"));
@@ -158,7 +175,7 @@ static void test_rules_of_the_service(void)
     memset(long_name, 'x', DRIVER_NAME_MAX - 40);
     for (f.count = 0; f.count < 9; f.count++)
         f.folder[f.count] = long_name;
-    CHECK_EQ(driver_rules(&f, "P:\\pool", name_of, text, left_out, why), 0);
+    CHECK_EQ(driver_rules(&f, "P:\\pool", name_of, volume_fault, text, left_out, why), 0);
 }
 
 /* A service that cannot be greeted for want of memory is refused, and may come again. */
