@@ -112,6 +112,13 @@ static void say_cached(const struct run *r, const char *path, const char *folder
         say(stdout, "%s: cached (folder = %s)", path, folder);
 }
 
+/* Of a driver's folder a link or a mount point may lead out, or in. */
+static enum folders_verdict judge_path(const struct run *r, const char *path, const char **by)
+{
+    return r->judge && config.port[0] ? r->judge(&config.folders, path, by)
+                                      : folders_judge(&config.folders, path, by);
+}
+
 /* Says of each path whether it should be cached. */
 static int judge(const struct run *r, int n, char **paths)
 {
@@ -126,7 +133,7 @@ static int judge(const struct run *r, int n, char **paths)
             status = RUN_BAD_USAGE;
             continue;
         }
-        switch (folders_judge(&config.folders, paths[i], &by)) {
+        switch (judge_path(r, paths[i], &by)) {
         case FOLDERS_CACHED:
             say_cached(r, paths[i], by);
             break;
@@ -134,7 +141,13 @@ static int judge(const struct run *r, int n, char **paths)
             say(stdout, "%s: not cached (exclude = %s)", paths[i], by);
             break;
         default:
-            say(stdout, "%s: not cached (no folder of this configuration has it)", paths[i]);
+            if (by)
+                say(stdout,
+                    "%s: not cached (it leads out of folder = %s through a link or a mount point; "
+                    "name the folder that has it)",
+                    paths[i], by);
+            else
+                say(stdout, "%s: not cached (no folder of this configuration has it)", paths[i]);
         }
     }
     return status;

@@ -36,9 +36,11 @@ static size_t volume_of(const char *name)
 /* A stream beside the file's content? `path` is one of a volume, so it has no drive letter. */
 static bool is_stream(const char *path)
 {
+    static const char content[] = "::$DATA";
     const char *const colon = strchr(path, ':');
 
-    return colon && strcmp(colon, "::$DATA") != 0;
+    /* In any case of letters. No separator follows a stream's name. */
+    return colon && (strlen(colon) != strlen(content) || !folders_is_below(content, colon));
 }
 
 /* As driver_passes_by(). `name`: that in the kernel; NULL: it has none. */
@@ -66,6 +68,31 @@ const char *driver_passes_by(const char *path, const char *pool, driver_name nam
         return NULL;
     volume[volume_of(volume)] = 0;
     return passed_by(name(path, text) ? text : NULL, volume);
+}
+
+enum folders_verdict driver_judge(const struct folders *f, const char *path, driver_name name,
+                                  const char **by)
+{
+    char text[DRIVER_NAME_MAX], folder[DRIVER_NAME_MAX];
+    struct folders one = *f;
+
+    if (!name(path, text))
+        return folders_judge(f, path, by);
+    one.count = 1;
+    one.folder[0] = folder;
+    for (unsigned i = 0; i < f->count; i++) {
+        const enum folders_verdict v =
+            name(f->folder[i], folder) ? folders_judge(&one, text, by) : FOLDERS_ELSEWHERE;
+
+        if (v == FOLDERS_CACHED)
+            *by = f->folder[i];
+        if (v != FOLDERS_ELSEWHERE)
+            return v;
+    }
+    one = *f;
+    one.excludes = 0;
+    (void)folders_judge(&one, path, by); /* which one has it, as it is typed */
+    return FOLDERS_ELSEWHERE;
 }
 
 uint32_t driver_rules(const struct folders *f, const char *pool, driver_name name,

@@ -37,6 +37,12 @@ uint32_t driver_rules(const struct folders *f, const char *pool, driver_name nam
  * NULL: it will not, as far as is known. */
 const char *driver_passes_by(const char *path, const char *pool, driver_name name);
 
+/* As folders_judge(), but by the names in the kernel, as the driver compares them. *by is a folder
+ * of `f` or a pattern. FOLDERS_ELSEWHERE with a folder: a link or a mount point leads out of it. Of
+ * a path whose volume is not there the texts are compared. */
+enum folders_verdict driver_judge(const struct folders *f, const char *path, driver_name name,
+                                  const char **by);
+
 #ifdef _WIN32
 /* What the system says. A name of a network gets one below \Device\Mup; no server is asked. */
 bool driver_name_win32(const char *path, char to[DRIVER_NAME_MAX]);

@@ -120,7 +120,7 @@ static void prepare(uint32_t clients)
 
 int main(int argc, char **argv)
 {
-    const struct run r = { NULL, log_line, ready, wait_second, has_ended, prepare, NULL };
+    const struct run r = { NULL, log_line, ready, wait_second, has_ended, prepare, NULL, NULL };
 
     with_weights = logs_to_journal();
     sigemptyset(&ends);

@@ -79,6 +79,11 @@ static const char *passes_by(const char *path, const char *pool)
     return passes ? passes : driver_volume_win32(path);
 }
 
+static enum folders_verdict judge(const struct folders *f, const char *path, const char **by)
+{
+    return driver_judge(f, path, driver_name_win32, by);
+}
+
 static void restore_page(void)
 {
     (void)SetConsoleOutputCP(page);
@@ -86,7 +91,9 @@ static void restore_page(void)
 
 int main(void)
 {
-    const struct run r = { NULL, log_line, ready, wait_second, has_ended, prepare, passes_by };
+    const struct run r = {
+        NULL, log_line, ready, wait_second, has_ended, prepare, passes_by, judge
+    };
     char **argv;
     int argc, status = start_arguments("cachemax-service", &argc, &argv);
 

@@ -23,6 +23,8 @@ struct run {
     /* Why the driver will pass a path by, or NULL: driver_passes_by(). NULL: no system with one.
      */
     const char *(*passes_by)(const char *path, const char *pool);
+    /* Is a path cached, as the driver compares? driver_judge(). NULL: no system with one. */
+    enum folders_verdict (*judge)(const struct folders *f, const char *path, const char **by);
 };
 
 /* Exit statuses. */

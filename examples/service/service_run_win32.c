@@ -126,7 +126,8 @@ static const char *wait_second(void)
 static int serve(void)
 {
     struct config c;
-    const struct run r = { &c, event_log_line, ready, wait_second, service.has_ended, NULL, NULL };
+    const struct run r = { &c,   event_log_line, ready, wait_second, service.has_ended,
+                           NULL, NULL,           NULL };
     struct os_thread life;
     char why[512];
     int status;

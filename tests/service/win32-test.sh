@@ -18,11 +18,12 @@ ok() { passed=$((passed + 1)); echo "ok $1"; }
 fail() { failed=$((failed + 1)); echo "FAIL $1: $2"; }
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-test.XXXXXX")
 name=$(basename "$work") # of the pipe, too
-files=${WINEPREFIX:-${TMPDIR:-/tmp}/cachemax-wine}/drive_c/ProgramData/cachemax
+drive=${WINEPREFIX:-${TMPDIR:-/tmp}/cachemax-wine}/drive_c
+files=$drive/ProgramData/cachemax
 job=
 cleanup() {
   [ -z "$job" ] || kill -9 "$job" 2>/dev/null
-  rm -rf "$work" "$files/$name.lock" "$files/$name.writes"
+  rm -rf "$work" "$files/$name.lock" "$files/$name.writes" "${drive:?}/$name"
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
@@ -112,11 +113,24 @@ check "its files are not cached" grep -q 'data.file: not cached (folder = .* is 
 check "nor are others" grep -q 'a.tmp: not cached (exclude = ' out
 printf 'folder = C:\\%s\n' Windows other >>service.conf
 expect "a folder on another volume" 0 'other.a: cached \(folder = C:.other\)' \
-  check-config service.conf 'C:\other\a' 'C:\other\a:b' 'C:\Windows\a'
+  check-config service.conf 'C:\other\a' 'C:\other\a:b' 'C:\Windows\a' 'C:\other\a::$data'
 check "its streams are not cached" grep -q 'a:b: not cached (it is a stream' out
+check "the content has a stream's name, too" grep -q 'a::.data: cached' out
 check "nor is the system" grep -q 'Windows.a: not cached (folder = .* is needed by the system' out
 check "a folder of the system gets a warning" \
   grep -q 'service: folder = C:.Windows is needed by the system itself' out
+printf 'folder = C:\\%s\\folder\r\n' "$name" >>service.conf
+mkdir -p "$drive/$name/folder" "$drive/$name/real" &&
+  ln -s ../real "$drive/$name/folder/link" && ln -s folder "$drive/$name/alias" &&
+  touch "$drive/$name/folder/a.tmp" && ln -s a.tmp "$drive/$name/folder/a"
+at='C:\'$name
+expect "links: in order" 0 'in order' check-config service.conf \
+  "$at\\folder\\link\\f" "$at\\folder\\link" "$at\\alias\\f" "$at\\folder\\a" "$at\\real\\f"
+check "what a link leads out to is not cached" test 2 = \
+  "$(grep -c 'link.*: not cached (it leads out of folder = C:.*folder through a link' out)"
+check "what a link leads in to is cached" grep -q 'alias.f: cached (folder = C:.*.folder)' out
+check "patterns are compared with real names" grep -q 'folder.a: not cached (exclude = \*' out
+check "what no folder has is not cached" grep -q 'real.f: not cached (no folder of this' out
 sed -i '/^port/d; /C:/d' service.conf
 echo mine >service.conf.new
 expect "remove a folder" 0 'my data: removed; .* its 1 file is' \

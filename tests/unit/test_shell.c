@@ -110,6 +110,21 @@ static bool name_of(const char *path, char to[DRIVER_NAME_MAX])
     return true;
 }
 
+/* "C:\\data\\link" leads to "P:\\far", "C:\\alias" and "P:\\near" to "C:\\data". */
+static bool linked_name_of(const char *path, char to[DRIVER_NAME_MAX])
+{
+    static const char *const links[][2] = { { "C:\\data\\link", "P:\\far" },
+                                            { "C:\\alias", "C:\\data" },
+                                            { "P:\\near", "C:\\data" } };
+    char real[300];
+    for (unsigned i = 0; i < sizeof(links) / sizeof(links[0]); i++)
+        if (folders_is_below(links[i][0], path)) {
+            snprintf(real, sizeof(real), "%s%s", links[i][1], path + strlen(links[i][0]));
+            return name_of(real, to);
+        }
+    return name_of(path, to);
+}
+
 static const char *volume_fault(const char *path)
 {
     return path[0] == 'F' ? "is on FAT" : NULL;
@@ -162,11 +177,11 @@ static void test_rules_of_the_service(void)
     CHECK(strstr(driver_passes_by("Q:\\data", "P:\\a\\pool", name_of), "is on no volume"));
     CHECK(driver_passes_by("C:\\more", "P:\\a\\pool", name_of) == NULL);
     CHECK(driver_passes_by("Q:\\data", "Q:\\pool", name_of) == NULL); /* not known */
-    static const char *const passed[] = { "C:\\windows",       "C:\\Windows\\a", "C:\\pagefile.sys",
-                                          "C:\\$Mft",          "C:\\a:stream",   "C:\\a:s:$DATA",
-                                          "C:\\x\\NTUSER.DAT", "C:\\EFI\\boot" };
-    static const char *const taken[] = { "C:\\", "C:", "C:\\windows2", "C:\\a::$DATA",
-                                         "C:\\x\\efi" };
+    static const char *const passed[] = { "C:\\windows", "C:\\Windows\\a",    "C:\\pagefile.sys",
+                                          "C:\\$Mft",    "C:\\a:stream",      "C:\\a:s:$DATA",
+                                          "C:\\a::$dat", "C:\\x\\NTUSER.DAT", "C:\\EFI\\boot" };
+    static const char *const taken[] = { "C:\\",         "C:",           "C:\\windows2",
+                                         "C:\\a::$DATA", "C:\\a::$data", "C:\\x\\efi" };
     for (unsigned i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
         CHECK(driver_passes_by(passed[i], "P:\\a\\pool", name_of) != NULL);
     for (unsigned i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
@@ -176,6 +191,37 @@ static void test_rules_of_the_service(void)
     for (f.count = 0; f.count < 9; f.count++)
         f.folder[f.count] = long_name;
     CHECK_EQ(driver_rules(&f, "P:\\pool", name_of, volume_fault, text, left_out, why), 0);
+}
+
+/* As the driver compares: by the names in the kernel. What is typed is only shown. */
+static void test_judges_as_the_driver(void)
+{
+    const struct folders f = { .folder = { "Q:\\data", "C:\\data", "P:\\alike" },
+                               .count = 3,
+                               .exclude = { "*.tmp", "link" },
+                               .excludes = 2 };
+    static const struct {
+        const char *path;
+        enum folders_verdict verdict;
+        const char *by;
+    } cases[] = {
+        { "C:\\data\\a", FOLDERS_CACHED, "C:\\data" },
+        { "C:\\DATA\\a", FOLDERS_CACHED, "C:\\data" },
+        { "C:\\data\\a.tmp", FOLDERS_EXCLUDED, "*.tmp" },
+        { "C:\\other\\a", FOLDERS_ELSEWHERE, NULL },
+        { "C:\\data\\link\\a", FOLDERS_ELSEWHERE, "C:\\data" }, /* out of it, not left out */
+        { "C:\\alias\\a", FOLDERS_CACHED, "C:\\data" },
+        { "P:\\near", FOLDERS_CACHED, "C:\\data" },
+        { "P:\\near\\b.tmp\\a", FOLDERS_EXCLUDED, "*.tmp" },
+        { "Q:\\data\\a", FOLDERS_CACHED, "Q:\\data" }, /* driver_passes_by() knows better */
+        { "Q:\\other", FOLDERS_ELSEWHERE, NULL },
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        CASE("%s", cases[i].path);
+        const char *by = "?";
+        CHECK_EQ(driver_judge(&f, cases[i].path, linked_name_of, &by), cases[i].verdict);
+        CHECK(cases[i].by ? by && strcmp(by, cases[i].by) == 0 : !by);
+    }
 }
 
 /* A service that cannot be greeted for want of memory is refused, and may come again. */
@@ -803,6 +849,7 @@ static const struct harness_test tests[] = {
     TEST(connects),
     TEST(connects_without_memory),
     TEST(rules_of_the_service),
+    TEST(judges_as_the_driver),
     TEST(reads),
     TEST(reads_that_pass),
     TEST(non_cached),
