@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# http_origin.py - the origin server of http-proxy-test.py.
+import socketserver
+import threading
+import time
+
+CONTROL = {"fresh": "public, max-age=600", "seconds": "max-age=3", "second": "max-age=2",
+           "nostore": "no-store"}
+REASONS = {200: "OK", 206: "Partial Content", 400: "Bad Request", 403: "Forbidden",
+           404: "Not Found", 410: "Gone", 412: "Precondition Failed",
+           416: "Range Not Satisfiable", 503: "Service Unavailable"}
+CHANGE_EVERY = 6  # requests
+CUTS = {"its first line": lambda head: head[:head.index(b"\n") + 1],
+        "a half of a head": lambda head: head[:len(head) // 2],
+        "a head without its end": lambda head: head[:-2]}
+
+
+class Origin(socketserver.ThreadingTCPServer):
+    """Objects are named /SIZE/HOW/NAME; HOW: words of CONTROL and of answer(), with commas."""
+    daemon_threads = allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.port = self.server_address[1]
+        self.url = "http://127.0.0.1:%d" % self.port
+        self.lock = threading.Lock()
+        self.requests = 0
+        self.asked = {}  # (method, path): how often
+        self.versions = {}  # path: number
+        self.changing = []  # paths; every few requests one of them gets another version
+        self.control = {}  # path: its Cache-Control from now on
+        self.field = {}  # path: one more field
+        self.down = set()  # paths
+        self.cut = {}  # (method, path): how many bytes of an answer are sent, see sent()
+        self.delay = 0
+        self.sent = {}  # path: bytes of bodies
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request, client_address):
+        pass  # a client that had enough
+
+    def body(self, path, version):
+        size = int(path.split("/")[1])
+        word = b"%08d" % (version % 100000 * 1000 + sum(path.encode()) % 1000)
+        return (word * (size // 8 + 1))[:size]
+
+    def gets(self, method="GET", path=None):
+        with self.lock:
+            return sum(n for (m, p), n in self.asked.items() if m == method and path in (None, p))
+
+    def change(self, path):
+        with self.lock:
+            self.versions[path] = self.versions.get(path, 0) + 1
+
+    def note(self, method, path):
+        """A request came. The version that it gets."""
+        with self.lock:
+            self.asked[method, path] = self.asked.get((method, path), 0) + 1
+            self.requests += 1
+            if self.changing and self.requests % CHANGE_EVERY == 0:
+                other = self.changing[self.requests // CHANGE_EVERY % len(self.changing)]
+                self.versions[other] = self.versions.get(other, 0) + 1
+            return self.versions.get(path, 0)
+
+    def answer(self, method, path, version, fields):
+        """Status, fields, body; a body that is a list is sent in chunks."""
+        if path.startswith("/missing") or path in self.down:
+            return 503 if path in self.down else 404, [], b""
+        how = path.split("/")[2].split(",")
+        etag = '"%040d"' % version if "long" in how else '"v%d"' % version
+        if "twoetags" in how:
+            etag = '"v%d-%s"' % (version, method)
+        head = ["ETag: " + etag]
+        control = [self.control[path]] if path in self.control else [CONTROL.get(w) for w in how]
+        head += ["Cache-Control: " + c for c in control if c]
+        head += [self.field[path]] if path in self.field else []
+        for word in how:  # a method that is refused: get403
+            if word.startswith(method.lower()) and word[len(method):].isdigit():
+                return int(word[len(method):]), head, b""
+        if fields.get("if-match", etag) != etag:
+            return 412, head, b""
+        body, status = self.body(path, version), 200
+        if "range" in fields and "norange" not in how:
+            first, last = (int(n) for n in fields["range"][6:].split("-"))
+            if first >= len(body):
+                return 416, head + ["Content-Range: bytes */%d" % len(body)], b""
+            size = "*" if "chunked" in how else len(body)
+            body, status = body[first:last + 1], 206
+            if "short" in how:  # a server may send less than it is asked for
+                body = body[:50001]
+            head += ["Content-Range: bytes %d-%d/%s" % (first, first + len(body) - 1, size)]
+        if "chunked" in how:
+            return status, head, [body[i:i + 50000] for i in range(0, len(body), 50000)]
+        return status, head, body
+
+
+class Handler(socketserver.StreamRequestHandler):
+    disable_nagle_algorithm = True
+
+    def handle(self):
+        while line := self.rfile.readline():
+            method, path, _ = line.decode().split()
+            fields = {}
+            while line := self.rfile.readline().rstrip():
+                name, value = line.decode().split(": ", 1)
+                fields[name.lower()] = value
+            version = self.server.note(method, path)
+            time.sleep(self.server.delay)
+            status, head, body = self.server.answer(method, path, version, fields)
+            how = (path + "/").split("/")[2].split(",")
+            if isinstance(body, list):
+                head += ["Transfer-Encoding: chunked"]
+                body = b"".join(b"%x\r\n%s\r\n" % (len(b), b) for b in body + [b""])
+            elif "open" not in how and (method == "HEAD" or "openget" not in how):
+                head += ["Content-Length: %d" % len(body)]
+            head = "HTTP/1.1 %d %s\r\n%s\r\n\r\n" % (status, REASONS[status], "\r\n".join(head))
+            body = b"" if method == "HEAD" else body
+            with self.server.lock:
+                self.server.sent[path] = self.server.sent.get(path, 0) + len(body)
+            cut = self.server.cut.get((method, path))
+            if "drip" in how and body:  # it comes within 36 seconds
+                self.wfile.write(head.encode())
+                for part in range(18):
+                    time.sleep(2)
+                    self.wfile.write(body[len(body) * part // 18:len(body) * (part + 1) // 18])
+                continue
+            self.wfile.write(self.sent(head.encode(), body, cut))
+            if cut or "open" in how or "openget" in how:
+                return  # the connection ends
+
+    @staticmethod
+    def sent(head, body, cut):
+        """What comes of an answer. cut: None, or one of CUTS, or "body"."""
+        if cut == "body":
+            return head + body[:len(body) // 2]
+        return CUTS[cut](head) if cut else head + body
