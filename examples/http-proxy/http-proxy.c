@@ -172,6 +172,13 @@ static void free_body(void *body)
     free(b);
 }
 
+/* The body ends with its connection, and before the length that the HEAD told. */
+static bool is_broken(const struct request *r, const struct body *b, const struct answer *a)
+{
+    return a->open_end && r->file && b->len < r->size && r->size != CM_SIZE_UNKNOWN &&
+           strcmp(a->etag, r->etag) == 0;
+}
+
 /* All that the origin sends. An open end stays one: no length, no chunks, the connection ends. */
 static struct MHD_Response *respond_whole(struct request *r, int *status)
 {
@@ -181,7 +188,7 @@ static struct MHD_Response *respond_whole(struct request *r, int *status)
 
     if (!b)
         return NULL;
-    *status = origin_whole(r->curl, r->uri, b, &a) ? (int)a.status : 502;
+    *status = origin_whole(r->curl, r->uri, b, &a) && !is_broken(r, b, &a) ? (int)a.status : 502;
     if (*status == 502)
         response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     else

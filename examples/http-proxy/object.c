@@ -254,14 +254,15 @@ int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
 }
 
 /* A response whose end the client cannot check must be known as such before its head is sent. So
- * must one that would break off, and one that the origin refuses to a GET. So this looks at the
- * first byte. The read fills the cache, if the object can be stored. */
+ * must one that would break off, and one that the origin refuses to a GET, or does not answer: the
+ * client gets 502 then. So this looks at the first byte. The read fills the cache, if the object
+ * can be stored. */
 static bool must_be_whole(struct request *r)
 {
     char byte;
     const int64_t n = object_read(r, 0, &byte, 1);
 
-    return n == ORIGIN_OPEN_END || n == ORIGIN_TORN || n == ORIGIN_CHANGED;
+    return n == ORIGIN_OPEN_END || n == ORIGIN_TORN || n == ORIGIN_CHANGED || n == ORIGIN_FAILED;
 }
 
 int object_open(struct request *r)
