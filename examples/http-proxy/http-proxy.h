@@ -47,11 +47,12 @@ struct answer {
     long status;
     char etag[ETAG_BYTES]; /* "": none */
     bool no_store;
-    bool open_end;        /* the body ends with the connection: who knows whether it is whole? */
-    uint64_t fresh;       /* for so many seconds, by Cache-Control, Age, Date */
-    uint64_t from, total; /* first byte of the body in the object; bytes of the object, or
-                           * CM_SIZE_UNKNOWN */
-    size_t got;           /* bytes of the body */
+    bool open_end;       /* the body ends with the connection: who knows whether it is whole? */
+    uint64_t fresh;      /* for so many seconds, by Cache-Control, Age, Date */
+    bool has_part;       /* status 206, and it says for sure which part of the object it is: */
+    uint64_t from, part; /* ... the first byte, and how many */
+    uint64_t total;      /* bytes of the object, or CM_SIZE_UNKNOWN */
+    size_t got;          /* bytes of the body */
 };
 extern const char *origin_url; /* http://HOST:PORT */
 /* Each returns true if the origin gave a complete answer, with whatever status. */

@@ -202,6 +202,16 @@ static bool is_version(const struct request *r, const char *etag)
     return memcmp(v.proof, r->validator.proof, CM_PROOF_BYTES) == 0;
 }
 
+/* A part of the object, from `at` on. What says not for sure where it belongs may be anything, as
+ * an envelope with several parts. */
+static bool is_part(const struct request *r, const struct answer *a, uint64_t at)
+{
+    const bool sizes_agree =
+        a->total == CM_SIZE_UNKNOWN || r->size == CM_SIZE_UNKNOWN || a->total == r->size;
+
+    return a->has_part && a->from == at && a->got > 0 && a->got <= a->part && sizes_agree;
+}
+
 /* An answer of the origin is of one version, and its ETag says of which. Only the end of the object
  * may be a short read; a server may send less than it is asked for. A cm_origin_read_fn:
  * what it returns is stored. */
@@ -225,14 +235,14 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
             cm_validator_set_proof(&r->other, a.etag, strlen(a.etag));
             return ORIGIN_TORN;
         }
-        if (a.status == 206 && (a.from != at || a.got == 0))
+        if (a.status == 206 && !is_part(r, &a, at))
             return ORIGIN_FAILED;
         /* Of an object with a size, the end is known. */
         if (a.status == 200 && a.open_end && r->size == CM_SIZE_UNKNOWN)
             return ORIGIN_OPEN_END;
         if (a.status == 200 && a.open_end && a.got < len - done && at + a.got != r->size)
             return ORIGIN_FAILED;
-        if (a.status == 200 || at + a.got == a.total)
+        if (a.status == 200 || at + a.got == (r->size == CM_SIZE_UNKNOWN ? a.total : r->size))
             return (int64_t)(done + a.got);
     }
 }

@@ -160,6 +160,54 @@ static bool has_chunks(CURL *curl)
     return len >= 7 && strcasecmp(field->value + len - 7, "chunked") == 0;
 }
 
+/* Digits only: no sign, no blank. */
+static bool read_number(const char **s, uint64_t *n)
+{
+    const char *begin = *s;
+
+    for (*n = 0; **s >= '0' && **s <= '9'; ++*s) {
+        if (*n > (INT64_MAX - 9) / 10)
+            return false;
+        *n = 10 * *n + (uint64_t)(**s - '0');
+    }
+    return *s > begin;
+}
+
+/* "bytes FROM-TO/TOTAL", of which TOTAL may be "*". A unit has no case (RFC 9110). */
+static bool read_range(const char *s, struct answer *a)
+{
+    uint64_t from, to, total = CM_SIZE_UNKNOWN;
+
+    if (strncasecmp(s, "bytes ", 6) != 0)
+        return false;
+    s += 6;
+    if (!read_number(&s, &from) || *s++ != '-' || !read_number(&s, &to) || *s++ != '/')
+        return false;
+    if (*s == '*')
+        s++;
+    else if (!read_number(&s, &total))
+        return false;
+    if (*s || to < from || to >= total)
+        return false;
+    a->from = from;
+    a->part = to - from + 1;
+    a->total = total;
+    return true;
+}
+
+/* Does a 206 say for sure which part its body is? Several parts in one body do not, and several
+ * fields contradict each other. */
+static void read_part(CURL *curl, struct answer *a)
+{
+    struct curl_header *field;
+
+    if (!curl_easy_header(curl, "Content-Type", 0, CURLH_HEADER, -1, &field) &&
+        strncasecmp(field->value, "multipart/byteranges", 20) == 0)
+        return;
+    if (!curl_easy_header(curl, "Content-Range", 0, CURLH_HEADER, -1, &field) && field->amount == 1)
+        a->has_part = read_range(field->value, a);
+}
+
 static void read_head(CURL *curl, struct answer *a)
 {
     struct curl_header *field;
@@ -172,9 +220,8 @@ static void read_head(CURL *curl, struct answer *a)
     if (!curl_easy_header(curl, "ETag", 0, CURLH_HEADER, -1, &field) &&
         strlen(field->value) < sizeof(a->etag))
         strcpy(a->etag, field->value);
-    if (!curl_easy_header(curl, "Content-Range", 0, CURLH_HEADER, -1, &field))
-        sscanf(field->value, "bytes %" SCNu64 "-%*u/%" SCNu64, &a->from,
-               &a->total); /* or "/" "*" */
+    if (a->status == 206)
+        read_part(curl, a);
     read_control(curl, a);
 }
 

@@ -22,7 +22,7 @@ import threading
 import time
 
 from http2_origin import Http2Origin
-from http_origin import CUTS, Origin
+from http_origin import CUTS, PARTS, Origin
 
 build = sys.argv[1]
 reads = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
@@ -268,6 +268,17 @@ def test_methods(proxy, origin):
         check("HEAD gives %d, and GET the object" % status, not wrong, wrong)
         got = proxy.get("/3000/fresh,get%d/x" % status)[0]
         check("GET gives %d, and HEAD 200" % status, got == status, got)
+
+
+def test_parts(proxy, origin):
+    """A 206 counts only if it says for sure which part it is of an object of this size. If it does
+    not, the whole object is passed on, and nothing is stored."""
+    for how in PARTS:
+        path = "/30000/fresh,%s/x" % how
+        wrong, gets = wrong_ones(proxy, origin, [path]), origin.gets("GET", path)
+        check("a 206 (%s): right" % how, not wrong and not wrong_ones(proxy, origin, [path]))
+        kept = origin.gets("GET", path) == gets
+        check("a 206 (%s): is it stored" % how, kept == (how in ("unit", "star")), kept)
 
 
 def test_no_store_later(proxy, origin):
@@ -686,6 +697,7 @@ def test_all(pool, start, origin):
     test_plain(proxy, origin)
     test_directives(proxy, origin)
     test_methods(proxy, origin)
+    test_parts(proxy, origin)
     test_no_store_later(proxy, origin)
     test_large(proxy, origin)
     test_half_head(proxy, origin)

@@ -14,6 +14,25 @@ CHANGE_EVERY = 6  # requests
 CUTS = {"its first line": lambda head: head[:head.index(b"\n") + 1],
         "a half of a head": lambda head: head[:len(head) // 2],
         "a head without its end": lambda head: head[:-2]}
+# Heads and bodies of a 206, by words of HOW, of the usual Content-Range and body. The first two are
+# right, though unusual. All others are not, or say nothing that can be relied on.
+PARTS = {
+    "unit": lambda field, body: ([field.replace("bytes", "Bytes")], body),
+    "star": lambda field, body: ([field[:field.index("/") + 1] + "*"], body),
+    "multipart": lambda field, body: (["Content-Type: Multipart/ByteRanges; boundary=x"],
+                                      b"--x\r\n%s\r\n\r\n%s\r\n--x--" % (field.encode(), body)),
+    "multifield": lambda field, body: ([field, "Content-Type: multipart/byteranges; boundary=x"],
+                                       body),
+    "nofield": lambda field, body: ([], body),
+    "twofields": lambda field, body: ([field, field.replace("bytes 0", "bytes 9")], body),
+    "lines": lambda field, body: ([field.replace("bytes", "lines")], body),
+    "begin": lambda field, body: (["Content-Range: bytes 0"], body),
+    "minus": lambda field, body: ([field.replace("bytes 0", "bytes -0")], body),
+    "after": lambda field, body: ([field + " x"], body),
+    "total": lambda field, body: ([field + "0"], body),
+    "small": lambda field, body: (["Content-Range: bytes 0-9/10"], body),
+    "other": lambda field, body: ([field.replace("bytes 0", "bytes 5")], body[5:]),
+}
 
 
 class Origin(socketserver.ThreadingTCPServer):
@@ -90,7 +109,10 @@ class Origin(socketserver.ThreadingTCPServer):
             body, status = body[first:last + 1], 206
             if "short" in how:  # a server may send less than it is asked for
                 body = body[:50001]
-            head += ["Content-Range: bytes %d-%d/%s" % (first, first + len(body) - 1, size)]
+            part = ["Content-Range: bytes %d-%d/%s" % (first, first + len(body) - 1, size)]
+            for word in PARTS.keys() & how:
+                part, body = PARTS[word](part[0], body)
+            head += part
         if "chunked" in how:
             return status, head, [body[i:i + 50000] for i in range(0, len(body), 50000)]
         return status, head, body
