@@ -44,6 +44,7 @@ void object_close(struct request *r);
 
 /* origin.c: */
 struct answer {
+    bool reached; /* the request was sent; else there is no connection */
     long status;
     char etag[ETAG_BYTES]; /* "": none */
     bool no_store;

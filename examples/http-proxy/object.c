@@ -104,6 +104,13 @@ static struct copy look_up(const struct lock *lock, const cm_file_id *id)
     return c;
 }
 
+/* It may be over soon: errors of the server, a timeout, too many requests. Not a method that it
+ * does not know (501). */
+static bool is_trouble(long status)
+{
+    return (status >= 500 && status != 501) || status == 408 || status == 429;
+}
+
 /* Asks the origin about the object. If the result is CACHED, r->validator and *ttl_ns hold from now
  * on. */
 static int ask(struct request *r, const struct copy *c, uint64_t *ttl_ns)
@@ -111,9 +118,11 @@ static int ask(struct request *r, const struct copy *c, uint64_t *ttl_ns)
     uint64_t asked_at = cm_now();
     struct answer a;
 
-    if (!origin_head(r->curl, r->uri, &a) || (a.status >= 500 && a.status != 501)) {
+    if (!origin_head(r->curl, r->uri, &a) || is_trouble(a.status)) {
         *ttl_ns = RETRY_NS; /* an old copy is better than none; ask again in some seconds */
-        return c->known ? CACHED : 502;
+        if (c->known)
+            return CACHED;
+        return a.reached ? WHOLE : 502; /* it may be trouble with the HEAD only */
     }
     if (a.status == 200 && a.etag[0] == '"' && !a.no_store) {
         r->validator = (cm_validator)CM_VALIDATOR_INIT;

@@ -232,6 +232,7 @@ static void read_head(CURL *curl, struct answer *a)
 static CURLcode perform(CURL *curl, const char *uri, struct answer *a)
 {
     bool whole_head = false;
+    long sent = 0;
     CURLcode e;
 
     curl_easy_setopt(curl, CURLOPT_URL, origin_url);
@@ -245,6 +246,8 @@ static CURLcode perform(CURL *curl, const char *uri, struct answer *a)
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, &whole_head);
     e = curl_easy_perform(curl);
     *a = (struct answer){ 0 };
+    curl_easy_getinfo(curl, CURLINFO_REQUEST_SIZE, &sent);
+    a->reached = sent > 0;
     read_head(curl, a);
     return e == CURLE_OK && (!whole_head || a->status < 200) ? CURLE_GOT_NOTHING : e;
 }

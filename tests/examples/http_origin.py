@@ -8,8 +8,9 @@ import time
 CONTROL = {"fresh": "public, max-age=600", "seconds": "max-age=3", "second": "max-age=2",
            "nostore": "no-store"}
 REASONS = {200: "OK", 206: "Partial Content", 400: "Bad Request", 403: "Forbidden",
-           404: "Not Found", 410: "Gone", 412: "Precondition Failed",
-           416: "Range Not Satisfiable", 503: "Service Unavailable"}
+           404: "Not Found", 408: "Request Timeout", 410: "Gone", 412: "Precondition Failed",
+           416: "Range Not Satisfiable", 429: "Too Many Requests", 500: "Internal Server Error",
+           501: "Not Implemented", 503: "Service Unavailable"}
 CHANGE_EVERY = 6  # requests
 CUTS = {"its first line": lambda head: head[:head.index(b"\n") + 1],
         "a half of a head": lambda head: head[:len(head) // 2],
@@ -51,7 +52,7 @@ class Origin(socketserver.ThreadingTCPServer):
         self.changing = []  # paths; every few requests one of them gets another version
         self.control = {}  # path: its Cache-Control from now on
         self.field = {}  # path: one more field
-        self.down = set()  # paths
+        self.down = {}  # path: the status of all answers
         self.cut = {}  # (method, path): how many bytes of an answer are sent, see sent()
         self.delay = 0
         self.sent = {}  # path: bytes of bodies
@@ -86,7 +87,7 @@ class Origin(socketserver.ThreadingTCPServer):
     def answer(self, method, path, version, fields):
         """Status, fields, body; a body that is a list is sent in chunks."""
         if path.startswith("/missing") or path in self.down:
-            return 503 if path in self.down else 404, [], b""
+            return self.down.get(path, 404), [], b""
         how = path.split("/")[2].split(",")
         etag = '"%040d"' % version if "long" in how else '"v%d"' % version
         if "twoetags" in how:
