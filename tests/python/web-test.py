@@ -95,6 +95,49 @@ def web_a_server_without_ranges_below_a_directory():
 
 
 @check
+def web_many_files_of_a_server_without_ranges():
+    """Each answer that goes on has a connection. There are 100, so only the newest go on."""
+    needs_fsspec()
+    options = {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=60)}}
+    with Case(target_options=options) as case:
+        case.server.odd = whole
+        files = []
+        for n in range(110):
+            case.server.files["/%d" % n] = CONTENT, '"e"'
+            files.append(case.fs.open("%s/%d" % (case.server.url, n), block_size=4096))
+            assert files[-1].read(100) == CONTENT[:100]
+
+        def reads_on(n, at):
+            before = case.server.gets
+            files[n].seek(at)
+            assert files[n].read(100) == CONTENT[at:at + 100]
+            return case.server.gets == before
+        assert all(reads_on(n, 300000) for n in range(109, 101, -1))  # 102 is the newest now
+        assert not reads_on(101, 300000) and reads_on(101, 500000)
+        assert not reads_on(109, 500000) and reads_on(102, 500000)  # the oldest was ended
+        assert not reads_on(0, 300000) and reads_on(0, 500000)
+        for file in files:
+            file.close()
+
+
+@check
+def web_a_server_without_ranges_and_few_connections():
+    """No answer is kept if it has the only connection."""
+    needs_fsspec()
+
+    async def session(**more):
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1),
+                                     timeout=aiohttp.ClientTimeout(total=60))
+    with Case(target_options={"get_client": session}) as case:
+        case.server.odd = whole
+        with case.fs.open(case.url) as file, case.fs.open(case.url) as other:
+            assert file.read(100) == CONTENT[:100]
+            assert case.fs.info(case.url)["size"] == len(CONTENT)
+            assert other.seek(500000) and other.read(100) == CONTENT[500000:500100]
+            assert file.seek(800000) and file.read(100) == CONTENT[800000:800100]
+
+
+@check
 def web_a_page_in_place_of_one_part():
     for page in (200, {}, b"Sorry, maintenance\n"), (200, {"ETag": '"page"'}, b"x" * len(CONTENT)):
         with Case() as case:

@@ -8,10 +8,12 @@ counts only if it says which part it is, and nothing in it speaks against the ve
 import errno
 import os
 import re
+import weakref
 
 from fsspec.asyn import sync
 
 PIECE = 1 << 20
+KEPT = 8  # answers of a file system that go on; each has one of aiohttp's 100 connections
 OWN = ("range", "accept-encoding", "if-match", "if-range")  # headers that are made here
 
 
@@ -41,7 +43,8 @@ def _drop(answer):
 
 
 class _Body:
-    """What an answer has, piece by piece. `at`: how much is taken."""
+    """What an answer has, piece by piece. `at`: how much is taken. `answer`: None if it was ended.
+    """
 
     def __init__(self, answer, keep):
         self.answer, self.ahead, self.at = answer, b"", 0
@@ -64,6 +67,39 @@ class _Body:
         data = b"".join(pieces)
         self.at += len(data)
         return data
+
+    def end(self):
+        answer, self.answer, self.ahead = self.answer, None, b""
+        if answer is not None:
+            _drop(answer)
+
+
+class _Kept:
+    """The newest answers of a session that go on, and that nobody takes from now. All calls are in
+    the loop of the session. The references are weak: a File may be given up without close()."""
+    of = weakref.WeakKeyDictionary()  # a _Kept by session
+
+    def __init__(self, connector):
+        self.bodies = []
+        # Half of the connections are for other requests.
+        limits = [getattr(connector, name, 0) for name in ("limit", "limit_per_host")]
+        self.most = min([KEPT] + [limit // 2 for limit in limits if limit])
+
+    @classmethod
+    def of_session(cls, session):
+        if session not in cls.of:
+            cls.of[session] = cls(session.connector)
+        return cls.of[session]
+
+    def remove(self, body):
+        self.bodies = [ref for ref in self.bodies if ref() not in (None, body)]
+
+    def add(self, body):
+        self.bodies.append(weakref.ref(body))
+        while len(self.bodies) > self.most:
+            oldest = self.bodies.pop(0)()
+            if oldest is not None:
+                oldest.end()
 
 
 class File:
@@ -90,28 +126,42 @@ class File:
         return data, proven
 
     async def _part(self, whole, first, count, strict):
-        if whole is not None and whole.at <= first:
+        session = await self.fs.set_session()
+        kept = _Kept.of_session(session)
+        kept.remove(whole)  # so nobody ends it meanwhile
+        if whole is not None and whole.answer is not None and whole.at <= first:
             try:
-                return await self._of_whole(whole, first, count)
+                data, proven = await self._of_whole(whole, first, count)
+                self._keep(whole, kept)
+                return data, proven, whole
             except Exception:  # the server does not wait for ever: ask again
                 pass
         if whole is not None:
-            _drop(whole.answer)
-        answer, kept = await self._ask(first, count), None
+            whole.end()
+        answer, whole = await self._ask(session, first, count), None
         try:
             if answer.status == 416 and not strict:  # it has become shorter
                 return b"", False, None
             self._refuse(self._trouble(answer, first, count, strict), strict)
             if answer.status == 200:
-                data, proven, kept = await self._of_whole(_Body(answer, True), first, count)
-                return data, proven, kept
+                body = _Body(answer, True)
+                data, proven = await self._of_whole(body, first, count)
+                whole = body
+                self._keep(whole, kept)
+                return data, proven, whole
             data = await _Body(answer, False).take(count + 1)
             if len(data) > count or (strict and not data):
                 self._refuse("has %s bytes than it says" % ("more" if data else "fewer"), strict)
             return data, self._is_proven(answer), None
         finally:
-            if kept is None:
+            if whole is None:
                 _drop(answer)
+
+    def _keep(self, whole, kept):
+        if whole.at < self.length:
+            kept.add(whole)
+        else:
+            whole.end()
 
     def _refuse(self, why, strict):
         if why and strict:
@@ -119,7 +169,7 @@ class File:
         if why:
             raise OSError(errno.EIO, "the server's answer " + why, self.url)
 
-    async def _ask(self, first, count):
+    async def _ask(self, session, first, count):
         kwargs = dict(self.fs.kwargs)
         headers = {name: value for name, value in (kwargs.pop("headers", None) or {}).items()
                    if name.lower() not in OWN}
@@ -128,7 +178,6 @@ class File:
             headers["Range"] = "bytes=%d-%d" % (first, first + count - 1)
         if self.etag:
             headers["If-Match"] = self.etag
-        session = await self.fs.set_session()
         answer = await session.get(self.fs.encode_url(self.url), headers=headers, **kwargs)
         if answer.status == 404:
             _drop(answer)
@@ -168,9 +217,9 @@ class File:
         while whole.at < first and await whole.take(min(first - whole.at, PIECE)):
             pass
         data = await whole.take(count) if whole.at == first else b""
-        return data, self._is_proven(whole.answer), whole
+        return data, self._is_proven(whole.answer)
 
     def close(self):
         whole, self.whole = self.whole, None
         if whole is not None:
-            self.fs.loop.call_soon_threadsafe(_drop, whole.answer)
+            self.fs.loop.call_soon_threadsafe(whole.end)
