@@ -66,7 +66,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        if "Transfer-Encoding" not in headers:
+        if not {"Transfer-Encoding", "Connection"} & headers.keys():  # close: that is the end
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         try:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """web-test.py DIR - cachemax.filesystem over web servers that answer otherwise than asked.
 python-test.sh runs it."""
+import errno
 import gzip
 import logging
 import random
@@ -135,6 +136,43 @@ def web_a_server_without_ranges_and_few_connections():
             assert case.fs.info(case.url)["size"] == len(CONTENT)
             assert other.seek(500000) and other.read(100) == CONTENT[500000:500100]
             assert file.seek(800000) and file.read(100) == CONTENT[800000:800100]
+
+
+@check
+def web_answers_that_end_before_the_file():
+    """Their end looks like that of a whole file. It is an error, also without the cache."""
+    def close(size):
+        return lambda *request: (200, {"ETag": '"e"', "Connection": "close"}, CONTENT[:size])
+
+    def chunks(size):
+        return lambda *request: (200, {"ETag": '"e"', "Transfer-Encoding": "chunked"},
+                                 b"%x\r\n%b\r\n0\r\n\r\n" % (size, CONTENT[:size]))
+
+    def empty(handler, content, etag, first, last):
+        part = (0, len(content) - 1) if first is None else (first, last)
+        return 206, {"Content-Range": "bytes %d-%d/%d" % (*part, len(content)), "ETag": etag}, b""
+
+    def none(handler, content, etag, first, last):
+        return 416, {"ETag": etag}, b""
+    for odd in close(600000), chunks(600000), close(0), empty, none:
+        with Case() as case:
+            for call in (lambda file: len(file.read()),
+                         lambda file: len(file.raw.pread(590000, 20000)),
+                         lambda file: len(file.raw.pread(700000, 20000))):
+                case.server.odd = odd
+                with case.fs.open(case.url) as file:
+                    assert raises(OSError, lambda: call(file)).errno == errno.EIO
+            with case.fs.open(case.url) as file:
+                assert raises(OSError, file.raw.warm).errno == errno.EIO
+            case.server.odd = None
+            case.reads()
+            # It goes on with an answer that has ended meanwhile.
+            case.cache.forget(case.fs.open(case.url).raw)
+            odds = [odd]
+            case.server.odd = lambda *request: (odds.pop() if odds else whole)(*request)
+            with case.fs.open(case.url) as file:
+                assert file.read() == CONTENT
+            case.reads()
 
 
 @check

@@ -131,7 +131,7 @@ class File:
         kept.remove(whole)  # so nobody ends it meanwhile
         if whole is not None and whole.answer is not None and whole.at <= first:
             try:
-                data, proven = await self._of_whole(whole, first, count)
+                data, proven = await self._of_whole(whole, first, count, strict)
                 self._keep(whole, kept)
                 return data, proven, whole
             except Exception:  # the server does not wait for ever: ask again
@@ -140,17 +140,17 @@ class File:
             whole.end()
         answer, whole = await self._ask(session, first, count), None
         try:
-            if answer.status == 416 and not strict:  # it has become shorter
+            if answer.status == 416 and not strict and not self.etag:  # it has become shorter
                 return b"", False, None
             self._refuse(self._trouble(answer, first, count, strict), strict)
             if answer.status == 200:
                 body = _Body(answer, True)
-                data, proven = await self._of_whole(body, first, count)
+                data, proven = await self._of_whole(body, first, count, strict)
                 whole = body
                 self._keep(whole, kept)
                 return data, proven, whole
             data = await _Body(answer, False).take(count + 1)
-            if len(data) > count or (strict and not data):
+            if len(data) > count or not data:
                 self._refuse("has %s bytes than it says" % ("more" if data else "fewer"), strict)
             return data, self._is_proven(answer), None
         finally:
@@ -212,11 +212,14 @@ class File:
     def _is_proven(self, answer):
         return self.etag is not None and answer.headers.get("ETag") == self.etag
 
-    async def _of_whole(self, whole, first, count):
-        """The answer goes on: the next part may be behind this one."""
+    async def _of_whole(self, whole, first, count, strict):
+        """The answer goes on: the next part may be behind this one. If nothing but the end of the
+        connection tells its end, it may be a broken one."""
         while whole.at < first and await whole.take(min(first - whole.at, PIECE)):
             pass
         data = await whole.take(count) if whole.at == first else b""
+        if len(data) < count:
+            self._refuse("ends at %d, and the file has %d bytes" % (whole.at, self.length), strict)
         return data, self._is_proven(whole.answer)
 
     def close(self):

@@ -274,6 +274,12 @@ class _RemoteFile(cachemax.File):
                 return self._source.read(offset, memory)[0]
         return self._pool.run(self, read)
 
+    def warm(self, *arguments, **options):
+        try:
+            return super().warm(*arguments, **options)
+        except _Changed as e:  # it names the file
+            raise OSError(errno.EIO, str(e)) from e
+
     def close(self):
         if not self.closed and self._source.file is not None:
             try:
