@@ -215,6 +215,9 @@ def web_answers_that_are_not_the_part():
             content[first:last + 1] if at is None else content[at[0]:at[1]])
     odds = {
         "no Content-Range": lambda a, b: (206, {"ETag": '"e"'}, CONTENT[a:b + 1]),
+        "two Content-Ranges": lambda a, b: (206, {
+            "Content-Range": "bytes %d-%d/%d" % (a, b, len(CONTENT)), "ETag": '"e"',
+            "content-range": "bytes 0-%d/%d" % (b - a, len(CONTENT))}, CONTENT[:b + 1 - a]),
         "several parts": lambda a, b: (
             206, {"ETag": '"e"', "Content-Type": "multipart/byteranges; boundary=x"},
             b"--x\r\nContent-Range: bytes %d-%d/%d\r\n\r\n%b\r\n--x--" % (
@@ -243,6 +246,17 @@ def web_answers_that_are_not_the_part():
                 assert case.stored() == before, name
             case.server.odd = None
             case.reads()
+
+
+@check
+def web_units_without_case():
+    for form in "Bytes %d-%d/%d", "BYTES %d-%d/*", "bytes %d-%d/%d \t":
+        with Case() as case:
+            case.server.odd = lambda handler, content, etag, first, last: None if first is None \
+                else (206, {"Content-Range": form % (first, last, len(content))[:form.count("%")],
+                            "ETag": etag}, content[first:last + 1])
+            case.reads()
+            assert case.is_warm(), form
 
 
 @check

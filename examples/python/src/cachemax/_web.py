@@ -14,6 +14,7 @@ from fsspec.asyn import sync
 
 PIECE = 1 << 20
 KEPT = 8  # answers of a file system that go on; each has one of aiohttp's 100 connections
+PART = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)[ \t]*", re.ASCII | re.IGNORECASE)  # Content-Range
 OWN = ("range", "accept-encoding", "if-match", "if-range")  # headers that are made here
 
 
@@ -200,7 +201,7 @@ class File:
                 return "names neither length nor ETag" if strict and not etag else None
             return "has %r bytes, and the file has %d" % (
                 told, self.length) if careful and told != str(self.length) else None
-        part = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", ""))
+        part = PART.fullmatch(", ".join(headers.getall("Content-Range", ())))
         if answer.status != 206 or not part or int(part[1]) != first:
             return "(status %d) is not the part that was asked for" % answer.status
         if int(part[2]) >= first + count:
