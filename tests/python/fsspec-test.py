@@ -434,11 +434,10 @@ def fsspec_infos_that_come_from_old_listings():
             else:
                 self.dircache.pop(self._parent(path) if self.by_parent else path, None)
 
-    class Wrapper(fsspec.AbstractFileSystem):
-        def __init__(self, inner):
-            super().__init__(skip_instance_cache=True)
-            self.inner = inner
-            self.info, self.ls, self.open = inner.info, inner.ls, inner.open
+    def wrapper(inner, held):
+        fs = fsspec.AbstractFileSystem(skip_instance_cache=True)
+        fs.info, fs.ls, fs.open, fs.held = inner.info, inner.ls, inner.open, held
+        return fs
     first, second = b"A" * 300000, b"B" * 300000
     for by_parent in True, False:
         with new_pool() as cache:
@@ -446,7 +445,8 @@ def fsspec_infos_that_come_from_old_listings():
             store.by_parent = by_parent
             for fs, path in ((store, "b/x"), (DirFileSystem("b", store), "x"),
                              (DirFileSystem("b", DirFileSystem("", store)), "x"),
-                             (Wrapper(store), "b/x")):
+                             *((wrapper(store, held), "b/x") for held in (
+                                 store, [1, store], (store,), {"file": store}))):
                 fs = over(fs, cache)
                 for content in first, second, first:
                     store.ls("b")

@@ -45,6 +45,7 @@ FRESH = 10  # seconds; more if the clocks of server and client may differ by mor
 HOW = {"cache_type", "fill_cache", "size"}
 # File systems with caches: fsspec's own, and those that reach others which they do not show.
 CACHES = ("CachingFileSystem", "GenericFileSystem", "DaskWorkerFileSystem")
+FEW = 100  # file systems in a list of one
 BUFFER = 64 << 10  # of a file, if its open names no block_size
 _logger = logging.getLogger("cachemax")
 _pools, _lock = {}, threading.Lock()
@@ -96,6 +97,16 @@ def _proof_without_times(info):
     return proof_of({name: value for name, value in info.items() if name not in TIMES})
 
 
+def _file_systems_of(fs):
+    """Those that it keeps, also several in a list or the like. (A long one is data: a listing.)"""
+    for value in list(object.__getattribute__(fs, "__dict__").values()):
+        if isinstance(value, dict) and len(value) <= FEW:
+            value = list(value.values())
+        several = isinstance(value, (list, tuple, set, frozenset)) and len(value) <= FEW
+        yield from (one for one in (list(value) if several else [value])
+                    if isinstance(one, fsspec.AbstractFileSystem))
+
+
 def _layers(fs, path=None):
     """[(a file system, the path in it or None: not known)]: this one, and all below it."""
     found, left = [], [(fs, path)]
@@ -107,8 +118,7 @@ def _layers(fs, path=None):
         if type(fs) is DirFileSystem and path is not None:
             left.append((fs.fs, fs._join(path)))
             continue
-        left.extend((value, None) for value in object.__getattribute__(fs, "__dict__").values()
-                    if isinstance(value, fsspec.AbstractFileSystem))
+        left.extend((value, None) for value in _file_systems_of(fs))
     return found
 
 
