@@ -44,9 +44,15 @@ int resize_serve(struct control_client *c, const struct control_request *r);
 int record_serve(struct control_client *c, const struct control_request *r);
 
 struct inode;
-/* why.c: why a file is not cached as a whole, in one word, if that is known: a line "is why WORD".
- * `attached`: it is, and in use. `word`: the reason if no other one is found, or NULL. */
-void why_tell(struct control_client *c, struct inode *i, bool attached, const char *word);
+/* What was found of a file that is not cached as a whole. */
+struct found {
+    uint64_t size;    /* of the file */
+    bool attached;    /* it is, and in use */
+    bool nothing;     /* of it is cached */
+    const char *word; /* why it is not attached, or NULL */
+};
+/* why.c: why it is not, in one word, if that is known: a line "is why WORD". */
+void why_tell(struct control_client *c, struct inode *i, const struct found *found);
 /* Would a file that the pool knows begin cold, if it was attached with this validator? Then a word
  * for why_tell(), and *kept: is it pinned? */
 const char *why_cold(const cm_file_id *id, const cm_validator *v, int *kept);

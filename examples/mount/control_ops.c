@@ -444,24 +444,25 @@ static int count(struct control_client *c, struct inode *i, uint64_t size, uint6
 /* Of a file in use. */
 static int count_used(struct control_client *c, struct inode *i, uint64_t size, uint64_t *bytes)
 {
-    const bool attached = is_attached(i);
+    struct found found = { .size = size, .attached = is_attached(i) };
     int rc = 0;
 
-    if (attached) {
+    if (found.attached) {
         rc = count(c, i, size, bytes);
         tell_pinned(c, i);
+        found.nothing = *bytes == 0;
         if (*bytes < size)
             quota_tell_full(c, i->fd);
     }
     if (*bytes < size && rc == 0)
-        why_tell(c, i, attached, NULL);
+        why_tell(c, i, &found);
     return rc;
 }
 
 /* Nothing is attached that would begin cold: so the answer to the same question stays the same. */
 static int cached(struct control_client *c, struct inode *i, const struct control_request *r)
 {
-    const char *why = NULL;
+    struct found found = { .attached = false };
     uint64_t bytes = 0;
     cm_validator v;
     struct stat st;
@@ -478,20 +479,22 @@ static int cached(struct control_client *c, struct inode *i, const struct contro
     used = file_use_attached(i);
     if (!used) {
         rc = look_up(i, &id, &v);
-        why = rc == CM_EABSENT ? "unknown" : rc == CM_ECLONE ? "volume" : NULL;
-        if (rc == 0 && !(why = why_cold(&id, &v, &kept))) {
+        found.nothing = rc == CM_EABSENT;
+        found.word = rc == CM_ECLONE ? "volume" : rc == 0 ? why_cold(&id, &v, &kept) : NULL;
+        if (rc == 0 && !found.word) {
             (void)file_use(i);
             used = true;
         }
-        rc = why ? 0 : rc;
+        rc = found.nothing || found.word ? 0 : rc;
     }
     if (used) {
         rc = count_used(c, i, (uint64_t)st.st_size, &bytes);
         file_unuse(i);
     } else if (rc == 0) {
         (void)control_is(c, "pinned", (uint64_t)kept);
-        if (st.st_size > 0)
-            why_tell(c, i, false, why);
+        found.size = (uint64_t)st.st_size;
+        if (found.size > 0)
+            why_tell(c, i, &found);
     }
     (void)control_is(c, "size", (uint64_t)st.st_size);
     (void)control_is(c, "cached", bytes);

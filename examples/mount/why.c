@@ -72,7 +72,7 @@ const char *why_cold(const cm_file_id *id, const cm_validator *v, int *kept)
     return v->racy || known.racy || !cm_validator_equal(v, &known) ? "changed" : NULL;
 }
 
-void why_tell(struct control_client *c, struct inode *i, bool attached, const char *word)
+void why_tell(struct control_client *c, struct inode *i, const struct found *found)
 {
     const char *why = rules_why(i->fd);
 
@@ -80,14 +80,16 @@ void why_tell(struct control_client *c, struct inode *i, bool attached, const ch
         why = "names";
     if (!why)
         why = of_mode();
-    if (!why && attached)
+    if (!why && found->attached)
         why = of_attached(i);
-    if (!why && attached)
+    if (!why && found->attached)
         why = of_writers(i);
     if (!why)
-        why = word;
+        why = found->word;
     if (!why && rules_advice(i->fd) == CM_ADVISE_NOREUSE)
         why = "noreuse";
+    if (!why && found->nothing)
+        why = "unknown";
     if (why && *why)
         (void)control_is_text(c, "why", why);
 }

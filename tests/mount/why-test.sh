@@ -49,11 +49,25 @@ t_rules() {
   mv "$org/in/b.tmp" "$org/in/a"
   do_unmount
 }
+# Nothing of it is in the pool. What the kernel or the mount still knows of it makes no difference.
+unknown='not read through the mount, not stored, or forgotten, changed or pushed out since'
+is_unknown() { is_why unknown "$unknown" "$1"; }
 t_unknown() {
   begin
-  is_why unknown 'not read through the mount, or forgotten' "$org/a"
+  is_unknown "$org/a"
+  exec 5<"$org/a"
+  is_unknown "$org/a" # opened and not read
+  exec 5<&-
   "$cm" warm -q "$org/a"
   is_silent "$org/a"
+  "$cm" forget -q "$org/a"
+  is_unknown "$org/a"
+  dd if="$org/a" of="$org/synced" bs=16k oflag=sync status=none
+  is_unknown "$org/synced"
+  "$cm" warm -q "$org/synced"
+  : > "$org/synced"
+  is_silent "$org/synced"
+  rm "$org/synced"
   dd if="$org/large" of=/dev/null bs=4k count=1 iflag=direct status=none
   is_silent "$org/large" # read in part
   "$cm" cached "$org/large" --tree > "$work/said"
@@ -132,6 +146,9 @@ t_written() {
   read_it "$org/a"
   read_it "$org/a"
   is_silent "$org/a"
+  echo other >> "$below/a" # and an open that finds it so
+  exec 6<"$org/a" 6<&-
+  is_unknown "$org/a"
   do_unmount
 }
 t_service() {
@@ -139,9 +156,11 @@ t_service() {
   backing=(--service "$socket")
   begin --exclude '*.tmp'
   is_why exclude 'left out by --exclude' "$org/in/a.tmp"
-  is_why unknown 'not read through the mount, or forgotten' "$org/in/nobody"
+  is_unknown "$org/in/nobody"
   "$cm" warm -q "$org/in/nobody"
   is_silent "$org/in/nobody"
+  "$cm" forget -q "$org/in/nobody"
+  is_unknown "$org/in/nobody"
   do_unmount
 }
 # After a sync that failed nobody knows what the origin has.

@@ -53,7 +53,8 @@ static const struct control_reason reasons[] = {
     { "changed", "changed since it was cached" },
     { "quota", "the quota of its directory is used up" },
     { "noreuse", "--advise says noreuse" },
-    { "unknown", "not read through the mount, or forgotten" },
+    { "unknown",
+      "not read through the mount, not stored, or forgotten, changed or pushed out since" },
 };
 
 /* NULL: the mount did not say, or is newer and has other words. */
