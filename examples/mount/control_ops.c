@@ -451,8 +451,6 @@ static int count_used(struct control_client *c, struct inode *i, uint64_t size, 
         rc = count(c, i, size, bytes);
         tell_pinned(c, i);
         found.nothing = *bytes == 0;
-        if (*bytes < size)
-            quota_tell_full(c, i->fd);
     }
     if (*bytes < size && rc == 0)
         why_tell(c, i, &found);

@@ -217,12 +217,50 @@ void quota_join(cm_file *cf, int fd)
         (void)cm_file_set_group(cf, q ? q->group : 0);
 }
 
+/* The one that the pool counts an attached file for. */
+static const struct quota *quota_given(const struct inode *i)
+{
+    const struct quotas *const all = &mnt.opt.rules.quotas;
+    cm_file_info info = { .struct_size = sizeof(info) };
+
+    if (all->n == 0 || cm_file_get_info(i->cf, &info) < 0)
+        return NULL;
+    for (unsigned k = 0; k < all->n; k++)
+        if (all->v[k].group == info.group)
+            return &all->v[k];
+    return NULL;
+}
+
+/* Blocks are stored as a whole. Nothing is counted. */
+bool quota_is_less(const struct inode *i, bool attached, uint64_t size)
+{
+    bool known;
+    const struct quota *const q = attached ? quota_given(i) : quota_behind(i->fd, &known);
+    cm_info info = { .struct_size = sizeof(info) };
+
+    return q && cm_get_info(mnt.cache, &info) == 0 &&
+           (size + 4095) / 4096 > bytes_of(q, info.slots * 4096) / 4096;
+}
+
+static bool is_full(uint64_t used, uint64_t most)
+{
+    return used >= most - most / 16;
+}
+
+bool quota_is_full(const struct inode *i)
+{
+    const struct quota *const q = quota_given(i);
+    uint64_t used, most;
+
+    return q && cm_group_usage(mnt.cache, q->group, &used, &most) == 0 && is_full(used, most);
+}
+
 static void tell(struct control_client *c, const struct quota *q, bool only_full)
 {
     char text[PATH_MAX + 64];
     uint64_t used, most;
 
-    if (cm_group_usage(mnt.cache, q->group, &used, &most) || (only_full && used < most - most / 16))
+    if (cm_group_usage(mnt.cache, q->group, &used, &most) || (only_full && !is_full(used, most)))
         return;
     snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 " %s", used, most, q->path);
     (void)control_is_text(c, "quota", text);

@@ -8,6 +8,7 @@
 #include "cachemax.h"
 
 struct control_client;
+struct inode;
 
 struct quota {
     char *path;     /* below a DIR */
@@ -35,5 +36,9 @@ void quota_tell(struct control_client *c);
 /* The line of the one that counts for the path behind an O_PATH descriptor, if it has (nearly) no
  * room left: then it is what keeps blocks of the file out. */
 void quota_tell_full(struct control_client *c, int fd);
+/* Of a file of `size` bytes in a directory with a quota. `attached`: it is, and in use; then that
+ * counts which it had at that moment. */
+bool quota_is_less(const struct inode *i, bool attached, uint64_t size); /* than the file */
+bool quota_is_full(const struct inode *i);                               /* attached */
 
 #endif

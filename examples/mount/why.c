@@ -4,7 +4,8 @@
  *         "cachemax cached". docs/mount.md lists the words.
  *
  * What lasts comes first: a rule, the file's volume, the mode of the pool. A file of which only a
- * part was read has no reason. Nothing is attached, and nothing is changed, to find one.
+ * part was read has no reason, but that the quota of its directory may have let go of the rest.
+ * Nothing is attached, and nothing is changed, to find one.
  *
  * No state. Who: control_ops.c; any thread. It may wait for the origin and for a service.
  */
@@ -72,6 +73,14 @@ const char *why_cold(const cm_file_id *id, const cm_validator *v, int *kept)
     return v->racy || known.racy || !cm_validator_equal(v, &known) ? "changed" : NULL;
 }
 
+/* What keeps a part of it out, or all that is read, also if it is read again. */
+static const char *of_directory(const struct inode *i, const struct found *found)
+{
+    if (quota_is_less(i, found->attached, found->size))
+        return "quota_size";
+    return rules_advice(i->fd) == CM_ADVISE_NOREUSE ? "noreuse" : NULL;
+}
+
 void why_tell(struct control_client *c, struct inode *i, const struct found *found)
 {
     const char *why = rules_why(i->fd);
@@ -86,10 +95,12 @@ void why_tell(struct control_client *c, struct inode *i, const struct found *fou
         why = of_writers(i);
     if (!why)
         why = found->word;
-    if (!why && rules_advice(i->fd) == CM_ADVISE_NOREUSE)
-        why = "noreuse";
+    if (!why)
+        why = of_directory(i, found);
     if (!why && found->nothing)
         why = "unknown";
+    if (!why && found->attached && quota_is_full(i))
+        why = "quota";
     if (why && *why)
         (void)control_is_text(c, "why", why);
 }

@@ -88,9 +88,18 @@ t_mode() {
   do_unmount
 }
 t_quota() {
-  begin --quota in=64K
+  begin --quota in=160K
+  "$cm" forget -q "$org/in"
+  is_why quota_size 'larger than the quota of its directory' "$org/in/large"
+  is_unknown "$org/in/a"
   "$cm" warm -q "$org/in/large" || true
-  is_why quota 'the quota of its directory is used up' "$org/in/large"
+  is_why quota_size 'larger than the quota of its directory' "$org/in/large"
+  exec 5<"$org/in/a" 5<&-
+  is_unknown "$org/in/a" # the quota is full, and one read caches all of this file
+  dd if="$org/in/a" of=/dev/null bs=4k count=1 iflag=direct status=none
+  is_why quota 'the quota of its directory is full: its files push each other out' "$org/in/a"
+  "$cm" warm -q "$org/in/a"
+  is_silent "$org/in/a"
   do_unmount
 }
 t_advice() {

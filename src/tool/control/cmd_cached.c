@@ -51,7 +51,8 @@ static const struct control_reason reasons[] = {
     { "sync", "a sync of it has failed" },
     { "written", "open for writing, or nobody can tell" },
     { "changed", "changed since it was cached" },
-    { "quota", "the quota of its directory is used up" },
+    { "quota_size", "larger than the quota of its directory" },
+    { "quota", "the quota of its directory is full: its files push each other out" },
     { "noreuse", "--advise says noreuse" },
     { "unknown",
       "not read through the mount, not stored, or forgotten, changed or pushed out since" },
@@ -60,10 +61,8 @@ static const struct control_reason reasons[] = {
 /* NULL: the mount did not say, or is newer and has other words. */
 static const struct control_reason *reason_of(const struct sweep *s)
 {
-    const char *const word = s->why[0] || !s->limit.most ? s->why : "quota";
-
     for (size_t k = 0; k < sizeof(reasons) / sizeof(reasons[0]); k++)
-        if (!strcmp(word, reasons[k].word))
+        if (!strcmp(s->why, reasons[k].word))
             return &reasons[k];
     return NULL;
 }
