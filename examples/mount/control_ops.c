@@ -74,10 +74,10 @@ static bool is_attached(struct inode *i)
     return i->cf && cache_on() && !atomic_load(&i->linked);
 }
 
-/* What the file is now. 0: the pool knows it. CM_EABSENT: it does not. */
-static int look_up(const struct inode *i, cm_file_id *id, cm_validator *v)
+/* What the file is now. 0: the pool knows it. CM_EABSENT: it does not. `flags`: of open(). */
+static int look_up(const struct inode *i, int flags, cm_file_id *id, cm_validator *v)
 {
-    const int fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
+    const int fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC | flags);
     int rc;
 
     if (fd < 0)
@@ -98,7 +98,7 @@ static bool use_known(struct inode *i, int *code, cm_file_id *id)
         *id = i->id;
         return true;
     }
-    *code = look_up(i, id, &v);
+    *code = look_up(i, 0, id, &v);
     if (*code == CM_EABSENT || *code == CM_ECLONE)
         *code = 0;
     else if (*code == 0) {
@@ -457,7 +457,9 @@ static int count_used(struct control_client *c, struct inode *i, uint64_t size, 
     return rc;
 }
 
-/* Nothing is attached that would begin cold: so the answer to the same question stays the same. */
+/* Nothing is attached that would begin cold: so the answer to the same question stays the same. Nor
+ * does anybody wait for a program that has a lease of the file, as of an oplock of Samba. It is
+ * told that somebody reads, because the id of a file cannot be had without an open. */
 static int cached(struct control_client *c, struct inode *i, const struct control_request *r)
 {
     struct found found = { .attached = false };
@@ -475,10 +477,13 @@ static int cached(struct control_client *c, struct inode *i, const struct contro
     if (rc)
         return of_errno(rc);
     used = file_use_attached(i);
-    if (!used) {
-        rc = look_up(i, &id, &v);
+    if (!used && !rules_why(i->fd)) { /* else nothing is cached, and it need not be opened */
+        rc = look_up(i, O_NONBLOCK, &id, &v);
         found.nothing = rc == CM_EABSENT;
-        found.word = rc == CM_ECLONE ? "volume" : rc == 0 ? why_cold(&id, &v, &kept) : NULL;
+        found.word = rc == CM_ECLONE               ? "volume"
+                     : rc == of_errno(EWOULDBLOCK) ? "written"
+                     : rc == 0                     ? why_cold(&id, &v, &kept)
+                                                   : NULL;
         if (rc == 0 && !found.word) {
             (void)file_use(i);
             used = true;

@@ -38,22 +38,14 @@ static const char *of_validator(const cm_validator *v)
     return v->racy & CM_RACY_WRITER ? "written" : v->racy & CM_RACY_VOLUME ? "volume" : NULL;
 }
 
-/* As it is now, if others may write it. */
+/* As it is now, if others may write it. It is attached: no open breaks a lease then. */
 static const char *of_writers(const struct inode *i)
 {
     cm_validator v;
     cm_file_id id;
-    int fd;
 
-    if (!others_write())
+    if (!others_write() || file_identify(i, i->rfd, &id, &v) < 0)
         return NULL;
-    fd = open(procpath(i->fd).s, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return NULL;
-    v.racy = 0;
-    if (file_identify(i, fd, &id, &v) < 0)
-        v.racy = 0;
-    close(fd);
     return of_validator(&v);
 }
 

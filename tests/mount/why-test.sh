@@ -160,6 +160,40 @@ t_written() {
   is_unknown "$org/a"
   do_unmount
 }
+# take_lease FILE: one for all of it, as Samba has for a client (an oplock). It is not given back
+# when somebody asks for that, but only by give_lease.
+take_lease() {
+  local answer
+  coproc lease { python3 -c '
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("taken", flush=True)
+sys.stdin.read()' "$1"; }
+  read -r answer <&"${lease[0]}"
+  same "$answer" taken
+}
+give_lease() {
+  local pid=$lease_PID
+  eval "exec ${lease[1]}>&-"
+  wait "$pid"
+}
+# Who asks does not wait for the holder: half a minute and more, until the kernel ends the lease.
+t_lease() { # COHERENCE
+  begin --coherence="$1"
+  "$cm" warm -q "$org/a"
+  do_unmount
+  cp "$org/a" "$org/leased"
+  begin --coherence="$1"
+  for name in a leased; do # known to the pool, and not
+    take_lease "$below/$name"
+    is_why written 'open for writing, or nobody can tell' "$org/$name"
+    give_lease
+  done
+  rm "$org/leased"
+  do_unmount
+}
 t_service() {
   via=service
   backing=(--service "$socket")
@@ -268,8 +302,12 @@ check "changed since" t_changed
 check "changed since, and pinned" t_pinned
 if [ $has_below = 1 ]; then
   check "somebody writes it" t_written
+  need "a lease" python3 && for coherence in local close-to-open; do
+    check "a lease, $coherence" t_lease $coherence
+  done
 else
   skip "somebody writes it" "needs a bind mount"
+  skip "a lease" "needs a bind mount"
 fi
 need "a sync that failed" sync && check "a sync that failed" t_sync
 if ! wanted "several names" && ! wanted "a volume that does not tell"; then
