@@ -394,8 +394,9 @@ static int pool_attach(struct inode *i, int fd, const cm_validator *v, uint32_t 
     if (rc < 0)
         return rc;
     i->cf = cf;
+    i->advice = rules_advice(i->fd);
     if (mnt.opt.rules.advised)
-        cm_file_advise(cf, rules_advice(i->fd));
+        cm_file_advise(cf, i->advice);
     quota_join(cf, i->fd);
     give_name(i);
     return rc;

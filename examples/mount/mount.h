@@ -188,6 +188,7 @@ struct inode {
     struct remote *remote; /* as cf; backing_service.c's */
     int rfd;               /* to read the origin: misses, fstat, fsync; mostly `fd` itself */
     cm_file_id id;
+    int advice;            /* of --advise, to the pool: as it was when it was attached */
     unsigned users;        /* open handles and running operations */
     unsigned raw;          /* changes that have no bracket: no attaching meanwhile */
     unsigned marked;       /* when its ctime was changed for that; cache.c */

@@ -65,12 +65,22 @@ const char *why_cold(const cm_file_id *id, const cm_validator *v, int *kept)
     return v->racy || known.racy || !cm_validator_equal(v, &known) ? "changed" : NULL;
 }
 
+/* A pinned file is stored all the same. */
+static bool is_not_stored(const struct inode *i, bool attached)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+
+    if (!attached) /* it will be advised by the name that it has */
+        return rules_advice(i->fd) == CM_ADVISE_NOREUSE;
+    return i->advice == CM_ADVISE_NOREUSE && cm_file_get_info(i->cf, &info) == 0 && !info.keep;
+}
+
 /* What keeps a part of it out, or all that is read, also if it is read again. */
 static const char *of_directory(const struct inode *i, const struct found *found)
 {
     if (quota_is_less(i, found->attached, found->size))
         return "quota_size";
-    return rules_advice(i->fd) == CM_ADVISE_NOREUSE ? "noreuse" : NULL;
+    return is_not_stored(i, found->attached) ? "noreuse" : NULL;
 }
 
 void why_tell(struct control_client *c, struct inode *i, const struct found *found)

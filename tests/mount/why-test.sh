@@ -107,6 +107,29 @@ t_advice() {
   "$cm" forget -q "$org/in/a"
   read_it "$org/in/a"
   is_why noreuse '--advise says noreuse' "$org/in/a"
+  # What counts is what was said when it was attached, not what its name would say now.
+  cp "$org/a" "$org/b"
+  exec 5<"$org/b"
+  dd if="$org/b" of=/dev/null bs=4k count=1 iflag=direct status=none
+  mv "$org/b" "$org/in/b"
+  is_silent "$org/in/b"
+  read_it "$org/in/b"
+  is_silent "$org/in/b"
+  exec 5<&-
+  exec 5<"$org/in/a"
+  mv "$org/in/a" "$org/b"
+  is_why noreuse '--advise says noreuse' "$org/b"
+  exec 5<&-
+  mv "$org/b" "$org/in/a"
+  exec 5<"$org/in/a" # a pinned file is stored all the same
+  "$cm" pin -q "$org/in/a"
+  echo more >> "$org/in/a"
+  status 0 "$cm" cached "$org/in/a"
+  says " $org/in/a \(pinned in part\)$"
+  "$cm" unpin -q "$org/in/a"
+  exec 5<&-
+  truncate -s 65536 "$org/in/a"
+  rm "$org/in/b"
   do_unmount
 }
 t_pinned() {
