@@ -198,10 +198,12 @@ static void listener_main(void *arg)
     }
 }
 
-/* Is it new, or did a service leave it: its own, with one line, the word of a lock and the path of
- * a pool? Else it is a file of somebody else, who must not lose it: the rest of a message. The end
- * of the line is missing if the volume was full. NULL: it is a lock. */
-static const char *lock_fault(int fd)
+#define LOCK_FAULT_MAX 136 /* with the longest path: 256 at most */
+
+/* Is it new, or did a service leave it: one line, the word of a lock and the path of a pool? Else
+ * it is a file of somebody else, who must not lose it: the rest of a message. The end of the line
+ * is missing if the volume was full. NULL: it is a lock. */
+static const char *content_fault(int fd, const struct stat *st)
 {
     static const char other[] = "it is no lock of a service; move it away";
     static const char old[] =
@@ -209,17 +211,15 @@ static const char *lock_fault(int fd)
         "when that has ended; else move it away";
     char text[sizeof(OS_LOCK_WORD) + PATH_MAX];
     const char *end;
-    struct stat st;
     ssize_t n;
 
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
-        st.st_size > (off_t)sizeof(text))
+    if (!S_ISREG(st->st_mode) || st->st_size > (off_t)sizeof(text))
         return other;
     n = pread(fd, text, sizeof(text), 0);
     if (n <= 0)
         return n == 0 ? NULL : other;
     end = memchr(text, '\n', (size_t)n);
-    if ((st.st_mode & 077) != 0 || memchr(text, '\0', (size_t)n) || (end && end != text + n - 1))
+    if (memchr(text, '\0', (size_t)n) || (end && end != text + n - 1))
         return other;
     if (text[0] == '/')
         return old;
@@ -228,20 +228,47 @@ static const char *lock_fault(int fd)
                : other;
 }
 
+/* What looks like a lock may still be a copy of one, or a name of something else. False: it is the
+ * service's own. */
+static bool lock_fault(int fd, char fault[LOCK_FAULT_MAX])
+{
+    const char *content;
+    struct stat st;
+
+    if (fstat(fd, &st) != 0) {
+        snprintf(fault, LOCK_FAULT_MAX, "%s", strerror(errno));
+        return true;
+    }
+    content = content_fault(fd, &st);
+    if (content)
+        snprintf(fault, LOCK_FAULT_MAX, "%s", content);
+    else if (st.st_nlink != 1)
+        snprintf(fault, LOCK_FAULT_MAX,
+                 "it has %lu names; a service's lock has one: remove the others, or move it away",
+                 (unsigned long)st.st_nlink);
+    else if (st.st_size > 0 && (st.st_mode & 077) != 0)
+        snprintf(fault, LOCK_FAULT_MAX,
+                 "its mode is %04o; a service's lock has 0600: if it is one, set that; else move "
+                 "it away",
+                 (unsigned)st.st_mode & 07777);
+    else
+        return false;
+    return true;
+}
+
 /* Nobody else may serve here. */
 static int lock_path(struct listener *l, char why[256])
 {
-    char path[sizeof(l->path) + 8];
-    const char *fault;
+    char path[sizeof(l->path) + 8], fault[LOCK_FAULT_MAX];
 
     snprintf(path, sizeof(path), "%s.lock", l->path);
     l->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-    fault = l->lock >= 0 ? lock_fault(l->lock) : NULL;
-    if (fault) {
+    if (l->lock >= 0 && lock_fault(l->lock, fault)) {
         snprintf(why, 256, "%s: %s", path, fault);
         return -1;
     }
     if (l->lock >= 0 && flock(l->lock, LOCK_EX | LOCK_NB) == 0) {
+        (void)!fchmod(l->lock, 0600); /* an empty one; else the next start would refuse it */
         /* For a mount, which must not cover the pool: the next start would not find it. If there is
          * no room for the word, the next start finds an empty file. */
         if (ftruncate(l->lock, 0) == 0 &&

@@ -250,8 +250,8 @@ says 'a file where the socket should be' 1 "$us $work/file: it is no socket; mov
 check 'that file stays' grep -qx mine file
 
 # What is no lock of the service stays: what has no such first word, or several lines, or may be
-# read by others.
-for kind in path lines notes word part; do
+# read by others, or has a second name.
+for kind in path lines mode names word part; do
   said='it is no lock of a service; move it away'
   case $kind in
   path)
@@ -259,27 +259,36 @@ for kind in path lines notes word part; do
     said="it lacks the first word of a service's lock. If an older service has made it, delete it *"
     ;;
   lines) printf 'cachemax-lock /notes\n/more\n' >socket.lock ;;
-  notes) echo 'cachemax-lock /notes' >socket.lock ;;
+  mode)
+    echo 'cachemax-lock /notes' >socket.lock
+    said="its mode is 0644; a service's lock has 0600: if it is one, set that; else move it away"
+    ;;
+  names)
+    echo 'cachemax-lock /notes' >socket.lock
+    ln socket.lock second
+    said="it has 2 names; a service's lock has one: remove the others, or move it away"
+    ;;
   word) echo 'cachemax-locked /notes' >socket.lock ;;
   part) printf cachemax- >socket.lock ;;
   esac
-  chmod $([ $kind = notes ] && echo 644 || echo 600) socket.lock
+  chmod $([ $kind = mode ] && echo 644 || echo 600) socket.lock
   cp socket.lock before
   says "a file where the lock should be: $kind" 1 "$us $work/socket.lock: $said" good.conf
   check "that file stays: $kind" cmp -s before socket.lock
-  rm socket.lock
+  rm -f socket.lock second
 done
 # One of a service that was killed, or that found no room for its line.
-for kind in whole cut empty; do
+for kind in whole cut empty readable; do
   case $kind in
   whole) echo "cachemax-lock $work/pool" >socket.lock ;;
   cut) printf 'cachemax-lock /po' >socket.lock ;;
-  empty) : >socket.lock ;;
+  empty | readable) : >socket.lock ;; # it says nothing, so nobody loses anything
   esac
-  chmod 600 socket.lock
+  chmod $([ $kind = readable ] && echo 644 || echo 600) socket.lock
   start "a lock that was left: $kind" good.conf
   ends "the end after it: $kind" TERM 0
   check "the lock names the pool: $kind" grep -qx "cachemax-lock $work/pool" socket.lock
+  check "the lock is its owner's: $kind" test "$(stat -c %a socket.lock)" = 600
 done
 # A list of mounts in part may lack the one that matters.
 short=$build/tests/short_mounts.so
