@@ -581,8 +581,7 @@ void cm_super_frontier(struct cm_superblocks *s, uint64_t frontier)
     cm_lock_acquire(&s->lock);
     const uint64_t before = s->now.frontier;
     s->now.frontier = before < frontier ? frontier : before;
-    /* After a failed write the next one that can be made says it. */
-    if (!s->failed && frontier > before) {
+    if (!s->failed && frontier > before) { /* after a failed write the next one says it */
         /* The frontier is a hint, so it is not synced. Therefore it goes into one copy only: if the
          * page cache had both in flight, a crash could tear both. Without syncs it is durable now,
          * and this copy is the next one to be written last: it alone knows the frontier. */
