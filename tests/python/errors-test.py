@@ -51,6 +51,18 @@ def names_that_cannot_be_printed():
 
 
 @check
+def names_of_objects():
+    """A key of bytes stands there as it is, quoted once."""
+    with new_pool() as cache:
+        for key in "k\x1b", b"k\xff":
+            with cache.object(key, lambda at, n: b"", proof=lambda: "1", size=9000) as thing:
+                assert str(raises(OSError, thing.read)).endswith("bytes: %r" % key)
+                with thing.bracket(0, 5):
+                    e = raises(cachemax.Error, thing.close, "CM_EBUSY")
+                assert str(e).startswith("%r: " % key), e
+
+
+@check
 def names_with_a_null_byte():
     path, _ = new_file(10000)
     for pool in DIR + "/cut\0off", os.fsencode(DIR + "/cut\0off"):

@@ -232,7 +232,7 @@ class _Object:
     may_end_early = has_one_version = False
 
     def __init__(self, key, read, proof, size, taken_at):
-        self.where, self.read = str(key), read
+        self.where, self.read = key if isinstance(key, bytes) else str(key), read
         self.id = _id_of_key(key)
         self.set_proof(proof, size, taken_at)
 
