@@ -293,6 +293,13 @@ def web_a_server_that_packs():
             case.server.odd = odd
             case.reads()
             assert case.is_warm() != always and (case.stored() == 0) == always
+    with Case() as case:  # HEAD tells the packed length, which is larger
+        case.server.files["/data"] = gzip.compress(b"abc"), '"e"'
+        case.server.odd = lambda handler, content, *more: (
+            200, {"ETag": '"e"', "Content-Encoding": "gzip"}, content)
+        with case.fs.open(case.url) as file:
+            assert file.read() == b"abc"
+        assert case.stored() == 0
 
 
 @check

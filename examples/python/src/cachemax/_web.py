@@ -32,6 +32,10 @@ class Unclear(Exception):
     """Nobody can know whether the answer is this part of this version."""
 
 
+def _is_packed(answer):
+    return answer.headers.get("Content-Encoding", "") not in ("", "identity")
+
+
 def _drop(answer):
     """Also what has come of it: aiohttp keeps a connection that has nothing to send any more for
     the next request, but may have stopped to read from it until this is taken."""
@@ -191,7 +195,7 @@ class File:
         """What speaks against it, or None. Not strict: it may be of another version, if no ETag
         tells."""
         headers, careful = answer.headers, strict or self.etag
-        if headers.get("Content-Encoding", "") not in ("", "identity"):  # another ETag
+        if _is_packed(answer):  # another ETag
             return "is compressed" if strict or answer.status != 200 else None
         etag, told = headers.get("ETag"), headers.get("Content-Length")
         if self.etag and etag and etag != self.etag and (strict or etag != "W/" + self.etag):
@@ -219,7 +223,7 @@ class File:
         while whole.at < first and await whole.take(min(first - whole.at, PIECE)):
             pass
         data = await whole.take(count) if whole.at == first else b""
-        if len(data) < count:
+        if len(data) < count and not _is_packed(whole.answer):  # else no length is known
             self._refuse("ends at %d, and the file has %d bytes" % (whole.at, self.length), strict)
         return data, self._is_proven(whole.answer)
 
