@@ -84,7 +84,7 @@ OF_ADMIN = [
        'mount/rules.c', '(uint64_t)st.st_size > r->size_max',
        '(uint64_t)st.st_size >= r->size_max'),
     _m('rules: advice', 'advice is not passed on', 'rules', '^advice$',
-       POOL, '        cm_file_advise(cf, rules_advice(i->fd));\n', '        ;\n'),
+       POOL, '        cm_file_advise(cf, i->advice);\n', '        ;\n'),
     _m('rules: first advice', 'the last advice counts', 'rules', '^advice$',
        'mount/rules.c', 'for (unsigned k = 0; path && k < r->advised; k++)',
        'for (unsigned k = r->advised; path && k-- > 0;)'),
