@@ -451,6 +451,8 @@ static int count_used(struct control_client *c, struct inode *i, uint64_t size, 
         rc = count(c, i, size, bytes);
         tell_pinned(c, i);
         found.nothing = *bytes == 0;
+        if (*bytes < size) /* 'cachemax warm' asks so at its end */
+            quota_tell_full(c, i->fd);
     }
     if (*bytes < size && rc == 0)
         why_tell(c, i, &found);
