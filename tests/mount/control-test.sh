@@ -349,8 +349,8 @@ t_cached() {
   echo fresh > unknown
   sync unknown
   "$cm" cached . > "$work/said"
-  says ' 0\.00 +2\.86 MiB .*/org/big$'
-  says 'a b/new\\x0aline$'
+  says ' 0\.00 +2\.86 MiB .*/org/big \(not read '
+  says 'a b/new\\x0aline \(not read '
   dd if=big of=/dev/null bs=4096 count=100 iflag=direct status=none
   "$cm" warm -q "a b"
   status 0 "$cm" cached --tree .
