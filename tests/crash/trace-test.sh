@@ -40,11 +40,11 @@ operation N, fill-aN
 cm_fill
 N | flush | cm_slot_flush_some < cm_slot_flush_all | header of slot N to header of slot N
 N | fence | empty < cm_evict_slots
-N | fence | settle_copy < cm_super_frontier
 N | copy | cm_slot_fill < cm_publish_batch | payload of slot N
 N | write | cm_slot_fill < cm_publish_batch | header of slot N incarnation N
 N | write | cm_slot_fill < cm_publish_batch | header of slot N block N, N valid bytes
 N | write | cm_slot_fill < cm_publish_batch | header of slot N sum
+N | fence | settle_copy < cm_super_frontier
 N | flush | cm_slot_flush < cm_slot_flush_all | header of slot N to header of slot N
 N | fence | store_one < cm_publish_batch
 N | store | cm_index_store_bucket < cm_index_store | cell N of bucket N -> slot N
