@@ -95,20 +95,28 @@ static void test_room(void)
     }
 }
 
+/* A group at its quota, of blocks that were read three times, in a pool that then empties itself.
+ * They take slots until these are used. */
+static void emptied_group(struct pool *p)
+{
+    REQUIRE(pool_new(p, 4 * MIB) == 0);
+    set_quota(p, ALLOWED);
+    cm_file *f = attach_in_group(p, 2);
+    CHECK_EQ(put_all(f, 0, ALLOWED, 2), ALLOWED);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(hits(f, 0, ALLOWED, 2), ALLOWED);
+    CHECK_EQ(used_by_group(p), ALLOWED);
+    empty(p->c);
+    CHECK_EQ(used_by_group(p), ALLOWED);
+}
+#define emptied_group(...) CALL(emptied_group(__VA_ARGS__)) /* its checks say who called */
+
 /* A group at its quota fills its own slots anew: none of its new blocks leaves for another one,
  * before the slots have other blocks. */
 static void test_group(void)
 {
     struct pool p;
-    REQUIRE(pool_new(&p, 4 * MIB) == 0);
-    set_quota(&p, ALLOWED);
-    cm_file *f = attach_in_group(&p, 2);
-    CHECK_EQ(put_all(f, 0, ALLOWED, 2), ALLOWED);
-    for (unsigned i = 0; i < 3; i++)
-        CHECK_EQ(hits(f, 0, ALLOWED, 2), ALLOWED);
-    CHECK_EQ(used_by_group(&p), ALLOWED);
-    empty(p.c);
-    CHECK_EQ(used_by_group(&p), ALLOWED); /* they take slots until these are used */
+    emptied_group(&p);
     cm_file *g = attach_in_group(&p, 3);
     CHECK_EQ(put_all(g, 0, ALLOWED, 3), ALLOWED);
     CHECK_EQ(hits(g, 0, ALLOWED, 3), ALLOWED);
@@ -117,18 +125,12 @@ static void test_group(void)
     pool_end(&p);
 }
 
-/* A group whose quota becomes smaller gives slots of before first. */
+/* A group whose quota becomes smaller first gives the slots that are left from the old epoch. */
 static void test_smaller_quota(void)
 {
     enum { NEW = ALLOWED / 4, OTHERS = 2 * ALLOWED };
     struct pool p;
-    REQUIRE(pool_new(&p, 4 * MIB) == 0);
-    set_quota(&p, ALLOWED);
-    cm_file *f = attach_in_group(&p, 2);
-    CHECK_EQ(put_all(f, 0, ALLOWED, 2), ALLOWED);
-    for (unsigned i = 0; i < 3; i++)
-        CHECK_EQ(hits(f, 0, ALLOWED, 2), ALLOWED);
-    empty(p.c);
+    emptied_group(&p);
     cm_file *g = attach_in_group(&p, 3), *other = attach(&p, 4, OTHERS * BLK, 1, 0);
     CHECK_EQ(put_all(g, 0, NEW, 3), NEW);
     CHECK_EQ(used_by_group(&p), ALLOWED);
