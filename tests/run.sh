@@ -706,7 +706,7 @@ if [ $all = yes ]; then
   ! in_turn 2 6 || also packages bash "$here/packages/packages-test.sh" "$b" --builds
   ! in_turn 5 6 || also packages/debian bash "$here/packages/packages-test.sh" "$b" --debian
   need cmake || : # the port of vcpkg
-  ! in_turn 3 6 || also recipes python3 "$here/packages/recipes-test.py"
+  ! in_turn 0 6 || also recipes python3 "$here/packages/recipes-test.py"
   if [ "$asan" ]; then
     also asan/mount bash "$here/mount/mount-test.sh" "$b-asan" # this and the next two mostly wait
     also asan/mount/service-kills bash "$here/mount/service-test.sh" "$b-asan" --kills 5
