@@ -63,7 +63,7 @@ need_tick() {
     [ -f "$1" ] || exit 0
     steps=$(sed -n 's/.* \([0-9]*\) newly installed.*/\1/p' "$1" | tail -n 1)
     steps=$((${steps:-0} * 3))
-    at=$(grep -c -E '^(Get:|Unpacking |Setting up )' "$1")
+    at=$(grep -c -E '^(Get:|Unpacking |Setting up )' "$1" || :)
     if [ "$at" -gt 0 ] && [ "$steps" -ge "$at" ]; then
       echo "  installing: step $at of $steps, about $((passed * (steps - at) / at)) s left" >&2
     else

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# run-test.sh - tests/run.sh says what it builds, and how far the build is. The build, and the clock
-# that waits between two lines, are scripts. The last line is "N passed, N failed, N skipped".
+# run-test.sh - tests/run.sh says what it builds, and how far the build is; need.sh says how far apt
+# is. The build, apt, and the clock that waits between two lines, are scripts. The last line is "N
+# passed, N failed, N skipped".
 set -u
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-run-test.XXXXXX") || exit 1
@@ -42,5 +43,25 @@ says "the steps" '^  build native: step 3 of 4, about [0-9]* s left$'
 echo "status $status" >>"$work/said"
 says "that it failed" '^build native: FAILED$'
 says "by the status, too" '^status 1$'
+
+# quickstart.sh ends at the first error (set -e). apt may say nothing for longer than a line takes.
+echo 'exit 1' | program dpkg-query
+echo 'exec "$@"' | program sudo
+program apt-get <<END
+for i in \$(seq 200); do
+  ! grep -q 'installing: 30 s' '$work/said' || break
+  '$real' 0.05
+done
+echo '0 upgraded, 1 newly installed, 0 to remove and 0 not upgraded.'
+echo 'Get:1 one'
+for i in \$(seq 200); do
+  ! grep -q 'step 1 of 3' '$work/said' || break
+  '$real' 0.05
+done
+END
+PATH=$work/bin:$PATH timeout 60 sh -c "set -eu; . '$here/../../examples/need.sh'; need one" \
+  >"$work/said" 2>&1
+says "that packages are installed, while apt says nothing" '^  installing: 30 s$'
+says "the steps of an installation" '^  installing: step 1 of 3, about [0-9]* s left$'
 echo "$passed passed, $failed failed, 0 skipped"
 [ $failed = 0 ]
