@@ -163,7 +163,10 @@ watch() {
     steps=$(tail -c 1000 "$log" | sed -n 's/.*\[\([0-9]*\)\/\([0-9]*\)\].*/\1 \2/p' | tail -n 1)
     at=${steps% *} all=${steps#* }
     note="$passed s"
-    [ "${at:-0}" = 0 ] || note="step $at of $all, about $((passed * (all - at) / at + 1)) s left"
+    [ "${at:-0}" = 0 ] || note="step $at of $all"
+    # The first twentieth says little of how long the rest takes.
+    [ $((${at:-0} * 20)) -le "${all:-0}" ] ||
+      note="$note, about $((passed * (all - at) / at + 1)) s left"
     if [ -t 2 ]; then
       next=$((passed + 1))
       printf '\r%s: %s\033[K' "$label" "$note" >&2
@@ -203,8 +206,9 @@ build=$work/build
 if [ -z "${CACHEMAX_BUILD:-}" ]; then
   echo "building in $build"
   watch building "$work/log" \
-    sh -c 'meson setup "$1" "$2" -Dtests=false --buildtype=release && ninja -C "$1"' \
-    - "$build" "$top" || {
+    sh -c 'meson setup "$1" "$2" -Dtests=false --buildtype=release && cd "$1" && ninja $(
+      ninja -t targets all | grep -oE "^($3)/[a-z-]+:" | tr -d :)' \
+    - "$build" "$top" 'src/tool|examples/mount|examples/quickstart' || {
     tail -n 20 "$work/log" >&2
     say "the build failed"
     exit 3
@@ -221,11 +225,12 @@ for p in "$cachemax" "$quickread"; do
   }
 done
 [ -x "$mount" ] && [ -x "$throttle" ] || { fuse=no why=${why:-"the mount was not built"}; }
-said=no nested=yes # nested: may the cache be mounted over a FUSE mount?
+nested=yes # nested: may the cache be mounted over a FUSE mount?
+said_cat=no
 say_cat() {
-  [ $said = yes ] ||
+  [ $said_cat = yes ] ||
     echo "FUSE: $why; 'cachemax cat' reads the files instead, one process per file"
-  said=yes
+  said_cat=yes
 }
 if [ $fuse = no ]; then
   say_cat
@@ -315,7 +320,7 @@ wait_mount() {
     [ "$(top_mount "$1")" != "$2" ] || return 0
     sleep 0.05
   done
-  why="mounting failed: $(tail -n 3 "$4" | tr '\n' ';')"
+  why="mounting failed: $(tail -n 3 "$4" | paste -s -d ';' -)"
   return 1
 }
 start() { # DIR [OPTION...]: mounts the cache over it
@@ -368,8 +373,13 @@ differs() {
   fi
   exit 1
 }
-print_row() { # LABEL MS [HITS MIB]
-  printf '  %-26s %8d ms %8d MB/s   %8s  %10s\n' "$1" "$2" $((bytes / 1000 / $2)) "${3:-}" "${4:-}"
+print_row() { # LABEL MS [HITS MIB]; MS -: without times
+  if [ "$2" = - ]; then
+    printf '  %-26s %11s %13s' "$1" - -
+  else
+    printf '  %-26s %8d ms %8d MB/s' "$1" "$2" $((bytes / 1000 / $2))
+  fi
+  printf '   %8s  %10s\n' "${3:-}" "${4:-}"
 }
 # row LABEL DIR: reads everything once more and prints a row of the table; sets $ms.
 row() {
@@ -416,12 +426,12 @@ sound() {
 }
 
 # rows_of_cat DIR: for a DIR that nothing can be mounted over. "cachemax cat" reads each file in a
-# process of its own, cold and warm, which is a restart per file.
+# process of its own, cold and warm, which is a restart per file. They have no times: what takes
+# long is to begin the processes, and to compare each file.
 rows_of_cat() {
   for label in cold warm; do
     : >"$work/count"
     : >"$work/cat.log"
-    t0=$(date +%s%N)
     watch "$label" "$work/cat.log" \
       sh -c 'cd "$1" && exec xargs -0 -a "$2" -I{} sh -c '\''"$0" cat "$5" --pool "$1" -v |
       cmp -n 67108864 - "$2/$5" && echo >>"$3" &&
@@ -433,7 +443,6 @@ rows_of_cat() {
       tail -n 3 "$work/cat.log" >&2
       exit 1
     }
-    ms=$((($(date +%s%N) - t0) / 1000000 + 1))
     # Blocks that came from the pool, and all blocks.
     # shellcheck disable=SC2046 # three words
     set -- "$1" $(sed -n 's/.*; \([0-9]*\) hits*, \([0-9]*\) miss[es]* (.*/\1 \2/p' \
@@ -442,8 +451,10 @@ rows_of_cat() {
     name=$label
     # A tenth may miss: files that were read while they were written.
     [ $label = cold ] || [ "$2" -gt $(($3 * 9 / 10)) ] || name='again, not warm'
-    print_row "$name" $ms "$4 %" -
+    print_row "$name" - "$4 %" -
   done
+  echo "  (no times: each file takes a process of its own and is compared with the origin. With"
+  echo "  /dev/fuse this shows how fast a warm cache is)"
   [ "$name" = warm ] || {
     echo "  (only $2 of $3 blocks came from the pool: 'cachemax cat' keeps a file warm only if it" \
       "can rule out"

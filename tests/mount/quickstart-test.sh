@@ -114,7 +114,9 @@ runs() {
   TMPDIR=$tmp CACHEMAX_BUILD=$bin sh "$examples/quickstart.sh" "$@" >"$work/out" 2>&1 &
   runner=$!
   ended
-  if [ $got = "$want" ] && grep -q -- "$pattern" "$work/out"; then
+  if grep 'quickstart\.sh: [0-9]*: ' "$work/out"; then
+    fail "$name" "an error of the shell"
+  elif [ $got = "$want" ] && grep -q -- "$pattern" "$work/out"; then
     ok "$name"
   else
     fail "$name" "status $got"
@@ -351,7 +353,7 @@ stopped "Ctrl-C while mounting the slow storage" INT 130 "$org"
 # ---- a cache, a storage that dies ----------------------------------------------------------------
 programs
 at 1 examples/mount/cachemax-mount 'echo "cachemax-mount: out of luck" >&2; exit 1'
-runs "mounting fails" 0 'mounting failed: cachemax-mount: out of luck' "$org"
+runs "mounting fails" 0 "mounting failed: cachemax-mount: out of luck; 'cachemax cat'" "$org"
 programs
 cat >"$work/kill-mount" <<EOF
 for p in \$(grep -lsaP 'cachemax-mount\\0\\Q$org\\E\\0' /proc/[0-9]*/cmdline); do
