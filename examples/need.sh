@@ -52,22 +52,25 @@ need_end() {
 }
 
 # need_tick LOG: prints every 10 s on stderr how far apt is and how long the rest may take. Each
-# package is fetched, unpacked and set up. Ends when LOG is gone.
+# package is unpacked and set up. What is fetched before does not count: it may be fast, or slow.
+# Ends when LOG is gone.
 need_tick() {
   trap 'kill $! 2>/dev/null; exit 0' TERM
-  passed=0
+  passed=0 fetching=0
   while :; do
     sleep 10 &
     wait $!
     passed=$((passed + 10))
     [ -f "$1" ] || exit 0
     steps=$(sed -n 's/.* \([0-9]*\) newly installed.*/\1/p' "$1" | tail -n 1)
-    steps=$((${steps:-0} * 3))
-    at=$(grep -c -E '^(Get:|Unpacking |Setting up )' "$1" || :)
-    if [ "$at" -gt 0 ] && [ "$steps" -ge "$at" ]; then
-      echo "  installing: step $at of $steps, about $((passed * (steps - at) / at)) s left" >&2
-    else
+    steps=$((${steps:-0} * 2))
+    at=$(grep -c -E '^(Unpacking |Setting up )' "$1" || :)
+    if [ "$at" = 0 ] || [ "$steps" -lt "$at" ]; then
+      fetching=$passed
       echo "  installing: $passed s" >&2
+    else
+      left=$(((passed - fetching) * (steps - at) / at))
+      echo "  installing: step $at of $steps, about $left s left" >&2
     fi
   done
 }

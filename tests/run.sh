@@ -265,6 +265,7 @@ report() { # NAME
   echo "$name: $1 passed, $2 failed, $3 skipped (${took} s, $worked)"
   told='(model|race|turns|schedules|histories|crash|faults|poisoned|media|guest|kill|foreign):'
   grep -E "^(skip |$told|ratio)" "$out.out" | sed 's/^/  /'
+  sed -n 's/^ok [0-9]* - \(.*\) # SKIP /  skip \1: /p' "$out.out" # of unit tests
   if [ "$2" != 0 ]; then
     grep -E '^(FAIL|not ok|FAILED)' "$out.out" | head -n 20 >"$log/fails"
     sed 's/^/  /' "$log/fails"
@@ -301,6 +302,8 @@ tell() {
     at=${steps% *} of=${steps#* }
     if [ "${at:-0}" = 0 ]; then
       echo "  build $1: configuring, $seconds s" >&2
+    elif [ $((at * 20)) -lt "$of" ]; then # these say little of how long the rest takes
+      echo "  build $1: step $at of $of" >&2
     else
       echo "  build $1: step $at of $of, about $((seconds * (of - at) / at + 1)) s left" >&2
     fi
