@@ -1644,7 +1644,7 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
 /* X(name, text): counters since open. New ones come last, because their numbers are part of the
  * ABI. */
 #define CM_STAT_MAP(X)                                                                             \
-    X(hit_blocks, "blocks served from the pool or the probation buffer; also those read ahead")    \
+    X(hit_blocks, "blocks served, from the pool or the probation buffer, read ahead or not")       \
     X(hit_bytes, "bytes served from there")                                                        \
     X(miss_blocks, "blocks looked up and not served")                                              \
     X(miss_absent, "misses: not cached")                                                           \
