@@ -123,7 +123,7 @@ int cm_checkpoint(cm_cache *c)
         return e;
     at_add_acq_rel(&c->live, 1); /* cm_close looks at it */
     cm_say_guard(c);
-    cm_fill_buffered_promote(c, false);
+    cm_fill_buffered_promote(c);
     cm_checkpoint_note_ends(c);
     if (cm_checkpoint_possible(c))
         e = cm_checkpoint_run(c);

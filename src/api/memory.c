@@ -22,7 +22,7 @@ struct part {
     uint64_t bytes;
 };
 
-#define PARTS 28
+#define PARTS 29
 
 /* What the sizes below follow from: they stay the same until the pool is closed. */
 static void plan_dram(struct cm_cache *c)
@@ -61,6 +61,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->probation.entry, c->probation.entries * sizeof(struct cm_buffered) },
         { (void **)&c->probation.cell,
           c->probation.buckets * CM_PROBATION_WAYS * sizeof(uint32_t) },
+        { (void **)&c->probation.kept, (c->probation.entries + 63) / 64 * 8 },
         { (void **)&c->memo.reached, own * c->memo_bytes },
         { (void **)&c->memo.page, sizeof(struct cm_memo_page) },
         { (void **)&c->pins, own * slots },

@@ -502,7 +502,7 @@ static int warm(struct warm *w)
         const uint64_t stored = w->report.stored;
         const int e = warm_once(w);
         if (w->buffered)
-            cm_fill_buffered_promote(w->c, true);
+            cm_fill_buffered_promote_warmed(w->c, w->version);
         if (e == CM_NOT_STORED_ROOM && i > 0) {
             gap = missing(w);
             if (see_version(w) || w->version != w->passed_version)

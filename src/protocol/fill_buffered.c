@@ -96,45 +96,6 @@ static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *
     return is_still(c, e, &h);
 }
 
-/* The incarnation that was looked for last, and has an open file it? Blocks of a file mostly lie
- * together. */
-struct known {
-    uint64_t incarnation;
-    bool open;
-};
-
-static bool is_of_open_file(struct cm_cache *c, struct known *k, uint64_t incarnation)
-{
-    cm_file_id id;
-    if (k->incarnation != incarnation) {
-        k->incarnation = incarnation;
-        k->open = cm_files_id_of(c, cm_incarnation_number(incarnation), &id);
-    }
-    return k->open;
-}
-
-/* Readies the block in a claimed entry for the pool, as out[n], with a ticket: it has earned its
- * place there, or the pool has room. The ones before it go, too. One that a warming has passed
- * takes another's place, as if the warming had read it. It waits if its file is not open: perhaps
- * nothing leads to it any more. False: it stays. */
-static bool prepare_to_leave(struct cm_cache *c, uint32_t e, struct cm_newcomer *out, unsigned n,
-                             struct known *k)
-{
-    struct cm_buffered h;
-    struct cm_newcomer *const it = &out[n];
-    if (!describe(c, e, it, &h))
-        return false;
-    if (cm_probation_is_kept(&c->probation, e)) {
-        if (!is_of_open_file(c, k, h.incarnation))
-            return false;
-        it->start = CM_START_MEMBER;
-    } else if ((it->start != CM_START_MEMBER && it->start != CM_START_KNOWN) ||
-               !has_quota(c, out, n + 1)) {
-        return false;
-    }
-    return take_ticket(c, it) && is_still(c, e, &h);
-}
-
 /* Empties a claimed entry. false: it is pinned, so it was released. */
 static inline __attribute__((always_inline)) bool vacate(struct cm_cache *c, uint32_t e)
 {
@@ -290,42 +251,115 @@ static bool promote(struct cm_cache *c, const uint32_t *entry, struct cm_newcome
     return writable && cm_cache_mode(c) == CM_NORMAL;
 }
 
-/* How many blocks may go with the next batch. *room: into slots that were never used. *others: also
- * those that no warming has passed. A large buffer is a cache of its own: in a full pool each block
- * that leaves it takes the place of another one, and so hits would be lost. */
-static unsigned next_batch(struct cm_cache *c, bool *room, bool *others)
+/* The incarnation that was looked for last, and has an open file it? Blocks of a file mostly lie
+ * together. */
+struct known {
+    uint64_t incarnation;
+    bool open;
+};
+
+/* Blocks on their way to the pool before they are pushed out. */
+struct promotion {
+    uint64_t warmed; /* the incarnation that is being warmed; 0: it is a checkpoint */
+    struct known known;
+    bool room;         /* this batch goes into slots that were never used */
+    bool others;       /* also blocks that no warming has passed may go */
+    unsigned n, batch; /* of the next batch: so many are ready, and so many go together */
+    uint32_t entry[CM_BATCH_MAX];
+    struct cm_newcomer out[CM_BATCH_MAX];
+};
+
+/* Is this block one that a warming has passed, to be stored now? A warming stores those of its own
+ * file, which is open. A checkpoint looks at all open files, under the files lock. */
+static bool is_wanted(struct cm_cache *c, struct promotion *m, uint64_t incarnation)
+{
+    const uint64_t number = cm_incarnation_number(incarnation);
+    cm_file_id id;
+    if (m->warmed != 0)
+        return number == m->warmed;
+    if (m->known.incarnation != number) {
+        m->known.incarnation = number;
+        m->known.open = cm_files_id_of(c, number, &id);
+    }
+    return m->known.open;
+}
+
+/* Readies the block in a claimed entry for the pool, as the next one of the batch, with a ticket:
+ * it has earned its place there, or the pool has room. The ones before it go, too. One that a
+ * warming has passed takes another's place, as if the warming had read it. It waits if its file is
+ * not open: perhaps nothing leads to it any more. False: it stays. */
+static bool prepare_to_leave(struct cm_cache *c, uint32_t e, struct promotion *m)
+{
+    struct cm_buffered h;
+    struct cm_newcomer *const it = &m->out[m->n];
+    if (!describe(c, e, it, &h))
+        return false;
+    if (cm_probation_is_kept(&c->probation, e)) {
+        if (!is_wanted(c, m, h.incarnation))
+            return false;
+        it->start = CM_START_MEMBER;
+    } else {
+        if ((it->start != CM_START_MEMBER && it->start != CM_START_KNOWN) ||
+            !has_quota(c, m->out, m->n + 1))
+            return false;
+    }
+    return take_ticket(c, it) && is_still(c, e, &h);
+}
+
+/* Begins the next batch of a checkpoint. A large buffer is a cache of its own: in a full pool each
+ * block that leaves it takes the place of another one, and so hits would be lost. So no batch is
+ * larger than the room. */
+static void begin_batch(struct cm_cache *c, struct promotion *m)
 {
     const unsigned batch = cm_evict_batch(c);
     const uint64_t unused = cm_ring_unused(&c->policy.ring);
-    *room = unused > 0;
-    *others = *room || !cm_probation_is_large(&c->probation, at_load_relaxed(&c->policy.ring.end));
-    return *room && unused < batch ? (unsigned)unused : batch;
+    m->n = 0;
+    m->room = unused > 0;
+    m->others =
+        m->room || !cm_probation_is_large(&c->probation, at_load_relaxed(&c->policy.ring.end));
+    m->batch = m->room && unused < batch ? (unsigned)unused : batch;
 }
 
-void cm_fill_buffered_promote(struct cm_cache *c, bool kept_only)
+/* Takes the block in this entry into the batch, if it may go, and stores the batch if it is full.
+ * false: no more of them. */
+static bool offer(struct cm_cache *c, struct promotion *m, uint32_t e)
+{
+    if (!cm_probation_claim_at(&c->probation, e))
+        return true;
+    if (!prepare_to_leave(c, e, m)) {
+        cm_probation_release(&c->probation, e);
+        return true;
+    }
+    m->entry[m->n++] = e;
+    if (m->n < m->batch)
+        return true;
+    const bool go_on = promote(c, m->entry, m->out, m->n);
+    m->n = 0;
+    if (go_on && m->warmed == 0)
+        begin_batch(c, m);
+    return go_on;
+}
+
+void cm_fill_buffered_promote(struct cm_cache *c)
 {
     struct cm_probation *p = &c->probation;
-    struct cm_newcomer out[CM_BATCH_MAX];
-    uint32_t entry[CM_BATCH_MAX];
+    struct promotion m = { .warmed = 0 };
     const uint64_t used = p->entries > 0 ? cm_probation_used(p) : 0;
-    bool room, others, go_on = cm_cache_mode(c) == CM_NORMAL;
-    struct known known = { 0, false };
-    unsigned n = 0, batch = next_batch(c, &room, &others);
-    for (uint32_t e = 0; e < used && go_on; e++) {
-        if (!cm_probation_is_kept(p, e) &&
-            (kept_only || !others || !cm_probation_is_due(p, e, room)))
-            continue;
-        if (!cm_probation_claim_at(p, e))
-            continue;
-        if (prepare_to_leave(c, e, out, n, &known))
-            entry[n++] = e;
-        else
-            cm_probation_release(p, e);
-        if (n == batch) {
-            go_on = promote(c, entry, out, n);
-            batch = next_batch(c, &room, &others);
-            n = 0;
-        }
-    }
-    (void)promote(c, entry, out, n);
+    bool go_on = cm_cache_mode(c) == CM_NORMAL;
+    if (go_on && used > 0)
+        begin_batch(c, &m);
+    for (uint32_t e = 0; e < used && go_on; e++)
+        if (cm_probation_is_kept(p, e) || (m.others && cm_probation_is_due(p, e, m.room)))
+            go_on = offer(c, &m, e);
+    (void)promote(c, m.entry, m.out, m.n);
+}
+
+void cm_fill_buffered_promote_warmed(struct cm_cache *c, uint64_t incarnation)
+{
+    struct promotion m = { .warmed = incarnation, .batch = cm_evict_batch(c) };
+    bool go_on = incarnation != 0 && cm_cache_mode(c) == CM_NORMAL;
+    for (uint32_t e = cm_probation_next_kept(&c->probation, 0); e != CM_NO_ENTRY && go_on;
+         e = cm_probation_next_kept(&c->probation, e + 1))
+        go_on = offer(c, &m, e);
+    (void)promote(c, m.entry, m.out, m.n);
 }

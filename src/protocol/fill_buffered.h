@@ -22,11 +22,14 @@ void cm_fill_buffered(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
 /* Called after the last one of them. */
 void cm_fill_buffered_end(struct cm_cache *c, struct cm_entries *e);
 /* Called now and then. What an earlier call has found in the buffer, too, goes to the pool before
- * it has to, if it is wanted all the time, or if the pool has slots that were never used: a kill
- * loses it no more, and its hits get faster. Quota and a large buffer do not keep back what a
- * warming has passed (cm_probation_keep), while its file is open. With `kept_only` nothing else
- * goes there, and nothing at all if the mode is not CM_NORMAL. The files lock is not held. */
-void cm_fill_buffered_promote(struct cm_cache *c, bool kept_only);
+ * it has to, if it is wanted all the time, or if the pool has slots that were never used: a
+ * kill loses it no more, and its hits get faster. Quota and a large buffer do not keep back what
+ * a warming has passed (cm_probation_keep), while its file is open. Nothing goes there if the mode
+ * is not CM_NORMAL. The files lock is not held. */
+void cm_fill_buffered_promote(struct cm_cache *c);
+/* Called at the end of a warming. What it has passed in the buffer goes to the pool, if the mode is
+ * CM_NORMAL. `incarnation`: that of its file, which is open; 0: it has none. */
+void cm_fill_buffered_promote_warmed(struct cm_cache *c, uint64_t incarnation);
 /* Called before the pool is closed. Each block that waits in the probation buffer goes to the pool,
  * if there is room or if the block was wanted again. */
 void cm_fill_buffered_drain(struct cm_cache *c);

@@ -77,6 +77,26 @@ static void leave(struct cm_probation *p, uint32_t e)
     assert(false && "a live entry has a cell");
 }
 
+/* ---- What a warming has passed --------------------------------------------------------------- */
+
+uint32_t cm_probation_next_kept(const struct cm_probation *p, uint32_t e)
+{
+    uint64_t mask = ~UINT64_C(0) << e % 64;
+    for (uint64_t word = e / 64; word * 64 < p->entries; word++, mask = ~UINT64_C(0)) {
+        const uint64_t bits = at_load_relaxed(&p->kept[word]) & mask; /* relaxed: a hint */
+        if (bits)
+            return (uint32_t)(word * 64 + at_lowest_bit64(bits));
+    }
+    return CM_NO_ENTRY;
+}
+
+static void keep_no_more(struct cm_probation *p, uint32_t e)
+{
+    const uint64_t bit = UINT64_C(1) << e % 64;
+    if (at_load_relaxed(&p->kept[e / 64]) & bit)      /* mostly not: then write nothing */
+        (void)at_and_release(&p->kept[e / 64], ~bit); /* relaxed would do, as for the other bits */
+}
+
 /* ---- Looking up ------------------------------------------------------------------------------ */
 
 static bool is_of(const struct cm_buffered *h, const struct cm_key *k)
@@ -260,6 +280,7 @@ void cm_probation_store(struct cm_probation *p, uint32_t e, const struct cm_key 
     at_store_relaxed(&h->incarnation, k->incarnation);
     at_store_relaxed(&h->block_valid, k->block << CM_VALID_BITS | valid);
     h->hash = k->place.hash;
+    keep_no_more(p, e);
     at_store_relaxed(&h->count, (uint8_t)(ahead ? CM_PROBATION_AHEAD : 0));
     at_store_relaxed(&h->seen, (uint8_t)CM_PROBATION_UNSEEN);
     copy_in(to, data, words);
@@ -288,6 +309,7 @@ void cm_probation_kill_entry(struct cm_probation *p, const struct cm_key *k)
     if (e == CM_NO_ENTRY)
         return;
     leave(p, e);
+    keep_no_more(p, e);
     at_store_seq_cst(&p->entry[e].version, version + 1); /* before a claimer's look at the pins */
 }
 

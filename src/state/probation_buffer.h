@@ -44,6 +44,7 @@ struct cm_probation {
     struct cm_buffered *entry;
     uint8_t *data;       /* a block for each entry */
     uint32_t *cell;      /* atomic; buckets of CM_PROBATION_WAYS: entry and tag, or 0 */
+    uint64_t *kept;      /* atomic; a bit for each entry: a warming has passed it */
     struct cm_lock lock; /* next */
     uint64_t next;       /* the oldest entry, and the next to be used */
     uint64_t used;       /* entries from here on were never claimed */
@@ -105,6 +106,7 @@ static inline void cm_probation_keep(struct cm_probation *p, uint32_t e)
      * now, that one stays. The count, which a hit may change, is for blocks that are pushed out. */
     at_store_relaxed(&p->entry[e].count, (uint8_t)CM_PROBATION_COUNT);
     at_store_relaxed(&p->entry[e].seen, (uint8_t)CM_PROBATION_KEPT);
+    (void)at_or_relaxed(&p->kept[e / 64], UINT64_C(1) << e % 64); /* relaxed: as above */
 }
 /* Does a block wait in this entry that cm_probation_keep() was told? */
 static inline bool cm_probation_is_kept(const struct cm_probation *p, uint32_t e)
@@ -112,6 +114,9 @@ static inline bool cm_probation_is_kept(const struct cm_probation *p, uint32_t e
     return (at_load_relaxed(&p->entry[e].version) & 1) &&
            at_load_relaxed(&p->entry[e].seen) == CM_PROBATION_KEPT;
 }
+/* The first entry from e on where that may be so, or CM_NO_ENTRY. It looks at 64 entries at a time:
+ * a warming of a small file must not look at all entries of a large buffer. */
+uint32_t cm_probation_next_kept(const struct cm_probation *p, uint32_t e);
 /* The cells that a lookup compares. */
 static inline uint32_t *cm_probation_bucket(const struct cm_probation *p, uint64_t hash)
 {

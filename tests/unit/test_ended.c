@@ -389,8 +389,8 @@ static void test_ended_in_buffer(void)
         CHECK_EQ(hits(one, 0, WAIT / 2, 1), WAIT / 2);
     CHECK_EQ(STAT(p.c, fill_blocks), 0);
     revalidate(one, WAIT * BLK, 2);
-    cm_fill_buffered_promote(p.c, false);
-    cm_fill_buffered_promote(p.c, false);
+    cm_fill_buffered_promote(p.c);
+    cm_fill_buffered_promote(p.c);
     CHECK_EQ(STAT(p.c, fill_blocks), 0);
     CHECK_EQ(put_all(two, 0, 3 * WAIT, 2), 3 * WAIT);
     CHECK_EQ(hits(two, 0, 3 * WAIT, 2), 3 * WAIT);

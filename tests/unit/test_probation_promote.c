@@ -553,6 +553,44 @@ static void test_checkpoint_stops(void)
     }
 }
 
+/* ---- By a warming ---------------------------------------------------------------------------- */
+
+static int64_t no_origin(void *ctx, uint64_t offset, void *buf, size_t len)
+{
+    (void)ctx, (void)offset, (void)buf, (void)len;
+    CHECK(false);
+    return -1;
+}
+
+/* A warming stores what it has passed in the buffer. It knows that its own file is open, so it does
+ * not look through all files, and leaves those of other files to their warmings. */
+static void test_warming_stores_its_own(void)
+{
+    struct pool p;
+    cm_file *f = set_up_full(&p), *other = attach(&p, 2, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put_all(other, 0, HELD / 4, 6), HELD / 4);
+    CHECK_EQ(put_all(f, 0, HELD / 2, 5), HELD / 2);
+    cm_bracket b = begin_write(other, (HELD - 1) * BLK, BLK); /* in the same group of blocks */
+    CHECK_EQ(cm_warm(other, 0, HELD / 4 * BLK, NULL, no_origin, NULL, NULL), 0);
+    CHECK(cm_write_end(other, &b, NULL) >= 0);
+    struct cm_object **const files = p.c->file_hash;
+    p.c->file_hash = NULL; /* no file is found */
+    CHECK_EQ(cm_warm(f, 0, HELD / 4 * BLK, NULL, no_origin, NULL, NULL), 0);
+    p.c->file_hash = files;
+    for (unsigned i = 0; i < HELD / 2; i++) {
+        CASE("block %u", i);
+        CHECK_EQ(in_pool(f, i), i < HELD / 4);
+        CHECK(!in_pool(other, i));
+    }
+    checkpoint(p.c);
+    for (unsigned i = 0; i < HELD / 4; i++) {
+        CASE("block %u", i);
+        CHECK(in_pool(other, i));
+    }
+    CHECK_EQ(cm_probation_next_kept(&p.c->probation, 0), CM_NO_ENTRY);
+    pool_end(&p);
+}
+
 const struct harness_test promotion_tests[] = {
     TEST(promotion_beside_write),
     TEST(promotion_beside_pin),
@@ -575,5 +613,6 @@ const struct harness_test promotion_tests[] = {
     TEST(checkpoint_tail),
     TEST(checkpoint_beside_longer),
     TEST(checkpoint_unreadable_index),
+    TEST(warming_stores_its_own),
     TEST_END,
 };
