@@ -613,8 +613,8 @@ typedef struct cm_options {
     cm_log_fn log; /* NULL: silent */
     void *log_ctx;
     /* Bytes of DRAM for new blocks. Each waits there until later ones push it out. If it had two
-     * hits meanwhile, or the pool has slots that were never used, it is stored then; else it has
-     * cost no write to the pool. cm_checkpoint() stores blocks before they are pushed out: call it
+     * hits meanwhile, or the pool has room (see cm_checkpoint), it is stored then; else it has cost
+     * no write to the pool. cm_checkpoint() stores blocks before they are pushed out: call it
      * every few seconds, also with DAX, or a small file in constant use may wait for long. A crash
      * loses what waits. cm_close() stores the blocks that still wait, as far as there is room. 0:
      * the default, 1 % of the pool, at least 256 KiB, at most 256 MiB. CM_PROBATION_NONE: no
@@ -1534,14 +1534,15 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
 /* Makes safe what can be. Call it every few seconds, in a thread of its own, with any pool. It does
  * two things.
  *
- * IN ANY POOL it stores blocks that an earlier call has found in the probation buffer, too: all
- * while the pool has slots that were never used, and in a full pool those that had three hits, one
- * of them since that call. (Hits of a thread on the eight blocks that it read last do not count.)
- * So a kill, or a power cut with DAX, does not lose them, and their hits get faster. Nothing is
- * stored unless the mode is CM_NORMAL, nor for a group that has all of its quota, nor from a buffer
- * of more than 2 % of a full pool (and 64 KiB): each block would take the place of another. Quota
- * and a large buffer do not keep back what cm_warm() has passed there and could not store, while
- * its file is open.
+ * IN ANY POOL it stores blocks that an earlier call has found in the probation buffer, too. While
+ * the pool has slots that are empty, or that hold blocks of versions of files that ended in this
+ * session, these are all; in a full pool those that had three hits, one of them since that call.
+ * (Hits of a thread on the eight blocks that it read last do not count.) So a kill, or a power cut
+ * with DAX, does not lose them, and their hits get faster. Nothing is stored unless the mode is
+ * CM_NORMAL, nor from a buffer of more than 2 % of a full pool (and 64 KiB): each block would take
+ * the place of another. A group that has all of its quota gets only slots of its own versions that
+ * have ended. Quota and a large buffer do not keep back what cm_warm() has passed there and could
+ * not store, while its file is open.
  *
  * WITHOUT DAX it then makes the pool survive a crash of the system: an OS crash, a power cut. What
  * was cached when the call began stays warm then, except what still waits in the probation buffer,

@@ -15,6 +15,12 @@
 #include "state/ended.h"
 #include "state/quota.h"
 
+/* How many searches of a checkpoint for slots of ended versions may be in vain: in the whole pool,
+ * and in each share. Each set looks at 16384 headers, which takes about a millisecond. The next
+ * checkpoint goes on there. */
+#define POOL_SEARCHES (16384u / (CM_BATCH_MAX * CM_ENDED_STEPS))
+#define SHARE_SEARCHES (16384u / (CM_BATCH_MAX * CM_ENDED_SHARE_STEPS))
+
 /* Says in *n what a claimed entry holds, and in *h which life of it that is. false: nothing, or a
  * block that nothing leads to any more. */
 static inline __attribute__((always_inline)) bool
@@ -262,7 +268,9 @@ struct known {
 struct promotion {
     uint64_t warmed; /* the incarnation that is being warmed; 0: it is a checkpoint */
     struct known known;
-    bool room;         /* this batch goes into slots that were never used */
+    uint32_t vain;     /* a bit for each share that has no slot of an ended version within reach */
+    unsigned searches; /* so many more for slots of ended versions may be in vain */
+    bool room;         /* no other block has to leave for this batch */
     bool others;       /* also blocks that no warming has passed may go */
     unsigned n, batch; /* of the next batch: so many are ready, and so many go together */
     uint32_t entry[CM_BATCH_MAX];
@@ -284,6 +292,20 @@ static bool is_wanted(struct cm_cache *c, struct promotion *m, uint64_t incarnat
     return m->known.open;
 }
 
+/* The same as has_quota(), after a search for slots of the group that hold nothing of use. A
+ * checkpoint has more time than a fill: it looks further before it gives up. */
+static bool finds_quota(struct cm_cache *c, struct promotion *m)
+{
+    const uint32_t share = m->out[m->n].share;
+    if (has_quota(c, m->out, m->n + 1))
+        return true;
+    for (unsigned i = 0; i < SHARE_SEARCHES && !(m->vain >> share & 1); i++)
+        if (cm_evict_ended_share(c, share, CM_BATCH_MAX) > 0)
+            return has_quota(c, m->out, m->n + 1);
+    m->vain |= UINT32_C(1) << share;
+    return false;
+}
+
 /* Readies the block in a claimed entry for the pool, as the next one of the batch, with a ticket:
  * it has earned its place there, or the pool has room. The ones before it go, too. One that a
  * warming has passed takes another's place, as if the warming had read it. It waits if its file is
@@ -299,11 +321,25 @@ static bool prepare_to_leave(struct cm_cache *c, uint32_t e, struct promotion *m
             return false;
         it->start = CM_START_MEMBER;
     } else {
-        if ((it->start != CM_START_MEMBER && it->start != CM_START_KNOWN) ||
-            !has_quota(c, m->out, m->n + 1))
+        if (m->room && it->start != CM_START_MEMBER)
+            it->start = CM_START_KNOWN;
+        if ((it->start != CM_START_MEMBER && it->start != CM_START_KNOWN) || !finds_quota(c, m))
             return false;
     }
     return take_ticket(c, it) && is_still(c, e, &h);
+}
+
+/* For how many blocks, n at most, has the pool room, so that no other block leaves for them? Slots
+ * that were never used, that became empty, or that hold what nothing leads to any more. */
+static unsigned find_room(struct cm_cache *c, struct promotion *m, unsigned n)
+{
+    const uint64_t unused = cm_ring_unused(&c->policy.ring);
+    if (unused >= n)
+        return n;
+    unsigned room = (unsigned)unused + cm_evict_room(c, n - (unsigned)unused);
+    for (; room == 0 && m->searches > 0 && cm_ended_is_due(c); m->searches--)
+        room = cm_evict_room(c, n);
+    return room;
 }
 
 /* Begins the next batch of a checkpoint. A large buffer is a cache of its own: in a full pool each
@@ -311,13 +347,12 @@ static bool prepare_to_leave(struct cm_cache *c, uint32_t e, struct promotion *m
  * larger than the room. */
 static void begin_batch(struct cm_cache *c, struct promotion *m)
 {
-    const unsigned batch = cm_evict_batch(c);
-    const uint64_t unused = cm_ring_unused(&c->policy.ring);
+    const unsigned batch = cm_evict_batch(c), room = find_room(c, m, batch);
     m->n = 0;
-    m->room = unused > 0;
+    m->room = room > 0;
     m->others =
         m->room || !cm_probation_is_large(&c->probation, at_load_relaxed(&c->policy.ring.end));
-    m->batch = m->room && unused < batch ? (unsigned)unused : batch;
+    m->batch = m->room ? room : batch;
 }
 
 /* Takes the block in this entry into the batch, if it may go, and stores the batch if it is full.
@@ -343,7 +378,7 @@ static bool offer(struct cm_cache *c, struct promotion *m, uint32_t e)
 void cm_fill_buffered_promote(struct cm_cache *c)
 {
     struct cm_probation *p = &c->probation;
-    struct promotion m = { .warmed = 0 };
+    struct promotion m = { .searches = POOL_SEARCHES };
     const uint64_t used = p->entries > 0 ? cm_probation_used(p) : 0;
     bool go_on = cm_cache_mode(c) == CM_NORMAL;
     if (go_on && used > 0)

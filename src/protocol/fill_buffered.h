@@ -22,8 +22,8 @@ void cm_fill_buffered(struct cm_cache *c, const struct cm_grant *g, struct cm_ne
 /* Called after the last one of them. */
 void cm_fill_buffered_end(struct cm_cache *c, struct cm_entries *e);
 /* Called now and then. What an earlier call has found in the buffer, too, goes to the pool before
- * it has to, if it is wanted all the time, or if the pool has slots that were never used: a
- * kill loses it no more, and its hits get faster. Quota and a large buffer do not keep back what
+ * it has to, if it is wanted all the time, or if the pool has room for which no other block leaves:
+ * a kill loses it no more, and its hits get faster. Quota and a large buffer do not keep back what
  * a warming has passed (cm_probation_keep), while its file is open. Nothing goes there if the mode
  * is not CM_NORMAL. The files lock is not held. */
 void cm_fill_buffered_promote(struct cm_cache *c);

@@ -6,6 +6,7 @@
 #include "probation_common.h"
 
 #include "../os.h"
+#include "state/ended.h"
 
 /* A bracket that begins after a promotion has looked at the block and before it publishes. */
 static cm_file *other_file;
@@ -553,6 +554,149 @@ static void test_checkpoint_stops(void)
     }
 }
 
+/* ---- Into slots that were used before ---------------------------------------------------------
+ */
+
+#define FIRST 100000u /* the blocks that are in the pool before */
+#define WAIT 100u     /* as many wait in the buffer, which is large */
+
+static void set_up_room(struct pool *p, cm_file **f, cm_file **other)
+{
+    pool_make(p, 16 * MIB, 0);
+    pool_seed(p, 1);
+    p->o.probation_bytes = 2 * WAIT * BLK;
+    (void)pool_up(p);
+    CHECK(cm_probation_is_large(&p->c->probation, p->c->media.geo.slots));
+    CHECK_EQ(cm_group_set_quota(p->c, 7, BLK), 0);
+    *f = attach(p, 1, CM_BLOCK_MAX / 2, 1, 0);
+    *other = attach(p, 2, CM_BLOCK_MAX / 2, 1, 0);
+}
+
+/* Fills slots with blocks of f, which are used often, until so many at most were never used.
+ * Returns how many blocks. */
+static uint64_t fill_slots(cm_file *f, uint64_t unused, uint64_t tag)
+{
+    const struct cm_ring *const r = &cm_object_of(f)->cache->policy.ring;
+    uint64_t n = 0;
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_KEEP), 0); /* to the pool at once */
+    for (; cm_ring_unused(r) > unused && n < r->slots; n++)
+        CHECK_EQ(put(f, FIRST + n, tag), 0);
+    CHECK(cm_ring_unused(r) + CM_BATCH_MAX > unused); /* some are taken ahead */
+    CHECK_EQ(cm_file_advise(f, CM_ADVISE_NORMAL), 0);
+    return n;
+}
+
+static void new_version(cm_file *f)
+{
+    cm_validator v = val(CM_BLOCK_MAX / 2, 2);
+    v.taken_at = later();
+    CHECK_EQ(cm_file_revalidate(f, &v), 0);
+}
+
+/* WAIT blocks were read once. Returns how many of them the second checkpoint stores. */
+static int64_t promoted_of(cm_file *f, uint64_t tag)
+{
+    cm_cache *const c = cm_object_of(f)->cache;
+    CHECK_EQ(put_all(f, 0, WAIT, tag), WAIT);
+    const int64_t promoted = STAT(c, promoted);
+    CHECK_EQ(cm_checkpoint(c), CM_ENOTSUP);
+    CHECK_EQ(STAT(c, promoted), promoted);
+    CHECK_EQ(cm_checkpoint(c), CM_ENOTSUP);
+    CHECK_EQ(hits(f, 0, WAIT, tag), WAIT); /* the others wait */
+    return STAT(c, promoted) - promoted;
+}
+
+/* Slots that became empty are room, but for the last ones, and no block leaves for it. */
+static void test_checkpoint_empties(void)
+{
+    static const unsigned empty[] = { 60, 300 };
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("empty %u", empty[i]);
+        struct pool p;
+        cm_file *f, *other;
+        CALL(set_up_room(&p, &f, &other));
+        const struct cm_ring *const r = &p.c->policy.ring;
+        (void)fill_slots(other, 0, 6);
+        const int64_t evicted = STAT(p.c, evicted);
+        CHECK_EQ(cm_invalidate(other, FIRST * BLK, empty[i] * BLK), 0);
+        const int64_t room = (int64_t)(cm_ring_empties(r) + r->free_count) - CM_BATCH_MAX;
+        CHECK(room > 0 && (room > WAIT) == (i == 1));
+        CHECK_EQ(promoted_of(f, 5), room < WAIT ? room : WAIT);
+        CHECK_EQ(STAT(p.c, evicted), evicted);
+        CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP); /* there is no more */
+        CHECK_EQ(STAT(p.c, evicted), evicted);
+        pool_end(&p);
+    }
+}
+
+/* So are slots of a version that has ended, also if they lie behind all others. */
+static void test_checkpoint_ended(void)
+{
+    struct pool p;
+    cm_file *f, *other;
+    CALL(set_up_room(&p, &f, &other));
+    const uint64_t n = fill_slots(other, 2 * WAIT, 6);
+    (void)fill_slots(f, 0, 5);
+    const uint64_t there = hits(other, FIRST, n, 6);
+    new_version(f);
+    CHECK_EQ(promoted_of(f, 7), WAIT);
+    CHECK_EQ(hits(other, FIRST, n, 6), there);
+    pool_end(&p);
+}
+
+/* Nothing that has ended is in the slots: the search goes on with the next checkpoint. While
+ * nothing may be stored, nothing is searched. */
+static void test_checkpoint_ended_steps(void)
+{
+    struct pool p;
+    pool_make(&p, 256 * MIB, 0);
+    p.o.probation_bytes = WAIT * BLK;
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(put(attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0), 0, 5), 0); /* it waits */
+    out_of_order(p.c);
+    const uint64_t slots = p.c->media.geo.slots;
+    p.c->policy.ring.frontier = slots; /* as if it was full */
+    cm_ended_note(p.c, 77, CM_SIZE_UNKNOWN);
+    CHECK_EQ(cm_set_mode(p.c, CM_FREEZE), 0);
+    CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+    CHECK(p.c->ended.again);
+    CHECK_EQ(cm_set_mode(p.c, CM_NORMAL), 0);
+    CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+    const uint64_t steps = slots - p.c->ended.left;
+    CHECK(steps >= 16384 && steps <= 16384 + CM_BATCH_MAX * CM_ENDED_STEPS);
+    CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+    CHECK_EQ(slots - p.c->ended.left, 2 * steps);
+    pool_end(&p);
+}
+
+/* A group that has all its slots gives those of its ended version, also if they lie behind all
+ * others of the group, and no block in use. */
+static void test_checkpoint_ended_quota(void)
+{
+    for (unsigned full = 0; full < 2; full++) {
+        CASE("pool full %u", full);
+        struct pool p;
+        uint64_t used, most;
+        cm_file *f, *other;
+        CALL(set_up_room(&p, &f, &other));
+        CHECK_EQ(cm_group_set_quota(p.c, 7, 16 * MIB), 0);
+        CHECK_EQ(cm_file_set_group(f, 7), 0);
+        CHECK_EQ(cm_file_set_group(other, 7), 0);
+        const uint64_t n = fill_slots(other, 1500, 6);
+        const uint64_t ended = fill_slots(f, full ? 0 : 1500 - WAIT / 2, 5);
+        CHECK_EQ(cm_group_usage(p.c, 7, &used, &most), 0);
+        CHECK_EQ(cm_group_set_quota(p.c, 7, used), 0);
+        const uint64_t there = hits(other, FIRST, n, 6);
+        new_version(f);
+        CHECK_EQ(promoted_of(f, 7), ended < WAIT ? ended : WAIT);
+        CHECK_EQ(hits(other, FIRST, n, 6), there);
+        CHECK_EQ(cm_group_usage(p.c, 7, &used, &most), 0);
+        CHECK(used <= most);
+        CHECK_EQ(ended >= WAIT, full);
+        pool_end(&p);
+    }
+}
+
 /* ---- By a warming ---------------------------------------------------------------------------- */
 
 static int64_t no_origin(void *ctx, uint64_t offset, void *buf, size_t len)
@@ -613,6 +757,10 @@ const struct harness_test promotion_tests[] = {
     TEST(checkpoint_tail),
     TEST(checkpoint_beside_longer),
     TEST(checkpoint_unreadable_index),
+    TEST(checkpoint_empties),
+    TEST(checkpoint_ended),
+    TEST(checkpoint_ended_steps),
+    TEST(checkpoint_ended_quota),
     TEST(warming_stores_its_own),
     TEST_END,
 };
