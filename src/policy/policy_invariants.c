@@ -86,15 +86,20 @@ static bool free_in_order(const struct cm_ring *r, const uint8_t *pins, char *te
     return true;
 }
 
-/* The slots of each share are counted. */
+/* The slots of each share are counted, and a search finds them. */
 static bool shares_in_order(const struct cm_ring *r, char *text)
 {
     for (uint32_t i = 0; i < r->shares.count; i++) {
         const struct cm_share *h = &r->shares.share[i];
+        const struct cm_share_bits *b = h->bits;
         uint64_t used = 0;
         for (uint64_t s = 0; s < r->slots; s++)
             used += cm_share_has(h, s);
         CM_MUST(used == h->used, "share %u: %llu slots, %llu counted", i, (llu)used, (llu)h->used);
+        for (unsigned k = 0; k + 1 < b->levels; k++)
+            for (uint64_t at = 0; at < (uint64_t)(b->level[k + 1] - b->level[k]); at++)
+                CM_MUST(b->level[k][at] == 0 || b->level[k + 1][at / 64] >> at % 64 & 1,
+                        "share %u: word %llu of level %u is not to be found", i, (llu)at, k);
     }
     return true;
 }

@@ -376,8 +376,9 @@ unsigned cm_ring_victims(struct cm_ring *r, struct cm_victim *v, unsigned n)
 
 /* ---- Victims of a share ---------------------------------------------------------------------- */
 
-/* A share has a hand of its own, because its slots may lie far apart. The hand goes by words of 64
- * slots. Probation does not protect a slot here: the hand of a full share is its line. */
+/* A share has a hand of its own, because its slots may lie far apart. The hand goes from one slot
+ * of the share to the next (cm_share_next). Probation does not protect a slot here: the hand of a
+ * full share is its line. */
 
 struct search {
     uint64_t victim, best; /* `victim` is owned */
@@ -410,19 +411,16 @@ static void look_at(struct cm_ring *r, struct search *s, uint64_t slot)
 uint64_t cm_ring_share_victim(struct cm_ring *r, struct cm_share *h, bool *remember)
 {
     struct search s = { CM_NO_SLOT, CM_NO_SLOT, CM_REF_MAX + 1, false, CM_SHARE_STEPS };
-    const uint64_t words = (at_load_relaxed(&r->slots) + 63) / 64;
-    uint64_t hand = at_load_relaxed(&h->hand); /* relaxed: only says where to look */
-    for (unsigned i = 0; i <= CM_SHARE_WORDS && i <= words; i++) {
-        const uint64_t word = hand / 64 < words ? hand / 64 : 0;
-        uint64_t bits = at_load_relaxed(&h->slots[word]);
-        bits &= hand / 64 == word ? ~UINT64_C(0) << hand % 64 : ~UINT64_C(0);
-        for (; bits && s.steps > 0 && s.victim == CM_NO_SLOT; bits &= bits - 1) {
-            hand = word * 64 + at_lowest_bit64(bits) + 1;
-            look_at(r, &s, hand - 1);
-        }
-        if (s.steps == 0 || s.victim != CM_NO_SLOT)
-            break;
-        hand = (word + 1) * 64;
+    const uint64_t begin = at_load_relaxed(&h->hand); /* relaxed: only says where to look */
+    uint64_t hand = begin;
+    for (bool around = false; s.steps > 0 && s.victim == CM_NO_SLOT;) {
+        const uint64_t slot = cm_share_next(h, hand);
+        if (around && slot >= begin)
+            break; /* it has seen all of them, or there is none */
+        around |= slot == CM_NO_SLOT;
+        hand = slot == CM_NO_SLOT ? 0 : slot + 1;
+        if (slot != CM_NO_SLOT)
+            look_at(r, &s, slot);
     }
     at_store_relaxed(&h->hand, hand);
     *remember = s.remember;

@@ -11,8 +11,6 @@
 #include "platform/lock.h"
 #include "policy/share.h"
 
-#define CM_NO_SLOT UINT64_MAX
-
 /* The reference byte of a slot. */
 #define CM_REF_MAX 3u          /* bits 1..0: how often it was wanted again */
 #define CM_REF_PROBATION 0x04u /* a first-time block: it stands in line, the hand passes it by */
@@ -26,8 +24,7 @@
 #define CM_RING_STEPS 64u    /* most steps of the hand in one search for a victim */
 #define CM_RING_PASSES 1024u /* and it passes by so many runs of up to 64 kept slots */
 #define CM_RING_POPS 4u      /* most entries that leave the line in one search */
-#define CM_SHARE_WORDS 4096u /* a search in a share looks at so many times 64 slots */
-#define CM_SHARE_STEPS 256u  /* and at so many slots of the share */
+#define CM_SHARE_STEPS 256u  /* a search in a share looks at so many of its slots */
 #define CM_FREE_MAX 65536u   /* bound of the free stack */
 #define CM_HINTS 192u
 #define CM_EMPTY_PART 128u   /* with fewer empty slots than this part and CM_EMPTY_MIN, */

@@ -123,7 +123,6 @@ static bool holds_nothing(const struct cm_cache *c, uint64_t slot)
 /* All is relaxed: it only says where to look. */
 unsigned cm_ended_find_share(struct cm_cache *c, struct cm_share *h, uint64_t *slot, unsigned n)
 {
-    const uint64_t words = (at_load_relaxed(&c->policy.ring.slots) + 63) / 64;
     const uint64_t noted = at_load_relaxed(&c->ended.noted);
     const bool again = at_load_relaxed(&h->ended_noted) != noted;
     uint64_t left = at_load_relaxed(again ? &h->used : &h->ended_left);
@@ -131,17 +130,15 @@ unsigned cm_ended_find_share(struct cm_cache *c, struct cm_share *h, uint64_t *s
     unsigned found = 0, steps = n * CM_ENDED_SHARE_STEPS;
     if (again)
         at_store_relaxed(&h->ended_noted, noted);
-    for (unsigned i = 0; i < CM_SHARE_WORDS && left > 0 && steps > 0 && found < n; i++) {
-        at = at / 64 < words ? at : 0;
-        uint64_t bits = at_load_relaxed(&h->slots[at / 64]) & ~UINT64_C(0) << at % 64;
-        at = (at / 64 + 1) * 64;
-        for (; bits && left > 0 && steps > 0 && found < n; bits &= bits - 1, steps--, left--) {
-            const uint64_t s = at - 64 + at_lowest_bit64(bits);
-            if (holds_nothing(c, s))
-                slot[found++] = s;
-        }
-        if (bits) /* the rest of the word is left for the next search */
-            at = at - 64 + at_lowest_bit64(bits);
+    for (; left > 0 && steps > 0 && found < n; steps--, left--) {
+        uint64_t s = cm_share_next(h, at);
+        if (s == CM_NO_SLOT)
+            s = cm_share_next(h, 0); /* around */
+        if (s == CM_NO_SLOT)
+            break; /* they have gone meanwhile */
+        at = s + 1;
+        if (holds_nothing(c, s))
+            slot[found++] = s;
     }
     at_store_relaxed(&h->ended_left, left);
     at_store_relaxed(&h->ended_at, at);

@@ -66,7 +66,7 @@ static void begin_survey(struct cm_cache *c)
     at_store_release(&q->counted, (uint32_t)!any);
 }
 
-static int add_share(struct cm_cache *c, uint32_t group, uint64_t **slots)
+static int add_share(struct cm_cache *c, uint32_t group, struct cm_share_bits **bits)
 {
     struct cm_shares *s = &c->policy.ring.shares;
     if (cm_quota_share(c, group)) /* another thread was faster */
@@ -76,8 +76,8 @@ static int add_share(struct cm_cache *c, uint32_t group, uint64_t **slots)
     if (at_load_relaxed(&s->count) == CM_SHARES)
         return CM_ERANGE;
     c->quotas.group[at_load_relaxed(&s->count)] = group; /* it changes under this lock only */
-    (void)cm_share_begin(s, *slots);
-    *slots = NULL;
+    (void)cm_share_begin(s, *bits, c->slots_max);
+    *bits = NULL;
     cm_lock_acquire(&c->quotas.lock);
     begin_survey(c);
     cm_lock_release(&c->quotas.lock);
@@ -88,15 +88,15 @@ int cm_quota_set(struct cm_cache *c, uint32_t group, uint64_t most)
 {
     int e = 0;
     if (!cm_quota_share(c, group)) {
-        uint64_t *slots = cm_cache_alloc(c, cm_cache_marks_bytes(c));
-        if (!slots)
+        struct cm_share_bits *bits = cm_cache_alloc(c, cm_share_bytes(c->slots_max));
+        if (!bits)
             return CM_ENOMEM;
         cm_lock_acquire(&c->quotas.looking);
         cm_lock_acquire(&c->files_lock);
-        e = add_share(c, group, &slots);
+        e = add_share(c, group, &bits);
         cm_lock_release(&c->files_lock);
         cm_lock_release(&c->quotas.looking);
-        cm_cache_free(c, slots, cm_cache_marks_bytes(c));
+        cm_cache_free(c, bits, cm_share_bytes(c->slots_max));
     }
     if (e == 0)
         /* Relaxed: the next block that is stored may see the old number. */
@@ -108,7 +108,7 @@ void cm_quota_free(struct cm_cache *c)
 {
     struct cm_shares *s = &c->policy.ring.shares;
     for (uint32_t i = 0; i < s->count; i++)
-        cm_cache_free(c, s->share[i].slots, cm_cache_marks_bytes(c));
+        cm_cache_free(c, s->share[i].bits, cm_share_bytes(c->slots_max));
     s->count = 0;
     cm_incarnations_free(c, &c->quotas.table);
 }

@@ -83,7 +83,7 @@ ENDED = [
     _m('ended, group, once', 'it looks at each of its slots once', 'unit ended group_unused',
        ENDED_C, 'at_store_relaxed(&h->ended_left, left);', '(void)left;'),
     _m('ended, group, rest', 'also of a word where it stopped', 'unit ended group_unused', ENDED_C,
-       '        if (bits) /* the rest', '        if (false) /* the rest'),
+       '        at = s + 1;\n', '        at = (s / 64 + 1) * 64;\n'),
     _m('ended, group, steps', 'and a question at a few', 'unit ended group_unused', ENDED_C,
        'found = 0, steps = n * CM_ENDED_SHARE_STEPS;\n    if (again)',
        'found = 0, steps = 1u << 20;\n    if (again)'),

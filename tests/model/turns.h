@@ -56,6 +56,7 @@ void turns_end_steps(struct cm_cache *c);
 #undef at_add_seq_cst
 #undef at_or_acq_rel
 #undef at_and_release
+#undef at_and_acq_rel
 #undef at_cas_acq_rel
 #undef at_cas_seq_cst
 #undef at_or_relaxed
@@ -102,6 +103,7 @@ void turns_end_steps(struct cm_cache *c);
 #define at_sub_acq_rel(p, v) TURNS_UPDATE(__atomic_fetch_sub, p, v, __ATOMIC_ACQ_REL, WEAK_ACQ_REL)
 #define at_or_relaxed(p, v) TURNS_UPDATE(__atomic_fetch_or, p, v, __ATOMIC_RELAXED, WEAK_RELAXED)
 #define at_or_acq_rel(p, v) TURNS_UPDATE(__atomic_fetch_or, p, v, __ATOMIC_ACQ_REL, WEAK_ACQ_REL)
+#define at_and_acq_rel(p, v) TURNS_UPDATE(__atomic_fetch_and, p, v, __ATOMIC_ACQ_REL, WEAK_ACQ_REL)
 #define at_and_release(p, v) TURNS_UPDATE(__atomic_fetch_and, p, v, __ATOMIC_RELEASE, WEAK_RELEASE)
 #define at_swap_acq_rel(p, v)                                                                      \
     TURNS_UPDATE(__atomic_exchange_n, p, v, __ATOMIC_ACQ_REL, WEAK_ACQ_REL)

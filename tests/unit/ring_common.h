@@ -9,7 +9,7 @@
 
 #include "policy/ring.h"
 
-extern const struct harness_test ring_empties_tests[];
+extern const struct harness_test ring_empties_tests[], ring_share_tests[];
 
 /* All slots used, none owned, counts zero. */
 static inline struct cm_ring make(uint64_t slots)

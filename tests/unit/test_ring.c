@@ -829,7 +829,8 @@ static const struct harness_test ring_tests[] = {
     TEST_END,
 };
 
-static const struct harness_test *const tables[] = { ring_tests, ring_empties_tests };
+static const struct harness_test *const tables[] = { ring_tests, ring_empties_tests,
+                                                     ring_share_tests };
 
 int main(int argc, char **argv)
 {
