@@ -150,10 +150,10 @@ void cm_share_left(struct cm_shares *s, uint64_t slot)
         leave(&s->share[i], slot);
 }
 
-uint32_t cm_share_over(const struct cm_shares *s)
+uint32_t cm_share_over(const struct cm_shares *s, uint32_t after)
 {
     const uint32_t n = at_load_acquire(&s->count); /* as in cm_share_any() */
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = after; i < n; i++)
         if (cm_share_excess(&s->share[i]) > 0)
             return i + 1;
     return 0;

@@ -91,7 +91,8 @@ static inline uint64_t cm_share_excess(const struct cm_share *h)
     const uint64_t most = at_load_relaxed(&h->most), used = at_load_relaxed(&h->used);
     return used > most ? used - most : 0;
 }
-/* The number of a share that has more slots than it may have, or 0. */
-uint32_t cm_share_over(const struct cm_shares *s);
+/* The number of the first share behind number `after` that has more slots than it may have, or 0.
+ */
+uint32_t cm_share_over(const struct cm_shares *s, uint32_t after);
 
 #endif

@@ -429,9 +429,14 @@ unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsi
  * the ones that nothing leads to. */
 static unsigned evict_over(struct cm_cache *c, uint64_t *slot, unsigned n)
 {
-    const uint32_t over = cm_share_over(&c->policy.ring.shares);
-    const uint64_t much = over > 0 ? cm_share_excess(&c->policy.ring.shares.share[over - 1]) : 0;
-    return much > 0 ? cm_evict_share(c, over, slot, much < n ? (unsigned)much : n) : 0;
+    const struct cm_shares *const s = &c->policy.ring.shares;
+    unsigned got = 0;
+    /* All blocks of a group may be kept or pinned: it gives none, so the next one has to. */
+    for (uint32_t over = 0; got == 0 && (over = cm_share_over(s, over)) > 0;) {
+        const uint64_t much = cm_share_excess(&s->share[over - 1]);
+        got = much > 0 ? cm_evict_share(c, over, slot, much < n ? (unsigned)much : n) : 0;
+    }
+    return got;
 }
 
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n)

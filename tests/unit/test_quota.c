@@ -83,7 +83,7 @@ static void test_share(void)
     CHECK(!cm_share_take(h, 6)); /* threads that came at the same time saw room, too */
     CHECK_EQ(h->used, 2);
     CHECK_EQ(cm_share_room(h), 0);
-    CHECK_EQ(cm_share_over(s), 0);
+    CHECK_EQ(cm_share_over(s, 0), 0);
     cm_share_found(s, g, 5); /* it moves */
     CHECK_EQ(h->used, 1);
     CHECK_EQ(g->used, 1);
@@ -91,7 +91,8 @@ static void test_share(void)
     CHECK_EQ(g->used, 1);
     for (uint64_t slot = 600; slot < 603; slot++)
         cm_share_found(s, g, slot);
-    CHECK_EQ(cm_share_over(s), 2);
+    CHECK_EQ(cm_share_over(s, 0), 2);
+    CHECK_EQ(cm_share_over(s, 2), 0);
     CHECK_EQ(cm_share_room(g), 0);
     /* In turn, also from a word into the next one, and around. */
     for (unsigned i = 0; i < 9; i++) {
@@ -219,6 +220,28 @@ static void test_other_quota(void)
     CHECK_EQ(most, 0);
     CHECK_EQ(has, 3 * ALLOWED * BLK);
     check_counts(p.c, false);
+    pool_end(&p);
+}
+
+/* A group with too much gives nothing if all its blocks are kept. The next one gives then. */
+static void test_other_quota_kept(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB);
+    set_quota(&p, G1, ALLOWED);
+    set_quota(&p, G2, ALLOWED);
+    cm_file *f = attach_in(&p, 1, ALLOWED, G1), *g = attach_in(&p, 2, ALLOWED, G2);
+    cm_file *others = attach(&p, 9, OTHERS * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    CHECK_EQ(put_all(f, 0, ALLOWED, 1), ALLOWED);
+    CHECK_EQ(put_all(g, 0, ALLOWED, 2), ALLOWED);
+    set_quota(&p, G1, ALLOWED / 4);
+    set_quota(&p, G2, ALLOWED / 4);
+    CHECK_EQ(put_all(others, 0, OTHERS, 9), OTHERS);
+    CHECK(cm_ring_unused(&p.c->policy.ring) > 0); /* so nothing else makes a block leave */
+    CHECK_EQ(used(&p, G2), ALLOWED / 4);
+    CHECK_EQ(hits(f, 0, ALLOWED, 1), ALLOWED);
+    CHECK_EQ(hits(others, 0, OTHERS, 9), OTHERS);
     pool_end(&p);
 }
 
@@ -805,14 +828,31 @@ static void test_both_give(void)
 }
 
 static const struct harness_test quota_tests[] = {
-    TEST(share),          TEST(limit),       TEST(worth),
-    TEST(two_groups),     TEST(other_quota), TEST(kept),
-    TEST(ends),           TEST(moves),       TEST(arguments),
-    TEST(memory),         TEST(later),       TEST(unknown),
-    TEST(first_time),     TEST(record),      TEST(table),
-    TEST(hostile),        TEST(threads),     TEST(memory_of_files),
-    TEST(many_records),   TEST(no_slot),     TEST(last_group),
-    TEST(leave_together), TEST(both_give),   { NULL, NULL },
+    TEST(share),
+    TEST(limit),
+    TEST(worth),
+    TEST(two_groups),
+    TEST(other_quota),
+    TEST(other_quota_kept),
+    TEST(kept),
+    TEST(ends),
+    TEST(moves),
+    TEST(arguments),
+    TEST(memory),
+    TEST(later),
+    TEST(unknown),
+    TEST(first_time),
+    TEST(record),
+    TEST(table),
+    TEST(hostile),
+    TEST(threads),
+    TEST(memory_of_files),
+    TEST(many_records),
+    TEST(no_slot),
+    TEST(last_group),
+    TEST(leave_together),
+    TEST(both_give),
+    { NULL, NULL },
 };
 
 static const struct harness_test *const tables[] = { quota_tests, quota_full_tests };
