@@ -261,13 +261,36 @@ static __attribute__((noinline)) unsigned evict_ended(struct cm_cache *c, uint32
     return evict_chosen(c, v, chosen, ready);
 }
 
+/* Owned, empty slots of a share. Those that the frontier will come to are left to it: else the
+ * persisted frontier would call all slots before them used. Returns how many are left in slot[]. */
+static unsigned without_unused(struct cm_cache *c, uint64_t *slot, unsigned n)
+{
+    struct cm_ring *const r = &c->policy.ring;
+    unsigned left = 0;
+    if (cm_ring_unused(r) == 0)
+        return n;
+    for (unsigned i = 0; i < n; i++)
+        if (slot[i] < at_load_relaxed(&r->frontier)) /* relaxed: it passes owned slots by */
+            slot[left++] = slot[i];
+        else
+            cm_ring_disown(r, slot[i]);
+    return left;
+}
+
 /* The same; the slots go to the free stack. */
+static void free_slots(struct cm_cache *c, uint64_t *slot, unsigned n)
+{
+    const unsigned left = without_unused(c, slot, n);
+    if (left > 0)
+        cm_ring_give_free(&c->policy.ring, slot, left);
+}
+
+/* Evicts such blocks, and frees their slots. */
 static unsigned free_ended(struct cm_cache *c, uint32_t share, unsigned n)
 {
     uint64_t ready[CM_BATCH_MAX];
     const unsigned out = evict_ended(c, share, ready, n);
-    if (out > 0)
-        cm_ring_give_free(&c->policy.ring, ready, out);
+    free_slots(c, ready, out);
     return out;
 }
 
@@ -412,7 +435,7 @@ static unsigned evict_ahead(struct cm_cache *c, uint32_t share, uint64_t *slot, 
     const unsigned used = more < n ? more : n;
     memcpy(slot, ready, used * sizeof(*slot));
     if (more > used)
-        cm_ring_give_free(&c->policy.ring, ready + used, more - used);
+        free_slots(c, ready + used, more - used);
     return used;
 }
 
@@ -422,7 +445,9 @@ unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsi
     assert(share > 0 && n <= CM_BATCH_MAX);
     if (at_load_relaxed(&c->ended.noted) > 0) /* relaxed: as in cm_ended_has() */
         got = evict_ended(c, share, slot, n);
-    return got < n ? got + evict_ahead(c, share, slot + got, n - got) : got;
+    if (got < n)
+        got += evict_ahead(c, share, slot + got, n - got);
+    return without_unused(c, slot, got);
 }
 
 /* A group's quota is smaller than it was: it gives first, as many as it has too much, and of those

@@ -192,6 +192,71 @@ static void test_quota_after(void)
     }
 }
 
+/* Nor after a group at its quota has stored some blocks, whose old slots lie far behind: the new
+ * ones lie before those that were never used since. */
+static void test_group_far(void)
+{
+    enum { FEW = 8 };
+    for (unsigned killed = 0; killed < 2; killed++) {
+        struct pool p;
+        CASE("killed %u", killed);
+        REQUIRE(pool_new(&p, 4 * MIB) == 0);
+        set_quota(&p, FEW);
+        const uint64_t slots = p.c->media.geo.slots;
+        cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0), *g = attach_in_group(&p, 2);
+        CHECK_EQ(put_all(f, 0, slots * 3 / 4, 1), slots * 3 / 4);
+        CHECK_EQ(put_all(g, 0, FEW, 2), FEW);
+        empty(p.c);
+        f = attach_in_group(&p, 3);
+        for (uint64_t i = 1; i <= FEW; i++) {
+            CHECK_EQ(put(f, i - 1, 3), 0);
+            CHECK(pool_info(p.c).used_slots >= i);
+            CHECK(pool_info(p.c).used_slots <= FEW + CM_BATCH_MAX);
+        }
+        CHECK_EQ(hits(f, 0, FEW, 3), FEW);
+        CHECK_EQ(used_by_group(&p), FEW);
+        CHECK_EQ(slots_astray(p.c), 0);
+        if (killed) {
+            pool_crash(&p);
+            REQUIRE(pool_up(&p) == 0);
+        } else {
+            detach(f);
+            detach(g);
+            pool_again(&p);
+        }
+        CHECK(pool_info(p.c).used_slots >= FEW);
+        CHECK(pool_info(p.c).used_slots < slots / 4);
+        pool_end(&p);
+    }
+}
+
+/* The same of such a block that leaves the probation buffer unread: its group has room in time. */
+static void test_group_far_buffer(void)
+{
+    enum { FEW = 32, NEW = 2 * FEW };
+    struct pool p;
+    pool_make(&p, 4 * MIB, 0);
+    pool_seed(&p, 7);
+    p.o.probation_bytes = 16 * BLK;
+    REQUIRE(pool_up(&p) == 0);
+    set_quota(&p, FEW);
+    const uint64_t slots = p.c->media.geo.slots;
+    cm_file *f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0), *g = attach_in_group(&p, 2);
+    (void)put_all(f, 0, slots * 3 / 4, 1);
+    (void)put_all(g, 0, NEW, 2);
+    (void)put_all(f, 0, 16, 1); /* they have left the buffer */
+    CHECK_EQ(used_by_group(&p), FEW);
+    empty(p.c);
+    f = attach_in_group(&p, 3);
+    (void)put_all(f, 0, FEW, 3);
+    CHECK_EQ(hits(f, 0, FEW, 3), FEW);
+    CHECK(pool_info(p.c).used_slots >= FEW / 2);
+    CHECK(pool_info(p.c).used_slots <= FEW + CM_BATCH_MAX);
+    CHECK(used_by_group(&p) <= FEW);
+    CHECK_EQ(slots_astray(p.c), 0);
+    pool_end(&p);
+}
+
 /* Nothing was stored since: nothing is used. */
 static void test_nothing_since(void)
 {
@@ -413,9 +478,11 @@ static void test_full_volume(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(disbelieved),   TEST(group),         TEST(room),          TEST(often), TEST(quota_after),
-    TEST(nothing_since), TEST(filled_beside), TEST(passed_by),     TEST(moved), TEST(pinned),
-    TEST(full_volume),   TEST(holes),         TEST(smaller_quota),
+    TEST(disbelieved),   TEST(group),       TEST(room),
+    TEST(often),         TEST(quota_after), TEST(nothing_since),
+    TEST(filled_beside), TEST(passed_by),   TEST(moved),
+    TEST(pinned),        TEST(full_volume), TEST(holes),
+    TEST(smaller_quota), TEST(group_far),   TEST(group_far_buffer),
 };
 
 int main(int argc, char **argv)
