@@ -1156,8 +1156,8 @@ typedef struct cm_read_vec {
  * CM_EINVAL: v is NULL, or struct_size is neither 0 nor a possible one. */
 CM_API int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n);
 
-/* The data ends at the end of the origin, which may be inside a block. If the size of the file was
- * not known, it is known now; a new attach under the same validator knows it, too. */
+/* The data ends with the origin, maybe inside a block. If the size was not known, it is known now,
+ * also to a later attach; without data only at offset 0, or if the block before is cached whole. */
 #define CM_FILL_EOF 1u
 /* Stores as cm_warm() does: in the pool at once, whatever the policy and the advice say, as not
  * used yet. For a program that warms from an origin of its own kind. */

@@ -12,6 +12,7 @@
 #include "protocol/evict.h"
 #include "protocol/fill_buffered.h"
 #include "protocol/fill_ticket.h"
+#include "protocol/lookup.h"
 #include "protocol/steps.h"
 #include "state/region.h"
 
@@ -312,12 +313,23 @@ int cm_fill_warm(struct cm_object *f, const cm_miss *miss, const uint8_t *data, 
     return e;
 }
 
+/* Nothing was read where the miss begins: the file ends there, or before. It ends there if the
+ * block before is cached whole. Another version has other keys, and what shortens a file forgets
+ * the block before it counts as a change. If it counted before the miss, the block is gone here
+ * (cm_file_unlink). If not, cm_file_learn_size() sees the change. */
+static bool ends_at_miss(struct cm_object *f, const cm_miss *miss)
+{
+    if (miss->offset == 0)
+        return true;
+    const struct cm_key k = cm_region_key(f, miss->incarnation, miss->offset / CM_BLOCK_SIZE - 1);
+    return cm_lookup_cached(f->cache, &k) == CM_BLOCK_SIZE;
+}
+
 void cm_fill_ends(struct cm_object *f, const cm_miss *miss, uint64_t len)
 {
     /* What may not be stored may be another version: its end says nothing either. */
     if ((miss->flags & CM_MISS_NOFILL) || !cm_file_serves(f))
         return;
-    /* Nothing was read at an offset above 0: the end is there or before it. */
-    if (len > 0 || miss->offset == 0)
+    if (len > 0 || ends_at_miss(f, miss))
         cm_file_learn_size(f, miss->incarnation, miss->opaque[CM_MISS_CHANGES], miss->offset + len);
 }

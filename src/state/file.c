@@ -452,7 +452,8 @@ struct cm_open_bracket *cm_file_unlink(struct cm_object *f, uint64_t id)
     f->open_brackets--;
     if (b->data) {
         f->open_data--;
-        at_add_relaxed(&f->changes, 1); /* relaxed: it is compared under the lock */
+        /* Release: a miss that sees it reads the origin, and looks for blocks, after the change. */
+        at_add_acq_rel(&f->changes, 1);
     }
     assert(f->open_data <= f->open_brackets);
     if (b->stale) {

@@ -123,6 +123,9 @@ def an_origin_that_returns_less():
         # Without a size what is less is the end.
         with cache.object("key3", read, proof="1", taken_at=cachemax.now()) as thing:
             assert thing.pread(0, 25) == content[:10] and thing.size == 10
+        # So is nothing, right behind what is cached.
+        with cache.object("k4", lambda at, n: bytes(65536)[at:at + n], proof=lambda: "1") as thing:
+            assert thing.pread(0, 65536) and not thing.pread(65536, 9) and thing.size == 65536
 
 
 def key(name):

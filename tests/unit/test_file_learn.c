@@ -158,6 +158,145 @@ static void test_empty_fills(void)
     pool_end(&p);
 }
 
+/* ---- An end where a block begins --------------------------------------------------------------
+ */
+
+/* The origin has nothing from the beginning of the miss on. */
+static int put_nothing(cm_file *f, const cm_miss *m)
+{
+    return cm_fill(f, m, NULL, 0, CM_FILL_EOF);
+}
+
+/* Block 4 is cached whole, and nothing was read behind it: the file ends there. */
+static void test_end_of_block(void)
+{
+    for (unsigned how = 0; how < 3; how++) {
+        CASE("how %u", how);
+        struct pool p;
+        uint8_t data[CM_BLOCK_SIZE];
+        pool_make(&p, MIB, 0);
+        p.o.probation_bytes = how == 2 ? 16 * BLK : 0;
+        REQUIRE(pool_up(&p) == 0);
+        cm_file *f = attach_unsized(&p, 2, 0);
+        if (how == 2) /* the pool is full: what comes in new waits in the buffer */
+            (void)put_all(f, 1000, p.c->media.geo.slots + 64, 2);
+        f = attach_unsized(&p, 1, 0);
+        CHECK_EQ(put_all(f, 0, 5, 1), 5);
+        if (how == 1) { /* a later session finds out */
+            detach(f);
+            pool_again(&p);
+            f = attach_unsized(&p, 1, 0);
+        }
+        cm_miss m = miss_of(f, 5 * BLK, BLK);
+        CHECK_EQ(m.len, BLK);
+        CHECK_EQ(put_nothing(f, &m), 0);
+        CHECK_EQ(info_of(f).size, 5 * BLK);
+        CHECK_EQ(cm_read(f, 5 * BLK, data, 10, &m), 0);
+        CHECK_EQ(m.len, 0);
+        CHECK_EQ(m.flags, CM_MISS_EOF);
+        pool_again(&p);
+        f = attach_unsized(&p, 1, 0);
+        CHECK_EQ(info_of(f).size, 5 * BLK);
+        pool_end(&p);
+    }
+}
+
+/* Nothing was read behind block 4, but it does not reach up to there now, or may not. */
+static void test_end_before_block(void)
+{
+    enum { ABSENT, TAIL, CUT, CUT_MEANWHILE, RENEWED, BEGUN, ENDED, LATE, HOWS };
+    for (unsigned how = 0; how < HOWS; how++) {
+        CASE("how %u", how);
+        struct pool p;
+        cm_bracket w = { 0 };
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = attach_unsized(&p, 1, CM_SOLE_WRITER);
+        CHECK_EQ(put_all(f, 0, 4, 1), 4);
+        if (how == TAIL) { /* what is appended forgets the size, but not the tail */
+            CHECK_EQ(put_tail(f, 4, 100, 1), 0);
+            CHECK_EQ(cm_write_begin(f, CM_APPEND, 1, &w), 0);
+            CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+        } else if (how != ABSENT && how != LATE) {
+            CHECK_EQ(put(f, 4, 1), 0);
+        }
+        cm_miss m = miss_of(f, 5 * BLK, BLK);
+        if (how == CUT || how == CUT_MEANWHILE) {
+            CHECK_EQ(cm_truncate_begin(f, 4 * BLK, &w), 0);
+            CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+        }
+        if (how == CUT) /* read after it */
+            m = miss_of(f, 5 * BLK, BLK);
+        if (how == RENEWED) {
+            CHECK_EQ(cm_file_abort(f), 0);
+            m = miss_of(f, 5 * BLK, BLK);
+        }
+        if (how == BEGUN || how == ENDED)
+            CHECK_EQ(cm_write_begin(f, CM_APPEND, BLK, &w), 0);
+        if (how == ENDED)
+            CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+        CHECK_EQ(put_nothing(f, &m), 0);
+        CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+        if (how == BEGUN)
+            CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+        if (how == LATE) /* the block has come: the next read finds the end */
+            CHECK_EQ(put(f, 4, 1), 0);
+        m = miss_of(f, 5 * BLK, BLK);
+        CHECK_EQ(put_nothing(f, &m), 0);
+        const bool whole = how == BEGUN || how == ENDED || how == LATE;
+        CHECK_EQ(info_of(f).size, whole ? 5 * BLK : CM_SIZE_UNKNOWN);
+        pool_end(&p);
+    }
+}
+
+/* An origin of five blocks that counts its reads, and one that is away. */
+static int64_t five_blocks(void *ctx, uint64_t off, void *buf, size_t len)
+{
+    const uint64_t size = 5 * BLK, left = off < size ? size - off : 0;
+    const size_t n = len < left ? len : (size_t)left;
+    unsigned *reads = ctx;
+    ++*reads;
+    for (size_t at = 0; at < n; at += CM_BLOCK_SIZE)
+        content(1, (off + at) / BLK, (uint8_t *)buf + at);
+    return (int64_t)n;
+}
+
+static int64_t away(void *ctx, uint64_t off, void *buf, size_t len)
+{
+    (void)ctx, (void)off, (void)buf, (void)len;
+    return -1001;
+}
+
+/* Reads five blocks at a time up to the end. Returns how many bytes, or the error. */
+static int64_t read_to_end(cm_file *f, cm_origin_read_fn origin, void *ctx)
+{
+    static uint8_t buf[5 * CM_BLOCK_SIZE];
+    for (uint64_t at = 0;;) {
+        const int64_t n = cm_read_through(f, at, buf, sizeof(buf), origin, ctx);
+        if (n <= 0)
+            return n < 0 ? n : (int64_t)at;
+        for (size_t i = 0; i < (size_t)n; i += CM_BLOCK_SIZE)
+            CHECK(is_content(1, (at + i) / BLK, buf + i, BLK));
+        at += (uint64_t)n;
+    }
+}
+
+/* So a file that is in the pool as a whole needs no origin, wherever it ends. */
+static void test_end_read_through(void)
+{
+    struct pool p;
+    unsigned reads = 0;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach_unsized(&p, 1, 0);
+    CHECK_EQ(read_to_end(f, five_blocks, &reads), 5 * BLK);
+    CHECK_EQ(reads, 2);
+    CHECK_EQ(info_of(f).size, 5 * BLK);
+    CHECK_EQ(read_to_end(f, away, NULL), 5 * BLK);
+    pool_again(&p);
+    f = attach_unsized(&p, 1, 0);
+    CHECK_EQ(read_to_end(f, away, NULL), 5 * BLK);
+    pool_end(&p);
+}
+
 /* A change that may move the end makes the recorded size unknown before the origin is written: the
  * process may die before the validator moves. */
 static void test_forgotten(void)
@@ -390,8 +529,12 @@ static void test_no_validator(void)
 }
 
 const struct harness_test file_learn_tests[] = {
-    TEST(learned),   TEST(told),        TEST(not_learned),     TEST(empty_fills),
-    TEST(forgotten), TEST(torn_size),   TEST(size_of_another), TEST(size_unwritable),
-    TEST(lookup),    TEST(lookup_cold), TEST(lookup_refused),  TEST(no_validator),
-    TEST_END,
+    TEST(learned),          TEST(told),
+    TEST(not_learned),      TEST(empty_fills),
+    TEST(end_of_block),     TEST(end_before_block),
+    TEST(end_read_through), TEST(forgotten),
+    TEST(torn_size),        TEST(size_of_another),
+    TEST(size_unwritable),  TEST(lookup),
+    TEST(lookup_cold),      TEST(lookup_refused),
+    TEST(no_validator),     TEST_END,
 };
