@@ -8,6 +8,7 @@
     server.odd = function(handler, content, etag, first, last)
                  # None, or (status, headers, data) in place of the usual answer to a GET. Without a
                  # Range first is None.
+    server.head_size = 0                         # what HEAD says of the size; None: what is right
 """
 import http.server
 import re
@@ -53,7 +54,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if etag:
             self.send_header("ETag", etag)
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(data)))
+        told = len(data) if with_content or server.head_size is None else server.head_size
+        self.send_header("Content-Length", str(told))
         self.end_headers()
         if with_content:
             with server.lock:
@@ -89,7 +91,7 @@ class Listener(http.server.ThreadingHTTPServer):
 class Server:
     def __init__(self, delay=0, rate=0):
         self.files, self.gets, self.delay, self.rate = {}, 0, delay, rate
-        self.odd, self.lock = None, threading.Lock()
+        self.odd, self.head_size, self.lock = None, None, threading.Lock()
 
     def __enter__(self):
         self.server = Listener(("127.0.0.1", 0), Handler)

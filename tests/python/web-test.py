@@ -5,6 +5,7 @@ import errno
 import gzip
 import logging
 import random
+import unittest
 
 from checks import Skip, check, end, new_pool, raises
 from serve import Server
@@ -314,6 +315,19 @@ def web_headers_of_the_target():
         for said in seen:
             assert said["X-Token"] == "t" and said["If-Match"] == '"e"'
             assert said.get_all("Accept-Encoding") == ["identity"]
+
+
+@check
+def web_a_server_that_says_0_at_HEAD():
+    """The file may have any size: it is read as fsspec does, without the cache."""
+    with Case() as case, unittest.TestCase().assertLogs("cachemax", "INFO") as said:
+        case.server.head_size = 0
+        for content in CONTENT, b"":
+            case.server.files["/data"] = content, '"e"'
+            with case.fs.open(case.url) as file:
+                assert file.read() == content
+            assert case.fs.cat(case.url) == content
+        assert case.stored() == 0 and all("size 0" in line for line in said.output)
 
 
 @check

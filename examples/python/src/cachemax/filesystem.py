@@ -209,6 +209,8 @@ class _Remote:
             raise _Unproven("%r: it is packed there, and may come unpacked" % self.where)
         if state[0] is None or state[1] is None:
             raise _Unproven("%r: no proof, or no size" % self.where)
+        if state[1] == 0:  # an empty file needs no cache
+            raise _Unproven("%r: size 0, as some servers say of any file" % self.where)
         with self.lock:
             if state != self.state:
                 self.close()  # it may read the old version
