@@ -17,7 +17,8 @@ of the target, its info is asked for once more, and if it has changed, what was 
 Trouble with the pool never fails a read: the file is then read without it, and a warning is logged.
 One process owns a pool at a time. Within a process all share it, until the process ends. A child of
 fork() opens pools of its own, for file systems that it makes itself. One that its parent has made
-reads without a pool there, and a file that its parent has opened here fails (CM_EFORKED).
+reads without a pool there. Not from the web: there fsspec itself refuses that (RuntimeError: "not
+fork-safe"). A file that its parent has opened here fails (CM_EFORKED).
 """
 import datetime
 import errno
