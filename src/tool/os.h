@@ -204,10 +204,14 @@ bool os_is_refused(int error);
 bool os_mount_is_dead(const char *point);
 
 /* Calls `fn` for each regular file at or below `path`, in the same file system, and with an error
- * number for what cannot be looked at. No link is followed. What goes away meanwhile is passed
- * over. Stops if `fn` returns other than 0, and returns that. 0, or an error number that was
- * negated: `path` itself cannot be looked at, or lies on a mount that is dead. */
-typedef int (*os_walk_fn)(void *ctx, const char *path, uint64_t size, int error);
+ * number for what cannot be looked at (`file` is NULL then). No link is followed. What goes away
+ * meanwhile is passed over. Stops if `fn` returns other than 0, and returns that. 0, or an error
+ * number that was negated: `path` itself cannot be looked at, or lies on a mount that is dead. */
+struct os_found {
+    uint64_t size;
+    uint64_t device, number; /* which file it is; `number` is 0 if it has no other name */
+};
+typedef int (*os_walk_fn)(void *ctx, const char *path, const struct os_found *file, int error);
 int os_walk(const char *path, os_walk_fn fn, void *ctx);
 /* Lets the system drop its pages of a file that are not in use. */
 void os_drop_pages(const char *path);

@@ -431,10 +431,14 @@ static int visit(const FTSENT *e, dev_t device, os_walk_fn fn, void *ctx)
     if (fails && e->fts_level > 0 && (e->fts_errno == ENOENT || e->fts_errno == ENOTDIR))
         return 0; /* it was there when its directory was read */
     if (fails)
-        return fn(ctx, e->fts_path, 0, e->fts_errno);
-    return e->fts_info == FTS_F && e->fts_statp->st_dev == device
-               ? fn(ctx, e->fts_path, (uint64_t)e->fts_statp->st_size, 0)
-               : 0;
+        return fn(ctx, e->fts_path, NULL, e->fts_errno);
+    if (e->fts_info != FTS_F || e->fts_statp->st_dev != device)
+        return 0;
+    const struct os_found file = { .size = (uint64_t)e->fts_statp->st_size,
+                                   .device = (uint64_t)device,
+                                   .number =
+                                       e->fts_statp->st_nlink > 1 ? e->fts_statp->st_ino : 0 };
+    return fn(ctx, e->fts_path, &file, 0);
 }
 
 int os_walk(const char *path, os_walk_fn fn, void *ctx)

@@ -37,6 +37,32 @@ t_vanished_listed() {
     rm -r "${below:?}/$dir"
   done
 }
+# A file with several names counts once, as du counts it. Each name has its line.
+t_several_names() {
+  local paths
+  mkdir -p names/a names/b
+  head -c 100000 /dev/urandom > names/a/one
+  ln names/a/one names/a/two
+  ln names/a/one names/b/three
+  echo x > names/b/x
+  for paths in names "names/b names/a" "names/b/three names/b/x names/a/two names/a/one names"; do
+    # shellcheck disable=SC2086 # words
+    set -- $paths
+    same "$paths: $(number all_files "$cm" cached "$@")" "$paths: 2"
+    same "$paths: $(number all_size "$cm" cached "$@")" "$paths: 100002"
+    same "$paths: $(number forgotten_files "$cm" forget "$@")" "$paths: 2"
+  done
+  status 0 "$cm" cached names
+  same "$(grep -c /names/ "$work/said")" 4
+  status 0 "$cm" cached --tree names
+  says ' 97\.66 KiB .*/names/a$'
+  says ' 2 bytes .*/names/b$'
+  status 0 "$cm" cached names/b
+  says '^2 files: .* of 97\.66 KiB cached'
+  status 0 "$cm" forget names
+  says '^2 files forgotten$'
+  rm -r names
+}
 # The log has names as a terminal may get them.
 t_log() {
   local odd=$work/$'odd\e[31m\u202e\xff' other
@@ -175,6 +201,7 @@ else
   skip "gone when it is looked at" "needs root"
 fi
 need_root "odd names in the log" && check "odd names in the log" t_log
+check "files with several names" t_several_names
 check "gone when its turn comes" t_vanished_later
 check "gone, and was named" t_vanished_named
 echo later > "$org/later"

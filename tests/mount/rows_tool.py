@@ -37,6 +37,8 @@ OF_TOOL = [
     _m('dead mounts, its root', 'the root of a dead mount gets the error of the system', 'control',
        '^(a mount that was killed|a dead mount is told)$', PATHS,
        'rc < 0 && os_is_dead(-rc) && files_on_dead(f, path)', '0'),
+    _m('several names', 'a file with several names counts for each', 'paths',
+       '^files with several names$', PATHS, 'n += f->v[i].is.number != 0;', 'n += 0;'),
     _m('gone, listed', 'what goes away while a directory is read is told', 'paths',
        '^gone when it is looked at$', 'tool/os_posix_mount.c',
        '(e->fts_errno == ENOENT || e->fts_errno == ENOTDIR)', 'false'),

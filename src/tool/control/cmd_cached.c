@@ -21,7 +21,7 @@ static const struct tool_option cached_options[CACHED_OPTIONS] = {
 };
 
 struct sum {
-    uint64_t files, size, cached;
+    uint64_t files, size, cached;     /* a file with several names counts once */
     uint64_t pinned;                  /* files */
     uint64_t partly;                  /* of them, not cached whole */
     const struct control_reason *why; /* of the last one */
@@ -154,7 +154,7 @@ static void print_directory(const struct printer *p, const struct control_files 
     char *path = malloc(n + 1);
 
     for (size_t k = i; k < f->n && !strncmp(f->v[k].path, f->v[i].path, n + 1); k++)
-        if (f->v[k].known)
+        if (f->v[k].known && !f->v[k].again)
             add(&sum, &f->v[k]);
     if (path) {
         memcpy(path, f->v[i].path, n);
@@ -196,7 +196,7 @@ static void print_all(const struct control_files *f, bool tree, bool json)
     char cached[TOOL_NUMBER_MAX], size[TOOL_NUMBER_MAX];
 
     for (size_t i = 0; i < f->n; i++)
-        if (f->v[i].known)
+        if (f->v[i].known && !f->v[i].again)
             add(&sum, &f->v[i]);
     if (json) {
         json_begin(&j, stdout, false);
@@ -258,7 +258,8 @@ const struct tool_command tool_cached = {
             "with all that is in them, but not what was mounted inside the mount. Counts what\n"
             "waits in the probation buffer, too, and not what the kernel has. Behind a file that\n"
             "is not cached as a whole it says why, if the mount can tell. With --tree each\n"
-            "directory has a line with the sum of all that is below it. Pinned files are marked\n"
+            "directory has a line with the sum of all that is below it. Sums count a file with\n"
+            "several names (hard links) once, at the first one. Pinned files are marked\n"
             "('cachemax pin'). Asking reads no file, and makes nothing stay. Needs the user of\n"
             "the mount, or root.\n"
             "\n"

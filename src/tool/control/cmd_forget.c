@@ -21,24 +21,28 @@ static const struct tool_option forget_options[FORGET_OPTIONS] = {
 
 struct forget {
     struct tool_progress progress;
-    uint64_t all, files, failed;
-    uint64_t pinned;
+    uint64_t all, names;    /* paths; and those that are done */
+    uint64_t again;         /* of these, other names (hard links) of files that count already */
+    uint64_t files, pinned; /* forgotten */
+    uint64_t failed;
 };
 
 static int on_done(struct sweep *s, struct control_file *file)
 {
     struct forget *g = s->ctx;
 
-    g->files++;
+    g->names++;
+    g->again += file->again;
     if (s->end.code == 0) {
-        g->pinned += s->pinned;
+        g->files += !file->again;
+        g->pinned += !file->again && s->pinned;
         os_drop_pages(file->path);
     } else {
         g->failed++;
         progress_end(&g->progress);
         files_complain(file, &s->end);
     }
-    return progress_step(&g->progress, g->files, g->all);
+    return progress_step(&g->progress, g->names, g->all);
 }
 
 static int forget_files(struct control_files *f, const struct tool_args *args)
@@ -56,14 +60,13 @@ static int forget_files(struct control_files *f, const struct tool_args *args)
         return rc;
     if (args->value[FORGET_JSON]) {
         json_begin(&j, stdout, false);
-        json_number(&j, "files", g.all);
-        json_number(&j, "forgotten_files", g.files - g.failed);
+        json_number(&j, "files", g.all - g.again);
+        json_number(&j, "forgotten_files", g.files);
         json_number(&j, "failed_files", g.failed);
         json_number(&j, "pinned_files", g.pinned);
         json_end(&j);
     } else if (!args->value[FORGET_QUIET]) {
-        (void)printf("%" PRIu64 " %s forgotten", g.files - g.failed,
-                     g.files - g.failed == 1 ? "file" : "files");
+        (void)printf("%" PRIu64 " %s forgotten", g.files, g.files == 1 ? "file" : "files");
         if (g.pinned)
             (void)printf("; %" PRIu64 " pinned: what is read again of %s stays ('cachemax unpin')",
                          g.pinned, g.pinned == 1 ? "it" : "them");

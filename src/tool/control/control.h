@@ -124,10 +124,12 @@ void control_limit_take(struct control_limit *l, const char *text);
 struct control_reason;
 struct control_file {
     char *path; /* without links */
+    struct os_found is;
     uint64_t size, cached;
     size_t base;  /* length of the operand below which it was found */
     size_t mount; /* in `mounts` */
     bool known;   /* the mount has answered */
+    bool again;   /* another name (hard link) of it stands before this one */
     bool pinned;
     bool whole;                       /* it was when it was warmed */
     bool first;                       /* of those that were warmed first: first_files.c */

@@ -114,7 +114,7 @@ int files_mount_of(struct control_files *f, const char *path, char **real, size_
     return TOOL_NO_MOUNT;
 }
 
-static int found(void *ctx, const char *path, uint64_t size, int error)
+static int found(void *ctx, const char *path, const struct os_found *file, int error)
 {
     struct control_files *f = ctx;
     char *copy;
@@ -136,8 +136,9 @@ static int found(void *ctx, const char *path, uint64_t size, int error)
     copy = copy_of(path);
     if (!copy)
         return no_memory();
-    f->v[f->n++] =
-        (struct control_file){ .path = copy, .size = size, .base = f->base, .mount = f->mount };
+    f->v[f->n++] = (struct control_file){
+        .path = copy, .is = *file, .size = file->size, .base = f->base, .mount = f->mount
+    };
     return 0;
 }
 
@@ -249,6 +250,44 @@ static void each_once(struct control_files *f)
     f->n = n;
 }
 
+/* Those of one file lie together then, in the order of their paths. */
+static int by_file(const void *left, const void *right)
+{
+    const struct control_file *a = *(struct control_file *const *)left;
+    const struct control_file *b = *(struct control_file *const *)right;
+
+    if (a->is.device != b->is.device)
+        return a->is.device < b->is.device ? -1 : 1;
+    if (a->is.number != b->is.number)
+        return a->is.number < b->is.number ? -1 : 1;
+    return a < b ? -1 : 1;
+}
+
+/* Finds the names of files that have an earlier one in the list. */
+static int find_other_names(struct control_files *f)
+{
+    struct control_file **v;
+    size_t n = 0;
+
+    for (size_t i = 0; i < f->n; i++)
+        n += f->v[i].is.number != 0;
+    if (n == 0)
+        return TOOL_OK;
+    v = malloc(n * sizeof(struct control_file *));
+    if (!v)
+        return no_memory();
+    n = 0;
+    for (size_t i = 0; i < f->n; i++)
+        if (f->v[i].is.number != 0)
+            v[n++] = &f->v[i];
+    qsort(v, n, sizeof(struct control_file *), by_file);
+    for (size_t i = 1; i < n; i++)
+        v[i]->again =
+            v[i]->is.device == v[i - 1]->is.device && v[i]->is.number == v[i - 1]->is.number;
+    free(v);
+    return TOOL_OK;
+}
+
 int files_collect(struct control_files *f, const struct tool_args *args, const char *list)
 {
     int rc = TOOL_OK;
@@ -259,6 +298,8 @@ int files_collect(struct control_files *f, const struct tool_args *args, const c
     if (rc == TOOL_OK && list)
         rc = read_list(f, list);
     each_once(f);
+    if (rc == TOOL_OK)
+        rc = find_other_names(f);
     if (rc == TOOL_OK && f->n == 0 && f->reason)
         rc = f->reason;
     if (rc == TOOL_OK)
