@@ -689,16 +689,6 @@ class Patience:
         self.other.end()
 
 
-def test_end_of_a_read(proxy, origin):
-    """The object ends where a read of the proxy begins. Nobody has told its size."""
-    path = "/1048576/chunked,fresh/x"
-    check("chunked, ends with a read: right", not wrong_ones(proxy, origin, [path]))
-    before = origin.gets()
-    wrong = wrong_ones(proxy, origin, [path])
-    check("chunked, ends with a read: the origin is not read the second time",
-          not wrong and origin.gets() == before, "%s, %d GETs" % (wrong, origin.gets() - before))
-
-
 def test_all(pool, start, origin):
     patience = Patience(pool + "-patience", start)
     test_usage(pool)
@@ -740,7 +730,6 @@ def test_all(pool, start, origin):
     check("without a pool the origin is served", not wrong_ones(proxy, origin, [path]))
     proxy.end()
     proxy = start()
-    test_end_of_a_read(proxy, origin)
     origin.shutdown()
     origin.server_close()
     check("the origin is gone: an old copy is served", not wrong_ones(proxy, origin, [path]))
