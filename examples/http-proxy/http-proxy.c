@@ -18,6 +18,9 @@
  *   the same way: the client knows as much as the proxy. It is not stored. An answer without a
  *   whole head is none. All other bodies are stored when they have come to their end; if one breaks
  *   off, so does the response.
+ * - An origin that knows no ranges sends all of the object when it is asked for a part. That lies
+ * in a temporary file (a small one in memory) until the response ends, and is stored from there. So
+ *   the origin sends it once for a response.
  * - Each piece of a response names the version that it must belong to. So a response never mixes
  *   two versions: if the object changes meanwhile, the connection ends early. The next request gets
  *   the new version, through the cache.
@@ -53,7 +56,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #define READ_SIZE_MAX (4u << 20) /* an advised origin read has a quarter of it */
 #define PIECE (256u << 10)       /* of a response */
@@ -118,6 +120,7 @@ static void on_end(void *ctx, struct MHD_Connection *connection, void **request,
     if (!r)
         return;
     object_close(r);
+    origin_body_free(r->whole.body);
     free(r->uri);
     free(r);
     *request = NULL;
@@ -149,55 +152,34 @@ static struct MHD_Response *respond_cached(struct request *r)
 
 static ssize_t on_body_piece(void *body, uint64_t at, char *buf, size_t max)
 {
-    const struct body *b = body;
-    size_t n = at < b->len ? b->len - (size_t)at : 0;
+    const int64_t n = origin_body_read(body, at, buf, max);
 
-    n = n < max ? n : max;
-    if (n == 0)
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    if (b->file)
-        return pread(fileno(b->file), buf, n, (off_t)at) == (ssize_t)n
-                   ? (ssize_t)n
-                   : MHD_CONTENT_READER_END_WITH_ERROR;
-    memcpy(buf, b->text + at, n);
-    return (ssize_t)n;
-}
-
-static void free_body(void *body)
-{
-    struct body *b = body;
-
-    if (b->file)
-        fclose(b->file);
-    free(b->text);
-    free(b);
+    if (n < 0)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    return n ? (ssize_t)n : MHD_CONTENT_READER_END_OF_STREAM;
 }
 
 /* The body ends with its connection, and before the length that the HEAD told. */
-static bool is_broken(const struct request *r, const struct body *b, const struct answer *a)
+static bool is_broken(const struct request *r, const struct answer *a)
 {
-    return a->open_end && r->file && b->len < r->size && r->size != CM_SIZE_UNKNOWN &&
+    return a->open_end && r->file && a->body->len < r->size && r->size != CM_SIZE_UNKNOWN &&
            strcmp(a->etag, r->etag) == 0;
 }
 
 /* All that the origin sends. An open end stays one: no length, no chunks, the connection ends. */
 static struct MHD_Response *respond_whole(struct request *r, int *status)
 {
-    struct MHD_Response *response = NULL;
-    struct body *b = calloc(1, sizeof(*b));
-    struct answer a;
+    const struct answer *a = &r->whole;
+    struct MHD_Response *response;
 
-    if (!b)
-        return NULL;
-    *status = origin_whole(r->curl, r->uri, b, &a) && !is_broken(r, b, &a) ? (int)a.status : 502;
-    if (*status == 502)
-        response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    else
-        response = MHD_create_response_from_callback(a.open_end ? MHD_SIZE_UNKNOWN : b->len, PIECE,
-                                                     on_body_piece, b, free_body);
-    if (*status == 502 || !response)
-        free_body(b);
-    else if (a.open_end)
+    if ((!a->body && !origin_whole(r->curl, r->uri, &r->whole)) || is_broken(r, a)) {
+        *status = 502;
+        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    }
+    *status = (int)a->status;
+    response = MHD_create_response_from_callback(a->open_end ? MHD_SIZE_UNKNOWN : a->body->len,
+                                                 PIECE, on_body_piece, a->body, NULL);
+    if (response && a->open_end)
         MHD_set_response_options(response, MHD_RF_HTTP_VERSION_1_0_ONLY, MHD_RO_END);
     return response;
 }

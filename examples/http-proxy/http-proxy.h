@@ -13,6 +13,28 @@
 
 #define ETAG_BYTES 256
 
+/* Bytes that the origin sent. Many are in a file, few in memory. */
+struct body {
+    FILE *file; /* NULL: they are in text */
+    char *text;
+    size_t len;
+};
+
+/* What the origin answered. */
+struct answer {
+    bool reached; /* the request was sent; else there is no connection */
+    long status;
+    char etag[ETAG_BYTES]; /* "": none */
+    bool no_store;
+    bool open_end;       /* the body ends with the connection: who knows whether it is whole? */
+    uint64_t fresh;      /* for so many seconds, by Cache-Control, Age, Date */
+    bool has_part;       /* status 206, and it says for sure which part of the object it is: */
+    uint64_t from, part; /* ... the first byte, and how many */
+    uint64_t total;      /* bytes of the object, or CM_SIZE_UNKNOWN */
+    size_t got;          /* bytes of a part */
+    struct body *body;   /* all of the object; NULL: not asked for, or the answer is a part */
+};
+
 /* A request of a client. */
 struct request {
     struct MHD_Connection *connection;
@@ -28,6 +50,7 @@ struct request {
     bool was_torn;         /* a response of it broke off, for another ETag */
     cm_validator other;    /* ... that of this one for this ETag; no proof: not known */
     uint64_t incarnation, size;
+    struct answer whole; /* what the origin sent, if it was all of the object */
 };
 
 /* object.c: the calls of the library. */
@@ -43,32 +66,19 @@ int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len);
 void object_close(struct request *r);
 
 /* origin.c: */
-struct answer {
-    bool reached; /* the request was sent; else there is no connection */
-    long status;
-    char etag[ETAG_BYTES]; /* "": none */
-    bool no_store;
-    bool open_end;       /* the body ends with the connection: who knows whether it is whole? */
-    uint64_t fresh;      /* for so many seconds, by Cache-Control, Age, Date */
-    bool has_part;       /* status 206, and it says for sure which part of the object it is: */
-    uint64_t from, part; /* ... the first byte, and how many */
-    uint64_t total;      /* bytes of the object, or CM_SIZE_UNKNOWN */
-    size_t got;          /* bytes of the body */
-};
 extern const char *origin_url; /* http://HOST:PORT */
 /* Each returns true if the origin gave a complete answer, with whatever status. */
 bool origin_head(CURL *curl, const char *uri, struct answer *a);
-/* At most len bytes from `off` on. If `etag` is not "", the status is 412 when the object has
- * another one. */
+/* At most len bytes from `off` on, into buf. If the origin sends the whole object all the same
+ * (status 200), that is a->body. If `etag` is not "", the status is 412 when the object has another
+ * one. */
 bool origin_get(CURL *curl, const char *uri, const char *etag, uint64_t off, void *buf, size_t len,
                 struct answer *a);
-/* All of it into a body that was 0. A large one is in a file, a small one in memory. The caller
- * closes file, and frees text, also if it failed. */
-struct body {
-    FILE *file; /* NULL: it is in text */
-    char *text;
-    size_t len;
-};
-bool origin_whole(CURL *curl, const char *uri, struct body *b, struct answer *a);
+/* All of it, as a->body. */
+bool origin_whole(CURL *curl, const char *uri, struct answer *a);
+/* Up to len bytes of a body at `at`. 0: it ends there. Negative: its file cannot be read. */
+int64_t origin_body_read(const struct body *b, uint64_t at, void *buf, size_t len);
+/* Frees a body that an answer had. NULL: nothing. */
+void origin_body_free(struct body *b);
 
 #endif

@@ -221,6 +221,33 @@ static bool is_part(const struct request *r, const struct answer *a, uint64_t at
     return a->has_part && a->from == at && a->got > 0 && a->got <= a->part && sizes_agree;
 }
 
+/* The origin has another version, or wants none of this one to be stored. */
+static bool is_other(struct request *r, const struct answer *a)
+{
+    if (is_version(r, a->etag) && !a->no_store)
+        return false;
+    cm_validator_set_proof(&r->other, a->etag, strlen(a->etag));
+    return true;
+}
+
+/* The origin sent the whole object, though it was asked for a part. So all of the response is read
+ * from that: nothing is sent twice. */
+static int64_t read_whole(struct request *r, uint64_t at, void *buf, size_t len)
+{
+    const struct answer *a = &r->whole;
+    int64_t n;
+
+    if (is_other(r, a))
+        return ORIGIN_TORN;
+    /* Of an object with a size, the end is known. */
+    if (a->open_end && r->size == CM_SIZE_UNKNOWN)
+        return ORIGIN_OPEN_END;
+    if (a->open_end && a->body->len < r->size)
+        return ORIGIN_FAILED;
+    n = origin_body_read(a->body, at, buf, len);
+    return n < 0 ? ORIGIN_FAILED : n;
+}
+
 /* An answer of the origin is of one version, and its ETag says of which. Only the end of the object
  * may be a short read; a server may send less than it is asked for. A cm_origin_read_fn:
  * what it returns is stored. */
@@ -229,31 +256,29 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
     struct request *r = ctx;
     struct answer a;
 
-    for (size_t done = 0;; done += a.got) {
+    for (size_t done = 0; !r->whole.body; done += a.got) {
         uint64_t at = off + done;
         if (done == len)
             return (int64_t)len;
         if (!origin_get(r->curl, r->uri, r->etag, at, (char *)buf + done, len - done, &a))
             return ORIGIN_FAILED;
+        if (a.body) {
+            r->whole = a;
+            break;
+        }
         /* Without an ETag the If-Match of the request says that the version is still this one. */
         if (a.status == 416 && (a.etag[0] ? is_version(r, a.etag) : r->etag[0] != 0))
             return (int64_t)done; /* the object ends here */
-        if (a.status != 200 && a.status != 206 && a.status != 412 && a.status != 416)
+        if (a.status != 206 && a.status != 412 && a.status != 416)
             return ORIGIN_CHANGED;
-        if (a.status == 412 || a.status == 416 || !is_version(r, a.etag) || a.no_store) {
-            cm_validator_set_proof(&r->other, a.etag, strlen(a.etag));
+        if (is_other(r, &a) || a.status != 206)
             return ORIGIN_TORN;
-        }
-        if (a.status == 206 && !is_part(r, &a, at))
+        if (!is_part(r, &a, at))
             return ORIGIN_FAILED;
-        /* Of an object with a size, the end is known. */
-        if (a.status == 200 && a.open_end && r->size == CM_SIZE_UNKNOWN)
-            return ORIGIN_OPEN_END;
-        if (a.status == 200 && a.open_end && a.got < len - done && at + a.got != r->size)
-            return ORIGIN_FAILED;
-        if (a.status == 200 || at + a.got == (r->size == CM_SIZE_UNKNOWN ? a.total : r->size))
+        if (at + a.got == (r->size == CM_SIZE_UNKNOWN ? a.total : r->size))
             return (int64_t)(done + a.got);
     }
+    return read_whole(r, off, buf, len);
 }
 
 int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)

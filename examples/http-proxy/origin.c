@@ -9,35 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #define IN_MEMORY_MAX (256u << 10) /* of a body that is sent as a whole */
 
 const char *origin_url;
-
-/* Where the body of origin_get() goes. */
-struct range {
-    CURL *curl;
-    char *buf;
-    size_t room, got;
-    uint64_t skip; /* if the server ignores the range: bytes before those that were asked for */
-};
-
-static size_t on_body(char *data, size_t one, size_t len, void *ctx)
-{
-    struct range *r = ctx;
-    size_t skip = 0, n;
-    long status = 0;
-
-    (void)one;
-    curl_easy_getinfo(r->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (status == 200)
-        skip = r->skip < len ? (size_t)r->skip : len;
-    r->skip -= skip;
-    n = len - skip < r->room - r->got ? len - skip : r->room - r->got;
-    memcpy(r->buf + r->got, data + skip, n);
-    r->got += n;
-    return skip + n; /* less than len: enough */
-}
 
 /* Does the end of the head of an answer come? libcurl takes a connection that ends before it for a
  * whole answer without a body. An answer that is none yet (1xx) has an end, too. */
@@ -259,31 +235,6 @@ bool origin_head(CURL *curl, const char *uri, struct answer *a)
     return perform(curl, uri, a) == CURLE_OK;
 }
 
-bool origin_get(CURL *curl, const char *uri, const char *etag, uint64_t off, void *buf, size_t len,
-                struct answer *a)
-{
-    struct range r = { .curl = curl, .buf = buf, .room = len, .skip = off };
-    char range[64], condition[ETAG_BYTES + 16];
-    struct curl_slist *fields = NULL;
-    CURLcode e;
-
-    snprintf(range, sizeof(range), "%" PRIu64 "-%" PRIu64, off, off + len - 1);
-    snprintf(condition, sizeof(condition), "If-Match: %s", etag);
-    if (etag[0] && !(fields = curl_slist_append(NULL, condition)))
-        return false;
-    curl_easy_reset(curl);
-    curl_easy_setopt(curl, CURLOPT_RANGE, range);
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
-    curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L); /* no page about an error */
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &r);
-    e = perform(curl, uri, a);
-    curl_slist_free_all(fields);
-    a->got = r.got;
-    return e == CURLE_OK || e == CURLE_HTTP_RETURNED_ERROR ||
-           (e == CURLE_WRITE_ERROR && r.got == len); /* on_body() had enough */
-}
-
 /* The client gets 502, and nobody else would know why. */
 static bool no_room(void)
 {
@@ -324,10 +275,102 @@ static size_t on_whole(char *data, size_t one, size_t len, void *ctx)
     return len;
 }
 
-bool origin_whole(CURL *curl, const char *uri, struct body *b, struct answer *a)
+/* It is written, so that it can be read. */
+static bool is_written(struct body *b)
 {
+    return !b->file || fflush(b->file) == 0 || no_room();
+}
+
+int64_t origin_body_read(const struct body *b, uint64_t at, void *buf, size_t len)
+{
+    size_t n = at < b->len ? b->len - (size_t)at : 0;
+
+    n = n < len ? n : len;
+    if (n == 0)
+        return 0;
+    if (b->file)
+        return pread(fileno(b->file), buf, n, (off_t)at) == (ssize_t)n ? (int64_t)n : -1;
+    memcpy(buf, b->text + at, n);
+    return (int64_t)n;
+}
+
+void origin_body_free(struct body *b)
+{
+    if (b && b->file)
+        fclose(b->file);
+    if (b)
+        free(b->text);
+    free(b);
+}
+
+/* Where the body of origin_get() goes: a part into buf, a whole object into body. */
+struct range {
+    CURL *curl;
+    char *buf;
+    size_t room, got;
+    struct body *body;
+};
+
+static size_t on_body(char *data, size_t one, size_t len, void *ctx)
+{
+    struct range *r = ctx;
+    const size_t n = len < r->room - r->got ? len : r->room - r->got;
+    long status = 0;
+
+    curl_easy_getinfo(r->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status == 200)
+        return on_whole(data, one, len, r->body);
+    memcpy(r->buf + r->got, data, n);
+    r->got += n;
+    return n; /* less than len: enough */
+}
+
+bool origin_get(CURL *curl, const char *uri, const char *etag, uint64_t off, void *buf, size_t len,
+                struct answer *a)
+{
+    struct range r = { .curl = curl, .buf = buf, .room = len };
+    char range[64], condition[ETAG_BYTES + 16];
+    struct curl_slist *fields = NULL;
+    bool complete;
+    CURLcode e;
+
+    *a = (struct answer){ 0 };
+    snprintf(range, sizeof(range), "%" PRIu64 "-%" PRIu64, off, off + len - 1);
+    snprintf(condition, sizeof(condition), "If-Match: %s", etag);
+    if (etag[0] && !(fields = curl_slist_append(NULL, condition)))
+        return false;
+    r.body = calloc(1, sizeof(*r.body));
+    curl_easy_reset(curl);
+    curl_easy_setopt(curl, CURLOPT_RANGE, range);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
+    curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L); /* no page about an error */
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &r);
+    e = r.body ? perform(curl, uri, a) : CURLE_OUT_OF_MEMORY;
+    curl_slist_free_all(fields);
+    a->got = r.got;
+    complete = e == CURLE_OK || e == CURLE_HTTP_RETURNED_ERROR ||
+               (e == CURLE_WRITE_ERROR && r.got == len); /* on_body() had enough */
+    if (complete && a->status == 200 && (complete = is_written(r.body)))
+        a->body = r.body;
+    else
+        origin_body_free(r.body);
+    return complete;
+}
+
+bool origin_whole(CURL *curl, const char *uri, struct answer *a)
+{
+    struct body *b = calloc(1, sizeof(*b));
+
+    *a = (struct answer){ 0 };
+    if (!b)
+        return false;
     curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_whole);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, b);
-    return perform(curl, uri, a) == CURLE_OK && (!b->file || fflush(b->file) == 0 || no_room());
+    if (perform(curl, uri, a) == CURLE_OK && is_written(b))
+        a->body = b;
+    else
+        origin_body_free(b);
+    return a->body != NULL;
 }

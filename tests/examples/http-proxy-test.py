@@ -281,6 +281,18 @@ def test_parts(proxy, origin):
         check("a 206 (%s): is it stored" % how, kept == (how in ("unit", "star")), kept)
 
 
+def test_no_ranges(proxy, origin):
+    """An origin that always sends the whole object sends it once for a response, not for each piece
+    of it."""
+    size = 12000000
+    for how in "fresh,norange", "fresh,norange,chunked":
+        path = "/%d/%s/once" % (size, how)
+        check("no ranges (%s): right twice" % how, not wrong_ones(proxy, origin, [path, path]))
+        check("no ranges (%s): the origin sends it once, and it is stored" % how,
+              origin.gets("GET", path) == 1 and origin.sent[path] < size * 3 // 2,
+              "%d GETs, %d bytes" % (origin.gets("GET", path), origin.sent[path]))
+
+
 def test_no_store_later(proxy, origin):
     paths = ["/60000/stale/%s" % name for name in ("down", "later", "slow", "many")]
     wrong_ones(proxy, origin, paths)
@@ -699,6 +711,7 @@ def test_all(pool, start, origin):
     test_directives(proxy, origin)
     test_methods(proxy, origin)
     test_parts(proxy, origin)
+    test_no_ranges(proxy, origin)
     test_no_store_later(proxy, origin)
     test_large(proxy, origin)
     test_half_head(proxy, origin)
