@@ -13,7 +13,9 @@
  *   HEAD request presents the ETag again. If the wall clock is set back meanwhile, it lasts no
  *   longer. If the origin refuses the HEAD, the object is passed on without the cache.
  *   So it is if the HEAD fails (5xx, 408, 429, a connection that breaks) and there is no copy.
- * - The size of an object in chunks is not known. The read at its end tells it to the library.
+ * - The size of an object in chunks is not known. The read at its end tells it to the library. So
+ *   it is if the HEAD tells 0. If the HEAD tells another size than the GET has, the object is
+ * passed on without the cache.
  * - A body that ends with its connection, and nothing else, may be a broken one. It is passed on in
  *   the same way: the client knows as much as the proxy. It is not stored. An answer without a
  *   whole head is none. All other bodies are stored when they have come to their end; if one breaks

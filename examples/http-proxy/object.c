@@ -128,7 +128,8 @@ static int ask(struct request *r, const struct copy *c, uint64_t *ttl_ns)
         r->validator = (cm_validator)CM_VALIDATOR_INIT;
         cm_validator_set_proof(&r->validator, a.etag, strlen(a.etag));
         r->validator.taken_at = asked_at;
-        r->validator.size = a.total; /* unknown if it is chunked */
+        /* Not known if it is chunked. Some servers tell 0 to each HEAD, because it has no body. */
+        r->validator.size = a.total ? a.total : CM_SIZE_UNKNOWN;
         r->validator.changed_ns = CM_CHANGED_LONG_AGO;
         strcpy(r->etag, a.etag);
         *ttl_ns = a.fresh * SECOND_NS;
@@ -239,11 +240,12 @@ static int64_t read_whole(struct request *r, uint64_t at, void *buf, size_t len)
 
     if (is_other(r, a))
         return ORIGIN_TORN;
-    /* Of an object with a size, the end is known. */
-    if (a->open_end && r->size == CM_SIZE_UNKNOWN)
-        return ORIGIN_OPEN_END;
-    if (a->open_end && a->body->len < r->size)
+    /* Of an object with a size, the end is known. If the HEAD told another one than came, nobody
+     * knows which is right. */
+    if (r->size != CM_SIZE_UNKNOWN && a->body->len != r->size)
         return ORIGIN_FAILED;
+    if (r->size == CM_SIZE_UNKNOWN && a->open_end)
+        return ORIGIN_OPEN_END;
     n = origin_body_read(a->body, at, buf, len);
     return n < 0 ? ORIGIN_FAILED : n;
 }

@@ -54,6 +54,7 @@ class Origin(socketserver.ThreadingTCPServer):
         self.field = {}  # path: one more field
         self.down = {}  # path: the status of all answers
         self.cut = {}  # (method, path): how many bytes of an answer are sent, see sent()
+        self.told = {}  # path: the length that a HEAD tells
         self.delay = 0
         self.sent = {}  # path: bytes of bodies
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -114,7 +115,7 @@ class Origin(socketserver.ThreadingTCPServer):
             for word in PARTS.keys() & how:
                 part, body = PARTS[word](part[0], body)
             head += part
-        if "chunked" in how:
+        if "chunked" in how or method == "GET" and "chunkedget" in how:
             return status, head, [body[i:i + 50000] for i in range(0, len(body), 50000)]
         return status, head, body
 
@@ -137,7 +138,8 @@ class Handler(socketserver.StreamRequestHandler):
                 head += ["Transfer-Encoding: chunked"]
                 body = b"".join(b"%x\r\n%s\r\n" % (len(b), b) for b in body + [b""])
             elif "open" not in how and (method == "HEAD" or "openget" not in how):
-                head += ["Content-Length: %d" % len(body)]
+                told = self.server.told if method == "HEAD" else {}
+                head += ["Content-Length: %d" % told.get(path, len(body))]
             head = "HTTP/1.1 %d %s\r\n%s\r\n\r\n" % (status, REASONS[status], "\r\n".join(head))
             body = b"" if method == "HEAD" else body
             with self.server.lock:
