@@ -236,9 +236,33 @@ static bool is_port(const char *text)
     return digits > 0 && digits <= 5 && !text[digits] && atoi(text) <= UINT16_MAX;
 }
 
-static bool is_origin(const char *url)
+/* What is wrong with an ORIGIN; NULL: nothing. */
+static const char *fault_of(const char *origin)
 {
-    return strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0;
+    const bool http = strncasecmp(origin, "http://", 7) == 0;
+    const char *host = origin + (http ? 7 : 8), *end;
+    CURLU *url;
+    CURLUcode e;
+
+    if (!http && strncasecmp(origin, "https://", 8) != 0)
+        return "it begins neither with http:// nor with https://";
+    end = host + strcspn(host, "/?#");
+    if (end == host || *host == ':' || end[-1] == '@')
+        return "it has no host";
+    if (*end && strcmp(end, "/") != 0)
+        return "it has a path, which no request would have: give the host and the port only";
+    if ((url = curl_url()) == NULL)
+        return "no memory";
+    e = curl_url_set(url, CURLUPART_URL, origin, 0);
+    curl_url_cleanup(url);
+    return e ? curl_url_strerror(e) : NULL;
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: http-proxy POOL PORT ORIGIN (PORT: 0 to 65535, 0: any; ORIGIN: "
+                    "http://HOST[:PORT] or https://HOST[:PORT])\n");
+    return 2;
 }
 
 /* Serves until SIGINT or SIGTERM. */
@@ -278,11 +302,14 @@ static int serve(const char *port)
 int main(int argc, char **argv)
 {
     cm_options options = CM_OPTIONS_INIT;
+    const char *fault;
     int e, status;
 
-    if (argc != 4 || !is_port(argv[2]) || !is_origin(argv[3])) {
-        fprintf(stderr, "usage: http-proxy POOL PORT ORIGIN (PORT: 0 to 65535, 0: any; ORIGIN: "
-                        "http://... or https://...)\n");
+    if (argc != 4 || !is_port(argv[2]))
+        return usage();
+    if ((fault = fault_of(argv[3])) != NULL) {
+        usage();
+        fprintf(stderr, "http-proxy: wrong ORIGIN: %s\n", fault);
         return 2;
     }
     origin_url = argv[3];

@@ -512,15 +512,24 @@ def test_http2(pool, start):
 
 
 def test_usage(pool):
-    """What is no port, or no origin, is refused at once."""
-    for port, url in (("abc", "http://localhost:1"), ("99999", "http://localhost:1"),
-                      ("-1", "http://localhost:1"), ("", "http://localhost:1"),
-                      ("0", "ftp://localhost"), ("0", "localhost:1")):
+    """What is no port, or no origin, is refused at once. Of an origin, it is said why."""
+    for port, url, why in (("abc", "http://localhost:1", b""), ("99999", "http://localhost:1", b""),
+                           ("-1", "http://localhost:1", b""), ("", "http://localhost:1", b""),
+                           ("0", "ftp://localhost", b"begins"), ("0", "localhost:1", b"begins"),
+                           ("0", "http://", b"no host"), ("0", "http:///base", b"no host"),
+                           ("0", "https://:80/", b"no host"), ("0", "http://u:p@", b"no host"),
+                           ("0", "http://localhost/base", b"path"),
+                           ("0", "http://localhost//", b"path"),
+                           ("0", "https://localhost:1?x", b"path"),
+                           ("0", "http://localhost#x", b"path"),
+                           ("0", "http://localhost:99999", b"ort number")):
         try:
             status = subprocess.run([proxy_program, pool, port, url], stderr=subprocess.PIPE,
                                     stdout=subprocess.DEVNULL, timeout=5)
-            right = status.returncode == 2 and status.stderr.startswith(b"usage: http-proxy POOL") \
-                and b"(PORT: 0 to 65535, " in status.stderr and b"https://" in status.stderr
+            lines = status.stderr.split(b"\n")
+            right = status.returncode == 2 and lines[0].startswith(b"usage: http-proxy POOL") \
+                and b"(PORT: 0 to 65535, " in lines[0] and b"https://" in lines[0] \
+                and len(lines) == (3 if why else 2) and why in lines[-2]
         except subprocess.TimeoutExpired:
             right = False
         check("usage: PORT '%s', origin '%s'" % (port, url), right)
