@@ -42,7 +42,8 @@
  * takes a few hundred bytes a second keeps it. The time that the origin takes does not count.
  *
  * It speaks HTTP/1.1 with the origin, also by https: there libcurl always finds out whether a body
- * in chunks is whole. An origin that knows only HTTP/2 cannot be served.
+ * in chunks is whole. An origin that knows only HTTP/2 cannot be served. It asks the origin
+ * directly: http_proxy, https_proxy and all_proxy in the environment do not count.
  *
  * To stay short, it passes on no header fields but the ETag, serves no ranges, and trusts its URLs:
  * its hash is not made to withstand attackers.

@@ -213,6 +213,7 @@ static CURLcode perform(CURL *curl, const char *uri, struct answer *a)
 
     curl_easy_setopt(curl, CURLOPT_URL, origin_url);
     curl_easy_setopt(curl, CURLOPT_REQUEST_TARGET, uri);
+    curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* none of the environment: it would want a URL */
     curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);

@@ -65,7 +65,7 @@ class Client:
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
         self.file = self.socket.makefile("rb", 1 << 18)
-        self.open_end = False
+        self.open_end, self.coding = False, None
 
     def get(self, path, method="GET"):
         """Status and body. If the response ends early: None, and what came of it. open_end: it
@@ -73,10 +73,12 @@ class Client:
         self.socket.sendall(b"%s %s HTTP/1.1\r\nHost: x\r\n\r\n" % (method.encode(), path.encode()))
         head = self.file.readline()
         status, length = int(head.split()[1]) if head else None, None
-        self.open_end = bool(head)
+        self.open_end, self.coding = bool(head), None
         while (line := self.file.readline().lower()).rstrip():
             if line.startswith(b"content-length:"):
                 length = int(line[15:])
+            if line.startswith(b"content-encoding:"):
+                self.coding = line[17:].decode().strip()
             self.open_end &= not line.startswith((b"content-length:", b"transfer-encoding:"))
         body, whole = self.body(length) if line else (b"", False)  # else the head broke
         return status if whole else None, body
@@ -111,7 +113,7 @@ class Proxy:
             stdout=subprocess.PIPE, text=True, env=env and dict(os.environ, **env),
             restore_signals=False)
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
-        self.open_end = False
+        self.open_end, self.coding = False, None
 
     def end(self, how=signal.SIGTERM):
         self.process.send_signal(how)
@@ -122,7 +124,7 @@ class Proxy:
         try:
             return client.get(path, method)
         finally:
-            self.open_end = client.open_end
+            self.open_end, self.coding = client.open_end, client.coding
             client.close()
 
 
@@ -315,6 +317,15 @@ def test_head_tells(proxy, origin):
           not wrong_ones(proxy, origin, [path, path]))
 
 
+def test_environment(start, origin):
+    """The proxies of the environment do not count."""
+    nowhere = "http://127.0.0.1:1"
+    proxy = start({"http_proxy": nowhere, "all_proxy": nowhere, "no_proxy": ""})
+    check("http_proxy in the environment: the origin is asked",
+          not wrong_ones(proxy, origin, ["/9000/fresh/environment"]))
+    proxy.end()
+
+
 def test_no_store_later(proxy, origin):
     paths = ["/60000/stale/%s" % name for name in ("down", "later", "slow", "many")]
     wrong_ones(proxy, origin, paths)
@@ -460,7 +471,7 @@ def get_patiently(proxy, path):
     answer = None, b""
     for _ in range(8):
         answer = proxy.get(path)
-        if answer[0] not in (None, 502):
+        if answer[0] not in (None, 502, 504):
             break
     return answer
 
@@ -483,7 +494,8 @@ def check_http2(what, start, certificate, env, kept):
             path, how = "/" + origin.cut, "%s: a body that is cut (%s)" % (what, origin.cut)
             status, body = proxy.get(path)
             check(how + " is no whole one",
-                  right.startswith(body) and (status in (None, 502) or not kept and proxy.open_end),
+                  right.startswith(body) and (status in (None, 502, 504) or
+                                              not kept and proxy.open_end),
                   "%s, %d bytes" % (status, len(body)))
             origin.cut = None
             answers = [get_patiently(proxy, path) for _ in range(2)]
@@ -765,6 +777,7 @@ def test_all(pool, start, origin):
         skip("killed while it asks", "no gdb here")
     test_clock_set_back(lambda env: start(pool + "-changing", env), origin, pool + ".ahead")
     test_http2(pool, lambda its, env: start(pool, env, its))
+    test_environment(lambda env: start(pool, env), origin)
     test_no_room(pool, lambda its, log: start(its, log=log))
     test_changed_meanwhile(start(pool + "-changing"), origin)
     test_changing(lambda: start(pool + "-changing"), origin)
