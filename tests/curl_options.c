@@ -6,6 +6,8 @@
  * speaks HTTP/2 from the first byte, also without TLS, and whatever the program says. Then each
  * request has a connection of its own: libcurl 7.88 sends no second one this way. It sometimes does
  * not see the end of a stream either, and waits until it gives up. So that is soon.
+ *
+ * With CURL_LOW_SPEED_TIME it waits for so many seconds for the next byte.
  */
 #include <curl/curl.h>
 #include <dlfcn.h>
@@ -14,6 +16,7 @@
 CURLcode curl_easy_perform(CURL *curl)
 {
     CURLcode (*next)(CURL *) = (CURLcode(*)(CURL *))dlsym(RTLD_NEXT, "curl_easy_perform");
+    const char *seconds = getenv("CURL_LOW_SPEED_TIME");
 
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
     if (getenv("CURL_HTTP2")) {
@@ -21,5 +24,7 @@ CURLcode curl_easy_perform(CURL *curl)
         curl_easy_setopt(curl, CURLOPT_FORBID_REUSE, 1L);
         curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, 1L);
     }
+    if (seconds)
+        curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, atol(seconds));
     return next(curl);
 }

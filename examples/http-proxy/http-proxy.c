@@ -30,6 +30,9 @@
  *   off, and an ETag comes back that was out of date before. Such an object is passed on without
  *   the cache: for 10 seconds, and each time for twice as long, up to 5 minutes (torn.h).
  * - Clients that want the same cold object at the same time wait for one origin read.
+ * - An origin that sends no byte for 20 seconds, also the first one, or gives no connection for 5
+ *   (origin.c: PATIENCE, CONNECTS_IN), has timed out. It is not asked again for that response. If
+ *   the response has not begun, and there is no copy, the client gets 504.
  * - If the origin does not answer, an old copy is better than none. (Not if your origin says
  *   must-revalidate, proxy-revalidate or no-cache and means it: then let ask() return 502.)
  *
@@ -176,7 +179,7 @@ static struct MHD_Response *respond_whole(struct request *r, int *status)
     struct MHD_Response *response;
 
     if ((!a->body && !origin_whole(r->curl, r->uri, &r->whole)) || is_broken(r, a)) {
-        *status = 502;
+        *status = a->timed_out ? 504 : 502;
         return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     }
     *status = (int)a->status;

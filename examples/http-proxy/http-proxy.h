@@ -22,7 +22,8 @@ struct body {
 
 /* What the origin answered. */
 struct answer {
-    bool reached; /* the request was sent; else there is no connection */
+    bool reached;   /* the request was sent; else there is no connection */
+    bool timed_out; /* it took too long: to ask again would take as long once more */
     long status;
     char etag[ETAG_BYTES]; /* "": none */
     bool no_store;
@@ -50,6 +51,7 @@ struct request {
     bool was_torn;         /* a response of it broke off, for another ETag */
     cm_validator other;    /* ... that of this one for this ETag; no proof: not known */
     uint64_t incarnation, size;
+    bool timed_out;      /* the origin did, so it is not asked again */
     struct answer whole; /* what the origin sent, if it was all of the object */
 };
 

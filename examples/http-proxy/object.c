@@ -19,6 +19,7 @@
 #define ORIGIN_CHANGED (-1002)
 #define ORIGIN_OPEN_END (-1003) /* nobody could know whether its body is whole */
 #define ORIGIN_TORN (-1004)     /* changed: its GET has another ETag than its HEAD had */
+#define ORIGIN_TIMED_OUT (-1005)
 #define SECOND_NS UINT64_C(1000000000)
 #define RETRY_NS (5 * SECOND_NS)
 #define LOCKS 1024
@@ -122,6 +123,8 @@ static int ask(struct request *r, const struct copy *c, uint64_t *ttl_ns)
         *ttl_ns = RETRY_NS; /* an old copy is better than none; ask again in some seconds */
         if (c->known)
             return CACHED;
+        if (a.timed_out)
+            return 504;
         return a.reached ? WHOLE : 502; /* it may be trouble with the HEAD only */
     }
     if (a.status == 200 && a.etag[0] == '"' && !a.no_store) {
@@ -262,8 +265,12 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
         uint64_t at = off + done;
         if (done == len)
             return (int64_t)len;
-        if (!origin_get(r->curl, r->uri, r->etag, at, (char *)buf + done, len - done, &a))
-            return ORIGIN_FAILED;
+        if (r->timed_out) /* the library tries again with less */
+            return ORIGIN_TIMED_OUT;
+        if (!origin_get(r->curl, r->uri, r->etag, at, (char *)buf + done, len - done, &a)) {
+            r->timed_out = a.timed_out;
+            return a.timed_out ? ORIGIN_TIMED_OUT : ORIGIN_FAILED;
+        }
         if (a.body) {
             r->whole = a;
             break;
@@ -301,14 +308,18 @@ int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
 
 /* A response whose end the client cannot check must be known as such before its head is sent. So
  * must one that would break off, and one that the origin refuses to a GET, or does not answer: the
- * client gets 502 then. So this looks at the first byte. The read fills the cache, if the object
- * can be stored. */
-static bool must_be_whole(struct request *r)
+ * client gets 502 or 504 then. So this looks at the first byte. The read fills the cache, if the
+ * object can be stored. */
+static int how_to_respond(struct request *r)
 {
     char byte;
     const int64_t n = object_read(r, 0, &byte, 1);
 
-    return n == ORIGIN_OPEN_END || n == ORIGIN_TORN || n == ORIGIN_CHANGED || n == ORIGIN_FAILED;
+    if (n == ORIGIN_TIMED_OUT)
+        return 504;
+    return n == ORIGIN_OPEN_END || n == ORIGIN_TORN || n == ORIGIN_CHANGED || n == ORIGIN_FAILED
+               ? WHOLE
+               : CACHED;
 }
 
 int object_open(struct request *r)
@@ -326,7 +337,7 @@ int object_open(struct request *r)
     pthread_mutex_unlock(&lock->mutex);
     if (r->file)
         cm_file_advise(r->file, CM_ADVISE_SEQUENTIAL);
-    return how == CACHED && must_be_whole(r) ? WHOLE : how;
+    return how == CACHED ? how_to_respond(r) : how;
 }
 
 void object_close(struct request *r)

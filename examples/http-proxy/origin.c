@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #define IN_MEMORY_MAX (256u << 10) /* of a body that is sent as a whole */
+#define PATIENCE 20L   /* seconds for the next byte of the origin, also for its first one */
+#define CONNECTS_IN 5L /* seconds */
 
 const char *origin_url;
 
@@ -216,15 +218,16 @@ static CURLcode perform(CURL *curl, const char *uri, struct answer *a)
     curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* none of the environment: it would want a URL */
     curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L); /* bytes a second ... */
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, 20L); /* ... for so many seconds: give up */
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECTS_IN);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);      /* bytes a second ... */
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, PATIENCE); /* ... for so long: give up */
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_line);
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, &whole_head);
     e = curl_easy_perform(curl);
     *a = (struct answer){ 0 };
     curl_easy_getinfo(curl, CURLINFO_REQUEST_SIZE, &sent);
     a->reached = sent > 0;
+    a->timed_out = e == CURLE_OPERATION_TIMEDOUT;
     read_head(curl, a);
     return e == CURLE_OK && (!whole_head || a->status < 200) ? CURLE_GOT_NOTHING : e;
 }

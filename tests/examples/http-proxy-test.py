@@ -326,6 +326,30 @@ def test_environment(start, origin):
     proxy.end()
 
 
+def test_hang(start, origin):
+    """The origin does not answer in time: it is not asked again for that response."""
+    proxy = start({"LD_PRELOAD": curl_options, "CURL_LOW_SPEED_TIME": "3"})
+    path, head, whole, old = ["/9000/%s/hang" % how for how in (
+        "fresh", "stale", "nostore", "fresh,norange")]
+    for method, p in ("GET", path), ("HEAD", head), ("GET", whole):
+        origin.hangs[method, p] = threading.Event()
+        status, body = proxy.get(p)
+        check("the origin hangs (%s of %s): 504" % (method, p), (status, body) == (504, b""),
+              status)
+        asked = origin.gets("HEAD", p), origin.gets("GET", p)
+        check("the origin hangs (%s of %s): it is asked once" % (method, p),
+              asked == (1, method == "GET"), asked)
+        origin.hangs.pop((method, p)).set()
+        check("the origin hangs no more (%s of %s)" % (method, p),
+              not wrong_ones(proxy, origin, [p]))
+    origin.hangs["HEAD", head] = threading.Event()
+    gets = origin.gets("GET", head)
+    check("the origin hangs: an old copy is served",
+          not wrong_ones(proxy, origin, [head]) and origin.gets("GET", head) == gets)
+    origin.hangs.pop(("HEAD", head)).set()
+    proxy.end()
+
+
 def test_no_store_later(proxy, origin):
     paths = ["/60000/stale/%s" % name for name in ("down", "later", "slow", "many")]
     wrong_ones(proxy, origin, paths)
@@ -778,6 +802,10 @@ def test_all(pool, start, origin):
     test_clock_set_back(lambda env: start(pool + "-changing", env), origin, pool + ".ahead")
     test_http2(pool, lambda its, env: start(pool, env, its))
     test_environment(lambda env: start(pool, env), origin)
+    if loads(curl_options):
+        test_hang(lambda env: start(pool, env), origin)
+    else:
+        skip("the origin hangs", "no LD_PRELOAD here")
     test_no_room(pool, lambda its, log: start(its, log=log))
     test_changed_meanwhile(start(pool + "-changing"), origin)
     test_changing(lambda: start(pool + "-changing"), origin)

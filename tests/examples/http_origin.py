@@ -11,6 +11,9 @@ REASONS = {200: "OK", 206: "Partial Content", 400: "Bad Request", 403: "Forbidde
            404: "Not Found", 408: "Request Timeout", 410: "Gone", 412: "Precondition Failed",
            416: "Range Not Satisfiable", 429: "Too Many Requests", 500: "Internal Server Error",
            501: "Not Implemented", 503: "Service Unavailable"}
+# Words of HOW for fields of each answer, or of those to a GET only.
+CODINGS = {"gzip": (None, "GZip"), "gzipget": ("GET", "GZip"), "brget": ("GET", "br"),
+           "identity": (None, "Identity")}
 CHANGE_EVERY = 6  # requests
 CUTS = {"its first line": lambda head: head[:head.index(b"\n") + 1],
         "a half of a head": lambda head: head[:len(head) // 2],
@@ -55,6 +58,7 @@ class Origin(socketserver.ThreadingTCPServer):
         self.down = {}  # path: the status of all answers
         self.cut = {}  # (method, path): how many bytes of an answer are sent, see sent()
         self.told = {}  # path: the length that a HEAD tells
+        self.hangs = {}  # (method, path): an event; there is no answer until it is set
         self.delay = 0
         self.sent = {}  # path: bytes of bodies
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -97,6 +101,8 @@ class Origin(socketserver.ThreadingTCPServer):
         control = [self.control[path]] if path in self.control else [CONTROL.get(w) for w in how]
         head += ["Cache-Control: " + c for c in control if c]
         head += [self.field[path]] if path in self.field else []
+        head += ["Content-Encoding: " + CODINGS[word][1] for word in how if word in CODINGS and
+                 CODINGS[word][0] in (None, method)]
         for word in how:  # a method that is refused: get403
             if word.startswith(method.lower()) and word[len(method):].isdigit():
                 return int(word[len(method):]), head, b""
@@ -132,6 +138,8 @@ class Handler(socketserver.StreamRequestHandler):
                 fields[name.lower()] = value
             version = self.server.note(method, path)
             time.sleep(self.server.delay)
+            if (method, path) in self.server.hangs:
+                self.server.hangs[method, path].wait()
             status, head, body = self.server.answer(method, path, version, fields)
             how = (path + "/").split("/")[2].split(",")
             if isinstance(body, list):
