@@ -33,6 +33,8 @@
  * - An origin that sends no byte for 20 seconds, also the first one, or gives no connection for 5
  *   (origin.c: PATIENCE, CONNECTS_IN), has timed out. It is not asked again for that response. If
  *   the response has not begun, and there is no copy, the client gets 504.
+ * - What fails at the origin is said on standard error, with the path, in a line each 5 seconds at
+ *   most.
  * - If the origin does not answer, an old copy is better than none. (Not if your origin says
  *   must-revalidate, proxy-revalidate or no-cache and means it: then let ask() return 502.)
  *
@@ -178,11 +180,16 @@ static struct MHD_Response *respond_whole(struct request *r, int *status)
     const struct answer *a = &r->whole;
     struct MHD_Response *response;
 
-    if ((!a->body && !origin_whole(r->curl, r->uri, &r->whole)) || is_broken(r, a)) {
+    if (a->body || origin_whole(r->curl, r->uri, &r->whole))
+        *status = (int)a->status;
+    else
         *status = a->timed_out ? 504 : 502;
-        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (a->body && is_broken(r, a)) {
+        origin_log(r->uri, "its body ends before the length that its HEAD told");
+        *status = 502;
     }
-    *status = (int)a->status;
+    if (!a->body || *status == 502)
+        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     response = MHD_create_response_from_callback(a->open_end ? MHD_SIZE_UNKNOWN : a->body->len,
                                                  PIECE, on_body_piece, a->body, NULL);
     if (response && a->open_end)

@@ -69,7 +69,11 @@ void object_close(struct request *r);
 
 /* origin.c: */
 extern const char *origin_url; /* http://HOST:PORT */
-/* Each returns true if the origin gave a complete answer, with whatever status. */
+/* Says on standard error why the origin gives no answer for a URI, of which it shows the path only:
+ * the query of a signed URL is a secret. It is silent for 5 seconds after each line. */
+void origin_log(const char *uri, const char *why);
+/* Each returns true if the origin gave a complete answer, with whatever status. Else standard
+ * error has a line why. */
 bool origin_head(CURL *curl, const char *uri, struct answer *a);
 /* At most len bytes from `off` on, into buf. If the origin sends the whole object all the same
  * (status 200), that is a->body. If `etag` is not "", the status is 412 when the object has another

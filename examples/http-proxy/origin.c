@@ -6,12 +6,15 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
 #define IN_MEMORY_MAX (256u << 10) /* of a body that is sent as a whole */
+#define LOG_EVERY_NS UINT64_C(5000000000)
+#define LOG_PATH 200   /* bytes of it at most */
 #define PATIENCE 20L   /* seconds for the next byte of the origin, also for its first one */
 #define CONNECTS_IN 5L /* seconds */
 
@@ -232,11 +235,38 @@ static CURLcode perform(CURL *curl, const char *uri, struct answer *a)
     return e == CURLE_OK && (!whole_head || a->status < 200) ? CURLE_GOT_NOTHING : e;
 }
 
+void origin_log(const char *uri, const char *why)
+{
+    static _Atomic uint64_t quiet_until; /* by cm_now() */
+    const uint64_t now = cm_now();
+    uint64_t until = atomic_load(&quiet_until);
+    char path[LOG_PATH];
+    size_t n;
+
+    /* Of threads that come at once, one says it. */
+    if (now < until || !atomic_compare_exchange_strong(&quiet_until, &until, now + LOG_EVERY_NS))
+        return;
+    for (n = 0; n + 1 < sizeof(path) && uri[n] && uri[n] != '?'; n++)
+        path[n] = uri[n] > ' ' && uri[n] <= '~' ? uri[n] : '?';
+    path[n] = 0;
+    fprintf(stderr, "http-proxy: no answer of the origin for %s: %s\n", path, why);
+}
+
+/* So that a caller can return it. */
+static bool failed(const char *uri, CURLcode e)
+{
+    origin_log(uri, curl_easy_strerror(e));
+    return false;
+}
+
 bool origin_head(CURL *curl, const char *uri, struct answer *a)
 {
+    CURLcode e;
+
     curl_easy_reset(curl); /* keeps the connection */
     curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
-    return perform(curl, uri, a) == CURLE_OK;
+    e = perform(curl, uri, a);
+    return e == CURLE_OK || failed(uri, e);
 }
 
 /* The client gets 502, and nobody else would know why. */
@@ -342,7 +372,7 @@ bool origin_get(CURL *curl, const char *uri, const char *etag, uint64_t off, voi
     snprintf(range, sizeof(range), "%" PRIu64 "-%" PRIu64, off, off + len - 1);
     snprintf(condition, sizeof(condition), "If-Match: %s", etag);
     if (etag[0] && !(fields = curl_slist_append(NULL, condition)))
-        return false;
+        return failed(uri, CURLE_OUT_OF_MEMORY);
     r.body = calloc(1, sizeof(*r.body));
     curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_RANGE, range);
@@ -354,7 +384,8 @@ bool origin_get(CURL *curl, const char *uri, const char *etag, uint64_t off, voi
     curl_slist_free_all(fields);
     a->got = r.got;
     complete = e == CURLE_OK || e == CURLE_HTTP_RETURNED_ERROR ||
-               (e == CURLE_WRITE_ERROR && r.got == len); /* on_body() had enough */
+               (e == CURLE_WRITE_ERROR && r.got == len) /* on_body() had enough */
+               || failed(uri, e);
     if (complete && a->status == 200 && (complete = is_written(r.body)))
         a->body = r.body;
     else
@@ -365,14 +396,16 @@ bool origin_get(CURL *curl, const char *uri, const char *etag, uint64_t off, voi
 bool origin_whole(CURL *curl, const char *uri, struct answer *a)
 {
     struct body *b = calloc(1, sizeof(*b));
+    CURLcode e;
 
     *a = (struct answer){ 0 };
     if (!b)
-        return false;
+        return failed(uri, CURLE_OUT_OF_MEMORY);
     curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_whole);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, b);
-    if (perform(curl, uri, a) == CURLE_OK && is_written(b))
+    e = perform(curl, uri, a);
+    if ((e == CURLE_OK || failed(uri, e)) && is_written(b))
         a->body = b;
     else
         origin_body_free(b);

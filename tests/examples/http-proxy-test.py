@@ -350,6 +350,25 @@ def test_hang(start, origin):
     proxy.end()
 
 
+def test_log(pool, start):
+    """The log says why a client gets 502, and not for each request."""
+    gone = Origin()
+    gone.shutdown()
+    gone.server_close()
+    with open(pool + ".log", "w+") as log:
+        proxy, began = start(pool, gone, log), time.time()
+        status = {proxy.get("/9000/fresh/\x1bgone?secret")[0] for _ in range(30)}
+        most = 1 + (time.time() - began) / 5
+        proxy.end()
+        log.seek(0)
+        said = [line for line in log if "gone" in line]
+    check("the origin is gone: 502", status == {502}, status)
+    check("the origin is gone: the log says which path, and why",
+          said and re.fullmatch(r"http-proxy: [^?\x1b]*/9000/fresh/\?gone: [^?]*connect.*\n",
+                                said[0]), said[:1])
+    check("the origin is gone: the log says it at most every 5 seconds", len(said) <= most, said)
+
+
 def test_no_store_later(proxy, origin):
     paths = ["/60000/stale/%s" % name for name in ("down", "later", "slow", "many")]
     wrong_ones(proxy, origin, paths)
@@ -806,6 +825,7 @@ def test_all(pool, start, origin):
         test_hang(lambda env: start(pool, env), origin)
     else:
         skip("the origin hangs", "no LD_PRELOAD here")
+    test_log(pool, lambda its, its_origin, log: start(its, None, its_origin, log))
     test_no_room(pool, lambda its, log: start(its, log=log))
     test_changed_meanwhile(start(pool + "-changing"), origin)
     test_changing(lambda: start(pool + "-changing"), origin)
