@@ -39,8 +39,8 @@
  *   must-revalidate, proxy-revalidate or no-cache and means it: then let ask() return 502.)
  *
  * Trouble with the cache never fails a request. Without a pool, and for what must not be cached
- * (no-store, private, no strong ETag), the proxy fetches the whole object for each request: a large
- * one into a file without a name, before it answers.
+ * (no-store, private, no strong ETag, a Content-Encoding), the proxy fetches the whole object for
+ * each request: a large one into a file without a name, before it answers.
  *
  * It has at most 250 clients at a time. A connection ends if its client sends nothing for 30
  * seconds while a request is awaited, or takes nothing of a response for 10 minutes. A client that
@@ -50,8 +50,9 @@
  * in chunks is whole. An origin that knows only HTTP/2 cannot be served. It asks the origin
  * directly: http_proxy, https_proxy and all_proxy in the environment do not count.
  *
- * To stay short, it passes on no header fields but the ETag, serves no ranges, and trusts its URLs:
- * its hash is not made to withstand attackers.
+ * To stay short, it passes on no header fields but the ETag of what it stores and the
+ * Content-Encoding of what it does not store. It serves no ranges, and trusts its URLs: its hash is
+ * not made to withstand attackers.
  *
  * Read next: object.c, which has all that concerns the cache, but torn.c. origin.c speaks HTTP with
  * the origin. This file speaks it with the clients: libmicrohttpd gives each connection a thread.
@@ -192,6 +193,8 @@ static struct MHD_Response *respond_whole(struct request *r, int *status)
         return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     response = MHD_create_response_from_callback(a->open_end ? MHD_SIZE_UNKNOWN : a->body->len,
                                                  PIECE, on_body_piece, a->body, NULL);
+    if (response && a->coding[0])
+        MHD_add_response_header(response, "Content-Encoding", a->coding);
     if (response && a->open_end)
         MHD_set_response_options(response, MHD_RF_HTTP_VERSION_1_0_ONLY, MHD_RO_END);
     return response;

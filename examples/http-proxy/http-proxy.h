@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #define ETAG_BYTES 256
+#define CODING_BYTES 64
 
 /* Bytes that the origin sent. Many are in a file, few in memory. */
 struct body {
@@ -25,7 +26,8 @@ struct answer {
     bool reached;   /* the request was sent; else there is no connection */
     bool timed_out; /* it took too long: to ask again would take as long once more */
     long status;
-    char etag[ETAG_BYTES]; /* "": none */
+    char etag[ETAG_BYTES];     /* "": none */
+    char coding[CODING_BYTES]; /* Content-Encoding; "": none */
     bool no_store;
     bool open_end;       /* the body ends with the connection: who knows whether it is whole? */
     uint64_t fresh;      /* for so many seconds, by Cache-Control, Age, Date */

@@ -127,7 +127,7 @@ static int ask(struct request *r, const struct copy *c, uint64_t *ttl_ns)
             return 504;
         return a.reached ? WHOLE : 502; /* it may be trouble with the HEAD only */
     }
-    if (a.status == 200 && a.etag[0] == '"' && !a.no_store) {
+    if (a.status == 200 && a.etag[0] == '"' && !a.no_store && !a.coding[0]) {
         r->validator = (cm_validator)CM_VALIDATOR_INIT;
         cm_validator_set_proof(&r->validator, a.etag, strlen(a.etag));
         r->validator.taken_at = asked_at;
@@ -243,6 +243,8 @@ static int64_t read_whole(struct request *r, uint64_t at, void *buf, size_t len)
 
     if (is_other(r, a))
         return ORIGIN_TORN;
+    if (a->coding[0]) /* the pool has no room for fields */
+        return ORIGIN_FAILED;
     /* Of an object with a size, the end is known. If the HEAD told another one than came, nobody
      * knows which is right. */
     if (r->size != CM_SIZE_UNKNOWN && a->body->len != r->size)
@@ -282,7 +284,7 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
             return ORIGIN_CHANGED;
         if (is_other(r, &a) || a.status != 206)
             return ORIGIN_TORN;
-        if (!is_part(r, &a, at))
+        if (!is_part(r, &a, at) || a.coding[0])
             return ORIGIN_FAILED;
         if (at + a.got == (r->size == CM_SIZE_UNKNOWN ? a.total : r->size))
             return (int64_t)(done + a.got);

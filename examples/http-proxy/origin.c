@@ -189,6 +189,23 @@ static void read_part(CURL *curl, struct answer *a)
         a->has_part = read_range(field->value, a);
 }
 
+/* What Content-Encoding says, also if it comes several times. False: it is too long. */
+static bool read_coding(CURL *curl, struct answer *a)
+{
+    struct curl_header *field;
+
+    for (size_t i = 0, n = 0;
+         !curl_easy_header(curl, "Content-Encoding", i, CURLH_HEADER, -1, &field); i++) {
+        if (strcasecmp(field->value, "identity") == 0) /* none */
+            continue;
+        n += (size_t)snprintf(a->coding + n, sizeof(a->coding) - n, "%s%s", n ? ", " : "",
+                              field->value);
+        if (n >= sizeof(a->coding))
+            return false;
+    }
+    return true;
+}
+
 static void read_head(CURL *curl, struct answer *a)
 {
     struct curl_header *field;
@@ -232,6 +249,8 @@ static CURLcode perform(CURL *curl, const char *uri, struct answer *a)
     a->reached = sent > 0;
     a->timed_out = e == CURLE_OPERATION_TIMEDOUT;
     read_head(curl, a);
+    if (!read_coding(curl, a) && e == CURLE_OK)
+        return CURLE_BAD_CONTENT_ENCODING;
     return e == CURLE_OK && (!whole_head || a->status < 200) ? CURLE_GOT_NOTHING : e;
 }
 

@@ -369,6 +369,20 @@ def test_log(pool, start):
     check("the origin is gone: the log says it at most every 5 seconds", len(said) <= most, said)
 
 
+def test_coding(proxy, origin):
+    """An object that the origin has encoded: the client learns how."""
+    for how in "fresh,gzip", "fresh,gzip,norange", "fresh,gzipget", "fresh,gzipget,norange", \
+            "nostore,gzip", "fresh,gzip,brget", "fresh,identity":
+        path = "/200000/%s/coding" % how
+        right = "gzip, br" if "brget" in how else "gzip" if "gzip" in how else None
+        for when in "first", "second":
+            wrong = wrong_ones(proxy, origin, [path])
+            check("an encoded object (%s), %s: right" % (how, when), not wrong)
+            check("an encoded object (%s), %s: the client is told" % (how, when),
+                  proxy.coding == right, proxy.coding)
+    check("an object that is not encoded is stored", origin.gets("GET", path) == 1)
+
+
 def test_no_store_later(proxy, origin):
     paths = ["/60000/stale/%s" % name for name in ("down", "later", "slow", "many")]
     wrong_ones(proxy, origin, paths)
@@ -799,6 +813,7 @@ def test_all(pool, start, origin):
     test_parts(proxy, origin)
     test_no_ranges(proxy, origin)
     test_head_tells(proxy, origin)
+    test_coding(proxy, origin)
     test_no_store_later(proxy, origin)
     test_large(proxy, origin)
     test_half_head(proxy, origin)
