@@ -53,6 +53,7 @@ struct request {
     bool was_torn;         /* a response of it broke off, for another ETag */
     cm_validator other;    /* ... that of this one for this ETag; no proof: not known */
     uint64_t incarnation, size;
+    uint64_t told;       /* bytes of it, as a part told; 0: none did */
     bool timed_out;      /* the origin did, so it is not asked again */
     struct answer whole; /* what the origin sent, if it was all of the object */
 };

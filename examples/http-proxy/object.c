@@ -265,8 +265,8 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
 
     for (size_t done = 0; !r->whole.body; done += a.got) {
         uint64_t at = off + done;
-        if (done == len)
-            return (int64_t)len;
+        if (done == len || (r->size == CM_SIZE_UNKNOWN && r->told > 0 && at >= r->told))
+            return (int64_t)done;
         if (r->timed_out) /* the library tries again with less */
             return ORIGIN_TIMED_OUT;
         if (!origin_get(r->curl, r->uri, r->etag, at, (char *)buf + done, len - done, &a)) {
@@ -286,6 +286,8 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
             return ORIGIN_TORN;
         if (!is_part(r, &a, at) || a.coding[0])
             return ORIGIN_FAILED;
+        if (a.total != CM_SIZE_UNKNOWN)
+            r->told = a.total;
         if (at + a.got == (r->size == CM_SIZE_UNKNOWN ? a.total : r->size))
             return (int64_t)(done + a.got);
     }

@@ -111,6 +111,8 @@ class Origin(socketserver.ThreadingTCPServer):
         body, status = self.body(path, version), 200
         if "range" in fields and "norange" not in how:
             first, last = (int(n) for n in fields["range"][6:].split("-"))
+            if first >= len(body) and "no416" in how:
+                return 404, head, b""
             if first >= len(body):
                 return 416, head + ["Content-Range: bytes */%d" % len(body)], b""
             size = "*" if "chunked" in how else len(body)
