@@ -216,13 +216,13 @@ static void attach(struct inode *i)
     cm_validator v = CM_VALIDATOR_INIT;
     cm_file_info info = { .racy = 1 };
     int fd = i->rfd >= 0 ? i->rfd : open_to_read(i), rc;
-    struct stat st;
+    struct look l;
     bool remember;
 
     i->starved = fd < 0 && is_want(errno);
     if (fd < 0)
         return;
-    remember = coherence_begin(i, &st);
+    remember = coherence_begin(i, &l);
     rc = file_identify(i, fd, &i->id, &v);
     if (rc == 0)
         rc = mnt.backing->attach(i, fd, &v, attach_flags(i));
@@ -243,7 +243,7 @@ static void attach(struct inode *i)
     proof_attached(i);
     cm_file_get_info(i->cf, &info);
     if (rc == 0 && remember)
-        coherence_seen(i, &st, !info.racy);
+        coherence_seen(i, &l, !info.racy);
     if (info.racy || info.dirty || info.want_validator)
         keeper_schedule(i);
 }
@@ -507,8 +507,8 @@ int file_revalidate(struct inode *i, cm_file_info *info)
 {
     cm_file_id id;
     cm_validator v = CM_VALIDATOR_INIT;
-    struct stat st;
-    const bool remember = coherence_begin(i, &st);
+    struct look l;
+    const bool remember = coherence_begin(i, &l);
     int rc = file_identify(i, i->rfd, &id, &v);
 
     if (rc < 0)
@@ -520,7 +520,7 @@ int file_revalidate(struct inode *i, cm_file_info *info)
         atomic_store(&i->checked_ns, cm_now());
     cm_file_get_info(i->cf, info);
     if (rc == 0 && remember)
-        coherence_end(i, &st, !info->racy);
+        coherence_end(i, &l, !info->racy);
     return rc;
 }
 

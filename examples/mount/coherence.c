@@ -12,6 +12,10 @@
  * are forgotten before the pages are dropped, so a page that is read again is new. A change after
  * the fstat differs from what is remembered, so the next look finds it.
  *
+ * THE END. The kernel cuts what sendfile, splice, copy_file_range and mappings ask for at the end
+ * that it knows, and asks nobody for another one. So after the drop it is told that the file has
+ * become longer (direct_follow). A shorter one it notices when it reads.
+ *
  * The mount's own writes look like those of others: nobody can say who changed a file that others
  * write, too. Their pages are dropped once.
  *
@@ -38,7 +42,7 @@ static struct {
 
 void coherence_opened(struct inode *i)
 {
-    struct stat st;
+    struct look l;
     bool known;
 
     if (!others_write())
@@ -57,8 +61,8 @@ void coherence_opened(struct inode *i)
     pthread_mutex_lock(&i->lock);
     known = i->seen.known;
     pthread_mutex_unlock(&i->lock);
-    if (!known && coherence_begin(i, &st)) /* it passes through: no validation has seen it */
-        coherence_end(i, &st, false);
+    if (!known && coherence_begin(i, &l)) /* it passes through: no validation has seen it */
+        coherence_end(i, &l, false);
 }
 
 void coherence_closed(struct inode *i)
@@ -147,32 +151,42 @@ void coherence_look_local(struct inode *i)
     pthread_mutex_unlock(&lock);
 }
 
-bool coherence_begin(const struct inode *i, struct stat *st)
+/* False: nobody looks, or it cannot be looked at. */
+static bool stat_of(const struct inode *i, struct stat *st)
 {
     return others_write() && fstat(i->fd, st) == 0;
 }
 
-void coherence_seen(struct inode *i, const struct stat *st, bool sound)
+bool coherence_begin(const struct inode *i, struct look *l)
 {
+    l->cuts = atomic_load(&i->cuts);
+    return stat_of(i, &l->st);
+}
+
+void coherence_seen(struct inode *i, const struct look *l, bool sound)
+{
+    const struct stat *const st = &l->st;
     struct sight *const s = &i->seen;
     const bool changed = s->known && (s->young || !equal(s, st));
+    const bool longer = s->known && st->st_size > s->size;
     const uint64_t ended = atomic_load(&i->changes_ended), begun = atomic_load(&i->changes_begun);
 
     *s = (struct sight){ .size = st->st_size,
                          .mtim = st->st_mtim,
                          .ctim = st->st_ctim,
                          .known = true,
-                         .young = is_young(i, st),
+                         /* Beside a truncation its answer says the end, or the next look. */
+                         .young = is_young(i, st) || l->cuts % 2 != 0,
                          .sound = sound,
                          .changes = begun == ended ? begun : UINT64_MAX };
-    if (changed && atomic_load(&i->pages))
-        direct_drop(i);
+    if (changed && (longer || atomic_load(&i->pages)))
+        direct_follow(i, l);
 }
 
-void coherence_end(struct inode *i, const struct stat *st, bool sound)
+void coherence_end(struct inode *i, const struct look *l, bool sound)
 {
     pthread_mutex_lock(&i->lock);
-    coherence_seen(i, st, sound);
+    coherence_seen(i, l, sound);
     pthread_mutex_unlock(&i->lock);
 }
 
@@ -194,7 +208,7 @@ bool coherence_moved(struct inode *i)
     bool moved;
 
     /* Beside a network nobody asks the server once more for each read. */
-    if (number_far(i->device) || times_tell(i) || !coherence_begin(i, &st))
+    if (number_far(i->device) || times_tell(i) || !stat_of(i, &st))
         return false;
     if (pthread_mutex_trylock(&i->lock))
         return true; /* being validated, mostly */
@@ -222,18 +236,18 @@ static int validate_used(struct inode *i)
 
 static void look_at(struct inode *i)
 {
-    struct stat st;
+    struct look l;
     bool same;
 
-    if (!coherence_begin(i, &st))
+    if (!coherence_begin(i, &l))
         return;
     pthread_mutex_lock(&i->lock);
-    same = i->seen.known && !i->seen.young && equal(&i->seen, &st);
+    same = i->seen.known && !i->seen.young && equal(&i->seen, &l.st);
     pthread_mutex_unlock(&i->lock);
     if (same)
         return;
     if (!cache_on() || !file_use_attached(i))
-        coherence_end(i, &st, false);
+        coherence_end(i, &l, false);
     else if (validate_used(i) == CM_IGNORED && atomic_load(&i->pages))
         direct_drop(i); /* a write through the mount is going on */
 }
@@ -274,12 +288,11 @@ void coherence_tell_end(struct inode *i)
 {
     struct stat st;
 
-    if (is_strict() || !S_ISREG(i->type) || !coherence_begin(i, &st) ||
+    if (is_strict() || !S_ISREG(i->type) || !stat_of(i, &st) ||
         atomic_load(&i->told_size) == st.st_size)
         return;
     /* First the pages: the kernel ignores a size that it asked for before they went. */
-    if (atomic_load(&i->pages))
-        direct_wait();
+    direct_wait();
     fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);
 }
 
@@ -300,10 +313,11 @@ bool coherence_look_at(struct inode *i, bool first)
               : is.size != was.size || memcmp(&is.ctim, &was.ctim, sizeof(is.ctim)) != 0)
         direct_drop(i);
     i->watch_saw = is;
-    return !coherence_begin(i, &st) || equal(&is, &st);
+    return !stat_of(i, &st) || equal(&is, &st);
 }
 
-/* Those with pages, held; NULL: there are none, or no memory. */
+/* Those that the kernel may read or map, held; NULL: there are none, or no memory. With `strict` it
+ * reads past its pages: those of which it has pages. */
 static struct inode **take_open(bool far, size_t *n)
 {
     struct inode **v;
@@ -312,7 +326,7 @@ static struct inode **take_open(bool far, size_t *n)
     pthread_mutex_lock(&open_files.lock);
     v = open_files.count ? malloc(open_files.count * sizeof(struct inode *)) : NULL;
     for (struct inode *i = open_files.head; v && i; i = i->open_next)
-        if (number_far(i->device) == far && atomic_load(&i->pages)) {
+        if (number_far(i->device) == far && (atomic_load(&i->pages) || !is_strict())) {
             inode_hold(i);
             v[(*n)++] = i;
         }

@@ -10,15 +10,25 @@
  *
  * When others have changed a file at the origin, all its pages go the same way (direct_drop).
  *
+ * THE END OF A FILE that others made longer. The kernel has no message that tells it. But
+ * FUSE_NOTIFY_STORE, which puts bytes into pages, first makes the file as long as these bytes need.
+ * The byte is one that cannot be read (PROT_NONE). So the kernel knows the end, then finds EFAULT,
+ * and no page has changed: a byte that was read a moment ago could go over what a program has just
+ * written there. A kernel that does it in another order only keeps the old end. The pages go
+ * before, because they have zeros behind the old end, and once more after it, because the kernel
+ * may have put zeros there meanwhile (where it writes a page of a mapping). A truncation through
+ * the mount tells its own end; none from before it is told after it (direct_cut_begin).
+ *
  *   servers   the threads that serve requests (loop.c): do the write and queue it here
  *   notifier  a thread: passes one range after the other to the helper, then replies
  *   helper    a process with two threads: one notifies the kernel, the other one watches it
  *
  * WHY NOTHING WAITS FOREVER. A notification waits for pages that are locked or written back. The
  * holder of such a page waits for a READ or WRITE of this mount.
- * - The threads that serve requests answer these. Three kinds of requests wait for a notification
+ * - The threads that serve requests answer these. Four kinds of requests wait for a notification
  *   themselves, for a tenth of a second at most: an open of a file that others made longer or
- *   shorter; a change that fails or goes elsewhere; with --coherence=local a question for the
+ *   shorter; a change that fails or goes elsewhere; a truncation, while the kernel is being told
+ *   the end of that file; with --coherence=local a question for the
  *   attributes of a file with several names, while its pages are being dropped. The kernel sends
  *   only READ and WRITE with pages locked, so who opens or asks owns no page.
  * - No write that waits here owns a page. The buffered part of an O_DIRECT write has locked pages,
@@ -52,6 +62,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -68,22 +79,45 @@ struct held {
     struct inode *counted; /* held: one of its drops; or NULL */
     size_t done;
     struct fuse_notify_inval_inode_out range;
+    struct inode *follows; /* held: the kernel then learns its end; or NULL */
+    uint64_t end, cuts;    /* of a look at it */
+};
+/* To the helper. */
+struct order {
+    struct fuse_notify_inval_inode_out range;
+    uint64_t end; /* > 0: first of all the file is so long */
 };
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t work, over;
     struct held *head, **tail;
-    uint64_t queued, done; /* how many, ever */
-    unsigned waiting;      /* writes: queued or in hand */
+    uint64_t queued, done;       /* how many, ever */
+    unsigned waiting;            /* writes: queued or in hand */
+    const struct inode *telling; /* whose end the kernel is being told */
     bool stop;
     pthread_t thread;
     pid_t pid;   /* the helper */
     int sock;    /* to it; -1: none */
     bool aborts; /* it can end the connection */
     bool gone;   /* it has ended before the mount; the log says so */
+    void *hole;  /* nobody can read there; MAP_FAILED: none */
 } n = {
     .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .tail = &n.head, .sock = -1
 };
+
+/* The file is so long: see above. */
+static void tell_end(int dev, uint64_t node, uint64_t end)
+{
+    struct {
+        struct fuse_out_header h;
+        struct fuse_notify_store_out at;
+    } m = { .h = { .len = sizeof(m) + 1, .error = FUSE_NOTIFY_STORE },
+            .at = { .nodeid = node, .offset = end - 1, .size = 1 } };
+    struct iovec iov[] = { { &m, sizeof(m) }, { n.hole, 1 } };
+
+    if (n.hole != MAP_FAILED && writev(dev, iov, 2) < 0)
+        (void)0; /* EFAULT, or ENOENT: no such inode */
+}
 
 /* ---- The helper ----------------------------------------------------------------------------- */
 
@@ -94,6 +128,7 @@ static struct {
 
 static void *helper_notify(void *arg)
 {
+    struct order o;
     struct {
         struct fuse_out_header h;
         struct fuse_notify_inval_inode_out range;
@@ -101,8 +136,11 @@ static void *helper_notify(void *arg)
     ssize_t rc;
 
     (void)arg;
-    while (recv(helper.sock, &m.range, sizeof(m.range), 0) == (ssize_t)sizeof(m.range)) {
+    while (recv(helper.sock, &o, sizeof(o), 0) == (ssize_t)sizeof(o)) {
+        m.range = o.range;
         atomic_store(&helper.busy, true);
+        if (o.end)
+            tell_end(helper.dev, o.range.ino, o.end);
         rc = write(helper.dev, &m, sizeof(m)); /* ENOENT: no such inode, no pages */
         atomic_store(&helper.busy, false);
         if (send(helper.sock, &rc, sizeof(rc), MSG_NOSIGNAL) < 0)
@@ -255,12 +293,12 @@ static void say_gone(void)
     n.gone = true;
 }
 
-static void notify(const struct held *h)
+static void notify(const struct order *o)
 {
     ssize_t rc; /* of the helper's write */
     bool stops;
 
-    if (n.sock >= 0 && send(n.sock, &h->range, sizeof(h->range), MSG_NOSIGNAL) > 0 &&
+    if (n.sock >= 0 && send(n.sock, o, sizeof(*o), MSG_NOSIGNAL) > 0 &&
         recv(n.sock, &rc, sizeof(rc), 0) > 0)
         return;
     pthread_mutex_lock(&n.lock);
@@ -272,8 +310,31 @@ static void notify(const struct held *h)
     n.sock = -1;
     stops = n.stop;
     pthread_mutex_unlock(&n.lock);
-    if (!stops)
-        fuse_lowlevel_notify_inval_inode(mnt.se, h->range.ino, h->range.off, h->range.len);
+    if (stops)
+        return;
+    if (o->end)
+        tell_end(fuse_session_fd(mnt.se), o->range.ino, o->end);
+    fuse_lowlevel_notify_inval_inode(mnt.se, o->range.ino, o->range.off, o->range.len);
+}
+
+/* The pages are dropped. */
+static void follow(const struct held *h)
+{
+    struct inode *const i = h->follows;
+    bool tells;
+
+    pthread_mutex_lock(&n.lock);
+    tells = h->end > 0 && atomic_load(&i->cuts) == h->cuts && h->cuts % 2 == 0;
+    n.telling = tells ? i : NULL;
+    pthread_mutex_unlock(&n.lock);
+    if (tells) {
+        atomic_store(&i->told_size, (off_t)h->end);
+        notify(&(struct order){ h->range, h->end });
+    }
+    pthread_mutex_lock(&n.lock);
+    n.telling = NULL;
+    pthread_mutex_unlock(&n.lock);
+    inode_put(i);
 }
 
 static void *notifier_main(void *arg)
@@ -290,7 +351,9 @@ static void *notifier_main(void *arg)
         if (!n.head)
             n.tail = &n.head;
         pthread_mutex_unlock(&n.lock);
-        notify(h);
+        notify(&(struct order){ .range = h->range });
+        if (h->follows)
+            follow(h);
         if (h->req)
             fuse_reply_write(h->req, h->done);
         if (h->counted) {
@@ -328,6 +391,7 @@ static unsigned waiting_max(void)
 void direct_start(void)
 {
     (void)wait_init(&n.over);
+    n.hole = mmap(NULL, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (start_helper() && pthread_create(&n.thread, NULL, notifier_main, NULL)) {
         kill(n.pid, SIGKILL); /* else it would end the connection, as that of a dead mount */
         close(n.sock);
@@ -431,7 +495,8 @@ void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool 
         fuse_reply_write(req, done);
 }
 
-static void queue_drop(struct inode *i, bool counted)
+/* `l`: and then the kernel learns the end that was seen there; or NULL. */
+static void queue_drop(struct inode *i, bool counted, const struct look *l)
 {
     struct held *h = direct_on() ? malloc(sizeof(*h)) : NULL;
     bool queued = false;
@@ -445,14 +510,28 @@ static void queue_drop(struct inode *i, bool counted)
     *h = (struct held){ .drop = true,
                         .counted = counted ? i : NULL,
                         .range = { .ino = (uintptr_t)i } };
+    if (l) {
+        inode_hold(i);
+        h->follows = i;
+        h->end = (uint64_t)l->st.st_size;
+        h->cuts = l->cuts;
+    }
     pthread_mutex_lock(&n.lock);
-    for (const struct held *q = n.head; q && !queued; q = q->next)
-        queued = !counted && q->drop && q->range.ino == h->range.ino;
-    if (queued)
-        free(h);
-    else
+    for (struct held *q = n.head; q && !queued; q = q->next)
+        if (!counted && q->drop && q->range.ino == h->range.ino && (!l || q->follows)) {
+            queued = true;
+            if (l) {
+                q->end = h->end;
+                q->cuts = h->cuts;
+            }
+        }
+    if (!queued)
         queue(h);
     pthread_mutex_unlock(&n.lock);
+    if (queued && l)
+        inode_put(i);
+    if (queued)
+        free(h);
 }
 
 void direct_wait(void)
@@ -470,7 +549,7 @@ void direct_wait(void)
 /* The inode is not held: if its address is used again by then, another file loses its pages. */
 void direct_drop(struct inode *i)
 {
-    queue_drop(i, false);
+    queue_drop(i, false, NULL);
 }
 
 void direct_drop_now(struct inode *i)
@@ -481,5 +560,26 @@ void direct_drop_now(struct inode *i)
 
 void direct_drop_counted(struct inode *i)
 {
-    queue_drop(i, true);
+    queue_drop(i, true, NULL);
+}
+
+void direct_follow(struct inode *i, const struct look *l)
+{
+    queue_drop(i, false, l);
+}
+
+void direct_cut_begin(struct inode *i)
+{
+    const struct timespec until = wait_until(WAIT_NS);
+
+    pthread_mutex_lock(&n.lock);
+    atomic_fetch_add(&i->cuts, 1);
+    while (n.telling == i && !n.stop && wait_on(&n.over, &n.lock, &until)) {
+    }
+    pthread_mutex_unlock(&n.lock);
+}
+
+void direct_cut_end(struct inode *i)
+{
+    atomic_fetch_add(&i->cuts, 1);
 }

@@ -147,6 +147,12 @@ struct sight {
     uint64_t changes; /* inode.changes_begun; UINT64_MAX: the mount was changing it */
 };
 
+/* A look at the origin. */
+struct look {
+    struct stat st;
+    uint64_t cuts; /* inode.cuts before it */
+};
+
 /* An origin file that the kernel knows or that an operation is working on. */
 struct inode {
     struct inode *hash_next; /* table lock */
@@ -226,6 +232,7 @@ struct inode {
     /* Of the mode: one before and one after each. No set-user-id or set-group-id bit was seen when
      * they were `no_bits` - 1. */
     _Atomic unsigned mode_changes, no_bits;
+    _Atomic uint64_t cuts; /* direct.c: truncations through the mount: begins and ends */
     _Atomic uint64_t changes_begun,
         changes_ended;         /* for coherence.c, paranoid.c, times.c and watch.c */
     _Atomic uint64_t shown;    /* times.c: the server shows the time of so many changes */
@@ -557,9 +564,9 @@ void coherence_opened(struct inode *i); /* a handle more, */
 void coherence_closed(struct inode *i); /* or less */
 /* Around a validation, and only if it was accepted. `sound`: nobody was writing. False: there is
  * nothing to remember. */
-bool coherence_begin(const struct inode *i, struct stat *st);
-void coherence_end(struct inode *i, const struct stat *st, bool sound);
-void coherence_seen(struct inode *i, const struct stat *st, bool sound); /* inode.lock held */
+bool coherence_begin(const struct inode *i, struct look *l);
+void coherence_end(struct inode *i, const struct look *l, bool sound);
+void coherence_seen(struct inode *i, const struct look *l, bool sound); /* inode.lock held */
 /* Is it as a validation has found it that was accepted? False also if that would take a wait. */
 bool coherence_unchanged(struct inode *i);
 /* With local coherence: if somebody else has changed it since the last look, the kernel drops its
@@ -631,6 +638,12 @@ void direct_wait(void); /* until what is queued is done, for a short time at mos
  * for a short time at most. A page that is locked until the answer is one that the kernel reads
  * anew. */
 void direct_drop_now(struct inode *i);
+/* The same, and then the kernel knows that the file is as long as it was at the look: also what
+ * asks nobody for the end finds it there. */
+void direct_follow(struct inode *i, const struct look *l);
+/* Around a truncation through the mount: the kernel does not learn an end from before it. */
+void direct_cut_begin(struct inode *i);
+void direct_cut_end(struct inode *i);
 void direct_drop_counted(struct inode *i); /* until it is done, it is one of inode.drops */
 
 /* paranoid.c: around a read from the cache, and then one of the origin */

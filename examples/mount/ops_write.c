@@ -144,12 +144,14 @@ int set_size(fuse_req_t req, struct inode *i, int fd, off_t size)
 
     if (err)
         return err;
+    direct_cut_begin(i);
     creds_charge(&who, req, i);
     do
         rc = fd >= 0 ? ftruncate(fd, size) : truncate_path(procpath(i->fd).s, size);
     while (rc < 0 && creds_more(&who, errno));
     err = rc < 0 ? errno : 0;
     creds_leave(&who);
+    direct_cut_end(i);
     change_end(&c);
     drop_after(i, err);
     return err;

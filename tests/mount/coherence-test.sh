@@ -61,6 +61,9 @@ t_mapping_passing() {
   mkdir -p out
   t_mapping out/mapped open
 }
+t_grows() { # ["empty"]
+  timeout 300 python3 "$here/grows.py" "$below" "$@"
+}
 # A read of an open descriptor, whose pages the kernel has.
 t_descriptor() {
   local n
@@ -155,6 +158,7 @@ close_to_open() {
   wanted "close-to-open" || return
   do_mount --coherence=close-to-open --exclude out || { fail close-to-open mount; return; }
   mappings close-to-open
+  check "close-to-open: what asks nobody for the end follows" t_grows empty
   check "close-to-open: a descriptor follows" t_descriptor
   check "close-to-open: the log has no hints for programmers" t_no_hints
   do_unmount
@@ -281,6 +285,7 @@ told() { # HOW...
     *)
       check "told: $how: a mapping follows" t_mapping mapped open
       check "told: $how: a mapping of a file that is not cached follows" t_mapping_passing
+      check "told: $how: what asks nobody for the end follows" t_grows empty
       check "told: $how: the log says so" grep -q 'open files .*be watched' "$work/log" ;;
     esac
     do_unmount || fail "told: $how" "end with status $status"
@@ -383,6 +388,7 @@ strict() {
   if printf '%s\n' 6.6 "$(uname -r)" | sort -CV && grep -q fuse_session_custom_io "$mount_bin"; then
     check "strict: shared mappings" t_strict_mapped
     mappings strict
+    check "strict: what asks nobody for the end follows" t_grows
     : > "$org/ao"
     if has chattr && chattr +a "$below/ao" 2>/dev/null; then
       chattr -a "$below/ao"

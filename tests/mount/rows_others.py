@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_others.py - the mutants of others who write the origin, and of the service."""
-from rows import (ATTR, CACHE, COHERENCE, CREDS, KEEPER, MAIN, OPEN, PARANOID, PLACE, READ, ROOM,
-                  SERVICE, STEER, TIMES, WATCH, _m)
+from rows import (ATTR, CACHE, COHERENCE, CREDS, DIRECT, KEEPER, MAIN, OPEN, PARANOID, PLACE, READ,
+                  ROOM, SERVICE, STEER, TIMES, WATCH, _m)
 
 OF_OTHERS = [
     # Who writes
@@ -64,7 +64,14 @@ OF_OTHERS = [
        '(void)mark(i, w->connection ? (unsigned)w->connection : 2);'),
     _m('others: pages', 'the kernel keeps the pages of a file that others changed', 'coherence',
        '^told(: none: a mapping.*)?$',
-       COHERENCE, 'if (changed && atomic_load(&i->pages))\n        direct_drop(i);', ''),
+       COHERENCE,
+       'if (changed && (longer || atomic_load(&i->pages)))\n        direct_follow(i, l);', ''),
+    _m('others: longer', 'the kernel does not learn that a file became longer', 'coherence',
+       '^close-to-open(: what asks nobody.*)?$',
+       DIRECT, '        if (o.end)\n            tell_end(helper.dev, o.range.ino, o.end);\n', ''),
+    _m('others: longer, unread', 'nobody looks at files of which the kernel has no pages',
+       'coherence', '^told(: none: what asks nobody.*)?$',
+       COHERENCE, '(atomic_load(&i->pages) || !is_strict())', 'atomic_load(&i->pages)'),
     _m('others: end', 'an open does not tell the kernel of another end', 'between',
        '^a new open: the end', OPEN, '    coherence_tell_end(i);\n', ''),
     _m('others: look', 'nobody looks at what is open', 'coherence',
