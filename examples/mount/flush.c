@@ -173,6 +173,7 @@ void flush_failed(struct inode *i, off_t off, size_t size, int err)
     const bool found = path_of_fd(i->fd, path, sizeof(path));
 
     atomic_fetch_add(&lost, size);
+    direct_drop(i); /* the kernel takes its page for written, and would go on showing it */
     if (said && now - said < LOST_EVERY_NS) /* a full disk refuses each write of a long file */
         return;
     atomic_store(&i->lost_said_ns, now);

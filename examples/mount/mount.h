@@ -750,7 +750,8 @@ void flush_begin(void);   /* an end was asked for; call it before the mount is d
 bool flush_running(void); /* data that was stored before is being written */
 void flush_end(void);     /* the grace period is over; the loops still run */
 bool flush_refuses(void); /* nobody gets new pages */
-/* A page of a mapping could not be written: its data is lost. */
+/* A page of a mapping, or with -o writeback of a write, could not be written: its data is lost. The
+ * kernel drops its pages of the file, so nobody reads it from there. */
 void flush_failed(struct inode *i, off_t off, size_t size, int err);
 void flush_incomplete(const char *why);
 bool flush_lost(void);

@@ -14,8 +14,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 need writeback python3 || { summary; exit 77; }
 need_root writeback || { summary; exit 77; }
 [ $has_below = 1 ] || { skip writeback "no bind mounts here"; summary; exit 77; }
-trap 'umount -l "$org/small" "$org/far" 2>/dev/null; cleanup' EXIT
-mkdir "$org/small" "$org/far" "$work/source"
+trap 'umount -l "$work/bare" "$org/small" "$org/far" 2>/dev/null; cleanup' EXIT
+mkdir "$org/small" "$org/far" "$work/source" "$work/bare"
 
 # ---- What is not accepted -----------------------------------------------------------------------
 
@@ -208,6 +208,41 @@ PY
   same "$(grep -c "which the kernel held back, cannot be written: No space left" "$work/log")" 1
 }
 
+# What could not be written is not shown any more: a copy of it would look like the file. The size
+# stays, with zeros behind what the origin has.
+t_lost() {
+  python3 - "$org/small/lost" "$work/bare/lost" <<'PY'
+import errno, mmap, os, sys, time
+name, bare = sys.argv[1:]
+size = 12 << 20
+fd = os.open(name, os.O_CREAT | os.O_RDWR)
+try:
+    for at in range(0, size, 1 << 20):
+        os.pwrite(fd, b"A" * (1 << 20), at)
+    os.fsync(fd)
+    sys.exit("no error")
+except OSError as e:
+    assert e.errno == errno.ENOSPC, e
+m = mmap.mmap(fd, os.fstat(fd).st_size, prot=mmap.PROT_READ)
+began = time.monotonic()
+while True:
+    with open(bare, "rb") as f:
+        have = f.read()
+    with open(name, "rb") as f:
+        shown = f.read()
+    assert len(shown) == os.fstat(fd).st_size == len(m)
+    want = have.ljust(len(shown), b"\0")
+    if shown == want and m[:] == want:
+        break
+    assert time.monotonic() - began < 30, (shown.count(b"A"), m[:].count(b"A"), have.count(b"A"))
+    time.sleep(0.05)
+assert have.count(b"A") < len(shown)
+os.unlink(name)
+m.close()
+os.close(fd)
+PY
+}
+
 t_immutable() {
   python3 - "$org/fixed" <<'PY'
 import array, errno, fcntl, os, sys
@@ -245,6 +280,7 @@ PY
 }
 
 mount -t tmpfs -o size=8m none "$org/small"
+mount --bind "$org/small" "$work/bare"
 ! has bindfs || bindfs "$work/source" "$org/far" 2>/dev/null
 new_pool 64M
 if do_mount -o writeback; then
@@ -255,6 +291,7 @@ if do_mount -o writeback; then
   check "times" t_times
   check "what is cached of a written file" t_cached
   check "a full disk" t_full
+  check "a full disk: what was lost is not shown" t_lost
   if mountpoint -q "$org/far"; then
     check "what a server has" t_far
   else
@@ -267,6 +304,7 @@ if do_mount -o writeback; then
   wanted "a full disk" && { [ $status = 4 ] && ok "the exit status says so" ||
     fail "the exit status says so" "$status"; }
 fi
+umount "$work/bare"
 umount "$org/small"
 ! mountpoint -q "$org/far" || umount "$org/far"
 
