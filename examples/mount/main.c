@@ -295,6 +295,7 @@ static int serve(void)
         asked = wait_end(LOOK_MS);
         loop_look();
         direct_look();
+        place_look();
     }
     manager_stopping();
     control_cancel();
@@ -540,6 +541,25 @@ static int run(int *pipe_fd)
     return end(left, mounted);
 }
 
+/* Every inode that the kernel remembers takes a descriptor. */
+static void raise_nofile(void)
+{
+    struct rlimit rl;
+    unsigned long long nr_open = 1u << 20;
+    FILE *f = fopen("/proc/sys/fs/nr_open", "re");
+
+    if (f) {
+        if (fscanf(f, "%llu", &nr_open) != 1)
+            nr_open = 1u << 20;
+        fclose(f);
+    }
+    rl = (struct rlimit){ nr_open, nr_open };
+    if (setrlimit(RLIMIT_NOFILE, &rl) == 0 || getrlimit(RLIMIT_NOFILE, &rl) < 0)
+        return;
+    rl.rlim_cur = rl.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &rl);
+}
+
 /* Exit status. */
 static int whole_life(int argc, char **argv)
 {
@@ -560,7 +580,7 @@ static int whole_life(int argc, char **argv)
     if (chdir("/") < 0)
         say(CM_LOG_WARNING, "cannot leave the working directory: %s", strerror(errno));
     umask(0);
-    place_raise_nofile();
+    raise_nofile();
     mnt.root_user = geteuid() == 0;
     rc = run(&pipe_fd);
     verdict(&pipe_fd, rc);

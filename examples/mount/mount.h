@@ -359,12 +359,14 @@ bool place_leave(void); /* unmounts all, lazily. False: one stays, after a messa
 bool place_still_ours(unsigned place, int64_t *until);
 /* One that has lost its mount while another one has not; each is told once. -1: none. */
 int place_lost(void);
+/* Each second, by main's thread: says it if the session goes on for some seconds though all are
+ * gone here: another mount of it is elsewhere. */
+void place_look(void);
 const char *place_below(const char *path); /* what it is below a DIR; NULL: nothing there */
 bool place_is_local(int fd);
 /* Last parts of the paths mounted below DIRs; the caller frees each and the list. False: they could
  * not be read whole, and nothing was changed. */
 bool place_mount_points(char ***names, size_t *n);
-void place_raise_nofile(void);
 
 /* cover.c, for more than one place */
 /* Mounts the session out of sight. `mount`: does it, at that path; 0 or an exit status. */

@@ -74,6 +74,20 @@ bool mountinfo_end(struct mountinfo *m)
     return m->error == 0;
 }
 
+char *mountinfo_place(const char *device)
+{
+    struct mountinfo mounts;
+    struct mount_line l;
+    char *at = NULL;
+
+    mountinfo_begin(&mounts);
+    while (!at && mountinfo_next(&mounts, &l))
+        if (!strcmp(l.device, device))
+            at = strdup(l.point);
+    (void)mountinfo_end(&mounts);
+    return at;
+}
+
 unsigned long long mountinfo_of(int fd)
 {
     char name[40], line[128];

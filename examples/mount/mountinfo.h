@@ -33,6 +33,10 @@ bool mountinfo_next(struct mountinfo *m, struct mount_line *l);
 /* Closes the list, which need not be read to its end. False: a part could not be read; errno. */
 bool mountinfo_end(struct mountinfo *m);
 
+/* Where a mount of this device is; the caller frees it. NULL: there is none, or they cannot be
+ * read.
+ */
+char *mountinfo_place(const char *device);
 /* The id of the mount that fd is on; 0: not known (errno). */
 unsigned long long mountinfo_of(int fd);
 /* The id and the device of the mount at the directory, of which the list has told nothing. Its file

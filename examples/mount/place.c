@@ -22,13 +22,13 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/statfs.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #define MOUNTS "/proc/self/mountinfo"
+#define STAYS_NS UINT64_C(5000000000) /* an unmount ends sooner, mostly */
 
 /* Resolves all parts but the last one, which may be a dead mount, and realpath cannot look at that.
  * A live last part is resolved, too. */
@@ -300,6 +300,41 @@ int place_lost(void)
     return lost;
 }
 
+static void say_stays(void)
+{
+    char *const at = mountinfo_place(here.spot[0].mount.device);
+
+    say(CM_LOG_WARNING,
+        "%s: no longer mounted here, but %s%s: the process and the pool stay until that is gone, "
+        "too; kill %ld ends them",
+        mnt.opt.dir, at ? "still at " : "",
+        at ? at
+           : "another mount namespace (a container, say) has it, or a program has a file of it "
+             "open",
+        (long)getpid());
+    free(at);
+}
+
+void place_look(void)
+{
+    static uint64_t gone_ns;
+    static bool said;
+    bool gone;
+
+    pthread_mutex_lock(&here.lock);
+    gone = look_again();
+    for (unsigned k = 0; k < mnt.opt.places; k++)
+        gone = gone && here.spot[k].left;
+    pthread_mutex_unlock(&here.lock);
+    if (!gone || said)
+        return;
+    if (!gone_ns)
+        gone_ns = cm_now();
+    said = cm_now() - gone_ns >= STAYS_NS;
+    if (said)
+        say_stays();
+}
+
 /* ---- Taking them away ------------------------------------------------------------------------ */
 
 /* Lazy; 0 or -errno. `at` leads to the mount on dir. */
@@ -405,25 +440,6 @@ bool place_is_local(int fd)
         if ((uint32_t)sf.f_type == (uint32_t)remote[i])
             return false;
     return true;
-}
-
-/* Every inode that the kernel remembers takes a descriptor. */
-void place_raise_nofile(void)
-{
-    struct rlimit rl;
-    unsigned long long nr_open = 1u << 20;
-    FILE *f = fopen("/proc/sys/fs/nr_open", "re");
-
-    if (f) {
-        if (fscanf(f, "%llu", &nr_open) != 1)
-            nr_open = 1u << 20;
-        fclose(f);
-    }
-    rl = (struct rlimit){ nr_open, nr_open };
-    if (setrlimit(RLIMIT_NOFILE, &rl) == 0 || getrlimit(RLIMIT_NOFILE, &rl) < 0)
-        return;
-    rl.rlim_cur = rl.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &rl);
 }
 
 /* Walks from the directory of the path to the root. A pool inside the mount would be read through

@@ -143,7 +143,7 @@ static const char *what_to_do(uint32_t pid, const char *program, char hint[200])
     else
         snprintf(hint, 200,
                  "unmount or stop that ('cachemax list' shows mounts; one that was unmounted here "
-                 "may go on in another mount namespace: kill the process then)");
+                 "may go on by a bind or in another mount namespace: kill the process then)");
     return hint;
 }
 

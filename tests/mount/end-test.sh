@@ -357,5 +357,60 @@ t_just_changed() {
 }
 check "changed just before the end, and warm" t_just_changed
 mount_pid=
+# The mount is gone here, and goes on elsewhere: its process and the pool stay. The log says why.
+log_stays() { # WHY
+  eventually grep -Eq "$org: no longer mounted here.* $1.*kill $mount_pid" "$work/log"
+}
+t_stays_bound() {
+  cd /
+  new_pool 16MiB
+  mkdir -p "$org/part"
+  echo hi > "$org/part/f"
+  do_mount
+  mount --bind "$org/part" "$work/bound"
+  fusermount3 -u "$org"
+  log_stays "still at $work/bound:"
+  same "$(cat "$work/bound/f")" hi
+  status 3 timeout 60 "$mount_bin" "$org" --pool "$pool" -f
+  says 'go on by a bind or in another mount namespace'
+  umount "$work/bound"
+  wait_mount
+  same "$status" 0
+  is_clean
+}
+t_stays_elsewhere() {
+  cd /
+  new_pool 16MiB
+  do_mount
+  mkfifo "$work/until"
+  unshare -m --propagation private sh -c 'echo there; read -r _ < "$1"' sh "$work/until" \
+    > "$work/there" &
+  there=$!
+  trap 'kill $there 2>/dev/null || :' EXIT
+  eventually grep -q there "$work/there"
+  fusermount3 -u "$org"
+  log_stays 'another mount namespace'
+  echo > "$work/until"
+  wait $there
+  wait_mount
+  same "$status" 0
+  is_clean
+}
+# Not while an unmount is only slow, and not twice.
+t_stays_once() {
+  same "$(grep -c 'no longer mounted here' "$work/log")" 2
+}
+stays() {
+  wanted "still mounted" || return
+  [ $has_below = 1 ] || { skip "still mounted" "no bind mounts here"; return; }
+  : > "$work/log"
+  mkdir "$work/bound"
+  check "still mounted: a bind of a part" t_stays_bound
+  umount -l "$work/bound" 2>/dev/null
+  check "still mounted: another mount namespace" t_stays_elsewhere
+  check "still mounted: said once" t_stays_once
+  mount_pid=
+}
+stays
 full
 summary
