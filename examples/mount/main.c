@@ -34,6 +34,7 @@
 
 #define SAY_BYTES (PATH_MAX + 1024)
 #define LOOK_MS 1000
+#define NOFILE_FEW 128
 #define GRACE_MS 5000 /* for a flush, and then for open files; a second signal ends both waits */
 
 struct mount mnt;
@@ -558,6 +559,12 @@ static void raise_nofile(void)
         return;
     rl.rlim_cur = rl.rlim_max;
     setrlimit(RLIMIT_NOFILE, &rl);
+    if (rl.rlim_max < NOFILE_FEW)
+        say(CM_LOG_WARNING,
+            "it may open %llu files only (RLIMIT_NOFILE), and each one that programs use takes "
+            "one: they will get EMFILE; raise the hard limit (ulimit -Hn, LimitNOFILE=) to 1024 or "
+            "more",
+            (unsigned long long)rl.rlim_max);
 }
 
 /* Exit status. */

@@ -79,6 +79,14 @@ says "an -o like none" 2 '!did you mean' "$mount_bin" dir -o nonempty
 says "an -o of two letters" 2 '!did you mean' "$mount_bin" dir -o xy
 says "where all of them are" 2 '--help lists all' "$mount_bin" dir -o nonempty
 
+# The mount ends because there is no pool in the file.
+few=(prlimit --nofile=100:100)
+[ "$(id -u)" != 0 ] || few+=(setpriv --bounding-set=-sys_resource)
+head -c 100000 /dev/zero > no-pool
+command -v prlimit setpriv >/dev/null &&
+  says "few descriptors" 3 'may open 100 files only .*LimitNOFILE' "${few[@]}" \
+    "$mount_bin" dir --pool no-pool -f
+
 says "--pool twice" 2 "option '--pool' is there twice, and takes one value" "$mount_bin" dir \
   --pool a --pool b
 says "-o pool after --pool" 2 "option '-o pool' is there twice" "$mount_bin" dir --pool=a -o pool=b
