@@ -170,9 +170,12 @@ static bool say_end(struct control_client *c, int code)
                         ? "the pool cannot be opened again yet; the mount tries every 5 s, and "
                           "passes all through meanwhile"
                     : code == CONTROL_NOT_OURS ? "the pool is a service's, and has other users"
-                    : system                   ? strerror(CONTROL_ERRNO - code)
-                    : code < 0                 ? cm_strerror(code)
-                                               : cm_errname(code));
+                    : code == CONTROL_ERRNO - EMFILE
+                        ? "the mount has no descriptor or memory left for it: use fewer files at "
+                          "a time, or raise its limit (ulimit -Hn, LimitNOFILE=) and mount anew"
+                    : system   ? strerror(CONTROL_ERRNO - code)
+                    : code < 0 ? cm_strerror(code)
+                               : cm_errname(code));
 }
 
 /* ---- Requests -------------------------------------------------------------------------------- */

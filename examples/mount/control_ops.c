@@ -264,6 +264,10 @@ static int warm_range(struct control_client *c, struct inode *i, const struct wa
             rc = warm_attached(i, &w, n->rate, n->off, n->len);
     } else {
         tell_left_out(c, i);
+        pthread_mutex_lock(&i->lock);
+        if (i->starved && !atomic_load(&i->left_out))
+            rc = of_errno(EMFILE);
+        pthread_mutex_unlock(&i->lock);
     }
     file_unuse(i);
     return rc;
