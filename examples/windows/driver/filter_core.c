@@ -7,7 +7,8 @@
  * the service is asked. So each function that asks looks again afterwards: what it was told counts
  * only in the life that it was told in.
  *
- * Who: the driver's shell (filter_ops.c, filter_port.c, filter_streams.c), and the tests.
+ * Who: the driver's shell (filter_ops.c, filter_opens.c, filter_port.c, filter_streams.c), the
+ * tests.
  */
 #include "filter_inside.h"
 

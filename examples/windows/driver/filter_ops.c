@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * filter_ops.c - the operations: reads, writes, and all else that changes a file.
+ * filter_ops.c - the operations: reads, writes, and all else that changes a file. Opens and closes
+ * are in filter_opens.c.
  *
  * Owns: nothing but what an operation carries from its begin to its end.
  *
@@ -46,31 +47,30 @@ static BOOLEAN is_paging(PFLT_CALLBACK_DATA d)
     return (d->Iopb->IrpFlags & IRP_PAGING_IO) != 0;
 }
 
-/* May this operation ask the file system for something? It would deadlock inside another operation
- * of it, or with APCs off. */
-static BOOLEAN may_query(PFLT_CALLBACK_DATA d)
+/* It would deadlock inside another operation of the file system, or with APCs off. */
+BOOLEAN ops_may_query(PFLT_CALLBACK_DATA d)
 {
     return KeGetCurrentIrql() == PASSIVE_LEVEL && !KeAreAllApcsDisabled() &&
            IoGetTopLevelIrp() == NULL && !is_paging(d);
 }
 
-/* May it wait for the service? A thread that is being ended cannot: its waits end at once. */
-static BOOLEAN may_ask(PFLT_CALLBACK_DATA d)
+/* A thread that is being ended cannot wait: its waits end at once. */
+BOOLEAN ops_may_ask(PFLT_CALLBACK_DATA d)
 {
-    return may_query(d) && !PsIsThreadTerminating(PsGetCurrentThread());
+    return ops_may_query(d) && !PsIsThreadTerminating(PsGetCurrentThread());
 }
 
 static struct fc_op op_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
 {
     return (struct fc_op){ .paging = is_paging(d),
                            .service = port_is_service(),
-                           .waits = may_ask(d),
+                           .waits = ops_may_ask(d),
                            .transacted = o->Transaction != NULL,
                            .plain = d->Iopb->MinorFunction == IRP_MN_NORMAL,
                            .non_cached = d->Iopb->IrpFlags & IRP_NOCACHE };
 }
 
-static BOOLEAN passes(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+BOOLEAN ops_passes(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
 {
     const struct fc_op op = op_of(d, o);
 
@@ -264,7 +264,7 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_read(PFLT_CALLBACK_DATA d, PCFLT_R
     m->instance = o->Instance;
     m->object = o->FileObject;
     ObReferenceObject(m->object);
-    if (may_ask(d) && !(m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING)) {
+    if (ops_may_ask(d) && !(m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING)) {
         fill(m);
     } else if (!put_fill_off(m)) {
         ObDereferenceObject(m->object);
@@ -348,7 +348,7 @@ static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATE
     way = fc_change_way(&op);
     if (way == FC_NOTHING)
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    if (!stream_of(d, o, may_query(d), &context))
+    if (!stream_of(d, o, ops_may_query(d), &context))
         return pass(d, o);
     if (way != FC_LASTING && !stream_is_elsewhere(context->stream))
         c = make_change(context,
@@ -434,7 +434,7 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT
     const BOOLEAN hold = may_hold(d, c, flags);
 
     UNREFERENCED_PARAMETER(o);
-    if (!(flags & FLTFL_POST_OPERATION_DRAINING) && may_ask(d)) {
+    if (!(flags & FLTFL_POST_OPERATION_DRAINING) && ops_may_ask(d)) {
         end_change(c, NT_SUCCESS(d->IoStatus.Status));
         return FLT_POSTOP_FINISHED_PROCESSING;
     }
@@ -575,10 +575,10 @@ static FLT_PREOP_CALLBACK_STATUS begin_rename(PFLT_CALLBACK_DATA d, PCFLT_RELATE
 
     if (!name || !is_a_streams_name(name)) {
         if (name)
-            stream_moves(d, o, name, may_query(d));
+            stream_moves(d, o, name, ops_may_query(d));
         return begin_times(d, o, FLT_PREOP_SYNCHRONIZE, keep);
     }
-    context = stream_any(o, may_query(d));
+    context = stream_any(o, ops_may_query(d));
     if (!context)
         return begin_volume(d, keep);
     c = make_change(context, WRITE);
@@ -598,7 +598,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELA
 {
     struct extent e = { FC_ALL, 0, 0 };
 
-    if (passes(d, o))
+    if (ops_passes(d, o))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     switch (d->Iopb->Parameters.SetFileInformation.FileInformationClass) {
     case FileEndOfFileInformation:
@@ -666,7 +666,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_
         return stream_opened_early(o) ? FLT_PREOP_SUCCESS_NO_CALLBACK : pass(d, o);
     if (function == FC_CREATE_OR_GET_OBJECT_ID || function == FC_WRITE_USN_CLOSE_RECORD) /* B8 */
         return begin_times(d, o, control_with_end(o), keep);
-    if (passes(d, o) || fc_is_harmless(function))
+    if (ops_passes(d, o) || fc_is_harmless(function))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     return begin_change(d, o, e, control_with_end(o), keep);
 }
@@ -691,8 +691,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_flush(PFLT_CALLBACK_DATA d, PCFLT_RE
     struct context *context;
     struct change *c = NULL;
 
-    if (d->Iopb->MinorFunction != IRP_MN_NORMAL || passes(d, o) || port_is_service() ||
-        !may_ask(d) || !stream_of(d, o, FALSE, &context))
+    if (d->Iopb->MinorFunction != IRP_MN_NORMAL || ops_passes(d, o) || port_is_service() ||
+        !ops_may_ask(d) || !stream_of(d, o, FALSE, &context))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     if (!stream_is_elsewhere(context->stream) && !stream_is_unwritten(context->stream))
         c = make_change(context, SYNC);
@@ -726,9 +726,9 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_pages(PFLT_CALLBACK_DATA d, PCFLT_RE
                                                   PVOID *keep)
 {
     UNREFERENCED_PARAMETER(keep);
-    if (passes(d, o))
+    if (ops_passes(d, o))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    return begin_stores(d, o, may_query(d));
+    return begin_stores(d, o, ops_may_query(d));
 }
 
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_lock(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
@@ -738,149 +738,9 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_lock(PFLT_CALLBACK_DATA d, PCFLT_REL
     return stream_locked(o) ? FLT_PREOP_SUCCESS_NO_CALLBACK : pass(d, o);
 }
 
-/* S8. What this handle reads is not what others read, and it may be the only one so far. Where the
- * file system must not be asked for the file's kind, the next operation that may does so. */
-static VOID open_as_it_lies(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
-{
-    const BOOLEAN query = may_query(d);
-    struct context *c;
-
-    if (!(d->Iopb->Parameters.Create.Options & FILE_OPEN_REPARSE_POINT) ||
-        (query && !stream_is_reparsed(o)))
-        return;
-    c = stream_any(o, query);
-    if (!c)
-        return;
-    if (query)
-        stream_mapped(c->stream);
-    else
-        stream_may_lie(c->stream, TRUE);
-    FltReleaseContext(c);
-}
-
-/* What this handle reads would be wrong, and it cannot be noted. Nobody has the handle yet. */
-static VOID take_back(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN emptied)
-{
-    FltCancelFileOpen(o->Instance, o->FileObject);
-    d->IoStatus.Status = STATUS_INSUFFICIENT_RESOURCES;
-    d->IoStatus.Information = 0;
-    if (emptied)
-        fc_written_anything(&driver.core);
-}
-
-/* A filter below has taken the open back. If that has emptied the file, it is empty all the same,
- * and nothing is open that would say which file it is. */
-static BOOLEAN may_have_emptied(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
-{
-    const ULONG how = d->Iopb->Parameters.Create.Options >> 24;
-
-    return o->FileObject && (o->FileObject->Flags & FO_FILE_OPEN_CANCELLED) &&
-           (how == FILE_SUPERSEDE || how == FILE_OVERWRITE || how == FILE_OVERWRITE_IF);
-}
-
-/* An open that may write judges its stream at once: what may not wait later finds it known. An open
- * may also empty the file, even if its handle may only read. Whoever reads it meanwhile may see it
- * before or after that. */
-static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_create(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
-                                                     PVOID keep, FLT_POST_OPERATION_FLAGS flags)
-{
-    const BOOLEAN emptied =
-        d->IoStatus.Information == FILE_OVERWRITTEN || d->IoStatus.Information == FILE_SUPERSEDED;
-    struct context *c;
-
-    UNREFERENCED_PARAMETER(keep);
-    if (flags & FLTFL_POST_OPERATION_DRAINING)
-        return FLT_POSTOP_FINISHED_PROCESSING;
-    if (!NT_SUCCESS(d->IoStatus.Status) || d->IoStatus.Status == STATUS_REPARSE) {
-        if (may_have_emptied(d, o))
-            fc_written_anything(&driver.core);
-        return FLT_POSTOP_FINISHED_PROCESSING;
-    }
-    if (d->IoStatus.Status == STATUS_OPLOCK_BREAK_IN_PROGRESS && !stream_opened_early(o)) {
-        take_back(d, o, emptied);
-        return FLT_POSTOP_FINISHED_PROCESSING;
-    }
-    stream_writer(o, TRUE);
-    open_as_it_lies(d, o);
-    if (!(o->FileObject->WriteAccess || emptied))
-        return FLT_POSTOP_FINISHED_PROCESSING;
-    if (!stream_of(d, o, may_query(d), &c)) {
-        if (emptied && stream_is_lost(o)) /* it is too late to refuse it */
-            fc_written_anything(&driver.core);
-        return FLT_POSTOP_FINISHED_PROCESSING;
-    }
-    if (o->Transaction) /* what it writes, others see later, or never */
-        stream_transacted(c->stream);
-    if (emptied) {
-        stream_doubted(c->stream); /* it has other attributes now */
-        stream_written(c->stream);
-    }
-    FltReleaseContext(c);
-    return FLT_POSTOP_FINISHED_PROCESSING;
-}
-
-/* Has the close of this handle an end that matters? One that only reads may tell the times that the
- * writer's own close told too early (B7). Nothing is made for it. */
-static BOOLEAN close_counts(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct context **c)
-{
-    if (o->FileObject->WriteAccess || o->FileObject->DeleteAccess)
-        return stream_of(d, o, TRUE, c) != NULL;
-    *c = stream_known(o);
-    if (!*c || fc_is_unsettled(&(*c)->stream->file))
-        return *c != NULL;
-    FltReleaseContext(*c);
-    return FALSE;
-}
-
-/* The file system cannot be asked at this close. So it is not known that the file is gone (H2). */
-static VOID close_unseen(PCFLT_RELATED_OBJECTS o)
-{
-    struct context *const c = stream_known(o);
-
-    if (!c)
-        return;
-    fc_gone(&c->stream->file, FALSE);
-    FltReleaseContext(c);
-}
-
-/* The handle is closed. If the file is deleted with it, its id means nothing any more. Otherwise
- * its times are final now, as far as this handle goes. */
-static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
-                                                    PVOID *keep)
-{
-    struct context *c;
-
-    stream_writer(o, FALSE);
-    if (passes(d, o) || port_is_service() || !may_ask(d)) {
-        close_unseen(o);
-        return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    }
-    if (!close_counts(d, o, &c))
-        return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    *keep = c;
-    return FLT_PREOP_SYNCHRONIZE;
-}
-
-static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_cleanup(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
-                                                      PVOID keep, FLT_POST_OPERATION_FLAGS flags)
-{
-    struct context *const c = keep;
-
-    UNREFERENCED_PARAMETER(d);
-    if (!(flags & FLTFL_POST_OPERATION_DRAINING)) {
-        const BOOLEAN gone = stream_is_deleted(o);
-
-        fc_gone(&c->stream->file, gone);
-        if (!gone)
-            fc_settle(&c->stream->file, o);
-    }
-    FltReleaseContext(c);
-    return FLT_POSTOP_FINISHED_PROCESSING;
-}
-
 #define SKIP_PAGING FLTFL_OPERATION_REGISTRATION_SKIP_PAGING_IO
 const FLT_OPERATION_REGISTRATION operations[] = {
-    { IRP_MJ_CREATE, 0, NULL, post_create, NULL },
+    { IRP_MJ_CREATE, 0, NULL, opens_post_create, NULL },
     { IRP_MJ_READ, SKIP_PAGING, pre_read, post_read, NULL },
     { IRP_MJ_WRITE, 0, pre_write, post_write, NULL },
     { IRP_MJ_PREPARE_MDL_WRITE, 0, pre_pages, NULL, NULL },
@@ -892,6 +752,6 @@ const FLT_OPERATION_REGISTRATION operations[] = {
     { IRP_MJ_LOCK_CONTROL, 0, pre_lock, NULL, NULL },
     { IRP_MJ_ACQUIRE_FOR_SECTION_SYNCHRONIZATION, 0, pre_section, NULL, NULL },
     { IRP_MJ_PNP, 0, volume_pre_pnp, NULL, NULL },
-    { IRP_MJ_CLEANUP, 0, pre_cleanup, post_cleanup, NULL },
+    { IRP_MJ_CLEANUP, 0, opens_pre_cleanup, opens_post_cleanup, NULL },
     { IRP_MJ_OPERATION_END, 0, NULL, NULL, NULL }
 };

@@ -4,7 +4,8 @@
  *
  * Owns: nothing.
  *
- * Who: the driver's shell (filter_streams.c, filter_ops.c, filter_port.c), and the tests.
+ * Who: the driver's shell (filter_streams.c, filter_ops.c, filter_opens.c, filter_port.c), the
+ * tests.
  */
 #include "filter_rules.h"
 

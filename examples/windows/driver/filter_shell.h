@@ -7,6 +7,7 @@
  *   filter_streams.c  streams: which of them are cached, and their facts
  *   filter_volumes.c  volumes: which are mounted, and which are not any more
  *   filter_ops.c      the operations: reads, writes, and all that changes a file
+ *   filter_opens.c    the operations: opens and closes of handles
  */
 #ifndef CACHEFILTER_SHELL_H
 #define CACHEFILTER_SHELL_H
@@ -168,5 +169,20 @@ FLT_PREOP_CALLBACK_STATUS FLTAPI volume_pre_pnp(PFLT_CALLBACK_DATA d, PCFLT_RELA
 extern const FLT_OPERATION_REGISTRATION operations[];
 /* All operations of a volume have ended: so do the changes whose end nobody took. */
 VOID ops_end_left(void);
+/* May this operation ask the file system for something? */
+BOOLEAN ops_may_query(PFLT_CALLBACK_DATA d);
+/* May it wait for the service? */
+BOOLEAN ops_may_ask(PFLT_CALLBACK_DATA d);
+/* Is it no change, for the cache? */
+BOOLEAN ops_passes(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o);
+
+/* ---- filter_opens.c -------------------------------------------------------------------------- */
+
+FLT_POSTOP_CALLBACK_STATUS FLTAPI opens_post_create(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                    PVOID keep, FLT_POST_OPERATION_FLAGS flags);
+FLT_PREOP_CALLBACK_STATUS FLTAPI opens_pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                   PVOID *keep);
+FLT_POSTOP_CALLBACK_STATUS FLTAPI opens_post_cleanup(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                     PVOID keep, FLT_POST_OPERATION_FLAGS flags);
 
 #endif

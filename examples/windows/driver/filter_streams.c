@@ -14,7 +14,7 @@
  *
  * The facts of a file need a file object. An operation lends its own while it calls the core.
  *
- * Who: CacheFilter.c, filter_ops.c; the core asks for facts.
+ * Who: CacheFilter.c, filter_ops.c, filter_opens.c; the core asks for facts.
  */
 #include "filter_shell.h"
 

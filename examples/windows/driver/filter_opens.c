@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * filter_opens.c - the operations: opens and closes of handles.
+ *
+ * Owns: nothing.
+ *
+ *   open      counts who may write, and judges the stream for him. It may empty the file. What a
+ *             handle reads may be other content than what others read: that is noted, or the open
+ *             is taken back.
+ *   close     tells the file's times, or that the file is gone.
+ *
+ * Who: the Filter Manager.
+ */
+#include "filter_shell.h"
+
+/* S8. What this handle reads is not what others read, and it may be the only one so far. Where the
+ * file system must not be asked for the file's kind, the next operation that may does so. */
+static VOID open_as_it_lies(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+{
+    const BOOLEAN query = ops_may_query(d);
+    struct context *c;
+
+    if (!(d->Iopb->Parameters.Create.Options & FILE_OPEN_REPARSE_POINT) ||
+        (query && !stream_is_reparsed(o)))
+        return;
+    c = stream_any(o, query);
+    if (!c)
+        return;
+    if (query)
+        stream_mapped(c->stream);
+    else
+        stream_may_lie(c->stream, TRUE);
+    FltReleaseContext(c);
+}
+
+/* What this handle reads would be wrong, and it cannot be noted. Nobody has the handle yet. */
+static VOID take_back(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN emptied)
+{
+    FltCancelFileOpen(o->Instance, o->FileObject);
+    d->IoStatus.Status = STATUS_INSUFFICIENT_RESOURCES;
+    d->IoStatus.Information = 0;
+    if (emptied)
+        fc_written_anything(&driver.core);
+}
+
+/* A filter below has taken the open back. If that has emptied the file, it is empty all the same,
+ * and nothing is open that would say which file it is. */
+static BOOLEAN may_have_emptied(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+{
+    const ULONG how = d->Iopb->Parameters.Create.Options >> 24;
+
+    return o->FileObject && (o->FileObject->Flags & FO_FILE_OPEN_CANCELLED) &&
+           (how == FILE_SUPERSEDE || how == FILE_OVERWRITE || how == FILE_OVERWRITE_IF);
+}
+
+/* An open that may write judges its stream at once: what may not wait later finds it known. An open
+ * may also empty the file, even if its handle may only read. Whoever reads it meanwhile may see it
+ * before or after that. */
+FLT_POSTOP_CALLBACK_STATUS FLTAPI opens_post_create(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                    PVOID keep, FLT_POST_OPERATION_FLAGS flags)
+{
+    const BOOLEAN emptied =
+        d->IoStatus.Information == FILE_OVERWRITTEN || d->IoStatus.Information == FILE_SUPERSEDED;
+    struct context *c;
+
+    UNREFERENCED_PARAMETER(keep);
+    if (flags & FLTFL_POST_OPERATION_DRAINING)
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    if (!NT_SUCCESS(d->IoStatus.Status) || d->IoStatus.Status == STATUS_REPARSE) {
+        if (may_have_emptied(d, o))
+            fc_written_anything(&driver.core);
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    }
+    if (d->IoStatus.Status == STATUS_OPLOCK_BREAK_IN_PROGRESS && !stream_opened_early(o)) {
+        take_back(d, o, emptied);
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    }
+    stream_writer(o, TRUE);
+    open_as_it_lies(d, o);
+    if (!(o->FileObject->WriteAccess || emptied))
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    if (!stream_of(d, o, ops_may_query(d), &c)) {
+        if (emptied && stream_is_lost(o)) /* it is too late to refuse it */
+            fc_written_anything(&driver.core);
+        return FLT_POSTOP_FINISHED_PROCESSING;
+    }
+    if (o->Transaction) /* what it writes, others see later, or never */
+        stream_transacted(c->stream);
+    if (emptied) {
+        stream_doubted(c->stream); /* it has other attributes now */
+        stream_written(c->stream);
+    }
+    FltReleaseContext(c);
+    return FLT_POSTOP_FINISHED_PROCESSING;
+}
+
+/* Has the close of this handle an end that matters? One that only reads may tell the times that the
+ * writer's own close told too early (B7). Nothing is made for it. */
+static BOOLEAN close_counts(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct context **c)
+{
+    if (o->FileObject->WriteAccess || o->FileObject->DeleteAccess)
+        return stream_of(d, o, TRUE, c) != NULL;
+    *c = stream_known(o);
+    if (!*c || fc_is_unsettled(&(*c)->stream->file))
+        return *c != NULL;
+    FltReleaseContext(*c);
+    return FALSE;
+}
+
+/* The file system cannot be asked at this close. So it is not known that the file is gone (H2). */
+static VOID close_unseen(PCFLT_RELATED_OBJECTS o)
+{
+    struct context *const c = stream_known(o);
+
+    if (!c)
+        return;
+    fc_gone(&c->stream->file, FALSE);
+    FltReleaseContext(c);
+}
+
+/* The handle is closed. If the file is deleted with it, its id means nothing any more. Otherwise
+ * its times are final now, as far as this handle goes. */
+FLT_PREOP_CALLBACK_STATUS FLTAPI opens_pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                   PVOID *keep)
+{
+    struct context *c;
+
+    stream_writer(o, FALSE);
+    if (ops_passes(d, o) || port_is_service() || !ops_may_ask(d)) {
+        close_unseen(o);
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    }
+    if (!close_counts(d, o, &c))
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    *keep = c;
+    return FLT_PREOP_SYNCHRONIZE;
+}
+
+FLT_POSTOP_CALLBACK_STATUS FLTAPI opens_post_cleanup(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                     PVOID keep, FLT_POST_OPERATION_FLAGS flags)
+{
+    struct context *const c = keep;
+
+    UNREFERENCED_PARAMETER(d);
+    if (!(flags & FLTFL_POST_OPERATION_DRAINING)) {
+        const BOOLEAN gone = stream_is_deleted(o);
+
+        fc_gone(&c->stream->file, gone);
+        if (!gone)
+            fc_settle(&c->stream->file, o);
+    }
+    FltReleaseContext(c);
+    return FLT_POSTOP_FINISHED_PROCESSING;
+}
