@@ -483,7 +483,8 @@ PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG fl
     struct fm_op op = make(&x->o, IRP_MJ_CREATE, how);
     struct create create = { outcome, how->breaks, how->cancelled };
 
-    x->o.SectionObjectPointer = &f->sections;
+    if (!(f->attributes & FILE_ATTRIBUTE_DIRECTORY))
+        x->o.SectionObjectPointer = &f->sections;
     x->o.FsContext = how->reparse ? NULL : f;
     x->o.Flags = flags;
     x->o.ReadAccess = TRUE;

@@ -16,6 +16,7 @@
  *     the file system, or with APCs off
  *   - the pages of a buffer of fast I/O
  *   - a read with a handle that was closed before the callback or the work item began
+ *   - a question for the mappings of a directory, which has no sections
  *   - a callback that returns with a lock held, with another IRQL, with a status that its operation
  *     does not allow, or with a completion context that nobody would get
  *   - an end that is put off for ever, or that cannot be: of fast I/O, of what is synchronized or
@@ -87,7 +88,8 @@ void fm_end(void);
 unsigned fm_faults(void);
 /* For tests of the emulation: forgets them. `quiet`: they are not printed. */
 void fm_forgive(bool quiet);
-/* The next `skip` allocations succeed, then `fail` fail. Of pool memory, contexts, work items. */
+/* The next `skip` allocations succeed, then `fail` fail. Of pool memory, contexts, work items, and
+ * the file system's own when it is asked or read from. */
 void fm_starve(unsigned skip, unsigned fail);
 
 /* ---- Threads --------------------------------------------------------------------------------- */

@@ -462,6 +462,8 @@ NTSTATUS FLTAPI FltQueryInformationFile(PFLT_INSTANCE i, PFILE_OBJECT o, PVOID t
 
     (void)i, (void)n;
     goes_down("FltQueryInformationFile");
+    if (!fm_has_memory())
+        return STATUS_INSUFFICIENT_RESOURCES;
     f->facts(f, &now);
     if (now.deleted)
         return STATUS_FILE_DELETED;
@@ -499,6 +501,8 @@ NTSTATUS FLTAPI FltFsControlFile(PFLT_INSTANCE i, PFILE_OBJECT o, ULONG code, PV
 
     (void)i, (void)in, (void)in_n;
     goes_down("FltFsControlFile");
+    if (!fm_has_memory())
+        return STATUS_INSUFFICIENT_RESOURCES;
     f->facts(f, &now);
     if (code != FSCTL_READ_FILE_USN_DATA || out_n < 80)
         return STATUS_INVALID_PARAMETER;
@@ -532,6 +536,8 @@ NTSTATUS FLTAPI FltReadFile(PFLT_INSTANCE i, PFILE_OBJECT o, PLARGE_INTEGER off,
         fm_fault("the handle was closed before", "FltReadFile");
     if (fm_object(o)->cleaned)
         return STATUS_FILE_CLOSED;
+    if (!fm_has_memory())
+        return STATUS_INSUFFICIENT_RESOURCES;
     if (!direct)
         fm_has_section(f);
     *n = f->read(f, (uint64_t)off->QuadPart, bytes, buf);
@@ -556,7 +562,9 @@ static struct fm_file *file_with(PSECTION_OBJECT_POINTERS p)
 BOOLEAN NTAPI MmDoesFileHaveUserWritableReferences(PSECTION_OBJECT_POINTERS p)
 {
     fm_at_most(PASSIVE_LEVEL, "MmDoesFileHaveUserWritableReferences");
-    return file_with(p)->mapped_before;
+    if (!p)
+        fm_fault("a directory has no sections", "MmDoesFileHaveUserWritableReferences");
+    return p && file_with(p)->mapped_before;
 }
 
 /* A list of pages is the buffer itself. */

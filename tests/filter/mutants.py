@@ -464,6 +464,11 @@ SHELL = [
          'return FltIsOperationSynchronous(d) == 9 ? FLT_PREOP_SYNCHRONIZE :'),
     rule('names that cannot be had', 'without_memory', STREAMS, '    if (!known)\n'
          '        return TRUE;\n', '    v.cached = v.cached && known;\n'),
+    rule('kinds that cannot be had', 'kinds_without_memory', STREAMS,
+         '                                            FileBasicInformation, NULL)))\n'
+         '        return FALSE;\n',
+         '                                            FileBasicInformation, NULL)))\n'
+         '        info.FileAttributes = 0;\n'),
     rule('a mapping ends', 'sections', STREAMS, '    if (s->mapped)\n', '    if (FALSE)\n'),
     rule('C1 paging writes of drivers', 'paging_writes_of_drivers', OPS,
          '(!o->FileObject || stream_has_pages(o))', 'TRUE'),

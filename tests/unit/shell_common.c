@@ -141,6 +141,8 @@ static int take(void *ctx, const void *message, ULONG bytes, void *reply, ULONG 
     memcpy(&h, message, sizeof(h));
     if (service.slow == h.command)
         os_sleep_ms(20);
+    if (service.before)
+        service.before(h.command);
     os_lock(&service.lock);
     service.asked[service.n % LOG_MAX] = h.command;
     memcpy(service.body[service.n++ % LOG_MAX], body, in_n < 96 ? in_n : 96);
@@ -156,6 +158,8 @@ static int take(void *ctx, const void *message, ULONG bytes, void *reply, ULONG 
         memcpy((uint8_t *)reply + sizeof(h), out, n);
     }
     os_unlock(&service.lock);
+    if (service.after)
+        service.after(h.command);
     return result;
 }
 
@@ -199,6 +203,17 @@ unsigned times(unsigned from, uint16_t command)
         n += service.asked[i % LOG_MAX] == command;
     os_unlock(&service.lock);
     return n;
+}
+
+bool has_content(void)
+{
+    bool has = false;
+    os_lock(&service.lock);
+    for (unsigned i = 0; i < FILES; i++)
+        for (unsigned k = 0; k < BLOCKS; k++)
+            has = has || service.file[i].has[k];
+    os_unlock(&service.lock);
+    return has;
 }
 
 /* The body of the last request of that kind. */
@@ -299,6 +314,7 @@ void begin_without_service(void)
     service.ticket = 1;
     service.refuse = service.slow = 0;
     service.silent = service.cut = false;
+    service.before = service.after = NULL;
     os_unlock(&service.lock);
     make_file(&file, NAME_W, 9);
     fm_begin();

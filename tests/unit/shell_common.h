@@ -42,6 +42,9 @@ extern struct service {
     bool silent;
     uint16_t refuse, slow; /* commands: is refused; takes 20 ms */
     bool cut;
+    /* NULL, or called while the driver waits for the reply: before the service has done it, and
+     * after that. Without the lock. Set when nothing is in flight. */
+    void (*before)(uint16_t command), (*after)(uint16_t command);
 } service;
 NTSTATUS connect_with(const char *rules, size_t bytes);
 void connect_service(void); /* and greets it */
@@ -51,6 +54,8 @@ void cut(void *ctx);
 extern struct fm_connection *connection;
 /* How often that command was asked since request `from`. */
 unsigned times(unsigned from, uint16_t command);
+/* Has the service content of any file? */
+bool has_content(void);
 /* The body of the last request of that kind. */
 const void *body_of(uint16_t command);
 
@@ -86,6 +91,6 @@ void end(void);
 
 extern const struct fm_how paging, sync_paging, transacted, mdl_read, at_dispatch;
 extern const struct harness_test shell_changes_tests[], shell_names_tests[], shell_disk_tests[];
-extern const struct harness_test shell_times_tests[];
+extern const struct harness_test shell_times_tests[], shell_kinds_tests[];
 
 #endif

@@ -14,7 +14,10 @@
  *   S5  files that are not all here: another program brings their content when somebody reads them
  *   S6  files of the pool's own volume: there is nothing to gain, and the pool is one of them
  *   S7  what the system needs for itself (fc_is_the_systems)
- * and one that passes from then on until nobody uses it:
+ * Where the file system does not tell the kind or the name, for want of memory, it may be any of
+ * these: reads pass, changes count, and the next operation asks again.
+ *
+ * One passes from then on until nobody uses it:
  *   S8  a file with a reparse point that somebody opens as it lies there. Filters below make the
  *       content of such files (compression of single files, deduplication), but not for this handle
  *

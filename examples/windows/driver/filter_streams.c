@@ -140,21 +140,20 @@ bool stream_facts(void *ctx, const void *via, struct fc_facts *facts, bool only_
 
 /* ---- Which streams --------------------------------------------------------------------------- */
 
-/* The file system's answer, as far as there is one: a file that cannot be asked for its kind is
- * taken for a plain one, so that its writes are seen. */
-static struct fc_stream kind_of(PCFLT_RELATED_OBJECTS o)
+/* FALSE: the file system does not tell. It may be a file of any kind then, also a directory. */
+static BOOLEAN kind_of(PCFLT_RELATED_OBJECTS o, struct fc_stream *s)
 {
-    struct fc_stream s = { .paging = FsRtlIsPagingFile(o->FileObject) != 0 };
     FILE_BASIC_INFORMATION info;
 
-    if (NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &info, sizeof(info),
-                                           FileBasicInformation, NULL))) {
-        s.directory = info.FileAttributes & FILE_ATTRIBUTE_DIRECTORY;
-        s.encrypted = info.FileAttributes & FILE_ATTRIBUTE_ENCRYPTED;
-        s.recalled = info.FileAttributes & (FILE_ATTRIBUTE_OFFLINE | FILE_ATTRIBUTE_RECALL_ON_OPEN |
-                                            FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS);
-    }
-    return s;
+    if (!NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &info, sizeof(info),
+                                            FileBasicInformation, NULL)))
+        return FALSE;
+    *s = (struct fc_stream){ .paging = FsRtlIsPagingFile(o->FileObject) != 0 };
+    s->directory = info.FileAttributes & FILE_ATTRIBUTE_DIRECTORY;
+    s->encrypted = info.FileAttributes & FILE_ATTRIBUTE_ENCRYPTED;
+    s->recalled = info.FileAttributes & (FILE_ATTRIBUTE_OFFLINE | FILE_ATTRIBUTE_RECALL_ON_OPEN |
+                                         FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS);
+    return TRUE;
 }
 
 struct verdict {
@@ -182,13 +181,14 @@ static BOOLEAN judge_name(PFLT_FILE_NAME_INFORMATION name, struct fc_stream *s, 
 }
 
 /* FALSE: that cannot be said now, because there is no memory, or the file system does not tell the
- * name. */
+ * name or the kind. */
 static BOOLEAN is_wanted(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct verdict *v)
 {
-    struct fc_stream s = kind_of(o);
+    struct fc_stream s;
     PFLT_FILE_NAME_INFORMATION name;
 
-    if (!NT_SUCCESS(FltGetFileNameInformation(
+    if (!kind_of(o, &s) ||
+        !NT_SUCCESS(FltGetFileNameInformation(
             d, FLT_FILE_NAME_NORMALIZED | FLT_FILE_NAME_QUERY_DEFAULT, &name)) ||
         !judge_name(name, &s, &v->cached))
         return FALSE;
