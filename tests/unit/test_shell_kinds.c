@@ -50,8 +50,122 @@ static void test_changes_of_unknown_kinds(void)
     }
 }
 
+/* ---- While it is open ------------------------------------------------------------------------ */
+
+#define SET_ENCRYPTION CTL_CODE(9, 53, 3, 0)
+
+static NTSTATUS encrypt(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o, (void)information;
+    file.f.attributes |= FILE_ATTRIBUTE_ENCRYPTED;
+    return STATUS_SUCCESS;
+}
+
+static PFILE_OBJECT other; /* what another thread does it with */
+
+static void encrypt_by_another(void *arg)
+{
+    (void)arg;
+    (void)fm_control(other, SET_ENCRYPTION, encrypt, NULL, FM_PLAIN);
+}
+
+static void read_by_another(void *arg)
+{
+    static uint8_t to[BLOCK];
+    ULONG n;
+    bool by;
+    (void)arg;
+    for (unsigned i = 0; i < 2; i++)
+        (void)fm_read(other, BLOCK, BLOCK, to, &n, &by, FM_PLAIN);
+}
+
+static void by_another(void (*what)(void *))
+{
+    struct os_thread t;
+    CHECK(os_thread_begin(&t, what, NULL));
+    os_thread_join(&t);
+}
+
+/* The service has ended the bracket, and the driver has not heard of it yet. */
+static void read_at_the_end(uint16_t command)
+{
+    if (command != CMP_WRITE_END)
+        return;
+    service.after = NULL;
+    by_another(read_by_another);
+}
+
+static void encrypt_before_a_read(uint16_t command)
+{
+    if (command != CMP_READ)
+        return;
+    service.before = NULL;
+    by_another(encrypt_by_another);
+}
+
+/* Rule S3. A file is encrypted while somebody reads it: the pool gets nothing of it any more. */
+static void test_encrypted_while_read(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    other = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(warm(o));
+    service.after = read_at_the_end;
+    CHECK_EQ(fm_control(o, SET_ENCRYPTION, encrypt, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(!service.after);
+    fm_settle();
+    CHECK(!has_content());
+    fm_close(other);
+    fm_close(o);
+    end();
+}
+
+/* It was a plain file when the read began. */
+static void test_encrypted_in_a_read(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    other = fm_open(&file.f, true, FILE_OPENED);
+    service.before = encrypt_before_a_read;
+    CHECK(!hits(o));
+    CHECK(!service.before);
+    CHECK(!has_content());
+    fm_close(other);
+    fm_close(o);
+    end();
+}
+
+static void (*facts_before)(struct fm_file *f, struct fm_facts *to);
+static unsigned questions;
+
+/* The first question is the one for its kind. */
+static void encrypt_at_a_question(struct fm_file *f, struct fm_facts *to)
+{
+    if (++questions == 2) {
+        file.f.facts = facts_before;
+        by_another(encrypt_by_another);
+    }
+    facts_before(f, to);
+}
+
+/* It was a plain file when it was judged, and its verdict comes after that. */
+static void test_encrypted_while_judged(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    other = fm_open(&file.f, false, FILE_OPENED);
+    facts_before = file.f.facts;
+    file.f.facts = encrypt_at_a_question;
+    questions = 0;
+    CHECK(!warm(o));
+    CHECK_EQ(questions, 2);
+    CHECK(!has_content());
+    fm_close(other);
+    fm_close(o);
+    end();
+}
+
 const struct harness_test shell_kinds_tests[] = {
-    TEST(kinds_without_memory),
-    TEST(changes_of_unknown_kinds),
-    TEST_END,
+    TEST(kinds_without_memory), TEST(changes_of_unknown_kinds), TEST(encrypted_while_read),
+    TEST(encrypted_in_a_read),  TEST(encrypted_while_judged),   TEST_END,
 };

@@ -94,13 +94,14 @@ static VOID free_missed(struct missed *m)
 }
 
 /* Has the system read as it does for everybody, and does it count? Asked after the read: its handle
- * may have been marked meanwhile (R9), or all of its stream passes now. */
+ * may have been marked meanwhile (R9), all of its stream passes now, or the file has become one
+ * that is not cached (S3). */
 static BOOLEAN is_everybodys(const struct missed *m)
 {
     const FLT_RELATED_OBJECTS o = { .Instance = m->instance, .FileObject = m->object };
     struct stream *const s = m->context->stream;
 
-    return !stream_is_early(s, &o) && !stream_is_locked(s) && !stream_is_unwritten(s);
+    return stream_is_judged(s) && !stream_is_early(s, &o) && !stream_is_locked(s);
 }
 
 /* The ticket was given before, so this read is late enough. A handle without the system's cache
@@ -304,6 +305,10 @@ static VOID free_change(struct change *c)
 
 static VOID end_change(struct change *c, BOOLEAN ok)
 {
+    /* It may be encrypted now, or a file that is not here. From the end of the bracket on it can be
+     * filled again: so it is judged again before that. */
+    if (c->kind == CONTROL)
+        stream_doubted(c->context->stream);
     if (c->kind == VOLUME)
         fc_anything_end(&driver.core);
     else if (c->kind == SYNC)
@@ -313,8 +318,6 @@ static VOID end_change(struct change *c, BOOLEAN ok)
         fc_attributes_end(&c->write);
     else
         fc_write_end(&c->write);
-    if (c->kind == CONTROL) /* it may be encrypted now, or a file that is not here */
-        stream_doubted(c->context->stream);
     if (c->context)
         FltReleaseContext(c->context);
     free_change(c);

@@ -9,7 +9,9 @@
  *   S1  directories
  *   S2  alternate streams: they are small, and share a file's id with its content
  *   S3  encrypted files: the pool would hold their plain text. (Compressed ones are cached: what a
- *       reader gets of them is the plain content, and the pool holds it uncompressed.)
+ *       reader gets of them is the plain content, and the pool holds it uncompressed.) A file that
+ *       is encrypted while it is read is judged again before the bracket of that ends, and after
+ *       each read for the pool it is looked whether the file is still a cached one
  *   S4  paging files
  *   S5  files that are not all here: another program brings their content when somebody reads them
  *   S6  files of the pool's own volume: there is nothing to gain, and the pool is one of them

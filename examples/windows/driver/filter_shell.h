@@ -45,6 +45,7 @@ struct stream {
     volatile LONG unwritten; /* rule C7: such a write has failed. No lock */
     FAST_MUTEX lock;         /* all that follows */
     ULONG rules;             /* the number of the rules that judged it; 0: not judged */
+    ULONG doubts;            /* how often it may have become another kind of file */
     BOOLEAN cached;
     BOOLEAN by_name;  /* not cached, because of its name only */
     BOOLEAN linked;   /* and its file has other names */

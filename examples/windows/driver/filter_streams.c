@@ -263,8 +263,9 @@ VOID stream_written(struct stream *s)
 }
 
 /* A stream that nobody has looked at, and that is cached from now on, may have writes on their way:
- * it passes until nobody uses it. Two threads may judge it at a time, differently. */
-static VOID set_verdict(struct stream *s, const struct verdict *v, ULONG rules)
+ * it passes until nobody uses it. Two threads may judge it at a time, differently. What was asked
+ * before the last doubt is no verdict. */
+static VOID set_verdict(struct stream *s, const struct verdict *v, ULONG rules, ULONG doubts)
 {
     BOOLEAN set;
 
@@ -275,7 +276,7 @@ static VOID set_verdict(struct stream *s, const struct verdict *v, ULONG rules)
             s->cached = v->cached;
             s->by_name = v->by_name;
             s->linked = v->linked;
-            s->rules = rules;
+            s->rules = s->doubts == doubts ? rules : 0;
             s->left_out = s->left_out || !v->cached;
         }
         ExReleaseFastMutex(&s->lock);
@@ -293,11 +294,13 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
 {
     const ULONG rules = port_rules();
     struct verdict v = { 0 };
+    ULONG doubts;
     BOOLEAN counts, known, may_lie;
 
     ExAcquireFastMutex(&s->lock);
     counts = s->cached || s->linked;
     may_lie = s->may_lie;
+    doubts = s->doubts;
     known = s->rules == rules && !may_lie;
     ExReleaseFastMutex(&s->lock);
     if (known || !may_ask)
@@ -311,7 +314,7 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
         stream_mapped(s);
     if (may_lie)
         stream_may_lie(s, FALSE);
-    set_verdict(s, &v, rules);
+    set_verdict(s, &v, rules, doubts);
     return v.cached || v.linked;
 }
 
@@ -483,6 +486,7 @@ VOID stream_doubted(struct stream *s)
 {
     ExAcquireFastMutex(&s->lock);
     s->rules = 0;
+    s->doubts++;
     ExReleaseFastMutex(&s->lock);
 }
 
