@@ -350,6 +350,9 @@ SHELL = [
          '        c = make_change(context, TIMES);\n    if (c) {',
          '        c = make_change(context, TIMES);\n    if (!c)\n        stream_mapped'
          '(context->stream);\n    if (c) {'),
+    rule('B7 times that cannot be had', 'told_without_memory', CORE,
+         '    if (known && !is_as_before(f, life, outsides))\n',
+         '    if (!known || !is_as_before(f, life, outsides))\n'),
     rule('B7 closes of handles that read', 'told_too_early', OPENS,
          'if (!*c || fc_is_unsettled(', 'if (!*c || FALSE && fc_is_unsettled('),
     rule('B7 closes that tell nothing', 'closes_of_readers', OPENS,

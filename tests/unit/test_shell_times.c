@@ -93,6 +93,31 @@ static void test_told_too_early(void)
     end();
 }
 
+/* The file system cannot tell the times at the writer's close, for want of memory. A later close
+ * tells them. */
+static void test_told_without_memory(void)
+{
+    for (unsigned skip = 0; skip < 12; skip++) {
+        CASE("allocation %u fails", skip);
+        begin_times();
+        file.f.cleanup = NULL;
+        PFILE_OBJECT const stays = fm_open(&file.f, false, FILE_OPENED);
+        PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK(warm(stays));
+        fm_starve(skip, 1);
+        close_now(o);
+        fm_starve(0, 0);
+        CHECK(hits(stays));
+        for (unsigned i = 0; i < 2; i++)
+            close_now(fm_open(&file.f, false, FILE_OPENED));
+        CHECK(times(0, CMP_REVALIDATE) > 0);
+        CHECK_EQ(racy_told(), 0);
+        fm_close(stays);
+        end();
+    }
+}
+
 /* Rule B6. A handle is closed that was not counted when it was opened: the driver was not there
  * (0, 2), or there was no memory to mark it. Another one that may write is still open. */
 static void test_writers_not_counted(void)
@@ -309,6 +334,7 @@ static void test_attributes_and_the_end(void)
 const struct harness_test shell_times_tests[] = {
     TEST(portable),
     TEST(told_too_early),
+    TEST(told_without_memory),
     TEST(writers_not_counted),
     TEST(closes_of_readers),
     TEST(clock_that_stands),

@@ -812,7 +812,8 @@ bool fc_is_unsettled(struct fc_file *f)
 /* With a write in flight a validator proves nothing, nor while somebody else may write (B6). The
  * next close tries again. So does one after an outside write that began meanwhile: it is noted
  * before it changes anything, so what was asked before that is older than it. So does one after
- * what was told proved nothing (B7), or was not taken: the service may have had a bracket still. */
+ * what could not be asked, proved nothing (B7), or was not taken: the service may have had a
+ * bracket still. */
 void fc_settle(struct fc_file *f, const void *via)
 {
     struct fc *fc = f->fc;
@@ -820,6 +821,7 @@ void fc_settle(struct fc_file *f, const void *via)
     struct reply r;
     uint32_t life, handle = 0;
     uint64_t outsides;
+    bool known;
 
     lock(fc);
     life = fc->life;
@@ -833,9 +835,10 @@ void fc_settle(struct fc_file *f, const void *via)
     if (!handle)
         return;
     memset(&m, 0, sizeof(m));
-    if (!identify(f, via, &m.body.revalidate.validator) || !is_as_before(f, life, outsides))
+    known = identify(f, via, &m.body.revalidate.validator);
+    if (known && !is_as_before(f, life, outsides))
         return;
-    if (request(fc, life, CMP_REVALIDATE, handle, &m, &r) != 0 ||
+    if (!known || request(fc, life, CMP_REVALIDATE, handle, &m, &r) != 0 ||
         m.body.revalidate.validator.racy) {
         lock(fc);
         f->unsettled = true;
