@@ -487,7 +487,7 @@ PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG fl
         x->o.SectionObjectPointer = &f->sections;
     x->o.FsContext = how->reparse ? NULL : f;
     x->o.Flags = flags;
-    x->o.ReadAccess = TRUE;
+    x->o.ReadAccess = !how->asks_only;
     x->o.WriteAccess = writes;
     x->transaction = how->transaction;
     op.iopb.Parameters.Create.Options = how->options;

@@ -28,7 +28,8 @@
  *   - a port's end that stays open after its service has gone
  *
  * WHAT IT CANNOT CHECK: whether its author has understood the documentation; the layout of the
- * system's structures; other filters; the system's cache and its memory manager; real interrupts.
+ * system's structures; other filters; the system's cache and its memory manager; what a file system
+ * does inside of an operation (a test does it: zeros by paging I/O); real interrupts.
  */
 #ifndef CACHEMAX_TEST_FLTMGR_H
 #define CACHEMAX_TEST_FLTMGR_H
@@ -155,6 +156,7 @@ struct fm_how {
     BOOLEAN reparse;   /* of an open: its name is a link, and nothing is open */
     BOOLEAN breaks;    /* of an open: an oplock is being broken, and it does not wait for that */
     BOOLEAN cancelled; /* of an open: a filter below takes it back (FltCancelFileOpen) */
+    BOOLEAN asks_only; /* of an open: the handle may not read */
     BOOLEAN advance;   /* of a size: the lazy writer's valid data length */
     PVOID transaction;
 };
