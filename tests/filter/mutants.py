@@ -485,13 +485,25 @@ SHELL = [
     rule('a mapping ends', 'sections', STREAMS, '    if (s->mapped)\n', '    if (FALSE)\n'),
     rule('C1 paging writes of drivers', 'paging_writes_of_drivers', OPS,
          '(!o->FileObject || stream_has_pages(o))', 'TRUE'),
-    rule('C1 they last', 'paging_writes_of_drivers', OPS,
-         '        return begin_stores(d, o, FALSE);\n    if (off < 0)',
-         '        return FLT_PREOP_SUCCESS_NO_CALLBACK;\n    if (off < 0)'),
-    rule('C1 without memory', 'paging_writes_of_files', OPS,
-         '        return begin_stores(d, o, FALSE);\n    if (off < 0)',
-         '        return (begin_stores(d, o, FALSE), FLT_PREOP_SUCCESS_NO_CALLBACK);\n'
-         '    if (off < 0)'),
+    rule('C1 they count', 'paging_writes_of_drivers', OPS,
+         '        return begin_paging_outside(d, o, keep);\n',
+         '        return FLT_PREOP_SUCCESS_NO_CALLBACK;\n'),
+    rule('C1 files that are not known, without memory', 'paging_writes_of_files', OPS,
+         '        return pass(d, o);\n    c = make_change(context, WRITE);\n    if',
+         '        return FLT_PREOP_SUCCESS_NO_CALLBACK;\n'
+         '    c = make_change(context, WRITE);\n    if'),
+    rule('C1 without memory', 'paging_writes_without_memory', OPS,
+         '        stream_mapped(context->stream);\n        FltReleaseContext(context);\n'
+         '        return FLT_PREOP_SUCCESS_NO_CALLBACK;\n    }\n    fc_write_begin_outside',
+         '        FltReleaseContext(context);\n'
+         '        return FLT_PREOP_SUCCESS_NO_CALLBACK;\n    }\n    fc_write_begin_outside'),
+    rule('C1 of the file system', 'zeros_of_the_file_system', OPS,
+         '        return pass(d, o);\n    c = make_change(context, WRITE);\n    if',
+         '        return pass(d, o);\n    c = NULL;\n    if'),
+    rule('C1 inside of a change', 'paging_writes_inside', OPS,
+         'if (is_paging(d) && (!o->FileObject || stream_has_pages(o)))',
+         'if (is_paging(d) && (!o->FileObject || stream_has_pages(o) || '
+         'stream_known(o)->stream->file.brackets > 0))'),
     rule('C1 of the memory manager', 'paging_writes_of_drivers', STREAMS,
          '(p && ReadPointerNoFence(&p->DataSectionObject)) ||', ''),
     rule('C1 of paging files', 'paging_writes_of_files', STREAMS,

@@ -15,9 +15,9 @@
  *             the content alone.
  *   times     an empty bracket around what moves only them: names, attributes, rights.
  *   sync      told to the service, so that what was written counts as lasting.
- *   paging    writes to the disk are looked at when they fail (stream_unwritten).
- *   mapping   stores that nobody sees, also by paging I/O of other drivers: the file passes
- *             (stream_mapped).
+ *   paging    writes to the disk are looked at when they fail (stream_unwritten). Those of others
+ *             than the memory manager are changes.
+ *   mapping   stores that nobody sees: the file passes (stream_mapped).
  *
  * What passes: filter_rules.h.
  *
@@ -475,6 +475,31 @@ static FLT_PREOP_CALLBACK_STATUS begin_stores(PFLT_CALLBACK_DATA d, PCFLT_RELATE
     return FLT_PREOP_SUCCESS_NO_CALLBACK;
 }
 
+/* Memory begins at a place that 8 divides. So the lowest bit tells the two apart that a paging
+ * write may keep for its end: a change, or the context of a stream. */
+#define IS_CHANGE ((ULONG_PTR)1)
+
+/* A paging write that is not the memory manager's (C1). Whoever does it may hold what the service
+ * needs. Where its end cannot be noted, it lasts. */
+static FLT_PREOP_CALLBACK_STATUS begin_paging_outside(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                      PVOID *keep)
+{
+    struct context *context;
+    struct change *c;
+
+    if (!stream_of(d, o, FALSE, &context))
+        return pass(d, o);
+    c = make_change(context, WRITE);
+    if (!c) {
+        stream_mapped(context->stream);
+        FltReleaseContext(context);
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    }
+    fc_write_begin_outside(&context->stream->file, &c->write);
+    *keep = (PVOID)((ULONG_PTR)c | IS_CHANGE);
+    return FLT_PREOP_SUCCESS_WITH_CALLBACK;
+}
+
 /* Brings to the disk what has been a change before. Nothing is made for it, and nobody is asked. */
 static FLT_PREOP_CALLBACK_STATUS begin_paging(PCFLT_RELATED_OBJECTS o, PVOID *keep)
 {
@@ -503,6 +528,8 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_write(PFLT_CALLBACK_DATA d, PCFLT_
 {
     if (!is_paging(d) || (o->FileObject->Flags & FO_VOLUME_OPEN))
         return post_change(d, o, keep, flags);
+    if ((ULONG_PTR)keep & IS_CHANGE)
+        return post_change(d, o, (PVOID)((ULONG_PTR)keep & ~IS_CHANGE), flags);
     end_paging(keep, flags & FLTFL_POST_OPERATION_DRAINING ? STATUS_SUCCESS : d->IoStatus.Status);
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
@@ -519,8 +546,8 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     if (o->FileObject && (o->FileObject->Flags & FO_VOLUME_OPEN))
         return begin_volume(d, keep);
-    if (is_paging(d)) /* another driver's (C1), which may hold what the service needs */
-        return begin_stores(d, o, FALSE);
+    if (is_paging(d))
+        return begin_paging_outside(d, o, keep);
     if (off < 0) /* at the end, or at the file object's own place */
         e = (struct extent){ FC_ALL, 0, 0 };
     return begin_change(d, o, e, with_end(d), keep);

@@ -49,9 +49,12 @@
  * CHANGES (fc_change_way):
  *   C1  paging I/O brings to the disk what has been a change already, and the lazy writer tells how
  *       far that has come (FileEndOfFileInformation with AdvanceOnly): nothing is done, but C7.
- *       A driver may write so, too (FLTFL_IO_OPERATION_PAGING). The memory manager and the system's
- *       cache have a section of what they write. So a paging write to a file that has none, and is
- *       no paging file, counts as C3: it must not wait for the service
+ *       Others may write so, too: a driver (FLTFL_IO_OPERATION_PAGING), and the file system itself,
+ *       inside of a change, zeros where nothing was written yet (CcZeroData()). The memory manager
+ *       and the system's cache have a section of what they write. So a paging write to a file that
+ *       has none, and is no paging file, counts as C4: it must not wait for the service. Nobody has
+ *       the file in memory, so its end is the end of that change. Whose write it is nobody can say
+ *       for sure, and no bracket need cover it, also if one is open. So all of these count
  *   C2  what the service's process changes is an outside write: it would wait for itself. (Its log
  *       may be a cached file)
  *   C3  what others see later or never (transactions), and stores that nobody sees (mappings, pages
