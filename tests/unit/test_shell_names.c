@@ -168,6 +168,113 @@ static void test_renamed_there_and_back(void)
     }
 }
 
+static void close_now(PFILE_OBJECT o)
+{
+    fm_close(o);
+    fm_settle();
+}
+
+/* The same without memory at that moment: the file gets its new name if the driver has noted it. */
+static void test_renamed_without_memory(void)
+{
+    unsigned refused = 0;
+    for (unsigned i = 0; i < 4 * 12; i++) {
+        CASE("class %u, no memory after %u allocations", (unsigned)moves[i / 12 * 2], i % 12);
+        begin();
+        const WCHAR *const name = file.f.name;
+        PFILE_OBJECT o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        close_now(o);
+        file.f.name = u"\\Device\\HarddiskVolume3\\other\\file";
+        o = fm_open(&file.f, true, FILE_OPENED);
+        change_unseen(o, false);
+        close_now(o);
+        o = fm_open(&file.f, false, FILE_OPENED);
+        fm_starve(i % 12, 100);
+        const NTSTATUS s = fm_rename(o, moves[i / 12 * 2], u"\\data\\file", NULL, NULL);
+        fm_starve(0, 0);
+        CHECK(NT_SUCCESS(s) || s == STATUS_INSUFFICIENT_RESOURCES);
+        close_now(o);
+        refused += !NT_SUCCESS(s);
+        if (NT_SUCCESS(s)) {
+            file.f.name = name;
+            o = fm_open(&file.f, false, FILE_OPENED);
+            CHECK(warm(o));
+            fm_close(o);
+        }
+        end();
+    }
+    CHECK(refused > 0 && refused < 4 * 12);
+}
+
+static NTSTATUS set_attributes(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)o, (void)information;
+    file.f.attributes = *(const ULONG *)ctx;
+    return STATUS_SUCCESS;
+}
+
+static void set_kind(ULONG kind)
+{
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK_EQ(fm_set(o, FileBasicInformation, 0, set_attributes, &kind, FM_PLAIN), STATUS_SUCCESS);
+    close_now(o);
+}
+
+/* A cached file is one for a time that is left out by its kind ("attrib +o"), and is changed then:
+ * under its own name, under a hard link that is left out, and under a name that is left out before
+ * it gets its own one back. */
+static void test_changes_as_another_kind(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        const WCHAR *const name = file.f.name;
+        PFILE_OBJECT o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        close_now(o);
+        file.f.linked = i == 1;
+        set_kind(FILE_ATTRIBUTE_OFFLINE);
+        if (i > 0)
+            file.f.name = u"\\Device\\HarddiskVolume3\\other\\file";
+        o = fm_open(&file.f, true, FILE_OPENED);
+        CHECK_EQ(times(0, CMP_FORGET), 0); /* it was only opened */
+        change_unseen(o, false);
+        close_now(o);
+        if (i == 2) {
+            o = fm_open(&file.f, false, FILE_OPENED);
+            CHECK_EQ(fm_rename(o, moves[0], u"\\data\\file", NULL, NULL), STATUS_SUCCESS);
+            close_now(o);
+        }
+        file.f.name = name;
+        set_kind(0);
+        CHECK_EQ(times(0, CMP_FORGET_ALL), 0);
+        o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        fm_close(o);
+        end();
+    }
+}
+
+/* What no other kind or name would make a cached one costs nothing. */
+static void test_changes_of_what_stays_left_out(void)
+{
+    static const WCHAR *const names[] = { u"\\Device\\HarddiskVolume3\\other\\file",
+                                          u"\\Device\\HarddiskVolume3\\data\\file:alternate" };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        file.f.attributes = FILE_ATTRIBUTE_ENCRYPTED | (i == 2 ? FILE_ATTRIBUTE_DIRECTORY : 0);
+        if (i < 2)
+            file.f.name = names[i];
+        PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+        CHECK_EQ(fm_control(o, CTL_CODE(9, 50, 0, 2), NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+        close_now(o);
+        CHECK_EQ(times(0, CMP_FORGET), 0);
+        end();
+    }
+}
+
 /* The file system gives a short name the long one that another file had with it. */
 static NTSTATUS tunnel(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 {
@@ -268,6 +375,9 @@ const struct harness_test shell_names_tests[] = {
     TEST(another_name_of_a_stream),
     TEST(renamed_there_and_back),
     TEST(renamed_to_a_short_name),
+    TEST(renamed_without_memory),
+    TEST(changes_as_another_kind),
+    TEST(changes_of_what_stays_left_out),
     TEST(letters),
     TEST(no_unicode),
     TEST_END,

@@ -604,8 +604,8 @@ static FLT_PREOP_CALLBACK_STATUS begin_rename(PFLT_CALLBACK_DATA d, PCFLT_RELATE
     struct change *c;
 
     if (!name || !is_a_streams_name(name)) {
-        if (name)
-            stream_moves(d, o, name, ops_may_query(d));
+        if (name && !stream_moves(d, o, name, ops_may_query(d)))
+            return refuse(d);
         return begin_times(d, o, FLT_PREOP_SYNCHRONIZE, keep);
     }
     context = stream_any(o, ops_may_query(d));

@@ -64,9 +64,11 @@
  *   C5  all else gets a bracket. What moves only the file's times, or its number in the journal
  *       (names, attributes, rights, the object's id, a record that ends all changes so far), gets
  *       an empty one, or nothing: filter_core.h, B8
- *   C6  what its name alone leaves out may be cached under another name. If the file has several, a
- *       change counts as C3. So does a new name that is cached, or may be because it is a short one
- *       (with a "~"): the changes before it were not seen
+ *   C6  what its name leaves out, or its kind (S3, S5), may be cached under another name, or as
+ *       another kind: an attribute is enough for that (FileBasicInformation). If only its kind
+ * leaves it out, or the file has several names, a change counts as C3. So does a new name that is
+ *       cached, or may be because it is a short one (with a "~"): the changes before it were not
+ *       seen. If that cannot be noted, the file does not get the name
  *   C7  a write to the disk that fails. The system goes on with what it has in memory, gives it up
  *       at any time, and says that the next flush succeeded. Then the file has what was there
  *       before, and a fill may have read what was written. So it counts as C3 from that moment on:

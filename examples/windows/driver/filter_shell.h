@@ -47,13 +47,13 @@ struct stream {
     ULONG rules;             /* the number of the rules that judged it; 0: not judged */
     ULONG doubts;            /* how often it may have become another kind of file */
     BOOLEAN cached;
-    BOOLEAN by_name;  /* not cached, because of its name only */
-    BOOLEAN linked;   /* and its file has other names */
-    BOOLEAN left_out; /* it was judged not to be cached: changes have passed unseen */
-    BOOLEAN mapped;   /* somebody may store through a mapping: `mapping` has begun */
-    BOOLEAN locked;   /* byte ranges were locked; as long as it is open */
-    BOOLEAN early;    /* a handle of it was opened early, or marked: rule R9 */
-    BOOLEAN may_lie;  /* it was opened as it lies, and may have a reparse point */
+    BOOLEAN by_name;   /* its name leaves it out */
+    BOOLEAN elsewhere; /* not cached now, but its file may be: rule C6 */
+    BOOLEAN left_out;  /* it was judged not to be cached: changes have passed unseen */
+    BOOLEAN mapped;    /* somebody may store through a mapping: `mapping` has begun */
+    BOOLEAN locked;    /* byte ranges were locked; as long as it is open */
+    BOOLEAN early;     /* a handle of it was opened early, or marked: rule R9 */
+    BOOLEAN may_lie;   /* it was opened as it lies, and may have a reparse point */
     struct fc_write mapping;
 };
 struct context {
@@ -92,17 +92,17 @@ BOOLEAN port_later(VOID (*job)(PVOID), PVOID context);
 
 extern const FLT_CONTEXT_REGISTRATION stream_contexts[];
 /* The stream of an operation, if it is cached or not judged, or its file may be cached under
- * another name (stream_is_elsewhere); NULL: the operation passes. `may_ask`: a stream may be
- * judged, for which the file system is asked. With *c, which is to be released. */
+ * another name, or as another kind (stream_is_elsewhere); NULL: the operation passes. `may_ask`: a
+ * stream may be judged, for which the file system is asked. With *c, which is to be released. */
 struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask,
                          struct context **c);
 /* Is it a file with a reparse point, or may it be one? */
 BOOLEAN stream_is_reparsed(PCFLT_RELATED_OBJECTS o);
 /* Rule C6: it is not cached, but its file may be. */
 BOOLEAN stream_is_elsewhere(struct stream *s);
-/* Rule C6: the file of this operation gets the new name. */
-VOID stream_moves(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, FILE_RENAME_INFORMATION *to,
-                  BOOLEAN may_ask);
+/* Rule C6: the file of this operation gets the new name. FALSE: there is no memory to note it. */
+BOOLEAN stream_moves(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, FILE_RENAME_INFORMATION *to,
+                     BOOLEAN may_ask);
 /* The stream of an operation, also if it is not cached. NULL: there is none, or no memory. */
 struct context *stream_any(PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask);
 /* Is it known to be cached? It is not asked for, nor read, else. Its changes count all the same. */

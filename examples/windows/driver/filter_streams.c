@@ -7,8 +7,8 @@
  * what might be cached is kept track of. A stream that other rules left out passes as long as it is
  * used: nobody has seen what was written to it, and what is on its way. A file that is renamed
  * meanwhile keeps its verdict until the stream is used by nobody: what is cached of it is right
- * under any name. What is changed under a name that is left out makes the file cold, if it may have
- * another one (rule C6).
+ * under any name. What is changed under a name or as a kind that is left out makes the file cold,
+ * if it may have another one (rule C6).
  *
  * Which streams are not cached at all: filter_rules.h.
  *
@@ -157,7 +157,7 @@ static BOOLEAN kind_of(PCFLT_RELATED_OBJECTS o, struct fc_stream *s)
 }
 
 struct verdict {
-    BOOLEAN cached, by_name, linked; /* as in struct stream */
+    BOOLEAN cached, by_name, elsewhere; /* as in struct stream */
 };
 
 static BOOLEAN has_other_names(PCFLT_RELATED_OBJECTS o)
@@ -186,14 +186,19 @@ static BOOLEAN is_wanted(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct v
 {
     struct fc_stream s;
     PFLT_FILE_NAME_INFORMATION name;
+    BOOLEAN fits, is_left_out; /* the name; the kind, which may be another one later (C6) */
 
-    if (!kind_of(o, &s) ||
-        !NT_SUCCESS(FltGetFileNameInformation(
-            d, FLT_FILE_NAME_NORMALIZED | FLT_FILE_NAME_QUERY_DEFAULT, &name)) ||
-        !judge_name(name, &s, &v->cached))
+    if (!kind_of(o, &s))
         return FALSE;
-    v->by_name = !v->cached && fc_stream_has_kind(&s);
-    v->linked = v->by_name && has_other_names(o);
+    is_left_out = s.encrypted || s.recalled;
+    s.encrypted = s.recalled = FALSE;
+    if (!NT_SUCCESS(FltGetFileNameInformation(
+            d, FLT_FILE_NAME_NORMALIZED | FLT_FILE_NAME_QUERY_DEFAULT, &name)) ||
+        !judge_name(name, &s, &fits))
+        return FALSE;
+    v->cached = fits && !is_left_out;
+    v->by_name = !fits && fc_stream_has_kind(&s);
+    v->elsewhere = !v->cached && (fits || (v->by_name && has_other_names(o)));
     return TRUE;
 }
 
@@ -275,7 +280,7 @@ static VOID set_verdict(struct stream *s, const struct verdict *v, ULONG rules, 
         if (set) {
             s->cached = v->cached;
             s->by_name = v->by_name;
-            s->linked = v->linked;
+            s->elsewhere = v->elsewhere;
             s->rules = s->doubts == doubts ? rules : 0;
             s->left_out = s->left_out || !v->cached;
         }
@@ -298,7 +303,7 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
     BOOLEAN counts, known, may_lie;
 
     ExAcquireFastMutex(&s->lock);
-    counts = s->cached || s->linked;
+    counts = s->cached || s->elsewhere;
     may_lie = s->may_lie;
     doubts = s->doubts;
     known = s->rules == rules && !may_lie;
@@ -315,7 +320,7 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
     if (may_lie)
         stream_may_lie(s, FALSE);
     set_verdict(s, &v, rules, doubts);
-    return v.cached || v.linked;
+    return v.cached || v.elsewhere;
 }
 
 BOOLEAN stream_is_unwritten(struct stream *s)
@@ -340,7 +345,7 @@ BOOLEAN stream_is_elsewhere(struct stream *s)
     BOOLEAN is;
 
     ExAcquireFastMutex(&s->lock);
-    is = s->linked && s->rules == rules;
+    is = s->elsewhere && s->rules == rules;
     ExReleaseFastMutex(&s->lock);
     return is;
 }
@@ -442,8 +447,8 @@ static BOOLEAN is_short(const FILE_RENAME_INFORMATION *name)
 
 /* For a stream that is not cached now because of its name. If it cannot be said whether its new
  * name is cached, it counts as cached. That is safe, and costs the blocks of one file. */
-VOID stream_moves(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, FILE_RENAME_INFORMATION *to,
-                  BOOLEAN may_ask)
+BOOLEAN stream_moves(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, FILE_RENAME_INFORMATION *to,
+                     BOOLEAN may_ask)
 {
     struct context *const c = context_of(o);
     PFLT_FILE_NAME_INFORMATION name;
@@ -452,7 +457,7 @@ VOID stream_moves(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, FILE_RENAME_INF
     BOOLEAN cached = TRUE, counts;
 
     if (!c)
-        return;
+        return !stream_is_lost(o);
     (void)judge(c->stream, d, o, may_ask);
     ExAcquireFastMutex(&c->stream->lock);
     counts = c->stream->by_name || c->stream->rules != rules;
@@ -466,6 +471,7 @@ VOID stream_moves(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, FILE_RENAME_INF
     if (counts && cached)
         stream_mapped(c->stream);
     FltReleaseContext(c);
+    return TRUE;
 }
 
 /* A transaction has a stream of its own, and this one knows nothing of it. */
