@@ -165,7 +165,93 @@ static void test_encrypted_while_judged(void)
     end();
 }
 
+/* ---- As it lies ------------------------------------------------------------------------------ */
+
+static const struct fm_how as_it_lies = { .options = FILE_OPEN_REPARSE_POINT };
+
+static NTSTATUS get_reparse_point(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o, (void)information;
+    file.f.attributes = FILE_ATTRIBUTE_REPARSE_POINT;
+    return STATUS_SUCCESS;
+}
+
+/* Rule S8. A plain file is opened as it lies there, and gets its reparse point afterwards: it is
+ * deduplicated or compressed (FSCTL_SET_REPARSE_POINT, FSCTL_SET_EXTERNAL_BACKING). That may be
+ * seen where nothing can be asked. From then on this handle reads what others do not. */
+static void test_lies_later(void)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const raw =
+            fm_open_how(&file.f, false, FILE_OPENED, FO_SYNCHRONOUS_IO, &as_it_lies);
+        PFILE_OBJECT const job = fm_open(&file.f, !(i & 4), FILE_OPENED);
+        if (i & 2)
+            CHECK(warm(raw));
+        fm_me()->top = i & 4 ? (PIRP)1 : NULL;
+        CHECK_EQ(
+            fm_control(job, CTL_CODE(9, i & 1 ? 195 : 41, 0, 0), get_reparse_point, NULL, FM_PLAIN),
+            STATUS_SUCCESS);
+        fm_me()->top = NULL;
+        fm_close(job);
+        fm_settle();
+        memset(file.data + BLOCK, 0, BLOCK); /* what this handle reads */
+        CHECK(!warm(raw));
+        memset(file.data + BLOCK, 'b', BLOCK); /* what others read */
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(!hits(o));
+        fm_close(o);
+        fm_close(raw);
+        end();
+    }
+}
+
+/* Nothing can be noted: nobody gets such a handle. */
+static void test_lies_without_memory(void)
+{
+    unsigned refused = 0;
+    for (unsigned skip = 0; skip < 10; skip++) {
+        CASE("no memory after %u allocations", skip);
+        begin();
+        file.f.attributes = FILE_ATTRIBUTE_REPARSE_POINT;
+        fm_starve(skip, 100);
+        PFILE_OBJECT const raw =
+            fm_open_how(&file.f, false, FILE_OPENED, FO_SYNCHRONOUS_IO, &as_it_lies);
+        fm_starve(0, 0);
+        if (raw) {
+            memset(file.data + BLOCK, 0, BLOCK);
+            CHECK(!warm(raw));
+            fm_close(raw);
+            fm_settle();
+            memset(file.data + BLOCK, 'b', BLOCK);
+        }
+        refused += !raw;
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        fm_close(o);
+        end();
+    }
+    CHECK(refused > 0 && refused < 10);
+}
+
+/* A program that deletes, or only asks, opens so, too. It reads nothing, and nothing is made. */
+static void test_lies_and_is_not_read(void)
+{
+    begin();
+    file.f.attributes = FILE_ATTRIBUTE_REPARSE_POINT;
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(warm(o));
+    fm_close(fm_open_how(
+        &file.f, false, FILE_OPENED, FO_SYNCHRONOUS_IO,
+        &(const struct fm_how){ .options = FILE_OPEN_REPARSE_POINT, .asks_only = TRUE }));
+    CHECK(hits(o));
+    fm_close(o);
+    end();
+}
+
 const struct harness_test shell_kinds_tests[] = {
     TEST(kinds_without_memory), TEST(changes_of_unknown_kinds), TEST(encrypted_while_read),
-    TEST(encrypted_in_a_read),  TEST(encrypted_while_judged),   TEST_END,
+    TEST(encrypted_in_a_read),  TEST(encrypted_while_judged),   TEST(lies_later),
+    TEST(lies_without_memory),  TEST(lies_and_is_not_read),     TEST_END,
 };

@@ -13,24 +13,22 @@
  */
 #include "filter_shell.h"
 
-/* S8. What this handle reads is not what others read, and it may be the only one so far. Where the
- * file system must not be asked for the file's kind, the next operation that may does so. */
-static VOID open_as_it_lies(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+/* S8. What this handle reads may be what others do not read, at once or later: the file may get its
+ * reparse point while it is open. One that may not read, as for a deletion, does not matter. FALSE:
+ * there is no memory to note it. */
+static BOOLEAN open_as_it_lies(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
 {
-    const BOOLEAN query = ops_may_query(d);
     struct context *c;
 
     if (!(d->Iopb->Parameters.Create.Options & FILE_OPEN_REPARSE_POINT) ||
-        (query && !stream_is_reparsed(o)))
-        return;
-    c = stream_any(o, query);
+        !o->FileObject->ReadAccess)
+        return TRUE;
+    c = stream_any(o, ops_may_query(d));
     if (!c)
-        return;
-    if (query)
-        stream_mapped(c->stream);
-    else
-        stream_may_lie(c->stream, TRUE);
+        return !stream_is_lost(o);
+    stream_lies(c->stream);
     FltReleaseContext(c);
+    return TRUE;
 }
 
 /* What this handle reads would be wrong, and it cannot be noted. Nobody has the handle yet. */
@@ -71,12 +69,12 @@ FLT_POSTOP_CALLBACK_STATUS FLTAPI opens_post_create(PFLT_CALLBACK_DATA d, PCFLT_
             fc_written_anything(&driver.core);
         return FLT_POSTOP_FINISHED_PROCESSING;
     }
-    if (d->IoStatus.Status == STATUS_OPLOCK_BREAK_IN_PROGRESS && !stream_opened_early(o)) {
+    if ((d->IoStatus.Status == STATUS_OPLOCK_BREAK_IN_PROGRESS && !stream_opened_early(o)) ||
+        !open_as_it_lies(d, o)) {
         take_back(d, o, emptied);
         return FLT_POSTOP_FINISHED_PROCESSING;
     }
     stream_writer(o, TRUE);
-    open_as_it_lies(d, o);
     if (!(o->FileObject->WriteAccess || emptied))
         return FLT_POSTOP_FINISHED_PROCESSING;
     if (!stream_of(d, o, ops_may_query(d), &c)) {

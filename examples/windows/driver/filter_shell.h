@@ -53,7 +53,7 @@ struct stream {
     BOOLEAN mapped;    /* somebody may store through a mapping: `mapping` has begun */
     BOOLEAN locked;    /* byte ranges were locked; as long as it is open */
     BOOLEAN early;     /* a handle of it was opened early, or marked: rule R9 */
-    BOOLEAN may_lie;   /* it was opened as it lies, and may have a reparse point */
+    BOOLEAN lies;      /* somebody may read it as it lies; as long as it is open: rule S8 */
     struct fc_write mapping;
 };
 struct context {
@@ -96,8 +96,6 @@ extern const FLT_CONTEXT_REGISTRATION stream_contexts[];
  * stream may be judged, for which the file system is asked. With *c, which is to be released. */
 struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask,
                          struct context **c);
-/* Is it a file with a reparse point, or may it be one? */
-BOOLEAN stream_is_reparsed(PCFLT_RELATED_OBJECTS o);
 /* Rule C6: it is not cached, but its file may be. */
 BOOLEAN stream_is_elsewhere(struct stream *s);
 /* Rule C6: the file of this operation gets the new name. FALSE: there is no memory to note it. */
@@ -122,8 +120,9 @@ VOID stream_unwritten(struct context *c);
 BOOLEAN stream_is_unwritten(struct stream *s);
 /* A transaction may write it: so it is from now on, and its file is as long as the driver. */
 VOID stream_transacted(struct stream *s);
-/* Rule S8, if it has a reparse point: that is asked when it is judged again. FALSE: it was. */
-VOID stream_may_lie(struct stream *s, BOOLEAN may);
+/* Rule S8: a handle was opened that reads it as it lies. It is judged again, and passes if it has a
+ * reparse point; also if it gets one later, and is judged again then. */
+VOID stream_lies(struct stream *s);
 /* It may have become another kind of file: it is judged again. */
 VOID stream_doubted(struct stream *s);
 /* The file was changed as a whole a moment ago. */

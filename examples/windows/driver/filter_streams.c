@@ -141,7 +141,7 @@ bool stream_facts(void *ctx, const void *via, struct fc_facts *facts, bool only_
 /* ---- Which streams --------------------------------------------------------------------------- */
 
 /* FALSE: the file system does not tell. It may be a file of any kind then, also a directory. */
-static BOOLEAN kind_of(PCFLT_RELATED_OBJECTS o, struct fc_stream *s)
+static BOOLEAN kind_of(PCFLT_RELATED_OBJECTS o, struct fc_stream *s, BOOLEAN *reparsed)
 {
     FILE_BASIC_INFORMATION info;
 
@@ -149,6 +149,7 @@ static BOOLEAN kind_of(PCFLT_RELATED_OBJECTS o, struct fc_stream *s)
                                             FileBasicInformation, NULL)))
         return FALSE;
     *s = (struct fc_stream){ .paging = FsRtlIsPagingFile(o->FileObject) != 0 };
+    *reparsed = (info.FileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0;
     s->directory = info.FileAttributes & FILE_ATTRIBUTE_DIRECTORY;
     s->encrypted = info.FileAttributes & FILE_ATTRIBUTE_ENCRYPTED;
     s->recalled = info.FileAttributes & (FILE_ATTRIBUTE_OFFLINE | FILE_ATTRIBUTE_RECALL_ON_OPEN |
@@ -158,6 +159,7 @@ static BOOLEAN kind_of(PCFLT_RELATED_OBJECTS o, struct fc_stream *s)
 
 struct verdict {
     BOOLEAN cached, by_name, elsewhere; /* as in struct stream */
+    BOOLEAN reparsed;                   /* it has a reparse point */
 };
 
 static BOOLEAN has_other_names(PCFLT_RELATED_OBJECTS o)
@@ -188,7 +190,7 @@ static BOOLEAN is_wanted(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct v
     PFLT_FILE_NAME_INFORMATION name;
     BOOLEAN fits, is_left_out; /* the name; the kind, which may be another one later (C6) */
 
-    if (!kind_of(o, &s))
+    if (!kind_of(o, &s, &v->reparsed))
         return FALSE;
     is_left_out = s.encrypted || s.recalled;
     s.encrypted = s.recalled = FALSE;
@@ -291,6 +293,18 @@ static VOID set_verdict(struct stream *s, const struct verdict *v, ULONG rules, 
     }
 }
 
+/* Is it open as it lies? Asked after the question for its kind: who opens it so later has it judged
+ * again. */
+static BOOLEAN is_lying(struct stream *s)
+{
+    BOOLEAN is;
+
+    ExAcquireFastMutex(&s->lock);
+    is = s->lies;
+    ExReleaseFastMutex(&s->lock);
+    return is;
+}
+
 /* Judges a stream. One with a mapping for writing that is older than this driver passes until
  * nobody uses it. One that cannot be judged now may be cached: its changes count, and the next
  * operation tries again. */
@@ -300,13 +314,12 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
     const ULONG rules = port_rules();
     struct verdict v = { 0 };
     ULONG doubts;
-    BOOLEAN counts, known, may_lie;
+    BOOLEAN counts, known;
 
     ExAcquireFastMutex(&s->lock);
     counts = s->cached || s->elsewhere;
-    may_lie = s->may_lie;
     doubts = s->doubts;
-    known = s->rules == rules && !may_lie;
+    known = s->rules == rules;
     ExReleaseFastMutex(&s->lock);
     if (known || !may_ask)
         return counts || !known;
@@ -315,10 +328,8 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
     if (!known)
         return TRUE;
     if (v.cached && (MmDoesFileHaveUserWritableReferences(o->FileObject->SectionObjectPointer) ||
-                     (may_lie && stream_is_reparsed(o))))
+                     (v.reparsed && is_lying(s))))
         stream_mapped(s);
-    if (may_lie)
-        stream_may_lie(s, FALSE);
     set_verdict(s, &v, rules, doubts);
     return v.cached || v.elsewhere;
 }
@@ -334,7 +345,7 @@ BOOLEAN stream_is_judged(struct stream *s)
     BOOLEAN is;
 
     ExAcquireFastMutex(&s->lock);
-    is = s->cached && s->rules == rules && !s->may_lie && !stream_is_unwritten(s);
+    is = s->cached && s->rules == rules && !stream_is_unwritten(s);
     ExReleaseFastMutex(&s->lock);
     return is;
 }
@@ -361,16 +372,6 @@ struct stream *stream_of(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN 
     FltReleaseContext(*c);
     *c = NULL;
     return NULL;
-}
-
-BOOLEAN stream_is_reparsed(PCFLT_RELATED_OBJECTS o)
-{
-    FILE_BASIC_INFORMATION info;
-
-    return !NT_SUCCESS(FltQueryInformationFile(o->Instance, o->FileObject, &info, sizeof(info),
-                                               FileBasicInformation, NULL)) ||
-           (info.FileAttributes & (FILE_ATTRIBUTE_REPARSE_POINT | FILE_ATTRIBUTE_DIRECTORY)) ==
-               FILE_ATTRIBUTE_REPARSE_POINT;
 }
 
 struct context *stream_any(PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask)
@@ -481,19 +482,23 @@ VOID stream_transacted(struct stream *s)
     stream_mapped(s);
 }
 
-VOID stream_may_lie(struct stream *s, BOOLEAN may)
+static VOID doubt(struct stream *s, BOOLEAN lies)
 {
     ExAcquireFastMutex(&s->lock);
-    s->may_lie = may;
+    s->lies = s->lies || lies;
+    s->rules = 0;
+    s->doubts++;
     ExReleaseFastMutex(&s->lock);
+}
+
+VOID stream_lies(struct stream *s)
+{
+    doubt(s, TRUE);
 }
 
 VOID stream_doubted(struct stream *s)
 {
-    ExAcquireFastMutex(&s->lock);
-    s->rules = 0;
-    s->doubts++;
-    ExReleaseFastMutex(&s->lock);
+    doubt(s, FALSE);
 }
 
 static VOID set_locked(struct stream *s)
