@@ -518,10 +518,6 @@ SHELL = [
     rule('C1 of the file system', 'zeros_of_the_file_system', OPS,
          '        return pass(d, o);\n    c = make_change(context, WRITE);\n    if',
          '        return pass(d, o);\n    c = NULL;\n    if'),
-    rule('C1 inside of a change', 'paging_writes_inside', OPS,
-         'if (is_paging(d) && (!o->FileObject || stream_has_pages(o)))',
-         'if (is_paging(d) && (!o->FileObject || stream_has_pages(o) || '
-         'stream_known(o)->stream->file.brackets > 0))'),
     rule('C1 of the memory manager', 'paging_writes_of_drivers', STREAMS,
          '(p && ReadPointerNoFence(&p->DataSectionObject)) ||', ''),
     rule('C1 of paging files', 'paging_writes_of_files', STREAMS,

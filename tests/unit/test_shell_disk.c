@@ -267,22 +267,29 @@ static void test_zeros_of_the_file_system(void)
 
 static PFILE_OBJECT reader;
 
-/* A driver's paging write to block 2, while a program's write to block 1 is on its way. */
+static void read_what_is_there(void *arg)
+{
+    static uint8_t to[BLOCK];
+    ULONG n;
+    bool by;
+    (void)arg;
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_EQ(fm_read(reader, 2 * BLOCK, BLOCK, to, &n, &by, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(to[0], file.data[2 * BLOCK]);
+        fm_settle();
+    }
+}
+
+/* A driver's paging write to block 2, while a program's write to block 1 is on its way. Others read
+ * meanwhile. */
 static NTSTATUS store_meanwhile(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 {
+    struct os_thread t;
     (void)ctx, (void)o;
-    memset(file.data + 2 * BLOCK, 'x', BLOCK);
-    for (unsigned i = 0; i < 2; i++) { /* others read while the write is on its way */
-        static uint8_t to[BLOCK];
-        ULONG n;
-        bool by;
-        CHECK_EQ(fm_read(reader, 2 * BLOCK, BLOCK, to, &n, &by, FM_PLAIN), STATUS_SUCCESS);
-        CHECK_EQ(to[0], 'x');
-        fm_settle();
-        memset(file.data + 2 * BLOCK, 'y', BLOCK);
-        CHECK_EQ(fm_read(reader, 2 * BLOCK, BLOCK, to, &n, &by, FM_PLAIN), STATUS_SUCCESS);
-        CHECK_EQ(to[0], 'y');
-        memset(file.data + 2 * BLOCK, 'x', BLOCK);
+    for (unsigned i = 0; i < 2; i++) {
+        memset(file.data + 2 * BLOCK, i ? 'x' : 'y', BLOCK);
+        CHECK(os_thread_begin(&t, read_what_is_there, NULL));
+        os_thread_join(&t);
     }
     *information = BLOCK;
     return STATUS_SUCCESS;
