@@ -188,13 +188,14 @@ NTSTATUS FLTAPI FltSetStreamHandleContext(PFLT_INSTANCE i, PFILE_OBJECT o, ULONG
 {
     struct context *const x = context_of(context, "FltSetStreamHandleContext");
     struct fm_object *const h = fm_object(o);
+    struct fm_file *const f = file_of(o); /* may note a fault, which takes the lock */
     NTSTATUS s = STATUS_SUCCESS;
 
     fm_at_most(APC_LEVEL, "FltSetStreamHandleContext");
     if (how != FLT_SET_CONTEXT_KEEP_IF_EXISTS || x->type != FLT_STREAMHANDLE_CONTEXT)
         fm_fault("the emulation knows one way only", "FltSetStreamHandleContext");
     fm_lock_it();
-    if (!file_of(o) || file_of(o)->no_contexts) {
+    if (!f || f->no_contexts) {
         s = STATUS_NOT_SUPPORTED;
     } else if (i->deleting) {
         s = STATUS_FLT_DELETING_OBJECT;
