@@ -140,6 +140,7 @@ static void test_not_lost(void)
         CASE("i %u", i);
         other.f.no_contexts = i == 1;
         PFILE_OBJECT const x = fm_open(&other.f, true, FILE_OPENED);
+        other.f.sections.DataSectionObject = &other;
         CHECK_EQ(write_lazily(x, &lock_conflict, &paging), lock_conflict);
         CHECK_EQ(write_lazily(x, &device_error, &paging), device_error);
         fm_close(x);
