@@ -4,16 +4,19 @@
  *
  * Owns: the order of the steps. Begin puts the bracket in the file's list and makes the intents of
  * its regions durable. Then it goes through the stripes of the range one by one: it counts itself
- * in the stripe (cm_stripe.intents), moves the ticket and kills the copies durably. If the range is
- * too large for that, the file gets a new incarnation instead. Only then may the caller write. End
- * takes the bracket out of the list, and out of the counts of the same stripes, and moves their
- * tickets once more.
+ * in the stripe (cm_stripe.intents), moves the ticket and kills the copies durably. Only then may
+ * the caller write. End takes the bracket out of the list, and out of the counts of the same
+ * stripes, and moves their tickets once more.
  *
- * For two kinds of brackets the stripes are not enough. An append does not know its range. But it
+ * For three kinds of brackets the stripes are not enough. An append does not know its range. But it
  * changes no byte that exists, so nothing has to be forgotten; only fills have to be refused. A
- * truncation reaches from the new size to the last block that may be cached. Both kinds count in
- * the file's `stale` while they are open, and move the file's ticket. So fills of the whole file
- * are refused.
+ * truncation reaches from the new size to the last block that may be cached. So does a large range
+ * if it reaches further. These kinds count in the file's `stale` while they are open, and move the
+ * file's ticket. So fills of the whole file are refused.
+ *
+ * A range that is large even up to there leaves each stripe at once: it would hold most of the
+ * pool's, and refuse fills of other files for as long as it is open. If it leaves no block of the
+ * file, or would take too long, the file gets a new incarnation instead.
  *
  * Who: api/.
  */
@@ -25,7 +28,10 @@
 #include "state/region.h"
 #include "state/settle.h"
 
-#define LARGE_BLOCKS (UINT64_C(64) << 20 >> 12) /* 64 MiB: more takes a new incarnation */
+#define LARGE_BLOCKS (UINT64_C(64) << 20 >> 12) /* 64 MiB: more does not stay in its stripes */
+/* 4 GiB, which no request to a disk exceeds. To look for so many blocks takes 0.1 s, or 0.2 s if
+ * all are cached. More takes a new incarnation. */
+#define MOST_BLOCKS (UINT64_C(4) << 30 >> 12)
 
 enum bracket_kind {
     ATTRIBUTES, /* content stays as it is */
@@ -119,6 +125,20 @@ static void release_bracket(struct cm_object *f, struct cm_open_bracket *b)
     cm_cache_free(f->cache, b, sizeof(*b));
 }
 
+/* Does the file's `stale` refuse fills while it is open? */
+static bool is_stale(const struct plan *p)
+{
+    return p->kind == APPEND || p->kind == MOVES_END || p->end - p->first > LARGE_BLOCKS;
+}
+
+/* Does a new incarnation cost less than to forget the blocks of the bracket? */
+static bool goes_at_once(struct cm_object *f, const struct cm_open_bracket *b)
+{
+    const uint64_t blocks = b->end - b->first;
+    return blocks > MOST_BLOCKS ||
+           (blocks > LARGE_BLOCKS && b->first == 0 && b->end >= limit_block(f));
+}
+
 /* File lock held. Does everything of a begin but the stripes. *linked: the bracket is in the
  * list. */
 static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const struct plan *p,
@@ -131,7 +151,7 @@ static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const s
     if (e)
         return e;
     b->regions = regions_of(f, p);
-    cm_file_link(f, b, p->kind == APPEND || p->kind == MOVES_END);
+    cm_file_link(f, b, is_stale(p));
     *linked = true;
     if (b->regions != 0 && cm_region_intend(f, b->regions))
         e = cm_file_abandon_record(f, CM_EIO);
@@ -147,11 +167,11 @@ static int begin_in_file(struct cm_object *f, struct cm_open_bracket *b, const s
         return 0;
     b->first = p->first;
     b->end = p->end;
-    if (p->kind == MOVES_END && b->end > limit_block(f))
+    if (is_stale(p) && b->end > limit_block(f))
         b->end = limit_block(f);
     if (b->end < b->first)
         b->end = b->first;
-    if (b->end - b->first <= LARGE_BLOCKS)
+    if (!goes_at_once(f, b))
         return 0;
     b->end = b->first; /* no stripes: everything goes at once */
     return cm_file_renew(f);
@@ -166,11 +186,29 @@ static bool stands(struct cm_open_bracket *b)
     return at_swap_acq_rel(&b->state, CM_BRACKET_RAISED) != CM_BRACKET_ORPHANED;
 }
 
+/* Forgets the blocks of a large bracket, group by group. It does not stay in their stripes: the
+ * file's `stale` refuses its fills. */
+static __attribute__((noinline)) int forget_large(struct cm_object *f, struct cm_open_bracket *b)
+{
+    int e = 0;
+    for (uint64_t first = b->first, stop; first < b->end; first = stop) {
+        stop = ((first >> CM_GROUP_SHIFT) + 1) << CM_GROUP_SHIFT;
+        stop = stop < b->end ? stop : b->end;
+        if (cm_forget_begin(f, b->incarnation, first, stop, &b->home))
+            e = CM_EIO;
+        cm_forget_end(f->cache, b->incarnation, first, stop, &b->home);
+    }
+    b->end = b->first;
+    return e;
+}
+
 /* Begins a bracket, which is in its file's list, on its stripes. Then decides whether it stands. */
 static int raise_stripes(struct cm_object *f, struct cm_open_bracket *b, int e)
 {
     struct cm_cache *c = f->cache;
-    const int unreached = cm_forget_begin(f, b->incarnation, b->first, b->end, &b->home);
+    const int unreached = b->end - b->first > LARGE_BLOCKS
+                              ? forget_large(f, b)
+                              : cm_forget_begin(f, b->incarnation, b->first, b->end, &b->home);
     if (e == 0 && !unreached)
         return stands(b) ? 0 : CM_EBRACKET; /* if not, its blocks are forgotten all the same */
     cm_lock_acquire(&f->lock);

@@ -29,6 +29,7 @@ from serve import (  # noqa: E402
     cold_part, content, counter, dirty, eventually, get, leave_ending, make, nbd, not_sanitized,
     put, read_all, refused, run, sanitized, settle_doubts, want, warm_after_ending, web_server,
     works)
+from trims import check_large_trims  # noqa: E402,F401
 
 
 # ---- The checks: every function that begins with check_ -----------------------------------------

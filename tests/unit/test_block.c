@@ -191,31 +191,117 @@ static void test_overlapping_brackets(void)
     pool_end(&p);
 }
 
-/* More than 64 MiB: forgets by a new incarnation, not block by block, and just as safely. */
+/* More than 64 MiB: what lies outside stays cached. The whole file refuses fills while the bracket
+ * is open. Its stripes do not, so other files go on. */
 static void test_large_bracket(void)
 {
     struct pool p;
-    cm_file *f = open_pool_and_file(&p, MIB);
-    CHECK_EQ(put_all(f, 0, 10, 5), 10);
-    CHECK_EQ(put_all(f, 20000, 10, 5), 10);
-    uint64_t inc = info_of(f).incarnation;
-    cm_bracket w = begin_write(f, 5 * BLK, 64 * MIB); /* largest one that uses stripes */
+    cm_file *f = open_pool_and_file(&p, MIB), *other = attach(&p, 2, CM_BLOCK_MAX / 2, 1, 0);
+    const uint64_t bytes[] = { 64 * MIB, 64 * MIB + 1, 100 * MIB, UINT64_C(4) << 30 };
+    const uint64_t last = (UINT64_C(4) << 30) / BLK + 100, inc = info_of(f).incarnation;
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("%" PRIu64 " bytes", bytes[i]);
+        const uint64_t end = 5 + (bytes[i] + BLK - 1) / BLK;
+        (void)put_all(f, 0, 10, 5);
+        (void)put_all(f, end - 5, 10, 5);
+        (void)put_all(f, last, 2, 5);
+        cm_miss before = miss_of(f, end * BLK / 2, BLK);
+        cm_bracket w = begin_write(f, 5 * BLK, bytes[i]);
+        CHECK_EQ(info_of(f).incarnation, inc);
+        CHECK_EQ(hits(f, 0, 10, 5), 5);
+        CHECK_EQ(hits(f, end - 5, 10, 5), 5);
+        CHECK_EQ(hits(f, last, 2, 5), 2);
+        CHECK_EQ(fill(f, &before, 5, BLK, 0), CM_NOT_STORED_STALE);
+        CHECK_EQ(put(f, 7, 5), CM_NOT_STORED_STALE);
+        if (i > 0) {
+            CHECK_EQ(put(f, end + 20, 5), CM_NOT_STORED_STALE);
+            CHECK_EQ(put(other, i, 5), 0);
+        }
+        cm_miss m = miss_of(f, end * BLK / 2, BLK);
+        CHECK(m.flags & CM_MISS_NOFILL);
+        m.flags = 0; /* a caller that ignores the flag */
+        CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
+        CHECK_EQ(fill(f, &before, 5, BLK, 0), CM_NOT_STORED_STALE);
+        CHECK_EQ(put(f, 7, 6), 0);
+        CHECK_EQ(look(f, 7, 6), RIGHT);
+        w = begin_write(f, 0, 40 * BLK); /* for the next case */
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+    }
+    CHECK_EQ(cm_invalidate(f, 5 * BLK, UINT64_C(4) << 30), 0);
     CHECK_EQ(info_of(f).incarnation, inc);
-    CHECK_EQ(hits(f, 0, 10, 5), 5);
+    CHECK_EQ(hits(f, last, 2, 5), 2);
+    pool_end(&p);
+}
+
+/* A large range goes no further than blocks were cached: one of any size at a place where nothing
+ * was ever read takes nothing with it. */
+static void test_large_bracket_behind(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    const uint64_t inc = info_of(f).incarnation, bytes[] = { 65 * MIB, UINT64_C(1) << 40 };
+    CHECK_EQ(put_all(f, 0, 10, 5), 10);
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("%" PRIu64 " bytes", bytes[i]);
+        cm_bracket w = begin_write(f, 100 * BLK, bytes[i]);
+        CHECK_EQ(hits(f, 0, 10, 5), 10);
+        CHECK_EQ(put(f, 200, 5), CM_NOT_STORED_STALE);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(cm_invalidate(f, 100 * BLK, bytes[i]), 0);
+        CHECK_EQ(hits(f, 0, 10, 5), 10);
+        w = begin_write(f, 9 * BLK, bytes[i]);
+        CHECK_EQ(hits(f, 0, 10, 5), 9);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(put(f, 9, 5), 0);
+    }
+    CHECK_EQ(info_of(f).incarnation, inc);
+    pool_end(&p);
+}
+
+/* A fill that began before a large bracket raises the limit while the bracket looks at it: it is
+ * refused, because the file's ticket has moved. */
+static void test_large_bracket_meets_fill(void)
+{
+    struct pool p;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    CHECK_EQ(put(f, 0, 5), 0);
+    cm_miss m = miss_of(f, 3000 * BLK, BLK);
+    cm_bracket w = begin_write(f, 2000 * BLK, 65 * MIB);
     CHECK(cm_write_end(f, &w, NULL) >= 0);
-    CHECK_EQ(put_all(f, 5, 5, 5), 5);
-    w = begin_write(f, 5 * BLK, 64 * MIB + 1);
-    CHECK(info_of(f).incarnation > inc);
-    CHECK_EQ(hits(f, 0, 10, 5), 0);
-    CHECK_EQ(hits(f, 20000, 10, 5), 0);
-    CHECK_EQ(put(f, 2, 5), CM_NOT_STORED_STALE); /* its stripes have no intent, but the file has */
-    cm_miss m = miss_of(f, 100 * MIB, BLK);
-    CHECK(m.flags & CM_MISS_NOFILL);
-    m.flags = 0; /* a caller that ignores the flag */
     CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
-    CHECK(cm_write_end(f, &w, NULL) >= 0);
-    CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
-    CHECK_EQ(put_all(f, 0, 10, 6), 10);
+    CHECK_EQ(look(f, 3000, 5), MISS);
+    pool_end(&p);
+}
+
+/* What leaves nothing of the file, or is larger than 4 GiB and cached behind that: forgets by a new
+ * incarnation, and just as safely. */
+static void test_huge_bracket(void)
+{
+    struct pool p;
+    const uint64_t most = UINT64_C(4) << 30;
+    cm_file *f = open_pool_and_file(&p, MIB);
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        CHECK_EQ(put_all(f, 0, 10, 5), 10);
+        CHECK_EQ(put_all(f, i ? most / BLK + 20 : 20000, 10, 5), 10);
+        const uint64_t inc = info_of(f).incarnation;
+        cm_bracket w = i ? begin_write(f, 5 * BLK, most + 1) : begin_write(f, 0, 100 * MIB);
+        CHECK(info_of(f).incarnation > inc);
+        CHECK_EQ(hits(f, 0, 10, 5), 0);
+        CHECK_EQ(hits(f, i ? most / BLK + 20 : 20000, 10, 5), 0);
+        CHECK_EQ(put(f, 2, 5), CM_NOT_STORED_STALE); /* its stripes have no intent: the file has */
+        cm_miss m = miss_of(f, 100 * MIB, BLK);
+        CHECK(m.flags & CM_MISS_NOFILL);
+        m.flags = 0; /* a caller that ignores the flag */
+        CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(fill(f, &m, 5, BLK, 0), CM_NOT_STORED_STALE);
+        CHECK_EQ(put_all(f, 0, 10, 6), 10);
+        w = begin_write(f, 0, 10 * BLK);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+    }
     pool_end(&p);
 }
 
@@ -224,7 +310,10 @@ static void test_bracket_over_new_incarnation(void)
 {
     struct pool p;
     cm_file *f = open_pool_and_file(&p, MIB);
-    cm_bracket small = begin_write(f, 3 * BLK, BLK), large = begin_write(f, 0, 65 * MIB);
+    CHECK_EQ(put(f, 20000, 5), 0);
+    const uint64_t inc = info_of(f).incarnation;
+    cm_bracket small = begin_write(f, 3 * BLK, BLK), large = begin_write(f, 0, 100 * MIB);
+    CHECK(info_of(f).incarnation > inc);
     CHECK(cm_write_end(f, &large, NULL) >= 0);
     CHECK_EQ(put(f, 3, 5), CM_NOT_STORED_STALE);
     CHECK(miss_of(f, 3 * BLK, BLK).flags & CM_MISS_NOFILL);
@@ -596,6 +685,9 @@ static const struct harness_test block_tests[] = {
     TEST(forget_all_matches),
     TEST(overlapping_brackets),
     TEST(large_bracket),
+    TEST(large_bracket_behind),
+    TEST(large_bracket_meets_fill),
+    TEST(huge_bracket),
     TEST(bracket_over_new_incarnation),
     TEST(miss_shape),
     TEST(no_ticket),

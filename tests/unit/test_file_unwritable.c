@@ -503,10 +503,11 @@ static void test_large_unwritable(void)
     cm_validator v = val(100 * MIB, 7);
     cm_bracket w;
     cm_file *f = warm_pool(&p, &v, CM_SOLE_WRITER);
+    CHECK_EQ(put(f, 20000, 7), 0);
     break_range(&p, 0,
                 p.c->media.geo.record_offset + cm_object_of(f)->place * sizeof(struct cm_record) +
                     offsetof(struct cm_record, intents));
-    CHECK_EQ(cm_write_begin(f, 0, 65 * MIB, &w), CM_EFORGET);
+    CHECK_EQ(cm_write_begin(f, 0, 100 * MIB, &w), CM_EFORGET);
     CHECK_EQ(info_of(f).brackets, 0);
     heal(&p);
     pool_end(&p);

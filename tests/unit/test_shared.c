@@ -643,6 +643,8 @@ static void *own(void *arg)
 {
     struct both *b = arg;
     for (uint64_t i = 2; i < ROUNDS; i++) {
+        if (i % 3 == 0) /* as if much were cached: then the file gets a new incarnation */
+            at_store_seq_cst(&cm_object_of(b->f)->limit, 65 * MIB);
         cm_bracket w = begin_write(b->f, 0, i % 3 ? 10 * BLK : 65 * MIB);
         at_store_seq_cst(&running.told, i);
         at_store_seq_cst(&running.version, i);
