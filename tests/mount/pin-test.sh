@@ -263,6 +263,8 @@ removed() {
 
 many=$work/many narrow=$work/narrow
 full="the volume of the pool at $narrow is full, and a sparse pool grows no more; make room there"
+was_full="the volume of the pool at $narrow was full, and a sparse pool grows no more until it is "
+was_full+="mounted again; do so, now that there is room, or"
 # on_narrow BALLAST SIZE [OPTION...]: a mount whose pool lies on a volume that has so much else.
 on_narrow() {
   mkdir -p "$many" "$narrow"
@@ -288,6 +290,25 @@ t_filled() { # a sparse pool fills its volume
   status 7 "$cm" pin "$many"
   says "^cachemax: 6 files of .* not pinned: .* room for .* more; $full and mount again, or unpin"
   fails says 'larger pool'
+  rm "$narrow/ballast"
+  for _ in 1 2; do
+    status 7 "$cm" warm "$many"
+    says "had to make room for those after: $was_full name fewer$"
+    says "6 files were left out: $was_full name fewer$"
+    fails says 'warm again|too few files|narrow is full'
+  done
+  status 7 "$cm" pin "$many"
+  says "^cachemax: 6 files of .* not pinned: .* room for .* more; $was_full unpin others$"
+  leave_narrow
+}
+t_filled_index() { # that of a larger pool has holes when its slots end
+  local n
+  on_narrow 4m 2G --sparse
+  for n in 1 2 3 4 5 6; do
+    "$cm" warm "$many/$n" || [ $? = 7 ]
+  done >"$work/said" 2>&1
+  says "cached in part: $full"
+  fails says 'warm again'
   leave_narrow
 }
 t_full_before() { # there is no room for a sparse pool's first blocks
@@ -296,8 +317,19 @@ t_full_before() { # there is no room for a sparse pool's first blocks
   status 7 "$cm" warm "$many"
   says "^cachemax: 6 files are cached in part: $full"
   status 7 "$cm" pin "$many"
-  says "^cachemax: 6 files are not pinned: the pool knows too few files .* stay; $full"
-  leave_narrow
+  says "^cachemax: 6 files are not pinned: their records could not be written; $full"
+  rm "$narrow/ballast"
+  status 7 "$cm" warm "$many"
+  says "^cachemax: 6 files are cached in part: $was_full name fewer$"
+  status 7 "$cm" pin "$many"
+  says "^cachemax: 6 files are not pinned: their records could not be written; $was_full unpin"
+  umount "$many"
+  wait $!
+  "$mount_bin" "$many" --pool "$narrow/pool"
+  status 0 "$cm" warm "$many/1" "$many/2"
+  status 0 "$cm" pin "$many/1" "$many/2"
+  umount "$many"
+  umount "$narrow"
 }
 t_full_later() { # a sparse pool had all its slots before
   local n
@@ -372,6 +404,7 @@ check "more files than it can pin" t_records
 do_unmount || fail "the end" "status $status"
 if [ $via = pool ] && need_root "a full volume"; then
   check_at / "a full volume: a sparse pool has filled it" t_filled
+  check_at / "a full volume: there are holes in the index" t_filled_index
   check_at / "a full volume: it was so before" t_full_before
   check_at / "a full volume: the pool has its room" t_full_beside
   check_at / "a full volume: a sparse pool had all its slots before" t_full_later

@@ -96,14 +96,16 @@ void warm_print_json(const struct warm *w, uint64_t all)
 
 struct places {
     uint64_t slots, used;
+    uint64_t pinned_max; /* bytes: half of what the pool uses at most */
 };
 
 static void on_is(void *ctx, const char *name, const char *value)
 {
     struct places *p = ctx;
-    uint64_t *const at = !strcmp(name, "slots")  ? &p->slots
-                         : !strcmp(name, "used") ? &p->used
-                                                 : NULL;
+    uint64_t *const at = !strcmp(name, "slots")        ? &p->slots
+                         : !strcmp(name, "used")       ? &p->used
+                         : !strcmp(name, "pinned_max") ? &p->pinned_max
+                                                       : NULL;
 
     if (at && !control_number(value, at))
         *at = 0;
@@ -117,27 +119,52 @@ static bool fills_its_volume(const char *pool, struct os_volume *volume)
     return os_is_sparse(pool, &takes) && os_volume(pool, volume) && volume->free < VOLUME_FULL;
 }
 
-bool warm_has_room(const struct os_mount *m)
+static bool ask_places(const struct os_mount *m, struct places *p)
 {
-    struct places p = { .slots = 0 };
-    const struct control_listener listener = { .is = on_is, .ctx = &p };
+    const struct control_listener listener = { .is = on_is, .ctx = p };
     struct control *c = calloc(1, sizeof(*c));
-    struct os_volume volume;
     struct control_end end;
     bool told;
 
+    *p = (struct places){ .pinned_max = UINT64_MAX }; /* an older mount does not tell it */
     if (!c)
         return false;
     told = control_open_mount(c, m, ASK_SECONDS) == 0 &&
            control_ask(c, "status", 0, "", ASK_SECONDS, &listener, &end) == 0 && end.code == 0;
     control_close(c);
     free(c);
-    return told && p.used < p.slots && !fills_its_volume(m->source, &volume);
+    return told;
 }
 
-/* What to do: `other`, or what helps a sparse pool whose volume is full. A pool that has all its
- * room may fill its volume, too. So may a sparse one that has all its slots: then its holes are
- * elsewhere, say in the records of files. */
+/* Its volume was full: it uses the places that it had then, until it is opened again. */
+static bool grows_no_more(const struct places *p)
+{
+    return p->pinned_max / CM_BLOCK_SIZE < p->slots / 2;
+}
+
+bool warm_has_room(const struct os_mount *m)
+{
+    struct places p;
+    struct os_volume volume;
+
+    return ask_places(m, &p) && p.used < p.slots && !grows_no_more(&p) &&
+           !fills_its_volume(m->source, &volume);
+}
+
+/* Was the volume full, so that the pool of the first file does not use its holes any more? */
+static bool was_full(const struct warm *w)
+{
+    const struct control_files *const f = w->first.all;
+    struct places p;
+    uint64_t takes;
+
+    return os_is_sparse(w->pool, &takes) && ask_places(&f->mounts[f->v[0].mount], &p) &&
+           grows_no_more(&p);
+}
+
+/* What to do: `other`, or what helps a sparse pool whose volume is full, or was. A pool that has
+ * all its room may fill its volume, too. So may a sparse one that has all its slots: then its holes
+ * are elsewhere, say in the records of files. */
 static const char *way_out(const struct warm *w, char text[WAY_OUT], const char *fewer,
                            const char *other)
 {
@@ -145,13 +172,21 @@ static const char *way_out(const struct warm *w, char text[WAY_OUT], const char 
     struct os_volume volume;
     char at[TOOL_VOLUME];
 
-    if (!w->pool || !fills_its_volume(w->pool, &volume) ||
-        (cm_pool_info(w->pool, &info) == 0 && info.used_slots >= info.slots))
+    if (!w->pool)
         return other;
-    (void)snprintf(text, WAY_OUT,
-                   "the volume of the pool%s is full, and a sparse pool grows no more; make room "
-                   "there and mount again, or %s",
-                   tool_volume_at(at, w->pool), fewer);
+    if (fills_its_volume(w->pool, &volume) &&
+        !(cm_pool_info(w->pool, &info) == 0 && info.used_slots >= info.slots))
+        (void)snprintf(text, WAY_OUT,
+                       "the volume of the pool%s is full, and a sparse pool grows no more; make "
+                       "room there and mount again, or %s",
+                       tool_volume_at(at, w->pool), fewer);
+    else if (was_full(w))
+        (void)snprintf(text, WAY_OUT,
+                       "the volume of the pool%s was full, and a sparse pool grows no more until "
+                       "it is mounted again; do so, now that there is room, or %s",
+                       tool_volume_at(at, w->pool), fewer);
+    else
+        return other;
     return text;
 }
 
@@ -217,26 +252,33 @@ static void say_full(const struct warm *w, uint64_t all)
 static void say_unrecorded(const struct warm *w)
 {
     char text[WAY_OUT];
+    const char *const way = way_out(w, text, "unpin others", NULL);
 
-    tool_message(
-        NULL,
-        "%" PRIu64 " %s not pinned: the pool knows too few files at a time, and pinned "
-        "ones stay; %s",
-        w->unrecorded, files_are(w->unrecorded),
-        way_out(w, text, "unpin others", "unpin others, or make a pool with a larger --max-files"));
+    if (way)
+        tool_message(NULL, "%" PRIu64 " %s not pinned: %s could not be written; %s", w->unrecorded,
+                     files_are(w->unrecorded), w->unrecorded == 1 ? "its record" : "their records",
+                     way);
+    else
+        tool_message(NULL,
+                     "%" PRIu64 " %s not pinned: the pool knows too few files at a time, and "
+                     "pinned ones stay; unpin others, or make a pool with a larger --max-files",
+                     w->unrecorded, files_are(w->unrecorded));
 }
 
 static void say_disturbed(const struct warm *w, uint64_t n)
 {
     const char *const again = w->pin ? "pin" : "warm";
+    const bool full = w->why == CM_NOT_STORED_FULL || w->why == CM_NOT_STORED_BUSY;
+    const char *way = NULL;
     char text[WAY_OUT];
 
-    if (w->why == CM_NOT_STORED_FULL || w->why == CM_NOT_STORED_BUSY)
-        tool_message(
-            NULL, "%" PRIu64 " %s cached in part: %s", n, files_are(n),
-            way_out(w, text, w->pin ? "unpin others" : "name fewer",
-                    "the places for some blocks are all taken by what is pinned or in use; "
-                    "try again, or use a larger pool"));
+    if (full || w->why == CM_NOT_STORED_MEDIA)
+        way = way_out(w, text, w->pin ? "unpin others" : "name fewer",
+                      full ? "the places for some blocks are all taken by what is pinned or in "
+                             "use; try again, or use a larger pool"
+                           : NULL);
+    if (way)
+        tool_message(NULL, "%" PRIu64 " %s cached in part: %s", n, files_are(n), way);
     else if (w->why && w->why != CM_NOT_STORED_STALE && w->why != CM_NOT_STORED_QUOTA)
         tool_message(NULL, "%" PRIu64 " %s cached in part: %s; %s again", n, files_are(n),
                      cm_strerror(w->why), again);
