@@ -1644,7 +1644,8 @@ CM_API int cm_get_info(cm_cache *cache, cm_info *info);
  * a fault guard while it runs, as cm_create(). CM_EINVAL (path or info is NULL, struct_size is not
  * set), and as cm_open(): CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE
  * CM_EDAMAGED CM_EBYTEORDER CM_ENOMEM CM_EIO, and CM_EVERSION CM_EINCOMPAT (these two with the
- * version, owned and owner_pid in *info, and all else 0). */
+ * version, owned and owner_pid in *info, and all else 0; CM_EOVERSIZE with the size that the file
+ * should have). */
 CM_API int cm_pool_info(const char *path, cm_info *info);
 
 /* X(name, text): counters since open. New ones come last, because their numbers are part of the

@@ -263,6 +263,11 @@ int cm_pool_info(const char *path, cm_info *out)
         info.owner_pid = info.owned ? cm_plat_file_holder(&f, 0) : 0;
         const int given = cm_give_result(out, &info, sizeof(info));
         e = given ? given : e;
+    } else if (e == CM_EOVERSIZE) {
+        memset(&info, 0, sizeof(info));
+        info.size = g.pool_size;
+        const int given = cm_give_result(out, &info, sizeof(info));
+        e = given ? given : e;
     }
     unpeek(&f);
     return e;

@@ -225,10 +225,19 @@ static int owned_error(const char *pool)
 static int length_error(const char *pool, int code)
 {
     char now[64] = "", text[TOOL_NUMBER_MAX];
+    cm_info info = CM_INFO_INIT;
     uint64_t size;
 
     if (os_file_size(pool, &size))
         (void)snprintf(now, sizeof(now), " (it has %s)", tool_bytes_exact(text, size));
+    if (now[0] && code == CM_EOVERSIZE && cm_pool_info(pool, &info) == code && info.size > 0) {
+        tool_message(pool,
+                     "is longer than its superblock says (it has %" PRIu64 " bytes, not %" PRIu64
+                     "): something was appended; cut it to its old length ('truncate -s %" PRIu64
+                     "' and its path), or delete it and make it anew (" NOTHING_LOST ")",
+                     size, info.size, info.size);
+        return TOOL_REFUSED;
+    }
     if (code == CM_ETRUNCATED)
         tool_message(pool,
                      "is shorter than its superblock says%s: cut off, or copied in part; delete it "

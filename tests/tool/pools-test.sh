@@ -93,6 +93,7 @@ test_bad_pools()
   cp good bad
   printf x >>bad
   bad_pool longer 3 'bad: is longer than its superblock says'
+  expect longer-length 3 'has 16777217 bytes, not 16777216\).*truncate -s 16777216' "$cm" check bad
   cp good bad
   both 12 ff 00 00 00
   bad_pool newer-version 3 'bad: has a pool format this version does not know .it has version 255,'

@@ -139,6 +139,7 @@ static void expect_refused(const char *path, int code)
 static void test_open_refused(void)
 {
     static uint8_t garbage[128 * 1024];
+    cm_info info = CM_INFO_INIT;
     cm_options o = CM_OPTIONS_INIT;
     cm_cache *c = NULL;
     const char *path = path_of("refused");
@@ -158,6 +159,8 @@ static void test_open_refused(void)
     path = make_pool("refused", MIB, 0);
     CHECK_EQ(os_resize(path, MIB + 4096), 0);
     CALL(expect_refused(path, CM_EOVERSIZE));
+    CHECK_EQ(cm_pool_info(path, &info), CM_EOVERSIZE);
+    CHECK_EQ(info.size, MIB);
     CHECK_EQ(cm_open(path, &o, &c), CM_EOVERSIZE);
     CHECK(strstr(last_line, "cut it to that length, or delete it and make it anew") != NULL);
     CHECK_EQ(os_resize(path, MIB - 4096), 0);
