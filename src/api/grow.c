@@ -103,8 +103,8 @@ static int look_for_room(const struct grow *z)
         return refuse(c, e, size, cm_strerror(e));
     if (e)
         cm_log(c, CM_LOG_WARNING,
-               "%s: cannot grow in its place to %llu bytes: its volume has %llu bytes too few free",
-               c->name, (unsigned long long)size, (unsigned long long)missing);
+               "%s: cannot grow in its place to %llu bytes: its volume lacks %llu bytes", c->name,
+               (unsigned long long)size, (unsigned long long)missing);
     return e;
 }
 

@@ -367,7 +367,7 @@ void cm_plat_file_not_made(const char *path, uint64_t size, bool prealloc, int c
     } else if (code == CM_EACCES && (fs.f_flags & ST_RDONLY) != 0) {
         (void)snprintf(why, PLAT_WHY, POSIX_READ_ONLY);
     } else if (code == CM_ENOSPC && prealloc && free_bytes(&fs, &has) && has < size) {
-        (void)snprintf(why, PLAT_WHY, "its volume has %llu bytes too few free",
+        (void)snprintf(why, PLAT_WHY, "its volume lacks %llu bytes",
                        (unsigned long long)(size - has));
     }
 }

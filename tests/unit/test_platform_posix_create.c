@@ -462,7 +462,7 @@ static void enospc_body(void *arg)
     CHECK_EQ(plat_create(&f, in_dir("pool"), UINT64_C(1) << 62, true, on_progress, &p), CM_ENOSPC);
     CHECK_EQ(p.calls, 0);
     CHECK_EQ(plat_create(&f, in_dir("pool"), 2 * MIB, true, NULL, NULL), CM_ENOSPC);
-    expect_why("pool", 2 * MIB, true, CM_ENOSPC, "its volume has 1048576 bytes too few free");
+    expect_why("pool", 2 * MIB, true, CM_ENOSPC, "its volume lacks 1048576 bytes");
     expect_why("pool", MIB / 2, true, CM_ENOSPC, NULL); /* a quota, or there is room by now */
     expect_why("pool", 2 * MIB, false, CM_ENOSPC, NULL);
     CHECK(stat(in_dir("pool"), &st) != 0 && errno == ENOENT);
