@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # pin-test.sh - pinned files of a mount: they stay in the pool, whatever else is read, over a
-# remount and a kill, and as the file changes. Also what "pin" and "warm" say of a full volume.
+# remount and a kill, and as the file changes. Also what "pin", "warm", "resize" say of a full one.
 #
 # Usage: pin-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
@@ -362,6 +362,23 @@ t_full_beside() { # another pool has its room
   fails says 'volume'
   leave_narrow
 }
+t_full_resize() { # its volume has no room for the new index
+  "$cm" create "$narrow/pool" -q --size 64M --sparse
+  "$mount_bin" "$many" --pool "$narrow/pool"
+  head -c 1G /dev/zero >"$narrow/ballast" 2>/dev/null || :
+  status 1 "$cm" resize "$narrow/pool" 128M
+  rm "$narrow/ballast"
+  says 'needs room for its new index, about 512\.0 KiB \(the pool is sparse\), the volume has 0 byt'
+  says 'the volume has 0 bytes: 512\.0 KiB are missing; nothing was changed, and the mount goes on'
+  status 0 "$cm" resize "$narrow/pool" 128M
+  umount "$many"
+  eventually umount "$narrow"
+}
+make_holes() { # a volume whose files have holes that can be read while it is full
+  mkdir -p "$many" "$narrow"
+  truncate -s 24M "$shm/narrow.img"
+  mkfs.ext4 -q -m 0 "$shm/narrow.img" && mount -o loop "$shm/narrow.img" "$narrow"
+}
 
 mkdir -p "$ref/dir"
 head -c $size /dev/urandom > "$ref/a"
@@ -408,6 +425,11 @@ if [ $via = pool ] && need_root "a full volume"; then
   check_at / "a full volume: it was so before" t_full_before
   check_at / "a full volume: the pool has its room" t_full_beside
   check_at / "a full volume: a sparse pool had all its slots before" t_full_later
+  if has mkfs.ext4 && make_holes 2>/dev/null; then
+    check_at / "a full volume: a sparse pool grows" t_full_resize
+  else
+    skip "a full volume: a sparse pool grows" "no loop device or no mkfs.ext4"
+  fi
 fi
 if is_clean; then ok "the pool is clean"; else fail "the pool is clean" "no"; fi
 summary

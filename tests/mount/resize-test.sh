@@ -512,14 +512,6 @@ t_grows_without_room() { # it is not begun in another way, which needs even more
   same "$(inode)" "$was"
   all_right
 }
-t_grows_sparse() { # its volume has no room for the new index
-  head -c 1G /dev/zero >"$shm/small/ballast" 2>/dev/null || :
-  status 1 "$cm" resize "$shm/small/pool" 128M
-  rm "$shm/small/ballast"
-  says 'needs room for its new index, about 512\.0 KiB \(the pool is sparse\), the volume has 0 byt'
-  says 'the volume has 0 bytes: 512\.0 KiB are missing; nothing was changed, and the mount goes on'
-  status 0 "$cm" resize "$shm/small/pool" 128M
-}
 t_grows_interrupted() { # the growth goes on, and the command says so
   local was
   was=$(inode)
@@ -784,21 +776,6 @@ if [ $is_root = 1 ] && wanted 'no room to grow'; then
   mount_slowly
   check 'no room to grow' t_grows_without_room
   ends 'without room to grow'
-fi
-make_small() { # one whose files have holes that can be read while it is full
-  mkdir -p "$shm/small" "$work/of-small"
-  truncate -s 24M "$shm/small.img"
-  mkfs.ext4 -q -m 0 "$shm/small.img" && mount -o loop "$shm/small.img" "$shm/small"
-}
-if [ $is_root = 1 ] && wanted 'no room to grow, and sparse' && ! { has mkfs.ext4 &&
-  make_small 2>/dev/null; }; then
-  skip 'no room to grow, and sparse' 'no loop device or no mkfs.ext4'
-elif [ $is_root = 1 ] && wanted 'no room to grow, and sparse'; then
-  "$cm" create "$shm/small/pool" -q --size 64M --sparse
-  "$mount_bin" "$work/of-small" --pool "$shm/small/pool"
-  check 'no room to grow, and sparse' t_grows_sparse
-  umount "$work/of-small"
-  eventually umount "$shm/small"
 fi
 if wanted 'its client is interrupted while it grows'; then
   rm -f "$FAIL_GROW" "$pool"
