@@ -432,13 +432,10 @@ static int visit(const FTSENT *e, dev_t device, os_walk_fn fn, void *ctx)
         return 0; /* it was there when its directory was read */
     if (fails)
         return fn(ctx, e->fts_path, NULL, e->fts_errno);
-    if (e->fts_info != FTS_F || e->fts_statp->st_dev != device)
-        return 0;
-    const struct os_found file = { .size = (uint64_t)e->fts_statp->st_size,
-                                   .device = (uint64_t)device,
-                                   .number =
-                                       e->fts_statp->st_nlink > 1 ? e->fts_statp->st_ino : 0 };
-    return fn(ctx, e->fts_path, &file, 0);
+    const struct stat *s = e->fts_statp;
+    const struct os_found file = { (uint64_t)s->st_size, (uint64_t)device,
+                                   s->st_nlink > 1 ? s->st_ino : 0 };
+    return e->fts_info == FTS_F && s->st_dev == device ? fn(ctx, e->fts_path, &file, 0) : 0;
 }
 
 int os_walk(const char *path, os_walk_fn fn, void *ctx)
@@ -572,12 +569,8 @@ int64_t os_receive(intptr_t stream, void *buf, size_t len, int seconds, int *err
         const int ready = poll(&wait, 1, seconds < 0 ? -1 : seconds * 1000);
         ssize_t n = -1;
 
-        if (os_interrupted()) {
-            *error = OS_INTERRUPTED;
-            return -1;
-        }
-        if (ready == 0) {
-            *error = OS_TIMED_OUT;
+        if (ready == 0 || os_interrupted()) {
+            *error = os_interrupted() ? OS_INTERRUPTED : OS_TIMED_OUT;
             return -1;
         }
         if (ready > 0)
