@@ -6,7 +6,7 @@
  * hit tells the policy. A lookup of several blocks has three steps (prefetch, probe, read), so that
  * the cache misses of the blocks run side by side.
  *
- * Who: api/.
+ * Who: api/, protocol/.
  */
 #include "protocol/lookup.h"
 

@@ -322,7 +322,7 @@ static void op_checkpoint(void)
 
 static void op_empty(void)
 {
-    must(cm_settle_failed(w.cache), "cm_settle_failed");
+    must(in_a_call(w.cache, cm_settle_failed), "cm_settle_failed");
 }
 
 static void op_reopen(void)

@@ -33,6 +33,8 @@ _Noreturn void fail(const char *what, uint64_t a, uint64_t b);
 void must(int64_t e, const char *what); /* fails if e is an error */
 /* Lets the other thread run until it gives the turn back. */
 void give_turn(void);
+/* Runs what happens inside of public calls only. */
+int in_a_call(struct cm_cache *c, int (*what)(struct cm_cache *c));
 /* The superblock knows of each slot that has a block, whenever the pool emptied itself, and so does
  * the ring. */
 void turns_judge_slots(const struct cm_cache *c);

@@ -51,6 +51,19 @@ static bool looking(void)
 #endif
 }
 
+/* Its check waits until no thread is inside of a call, so it has to know of this. */
+int in_a_call(struct cm_cache *c, int (*what)(struct cm_cache *c))
+{
+#ifdef CM_CHECKS_FULL
+    c->inside++; /* the other thread waits for its turn */
+    const int e = what(c);
+    c->inside--;
+    return e;
+#else
+    return what(c);
+#endif
+}
+
 void turns_step(void)
 {
     if (me != FIRST || !t.armed || looking() || t.step++ != t.switch_at)

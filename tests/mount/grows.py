@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""grows.py - a file becomes longer behind the mount, and what is open follows, for coherence-test.sh.
+"""grows.py - a file becomes longer behind the mount, and what is open follows.
+
+For coherence-test.sh.
 
 Usage: grows.py BARE [empty], in the mount; BARE is the same directory behind it. Others write into
 a file, first behind its end, then far behind it. sendfile, splice, copy_file_range and a mapping

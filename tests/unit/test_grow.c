@@ -556,7 +556,7 @@ static void test_no_room_before(void)
     CHECK(strstr(said, "ulimit -f") != NULL);
     free_bytes = 3 * MIB;
     CHECK_EQ(cm_grow(p.c, 16 * MIB, NULL), CM_ENOSPC);
-    CHECK(strstr(said, " 9437184 bytes too few") != NULL); /* 9 MiB */
+    CHECK(strstr(said, "lacks 9437184 bytes") != NULL); /* 9 MiB */
     CHECK_EQ(said_level, CM_LOG_WARNING);
     CHECK_EQ(p.c->super.now.seq, seq);
     free_bytes = 12 * MIB;

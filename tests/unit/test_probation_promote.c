@@ -718,7 +718,9 @@ static void test_warming_stores_its_own(void)
     CHECK_EQ(cm_warm(other, 0, HELD / 4 * BLK, NULL, no_origin, NULL, NULL), 0);
     CHECK(cm_write_end(other, &b, NULL) >= 0);
     struct cm_object **const files = p.c->file_hash;
+#ifndef CM_CHECKS_FULL     /* that build goes over the files after each call */
     p.c->file_hash = NULL; /* no file is found */
+#endif
     CHECK_EQ(cm_warm(f, 0, HELD / 4 * BLK, NULL, no_origin, NULL, NULL), 0);
     p.c->file_hash = files;
     for (unsigned i = 0; i < HELD / 2; i++) {
