@@ -13,15 +13,15 @@
  *   HEAD request presents the ETag again. If the wall clock is set back meanwhile, it lasts no
  *   longer. If the origin refuses the HEAD, the object is passed on without the cache.
  *   So it is if the HEAD fails (5xx, 408, 429, a connection that breaks) and there is no copy.
- * - The size of an object in chunks is not known. The read at its end tells it to the library. So
- *   it is if the HEAD tells 0. If the HEAD tells another size than the GET has, the object is
- * passed on without the cache.
+ * - The size of an object in chunks is not known, nor is that of one whose HEAD tells 0. The read
+ *   at its end tells it to the library. If the HEAD tells another size than the GET has, the object
+ *   is passed on without the cache.
  * - A body that ends with its connection, and nothing else, may be a broken one. It is passed on in
  *   the same way: the client knows as much as the proxy. It is not stored. An answer without a
  *   whole head is none. All other bodies are stored when they have come to their end; if one breaks
  *   off, so does the response.
- * - An origin that knows no ranges sends all of the object when it is asked for a part. That lies
- * in a temporary file (a small one in memory) until the response ends, and is stored from there. So
+ * - An origin that knows no ranges sends all of the object when it is asked for a part. It lies in
+ *   a temporary file (a small one in memory) until the response ends, and is stored from there. So
  *   the origin sends it once for a response.
  * - Each piece of a response names the version that it must belong to. So a response never mixes
  *   two versions: if the object changes meanwhile, the connection ends early. The next request gets
