@@ -168,7 +168,8 @@ void cm_plat_sleep(uint64_t ns);    /* or a little longer; the thread is not can
 
 /* ---- Memory -------------------------------------------------------------------------------- */
 
-/* Lazily zeroed memory, aligned to 4096; NULL if there is none. */
+/* Lazily zeroed memory, aligned to 4096, or to 64 if it is less than 4096 bytes; NULL if there is
+ * none. */
 void *cm_plat_alloc(size_t bytes);
 void cm_plat_free(void *p, size_t bytes);
 

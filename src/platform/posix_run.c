@@ -38,7 +38,9 @@
 #include "platform/atomic.h"
 #include "platform/posix.h"
 
-#define POSIX_PAGE 4096u /* alignment that cm_plat_alloc promises */
+/* Alignments that cm_plat_alloc promises. */
+#define POSIX_LINE 64u
+#define POSIX_PAGE 4096u
 
 /* ---- Process ------------------------------------------------------------------------------- */
 
@@ -139,11 +141,6 @@ int64_t cm_plat_boot_wall_ns(void)
 #define POSIX_SMALL                                                                                \
     (64u << 10) /* below: from malloc, cleared at once; above: mapped, lazily zero */
 
-static size_t round_to_page(size_t bytes)
-{
-    return (bytes + POSIX_PAGE - 1) / POSIX_PAGE * POSIX_PAGE;
-}
-
 void *cm_plat_alloc(size_t bytes)
 {
     void *p;
@@ -152,7 +149,11 @@ void *cm_plat_alloc(size_t bytes)
         return NULL;
     }
     if (bytes < POSIX_SMALL) {
-        p = aligned_alloc(POSIX_PAGE, round_to_page(bytes));
+        /* What is small gets no page of its own: glibc would give the heap's end back to the system
+         * at each free, and take it again. */
+        const size_t align = bytes < POSIX_PAGE ? POSIX_LINE : POSIX_PAGE;
+
+        p = aligned_alloc(align, (bytes + align - 1) / align * align);
         return p == NULL ? NULL : memset(p, 0, bytes);
     }
     p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,

@@ -31,7 +31,9 @@
 #include "platform/atomic.h"
 #include "platform/guard_ranges.h"
 
-#define WIN32_PAGE 4096u        /* alignment that cm_plat_alloc promises */
+/* Alignments that cm_plat_alloc promises. */
+#define WIN32_LINE 64u
+#define WIN32_PAGE 4096u
 #define WIN32_SMALL (64u << 10) /* below: from malloc; above: pages, lazily zero */
 
 void win32_stay_loaded(void)
@@ -91,7 +93,7 @@ void *cm_plat_alloc(size_t bytes)
         return NULL;
     }
     if (bytes < WIN32_SMALL) {
-        void *p = _aligned_malloc(bytes, WIN32_PAGE);
+        void *p = _aligned_malloc(bytes, bytes < WIN32_PAGE ? WIN32_LINE : WIN32_PAGE);
 
         return p == NULL ? NULL : memset(p, 0, bytes);
     }

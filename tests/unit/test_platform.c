@@ -98,6 +98,29 @@ static int all_ones(const uint8_t *p, size_t n)
 
 /* ---- Memory -------------------------------------------------------------------------------- */
 
+/* Small memory shares pages. A page for each made 32 open brackets of a file 100 times as slow. */
+static void test_alloc_small(void)
+{
+    enum { PIECES = 256, PIECE = 96 };
+    uint8_t *piece[PIECES];
+    unsigned pages = 0;
+
+    for (unsigned i = 0; i < PIECES; i++) {
+        bool is_new = true;
+
+        piece[i] = cm_plat_alloc(PIECE);
+        REQUIRE(piece[i] != NULL);
+        for (unsigned j = 0; j < i && is_new; j++) {
+            is_new = (uintptr_t)piece[i] / 4096 != (uintptr_t)piece[j] / 4096;
+        }
+        pages += is_new;
+    }
+    CHECK(pages <= PIECES / 2);
+    for (unsigned i = 0; i < PIECES; i++) {
+        cm_plat_free(piece[i], PIECE);
+    }
+}
+
 static void test_alloc(void)
 {
     static const size_t sizes[] = { 1, 100, 4096, 4097, 65535, 65536, 65537, MIB, 10 * MIB + 1 };
@@ -108,7 +131,7 @@ static void test_alloc(void)
             uint8_t *p = cm_plat_alloc(sizes[i]);
 
             REQUIRE(p != NULL);
-            CHECK_EQ((uintptr_t)p % 4096, 0);
+            CHECK_EQ((uintptr_t)p % (sizes[i] < 4096 ? 64 : 4096), 0);
             CHECK(all_zero(p, sizes[i]));
             memset(p, 0xff, sizes[i]);
             cm_plat_free(p, sizes[i]);
@@ -369,6 +392,7 @@ const struct harness_test platform_tests[] = {
     TEST(random),
     TEST(clocks),
     TEST(alloc),
+    TEST(alloc_small),
     TEST(is_resident),
     TEST(lock_pages),
     TEST(wait_and_wake),
