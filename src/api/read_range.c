@@ -365,7 +365,7 @@ register_set(struct cm_cache *c, const struct cm_plat_thread *t, cm_pins *pins)
     uint32_t life;
     if (pins->n == 0)
         return true;
-    pins->reserved = cm_pin_set_take(c->pin_sets, t->number * 64, &life);
+    pins->reserved = cm_pin_set_take(c->pin_sets, t->number * 64, pins->opaque[PINS_SLOTS], &life);
     if (pins->reserved == CM_PIN_SETS) {
         release(c, pins);
         return false;

@@ -52,12 +52,16 @@ static inline bool cm_pin_drop(uint8_t *pin)
  * has its own number, so that a copy of a set that was released is detected. */
 #define CM_PIN_SETS 4096u
 
-/* Takes an entry for a new set. CM_PIN_SETS: all are taken. Threads should begin to search at
- * different places (`from`), so that they do not try the same entries. */
-static inline uint32_t cm_pin_set_take(uint32_t *sets, uint32_t from, uint32_t *life)
+/* Takes an entry for a new set. CM_PIN_SETS: all are taken. First it looks at one of 64 entries at
+ * `home`: each thread has its own home, so that threads do not write the same cache lines. If that
+ * one is taken, the search begins at any place of the table, which `key` decides: a search that
+ * always began at home would pass all sets that the thread holds. */
+static inline uint32_t cm_pin_set_take(uint32_t *sets, uint32_t home, uint64_t key, uint32_t *life)
 {
-    for (uint32_t i = 0; i < CM_PIN_SETS; i++) {
-        const uint32_t at = (from + i) % CM_PIN_SETS;
+    const uint32_t from = (uint32_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 52);
+    static_assert(CM_PIN_SETS == 1u << 12, "64 - 52 bits: a place of the table");
+    uint32_t at = (home + key % 64) % CM_PIN_SETS;
+    for (uint32_t i = 0; i <= CM_PIN_SETS; at = (from + i++) % CM_PIN_SETS) {
         uint32_t was = at_load_relaxed(&sets[at]); /* the exchange decides */
         if ((was & 1) == 0 && at_cas_acq_rel(&sets[at], &was, was + 1)) {
             *life = was + 1;

@@ -170,7 +170,7 @@ static void test_elsewhere_sets(void)
     int n;
     cm_file *f = set_up(&p);
     for (uint32_t i = 0; i < CM_PIN_SETS; i++)
-        sets[i] = cm_pin_set_take(p.c->pin_sets, i, &life[i]);
+        sets[i] = cm_pin_set_take(p.c->pin_sets, i, 0, &life[i]);
     const struct counts was = counts_of(p.c);
     CHECK_EQ(cm_pin_range(f, 5 * BLK, BLK, &iov, 1, &n, &pins, NULL), CM_EBUSY);
     CHECK_EQ(at_load_relaxed(&p.c->pinned), 0);

@@ -97,14 +97,32 @@ static void test_set(void)
 {
     static uint32_t sets[CM_PIN_SETS];
     uint32_t life = 0;
-    const uint32_t at = cm_pin_set_take(sets, 7, &life);
-    CHECK_EQ(at, 7);
+    const uint32_t at = cm_pin_set_take(sets, 7, 3, &life);
+    CHECK_EQ(at, 7 + 3);
     CHECK(!cm_pin_set_drop(sets, at, life + 1));
     CHECK(!cm_pin_set_drop(sets, at + 1, 0));
     CHECK(cm_pin_set_drop(sets, at, life));
     CHECK(!cm_pin_set_drop(sets, at, life));
     CHECK(!cm_pin_set_drop(sets, at, life + 1)); /* it is free now */
     CHECK_EQ(sets[at], life + 1);
+}
+
+/* A thread that holds many sets finds an entry for one more at once: what it holds lies scattered,
+ * and is no row that a search has to pass. */
+static void test_sets_lie_scattered(void)
+{
+    enum { PARTS = 16, PART = CM_PIN_SETS / PARTS };
+    static uint32_t sets[CM_PIN_SETS];
+    uint32_t life, held[PARTS] = { 0 };
+    for (uint32_t slot = 0; slot < CM_PIN_SETS / 2; slot++)
+        held[cm_pin_set_take(sets, 64, slot, &life) / PART]++;
+    for (unsigned i = 0; i < PARTS; i++) {
+        CASE("part %u holds %u", i, held[i]);
+        CHECK(held[i] > PART / 4 && held[i] < PART * 3 / 4);
+    }
+    for (uint32_t slot = 0; slot < CM_PIN_SETS / 2; slot++)
+        CHECK(cm_pin_set_take(sets, 64, slot, &life) < CM_PIN_SETS);
+    CHECK_EQ(cm_pin_set_take(sets, 64, 0, &life), CM_PIN_SETS);
 }
 
 /* ---- Pins and eviction ----------------------------------------------------------------------- */
@@ -840,6 +858,7 @@ static const struct harness_test pin_tests[] = {
     TEST(unreadable),
     TEST(byte),
     TEST(set),
+    TEST(sets_lie_scattered),
     TEST(unchanged_by_churn),
     TEST(unchanged_by_writes),
     TEST(doomed_is_freed),
