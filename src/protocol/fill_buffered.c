@@ -308,19 +308,20 @@ static bool finds_quota(struct cm_cache *c, struct promotion *m)
 
 /* Readies the block in a claimed entry for the pool, as the next one of the batch, with a ticket:
  * it has earned its place there, or the pool has room. The ones before it go, too. One that a
- * warming has passed takes another's place, as if the warming had read it. It waits if its file is
- * not open: perhaps nothing leads to it any more. False: it stays. */
+ * warming has passed takes another's place, as if the warming had read it. If its file is not open,
+ * it waits for room: perhaps nothing leads to it any more. False: it stays. */
 static bool prepare_to_leave(struct cm_cache *c, uint32_t e, struct promotion *m)
 {
     struct cm_buffered h;
     struct cm_newcomer *const it = &m->out[m->n];
     if (!describe(c, e, it, &h))
         return false;
-    if (cm_probation_is_kept(&c->probation, e)) {
-        if (!is_wanted(c, m, h.incarnation))
-            return false;
+    const bool kept = cm_probation_is_kept(&c->probation, e);
+    if (kept && is_wanted(c, m, h.incarnation)) {
         it->start = CM_START_MEMBER;
     } else {
+        if (kept && !m->room)
+            return false;
         if (m->room && it->start != CM_START_MEMBER)
             it->start = CM_START_KNOWN;
         if ((it->start != CM_START_MEMBER && it->start != CM_START_KNOWN) || !finds_quota(c, m))

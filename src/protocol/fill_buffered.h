@@ -24,8 +24,8 @@ void cm_fill_buffered_end(struct cm_cache *c, struct cm_entries *e);
 /* Called now and then. What an earlier call has found in the buffer, too, goes to the pool before
  * it has to, if it is wanted all the time, or if the pool has room for which no other block leaves:
  * a kill loses it no more, and its hits get faster. Quota and a large buffer do not keep back what
- * a warming has passed (cm_probation_keep), while its file is open. Nothing goes there if the mode
- * is not CM_NORMAL. The files lock is not held. */
+ * a warming has passed (cm_probation_keep), while its file is open; once it is closed, only room
+ * counts. Nothing goes there if the mode is not CM_NORMAL. The files lock is not held. */
 void cm_fill_buffered_promote(struct cm_cache *c);
 /* Called at the end of a warming. What it has passed in the buffer goes to the pool, if the mode is
  * CM_NORMAL. `incarnation`: that of its file, which is open; 0: it has none. */

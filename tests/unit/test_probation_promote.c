@@ -737,6 +737,34 @@ static void test_warming_stores_its_own(void)
     pool_end(&p);
 }
 
+/* What a warming has passed and could not store waits for room, once its file is closed: as any
+ * other block that a checkpoint has found. A group that has all its slots has none. */
+static void test_warmed_and_closed(void)
+{
+    for (unsigned group = 0; group < 2; group++) {
+        CASE("group %u", group);
+        struct pool p;
+        cm_file *f, *other;
+        CALL(set_up_room(&p, &f, &other));
+        CHECK_EQ(cm_group_set_quota(p.c, 7, 2 * HELD * BLK), 0);
+        CHECK_EQ(cm_file_set_group(f, group ? 7 : 0), 0);
+        CHECK_EQ(put_all(f, 0, HELD, 5), HELD);
+        cm_bracket b = begin_write(f, (CM_GROUP_BLOCKS - 1) * BLK, BLK);
+        CHECK_EQ(cm_warm(f, 0, HELD * BLK, NULL, no_origin, NULL, NULL), 0);
+        CHECK(cm_write_end(f, &b, NULL) >= 0);
+        CHECK_EQ(STAT(p.c, promoted), 0);
+        CHECK_EQ(cm_group_set_quota(p.c, 7, BLK), 0);
+        detach(f);
+        CHECK_EQ(cm_checkpoint(p.c), CM_ENOTSUP);
+        CHECK_EQ(STAT(p.c, promoted), group ? 1 : HELD);
+        f = attach(&p, 1, CM_BLOCK_MAX / 2, 1, 0);
+        CHECK_EQ(hits(f, 0, HELD, 5), HELD);
+        CHECK_EQ(in_pool(f, 0), 1);
+        CHECK_EQ(in_pool(f, 1), !group);
+        pool_end(&p);
+    }
+}
+
 const struct harness_test promotion_tests[] = {
     TEST(promotion_beside_write),
     TEST(promotion_beside_pin),
@@ -764,5 +792,6 @@ const struct harness_test promotion_tests[] = {
     TEST(checkpoint_ended_steps),
     TEST(checkpoint_ended_quota),
     TEST(warming_stores_its_own),
+    TEST(warmed_and_closed),
     TEST_END,
 };
