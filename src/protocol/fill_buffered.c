@@ -272,19 +272,20 @@ struct promotion {
     unsigned searches; /* so many more for slots of ended versions may be in vain */
     bool room;         /* no other block has to leave for this batch */
     bool others;       /* also blocks that no warming has passed may go */
+    bool busy;         /* an entry was passed over, because another thread had claimed it */
     unsigned n, batch; /* of the next batch: so many are ready, and so many go together */
     uint32_t entry[CM_BATCH_MAX];
     struct cm_newcomer out[CM_BATCH_MAX];
 };
 
-/* Is this block one that a warming has passed, to be stored now? A warming stores those of its own
- * file, which is open. A checkpoint looks at all open files, under the files lock. */
+/* Is this block one that a warming has passed, to be stored now? A warming has claimed those of its
+ * own file only, which is open. A checkpoint looks at all open files, under the files lock. */
 static bool is_wanted(struct cm_cache *c, struct promotion *m, uint64_t incarnation)
 {
     const uint64_t number = cm_incarnation_number(incarnation);
     cm_file_id id;
     if (m->warmed != 0)
-        return number == m->warmed;
+        return true;
     if (m->known.incarnation != number) {
         m->known.incarnation = number;
         m->known.open = cm_files_id_of(c, number, &id);
@@ -356,12 +357,25 @@ static void begin_batch(struct cm_cache *c, struct promotion *m)
     m->batch = m->room ? room : batch;
 }
 
+/* May this entry be claimed? Of a warming only what is its file's: a claim, however short, would
+ * hide the entry from another file's warming, which may end just now. */
+static bool is_for(const struct cm_cache *c, const struct promotion *m, uint32_t e)
+{
+    struct cm_buffered h;
+    return m->warmed == 0 || (cm_probation_snapshot(&c->probation, e, &h) &&
+                              cm_incarnation_number(h.incarnation) == m->warmed);
+}
+
 /* Takes the block in this entry into the batch, if it may go, and stores the batch if it is full.
  * false: no more of them. */
 static bool offer(struct cm_cache *c, struct promotion *m, uint32_t e)
 {
-    if (!cm_probation_claim_at(&c->probation, e))
+    if (!is_for(c, m, e))
         return true;
+    if (!cm_probation_claim_at(&c->probation, e)) {
+        m->busy = true;
+        return true;
+    }
     if (!prepare_to_leave(c, e, m)) {
         cm_probation_release(&c->probation, e);
         return true;
@@ -392,10 +406,16 @@ void cm_fill_buffered_promote(struct cm_cache *c)
 
 void cm_fill_buffered_promote_warmed(struct cm_cache *c, uint64_t incarnation)
 {
-    struct promotion m = { .warmed = incarnation, .batch = cm_evict_batch(c) };
+    struct promotion m = { .warmed = incarnation, .batch = cm_evict_batch(c), .busy = true };
     bool go_on = incarnation != 0 && cm_cache_mode(c) == CM_NORMAL;
-    for (uint32_t e = cm_probation_next_kept(&c->probation, 0); e != CM_NO_ENTRY && go_on;
-         e = cm_probation_next_kept(&c->probation, e + 1))
-        go_on = offer(c, &m, e);
-    (void)promote(c, m.entry, m.out, m.n);
+    /* Twice at most. Who looks at an entry for a moment has left it by then. Who keeps it longer
+     * stores its block, or gives the entry to another one. */
+    for (unsigned i = 0; i < 2 && m.busy && go_on; i++) {
+        m.busy = false;
+        for (uint32_t e = cm_probation_next_kept(&c->probation, 0); e != CM_NO_ENTRY && go_on;
+             e = cm_probation_next_kept(&c->probation, e + 1))
+            go_on = offer(c, &m, e);
+        go_on &= promote(c, m.entry, m.out, m.n);
+        m.n = 0;
+    }
 }

@@ -70,10 +70,28 @@ WARM = [
        'unit probation warmed_and_closed', HOLD, 'if (kept && !m->room)', 'if (kept)'),
     _m('warm, out of the buffer, no file', 'a warming does not look for its file',
        'unit probation warming_stores_its_own', HOLD,
-       '    if (m->warmed != 0)\n        return number == m->warmed;\n', ''),
+       '    if (m->warmed != 0)\n        return true;\n', ''),
     _m('warm, out of the buffer, other files', 'nor at what others have passed',
-       'unit probation warming_stores_its_own', HOLD, 'return number == m->warmed;',
-       'return true;'),
+       'unit probation warming_stores_its_own', HOLD,
+       'cm_incarnation_number(h.incarnation) == m->warmed', 'h.version != 0'),
+    _m('warm, out of the buffer, at once', 'and claims nothing of theirs, not for a moment',
+       'unit probation warmings_at_once', HOLD, '''    if (!is_for(c, m, e))
+        return true;
+    if (!cm_probation_claim_at(&c->probation, e)) {
+        m->busy = true;
+        return true;
+    }
+    if (!prepare''', '''    if (!cm_probation_claim_at(&c->probation, e)) {
+        m->busy = true;
+        return true;
+    }
+    if (!is_for(c, m, e) || !prepare'''),
+    _m('warm, out of the buffer, busy', 'it comes back to what others have claimed',
+       'unit probation warming_beside_others', HOLD, 'i < 2 && m.busy', 'i < 1 && m.busy'),
+    _m('warm, out of the buffer, busy, once', 'but once only',
+       'unit probation warming_beside_others', HOLD, 'i < 2 && m.busy', 'm.busy'),
+    _m('warm, out of the buffer, not busy', 'and not to what has no place',
+       'unit probation warming_beside_others', HOLD, '        m.busy = false;\n', ''),
     _m('warm, out of the buffer, no more', 'nor at entries whose block has left',
        'unit probation warming_stores_its_own', 'state/probation_buffer.c',
        '    leave(p, e);\n    keep_no_more(p, e);\n', '    leave(p, e);\n'),

@@ -737,6 +737,91 @@ static void test_warming_stores_its_own(void)
     pool_end(&p);
 }
 
+/* What another thread does while one has just claimed an entry, once; and so many claims that fail,
+ * because other threads are at work on the entries. */
+static void (*beside_claim)(cm_file *f);
+static unsigned refusals, claims;
+
+bool __real_cm_probation_claim_at(struct cm_probation *p, uint32_t e);
+bool __wrap_cm_probation_claim_at(struct cm_probation *p, uint32_t e);
+bool __wrap_cm_probation_claim_at(struct cm_probation *p, uint32_t e)
+{
+    void (*const act)(cm_file * f) = beside_claim;
+    claims++;
+    if (refusals > 0) {
+        refusals--;
+        return false;
+    }
+    const bool got = __real_cm_probation_claim_at(p, e);
+    beside_claim = NULL;
+    if (act)
+        act(other_file);
+    return got;
+}
+
+/* The end of a warming that has passed all blocks of f in the buffer. */
+static void end_warming(cm_file *f)
+{
+    const struct cm_object *const o = cm_object_of(f);
+    cm_fill_buffered_promote_warmed(o->cache, o->incarnation);
+}
+
+/* Blocks of two files wait that warmings have passed. */
+static cm_file *set_up_two(struct pool *p)
+{
+    cm_file *f = set_up_full(p);
+    other_file = attach(p, 2, CM_BLOCK_MAX / 2, 1, 0);
+    CHECK_EQ(put_all(other_file, 0, HELD / 4, 6), HELD / 4);
+    CHECK_EQ(put_all(f, 0, HELD / 4, 5), HELD / 4);
+    for (uint32_t e = 0; e < HELD; e++)
+        if (p->c->probation.entry[e].block_valid >> CM_VALID_BITS < HELD / 4)
+            cm_probation_keep(&p->c->probation, e);
+    return f;
+}
+
+/* Two warmings end at the same time: each finds all of its blocks, because the other one claims
+ * none of them. */
+static void test_warmings_at_once(void)
+{
+    struct pool p;
+    cm_file *f = set_up_two(&p);
+    beside_claim = end_warming;
+    end_warming(f);
+    CHECK(beside_claim == NULL);
+    for (unsigned i = 0; i < HELD / 4; i++) {
+        CASE("block %u", i);
+        CHECK(in_pool(f, i));
+        CHECK(in_pool(other_file, i));
+    }
+    pool_end(&p);
+}
+
+/* A checkpoint looks at some entries meanwhile. The warming comes back to these, once. It does not
+ * come back to what cannot be stored. */
+static void test_warming_beside_others(void)
+{
+    static const unsigned busy[] = { 0, HELD / 4, HELD };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("busy %u", busy[i]);
+        struct pool p;
+        cm_file *f = set_up_two(&p);
+        cm_bracket w = { 0 };
+        if (busy[i] == 0)
+            w = begin_write(f, (HELD - 1) * BLK, BLK); /* in the same group of blocks */
+        refusals = busy[i];
+        claims = 0;
+        end_warming(f);
+        refusals = 0;
+        CHECK_EQ(claims, busy[i] ? HELD / 2 : HELD / 4);
+        for (unsigned k = 0; k < HELD / 4; k++) {
+            CHECK_EQ(in_pool(f, k), i == 1);
+            CHECK(!in_pool(other_file, k));
+        }
+        CHECK(busy[i] || cm_write_end(f, &w, NULL) >= 0);
+        pool_end(&p);
+    }
+}
+
 /* What a warming has passed and could not store waits for room, once its file is closed: as any
  * other block that a checkpoint has found. A group that has all its slots has none. */
 static void test_warmed_and_closed(void)
@@ -793,5 +878,7 @@ const struct harness_test promotion_tests[] = {
     TEST(checkpoint_ended_quota),
     TEST(warming_stores_its_own),
     TEST(warmed_and_closed),
+    TEST(warmings_at_once),
+    TEST(warming_beside_others),
     TEST_END,
 };
