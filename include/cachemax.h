@@ -1280,8 +1280,8 @@ typedef struct cm_warm_report {
  * tell. Writes beside the call never count as a difference if they have their brackets. Comparing
  * neither counts as a hit nor as a use. If the warming ends early, the rest of the range is
  * compared all the same, if the size of the file is known. Present a new validator afterwards if
- * something differed, as after a write. If the origin ends more than 64 MiB before what is known to
- * be stored of the file, all that is cached of the file is forgotten, and the call ends with
+ * something differed, as after a write. If the origin ends more than 4 GiB before what may be
+ * stored of the file, all that is cached of the file is forgotten, and the call ends with
  * CM_NOT_STORED_STALE: make it again.
  *
  * ONCE MORE  In a full pool, or at a quota, what the call stores may take the places of blocks of
