@@ -29,9 +29,9 @@
 #include "state/settle.h"
 
 #define LARGE_BLOCKS (UINT64_C(64) << 20 >> 12) /* 64 MiB: more does not stay in its stripes */
-/* 4 GiB, which no request to a disk exceeds. To look for so many blocks takes 0.1 s, or 0.2 s if
- * all are cached. More takes a new incarnation. */
-#define MOST_BLOCKS (UINT64_C(4) << 30 >> 12)
+/* 4 GiB, which no request to a disk exceeds, from and to any byte. To look for so many blocks takes
+ * 0.1 s, or 0.2 s if all are cached. More takes a new incarnation. */
+#define MOST_BLOCKS ((UINT64_C(4) << 30 >> 12) + 1)
 
 enum bracket_kind {
     ATTRIBUTES, /* content stays as it is */

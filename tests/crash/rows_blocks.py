@@ -198,6 +198,10 @@ BLOCKS = [
     _m('large bracket, outside', 'what lies outside of a large range stays cached',
        'unit block large_bracket', 'protocol/bracket.c',
        ' && b->first == 0 && b->end >= limit_block(f));', ');'),
+    _m('large bracket, any byte', '4 GiB may begin and end inside of blocks',
+       'unit block large_bracket', 'protocol/bracket.c', '<< 30 >> 12) + 1)', '<< 30 >> 12) + 0)'),
+    _m('large bracket, most', 'and no more than that goes block by block',
+       'unit block huge_bracket', 'protocol/bracket.c', '<< 30 >> 12) + 1)', '<< 30 >> 12) + 2)'),
     _m('large bracket, stripes', 'a large range does not stay in its stripes',
        'unit block large_bracket', 'protocol/bracket.c',
        '        cm_forget_end(f->cache, b->incarnation, first, stop, &b->home);\n    }\n'

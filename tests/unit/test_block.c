@@ -197,16 +197,16 @@ static void test_large_bracket(void)
 {
     struct pool p;
     cm_file *f = open_pool_and_file(&p, MIB), *other = attach(&p, 2, CM_BLOCK_MAX / 2, 1, 0);
-    const uint64_t bytes[] = { 64 * MIB, 64 * MIB + 1, 100 * MIB, UINT64_C(4) << 30 };
-    const uint64_t last = (UINT64_C(4) << 30) / BLK + 100, inc = info_of(f).incarnation;
-    for (unsigned i = 0; i < 4; i++) {
-        CASE("%" PRIu64 " bytes", bytes[i]);
-        const uint64_t end = 5 + (bytes[i] + BLK - 1) / BLK;
+    const uint64_t most = UINT64_C(4) << 30, last = most / BLK + 100, inc = info_of(f).incarnation;
+    const uint64_t bytes[] = { 64 * MIB, 64 * MIB + 1, 100 * MIB, most, most };
+    for (unsigned i = 0; i < 5; i++) {
+        const uint64_t from = 5 * BLK + (i == 4), end = (from + bytes[i] + BLK - 1) / BLK;
+        CASE("%" PRIu64 " bytes at %" PRIu64, bytes[i], from);
         (void)put_all(f, 0, 10, 5);
         (void)put_all(f, end - 5, 10, 5);
         (void)put_all(f, last, 2, 5);
         cm_miss before = miss_of(f, end * BLK / 2, BLK);
-        cm_bracket w = begin_write(f, 5 * BLK, bytes[i]);
+        cm_bracket w = begin_write(f, from, bytes[i]);
         CHECK_EQ(info_of(f).incarnation, inc);
         CHECK_EQ(hits(f, 0, 10, 5), 5);
         CHECK_EQ(hits(f, end - 5, 10, 5), 5);
@@ -229,7 +229,7 @@ static void test_large_bracket(void)
         w = begin_write(f, 0, 40 * BLK); /* for the next case */
         CHECK(cm_write_end(f, &w, NULL) >= 0);
     }
-    CHECK_EQ(cm_invalidate(f, 5 * BLK, UINT64_C(4) << 30), 0);
+    CHECK_EQ(cm_invalidate(f, 5 * BLK, most), 0);
     CHECK_EQ(info_of(f).incarnation, inc);
     CHECK_EQ(hits(f, last, 2, 5), 2);
     pool_end(&p);
@@ -287,7 +287,7 @@ static void test_huge_bracket(void)
         CHECK_EQ(put_all(f, 0, 10, 5), 10);
         CHECK_EQ(put_all(f, i ? most / BLK + 20 : 20000, 10, 5), 10);
         const uint64_t inc = info_of(f).incarnation;
-        cm_bracket w = i ? begin_write(f, 5 * BLK, most + 1) : begin_write(f, 0, 100 * MIB);
+        cm_bracket w = i ? begin_write(f, 5 * BLK, most + BLK + 1) : begin_write(f, 0, 100 * MIB);
         CHECK(info_of(f).incarnation > inc);
         CHECK_EQ(hits(f, 0, 10, 5), 0);
         CHECK_EQ(hits(f, i ? most / BLK + 20 : 20000, 10, 5), 0);
