@@ -53,7 +53,8 @@
  *           at 1 TiB. cm_grow() leaves their number as it is.
  * BLOCKING  No function sleeps, except on the short internal locks and where its comment says so.
  *           But a page of the pool that is not in memory is read from its volume first: some
- *           milliseconds on a disk. See CM_OPEN_PREFAULT, CM_OPEN_LOCK and CM_READ_RESIDENT.
+ *           milliseconds on a disk. A bracket of a large range may read thousands of them
+ *           (cm_write_begin). See CM_OPEN_PREFAULT, CM_OPEN_LOCK and CM_READ_RESIDENT.
  * SIGNALS   The handlers of cm_open() need SIGBUS and SIGSEGV unblocked. No function is safe to
  *           call in a signal handler.
  * STACK     The calls of reading, filling, warming, pinning and brackets use at most 8 KiB of stack
@@ -1477,10 +1478,15 @@ typedef struct cm_bracket {
  * the pool's stripes with them, the more the larger it is and the smaller the pool. What is cached
  * is served all the same.
  * A range of more than 64 MiB keeps no blocks of other files out, but all of its own file. It
- * forgets the blocks one by one, as any other; those behind the last one that was ever cached cost
- * nothing. That takes 20 ms for each GiB, and 0.2 s for 4 GiB that are cached. If more than 4 GiB
- * are left to look for, or no block of the file stays, all of the file is forgotten at once. To
- * keep the rest warm, change so much in steps of at most 4 GiB, each in a bracket.
+ * forgets the blocks one by one, as any other; those behind the last one that may be cached cost
+ * nothing. That takes 20 ms for each GiB, and 0.2 s for 4 GiB that are cached. If the index is not
+ * in memory, as after a restart, it is read meanwhile, perhaps all of it, 1/256 of the pool: for
+ * 64 GiB about a second on an SSD (CM_OPEN_PREFAULT). If more than 4 GiB are left to look for, or
+ * no block of the file stays, all of the file is forgotten at once. To keep the rest warm, change
+ * so much in steps of at most 4 GiB, each in a bracket.
+ * The last one that may be cached is the last one that was cached since the file was opened. Of a
+ * file that was warm when it was opened, it is the last one of the size that it had then. If that
+ * was not known, blocks may be cached anywhere: CM_ALL, and any truncation, forget all of the file.
  * After any error do not write. After CM_EFORGET do not write until the pool is deleted.
  * CM_EINVAL (w is NULL) CM_ERANGE CM_ENOMEM CM_EFORGET CM_EBRACKET (aborted meanwhile). */
 CM_API int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w);
