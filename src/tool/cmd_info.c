@@ -84,11 +84,6 @@ static const char *state_word(const cm_info *info)
     return info->owned ? "open" : info->clean ? "clean" : "unclean";
 }
 
-static const char *mode_word(uint32_t mode)
-{
-    return mode == CM_NORMAL ? "normal" : mode == CM_FREEZE ? "freeze" : "bypass";
-}
-
 static const char *sealed_word(uint32_t sealed)
 {
     return sealed == CM_SEALED_NO ? "no" : sealed == CM_SEALED_MAC ? "sealed" : "encrypted";
@@ -123,10 +118,8 @@ static void print_json(const char *pool, const cm_info *info, const struct durab
     json_string(&j, "flush", info->flush);
     json_string(&j, "copy", info->copy);
     json_string(&j, "sealed", sealed_word(info->sealed));
-    json_string(&j, "mode", mode_word(info->mode));
     json_bool(&j, "owned", info->owned);
     json_bool(&j, "clean", info->clean);
-    json_bool(&j, "emptied", info->emptied);
     json_number(&j, "superblocks_damaged", info->superblocks_damaged);
     json_number(&j, "format_version", info->version);
     json_number(&j, "epoch", info->epoch);
@@ -142,9 +135,6 @@ static void print_state(const cm_info *info)
         (void)puts("state:       open");
     else
         (void)printf("state:       %s\n", info->clean ? "clean" : "not closed cleanly");
-    if (info->emptied)
-        (void)puts("note:        this session found the pool unclean after an OS crash and emptied "
-                   "it");
     if (info->superblocks_damaged)
         (void)puts(
             "note:        one of the two superblocks is not whole (a crash cut its write short, "
@@ -184,8 +174,6 @@ static void print_lines(const char *pool, const cm_info *info, const struct dura
         (void)printf("sealed:      %s: reading through it, check, files and resize need its key "
                      "(--key-file)\n",
                      info->sealed == CM_SEALED_ENCRYPTED ? "yes, and encrypted" : "yes");
-    if (info->owned)
-        (void)printf("mode:        %s\n", mode_word(info->mode));
     (void)printf("format:      version %" PRIu32 "\n", info->version);
     (void)printf("epoch:       %" PRIu64 "\n", info->epoch);
     (void)printf("uuid:        %s\n", uuid_text(info->uuid, uuid));

@@ -684,6 +684,10 @@ test_owner()
   check owned-cat-said-once test "$(grep -c 'is open' err)" = 1
   check owned-cat-output cmp data out
   state_is owned-info p "open (process $pid)"
+  "$cm" info p >out
+  check owned-info-tells-no-mode test "$(grep -cE '^(mode|note):' out)" = 0
+  "$cm" info p --json >out
+  check owned-json-tells-no-mode test "$(grep -cE '"(mode|emptied)":' out)" = 0
   expect owned-stats 0 "p: open in process $pid" "$cm" stats p
   expect owned-stats-wear-line 0 \
     '^wear of this session: observed [0-9]+ (s|min); needs 1 h before it says drive writes a day$' \
