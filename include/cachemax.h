@@ -13,8 +13,8 @@
  *   bracket    begin and end around a change of the origin
  *   validator  bytes that change whenever an origin file changes: proof that it is unchanged; racy:
  *              it may miss a change
- *   attached   an origin file that cm_file_open() has opened; cold: nothing of it is cached; kept:
- *              it found blocks of an earlier session
+ *   attached   an origin file that cm_file_open() has opened; cold: nothing of it is cached; warm:
+ *              what the pool has of it from before is served (cm_file_info.kept)
  *   version    of a file's content: a number, the incarnation; another one after each change that
  *              the library learns of from a validator
  *   dirty      a file with writes that are not synced: a power cut may take them back
@@ -41,8 +41,10 @@
  * - One process owns a pool at a time. Others may read it meanwhile (CM_OPEN_SHARED). After
  *   fork() only the parent may use it further. The child has no part of it: the library closes
  *   there what it inherited.
- * - A hit is never wrong. Whether the pool survives a power cut depends on its volume:
- *   cm_get_info() says which durability the pool really has.
+ * - A hit returns what the origin has, as long as changes are reported as above and the media
+ *   report their errors; docs/crash.md "Limits" and docs/embedding.md "What a validator cannot see"
+ *   have the exceptions. Whether the pool survives a power cut depends on its volume: cm_get_info()
+ *   says which durability the pool really has.
  *
  * THREADS   Any thread may call any function at any time, with two exceptions. cm_close() must not
  *           run at the same time as another call on the same cache. cm_file_close() must not run at
@@ -66,9 +68,9 @@
  *           is neither used nor preserved. cm_strerror() names a code. Every function that takes a
  *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK, and every function
  *           that changes something can also return CM_EREADONLY. The lists below name the other
- *           codes. CM_EINVAL is a mistake of the program. Of options, ids and validators a line of
- *           the log says what is wrong, if the call has a log: cm_identify_with() has none, nor has
- *           cm_create() or the like if the struct_size of its options is none.
+ *           codes. CM_EINVAL is a mistake of the program. If an option, id or validator is invalid,
+ *           the log says why. There is no log in cm_identify_with(), nor in options whose
+ *           struct_size itself is invalid (1 to 7, or above 4096).
  * OWNERSHIP The caller owns all memory that it passes in. The library keeps no pointer to it after
  *           the call, except where a comment says so. Strings that the library returns are static.
  * STRINGS   Paths are UTF-8 on every system.
@@ -419,9 +421,9 @@ enum cm_sealed {
 /* ---- Creating and opening pools ------------------------------------------------------------ */
 
 enum {
-    /* Do not preallocate. If the volume fills up, fills become misses, or take the place of other
-     * blocks: the pool uses what it has by then until the next open, also if there is room again.
-     * The log says so once. */
+    /* Do not preallocate. If the volume fills up, the pool uses the room that it has by then until
+     * the next open, also if there is room again: fills take the place of other blocks, or are not
+     * stored. The log says so once. */
     CM_CREATE_SPARSE = 1u << 0,
     /* With room for a name of each file (cm_file_set_name): 256 bytes for each record of the file
      * table. A library that does not know names refuses such a pool (CM_EINCOMPAT). */
@@ -464,8 +466,7 @@ CM_API uint64_t cm_pool_size_max(void);
  * `path`.cachemax-new may stay. The next call removes it if it is not in use.
  * Blocks for the time that the volume needs to allocate `size` bytes. A fault guard as in cm_open()
  * exists while the call runs, so its handlers are installed.
- * After an error the log has a line, but none for CM_EEXIST and CM_ECANCELED, and none if there is
- * no log: opts is NULL, or its struct_size is none.
+ * After an error the log has a line, but none for CM_EEXIST and CM_ECANCELED.
  * CM_EINVAL (path or opts is NULL, path is too long, an option is wrong) CM_EPOOLSIZE (also: more
  * than the file system takes) CM_EEXIST CM_ENOENT (no such directory) CM_EACCES CM_ENOSPC
  * CM_ENOTFILE CM_ENOMEM CM_EIO CM_ESEAL CM_ECANCELED (by progress). */
@@ -549,13 +550,14 @@ typedef struct cm_grow_report {
  * it may again.
  * Blocks for the time that the volume needs to allocate the new part of the file. Any thread may
  * call it. *report may be NULL.
- * CM_EBUSY (another thread does) CM_EINVAL CM_EREADONLY CM_EPOOLSIZE (no size, or hardly more than
- * now) CM_ENOTSUP (no grow_max, or less than that; it grew four times; Windows) CM_ENOSPC CM_ENOMEM
- * CM_EIO (also: a header cannot be read) CM_ESEAL CM_EFORGET. After an error the pool has its old
- * size, and what it held; but if a sync of its superblock failed, it may be empty. CM_ENOSPC comes
- * before anything is written, if the volume says how much it has free, and the pool is not sparse.
- * The log says why it did not grow: as CM_LOG_INFO if cm_resize() may do it (CM_ENOTSUP,
- * CM_EPOOLSIZE), else it warns.
+ * CM_EBUSY (another thread does) CM_EINVAL CM_EREADONLY CM_EPOOLSIZE (not a multiple of 4096; not
+ * some 70 blocks more than now; more than a pool may have) CM_ENOTSUP (size is above grow_max,
+ * which may be 0; the pool has grown four times; Windows) CM_ENOSPC CM_ENOMEM CM_EIO (also: a
+ * header cannot be read) CM_ESEAL CM_EFORGET. After an error the pool has its old size, and what it
+ * held; but if a sync of its superblock failed, it may be empty. CM_ENOSPC comes before anything is
+ * written, if the volume says how much it has free, and the pool is not sparse.
+ * The log says why it did not grow: CM_LOG_INFO for CM_ENOTSUP and CM_EPOOLSIZE, because
+ * cm_resize() may do it, else CM_LOG_WARNING.
  * Readers of other processes (CM_OPEN_SHARED) are served nothing more: for them it is another pool,
  * which they have to open again. For a pool in memory, see cm_open_memory(). */
 CM_API int cm_grow(cm_cache *cache, uint64_t size, cm_grow_report *report);
@@ -578,15 +580,15 @@ enum {
      * memory of cm_open_memory(). */
     CM_OPEN_LOCK = 1u << 5,
     /* Read a pool that another process owns, or nobody: hits without a lock, while the owner fills
-     * and forgets. The pool is mapped read-only, and its file need only be readable. What the owner
-     * has forgotten when a call of it returned, no read serves that begins after that. Files are
-     * attached with a validator, as by an owner: warm if it matches what the pool knows. A file
-     * that the owner finds changed is cold here until a validator is presented again
+     * and forgets. The pool is mapped read-only, and its file need only be readable. Once a call of
+     * the owner has returned, no read that begins later serves what it forgot. Files are attached
+     * with a validator, as by an owner: warm if it matches what the pool knows. A file that the
+     * owner finds changed is cold here until a validator is presented again
      * (cm_file_info.want_validator). Nothing is stored: cm_fill() returns CM_NOT_STORED_MODE. Calls
      * that change something return CM_EREADONLY; cm_pin_range() and cm_check() return CM_ENOTSUP.
-     * Statistics, times to live and advice are those of this cache alone. Readers may be killed or
-     * stopped at any time, and so may the owner: they go on, and attach, without one, but then
-     * nobody tells them of changes. docs/embedding.md "Several processes, one pool". */
+     * Statistics, times to live and advice are those of this cache alone. Readers and owner may be
+     * killed or stopped at any time. Without an owner readers go on, and attach files, but nobody
+     * tells them of changes. docs/embedding.md "Several processes, one pool". */
     CM_OPEN_SHARED = 1u << 6,
     /* Hits and fills copy with the routines that a table of CPUs names. Else some of the first
      * thousands of hits measure which routine is the fastest here, and how many lines it should
@@ -707,8 +709,9 @@ CM_API int cm_format_memory(void *base, uint64_t bytes, const cm_create_options 
 /* Closes the pool and leaves it clean. Detaches all files. May block for syncs of the volume. After
  * 0, CM_EIO, CM_ESEAL or CM_ETRUNCATED the cache and all its cm_file pointers are gone: do not use
  * them again (undefined behaviour).
- * CM_EBUSY: pins, brackets, reads, requests, warmings, iterations, checkpoints, a growth or
- * containers of objects are still in use; nothing was closed.
+ * CM_EBUSY: pins, brackets, cm_read_through(), requests, warmings, iterations, checkpoints, a
+ * growth or containers of objects are still in use; nothing was closed. A cm_read(), cm_fill() or
+ * other short call that still runs is not noticed: see THREADS.
  * CM_EIO: the pool is closed, but its last state could not be made durable. It may be empty at the
  * next open. If not even that can be written, it is void (see CRASHES at cm_open), and a line of
  * the log says so. CM_ESEAL: the pool is closed, as if the process had been killed. CM_ETRUNCATED:
@@ -860,7 +863,7 @@ typedef struct cm_file_info {
                               * the regions where they are */
     uint32_t racy;           /* 1: validate again, or the file is cold at the next attach */
     uint32_t kept;           /* 1: the attach found the file unchanged since an earlier session, so
-                              * the blocks that it left in the pool are served: maybe none */
+                              * it is warm; maybe no block of it is left */
     uint32_t brackets;       /* that are open now */
     uint32_t bypassed;       /* 1: a failed fsync keeps the file out of the cache until the next
                               * boot */
@@ -888,7 +891,7 @@ typedef struct cm_file_info {
     uint32_t reserved;
 } cm_file_info;
 #define CM_FILE_INFO_INIT CM_INIT_(cm_file_info)
-/* Fills in *info. CM_EINVAL: info is NULL, or its struct_size is no size. */
+/* Fills in *info. CM_EINVAL: info is NULL, or its struct_size is invalid. */
 CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
 
 /* What the pool knows of a file, without attaching it. *validator is the one that was accepted
@@ -898,11 +901,12 @@ CM_API int cm_file_get_info(cm_file *file, cm_file_info *info);
  * taken_at: the library does not know whether the origin is still the same. If you do (an object
  * that never changes, a copy that is fresh by its own rules), or if an old copy is better than
  * none, set taken_at to cm_now() and attach the file with it: it is warm then. Set changed_ns, too
- * (CM_CHANGED_LONG_AGO for a server): if the file is not warm after all, it begins anew, and counts
- * as dirty without that. The proof is zero if the file never had one: such a validator attaches
- * nothing warm. `validator` and `info` may be NULL.
- * CM_EABSENT (the pool does not know the file) CM_ESEAL (nobody knows now whether it does)
- * CM_EINVAL (also: a struct_size is no size) CM_EREADONLY. */
+ * (CM_CHANGED_LONG_AGO for a server): without it the file counts as dirty if it is not warm after
+ * all. The proof is zero if the file never had one: such a validator attaches nothing warm.
+ * `validator` and `info` may be NULL.
+ * CM_EABSENT (the pool does not know the file, or its fsync failed in this boot and it is not
+ * attached) CM_ESEAL (nobody knows now whether it does) CM_EINVAL (also: a struct_size is invalid)
+ * CM_EREADONLY. */
 CM_API int cm_file_lookup(cm_cache *cache, const cm_file_id *id, cm_validator *validator,
                           cm_file_info *info);
 
@@ -1034,7 +1038,7 @@ CM_API int cm_files_begin(cm_cache *cache, uint32_t flags, cm_file_iter **iter);
 /* Describes the next file, as cm_file_lookup() does, as it is now. Its cached bytes are those that
  * were counted at the begin, or 0 if the file was forgotten since. No lock is held between two
  * calls. A file whose fsync failed is listed, too: `bypassed`. `validator` and `info` may be NULL.
- * CM_EABSENT (there is no further file) CM_EINVAL (a struct_size is no size). */
+ * CM_EABSENT (there is no further file) CM_EINVAL (a struct_size is invalid). */
 CM_API int cm_files_next(cm_file_iter *iter, cm_validator *validator, cm_file_info *info);
 /* Releases an iteration. NULL: does nothing. */
 CM_API void cm_files_end(cm_file_iter *iter);
@@ -1154,7 +1158,8 @@ typedef struct cm_read_vec {
  * begins again. If that happens several times, pieces of older versions become misses that cannot
  * be filled. Returns how many pieces were served whole. An error of one piece is in its result.
  * struct_size of v[0] is the size of all elements.
- * CM_EINVAL: v is NULL, or struct_size is neither 0 nor a possible one. */
+ * CM_EINVAL: v is NULL, or struct_size is neither 0 nor a multiple of 8 from sizeof(cm_read_vec) of
+ * the first release to 4096. */
 CM_API int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n);
 
 /* The data ends with the origin, maybe inside a block. If the size was not known, it is known now,
@@ -1178,10 +1183,10 @@ CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t 
 
 /* Reads `len` bytes of the origin at `off` into `buf`. Returns the bytes read, or a negative error.
  * The count is less than len only at the end of the file. It must not count what stands behind the
- * end (a block that was filled up): the library leaves that away only while it knows the size.
- * cm_read_through() returns a negative error unchanged (cm_warm() at least INT_MIN); use values
- * below -1000, because the library's own are never below that. It reads what the origin has now. If
- * it is bound to an older version it must fail, unless a version is wanted
+ * end (a block that was filled up): the library drops that only while it knows the size.
+ * cm_read_through() returns a negative error unchanged (cm_warm(): no less than INT_MIN); use
+ * values below -1000, because the library's own are never below that. It reads what the origin has
+ * now. If it is bound to an older version it must fail, unless a version is wanted
  * (cm_read_through_version, cm_request.incarnation). off, len and buf are multiples of 4096, so an
  * O_DIRECT descriptor works. No lock is held. The callback must not call back into the same cache.
  * If it returns more than len, the result is CM_EINVAL, and nothing is stored. If its thread ends
@@ -1322,7 +1327,7 @@ typedef struct cm_warm_report {
  * The other reasons do not end it, unless nothing could be stored of 16 pieces in a row.
  *
  * Negative: the call ended there. What was stored stays. The error of origin_read; CM_ECANCELED;
- * CM_EINVAL (origin_read is NULL, wrong options, report->struct_size is no size, the origin
+ * CM_EINVAL (origin_read is NULL, wrong options, report->struct_size is invalid, the origin
  * returned more than it was asked for) CM_EHANDLE (also: the file was closed meanwhile) CM_ERANGE
  * CM_ENOMEM (no buffer, for as long as the join timeout), and with CM_WARM_VERIFY those of
  * cm_invalidate(). Until it returns, cm_close() returns CM_EBUSY. */
@@ -1463,9 +1468,9 @@ typedef struct cm_bracket {
 } cm_bracket;
 
 /* Offset of a bracket: where the end of the file will be. Such a bracket forgets nothing before the
- * old end. Where others change the file, too, use the range that you write, or call
- * cm_file_revalidate() first: else what others have cut off, and nobody has told, may still be
- * served behind the end that they have made. */
+ * old end. If another program truncated the file and nobody reported it, the cut-off blocks are not
+ * forgotten either; they may be served again once the file has grown over them. So where others
+ * change the file, too, use the range that you write, or call cm_file_revalidate() first. */
 #define CM_APPEND UINT64_MAX
 
 /* Call it before you write [offset, offset+len) of the origin. After it returned 0, the old bytes
@@ -1550,7 +1555,7 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
  * session, these are all; in a full pool those that had three hits, one of them since that call.
  * (Hits of a thread on the eight blocks that it read last do not count.) So a kill, or a power cut
  * with DAX, does not lose them, and their hits get faster. Nothing is stored unless the mode is
- * CM_NORMAL, nor from a buffer of more than 2 % of a full pool (and 64 KiB): each block would take
+ * CM_NORMAL, nor from a buffer of more than 2 % of a full pool and 64 KiB: each block would take
  * the place of another. A group that has all of its quota gets only slots of its own versions that
  * have ended. Quota and a large buffer do not keep back what cm_warm() has passed there and could
  * not store, while its file is open.
@@ -1588,10 +1593,9 @@ CM_API int cm_checkpoint(cm_cache *cache);
 /* ---- What it says about itself ------------------------------------------------------------- */
 
 /* The structs below grow at their end. The caller owns them and sets struct_size once
- * (CM_INFO_INIT, CM_STATS_INIT, CM_CHECK_REPORT_INIT). 0 is the size of the first release. Another
- * value below 8 or above 4096 is CM_EINVAL: it was not set. The library fills in the part that both
- * the caller and the library know, and zeroes the rest. Then struct_size is the number of bytes
- * that were filled in. */
+ * (CM_INFO_INIT, CM_STATS_INIT, CM_CHECK_REPORT_INIT). 0 is the size of the first release. The
+ * library fills in the part that both the caller and the library know, and zeroes the rest. Then
+ * struct_size is the number of bytes that were filled in. */
 
 typedef struct cm_info {
     uint32_t struct_size; /* set by CM_INFO_INIT */
@@ -1608,13 +1612,14 @@ typedef struct cm_info {
                           * if the pool empties itself while it is open: a sync has failed */
     uint32_t durability; /* enum cm_durability, of the present owner or else of the last one */
     uint32_t clean;      /* 1: closed cleanly */
-    uint32_t emptied;    /* 1: this open emptied the pool after a crash without DAX */
+    uint32_t emptied;    /* 1: this open emptied the pool after a crash without DAX. Only
+                          * cm_get_info() knows it: 0 from cm_pool_info() */
     uint32_t owner_pid;  /* process that owns the pool or owned it last; 0: unknown */
     uint32_t owned;      /* 1: a process owns it now; one that only looks at it does not
                           * (cm_pool_info) */
-    uint32_t mode;       /* enum cm_mode */
+    uint32_t mode;       /* enum cm_mode; only cm_get_info() knows it: 0 from cm_pool_info() */
     uint32_t superblocks_damaged; /* 0 or 1 */
-    uint32_t sealed; /* enum cm_sealed; of a pool that is only looked at, as it says itself */
+    uint32_t sealed; /* enum cm_sealed; of a pool that is only looked at, as the file says */
     char flush[16];  /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
     /* The routine that fills copy with: "avx512-nt", "avx2-nt", "sse2-nt", "stnp", "generic"; in a
      * pool without flushes also "rep movsb", "avx2". Of a pool that is only looked at: the one that
@@ -1644,14 +1649,14 @@ typedef struct cm_info {
 #define CM_INFO_INIT CM_INIT_(cm_info)
 /* Fills in *info for an open pool. Also checks the size of the pool file. If it was truncated, the
  * log says so once, and nothing is cached any more (cm_close()). CM_EINVAL: info is NULL, or
- * struct_size is not set. */
+ * struct_size is invalid. */
 CM_API int cm_get_info(cm_cache *cache, cm_info *info);
 /* Fills in *info for the pool file at `path`, open or not, also if another process has it open. Has
- * a fault guard while it runs, as cm_create(). CM_EINVAL (path or info is NULL, struct_size is not
- * set), and as cm_open(): CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED CM_EOVERSIZE
- * CM_EDAMAGED CM_EBYTEORDER CM_ENOMEM CM_EIO, and CM_EVERSION CM_EINCOMPAT (these two with the
- * version, owned and owner_pid in *info, and all else 0; CM_EOVERSIZE with the size that the file
- * should have). */
+ * a fault guard while it runs, as cm_create(). CM_EINVAL (path or info is NULL, struct_size is
+ * invalid), and as cm_open(): CM_ENOENT CM_EACCES CM_ENOTFILE CM_ENOTPOOL CM_ETRUNCATED
+ * CM_EOVERSIZE CM_EDAMAGED CM_EBYTEORDER CM_ENOMEM CM_EIO, and CM_EVERSION CM_EINCOMPAT (these two
+ * with the version, owned and owner_pid in *info, and all else 0; CM_EOVERSIZE with the size that
+ * the file should have). */
 CM_API int cm_pool_info(const char *path, cm_info *info);
 
 /* X(name, text): counters since open. New ones come last, because their numbers are part of the
@@ -1718,10 +1723,10 @@ typedef struct cm_stats_data {
     uint64_t curve_hits[CM_CURVE_POINTS];
     uint64_t curve_reads;   /* reads of blocks in the sample for the pool's own size */
     uint64_t curve_skipped; /* reads left out because another thread was using the sample */
-    /* Duration of cm_read calls that were served whole, for 1 in 64 of them. Bucket i counts calls
-     * of [2^i, 2^(i+1)) ns. */
+    /* Duration of cm_read calls, and of cm_read_whole calls without flags, that were served whole,
+     * for 1 in 64 of them. Bucket i counts calls of [2^i, 2^(i+1)) ns. */
     uint64_t hit_latency[CM_LATENCY_BUCKETS];
-    /* Duration of origin reads made by cm_read_through, of all of them, in the same buckets. */
+    /* Duration of all origin reads of cm_read_through, requests and cm_warm, in such buckets. */
     uint64_t origin_latency[CM_LATENCY_BUCKETS];
     uint64_t reserved[16]; /* 0; room for values that are no counters */
 #define CM_X(name, text) uint64_t name;
@@ -1729,7 +1734,7 @@ typedef struct cm_stats_data {
 #undef CM_X
 } cm_stats_data;
 #define CM_STATS_INIT CM_INIT_(cm_stats_data)
-/* Fills in *stats for an open pool. CM_EINVAL (stats is NULL, or struct_size is not set) CM_EIO
+/* Fills in *stats for an open pool. CM_EINVAL (stats is NULL, or struct_size is invalid) CM_EIO
  * CM_EVERSION (statistics of a library that this one does not understand). */
 CM_API int cm_stats(cm_cache *cache, cm_stats_data *stats);
 /* Reads the counters from the pool file at `path`, also while another process has it open. Errors
@@ -1754,7 +1759,7 @@ typedef struct cm_check_report {
     uint32_t struct_size; /* set by CM_CHECK_REPORT_INIT */
     uint32_t reserved;
     uint64_t slots;       /* that were looked at */
-    uint64_t valid;       /* with a block to which a cell leads; its version may be a dead one */
+    uint64_t valid;       /* with a block to which a cell leads; its version may have ended */
     uint64_t orphaned;    /* valid header, but no cell leads to it: wasted until it is used again */
     uint64_t bad_headers; /* VALID, but with a wrong check */
     uint64_t bad_payload; /* checksum wrong */

@@ -16,7 +16,8 @@
  *   the pool is full, when a bucket is full, or when a page of the pool is damaged. So keep only
  *   what you can make again.
  * - After a restart or kill -9 everything is there that was there before, but for buckets that were
- *   being changed. (Values above CM_OBJECT_INLINE_MAX bytes: for 64 sessions that store such.)
+ *   being changed. A value above CM_OBJECT_INLINE_MAX bytes stays for at most 64 sessions that
+ *   store such values.
  *
  * MEMORY  Eight bytes of DRAM for each bucket (a block of the pool that small objects share), and
  * some 20 KiB. None for an object; but 1 MiB once objects with a time to live are put after the
@@ -76,9 +77,9 @@ typedef struct cm_objects_options {
  * CM_ENOMEM CM_ESEAL CM_EFORGET. */
 CM_API int cm_objects_open(cm_cache *cache, const char *name, const cm_objects_options *opts,
                            cm_objects **objects);
-/* Closes it. The handle is gone afterwards, also after an error, but for these, with which nothing
- * was closed: CM_EBUSY (an iteration is live) CM_ECALLBACK CM_EFORKED. A handle that is gone must
- * not be used again, nor closed (undefined behaviour, as after cm_close()). */
+/* Closes it. After CM_EBUSY (an iteration is live), CM_ECALLBACK and CM_EFORKED nothing was closed.
+ * After anything else the handle is gone: do not use or close it again (undefined behaviour, as
+ * after cm_close()). */
 CM_API int cm_objects_close(cm_objects *objects);
 /* Forgets a container that is not open, and all that it holds. The pool knows nothing of it then.
  * Opened again it is new, and may get another number of buckets. CM_EINVAL CM_EBUSY (it is open)
@@ -101,12 +102,12 @@ typedef struct cm_object_info {
 
 /* Stores a value, in place of the one that the key has. `ttl_ns`: how long it lives, in nanoseconds
  * from now (a second is 1000000000, and parts of a millisecond do not count); 0: no end. An object
- * of less than a millisecond is never found. The log says that once, because whoever asks for it
- * has probably taken another unit. The end is recorded by the wall clock. While the container is
- * open the monotonic clock ends the object, too, whoever sets the wall clock. If that was ahead
- * when the object was put, later sessions have an end that is too late: nobody corrects it. If it
- * was behind, and is set right, the object ends early, by as much. `value` may be NULL if len is 0.
- * Nobody may change the value during the call.
+ * that lives for less than a millisecond is never found. The log says that once, because whoever
+ * asks for it has probably taken another unit. The end is recorded by the wall clock. While the
+ * container is open the monotonic clock ends the object, too, whoever sets the wall clock. If that
+ * was ahead when the object was put, later sessions have an end that is too late: nobody corrects
+ * it. If it was behind, and is set right, the object ends early, by as much. `value` may be NULL if
+ * len is 0. Nobody may change the value during the call.
  * Returns 0: it is stored, and durable as far as the pool is (cm_info.durability). Or, positive,
  * one of CM_NOT_STORED_*: it is not stored. The old value is gone then, too. (After CM_ENOMEM and
  * CM_ESEAL it may be there or not.) CM_NOT_STORED_STALE: brackets of files beside it kept it out
@@ -115,12 +116,13 @@ typedef struct cm_object_info {
  * the value takes more than 1/8 of the pool's slots (cm_info.slots), each of CM_BLOCK_SIZE bytes.
  * CM_NOT_STORED_MODE: the pool grew all that time (cm_grow). If the key was there, or is deleted
  * then, all objects of its bucket are gone, and else none. CM_NOT_STORED_MEDIA: the pool's memory,
- * or a callback of the seal, failed; where a bucket was stored, twice, and all objects of it are
- * gone. In modes CM_FREEZE and CM_BYPASS puts and deletes only forget: all objects of the bucket.
+ * or a callback of the seal, failed. If that was at a bucket, it was tried twice, and all its
+ * objects are gone. In modes CM_FREEZE and CM_BYPASS puts and deletes only forget: all objects of
+ * the bucket.
  * CM_EINVAL (key or value is NULL, and its length is not 0; the key is longer than
  * CM_OBJECT_KEY_MAX) CM_ENOMEM CM_ESEAL (of a large value: a record could not be judged or sealed)
  * CM_EFORGET (the pool cannot forget the old value; it serves nothing of the container any more).
- */
+ * */
 CM_API int cm_objects_put(cm_objects *objects, const void *key, size_t key_len, const void *value,
                           size_t len, uint64_t ttl_ns);
 /* Copies the value to `buf`, as much of it as fits into `room` bytes, and returns its length. If
@@ -174,7 +176,7 @@ typedef struct cm_objects_info {
     uint64_t unrecorded;
 } cm_objects_info;
 #define CM_OBJECTS_INFO_INIT CM_INIT_(cm_objects_info)
-/* Fills in *info. CM_EINVAL: info is NULL, or struct_size is not set. */
+/* Fills in *info. CM_EINVAL: info is NULL, or struct_size is invalid. */
 CM_API int cm_objects_get_info(cm_objects *objects, cm_objects_info *info);
 
 #ifdef __cplusplus

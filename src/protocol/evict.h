@@ -25,16 +25,15 @@ void cm_evict_cover(struct cm_cache *c, uint64_t end);
  * of slots. */
 unsigned cm_evict_slots(struct cm_cache *c, uint64_t *slot, unsigned n);
 /* The same from blocks of one share (quota.h), by eviction only. Blocks of the share that nothing
- * leads to go first, also if there are slots that were never used. Slots that are as good as never
- * used (the pool has emptied itself) are only counted no more, and are not among those it returns.
- */
+ * leads to go first, also if there are slots that were never used. Slots that count as never used
+ * (the pool has emptied itself) are removed from the share's count, and are not returned. */
 unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsigned n);
 /* Frees up to n slots whose blocks nothing leads to any more, because their incarnation has ended
  * (ended.h). Returns how many. They are on the free stack, so what is stored next gets them and
  * takes no other block's place. */
 unsigned cm_evict_ended(struct cm_cache *c, unsigned n);
-/* The same of blocks of one share, also if there are slots that were never used. Slots that are as
- * good as those count, but go to them and not to the free stack. */
+/* The same of blocks of one share, also if there are slots that were never used. Slots that count
+ * as never used are in the number that it returns, but do not go to the free stack. */
 unsigned cm_evict_ended_share(struct cm_cache *c, uint32_t share, unsigned n);
 /* Is there room for up to n blocks, for which no other block has to leave? Returns for how many.
  * Slots that are empty count, also those that a killed session has left so, but not those that were
