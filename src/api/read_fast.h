@@ -113,7 +113,7 @@ static inline __attribute__((always_inline)) void cm_fast_guess(const struct cm_
 
 /* Prefetches what a hit waits for. *at: where the slot is, if there is one. Only the request's file
  * was checked before; the other checks run meanwhile. (If all checks came first, a hit would take a
- * quarter longer.) Slots of later parts of a pool that grew are left to cm_range_elsewhere().
+ * fifth longer.) Slots of later parts of a pool that grew are left to cm_range_elsewhere().
  *
  * Where another process owns the pool, what it tells its readers is looked at first: what is copied
  * from then on was the content at that moment, or later. The look is two calls that store, and

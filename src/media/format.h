@@ -115,7 +115,8 @@ struct cm_super {
 
 #define CM_STATS_OFFSET 8192u
 #define CM_STATS_SHARDS 32u
-#define CM_STATS_OWN_SHARDS 24u /* one thread adds to each; any number add to each other shard */
+/* Threads below this number, which begins at 1, have a shard each; the others share the rest. */
+#define CM_STATS_OWN_SHARDS 24u
 
 #define CM_STATS_LAYOUT 1u /* of head and shards; a page with another layout is not read */
 #define CM_STATS_COUNTERS_MAX 64u

@@ -47,7 +47,7 @@ bool cm_probation_is_large(const struct cm_probation *p, uint64_t slots)
 void cm_probation_size(struct cm_probation *p, uint64_t entries)
 {
     p->entries = entries;
-    p->buckets = p->entries; /* one of eight cells taken: a block in a million finds none free */
+    p->buckets = p->entries; /* a block in some 10^5 finds none of its eight cells free */
     for (p->number_bits = 0; p->entries >> p->number_bits != 0; p->number_bits++)
         ;
 }
