@@ -188,7 +188,7 @@ static inline void cm_report_trouble(cm_cache *c)
 {
     if ((at_load_relaxed(&c->broken) | at_load_relaxed(&c->failing) | at_load_relaxed(&c->suspect) |
          at_load_relaxed(&c->older) | at_load_relaxed(&c->unsettled)) &
-        1) /* 1: not logged yet */
+        CM_SAY_DUE)
         cm_say_trouble(c);
 }
 /* The same if `e`, with which a public call ends, is an error. Returns e. */

@@ -71,7 +71,7 @@ static int settle(cm_cache *c)
     e = cm_cache_empty(c);
     if (e && (c->super.sync || e == CM_ESEAL)) {
         cm_super_void(&c->super);
-        at_store_relaxed(&c->broken, 2u); /* said: this line has the same advice */
+        at_store_relaxed(&c->broken, CM_SAY_DONE); /* this line has the same advice */
         cm_log(c, CM_LOG_ERROR,
                "%s: what was cached cannot be made durable; the pool is void: delete it and create "
                "it anew",

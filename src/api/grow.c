@@ -157,7 +157,7 @@ static void deny(struct grow *z)
     struct cm_cache *const c = z->c;
     if (cm_super_growing(&c->super, z->to.pool_size) == 0)
         return;
-    at_store_seq_cst(&c->broken, 1u);
+    at_store_seq_cst(&c->broken, CM_SAY_DUE);
     (void)cm_file_can_forget(c);
 }
 

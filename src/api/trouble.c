@@ -254,7 +254,7 @@ int cm_cache_whole(struct cm_cache *c)
     uint64_t whole = c->shared ? c->media.geo.pool_size : at_load_relaxed(&c->file.size);
     uint64_t size = whole, now = whole;
     bool named = true;
-    if (at_load_relaxed(&c->suspect) == 2)
+    if (at_load_relaxed(&c->suspect) == CM_SAY_DONE)
         return CM_ETRUNCATED;
     const int e = c->file.handle == -1 ? 0 : cm_plat_file_state(&c->file, &size, &named);
     if (!c->shared)
@@ -263,11 +263,11 @@ int cm_cache_whole(struct cm_cache *c)
     if (e || size >= whole)
         return 0;
     uint32_t looked = at_load_relaxed(&c->suspect);
-    if (looked == 2 || !at_cas_acq_rel(&c->suspect, &looked, 2))
+    if (looked == CM_SAY_DONE || !at_cas_acq_rel(&c->suspect, &looked, CM_SAY_DONE))
         return CM_ETRUNCATED; /* another thread logs it */
-    at_store_seq_cst(&c->failing, 2u);
+    at_store_seq_cst(&c->failing, CM_SAY_DONE);
     if (c->shared)
-        at_store_seq_cst(&c->broken, 2u);
+        at_store_seq_cst(&c->broken, CM_SAY_DONE);
     else
         (void)cm_cache_empty(c);
     cm_log(c, CM_LOG_ERROR,
@@ -283,8 +283,8 @@ int cm_cache_whole(struct cm_cache *c)
 /* Has it happened, and not been said? Says that it is said now: one thread gets true. */
 static bool is_unsaid(uint32_t *flag)
 {
-    uint32_t unsaid = 1;
-    return at_load_relaxed(flag) == 1 && at_cas_acq_rel(flag, &unsaid, 2);
+    uint32_t due = CM_SAY_DUE;
+    return at_load_relaxed(flag) == CM_SAY_DUE && at_cas_acq_rel(flag, &due, CM_SAY_DONE);
 }
 
 static void say_full(cm_cache *c)
@@ -304,10 +304,10 @@ void cm_say_trouble(cm_cache *c)
                "%s: this file is no pool any more, or another one (was it resized or made anew?): "
                "nothing is served; close it and open it again",
                c->name);
-    if (at_load_relaxed(&c->suspect) == 1 && cm_cache_whole(c) == 0) {
-        uint32_t suspected = 1;
+    if (at_load_relaxed(&c->suspect) == CM_SAY_DUE && cm_cache_whole(c) == 0) {
+        uint32_t due = CM_SAY_DUE;
         /* Acquire: what was noted before is told now. What is noted from here on is told next. */
-        (void)at_cas_acq_rel(&c->suspect, &suspected, 0);
+        (void)at_cas_acq_rel(&c->suspect, &due, CM_SAY_NOTHING);
         say_full(c);
         cm_say_damage(c, false);
     }

@@ -124,7 +124,7 @@ bool cm_super_lost(struct cm_superblocks *s);
  * says so. CM_EIO. */
 int cm_super_compat(struct cm_superblocks *s, uint64_t bit, bool on);
 /* Empties the pool in O(1) and durably. CM_EIO: may or may not have taken effect. *failed (atomic)
- * says whether the latest bump failed. */
+ * says whether the latest bump failed: 1 (CM_SAY_DUE) or 0. */
 int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed);
 /* Notes that an fsync of an origin file failed. `named`: the file's record says so, too. All
  * sessions of this boot know it. Once the records are gone, it counts for every file without a

@@ -67,9 +67,9 @@ void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
     cm_ring_set(&c->policy.ring, slot, 0); /* it is no empty slot that somebody could use */
     /* A sparse pool on a full volume cannot grow any more. */
     if (cm_slot_has_no_room(&c->media, slot)) {
-        uint32_t no = 0;
+        uint32_t no = CM_SAY_NOTHING;
         stop_at_used(c);
-        (void)at_cas_acq_rel(&c->full, &no, 1);
+        (void)at_cas_acq_rel(&c->full, &no, CM_SAY_DUE);
         cm_suspect(c); /* so that the log tells it */
         return;
     }
@@ -77,7 +77,7 @@ void cm_step_quarantine_owned(struct cm_cache *c, uint64_t slot)
     /* With so many errors it is not one page of the media, but a lost file or a failing volume:
      * stop filling, but go on serving what can be read. api/trouble.c reports it. */
     if (at_add_relaxed(&c->media_errors, 1) == cm_media_slots(&c->media) / 8 + 8)
-        at_store_seq_cst(&c->failing, 1u);
+        at_store_seq_cst(&c->failing, CM_SAY_DUE);
 }
 
 /* ---- Cells ----------------------------------------------------------------------------------- */

@@ -124,14 +124,14 @@ struct cm_cache {
     uint32_t magic;
     uint32_t fork_count;   /* cm_plat_fork_count() at open */
     uint32_t mode;         /* atomic, enum cm_mode */
-    uint32_t broken;       /* atomic; forgetting failed: bypass. 1 not logged yet, 2 logged */
+    uint32_t broken;       /* atomic, enum cm_say; forgetting failed: bypass */
     uint64_t judged_key;   /* check key at open; with another key slots are judged again */
     uint64_t sample_below; /* atomic; places below this are in the sample */
     /* Loaded at the end of every other call. */
-    uint32_t failing;   /* atomic; many media errors: no more fills. 1, 2 as above */
-    uint32_t older;     /* atomic; the superblock was older than the pool. 1, 2 as above */
-    uint32_t suspect;   /* atomic; a media error: is the file whole? 1 to be tested, 2 no */
-    uint32_t unsettled; /* atomic; a sync of settling failed, so it was emptied. 1, 2 as above */
+    uint32_t failing;   /* atomic, enum cm_say; many media errors: no more fills */
+    uint32_t older;     /* atomic, enum cm_say; the superblock was older than the pool */
+    uint32_t suspect;   /* atomic, enum cm_say; a media error: is the file whole? DONE: it is not */
+    uint32_t unsettled; /* atomic, enum cm_say; a sync of settling failed, so it was emptied */
     cm_options opts;    /* of which a hit loads `verify` */
     struct cm_media media;
     struct cm_policy_state policy;
@@ -158,7 +158,7 @@ struct cm_cache {
     uint32_t no_checkpoint; /* atomic; 1: there can be none, and the log says so */
     uint32_t unguarded;     /* atomic; 1: the handler of the guard was replaced, as the log says */
     uint64_t media_errors;  /* atomic */
-    uint32_t full;          /* atomic; a sparse pool's volume is full. 1, 2 as above */
+    uint32_t full;          /* atomic, enum cm_say; a sparse pool's volume is full */
     char name[CM_NAME_MAX]; /* for messages: the end of the path of its file */
     int64_t boot_wall_ns;   /* atomic; the earliest that was found: cm_file_boot_wall() */
     uint64_t opened_ns;     /* when it became ours; cm_now() time */
@@ -196,8 +196,7 @@ struct cm_cache {
     struct cm_flight_table *flights;
     uint64_t live;  /* atomic; requests, warmings, iterations, checkpoints and growths that run */
     uint8_t *stats; /* shared: statistics of its own */
-    /* Atomic; shared: the pool is gone, or another one. 1 not logged yet, 2 logged. */
-    uint32_t replaced;
+    uint32_t replaced; /* atomic, enum cm_say; shared: the pool is gone, or another one */
     struct cm_trouble trouble[CM_TROUBLES];
     struct cm_sealing sealing; /* media.seal points to it, if the pool is sealed */
     uint32_t seal_failures;    /* counted by it */
@@ -239,10 +238,10 @@ static inline int cm_cache_empty(struct cm_cache *c)
  * lock is held. */
 static inline void cm_suspect(struct cm_cache *c)
 {
-    if (at_load_relaxed(&c->suspect) == 0)
+    if (at_load_relaxed(&c->suspect) == CM_SAY_NOTHING)
         /* Release: pairs with the swap in cm_say_trouble(). A thread that asks the system because
          * of this also sees what was noted in c->trouble before. */
-        at_store_release(&c->suspect, 1u);
+        at_store_release(&c->suspect, CM_SAY_DUE);
 }
 
 /* Allocates memory through the caller's hook. It is zeroed; large memory is zeroed lazily. */

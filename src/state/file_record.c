@@ -153,9 +153,9 @@ int cm_file_bump_epoch(struct cm_cache *c)
 
 int cm_file_disbelieve(struct cm_cache *c, uint64_t key)
 {
-    uint32_t unsaid = 0;
+    uint32_t no = CM_SAY_NOTHING;
     cm_count(c, CM_STAT_escalations, 1);
-    (void)at_cas_acq_rel(&c->older, &unsaid, 1);
+    (void)at_cas_acq_rel(&c->older, &no, CM_SAY_DUE);
     const int e = cm_super_disbelieve(&c->super, key, &c->broken);
     if (e == 0)
         cm_cache_emptied(c);

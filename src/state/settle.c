@@ -196,11 +196,11 @@ void cm_settle_drain(struct cm_cache *c)
 
 int cm_settle_failed(struct cm_cache *c)
 {
-    uint32_t unsaid = 0;
+    uint32_t no = CM_SAY_NOTHING;
     cm_count(c, CM_STAT_escalations, 1);
     if (cm_cache_empty(c))
         return CM_EFORGET; /* which the log tells instead */
-    (void)at_cas_acq_rel(&c->unsettled, &unsaid, 1);
+    (void)at_cas_acq_rel(&c->unsettled, &no, CM_SAY_DUE);
     return 0;
 }
 

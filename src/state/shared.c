@@ -89,8 +89,8 @@ static int learn(struct cm_cache *c, uint64_t *session, bool first)
     if (e == 0)
         e = read_super(c, &sb);
     if (e == CM_ENOTPOOL || (e >= 0 && !first && !is_same(c, &sb))) {
-        uint32_t unsaid = 0;
-        if (at_cas_acq_rel(&c->replaced, &unsaid, 1))
+        uint32_t no = CM_SAY_NOTHING;
+        if (at_cas_acq_rel(&c->replaced, &no, CM_SAY_DUE))
             cm_suspect(c);
         return CM_ENOTPOOL;
     }

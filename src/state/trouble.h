@@ -14,6 +14,9 @@
 
 #include "platform/atomic.h"
 
+/* What the log has to say once. cm_report_trouble() tests the bit of DUE. */
+enum cm_say { CM_SAY_NOTHING = 0, CM_SAY_DUE = 1, CM_SAY_DONE = 2 };
+
 enum cm_trouble_kind {
     CM_TROUBLE_CHECKSUM,   /* a payload's checksum was wrong */
     CM_TROUBLE_MEDIA,      /* a part of the pool cannot be read */

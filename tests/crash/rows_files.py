@@ -161,7 +161,7 @@ FILES = [
        'api/create.c', 'why[0] ? why : cm_strerror(e)', 'cm_strerror(e)'),
     _m('trouble, full volume', 'the log says that a sparse pool stops to grow',
        'unit block full_volume_is_told', 'protocol/steps.c',
-       '(void)at_cas_acq_rel(&c->full, &no, 1);', '(void)no;'),
+       '(void)at_cas_acq_rel(&c->full, &no, CM_SAY_DUE);', '(void)no;'),
     _m('fork, child', 'a child of fork() closes the pools that it inherited',
        'unit api child_outlives_owner', 'platform/posix_fork.c',
        '        (void)close(fork_list.fd[i]);\n', '        ;\n'),
