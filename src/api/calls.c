@@ -82,24 +82,24 @@ int cm_identify_with(intptr_t os_file, const cm_identify_options *opts, cm_file_
     return e ? e : cm_give_result(validator, &v, sizeof(v));
 }
 
-int cm_forget(cm_cache *c, const cm_file_id *id)
+static int forget(cm_cache *c, const char *call, const cm_file_id *id, bool gone)
 {
     int e = cm_enter_owner(c);
     if (e)
         return e;
-    if (!cm_take_id(c, "cm_forget", id))
+    if (!cm_take_id(c, call, id))
         return CM_EINVAL;
-    return cm_report_error(c, cm_files_forget(c, id, false));
+    return cm_report_error(c, cm_files_forget(c, id, gone));
+}
+
+int cm_forget(cm_cache *c, const cm_file_id *id)
+{
+    return forget(c, "cm_forget", id, false);
 }
 
 int cm_forget_gone(cm_cache *c, const cm_file_id *id)
 {
-    int e = cm_enter_owner(c);
-    if (e)
-        return e;
-    if (!cm_take_id(c, "cm_forget_gone", id))
-        return CM_EINVAL;
-    return cm_report_error(c, cm_files_forget(c, id, true));
+    return forget(c, "cm_forget_gone", id, true);
 }
 
 /* Says once why there can be no checkpoint. Of a pool in memory cm_info says so. */

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -15,6 +16,12 @@
 
 #ifndef FUSE_SUPER_MAGIC
 #define FUSE_SUPER_MAGIC 0x65735546 /* linux/magic.h, since Linux 5.11 */
+#endif
+#ifndef MAP_SHARED_VALIDATE
+#define MAP_SHARED_VALIDATE 0x03
+#endif
+#ifndef MAP_SYNC
+#define MAP_SYNC 0x80000
 #endif
 
 #define NS_PER_S INT64_C(1000000000)

@@ -39,13 +39,6 @@
 
 #include "platform/posix.h"
 
-#ifndef MAP_SHARED_VALIDATE
-#define MAP_SHARED_VALIDATE 0x03
-#endif
-#ifndef MAP_SYNC
-#define MAP_SYNC 0x80000
-#endif
-
 #define PROBE_BYTES 4096u /* size of a mapping that tests whether such a mapping works */
 
 /* ---- Errors -------------------------------------------------------------------------------- */

@@ -22,13 +22,6 @@
 
 #include "platform/posix.h"
 
-#ifndef MAP_SHARED_VALIDATE
-#define MAP_SHARED_VALIDATE 0x03
-#endif
-#ifndef MAP_SYNC
-#define MAP_SYNC 0x80000
-#endif
-
 int cm_plat_file_room(struct cm_plat_file *f, uint64_t size, uint64_t *missing)
 {
     POSIX_NO_CANCEL;

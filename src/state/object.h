@@ -201,8 +201,7 @@ void cm_object_leave_floor(struct cm_cache *c, const cm_file_id *id, uint64_t fl
 /* Bytes of their table, cm_cache.left. */
 size_t cm_object_left_bytes(void);
 
-/* Takes the files lock. */
-/* Any bracket open anywhere? */
+/* Any bracket open anywhere? Takes the files lock. */
 bool cm_files_busy(struct cm_cache *c);
 /* Frees every object; only cm_close calls it. */
 void cm_files_free(struct cm_cache *c);
