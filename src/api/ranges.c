@@ -22,7 +22,6 @@
 #include "api/checked_calls.h"
 #endif
 
-#define AHEAD 8u     /* pairs of index lines under way */
 #define ROOM_MIN 64u /* blocks */
 
 /* A range of a file, in blocks. */
@@ -154,15 +153,11 @@ static void look_for_each(const struct span *s, struct runs *r)
 {
     struct cm_cache *c = s->f->cache;
     struct cm_last_home last = { 0 };
-    struct cm_key k[AHEAD];
+    struct cm_key_row row;
     bool more = true;
-    for (uint64_t b = s->first, asked = b; b < s->end && more; b++) {
-        for (; asked < s->end && asked < b + AHEAD; asked++) {
-            k[asked % AHEAD] = cm_region_key_next(s->f, &last, s->incarnation, asked);
-            cm_step_prefetch(c, &k[asked % AHEAD]);
-        }
-        more = add_run(r, b, cm_lookup_cached(c, &k[b % AHEAD]));
-    }
+    cm_key_row_begin(&row, s->f, &last, s->incarnation, s->first, s->end);
+    for (uint64_t b = s->first; b < s->end && more; b++)
+        more = add_run(r, b, cm_lookup_cached(c, cm_key_row_next(&row, b)));
 }
 
 /* Looks for the blocks that a pass over the headers finds. */
@@ -296,14 +291,11 @@ static void drop_each(struct drop *d)
     struct cm_cache *c = s->f->cache;
     struct cm_last_home last = { 0 };
     struct cm_surveyed found = { .valid = 0 };
-    struct cm_key k[AHEAD];
+    struct cm_key_row row;
     struct cm_header h;
-    for (uint64_t b = s->first, asked = b; b < s->end; b++) {
-        for (; asked < s->end && asked < b + AHEAD; asked++) {
-            k[asked % AHEAD] = cm_region_key_next(s->f, &last, s->incarnation, asked);
-            cm_step_prefetch(c, &k[asked % AHEAD]);
-        }
-        found.key = k[b % AHEAD];
+    cm_key_row_begin(&row, s->f, &last, s->incarnation, s->first, s->end);
+    for (uint64_t b = s->first; b < s->end; b++) {
+        found.key = *cm_key_row_next(&row, b);
         drop_buffered(d, &found.key);
         if (cm_step_find(c, &found.key, &found.slot, &h) == CM_FOUND_HIT)
             (void)drop_found(d, &found);

@@ -17,8 +17,6 @@
 
 #include <string.h>
 
-#define ABSENT_AHEAD 8u /* pairs of index lines under way where blocks are likely absent */
-
 /* What the call works on. */
 struct walk {
     struct cm_object *f;
@@ -65,24 +63,14 @@ static bool walk_begin(struct walk *w, struct cm_object *f, uint64_t offset, siz
     return serves;
 }
 
-static inline void walk_key(struct walk *w, uint64_t block, struct cm_key *k)
-{
-    *k = cm_region_key_next(w->f, &w->home, w->incarnation, block);
-}
-
 /* The block before `first` is absent. Returns how many blocks from `first` on are absent, too. */
 static uint64_t absent_run(struct walk *w, uint64_t first, uint64_t end)
 {
-    struct cm_key k[ABSENT_AHEAD];
-    uint64_t b = first, asked = first;
-    for (; b < end; b++) {
-        for (; asked < end && asked < b + ABSENT_AHEAD; asked++) {
-            walk_key(w, asked, &k[asked % ABSENT_AHEAD]);
-            cm_step_prefetch(w->c, &k[asked % ABSENT_AHEAD]);
-        }
-        if (cm_lookup_cached(w->c, &k[b % ABSENT_AHEAD]) != 0)
-            break;
-    }
+    struct cm_key_row row;
+    uint64_t b = first;
+    cm_key_row_begin(&row, w->f, &w->home, w->incarnation, first, end);
+    while (b < end && cm_lookup_cached(w->c, cm_key_row_next(&row, b)) == 0)
+        b++;
     return b - first;
 }
 
@@ -90,15 +78,12 @@ static uint64_t absent_run(struct walk *w, uint64_t first, uint64_t end)
  * one of them waits in the probation buffer. */
 static uint64_t cached_run(struct walk *w, uint64_t first, uint64_t end, bool *waits)
 {
-    struct cm_key k[ABSENT_AHEAD];
-    uint64_t b = first, asked = first;
+    struct cm_key_row row;
+    uint64_t b = first;
+    cm_key_row_begin(&row, w->f, &w->home, w->incarnation, first, end);
     for (; b < end; b++) {
         const uint64_t want = w->end - b * CM_BLOCK_SIZE;
-        for (; asked < end && asked < b + ABSENT_AHEAD; asked++) {
-            walk_key(w, asked, &k[asked % ABSENT_AHEAD]);
-            cm_step_prefetch(w->c, &k[asked % ABSENT_AHEAD]);
-        }
-        if (cm_lookup_keep(w->c, &k[b % ABSENT_AHEAD], waits) <
+        if (cm_lookup_keep(w->c, cm_key_row_next(&row, b), waits) <
             (want < CM_BLOCK_SIZE ? want : CM_BLOCK_SIZE))
             break;
     }
@@ -458,7 +443,7 @@ int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec 
     int pieces = 0;
     while (fillable && pos < w.end && pins->n < CM_PINS_MAX) {
         struct cm_key k;
-        walk_key(&w, pos / CM_BLOCK_SIZE, &k);
+        k = cm_region_key_next(f, &w.home, w.incarnation, pos / CM_BLOCK_SIZE);
         uint32_t from = (uint32_t)(pos % CM_BLOCK_SIZE), valid = 0;
         uint32_t want = CM_BLOCK_SIZE - from;
         uint64_t slot;

@@ -6,6 +6,7 @@
 #define CM_STEPS_H
 
 #include "state/file.h"
+#include "state/region.h"
 
 /* How a lookup ended. */
 enum cm_found {
@@ -48,6 +49,36 @@ static inline void cm_step_prefetch(const struct cm_cache *c, const struct cm_ke
 {
     cm_index_prefetch(&c->media, k, 0);
     cm_index_prefetch(&c->media, k, 1);
+}
+/* Keys of blocks in a row: each is made, and its index lines are prefetched, some blocks before it
+ * is wanted. */
+#define CM_KEYS_AHEAD 8u /* pairs of index lines under way */
+struct cm_key_row {
+    const struct cm_object *f;
+    uint64_t incarnation;
+    uint64_t next, end; /* blocks: the first whose key was not made; behind the last one */
+    struct cm_last_home *home;
+    struct cm_key key[CM_KEYS_AHEAD];
+};
+static inline void cm_key_row_begin(struct cm_key_row *r, const struct cm_object *f,
+                                    struct cm_last_home *home, uint64_t incarnation, uint64_t first,
+                                    uint64_t end)
+{
+    r->f = f;
+    r->home = home;
+    r->incarnation = incarnation;
+    r->next = first;
+    r->end = end;
+}
+/* The key of `block`: the first one, then one after the other. */
+static inline const struct cm_key *cm_key_row_next(struct cm_key_row *r, uint64_t block)
+{
+    for (; r->next < r->end && r->next < block + CM_KEYS_AHEAD; r->next++) {
+        struct cm_key *const k = &r->key[r->next % CM_KEYS_AHEAD];
+        *k = cm_region_key_next(r->f, r->home, r->incarnation, r->next);
+        cm_step_prefetch(r->f->cache, k);
+    }
+    return &r->key[block % CM_KEYS_AHEAD];
 }
 /* Finds the slot that holds k, by headers alone. Lock-free, so only a snapshot. */
 enum cm_found cm_step_find(struct cm_cache *c, const struct cm_key *k, uint64_t *slot,
