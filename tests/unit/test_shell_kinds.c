@@ -207,32 +207,82 @@ static void test_lies_later(void)
     }
 }
 
-/* Nothing can be noted: nobody gets such a handle. */
+/* The handle cannot be noted. Nobody is refused, and nothing is forgotten: the open may have made
+ * the file, or emptied it. All files of the volume that have a reparse point pass from then on (3:
+ * that get one), and others are cached. */
 static void test_lies_without_memory(void)
 {
-    unsigned refused = 0;
-    for (unsigned skip = 0; skip < 10; skip++) {
-        CASE("no memory after %u allocations", skip);
+    static const ULONG outcome[] = { FILE_OPENED, FILE_CREATED, FILE_OVERWRITTEN, FILE_OPENED };
+    unsigned noted = 0;
+    for (unsigned i = 0; i < 4 * 10; i++) {
+        static struct file plain;
+        CASE("kind %u, no memory after %u allocations", i / 10, i % 10);
         begin();
-        file.f.attributes = FILE_ATTRIBUTE_REPARSE_POINT;
-        fm_starve(skip, 100);
+        make_file(&plain, u"\\Device\\HarddiskVolume3\\data\\plain", 10);
+        fm_starve(i % 10, 100);
         PFILE_OBJECT const raw =
-            fm_open_how(&file.f, false, FILE_OPENED, FO_SYNCHRONOUS_IO, &as_it_lies);
+            fm_open_how(&file.f, false, outcome[i / 10], FO_SYNCHRONOUS_IO, &as_it_lies);
         fm_starve(0, 0);
-        if (raw) {
-            memset(file.data + BLOCK, 0, BLOCK);
-            CHECK(!warm(raw));
-            fm_close(raw);
-            fm_settle();
-            memset(file.data + BLOCK, 'b', BLOCK);
-        }
-        refused += !raw;
-        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(raw);
+        if (i / 10 == 3)
+            CHECK(warm(raw));
+        PFILE_OBJECT const job = fm_open(&file.f, true, FILE_OPENED);
+        (void)fm_control(job, CTL_CODE(9, 41, 0, 0), get_reparse_point, NULL, FM_PLAIN);
+        fm_close(job);
+        memset(file.data + BLOCK, 0, BLOCK); /* what this handle reads */
+        CHECK(!warm(raw));
+        memset(file.data + BLOCK, 'b', BLOCK);
+        fm_close(raw);
+        fm_settle();
+        PFILE_OBJECT o = fm_open(&plain.f, false, FILE_OPENED);
+        memcpy(plain.data, file.data, sizeof(plain.data)); /* which warm() looks at */
         CHECK(warm(o));
+        fm_close(o);
+        o = fm_open(&file.f, false, FILE_OPENED);
+        noted += warm(o);
+        fm_close(o);
+        if (i / 10 != 2) /* it may have been emptied unseen */
+            CHECK_EQ(times(0, CMP_FORGET_ALL), 0);
+        end();
+    }
+    CHECK(noted > 0 && noted < 40);
+}
+
+static struct file left_out;
+static unsigned asked;
+static void (*facts_of)(struct fm_file *f, struct fm_facts *to);
+
+static void count_questions(struct fm_file *f, struct fm_facts *to)
+{
+    asked++;
+    facts_of(f, to);
+}
+
+/* Nor is the open of a directory, of a file that is left out, and of one on the pool's volume. For
+ * a directory nothing is asked, and nothing is made. */
+static void test_lies_and_is_not_cached(void)
+{
+    static const WCHAR *const name[] = { u"\\Device\\HarddiskVolume3\\data\\folder",
+                                         u"\\Device\\HarddiskVolume3\\Windows\\x.db",
+                                         u"\\Device\\HarddiskVolume5\\pool" };
+    for (unsigned i = 0; i < 6; i++) {
+        CASE("i %u", i);
+        begin();
+        make_file(&left_out, name[i / 2], 44);
+        left_out.f.attributes = i / 2 == 0 ? FILE_ATTRIBUTE_DIRECTORY : 0;
+        facts_of = left_out.f.facts;
+        left_out.f.facts = count_questions;
+        asked = 0;
+        fm_starve(0, i % 2 ? 100 : 0);
+        PFILE_OBJECT const o =
+            fm_open_how(&left_out.f, false, FILE_OPENED, FO_SYNCHRONOUS_IO, &as_it_lies);
+        fm_starve(0, 0);
+        CHECK(o);
+        CHECK(asked == 0 || i / 2 > 0);
+        CHECK(!left_out.f.context || i / 2 > 0);
         fm_close(o);
         end();
     }
-    CHECK(refused > 0 && refused < 10);
 }
 
 /* A program that deletes, or only asks, opens so, too. It reads nothing, and nothing is made. */
@@ -251,7 +301,9 @@ static void test_lies_and_is_not_read(void)
 }
 
 const struct harness_test shell_kinds_tests[] = {
-    TEST(kinds_without_memory), TEST(changes_of_unknown_kinds), TEST(encrypted_while_read),
-    TEST(encrypted_in_a_read),  TEST(encrypted_while_judged),   TEST(lies_later),
-    TEST(lies_without_memory),  TEST(lies_and_is_not_read),     TEST_END,
+    TEST(kinds_without_memory),   TEST(changes_of_unknown_kinds),
+    TEST(encrypted_while_read),   TEST(encrypted_in_a_read),
+    TEST(encrypted_while_judged), TEST(lies_later),
+    TEST(lies_without_memory),    TEST(lies_and_is_not_read),
+    TEST(lies_and_is_not_cached), TEST_END,
 };

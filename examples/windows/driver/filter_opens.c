@@ -5,8 +5,8 @@
  * Owns: nothing.
  *
  *   open      counts who may write, and judges the stream for him. It may empty the file. What a
- *             handle reads may be other content than what others read: that is noted, or the open
- *             is taken back.
+ *             handle reads may be other content than what others read: that is noted. One that
+ *             did not wait for an oplock is taken back if it cannot be.
  *   close     tells the file's times, or that the file is gone.
  *
  * Who: the Filter Manager.
@@ -14,21 +14,25 @@
 #include "filter_shell.h"
 
 /* S8. What this handle reads may be what others do not read, at once or later: the file may get its
- * reparse point while it is open. One that may not read, as for a deletion, does not matter. FALSE:
- * there is no memory to note it. */
-static BOOLEAN open_as_it_lies(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+ * reparse point while it is open. One that may not read, as for a deletion, does not matter, nor
+ * does a directory: it has no content, so no sections. The open is not refused if there is no
+ * memory to note it: the file system has acted, and may have made, emptied or locked the file. */
+static VOID open_as_it_lies(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
 {
     struct context *c;
 
     if (!(d->Iopb->Parameters.Create.Options & FILE_OPEN_REPARSE_POINT) ||
-        !o->FileObject->ReadAccess)
-        return TRUE;
+        !o->FileObject->ReadAccess || !o->FileObject->SectionObjectPointer)
+        return;
     c = stream_any(o, ops_may_query(d));
+    if (!c && stream_is_lost(o))
+        volume_lies(o);
+    if (!c) /* another thread may have had memory, before it could see that of the volume */
+        c = stream_known(o);
     if (!c)
-        return !stream_is_lost(o);
+        return;
     stream_lies(c->stream);
     FltReleaseContext(c);
-    return TRUE;
 }
 
 /* What this handle reads would be wrong, and it cannot be noted. Nobody has the handle yet. */
@@ -69,11 +73,11 @@ FLT_POSTOP_CALLBACK_STATUS FLTAPI opens_post_create(PFLT_CALLBACK_DATA d, PCFLT_
             fc_written_anything(&driver.core);
         return FLT_POSTOP_FINISHED_PROCESSING;
     }
-    if ((d->IoStatus.Status == STATUS_OPLOCK_BREAK_IN_PROGRESS && !stream_opened_early(o)) ||
-        !open_as_it_lies(d, o)) {
+    if (d->IoStatus.Status == STATUS_OPLOCK_BREAK_IN_PROGRESS && !stream_opened_early(o)) {
         take_back(d, o, emptied);
         return FLT_POSTOP_FINISHED_PROCESSING;
     }
+    open_as_it_lies(d, o);
     stream_writer(o, TRUE);
     if (!(o->FileObject->WriteAccess || emptied))
         return FLT_POSTOP_FINISHED_PROCESSING;

@@ -26,6 +26,7 @@
 struct mount {
     volatile LONG gone;      /* rule C8: it is mounted no more. Stays. No lock */
     volatile LONG dismounts; /* control codes on their way that may dismount it. No lock */
+    volatile LONG lies;      /* rule S8: a handle was not noted. Stays. No lock */
     BOOLEAN portable;        /* its disk is on a bus such as USB: fc_file_is_portable() */
     USHORT device_bytes;     /* 0: it is not known */
     WCHAR device[DEVICE_LETTERS];
@@ -157,6 +158,10 @@ struct mount *volume_dismount_begin(PCFLT_RELATED_OBJECTS o);
 VOID volume_dismount_end(struct mount *m, BOOLEAN done);
 /* Is it mounted no more, or being dismounted? At any IRQL. */
 BOOLEAN volume_is_gone(struct mount *m);
+/* Rule S8: from now on any file of the volume may be open as it lies there. What is looked for
+ * after this call, and not found, is made by who sees it. */
+VOID volume_lies(PCFLT_RELATED_OBJECTS o);
+BOOLEAN volume_is_lying(struct mount *m);
 /* A stream that has its mount begins and ends. */
 VOID volume_joins(struct stream *s);
 VOID volume_leaves(struct stream *s);

@@ -293,8 +293,8 @@ static VOID set_verdict(struct stream *s, const struct verdict *v, ULONG rules, 
     }
 }
 
-/* Is it open as it lies? Asked after the question for its kind: who opens it so later has it judged
- * again. */
+/* Is it open as it lies, or may it be? Asked after the question for its kind: who opens it so later
+ * has it judged again. */
 static BOOLEAN is_lying(struct stream *s)
 {
     BOOLEAN is;
@@ -302,7 +302,7 @@ static BOOLEAN is_lying(struct stream *s)
     ExAcquireFastMutex(&s->lock);
     is = s->lies;
     ExReleaseFastMutex(&s->lock);
-    return is;
+    return is || volume_is_lying(s->mount);
 }
 
 /* Judges a stream. One with a mapping for writing that is older than this driver passes until

@@ -154,6 +154,22 @@ VOID volume_dismount_end(struct mount *m, BOOLEAN done)
     FltReleaseContext(m);
 }
 
+VOID volume_lies(PCFLT_RELATED_OBJECTS o)
+{
+    struct mount *const m = mount_of(o);
+
+    if (!m)
+        return;
+    (void)InterlockedExchange(&m->lies, TRUE); /* ordered as a whole, before the look at streams */
+    FltReleaseContext(m);
+}
+
+BOOLEAN volume_is_lying(struct mount *m)
+{
+    /* Acquire: the Filter Manager's lock is between it and a stream that was made later. */
+    return ReadAcquire(&m->lies) != 0;
+}
+
 /* The disk is pulled out, or removed after all its users have agreed to that. */
 FLT_PREOP_CALLBACK_STATUS FLTAPI volume_pre_pnp(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                 PVOID *keep)
