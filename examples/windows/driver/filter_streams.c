@@ -482,11 +482,16 @@ VOID stream_transacted(struct stream *s)
     stream_mapped(s);
 }
 
+/* A stream that its name leaves out, or that is none of a plain file, stays so: no control code and
+ * no open changes that, and a new name, or other rules, bring it in only as one that passes. So its
+ * verdict stays. Else it would count as one that may be cached wherever nothing can be asked, and
+ * be forgotten for nothing. One that is being judged now is judged again, though. */
 static VOID doubt(struct stream *s, BOOLEAN lies)
 {
     ExAcquireFastMutex(&s->lock);
     s->lies = s->lies || lies;
-    s->rules = 0;
+    if (s->cached || s->elsewhere)
+        s->rules = 0;
     s->doubts++;
     ExReleaseFastMutex(&s->lock);
 }
