@@ -146,6 +146,64 @@ static void test_writers_not_counted(void)
     }
 }
 
+/* The clock does not matter. */
+static void times_of_2022(struct fm_file *f, struct fm_facts *to)
+{
+    times_of(f, to);
+    to->created = to->written = to->changed = INT64_C(133000000000000001) + stamp * 10000000;
+}
+
+static PFILE_OBJECT reader;
+
+static void close_reader(void *arg)
+{
+    (void)arg;
+    fm_close(reader);
+}
+
+/* The file system is about to move the times, and another thread closes its handle. */
+static void reader_at_cleanup(struct fm_file *f, PFILE_OBJECT o)
+{
+    struct os_thread t;
+    (void)f;
+    if (!o->WriteAccess)
+        return;
+    CHECK(os_thread_begin(&t, close_reader, NULL));
+    os_thread_join(&t);
+    stamp = -50;
+}
+
+/* Rule B7. The reader's close does not tell the old times for good: the writer's own tells the new
+ * ones, or, if its thread is being ended (1) or is the service's (2), a later one. */
+static void test_reader_in_a_writers_close(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        struct cmp_revalidate m;
+        struct fm_facts now;
+        int64_t told;
+        begin_times();
+        file.f.facts = times_of_2022;
+        file.f.cleanup = reader_at_cleanup;
+        PFILE_OBJECT const stays = fm_open(&file.f, false, FILE_OPENED);
+        reader = fm_open(&file.f, false, FILE_OPENED);
+        PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+        CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        *fm_me() = (struct fm_thread){ .terminating = i == 1, .process = i == 2 ? FM_SERVICE : 0 };
+        close_now(o);
+        *fm_me() = (struct fm_thread){ 0 };
+        if (i > 0)
+            close_now(fm_open(&file.f, false, FILE_OPENED));
+        CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+        memcpy(&m, body_of(CMP_REVALIDATE), sizeof(m));
+        memcpy(&told, m.validator.proof + 8, sizeof(told));
+        times_of_2022(&file.f, &now);
+        CHECK_EQ(told, (now.written - INT64_C(116444736000000000)) * 100);
+        fm_close(stays);
+        end();
+    }
+}
+
 /* A handle that only reads asks for nothing if there is nothing to tell, and makes nothing. */
 static void test_closes_of_readers(void)
 {
@@ -336,6 +394,7 @@ const struct harness_test shell_times_tests[] = {
     TEST(told_too_early),
     TEST(told_without_memory),
     TEST(writers_not_counted),
+    TEST(reader_in_a_writers_close),
     TEST(closes_of_readers),
     TEST(clock_that_stands),
     TEST(attributes),

@@ -96,11 +96,18 @@ FLT_POSTOP_CALLBACK_STATUS FLTAPI opens_post_create(PFLT_CALLBACK_DATA d, PCFLT_
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 
+/* May the file system be asked at this close, and the service told? Else it is not known that the
+ * file is gone (H2). */
+static BOOLEAN may_tell(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
+{
+    return !ops_passes(d, o) && !port_is_service() && ops_may_ask(d);
+}
+
 /* Has the close of this handle an end that matters? One that only reads may tell the times that the
  * writer's own close told too early (B7). Nothing is made for it. */
 static BOOLEAN close_counts(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct context **c)
 {
-    if (o->FileObject->WriteAccess || o->FileObject->DeleteAccess)
+    if ((o->FileObject->WriteAccess || o->FileObject->DeleteAccess) && may_tell(d, o))
         return stream_of(d, o, TRUE, c) != NULL;
     *c = stream_known(o);
     if (!*c || fc_is_unsettled(&(*c)->stream->file))
@@ -109,48 +116,34 @@ static BOOLEAN close_counts(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struc
     return FALSE;
 }
 
-/* The file system cannot be asked at this close. So it is not known that the file is gone (H2). */
-static VOID close_unseen(PCFLT_RELATED_OBJECTS o)
-{
-    struct context *const c = stream_known(o);
-
-    if (!c)
-        return;
-    fc_gone(&c->stream->file, FALSE);
-    FltReleaseContext(c);
-}
-
-/* The handle is closed. If the file is deleted with it, its id means nothing any more. Otherwise
- * its times are final now, as far as this handle goes. */
+/* The handle is closed. */
 FLT_PREOP_CALLBACK_STATUS FLTAPI opens_pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                    PVOID *keep)
 {
     struct context *c;
 
-    stream_writer(o, FALSE);
-    if (ops_passes(d, o) || port_is_service() || !ops_may_ask(d)) {
-        close_unseen(o);
+    if (!close_counts(d, o, &c)) {
+        stream_writer(o, FALSE); /* there are no times to tell */
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     }
-    if (!close_counts(d, o, &c))
-        return FLT_PREOP_SUCCESS_NO_CALLBACK;
     *keep = c;
     return FLT_PREOP_SYNCHRONIZE;
 }
 
+/* If the file is deleted with it, its id means nothing any more. Otherwise its times are final now,
+ * as far as this handle goes. It counts as a writer until now: a reader that is closed while the
+ * file system moves the times would tell the old ones else, and no later close the new ones. */
 FLT_POSTOP_CALLBACK_STATUS FLTAPI opens_post_cleanup(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                      PVOID keep, FLT_POST_OPERATION_FLAGS flags)
 {
     struct context *const c = keep;
+    const BOOLEAN tells = !(flags & FLTFL_POST_OPERATION_DRAINING) && may_tell(d, o);
+    const BOOLEAN gone = tells && stream_is_deleted(o);
 
-    UNREFERENCED_PARAMETER(d);
-    if (!(flags & FLTFL_POST_OPERATION_DRAINING)) {
-        const BOOLEAN gone = stream_is_deleted(o);
-
-        fc_gone(&c->stream->file, gone);
-        if (!gone)
-            fc_settle(&c->stream->file, o);
-    }
+    stream_writer(o, FALSE);
+    fc_gone(&c->stream->file, gone);
+    if (tells && !gone)
+        fc_settle(&c->stream->file, o);
     FltReleaseContext(c);
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
