@@ -17,120 +17,16 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
+from http_proxy import (Client, at_once, build, check, clock_ahead, curl_options, loads,
+                        proxy_program, run, skip, tool, wrong_ones)
 from http2_origin import Http2Origin
 from http_origin import CUTS, PARTS, Origin
 
-build = sys.argv[1]
 reads = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
-proxy_program = os.path.join(build, "examples/http-proxy/http-proxy")
 torn_test = os.path.join(build, "examples/http-proxy/torn-test")
-tool = os.path.join(build, "src/tool/cachemax")
-clock_ahead, curl_options = (os.path.realpath(os.path.join(build, "tests", so)) for so in (
-    "clock_ahead.so", "curl_options.so"))
-passed = failed = skipped = 0
-
-
-def check(name, right, why=""):
-    global passed, failed
-    if right:
-        passed += 1
-        print("ok " + name, flush=True)
-    else:
-        failed += 1
-        print("FAIL %s: %s" % (name, why), flush=True)
-
-
-def skip(name, why):
-    global skipped
-    skipped += 1
-    print("skip %s: %s" % (name, why), flush=True)
-
-
-# ---- The proxy -----------------------------------------------------------------------------------
-
-def loads(library):
-    """Can the proxy have it by LD_PRELOAD? Not if a sanitizer has to come first."""
-    usage = subprocess.run([proxy_program], env=dict(os.environ, LD_PRELOAD=library),
-                           stderr=subprocess.DEVNULL)
-    return os.path.exists(library) and usage.returncode == 2
-
-
-class Client:
-    """A connection to a proxy."""
-
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
-        self.file = self.socket.makefile("rb", 1 << 18)
-        self.open_end, self.coding = False, None
-
-    def get(self, path, method="GET"):
-        """Status and body. If the response ends early: None, and what came of it. open_end: it
-        ends with the connection, and tells nothing of its end else."""
-        self.socket.sendall(b"%s %s HTTP/1.1\r\nHost: x\r\n\r\n" % (method.encode(), path.encode()))
-        head = self.file.readline()
-        status, length = int(head.split()[1]) if head else None, None
-        self.open_end, self.coding = bool(head), None
-        while (line := self.file.readline().lower()).rstrip():
-            if line.startswith(b"content-length:"):
-                length = int(line[15:])
-            if line.startswith(b"content-encoding:"):
-                self.coding = line[17:].decode().strip()
-            self.open_end &= not line.startswith((b"content-length:", b"transfer-encoding:"))
-        body, whole = self.body(length) if line else (b"", False)  # else the head broke
-        return status if whole else None, body
-
-    def body(self, length):
-        if self.open_end:
-            return self.file.read(), True
-        if length is not None:
-            body = self.file.read(length)
-            return body, len(body) == length
-        chunks, length = [], 1
-        while length:  # a chunk of 0 bytes is the last one
-            line = self.file.readline()
-            if not line:
-                return b"".join(chunks), False
-            length = int(line, 16)
-            chunks.append(self.file.read(length))
-            if len(chunks[-1]) < length or self.file.readline() != b"\r\n":
-                return b"".join(chunks), False
-        return b"".join(chunks), True
-
-    def close(self):
-        self.file.close()
-        self.socket.close()
-
-
-class Proxy:
-    def __init__(self, pool, origin, env=None, log=None):
-        # Python ignores SIGXFSZ, and so does the proxy: a file that is too large is an error.
-        self.process = subprocess.Popen(
-            [proxy_program, pool, "0", origin.url], stderr=log,
-            stdout=subprocess.PIPE, text=True, env=env and dict(os.environ, **env),
-            restore_signals=False)
-        self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
-        self.open_end, self.coding = False, None
-
-    def end(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        return self.process.wait(20)
-
-    def get(self, path, method="GET"):
-        client = Client(self.port)
-        try:
-            return client.get(path, method)
-        finally:
-            self.open_end, self.coding = client.open_end, client.coding
-            client.close()
-
-
-def wrong_ones(proxy, origin, paths):
-    """The paths whose body is wrong."""
-    return [p for p in paths if proxy.get(p) != (200, origin.body(p, origin.versions.get(p, 0)))]
 
 
 def hits_and_misses(pool):
@@ -157,18 +53,6 @@ def test_chunked(proxy, origin, pool):
     check("chunked: at least 95 % are hits the second time", hits >= 19 * misses and hits > 500)
     check("chunked: the origin is not read the second time", origin.gets() == before)
     return paths
-
-
-def at_once(proxy, path, clients):
-    """What so many clients get that come at the same time."""
-    results = []
-    threads = [threading.Thread(target=lambda: results.append(proxy.get(path)))
-               for _ in range(clients)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    return results
 
 
 def test_one_flight(proxy, origin):
@@ -866,29 +750,14 @@ def test_all(pool, start, origin):
               subprocess.run([tool, "check", p], stdout=subprocess.DEVNULL).returncode == 0)
 
 
-def main():
-    work = tempfile.mkdtemp(prefix="cachemax-http-proxy.",
-                            dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
-    pool = os.path.join(work, "pool")
-    for p in (pool, pool + "-changing"):
-        subprocess.run([tool, "create", p, "--size", "64M", "-q"], check=True)
+def main(pool, start_any):
+    subprocess.run([tool, "create", pool + "-changing", "--size", "64M", "-q"], check=True)
     origin = Origin()
-    proxies = []
 
     def start(its_pool=pool, env=None, its_origin=origin, log=None):
-        proxies.append(Proxy(its_pool, its_origin, env, log))
-        return proxies[-1]
+        return start_any(its_pool, its_origin, env, log)
 
-    try:
-        test_all(pool, start, origin)
-    finally:
-        for p in proxies:
-            if p.process.poll() is None:
-                p.process.kill()
-                p.process.wait()
-        shutil.rmtree(work)
-    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
-    return 1 if failed else 0
+    test_all(pool, start, origin)
 
 
-sys.exit(main())
+sys.exit(run(main))

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# http_proxy.py - what the tests of examples/http-proxy share: checks, the proxy, and its clients.
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+build = sys.argv[1]
+proxy_program = os.path.join(build, "examples/http-proxy/http-proxy")
+tool = os.path.join(build, "src/tool/cachemax")
+clock_ahead, curl_options = (os.path.realpath(os.path.join(build, "tests", so)) for so in (
+    "clock_ahead.so", "curl_options.so"))
+passed = failed = skipped = 0
+
+
+def check(name, right, why=""):
+    global passed, failed
+    if right:
+        passed += 1
+        print("ok " + name, flush=True)
+    else:
+        failed += 1
+        print("FAIL %s: %s" % (name, why), flush=True)
+
+
+def skip(name, why):
+    global skipped
+    skipped += 1
+    print("skip %s: %s" % (name, why), flush=True)
+
+
+# ---- The proxy -----------------------------------------------------------------------------------
+
+def loads(library):
+    """Can the proxy have it by LD_PRELOAD? Not if a sanitizer has to come first."""
+    usage = subprocess.run([proxy_program], env=dict(os.environ, LD_PRELOAD=library),
+                           stderr=subprocess.DEVNULL)
+    return os.path.exists(library) and usage.returncode == 2
+
+
+class Client:
+    """A connection to a proxy."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
+        self.file = self.socket.makefile("rb", 1 << 18)
+        self.open_end, self.coding = False, None
+
+    def get(self, path, method="GET", version="1.1"):
+        """Status and body. If the response ends early: None, and what came of it. open_end: it
+        ends with the connection, and tells nothing of its end else."""
+        self.socket.sendall(b"%s %s HTTP/%s\r\nHost: x\r\n\r\n" % (
+            method.encode(), path.encode(), version.encode()))
+        head = self.file.readline()
+        status, length = int(head.split()[1]) if head else None, None
+        self.open_end, self.coding = bool(head), None
+        while (line := self.file.readline().lower()).rstrip():
+            if line.startswith(b"content-length:"):
+                length = int(line[15:])
+            if line.startswith(b"content-encoding:"):
+                self.coding = line[17:].decode().strip()
+            self.open_end &= not line.startswith((b"content-length:", b"transfer-encoding:"))
+        body, whole = self.body(length) if line else (b"", False)  # else the head broke
+        return status if whole else None, body
+
+    def body(self, length):
+        if self.open_end:
+            return self.file.read(), True
+        if length is not None:
+            body = self.file.read(length)
+            return body, len(body) == length
+        chunks, length = [], 1
+        while length:  # a chunk of 0 bytes is the last one
+            line = self.file.readline()
+            if not line:
+                return b"".join(chunks), False
+            length = int(line, 16)
+            chunks.append(self.file.read(length))
+            if len(chunks[-1]) < length or self.file.readline() != b"\r\n":
+                return b"".join(chunks), False
+        return b"".join(chunks), True
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class Proxy:
+    def __init__(self, pool, origin, env=None, log=None):
+        # Python ignores SIGXFSZ, and so does the proxy: a file that is too large is an error.
+        self.process = subprocess.Popen(
+            [proxy_program, pool, "0", origin.url], stderr=log,
+            stdout=subprocess.PIPE, text=True, env=env and dict(os.environ, **env),
+            restore_signals=False)
+        self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
+        self.open_end, self.coding = False, None
+
+    def end(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        return self.process.wait(20)
+
+    def get(self, path, method="GET", version="1.1"):
+        client = Client(self.port)
+        try:
+            return client.get(path, method, version)
+        finally:
+            self.open_end, self.coding = client.open_end, client.coding
+            client.close()
+
+
+def wrong_ones(proxy, origin, paths):
+    """The paths whose body is wrong."""
+    return [p for p in paths if proxy.get(p) != (200, origin.body(p, origin.versions.get(p, 0)))]
+
+
+def at_once(proxy, path, clients):
+    """What so many clients get that come at the same time."""
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(proxy.get(path)))
+               for _ in range(clients)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return results
+
+
+def run(tests):
+    """Calls tests(pool, start) with a new pool; start() begins a proxy, which ends with the tests.
+    The last line says how many checks there were. Returns the exit status."""
+    work = tempfile.mkdtemp(prefix="cachemax-http-proxy.",
+                            dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+    pool = os.path.join(work, "pool")
+    subprocess.run([tool, "create", pool, "--size", "64M", "-q"], check=True)
+    proxies = []
+
+    def start(its_pool, origin, env=None, log=None):
+        proxies.append(Proxy(its_pool, origin, env, log))
+        return proxies[-1]
+
+    try:
+        tests(pool, start)
+    finally:
+        for p in proxies:
+            if p.process.poll() is None:
+                p.process.kill()
+                p.process.wait()
+        shutil.rmtree(work)
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    return 1 if failed else 0
