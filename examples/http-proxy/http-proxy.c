@@ -42,6 +42,9 @@
  * (no-store, private, no strong ETag, a Content-Encoding), the proxy fetches the whole object for
  * each request: a large one into a file without a name, before it answers.
  *
+ * The origin is asked for as long as a client waits: one that closes its side of the connection has
+ * left. SIGINT and SIGTERM end the proxy at once, also while the origin sends.
+ *
  * It has at most 250 clients at a time. A connection ends if its client sends nothing for 30
  * seconds while a request is awaited, or takes nothing of a response for 10 minutes. A client that
  * takes a few hundred bytes a second keeps it. The time that the origin takes does not count.
@@ -60,8 +63,10 @@
 #include "http-proxy.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <microhttpd.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -101,6 +106,17 @@ static void on_connection(void *ctx, struct MHD_Connection *connection, void **c
     }
 }
 
+static atomic_bool ends; /* the proxy does */
+
+/* A client that has closed its side of the connection is gone. */
+bool request_is_alive(const struct request *r)
+{
+    char byte;
+    const ssize_t n = recv(r->client, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    return !atomic_load(&ends) && (n > 0 || (n < 0 && errno != ECONNRESET));
+}
+
 /* A request begins: `uri` is as the client sent it. */
 static void *on_begin(void *ctx, const char *uri, struct MHD_Connection *connection)
 {
@@ -112,6 +128,8 @@ static void *on_begin(void *ctx, const char *uri, struct MHD_Connection *connect
     if (r && info->socket_context && (r->uri = strdup(uri)) != NULL) {
         r->connection = connection;
         r->curl = info->socket_context;
+        r->client =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         r->came_at = cm_now();
         return r;
     }
@@ -181,7 +199,7 @@ static struct MHD_Response *respond_whole(struct request *r, int *status)
     const struct answer *a = &r->whole;
     struct MHD_Response *response;
 
-    if (a->body || origin_whole(r->curl, r->uri, &r->whole))
+    if (a->body || origin_whole(r, &r->whole))
         *status = (int)a->status;
     else
         *status = a->timed_out ? 504 : 502;
@@ -285,14 +303,14 @@ static int serve(const char *port)
     struct sockaddr_in address = { .sin_family = AF_INET };
     const union MHD_DaemonInfo *info;
     struct MHD_Daemon *daemon;
-    sigset_t ends;
+    sigset_t signals;
     int number;
 
     signal(SIGPIPE, SIG_IGN);
-    sigemptyset(&ends);
-    sigaddset(&ends, SIGINT);
-    sigaddset(&ends, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &ends, NULL); /* in all threads: sigwait() below gets them */
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL); /* in all threads: sigwait() below gets them */
     address.sin_port = htons((uint16_t)atoi(port));
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     daemon = MHD_start_daemon(
@@ -308,7 +326,8 @@ static int serve(const char *port)
     info = MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_BIND_PORT);
     printf("listening on http://127.0.0.1:%u\n", info->port);
     fflush(stdout);
-    sigwait(&ends, &number);
+    sigwait(&signals, &number);
+    atomic_store(&ends, true); /* nobody waits for the origin any more */
     MHD_stop_daemon(daemon);
     return 0;
 }

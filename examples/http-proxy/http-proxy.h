@@ -25,6 +25,7 @@ struct body {
 struct answer {
     bool reached;   /* the request was sent; else there is no connection */
     bool timed_out; /* it took too long: to ask again would take as long once more */
+    bool unwanted;  /* it was given up: no client waits for it any more */
     long status;
     char etag[ETAG_BYTES];     /* "": none */
     char coding[CODING_BYTES]; /* Content-Encoding; "": none */
@@ -43,8 +44,10 @@ struct request {
     struct MHD_Connection *connection;
     char *uri;
     CURL *curl; /* a connection to the origin, for one thread */
+    int client; /* the client's socket */
     bool seen;
-    uint64_t came_at; /* cm_now() */
+    uint64_t came_at;   /* cm_now() */
+    uint64_t looked_at; /* ... when origin.c looked whether a client waits */
     /* object.c: what the object was when the request came. The response is of this version. */
     cm_file_id id;
     cm_file *file; /* NULL: not attached */
@@ -58,6 +61,9 @@ struct request {
     struct answer whole; /* what the origin sent, if it was all of the object */
 };
 
+/* http-proxy.c: is its client still there, and does the proxy go on? */
+bool request_is_alive(const struct request *r);
+
 /* object.c: the calls of the library. */
 extern cm_cache *cache; /* NULL: none */
 enum { CACHED = 1, WHOLE = 2 };
@@ -69,6 +75,8 @@ int object_open(struct request *r);
 /* Up to len bytes at `at`. 0: the object ends there. Negative: the response must end early. */
 int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len);
 void object_close(struct request *r);
+/* Does a client wait for what the origin sends? */
+bool object_is_wanted(struct request *r);
 
 /* origin.c: */
 extern const char *origin_url; /* http://HOST:PORT */
@@ -76,15 +84,15 @@ extern const char *origin_url; /* http://HOST:PORT */
  * the query of a signed URL is a secret. It is silent for 5 seconds after each line. */
 void origin_log(const char *uri, const char *why);
 /* Each returns true if the origin gave a complete answer, with whatever status. Else standard
- * error has a line why. */
-bool origin_head(CURL *curl, const char *uri, struct answer *a);
+ * error has a line why, unless nobody wanted it any more. */
+bool origin_head(struct request *r, struct answer *a);
 /* At most len bytes from `off` on, into buf. If the origin sends the whole object all the same
  * (status 200), that is a->body. If `etag` is not "", the status is 412 when the object has another
  * one. */
-bool origin_get(CURL *curl, const char *uri, const char *etag, uint64_t off, void *buf, size_t len,
+bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, size_t len,
                 struct answer *a);
 /* All of it, as a->body. */
-bool origin_whole(CURL *curl, const char *uri, struct answer *a);
+bool origin_whole(struct request *r, struct answer *a);
 /* Up to len bytes of a body at `at`. 0: it ends there. Negative: its file cannot be read. */
 int64_t origin_body_read(const struct body *b, uint64_t at, void *buf, size_t len);
 /* Frees a body that an answer had. NULL: nothing. */

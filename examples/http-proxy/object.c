@@ -119,7 +119,7 @@ static int ask(struct request *r, const struct copy *c, uint64_t *ttl_ns)
     uint64_t asked_at = cm_now();
     struct answer a;
 
-    if (!origin_head(r->curl, r->uri, &a) || is_trouble(a.status)) {
+    if (!origin_head(r, &a) || is_trouble(a.status)) {
         *ttl_ns = RETRY_NS; /* an old copy is better than none; ask again in some seconds */
         if (c->known)
             return CACHED;
@@ -269,7 +269,7 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
             return (int64_t)done;
         if (r->timed_out) /* the library tries again with less */
             return ORIGIN_TIMED_OUT;
-        if (!origin_get(r->curl, r->uri, r->etag, at, (char *)buf + done, len - done, &a)) {
+        if (!origin_get(r, r->etag, at, (char *)buf + done, len - done, &a)) {
             r->timed_out = a.timed_out;
             return a.timed_out ? ORIGIN_TIMED_OUT : ORIGIN_FAILED;
         }
@@ -342,6 +342,11 @@ int object_open(struct request *r)
     if (r->file)
         cm_file_advise(r->file, CM_ADVISE_SEQUENTIAL);
     return how == CACHED ? how_to_respond(r) : how;
+}
+
+bool object_is_wanted(struct request *r)
+{
+    return request_is_alive(r);
 }
 
 void object_close(struct request *r)

@@ -14,7 +14,8 @@
 
 #define IN_MEMORY_MAX (256u << 10) /* of a body that is sent as a whole */
 #define LOG_EVERY_NS UINT64_C(5000000000)
-#define LOG_PATH 200   /* bytes of it at most */
+#define LOG_PATH 200 /* bytes of it at most */
+#define LOOK_EVERY_NS UINT64_C(500000000)
 #define PATIENCE 20L   /* seconds for the next byte of the origin, also for its first one */
 #define CONNECTS_IN 5L /* seconds */
 
@@ -223,18 +224,33 @@ static void read_head(CURL *curl, struct answer *a)
     read_control(curl, a);
 }
 
+/* libcurl calls it at least once a second. Not 0: the transfer ends. */
+static int on_progress(void *ctx, curl_off_t down_all, curl_off_t down, curl_off_t up_all,
+                       curl_off_t up)
+{
+    struct request *r = ctx;
+    const uint64_t now = cm_now();
+
+    (void)down_all, (void)down, (void)up_all, (void)up;
+    if (now < r->looked_at + LOOK_EVERY_NS)
+        return 0;
+    r->looked_at = now;
+    return !object_is_wanted(r);
+}
+
 /* The caller has set what is special about the request. Not HTTP/2: a server that gives up in the
  * middle of a body may end its stream with RST_STREAM and NO_ERROR, as Node and Envoy do. libcurl
  * 7.88 says nothing then. A body without a length would be whole for us. With HTTP/1.1 such a body
  * has chunks. */
-static CURLcode perform(CURL *curl, const char *uri, struct answer *a)
+static CURLcode perform(struct request *r, struct answer *a)
 {
+    CURL *curl = r->curl;
     bool whole_head = false;
     long sent = 0;
     CURLcode e;
 
     curl_easy_setopt(curl, CURLOPT_URL, origin_url);
-    curl_easy_setopt(curl, CURLOPT_REQUEST_TARGET, uri);
+    curl_easy_setopt(curl, CURLOPT_REQUEST_TARGET, r->uri);
     curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* none of the environment: it would want a URL */
     curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
@@ -243,8 +259,13 @@ static CURLcode perform(CURL *curl, const char *uri, struct answer *a)
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, PATIENCE); /* ... for so long: give up */
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_line);
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, &whole_head);
-    e = curl_easy_perform(curl);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, r);
+    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     *a = (struct answer){ 0 };
+    e = object_is_wanted(r) ? curl_easy_perform(curl) : CURLE_ABORTED_BY_CALLBACK;
+    if ((a->unwanted = e == CURLE_ABORTED_BY_CALLBACK))
+        return e;
     curl_easy_getinfo(curl, CURLINFO_REQUEST_SIZE, &sent);
     a->reached = sent > 0;
     a->timed_out = e == CURLE_OPERATION_TIMEDOUT;
@@ -272,20 +293,21 @@ void origin_log(const char *uri, const char *why)
 }
 
 /* So that a caller can return it. */
-static bool failed(const char *uri, CURLcode e)
+static bool failed(const struct request *r, CURLcode e)
 {
-    origin_log(uri, curl_easy_strerror(e));
+    if (e != CURLE_ABORTED_BY_CALLBACK)
+        origin_log(r->uri, curl_easy_strerror(e));
     return false;
 }
 
-bool origin_head(CURL *curl, const char *uri, struct answer *a)
+bool origin_head(struct request *r, struct answer *a)
 {
     CURLcode e;
 
-    curl_easy_reset(curl); /* keeps the connection */
-    curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
-    e = perform(curl, uri, a);
-    return e == CURLE_OK || failed(uri, e);
+    curl_easy_reset(r->curl); /* keeps the connection */
+    curl_easy_setopt(r->curl, CURLOPT_NOBODY, 1L);
+    e = perform(r, a);
+    return e == CURLE_OK || failed(r, e);
 }
 
 /* The client gets 502, and nobody else would know why. */
@@ -378,10 +400,11 @@ static size_t on_body(char *data, size_t one, size_t len, void *ctx)
     return n; /* less than len: enough */
 }
 
-bool origin_get(CURL *curl, const char *uri, const char *etag, uint64_t off, void *buf, size_t len,
+bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, size_t len,
                 struct answer *a)
 {
-    struct range r = { .curl = curl, .buf = buf, .room = len };
+    CURL *curl = r->curl;
+    struct range to = { .curl = curl, .buf = buf, .room = len };
     char range[64], condition[ETAG_BYTES + 16];
     struct curl_slist *fields = NULL;
     bool complete;
@@ -391,40 +414,40 @@ bool origin_get(CURL *curl, const char *uri, const char *etag, uint64_t off, voi
     snprintf(range, sizeof(range), "%" PRIu64 "-%" PRIu64, off, off + len - 1);
     snprintf(condition, sizeof(condition), "If-Match: %s", etag);
     if (etag[0] && !(fields = curl_slist_append(NULL, condition)))
-        return failed(uri, CURLE_OUT_OF_MEMORY);
-    r.body = calloc(1, sizeof(*r.body));
+        return failed(r, CURLE_OUT_OF_MEMORY);
+    to.body = calloc(1, sizeof(*to.body));
     curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_RANGE, range);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
     curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L); /* no page about an error */
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &r);
-    e = r.body ? perform(curl, uri, a) : CURLE_OUT_OF_MEMORY;
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &to);
+    e = to.body ? perform(r, a) : CURLE_OUT_OF_MEMORY;
     curl_slist_free_all(fields);
-    a->got = r.got;
+    a->got = to.got;
     complete = e == CURLE_OK || e == CURLE_HTTP_RETURNED_ERROR ||
-               (e == CURLE_WRITE_ERROR && r.got == len) /* on_body() had enough */
-               || failed(uri, e);
-    if (complete && a->status == 200 && (complete = is_written(r.body)))
-        a->body = r.body;
+               (e == CURLE_WRITE_ERROR && to.got == len) /* on_body() had enough */
+               || failed(r, e);
+    if (complete && a->status == 200 && (complete = is_written(to.body)))
+        a->body = to.body;
     else
-        origin_body_free(r.body);
+        origin_body_free(to.body);
     return complete;
 }
 
-bool origin_whole(CURL *curl, const char *uri, struct answer *a)
+bool origin_whole(struct request *r, struct answer *a)
 {
     struct body *b = calloc(1, sizeof(*b));
     CURLcode e;
 
     *a = (struct answer){ 0 };
     if (!b)
-        return failed(uri, CURLE_OUT_OF_MEMORY);
-    curl_easy_reset(curl);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_whole);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, b);
-    e = perform(curl, uri, a);
-    if ((e == CURLE_OK || failed(uri, e)) && is_written(b))
+        return failed(r, CURLE_OUT_OF_MEMORY);
+    curl_easy_reset(r->curl);
+    curl_easy_setopt(r->curl, CURLOPT_WRITEFUNCTION, on_whole);
+    curl_easy_setopt(r->curl, CURLOPT_WRITEDATA, b);
+    e = perform(r, a);
+    if ((e == CURLE_OK || failed(r, e)) && is_written(b))
         a->body = b;
     else
         origin_body_free(b);
