@@ -29,7 +29,8 @@
  * - The ETag of an object may depend on which server of the origin answers. Then responses break
  *   off, and an ETag comes back that was out of date before. Such an object is passed on without
  *   the cache: for 10 seconds, and each time for twice as long, up to 5 minutes (torn.h).
- * - Clients that want the same cold object at the same time wait for one origin read.
+ * - Clients that want the same cold object at the same time wait for one origin read, and for one
+ *   HEAD. If it fails, it has failed for all of them. Those of a fresh object wait for nobody.
  * - An origin that sends no byte for 20 seconds, also the first one, or gives no connection for 5
  *   (origin.c: PATIENCE, CONNECTS_IN), has timed out. It is not asked again for that response. If
  *   the response has not begun, and there is no copy, the client gets 504.

@@ -48,8 +48,12 @@ struct request {
     bool seen;
     uint64_t came_at;   /* cm_now() */
     uint64_t looked_at; /* ... when origin.c looked whether a client waits */
-    /* object.c: what the object was when the request came. The response is of this version. */
+    /* object.c: */
     cm_file_id id;
+    struct request *next; /* one of an object with the same lock */
+    bool asks;            /* the origin about the object; others wait for that */
+    uint64_t reads_at;    /* cm_now() when the piece that it reads was wanted */
+    /* What the object was when the request came. The response is of this version. */
     cm_file *file; /* NULL: not attached */
     cm_validator validator;
     char etag[ETAG_BYTES]; /* "": only its hash is known, in the validator */
@@ -75,7 +79,7 @@ int object_open(struct request *r);
 /* Up to len bytes at `at`. 0: the object ends there. Negative: the response must end early. */
 int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len);
 void object_close(struct request *r);
-/* Does a client wait for what the origin sends? */
+/* Does a client wait for what the origin sends? Maybe another one, if that is for the cache. */
 bool object_is_wanted(struct request *r);
 
 /* origin.c: */

@@ -26,20 +26,37 @@
 
 cm_cache *cache;
 
-/* Requests for one object open and close it one after the other: so only one of them asks the
- * origin. Objects share a lock if their hashes do. */
+/* Of an object, one request asks the origin at a time, without the mutex. Others that want to know
+ * the same wait for it. Objects share a lock if their hashes do. */
 static struct lock {
     pthread_mutex_t mutex;
-    cm_file_id id;        /* the object that the origin was asked for last, ... */
-    uint64_t asked_at;    /* ... when cm_now() was this */
-    uint64_t fresh_until; /* end of its time to live, by cm_now() */
-    struct torn torn;     /* the object whose response broke off last, for another ETag */
+    pthread_cond_t answered;  /* a request asks no more */
+    struct request *requests; /* of its objects, from object_open() to object_close() */
+    cm_file_id id;            /* the object that the origin was asked for last, ... */
+    uint64_t asked_at;        /* ... when cm_now() was this */
+    uint64_t fresh_until;     /* end of its time to live, by cm_now() */
+    cm_file_id other;  /* the object that was not CACHED last, after the origin was asked, ... */
+    uint64_t other_at; /* ... when that turned out, by cm_now() */
+    int other_how;     /* ... and what its requests got */
+    struct torn torn;  /* the object whose response broke off last, for another ETag */
 } locks[LOCKS];
 
 void object_begin(void)
 {
-    for (unsigned i = 0; i < LOCKS; i++)
+    for (unsigned i = 0; i < LOCKS; i++) {
         pthread_mutex_init(&locks[i].mutex, NULL);
+        pthread_cond_init(&locks[i].answered, NULL);
+    }
+}
+
+static struct lock *lock_of(const struct request *r)
+{
+    return &locks[r->id.lo % LOCKS];
+}
+
+static bool same_id(const cm_file_id *a, const cm_file_id *b)
+{
+    return memcmp(a, b, sizeof(*a)) == 0;
 }
 
 static int64_t wall_clock(void)
@@ -69,7 +86,7 @@ static int64_t most_ahead(int64_t wall)
  * others may be from before. */
 static uint64_t time_left(const struct lock *lock, const cm_file_id *id, int64_t expires_ns)
 {
-    const bool remembered = memcmp(&lock->id, id, sizeof(*id)) == 0;
+    const bool remembered = same_id(&lock->id, id);
     const int64_t wall = wall_clock(), ahead = most_ahead(wall), now = (int64_t)cm_now();
     const int64_t left = expires_ns - (remembered ? wall : now + ahead);
     const int64_t left_here = remembered ? (int64_t)lock->fresh_until - now : left;
@@ -105,45 +122,43 @@ static struct copy look_up(const struct lock *lock, const cm_file_id *id)
     return c;
 }
 
-/* It may be over soon: errors of the server, a timeout, too many requests. Not a method that it
- * does not know (501). */
+/* It may be over soon: no answer, errors of the server, a timeout, too many requests. Not a method
+ * that it does not know (501). */
 static bool is_trouble(long status)
 {
-    return (status >= 500 && status != 501) || status == 408 || status == 429;
+    return status == 0 || (status >= 500 && status != 501) || status == 408 || status == 429;
 }
 
-/* Asks the origin about the object. If the result is CACHED, r->validator and *ttl_ns hold from now
+/* What the answer to a HEAD means. If the result is CACHED, r->validator and *ttl_ns hold from now
  * on. */
-static int ask(struct request *r, const struct copy *c, uint64_t *ttl_ns)
+static int judge(struct request *r, const struct copy *c, const struct answer *a, uint64_t asked_at,
+                 uint64_t *ttl_ns)
 {
-    uint64_t asked_at = cm_now();
-    struct answer a;
-
-    if (!origin_head(r, &a) || is_trouble(a.status)) {
+    if (is_trouble(a->status)) {
         *ttl_ns = RETRY_NS; /* an old copy is better than none; ask again in some seconds */
         if (c->known)
             return CACHED;
-        if (a.timed_out)
+        if (a->timed_out)
             return 504;
-        return a.reached ? WHOLE : 502; /* it may be trouble with the HEAD only */
+        return a->reached ? WHOLE : 502; /* it may be trouble with the HEAD only */
     }
-    if (a.status == 200 && a.etag[0] == '"' && !a.no_store && !a.coding[0]) {
+    if (a->status == 200 && a->etag[0] == '"' && !a->no_store && !a->coding[0]) {
         r->validator = (cm_validator)CM_VALIDATOR_INIT;
-        cm_validator_set_proof(&r->validator, a.etag, strlen(a.etag));
+        cm_validator_set_proof(&r->validator, a->etag, strlen(a->etag));
         r->validator.taken_at = asked_at;
         /* Not known if it is chunked. Some servers tell 0 to each HEAD, because it has no body. */
-        r->validator.size = a.total ? a.total : CM_SIZE_UNKNOWN;
+        r->validator.size = a->total ? a->total : CM_SIZE_UNKNOWN;
         r->validator.changed_ns = CM_CHANGED_LONG_AGO;
-        strcpy(r->etag, a.etag);
-        *ttl_ns = a.fresh * SECOND_NS;
+        strcpy(r->etag, a->etag);
+        *ttl_ns = a->fresh * SECOND_NS;
         return CACHED;
     }
     if (c->known) /* it is gone, or must not be cached any more */
         cm_forget(cache, &r->id);
     /* The GET decides: some servers know no HEAD, and a signed URL is for one method. */
-    return a.status == 200 || (a.status >= 400 && a.status < 500) || a.status == 501
+    return a->status == 200 || (a->status >= 400 && a->status < 500) || a->status == 501
                ? WHOLE
-               : (int)a.status;
+               : (int)a->status;
 }
 
 /* Attaches the object with r->validator, for ttl_ns. */
@@ -163,46 +178,102 @@ static int attach(struct request *r, const struct copy *c, uint64_t ttl_ns)
 
 static void note_torn(const struct request *r)
 {
-    struct lock *lock = &locks[r->id.lo % LOCKS];
+    struct lock *lock = lock_of(r);
 
     pthread_mutex_lock(&lock->mutex);
     torn_note(&lock->torn, &r->id, r->validator.proof, r->other.proof, r->came_at, cm_now());
     pthread_mutex_unlock(&lock->mutex);
 }
 
-static int open_locked(struct request *r, struct lock *lock)
+/* The object is not to be cached now, or the origin does not answer. So it is for all requests that
+ * came before this. */
+static void note_other(struct lock *lock, const struct request *r, int how)
+{
+    lock->other = r->id;
+    lock->other_at = cm_now();
+    lock->other_how = how;
+}
+
+static bool was_other(const struct lock *lock, const struct request *r, uint64_t since)
+{
+    return same_id(&lock->other, &r->id) && lock->other_at > since;
+}
+
+static struct copy look_up_for(struct request *r, const struct lock *lock)
 {
     const struct copy c = look_up(lock, &r->id);
     const uint8_t length = c.validator.proof[CM_PROOF_BYTES - 1];
-    cm_file_info info = { .struct_size = sizeof(info) };
-    uint64_t ttl_ns = c.ttl_ns;
-    int e, how;
-    /* Another request has asked since this one came. */
-    bool asked = memcmp(&lock->id, &r->id, sizeof(r->id)) == 0 && lock->asked_at > r->came_at;
 
-    r->was_torn = torn_knows(&lock->torn, &r->id);
-    if (torn_passes(&lock->torn, &r->id, cm_now()))
-        return WHOLE;
     r->validator = c.validator;
+    memset(r->etag, 0, sizeof(r->etag));
     if (c.known && length < CM_PROOF_BYTES) /* then the proof is the ETag itself */
         memcpy(r->etag, c.validator.proof, length);
-    if (c.known && c.attached && (c.ttl_ns > 0 || asked)) {
-        e = cm_file_open(cache, &r->id, NULL, 0, &r->file); /* as it is */
-    } else if (c.known && (c.ttl_ns > 0 || asked)) {
-        e = attach(r, &c, ttl_ns);
-    } else {
-        if ((how = ask(r, &c, &ttl_ns)) != CACHED)
-            return how;
-        lock->id = r->id;
-        lock->asked_at = r->validator.taken_at;
-        lock->fresh_until = lock->asked_at + ttl_ns;
-        e = attach(r, &c, ttl_ns);
+    return c;
+}
+
+/* Asks the origin, and attaches what is to be cached. Meanwhile the lock is free. */
+static int ask(struct request *r, struct lock *lock)
+{
+    const uint64_t asked_at = cm_now();
+    uint64_t ttl_ns = 0;
+    struct answer a;
+    struct copy c;
+    int how;
+
+    r->asks = true;
+    pthread_mutex_unlock(&lock->mutex);
+    if (!origin_head(r, &a))
+        a.status = 0;
+    pthread_mutex_lock(&lock->mutex);
+    r->asks = false;
+    pthread_cond_broadcast(&lock->answered);
+    if (a.unwanted) /* this says nothing to those that wait */
+        return 502;
+    c = look_up_for(r, lock); /* others may have closed the file */
+    how = judge(r, &c, &a, asked_at, &ttl_ns);
+    if (how != CACHED) {
+        note_other(lock, r, how);
+        return how;
     }
-    if (e || cm_file_get_info(r->file, &info) < 0 || info.incarnation == 0)
-        return WHOLE; /* also CM_IGNORED: the validator proves nothing */
-    r->incarnation = info.incarnation;
-    r->size = info.size;
-    return CACHED;
+    lock->id = r->id;
+    lock->asked_at = r->validator.taken_at;
+    lock->fresh_until = lock->asked_at + ttl_ns;
+    return attach(r, &c, ttl_ns) == 0 ? CACHED : WHOLE;
+}
+
+/* Does another request ask the origin about the object? */
+static bool is_asked(const struct lock *lock, const struct request *r)
+{
+    const struct request *o;
+
+    for (o = lock->requests; o && !(o->asks && same_id(&o->id, &r->id)); o = o->next)
+        ;
+    return o != NULL;
+}
+
+/* Opens the copy if it is fresh, or if another request has asked since this one came. If there is
+ * none, asks. */
+static int open_locked(struct request *r, struct lock *lock)
+{
+    struct copy c;
+
+    for (;;) {
+        r->was_torn = torn_knows(&lock->torn, &r->id);
+        if (torn_passes(&lock->torn, &r->id, cm_now()))
+            return WHOLE;
+        c = look_up_for(r, lock);
+        if (c.known &&
+            (c.ttl_ns > 0 || (same_id(&lock->id, &r->id) && lock->asked_at > r->came_at)))
+            break;
+        if (was_other(lock, r, r->came_at))
+            return lock->other_how;
+        if (!is_asked(lock, r))
+            return ask(r, lock);
+        pthread_cond_wait(&lock->answered, &lock->mutex);
+    }
+    if (c.attached) /* as it is */
+        return cm_file_open(cache, &r->id, NULL, 0, &r->file) == 0 ? CACHED : WHOLE;
+    return attach(r, &c, c.ttl_ns) == 0 ? CACHED : WHOLE;
 }
 
 /* ---- Opening and reading --------------------------------------------------------------------- */
@@ -255,6 +326,30 @@ static int64_t read_whole(struct request *r, uint64_t at, void *buf, size_t len)
     return n < 0 ? ORIGIN_FAILED : n;
 }
 
+/* For the rest of this response, and for those that wait for this read. */
+static int64_t time_out(struct request *r)
+{
+    struct lock *lock = lock_of(r);
+
+    r->timed_out = true;
+    pthread_mutex_lock(&lock->mutex);
+    note_other(lock, r, 504);
+    pthread_mutex_unlock(&lock->mutex);
+    return ORIGIN_TIMED_OUT;
+}
+
+/* Has the origin not answered in time, also when another request has asked since this read began?
+ */
+static bool has_timed_out(struct request *r)
+{
+    struct lock *lock = lock_of(r);
+
+    pthread_mutex_lock(&lock->mutex);
+    r->timed_out |= was_other(lock, r, r->reads_at) && lock->other_how == 504;
+    pthread_mutex_unlock(&lock->mutex);
+    return r->timed_out;
+}
+
 /* An answer of the origin is of one version, and its ETag says of which. Only the end of the object
  * may be a short read; a server may send less than it is asked for. A cm_origin_read_fn:
  * what it returns is stored. */
@@ -267,12 +362,10 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
         uint64_t at = off + done;
         if (done == len || (r->size == CM_SIZE_UNKNOWN && r->told > 0 && at >= r->told))
             return (int64_t)done;
-        if (r->timed_out) /* the library tries again with less */
+        if (has_timed_out(r)) /* the library tries again with less */
             return ORIGIN_TIMED_OUT;
-        if (!origin_get(r, r->etag, at, (char *)buf + done, len - done, &a)) {
-            r->timed_out = a.timed_out;
-            return a.timed_out ? ORIGIN_TIMED_OUT : ORIGIN_FAILED;
-        }
+        if (!origin_get(r, r->etag, at, (char *)buf + done, len - done, &a))
+            return a.timed_out ? time_out(r) : ORIGIN_FAILED;
         if (a.body) {
             r->whole = a;
             break;
@@ -297,8 +390,10 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
 int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
 {
     uint64_t version = r->incarnation;
-    int64_t n = cm_read_through_version(r->file, at, buf, len, &version, origin_read, r);
+    int64_t n;
 
+    r->reads_at = cm_now();
+    n = cm_read_through_version(r->file, at, buf, len, &version, origin_read, r);
     /* Trouble of the cache, or the time to live is over in the middle of a response (CM_EMOVED).
      * The ETag decides whether the object is still the same. */
     if (n < 0 && n > -1000)
@@ -326,35 +421,72 @@ static int how_to_respond(struct request *r)
                : CACHED;
 }
 
+/* Others do not learn from it any more, nor does it want what they want. */
+static void unlist(struct lock *lock, const struct request *r)
+{
+    struct request **place = &lock->requests;
+
+    while (*place && *place != r)
+        place = &(*place)->next;
+    if (*place)
+        *place = r->next;
+}
+
 int object_open(struct request *r)
 {
     XXH128_hash_t h =
         XXH3_128bits_withSeed(r->uri, strlen(r->uri), XXH3_64bits(origin_url, strlen(origin_url)));
-    struct lock *lock = &locks[h.low64 % LOCKS];
+    cm_file_info info = { .struct_size = sizeof(info) };
+    struct lock *lock;
     int how;
 
     if (!cache)
         return WHOLE;
     r->id = (cm_file_id){ h.high64, h.low64 };
+    lock = lock_of(r);
     pthread_mutex_lock(&lock->mutex);
+    r->next = lock->requests;
+    lock->requests = r;
     how = open_locked(r, lock);
     pthread_mutex_unlock(&lock->mutex);
-    if (r->file)
+    /* No version: the validator proves nothing. */
+    if (how == CACHED && (cm_file_get_info(r->file, &info) < 0 || info.incarnation == 0))
+        how = WHOLE;
+    if (how == CACHED) {
+        r->incarnation = info.incarnation;
+        r->size = info.size;
         cm_file_advise(r->file, CM_ADVISE_SEQUENTIAL);
-    return how == CACHED ? how_to_respond(r) : how;
-}
-
-bool object_is_wanted(struct request *r)
-{
-    return request_is_alive(r);
+        how = how_to_respond(r);
+    }
+    if (how != CACHED) {
+        pthread_mutex_lock(&lock->mutex);
+        unlist(lock, r);
+        pthread_mutex_unlock(&lock->mutex);
+    }
+    return how;
 }
 
 void object_close(struct request *r)
 {
-    struct lock *lock = &locks[r->id.lo % LOCKS];
+    struct lock *lock = lock_of(r);
 
     pthread_mutex_lock(&lock->mutex); /* open_locked() relies on what it knows to be attached */
+    unlist(lock, r);
     if (r->file)
         cm_file_close(r->file);
     pthread_mutex_unlock(&lock->mutex);
+}
+
+bool object_is_wanted(struct request *r)
+{
+    struct lock *lock = lock_of(r);
+    bool listed = false, wanted = false;
+
+    pthread_mutex_lock(&lock->mutex);
+    for (const struct request *o = lock->requests; o; o = o->next) {
+        listed |= o == r;
+        wanted |= same_id(&o->id, &r->id) && request_is_alive(o);
+    }
+    pthread_mutex_unlock(&lock->mutex);
+    return listed ? wanted : request_is_alive(r);
 }

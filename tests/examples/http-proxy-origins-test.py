@@ -10,7 +10,7 @@ import threading
 import time
 
 from http_origin import Origin
-from http_proxy import check, run
+from http_proxy import at_once, check, curl_options, loads, run, skip, wrong_ones
 
 
 def leave(proxy, path):
@@ -28,6 +28,48 @@ def until(condition, seconds=15):
 
 
 # ---- Waiting -------------------------------------------------------------------------------------
+
+def test_hang(pool, start):
+    """The origin hangs: all clients of an object learn it together, and fresh ones do not wait."""
+    if not loads(curl_options):
+        return skip("the origin hangs for many", "no LD_PRELOAD here")
+    origin = Origin()
+    proxy = start(pool, origin, {"LD_PRELOAD": curl_options, "CURL_LOW_SPEED_TIME": "4"})
+    for method in "HEAD", "GET":
+        path = "/9000/fresh/hang-" + method
+        origin.hangs[method, path] = threading.Event()
+        results = at_once(proxy, path, 4)
+        check("the origin hangs at a %s of 4 clients: 504 for all" % method,
+              results == [(504, b"")] * 4, results)
+        check("the origin hangs at a %s of 4 clients: it is asked once" % method,
+              origin.gets(method, path) == 1, origin.gets(method, path))
+        origin.hangs.pop((method, path)).set()
+    proxy.end()
+
+
+def test_others_hang(pool, start):
+    origin = Origin()
+    proxy = start(pool, origin)
+    fresh = ["/5000/fresh/%d" % n for n in range(60)]
+    wrong_ones(proxy, origin, fresh)
+    hangs = ["/5000/fresh/hang%d" % n for n in range(180)]  # a mutex is of many objects
+    for path in hangs:
+        origin.hangs["HEAD", path] = threading.Event()
+    clients = [threading.Thread(target=proxy.get, args=(path,)) for path in hangs]
+    for c in clients:
+        c.start()
+    until(lambda: sum(origin.gets("HEAD", path) for path in hangs) >= 150)
+    wrong = []
+    reader = threading.Thread(target=lambda: wrong.append(wrong_ones(proxy, origin, fresh)))
+    reader.start()
+    reader.join(10)  # the others hang for 20
+    check("180 other objects hang: fresh ones do not wait", wrong == [[]], wrong)
+    for path in hangs:
+        origin.hangs.pop(("HEAD", path)).set()
+    for c in clients + [reader]:
+        c.join()
+    check("it ends in order", proxy.end() == 0)
+
 
 def test_clients_leave(pool, start):
     """The origin is not asked for clients that have left, nor after SIGTERM."""
@@ -60,10 +102,33 @@ def test_clients_leave(pool, start):
         event.set()
 
 
+def test_one_leaves(pool, start):
+    """One of two clients of an object leaves, for which the origin was asked."""
+    origin = Origin()
+    proxy, path, results = start(pool, origin), "/9000/stale/stays", []
+    origin.hangs["GET", path] = threading.Event()
+    stays = threading.Thread(target=lambda: results.append(proxy.get(path)))
+    with socket.create_connection(("127.0.0.1", proxy.port)) as leaver:
+        leaver.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+        until(lambda: origin.gets("GET", path) == 1)
+        stays.start()
+        until(lambda: origin.gets("HEAD", path) == 2)
+    time.sleep(1.5)  # longer than the proxy takes to look
+    origin.hangs.pop(("GET", path)).set()
+    stays.join()
+    check("one of two clients of an object leaves: the other one gets it, from the same read",
+          results == [(200, origin.body(path, 0))] and origin.gets("GET", path) == 1,
+          "%s, %d GETs" % ([r[0] for r in results], origin.gets("GET", path)))
+    proxy.end()
+
+
 # ---- What the log says ---------------------------------------------------------------------------
 
 def test_all(pool, start):
     test_clients_leave(pool, start)
+    test_one_leaves(pool, start)
+    test_hang(pool, start)
+    test_others_hang(pool, start)
 
 
 sys.exit(run(test_all))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# http_origin.py - the origin server of http-proxy-test.py.
+# http_origin.py - the origin server of http-proxy-test.py and http-proxy-origins-test.py.
 import socketserver
 import threading
 import time
@@ -59,6 +59,8 @@ class Origin(socketserver.ThreadingTCPServer):
         self.cut = {}  # (method, path): how many bytes of an answer are sent, see sent()
         self.told = {}  # path: the length that a HEAD tells
         self.hangs = {}  # (method, path): an event; there is no answer until it is set
+        self.fails_from = {}  # path: parts from there on get 500
+        self.after_head = {}  # path: what follows the head of an answer to HEAD
         self.delay = 0
         self.sent = {}  # path: bytes of bodies
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -111,6 +113,8 @@ class Origin(socketserver.ThreadingTCPServer):
         body, status = self.body(path, version), 200
         if "range" in fields and "norange" not in how:
             first, last = (int(n) for n in fields["range"][6:].split("-"))
+            if first >= self.fails_from.get(path, first + 1):
+                return 500, head, b""
             if first >= len(body) and "no416" in how:
                 return 404, head, b""
             if first >= len(body):
@@ -162,6 +166,8 @@ class Handler(socketserver.StreamRequestHandler):
                     self.wfile.write(body[len(body) * part // 18:len(body) * (part + 1) // 18])
                 continue
             self.wfile.write(self.sent(head.encode(), body, cut))
+            if method == "HEAD" and path in self.server.after_head:
+                self.wfile.write(self.server.after_head[path])
             if cut or "open" in how or "openget" in how:
                 return  # the connection ends
 
