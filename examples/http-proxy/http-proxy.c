@@ -22,7 +22,7 @@
  *   off, so does the response.
  * - An origin that knows no ranges sends all of the object when it is asked for a part. It lies in
  *   a temporary file (a small one in memory) until the response ends, and is stored from there. So
- *   the origin sends it once for a response.
+ *   the origin sends it once, also for several clients at the same time.
  * - Each piece of a response names the version that it must belong to. So a response never mixes
  *   two versions: if the object changes meanwhile, the connection ends early. The next request gets
  *   the new version, through the cache.
@@ -350,6 +350,7 @@ int main(int argc, char **argv)
     curl_global_init(CURL_GLOBAL_DEFAULT);
     object_begin();
     options.read_size_max = READ_SIZE_MAX;
+    options.join_timeout_ns = UINT64_MAX; /* origin.c has the patience for the origin */
     options.log = log_line;
     if ((e = cm_open(argv[1], &options, &cache)) < 0) /* go on without the cache */
         fprintf(stderr, "http-proxy: %s: %s\n", argv[1], cm_strerror(e));

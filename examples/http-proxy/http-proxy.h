@@ -8,6 +8,7 @@
 
 #include <cachemax.h>
 #include <curl/curl.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -16,7 +17,8 @@
 
 /* Bytes that the origin sent. Many are in a file, few in memory. */
 struct body {
-    FILE *file; /* NULL: they are in text */
+    atomic_uint users; /* responses that read it */
+    FILE *file;        /* NULL: they are in text */
     char *text;
     size_t len;
 };
@@ -99,7 +101,7 @@ bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, si
 bool origin_whole(struct request *r, struct answer *a);
 /* Up to len bytes of a body at `at`. 0: it ends there. Negative: its file cannot be read. */
 int64_t origin_body_read(const struct body *b, uint64_t at, void *buf, size_t len);
-/* Frees a body that an answer had. NULL: nothing. */
+/* Frees a body that an answer had, if no other response reads it. NULL: nothing. */
 void origin_body_free(struct body *b);
 
 #endif

@@ -338,16 +338,31 @@ static int64_t time_out(struct request *r)
     return ORIGIN_TIMED_OUT;
 }
 
-/* Has the origin not answered in time, also when another request has asked since this read began?
- */
-static bool has_timed_out(struct request *r)
+/* What other requests have learned since this read began: all of the object came, or the origin has
+ * timed out. */
+static void learn(struct request *r)
+{
+    struct lock *lock = lock_of(r);
+    const struct request *o;
+
+    pthread_mutex_lock(&lock->mutex);
+    for (o = lock->requests; o && !r->whole.body; o = o->next)
+        if (o->whole.body && same_id(&o->id, &r->id) && o->incarnation == r->incarnation) {
+            r->whole = o->whole;
+            atomic_fetch_add(&r->whole.body->users, 1);
+        }
+    r->timed_out |= was_other(lock, r, r->reads_at) && lock->other_how == 504;
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+/* All of the object came. Others that read this version have it, too. */
+static void share(struct request *r, const struct answer *a)
 {
     struct lock *lock = lock_of(r);
 
     pthread_mutex_lock(&lock->mutex);
-    r->timed_out |= was_other(lock, r, r->reads_at) && lock->other_how == 504;
+    r->whole = *a;
     pthread_mutex_unlock(&lock->mutex);
-    return r->timed_out;
 }
 
 /* An answer of the origin is of one version, and its ETag says of which. Only the end of the object
@@ -358,16 +373,17 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
     struct request *r = ctx;
     struct answer a;
 
+    learn(r);
     for (size_t done = 0; !r->whole.body; done += a.got) {
         uint64_t at = off + done;
         if (done == len || (r->size == CM_SIZE_UNKNOWN && r->told > 0 && at >= r->told))
             return (int64_t)done;
-        if (has_timed_out(r)) /* the library tries again with less */
+        if (r->timed_out) /* the library tries again with less */
             return ORIGIN_TIMED_OUT;
         if (!origin_get(r, r->etag, at, (char *)buf + done, len - done, &a))
             return a.timed_out ? time_out(r) : ORIGIN_FAILED;
         if (a.body) {
-            r->whole = a;
+            share(r, &a);
             break;
         }
         /* Without an ETag the If-Match of the request says that the version is still this one. */
@@ -458,7 +474,7 @@ int object_open(struct request *r)
         cm_file_advise(r->file, CM_ADVISE_SEQUENTIAL);
         how = how_to_respond(r);
     }
-    if (how != CACHED) {
+    if (how != CACHED && !r->whole.body) {
         pthread_mutex_lock(&lock->mutex);
         unlist(lock, r);
         pthread_mutex_unlock(&lock->mutex);

@@ -310,6 +310,15 @@ bool origin_head(struct request *r, struct answer *a)
     return e == CURLE_OK || failed(r, e);
 }
 
+static struct body *new_body(void)
+{
+    struct body *b = calloc(1, sizeof(*b));
+
+    if (b)
+        b->users = 1;
+    return b;
+}
+
 /* The client gets 502, and nobody else would know why. */
 static bool no_room(void)
 {
@@ -371,10 +380,11 @@ int64_t origin_body_read(const struct body *b, uint64_t at, void *buf, size_t le
 
 void origin_body_free(struct body *b)
 {
-    if (b && b->file)
+    if (!b || atomic_fetch_sub(&b->users, 1) > 1)
+        return;
+    if (b->file)
         fclose(b->file);
-    if (b)
-        free(b->text);
+    free(b->text);
     free(b);
 }
 
@@ -415,7 +425,7 @@ bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, si
     snprintf(condition, sizeof(condition), "If-Match: %s", etag);
     if (etag[0] && !(fields = curl_slist_append(NULL, condition)))
         return failed(r, CURLE_OUT_OF_MEMORY);
-    to.body = calloc(1, sizeof(*to.body));
+    to.body = new_body();
     curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_RANGE, range);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
@@ -437,7 +447,7 @@ bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, si
 
 bool origin_whole(struct request *r, struct answer *a)
 {
-    struct body *b = calloc(1, sizeof(*b));
+    struct body *b = new_body();
     CURLcode e;
 
     *a = (struct answer){ 0 };

@@ -71,6 +71,23 @@ def test_others_hang(pool, start):
     check("it ends in order", proxy.end() == 0)
 
 
+def test_no_ranges(pool, start):
+    """Many clients of a cold object, and an origin that knows no ranges: it sends it once."""
+    origin = Origin()
+    proxy = start(pool, origin)
+    size = 6000000
+    for how in "fresh,norange", "fresh,norange,chunked":
+        path = "/%d/%s/many" % (size, how)
+        origin.delay = 0.3
+        results = at_once(proxy, path, 8)
+        origin.delay = 0
+        check("8 clients, no ranges (%s): right" % how,
+              results == [(200, origin.body(path, 0))] * 8)
+        check("8 clients, no ranges (%s): the origin sends it once" % how,
+              origin.gets("GET", path) == 1, origin.gets("GET", path))
+    proxy.end()
+
+
 def test_clients_leave(pool, start):
     """The origin is not asked for clients that have left, nor after SIGTERM."""
     origin = Origin()
@@ -125,6 +142,7 @@ def test_one_leaves(pool, start):
 # ---- What the log says ---------------------------------------------------------------------------
 
 def test_all(pool, start):
+    test_no_ranges(pool, start)
     test_clients_leave(pool, start)
     test_one_leaves(pool, start)
     test_hang(pool, start)
