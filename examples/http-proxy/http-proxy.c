@@ -15,7 +15,8 @@
  *   So it is if the HEAD fails (5xx, 408, 429, a connection that breaks) and there is no copy.
  * - The size of an object in chunks is not known, nor is that of one whose HEAD tells 0. The read
  *   at its end tells it to the library. If the HEAD tells another size than the GET has, the object
- *   is passed on without the cache.
+ *   is passed on without the cache. Parts whose Content-Range has a star for the size do not tell:
+ *   then the last byte is read, once for a response, to see that it is the last one.
  * - A body that ends with its connection, and nothing else, may be a broken one. It is passed on in
  *   the same way: the client knows as much as the proxy. It is not stored. An answer without a
  *   whole head is none. All other bodies are stored when they have come to their end; if one breaks

@@ -36,7 +36,7 @@ struct answer {
     uint64_t fresh;      /* for so many seconds, by Cache-Control, Age, Date */
     bool has_part;       /* status 206, and it says for sure which part of the object it is: */
     uint64_t from, part; /* ... the first byte, and how many */
-    uint64_t total;      /* bytes of the object, or CM_SIZE_UNKNOWN */
+    uint64_t total;      /* bytes of the object, also with status 416, or CM_SIZE_UNKNOWN */
     size_t got;          /* bytes of a part */
     struct body *body;   /* all of the object; NULL: not asked for, or the answer is a part */
 };
@@ -62,7 +62,7 @@ struct request {
     bool was_torn;         /* a response of it broke off, for another ETag */
     cm_validator other;    /* ... that of this one for this ETag; no proof: not known */
     uint64_t incarnation, size;
-    uint64_t told;       /* bytes of it, as a part told; 0: none did */
+    bool sized;          /* a GET has told this size, too */
     bool timed_out;      /* the origin did, so it is not asked again */
     struct answer whole; /* what the origin sent, if it was all of the object */
 };

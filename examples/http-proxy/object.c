@@ -288,12 +288,35 @@ static bool is_version(const struct request *r, const char *etag)
 
 /* A part of the object, from `at` on. What says not for sure where it belongs may be anything, as
  * an envelope with several parts. */
-static bool is_part(const struct request *r, const struct answer *a, uint64_t at)
+static bool is_part(const struct answer *a, uint64_t at)
 {
-    const bool sizes_agree =
-        a->total == CM_SIZE_UNKNOWN || r->size == CM_SIZE_UNKNOWN || a->total == r->size;
+    return a->has_part && a->from == at && a->got > 0 && a->got <= a->part;
+}
 
-    return a->has_part && a->from == at && a->got > 0 && a->got <= a->part && sizes_agree;
+/* Is the size of the object the one that is known? It may be of a HEAD, and wrong. Where parts do
+ * not tell it, one at the end must end there, though more was wanted. */
+static bool is_size(struct request *r, const struct answer *a)
+{
+    struct answer end;
+    char bytes[2];
+    bool is_end;
+
+    if (r->size == CM_SIZE_UNKNOWN)
+        r->size = a->total;
+    if (r->size == CM_SIZE_UNKNOWN || a->total != CM_SIZE_UNKNOWN)
+        return r->sized = a->total == r->size;
+    if (r->sized)
+        return true;
+    is_end = origin_get(r, r->etag, r->size - 1, bytes, sizeof(bytes), &end) && end.status == 206 &&
+             is_version(r, end.etag) && is_part(&end, r->size - 1) && end.got == 1;
+    origin_body_free(end.body);
+    return r->sized = is_end;
+}
+
+/* Nothing of the object is there. Not if its size says that there is. */
+static bool ends_here(const struct request *r, const struct answer *a, uint64_t at)
+{
+    return r->size == CM_SIZE_UNKNOWN && (a->total == CM_SIZE_UNKNOWN || at >= a->total);
 }
 
 /* The origin has another version, or wants none of this one to be stored. */
@@ -322,6 +345,7 @@ static int64_t read_whole(struct request *r, uint64_t at, void *buf, size_t len)
         return ORIGIN_FAILED;
     if (r->size == CM_SIZE_UNKNOWN && a->open_end)
         return ORIGIN_OPEN_END;
+    r->size = a->body->len;
     n = origin_body_read(a->body, at, buf, len);
     return n < 0 ? ORIGIN_FAILED : n;
 }
@@ -376,7 +400,7 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
     learn(r);
     for (size_t done = 0; !r->whole.body; done += a.got) {
         uint64_t at = off + done;
-        if (done == len || (r->size == CM_SIZE_UNKNOWN && r->told > 0 && at >= r->told))
+        if (done == len || at >= r->size)
             return (int64_t)done;
         if (r->timed_out) /* the library tries again with less */
             return ORIGIN_TIMED_OUT;
@@ -388,17 +412,13 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
         }
         /* Without an ETag the If-Match of the request says that the version is still this one. */
         if (a.status == 416 && (a.etag[0] ? is_version(r, a.etag) : r->etag[0] != 0))
-            return (int64_t)done; /* the object ends here */
+            return ends_here(r, &a, at) ? (int64_t)done : ORIGIN_FAILED;
         if (a.status != 206 && a.status != 412 && a.status != 416)
             return ORIGIN_CHANGED;
         if (is_other(r, &a) || a.status != 206)
             return ORIGIN_TORN;
-        if (!is_part(r, &a, at) || a.coding[0])
+        if (!is_part(&a, at) || a.coding[0] || !is_size(r, &a))
             return ORIGIN_FAILED;
-        if (a.total != CM_SIZE_UNKNOWN)
-            r->told = a.total;
-        if (at + a.got == (r->size == CM_SIZE_UNKNOWN ? a.total : r->size))
-            return (int64_t)(done + a.got);
     }
     return read_whole(r, off, buf, len);
 }
@@ -474,7 +494,7 @@ int object_open(struct request *r)
         cm_file_advise(r->file, CM_ADVISE_SEQUENTIAL);
         how = how_to_respond(r);
     }
-    if (how != CACHED && !r->whole.body) {
+    if (how != CACHED) { /* it is for this client alone */
         pthread_mutex_lock(&lock->mutex);
         unlist(lock, r);
         pthread_mutex_unlock(&lock->mutex);

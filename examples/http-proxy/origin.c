@@ -155,6 +155,21 @@ static bool read_number(const char **s, uint64_t *n)
     return *s > begin;
 }
 
+/* The total of a Content-Range that has a star in place of a part. */
+static void read_total(CURL *curl, struct answer *a)
+{
+    struct curl_header *field;
+    const char *s;
+    uint64_t total;
+
+    if (curl_easy_header(curl, "Content-Range", 0, CURLH_HEADER, -1, &field) ||
+        strncasecmp(field->value, "bytes */", 8) != 0)
+        return;
+    s = field->value + 8;
+    if (read_number(&s, &total) && !*s)
+        a->total = total;
+}
+
 /* "bytes FROM-TO/TOTAL", of which TOTAL may be "*". A unit has no case (RFC 9110). */
 static bool read_range(const char *s, struct answer *a)
 {
@@ -221,6 +236,8 @@ static void read_head(CURL *curl, struct answer *a)
         strcpy(a->etag, field->value);
     if (a->status == 206)
         read_part(curl, a);
+    if (a->status == 416)
+        read_total(curl, a);
     read_control(curl, a);
 }
 

@@ -139,10 +139,33 @@ def test_one_leaves(pool, start):
     proxy.end()
 
 
-# ---- What the log says ---------------------------------------------------------------------------
+# ---- What the origin says ------------------------------------------------------------------------
+
+def test_sizes(pool, start):
+    """Neither a HEAD nor a part tells the true size: the GET of the whole object does."""
+    origin = Origin()
+    proxy = start(pool, origin)
+    for size, told, how in ((0, 100, "fresh"), (0, 100, "fresh,star"), (3000000, 6000000, "fresh"),
+                            (3000000, 6000000, "fresh,star"), (3000000, 1500000, "fresh"),
+                            (3000000, 1500000, "fresh,star"), (3000, 1500, "fresh,star"),
+                            (3000, 6000, "fresh,star")):
+        path = "/%d/%s/told%d" % (size, how, told)
+        origin.told[path] = told
+        results = [proxy.get(path) for _ in range(2)]
+        check("a HEAD tells %d of %d bytes (%s): right" % (told, size, how),
+              results == [(200, origin.body(path, 0))] * 2,
+              [(status, len(body)) for status, body in results])
+    for path in "/3000000/fresh,star/right", "/3000/fresh,star/right":
+        wrong, gets = wrong_ones(proxy, origin, [path]), origin.gets("GET", path)
+        check("a HEAD tells the size, and no part does: right, and stored (%s)" % path,
+              not wrong and not wrong_ones(proxy, origin, [path]) and
+              origin.gets("GET", path) == gets, wrong)
+    proxy.end()
+
 
 def test_all(pool, start):
     test_no_ranges(pool, start)
+    test_sizes(pool, start)
     test_clients_leave(pool, start)
     test_one_leaves(pool, start)
     test_hang(pool, start)
