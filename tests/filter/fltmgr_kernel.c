@@ -64,7 +64,7 @@ void fm_wait_zero(const unsigned *n, const char *what)
 
     for (; *n > 0 && ms < PATIENCE_MS; ms++) {
         fm_unlock_it();
-        os_sleep_ms(1);
+        os_sleep_ms(ms >= 50); /* mostly it is a matter of microseconds */
         fm_lock_it();
     }
     if (*n == 0)
