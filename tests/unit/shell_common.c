@@ -38,6 +38,9 @@ static void drop(struct cached *c)
     c->from = service.ticket + 1;
 }
 
+/* What is missing, of each ticket. */
+static uint64_t block_of[1024];
+
 static void answer_read(struct cached *c, const struct cmp_read *m, struct cmp_head *h,
                         uint8_t *body, uint32_t *n)
 {
@@ -54,9 +57,12 @@ static void answer_read(struct cached *c, const struct cmp_read *m, struct cmp_h
     if (n_got < m->len && m->offset + n_got >= size) {
         r.flags = CMP_AT_END;
     } else if (n_got < m->len) {
-        r.ticket = ++service.ticket;
         r.miss_offset = (m->offset + n_got) / BLOCK * BLOCK;
         r.miss_len = BLOCK;
+        if (c->brackets == 0) {
+            r.ticket = ++service.ticket;
+            block_of[r.ticket % 1024] = r.miss_offset / BLOCK;
+        }
     }
     h->result = (int32_t)n_got;
     memcpy(body, &r, sizeof(r));
@@ -65,8 +71,21 @@ static void answer_read(struct cached *c, const struct cmp_read *m, struct cmp_h
 
 #define EMPTY 78u /* the token of a bracket without a length: nothing is forgotten */
 
-/* Of each ticket. */
-static uint64_t block_of[1024];
+/* While one is open nothing is filled, and it is cold again at its end. */
+static void answer_bracket(struct cached *c, uint16_t command, const struct cmp_range *range,
+                           const struct cmp_end *end, struct cmp_token_reply *token)
+{
+    if (command == CMP_WRITE_BEGIN && range->len == 0) {
+        token->token = EMPTY;
+    } else if (command != CMP_WRITE_END) {
+        c->brackets++;
+        drop(c);
+    } else if (end->token != EMPTY) {
+        CHECK(c->brackets > 0);
+        c->brackets--;
+        drop(c);
+    }
+}
 
 static void answer(struct cmp_head *h, const uint8_t *in, uint32_t in_n, uint8_t *body, uint32_t *n)
 {
@@ -99,7 +118,6 @@ static void answer(struct cmp_head *h, const uint8_t *in, uint32_t in_n, uint8_t
         break;
     case CMP_READ:
         answer_read(c, &m.read, h, body, n);
-        block_of[service.ticket % 1024] = (m.read.offset + (uint32_t)h->result) / BLOCK;
         break;
     case CMP_FILL:
         *n = 0;
@@ -118,10 +136,7 @@ static void answer(struct cmp_head *h, const uint8_t *in, uint32_t in_n, uint8_t
     case CMP_WRITE_BEGIN:
     case CMP_TRUNCATE_BEGIN:
     case CMP_WRITE_END:
-        if (h->command == CMP_WRITE_BEGIN && m.range.len == 0)
-            token.token = EMPTY;
-        else if (h->command != CMP_WRITE_END || m.end.token != EMPTY)
-            drop(c);
+        answer_bracket(c, h->command, &m.range, &m.end, &token);
         /* fall through */
     default:
         memcpy(body, &token, *n < sizeof(token) ? *n : sizeof(token));
@@ -178,6 +193,11 @@ NTSTATUS connect_with(const char *rules, size_t bytes)
 {
     os_lock(&service.lock);
     service.cut = service.silent = false;
+    for (unsigned i = 0; i < FILES; i++) { /* of the last connection */
+        if (service.file[i].brackets > 0)
+            drop(&service.file[i]);
+        service.file[i].brackets = 0;
+    }
     os_unlock(&service.lock);
     return fm_connect(&our_service, rules, (USHORT)bytes, &connection);
 }

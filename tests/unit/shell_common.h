@@ -30,7 +30,8 @@ struct cached {
     uint64_t id_hi, id_lo;
     bool has[BLOCKS];
     uint8_t data[BLOCKS][BLOCK];
-    uint64_t from; /* tickets below are void */
+    uint64_t from;     /* tickets below are void */
+    unsigned brackets; /* open, with a length: no tickets */
 };
 extern struct service {
     os_mutex lock; /* all that follows */
@@ -92,5 +93,6 @@ void end(void);
 extern const struct fm_how paging, sync_paging, transacted, mdl_read, at_dispatch;
 extern const struct harness_test shell_changes_tests[], shell_names_tests[], shell_disk_tests[];
 extern const struct harness_test shell_times_tests[], shell_kinds_tests[];
+extern const struct harness_test shell_mixed_tests[];
 
 #endif

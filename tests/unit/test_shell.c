@@ -883,7 +883,8 @@ static const struct harness_test *const tables[] = { tests,
                                                      shell_names_tests,
                                                      shell_disk_tests,
                                                      shell_times_tests,
-                                                     shell_kinds_tests };
+                                                     shell_kinds_tests,
+                                                     shell_mixed_tests };
 
 int main(int argc, char **argv)
 {
