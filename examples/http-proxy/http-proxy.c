@@ -35,14 +35,15 @@
  * - An origin that sends no byte for 20 seconds, also the first one, or gives no connection for 5
  *   (origin.c: PATIENCE, CONNECTS_IN), has timed out. It is not asked again for that response. If
  *   the response has not begun, and there is no copy, the client gets 504.
- * - What fails at the origin is said on standard error, with the path, in a line each 5 seconds at
- *   most.
+ * - What fails at the origin, and what contradicts what it said before, is said on standard error,
+ *   with the path, in a line each 5 seconds at most.
  * - If the origin does not answer, an old copy is better than none. (Not if your origin says
  *   must-revalidate, proxy-revalidate or no-cache and means it: then let ask() return 502.)
  *
  * Trouble with the cache never fails a request. Without a pool, and for what must not be cached
  * (no-store, private, no strong ETag, a Content-Encoding), the proxy fetches the whole object for
- * each request: a large one into a file without a name, before it answers.
+ * each request: a large one into a file without a name, before it answers. That is in the directory
+ * that TMPDIR names, or in /tmp. If there is no room, the client gets 502.
  *
  * The origin is asked for as long as a client waits: one that closes its side of the connection has
  * left. SIGINT and SIGTERM end the proxy at once, also while the origin sends.

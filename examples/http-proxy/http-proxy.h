@@ -19,6 +19,7 @@
 struct body {
     atomic_uint users; /* responses that read it */
     FILE *file;        /* NULL: they are in text */
+    int error;         /* errno: why the file did not take all */
     char *text;
     size_t len;
 };
@@ -27,6 +28,7 @@ struct body {
 struct answer {
     bool reached;   /* the request was sent; else there is no connection */
     bool timed_out; /* it took too long: to ask again would take as long once more */
+    bool no_room;   /* for what it sends; here, so that the same holds */
     bool unwanted;  /* it was given up: no client waits for it any more */
     long status;
     char etag[ETAG_BYTES];     /* "": none */
@@ -63,7 +65,7 @@ struct request {
     cm_validator other;    /* ... that of this one for this ETag; no proof: not known */
     uint64_t incarnation, size;
     bool sized;          /* a GET has told this size, too */
-    bool timed_out;      /* the origin did, so it is not asked again */
+    int64_t failure;     /* not 0: the origin is not asked again for this response */
     struct answer whole; /* what the origin sent, if it was all of the object */
 };
 
@@ -86,11 +88,14 @@ bool object_is_wanted(struct request *r);
 
 /* origin.c: */
 extern const char *origin_url; /* http://HOST:PORT */
-/* Says on standard error why the origin gives no answer for a URI, of which it shows the path only:
- * the query of a signed URL is a secret. It is silent for 5 seconds after each line. */
-void origin_log(const char *uri, const char *why);
+/* Says on standard error what is wrong with a URI, of which it shows the path only: the query of a
+ * signed URL is a secret. It is silent for 5 seconds after each line. */
+__attribute__((format(printf, 2, 3))) void origin_log(const char *uri, const char *format, ...);
+/* What may be over soon: no answer (0), errors of the server, a timeout, too many requests. Not a
+ * method that it does not know (501). */
+bool origin_is_trouble(long status);
 /* Each returns true if the origin gave a complete answer, with whatever status. Else standard
- * error has a line why, unless nobody wanted it any more. */
+ * error has a line why, unless nobody wanted it any more. So it has of a status that is trouble. */
 bool origin_head(struct request *r, struct answer *a);
 /* At most len bytes from `off` on, into buf. If the origin sends the whole object all the same
  * (status 200), that is a->body. If `etag` is not "", the status is 412 when the object has another

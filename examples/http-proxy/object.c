@@ -20,6 +20,8 @@
 #define ORIGIN_OPEN_END (-1003) /* nobody could know whether its body is whole */
 #define ORIGIN_TORN (-1004)     /* changed: its GET has another ETag than its HEAD had */
 #define ORIGIN_TIMED_OUT (-1005)
+#define ORIGIN_NO_ROOM (-1006) /* here, for what it sends */
+#define LENGTH "a GET of it has another length than was told before"
 #define SECOND_NS UINT64_C(1000000000)
 #define RETRY_NS (5 * SECOND_NS)
 #define LOCKS 1024
@@ -122,19 +124,12 @@ static struct copy look_up(const struct lock *lock, const cm_file_id *id)
     return c;
 }
 
-/* It may be over soon: no answer, errors of the server, a timeout, too many requests. Not a method
- * that it does not know (501). */
-static bool is_trouble(long status)
-{
-    return status == 0 || (status >= 500 && status != 501) || status == 408 || status == 429;
-}
-
 /* What the answer to a HEAD means. If the result is CACHED, r->validator and *ttl_ns hold from now
  * on. */
 static int judge(struct request *r, const struct copy *c, const struct answer *a, uint64_t asked_at,
                  uint64_t *ttl_ns)
 {
-    if (is_trouble(a->status)) {
+    if (origin_is_trouble(a->status)) {
         *ttl_ns = RETRY_NS; /* an old copy is better than none; ask again in some seconds */
         if (c->known)
             return CACHED;
@@ -313,6 +308,29 @@ static bool is_size(struct request *r, const struct answer *a)
     return r->sized = is_end;
 }
 
+/* So that a caller can return it. */
+static int64_t broken(const struct request *r, int64_t how, const char *why)
+{
+    origin_log(r->uri, "%s", why);
+    return how;
+}
+
+/* The answer is of another version, or of none. */
+static int64_t torn(const struct request *r, const struct answer *a)
+{
+    return broken(r, ORIGIN_TORN,
+                  a->no_store ? "the GET of it must not be stored"
+                              : "a GET of it has another ETag");
+}
+
+/* The origin refuses a part. What is trouble, it has said itself. */
+static int64_t changed(const struct request *r, const struct answer *a)
+{
+    if (!origin_is_trouble(a->status))
+        origin_log(r->uri, "a GET of a part of it has status %ld", a->status);
+    return ORIGIN_CHANGED;
+}
+
 /* Nothing of the object is there. Not if its size says that there is. */
 static bool ends_here(const struct request *r, const struct answer *a, uint64_t at)
 {
@@ -336,13 +354,13 @@ static int64_t read_whole(struct request *r, uint64_t at, void *buf, size_t len)
     int64_t n;
 
     if (is_other(r, a))
-        return ORIGIN_TORN;
+        return torn(r, a);
     if (a->coding[0]) /* the pool has no room for fields */
         return ORIGIN_FAILED;
     /* Of an object with a size, the end is known. If the HEAD told another one than came, nobody
      * knows which is right. */
     if (r->size != CM_SIZE_UNKNOWN && a->body->len != r->size)
-        return ORIGIN_FAILED;
+        return broken(r, ORIGIN_FAILED, LENGTH);
     if (r->size == CM_SIZE_UNKNOWN && a->open_end)
         return ORIGIN_OPEN_END;
     r->size = a->body->len;
@@ -350,16 +368,20 @@ static int64_t read_whole(struct request *r, uint64_t at, void *buf, size_t len)
     return n < 0 ? ORIGIN_FAILED : n;
 }
 
-/* For the rest of this response, and for those that wait for this read. */
-static int64_t time_out(struct request *r)
+/* There was no whole answer. What would take as long again, or fail again, is not tried again: not
+ * for this response, nor for those that wait for an origin that hangs. */
+static int64_t give_up(struct request *r, const struct answer *a)
 {
     struct lock *lock = lock_of(r);
 
-    r->timed_out = true;
+    if (a->no_room)
+        return r->failure = ORIGIN_NO_ROOM;
+    if (!a->timed_out)
+        return ORIGIN_FAILED;
     pthread_mutex_lock(&lock->mutex);
     note_other(lock, r, 504);
     pthread_mutex_unlock(&lock->mutex);
-    return ORIGIN_TIMED_OUT;
+    return r->failure = ORIGIN_TIMED_OUT;
 }
 
 /* What other requests have learned since this read began: all of the object came, or the origin has
@@ -375,7 +397,8 @@ static void learn(struct request *r)
             r->whole = o->whole;
             atomic_fetch_add(&r->whole.body->users, 1);
         }
-    r->timed_out |= was_other(lock, r, r->reads_at) && lock->other_how == 504;
+    if (!r->failure && was_other(lock, r, r->reads_at) && lock->other_how == 504)
+        r->failure = ORIGIN_TIMED_OUT;
     pthread_mutex_unlock(&lock->mutex);
 }
 
@@ -402,23 +425,25 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
         uint64_t at = off + done;
         if (done == len || at >= r->size)
             return (int64_t)done;
-        if (r->timed_out) /* the library tries again with less */
-            return ORIGIN_TIMED_OUT;
+        if (r->failure) /* the library tries again with less */
+            return r->failure;
         if (!origin_get(r, r->etag, at, (char *)buf + done, len - done, &a))
-            return a.timed_out ? time_out(r) : ORIGIN_FAILED;
+            return give_up(r, &a);
         if (a.body) {
             share(r, &a);
             break;
         }
         /* Without an ETag the If-Match of the request says that the version is still this one. */
         if (a.status == 416 && (a.etag[0] ? is_version(r, a.etag) : r->etag[0] != 0))
-            return ends_here(r, &a, at) ? (int64_t)done : ORIGIN_FAILED;
+            return ends_here(r, &a, at) ? (int64_t)done : broken(r, ORIGIN_FAILED, LENGTH);
         if (a.status != 206 && a.status != 412 && a.status != 416)
-            return ORIGIN_CHANGED;
+            return changed(r, &a);
         if (is_other(r, &a) || a.status != 206)
-            return ORIGIN_TORN;
-        if (!is_part(&a, at) || a.coding[0] || !is_size(r, &a))
-            return ORIGIN_FAILED;
+            return torn(r, &a);
+        if (!is_part(&a, at) || a.coding[0])
+            return broken(r, ORIGIN_FAILED, "another part of it came than was asked for");
+        if (!is_size(r, &a))
+            return broken(r, ORIGIN_FAILED, LENGTH);
     }
     return read_whole(r, off, buf, len);
 }
@@ -452,6 +477,8 @@ static int how_to_respond(struct request *r)
 
     if (n == ORIGIN_TIMED_OUT)
         return 504;
+    if (n == ORIGIN_NO_ROOM)
+        return 502;
     return n == ORIGIN_OPEN_END || n == ORIGIN_TORN || n == ORIGIN_CHANGED || n == ORIGIN_FAILED
                ? WHOLE
                : CACHED;

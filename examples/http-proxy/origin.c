@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +16,34 @@
 
 #define IN_MEMORY_MAX (256u << 10) /* of a body that is sent as a whole */
 #define LOG_EVERY_NS UINT64_C(5000000000)
+#define LOG_WHY 300
 #define LOG_PATH 200 /* bytes of it at most */
 #define LOOK_EVERY_NS UINT64_C(500000000)
 #define PATIENCE 20L   /* seconds for the next byte of the origin, also for its first one */
 #define CONNECTS_IN 5L /* seconds */
 
 const char *origin_url;
+
+void origin_log(const char *uri, const char *format, ...)
+{
+    static _Atomic uint64_t quiet_until; /* by cm_now() */
+    const uint64_t now = cm_now();
+    uint64_t until = atomic_load(&quiet_until);
+    char path[LOG_PATH], why[LOG_WHY];
+    va_list list;
+    size_t n;
+
+    /* Of threads that come at once, one says it. */
+    if (now < until || !atomic_compare_exchange_strong(&quiet_until, &until, now + LOG_EVERY_NS))
+        return;
+    for (n = 0; n + 1 < sizeof(path) && uri[n] && uri[n] != '?'; n++)
+        path[n] = uri[n] > ' ' && uri[n] <= '~' ? uri[n] : '?';
+    path[n] = 0;
+    va_start(list, format);
+    vsnprintf(why, sizeof(why), format, list);
+    va_end(list);
+    fprintf(stderr, "http-proxy: %s: %s\n", path, why);
+}
 
 /* Does the end of the head of an answer come? libcurl takes a connection that ends before it for a
  * whole answer without a body. An answer that is none yet (1xx) has an end, too. */
@@ -241,6 +265,17 @@ static void read_head(CURL *curl, struct answer *a)
     read_control(curl, a);
 }
 
+bool origin_is_trouble(long status)
+{
+    return status == 0 || (status >= 500 && status != 501) || status == 408 || status == 429;
+}
+
+static void note_status(const struct request *r, long status)
+{
+    if (status && origin_is_trouble(status))
+        origin_log(r->uri, "the origin answers with status %ld", status);
+}
+
 /* libcurl calls it at least once a second. Not 0: the transfer ends. */
 static int on_progress(void *ctx, curl_off_t down_all, curl_off_t down, curl_off_t up_all,
                        curl_off_t up)
@@ -287,33 +322,30 @@ static CURLcode perform(struct request *r, struct answer *a)
     a->reached = sent > 0;
     a->timed_out = e == CURLE_OPERATION_TIMEDOUT;
     read_head(curl, a);
+    if (e == CURLE_OK || e == CURLE_HTTP_RETURNED_ERROR)
+        note_status(r, a->status);
     if (!read_coding(curl, a) && e == CURLE_OK)
         return CURLE_BAD_CONTENT_ENCODING;
     return e == CURLE_OK && (!whole_head || a->status < 200) ? CURLE_GOT_NOTHING : e;
 }
 
-void origin_log(const char *uri, const char *why)
+/* Where large bodies lie. */
+static const char *directory(void)
 {
-    static _Atomic uint64_t quiet_until; /* by cm_now() */
-    const uint64_t now = cm_now();
-    uint64_t until = atomic_load(&quiet_until);
-    char path[LOG_PATH];
-    size_t n;
+    const char *named = getenv("TMPDIR");
 
-    /* Of threads that come at once, one says it. */
-    if (now < until || !atomic_compare_exchange_strong(&quiet_until, &until, now + LOG_EVERY_NS))
-        return;
-    for (n = 0; n + 1 < sizeof(path) && uri[n] && uri[n] != '?'; n++)
-        path[n] = uri[n] > ' ' && uri[n] <= '~' ? uri[n] : '?';
-    path[n] = 0;
-    fprintf(stderr, "http-proxy: no answer of the origin for %s: %s\n", path, why);
+    return named && *named ? named : P_tmpdir;
 }
 
-/* So that a caller can return it. */
-static bool failed(const struct request *r, CURLcode e)
+/* No complete answer came. b: where its body was to be, or NULL. So that a caller can return it. */
+static bool failed(const struct request *r, CURLcode e, const struct body *b, struct answer *a)
 {
-    if (e != CURLE_ABORTED_BY_CALLBACK)
-        origin_log(r->uri, curl_easy_strerror(e));
+    a->no_room = b && b->error;
+    if (a->no_room)
+        origin_log(r->uri, "no room for a temporary file in %s: %s", directory(),
+                   strerror(b->error));
+    else if (e != CURLE_ABORTED_BY_CALLBACK)
+        origin_log(r->uri, "no answer of the origin: %s", curl_easy_strerror(e));
     return false;
 }
 
@@ -324,7 +356,7 @@ bool origin_head(struct request *r, struct answer *a)
     curl_easy_reset(r->curl); /* keeps the connection */
     curl_easy_setopt(r->curl, CURLOPT_NOBODY, 1L);
     e = perform(r, a);
-    return e == CURLE_OK || failed(r, e);
+    return e == CURLE_OK || failed(r, e, NULL, a);
 }
 
 static struct body *new_body(void)
@@ -336,12 +368,26 @@ static struct body *new_body(void)
     return b;
 }
 
-/* The client gets 502, and nobody else would know why. */
-static bool no_room(void)
+static bool no_room(struct body *b)
 {
-    fprintf(stderr, "http-proxy: no room for a large answer in a temporary file: %s\n",
-            strerror(errno));
+    b->error = errno;
     return false;
+}
+
+/* It has no name, so it goes with the process. */
+static FILE *temporary_file(void)
+{
+    char path[PATH_MAX];
+    FILE *file;
+    int fd;
+
+    if ((size_t)snprintf(path, sizeof(path), "%s/http-proxy.XXXXXX", directory()) >= sizeof(path) ||
+        (fd = mkstemp(path)) < 0)
+        return NULL;
+    unlink(path);
+    if ((file = fdopen(fd, "w+b")) == NULL)
+        close(fd);
+    return file;
 }
 
 /* Room for the next bytes in memory, or a file if there are too many. */
@@ -352,8 +398,8 @@ static bool make_room(struct body *b, size_t more)
     if (b->file)
         return true;
     if (b->len + more > IN_MEMORY_MAX) {
-        b->file = tmpfile();
-        return (b->file && fwrite(b->text, 1, b->len, b->file) == b->len) || no_room();
+        b->file = temporary_file();
+        return (b->file && fwrite(b->text, 1, b->len, b->file) == b->len) || no_room(b);
     }
     if ((text = realloc(b->text, b->len + more)) == NULL)
         return false;
@@ -371,7 +417,7 @@ static size_t on_whole(char *data, size_t one, size_t len, void *ctx)
     if (!b->file)
         memcpy(b->text + b->len, data, len);
     else if (fwrite(data, 1, len, b->file) != len)
-        return no_room(); /* 0 */
+        return no_room(b); /* 0 */
     b->len += len;
     return len;
 }
@@ -379,7 +425,7 @@ static size_t on_whole(char *data, size_t one, size_t len, void *ctx)
 /* It is written, so that it can be read. */
 static bool is_written(struct body *b)
 {
-    return !b->file || fflush(b->file) == 0 || no_room();
+    return !b->file || fflush(b->file) == 0 || no_room(b);
 }
 
 int64_t origin_body_read(const struct body *b, uint64_t at, void *buf, size_t len)
@@ -441,7 +487,7 @@ bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, si
     snprintf(range, sizeof(range), "%" PRIu64 "-%" PRIu64, off, off + len - 1);
     snprintf(condition, sizeof(condition), "If-Match: %s", etag);
     if (etag[0] && !(fields = curl_slist_append(NULL, condition)))
-        return failed(r, CURLE_OUT_OF_MEMORY);
+        return failed(r, CURLE_OUT_OF_MEMORY, NULL, a);
     to.body = new_body();
     curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_RANGE, range);
@@ -452,10 +498,12 @@ bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, si
     e = to.body ? perform(r, a) : CURLE_OUT_OF_MEMORY;
     curl_slist_free_all(fields);
     a->got = to.got;
+    if (e == CURLE_OK && !is_written(to.body))
+        e = CURLE_WRITE_ERROR;
     complete = e == CURLE_OK || e == CURLE_HTTP_RETURNED_ERROR ||
                (e == CURLE_WRITE_ERROR && to.got == len) /* on_body() had enough */
-               || failed(r, e);
-    if (complete && a->status == 200 && (complete = is_written(to.body)))
+               || failed(r, e, to.body, a);
+    if (complete && a->status == 200)
         a->body = to.body;
     else
         origin_body_free(to.body);
@@ -469,12 +517,14 @@ bool origin_whole(struct request *r, struct answer *a)
 
     *a = (struct answer){ 0 };
     if (!b)
-        return failed(r, CURLE_OUT_OF_MEMORY);
+        return failed(r, CURLE_OUT_OF_MEMORY, NULL, a);
     curl_easy_reset(r->curl);
     curl_easy_setopt(r->curl, CURLOPT_WRITEFUNCTION, on_whole);
     curl_easy_setopt(r->curl, CURLOPT_WRITEDATA, b);
     e = perform(r, a);
-    if ((e == CURLE_OK || failed(r, e)) && is_written(b))
+    if (e == CURLE_OK && !is_written(b))
+        e = CURLE_WRITE_ERROR;
+    if (e == CURLE_OK || failed(r, e, b, a))
         a->body = b;
     else
         origin_body_free(b);

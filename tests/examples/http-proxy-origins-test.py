@@ -4,6 +4,7 @@
 # http-proxy-origins-test.py BUILD - see http-proxy-test.sh. Origins that hang, drip, fail in the
 # middle, or contradict themselves, and clients that meet them at the same time, or leave.
 import os
+import resource
 import socket
 import sys
 import threading
@@ -11,6 +12,17 @@ import time
 
 from http_origin import Origin
 from http_proxy import at_once, check, curl_options, loads, run, skip, wrong_ones
+
+
+class Log:
+    """The standard error of a proxy."""
+
+    def __init__(self, pool):
+        self.file = open(pool + ".log", "w+")
+
+    def lines(self):
+        self.file.seek(0)
+        return self.file.readlines()
 
 
 def leave(proxy, path):
@@ -163,11 +175,59 @@ def test_sizes(pool, start):
     proxy.end()
 
 
+# ---- What the log says ---------------------------------------------------------------------------
+
+def test_log(pool, start):
+    """What fails at the origin is said, with the path."""
+    for what, path, prepare, words in (
+            ("503 to HEAD", "/9000/fresh/a", lambda o, p: o.down.update({p: 503}), "status 503"),
+            ("500 in the middle", "/3000000/fresh/b",
+             lambda o, p: o.fails_from.update({p: 2000000}), "status 500"),
+            ("another ETag", "/9000/fresh,twoetags/c", lambda o, p: None, "another ETag"),
+            ("a wrong part", "/9000/fresh,other/d", lambda o, p: None, "another part"),
+            ("another length", "/9000/fresh,norange/e", lambda o, p: o.told.update({p: 99}),
+             "another length"),
+            ("404 to GET", "/9000/fresh,get404/f", lambda o, p: None, "status 404"),
+            ("503 to GET", "/9000/nostore,get503/g", lambda o, p: None, "status 503")):
+        origin, log = Origin(), Log(pool)
+        proxy = start(pool, origin, None, log.file)
+        prepare(origin, path)
+        proxy.get(path + "?secret" if "?" in path else path)
+        proxy.end()
+        said = [line for line in log.lines() if path in line and words in line]
+        check("the log tells of %s" % what, len(said) == 1, log.lines())
+
+
+def test_no_room(pool, start):
+    """The directory for temporary files has no room. The origin is asked once, and the log has one
+    line, with the path and the directory."""
+    directory = os.path.dirname(pool)
+    for what, env, limit, words in (
+            ("has no room", {"TMPDIR": directory}, 1 << 20, "File too large"),
+            ("is not there", {"TMPDIR": directory + "/none"}, None, "No such file")):
+        origin, log = Origin(), Log(pool)
+        proxy = start(pool + "-none" if limit else pool, origin, env, log.file)
+        if limit:
+            resource.prlimit(proxy.process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        path = "/2000000/%s,norange/room" % ("nostore" if limit else "fresh")
+        status = proxy.get(path)[0]
+        check("the directory %s: 502" % what, status == 502, status)
+        check("the directory %s: the origin is asked once" % what,
+              origin.gets("GET", path) == 1, origin.gets("GET", path))
+        proxy.end()
+        said = [line for line in log.lines() if "temporary" in line or path in line]
+        check("the directory %s: one line says which, and why" % what,
+              len(said) == 1 and path in said[0] and env["TMPDIR"] in said[0] and words in said[0],
+              said)
+
+
 def test_all(pool, start):
     test_no_ranges(pool, start)
     test_sizes(pool, start)
     test_clients_leave(pool, start)
     test_one_leaves(pool, start)
+    test_log(pool, start)
+    test_no_room(pool, start)
     test_hang(pool, start)
     test_others_hang(pool, start)
 
