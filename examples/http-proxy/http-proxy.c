@@ -17,6 +17,8 @@
  *   at its end tells it to the library. If the HEAD tells another size than the GET has, the object
  *   is passed on without the cache. Parts whose Content-Range has a star for the size do not tell:
  *   then the last byte is read, once for a response, to see that it is the last one.
+ * - HTTP/1.0 knows no chunks: a body without a length would look whole wherever it ends. So for
+ *   such a client all of an object is read before the response begins, if its size is not known.
  * - A body that ends with its connection, and nothing else, may be a broken one. It is passed on in
  *   the same way: the client knows as much as the proxy. It is not stored. An answer without a
  *   whole head is none. All other bodies are stored when they have come to their end; if one breaks
@@ -230,7 +232,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
     enum MHD_Result result;
     int status;
 
-    (void)ctx, (void)url, (void)version, (void)data;
+    (void)ctx, (void)url, (void)data;
     if (!r)
         return MHD_NO;          /* no memory when it came */
     if (!r->seen || *len > 0) { /* the head, a part of a body */
@@ -240,6 +242,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
     }
     set_patience(connection, 0);
     status = 405;
+    r->no_chunks = strcmp(method, "GET") == 0 && strcmp(version, MHD_HTTP_VERSION_1_1) != 0;
     if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
         status = object_open(r);
     if (status == WHOLE) {

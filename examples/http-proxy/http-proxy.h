@@ -50,6 +50,7 @@ struct request {
     CURL *curl; /* a connection to the origin, for one thread */
     int client; /* the client's socket */
     bool seen;
+    bool no_chunks;     /* the client needs the length of a body, to know that it is whole */
     uint64_t came_at;   /* cm_now() */
     uint64_t looked_at; /* ... when origin.c looked whether a client waits */
     /* object.c: */

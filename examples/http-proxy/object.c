@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -25,6 +26,7 @@
 #define SECOND_NS UINT64_C(1000000000)
 #define RETRY_NS (5 * SECOND_NS)
 #define LOCKS 1024
+#define MEASURED (256u << 10) /* bytes of an object at a time */
 
 cm_cache *cache;
 
@@ -466,6 +468,21 @@ int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
     return n;
 }
 
+/* Reads all of it, into the cache. Its size is known then. 0, or an error. */
+static int64_t measure(struct request *r)
+{
+    char *buf = malloc(MEASURED);
+    uint64_t at = 0;
+    int64_t n;
+
+    while ((n = buf ? object_read(r, at, buf, MEASURED) : ORIGIN_FAILED) > 0)
+        at += (uint64_t)n;
+    free(buf);
+    if (n == 0)
+        r->size = at;
+    return n;
+}
+
 /* A response whose end the client cannot check must be known as such before its head is sent. So
  * must one that would break off, and one that the origin refuses to a GET, or does not answer: the
  * client gets 502 or 504 then. So this looks at the first byte. The read fills the cache, if the
@@ -473,8 +490,10 @@ int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
 static int how_to_respond(struct request *r)
 {
     char byte;
-    const int64_t n = object_read(r, 0, &byte, 1);
+    int64_t n = object_read(r, 0, &byte, 1);
 
+    if (n >= 0 && r->no_chunks && r->size == CM_SIZE_UNKNOWN)
+        n = measure(r);
     if (n == ORIGIN_TIMED_OUT)
         return 504;
     if (n == ORIGIN_NO_ROOM)

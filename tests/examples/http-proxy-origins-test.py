@@ -153,6 +153,29 @@ def test_one_leaves(pool, start):
 
 # ---- What the origin says ------------------------------------------------------------------------
 
+def test_old_clients(pool, start):
+    """HTTP/1.0 knows no chunks: an object of unknown size must not end early and look whole."""
+    origin = Origin()
+    proxy = start(pool, origin)
+    path = "/3000000/fresh,chunked/old"
+    origin.fails_from[path] = 2000000
+    status, body = proxy.get(path, version="1.0")
+    right = origin.body(path, 0)
+    check("HTTP/1.0, the origin fails in the middle: no wrong end",
+          status in (None, 502) or body == right, "%s, %d bytes" % (status, len(body)))
+    path = "/3000000/fresh,chunked/whole"
+    status, body = proxy.get(path, version="1.0")
+    check("HTTP/1.0, a size that is not known: right, with its length",
+          (status, body, proxy.open_end) == (200, origin.body(path, 0), False), len(body))
+    gets = origin.gets("GET", path)
+    check("HTTP/1.0, a size that is not known: it is stored",
+          not wrong_ones(proxy, origin, [path]) and origin.gets("GET", path) == gets)
+    status = proxy.get("/3000000/fresh,chunked/head", method="HEAD", version="1.0")[0]
+    check("HTTP/1.0: the origin is not read for a HEAD",
+          origin.sent["/3000000/fresh,chunked/head"] < 2000000)
+    proxy.end()
+
+
 def test_sizes(pool, start):
     """Neither a HEAD nor a part tells the true size: the GET of the whole object does."""
     origin = Origin()
@@ -223,6 +246,7 @@ def test_no_room(pool, start):
 
 def test_all(pool, start):
     test_no_ranges(pool, start)
+    test_old_clients(pool, start)
     test_sizes(pool, start)
     test_clients_leave(pool, start)
     test_one_leaves(pool, start)
