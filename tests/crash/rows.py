@@ -80,8 +80,7 @@ BENIGN = [
     _m('held, checkpoint, room ends', 'a checkpoint looks at the room once more',
        'another thread has to take the last slots between two loads; then a few blocks without '
        'hits take the place of others', HOLD,
-       '(it->start != CM_START_MEMBER && it->start != CM_START_KNOWN)',
-       'it->start > CM_START_NOT'),
+       '(it->start != CM_START_MEMBER && it->start != CM_START_KNOWN) || !finds', '!finds'),
     _m('mark not moved', 'a range of incarnations of its own for every session',
        'the first incarnation that is asked for then writes a range of its own; only a mark below '
        'what was used is harmful ("mark below what was used")',
