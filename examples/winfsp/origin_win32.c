@@ -507,6 +507,8 @@ int origin_chmod(const char *path, api_mode mode)
     basic.FileAttributes |= mode & 0222 ? 0 : FILE_ATTRIBUTE_READONLY;
     if (basic.FileAttributes == 0)
         basic.FileAttributes = FILE_ATTRIBUTE_NORMAL;
+    /* Zero: the times stay. They may have moved since. */
+    basic = (FILE_BASIC_INFO){ .FileAttributes = basic.FileAttributes };
     if (e == 0 && !SetFileInformationByHandle(h, FileBasicInfo, &basic, sizeof(basic)))
         e = names_error();
     CloseHandle(h);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_winfsp_links.c - links and other reparse points in the folder of cachemax-winfsp, on Windows
- * (Wine).
+ * test_winfsp_links.c - links and other reparse points in the folder of cachemax-winfsp, and what
+ * happens to a file between two calls of the system, on Windows (Wine).
  */
 #include "winfsp_case.h"
 
@@ -207,6 +207,24 @@ static BOOL WINAPI look_at(HANDLE h, FILE_INFO_BY_HANDLE_CLASS what, void *info,
 }
 BOOL(WINAPI *const __imp_GetFileInformationByHandleEx)
 (HANDLE, FILE_INFO_BY_HANDLE_CLASS, void *, DWORD) = look_at;
+
+static const api_timespec newer[2] = { { .tv_sec = 1600000000 }, { .tv_sec = 1500000000 } };
+static bool is_touched; /* "/timed", before something is set of it */
+
+static BOOL WINAPI set_it(HANDLE h, FILE_INFO_BY_HANDLE_CLASS what, void *info, DWORD size)
+{
+    static BOOL(WINAPI * real)(HANDLE, FILE_INFO_BY_HANDLE_CLASS, void *, DWORD);
+
+    if (!real)
+        find_real("SetFileInformationByHandle", &real, sizeof(real));
+    if (what == FileBasicInfo && is_touched) {
+        is_touched = false;
+        CHECK_EQ(ops.utimens("/timed", newer, NULL), 0);
+    }
+    return real(h, what, info, size);
+}
+BOOL(WINAPI *const __imp_SetFileInformationByHandle)
+(HANDLE, FILE_INFO_BY_HANDLE_CLASS, void *, DWORD) = set_it;
 
 static int none(void *buf, const char *name, const api_stat *st, api_off off,
                 enum fuse_fill_dir_flags flags)
@@ -416,8 +434,26 @@ static void test_links_between(void)
         SKIP("no link to a directory can be made here");
 }
 
+/* A program writes to the file while its rights are changed: its times stay. */
+static void test_times_and_rights(void)
+{
+    api_stat st;
+
+    CALL(begin_test());
+    CALL(make_it("/timed", 100));
+    is_touched = true;
+    CHECK_EQ(ops.chmod("/timed", 0444, NULL), 0);
+    CHECK(!is_touched);
+    CHECK_EQ(ops.getattr("/timed", &st, NULL), 0);
+    CHECK_EQ(st.st_mtim.tv_sec, newer[1].tv_sec);
+    CHECK_EQ(st.st_mode & 0222, 0);
+    CHECK_EQ(ops.chmod("/timed", 0644, NULL), 0);
+    CHECK_EQ(ops.unlink("/timed"), 0);
+    CALL(end_test());
+}
+
 static const struct harness_test tests[] = { TEST(links_out), TEST(links_between),
-                                             TEST(reparse_points) };
+                                             TEST(reparse_points), TEST(times_and_rights) };
 
 int main(int argc, char **argv)
 {
