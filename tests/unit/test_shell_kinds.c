@@ -177,7 +177,7 @@ static NTSTATUS get_reparse_point(void *ctx, PFILE_OBJECT o, ULONG_PTR *informat
 }
 
 /* Rule S8. A plain file is opened as it lies there, and gets its reparse point afterwards: it is
- * deduplicated or compressed (FSCTL_SET_REPARSE_POINT, FSCTL_SET_EXTERNAL_BACKING). That may be
+ * deduplicated (FSCTL_SET_REPARSE_POINT), or a provider's (FSCTL_SET_EXTERNAL_BACKING). That may be
  * seen where nothing can be asked. From then on this handle reads what others do not. */
 static void test_lies_later(void)
 {

@@ -21,10 +21,10 @@
  *
  * One passes from then on until nobody uses it:
  *   S8  a file with a reparse point that somebody opens as it lies there, to read it. Filters below
- *       make the content of such files (compression of single files, deduplication), but not for
- *       this handle. The file may get its reparse point later: a control code tells of that. If
- *       there is no memory to note such a handle, all files of its volume with a reparse point pass
- *       until that is mounted again
+ *       make the content of such files (deduplication), but not for this handle. (wof.sys, which
+ *       compresses single files, hides its reparse points, so it is not meant.) The file may get
+ *       its reparse point later: a control code tells of that. If there is no memory to note such a
+ *       handle, all files of its volume with a reparse point pass until that is mounted again
  *
  * READS that the service is not asked for (fc_read_asks):
  *   R1  paging I/O: it moves pages between memory and disk. Whoever waits for a page must not wait
