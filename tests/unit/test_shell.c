@@ -4,7 +4,7 @@
  * Manager (tests/filter/fltmgr.h), with a service that the test makes up. test_shell_changes.c has
  * what changes a file, test_shell_names.c what gives it another name, test_shell_disk.c what does
  * not reach the disk, test_shell_times.c what is told of times, test_shell_kinds.c what becomes a
- * file of another kind.
+ * file of another kind, test_shell_mixed.c all of it in random order.
  */
 #include "shell_common.h"
 
