@@ -50,9 +50,10 @@
  * The origin is asked for as long as a client waits: one that closes its side of the connection has
  * left. SIGINT and SIGTERM end the proxy at once, also while the origin sends.
  *
- * It has at most 250 clients at a time. A connection ends if its client sends nothing for 30
- * seconds while a request is awaited, or takes nothing of a response for 10 minutes. A client that
- * takes a few hundred bytes a second keeps it. The time that the origin takes does not count.
+ * It has at most 250 clients at a time, or fewer if it may not open enough files (ulimit -n). A
+ * connection ends if its client sends nothing for 30 seconds while a request is awaited, or takes
+ * nothing of a response for 10 minutes. A client that takes a few hundred bytes a second keeps it.
+ * The time that the origin takes does not count.
  *
  * It speaks HTTP/1.1 with the origin, also by https: there libcurl always finds out whether a body
  * in chunks is whole. An origin that knows only HTTP/2 cannot be served. It asks the origin
@@ -75,12 +76,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/resource.h>
 
 #define READ_SIZE_MAX (4u << 20) /* an advised origin read has a quarter of it */
 #define PIECE (256u << 10)       /* of a response */
-/* Each connection has up to three descriptors: the client's, the origin's, a temporary file. A
- * process usually has 1024. */
 #define CONNECTIONS 250u
+/* Descriptors of each connection: the client's, two to the origin, with two more of libcurl each, a
+ * temporary file; and one that the name of the origin may need meanwhile. */
+#define FILES 9u
+#define OTHER_FILES 40u      /* of the proxy */
 #define IDLE 30u             /* seconds */
 #define TAKES_NOTHING 600u   /* seconds */
 #define SEND_BUF (128 << 10) /* see on_connection() */
@@ -92,22 +96,25 @@ static void set_patience(struct MHD_Connection *connection, unsigned seconds)
     MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, seconds);
 }
 
-/* A connection begins or ends. It has its own connection to the origin. */
-static void on_connection(void *ctx, struct MHD_Connection *connection, void **curl,
+/* A connection begins or ends. It has its own ones to the origin. */
+static void on_connection(void *ctx, struct MHD_Connection *connection, void **its_link,
                           enum MHD_ConnectionNotificationCode what)
 {
     const int bytes = SEND_BUF;
+    struct link *link = *its_link;
 
     (void)ctx;
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        *curl = curl_easy_init();
+        *its_link = calloc(1, sizeof(*link)); /* if that fails, so do the requests */
         /* Linux tells of room in the buffer when a third of it is free. Of the megabytes that it
          * may have otherwise, a slow client does not take a third in time. */
         setsockopt(
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
             SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-    } else if (*curl) {
-        curl_easy_cleanup(*curl);
+    } else if (link) {
+        curl_easy_cleanup(link->get);
+        curl_easy_cleanup(link->head);
+        free(link);
     }
 }
 
@@ -132,7 +139,7 @@ static void *on_begin(void *ctx, const char *uri, struct MHD_Connection *connect
     (void)ctx;
     if (r && info->socket_context && (r->uri = strdup(uri)) != NULL) {
         r->connection = connection;
-        r->curl = info->socket_context;
+        r->link = info->socket_context;
         r->client =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         r->came_at = cm_now();
@@ -303,6 +310,23 @@ static int usage(void)
     return 2;
 }
 
+/* As many as there may be files for. A process usually has 1024, and may have more if it asks. */
+static unsigned connections(void)
+{
+    const rlim_t wanted = CONNECTIONS * FILES + OTHER_FILES;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
+        return CONNECTIONS;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur >= wanted)
+        return CONNECTIONS;
+    if (limit.rlim_cur < OTHER_FILES + FILES)
+        return 1;
+    return (unsigned)(limit.rlim_cur - OTHER_FILES) / FILES;
+}
+
 /* Serves until SIGINT or SIGTERM. */
 static int serve(const char *port)
 {
@@ -323,7 +347,7 @@ static int serve(const char *port)
         MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, on_request,
         NULL, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_begin, NULL,
-        MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS,
+        MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_CONNECTION_LIMIT, connections(),
         MHD_OPTION_CONNECTION_TIMEOUT, IDLE, MHD_OPTION_END);
     if (!daemon) {
         fprintf(stderr, "http-proxy: cannot listen on port %s\n", port);

@@ -43,11 +43,18 @@ struct answer {
     struct body *body;   /* all of the object; NULL: not asked for, or the answer is a part */
 };
 
+/* To the origin, for one thread. HEAD has a connection of its own: some servers send a body all the
+ * same, maybe later, and the next request there would take it for its answer, also that of another
+ * object. */
+struct link {
+    CURL *get, *head;
+};
+
 /* A request of a client. */
 struct request {
     struct MHD_Connection *connection;
     char *uri;
-    CURL *curl; /* a connection to the origin, for one thread */
+    struct link *link;
     int client; /* the client's socket */
     bool seen;
     bool no_chunks;     /* the client needs the length of a body, to know that it is whole */

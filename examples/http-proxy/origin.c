@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define IN_MEMORY_MAX (256u << 10) /* of a body that is sent as a whole */
@@ -294,9 +295,8 @@ static int on_progress(void *ctx, curl_off_t down_all, curl_off_t down, curl_off
  * middle of a body may end its stream with RST_STREAM and NO_ERROR, as Node and Envoy do. libcurl
  * 7.88 says nothing then. A body without a length would be whole for us. With HTTP/1.1 such a body
  * has chunks. */
-static CURLcode perform(struct request *r, struct answer *a)
+static CURLcode perform(struct request *r, CURL *curl, struct answer *a)
 {
-    CURL *curl = r->curl;
     bool whole_head = false;
     long sent = 0;
     CURLcode e;
@@ -349,13 +349,35 @@ static bool failed(const struct request *r, CURLcode e, const struct body *b, st
     return false;
 }
 
+/* A handle for a new request. It has its connection still, unless something waits there that nobody
+ * has asked for. NULL: no memory. */
+static CURL *ready(CURL **curl)
+{
+    curl_socket_t socket;
+    char byte;
+
+    if (*curl && curl_easy_getinfo(*curl, CURLINFO_ACTIVESOCKET, &socket) == CURLE_OK &&
+        socket != CURL_SOCKET_BAD && recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
+        curl_easy_cleanup(*curl);
+        *curl = NULL;
+    }
+    if (!*curl)
+        *curl = curl_easy_init();
+    if (*curl)
+        curl_easy_reset(*curl);
+    return *curl;
+}
+
 bool origin_head(struct request *r, struct answer *a)
 {
+    CURL *curl = ready(&r->link->head);
     CURLcode e;
 
-    curl_easy_reset(r->curl); /* keeps the connection */
-    curl_easy_setopt(r->curl, CURLOPT_NOBODY, 1L);
-    e = perform(r, a);
+    *a = (struct answer){ 0 };
+    if (!curl)
+        return failed(r, CURLE_OUT_OF_MEMORY, NULL, a);
+    curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+    e = perform(r, curl, a);
     return e == CURLE_OK || failed(r, e, NULL, a);
 }
 
@@ -476,7 +498,7 @@ static size_t on_body(char *data, size_t one, size_t len, void *ctx)
 bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, size_t len,
                 struct answer *a)
 {
-    CURL *curl = r->curl;
+    CURL *curl = ready(&r->link->get);
     struct range to = { .curl = curl, .buf = buf, .room = len };
     char range[64], condition[ETAG_BYTES + 16];
     struct curl_slist *fields = NULL;
@@ -486,16 +508,15 @@ bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, si
     *a = (struct answer){ 0 };
     snprintf(range, sizeof(range), "%" PRIu64 "-%" PRIu64, off, off + len - 1);
     snprintf(condition, sizeof(condition), "If-Match: %s", etag);
-    if (etag[0] && !(fields = curl_slist_append(NULL, condition)))
+    if (!curl || (etag[0] && !(fields = curl_slist_append(NULL, condition))))
         return failed(r, CURLE_OUT_OF_MEMORY, NULL, a);
     to.body = new_body();
-    curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_RANGE, range);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
     curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L); /* no page about an error */
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &to);
-    e = to.body ? perform(r, a) : CURLE_OUT_OF_MEMORY;
+    e = to.body ? perform(r, curl, a) : CURLE_OUT_OF_MEMORY;
     curl_slist_free_all(fields);
     a->got = to.got;
     if (e == CURLE_OK && !is_written(to.body))
@@ -512,16 +533,18 @@ bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, si
 
 bool origin_whole(struct request *r, struct answer *a)
 {
+    CURL *curl = ready(&r->link->get);
     struct body *b = new_body();
     CURLcode e;
 
     *a = (struct answer){ 0 };
-    if (!b)
+    if (!curl || !b) {
+        origin_body_free(b);
         return failed(r, CURLE_OUT_OF_MEMORY, NULL, a);
-    curl_easy_reset(r->curl);
-    curl_easy_setopt(r->curl, CURLOPT_WRITEFUNCTION, on_whole);
-    curl_easy_setopt(r->curl, CURLOPT_WRITEDATA, b);
-    e = perform(r, a);
+    }
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_whole);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, b);
+    e = perform(r, curl, a);
     if (e == CURLE_OK && !is_written(b))
         e = CURLE_WRITE_ERROR;
     if (e == CURLE_OK || failed(r, e, b, a))

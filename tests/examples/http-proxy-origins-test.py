@@ -11,7 +11,7 @@ import threading
 import time
 
 from http_origin import Origin
-from http_proxy import at_once, check, curl_options, loads, run, skip, wrong_ones
+from http_proxy import Client, at_once, check, curl_options, loads, run, skip, wrong_ones
 
 
 class Log:
@@ -176,6 +176,18 @@ def test_old_clients(pool, start):
     proxy.end()
 
 
+def test_few_files(pool, start):
+    """More clients than the proxy has descriptors for: they wait for each other."""
+    origin = Origin()
+    proxy = start(pool, origin, files=100)
+    path = "/300000/nostore/files"
+    origin.delay = 0.3
+    results = at_once(proxy, path, 24)
+    check("a limit of 100 files, 24 clients: all are served",
+          results == [(200, origin.body(path, 0))] * 24, [r[0] for r in results])
+    proxy.end()
+
+
 def test_sizes(pool, start):
     """Neither a HEAD nor a part tells the true size: the GET of the whole object does."""
     origin = Origin()
@@ -195,6 +207,31 @@ def test_sizes(pool, start):
         check("a HEAD tells the size, and no part does: right, and stored (%s)" % path,
               not wrong and not wrong_ones(proxy, origin, [path]) and
               origin.gets("GET", path) == gets, wrong)
+    proxy.end()
+
+
+def test_body_after_head(pool, start):
+    """What an origin sends behind the head of an answer to HEAD is no answer to the next request:
+    not to a GET, nor, where it waits already, to a HEAD."""
+    origin = Origin()
+    proxy, size = start(pool, origin), 9000
+    paths = ["/9000/fresh/split%d" % n for n in range(20)]
+    other = b'HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n'
+    evil = (b'HTTP/1.1 206 Partial Content\r\nETag: "v0"\r\nContent-Length: %d\r\n'
+            b'Content-Range: bytes 0-%d/%d\r\n\r\n' % (size, size - 1, size) + b"E" * size)
+    origin.after_head = {p: other if n % 2 else evil for n, p in enumerate(paths)}
+    client = Client(proxy.port)
+    wrong = []
+    for path in paths:
+        if client.get(path) != (200, origin.body(path, 0)):
+            wrong.append(path)
+        until(lambda: path not in origin.after_head)  # it waits on the connection
+    check("a body to a HEAD is not taken for that of the next GET", not wrong, wrong)
+    asked = origin.gets("HEAD"), origin.gets("GET")
+    wrong = [path for path in paths if client.get(path) != (200, origin.body(path, 0))]
+    check("a body to a HEAD: what is stored is right", not wrong and
+          (origin.gets("HEAD"), origin.gets("GET")) == asked, wrong)
+    client.close()
     proxy.end()
 
 
@@ -248,10 +285,12 @@ def test_all(pool, start):
     test_no_ranges(pool, start)
     test_old_clients(pool, start)
     test_sizes(pool, start)
+    test_body_after_head(pool, start)
     test_clients_leave(pool, start)
     test_one_leaves(pool, start)
     test_log(pool, start)
     test_no_room(pool, start)
+    test_few_files(pool, start)
     test_hang(pool, start)
     test_others_hang(pool, start)
 

@@ -168,6 +168,7 @@ class Handler(socketserver.StreamRequestHandler):
             self.wfile.write(self.sent(head.encode(), body, cut))
             if method == "HEAD" and path in self.server.after_head:
                 self.wfile.write(self.server.after_head[path])
+                del self.server.after_head[path]
             if cut or "open" in how or "openget" in how:
                 return  # the connection ends
 

@@ -2,6 +2,7 @@
 #
 # http_proxy.py - what the tests of examples/http-proxy share: checks, the proxy, and its clients.
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -91,12 +92,16 @@ class Client:
 
 
 class Proxy:
-    def __init__(self, pool, origin, env=None, log=None):
+    def __init__(self, pool, origin, env=None, log=None, files=None):
+        def limit():
+            if files:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
         # Python ignores SIGXFSZ, and so does the proxy: a file that is too large is an error.
         self.process = subprocess.Popen(
             [proxy_program, pool, "0", origin.url], stderr=log,
             stdout=subprocess.PIPE, text=True, env=env and dict(os.environ, **env),
-            restore_signals=False)
+            restore_signals=False, preexec_fn=limit)
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
         self.open_end, self.coding = False, None
 
@@ -139,8 +144,8 @@ def run(tests):
     subprocess.run([tool, "create", pool, "--size", "64M", "-q"], check=True)
     proxies = []
 
-    def start(its_pool, origin, env=None, log=None):
-        proxies.append(Proxy(its_pool, origin, env, log))
+    def start(its_pool, origin, env=None, log=None, files=None):
+        proxies.append(Proxy(its_pool, origin, env, log, files))
         return proxies[-1]
 
     try:
