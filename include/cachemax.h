@@ -270,9 +270,8 @@ enum {
  * A validator proves nothing if it was taken before one of these events: the pool was opened; a
  * bracket of the file ended; the file was forgotten. Nor does it if one that was taken later has
  * been accepted for the file.
- * The library remembers these moments of the files that were closed or forgotten last, some two
- * thousand. For another file the moments of such files may count. So take a validator right before
- * you use it.
+ * The library remembers these moments for the two thousand files or so that were closed or
+ * forgotten last; for others it assumes later ones. So take a validator right before you use it.
  * A validator that never changes is right for an origin that never changes: an object that is named
  * after its content, a snapshot, a read-only image. */
 typedef struct cm_validator {
@@ -809,8 +808,8 @@ enum {
  * second open then checks nothing.
  * `flags`: CM_SOLE_WRITER and CM_EXCLUSIVE hold until a second open comes without them.
  * CM_ORIGIN_VOLATILE holds from the first open that has it until the last close. The first open
- * with CM_EXCLUSIVE needs a validator with a proof (else CM_EINVAL). Nobody checks that it is
- * yours, and not that of cm_identify().
+ * with CM_EXCLUSIVE needs a validator with a proof (else CM_EINVAL). Nobody checks that the proof
+ * is your own and not that of cm_identify().
  * Returns 0, or CM_IGNORED, which is positive and no error: the file is attached, but the validator
  * proves nothing (see cm_validator). If the file was not open, it then starts cold and with unknown
  * size, and its blocks of earlier sessions are forgotten permanently. So take the validator after
@@ -1051,8 +1050,9 @@ typedef struct cm_range {
  * next ones call it again with the end of the last run; a run may then go on there. `ranges` has
  * room for n. It looks for each block up to the end of the file. Where those are more blocks than
  * the pool has slots, it reads all headers once instead, and takes up to 24 bytes of memory for
- * each cached block of the file. Each block is true at its own moment; the payload is not tested,
- * and nothing is counted as used. Returns the number of runs; 0: nothing is cached from there on.
+ * each cached block of the file. Each block is told as it was when it was looked at; the payload is
+ * not tested, and nothing is counted as used. Returns the number of runs; 0: nothing is cached from
+ * there on.
  * CM_EINVAL (ranges is NULL and n is not 0) CM_ERANGE CM_ENOMEM. */
 CM_API int64_t cm_file_ranges(cm_file *file, uint64_t offset, cm_range *ranges, size_t n);
 /* How many bytes of [offset, offset+len) are cached; len may be CM_ALL. It looks for each block of
@@ -1311,11 +1311,12 @@ typedef struct cm_warm_report {
  * the result is the first reason; or it ended early (report->end), and the result is the reason for
  * that.
  *
- * CM_NOT_STORED_ROOM ends the call: the range is longer than the pool, or its quota; or that is
- * full, and has evicted some of what the call has done: an eighth of the room, or a quarter of the
- * range. To go on would push out more. The report counts what was cached or stored, each block at
- * its own moment: some may have gone again; cm_file_cached() tells what is there. Of several calls
- * that are together longer than the pool, or a quota, later ones push out what earlier ones stored.
+ * CM_NOT_STORED_ROOM ends the call: the range is longer than the pool, or its quota; or one of them
+ * is full, and some of what the call has done was evicted: an eighth of the room, or a quarter of
+ * the range. To go on would push out more. The report counts what was cached or stored, each block
+ * at its own moment: some may have gone again; cm_file_cached() tells what is there. Of several
+ * calls that are together longer than the pool, or a quota, later ones push out what earlier ones
+ * stored.
  *
  * CM_NOT_STORED_MODE ends it: CM_FREEZE, CM_BYPASS, or the file is bypassed. (While the pool grows
  * nothing can be stored either: the call waits for the end of that.)

@@ -114,11 +114,11 @@ typedef struct cm_object_info {
  * for the 0.1 seconds that a call waits; then all objects of its bucket are gone. If its bucket is
  * full, what has expired leaves, then what was not read lately, oldest first. CM_NOT_STORED_ROOM:
  * the value takes more than 1/8 of the pool's slots (cm_info.slots), each of CM_BLOCK_SIZE bytes.
- * CM_NOT_STORED_MODE: the pool grew all that time (cm_grow). If the key was there, or is deleted
- * then, all objects of its bucket are gone, and else none. CM_NOT_STORED_MEDIA: the pool's memory,
- * or a callback of the seal, failed. If that was at a bucket, it was tried twice, and all its
- * objects are gone. In modes CM_FREEZE and CM_BYPASS puts and deletes only forget: all objects of
- * the bucket.
+ * CM_NOT_STORED_MODE: the pool grew all that time (cm_grow). If the key was there, all objects of
+ * its bucket are gone (by a delete, too), else none. CM_NOT_STORED_MEDIA: the pool's memory, or a
+ * callback of the seal, failed. If that was at a bucket, it was tried twice, and all its objects
+ * are gone. In modes CM_FREEZE and CM_BYPASS puts and deletes only forget: all objects of the
+ * bucket.
  * CM_EINVAL (key or value is NULL, and its length is not 0; the key is longer than
  * CM_OBJECT_KEY_MAX) CM_ENOMEM CM_ESEAL (of a large value: a record could not be judged or sealed)
  * CM_EFORGET (the pool cannot forget the old value; it serves nothing of the container any more).

@@ -111,8 +111,8 @@ def test_no_room(pool, start):
         said = [line for line in log if "temporary" in line]
     check("no room for a large object: 502, and others are served", status == [502, 200], status)
     check("no room for a large object: the log says so, with the reason",
-          said == ["http-proxy: /2000000/nostore/room: no room for a temporary file in %s: File too "
-                   "large\n" % os.environ.get("TMPDIR", "/tmp")], said)
+          said == ["http-proxy: /2000000/nostore/room: no room for a temporary file in %s: File "
+                   "too large\n" % os.environ.get("TMPDIR", "/tmp")], said)
 
 
 def test_directives(proxy, origin):
