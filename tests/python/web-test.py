@@ -327,6 +327,10 @@ def web_a_server_that_says_0_at_HEAD():
             with case.fs.open(case.url) as file:
                 assert file.read() == content
             assert case.fs.cat(case.url) == content
+            for start, end in ((0, 5), (3, 2000), (7, None)) if content else ():
+                assert case.fs.cat_file(case.url, start, end) == content[start:end]
+                assert case.fs.cat_ranges([case.url], [start], [end or 9]) == [
+                    content[start:end or 9]]
         assert case.stored() == 0 and all("size 0" in line for line in said.output)
 
 

@@ -396,6 +396,15 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
             return self.fs._open(path, mode, autocommit=False, **kwargs)
         return self.fs.open(path, mode, **kwargs)
 
+    def cat_file(self, path, start=None, end=None, **kwargs):
+        try:
+            return super().cat_file(path, start, end, **kwargs)
+        except ValueError:  # of a target that streams what has no size: it cannot seek
+            if start is None or start < 0 or end is None or end < 0:
+                return super().cat_file(path, **kwargs)[start:end]
+        data = self.fs.cat_file(self._strip_protocol(path), start=start, end=end, **kwargs)
+        return data if len(data) <= end - start else data[start:end]  # all: it knows no ranges
+
     def _attach(self, path):
         if isinstance(self.fs, LocalFileSystem):
             return self.cache.file(path)
