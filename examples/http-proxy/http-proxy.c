@@ -34,9 +34,10 @@
  *   the cache: for 10 seconds, and each time for twice as long, up to 5 minutes (torn.h).
  * - Clients that want the same cold object at the same time wait for one origin read, and for one
  *   HEAD. If it fails, it has failed for all of them. Those of a fresh object wait for nobody.
- * - An origin that sends no byte for 20 seconds, also the first one, or gives no connection for 5
- *   (origin.c: PATIENCE, CONNECTS_IN), has timed out. It is not asked again for that response. If
- *   the response has not begun, and there is no copy, the client gets 504.
+ * - An origin that sends less than a byte a second for 20 seconds, also before the first one, or
+ *   gives no connection for 5 (origin.c: PATIENCE, CONNECTS_IN), has timed out. It is not asked
+ * again for that response. If the response has not begun, and there is no copy, the client gets
+ * 504.
  * - What fails at the origin, and what contradicts what it said before, is said on standard error,
  *   with the path, in a line each 5 seconds at most.
  * - If the origin does not answer, an old copy is better than none. (Not if your origin says

@@ -20,7 +20,7 @@
 #define LOG_WHY 300
 #define LOG_PATH 200 /* bytes of it at most */
 #define LOOK_EVERY_NS UINT64_C(500000000)
-#define PATIENCE 20L   /* seconds for the next byte of the origin, also for its first one */
+#define PATIENCE 20L   /* seconds with less than a byte a second, also before the first one */
 #define CONNECTS_IN 5L /* seconds */
 
 const char *origin_url;
