@@ -485,6 +485,7 @@ native_suites() { # DIR
   waits mount-verify bash "$here/mount/verify-test.sh" "$b"
   waits mount-why bash "$here/mount/why-test.sh" "$b"
   waits mount-between bash "$here/mount/between-test.sh" "$b"
+  waits mount-zeros bash "$here/mount/zeros-test.sh" "$b"
   waits mount-coherence bash "$here/mount/coherence-test.sh" "$b"
   [ $all = yes ] || waits mount-end bash "$here/mount/end-test.sh" "$b"
   waits mount/service-sessions bash "$here/mount/sessions-test.sh" "$b" --service

@@ -16,6 +16,23 @@
  * that it knows, and asks nobody for another one. So after the drop it is told that the file has
  * become longer (direct_follow). A shorter one it notices when it reads.
  *
+ * WHAT THE KERNEL KNOWS, AND WHEN. It has zeros behind the end in its last page. If it learns a
+ * longer end, these are content: readers get them, and if a program stores in that page, they go
+ * over what others have appended. So, of a file of which it may have pages:
+ * 1. The mount knows the end that the kernel knows (inode.told_size): that of the last answer, of
+ *    the last notification, or of an own write since.
+ * 2. A longer end goes to the kernel in one way only: first the end is looked at, then all pages
+ *    are dropped, then the kernel is told that end, then the pages are dropped once more. What is
+ *    read into pages after the look has no zeros in front of the end that was looked at.
+ * 3. Who asks for the size meanwhile gets the new one, in an answer of which the kernel takes no
+ *    size (show_longer). It waits for the drop, for a tenth of a second at most, so that what it
+ *    does next finds the end.
+ * 4. A program may store in the page at any moment, also between the drops, and the kernel may put
+ *    zeros behind the old end once more. Therefore zeros.c keeps such zeros away from the origin.
+ * The mount's own write or truncation behind the end is told at once, by its answer. What others
+ * have appended in front of it can then look like zeros until the next drop, and stays at the
+ * origin.
+ *
  * The mount's own writes look like those of others: nobody can say who changed a file that others
  * write, too. Their pages are dropped once.
  *
@@ -168,7 +185,8 @@ void coherence_seen(struct inode *i, const struct look *l, bool sound)
     const struct stat *const st = &l->st;
     struct sight *const s = &i->seen;
     const bool changed = s->known && (s->young || !equal(s, st));
-    const bool longer = s->known && st->st_size > s->size;
+    const bool longer =
+        s->known && (st->st_size > s->size || st->st_size > atomic_load(&i->told_size));
     const uint64_t ended = atomic_load(&i->changes_ended), begun = atomic_load(&i->changes_begun);
 
     *s = (struct sight){ .size = st->st_size,
@@ -249,7 +267,7 @@ static void look_at(struct inode *i)
     if (!cache_on() || !file_use_attached(i))
         coherence_end(i, &l, false);
     else if (validate_used(i) == CM_IGNORED && atomic_load(&i->pages))
-        direct_drop(i); /* a write through the mount is going on */
+        direct_follow(i, &l); /* a write through the mount is going on */
 }
 
 /* For what was written by another name the kernel's next read has to be right. It has no page
@@ -263,13 +281,49 @@ void coherence_follow_local(struct inode *i)
         direct_wait();
 }
 
-/* Until the kernel has dropped the pages, it must not learn the new size: it has zeros in them
- * behind the old end. But after a change of the mount's own the kernel has a size of its own, which
- * must not become smaller again. */
+/* The kernel may have zeros in front of that end, so it must not learn it from this answer. It
+ * ignores the size of an answer to a question that it asked before a notification: who asked sees
+ * it all the same. The notification of the end sets it, after the drop of the pages. If that takes
+ * long, because a page waits for the origin, only attributes are dropped, which waits for nobody.
+ */
+static void show_longer(struct inode *i)
+{
+    struct look l;
+
+    if (coherence_begin(i, &l)) {
+        direct_follow(i, &l);
+        direct_wait();
+    }
+    fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);
+}
+
+/* The kernel puts zeros behind the end. But if this mount has made the file longer since it was
+ * looked at, the kernel ignores this answer. */
+static void show_shorter(struct inode *i, off_t size)
+{
+    const uint64_t ended = atomic_load(&i->changes_ended), begun = atomic_load(&i->changes_begun);
+    struct stat st;
+
+    if (begun == ended && stat_of(i, &st) && st.st_size <= size)
+        zeros_shorter(i, (uint64_t)st.st_size, begun);
+}
+
+/* With local coherence: until the kernel has dropped the pages, it must not learn the new size: it
+ * has zeros in them behind the old end. But after a change of the mount's own the kernel has a size
+ * of its own, which must not become smaller again. */
 double coherence_shown(struct inode *i, struct stat *st)
 {
     const bool dropping = atomic_load(&i->drops) > 0;
 
+    if (others_write() && S_ISREG(i->type) && atomic_load(&i->pages) && direct_on()) {
+        const off_t told = atomic_load(&i->told_size);
+        if (st->st_size > told || zeros_before(i, (uint64_t)st->st_size)) {
+            show_longer(i);
+            return 0;
+        }
+        if (st->st_size < told)
+            show_shorter(i, st->st_size);
+    }
     if (dropping && atomic_load(&i->size_changes) == atomic_load(&i->changes_begun))
         st->st_size = atomic_load(&i->size_before);
     coherence_told(i, st);
@@ -292,7 +346,8 @@ void coherence_tell_end(struct inode *i)
         atomic_load(&i->told_size) == st.st_size)
         return;
     /* First the pages: the kernel ignores a size that it asked for before they went. */
-    direct_wait();
+    if (atomic_load(&i->pages))
+        direct_wait();
     fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);
 }
 

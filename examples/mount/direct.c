@@ -25,12 +25,14 @@
  *
  * WHY NOTHING WAITS FOREVER. A notification waits for pages that are locked or written back. The
  * holder of such a page waits for a READ or WRITE of this mount.
- * - The threads that serve requests answer these. Four kinds of requests wait for a notification
+ * - The threads that serve requests answer these. Five kinds of requests wait for a notification
  *   themselves, for a tenth of a second at most: an open of a file that others made longer or
- *   shorter; a change that fails or goes elsewhere; a truncation, while the kernel is being told
- *   the end of that file; with --coherence=local a question for the
- *   attributes of a file with several names, while its pages are being dropped. The kernel sends
- *   only READ and WRITE with pages locked, so who opens or asks owns no page.
+ *   shorter; a question for the attributes of one that others made longer; a change that fails or
+ *   goes elsewhere; a truncation, while the kernel is being told the end of that file; with
+ *   --coherence=local a question for the attributes of a file with several names, while its pages
+ *   are being dropped. Opens and questions do not wait at all for one that has taken so long
+ *   already. The kernel sends only READ and WRITE with pages locked, so who opens or asks owns no
+ *   page.
  * - No write that waits here owns a page. The buffered part of an O_DIRECT write has locked pages,
  *   but it has no lock owner, so it never waits here.
  * - The kernel sends max_background requests at a time, and waiting writes count. At most three
@@ -92,6 +94,7 @@ static struct {
     pthread_cond_t work, over;
     struct held *head, **tail;
     uint64_t queued, done;       /* how many, ever */
+    uint64_t begun_ns;           /* cm_now() when the one in hand began; 0: none is */
     unsigned waiting;            /* writes: queued or in hand */
     const struct inode *telling; /* whose end the kernel is being told */
     bool stop;
@@ -317,19 +320,35 @@ static void notify(const struct order *o)
     fuse_lowlevel_notify_inval_inode(mnt.se, o->range.ino, o->range.off, o->range.len);
 }
 
-/* The pages are dropped. */
+/* Drops the pages of a file. `end` > 0: first the kernel learns it. */
+static void drop_pages(struct inode *i, const struct held *h, uint64_t end)
+{
+    const uint64_t notes = zeros_notes(i);
+
+    notify(&(struct order){ h->range, end });
+    zeros_dropped(i, notes);
+}
+
+/* Without pages the end goes first: at no moment the kernel then ignores an answer with that end
+ * before it has learned it here. */
 static void follow(const struct held *h)
 {
     struct inode *const i = h->follows;
+    const bool pages = atomic_load(&i->pages);
     bool tells;
 
+    if (pages)
+        drop_pages(i, h, 0);
     pthread_mutex_lock(&n.lock);
     tells = h->end > 0 && atomic_load(&i->cuts) == h->cuts && h->cuts % 2 == 0;
     n.telling = tells ? i : NULL;
     pthread_mutex_unlock(&n.lock);
     if (tells) {
-        atomic_store(&i->told_size, (off_t)h->end);
-        notify(&(struct order){ h->range, h->end });
+        zeros_hold(i, h->end);
+        drop_pages(i, h, h->end);
+        zeros_release(i);
+    } else if (!pages) {
+        notify(&(struct order){ .range = h->range });
     }
     pthread_mutex_lock(&n.lock);
     n.telling = NULL;
@@ -350,10 +369,12 @@ static void *notifier_main(void *arg)
         n.head = h->next;
         if (!n.head)
             n.tail = &n.head;
+        n.begun_ns = cm_now();
         pthread_mutex_unlock(&n.lock);
-        notify(&(struct order){ .range = h->range });
         if (h->follows)
             follow(h);
+        else
+            notify(&(struct order){ .range = h->range });
         if (h->req)
             fuse_reply_write(h->req, h->done);
         if (h->counted) {
@@ -362,6 +383,7 @@ static void *notifier_main(void *arg)
         }
         pthread_mutex_lock(&n.lock);
         n.waiting -= !h->drop;
+        n.begun_ns = 0;
         n.done++;
         pthread_cond_broadcast(&n.over);
         free(h);
@@ -534,15 +556,25 @@ static void queue_drop(struct inode *i, bool counted, const struct look *l)
         free(h);
 }
 
-void direct_wait(void)
+/* Lock held. */
+static void wait_for_queued(uint64_t ns)
 {
-    const struct timespec until = wait_until(WAIT_NS);
-    uint64_t mark;
+    const struct timespec until = wait_until(ns);
+    const uint64_t mark = n.queued;
 
-    pthread_mutex_lock(&n.lock);
-    mark = n.queued;
     while (n.done < mark && !n.stop && wait_on(&n.over, &n.lock, &until)) {
     }
+}
+
+/* One that is stuck holds up each thread that serves requests once, and not at each open. */
+void direct_wait(void)
+{
+    uint64_t spent;
+
+    pthread_mutex_lock(&n.lock);
+    spent = n.begun_ns ? cm_now() - n.begun_ns : 0;
+    if (spent < WAIT_NS)
+        wait_for_queued(WAIT_NS - spent);
     pthread_mutex_unlock(&n.lock);
 }
 
@@ -555,7 +587,9 @@ void direct_drop(struct inode *i)
 void direct_drop_now(struct inode *i)
 {
     direct_drop(i);
-    direct_wait();
+    pthread_mutex_lock(&n.lock);
+    wait_for_queued(WAIT_NS);
+    pthread_mutex_unlock(&n.lock);
 }
 
 void direct_drop_counted(struct inode *i)

@@ -109,7 +109,7 @@ void loop_run(struct job *j)
 {
     gate_enter();
     if (!j->buf.mem) {
-        read_worker(j->req, j->inode, j->handle, j->size, j->off);
+        read_worker(j->req, j->inode, j->handle, j->size, j->off, j->pages);
     } else {
         process(&j->buf);
         if (j->big)
@@ -119,13 +119,14 @@ void loop_run(struct job *j)
     free(j);
 }
 
-void loop_defer_read(fuse_req_t req, struct inode *i, struct handle *h, size_t size, off_t off)
+void loop_defer_read(fuse_req_t req, struct inode *i, struct handle *h, size_t size, off_t off,
+                     bool pages)
 {
     struct job *j;
 
     if (uring_thread()) { /* nobody waits for this thread */
         uring_at_once(false);
-        read_worker(req, i, h, size, off);
+        read_worker(req, i, h, size, off, pages);
         return;
     }
     j = calloc(1, sizeof(*j));
@@ -138,6 +139,7 @@ void loop_defer_read(fuse_req_t req, struct inode *i, struct handle *h, size_t s
     j->handle = h;
     j->size = size;
     j->off = off;
+    j->pages = pages;
     threads_push(j);
 }
 

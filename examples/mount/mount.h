@@ -23,6 +23,7 @@
  *   keeper.c    two background threads: second validators, proofs of cleanness, descriptor relief
  *   coherence.c changes that others make at the origin, beside programs that have files open
  *   watch.c     one background thread: the kernel tells of these changes
+ *   zeros.c     zeros that the kernel has behind the end of a file, where others may have written
  *   times.c     servers whose times tell who changed what
  *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
  *   paranoid.c  compares what is cached with the origin
@@ -41,7 +42,8 @@
  *
  * LOCKS  inode.lock -> keeper, lru or direct.c's lock -> table lock -> devices lock; lists of
  *        writers and of open files -> watch.c's lock -> table lock; the mutex of
- *        coherence_look_local() -> direct.c's lock, table lock. None is held in a call of the
+ *        coherence_look_local() -> direct.c's lock, table lock. That of zeros.c is held for
+ *        nothing else. None is held in a call of the
  *        origin except inode.lock: while a file is attached or judged (rules.h), and before a
  *        change without a bracket (cache.c), where the pool or the service may be asked, too.
  */
@@ -153,6 +155,14 @@ struct look {
     uint64_t cuts; /* inode.cuts before it */
 };
 
+/* What the kernel may have in its pages behind an end: zeros.c, and under its lock. */
+struct zeros {
+    uint64_t from, to;
+    uint64_t notes; /* how often such zeros were noted */
+    bool held;
+    _Atomic bool any;
+};
+
 /* An origin file that the kernel knows or that an operation is working on. */
 struct inode {
     struct inode *hash_next; /* table lock */
@@ -224,7 +234,8 @@ struct inode {
     _Atomic unsigned drops;        /* how many times it has yet to drop them */
     _Atomic off_t size_before;     /* before their first change after the last own one */
     _Atomic uint64_t size_changes; /* changes_begun then */
-    _Atomic off_t told_size;       /* coherence.c: the size that the kernel was told last */
+    _Atomic off_t told_size;       /* coherence.c, zeros.c: the size that the kernel knows */
+    struct zeros zeros;
     _Atomic uint64_t checked_ns;   /* cm_now() of the last revalidation */
     _Atomic uint64_t lost_said_ns; /* cm_now() when the log told last that a write was lost */
     _Atomic bool no_caps;          /* known: no security.capability, asked before every write */
@@ -396,8 +407,9 @@ void loop_look(void);
 /* After the loops ended: answers what the kernel has sent, completes queued work, joins the
  * workers. */
 void loop_finish(void);
-/* h NULL: the kernel has sent no OPEN. */
-void loop_defer_read(fuse_req_t req, struct inode *i, struct handle *h, size_t size, off_t off);
+/* h NULL: the kernel has sent no OPEN. `pages`: the answer goes into pages of the kernel. */
+void loop_defer_read(fuse_req_t req, struct inode *i, struct handle *h, size_t size, off_t off,
+                     bool pages);
 void *loop_scratch(void); /* the calling thread's page-aligned buffer of READ_MAX bytes */
 
 /* inode.c */
@@ -561,7 +573,8 @@ uint64_t times_sync_begin(const struct inode *i); /* around what brings writes t
 void times_sync_end(struct handle *h, uint64_t ended);
 
 /* coherence.c: does nothing with --coherence=local. Only coherence_look_local(),
- * coherence_follow_local(), coherence_kernel_drops() and coherence_shown() are for that. */
+ * coherence_follow_local() and coherence_kernel_drops() are for that, and coherence_shown() is for
+ * each level. */
 void coherence_opened(struct inode *i); /* a handle more, */
 void coherence_closed(struct inode *i); /* or less */
 /* Around a validation, and only if it was accepted. `sound`: nobody was writing. False: there is
@@ -580,7 +593,8 @@ bool coherence_kernel_drops(const struct inode *i);
  * also waits until they are dropped, a tenth of a second at most. */
 void coherence_follow_local(struct inode *i);
 /* For an answer with these attributes; the look must be younger than they are. Returns for how many
- * seconds they hold. */
+ * seconds they hold. If others made the file longer, the kernel first drops its pages: this waits
+ * for a tenth of a second at most. */
 double coherence_shown(struct inode *i, struct stat *st);
 void coherence_told(struct inode *i, const struct stat *st); /* the kernel is told this */
 /* Before the reply to an open: the kernel asks for the end of the file if it may have another one.
@@ -595,6 +609,28 @@ void coherence_look(bool far); /* now and then, by the keeper: at the files that
 /* By watch.c's thread: the kernel says that it has changed, or (`first`) it was opened. False: look
  * again, it could not be judged. */
 bool coherence_look_at(struct inode *i, bool first);
+
+/* zeros.c: with --coherence=local it does nothing. */
+uint64_t zeros_notes(struct inode *i); /* before a READ through pages, or a drop of all pages, */
+/* and then, before the answer with n bytes: what the kernel makes of it; */
+void zeros_read(struct inode *i, uint64_t notes, uint64_t off, uint64_t n, uint64_t size);
+void zeros_dropped(struct inode *i, uint64_t notes); /* or: they are dropped */
+void zeros_behind(struct inode *i, uint64_t end);    /* the kernel puts them into that page */
+/* Around a notification of this end. One at a time. */
+void zeros_hold(struct inode *i, uint64_t end);
+void zeros_release(struct inode *i);
+/* May there be some in front of this end? Then the kernel must not learn it. */
+bool zeros_before(struct inode *i, uint64_t end);
+void zeros_written(struct inode *i, uint64_t end); /* the same, by a WRITE that ends there */
+/* The same, if the mount has begun no change since there were so many (inode.changes_begun). */
+void zeros_shorter(struct inode *i, uint64_t end, uint64_t begun);
+/* Before the answer to a change by the mount, after which the kernel knows this end, or a longer
+ * one. From `start` on all bytes are the mount's, or the origin has zeros behind `before`, its end
+ * before the change; UINT64_MAX: not known. */
+void zeros_longer(struct inode *i, uint64_t start, uint64_t before, uint64_t end);
+/* A page of a mapping is written. How many bytes of it are zeros that stay away from the origin; 0:
+ * then *size bytes, or less, are to be written. */
+size_t zeros_skip(struct inode *i, uint64_t off, const char *buf, size_t *size);
 
 /* watch.c: nothing of it is needed, and nobody waits for it. */
 void watch_start(void);
@@ -635,7 +671,9 @@ void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool 
 
 /* The kernel drops the pages of the file, a moment later. Its holder may wait for anything. */
 void direct_drop(struct inode *i);
-void direct_wait(void); /* until what is queued is done, for a short time at most */
+/* Until what is queued is done, for a short time at most; for none if what is being done has taken
+ * that long. */
+void direct_wait(void);
 /* Before an answer: then nobody reads what the kernel had, nor uses the size that it knew. It waits
  * for a short time at most. A page that is locked until the answer is one that the kernel reads
  * anew. */
@@ -829,7 +867,8 @@ bool raw_refuse_change(const void *request); /* of a read-only mount: true: it w
 bool raw_gives_pages(uint32_t opcode);       /* a program may get pages, or store in them */
 bool raw_reads_attributes(uint32_t opcode);  /* as GETATTR */
 /* ops_read.c */
-void read_worker(fuse_req_t req, struct inode *i, struct handle *h, size_t size, off_t off);
+void read_worker(fuse_req_t req, struct inode *i, struct handle *h, size_t size, off_t off,
+                 bool pages);
 /* Reads the origin: the bytes read, short only at its end; or -ORIGIN_ERROR - errno. */
 #define ORIGIN_ERROR 100000 /* keeps values of errno apart from CM_E* */
 int64_t read_origin(int fd, uint64_t off, void *buf, size_t len);

@@ -14,18 +14,27 @@
 
 static const char caps_name[] = "security.capability";
 
-/* After a change of them. `sized`: of the size, too, which the kernel has to learn. */
-static void reply_attr(fuse_req_t req, struct inode *i, bool sized)
+/* After a change of them. `size` >= 0: of the size, too, which the kernel has to learn. If others
+ * have made the file longer since, it is told later (coherence.c). */
+static void reply_attr(fuse_req_t req, struct inode *i, off_t size)
 {
     struct stat st;
     int err = inode_stat(i, &st);
 
     if (err) {
-        if (sized)
+        if (size >= 0)
             direct_drop_now(i);
         fuse_reply_err(req, err);
         return;
     }
+    if (others_write() && size >= 0 && st.st_size > size) {
+        st.st_size = size;
+        coherence_told(i, &st);
+        fuse_reply_attr(req, &st, 0);
+        return;
+    }
+    if (others_write() && size < 0)
+        (void)coherence_shown(i, &st);
     coherence_told(i, &st);
     fuse_reply_attr(req, &st, inode_attr_timeout(i));
 }
@@ -171,7 +180,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *a, int to_se
     if (err)
         fuse_reply_err(req, err);
     else
-        reply_attr(req, i, sizes);
+        reply_attr(req, i, sizes ? a->st_size : -1);
 }
 
 /* ---- Extended attributes ------------------------------------------------------------------- */

@@ -34,13 +34,16 @@ static bool ends_early(const struct inode *i, uint64_t off, int64_t n, size_t si
 }
 
 /* False: it is no hit, and nothing was replied. */
-static bool reply_hit(fuse_req_t req, struct inode *i, size_t size, off_t off)
+static bool reply_hit(fuse_req_t req, struct inode *i, size_t size, off_t off, bool pages)
 {
+    const uint64_t notes = pages ? zeros_notes(i) : 0;
     char *buf = loop_scratch();
     int64_t n = mnt.backing->read_whole(i, (uint64_t)off, buf, size);
 
     if (n < 0 || ends_early(i, (uint64_t)off, n, size))
         return false;
+    if (pages)
+        zeros_read(i, notes, (uint64_t)off, (uint64_t)n, size);
     reply_read(req, i, (uint64_t)off, buf, (size_t)n);
     return true;
 }
@@ -91,13 +94,14 @@ static void read_unopened(fuse_req_t req, struct inode *i, size_t size, off_t of
     if (n >= 0) /* after that the inode may be gone */
         reply_read(req, i, (uint64_t)off, buf, (size_t)n);
     else
-        loop_defer_read(req, i, NULL, size, off);
+        loop_defer_read(req, i, NULL, size, off, true);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                     struct fuse_file_info *fi)
 {
     struct handle *h = handle_of(fi);
+    const bool pages = !direct_bypasses(fi);
 
     if (!h) {
         read_unopened(req, inode_of(ino), size, off, fi);
@@ -105,12 +109,12 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
     }
     if (atomic_load_explicit(&h->fresh, memory_order_relaxed))
         handle_in_use(h);
-    if (!direct_bypasses(fi))
+    if (pages)
         direct_note_pages(h->inode, true);
     if (cached(h) && size <= READ_MAX && !mnt.opt.paranoid && !stale(h->inode) &&
-        reply_hit(req, h->inode, size, off))
+        reply_hit(req, h->inode, size, off, pages))
         return;
-    loop_defer_read(req, h->inode, h, size, off);
+    loop_defer_read(req, h->inode, h, size, off, pages);
 }
 
 int64_t read_origin(int fd, uint64_t off, void *buf, size_t len)
@@ -144,7 +148,16 @@ struct reading {
     bool early; /* answer as soon as the origin has, and store the blocks then */
     bool replied;
     int64_t got; /* all of the answer, in buf; -1: none */
+    bool pages;  /* it goes into pages of the kernel */
+    uint64_t notes;
 };
+
+static void reply_reading(const struct reading *r, size_t n)
+{
+    if (r->pages)
+        zeros_read(r->inode, r->notes, r->off, n, r->size);
+    reply_read(r->req, r->inode, r->off, r->buf, n);
+}
 
 /* All of the answer has come from the origin at once. The user need not wait until it is stored.
  * With the answer the handle may go, so the attachment's descriptor is used from then on. */
@@ -152,7 +165,7 @@ static void reply_early(struct reading *r, size_t n)
 {
     r->replied = true;
     r->fd = r->inode->rfd;
-    reply_read(r->req, r->inode, r->off, r->buf, n < r->size ? n : r->size);
+    reply_reading(r, n < r->size ? n : r->size);
 }
 
 /* Reads what is stored. */
@@ -228,7 +241,7 @@ static int64_t read_buffered(struct handle *h, const struct reading *r)
     return n;
 }
 
-static void answer_read(fuse_req_t req, struct handle *h, size_t size, off_t off)
+static void answer_read(fuse_req_t req, struct handle *h, size_t size, off_t off, bool pages)
 {
     struct reading r = { .req = req,
                          .inode = h->inode,
@@ -236,7 +249,9 @@ static void answer_read(fuse_req_t req, struct handle *h, size_t size, off_t off
                          .off = (uint64_t)off,
                          .size = size > READ_MAX ? READ_MAX : size,
                          .buf = loop_scratch(),
-                         .got = -1 };
+                         .got = -1,
+                         .pages = pages,
+                         .notes = pages ? zeros_notes(h->inode) : 0 };
     int64_t n = CM_EIO;
 
     if (times_tell(h->inode) && cached(h))
@@ -260,17 +275,18 @@ static void answer_read(fuse_req_t req, struct handle *h, size_t size, off_t off
     if (n < 0)
         fuse_reply_err(req, (int)(-n - ORIGIN_ERROR));
     else
-        reply_read(req, r.inode, r.off, r.buf, (size_t)n);
+        reply_reading(&r, (size_t)n);
 }
 
-void read_worker(fuse_req_t req, struct inode *i, struct handle *h, size_t size, off_t off)
+void read_worker(fuse_req_t req, struct inode *i, struct handle *h, size_t size, off_t off,
+                 bool pages)
 {
     const struct fuse_file_info none = { .fh = (uintptr_t)h };
 
     inode_hold(i); /* after the answer the kernel may forget it */
     h = handle_begin(req, (uintptr_t)i, &none);
     if (h) {
-        answer_read(req, h, size, off);
+        answer_read(req, h, size, off, pages);
         handle_end(h, &none);
     }
     if (!inode_known(i)) /* nobody else would detach it */

@@ -75,6 +75,33 @@ static void reply_to_write(fuse_req_t req, struct handle *h, const struct fuse_f
     }
 }
 
+/* The end of the origin before a change of the mount's own from `start` to `end`. UINT64_MAX: it
+ * does not matter, there is no gap in front of it in which the kernel has zeros; or nobody knows.
+ * With a descriptor it is no fstat, which would make NFS write what waits. */
+static uint64_t end_before(struct inode *i, int fd, uint64_t start, uint64_t end)
+{
+    const uint64_t told = (uint64_t)atomic_load(&i->told_size);
+    struct stat st;
+    off_t before = -1;
+
+    if (!others_write() || !(zeros_before(i, end) || (start > told && end > told)))
+        return UINT64_MAX;
+    if (fd >= 0)
+        before = lseek(fd, 0, SEEK_END);
+    else if (fstatat(i->fd, "", &st, AT_EMPTY_PATH) == 0)
+        before = st.st_size;
+    return before < 0 ? UINT64_MAX : (uint64_t)before;
+}
+
+/* A part of a WRITE. Of a page of a mapping zeros that nobody stored are left out. */
+static ssize_t put(const struct handle *h, const struct fuse_file_info *fi, const char *buf,
+                   size_t size, off_t off)
+{
+    const size_t left_out = fi->writepage ? zeros_skip(h->inode, (uint64_t)off, buf, &size) : 0;
+
+    return left_out ? (ssize_t)left_out : pwrite(h->fd, buf, size, off);
+}
+
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
                      struct fuse_file_info *fi)
 {
@@ -86,11 +113,14 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     struct change c;
     struct creds who;
     size_t done = 0;
+    uint64_t before;
     int err;
 
     (void)ino;
     if (!direct_bypasses(fi))
         direct_note_pages(h->inode, false);
+    if (fi->writepage)
+        zeros_written(h->inode, (uint64_t)off + size);
     if (h->appends && !at_end)
         err = EPERM;
     else
@@ -103,10 +133,12 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     }
     times_write_begin(h);
     elsewhere = at_end && is_elsewhere(h, off);
+    before = fi->writepage ? UINT64_MAX
+                           : end_before(h->inode, h->fd, (uint64_t)off, (uint64_t)off + size);
     creds_charge(&who, fi->writepage ? NULL : req, h->inode);
     while (done < size && !err) {
         ssize_t n = at_end ? append(h->fd, buf + done, size - done, off + (off_t)done)
-                           : pwrite(h->fd, buf + done, size - done, off + (off_t)done);
+                           : put(h, fi, buf + done, size - done, off + (off_t)done);
         if (n > 0)
             done += (size_t)n;
         else if (n == 0 || (errno != EINTR && !creds_more(&who, errno)))
@@ -114,6 +146,8 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
     }
     creds_leave(&who);
     change_end(&c);
+    if (!fi->writepage && done && !(err && must_fail(h, fi)))
+        zeros_longer(h->inode, (uint64_t)off, before, (uint64_t)off + done);
     /* The kernel does not check how much of its page was written. */
     if (err && fi->writepage) {
         flush_failed(h->inode, off + (off_t)done, size - done, err);
@@ -140,17 +174,23 @@ int set_size(fuse_req_t req, struct inode *i, int fd, off_t size)
 {
     struct change c;
     struct creds who;
+    uint64_t before;
     int rc, err = -change_begin(&c, i, CHANGE_SIZE, (uint64_t)size, 0);
 
     if (err)
         return err;
     direct_cut_begin(i);
+    before = end_before(i, fd, UINT64_MAX, (uint64_t)size);
+    zeros_behind(i, (uint64_t)size);
     creds_charge(&who, req, i);
     do
         rc = fd >= 0 ? ftruncate(fd, size) : truncate_path(procpath(i->fd).s, size);
     while (rc < 0 && creds_more(&who, errno));
     err = rc < 0 ? errno : 0;
     creds_leave(&who);
+    if (!err)
+        zeros_longer(i, UINT64_MAX, before, (uint64_t)size);
+    zeros_behind(i, (uint64_t)size);
     direct_cut_end(i);
     change_end(&c);
     drop_after(i, err);
@@ -165,6 +205,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
     struct handle *h = handle_of(fi);
     struct change c;
     struct creds who;
+    uint64_t before;
     int rc, err;
 
     (void)ino;
@@ -172,6 +213,9 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
                         : -change_begin(&c, h->inode, CHANGE_RANGE, (uint64_t)off, (uint64_t)len);
     if (!err) {
         times_write_begin(h);
+        before = mode & FALLOC_FL_KEEP_SIZE
+                     ? UINT64_MAX
+                     : end_before(h->inode, h->fd, UINT64_MAX, (uint64_t)(off + len));
         creds_charge(&who, req, h->inode);
         do
             rc = fallocate(h->fd, mode, off, len);
@@ -179,6 +223,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
         err = rc < 0 ? errno : 0;
         creds_leave(&who);
         change_end(&c);
+        if (!err && !(mode & FALLOC_FL_KEEP_SIZE))
+            zeros_longer(h->inode, UINT64_MAX, before, (uint64_t)(off + len));
         drop_after(h->inode, err);
     }
     fuse_reply_err(req, err);
@@ -192,6 +238,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
     const off_t to = off_out; /* the call moves it */
     struct change c;
     struct creds who;
+    uint64_t before;
     ssize_t n;
     int err;
 
@@ -204,6 +251,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
         return;
     }
     times_write_begin(out);
+    before = end_before(out->inode, out->fd, (uint64_t)off_out, (uint64_t)off_out + len);
     creds_charge(&who, req, out->inode);
     do
         n = copy_file_range(in->fd, &off_in, out->fd, &off_out, len, (unsigned)flags);
@@ -211,6 +259,8 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
     err = errno;
     creds_leave(&who);
     change_end(&c);
+    if (n > 0)
+        zeros_longer(out->inode, (uint64_t)to, before, (uint64_t)(to + n));
     if (n > 0 && record_on())
         record_note(out->inode, true, (uint64_t)to, (uint64_t)n);
     if (n < 0)

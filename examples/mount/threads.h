@@ -20,6 +20,7 @@ struct job {
     struct handle *handle;
     size_t size;
     off_t off;
+    bool pages;
 };
 
 /* loop.c */

@@ -24,6 +24,7 @@ COVER, DIR = 'mount/cover.c', 'mount/ops_dir.c'
 IOCTL, COHERENCE = 'mount/ops_ioctl.c', 'mount/coherence.c'
 PARANOID, TIMES, WATCH = 'mount/paranoid.c', 'mount/times.c', 'mount/watch.c'
 CONTROL, STEER, RECORD = 'mount/control.c', 'mount/control_ops.c', 'mount/record.c'
+ZEROS = 'mount/zeros.c'
 GATE, RESIZE = 'mount/gate.c', 'mount/resize.c'
 QUICK = 'quickstart.sh'
 # The second needs what the mount needs for the difference.

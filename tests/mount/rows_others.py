@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_others.py - the mutants of others who write the origin, and of the service."""
 from rows import (ATTR, CACHE, COHERENCE, CREDS, DIRECT, KEEPER, MAIN, OPEN, PARANOID, PLACE, READ,
-                  ROOM, SERVICE, STEER, TIMES, WATCH, _m)
+                  ROOM, SERVICE, STEER, TIMES, WATCH, WRITE, ZEROS, _m)
 
 OF_OTHERS = [
     # Who writes
@@ -80,6 +80,28 @@ OF_OTHERS = [
     _m('others: first look', 'what was seen of a file that is not cached begins with a look',
        'coherence', '^told(: none: a mapping of a file that is not cached follows)?$',
        COHERENCE, 'if (!known && coherence_begin', 'if (0 && coherence_begin'),
+    _m('zeros, shown', 'an answer tells the kernel a longer end before its pages are dropped',
+       'zeros', '^(close-to-open: zeros|close-to-open: zeros beside a long read)$', COHERENCE,
+       '            show_longer(i);\n            return 0;\n',
+       '            (void)show_longer;\n'),
+    _m('zeros, size', 'the kernel takes the size of an answer whose pages are not dropped', 'zeros',
+       '^(close-to-open: zeros|close-to-open: zeros beside a long read)$', COHERENCE,
+       '        direct_wait();\n    }\n'
+       '    fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);',
+       '        direct_wait();\n    }\n'),
+    _m('zeros, written', 'zeros of a mapped page go over what others have appended', 'zeros',
+       '^strict: zeros( when the kernel is told the end)?$', WRITE,
+       'fi->writepage ? zeros_skip(h->inode, (uint64_t)off, buf, &size) : 0', '0'),
+    _m('zeros, own size', 'an own size makes content of zeros behind the end', 'zeros',
+       '^(strict|close-to-open): zeros( beside another size through the mount)?$', ZEROS,
+       '    if (off + *size <= from || off >= to)\n        return 0;\n', '    return 0;\n'),
+    _m('zeros, own', 'zeros that a program stores are lost after an own write', 'zeros',
+       '^(strict|close-to-open): zeros( that a program stores)?$', ZEROS,
+       '    if (start <= z->from && end > z->from)\n', '    if (0)\n'),
+    _m('zeros, cut', 'after a truncation the kernel does not learn a longer end', 'zeros',
+       '^(strict|close-to-open): zeros( and a truncation: the end follows)?$', COHERENCE,
+       '(st->st_size > s->size || st->st_size > atomic_load(&i->told_size))',
+       '(st->st_size > s->size)'),
     _m('told', 'what the kernel tells is not heard', 'coherence',
        '^told(: what is open follows)?$', WATCH, '        if (i)\n            changed(i);\n', ''),
     _m('told, again', 'a file is watched once', 'coherence', '^told(: what is open follows)?$',

@@ -3,8 +3,9 @@
  * slow.c - a slow origin with other writers: loaded into the mount by LD_PRELOAD.
  *
  * While the file named by $SLOW_ORIGIN exists, a pread makes $SLOW_ORIGIN.reading and waits as long
- * as both exist; a pwrite makes $SLOW_ORIGIN.writing and waits for a pread. If there is a file
- * $SLOW_ORIGIN.other, the next file that an openat makes is replaced by it at once.
+ * as both exist; a pwrite makes $SLOW_ORIGIN.writing and waits for a pread. If it has a text, only
+ * a pread at that offset waits. If there is a file $SLOW_ORIGIN.other, the next file that an openat
+ * makes is replaced by it at once.
  *
  * If there is a file $SLOW_OPEN, the next answer to an OPEN that makes the kernel drop its pages
  * renames it to $SLOW_OPEN.late and waits until that is gone.
@@ -17,6 +18,9 @@
  * $SLOW_FSTAT.waits and waits.
  *
  * While there is a file $SLOW_SYNC, an msync makes $SLOW_SYNC.waits and waits.
+ *
+ * While there is a file $SLOW_TELL, the mount makes $SLOW_TELL.waits and waits before it tells the
+ * kernel the end of a file (struct order of direct.c: the last of its four numbers).
  *
  * None waits longer than twenty minutes.
  *
@@ -55,10 +59,12 @@
 #include <linux/fuse.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -279,7 +285,10 @@ ssize_t pread(int fd, void *buf, size_t n, off_t off)
     ssize_t (*next)(int, void *, size_t, off_t) =
         (ssize_t(*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread");
 
-    if (marked("reading", true))
+    char text[PATH_MAX];
+
+    if ((!text_of(getenv("SLOW_ORIGIN"), text) || !text[0] || strtoll(text, NULL, 10) == off) &&
+        marked("reading", true))
         for (int i = 0; i < TICKS && marked("reading", false); i++)
             usleep(TICK_US);
     return next(fd, buf, n, off);
@@ -301,6 +310,21 @@ ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
         return half;
     }
     return next(fd, buf, n, off);
+}
+
+ssize_t send(int fd, const void *buf, size_t n, int flags)
+{
+    ssize_t (*next)(int, const void *, size_t, int) =
+        (ssize_t(*)(int, const void *, size_t, int))dlsym(RTLD_NEXT, "send");
+    const char *flag = getenv("SLOW_TELL");
+    uint64_t order[4];
+
+    if (flag && n == sizeof(order) && access(flag, F_OK) == 0) {
+        memcpy(order, buf, sizeof(order));
+        if (order[3])
+            wait_for(flag);
+    }
+    return next(fd, buf, n, flags);
 }
 
 int mount(const char *what, const char *where, const char *type, unsigned long flags,
