@@ -190,6 +190,13 @@ t_records() {
   same "$(sed -n 's/^cachemax: \([0-9]*\) files.*/\1/p' "$work/said")" \
     $((200 - $(of_pool pinned_files)))
   "$cm" unpin -q --all "$org"
+  # Those that are warmed last keep the others out. Each misses some bytes only, which is all of it.
+  "$cm" forget -q small
+  status 7 "$cm" warm small
+  says '^cachemax: [0-9]+ files had to make room .* the pool knows [0-9]+ files at most; .*--max-files'
+  n=$(sed -n 's/^\([0-9]*\) of 200 files, .*/\1/p' "$work/said")
+  "$cm" cached small > "$work/out"
+  same "$(grep -c ' 100\.00 ' "$work/out")" "$n"
   rm -r small
 }
 

@@ -146,7 +146,8 @@ static void add(struct sum *to, const struct control_file *f)
     to->why = f->why;
 }
 
-/* The directory whose path is the first n bytes of file i's path: all files in it follow. */
+/* The directory whose path is the first n bytes of file i's path: all files in it follow. A file
+ * counts once in each directory that has a name of it. */
 static void print_directory(const struct printer *p, const struct control_files *f, size_t i,
                             size_t n)
 {
@@ -154,7 +155,7 @@ static void print_directory(const struct printer *p, const struct control_files 
     char *path = malloc(n + 1);
 
     for (size_t k = i; k < f->n && !strncmp(f->v[k].path, f->v[i].path, n + 1); k++)
-        if (f->v[k].known && !f->v[k].again)
+        if (f->v[k].known && files_counts(f, k, i))
             add(&sum, &f->v[k]);
     if (path) {
         memcpy(path, f->v[i].path, n);
@@ -196,7 +197,7 @@ static void print_all(const struct control_files *f, bool tree, bool json)
     char cached[TOOL_NUMBER_MAX], size[TOOL_NUMBER_MAX];
 
     for (size_t i = 0; i < f->n; i++)
-        if (f->v[i].known && !f->v[i].again)
+        if (f->v[i].known && files_counts(f, i, 0))
             add(&sum, &f->v[i]);
     if (json) {
         json_begin(&j, stdout, false);
@@ -258,10 +259,9 @@ const struct tool_command tool_cached = {
             "with all that is in them, but not what was mounted inside the mount. Counts what\n"
             "waits in the probation buffer, too, and not what the kernel has. Behind a file that\n"
             "is not cached as a whole it says why, if the mount can tell. With --tree each\n"
-            "directory has a line with the sum of all that is below it. Sums count a file with\n"
-            "several names (hard links) once, at the first one. Pinned files are marked\n"
-            "('cachemax pin'). Asking reads no file, and makes nothing stay. Needs the user of\n"
-            "the mount, or root.\n"
+            "directory has a line with the sum of all that is below it. Each sum counts a file\n"
+            "with several names (hard links) once. Pinned files are marked ('cachemax pin').\n"
+            "Asking reads no file, and makes nothing stay. Needs the user of the mount, or root.\n"
             "\n"
             "Examples:\n"
             "  cachemax cached /srv/data/images\n"

@@ -21,6 +21,7 @@ static const struct tool_option forget_options[FORGET_OPTIONS] = {
 
 struct forget {
     struct tool_progress progress;
+    const struct control_files *list;
     uint64_t all, names;    /* paths; and those that are done */
     uint64_t again;         /* of these, other names (hard links) of files that count already */
     uint64_t files, pinned; /* forgotten */
@@ -30,12 +31,13 @@ struct forget {
 static int on_done(struct sweep *s, struct control_file *file)
 {
     struct forget *g = s->ctx;
+    const bool again = !files_counts(g->list, (size_t)(file - g->list->v), 0);
 
     g->names++;
-    g->again += file->again;
+    g->again += again;
     if (s->end.code == 0) {
-        g->files += !file->again;
-        g->pinned += !file->again && s->pinned;
+        g->files += !again;
+        g->pinned += !again && s->pinned;
         os_drop_pages(file->path);
     } else {
         g->failed++;
@@ -47,7 +49,7 @@ static int on_done(struct sweep *s, struct control_file *file)
 
 static int forget_files(struct control_files *f, const struct tool_args *args)
 {
-    struct forget g = { .all = f->n };
+    struct forget g = { .list = f, .all = f->n };
     struct sweep s = { .verb = "forget", .done = on_done, .ctx = &g, .progress = &g.progress };
     struct tool_json j;
     int rc;

@@ -219,13 +219,20 @@ static struct gone *gone_why(struct warm *w, const struct sweep *s, const struct
     return w->has_room ? &w->changed : &w->evicted;
 }
 
+static uint64_t in_blocks(uint64_t bytes)
+{
+    return (bytes + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+}
+
 static int on_counted(struct sweep *s, struct control_file *file)
 {
     struct warm *w = s->ctx;
     const uint64_t n = s->cached < s->size ? s->cached : s->size, missing = s->size - n;
 
-    if (s->end.code == 0)
+    if (s->end.code == 0) {
         w->cached += n;
+        w->blocks += in_blocks(s->size);
+    }
     if (s->end.code == 0 && missing > 0 && file->whole) {
         struct gone *const to = gone_why(w, s, file);
 
@@ -233,7 +240,7 @@ static int on_counted(struct sweep *s, struct control_file *file)
             add_file(w, &to->files, s, file);
         } else {
             add(w, &to->nearly, &s->limit);
-            to->nearly_bytes += missing;
+            to->nearly_bytes += in_blocks(missing);
         }
     }
     return progress_step(&w->progress, w->passed, w->total);
@@ -242,7 +249,7 @@ static int on_counted(struct sweep *s, struct control_file *file)
 /* Many small files may miss their only block, say. */
 static void add_nearly(const struct warm *w, struct gone *g)
 {
-    if (g->nearly_bytes <= small_share(w->total))
+    if (g->nearly_bytes <= small_share(w->blocks))
         return;
     g->files.files += g->nearly.files;
     g->files.limited += g->nearly.limited;

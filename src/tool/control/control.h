@@ -129,7 +129,8 @@ struct control_file {
     size_t base;  /* length of the operand below which it was found */
     size_t mount; /* in `mounts` */
     bool known;   /* the mount has answered */
-    bool again;   /* another name (hard link) of it stands before this one */
+    bool again;   /* another name (hard link) of it stands before this one, */
+    size_t other; /* the next one before it in the list here */
     bool pinned;
     bool whole;                       /* it was when it was warmed */
     bool first;                       /* of those that were warmed first: first_files.c */
@@ -151,6 +152,9 @@ struct control_files {
  * now on, and not before: a look-up on a mount that hangs ends only by a signal that is fatal. */
 int files_collect(struct control_files *f, const struct tool_args *args, const char *list);
 void files_free(struct control_files *f);
+/* Has the mount answered for no other name of file i from `from` on to i? Then it counts as a file.
+ */
+bool files_counts(const struct control_files *f, size_t i, size_t from);
 /* The mount that `path` lies on, as its place in `mounts`. TOOL_OK, or a status after a message. */
 int files_mount_of(struct control_files *f, const char *path, char **real, size_t *mount);
 /* Says so if `path` is on a mount that is dead. */

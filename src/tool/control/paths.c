@@ -281,9 +281,11 @@ static int find_other_names(struct control_files *f)
         if (f->v[i].is.number != 0)
             v[n++] = &f->v[i];
     qsort(v, n, sizeof(struct control_file *), by_file);
-    for (size_t i = 1; i < n; i++)
+    for (size_t i = 1; i < n; i++) {
         v[i]->again =
             v[i]->is.device == v[i - 1]->is.device && v[i]->is.number == v[i - 1]->is.number;
+        v[i]->other = (size_t)(v[i - 1] - f->v);
+    }
     free(v);
     return TOOL_OK;
 }
@@ -305,6 +307,15 @@ int files_collect(struct control_files *f, const struct tool_args *args, const c
     if (rc == TOOL_OK)
         os_catch_interrupts();
     return rc;
+}
+
+/* One that is gone since, or failed, counts for nothing: then the next one does. */
+bool files_counts(const struct control_files *f, size_t i, size_t from)
+{
+    for (; f->v[i].again && f->v[i].other >= from; i = f->v[i].other)
+        if (f->v[f->v[i].other].known)
+            return false;
+    return true;
 }
 
 void files_free(struct control_files *f)

@@ -230,8 +230,28 @@ static void say_evicted(const struct warm *w, uint64_t n)
                          "name fewer, or use a larger pool"));
 }
 
-static void say_changed(const struct warm *w, uint64_t n)
+/* *most: how many files the pool can know, if these are fewer than `all`. */
+static bool knows_too_few(const struct warm *w, uint64_t all, uint64_t *most)
 {
+    cm_info info = { .struct_size = sizeof(info) };
+
+    if (!w->pool || cm_pool_info(w->pool, &info) < 0)
+        return false;
+    *most = info.max_files;
+    return info.max_files < all;
+}
+
+static void say_changed(const struct warm *w, uint64_t n, uint64_t all)
+{
+    uint64_t most;
+
+    if (knows_too_few(w, all, &most)) {
+        tool_message(NULL,
+                     "%" PRIu64 " %s had to make room for those after: the pool knows %" PRIu64
+                     " files at most; name fewer, or make a pool with a larger --max-files",
+                     n, n == 1 ? "file" : "files", most);
+        return;
+    }
     tool_message(NULL,
                  "%" PRIu64 " %s written, or forgotten, or expired, meanwhile, or the pool knows "
                  "too few files (--max-files); %s again",
@@ -313,7 +333,7 @@ void warm_say_why(const struct warm *w, uint64_t all)
     if (evicted->files > evicted->limited)
         say_evicted(w, evicted->files - evicted->limited);
     if (w->changed.files.files)
-        say_changed(w, w->changed.files.files);
+        say_changed(w, w->changed.files.files, all);
     if (w->full == CM_NOT_STORED_ROOM)
         say_full(w, all);
     else if (w->full == CM_NOT_STORED_MODE)

@@ -14,7 +14,7 @@ struct some {                /* files that are not cached as a whole */
 
 struct gone {                  /* they were whole when they were warmed, and are not at the end */
     struct some files, nearly; /* nearly: they miss a small share */
-    uint64_t nearly_bytes;     /* what these miss */
+    uint64_t nearly_bytes;     /* of the blocks that these miss */
 };
 
 struct comparison {                         /* what was compared */
@@ -31,6 +31,7 @@ struct warm {
     const char *pool; /* of the first file; NULL: there is none */
     uint64_t began, rate;
     uint64_t total, passed; /* bytes of all files; of those that are done */
+    uint64_t blocks;        /* bytes of all their blocks, when they are counted again */
     uint64_t cached, stored, read;
     uint64_t files, failed;
     uint64_t left_out; /* by the rules of the mount */
