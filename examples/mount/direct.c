@@ -57,6 +57,7 @@
  */
 #include "mount.h"
 
+#include "threads.h"
 #include "uring.h"
 
 #include <linux/fuse.h>
@@ -556,12 +557,17 @@ static void queue_drop(struct inode *i, bool counted, const struct look *l)
         free(h);
 }
 
-/* Lock held. */
+/* Lock held, but not all the time. */
 static void wait_for_queued(uint64_t ns)
 {
     const struct timespec until = wait_until(ns);
     const uint64_t mark = n.queued;
 
+    if (n.done < mark) {
+        pthread_mutex_unlock(&n.lock);
+        threads_will_wait();
+        pthread_mutex_lock(&n.lock);
+    }
     while (n.done < mark && !n.stop && wait_on(&n.over, &n.lock, &until)) {
     }
 }

@@ -16,7 +16,8 @@
  * does not know.
  *
  * GETATTR never waits if the origin is local: the table holds the inode. For the same reason a loop
- * opens and closes an attached file for a reader.
+ * opens and closes an attached file for a reader. Not so if others write a file of which the kernel
+ * has pages: then both may wait until these are dropped, and that may need a loop.
  *
  * With io_uring (uring.c) the loops get little: FORGET and INTERRUPT. All other requests come to
  * loop_take_ring(), each in a thread that has nothing else to do: it also does what waits.
@@ -154,6 +155,12 @@ static bool asks_for_caps(const struct fuse_in_header *h)
            atomic_load(&inode_of(h->nodeid)->no_caps) && !inode_of(h->nodeid)->linked;
 }
 
+/* Answers about it may wait until the kernel has dropped its pages (coherence.c). */
+static bool waits_for_pages(const struct inode *i)
+{
+    return others_write() && atomic_load(&i->pages);
+}
+
 /* Opening an attached file again to read it, and closing it, take an fstat of a held inode and list
  * work. A file in use stays attached, so nobody holds its lock while waiting for the origin. */
 static bool opens_attached(const struct fuse_in_header *h, struct inode **used)
@@ -161,8 +168,8 @@ static bool opens_attached(const struct fuse_in_header *h, struct inode **used)
     const struct fuse_open_in *in = (const void *)(h + 1);
     struct inode *i = inode_of(h->nodeid);
 
-    if (number_far(i->device) || i->linked || (in->flags & O_ACCMODE) != O_RDONLY ||
-        !file_try_use(i))
+    if (number_far(i->device) || i->linked || waits_for_pages(i) ||
+        (in->flags & O_ACCMODE) != O_RDONLY || !file_try_use(i))
         return false;
     inode_hold(i);
     *used = i;
@@ -188,7 +195,7 @@ static bool never_waits(const struct fuse_in_header *h, struct inode **used)
     case FUSE_INTERRUPT:
         return true;
     case FUSE_GETATTR:
-        return !number_far(inode_of(h->nodeid)->device);
+        return !number_far(inode_of(h->nodeid)->device) && !waits_for_pages(inode_of(h->nodeid));
     case FUSE_GETXATTR:
         return asks_for_caps(h);
     case FUSE_OPEN:
@@ -196,7 +203,8 @@ static bool never_waits(const struct fuse_in_header *h, struct inode **used)
     case FUSE_RELEASE:
         return closes_reader(h);
     default:
-        return raw_reads_attributes(h->opcode) && !number_far(inode_of(h->nodeid)->device);
+        return raw_reads_attributes(h->opcode) && !number_far(inode_of(h->nodeid)->device) &&
+               !waits_for_pages(inode_of(h->nodeid));
     }
 }
 
@@ -226,6 +234,7 @@ static bool is_short(const struct fuse_in_header *h)
     case FUSE_RELEASE:
         return is_short_close(h);
     case FUSE_LOOKUP:
+    case FUSE_GETATTR:
     case FUSE_SETATTR:
     case FUSE_READLINK:
     case FUSE_SYMLINK:
@@ -251,7 +260,7 @@ static bool is_short(const struct fuse_in_header *h)
     case FUSE_RELEASEDIR:
         return true;
     default:
-        return false;
+        return raw_reads_attributes(h->opcode);
     }
 }
 

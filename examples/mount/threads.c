@@ -258,6 +258,14 @@ void threads_begin_wait(const struct fuse_in_header *h)
     pthread_cond_signal(&q.watch);
 }
 
+void threads_will_wait(void)
+{
+    const uint64_t busy = me ? atomic_load(&me->busy) : 0;
+
+    if (busy > RELIEVED)
+        relieve(me, busy);
+}
+
 bool threads_end_wait(void)
 {
     note(0, -1, 0);

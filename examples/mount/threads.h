@@ -43,6 +43,9 @@ void threads_push(struct job *j);
 bool threads_may_wait(void);
 void threads_begin_wait(const struct fuse_in_header *h);
 bool threads_end_wait(void);
+/* Between the two: it will wait for an answer of another loop, so another thread gets its place at
+ * once. */
+void threads_will_wait(void);
 void threads_reading(bool yes);       /* a signal must interrupt it */
 bool threads_stopping(void);          /* the loops have to end */
 void threads_late(unsigned requests); /* says, once, that the end waits long for so many */
