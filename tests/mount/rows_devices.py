@@ -86,7 +86,8 @@ OF_DEVICES = [
        READ, 'cache_on() && !atomic_load(&h->inode->linked) &&', 'cache_on() &&'),
     _m('attributes of a dead server', 'GETATTR of every file system is answered by the loop',
        'devices', '^(FUSE below the directory|a FUSE server that does not answer)$',
-       LOOP, '        return !number_far(inode_of(h->nodeid)->device);\n',
+       LOOP, '        return !number_far(inode_of(h->nodeid)->device) && '
+       '!waits_for_pages(inode_of(h->nodeid));\n',
        '        return true;\n'),
     _m('first reader', 'who reads a file that was made here does not attach it', 'mount',
        '^a file just written hits at its second reading$',
