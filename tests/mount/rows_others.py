@@ -99,7 +99,7 @@ OF_OTHERS = [
        '^(strict|close-to-open): zeros( that a program stores)?$', ZEROS,
        '    if (start <= z->from && end > z->from)\n', '    if (0)\n'),
     _m('zeros, cut', 'after a truncation the kernel does not learn a longer end', 'zeros',
-       '^(strict|close-to-open): zeros( and a truncation: the end follows)?$', COHERENCE,
+       '^(strict|close-to-open): zeros(, and the end after a truncation)?$', COHERENCE,
        '(st->st_size > s->size || st->st_size > atomic_load(&i->told_size))',
        '(st->st_size > s->size)'),
     _m('told', 'what the kernel tells is not heard', 'coherence',

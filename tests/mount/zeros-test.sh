@@ -292,7 +292,7 @@ zeros() {
   check "$level: zeros beside another size through the mount" t_own_size
   check "$level: zeros that a program stores" t_own_zeros
   [ "$level" = strict ] || check "$level: zeros beside a long read" t_read
-  check "$level: zeros and a truncation: the end follows" t_cut
+  check "$level: zeros, and the end after a truncation" t_cut
   do_unmount || fail "$level" "end with status $status"
 }
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
