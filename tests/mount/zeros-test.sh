@@ -209,28 +209,31 @@ with open(flag, "w") as f:
 holds = threading.Thread(target=os.pread, args=(fd, 3, 0))
 holds.start()
 wait_for(flag + ".reading")
-want = b"tail"
-wrong = None
-threads = []
-try:
+want, wrong, asking = b"tail", [], []
+def others_append():
+    global want
     for n in range(3):
         with open(below + "/read", "ab") as f:
             f.write(b"more")
         want += b"more"
         for name in fd, "read":
-            threads.append(threading.Thread(target=lambda: sizes.append(os.stat(name).st_size)))
-            threads[-1].start()
+            asking.append(threading.Thread(target=lambda: sizes.append(os.stat(name).st_size)))
+            asking[-1].start()
         for _ in range(10):
             got = os.pread(fd, 100, END)
             if got != want[:len(got)]:
-                wrong = got
+                wrong.append(got)
             time.sleep(0.02)
-finally:
-    os.remove(flag)
-    for t in threads + [holds]:
-        t.join()
-    os.remove(flag + ".reading")
+reads = threading.Thread(target=others_append)
+reads.start()
+reads.join(60)
+stuck = reads.is_alive() # in the kernel: it ends with the long read
+os.remove(flag)
+for t in [reads, holds] + asking:
+    t.join()
+os.remove(flag + ".reading")
 assert not wrong, "a reader got %s" % wrong
+assert not stuck, "a reader of the last page has waited for the first one"
 assert max(sizes) == END + len(want), "stat shows an old size: %s" % sizes
 began = time.monotonic()
 while os.pread(fd, 100, END) != want:
