@@ -7,11 +7,27 @@
  * request has a connection of its own: libcurl 7.88 sends no second one this way. It sometimes does
  * not see the end of a stream either, and waits until it gives up. So that is soon.
  *
- * With CURL_LOW_SPEED_TIME it waits for so many seconds for the next byte.
+ * With CURL_LOW_SPEED_TIME it waits for so many seconds for the next byte. With SLOW_NAMES a name
+ * is resolved after so many seconds.
  */
 #include <curl/curl.h>
 #include <dlfcn.h>
+#include <netdb.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
+                struct addrinfo **found)
+{
+    int (*next)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+        (int (*)(const char *, const char *, const struct addrinfo *, struct addrinfo **))dlsym(
+            RTLD_NEXT, "getaddrinfo");
+    const char *seconds = getenv("SLOW_NAMES");
+
+    if (seconds)
+        sleep((unsigned)atol(seconds));
+    return next(name, service, hints, found);
+}
 
 CURLcode curl_easy_perform(CURL *curl)
 {

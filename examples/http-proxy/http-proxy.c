@@ -33,7 +33,8 @@
  *   off, and an ETag comes back that was out of date before. Such an object is passed on without
  *   the cache: for 10 seconds, and each time for twice as long, up to 5 minutes (torn.h).
  * - Clients that want the same cold object at the same time wait for one origin read, and for one
- *   HEAD. If it fails, it has failed for all of them. Those of a fresh object wait for nobody.
+ *   HEAD. If the HEAD fails, or the read takes too long or finds no room here, that holds for all
+ *   of them. Those of a fresh object wait for nobody.
  * - An origin that sends less than a byte a second for 20 seconds, also before the first one, or
  *   gives no connection for 5 (origin.c: PATIENCE, CONNECTS_IN), has timed out. It is not asked
  * again for that response. If the response has not begun, and there is no copy, the client gets
@@ -70,8 +71,8 @@
 #include "http-proxy.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -121,13 +122,12 @@ static void on_connection(void *ctx, struct MHD_Connection *connection, void **i
 
 static atomic_bool ends; /* the proxy does */
 
-/* A client that has closed its side of the connection is gone. */
+/* A client that has closed its side of the connection is gone. Its last bytes may be unread. */
 bool request_is_alive(const struct request *r)
 {
-    char byte;
-    const ssize_t n = recv(r->client, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    struct pollfd client = { .fd = r->client, .events = POLLRDHUP };
 
-    return !atomic_load(&ends) && (n > 0 || (n < 0 && errno != ECONNRESET));
+    return !atomic_load(&ends) && poll(&client, 1, 0) <= 0;
 }
 
 /* A request begins: `uri` is as the client sent it. */
@@ -338,6 +338,7 @@ static int serve(const char *port)
     int number;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a temporary file above ulimit -f is an error of one request */
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);

@@ -42,7 +42,8 @@ static struct lock {
     cm_file_id other;  /* the object that was not CACHED last, after the origin was asked, ... */
     uint64_t other_at; /* ... when that turned out, by cm_now() */
     int other_how;     /* ... and what its requests got */
-    struct torn torn;  /* the object whose response broke off last, for another ETag */
+    int64_t other_failure; /* 0: another try may do; else why it may not, ORIGIN_* */
+    struct torn torn;      /* the object whose response broke off last, for another ETag */
 } locks[LOCKS];
 
 void object_begin(void)
@@ -182,13 +183,14 @@ static void note_torn(const struct request *r)
     pthread_mutex_unlock(&lock->mutex);
 }
 
-/* The object is not to be cached now, or the origin does not answer. So it is for all requests that
- * came before this. */
-static void note_other(struct lock *lock, const struct request *r, int how)
+/* The object is not to be cached now, or cannot be had. So it is for all requests that came before
+ * this. */
+static void note_other(struct lock *lock, const struct request *r, int how, int64_t failure)
 {
     lock->other = r->id;
     lock->other_at = cm_now();
     lock->other_how = how;
+    lock->other_failure = failure;
 }
 
 static bool was_other(const struct lock *lock, const struct request *r, uint64_t since)
@@ -229,7 +231,7 @@ static int ask(struct request *r, struct lock *lock)
     c = look_up_for(r, lock); /* others may have closed the file */
     how = judge(r, &c, &a, asked_at, &ttl_ns);
     if (how != CACHED) {
-        note_other(lock, r, how);
+        note_other(lock, r, how, how == 504 ? ORIGIN_TIMED_OUT : 0);
         return how;
     }
     lock->id = r->id;
@@ -371,23 +373,22 @@ static int64_t read_whole(struct request *r, uint64_t at, void *buf, size_t len)
 }
 
 /* There was no whole answer. What would take as long again, or fail again, is not tried again: not
- * for this response, nor for those that wait for an origin that hangs. */
+ * for this response, nor for those that wait for the same object. */
 static int64_t give_up(struct request *r, const struct answer *a)
 {
     struct lock *lock = lock_of(r);
 
-    if (a->no_room)
-        return r->failure = ORIGIN_NO_ROOM;
-    if (!a->timed_out)
+    if (!a->no_room && !a->timed_out)
         return ORIGIN_FAILED;
+    r->failure = a->no_room ? ORIGIN_NO_ROOM : ORIGIN_TIMED_OUT;
     pthread_mutex_lock(&lock->mutex);
-    note_other(lock, r, 504);
+    note_other(lock, r, a->no_room ? 502 : 504, r->failure);
     pthread_mutex_unlock(&lock->mutex);
-    return r->failure = ORIGIN_TIMED_OUT;
+    return r->failure;
 }
 
-/* What other requests have learned since this read began: all of the object came, or the origin has
- * timed out. */
+/* What other requests have learned since this read began: all of the object came, or it cannot be
+ * had. */
 static void learn(struct request *r)
 {
     struct lock *lock = lock_of(r);
@@ -399,8 +400,8 @@ static void learn(struct request *r)
             r->whole = o->whole;
             atomic_fetch_add(&r->whole.body->users, 1);
         }
-    if (!r->failure && was_other(lock, r, r->reads_at) && lock->other_how == 504)
-        r->failure = ORIGIN_TIMED_OUT;
+    if (!r->failure && was_other(lock, r, r->reads_at))
+        r->failure = lock->other_failure;
     pthread_mutex_unlock(&lock->mutex);
 }
 

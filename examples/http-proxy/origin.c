@@ -307,6 +307,9 @@ static CURLcode perform(struct request *r, CURL *curl, struct answer *a)
     curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECTS_IN);
+#if LIBCURL_VERSION_NUM >= 0x075700 /* else it waits for the system's answer to a name */
+    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L);
+#endif
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);      /* bytes a second ... */
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, PATIENCE); /* ... for so long: give up */
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_line);

@@ -97,11 +97,10 @@ class Proxy:
             if files:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
-        # Python ignores SIGXFSZ, and so does the proxy: a file that is too large is an error.
         self.process = subprocess.Popen(
             [proxy_program, pool, "0", origin.url], stderr=log,
             stdout=subprocess.PIPE, text=True, env=env and dict(os.environ, **env),
-            restore_signals=False, preexec_fn=limit)
+            preexec_fn=limit)
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
         self.open_end, self.coding = False, None
 
