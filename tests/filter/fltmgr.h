@@ -137,6 +137,8 @@ struct fm_file {
     void (*wait)(struct fm_file *f, PFILE_OBJECT o);
     /* What the file system does when a handle is closed; or NULL. */
     void (*cleanup)(struct fm_file *f, PFILE_OBJECT o);
+    /* NULL, or called when the driver looks for the context of a handle. */
+    void (*looks)(struct fm_file *f, PFILE_OBJECT o);
     /* The emulation's: */
     PFLT_CONTEXT context;
     PFLT_INSTANCE instance; /* of the context */

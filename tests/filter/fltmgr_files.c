@@ -215,8 +215,12 @@ NTSTATUS FLTAPI FltSetStreamHandleContext(PFLT_INSTANCE i, PFILE_OBJECT o, ULONG
 
 NTSTATUS FLTAPI FltGetStreamHandleContext(PFLT_INSTANCE i, PFILE_OBJECT o, PFLT_CONTEXT *context)
 {
+    struct fm_file *const f = fm_object(o)->file;
+
     (void)i;
     fm_at_most(APC_LEVEL, "FltGetStreamHandleContext");
+    if (f->looks)
+        f->looks(f, o);
     fm_lock_it();
     *context = fm_object(o)->context;
     if (*context)

@@ -394,9 +394,11 @@ SHELL = [
     rule('B6 handles that were not counted', 'writers_not', CORE, 'if (comes != *counted) {',
          'if (comes ? !*counted : f->writers > 0) {'),
     rule('B6 handles without memory', 'writers_not', STREAMS,
-         '    fc_writer(&c->stream->file, h ? &h->counted : &unmarked, comes);\n    if (h)\n',
+         '    fc_writer(&c->stream->file, h ? &h->counted : &unmarked, comes);\n',
          '    if (h)\n        fc_writer(&c->stream->file, &h->counted, comes);\n'
-         '    (void)unmarked;\n    if (h)\n'),
+         '    (void)unmarked;\n'),
+    rule('B6 writes beside the close', 'write_during', STREAMS, 'if (comes && h &&\n',
+         'if (FALSE && h &&\n'),
     rule('B6 older handles that write', 'writers_not', OPS,
          '    stream_writer(o, TRUE); /* it may be older', '    ; /* it may be older'),
     rule('C6 other names', 'changes_by_another', STREAMS,

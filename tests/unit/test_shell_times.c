@@ -389,6 +389,58 @@ static void test_attributes_and_the_end(void)
     end();
 }
 
+/* A thread writes through a handle that another thread closes meanwhile. */
+static PFILE_OBJECT shut;
+
+static void close_it(void *arg)
+{
+    (void)arg;
+    fm_close(shut);
+}
+
+static void close_meanwhile(struct fm_file *f, PFILE_OBJECT o)
+{
+    struct os_thread t;
+
+    if (o != shut)
+        return;
+    f->looks = NULL;
+    CHECK(os_thread_begin(&t, close_it, NULL));
+    os_thread_join(&t);
+}
+
+static NTSTATUS closed_below(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx;
+    (void)o;
+    (void)information;
+    return STATUS_FILE_CLOSED;
+}
+
+/* Later closes of writers tell the times all the same. */
+static void test_write_during_close(void)
+{
+    begin_times();
+    file.f.cleanup = NULL;
+    PFILE_OBJECT const stays = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(warm(stays));
+    shut = fm_open(&file.f, true, FILE_OPENED);
+    CHECK_EQ(fm_write(shut, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    ObReferenceObject(shut);
+    file.f.looks = close_meanwhile;
+    CHECK_EQ(fm_write(shut, BLOCK, BLOCK, closed_below, NULL, FM_PLAIN), STATUS_FILE_CLOSED);
+    CHECK(!file.f.looks);
+    ObfDereferenceObject(shut);
+    shut = NULL;
+    const unsigned told = times(0, CMP_REVALIDATE);
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    close_now(o);
+    CHECK_EQ(times(0, CMP_REVALIDATE), told + 1);
+    fm_close(stays);
+    end();
+}
+
 const struct harness_test shell_times_tests[] = {
     TEST(portable),
     TEST(told_too_early),
@@ -401,5 +453,6 @@ const struct harness_test shell_times_tests[] = {
     TEST(object_ids),
     TEST(attributes_that_pass),
     TEST(attributes_and_the_end),
+    TEST(write_during_close),
     TEST_END,
 };

@@ -639,6 +639,9 @@ VOID stream_writer(PCFLT_RELATED_OBJECTS o, BOOLEAN comes)
         return;
     h = comes ? handle_of(o) : handle_known(o);
     fc_writer(&c->stream->file, h ? &h->counted : &unmarked, comes);
+    if (comes && h &&
+        (o->FileObject->Flags & FO_CLEANUP_COMPLETE)) /* closed since the look above */
+        fc_writer(&c->stream->file, &h->counted, FALSE);
     if (h)
         FltReleaseContext(h);
     FltReleaseContext(c);
