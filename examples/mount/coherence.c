@@ -278,7 +278,7 @@ void coherence_follow_local(struct inode *i)
         return;
     coherence_look_local(i);
     if (coherence_kernel_drops(i) && atomic_load(&i->drops) > 0)
-        direct_wait();
+        direct_wait(i);
 }
 
 /* The kernel may have zeros in front of that end, so it must not learn it from this answer. It
@@ -292,7 +292,7 @@ static void show_longer(struct inode *i)
 
     if (coherence_begin(i, &l)) {
         direct_follow(i, &l);
-        direct_wait();
+        direct_wait(i);
     }
     fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);
 }
@@ -347,7 +347,7 @@ void coherence_tell_end(struct inode *i)
         return;
     /* First the pages: the kernel ignores a size that it asked for before they went. */
     if (atomic_load(&i->pages))
-        direct_wait();
+        direct_wait(i);
     fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);
 }
 

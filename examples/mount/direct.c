@@ -19,9 +19,12 @@
  * may have put zeros there meanwhile (where it writes a page of a mapping). A truncation through
  * the mount tells its own end; none from before it is told after it (direct_cut_begin).
  *
- *   servers   the threads that serve requests (loop.c): do the write and queue it here
- *   notifier  a thread: passes one range after the other to the helper, then replies
- *   helper    a process with two threads: one notifies the kernel, the other one watches it
+ *   servers    the threads that serve requests (loop.c): do the write and queue it here
+ *   notifiers  some threads: each passes one range after the other to the helper, then replies. Of
+ *              one file only one at a time does, in the order of the queue. So a page that waits
+ *              for its origin holds up what comes for its file, and for no other one, as long as
+ *              there are notifiers left.
+ *   helper     a process: a thread for each notifier notifies the kernel, one more watches it
  *
  * WHY NOTHING WAITS FOREVER. A notification waits for pages that are locked or written back. The
  * holder of such a page waits for a READ or WRITE of this mount.
@@ -30,9 +33,9 @@
  *   shorter; a question for the attributes of one that others made longer; a change that fails or
  *   goes elsewhere; a truncation, while the kernel is being told the end of that file; with
  *   --coherence=local a question for the attributes of a file with several names, while its pages
- *   are being dropped. Opens and questions do not wait at all for one that has taken so long
- *   already. The kernel sends only READ and WRITE with pages locked, so who opens or asks owns no
- *   page.
+ *   are being dropped. Opens and questions do not wait at all if the file's own one, or each that
+ *   is under way, has taken so long already. The kernel sends only READ and WRITE with pages
+ * locked, so who opens or asks owns no page.
  * - No write that waits here owns a page. The buffered part of an O_DIRECT write has locked pages,
  *   but it has no lock owner, so it never waits here.
  * - The kernel sends max_background requests at a time, and waiting writes count. At most three
@@ -42,14 +45,14 @@
  * - If this process dies, nobody answers, and a thread that waits for a page cannot be killed. With
  *   that thread the connection would stay open, the readers would hang, and the pool would stay
  *   owned. Therefore the helper is a process that has neither the session's descriptor nor the
- *   pool. The kernel ends the requests that the session had read. The second thread refuses the
- *   rest, so the first thread returns, and the connection ends with the helper. With io_uring the
- *   kernel keeps requests for the dead process, which nobody else can take. So the second thread
- *   ends the connection. Where it cannot (no fusectl, not root), io_uring is not used.
+ *   pool. The kernel ends the requests that the session had read. The thread that watches refuses
+ *   the rest, so the others return, and the connection ends with the helper. With io_uring the
+ *   kernel keeps requests for the dead process, which nobody else can take. So this thread ends the
+ *   connection. Where it cannot (no fusectl, not root), io_uring is not used.
  *
  * Without a helper (/dev/fuse cannot be opened) the mount asks the kernel for synchronous direct
  * I/O, and mappings keep what others have changed. If the helper ends later (somebody kills it),
- * the notifier tells the kernel itself. That is right as long as this process lives. No other
+ * the notifiers tell the kernel themselves. That is right as long as this process lives. No other
  * helper is started: it would hold a copy of all memory that the mount then changes.
  *
  * Called by main before and after the threads, and meanwhile to look; direct_reply is called by
@@ -74,9 +77,14 @@
 #define DRAIN_MS 1000
 /* Of a thread that serves requests: the page may wait for an answer of this thread. */
 #define WAIT_NS 100000000
+/* Notifiers: so many files at a time may have a page that waits for its origin. */
+#define LANES 8
+#define HELPER_FD 3 /* the first one of the helper's descriptors */
 
 struct held {
     struct held *next;
+    uint64_t number;       /* in the order of the queue */
+    bool begun;            /* a notifier has it in hand */
     fuse_req_t req;        /* NULL: answered before */
     bool drop;             /* nobody waits for it */
     struct inode *counted; /* held: one of its drops; or NULL */
@@ -90,24 +98,28 @@ struct order {
     struct fuse_notify_inval_inode_out range;
     uint64_t end; /* > 0: first of all the file is so long */
 };
+/* A notifier. */
+struct lane {
+    pthread_t thread;
+    int sock;                    /* to the helper; -1: none */
+    struct held *now;            /* what it has in hand; or NULL */
+    uint64_t begun_ns;           /* since when, by cm_now() */
+    const struct inode *telling; /* whose end the kernel is being told */
+};
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t work, over;
-    struct held *head, **tail;
-    uint64_t queued, done;       /* how many, ever */
-    uint64_t begun_ns;           /* cm_now() when the one in hand began; 0: none is */
-    unsigned waiting;            /* writes: queued or in hand */
-    const struct inode *telling; /* whose end the kernel is being told */
+    struct held *head, **tail; /* all that are not done */
+    uint64_t queued;           /* how many, ever */
+    unsigned waiting;          /* writes among them */
     bool stop;
-    pthread_t thread;
-    pid_t pid;   /* the helper */
-    int sock;    /* to it; -1: none */
-    bool aborts; /* it can end the connection */
-    bool gone;   /* it has ended before the mount; the log says so */
-    void *hole;  /* nobody can read there; MAP_FAILED: none */
-} n = {
-    .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .tail = &n.head, .sock = -1
-};
+    struct lane lane[LANES];
+    unsigned lanes; /* that have a thread */
+    pid_t pid;      /* the helper */
+    bool aborts;    /* it can end the connection */
+    bool gone;      /* it has ended before the mount; the log says so */
+    void *hole;     /* nobody can read there; MAP_FAILED: none */
+} n = { .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER, .tail = &n.head };
 
 /* The file is so long: see above. */
 static void tell_end(int dev, uint64_t node, uint64_t end)
@@ -126,12 +138,14 @@ static void tell_end(int dev, uint64_t node, uint64_t end)
 /* ---- The helper ----------------------------------------------------------------------------- */
 
 static struct {
-    int dev, sock, abort; /* abort -1: none */
-    _Atomic bool busy;
+    int dev, abort;        /* abort -1: none */
+    _Atomic unsigned busy; /* threads that notify the kernel */
 } helper;
 
+/* When the mount's process is gone, helper_main() ends the helper. */
 static void *helper_notify(void *arg)
 {
+    const int sock = (int)(intptr_t)arg;
     struct order o;
     struct {
         struct fuse_out_header h;
@@ -139,18 +153,17 @@ static void *helper_notify(void *arg)
     } m = { .h = { .len = sizeof(m), .error = FUSE_NOTIFY_INVAL_INODE } };
     ssize_t rc;
 
-    (void)arg;
-    while (recv(helper.sock, &o, sizeof(o), 0) == (ssize_t)sizeof(o)) {
+    while (recv(sock, &o, sizeof(o), 0) == (ssize_t)sizeof(o)) {
         m.range = o.range;
-        atomic_store(&helper.busy, true);
+        atomic_fetch_add(&helper.busy, 1);
         if (o.end)
             tell_end(helper.dev, o.range.ino, o.end);
         rc = write(helper.dev, &m, sizeof(m)); /* ENOENT: no such inode, no pages */
-        atomic_store(&helper.busy, false);
-        if (send(helper.sock, &rc, sizeof(rc), MSG_NOSIGNAL) < 0)
+        atomic_fetch_sub(&helper.busy, 1);
+        if (send(sock, &rc, sizeof(rc), MSG_NOSIGNAL) < 0)
             break;
     }
-    _exit(0);
+    return NULL;
 }
 
 /* The mount's process is gone: refuses the requests that it has not read, so that the notification
@@ -162,7 +175,7 @@ static void helper_refuse(void)
     struct pollfd p = { .fd = helper.dev, .events = POLLIN };
 
     /* What came by io_uring, or would, can be refused by nobody. The kernel ends it all. */
-    if (helper.abort >= 0 && write(helper.abort, "1", 1) < 0)
+    if (atomic_load(&helper.busy) && helper.abort >= 0 && write(helper.abort, "1", 1) < 0)
         (void)0; /* then only the others are refused */
     while (in && atomic_load(&helper.busy)) {
         struct fuse_out_header out = { .len = sizeof(out), .error = -ENOTCONN };
@@ -182,30 +195,28 @@ static void helper_refuse(void)
     _exit(0);
 }
 
-static _Noreturn void helper_main(int dev, int sock, int abort)
+/* `fd`: of the session, of what ends the connection (or one more of the session), and of the
+ * lanes. */
+static _Noreturn void helper_main(const int fd[2 + LANES], bool aborts)
 {
-    struct pollfd p;
+    struct pollfd p = { .fd = HELPER_FD + 2 };
     pthread_t t;
     sigset_t all;
 
     sigfillset(&all); /* a signal to the group is meant for the mount */
     sigprocmask(SIG_SETMASK, &all, NULL);
     /* The helper must not keep the session's descriptor, the pool and the origin open. */
-    helper.dev = dup2(dev, 3);
-    helper.sock = dup2(sock, 4);
-    helper.abort = dup2(abort >= 0 ? abort : sock, 5);
-    if (helper.dev < 0 || helper.sock < 0 || helper.abort < 0)
-        _exit(1);
-    close_from(6);
-    if (abort < 0) {
-        close(helper.abort);
-        helper.abort = -1;
-    }
-    for (int fd = 0; fd < 3; fd++)
-        close(fd);
-    p = (struct pollfd){ .fd = helper.sock };
-    if (pthread_create(&t, NULL, helper_notify, NULL))
-        _exit(1);
+    for (int k = 0; k < 2 + LANES; k++)
+        if (dup2(fd[k], HELPER_FD + k) < 0)
+            _exit(1);
+    close_from(HELPER_FD + 2 + LANES);
+    for (int k = 0; k < HELPER_FD; k++)
+        close(k);
+    helper.dev = HELPER_FD;
+    helper.abort = aborts ? HELPER_FD + 1 : -1;
+    for (int k = 0; k < LANES; k++)
+        if (pthread_create(&t, NULL, helper_notify, (void *)(intptr_t)(p.fd + k)))
+            _exit(1);
     while (poll(&p, 1, -1) <= 0 || !(p.revents & (POLLHUP | POLLERR)))
         ;
     helper_refuse();
@@ -252,38 +263,51 @@ static int open_abort(void)
     return fd;
 }
 
+static void close_all(int *fd, unsigned count)
+{
+    for (unsigned k = 0; k < count; k++)
+        if (fd[k] >= 0)
+            close(fd[k]);
+}
+
+/* A copy of the descriptor that the helper can move to its place: above of all these. */
+static int high(int fd)
+{
+    return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, HELPER_FD + 2 + LANES);
+}
+
 static bool start_helper(void)
 {
-    int dev = clone_session(), s[2], low, high, end, abort;
+    int fd[2 + LANES], s[2];
+    const int dev = clone_session(), end = dev < 0 ? -1 : open_abort();
+    bool all = true;
 
-    if (dev < 0)
-        return false;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s) < 0) {
-        close(dev);
-        return false;
+    fd[0] = high(dev);
+    n.aborts = end >= 0;
+    fd[1] = high(n.aborts ? end : dev);
+    for (unsigned k = 0; k < LANES; k++) {
+        n.lane[k].sock = fd[2 + k] = -1;
+        if (dev < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, s) < 0)
+            continue;
+        n.lane[k].sock = s[0];
+        fd[2 + k] = high(s[1]);
+        close(s[1]);
     }
-    /* Above 5, so that the helper can move them to 3, 4 and 5. */
-    low = fcntl(dev, F_DUPFD_CLOEXEC, 10);
-    high = fcntl(s[1], F_DUPFD_CLOEXEC, 10);
-    end = open_abort();
-    abort = end < 0 ? -1 : fcntl(end, F_DUPFD_CLOEXEC, 10);
-    n.aborts = abort >= 0;
-    n.pid = low < 0 || high < 0 ? -1 : fork();
+    for (unsigned k = 0; k < 2 + LANES; k++)
+        all &= fd[k] >= 0;
+    n.pid = all ? fork() : -1;
     if (n.pid == 0)
-        helper_main(low, high, abort);
-    close(low);
-    close(high);
-    close(end);
-    close(abort);
-    close(dev);
-    close(s[1]);
-    n.sock = n.pid < 0 ? -1 : s[0];
-    if (n.pid < 0)
-        close(s[0]);
+        helper_main(fd, n.aborts);
+    close_all(fd, 2 + LANES);
+    close_all((int[]){ dev, end }, 2);
+    for (unsigned k = 0; k < LANES && n.pid < 0; k++) {
+        close_all(&n.lane[k].sock, 1);
+        n.lane[k].sock = -1;
+    }
     return n.pid > 0;
 }
 
-/* ---- The notifier --------------------------------------------------------------------------- */
+/* ---- The notifiers -------------------------------------------------------------------------- */
 
 /* Lock held. */
 static void say_gone(void)
@@ -297,21 +321,21 @@ static void say_gone(void)
     n.gone = true;
 }
 
-static void notify(const struct order *o)
+static void notify(struct lane *l, const struct order *o)
 {
     ssize_t rc; /* of the helper's write */
     bool stops;
 
-    if (n.sock >= 0 && send(n.sock, o, sizeof(*o), MSG_NOSIGNAL) > 0 &&
-        recv(n.sock, &rc, sizeof(rc), 0) > 0)
+    if (l->sock >= 0 && send(l->sock, o, sizeof(*o), MSG_NOSIGNAL) > 0 &&
+        recv(l->sock, &rc, sizeof(rc), 0) > 0)
         return;
     pthread_mutex_lock(&n.lock);
-    if (n.sock >= 0) {
+    if (l->sock >= 0) {
         say_gone();
         kill(n.pid, SIGKILL); /* if it lives all the same: see direct_start() */
-        close(n.sock);
+        close(l->sock);
     }
-    n.sock = -1;
+    l->sock = -1;
     stops = n.stop;
     pthread_mutex_unlock(&n.lock);
     if (stops)
@@ -322,70 +346,105 @@ static void notify(const struct order *o)
 }
 
 /* Drops the pages of a file. `end` > 0: first the kernel learns it. */
-static void drop_pages(struct inode *i, const struct held *h, uint64_t end)
+static void drop_pages(struct lane *l, struct inode *i, const struct held *h, uint64_t end)
 {
     const uint64_t notes = zeros_notes(i);
 
-    notify(&(struct order){ h->range, end });
+    notify(l, &(struct order){ h->range, end });
     zeros_dropped(i, notes);
 }
 
 /* Without pages the end goes first: at no moment the kernel then ignores an answer with that end
  * before it has learned it here. */
-static void follow(const struct held *h)
+static void follow(struct lane *l, const struct held *h)
 {
     struct inode *const i = h->follows;
     const bool pages = atomic_load(&i->pages);
     bool tells;
 
     if (pages)
-        drop_pages(i, h, 0);
+        drop_pages(l, i, h, 0);
     pthread_mutex_lock(&n.lock);
     tells = h->end > 0 && atomic_load(&i->cuts) == h->cuts && h->cuts % 2 == 0;
-    n.telling = tells ? i : NULL;
+    l->telling = tells ? i : NULL;
     pthread_mutex_unlock(&n.lock);
     if (tells) {
         zeros_hold(i, h->end);
-        drop_pages(i, h, h->end);
+        drop_pages(l, i, h, h->end);
         zeros_release(i);
     } else if (!pages) {
-        notify(&(struct order){ .range = h->range });
+        notify(l, &(struct order){ .range = h->range });
     }
     pthread_mutex_lock(&n.lock);
-    n.telling = NULL;
+    l->telling = NULL;
     pthread_mutex_unlock(&n.lock);
     inode_put(i);
 }
 
+/* Lock held. The next one: the first of a file that no notifier has in hand. NULL: there is none.
+ */
+static struct held *next_held(void)
+{
+    struct held *h;
+
+    for (h = n.head; h; h = h->next) {
+        bool in_hand = h->begun;
+        for (unsigned k = 0; k < LANES && !in_hand; k++)
+            in_hand = n.lane[k].now && n.lane[k].now->range.ino == h->range.ino;
+        if (!in_hand)
+            break;
+    }
+    return h;
+}
+
+/* Lock held. It is done. */
+static void take_out(const struct held *h)
+{
+    struct held **at = &n.head;
+
+    while (*at != h)
+        at = &(*at)->next;
+    *at = h->next;
+    if (n.tail == &h->next)
+        n.tail = at;
+}
+
+static void carry_out(struct lane *l, const struct held *h)
+{
+    if (h->follows)
+        follow(l, h);
+    else
+        notify(l, &(struct order){ .range = h->range });
+    if (h->req)
+        fuse_reply_write(h->req, h->done);
+    if (h->counted) {
+        atomic_fetch_sub(&h->counted->drops, 1);
+        inode_put(h->counted);
+    }
+}
+
 static void *notifier_main(void *arg)
 {
-    (void)arg;
+    struct lane *const l = arg;
+
     pthread_mutex_lock(&n.lock);
     while (n.head || !n.stop) {
-        struct held *h = n.head;
+        struct held *h = next_held();
         if (!h) {
+            if (n.stop) /* who has the file of the rest in hand looks again */
+                break;
             pthread_cond_wait(&n.work, &n.lock);
             continue;
         }
-        n.head = h->next;
-        if (!n.head)
-            n.tail = &n.head;
-        n.begun_ns = cm_now();
+        h->begun = true;
+        l->now = h;
+        l->begun_ns = cm_now();
         pthread_mutex_unlock(&n.lock);
-        if (h->follows)
-            follow(h);
-        else
-            notify(&(struct order){ .range = h->range });
-        if (h->req)
-            fuse_reply_write(h->req, h->done);
-        if (h->counted) {
-            atomic_fetch_sub(&h->counted->drops, 1);
-            inode_put(h->counted);
-        }
+        carry_out(l, h);
         pthread_mutex_lock(&n.lock);
+        l->now = NULL;
+        take_out(h);
         n.waiting -= !h->drop;
-        n.begun_ns = 0;
-        n.done++;
         pthread_cond_broadcast(&n.over);
         free(h);
     }
@@ -411,16 +470,29 @@ static unsigned waiting_max(void)
     return (depth && depth < mnt.opt.max_background ? depth : mnt.opt.max_background) * 3 / 4;
 }
 
+static void close_lanes(void)
+{
+    for (unsigned k = 0; k < LANES; k++) {
+        if (n.lane[k].sock >= 0)
+            close(n.lane[k].sock);
+        n.lane[k].sock = -1;
+    }
+}
+
 void direct_start(void)
 {
     (void)wait_init(&n.over);
     n.hole = mmap(NULL, 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (start_helper() && pthread_create(&n.thread, NULL, notifier_main, NULL)) {
-        kill(n.pid, SIGKILL); /* else it would end the connection, as that of a dead mount */
-        close(n.sock);
-        n.sock = -1;
-        waitpid(n.pid, NULL, 0);
-        n.pid = -1;
+    if (start_helper()) {
+        while (n.lanes < LANES &&
+               !pthread_create(&n.lane[n.lanes].thread, NULL, notifier_main, &n.lane[n.lanes]))
+            n.lanes++;
+        if (n.lanes == 0) {
+            kill(n.pid, SIGKILL); /* else it would end the connection, as that of a dead mount */
+            close_lanes();
+            waitpid(n.pid, NULL, 0);
+            n.pid = -1;
+        }
     }
     if (others_write() && !direct_on())
         say(CM_LOG_WARNING, "/dev/fuse cannot be opened: a mapping that exists will not show what "
@@ -456,13 +528,15 @@ void direct_finish(void)
     }
     pthread_mutex_lock(&n.lock);
     n.stop = true;
-    if (n.sock >= 0)
-        shutdown(n.sock, SHUT_RDWR); /* a helper that waits for a page now refuses its reader */
-    pthread_cond_signal(&n.work);
+    for (unsigned k = 0; k < LANES; k++)
+        if (n.lane[k].sock >= 0)
+            shutdown(n.lane[k].sock, SHUT_RDWR); /* a helper that waits for a page now refuses its
+                                                  * reader */
+    pthread_cond_broadcast(&n.work);
     pthread_mutex_unlock(&n.lock);
-    pthread_join(n.thread, NULL);
-    if (n.sock >= 0)
-        close(n.sock);
+    for (unsigned k = 0; k < n.lanes; k++)
+        pthread_join(n.lane[k].thread, NULL);
+    close_lanes();
     waitpid(n.pid, NULL, 0);
 }
 
@@ -487,7 +561,7 @@ void direct_note_pages(struct inode *i, bool read)
 /* Lock held. */
 static void queue(struct held *h)
 {
-    n.queued++;
+    h->number = ++n.queued;
     *n.tail = h;
     n.tail = &h->next;
     pthread_cond_signal(&n.work);
@@ -541,7 +615,8 @@ static void queue_drop(struct inode *i, bool counted, const struct look *l)
     }
     pthread_mutex_lock(&n.lock);
     for (struct held *q = n.head; q && !queued; q = q->next)
-        if (!counted && q->drop && q->range.ino == h->range.ino && (!l || q->follows)) {
+        if (!counted && q->drop && !q->begun && q->range.ino == h->range.ino &&
+            (!l || q->follows)) {
             queued = true;
             if (l) {
                 q->end = h->end;
@@ -557,30 +632,56 @@ static void queue_drop(struct inode *i, bool counted, const struct look *l)
         free(h);
 }
 
-/* Lock held, but not all the time. */
-static void wait_for_queued(uint64_t ns)
+/* Lock held. Is one of this file, up to this number, not done? */
+static bool has_held(const struct inode *i, uint64_t number)
+{
+    const struct held *h;
+
+    for (h = n.head; h && !(h->range.ino == (uintptr_t)i && h->number <= number); h = h->next)
+        ;
+    return h != NULL;
+}
+
+/* Lock held, but not all the time. Waits for what is queued of this file now. */
+static void wait_for_queued(const struct inode *i, uint64_t ns)
 {
     const struct timespec until = wait_until(ns);
     const uint64_t mark = n.queued;
 
-    if (n.done < mark) {
+    if (has_held(i, mark)) {
         pthread_mutex_unlock(&n.lock);
         threads_will_wait();
         pthread_mutex_lock(&n.lock);
     }
-    while (n.done < mark && !n.stop && wait_on(&n.over, &n.lock, &until)) {
+    while (has_held(i, mark) && !n.stop && wait_on(&n.over, &n.lock, &until)) {
     }
 }
 
+/* Lock held. For how long what the file waits for has been under way, at least. */
+static uint64_t stuck_for(const struct inode *i)
+{
+    const uint64_t now = cm_now();
+    uint64_t least = UINT64_MAX;
+
+    for (unsigned k = 0; k < n.lanes; k++) {
+        const struct lane *const l = &n.lane[k];
+        const uint64_t spent = l->now ? now - l->begun_ns : 0;
+        if (l->now && l->now->range.ino == (uintptr_t)i)
+            return spent;
+        least = spent < least ? spent : least;
+    }
+    return least;
+}
+
 /* One that is stuck holds up each thread that serves requests once, and not at each open. */
-void direct_wait(void)
+void direct_wait(const struct inode *i)
 {
     uint64_t spent;
 
     pthread_mutex_lock(&n.lock);
-    spent = n.begun_ns ? cm_now() - n.begun_ns : 0;
+    spent = n.lanes ? stuck_for(i) : 0;
     if (spent < WAIT_NS)
-        wait_for_queued(WAIT_NS - spent);
+        wait_for_queued(i, WAIT_NS - spent);
     pthread_mutex_unlock(&n.lock);
 }
 
@@ -594,7 +695,7 @@ void direct_drop_now(struct inode *i)
 {
     direct_drop(i);
     pthread_mutex_lock(&n.lock);
-    wait_for_queued(WAIT_NS);
+    wait_for_queued(i, WAIT_NS);
     pthread_mutex_unlock(&n.lock);
 }
 
@@ -608,13 +709,23 @@ void direct_follow(struct inode *i, const struct look *l)
     queue_drop(i, false, l);
 }
 
+/* Lock held. */
+static bool is_told(const struct inode *i)
+{
+    bool is = false;
+
+    for (unsigned k = 0; k < LANES; k++)
+        is |= n.lane[k].telling == i;
+    return is;
+}
+
 void direct_cut_begin(struct inode *i)
 {
     const struct timespec until = wait_until(WAIT_NS);
 
     pthread_mutex_lock(&n.lock);
     atomic_fetch_add(&i->cuts, 1);
-    while (n.telling == i && !n.stop && wait_on(&n.over, &n.lock, &until)) {
+    while (is_told(i) && !n.stop && wait_on(&n.over, &n.lock, &until)) {
     }
     pthread_mutex_unlock(&n.lock);
 }

@@ -671,9 +671,9 @@ void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool 
 
 /* The kernel drops the pages of the file, a moment later. Its holder may wait for anything. */
 void direct_drop(struct inode *i);
-/* Until what is queued is done, for a short time at most; for none if what is being done has taken
- * that long. */
-void direct_wait(void);
+/* Until what is queued of the file is done, for a short time at most; for none if what is being
+ * done has taken that long. */
+void direct_wait(const struct inode *i);
 /* Before an answer: then nobody reads what the kernel had, nor uses the size that it knew. It waits
  * for a short time at most. A page that is locked until the answer is one that the kernel reads
  * anew. */

@@ -86,9 +86,12 @@ OF_OTHERS = [
        '            (void)show_longer;\n'),
     _m('zeros, size', 'the kernel takes the size of an answer whose pages are not dropped', 'zeros',
        '^(close-to-open: zeros|close-to-open: zeros beside a long read)$', COHERENCE,
-       '        direct_wait();\n    }\n'
+       '        direct_wait(i);\n    }\n'
        '    fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);',
-       '        direct_wait();\n    }\n'),
+       '        direct_wait(i);\n    }\n'),
+    _m('notifiers, one', 'a page that waits for its origin holds up all files', 'zeros',
+       '^close-to-open: zeros(, and a long read of another file)?$', DIRECT,
+       '#define LANES 8\n', '#define LANES 1\n'),
     _m('zeros, written', 'zeros of a mapped page go over what others have appended', 'zeros',
        '^strict: zeros( when the kernel is told the end)?$', WRITE,
        'fi->writepage ? zeros_skip(h->inode, (uint64_t)off, buf, &size) : 0', '0'),

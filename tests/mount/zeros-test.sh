@@ -242,6 +242,45 @@ while os.pread(fd, 100, END) != want:
     time.sleep(0.02)
 PY
 }
+# A page of one file that waits for its origin holds up no other file.
+t_other() {
+  python3 - <<'PY'
+import os, sys
+exec(open(os.environ["work"] + "/zeros.py").read())
+flag, END = os.environ["SLOW_ORIGIN"], 64 << 12
+with open(below + "/waits", "wb") as f:
+    f.write(b"a" * END + b"tail")
+with open(below + "/other", "wb") as f:
+    f.write(FIRST)
+fd = os.open("waits", os.O_RDONLY)
+os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+assert os.pread(fd, 10, END) == b"tail"
+other = os.open("other", os.O_RDONLY)
+assert os.pread(other, 4096, 0) == FIRST
+with open(flag, "w") as f:
+    f.write("40960") # reads of that page
+holds = threading.Thread(target=os.pread, args=(fd, 3, 40960))
+holds.start()
+wait_for(flag + ".reading")
+def append(name, what):
+    with open(below + "/" + name, "ab") as f:
+        f.write(what)
+append("waits", b"more")
+os.stat("waits")   # its pages are to be dropped from now on
+time.sleep(0.2)    # which has begun
+append("other", MORE)
+began, got = time.monotonic(), b""
+while got != FIRST + MORE and time.monotonic() - began < 30:
+    with open("other", "rb", buffering=0) as f:
+        got = f.read(4096)
+held = os.pread(other, 4096, 0)
+os.remove(flag)
+holds.join()
+os.remove(flag + ".reading")
+assert got == FIRST + MORE, "a new open: %d bytes" % len(got)
+assert held == FIRST + MORE, "an open file: %d bytes" % len(held)
+PY
+}
 # sendfile asks nobody for the end. After a truncation through the mount it follows all the same.
 t_cut() {
   python3 - <<'PY'
@@ -294,7 +333,10 @@ zeros() {
   check "$level: zeros when the kernel is told the end" t_told
   check "$level: zeros beside another size through the mount" t_own_size
   check "$level: zeros that a program stores" t_own_zeros
-  [ "$level" = strict ] || check "$level: zeros beside a long read" t_read
+  [ "$level" = strict ] || {
+    check "$level: zeros beside a long read" t_read
+    check "$level: zeros, and a long read of another file" t_other
+  }
   check "$level: zeros, and the end after a truncation" t_cut
   do_unmount || fail "$level" "end with status $status"
 }
