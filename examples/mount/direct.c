@@ -270,7 +270,7 @@ static void close_all(int *fd, unsigned count)
             close(fd[k]);
 }
 
-/* A copy of the descriptor that the helper can move to its place: above of all these. */
+/* A copy of the descriptor that the helper can move to its place: above all of these. */
 static int high(int fd)
 {
     return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, HELPER_FD + 2 + LANES);

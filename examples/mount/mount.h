@@ -25,7 +25,7 @@
  *   watch.c     one background thread: the kernel tells of these changes
  *   zeros.c     zeros that the kernel has behind the end of a file, where others may have written
  *   times.c     servers whose times tell who changed what
- *   direct.c    O_DIRECT writes beside pages of the kernel: a notifier and its helper process
+ *   direct.c    O_DIRECT writes beside pages of the kernel: notifiers and their helper process
  *   paranoid.c  compares what is cached with the origin
  *   proof.c     which syncs prove that the origin has what was written
  *   flush.c     pages that the kernel holds alone, written and taken at the end

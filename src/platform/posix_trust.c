@@ -164,23 +164,24 @@ static int follow(struct walk *w, int fd, const char *name, const struct stat *s
 }
 
 /* 'i' or 'a', as of chattr; else 0. */
-static char flag_of(const struct walk *w, const char *name)
+static int flag_of(const struct walk *w, const char *name)
 {
     struct statx x;
 
     if (statx(w->dir, name, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &x) != 0) {
         return 0;
     }
-    return (x.stx_attributes & STATX_ATTR_IMMUTABLE) != 0 ? 'i'
-           : (x.stx_attributes & STATX_ATTR_APPEND) != 0  ? 'a'
-                                                          : 0;
+    if ((x.stx_attributes & STATX_ATTR_IMMUTABLE) != 0) {
+        return 'i';
+    }
+    return (x.stx_attributes & STATX_ATTR_APPEND) != 0 ? 'a' : 0;
 }
 
 /* Says what keeps the file from its own user, or from root. Else the error says enough. */
 static int refused(const struct walk *w, const char *name, const struct stat *st, int error)
 {
     const mode_t needs = w->mode == O_RDWR ? S_IRUSR | S_IWUSR : S_IRUSR;
-    const char flag = error == EPERM ? flag_of(w, name) : 0;
+    const int flag = error == EPERM ? flag_of(w, name) : 0;
 
     if (error == EACCES && st->st_uid == geteuid() && (~st->st_mode & needs) != 0) {
         (void)snprintf(w->why, PLAT_WHY,

@@ -86,8 +86,8 @@ def test_others_hang(pool, start):
 
 
 def test_slow_names(pool, start):
-    """The name of the origin is not resolved: that ends neither later than other connects, nor keeps
-    it the proxy from its end."""
+    """The name of the origin is not resolved: that ends as soon as other connects, and keeps the
+    proxy running no longer."""
     if not loads(curl_options):
         return skip("the name of the origin", "no LD_PRELOAD here")
     version = ctypes.CDLL("libcurl.so.4").curl_version
