@@ -35,10 +35,10 @@
  * - Clients that want the same cold object at the same time wait for one origin read, and for one
  *   HEAD. If the HEAD fails, or the read takes too long or finds no room here, that holds for all
  *   of them. Those of a fresh object wait for nobody.
- * - An origin that sends less than a byte a second for 20 seconds, also before the first one, or
- *   gives no connection for 5 (origin.c: PATIENCE, CONNECTS_IN), has timed out. It is not asked
- * again for that response. If the response has not begun, and there is no copy, the client gets
- * 504.
+ * - An origin that sends less than a byte a second for 20 seconds, also before the first one, has
+ *   timed out, and so has one that gives no connection for 5 (origin.c: PATIENCE, CONNECTS_IN). It
+ *   is not asked again for that response. If the response has not begun, and there is no copy, the
+ *   client gets 504.
  * - What fails at the origin, and what contradicts what it said before, is said on standard error,
  *   with the path, in a line each 5 seconds at most.
  * - If the origin does not answer, an old copy is better than none. (Not if your origin says

@@ -27,7 +27,7 @@
  * Without the helper process (direct.c) no pages are dropped, and nothing of this is done.
  *
  * Owns: inode.zeros, under a lock of its own that is held for no call. Who: all that answer
- * requests; the notifier (direct.c) says when pages were dropped.
+ * requests; the notifiers (direct.c) say when pages were dropped.
  */
 #include "mount.h"
 
