@@ -382,9 +382,7 @@ static __attribute__((noinline)) bool pin_elsewhere(struct cm_object *f, struct 
                                                     cm_pins *pins, cm_miss *miss)
 {
     struct cm_cache *c = f->cache;
-    const struct cm_key k = { .incarnation = g->incarnation,
-                              .block = g->block,
-                              .place.hash = g->hash };
+    const struct cm_key k = cm_key_named(g->incarnation, g->block, g->hash);
     const uint32_t from = (uint32_t)(offset % CM_BLOCK_SIZE);
     if (g->found != 0 || c->media.seal) /* with a seal nothing can be pinned */
         return false;
@@ -417,7 +415,7 @@ static inline __attribute__((always_inline)) bool pin_one(struct cm_object *f, u
     cm_fast_find(m, &g, false);
     if (g.slot == CM_NO_SLOT)
         return pin_elsewhere(f, &g, offset, len, iov, pins, miss);
-    const struct cm_key k = { .incarnation = g.incarnation, .block = block, .place.hash = g.hash };
+    const struct cm_key k = cm_key_named(g.incarnation, block, g.hash);
     if (!cm_lookup_pin_known(c, &k, g.slot))
         return false;
     iov->base = cm_slot_payload(m, g.slot) + offset % CM_BLOCK_SIZE;

@@ -39,6 +39,11 @@ static inline struct cm_key cm_key_make(uint64_t incarnation, uint64_t block,
     cm_place_block(block, home, &k.place);
     return k;
 }
+/* A key without its place: for functions that say that they use no more of it than the hash. */
+static inline struct cm_key cm_key_named(uint64_t incarnation, uint64_t block, uint64_t hash)
+{
+    return (struct cm_key){ .incarnation = incarnation, .block = block, .place.hash = hash };
+}
 /* Are the key's buckets of the index that is in use? Decisive with the lock of its stripe held, and
  * then until it is released, for the keys of blocks that are stored or forgotten (grow.c). */
 static inline bool cm_key_is_current(const struct cm_media *m, const struct cm_key *k)

@@ -144,7 +144,7 @@ void cm_lookup_prefetch_entry(const struct cm_cache *c, uint64_t hash, uint64_t 
 bool cm_lookup_copy_entry(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t hash,
                           uint64_t slot, uint64_t version, const struct cm_part *part)
 {
-    const struct cm_key k = { .incarnation = incarnation, .block = block, .place.hash = hash };
+    const struct cm_key k = cm_key_named(incarnation, block, hash);
     const uint32_t e = (uint32_t)(slot - CM_ENTRY_FIRST);
     uint32_t got;
     /* If it has changed, nothing was got. */
@@ -205,8 +205,8 @@ enum cm_found cm_lookup_peek(struct cm_cache *c, const struct cm_key *k, uint8_t
 void cm_lookup_touch(struct cm_cache *c, uint64_t incarnation, uint64_t block, uint64_t hash,
                      uint64_t slot)
 {
-    const struct cm_key k = { .incarnation = incarnation, .block = block, .place.hash = hash };
-    count_hit(c, &k, slot); /* this much of a key is all that it looks at */
+    const struct cm_key k = cm_key_named(incarnation, block, hash); /* enough to count it */
+    count_hit(c, &k, slot);
 }
 
 uint32_t cm_lookup_cached(struct cm_cache *c, const struct cm_key *k)

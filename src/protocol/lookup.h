@@ -97,8 +97,7 @@ void cm_lookup_prefetch_entry(const struct cm_cache *c, uint64_t hash, uint64_t 
 static inline uint64_t cm_lookup_entry(const struct cm_cache *c, uint64_t incarnation,
                                        uint64_t block, uint64_t hash, uint64_t *version)
 {
-    /* This much of a key is all that the buffer looks at. */
-    const struct cm_key k = { .incarnation = incarnation, .block = block, .place.hash = hash };
+    const struct cm_key k = cm_key_named(incarnation, block, hash); /* enough for the buffer */
     const uint32_t e = cm_probation_find(&c->probation, &k, version);
     return e == CM_NO_ENTRY ? CM_NO_SLOT : CM_ENTRY_FIRST + e;
 }
