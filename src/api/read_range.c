@@ -96,6 +96,7 @@ static uint64_t describe_miss(struct walk *w, uint64_t pos, bool fillable, uint6
 {
     uint64_t first = pos / CM_BLOCK_SIZE;
     uint64_t end = (w->end - 1) / CM_BLOCK_SIZE + 1;
+    const uint64_t wanted = end - first;
     cm_miss scratch;
     if (!miss)
         miss = &scratch;
@@ -115,11 +116,13 @@ static uint64_t describe_miss(struct walk *w, uint64_t pos, bool fillable, uint6
     uint64_t n = fillable ? 1 + absent_run(w, first + 1, end) : end - first;
     miss->offset = first * CM_BLOCK_SIZE;
     n = cm_ticket_take(w->f, w->incarnation, first, n, miss);
+    if (!fillable || cm_cache_mode(w->c) != CM_NORMAL)
+        miss->flags |= CM_MISS_NOFILL;
+    if ((miss->flags & CM_MISS_NOFILL) && n > wanted) /* what is read ahead would be lost */
+        n = wanted;
     miss->len = n * CM_BLOCK_SIZE;
     if (w->size != CM_SIZE_UNKNOWN && miss->offset + miss->len > w->size)
         miss->len = w->size - miss->offset;
-    if (!fillable || cm_cache_mode(w->c) != CM_NORMAL)
-        miss->flags |= CM_MISS_NOFILL;
     if (w->eof && miss->offset + miss->len >= w->end)
         miss->flags |= CM_MISS_EOF;
     return n;

@@ -10,9 +10,7 @@
  * request waits for that (flight.c) and looks again. If the block is still absent then, the request
  * reads the origin itself. It waits once at each position, so it ends.
  *
- * Prefetch: when reads are sequential, the last piece goes further than the request. The length
- * doubles each time, up to a quarter of the largest origin read. The library starts no threads, so
- * the reader itself spends the time to read ahead.
+ * Prefetch: when reads are sequential, the last piece goes further than the request (read_ahead.c).
  *
  * One version: a result may have several parts (cached blocks, pieces). Each belongs to a version
  * of the file, its incarnation. A part that comes from the origin belongs to the incarnation of its
@@ -34,11 +32,10 @@
 #include <string.h>
 
 #include "api/cache.h"
+#include "api/read_ahead.h"
 #include "api/read_fast.h"
 #include "api/read_range.h"
 #include "protocol/fill.h"
-
-#define WINDOW_MIN 4u /* blocks read ahead when a sequence is first noticed */
 
 /* The last byte that the caller asked for, and one. */
 static uint64_t wanted_end(const struct cm_run *q)
@@ -112,30 +109,6 @@ static uint64_t eof_of(const cm_miss *miss)
 }
 
 /* ---- Looking --------------------------------------------------------------------------------- */
-
-/* Number of blocks to read past the request. Its hints are racy: two threads that read one file in
- * turns look random. That costs the read-ahead and nothing else. */
-static uint64_t read_ahead(struct cm_object *f, uint64_t offset, size_t len)
-{
-    uint32_t advice = at_load_relaxed(&f->advice);
-    uint32_t longest = (uint32_t)(f->cache->opts.read_size_max / 4 / CM_BLOCK_SIZE);
-    /* A longer read-ahead would evict what it has just read. */
-    uint64_t most = cm_media_slots(&f->cache->media) / 32, waiting = f->cache->probation.entries;
-    if (waiting > 0 && most > waiting / 2)
-        most = waiting / 2;
-    uint64_t last = at_load_relaxed(&f->last_end);
-    uint32_t window = at_load_relaxed(&f->window);
-    at_store_relaxed(&f->last_end, offset + len);
-    if (advice == CM_ADVISE_SEQUENTIAL)
-        window = longest;
-    else if (advice == CM_ADVISE_NOREUSE || last != offset)
-        window = 0;
-    else
-        window = window == 0 ? WINDOW_MIN : window * 2 > longest ? longest : window * 2;
-    at_store_relaxed(&f->window, window);
-    uint64_t wanted = len / CM_BLOCK_SIZE, reach = window < most ? window : most;
-    return reach > wanted ? reach - wanted : 0; /* long requests are their own read-ahead */
-}
 
 /* Copies what is cached from `pos` on. *miss says what is missing; its len is 0 if nothing is.
  * Returns up to where the request is served. */
@@ -385,7 +358,7 @@ static void begin(cm_file *file, cm_request *r, bool warm)
     q->waiter.request = r;
     q->join_timeout = r->join_timeout_ns ? r->join_timeout_ns : q->c->opts.join_timeout_ns;
     q->warm = warm;
-    q->ahead = warm ? 0 : read_ahead(f, r->offset, r->len);
+    q->ahead = warm ? 0 : cm_ahead_begin(f, r->offset, r->len);
     r->deadline_ns = 0;
     if (cm_object_is_shared(f))
         cm_shared_look(f);
@@ -504,9 +477,8 @@ static void offer(struct cm_run *q, const struct cm_out *o, const cm_miss *miss,
         cm_count(q->c, CM_STAT_prefetch_blocks, (miss->offset + len - wanted) / CM_BLOCK_SIZE);
     if (q->warm)
         store(q, miss, o->p + from, len);
-    else if (len > 0)
-        (void)cm_fill_offer(q->f, miss, o->p + from, len,
-                            wanted - miss->offset); /* not stored: counted, never an error */
+    else if (len > 0) /* not stored: counted, never an error */
+        cm_ahead_offered(q->f, cm_fill_offer(q->f, miss, o->p + from, len, wanted - miss->offset));
     if (eof && got <= from + cm_whole_blocks(miss->len) && (got > from || from == 0))
         cm_fill_ends(q->f, miss, got - from);
 }

@@ -92,7 +92,7 @@ struct cm_object {
     uint32_t keep;      /* atomic; its blocks are not evicted: as in the record */
     uint32_t group;     /* atomic; as in the record */
     uint32_t share;     /* atomic; that of the group, 0: none (quota.h) */
-    uint32_t window;    /* atomic hint: blocks to read ahead */
+    uint32_t window;    /* atomic hint: read_ahead.c */
 
     struct cm_lock lock;    /* everything below, and stores to most of the above */
     uint32_t flags;         /* CM_SOLE_WRITER ... */

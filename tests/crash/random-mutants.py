@@ -53,6 +53,7 @@ UNITS = {
     'state/file.c': 'file record block',
     'protocol/fill.c': 'probation block flight',
     'api/flight.c': 'request',
+    'api/read_ahead.c': 'flight',
     'api/read_through.c': 'flight',
     'api/request.c': 'request',
     'protocol/forget.c': 'block probation',

@@ -306,18 +306,25 @@ static void test_no_memory_at_open(void)
 
 static void test_sequential(void)
 {
-    struct pool p;
-    struct origin o = make_origin(4 * MIB);
-    uint8_t buf[CM_BLOCK_SIZE];
-    cm_file *f = open_both(&p, 8 * MIB, o.size);
-    for (uint64_t b = 0; b < 512; b++)
-        check_read(f, &o, b * BLK, buf, BLK);
-    CHECK(o.calls < 30); /* 512 without read-ahead */
-    CHECK(o.most <= CM_COPY_MAX);
-    CHECK(STAT(p.c, prefetch_blocks) > 400);
-    CHECK_EQ(STAT(p.c, origin_reads), o.calls);
-    CHECK_EQ(o.misaligned, 0);
-    pool_end(&p);
+    for (unsigned kind = 0; kind < 2; kind++) { /* without a buffer the pool sets no other bound */
+        CASE("kind %u", kind);
+        struct pool p;
+        struct origin o = make_origin(4 * MIB);
+        uint8_t buf[CM_BLOCK_SIZE];
+        pool_make(&p, kind ? 64 * MIB : 8 * MIB, 0);
+        pool_seed(&p, 1);
+        p.o.probation_bytes = kind ? CM_PROBATION_NONE : 0;
+        REQUIRE(pool_up(&p) == 0);
+        cm_file *f = attach(&p, 1, o.size, 1, CM_SOLE_WRITER);
+        for (uint64_t b = 0; b < 512; b++)
+            check_read(f, &o, b * BLK, buf, BLK);
+        CHECK(o.calls < 30); /* 512 without read-ahead */
+        CHECK(kind ? o.most == CM_COPY_MAX : o.most <= CM_COPY_MAX);
+        CHECK(STAT(p.c, prefetch_blocks) > 400);
+        CHECK_EQ(STAT(p.c, origin_reads), o.calls);
+        CHECK_EQ(o.misaligned, 0);
+        pool_end(&p);
+    }
 }
 
 static void test_random_reads_one_block(void)
@@ -335,6 +342,53 @@ static void test_random_reads_one_block(void)
     }
     CHECK_EQ(STAT(p.c, prefetch_blocks), 0);
     pool_end(&p);
+}
+
+/* Where nothing can be stored, the origin is not read ahead: each read would read it again. */
+static void test_ahead_only_to_store(void)
+{
+    enum { FREEZE, CHANGE, TRUNCATION, LIMIT, LIMIT_SEQUENTIAL, QUOTA, CASES };
+    for (unsigned kind = 0; kind < CASES; kind++) {
+        CASE("kind %u", kind);
+        struct pool p;
+        struct origin o = make_origin(4 * MIB);
+        uint8_t buf[CM_BLOCK_SIZE];
+        cm_bracket w = { 0 };
+        pool_make(&p, 8 * MIB, 0);
+        p.o.fill_rate_limit = kind == LIMIT || kind == LIMIT_SEQUENTIAL ? 1 : 0;
+        p.o.probation_bytes = CM_PROBATION_NONE;
+        REQUIRE(pool_up(&p) == 0);
+        if (kind == QUOTA)
+            CHECK_EQ(cm_group_set_quota(p.c, 1, BLK), 0);
+        cm_file *f = attach(&p, 1, o.size, 1, CM_SOLE_WRITER);
+        if (kind == FREEZE)
+            CHECK_EQ(cm_set_mode(p.c, CM_FREEZE), 0);
+        else if (kind == CHANGE)
+            CHECK_EQ(cm_write_begin(f, 0, o.size, &w), 0);
+        else if (kind == TRUNCATION)
+            CHECK_EQ(cm_truncate_begin(f, o.size, &w), 0);
+        else if (kind == LIMIT_SEQUENTIAL)
+            CHECK_EQ(cm_file_advise(f, CM_ADVISE_SEQUENTIAL), 0);
+        else if (kind == QUOTA)
+            CHECK_EQ(cm_file_set_group(f, 1), 0);
+        const uint64_t from = w.id ? 0 : 64;
+        for (uint64_t b = from; b < from + 512; b++)
+            check_read(f, &o, b * BLK, buf, BLK);
+        /* What the limits let through is read ahead; in the quota each second block is stored. */
+        const uint64_t read = (uint64_t)STAT(p.c, origin_bytes) / BLK;
+        CHECK(kind < LIMIT ? read == 512 : read <= 512 + 512 / 2 + 8);
+        if (w.id)
+            CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(cm_set_mode(p.c, CM_NORMAL), 0);
+        CHECK_EQ(cm_set_fill_rate_limit(p.c, 0), 0);
+        if (kind == QUOTA)
+            CHECK_EQ(cm_group_set_quota(p.c, 1, 8 * MIB), 0);
+        o.calls = 0; /* from here on it pays again */
+        for (uint64_t b = 576; b < 1000; b++)
+            check_read(f, &o, b * BLK, buf, BLK);
+        CHECK(o.calls < 30);
+        pool_end(&p);
+    }
 }
 
 /* Read-ahead stops at the end of the file, and at what is cached. */
@@ -464,6 +518,7 @@ static const struct harness_test flight_tests[] = {
     TEST(no_memory_at_open),
     TEST(sequential),
     TEST(random_reads_one_block),
+    TEST(ahead_only_to_store),
     TEST(ahead_ends),
     TEST(ahead_in_a_small_pool),
     TEST(ahead_bound),
