@@ -1202,7 +1202,8 @@ typedef int64_t (*cm_origin_read_fn)(void *ctx, uint64_t off, void *buf, size_t 
  * passed to origin_read. Returns the bytes read, less than len only at the end of the file, or a
  * negative error. Trouble of the cache does not fail the read. Readers that miss the same block
  * wait for one origin read, at most cm_options.join_timeout_ns. If it fails, each of them reads the
- * origin itself. Sequential readers get wider origin reads; at most cm_options.read_size_max.
+ * origin itself. Sequential readers get wider origin reads, at most cm_options.read_size_max; not
+ * while nothing can be stored.
  * All blocks of the result are of one version of the file: if the file gets another version
  * meanwhile, the call begins again. If that happens several times, it reads the origin alone, in
  * one call if read_size_max allows it. (A bracket makes no other version. Beside a bracket each
@@ -1468,16 +1469,17 @@ typedef struct cm_bracket {
     uint64_t id;
 } cm_bracket;
 
-/* Offset of a bracket: where the end of the file will be. Such a bracket forgets nothing before the
- * old end. If another program truncated the file and nobody reported it, the cut-off blocks are not
- * forgotten either; they may be served again once the file has grown over them. So where others
- * change the file, too, use the range that you write, or call cm_file_revalidate() first. */
+/* Offset of a bracket: where the end of the file will be. Its length says how many bytes come
+ * there; 0 or CM_ALL: that is not known yet. Such a bracket forgets nothing before the old end. If
+ * another program truncated the file and nobody reported it, the cut-off blocks are not forgotten
+ * either; they may be served again once the file has grown over them. So where others change the
+ * file, too, use the range that you write, or call cm_file_revalidate() first. */
 #define CM_APPEND UINT64_MAX
 
 /* Call it before you write [offset, offset+len) of the origin. After it returned 0, the old bytes
  * can never be served again, whatever crashes next, and nothing that is read from the origin before
- * or during the bracket is stored. len 0: only attributes change (chmod, rename). CM_ALL: the whole
- * rest of the file. *w is set on success; end it with cm_write_end().
+ * or during the bracket is stored. len 0: only attributes change (chmod, rename), but not with
+ * CM_APPEND. CM_ALL: the whole rest of the file. *w is set on success; end it with cm_write_end().
  * In a checkpointed pool it waits for the sync of a page if it is the first one in a region since a
  * checkpoint (cm_checkpoint()).
  * Keep it short. While it is open, blocks of other files may not be stored either: a range shares

@@ -44,7 +44,7 @@ struct plan {
     enum bracket_kind kind;
     uint64_t first, end; /* blocks; RANGE and MOVES_END */
     /* RANGE: where it ends. MOVES_END: where the file will end; UINT64_MAX: not known. APPEND: how
-     * many bytes. */
+     * many bytes; UINT64_MAX: not known. */
     uint64_t end_byte;
 };
 
@@ -260,9 +260,9 @@ static int begin(struct cm_object *f, const struct plan *p, cm_bracket *w)
 int cm_bracket_write(struct cm_object *f, uint64_t offset, uint64_t len, cm_bracket *w)
 {
     struct plan p = { .kind = ATTRIBUTES };
-    if (len != 0 && offset == CM_APPEND) {
+    if (offset == CM_APPEND) {
         p.kind = APPEND;
-        p.end_byte = len;
+        p.end_byte = len > 0 ? len : CM_ALL;
     } else if (len == CM_ALL) { /* as far as blocks may be cached; those before it stay */
         p = (struct plan){ MOVES_END, offset / CM_BLOCK_SIZE, UINT64_MAX, UINT64_MAX };
     } else if (len != 0) {

@@ -99,7 +99,7 @@ static void test_which_brackets_mark(void)
         cm_file *f = warm(&p, 1, &v, 0);
         if (kind == 0)
             CHECK_EQ(cm_write_begin(f, 5 * BLK, 0, &w), 0);
-        else if (kind == 1) /* of nothing */
+        else if (kind == 1) /* how much is not known */
             CHECK_EQ(cm_write_begin(f, CM_APPEND, 0, &w), 0);
         else if (kind == 2)
             CHECK_EQ(cm_write_begin(f, 50 * BLK, 1, &w), 0);
@@ -109,10 +109,10 @@ static void test_which_brackets_mark(void)
             CHECK_EQ(cm_write_begin(f, CM_APPEND, 10, &w), 0);
         else
             CHECK_EQ(cm_invalidate(f, 50 * BLK, BLK), 0);
-        CHECK_EQ(info_of(f).dirty, kind > 1);
+        CHECK_EQ(info_of(f).dirty, kind > 0);
         crash_and_boot(&p);
         v = fresh(v);
-        expect_kept(&p, 1, &v, kind < 2);
+        expect_kept(&p, 1, &v, kind == 0);
         pool_end(&p);
     }
 }
