@@ -23,6 +23,8 @@ struct part {
 };
 
 #define PARTS 29
+#define CHAINS_MIN 4096u /* of open files */
+#define CHAINS_MAX 262144u
 
 /* What the sizes below follow from: they stay the same until the pool is closed. */
 static void plan_dram(struct cm_cache *c)
@@ -32,6 +34,11 @@ static void plan_dram(struct cm_cache *c)
     if (most / CM_BLOCK_SIZE > c->slots_max)
         c->slots_max = most / CM_BLOCK_SIZE;
     c->memo_bytes = cm_memo_bytes(&c->media.geo);
+    /* Some four to eight files to a chain, if all that the pool knows are open. */
+    const uint64_t records = c->media.geo.record_buckets * CM_RECORD_WAYS;
+    c->file_chains = CHAINS_MIN;
+    while (c->file_chains < CHAINS_MAX && c->file_chains * UINT64_C(8) <= records)
+        c->file_chains *= 2;
 }
 
 /* All memory of an open cache, in one table. It is allocated, freed and counted by this table. */
@@ -68,7 +75,7 @@ static void list_parts(struct cm_cache *c, struct part p[PARTS])
         { (void **)&c->pin_sets, CM_PIN_SETS * sizeof(uint32_t) },
         { (void **)&c->open_places, own * ((records + 63) / 64 * 8) },
         { (void **)&c->records, sizeof(struct cm_record_set) },
-        { (void **)&c->file_hash, CM_FILE_HASH * sizeof(struct cm_object *) },
+        { (void **)&c->file_hash, c->file_chains * sizeof(struct cm_object *) },
         { (void **)&c->left, cm_object_left_bytes() },
         { (void **)&c->flights, sizeof(struct cm_flight_table) },
         { (void **)&c->sample, cm_sample_bytes() },

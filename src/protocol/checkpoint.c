@@ -26,7 +26,7 @@
  * time. A file that comes or goes meanwhile may be left out. */
 static void each_file(struct cm_cache *c, void (*fn)(struct cm_object *f))
 {
-    for (unsigned i = 0; i < CM_FILE_HASH; i++) {
+    for (uint32_t i = 0; i < c->file_chains; i++) {
         cm_lock_acquire(&c->files_lock);
         for (struct cm_object *f = c->file_hash[i]; f; f = f->next) {
             cm_lock_acquire(&f->lock);

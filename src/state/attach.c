@@ -588,7 +588,7 @@ bool cm_files_id_of(struct cm_cache *c, uint64_t incarnation, cm_file_id *id)
     if (incarnation == 0 || !c->file_hash)
         return false;
     cm_lock_acquire(&c->files_lock);
-    for (unsigned i = 0; i < CM_FILE_HASH && !found; i++)
+    for (uint32_t i = 0; i < c->file_chains && !found; i++)
         for (const struct cm_object *f = c->file_hash[i]; f && !found; f = f->next)
             /* Relaxed: the id does not change while the file is in the chain. */
             if (at_load_relaxed(&f->incarnation) == incarnation) {

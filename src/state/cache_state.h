@@ -21,8 +21,7 @@
 #define CM_CACHE_MAGIC 0x43616368u
 #define CM_CACHE_SHARED_MAGIC 0x43616369u /* of one that only reads a pool of another process */
 
-#define CM_FILE_HASH 4096u /* chains of open files */
-#define CM_FLIGHTS 256u    /* origin reads that others may wait for */
+#define CM_FLIGHTS 256u /* origin reads that others may wait for */
 
 struct cm_flight_table;
 struct cm_left_group;
@@ -175,6 +174,7 @@ struct cm_cache {
 
     struct cm_lock files_lock; /* file_hash, open_places, slabs; attach and detach */
     struct cm_object **file_hash;
+    uint32_t file_chains;       /* in file_hash; a power of two, the same while it is open */
     struct cm_left_group *left; /* files that are not attached (object.c) */
     uint64_t *open_places;      /* a bit for each record: an attached file owns it */
     /* files_lock; the records that an attach looks at: too large for the stack of a caller */

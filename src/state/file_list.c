@@ -120,7 +120,7 @@ static int add_records(struct cm_file_list *l)
 
 /* Adds the attached files of one chain. Their objects know their incarnations; the records may be
  * in the middle of a change. */
-static int add_attached(struct cm_file_list *l, unsigned chain)
+static int add_attached(struct cm_file_list *l, uint32_t chain)
 {
     struct cm_cache *c = l->cache;
     for (;;) {
@@ -145,7 +145,7 @@ static int add_attached(struct cm_file_list *l, unsigned chain)
 int cm_file_list_collect(struct cm_file_list *l)
 {
     int e = l->cache->must_empty ? 0 : add_records(l);
-    for (unsigned i = 0; i < CM_FILE_HASH && e == 0 && !l->cache->readonly; i++)
+    for (uint32_t i = 0; i < l->cache->file_chains && e == 0 && !l->cache->readonly; i++)
         e = add_attached(l, i);
     return e;
 }

@@ -43,7 +43,7 @@ void cm_file_use_note(const struct cm_object *f, uint64_t used_ns)
 void cm_file_use_note_all(struct cm_cache *c)
 {
     cm_lock_acquire(&c->files_lock);
-    for (unsigned i = 0; i < CM_FILE_HASH; i++)
+    for (uint32_t i = 0; i < c->file_chains; i++)
         for (const struct cm_object *f = c->file_hash[i]; f; f = f->next)
             cm_file_use_note(f, at_load_relaxed(&f->used_ns));
     cm_lock_release(&c->files_lock);

@@ -79,7 +79,7 @@ static bool files_in_order(struct cm_cache *c, char *text)
 {
     struct intents wanted = { 0, 0 }, found = { 0, 0 };
     CM_MUST(!cm_lock_is_held(&c->files_lock), "files: the lock is held");
-    for (unsigned i = 0; i < CM_FILE_HASH; i++)
+    for (uint32_t i = 0; i < c->file_chains; i++)
         for (struct cm_object *f = c->file_hash[i]; f; f = f->next) {
             CM_MUST(cm_object_chain(c, &f->id) == &c->file_hash[i], "file %llu: in chain %u",
                     (llu)f->serial, i);

@@ -46,7 +46,7 @@ static uint64_t later(uint64_t a, uint64_t b)
 
 struct cm_object **cm_object_chain(struct cm_cache *c, const cm_file_id *id)
 {
-    return &c->file_hash[hash_of(c, id) % CM_FILE_HASH];
+    return &c->file_hash[hash_of(c, id) & (c->file_chains - 1)];
 }
 
 struct cm_object *cm_object_find(struct cm_cache *c, const cm_file_id *id)
@@ -126,7 +126,7 @@ bool cm_files_busy(struct cm_cache *c)
 {
     bool busy = false;
     cm_lock_acquire(&c->files_lock);
-    for (unsigned i = 0; i < CM_FILE_HASH && !busy; i++)
+    for (uint32_t i = 0; i < c->file_chains && !busy; i++)
         for (struct cm_object *f = c->file_hash[i]; f && !busy; f = f->next) {
             cm_lock_acquire(&f->lock);
             busy = f->open_brackets > 0;

@@ -47,7 +47,7 @@ uint32_t cm_quota_share(const struct cm_cache *c, uint32_t group)
 static bool any_attached(const struct cm_cache *c)
 {
     assert(cm_lock_is_held(&c->files_lock));
-    for (unsigned i = 0; i < CM_FILE_HASH; i++)
+    for (uint32_t i = 0; i < c->file_chains; i++)
         if (c->file_hash[i])
             return true;
     return false;

@@ -100,7 +100,7 @@ static inline void crash(enum left left, bool other_boot)
     uint8_t *image = map_bytes(POOL);
     memcpy(image, left == SYNCED ? t.disk : t.p.base, POOL);
     t.idle = true; /* frees the session without a trace on the disk */
-    for (unsigned i = 0; i < CM_FILE_HASH; i++)
+    for (uint32_t i = 0; i < t.p.c->file_chains; i++)
         for (struct cm_object *f = t.p.c->file_hash[i]; f; f = f->next)
             (void)cm_file_abort((cm_file *)(uintptr_t)f->handle);
     (void)cm_close(t.p.c);

@@ -227,7 +227,7 @@ static inline void pool_crash(struct pool *p)
     uint8_t *image = map_bytes(p->bytes);
     memcpy(image, p->base, (size_t)p->bytes);
     /* Free the old session without a trace in the image. */
-    for (unsigned i = 0; i < CM_FILE_HASH; i++)
+    for (uint32_t i = 0; i < p->c->file_chains; i++)
         for (struct cm_object *f = p->c->file_hash[i]; f; f = f->next)
             (void)cm_file_abort((cm_file *)(uintptr_t)f->handle);
     (void)cm_close(p->c);

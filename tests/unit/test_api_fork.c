@@ -25,7 +25,7 @@ static void forked_body(void *arg)
     struct pool *p = arg;
     struct cm_object *f = NULL;
     check_cache_calls(p->c, CM_EFORKED);
-    for (unsigned i = 0; i < CM_FILE_HASH && !f; i++)
+    for (uint32_t i = 0; i < p->c->file_chains && !f; i++)
         f = p->c->file_hash[i];
     CHECK(f != NULL);
     check_file_calls((cm_file *)(uintptr_t)f->handle, CM_EFORKED);

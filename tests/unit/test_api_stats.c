@@ -556,6 +556,35 @@ static void check_dram(uint64_t size)
     (void)unlink(path);
 }
 
+/* A chain of the table of open files has few, also if all are open that a pool knows. */
+static void test_chains_of_files(void)
+{
+    const uint64_t files[] = { 0, 60000, 120000 };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("files %u", i);
+        struct pool p;
+        pool_make(&p, 512 * MIB, files[i]);
+        REQUIRE(pool_up(&p) == 0);
+        const uint64_t chains = p.c->file_chains;
+        CHECK(chains >= 4096 && files[i] < 8 * chains);
+        CHECK(i > 0 || chains == 4096);
+        CHECK(i < 2 || chains <= files[i] / 3);
+        uint64_t longest = 0, all = 0;
+        for (uint64_t n = 0; n < 3000; n++)
+            (void)attach(&p, n + 1, BLK, 1, 0);
+        for (uint64_t chain = 0; chain < chains; chain++) {
+            uint64_t n = 0;
+            for (const struct cm_object *f = p.c->file_hash[chain]; f; f = f->next)
+                n++;
+            all += n;
+            longest = n > longest ? n : longest;
+        }
+        CHECK_EQ(all, 3000);
+        CHECK(longest < 12); /* less than one on average */
+        pool_end(&p);
+    }
+}
+
 static void test_dram(void)
 {
     CALL(check_dram(GIB));
@@ -795,6 +824,7 @@ const struct harness_test api_stats_tests[] = {
     TEST(stats_from_outside),
     TEST(info),
     TEST(info_dax),
+    TEST(chains_of_files),
     TEST(dram),
     TEST(no_leaks),
     TEST(bracket_memory),
