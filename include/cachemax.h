@@ -1075,7 +1075,7 @@ enum {
     CM_MISS_EOF = 1u << 0,   /* the request goes beyond the end of the file, whose size is known:
                               * nothing follows this run */
     CM_MISS_NOFILL = 1u << 1 /* read the origin, but do not offer the data: the fill would be
-                              * refused */
+                              * refused. Advice, rate limit and quota are asked at the fill only */
 };
 
 /* The first absent run of a read, and the right to fill it. It lies within the request, widened to
@@ -1620,7 +1620,8 @@ typedef struct cm_info {
     uint32_t owner_pid;  /* process that owns the pool or owned it last; 0: unknown */
     uint32_t owned;      /* 1: a process owns it now; one that only looks at it does not
                           * (cm_pool_info) */
-    uint32_t mode;       /* enum cm_mode; only cm_get_info() knows it: 0 from cm_pool_info() */
+    uint32_t mode;       /* enum cm_mode; trouble of the pool may have changed it. Only
+                          * cm_get_info() knows it: 0 from cm_pool_info() */
     uint32_t superblocks_damaged; /* 0 or 1 */
     uint32_t sealed; /* enum cm_sealed; of a pool that is only looked at, as the file says */
     char flush[16];  /* instruction: "clwb", "clflushopt", "clflush", "dc cvap", "none" */
