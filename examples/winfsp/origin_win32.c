@@ -492,7 +492,17 @@ int origin_stat(const char *path, api_stat *st)
     return e;
 }
 
-/* Of the rights Windows knows one here: the attribute "read only". */
+static int set_read_only(HANDLE h, DWORD attributes, bool is)
+{
+    FILE_BASIC_INFO basic = { 0 }; /* zero: the times stay. They may have moved since */
+
+    attributes &= ~(DWORD)FILE_ATTRIBUTE_READONLY;
+    attributes |= is ? FILE_ATTRIBUTE_READONLY : 0;
+    basic.FileAttributes = attributes ? attributes : FILE_ATTRIBUTE_NORMAL;
+    return SetFileInformationByHandle(h, FileBasicInfo, &basic, sizeof(basic)) ? 0 : names_error();
+}
+
+/* Of the rights Windows knows one here: the attribute "read only" of a file. */
 int origin_chmod(const char *path, api_mode mode)
 {
     FILE_BASIC_INFO basic;
@@ -503,14 +513,8 @@ int origin_chmod(const char *path, api_mode mode)
         return e;
     if (!GetFileInformationByHandleEx(h, FileBasicInfo, &basic, sizeof(basic)))
         e = names_error();
-    basic.FileAttributes &= ~(DWORD)FILE_ATTRIBUTE_READONLY;
-    basic.FileAttributes |= mode & 0222 ? 0 : FILE_ATTRIBUTE_READONLY;
-    if (basic.FileAttributes == 0)
-        basic.FileAttributes = FILE_ATTRIBUTE_NORMAL;
-    /* Zero: the times stay. They may have moved since. */
-    basic = (FILE_BASIC_INFO){ .FileAttributes = basic.FileAttributes };
-    if (e == 0 && !SetFileInformationByHandle(h, FileBasicInfo, &basic, sizeof(basic)))
-        e = names_error();
+    else if (!(basic.FileAttributes & FILE_ATTRIBUTE_DIRECTORY))
+        e = set_read_only(h, basic.FileAttributes, (mode & 0222) == 0);
     CloseHandle(h);
     return e;
 }

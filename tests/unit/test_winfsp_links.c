@@ -210,6 +210,7 @@ BOOL(WINAPI *const __imp_GetFileInformationByHandleEx)
 
 static const api_timespec newer[2] = { { .tv_sec = 1600000000 }, { .tv_sec = 1500000000 } };
 static bool is_touched; /* "/timed", before something is set of it */
+static unsigned sets;   /* attributes and times */
 
 static BOOL WINAPI set_it(HANDLE h, FILE_INFO_BY_HANDLE_CLASS what, void *info, DWORD size)
 {
@@ -217,6 +218,7 @@ static BOOL WINAPI set_it(HANDLE h, FILE_INFO_BY_HANDLE_CLASS what, void *info, 
 
     if (!real)
         find_real("SetFileInformationByHandle", &real, sizeof(real));
+    sets += what == FileBasicInfo;
     if (what == FileBasicInfo && is_touched) {
         is_touched = false;
         CHECK_EQ(ops.utimens("/timed", newer, NULL), 0);
@@ -452,8 +454,28 @@ static void test_times_and_rights(void)
     CALL(end_test());
 }
 
+/* "Read only" is another thing there: Explorer looks for a desktop.ini then. Wine does not keep it,
+ * so nothing may be set. */
+static void test_rights_of_directory(void)
+{
+    CALL(begin_test());
+    CHECK_EQ(ops.mkdir("/dir", 0755), 0);
+    CALL(make_it("/file", 100));
+    sets = 0;
+    CHECK_EQ(ops.chmod("/dir", 0755, NULL), 0);
+    CHECK_EQ(ops.chmod("/dir", 0555, NULL), 0);
+    CHECK_EQ(ops.chmod("/", 0755, NULL), 0);
+    CHECK_EQ(sets, 0);
+    CHECK_EQ(ops.chmod("/none", 0755, NULL), -ENOENT);
+    CHECK_EQ(ops.chmod("/file", 0644, NULL), 0);
+    CHECK_EQ(sets, 1);
+    CHECK(ops.unlink("/file") == 0 && ops.rmdir("/dir") == 0);
+    CALL(end_test());
+}
+
 static const struct harness_test tests[] = { TEST(links_out), TEST(links_between),
-                                             TEST(reparse_points), TEST(times_and_rights) };
+                                             TEST(reparse_points), TEST(times_and_rights),
+                                             TEST(rights_of_directory) };
 
 int main(int argc, char **argv)
 {
