@@ -11,13 +11,16 @@
  *
  * A file with several names may have one outside of the folder, and be written there. Nothing of it
  * is served, and no validator vouches for it: its reads pass, and it is cold when it is opened. Its
- * writes still have brackets: other handles may have it attached from before.
+ * writes still have brackets: other handles may have it attached from before. Names are looked for
+ * whenever the origin is asked anyway, not by a hit: no name can be made through the mount, and who
+ * makes one at the origin does what breaks it.
  *
  * Trouble: if a change cannot be announced, the pool is given up before the change is made. From
  * then on there is no hit, no bracket and no validator, and all goes to the origin. The pool is
  * then as that of a mount that was killed (docs/decisions/giving-up.md).
  */
 #include "cache.h"
+#include "handles.h"
 #include "ticker.h"
 
 #include <errno.h>
@@ -118,12 +121,22 @@ int cache_end(void)
     return e;
 }
 
-/* Once true it stays true: who has opened the file by another name may still write it. */
+int cache_stat(struct handle *h, api_stat *st)
+{
+    const int e = origin_stat_file(h->f, st);
+
+    if (e == 0 && st->st_nlink > 1 && !atomic_exchange(&h->linked, true))
+        handles_have_names(&h->id);
+    return e;
+}
+
+/* Asks the origin. Once true it stays true: who has opened the file by another name may still write
+ * it. */
 static bool has_names(struct handle *h)
 {
     api_stat st;
 
-    if (!atomic_load(&h->linked) && (origin_stat_file(h->f, &st) < 0 || st.st_nlink > 1))
+    if (!atomic_load(&h->linked) && cache_stat(h, &st) < 0)
         atomic_store(&h->linked, true);
     return atomic_load(&h->linked);
 }
@@ -180,7 +193,7 @@ static bool identify_closed(const struct handle *h, const char *path, cm_validat
 
     if (!path || !open_plain(path, &now.f, &st))
         return false;
-    same = !has_names(&now) && identify(&now, v) && now.id.hi == h->id.hi && now.id.lo == h->id.lo;
+    same = identify(&now, v) && !has_names(&now) && now.id.hi == h->id.hi && now.id.lo == h->id.lo;
     (void)origin_close(now.f);
     return same;
 }
@@ -202,17 +215,21 @@ int cache_detach(struct handle *h, const char *path)
 
 static int64_t read_origin(void *ctx, uint64_t off, void *buf, size_t len)
 {
-    const struct handle *h = ctx;
-    const int64_t n = origin_read(h->f, off, buf, len);
+    struct handle *h = ctx;
+    int64_t n;
 
+    if (has_names(h))
+        return CM_ENOTSUP; /* nothing is stored */
+    n = origin_read(h->f, off, buf, len);
     return n < 0 ? n - ORIGIN_ERROR : n;
 }
 
+/* A hit asks the origin nothing: Windows might let it wait there for what others write or flush. */
 int64_t cache_read(struct handle *h, uint64_t off, void *buf, size_t len)
 {
     int64_t n = CM_EIO;
 
-    if (is_on(h) && !has_names(h))
+    if (is_on(h) && !atomic_load(&h->linked))
         n = cm_read_through(h->file, off, buf, len, read_origin, h);
     if (n >= 0)
         return n;

@@ -32,6 +32,8 @@ void cache_attach(struct handle *h);
 /* Closes h->f, too. `path`: the file's name now, or NULL: none is known. */
 int cache_detach(struct handle *h, const char *path);
 
+/* What the file is. */
+int cache_stat(struct handle *h, api_stat *st);
 /* Bytes read or -errno; never fails because of the cache. */
 int64_t cache_read(struct handle *h, uint64_t off, void *buf, size_t len);
 /* Bytes written or -errno. */

@@ -2,7 +2,7 @@
  *
  * handles.c - which files are open.
  *
- * Owns: the list of them. Who: ops.c. Every thread.
+ * Owns: the list of them. Who: cache.c, ops.c. Every thread.
  *
  * FUSE knows it, too. But WinFsp closes no file that is open when the mount ends, and nor does
  * Linux. And WinFsp does not say which handle sets a time.
@@ -33,14 +33,26 @@ void handles_remove(struct handle *h)
     lock_give();
 }
 
+static bool is_of(const struct handle *h, const cm_file_id *id)
+{
+    return h->id.hi == id->hi && h->id.lo == id->lo && (id->hi != 0 || id->lo != 0);
+}
+
 void handles_set_times(const cm_file_id *id, const api_timespec tv[2])
 {
-    if (id->hi == 0 && id->lo == 0)
-        return;
     lock_take();
     for (struct handle *h = first; h; h = h->next)
-        if (h->id.hi == id->hi && h->id.lo == id->lo && atomic_load(&h->changed))
+        if (is_of(h, id) && atomic_load(&h->changed))
             (void)origin_set_times_of(h->f, tv);
+    lock_give();
+}
+
+void handles_have_names(const cm_file_id *id)
+{
+    lock_take();
+    for (struct handle *h = first; h; h = h->next)
+        if (is_of(h, id))
+            atomic_store(&h->linked, true);
     lock_give();
 }
 

@@ -11,6 +11,8 @@ void handles_add(struct handle *h);
 void handles_remove(struct handle *h);
 /* Sets the times by each handle that has written the file. */
 void handles_set_times(const cm_file_id *id, const api_timespec tv[2]);
+/* The file was seen with several names: nothing of it is served by any. */
+void handles_have_names(const cm_file_id *id);
 /* One of them, or NULL. */
 struct handle *handles_any(void);
 

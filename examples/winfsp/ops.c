@@ -257,7 +257,7 @@ static int op_getattr(const char *path, api_stat *st, struct fuse_file_info *fi)
 {
     struct handle *h = handle_of(fi);
 
-    return h ? origin_stat_file(h->f, st) : origin_stat(path, st);
+    return h ? cache_stat(h, st) : origin_stat(path, st);
 }
 
 static int op_chmod(const char *path, api_mode mode, struct fuse_file_info *fi)

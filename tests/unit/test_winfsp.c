@@ -147,6 +147,95 @@ static void test_name_outside(void)
     CALL(end_test());
 }
 
+/* What the origin is asked of a file that is open: what it is, and what it holds. */
+static unsigned asked;
+
+int __real_origin_stat_file(origin_file f, api_stat *st);
+int __wrap_origin_stat_file(origin_file f, api_stat *st);
+int __wrap_origin_stat_file(origin_file f, api_stat *st)
+{
+    asked++;
+    return __real_origin_stat_file(f, st);
+}
+
+int64_t __real_origin_read(origin_file f, uint64_t off, void *buf, size_t len);
+int64_t __wrap_origin_read(origin_file f, uint64_t off, void *buf, size_t len);
+int64_t __wrap_origin_read(origin_file f, uint64_t off, void *buf, size_t len)
+{
+    asked++;
+    return __real_origin_read(f, off, buf, len);
+}
+
+static void test_hits_ask_nothing(void)
+{
+    uint64_t fh, before;
+
+    CALL(begin_test());
+    CALL(make_it("/file", SIZE));
+    fh = open_it("/file", O_RDONLY);
+    for (int i = 0; i < 4; i++)
+        CALL(is_right_at(fh, 0, BLOCK));
+    before = hits();
+    asked = 0;
+    for (int i = 0; i < 4; i++)
+        CALL(is_right_at(fh, 0, BLOCK));
+    CHECK_EQ(asked, 0);
+    CHECK_EQ(hits(), before + 4);
+    close_it(fh);
+    CHECK_EQ(ops.unlink("/file"), 0);
+    CALL(end_test());
+}
+
+/* So a name that is made outside while the file is open is noticed when the origin is asked, by
+ * whatever handle: then nothing is served by any. */
+static void test_name_comes(void)
+{
+    char path[700], outside[700];
+    struct fuse_file_info fi = { 0 };
+    uint64_t fh, other, before;
+    api_stat st;
+
+    for (unsigned k = 0; k < 4; k++) {
+        CASE("noticed by %u", k);
+        CALL(begin_test());
+        (void)snprintf(path, sizeof(path), "%s/file", folder);
+        (void)snprintf(outside, sizeof(outside), "%s/outside", base);
+        CALL(make_it("/file", SIZE));
+        CALL(make_it("/another", SIZE));
+        fh = open_it("/file", O_RDONLY);
+        other = open_it("/another", O_RDONLY);
+        for (int i = 0; i < 4; i++) {
+            CALL(is_right_at(fh, LAST, 1000));
+            CALL(is_right_at(other, LAST, 1000));
+        }
+        fi.fh = k == 3 ? open_it("/file", O_RDONLY) : fh;
+        REQUIRE(make_hard_link(path, outside));
+        before = hits();
+        CALL(is_right_at(other, LAST, 1000));
+        CHECK_EQ(hits(), before + 1);
+        wrote[LAST]++;
+        CALL(write_outside(outside, LAST));
+        if (k == 0)
+            CALL(is_right_at(fh, BLOCK, 1000)); /* a miss */
+        else if (k == 1)
+            close_it(open_it("/file", O_RDONLY));
+        else
+            CHECK(ops.getattr("/file", &st, &fi) == 0 && st.st_nlink == 2);
+        CALL(is_right_at(fh, LAST, 1000));
+        CHECK_EQ(hits(), before + 1);
+        wrote[LAST]--;
+        CALL(is_right_at(other, LAST, 1000)); /* another file */
+        CHECK_EQ(hits(), before + 2);
+        close_it(fh);
+        close_it(other);
+        if (fi.fh != fh)
+            close_it(fi.fh);
+        CHECK_EQ(remove(outside), 0);
+        CHECK(ops.unlink("/file") == 0 && ops.unlink("/another") == 0);
+        CALL(end_test());
+    }
+}
+
 static unsigned seen;
 
 static int see(void *buf, const char *name, const api_stat *st, api_off off,
@@ -624,6 +713,8 @@ static void test_checkpoints(void)
 static const struct harness_test tests[] = { TEST(reads_and_writes),
                                              TEST(changes_by_reader),
                                              TEST(name_outside),
+                                             TEST(hits_ask_nothing),
+                                             TEST(name_comes),
                                              TEST(names),
                                              TEST(other_letters),
                                              TEST(attributes),

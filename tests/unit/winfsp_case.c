@@ -59,6 +59,15 @@ void write_at(uint64_t fh, int off, int len)
     CHECK_EQ(ops.write(NULL, wrote + off, (size_t)len, off, &fi), len);
 }
 
+void is_right_at(uint64_t fh, int off, int len)
+{
+    struct fuse_file_info fi = { .fh = fh };
+    char some[BLOCK];
+
+    CHECK_EQ(ops.read(NULL, some, (size_t)len, off, &fi), len);
+    CHECK_EQ(memcmp(some, wrote + off, (size_t)len), 0);
+}
+
 void is_right(uint64_t fh, int size)
 {
     struct fuse_file_info fi = { .fh = fh };

@@ -28,8 +28,8 @@ SOURCES = os.path.join(TOP, 'examples', 'winfsp')
 SWAP, POSIX, CACHE, OPS, MAIN = 'swap.c', 'swap_posix.c', 'cache.c', 'ops.c', 'main.c'
 ORIGIN, HANDLES = 'origin_posix.c', 'handles.c'
 PARTS = [CACHE, OPS, ORIGIN, HANDLES, 'announce_posix.c', 'lock_posix.c', 'ticker_posix.c']
-WRAPPED = ['cm_checkpoint', 'cm_forget', 'cm_identify_with', 'origin_close', 'origin_set_times_of',
-           'origin_write']
+WRAPPED = ['cm_checkpoint', 'cm_forget', 'cm_identify_with', 'origin_close', 'origin_read',
+           'origin_set_times_of', 'origin_stat_file', 'origin_write']
 WAIT = os.path.join(TOP, 'examples', 'wait')
 LIMIT = 120  # seconds
 
@@ -106,7 +106,17 @@ MOUNT = [
         'handles_set_times(&c.h.id, tv);', '(void)0;'),
     row('the times of all handles', 'unit times_stay', HANDLES, ' && atomic_load(&h->changed)', ''),
     row('the times of other files', 'unit times_stay', HANDLES,
-        'h->id.hi == id->hi && h->id.lo == id->lo && ', ''),
+        'if (is_of(h, id) && atomic_load(&h->changed))', 'if (atomic_load(&h->changed))'),
+    row('the names of other files', 'unit name_comes', HANDLES,
+        '        if (is_of(h, id))\n            atomic', '            atomic'),
+    row('names concern one handle', 'unit name_comes', CACHE,
+        'handles_have_names(&h->id);', '(void)0;'),
+    row('names are not looked for by a miss', 'unit name_comes', CACHE,
+        '    if (has_names(h))\n        return CM_ENOTSUP;', '    if (false)\n        return 0;'),
+    row('names are not seen in attributes', 'unit name_comes', OPS,
+        'cache_stat(h, st)', 'origin_stat_file(h->f, st)'),
+    row('each hit asks the origin', 'unit hits_ask_nothing', CACHE,
+        'if (is_on(h) && !atomic_load(&h->linked))', 'if (is_on(h) && !has_names(h))'),
     row('a mount that fails leaves it aside', 'mount fails', MAIN, 'back = (int)swap_end(&s);',
         'back = status == SWAP_OK ? (int)swap_end(&s) : 0;'),
     row('a link in a path is followed', 'leads out', ORIGIN,
