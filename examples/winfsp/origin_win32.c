@@ -179,10 +179,14 @@ void origin_end(void)
 
 /* ---- Handles --------------------------------------------------------------------------------- */
 
+/* What is opened for its bytes is opened for overlapped calls: of any other handle Windows does one
+ * call at a time, questions and flushes, too. On either kind those return when they have ended. The
+ * list of a directory would not. */
 static HANDLE open_how(const wchar_t *path, DWORD access, DWORD how, int *e)
 {
+    const DWORD kind = access & GENERIC_READ ? FILE_FLAG_OVERLAPPED : 0;
     HANDLE h = CreateFileW(path, access, SHARED, NULL, OPEN_EXISTING,
-                           FILE_FLAG_BACKUP_SEMANTICS | how, NULL);
+                           FILE_FLAG_BACKUP_SEMANTICS | kind | how, NULL);
 
     *e = h == INVALID_HANDLE_VALUE ? names_error() : 0;
     if (*e == 0 && !is_below(h)) {
@@ -264,7 +268,8 @@ static int status_error(NTSTATUS status)
     return names_error();
 }
 
-/* Opens or makes a name in its directory, wherever the path leads by then. */
+/* Opens or makes a name in its directory, wherever the path leads by then. It is for overlapped
+ * calls. */
 static HANDLE make(const char *path, ACCESS_MASK access, ULONG how, ULONG kind, int *e)
 {
     struct path p;
@@ -277,9 +282,9 @@ static HANDLE make(const char *path, ACCESS_MASK access, ULONG how, ULONG kind, 
     if (*e < 0)
         return h;
     InitializeObjectAttributes(&in, &name, OBJ_CASE_INSENSITIVE, parent, NULL);
-    status = calls.create(&h, access | FILE_READ_ATTRIBUTES | SYNCHRONIZE, &in, &io, NULL,
-                          FILE_ATTRIBUTE_NORMAL, SHARED, how,
-                          kind | FILE_SYNCHRONOUS_IO_NONALERT | FILE_OPEN_REPARSE_POINT, NULL, 0);
+    status =
+        calls.create(&h, access | FILE_READ_ATTRIBUTES | SYNCHRONIZE, &in, &io, NULL,
+                     FILE_ATTRIBUTE_NORMAL, SHARED, how, kind | FILE_OPEN_REPARSE_POINT, NULL, 0);
     CloseHandle(parent);
     if (status < 0) {
         *e = status_error(status);
@@ -319,7 +324,8 @@ int origin_open(const char *path, const struct origin_how *how, origin_file *f)
 
 int origin_reopen(origin_file f, origin_file *writer)
 {
-    const HANDLE h = ReOpenFile((HANDLE)f, GENERIC_READ | GENERIC_WRITE, SHARED, 0);
+    const HANDLE h =
+        ReOpenFile((HANDLE)f, GENERIC_READ | GENERIC_WRITE, SHARED, FILE_FLAG_OVERLAPPED);
 
     *writer = (origin_file)h;
     return h == INVALID_HANDLE_VALUE ? names_error() : 0;
@@ -330,13 +336,26 @@ int origin_close(origin_file f)
     return CloseHandle((HANDLE)f) ? 0 : names_error();
 }
 
-static OVERLAPPED at(uint64_t off)
+/* One call of the system, which reads or writes. Others of the handle go on meanwhile, so only an
+ * event of its own says that it has ended. Bytes, or -errno. */
+static int64_t transfer(HANDLE h, uint64_t off, void *into, const void *from, size_t len)
 {
-    OVERLAPPED o = { 0 };
+    const DWORD part = (DWORD)(len < CALL_MAX ? len : CALL_MAX);
+    OVERLAPPED o = { .Offset = (DWORD)off, .OffsetHigh = (DWORD)(off >> 32) };
+    DWORD n = 0;
+    int64_t e = 0;
 
-    o.Offset = (DWORD)off;
-    o.OffsetHigh = (DWORD)(off >> 32);
-    return o;
+    o.hEvent = CreateEventW(NULL, TRUE, FALSE, NULL);
+    if (!o.hEvent)
+        return names_error();
+    if ((!(into ? ReadFile(h, into, part, NULL, &o) : WriteFile(h, from, part, NULL, &o)) &&
+         GetLastError() != ERROR_IO_PENDING) ||
+        !GetOverlappedResult(h, &o, &n, TRUE)) {
+        e = GetLastError() == ERROR_HANDLE_EOF ? 0 : names_error();
+        n = 0;
+    }
+    CloseHandle(o.hEvent);
+    return e < 0 ? e : (int64_t)n;
 }
 
 int64_t origin_read(origin_file f, uint64_t off, void *buf, size_t len)
@@ -344,17 +363,12 @@ int64_t origin_read(origin_file f, uint64_t off, void *buf, size_t len)
     size_t done = 0;
 
     while (done < len) {
-        OVERLAPPED o = at(off + done);
-        const size_t part = len - done < CALL_MAX ? len - done : CALL_MAX;
-        DWORD n = 0;
-        if (!ReadFile((HANDLE)f, (char *)buf + done, (DWORD)part, &n, &o)) {
-            if (GetLastError() != ERROR_HANDLE_EOF)
-                return names_error();
-            n = 0;
-        }
+        const int64_t n = transfer((HANDLE)f, off + done, (char *)buf + done, NULL, len - done);
+        if (n < 0)
+            return n;
         if (n == 0)
             break;
-        done += n;
+        done += (size_t)n;
     }
     return (int64_t)done;
 }
@@ -364,12 +378,11 @@ int64_t origin_write(origin_file f, uint64_t off, const void *buf, size_t len)
     size_t done = 0;
 
     while (done < len) {
-        OVERLAPPED o = at(off + done);
-        const size_t part = len - done < CALL_MAX ? len - done : CALL_MAX;
-        DWORD n = 0;
-        if (!WriteFile((HANDLE)f, (const char *)buf + done, (DWORD)part, &n, &o) || n == 0)
-            return done ? (int64_t)done : names_error();
-        done += n;
+        const int64_t n =
+            transfer((HANDLE)f, off + done, NULL, (const char *)buf + done, len - done);
+        if (n <= 0)
+            return done ? (int64_t)done : n < 0 ? n : -EIO;
+        done += (size_t)n;
     }
     return (int64_t)done;
 }

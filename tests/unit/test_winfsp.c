@@ -15,14 +15,6 @@
 
 #include "../../examples/winfsp/announce.h"
 
-static uint64_t hits(void)
-{
-    cm_stats_data s = CM_STATS_INIT;
-
-    CHECK_EQ(cm_pool_stats(pool, &s), 0);
-    return s.hit_blocks;
-}
-
 static void test_reads_and_writes(void)
 {
     struct fuse_file_info fi = { 0 };

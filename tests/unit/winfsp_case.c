@@ -36,6 +36,14 @@ void end_test(void)
     CHECK(os_remove_dir(folder) && os_remove_dir(base));
 }
 
+uint64_t hits(void)
+{
+    cm_stats_data s = CM_STATS_INIT;
+
+    CHECK_EQ(cm_pool_stats(pool, &s), 0);
+    return s.hit_blocks;
+}
+
 uint64_t open_it(const char *path, int flags)
 {
     struct fuse_file_info fi = { .flags = flags };

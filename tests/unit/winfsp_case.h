@@ -29,6 +29,7 @@ extern char wrote[SIZE];
 
 void begin_test(void);
 void end_test(void);
+uint64_t hits(void); /* blocks */
 uint64_t open_it(const char *path, int flags);
 void close_it(uint64_t fh);
 void write_at(uint64_t fh, int off, int len);
