@@ -18,7 +18,6 @@ waits in _Pool.unended until a call ends. The interpreter's own lock is free dur
 """
 import collections
 import errno
-import hashlib
 import io
 import logging
 import operator
@@ -28,10 +27,11 @@ import time
 import weakref
 
 from ._binding import ffi, lib
+from ._error import AccessError, Error, ExistsError, NotFoundError  # noqa: F401: for users
+from ._error import check as _check
+from ._origin import SIZE_UNKNOWN, _id_of_key, _name, _Object, _Path, _validator
 
 __all__ = ["open", "Cache", "File", "Error", "now", "version"]
-SIZE_UNKNOWN = lib.CM_SIZE_UNKNOWN
-LONG_AGO = 1  # CM_CHANGED_LONG_AGO: an origin that takes care of its own power cuts
 POLICIES = {"auto": 0, "s3r": 1, "gclock": 2}
 SEALED = {0: False, 1: True, 2: "encrypted"}
 DURABILITIES = {1: "volatile", 2: "pagecache", 3: "dax", 4: "checkpoint"}
@@ -52,53 +52,6 @@ def now():
 def version():
     """Of the library that is running."""
     return ffi.string(lib.cm_version()).decode()
-
-
-class Error(OSError):
-    """What the library says: `code` is a CM_E* number and `name` its name, as "CM_EOWNED". `errno`
-    is set where the system has the same error, else None. Three have the type of Python's own
-    error, too: see KINDS."""
-
-    def __init__(self, code, where, more=""):
-        self.code, self.where, self.more = code, where, more
-        self.name = ffi.string(lib.cm_errname(code)).decode()
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode()  # as in a repr
-                       for c in more or ffi.string(lib.cm_strerror(code)).decode())
-        self.text = "%r: %s (%s)" % (where, text, self.name)
-        super().__init__(self.text)
-        if code in ERRNOS:
-            self.errno, self.strerror = ERRNOS[code], text
-
-    def __str__(self):
-        return self.text
-
-    def __reduce__(self):
-        return type(self), (self.code, self.where, self.more)
-
-
-class NotFoundError(Error, FileNotFoundError):
-    """CM_ENOENT."""
-
-
-class ExistsError(Error, FileExistsError):
-    """CM_EEXIST."""
-
-
-class AccessError(Error, PermissionError):
-    """CM_EACCES."""
-
-
-KINDS = {lib.CM_ENOENT: NotFoundError, lib.CM_EEXIST: ExistsError, lib.CM_EACCES: AccessError}
-# Not EINVAL and EROFS: Sync takes them for an answer of the origin's fsync.
-ERRNOS = {lib.CM_ENOENT: errno.ENOENT, lib.CM_EEXIST: errno.EEXIST, lib.CM_EACCES: errno.EACCES,
-          lib.CM_ENOSPC: errno.ENOSPC, lib.CM_ENOMEM: errno.ENOMEM, lib.CM_EIO: errno.EIO,
-          lib.CM_EBUSY: errno.EBUSY, lib.CM_EOWNED: errno.EBUSY, lib.CM_ENOTSUP: errno.ENOTSUP}
-
-
-def _check(result, where, more=""):
-    if result < 0:
-        raise KINDS.get(result, Error)(result, where, more)
-    return result
 
 
 # ---- Callbacks of the library -------------------------------------------------------------------
@@ -150,118 +103,6 @@ def cachemax_progress(ctx, done, total):
 @ffi.def_extern()
 def cachemax_log(ctx, level, text):
     ffi.from_handle(ctx).log(level, ffi.string(text))
-
-
-# ---- Identity -----------------------------------------------------------------------------------
-
-def _name(text, what):
-    """Bytes for the library, whose names end at the first NUL. As open() of Python has it."""
-    text = os.fsencode(text)
-    if b"\0" in text:
-        raise ValueError("embedded null byte in " + what)
-    return text
-
-
-def _id_of_key(key):
-    if isinstance(key, str):
-        key = key.encode()
-    if not isinstance(key, int):
-        key = int.from_bytes(hashlib.blake2b(key, digest_size=16).digest(), "big") or 1
-    if not 0 < key < 1 << 128:
-        raise ValueError("a number as key must be from 1 to 2**128 - 1")
-    return ffi.new("cm_file_id *", (key >> 64, key & ((1 << 64) - 1)))
-
-
-def _validator(proof, size, taken_at, racy=False):
-    v = ffi.new("cm_validator *")
-    lib.cm_validator_init(v, ffi.sizeof("cm_validator"))
-    proof = proof.encode() if isinstance(proof, str) else proof or b""
-    lib.cm_validator_set_proof(v, proof, len(proof))
-    v.taken_at = lib.cm_now() if taken_at is None else taken_at
-    v.size = SIZE_UNKNOWN if size is None else size
-    v.changed_ns, v.racy = LONG_AGO, lib.CM_RACY_TIMES if racy else 0
-    return v
-
-
-class _Path:
-    """A file of the system as origin."""
-    may_end_early = True  # others may truncate it at any time
-    has_one_version = True  # that of now
-
-    def __init__(self, path, volume_id, sole_writer):
-        self.where, self.sole_writer = os.fsdecode(path), sole_writer
-        self.volume = ffi.NULL if volume_id is None else ffi.new(
-            "char[]", _name(volume_id.encode(), "volume_id"))
-        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-
-    def identify(self):
-        options, file_id = ffi.new("cm_identify_options *"), ffi.new("cm_file_id *")
-        v = ffi.new("cm_validator *")
-        lib.cm_validator_init(v, ffi.sizeof("cm_validator"))
-        lib.cm_identify_options_init(options, ffi.sizeof("cm_identify_options"))
-        options.volume_id = self.volume
-        if self.sole_writer:
-            options.flags = lib.CM_IDENTIFY_SOLE_WRITER
-        _check(lib.cm_identify_with(self.fd, options, file_id, v), self.where)
-        return file_id, v
-
-    def into(self, offset, memory):
-        done = 0
-        while done < len(memory):
-            n = os.preadv(self.fd, [memory[done:]], offset + done)
-            if n == 0:
-                break
-            done += n
-        return done
-
-    def size(self):
-        return os.fstat(self.fd).st_size
-
-    def close(self):
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self):  # a signal handler raised before a File had it
-        if hasattr(self, "fd"):
-            self.close()
-
-
-class _Object:
-    """Anything that read(offset, length) reads, as origin."""
-    may_end_early = has_one_version = False
-
-    def __init__(self, key, read, proof, size, taken_at):
-        self.where, self.read = key if isinstance(key, bytes) else str(key), read
-        self.id = _id_of_key(key)
-        self.set_proof(proof, size, taken_at)
-
-    def set_proof(self, proof, size, taken_at):
-        if proof and not callable(proof) and taken_at is None:
-            raise TypeError("a proof needs taken_at: now() from before it was asked for; or give a "
-                            "function as proof, which asks for it")
-        self.proof = proof, size, taken_at
-
-    def identify(self):
-        proof, size, taken_at = self.proof
-        if callable(proof):
-            taken_at, proof = lib.cm_now(), proof()
-            if isinstance(proof, tuple):
-                proof, size = proof
-        return self.id, _validator(proof, size, taken_at)
-
-    def into(self, offset, memory):
-        data = self.read(offset, len(memory))
-        if len(data) > len(memory):
-            raise ValueError("the origin returned more than it was asked for")
-        memory[:len(data)] = data
-        return len(data)
-
-    def size(self):
-        return None  # what came with the proof may have changed: own writes move the end
-
-    def close(self):
-        pass
 
 
 # ---- The cache ----------------------------------------------------------------------------------
