@@ -30,6 +30,7 @@ DECLARATIONS = """
 #define CM_ECALLBACK ...
 #define CM_EFORKED ...
 #define CM_EABSENT ...
+#define CM_EMOVED ...
 #define CM_ENOTSUP ...
 #define CM_EKEY ...
 #define CM_RACY_TIMES ...
@@ -102,9 +103,9 @@ int cm_file_get_info(cm_file *, cm_file_info *);
 int cm_file_lookup(cm_cache *, const cm_file_id *, cm_validator *, cm_file_info *);
 int cm_validator_equal(const cm_validator *, const cm_validator *);
 int64_t cm_file_cached(cm_file *, uint64_t, uint64_t);
-int64_t cm_read_whole(cm_file *, uint64_t, void *, size_t, uint32_t);
-int64_t cm_read_through(cm_file *, uint64_t, void *, size_t,
-                        int64_t (*)(void *, uint64_t, void *, size_t), void *);
+int64_t cachemax_read_whole(cm_file *, uint64_t, void *, size_t, uint64_t);
+int64_t cm_read_through_version(cm_file *, uint64_t, void *, size_t, uint64_t *,
+                                int64_t (*)(void *, uint64_t, void *, size_t), void *);
 int cm_warm(cm_file *, uint64_t, uint64_t, const cm_warm_options *,
             int64_t (*)(void *, uint64_t, void *, size_t), void *, cm_warm_report *);
 int cm_write_begin(cm_file *, uint64_t, uint64_t, cm_bracket *);
@@ -134,7 +135,7 @@ extern "Python" void cachemax_log(void *, int, const char *);
 
 
 # A close and the note that it has closed are one step for Python: no signal comes between them.
-CLOSE = """
+OWN = """
 static int cachemax_close(cm_cache **c)
 {
     int e = *c ? cm_close(*c) : 0;
@@ -148,6 +149,16 @@ static int cachemax_file_close(cm_file **f)
     if (e == 0)
         *f = NULL;
     return e;
+}
+/* cm_read_whole() of one version; 0: of any. No version comes back, so a look after it is enough:
+ * the file has had the wanted one all the time. */
+static int64_t cachemax_read_whole(cm_file *f, uint64_t offset, void *to, size_t len,
+                                   uint64_t version)
+{
+    cm_file_info info = CM_FILE_INFO_INIT;
+    int64_t n = cm_read_whole(f, offset, to, len, 0);
+    int e = n >= 0 && version ? cm_file_get_info(f, &info) : 0;
+    return e ? e : n >= 0 && version && info.incarnation != version ? CM_EMOVED : n;
 }
 """
 
@@ -226,4 +237,4 @@ def how():
 ffi = cffi.FFI()
 ffi.cdef(DECLARATIONS)
 text, arguments = how()
-ffi.set_source("cachemax._binding", text + CLOSE, **arguments)
+ffi.set_source("cachemax._binding", text + OWN, **arguments)

@@ -15,6 +15,12 @@ fork() a lock may be held by nobody. So run() has no lock: it makes its note fir
 whether the cache or the file is closed; who closes says so first and looks then for notes. A File
 that is closed while another thread reads, or where the library cannot be called (in a callback),
 waits in _Pool.unended until a call ends. The interpreter's own lock is free during the calls.
+
+Versions. All Files of one origin share what is cached, and each may have another proof: the origin
+changes, and a File that is opened later finds the new version. The older one may read the old
+version of its origin all the same. So each File knows the number of the version that its own proof
+is of (_bind), and it gets and stores blocks of this version alone. If the library has another one,
+the File reads its origin beside the cache.
 """
 import collections
 import errno
@@ -37,6 +43,9 @@ SEALED = {0: False, 1: True, 2: "encrypted"}
 DURABILITIES = {1: "volatile", 2: "pagecache", 3: "dax", 4: "checkpoint"}
 NOTE_TRIES = 50  # of 10 ms: until the times of a file that was written are old enough (20 ms)
 PIECE = 1 << 20  # of reads up to the end of a file
+BLOCK = 4096
+TRIES = 3  # of a read, if the file gets another version meanwhile and again has the wanted one
+ANY = 0  # all versions are right: the origin has only that of now
 BRACKET = "a bracket is open (File.abort() ends those whose owner is gone)"
 _FAILED = -1001  # no error of the library is below -1000
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING}
@@ -320,6 +329,8 @@ class Cache:
         """Forgets a File or a key, durably. A path is no key: of a file of the system give the
         File."""
         self._call(lib.cm_forget, which._id if isinstance(which, File) else _id_of_key(which))
+        if isinstance(which, File) and which._pool is self._pool:
+            which._bind(nothing_known=True)
 
     def checkpoint(self):
         """Call it every few seconds. It stores what waits in memory and is read often. On ext4,
@@ -383,6 +394,9 @@ class File(io.RawIOBase):
 
     pread() is for threads that share it; read() and seek() move one position for all."""
     _ended, _abandoned, _position = True, False, 0  # until it is open
+    # What was presented last, and what reads the origin as of then. The number of the version that
+    # this is, or None if the library has another one. Each is set in one step.
+    _presented, _version = None, (None, None)
 
     def __init__(self, cache, source, flags=0):
         super().__init__()
@@ -396,27 +410,92 @@ class File(io.RawIOBase):
             raise
 
     def _open(self, flags):
-        self._id, validator = self._source.identify()
-        rc = self._cache._call(lib.cm_file_open, self._id, validator, flags, self.cell)
+        self._id, *presented = self._source.identify()
+        self._presented = presented
+        rc = self._cache._call(lib.cm_file_open, self._id, presented[0], flags, self.cell)
         self._ends.append(True)
         self._ended = False
+        is_bound = self._bind()
         for _ in range(3):  # what it proves may be older than a bracket that has just ended
             if rc != lib.CM_IGNORED:
                 return
-            rc = self._revalidate()
-        if rc == lib.CM_IGNORED and not self._source.has_one_version and not self._is_of(validator):
+            rc, is_bound = self._revalidate()
+        # Else two threads that prove nothing could store two versions under none.
+        if rc == lib.CM_IGNORED and not is_bound:
             raise Error(rc, self._source.where, "the proof is too old: ask for it again")
 
-    def _is_of(self, validator):
-        """Is what is attached the version of this validator? Else two threads that prove nothing
-        could store two versions under none."""
-        known = ffi.new("cm_validator *")
-        lib.cm_validator_init(known, ffi.sizeof("cm_validator"))
-        rc = self._pool.run(None, lib.cm_file_lookup, self._id, known, ffi.NULL)
-        return rc == 0 and lib.cm_validator_equal(known, validator)
+    def _revalidate(self):
+        """(What the library says, has it the version that is read here)."""
+        def present(file):  # in the call, so the origin is not closed meanwhile
+            self._presented = presented = self._source.identify()[1:]
+            self._version = None, None
+            return lib.cm_file_revalidate(file, presented[0])
+        return self._call(present), self._bind()
 
-    def _revalidate(self):  # in the call, so the origin is not closed meanwhile
-        return self._call(lambda file: lib.cm_file_revalidate(file, self._source.identify()[1]))
+    # ---- Its version, among those of others that have it open ----
+
+    def _bind(self, proof=None, again=False, nothing_known=False):
+        """Finds out whether the library has the version that was presented last (or that of this
+        proof), and its number. What it has, and what proves that, are asked for in one call.
+        `again`: some time has gone by, so a racy proof is none. `nothing_known`: what the library
+        knew was dropped. If nobody has presented another one since, nobody will find later what is
+        stored."""
+        own, into = self._presented
+        if self._source.has_one_version:
+            self._version = ANY, into
+            return True
+        own = own if proof is None else proof
+        known, info = ffi.new("cm_validator *"), self._new_info()
+        lib.cm_validator_init(known, ffi.sizeof("cm_validator"))
+        rc = self._pool.run(None, lib.cm_file_lookup, self._id, known, info)
+        if lib.cm_validator_equal(known, own):
+            is_own = not (again and (known.racy or own.racy))
+        else:  # a validator without a proof is equal to none, itself included
+            is_own = not lib.cm_validator_equal(known, known) and (
+                nothing_known or not lib.cm_validator_equal(own, own))
+        if rc == 0 and is_own:
+            self._presented = own, into
+            self._version = info.incarnation or None, into  # 0: nothing of it can be cached
+        elif proof is None:
+            if again and self._version[0]:
+                self._say_moved()
+            self._version = None, None
+        return rc == 0 and is_own
+
+    def _say_moved(self):
+        _logger.warning("%r: others have presented a newer version; this file is read without the "
+                        "cache until revalidate()", self._source.where)
+
+    def _own_info(self):
+        """What the library knows of the version that is read here. None: it has another one."""
+        for _ in range(TRIES):
+            info = self._info()
+            if self._version[0] in (ANY, info.incarnation):
+                return info
+            if not self._bind(again=True):
+                break
+            if self._version[0] is None:
+                return info  # it is not cached at all
+        return None
+
+    def _origin_of_version(self):
+        """The origin for cm_warm(), which would go on with another version. Its callback must not
+        ask which one that is, so another thread does."""
+        (version, origin), where = self._version, self._source.where
+
+        def into(offset, memory):
+            def look():
+                try:
+                    seen.append(self._info().incarnation)
+                except (ValueError, Error):
+                    pass  # it is closed
+            seen, thread = [], threading.Thread(target=look, daemon=True)
+            thread.start()
+            thread.join()
+            if seen != [version]:
+                raise Error(lib.CM_EMOVED, where)
+            return origin(offset, memory)
+        return origin if version == ANY else into
 
     def _call(self, function, *arguments):
         return _check(self._pool.run(self, function, *arguments), self._source.where)
@@ -540,12 +619,17 @@ class File(io.RawIOBase):
     @property
     def size(self):
         """In bytes; None: not known before the end was read."""
-        size = self._info().size
+        size = (self._own_info() or self._presented[0]).size
         return self._source.size() if size == SIZE_UNKNOWN else size
 
-    def _info(self):
+    @staticmethod
+    def _new_info():
         info = ffi.new("cm_file_info *")
         info.struct_size = ffi.sizeof("cm_file_info")
+        return info
+
+    def _info(self):
+        info = self._new_info()
         self._call(lib.cm_file_get_info, info)
         return info
 
@@ -558,16 +642,46 @@ class File(io.RawIOBase):
         return result
 
     def _read(self, offset, to, length):
+        for _ in range(TRIES):
+            version, origin = self._version
+            n = lib.CM_EMOVED if version is None else self._read_version(
+                version, offset, to, length, origin)
+            if n != lib.CM_EMOVED:
+                return n
+            if not self._bind(again=True):
+                break
+        return self._read_beside(offset, to, length)
+
+    def _read_version(self, version, offset, to, length, origin):
         """A hit goes straight to memory of the caller. A miss does not: its other threads might
-        change what is stored from there."""
-        n = self._pool.run(self, lib.cm_read_whole, offset, to, length, 0)
+        change what is stored from there. CM_EMOVED: the library has another version."""
+        n = self._pool.run(self, lib.cachemax_read_whole, offset, to, length, version)
+        if n == lib.CM_EMOVED:
+            return n
         if n != lib.CM_EABSENT:
             return _check(n, self._source.where)
-        own, call = _memory("char[]", length), _Call(self._source.into)
-        handle = ffi.new_handle(call)
-        n = call.result(self._pool.run(self, lib.cm_read_through, offset, own, length,
-                                       lib.cachemax_origin, handle), self._source.where)
+        own, call = _memory("char[]", length), _Call(origin)
+        handle, wanted = ffi.new_handle(call), ffi.new("uint64_t *", version)
+        n = self._pool.run(self, lib.cm_read_through_version, offset, own, length, wanted,
+                           lib.cachemax_origin, handle)
+        if n == lib.CM_EMOVED and call.failed is None:
+            return n
+        n = call.result(n, self._source.where)
         ffi.memmove(to, own, n)
+        return n
+
+    def _read_beside(self, offset, to, length):
+        """The origin alone, in whole blocks, as the library asks for them."""
+        before = offset % BLOCK
+        length = min(length, PIECE)
+        count = (before + length + BLOCK - 1) // BLOCK * BLOCK
+        own = _memory("char[]", count)
+
+        def read(_):  # in a call, so the origin is not closed meanwhile
+            with memoryview(ffi.buffer(own, count)) as memory:
+                return self._presented[1](offset - before, memory)
+        n = max(0, min(length, self._pool.run(self, read) - before))
+        ffi.memmove(to, own + before, n)
         return n
 
     def _read_to_end(self, offset, to, length):
@@ -617,6 +731,8 @@ class File(io.RawIOBase):
 
     def cached(self, offset=0, length=None):
         """How many bytes of the range are cached."""
+        if self._own_info() is None:
+            return 0
         return self._call(lib.cm_file_cached, offset, SIZE_UNKNOWN if length is None else length)
 
     def warm(self, offset=0, length=None, bytes_per_second=0, progress=None, verify=False):
@@ -625,7 +741,10 @@ class File(io.RawIOBase):
         compared with the origin, too; "differed" says how many bytes were of wrong blocks."""
         options = ffi.new("cm_warm_options *")
         lib.cm_warm_options_init(options, ffi.sizeof("cm_warm_options"))
-        call, report = _Call(self._source.into, progress), ffi.new("cm_warm_report *")
+        if self._own_info() is None:
+            raise Error(lib.CM_EMOVED, self._source.where)
+        call = _Call(self._origin_of_version(), progress)
+        report = ffi.new("cm_warm_report *")
         handle = ffi.new_handle(call)
         options.flags = lib.CM_WARM_VERIFY if verify else 0
         options.bytes_per_second, options.progress = bytes_per_second, lib.cachemax_progress
@@ -643,7 +762,7 @@ class File(io.RawIOBase):
         proof is too old: take a new one."""
         if proof is not None:
             self._source.set_proof(proof, size, taken_at)
-        return self._revalidate() != lib.CM_IGNORED
+        return self._revalidate()[0] != lib.CM_IGNORED
 
     def invalidate(self, offset=0, length=None):
         """Somebody else has changed this part of the origin."""
@@ -662,6 +781,7 @@ class File(io.RawIOBase):
         """Ends all brackets of the file, for an owner that is gone: a thread that has died, or a
         signal handler that has raised right at the end of a `with`. Forgets what is cached."""
         self._call(lib.cm_file_abort)
+        self._bind(nothing_known=True)
 
     def sync_bracket(self):
         """Sync the origin in a `with` of it; an exception there says that it failed."""
@@ -701,6 +821,10 @@ class Bracket:
             self._file._pool.run(self._file, end, ffi.NULL)
         self._open.id = 0
         _check(rc, self._file._source.where)
+        if after:
+            self._file._bind(after)
+        else:
+            self._file._presented[0].size = SIZE_UNKNOWN  # the write may have moved the end
 
     def changed(self, proof, size=None, taken_at=None):
         """The proof after the write. `taken_at`: as for object(); None: it was asked for just now,

@@ -41,7 +41,8 @@ def _validator(proof, size, taken_at, racy=False):
 
 
 class _Path:
-    """A file of the system as origin."""
+    """A file of the system as origin. identify() of an origin returns its id, a validator, and a
+    function (offset, memory) that reads the origin as of then."""
     may_end_early = True  # others may truncate it at any time
     has_one_version = True  # that of now
 
@@ -60,7 +61,7 @@ class _Path:
         if self.sole_writer:
             options.flags = lib.CM_IDENTIFY_SOLE_WRITER
         check(lib.cm_identify_with(self.fd, options, file_id, v), self.where)
-        return file_id, v
+        return file_id, v, self.into
 
     def into(self, offset, memory):
         done = 0
@@ -105,7 +106,7 @@ class _Object:
             taken_at, proof = lib.cm_now(), proof()
             if isinstance(proof, tuple):
                 proof, size = proof
-        return self.id, _validator(proof, size, taken_at)
+        return self.id, _validator(proof, size, taken_at), self.into
 
     def into(self, offset, memory):
         data = self.read(offset, len(memory))

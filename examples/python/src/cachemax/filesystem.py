@@ -22,6 +22,7 @@ fork-safe"). A file that its parent has opened here fails (CM_EFORKED).
 """
 import datetime
 import errno
+import functools
 import io
 import logging
 import os
@@ -216,7 +217,8 @@ class _Remote:
             if state != self.state:
                 self.close()  # it may read the old version
             self.state, self.length, self.etag = state, state[1], info.get("ETag")
-        return self.id, cachemax._validator(state[0], self.length, taken_at, racy)
+        return (self.id, cachemax._validator(state[0], self.length, taken_at, racy),
+                functools.partial(self.into, state=state))
 
     def open(self):
         if _web.is_web(self.web):
@@ -248,8 +250,8 @@ class _Remote:
                 len(data), count), self.where)
         return data, False
 
-    def into(self, offset, memory):
-        state = self.state
+    def into(self, offset, memory, state):
+        """`state`: what was proven when the read began. The bytes must be of that."""
         try:
             done, proven = self.read(offset, memory)
         except _web.Unclear as e:
@@ -261,7 +263,7 @@ class _Remote:
             except Exception as e:  # of the target
                 self.changed = True
                 raise _Changed("%r: %s" % (self.where, e)) from e
-        if self.changed:
+        if self.changed or self.state != state:
             raise _Changed("%r has changed while it is open" % self.where)
         return done
 
@@ -275,6 +277,13 @@ class _Remote:
 
 
 class _RemoteFile(cachemax.File):
+    def _say_moved(self):
+        pass  # _read() does
+
+    def _read_beside(self, offset, to, length):
+        self._source.changed = True
+        raise _Changed("%r: others have found a newer version" % self._source.where)
+
     def _read(self, offset, to, length):
         if not self._source.changed:
             try:
