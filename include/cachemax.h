@@ -801,6 +801,11 @@ enum {
  * validator as cm_file_revalidate() does. Blocks cached earlier are kept if three conditions hold:
  * the validator equals the recorded one, neither of them is racy (CM_EXCLUSIVE ignores that), and
  * no unsynced write of their region was lost in a crash.
+ * OTHERS  A newer validator of a second open gives the file another version for all that have it
+ * open. If an origin_read of the first one still reads the older version (it asks for its ETag, or
+ * the answer of before goes on), its bytes are stored as those of the newer version, for good. So
+ * read with cm_read_through_version() in such a program. After the open cm_file_lookup() tells the
+ * incarnation, and the validator that it belongs to: compare that with your own.
  * SIZE  The size is that of the validator. If that is not known, it is the recorded one, if there
  * is one and the blocks are kept. Else the first fill with CM_FILL_EOF tells it, or a later
  * validator; nothing is forgotten then.
@@ -1187,8 +1192,9 @@ CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t 
  * cm_read_through() returns a negative error unchanged (cm_warm(): no less than INT_MIN); use
  * values below -1000, because the library's own are never below that. It reads what the origin has
  * now. If it is bound to an older version it must fail, unless a version is wanted
- * (cm_read_through_version, cm_request.incarnation). off, len and buf are multiples of 4096, so an
- * O_DIRECT descriptor works. No lock is held. The callback must not call back into the same cache.
+ * (cm_read_through_version, cm_request.incarnation): see OTHERS at cm_file_open(). off, len and buf
+ * are multiples of 4096, so an O_DIRECT descriptor works. No lock is held. The callback must not
+ * call back into the same cache.
  * If it returns more than len, the result is CM_EINVAL, and nothing is stored. If its thread ends
  * in it (cancelled, pthread_exit), or an exception leaves it, nothing is stored, and the readers
  * that waited for the read go to the origin themselves. If it never returns, they do so after

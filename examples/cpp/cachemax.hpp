@@ -140,7 +140,9 @@ class cache
     std::shared_ptr<pool_> pool;
 };
 
-/* info().kept says whether it is warm. */
+/* info().kept says whether it is warm. Objects with one id stand for one file of the library: a
+ * newer validator of one of them holds for all. If the `origin` of another one may still read the
+ * older version, use cm_read_through_version(get(), ...): see cm_file_open(), OTHERS. */
 class file
 {
   public:
