@@ -14,6 +14,7 @@ After each read of the target its info is asked for again, before the bytes are 
 changed, they are not, and the file is read without the cache from then on. From the web that is
 left out if the answer has the ETag. (_web.py reads from there.) When a file is closed after a read
 of the target, its info is asked for once more, and if it has changed, what was stored is forgotten.
+A file that was opened before another one found a newer version is read without the cache, too.
 Trouble with the pool never fails a read: the file is then read without it, and a warning is logged.
 One process owns a pool at a time. Within a process all share it, until the process ends. A child of
 fork() opens pools of its own, for file systems that it makes itself. One that its parent has made
