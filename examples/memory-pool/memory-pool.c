@@ -26,6 +26,9 @@
  *
  * Read next: include/cachemax.h, cm_open_memory(); docs/embedding.md, "In memory that you mapped".
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* memfd_create */
+#endif
 #include <cachemax.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -25,6 +25,7 @@
  *
  * Read next: docs/embedding.md, "Write", and include/cachemax.h, "Writing: brackets".
  */
+#define _XOPEN_SOURCE 700 /* pread, read-write locks */
 #include <cachemax.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -25,6 +25,7 @@
  * Read next: include/cachemax.h, "Zero copy"; ../event-loop, which does it in steps, for many
  * clients at once.
  */
+#define _XOPEN_SOURCE 700 /* pread */
 #include <cachemax.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -93,6 +93,11 @@ for round in cold warm; do
   check "the README's program: $round" bash -c \
     '"$1/through" "$1/data" "$1/pool" | cmp - "$1/data"' - "$work"
 done
+# A program that is copied brings no flags of this build.
+for name in memory-pool object-store objects page-store writev; do
+  check "$name: compiles as plain C11" "$compiler" -std=c11 -Wall -Wextra -Wpedantic -Werror \
+    -I "$work/include" -fsyntax-only "$top/examples/$name/$name.c"
+done
 if command -v c++ >/dev/null; then
   mkdir -p "$work/b/examples/cpp" "$work/b/src/tool"
   check "the C++ sample: compiles" c++ -I "$work/include" -o "$work/b/examples/cpp/cpp-sample" \
