@@ -365,7 +365,8 @@ int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t do
     int e = cm_enter_cache(c);
     if (e)
         return e;
-    if (!cm_can_give_result(report) || (flags & ~(uint32_t)(CM_CHECK_REPAIR | CM_CHECK_METADATA)))
+    if ((report && !cm_can_give_result(report)) ||
+        (flags & ~(uint32_t)(CM_CHECK_REPAIR | CM_CHECK_METADATA)))
         return CM_EINVAL;
     if (c->readonly && (flags & CM_CHECK_REPAIR))
         return CM_EREADONLY;
@@ -380,7 +381,8 @@ int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t do
     cm_callback_begin(c, &k.frame);
     cm_plat_call(run_check, &k, end_check, &k); /* progress may end the thread: no lock is held */
     end_check(&k);
-    (void)cm_give_result(report, &r, sizeof(r)); /* struct_size was checked above */
+    if (report)
+        (void)cm_give_result(report, &r, sizeof(r)); /* struct_size was checked above */
     cm_report_trouble(c);
     return cm_cache_whole(c) ? CM_ETRUNCATED : k.result;
 }

@@ -350,7 +350,7 @@ static void test_null_arguments(void)
     CHECK_EQ(cm_file_get_info(f, NULL), CM_EINVAL);
     CHECK_EQ(cm_get_info(p.c, NULL), CM_EINVAL);
     CHECK_EQ(cm_stats(p.c, NULL), CM_EINVAL);
-    CHECK_EQ(cm_check(p.c, 0, NULL, NULL, NULL), CM_EINVAL);
+    CHECK_EQ(cm_check(p.c, 4, NULL, NULL, NULL), CM_EINVAL);
     CHECK_EQ(cm_forget(p.c, NULL), CM_EINVAL);
     CHECK_EQ(cm_forget(p.c, &zero), CM_EINVAL);
     CHECK_EQ(cm_file_open(p.c, NULL, NULL, 0, &g), CM_EINVAL);

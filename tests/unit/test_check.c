@@ -482,6 +482,18 @@ static int on_progress(void *ctx, uint64_t done, uint64_t total)
     return ++g->calls == g->stop_at;
 }
 
+/* A caller that wants only the result. */
+static void test_no_report(void)
+{
+    struct pool p;
+    (void)make(&p);
+    CHECK_EQ(cm_check(p.c, 0, NULL, NULL, NULL), 0);
+    payload_of(p.c, 3)[9] ^= 1;
+    CHECK_EQ(cm_check(p.c, 0, NULL, NULL, NULL), CM_DAMAGED);
+    CHECK_EQ(cm_check(p.c, CM_CHECK_REPAIR, NULL, NULL, NULL), 0);
+    pool_end(&p);
+}
+
 static void test_progress(void)
 {
     struct pool p;
@@ -592,6 +604,7 @@ static const struct harness_test tests[] = {
     TEST(damaged_super),
     TEST(would_empty),
     TEST(unreadable),
+    TEST(no_report),
     TEST(progress),
     TEST(cancelled_repair),
     TEST(online),
