@@ -184,6 +184,9 @@ bool cm_file_replaced(const struct cm_plat_file *f, const char *path);
 /* Logs what is new: trouble with the whole pool once, damage as cm_say_damage(). No lock is held.
  */
 void cm_say_trouble(cm_cache *c);
+/* Has it happened, and not been said (enum cm_say)? From now on it is said: one thread gets true.
+ */
+bool cm_is_unsaid(uint32_t *flag);
 static inline void cm_report_trouble(cm_cache *c)
 {
     if ((at_load_relaxed(&c->broken) | at_load_relaxed(&c->failing) | at_load_relaxed(&c->suspect) |

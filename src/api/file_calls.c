@@ -43,9 +43,32 @@ static void say_racy(cm_cache *c, const cm_validator *v, uint32_t flags)
                "writing: %s. Or that could not be found out: it takes the file's owner or "
                "CAP_LEASE, and a local file system",
                c->shared ? "if only the owner of the pool writes it, take its validator with "
-                           "CM_IDENTIFY_SOLE_WRITER"
+                           "CM_IDENTIFY_SOLE_WRITER, or present the owner's version of it with "
+                           "CM_EXCLUSIVE, if the owner has it open so"
                          : "if nobody else writes it, take its validator with "
                            "CM_IDENTIFY_SOLE_WRITER, and open it with CM_SOLE_WRITER");
+}
+
+/* Says what was noted while files were attached. */
+static void say_noted(cm_cache *c)
+{
+    if (cm_is_unsaid(&c->crowded))
+        cm_log(c, CM_LOG_INFO,
+               "%s: it has records for %llu files, and all are taken: a file was forgotten to make "
+               "room, and is cold when it is opened next. If most files are smaller than 64 KiB, "
+               "make the pool anew, with their number as max_files",
+               c->name, (unsigned long long)cm_format_max_files(&c->media.geo));
+    if (cm_is_unsaid(&c->cold))
+        cm_log(c, CM_LOG_INFO,
+               "cm_file_open: a file is cold only because its validator is racy: %s",
+               c->shared ? "that of now, or the one that the owner of the pool presented last. Let "
+                           "the owner present one that is not; if it is a version of its own, "
+                           "with racy 0. CM_EXCLUSIVE helps, too, if nobody but the owner ever "
+                           "writes the file"
+                         : "that of now, or the one that was accepted last, right after a change "
+                           "or while the file was open for writing. Before cm_file_close wait some "
+                           "milliseconds, identify it again and present that "
+                           "(cm_file_revalidate), as long as cm_file_info.racy is set");
 }
 
 /* Says what is wrong with the arguments, or what makes the file cold each time. */
@@ -83,6 +106,7 @@ int cm_file_open(cm_cache *c, const cm_file_id *id, const cm_validator *validato
         : c->shared         ? cm_shared_attach(c, id, given, all, file)
                             : cm_files_attach(c, id, given, all, file);
     say_of_open(c, given, all, e);
+    say_noted(c);
     cm_report_trouble(c);
     return e;
 }
@@ -99,6 +123,7 @@ int cm_file_revalidate(cm_file *file, const cm_validator *validator)
     if (cm_object_is_shared(f)) {
         cm_cache *const c = f->cache;
         e = cm_shared_revalidate(f, &v);
+        say_noted(c);
         cm_report_trouble(c);
         return e;
     }

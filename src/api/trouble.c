@@ -13,7 +13,7 @@
 
 #include <stdio.h>
 
-#include "state/attach.h"
+#include "state/object.h"
 
 /* ---- Superblocks ----------------------------------------------------------------------------- */
 
@@ -280,8 +280,7 @@ int cm_cache_whole(struct cm_cache *c)
 
 /* ---- The whole pool -------------------------------------------------------------------------- */
 
-/* Has it happened, and not been said? Says that it is said now: one thread gets true. */
-static bool is_unsaid(uint32_t *flag)
+bool cm_is_unsaid(uint32_t *flag)
 {
     uint32_t due = CM_SAY_DUE;
     return at_load_relaxed(flag) == CM_SAY_DUE && at_cas_acq_rel(flag, &due, CM_SAY_DONE);
@@ -289,7 +288,7 @@ static bool is_unsaid(uint32_t *flag)
 
 static void say_full(cm_cache *c)
 {
-    if (is_unsaid(&c->full))
+    if (cm_is_unsaid(&c->full))
         cm_log(c, CM_LOG_WARNING,
                "%s: its volume is full: at most %llu of %llu blocks are used until it is opened "
                "again; make room there",
@@ -299,7 +298,7 @@ static void say_full(cm_cache *c)
 
 void cm_say_trouble(cm_cache *c)
 {
-    if (is_unsaid(&c->replaced))
+    if (cm_is_unsaid(&c->replaced))
         cm_log(c, CM_LOG_ERROR,
                "%s: this file is no pool any more, or another one (was it resized or made anew?): "
                "nothing is served; close it and open it again",
@@ -311,23 +310,23 @@ void cm_say_trouble(cm_cache *c)
         say_full(c);
         cm_say_damage(c, false);
     }
-    if (is_unsaid(&c->broken))
+    if (cm_is_unsaid(&c->broken))
         cm_log(c, CM_LOG_ERROR,
                "%s: old data could not be forgotten durably, so the cache is bypassed: delete the "
                "pool before anything is written",
                c->name);
-    if (is_unsaid(&c->failing))
+    if (cm_is_unsaid(&c->failing))
         cm_log(c, CM_LOG_ERROR,
                "%s: too many errors writing or reading the pool (volume full, file lost or media "
                "failing): nothing more is stored; make room or replace the volume, then open it "
                "again",
                c->name);
-    if (is_unsaid(&c->older))
+    if (cm_is_unsaid(&c->older))
         cm_log(c, CM_LOG_WARNING,
                "%s: holds blocks that are newer than its superblock (was a part of an older copy "
                "put back?): emptied. Copy a pool as a whole, and while nobody has it open",
                c->name);
-    if (is_unsaid(&c->unsettled))
+    if (cm_is_unsaid(&c->unsettled))
         cm_log(c, CM_LOG_WARNING,
                "%s: its volume failed to write what was cached (a sync failed): emptied. If this "
                "happens again, replace the volume",

@@ -11,8 +11,8 @@
 #include "protocol/fill_buffered.h"
 
 #include "protocol/steps.h"
-#include "state/attach.h"
 #include "state/ended.h"
+#include "state/object.h"
 #include "state/quota.h"
 
 /* How many searches of a checkpoint for slots of ended versions may be in vain: in the whole pool,

@@ -6,7 +6,7 @@
  * a record for a file that has none, and forgetting a file by its id.
  *
  * Locks: files_lock.
- * Who: api/, protocol/, state/.
+ * Who: api/, state/.
  */
 #include "state/attach.h"
 
@@ -65,6 +65,7 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
     if (n[from] == 0)
         return CM_NO_PLACE;
     cm_count(c, CM_STAT_records_evicted, 1);
+    cm_say_once(&c->crowded);
     return candidate[from][XXH3_64bits(&c->serial, sizeof(c->serial)) % n[from]];
 }
 
@@ -122,6 +123,15 @@ bool cm_files_may_keep(const struct cm_cache *c, uint64_t place, uint32_t flags,
     cm_record_regions(&c->media, place, r, &g);
     /* After a crash of the system the state word may be older than the intents. */
     return !((g.dirty || g.intents != 0) && (flags & CM_ORIGIN_VOLATILE));
+}
+
+void cm_files_note_cold(struct cm_cache *c, uint64_t place, uint32_t flags,
+                        const struct cm_record *r, uint64_t size, const cm_validator *v)
+{
+    if (v && !(v->racy & ~(uint32_t)CM_RACY_TIMES) && /* else another line says so, or none helps */
+        !cm_files_may_keep(c, place, flags, r, size, v) &&
+        cm_files_may_keep(c, place, flags | CM_EXCLUSIVE, r, size, v))
+        cm_say_once(&c->cold);
 }
 
 static void keep(struct cm_object *f, const struct cm_record *r, uint64_t recorded,
@@ -285,8 +295,10 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
         else if (cm_files_may_keep(c, f->place, f->flags, r, size, v) &&
                  cm_region_keep(f, r, size) == 0 && cm_record_settle(&c->media, f->place) == 0)
             keep(f, r, size, v);
-        else
+        else {
+            cm_files_note_cold(c, f->place, f->flags, r, size, v);
             e = begin_anew(f, b, r, v);
+        }
     }
     if (e) {
         cm_object_put_free(c, f);
@@ -580,21 +592,4 @@ int cm_files_forget(struct cm_cache *c, const cm_file_id *id, bool gone)
     const bool settle = cm_settling(c) && !gone;
     cm_lock_release(&c->files_lock);
     return e == 0 && settle ? cm_settle_pages(c, id, CM_PAGES_ALL, CM_NO_PLACE) : e;
-}
-
-bool cm_files_id_of(struct cm_cache *c, uint64_t incarnation, cm_file_id *id)
-{
-    bool found = false;
-    if (incarnation == 0 || !c->file_hash)
-        return false;
-    cm_lock_acquire(&c->files_lock);
-    for (uint32_t i = 0; i < c->file_chains && !found; i++)
-        for (const struct cm_object *f = c->file_hash[i]; f && !found; f = f->next)
-            /* Relaxed: the id does not change while the file is in the chain. */
-            if (at_load_relaxed(&f->incarnation) == incarnation) {
-                *id = f->id;
-                found = true;
-            }
-    cm_lock_release(&c->files_lock);
-    return found;
 }

@@ -15,6 +15,10 @@ int cm_files_attach(struct cm_cache *c, const cm_file_id *id, const cm_validator
  * present content? `size`: what cm_region_size() says of it. `r` and `v` may be NULL. */
 bool cm_files_may_keep(const struct cm_cache *c, uint64_t place, uint32_t flags,
                        const struct cm_record *r, uint64_t size, const cm_validator *v);
+/* The file is cold. Notes for the log if the only reason is that a validator is racy. Files lock
+ * held. */
+void cm_files_note_cold(struct cm_cache *c, uint64_t place, uint32_t flags,
+                        const struct cm_record *r, uint64_t size, const cm_validator *v);
 /* Drops a reference; see cm_file_close(). */
 int cm_files_detach(struct cm_object *f);
 /* Describes an attached file; see cm_file_get_info(). Takes its lock, in a reader of another
@@ -28,8 +32,5 @@ int cm_files_lookup(struct cm_cache *c, const cm_file_id *id, struct cm_record_s
 /* Ensures that no record and no attached object keeps the old incarnation of `id`. `gone`: an older
  * record may come back after a crash of the system. No lock is held. */
 int cm_files_forget(struct cm_cache *c, const cm_file_id *id, bool gone);
-/* The id of the attached file that has this incarnation. False: none has it. Takes the files lock,
- * and looks at all attached files: for messages only. */
-bool cm_files_id_of(struct cm_cache *c, uint64_t incarnation, cm_file_id *id);
 
 #endif

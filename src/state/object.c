@@ -7,7 +7,7 @@
  * next attach: a validator that was taken before this time proves nothing.
  *
  * Locks: files_lock.
- * Who: api/, state/.
+ * Who: api/, protocol/, state/.
  */
 #include "state/object.h"
 
@@ -134,6 +134,23 @@ bool cm_files_busy(struct cm_cache *c)
         }
     cm_lock_release(&c->files_lock);
     return busy;
+}
+
+bool cm_files_id_of(struct cm_cache *c, uint64_t incarnation, cm_file_id *id)
+{
+    bool found = false;
+    if (incarnation == 0 || !c->file_hash)
+        return false;
+    cm_lock_acquire(&c->files_lock);
+    for (uint32_t i = 0; i < c->file_chains && !found; i++)
+        for (const struct cm_object *f = c->file_hash[i]; f && !found; f = f->next)
+            /* Relaxed: the id does not change while the file is in the chain. */
+            if (at_load_relaxed(&f->incarnation) == incarnation) {
+                *id = f->id;
+                found = true;
+            }
+    cm_lock_release(&c->files_lock);
+    return found;
 }
 
 size_t cm_object_left_bytes(void)

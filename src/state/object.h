@@ -203,6 +203,9 @@ size_t cm_object_left_bytes(void);
 
 /* Any bracket open anywhere? Takes the files lock. */
 bool cm_files_busy(struct cm_cache *c);
+/* The id of the attached file that has this incarnation. False: none has it. Takes the files lock,
+ * and looks at all attached files: for messages only. */
+bool cm_files_id_of(struct cm_cache *c, uint64_t incarnation, cm_file_id *id);
 /* Frees every object; only cm_close calls it. */
 void cm_files_free(struct cm_cache *c);
 

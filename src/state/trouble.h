@@ -17,6 +17,14 @@
 /* What the log has to say once. cm_report_trouble() tests the bit of DUE. */
 enum cm_say { CM_SAY_NOTHING = 0, CM_SAY_DUE = 1, CM_SAY_DONE = 2 };
 
+/* Notes something that the log has not said yet. The caller holds the lock under which all do that:
+ * who says it changes nothing before. Relaxed: nothing is read because of it. */
+static inline void cm_say_once(uint32_t *say)
+{
+    if (at_load_relaxed(say) == CM_SAY_NOTHING)
+        at_store_relaxed(say, (uint32_t)CM_SAY_DUE);
+}
+
 enum cm_trouble_kind {
     CM_TROUBLE_CHECKSUM,   /* a payload's checksum was wrong */
     CM_TROUBLE_MEDIA,      /* a part of the pool cannot be read */

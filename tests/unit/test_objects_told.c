@@ -62,6 +62,10 @@ static unsigned lines;
 static void keep_line(void *ctx, int level, const char *text)
 {
     (void)ctx;
+    if (level == CM_LOG_INFO) { /* the table of files is full, as a test wants it */
+        CHECK(strstr(text, "max_files") != NULL);
+        return;
+    }
     CHECK_EQ(level, CM_LOG_WARNING);
     (void)snprintf(said, sizeof(said), "%s", text);
     lines++;

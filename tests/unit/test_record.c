@@ -470,6 +470,78 @@ static void test_eviction(void)
     pool_end(&p);
 }
 
+/* The line that was logged last, and how many were. */
+static char line[512];
+static int64_t lines;
+static void keep_line(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    CHECK_EQ(level, CM_LOG_INFO);
+    (void)snprintf(line, sizeof(line), "%s", text);
+    lines++;
+}
+
+/* The log says once that files are forgotten for lack of records, and how many have one. */
+static void test_eviction_said(void)
+{
+    struct pool p;
+    pool_make(&p, MIB, 8);
+    p.o.log = keep_line;
+    REQUIRE(pool_up(&p) == 0);
+    lines = 0;
+    for (uint64_t n = 1; n <= TABLE + 3; n++) {
+        CASE("n %" PRIu64, n);
+        detach(attach(&p, n, 100 * BLK, 1, 0));
+        CHECK_EQ(lines, n > TABLE);
+    }
+    cm_info info = CM_INFO_INIT;
+    char number[32];
+    CHECK_EQ(cm_get_info(p.c, &info), 0);
+    (void)snprintf(number, sizeof(number), " %" PRIu64 " files", info.max_files);
+    CHECK(strstr(line, number) != NULL && strstr(line, "max_files") != NULL);
+    pool_end(&p);
+}
+
+/* A file is cold only because a validator is racy: the log says so once. */
+static void test_racy_said(void)
+{
+    static const struct {
+        uint32_t recorded, presented, flags;
+        uint64_t version;
+        int64_t lines;
+    } cases[] = {
+        { CM_RACY_TIMES, 0, 0, 7, 1 },
+        { CM_RACY_TIMES, 0, CM_SOLE_WRITER, 7, 1 },
+        { CM_RACY_WRITER, CM_RACY_TIMES, CM_SOLE_WRITER, 7, 1 },
+        { 0, CM_RACY_TIMES, CM_SOLE_WRITER, 7, 1 },
+        { 0, 0, CM_SOLE_WRITER, 7, 0 },                          /* warm */
+        { CM_RACY_TIMES, 0, CM_EXCLUSIVE, 7, 0 },                /* warm */
+        { CM_RACY_TIMES, 0, CM_SOLE_WRITER, 8, 0 },              /* it has changed */
+        { CM_RACY_VOLUME, CM_RACY_VOLUME, CM_SOLE_WRITER, 7, 0 } /* nothing helps */
+    };
+    struct pool p;
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        CASE("i %u", i);
+        cm_validator v = val(100 * BLK, 7), next = val(100 * BLK, cases[i].version);
+        v.racy = cases[i].recorded;
+        next.racy = cases[i].presented;
+        REQUIRE(pool_new(&p, MIB) == 0);
+        p.c->opts.log = keep_line;
+        lines = 0;
+        detach(attach_v(&p, 1, &v, CM_SOLE_WRITER));
+        at_store_relaxed(&p.c->racy_said, 1u); /* that of a writer is another line */
+        CHECK_EQ(lines, v.racy == CM_RACY_WRITER);
+        lines = 0;
+        detach(attach_v(&p, 1, &next, cases[i].flags));
+        CHECK_EQ(lines, cases[i].lines);
+        CHECK(lines == 0 || strstr(line, "cm_file_revalidate") != NULL);
+        next.racy = CM_RACY_TIMES; /* once is enough */
+        detach(attach_v(&p, 1, &next, cases[i].flags));
+        CHECK(cases[i].lines == 0 || lines == 1);
+        pool_end(&p);
+    }
+}
+
 /* Records of open files stay. If all of both buckets belong to open files, one more file works
  * without a record, is counted, and is cold after a reopen. The earlier files do not change. */
 static void test_buckets_full(void)
@@ -761,6 +833,8 @@ static const struct harness_test tests[] = {
     TEST(regions),
     TEST(load),
     TEST(eviction),
+    TEST(eviction_said),
+    TEST(racy_said),
     TEST(buckets_full),
     TEST(emptier_bucket),
     TEST(one_bucket),

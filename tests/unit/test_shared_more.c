@@ -674,10 +674,52 @@ static void test_told(void)
     v.racy = CM_RACY_WRITER;
     cm_file *g = attach_reader(r, 1, &v, 0);
     CHECK(strstr(line, "CM_IDENTIFY_SOLE_WRITER") != NULL);
+    CHECK(strstr(line, "CM_EXCLUSIVE") != NULL);
     CHECK(strstr(line, "CAP_LEASE") != NULL);
     CHECK(strstr(line, "CM_SOLE_WRITER") == NULL);
     detach(g);
     CHECK_EQ(cm_close(r), 0);
+    both_down(&b);
+}
+
+/* The owner's validator of an exclusive file is racy, as cm_identify() says of its own descriptor.
+ * A reader that does not make the claim finds the file cold, and the log says once what helps. */
+static void test_told_racy(void)
+{
+    char line[512] = "";
+    struct both b = { .v = val(SIZE, 7) };
+    cm_options o = CM_OPTIONS_INIT;
+    REQUIRE(pool_new(&b.p, MIB) == 0);
+    b.v.racy = CM_RACY_WRITER;
+    b.f = warm(&b.p, 1, &b.v, CM_EXCLUSIVE);
+    o.flags = CM_OPEN_SHARED;
+    o.log = keep_line;
+    o.log_ctx = line;
+    CHECK_EQ(cm_open_memory(b.p.base, b.p.bytes, &o, &b.r), 0);
+    cm_validator v = val(SIZE, 8);
+    cm_file *g = attach_reader(b.r, 1, &v, 0); /* of another content */
+    detach(g);
+    CHECK_EQ(line[0], 0);
+    v = val(SIZE, 7);
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("reader %u", i);
+        g = attach_reader(b.r, 1, &v, 0);
+        CHECK_EQ(hits(g, 0, 10, 1), 0);
+        CHECK_EQ(strstr(line, "racy 0") != NULL && strstr(line, "CM_EXCLUSIVE") != NULL, i == 0);
+        line[0] = 0;
+        v = fresh(v);
+        CHECK_EQ(cm_file_revalidate(g, &v), 0);
+        CHECK_EQ(info_of(g).want_validator, 1); /* it is cold until the owner's is not racy */
+        detach(g);
+        CHECK_EQ(line[0], 0);
+    }
+    expect_warm(&b, &v, CM_EXCLUSIVE, true);
+    b.v = fresh(b.v);
+    b.v.racy = 0; /* the owner, who knows that nobody else writes */
+    CHECK_EQ(cm_file_revalidate(b.f, &b.v), 0);
+    v = fresh(v);
+    expect_warm(&b, &v, 0, true);
+    CHECK_EQ(line[0], 0);
     both_down(&b);
 }
 
@@ -755,5 +797,6 @@ const struct harness_test shared_more_tests[] = {
     TEST(same_keys),  TEST(no_memory),       TEST(one_stopped),
     TEST(gone),       TEST(other_boot),      TEST(no_owner),
     TEST(damage),     TEST(absent),          TEST(second_bucket),
-    TEST(told),       TEST(exclusive),       TEST_END,
+    TEST(told),       TEST(exclusive),       TEST(told_racy),
+    TEST_END,
 };
