@@ -19,6 +19,7 @@ HEADERS = '''#define _GNU_SOURCE
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "seal_openssl.h"
 #define failed(what, why) ((void)(what), (void)(why), -1)

@@ -503,6 +503,79 @@ static void test_keep_survives(void)
     pool_end(&p);
 }
 
+/* ---- A file to which others append ----------------------------------------------------------- */
+
+/* As docs/embedding.md does it: before each read, with the first bytes of the file as its proof. */
+static cm_file *look_again(struct pool *p, cm_file *f, const struct origin *o)
+{
+    cm_bracket w;
+    cm_validator v = CM_VALIDATOR_INIT;
+    cm_validator_set_proof(&v, &o->tag, sizeof(o->tag));
+    v.taken_at = cm_now();
+    if (f)
+        CHECK_EQ(cm_file_revalidate(f, &v), 0);
+    else
+        f = attach_v(p, 1, &v, 0);
+    const uint64_t known = info_of(f).size;
+    if (known != CM_SIZE_UNKNOWN && o->size < known)
+        CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
+    if (known < o->size) {
+        CHECK_EQ(cm_write_begin(f, CM_APPEND, o->size - known, &w), 0);
+        CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
+    }
+    return f;
+}
+
+/* Reads all of it, and more. From which block on is the origin read? */
+static uint64_t read_all(cm_file *f, struct origin *o)
+{
+    static uint8_t room[64 * 1024] __attribute__((aligned(4096)));
+    const uint32_t calls = o->calls;
+    check_read(f, o, 0, room, 40000);
+    check_read(f, o, 40000, room, 20000);
+    o->first = o->calls == calls ? o->size : o->first;
+    const uint64_t first = o->first / BLK;
+    check_read(f, o, 0, room, 60000);
+    return first;
+}
+
+static void test_followed(void)
+{
+    struct pool p;
+    struct origin o = make_origin(2 * BLK + 100);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = look_again(&p, NULL, &o);
+    CHECK_EQ(read_all(f, &o), 0);
+    for (unsigned i = 0; i < 6; i++) { /* what was there is read once */
+        CASE("grown %u times", i);
+        const uint64_t before = o.size / BLK;
+        o.size += (i % 2) * BLK + 700;
+        if (i == 2) { /* and while nobody looks */
+            detach(f);
+            pool_again(&p);
+        } else if (i == 4) {
+            pool_crash(&p);
+            (void)pool_up(&p);
+        }
+        f = look_again(&p, i == 2 || i == 4 ? NULL : f, &o);
+        CHECK_EQ(info_of(f).kept, i >= 2);
+        CHECK_EQ(read_all(f, &o), before);
+    }
+    o.tag = 6; /* it begins anew, and is longer already */
+    o.size += 9000;
+    f = look_again(&p, f, &o);
+    CHECK_EQ(read_all(f, &o), 0);
+    o.size = 2 * BLK;
+    f = look_again(&p, f, &o);
+    CHECK_EQ(read_all(f, &o), 0);
+    detach(f);
+    o.tag = 7; /* another file with the same id */
+    f = look_again(&p, NULL, &o);
+    CHECK_EQ(info_of(f).kept, 0);
+    CHECK_EQ(read_all(f, &o), 0);
+    pool_end(&p);
+}
+
 static const struct harness_test flight_tests[] = {
     TEST(all_ranges),
     TEST(long),
@@ -524,6 +597,7 @@ static const struct harness_test flight_tests[] = {
     TEST(ahead_bound),
     TEST(advice),
     TEST(keep_survives),
+    TEST(followed),
     TEST_END,
 };
 
