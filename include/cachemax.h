@@ -276,8 +276,8 @@ enum {
  * after its content, a snapshot, a read-only image. */
 typedef struct cm_validator {
     uint32_t struct_size; /* set by CM_VALIDATOR_INIT; 0: that of the first release */
-    /* CM_RACY_* or 0. A racy validator never matches when a file is attached, except with
-     * CM_EXCLUSIVE, which ignores it. */
+    /* CM_RACY_* or 0. A racy validator never matches when a file is attached, now or recorded,
+     * except with CM_EXCLUSIVE, which ignores it. */
     uint32_t racy;
     uint64_t taken_at; /* cm_now() from BEFORE the origin was asked */
     uint64_t size;     /* of the file in bytes, or CM_SIZE_UNKNOWN */
@@ -308,8 +308,8 @@ CM_API void cm_validator_init(cm_validator *v, size_t size);
  * version, a hash. Up to 31 bytes are stored as they are, with their number in the last byte. More
  * are stored as their 128-bit hash (XXH3), which is not made to withstand attackers, with 32 in the
  * last byte. `proof` may be NULL if len is 0: no proof. Set taken_at, too, and size and changed_ns
- * if they are known. Begin with CM_VALIDATOR_INIT, not with a validator from cm_file_lookup(),
- * which may be racy. */
+ * if they are known. Begin with CM_VALIDATOR_INIT. A validator from cm_file_lookup() or
+ * cm_identify() may be racy, and stays so: set racy to 0 if your proof needs no times. */
 CM_API void cm_validator_set_proof(cm_validator *v, const void *proof, size_t len);
 /* Returns what cm_validator_set_proof() stored as it is, for a validator from cm_file_lookup(): the
  * ETag to ask the origin with. It points into *v. *len: its length. NULL, and 0, if there is no
@@ -865,14 +865,16 @@ typedef struct cm_file_info {
     uint64_t size;           /* or CM_SIZE_UNKNOWN */
     uint32_t dirty;          /* 1: unsynced writes may exist; a power cut would drop the blocks of
                               * the regions where they are */
-    uint32_t racy;           /* 1: validate again, or the file is cold at the next attach */
+    uint32_t racy;           /* 1: validate again, or the file is cold at the next attach. Attached
+                              * with CM_EXCLUSIVE: 0, also if it is so for who attaches without */
     uint32_t kept;           /* 1: the attach found the file unchanged since an earlier session, so
                               * it is warm; maybe no block of it is left */
     uint32_t brackets;       /* that are open now */
     uint32_t bypassed;       /* 1: a failed fsync keeps the file out of the cache until the next
                               * boot */
     uint32_t want_validator; /* 1: own writes changed the file, and no validator was adopted for
-                              * them */
+                              * them. With CM_OPEN_SHARED: it is cold, until a validator is
+                              * presented that matches what the owner knows by then */
     int64_t expires_ns;      /* end of its time to live, by the wall clock since 1970; 0: none is
                               * known */
     uint64_t cached_bytes;   /* with CM_FILES_COUNT; else CM_SIZE_UNKNOWN: not counted */
