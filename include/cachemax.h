@@ -433,8 +433,10 @@ typedef struct cm_create_options {
     uint32_t struct_size; /* set by CM_CREATE_OPTIONS_INIT; 0: that of the first release */
     uint32_t flags;       /* CM_CREATE_* */
     uint64_t size;        /* bytes of the pool file; a multiple of 4096 */
-    uint64_t max_files;   /* how many files, attached or remembered, find a record in the file table
-                           * (the table gets one more for every eight); 0: one for every 16 slots */
+    /* How many files, attached or remembered, find a record in the file table (the table gets one
+     * more for every eight). 0: one for every 16 slots, which are 64 KiB. Set it if most files are
+     * smaller: one without a record is cold at its next open (cm_stats: records_evicted). */
+    uint64_t max_files;
     /* Called about once per 64 MiB that were preallocated, with the bytes done and in all. A return
      * value other than 0 cancels: the file is removed, and cm_create() returns CM_ECANCELED. May
      * be NULL. */
@@ -607,7 +609,8 @@ typedef struct cm_options {
     /* Only for cm_open_memory: CM_DURABILITY_VOLATILE, _PAGECACHE or _DAX. 0: _VOLATILE */
     uint32_t memory_durability;
     /* Bytes per second that may be stored in the pool, without metadata. 0: no limit. The amount of
-     * one second may come at once, and 64 KiB more. */
+     * one second may come at once, and one write more: the blocks that one call stores together, up
+     * to 64 KiB. */
     uint64_t fill_rate_limit;
     cm_alloc_fn alloc; /* NULL: the system's lazily zeroed pages; set both or neither */
     cm_free_fn free;
@@ -1176,15 +1179,17 @@ CM_API int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n);
  * used yet. For a program that warms from an origin of its own kind. */
 #define CM_FILL_WARM 2u
 
-/* Offers data that was read from the origin AFTER the miss was returned. `data` begins at
- * miss->offset. `len` is at most miss->len rounded up to a block. Where miss->len ends inside a
- * block the file ends, and what is offered behind it is not stored. `len` may end inside a block if
- * it is miss->len, or with CM_FILL_EOF: then `data` ends where the origin ends. Nobody may change
- * `data` during the call, because others read what is stored. Returns 0 if every block is stored
- * (durable on DAX) or waits in the probation buffer. A positive result is one of CM_NOT_STORED_*,
- * the first reason met: at least one block was not stored, others may be. CM_EINVAL (data is NULL,
- * and len not 0; an unknown flag; the data may not end inside a block) CM_ETICKET (longer than its
- * miss) CM_EFOREIGN (the miss is of another file, or of a read without a miss). */
+/* Offers data that was read from the origin AFTER the miss was returned; or what your own write has
+ * put there before the miss (after cm_write_end()), if nobody else can have written since. `data`
+ * begins at miss->offset. `len` is at most miss->len rounded up to a block. Where miss->len ends
+ * inside a block the file ends, and what is offered behind it is not stored. `len` may end inside a
+ * block if it is miss->len, or with CM_FILL_EOF: then `data` ends where the origin ends. Nobody may
+ * change `data` during the call, because others read what is stored. Returns 0 if every block is
+ * stored (durable on DAX) or waits in the probation buffer. A positive result is one of
+ * CM_NOT_STORED_*, the first reason met: at least one block was not stored, others may be.
+ * CM_EINVAL (data is NULL, and len not 0; an unknown flag; the data may not end inside a block)
+ * CM_ETICKET (longer than its miss) CM_EFOREIGN (the miss is of another file, or of a read without
+ * a miss). */
 CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len,
                    uint32_t flags);
 
@@ -1323,9 +1328,10 @@ typedef struct cm_warm_report {
  * CM_NOT_STORED_ROOM ends the call: the range is longer than the pool, or its quota; or one of them
  * is full, and some of what the call has done was evicted: an eighth of the room, or a quarter of
  * the range. To go on would push out more. The report counts what was cached or stored, each block
- * at its own moment: some may have gone again; cm_file_cached() tells what is there. Of several
- * calls that are together longer than the pool, or a quota, later ones push out what earlier ones
- * stored.
+ * at its own moment: some may have gone again; cm_file_cached() tells what is there. What is stored
+ * is the beginning of the range, also in the place of what is cached further on: so do not warm a
+ * file that is longer than its room as a whole at each start. Of several calls that are together
+ * longer than the pool, or a quota, later ones push out what earlier ones stored.
  *
  * CM_NOT_STORED_MODE ends it: CM_FREEZE, CM_BYPASS, or the file is bypassed. (While the pool grows
  * nothing can be stored either: the call waits for the end of that.)
@@ -1446,11 +1452,12 @@ typedef struct cm_pins {
 } cm_pins;
 
 /* Like cm_read(), but returns addresses inside the pool or the probation buffer instead of copying.
- * Adjacent pieces are merged. At most n pieces (n >= 1) and CM_PINS_MAX blocks are returned. `iov`
- * has room for n; *iovcnt is set to the number of pieces used. Returns the bytes that they cover.
- * `miss` is as in cm_read(). If n or CM_PINS_MAX ended it, miss->len is 0, and CM_MISS_EOF is not
- * set: another call pins the rest. `iov` and `pins` need not be initialized. After 0 or an error
- * there is nothing to unpin.
+ * Blocks whose places lie side by side make one piece. Those that were stored together mostly do,
+ * others do not. At most n pieces (n >= 1) and CM_PINS_MAX blocks are returned. `iov` has room for
+ * n; *iovcnt is set to the number of pieces used. Returns the bytes that they cover. `miss` is as
+ * in cm_read(). If n or CM_PINS_MAX ended it, miss->len is 0, and CM_MISS_EOF is not set: another
+ * call pins the rest. `iov` and `pins` need not be initialized. After 0 or an error there is
+ * nothing to unpin.
  * The memory is read-only and belongs to the library. It stays readable and unchanged until
  * cm_unpin(), even if the block is written or evicted meanwhile, or the file is closed. cm_close()
  * returns CM_EBUSY until then. Hold pins for a short time. A page that is not in memory blocks its
@@ -1503,7 +1510,9 @@ typedef struct cm_bracket {
  * The last one that may be cached is the last one that was cached since the file was opened. Of a
  * file that was warm when it was opened, it is the last one of the size that it had then. If that
  * was not known, blocks may be cached anywhere: CM_ALL, and any truncation, forget all of the file.
- * After any error do not write. After CM_EFORGET do not write until the pool is deleted.
+ * After any error do not write. After CM_EFORGET do not write until the same call returns 0 (the
+ * pool is empty then), or the pool was closed, in its readers, too, and deleted: docs/embedding.md
+ * "A pool that cannot forget".
  * CM_EINVAL (w is NULL) CM_ERANGE CM_ENOMEM CM_EFORGET CM_EBRACKET (aborted meanwhile). */
 CM_API int cm_write_begin(cm_file *file, uint64_t offset, uint64_t len, cm_bracket *w);
 /* Call it before the size is set to new_size, or before holes are punched up to the end. Waits,
@@ -1513,12 +1522,14 @@ CM_API int cm_truncate_begin(cm_file *file, uint64_t new_size, cm_bracket *w);
 /* Call it after the write, successful or not. `after`: the validator taken after the write, inside
  * the bracket, or NULL. It is adopted if the file is attached with CM_SOLE_WRITER or CM_EXCLUSIVE
  * and no other bracket is open. Else somebody else may have written, too, so it is not looked at.
- * Returns 0, or CM_WANT_VALIDATOR: the last bracket is closed, and no validator was adopted.
- * Present one that was taken later (cm_file_revalidate; of a sole writer also an empty bracket), or
- * the file is cold when it is attached next under another validator. A CM_EXCLUSIVE file needs
- * none: the result is 0, also if `after` was not adopted because other brackets are open. CM_EINVAL
- * (w is NULL, `after` is no validator: the bracket is still open, so end it with NULL) CM_EBRACKET
- * (unknown, ended already, or of another file). */
+ * Returns 0, also for a racy `after` (CM_RACY_TIMES): it is adopted, but the file is cold at its
+ * next attach until one that is not racy follows (cm_file_info.racy). Or CM_WANT_VALIDATOR: the
+ * last bracket is closed, and no validator was adopted. Present one that was taken later
+ * (cm_file_revalidate; of a sole writer also an empty bracket), or the file is cold when it is
+ * attached next under another validator. A CM_EXCLUSIVE file needs none: the result is 0, also if
+ * `after` was not adopted because other brackets are open. CM_EINVAL (w is NULL, `after` is no
+ * validator: the bracket is still open, so end it with NULL) CM_EBRACKET (unknown, ended already,
+ * or of another file). */
 CM_API int cm_write_end(cm_file *file, const cm_bracket *w, const cm_validator *after);
 
 /* Put cm_sync_begin() and cm_sync_end() around the origin's fsync. A sync that succeeds proves that
