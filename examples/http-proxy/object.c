@@ -252,7 +252,7 @@ static bool is_asked(const struct lock *lock, const struct request *r)
 
 /* Opens the copy if it is fresh, or if another request has asked since this one came. If there is
  * none, asks. */
-static int open_locked(struct request *r, struct lock *lock)
+static int find_copy(struct request *r, struct lock *lock)
 {
     struct copy c;
 
@@ -273,6 +273,22 @@ static int open_locked(struct request *r, struct lock *lock)
     if (c.attached) /* as it is */
         return cm_file_open(cache, &r->id, NULL, 0, &r->file) == 0 ? CACHED : WHOLE;
     return attach(r, &c, c.ttl_ns) == 0 ? CACHED : WHOLE;
+}
+
+/* With the mutex: until it is free, nobody attaches another version. So r->incarnation is that of
+ * r->validator. */
+static int open_locked(struct request *r, struct lock *lock)
+{
+    const int how = find_copy(r, lock);
+    cm_file_info info = { .struct_size = sizeof(info) };
+
+    if (how != CACHED)
+        return how;
+    if (cm_file_get_info(r->file, &info) < 0 || info.incarnation == 0)
+        return WHOLE; /* no version: the validator proves nothing */
+    r->incarnation = info.incarnation;
+    r->size = info.size;
+    return CACHED;
 }
 
 /* ---- Opening and reading --------------------------------------------------------------------- */
@@ -519,7 +535,6 @@ int object_open(struct request *r)
 {
     XXH128_hash_t h =
         XXH3_128bits_withSeed(r->uri, strlen(r->uri), XXH3_64bits(origin_url, strlen(origin_url)));
-    cm_file_info info = { .struct_size = sizeof(info) };
     struct lock *lock;
     int how;
 
@@ -532,12 +547,7 @@ int object_open(struct request *r)
     lock->requests = r;
     how = open_locked(r, lock);
     pthread_mutex_unlock(&lock->mutex);
-    /* No version: the validator proves nothing. */
-    if (how == CACHED && (cm_file_get_info(r->file, &info) < 0 || info.incarnation == 0))
-        how = WHOLE;
     if (how == CACHED) {
-        r->incarnation = info.incarnation;
-        r->size = info.size;
         cm_file_advise(r->file, CM_ADVISE_SEQUENTIAL);
         how = how_to_respond(r);
     }
@@ -553,7 +563,7 @@ void object_close(struct request *r)
 {
     struct lock *lock = lock_of(r);
 
-    pthread_mutex_lock(&lock->mutex); /* open_locked() relies on what it knows to be attached */
+    pthread_mutex_lock(&lock->mutex); /* find_copy() relies on what it knows to be attached */
     unlist(lock, r);
     if (r->file)
         cm_file_close(r->file);

@@ -12,7 +12,8 @@ import threading
 import time
 
 from http_origin import Origin
-from http_proxy import Client, at_once, check, curl_options, loads, run, skip, wrong_ones
+from http_proxy import (Client, at_once, check, curl_options, held_program, loads, run, skip,
+                        wrong_ones)
 
 
 class Log:
@@ -263,6 +264,33 @@ def test_body_after_head(pool, start):
     proxy.end()
 
 
+def test_version_of_response(pool, start):
+    """An object changes when one request has its ETag, and not yet its version in the library. The
+    bytes of a response are those of its ETag."""
+    origin, flag = Origin(), pool + ".held"
+    open(flag, "w").close()
+    proxy = start(pool, origin, {"HELD": flag}, program=held_program)
+    path, first, second = "/30000/stale/version", Client(proxy.port), []
+    first.socket.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+    until(lambda: origin.gets("HEAD", path) == 1)
+    time.sleep(0.3)  # the answer is there
+    origin.change(path)
+    other = threading.Thread(target=lambda: second.append(proxy.get(path)))
+    other.start()
+    until(lambda: second, 3)  # it may have to wait for the first one
+    os.remove(flag)
+    other.join()
+    status, body = first.answer()
+    version = origin.body(path, 1 if first.etag == '"v1"' else 0)
+    check("an object changes while a request begins: a response has the bytes of its ETag",
+          status is None or first.etag is None or body == version,
+          "ETag %s, bytes %s" % (first.etag, body[:8]))
+    check("an object changes while a request begins: others get the new version",
+          second == [(200, origin.body(path, 1))] and not wrong_ones(proxy, origin, [path]))
+    first.close()
+    proxy.end()
+
+
 # ---- What the log says ---------------------------------------------------------------------------
 
 def test_log(pool, start):
@@ -315,6 +343,7 @@ def test_all(pool, start):
     test_old_clients(pool, start)
     test_sizes(pool, start)
     test_body_after_head(pool, start)
+    test_version_of_response(pool, start)
     test_clients_leave(pool, start)
     test_one_leaves(pool, start)
     test_log(pool, start)

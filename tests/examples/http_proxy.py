@@ -13,6 +13,7 @@ import threading
 
 build = sys.argv[1]
 proxy_program = os.path.join(build, "examples/http-proxy/http-proxy")
+held_program = proxy_program + "-held"
 tool = os.path.join(build, "src/tool/cachemax")
 clock_ahead, curl_options = (os.path.realpath(os.path.join(build, "tests", so)) for so in (
     "clock_ahead.so", "curl_options.so"))
@@ -50,21 +51,26 @@ class Client:
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
         self.file = self.socket.makefile("rb", 1 << 18)
-        self.open_end, self.coding = False, None
+        self.open_end, self.coding, self.etag = False, None, None
 
     def get(self, path, method="GET", version="1.1"):
-        """Status and body. If the response ends early: None, and what came of it. open_end: it
-        ends with the connection, and tells nothing of its end else."""
         self.socket.sendall(b"%s %s HTTP/%s\r\nHost: x\r\n\r\n" % (
             method.encode(), path.encode(), version.encode()))
+        return self.answer()
+
+    def answer(self):
+        """Status and body. If the response ends early: None, and what came of it. open_end: it
+        ends with the connection, and tells nothing of its end else."""
         head = self.file.readline()
         status, length = int(head.split()[1]) if head else None, None
-        self.open_end, self.coding = bool(head), None
+        self.open_end, self.coding, self.etag = bool(head), None, None
         while (line := self.file.readline().lower()).rstrip():
             if line.startswith(b"content-length:"):
                 length = int(line[15:])
             if line.startswith(b"content-encoding:"):
                 self.coding = line[17:].decode().strip()
+            if line.startswith(b"etag:"):
+                self.etag = line[5:].decode().strip()
             self.open_end &= not line.startswith((b"content-length:", b"transfer-encoding:"))
         body, whole = self.body(length) if line else (b"", False)  # else the head broke
         return status if whole else None, body
@@ -92,17 +98,18 @@ class Client:
 
 
 class Proxy:
-    def __init__(self, pool, origin, env=None, log=None, files=None):
+    def __init__(self, pool, origin, env=None, log=None, files=None,
+                 program=proxy_program):
         def limit():
             if files:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
         self.process = subprocess.Popen(
-            [proxy_program, pool, "0", origin.url], stderr=log,
+            [program, pool, "0", origin.url], stderr=log,
             stdout=subprocess.PIPE, text=True, env=env and dict(os.environ, **env),
             preexec_fn=limit)
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
-        self.open_end, self.coding = False, None
+        self.open_end, self.coding, self.etag = False, None, None
 
     def end(self, how=signal.SIGTERM):
         self.process.send_signal(how)
@@ -113,7 +120,7 @@ class Proxy:
         try:
             return client.get(path, method, version)
         finally:
-            self.open_end, self.coding = client.open_end, client.coding
+            self.open_end, self.coding, self.etag = client.open_end, client.coding, client.etag
             client.close()
 
 
@@ -143,8 +150,8 @@ def run(tests):
     subprocess.run([tool, "create", pool, "--size", "64M", "-q"], check=True)
     proxies = []
 
-    def start(its_pool, origin, env=None, log=None, files=None):
-        proxies.append(Proxy(its_pool, origin, env, log, files))
+    def start(its_pool, origin, env=None, log=None, files=None, program=proxy_program):
+        proxies.append(Proxy(its_pool, origin, env, log, files, program))
         return proxies[-1]
 
     try:
