@@ -10,9 +10,10 @@
  * - The id of an object is the hash of its URL. Its validator is the server's ETag.
  * - max-age, or s-maxage, less the age (Age, Date) is the time to live. While it lasts nobody asks
  *   the origin, also not after a restart: cm_file_lookup() says what the pool knows. After it a
- *   HEAD request presents the ETag again. If the wall clock is set back meanwhile, it lasts no
- *   longer. If the origin refuses the HEAD, the object is passed on without the cache.
- *   So it is if the HEAD fails (5xx, 408, 429, a connection that breaks) and there is no copy.
+ *   HEAD request presents the ETag again. A response that has begun before goes on to its end. If
+ *   the wall clock is set back meanwhile, it lasts no longer. If the origin refuses the HEAD, the
+ *   object is passed on without the cache. So it is if the HEAD fails (5xx, 408, 429, a connection
+ *   that breaks) and there is no copy.
  * - The size of an object in chunks is not known, nor is that of one whose HEAD tells 0. The read
  *   at its end tells it to the library. If the HEAD tells another size than the GET has, the object
  *   is passed on without the cache. Parts whose Content-Range has a star for the size do not tell:

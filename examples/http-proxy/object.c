@@ -25,6 +25,7 @@
 #define LENGTH "a GET of it has another length than was told before"
 #define SECOND_NS UINT64_C(1000000000)
 #define RETRY_NS (5 * SECOND_NS)
+#define TRIES 3 /* of a read whose version had no time to live left */
 #define LOCKS 1024
 #define MEASURED (256u << 10) /* bytes of an object at a time */
 
@@ -467,15 +468,34 @@ static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
     return read_whole(r, off, buf, len);
 }
 
+/* A response that has begun may finish its version, through the cache, also when the time to live
+ * of it is over. So it has none then. New requests find it not fresh, as before, and ask. False:
+ * the object has another version. */
+static bool may_finish(struct request *r)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    struct lock *lock = lock_of(r);
+    bool same;
+
+    pthread_mutex_lock(&lock->mutex); /* meanwhile nobody has asked, and set another time */
+    same = cm_file_get_info(r->file, &info) == 0 && info.incarnation == r->incarnation;
+    if (same && time_left(lock, &r->id, info.expires_ns) == 0)
+        cm_file_set_ttl(r->file, 0);
+    pthread_mutex_unlock(&lock->mutex);
+    return same;
+}
+
 int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
 {
-    uint64_t version = r->incarnation;
-    int64_t n;
+    int64_t n = CM_EMOVED;
 
     r->reads_at = cm_now();
-    n = cm_read_through_version(r->file, at, buf, len, &version, origin_read, r);
-    /* Trouble of the cache, or the time to live is over in the middle of a response (CM_EMOVED).
-     * The ETag decides whether the object is still the same. */
+    for (int i = 0; i < TRIES && n == CM_EMOVED && (i == 0 || may_finish(r)); i++) {
+        uint64_t version = r->incarnation;
+        n = cm_read_through_version(r->file, at, buf, len, &version, origin_read, r);
+    }
+    /* Trouble of the cache, or another version is there (CM_EMOVED). The ETag decides whether the
+     * origin still has this one. */
     if (n < 0 && n > -1000)
         n = origin_read(r, at, buf, len);
     if (n == ORIGIN_CHANGED || n == ORIGIN_TORN) /* not fresh any more: a later request asks */

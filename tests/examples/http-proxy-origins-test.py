@@ -12,8 +12,8 @@ import threading
 import time
 
 from http_origin import Origin
-from http_proxy import (Client, at_once, check, curl_options, held_program, loads, run, skip,
-                        wrong_ones)
+from http_proxy import (Client, SlowClient, at_once, check, curl_options, held_program, loads, run,
+                        skip, wrong_ones)
 
 
 class Log:
@@ -291,6 +291,34 @@ def test_version_of_response(pool, start):
     proxy.end()
 
 
+def test_time_ends_inside(pool, start):
+    """max-age is over in the middle of a response. It goes on through the cache, and of what is
+    stored nothing is sent again. All the same, new requests ask, and get what is new."""
+    origin = Origin()
+    proxy, size = start(pool, origin), 8000000
+    path = "/%d/second/inside" % size
+    for what in "cold", "warm":
+        slow, before = SlowClient(proxy, path), origin.sent.get(path, 0)
+        time.sleep(2.1)
+        check("max-age ends inside a response (%s): it is whole" % what, slow.rest() > size)
+        sent = origin.sent[path] - (before if what == "warm" else 0)
+        check("max-age ends inside a response (%s): what the origin sends" % what,
+              sent < size * 5 // 4 if what == "cold" else sent == 0, "%d bytes" % sent)
+    slow, heads = SlowClient(proxy, path), origin.gets("HEAD", path)
+    time.sleep(2.1)
+    slow.socket.recv(1 << 20)
+    time.sleep(0.2)  # so it reads on
+    wrong = wrong_ones(proxy, origin, [path])
+    check("max-age ends inside a response: another request asks",
+          not wrong and origin.gets("HEAD", path) > heads)
+    origin.change(path)
+    time.sleep(2.1)
+    check("max-age ends inside a response: a change is seen",
+          not wrong_ones(proxy, origin, [path]))
+    slow.socket.close()
+    proxy.end()
+
+
 # ---- What the log says ---------------------------------------------------------------------------
 
 def test_log(pool, start):
@@ -344,6 +372,7 @@ def test_all(pool, start):
     test_sizes(pool, start)
     test_body_after_head(pool, start)
     test_version_of_response(pool, start)
+    test_time_ends_inside(pool, start)
     test_clients_leave(pool, start)
     test_one_leaves(pool, start)
     test_log(pool, start)

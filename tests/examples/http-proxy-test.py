@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 
-from http_proxy import (Client, at_once, build, check, clock_ahead, curl_options, loads,
+from http_proxy import (Client, SlowClient, at_once, build, check, clock_ahead, curl_options, loads,
                         proxy_program, run, skip, tool, wrong_ones)
 from http2_origin import Http2Origin
 from http_origin import CUTS, PARTS, Origin
@@ -341,27 +341,6 @@ def test_broken_body(proxy, origin):
     origin.cut["GET", path] = "body"
     status = proxy.get(path)[0]
     check("a small body that breaks: 502", status == 502, status)
-
-
-class SlowClient:
-    """It has the head of a response, and reads the rest later."""
-
-    def __init__(self, proxy, path):
-        self.socket = socket.socket()
-        self.socket.settimeout(60)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self.socket.connect(("127.0.0.1", proxy.port))
-        self.socket.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-                            % path.encode())
-        self.got = len(self.socket.recv(100))
-
-    def rest(self):
-        """How many bytes came."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        while part := self.socket.recv(1 << 20):
-            self.got += len(part)
-        self.socket.close()
-        return self.got
 
 
 def test_changed_meanwhile(proxy, origin):

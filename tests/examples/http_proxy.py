@@ -97,6 +97,27 @@ class Client:
         self.socket.close()
 
 
+class SlowClient:
+    """It has the head of a response, and reads the rest later."""
+
+    def __init__(self, proxy, path):
+        self.socket = socket.socket()
+        self.socket.settimeout(60)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.connect(("127.0.0.1", proxy.port))
+        self.socket.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                            % path.encode())
+        self.got = len(self.socket.recv(100))
+
+    def rest(self):
+        """How many bytes came."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        while part := self.socket.recv(1 << 20):
+            self.got += len(part)
+        self.socket.close()
+        return self.got
+
+
 class Proxy:
     def __init__(self, pool, origin, env=None, log=None, files=None,
                  program=proxy_program):
