@@ -35,7 +35,8 @@
  *   the cache: for 10 seconds, and each time for twice as long, up to 5 minutes (torn.h).
  * - Clients that want the same cold object at the same time wait for one origin read, and for one
  *   HEAD. If the HEAD fails, or the read takes too long or finds no room here, that holds for all
- *   of them. Those of a fresh object wait for nobody.
+ *   of them. If the answer is private, or no-store, each asks for its own. Those of a fresh object
+ *   wait for nobody.
  * - An origin that sends less than a byte a second for 20 seconds, also before the first one, has
  *   timed out, and so has one that gives no connection for 5 (origin.c: PATIENCE, CONNECTS_IN). It
  *   is not asked again for that response. If the response has not begun, and there is no copy, the

@@ -405,7 +405,7 @@ static int64_t give_up(struct request *r, const struct answer *a)
 }
 
 /* What other requests have learned since this read began: all of the object came, or it cannot be
- * had. */
+ * had. What is private, or must not be stored, is for the request that asked for it. */
 static void learn(struct request *r)
 {
     struct lock *lock = lock_of(r);
@@ -413,7 +413,8 @@ static void learn(struct request *r)
 
     pthread_mutex_lock(&lock->mutex);
     for (o = lock->requests; o && !r->whole.body; o = o->next)
-        if (o->whole.body && same_id(&o->id, &r->id) && o->incarnation == r->incarnation) {
+        if (o->whole.body && !o->whole.no_store && same_id(&o->id, &r->id) &&
+            o->incarnation == r->incarnation) {
             r->whole = o->whole;
             atomic_fetch_add(&r->whole.body->users, 1);
         }
@@ -422,7 +423,7 @@ static void learn(struct request *r)
     pthread_mutex_unlock(&lock->mutex);
 }
 
-/* All of the object came. Others that read this version have it, too. */
+/* All of the object came. Others that read this version may learn it. */
 static void share(struct request *r, const struct answer *a)
 {
     struct lock *lock = lock_of(r);

@@ -129,6 +129,24 @@ def test_no_ranges(pool, start):
     proxy.end()
 
 
+def test_private(pool, start):
+    """A HEAD says nothing of it, but the answer to a GET is private: nobody else gets it, though
+    others wait for the same object."""
+    origin = Origin()
+    proxy = start(pool, origin)
+    for how in "fresh,token,norange", "fresh,token,norange,chunked", "fresh,token":
+        path = "/80000/%s/private" % how
+        origin.delay = 0.3
+        results = at_once(proxy, path, 8)
+        origin.delay = 0
+        whole = [status == 200 and body == body[:8] * 10000 for status, body in results]
+        check("private answers for 8 clients (%s): whole" % how, all(whole), whole)
+        tokens = {body[:8] for _, body in results}
+        check("private answers for 8 clients (%s): each has its own" % how,
+              len(tokens) == 8, sorted(tokens))
+    proxy.end()
+
+
 def test_clients_leave(pool, start):
     """The origin is not asked for clients that have left, nor after SIGTERM."""
     origin = Origin()
@@ -373,6 +391,7 @@ def test_all(pool, start):
     test_body_after_head(pool, start)
     test_version_of_response(pool, start)
     test_time_ends_inside(pool, start)
+    test_private(pool, start)
     test_clients_leave(pool, start)
     test_one_leaves(pool, start)
     test_log(pool, start)

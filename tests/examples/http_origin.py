@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # http_origin.py - the origin server of http-proxy-test.py and http-proxy-origins-test.py.
+import itertools
 import socketserver
 import threading
 import time
@@ -62,6 +63,7 @@ class Origin(socketserver.ThreadingTCPServer):
         self.fails_from = {}  # path: parts from there on get 500
         self.after_head = {}  # path: what follows the head of an answer to HEAD
         self.delay = 0
+        self.tokens = itertools.count(1)  # what bodies of "token" consist of
         self.sent = {}  # path: bytes of bodies
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -111,6 +113,9 @@ class Origin(socketserver.ThreadingTCPServer):
         if fields.get("if-match", etag) != etag:
             return 412, head, b""
         body, status = self.body(path, version), 200
+        if "token" in how and method == "GET":  # for one client alone
+            head += ["Cache-Control: private, no-store"]
+            body = b"%08d" % next(self.tokens) * (len(body) // 8)
         if "range" in fields and "norange" not in how:
             first, last = (int(n) for n in fields["range"][6:].split("-"))
             if first >= self.fails_from.get(path, first + 1):
