@@ -14,6 +14,10 @@
  *   the wall clock is set back meanwhile, it lasts no longer. If the origin refuses the HEAD, the
  *   object is passed on without the cache. So it is if the HEAD fails (5xx, 408, 429, a connection
  *   that breaks) and there is no copy.
+ * - A server may send a body to a HEAD, though it must not, and late. Nobody can tell it from the
+ *   answer to the next request on that connection. So a connection has HEADs of one object only,
+ *   and for another object a client makes the proxy open a new one. What comes late can still be
+ *   taken for a later answer for the same object.
  * - The size of an object in chunks is not known, nor is that of one whose HEAD tells 0. The read
  *   at its end tells it to the library. If the HEAD tells another size than the GET has, the object
  *   is passed on without the cache. Parts whose Content-Range has a star for the size do not tell:

@@ -44,10 +44,11 @@ struct answer {
 };
 
 /* To the origin, for one thread. HEAD has a connection of its own: some servers send a body all the
- * same, maybe later, and the next request there would take it for its answer, also that of another
- * object. */
+ * same, maybe later, and the next request there would take it for its answer. So a connection is
+ * for the HEADs of one object: whenever the body comes, it is never the answer for another one. */
 struct link {
     CURL *get, *head;
+    cm_file_id head_of; /* the object that the connection of `head` is for */
 };
 
 /* A request of a client. */

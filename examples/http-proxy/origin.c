@@ -352,6 +352,12 @@ static bool failed(const struct request *r, CURLcode e, const struct body *b, st
     return false;
 }
 
+static void drop(CURL **curl)
+{
+    curl_easy_cleanup(*curl);
+    *curl = NULL;
+}
+
 /* A handle for a new request. It has its connection still, unless something waits there that nobody
  * has asked for. NULL: no memory. */
 static CURL *ready(CURL **curl)
@@ -360,10 +366,8 @@ static CURL *ready(CURL **curl)
     char byte;
 
     if (*curl && curl_easy_getinfo(*curl, CURLINFO_ACTIVESOCKET, &socket) == CURLE_OK &&
-        socket != CURL_SOCKET_BAD && recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
-        curl_easy_cleanup(*curl);
-        *curl = NULL;
-    }
+        socket != CURL_SOCKET_BAD && recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+        drop(curl);
     if (!*curl)
         *curl = curl_easy_init();
     if (*curl)
@@ -373,9 +377,14 @@ static CURL *ready(CURL **curl)
 
 bool origin_head(struct request *r, struct answer *a)
 {
-    CURL *curl = ready(&r->link->head);
+    struct link *link = r->link;
     CURLcode e;
+    CURL *curl;
 
+    if (memcmp(&link->head_of, &r->id, sizeof(r->id)) != 0)
+        drop(&link->head);
+    link->head_of = r->id;
+    curl = ready(&link->head);
     *a = (struct answer){ 0 };
     if (!curl)
         return failed(r, CURLE_OUT_OF_MEMORY, NULL, a);

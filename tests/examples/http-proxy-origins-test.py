@@ -337,6 +337,34 @@ def test_time_ends_inside(pool, start):
     proxy.end()
 
 
+def test_late_body_after_head(pool, start):
+    """The same, when the HEAD of another object has been asked meanwhile."""
+    origin = Origin()
+    proxy = start(pool, origin)
+    victim, evil, results = "/9000/stale/victim", "/9000/stale/evil", []
+    client = Client(proxy.port)
+    client.get(victim)
+    origin.change(victim)
+    origin.after_head[evil] = (b'HTTP/1.1 200 OK\r\nETag: "v0"\r\nCache-Control: max-age=99999\r\n'
+                               b'Content-Length: 9000\r\n\r\n')
+    origin.late[evil] = threading.Event()
+    client.get(evil)
+    thread = threading.Thread(target=lambda: results.append(client.get(victim)))
+    thread.start()
+    until(lambda: results, 1)
+    origin.late[evil].set()
+    thread.join()
+    check("a late body to a HEAD is not taken for the answer to that of another object",
+          results == [(200, origin.body(victim, 1))], [(s, b[:8]) for s, b in results])
+    check("a late body to a HEAD: the next request is right, too",
+          client.get(victim) == (200, origin.body(victim, 1)))
+    asked = origin.connections
+    check("HEADs of one object go through one connection",
+          client.get(victim)[0] == 200 and origin.connections == asked, origin.connections - asked)
+    client.close()
+    proxy.end()
+
+
 # ---- What the log says ---------------------------------------------------------------------------
 
 def test_log(pool, start):
@@ -389,6 +417,7 @@ def test_all(pool, start):
     test_old_clients(pool, start)
     test_sizes(pool, start)
     test_body_after_head(pool, start)
+    test_late_body_after_head(pool, start)
     test_version_of_response(pool, start)
     test_time_ends_inside(pool, start)
     test_private(pool, start)

@@ -50,7 +50,7 @@ class Origin(socketserver.ThreadingTCPServer):
         self.port = self.server_address[1]
         self.url = "http://127.0.0.1:%d" % self.port
         self.lock = threading.Lock()
-        self.requests = 0
+        self.requests = self.connections = 0
         self.asked = {}  # (method, path): how often
         self.versions = {}  # path: number
         self.changing = []  # paths; every few requests one of them gets another version
@@ -61,7 +61,8 @@ class Origin(socketserver.ThreadingTCPServer):
         self.told = {}  # path: the length that a HEAD tells
         self.hangs = {}  # (method, path): an event; there is no answer until it is set
         self.fails_from = {}  # path: parts from there on get 500
-        self.after_head = {}  # path: what follows the head of an answer to HEAD
+        self.after_head = {}  # path: what follows the head of an answer to HEAD, ...
+        self.late = {}  # path: ... when this event is set
         self.delay = 0
         self.tokens = itertools.count(1)  # what bodies of "token" consist of
         self.sent = {}  # path: bytes of bodies
@@ -141,6 +142,8 @@ class Handler(socketserver.StreamRequestHandler):
     disable_nagle_algorithm = True
 
     def handle(self):
+        with self.server.lock:
+            self.server.connections += 1
         while line := self.rfile.readline():
             method, path, _ = line.decode().split()
             fields = {}
@@ -172,6 +175,8 @@ class Handler(socketserver.StreamRequestHandler):
                 continue
             self.wfile.write(self.sent(head.encode(), body, cut))
             if method == "HEAD" and path in self.server.after_head:
+                if path in self.server.late:
+                    self.server.late[path].wait()
                 self.wfile.write(self.server.after_head[path])
                 del self.server.after_head[path]
             if cut or "open" in how or "openget" in how:
