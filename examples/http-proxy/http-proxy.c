@@ -13,7 +13,8 @@
  *   HEAD request presents the ETag again. A response that has begun before goes on to its end. If
  *   the wall clock is set back meanwhile, it lasts no longer. If the origin refuses the HEAD, the
  *   object is passed on without the cache. So it is if the HEAD fails (5xx, 408, 429, a connection
- *   that breaks) and there is no copy.
+ *   that breaks) and there is no copy. A redirection (301, 302, 303, 307,
+ *   308) is passed on. With any other status but 200 the GET decides.
  * - A server may send a body to a HEAD, though it must not, and late. Nobody can tell it from the
  *   answer to the next request on that connection. So a connection has HEADs of one object only,
  *   and for another object a client makes the proxy open a new one. What comes late can still be

@@ -128,6 +128,11 @@ static struct copy look_up(const struct lock *lock, const cm_file_id *id)
     return c;
 }
 
+static bool is_redirection(long status)
+{
+    return (status >= 301 && status <= 303) || status == 307 || status == 308;
+}
+
 /* What the answer to a HEAD means. If the result is CACHED, r->validator and *ttl_ns hold from now
  * on. */
 static int judge(struct request *r, const struct copy *c, const struct answer *a, uint64_t asked_at,
@@ -154,10 +159,9 @@ static int judge(struct request *r, const struct copy *c, const struct answer *a
     }
     if (c->known) /* it is gone, or must not be cached any more */
         cm_forget(cache, &r->id);
-    /* The GET decides: some servers know no HEAD, and a signed URL is for one method. */
-    return a->status == 200 || (a->status >= 400 && a->status < 500) || a->status == 501
-               ? WHOLE
-               : (int)a->status;
+    /* Else the GET decides: some servers know no HEAD, a signed URL is for one method, and of an
+     * answer without a body nobody knows what a GET would have. */
+    return is_redirection(a->status) ? (int)a->status : WHOLE;
 }
 
 /* Attaches the object with r->validator, for ttl_ns. */

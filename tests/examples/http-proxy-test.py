@@ -148,12 +148,20 @@ def test_directives(proxy, origin):
 
 
 def test_methods(proxy, origin):
-    """A signed URL is for one method, and some servers know no HEAD."""
-    for status in 400, 403, 404, 408, 410, 429, 500, 501, 503:
+    """A signed URL is for one method, and some servers know no HEAD, or answer it as they like. A
+    redirection is passed on."""
+    refused = 400, 403, 404, 408, 410, 429, 500, 501, 503
+    for status in (203, 204, 205, 206, 300, 304) + refused:
         wrong = wrong_ones(proxy, origin, ["/3000/fresh,head%d/x" % status] * 2)
         check("HEAD gives %d, and GET the object" % status, not wrong, wrong)
+    for status in refused:
         got = proxy.get("/3000/fresh,get%d/x" % status)[0]
         check("GET gives %d, and HEAD 200" % status, got == status, got)
+    for status in 301, 302, 303, 307, 308:
+        path = "/3000/fresh,head%d,get%d/x" % (status, status)
+        got = proxy.get(path)
+        check("HEAD gives %d: it is passed on" % status,
+              got == (status, b"") and origin.gets("GET", path) == 0, got)
 
 
 def test_parts(proxy, origin):
