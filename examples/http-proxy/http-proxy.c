@@ -57,7 +57,8 @@
  * that TMPDIR names, or in /tmp. If there is no room, the client gets 502.
  *
  * The origin is asked for as long as a client waits: one that closes its side of the connection has
- * left. SIGINT and SIGTERM end the proxy at once, also while the origin sends.
+ * left. If it waited for what was asked for another one, it gives up its place within a second.
+ * SIGINT and SIGTERM end the proxy at once, also while the origin sends.
  *
  * It has at most 250 clients at a time, or fewer if it may not open enough files (ulimit -n). A
  * connection ends if its client sends nothing for 30 seconds while a request is awaited, or takes

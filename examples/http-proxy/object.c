@@ -4,6 +4,7 @@
  * are read. All calls of the library are here, but cm_open() and cm_close().
  */
 #include "http-proxy.h"
+#include "timed_wait.h"
 #include "torn.h"
 
 #include <pthread.h>
@@ -21,10 +22,12 @@
 #define ORIGIN_OPEN_END (-1003) /* nobody could know whether its body is whole */
 #define ORIGIN_TORN (-1004)     /* changed: its GET has another ETag than its HEAD had */
 #define ORIGIN_TIMED_OUT (-1005)
-#define ORIGIN_NO_ROOM (-1006) /* here, for what it sends */
+#define ORIGIN_NO_ROOM (-1006)  /* here, for what it sends */
+#define ORIGIN_UNWANTED (-1007) /* the client has left */
 #define LENGTH "a GET of it has another length than was told before"
 #define SECOND_NS UINT64_C(1000000000)
 #define RETRY_NS (5 * SECOND_NS)
+#define LOOK_EVERY_NS (SECOND_NS / 2)
 #define TRIES 3 /* of a read whose version had no time to live left */
 #define LOCKS 1024
 #define MEASURED (256u << 10) /* bytes of an object at a time */
@@ -51,7 +54,7 @@ void object_begin(void)
 {
     for (unsigned i = 0; i < LOCKS; i++) {
         pthread_mutex_init(&locks[i].mutex, NULL);
-        pthread_cond_init(&locks[i].answered, NULL);
+        wait_init(&locks[i].answered);
     }
 }
 
@@ -259,6 +262,7 @@ static bool is_asked(const struct lock *lock, const struct request *r)
  * none, asks. */
 static int find_copy(struct request *r, struct lock *lock)
 {
+    struct timespec soon;
     struct copy c;
 
     for (;;) {
@@ -273,7 +277,10 @@ static int find_copy(struct request *r, struct lock *lock)
             return lock->other_how;
         if (!is_asked(lock, r))
             return ask(r, lock);
-        pthread_cond_wait(&lock->answered, &lock->mutex);
+        if (!request_is_alive(r))
+            return 502; /* nobody gets it */
+        soon = wait_until(LOOK_EVERY_NS);
+        wait_on(&lock->answered, &lock->mutex, &soon);
     }
     if (c.attached) /* as it is */
         return cm_file_open(cache, &r->id, NULL, 0, &r->file) == 0 ? CACHED : WHOLE;
@@ -438,11 +445,9 @@ static void share(struct request *r, const struct answer *a)
 }
 
 /* An answer of the origin is of one version, and its ETag says of which. Only the end of the object
- * may be a short read; a server may send less than it is asked for. A cm_origin_read_fn:
- * what it returns is stored. */
-static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
+ * may be a short read; a server may send less than it is asked for. What it returns is stored. */
+static int64_t origin_read(struct request *r, uint64_t off, void *buf, size_t len)
 {
-    struct request *r = ctx;
     struct answer a;
 
     learn(r);
@@ -490,15 +495,71 @@ static bool may_finish(struct request *r)
     return same;
 }
 
+/* The origin read of another request has ended, for which this one waits. */
+struct wake {
+    pthread_mutex_t mutex;
+    pthread_cond_t ended;
+    bool is;
+};
+
+static void on_wake(void *ctx, cm_request *q)
+{
+    struct wake *w = ctx;
+
+    (void)q;
+    pthread_mutex_lock(&w->mutex);
+    w->is = true;
+    pthread_cond_signal(&w->ended);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+/* Reads through the cache, as cm_read_through_version(), but in steps: who waits for the read of
+ * another request has to look whether its own client is still there. */
+static int64_t read_through(struct request *r, uint64_t at, void *buf, size_t len)
+{
+    struct wake w = { .is = false };
+    cm_request q = CM_REQUEST_INIT;
+    bool alive = true;
+    cm_piece piece;
+    int64_t n;
+    int what;
+
+    q.offset = at;
+    q.buf = buf;
+    q.len = len;
+    q.incarnation = r->incarnation;
+    q.wake = on_wake;
+    q.wake_ctx = &w;
+    if ((n = cm_request_begin(r->file, &q)) < 0)
+        return n;
+    pthread_mutex_init(&w.mutex, NULL);
+    wait_init(&w.ended);
+    while (alive && (what = cm_request_step(&q, &piece)) > 0) {
+        if (what == CM_REQUEST_READ) {
+            n = origin_read(r, piece.offset, piece.buf, piece.len);
+            cm_request_complete(&q, &piece, n);
+        } else if ((alive = request_is_alive(r))) {
+            const struct timespec soon = wait_until(LOOK_EVERY_NS);
+            pthread_mutex_lock(&w.mutex);
+            if (!w.is)
+                wait_on(&w.ended, &w.mutex, &soon);
+            w.is = false;
+            pthread_mutex_unlock(&w.mutex);
+        }
+    }
+    n = cm_request_end(&q); /* from here on nobody wakes it */
+    pthread_cond_destroy(&w.ended);
+    pthread_mutex_destroy(&w.mutex);
+    return alive ? n : ORIGIN_UNWANTED;
+}
+
 int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
 {
     int64_t n = CM_EMOVED;
 
     r->reads_at = cm_now();
-    for (int i = 0; i < TRIES && n == CM_EMOVED && (i == 0 || may_finish(r)); i++) {
-        uint64_t version = r->incarnation;
-        n = cm_read_through_version(r->file, at, buf, len, &version, origin_read, r);
-    }
+    for (int i = 0; i < TRIES && n == CM_EMOVED && (i == 0 || may_finish(r)); i++)
+        n = read_through(r, at, buf, len);
     /* Trouble of the cache, or another version is there (CM_EMOVED). The ETag decides whether the
      * origin still has this one. */
     if (n < 0 && n > -1000)
@@ -538,7 +599,7 @@ static int how_to_respond(struct request *r)
         n = measure(r);
     if (n == ORIGIN_TIMED_OUT)
         return 504;
-    if (n == ORIGIN_NO_ROOM)
+    if (n == ORIGIN_NO_ROOM || n == ORIGIN_UNWANTED)
         return 502;
     return n == ORIGIN_OPEN_END || n == ORIGIN_TORN || n == ORIGIN_CHANGED || n == ORIGIN_FAILED
                ? WHOLE

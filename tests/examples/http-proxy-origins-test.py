@@ -198,6 +198,39 @@ def test_one_leaves(pool, start):
     proxy.end()
 
 
+def test_waiters_leave(pool, start):
+    """Clients leave that wait for what another one has asked for. They give up their places at
+    once, and that one gets its answer."""
+    origin = Origin()
+    proxy = start(pool, origin)
+
+    def threads():
+        return len(os.listdir("/proc/%d/task" % proxy.process.pid))
+
+    for method in "HEAD", "GET":
+        path, results = "/9000/fresh/wait-" + method, []
+        origin.hangs[method, path] = threading.Event()
+        stays = threading.Thread(target=lambda: results.append(proxy.get(path)))
+        stays.start()
+        until(lambda: origin.gets(method, path) == 1)
+        before = threads()
+        clients = [socket.create_connection(("127.0.0.1", proxy.port)) for _ in range(20)]
+        for c in clients:
+            c.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+        came = until(lambda: threads() == before + 20)
+        time.sleep(0.5)
+        for c in clients:
+            c.close()
+        check("20 clients wait for the %s of another one, and leave: their threads end" % method,
+              came and until(lambda: threads() <= before), "%d before, %d" % (before, threads()))
+        origin.hangs.pop((method, path)).set()
+        stays.join()
+        check("20 clients wait for the %s of another one, and leave: that one gets it" % method,
+              results == [(200, origin.body(path, 0))] and origin.gets(method, path) == 1,
+              "%s, asked %d times" % ([r[0] for r in results], origin.gets(method, path)))
+    proxy.end()
+
+
 # ---- What the origin says ------------------------------------------------------------------------
 
 def test_old_clients(pool, start):
@@ -423,6 +456,7 @@ def test_all(pool, start):
     test_private(pool, start)
     test_clients_leave(pool, start)
     test_one_leaves(pool, start)
+    test_waiters_leave(pool, start)
     test_log(pool, start)
     test_no_room(pool, start)
     test_few_files(pool, start)
