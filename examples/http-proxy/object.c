@@ -537,6 +537,7 @@ static int64_t read_through(struct request *r, uint64_t at, void *buf, size_t le
     while (alive && (what = cm_request_step(&q, &piece)) > 0) {
         if (what == CM_REQUEST_READ) {
             n = origin_read(r, piece.offset, piece.buf, piece.len);
+            may_finish(r); /* so that it is stored */
             cm_request_complete(&q, &piece, n);
         } else if ((alive = request_is_alive(r))) {
             const struct timespec soon = wait_until(LOOK_EVERY_NS);

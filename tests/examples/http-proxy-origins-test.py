@@ -367,6 +367,17 @@ def test_time_ends_inside(pool, start):
     check("max-age ends inside a response: a change is seen",
           not wrong_ones(proxy, origin, [path]))
     slow.socket.close()
+    path, results = "/9000/second/read", []
+    origin.hangs["GET", path] = threading.Event()
+    reader = threading.Thread(target=lambda: results.append(proxy.get(path)))
+    reader.start()
+    until(lambda: origin.gets("GET", path) == 1)
+    time.sleep(2.1)
+    origin.hangs.pop(("GET", path)).set()
+    reader.join()
+    check("max-age ends inside a read of the origin: that is stored",
+          results == [(200, origin.body(path, 0))] and not wrong_ones(proxy, origin, [path]) and
+          origin.gets("GET", path) == 1, "%d GETs" % origin.gets("GET", path))
     proxy.end()
 
 
