@@ -46,6 +46,10 @@
  *   timed out, and so has one that gives no connection for 5 (origin.c: PATIENCE, CONNECTS_IN). It
  *   is not asked again for that response. If the response has not begun, and there is no copy, the
  *   client gets 504.
+ * - An object that the origin sends slowly is read in smaller pieces: as much as comes in some two
+ *   seconds. So a client that gives up when nothing comes gets its bytes in time. It costs more
+ *   requests, and what came of the first one is thrown away. What is fetched as a whole (see below,
+ *   and all that is read before the response begins) comes when all of it is there.
  * - What fails at the origin, and what contradicts what it said before, is said on standard error,
  *   with the path, in a line each 5 seconds at most.
  * - If the origin does not answer, an old copy is better than none. (Not if your origin says

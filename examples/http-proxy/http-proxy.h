@@ -40,6 +40,7 @@ struct answer {
     uint64_t from, part; /* ... the first byte, and how many */
     uint64_t total;      /* bytes of the object, also with status 416, or CM_SIZE_UNKNOWN */
     size_t got;          /* bytes of a part */
+    bool slow;           /* the rest of the part would take long: it was given up */
     struct body *body;   /* all of the object; NULL: not asked for, or the answer is a part */
 };
 
@@ -97,6 +98,7 @@ bool object_is_wanted(struct request *r);
 
 /* origin.c: */
 extern const char *origin_url; /* http://HOST:PORT */
+#define LEAST 4096u            /* bytes that origin_get() waits for, however slow they come */
 /* Says on standard error what is wrong with a URI, of which it shows the path only: the query of a
  * signed URL is a secret. It is silent for 5 seconds after each line. */
 __attribute__((format(printf, 2, 3))) void origin_log(const char *uri, const char *format, ...);
@@ -106,9 +108,9 @@ bool origin_is_trouble(long status);
 /* Each returns true if the origin gave a complete answer, with whatever status. Else standard
  * error has a line why, unless nobody wanted it any more. So it has of a status that is trouble. */
 bool origin_head(struct request *r, struct answer *a);
-/* At most len bytes from `off` on, into buf. If the origin sends the whole object all the same
- * (status 200), that is a->body. If `etag` is not "", the status is 412 when the object has another
- * one. */
+/* At most len bytes from `off` on, into buf. If they come slowly, it gives up when LEAST are there
+ * (a->slow). If the origin sends the whole object all the same (status 200), that is a->body. If
+ * `etag` is not "", the status is 412 when the object has another one. */
 bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, size_t len,
                 struct answer *a);
 /* All of it, as a->body. */

@@ -24,6 +24,7 @@
 #define ORIGIN_TIMED_OUT (-1005)
 #define ORIGIN_NO_ROOM (-1006)  /* here, for what it sends */
 #define ORIGIN_UNWANTED (-1007) /* the client has left */
+#define ORIGIN_SLOW (-1008)     /* it takes long to send so much: read less */
 #define LENGTH "a GET of it has another length than was told before"
 #define SECOND_NS UINT64_C(1000000000)
 #define RETRY_NS (5 * SECOND_NS)
@@ -48,6 +49,9 @@ static struct lock {
     int other_how;     /* ... and what its requests got */
     int64_t other_failure; /* 0: another try may do; else why it may not, ORIGIN_* */
     struct torn torn;      /* the object whose response broke off last, for another ETag */
+    /* Of objects that the origin sends slowly, it is asked for so many bytes at a time. 0: as many
+     * as the library wants. Reads that end at the same time each set it: any of them will do. */
+    _Atomic uint64_t most;
 } locks[LOCKS];
 
 void object_begin(void)
@@ -444,6 +448,18 @@ static void share(struct request *r, const struct answer *a)
     pthread_mutex_unlock(&lock->mutex);
 }
 
+/* The origin was asked for len bytes of the object and sent what the answer says, from `asked_at`
+ * until now. It is asked for as much next time as it sends in some seconds. */
+static void note_pace(struct lock *lock, uint64_t len, const struct answer *a, uint64_t asked_at)
+{
+    uint64_t most = atomic_load(&lock->most);
+
+    if (a->slow)
+        atomic_store(&lock->most, a->got / LEAST * LEAST);
+    else if (most && len >= most && cm_now() < asked_at + SECOND_NS)
+        atomic_store(&lock->most, most < MEASURED ? 2 * most : 0);
+}
+
 /* An answer of the origin is of one version, and its ETag says of which. Only the end of the object
  * may be a short read; a server may send less than it is asked for. What it returns is stored. */
 static int64_t origin_read(struct request *r, uint64_t off, void *buf, size_t len)
@@ -452,13 +468,16 @@ static int64_t origin_read(struct request *r, uint64_t off, void *buf, size_t le
 
     learn(r);
     for (size_t done = 0; !r->whole.body; done += a.got) {
-        uint64_t at = off + done;
+        const uint64_t at = off + done, asked_at = cm_now();
         if (done == len || at >= r->size)
             return (int64_t)done;
         if (r->failure) /* the library tries again with less */
             return r->failure;
         if (!origin_get(r, r->etag, at, (char *)buf + done, len - done, &a))
             return give_up(r, &a);
+        note_pace(lock_of(r), len - done, &a, asked_at);
+        if (a.slow)
+            return ORIGIN_SLOW;
         if (a.body) {
             share(r, &a);
             break;
@@ -513,13 +532,23 @@ static void on_wake(void *ctx, cm_request *q)
     pthread_mutex_unlock(&w->mutex);
 }
 
+/* How much to read of an object that the origin sends slowly. What is not cached is read in blocks
+ * of LEAST bytes. */
+static size_t paced(const struct request *r, uint64_t at, size_t len)
+{
+    const uint64_t most = atomic_load(&lock_of(r)->most), block = at % LEAST;
+
+    return most && len > most - block ? (size_t)(most - block) : len;
+}
+
 /* Reads through the cache, as cm_read_through_version(), but in steps: who waits for the read of
- * another request has to look whether its own client is still there. */
+ * another request has to look whether its own client is still there. ORIGIN_SLOW: it is to be less,
+ * see paced(). */
 static int64_t read_through(struct request *r, uint64_t at, void *buf, size_t len)
 {
     struct wake w = { .is = false };
     cm_request q = CM_REQUEST_INIT;
-    bool alive = true;
+    bool alive = true, slow = false;
     cm_piece piece;
     int64_t n;
     int what;
@@ -534,11 +563,15 @@ static int64_t read_through(struct request *r, uint64_t at, void *buf, size_t le
         return n;
     pthread_mutex_init(&w.mutex, NULL);
     wait_init(&w.ended);
-    while (alive && (what = cm_request_step(&q, &piece)) > 0) {
+    while (alive && !slow && (what = cm_request_step(&q, &piece)) > 0) {
         if (what == CM_REQUEST_READ) {
-            n = origin_read(r, piece.offset, piece.buf, piece.len);
+            const uint64_t most = atomic_load(&lock_of(r)->most);
+            n = most && piece.len > most ? ORIGIN_SLOW /* the next piece is without reading ahead */
+                                         : origin_read(r, piece.offset, piece.buf, piece.len);
             may_finish(r); /* so that it is stored */
             cm_request_complete(&q, &piece, n);
+        } else if (paced(r, at, len) < len) {
+            slow = true; /* to wait for one read after the other would take as long */
         } else if ((alive = request_is_alive(r))) {
             const struct timespec soon = wait_until(LOOK_EVERY_NS);
             pthread_mutex_lock(&w.mutex);
@@ -551,20 +584,28 @@ static int64_t read_through(struct request *r, uint64_t at, void *buf, size_t le
     n = cm_request_end(&q); /* from here on nobody wakes it */
     pthread_cond_destroy(&w.ended);
     pthread_mutex_destroy(&w.mutex);
-    return alive ? n : ORIGIN_UNWANTED;
+    return !alive ? ORIGIN_UNWANTED : slow ? ORIGIN_SLOW : n;
 }
 
-int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
+/* Up to len bytes of the version of the response, or ORIGIN_SLOW. */
+static int64_t read_once(struct request *r, uint64_t at, void *buf, size_t len)
 {
     int64_t n = CM_EMOVED;
 
-    r->reads_at = cm_now();
     for (int i = 0; i < TRIES && n == CM_EMOVED && (i == 0 || may_finish(r)); i++)
         n = read_through(r, at, buf, len);
     /* Trouble of the cache, or another version is there (CM_EMOVED). The ETag decides whether the
      * origin still has this one. */
-    if (n < 0 && n > -1000)
-        n = origin_read(r, at, buf, len);
+    return n < 0 && n > -1000 ? origin_read(r, at, buf, len) : n;
+}
+
+int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len)
+{
+    int64_t n;
+
+    r->reads_at = cm_now();
+    while ((n = read_once(r, at, buf, len)) == ORIGIN_SLOW)
+        len = paced(r, at, len);
     if (n == ORIGIN_CHANGED || n == ORIGIN_TORN) /* not fresh any more: a later request asks */
         cm_file_set_ttl(r->file, 1);
     if (n == ORIGIN_TORN)

@@ -20,6 +20,9 @@
 #define LOG_WHY 300
 #define LOG_PATH 200 /* bytes of it at most */
 #define LOOK_EVERY_NS UINT64_C(500000000)
+/* A part is slow if it comes for so many ticks, and the rest would take twice as many or more. */
+#define TICK_NS UINT64_C(500000000)
+#define SLOW_TICKS 4u
 #define PATIENCE 20L   /* seconds with less than a byte a second, also before the first one */
 #define CONNECTS_IN 5L /* seconds */
 
@@ -491,7 +494,24 @@ struct range {
     char *buf;
     size_t room, got;
     struct body *body;
+    uint64_t tick_at; /* cm_now() when the last tick was counted */
+    uint64_t ticks;   /* in which bytes came; one if the proxy itself was held up for long */
+    bool slow;
 };
+
+static bool is_slow(struct range *r)
+{
+    const uint64_t now = cm_now();
+
+    if (r->tick_at == 0) /* the first byte */
+        r->tick_at = now;
+    if (now >= r->tick_at + TICK_NS) {
+        r->tick_at = now;
+        r->ticks++;
+    }
+    return r->ticks >= SLOW_TICKS && r->got >= LEAST &&
+           (r->room - r->got) * r->ticks >= r->got * 2 * SLOW_TICKS;
+}
 
 static size_t on_body(char *data, size_t one, size_t len, void *ctx)
 {
@@ -504,7 +524,8 @@ static size_t on_body(char *data, size_t one, size_t len, void *ctx)
         return on_whole(data, one, len, r->body);
     memcpy(r->buf + r->got, data, n);
     r->got += n;
-    return n; /* less than len: enough */
+    r->slow = is_slow(r);
+    return r->slow ? 0 : n; /* less than len: enough */
 }
 
 bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, size_t len,
@@ -531,10 +552,11 @@ bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, si
     e = to.body ? perform(r, curl, a) : CURLE_OUT_OF_MEMORY;
     curl_slist_free_all(fields);
     a->got = to.got;
+    a->slow = to.slow;
     if (e == CURLE_OK && !is_written(to.body))
         e = CURLE_WRITE_ERROR;
     complete = e == CURLE_OK || e == CURLE_HTTP_RETURNED_ERROR ||
-               (e == CURLE_WRITE_ERROR && to.got == len) /* on_body() had enough */
+               (e == CURLE_WRITE_ERROR && (to.got == len || to.slow)) /* on_body() had enough */
                || failed(r, e, to.body, a);
     if (complete && a->status == 200)
         a->body = to.body;

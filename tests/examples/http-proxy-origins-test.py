@@ -62,6 +62,37 @@ def test_hang(pool, start):
     proxy.end()
 
 
+def test_slow(pool, start):
+    """The origin is slow. Clients that give up after some seconds without a byte get all of it,
+    also those that wait for what is read for another one, and it is stored."""
+    origin = Origin()
+    proxy = start(pool, origin)
+    for how in "fresh,slow", "fresh,slow,chunked":
+        path, results = "/200000/%s/x" % how, []  # 10 seconds
+        clients = [Client(proxy.port) for _ in range(3)]
+
+        def read(client):
+            client.socket.settimeout(7)
+            try:
+                results.append(client.get(path) == (200, origin.body(path, 0)))
+            except OSError as e:
+                results.append(e)
+
+        threads = [threading.Thread(target=read, args=(c,)) for c in clients]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        gets = origin.gets("GET", path)
+        check("a slow origin (%s): the client has some bytes every 7 seconds" % how,
+              results == [True] * 3, results)
+        print("  %d GETs" % gets)
+        check("a slow origin (%s): all is stored" % how,
+              not wrong_ones(proxy, origin, [path]) and origin.gets("GET", path) == gets,
+              "%d GETs, %d before" % (origin.gets("GET", path), gets))
+    proxy.end()
+
+
 def test_others_hang(pool, start):
     origin = Origin()
     proxy = start(pool, origin)
@@ -472,6 +503,7 @@ def test_all(pool, start):
     test_no_room(pool, start)
     test_few_files(pool, start)
     test_hang(pool, start)
+    test_slow(pool, start)
     test_others_hang(pool, start)
     test_slow_names(pool, start)
 

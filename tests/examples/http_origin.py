@@ -170,11 +170,12 @@ class Handler(socketserver.StreamRequestHandler):
             with self.server.lock:
                 self.server.sent[path] = self.server.sent.get(path, 0) + len(body)
             cut = self.server.cut.get((method, path))
-            if "drip" in how and body:  # it comes within 36 seconds
+            if ("drip" in how or "slow" in how) and body:  # 500 bytes a second, or 20000
+                some, seconds = (1000, 2) if "drip" in how else (2000, 0.1)
                 self.wfile.write(head.encode())
-                for part in range(18):
-                    time.sleep(2)
-                    self.wfile.write(body[len(body) * part // 18:len(body) * (part + 1) // 18])
+                for at in range(0, len(body), some):
+                    time.sleep(seconds)
+                    self.wfile.write(body[at:at + some])
                 continue
             self.wfile.write(self.sent(head.encode(), body, cut))
             if method == "HEAD" and path in self.server.after_head:
