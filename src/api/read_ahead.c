@@ -16,7 +16,7 @@
  * The hints are racy: two threads that read one file in turns look random. That costs the
  * read-ahead and nothing else.
  *
- * Who: api/request.c.
+ * Who: api/.
  */
 #include "api/read_ahead.h"
 
