@@ -93,6 +93,6 @@ void end(void);
 extern const struct fm_how paging, sync_paging, transacted, mdl_read, at_dispatch;
 extern const struct harness_test shell_changes_tests[], shell_names_tests[], shell_disk_tests[];
 extern const struct harness_test shell_times_tests[], shell_kinds_tests[];
-extern const struct harness_test shell_mixed_tests[];
+extern const struct harness_test shell_mixed_tests[], shell_controls_tests[];
 
 #endif

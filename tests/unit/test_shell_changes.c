@@ -202,88 +202,7 @@ static void test_advances(void)
     end();
 }
 
-#define SET_ZERO_DATA CTL_CODE(9, 50, 0, 2)
 #define SET_ENCRYPTION CTL_CODE(9, 53, 3, 0)
-#define GET_COMPRESSION CTL_CODE(9, 15, 0, 0)
-
-/* The flags of a control code that has an output buffer, as FSCTL_OFFLOAD_WRITE always has. One of
- * them, IRP_INPUT_OPERATION, has the value of IRP_SYNCHRONOUS_PAGING_IO. */
-static void test_control_with_output(void)
-{
-    static const struct fm_how how = { .irp_flags = 0x70 };
-    begin();
-    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
-    CHECK(warm(o));
-    CHECK_EQ(fm_control(o, CTL_CODE(9, 154, 0, 2), change, NULL, &how), STATUS_SUCCESS);
-    CHECK_EQ(begun, 1);
-    CHECK(!hits(o));
-    fm_close(o);
-    end();
-}
-
-static void test_controls(void)
-{
-    static const ULONG flags[] = { FO_SYNCHRONOUS_IO, 0 };
-    for (unsigned i = 0; i < 2; i++) {
-        CASE("i %u", i);
-        begin();
-        PFILE_OBJECT const o = fm_open_how(&file.f, true, FILE_OPENED, flags[i], FM_PLAIN);
-        CHECK(warm(o));
-        CHECK_EQ(fm_control(o, SET_ZERO_DATA, change, NULL, FM_PLAIN), STATUS_SUCCESS);
-        CHECK(begun == 1 && ended == 0);
-        if (i == 1) /* it does not wait */
-            fm_settle();
-        CHECK_EQ(times(0, CMP_WRITE_END), 1);
-        CHECK(!hits(o));
-        const unsigned from = service.n;
-        CHECK_EQ(fm_control(o, GET_COMPRESSION, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
-        CHECK_EQ(fm_control(o, FSCTL_READ_FILE_USN_DATA, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
-        CHECK_EQ(service.n, from);
-        fm_close(o);
-        end();
-    }
-}
-
-/* Programs send these with a handle that may only read: the Explorer asks for the object's id of
- * each document (if it may have to be made: test_shell_times.c), a copy may begin with an offloaded
- * read, a game asks for BypassIO. The numbers are those of winioctl.h. */
-static void test_controls_that_only_read(void)
-{
-    static const ULONG harmless[] = {
-        CTL_CODE(9, 0, 0, 0),   CTL_CODE(9, 10, 0, 0),  CTL_CODE(9, 24, 0, 0),
-        CTL_CODE(9, 28, 3, 0),  CTL_CODE(9, 39, 0, 0),  CTL_CODE(9, 42, 0, 0),
-        CTL_CODE(9, 51, 3, 1),  CTL_CODE(9, 144, 0, 0), CTL_CODE(9, 146, 0, 0),
-        CTL_CODE(9, 151, 0, 0), CTL_CODE(9, 153, 0, 1), CTL_CODE(9, 159, 0, 0),
-        CTL_CODE(9, 161, 0, 0), CTL_CODE(9, 182, 0, 0), CTL_CODE(9, 196, 0, 0),
-        CTL_CODE(9, 244, 3, 0), CTL_CODE(9, 266, 3, 0), CTL_CODE(9, 274, 0, 0),
-    };
-    /* SET_COMPRESSION, SET_OBJECT_ID, FILE_LEVEL_TRIM, OFFLOAD_WRITE, SET_INTEGRITY_INFORMATION,
-     * DUPLICATE_EXTENTS_TO_FILE, SET_EXTERNAL_BACKING, and one of another kind of device. */
-    static const ULONG others[] = {
-        CTL_CODE(9, 16, 0, 3),  CTL_CODE(9, 38, 0, 0),  CTL_CODE(9, 130, 0, 2),
-        CTL_CODE(9, 154, 0, 2), CTL_CODE(9, 160, 0, 3), CTL_CODE(9, 209, 0, 2),
-        CTL_CODE(9, 195, 0, 0), CTL_CODE(20, 39, 0, 0),
-    };
-    begin();
-    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
-    for (unsigned i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++) {
-        CASE("%#x is harmless", (unsigned)harmless[i]);
-        CHECK(hits(o) || i == 0);
-        const unsigned from = service.n;
-        CHECK_EQ(fm_control(o, harmless[i], NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
-        CHECK_EQ(times(from, CMP_WRITE_BEGIN), 0);
-        CHECK(warm(o));
-    }
-    for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        CASE("%#x is not", (unsigned)others[i]);
-        const unsigned from = service.n;
-        CHECK_EQ(fm_control(o, others[i], NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
-        CHECK_EQ(times(from, CMP_WRITE_BEGIN), 1);
-        CHECK(warm(o));
-    }
-    fm_close(o);
-    end();
-}
 
 static NTSTATUS encrypt(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 {
@@ -854,9 +773,6 @@ const struct harness_test shell_changes_tests[] = {
     TEST(service_that_writes),
     TEST(writes_that_may_not_wait),
     TEST(sizes),
-    TEST(controls),
-    TEST(control_with_output),
-    TEST(controls_that_only_read),
     TEST(advances),
     TEST(encrypts),
     TEST(volume),

@@ -246,7 +246,7 @@ static NTSTATUS moves(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 
 #define CREATE_OR_GET_OBJECT_ID CTL_CODE(9, 48, 0, 0)
 #define WRITE_USN_CLOSE_RECORD CTL_CODE(9, 59, 3, 0)
-#define KINDS 15u
+#define KINDS 18u
 static NTSTATUS set_one(PFILE_OBJECT o, unsigned kind, const struct fm_how *how)
 {
     static const FILE_INFORMATION_CLASS names[] = {
@@ -273,6 +273,16 @@ static NTSTATUS set_one(PFILE_OBJECT o, unsigned kind, const struct fm_how *how)
         return fm_control(o, CREATE_OR_GET_OBJECT_ID, moves, NULL, how);
     case 14:
         return fm_control(o, WRITE_USN_CLOSE_RECORD, moves, NULL, how);
+    case 15: /* SET_OBJECT_ID, DELETE_OBJECT_ID, SET_OBJECT_ID_EXTENDED */
+    case 16:
+    case 17:
+        return fm_control(o,
+                          CTL_CODE(9,
+                                   kind == 15   ? 38
+                                   : kind == 16 ? 40
+                                                : 47,
+                                   0, 0),
+                          moves, NULL, how);
     default:
         return fm_rename(o, names[kind - 4], u"\\data\\other", moves, NULL);
     }

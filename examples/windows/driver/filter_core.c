@@ -758,6 +758,27 @@ void fc_attributes_end(struct fc_write *w)
     unlock(f->fc);
 }
 
+/* As long as it counts as a bracket no times are told. */
+void fc_maybe_begin(struct fc_file *f)
+{
+    lock(f->fc);
+    f->brackets++;
+    unlock(f->fc);
+}
+
+void fc_maybe_end(struct fc_file *f, bool is)
+{
+    struct fc_write w;
+
+    if (is) {
+        fc_write_begin_outside(f, &w);
+        fc_write_end(&w);
+    }
+    lock(f->fc);
+    f->brackets--;
+    unlock(f->fc);
+}
+
 /* ---- The rest of a file's life --------------------------------------------------------------- */
 
 bool fc_sync_begin(struct fc_file *f, const void *via, struct fc_sync *s)

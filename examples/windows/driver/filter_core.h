@@ -70,6 +70,11 @@
  *       told. It forgets nothing. Without such a bracket nothing is noted: the file is right, and
  *       cold at its next use, because its times are others.
  *
+ *   B9  What may be a write, and is known to be one only at its end, has no bracket: that would
+ * have the file forgotten. If it was a write, it counts as an outside one that begins and ends
+ *       then, before its caller hears of it. Until then a read may get what was there before: it
+ *       has begun before the write has ended. The file's times are not told meanwhile.
+ *
  * WHY NOTHING STALE IS READ. (1) A read is answered by the service only if its file has no outside
  * write and is not in the written-set. So each write before it was in a bracket of the same life,
  * or has been forgotten since. (2) A ticket is given under the same condition. The service voids it
@@ -276,6 +281,10 @@ void fc_write_end(struct fc_write *w);
  * as its end. */
 bool fc_attributes_begin(struct fc_file *f, const void *via, struct fc_write *w);
 void fc_attributes_end(struct fc_write *w);
+
+/* Around what may be a write (B9). `is`: it was one, as far as anybody knows. Does not wait. */
+void fc_maybe_begin(struct fc_file *f);
+void fc_maybe_end(struct fc_file *f, bool is);
 
 /* A transaction may write the file, or has. The file passes from now on. */
 void fc_transacted(struct fc_file *f);

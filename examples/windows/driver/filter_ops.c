@@ -11,8 +11,8 @@
  *             then; or by a thread of the system, where that may not wait or comes from the disk.
  *             Fast I/O has no list of the buffer's pages, and a buffer of a program is not to be
  *             touched otherwise: the system is told to send an IRP instead.
- *   change    a bracket around it: writes, sizes, and every control code that is not known to leave
- *             the content alone.
+ *   change    a bracket around it: writes, sizes, control codes that change the content. One that
+ *             is not known is a change if its result does not say that it was refused.
  *   times     an empty bracket around what moves only them: names, attributes, rights.
  *   sync      told to the service, so that what was written counts as lasting.
  *   paging    writes to the disk are looked at when they fail (stream_unwritten). Those of others
@@ -27,13 +27,14 @@
 
 #define FILL_UNIT 4096u /* bytes of a block, and of a sector at most */
 
-enum kind { WRITE, CONTROL, TIMES, SYNC, VOLUME };
+enum kind { WRITE, CONTROL, UNKNOWN, TIMES, SYNC, VOLUME };
 /* A change or a sync between its begin and its end. */
 struct change {
     struct context *context;     /* referenced; NULL: a volume */
     PFLT_GENERIC_WORKITEM later; /* made ahead, so that the end cannot fail for memory */
     enum kind kind;
-    BOOLEAN asks;            /* its end sends a message, and its begin could wait for one */
+    BOOLEAN asks;            /* its caller must not hear of its end before that is told, and its
+                              * begin could wait */
     PFLT_CALLBACK_DATA held; /* the operation, if its caller hears of its end only after this */
     struct fc_write write;
     struct fc_sync sync;
@@ -281,6 +282,7 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_read(PFLT_CALLBACK_DATA d, PCFLT_R
 struct extent {
     enum fc_kind kind;
     uint64_t off, len;
+    BOOLEAN unknown; /* C9: if anything */
 };
 
 /* NULL: no memory. */
@@ -303,17 +305,22 @@ static VOID free_change(struct change *c)
     ExFreePoolWithTag(c, TAG);
 }
 
-static VOID end_change(struct change *c, BOOLEAN ok)
+/* `s`: its status, or STATUS_UNSUCCESSFUL if nobody knows it. */
+static VOID end_change(struct change *c, NTSTATUS s)
 {
+    const BOOLEAN may_have = !(c->kind == UNKNOWN && fc_is_refused((uint32_t)s));
+
     /* It may be encrypted now, or a file that is not here. From the end of the bracket on it can be
      * filled again: so it is judged again before that. */
-    if (c->kind == CONTROL)
+    if (c->kind == CONTROL || (c->kind == UNKNOWN && may_have))
         stream_doubted(c->context->stream);
     if (c->kind == VOLUME)
         fc_anything_end(&driver.core);
     else if (c->kind == SYNC)
         fc_sync_end(&c->context->stream->file, &c->sync,
-                    ok && !stream_is_unwritten(c->context->stream));
+                    NT_SUCCESS(s) && !stream_is_unwritten(c->context->stream));
+    else if (c->kind == UNKNOWN)
+        fc_maybe_end(&c->context->stream->file, may_have);
     else if (c->kind == TIMES)
         fc_attributes_end(&c->write);
     else
@@ -366,7 +373,10 @@ static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATE
     }
     stream_writer(o, TRUE); /* it may be older than the driver */
     c->asks = way == FC_BRACKET && stream_is_judged(context->stream);
-    if (c->asks)
+    if (c->asks && e.unknown) {
+        c->kind = UNKNOWN;
+        fc_maybe_begin(&context->stream->file);
+    } else if (c->asks)
         fc_write_begin(&context->stream->file, o, &c->write, e.kind, e.off, e.len);
     else
         fc_write_begin_outside(&context->stream->file, &c->write);
@@ -381,7 +391,7 @@ static VOID FLTAPI end_later(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID kee
 
     UNREFERENCED_PARAMETER(item);
     UNREFERENCED_PARAMETER(filter);
-    end_change(keep, held && NT_SUCCESS(held->IoStatus.Status));
+    end_change(keep, held ? held->IoStatus.Status : STATUS_UNSUCCESSFUL);
     if (held)
         FltCompletePendedPostOperation(held);
 }
@@ -407,7 +417,7 @@ VOID ops_end_left(void)
     while (c) {
         struct change *const next = c->next;
 
-        end_change(c, FALSE);
+        end_change(c, STATUS_UNSUCCESSFUL);
         c = next;
     }
 }
@@ -420,6 +430,15 @@ static BOOLEAN may_hold(PFLT_CALLBACK_DATA d, const struct change *c,
 {
     return c->asks && KeGetCurrentIrql() >= DISPATCH_LEVEL && !FLT_IS_FASTIO_OPERATION(d) &&
            !(flags & FLTFL_POST_OPERATION_DRAINING);
+}
+
+/* Of what is not known the blocks are in no bracket, and its end sends no message. */
+static BOOLEAN is_told_at_once(PFLT_CALLBACK_DATA d, const struct change *c,
+                               FLT_POST_OPERATION_FLAGS flags)
+{
+    if (c->kind == UNKNOWN)
+        return KeGetCurrentIrql() < DISPATCH_LEVEL;
+    return !(flags & FLTFL_POST_OPERATION_DRAINING) && ops_may_ask(d);
 }
 
 /* The caller hears of the end only after this. Where that cannot be done the end is later: until
@@ -437,8 +456,9 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT
     const BOOLEAN hold = may_hold(d, c, flags);
 
     UNREFERENCED_PARAMETER(o);
-    if (!(flags & FLTFL_POST_OPERATION_DRAINING) && ops_may_ask(d)) {
-        end_change(c, NT_SUCCESS(d->IoStatus.Status));
+    if (is_told_at_once(d, c, flags)) {
+        end_change(c, flags & FLTFL_POST_OPERATION_DRAINING ? STATUS_UNSUCCESSFUL
+                                                            : d->IoStatus.Status);
         return FLT_POSTOP_FINISHED_PROCESSING;
     }
     c->held = hold ? d : NULL;
@@ -448,7 +468,7 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT
     if (KeGetCurrentIrql() >= DISPATCH_LEVEL)
         leave_it(c);
     else
-        end_change(c, FALSE);
+        end_change(c, STATUS_UNSUCCESSFUL);
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 
@@ -538,7 +558,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
                                                   PVOID *keep)
 {
     const LONGLONG off = d->Iopb->Parameters.Write.ByteOffset.QuadPart;
-    struct extent e = { FC_RANGE, (uint64_t)off, d->Iopb->Parameters.Write.Length };
+    struct extent e = { FC_RANGE, (uint64_t)off, d->Iopb->Parameters.Write.Length, FALSE };
 
     if (is_paging(d) && (!o->FileObject || stream_has_pages(o)))
         return begin_paging(o, keep);
@@ -549,7 +569,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
     if (is_paging(d))
         return begin_paging_outside(d, o, keep);
     if (off < 0) /* at the end, or at the file object's own place */
-        e = (struct extent){ FC_ALL, 0, 0 };
+        e = (struct extent){ .kind = FC_ALL };
     return begin_change(d, o, e, with_end(d), keep);
 }
 
@@ -626,7 +646,7 @@ static FLT_PREOP_CALLBACK_STATUS begin_rename(PFLT_CALLBACK_DATA d, PCFLT_RELATE
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_set(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                 PVOID *keep)
 {
-    struct extent e = { FC_ALL, 0, 0 };
+    struct extent e = { .kind = FC_ALL };
 
     if (ops_passes(d, o))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
@@ -684,7 +704,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_
 {
     const ULONG function =
         fc_function_of(d->Iopb->Parameters.FileSystemControl.Common.FsControlCode);
-    const struct extent e = { FC_ALL, 0, 0 };
+    struct extent e = { .kind = FC_ALL };
 
     if (function == FC_DISMOUNT_VOLUME) {
         if (o->FileObject && !(o->FileObject->Flags & FO_VOLUME_OPEN))
@@ -694,10 +714,11 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_control(PFLT_CALLBACK_DATA d, PCFLT_
     }
     if (function == FC_MARK_HANDLE)
         return stream_opened_early(o) ? FLT_PREOP_SUCCESS_NO_CALLBACK : pass(d, o);
-    if (function == FC_CREATE_OR_GET_OBJECT_ID || function == FC_WRITE_USN_CLOSE_RECORD) /* B8 */
-        return begin_times(d, o, control_with_end(o), keep);
-    if (ops_passes(d, o) || fc_is_harmless(function))
+    if (ops_passes(d, o) || fc_control_of(function) == FC_READS)
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    if (fc_control_of(function) == FC_MOVES_TIMES) /* B8 */
+        return begin_times(d, o, control_with_end(o), keep);
+    e.unknown = fc_control_of(function) == FC_UNKNOWN;
     return begin_change(d, o, e, control_with_end(o), keep);
 }
 

@@ -43,7 +43,7 @@ bool fc_times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint64_
 
 /* ---- Control codes --------------------------------------------------------------------------- */
 
-static const uint16_t harmless[] = {
+static const uint16_t reads[] = {
     0,   /* REQUEST_OPLOCK_LEVEL_1 */
     1,   /* REQUEST_OPLOCK_LEVEL_2 */
     2,   /* REQUEST_BATCH_OPLOCK */
@@ -66,6 +66,7 @@ static const uint16_t harmless[] = {
     146, /* IS_CSV_FILE */
     151, /* IS_FILE_ON_CSV_VOLUME */
     153, /* OFFLOAD_READ */
+    156, /* SET_PURGE_FAILURE_MODE */
     159, /* GET_INTEGRITY_INFORMATION */
     161, /* QUERY_FILE_REGIONS */
     182, /* GET_REFS_VOLUME_DATA */
@@ -74,18 +75,58 @@ static const uint16_t harmless[] = {
     266, /* GET_RETRIEVAL_POINTER_COUNT */
     274, /* MANAGE_BYPASS_IO */
 };
+static const uint16_t moves_times[] = {
+    38, /* SET_OBJECT_ID */
+    40, /* DELETE_OBJECT_ID */
+    47, /* SET_OBJECT_ID_EXTENDED */
+    48, /* CREATE_OR_GET_OBJECT_ID */
+    59, /* WRITE_USN_CLOSE_RECORD */
+};
+static const uint16_t changes[] = {
+    16,  /* SET_COMPRESSION */
+    41,  /* SET_REPARSE_POINT */
+    43,  /* DELETE_REPARSE_POINT */
+    49,  /* SET_SPARSE */
+    50,  /* SET_ZERO_DATA */
+    53,  /* SET_ENCRYPTION */
+    54,  /* ENCRYPTION_FSCTL_IO */
+    55,  /* WRITE_RAW_ENCRYPTED */
+    130, /* FILE_LEVEL_TRIM */
+    154, /* OFFLOAD_WRITE */
+    160, /* SET_INTEGRITY_INFORMATION */
+    195, /* SET_EXTERNAL_BACKING */
+    197, /* DELETE_EXTERNAL_BACKING */
+    209, /* DUPLICATE_EXTENTS_TO_FILE */
+    250, /* DUPLICATE_EXTENTS_TO_FILE_EX */
+};
 
 uint32_t fc_function_of(uint32_t code)
 {
     return code >> 16 == 9 ? code >> 2 & 0xfff : 0xffff;
 }
 
-bool fc_is_harmless(uint32_t function)
+static bool has(const uint16_t *list, size_t n, uint32_t function)
 {
-    for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
-        if (function == harmless[i])
+    for (size_t i = 0; i < n; i++)
+        if (function == list[i])
             return true;
     return false;
+}
+
+enum fc_control fc_control_of(uint32_t function)
+{
+    if (has(reads, sizeof(reads) / sizeof(reads[0]), function))
+        return FC_READS;
+    if (has(moves_times, sizeof(moves_times) / sizeof(moves_times[0]), function))
+        return FC_MOVES_TIMES;
+    return has(changes, sizeof(changes) / sizeof(changes[0]), function) ? FC_CHANGES : FC_UNKNOWN;
+}
+
+bool fc_is_refused(uint32_t status)
+{
+    return status == 0xC0000002u || /* STATUS_NOT_IMPLEMENTED */
+           status == 0xC0000010u || /* STATUS_INVALID_DEVICE_REQUEST */
+           status == 0xC00000BBu;   /* STATUS_NOT_SUPPORTED */
 }
 
 /* ---- Names ----------------------------------------------------------------------------------- */

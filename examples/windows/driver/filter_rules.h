@@ -84,6 +84,11 @@
  *       the disk may be mounted again meanwhile, with other streams of the same files. A dismount
  *       is known when a program asks the volume for it (not a file: file systems refuse that), when
  *       the disk is removed, and at the latest when the same device is mounted again
+ *   C9  a control code that is not known to leave the content alone, nor to change it: it may be
+ * one of a later Windows. Its result tells. The file system that does not know it either has done
+ *       nothing, and says so (fc_is_refused). All other ends, also those of errors and warnings,
+ *       may come after a part of the work: then it was a change of the whole file, outside, before
+ *       its caller hears of the end (filter_core.h, B9)
  */
 #ifndef CACHEMAX_FILTER_RULES_H
 #define CACHEMAX_FILTER_RULES_H
@@ -130,11 +135,17 @@ bool fc_times_are_racy(uint64_t written, uint64_t changed, uint64_t now, uint64_
  * bits, do not matter. 0xffff: it is no file system's. */
 uint32_t fc_function_of(uint32_t code);
 #define FC_DISMOUNT_VOLUME 8u
-#define FC_CREATE_OR_GET_OBJECT_ID 48u
-#define FC_WRITE_USN_CLOSE_RECORD 59u
 #define FC_MARK_HANDLE 63u
-/* Does it leave the content alone? All others get a bracket around the whole file. */
-bool fc_is_harmless(uint32_t function);
+enum fc_control {
+    FC_READS,       /* it leaves the file alone */
+    FC_MOVES_TIMES, /* it leaves the content alone */
+    FC_CHANGES,     /* a bracket around the whole file */
+    FC_UNKNOWN      /* C9 */
+};
+enum fc_control fc_control_of(uint32_t function);
+
+/* C9: does this status (an NTSTATUS) say that the file system has not even begun? */
+bool fc_is_refused(uint32_t status);
 
 bool fc_read_asks(const struct fc_op *op, uint32_t block);
 enum fc_way fc_change_way(const struct fc_op *op);
