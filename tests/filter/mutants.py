@@ -261,6 +261,8 @@ SHELL = [
     rule('files that are closed in a read', 'closed_in_a_read', OPS,
          'if (buf && !(m->object->Flags & FO_CLEANUP_COMPLETE)) {', 'if (buf) {'),
     rule('references of file objects', 'reads', OPS, '    ObReferenceObject(m->object);\n', ''),
+    rule('appends', 'appends', OPS, 'struct extent e = { FC_RANGE,',
+         'struct extent e = { off < 0 ? FC_ALL : FC_RANGE,'),
     rule('ends at a raised IRQL', 'writes', OPS,
          'return c->asks && KeGetCurrentIrql() >= DISPATCH_LEVEL &&', 'return FALSE &&'),
     rule('ends inside an operation that may not wait', 'writes_that_may_not', OPS,

@@ -311,12 +311,25 @@ static void change_below(struct file *f, uint32_t from, uint32_t to, bool absent
     os_unlock(&f->lock);
 }
 
+/* The same at the end of the file. */
+static void append_below(struct file *f, uint32_t *from, uint32_t *to, uint64_t *version)
+{
+    os_lock(&f->lock);
+    *to = f->blocks + (*to - *from);
+    *from = f->blocks;
+    *to = *to > BLOCKS ? BLOCKS : *to;
+    change_blocks(f, *from, *to, false);
+    f->blocks = *to;
+    memcpy(version, f->begun, sizeof(f->begun));
+    os_unlock(&f->lock);
+}
+
 /* A change below the filter. */
 struct change {
     struct file *f;
     uint64_t *rng;
     uint32_t begin, from, to;
-    bool absent;
+    bool absent, appends;
     uint64_t version[BLOCKS];
 };
 
@@ -329,11 +342,16 @@ static NTSTATUS change(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
         place_sleep_us(below(c->rng, 2000));
     else if (below(c->rng, 100) == 0) /* over the end of a life and the begin of another */
         place_sleep_us(below(c->rng, 300000));
-    os_lock(&c->f->lock);
-    c->begin =
-        c->f->blocks < c->from ? c->f->blocks : c->from; /* what lies before it appears, too */
-    os_unlock(&c->f->lock);
-    change_below(c->f, c->from, c->to, c->absent, c->version);
+    if (c->appends) {
+        append_below(c->f, &c->from, &c->to, c->version);
+        c->begin = c->from;
+    } else {
+        os_lock(&c->f->lock);
+        c->begin =
+            c->f->blocks < c->from ? c->f->blocks : c->from; /* what lies before it appears, too */
+        os_unlock(&c->f->lock);
+        change_below(c->f, c->from, c->to, c->absent, c->version);
+    }
     if (below(c->rng, 32) == 0)
         place_sleep_us(below(c->rng, 2000));
     *information = (c->to - c->from) * BLOCK;
@@ -346,12 +364,14 @@ static void do_write(struct file *f, bool quiet, uint64_t *rng)
     struct change c = { .f = f, .rng = rng, .from = from };
     PFILE_OBJECT const o = quiet ? f->handle : handle(f, true, rng);
     const bool may_wait = below(rng, 200);
+    const int64_t places[] = { -1, -2, from * (int64_t)BLOCK },
+                  at = places[below(rng, 8) ? 2 : below(rng, 2)];
 
+    c.appends = at == -1;
     c.to = from + n > BLOCKS ? BLOCKS : from + n;
     fm_me()->apcs_disabled = !may_wait;
     may_die(below(rng, 200) == 0);
-    if (NT_SUCCESS(fm_write(o, below(rng, 8) ? from * (int64_t)BLOCK : -1, (c.to - from) * BLOCK,
-                            change, &c, how(rng))))
+    if (NT_SUCCESS(fm_write(o, at, (c.to - from) * BLOCK, change, &c, how(rng))))
         end_blocks(f, c.begin, c.to, c.version);
     may_die(false);
     fm_me()->apcs_disabled = FALSE;

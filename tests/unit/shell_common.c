@@ -70,20 +70,28 @@ static void answer_read(struct cached *c, const struct cmp_read *m, struct cmp_h
 }
 
 #define EMPTY 78u /* the token of a bracket without a length: nothing is forgotten */
+#define APPEND 79u
 
-/* While one is open nothing is filled, and it is cold again at its end. */
+/* While one is open nothing is filled, and it is cold again at its end. An append forgets nothing.
+ */
 static void answer_bracket(struct cached *c, uint16_t command, const struct cmp_range *range,
                            const struct cmp_end *end, struct cmp_token_reply *token)
 {
     if (command == CMP_WRITE_BEGIN && range->len == 0) {
         token->token = EMPTY;
     } else if (command != CMP_WRITE_END) {
+        const bool appends = command == CMP_WRITE_BEGIN && range->offset == CM_APPEND;
         c->brackets++;
-        drop(c);
+        token->token = appends ? APPEND : token->token;
+        c->from = service.ticket + 1;
+        if (!appends)
+            drop(c);
     } else if (end->token != EMPTY) {
         CHECK(c->brackets > 0);
         c->brackets--;
-        drop(c);
+        c->from = service.ticket + 1;
+        if (end->token != APPEND)
+            drop(c);
     }
 }
 

@@ -30,10 +30,43 @@ static void test_writes(void)
         CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, (void *)(uintptr_t)&fails, how[i]), fails);
         fm_settle();
         CHECK_EQ(times(0, CMP_WRITE_END), 2);
-        CHECK_EQ(fm_write(o, -1, BLOCK, change, NULL, how[i]), STATUS_SUCCESS); /* at the end */
+        /* At the handle's own place. */
+        CHECK_EQ(fm_write(o, -2, BLOCK, change, NULL, how[i]), STATUS_SUCCESS);
         fm_settle();
         memcpy(&range, body_of(CMP_WRITE_BEGIN), sizeof(range));
         CHECK(range.offset == 0 && range.len == UINT64_MAX);
+        fm_close(o);
+        end();
+    }
+}
+
+static NTSTATUS append(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)o;
+    memcpy(ctx, body_of(CMP_WRITE_BEGIN), sizeof(struct cmp_range));
+    ended = times(0, CMP_WRITE_END);
+    *information = BLOCK;
+    return STATUS_SUCCESS;
+}
+
+/* FILE_WRITE_TO_END_OF_FILE, as each write of a log: what is cached stays. */
+static void test_appends(void)
+{
+    static const struct fm_how *const how[] = { FM_PLAIN, &at_dispatch, &fast };
+    for (unsigned i = 0; i < 6; i++) {
+        CASE("i %u", i);
+        struct cmp_range range = { 1, 1 };
+        begin();
+        PFILE_OBJECT const o =
+            fm_open_how(&file.f, true, FILE_OPENED, i < 3 ? FO_SYNCHRONOUS_IO : 0, FM_PLAIN);
+        (void)warm(o);
+        CHECK(warm(o));
+        CHECK_EQ(fm_write(o, -1, BLOCK, append, &range, how[i % 3]), STATUS_SUCCESS);
+        CHECK(range.offset == CM_APPEND && range.len == BLOCK && ended == 0);
+        fm_settle();
+        CHECK_EQ(times(0, CMP_WRITE_END), 1);
+        CHECK(hits(o));
+        CHECK(fc_was_written(&((struct context *)file.f.context)->stream->file));
         fm_close(o);
         end();
     }
@@ -767,6 +800,7 @@ static void test_deletes(void)
 const struct harness_test shell_changes_tests[] = {
     TEST(without_memory),
     TEST(writes),
+    TEST(appends),
     TEST(asynchronous_writes),
     TEST(killed_programs),
     TEST(killed_in_a_write),

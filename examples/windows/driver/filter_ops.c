@@ -554,6 +554,10 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_write(PFLT_CALLBACK_DATA d, PCFLT_
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 
+/* FILE_WRITE_TO_END_OF_FILE (-1) is an append, for the core as for the system. The system has it,
+ * too, for each write of a handle that may only append. FILE_USE_FILE_POINTER_POSITION (-2) is
+ * beyond the largest file, which the core takes for all of the file. It is resolved before, mostly.
+ */
 static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                   PVOID *keep)
 {
@@ -568,8 +572,6 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
         return begin_volume(d, keep);
     if (is_paging(d))
         return begin_paging_outside(d, o, keep);
-    if (off < 0) /* at the end, or at the file object's own place */
-        e = (struct extent){ .kind = FC_ALL };
     return begin_change(d, o, e, with_end(d), keep);
 }
 
