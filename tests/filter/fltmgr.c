@@ -541,7 +541,7 @@ struct read {
     int64_t off;
     ULONG n;
     void *buf;
-    bool asked;
+    bool direct, asked;
 };
 
 static NTSTATUS read_below(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
@@ -556,9 +556,9 @@ static NTSTATUS read_below(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
         return STATUS_FILE_CLOSED;
     if (f->wait)
         f->wait(f, o);
-    if (!(o->Flags & FO_NO_INTERMEDIATE_BUFFERING))
+    if (!r->direct)
         fm_has_section(f);
-    n = f->read(f, off, r->n, r->buf);
+    n = fm_read_file(f, off, r->n, r->buf, r->direct);
     *information = n;
     if (o->Flags & FO_SYNCHRONOUS_IO)
         o->CurrentByteOffset.QuadPart = (LONGLONG)(off + n);
@@ -568,11 +568,11 @@ static NTSTATUS read_below(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 NTSTATUS fm_read(PFILE_OBJECT o, int64_t off, ULONG n, void *buf, ULONG *got, bool *by_driver,
                  const struct fm_how *how)
 {
-    struct read r = { off, n, buf, false };
+    struct read r = { off, n, buf, (o->Flags & FO_NO_INTERMEDIATE_BUFFERING) != 0, false };
     struct fm_op op = make(o, IRP_MJ_READ, how);
     NTSTATUS s;
 
-    if (o->Flags & FO_NO_INTERMEDIATE_BUFFERING)
+    if (r.direct)
         op.iopb.IrpFlags |= IRP_NOCACHE;
     op.iopb.Parameters.Read.ByteOffset.QuadPart = off;
     op.iopb.Parameters.Read.Length = n;

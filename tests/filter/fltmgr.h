@@ -132,6 +132,8 @@ struct fm_file {
     BOOLEAN no_contexts, paging, mapped_before, linked; /* linked: it has two names */
     /* Bytes that the file system has there; fewer: the file ends. */
     ULONG (*read)(struct fm_file *f, uint64_t off, ULONG n, void *to);
+    /* The same past the system's cache. NULL: they are the same bytes. */
+    ULONG (*read_disk)(struct fm_file *f, uint64_t off, ULONG n, void *to);
     void (*facts)(struct fm_file *f, struct fm_facts *to);
     /* What the file system waits for before it reads for a program; or NULL. */
     void (*wait)(struct fm_file *f, PFILE_OBJECT o);

@@ -520,20 +520,25 @@ NTSTATUS FLTAPI FltFsControlFile(PFLT_INSTANCE i, PFILE_OBJECT o, ULONG code, PV
     return STATUS_SUCCESS;
 }
 
+ULONG fm_read_file(struct fm_file *f, uint64_t off, ULONG n, void *to, bool direct)
+{
+    return direct && f->read_disk ? f->read_disk(f, off, n, to) : f->read(f, off, n, to);
+}
+
 /* Below the filter. A handle that is closed reads no more. */
 NTSTATUS FLTAPI FltReadFile(PFLT_INSTANCE i, PFILE_OBJECT o, PLARGE_INTEGER off, ULONG bytes,
                             PVOID buf, FLT_IO_OPERATION_FLAGS flags, PULONG n, PVOID callback,
                             PVOID context)
 {
     struct fm_file *const f = file_of(o);
-    const BOOLEAN direct = (o->Flags & FO_NO_INTERMEDIATE_BUFFERING) != 0;
+    const BOOLEAN direct = (flags & FLTFL_IO_OPERATION_NON_CACHED) != 0;
 
     (void)i;
     goes_down("FltReadFile");
     if (callback || context || !(flags & FLTFL_IO_OPERATION_DO_NOT_UPDATE_BYTE_OFFSET))
         fm_fault("not in this driver", "FltReadFile");
-    if (((flags & FLTFL_IO_OPERATION_NON_CACHED) != 0) != direct)
-        fm_fault("cached and non-cached do not go together", "FltReadFile");
+    if ((o->Flags & FO_NO_INTERMEDIATE_BUFFERING) && !direct)
+        fm_fault("its handle has no cache", "FltReadFile");
     if (direct && (bytes % 512 || off->QuadPart % 512))
         return STATUS_INVALID_PARAMETER;
     /* Since then the driver could have seen it. */
@@ -545,7 +550,7 @@ NTSTATUS FLTAPI FltReadFile(PFLT_INSTANCE i, PFILE_OBJECT o, PLARGE_INTEGER off,
         return STATUS_INSUFFICIENT_RESOURCES;
     if (!direct)
         fm_has_section(f);
-    *n = f->read(f, (uint64_t)off->QuadPart, bytes, buf);
+    *n = fm_read_file(f, (uint64_t)off->QuadPart, bytes, buf, direct);
     return *n > 0 ? STATUS_SUCCESS : STATUS_END_OF_FILE;
 }
 

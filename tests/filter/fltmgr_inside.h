@@ -89,6 +89,8 @@ struct fm_object *fm_object(PFILE_OBJECT o);
 void fm_drop_context(struct fm_file *f);
 /* The same of a file object. */
 void fm_drop_handle(struct fm_object *x);
+/* What the file system has there; `direct`: not through the system's cache. */
+ULONG fm_read_file(struct fm_file *f, uint64_t off, ULONG n, void *to, bool direct);
 /* From now on the system has a section of the file, until nobody uses the file any more. */
 void fm_has_section(struct fm_file *f);
 /* All contexts of an instance, its own last. Locked; unlocks meanwhile. */

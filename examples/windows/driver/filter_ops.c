@@ -85,6 +85,7 @@ struct missed {
     struct context *context; /* referenced, as the next two */
     PFLT_INSTANCE instance;
     PFILE_OBJECT object;
+    BOOLEAN from_disk; /* the fill is */
     struct fc_read read;
 };
 
@@ -105,14 +106,13 @@ static BOOLEAN is_everybodys(const struct missed *m)
     return stream_is_judged(s) && !stream_is_early(s, &o) && !stream_is_locked(s);
 }
 
-/* The ticket was given before, so this read is late enough. A handle without the system's cache
- * reads whole blocks; the place is one, and memory of a page or more begins at a page. A handle
- * that is closed must not be read with. If that happens between the look and the read, the file
- * system refuses the read. */
+/* The ticket was given before, so this read is late enough. What is read from the disk is whole
+ * blocks; the place is one, and memory of a page or more begins at a page. The file system writes
+ * first what the system's cache has to write. A handle that is closed must not be read with. If
+ * that happens between the look and the read, the file system refuses the read. */
 static VOID fill(PVOID context)
 {
     struct missed *const m = context;
-    const BOOLEAN direct = (m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING) != 0;
     const ULONG bytes = (m->read.len + FILL_UNIT - 1) / FILL_UNIT * FILL_UNIT;
     PVOID const buf = nt_allocate(bytes, TAG);
     LARGE_INTEGER at = { .QuadPart = (LONGLONG)m->read.offset };
@@ -120,9 +120,9 @@ static VOID fill(PVOID context)
     ULONG n = 0;
 
     if (buf && !(m->object->Flags & FO_CLEANUP_COMPLETE)) {
-        s = FltReadFile(m->instance, m->object, &at, direct ? bytes : m->read.len, buf,
+        s = FltReadFile(m->instance, m->object, &at, m->from_disk ? bytes : m->read.len, buf,
                         FLTFL_IO_OPERATION_DO_NOT_UPDATE_BYTE_OFFSET |
-                            (direct ? FLTFL_IO_OPERATION_NON_CACHED : 0),
+                            (m->from_disk ? FLTFL_IO_OPERATION_NON_CACHED : 0),
                         &n, NULL, NULL);
         n = n < m->read.len ? n : m->read.len;
         if ((NT_SUCCESS(s) || s == STATUS_END_OF_FILE) && is_everybodys(m))
@@ -265,8 +265,10 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_read(PFLT_CALLBACK_DATA d, PCFLT_R
     }
     m->instance = o->Instance;
     m->object = o->FileObject;
+    m->from_disk =
+        (m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING) || stream_is_beside(m->context->stream);
     ObReferenceObject(m->object);
-    if (ops_may_ask(d) && !(m->object->Flags & FO_NO_INTERMEDIATE_BUFFERING)) {
+    if (ops_may_ask(d) && !m->from_disk) {
         fill(m);
     } else if (!put_fill_off(m)) {
         ObDereferenceObject(m->object);
@@ -441,6 +443,15 @@ static BOOLEAN is_told_at_once(PFLT_CALLBACK_DATA d, const struct change *c,
     return !(flags & FLTFL_POST_OPERATION_DRAINING) && ops_may_ask(d);
 }
 
+/* C10: has it gone past the system's cache? */
+static BOOLEAN goes_beside(PFLT_CALLBACK_DATA d, const struct change *c)
+{
+    if (c->kind == UNKNOWN)
+        return !fc_is_refused((uint32_t)d->IoStatus.Status);
+    return c->kind == CONTROL || (c->kind == WRITE && d->Iopb->MajorFunction == IRP_MJ_WRITE &&
+                                  (d->Iopb->IrpFlags & IRP_NOCACHE));
+}
+
 /* The caller hears of the end only after this. Where that cannot be done the end is later: until
  * then the file passes, or its blocks are in a bracket. So it is with what is asynchronous and ends
  * in the file system. If no thread takes it, the filter ends: then the life has mostly ended
@@ -455,7 +466,8 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT
     struct change *const c = keep;
     const BOOLEAN hold = may_hold(d, c, flags);
 
-    UNREFERENCED_PARAMETER(o);
+    if (goes_beside(d, c))
+        stream_beside(c->context->stream, o);
     if (is_told_at_once(d, c, flags)) {
         end_change(c, flags & FLTFL_POST_OPERATION_DRAINING ? STATUS_UNSUCCESSFUL
                                                             : d->IoStatus.Status);

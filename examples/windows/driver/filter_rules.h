@@ -84,11 +84,16 @@
  *       the disk may be mounted again meanwhile, with other streams of the same files. A dismount
  *       is known when a program asks the volume for it (not a file: file systems refuse that), when
  *       the disk is removed, and at the latest when the same device is mounted again
- *   C9  a control code that is not known to leave the content alone, nor to change it: it may be
- * one of a later Windows. Its result tells. The file system that does not know it either has done
+ *   C9  a control code that is neither known to leave the content alone nor to change it, as one of
+ *       a later Windows. Its result tells. A file system that does not know it either has done
  *       nothing, and says so (fc_is_refused). All other ends, also those of errors and warnings,
  *       may come after a part of the work: then it was a change of the whole file, outside, before
  *       its caller hears of the end (filter_core.h, B9)
+ *   C10 a change that goes past the system's cache (a non-cached write, a control code). The file
+ *       system takes its pages out of the cache, but those that somebody has mapped stay as they
+ *       are, and it does not say so. Who reads through the cache gets old bytes then, and so does
+ *       a fill. So if the system has pages of the file at the end of the change, all later fills
+ *       come from the disk, as long as the stream is used
  */
 #ifndef CACHEMAX_FILTER_RULES_H
 #define CACHEMAX_FILTER_RULES_H

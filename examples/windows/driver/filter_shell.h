@@ -44,6 +44,7 @@ struct stream {
      * comes after that. Neither can fail for memory. */
     PFLT_GENERIC_WORKITEM later;
     volatile LONG unwritten; /* rule C7: such a write has failed. No lock */
+    volatile LONG beside;    /* rule C10: fills come from the disk. Stays. No lock */
     FAST_MUTEX lock;         /* all that follows */
     ULONG rules;             /* the number of the rules that judged it; 0: not judged */
     ULONG doubts;            /* how often it may have become another kind of file */
@@ -119,6 +120,9 @@ BOOLEAN stream_has_pages(PCFLT_RELATED_OBJECTS o);
 VOID stream_unwritten(struct context *c);
 /* Has one failed, or is the volume gone (C8)? Then its reads pass, and its changes are outside. */
 BOOLEAN stream_is_unwritten(struct stream *s);
+/* Rule C10: a change has gone past the system's cache. At any IRQL up to DISPATCH_LEVEL. */
+VOID stream_beside(struct stream *s, PCFLT_RELATED_OBJECTS o);
+BOOLEAN stream_is_beside(struct stream *s);
 /* A transaction may write it: so it is from now on, and its file is as long as the driver. */
 VOID stream_transacted(struct stream *s);
 /* Rule S8: a handle was opened that reads it as it lies. It is judged again, and passes if it has a

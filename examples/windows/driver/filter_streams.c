@@ -406,12 +406,30 @@ struct context *stream_known(PCFLT_RELATED_OBJECTS o)
     return c;
 }
 
-/* The system's cache has a section, too. No fence: who writes the pages of a section keeps it. */
-BOOLEAN stream_has_pages(PCFLT_RELATED_OBJECTS o)
+/* The system's cache has one, too. No fence: who writes the pages of a section keeps it, and one
+ * that has pages from before a change was made before the file system began with that. */
+static BOOLEAN has_section(PCFLT_RELATED_OBJECTS o)
 {
     const PSECTION_OBJECT_POINTERS p = o->FileObject->SectionObjectPointer;
 
-    return (p && ReadPointerNoFence(&p->DataSectionObject)) || FsRtlIsPagingFile(o->FileObject);
+    return p && ReadPointerNoFence(&p->DataSectionObject);
+}
+
+BOOLEAN stream_has_pages(PCFLT_RELATED_OBJECTS o)
+{
+    return has_section(o) || FsRtlIsPagingFile(o->FileObject);
+}
+
+VOID stream_beside(struct stream *s, PCFLT_RELATED_OBJECTS o)
+{
+    if (has_section(o)) /* ordered as a whole, before the end of the change is told */
+        (void)InterlockedExchange(&s->beside, TRUE);
+}
+
+BOOLEAN stream_is_beside(struct stream *s)
+{
+    /* Acquire: a ticket that was given after the end of such a change goes with what it has set. */
+    return ReadAcquire(&s->beside) != 0;
 }
 
 static VOID FLTAPI note_unwritten(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID context)
