@@ -409,8 +409,8 @@ static void do_attributes(struct file *f, uint64_t *rng)
     end_handle(f, o);
 }
 
-/* A control code that writes: an offloaded write. Where it has an output buffer, it has more flags.
- */
+/* A control code that writes: an offloaded write, or one that the driver does not know. Where it
+ * has an output buffer, it has more flags. */
 static void do_control(struct file *f, uint64_t *rng)
 {
     static const struct fm_how plain = { 0 }, with_output = { .irp_flags = 0x70 };
@@ -418,7 +418,7 @@ static void do_control(struct file *f, uint64_t *rng)
     struct change c = { .f = f, .rng = rng, .from = from };
 
     c.to = from + n > BLOCKS ? BLOCKS : from + n;
-    if (NT_SUCCESS(fm_control(f->handle, CTL_CODE(9, 154, 0, 2), change, &c,
+    if (NT_SUCCESS(fm_control(f->handle, CTL_CODE(9, below(rng, 2) ? 154 : 999, 0, 2), change, &c,
                               below(rng, 2) ? &plain : &with_output)))
         end_blocks(f, c.begin, c.to, c.version);
 }
