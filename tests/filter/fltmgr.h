@@ -108,11 +108,14 @@ struct fm_thread {
     BOOLEAN terminating; /* it is being ended: no wait for a program any more */
     BOOLEAN dying;       /* the same, from its next such wait on */
     /* The emulation's: */
-    unsigned locks;             /* fast mutexes held */
+    unsigned locks;             /* fast mutexes and push locks held */
+    BOOLEAN pushed;             /* a push lock */
     uint64_t since;             /* when its callback or its work item began; 0: it is in none */
     BOOLEAN paging, connecting; /* in a callback for paging I/O; in the connect callback */
 };
 struct fm_thread *fm_me(void);
+/* How often fast mutexes, and push locks, were acquired so far. */
+void fm_locks(unsigned *mutexes, unsigned *push_locks);
 
 /* ---- Files ----------------------------------------------------------------------------------- */
 

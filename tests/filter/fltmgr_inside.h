@@ -43,7 +43,8 @@ struct fm {
     unsigned objects, names, contexts, blocks, items;
     unsigned calls; /* of the port's callbacks, on their way */
     unsigned starve_skip, starve_fail;
-    unsigned faults;
+    unsigned faults, pushed;   /* pushed: acquisitions of push locks */
+    _Atomic unsigned acquired; /* the same of fast mutexes. Not under the lock */
     bool quiet, held, refused;
     PFLT_PORT port;
     unsigned percent;

@@ -173,6 +173,7 @@ VOID NTAPI ExAcquireFastMutex(PFAST_MUTEX m)
         abort();
     }
     os_lock(&x->lock);
+    fm.acquired++;
     x->owner = t;
     x->before = t->irql;
     t->irql = APC_LEVEL;
@@ -190,6 +191,78 @@ VOID NTAPI ExReleaseFastMutex(PFAST_MUTEX m)
     t->irql = x->before;
     t->locks--;
     os_unlock(&x->lock);
+}
+
+/* Shared by readers, or a writer's. */
+struct push_lock {
+    struct fm_thread *writer; /* fm.lock, as the next */
+    unsigned readers;
+};
+_Static_assert(sizeof(struct push_lock) <= sizeof(EX_PUSH_LOCK), "room");
+
+VOID FLTAPI FltInitializePushLock(PEX_PUSH_LOCK l)
+{
+    memset(l, 0, sizeof(*l));
+}
+
+static void acquire(PEX_PUSH_LOCK l, bool shared, const char *call)
+{
+    struct push_lock *const x = (struct push_lock *)l;
+    struct fm_thread *const t = fm_me();
+
+    fm_at_most(APC_LEVEL, call);
+    if (t->pushed) {
+        fm_fault("a thread waits for itself, perhaps", call);
+        abort();
+    }
+    fm_lock_it();
+    while (x->writer || (!shared && x->readers > 0))
+        os_cond_wait(&fm.changed, &fm.lock);
+    if (shared)
+        x->readers++;
+    else
+        x->writer = t;
+    fm.pushed++;
+    fm_unlock_it();
+    t->pushed = TRUE;
+    t->locks++;
+}
+
+VOID FLTAPI FltAcquirePushLockShared(PEX_PUSH_LOCK l)
+{
+    acquire(l, true, "FltAcquirePushLockShared");
+}
+
+VOID FLTAPI FltAcquirePushLockExclusive(PEX_PUSH_LOCK l)
+{
+    acquire(l, false, "FltAcquirePushLockExclusive");
+}
+
+VOID FLTAPI FltReleasePushLock(PEX_PUSH_LOCK l)
+{
+    struct push_lock *const x = (struct push_lock *)l;
+    struct fm_thread *const t = fm_me();
+
+    fm_at_most(APC_LEVEL, "FltReleasePushLock");
+    if (!t->pushed)
+        fm_fault("it is another thread's", "FltReleasePushLock");
+    t->pushed = FALSE;
+    t->locks--;
+    fm_lock_it();
+    if (x->writer == t)
+        x->writer = NULL;
+    else
+        x->readers--;
+    os_cond_wake_all(&fm.changed);
+    fm_unlock_it();
+}
+
+void fm_locks(unsigned *mutexes, unsigned *push_locks)
+{
+    fm_lock_it();
+    *mutexes = fm.acquired;
+    *push_locks = fm.pushed;
+    fm_unlock_it();
 }
 
 struct rundown {

@@ -658,6 +658,9 @@ SHELL = [
          '(f->portable ? CM_ORIGIN_VOLATILE : 0)', 'CM_ORIGIN_VOLATILE'),
     rule('portable disks', 'portable', 'CacheFilter.c',
          '(v.p.DeviceCharacteristics & FILE_PORTABLE_DEVICE) != 0', 'FALSE'),
+    rule('locks of all files', 'locks', PORT, '    return ReadAcquire(&port.life) != 0;\n',
+         '    FltAcquirePushLockShared(&port.lock);\n    FltReleasePushLock(&port.lock);\n'
+         '    return port.life != 0;\n'),
     rule('names that are no Unicode', 'no_unicode', PORT, ' ==\n        STATUS_SUCCESS) {',
          ' >= 0) {'),
     rule('before the first service', 'before_the_first', PORT, '    port.anyone = TRUE;\n', ''),

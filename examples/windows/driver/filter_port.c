@@ -21,15 +21,17 @@
 #define RULES_MAX 32768u
 #define PATH_MAX_BYTES 4096u
 
+/* Every operation on every file looks at the first three: without a lock. Who changes them has it.
+ * Its users, of which the judge of a new stream shares it, do not wait for anything else. */
 static struct {
+    PVOID volatile process; /* of the service */
+    volatile LONG life;     /* of the connection, 0: none */
+    volatile LONG rules; /* counts up with each connection that brought others; 1: none has yet */
     PFLT_PORT server, client;
-    HANDLE process; /* of the service */
     EX_RUNDOWN_REF messages;
-    FAST_MUTEX lock; /* all that follows */
-    BOOLEAN vacant;  /* a service may connect: no message of the last one is on its way */
-    ULONG life;      /* of the connection, 0: none */
+    EX_PUSH_LOCK lock; /* all that follows. Is in no memory of its own: never deleted */
+    BOOLEAN vacant;    /* a service may connect: no message of the last one is on its way */
     ULONG last_life;
-    ULONG rules;    /* counts up with each connection that brought others; 1: none has yet */
     BOOLEAN anyone; /* there are no rules: whatever might be cached is kept track of */
     struct folders folders;
     CHAR pool[256]; /* the device of the pool's volume */
@@ -77,27 +79,21 @@ static VOID take_rules(const CHAR *context, ULONG bytes)
     if (bytes > 0 && bytes == port.bytes && memcmp(context, port.text, bytes) == 0)
         return;
     port.anyone = !read_rules(context, bytes);
-    port.rules++;
+    /* Ordered as a whole, and with the lock held: who has the number gets these rules, or later. */
+    (void)InterlockedIncrement(&port.rules);
 }
 
+/* Acquire: what is judged afterwards is judged by the rules of this number, or by later ones. Then
+ * the number is another one, and it is judged again. */
 ULONG port_rules(void)
 {
-    ULONG n;
-
-    ExAcquireFastMutex(&port.lock);
-    n = port.rules;
-    ExReleaseFastMutex(&port.lock);
-    return n;
+    return (ULONG)ReadAcquire(&port.rules);
 }
 
+/* Acquire: whose process it is was set before. */
 BOOLEAN port_is_connected(void)
 {
-    BOOLEAN is;
-
-    ExAcquireFastMutex(&port.lock);
-    is = port.life != 0;
-    ExReleaseFastMutex(&port.lock);
-    return is;
+    return ReadAcquire(&port.life) != 0;
 }
 
 /* A name that does not fit, or that is no Unicode, is not cached. (Of the latter a part is another
@@ -116,11 +112,11 @@ BOOLEAN port_judges(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s, BO
         STATUS_SUCCESS) {
         path[n] = 0;
         s->path = volume <= n ? path + volume : path;
-        ExAcquireFastMutex(&port.lock);
+        FltAcquirePushLockShared(&port.lock);
         s->pools_volume = port.pool[0] && folders_is_below(port.pool, path);
         *wants = fc_stream_fits(s) &&
                  (port.anyone || folders_judge(&port.folders, path, &by) == FOLDERS_CACHED);
-        ExReleaseFastMutex(&port.lock);
+        FltReleasePushLock(&port.lock);
     }
     ExFreePoolWithTag(path, TAG);
     return TRUE;
@@ -169,23 +165,25 @@ static VOID end_connection(ULONG life, BOOLEAN close)
 {
     BOOLEAN mine;
 
-    ExAcquireFastMutex(&port.lock);
-    mine = life != 0 && port.life == life;
+    FltAcquirePushLockExclusive(&port.lock);
+    mine = life != 0 && port.life == (LONG)life;
     if (mine) {
-        port.life = 0;
-        port.process = NULL;
+        /* Ordered as a whole: the service's threads, which do not find their process any more, find
+         * no connection, either. */
+        (void)InterlockedExchange(&port.life, 0);
+        (void)InterlockedExchangePointer(&port.process, NULL);
     }
-    ExReleaseFastMutex(&port.lock);
+    FltReleasePushLock(&port.lock);
     if (!mine)
         return;
     fc_disconnect(&driver.core, life);
     if (close) /* whoever waits for a reply returns now */
         FltCloseClientPort(driver.filter, &port.client);
     ExWaitForRundownProtectionRelease(&port.messages);
-    ExAcquireFastMutex(&port.lock);
+    FltAcquirePushLockExclusive(&port.lock);
     port.client = NULL;
     port.vacant = TRUE;
-    ExReleaseFastMutex(&port.lock);
+    FltReleasePushLock(&port.lock);
 }
 
 /* A new connection: its messages need a thread, and this one is the service's, which waits. */
@@ -201,7 +199,7 @@ static NTSTATUS FLTAPI connect(PFLT_PORT client, PVOID cookie, PVOID context, UL
     ULONG life = 0;
 
     UNREFERENCED_PARAMETER(cookie);
-    ExAcquireFastMutex(&port.lock);
+    FltAcquirePushLockExclusive(&port.lock);
     if (port.vacant) {
         take_rules(context, bytes);
         s = STATUS_INVALID_PARAMETER;
@@ -211,11 +209,13 @@ static NTSTATUS FLTAPI connect(PFLT_PORT client, PVOID cookie, PVOID context, UL
         s = STATUS_SUCCESS;
         port.vacant = FALSE;
         port.client = client;
-        port.process = PsGetCurrentProcessId();
-        port.life = life;
+        /* Ordered as a whole: who sees the connection sees whose it is, and who may send through it
+         * sees both. */
+        (void)InterlockedExchangePointer(&port.process, PsGetCurrentProcessId());
+        (void)InterlockedExchange(&port.life, (LONG)life);
         ExReInitializeRundownProtection(&port.messages);
     }
-    ExReleaseFastMutex(&port.lock);
+    FltReleasePushLock(&port.lock);
     *connection = (PVOID)(ULONG_PTR)life;
     if (NT_SUCCESS(s) && !port_later(greet, (PVOID)(ULONG_PTR)life)) {
         end_connection(life, FALSE);
@@ -233,12 +233,10 @@ static VOID FLTAPI disconnect(PVOID connection)
 
 BOOLEAN port_is_service(void)
 {
-    BOOLEAN is;
+    /* Acquire: only the service's own threads find it, and those have come after it was set. */
+    PVOID const process = ReadPointerAcquire(&port.process);
 
-    ExAcquireFastMutex(&port.lock);
-    is = port.process != NULL && port.process == PsGetCurrentProcessId();
-    ExReleaseFastMutex(&port.lock);
-    return is;
+    return process && process == PsGetCurrentProcessId();
 }
 
 /* ---- What the core asks ---------------------------------------------------------------------- */
@@ -250,15 +248,13 @@ static int ask(void *ctx, uint32_t life, const void *message, uint32_t bytes, vo
     LARGE_INTEGER timeout = { .QuadPart = -10000LL * TIMEOUT_MS };
     NTSTATUS s = STATUS_UNSUCCESSFUL;
     ULONG n = room;
-    BOOLEAN present;
 
     UNREFERENCED_PARAMETER(ctx);
     if (!ExAcquireRundownProtection(&port.messages))
         return FC_GONE;
-    ExAcquireFastMutex(&port.lock);
-    present = port.life == life;
-    ExReleaseFastMutex(&port.lock);
-    if (present)
+    /* Acquire: the port's end of this life was set before. If the life ends from now on, that waits
+     * for this message before another one begins. */
+    if (ReadAcquire(&port.life) == (LONG)life)
         s = FltSendMessage(driver.filter, &port.client, (PVOID)(uintptr_t)message, bytes, reply,
                            reply ? &n : NULL, patient ? NULL : &timeout);
     ExReleaseRundownProtection(&port.messages);
@@ -348,7 +344,7 @@ NTSTATUS port_open(void)
     memset(&port, 0, sizeof(port)); /* a test loads the driver again */
     port.rules = 1;
     port.anyone = TRUE;
-    ExInitializeFastMutex(&port.lock);
+    FltInitializePushLock(&port.lock);
     ExInitializeRundownProtection(&port.messages);
     ExWaitForRundownProtectionRelease(&port.messages); /* nobody is connected */
     port.vacant = TRUE;
@@ -365,11 +361,6 @@ NTSTATUS port_open(void)
 /* Nobody can connect any more; then what is connected ends. */
 VOID port_close(void)
 {
-    ULONG life;
-
     FltCloseCommunicationPort(port.server);
-    ExAcquireFastMutex(&port.lock);
-    life = port.life;
-    ExReleaseFastMutex(&port.lock);
-    end_connection(life, TRUE);
+    end_connection((ULONG)ReadAcquire(&port.life), TRUE); /* acquire: as above; nobody comes now */
 }

@@ -120,6 +120,10 @@ typedef struct {
     uint64_t opaque[8];
 } FAST_MUTEX, *PFAST_MUTEX, EX_RUNDOWN_REF, *PEX_RUNDOWN_REF;
 
+typedef struct {
+    uint64_t opaque[2];
+} EX_PUSH_LOCK, *PEX_PUSH_LOCK;
+
 VOID NTAPI ExInitializeFastMutex(PFAST_MUTEX m);
 VOID NTAPI ExAcquireFastMutex(PFAST_MUTEX m);
 VOID NTAPI ExReleaseFastMutex(PFAST_MUTEX m);
@@ -152,6 +156,10 @@ static inline LONG InterlockedExchange(volatile LONG *at, LONG to)
     return __atomic_exchange_n(at, to, __ATOMIC_SEQ_CST);
 }
 static inline LONG ReadAcquire(const volatile LONG *at)
+{
+    return __atomic_load_n(at, __ATOMIC_ACQUIRE);
+}
+static inline PVOID ReadPointerAcquire(PVOID const volatile *at)
 {
     return __atomic_load_n(at, __ATOMIC_ACQUIRE);
 }
@@ -489,6 +497,10 @@ NTSTATUS FLTAPI FltQueueGenericWorkItem(PFLT_GENERIC_WORKITEM w, PVOID filter_or
                                         PFLT_GENERIC_WORKITEM_ROUTINE run, WORK_QUEUE_TYPE q,
                                         PVOID context);
 VOID FLTAPI FltCompletePendedPostOperation(PFLT_CALLBACK_DATA d);
+VOID FLTAPI FltInitializePushLock(PEX_PUSH_LOCK l);
+VOID FLTAPI FltAcquirePushLockShared(PEX_PUSH_LOCK l);
+VOID FLTAPI FltAcquirePushLockExclusive(PEX_PUSH_LOCK l);
+VOID FLTAPI FltReleasePushLock(PEX_PUSH_LOCK l);
 NTSTATUS FLTAPI FltGetVolumeProperties(PFLT_VOLUME v, PFLT_VOLUME_PROPERTIES p, ULONG bytes,
                                        PULONG n);
 NTSTATUS FLTAPI FltObjectReference(PVOID o);
