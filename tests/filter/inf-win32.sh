@@ -37,7 +37,7 @@ has "it starts on demand" '' Start 'REG_DWORD +0x3\b'
 has "its group" '' Group 'REG_SZ +FSFilter Content Screener'
 for place in '' '\Parameters'; do
   instances=$place'\Instances'
-  has "features, '$place'" "$place" SupportedFeatures 'REG_DWORD +0x3\b'
+  has "features, '$place'" "$place" SupportedFeatures 'REG_DWORD +0x7\b'
   has "the instance, '$place'" "$instances" DefaultInstance 'REG_SZ +CacheFilter Instance'
   # Content screeners have 260000 to 269999.
   has "its altitude, '$place'" "$instances\\CacheFilter Instance" Altitude 'REG_SZ +26[0-9]{4}\b'
