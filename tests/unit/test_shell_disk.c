@@ -602,7 +602,7 @@ static void test_oplocks_without_memory(void)
         owner = fm_open(&file.f, true, FILE_OPENED);
         CHECK(warm(owner));
         if (i >= 2) { /* its stream is not known */
-            fm_detach();
+            fm_dismount();
             fm_attach(true);
         }
         file.f.wait = write_back;

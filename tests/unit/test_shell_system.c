@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * test_shell_system.c - the shell of the driver: what it costs files that it has nothing to do
- * with.
+ * with, and volumes that it does not see for a time.
  */
 #include "shell_common.h"
 
@@ -57,7 +57,75 @@ static void test_locks(void)
     end();
 }
 
+/* ---- Volumes that nobody looks at (W6) ------------------------------------------------------- */
+
+/* The file is changed, and no instance is there. Then the volume is mounted. Was all forgotten? */
+static bool changes_unseen(void)
+{
+    const unsigned from = service.n;
+    memset(file.data, 'X', sizeof(file.data));
+    fm_attach(true);
+    fm_settle();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(buf[0], 'X');
+    fm_settle();
+    fm_close(o);
+    return times(from, CMP_FORGET_ALL) == 1;
+}
+
+static void begin_warm(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(warm(o));
+    fm_close(o);
+    fm_settle();
+}
+
+/* fltmc detach; the volume is dismounted later, and mounted again. */
+static void test_detached_and_mounted(void)
+{
+    begin_warm();
+    fm_detach();
+    CHECK(changes_unseen());
+    fm_dismount();
+    CHECK(changes_unseen()); /* it may have been another one that has come */
+    end();
+}
+
+/* It is mounted while there is no memory for an instance. */
+static void test_mounted_without_memory(void)
+{
+    for (unsigned skip = 0; skip < 2; skip++) {
+        CASE("skip %u", skip);
+        begin_warm();
+        fm_dismount();
+        fm_starve(skip, 1);
+        fm_attach(true);
+        fm_starve(0, 0);
+        CHECK(changes_unseen());
+        end();
+    }
+}
+
+/* All was seen: a mount after a dismount, and a stick, which is not looked at. */
+static void test_mounted_and_seen(void)
+{
+    begin_warm();
+    fm_dismount();
+    CHECK_EQ(fm_would_attach(FILE_DEVICE_DISK_FILE_SYSTEM, FLT_FSTYPE_NTFS, FILE_REMOVABLE_MEDIA),
+             STATUS_FLT_DO_NOT_ATTACH);
+    fm_attach(true);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_FORGET_ALL), 0);
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(hits(o));
+    fm_close(o);
+    end();
+}
+
 const struct harness_test shell_system_tests[] = {
-    TEST(locks),
+    TEST(locks), TEST(detached_and_mounted), TEST(mounted_without_memory), TEST(mounted_and_seen),
     TEST_END,
 };

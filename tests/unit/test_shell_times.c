@@ -12,7 +12,7 @@ static void test_portable(void)
     for (unsigned portable = 0; portable < 2; portable++) {
         CASE("portable %u", portable);
         begin();
-        fm_detach();
+        fm_dismount();
         fm_disk_is(portable ? FILE_PORTABLE_DEVICE : 0);
         fm_attach(true);
         PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);

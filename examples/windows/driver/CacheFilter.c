@@ -15,7 +15,9 @@
  *
  * LATE. A volume that was mounted before the driver came had writes that it did not see: all files
  * are forgotten. So the driver starts with the system, and only a driver that is loaded by hand
- * begins with nothing.
+ * begins with nothing. So it is if the driver leaves a volume that stays mounted (fltmc detach), or
+ * cannot come to it for want of memory. Nobody tells when that volume is mounted again, or under
+ * which name. So from then on all files are forgotten with each volume that comes.
  */
 #include "filter_shell.h"
 
@@ -27,8 +29,8 @@ union volume {
     UCHAR room[sizeof(FLT_VOLUME_PROPERTIES) + 512];
 };
 
-/* What cannot be told is not fixed. Names that do not fit are not there; no device has such. */
-static BOOLEAN is_fixed(PFLT_VOLUME volume, union volume *v)
+/* FALSE: it cannot be told. Names that do not fit are not there; no device has such. */
+static BOOLEAN look_at(PFLT_VOLUME volume, union volume *v)
 {
     NTSTATUS s;
     ULONG n;
@@ -37,27 +39,44 @@ static BOOLEAN is_fixed(PFLT_VOLUME volume, union volume *v)
     s = FltGetVolumeProperties(volume, &v->p, sizeof(*v), &n);
     if (s == STATUS_BUFFER_OVERFLOW)
         v->p.RealDeviceName.Length = 0;
-    return (NT_SUCCESS(s) || s == STATUS_BUFFER_OVERFLOW) &&
-           !(v->p.DeviceCharacteristics & (FILE_REMOVABLE_MEDIA | FILE_REMOTE_DEVICE));
+    return NT_SUCCESS(s) || s == STATUS_BUFFER_OVERFLOW;
+}
+
+static BOOLEAN is_fixed(const union volume *v)
+{
+    return !(v->p.DeviceCharacteristics & (FILE_REMOVABLE_MEDIA | FILE_REMOTE_DEVICE));
+}
+
+/* A volume may be written from now on, and nobody looks. Ordered as a whole: before what is
+ * written, and before the setup of another instance. */
+static VOID is_unseen(void)
+{
+    (void)InterlockedExchange(&driver.unseen, TRUE);
 }
 
 static NTSTATUS FLTAPI setup(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_SETUP_FLAGS flags,
                              DEVICE_TYPE device, FLT_FILESYSTEM_TYPE system)
 {
     union volume v;
+    BOOLEAN known;
 
     if (device != FILE_DEVICE_DISK_FILE_SYSTEM) /* a network: others write, too */
         return STATUS_FLT_DO_NOT_ATTACH;
     if (system != FLT_FSTYPE_NTFS && system != FLT_FSTYPE_REFS)
         return STATUS_FLT_DO_NOT_ATTACH;
-    /* Portable: a disk on a bus such as USB, which most systems take for fixed. */
-    if (!is_fixed(o->Volume, &v) ||
-        !volume_mount(o, &v.p.RealDeviceName,
-                      (v.p.DeviceCharacteristics & FILE_PORTABLE_DEVICE) != 0,
-                      (flags & FLTFL_INSTANCE_SETUP_DETACHED_VOLUME) != 0))
+    known = look_at(o->Volume, &v);
+    if (known && !is_fixed(&v))
         return STATUS_FLT_DO_NOT_ATTACH;
-    if (!(flags & FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME))
-        fc_written_anything(&driver.core); /* it was in use, and nobody looked */
+    /* Portable: a disk on a bus such as USB, which most systems take for fixed. */
+    if (!known || !volume_mount(o, &v.p.RealDeviceName,
+                                (v.p.DeviceCharacteristics & FILE_PORTABLE_DEVICE) != 0,
+                                (flags & FLTFL_INSTANCE_SETUP_DETACHED_VOLUME) != 0)) {
+        is_unseen();
+        return STATUS_FLT_DO_NOT_ATTACH;
+    }
+    /* It was in use, and nobody looked; or it may have been. Acquire: as it is set. */
+    if (!(flags & FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME) || ReadAcquire(&driver.unseen))
+        fc_written_anything(&driver.core);
     return STATUS_SUCCESS;
 }
 
@@ -72,6 +91,8 @@ static VOID FLTAPI leaves(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_TEARDOWN_FLAGS f
 {
     if (flags & FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT)
         volume_dismount(o);
+    else
+        is_unseen();
 }
 
 static VOID FLTAPI torn_down(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_TEARDOWN_FLAGS flags)
@@ -115,6 +136,7 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT object, PUNICODE_STRING path)
     NTSTATUS s;
 
     UNREFERENCED_PARAMETER(path);
+    driver.unseen = FALSE;
     driver.written = nt_allocate(FC_SET_BYTES(WRITTEN_SLOTS), TAG);
     if (!driver.written)
         return STATUS_INSUFFICIENT_RESOURCES;

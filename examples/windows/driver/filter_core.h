@@ -34,7 +34,8 @@
  *   W4  A file in the set, or one that is just being forgotten, passes.
  *   W5  A set that is full stands for all files. So does a file whose id is not known.
  *   W6  A volume that was in use before the filter saw its writes is an outside write of all files
- *       (fc_written_anything).
+ *       (fc_written_anything). Has the filter ever left a volume in use, or not come to it, each
+ *       volume that comes may be that one.
  *   W7  What a transaction has written others see when it commits, and nobody tells when that is.
  *       So its file passes until the filter is loaded again (fc_transacted).
  *

@@ -69,6 +69,7 @@ extern struct driver {
     void *written;
     FAST_MUTEX mounts_lock;
     struct mount *mounts; /* mounts_lock: the first one that has a user */
+    volatile LONG unseen; /* rule W6: a volume is mounted, or was, without an instance. Stays */
 } driver;
 
 /* ---- filter_port.c --------------------------------------------------------------------------- */
