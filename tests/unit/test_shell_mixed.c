@@ -148,7 +148,7 @@ static void write_one(struct handle *h)
     if (!h->writes)
         return;
     *fm_me() = (struct fm_thread){ .top = one_of(5) ? (PIRP)1 : NULL, .terminating = one_of(9) };
-    (void)fm_write(h->o, at * BLOCK, BLOCK, change_block, &at, &how);
+    (void)fm_write(h->o, one_of(8) ? -2 : (int64_t)at * BLOCK, BLOCK, change_block, &at, &how);
     *fm_me() = (struct fm_thread){ 0 };
 }
 
@@ -178,17 +178,33 @@ static void take_pages(struct handle *h)
         (void)fm_pages(h->o);
 }
 
-/* A control code that changes the content, or the kind. */
+static NTSTATUS refuse(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o, (void)information;
+    return (NTSTATUS)0xC0000010; /* STATUS_INVALID_DEVICE_REQUEST */
+}
+
+/* A control code that changes the content, or the kind, and may be one that is not known. */
 static void control(struct handle *h)
 {
+    static const struct fm_how *const how[] = { FM_PLAIN, &at_dispatch };
+    const bool known = one_of(2), dispatch = one_of(3);
     ULONG kind = one_of(2) ? FILE_ATTRIBUTE_ENCRYPTED : FILE_ATTRIBUTE_REPARSE_POINT;
     unsigned at = any_of(BLOCKS);
     fm_me()->top = one_of(3) ? (PIRP)1 : NULL;
-    if (!one_of(3))
-        (void)fm_control(h->o, CTL_CODE(9, kind == FILE_ATTRIBUTE_ENCRYPTED ? 53 : 41, 0, 0),
-                         set_attributes, &kind, FM_PLAIN);
+    if (!known && one_of(3))
+        (void)fm_control(h->o, CTL_CODE(9, 999, 0, 0), refuse, NULL, how[dispatch]);
+    else if (!one_of(3))
+        (void)fm_control(h->o,
+                         CTL_CODE(9,
+                                  !known                             ? 999
+                                  : kind == FILE_ATTRIBUTE_ENCRYPTED ? 53
+                                                                     : 41,
+                                  0, 0),
+                         set_attributes, &kind, how[dispatch]);
     else if (h->writes)
-        (void)fm_control(h->o, CTL_CODE(9, 50, 0, 2), change_block, &at, FM_PLAIN);
+        (void)fm_control(h->o, CTL_CODE(9, known ? 50 : 999, 0, 2), change_block, &at,
+                         how[dispatch]);
     fm_me()->top = NULL;
 }
 
