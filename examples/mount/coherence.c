@@ -281,6 +281,14 @@ void coherence_follow_local(struct inode *i)
         direct_wait(i);
 }
 
+/* Only those: the kernel waits for nobody then. It ignores the end of a READ that it sent before.
+ */
+static void drop_attributes(struct inode *i)
+{
+    fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);
+    atomic_fetch_add(&i->tells, 1);
+}
+
 /* The kernel may have zeros in front of that end, so it must not learn it from this answer. It
  * ignores the size of an answer to a question that it asked before a notification: who asked sees
  * it all the same. The notification of the end sets it, after the drop of the pages. If that takes
@@ -294,7 +302,7 @@ static void show_longer(struct inode *i)
         direct_follow(i, &l);
         direct_wait(i);
     }
-    fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);
+    drop_attributes(i);
 }
 
 /* The kernel puts zeros behind the end. But if this mount has made the file longer since it was
@@ -332,7 +340,7 @@ double coherence_shown(struct inode *i, struct stat *st)
 
 void coherence_told(struct inode *i, const struct stat *st)
 {
-    atomic_store(&i->told_size, st->st_size);
+    zeros_told(i, (uint64_t)st->st_size);
 }
 
 /* The kernel keeps the size for attr_timeout. (After an own write it asks.) With an old one it
@@ -348,7 +356,7 @@ void coherence_tell_end(struct inode *i)
     /* First the pages: the kernel ignores a size that it asked for before they went. */
     if (atomic_load(&i->pages))
         direct_wait(i);
-    fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)i, -1, 0);
+    drop_attributes(i);
 }
 
 /* What the kernel knows of the attributes goes with the pages, also if there are none. Others may

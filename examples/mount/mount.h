@@ -158,7 +158,8 @@ struct look {
 /* What the kernel may have in its pages behind an end: zeros.c, and under its lock. */
 struct zeros {
     uint64_t from, to;
-    uint64_t notes; /* how often such zeros were noted */
+    uint64_t notes;      /* how often such zeros were noted */
+    uint64_t dropped_at; /* inode.tells when pages were dropped for a READ that ended early */
     bool held;
     _Atomic bool any;
 };
@@ -235,6 +236,7 @@ struct inode {
     _Atomic off_t size_before;     /* before their first change after the last own one */
     _Atomic uint64_t size_changes; /* changes_begun then */
     _Atomic off_t told_size;       /* coherence.c, zeros.c: the size that the kernel knows */
+    _Atomic uint64_t tells;        /* how often it was told something of it */
     struct zeros zeros;
     _Atomic uint64_t checked_ns;   /* cm_now() of the last revalidation */
     _Atomic uint64_t lost_said_ns; /* cm_now() when the log told last that a write was lost */
@@ -615,6 +617,7 @@ uint64_t zeros_notes(struct inode *i); /* before a READ through pages, or a drop
 /* and then, before the answer with n bytes: what the kernel makes of it; */
 void zeros_read(struct inode *i, uint64_t notes, uint64_t off, uint64_t n, uint64_t size);
 void zeros_dropped(struct inode *i, uint64_t notes); /* or: they are dropped */
+void zeros_told(struct inode *i, uint64_t end);      /* the kernel is being told that end */
 void zeros_behind(struct inode *i, uint64_t end);    /* the kernel puts them into that page */
 /* Around a notification of this end. One at a time. */
 void zeros_hold(struct inode *i, uint64_t end);

@@ -24,6 +24,11 @@
  *    others have appended is lost, in whatever order drops, stores and answers come. A zero that a
  *    program has stored there is lost if others have written that byte.
  *
+ * OTHERS TRUNCATE while a page is read. The READ ends early. The kernel takes its end, unless it
+ * was told something about the file after it had sent the READ: then it keeps the longer end, and
+ * the page has zeros in front of it. So such a page is dropped (is_cut). Who has waited for just
+ * that READ has got the zeros; nobody gets them later.
+ *
  * Without the helper process (direct.c) no pages are dropped, and nothing of this is done.
  *
  * Owns: inode.zeros, under a lock of its own that is held for no call. Who: all that answer
@@ -86,6 +91,25 @@ uint64_t zeros_notes(struct inode *i)
     return notes;
 }
 
+void zeros_told(struct inode *i, uint64_t end)
+{
+    atomic_store(&i->told_size, (off_t)end);
+    atomic_fetch_add(&i->tells, 1);
+}
+
+/* Lock held. Does a READ that ends there leave zeros in front of the end that the kernel knows?
+ * When the kernel sent it, nobody knows here; so the answer is yes, once. Of a page that the kernel
+ * asks for after the drop it takes the end, until it is told something again. */
+static bool is_cut(struct inode *i, uint64_t end)
+{
+    const uint64_t tells = atomic_load(&i->tells);
+    const bool cut = end < (uint64_t)atomic_load(&i->told_size) && i->zeros.dropped_at != tells;
+
+    if (cut)
+        i->zeros.dropped_at = tells;
+    return cut;
+}
+
 /* The range may be larger than need be: the mount itself may have made the file longer at the same
  * time. The zeros that a program stores there must not be lost. So the page goes, and the next READ
  * of it says where it ends. */
@@ -111,6 +135,7 @@ void zeros_read(struct inode *i, uint64_t notes, uint64_t off, uint64_t n, uint6
     }
     if (n < size) {
         doubtful |= z->notes != notes && off + n < (uint64_t)atomic_load(&i->told_size);
+        doubtful |= is_cut(i, off + n);
         add(i, off + n, page_end(off + size));
     }
     pthread_mutex_unlock(&lock);
@@ -155,7 +180,7 @@ void zeros_hold(struct inode *i, uint64_t end)
     told = (uint64_t)atomic_load(&i->told_size);
     add(i, told, page_end(told));
     if (end > told)
-        atomic_store(&i->told_size, (off_t)end);
+        zeros_told(i, end);
     i->zeros.held = true;
     pthread_mutex_unlock(&lock);
 }
@@ -193,7 +218,7 @@ void zeros_longer(struct inode *i, uint64_t start, uint64_t before, uint64_t end
     if (before != UINT64_MAX && before > told && start > told && end > told)
         add(i, told, page_end(told));
     if (end > told) {
-        atomic_store(&i->told_size, (off_t)end);
+        zeros_told(i, end);
         z->notes++;
     }
     if (before < start)

@@ -314,6 +314,70 @@ for fd in files:
 PY
 }
 
+# ---- Beside truncations of others ----------------------------------------------------------------
+
+# The mount looks at no file by itself here, and the kernel asks for nothing again.
+cat > "$work/cut.py" <<'PY'
+exec(open(os.environ["work"] + "/zeros.py").read())
+NOW, KNOWN = 0x2000, 0x4000 # AT_STATX_FORCE_SYNC, AT_STATX_DONT_SYNC
+SLOW = os.environ["SLOW_ORIGIN"]
+def size_of(fd, how):
+    buf = ctypes.create_string_buffer(256)
+    assert libc.statx(fd, b"", 0x1000 | how, 0x200, buf) == 0 # AT_EMPTY_PATH, STATX_SIZE
+    return int.from_bytes(buf.raw[40:48], sys.byteorder)
+def made(name, size):
+    with open(below + "/" + name, "wb") as f:
+        f.write(b"A" * size)
+    time.sleep(0.1) # its times are not those of now when it is opened
+    fd = os.open(name, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+    return fd, below + "/" + name
+def held(fd, off): # a READ of that page waits for the origin
+    with open(SLOW, "w") as f:
+        f.write("%d" % off)
+    t = threading.Thread(target=os.pread, args=(fd, 3, off))
+    t.start()
+    wait_for(SLOW + ".reading")
+    return t
+def release(t):
+    os.remove(SLOW)
+    t.join()
+    os.remove(SLOW + ".reading")
+def soon(right):
+    began = time.monotonic()
+    while not right() and time.monotonic() - began < 20:
+        time.sleep(0.02)
+    return right()
+PY
+# While a page is read, the kernel is told the size once more; then others truncate. The kernel does
+# not take the end of such a READ: it has zeros behind it, in front of the end that it knows. (The
+# file is not cached, so nobody validates it.)
+t_cut_read() {
+  python3 - <<'PY'
+import os, sys
+exec(open(os.environ["work"] + "/cut.py").read())
+fd, bare = made("cut_read", 12288)
+assert size_of(fd, NOW) == 12288
+t = held(fd, 8192)
+assert size_of(fd, NOW) == 12288
+os.truncate(bare, 8292)
+release(t)
+if not soon(lambda: os.pread(fd, 4096, 8192) == b"A" * 100):
+    sys.exit("%d bytes are read behind the end" % (len(os.pread(fd, 4096, 8192)) - 100))
+PY
+}
+cuts() {
+  local -x SLOW_ORIGIN=$shm/slow FAILING_WATCH=none
+  local preload
+  wanted "zeros beside truncations" || return
+  preload="$(realpath "$shim") $(realpath "$(find "$build" -name failing_watch.so | head -n 1)")"
+  LD_PRELOAD=$preload do_mount --coherence=close-to-open \
+    -o attr_timeout=3600,entry_timeout=3600,probation=0 --exclude=cut_read ||
+    { fail "zeros beside truncations" mount; return; }
+  check "zeros beside truncations: a READ on its way" t_cut_read
+  do_unmount || fail "zeros beside truncations" "end with status $status"
+}
+
 export below work
 shim=$(find "$build" -name slow_origin.so | head -n 1)
 if grep -Eq '__(asan|tsan)_init' "$mount_bin"; then
@@ -342,6 +406,7 @@ zeros() {
 }
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
 zeros close-to-open -o attr_timeout=0,entry_timeout=0
+cuts
 if printf '%s\n' 6.6 "$(uname -r)" | sort -CV && grep -q fuse_session_custom_io "$mount_bin"; then
   zeros strict
 else
