@@ -354,6 +354,15 @@ static void drop_pages(struct lane *l, struct inode *i, const struct held *h, ui
     zeros_dropped(i, notes);
 }
 
+/* Since the look others may have truncated it. (A file system on a network may not answer, and
+ * other files wait for this notifier.) */
+static bool is_so_long(const struct inode *i, uint64_t end)
+{
+    struct stat st;
+
+    return number_far(i->device) || fstat(i->fd, &st) < 0 || (uint64_t)st.st_size >= end;
+}
+
 /* Without pages the end goes first: at no moment the kernel then ignores an answer with that end
  * before it has learned it here. */
 static void follow(struct lane *l, const struct held *h)
@@ -364,8 +373,9 @@ static void follow(struct lane *l, const struct held *h)
 
     if (pages)
         drop_pages(l, i, h, 0);
+    tells = h->end > 0 && is_so_long(i, h->end);
     pthread_mutex_lock(&n.lock);
-    tells = h->end > 0 && atomic_load(&i->cuts) == h->cuts && h->cuts % 2 == 0;
+    tells = tells && atomic_load(&i->cuts) == h->cuts && h->cuts % 2 == 0;
     l->telling = tells ? i : NULL;
     pthread_mutex_unlock(&n.lock);
     if (tells) {

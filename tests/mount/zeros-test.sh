@@ -332,6 +332,9 @@ def made(name, size):
     fd = os.open(name, os.O_RDONLY)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
     return fd, below + "/" + name
+def append(bare, n):
+    with open(bare, "ab") as f:
+        f.write(b"A" * n)
 def held(fd, off): # a READ of that page waits for the origin
     with open(SLOW, "w") as f:
         f.write("%d" % off)
@@ -366,6 +369,28 @@ if not soon(lambda: os.pread(fd, 4096, 8192) == b"A" * 100):
     sys.exit("%d bytes are read behind the end" % (len(os.pread(fd, 4096, 8192)) - 100))
 PY
 }
+# Others append, and the pages have to go before the kernel is told the new end. Meanwhile others
+# truncate: that end is not told any more.
+t_cut_tell() {
+  python3 - <<'PY'
+import os, sys
+exec(open(os.environ["work"] + "/cut.py").read())
+fd, bare = made("cut_tell", 40000)
+t = held(fd, 0)
+append(bare, 1000)
+assert size_of(fd, NOW) == 41000
+os.truncate(bare, 5000)
+asks = threading.Thread(target=size_of, args=(fd, NOW)) # it waits in the kernel for that page, too
+asks.start()
+assert soon(lambda: size_of(fd, KNOWN) == 5000), "the kernel does not learn a smaller size"
+release(t)
+asks.join()
+began = time.monotonic() # who tells the end does so at once
+while time.monotonic() - began < 0.5:
+    if size_of(fd, KNOWN) != 5000:
+        sys.exit("the kernel takes it to be %d bytes long" % size_of(fd, KNOWN))
+PY
+}
 cuts() {
   local -x SLOW_ORIGIN=$shm/slow FAILING_WATCH=none
   local preload
@@ -375,6 +400,7 @@ cuts() {
     -o attr_timeout=3600,entry_timeout=3600,probation=0 --exclude=cut_read ||
     { fail "zeros beside truncations" mount; return; }
   check "zeros beside truncations: a READ on its way" t_cut_read
+  check "zeros beside truncations: an end that is no longer true" t_cut_tell
   do_unmount || fail "zeros beside truncations" "end with status $status"
 }
 
