@@ -101,6 +101,14 @@ static bool may_hold_back(const struct handle *h)
     return !mnt.opt.writeback || !h->writable || (h->readable && number_local(h->inode->device));
 }
 
+/* Through pages the kernel sends one write() in parts, and others could append between them. Past
+ * them it sends up to max_write bytes at once, a page less if they begin inside one. What can only
+ * be written cannot be mapped. */
+static bool appends_whole(int flags)
+{
+    return others_write() && (flags & (O_ACCMODE | O_APPEND)) == (O_WRONLY | O_APPEND);
+}
+
 /* It may have content, and say that it is empty: then the kernel would read nothing of it. A file
  * of a server that is open for writing may become larger, and be mapped, which such a one cannot.
  */
@@ -176,7 +184,7 @@ int open_handle(fuse_req_t req, struct inode *i, int fd, struct fuse_file_info *
     /* FLUSH writes what was stored in mappings, and asks a network for its errors. */
     fi->noflush = !h->writable || (!h->maps && !number_far(i->device));
     /* An append-only file has no shared mapping, because its stores could not be written. */
-    h->no_pages = h->appends || is_strict() || !may_hold_back(h);
+    h->no_pages = h->appends || is_strict() || !may_hold_back(h) || appends_whole(fi->flags);
     if (number_judges(i->device) || tells_no_size(h)) {
         h->cached = false;
         h->no_pages = true;

@@ -214,6 +214,76 @@ sys.exit("what others wrote is not seen: %s" % os.pread(fd, 100, END))
 PY
 }
 
+# ---- Appends -------------------------------------------------------------------------------------
+
+# Others append just after a write() of a program that only appends: what it wrote stays in one
+# piece, also across the end of a page.
+cat > "$work/append.py" <<'PY'
+import ctypes, os, struct, sys, threading, time
+bare, flag = os.environ["below"] + "/log", os.environ["SLOW_APPEND"]
+with open(bare, "wb") as f:
+    f.write(b"A" * 4000)
+fd = os.open("log", os.O_WRONLY | os.O_APPEND)
+def held(text, append):
+    with open(flag, "w") as f:
+        f.write(text)
+    t = threading.Thread(target=append)
+    t.start()
+    while not os.path.exists(flag + ".waits"):
+        time.sleep(0.01)
+    return t
+def release(t):
+    os.remove(flag)
+    t.join()
+    os.remove(flag + ".waits")
+PY
+t_append_whole() {
+  below=$below python3 - <<'PY'
+import os
+exec(open(os.environ["work"] + "/append.py").read())
+t = held("", lambda: os.write(fd, b"m" * 200000))
+with open(bare, "ab") as f:
+    f.write(b"other")
+release(t)
+with open(bare, "rb") as f:
+    got = f.read()
+if got != b"A" * 4000 + b"m" * 200000 + b"other":
+    sys.exit("%d bytes; what others appended is at %d" % (len(got), got.index(b"other")))
+with open("log", "rb") as f:
+    assert f.read() == got
+PY
+}
+# Beside an asynchronous append somebody reads the file into the kernel's pages: it does not drop
+# them by itself. sendfile reads these pages, and asks for nothing else.
+t_append_pages() {
+  below=$below python3 - <<'PY'
+import os
+exec(open(os.environ["work"] + "/append.py").read())
+reader = os.open("log", os.O_RDONLY)
+def sent(at, n):
+    to = os.memfd_create("sent")
+    os.sendfile(to, reader, at, n)
+    return os.pread(to, n, 0)
+assert os.pread(reader, 4000, 0) == b"A" * 4000
+os.write(fd, b"one") # after it there are no pages
+setup, submit = {"x86_64": (206, 209), "aarch64": (0, 2)}.get(os.uname().machine, (0, 0))
+if not submit:
+    sys.exit(0) # other numbers of calls
+what, context = ctypes.create_string_buffer(b"two"), ctypes.c_ulong(0)
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.syscall(setup, 1, ctypes.byref(context)) == 0
+one = struct.pack("=QIIHhIQQqQII", 0, 0, 0, 1, 0, fd, ctypes.addressof(what), 3, 0, 0, 0, 0)
+one = ctypes.create_string_buffer(one, 64)
+t = held("before it begins", lambda: libc.syscall(
+    submit, context, 1, ctypes.byref(ctypes.c_void_p(ctypes.addressof(one)))))
+assert sent(3999, 4) == b"Aone"
+release(t)
+got = sent(4000, 6)
+if got != b"onetwo":
+    sys.exit("sendfile has got %s" % got)
+PY
+}
+
 # ---- The end at a new open ----------------------------------------------------------------------
 
 # Others change the size of a file whose old size the kernel still remembers: a new open reads up to
@@ -248,7 +318,7 @@ new_end() {
   do_unmount
 }
 
-# beside NAME TEST OPTION...: with an origin that can be slow.
+# beside NAME TEST OPTION...: with an origin that can be slow. $FAILING_WATCH: failing_watch.c's.
 beside() {
   local name=$1 test=$2 shim
   shift 2
@@ -258,16 +328,21 @@ beside() {
     skip "$name" "a sanitizer is loaded first"
     return
   fi
-  export SLOW_ORIGIN=$shm/slow
-  LD_PRELOAD=$(realpath "$shim") do_mount "$@" || { fail "$name" mount; return; }
+  export SLOW_ORIGIN=$shm/slow SLOW_APPEND=$shm/append work
+  shim=$(realpath "$shim")
+  LD_PRELOAD="$shim ${shim%/*}/failing_watch.so" do_mount "$@" || { fail "$name" mount; return; }
   check "$name" "$test"
   do_unmount
-  unset SLOW_ORIGIN
+  unset SLOW_ORIGIN SLOW_APPEND
 }
 
 new_pool 64MiB || { fail "create a pool" "cachemax create"; summary; exit 1; }
 moved
 new_end
 beside "beside a long write" t_beside_write --coherence=close-to-open
+beside "an append beside others: in one piece" t_append_whole --coherence=close-to-open
+FAILING_WATCH=none \
+  beside "an append beside others: pages" t_append_pages --coherence=close-to-open \
+  -o attr_timeout=60
 beside "pages of a file that others write beside a long read" t_beside_read
 summary

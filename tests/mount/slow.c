@@ -19,6 +19,9 @@
  *
  * While there is a file $SLOW_SYNC, an msync makes $SLOW_SYNC.waits and waits.
  *
+ * While there is a file $SLOW_APPEND, an append (pwritev2) makes $SLOW_APPEND.waits once it is
+ * done, and waits; if the file has a text, before it begins.
+ *
  * While there is a file $SLOW_TELL, the mount makes $SLOW_TELL.waits and waits before it tells the
  * kernel the end of a file (struct order of direct.c: the last of its four numbers).
  *
@@ -310,6 +313,22 @@ ssize_t pwrite(int fd, const void *buf, size_t n, off_t off)
         return half;
     }
     return next(fd, buf, n, off);
+}
+
+ssize_t pwritev2(int fd, const struct iovec *v, int n, off_t off, int flags)
+{
+    ssize_t (*next)(int, const struct iovec *, int, off_t, int) =
+        (ssize_t(*)(int, const struct iovec *, int, off_t, int))dlsym(RTLD_NEXT, "pwritev2");
+    const char *flag = getenv("SLOW_APPEND");
+    char text[PATH_MAX];
+    ssize_t done;
+
+    if (text_of(flag, text) && text[0])
+        wait_for(flag);
+    done = next(fd, v, n, off, flags);
+    if (text_of(flag, text) && !text[0])
+        wait_for(flag);
+    return done;
 }
 
 ssize_t send(int fd, const void *buf, size_t n, int flags)
