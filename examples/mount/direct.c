@@ -90,6 +90,7 @@ struct held {
     struct inode *counted; /* held: one of its drops; or NULL */
     size_t done;
     struct fuse_notify_inval_inode_out range;
+    struct inode *writes;  /* held: it was written; or NULL */
     struct inode *follows; /* held: the kernel then learns its end; or NULL */
     uint64_t end, cuts;    /* of a look at it */
 };
@@ -419,10 +420,28 @@ static void take_out(const struct held *h)
         n.tail = at;
 }
 
+/* What follows a write. A page that came before is gone after it: the kernel has locked it until
+ * its READ is answered. */
+static void drop_written(struct lane *l, const struct held *h)
+{
+    struct inode *const i = h->writes;
+
+    if (h->range.len == 0) { /* all of them; who looks finds `bare` last */
+        atomic_store(&i->bare, false);
+        atomic_store(&i->paged, false);
+    }
+    notify(l, &(struct order){ .range = h->range });
+    if (h->range.len == 0)
+        atomic_store(&i->bare, true);
+    inode_put(i);
+}
+
 static void carry_out(struct lane *l, const struct held *h)
 {
     if (h->follows)
         follow(l, h);
+    else if (h->writes)
+        drop_written(l, h);
     else
         notify(l, &(struct order){ .range = h->range });
     if (h->req)
@@ -562,10 +581,19 @@ void direct_note_pages(struct inode *i, bool read)
 {
     if (read && !atomic_load_explicit(&i->pages_read, memory_order_relaxed))
         atomic_store(&i->pages_read, true);
-    /* seq_cst: before the content is read. A write reaches the origin before it checks the flag. So
-     * either the write finds the flag, or the reader finds the new content. */
+    /* seq_cst: before the content is read. A write reaches the origin before it checks the flags.
+     * So either the write finds them, or the reader finds the new content. */
     if (!atomic_load_explicit(&i->pages, memory_order_acquire))
         atomic_store(&i->pages, true);
+    if (!atomic_load_explicit(&i->paged, memory_order_acquire))
+        atomic_store(&i->paged, true);
+}
+
+/* Has the kernel none? A program that appends beside others has all pages dropped after each write:
+ * once is enough, until somebody gets new ones. */
+static bool is_bare(struct inode *i)
+{
+    return !atomic_load(&i->pages) || (atomic_load(&i->bare) && !atomic_load(&i->paged));
 }
 
 /* Lock held. */
@@ -579,15 +607,17 @@ static void queue(struct held *h)
 
 void direct_reply(fuse_req_t req, struct inode *i, off_t off, size_t done, bool anywhere)
 {
-    struct held *h = atomic_load(&i->pages) && direct_on() ? malloc(sizeof(*h)) : NULL;
+    struct held *h = !is_bare(i) && direct_on() ? malloc(sizeof(*h)) : NULL;
     bool early;
 
     if (!h) {
         fuse_reply_write(req, done);
         return;
     }
+    inode_hold(i);
     *h = (struct held){ .req = req,
                         .done = done,
+                        .writes = i,
                         .range = { .ino = (uintptr_t)i,
                                    .off = anywhere ? 0 : off,
                                    .len = anywhere ? 0 : (int64_t)done } };

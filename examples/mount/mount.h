@@ -229,6 +229,7 @@ struct inode {
     uint64_t kernel_incarnation; /* of the pages that the kernel may hold; 0: not known */
     _Atomic bool pages;          /* somebody reads or writes it through the kernel's pages */
     _Atomic bool pages_read;     /* reads */
+    _Atomic bool paged, bare;    /* direct.c: pages came since its last drop of all; it is done */
     /* coherence.c, with local coherence: */
     _Atomic bool others_seen;      /* somebody else has changed it */
     _Atomic bool others_changed;   /* the same, and no open has told the kernel to drop the pages */

@@ -69,7 +69,8 @@ OF_FILES = [
     # Direct writes beside pages
     _m('pages of readers', 'pages are not dropped after a direct write', 'bare',
        '^asynchronous direct writes',
-       DIRECT, 'atomic_load(&i->pages) && direct_on() ? malloc(sizeof(*h)) : NULL', 'NULL'),
+       DIRECT, '!is_bare(i) && direct_on() ? malloc(sizeof(*h)) : NULL',
+       'is_bare(i) ? NULL : NULL'),
     _m('note of readers', 'nobody notes that a file is read through pages', 'bare',
        '^asynchronous direct writes',
        DIRECT, '        atomic_store(&i->pages, true);\n', '        (void)0;\n'),
