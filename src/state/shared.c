@@ -260,7 +260,7 @@ static int judge(struct cm_object *f, const cm_validator *v, bool new)
             e = cm_file_live(f, f->ttl_ns);
         return e;
     }
-    if (found == 0)
+    if (found == 0 && is_settled(c, &d) && (new || has_same_keys(f, &d)))
         cm_files_note_cold(c, d.place, f->flags, &d.record, d.size, v);
     go_cold(f);
     return found == CM_ENOTPOOL || found == CM_ESEAL ? found : 0;
