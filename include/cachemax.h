@@ -433,9 +433,10 @@ typedef struct cm_create_options {
     uint32_t struct_size; /* set by CM_CREATE_OPTIONS_INIT; 0: that of the first release */
     uint32_t flags;       /* CM_CREATE_* */
     uint64_t size;        /* bytes of the pool file; a multiple of 4096 */
-    /* How many files, attached or remembered, find a record in the file table (the table gets one
-     * more for every eight). 0: one for every 16 slots, which are 64 KiB. Set it if most files are
-     * smaller: one without a record is cold at its next open (cm_stats: records_evicted). */
+    /* How many files, attached or remembered, find a record in the file table, but for a few of so
+     * many (the table gets one more for every eight). 0: one for every 16 slots, which are 64 KiB.
+     * Set it if most files are smaller: one without a record is cold at its next open (cm_stats:
+     * records_evicted). */
     uint64_t max_files;
     /* Called about once per 64 MiB that were preallocated, with the bytes done and in all. A return
      * value other than 0 cancels: the file is removed, and cm_create() returns CM_ECANCELED. May

@@ -505,9 +505,12 @@ static void test_keep_survives(void)
 
 /* ---- A file to which others append ----------------------------------------------------------- */
 
+static uint64_t seen; /* the size at the last look */
+
 /* As docs/embedding.md does it: before each read, with the first bytes of the file as its proof. */
 static cm_file *look_again(struct pool *p, cm_file *f, const struct origin *o)
 {
+    const uint64_t before = seen;
     cm_bracket w;
     cm_validator v = CM_VALIDATOR_INIT;
     cm_validator_set_proof(&v, &o->tag, sizeof(o->tag));
@@ -517,9 +520,10 @@ static cm_file *look_again(struct pool *p, cm_file *f, const struct origin *o)
     else
         f = attach_v(p, 1, &v, 0);
     const uint64_t known = info_of(f).size;
-    if (known != CM_SIZE_UNKNOWN && o->size < known)
+    seen = o->size;
+    if (o->size < before || (known != CM_SIZE_UNKNOWN && o->size < known)) {
         CHECK_EQ(cm_invalidate(f, 0, CM_ALL), 0);
-    if (known < o->size) {
+    } else if (known < o->size) {
         CHECK_EQ(cm_write_begin(f, CM_APPEND, o->size - known, &w), 0);
         CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
     }
@@ -568,6 +572,14 @@ static void test_followed(void)
     o.size = 2 * BLK;
     f = look_again(&p, f, &o);
     CHECK_EQ(read_all(f, &o), 0);
+    o.size += 5 * BLK; /* it is cut while its size is not known, and begins as before */
+    f = look_again(&p, f, &o);
+    uint8_t head[CM_BLOCK_SIZE];
+    check_read(f, &o, 0, head, BLK);
+    CHECK_EQ(info_of(f).size, CM_SIZE_UNKNOWN);
+    o.size = 700;
+    f = look_again(&p, f, &o);
+    check_read(f, &o, 0, head, BLK);
     detach(f);
     o.tag = 7; /* another file with the same id */
     f = look_again(&p, NULL, &o);
