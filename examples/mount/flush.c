@@ -169,14 +169,16 @@ void flush_end(void)
 void flush_failed(struct inode *i, off_t off, size_t size, int err)
 {
     char path[512];
-    const uint64_t now = cm_now(), said = atomic_load(&i->lost_said_ns);
+    const uint64_t now = cm_now();
+    uint64_t said = atomic_load(&i->lost_said_ns);
     const bool found = path_of_fd(i->fd, path, sizeof(path));
 
     atomic_fetch_add(&lost, size);
     direct_drop(i); /* the kernel takes its page for written, and would go on showing it */
     if (said && now - said < LOST_EVERY_NS) /* a full disk refuses each write of a long file */
         return;
-    atomic_store(&i->lost_said_ns, now);
+    if (!atomic_compare_exchange_strong(&i->lost_said_ns, &said, now)) /* another thread says it */
+        return;
     say(CM_LOG_ERROR, "%s: %zu bytes at %lld, %s, cannot be written: %s", found ? path : "a file",
         size, (long long)off,
         mnt.opt.writeback ? "which the kernel held back" : "stored in a mapping", strerror(err));
