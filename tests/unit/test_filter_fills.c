@@ -275,6 +275,61 @@ static void test_settle_and_outside(void)
     }
 }
 
+/* B9: a first read does not open the file, and what is read meanwhile is not stored. */
+static void test_maybe_a_write(void)
+{
+    struct fc_read before;
+    for (unsigned is = 0; is < 2; is++) {
+        CASE("is %u", is);
+        begin();
+        CHECK(fc_connect(&fc, 1));
+        fc_maybe_begin(&file);
+        CHECK(!hits() && missed.ticket == 0);
+        CHECK_EQ(times(0, CMP_OPEN), 0);
+        fc_maybe_end(&file, is);
+        fc_tend(&fc);
+        CHECK_EQ(times(0, CMP_FORGET), is);
+        CHECK(hits());
+        service.cached_to = 0;
+        CHECK(!hits() && missed.ticket != 0);
+        before = missed;
+        fc_maybe_begin(&file);
+        fc_maybe_begin(&file);
+        fc_maybe_end(&file, false);
+        CHECK(!hits() && missed.ticket == 0);
+        fc_fill(&file, &before, buf, BLOCK);
+        CHECK_EQ(times(0, CMP_FILL), 0);
+        fc_maybe_end(&file, false);
+        fc_fill(&file, &before, buf, BLOCK); /* nothing has happened */
+        CHECK_EQ(times(0, CMP_FILL), 1);
+    }
+}
+
+static void maybe_write(void)
+{
+    fc_maybe_begin(&file);
+}
+
+/* B9: the times are asked for, and what may be a write begins before they are told. */
+static void test_settle_and_maybe(void)
+{
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    CHECK(hits());
+    write_some();
+    fc_maybe_begin(&file);
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 0);
+    fc_maybe_end(&file, false);
+    at_facts = maybe_write;
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 0);
+    CHECK(fc_is_unsettled(&file));
+    fc_maybe_end(&file, false);
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 1);
+}
+
 /* B7: times that are too fresh, or that the service did not take, are told again. */
 static void test_told_too_early(void)
 {
@@ -398,9 +453,11 @@ static void test_deleted_in_use(void)
     CHECK(times(0, CMP_CLOSE) == 1 && times(0, CMP_FORGET) == 1);
 }
 
-const struct harness_test filter_fills_tests[] = {
-    TEST(brackets),       TEST(far_writes), TEST(fills),  TEST(parts),
-    TEST(blocks),         TEST(not_synced), TEST(settle), TEST(settle_and_outside),
-    TEST(told_too_early), TEST(attributes), TEST(syncs),  TEST(ends),
-    TEST(deleted_in_use), TEST_END
-};
+const struct harness_test filter_fills_tests[] = { TEST(brackets),       TEST(far_writes),
+                                                   TEST(fills),          TEST(parts),
+                                                   TEST(blocks),         TEST(not_synced),
+                                                   TEST(settle),         TEST(settle_and_outside),
+                                                   TEST(maybe_a_write),  TEST(settle_and_maybe),
+                                                   TEST(told_too_early), TEST(attributes),
+                                                   TEST(syncs),          TEST(ends),
+                                                   TEST(deleted_in_use), TEST_END };

@@ -304,6 +304,72 @@ static void test_settled_too_late(void)
     }
 }
 
+static void begin_unknown(void)
+{
+    fc_maybe_begin(&file);
+    cached = disk = (struct state){ 'c', booted + 5 };
+}
+
+static void close_in_unknown(void)
+{
+    struct fc_write w;
+    fc_write_begin(&file, NULL, &w, FC_RANGE, 0, BLK);
+    cached = (struct state){ 'b', booted + 3 };
+    fc_write_end(&w);
+    CHECK(warm());
+    sync_file();
+    at_facts = begin_unknown;
+    fc_settle(&file, NULL);
+}
+
+/* The sync opens the file with times from the middle. */
+static void sync_in_unknown(void)
+{
+    CHECK(warm());
+    fc_file_done(&file);
+    fc_file_init(&file, &fc);
+    fc_know(&file, NULL);
+    begin_unknown();
+    sync_file();
+    CHECK(!warm());
+}
+
+static void fill_in_unknown(void)
+{
+    static uint8_t half[BLK];
+    struct fc_read missed;
+    uint32_t got = 0;
+    CHECK_EQ(fc_read(&file, NULL, 0, BLK, half, &got, &missed), FC_PASS);
+    begin_unknown();
+    cached.time = disk.time = booted;
+    memset(half, cached.content, BLK);
+    fc_fill(&file, &missed, half, BLK);
+}
+
+static void read_in_unknown(void)
+{
+    begin_unknown();
+    CHECK(!warm());
+}
+
+/* B9: a control code that is not known has done a half. Meanwhile somebody reads the file for the
+ * first time, or a handle is closed, or a fill comes that was on its way, or the file is synced.
+ * The code goes on, which need not move the times, and the power fails. */
+static void test_unknown_code(void)
+{
+    static void (*const meanwhile[])(void) = { read_in_unknown, close_in_unknown, fill_in_unknown,
+                                               sync_in_unknown };
+    NEED_DAX;
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("i %u", i);
+        begin();
+        meanwhile[i]();
+        cached.content = disk.content = 'd';
+        CHECK(!hits_after_cut());
+        end();
+    }
+}
+
 /* A write of a handle that is open all the time. The journal gets one record of such a handle until
  * it is closed, and so does the disk. */
 static void write_journaled(bool first)
@@ -470,6 +536,7 @@ static const struct harness_test tests[] = {
     TEST(mapping),
     TEST(written_without_service),
     TEST(settled_too_late),
+    TEST(unknown_code),
     TEST(open_all_the_time),
     TEST(next_use),
     TEST(told_too_early),

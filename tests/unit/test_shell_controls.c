@@ -231,6 +231,29 @@ static void test_closes_in_an_unknown(void)
     end();
 }
 
+static NTSTATUS read_between(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    const NTSTATUS s = change(NULL, o, information);
+    CHECK(!warm(ctx));
+    CHECK_EQ(times(0, CMP_OPEN), 0);
+    CHECK(!has_content());
+    return s;
+}
+
+/* It has done a half. Neither the file's times are told then, nor is its content stored. */
+static void test_reads_in_an_unknown(void)
+{
+    begin();
+    PFILE_OBJECT const r = fm_open(&file.f, false, FILE_OPENED);
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK_EQ(fm_control(o, UNKNOWN, read_between, r, FM_PLAIN), STATUS_SUCCESS);
+    fm_settle();
+    CHECK(warm(r));
+    fm_close(o);
+    fm_close(r);
+    end();
+}
+
 static NTSTATUS detach_and_change(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 {
     fm_detach();
@@ -259,6 +282,7 @@ const struct harness_test shell_controls_tests[] = {
     TEST(unknown_that_encrypts),
     TEST(unknown_without_service),
     TEST(closes_in_an_unknown),
+    TEST(reads_in_an_unknown),
     TEST(detaches_in_an_unknown),
     TEST_END,
 };

@@ -507,10 +507,11 @@ static bool is_marked(const struct fc_file *f)
     return n == 0 || (f->marked == n && f->marked_life == f->fc->life);
 }
 
-/* Locked. Is the service to be used for the file? `reads`: it shall answer. */
+/* Locked. Is the service to be used for the file? `reads`: it shall answer. What may be a write
+ * counts as one here (B9). */
 static bool is_usable(const struct fc_file *f, bool reads)
 {
-    const bool outside = f->outside > 0 || f->fc->all_outside > 0;
+    const bool outside = f->outside > 0 || f->fc->all_outside > 0 || f->maybe > 0;
     const bool apart = f->known && fc_set_has(&f->fc->transacted, f->id);
 
     return f->fc->greeted && !(reads && (outside || apart || is_stale(f)));
@@ -758,14 +759,14 @@ void fc_attributes_end(struct fc_write *w)
     unlock(f->fc);
 }
 
-/* As long as it counts as a bracket no times are told. */
 void fc_maybe_begin(struct fc_file *f)
 {
     lock(f->fc);
-    f->brackets++;
+    f->maybe++;
     unlock(f->fc);
 }
 
+/* Noted first: else a read could come between. */
 void fc_maybe_end(struct fc_file *f, bool is)
 {
     struct fc_write w;
@@ -775,7 +776,7 @@ void fc_maybe_end(struct fc_file *f, bool is)
         fc_write_end(&w);
     }
     lock(f->fc);
-    f->brackets--;
+    f->maybe--;
     unlock(f->fc);
 }
 
@@ -807,13 +808,14 @@ void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok)
     (void)request(f->fc, s->life, CMP_SYNC_END, s->handle, &m, &r);
 }
 
-/* Has no outside write begun since there were so many of them? Else it is to be settled later. */
+/* Has no outside write begun since there were so many of them, nor what may be one? Else it is to
+ * be settled later. */
 static bool is_as_before(struct fc_file *f, uint32_t life, uint64_t outsides)
 {
     bool is;
 
     lock(f->fc);
-    is = f->fc->life == life && outsides_of(f) == outsides;
+    is = f->fc->life == life && outsides_of(f) == outsides && f->maybe == 0;
     if (!is)
         f->unsettled = true;
     unlock(f->fc);
@@ -831,10 +833,10 @@ bool fc_is_unsettled(struct fc_file *f)
 }
 
 /* With a write in flight a validator proves nothing, nor while somebody else may write (B6). The
- * next close tries again. So does one after an outside write that began meanwhile: it is noted
- * before it changes anything, so what was asked before that is older than it. So does one after
- * what could not be asked, proved nothing (B7), or was not taken: the service may have had a
- * bracket still. */
+ * next close tries again. So does one after an outside write that began meanwhile, or what may be
+ * one: it is noted before it changes anything, so what was asked before that is older than it. So
+ * does one after what could not be asked, proved nothing (B7), or was not taken: the service may
+ * have had a bracket still. */
 void fc_settle(struct fc_file *f, const void *via)
 {
     struct fc *fc = f->fc;

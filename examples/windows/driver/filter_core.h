@@ -72,9 +72,13 @@
  *       cold at its next use, because its times are others.
  *
  *   B9  What may be a write, and is known to be one only at its end, has no bracket: that would
- * have the file forgotten. If it was a write, it counts as an outside one that begins and ends
- *       then, before its caller hears of it. Until then a read may get what was there before: it
- *       has begun before the write has ended. The file's times are not told meanwhile.
+ *       have the file forgotten. If it was a write, it counts as an outside one that begins and
+ *       ends then, before its caller hears of it. Until then the file passes, nothing of it is
+ *       filled, and no close tells its times: both may be from the middle of the change, and only
+ *       its end has the file forgotten. After a power cut before that nobody would know. A read
+ *       that was asked for before may get what was there before. A change or a sync that is the
+ *       first use of the file opens it at the service, with the times of then. That does no harm:
+ *       what the service has of other times it drops, and nothing comes to these.
  *
  * WHY NOTHING STALE IS READ. (1) A read is answered by the service only if its file has no outside
  * write and is not in the written-set. So each write before it was in a bracket of the same life,
@@ -188,6 +192,7 @@ struct fc_file {
     uint32_t life;
     uint32_t outside;            /* outside writes in flight */
     uint32_t brackets;           /* in flight */
+    uint32_t maybe;              /* what may be a write (B9), in flight */
     struct fc_reading *readings; /* reads of several blocks that are on their way */
     uint64_t outsides;           /* begins and ends of outside writes, so far */
     uint64_t marked;             /* so many of them the service knows of, in life `marked_life` */

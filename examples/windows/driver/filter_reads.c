@@ -157,6 +157,18 @@ enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_
     return hit ? FC_DONE : FC_PASS;
 }
 
+/* B9: what may be a write voids no ticket before its end. One that begins after this look begins
+ * after the data was read. */
+static bool may_fill(struct fc_file *f)
+{
+    bool may;
+
+    lock(f->fc);
+    may = f->maybe == 0;
+    unlock(f->fc);
+    return may;
+}
+
 /* It has no reply, and nothing is lost if it does not arrive. */
 void fc_fill(struct fc_file *f, const struct fc_read *missed, const void *data, uint32_t n)
 {
@@ -169,7 +181,7 @@ void fc_fill(struct fc_file *f, const struct fc_read *missed, const void *data, 
     uint8_t *message;
     int sent;
 
-    if (missed->ticket == 0 || n > missed->len)
+    if (missed->ticket == 0 || n > missed->len || !may_fill(f))
         return;
     message = env->alloc(env->ctx, bytes);
     if (!message)
