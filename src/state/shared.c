@@ -249,9 +249,8 @@ static int judge(struct cm_object *f, const cm_validator *v, bool new)
     cm_file_set_validator(f, v);
     int e = learn(c, &session, false);
     const int found = e == 0 ? find(c, &f->id, &d) : e;
-    if (found == 0 && is_settled(c, &d) &&
-        cm_files_may_keep(c, d.place, f->flags, &d.record, d.size, v) &&
-        (new || has_same_keys(f, &d))) {
+    const bool fits = found == 0 && is_settled(c, &d) && (new || has_same_keys(f, &d));
+    if (fits && cm_files_may_keep(c, d.place, f->flags, &d.record, d.size, v)) {
         if (new)
             set_keys(f, &d);
         f->kept = true;
@@ -260,7 +259,7 @@ static int judge(struct cm_object *f, const cm_validator *v, bool new)
             e = cm_file_live(f, f->ttl_ns);
         return e;
     }
-    if (found == 0 && is_settled(c, &d) && (new || has_same_keys(f, &d)))
+    if (fits)
         cm_files_note_cold(c, d.place, f->flags, &d.record, d.size, v);
     go_cold(f);
     return found == CM_ENOTPOOL || found == CM_ESEAL ? found : 0;

@@ -81,7 +81,7 @@ SHARED_READERS = [
     _m('reader, page cache', 'a page cache that is gone does not count', 'unit shared no_owner',
        SHARED, 'if (cm_super_must_empty(sb, &me))', 'if (sb == NULL)'),
     _m('reader, validator', 'the validator is compared', 'unit shared validators', SHARED,
-       'cm_files_may_keep(c, d.place, f->flags, &d.record, d.size, v) &&', ''),
+       'fits && cm_files_may_keep(c, d.place, f->flags, &d.record, d.size, v)', 'fits'),
     _m('reader, pool', 'a pool that was made anew is another one', HELD, SHARED,
        'if (e == CM_ENOTPOOL || (e >= 0 && !first && !is_same(c, &sb))) {',
        'if (e == CM_ENOTPOOL) {'),
