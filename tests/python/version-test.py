@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """version-test.py DIR - files that stay open while another one of the same origin finds a newer
 version of it. python-test.sh runs it."""
+import errno
 import io
 import threading
 import time
@@ -79,6 +80,27 @@ def version_an_old_object_reads_its_own_origin():
             assert new.pread(500000, 10) == NEW[500000:500010] and new.read() == NEW
             old.close()
             assert is_right(case.cache, "key", NEW, "new")
+
+
+@check
+def version_an_old_object_is_not_read_behind_its_end():
+    """A store may refuse that."""
+    with Objects() as case:
+        def strict(at, n):
+            asked.append((at, n))
+            if at + n > SIZE:
+                raise OSError(errno.EIO, "416 range not satisfiable")
+            return OLD[at:at + n]
+        asked, case.old._source.read, memory = [], strict, bytearray(SIZE)
+        assert case.old.pread(SIZE - 5, 100) == OLD[-5:] and case.old.pread(SIZE, 100) == b""
+        case.old.seek(SIZE - 5)
+        assert case.old.readinto(memory) == 5 and case.old.readinto(memory) == 0
+        for file in case.old, io.BufferedReader(case.old):
+            file.seek(0)
+            assert file.read() == OLD and file.read() == b""
+        assert asked and case.old.cached() == 0
+        case.old.close()
+        raises(ValueError, lambda: case.old.readinto(memory))
 
 
 @check

@@ -671,17 +671,20 @@ class File(io.RawIOBase):
         return n
 
     def _read_beside(self, offset, to, length):
-        """The origin alone, in whole blocks, as the library asks for them."""
-        before = offset % BLOCK
-        length = min(length, PIECE)
+        """The origin alone, in whole blocks up to a known end, as the library asks for them."""
+        own, into = self._presented
+        length, before = min(length, PIECE), offset % BLOCK
         count = (before + length + BLOCK - 1) // BLOCK * BLOCK
-        own = _memory("char[]", count)
+        if own.size != SIZE_UNKNOWN:
+            length = max(0, min(length, own.size - offset))
+            count = max(0, min(count, own.size - (offset - before)))
+        memory = _memory("char[]", count)
 
         def read(_):  # in a call, so the origin is not closed meanwhile
-            with memoryview(ffi.buffer(own, count)) as memory:
-                return self._presented[1](offset - before, memory)
+            with memoryview(ffi.buffer(memory, count)) as view:
+                return into(offset - before, view) if length else 0
         n = max(0, min(length, self._pool.run(self, read) - before))
-        ffi.memmove(to, own + before, n)
+        ffi.memmove(to, memory + before, n)
         return n
 
     def _read_to_end(self, offset, to, length):
