@@ -201,6 +201,90 @@ def version_a_new_one_while_the_old_one_is_read():
         assert is_right(cache, "key", NEW, "new")
 
 
+class Changing:
+    """One object that a thread revalidates while it changes and another revalidate() comes."""
+
+    def __init__(self):
+        self.content, self.proof, self.results = OLD, "old", []
+        self.cache = new_pool()
+        self.file = self.cache.object("key", lambda at, n: self.content[at:at + n],
+                                      proof=lambda: self.ask())
+        assert self.file.pread(0, 10) == OLD[:10]
+        self.thread = threading.Thread(target=self.work)
+        self.waits, self.goes = threading.Event(), threading.Event()
+
+    def work(self):
+        self.results.append(self.file.revalidate())
+
+    def wait(self):
+        """The thread does, once."""
+        if threading.current_thread() is self.thread and not self.waits.is_set():
+            self.waits.set()
+            assert self.goes.wait(60)
+
+    def go(self):
+        """And it ends."""
+        self.goes.set()
+        self.thread.join()
+
+    def ask(self):
+        return self.proof, len(self.content)
+
+    def change(self):
+        self.thread.start()
+        assert self.waits.wait(60)
+        self.content, self.proof = NEW, "new"
+        assert self.file.revalidate()
+
+    def check(self):
+        with self.cache:
+            assert self.file.read() == NEW and self.file.size == len(NEW)
+            assert self.file.cached() == len(NEW)
+
+
+@check
+def version_another_one_comes_right_after_a_look():
+    case = Changing()
+    pool, run = case.cache._pool, case.cache._pool.run
+
+    def looked(file, function, *arguments):
+        result = run(file, function, *arguments)
+        if threading.current_thread() is threading.main_thread():
+            case.go()  # the first call of revalidate()
+        elif function is cachemax.lib.cm_file_lookup:
+            case.wait()
+        return result
+    pool.run = looked
+    case.change()
+    pool.run = run
+    assert case.results == [True]
+    case.check()
+
+
+@check
+def version_another_one_comes_before_an_older_proof():
+    case = Changing()
+
+    def ask():
+        result = case.proof, len(case.content)
+        case.wait()
+        return result
+    case.ask = ask
+    case.change()
+    case.go()
+    assert case.results == [False]  # too old
+    case.check()
+
+
+@check
+def version_a_proof_that_is_refused_is_none():
+    with Objects() as case:
+        raises(cachemax.Error, lambda: case.new.revalidate("later", 1, cachemax.now() + 10 ** 15),
+               "CM_EINVAL")
+        assert case.new.revalidate("newer", SIZE, cachemax.now()) and case.new.size == SIZE
+        assert case.new.pread(0, 10) == NEW[:10] and case.new.cached() > 0
+
+
 @check
 def version_threads_with_files_of_their_own():
     """Each file gives the bytes of its own version only, whatever the others attach."""
@@ -344,7 +428,7 @@ def version_an_old_file_of_a_server_that_still_has_it():
 def version_an_old_read_and_a_new_proof_of_the_same_file():
     """A thread has begun to read the origin, and another one calls revalidate()."""
     with Case("plain") as case, case.fs.open(case.url, block_size=BLOCK) as file:
-        into = file.raw._version[1]
+        into = file.raw._presented[1]
         assert into(0, memoryview(bytearray(10))) == 10
         case.become(NEW, '"new"')
         assert file.raw.revalidate()

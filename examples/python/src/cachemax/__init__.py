@@ -394,14 +394,17 @@ class File(io.RawIOBase):
 
     pread() is for threads that share it; read() and seek() move one position for all."""
     _ended, _abandoned, _position = True, False, 0  # until it is open
-    # What was presented last, and what reads the origin as of then. The number of the version that
-    # this is, or None if the library has another one. Each is set in one step.
-    _presented, _version = None, (None, None)
+    # What was presented last, what reads the origin as of then, and the number of the version that
+    # this is, or None if the library has another one. All are set in one step.
+    _presented = None
 
     def __init__(self, cache, source, flags=0):
         super().__init__()
         self._cache, self._pool, self._source = cache, cache._pool, source
         self.cell, self._ends = ffi.new("cm_file **"), []  # _ends: who takes what is in it ends it
+        # For each change of _presented. Nothing is called under it, so nobody waits for long. A
+        # signal handler may come in the middle, and change it, too.
+        self._lock = threading.RLock()
         try:
             self._open(flags)
         except BaseException:
@@ -411,7 +414,7 @@ class File(io.RawIOBase):
 
     def _open(self, flags):
         self._id, *presented = self._source.identify()
-        self._presented = presented
+        self._presented = *presented, None
         rc = self._cache._call(lib.cm_file_open, self._id, presented[0], flags, self.cell)
         self._ends.append(True)
         self._ended = False
@@ -427,12 +430,27 @@ class File(io.RawIOBase):
     def _revalidate(self):
         """(What the library says, has it the version that is read here)."""
         def present(file):  # in the call, so the origin is not closed meanwhile
-            self._presented = presented = self._source.identify()[1:]
-            self._version = None, None
-            return lib.cm_file_revalidate(file, presented[0])
+            own, into = self._source.identify()[1:]
+            mine = own, into, None
+            with self._lock:
+                before = self._presented
+                if own.taken_at >= before[0].taken_at:  # else another thread has asked later
+                    self._presented = mine
+            rc = lib.cm_file_revalidate(file, own)
+            if rc == lib.CM_EINVAL:  # it is no validator, and changed nothing
+                self._swap(mine, before)
+            return rc
         return self._call(present), self._bind()
 
     # ---- Its version, among those of others that have it open ----
+
+    def _swap(self, seen, new):
+        """False: another thread has presented something, or has found a version, since `seen`."""
+        with self._lock:
+            if self._presented is not seen:
+                return False
+            self._presented = new
+            return True
 
     def _bind(self, proof=None, again=False, nothing_known=False):
         """Finds out whether the library has the version that was presented last (or that of this
@@ -440,11 +458,24 @@ class File(io.RawIOBase):
         `again`: some time has gone by, so a racy proof is none. `nothing_known`: what the library
         knew was dropped. If nobody has presented another one since, nobody will find later what is
         stored."""
-        own, into = self._presented
-        if self._source.has_one_version:
-            self._version = ANY, into
-            return True
-        own = own if proof is None else proof
+        while True:
+            own, into, version = seen = self._presented
+            if self._source.has_one_version:
+                number, new = ANY, (own, into, ANY)
+            else:
+                own = own if proof is None else proof
+                number = self._look(own, again, nothing_known)
+                new = own, into, number or None  # 0: nothing of it can be cached
+            if number is None and proof is not None:
+                return False
+            if self._swap(seen, new):
+                break
+        if number is None and again and version:
+            self._say_moved()
+        return number is not None
+
+    def _look(self, own, again, nothing_known):
+        """The number of the version that the library has, if this is its proof. Else None."""
         known, info = ffi.new("cm_validator *"), self._new_info()
         lib.cm_validator_init(known, ffi.sizeof("cm_validator"))
         rc = self._pool.run(None, lib.cm_file_lookup, self._id, known, info)
@@ -453,14 +484,7 @@ class File(io.RawIOBase):
         else:  # a validator without a proof is equal to none, itself included
             is_own = not lib.cm_validator_equal(known, known) and (
                 nothing_known or not lib.cm_validator_equal(own, own))
-        if rc == 0 and is_own:
-            self._presented = own, into
-            self._version = info.incarnation or None, into  # 0: nothing of it can be cached
-        elif proof is None:
-            if again and self._version[0]:
-                self._say_moved()
-            self._version = None, None
-        return rc == 0 and is_own
+        return info.incarnation if rc == 0 and is_own else None
 
     def _say_moved(self):
         _logger.warning("%r: others have presented a newer version; this file is read without the "
@@ -470,18 +494,18 @@ class File(io.RawIOBase):
         """What the library knows of the version that is read here. None: it has another one."""
         for _ in range(TRIES):
             info = self._info()
-            if self._version[0] in (ANY, info.incarnation):
+            if self._presented[2] in (ANY, info.incarnation):
                 return info
             if not self._bind(again=True):
                 break
-            if self._version[0] is None:
+            if self._presented[2] is None:
                 return info  # it is not cached at all
         return None
 
     def _origin_of_version(self):
         """The origin for cm_warm(), which would go on with another version. Its callback must not
         ask which one that is, so another thread does."""
-        (version, origin), where = self._version, self._source.where
+        (_, origin, version), where = self._presented, self._source.where
 
         def into(offset, memory):
             def look():
@@ -643,7 +667,7 @@ class File(io.RawIOBase):
 
     def _read(self, offset, to, length):
         for _ in range(TRIES):
-            version, origin = self._version
+            _, origin, version = self._presented
             n = lib.CM_EMOVED if version is None else self._read_version(
                 version, offset, to, length, origin)
             if n != lib.CM_EMOVED:
@@ -672,7 +696,7 @@ class File(io.RawIOBase):
 
     def _read_beside(self, offset, to, length):
         """The origin alone, in whole blocks up to a known end, as the library asks for them."""
-        own, into = self._presented
+        own, into, _ = self._presented
         length, before = min(length, PIECE), offset % BLOCK
         count = (before + length + BLOCK - 1) // BLOCK * BLOCK
         if own.size != SIZE_UNKNOWN:
