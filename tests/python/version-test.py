@@ -3,6 +3,7 @@
 version of it. python-test.sh runs it."""
 import errno
 import io
+import logging
 import threading
 import time
 
@@ -31,6 +32,21 @@ def is_right(cache, key, content, proof):
     read = lambda at, n: content[at:at + n]
     with cache.object(key, read, proof=proof, size=len(content), taken_at=cachemax.now()) as it:
         return it.read() == content
+
+
+class LogLines(logging.Handler):
+    """What is logged meanwhile."""
+
+    def __enter__(self):
+        self.seen = []
+        logging.getLogger("cachemax").addHandler(self)
+        return self
+
+    def __exit__(self, *exception):
+        logging.getLogger("cachemax").removeHandler(self)
+
+    def emit(self, record):
+        self.seen.append(record.getMessage())
 
 
 class Objects:
@@ -120,6 +136,30 @@ def version_an_old_object_and_a_new_one_that_is_forgotten():
             assert case.new.pread(at, 10) == NEW[at:at + 10]
         del case.reads[:]
         assert case.new.pread(0, 10) == NEW[:10] and not case.reads  # it is cached again
+
+
+@check
+def version_a_file_of_which_all_is_forgotten_by_others():
+    """Its proof is older than that, so it proves nothing: the warning does not speak of others."""
+    def by_key(cache, other):
+        cache.forget("key")
+
+    def by_file(cache, other):
+        cache.forget(other)
+
+    def by_abort(cache, other):
+        other.abort()
+    for forget in by_key, by_file, by_abort:
+        with Objects() as case, case.open(NEW, "new") as other, LogLines() as lines:
+            assert case.new.pread(0, 10) == NEW[:10]
+            forget(case.cache, other)
+            for _ in range(2):
+                assert case.new.pread(0, 10) == NEW[:10] and case.new.size == len(NEW)
+            assert len(lines.seen) == 1 and "was forgotten" in lines.seen[0], lines.seen
+            assert case.new.revalidate("new", len(NEW), cachemax.now())
+            assert case.new.pread(0, 10) == NEW[:10] and case.new.cached() > 0
+            assert case.old.pread(0, 10) == OLD[:10]
+            assert len(lines.seen) == 2 and "newer version" in lines.seen[1], lines.seen
 
 
 @check

@@ -461,34 +461,37 @@ class File(io.RawIOBase):
         while True:
             own, into, version = seen = self._presented
             if self._source.has_one_version:
-                number, new = ANY, (own, into, ANY)
+                number, other, new = ANY, None, (own, into, ANY)
             else:
                 own = own if proof is None else proof
-                number = self._look(own, again, nothing_known)
+                number, other = self._look(own, again, nothing_known)
                 new = own, into, number or None  # 0: nothing of it can be cached
             if number is None and proof is not None:
                 return False
             if self._swap(seen, new):
                 break
         if number is None and again and version:
-            self._say_moved()
+            self._say_moved(other)
         return number is not None
 
     def _look(self, own, again, nothing_known):
-        """The number of the version that the library has, if this is its proof. Else None."""
+        """(The number of the version that the library has, if this is its proof, else None.
+        Whether it has another proof; else it has none: a proof from before what was forgotten
+        proves nothing, so presenting that again would be of no use.)"""
         known, info = ffi.new("cm_validator *"), self._new_info()
         lib.cm_validator_init(known, ffi.sizeof("cm_validator"))
         rc = self._pool.run(None, lib.cm_file_lookup, self._id, known, info)
+        has_proof = lib.cm_validator_equal(known, known)  # without one it is equal to none
         if lib.cm_validator_equal(known, own):
             is_own = not (again and (known.racy or own.racy))
-        else:  # a validator without a proof is equal to none, itself included
-            is_own = not lib.cm_validator_equal(known, known) and (
-                nothing_known or not lib.cm_validator_equal(own, own))
-        return info.incarnation if rc == 0 and is_own else None
+        else:
+            is_own = not has_proof and (nothing_known or not lib.cm_validator_equal(own, own))
+        return info.incarnation if rc == 0 and is_own else None, has_proof
 
-    def _say_moved(self):
-        _logger.warning("%r: others have presented a newer version; this file is read without the "
-                        "cache until revalidate()", self._source.where)
+    def _say_moved(self, other):
+        _logger.warning("%r: %s; this file is read without the cache until revalidate()",
+                        self._source.where, "others have presented a newer version" if other else
+                        "what was cached of it was forgotten")
 
     def _own_info(self):
         """What the library knows of the version that is read here. None: it has another one."""

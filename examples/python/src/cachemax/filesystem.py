@@ -278,12 +278,13 @@ class _Remote:
 
 
 class _RemoteFile(cachemax.File):
-    def _say_moved(self):
+    def _say_moved(self, other):
         pass  # _read() does
 
     def _read_beside(self, offset, to, length):
         self._source.changed = True
-        raise _Changed("%r: others have found a newer version" % self._source.where)
+        raise _Changed("%r: others have found a newer version, or have forgotten what was cached" %
+                       self._source.where)
 
     def _read(self, offset, to, length):
         if not self._source.changed:
