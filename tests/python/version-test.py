@@ -225,6 +225,42 @@ def version_a_new_one_while_the_old_one_is_warmed():
                 assert others[0].read() == NEW, when
 
 
+def warmed_while(happens):
+    """Warms an object, and has another thread do happens(file) meanwhile."""
+    with new_pool() as cache:
+        def progress(done, total):
+            if done > 0 and not threads:
+                threads.append(threading.Thread(target=happens, args=(file,)))
+                threads[0].start()
+                threads[0].join()
+        threads = []
+        file = cache.object("key", lambda at, n: OLD[at:at + n], proof="old", size=SIZE,
+                            taken_at=cachemax.now(), sole_writer=True)
+        return file.warm(bytes_per_second=2 << 20, progress=progress)
+
+
+@check
+def version_a_file_that_cannot_be_cached_any_more_while_it_is_warmed():
+    """The sync fails between two reads of the origin, and when a read has begun."""
+    def fails(file):
+        raises(OSError, lambda: exec("with file.sync_bracket(): raise OSError(5, 'no')",
+                                     {"file": file}))
+
+    def fails_later(file):
+        def info():
+            fails(file)
+            del file._info
+            return file._info()
+        file._info = info
+    for happens in fails, fails_later:
+        assert warmed_while(happens)["result"] == "CM_NOT_STORED_MODE"
+
+
+@check
+def version_a_file_that_is_closed_while_it_is_warmed():
+    assert "closed file" in str(raises(ValueError, lambda: warmed_while(lambda file: file.close())))
+
+
 @check
 def version_a_new_one_while_the_old_one_is_read():
     with new_pool() as cache:

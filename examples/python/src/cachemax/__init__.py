@@ -514,12 +514,14 @@ class File(io.RawIOBase):
             def look():
                 try:
                     seen.append(self._info().incarnation)
-                except (ValueError, Error):
-                    pass  # it is closed
-            seen, thread = [], threading.Thread(target=look, daemon=True)
+                except BaseException as e:  # it is closed
+                    failed.append(e)
+            seen, failed, thread = [], [], threading.Thread(target=look, daemon=True)
             thread.start()
             thread.join()
-            if seen != [version]:
+            if failed:
+                raise failed.pop()
+            if seen[0] not in (version, 0):  # 0: nothing of it can be stored
                 raise Error(lib.CM_EMOVED, where)
             return origin(offset, memory)
         return origin if version == ANY else into
