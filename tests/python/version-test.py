@@ -120,6 +120,25 @@ def version_an_old_object_is_not_read_behind_its_end():
 
 
 @check
+def version_an_object_that_cannot_be_cached_and_grows():
+    """Another file's own write has moved the end."""
+    content = [OLD]
+    with new_pool() as cache:
+        first, second = [cache.object(
+            "key", lambda at, n: content[0][at:at + n], proof="old", size=SIZE,
+            taken_at=cachemax.now(), sole_writer=True) for _ in range(2)]
+        raises(OSError, lambda: exec("with it.sync_bracket(): raise OSError(5, 'no')",
+                                     {"it": first}))
+        assert second.read() == OLD
+        with first.truncate_bracket(len(NEW)):
+            content[0] = NEW
+        memory = bytearray(2000)
+        second.seek(SIZE)
+        assert second.readinto(memory) == 1000 and second.readinto(memory) == 0
+        assert second.cached() == 0
+
+
+@check
 def version_an_old_object_and_what_is_not_cached():
     with Objects() as case:
         assert case.old.pread(500000, 10) == OLD[500000:500010]

@@ -701,12 +701,12 @@ class File(io.RawIOBase):
 
     def _read_beside(self, offset, to, length):
         """The origin alone, in whole blocks up to a known end, as the library asks for them."""
-        own, into, _ = self._presented
+        size, into = self.size, self._presented[1]
         length, before = min(length, PIECE), offset % BLOCK
         count = (before + length + BLOCK - 1) // BLOCK * BLOCK
-        if own.size != SIZE_UNKNOWN:
-            length = max(0, min(length, own.size - offset))
-            count = max(0, min(count, own.size - (offset - before)))
+        if size is not None:
+            length = max(0, min(length, size - offset))
+            count = max(0, min(count, size - (offset - before)))
         memory = _memory("char[]", count)
 
         def read(_):  # in a call, so the origin is not closed meanwhile
