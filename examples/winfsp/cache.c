@@ -125,13 +125,16 @@ int cache_stat(struct handle *h, api_stat *st)
 {
     const int e = origin_stat_file(h->f, st);
 
-    if (e == 0 && st->st_nlink > 1 && !atomic_exchange(&h->linked, true))
-        handles_have_names(&h->id);
+    if (e == 0 && st->st_nlink > 1) {
+        atomic_store(&h->linked, true);
+        if (!atomic_exchange(&h->told, true))
+            handles_have_names(&h->id);
+    }
     return e;
 }
 
-/* Asks the origin. Once true it stays true: who has opened the file by another name may still write
- * it. */
+/* Asks the origin; if it does not say, there may be several. Once true it stays true: who has
+ * opened the file by another name may still write it. */
 static bool has_names(struct handle *h)
 {
     api_stat st;
@@ -162,6 +165,7 @@ void cache_attach(struct handle *h)
     h->proves = false;
     atomic_init(&h->changed, false);
     atomic_init(&h->linked, false);
+    atomic_init(&h->told, false);
     if (!identify(h, &v))
         return;
     e = cm_file_open(cache.pool, &h->id, has_names(h) ? NULL : &v, CM_SOLE_WRITER, &h->file);

@@ -18,7 +18,8 @@ struct handle {
     bool writes;                 /* f may be written */
     bool proves;                 /* a sync of f proves all that was written and not proved */
     atomic_bool changed;         /* its validator is to be taken at the end */
-    atomic_bool linked;          /* it has several names, or had them: reads pass */
+    atomic_bool linked;          /* it has several names, or had them, or may: reads pass */
+    atomic_bool told;            /* it was seen with several names, and all its handles know */
     struct handle *next, **link; /* of handles.c */
 };
 

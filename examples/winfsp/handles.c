@@ -13,9 +13,25 @@
 
 static struct handle *first; /* under the lock */
 
+static bool is_of(const struct handle *h, const cm_file_id *id)
+{
+    return h->id.hi == id->hi && h->id.lo == id->lo && (id->hi != 0 || id->lo != 0);
+}
+
+static void has_names(struct handle *h)
+{
+    atomic_store(&h->linked, true);
+    atomic_store(&h->told, true);
+}
+
+/* Those that are in the list may have seen names since h has looked for them, and could not tell
+ * it. The names may be gone. */
 void handles_add(struct handle *h)
 {
     lock_take();
+    for (const struct handle *o = first; o; o = o->next)
+        if (is_of(o, &h->id) && atomic_load(&o->told))
+            has_names(h);
     h->next = first;
     h->link = &first;
     if (first)
@@ -33,11 +49,6 @@ void handles_remove(struct handle *h)
     lock_give();
 }
 
-static bool is_of(const struct handle *h, const cm_file_id *id)
-{
-    return h->id.hi == id->hi && h->id.lo == id->lo && (id->hi != 0 || id->lo != 0);
-}
-
 void handles_set_times(const cm_file_id *id, const api_timespec tv[2])
 {
     lock_take();
@@ -52,7 +63,7 @@ void handles_have_names(const cm_file_id *id)
     lock_take();
     for (struct handle *h = first; h; h = h->next)
         if (is_of(h, id))
-            atomic_store(&h->linked, true);
+            has_names(h);
     lock_give();
 }
 

@@ -7,6 +7,7 @@
 
 #include "cache.h"
 
+/* If another handle has seen the file with several names, so has this one. */
 void handles_add(struct handle *h);
 void handles_remove(struct handle *h);
 /* Sets the times by each handle that has written the file. */

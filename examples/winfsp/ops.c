@@ -75,6 +75,7 @@ static int open_file(const char *path, struct fuse_file_info *fi, bool create, a
                                     .exclusive = create && (fi->flags & O_EXCL),
                                     .mode = mode };
     struct handle *h = calloc(1, sizeof(*h));
+    api_stat st;
     int e = h ? origin_open(path, &how, &h->f) : -ENOMEM;
 
     if (e < 0) {
@@ -91,6 +92,7 @@ static int open_file(const char *path, struct fuse_file_info *fi, bool create, a
         return e;
     }
     handles_add(h);
+    (void)cache_stat(h, &st); /* names that another one has seen meanwhile, and is closed */
     fi->fh = (uintptr_t)h;
     return 0;
 }

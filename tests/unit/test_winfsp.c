@@ -141,13 +141,22 @@ static void test_name_outside(void)
 
 /* What the origin is asked of a file that is open: what it is, and what it holds. */
 static unsigned asked;
+static bool fails;               /* the next time */
+static void (*after_stat)(void); /* the next time */
 
 int __real_origin_stat_file(origin_file f, api_stat *st);
 int __wrap_origin_stat_file(origin_file f, api_stat *st);
 int __wrap_origin_stat_file(origin_file f, api_stat *st)
 {
+    const int e = fails ? -EIO : __real_origin_stat_file(f, st);
+    void (*after)(void) = after_stat;
+
     asked++;
-    return __real_origin_stat_file(f, st);
+    fails = false;
+    after_stat = NULL;
+    if (after)
+        after();
+    return e;
 }
 
 int64_t __real_origin_read(origin_file f, uint64_t off, void *buf, size_t len);
@@ -226,6 +235,91 @@ static void test_name_comes(void)
         CHECK(ops.unlink("/file") == 0 && ops.unlink("/another") == 0);
         CALL(end_test());
     }
+}
+
+static char inside_name[700], outside_name[700];
+static uint64_t witness; /* a handle that is open */
+static unsigned then; /* what happens after a name was made and seen: 0: nothing; 1: it goes, when
+                       * it was used for a write; 2: the handle that has seen it is closed */
+
+static void name_comes(void)
+{
+    struct fuse_file_info fi = { .fh = witness };
+    api_stat st;
+
+    CHECK(make_hard_link(inside_name, outside_name));
+    CHECK(ops.getattr("/file", &st, &fi) == 0 && st.st_nlink == 2);
+    if (then == 1) {
+        CALL(write_outside(outside_name, LAST));
+        CHECK_EQ(remove(outside_name), 0);
+    } else if (then == 2) {
+        close_it(witness);
+    }
+}
+
+/* A handle that is being opened has looked for names, and is in no list yet. */
+static void test_name_comes_in_open(void)
+{
+    uint64_t fh, before;
+
+    for (then = 0; then < 3; then++) {
+        CASE("then %u", then);
+        CALL(begin_test());
+        (void)snprintf(inside_name, sizeof(inside_name), "%s/file", folder);
+        (void)snprintf(outside_name, sizeof(outside_name), "%s/outside", base);
+        CALL(make_it("/file", SIZE));
+        usleep(100000); /* so that its times prove something */
+        witness = open_it("/file", O_RDONLY);
+        for (int i = 0; i < 4; i++)
+            CALL(is_right_at(witness, LAST, 1000));
+        before = hits();
+        wrote[LAST]++;
+        after_stat = name_comes;
+        fh = open_it("/file", O_RDONLY);
+        CHECK(after_stat == NULL);
+        if (then != 1)
+            CALL(write_outside(outside_name, LAST));
+        CALL(is_right_at(fh, LAST, 1000));
+        CHECK_EQ(hits(), before);
+        close_it(fh);
+        if (then != 2)
+            close_it(witness);
+        if (then != 1)
+            CHECK_EQ(remove(outside_name), 0);
+        CHECK_EQ(ops.unlink("/file"), 0);
+        CALL(end_test());
+    }
+}
+
+/* A handle that could not look for names once serves nothing. It tells the others all the same when
+ * it sees some. */
+static void test_name_comes_after_trouble(void)
+{
+    struct fuse_file_info fi = { 0 };
+    uint64_t other;
+    api_stat st;
+
+    CALL(begin_test());
+    (void)snprintf(inside_name, sizeof(inside_name), "%s/file", folder);
+    (void)snprintf(outside_name, sizeof(outside_name), "%s/outside", base);
+    CALL(make_it("/file", SIZE));
+    fi.fh = open_it("/file", O_RDONLY);
+    other = open_it("/file", O_RDONLY);
+    for (int i = 0; i < 4; i++)
+        CALL(is_right_at(other, LAST, 1000));
+    fails = true;
+    CALL(is_right_at(fi.fh, BLOCK, 1000));
+    CHECK(!fails);
+    REQUIRE(make_hard_link(inside_name, outside_name));
+    CHECK(ops.getattr("/file", &st, &fi) == 0 && st.st_nlink == 2);
+    wrote[LAST]++;
+    CALL(write_outside(outside_name, LAST));
+    CALL(is_right_at(other, LAST, 1000));
+    close_it(fi.fh);
+    close_it(other);
+    CHECK_EQ(remove(outside_name), 0);
+    CHECK_EQ(ops.unlink("/file"), 0);
+    CALL(end_test());
 }
 
 static unsigned seen;
@@ -707,6 +801,8 @@ static const struct harness_test tests[] = { TEST(reads_and_writes),
                                              TEST(name_outside),
                                              TEST(hits_ask_nothing),
                                              TEST(name_comes),
+                                             TEST(name_comes_in_open),
+                                             TEST(name_comes_after_trouble),
                                              TEST(names),
                                              TEST(other_letters),
                                              TEST(attributes),
