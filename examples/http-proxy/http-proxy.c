@@ -16,9 +16,10 @@
  *   that breaks) and there is no copy. A redirection (301, 302, 303, 307,
  *   308) is passed on. With any other status but 200 the GET decides.
  * - A server may send a body to a HEAD, though it must not, and late. Nobody can tell it from the
- *   answer to the next request on that connection. So a connection has HEADs of one object only,
- *   and for another object a client makes the proxy open a new one. What comes late can still be
- *   taken for a later answer for the same object.
+ *   answer to the next request on that connection. So a connection has HEADs of one object only.
+ *   When a client goes on to another object, the proxy opens a new connection for its HEAD: with
+ *   https that is a handshake each. What comes late can still be taken for a later answer for the
+ *   same object.
  * - The size of an object in chunks is not known, nor is that of one whose HEAD tells 0. The read
  *   at its end tells it to the library. If the HEAD tells another size than the GET has, the object
  *   is passed on without the cache. Parts whose Content-Range has a star for the size do not tell:
