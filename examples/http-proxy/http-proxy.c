@@ -49,8 +49,9 @@
  *   client gets 504.
  * - An object that the origin sends slowly is read in smaller pieces: as much as comes in some two
  *   seconds. So a client that gives up when nothing comes gets its bytes in time. It costs more
- *   requests, and what came of the first one is thrown away. What is fetched as a whole (see below,
- *   and all that is read before the response begins) comes when all of it is there.
+ *   requests, and what came of the first one is thrown away. The pieces grow again when each comes
+ *   within a second, from its first byte on. What is fetched as a whole (see below, and all that is
+ *   read before the response begins) comes when all of it is there.
  * - What fails at the origin, and what contradicts what it said before, is said on standard error,
  *   with the path, in a line each 5 seconds at most.
  * - If the origin does not answer, an old copy is better than none. (Not if your origin says

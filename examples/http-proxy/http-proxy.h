@@ -41,6 +41,7 @@ struct answer {
     uint64_t total;      /* bytes of the object, also with status 416, or CM_SIZE_UNKNOWN */
     size_t got;          /* bytes of a part */
     bool slow;           /* the rest of the part would take long: it was given up */
+    uint64_t took_ns;    /* from the first byte of a part to its last */
     struct body *body;   /* all of the object; NULL: not asked for, or the answer is a part */
 };
 
@@ -67,6 +68,9 @@ struct request {
     struct request *next; /* one of an object with the same lock */
     bool asks;            /* the origin about the object; others wait for that */
     uint64_t reads_at;    /* cm_now() when the piece that it reads was wanted */
+    /* The origin sends the object slowly: it is asked for so many bytes at a time. 0: for as many
+     * as the library wants. All requests of the object are told. */
+    _Atomic uint64_t most;
     /* What the object was when the request came. The response is of this version. */
     cm_file *file; /* NULL: not attached */
     cm_validator validator;

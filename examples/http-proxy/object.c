@@ -29,9 +29,12 @@
 #define SECOND_NS UINT64_C(1000000000)
 #define RETRY_NS (5 * SECOND_NS)
 #define LOOK_EVERY_NS (SECOND_NS / 2)
-#define TRIES 3 /* of a read whose version had no time to live left */
-#define LOCKS 1024
+#define TRIES 3               /* of a read whose version had no time to live left */
 #define MEASURED (256u << 10) /* bytes of an object at a time */
+/* In a test all objects share one. */
+#ifndef LOCKS
+#define LOCKS 1024
+#endif
 
 cm_cache *cache;
 
@@ -49,9 +52,8 @@ static struct lock {
     int other_how;     /* ... and what its requests got */
     int64_t other_failure; /* 0: another try may do; else why it may not, ORIGIN_* */
     struct torn torn;      /* the object whose response broke off last, for another ETag */
-    /* Of objects that the origin sends slowly, it is asked for so many bytes at a time. 0: as many
-     * as the library wants. Reads that end at the same time each set it: any of them will do. */
-    _Atomic uint64_t most;
+    cm_file_id slow;       /* the object that the origin sent slowly last, ... */
+    uint64_t most;         /* ... and how much of it is wanted at a time, see struct request */
 } locks[LOCKS];
 
 void object_begin(void)
@@ -448,16 +450,34 @@ static void share(struct request *r, const struct answer *a)
     pthread_mutex_unlock(&lock->mutex);
 }
 
-/* The origin was asked for len bytes of the object and sent what the answer says, from `asked_at`
- * until now. It is asked for as much next time as it sends in some seconds. */
-static void note_pace(struct lock *lock, uint64_t len, const struct answer *a, uint64_t asked_at)
+/* How much of the object to ask for at a time, for all its requests, and for those to come until
+ * another one of the lock is slow. */
+static void set_most(const struct request *r, uint64_t most)
 {
-    uint64_t most = atomic_load(&lock->most);
+    struct lock *lock = lock_of(r);
+
+    pthread_mutex_lock(&lock->mutex);
+    for (struct request *o = lock->requests; o; o = o->next)
+        if (same_id(&o->id, &r->id))
+            atomic_store(&o->most, most);
+    if (most)
+        lock->slow = r->id;
+    if (same_id(&lock->slow, &r->id))
+        lock->most = most;
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+/* The origin was asked for len bytes of the object and sent what the answer says. It is asked for
+ * as much next time as it sends in some seconds. The time before the first byte does not count: it
+ * is no shorter for fewer bytes. Of reads that end at the same time any may say how much. */
+static void note_pace(const struct request *r, uint64_t len, const struct answer *a)
+{
+    const uint64_t most = atomic_load(&r->most);
 
     if (a->slow)
-        atomic_store(&lock->most, a->got / LEAST * LEAST);
-    else if (most && len >= most && cm_now() < asked_at + SECOND_NS)
-        atomic_store(&lock->most, most < MEASURED ? 2 * most : 0);
+        set_most(r, a->got / LEAST * LEAST);
+    else if (most && len >= most && a->took_ns < SECOND_NS)
+        set_most(r, most < MEASURED ? 2 * most : 0);
 }
 
 /* An answer of the origin is of one version, and its ETag says of which. Only the end of the object
@@ -468,14 +488,14 @@ static int64_t origin_read(struct request *r, uint64_t off, void *buf, size_t le
 
     learn(r);
     for (size_t done = 0; !r->whole.body; done += a.got) {
-        const uint64_t at = off + done, asked_at = cm_now();
+        const uint64_t at = off + done;
         if (done == len || at >= r->size)
             return (int64_t)done;
         if (r->failure) /* the library tries again with less */
             return r->failure;
         if (!origin_get(r, r->etag, at, (char *)buf + done, len - done, &a))
             return give_up(r, &a);
-        note_pace(lock_of(r), len - done, &a, asked_at);
+        note_pace(r, len - done, &a);
         if (a.slow)
             return ORIGIN_SLOW;
         if (a.body) {
@@ -536,7 +556,7 @@ static void on_wake(void *ctx, cm_request *q)
  * of LEAST bytes. */
 static size_t paced(const struct request *r, uint64_t at, size_t len)
 {
-    const uint64_t most = atomic_load(&lock_of(r)->most), block = at % LEAST;
+    const uint64_t most = atomic_load(&r->most), block = at % LEAST;
 
     return most && len > most - block ? (size_t)(most - block) : len;
 }
@@ -565,7 +585,7 @@ static int64_t read_through(struct request *r, uint64_t at, void *buf, size_t le
     wait_init(&w.ended);
     while (alive && !slow && (what = cm_request_step(&q, &piece)) > 0) {
         if (what == CM_REQUEST_READ) {
-            const uint64_t most = atomic_load(&lock_of(r)->most);
+            const uint64_t most = atomic_load(&r->most);
             n = most && piece.len > most ? ORIGIN_SLOW /* the next piece is without reading ahead */
                                          : origin_read(r, piece.offset, piece.buf, piece.len);
             may_finish(r); /* so that it is stored */
@@ -673,6 +693,7 @@ int object_open(struct request *r)
     pthread_mutex_lock(&lock->mutex);
     r->next = lock->requests;
     lock->requests = r;
+    atomic_store(&r->most, same_id(&lock->slow, &r->id) ? lock->most : 0);
     how = open_locked(r, lock);
     pthread_mutex_unlock(&lock->mutex);
     if (how == CACHED) {

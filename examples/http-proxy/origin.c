@@ -494,8 +494,10 @@ struct range {
     char *buf;
     size_t room, got;
     struct body *body;
-    uint64_t tick_at; /* cm_now() when the last tick was counted */
-    uint64_t ticks;   /* in which bytes came; one if the proxy itself was held up for long */
+    uint64_t first_at; /* cm_now() when the first byte came; 0: none did */
+    uint64_t last_at;  /* ... the last one until now */
+    uint64_t tick_at;  /* ... when the last tick was counted */
+    uint64_t ticks;    /* in which bytes came; one if the proxy itself was held up for long */
     bool slow;
 };
 
@@ -503,8 +505,9 @@ static bool is_slow(struct range *r)
 {
     const uint64_t now = cm_now();
 
-    if (r->tick_at == 0) /* the first byte */
-        r->tick_at = now;
+    if (r->first_at == 0)
+        r->first_at = r->tick_at = now;
+    r->last_at = now;
     if (now >= r->tick_at + TICK_NS) {
         r->tick_at = now;
         r->ticks++;
@@ -553,6 +556,7 @@ bool origin_get(struct request *r, const char *etag, uint64_t off, void *buf, si
     curl_slist_free_all(fields);
     a->got = to.got;
     a->slow = to.slow;
+    a->took_ns = to.last_at - to.first_at;
     if (e == CURLE_OK && !is_written(to.body))
         e = CURLE_WRITE_ERROR;
     complete = e == CURLE_OK || e == CURLE_HTTP_RETURNED_ERROR ||

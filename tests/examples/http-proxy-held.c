@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * http-proxy-held.c - linked into examples/http-proxy: the first thread that asks the library for
- * the version of an object goes on when the file $HELD is gone.
+ * the version of an object goes on when the file $HELD is gone. All objects share a lock.
  */
 #include <cachemax.h>
 #include <stdatomic.h>

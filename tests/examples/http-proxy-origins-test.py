@@ -93,6 +93,28 @@ def test_slow(pool, start):
     proxy.end()
 
 
+def test_slow_once(pool, start):
+    """The origin is slow once. Later it takes a while to begin, and then it is quick: it is asked
+    for more at a time again. For another object, which has the same lock, it always was."""
+    origin = Origin()
+    proxy = start(pool, origin, program=held_program)
+    once, other = "/500000/fresh/once", "/100000/fresh/other"
+    origin.slow.add(once)
+    origin.late_parts[once] = 1.1
+    result = proxy.get(once)
+    check("slow once: right", result == (200, origin.body(once, 0)), result[0])
+    check("slow once: pieces grow again", origin.gets("GET", once) <= 9, origin.gets("GET", once))
+    still = "/150000/fresh,slow/still"
+    client = SlowClient(proxy, still)
+    until(lambda: origin.gets("GET", still) > 1)  # so it is known as slow
+    result = proxy.get(other)
+    check("a slow object: right is another one, too", result == (200, origin.body(other, 0)))
+    check("a slow object: another one is read as ever", origin.gets("GET", other) == 1,
+          origin.gets("GET", other))
+    client.socket.close()
+    proxy.end()
+
+
 def test_others_hang(pool, start):
     origin = Origin()
     proxy = start(pool, origin)
@@ -504,6 +526,7 @@ def test_all(pool, start):
     test_few_files(pool, start)
     test_hang(pool, start)
     test_slow(pool, start)
+    test_slow_once(pool, start)
     test_others_hang(pool, start)
     test_slow_names(pool, start)
 

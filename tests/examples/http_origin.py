@@ -66,6 +66,8 @@ class Origin(socketserver.ThreadingTCPServer):
         self.fails_from = {}  # path: parts from there on get 500
         self.after_head = {}  # path: what follows the head of an answer to HEAD, ...
         self.late = {}  # path: ... when this event is set
+        self.slow = set()  # paths of which the next body comes slowly
+        self.late_parts = {}  # path: seconds between the head and the body of an answer
         self.delay = 0
         self.tokens = itertools.count(1)  # what bodies of "token" consist of
         self.sent = {}  # path: bytes of bodies
@@ -170,13 +172,19 @@ class Handler(socketserver.StreamRequestHandler):
             with self.server.lock:
                 self.server.sent[path] = self.server.sent.get(path, 0) + len(body)
             cut = self.server.cut.get((method, path))
-            if ("drip" in how or "slow" in how) and body:  # 500 bytes a second, or 20000
+            slow = "slow" in how or path in self.server.slow
+            if ("drip" in how or slow) and body:  # 500 bytes a second, or 20000
+                self.server.slow.discard(path)
                 some, seconds = (1000, 2) if "drip" in how else (2000, 0.1)
                 self.wfile.write(head.encode())
                 for at in range(0, len(body), some):
                     time.sleep(seconds)
                     self.wfile.write(body[at:at + some])
                 continue
+            if body and path in self.server.late_parts:
+                self.wfile.write(head.encode())
+                head = ""
+                time.sleep(self.server.late_parts[path])
             self.wfile.write(self.sent(head.encode(), body, cut))
             if method == "HEAD" and path in self.server.after_head:
                 if path in self.server.late:
