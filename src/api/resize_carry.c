@@ -96,7 +96,8 @@ static uint8_t count_of(const struct cm_resizing *z, struct counts *c, uint64_t 
     if (c->known != number + 1 && !cm_memo_read(&z->old->media, &z->was.memo, number, &c->page))
         memset(&c->page, 0, sizeof(c->page));
     c->known = number + 1;
-    return c->page.body[at / 2] >> at % 2 * 4 & CM_RING_KEPT;
+    const unsigned byte = c->page.body[at / 2]; /* of two slots */
+    return (uint8_t)(byte >> at % 2 * 4 & CM_RING_KEPT);
 }
 
 struct looking {
