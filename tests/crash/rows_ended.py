@@ -51,7 +51,7 @@ ENDED = [
        'if (at_load_relaxed(&p->ring.remembered) && cm_ring_unused(&p->ring) == 0)',
        'if (cm_ring_refuses(&p->ring))'),
     _m('empties, out of use', 'a slot that is out of use is no empty one',
-       'unit block unwritable_empties', 'protocol/steps.c',
+       'unit block unreadable_empty', 'protocol/steps.c',
        '    cm_ring_set(&c->policy.ring, slot, 0); /*', '    /*'),
     _m('empties, pinned', 'nor is one whose block was forgotten under a pin',
        'unit pin doomed_is_no_room', EVICT,

@@ -681,6 +681,32 @@ static void test_unwritable_empties(void)
     pool_end(&p);
 }
 
+/* The same of one whose header cannot be read any more. */
+static void test_unreadable_empty(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    cm_file *f = open_pool_and_file(&p, 8 * MIB);
+    const uint64_t slots = p.c->media.geo.slots;
+    (void)put_all(f, 0, slots + 50, 5);
+    uint64_t b = 0;
+    while (slot_of(f, b) == CM_NO_SLOT)
+        b++;
+    const uint64_t slot = slot_of(f, b);
+    cm_bracket w = begin_write(f, b * BLK, BLK);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK_EQ(p.c->policy.ring.empties, 1);
+    uint8_t *page = (uint8_t *)(uintptr_t)cm_slot_at(&p.c->media, slot);
+    page -= (uintptr_t)page % BLK;
+    os_protect(page, BLK, OS_NOTHING);
+    (void)put_all(f, 3 * slots, 20, 5);
+    os_protect(page, BLK, OS_WRITE);
+    CHECK(STAT(p.c, quarantined) > 0);
+    CHECK_EQ(p.c->policy.ring.empties, 0);
+    pool_end(&p);
+}
+
 /* ---- Remembering victims --------------------------------------------------------------------- */
 
 static struct cm_cache *remembering;
@@ -828,6 +854,7 @@ const struct harness_test block_slot_tests[] = {
     TEST(latency),
     TEST(stats_words),
     TEST(unwritable_empties),
+    TEST(unreadable_empty),
     TEST(remembered_unlocked),
     TEST(frontier_first),
     TEST(killed_often),
