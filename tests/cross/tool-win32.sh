@@ -74,8 +74,9 @@ expect "a path as it is" 0 "^${path//\\/\\\\}: not open" \
 
 # ---- bench -------------------------------------------------------------------------------------
 mkdir bench
-expect bench 0 '"hit_vs_memcpy": [0-9.]*[1-9]' bench bench --size 64M --rounds 1 --json
-check "bench: what there is no rival for is null, with its reason" \
+run bench bench --size 64M --rounds 1 --json >out 2>err </dev/null
+got=$?
+reasons() {
   python3 -c 'import json
 v = json.load(open("out"))
 left = {k: v["details"][k]["reason"] for k in v["ratios"] if v["ratios"][k] is None}
@@ -84,6 +85,14 @@ assert left.pop("hit_speedup_vs_sqlite") == "built without SQLite"
 assert left.pop("sealed_vs_hit") == left.pop("encrypted_vs_hit") == "built without OpenSSL"
 assert left.pop("open_1tib_vs_1gib", "no pool of 1 TiB").startswith("no pool of 1 TiB")
 assert all("processor" in r for r in left.values()), left'
+}
+if [ $got = 1 ] && grep -q 'the machine is too busy' err; then
+  skipped=$((skipped + 2)) # its threads never ran at the same time, beside other suites
+  echo "skip bench: the machine is too busy"
+else
+  check bench grep -q '"hit_vs_memcpy": [0-9.]*[1-9]' out
+  check "bench: what there is no rival for is null, with its reason" reasons
+fi
 check "bench leaves nothing" test -z "$(ls -A bench)"
 "$here/wine-run" "$cm" bench bench --size 64M --rounds 5 >out 2>err </dev/null &
 job=$!
