@@ -20,6 +20,7 @@
 #define _GNU_SOURCE
 #endif
 #include "platform/posix.h"
+#include "platform/posix_calls.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -38,6 +38,7 @@
 #include <unistd.h>
 
 #include "platform/posix.h"
+#include "platform/posix_calls.h"
 
 #define PROBE_BYTES 4096u /* size of a mapping that tests whether such a mapping works */
 

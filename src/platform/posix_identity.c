@@ -32,6 +32,7 @@
 #include <xxhash.h>
 
 #include "platform/posix.h"
+#include "platform/posix_calls.h"
 
 #ifndef AT_HANDLE_FID
 #define AT_HANDLE_FID 0x200 /* Linux 6.5: the handle only tells files apart */
@@ -192,7 +193,7 @@ static int inode_generation(int fd, uint32_t type, uint64_t *number)
     long generation = 0; /* the size that the request names; file systems write an int */
 
     *number = 0;
-    if (ioctl(fd, (unsigned long)FS_IOC_GETVERSION, &generation) == 0) {
+    if (ioctl(fd, (posix_request)FS_IOC_GETVERSION, &generation) == 0) {
         *number = (uint64_t)generation;
         return 0;
     }

@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #include "platform/posix.h"
+#include "platform/posix_calls.h"
 
 #define LINKS_MAX 40u
 

@@ -44,6 +44,7 @@
 #include <xxhash.h>
 
 #include "platform/posix.h"
+#include "platform/posix_calls.h"
 
 #define KNOWN 64u
 
@@ -173,7 +174,7 @@ static uint64_t uuid_of(int fd)
 
     memset(&u, 0, sizeof u);
     /* FS_IOC_GETFSUUID, Linux 6.9 */
-    if (ioctl(fd, (unsigned long)_IOR(0x15, 0, u), &u) != 0 || u.len == 0 || u.len > 16) {
+    if (ioctl(fd, (posix_request)_IOR(0x15, 0, u), &u) != 0 || u.len == 0 || u.len > 16) {
         return 0;
     }
     return cm_posix_mix(0, "uuid", u.uuid, u.len);
