@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* Undoes the octal escapes of mountinfo in place. */
@@ -107,17 +108,33 @@ unsigned long long mountinfo_of(int fd)
     return id;
 }
 
+/* "MAJOR:MINOR" of the file system. No server is asked, unless the C library does not know statx().
+ */
+static bool device_of(int fd, char *device, size_t n)
+{
+#ifdef STATX_TYPE
+    struct statx x;
+
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &x) != 0)
+        return false;
+    snprintf(device, n, "%u:%u", x.stx_dev_major, x.stx_dev_minor);
+#else
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return false;
+    snprintf(device, n, "%u:%u", major(st.st_dev), minor(st.st_dev));
+#endif
+    return true;
+}
+
 bool mountinfo_at(const char *dir, unsigned long long *id, char *device, size_t n)
 {
     const int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    struct statx x;
-    bool known = false;
+    bool known;
 
     *id = fd < 0 ? 0 : mountinfo_of(fd);
-    if (*id && statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &x) == 0) {
-        snprintf(device, n, "%u:%u", x.stx_dev_major, x.stx_dev_minor);
-        known = true;
-    }
+    known = *id && device_of(fd, device, n);
     if (fd >= 0)
         close(fd);
     return known;

@@ -13,6 +13,10 @@
 #include <stdio.h>
 #include <sys/syscall.h>
 
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE 2u /* linux/fs.h */
+#endif
+
 static void reply_entry(fuse_req_t req, struct inode *parent, const char *name)
 {
     struct fuse_entry_param e;

@@ -8,7 +8,18 @@
 #include "mount.h"
 
 #include <linux/falloc.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+
+#ifndef RWF_APPEND /* then the C library has no pwritev2(), as musl before 1.2.5 */
+#define RWF_APPEND 0x10
+
+static ssize_t pwritev2(int fd, const struct iovec *v, int n, off_t off, int flags)
+{
+    /* The offset goes in two halves; where a long has 64 bits, the first is all. */
+    return syscall(SYS_pwritev2, fd, v, n, (long)off, (long)((uint64_t)off >> 32), flags);
+}
+#endif
 
 /* Appends at the present end of the origin. With other writers that is not where the kernel thinks.
  */
