@@ -6,8 +6,8 @@
 #
 # Installs what it needs (Debian packages), builds in $CM_BUILD (default: a directory below
 # ${TMPDIR:-/tmp}) and runs everything; --all adds the other compilers, the sanitizers, Windows
-# (under Wine) and arm64 (emulated). FILTER: only suites whose name contains it, or one of several.
-# The build is whole all the same; standard error says how far it is.
+# (under Wine), arm64 (emulated) and musl. FILTER: only suites whose name contains it, or one of
+# several. The build is whole all the same; standard error says how far it is.
 # Each suite says how many seconds it took, and how many of a processor. The last lines repeat what
 # failed ("failed: SUITE: TEST"), say the seconds of all, then "TARGET: N passed, N failed, N
 # skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1
@@ -17,7 +17,8 @@
 # the mount's run with a commit, a third of the front ends' and of what is far from a promise, and
 # half of what runs a second time, with sanitizers and in emulators. Of four commits the first has
 # the address sanitizer, the second the guest and the builds with all checks and with the thread
-# sanitizer, the third arm64, the fourth Windows. The rest runs with the next commits.
+# sanitizer, the third arm64 (and each third time musl), the fourth Windows. The rest runs with the
+# next commits.
 #
 # --list runs nothing. A line has a suite's label, its name and its command, with tabs between the
 # words; the label of a slow one ends with a minus. The numbers in these commands are smaller.
@@ -837,6 +838,8 @@ if [ $all = yes ]; then
   fi
   alone=$was_alone
   target "windows x86-64 under Wine"
+  ! in_turn 6 12 || need musl-tools || :
+  ! in_turn 6 12 || also musl bash "$here/cross/musl-test.sh" "$b" "$b-musl"
   if ! in_turn 2 4; then
     :
   elif need gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user; then
@@ -867,6 +870,7 @@ if [ $all = yes ]; then
   else
     skip arm64 "no cross compiler or no emulator here"
   fi
-  target "linux arm64, emulated"
+  settle
+  target "linux arm64, emulated; musl"
 fi
 finish

@@ -130,16 +130,18 @@ static int mac(void *ctx, const uint8_t head[CM_SEAL_HEAD], const void *data, si
     return toy_mac(ctx, head, data, len, tag);
 }
 
-static int encrypt(void *ctx, const uint8_t tweak[16], void *block)
+static int encrypt_or_fail(void *ctx, const uint8_t tweak[16], void *block)
 {
     if (fails())
         return -1;
     return toy_encrypt(ctx, tweak, block);
 }
 
-static const cm_seal seal = {
-    .struct_size = sizeof(seal), .ctx = &key, .mac = mac, .encrypt = encrypt, .decrypt = encrypt
-};
+static const cm_seal seal = { .struct_size = sizeof(seal),
+                              .ctx = &key,
+                              .mac = mac,
+                              .encrypt = encrypt_or_fail,
+                              .decrypt = encrypt_or_fail };
 
 /* ---- Threads --------------------------------------------------------------------------------- */
 

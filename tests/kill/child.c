@@ -688,7 +688,9 @@ static void init(struct truth *t, const struct setting *s)
     c.t = t;
     c.set = s;
     pthread_rwlockattr_init(&a);
+#ifdef __GLIBC__ /* musl prefers writers as it is */
     pthread_rwlockattr_setkind_np(&a, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+#endif
     pthread_rwlock_init(&c.pool, &a);
     for (unsigned f = 0; f < FILES; f++) {
         struct file *x = &c.file[f];

@@ -99,7 +99,8 @@ static int64_t do_append(struct op *o, uint8_t *buf, int fd)
 {
     struct iovec v = { buf, (size_t)o->len };
 
-    return pwritev2(fd, &v, 1, 0, RWF_APPEND);
+    /* The raw call: not every C library has pwritev2(), nor its flags. */
+    return syscall(SYS_pwritev2, fd, &v, 1, 0L, 0L, 0x10 /* RWF_APPEND */);
 }
 
 static int64_t do_truncate(struct op *o, int fd)

@@ -28,6 +28,13 @@
 #define GIB (UINT64_C(1) << 30)
 #define GROUP ((uint64_t)CM_GROUP_BLOCKS)
 
+/* A name for --wrap of a call about files of any size: glibc has it with a 64 at its end. */
+#ifdef __GLIBC__
+#define LARGE(prefix, call) prefix##call##64
+#else
+#define LARGE(prefix, call) prefix##call
+#endif
+
 /* For a test that puts structures out of order: with -Dchecks=full calls then check nothing. */
 static inline void out_of_order(cm_cache *c)
 {

@@ -259,9 +259,11 @@ static void test_one_descriptor(void)
     const int two[2] = { 0, 1 };
     int fd[2];
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, fd) == 0 && getrlimit(RLIMIT_NOFILE, &all) == 0);
-    *c = (struct cmsghdr){ CMSG_LEN(sizeof(two)), SOL_SOCKET, SCM_RIGHTS };
+    c->cmsg_len = CMSG_LEN(sizeof(two));
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
     memcpy(CMSG_DATA(c), two, sizeof(two));
-    CHECK_EQ(sendmsg(fd[0], &m, 0), 1);
+    REQUIRE(sendmsg(fd[0], &m, 0) == 1);
     s.handle = fd[1];
     const int next = next_descriptor();
     few = (struct rlimit){ (rlim_t)next + 1, all.rlim_max };

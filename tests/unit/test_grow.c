@@ -530,11 +530,11 @@ static void test_refused(void)
 /* What the volume says that it has free; 0: as it is. */
 static uint64_t free_bytes;
 
-int __real_fstatfs64(int fd, struct statfs *fs);
-int __wrap_fstatfs64(int fd, struct statfs *fs);
-int __wrap_fstatfs64(int fd, struct statfs *fs)
+int LARGE(__real_, fstatfs)(int fd, struct statfs *fs);
+int LARGE(__wrap_, fstatfs)(int fd, struct statfs *fs);
+int LARGE(__wrap_, fstatfs)(int fd, struct statfs *fs)
 {
-    const int rc = __real_fstatfs64(fd, fs);
+    const int rc = LARGE(__real_, fstatfs)(fd, fs);
     if (rc == 0 && free_bytes != 0)
         fs->f_bfree = (__typeof__(fs->f_bfree))(free_bytes / (uint64_t)fs->f_bsize);
     return rc;

@@ -53,15 +53,15 @@ int __wrap_cm_plat_file_cut(struct cm_plat_file *f, uint64_t size)
 static bool ask_when_short, fail_truncation;
 static int asked = 1;
 
-int __real_ftruncate64(int fd, off_t size);
-int __wrap_ftruncate64(int fd, off_t size);
-int __wrap_ftruncate64(int fd, off_t size)
+int LARGE(__real_, ftruncate)(int fd, off_t size);
+int LARGE(__wrap_, ftruncate)(int fd, off_t size);
+int LARGE(__wrap_, ftruncate)(int fd, off_t size)
 {
     if (fail_truncation) {
         errno = EIO;
         return -1;
     }
-    const int rc = __real_ftruncate64(fd, size);
+    const int rc = LARGE(__real_, ftruncate)(fd, size);
     if (ask_when_short) {
         cm_info info = { .struct_size = sizeof(info) };
         asked = cm_get_info(middle_pool->c, &info);

@@ -177,8 +177,10 @@ static bool once(bool *what)
 {
     return __atomic_exchange_n(what, false, __ATOMIC_ACQ_REL);
 }
+#ifdef __GLIBC__ /* others may have no such function (platform/posix_calls.h) */
 MAY_FAIL(int, renameat2, (int a, const char *from, int b, const char *to, unsigned flags),
          (a, from, b, to, flags), no_flags, EINVAL)
+#endif
 MAY_FAIL(int, link, (const char *from, const char *to), (from, to), no_links, EPERM)
 MAY_FAIL(int, rename, (const char *from, const char *to), (from, to), fail_rename, EIO)
 MAY_FAIL(int, unlink, (const char *path), (path), once(&fail_unlink), EIO)
@@ -306,6 +308,9 @@ static void test_create_rename_fails(void)
 {
     struct cm_plat_file f = PLAT_FILE_INIT;
 
+#ifndef __GLIBC__
+    SKIP("renameat2() may be no function here, and then it cannot be made to fail");
+#endif
     no_nameless = no_flags = true;
     for (unsigned links = 0; links < 2; links++) {
         CASE("links %u", links);

@@ -9,6 +9,7 @@
 #include "platform_posix.h"
 
 #include "platform/posix.h"
+#include "platform/posix_calls.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -63,11 +64,11 @@ int __wrap_uname(struct utsname *u)
     return rc;
 }
 
-int __real_ioctl(int fd, unsigned long what, void *arg);
-int __wrap_ioctl(int fd, unsigned long what, void *arg);
-int __wrap_ioctl(int fd, unsigned long what, void *arg)
+int __real_ioctl(int fd, posix_request what, void *arg);
+int __wrap_ioctl(int fd, posix_request what, void *arg);
+int __wrap_ioctl(int fd, posix_request what, void *arg)
 {
-    if (no_generation && what == (unsigned long)FS_IOC_GETVERSION) {
+    if (no_generation && what == (posix_request)FS_IOC_GETVERSION) {
         errno = no_generation;
         return -1;
     }
@@ -719,7 +720,7 @@ static void test_identify_reused_inode(void)
     fd = open(in_dir("a"), O_RDONLY);
     REQUIRE(fd >= 0 && fstat(fd, &st) == 0);
     inode = st.st_ino;
-    rc = ioctl(fd, (unsigned long)FS_IOC_GETVERSION, &generation);
+    rc = ioctl(fd, (posix_request)FS_IOC_GETVERSION, &generation);
     CHECK_EQ(cm_identify(fd, &a, &v), 0);
     CHECK_EQ(close(fd), 0);
     if (rc != 0) {

@@ -10,6 +10,8 @@
 #include "child.h"
 #include "fixture.h"
 
+#include "platform/posix_calls.h"
+
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
