@@ -1,16 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# same-bytes.sh ONE OTHER - passes pools between two systems: ONE and OTHER are commands that run
+# same-bytes.sh ONE OTHER [--one-boot] - passes pools between two systems: ONE and OTHER are commands that run
 # tests/cross/pool on each ("/b/tests/cross/pool", "wine-run /w/tests/cross/pool.exe"). Each makes
 # and warms, the other must hit every block, byte for byte, changes some, and the first must see
 # that; also when one side was killed with the pool open: all hits where the volume counts as DAX,
-# none and no wrong byte where it is a page cache of another boot.
+# none and no wrong byte where it is a page cache of another boot. --one-boot: both sides see the
+# same boot, and so all hits there, too.
 set -u
-[ $# = 2 ] || {
-  echo "usage: same-bytes.sh ONE OTHER" >&2
+[ $# = 2 ] || [ "$#/${3:-}" = 3/--one-boot ] || {
+  echo "usage: same-bytes.sh ONE OTHER [--one-boot]" >&2
   exit 2
 }
+found=none boot="another boot finds nothing"
+[ $# = 2 ] || found=all boot="the same boot finds all"
 passed=0 failed=0
 t=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-bytes.XXXXXX")
 trap 'rm -rf "$t"' EXIT
@@ -75,7 +78,7 @@ direction() { # LABEL FROM TO
         killed "$label $dax: change there, kill" $to $dax change pool hang
         step "$label $dax: seen on the first side" $from $dax verify pool 2 all
       else
-        step "$label: another boot finds nothing" $to verify pool 1 none
+        step "$label: $boot" $to verify pool 1 $found
         step "$label: and warms it again" $to warm pool
         step "$label: for the first side" $from verify pool 1 all
       fi
